@@ -1,0 +1,154 @@
+//! What an app's callback can do: [`Context`].
+
+use std::marker::PhantomData;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::App;
+use crate::close::CloseReason;
+use crate::ident::{ConnId, CoreId, Reply, Ticket};
+use crate::payload::Message;
+
+/// The cores a note goes to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum To {
+    /// One core, possibly this one.
+    Core(CoreId),
+    /// Every core, this one included.
+    All,
+}
+
+/// What a callback acts through. Sending never waits and never fails loudly: a message goes into the
+/// outboxes of the live connections it is for, here or by one envelope to another core.
+pub struct Context<'a, A: App> {
+    app: PhantomData<&'a mut A>,
+}
+
+#[allow(unused_variables)]
+impl<A: App> Context<'_, A> {
+    /// The core this callback runs on.
+    pub fn core(&self) -> CoreId {
+        todo!()
+    }
+
+    /// How many cores the server has.
+    pub fn cores(&self) -> usize {
+        todo!()
+    }
+
+    /// The connection this callback is about; `None` in `on_start`, `on_answer`, `on_note` and
+    /// `on_timer`. Its id changes when it moves to its home core, and is final from `on_bound`
+    /// (or, for apps with [`Login::Never`](super::Login), from `on_connect`) on.
+    pub fn connection(&self) -> Option<ConnId> {
+        todo!()
+    }
+
+    /// The address of the connection's peer as the server sees it, an IPv4 peer always in its plain
+    /// form. `None` where [`Context::connection`] is.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        todo!()
+    }
+
+    /// The uid of the connection, once bound.
+    pub fn uid(&self) -> Option<&str> {
+        todo!()
+    }
+
+    /// Sends to the connection this callback is about.
+    pub fn send<'m>(&mut self, message: impl Into<Message<'m>>) {
+        todo!()
+    }
+
+    /// Sends to a connection of this core; a stale id goes nowhere.
+    pub fn send_to<'m>(&mut self, connection: ConnId, message: impl Into<Message<'m>>) {
+        todo!()
+    }
+
+    /// Sends to every connection of a uid within reach.
+    pub fn send_to_uid<'m>(&mut self, uid: &str, message: impl Into<Message<'m>>) {
+        todo!()
+    }
+
+    /// The same, and if nobody is there, [`App::on_offline`] is called for the sending connection.
+    pub fn send_to_uid_or_tell<'m>(&mut self, uid: &str, message: impl Into<Message<'m>>) {
+        todo!()
+    }
+
+    /// Sends to every connection of a group within reach, on every core.
+    pub fn send_to_group<'m>(&mut self, group: &str, message: impl Into<Message<'m>>) {
+        todo!()
+    }
+
+    /// The same for a state of which only the last matters: in each outbox it takes the place of
+    /// an earlier refresh that still waits.
+    pub fn refresh_group<'m>(&mut self, group: &str, message: impl Into<Message<'m>>) {
+        todo!()
+    }
+
+    /// Sends to everybody within reach, the sender included.
+    pub fn broadcast<'m>(&mut self, message: impl Into<Message<'m>>) {
+        todo!()
+    }
+
+    /// Binds the connection to a uid, once. After this callback the connection moves to the uid's home
+    /// core, and [`App::on_bound`] tells the outcome there.
+    pub fn bind_uid(&mut self, uid: &str) {
+        todo!()
+    }
+
+    /// Puts the connection into a group (named like a uid). Before it is bound this waits for the bind.
+    pub fn join(&mut self, group: &str) {
+        todo!()
+    }
+
+    /// Takes the connection out of a group.
+    pub fn leave(&mut self, group: &str) {
+        todo!()
+    }
+
+    /// Closes the connection this callback is about. What was sent to it before leaves first.
+    pub fn close(&mut self, reason: CloseReason) {
+        todo!()
+    }
+
+    /// Asks: queue this for every connection of the uid within reach. `all` means everybody.
+    pub fn push<'m>(&mut self, uid: &str, message: impl Into<Message<'m>>) -> Ticket {
+        todo!()
+    }
+
+    /// Asks: close every connection of the uid within reach with 4007.
+    pub fn kick(&mut self, uid: &str) -> Ticket {
+        todo!()
+    }
+
+    /// Asks: how many connections has the uid within reach?
+    pub fn online(&mut self, uid: &str) -> Ticket {
+        todo!()
+    }
+
+    /// Asks for the counters of every core.
+    pub fn stats(&mut self) -> Ticket {
+        todo!()
+    }
+
+    /// Takes the next place in the order of the connection's replies. Replies leave in the order
+    /// reserved, whenever they are filled; what [`Context::send`] sends does not wait for them.
+    pub fn reserve(&mut self) -> Reply {
+        todo!()
+    }
+
+    /// Fills a reserved place, from any later callback on the same core.
+    pub fn fill<'m>(&mut self, reply: Reply, message: impl Into<Message<'m>>) {
+        todo!()
+    }
+
+    /// Sends a note to this app's value on another core, or on all.
+    pub fn tell(&mut self, to: To, note: A::Note) {
+        todo!()
+    }
+
+    /// Calls [`App::on_timer`] on this core after the given time (resolution 10 ms).
+    pub fn after(&mut self, time: Duration, token: u64) {
+        todo!()
+    }
+}

@@ -1,0 +1,160 @@
+//! What a program on this server looks like: [`App`], and the [`Context`] its callbacks act through.
+//!
+//! One value of the app lives on each core, and the values share nothing. Callbacks are synchronous
+//! and never nest: closing or overflowing a connection inside one marks it, and its `on_close`
+//! comes after.
+
+mod context;
+
+pub use context::{Context, To};
+
+use std::any::Any;
+use std::fmt;
+
+use crate::close::CloseReason;
+use crate::ident::{CoreId, Ticket, UidError};
+use crate::payload::Message;
+
+/// Whether an app's connections bind a uid.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Login {
+    /// They do: one that has not within `login_timeout` is closed with 4004, one from which nothing
+    /// comes for `idle_timeout` with 4003. Groups and broadcasts hold a connection once it is bound.
+    Required,
+    /// They never do: no login timeout, no idle timeout, no pings (TCP keepalive ends the dead
+    /// ones), and groups and broadcasts hold a connection from its start.
+    Never,
+}
+
+/// What happens to a connection whose outbox is full.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WhenFull {
+    /// It is closed with 4005, for a client cannot see a gap but can reconnect.
+    Close,
+    /// It is not read until half of its outbox has left. Only for apps in which nobody but the
+    /// connection itself causes what is sent to it, as with a back end and its answers.
+    Pause,
+}
+
+/// A program on this server. See the crate's start page for one in twenty lines.
+pub trait App: Sized + 'static {
+    /// The app's state for one connection. It travels along when the connection moves to its
+    /// uid's home core.
+    type Session: Send + 'static;
+    /// What the app's values on different cores tell each other.
+    type Note: Clone + Send + 'static;
+
+    /// The name space of this app's uids and groups. Apps with the same name share one.
+    const SPACE: &'static str;
+    /// The spaces that this app's sends, pushes, kicks and broadcasts reach.
+    const REACH: &'static [&'static str] = &[Self::SPACE];
+    /// Whether its connections bind a uid.
+    const LOGIN: Login = Login::Required;
+    /// What happens to a connection whose outbox is full.
+    const WHEN_FULL: WhenFull = WhenFull::Close;
+
+    /// Called once on each core before any connection.
+    fn on_start(&mut self, cx: &mut Context<'_, Self>) {
+        let _ = cx;
+    }
+
+    /// A connection is open (its handshake, if any, is done). Returns its session.
+    fn on_connect(&mut self, cx: &mut Context<'_, Self>) -> Self::Session;
+
+    /// A whole message has come from the connection.
+    fn on_message(
+        &mut self,
+        cx: &mut Context<'_, Self>,
+        session: &mut Self::Session,
+        message: Message<'_>,
+    );
+
+    /// The outcome of [`Context::bind_uid`], on the uid's home core, before the connection's next
+    /// message. After an error the connection is closed unless the app has closed it itself:
+    /// with 4002 where the uid is in use, with 4006 where the uid is none.
+    fn on_bound(
+        &mut self,
+        cx: &mut Context<'_, Self>,
+        session: &mut Self::Session,
+        result: Result<(), BindError>,
+    ) {
+        let _ = (cx, session, result);
+    }
+
+    /// A message that this connection sent by [`Context::send_to_uid_or_tell`] found nobody.
+    fn on_offline(&mut self, cx: &mut Context<'_, Self>, session: &mut Self::Session, uid: &str) {
+        let _ = (cx, session, uid);
+    }
+
+    /// The connection has ended, or was marked to end. It is in no table any more; what the app
+    /// sends to it goes nowhere.
+    fn on_close(
+        &mut self,
+        cx: &mut Context<'_, Self>,
+        session: Self::Session,
+        reason: CloseReason,
+    ) {
+        let _ = (cx, session, reason);
+    }
+
+    /// The answer to a question, exactly once for each ticket, on the asking core.
+    fn on_answer(&mut self, cx: &mut Context<'_, Self>, ticket: Ticket, answer: Answer) {
+        let _ = (cx, ticket, answer);
+    }
+
+    /// A note from this app's value on core `from`.
+    fn on_note(&mut self, cx: &mut Context<'_, Self>, from: CoreId, note: Self::Note) {
+        let _ = (cx, from, note);
+    }
+
+    /// A timer set by [`Context::after`] has run out.
+    fn on_timer(&mut self, cx: &mut Context<'_, Self>, token: u64) {
+        let _ = (cx, token);
+    }
+}
+
+/// What a question found.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Answer {
+    /// To a push: in how many live connections' outboxes the message was queued. To a kick: how
+    /// many connections were closed. To `online`: how many the uid has.
+    Reached(u32),
+    /// To `stats`: the counters of every core.
+    Stats(Box<crate::stats::Stats>),
+}
+
+impl Answer {
+    /// Whether at least one connection was reached.
+    pub fn is_ok(&self) -> bool {
+        !matches!(self, Answer::Reached(0))
+    }
+}
+
+/// Why a connection could not be bound to a uid.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BindError {
+    /// The string is no uid.
+    Uid(UidError),
+    /// The policy or `connections_per_uid_max` keeps the newcomer out.
+    InUse,
+    /// The connection has a uid already, or asked for one: it binds once.
+    Twice,
+    /// Replies reserved with [`Context::reserve`] are open, and they cannot move.
+    RepliesOpen,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BindError::Uid(error) => error.fmt(f),
+            BindError::InUse => f.write_str("the uid is in use"),
+            BindError::Twice => f.write_str("this connection has a uid already"),
+            BindError::RepliesOpen => f.write_str("replies are open; bind before reserving any"),
+        }
+    }
+}
+
+impl std::error::Error for BindError {}
+
+/// A note on its way, its type known to the app alone.
+pub(crate) type AnyNote = Box<dyn Any + Send>;

@@ -1,0 +1,123 @@
+//! Every limit and timeout by name, with its unit and what happens when it is reached.
+//!
+//! Plain data: the program's configuration file, variables and flags end here, and so does a
+//! library user's `Config { cores: 2, ..Config::default() }`.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// How a core waits for its sockets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Driver {
+    /// io_uring, or epoll with one warning where io_uring is forbidden.
+    #[default]
+    Auto,
+    /// io_uring, or an error at start.
+    Uring,
+    /// epoll.
+    Epoll,
+}
+
+/// What becomes of a second connection that claims a uid in use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UidPolicy {
+    /// Both stay and each gets every message, up to `connections_per_uid_max`.
+    #[default]
+    Multi,
+    /// The newest stays; the others are closed with 4001.
+    Replace,
+    /// The newcomer is closed with 4002.
+    Reject,
+}
+
+/// The server's configuration. Sizes are bytes.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Config {
+    /// Cores, each a thread with its own runtime and shard; 0 means the CPUs the process may use.
+    /// More cores than CPUs is allowed. At most 1,024.
+    pub cores: usize,
+    /// Pin each core's thread to a CPU.
+    pub pin: bool,
+    /// How a core waits for its sockets.
+    pub driver: Driver,
+    /// What becomes of a second connection of a uid.
+    pub uid_policy: UidPolicy,
+    /// Connections that one uid may have under [`UidPolicy::Multi`]; one more is closed with 4002.
+    pub connections_per_uid_max: usize,
+    /// Groups that one connection may be in; a further join is ignored and counted.
+    pub groups_per_connection_max: usize,
+    /// Largest message taken from a client; one byte more closes it with 1009.
+    pub message_bytes_max: usize,
+    /// Bytes that may wait for one connection, each message counting 32 more; what does not fit
+    /// closes it with 4005.
+    pub outbox_bytes_max: usize,
+    /// The sum of all that waits on one core; past it the fullest are closed with 4005.
+    pub outbox_bytes_core_max: usize,
+    /// Bytes that one connection may have on the way to other cores; past it it is not read until
+    /// they are taken.
+    pub transit_bytes_max: usize,
+    /// The sum of that on one core; past it no connection of the core is read.
+    pub transit_bytes_core_max: usize,
+    /// HTTP connections that one core serves; one more is closed at once.
+    pub http_connections_max: usize,
+    /// Largest body of an HTTP request; one byte more gets 413.
+    pub http_body_bytes_max: usize,
+    /// A connection from which nothing has arrived for this long, and 2 s of grace, is closed with
+    /// 4003. Zero turns it off.
+    pub idle_timeout: Duration,
+    /// A websocket connection quiet for this long gets a ping. Zero turns it off.
+    pub ping_interval: Duration,
+    /// Time to complete the opening handshake.
+    pub handshake_timeout: Duration,
+    /// Time to bind a uid; then 4004.
+    pub login_timeout: Duration,
+    /// Time for a peer to answer a close; then a reset.
+    pub close_timeout: Duration,
+    /// Time to drain at the end; then the process leaves anyway.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            cores: 0,
+            pin: true,
+            driver: Driver::Auto,
+            uid_policy: UidPolicy::Multi,
+            connections_per_uid_max: 256,
+            groups_per_connection_max: 64,
+            message_bytes_max: 64 << 10,
+            outbox_bytes_max: 1 << 20,
+            outbox_bytes_core_max: 1 << 30,
+            transit_bytes_max: 1 << 20,
+            transit_bytes_core_max: 64 << 20,
+            http_connections_max: 1_024,
+            http_body_bytes_max: 1 << 20,
+            idle_timeout: Duration::from_secs(55),
+            ping_interval: Duration::from_secs(25),
+            handshake_timeout: Duration::from_secs(10),
+            login_timeout: Duration::from_secs(10),
+            close_timeout: Duration::from_secs(1),
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Grace beyond `idle_timeout`, so that a client which beats exactly that often lives.
+pub const IDLE_GRACE: Duration = Duration::from_secs(2);
+/// What a message in an outbox counts beyond its bytes.
+pub const OUTBOX_MESSAGE_COST: usize = 32;
+/// Most cores a server may have.
+pub const CORES_MAX: usize = 1_024;
+
+/// A listener's own limits, where it has any; `None` takes the server's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ListenerLimits {
+    /// In place of [`Config::message_bytes_max`].
+    pub message_bytes_max: Option<usize>,
+    /// In place of [`Config::outbox_bytes_max`].
+    pub outbox_bytes_max: Option<usize>,
+}

@@ -1,0 +1,153 @@
+//! Names of things: cores, connections, uids, spaces, tickets. Plain values, no behaviour beyond
+//! their own limits.
+
+use std::fmt;
+
+/// Longest uid or group name in bytes.
+pub const UID_BYTES_MAX: usize = 128;
+/// The address that means everybody within reach; nobody can claim it.
+pub const EVERYBODY: &str = "all";
+/// How many spaces one server may have: a reach is a bit set in a `u32`.
+pub const SPACES_MAX: usize = 32;
+
+/// A core by its number, 0 to `cores - 1`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct CoreId(pub u16);
+
+impl CoreId {
+    /// The number as an index into a table of cores.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+impl fmt::Display for CoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A connection on the core that handed the id out. It means nothing on another core.
+///
+/// The generation makes a stale id harmless: the slot may hold another connection by now, and
+/// then whatever was meant for the old one goes nowhere.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ConnId {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+impl ConnId {
+    /// Both parts in one word, as the wire hands it to the kernel and back.
+    pub(crate) fn to_bits(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.slot)
+    }
+
+    /// The inverse of [`ConnId::to_bits`].
+    pub(crate) fn from_bits(bits: u64) -> ConnId {
+        ConnId {
+            slot: bits as u32,
+            generation: (bits >> 32) as u32,
+        }
+    }
+}
+
+/// Names one question (push, kick, online, stats) until its answer comes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Ticket(pub(crate) u64);
+
+/// A place in the order of a connection's replies; see `Context::reserve`.
+#[derive(PartialEq, Eq, Hash, Debug)]
+pub struct Reply {
+    pub(crate) connection: ConnId,
+    pub(crate) number: u32,
+}
+
+/// A name space of uids and groups, numbered by the server as its apps are registered.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct Space(pub(crate) u8);
+
+/// A set of spaces: what an app's sends can reach.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Reach(pub(crate) u32);
+
+impl Reach {
+    pub(crate) fn with(self, space: Space) -> Reach {
+        Reach(self.0 | 1 << space.0)
+    }
+
+    pub(crate) fn spaces(self) -> impl Iterator<Item = Space> {
+        (0..SPACES_MAX as u8)
+            .filter(move |bit| self.0 & (1 << bit) != 0)
+            .map(Space)
+    }
+}
+
+/// Why a string cannot be a uid or a group name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UidError {
+    /// Nothing in it.
+    Empty,
+    /// More than [`UID_BYTES_MAX`] bytes.
+    TooLong,
+    /// A control character (Unicode category Cc), which could break a log or a line protocol.
+    ControlCharacter,
+    /// `all`, which addresses everybody.
+    Reserved,
+}
+
+impl fmt::Display for UidError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            UidError::Empty => "a uid needs at least one character",
+            UidError::TooLong => "a uid has at most 128 bytes",
+            UidError::ControlCharacter => "a uid has no control characters",
+            UidError::Reserved => "\"all\" is reserved: it addresses everybody",
+        })
+    }
+}
+
+impl std::error::Error for UidError {}
+
+/// Checks a uid or group name: 1–128 bytes of UTF-8 without control characters, and not `all`.
+pub fn check_uid(uid: &str) -> Result<(), UidError> {
+    if uid.is_empty() {
+        return Err(UidError::Empty);
+    }
+    if uid.len() > UID_BYTES_MAX {
+        return Err(UidError::TooLong);
+    }
+    if uid.chars().any(char::is_control) {
+        return Err(UidError::ControlCharacter);
+    }
+    if uid == EVERYBODY {
+        return Err(UidError::Reserved);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uid_limits() {
+        assert_eq!(check_uid(""), Err(UidError::Empty));
+        assert_eq!(check_uid(&"x".repeat(128)), Ok(()));
+        assert_eq!(check_uid(&"x".repeat(129)), Err(UidError::TooLong));
+        assert_eq!(check_uid("a\u{7f}b"), Err(UidError::ControlCharacter));
+        assert_eq!(check_uid("a\nb"), Err(UidError::ControlCharacter));
+        assert_eq!(check_uid("all"), Err(UidError::Reserved));
+        assert_eq!(check_uid("All"), Ok(()));
+        assert_eq!(check_uid("李雷"), Ok(()));
+    }
+
+    #[test]
+    fn connection_ids_survive_the_kernel() {
+        let id = ConnId {
+            slot: 7,
+            generation: u32::MAX,
+        };
+        assert_eq!(ConnId::from_bits(id.to_bits()), id);
+    }
+}
