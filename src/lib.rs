@@ -1,6 +1,8 @@
 //! ringpost: a push server for Linux, on every core at once.
 
 pub mod app;
+#[doc(hidden)]
+pub mod bus;
 pub mod close;
 pub mod config;
 pub mod ident;

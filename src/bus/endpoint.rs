@@ -1,0 +1,247 @@
+//! One core's end of the bus: posts to all cores, takes from its own mailbox, keeps its connections'
+//! credit, sleeps by its doorbell.
+//!
+//! Owned by the core's thread. A turn of it: [`Endpoint::disarm`] and [`Endpoint::drain`] on waking;
+//! [`Endpoint::take`] until nothing is left or the turn is long enough, and deal with each;
+//! [`Endpoint::publish_taken`]; [`Endpoint::settle_credits`]; then wait on the descriptor if
+//! [`Endpoint::arm`] agrees, or [`Endpoint::ring_self`] for another turn.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
+
+use super::counters::Counters;
+use super::credit::CreditBook;
+use super::doorbell::{Doorbell, WakeFor};
+use super::envelope::{ENVELOPE_COST, Envelope};
+use super::eventfd::Eventfd;
+use super::mailbox::{Mailbox, Remote};
+use super::route::Route;
+use crate::ident::{ConnId, CoreId};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Endpoint<B> {
+    core: CoreId,
+    route: Route,
+    mailboxes: Arc<[Mailbox<B>]>,
+    queue: Receiver<Envelope<B>>,
+    bell: Arc<Doorbell<Eventfd>>,
+    counters: Arc<Counters>,
+    credit: CreditBook,
+    wants_credit: bool,
+    /// By sender, the outside last: what this core has taken from it.
+    tallies: Box<[Tally]>,
+    /// The senders whose tally is not published, each once; never grows past its first capacity.
+    unpublished: Vec<CoreId>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    taken: u64,
+    listed: bool,
+    /// Whether any that is not published was credited, so that the sender may wait for it.
+    credited: bool,
+}
+
+/// Makes the endpoints of so many cores, all connected, with uids spread by a seed of their own.
+pub fn connect<B: Send>(cores: usize) -> io::Result<Vec<Endpoint<B>>> {
+    connect_by(Route::new(cores)?)
+}
+
+/// The same with a route of the caller's.
+pub fn connect_by<B: Send>(route: Route) -> io::Result<Vec<Endpoint<B>>> {
+    let cores = route.cores();
+    let counters = Arc::new(Counters::new(cores));
+    let mut mailboxes = Vec::with_capacity(cores);
+    let mut queues = Vec::with_capacity(cores);
+    for _ in 0..cores {
+        let bell = Arc::new(Doorbell::new(Eventfd::open()?));
+        let (mailbox, queue) = Mailbox::open(bell);
+        mailboxes.push(mailbox);
+        queues.push(queue);
+    }
+    let mailboxes: Arc<[Mailbox<B>]> = mailboxes.into();
+    let endpoint = |(index, queue): (usize, Receiver<Envelope<B>>)| Endpoint {
+        core: CoreId(index as u16),
+        route: route.clone(),
+        bell: Arc::clone(&mailboxes[index].bell),
+        mailboxes: Arc::clone(&mailboxes),
+        queue,
+        counters: Arc::clone(&counters),
+        credit: CreditBook::new(cores),
+        wants_credit: false,
+        tallies: vec![Tally::default(); cores + 1].into(),
+        unpublished: Vec::with_capacity(cores + 1),
+    };
+    Ok(queues.into_iter().enumerate().map(endpoint).collect())
+}
+
+impl<B> Endpoint<B> {
+    /// Whose endpoint it is.
+    pub fn core(&self) -> CoreId {
+        self.core
+    }
+
+    /// How many cores there are.
+    pub fn cores(&self) -> usize {
+        self.mailboxes.len()
+    }
+
+    /// The core where the connections of this uid live.
+    pub fn home(&self, uid: &str) -> CoreId {
+        self.route.home(uid)
+    }
+
+    /// Posts to a core, oneself too. It never waits, and rings only if that core sleeps.
+    ///
+    /// `payer` is the local connection whose credit the envelope uses until it is taken, and the
+    /// bytes it carries; `None` for what is bounded otherwise. Returns what was charged: the bytes
+    /// and [`ENVELOPE_COST`], which [`Endpoint::settle_credits`] gives back in one piece; or 0 for
+    /// what has no payer. To a core that is gone nothing is charged: the body is dropped and counted.
+    pub fn post(&mut self, to: CoreId, payer: Option<(ConnId, usize)>, body: B) -> usize {
+        let number = self.counters.count_post(self.core, to);
+        let envelope = Envelope {
+            from: self.core,
+            credited: payer.is_some(),
+            body,
+        };
+        if !self.mailboxes[to.index()].put(envelope) {
+            self.counters.count_undeliverable(self.core);
+            return 0;
+        }
+        let Some((connection, bytes)) = payer else {
+            return 0;
+        };
+        let charge = bytes + ENVELOPE_COST;
+        self.credit.lend(to, connection, charge, number);
+        charge
+    }
+
+    /// The next envelope of one's own mailbox, at once or not at all.
+    pub fn take(&mut self) -> Option<Envelope<B>> {
+        let envelope = self.queue.try_recv().ok()?;
+        let sender = envelope.from.index().min(self.cores());
+        let tally = &mut self.tallies[sender];
+        tally.taken += 1;
+        tally.credited |= envelope.credited;
+        if !tally.listed {
+            tally.listed = true;
+            self.unpublished.push(envelope.from);
+        }
+        Some(envelope)
+    }
+
+    /// Gives the senders back the credit of what was taken, and wakes those that sleep for it. To be
+    /// called when that is dealt with, what it caused being posted: [`Counters::look`] relies on it.
+    pub fn publish_taken(&mut self) {
+        let cores = self.cores();
+        while let Some(from) = self.unpublished.pop() {
+            let tally = &mut self.tallies[from.index().min(cores)];
+            tally.listed = false;
+            let credited = std::mem::take(&mut tally.credited);
+            self.counters.publish_taken(from, self.core, tally.taken);
+            if credited {
+                self.mailboxes[from.index()].bell.credit_returned();
+            }
+        }
+    }
+
+    /// Calls `back` with the payer and its charge for each credited envelope that has been taken
+    /// since, in the order posted to each core. Returns whether there was any. The payer may be
+    /// closed by now.
+    pub fn settle_credits(&mut self, back: impl FnMut(ConnId, usize)) -> bool {
+        let (counters, core) = (&self.counters, self.core);
+        self.credit.settle(|to| counters.taken_of(core, to), back)
+    }
+
+    /// Charges of this core's connections that have not been settled: what other cores have not
+    /// taken, at most.
+    pub fn in_transit_bytes(&self) -> usize {
+        self.credit.bytes()
+    }
+
+    /// Says whether some connection is paused for credit. While so, returned credit ends this core's
+    /// sleep as an envelope does.
+    pub fn want_credit(&mut self, waiting: bool) {
+        self.wants_credit = waiting;
+    }
+
+    /// About to wait: true if nothing is there to do, and from then on whoever posts rings; false if
+    /// an envelope waits, or credit that is wanted. Publishes what was taken: a core never sleeps on
+    /// other cores' credit.
+    #[must_use]
+    pub fn arm(&mut self) -> bool {
+        self.publish_taken();
+        let (counters, core) = (&self.counters, self.core);
+        if !self.wants_credit {
+            return self.bell.arm(WakeFor::Mail, || self.queue.is_empty());
+        }
+        self.bell.arm(WakeFor::MailAndCredit, || {
+            self.queue.is_empty() && !self.credit.returns(|to| counters.taken_of(core, to))
+        })
+    }
+
+    /// Awake, by whatever: from now on nobody rings.
+    pub fn disarm(&self) {
+        self.bell.disarm();
+    }
+
+    /// Makes the descriptor unreadable again, before one looks at the mailbox; returns whether it had
+    /// been rung.
+    pub fn drain(&self) -> bool {
+        self.bell.ring().drain()
+    }
+
+    /// Makes the descriptor readable, to get another turn after what else the poller has.
+    pub fn ring_self(&self) {
+        self.bell.ring_now();
+    }
+
+    /// Readable when rung. It lives as long as any endpoint or remote of this bus.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.bell.ring().descriptor()
+    }
+
+    /// The doorbell, for a task that waits on it without holding the endpoint.
+    pub fn bell(&self) -> &Arc<Doorbell<Eventfd>> {
+        &self.bell
+    }
+
+    /// Envelopes this core has posted.
+    pub fn posted_total(&self) -> u64 {
+        self.counters.posted_by(self.core)
+    }
+
+    /// Envelopes this core has taken and published.
+    pub fn taken_total(&self) -> u64 {
+        self.counters.taken_by(self.core)
+    }
+
+    /// The counts of the whole bus.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// A way to post for threads that are no core.
+    pub fn remote(&self) -> Remote<B> {
+        Remote::new(Arc::clone(&self.mailboxes), Arc::clone(&self.counters))
+    }
+}
+
+impl<B> Drop for Endpoint<B> {
+    /// A core that ends, by a panic too, must not keep the credit of others: what lies in its mailbox
+    /// is dropped, and its senders are told that nothing waits there any more. What it took and did
+    /// not publish falls under the same.
+    fn drop(&mut self) {
+        self.counters.declare_gone(self.core);
+        for mailbox in self.mailboxes.iter() {
+            mailbox.bell.credit_returned();
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

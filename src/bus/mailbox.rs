@@ -1,0 +1,84 @@
+//! Where the envelopes of each core wait for it: one unbounded queue a core, and its doorbell.
+//!
+//! Whoever posts holds the list of all mailboxes; only the owner's endpoint holds the other end of
+//! its queue. The bound is credit, which `bus::endpoint` keeps.
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::counters::Counters;
+use super::doorbell::Doorbell;
+use super::envelope::{Envelope, OUTSIDE};
+use super::eventfd::Eventfd;
+use crate::ident::CoreId;
+
+/// The side of a mailbox on which others put things in.
+#[derive(Debug)]
+pub(super) struct Mailbox<B> {
+    queue: Sender<Envelope<B>>,
+    pub(super) bell: Arc<Doorbell<Eventfd>>,
+}
+
+impl<B> Mailbox<B> {
+    /// A mailbox, and the end its owner takes from.
+    pub(super) fn open(bell: Arc<Doorbell<Eventfd>>) -> (Mailbox<B>, Receiver<Envelope<B>>) {
+        let (queue, receiver) = crossbeam_channel::unbounded();
+        (Mailbox { queue, bell }, receiver)
+    }
+
+    /// Puts an envelope in and wakes a sleeping owner; false if there is no owner any more, and then
+    /// the envelope is dropped.
+    pub(super) fn put(&self, envelope: Envelope<B>) -> bool {
+        let kept = self.queue.send(envelope).is_ok();
+        if kept {
+            self.bell.mail_posted();
+        }
+        kept
+    }
+}
+
+/// For threads that are no core, as the one that waits for signals: posts to any core, without credit.
+#[derive(Debug)]
+pub struct Remote<B> {
+    mailboxes: Arc<[Mailbox<B>]>,
+    counters: Arc<Counters>,
+}
+
+impl<B> Remote<B> {
+    pub(super) fn new(mailboxes: Arc<[Mailbox<B>]>, counters: Arc<Counters>) -> Remote<B> {
+        Remote {
+            mailboxes,
+            counters,
+        }
+    }
+
+    /// How many cores there are.
+    pub fn cores(&self) -> usize {
+        self.mailboxes.len()
+    }
+
+    /// Posts an envelope from [`OUTSIDE`]; it is dropped and counted if the core is gone.
+    pub fn post(&self, to: CoreId, body: B) {
+        self.counters.count_post_from_outside(to);
+        let envelope = Envelope {
+            from: OUTSIDE,
+            credited: false,
+            body,
+        };
+        if !self.mailboxes[to.index()].put(envelope) {
+            self.counters.count_undeliverable_from_outside();
+        }
+    }
+
+    /// The counts of the bus, to see whether anything is under way.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+}
+
+impl<B> Clone for Remote<B> {
+    fn clone(&self) -> Self {
+        Remote::new(Arc::clone(&self.mailboxes), Arc::clone(&self.counters))
+    }
+}
