@@ -7,4 +7,6 @@ pub mod close;
 pub mod config;
 pub mod ident;
 pub mod payload;
+#[doc(hidden)]
+pub mod protocol;
 pub mod stats;

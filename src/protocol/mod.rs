@@ -1,0 +1,160 @@
+//! Bytes in, values out: how messages are cut out of a connection's byte stream and put into one.
+//! No I/O and no runtime. The transport calls a [`Decoder`] with what it has read, and [`Codec`] to
+//! write.
+//!
+//! Bound: a decoder keeps at most one incomplete message of `message_bytes_max` (its buffer grows
+//! as bytes arrive, never as they are announced), and nothing at all between messages.
+
+pub mod frame;
+pub mod http;
+pub mod text;
+pub mod websocket;
+
+use crate::close::CloseReason;
+use crate::payload::Message;
+
+/// How messages are cut out of a listener's connections.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum Codec {
+    /// RFC 6455, after its opening [handshake](websocket::handshake).
+    WebSocket,
+    /// Lines that end with `\n`.
+    Text,
+    /// A four-byte big-endian length that counts itself, then the body.
+    Frame,
+}
+
+/// What a decoder found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event<'a> {
+    /// A whole message.
+    Message(Message<'a>),
+    /// A websocket ping; [`Codec::encode_pong`] answers it with the same bytes.
+    Ping(&'a [u8]),
+    /// A websocket pong: the peer lives.
+    Pong,
+    /// The peer's close frame; [`Codec::encode_close_echo`] answers it. Nothing comes after it.
+    Close {
+        /// The code in it, if any.
+        code: Option<u16>,
+    },
+}
+
+/// Cuts one connection's bytes into events. It is `Send` and takes half a message along.
+#[derive(Debug)]
+pub struct Decoder(Of);
+
+/// Each codec's own decoder, and the most bytes of a message. The limit stands here, where it shares
+/// a word with the tag: every idle connection carries a decoder.
+#[derive(Debug)]
+enum Of {
+    WebSocket(websocket::Decoder, u32),
+    Text(text::Decoder, u32),
+    Frame(frame::Decoder, u32),
+}
+
+const _: () = assert!(size_of::<Decoder>() == 16);
+
+impl Decoder {
+    /// A decoder at the start of a stream. A message longer than `message_bytes_max` is an error.
+    pub fn new(codec: Codec, message_bytes_max: usize) -> Decoder {
+        // Four bytes less than all, so that whatever was received can be sent as a frame.
+        let bytes_max = u32::try_from(message_bytes_max)
+            .unwrap_or(u32::MAX)
+            .min(u32::MAX - 4);
+        Decoder(match codec {
+            Codec::WebSocket => Of::WebSocket(websocket::Decoder::default(), bytes_max),
+            Codec::Text => Of::Text(text::Decoder::default(), bytes_max),
+            Codec::Frame => Of::Frame(frame::Decoder::default(), bytes_max),
+        })
+    }
+
+    /// Takes bytes from `input[*at..]`, advances `at`, and returns the next event, or `None` when
+    /// all of the input is taken (what is incomplete is kept inside).
+    ///
+    /// The event borrows from `input` where the message lies complete in it (a websocket's is
+    /// unmasked in place), else from the decoder's own buffer, which the next call frees. After an
+    /// error the stream has lost its meaning: close it with that reason.
+    pub fn next<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        at: &mut usize,
+    ) -> Result<Option<Event<'a>>, CloseReason> {
+        match &mut self.0 {
+            Of::WebSocket(decoder, bytes_max) => decoder.next(*bytes_max as usize, input, at),
+            Of::Text(decoder, bytes_max) => decoder.next(*bytes_max as usize, input, at),
+            Of::Frame(decoder, bytes_max) => decoder.next(*bytes_max as usize, input, at),
+        }
+    }
+
+    /// Heap bytes kept for what is incomplete.
+    pub fn bytes_held(&self) -> usize {
+        match &self.0 {
+            Of::WebSocket(decoder, _) => decoder.bytes_held(),
+            Of::Text(decoder, _) => decoder.bytes_held(),
+            Of::Frame(decoder, _) => decoder.bytes_held(),
+        }
+    }
+}
+
+impl Codec {
+    /// Appends the message as the server sends it.
+    pub fn encode(self, message: Message<'_>, out: &mut Vec<u8>) {
+        match self {
+            Codec::WebSocket => websocket::encode(message, out),
+            Codec::Text => text::encode(message, out),
+            Codec::Frame => frame::encode(message, out),
+        }
+    }
+
+    /// How many bytes [`Codec::encode`] appends.
+    pub fn encoded_len(self, message: Message<'_>) -> usize {
+        match self {
+            Codec::WebSocket => websocket::encoded_len(message),
+            Codec::Text => text::encoded_len(message),
+            Codec::Frame => frame::encoded_len(message),
+        }
+    }
+
+    /// Appends the close frame for our own ending, with its code and its reason in words. Nothing
+    /// where the codec has no close, or the reason no code.
+    pub fn encode_close(self, reason: CloseReason, out: &mut Vec<u8>) {
+        if let (Codec::WebSocket, Some(code)) = (self, reason.code()) {
+            websocket::encode_close(code, reason.text(), out);
+        }
+    }
+
+    /// Appends the answer to the peer's close frame: its code again, or none. Nothing where the
+    /// codec has no close.
+    pub fn encode_close_echo(self, code: Option<u16>, out: &mut Vec<u8>) {
+        if self == Codec::WebSocket {
+            websocket::encode_close_echo(code, out);
+        }
+    }
+
+    /// Appends an empty ping. Nothing where the codec has none.
+    pub fn encode_ping(self, out: &mut Vec<u8>) {
+        if self == Codec::WebSocket {
+            websocket::encode_ping(out);
+        }
+    }
+
+    /// Appends the answer to a ping. Nothing where the codec has none.
+    pub fn encode_pong(self, payload: &[u8], out: &mut Vec<u8>) {
+        if self == Codec::WebSocket {
+            websocket::encode_pong(payload, out);
+        }
+    }
+}
+
+/// Appends bytes to an incomplete message that cannot get longer than `bytes_max`. The room doubles,
+/// so pieces cost linear time, but it never passes what the message can need.
+fn gather(buffer: &mut Vec<u8>, bytes: &[u8], bytes_max: usize) {
+    let len = buffer.len() + bytes.len();
+    if len > buffer.capacity() {
+        let room = (2 * buffer.capacity()).max(64).min(bytes_max).max(len);
+        buffer.reserve_exact(room - buffer.len());
+    }
+    buffer.extend_from_slice(bytes);
+}

@@ -1,0 +1,126 @@
+//! The frame codec: a four-byte big-endian length that counts itself, then the body. A body that is
+//! UTF-8 is text, another is binary.
+//!
+//! Bound: a body of `message_bytes_max` bytes, checked when the length has arrived. Called through
+//! [`super::Decoder`] and [`super::Codec`].
+
+use super::{Event, gather};
+use crate::close::CloseReason;
+use crate::payload::Message;
+
+const HEADER_BYTES: usize = 4;
+
+/// Cuts a stream into frames.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    partial: Option<Box<Partial>>,
+}
+
+#[derive(Debug, Default)]
+struct Partial {
+    header: [u8; HEADER_BYTES],
+    header_len: u8,
+    /// The body's length, once the header is complete.
+    body_len: Option<u32>,
+    body: Vec<u8>,
+    /// The body went out with the last event.
+    spent: bool,
+}
+
+impl Decoder {
+    pub(super) fn next<'a>(
+        &'a mut self,
+        bytes_max: usize,
+        input: &'a mut [u8],
+        at: &mut usize,
+    ) -> Result<Option<Event<'a>>, CloseReason> {
+        if self.partial.as_ref().is_some_and(|partial| partial.spent) {
+            self.partial = None;
+        }
+        let mut rest = &input[*at..];
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        if self.partial.is_none()
+            && let Some((&header, tail)) = rest.split_first_chunk()
+        {
+            let body_len = body_len(bytes_max, header)?;
+            if let Some(body) = tail.get(..body_len as usize) {
+                *at += HEADER_BYTES + body.len();
+                return Ok(Some(event(body)));
+            }
+            self.partial.get_or_insert_default().body_len = Some(body_len);
+            *at += HEADER_BYTES;
+            rest = tail;
+        }
+        self.resume(bytes_max, rest, at)
+    }
+
+    /// Goes on with a frame that did not come in one piece.
+    fn resume<'a>(
+        &'a mut self,
+        bytes_max: usize,
+        mut rest: &[u8],
+        at: &mut usize,
+    ) -> Result<Option<Event<'a>>, CloseReason> {
+        let mut partial = self.partial.take().unwrap_or_default();
+        while partial.body_len.is_none() {
+            let Some((&byte, tail)) = rest.split_first() else {
+                self.partial = Some(partial);
+                return Ok(None);
+            };
+            partial.header[usize::from(partial.header_len)] = byte;
+            partial.header_len += 1;
+            *at += 1;
+            rest = tail;
+            if usize::from(partial.header_len) == HEADER_BYTES {
+                partial.body_len = Some(body_len(bytes_max, partial.header)?);
+            }
+        }
+        let body_len = partial.body_len.unwrap_or(0) as usize;
+        let piece = &rest[..rest.len().min(body_len - partial.body.len())];
+        gather(&mut partial.body, piece, body_len);
+        *at += piece.len();
+        partial.spent = partial.body.len() == body_len;
+        let partial = self.partial.insert(partial);
+        Ok(partial.spent.then(|| event(&partial.body)))
+    }
+
+    pub(super) fn bytes_held(&self) -> usize {
+        self.partial
+            .as_ref()
+            .map_or(0, |partial| size_of::<Partial>() + partial.body.capacity())
+    }
+}
+
+/// The body's length in a header.
+fn body_len(bytes_max: usize, header: [u8; HEADER_BYTES]) -> Result<u32, CloseReason> {
+    let body_len = u32::from_be_bytes(header)
+        .checked_sub(HEADER_BYTES as u32)
+        .ok_or(CloseReason::Protocol)?;
+    if body_len as usize > bytes_max {
+        return Err(CloseReason::TooBig);
+    }
+    Ok(body_len)
+}
+
+fn event(body: &[u8]) -> Event<'_> {
+    Event::Message(match simdutf8::basic::from_utf8(body) {
+        Ok(text) => Message::Text(text),
+        Err(_) => Message::Binary(body),
+    })
+}
+
+/// Appends the message with its length.
+///
+/// Panics on a message that no length can express. None gets here: what is received is shorter, and
+/// an outbox does not take it.
+pub(super) fn encode(message: Message<'_>, out: &mut Vec<u8>) {
+    let len = u32::try_from(encoded_len(message)).expect("a frame's length fits four bytes");
+    out.extend_from_slice(&len.to_be_bytes());
+    out.extend_from_slice(message.bytes());
+}
+
+pub(super) fn encoded_len(message: Message<'_>) -> usize {
+    HEADER_BYTES + message.len()
+}

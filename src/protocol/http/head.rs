@@ -1,0 +1,324 @@
+//! The strict check of a request's head: first its [bytes](HeadScan), as they come, then its
+//! [fields](check_head). Only what has passed both goes to monoio-http's decoder.
+
+use bytes::BytesMut;
+use monoio_codec::{Decoded, Decoder};
+use monoio_http::common::request::RequestHead;
+use monoio_http::h1::codec::decoder::RequestHeadDecoder;
+
+use super::response::HttpError;
+
+/// Largest head of a request to the HTTP port; a longer one gets 431.
+pub const HTTP_HEAD_BYTES_MAX: usize = 16 << 10;
+/// Most header fields of a request; one more gets 431.
+pub const FIELDS_MAX: usize = 64;
+/// Longest method. Something longer is no HTTP, and need not be waited for.
+const METHOD_BYTES_MAX: usize = 24;
+
+const NOT_HTTP: HttpError = HttpError::new(400, "this is not an HTTP/1.1 request");
+
+fn bad(text: &'static str) -> HttpError {
+    HttpError::new(400, text)
+}
+
+/// Looks for the end of a head in bytes that come in pieces, each byte once, and refuses at the
+/// first byte that no head can have there.
+#[derive(Clone, Debug)]
+pub struct HeadScan {
+    bytes_max: usize,
+    at: usize,
+    line_start: usize,
+}
+
+impl HeadScan {
+    /// A scan for a head of at most `bytes_max`.
+    pub fn new(bytes_max: usize) -> HeadScan {
+        HeadScan {
+            bytes_max,
+            at: 0,
+            line_start: 0,
+        }
+    }
+
+    /// Goes on over `bytes`, which begin where the head begins and are at least as many as before.
+    /// Returns where the head ends, its empty line included.
+    pub fn advance(&mut self, bytes: &[u8]) -> Result<Option<usize>, HttpError> {
+        let end = bytes.len().min(self.bytes_max);
+        while self.at < end {
+            let at = self.at;
+            let byte = bytes[at];
+            let after_cr = at > self.line_start && bytes[at - 1] == b'\r';
+            self.at += 1;
+            match byte {
+                b'\n' if after_cr => {
+                    if at - 1 == self.line_start {
+                        // The method comes before any line's end, so this is not the first line.
+                        return Ok(Some(self.at));
+                    }
+                    if self.line_start == 0 {
+                        check_request_line(&bytes[..at - 1])?;
+                    }
+                    self.line_start = self.at;
+                }
+                _ if after_cr => return Err(bad("a bare carriage return in the head")),
+                b'\n' => return Err(bad("a bare line feed in the head")),
+                _ if self.line_start == 0 && at <= METHOD_BYTES_MAX => {
+                    check_method_byte(&bytes[..=at])?;
+                }
+                b'\t' | b'\r' | b' '..=b'~' | 0x80.. => {}
+                _ => return Err(bad("a control character in the head")),
+            }
+        }
+        if bytes.len() >= self.bytes_max {
+            return Err(HttpError::new(431, "the request's head is too large"));
+        }
+        Ok(None)
+    }
+}
+
+/// Checks the newest byte while the method may still be going on: TLS, another protocol or plain
+/// noise is refused at once.
+fn check_method_byte(bytes: &[u8]) -> Result<(), HttpError> {
+    let [before @ .., byte] = bytes else {
+        return Ok(());
+    };
+    let in_method = !before.contains(&b' ');
+    let fits = match byte {
+        b' ' => !before.is_empty(),
+        _ if in_method => is_token(*byte) && bytes.len() <= METHOD_BYTES_MAX,
+        b'\r' => true,
+        _ => byte.is_ascii_graphic(),
+    };
+    if fits { Ok(()) } else { Err(NOT_HTTP) }
+}
+
+/// Checks the request line's shape, so that the rest of another protocol is not waited for.
+fn check_request_line(line: &[u8]) -> Result<(), HttpError> {
+    let mut words = line.split(|&byte| byte == b' ');
+    let (_method, target) = (words.next(), words.next());
+    let (Some(target), Some(version), None) = (target, words.next(), words.next()) else {
+        return Err(NOT_HTTP);
+    };
+    if target.is_empty() || !target.iter().all(u8::is_ascii_graphic) {
+        return Err(bad(
+            "the request's target has a character that must be escaped",
+        ));
+    }
+    match version {
+        b"HTTP/1.1" => Ok(()),
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            Err(HttpError::new(505, "this server speaks HTTP/1.1"))
+        }
+        _ => Err(NOT_HTTP),
+    }
+}
+
+/// How a request's body is delimited.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Framing {
+    /// It has none.
+    None,
+    /// So many bytes.
+    Length(u64),
+    /// Chunks.
+    Chunked,
+}
+
+/// A checked head, borrowed from its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// How many bytes it has.
+    pub len: usize,
+    /// The method, as sent.
+    pub method: &'a str,
+    /// The target's path, beginning with `/` (or `*` alone in an OPTIONS request).
+    pub path: &'a str,
+    /// What follows the target's first `?`.
+    pub query: Option<&'a str>,
+    /// The host and port the client meant: the Host field, or an absolute target's authority.
+    pub host: &'a str,
+    /// The Origin field.
+    pub origin: Option<&'a str>,
+    /// The Content-Type field.
+    pub content_type: Option<&'a str>,
+    /// How the body is delimited.
+    pub framing: Framing,
+    /// Whether the client would send another request on the connection.
+    pub keep_alive: bool,
+    /// Whether the client waits for `100 Continue` before it sends the body.
+    pub expect_continue: bool,
+    fields: &'a [u8],
+}
+
+impl<'a> Head<'a> {
+    /// Every field in order, values without the white space around them.
+    pub fn fields(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
+        let mut rest = self.fields;
+        std::iter::from_fn(move || {
+            let end = memchr::memmem::find(rest, b"\r\n")?;
+            let line = &rest[..end];
+            rest = &rest[end + 2..];
+            let colon = memchr::memchr(b':', line)?;
+            let name = std::str::from_utf8(&line[..colon]).ok()?;
+            Some((name, line[colon + 1..].trim_ascii()))
+        })
+    }
+
+    /// The values of one field, whatever the case of its name.
+    pub fn values(&self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        self.fields()
+            .filter(move |(each, _)| each.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+    }
+
+    /// The value of a field that may be there once.
+    pub fn single(&self, name: &'a str) -> Result<Option<&'a str>, HttpError> {
+        let mut values = self.values(name);
+        let (first, second) = (values.next(), values.next());
+        if second.is_some() {
+            return Err(bad("a header field that must be single is there twice"));
+        }
+        match first.map(std::str::from_utf8) {
+            Some(Ok(value)) => Ok(Some(value)),
+            Some(Err(_)) => Err(bad("a header field is not UTF-8")),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether a comma-separated field names a token, in any case.
+    pub fn lists(&self, name: &'a str, token: &str) -> bool {
+        self.values(name)
+            .flat_map(|value| value.split(|&byte| byte == b','))
+            .any(|each| each.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+    }
+}
+
+/// Looks for a request's head at the start of `bytes` and checks it; `None` if more bytes are needed.
+/// The scan belongs to this one request and is called again with the same bytes and more.
+pub fn check_head<'a>(scan: &mut HeadScan, bytes: &'a [u8]) -> Result<Option<Head<'a>>, HttpError> {
+    match scan.advance(bytes)? {
+        Some(len) => check_fields(&bytes[..len]).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn check_fields(bytes: &[u8]) -> Result<Head<'_>, HttpError> {
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+    let mut request = httparse::Request::new(&mut fields);
+    match request.parse(bytes) {
+        Ok(httparse::Status::Complete(len)) if len == bytes.len() => {}
+        Ok(_) => return Err(NOT_HTTP),
+        Err(httparse::Error::TooManyHeaders) => {
+            return Err(HttpError::new(431, "too many header fields"));
+        }
+        Err(httparse::Error::HeaderName) => {
+            return Err(bad("a header line that is folded, or has a bad name"));
+        }
+        Err(_) => return Err(bad("a malformed head")),
+    }
+    let (Some(method), Some(target)) = (request.method, request.path) else {
+        return Err(NOT_HTTP);
+    };
+    let line_end = memchr::memmem::find(bytes, b"\r\n").ok_or(NOT_HTTP)?;
+    let (authority, resource) = split_target(method, target)?;
+    let (path, query) = match resource.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (resource, None),
+    };
+    let mut head = Head {
+        len: bytes.len(),
+        method,
+        path: if path.is_empty() { "/" } else { path },
+        query,
+        host: "",
+        origin: None,
+        content_type: None,
+        framing: Framing::None,
+        keep_alive: true,
+        expect_continue: false,
+        fields: &bytes[line_end + 2..],
+    };
+    let host = head
+        .single("host")?
+        .ok_or(bad("the Host field is missing"))?;
+    if !is_authority(host) {
+        return Err(bad("the Host field is malformed"));
+    }
+    head.host = authority.unwrap_or(host);
+    head.origin = head.single("origin")?;
+    head.content_type = head.single("content-type")?;
+    head.framing = framing(&head)?;
+    head.keep_alive = !head.lists("connection", "close");
+    head.expect_continue = match head.single("expect")? {
+        None => false,
+        Some(value) if value.eq_ignore_ascii_case("100-continue") => true,
+        Some(_) => return Err(HttpError::new(417, "only 100-continue can be expected")),
+    };
+    Ok(head)
+}
+
+/// Takes an absolute target apart; its authority goes before the Host field (RFC 9112, section 3.2).
+fn split_target<'a>(
+    method: &str,
+    target: &'a str,
+) -> Result<(Option<&'a str>, &'a str), HttpError> {
+    if target.contains('#') {
+        return Err(bad("the request's target has a fragment"));
+    }
+    if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
+        return Ok((None, target));
+    }
+    let absolute = target.split_once("://").filter(|(scheme, _)| {
+        scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
+    });
+    let Some((_, rest)) = absolute else {
+        return Err(bad("the request's target must begin with a slash"));
+    };
+    let (authority, resource) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    if !is_authority(authority) {
+        return Err(bad("the request's target has a malformed host"));
+    }
+    Ok((Some(authority), resource))
+}
+
+/// One way to delimit the body, and no other: two parties that read a request differently can be
+/// made to see different requests.
+fn framing(head: &Head<'_>) -> Result<Framing, HttpError> {
+    let length = head.single("content-length")?;
+    let coding = head.single("transfer-encoding")?;
+    match (length, coding) {
+        (None, None) => Ok(Framing::None),
+        (Some(_), Some(_)) => Err(bad("both Content-Length and Transfer-Encoding")),
+        (None, Some(coding)) if coding.eq_ignore_ascii_case("chunked") => Ok(Framing::Chunked),
+        (None, Some(_)) => Err(HttpError::new(501, "no transfer coding but chunked")),
+        (Some(length), None) => {
+            let digits = !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit());
+            match length.parse() {
+                Ok(length) if digits => Ok(Framing::Length(length)),
+                _ => Err(bad("a malformed Content-Length")),
+            }
+        }
+    }
+}
+
+/// Host and port in the characters of RFC 3986; no user, nothing empty.
+fn is_authority(host: &str) -> bool {
+    !host.is_empty()
+        && host
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte))
+}
+
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Reads a checked head (exactly its bytes) into the types of the `http` crate.
+pub fn decode_head(head: &[u8]) -> Result<RequestHead, HttpError> {
+    match RequestHeadDecoder.decode(&mut BytesMut::from(head)) {
+        Ok(Decoded::Some(request)) => Ok(request),
+        _ => Err(bad("a malformed head")),
+    }
+}

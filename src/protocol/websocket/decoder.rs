@@ -1,0 +1,326 @@
+//! A websocket client's frames, put together to messages (RFC 6455, sections 5 to 8).
+//!
+//! A message that lies complete in the input, as nearly all do, is unmasked in place and costs no
+//! allocation. Any other is gathered, unmasked, in a [`Partial`] that exists only as long as
+//! something is incomplete. Bound: `message_bytes_max`, checked when a header announces it; a
+//! control frame's 125 bytes.
+
+use std::ops::Range;
+
+use super::header::{HEADER_BYTES_MAX, Header, Opcode};
+use super::mask;
+use crate::close::CloseReason;
+use crate::payload::Message;
+use crate::protocol::{Event, gather};
+
+/// Cuts a client's stream into messages and control frames.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    partial: Option<Box<Partial>>,
+}
+
+/// What is incomplete: a header, a frame's payload, a message between its fragments, or several.
+#[derive(Debug, Default)]
+struct Partial {
+    header: [u8; HEADER_BYTES_MAX],
+    header_len: u8,
+    /// The frame whose payload is still coming.
+    frame: Option<Frame>,
+    /// Text or Binary: the message whose last fragment has not been seen.
+    message: Option<Opcode>,
+    message_bytes: Vec<u8>,
+    /// How much of `message_bytes` is known to be UTF-8, if it is text.
+    utf8_len: usize,
+    control_bytes: Vec<u8>,
+    /// What went out with the last event and is freed by the next call.
+    spent: Option<Spent>,
+    /// A close frame came: whatever follows is dropped.
+    ended: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    fin: bool,
+    opcode: Opcode,
+    /// As the next byte of the payload meets it.
+    mask: [u8; 4],
+    left: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Spent {
+    Message,
+    Control,
+}
+
+/// An event that does not borrow yet: a whole message (its kind as the opcode), or a control frame.
+struct Step {
+    opcode: Opcode,
+    place: Place,
+}
+
+/// Where an event's bytes lie.
+enum Place {
+    Input(Range<usize>),
+    Partial,
+}
+
+impl Decoder {
+    pub(in crate::protocol) fn bytes_held(&self) -> usize {
+        self.partial.as_ref().map_or(0, |partial| {
+            size_of::<Partial>()
+                + partial.message_bytes.capacity()
+                + partial.control_bytes.capacity()
+        })
+    }
+
+    pub(in crate::protocol) fn next<'a>(
+        &'a mut self,
+        bytes_max: usize,
+        input: &'a mut [u8],
+        at: &mut usize,
+    ) -> Result<Option<Event<'a>>, CloseReason> {
+        self.release();
+        if self.partial.as_ref().is_some_and(|partial| partial.ended) {
+            *at = input.len();
+            return Ok(None);
+        }
+        let Some(step) = self.advance(bytes_max, input, at)? else {
+            self.release();
+            return Ok(None);
+        };
+        if step.opcode == Opcode::Close {
+            let code = close_code(self.payload(&step, input))?;
+            self.partial = Some(Box::new(Partial {
+                ended: true,
+                ..Partial::default()
+            }));
+            return Ok(Some(Event::Close { code }));
+        }
+        let payload = self.payload(&step, input);
+        Ok(Some(match (step.opcode, step.place) {
+            (Opcode::Text, Place::Input(_)) => match simdutf8::basic::from_utf8(payload) {
+                Ok(text) => Event::Message(Message::Text(text)),
+                Err(_) => return Err(CloseReason::NotUtf8),
+            },
+            // SAFETY: the bytes are `Partial::message_bytes` of a text, and `take_piece` checks every
+            // byte of one as it is gathered and refuses a last fragment that ends inside a
+            // character.
+            (Opcode::Text, Place::Partial) => Event::Message(Message::Text(unsafe {
+                std::str::from_utf8_unchecked(payload)
+            })),
+            (Opcode::Ping, _) => Event::Ping(payload),
+            (Opcode::Pong, _) => Event::Pong,
+            _ => Event::Message(Message::Binary(payload)),
+        }))
+    }
+
+    /// The unmasked payload of an event.
+    fn payload<'a>(&'a self, step: &Step, input: &'a [u8]) -> &'a [u8] {
+        match (&step.place, &self.partial) {
+            (Place::Input(range), _) => &input[range.clone()],
+            (Place::Partial, Some(partial)) if step.opcode.is_control() => &partial.control_bytes,
+            (Place::Partial, Some(partial)) => &partial.message_bytes,
+            (Place::Partial, None) => &[],
+        }
+    }
+
+    /// Frees what the last event borrowed, and the whole [`Partial`] when nothing is incomplete.
+    fn release(&mut self) {
+        let Some(partial) = self.partial.as_deref_mut() else {
+            return;
+        };
+        match partial.spent.take() {
+            Some(Spent::Message) => {
+                partial.message = None;
+                partial.message_bytes = Vec::new();
+                partial.utf8_len = 0;
+            }
+            Some(Spent::Control) => partial.control_bytes = Vec::new(),
+            None => {}
+        }
+        let incomplete =
+            partial.header_len > 0 || partial.frame.is_some() || partial.message.is_some();
+        if !incomplete && !partial.ended {
+            self.partial = None;
+        }
+    }
+
+    /// Goes through the input until there is an event, or nothing is left.
+    fn advance(
+        &mut self,
+        bytes_max: usize,
+        input: &mut [u8],
+        at: &mut usize,
+    ) -> Result<Option<Step>, CloseReason> {
+        loop {
+            let resumed = self
+                .partial
+                .as_mut()
+                .and_then(|partial| partial.frame.take());
+            let frame = match resumed {
+                Some(frame) => frame,
+                None => match self.header(input, at)? {
+                    Some(header) => self.begin(bytes_max, header)?,
+                    None => return Ok(None),
+                },
+            };
+            let whole = resumed.is_none() && frame.left as usize <= input.len() - *at;
+            let gathering = self.partial.as_ref().and_then(|partial| partial.message);
+            if whole && (frame.opcode.is_control() || (frame.fin && gathering.is_none())) {
+                let range = *at..*at + frame.left as usize;
+                mask::apply(frame.mask, &mut input[range.clone()]);
+                *at = range.end;
+                return Ok(Some(Step {
+                    opcode: frame.opcode,
+                    place: Place::Input(range),
+                }));
+            }
+            let partial = self.partial.get_or_insert_default();
+            let step = partial.take_piece(frame, input, at, bytes_max)?;
+            if step.is_some() || partial.frame.is_some() {
+                return Ok(step);
+            }
+        }
+    }
+
+    /// The next frame's header, or `None` (its bytes kept) if the input ends within it.
+    fn header(&mut self, input: &[u8], at: &mut usize) -> Result<Option<Header>, CloseReason> {
+        let held = self
+            .partial
+            .as_ref()
+            .map_or(0, |partial| partial.header_len);
+        let rest = &input[*at..];
+        if held == 0
+            && let Some(header) = Header::parse(rest)?
+        {
+            *at += header.len;
+            return Ok(Some(header));
+        }
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        let partial = self.partial.get_or_insert_default();
+        for &byte in rest {
+            let len = usize::from(partial.header_len);
+            partial.header[len] = byte;
+            partial.header_len += 1;
+            *at += 1;
+            if let Some(header) = Header::parse(&partial.header[..=len])? {
+                partial.header_len = 0;
+                return Ok(Some(header));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Checks a header against the frames before it and against the limit.
+    fn begin(&mut self, bytes_max: usize, header: Header) -> Result<Frame, CloseReason> {
+        let mut room = bytes_max;
+        if !header.opcode.is_control() {
+            let gathering = match &self.partial {
+                Some(partial) if partial.message.is_some() => {
+                    room -= partial.message_bytes.len();
+                    true
+                }
+                _ => false,
+            };
+            if gathering != (header.opcode == Opcode::Continuation) {
+                return Err(CloseReason::Protocol);
+            }
+            if header.payload_len > room as u64 {
+                return Err(CloseReason::TooBig);
+            }
+        }
+        Ok(Frame {
+            fin: header.fin,
+            opcode: header.opcode,
+            mask: header.mask,
+            // A control frame has at most 125 bytes, any other at most `room`.
+            left: header.payload_len as u32,
+        })
+    }
+}
+
+impl Partial {
+    /// Gathers what the input has of a frame's payload. Keeps the frame if there is more to come.
+    fn take_piece(
+        &mut self,
+        mut frame: Frame,
+        input: &mut [u8],
+        at: &mut usize,
+        bytes_max: usize,
+    ) -> Result<Option<Step>, CloseReason> {
+        let len = (frame.left as usize).min(input.len() - *at);
+        let piece = &mut input[*at..*at + len];
+        mask::apply(frame.mask, piece);
+        frame.mask = mask::rotate(frame.mask, len);
+        frame.left -= len as u32;
+        *at += len;
+        if frame.opcode.is_control() {
+            gather(&mut self.control_bytes, piece, super::CONTROL_BYTES_MAX);
+        } else {
+            // The last fragment tells how long the message gets.
+            let bytes_max = match frame.fin {
+                true => self.message_bytes.len() + len + frame.left as usize,
+                false => bytes_max,
+            };
+            gather(&mut self.message_bytes, piece, bytes_max);
+            // Only the first fragment finds no message here, and it says what the message is.
+            if *self.message.get_or_insert(frame.opcode) == Opcode::Text {
+                self.check_utf8()?;
+            }
+        }
+        if frame.left > 0 {
+            self.frame = Some(frame);
+            return Ok(None);
+        }
+        if frame.opcode.is_control() {
+            self.spent = Some(Spent::Control);
+            return Ok(Some(Step {
+                opcode: frame.opcode,
+                place: Place::Partial,
+            }));
+        }
+        match self.message {
+            Some(opcode) if frame.fin => {
+                if opcode == Opcode::Text && self.utf8_len < self.message_bytes.len() {
+                    return Err(CloseReason::NotUtf8);
+                }
+                self.spent = Some(Spent::Message);
+                Ok(Some(Step {
+                    opcode,
+                    place: Place::Partial,
+                }))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Checks what was gathered since the last check; a character cut at the end may still be
+    /// completed. Fails at the first byte that cannot be right, however much is to come.
+    fn check_utf8(&mut self) -> Result<(), CloseReason> {
+        match simdutf8::compat::from_utf8(&self.message_bytes[self.utf8_len..]) {
+            Ok(_) => self.utf8_len = self.message_bytes.len(),
+            Err(error) if error.error_len().is_none() => self.utf8_len += error.valid_up_to(),
+            Err(_) => return Err(CloseReason::NotUtf8),
+        }
+        Ok(())
+    }
+}
+
+/// The code in a close frame's payload (section 7.4; 1012–1014 were registered later). Those that
+/// must not be sent are errors, as is a reason that is not UTF-8.
+fn close_code(payload: &[u8]) -> Result<Option<u16>, CloseReason> {
+    let Some((&code, reason)) = payload.split_first_chunk() else {
+        return Ok(None);
+    };
+    let code = u16::from_be_bytes(code);
+    if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
+        return Err(CloseReason::Protocol);
+    }
+    if simdutf8::basic::from_utf8(reason).is_err() {
+        return Err(CloseReason::NotUtf8);
+    }
+    Ok(Some(code))
+}

@@ -1,0 +1,77 @@
+//! The websocket codec, RFC 6455: [frames in](Decoder), frames out (here), and the opening
+//! [handshake].
+//!
+//! No extension is negotiated yet, so the reserved bits must be zero. Called through
+//! [`super::Decoder`] and [`super::Codec`].
+
+mod decoder;
+pub mod handshake;
+mod header;
+mod mask;
+
+pub use decoder::Decoder;
+
+use crate::payload::Message;
+use header::Opcode;
+
+/// A control frame's largest payload (section 5.5).
+const CONTROL_BYTES_MAX: usize = 125;
+
+/// Appends the message as one unmasked, unfragmented frame.
+pub(super) fn encode(message: Message<'_>, out: &mut Vec<u8>) {
+    let opcode = match message {
+        Message::Text(_) => Opcode::Text,
+        Message::Binary(_) => Opcode::Binary,
+    };
+    push(opcode, message.bytes(), out);
+}
+
+pub(super) fn encoded_len(message: Message<'_>) -> usize {
+    let header_len = match message.len() {
+        0..=125 => 2,
+        126..=0xffff => 4,
+        _ => 10,
+    };
+    header_len + message.len()
+}
+
+/// Appends a close frame with its code and reason.
+pub(super) fn encode_close(code: u16, reason: &'static str, out: &mut Vec<u8>) {
+    let mut payload = Vec::with_capacity(2 + reason.len());
+    payload.extend_from_slice(&code.to_be_bytes());
+    payload.extend_from_slice(reason.as_bytes());
+    push(Opcode::Close, &payload, out);
+}
+
+/// Appends the answer to a peer's close frame.
+pub(super) fn encode_close_echo(code: Option<u16>, out: &mut Vec<u8>) {
+    match code {
+        Some(code) => push(Opcode::Close, &code.to_be_bytes(), out),
+        None => push(Opcode::Close, &[], out),
+    }
+}
+
+pub(super) fn encode_ping(out: &mut Vec<u8>) {
+    push(Opcode::Ping, &[], out);
+}
+
+pub(super) fn encode_pong(payload: &[u8], out: &mut Vec<u8>) {
+    push(Opcode::Pong, payload, out);
+}
+
+fn push(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
+    assert!(!opcode.is_control() || payload.len() <= CONTROL_BYTES_MAX);
+    out.push(0x80 | opcode as u8);
+    match payload.len() {
+        len @ 0..=125 => out.push(len as u8),
+        len @ 126..=0xffff => {
+            out.push(126);
+            out.extend_from_slice(&(len as u16).to_be_bytes());
+        }
+        len => {
+            out.push(127);
+            out.extend_from_slice(&(len as u64).to_be_bytes());
+        }
+    }
+    out.extend_from_slice(payload);
+}
