@@ -61,6 +61,9 @@ pub struct Config {
     pub transit_bytes_max: usize,
     /// The sum of that on one core; past it no connection of the core is read.
     pub transit_bytes_core_max: usize,
+    /// Origins of the pages that may open a websocket, as `https://shop.example`, or `*`. Empty means the
+    /// server's own host on any port, loopback names being equal, and `null`; no origin is always let in.
+    pub origins: Vec<String>,
     /// HTTP connections that one core serves; one more is closed at once.
     pub http_connections_max: usize,
     /// Largest body of an HTTP request; one byte more gets 413.
@@ -94,6 +97,7 @@ impl Default for Config {
             outbox_bytes_core_max: 1 << 30,
             transit_bytes_max: 1 << 20,
             transit_bytes_core_max: 64 << 20,
+            origins: Vec::new(),
             http_connections_max: 1_024,
             http_body_bytes_max: 1 << 20,
             idle_timeout: Duration::from_secs(55),

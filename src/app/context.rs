@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::App;
+use super::local::Local;
+use super::question::Asker;
 use crate::close::CloseReason;
-use crate::ident::{ConnId, CoreId, Reply, Ticket};
+use crate::ident::{ConnId, CoreId, Reach, Reply, Ticket};
 use crate::payload::Message;
 
 /// The cores a note goes to.
@@ -21,134 +23,188 @@ pub enum To {
 /// What a callback acts through. Sending never waits and never fails loudly: a message goes into the
 /// outboxes of the live connections it is for, here or by one envelope to another core.
 pub struct Context<'a, A: App> {
-    app: PhantomData<&'a mut A>,
+    local: &'a mut Local,
+    number: u8,
+    reach: Reach,
+    connection: Option<ConnId>,
+    app: PhantomData<A>,
 }
 
-#[allow(unused_variables)]
-impl<A: App> Context<'_, A> {
+impl<'a, A: App> Context<'a, A> {
+    pub(super) fn new(
+        local: &'a mut Local,
+        number: u8,
+        reach: Reach,
+        connection: Option<ConnId>,
+    ) -> Context<'a, A> {
+        Context {
+            local,
+            number,
+            reach,
+            connection,
+            app: PhantomData,
+        }
+    }
+
     /// The core this callback runs on.
     pub fn core(&self) -> CoreId {
-        todo!()
+        self.local.core()
     }
 
     /// How many cores the server has.
     pub fn cores(&self) -> usize {
-        todo!()
+        self.local.bus.cores()
     }
 
     /// The connection this callback is about; `None` in `on_start`, `on_answer`, `on_note` and
     /// `on_timer`. Its id changes when it moves to its home core, and is final from `on_bound`
     /// (or, for apps with [`Login::Never`](super::Login), from `on_connect`) on.
     pub fn connection(&self) -> Option<ConnId> {
-        todo!()
+        self.connection
     }
 
     /// The address of the connection's peer as the server sees it, an IPv4 peer always in its plain
     /// form. `None` where [`Context::connection`] is.
     pub fn peer(&self) -> Option<SocketAddr> {
-        todo!()
+        self.local.shard.peer(self.connection?)
     }
 
     /// The uid of the connection, once bound.
     pub fn uid(&self) -> Option<&str> {
-        todo!()
+        self.local.shard.uid(self.connection?).map(|uid| &**uid)
     }
 
     /// Sends to the connection this callback is about.
     pub fn send<'m>(&mut self, message: impl Into<Message<'m>>) {
-        todo!()
+        if let Some(connection) = self.connection {
+            self.local.shard.send(connection, message.into());
+        }
     }
 
     /// Sends to a connection of this core; a stale id goes nowhere.
     pub fn send_to<'m>(&mut self, connection: ConnId, message: impl Into<Message<'m>>) {
-        todo!()
+        self.local.shard.send(connection, message.into());
     }
 
     /// Sends to every connection of a uid within reach.
     pub fn send_to_uid<'m>(&mut self, uid: &str, message: impl Into<Message<'m>>) {
-        todo!()
+        let message = message.into();
+        self.local
+            .send_to_uid(self.reach, self.connection, uid, message, false);
     }
 
     /// The same, and if nobody is there, [`App::on_offline`] is called for the sending connection.
     pub fn send_to_uid_or_tell<'m>(&mut self, uid: &str, message: impl Into<Message<'m>>) {
-        todo!()
+        let message = message.into();
+        self.local
+            .send_to_uid(self.reach, self.connection, uid, message, true);
     }
 
     /// Sends to every connection of a group within reach, on every core.
     pub fn send_to_group<'m>(&mut self, group: &str, message: impl Into<Message<'m>>) {
-        todo!()
+        let message = message.into();
+        self.local
+            .send_to_group(self.reach, self.connection, group, message, false);
     }
 
     /// The same for a state of which only the last matters: in each outbox it takes the place of
     /// an earlier refresh that still waits.
     pub fn refresh_group<'m>(&mut self, group: &str, message: impl Into<Message<'m>>) {
-        todo!()
+        let message = message.into();
+        self.local
+            .send_to_group(self.reach, self.connection, group, message, true);
     }
 
     /// Sends to everybody within reach, the sender included.
     pub fn broadcast<'m>(&mut self, message: impl Into<Message<'m>>) {
-        todo!()
+        let message = message.into();
+        self.local.broadcast(self.reach, self.connection, message);
     }
 
     /// Binds the connection to a uid, once. After this callback the connection moves to the uid's home
     /// core, and [`App::on_bound`] tells the outcome there.
     pub fn bind_uid(&mut self, uid: &str) {
-        todo!()
+        if let Some(connection) = self.connection {
+            self.local.bind_uid(connection, uid);
+        }
     }
 
     /// Puts the connection into a group (named like a uid). Before it is bound this waits for the bind.
     pub fn join(&mut self, group: &str) {
-        todo!()
+        if let Some(connection) = self.connection {
+            self.local.shard.join(connection, group);
+        }
+    }
+
+    /// Puts a bound connection of this core into a group, from any callback; a stale id goes nowhere.
+    pub fn join_for(&mut self, connection: ConnId, group: &str) {
+        self.local.shard.join(connection, group);
     }
 
     /// Takes the connection out of a group.
     pub fn leave(&mut self, group: &str) {
-        todo!()
+        if let Some(connection) = self.connection {
+            self.local.shard.leave(connection, group);
+        }
     }
 
     /// Closes the connection this callback is about. What was sent to it before leaves first.
     pub fn close(&mut self, reason: CloseReason) {
-        todo!()
+        if let Some(connection) = self.connection {
+            self.local.shard.close(connection, reason);
+        }
     }
 
     /// Asks: queue this for every connection of the uid within reach. `all` means everybody.
     pub fn push<'m>(&mut self, uid: &str, message: impl Into<Message<'m>>) -> Ticket {
-        todo!()
+        let asker = Asker::App(self.number);
+        self.local
+            .push(self.reach, asker, self.connection, uid, message.into())
     }
 
     /// Asks: close every connection of the uid within reach with 4007.
     pub fn kick(&mut self, uid: &str) -> Ticket {
-        todo!()
+        let asker = Asker::App(self.number);
+        self.local.kick(self.reach, asker, self.connection, uid)
     }
 
     /// Asks: how many connections has the uid within reach?
     pub fn online(&mut self, uid: &str) -> Ticket {
-        todo!()
+        let asker = Asker::App(self.number);
+        self.local.online(self.reach, asker, self.connection, uid)
     }
 
     /// Asks for the counters of every core.
     pub fn stats(&mut self) -> Ticket {
-        todo!()
+        let asker = Asker::App(self.number);
+        self.local.stats(asker, self.connection)
     }
 
     /// Takes the next place in the order of the connection's replies. Replies leave in the order
     /// reserved, whenever they are filled; what [`Context::send`] sends does not wait for them.
+    ///
+    /// # Panics
+    /// In a callback that is about no connection.
     pub fn reserve(&mut self) -> Reply {
-        todo!()
+        let connection = self
+            .connection
+            .expect("a reply belongs to the connection of its callback");
+        self.local.shard.reserve(connection)
     }
 
     /// Fills a reserved place, from any later callback on the same core.
     pub fn fill<'m>(&mut self, reply: Reply, message: impl Into<Message<'m>>) {
-        todo!()
+        self.local.shard.fill(reply, message.into());
     }
 
     /// Sends a note to this app's value on another core, or on all.
     pub fn tell(&mut self, to: To, note: A::Note) {
-        todo!()
+        self.local
+            .tell(self.number, self.connection, to, || Box::new(note.clone()));
     }
 
     /// Calls [`App::on_timer`] on this core after the given time (resolution 10 ms).
     pub fn after(&mut self, time: Duration, token: u64) {
-        todo!()
+        self.local.after(self.number, time, token);
     }
 }

@@ -5,6 +5,11 @@
 //! comes after.
 
 mod context;
+pub(crate) mod envelope;
+pub(crate) mod host;
+pub(crate) mod hosted;
+mod local;
+mod question;
 
 pub use context::{Context, To};
 

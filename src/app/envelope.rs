@@ -1,0 +1,142 @@
+//! What crosses cores: the concrete contents of the bus's envelopes.
+
+use std::any::Any;
+use std::time::Instant;
+
+use super::AnyNote;
+use crate::ident::{ConnId, Reach};
+use crate::payload::{Message, Payload};
+use crate::shard::Passage;
+use crate::stats::CoreStats;
+
+pub enum Body {
+    /// A connection on its way to its uid's home core. It follows every envelope it has caused.
+    Move(Box<Move>),
+    /// To every connection of a uid. If nobody is there, the sender named hears of it.
+    ToUid {
+        reach: Reach,
+        addressed: Addressed,
+        tell: Option<ConnId>,
+    },
+    ToEverybody {
+        reach: Reach,
+        payload: Payload,
+    },
+    ToGroup {
+        reach: Reach,
+        refresh: bool,
+        group: Box<str>,
+        payload: Payload,
+    },
+    /// A question and its number on the asking core, which gets exactly one answer to it.
+    Ask {
+        question: u64,
+        what: Ask,
+    },
+    Answer {
+        question: u64,
+        part: Part,
+    },
+    /// A message from this connection of yours found nobody.
+    Offline {
+        connection: ConnId,
+        uid: Box<str>,
+    },
+    Note {
+        app: u8,
+        note: AnyNote,
+    },
+    /// The server stops.
+    Drain(Stage),
+}
+
+/// A connection between two cores: all that it is.
+pub struct Move {
+    pub passage: Passage,
+    pub session: Box<dyn Any + Send>,
+    /// The transport's part: descriptor, unread input, half a message. Only the transport looks inside.
+    pub link: Box<dyn Any + Send>,
+}
+
+pub enum Ask {
+    Push { reach: Reach, addressed: Addressed },
+    PushEverybody { reach: Reach, payload: Payload },
+    Kick { reach: Reach, uid: Box<str> },
+    Online { reach: Reach, uid: Box<str> },
+    Stats,
+}
+
+/// One core's part of an answer.
+pub enum Part {
+    Reached(u32),
+    Stats(Box<CoreStats>),
+}
+
+/// The steps of stopping.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// Accept nothing, read nothing; go on delivering.
+    Quiet,
+    /// Nothing is under way any more: close every connection.
+    Finish {
+        /// When the core ends even so.
+        until: Instant,
+    },
+}
+
+/// A uid and a message for it in one allocation.
+pub struct Addressed {
+    bytes: Box<[u8]>,
+    uid_bytes: u8,
+    text: bool,
+}
+
+impl Addressed {
+    /// The uid has passed `check_uid`, so its length fits.
+    pub fn new(uid: &str, message: Message<'_>) -> Addressed {
+        assert!(uid.len() <= crate::ident::UID_BYTES_MAX);
+        let mut bytes = Vec::with_capacity(uid.len() + message.len());
+        bytes.extend_from_slice(uid.as_bytes());
+        bytes.extend_from_slice(message.bytes());
+        Addressed {
+            bytes: bytes.into_boxed_slice(),
+            uid_bytes: uid.len() as u8,
+            text: matches!(message, Message::Text(_)),
+        }
+    }
+
+    pub fn uid(&self) -> &str {
+        let uid = &self.bytes[..usize::from(self.uid_bytes)];
+        // SAFETY: the first `uid_bytes` bytes were copied from a `str` in `new`.
+        unsafe { std::str::from_utf8_unchecked(uid) }
+    }
+
+    pub fn message(&self) -> Message<'_> {
+        let bytes = &self.bytes[usize::from(self.uid_bytes)..];
+        if self.text {
+            // SAFETY: `text` is set only where these bytes were copied from a `str` in `new`.
+            Message::Text(unsafe { std::str::from_utf8_unchecked(bytes) })
+        } else {
+            Message::Binary(bytes)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_envelope_stays_small() {
+        assert!(size_of::<Body>() <= 64, "{}", size_of::<Body>());
+    }
+
+    #[test]
+    fn addressed_gives_back_what_it_got() {
+        let both = Addressed::new("李", Message::Text("hé"));
+        assert_eq!(both.uid(), "李");
+        assert_eq!(both.message(), Message::Text("hé"));
+        let bytes = Addressed::new("u", Message::Binary(&[0xff]));
+        assert_eq!(bytes.message(), Message::Binary(&[0xff]));
+    }
+}

@@ -1,0 +1,389 @@
+//! The apps of one core, and the one way into them: [`Host`].
+//!
+//! The transport tells it what arrives; the turn hands it the envelopes of its mailbox. It knows no
+//! sockets, so a simulation can drive several hosts on one thread.
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::BindError;
+use super::envelope::{Body, Move, Stage};
+use super::hosted::Hosted;
+use super::local::{Effect, Leaving, Local};
+use super::question::{Asker, Waiting};
+use crate::bus::{Endpoint, Envelope};
+use crate::close::CloseReason;
+use crate::config::Config;
+use crate::ident::{ConnId, CoreId, Reach};
+use crate::payload::Message;
+use crate::shard::{ListenerSpec, Phase, Shard, TICK, Tick};
+
+/// What the transport may do with a connection next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flow {
+    /// Read on.
+    Go,
+    /// Leave the input where it is until [`Host::may_read`] says otherwise.
+    Pause,
+    /// It moves: stop at once, and hand it over by [`Host::depart`].
+    Leave,
+    /// It is closing: what arrives is looked at for the peer's close only.
+    End,
+    /// It is gone.
+    Gone,
+}
+
+/// A connection that has come from another core, with the transport's part of it.
+pub struct Arrival {
+    pub connection: ConnId,
+    pub link: Box<dyn Any + Send>,
+}
+
+/// What an envelope means to the layers above.
+pub enum Received {
+    Done,
+    Arrived(Arrival),
+    Drain(Stage),
+}
+
+pub struct Host {
+    apps: Vec<Box<dyn Hosted>>,
+    listeners: Rc<[ListenerSpec]>,
+    local: Local,
+    started: Instant,
+}
+
+impl Host {
+    pub fn new(
+        config: &Config,
+        bus: Endpoint<Body>,
+        listeners: Rc<[ListenerSpec]>,
+        spaces: usize,
+        apps: Vec<Box<dyn Hosted>>,
+        now: Instant,
+    ) -> Host {
+        let shard = Shard::new(config, Rc::clone(&listeners), spaces);
+        Host {
+            apps,
+            listeners,
+            local: Local::new(config, shard, bus, now),
+            started: now,
+        }
+    }
+
+    /// Tells the apps that the core runs.
+    pub fn start(&mut self) {
+        for app in &mut self.apps {
+            app.start(&mut self.local);
+        }
+        self.settle();
+    }
+
+    pub fn shard(&mut self) -> &mut Shard {
+        &mut self.local.shard
+    }
+
+    pub fn bus(&mut self) -> &mut Endpoint<Body> {
+        &mut self.local.bus
+    }
+
+    pub fn core(&self) -> CoreId {
+        self.local.core()
+    }
+
+    /// Sets the turn's time, and does what has come due.
+    pub fn tick(&mut self, now: Instant) {
+        self.local.set_now(now);
+        let ticks = now.duration_since(self.started).as_millis() / TICK.as_millis();
+        self.local.shard.set_now(ticks as Tick);
+        self.local.shard.expire();
+        while let Some((app, token)) = self.local.pop_timer() {
+            self.apps[usize::from(app)].timer(&mut self.local, token);
+        }
+        self.settle();
+    }
+
+    /// When [`Host::tick`] has something to do next.
+    pub fn next_due(&self) -> Option<Instant> {
+        let deadline = self
+            .local
+            .shard
+            .next_tick_due()
+            .map(|tick| self.started + TICK * tick);
+        match (deadline, self.local.next_timer()) {
+            (Some(deadline), Some(timer)) => Some(deadline.min(timer)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// A connection has been accepted; its handshake is to follow.
+    pub fn connect(&mut self, listener: u16, peer: SocketAddr) -> ConnId {
+        self.local.shard.insert(listener, peer)
+    }
+
+    /// Its handshake is done: the app gets to know it.
+    pub fn open(&mut self, id: ConnId) {
+        let Some(app) = self.app_of(id) else { return };
+        if let Some(session) = self.apps[app].connect(&mut self.local, id) {
+            self.local.shard.opened(id, session);
+        }
+        self.settle();
+    }
+
+    pub fn message(&mut self, id: ConnId, message: Message<'_>) {
+        let Some((app, session)) = self.session_of(id) else {
+            return;
+        };
+        self.local.shard.stats.messages_in += 1;
+        self.apps[app].message(&mut self.local, id, session, message);
+        self.settle();
+    }
+
+    /// The transport says that the connection is to end.
+    pub fn close(&mut self, id: ConnId, reason: CloseReason) {
+        self.local.shard.close(id, reason);
+        self.settle();
+    }
+
+    /// What the transport may do with the connection now.
+    pub fn flow(&self, id: ConnId) -> Flow {
+        match self.local.shard.phase(id) {
+            Phase::Free => Flow::Gone,
+            Phase::Closing => Flow::End,
+            Phase::Open if self.local.shard.is_leaving(id) => Flow::Leave,
+            _ if self.may_read(id) => Flow::Go,
+            _ => Flow::Pause,
+        }
+    }
+
+    /// Whether the connection has credit, and room for the answers to what it asks.
+    pub fn may_read(&self, id: ConnId) -> bool {
+        self.local.has_credit(id) && !self.local.shard.is_full(id)
+    }
+
+    /// The next connection that is to move to its home core.
+    pub fn next_leaving(&mut self) -> Option<Leaving> {
+        self.local.leaving.pop_front()
+    }
+
+    /// Sends a connection on its way, with the transport's part of it.
+    pub fn depart(&mut self, leaving: Leaving, link: Box<dyn Any + Send>) {
+        let Some((app, session)) = self.session_of(leaving.connection) else {
+            return;
+        };
+        let Some(session) = self.apps[app].take_session(session) else {
+            return;
+        };
+        if let Some(passage) = self.local.shard.depart(leaving.connection, leaving.uid) {
+            let passing = Box::new(Move {
+                passage,
+                session,
+                link,
+            });
+            self.local.post_free(leaving.home, Body::Move(passing));
+        }
+    }
+
+    /// The next envelope of this core's mailbox.
+    pub fn take(&mut self) -> Option<Envelope<Body>> {
+        self.local.bus.take()
+    }
+
+    /// Delivers what an envelope holds.
+    pub fn receive(&mut self, envelope: Envelope<Body>) -> Received {
+        let from = envelope.from;
+        match envelope.body {
+            Body::Move(passing) => return self.arrive(*passing),
+            Body::Drain(stage) => return Received::Drain(stage),
+            Body::Ask { question, what } => {
+                let part = self.local.find(what);
+                self.local.post_free(from, Body::Answer { question, part });
+            }
+            Body::Answer { question, part } => self.local.answered(question, part),
+            Body::Offline { connection, uid } => self.local.tell_offline(connection, &uid),
+            Body::Note { app, note } => {
+                self.apps[usize::from(app)].note(&mut self.local, from, note);
+            }
+            Body::ToUid {
+                reach,
+                addressed,
+                tell,
+            } => {
+                let uid = addressed.uid();
+                let message = addressed.message();
+                let reached = self.local.shard.send_to_uid(reach, uid, message);
+                if reached == 0
+                    && let Some(connection) = tell
+                {
+                    let uid = Box::from(uid);
+                    let body = Body::Offline { connection, uid };
+                    self.local.post_free(from, body);
+                }
+            }
+            body @ (Body::ToEverybody { .. } | Body::ToGroup { .. }) => self.deliver(body),
+        }
+        self.settle();
+        Received::Done
+    }
+
+    /// Delivers to connections of this core what a callback of this core has sent.
+    fn deliver(&mut self, body: Body) {
+        match body {
+            Body::ToUid {
+                reach,
+                addressed,
+                tell,
+            } => self
+                .local
+                .deliver_to_uid(reach, addressed.uid(), addressed.message(), tell),
+            Body::ToEverybody { reach, payload } => {
+                self.local.shard.send_to_everybody(reach, payload.message());
+            }
+            Body::ToGroup {
+                reach,
+                refresh,
+                group,
+                payload,
+            } => {
+                let message = payload.message();
+                self.local
+                    .shard
+                    .send_to_group(reach, &group, message, refresh);
+            }
+            Body::Ask { question, what } => {
+                let part = self.local.find(what);
+                self.local.answered(question, part);
+            }
+            _ => debug_assert!(false, "only deliveries are deferred"),
+        }
+    }
+
+    fn arrive(&mut self, passing: Move) -> Received {
+        let Move {
+            mut passage,
+            session,
+            link,
+        } = passing;
+        let app = usize::from(self.listeners[usize::from(passage.listener)].app);
+        let Some(session) = self.apps[app].put_session(session) else {
+            debug_assert!(false, "a session goes to the app that made it");
+            return Received::Done;
+        };
+        let uid = std::mem::take(&mut passage.uid);
+        let connection = self.local.shard.arrive(&mut passage, session);
+        self.bind(connection, &uid);
+        self.settle();
+        Received::Arrived(Arrival { connection, link })
+    }
+
+    /// Binds at home and tells the app; one that is kept out is closed.
+    fn bind(&mut self, id: ConnId, uid: &str) {
+        if self.local.shard.bind(id, uid) {
+            if let Some((app, session)) = self.session_of(id) {
+                self.apps[app].bound(&mut self.local, id, session, Ok(()));
+            }
+        } else {
+            self.refuse(id, BindError::InUse);
+        }
+    }
+
+    fn refuse(&mut self, id: ConnId, error: BindError) {
+        if let Some((app, session)) = self.session_of(id) {
+            self.apps[app].bound(&mut self.local, id, session, Err(error));
+        }
+        let reason = match error {
+            BindError::InUse => CloseReason::UidInUse,
+            BindError::Uid(_) | BindError::RepliesOpen => CloseReason::BadLogin,
+            // It has a uid; asking again is the app's mistake and changes nothing.
+            BindError::Twice => return,
+        };
+        self.local.shard.close(id, reason);
+    }
+
+    /// Makes the callbacks that the last one has caused, until none is due.
+    pub fn settle(&mut self) {
+        loop {
+            if let Some(effect) = self.local.effects.pop_front() {
+                self.apply(effect);
+            } else if let Some((id, session, reason)) = self.local.shard.next_ended() {
+                if let Some(app) = self.app_of(id) {
+                    self.apps[app].close(&mut self.local, id, session, reason);
+                }
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn apply(&mut self, effect: Effect) {
+        match effect {
+            Effect::Bind { connection, uid } => {
+                if self.local.shard.phase(connection) != Phase::Open {
+                    return;
+                }
+                let home = self.local.bus.home(&uid);
+                if home == self.core() {
+                    self.bind(connection, &uid);
+                } else {
+                    self.local.shard.set_leaving(connection);
+                    self.local.leaving.push_back(Leaving {
+                        connection,
+                        home,
+                        uid,
+                    });
+                }
+            }
+            Effect::Refuse { connection, error } => self.refuse(connection, error),
+            Effect::Answer {
+                app,
+                ticket,
+                answer,
+            } => self.apps[usize::from(app)].answer(&mut self.local, ticket, answer),
+            Effect::Offline { connection, uid } => {
+                if let Some((app, session)) = self.session_of(connection) {
+                    self.apps[app].offline(&mut self.local, connection, session, &uid);
+                }
+            }
+            Effect::Note { app, from, note } => {
+                self.apps[usize::from(app)].note(&mut self.local, from, note);
+            }
+            Effect::Deliver(body) => self.deliver(body),
+        }
+    }
+
+    /// Asks on behalf of a task of this core, which awaits the answer.
+    pub fn push(&mut self, reach: Reach, uid: &str, message: Message<'_>) -> Waiting {
+        let waiting = Waiting::default();
+        let asker = Asker::Task(waiting.clone());
+        self.local.push(reach, asker, None, uid, message);
+        self.settle();
+        waiting
+    }
+
+    /// Gives back the credit for what other cores have taken since the last turn.
+    pub fn settle_credits(&mut self) {
+        self.local.settle_credits();
+    }
+
+    /// Whether questions of this core are open.
+    pub fn has_open_questions(&self) -> bool {
+        !self.local.questions.is_empty()
+    }
+
+    fn app_of(&self, id: ConnId) -> Option<usize> {
+        self.local
+            .shard
+            .listener(id)
+            .map(|spec| usize::from(spec.app))
+    }
+
+    /// The app and session of a connection that is open and not closing.
+    fn session_of(&self, id: ConnId) -> Option<(usize, u32)> {
+        match self.local.shard.phase(id) {
+            Phase::Open | Phase::Home => Some((self.app_of(id)?, self.local.shard.session(id)?)),
+            _ => None,
+        }
+    }
+}

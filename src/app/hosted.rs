@@ -1,0 +1,166 @@
+//! An app without its type: what a core calls, with a guard around every callback.
+//!
+//! A panic in a callback closes the connection it is about with 1011 and is logged; the core goes on.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use slab::Slab;
+use tracing::error;
+
+use super::local::Local;
+use super::{Answer, AnyNote, App, BindError, Context};
+use crate::close::CloseReason;
+use crate::ident::{ConnId, CoreId, Reach, Ticket};
+use crate::payload::Message;
+
+pub trait Hosted {
+    fn start(&mut self, local: &mut Local);
+    /// Makes the connection's session and returns its key.
+    fn connect(&mut self, local: &mut Local, id: ConnId) -> Option<u32>;
+    fn message(&mut self, local: &mut Local, id: ConnId, session: u32, message: Message<'_>);
+    fn bound(&mut self, local: &mut Local, id: ConnId, session: u32, result: Result<(), BindError>);
+    fn offline(&mut self, local: &mut Local, id: ConnId, session: u32, uid: &str);
+    fn close(&mut self, local: &mut Local, id: ConnId, session: u32, reason: CloseReason);
+    fn answer(&mut self, local: &mut Local, ticket: Ticket, answer: Answer);
+    fn note(&mut self, local: &mut Local, from: CoreId, note: AnyNote);
+    fn timer(&mut self, local: &mut Local, token: u64);
+    fn take_session(&mut self, session: u32) -> Option<Box<dyn Any + Send>>;
+    fn put_session(&mut self, session: Box<dyn Any + Send>) -> Option<u32>;
+}
+
+pub struct Hosting<A: App> {
+    app: A,
+    number: u8,
+    reach: Reach,
+    sessions: Slab<A::Session>,
+}
+
+impl<A: App> Hosting<A> {
+    pub fn new(app: A, number: u8, reach: Reach) -> Hosting<A> {
+        Hosting {
+            app,
+            number,
+            reach,
+            sessions: Slab::new(),
+        }
+    }
+
+    /// Runs a callback about a connection, or about none.
+    fn guard<R>(
+        &mut self,
+        local: &mut Local,
+        connection: Option<ConnId>,
+        name: &'static str,
+        callback: impl FnOnce(&mut A, &mut Slab<A::Session>, &mut Context<'_, A>) -> R,
+    ) -> Option<R> {
+        let (app, sessions) = (&mut self.app, &mut self.sessions);
+        let mut cx = Context::new(local, self.number, self.reach, connection);
+        // The app's own state is its own affair after a panic; the session's ends with its connection.
+        match catch_unwind(AssertUnwindSafe(|| callback(app, sessions, &mut cx))) {
+            Ok(result) => Some(result),
+            Err(cause) => {
+                let cause = cause
+                    .downcast_ref::<&str>()
+                    .map(|text| (*text).to_owned())
+                    .or_else(|| cause.downcast_ref::<String>().cloned())
+                    .unwrap_or_default();
+                let app = std::any::type_name::<A>();
+                error!(
+                    app,
+                    callback = name,
+                    cause,
+                    "an app panicked; its connection is closed"
+                );
+                if let Some(connection) = connection {
+                    local.shard.close(connection, CloseReason::Internal);
+                }
+                None
+            }
+        }
+    }
+}
+
+impl<A: App> Hosted for Hosting<A> {
+    fn start(&mut self, local: &mut Local) {
+        self.guard(local, None, "on_start", |app, _, cx| app.on_start(cx));
+    }
+
+    fn connect(&mut self, local: &mut Local, id: ConnId) -> Option<u32> {
+        let session = self.guard(local, Some(id), "on_connect", |app, _, cx| {
+            app.on_connect(cx)
+        })?;
+        Some(self.sessions.insert(session) as u32)
+    }
+
+    fn message(&mut self, local: &mut Local, id: ConnId, session: u32, message: Message<'_>) {
+        self.guard(local, Some(id), "on_message", |app, sessions, cx| {
+            if let Some(session) = sessions.get_mut(session as usize) {
+                app.on_message(cx, session, message);
+            }
+        });
+    }
+
+    fn bound(
+        &mut self,
+        local: &mut Local,
+        id: ConnId,
+        session: u32,
+        result: Result<(), BindError>,
+    ) {
+        self.guard(local, Some(id), "on_bound", |app, sessions, cx| {
+            if let Some(session) = sessions.get_mut(session as usize) {
+                app.on_bound(cx, session, result);
+            }
+        });
+    }
+
+    fn offline(&mut self, local: &mut Local, id: ConnId, session: u32, uid: &str) {
+        self.guard(local, Some(id), "on_offline", |app, sessions, cx| {
+            if let Some(session) = sessions.get_mut(session as usize) {
+                app.on_offline(cx, session, uid);
+            }
+        });
+    }
+
+    fn close(&mut self, local: &mut Local, id: ConnId, session: u32, reason: CloseReason) {
+        if let Some(session) = self.sessions.try_remove(session as usize) {
+            self.guard(local, Some(id), "on_close", |app, _, cx| {
+                app.on_close(cx, session, reason)
+            });
+        }
+    }
+
+    fn answer(&mut self, local: &mut Local, ticket: Ticket, answer: Answer) {
+        self.guard(local, None, "on_answer", |app, _, cx| {
+            app.on_answer(cx, ticket, answer)
+        });
+    }
+
+    fn note(&mut self, local: &mut Local, from: CoreId, note: AnyNote) {
+        match note.downcast::<A::Note>() {
+            Ok(note) => {
+                self.guard(local, None, "on_note", |app, _, cx| {
+                    app.on_note(cx, from, *note)
+                });
+            }
+            Err(_) => debug_assert!(false, "a note goes to the app that sent it"),
+        }
+    }
+
+    fn timer(&mut self, local: &mut Local, token: u64) {
+        self.guard(local, None, "on_timer", |app, _, cx| {
+            app.on_timer(cx, token)
+        });
+    }
+
+    fn take_session(&mut self, session: u32) -> Option<Box<dyn Any + Send>> {
+        let session = self.sessions.try_remove(session as usize)?;
+        Some(Box::new(session))
+    }
+
+    fn put_session(&mut self, session: Box<dyn Any + Send>) -> Option<u32> {
+        let session = session.downcast::<A::Session>().ok()?;
+        Some(self.sessions.insert(*session) as u32)
+    }
+}

@@ -1,0 +1,130 @@
+//! Questions under way: who asked, and what has been answered so far. Each ends with exactly one answer.
+//!
+//! Bound: a question's cost stays on its asker's credit until it is answered.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll, Waker};
+
+use ahash::AHashMap;
+
+use super::Answer;
+use super::envelope::Part;
+use crate::ident::ConnId;
+use crate::stats::{CoreStats, Stats};
+
+pub enum Asker {
+    App(u8),
+    /// A task of this core (an HTTP request).
+    Task(Waiting),
+}
+
+struct Question {
+    asker: Asker,
+    parts_left: usize,
+    reached: u32,
+    stats: Vec<CoreStats>,
+    payer: Option<(ConnId, usize)>,
+}
+
+/// A question whose last part has come.
+pub struct Answered {
+    pub asker: Asker,
+    pub answer: Answer,
+    pub payer: Option<(ConnId, usize)>,
+}
+
+#[derive(Default)]
+pub struct Questions {
+    next: u64,
+    open: AHashMap<u64, Question>,
+    /// Credited bytes of all open questions.
+    bytes: usize,
+}
+
+impl Questions {
+    pub fn open(&mut self, asker: Asker, parts: usize, payer: Option<(ConnId, usize)>) -> u64 {
+        self.next += 1;
+        self.bytes += payer.map_or(0, |(_, bytes)| bytes);
+        self.open.insert(
+            self.next,
+            Question {
+                asker,
+                parts_left: parts,
+                reached: 0,
+                stats: Vec::new(),
+                payer,
+            },
+        );
+        self.next
+    }
+
+    /// Takes one part; the whole answer, if that was the last.
+    pub fn part(&mut self, number: u64, part: Part) -> Option<Answered> {
+        let question = self.open.get_mut(&number)?;
+        match part {
+            Part::Reached(count) => question.reached += count,
+            Part::Stats(stats) => question.stats.push(*stats),
+        }
+        question.parts_left -= 1;
+        if question.parts_left > 0 {
+            return None;
+        }
+        let mut question = self.open.remove(&number)?;
+        self.bytes -= question.payer.map_or(0, |(_, bytes)| bytes);
+        let answer = if question.stats.is_empty() {
+            Answer::Reached(question.reached)
+        } else {
+            question.stats.sort_by_key(|stats| stats.core);
+            Answer::Stats(Box::new(Stats {
+                cores: question.stats,
+            }))
+        };
+        Some(Answered {
+            asker: question.asker,
+            answer,
+            payer: question.payer,
+        })
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+}
+
+/// The answer that a task of this core waits for.
+#[derive(Clone, Default)]
+pub struct Waiting {
+    state: Rc<RefCell<(Option<Answer>, Option<Waker>)>>,
+}
+
+impl Waiting {
+    pub fn fulfil(&self, answer: Answer) {
+        let mut state = self.state.borrow_mut();
+        state.0 = Some(answer);
+        if let Some(waker) = state.1.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Future for Waiting {
+    type Output = Answer;
+
+    fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Answer> {
+        let mut state = self.state.borrow_mut();
+        match state.0.take() {
+            Some(answer) => Poll::Ready(answer),
+            None => {
+                state.1 = Some(task.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}

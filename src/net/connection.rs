@@ -1,0 +1,60 @@
+//! The transport's part of one connection: its socket, what it makes of the bytes, and how far its end
+//! has come. It travels whole when the connection moves.
+
+use std::net::TcpStream;
+
+use crate::ident::ConnId;
+use crate::protocol::websocket::handshake::Handshake;
+use crate::protocol::{Codec, Decoder};
+
+/// What the bytes that arrive are.
+pub enum Input {
+    /// The opening handshake.
+    Handshake(Box<Handshake>),
+    /// Messages.
+    Messages(Decoder),
+    /// Nothing that matters any more: they are read so that the peer sees an orderly end.
+    Ignored,
+}
+
+pub struct Link {
+    pub id: ConnId,
+    pub stream: TcpStream,
+    pub codec: Codec,
+    pub input: Input,
+    /// Read but not looked at, because the connection was paused or moved meanwhile.
+    pub unread: Vec<u8>,
+    /// The wire said that there is something to read, and we have not read to its end.
+    pub readable: bool,
+    /// The end of the stream is in sight; reading goes on until it has come.
+    pub ending: bool,
+    /// The peer sends no more.
+    pub at_end: bool,
+    /// The peer's close frame has come.
+    pub peer_closed: bool,
+    /// We send no more, and have told the peer's kernel.
+    pub shut: bool,
+}
+
+impl Link {
+    pub fn new(id: ConnId, stream: TcpStream, codec: Codec, input: Input) -> Link {
+        Link {
+            id,
+            stream,
+            codec,
+            input,
+            unread: Vec::new(),
+            readable: false,
+            ending: false,
+            at_end: false,
+            peer_closed: false,
+            shut: false,
+        }
+    }
+
+    /// Whether a close frame of the peer's is still to be waited for before we end the stream.
+    pub fn awaits_close(&self) -> bool {
+        let answers = self.codec == Codec::WebSocket && matches!(self.input, Input::Messages(_));
+        answers && !self.peer_closed && !self.at_end
+    }
+}

@@ -1,0 +1,90 @@
+//! Listening sockets, one a core for each address (SO_REUSEPORT), and accepting from them.
+//!
+//! Options that accepted connections inherit are set here once: no delay for small writes, and
+//! keepalive with a user timeout, which end the connections of peers that are gone.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+
+/// Connections that may wait to be accepted; the kernel's `net.core.somaxconn` bounds it further.
+const BACKLOG: i32 = 4096;
+/// A peer that acknowledges nothing for this long is gone (tcp(7), TCP_USER_TIMEOUT).
+const USER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Silence before the kernel asks whether the peer lives, and between its questions.
+const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+pub struct Listener {
+    socket: TcpListener,
+}
+
+impl Listener {
+    /// Listens at an address. Every core opens its own; the kernel spreads connections over them.
+    pub fn bind(address: SocketAddr) -> io::Result<Listener> {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM.cloexec().nonblocking(),
+            Some(Protocol::TCP),
+        )?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
+        if address.is_ipv6() {
+            // `[::]` serves IPv4, too.
+            socket.set_only_v6(false)?;
+        }
+        socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+        socket.set_tcp_keepalive(
+            &TcpKeepalive::new()
+                .with_time(KEEPALIVE_TIME)
+                .with_interval(KEEPALIVE_INTERVAL),
+        )?;
+        socket.bind(&SockAddr::from(address))?;
+        socket.listen(BACKLOG)?;
+        Ok(Listener {
+            socket: TcpListener::from(socket),
+        })
+    }
+
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// The next connection that waits, not blocking and not inherited by child processes; `WouldBlock`
+    /// if none does.
+    pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+        // SAFETY: the storage that `try_init` hands out is as large as the length it hands out, and
+        // `accept4` fills it with an address of the length it leaves there.
+        let (descriptor, address) = unsafe {
+            SockAddr::try_init(|storage, length| {
+                let descriptor =
+                    libc::accept4(self.socket.as_raw_fd(), storage.cast(), length, flags);
+                if descriptor < 0 {
+                    return Err(io::Error::last_os_error());
+                }
+                Ok(descriptor)
+            })?
+        };
+        // SAFETY: a descriptor that the call above has just made for us.
+        let stream = unsafe { TcpStream::from_raw_fd(descriptor) };
+        let peer = address
+            .as_socket()
+            .ok_or_else(|| io::Error::other("a TCP peer without an IP address"))?;
+        Ok((stream, peer))
+    }
+
+    /// Refuses further connections and wakes who waits for them.
+    pub fn stop(&self) {
+        // An error means that it has stopped already.
+        let _ = socket2::SockRef::from(&self.socket).shutdown(std::net::Shutdown::Both);
+    }
+}

@@ -1,0 +1,10 @@
+//! The only place that touches sockets: listeners, the opening handshake, established connections, the
+//! wire they wait on, and the HTTP port.
+
+pub mod connection;
+pub mod http;
+pub mod listener;
+pub mod origin;
+pub mod readiness;
+pub mod transport;
+pub mod wire;

@@ -1,0 +1,518 @@
+//! All connections of one core on their wire: reads what arrives into the host, writes what its outboxes
+//! hold, sees each end through, and takes connections from and to other cores.
+//!
+//! Bound: one read buffer a core; what a connection keeps is half a message (`message_bytes_max`) and, while
+//! it is not read, at most one buffer of input.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, IoSlice, Read};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::BorrowedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tracing::{debug, warn};
+
+use super::connection::{Input, Link};
+use super::origin::Origins;
+use super::wire::{Ready, Wire};
+use crate::app::host::{Arrival, Flow, Host};
+use crate::close::CloseReason;
+use crate::escape::Escaped;
+use crate::ident::ConnId;
+use crate::protocol::http::HttpError;
+use crate::protocol::websocket::handshake::Handshake;
+use crate::protocol::{Codec, Decoder, Event};
+use crate::shard::{ListenerSpec, Phase};
+
+/// One read takes at most this much, so that one fast sender does not keep the core to itself.
+const READ_BYTES: usize = 64 << 10;
+/// Slices of one write; what is beyond follows in the next.
+const SLICES: usize = 64;
+/// Connections written in one turn (some 1.3 ms): a long broadcast is cut here, so that what else
+/// arrives is served in between.
+const WRITES_PER_TURN: usize = 256;
+
+pub struct Transport {
+    wire: Wire,
+    listeners: Rc<[ListenerSpec]>,
+    origins: Origins,
+    links: Vec<Option<Link>>,
+    buffer: Vec<u8>,
+    ready: Vec<Ready>,
+    /// Connections with more to read, in a later turn.
+    again: VecDeque<ConnId>,
+    /// Connections not read for now.
+    paused: Vec<ConnId>,
+    /// Connections whose peer sends no more, but still gets the answers it has asked for.
+    half_closed: Vec<ConnId>,
+    /// The server stops: nothing is read.
+    quiet: bool,
+}
+
+impl Transport {
+    pub fn new(listeners: Rc<[ListenerSpec]>, origins: Origins) -> io::Result<Transport> {
+        Ok(Transport {
+            wire: Wire::new()?,
+            listeners,
+            origins,
+            links: Vec::new(),
+            buffer: vec![0; READ_BYTES],
+            ready: Vec::new(),
+            again: VecDeque::new(),
+            paused: Vec::new(),
+            half_closed: Vec::new(),
+            quiet: false,
+        })
+    }
+
+    /// Readable when the wire has events.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.wire.descriptor()
+    }
+
+    /// A listener has accepted a connection.
+    pub fn accept(&mut self, host: &mut Host, listener: u16, stream: TcpStream, peer: SocketAddr) {
+        let id = host.connect(listener, peer);
+        let spec = &self.listeners[usize::from(listener)];
+        let codec = spec.codec;
+        let input = match codec {
+            Codec::WebSocket => Input::Handshake(Box::new(Handshake::new())),
+            codec => Input::Messages(Decoder::new(codec, spec.message_bytes_max)),
+        };
+        let opens = !matches!(input, Input::Handshake(_));
+        if let Err(error) = self.install(Link::new(id, stream, codec, input)) {
+            warn!(%error, "a connection could not be watched and is dropped");
+            host.close(id, CloseReason::Internal);
+            host.shard().remove(id);
+            return;
+        }
+        debug!(connection = id.to_bits(), %peer, "accepted");
+        if opens {
+            host.open(id);
+            self.depart_all(host);
+        }
+    }
+
+    fn install(&mut self, link: Link) -> io::Result<()> {
+        let id = link.id;
+        self.wire.watch(id, &link.stream)?;
+        let slot = id.slot as usize;
+        if self.links.len() <= slot {
+            self.links.resize_with(slot + 1, || None);
+        }
+        self.links[slot] = Some(link);
+        Ok(())
+    }
+
+    fn link(&mut self, id: ConnId) -> Option<&mut Link> {
+        self.links
+            .get_mut(id.slot as usize)?
+            .as_mut()
+            .filter(|link| link.id == id)
+    }
+
+    /// A connection has come from another core, and goes on where that one stopped.
+    pub fn adopt(&mut self, host: &mut Host, arrival: Arrival) {
+        let Ok(mut link) = arrival.link.downcast::<Link>() else {
+            debug_assert!(false, "a link is what departs");
+            return;
+        };
+        let id = arrival.connection;
+        link.id = id;
+        if let Err(error) = self.install(*link) {
+            warn!(%error, "a connection that moved could not be watched and is dropped");
+            host.close(id, CloseReason::Internal);
+            host.shard().remove(id);
+            return;
+        }
+        self.read(host, id);
+    }
+
+    /// Sends every connection on its way that is to move.
+    pub fn depart_all(&mut self, host: &mut Host) {
+        while let Some(leaving) = host.next_leaving() {
+            let id = leaving.connection;
+            if host.flow(id) != Flow::Leave {
+                continue;
+            }
+            let Some(link) = self
+                .links
+                .get_mut(id.slot as usize)
+                .and_then(|place| place.take_if(|link| link.id == id))
+            else {
+                continue;
+            };
+            if let Err(error) = self.wire.forget(&link.stream) {
+                warn!(%error, "a connection could not be taken off the wire");
+            }
+            debug!(connection = id.to_bits(), home = %leaving.home, uid = %Escaped(&leaving.uid), "moves");
+            host.depart(leaving, Box::new(link));
+        }
+    }
+
+    /// Takes what the wire has, and reads on where a turn was cut short. Returns whether something is
+    /// left that the wire will not report.
+    pub fn take_events(&mut self, host: &mut Host) -> bool {
+        let mut again = std::mem::take(&mut self.again);
+        for id in again.drain(..) {
+            self.read(host, id);
+        }
+        let mut ready = std::mem::take(&mut self.ready);
+        if let Err(error) = self.wire.take(&mut ready) {
+            warn!(%error, "the wire failed");
+        }
+        for event in ready.drain(..) {
+            self.event(host, event);
+        }
+        self.ready = ready;
+        !self.again.is_empty()
+    }
+
+    fn event(&mut self, host: &mut Host, event: Ready) {
+        let id = event.connection;
+        let Some(link) = self.link(id) else { return };
+        if event.broken {
+            host.close(id, CloseReason::Reset);
+            self.end(host, id);
+            return;
+        }
+        link.ending |= event.ending;
+        link.readable |= event.readable;
+        if event.writable {
+            host.shard().set_blocked(id, false);
+        }
+        if event.readable {
+            self.read(host, id);
+        }
+    }
+
+    /// Reads what there is for one connection, if it may be read now.
+    fn read(&mut self, host: &mut Host, id: ConnId) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        self.read_into(host, id, &mut buffer);
+        self.buffer = buffer;
+        self.depart_all(host);
+        if matches!(host.flow(id), Flow::End) && host.shard().outbox_is_empty(id) {
+            self.finish(host, id);
+        }
+    }
+
+    fn read_into(&mut self, host: &mut Host, id: ConnId, buffer: &mut [u8]) {
+        let quiet = self.quiet;
+        let Some(link) = self.link(id) else { return };
+        match host.flow(id) {
+            Flow::Go if quiet => return,
+            Flow::Go | Flow::End => {}
+            Flow::Pause => return self.pause(host, id),
+            Flow::Leave | Flow::Gone => return,
+        }
+        if !link.unread.is_empty() {
+            let mut unread = std::mem::take(&mut link.unread);
+            self.feed(host, id, &mut unread);
+            let Some(link) = self.link(id) else { return };
+            if !link.unread.is_empty() || !matches!(host.flow(id), Flow::Go | Flow::End) {
+                return;
+            }
+        }
+        let Some(link) = self.link(id) else { return };
+        if !link.readable || link.at_end {
+            return;
+        }
+        match link.stream.read(buffer) {
+            Ok(0) => {
+                link.readable = false;
+                link.at_end = true;
+                self.reached_end(host, id);
+            }
+            Ok(length) => {
+                // A short read has emptied the socket, unless its end waits behind the bytes.
+                link.readable = length == buffer.len() || link.ending;
+                if link.readable {
+                    self.again.push_back(id);
+                }
+                host.shard().heard(id, length);
+                self.feed(host, id, &mut buffer[..length]);
+            }
+            Err(error) => match error.kind() {
+                ErrorKind::WouldBlock => link.readable = false,
+                ErrorKind::Interrupted => self.again.push_back(id),
+                _ => {
+                    host.close(id, CloseReason::Reset);
+                    self.end(host, id);
+                }
+            },
+        }
+    }
+
+    fn pause(&mut self, host: &mut Host, id: ConnId) {
+        if host.shard().set_paused(id, true) {
+            self.paused.push(id);
+        }
+    }
+
+    /// Makes messages of bytes. What it does not take, because the connection is paused or leaves, it keeps.
+    fn feed(&mut self, host: &mut Host, id: ConnId, input: &mut [u8]) {
+        let mut at = 0;
+        if !self.shake_hands(host, id, input, &mut at) {
+            return;
+        }
+        loop {
+            let flow = host.flow(id);
+            let Some(link) = self.link(id) else { return };
+            match flow {
+                Flow::Go | Flow::End => {}
+                Flow::Pause => {
+                    link.unread = input[at..].to_vec();
+                    return self.pause(host, id);
+                }
+                Flow::Leave => {
+                    link.unread = input[at..].to_vec();
+                    return;
+                }
+                Flow::Gone => return,
+            }
+            let Input::Messages(decoder) = &mut link.input else {
+                return;
+            };
+            match decoder.next(input, &mut at) {
+                Ok(None) => return,
+                Ok(Some(Event::Message(message))) => {
+                    if flow == Flow::Go {
+                        host.message(id, message);
+                    }
+                }
+                Ok(Some(Event::Ping(payload))) => {
+                    if flow == Flow::Go {
+                        host.shard()
+                            .send_raw(id, |codec, out| codec.encode_pong(payload, out));
+                    }
+                }
+                Ok(Some(Event::Pong)) => {}
+                Ok(Some(Event::Close { code })) => {
+                    link.peer_closed = true;
+                    link.input = Input::Ignored;
+                    if flow == Flow::Go {
+                        host.shard()
+                            .send_raw(id, |codec, out| codec.encode_close_echo(code, out));
+                        host.close(id, CloseReason::ByPeer);
+                    }
+                    return;
+                }
+                Err(reason) => {
+                    link.input = Input::Ignored;
+                    host.close(id, reason);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Takes the opening handshake, if that is what the bytes are. True if messages may follow at `at`.
+    fn shake_hands(&mut self, host: &mut Host, id: ConnId, input: &[u8], at: &mut usize) -> bool {
+        let Some(link) = self.link(id) else {
+            return false;
+        };
+        let Input::Handshake(handshake) = &mut link.input else {
+            return true;
+        };
+        if host.flow(id) == Flow::End {
+            return false;
+        }
+        match handshake.advance(input) {
+            Ok(None) => false,
+            Ok(Some(accepted)) => {
+                if !self
+                    .origins
+                    .admits(accepted.origin.as_deref(), &accepted.host)
+                {
+                    let origin = accepted.origin.unwrap_or_default();
+                    warn!(
+                        origin = %Escaped(&origin),
+                        "a page of a foreign origin was refused; list it under \"origins\" to let it in"
+                    );
+                    self.refuse(host, id, &FOREIGN_ORIGIN.response());
+                    return false;
+                }
+                *at = accepted.consumed;
+                let bytes_max = host
+                    .shard()
+                    .listener(id)
+                    .map_or(0, |spec| spec.message_bytes_max);
+                if let Some(link) = self.link(id) {
+                    link.input = Input::Messages(Decoder::new(Codec::WebSocket, bytes_max));
+                }
+                host.shard()
+                    .send_raw(id, |_, out| out.extend_from_slice(&accepted.response));
+                host.open(id);
+                true
+            }
+            Err(refused) => {
+                debug!(
+                    connection = id.to_bits(),
+                    status = refused.status,
+                    "{}",
+                    refused.text
+                );
+                self.refuse(host, id, &refused.response);
+                false
+            }
+        }
+    }
+
+    fn refuse(&mut self, host: &mut Host, id: ConnId, response: &[u8]) {
+        if let Some(link) = self.link(id) {
+            link.input = Input::Ignored;
+        }
+        host.shard()
+            .send_raw(id, |_, out| out.extend_from_slice(response));
+        host.close(id, CloseReason::BadHandshake);
+    }
+
+    /// The peer sends no more. It may still read: what it has asked for is answered first.
+    fn reached_end(&mut self, host: &mut Host, id: ConnId) {
+        if host.shard().has_open_replies(id) {
+            self.half_closed.push(id);
+        } else {
+            host.close(id, CloseReason::ByPeer);
+        }
+    }
+
+    /// Reads on where it may again, and ends what has its answers.
+    pub fn resume(&mut self, host: &mut Host) {
+        if !self.paused.is_empty() && !self.quiet {
+            let paused = std::mem::take(&mut self.paused);
+            for id in paused {
+                if matches!(host.flow(id), Flow::Pause) {
+                    self.paused.push(id);
+                } else {
+                    host.shard().set_paused(id, false);
+                    self.read(host, id);
+                }
+            }
+        }
+        host.bus().want_credit(!self.paused.is_empty());
+        if !self.half_closed.is_empty() {
+            let half_closed = std::mem::take(&mut self.half_closed);
+            for id in half_closed {
+                match host.flow(id) {
+                    Flow::Gone | Flow::End => {}
+                    _ => self.reached_end(host, id),
+                }
+            }
+        }
+    }
+
+    /// Whether a connection that was paused could be read now.
+    pub fn can_resume(&self, host: &Host) -> bool {
+        !self.quiet && self.paused.iter().any(|id| host.flow(*id) != Flow::Pause)
+    }
+
+    /// Writes what waits, as many connections as one turn may. Returns whether some are left.
+    pub fn flush(&mut self, host: &mut Host) -> bool {
+        for _ in 0..WRITES_PER_TURN {
+            match host.shard().next_dirty(true) {
+                Some(id) => self.write(host, id),
+                None => return false,
+            }
+        }
+        host.shard().has_dirty()
+    }
+
+    fn write(&mut self, host: &mut Host, id: ConnId) {
+        loop {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let count = host.shard().gather(id, &mut slices);
+            if count == 0 {
+                break;
+            }
+            let Some(link) = self
+                .links
+                .get(id.slot as usize)
+                .and_then(|place| place.as_ref())
+                .filter(|link| link.id == id)
+            else {
+                return;
+            };
+            match self.wire.write(&link.stream, &slices[..count]) {
+                Ok(written) => host.shard().written(id, written),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    host.shard().set_blocked(id, true);
+                    return;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => {
+                    host.close(id, CloseReason::Reset);
+                    self.end(host, id);
+                    return;
+                }
+            }
+        }
+        if host.flow(id) == Flow::End {
+            self.finish(host, id);
+        }
+    }
+
+    /// A closing connection has sent its last byte: waits for the peer's close where one is due, then
+    /// ends the stream, then waits for the peer's end.
+    fn finish(&mut self, host: &mut Host, id: ConnId) {
+        let broken = host.shard().reason(id) == Some(CloseReason::Reset);
+        let Some(link) = self.link(id) else { return };
+        if link.at_end || broken {
+            self.end(host, id);
+            return;
+        }
+        if !link.awaits_close() && !link.shut {
+            link.shut = true;
+            // An error means that the peer is gone, which the wire reports.
+            let _ = link.stream.shutdown(Shutdown::Write);
+        }
+    }
+
+    /// Lets go of a connection whose close has been seen through, or that broke.
+    fn end(&mut self, host: &mut Host, id: ConnId) {
+        let place = self.links.get_mut(id.slot as usize);
+        if place
+            .and_then(|place| place.take_if(|link| link.id == id))
+            .is_some()
+        {
+            debug!(connection = id.to_bits(), reason = ?host.shard().reason(id), "ended");
+            // Dropping the link closes the socket, which takes it off the wire.
+            host.shard().remove(id);
+        }
+    }
+
+    /// Cuts off what did not answer its close in time: a reset, which frees both sides' buffers.
+    pub fn cut_off_overdue(&mut self, host: &mut Host) {
+        for id in host.shard().take_overdue() {
+            if let Some(link) = self.link(id) {
+                let socket = socket2::SockRef::from(&link.stream);
+                // An error leaves an orderly close in its place, which the kernel ends by itself.
+                let _ = socket.set_linger(Some(Duration::ZERO));
+                self.end(host, id);
+            }
+        }
+    }
+
+    /// The server stops: reads nothing from now on.
+    pub fn be_quiet(&mut self) {
+        self.quiet = true;
+    }
+
+    /// Closes every connection. What waits for it is written first.
+    pub fn close_all(&mut self, host: &mut Host) {
+        self.quiet = false;
+        for id in host.shard().ids() {
+            if host.shard().phase(id) != Phase::Closing {
+                host.close(id, CloseReason::Stopping);
+            }
+            // What had arrived while nothing was read may be the peer's close.
+            self.again.push_back(id);
+        }
+    }
+}
+
+const FOREIGN_ORIGIN: HttpError = HttpError {
+    status: 403,
+    text: "pages of this origin are not let in here",
+};

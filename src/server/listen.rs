@@ -1,0 +1,236 @@
+//! Where a server listens: URLs, the sockets bound for them, and what they turned out to be.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use serde_json::json;
+
+use super::Bound;
+use crate::config::ListenerLimits;
+use crate::ident::Reach;
+use crate::net::http::Site;
+use crate::net::listener::Listener;
+use crate::protocol::Codec;
+use crate::shard::ListenerSpec;
+
+/// A listener to be: its URL, and its own limits if it has any.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listen {
+    /// `websocket://`, `text://`, `frame://` or `http://`, then host and port. Port 0 takes a free one.
+    pub url: String,
+    /// Limits in place of the server's.
+    pub limits: ListenerLimits,
+}
+
+impl Listen {
+    /// A listener with the server's limits.
+    pub fn new(url: impl Into<String>) -> Listen {
+        Listen {
+            url: url.into(),
+            limits: ListenerLimits::default(),
+        }
+    }
+
+    /// The same with limits of its own.
+    pub fn with_limits(self, limits: ListenerLimits) -> Listen {
+        Listen { limits, ..self }
+    }
+
+    fn parts(&self) -> Result<(&str, &str), String> {
+        self.url
+            .split_once("://")
+            .ok_or_else(|| format!("{:?}: expected scheme://host:port", self.url))
+    }
+
+    /// The codec; `None` for HTTP.
+    pub(super) fn codec(&self) -> Result<Option<Codec>, String> {
+        match self.parts()?.0 {
+            "websocket" | "ws" => Ok(Some(Codec::WebSocket)),
+            "text" => Ok(Some(Codec::Text)),
+            "frame" => Ok(Some(Codec::Frame)),
+            "http" => Ok(None),
+            "wss" | "https" => Err(format!(
+                "{}: TLS is not served here yet; put a TLS proxy (nginx, HAProxy, Caddy) in front and \
+                 listen on websocket:// or http:// behind it",
+                self.url
+            )),
+            other => Err(format!(
+                "{}: unknown scheme {other:?}; expected websocket, text, frame or http",
+                self.url
+            )),
+        }
+    }
+
+    fn address(&self) -> io::Result<SocketAddr> {
+        let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidInput, text);
+        let (_, authority) = self.parts().map_err(invalid)?;
+        let authority = authority.strip_suffix('/').unwrap_or(authority);
+        authority
+            .to_socket_addrs()
+            .map_err(|error| invalid(format!("{}: {error}", self.url)))?
+            .next()
+            .ok_or_else(|| invalid(format!("{}: the host has no address", self.url)))
+    }
+}
+
+impl<U: Into<String>> From<U> for Listen {
+    fn from(url: U) -> Listen {
+        Listen::new(url)
+    }
+}
+
+/// One listener or several.
+pub trait Listens {
+    /// All of them.
+    fn listens(self) -> Vec<Listen>;
+}
+
+impl Listens for &str {
+    fn listens(self) -> Vec<Listen> {
+        vec![Listen::new(self)]
+    }
+}
+
+impl Listens for String {
+    fn listens(self) -> Vec<Listen> {
+        vec![Listen::new(self)]
+    }
+}
+
+impl Listens for Listen {
+    fn listens(self) -> Vec<Listen> {
+        vec![self]
+    }
+}
+
+impl<L: Into<Listen>> Listens for Vec<L> {
+    fn listens(self) -> Vec<Listen> {
+        self.into_iter().map(Into::into).collect()
+    }
+}
+
+impl<L: Into<Listen>, const N: usize> Listens for [L; N] {
+    fn listens(self) -> Vec<Listen> {
+        self.into_iter().map(Into::into).collect()
+    }
+}
+
+/// A listener as it was bound.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listening {
+    /// The space of its app; `http` for a site.
+    pub space: &'static str,
+    /// The URL as a client uses it: `ws://`, `text://`, `frame://` or `http://`, and the actual port.
+    pub url: String,
+    /// The address it is bound to.
+    pub address: SocketAddr,
+}
+
+/// Binds every listener once a core. The first core's decides the port where 0 was asked for.
+pub fn bind_all(
+    listeners: &[(Listen, ListenerSpec)],
+    sites: &[(Listen, Site, Reach)],
+    spaces: &[&'static str],
+    cores: usize,
+) -> io::Result<(Vec<Bound>, Vec<Listening>)> {
+    let mut bound: Vec<Bound> = (0..cores)
+        .map(|_| Bound {
+            listeners: Vec::new(),
+            sites: Vec::new(),
+        })
+        .collect();
+    let mut listening = Vec::new();
+    let apps = listeners.iter().map(|(listen, spec)| (listen, Some(spec)));
+    for (listen, spec) in apps.chain(sites.iter().map(|(listen, ..)| (listen, None))) {
+        let mut address = listen.address()?;
+        if address.port() != 0 {
+            // With SO_REUSEPORT another process of the same user could share the port unnoticed.
+            std::net::TcpListener::bind(address).map_err(|error| refused(&listen.url, &error))?;
+        }
+        for of_core in &mut bound {
+            let listener = Listener::bind(address).map_err(|error| refused(&listen.url, &error))?;
+            address = listener.address()?;
+            match spec {
+                Some(_) => of_core.listeners.push(listener),
+                None => of_core.sites.push(listener),
+            }
+        }
+        let (space, scheme) = match spec {
+            Some(spec) => (
+                spaces[usize::from(spec.space.0)],
+                match spec.codec {
+                    Codec::WebSocket => "ws",
+                    Codec::Text => "text",
+                    Codec::Frame => "frame",
+                },
+            ),
+            None => ("http", "http"),
+        };
+        listening.push(Listening {
+            space,
+            url: format!("{scheme}://{address}"),
+            address,
+        });
+    }
+    Ok((bound, listening))
+}
+
+fn refused(url: &str, error: &io::Error) -> io::Error {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => "; another process listens there (see: ss -ltnp)",
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need a privilege (CAP_NET_BIND_SERVICE)"
+        }
+        io::ErrorKind::AddrNotAvailable => "; this machine does not have that address",
+        _ => "",
+    };
+    io::Error::new(
+        error.kind(),
+        format!("cannot listen on {url}: {error}{hint}"),
+    )
+}
+
+/// The websocket listeners, for the page.
+pub fn to_json(listening: &[Listening]) -> String {
+    let websockets: Vec<_> = listening
+        .iter()
+        .filter(|one| one.url.starts_with("ws://"))
+        .map(|one| json!({"app": one.space, "url": one.url}))
+        .collect();
+    format!("{}\n", serde_json::Value::from(websockets))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schemes() {
+        assert_eq!(
+            Listen::new("websocket://h:1").codec(),
+            Ok(Some(Codec::WebSocket))
+        );
+        assert_eq!(Listen::new("text://h:1").codec(), Ok(Some(Codec::Text)));
+        assert_eq!(Listen::new("frame://h:1").codec(), Ok(Some(Codec::Frame)));
+        assert_eq!(Listen::new("http://h:1").codec(), Ok(None));
+        assert!(
+            Listen::new("wss://h:1")
+                .codec()
+                .is_err_and(|text| text.contains("TLS proxy"))
+        );
+        assert!(Listen::new("udp://h:1").codec().is_err());
+        assert!(Listen::new("h:1").codec().is_err());
+    }
+
+    #[test]
+    fn addresses() {
+        let v6 = Listen::new("websocket://[::1]:1234").address();
+        assert_eq!(v6.ok(), "[::1]:1234".parse().ok());
+        assert!(Listen::new("websocket://127.0.0.1").address().is_err());
+        assert!(
+            Listen::new("websocket://127.0.0.1:99999")
+                .address()
+                .is_err()
+        );
+    }
+}

@@ -1,0 +1,371 @@
+//! Starts and pins the cores, owns each core's turn, drains, stops.
+
+mod drain;
+mod listen;
+mod runtime;
+mod turn;
+
+pub use listen::{Listen, Listening, Listens};
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+
+use tracing::{info, warn};
+
+use crate::app::hosted::{Hosted, Hosting};
+use crate::app::{App, Login, WhenFull};
+use crate::bus;
+use crate::config::{CORES_MAX, Config, OUTBOX_MESSAGE_COST};
+use crate::ident::{Reach, SPACES_MAX, Space};
+use crate::net::http::Site;
+use crate::net::listener::Listener;
+use crate::shard::ListenerSpec;
+use drain::{Draining, Progress};
+use runtime::DriverKind;
+
+/// Largest head of a unit around a message, in any codec (RFC 6455, section 5.2: 10 bytes unmasked).
+const UNIT_HEAD_BYTES: usize = 10;
+
+/// Makes an app's value on each core, given its number and its reach.
+type MakeApp = Arc<dyn Fn(u8, Reach) -> Box<dyn Hosted> + Send + Sync>;
+
+/// A server being put together: configuration, listeners and the apps on them.
+///
+/// ```no_run
+/// # use ringpost::app::{App, Context}; use ringpost::{Config, Message, Server};
+/// # struct Shout;
+/// # impl App for Shout {
+/// #     type Session = (); type Note = (); const SPACE: &'static str = "shout";
+/// #     fn on_connect(&mut self, _: &mut Context<'_, Self>) {}
+/// #     fn on_message(&mut self, _: &mut Context<'_, Self>, _: &mut (), _: Message<'_>) {}
+/// # }
+/// Server::new(Config::default())
+///     .listen("websocket://127.0.0.1:1234", || Shout)
+///     .run()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Server {
+    config: Config,
+    spaces: Vec<&'static str>,
+    apps: Vec<(MakeApp, Reach)>,
+    listeners: Vec<(Listen, ListenerSpec)>,
+    sites: Vec<(Listen, Site, Reach)>,
+    /// The first mistake in what was asked for; `start` returns it.
+    mistake: Option<io::Error>,
+}
+
+impl Server {
+    /// A server with this configuration and no listeners yet.
+    pub fn new(config: Config) -> Server {
+        Server {
+            config,
+            spaces: Vec::new(),
+            apps: Vec::new(),
+            listeners: Vec::new(),
+            sites: Vec::new(),
+            mistake: None,
+        }
+    }
+
+    /// Puts an app on one or more listeners: a URL (`websocket://`, `text://` or `frame://`), a
+    /// [`Listen`], or several of them. `make` is called once on each core.
+    pub fn listen<A: App>(
+        mut self,
+        listens: impl Listens,
+        make: impl Fn() -> A + Send + Sync + 'static,
+    ) -> Server {
+        let number = self.apps.len();
+        let space = self.space(A::SPACE);
+        let reach = self.reach(A::REACH);
+        if number > usize::from(u8::MAX) {
+            return self.mistaken("a server has at most 256 apps");
+        }
+        let make: MakeApp =
+            Arc::new(move |number, reach| Box::new(Hosting::new(make(), number, reach)));
+        self.apps.push((make, reach));
+        for listen in listens.listens() {
+            let codec = match listen.codec() {
+                Ok(Some(codec)) => codec,
+                Ok(None) => {
+                    return self.mistaken("an app's listener is websocket://, text:// or frame://");
+                }
+                Err(error) => return self.mistaken(&error),
+            };
+            let message_bytes_max = listen
+                .limits
+                .message_bytes_max
+                .unwrap_or(self.config.message_bytes_max);
+            let outbox_bytes_max = listen
+                .limits
+                .outbox_bytes_max
+                .unwrap_or(self.config.outbox_bytes_max);
+            if outbox_bytes_max < message_bytes_max + UNIT_HEAD_BYTES + OUTBOX_MESSAGE_COST {
+                let url = &listen.url;
+                return self.mistaken(&format!(
+                    "{url}: outbox_bytes_max {outbox_bytes_max} cannot hold one message of message_bytes_max \
+                     {message_bytes_max}; it needs at least {}",
+                    message_bytes_max + UNIT_HEAD_BYTES + OUTBOX_MESSAGE_COST
+                ));
+            }
+            let spec = ListenerSpec {
+                app: number as u8,
+                codec,
+                space,
+                binds: A::LOGIN == Login::Required,
+                pauses: A::WHEN_FULL == WhenFull::Pause,
+                message_bytes_max,
+                outbox_bytes_max,
+            };
+            self.listeners.push((listen, spec));
+        }
+        self
+    }
+
+    /// Serves a page, `/healthz` and `POST /v1/push` at an `http://` URL.
+    pub fn site(mut self, listen: impl Into<Listen>, site: Site) -> Server {
+        let listen = listen.into();
+        match listen.codec() {
+            Ok(None) => {}
+            Ok(Some(_)) => return self.mistaken("a site's listener is http://"),
+            Err(error) => return self.mistaken(&error),
+        }
+        let reach = self.reach(site.reach);
+        self.sites.push((listen, site, reach));
+        self
+    }
+
+    fn mistaken(mut self, text: &str) -> Server {
+        if self.mistake.is_none() {
+            self.mistake = Some(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        self
+    }
+
+    fn space(&mut self, name: &'static str) -> Space {
+        let number = match self.spaces.iter().position(|known| *known == name) {
+            Some(number) => number,
+            None => {
+                assert!(
+                    self.spaces.len() < SPACES_MAX,
+                    "a server has at most {SPACES_MAX} spaces"
+                );
+                self.spaces.push(name);
+                self.spaces.len() - 1
+            }
+        };
+        Space(number as u8)
+    }
+
+    fn reach(&mut self, names: &[&'static str]) -> Reach {
+        names
+            .iter()
+            .fold(Reach::default(), |reach, name| reach.with(self.space(name)))
+    }
+
+    /// Binds the listeners, starts the cores, and serves until SIGINT or SIGTERM; then drains.
+    pub fn run(self) -> io::Result<()> {
+        self.start()?.wait_for_signal()
+    }
+
+    /// Binds the listeners and starts the cores. Every listener is bound when this returns.
+    pub fn start(self) -> io::Result<Running> {
+        if let Some(mistake) = self.mistake {
+            return Err(mistake);
+        }
+        let config = Arc::new(self.config);
+        let driver = runtime::choose(config.driver)?;
+        raise_descriptor_limit();
+        let cpus = core_affinity::get_core_ids().unwrap_or_default();
+        let cores = match config.cores {
+            0 => cpus.len().max(1),
+            cores if cores > CORES_MAX => {
+                let text = format!("cores = {cores}: at most {CORES_MAX}");
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+            }
+            cores => cores,
+        };
+        let (bound, listening) =
+            listen::bind_all(&self.listeners, &self.sites, &self.spaces, cores)?;
+        let sites: Vec<(Site, Reach)> = self
+            .sites
+            .iter()
+            .map(|(_, site, reach)| (*site, *reach))
+            .collect();
+        let endpoints = bus::connect(cores)?;
+        let remote = endpoints[0].remote();
+        let progress: Arc<[Progress]> = (0..cores).map(|_| Progress::default()).collect();
+        let plan = Arc::new(Plan {
+            config: Arc::clone(&config),
+            driver,
+            specs: self.listeners.into_iter().map(|(_, spec)| spec).collect(),
+            spaces: self.spaces.len(),
+            apps: self.apps,
+            sites,
+            listeners_json: listen::to_json(&listening),
+            progress: Arc::clone(&progress),
+        });
+        let (report, reports) = mpsc::channel();
+        let mut threads = Vec::with_capacity(cores);
+        for (number, (endpoint, listeners)) in endpoints.into_iter().zip(bound).enumerate() {
+            let (plan, report) = (Arc::clone(&plan), report.clone());
+            let cpu = config
+                .pin
+                .then(|| cpus.get(number % cpus.len().max(1)).copied())
+                .flatten();
+            let thread = thread::Builder::new()
+                .name(format!("core-{number}"))
+                .spawn(move || {
+                    if let Some(cpu) = cpu
+                        && !core_affinity::set_for_current(cpu)
+                    {
+                        warn!(core = number, cpu = cpu.id, "the core could not be pinned");
+                    }
+                    runtime::run(&plan, endpoint, listeners, &report)
+                })?;
+            threads.push(thread);
+        }
+        drop(report);
+        for _ in 0..cores {
+            match reports.recv() {
+                Ok(result) => result?,
+                Err(_) => return Err(io::Error::other("a core ended while it was starting")),
+            }
+        }
+        info!(cores, driver = %driver, pinned = config.pin, "started");
+        Ok(Running {
+            listening,
+            threads,
+            draining: Draining::new(remote, progress, config.drain_timeout),
+        })
+    }
+}
+
+/// What every core needs to know at its start.
+struct Plan {
+    config: Arc<Config>,
+    driver: DriverKind,
+    specs: Vec<ListenerSpec>,
+    spaces: usize,
+    apps: Vec<(MakeApp, Reach)>,
+    sites: Vec<(Site, Reach)>,
+    listeners_json: String,
+    progress: Arc<[Progress]>,
+}
+
+impl Plan {
+    fn make_apps(&self) -> Vec<Box<dyn Hosted>> {
+        self.apps
+            .iter()
+            .enumerate()
+            .map(|(number, (make, reach))| make(number as u8, *reach))
+            .collect()
+    }
+
+    fn specs(&self) -> Rc<[ListenerSpec]> {
+        self.specs.iter().cloned().collect()
+    }
+}
+
+/// One core's listening sockets.
+struct Bound {
+    /// In the order of the listener specs.
+    listeners: Vec<Listener>,
+    /// In the order of the sites.
+    sites: Vec<Listener>,
+}
+
+/// A server that runs.
+pub struct Running {
+    listening: Vec<Listening>,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+    draining: Draining,
+}
+
+impl Running {
+    /// What it listens on, in the order asked for: apps' listeners, then sites.
+    pub fn listening(&self) -> &[Listening] {
+        &self.listening
+    }
+
+    /// Serves until SIGINT or SIGTERM, then drains. A second signal ends the process at once, with
+    /// status 1.
+    pub fn wait_for_signal(self) -> io::Result<()> {
+        use signal_hook::consts::{SIGINT, SIGTERM};
+        let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+        let handle = signals.handle();
+        let (first, drained) = mpsc::channel();
+        let core_ended = first.clone();
+        thread::Builder::new()
+            .name("signals".into())
+            .spawn(move || {
+                for (count, signal) in signals.forever().enumerate() {
+                    if count > 0 {
+                        warn!(signal, "second signal: leaving at once");
+                        std::process::exit(1);
+                    }
+                    info!(signal, "draining; a second signal leaves at once");
+                    if first.send(true).is_err() {
+                        return;
+                    }
+                }
+            })?;
+        let Running {
+            threads, draining, ..
+        } = self;
+        // A core that ends by itself is our mistake: the others must not go on as if nothing were.
+        let watch = thread::Builder::new().name("watch".into()).spawn(move || {
+            let mut result = Ok(());
+            for thread in threads {
+                let ended = thread
+                    .join()
+                    .unwrap_or_else(|_| Err(io::Error::other("a core panicked")));
+                if let Err(error) = ended {
+                    result = Err(error);
+                    break;
+                }
+            }
+            let _ = core_ended.send(false);
+            result
+        })?;
+        let asked = drained.recv().unwrap_or(false);
+        if asked {
+            draining.run();
+        }
+        let result = watch
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the watch over the cores panicked")));
+        handle.close();
+        result
+    }
+
+    /// Drains and stops: what was accepted is delivered, every connection is closed with 1001. Returns
+    /// when all cores have ended, after `drain_timeout` at the latest.
+    pub fn stop(self) -> io::Result<()> {
+        self.draining.run();
+        for thread in self.threads {
+            thread
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("a core panicked")))?;
+        }
+        Ok(())
+    }
+}
+
+/// Raises the soft limit of descriptors to the hard one: each connection takes one.
+fn raise_descriptor_limit() {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` outlives both calls.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 && limit.rlim_cur < limit.rlim_max
+        {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
+    }
+}

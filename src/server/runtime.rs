@@ -1,0 +1,372 @@
+//! One core's thread: its monoio runtime, and the tasks in it.
+//!
+//! A handful of tasks a core, none a connection: one for the wire, one for the doorbell, one a
+//! listener, one for the HTTP deadlines, one a timer that is armed, one a connection of the HTTP port.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::rc::Rc;
+use std::sync::mpsc::Sender;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
+use tracing::{error, warn};
+
+use super::turn::Turn;
+use super::{Bound, Plan};
+use crate::app::envelope::Body;
+use crate::app::host::Host;
+use crate::bus::Endpoint;
+use crate::config::Driver;
+use crate::net::http::Port;
+use crate::net::listener::Listener;
+use crate::net::origin::Origins;
+use crate::net::readiness::Readiness;
+use crate::net::transport::Transport;
+
+/// Entries of a core's ring. Few operations are in flight: no connection on the wire has one.
+const RING_ENTRIES: u32 = 4096;
+/// Connections accepted before what they have sent is looked at.
+const ACCEPTS_PER_TURN: usize = 64;
+/// Time without accepting after descriptors or memory ran out: one log line and one try a second.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+/// How often the HTTP port's deadlines are looked at.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The driver in use, the same on every core.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DriverKind {
+    /// io_uring; completions are run only when the core asks for them (Linux 6.1).
+    UringDeferred,
+    /// io_uring of older kernels.
+    Uring,
+    Epoll,
+}
+
+impl fmt::Display for DriverKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DriverKind::UringDeferred | DriverKind::Uring => "io_uring",
+            DriverKind::Epoll => "epoll",
+        })
+    }
+}
+
+fn ring_builder(kind: DriverKind) -> io_uring::Builder {
+    let mut builder = io_uring::IoUring::builder();
+    if kind == DriverKind::UringDeferred {
+        builder.setup_single_issuer().setup_defer_taskrun();
+    }
+    builder
+}
+
+/// Finds out which driver works here, by making a ring as a core would.
+pub fn choose(wanted: Driver) -> io::Result<DriverKind> {
+    if wanted == Driver::Epoll {
+        return Ok(DriverKind::Epoll);
+    }
+    let mut last = None;
+    for kind in [DriverKind::UringDeferred, DriverKind::Uring] {
+        match ring_builder(kind).build(RING_ENTRIES) {
+            Ok(_) => return Ok(kind),
+            Err(error) => last = Some(error),
+        }
+    }
+    let cause = last.unwrap_or_else(|| io::Error::other("no ring was tried"));
+    let hint = match cause.raw_os_error() {
+        Some(libc::ENOMEM) => "RLIMIT_MEMLOCK is too small (ulimit -l)",
+        Some(libc::EPERM) => "it is forbidden here (seccomp, or kernel.io_uring_disabled)",
+        Some(libc::ENOSYS) => "this kernel or sandbox has none",
+        _ => "the kernel refused it",
+    };
+    if wanted == Driver::Uring {
+        let text = format!("driver = \"uring\": io_uring cannot be used: {hint}: {cause}");
+        return Err(io::Error::new(cause.kind(), text));
+    }
+    warn!(%cause, "io_uring cannot be used, epoll is used instead: {hint}");
+    Ok(DriverKind::Epoll)
+}
+
+/// Runs one core to its end. Reports once whether it has started.
+pub fn run(
+    plan: &Plan,
+    bus: Endpoint<Body>,
+    bound: Bound,
+    report: &Sender<io::Result<()>>,
+) -> io::Result<()> {
+    let started = match plan.driver {
+        DriverKind::Epoll => RuntimeBuilder::<LegacyDriver>::new()
+            .enable_timer()
+            .build()
+            .map(|mut runtime| runtime.block_on(serve(plan, bus, bound, report))),
+        kind => RuntimeBuilder::<IoUringDriver>::new()
+            .uring_builder(ring_builder(kind))
+            .with_entries(RING_ENTRIES)
+            .enable_timer()
+            .build()
+            .map(|mut runtime| runtime.block_on(serve(plan, bus, bound, report))),
+    };
+    match started {
+        Ok(result) => result,
+        Err(error) => {
+            let text = format!("a core's runtime could not be built: {error}");
+            let _ = report.send(Err(io::Error::new(error.kind(), text)));
+            Err(error)
+        }
+    }
+}
+
+async fn serve(
+    plan: &Plan,
+    bus: Endpoint<Body>,
+    bound: Bound,
+    report: &Sender<io::Result<()>>,
+) -> io::Result<()> {
+    let core = match Tasks::start(plan, bus, bound) {
+        Ok(core) => {
+            let _ = report.send(Ok(()));
+            core
+        }
+        Err(error) => {
+            let _ = report.send(Err(io::Error::new(error.kind(), error.to_string())));
+            return Err(error);
+        }
+    };
+    core.turn();
+    core.finished().await;
+    Ok(())
+}
+
+/// The tasks of one core, and the turn they share. A turn never waits, so none begins inside another.
+pub struct Tasks {
+    turn: RefCell<Turn>,
+    host: Rc<RefCell<Host>>,
+    /// When the earliest armed timer fires.
+    armed: Cell<Option<Instant>>,
+    end: RefCell<Option<Waker>>,
+}
+
+impl Tasks {
+    fn start(plan: &Plan, mut bus: Endpoint<Body>, bound: Bound) -> io::Result<Rc<Tasks>> {
+        let specs = plan.specs();
+        let transport = Transport::new(Rc::clone(&specs), Origins::new(&plan.config.origins))?;
+        let wire = Readiness::new(transport.descriptor())?;
+        let bell = Readiness::new(bus.descriptor())?;
+        let core_number = bus.core();
+        let _ = bus.arm();
+        let host = Host::new(
+            &plan.config,
+            bus,
+            specs,
+            plan.spaces,
+            plan.make_apps(),
+            Instant::now(),
+        );
+        let host = Rc::new(RefCell::new(host));
+        let progress = plan.progress.clone();
+        let listeners: Rc<[Listener]> = bound.listeners.into();
+        let sites: Rc<[Listener]> = bound.sites.into();
+        let tasks = Rc::new_cyclic(|tasks: &std::rc::Weak<Tasks>| {
+            let end_turn: Rc<dyn Fn()> = {
+                let tasks = tasks.clone();
+                Rc::new(move || {
+                    if let Some(tasks) = tasks.upgrade() {
+                        tasks.turn();
+                    }
+                })
+            };
+            let ports = plan.sites.iter().map(|(site, reach)| {
+                Rc::new(Port {
+                    host: Rc::clone(&host),
+                    turn: Rc::clone(&end_turn),
+                    site: *site,
+                    reach: *reach,
+                    listeners: Rc::from(plan.listeners_json.as_str()),
+                    connections_max: plan.config.http_connections_max,
+                    body_bytes_max: plan.config.http_body_bytes_max,
+                    request_timeout: plan.config.handshake_timeout,
+                    deadlines: RefCell::default(),
+                    busy: Cell::new(0),
+                    stopping: Cell::new(false),
+                })
+            });
+            let ports: Rc<[Rc<Port>]> = ports.collect();
+            Tasks {
+                turn: RefCell::new(Turn::new(
+                    transport,
+                    ports,
+                    Rc::clone(&listeners),
+                    Rc::clone(&sites),
+                    progress,
+                    core_number,
+                )),
+                host: Rc::clone(&host),
+                armed: Cell::new(None),
+                end: RefCell::new(None),
+            }
+        });
+        host.borrow_mut().start();
+        monoio::spawn(watch(wire, {
+            let tasks = Rc::clone(&tasks);
+            move || tasks.turn()
+        }));
+        monoio::spawn(watch(bell, {
+            let tasks = Rc::clone(&tasks);
+            move || {
+                tasks.host.borrow_mut().bus().drain();
+                tasks.turn();
+            }
+        }));
+        for number in 0..listeners.len() {
+            let ready = Readiness::new(listeners[number].descriptor())?;
+            monoio::spawn(Rc::clone(&tasks).accept(Rc::clone(&listeners), number, ready));
+        }
+        let ports = tasks.turn.borrow().ports();
+        for (number, port) in ports.iter().enumerate() {
+            let ready = Readiness::new(sites[number].descriptor())?;
+            monoio::spawn(accept_http(
+                Rc::clone(&sites),
+                number,
+                ready,
+                Rc::clone(port),
+            ));
+            monoio::spawn(sweep(Rc::clone(port)));
+        }
+        Ok(tasks)
+    }
+
+    /// One round of the core: everything that waits is taken, everything caused is written or posted.
+    pub fn turn(self: &Rc<Self>) {
+        let due = {
+            let mut host = self.host.borrow_mut();
+            self.turn.borrow_mut().run(&mut host);
+            let until = self.turn.borrow().until();
+            host.next_due().into_iter().chain(until).min()
+        };
+        if let Some(due) = due {
+            self.arm(due);
+        }
+        if self.turn.borrow().is_finished()
+            && let Some(waker) = self.end.borrow_mut().take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// Sees to it that there is a turn at this time.
+    fn arm(self: &Rc<Self>, due: Instant) {
+        if self.armed.get().is_some_and(|armed| armed <= due) {
+            return;
+        }
+        self.armed.set(Some(due));
+        let tasks = Rc::clone(self);
+        monoio::spawn(async move {
+            monoio::time::sleep_until(due.into()).await;
+            // A timer that an earlier one has overtaken still makes its turn, which finds nothing.
+            if tasks.armed.get() == Some(due) {
+                tasks.armed.set(None);
+            }
+            tasks.turn();
+        });
+    }
+
+    fn finished(self: &Rc<Self>) -> impl Future<Output = ()> + use<> {
+        let tasks = Rc::clone(self);
+        poll_fn(move |task| {
+            if tasks.turn.borrow().is_finished() {
+                return Poll::Ready(());
+            }
+            *tasks.end.borrow_mut() = Some(task.waker().clone());
+            Poll::Pending
+        })
+    }
+
+    async fn accept(self: Rc<Self>, listeners: Rc<[Listener]>, number: usize, ready: Readiness) {
+        let mut pauses = 0;
+        while ready.wait().await.is_ok() && !self.turn.borrow().is_stopping() {
+            let mut exhausted = false;
+            for _ in 0..ACCEPTS_PER_TURN {
+                match listeners[number].accept() {
+                    Ok((stream, peer)) => {
+                        let mut host = self.host.borrow_mut();
+                        self.turn
+                            .borrow_mut()
+                            .accept(&mut host, number as u16, stream, peer);
+                    }
+                    Err(error) if is_of_one_connection(&error) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) => {
+                        exhausted = true;
+                        pauses += 1;
+                        warn!(%error, pauses, "cannot accept; trying again in a second");
+                        break;
+                    }
+                }
+            }
+            self.turn();
+            if exhausted {
+                monoio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Calls `turn` whenever the descriptor can be read.
+async fn watch(ready: Readiness, turn: impl Fn()) {
+    loop {
+        match ready.wait().await {
+            Ok(()) => turn(),
+            Err(error) => {
+                // Without its wire or its doorbell a core is deaf; the process must not go on so.
+                error!(%error, "a core cannot wait any more");
+                std::process::abort();
+            }
+        }
+    }
+}
+
+async fn accept_http(listeners: Rc<[Listener]>, number: usize, ready: Readiness, port: Rc<Port>) {
+    while ready.wait().await.is_ok() && !port.stopping.get() {
+        match listeners[number].accept() {
+            Ok((stream, _)) => {
+                monoio::spawn(Rc::clone(&port).serve(stream));
+            }
+            Err(error)
+                if is_of_one_connection(&error) || error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => {
+                warn!(%error, "cannot accept on the HTTP port; trying again in a second");
+                monoio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn sweep(port: Rc<Port>) {
+    loop {
+        monoio::time::sleep(SWEEP_INTERVAL).await;
+        port.sweep(Instant::now());
+    }
+}
+
+/// Errors of accept(2) that concern the connection accepted, not the listener.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    ) || matches!(
+        error.raw_os_error(),
+        Some(
+            libc::EPROTO
+                | libc::EPERM
+                | libc::ENETDOWN
+                | libc::EHOSTDOWN
+                | libc::EHOSTUNREACH
+                | libc::ENETUNREACH
+        )
+    )
+}

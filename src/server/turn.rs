@@ -1,0 +1,156 @@
+//! A turn: one round of a core's loop.
+//!
+//! Time is read once; then the mailbox is delivered, the wire's events are read into the apps, what has its
+//! answers or its credit goes on, and at last each connection that something was queued for is written once.
+
+use std::net::{SocketAddr, TcpStream};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::drain::Progress;
+use crate::app::envelope::Stage;
+use crate::app::host::{Host, Received};
+use crate::ident::CoreId;
+use crate::net::http::Port;
+use crate::net::listener::Listener;
+use crate::net::transport::Transport;
+
+/// Envelopes delivered before what they caused is written.
+const ENVELOPES_PER_TURN: usize = 4096;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    /// Nothing is accepted or read; what is under way is delivered.
+    Quiet,
+    /// Every connection is closing; the core ends when none is left, or at this time.
+    Finishing(Instant),
+    Finished,
+}
+
+pub struct Turn {
+    transport: Transport,
+    ports: Rc<[Rc<Port>]>,
+    listeners: Rc<[Listener]>,
+    sites: Rc<[Listener]>,
+    progress: Arc<[Progress]>,
+    core: CoreId,
+    phase: Phase,
+}
+
+impl Turn {
+    pub fn new(
+        transport: Transport,
+        ports: Rc<[Rc<Port>]>,
+        listeners: Rc<[Listener]>,
+        sites: Rc<[Listener]>,
+        progress: Arc<[Progress]>,
+        core: CoreId,
+    ) -> Turn {
+        Turn {
+            transport,
+            ports,
+            listeners,
+            sites,
+            progress,
+            core,
+            phase: Phase::Serving,
+        }
+    }
+
+    pub fn ports(&self) -> Rc<[Rc<Port>]> {
+        Rc::clone(&self.ports)
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.phase != Phase::Serving
+    }
+
+    pub fn is_finished(&self) -> bool {
+        self.phase == Phase::Finished
+    }
+
+    /// When the core ends even if connections are left.
+    pub fn until(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Finishing(until) => Some(until),
+            _ => None,
+        }
+    }
+
+    pub fn accept(&mut self, host: &mut Host, listener: u16, stream: TcpStream, peer: SocketAddr) {
+        if self.phase == Phase::Serving {
+            self.transport.accept(host, listener, stream, peer);
+        }
+    }
+
+    pub fn run(&mut self, host: &mut Host) {
+        host.bus().disarm();
+        host.tick(Instant::now());
+        let mail_left = self.deliver(host);
+        host.settle_credits();
+        let input_left = self.transport.take_events(host);
+        self.transport.resume(host);
+        self.transport.cut_off_overdue(host);
+        let writes_left = self.transport.flush(host);
+        self.transport.depart_all(host);
+        host.bus().publish_taken();
+        let unfinished = mail_left || input_left || writes_left || self.transport.can_resume(host);
+        // Unfinished work rings our own bell: the loop parks once, and whatever else has arrived in the
+        // meantime gets its turn, too. A task that woke itself would starve the others.
+        if unfinished || !host.bus().arm() {
+            host.bus().ring_self();
+        }
+        if self.phase != Phase::Serving {
+            self.report(host, unfinished);
+        }
+    }
+
+    /// Delivers what the mailbox holds. Returns whether there is more than one turn takes.
+    fn deliver(&mut self, host: &mut Host) -> bool {
+        for _ in 0..ENVELOPES_PER_TURN {
+            let Some(envelope) = host.take() else {
+                return false;
+            };
+            match host.receive(envelope) {
+                Received::Done => {}
+                Received::Arrived(arrival) => self.transport.adopt(host, arrival),
+                Received::Drain(stage) => self.advance(host, stage),
+            }
+        }
+        true
+    }
+
+    fn advance(&mut self, host: &mut Host, stage: Stage) {
+        match stage {
+            Stage::Quiet => {
+                self.phase = Phase::Quiet;
+                for listener in self.listeners.iter().chain(&*self.sites) {
+                    listener.stop();
+                }
+                for port in &*self.ports {
+                    port.stop();
+                }
+                self.transport.be_quiet();
+            }
+            Stage::Finish { until } => {
+                self.phase = Phase::Finishing(until);
+                self.transport.close_all(host);
+            }
+        }
+    }
+
+    /// Tells the thread that drains how far this core is.
+    fn report(&mut self, host: &mut Host, unfinished: bool) {
+        let busy: usize = self.ports.iter().map(|port| port.busy.get()).sum();
+        let connections = host.shard().stats.connections;
+        let working = unfinished || busy > 0 || host.has_open_questions();
+        self.progress[self.core.index()].publish(working, connections);
+        if let Phase::Finishing(until) = self.phase
+            && (connections == 0 && busy == 0 || Instant::now() >= until)
+        {
+            self.phase = Phase::Finished;
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Deadlines of connections: handshake, login, idle, ping, close. Each is computed from when something last
+//! happened; the wheel only says when to look.
+
+use super::slot::{Phase, Slot};
+use super::wheel::{TICKS_SECOND, Tick};
+use super::{ConnId, Dirty, Limits, ListenerSpec, Shard};
+use crate::close::CloseReason;
+use crate::protocol::Codec;
+
+/// A closing connection that takes its last messages slowly is cut off after this many `close_timeout`s.
+const CLOSE_TIMEOUTS_MAX: Tick = 10;
+
+/// What is due for a connection, and when.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Due {
+    Never,
+    Ping(Tick),
+    Close(Tick, CloseReason),
+    CutOff(Tick),
+}
+
+impl Due {
+    fn tick(self) -> Option<Tick> {
+        match self {
+            Due::Never => None,
+            Due::Ping(tick) | Due::Close(tick, _) | Due::CutOff(tick) => Some(tick),
+        }
+    }
+}
+
+/// Idle checks happen once a second.
+fn whole_second(tick: Tick) -> Tick {
+    tick.div_ceil(TICKS_SECOND) * TICKS_SECOND
+}
+
+fn next_due(slot: &Slot, spec: &ListenerSpec, limits: &Limits) -> Due {
+    match slot.phase {
+        Phase::Free => Due::Never,
+        Phase::Opening => Due::Close(slot.since + limits.handshake, CloseReason::HandshakeTimeout),
+        Phase::Open if !spec.binds => Due::Never,
+        Phase::Open => Due::Close(slot.since + limits.login, CloseReason::LoginTimeout),
+        Phase::Closing => Due::CutOff(
+            (slot.since + limits.close).min(slot.closed_at + limits.close * CLOSE_TIMEOUTS_MAX),
+        ),
+        Phase::Home if !spec.binds => Due::Never,
+        // While we do not read it, its silence is ours.
+        Phase::Home if slot.paused => Due::Never,
+        Phase::Home => {
+            let idle = whole_second(slot.heard + limits.idle);
+            let quiet_since = slot.heard.max(slot.since);
+            let ping = whole_second(quiet_since + limits.ping);
+            let pings = limits.ping > 0 && spec.codec == Codec::WebSocket;
+            match (limits.idle > 0, pings) {
+                (true, true) if ping < idle => Due::Ping(ping),
+                (true, _) => Due::Close(idle, CloseReason::Idle),
+                (false, true) => Due::Ping(ping),
+                (false, false) => Due::Never,
+            }
+        }
+    }
+}
+
+impl Shard {
+    fn due(&self, id: ConnId) -> Due {
+        self.get(id).map_or(Due::Never, |slot| {
+            next_due(
+                slot,
+                &self.listeners[usize::from(slot.listener)],
+                &self.limits,
+            )
+        })
+    }
+
+    /// Enters the connection on the wheel, unless its entry there comes up early enough.
+    pub(super) fn schedule(&mut self, id: ConnId) {
+        let Some(due) = self.due(id).tick() else {
+            return;
+        };
+        let slot = &mut self.slots[id.slot as usize];
+        if slot.wheel_at == 0 || due < slot.wheel_at {
+            slot.wheel_at = self.wheel.insert(id, due);
+        }
+    }
+
+    /// Something has arrived from the connection.
+    pub fn heard(&mut self, id: ConnId, bytes: usize) {
+        let now = self.now;
+        self.stats.bytes_in += bytes as u64;
+        if let Some(slot) = self.get_mut(id) {
+            slot.heard = now;
+        }
+    }
+
+    /// Stops or resumes reading, and says whether that is a change. Time in which we did not read is
+    /// not the peer's idleness.
+    pub fn set_paused(&mut self, id: ConnId, paused: bool) -> bool {
+        let now = self.now;
+        match self.get_mut(id) {
+            Some(slot) if slot.paused != paused => {
+                slot.paused = paused;
+                slot.heard = now;
+                self.schedule(id);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Counts bytes on their way to other cores on the connection's account.
+    pub fn add_transit(&mut self, id: ConnId, bytes: usize) {
+        if let Some(slot) = self.get_mut(id) {
+            slot.transit = slot.transit.saturating_add(bytes as u32);
+        }
+    }
+
+    /// They have been taken.
+    pub fn sub_transit(&mut self, id: ConnId, bytes: usize) {
+        if let Some(slot) = self.get_mut(id) {
+            slot.transit = slot.transit.saturating_sub(bytes as u32);
+        }
+    }
+
+    pub fn transit(&self, id: ConnId) -> usize {
+        self.get(id).map_or(0, |slot| slot.transit as usize)
+    }
+
+    /// Does what has come due: pings, closes, and marks to be cut off what was not answered.
+    pub fn expire(&mut self) {
+        while let Some((tick, ids)) = self.wheel.pop_due(self.now) {
+            for id in ids {
+                match self.get_mut(id) {
+                    // Entries that an earlier one has made stale, or of a connection gone.
+                    Some(slot) if slot.wheel_at == tick => slot.wheel_at = 0,
+                    _ => continue,
+                }
+                match self.due(id) {
+                    Due::CutOff(due) if due <= self.now => {
+                        self.overdue.push(id);
+                        continue;
+                    }
+                    Due::Ping(due) if due <= self.now => self.ping(id),
+                    Due::Close(due, reason) if due <= self.now => self.close(id, reason),
+                    _ => {}
+                }
+                self.schedule(id);
+            }
+        }
+    }
+
+    fn ping(&mut self, id: ConnId) {
+        let now = self.now;
+        if let Some(slot) = self.get_mut(id) {
+            slot.since = now;
+            // What already waits for a peer that does not read asks it often enough.
+            if slot.outbox.is_empty() {
+                self.send_raw(id, |codec, out| codec.encode_ping(out));
+                self.mark_dirty(id, Dirty::Urgent);
+            }
+        }
+    }
+
+    /// Connections to be cut off by the transport: their close was not answered, or not even taken.
+    pub fn take_overdue(&mut self) -> Vec<ConnId> {
+        std::mem::take(&mut self.overdue)
+    }
+
+    /// The next tick at which [`Shard::expire`] has something to look at.
+    pub fn next_tick_due(&self) -> Option<Tick> {
+        self.wheel.next_due()
+    }
+}

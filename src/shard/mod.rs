@@ -1,0 +1,382 @@
+//! What one core owns: connections with their outboxes, uids, groups, deadlines.
+//!
+//! A shard knows neither sockets nor other cores. The layer above delivers into it what other cores send;
+//! the transport takes out of it what is to be written. Bounds: `outbox_bytes_max` a connection,
+//! `outbox_bytes_core_max` in all; what does not fit closes a connection and no other one notices.
+
+mod deadlines;
+mod delivery;
+mod members;
+mod membership;
+mod outbox;
+mod replies;
+mod slot;
+mod wheel;
+
+pub use slot::{Dirty, ListenerSpec, Passage, Peer, Phase};
+pub use wheel::{TICK, Tick, ticks};
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use crate::close::CloseReason;
+use crate::config::{Config, UidPolicy};
+use crate::ident::ConnId;
+use crate::protocol::Codec;
+use crate::stats::CoreStats;
+use members::{Groups, Uids};
+use outbox::Outbox;
+use slot::Slot;
+use wheel::Wheel;
+
+pub struct Shard {
+    limits: Limits,
+    listeners: Rc<[ListenerSpec]>,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    uids: Uids,
+    groups: Groups,
+    /// The connections at home, by space.
+    everybody: Vec<Vec<ConnId>>,
+    wheel: Wheel,
+    now: Tick,
+    outbox_bytes: usize,
+    /// Connections with something to write, those with messages of their own first.
+    urgent: VecDeque<ConnId>,
+    bulk: VecDeque<ConnId>,
+    /// Connections marked to end whose app has not been told.
+    ended: VecDeque<ConnId>,
+    /// Connections to be cut off without another word.
+    overdue: Vec<ConnId>,
+    /// Reused by every fan-out.
+    receivers: Vec<ConnId>,
+    pub stats: CoreStats,
+}
+
+/// The configured limits in the shard's own units.
+struct Limits {
+    uid_policy: UidPolicy,
+    connections_per_uid: usize,
+    groups_per_connection: usize,
+    outbox_bytes_core: usize,
+    handshake: Tick,
+    login: Tick,
+    idle: Tick,
+    ping: Tick,
+    close: Tick,
+}
+
+impl Limits {
+    fn new(config: &Config) -> Limits {
+        let off_if_zero = |duration: std::time::Duration, grace| {
+            if duration.is_zero() {
+                0
+            } else {
+                ticks(duration + grace)
+            }
+        };
+        Limits {
+            uid_policy: config.uid_policy,
+            connections_per_uid: config.connections_per_uid_max,
+            groups_per_connection: config.groups_per_connection_max,
+            outbox_bytes_core: config.outbox_bytes_core_max,
+            handshake: ticks(config.handshake_timeout),
+            login: ticks(config.login_timeout),
+            idle: off_if_zero(config.idle_timeout, crate::config::IDLE_GRACE),
+            ping: off_if_zero(config.ping_interval, std::time::Duration::ZERO),
+            close: ticks(config.close_timeout),
+        }
+    }
+}
+
+impl Shard {
+    pub fn new(config: &Config, listeners: Rc<[ListenerSpec]>, spaces: usize) -> Shard {
+        Shard {
+            limits: Limits::new(config),
+            listeners,
+            slots: Vec::new(),
+            free: Vec::new(),
+            uids: Uids::new(spaces),
+            groups: Groups::new(spaces),
+            everybody: vec![Vec::new(); spaces],
+            wheel: Wheel::new(),
+            now: 0,
+            outbox_bytes: 0,
+            urgent: VecDeque::new(),
+            bulk: VecDeque::new(),
+            ended: VecDeque::new(),
+            overdue: Vec::new(),
+            receivers: Vec::new(),
+            stats: CoreStats {
+                closed: vec![0; CloseReason::COUNT],
+                ..CoreStats::default()
+            },
+        }
+    }
+
+    /// Sets the time that everything in this turn happens at.
+    pub fn set_now(&mut self, now: Tick) {
+        self.now = now.max(self.now);
+    }
+
+    /// A new connection; its handshake (if its codec has one) is under way.
+    pub fn insert(&mut self, listener: u16, peer: SocketAddr) -> ConnId {
+        let id = self.take_slot(listener, Peer::new(peer));
+        self.schedule(id);
+        id
+    }
+
+    /// The app knows the connection now, under this session key.
+    pub fn opened(&mut self, id: ConnId, session: u32) {
+        let now = self.now;
+        let Some(slot) = self.get_mut(id) else { return };
+        slot.session = session;
+        if slot.phase == Phase::Opening {
+            slot.phase = Phase::Open;
+            slot.since = now;
+            slot.heard = now;
+            if !self.spec(id).binds {
+                self.settle(id);
+            }
+        }
+        self.schedule(id);
+    }
+
+    /// Marks a connection to end. It leaves every table at once; what was sent to it before leaves first.
+    pub fn close(&mut self, id: ConnId, reason: CloseReason) {
+        let now = self.now;
+        let Some(slot) = self.get_mut(id) else { return };
+        if slot.phase == Phase::Closing {
+            return;
+        }
+        let was = slot.phase;
+        self.forget(id);
+        let codec = self.spec(id).codec;
+        let mut cost = 0;
+        let mut freed = 0;
+        let Some(slot) = self.get_mut(id) else { return };
+        slot.phase = Phase::Closing;
+        slot.reason = reason;
+        slot.since = now;
+        slot.closed_at = now;
+        if matches!(reason, CloseReason::SlowConsumer | CloseReason::Reset) {
+            freed = slot.outbox.truncate();
+        }
+        if was != Phase::Opening && reason.code().is_some() && codec == Codec::WebSocket {
+            cost = slot.outbox.push_own(|out| codec.encode_close(reason, out));
+        }
+        self.outbox_bytes = self.outbox_bytes + cost - freed;
+        self.stats.closed[reason.index()] += 1;
+        self.mark_dirty(id, Dirty::Urgent);
+        self.schedule(id);
+        if was == Phase::Opening {
+            // The app has never heard of it.
+            return;
+        }
+        self.ended.push_back(id);
+    }
+
+    /// The next connection whose app is to be told of its end, with its app, session and reason.
+    pub fn next_ended(&mut self) -> Option<(ConnId, u32, CloseReason)> {
+        while let Some(id) = self.ended.pop_front() {
+            if let Some(slot) = self.get(id) {
+                return Some((id, slot.session, slot.reason));
+            }
+        }
+        None
+    }
+
+    /// The transport is gone: the slot becomes free, and every id of it stale.
+    ///
+    /// A connection that is not marked yet must be closed first, so that its app is told.
+    pub fn remove(&mut self, id: ConnId) {
+        let Some(slot) = self.get_mut(id) else { return };
+        assert!(
+            slot.phase == Phase::Closing || slot.phase == Phase::Opening,
+            "a connection is closed before it is removed"
+        );
+        let left = slot.outbox.bytes();
+        self.outbox_bytes -= left;
+        self.release(id);
+    }
+
+    /// Takes an open connection out for its move to its uid's home core. Its session is taken from
+    /// the app by the caller.
+    pub fn depart(&mut self, id: ConnId, uid: Box<str>) -> Option<Passage> {
+        let slot = self.get_mut(id)?;
+        assert_eq!(slot.phase, Phase::Open, "only an open connection moves");
+        let cost = slot.outbox.bytes();
+        let passage = Passage {
+            listener: slot.listener,
+            peer: slot.peer,
+            uid,
+            groups: slot
+                .groups
+                .take()
+                .map_or_else(Vec::new, |groups| groups.asked),
+            unsent: slot.outbox.flatten(),
+        };
+        self.outbox_bytes -= cost;
+        self.release(id);
+        Some(passage)
+    }
+
+    /// Puts a connection that has come from another core into a slot. It is to be bound next.
+    pub fn arrive(&mut self, passage: &mut Passage, session: u32) -> ConnId {
+        let id = self.take_slot(passage.listener, passage.peer);
+        self.stats.moved_in += 1;
+        let groups = std::mem::take(&mut passage.groups);
+        let unsent = std::mem::take(&mut passage.unsent);
+        let mut cost = 0;
+        let slot = &mut self.slots[id.slot as usize];
+        slot.phase = Phase::Open;
+        slot.session = session;
+        slot.asked_to_bind = true;
+        if !groups.is_empty() {
+            slot.groups = Some(Box::new(slot::Memberships {
+                joined: Vec::new(),
+                asked: groups,
+            }));
+        }
+        if !unsent.is_empty() {
+            cost = slot.outbox.push_own(|out| *out = unsent);
+            self.mark_dirty(id, Dirty::Urgent);
+        }
+        self.outbox_bytes += cost;
+        self.schedule(id);
+        id
+    }
+
+    fn take_slot(&mut self, listener: u16, peer: Peer) -> ConnId {
+        let number = match self.free.pop() {
+            Some(number) => number,
+            None => {
+                self.slots.push(Slot::free());
+                self.slots.len() as u32 - 1
+            }
+        };
+        self.stats.connections += 1;
+        let now = self.now;
+        let slot = &mut self.slots[number as usize];
+        *slot = Slot {
+            generation: slot.generation,
+            listener,
+            phase: Phase::Opening,
+            peer,
+            heard: now,
+            since: now,
+            ..Slot::free()
+        };
+        ConnId {
+            slot: number,
+            generation: slot.generation,
+        }
+    }
+
+    fn release(&mut self, id: ConnId) {
+        let slot = &mut self.slots[id.slot as usize];
+        *slot = Slot {
+            generation: id.generation.wrapping_add(1),
+            ..Slot::free()
+        };
+        self.free.push(id.slot);
+        self.stats.connections -= 1;
+    }
+
+    fn get(&self, id: ConnId) -> Option<&Slot> {
+        self.slots
+            .get(id.slot as usize)
+            .filter(|slot| slot.generation == id.generation && slot.phase != Phase::Free)
+    }
+
+    fn get_mut(&mut self, id: ConnId) -> Option<&mut Slot> {
+        self.slots
+            .get_mut(id.slot as usize)
+            .filter(|slot| slot.generation == id.generation && slot.phase != Phase::Free)
+    }
+
+    /// The listener's part of a live connection.
+    fn spec(&self, id: ConnId) -> &ListenerSpec {
+        &self.listeners[usize::from(self.slots[id.slot as usize].listener)]
+    }
+
+    /// The same for the layers above; `None` for a stale id.
+    pub fn listener(&self, id: ConnId) -> Option<&ListenerSpec> {
+        self.get(id)
+            .map(|slot| &self.listeners[usize::from(slot.listener)])
+    }
+
+    pub fn phase(&self, id: ConnId) -> Phase {
+        self.get(id).map_or(Phase::Free, |slot| slot.phase)
+    }
+
+    pub fn reason(&self, id: ConnId) -> Option<CloseReason> {
+        self.get(id)
+            .filter(|slot| slot.phase == Phase::Closing)
+            .map(|slot| slot.reason)
+    }
+
+    pub fn session(&self, id: ConnId) -> Option<u32> {
+        self.get(id).map(|slot| slot.session)
+    }
+
+    pub fn peer(&self, id: ConnId) -> Option<SocketAddr> {
+        self.get(id).map(|slot| slot.peer.address())
+    }
+
+    pub fn uid(&self, id: ConnId) -> Option<&Rc<str>> {
+        self.get(id)?.uid.as_ref()
+    }
+
+    /// Every live connection, for the end of the server.
+    pub fn ids(&self) -> Vec<ConnId> {
+        self.slots
+            .iter()
+            .enumerate()
+            .filter(|(_, slot)| slot.phase != Phase::Free)
+            .map(|(number, slot)| ConnId {
+                slot: number as u32,
+                generation: slot.generation,
+            })
+            .collect()
+    }
+
+    /// The counters, with what is held now filled in.
+    pub fn snapshot(&self) -> CoreStats {
+        CoreStats {
+            uids: self.uids.len() as u64,
+            groups: self.groups.len() as u64,
+            outbox_bytes: self.outbox_bytes as u64,
+            ..self.stats.clone()
+        }
+    }
+}
+
+impl Slot {
+    fn free() -> Slot {
+        Slot {
+            generation: 0,
+            listener: 0,
+            phase: Phase::Free,
+            dirty: Dirty::Clean,
+            reason: CloseReason::Normal,
+            blocked: false,
+            paused: false,
+            asked_to_bind: false,
+            leaving: false,
+            peer: Peer::new(SocketAddr::from(([0, 0, 0, 0], 0))),
+            session: u32::MAX,
+            everybody_at: u32::MAX,
+            heard: 0,
+            since: 0,
+            closed_at: 0,
+            wheel_at: 0,
+            transit: 0,
+            uid: None,
+            groups: None,
+            replies: None,
+            outbox: Outbox::default(),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! One connection as its core's shard keeps it: [`Slot`], and what all connections of one listener share:
+//! [`ListenerSpec`].
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use super::members::Membership;
+use super::outbox::Outbox;
+use super::replies::Replies;
+use super::wheel::Tick;
+use crate::close::CloseReason;
+use crate::ident::Space;
+use crate::protocol::Codec;
+
+/// What all connections of one listener share.
+#[derive(Clone, Debug)]
+pub struct ListenerSpec {
+    /// The app's number on every core.
+    pub app: u8,
+    pub codec: Codec,
+    pub space: Space,
+    /// Whether its connections bind a uid; if not they have no login, idle or ping deadline.
+    pub binds: bool,
+    /// Whether a full outbox pauses the reading, in place of closing.
+    pub pauses: bool,
+    pub message_bytes_max: usize,
+    pub outbox_bytes_max: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// The slot holds no connection.
+    Free,
+    /// Its opening handshake is under way; the app does not know it yet.
+    Opening,
+    /// The app knows it; it is not bound, so no table holds it.
+    Open,
+    /// It is where it stays: bound on its uid's home core, or never to bind.
+    Home,
+    /// It is to end: in no table, its close frame (if any) the last thing in its outbox.
+    Closing,
+}
+
+/// How urgently a connection's outbox is to be written.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Dirty {
+    Clean,
+    /// By a broadcast, whose writing is cut into pieces.
+    Bulk,
+    /// By a message of its own, which is written first.
+    Urgent,
+}
+
+/// A peer's address without the parts a server does not need; 18 bytes where `SocketAddr` takes 32.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    ip: [u8; 16],
+    port: u16,
+}
+
+impl Peer {
+    pub fn new(address: SocketAddr) -> Peer {
+        let ip = match address.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        Peer {
+            ip: ip.octets(),
+            port: address.port(),
+        }
+    }
+
+    /// The address again, IPv4 always in its plain form.
+    pub fn address(self) -> SocketAddr {
+        let ip = std::net::Ipv6Addr::from(self.ip);
+        SocketAddr::new(IpAddr::V6(ip).to_canonical(), self.port)
+    }
+}
+
+pub struct Slot {
+    pub generation: u32,
+    /// Index into the shard's listener specs.
+    pub listener: u16,
+    pub phase: Phase,
+    pub dirty: Dirty,
+    /// Meaningful in [`Phase::Closing`].
+    pub reason: CloseReason,
+    /// The kernel takes no more for now: its writability is awaited.
+    pub blocked: bool,
+    /// We do not read it for now; idleness does not count meanwhile.
+    pub paused: bool,
+    /// It asked for a uid; binds once.
+    pub asked_to_bind: bool,
+    /// Its home is another core, and it is to move there.
+    pub leaving: bool,
+    pub peer: Peer,
+    /// The app's key for the session.
+    pub session: u32,
+    /// Place in the list of everybody in its space, while [`Phase::Home`].
+    pub everybody_at: u32,
+    /// When something last arrived.
+    pub heard: Tick,
+    /// When it was last pinged, and in other phases when the phase began.
+    pub since: Tick,
+    /// When closing: when that was decided.
+    pub closed_at: Tick,
+    /// Where its live entry on the wheel is; 0 is none.
+    pub wheel_at: Tick,
+    /// Bytes on their way to other cores on its account.
+    pub transit: u32,
+    pub uid: Option<Rc<str>>,
+    /// Groups: memberships once home, before that the names it asked for.
+    pub groups: Option<Box<Memberships>>,
+    pub replies: Option<Box<Replies>>,
+    pub outbox: Outbox,
+}
+
+/// A connection's groups.
+#[derive(Default)]
+pub struct Memberships {
+    pub joined: Vec<Membership>,
+    /// Joins asked for before the connection is home.
+    pub asked: Vec<Box<str>>,
+}
+
+/// All of a connection that the shard carries to another core.
+pub struct Passage {
+    pub listener: u16,
+    pub peer: Peer,
+    /// The uid to bind at home.
+    pub uid: Box<str>,
+    /// Groups to join there.
+    pub groups: Vec<Box<str>>,
+    /// Encoded bytes not yet written.
+    pub unsent: Vec<u8>,
+}
