@@ -101,6 +101,11 @@ impl<A: App> Context<'_, A> {
         todo!()
     }
 
+    /// Puts a bound connection of this core into a group, from any callback; a stale id goes nowhere.
+    pub fn join_for(&mut self, connection: ConnId, group: &str) {
+        todo!()
+    }
+
     /// Takes the connection out of a group.
     pub fn leave(&mut self, group: &str) {
         todo!()
