@@ -1,0 +1,107 @@
+//! Groups: rooms that one enters, leaves and speaks in.
+//!
+//! `cargo run --example rooms`, then open some `websocat ws://127.0.0.1:1234` and type
+//!
+//! ```text
+//! tom             the first line is your name
+//! /join kitchen
+//! kitchen tea?    to everybody in the kitchen, on whichever core
+//! /leave kitchen
+//! ```
+
+use std::collections::BTreeSet;
+
+use ringpost::app::{App, BindError, Context};
+use ringpost::close::CloseReason;
+use ringpost::payload::Message;
+use ringpost::{Config, Server};
+
+/// Rooms that one user may be in. The server has a limit too (`groups_per_connection_max`), but
+/// ignores what is above it; here the user is told.
+const ROOMS_MAX: usize = 8;
+
+struct Rooms;
+
+/// The rooms a user is in. The server knows them as well, but keeps that to itself.
+type Session = BTreeSet<String>;
+
+/// What a line asks for.
+enum Command<'a> {
+    Join(&'a str),
+    Leave(&'a str),
+    Say { room: &'a str, text: &'a str },
+}
+
+fn read(line: &str) -> Option<Command<'_>> {
+    Some(match line.split_once(' ')? {
+        ("/join", room) => Command::Join(room),
+        ("/leave", room) => Command::Leave(room),
+        (room, text) => Command::Say { room, text },
+    })
+}
+
+impl App for Rooms {
+    type Session = Session;
+    type Note = ();
+    const SPACE: &'static str = "rooms";
+
+    fn on_connect(&mut self, _: &mut Context<'_, Self>) -> Session {
+        Session::new()
+    }
+
+    fn on_message(
+        &mut self,
+        cx: &mut Context<'_, Self>,
+        rooms: &mut Session,
+        message: Message<'_>,
+    ) {
+        let line = message.text().unwrap_or_default();
+        let Some(name) = cx.uid() else {
+            return cx.bind_uid(line);
+        };
+        match read(line) {
+            Some(Command::Join(room)) if rooms.len() < ROOMS_MAX => {
+                let news = format!("{room}: {name} is here");
+                rooms.insert(room.to_owned());
+                cx.join(room);
+                cx.send_to_group(room, &news);
+            }
+            Some(Command::Leave(room)) if rooms.remove(room) => {
+                let news = format!("{room}: {name} has left");
+                cx.send_to_group(room, &news);
+                cx.leave(room);
+            }
+            Some(Command::Say { room, text }) if rooms.contains(room) => {
+                let said = format!("{room}: {name}: {text}");
+                cx.send_to_group(room, &said);
+            }
+            Some(Command::Join(_)) => cx.send("you are in too many rooms"),
+            Some(_) => cx.send("you are not in that room"),
+            None => cx.send("try: /join ROOM, /leave ROOM, ROOM TEXT"),
+        }
+    }
+
+    fn on_bound(
+        &mut self,
+        cx: &mut Context<'_, Self>,
+        _: &mut Session,
+        result: Result<(), BindError>,
+    ) {
+        match result {
+            Ok(()) => cx.send("welcome; /join a room"),
+            Err(error) => cx.send(&format!("choose another name: {error}")),
+        }
+    }
+
+    /// The server takes the connection out of its groups; here the others are told.
+    fn on_close(&mut self, cx: &mut Context<'_, Self>, rooms: Session, _: CloseReason) {
+        for room in rooms {
+            cx.send_to_group(&room, &format!("{room}: somebody has left"));
+        }
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let server = Server::new(Config::default()).listen("websocket://127.0.0.1:1234", || Rooms);
+    Ok(server.run()?)
+}

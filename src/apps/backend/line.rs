@@ -1,0 +1,390 @@
+//! One line of a back end, read: [`read`] gives the [`Line`] it is, or why it is none.
+//!
+//! Pure, without allocation for what back ends usually write, and bounded: it never recurses into
+//! the JSON, whose nesting ends at [`NESTING_MAX`].
+
+use std::borrow::Cow;
+use std::fmt;
+
+use ringpost::ident::{EVERYBODY, UidError, check_uid};
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// Deepest nesting of arrays and objects in a pushed line, the line's own object included.
+/// The receivers' parsers are others' code, and some recurse.
+pub const NESTING_MAX: usize = 128;
+
+/// What a back end asks for.
+#[derive(PartialEq, Debug)]
+pub enum Line<'a> {
+    /// A JSON object: the whole line goes to this uid, or to everybody if it is `all`.
+    Push(Cow<'a, str>),
+    /// Close every connection of the uid.
+    Kick(&'a str),
+    /// Does the uid have a connection?
+    Online(&'a str),
+    /// The counters.
+    Stats,
+    /// The token of a port that wants one.
+    Auth(&'a str),
+}
+
+/// Why a line is none; what follows `fail: `.
+#[derive(Debug)]
+pub enum LineError {
+    /// Neither an object nor a command.
+    Unknown,
+    /// It begins like an object but is not JSON.
+    Json(serde_json::Error),
+    /// An object in an object in an object …
+    Nested,
+    /// An object without `uid`.
+    NoUid,
+    /// A `uid` that is neither a string nor an integer.
+    UidKind,
+    /// A uid that nobody can have.
+    Uid(UidError),
+}
+
+impl fmt::Display for LineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LineError::Unknown => f.write_str(
+                "expected a JSON object with a uid, \"kick UID\", \"online UID\" or \"stats\"",
+            ),
+            // The error of a syntax alone: it names a place, and never quotes the line.
+            LineError::Json(error) => write!(f, "not JSON: {error}"),
+            LineError::Nested => f.write_str("nested too deeply"),
+            LineError::NoUid => f.write_str("the object has no uid"),
+            LineError::UidKind => f.write_str("uid must be a string or an integer"),
+            LineError::Uid(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Reads one line.
+pub fn read(line: &str) -> Result<Line<'_>, LineError> {
+    if line.trim_ascii_start().starts_with('{') {
+        return pushed_uid(line).map(Line::Push);
+    }
+    if line == "stats" {
+        return Ok(Line::Stats);
+    }
+    let (command, rest) = line.split_once(' ').ok_or(LineError::Unknown)?;
+    match command {
+        "kick" => named(rest).map(Line::Kick),
+        "online" => named(rest).map(Line::Online),
+        "auth" => Ok(Line::Auth(rest)),
+        _ => Err(LineError::Unknown),
+    }
+}
+
+/// Whether a line begins like an HTTP request (or ends like a request line). A browser can be made to
+/// send one to any port, with what an attacker likes in its body, so such a connection must
+/// end before the body is read as lines. No command of ours begins with capitals and a space.
+pub fn is_http(line: &str) -> bool {
+    let method = line.bytes().take_while(u8::is_ascii_uppercase).count();
+    let begins = method > 0 && line.as_bytes().get(method) == Some(&b' ');
+    begins || line.ends_with(" HTTP/1.1") || line.ends_with(" HTTP/1.0")
+}
+
+/// The uid of a `kick` or `online`, which are not for everybody.
+fn named(uid: &str) -> Result<&str, LineError> {
+    check_uid(uid).map_err(LineError::Uid)?;
+    Ok(uid)
+}
+
+/// The uid in a JSON object: of two keys the last, escapes decoded, an integer's digits as written
+/// (so its size is bounded like any uid's, and nothing is rounded).
+fn pushed_uid(line: &str) -> Result<Cow<'_, str>, LineError> {
+    if nests_too_deeply(line) {
+        return Err(LineError::Nested);
+    }
+    let object: Object<'_> = serde_json::from_str(line).map_err(LineError::Json)?;
+    let raw = object.uid.ok_or(LineError::NoUid)?.get();
+    let uid = match raw.as_bytes() {
+        [b'"', .., b'"'] if !raw.contains('\\') => Cow::Borrowed(&raw[1..raw.len() - 1]),
+        [b'"', ..] => Cow::Owned(serde_json::from_str(raw).map_err(LineError::Json)?),
+        [b'-' | b'0'..=b'9', digits @ ..] if digits.iter().all(u8::is_ascii_digit) => {
+            Cow::Borrowed(raw)
+        }
+        _ => return Err(LineError::UidKind),
+    };
+    if uid != EVERYBODY {
+        check_uid(&uid).map_err(LineError::Uid)?;
+    }
+    Ok(uid)
+}
+
+/// Whether arrays and objects lie deeper than [`NESTING_MAX`]. Passing over values we do not keep,
+/// serde_json neither recurses nor counts, so we count.
+fn nests_too_deeply(json: &str) -> bool {
+    // Nearly every line ends here: it has fewer brackets than it would need.
+    let opening = json.bytes().filter(|byte| matches!(byte, b'{' | b'['));
+    if opening.count() <= NESTING_MAX {
+        return false;
+    }
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > NESTING_MAX {
+            return true;
+        }
+    }
+    false
+}
+
+/// A JSON object of which only the `uid` is kept, as it is written.
+struct Object<'a> {
+    uid: Option<&'a RawValue>,
+}
+
+impl<'a> Deserialize<'a> for Object<'a> {
+    fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+
+        impl<'a> Visitor<'a> for Fields {
+            type Value = Object<'a>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'a>>(self, mut map: M) -> Result<Object<'a>, M::Error> {
+                let mut uid = None;
+                while let Some(key) = map.next_key()? {
+                    match key {
+                        Key::Uid => uid = Some(map.next_value()?),
+                        Key::Other => {
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(Object { uid })
+            }
+        }
+
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+/// A key, its escapes decoded: `"\u0075id"` is `uid` too.
+enum Key {
+    Uid,
+    Other,
+}
+
+impl<'a> Deserialize<'a> for Key {
+    fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Name;
+
+        impl Visitor<'_> for Name {
+            type Value = Key;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+
+            fn visit_str<E: Error>(self, name: &str) -> Result<Key, E> {
+                Ok(if name == "uid" { Key::Uid } else { Key::Other })
+            }
+        }
+
+        deserializer.deserialize_str(Name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uid(line: &str) -> String {
+        match read(line) {
+            Ok(Line::Push(uid)) => uid.into_owned(),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn reason(line: &str) -> String {
+        read(line).expect_err(line).to_string()
+    }
+
+    #[test]
+    fn uids_as_back_ends_write_them() {
+        assert_eq!(uid(r#"{"uid":"uid1","percent":"88%"}"#), "uid1");
+        assert_eq!(uid(r#" { "a" : [1,{"uid":"no"}] , "uid" : "b" } "#), "b");
+        assert_eq!(uid(r#"{"uid":"all"}"#), "all");
+        assert_eq!(uid(r#"{"uid":"李雷"}"#), "李雷");
+        assert!(matches!(
+            read(r#"{"uid":"plain"}"#),
+            Ok(Line::Push(Cow::Borrowed("plain")))
+        ));
+    }
+
+    #[test]
+    fn escapes_are_decoded_in_key_and_value() {
+        assert_eq!(uid(r#"{"uid":"\u0075\u0069d1"}"#), "uid1");
+        assert_eq!(uid(r#"{"uid":"a\"b\\c\/"}"#), r#"a"b\c/"#);
+        assert_eq!(uid(r#"{"uid":"\ud83d\ude00"}"#), "😀");
+        assert_eq!(uid(r#"{"\u0075id":"x"}"#), "x");
+        // Escaped or not, `all` is everybody, and a control character no part of a uid.
+        assert_eq!(uid(r#"{"uid":"\u0061ll"}"#), "all");
+        assert_eq!(
+            reason(r#"{"uid":"a\nb"}"#),
+            "a uid has no control characters"
+        );
+        assert_eq!(
+            reason(r#"{"uid":"\u0000"}"#),
+            "a uid has no control characters"
+        );
+        assert!(reason(r#"{"uid":"\ud800"}"#).starts_with("not JSON: "));
+    }
+
+    #[test]
+    fn the_last_uid_counts() {
+        assert_eq!(uid(r#"{"uid":"a","uid":"b"}"#), "b");
+        assert_eq!(uid(r#"{"uid":{"uid":1},"uid":"b"}"#), "b");
+        assert_eq!(
+            reason(r#"{"uid":"a","\u0075id":null}"#),
+            "uid must be a string or an integer"
+        );
+    }
+
+    #[test]
+    fn integers_are_their_digits() {
+        assert_eq!(uid(r#"{"uid":42}"#), "42");
+        assert_eq!(uid(r#"{"uid":-7}"#), "-7");
+        assert_eq!(uid(r#"{"uid":0}"#), "0");
+        assert_eq!(
+            uid(r#"{"uid":18446744073709551616}"#),
+            "18446744073709551616"
+        );
+        assert_eq!(
+            uid(&format!("{{\"uid\":{}}}", "9".repeat(128))),
+            "9".repeat(128)
+        );
+        assert_eq!(
+            reason(&format!("{{\"uid\":{}}}", "9".repeat(129))),
+            "a uid has at most 128 bytes"
+        );
+        for other in ["1.0", "1e3", "-0.5", "1E400", "true", "null", "[1]", "{}"] {
+            let line = format!("{{\"uid\":{other}}}");
+            assert_eq!(
+                reason(&line),
+                "uid must be a string or an integer",
+                "{line}"
+            );
+        }
+        for broken in ["01", "-", "+1", "0x1", "1.", "NaN", "--1"] {
+            let line = format!("{{\"uid\":{broken}}}");
+            assert!(reason(&line).starts_with("not JSON: "), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_with_a_uid() {
+        assert_eq!(reason("{}"), "the object has no uid");
+        assert_eq!(reason(r#"{"UID":"a"}"#), "the object has no uid");
+        assert_eq!(
+            reason(r#"{"uid":""}"#),
+            "a uid needs at least one character"
+        );
+        for broken in [
+            "{",
+            "{]",
+            r#"{"uid":"a""#,
+            r#"{"uid":"a"} x"#,
+            r#"{"uid":"a"}{"uid":"b"}"#,
+            r#"{"uid":"a",}"#,
+            r#"{'uid':'a'}"#,
+            r#"{uid:"a"}"#,
+            r#"{"uid":"a"#,
+            r#"{"uid":"\"#,
+            "{\"uid\":\"a\tb\"}",
+            "{\"uid\":\"a\",\"x\":\"\u{1}\"}",
+        ] {
+            assert!(reason(broken).starts_with("not JSON: "), "{broken}");
+        }
+        for unknown in [
+            "", "[]", "\"uid\"", "ping", "Kick a", "stats ", "kick", "{\u{a0}",
+        ] {
+            if unknown.starts_with('{') {
+                assert!(reason(unknown).starts_with("not JSON: "));
+            } else {
+                assert!(reason(unknown).starts_with("expected "), "{unknown}");
+            }
+        }
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let nested = |depth: usize| {
+            // The line's own object is the first level.
+            let (open, close) = ("[".repeat(depth - 1), "]".repeat(depth - 1));
+            format!("{{\"uid\":\"a\",\"x\":{open}1{close}}}")
+        };
+        assert_eq!(uid(&nested(NESTING_MAX)), "a");
+        assert_eq!(reason(&nested(NESTING_MAX + 1)), "nested too deeply");
+        assert_eq!(reason(&nested(200_000)), "nested too deeply");
+        assert_eq!(reason(&"{\"a\":".repeat(200_000)), "nested too deeply");
+        assert_eq!(reason(&"{[".repeat(200_000)), "nested too deeply");
+        // Many brackets side by side, or in a string, are not deep.
+        let wide = format!("{{\"uid\":\"a\",\"x\":[{}[]]}}", "[],".repeat(1_000));
+        assert_eq!(uid(&wide), "a");
+        let quoted = format!("{{\"uid\":\"a\",\"x\":\"{}\"}}", "\\\"[".repeat(1_000));
+        assert_eq!(uid(&quoted), "a");
+    }
+
+    #[test]
+    fn commands() {
+        assert_eq!(read("stats").unwrap(), Line::Stats);
+        assert_eq!(read("kick uid1").unwrap(), Line::Kick("uid1"));
+        assert_eq!(read("online a b").unwrap(), Line::Online("a b"));
+        assert_eq!(read("auth x y ").unwrap(), Line::Auth("x y "));
+        assert_eq!(reason("kick "), "a uid needs at least one character");
+        assert_eq!(
+            reason("kick all"),
+            "\"all\" is reserved: it addresses everybody"
+        );
+        assert_eq!(reason("online all"), reason("kick all"));
+        assert_eq!(
+            reason(&format!("online {}", "x".repeat(129))),
+            "a uid has at most 128 bytes"
+        );
+    }
+
+    #[test]
+    fn http_is_recognized() {
+        for line in [
+            "GET / HTTP/1.1",
+            "POST /v1/push HTTP/1.1",
+            "OPTIONS * HTTP/1.1",
+            "PRI * HTTP/2.0",
+            "CONNECT host:1 HTTP/1.1",
+            "GET ",
+            "PURGE x",
+            "kick / HTTP/1.1",
+            "patch /x HTTP/1.0",
+        ] {
+            assert!(is_http(line), "{line}");
+        }
+        for line in [
+            "",
+            "GET",
+            "stats",
+            "kick GET ",
+            "Get / now",
+            r#"{"uid":"GET / HTTP/1.1"}"#,
+        ] {
+            assert!(!is_http(line), "{line}");
+        }
+    }
+}

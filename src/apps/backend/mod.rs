@@ -1,0 +1,144 @@
+//! `push-backend`: the port on which a back end speaks, a line at a time (see [`line`]). It
+//! reaches the clients of `relay` and `push`.
+//!
+//! Each line gets one answer, in the order of the lines, however far ahead a back end writes: an answer
+//! takes its place ([`Context::reserve`]) when its line comes and is filled when it is known. A back
+//! end that does not read its answers is not read either. Questions under way are bounded by what a
+//! connection may have in transit, and each is answered once, so the table of them empties itself.
+
+pub mod line;
+mod report;
+
+use std::sync::Arc;
+
+use ahash::AHashMap;
+use ringpost::app::{Answer, App, Context, Login, WhenFull};
+use ringpost::close::CloseReason;
+use ringpost::ident::{Reply, Ticket};
+use ringpost::payload::Message;
+use subtle::ConstantTimeEq;
+
+use self::line::Line;
+use super::text_of;
+
+/// The app's value on one core.
+pub struct Backend {
+    token: Option<Arc<str>>,
+    /// The places that wait for an answer.
+    open: AHashMap<Ticket, Reply>,
+}
+
+/// One back end's connection.
+pub struct Session {
+    /// Whether it has shown the token, or none is configured.
+    authorized: bool,
+}
+
+impl Backend {
+    /// With a token, the first line of each connection must be `auth TOKEN`.
+    pub fn new(token: Option<Arc<str>>) -> Backend {
+        Backend {
+            token,
+            open: AHashMap::new(),
+        }
+    }
+
+    fn ask(&mut self, cx: &mut Context<'_, Self>, line: &str) {
+        let ticket = match line::read(line) {
+            Ok(Line::Push(uid)) => cx.push(&uid, line),
+            Ok(Line::Kick(uid)) => cx.kick(uid),
+            Ok(Line::Online(uid)) => cx.online(uid),
+            Ok(Line::Stats) => cx.stats(),
+            // Not `ok`: whoever sends a token believes this port to be guarded.
+            Ok(Line::Auth(_)) if self.token.is_none() => {
+                return answer(cx, "fail: no token is configured");
+            }
+            Ok(Line::Auth(_)) => return answer(cx, "fail: authorized already"),
+            Err(error) => return answer(cx, &format!("fail: {error}")),
+        };
+        let place = cx.reserve();
+        self.open.insert(ticket, place);
+    }
+
+    /// The first line where a token is configured: the token, or the end.
+    fn authorize(&self, cx: &mut Context<'_, Self>, session: &mut Session, line: &str) {
+        // Nothing else of the line is read: whoever is not authorized gets no work out of us.
+        let refusal = match (line.strip_prefix("auth "), &self.token) {
+            (Some(given), Some(token)) if same(given, token) => {
+                session.authorized = true;
+                return answer(cx, "ok");
+            }
+            (Some(_), _) => "fail: wrong token",
+            (None, _) => "fail: the first line must be \"auth TOKEN\"",
+        };
+        answer(cx, refusal);
+        cx.close(CloseReason::Policy);
+    }
+}
+
+impl App for Backend {
+    type Session = Session;
+    type Note = ();
+
+    const SPACE: &'static str = "backend";
+    const REACH: &'static [&'static str] = &["relay", "push"];
+    const LOGIN: Login = Login::Never;
+    const WHEN_FULL: WhenFull = WhenFull::Pause;
+
+    fn on_connect(&mut self, _: &mut Context<'_, Self>) -> Session {
+        Session {
+            authorized: self.token.is_none(),
+        }
+    }
+
+    fn on_message(
+        &mut self,
+        cx: &mut Context<'_, Self>,
+        session: &mut Session,
+        message: Message<'_>,
+    ) {
+        match text_of(message) {
+            Some(line) if line::is_http(line) => cx.close(CloseReason::Protocol),
+            Some(line) if session.authorized => self.ask(cx, line),
+            Some(line) => self.authorize(cx, session, line),
+            None if session.authorized => answer(cx, "fail: not UTF-8"),
+            None => self.authorize(cx, session, ""),
+        }
+    }
+
+    /// A connection that has ended meanwhile has no place any more, and the answer goes nowhere.
+    fn on_answer(&mut self, cx: &mut Context<'_, Self>, ticket: Ticket, answer: Answer) {
+        let Some(place) = self.open.remove(&ticket) else {
+            return;
+        };
+        match &answer {
+            Answer::Stats(stats) => cx.fill(place, &report::line(stats)),
+            reached if reached.is_ok() => cx.fill(place, "ok"),
+            _ => cx.fill(place, "fail"),
+        }
+    }
+}
+
+/// Answers a line at once, but behind the answers to earlier lines.
+fn answer(cx: &mut Context<'_, Backend>, text: &str) {
+    let place = cx.reserve();
+    cx.fill(place, text);
+}
+
+/// Whether two tokens are the same, in a time that tells nothing but their lengths.
+fn same(given: &str, token: &str) -> bool {
+    given.as_bytes().ct_eq(token.as_bytes()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens() {
+        assert!(same("secret", "secret"));
+        assert!(!same("secreT", "secret"));
+        assert!(!same("secret ", "secret"));
+        assert!(!same("", "secret"));
+    }
+}

@@ -1,0 +1,88 @@
+//! The answer to `stats`: one line of JSON, the sums over all cores first, then each core.
+
+use ringpost::close::CloseReason;
+use ringpost::stats::{CoreStats, Stats};
+use serde::{Serialize, Serializer};
+
+/// `{"connections":…,…,"closed":{"idle":1,…},"cores":[{"core":0,…},…]}`. `closed` names only the
+/// reasons that have occurred.
+#[derive(Serialize)]
+struct Report<'a> {
+    connections: u64,
+    bound: u64,
+    uids: u64,
+    groups: u64,
+    messages_in: u64,
+    messages_out: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+    envelopes_out: u64,
+    moved_in: u64,
+    outbox_bytes: u64,
+    #[serde(serialize_with = "closed")]
+    closed: &'a Stats,
+    cores: &'a [CoreStats],
+}
+
+/// The line, without its line end.
+pub fn line(stats: &Stats) -> String {
+    let report = Report {
+        connections: stats.sum(|core| core.connections),
+        bound: stats.sum(|core| core.bound),
+        uids: stats.sum(|core| core.uids),
+        groups: stats.sum(|core| core.groups),
+        messages_in: stats.sum(|core| core.messages_in),
+        messages_out: stats.sum(|core| core.messages_out),
+        bytes_in: stats.sum(|core| core.bytes_in),
+        bytes_out: stats.sum(|core| core.bytes_out),
+        envelopes_out: stats.sum(|core| core.envelopes_out),
+        moved_in: stats.sum(|core| core.moved_in),
+        outbox_bytes: stats.sum(|core| core.outbox_bytes),
+        closed: stats,
+        cores: &stats.cores,
+    };
+    // Numbers under names, written to memory: nothing in it can fail.
+    serde_json::to_string(&report).unwrap_or_else(|error| format!("fail: {error}"))
+}
+
+fn closed<S: Serializer>(stats: &&Stats, serializer: S) -> Result<S::Ok, S::Error> {
+    let sum = |reason: CloseReason| {
+        stats.sum(|core| core.closed.get(reason.index()).copied().unwrap_or(0))
+    };
+    let occurred = CloseReason::ALL
+        .iter()
+        .map(|&reason| (reason.text(), sum(reason)))
+        .filter(|&(_, count)| count > 0);
+    serializer.collect_map(occurred)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_come_before_cores() {
+        let mut closed = vec![0; CloseReason::COUNT];
+        closed[CloseReason::Idle.index()] = 2;
+        let core = |core, connections| CoreStats {
+            core,
+            connections,
+            closed: closed.clone(),
+            ..CoreStats::default()
+        };
+        // A core that has counted no reason yet may have no table of them.
+        let bare = CoreStats::default();
+        let stats = Stats {
+            cores: vec![core(0, 3), core(1, 4), bare],
+        };
+
+        let line = line(&stats);
+        assert!(!line.contains('\n'));
+        let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(json["connections"], 7);
+        assert_eq!(json["closed"], serde_json::json!({ "idle": 4 }));
+        assert_eq!(json["cores"][1]["connections"], 4);
+        assert_eq!(json["cores"][1]["closed"]["idle"], 2);
+        assert!(line.starts_with("{\"connections\":7,\"bound\":0"));
+    }
+}

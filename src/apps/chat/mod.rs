@@ -1,0 +1,303 @@
+//! `chat`: a room whose users see each other. Each chat listener is a room of its own: [`Room`] is
+//! what its values on the cores share, [`Chat`] the value on one core. Bounded by the room's seats.
+//!
+//! **One login.** A valid `login:NAME` takes a seat and binds the user's `ip:port`, so an address is
+//! bound, and reachable, exactly as long as its user is logged in. At home the user is welcomed and
+//! core 0, which alone keeps the roster, gets a note; its note back puts the user into the room's
+//! group, to which the rosters go.
+//!
+//! **Why a user sees `notice:success`, `msg:welcome NAME`, then rosters, each with himself in it:**
+//! the welcome is sent before the note leaves; a roster reaches him only once he is in the group; that
+//! happens by core 0's note, sent after core 0 has entered him, so that earlier rosters went ahead of
+//! it on the same way, and later ones have him. On core 0 itself there is no way between, and he is put
+//! into the group at once.
+//!
+//! **Why there are no ghosts:** a connection that has entered leaves by a note from the same
+//! core, so after it; one that closes before has told core 0 nothing; a seat is given back with the
+//! session, whenever that ends. Should core 0's note find the connection gone, it goes nowhere.
+//!
+//! **Merging.** The first change after a quiet time goes out at once; then core 0 rests (see
+//! [`roster::rest`]), and what has changed meanwhile goes out after it, as one roster.
+
+mod command;
+mod roster;
+mod seats;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use ringpost::app::{App, BindError, Context, To};
+use ringpost::close::CloseReason;
+use ringpost::ident::{ConnId, CoreId};
+use ringpost::payload::Message;
+
+use self::command::{Command, CommandError};
+use self::roster::Roster;
+use self::seats::{Seat, Seats};
+use super::text_of;
+
+/// The core that keeps the roster.
+const ROSTER_CORE: CoreId = CoreId(0);
+
+/// The limits of a room.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Users logged in; one more login gets `notice:error room is full`.
+    pub users_max: usize,
+    /// Bytes of the roster message; a login whose entry would pass them gets the same. At most a little
+    /// under half of `outbox_bytes_max`, so that a roster half written and the next one fit
+    /// with room for messages: long names must not be able to close everybody.
+    pub roster_bytes_max: usize,
+    /// At most one roster goes to each user in this time.
+    pub roster_interval: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            users_max: 10_000,
+            roster_bytes_max: 448 << 10,
+            roster_interval: Duration::from_millis(100),
+        }
+    }
+}
+
+/// What the values of one listener share: make one for each listener, and clone it into the factory.
+#[derive(Clone)]
+pub struct Room {
+    seats: Arc<Seats>,
+    roster_interval: Duration,
+    /// The group of those logged in. Every room has its own, since all rooms are in one space.
+    group: Arc<str>,
+}
+
+impl Room {
+    /// An empty room.
+    pub fn new(limits: &Limits) -> Room {
+        static ROOMS: AtomicUsize = AtomicUsize::new(0);
+        let number = ROOMS.fetch_add(1, Ordering::Relaxed);
+        Room {
+            seats: Seats::new(limits.users_max, limits.roster_bytes_max),
+            roster_interval: limits.roster_interval,
+            group: format!("users-{number}").into(),
+        }
+    }
+}
+
+/// The app's value on one core.
+pub struct Chat {
+    room: Room,
+    /// Empty but on [`ROSTER_CORE`], as what follows.
+    roster: Roster<ConnId>,
+    /// Whether the roster has changed since it was last sent.
+    changed: bool,
+    /// Whether the timer runs after which the next roster may be sent.
+    resting: bool,
+}
+
+/// A user from the login on.
+pub struct User {
+    name: Box<str>,
+    address: SocketAddr,
+    /// Held until the session ends.
+    _seat: Seat,
+    /// The connection's final id, once core 0 has been told of the user.
+    entered: Option<ConnId>,
+}
+
+/// What the cores tell each other.
+#[derive(Clone)]
+pub enum Note {
+    /// To core 0: this user of mine has been welcomed.
+    Enter {
+        connection: ConnId,
+        address: SocketAddr,
+        name: Box<str>,
+    },
+    /// From core 0: the user is in the roster, and may have it.
+    Entered { connection: ConnId },
+    /// To core 0: this user of mine has gone.
+    Leave {
+        connection: ConnId,
+        address: SocketAddr,
+    },
+}
+
+impl Chat {
+    /// The value of one core in a room.
+    pub fn new(room: Room) -> Chat {
+        Chat {
+            room,
+            roster: Roster::new(),
+            changed: false,
+            resting: false,
+        }
+    }
+
+    /// Takes a seat and binds the address; [`App::on_bound`] goes on from there. Whoever finds no seat
+    /// stays unbound and may try again until `login_timeout`.
+    fn log_in(
+        &mut self,
+        cx: &mut Context<'_, Self>,
+        session: &mut Option<User>,
+        name: &str,
+    ) -> Result<(), CommandError> {
+        if session.is_some() {
+            return Err(CommandError::SecondLogin);
+        }
+        let Some(address) = cx.peer() else {
+            return Ok(());
+        };
+        let uid = address.to_string();
+        let bytes = roster::entry_bytes(&uid, name);
+        let seat = self.room.seats.take(bytes).ok_or(CommandError::RoomFull)?;
+        *session = Some(User {
+            name: name.into(),
+            address,
+            _seat: seat,
+            entered: None,
+        });
+        cx.bind_uid(&uid);
+        Ok(())
+    }
+
+    /// Does what one message asks for.
+    fn obey(
+        &mut self,
+        cx: &mut Context<'_, Self>,
+        session: &mut Option<User>,
+        message: Message<'_>,
+    ) -> Result<(), CommandError> {
+        let message = text_of(message).ok_or(CommandError::Unknown)?;
+        match (command::read(message)?, session.as_ref()) {
+            (Command::Login(name), _) => self.log_in(cx, session, name)?,
+            (_, None) => return Err(CommandError::NotLoggedIn),
+            (Command::Nihao, Some(user)) => cx.send(&format!("msg:nihao {}", user.name)),
+            (Command::Silence, Some(_)) => {}
+            // What is no address is nobody's. This also keeps `all` out of here.
+            (Command::Say { to, .. }, Some(_)) if !command::is_address(to) => {
+                return Err(CommandError::NoSuchUser);
+            }
+            (Command::Say { to, text }, Some(_)) => {
+                cx.send_to_uid_or_tell(to, &format!("msg:{text}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the roster, unless one has been sent lately; then it waits for the timer.
+    fn send_roster(&mut self, cx: &mut Context<'_, Self>) {
+        if self.resting || !self.changed {
+            return;
+        }
+        let message = self.roster.message();
+        cx.refresh_group(&self.room.group, &message);
+        self.changed = false;
+        self.resting = true;
+        let rest = roster::rest(self.room.roster_interval, self.roster.len(), message.len());
+        cx.after(rest, 0);
+    }
+
+    /// Puts a user of this core whom the roster has into the room's group.
+    fn entered(&self, cx: &mut Context<'_, Self>, connection: ConnId) {
+        cx.join_for(connection, &self.room.group);
+    }
+}
+
+impl App for Chat {
+    /// `None` until the login.
+    type Session = Option<User>;
+    type Note = Note;
+
+    const SPACE: &'static str = "chat";
+
+    fn on_connect(&mut self, _: &mut Context<'_, Self>) -> Option<User> {
+        None
+    }
+
+    fn on_message(
+        &mut self,
+        cx: &mut Context<'_, Self>,
+        session: &mut Option<User>,
+        message: Message<'_>,
+    ) {
+        if let Err(error) = self.obey(cx, session, message) {
+            cx.send(error.notice());
+        }
+    }
+
+    /// After an error, which here means that the address is in use, the library closes.
+    fn on_bound(
+        &mut self,
+        cx: &mut Context<'_, Self>,
+        session: &mut Option<User>,
+        result: Result<(), BindError>,
+    ) {
+        if let Err(error) = result {
+            *session = None;
+            return cx.send(&format!("notice:error {error}"));
+        }
+        let (Some(user), Some(connection)) = (session, cx.connection()) else {
+            return;
+        };
+        user.entered = Some(connection);
+        cx.send("notice:success");
+        cx.send(&format!("msg:welcome {}", user.name));
+        let note = Note::Enter {
+            connection,
+            address: user.address,
+            name: user.name.clone(),
+        };
+        cx.tell(To::Core(ROSTER_CORE), note);
+    }
+
+    fn on_offline(&mut self, cx: &mut Context<'_, Self>, _: &mut Option<User>, _: &str) {
+        cx.send(CommandError::NoSuchUser.notice());
+    }
+
+    fn on_close(&mut self, cx: &mut Context<'_, Self>, session: Option<User>, _: CloseReason) {
+        let Some(user) = session else {
+            return;
+        };
+        if let Some(connection) = user.entered {
+            let address = user.address;
+            let note = Note::Leave {
+                connection,
+                address,
+            };
+            cx.tell(To::Core(ROSTER_CORE), note);
+        }
+    }
+
+    fn on_note(&mut self, cx: &mut Context<'_, Self>, from: CoreId, note: Note) {
+        match note {
+            Note::Enter {
+                connection,
+                address,
+                name,
+            } => {
+                self.roster.enter(address, connection, name);
+                self.changed = true;
+                // A note to ourselves would come after the roster that we may send now.
+                if from == cx.core() {
+                    self.entered(cx, connection);
+                } else {
+                    cx.tell(To::Core(from), Note::Entered { connection });
+                }
+            }
+            Note::Entered { connection } => self.entered(cx, connection),
+            Note::Leave {
+                connection,
+                address,
+            } => self.changed |= self.roster.leave(address, connection),
+        }
+        self.send_roster(cx);
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_, Self>, _: u64) {
+        self.resting = false;
+        self.send_roster(cx);
+    }
+}
