@@ -3,7 +3,6 @@
 //! A [`Route`] is a few words and is copied to each core; all copies agree. `bus::endpoint` asks it
 //! for every send and every bind.
 
-use std::hash::BuildHasher;
 use std::io;
 
 use ahash::RandomState;
