@@ -13,6 +13,9 @@
 //! and then read the other, and without the fences both may read what was before. `tests/loom_doorbell.rs`
 //! shows both, on this code.
 //!
+//! All writes of the state are swaps: each sees the one before, so that the writes of the owner and
+//! of posters stand in one order that both know (with plain stores loom does not follow it).
+//!
 //! A burst costs one ring: only whoever turns the state to awake rings. A ring too many is harmless
 //! (one turn that finds nothing); it happens when the owner disarms while someone is ringing.
 
@@ -82,7 +85,7 @@ impl<R: Ring, const FENCED: bool> Doorbell<R, FENCED> {
     /// wait may begin; false if there is something to do, and then it counts as awake.
     #[must_use]
     pub fn arm(&self, wake_for: WakeFor, nothing_waits: impl Fn() -> bool) -> bool {
-        self.state.store(wake_for as u8, Ordering::Relaxed);
+        self.state.swap(wake_for as u8, Ordering::AcqRel);
         self.order();
         if nothing_waits() {
             return true;
@@ -93,7 +96,7 @@ impl<R: Ring, const FENCED: bool> Doorbell<R, FENCED> {
 
     /// Owner: awake again, by a ring or by anything else, before it looks at its queue.
     pub fn disarm(&self) {
-        self.state.store(AWAKE, Ordering::Relaxed);
+        self.state.swap(AWAKE, Ordering::AcqRel);
     }
 
     /// Rings whatever the state: the owner's way to another turn through the poller.
@@ -116,7 +119,7 @@ impl<R: Ring, const FENCED: bool> Doorbell<R, FENCED> {
     /// Several may see the owner asleep; the one that finds it so in the swap rings for all. Whatever
     /// it was asleep for by then, it must be rung, for the swap has taken away what others go by.
     fn wake(&self) -> bool {
-        let asleep = self.state.swap(AWAKE, Ordering::Relaxed) != AWAKE;
+        let asleep = self.state.swap(AWAKE, Ordering::AcqRel) != AWAKE;
         if asleep {
             self.ring_now();
         }

@@ -3,7 +3,6 @@
 //! A [`Route`] is a few words and is copied to each core; all copies agree. `bus::endpoint` asks it
 //! for every send and every bind.
 
-use std::hash::BuildHasher;
 use std::io;
 
 use ahash::RandomState;
@@ -55,7 +54,7 @@ impl Route {
     pub fn home(&self, uid: &str) -> CoreId {
         let hash = self.state.hash_one(uid);
         // The high word of a product is a fair share of the cores without a division.
-        CoreId((u128::from(hash) * u128::from(self.cores) >> 64) as u16)
+        CoreId(((u128::from(hash) * u128::from(self.cores)) >> 64) as u16)
     }
 }
 

@@ -32,7 +32,7 @@ fn run(mut endpoint: Endpoint<u64>, messages: u64, in_transit_bytes_max: usize) 
         slot: endpoint.core().0.into(),
         generation: 0,
     };
-    let mut next_from = vec![0; CORES];
+    let mut next_from = [0; CORES];
     let (mut sent, mut received, mut sleeps) = (0, 0, 0);
     let (mut lent, mut returned) = (0, 0);
     loop {
