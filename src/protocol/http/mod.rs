@@ -9,6 +9,9 @@ pub mod body;
 pub mod head;
 pub mod response;
 
+#[cfg(test)]
+mod tests;
+
 pub use body::{Body, Part};
 pub use head::{Framing, Head, HeadScan, check_head, decode_head};
 pub use response::{HttpError, response, response_head};
