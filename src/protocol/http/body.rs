@@ -1,7 +1,7 @@
 //! A request's body, taken out of the bytes after its head: none, so many bytes, or chunks
 //! (RFC 9112, section 7.1).
 //!
-//! Bounds: the body's bytes, given at the start; [`OVERHEAD_BYTES_MAX`] for all that surrounds
+//! Bounds: the body's bytes, given at the start; `OVERHEAD_BYTES_MAX` for all that surrounds
 //! chunks. The reader keeps no bytes at all.
 
 use super::head::Framing;
