@@ -10,6 +10,9 @@ pub mod http;
 pub mod text;
 pub mod websocket;
 
+#[cfg(test)]
+mod tests;
+
 use crate::close::CloseReason;
 use crate::payload::Message;
 

@@ -1,7 +1,7 @@
 //! A request's body, taken out of the bytes after its head: none, so many bytes, or chunks
 //! (RFC 9112, section 7.1).
 //!
-//! Bounds: the body's bytes, given at the start; [`OVERHEAD_BYTES_MAX`] for all that surrounds
+//! Bounds: the body's bytes, given at the start; `OVERHEAD_BYTES_MAX` for all that surrounds
 //! chunks. The reader keeps no bytes at all.
 
 use super::head::Framing;
@@ -31,9 +31,10 @@ enum State {
         size: u64,
         digits: u8,
     },
-    /// In a chunk's extension.
+    /// In a chunk's extension, or in the white space before its semicolon.
     Extension {
         size: u64,
+        begun: bool,
     },
     /// After the `\r` of a size line.
     SizeEnd {
@@ -129,13 +130,22 @@ impl Body {
                 }
             }
             (State::Size { digits: 0, .. }, _) => return Err(MALFORMED),
-            (State::Size { size, .. } | State::Extension { size }, b'\r') => {
+            (State::Size { size, .. } | State::Extension { size, begun: true }, b'\r') => {
                 State::SizeEnd { size }
             }
-            (State::Size { size, .. }, b';' | b' ' | b'\t') => State::Extension { size },
-            (State::Extension { size }, b'\t' | b' '..=b'~' | 0x80..) => {
+            (State::Size { size, .. } | State::Extension { size, .. }, b';') => {
                 self.count_overhead()?;
-                State::Extension { size }
+                State::Extension { size, begun: true }
+            }
+            (State::Size { size, .. }, b' ' | b'\t') => {
+                self.count_overhead()?;
+                State::Extension { size, begun: false }
+            }
+            (State::Extension { size, begun }, b'\t' | b' '..=b'~' | 0x80..)
+                if begun || byte == b' ' || byte == b'\t' =>
+            {
+                self.count_overhead()?;
+                State::Extension { size, begun }
             }
             (State::SizeEnd { size: 0 }, b'\n') => State::Trailer {
                 empty: true,

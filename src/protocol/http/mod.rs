@@ -1,4 +1,4 @@
-//! HTTP/1.1 on the server's side: a request's [head], its [body], and the [response].
+//! HTTP/1.1 on the server's side: a request's [head], its [body], and the [answer](mod@response).
 //!
 //! The strict check comes first, because what reads the head afterwards is lenient where leniency
 //! is dangerous: two lengths, a length beside a transfer coding, a folded line. The websocket
@@ -8,6 +8,9 @@
 pub mod body;
 pub mod head;
 pub mod response;
+
+#[cfg(test)]
+mod tests;
 
 pub use body::{Body, Part};
 pub use head::{Framing, Head, HeadScan, check_head, decode_head};

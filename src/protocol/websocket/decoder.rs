@@ -131,14 +131,11 @@ impl Decoder {
             return;
         };
         match partial.spent.take() {
-            Some(Spent::Message) => {
-                partial.message = None;
-                partial.message_bytes = Vec::new();
-                partial.utf8_len = 0;
-            }
+            Some(Spent::Message) => partial.message = None,
             Some(Spent::Control) => partial.control_bytes = Vec::new(),
             None => {}
         }
+        // A message that went out was the last that had come: this frees its bytes as well.
         let incomplete =
             partial.header_len > 0 || partial.frame.is_some() || partial.message.is_some();
         if !incomplete && !partial.ended {

@@ -159,3 +159,151 @@ fn accept(head: &Head<'_>) -> Result<Accepted, HttpError> {
         origin: head.origin.map(str::to_owned),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const RFC: &str = "GET /chat?a=1 HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: websocket\r\n\
+        Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+        Origin: http://example.com\r\nSec-WebSocket-Protocol: chat, superchat\r\n\
+        Sec-WebSocket-Version: 13\r\n\r\n";
+
+    fn status(request: &str) -> u16 {
+        match Handshake::new().advance(request.as_bytes()) {
+            Ok(Some(_)) => 101,
+            Ok(None) => 0,
+            Err(refused) => refused.status,
+        }
+    }
+
+    #[test]
+    fn the_example_of_the_rfc() {
+        let input = [RFC.as_bytes(), b"\x81\x80"].concat();
+        let accepted = Handshake::new().advance(&input);
+        let accepted = accepted.expect("valid").expect("complete");
+        assert_eq!(accepted.consumed, RFC.len());
+        let response = String::from_utf8(accepted.response).expect("text");
+        assert!(response.starts_with("HTTP/1.1 101 "));
+        assert!(response.contains("\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
+        assert!(response.ends_with("\r\n\r\n"));
+        assert_eq!(
+            (accepted.path.as_str(), accepted.query.as_deref()),
+            ("/chat", Some("a=1"))
+        );
+        assert_eq!(accepted.host, "server.example.com");
+        assert_eq!(accepted.origin.as_deref(), Some("http://example.com"));
+    }
+
+    #[test]
+    fn what_browsers_vary() {
+        let lists = RFC
+            .replace("Connection: Upgrade", "connection: keep-alive , upgrade")
+            .replace("Upgrade: websocket", "UPGRADE: h2c, WebSocket");
+        assert_eq!(status(&lists), 101);
+        assert_eq!(
+            status(&RFC.replace("Host:", "Content-Length: 0\r\nHost:")),
+            101
+        );
+    }
+
+    #[test]
+    fn what_is_refused() {
+        let cases = [
+            ("GET", "POST", 405),
+            ("HTTP/1.1", "HTTP/1.0", 505),
+            ("HTTP/1.1", "HTTP/2.0", 505),
+            ("Host: server.example.com\r\n", "", 400),
+            ("Host:", "Host: x\r\nHost:", 400),
+            ("Upgrade: websocket\r\n", "", 426),
+            ("Upgrade: websocket", "Upgrade: websockets", 426),
+            ("Connection: Upgrade", "Connection: close", 400),
+            ("Version: 13", "Version: 8", 426),
+            ("Sec-WebSocket-Version: 13\r\n", "", 426),
+            ("Origin:", "Sec-WebSocket-Version: 13\r\nOrigin:", 400),
+            ("dGhlIHNhbXBsZSBub25jZQ==", "", 400),
+            ("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZQ", 400),
+            ("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZWFh", 400),
+            ("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25j*Q==", 400),
+            (
+                "Origin:",
+                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nOrigin:",
+                400,
+            ),
+            ("Origin:", "Content-Length: 1\r\nOrigin:", 400),
+            ("Origin:", "Transfer-Encoding: chunked\r\nOrigin:", 400),
+            ("Origin:", "Origin: http://x\r\nOrigin:", 400),
+            ("Origin: ", "Origin: a\r\n b", 400),
+        ];
+        for (from, to, expected) in cases {
+            let request = RFC.replace(from, to);
+            assert_ne!(request, RFC);
+            assert_eq!(status(&request), expected, "{from} -> {to}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_tells_why() {
+        let request = RFC.replace("Version: 13", "Version: 8");
+        let refused = Handshake::new().advance(request.as_bytes());
+        let refused = refused.expect_err("an old version");
+        let response = String::from_utf8(refused.response).expect("text");
+        assert!(response.starts_with("HTTP/1.1 426 Upgrade Required\r\n"));
+        assert!(response.contains("\r\nSec-WebSocket-Version: 13\r\n"));
+        assert!(response.contains("\r\nConnection: close"));
+        assert!(response.ends_with("this server speaks websocket version 13\n"));
+    }
+
+    #[test]
+    fn the_head_is_bounded_however_it_comes() {
+        let request = RFC.replace("Origin: ", &format!("A: {}\r\nOrigin: ", "b".repeat(9_000)));
+        assert_eq!(status(&request), 431);
+        let mut handshake = Handshake::new();
+        let mut taken = 0;
+        let refused = loop {
+            match handshake.advance(&request.as_bytes()[taken..taken + 1]) {
+                Ok(None) => taken += 1,
+                Ok(Some(_)) => panic!("accepted"),
+                Err(refused) => break refused,
+            }
+        };
+        assert_eq!((refused.status, taken + 1), (431, HEAD_BYTES_MAX));
+        assert!(handshake.bytes_held() <= 2 * HEAD_BYTES_MAX);
+    }
+
+    proptest! {
+        #[test]
+        fn cuts_change_nothing(
+            cuts in vec(1..200usize, 1..6),
+            noise in prop_oneof![
+                2 => Just(None),
+                1 => (any::<prop::sample::Index>(), any::<u8>()).prop_map(Some),
+            ],
+        ) {
+            let mut stream = [RFC.as_bytes(), b"\x81\x80more"].concat();
+            if let Some((at, byte)) = noise {
+                let at = at.index(stream.len());
+                stream[at] = byte;
+            }
+            let whole = Handshake::new().advance(&stream);
+            let mut handshake = Handshake::new();
+            let mut rest = &stream[..];
+            let mut cuts = cuts.iter().cycle();
+            let pieces = loop {
+                let len = cuts.next().copied().unwrap_or(1).min(rest.len());
+                match handshake.advance(&rest[..len]) {
+                    Ok(None) if len < rest.len() => rest = &rest[len..],
+                    Ok(Some(mut accepted)) => {
+                        accepted.consumed += stream.len() - rest.len();
+                        break Ok(Some(accepted));
+                    }
+                    outcome => break outcome,
+                }
+            };
+            prop_assert_eq!(pieces, whole);
+        }
+    }
+}

@@ -8,6 +8,8 @@ mod decoder;
 pub mod handshake;
 mod header;
 mod mask;
+#[cfg(test)]
+mod tests;
 
 pub use decoder::Decoder;
 
