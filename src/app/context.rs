@@ -141,11 +141,6 @@ impl<'a, A: App> Context<'a, A> {
         self.local.shard.join(connection, group);
     }
 
-    /// Puts a bound connection of this core into a group, from any callback; a stale id goes nowhere.
-    pub fn join_for(&mut self, connection: ConnId, group: &str) {
-        todo!()
-    }
-
     /// Takes the connection out of a group.
     pub fn leave(&mut self, group: &str) {
         if let Some(connection) = self.connection {
