@@ -3,6 +3,7 @@
 pub mod app;
 pub mod close;
 pub mod config;
+pub mod escape;
 pub mod ident;
 pub mod payload;
 pub mod stats;

@@ -1,3 +1,12 @@
-//! The program.
+//! The program: the command line in `cli`, which ends in a server or in one question to one.
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    cli::run()
+}
