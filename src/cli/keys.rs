@@ -102,7 +102,7 @@ keys! {
         "Bytes that may wait for one connection; more closes it with 4005";
     full "outbox_bytes_core_max" =>
         |s| Slot::Bytes(&mut s.config.outbox_bytes_core_max, 1..=BYTES_MAX),
-        "Bytes that may wait on one core; past it the fullest connections are closed with 4005";
+        "Bytes that may wait on one core; past it the fullest are closed with 4005";
     full "transit_bytes_max" => |s| Slot::Bytes(&mut s.config.transit_bytes_max, 1..=BYTES_MAX),
         "Bytes of one connection on the way to other cores; past it it is not read";
     full "transit_bytes_core_max" =>
@@ -115,7 +115,7 @@ keys! {
         |s| Slot::Bytes(&mut s.config.http_body_bytes_max, 1..=MESSAGE_BYTES_MAX),
         "Largest body of an HTTP request; one byte more gets 413";
     common "idle_timeout" => |s| Slot::Time(&mut s.config.idle_timeout, Duration::ZERO),
-        "A client from which nothing comes for this long, and 2 s, is closed with 4003; 0: never";
+        "A client silent for this long, and 2 s, is closed with 4003; 0: never";
     common "ping_interval" => |s| Slot::Time(&mut s.config.ping_interval, Duration::ZERO),
         "A websocket client quiet for this long gets a ping; 0: never";
     full "handshake_timeout" => |s| Slot::Time(&mut s.config.handshake_timeout, MILLISECOND),
@@ -151,7 +151,7 @@ impl clap::Args for KeyFlags {
                 .long(key.flag())
                 .value_name(slot.value_name())
                 .help(format!(
-                    "{} [default: {}]",
+                    "{}\n[default: {}]",
                     key.about,
                     default.trim_matches('"')
                 ))

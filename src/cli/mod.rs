@@ -6,6 +6,7 @@
 mod backend;
 mod banner;
 mod check;
+mod file;
 mod keys;
 mod layers;
 mod listeners;
@@ -39,11 +40,11 @@ impl From<Status> for ExitCode {
 }
 
 const LONG_ABOUT: &str = "\
-A push server: clients hold a connection bound to a uid, and a back end pushes to one uid or to \
-everybody, on every core at once.
+A push server: clients hold a connection bound to a uid, and a back end pushes to one uid or
+to everybody, on every core at once.
 
-Without a command it serves, by default on this machine's loopback only: relay on 1234, push on 1235 \
-with its back end on 5678, chat on 9090, and a page to try them at http://127.0.0.1:8080/.";
+Without a command it serves, by default on this machine's loopback only: relay on 1234, push
+on 1235 with its back end on 5678, chat on 9090, and a page to try them on 8080.";
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -151,23 +152,4 @@ fn complain(problem: &str) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_definition_is_sound() {
-        CommandLine::command().debug_assert();
-    }
-
-    #[test]
-    fn bare_flags_mean_serve() {
-        let bare = CommandLine::parse_from(["ringpost", "--cores", "2", "--public"]);
-        assert!(bare.command.is_none());
-        let spelled = CommandLine::parse_from(["ringpost", "serve", "--cores", "2", "--public"]);
-        let Some(Command::Serve(args)) = spelled.command else {
-            panic!("{spelled:?}")
-        };
-        assert_eq!(format!("{:?}", bare.serve), format!("{args:?}"));
-    }
-}
+mod tests;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::keys::KeyFlags;
 use super::layers::{self, Layer, Problems};
 use super::settings::Settings;
-use super::{Status, complain, listeners, log};
+use super::{Status, complain, file, listeners, log};
 
 /// The flags of `serve`.
 #[derive(clap::Args, Debug)]
@@ -21,9 +21,14 @@ pub struct ServeArgs {
     config: Option<PathBuf>,
     /// Serve this instead of the preset; repeatable
     ///
-    /// URL is websocket://, text:// or frame:// with an IP address and a port (0: any free one), APP
-    /// is relay, push, push-backend, chat or echo; or http:// and page.
-    #[arg(long, value_name = "URL=APP", help_heading = "Server")]
+    /// URL is websocket://, text:// or frame:// with an IP address and a port (0: any free one),
+    /// APP is relay, push, push-backend, chat or echo; or http:// and page.
+    #[arg(
+        long,
+        value_name = "URL=APP",
+        help_heading = "Server",
+        verbatim_doc_comment
+    )]
     listen: Vec<String>,
     #[command(flatten)]
     keys: KeyFlags,
@@ -59,7 +64,7 @@ pub fn resolve(config: Option<&Path>, flags: Layer) -> Result<Settings, Problems
             let name = path.display().to_string();
             let text = std::fs::read_to_string(path)
                 .map_err(|error| Problems(vec![format!("cannot read {name}: {error}")]))?;
-            Layer::from_file(&name, &text)
+            file::read(&name, &text)
         }
         None => Layer::default(),
     };

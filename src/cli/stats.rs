@@ -28,7 +28,7 @@ const FIGURES: [&str; 11] = [
 pub fn table(answer: &Value) -> Option<String> {
     let cores = answer.get("cores")?.as_array()?;
     let mut rows = Vec::new();
-    for name in names(cores, |core| Some(core)) {
+    for name in names(cores, Some) {
         rows.push((
             name.replace('_', " "),
             figures(cores, |core| core.get(&name)),
