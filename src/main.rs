@@ -1,6 +1,14 @@
-//! The program.
+//! The program: the command line in `cli`, which ends in a server or in one question to one; the apps it
+//! serves in `apps`.
 
-#[allow(dead_code)]
 mod apps;
+mod cli;
 
-fn main() {}
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    cli::run()
+}

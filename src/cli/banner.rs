@@ -1,0 +1,121 @@
+//! What the program says of its listeners on stdout: one line each, with what to do with it.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+
+use super::listeners::{Listener, Scheme};
+use super::settings::AppName;
+
+/// One line for each listener and the address it is really bound to: `  <app>  <url>  <hint>`.
+///
+/// The form is relied on: two blanks, then words of no blank, so that the second word is the URL.
+pub fn banner(listeners: &[(Listener, SocketAddr)]) -> String {
+    let urls: Vec<String> = listeners
+        .iter()
+        .map(|(listener, address)| url(listener.scheme, *address))
+        .collect();
+    let app_width = listeners
+        .iter()
+        .map(|(listener, _)| listener.app.to_string().len())
+        .max();
+    let url_width = urls.iter().map(String::len).max();
+    let (app_width, url_width) = (app_width.unwrap_or(0), url_width.unwrap_or(0));
+    let mut text = String::new();
+    for ((listener, address), url) in listeners.iter().zip(&urls) {
+        let (app, hint) = (listener.app, hint(listener, *address));
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "  {app:app_width$}  {url:url_width$}  {hint}");
+    }
+    text
+}
+
+/// The address as a client would write it: browsers say `ws://`.
+fn url(scheme: Scheme, address: SocketAddr) -> String {
+    match scheme {
+        Scheme::Websocket => format!("ws://{address}"),
+        Scheme::Http => format!("http://{address}/"),
+        Scheme::Text | Scheme::Frame => format!("{}://{address}", scheme.name()),
+    }
+}
+
+fn hint(listener: &Listener, address: SocketAddr) -> String {
+    let hint = match listener.app {
+        AppName::Relay => {
+            "first message is your uid, then \"uid:message\" or \"all:message\"".to_owned()
+        }
+        AppName::Push => "browsers: first message is the uid, then listen".to_owned(),
+        AppName::PushBackend if listener.scheme == Scheme::Text => {
+            format!(
+                "back ends: {}, or JSON lines {{\"uid\":…}}",
+                push_command(address)
+            )
+        }
+        AppName::PushBackend => {
+            "back ends: JSON messages {\"uid\":…}, kick, online, stats".to_owned()
+        }
+        AppName::Chat => "\"login:NAME\", then \"chat:<ip:port>:TEXT\"".to_owned(),
+        AppName::Echo => "every message comes back".to_owned(),
+        AppName::Page => "open it in a browser: relay, push and chat to try".to_owned(),
+    };
+    match listener.is_loopback() {
+        true => hint,
+        false => format!("{hint} (open to other machines)"),
+    }
+}
+
+/// The command that pushes through a back-end port, with `--to` only where it is needed.
+fn push_command(address: SocketAddr) -> String {
+    if address == SocketAddr::from(([127, 0, 0, 1], 5678)) {
+        "ringpost push UID TEXT".to_owned()
+    } else {
+        format!("ringpost push --to {address} UID TEXT")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::listeners::of_preset;
+    use crate::cli::settings::Preset;
+
+    fn column(text: &str, word: &str) -> Option<usize> {
+        text.lines().find_map(|line| line.find(word))
+    }
+
+    #[test]
+    fn the_second_word_of_each_line_is_the_url_really_bound() {
+        let mut listeners = of_preset(Preset::Default, true);
+        listeners[2].address.set_port(0);
+        let bound = |listener: &Listener| match listener.address.port() {
+            0 => SocketAddr::new(listener.address.ip(), 40_001),
+            _ => listener.address,
+        };
+        let listeners: Vec<_> = listeners.iter().map(|it| (it.clone(), bound(it))).collect();
+        let text = banner(&listeners);
+        let words: Vec<(&str, &str)> = text
+            .lines()
+            .map(|line| {
+                assert!(line.starts_with("  "), "{line:?}");
+                let mut words = line.split_whitespace();
+                (words.next().unwrap(), words.next().unwrap())
+            })
+            .collect();
+        assert_eq!(
+            words,
+            [
+                ("relay", "ws://[::]:1234"),
+                ("push", "ws://[::]:1235"),
+                ("push-backend", "text://127.0.0.1:40001"),
+                ("chat", "ws://[::]:9090"),
+                ("page", "http://127.0.0.1:8080/"),
+            ]
+        );
+        assert!(
+            text.contains("ringpost push --to 127.0.0.1:40001 UID TEXT"),
+            "{text}"
+        );
+        assert_eq!(text.matches("(open to other machines)").count(), 3);
+        let columns: Vec<_> = words.iter().map(|(_, url)| column(&text, url)).collect();
+        assert_eq!(columns, [columns[0]; 5], "{text}");
+    }
+}

@@ -1,0 +1,201 @@
+//! The TOML file as a [`Layer`]: which keys stand on which lines, not yet what they mean.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use ringpost::config::ListenerLimits;
+use ringpost::escape::Escaped;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::keys::{self, KEYS, MESSAGE_BYTES_MAX};
+use super::layers::{Layer, Origin, unknown_key};
+use super::listeners::Listener;
+use super::settings::Settings;
+use super::slot::Slot;
+
+/// The keys of a `[[listen]]` table.
+const LISTEN_KEYS: [&str; 4] = ["url", "app", "message_bytes_max", "outbox_bytes_max"];
+
+/// A configuration file being read.
+struct File<'a> {
+    name: Rc<str>,
+    text: &'a str,
+}
+
+/// Reads a file's text; `name` is what errors call it.
+pub fn read(name: &str, text: &str) -> Layer {
+    let mut layer = Layer::default();
+    let file = File {
+        name: Escaped(name).to_string().into(),
+        text,
+    };
+    match DeTable::parse(text) {
+        Ok(table) => file.read_table("", table.get_ref(), &mut layer),
+        Err(error) => {
+            let origin = file.origin(error.span().unwrap_or_default());
+            layer
+                .problems
+                .push(format!("{origin}: {}", Escaped(error.message())));
+        }
+    }
+    layer
+}
+
+impl File<'_> {
+    fn origin(&self, span: Range<usize>) -> Origin {
+        let before = &self.text.as_bytes()[..span.start.min(self.text.len())];
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        Origin::File {
+            name: self.name.clone(),
+            line,
+        }
+    }
+
+    /// Flattens a table: `[relay] errors = …` is the key `relay.errors`.
+    fn read_table(&self, prefix: &str, table: &DeTable<'_>, layer: &mut Layer) {
+        let mut entries: Vec<_> = table.iter().collect();
+        entries.sort_by_key(|(key, _)| key.span().start);
+        for (key, value) in entries {
+            let name = format!("{prefix}{}", key.get_ref());
+            let origin = self.origin(key.span());
+            if name == "listen" {
+                self.read_listen(value, layer);
+                continue;
+            }
+            match value.get_ref() {
+                DeValue::Table(inner) if has_keys(&name) => {
+                    self.read_table(&format!("{name}."), inner, layer);
+                }
+                value => match as_text(value) {
+                    Some(text) => layer.values.push((name, text, origin)),
+                    None => layer.problems.push(wrong_type(&name, value, &origin)),
+                },
+            }
+        }
+    }
+
+    fn read_listen(&self, value: &Spanned<DeValue<'_>>, layer: &mut Layer) {
+        let origin = self.origin(value.span());
+        let tables = match value.get_ref() {
+            DeValue::Array(tables) => tables,
+            other => {
+                layer.problems.push(format!(
+                    "{origin}: listen: expected tables [[listen]] with url and app, not {}",
+                    kind(other)
+                ));
+                return;
+            }
+        };
+        for item in tables.iter() {
+            let origin = self.origin(item.span());
+            let listener = match item.get_ref() {
+                DeValue::Table(table) => self.read_listener(table, &origin),
+                other => Err(format!(
+                    "{origin}: listen: expected a table with url and app, not {}",
+                    kind(other)
+                )),
+            };
+            match listener {
+                Ok(listener) => layer.listeners.push((listener, origin)),
+                Err(problem) => layer.problems.push(problem),
+            }
+        }
+    }
+
+    fn read_listener(&self, table: &DeTable<'_>, origin: &Origin) -> Result<Listener, String> {
+        let mut url = String::new();
+        let mut app = String::new();
+        let mut limits = ListenerLimits::default();
+        for (key, value) in table.iter() {
+            let origin = self.origin(key.span());
+            let name = &**key.get_ref();
+            if !LISTEN_KEYS.contains(&name) {
+                return Err(format!(
+                    "{origin}: [[listen]]: {}",
+                    unknown_key(name, LISTEN_KEYS)
+                ));
+            }
+            let Some(text) = as_text(value.get_ref()) else {
+                let kind = kind(value.get_ref());
+                return Err(format!(
+                    "{origin}: listen.{name}: expected one value, not {kind}"
+                ));
+            };
+            let bytes = || {
+                let mut bytes = 0;
+                match Slot::Bytes(&mut bytes, 1..=2 * MESSAGE_BYTES_MAX).put(&text) {
+                    Ok(()) => Ok(Some(bytes)),
+                    Err(expected) => Err(format!(
+                        "{origin}: listen.{name} = {:?}: expected {expected}",
+                        Escaped(&text).to_string()
+                    )),
+                }
+            };
+            match name {
+                "url" => url = text,
+                "app" => app = text,
+                "message_bytes_max" => limits.message_bytes_max = bytes()?,
+                _ => limits.outbox_bytes_max = bytes()?,
+            }
+        }
+        for (name, text) in [("url", &url), ("app", &app)] {
+            if text.is_empty() {
+                return Err(format!("{origin}: [[listen]] needs a key \"{name}\""));
+            }
+        }
+        Listener::parse(&url, &app, limits).map_err(|error| {
+            format!(
+                "{origin}: listen \"{}\" = \"{}\": {error}",
+                Escaped(&url),
+                Escaped(&app)
+            )
+        })
+    }
+}
+
+/// Whether some key is inside the table of that name.
+fn has_keys(table: &str) -> bool {
+    KEYS.iter().any(|key| {
+        key.name
+            .strip_prefix(table)
+            .is_some_and(|rest| rest.starts_with('.'))
+    })
+}
+
+/// A single value as the text that a variable or flag would have.
+fn as_text(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.clone().into_owned()),
+        DeValue::Boolean(value) => Some(value.to_string()),
+        DeValue::Integer(number) => Some(
+            i128::from_str_radix(number.as_str(), number.radix())
+                .map_or_else(|_| number.to_string(), |number| number.to_string()),
+        ),
+        DeValue::Float(number) => Some(number.to_string()),
+        DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
+    }
+}
+
+fn wrong_type(name: &str, value: &DeValue<'_>, origin: &Origin) -> String {
+    let kind = kind(value);
+    match keys::find(name) {
+        Some(key) => {
+            let expected = (key.slot)(&mut Settings::default()).expected();
+            format!("{origin}: {name}: expected {expected}, not {kind}")
+        }
+        None => format!(
+            "{origin}: {}",
+            unknown_key(name, KEYS.iter().map(|key| key.name))
+        ),
+    }
+}
+
+fn kind(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "an array",
+        DeValue::Table(_) => "a table",
+        _ => "a single value",
+    }
+}

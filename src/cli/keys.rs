@@ -1,0 +1,299 @@
+//! [`KEYS`]: the name of every setting, once.
+//!
+//! The file's keys, the `RINGPOST_*` variables, the flags, `--help` and the test that holds
+//! ringpost.example.toml against the code all come from this table.
+
+use std::time::Duration;
+
+use clap::{Arg, ArgMatches, Command};
+use ringpost::config::CORES_MAX;
+
+use super::settings::Settings;
+use super::slot::Slot;
+
+/// Largest message that can be allowed: its length must fit a frame's 32 bits with room to spare.
+pub const MESSAGE_BYTES_MAX: usize = 1 << 30;
+/// Largest of the other sizes.
+const BYTES_MAX: usize = 1 << 40;
+/// Most connections of a uid, users, groups and the like: they are counted in 32 bits.
+const COUNT_MAX: usize = 1_000_000_000;
+/// What every variable of ours begins with.
+pub const VARIABLE_PREFIX: &str = "RINGPOST_";
+
+/// One setting by name.
+pub struct Key {
+    /// Its name in the file, with the table before a dot.
+    pub name: &'static str,
+    /// One line for `--help`.
+    pub about: &'static str,
+    /// Whether `-h` shows it, or only the longer `--help`.
+    common: bool,
+    /// Its place in the settings.
+    pub slot: fn(&mut Settings) -> Slot<'_>,
+}
+
+impl Key {
+    /// `relay.errors` → `RINGPOST_RELAY_ERRORS`.
+    pub fn variable(&self) -> String {
+        format!(
+            "{VARIABLE_PREFIX}{}",
+            self.name.replace('.', "_").to_uppercase()
+        )
+    }
+
+    /// `relay.errors` → `relay-errors`.
+    pub fn flag(&self) -> String {
+        self.name.replace(['.', '_'], "-")
+    }
+
+    /// Whether it may be a flag: a secret may not, since every user of a machine sees its processes'
+    /// command lines.
+    fn is_flag(&self) -> bool {
+        !matches!((self.slot)(&mut Settings::default()), Slot::Secret(_))
+    }
+}
+
+/// The key of that name.
+pub fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+macro_rules! keys {
+    ($($common:ident $name:literal => $slot:expr, $about:literal;)*) => {
+        /// Every setting but the listeners.
+        pub const KEYS: &[Key] = &[$(Key {
+            name: $name,
+            about: $about,
+            common: stringify!($common).len() == "common".len(),
+            slot: $slot,
+        },)*];
+    };
+}
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+keys! {
+    common "cores" => |s| Slot::Count(&mut s.config.cores, 0..=CORES_MAX),
+        "Cores to use, each a thread; 0: every CPU the process may use";
+    common "pin" => |s| Slot::Switch(&mut s.config.pin),
+        "Pin each core's thread to a CPU";
+    common "driver" => |s| Slot::Choice(&mut s.config.driver),
+        "How a core waits for its sockets; auto: io_uring, or epoll where that is forbidden";
+    common "public" => |s| Slot::Switch(&mut s.public),
+        "Open the preset's client listeners (relay, push, chat) to other machines, on [::]";
+    common "preset" => |s| Slot::Choice(&mut s.preset),
+        "The listeners to begin with; push: 1234 for browsers, 5678 for the back end";
+    common "log" => |s| Slot::Choice(&mut s.log.level),
+        "The least important level that is logged, to stderr";
+    common "log_format" => |s| Slot::Choice(&mut s.log.format),
+        "Log lines for people, or one JSON object each";
+    common "uid_policy" => |s| Slot::Choice(&mut s.config.uid_policy),
+        "A second connection of a uid: both stay, the newest stays, or it is refused";
+    full "connections_per_uid_max" =>
+        |s| Slot::Count(&mut s.config.connections_per_uid_max, 1..=COUNT_MAX),
+        "Connections that one uid may have; one more is closed with 4002";
+    full "groups_per_connection_max" =>
+        |s| Slot::Count(&mut s.config.groups_per_connection_max, 0..=COUNT_MAX),
+        "Groups that one connection may be in; a further join is ignored";
+    common "message_bytes_max" =>
+        |s| Slot::Bytes(&mut s.config.message_bytes_max, 1..=MESSAGE_BYTES_MAX),
+        "Largest message from a client; one byte more closes it with 1009";
+    common "outbox_bytes_max" => |s| Slot::Bytes(&mut s.config.outbox_bytes_max, 1..=BYTES_MAX),
+        "Bytes that may wait for one connection; more closes it with 4005";
+    full "outbox_bytes_core_max" =>
+        |s| Slot::Bytes(&mut s.config.outbox_bytes_core_max, 1..=BYTES_MAX),
+        "Bytes that may wait on one core; past it the fullest are closed with 4005";
+    full "transit_bytes_max" => |s| Slot::Bytes(&mut s.config.transit_bytes_max, 1..=BYTES_MAX),
+        "Bytes of one connection on the way to other cores; past it it is not read";
+    full "transit_bytes_core_max" =>
+        |s| Slot::Bytes(&mut s.config.transit_bytes_core_max, 1..=BYTES_MAX),
+        "The same for a whole core";
+    full "origins" => |s| Slot::Origins(&mut s.config.origins),
+        "Pages that may open a websocket, in place of those of the server's own host";
+    full "http_connections_max" =>
+        |s| Slot::Count(&mut s.config.http_connections_max, 1..=COUNT_MAX),
+        "HTTP connections that one core serves; one more is closed at once";
+    full "http_body_bytes_max" =>
+        |s| Slot::Bytes(&mut s.config.http_body_bytes_max, 1..=MESSAGE_BYTES_MAX),
+        "Largest body of an HTTP request; one byte more gets 413";
+    common "idle_timeout" => |s| Slot::Time(&mut s.config.idle_timeout, Duration::ZERO),
+        "A client silent for this long, and 2 s, is closed with 4003; 0: never";
+    common "ping_interval" => |s| Slot::Time(&mut s.config.ping_interval, Duration::ZERO),
+        "A websocket client quiet for this long gets a ping; 0: never";
+    full "handshake_timeout" => |s| Slot::Time(&mut s.config.handshake_timeout, MILLISECOND),
+        "Time to complete the opening handshake";
+    full "login_timeout" => |s| Slot::Time(&mut s.config.login_timeout, MILLISECOND),
+        "Time to send a uid; then 4004";
+    full "close_timeout" => |s| Slot::Time(&mut s.config.close_timeout, MILLISECOND),
+        "Time to answer a close; then a reset";
+    full "drain_timeout" => |s| Slot::Time(&mut s.config.drain_timeout, Duration::ZERO),
+        "Time to deliver what is under way when the server stops";
+    full "relay.errors" => |s| Slot::Switch(&mut s.relay.errors),
+        "Answer bad input to the relay with \"error: …\"";
+    full "chat.users_max" => |s| Slot::Count(&mut s.chat.users_max, 1..=COUNT_MAX),
+        "Users in the chat room; one more is told that it is full";
+    full "chat.roster_interval" =>
+        |s| Slot::Time(&mut s.chat.roster_interval, Duration::from_millis(10)),
+        "Least time between two rosters to a chat user";
+    full "backend.token" => |s| Slot::Secret(&mut s.backend.token),
+        "What a back end must send as \"auth TOKEN\" first";
+}
+
+/// Every key as a flag, as given on the command line.
+#[derive(Clone, Debug, Default)]
+pub struct KeyFlags(pub Vec<(String, String)>);
+
+impl clap::Args for KeyFlags {
+    fn augment_args(mut command: Command) -> Command {
+        let mut defaults = Settings::default();
+        for key in KEYS.iter().filter(|key| key.is_flag()) {
+            let slot = (key.slot)(&mut defaults);
+            let default = slot.show().unwrap_or_default();
+            let mut arg = Arg::new(key.name)
+                .long(key.flag())
+                .value_name(slot.value_name())
+                .help(format!(
+                    "{}\n[default: {}]",
+                    key.about,
+                    default.trim_matches('"')
+                ))
+                .hide_short_help(!key.common)
+                .help_heading(if key.common {
+                    "Server"
+                } else {
+                    "Limits, timeouts, apps"
+                });
+            if matches!(slot, Slot::Switch(_)) {
+                arg = arg.num_args(0..=1).default_missing_value("true");
+            }
+            if key.name == "preset" {
+                arg = arg.conflicts_with("listen");
+            }
+            command = command.arg(arg);
+        }
+        command
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl clap::FromArgMatches for KeyFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = KEYS.iter().filter(|key| key.is_flag()).filter_map(|key| {
+            let text = matches.get_one::<String>(key.name)?;
+            Some((key.name.to_owned(), text.clone()))
+        });
+        Ok(KeyFlags(given.collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0.extend(Self::from_arg_matches(matches)?.0);
+        Ok(())
+    }
+}
+
+/// Of some names the one that a mistyped name most likely meant.
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let last = |name: &'a str| name.rsplit('.').next().unwrap_or(name);
+    known
+        .into_iter()
+        .map(|known| {
+            // `errors` at the top most likely means `relay.errors`.
+            let whole = strsim::jaro(name, known);
+            (whole.max(strsim::jaro(name, last(known))), known)
+        })
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, known)| known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::settings::Choice;
+    use ringpost::config::Config;
+    use std::collections::HashSet;
+
+    macro_rules! fields {
+        ($type:ident { $($field:ident),* $(,)? }) => {{
+            // Without `..`: a new field does not compile until it is named here, and then the test
+            // asks for its key.
+            let $type { $($field: _),* } = $type::default();
+            [$(stringify!($field)),*]
+        }};
+    }
+
+    #[test]
+    fn every_limit_of_the_library_has_a_key() {
+        let fields = fields!(Config {
+            cores,
+            pin,
+            driver,
+            uid_policy,
+            connections_per_uid_max,
+            groups_per_connection_max,
+            message_bytes_max,
+            outbox_bytes_max,
+            outbox_bytes_core_max,
+            transit_bytes_max,
+            transit_bytes_core_max,
+            http_connections_max,
+            http_body_bytes_max,
+            idle_timeout,
+            ping_interval,
+            handshake_timeout,
+            login_timeout,
+            close_timeout,
+            drain_timeout,
+        });
+        for field in fields {
+            assert!(find(field).is_some(), "no key for Config::{field}");
+        }
+    }
+
+    #[test]
+    fn each_key_has_a_place_of_its_own() {
+        let mut places = HashSet::new();
+        let mut settings = Settings::default();
+        for key in KEYS {
+            let place = match (key.slot)(&mut settings) {
+                Slot::Switch(place) => place as *const bool as usize,
+                Slot::Count(place, _) | Slot::Bytes(place, _) => place as *const usize as usize,
+                Slot::Time(place, _) => place as *const Duration as usize,
+                Slot::Choice(place) => place as *const dyn Choice as *const u8 as usize,
+                Slot::Secret(place) => place as *const Option<String> as usize,
+            };
+            assert!(places.insert(place), "{} shares its place", key.name);
+        }
+    }
+
+    #[test]
+    fn every_default_is_among_the_values_taken() {
+        let mut settings = Settings::default();
+        for key in KEYS {
+            let mut slot = (key.slot)(&mut settings);
+            if let Some(shown) = slot.show() {
+                slot.put(shown.trim_matches('"'))
+                    .unwrap_or_else(|expected| {
+                        panic!(
+                            "{}: the default {shown} is refused: expected {expected}",
+                            key.name
+                        )
+                    });
+            }
+        }
+        assert_eq!(settings, Settings::default());
+    }
+
+    #[test]
+    fn a_typo_finds_its_key() {
+        let names = || KEYS.iter().map(|key| key.name);
+        assert_eq!(nearest("idle_timout", names()), Some("idle_timeout"));
+        assert_eq!(nearest("core", names()), Some("cores"));
+        assert_eq!(nearest("errors", names()), Some("relay.errors"));
+        assert_eq!(nearest("chat.user_max", names()), Some("chat.users_max"));
+        assert_eq!(nearest("xyzzy", names()), None);
+    }
+}

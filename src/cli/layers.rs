@@ -1,0 +1,224 @@
+//! From file, variables and flags to [`Settings`]: the later wins, and every value remembers where
+//! it came from, so that an error can name it.
+//!
+//! A layer is read as plain text first and understood by its key's slot afterwards, so all
+//! problems of all layers are reported together.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::rc::Rc;
+
+use ringpost::escape::Escaped;
+
+use super::keys::{self, KEYS, VARIABLE_PREFIX, nearest};
+use super::listeners::{self, Listener};
+use super::settings::Settings;
+use super::slot::Slot;
+
+/// The variables of ours that are no settings: the file to read, and what client commands talk to.
+const OTHER_VARIABLES: [&str; 3] = ["RINGPOST_CONFIG", "RINGPOST_TO", "RINGPOST_LISTEN"];
+
+/// Where a value came from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Origin {
+    File { name: Rc<str>, line: usize },
+    Variable(String),
+    Flag(String),
+    Preset,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::File { name, line } => write!(f, "{name}:{line}"),
+            Origin::Variable(name) => write!(f, "variable {name}"),
+            Origin::Flag(name) => write!(f, "flag --{name}"),
+            Origin::Preset => f.write_str("preset"),
+        }
+    }
+}
+
+/// Everything that is wrong with a configuration, one line each.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Problems(pub Vec<String>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for problem in &self.0 {
+            writeln!(f, "ringpost: {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What one source says, not yet understood.
+#[derive(Default, Debug)]
+pub struct Layer {
+    /// Key, value as text, origin.
+    pub values: Vec<(String, String, Origin)>,
+    /// Listeners listed one by one; any puts those of earlier layers aside.
+    pub listeners: Vec<(Listener, Origin)>,
+    /// What could not even be read.
+    pub problems: Vec<String>,
+}
+
+impl Layer {
+    /// The variables of ours among those of the process.
+    pub fn from_variables(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Layer {
+        let mut layer = Layer::default();
+        // Sorted, so that errors come in the same order each time.
+        let variables: BTreeMap<_, _> = variables.into_iter().collect();
+        let in_kubernetes = variables.contains_key(&OsString::from("KUBERNETES_SERVICE_HOST"));
+        for (name, value) in &variables {
+            let name = name.to_string_lossy();
+            if !name.starts_with(VARIABLE_PREFIX) || in_kubernetes && is_service_link(&name) {
+                continue;
+            }
+            let Some(value) = value.to_str() else {
+                layer
+                    .problems
+                    .push(format!("variable {}: not UTF-8", Escaped(&name)));
+                continue;
+            };
+            let origin = Origin::Variable(name.clone().into_owned());
+            if name == "RINGPOST_LISTEN" {
+                layer.read_listeners(value.split([',', ' ']), &origin);
+            } else if let Some(key) = KEYS.iter().find(|key| key.variable() == name) {
+                layer
+                    .values
+                    .push((key.name.to_owned(), value.to_owned(), origin));
+            } else if !OTHER_VARIABLES.contains(&&*name) {
+                layer.problems.push(unknown_variable(&name));
+            }
+        }
+        layer
+    }
+
+    /// The flags: pairs of key and value, and the `URL=APP` of each `--listen`.
+    pub fn from_flags(values: &[(String, String)], listeners: &[String]) -> Layer {
+        let mut layer = Layer::default();
+        for (name, value) in values {
+            let flag = keys::find(name).map_or_else(|| name.clone(), |key| key.flag());
+            layer
+                .values
+                .push((name.clone(), value.clone(), Origin::Flag(flag)));
+        }
+        let origin = Origin::Flag("listen".to_owned());
+        layer.read_listeners(listeners.iter().map(String::as_str), &origin);
+        layer
+    }
+
+    fn read_listeners<'a>(&mut self, pairs: impl Iterator<Item = &'a str>, origin: &Origin) {
+        for pair in pairs.filter(|pair| !pair.is_empty()) {
+            match Listener::parse_pair(pair) {
+                Ok(listener) => self.listeners.push((listener, origin.clone())),
+                Err(error) => {
+                    self.problems.push(format!(
+                        "{origin}: {:?}: {error}",
+                        Escaped(pair).to_string()
+                    ));
+                }
+            }
+        }
+    }
+}
+
+/// Puts the layers on top of each other and holds the outcome against the rules.
+pub fn resolve(layers: impl IntoIterator<Item = Layer>) -> Result<Settings, Problems> {
+    let mut settings = Settings::default();
+    let mut problems = Vec::new();
+    let mut listeners = Vec::new();
+    let mut public_from = Origin::Preset;
+    for layer in layers {
+        problems.extend(layer.problems);
+        for (name, text, origin) in layer.values {
+            if let Err(problem) = put(&mut settings, &name, &text, &origin) {
+                problems.push(problem);
+            }
+            match name.as_str() {
+                // A preset asked for later puts aside what was listed before it.
+                "preset" => listeners.clear(),
+                "public" => public_from = origin,
+                _ => {}
+            }
+        }
+        if !layer.listeners.is_empty() {
+            listeners = layer.listeners;
+        }
+    }
+    let origins: Vec<Origin>;
+    if listeners.is_empty() {
+        settings.listeners = listeners::of_preset(settings.preset, settings.public);
+        origins = vec![Origin::Preset; settings.listeners.len()];
+    } else {
+        (settings.listeners, origins) = listeners.into_iter().unzip();
+        if settings.public {
+            problems.push(format!(
+                "{public_from}: public opens the listeners of a preset only; write the address into \
+                 the listeners of your own, such as websocket://[::]:1234"
+            ));
+        }
+    }
+    problems.extend(listeners::check(&settings, &origins));
+    if problems.is_empty() {
+        Ok(settings)
+    } else {
+        Err(Problems(problems))
+    }
+}
+
+fn put(settings: &mut Settings, name: &str, text: &str, origin: &Origin) -> Result<(), String> {
+    let Some(key) = keys::find(name) else {
+        return Err(format!(
+            "{origin}: {}",
+            unknown_key(name, KEYS.iter().map(|key| key.name))
+        ));
+    };
+    let mut slot = (key.slot)(settings);
+    let secret = matches!(slot, Slot::Secret(_));
+    slot.put(text).map_err(|expected| match secret {
+        true => format!("{origin}: {name}: expected {expected} (the value is not shown)"),
+        false => {
+            format!(
+                "{origin}: {name} = {:?}: expected {expected}",
+                Escaped(text).to_string()
+            )
+        }
+    })
+}
+
+/// An error's words for a key that is none of those known.
+pub fn unknown_key<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let shown = Escaped(name);
+    match nearest(name, known) {
+        Some(near) => format!("unknown key \"{shown}\"; did you mean \"{near}\"?"),
+        None => format!("unknown key \"{shown}\"; ringpost.example.toml lists every key"),
+    }
+}
+
+fn unknown_variable(name: &str) -> String {
+    let known: Vec<String> = KEYS
+        .iter()
+        .map(|key| key.variable())
+        .chain(OTHER_VARIABLES.map(str::to_owned))
+        .collect();
+    // Compared without the prefix, which would make everything look alike.
+    let bare = known.iter().map(|known| &known[VARIABLE_PREFIX.len()..]);
+    let shown = Escaped(name);
+    match nearest(&name[VARIABLE_PREFIX.len()..], bare) {
+        Some(near) => {
+            format!("unknown variable {shown}; did you mean {VARIABLE_PREFIX}{near}?")
+        }
+        None => format!("unknown variable {shown}; ringpost.example.toml lists every key"),
+    }
+}
+
+/// Kubernetes gives each pod variables for each service of its name space; those of a service called
+/// `ringpost` begin as ours do, and none of our keys looks like them.
+fn is_service_link(name: &str) -> bool {
+    name.contains("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || name.ends_with("_PORT")
+        || name.contains("_PORT_")
+}

@@ -1,0 +1,353 @@
+//! [`Listener`]: a URL and the app behind it; the presets; and the rules that listeners are held to.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use ringpost::config::{ListenerLimits, OUTBOX_MESSAGE_COST};
+
+use super::keys::nearest;
+use super::layers::Origin;
+use super::settings::{AppName, Choice, Preset, Settings};
+use super::slot::{one_of, show_bytes};
+
+/// Most bytes that a codec adds to one message (a websocket header).
+const FRAMING_BYTES_MAX: usize = 14;
+/// What `echo` takes unless told otherwise: conformance suites send messages of 16 MiB.
+const ECHO_LIMITS: ListenerLimits = ListenerLimits {
+    message_bytes_max: Some(16 << 20),
+    outbox_bytes_max: Some(32 << 20),
+};
+/// A chat user's outbox unless told otherwise: it has to hold the roster of a full room, 1.3 MB with long
+/// names, and a newer one beside one on its way.
+pub const CHAT_OUTBOX_BYTES: usize = 4 << 20;
+const CHAT_LIMITS: ListenerLimits = ListenerLimits {
+    message_bytes_max: None,
+    outbox_bytes_max: Some(CHAT_OUTBOX_BYTES),
+};
+
+/// One listener: where, how messages are cut, and what they mean.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listener {
+    pub scheme: Scheme,
+    /// Port 0 is any free one.
+    pub address: SocketAddr,
+    pub app: AppName,
+    /// Its own limits, the app's defaults already filled in.
+    pub limits: ListenerLimits,
+}
+
+/// How messages are cut out of a listener's byte stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scheme {
+    Websocket,
+    Text,
+    Frame,
+    Http,
+}
+
+impl Scheme {
+    /// As it stands in a listener's URL.
+    pub fn name(self) -> &'static str {
+        match self {
+            Scheme::Websocket => "websocket",
+            Scheme::Text => "text",
+            Scheme::Frame => "frame",
+            Scheme::Http => "http",
+        }
+    }
+}
+
+/// The listener's URL, as `Server::listen` takes it.
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme.name(), self.address)
+    }
+}
+
+impl Listener {
+    /// Reads a URL and an app's name; `own` are limits given for this listener alone.
+    pub fn parse(url: &str, app: &str, own: ListenerLimits) -> Result<Listener, String> {
+        let mut name = AppName::Echo;
+        if !name.choose(app) {
+            let known = name.names();
+            return Err(match nearest(app, known.iter().copied()) {
+                Some(near) => format!("no app is called {app:?}; did you mean {near:?}?"),
+                None => format!("no app is called {app:?}; expected {}", one_of(known)),
+            });
+        }
+        let (scheme, address) = parse_url(url)?;
+        match (name, scheme) {
+            (AppName::Page, Scheme::Http) => {}
+            (AppName::Page, _) => {
+                return Err(format!(
+                    "page is served by http:// only, not by {}://",
+                    scheme.name()
+                ));
+            }
+            (_, Scheme::Http) => {
+                return Err(format!(
+                    "http:// serves page only; {name} takes websocket://, text:// or frame://"
+                ));
+            }
+            _ => {}
+        }
+        if scheme == Scheme::Http && own != ListenerLimits::default() {
+            return Err(
+                "message_bytes_max and outbox_bytes_max do not apply to page; its limits \
+                        are http_body_bytes_max and http_connections_max"
+                    .to_owned(),
+            );
+        }
+        let default = match name {
+            AppName::Echo => ECHO_LIMITS,
+            AppName::Chat => CHAT_LIMITS,
+            _ => ListenerLimits::default(),
+        };
+        let limits = ListenerLimits {
+            message_bytes_max: own.message_bytes_max.or(default.message_bytes_max),
+            outbox_bytes_max: own.outbox_bytes_max.or(default.outbox_bytes_max),
+        };
+        Ok(Listener {
+            scheme,
+            address,
+            app: name,
+            limits,
+        })
+    }
+
+    /// Reads `URL=APP`.
+    pub fn parse_pair(text: &str) -> Result<Listener, String> {
+        match text.trim().rsplit_once('=') {
+            Some((url, app)) => Listener::parse(url.trim(), app.trim(), ListenerLimits::default()),
+            None => Err("expected URL=APP, such as websocket://127.0.0.1:9001=echo".to_owned()),
+        }
+    }
+
+    /// Whether only this machine can connect.
+    pub fn is_loopback(&self) -> bool {
+        self.address.ip().to_canonical().is_loopback()
+    }
+}
+
+fn parse_url(url: &str) -> Result<(Scheme, SocketAddr), String> {
+    let example = "such as websocket://127.0.0.1:1234";
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return Err(format!("expected SCHEME://HOST:PORT, {example}"));
+    };
+    let scheme = match scheme.to_ascii_lowercase().as_str() {
+        "websocket" | "ws" => Scheme::Websocket,
+        "text" => Scheme::Text,
+        "frame" => Scheme::Frame,
+        "http" => Scheme::Http,
+        "wss" | "https" => {
+            return Err(format!(
+                "{scheme}:// is not served here: put a TLS proxy (nginx, HAProxy, Caddy) in front \
+                 and let it forward to a {}:// listener on loopback",
+                if scheme.eq_ignore_ascii_case("wss") {
+                    "websocket"
+                } else {
+                    "http"
+                }
+            ));
+        }
+        _ => {
+            return Err(format!(
+                "unknown scheme {scheme:?}; expected websocket://, text://, frame:// or http://"
+            ));
+        }
+    };
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    if rest.contains(['/', '?', '#', '@']) {
+        return Err(format!(
+            "a listener has a host and a port and nothing else, {example}"
+        ));
+    }
+    let Some((host, port)) = rest
+        .rsplit_once(':')
+        .filter(|(_, port)| !port.contains(']'))
+    else {
+        return Err(format!(
+            "the port is missing; expected SCHEME://HOST:PORT, {example}"
+        ));
+    };
+    if !host.starts_with('[') && host.contains(':') {
+        return Err("an IPv6 address stands in brackets, such as [::1]:1234".to_owned());
+    }
+    let port: u16 = port
+        .parse()
+        .map_err(|_| format!("the port {port:?} is not a number from 0 to 65535"))?;
+    Ok((scheme, SocketAddr::new(parse_host(host)?, port)))
+}
+
+fn parse_host(host: &str) -> Result<IpAddr, String> {
+    if host.eq_ignore_ascii_case("localhost") {
+        return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    let parsed = match bare {
+        Some(host) => host.parse::<Ipv6Addr>().map(IpAddr::V6).ok(),
+        None => host.parse::<Ipv4Addr>().map(IpAddr::V4).ok(),
+    };
+    parsed.ok_or_else(|| {
+        format!(
+            "the host {host:?} is not an address of this machine; expected an IP address, such as \
+             127.0.0.1 (this machine only), 0.0.0.0 (every IPv4 address) or [::] (every address)"
+        )
+    })
+}
+
+/// The listeners of a preset.
+pub fn of_preset(preset: Preset, public: bool) -> Vec<Listener> {
+    use AppName::*;
+    use Scheme::*;
+    let ports: &[(Scheme, u16, AppName)] = match preset {
+        Preset::Default => &[
+            (Websocket, 1234, Relay),
+            (Websocket, 1235, Push),
+            (Text, 5678, PushBackend),
+            (Websocket, 9090, Chat),
+            (Http, 8080, Page),
+        ],
+        Preset::Push => &[(Websocket, 1234, Push), (Text, 5678, PushBackend)],
+    };
+    ports
+        .iter()
+        .map(|&(scheme, port, app)| {
+            let host = match public && app.is_for_clients() {
+                true => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+                false => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            };
+            let limits = ListenerLimits::default();
+            Listener {
+                scheme,
+                address: SocketAddr::new(host, port),
+                app,
+                limits,
+            }
+        })
+        .collect()
+}
+
+/// What is wrong with the listeners, given the rest of the settings and where each came from.
+pub fn check(settings: &Settings, origins: &[Origin]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (index, listener) in settings.listeners.iter().enumerate() {
+        let earlier = &settings.listeners[..index];
+        let origin = &origins[index];
+        let found = [
+            check_limits(settings, listener),
+            check_exposure(settings, listener),
+            check_address(listener, earlier),
+        ];
+        let found = found.into_iter().filter_map(Result::err);
+        problems.extend(found.map(|problem| {
+            format!(
+                "{origin}: listener {listener} ({}): {problem}",
+                listener.app
+            )
+        }));
+    }
+    problems
+}
+
+fn check_limits(settings: &Settings, listener: &Listener) -> Result<(), String> {
+    if listener.app == AppName::Page {
+        return Ok(());
+    }
+    let config = &settings.config;
+    let message = listener
+        .limits
+        .message_bytes_max
+        .unwrap_or(config.message_bytes_max);
+    let outbox = listener
+        .limits
+        .outbox_bytes_max
+        .unwrap_or(config.outbox_bytes_max);
+    let needed = message.saturating_add(OUTBOX_MESSAGE_COST + FRAMING_BYTES_MAX);
+    if outbox < needed {
+        return Err(format!(
+            "outbox_bytes_max = {} cannot hold one largest message: message_bytes_max = {} and {} \
+             bytes of framing; expected outbox_bytes_max of at least {needed}",
+            show_bytes(outbox),
+            show_bytes(message),
+            OUTBOX_MESSAGE_COST + FRAMING_BYTES_MAX
+        ));
+    }
+    if outbox > config.outbox_bytes_core_max {
+        return Err(format!(
+            "outbox_bytes_max = {} is more than outbox_bytes_core_max = {}, the sum for a core",
+            show_bytes(outbox),
+            show_bytes(config.outbox_bytes_core_max)
+        ));
+    }
+    Ok(())
+}
+
+fn check_exposure(settings: &Settings, listener: &Listener) -> Result<(), String> {
+    match listener.app {
+        AppName::PushBackend if settings.backend.token.is_none() => {
+            if !listener.is_loopback() {
+                return Err(
+                    "a back end can push to anybody, so this app is kept to loopback \
+                            (127.0.0.1 or [::1]) unless backend.token (RINGPOST_BACKEND_TOKEN) is \
+                            set"
+                    .to_owned(),
+                );
+            }
+            // The text codec closes on what looks like a browser; a websocket is what one speaks.
+            if listener.scheme == Scheme::Websocket {
+                return Err(
+                    "any web page opened on this machine could connect to it and push to \
+                            anybody; use text:// or frame://, or set backend.token \
+                            (RINGPOST_BACKEND_TOKEN)"
+                        .to_owned(),
+                );
+            }
+            Ok(())
+        }
+        AppName::Page if !listener.is_loopback() => Err("the page can push to anybody without a \
+                                                         token, so it is kept to loopback \
+                                                         (127.0.0.1 or [::1]); reach it through \
+                                                         an SSH tunnel"
+            .to_owned()),
+        _ => Ok(()),
+    }
+}
+
+/// SO_REUSEPORT would let two listeners share a port, and the kernel would deal the connections out
+/// between them; so we look ourselves.
+fn check_address(listener: &Listener, earlier: &[Listener]) -> Result<(), String> {
+    let (ip, port) = (
+        listener.address.ip().to_canonical(),
+        listener.address.port(),
+    );
+    let taken = earlier.iter().find(|other| {
+        let other_ip = other.address.ip().to_canonical();
+        let same = ip == other_ip || ip.is_unspecified() && other_ip.is_unspecified();
+        port != 0 && port == other.address.port() && same
+    });
+    match taken {
+        Some(other) => Err(format!("its address is taken by {other} ({})", other.app)),
+        None => Ok(()),
+    }
+}
+
+/// What to say once at start, though nothing is wrong.
+pub fn warnings(settings: &Settings) -> Vec<String> {
+    let open: Vec<String> = settings
+        .listeners
+        .iter()
+        .filter(|listener| listener.app.is_for_clients() && !listener.is_loopback())
+        .map(|listener| format!("{} ({listener})", listener.app))
+        .collect();
+    if open.is_empty() {
+        return Vec::new();
+    }
+    vec![format!(
+        "open to other machines: {}. A uid or name sent as the first message is only a claim: \
+         whoever can connect can read what is sent to any uid",
+        open.join(", ")
+    )]
+}

@@ -1,0 +1,155 @@
+//! The command line: what can be asked of the program, and which file answers.
+//!
+//! Bare `ringpost` serves. The other commands are clients of a running server's back-end port,
+//! except `check`, which only reads.
+
+mod backend;
+mod banner;
+mod check;
+mod file;
+mod keys;
+mod layers;
+mod listeners;
+mod log;
+mod serve;
+mod settings;
+mod slot;
+mod stats;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What happened, as the process' exit status.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Status {
+    /// Done, or the server answered ok.
+    Done = 0,
+    /// The server answered fail, or failed.
+    Failed = 1,
+    /// A bad command line or configuration, or nobody answers.
+    Trouble = 2,
+}
+
+impl From<Status> for ExitCode {
+    fn from(status: Status) -> ExitCode {
+        ExitCode::from(status as u8)
+    }
+}
+
+const LONG_ABOUT: &str = "\
+A push server: clients hold a connection bound to a uid, and a back end pushes to one uid or
+to everybody, on every core at once.
+
+Without a command it serves, by default on this machine's loopback only: relay on 1234, push
+on 1235 with its back end on 5678, chat on 9090, and a page to try them on 8080.";
+
+const AFTER_HELP: &str = "\
+Examples:
+  ringpost                                     serve, and say what can be done with it
+  ringpost --cores 2 --public                  two cores, clients from other machines too
+  ringpost --preset push                       browsers on 1234, the back end on 5678
+  ringpost --listen websocket://0.0.0.0:9001=echo --listen text://127.0.0.1:5678=push-backend
+  ringpost --config /etc/ringpost.toml         a file; ringpost.example.toml has every key
+  RINGPOST_IDLE_TIMEOUT=2m ringpost            every key is a variable, too
+  ringpost check /etc/ringpost.toml            is the file right, and what would be served?
+  ringpost push uid1 'your order has shipped'  to every connection of uid1
+  ringpost online uid1 && echo there           exit status 0 is yes, 1 is no
+
+A value is taken from the file, then from a RINGPOST_* variable, then from a flag; the later wins.
+
+Exit status: 0 done, or answered ok; 1 answered fail, or the server failed; 2 bad command line or
+configuration, or nobody answers.";
+
+#[derive(Parser, Debug)]
+#[command(
+    name = "ringpost",
+    version,
+    about = "A push server: uids, pushes to one or to everybody, on every core at once",
+    long_about = LONG_ABOUT,
+    after_help = "Try --help for every flag and examples.",
+    after_long_help = AFTER_HELP,
+    args_conflicts_with_subcommands = true
+)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: serve::ServeArgs,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Run the server (the same without "serve")
+    Serve(serve::ServeArgs),
+    /// Send {"uid":UID,"text":TEXT} to every connection of a uid; "all" is everybody
+    Push {
+        /// Whom to push to
+        uid: String,
+        /// What to push
+        text: String,
+        #[command(flatten)]
+        server: backend::ServerArgs,
+    },
+    /// Close every connection of a uid
+    Kick {
+        /// Whom to close
+        uid: String,
+        #[command(flatten)]
+        server: backend::ServerArgs,
+    },
+    /// Ask whether a uid has a connection
+    Online {
+        /// Whom to ask for
+        uid: String,
+        #[command(flatten)]
+        server: backend::ServerArgs,
+    },
+    /// Show a running server's counters
+    Stats {
+        /// The server's own line of JSON instead of a table
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: backend::ServerArgs,
+    },
+    /// Say whether a configuration file is right, and what would be served
+    Check {
+        /// The file
+        config: PathBuf,
+    },
+}
+
+/// Does what the command line asks for.
+pub fn run() -> ExitCode {
+    let line = CommandLine::parse();
+    let status = match line.command {
+        None => serve::run(&line.serve),
+        Some(Command::Serve(args)) => serve::run(&args),
+        Some(Command::Push { uid, text, server }) => backend::push(&server, &uid, &text),
+        Some(Command::Kick { uid, server }) => backend::kick(&server, &uid),
+        Some(Command::Online { uid, server }) => backend::online(&server, &uid),
+        Some(Command::Stats { json, server }) => backend::stats(&server, json),
+        Some(Command::Check { config }) => check::run(&config),
+    };
+    status.into()
+}
+
+/// Prints to stdout. A reader that has gone (`ringpost stats | head -1`) is no error of ours, and
+/// `println!` would panic.
+fn print(text: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
+}
+
+/// Says on stderr what keeps us from doing it.
+fn complain(problem: &str) {
+    let _ = writeln!(io::stderr(), "ringpost: {problem}");
+}
+
+#[cfg(test)]
+mod tests;

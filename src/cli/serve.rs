@@ -1,0 +1,152 @@
+//! `ringpost serve`: settings from every source, then a server until it is told to stop.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ringpost::{Listen, Server};
+
+use super::keys::KeyFlags;
+use super::layers::{self, Layer, Problems};
+use super::listeners::{AppName, CHAT_OUTBOX_BYTES, Listener};
+use super::settings::{ChatSettings, Settings};
+use super::{Status, complain, file, listeners, log};
+use crate::apps::backend::Backend;
+use crate::apps::chat::{Chat, Limits, Room};
+use crate::apps::echo::Echo;
+use crate::apps::page;
+use crate::apps::push::Push;
+use crate::apps::relay::Relay;
+
+/// The flags of `serve`.
+#[derive(clap::Args, Debug)]
+pub struct ServeArgs {
+    /// Read this TOML file first; ringpost.example.toml lists every key
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "RINGPOST_CONFIG",
+        hide_env_values = true
+    )]
+    #[arg(help_heading = "Server")]
+    config: Option<PathBuf>,
+    /// Serve this instead of the preset; repeatable
+    ///
+    /// URL is websocket://, text:// or frame:// with an IP address and a port (0: any free one),
+    /// APP is relay, push, push-backend, chat or echo; or http:// and page.
+    #[arg(
+        long,
+        value_name = "URL=APP",
+        help_heading = "Server",
+        verbatim_doc_comment
+    )]
+    listen: Vec<String>,
+    #[command(flatten)]
+    keys: KeyFlags,
+}
+
+/// Serves. The status is that of the process.
+pub fn run(args: &ServeArgs) -> Status {
+    let flags = Layer::from_flags(&args.keys.0, &args.listen);
+    let settings = match resolve(args.config.as_deref(), flags) {
+        Ok(settings) => settings,
+        Err(problems) => {
+            eprint!("{problems}");
+            return Status::Trouble;
+        }
+    };
+    log::init(&settings.log);
+    for warning in listeners::warnings(&settings) {
+        tracing::warn!("{warning}");
+    }
+    match start(settings) {
+        Ok(()) => Status::Done,
+        Err(error) => {
+            complain(&error.to_string());
+            Status::Failed
+        }
+    }
+}
+
+/// The settings from a file, the process' variables and the flags.
+pub fn resolve(config: Option<&Path>, flags: Layer) -> Result<Settings, Problems> {
+    let file = match config {
+        Some(path) => {
+            let name = path.display().to_string();
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| Problems(vec![format!("cannot read {name}: {error}")]))?;
+            file::read(&name, &text)
+        }
+        None => Layer::default(),
+    };
+    layers::resolve([file, Layer::from_variables(std::env::vars_os()), flags])
+}
+
+/// The last step: from settings to a running server.
+fn start(settings: Settings) -> io::Result<()> {
+    let (server, listeners) = build(settings);
+    let running = server.start()?;
+    let bound: Vec<(Listener, SocketAddr)> = listeners
+        .into_iter()
+        .zip(running.listening().iter().map(|one| one.address))
+        .collect();
+    super::print(&super::banner::banner(&bound));
+    running.wait_for_signal()
+}
+
+/// The server, and its listeners in the order in which it has them. All listeners of one app share
+/// one app, so that a chat on two codecs is one room.
+fn build(settings: Settings) -> (Server, Vec<Listener>) {
+    let mut server = Server::new(settings.config);
+    let mut ordered = Vec::new();
+    for app in [
+        AppName::Relay,
+        AppName::Push,
+        AppName::PushBackend,
+        AppName::Chat,
+        AppName::Echo,
+    ] {
+        let own = settings.listeners.iter().filter(|one| one.app == app);
+        let own: Vec<Listener> = own.cloned().collect();
+        if own.is_empty() {
+            continue;
+        }
+        let listens: Vec<Listen> = own
+            .iter()
+            .map(|one| Listen::new(one.to_string()).with_limits(one.limits))
+            .collect();
+        server = match app {
+            AppName::Relay => {
+                let errors = settings.relay.errors;
+                server.listen(listens, move || Relay::new(errors))
+            }
+            AppName::Push => server.listen(listens, || Push),
+            AppName::PushBackend => {
+                let token: Option<Arc<str>> = settings.backend.token.as_deref().map(Arc::from);
+                server.listen(listens, move || Backend::new(token.clone()))
+            }
+            AppName::Chat => {
+                let room = Room::new(&chat_limits(&settings.chat, &own));
+                server.listen(listens, move || Chat::new(room.clone()))
+            }
+            AppName::Echo | AppName::Page => server.listen(listens, || Echo),
+        };
+        ordered.extend(own);
+    }
+    for page in settings.listeners.iter().filter(|one| one.app == AppName::Page) {
+        server = server.site(page.to_string(), page::SITE);
+        ordered.push(page.clone());
+    }
+    (server, ordered)
+}
+
+/// Two rosters, one of them on its way, must fit the smallest outbox of the room.
+fn chat_limits(chat: &ChatSettings, listeners: &[Listener]) -> Limits {
+    let outbox = listeners.iter().filter_map(|one| one.limits.outbox_bytes_max).min();
+    Limits {
+        users_max: chat.users_max,
+        roster_bytes_max: outbox.unwrap_or(CHAT_OUTBOX_BYTES) / 2 - 64,
+        roster_interval: chat.roster_interval,
+    }
+}

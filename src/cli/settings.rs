@@ -1,0 +1,189 @@
+//! [`Settings`]: everything the program can be told, resolved: what `serve` starts a server from.
+//!
+//! Plain values. `keys` names each of them, `layers` fills them in, `listeners` holds them against
+//! each other.
+
+use std::fmt;
+use std::time::Duration;
+
+use ringpost::config::{Config, Driver, UidPolicy};
+
+use super::listeners::Listener;
+
+/// The whole configuration after file, variables and flags.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Settings {
+    /// The library's part: limits, timeouts, cores.
+    pub config: Config,
+    /// Where the listeners come from if none are given one by one.
+    pub preset: Preset,
+    /// Whether the preset's client listeners are open to other machines.
+    pub public: bool,
+    /// What is served, already checked.
+    pub listeners: Vec<Listener>,
+    /// The relay app.
+    pub relay: RelaySettings,
+    /// The chat app.
+    pub chat: ChatSettings,
+    /// The back-end app.
+    pub backend: BackendSettings,
+    /// What is logged, and how.
+    pub log: LogSettings,
+}
+
+/// The relay app's settings.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RelaySettings {
+    /// Whether bad input is answered with `error: …`.
+    pub errors: bool,
+}
+
+impl Default for RelaySettings {
+    fn default() -> Self {
+        RelaySettings { errors: true }
+    }
+}
+
+/// The chat app's settings.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ChatSettings {
+    /// Users in the room; one more gets `notice:error room is full`.
+    pub users_max: usize,
+    /// The least time between two rosters to one user.
+    pub roster_interval: Duration,
+}
+
+impl Default for ChatSettings {
+    fn default() -> Self {
+        ChatSettings {
+            users_max: 10_000,
+            roster_interval: Duration::from_millis(100),
+        }
+    }
+}
+
+/// The back-end app's settings.
+#[derive(Clone, PartialEq, Default)]
+pub struct BackendSettings {
+    /// What `auth TOKEN` must say as the first line; without one no line is needed.
+    pub token: Option<String>,
+}
+
+// By hand, so that no log or panic message ever shows the token.
+impl fmt::Debug for BackendSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let token = self.token.as_ref().map(|_| "(hidden)");
+        f.debug_struct("BackendSettings")
+            .field("token", &token)
+            .finish()
+    }
+}
+
+/// The log's settings.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct LogSettings {
+    /// The least important level still written.
+    pub level: LogLevel,
+    /// The form of a line.
+    pub format: LogFormat,
+}
+
+/// A set of listeners to begin with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Preset {
+    /// Relay, push with its back end, chat, and the page.
+    #[default]
+    Default,
+    /// The ports of the push pattern: 1234 for browsers, 5678 for the back end.
+    Push,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LogLevel {
+    Off,
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The apps that a listener can have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AppName {
+    Relay,
+    Push,
+    PushBackend,
+    Chat,
+    Echo,
+    Page,
+}
+
+impl AppName {
+    /// Whether its connections are users, who claim a uid or a name.
+    pub fn is_for_clients(self) -> bool {
+        matches!(self, AppName::Relay | AppName::Push | AppName::Chat)
+    }
+}
+
+impl fmt::Display for AppName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// One of a few named values.
+pub trait Choice {
+    /// Every name, in the order in which they are listed to people.
+    fn names(&self) -> &'static [&'static str];
+    /// The present one.
+    fn name(&self) -> &'static str;
+    /// Takes the value of that name; false if there is none.
+    fn choose(&mut self, name: &str) -> bool;
+}
+
+macro_rules! choices {
+    ($($type:ident { $($name:literal = $variant:ident),* $(,)? })*) => { $(
+        impl Choice for $type {
+            fn names(&self) -> &'static [&'static str] {
+                &[$($name),*]
+            }
+            fn name(&self) -> &'static str {
+                match self { $($type::$variant => $name,)* }
+            }
+            fn choose(&mut self, name: &str) -> bool {
+                match name {
+                    $($name => *self = $type::$variant,)*
+                    _ => return false,
+                }
+                true
+            }
+        }
+    )* };
+}
+
+choices! {
+    Driver { "auto" = Auto, "uring" = Uring, "epoll" = Epoll }
+    UidPolicy { "multi" = Multi, "replace" = Replace, "reject" = Reject }
+    Preset { "default" = Default, "push" = Push }
+    LogLevel {
+        "off" = Off, "error" = Error, "warn" = Warn, "info" = Info, "debug" = Debug, "trace" = Trace,
+    }
+    LogFormat { "text" = Text, "json" = Json }
+    AppName {
+        "relay" = Relay, "push" = Push, "push-backend" = PushBackend, "chat" = Chat, "echo" = Echo,
+        "page" = Page,
+    }
+}

@@ -1,0 +1,264 @@
+//! [`Slot`]: the place of one setting, and how it is read from and written as text.
+//!
+//! File, variables and flags all end as text here, so that a value is understood, bounded and
+//! complained about in one way wherever it came from.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::settings::Choice;
+
+/// Longest time that can be set: far beyond any use, and far from overflowing a clock.
+pub const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3_600);
+/// Longest token.
+const TOKEN_BYTES_MAX: usize = 256;
+
+/// A setting's place in the settings, with the values it takes.
+pub enum Slot<'a> {
+    Switch(&'a mut bool),
+    Count(&'a mut usize, RangeInclusive<usize>),
+    /// A size in bytes.
+    Bytes(&'a mut usize, RangeInclusive<usize>),
+    /// A time of at least the given length.
+    Time(&'a mut Duration, Duration),
+    Choice(&'a mut dyn Choice),
+    /// Origins of pages, separated by commas.
+    Origins(&'a mut Vec<String>),
+    /// A secret: never shown, neither in an error nor by `check`.
+    Secret(&'a mut Option<String>),
+}
+
+impl Slot<'_> {
+    /// Takes the value that the text means; the error says what was expected instead.
+    pub fn put(&mut self, text: &str) -> Result<(), String> {
+        let text = text.trim();
+        let taken = match self {
+            Slot::Switch(place) => parse_switch(text).map(|value| **place = value),
+            Slot::Count(place, range) => text
+                .parse()
+                .ok()
+                .filter(|value| range.contains(value))
+                .map(|value| **place = value),
+            Slot::Bytes(place, range) => parse_bytes(text)
+                .filter(|value| range.contains(value))
+                .map(|value| **place = value),
+            Slot::Time(place, shortest) => humantime::parse_duration(text)
+                .ok()
+                .filter(|value| (*shortest..=TIME_MAX).contains(value))
+                .map(|value| **place = value),
+            Slot::Choice(place) => place.choose(text).then_some(()),
+            Slot::Origins(place) => parse_origins(text).map(|value| **place = value),
+            Slot::Secret(place) => is_token(text).then(|| **place = Some(text.to_owned())),
+        };
+        taken.ok_or_else(|| self.expected())
+    }
+
+    /// The values it takes, in words that follow "expected".
+    pub fn expected(&self) -> String {
+        match self {
+            Slot::Switch(_) => "true or false".to_owned(),
+            Slot::Count(_, range) => {
+                format!("a whole number from {} to {}", range.start(), range.end())
+            }
+            Slot::Bytes(_, range) => format!(
+                "a size from {} to {}, as bytes or with a unit, such as 65536 or \"64 KiB\"",
+                show_bytes(*range.start()),
+                show_bytes(*range.end())
+            ),
+            Slot::Time(_, shortest) if shortest.is_zero() => {
+                "a time with its unit, such as \"55s\", \"100ms\" or \"1m30s\", or 0; at most \
+                 365 days"
+                    .to_owned()
+            }
+            Slot::Time(_, shortest) => format!(
+                "a time with its unit, such as \"55s\", \"100ms\" or \"1m30s\", from {} to 365 days",
+                humantime::format_duration(*shortest)
+            ),
+            Slot::Choice(place) => one_of(place.names()),
+            Slot::Origins(_) => {
+                "origins separated by commas, such as \"https://shop.example, null\", or \"*\""
+                    .to_owned()
+            }
+            Slot::Secret(_) => {
+                format!("1 to {TOKEN_BYTES_MAX} printable ASCII characters without a space")
+            }
+        }
+    }
+
+    /// The present value as it stands in a TOML file; `None` if it has none.
+    pub fn show(&self) -> Option<String> {
+        match self {
+            Slot::Switch(place) => Some(place.to_string()),
+            Slot::Count(place, _) => Some(place.to_string()),
+            Slot::Bytes(place, _) => Some(format!("\"{}\"", show_bytes(**place))),
+            Slot::Time(place, _) => Some(format!("\"{}\"", humantime::format_duration(**place))),
+            Slot::Choice(place) => Some(format!("\"{}\"", place.name())),
+            Slot::Origins(place) => Some(format!("\"{}\"", place.join(", "))),
+            Slot::Secret(place) => place.as_ref().map(|_| "(hidden)".to_owned()),
+        }
+    }
+
+    /// What stands for the value in `--help`.
+    pub fn value_name(&self) -> String {
+        match self {
+            Slot::Switch(_) => "true|false".to_owned(),
+            Slot::Count(..) => "N".to_owned(),
+            Slot::Bytes(..) => "SIZE".to_owned(),
+            Slot::Time(..) => "TIME".to_owned(),
+            Slot::Choice(place) => place.names().join("|"),
+            Slot::Origins(_) => "ORIGINS".to_owned(),
+            Slot::Secret(_) => "TOKEN".to_owned(),
+        }
+    }
+}
+
+/// `"a", "b" or "c"`.
+pub fn one_of(names: &[&str]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
+    match quoted.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
+    }
+}
+
+/// A time for a flag that is no setting.
+pub fn parse_time(text: &str) -> Result<Duration, String> {
+    let mut time = Duration::ZERO;
+    Slot::Time(&mut time, Duration::from_millis(1))
+        .put(text)
+        .map_err(|expected| format!("expected {expected}"))?;
+    Ok(time)
+}
+
+/// An origin is a scheme, a host and perhaps a port (RFC 6454, section 6.2), `null` or `*`.
+fn parse_origins(text: &str) -> Option<Vec<String>> {
+    let is_origin = |one: &str| {
+        let (_, authority) = match one {
+            "*" | "null" => return true,
+            _ => match one.split_once("://") {
+                Some(parts) => parts,
+                None => return false,
+            },
+        };
+        !authority.is_empty() && !authority.contains(['/', ' ', '"', '\\'])
+    };
+    let parts = text.split(',').map(str::trim);
+    let origins: Vec<String> = parts.filter(|one| !one.is_empty()).map(str::to_owned).collect();
+    origins.iter().all(|one| is_origin(one)).then_some(origins)
+}
+
+fn parse_switch(text: &str) -> Option<bool> {
+    match text {
+        "true" | "on" | "yes" | "1" => Some(true),
+        "false" | "off" | "no" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+const UNITS: [(&str, usize); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+
+fn parse_bytes(text: &str) -> Option<usize> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit = unit.trim_start();
+    let scale = match unit {
+        "" | "B" => 1,
+        // Only the binary units: "64 kB" means 64,000 to some and 65,536 to others.
+        _ => {
+            UNITS
+                .iter()
+                .find(|(name, _)| name.eq_ignore_ascii_case(unit))?
+                .1
+        }
+    };
+    number.parse::<usize>().ok()?.checked_mul(scale)
+}
+
+/// The size in the largest unit that needs no fraction.
+pub fn show_bytes(bytes: usize) -> String {
+    for (name, scale) in UNITS {
+        if bytes >= scale && bytes.is_multiple_of(scale) {
+            return format!("{} {name}", bytes / scale);
+        }
+    }
+    bytes.to_string()
+}
+
+/// A token is one word of a line: no blank and no control character.
+fn is_token(text: &str) -> bool {
+    (1..=TOKEN_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("65536", 65_536),
+            ("64 KiB", 65_536),
+            ("64kib", 65_536),
+            ("1 MiB", 1 << 20),
+            ("3GiB", 3 << 30),
+            ("7 B", 7),
+        ] {
+            assert_eq!(parse_bytes(text), Some(bytes), "{text}");
+        }
+        for text in [
+            "",
+            "KiB",
+            "-1",
+            "1.5 MiB",
+            "64 kB",
+            "1 MiB 2",
+            "99999999999 GiB",
+            "1 M",
+        ] {
+            assert_eq!(parse_bytes(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_shown_size_reads_back() {
+        for bytes in [
+            0,
+            1,
+            1_000,
+            1 << 10,
+            1_025,
+            64 << 10,
+            3 << 20,
+            1 << 30,
+            (1 << 30) + 1,
+        ] {
+            assert_eq!(parse_bytes(&show_bytes(bytes)), Some(bytes));
+        }
+    }
+
+    #[test]
+    fn times_have_bounds() {
+        let mut time = Duration::ZERO;
+        let mut slot = Slot::Time(&mut time, Duration::from_secs(1));
+        assert!(slot.put("1m30s").is_ok());
+        for text in ["0", "999ms", "55", "", "soon", "366 days", "-1s"] {
+            assert!(slot.put(text).is_err(), "{text}");
+        }
+        assert_eq!(time, Duration::from_secs(90));
+        assert!(Slot::Time(&mut time, Duration::ZERO).put("0").is_ok());
+    }
+
+    #[test]
+    fn a_token_is_one_word() {
+        let mut token = None;
+        let mut slot = Slot::Secret(&mut token);
+        for text in ["", "a b", "a\nb", "é", &"x".repeat(257)] {
+            assert!(slot.put(text).is_err(), "{text:?}");
+        }
+        assert!(slot.put("s3cret!").is_ok());
+        assert_eq!(slot.show().as_deref(), Some("(hidden)"));
+        assert_eq!(token.as_deref(), Some("s3cret!"));
+    }
+}

@@ -1,0 +1,199 @@
+//! The server's counters as a table for people.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use ringpost::escape::Escaped;
+use serde_json::Value;
+
+/// Most cores that get a column each; with more, only the total is shown.
+const COLUMNS_MAX: usize = 8;
+/// The figures that we know, in the order in which people ask for them; others follow by name.
+const FIGURES: [&str; 11] = [
+    "connections",
+    "bound",
+    "uids",
+    "groups",
+    "messages_in",
+    "messages_out",
+    "bytes_in",
+    "bytes_out",
+    "envelopes_out",
+    "moved_in",
+    "outbox_bytes",
+];
+
+/// The answer to `stats` as a table with a row a figure and a column a core; `None` if the answer
+/// does not hold a list of cores.
+pub fn table(answer: &Value) -> Option<String> {
+    let cores = answer.get("cores")?.as_array()?;
+    let mut rows = Vec::new();
+    for name in names(cores, Some) {
+        rows.push((
+            name.replace('_', " "),
+            figures(cores, |core| core.get(&name)),
+        ));
+    }
+    let mut closed = Vec::new();
+    for reason in names(cores, |core| core.get("closed")) {
+        let figures = figures(cores, |core| core.get("closed")?.get(&reason));
+        closed.push((format!("  {reason}"), figures));
+    }
+    let columns = if (2..=COLUMNS_MAX).contains(&cores.len()) {
+        cores.len()
+    } else {
+        0
+    };
+    let mut heads = vec!["total".to_owned()];
+    heads.extend((0..columns).map(|core| format!("core {core}")));
+
+    let all = || rows.iter().chain(&closed);
+    let name_width = all()
+        .map(|(name, _)| name.chars().count())
+        .max()
+        .unwrap_or(0)
+        .max(16);
+    let width = all()
+        .map(|(_, figures)| total(figures).to_string().len())
+        .chain(heads.iter().map(String::len))
+        .max()
+        .unwrap_or(0);
+    let mut text = format!("{:name_width$}", format!("{} cores", cores.len()));
+    for head in &heads {
+        let _ = write!(text, "  {head:>width$}");
+    }
+    text.push('\n');
+    let mut write_rows = |rows: &[(String, Vec<u64>)]| {
+        for (name, figures) in rows {
+            let _ = write!(text, "{:name_width$}", Escaped(name).to_string());
+            for figure in [total(figures)].iter().chain(&figures[..columns]) {
+                let _ = write!(text, "  {figure:>width$}");
+            }
+            text.push('\n');
+        }
+    };
+    write_rows(&rows);
+    if !closed.is_empty() {
+        write_rows(&[("closed".to_owned(), sums(&closed, cores.len()))]);
+        write_rows(&closed);
+    }
+    Some(text)
+}
+
+/// The names of the numbers within each core's object, the known ones first.
+fn names<'a>(cores: &'a [Value], object: impl Fn(&'a Value) -> Option<&'a Value>) -> Vec<String> {
+    let mut names = BTreeSet::new();
+    for figures in cores.iter().filter_map(|core| object(core)?.as_object()) {
+        let numbers = figures.iter().filter(|(_, figure)| figure.is_u64());
+        names.extend(numbers.map(|(name, _)| name.clone()));
+    }
+    names.remove("core");
+    let known: Vec<String> = FIGURES
+        .iter()
+        .filter(|name| names.remove(**name))
+        .map(|name| (*name).to_owned())
+        .collect();
+    known.into_iter().chain(names).collect()
+}
+
+fn figures<'a>(cores: &'a [Value], figure: impl Fn(&'a Value) -> Option<&'a Value>) -> Vec<u64> {
+    cores
+        .iter()
+        .map(|core| figure(core).and_then(Value::as_u64).unwrap_or(0))
+        .collect()
+}
+
+fn total(figures: &[u64]) -> u64 {
+    figures
+        .iter()
+        .fold(0, |sum, figure| sum.saturating_add(*figure))
+}
+
+fn sums(rows: &[(String, Vec<u64>)], cores: usize) -> Vec<u64> {
+    (0..cores)
+        .map(|core| total(&rows.iter().map(|(_, row)| row[core]).collect::<Vec<_>>()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringpost::close::CloseReason;
+    use ringpost::stats::{CoreStats, Stats};
+
+    fn stats(cores: usize) -> Value {
+        let core = |core: usize| CoreStats {
+            core: core as u16,
+            connections: 1_000 + core as u64,
+            closed: CloseReason::ALL
+                .iter()
+                .map(|reason| reason.index() as u64 % 2)
+                .collect(),
+            ..CoreStats::default()
+        };
+        serde_json::to_value(Stats {
+            cores: (0..cores).map(core).collect(),
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn every_figure_of_the_library_has_its_place() {
+        let Value::Object(core) = stats(1)["cores"][0].clone() else {
+            panic!()
+        };
+        let mut named: Vec<&str> = FIGURES.to_vec();
+        named.extend(["core", "closed"]);
+        for name in core.keys() {
+            assert!(
+                named.contains(&name.as_str()),
+                "{name} is in no place of its own"
+            );
+        }
+        assert_eq!(named.len(), core.len());
+    }
+
+    #[test]
+    fn a_column_for_each_of_a_few_cores() {
+        let table = table(&stats(2)).unwrap();
+        let words = |row: &str| {
+            let line = table.lines().find(|line| line.starts_with(row));
+            line.unwrap_or_else(|| panic!("{row}: {table}"))
+                .split_whitespace()
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            words("2 cores"),
+            ["2", "cores", "total", "core", "0", "core", "1"]
+        );
+        assert_eq!(
+            words("connections"),
+            ["connections", "2001", "1000", "1001"]
+        );
+        assert_eq!(
+            words("  slow consumer"),
+            ["slow", "consumer", "2", "1", "1"]
+        );
+        let closed = CloseReason::COUNT / 2;
+        assert_eq!(words("closed")[1], (2 * closed).to_string());
+    }
+
+    #[test]
+    fn of_many_cores_only_the_total() {
+        let table = table(&stats(9)).unwrap();
+        assert!(
+            table
+                .lines()
+                .all(|line| line.split_whitespace().count() <= 5),
+            "{table}"
+        );
+        assert!(table.contains("9036"), "{table}");
+    }
+
+    #[test]
+    fn another_shape_is_no_table() {
+        assert_eq!(table(&serde_json::json!({"uptime": 1})), None);
+        assert_eq!(table(&serde_json::json!([1])), None);
+        assert!(table(&serde_json::json!({"cores": []})).is_some());
+    }
+}
