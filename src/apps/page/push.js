@@ -1,0 +1,177 @@
+// The push pane: a console that pushes over HTTP, and receivers that show who got it.
+
+import { Link } from "./link.js";
+import { Log, byId, foreign, make, shown, speak } from "./log.js";
+import { startCommand } from "./command.js";
+
+/** Receivers that one page may open. */
+const RECEIVERS_MAX = 12;
+/** Pushes that still look for the receivers they reached. */
+const RECENT_MAX = 20;
+/** A push without an answer by then has failed. */
+const ANSWER_TIMEOUT_MS = 10_000;
+
+const uidInput = byId("push-uid");
+const textInput = byId("push-text");
+const list = byId("receivers");
+
+/** The latest pushes: what was sent, and where on this page it arrived. */
+const recent = [];
+let log;
+
+/** Starts the pane; without an address to listen on it can push all the same. */
+export function startPush(url) {
+  log = new Log(byId("push-log"));
+  byId("push-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    push(uidInput.value.trim(), textInput.value);
+  });
+  byId("receiver-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    listen(url);
+  });
+  startCommand(uidInput, textInput);
+}
+
+/** A message has arrived at one of the page's connections: is it one of our pushes? */
+export function arrived(name, message) {
+  const sent = parsed(message);
+  if (!sent) return;
+  const push = recent.findLast((one) => one.uid === sent.uid && one.text === sent.text);
+  if (!push) return;
+  push.got.set(name, (push.got.get(name) ?? 0) + 1);
+  showWhoGot(push);
+}
+
+function parsed(message) {
+  try {
+    const value = JSON.parse(message);
+    return value && typeof value.text === "string" ? value : null;
+  } catch {
+    return null;
+  }
+}
+
+async function push(uid, text) {
+  if (!uid) return uidInput.focus();
+  const line = log.add("out", text, uid);
+  const answer = make("p", { className: "answer", dataset: { verdict: "waiting" } }, "waiting…");
+  const got = make("p", { className: "got" });
+  line.lastElementChild.append(answer, got);
+  recent.push({ uid, text, got: new Map(), line: got });
+  if (recent.length > RECENT_MAX) recent.shift();
+  textInput.value = "";
+  textInput.focus();
+  const { verdict, words } = await ask(uid, text);
+  log.change(() => {
+    answer.dataset.verdict = verdict;
+    answer.textContent = words;
+  });
+}
+
+/** Asks the server to push, and puts its answer in words. */
+async function ask(uid, text) {
+  try {
+    const response = await fetch("/v1/push", {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ uid, text }),
+      signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS),
+    });
+    const { verdict, connections, error } = await response.json();
+    if (verdict === "delivered") {
+      const many = connections === 1 ? "1 connection" : `${connections} connections`;
+      return { verdict, words: `ok: delivered to ${many}` };
+    }
+    if (verdict === "offline") return { verdict, words: "fail: offline, nobody holds this uid" };
+    const message = error?.message ?? `the server answered ${response.status}`;
+    return { verdict: "error", words: `fail: ${shown(String(message))}` };
+  } catch {
+    return { verdict: "error", words: "fail: no answer from the server" };
+  }
+}
+
+function showWhoGot(push) {
+  const names = [...push.got].map(([name, times]) => (times > 1 ? `${name} ×${times}` : name));
+  log.change(() => {
+    push.line.replaceChildren("on this page: ", foreign(names.join(", "), "names"));
+  });
+}
+
+/** Opens one more receiver for the uid in the form. */
+function listen(url) {
+  const input = byId("receiver-uid");
+  const uid = input.value.trim();
+  if (!uid || !url) return input.focus();
+  if (list.childElementCount >= RECEIVERS_MAX) {
+    log.add("bad", `no more than ${RECEIVERS_MAX} receivers on one page`);
+    return;
+  }
+  addReceiver(url, uid);
+  byId("push-uids").append(make("option", { value: uid }));
+  uidInput.value ||= uid;
+  uidInput.dispatchEvent(new Event("input"));
+  input.value = "";
+  input.focus();
+}
+
+function addReceiver(url, uid) {
+  const state = make("span", { className: "pill" }, make("span"));
+  const last = make("p", { className: "last" }, "listening");
+  const count = make("span", { className: "count", title: "messages received" }, "0");
+  const again = make("button", { type: "button", className: "small", hidden: true }, "Again");
+  const remove = make("button", { type: "button", className: "small calm" }, "×");
+  remove.setAttribute("aria-label", `Remove receiver ${uid}`);
+  again.setAttribute("aria-label", `Connect receiver ${uid} again`);
+  const row = make(
+    "li",
+    { dataset: { uid, count: 0, state: "idle" } },
+    make("div", { className: "who" }, foreign(uid, "uid"), state),
+    last,
+    count,
+    again,
+    remove,
+  );
+
+  const link = new Link({
+    url,
+    greeted: false,
+    onState: ({ state: now, code, sentence, label }) => {
+      row.dataset.state = state.dataset.state = now;
+      row.dataset.code = code ?? "";
+      state.firstElementChild.textContent = label;
+      again.hidden = now !== "closed" && now !== "waiting";
+      last.textContent = now === "online" ? "listening" : sentence || "connecting";
+      speak(`Receiver ${uid}: ${now}. ${sentence}`);
+    },
+    onMessage: (message) => {
+      last.replaceChildren(foreign(parsed(message)?.text ?? message));
+      count.textContent = row.dataset.count = Number(row.dataset.count) + 1;
+      flash(row);
+      arrived(uid, message);
+    },
+  });
+  const counting = setInterval(() => {
+    if (link.state === "waiting") state.firstElementChild.textContent = link.label;
+  }, 500);
+  again.addEventListener("click", () => {
+    remove.focus();
+    link.open(uid);
+  });
+  remove.addEventListener("click", () => {
+    clearInterval(counting);
+    link.close();
+    row.remove();
+    byId("receiver-uid").focus();
+  });
+  list.append(row);
+  list.scrollTop = list.scrollHeight;
+  link.open(uid);
+}
+
+/** Lights the row up once more, even while it is still fading from the last time. */
+function flash(row) {
+  row.getAnimations().forEach((animation) => animation.cancel());
+  row.classList.remove("flash");
+  requestAnimationFrame(() => row.classList.add("flash"));
+}
