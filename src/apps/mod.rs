@@ -7,6 +7,7 @@
 pub mod backend;
 pub mod chat;
 pub mod echo;
+pub mod page;
 pub mod push;
 pub mod relay;
 

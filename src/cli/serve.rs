@@ -9,8 +9,8 @@ use ringpost::{Listen, Server};
 
 use super::keys::KeyFlags;
 use super::layers::{self, Layer, Problems};
-use super::listeners::{AppName, CHAT_OUTBOX_BYTES, Listener};
-use super::settings::{ChatSettings, Settings};
+use super::listeners::{CHAT_OUTBOX_BYTES, Listener};
+use super::settings::{AppName, ChatSettings, Settings};
 use super::{Status, complain, file, listeners, log};
 use crate::apps::backend::Backend;
 use crate::apps::chat::{Chat, Limits, Room};
@@ -134,7 +134,11 @@ fn build(settings: Settings) -> (Server, Vec<Listener>) {
         };
         ordered.extend(own);
     }
-    for page in settings.listeners.iter().filter(|one| one.app == AppName::Page) {
+    for page in settings
+        .listeners
+        .iter()
+        .filter(|one| one.app == AppName::Page)
+    {
         server = server.site(page.to_string(), page::SITE);
         ordered.push(page.clone());
     }
@@ -143,7 +147,10 @@ fn build(settings: Settings) -> (Server, Vec<Listener>) {
 
 /// Two rosters, one of them on its way, must fit the smallest outbox of the room.
 fn chat_limits(chat: &ChatSettings, listeners: &[Listener]) -> Limits {
-    let outbox = listeners.iter().filter_map(|one| one.limits.outbox_bytes_max).min();
+    let outbox = listeners
+        .iter()
+        .filter_map(|one| one.limits.outbox_bytes_max)
+        .min();
     Limits {
         users_max: chat.users_max,
         roster_bytes_max: outbox.unwrap_or(CHAT_OUTBOX_BYTES) / 2 - 64,

@@ -144,7 +144,10 @@ fn parse_origins(text: &str) -> Option<Vec<String>> {
         !authority.is_empty() && !authority.contains(['/', ' ', '"', '\\'])
     };
     let parts = text.split(',').map(str::trim);
-    let origins: Vec<String> = parts.filter(|one| !one.is_empty()).map(str::to_owned).collect();
+    let origins: Vec<String> = parts
+        .filter(|one| !one.is_empty())
+        .map(str::to_owned)
+        .collect();
     origins.iter().all(|one| is_origin(one)).then_some(origins)
 }
 
