@@ -13,118 +13,134 @@ use crate::seed;
 use crate::server::Server;
 
 on_cores! {
-    async fn ten_thousand_lines_are_answered_in_order(cores: usize) {
-        let server = Server::start(cores).await;
-        let mut rng = seed::rng();
-        let online = seed::uids(&mut rng, 16);
-        let offline = seed::uids(&mut rng, 16);
-        let mut clients = Vec::new();
-        for uid in &online {
-            clients.push(server.push("ws", uid).await);
-        }
-        let (mut lines, mut answers) = (String::new(), Vec::new());
-        for n in 0..10_000 {
-            let (line, answer) = match rng.u8(..5) {
-                0 => (format!("online {}", offline[rng.usize(..16)]), "fail"),
-                1 => (format!("online {}", online[rng.usize(..16)]), "ok"),
-                2 => (format!("{{\"uid\":\"{}\",\"n\":{n}}}", offline[rng.usize(..16)]), "fail"),
-                3 => ("nonsense".to_owned(), "fail: "),
-                _ => (format!("{{\"uid\":\"{}\",\"n\":{n}}}", online[rng.usize(..16)]), "ok"),
-            };
-            lines.push_str(&line);
-            lines.push('\n');
-            answers.push(answer);
-        }
-        let mut backend = server.backend().await;
-        backend.send_bytes(lines.as_bytes()).await;
-        for (n, expected) in answers.iter().enumerate() {
-            let answer = backend.text().await;
-            let right = match *expected {
-                "fail: " => answer.starts_with("fail: "),
-                exact => answer == exact,
-            };
-            assert!(right, "line {n} was answered {answer:?}, not {expected:?}");
-        }
-        backend.expect_silence().await;
-    }
+    ten_thousand_lines_are_answered_in_order,
+    answers_of_different_kinds_keep_their_order,
+    lines_before_an_end_of_stream_are_answered,
+    one_that_does_not_read_its_answers_is_paused_and_then_gets_all,
+}
 
-    async fn answers_of_different_kinds_keep_their_order(cores: usize) {
-        let server = Server::start(cores).await;
-        let mut rng = seed::rng();
-        let uids = seed::uids(&mut rng, 4);
-        let mut clients = Vec::new();
-        for uid in &uids {
-            clients.push(server.push("ws", uid).await);
-        }
-        let mut backend = server.backend().await;
-        let mut lines = String::new();
-        for uid in &uids {
-            // Questions to all cores, to one, and to none, mixed.
-            lines.push_str(&format!("stats\nnonsense\n{{\"uid\":\"all\"}}\nonline {uid}\nkick {uid}\nonline {uid}\n"));
-        }
-        for _ in 0..30 {
-            lines.push_str("nonsense\nstats\n");
-        }
-        backend.send_bytes(lines.as_bytes()).await;
-        for _ in &uids {
-            backend.expect_start("{").await;
-            backend.expect_start("fail: ").await;
-            for answer in ["ok", "ok", "ok", "fail"] {
-                backend.expect(answer).await;
-            }
-        }
-        for _ in 0..30 {
-            backend.expect_start("fail: ").await;
-            backend.expect_start("{").await;
+async fn ten_thousand_lines_are_answered_in_order(cores: usize) {
+    let server = Server::start(cores).await;
+    let mut rng = seed::rng();
+    let online = seed::uids(&mut rng, 16);
+    let offline = seed::uids(&mut rng, 16);
+    let mut clients = Vec::new();
+    for uid in &online {
+        clients.push(server.push("ws", uid).await);
+    }
+    let (mut lines, mut answers) = (String::new(), Vec::new());
+    for n in 0..10_000 {
+        let (line, answer) = match rng.u8(..5) {
+            0 => (format!("online {}", offline[rng.usize(..16)]), "fail"),
+            1 => (format!("online {}", online[rng.usize(..16)]), "ok"),
+            2 => (
+                format!("{{\"uid\":\"{}\",\"n\":{n}}}", offline[rng.usize(..16)]),
+                "fail",
+            ),
+            3 => ("nonsense".to_owned(), "fail: "),
+            _ => (
+                format!("{{\"uid\":\"{}\",\"n\":{n}}}", online[rng.usize(..16)]),
+                "ok",
+            ),
+        };
+        lines.push_str(&line);
+        lines.push('\n');
+        answers.push(answer);
+    }
+    let mut backend = server.backend().await;
+    backend.send_bytes(lines.as_bytes()).await;
+    for (n, expected) in answers.iter().enumerate() {
+        let answer = backend.text().await;
+        let right = match *expected {
+            "fail: " => answer.starts_with("fail: "),
+            exact => answer == exact,
+        };
+        assert!(right, "line {n} was answered {answer:?}, not {expected:?}");
+    }
+    backend.expect_silence().await;
+}
+
+async fn answers_of_different_kinds_keep_their_order(cores: usize) {
+    let server = Server::start(cores).await;
+    let mut rng = seed::rng();
+    let uids = seed::uids(&mut rng, 4);
+    let mut clients = Vec::new();
+    for uid in &uids {
+        clients.push(server.push("ws", uid).await);
+    }
+    let mut backend = server.backend().await;
+    let mut lines = String::new();
+    for uid in &uids {
+        // Questions to all cores, to one, and to none, mixed.
+        lines.push_str(&format!(
+            "stats\nnonsense\n{{\"uid\":\"all\"}}\nonline {uid}\nkick {uid}\nonline {uid}\n"
+        ));
+    }
+    for _ in 0..30 {
+        lines.push_str("nonsense\nstats\n");
+    }
+    backend.send_bytes(lines.as_bytes()).await;
+    for _ in &uids {
+        backend.expect_start("{").await;
+        backend.expect_start("fail: ").await;
+        for answer in ["ok", "ok", "ok", "fail"] {
+            backend.expect(answer).await;
         }
     }
-
-    async fn lines_before_an_end_of_stream_are_answered(cores: usize) {
-        let server = Server::start(cores).await;
-        let uids = seed::uids(&mut seed::rng(), 200);
-        let mut backend = server.backend().await;
-        let lines: String = uids.iter().map(|uid| format!("online {uid}\n")).collect();
-        backend.send_bytes(lines.as_bytes()).await;
-        for _ in &uids {
-            backend.expect("fail").await;
-        }
-        backend.close().await;
+    for _ in 0..30 {
+        backend.expect_start("fail: ").await;
+        backend.expect_start("{").await;
     }
+}
 
-    async fn one_that_does_not_read_its_answers_is_paused_and_then_gets_all(cores: usize) {
-        let server = Server::start(cores).await;
-        let socket = TcpSocket::new_v4().expect("a socket");
-        socket.set_recv_buffer_size(4096).expect("a small buffer");
-        let mut socket = socket
-            .connect(server.address("text", "push-backend"))
+async fn lines_before_an_end_of_stream_are_answered(cores: usize) {
+    let server = Server::start(cores).await;
+    let uids = seed::uids(&mut seed::rng(), 200);
+    let mut backend = server.backend().await;
+    let lines: String = uids.iter().map(|uid| format!("online {uid}\n")).collect();
+    backend.send_bytes(lines.as_bytes()).await;
+    for _ in &uids {
+        backend.expect("fail").await;
+    }
+    backend.close().await;
+}
+
+async fn one_that_does_not_read_its_answers_is_paused_and_then_gets_all(cores: usize) {
+    let server = Server::start(cores).await;
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a small buffer");
+    let mut socket = socket
+        .connect(server.address("text", "push-backend"))
+        .await
+        .expect("a connection");
+    let bytes = write_until_paused(&mut socket).await;
+    assert_bounded(&server).await;
+    let (reading, mut writing) = socket.into_split();
+    // The pause may have come within a line.
+    let rest = if bytes % 2 == 0 { "" } else { "\n" };
+    let writer = tokio::spawn(async move {
+        let last = format!("{rest}online nobody\n");
+        writing
+            .write_all(last.as_bytes())
             .await
-            .expect("a connection");
-        let bytes = write_until_paused(&mut socket).await;
-        assert_bounded(&server).await;
-        let (reading, mut writing) = socket.into_split();
-        // The pause may have come within a line.
-        let rest = if bytes % 2 == 0 { "" } else { "\n" };
-        let writer = tokio::spawn(async move {
-            let last = format!("{rest}online nobody\n");
-            writing.write_all(last.as_bytes()).await.expect("the connection lives");
-            writing
-        });
-        let mut answers = BufReader::new(reading).lines();
-        let lines = bytes.div_ceil(2);
-        for n in 0..=lines {
-            let answer = timeout(PATIENCE, answers.next_line())
-                .await
-                .unwrap_or_else(|_| panic!("answer {n} of {lines} does not come"))
-                .expect("the connection lives")
-                .unwrap_or_else(|| panic!("closed after {n} of {lines} answers"));
-            if n < lines {
-                assert!(answer.starts_with("fail: "), "{answer:?}");
-            } else {
-                assert_eq!(answer, "fail");
-            }
+            .expect("the connection lives");
+        writing
+    });
+    let mut answers = BufReader::new(reading).lines();
+    let lines = bytes.div_ceil(2);
+    for n in 0..=lines {
+        let answer = timeout(PATIENCE, answers.next_line())
+            .await
+            .unwrap_or_else(|_| panic!("answer {n} of {lines} does not come"))
+            .expect("the connection lives")
+            .unwrap_or_else(|| panic!("closed after {n} of {lines} answers"));
+        if n < lines {
+            assert!(answer.starts_with("fail: "), "{answer:?}");
+        } else {
+            assert_eq!(answer, "fail");
         }
-        writer.await.expect("the last line was written");
     }
+    writer.await.expect("the last line was written");
 }
 
 /// Writes lines `x` until the server takes no more; returns how many bytes it took.

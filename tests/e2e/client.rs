@@ -52,6 +52,9 @@ enum Line {
     Frame(Bytes),
 }
 
+/// Cuts one message off the bytes: how many of them it takes, and its body.
+type Cut = fn(&[u8]) -> Option<(usize, Vec<u8>)>;
+
 /// A plain socket, and what it has read beyond the last message.
 struct Bytes {
     socket: TcpStream,
@@ -266,7 +269,7 @@ impl Bytes {
             .map_err(|error| error.to_string())
     }
 
-    async fn next(&mut self, cut: fn(&[u8]) -> Option<(usize, Vec<u8>)>) -> Got {
+    async fn next(&mut self, cut: Cut) -> Got {
         loop {
             if let Some((used, body)) = cut(&self.unread) {
                 self.unread.drain(..used);

@@ -82,27 +82,21 @@ fn block_on(
 /// Makes a module of each property, with one test for each number of cores.
 #[macro_export]
 macro_rules! on_cores {
-    ($($(#[$meta:meta])* async fn $name:ident($cores:ident: usize) $body:block)*) => {$(
-        $(#[$meta])*
+    ($($name:ident),* $(,)?) => {$(
         mod $name {
-            #[allow(unused_imports)]
-            use super::*;
-
-            async fn property($cores: usize) $body
-
             #[test]
             fn with_1_core() {
-                $crate::run(property(1));
+                $crate::run(super::$name(1));
             }
 
             #[test]
             fn with_2_cores() {
-                $crate::run(property(2));
+                $crate::run(super::$name(2));
             }
 
             #[test]
             fn with_4_cores() {
-                $crate::run(property(4));
+                $crate::run(super::$name(4));
             }
         }
     )*};
