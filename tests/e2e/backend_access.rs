@@ -6,7 +6,7 @@ use crate::on_cores;
 use crate::seed;
 use crate::server::Server;
 
-const TOKEN: &str = "a long and secret token";
+const TOKEN: &str = "a-long-and-secret-token";
 
 /// Everything that comes until the end, or until nothing more does.
 async fn all_answers(client: &mut Client) -> (Vec<String>, bool) {
