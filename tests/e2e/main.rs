@@ -7,6 +7,8 @@
 //! Nothing but Rust is needed here. The suites that want a browser, PHP or Python are run by
 //! `tests/run`.
 
+#![cfg(not(loom))]
+
 mod client;
 mod http;
 mod load;

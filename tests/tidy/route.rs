@@ -3,10 +3,12 @@
 use crate::source::Source;
 
 const ROUTE: &str = "src/bus/route.rs";
+/// Tests that deal out their own messages, which have no uid.
+const DEALERS: &[&str] = &["src/bus/stress.rs"];
 
 /// Each expression elsewhere that looks like that decision.
 pub fn violations(source: &Source) -> Vec<String> {
-    if source.path == ROUTE {
+    if source.path == ROUTE || DEALERS.contains(&&*source.path) {
         return Vec::new();
     }
     let mut violations = Vec::new();
