@@ -1,0 +1,115 @@
+//! End to end: the real binary on free ports, real sockets, with 1, 2 and 4 cores.
+//!
+//! One module for each part of the protocols, one test for each property, and its name says which.
+//! `E2E_BIN` puts another binary in place of the one cargo built, `E2E_SEED` repeats a run's random
+//! choices (each test prints its seed).
+//!
+//! Nothing but Rust is needed here. The suites that want a browser, PHP or Python are run by
+//! `tests/run`.
+
+#![cfg(not(loom))]
+
+mod client;
+mod http;
+mod load;
+mod raw;
+mod seed;
+mod server;
+
+mod backend;
+mod backend_access;
+mod backend_pipeline;
+mod chat;
+mod chat_roster;
+mod codec_across;
+mod codec_frame;
+mod codec_text;
+mod codec_websocket;
+mod codec_websocket_limits;
+mod codec_websocket_violations;
+mod heartbeat;
+mod order;
+mod page;
+mod push;
+mod reach;
+mod relay;
+mod relay_login;
+mod shutdown;
+mod slow_consumer;
+mod start;
+mod timeouts;
+mod uid_policy;
+
+use std::future::Future;
+use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
+
+/// Held for reading by every test, for writing by those that want the machine for themselves: ten
+/// thousand connections take half of the descriptors a process may have here.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+/// Runs one property, beside others.
+pub fn run(property: impl Future<Output = ()>) {
+    let _shared = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+    block_on(
+        tokio::runtime::Builder::new_current_thread(),
+        Duration::from_secs(90),
+        property,
+    );
+}
+
+/// Runs one property with nothing else beside it.
+pub fn run_alone(property: impl Future<Output = ()>) {
+    let _alone = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
+    block_on(
+        tokio::runtime::Builder::new_multi_thread(),
+        Duration::from_secs(180),
+        property,
+    );
+}
+
+fn block_on(
+    mut builder: tokio::runtime::Builder,
+    time_max: Duration,
+    property: impl Future<Output = ()>,
+) {
+    let runtime = builder.enable_all().build().expect("a tokio runtime");
+    runtime.block_on(async {
+        if tokio::time::timeout(time_max, property).await.is_err() {
+            panic!("the test did not end within {time_max:?}");
+        }
+    });
+}
+
+/// Makes a module of each property, with one test for each number of cores.
+#[macro_export]
+macro_rules! on_cores {
+    ($($name:ident),* $(,)?) => {$(
+        mod $name {
+            #[test]
+            fn with_1_core() {
+                $crate::run(super::$name(1));
+            }
+
+            #[test]
+            fn with_2_cores() {
+                $crate::run(super::$name(2));
+            }
+
+            #[test]
+            fn with_4_cores() {
+                $crate::run(super::$name(4));
+            }
+        }
+    )*};
+}
+
+/// Not a property: tells whoever runs `cargo test` alone what it does not cover.
+#[test]
+fn suites_outside_cargo_test() {
+    println!(
+        "cargo test covers the server with Rust alone. tests/run covers also: the page in headless \
+         Chromium (tests/page), a PHP back end (tests/php), Python websockets (tests/python), and \
+         the doorbell under loom (tests/loom_doorbell.rs)."
+    );
+}

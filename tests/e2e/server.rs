@@ -1,0 +1,319 @@
+//! The server under test: the real binary in a process of its own, on free ports.
+//!
+//! It ends with its [`Server`]. A server that died, or panicked anywhere, fails the test even if
+//! the clients noticed nothing, and its log is printed with every failure.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::time::sleep;
+
+use crate::client::Client;
+
+/// What every test's server listens on: each app on each codec that the tests speak it over.
+const LISTENERS: &[&str] = &[
+    "websocket://127.0.0.1:0=relay",
+    "text://127.0.0.1:0=relay",
+    "frame://127.0.0.1:0=relay",
+    "websocket://127.0.0.1:0=push",
+    "text://127.0.0.1:0=push",
+    "frame://127.0.0.1:0=push",
+    "text://127.0.0.1:0=push-backend",
+    "websocket://127.0.0.1:0=chat",
+    "text://127.0.0.1:0=chat",
+    "websocket://127.0.0.1:0=echo",
+    "text://127.0.0.1:0=echo",
+    "frame://127.0.0.1:0=echo",
+    "http://127.0.0.1:0=page",
+];
+
+/// Time to start; generous, for the machine may be busy building.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Where the binary lies.
+pub fn binary() -> String {
+    std::env::var("E2E_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_ringpost").to_owned())
+}
+
+/// `ringpost serve` with these listeners and `RINGPOST_*` settings, and none from our own environment.
+pub fn command(cores: usize, settings: &[(&str, &str)], listeners: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RINGPOST_")) {
+        command.env_remove(name);
+    }
+    command.args(["serve", "--cores", &cores.to_string()]);
+    for listener in listeners {
+        command.args(["--listen", listener]);
+    }
+    for (name, value) in settings {
+        command.env(format!("RINGPOST_{name}"), value);
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// A running server.
+pub struct Server {
+    child: Child,
+    listeners: Vec<Listener>,
+    log: Arc<Mutex<String>>,
+    /// Set once the test has made it end, so that its end is no failure.
+    ended: bool,
+}
+
+struct Listener {
+    app: String,
+    scheme: String,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Starts one with the defaults.
+    pub async fn start(cores: usize) -> Server {
+        Server::with(cores, &[]).await
+    }
+
+    /// Starts one with settings, named as in `RINGPOST_*` without the prefix.
+    pub async fn with(cores: usize, settings: &[(&str, &str)]) -> Server {
+        Server::on(cores, settings, LISTENERS).await
+    }
+
+    /// Starts one with settings and listeners of the test's own.
+    pub async fn on(cores: usize, settings: &[(&str, &str)], listeners: &[&str]) -> Server {
+        let mut child = command(cores, settings, listeners)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let log = Arc::new(Mutex::new(String::new()));
+        let printed = Arc::new(Mutex::new(String::new()));
+        collect(child.stderr.take().expect("a pipe"), Arc::clone(&log));
+        collect(child.stdout.take().expect("a pipe"), Arc::clone(&printed));
+        let mut server = Server {
+            child,
+            listeners: Vec::new(),
+            log,
+            ended: false,
+        };
+        let start = Instant::now();
+        loop {
+            server.listeners = parse_banner(&text_of(&printed));
+            if server.listeners.len() == listeners.len() {
+                return server;
+            }
+            if let Some(status) = server.child.try_wait().expect("a child to ask for") {
+                panic!("the server ended at its start: {status}");
+            }
+            assert!(
+                start.elapsed() < START_TIMEOUT,
+                "no listener lines; it printed: {}",
+                text_of(&printed)
+            );
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// The address of the listener with this scheme (`ws`, `text`, `frame`, `http`) and app.
+    pub fn address(&self, scheme: &str, app: &str) -> SocketAddr {
+        self.listeners
+            .iter()
+            .find(|listener| listener.scheme == scheme && listener.app == app)
+            .unwrap_or_else(|| panic!("no listener {scheme}://…={app}"))
+            .address
+    }
+
+    /// Connects to an app over a codec.
+    pub async fn connect(&self, scheme: &str, app: &str) -> Client {
+        Client::connect(scheme, self.address(scheme, app)).await
+    }
+
+    /// Connects to the back end's port.
+    pub async fn backend(&self) -> Client {
+        self.connect("text", "push-backend").await
+    }
+
+    /// Logs in to relay and takes its answer.
+    pub async fn relay(&self, scheme: &str, uid: &str) -> Client {
+        let mut client = self.connect(scheme, "relay").await;
+        client.send(uid).await;
+        client
+            .expect(&format!("login success, your uid is {uid}"))
+            .await;
+        client
+    }
+
+    /// Logs in to push, which answers nothing, and waits until the back end finds it online. The uid
+    /// must be new.
+    pub async fn push(&self, scheme: &str, uid: &str) -> Client {
+        let mut client = self.connect(scheme, "push").await;
+        client.send(uid).await;
+        self.wait_online(uid).await;
+        client
+    }
+
+    /// Waits until the back end finds the uid online.
+    pub async fn wait_online(&self, uid: &str) {
+        self.wait_answer(&format!("online {uid}"), "ok").await;
+    }
+
+    /// Waits until the back end finds the uid offline.
+    pub async fn wait_offline(&self, uid: &str) {
+        self.wait_answer(&format!("online {uid}"), "fail").await;
+    }
+
+    async fn wait_answer(&self, line: &str, answer: &str) {
+        let mut backend = self.backend().await;
+        let start = Instant::now();
+        while backend.ask(line).await != answer {
+            assert!(
+                start.elapsed() < Duration::from_secs(10),
+                "{line:?} did not become {answer:?}"
+            );
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Logs in to chat under a name, and takes the answers up to the first roster.
+    pub async fn chat(&self, name: &str) -> Client {
+        let mut client = self.connect("ws", "chat").await;
+        client.send(&format!("login:{name}")).await;
+        client.expect("notice:success").await;
+        client.expect(&format!("msg:welcome {name}")).await;
+        client
+    }
+
+    /// The answer to `stats`.
+    pub async fn stats(&self) -> Value {
+        let mut backend = self.backend().await;
+        let line = backend.ask("stats").await;
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in stats {line:?}"))
+    }
+
+    /// A figure of `stats`, summed over the cores.
+    pub async fn count(&self, figure: &str) -> u64 {
+        self.stats()
+            .await
+            .get("cores")
+            .and_then(Value::as_array)
+            .expect("stats has a list of cores")
+            .iter()
+            .map(|core| core[figure].as_u64().expect("a figure of every core"))
+            .sum()
+    }
+
+    /// How many connections ended for this reason, summed over the cores.
+    pub async fn closed(&self, reason: &str) -> u64 {
+        self.stats().await["cores"]
+            .as_array()
+            .expect("stats has a list of cores")
+            .iter()
+            .map(|core| core["closed"][reason].as_u64().unwrap_or(0))
+            .sum()
+    }
+
+    /// Waits until at least so many connections ended for this reason.
+    pub async fn wait_closed(&self, reason: &str, count: u64) {
+        let start = Instant::now();
+        while self.closed(reason).await < count {
+            assert!(
+                start.elapsed() < Duration::from_secs(10),
+                "not {count} connections ended for {reason:?}: {}",
+                self.stats().await
+            );
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Sends the server a signal.
+    pub fn signal(&mut self, signal: i32) {
+        let pid = i32::try_from(self.child.id()).expect("a pid");
+        // SAFETY: `kill` takes two integers. The child is not reaped before `wait_exit`, so the pid
+        // is still its own.
+        let result = unsafe { libc::kill(pid, signal) };
+        assert_eq!(result, 0, "signal {signal} was not delivered");
+        self.ended = true;
+    }
+
+    /// Whether the process still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a child to ask for").is_none()
+    }
+
+    /// Waits for the end after [`Server::signal`].
+    pub async fn wait_exit(&mut self, time_max: Duration) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child to wait for") {
+                return status;
+            }
+            assert!(
+                start.elapsed() < time_max,
+                "the server still runs after {time_max:?}"
+            );
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        text_of(&self.log)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let died = self.child.try_wait().ok().flatten();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let log = self.log();
+        if std::thread::panicking() {
+            eprintln!("the server's log:\n{log}");
+            return;
+        }
+        assert!(!log.contains("panicked"), "the server panicked:\n{log}");
+        if let (false, Some(status)) = (self.ended, died) {
+            panic!("the server died ({status}):\n{log}");
+        }
+    }
+}
+
+/// Collects a pipe in a thread, so that the server never waits for us.
+fn collect(pipe: impl Read + Send + 'static, text: Arc<Mutex<String>>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
+            let mut text = text.lock().unwrap_or_else(PoisonError::into_inner);
+            text.push_str(&String::from_utf8_lossy(&line));
+            text.push('\n');
+        }
+    });
+}
+
+fn text_of(text: &Mutex<String>) -> String {
+    text.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// The listener lines of the banner: the app first, then somewhere its URL.
+fn parse_banner(printed: &str) -> Vec<Listener> {
+    let mut listeners = Vec::new();
+    // The last line may be half there.
+    let whole = printed.rfind('\n').map_or("", |end| &printed[..end]);
+    for line in whole.lines() {
+        let mut words = line.split_whitespace();
+        let (Some(app), Some(url)) = (words.next(), words.find(|word| word.contains("://"))) else {
+            continue;
+        };
+        let (scheme, rest) = url.split_once("://").expect("just found");
+        let host = rest.split('/').next().unwrap_or(rest);
+        let Ok(address) = host.parse() else { continue };
+        listeners.push(Listener {
+            app: app.to_owned(),
+            scheme: if scheme == "websocket" { "ws" } else { scheme }.to_owned(),
+            address,
+        });
+    }
+    listeners
+}

@@ -1,0 +1,72 @@
+//! Words that say nothing: no file, module or type is named by them.
+
+use crate::source::Source;
+
+const FORBIDDEN: &[&str] = &[
+    "manager", "handler", "util", "helper", "data", "worker", "hub",
+];
+
+/// Each file, module or type with a forbidden word in its name.
+pub fn violations(source: &Source) -> Vec<String> {
+    let mut violations = Vec::new();
+    let path = source.path.trim_end_matches(".rs");
+    for part in path.split('/') {
+        if let Some(word) = forbidden_word(part) {
+            violations.push(source.violation(1, &format!("a file named by `{word}`")));
+        }
+    }
+    for pair in source.tokens.windows(2) {
+        let declares =
+            ["mod", "struct", "enum", "union", "trait", "type"].contains(&&*pair[0].text);
+        if let (true, Some(word)) = (declares, forbidden_word(&pair[1].text)) {
+            let text = format!("{} `{}` is named by `{word}`", pair[0].text, pair[1].text);
+            violations.push(source.violation(pair[1].line, &text));
+        }
+    }
+    violations
+}
+
+/// The forbidden word that is one of the name's words, in its singular.
+fn forbidden_word(name: &str) -> Option<&'static str> {
+    let mut spaced = String::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() || letter == '_' {
+            spaced.push(' ');
+        }
+        spaced.extend(letter.to_lowercase());
+    }
+    let words: Vec<&str> = spaced
+        .split([' ', '_'])
+        .map(|word| word.trim_end_matches('s'))
+        .collect();
+    FORBIDDEN
+        .iter()
+        .copied()
+        .find(|forbidden| words.contains(forbidden))
+}
+
+#[test]
+fn planted_names_are_found() {
+    for (path, text) in [
+        ("src/net/utils.rs", ""),
+        ("src/workers/mod.rs", ""),
+        ("src/net/mod.rs", "pub struct ConnectionManager;"),
+        ("src/net/mod.rs", "trait Handler {}"),
+        ("src/net/mod.rs", "enum HubState {}"),
+        ("src/net/mod.rs", "mod data_path {}"),
+        ("src/net/mod.rs", "type SessionData = ();"),
+    ] {
+        let found = violations(&Source::new(path, text));
+        assert_eq!(found.len(), 1, "{path} {text}: {found:?}");
+    }
+    for text in [
+        "struct Metadata; struct Database; enum Utility {}",
+        "// struct Manager",
+        "fn data() { let handler = 1; }",
+    ] {
+        assert!(
+            violations(&Source::new("src/net/mod.rs", text)).is_empty(),
+            "{text}"
+        );
+    }
+}
