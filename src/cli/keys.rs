@@ -247,6 +247,7 @@ mod tests {
             login_timeout,
             close_timeout,
             drain_timeout,
+            origins,
         });
         for field in fields {
             assert!(find(field).is_some(), "no key for Config::{field}");
@@ -263,6 +264,7 @@ mod tests {
                 Slot::Count(place, _) | Slot::Bytes(place, _) => place as *const usize as usize,
                 Slot::Time(place, _) => place as *const Duration as usize,
                 Slot::Choice(place) => place as *const dyn Choice as *const u8 as usize,
+                Slot::Origins(place) => place as *const Vec<String> as usize,
                 Slot::Secret(place) => place as *const Option<String> as usize,
             };
             assert!(places.insert(place), "{} shares its place", key.name);

@@ -190,14 +190,14 @@ fn refused(url: &str, error: &io::Error) -> io::Error {
     )
 }
 
-/// The websocket listeners, for the page.
+/// The apps' listeners, for the page.
 pub fn to_json(listening: &[Listening]) -> String {
-    let websockets: Vec<_> = listening
+    let apps: Vec<_> = listening
         .iter()
-        .filter(|one| one.url.starts_with("ws://"))
+        .filter(|one| one.space != "http")
         .map(|one| json!({"app": one.space, "url": one.url}))
         .collect();
-    format!("{}\n", serde_json::Value::from(websockets))
+    format!("{}\n", serde_json::Value::from(apps))
 }
 
 #[cfg(test)]

@@ -79,13 +79,19 @@ pub fn read(line: &str) -> Result<Line<'_>, LineError> {
     }
 }
 
-/// Whether a line begins like an HTTP request (or ends like a request line). A browser can be made to
-/// send one to any port, with what an attacker likes in its body, so such a connection must
-/// end before the body is read as lines. No command of ours begins with capitals and a space.
+/// What a request line begins with: the registered methods a client may be made to use, and HTTP/2's
+/// preface.
+const METHODS: [&str; 10] = [
+    "GET ", "HEAD ", "POST ", "PUT ", "DELETE ", "CONNECT ", "OPTIONS ", "TRACE ", "PATCH ", "PRI ",
+];
+
+/// Whether a line begins like an HTTP request, or ends like one (a page may make up a method). A browser
+/// can be made to send one to any port, with what an attacker likes in its body, so such a
+/// connection must end before the body is read as lines.
 pub fn is_http(line: &str) -> bool {
-    let method = line.bytes().take_while(u8::is_ascii_uppercase).count();
-    let begins = method > 0 && line.as_bytes().get(method) == Some(&b' ');
-    begins || line.ends_with(" HTTP/1.1") || line.ends_with(" HTTP/1.0")
+    METHODS.iter().any(|method| line.starts_with(method))
+        || line.ends_with(" HTTP/1.1")
+        || line.ends_with(" HTTP/1.0")
 }
 
 /// The uid of a `kick` or `online`, which are not for everybody.
@@ -370,7 +376,7 @@ mod tests {
             "PRI * HTTP/2.0",
             "CONNECT host:1 HTTP/1.1",
             "GET ",
-            "PURGE x",
+            "PURGE /x HTTP/1.1",
             "kick / HTTP/1.1",
             "patch /x HTTP/1.0",
         ] {
@@ -381,6 +387,7 @@ mod tests {
             "GET",
             "stats",
             "kick GET ",
+            "KICK x",
             "Get / now",
             r#"{"uid":"GET / HTTP/1.1"}"#,
         ] {

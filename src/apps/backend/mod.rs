@@ -80,7 +80,7 @@ impl App for Backend {
     type Session = Session;
     type Note = ();
 
-    const SPACE: &'static str = "backend";
+    const SPACE: &'static str = "push-backend";
     const REACH: &'static [&'static str] = &["relay", "push"];
     const LOGIN: Login = Login::Never;
     const WHEN_FULL: WhenFull = WhenFull::Pause;
