@@ -63,7 +63,7 @@ function showAbsent(app) {
   box.append(
     make("strong", {}, "Not served here"),
     make("p", {}, "This server has no websocket listener for it. Start one with"),
-    make("code", { tabIndex: 0 }, command),
+    make("code", {}, command),
   );
   box.hidden = false;
   byId(app).classList.add("lacks");
