@@ -20,7 +20,7 @@ async function start() {
   const backEnd = listeners.find(({ app, url }) => app === "push-backend" && /^text:/.test(url));
   if (backEnd) setTextPort(backEnd.url);
 
-  if (of("relay")) startRelay(of("relay"), (uid, text) => arrived(`${uid} (relay)`, text));
+  if (of("relay")) startRelay(of("relay"), heardByRelay);
   if (of("chat")) startChat(of("chat"));
   startPush(of("push"));
   for (const app of Object.keys(PORTS)) if (!of(app)) showAbsent(app);
@@ -28,6 +28,11 @@ async function start() {
   const server = byId("server");
   server.dataset.state = "online";
   server.textContent = `Served by ${location.host}`;
+}
+
+/** A push reaches relay connections too, so the relay pane may be among those who got it. */
+function heardByRelay(uid, message) {
+  arrived({ connection: "relay", uid, name: `${uid} (relay)` }, message);
 }
 
 /** Fetches until it works: the page may have come out of a cache while the server restarts. */
@@ -63,7 +68,7 @@ function showAbsent(app) {
   box.append(
     make("strong", {}, "Not served here"),
     make("p", {}, "This server has no websocket listener for it. Start one with"),
-    make("code", { tabIndex: 0 }, command),
+    make("code", {}, command),
   );
   box.hidden = false;
   byId(app).classList.add("lacks");

@@ -129,7 +129,7 @@ class Roster {
     this.to = address;
     const to = byId("chat-to");
     to.dataset.to = address;
-    to.replaceChildren(address ? foreign(this.users.get(address), "") : "pick a name");
+    to.replaceChildren(address ? foreign(this.users.get(address), "") : "nobody");
     for (const [at, row] of this.rows) {
       row.firstElementChild.setAttribute("aria-pressed", at === address);
     }

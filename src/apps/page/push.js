@@ -8,6 +8,8 @@ import { startCommand } from "./command.js";
 const RECEIVERS_MAX = 12;
 /** Pushes that still look for the receivers they reached. */
 const RECENT_MAX = 20;
+/** A message that comes later than this after a push is something else. */
+const ARRIVAL_MS = 10_000;
 /** A push without an answer by then has failed. */
 const ANSWER_TIMEOUT_MS = 10_000;
 
@@ -33,22 +35,32 @@ export function startPush(url) {
   startCommand(uidInput, textInput);
 }
 
-/** A message has arrived at one of the page's connections: is it one of our pushes? */
-export function arrived(name, message) {
-  const sent = parsed(message);
-  if (!sent) return;
-  const push = recent.findLast((one) => one.uid === sent.uid && one.text === sent.text);
+/**
+ * A message has arrived at one of the page's connections: is it one of our pushes? A push carries
+ * no number, so it is known by its text and its uid; a connection gets each push once.
+ */
+export function arrived({ connection, uid, name = uid }, message) {
+  const text = textOf(message);
+  const since = Date.now() - ARRIVAL_MS;
+  const push = recent.findLast(
+    (one) =>
+      one.text === text &&
+      (one.uid === uid || one.uid === "all") &&
+      one.at > since &&
+      !one.got.has(connection),
+  );
   if (!push) return;
-  push.got.set(name, (push.got.get(name) ?? 0) + 1);
+  push.got.set(connection, name);
   showWhoGot(push);
 }
 
-function parsed(message) {
+/** What a message says: the text in the line of a back end, or else the message itself. */
+function textOf(message) {
   try {
-    const value = JSON.parse(message);
-    return value && typeof value.text === "string" ? value : null;
+    const { text } = JSON.parse(message);
+    return typeof text === "string" ? text : message;
   } catch {
-    return null;
+    return message;
   }
 }
 
@@ -58,7 +70,7 @@ async function push(uid, text) {
   const answer = make("p", { className: "answer", dataset: { verdict: "waiting" } }, "waiting…");
   const got = make("p", { className: "got" });
   line.lastElementChild.append(answer, got);
-  recent.push({ uid, text, got: new Map(), line: got });
+  recent.push({ uid, text, at: Date.now(), got: new Map(), line: got });
   if (recent.length > RECENT_MAX) recent.shift();
   textInput.value = "";
   textInput.focus();
@@ -92,7 +104,9 @@ async function ask(uid, text) {
 }
 
 function showWhoGot(push) {
-  const names = [...push.got].map(([name, times]) => (times > 1 ? `${name} ×${times}` : name));
+  const times = new Map();
+  for (const name of push.got.values()) times.set(name, (times.get(name) ?? 0) + 1);
+  const names = [...times].map(([name, n]) => (n > 1 ? `${name} ×${n}` : name));
   log.change(() => {
     push.line.replaceChildren("on this page: ", foreign(names.join(", "), "names"));
   });
@@ -145,10 +159,10 @@ function addReceiver(url, uid) {
       speak(`Receiver ${uid}: ${now}. ${sentence}`);
     },
     onMessage: (message) => {
-      last.replaceChildren(foreign(parsed(message)?.text ?? message));
+      last.replaceChildren(foreign(textOf(message)));
       count.textContent = row.dataset.count = Number(row.dataset.count) + 1;
       flash(row);
-      arrived(uid, message);
+      arrived({ connection: row, uid }, message);
     },
   });
   const counting = setInterval(() => {

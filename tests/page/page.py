@@ -1,0 +1,368 @@
+"""The page in a real browser against the real binary. Started by tests/page/run."""
+
+import json
+import os
+import pathlib
+import sys
+import time
+
+from playwright.sync_api import expect, sync_playwright
+
+from server import Server
+from visitor import DESKTOP, Visitor
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SHOTS = ROOT / "target" / "page"
+PICTURE = pathlib.Path(__file__).with_name("page.png")
+PICTURE_BYTES_MAX = 300_000
+
+FLAGS = (
+    "--disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ws: wss:; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+PHONE = {"width": 390, "height": 844}
+
+HOSTILE = "<img src=x onerror=window.pwned=1>"
+LOG_LINES_MAX = 200
+# Longer than the longest first wait of the page, so that a page that would come back had its time.
+NO_RETURN = 1.5
+# The page's wait doubles while the server is away; a few doublings are all it sees here.
+RETURN_TIMEOUT_MS = 45_000
+
+
+def step(name):
+    print(f"page: {name}", flush=True)
+
+
+def directives(policy):
+    """A policy as a set: the order of its directives means nothing."""
+    return {" ".join(one.split()) for one in policy.split(";") if one.strip()}
+
+
+def check_headers(visitor):
+    step("served with its policy, without anything from elsewhere")
+    response = visitor.visit()
+    policy = response.headers["content-security-policy"]
+    assert directives(policy) == directives(CSP), policy
+    assert response.headers["content-type"].startswith("text/html"), response.headers
+    for path in ("/style.css", "/app.js", "/logo.svg"):
+        asset = visitor.page.request.get(visitor.server.page + path)
+        assert asset.status == 200, f"{path}: {asset.status}"
+
+
+def check_chat(alice, bob):
+    step("chat: two log in, see each other, and write")
+    for visitor, name in ((alice, "alice"), (bob, "bob")):
+        visitor.enter(("chat-name", name))
+        visitor.see("#chat-state[data-state=online]")
+    check_roster(alice, bob)
+    talk(alice, "bob", bob, "hello, Bob: how are you?")
+    talk(bob, "alice", alice, "fine")
+    talk(alice, "bob", bob, HOSTILE)
+    alice.page.click("#chat-nihao")
+    expect(alice.last("chat-log", "in")).to_contain_text("nihao alice")
+
+
+def check_roster(*visitors):
+    for visitor in visitors:
+        names = visitor.at("#chat-roster .name")
+        expect(names).to_have_count(len(visitors), timeout=10_000)
+        assert sorted(names.all_inner_texts()) == ["alice", "bob"]
+
+
+def talk(sender, name, receiver, text):
+    me = sender.page.input_value("#chat-name")
+    sender.page.click(f"#chat-roster button[data-name={name}]")
+    expect(sender.at("#chat-to")).to_have_text(name)
+    sender.enter(("chat-text", text))
+    line = receiver.last("chat-log", "in").locator(".text")
+    expect(line).to_have_text(f"{me}: {text}")
+    expect(sender.last("chat-log", "out").locator(".text")).to_have_text(text)
+
+
+def check_chat_refusal(visitor):
+    step("chat: a hostile name is refused in words, and the page does not insist")
+    visitor.enter(("chat-name", HOSTILE))
+    visitor.see("#chat-state[data-state=closed]")
+    expect(visitor.last("chat-log", "bad").locator(".text")).not_to_be_empty()
+    expect(visitor.at("#chat-why")).not_to_be_empty()
+    time.sleep(NO_RETURN)
+    visitor.see("#chat-state[data-state=closed]")
+    visitor.check_clean()
+
+
+def check_relay(alice, bob):
+    step("relay: hostile uid and message are text; colons stay; errors are shown")
+    for visitor, uid in ((alice, "alice"), (bob, HOSTILE)):
+        visitor.enter(("relay-uid", uid))
+        visitor.see("#relay-state[data-state=online]")
+        welcome = visitor.last("relay-log", "note").locator(".text")
+        expect(welcome).to_have_text(f"login success, your uid is {uid}")
+    alice.enter(("relay-to", HOSTILE), ("relay-text", "a:b:c"))
+    expect(bob.last("relay-log", "in").locator(".text")).to_have_text("a:b:c")
+    bob.enter(("relay-to", "all"), ("relay-text", HOSTILE))
+    for visitor in (alice, bob):
+        expect(visitor.last("relay-log", "in").locator(".text")).to_have_text(HOSTILE)
+    alice.enter(("relay-to", "nobody"), ("relay-text", "?"))
+    error = alice.last("relay-log", "bad").locator(".text")
+    expect(error).to_have_text('error: uid "nobody" is not online')
+
+
+def check_relay_refusal(visitor):
+    step("relay: `all` cannot be claimed, and the page does not insist")
+    visitor.enter(("relay-uid", "all"))
+    visitor.see("#relay-state[data-state=closed][data-code='4006']")
+    time.sleep(NO_RETURN)
+    visitor.see("#relay-state[data-state=closed][data-code='4006']")
+    expect(visitor.at("#relay-why")).to_contain_text("refused")
+
+
+def check_push(visitor):
+    step("push: delivered, offline, all, and who got it")
+    for uid in ("carol", "carol", "dave"):
+        visitor.enter(("receiver-uid", uid))
+    expect(visitor.at("#receivers li[data-state=online]")).to_have_count(3)
+    # Online here means that the uid was sent; the server's view of it may be a moment younger.
+    wait_until(lambda: visitor.server.tell("online carol", "online dave") == ["ok", "ok"])
+
+    push(visitor, "carol", "post for carol", "ok: delivered to 2 connections")
+    expect(visitor.last("push-log", "out").locator(".names")).to_have_text("carol ×2")
+    for row in visitor.receiver("carol").all():
+        expect(row.locator(".last")).to_have_text("post for carol")
+        expect(row).to_have_attribute("data-count", "1")
+    expect(visitor.receiver("dave")).to_have_attribute("data-count", "0")
+
+    push(visitor, "nobody", "anybody?", "fail: offline, nobody holds this uid")
+    # Three receivers here, and the two relay clients of the two pages.
+    push(visitor, "all", HOSTILE, "ok: delivered to 5 connections")
+    names = visitor.last("push-log", "out").locator(".names")
+    for name in ("carol ×2", "dave", "alice (relay)"):
+        expect(names).to_contain_text(name)
+    expect(visitor.receiver("dave").locator(".last")).to_have_text(HOSTILE)
+
+
+def push(visitor, uid, text, answer):
+    visitor.enter(("push-uid", uid), ("push-text", text))
+    line = visitor.last("push-log", "out")
+    expect(line.locator(".text").first).to_have_text(text)
+    expect(line.locator(".answer")).to_have_text(answer)
+
+
+def check_push_error(visitor):
+    step("push: an error of the server is shown as text")
+    body = json.dumps({"error": {"code": "bad_request", "message": HOSTILE}})
+    visitor.page.route("**/v1/push", lambda route: route.fulfill(
+        status=400, content_type="application/json", body=body))
+    push(visitor, "carol", "x", f"fail: {HOSTILE}")
+    visitor.page.unroute("**/v1/push")
+    # The browser logs the status by itself.
+    visitor.complaints = [one for one in visitor.complaints if "status of 400" not in one]
+
+
+def check_command(visitor):
+    step("push: the command to copy keeps hostile text in one word")
+    visitor.page.fill("#push-uid", "it's $HOME")
+    visitor.page.fill("#push-text", "a `b`")
+    expect(visitor.at("#command")).to_have_value("ringpost push 'it'\\''s $HOME' 'a `b`'")
+
+
+def check_kick(alice):
+    step("kick: shown with its reason, and the page does not come back by itself")
+    assert alice.server.tell("kick dave", "kick alice") == ["ok", "ok"]
+    dave = alice.receiver("dave")
+    expect(dave).to_have_attribute("data-code", "4007")
+    expect(dave.locator(".last")).to_contain_text("Kicked")
+    alice.see("#relay-state[data-state=closed][data-code='4007']")
+    expect(alice.at("#relay-why")).to_contain_text("Kicked")
+    time.sleep(NO_RETURN)
+    expect(dave).to_have_attribute("data-state", "closed")
+    assert alice.server.tell("kick dave", "online alice") == ["fail", "fail"]
+    push(alice, "dave", "still there?", "fail: offline, nobody holds this uid")
+    alice.page.click("#relay-connect")
+    alice.see("#relay-state[data-state=online]")
+
+
+def check_bound(visitor):
+    step("logs are bounded, and the newest line is the one that stays")
+    lines = [json.dumps({"uid": "alice", "text": f"flood {n}"}) for n in range(3 * LOG_LINES_MAX)]
+    assert set(visitor.server.tell(*lines)) == {"ok"}
+    expect(visitor.last("relay-log", "in")).to_contain_text(f"flood {len(lines) - 1}")
+    assert visitor.at("#relay-log .line").count() == LOG_LINES_MAX
+
+
+def check_restart(alice, bob):
+    step("restart: the pages come back by themselves, those kicked do not")
+    server = alice.server
+    for visitor in (alice, bob):
+        visitor.server_may_be_away = True
+    server.stop()
+    for pane in ("relay", "chat"):
+        alice.see(f"#{pane}-state:is([data-state=waiting], [data-state=connecting])")
+    expect(alice.at("#chat-roster .name")).to_have_count(0)
+    time.sleep(1)
+    server.start()
+    for visitor in (alice, bob):
+        for pane in ("relay", "chat"):
+            visitor.see(f"#{pane}-state[data-state=online]", RETURN_TIMEOUT_MS)
+    rows = alice.at("#receivers li[data-state=online]")
+    expect(rows).to_have_count(2, timeout=RETURN_TIMEOUT_MS)
+    for visitor in (alice, bob):
+        visitor.server_may_be_away = False
+    check_roster(alice, bob)
+    talk(bob, "alice", alice, "here we are again")
+    wait_until(lambda: server.tell("online carol") == ["ok"])
+    push(alice, "carol", "and again", "ok: delivered to 2 connections")
+    expect(alice.receiver("dave")).to_have_attribute("data-state", "closed")
+
+
+def check_listeners(visitor):
+    step("a wildcard listener is reached, a missing one is explained")
+    listeners = [{"app": "relay", "url": f"ws://0.0.0.0:{visitor.server.ports['relay']}"}]
+    visitor.page.route("**/listeners.json", lambda route: route.fulfill(json=listeners))
+    visitor.visit()
+    expect(visitor.at("#relay-why")).to_contain_text("ws://127.0.0.1:")
+    for app in ("push", "chat"):
+        expect(visitor.at(f"#{app}-absent")).to_contain_text(f"={app} ")
+    expect(visitor.at("#chat-login")).to_be_hidden()
+    visitor.enter(("relay-uid", "wild"))
+    visitor.see("#relay-state[data-state=online]")
+
+
+def check_keyboard(visitor):
+    step("keyboard: every control is reached in order, the roster by arrows")
+    visitor.page.focus("#relay-uid")
+    order = []
+    for _ in range(40):
+        order.append(visitor.page.evaluate("document.activeElement.id"))
+        if order[-1] == "chat-nihao":
+            break
+        visitor.page.keyboard.press("Tab")
+    wanted = ["relay-uid", "relay-connect", "relay-to", "relay-text", "relay-submit",
+              "receiver-uid", "receiver-add", "push-uid", "push-text", "push-submit", "command",
+              "command-copy", "chat-name", "chat-connect", "chat-text", "chat-submit", "chat-nihao"]
+    assert [one for one in order if one in wanted] == wanted, order
+    first = visitor.at("#chat-roster button").first
+    first.focus()
+    visitor.page.keyboard.press("ArrowDown")
+    second = visitor.at("#chat-roster button").nth(1)
+    expect(second).to_be_focused()
+    visitor.page.keyboard.press("Enter")
+    expect(visitor.at("#chat-to")).to_have_text(second.get_attribute("data-name"))
+    expect(visitor.at("#chat-text")).to_be_focused()
+
+
+def stage(visitor, guest):
+    """A scene for the pictures: all three panes in use."""
+    visitor.visit()
+    visitor.enter(("relay-uid", "carol"))
+    visitor.see("#relay-state[data-state=online]")
+    for to, text in (("all", "Good morning, everybody"), ("dave", "Are you there?"),
+                     ("carol", "Note to self: <b>buy stamps</b>")):
+        visitor.enter(("relay-to", to), ("relay-text", text))
+        time.sleep(0.2)
+    for uid in ("alice", "bob", "bob"):
+        visitor.enter(("receiver-uid", uid))
+    expect(visitor.at("#receivers li[data-state=online]")).to_have_count(3)
+    wait_until(lambda: visitor.server.tell("online alice", "online bob") == ["ok", "ok"])
+    push(visitor, "bob", "Your order is on its way", "ok: delivered to 2 connections")
+    push(visitor, "erin", "Anybody home?", "fail: offline, nobody holds this uid")
+    push(visitor, "all", "Maintenance at noon", "ok: delivered to 4 connections")
+    visitor.enter(("chat-name", "alice"))
+    visitor.see("#chat-roster button[data-name=bob]")
+    talk(visitor, "bob", guest, "Hello Bob")
+    talk(guest, "alice", visitor, "Hello Alice, nice to meet you here")
+    # Neither a hovered button nor a fading highlight belongs into a picture.
+    visitor.page.mouse.move(5, 5)
+    time.sleep(1.5)
+
+
+def take_pictures(browser, server, renew):
+    step(f"pictures in {SHOTS.relative_to(ROOT)}")
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    guests = []
+    for name in ("bob", "Zoe", "Soren"):
+        guest = Visitor(browser, server)
+        guest.visit()
+        guest.enter(("chat-name", name))
+        guest.see("#chat-state[data-state=online]")
+        guests.append(guest)
+    for scheme in ("light", "dark"):
+        for device, context in (("desktop", {"viewport": DESKTOP}),
+                                ("phone", {"viewport": PHONE, "is_mobile": True,
+                                           "has_touch": True, "device_scale_factor": 2})):
+            visitor = Visitor(browser, server, color_scheme=scheme, **context)
+            stage(visitor, guests[0])
+            wide = visitor.page.evaluate("document.documentElement.scrollWidth")
+            assert wide <= context["viewport"]["width"], f"{device}: {wide} pixels wide"
+            visitor.page.evaluate("scrollTo(0, 0)")
+            path = SHOTS / f"{device}-{scheme}.png"
+            visitor.page.screenshot(path=path, full_page=device == "phone")
+            visitor.check_clean()
+            visitor.context.close()
+            # The server forgets the scene before the next one counts connections.
+            wait_until(lambda: server.tell("online carol", "online bob") == ["fail", "fail"])
+    if renew:
+        PICTURE.write_bytes((SHOTS / "desktop-light.png").read_bytes())
+        assert PICTURE.stat().st_size < PICTURE_BYTES_MAX, "the picture is too large"
+
+
+def wait_until(condition, timeout=10):
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, "it did not come true in time"
+        time.sleep(0.02)
+
+
+def check_all(browser, server, renew):
+    alice, bob, carl = (Visitor(browser, server) for _ in range(3))
+    check_headers(alice)
+    bob.visit()
+    carl.visit()
+    check_chat(alice, bob)
+    check_chat_refusal(carl)
+    check_relay(alice, bob)
+    check_relay_refusal(carl)
+    check_push(alice)
+    check_push_error(alice)
+    check_command(alice)
+    check_kick(alice)
+    check_bound(alice)
+    check_restart(alice, bob)
+    check_keyboard(alice)
+    check_listeners(carl)
+    for visitor in (alice, bob, carl):
+        visitor.check_clean()
+        visitor.context.close()
+    wait_until(lambda: server.tell("online alice", "online carol") == ["fail", "fail"])
+    take_pictures(browser, server, renew)
+    server.stop()
+
+
+def main():
+    server = Server(os.path.abspath(sys.argv[1]))
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=os.environ["CHROMIUM"], args=FLAGS)
+            try:
+                check_all(browser, server, "--picture" in sys.argv[2:])
+            except BaseException:
+                SHOTS.mkdir(parents=True, exist_ok=True)
+                for number, context in enumerate(browser.contexts):
+                    for page in context.pages:
+                        page.screenshot(path=SHOTS / f"failed-{number}.png")
+                print(f"page: failed; see target/page/failed-*.png\n{server.complaints()}",
+                      file=sys.stderr)
+                raise
+            finally:
+                browser.close()
+    finally:
+        server.kill()
+    print("page: ok")
+
+
+main()
