@@ -231,6 +231,7 @@ async fn anything_else_fails_with_a_reason(cores: usize) {
         "kick all".to_owned(),
         "online all".to_owned(),
         "Kick someone".to_owned(),
+        "KICK someone".to_owned(),
         "Stats".to_owned(),
         format!("online {long}"),
         format!("kick {long}"),
