@@ -93,11 +93,15 @@ impl Host {
         self.local.core()
     }
 
-    /// Sets the turn's time, and does what has come due.
-    pub fn tick(&mut self, now: Instant) {
+    /// Sets the time that everything from here on happens at.
+    pub fn set_now(&mut self, now: Instant) {
         self.local.set_now(now);
         let ticks = now.duration_since(self.started).as_millis() / TICK.as_millis();
         self.local.shard.set_now(ticks as Tick);
+    }
+
+    /// Does what has come due.
+    pub fn expire(&mut self) {
         self.local.shard.expire();
         while let Some((app, token)) = self.local.pop_timer() {
             self.apps[usize::from(app)].timer(&mut self.local, token);
@@ -105,7 +109,7 @@ impl Host {
         self.settle();
     }
 
-    /// When [`Host::tick`] has something to do next.
+    /// When [`Host::expire`] has something to do next.
     pub fn next_due(&self) -> Option<Instant> {
         let deadline = self
             .local

@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 
 use super::connection::{Input, Link};
 use super::origin::Origins;
-use super::wire::{Ready, Wire};
+use super::wire::{EVENTS_PER_TURN, Ready, Wire};
 use crate::app::host::{Arrival, Flow, Host};
 use crate::close::CloseReason;
 use crate::escape::Escaped;
@@ -29,6 +29,8 @@ use crate::shard::{ListenerSpec, Phase};
 const READ_BYTES: usize = 64 << 10;
 /// Slices of one write; what is beyond follows in the next.
 const SLICES: usize = 64;
+/// After this many turns with a full wire (half a million events) deadlines are looked at even so.
+const TURNS_BEHIND_MAX: usize = 1024;
 /// Connections written in one turn (some 1.3 ms): a long broadcast is cut here, so that what else
 /// arrives is served in between.
 const WRITES_PER_TURN: usize = 256;
@@ -46,6 +48,8 @@ pub struct Transport {
     paused: Vec<ConnId>,
     /// Connections whose peer sends no more, but still gets the answers it has asked for.
     half_closed: Vec<ConnId>,
+    /// Turns in a row in which the wire had more events than one turn takes.
+    behind: usize,
     /// The server stops: nothing is read.
     quiet: bool,
 }
@@ -62,6 +66,7 @@ impl Transport {
             again: VecDeque::new(),
             paused: Vec::new(),
             half_closed: Vec::new(),
+            behind: 0,
             quiet: false,
         })
     }
@@ -162,11 +167,22 @@ impl Transport {
         if let Err(error) = self.wire.take(&mut ready) {
             warn!(%error, "the wire failed");
         }
+        self.behind = if ready.len() < EVENTS_PER_TURN {
+            0
+        } else {
+            self.behind + 1
+        };
         for event in ready.drain(..) {
             self.event(host, event);
         }
         self.ready = ready;
         !self.again.is_empty()
+    }
+
+    /// Whether what has arrived so far has been looked at, so that silence can be judged: or else we
+    /// have been behind for so long that it must be.
+    pub fn has_caught_up(&self) -> bool {
+        self.behind == 0 || self.behind > TURNS_BEHIND_MAX
     }
 
     fn event(&mut self, host: &mut Host, event: Ready) {

@@ -234,6 +234,9 @@ impl Server {
                 Err(_) => return Err(io::Error::other("a core ended while it was starting")),
             }
         }
+        for one in &listening {
+            info!(app = one.space, url = one.url, "listening");
+        }
         info!(cores, driver = %driver, pinned = config.pin, "started");
         Ok(Running {
             listening,

@@ -144,8 +144,8 @@ async fn serve(
 pub struct Tasks {
     turn: RefCell<Turn>,
     host: Rc<RefCell<Host>>,
-    /// When the earliest armed timer fires.
-    armed: Cell<Option<Instant>>,
+    /// When the armed timers fire; a later one than the next deadline is not doubled.
+    armed: RefCell<Vec<Instant>>,
     end: RefCell<Option<Waker>>,
 }
 
@@ -204,7 +204,7 @@ impl Tasks {
                     core_number,
                 )),
                 host: Rc::clone(&host),
-                armed: Cell::new(None),
+                armed: RefCell::default(),
                 end: RefCell::new(None),
             }
         });
@@ -258,17 +258,15 @@ impl Tasks {
 
     /// Sees to it that there is a turn at this time.
     fn arm(self: &Rc<Self>, due: Instant) {
-        if self.armed.get().is_some_and(|armed| armed <= due) {
+        if self.armed.borrow().iter().any(|armed| *armed <= due) {
             return;
         }
-        self.armed.set(Some(due));
+        self.armed.borrow_mut().push(due);
         let tasks = Rc::clone(self);
         monoio::spawn(async move {
             monoio::time::sleep_until(due.into()).await;
             // A timer that an earlier one has overtaken still makes its turn, which finds nothing.
-            if tasks.armed.get() == Some(due) {
-                tasks.armed.set(None);
-            }
+            tasks.armed.borrow_mut().retain(|armed| *armed != due);
             tasks.turn();
         });
     }

@@ -81,16 +81,22 @@ impl Turn {
 
     pub fn accept(&mut self, host: &mut Host, listener: u16, stream: TcpStream, peer: SocketAddr) {
         if self.phase == Phase::Serving {
+            // The last turn may be long past, and its time with it.
+            host.set_now(Instant::now());
             self.transport.accept(host, listener, stream, peer);
         }
     }
 
     pub fn run(&mut self, host: &mut Host) {
         host.bus().disarm();
-        host.tick(Instant::now());
+        host.set_now(Instant::now());
         let mail_left = self.deliver(host);
         host.settle_credits();
         let input_left = self.transport.take_events(host);
+        // After the events: what had arrived before a deadline counts, even if we were late to look.
+        if self.transport.has_caught_up() {
+            host.expire();
+        }
         self.transport.resume(host);
         self.transport.cut_off_overdue(host);
         let writes_left = self.transport.flush(host);
