@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use tracing::{info, warn};
 
 use crate::app::hosted::{Hosted, Hosting};
@@ -165,9 +167,18 @@ impl Server {
             .fold(Reach::default(), |reach, name| reach.with(self.space(name)))
     }
 
-    /// Binds the listeners, starts the cores, and serves until SIGINT or SIGTERM; then drains.
+    /// Binds the listeners, starts the cores, and serves until SIGINT or SIGTERM; then drains. A second
+    /// signal ends the process at once, with status 1.
     pub fn run(self) -> io::Result<()> {
-        self.start()?.wait_for_signal()
+        self.run_with(|_| {})
+    }
+
+    /// The same, calling `ready` when every listener is bound. A signal that comes from then on drains.
+    pub fn run_with(self, ready: impl FnOnce(&Running)) -> io::Result<()> {
+        let signals = Signals::new([SIGINT, SIGTERM])?;
+        let running = self.start()?;
+        ready(&running);
+        running.wait_for(signals)
     }
 
     /// Binds the listeners and starts the cores. Every listener is bound when this returns.
@@ -293,11 +304,7 @@ impl Running {
         &self.listening
     }
 
-    /// Serves until SIGINT or SIGTERM, then drains. A second signal ends the process at once, with
-    /// status 1.
-    pub fn wait_for_signal(self) -> io::Result<()> {
-        use signal_hook::consts::{SIGINT, SIGTERM};
-        let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    fn wait_for(self, mut signals: Signals) -> io::Result<()> {
         let handle = signals.handle();
         let (first, drained) = mpsc::channel();
         let core_ended = first.clone();
