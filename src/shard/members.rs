@@ -79,6 +79,8 @@ struct Member {
 }
 
 struct Group {
+    /// Never used again, while its number is.
+    id: u64,
     space: Space,
     name: Rc<str>,
     members: Vec<Member>,
@@ -89,6 +91,7 @@ pub struct Groups {
     names: Vec<Table<u32>>,
     groups: Vec<Option<Group>>,
     free: Vec<u32>,
+    next_id: u64,
 }
 
 impl Groups {
@@ -97,6 +100,7 @@ impl Groups {
             names: (0..spaces).map(|_| Table::default()).collect(),
             groups: Vec::new(),
             free: Vec::new(),
+            next_id: 0,
         }
     }
 
@@ -108,14 +112,12 @@ impl Groups {
         self.names.get(usize::from(space.0))?.get(name).copied()
     }
 
-    /// Copies a group's members into `out`.
-    pub fn members(&self, space: Space, name: &str, out: &mut Vec<ConnId>) {
-        let group = self
-            .find(space, name)
-            .and_then(|number| self.groups[number as usize].as_ref());
-        if let Some(group) = group {
-            out.extend(group.members.iter().map(|member| member.connection));
-        }
+    /// Copies a group's members into `out`, and says which group that is, if there is one.
+    pub fn members(&self, space: Space, name: &str, out: &mut Vec<ConnId>) -> Option<u64> {
+        let number = self.find(space, name)?;
+        let group = self.groups[number as usize].as_ref()?;
+        out.extend(group.members.iter().map(|member| member.connection));
+        Some(group.id)
     }
 
     /// Whether a connection with these memberships is in the group, and as which of them.
@@ -134,7 +136,9 @@ impl Groups {
     ) {
         let number = self.find(space, name).unwrap_or_else(|| {
             let name: Rc<str> = Rc::from(name);
+            self.next_id += 1;
             let group = Some(Group {
+                id: self.next_id,
                 space,
                 name: Rc::clone(&name),
                 members: Vec::new(),

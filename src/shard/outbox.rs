@@ -17,8 +17,8 @@ enum Content {
     Own(Vec<u8>),
     /// Encoded once for all connections of this core that get it.
     Shared(Rc<[u8]>),
-    /// The same, and a newer one takes its place while it waits whole.
-    Refresh(Rc<[u8]>),
+    /// The same, and a newer one of the same group takes its place while it waits whole.
+    Refresh(Rc<[u8]>, u64),
 }
 
 struct Chunk {
@@ -31,7 +31,7 @@ impl Chunk {
     fn bytes(&self) -> &[u8] {
         match &self.content {
             Content::Own(bytes) => bytes,
-            Content::Shared(bytes) | Content::Refresh(bytes) => bytes,
+            Content::Shared(bytes) | Content::Refresh(bytes, _) => bytes,
         }
     }
 }
@@ -81,24 +81,25 @@ impl Outbox {
         cost
     }
 
-    /// Appends one message shared with others. A `refresh` takes the place of an earlier refresh
-    /// that still waits whole. Returns what it costs, and what the replaced one had cost.
-    pub fn push_shared(&mut self, bytes: Rc<[u8]>, refresh: bool) -> (usize, usize) {
+    /// Appends one message shared with others. A refresh of a group takes the place of an earlier one
+    /// of the same group that still waits whole. Returns what it costs, and what the replaced one had
+    /// cost.
+    pub fn push_shared(&mut self, bytes: Rc<[u8]>, refreshes: Option<u64>) -> (usize, usize) {
         let mut freed = 0;
         let cost = bytes.len() + OUTBOX_MESSAGE_COST;
-        if refresh {
+        if let Some(group) = refreshes {
             let first_whole = usize::from(self.sent > 0);
-            let earlier = (first_whole..self.chunks.len())
-                .find(|&at| matches!(self.chunks[at].content, Content::Refresh(_)));
+            let earlier = (first_whole..self.chunks.len()).find(
+                |&at| matches!(self.chunks[at].content, Content::Refresh(_, of) if of == group),
+            );
             if let Some(chunk) = earlier.and_then(|at| self.chunks.remove(at)) {
                 freed = chunk.cost;
             }
         }
         self.chunks.push_back(Chunk {
-            content: if refresh {
-                Content::Refresh(bytes)
-            } else {
-                Content::Shared(bytes)
+            content: match refreshes {
+                Some(group) => Content::Refresh(bytes, group),
+                None => Content::Shared(bytes),
             },
             cost,
         });
@@ -183,7 +184,7 @@ mod tests {
     fn partial_writes_keep_order_and_account() {
         let mut outbox = Outbox::default();
         own(&mut outbox, b"one");
-        outbox.push_shared(Rc::from(&b"two"[..]), false);
+        outbox.push_shared(Rc::from(&b"two"[..]), None);
         own(&mut outbox, b"three");
         assert_eq!(contents(&outbox), b"onetwothree");
         assert_eq!(outbox.bytes(), 11 + 3 * OUTBOX_MESSAGE_COST);
@@ -207,9 +208,9 @@ mod tests {
     #[test]
     fn a_refresh_replaces_one_that_waits_whole() {
         let mut outbox = Outbox::default();
-        outbox.push_shared(Rc::from(&b"A"[..]), true);
+        outbox.push_shared(Rc::from(&b"A"[..]), Some(1));
         own(&mut outbox, b"x");
-        let (_, freed) = outbox.push_shared(Rc::from(&b"B"[..]), true);
+        let (_, freed) = outbox.push_shared(Rc::from(&b"B"[..]), Some(1));
         assert_eq!(freed, 1 + OUTBOX_MESSAGE_COST);
         assert_eq!(contents(&outbox), b"xB");
         assert_eq!(outbox.bytes(), 2 + 2 * OUTBOX_MESSAGE_COST);
@@ -218,23 +219,32 @@ mod tests {
     #[test]
     fn a_refresh_leaves_one_that_has_begun() {
         let mut outbox = Outbox::default();
-        outbox.push_shared(Rc::from(&b"AAAA"[..]), true);
+        outbox.push_shared(Rc::from(&b"AAAA"[..]), Some(1));
         outbox.advance(1);
-        outbox.push_shared(Rc::from(&b"B"[..]), true);
+        outbox.push_shared(Rc::from(&b"B"[..]), Some(1));
         assert_eq!(contents(&outbox), b"AAAB");
+    }
+
+    #[test]
+    fn a_refresh_leaves_one_of_another_group() {
+        let mut outbox = Outbox::default();
+        outbox.push_shared(Rc::from(&b"A"[..]), Some(1));
+        outbox.push_shared(Rc::from(&b"B"[..]), Some(2));
+        outbox.push_shared(Rc::from(&b"C"[..]), Some(1));
+        assert_eq!(contents(&outbox), b"BC");
     }
 
     #[test]
     fn truncate_keeps_the_unit_in_flight() {
         let mut outbox = Outbox::default();
-        outbox.push_shared(Rc::from(&b"head"[..]), false);
-        outbox.push_shared(Rc::from(&b"tail"[..]), false);
+        outbox.push_shared(Rc::from(&b"head"[..]), None);
+        outbox.push_shared(Rc::from(&b"tail"[..]), None);
         outbox.advance(1);
         outbox.truncate();
         assert_eq!(contents(&outbox), b"ead");
         assert_eq!(outbox.bytes(), 4 + OUTBOX_MESSAGE_COST);
         let mut untouched = Outbox::default();
-        untouched.push_shared(Rc::from(&b"head"[..]), false);
+        untouched.push_shared(Rc::from(&b"head"[..]), None);
         untouched.truncate();
         assert!(untouched.is_empty());
     }
@@ -243,7 +253,7 @@ mod tests {
     fn flatten_takes_the_unwritten_bytes() {
         let mut outbox = Outbox::default();
         own(&mut outbox, b"abc");
-        outbox.push_shared(Rc::from(&b"def"[..]), false);
+        outbox.push_shared(Rc::from(&b"def"[..]), None);
         outbox.advance(2);
         assert_eq!(outbox.flatten(), b"cdef");
         assert!(outbox.is_empty());
