@@ -240,7 +240,7 @@ impl Shard {
             }));
         }
         if !unsent.is_empty() {
-            cost = slot.outbox.push_own(|out| *out = unsent);
+            cost = slot.outbox.push_moved(unsent);
             self.mark_dirty(id, Dirty::Urgent);
         }
         self.outbox_bytes += cost;
