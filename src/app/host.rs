@@ -222,22 +222,6 @@ impl Host {
                     self.local.post_free(from, body);
                 }
             }
-            body @ (Body::ToEverybody { .. } | Body::ToGroup { .. }) => self.deliver(body),
-        }
-        self.settle();
-        Received::Done
-    }
-
-    /// Delivers to connections of this core what a callback of this core has sent.
-    fn deliver(&mut self, body: Body) {
-        match body {
-            Body::ToUid {
-                reach,
-                addressed,
-                tell,
-            } => self
-                .local
-                .deliver_to_uid(reach, addressed.uid(), addressed.message(), tell),
             Body::ToEverybody { reach, payload } => {
                 self.local.shard.send_to_everybody(reach, payload.message());
             }
@@ -252,12 +236,9 @@ impl Host {
                     .shard
                     .send_to_group(reach, &group, message, refresh);
             }
-            Body::Ask { question, what } => {
-                let part = self.local.find(what);
-                self.local.answered(question, part);
-            }
-            _ => debug_assert!(false, "only deliveries are deferred"),
         }
+        self.settle();
+        Received::Done
     }
 
     fn arrive(&mut self, passing: Move) -> Received {
@@ -349,7 +330,6 @@ impl Host {
             Effect::Note { app, from, note } => {
                 self.apps[usize::from(app)].note(&mut self.local, from, note);
             }
-            Effect::Deliver(body) => self.deliver(body),
         }
     }
 
