@@ -165,7 +165,14 @@ impl Host {
 
     /// The next connection that is to move to its home core.
     pub fn next_leaving(&mut self) -> Option<Leaving> {
-        self.local.leaving.pop_front()
+        while let Some(leaving) = self.local.leaving.pop_front() {
+            if !self.local.shard.has_open_replies(leaving.connection) {
+                return Some(leaving);
+            }
+            self.refuse(leaving.connection, BindError::RepliesOpen);
+            self.settle();
+        }
+        None
     }
 
     /// Sends a connection on its way, with the transport's part of it.
@@ -303,6 +310,10 @@ impl Host {
             Effect::Bind { connection, uid } => {
                 if self.local.shard.phase(connection) != Phase::Open {
                     return;
+                }
+                // Reserved after it asked to be bound: were it to move, they would be lost.
+                if self.local.shard.has_open_replies(connection) {
+                    return self.refuse(connection, BindError::RepliesOpen);
                 }
                 let home = self.local.bus.home(&uid);
                 if home == self.core() {
