@@ -363,6 +363,12 @@ impl Host {
         !self.local.questions.is_empty()
     }
 
+    /// For the simulation, which looks at what is left.
+    #[cfg(test)]
+    pub(super) fn local(&self) -> &Local {
+        &self.local
+    }
+
     fn app_of(&self, id: ConnId) -> Option<usize> {
         self.local
             .shard

@@ -63,6 +63,12 @@ impl Uids {
     pub fn len(&self) -> usize {
         self.spaces.iter().map(Table::len).sum()
     }
+
+    #[cfg(test)]
+    pub fn connections(&self) -> usize {
+        let lists = self.spaces.iter().flat_map(Table::values);
+        lists.map(|connections| connections.len()).sum()
+    }
 }
 
 /// A connection's membership: which group, and where in its list.
@@ -106,6 +112,12 @@ impl Groups {
 
     pub fn len(&self) -> usize {
         self.groups.len() - self.free.len()
+    }
+
+    #[cfg(test)]
+    pub fn memberships(&self) -> usize {
+        let groups = self.groups.iter().flatten();
+        groups.map(|group| group.members.len()).sum()
     }
 
     fn find(&self, space: Space, name: &str) -> Option<u32> {

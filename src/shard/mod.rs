@@ -4,6 +4,8 @@
 //! the transport takes out of it what is to be written. Bounds: `outbox_bytes_max` a connection,
 //! `outbox_bytes_core_max` in all; what does not fit closes a connection and no other one notices.
 
+#[cfg(all(test, not(loom)))]
+mod census;
 mod deadlines;
 mod delivery;
 mod members;
