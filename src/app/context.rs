@@ -108,7 +108,7 @@ impl<'a, A: App> Context<'a, A> {
     }
 
     /// The same for a state of which only the last matters: in each outbox it takes the place of
-    /// an earlier refresh that still waits.
+    /// an earlier refresh of this group that still waits.
     pub fn refresh_group<'m>(&mut self, group: &str, message: impl Into<Message<'m>>) {
         let message = message.into();
         self.local

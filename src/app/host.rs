@@ -169,7 +169,14 @@ impl Host {
 
     /// The next connection that is to move to its home core.
     pub fn next_leaving(&mut self) -> Option<Leaving> {
-        self.local.leaving.pop_front()
+        while let Some(leaving) = self.local.leaving.pop_front() {
+            if !self.local.shard.has_open_replies(leaving.connection) {
+                return Some(leaving);
+            }
+            self.refuse(leaving.connection, BindError::RepliesOpen);
+            self.settle();
+        }
+        None
     }
 
     /// Sends a connection on its way, with the transport's part of it.
@@ -226,22 +233,6 @@ impl Host {
                     self.local.post_free(from, body);
                 }
             }
-            body @ (Body::ToEverybody { .. } | Body::ToGroup { .. }) => self.deliver(body),
-        }
-        self.settle();
-        Received::Done
-    }
-
-    /// Delivers to connections of this core what a callback of this core has sent.
-    fn deliver(&mut self, body: Body) {
-        match body {
-            Body::ToUid {
-                reach,
-                addressed,
-                tell,
-            } => self
-                .local
-                .deliver_to_uid(reach, addressed.uid(), addressed.message(), tell),
             Body::ToEverybody { reach, payload } => {
                 self.local.shard.send_to_everybody(reach, payload.message());
             }
@@ -256,12 +247,9 @@ impl Host {
                     .shard
                     .send_to_group(reach, &group, message, refresh);
             }
-            Body::Ask { question, what } => {
-                let part = self.local.find(what);
-                self.local.answered(question, part);
-            }
-            _ => debug_assert!(false, "only deliveries are deferred"),
         }
+        self.settle();
+        Received::Done
     }
 
     fn arrive(&mut self, passing: Move) -> Received {
@@ -327,6 +315,10 @@ impl Host {
                 if self.local.shard.phase(connection) != Phase::Open {
                     return;
                 }
+                // Reserved after it asked to be bound: were it to move, they would be lost.
+                if self.local.shard.has_open_replies(connection) {
+                    return self.refuse(connection, BindError::RepliesOpen);
+                }
                 let home = self.local.bus.home(&uid);
                 if home == self.core() {
                     self.bind(connection, &uid);
@@ -353,7 +345,6 @@ impl Host {
             Effect::Note { app, from, note } => {
                 self.apps[usize::from(app)].note(&mut self.local, from, note);
             }
-            Effect::Deliver(body) => self.deliver(body),
         }
     }
 
@@ -374,6 +365,12 @@ impl Host {
     /// Whether questions of this core are open.
     pub fn has_open_questions(&self) -> bool {
         !self.local.questions.is_empty()
+    }
+
+    /// For the simulation, which looks at what is left.
+    #[cfg(test)]
+    pub(super) fn local(&self) -> &Local {
+        &self.local
     }
 
     fn app_of(&self, id: ConnId) -> Option<usize> {

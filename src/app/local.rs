@@ -1,7 +1,8 @@
 //! What the callbacks of one core act on: its shard, its end of the bus, its questions and timers.
 //!
-//! Whoever sends computes the home core here: its own is delivered to directly, another gets one
-//! envelope. Effects that call an app back are queued, so that callbacks never nest.
+//! Whoever sends computes the home core here: its own is delivered to at once, another gets one envelope.
+//! At once even if callbacks are due: were some sends to wait for them, others of the same callback
+//! would overtake. Effects that call an app back are queued, so that callbacks never nest.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -40,8 +41,6 @@ pub enum Effect {
         from: CoreId,
         note: AnyNote,
     },
-    /// A delivery on this core that must not overtake the effects before it.
-    Deliver(Body),
 }
 
 /// A connection that is to move: where to, and the uid to bind there.
@@ -143,7 +142,7 @@ impl Local {
         }
         let tell = payer.filter(|_| tell);
         let home = self.bus.home(uid);
-        if home == self.core() && self.effects.is_empty() {
+        if home == self.core() {
             self.deliver_to_uid(reach, uid, message, tell);
             return;
         }
@@ -152,11 +151,7 @@ impl Local {
             addressed: Addressed::new(uid, message),
             tell,
         };
-        if home == self.core() {
-            self.effects.push_back(Effect::Deliver(body));
-        } else {
-            self.post(home, payer, uid.len() + message.len(), body);
-        }
+        self.post(home, payer, uid.len() + message.len(), body);
     }
 
     /// Delivers on this core; `tell` is a connection of this core.
@@ -192,12 +187,7 @@ impl Local {
                 Body::ToEverybody { reach, payload },
             );
         }
-        if self.effects.is_empty() {
-            self.shard.send_to_everybody(reach, message);
-        } else {
-            let body = Body::ToEverybody { reach, payload };
-            self.effects.push_back(Effect::Deliver(body));
-        }
+        self.shard.send_to_everybody(reach, message);
     }
 
     pub fn send_to_group(
@@ -209,20 +199,16 @@ impl Local {
         refresh: bool,
     ) {
         let payload = Payload::new(message);
-        let body = || Body::ToGroup {
-            reach,
-            refresh,
-            group: Box::from(group),
-            payload: payload.clone(),
-        };
         for core in self.other_cores() {
-            self.post(core, payer, group.len() + message.len(), body());
+            let body = Body::ToGroup {
+                reach,
+                refresh,
+                group: Box::from(group),
+                payload: payload.clone(),
+            };
+            self.post(core, payer, group.len() + message.len(), body);
         }
-        if self.effects.is_empty() {
-            self.shard.send_to_group(reach, group, message, refresh);
-        } else {
-            self.effects.push_back(Effect::Deliver(body()));
-        }
+        self.shard.send_to_group(reach, group, message, refresh);
     }
 
     /// Opens a question to one core.
@@ -249,14 +235,11 @@ impl Local {
     }
 
     fn ask(&mut self, question: u64, core: CoreId, what: Ask) {
-        if core != self.core() {
-            self.post_free(core, Body::Ask { question, what });
-        } else if self.effects.is_empty() {
+        if core == self.core() {
             let part = self.find(what);
             self.answered(question, part);
         } else {
-            let body = Body::Ask { question, what };
-            self.effects.push_back(Effect::Deliver(body));
+            self.post_free(core, Body::Ask { question, what });
         }
     }
 
@@ -273,7 +256,7 @@ impl Local {
                 return self.answer_nobody(asker, payer);
             }
             let home = self.bus.home(uid);
-            if home == self.core() && self.effects.is_empty() {
+            if home == self.core() {
                 // At home already: no copy.
                 let question = self.open(asker, payer, 0, 1);
                 let reached = self.shard.send_to_uid(reach, uid, message);

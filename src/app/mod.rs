@@ -10,6 +10,8 @@ pub(crate) mod host;
 pub(crate) mod hosted;
 mod local;
 mod question;
+#[cfg(all(test, not(loom)))]
+mod simulation;
 
 pub use context::{Context, To};
 

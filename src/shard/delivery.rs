@@ -20,15 +20,16 @@ const CODECS: usize = Codec::Frame as usize + 1;
 /// A message on its way to many: its encodings, made when a receiver first needs one.
 struct Fanout<'m> {
     message: Message<'m>,
-    refresh: bool,
+    /// The group that it refreshes.
+    refreshes: Option<u64>,
     encoded: [Option<Rc<[u8]>>; CODECS],
 }
 
 impl<'m> Fanout<'m> {
-    fn new(message: Message<'m>, refresh: bool) -> Fanout<'m> {
+    fn new(message: Message<'m>) -> Fanout<'m> {
         Fanout {
             message,
-            refresh,
+            refreshes: None,
             encoded: [const { None }; CODECS],
         }
     }
@@ -72,7 +73,8 @@ impl Shard {
                 many => {
                     let mut receivers = std::mem::take(&mut self.receivers);
                     receivers.extend_from_slice(many);
-                    reached += self.fan_out(&mut receivers, message, Dirty::Urgent, false);
+                    let mut fanout = Fanout::new(message);
+                    reached += self.fan_out(&mut receivers, &mut fanout, Dirty::Urgent);
                     self.receivers = receivers;
                 }
             }
@@ -86,13 +88,13 @@ impl Shard {
         for space in reach.spaces() {
             receivers.extend_from_slice(&self.everybody[usize::from(space.0)]);
         }
-        let reached = self.fan_out(&mut receivers, message, Dirty::Bulk, false);
+        let reached = self.fan_out(&mut receivers, &mut Fanout::new(message), Dirty::Bulk);
         self.receivers = receivers;
         reached
     }
 
     /// Queues for every connection of the group within reach. A `refresh` takes the place of an
-    /// earlier one that still waits.
+    /// earlier one of this group that still waits.
     pub fn send_to_group(
         &mut self,
         reach: Reach,
@@ -101,24 +103,20 @@ impl Shard {
         refresh: bool,
     ) -> u32 {
         let mut receivers = std::mem::take(&mut self.receivers);
+        let mut fanout = Fanout::new(message);
+        let mut reached = 0;
         for space in reach.spaces() {
-            self.groups.members(space, group, &mut receivers);
+            let found = self.groups.members(space, group, &mut receivers);
+            fanout.refreshes = found.filter(|_| refresh);
+            reached += self.fan_out(&mut receivers, &mut fanout, Dirty::Bulk);
         }
-        let reached = self.fan_out(&mut receivers, message, Dirty::Bulk, refresh);
         self.receivers = receivers;
         reached
     }
 
     /// Empties `receivers` into their outboxes. It is a copy of the table's list, because a receiver
     /// that overflows leaves the tables meanwhile.
-    fn fan_out(
-        &mut self,
-        receivers: &mut Vec<ConnId>,
-        message: Message<'_>,
-        how: Dirty,
-        refresh: bool,
-    ) -> u32 {
-        let mut fanout = Fanout::new(message, refresh);
+    fn fan_out(&mut self, receivers: &mut Vec<ConnId>, fanout: &mut Fanout<'_>, how: Dirty) -> u32 {
         let mut reached = 0;
         for id in receivers.drain(..) {
             let Some(listener) = self.listener(id) else {
@@ -129,7 +127,7 @@ impl Shard {
                 continue;
             }
             let slot = &mut self.slots[id.slot as usize];
-            let (cost, freed) = slot.outbox.push_shared(encoded, fanout.refresh);
+            let (cost, freed) = slot.outbox.push_shared(encoded, fanout.refreshes);
             self.outbox_bytes = self.outbox_bytes + cost - freed;
             self.mark_dirty(id, how);
             reached += 1;

@@ -63,6 +63,12 @@ impl Uids {
     pub fn len(&self) -> usize {
         self.spaces.iter().map(Table::len).sum()
     }
+
+    #[cfg(test)]
+    pub fn connections(&self) -> usize {
+        let lists = self.spaces.iter().flat_map(Table::values);
+        lists.map(|connections| connections.len()).sum()
+    }
 }
 
 /// A connection's membership: which group, and where in its list.
@@ -79,6 +85,8 @@ struct Member {
 }
 
 struct Group {
+    /// Never used again, while its number is.
+    id: u64,
     space: Space,
     name: Rc<str>,
     members: Vec<Member>,
@@ -89,6 +97,7 @@ pub struct Groups {
     names: Vec<Table<u32>>,
     groups: Vec<Option<Group>>,
     free: Vec<u32>,
+    next_id: u64,
 }
 
 impl Groups {
@@ -97,6 +106,7 @@ impl Groups {
             names: (0..spaces).map(|_| Table::default()).collect(),
             groups: Vec::new(),
             free: Vec::new(),
+            next_id: 0,
         }
     }
 
@@ -104,18 +114,22 @@ impl Groups {
         self.groups.len() - self.free.len()
     }
 
+    #[cfg(test)]
+    pub fn memberships(&self) -> usize {
+        let groups = self.groups.iter().flatten();
+        groups.map(|group| group.members.len()).sum()
+    }
+
     fn find(&self, space: Space, name: &str) -> Option<u32> {
         self.names.get(usize::from(space.0))?.get(name).copied()
     }
 
-    /// Copies a group's members into `out`.
-    pub fn members(&self, space: Space, name: &str, out: &mut Vec<ConnId>) {
-        let group = self
-            .find(space, name)
-            .and_then(|number| self.groups[number as usize].as_ref());
-        if let Some(group) = group {
-            out.extend(group.members.iter().map(|member| member.connection));
-        }
+    /// Copies a group's members into `out`, and says which group that is, if there is one.
+    pub fn members(&self, space: Space, name: &str, out: &mut Vec<ConnId>) -> Option<u64> {
+        let number = self.find(space, name)?;
+        let group = self.groups[number as usize].as_ref()?;
+        out.extend(group.members.iter().map(|member| member.connection));
+        Some(group.id)
     }
 
     /// Whether a connection with these memberships is in the group, and as which of them.
@@ -134,7 +148,9 @@ impl Groups {
     ) {
         let number = self.find(space, name).unwrap_or_else(|| {
             let name: Rc<str> = Rc::from(name);
+            self.next_id += 1;
             let group = Some(Group {
+                id: self.next_id,
                 space,
                 name: Rc::clone(&name),
                 members: Vec::new(),

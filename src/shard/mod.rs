@@ -4,6 +4,8 @@
 //! the transport takes out of it what is to be written. Bounds: `outbox_bytes_max` a connection,
 //! `outbox_bytes_core_max` in all; what does not fit closes a connection and no other one notices.
 
+#[cfg(all(test, not(loom)))]
+mod census;
 mod deadlines;
 mod delivery;
 mod members;
@@ -240,7 +242,7 @@ impl Shard {
             }));
         }
         if !unsent.is_empty() {
-            cost = slot.outbox.push_own(|out| *out = unsent);
+            cost = slot.outbox.push_moved(unsent);
             self.mark_dirty(id, Dirty::Urgent);
         }
         self.outbox_bytes += cost;

@@ -15,10 +15,13 @@ const CHUNK_BYTES: usize = 16 << 10;
 enum Content {
     /// Encoded for this connection alone.
     Own(Vec<u8>),
+    /// What waited when the connection moved here. The other core may have sent a part of its first
+    /// unit, so it stays whole.
+    Moved(Vec<u8>),
     /// Encoded once for all connections of this core that get it.
     Shared(Rc<[u8]>),
-    /// The same, and a newer one takes its place while it waits whole.
-    Refresh(Rc<[u8]>),
+    /// The same, and a newer one of the same group takes its place while it waits whole.
+    Refresh(Rc<[u8]>, u64),
 }
 
 struct Chunk {
@@ -30,8 +33,8 @@ struct Chunk {
 impl Chunk {
     fn bytes(&self) -> &[u8] {
         match &self.content {
-            Content::Own(bytes) => bytes,
-            Content::Shared(bytes) | Content::Refresh(bytes) => bytes,
+            Content::Own(bytes) | Content::Moved(bytes) => bytes,
+            Content::Shared(bytes) | Content::Refresh(bytes, _) => bytes,
         }
     }
 }
@@ -81,24 +84,37 @@ impl Outbox {
         cost
     }
 
-    /// Appends one message shared with others. A `refresh` takes the place of an earlier refresh
-    /// that still waits whole. Returns what it costs, and what the replaced one had cost.
-    pub fn push_shared(&mut self, bytes: Rc<[u8]>, refresh: bool) -> (usize, usize) {
+    /// Takes what another core's outbox gave up by [`Outbox::flatten`], before anything else. Returns
+    /// what it costs.
+    pub fn push_moved(&mut self, bytes: Vec<u8>) -> usize {
+        let cost = bytes.len() + OUTBOX_MESSAGE_COST;
+        self.chunks.push_back(Chunk {
+            content: Content::Moved(bytes),
+            cost,
+        });
+        self.bytes += cost;
+        cost
+    }
+
+    /// Appends one message shared with others. A refresh of a group takes the place of an earlier one
+    /// of the same group that still waits whole. Returns what it costs, and what the replaced one had
+    /// cost.
+    pub fn push_shared(&mut self, bytes: Rc<[u8]>, refreshes: Option<u64>) -> (usize, usize) {
         let mut freed = 0;
         let cost = bytes.len() + OUTBOX_MESSAGE_COST;
-        if refresh {
+        if let Some(group) = refreshes {
             let first_whole = usize::from(self.sent > 0);
-            let earlier = (first_whole..self.chunks.len())
-                .find(|&at| matches!(self.chunks[at].content, Content::Refresh(_)));
+            let earlier = (first_whole..self.chunks.len()).find(
+                |&at| matches!(self.chunks[at].content, Content::Refresh(_, of) if of == group),
+            );
             if let Some(chunk) = earlier.and_then(|at| self.chunks.remove(at)) {
                 freed = chunk.cost;
             }
         }
         self.chunks.push_back(Chunk {
-            content: if refresh {
-                Content::Refresh(bytes)
-            } else {
-                Content::Shared(bytes)
+            content: match refreshes {
+                Some(group) => Content::Refresh(bytes, group),
+                None => Content::Shared(bytes),
             },
             cost,
         });
@@ -141,7 +157,14 @@ impl Outbox {
     /// Drops what waits, except the rest of a unit that has begun to leave: a close frame can
     /// follow that, but not stand in its middle. Returns the cost of what was dropped.
     pub fn truncate(&mut self) -> usize {
-        let keep = usize::from(self.sent > 0);
+        let moved = matches!(
+            self.chunks.front(),
+            Some(Chunk {
+                content: Content::Moved(_),
+                ..
+            })
+        );
+        let keep = usize::from(self.sent > 0 || moved);
         let freed = self.chunks.iter().skip(keep).map(|chunk| chunk.cost).sum();
         self.chunks.truncate(keep);
         self.bytes -= freed;
@@ -183,7 +206,7 @@ mod tests {
     fn partial_writes_keep_order_and_account() {
         let mut outbox = Outbox::default();
         own(&mut outbox, b"one");
-        outbox.push_shared(Rc::from(&b"two"[..]), false);
+        outbox.push_shared(Rc::from(&b"two"[..]), None);
         own(&mut outbox, b"three");
         assert_eq!(contents(&outbox), b"onetwothree");
         assert_eq!(outbox.bytes(), 11 + 3 * OUTBOX_MESSAGE_COST);
@@ -207,9 +230,9 @@ mod tests {
     #[test]
     fn a_refresh_replaces_one_that_waits_whole() {
         let mut outbox = Outbox::default();
-        outbox.push_shared(Rc::from(&b"A"[..]), true);
+        outbox.push_shared(Rc::from(&b"A"[..]), Some(1));
         own(&mut outbox, b"x");
-        let (_, freed) = outbox.push_shared(Rc::from(&b"B"[..]), true);
+        let (_, freed) = outbox.push_shared(Rc::from(&b"B"[..]), Some(1));
         assert_eq!(freed, 1 + OUTBOX_MESSAGE_COST);
         assert_eq!(contents(&outbox), b"xB");
         assert_eq!(outbox.bytes(), 2 + 2 * OUTBOX_MESSAGE_COST);
@@ -218,32 +241,54 @@ mod tests {
     #[test]
     fn a_refresh_leaves_one_that_has_begun() {
         let mut outbox = Outbox::default();
-        outbox.push_shared(Rc::from(&b"AAAA"[..]), true);
+        outbox.push_shared(Rc::from(&b"AAAA"[..]), Some(1));
         outbox.advance(1);
-        outbox.push_shared(Rc::from(&b"B"[..]), true);
+        outbox.push_shared(Rc::from(&b"B"[..]), Some(1));
         assert_eq!(contents(&outbox), b"AAAB");
+    }
+
+    #[test]
+    fn a_refresh_leaves_one_of_another_group() {
+        let mut outbox = Outbox::default();
+        outbox.push_shared(Rc::from(&b"A"[..]), Some(1));
+        outbox.push_shared(Rc::from(&b"B"[..]), Some(2));
+        outbox.push_shared(Rc::from(&b"C"[..]), Some(1));
+        assert_eq!(contents(&outbox), b"BC");
     }
 
     #[test]
     fn truncate_keeps_the_unit_in_flight() {
         let mut outbox = Outbox::default();
-        outbox.push_shared(Rc::from(&b"head"[..]), false);
-        outbox.push_shared(Rc::from(&b"tail"[..]), false);
+        outbox.push_shared(Rc::from(&b"head"[..]), None);
+        outbox.push_shared(Rc::from(&b"tail"[..]), None);
         outbox.advance(1);
         outbox.truncate();
         assert_eq!(contents(&outbox), b"ead");
         assert_eq!(outbox.bytes(), 4 + OUTBOX_MESSAGE_COST);
         let mut untouched = Outbox::default();
-        untouched.push_shared(Rc::from(&b"head"[..]), false);
+        untouched.push_shared(Rc::from(&b"head"[..]), None);
         untouched.truncate();
         assert!(untouched.is_empty());
+    }
+
+    #[test]
+    fn truncate_keeps_the_unit_that_another_core_began() {
+        let mut there = Outbox::default();
+        own(&mut there, b"head");
+        there.advance(1);
+        let mut here = Outbox::default();
+        here.push_moved(there.flatten());
+        own(&mut here, b"tail");
+        here.truncate();
+        assert_eq!(contents(&here), b"ead");
+        assert_eq!(here.bytes(), 3 + OUTBOX_MESSAGE_COST);
     }
 
     #[test]
     fn flatten_takes_the_unwritten_bytes() {
         let mut outbox = Outbox::default();
         own(&mut outbox, b"abc");
-        outbox.push_shared(Rc::from(&b"def"[..]), false);
+        outbox.push_shared(Rc::from(&b"def"[..]), None);
         outbox.advance(2);
         assert_eq!(outbox.flatten(), b"cdef");
         assert!(outbox.is_empty());
