@@ -77,13 +77,13 @@ impl<'a, A: App> Context<'a, A> {
     /// Sends to the connection this callback is about.
     pub fn send<'m>(&mut self, message: impl Into<Message<'m>>) {
         if let Some(connection) = self.connection {
-            self.local.shard.send(connection, message.into());
+            self.local.send(connection, message.into());
         }
     }
 
     /// Sends to a connection of this core; a stale id goes nowhere.
     pub fn send_to<'m>(&mut self, connection: ConnId, message: impl Into<Message<'m>>) {
-        self.local.shard.send(connection, message.into());
+        self.local.send(connection, message.into());
     }
 
     /// Sends to every connection of a uid within reach.
@@ -93,7 +93,8 @@ impl<'a, A: App> Context<'a, A> {
             .send_to_uid(self.reach, self.connection, uid, message, false);
     }
 
-    /// The same, and if nobody is there, [`App::on_offline`] is called for the sending connection.
+    /// The same, and if nobody is there, [`App::on_offline`] is called for the sending connection (unless
+    /// it has moved meanwhile: bind before you ask).
     pub fn send_to_uid_or_tell<'m>(&mut self, uid: &str, message: impl Into<Message<'m>>) {
         let message = message.into();
         self.local
@@ -108,7 +109,7 @@ impl<'a, A: App> Context<'a, A> {
     }
 
     /// The same for a state of which only the last matters: in each outbox it takes the place of
-    /// an earlier refresh that still waits.
+    /// an earlier refresh of the same group that still waits.
     pub fn refresh_group<'m>(&mut self, group: &str, message: impl Into<Message<'m>>) {
         let message = message.into();
         self.local
@@ -121,7 +122,7 @@ impl<'a, A: App> Context<'a, A> {
         self.local.broadcast(self.reach, self.connection, message);
     }
 
-    /// Binds the connection to a uid, once. After this callback the connection moves to the uid's home
+    /// Binds the connection to a uid, once, from any callback about it before. After this callback the connection moves to the uid's home
     /// core, and [`App::on_bound`] tells the outcome there.
     pub fn bind_uid(&mut self, uid: &str) {
         if let Some(connection) = self.connection {
@@ -132,26 +133,26 @@ impl<'a, A: App> Context<'a, A> {
     /// Puts the connection into a group (named like a uid). Before it is bound this waits for the bind.
     pub fn join(&mut self, group: &str) {
         if let Some(connection) = self.connection {
-            self.local.shard.join(connection, group);
+            self.local.join(connection, group);
         }
     }
 
     /// Puts a bound connection of this core into a group, from any callback; a stale id goes nowhere.
     pub fn join_for(&mut self, connection: ConnId, group: &str) {
-        self.local.shard.join(connection, group);
+        self.local.join(connection, group);
     }
 
     /// Takes the connection out of a group.
     pub fn leave(&mut self, group: &str) {
         if let Some(connection) = self.connection {
-            self.local.shard.leave(connection, group);
+            self.local.leave(connection, group);
         }
     }
 
     /// Closes the connection this callback is about. What was sent to it before leaves first.
     pub fn close(&mut self, reason: CloseReason) {
         if let Some(connection) = self.connection {
-            self.local.shard.close(connection, reason);
+            self.local.close(connection, reason);
         }
     }
 
@@ -203,7 +204,8 @@ impl<'a, A: App> Context<'a, A> {
             .tell(self.number, self.connection, to, || Box::new(note.clone()));
     }
 
-    /// Calls [`App::on_timer`] on this core after the given time (resolution 10 ms).
+    /// Calls [`App::on_timer`] on this core after the given time, and at least 1 ms.
+    /// Timers of one moment run in the order of their tokens.
     pub fn after(&mut self, time: Duration, token: u64) {
         self.local.after(self.number, time, token);
     }

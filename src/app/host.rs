@@ -6,19 +6,20 @@
 use std::any::Any;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::BindError;
+use super::effect::Effect;
 use super::envelope::{Body, Move, Stage};
 use super::hosted::Hosted;
-use super::local::{Effect, Leaving, Local};
+use super::local::{Leaving, Local};
 use super::question::{Asker, Waiting};
 use crate::bus::{Endpoint, Envelope};
 use crate::close::CloseReason;
 use crate::config::Config;
 use crate::ident::{ConnId, CoreId, Reach};
 use crate::payload::Message;
-use crate::shard::{ListenerSpec, Phase, Shard, TICK, Tick};
+use crate::shard::{Ended, ListenerSpec, Phase, Shard, TICK, Tick};
 
 /// What the transport may do with a connection next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,10 +49,14 @@ pub enum Received {
     Drain(Stage),
 }
 
+/// A core that wakes later than this after a deadline stood still.
+const STALL: Duration = Duration::from_secs(1);
+
 pub struct Host {
     apps: Vec<Box<dyn Hosted>>,
     listeners: Rc<[ListenerSpec]>,
     local: Local,
+    /// When the ticks began, stalls left out.
     started: Instant,
 }
 
@@ -96,6 +101,7 @@ impl Host {
     /// Sets the turn's time, and does what has come due.
     pub fn tick(&mut self, now: Instant) {
         self.local.set_now(now);
+        self.forgive_stall(now);
         let ticks = now.duration_since(self.started).as_millis() / TICK.as_millis();
         self.local.shard.set_now(ticks as Tick);
         self.local.shard.expire();
@@ -103,6 +109,19 @@ impl Host {
             self.apps[usize::from(app)].timer(&mut self.local, token);
         }
         self.settle();
+    }
+
+    /// Time in which this core stood still (its machine did, or its process was stopped) is nobody's
+    /// silence: what was sent meanwhile waits unread. So all deadlines move by that time, to a tick from
+    /// now, when it will have been read.
+    fn forgive_stall(&mut self, now: Instant) {
+        let Some(due) = self.local.shard.next_tick_due() else {
+            return;
+        };
+        let late = now.saturating_duration_since(self.started + TICK * due);
+        if late > STALL {
+            self.started += late + TICK;
+        }
     }
 
     /// When [`Host::tick`] has something to do next.
@@ -126,8 +145,15 @@ impl Host {
     /// Its handshake is done: the app gets to know it.
     pub fn open(&mut self, id: ConnId) {
         let Some(app) = self.app_of(id) else { return };
-        if let Some(session) = self.apps[app].connect(&mut self.local, id) {
-            self.local.shard.opened(id, session);
+        if !self.local.shard.opened(id) {
+            return;
+        }
+        if let Some(session) = self.apps[app].connect(&mut self.local, id)
+            && !self.local.shard.set_session(id, session)
+        {
+            // It was closed before there was a session, so its end is told here.
+            let reason = self.local.shard.reason(id).unwrap_or(CloseReason::Normal);
+            self.apps[app].close(&mut self.local, id, session, reason);
         }
         self.settle();
     }
@@ -305,12 +331,18 @@ impl Host {
     /// Makes the callbacks that the last one has caused, until none is due.
     pub fn settle(&mut self) {
         loop {
-            if let Some(effect) = self.local.effects.pop_front() {
+            if let Some(effect) = self.local.effects.next() {
+                let aside = self.local.effects.set_aside();
                 self.apply(effect);
-            } else if let Some((id, session, reason)) = self.local.shard.next_ended() {
-                if let Some(app) = self.app_of(id) {
-                    self.apps[app].close(&mut self.local, id, session, reason);
-                }
+                self.local.effects.put_back(aside);
+            } else if let Some(ended) = self.local.shard.next_ended() {
+                let Ended {
+                    connection,
+                    app,
+                    session,
+                    reason,
+                } = ended;
+                self.apps[usize::from(app)].close(&mut self.local, connection, session, reason);
             } else {
                 return;
             }
@@ -322,6 +354,10 @@ impl Host {
             Effect::Bind { connection, uid } => {
                 if self.local.shard.phase(connection) != Phase::Open {
                     return;
+                }
+                // Asked here, for places may be reserved after the bind in one callback.
+                if self.local.shard.has_open_replies(connection) {
+                    return self.refuse(connection, BindError::RepliesOpen);
                 }
                 let home = self.local.bus.home(&uid);
                 if home == self.core() {
@@ -350,6 +386,15 @@ impl Host {
                 self.apps[usize::from(app)].note(&mut self.local, from, note);
             }
             Effect::Deliver(body) => self.deliver(body),
+            Effect::Send {
+                connection,
+                payload,
+            } => {
+                self.local.shard.send(connection, payload.message());
+            }
+            Effect::Close { connection, reason } => self.local.shard.close(connection, reason),
+            Effect::Join { connection, group } => self.local.shard.join(connection, &group),
+            Effect::Leave { connection, group } => self.local.shard.leave(connection, &group),
         }
     }
 

@@ -1,48 +1,22 @@
 //! What the callbacks of one core act on: its shard, its end of the bus, its questions and timers.
 //!
 //! Whoever sends computes the home core here: its own is delivered to directly, another gets one
-//! envelope. Effects that call an app back are queued, so that callbacks never nest.
+//! envelope. What has to wait on this core is in its [`Effects`].
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::envelope::{Addressed, Ask, Body, Part};
-use super::question::{Asker, Questions};
-use super::{Answer, AnyNote, BindError, To};
+use super::effect::{Effect, Effects};
+use super::envelope::{Addressed, Body};
+use super::question::Questions;
+use super::{AnyNote, BindError, To};
 use crate::bus::Endpoint;
+use crate::close::CloseReason;
 use crate::config::Config;
-use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, Ticket, check_uid};
+use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, check_uid};
 use crate::payload::{Message, Payload};
 use crate::shard::Shard;
-
-/// A callback that is due.
-pub enum Effect {
-    Bind {
-        connection: ConnId,
-        uid: Box<str>,
-    },
-    Refuse {
-        connection: ConnId,
-        error: BindError,
-    },
-    Answer {
-        app: u8,
-        ticket: Ticket,
-        answer: Answer,
-    },
-    Offline {
-        connection: ConnId,
-        uid: Box<str>,
-    },
-    Note {
-        app: u8,
-        from: CoreId,
-        note: AnyNote,
-    },
-    /// A delivery on this core that must not overtake the effects before it.
-    Deliver(Body),
-}
 
 /// A connection that is to move: where to, and the uid to bind there.
 pub struct Leaving {
@@ -51,6 +25,9 @@ pub struct Leaving {
     pub uid: Box<str>,
 }
 
+/// No timer is shorter.
+const TIMER_MIN: Duration = Duration::from_millis(1);
+
 /// A timer by its time, its app and the app's token.
 type Timer = Reverse<(Instant, u8, u64)>;
 
@@ -58,7 +35,7 @@ pub struct Local {
     pub shard: Shard,
     pub bus: Endpoint<Body>,
     pub questions: Questions,
-    pub effects: VecDeque<Effect>,
+    pub effects: Effects,
     pub leaving: VecDeque<Leaving>,
     timers: BinaryHeap<Timer>,
     now: Instant,
@@ -72,7 +49,7 @@ impl Local {
             shard,
             bus,
             questions: Questions::default(),
-            effects: VecDeque::new(),
+            effects: Effects::default(),
             leaving: VecDeque::new(),
             timers: BinaryHeap::new(),
             now,
@@ -89,7 +66,7 @@ impl Local {
         self.bus.core()
     }
 
-    fn other_cores(&self) -> impl Iterator<Item = CoreId> + use<> {
+    pub fn other_cores(&self) -> impl Iterator<Item = CoreId> + use<> {
         let own = self.core();
         (0..self.bus.cores() as u16)
             .map(CoreId)
@@ -124,6 +101,44 @@ impl Local {
             && self.bus.in_transit_bytes() + self.questions.bytes() <= self.transit_bytes_core
     }
 
+    pub fn send(&mut self, connection: ConnId, message: Message<'_>) {
+        if !self.effects.must_wait() {
+            self.shard.send(connection, message);
+        } else {
+            let payload = Payload::new(message);
+            self.effects.add(Effect::Send {
+                connection,
+                payload,
+            });
+        }
+    }
+
+    pub fn close(&mut self, connection: ConnId, reason: CloseReason) {
+        if !self.effects.must_wait() {
+            self.shard.close(connection, reason);
+        } else {
+            self.effects.add(Effect::Close { connection, reason });
+        }
+    }
+
+    pub fn join(&mut self, connection: ConnId, group: &str) {
+        if !self.effects.must_wait() {
+            self.shard.join(connection, group);
+        } else {
+            let group = Box::from(group);
+            self.effects.add(Effect::Join { connection, group });
+        }
+    }
+
+    pub fn leave(&mut self, connection: ConnId, group: &str) {
+        if !self.effects.must_wait() {
+            self.shard.leave(connection, group);
+        } else {
+            let group = Box::from(group);
+            self.effects.add(Effect::Leave { connection, group });
+        }
+    }
+
     pub fn send_to_uid(
         &mut self,
         reach: Reach,
@@ -143,7 +158,7 @@ impl Local {
         }
         let tell = payer.filter(|_| tell);
         let home = self.bus.home(uid);
-        if home == self.core() && self.effects.is_empty() {
+        if home == self.core() && !self.effects.must_wait() {
             self.deliver_to_uid(reach, uid, message, tell);
             return;
         }
@@ -153,7 +168,7 @@ impl Local {
             tell,
         };
         if home == self.core() {
-            self.effects.push_back(Effect::Deliver(body));
+            self.effects.add(Effect::Deliver(body));
         } else {
             self.post(home, payer, uid.len() + message.len(), body);
         }
@@ -175,7 +190,7 @@ impl Local {
     }
 
     pub fn tell_offline(&mut self, connection: ConnId, uid: &str) {
-        self.effects.push_back(Effect::Offline {
+        self.effects.add(Effect::Offline {
             connection,
             uid: Box::from(uid),
         });
@@ -192,11 +207,11 @@ impl Local {
                 Body::ToEverybody { reach, payload },
             );
         }
-        if self.effects.is_empty() {
+        if !self.effects.must_wait() {
             self.shard.send_to_everybody(reach, message);
         } else {
             let body = Body::ToEverybody { reach, payload };
-            self.effects.push_back(Effect::Deliver(body));
+            self.effects.add(Effect::Deliver(body));
         }
     }
 
@@ -218,159 +233,10 @@ impl Local {
         for core in self.other_cores() {
             self.post(core, payer, group.len() + message.len(), body());
         }
-        if self.effects.is_empty() {
+        if !self.effects.must_wait() {
             self.shard.send_to_group(reach, group, message, refresh);
         } else {
-            self.effects.push_back(Effect::Deliver(body()));
-        }
-    }
-
-    /// Opens a question to one core.
-    fn ask_one(
-        &mut self,
-        asker: Asker,
-        payer: Option<ConnId>,
-        bytes: usize,
-        home: CoreId,
-        ask: Ask,
-    ) -> Ticket {
-        let question = self.open(asker, payer, bytes, 1);
-        self.ask(question, home, ask);
-        Ticket(question)
-    }
-
-    fn open(&mut self, asker: Asker, payer: Option<ConnId>, bytes: usize, parts: usize) -> u64 {
-        let cost = bytes + crate::bus::ENVELOPE_COST;
-        if let Some(payer) = payer {
-            self.shard.add_transit(payer, cost);
-        }
-        self.questions
-            .open(asker, parts, payer.map(|payer| (payer, cost)))
-    }
-
-    fn ask(&mut self, question: u64, core: CoreId, what: Ask) {
-        if core != self.core() {
-            self.post_free(core, Body::Ask { question, what });
-        } else if self.effects.is_empty() {
-            let part = self.find(what);
-            self.answered(question, part);
-        } else {
-            let body = Body::Ask { question, what };
-            self.effects.push_back(Effect::Deliver(body));
-        }
-    }
-
-    pub fn push(
-        &mut self,
-        reach: Reach,
-        asker: Asker,
-        payer: Option<ConnId>,
-        uid: &str,
-        message: Message<'_>,
-    ) -> Ticket {
-        if uid != EVERYBODY {
-            if check_uid(uid).is_err() {
-                return self.answer_nobody(asker, payer);
-            }
-            let home = self.bus.home(uid);
-            if home == self.core() && self.effects.is_empty() {
-                // At home already: no copy.
-                let question = self.open(asker, payer, 0, 1);
-                let reached = self.shard.send_to_uid(reach, uid, message);
-                self.answered(question, Part::Reached(reached));
-                return Ticket(question);
-            }
-            let addressed = Addressed::new(uid, message);
-            let bytes = uid.len() + message.len();
-            return self.ask_one(asker, payer, bytes, home, Ask::Push { reach, addressed });
-        }
-        let payload = Payload::new(message);
-        let question = self.open(asker, payer, message.len(), self.bus.cores());
-        for core in self.other_cores() {
-            let payload = payload.clone();
-            self.ask(question, core, Ask::PushEverybody { reach, payload });
-        }
-        let own = Ask::PushEverybody { reach, payload };
-        self.ask(question, self.core(), own);
-        Ticket(question)
-    }
-
-    pub fn kick(&mut self, reach: Reach, asker: Asker, payer: Option<ConnId>, uid: &str) -> Ticket {
-        if check_uid(uid).is_err() {
-            return self.answer_nobody(asker, payer);
-        }
-        let uid = Box::from(uid);
-        let home = self.bus.home(&uid);
-        self.ask_one(asker, payer, uid.len(), home, Ask::Kick { reach, uid })
-    }
-
-    pub fn online(
-        &mut self,
-        reach: Reach,
-        asker: Asker,
-        payer: Option<ConnId>,
-        uid: &str,
-    ) -> Ticket {
-        if check_uid(uid).is_err() {
-            return self.answer_nobody(asker, payer);
-        }
-        let uid = Box::from(uid);
-        let home = self.bus.home(&uid);
-        self.ask_one(asker, payer, uid.len(), home, Ask::Online { reach, uid })
-    }
-
-    pub fn stats(&mut self, asker: Asker, payer: Option<ConnId>) -> Ticket {
-        let question = self.open(asker, payer, 0, self.bus.cores());
-        for core in self.other_cores() {
-            self.ask(question, core, Ask::Stats);
-        }
-        self.ask(question, self.core(), Ask::Stats);
-        Ticket(question)
-    }
-
-    /// What is no uid reaches nobody.
-    fn answer_nobody(&mut self, asker: Asker, payer: Option<ConnId>) -> Ticket {
-        let question = self.open(asker, payer, 0, 1);
-        self.answered(question, Part::Reached(0));
-        Ticket(question)
-    }
-
-    /// Does what a question asks, on the core that it concerns.
-    pub fn find(&mut self, what: Ask) -> Part {
-        match what {
-            Ask::Push { reach, addressed } => Part::Reached(self.shard.send_to_uid(
-                reach,
-                addressed.uid(),
-                addressed.message(),
-            )),
-            Ask::PushEverybody { reach, payload } => {
-                Part::Reached(self.shard.send_to_everybody(reach, payload.message()))
-            }
-            Ask::Kick { reach, uid } => Part::Reached(self.shard.kick(reach, &uid)),
-            Ask::Online { reach, uid } => Part::Reached(self.shard.online(reach, &uid)),
-            Ask::Stats => {
-                let mut stats = self.shard.snapshot();
-                stats.core = self.core().0;
-                Part::Stats(Box::new(stats))
-            }
-        }
-    }
-
-    /// A part of an answer has come; the last one goes to who asked.
-    pub fn answered(&mut self, question: u64, part: Part) {
-        let Some(answered) = self.questions.part(question, part) else {
-            return;
-        };
-        if let Some((payer, bytes)) = answered.payer {
-            self.shard.sub_transit(payer, bytes);
-        }
-        match answered.asker {
-            Asker::App(app) => self.effects.push_back(Effect::Answer {
-                app,
-                ticket: Ticket(question),
-                answer: answered.answer,
-            }),
-            Asker::Task(waiting) => waiting.fulfil(answered.answer),
+            self.effects.add(Effect::Deliver(body()));
         }
     }
 
@@ -386,7 +252,7 @@ impl Local {
             let note = make();
             if core == self.core() {
                 let from = core;
-                self.effects.push_back(Effect::Note { app, from, note });
+                self.effects.add(Effect::Note { app, from, note });
             } else {
                 self.post(core, payer, 0, Body::Note { app, note });
             }
@@ -394,7 +260,11 @@ impl Local {
     }
 
     pub fn after(&mut self, app: u8, time: Duration, token: u64) {
-        self.timers.push(Reverse((self.now + time, app, token)));
+        // A timer that is due at once would hold up the turn that sets it, again and again. One that is
+        // due after the end of time is never due.
+        if let Some(due) = self.now.checked_add(time.max(TIMER_MIN)) {
+            self.timers.push(Reverse((due, app, token)));
+        }
     }
 
     /// A timer that has run out, as its app and token.
@@ -416,14 +286,12 @@ impl Local {
     pub fn bind_uid(&mut self, connection: ConnId, uid: &str) {
         let refused = if let Err(error) = check_uid(uid) {
             Some(BindError::Uid(error))
-        } else if self.shard.has_open_replies(connection) {
-            Some(BindError::RepliesOpen)
         } else if !self.shard.ask_to_bind(connection) {
             Some(BindError::Twice)
         } else {
             None
         };
-        self.effects.push_back(match refused {
+        self.effects.add(match refused {
             Some(error) => Effect::Refuse { connection, error },
             None => Effect::Bind {
                 connection,

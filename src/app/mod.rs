@@ -4,12 +4,16 @@
 //! and never nest: closing or overflowing a connection inside one marks it, and its `on_close`
 //! comes after.
 
+mod ask;
 mod context;
+mod effect;
 pub(crate) mod envelope;
 pub(crate) mod host;
 pub(crate) mod hosted;
 mod local;
 mod question;
+#[cfg(test)]
+mod tests;
 
 pub use context::{Context, To};
 

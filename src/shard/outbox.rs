@@ -17,8 +17,8 @@ enum Content {
     Own(Vec<u8>),
     /// Encoded once for all connections of this core that get it.
     Shared(Rc<[u8]>),
-    /// The same, and a newer one takes its place while it waits whole.
-    Refresh(Rc<[u8]>),
+    /// The same, and a newer one of the same state takes its place while it waits whole.
+    Refresh(Rc<[u8]>, u64),
 }
 
 struct Chunk {
@@ -31,7 +31,7 @@ impl Chunk {
     fn bytes(&self) -> &[u8] {
         match &self.content {
             Content::Own(bytes) => bytes,
-            Content::Shared(bytes) | Content::Refresh(bytes) => bytes,
+            Content::Shared(bytes) | Content::Refresh(bytes, _) => bytes,
         }
     }
 }
@@ -81,29 +81,34 @@ impl Outbox {
         cost
     }
 
-    /// Appends one message shared with others. A `refresh` takes the place of an earlier refresh
-    /// that still waits whole. Returns what it costs, and what the replaced one had cost.
-    pub fn push_shared(&mut self, bytes: Rc<[u8]>, refresh: bool) -> (usize, usize) {
-        let mut freed = 0;
+    /// Appends one message shared with others. A refresh (of a state, by its hash) takes the place of an
+    /// earlier one that still waits whole. Returns what it costs, and what the replaced one had cost.
+    pub fn push_shared(&mut self, bytes: Rc<[u8]>, refresh: Option<u64>) -> (usize, usize) {
         let cost = bytes.len() + OUTBOX_MESSAGE_COST;
-        if refresh {
-            let first_whole = usize::from(self.sent > 0);
-            let earlier = (first_whole..self.chunks.len())
-                .find(|&at| matches!(self.chunks[at].content, Content::Refresh(_)));
-            if let Some(chunk) = earlier.and_then(|at| self.chunks.remove(at)) {
-                freed = chunk.cost;
-            }
-        }
+        let earlier = refresh.and_then(|of| self.replaceable(of));
+        let replaced = earlier.and_then(|at| self.chunks.remove(at));
+        let freed = replaced.map_or(0, |chunk| chunk.cost);
         self.chunks.push_back(Chunk {
-            content: if refresh {
-                Content::Refresh(bytes)
-            } else {
-                Content::Shared(bytes)
+            content: match refresh {
+                Some(of) => Content::Refresh(bytes, of),
+                None => Content::Shared(bytes),
             },
             cost,
         });
         self.bytes = self.bytes + cost - freed;
         (cost, freed)
+    }
+
+    /// Where a refresh of this state waits whole.
+    fn replaceable(&self, of: u64) -> Option<usize> {
+        let first_whole = usize::from(self.sent > 0);
+        (first_whole..self.chunks.len())
+            .find(|&at| matches!(self.chunks[at].content, Content::Refresh(_, own) if own == of))
+    }
+
+    /// What a refresh of this state would free.
+    pub fn replaceable_bytes(&self, of: u64) -> usize {
+        self.replaceable(of).map_or(0, |at| self.chunks[at].cost)
     }
 
     /// Fills `slices` with what waits, from the first unwritten byte on, as far as there is room.
@@ -183,7 +188,7 @@ mod tests {
     fn partial_writes_keep_order_and_account() {
         let mut outbox = Outbox::default();
         own(&mut outbox, b"one");
-        outbox.push_shared(Rc::from(&b"two"[..]), false);
+        outbox.push_shared(Rc::from(&b"two"[..]), None);
         own(&mut outbox, b"three");
         assert_eq!(contents(&outbox), b"onetwothree");
         assert_eq!(outbox.bytes(), 11 + 3 * OUTBOX_MESSAGE_COST);
@@ -207,34 +212,44 @@ mod tests {
     #[test]
     fn a_refresh_replaces_one_that_waits_whole() {
         let mut outbox = Outbox::default();
-        outbox.push_shared(Rc::from(&b"A"[..]), true);
+        outbox.push_shared(Rc::from(&b"A"[..]), Some(1));
         own(&mut outbox, b"x");
-        let (_, freed) = outbox.push_shared(Rc::from(&b"B"[..]), true);
+        let (_, freed) = outbox.push_shared(Rc::from(&b"B"[..]), Some(1));
         assert_eq!(freed, 1 + OUTBOX_MESSAGE_COST);
         assert_eq!(contents(&outbox), b"xB");
         assert_eq!(outbox.bytes(), 2 + 2 * OUTBOX_MESSAGE_COST);
     }
 
     #[test]
+    fn a_refresh_leaves_one_of_another_state() {
+        let mut outbox = Outbox::default();
+        outbox.push_shared(Rc::from(&b"A"[..]), Some(1));
+        outbox.push_shared(Rc::from(&b"B"[..]), Some(2));
+        assert_eq!(outbox.replaceable_bytes(1), 1 + OUTBOX_MESSAGE_COST);
+        outbox.push_shared(Rc::from(&b"C"[..]), Some(1));
+        assert_eq!(contents(&outbox), b"BC");
+    }
+
+    #[test]
     fn a_refresh_leaves_one_that_has_begun() {
         let mut outbox = Outbox::default();
-        outbox.push_shared(Rc::from(&b"AAAA"[..]), true);
+        outbox.push_shared(Rc::from(&b"AAAA"[..]), Some(1));
         outbox.advance(1);
-        outbox.push_shared(Rc::from(&b"B"[..]), true);
+        outbox.push_shared(Rc::from(&b"B"[..]), Some(1));
         assert_eq!(contents(&outbox), b"AAAB");
     }
 
     #[test]
     fn truncate_keeps_the_unit_in_flight() {
         let mut outbox = Outbox::default();
-        outbox.push_shared(Rc::from(&b"head"[..]), false);
-        outbox.push_shared(Rc::from(&b"tail"[..]), false);
+        outbox.push_shared(Rc::from(&b"head"[..]), None);
+        outbox.push_shared(Rc::from(&b"tail"[..]), None);
         outbox.advance(1);
         outbox.truncate();
         assert_eq!(contents(&outbox), b"ead");
         assert_eq!(outbox.bytes(), 4 + OUTBOX_MESSAGE_COST);
         let mut untouched = Outbox::default();
-        untouched.push_shared(Rc::from(&b"head"[..]), false);
+        untouched.push_shared(Rc::from(&b"head"[..]), None);
         untouched.truncate();
         assert!(untouched.is_empty());
     }
@@ -243,7 +258,7 @@ mod tests {
     fn flatten_takes_the_unwritten_bytes() {
         let mut outbox = Outbox::default();
         own(&mut outbox, b"abc");
-        outbox.push_shared(Rc::from(&b"def"[..]), false);
+        outbox.push_shared(Rc::from(&b"def"[..]), None);
         outbox.advance(2);
         assert_eq!(outbox.flatten(), b"cdef");
         assert!(outbox.is_empty());

@@ -1,9 +1,17 @@
 //! The order of one connection's replies: places are reserved in the order of the questions, and leave in
 //! that order whenever their contents become known.
 //!
-//! Bound: a connection is not read while its outbox and its open replies pass `outbox_bytes_max`.
+//! Bound: with what its outbox holds, `outbox_bytes_max`. Past it a connection is not read, or is closed,
+//! as its listener's app has it.
 
 use std::collections::VecDeque;
+
+use super::Shard;
+use super::slot::Slot;
+use crate::close::CloseReason;
+use crate::config::OUTBOX_MESSAGE_COST;
+use crate::ident::{ConnId, Reply};
+use crate::payload::Message;
 
 #[derive(Default)]
 pub struct Replies {
@@ -26,9 +34,9 @@ impl Replies {
         self.places.is_empty()
     }
 
-    /// Bytes held back, each reserved place counting `cost`.
-    pub fn bytes(&self, cost: usize) -> usize {
-        self.bytes + self.places.len() * cost
+    /// Bytes held back, each reserved place counting as a message.
+    pub fn bytes(&self) -> usize {
+        self.bytes + self.places.len() * OUTBOX_MESSAGE_COST
     }
 
     /// Fills a place; what can leave now is handed to `leave` in order. A place that is not open (filled
@@ -55,6 +63,87 @@ impl Replies {
     }
 }
 
+impl Slot {
+    /// What open replies count against the outbox's limit.
+    pub fn replies_bytes(&self) -> usize {
+        self.replies.as_ref().map_or(0, |replies| replies.bytes())
+    }
+}
+
+impl Shard {
+    /// Takes the next place in the connection's order of replies.
+    pub fn reserve(&mut self, id: ConnId) -> Reply {
+        let number = self
+            .get_mut(id)
+            .map_or(0, |slot| slot.replies.get_or_insert_default().reserve());
+        if let Some(slot) = self.get(id) {
+            let spec = &self.listeners[usize::from(slot.listener)];
+            let held = slot.outbox.bytes() + slot.replies_bytes();
+            if held > spec.outbox_bytes_max && !spec.pauses {
+                self.close(id, CloseReason::SlowConsumer);
+            }
+        }
+        Reply {
+            connection: id,
+            number,
+        }
+    }
+
+    /// Whether replies are open, which cannot move to another core.
+    pub fn has_open_replies(&self, id: ConnId) -> bool {
+        self.get(id)
+            .and_then(|slot| slot.replies.as_ref())
+            .is_some_and(|replies| !replies.is_empty())
+    }
+
+    /// Fills a reserved place; what can leave in order is queued.
+    pub fn fill(&mut self, reply: Reply, message: Message<'_>) {
+        let id = reply.connection;
+        let Some(codec) = self.listener(id).map(|listener| listener.codec) else {
+            return;
+        };
+        // The message takes over what its place has counted.
+        if !self.has_open_replies(id)
+            || !self.admit(id, codec.encoded_len(message), OUTBOX_MESSAGE_COST)
+        {
+            return;
+        }
+        let Some(mut replies) = self.get_mut(id).and_then(|slot| slot.replies.take()) else {
+            return;
+        };
+        let mut encoded = Vec::with_capacity(codec.encoded_len(message));
+        codec.encode(message, &mut encoded);
+        replies.fill(reply.number, encoded, |encoded| {
+            if self.admit(id, encoded.len(), 0) {
+                self.append(id, |out| out.extend_from_slice(&encoded));
+                self.stats.messages_out += 1;
+            }
+        });
+        if let Some(slot) = self.get_mut(id)
+            && !replies.is_empty()
+        {
+            slot.replies = Some(replies);
+        }
+    }
+
+    /// Whether a connection that pauses when full is full: not to be read until half has left.
+    pub fn is_full(&self, id: ConnId) -> bool {
+        let Some(slot) = self.get(id) else {
+            return false;
+        };
+        let spec = &self.listeners[usize::from(slot.listener)];
+        if !spec.pauses {
+            return false;
+        }
+        let most = if slot.paused {
+            spec.outbox_bytes_max / 2
+        } else {
+            spec.outbox_bytes_max
+        };
+        slot.outbox.bytes() + slot.replies_bytes() >= most
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,7 +158,7 @@ mod tests {
         }
         assert_eq!(left, [0, 1, 2, 3]);
         assert!(replies.is_empty());
-        assert_eq!(replies.bytes(32), 0);
+        assert_eq!(replies.bytes(), 0);
     }
 
     #[test]
