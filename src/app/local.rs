@@ -197,21 +197,22 @@ impl Local {
     }
 
     pub fn broadcast(&mut self, reach: Reach, payer: Option<ConnId>, message: Message<'_>) {
-        let payload = Payload::new(message);
-        for core in self.other_cores() {
-            let payload = payload.clone();
-            self.post(
-                core,
-                payer,
-                message.len(),
-                Body::ToEverybody { reach, payload },
-            );
+        let here = !self.effects.must_wait();
+        // Delivered here at once, it is copied for other cores only.
+        if !here || self.bus.cores() > 1 {
+            let payload = Payload::new(message);
+            for core in self.other_cores() {
+                let payload = payload.clone();
+                let body = Body::ToEverybody { reach, payload };
+                self.post(core, payer, message.len(), body);
+            }
+            if !here {
+                let body = Body::ToEverybody { reach, payload };
+                self.effects.add(Effect::Deliver(body));
+            }
         }
-        if !self.effects.must_wait() {
+        if here {
             self.shard.send_to_everybody(reach, message);
-        } else {
-            let body = Body::ToEverybody { reach, payload };
-            self.effects.add(Effect::Deliver(body));
         }
     }
 
@@ -223,20 +224,24 @@ impl Local {
         message: Message<'_>,
         refresh: bool,
     ) {
-        let payload = Payload::new(message);
-        let body = || Body::ToGroup {
-            reach,
-            refresh,
-            group: Box::from(group),
-            payload: payload.clone(),
-        };
-        for core in self.other_cores() {
-            self.post(core, payer, group.len() + message.len(), body());
+        let here = !self.effects.must_wait();
+        if !here || self.bus.cores() > 1 {
+            let payload = Payload::new(message);
+            let body = || Body::ToGroup {
+                reach,
+                refresh,
+                group: Box::from(group),
+                payload: payload.clone(),
+            };
+            for core in self.other_cores() {
+                self.post(core, payer, group.len() + message.len(), body());
+            }
+            if !here {
+                self.effects.add(Effect::Deliver(body()));
+            }
         }
-        if !self.effects.must_wait() {
+        if here {
             self.shard.send_to_group(reach, group, message, refresh);
-        } else {
-            self.effects.add(Effect::Deliver(body()));
         }
     }
 

@@ -36,6 +36,8 @@ fn whole_second(tick: Tick) -> Tick {
 fn next_due(slot: &Slot, spec: &ListenerSpec, limits: &Limits) -> Due {
     match slot.phase {
         Phase::Free => Due::Never,
+        // While we do not read it, its silence is ours.
+        Phase::Opening | Phase::Open | Phase::Home if slot.paused => Due::Never,
         Phase::Opening => Due::Close(slot.since + limits.handshake, CloseReason::HandshakeTimeout),
         Phase::Open if !spec.binds => Due::Never,
         Phase::Open => Due::Close(slot.since + limits.login, CloseReason::LoginTimeout),
@@ -46,8 +48,6 @@ fn next_due(slot: &Slot, spec: &ListenerSpec, limits: &Limits) -> Due {
             ),
         ),
         Phase::Home if !spec.binds => Due::Never,
-        // While we do not read it, its silence is ours.
-        Phase::Home if slot.paused => Due::Never,
         Phase::Home => {
             let idle = whole_second(slot.heard + limits.idle);
             let quiet_since = slot.heard.max(slot.since);
@@ -103,6 +103,9 @@ impl Shard {
         match self.get_mut(id) {
             Some(slot) if slot.paused != paused => {
                 slot.paused = paused;
+                if !paused && matches!(slot.phase, Phase::Opening | Phase::Open) {
+                    slot.since += now - slot.heard;
+                }
                 if slot.phase != Phase::Closing {
                     slot.heard = now;
                 }

@@ -251,10 +251,12 @@ impl Shard {
                     None => return None,
                 },
             };
+            let Some(slot) = self.get_mut(id) else {
+                continue;
+            };
+            slot.in_bulk &= level != Dirty::Bulk;
             // An entry of the bulk list is stale once a message of its own has made it urgent.
-            if let Some(slot) = self.get_mut(id)
-                && slot.dirty == level
-            {
+            if slot.dirty == level {
                 slot.dirty = Dirty::Clean;
                 if !slot.blocked {
                     return Some(id);

@@ -187,6 +187,8 @@ impl Shard {
         slot.dirty = how;
         match how {
             Dirty::Urgent => self.urgent.push_back(id),
+            // It may be there from before, for what was urgent has been written first.
+            Dirty::Bulk if std::mem::replace(&mut slot.in_bulk, true) => {}
             Dirty::Bulk => self.bulk.push_back(id),
             Dirty::Clean => {}
         }

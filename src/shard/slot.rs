@@ -83,6 +83,8 @@ pub struct Slot {
     pub listener: u16,
     pub phase: Phase,
     pub dirty: Dirty,
+    /// Whether the list of those that a broadcast made dirty has it.
+    pub in_bulk: bool,
     /// Meaningful in [`Phase::Closing`].
     pub reason: CloseReason,
     /// The kernel takes no more for now: its writability is awaited.
@@ -121,6 +123,7 @@ impl Slot {
             listener: 0,
             phase: Phase::Free,
             dirty: Dirty::Clean,
+            in_bulk: false,
             reason: CloseReason::Normal,
             blocked: false,
             paused: false,

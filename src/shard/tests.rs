@@ -491,3 +491,46 @@ fn a_closing_connection_is_cut_off_however_slowly_it_takes_its_last_messages() {
     }
     assert_eq!(cut_off, [(silent, 10), (slow, 100)]);
 }
+
+#[test]
+fn the_lists_of_what_is_to_be_written_hold_each_connection_once() {
+    let mut shard = shard(&Config::default());
+    for n in 0..10 {
+        bound(&mut shard, 0, &format!("u{n}"));
+    }
+    for _ in 0..100 {
+        // All are made dirty by a broadcast, then urgent, and some are written.
+        shard.send_to_everybody(REACH, Message::Text("news"));
+        for n in 0..10 {
+            shard.send_to_uid(REACH, &format!("u{n}"), Message::Text("x"));
+        }
+        for _ in 0..6 {
+            let id = shard.next_dirty(true).unwrap();
+            write_all(&mut shard, id);
+        }
+        assert!(shard.urgent.len() <= 10 && shard.bulk.len() <= 10);
+    }
+    while let Some(id) = shard.next_dirty(true) {
+        write_all(&mut shard, id);
+    }
+    assert_eq!(shard.outbox_bytes, 0);
+}
+
+#[test]
+fn the_time_to_log_in_stands_still_while_it_is_not_read() {
+    let mut shard = shard(&Config::default());
+    let id = open(&mut shard, 0);
+    let opening = shard.insert(0, peer());
+    for tick in 1..=1_000 {
+        shard.set_now(tick);
+        shard.expire();
+        if tick == 50 || tick == 950 {
+            shard.set_paused(id, tick == 50);
+            shard.set_paused(opening, tick == 50);
+        }
+        let ended = shard.reason(id).is_some();
+        assert_eq!(ended, tick == 1_000, "at {tick}");
+    }
+    assert_eq!(shard.reason(id), Some(CloseReason::LoginTimeout));
+    assert_eq!(shard.reason(opening), Some(CloseReason::HandshakeTimeout));
+}
