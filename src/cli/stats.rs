@@ -19,6 +19,7 @@ const FIGURES: [&str; 11] = [
     "bytes_in",
     "bytes_out",
     "envelopes_out",
+    "joins_refused",
     "moved_in",
     "outbox_bytes",
 ];

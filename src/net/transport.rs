@@ -21,7 +21,6 @@ use crate::close::CloseReason;
 use crate::escape::Escaped;
 use crate::ident::ConnId;
 use crate::protocol::http::HttpError;
-use crate::protocol::websocket::handshake::Handshake;
 use crate::protocol::{Codec, Decoder, Event};
 use crate::shard::{ListenerSpec, Phase};
 
@@ -82,7 +81,7 @@ impl Transport {
         let spec = &self.listeners[usize::from(listener)];
         let codec = spec.codec;
         let input = match codec {
-            Codec::WebSocket => Input::Handshake(Box::new(Handshake::new())),
+            Codec::WebSocket => Input::Handshake(Box::default()),
             codec => Input::Messages(Decoder::new(codec, spec.message_bytes_max)),
         };
         let opens = !matches!(input, Input::Handshake(_));
