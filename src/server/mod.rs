@@ -1,5 +1,6 @@
 //! Starts and pins the cores, owns each core's turn, drains, stops.
 
+mod cores;
 mod drain;
 mod listen;
 mod runtime;
@@ -11,7 +12,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -22,9 +23,11 @@ use crate::app::{App, Login, WhenFull};
 use crate::bus;
 use crate::config::{CORES_MAX, Config, OUTBOX_MESSAGE_COST};
 use crate::ident::{Reach, SPACES_MAX, Space};
+use crate::net::guard::watch_panics;
 use crate::net::http::Site;
 use crate::net::listener::Listener;
 use crate::shard::ListenerSpec;
+use cores::Cores;
 use drain::{Draining, Progress};
 use runtime::DriverKind;
 
@@ -200,6 +203,9 @@ impl Server {
         };
         let (bound, listening) =
             listen::bind_all(&self.listeners, &self.sites, &self.spaces, cores)?;
+        for one in &listening {
+            info!(app = one.space, url = one.url, "listening");
+        }
         let sites: Vec<(Site, Reach)> = self
             .sites
             .iter()
@@ -218,42 +224,41 @@ impl Server {
             listeners_json: listen::to_json(&listening),
             progress: Arc::clone(&progress),
         });
+        watch_panics();
         let (report, reports) = mpsc::channel();
-        let mut threads = Vec::with_capacity(cores);
+        let mut running = Running {
+            listening,
+            cores: Cores::new(),
+            draining: Draining::new(remote, progress, config.drain_timeout),
+        };
         for (number, (endpoint, listeners)) in endpoints.into_iter().zip(bound).enumerate() {
             let (plan, report) = (Arc::clone(&plan), report.clone());
             let cpu = config
                 .pin
                 .then(|| cpus.get(number % cpus.len().max(1)).copied())
                 .flatten();
-            let thread = thread::Builder::new()
-                .name(format!("core-{number}"))
-                .spawn(move || {
-                    if let Some(cpu) = cpu
-                        && !core_affinity::set_for_current(cpu)
-                    {
-                        warn!(core = number, cpu = cpu.id, "the core could not be pinned");
-                    }
-                    runtime::run(&plan, endpoint, listeners, &report)
-                })?;
-            threads.push(thread);
+            running.cores.spawn(number, move || {
+                if let Some(cpu) = cpu
+                    && !core_affinity::set_for_current(cpu)
+                {
+                    warn!(core = number, cpu = cpu.id, "the core could not be pinned");
+                }
+                runtime::run(&plan, endpoint, listeners, &report)
+            })?;
         }
         drop(report);
         for _ in 0..cores {
-            match reports.recv() {
-                Ok(result) => result?,
-                Err(_) => return Err(io::Error::other("a core ended while it was starting")),
+            let started = reports
+                .recv()
+                .unwrap_or_else(|_| Err(io::Error::other("a core ended while it was starting")));
+            if let Err(error) = started {
+                // Those that have started hold the ports.
+                running.draining.abandon();
+                return Err(error);
             }
         }
-        for one in &listening {
-            info!(app = one.space, url = one.url, "listening");
-        }
         info!(cores, driver = %driver, pinned = config.pin, "started");
-        Ok(Running {
-            listening,
-            threads,
-            draining: Draining::new(remote, progress, config.drain_timeout),
-        })
+        Ok(running)
     }
 }
 
@@ -294,7 +299,7 @@ struct Bound {
 /// A server that runs.
 pub struct Running {
     listening: Vec<Listening>,
-    threads: Vec<JoinHandle<io::Result<()>>>,
+    cores: Cores,
     draining: Draining,
 }
 
@@ -323,20 +328,11 @@ impl Running {
                 }
             })?;
         let Running {
-            threads, draining, ..
+            cores, draining, ..
         } = self;
         // A core that ends by itself is our mistake: the others must not go on as if nothing were.
         let watch = thread::Builder::new().name("watch".into()).spawn(move || {
-            let mut result = Ok(());
-            for thread in threads {
-                let ended = thread
-                    .join()
-                    .unwrap_or_else(|_| Err(io::Error::other("a core panicked")));
-                if let Err(error) = ended {
-                    result = Err(error);
-                    break;
-                }
-            }
+            let result = cores.wait();
             let _ = core_ended.send(false);
             result
         })?;
@@ -355,12 +351,7 @@ impl Running {
     /// when all cores have ended, after `drain_timeout` at the latest.
     pub fn stop(self) -> io::Result<()> {
         self.draining.run();
-        for thread in self.threads {
-            thread
-                .join()
-                .unwrap_or_else(|_| Err(io::Error::other("a core panicked")))?;
-        }
-        Ok(())
+        self.cores.wait()
     }
 }
 

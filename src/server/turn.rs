@@ -121,7 +121,12 @@ impl Turn {
             };
             match host.receive(envelope) {
                 Received::Done => {}
-                Received::Arrived(arrival) => self.transport.adopt(host, arrival),
+                Received::Arrived(arrival) => {
+                    self.transport.adopt(host, arrival);
+                    if matches!(self.phase, Phase::Finishing(_)) {
+                        self.transport.close_all(host);
+                    }
+                }
                 Received::Drain(stage) => self.advance(host, stage),
             }
         }
@@ -143,6 +148,9 @@ impl Turn {
             Stage::Finish { until } => {
                 self.phase = Phase::Finishing(until);
                 self.transport.close_all(host);
+                for port in &*self.ports {
+                    port.finish();
+                }
             }
         }
     }
@@ -153,8 +161,9 @@ impl Turn {
         let connections = host.shard().stats.connections;
         let working = unfinished || busy > 0 || host.has_open_questions();
         self.progress[self.core.index()].publish(working, connections);
+        let asking: usize = self.ports.iter().map(|port| port.connections()).sum();
         if let Phase::Finishing(until) = self.phase
-            && (connections == 0 && busy == 0 || Instant::now() >= until)
+            && (connections == 0 && asking == 0 || Instant::now() >= until)
         {
             self.phase = Phase::Finished;
         }
