@@ -151,7 +151,7 @@ fn chat_limits(chat: &ChatSettings, listeners: &[Listener]) -> Limits {
         .min();
     Limits {
         users_max: chat.users_max,
-        roster_bytes_max: outbox.unwrap_or(CHAT_OUTBOX_BYTES) / 2 - 64,
+        roster_bytes_max: outbox.unwrap_or(CHAT_OUTBOX_BYTES).saturating_sub(256) / 2,
         roster_interval: chat.roster_interval,
     }
 }

@@ -6,6 +6,7 @@ impl Shard {
     /// Panics where a table, a sum or a counter does not agree with the connections themselves.
     pub fn check(&self) {
         let (mut live, mut home, mut bound, mut joined, mut outbox) = (0, 0, 0, 0, 0);
+        let mut seen = std::collections::HashSet::new();
         for (number, slot) in self.slots.iter().enumerate() {
             let id = ConnId {
                 slot: number as u32,
@@ -16,7 +17,7 @@ impl Shard {
                 continue;
             }
             live += 1;
-            outbox += slot.outbox.bytes();
+            outbox += slot.outbox.held(&mut seen);
             let space = self.spec(id).space;
             if slot.phase == Phase::Home {
                 home += 1;

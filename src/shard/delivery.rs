@@ -3,6 +3,7 @@
 use std::io::IoSlice;
 use std::rc::Rc;
 
+use super::outbox::SHARED_COST;
 use super::slot::{Dirty, Phase};
 use super::{ConnId, Shard};
 use crate::close::CloseReason;
@@ -23,16 +24,16 @@ const CODECS: usize = Codec::Frame as usize + 1;
 /// A message on its way to many: its encodings, made when a receiver first needs one.
 struct Fanout<'m> {
     message: Message<'m>,
-    /// Of which state it is a refresh, if it is one.
+    /// Of which group it is a refresh, if it is one.
     refresh: Option<u64>,
     encoded: [Option<Rc<[u8]>>; CODECS],
 }
 
 impl<'m> Fanout<'m> {
-    fn new(message: Message<'m>, refresh: Option<u64>) -> Fanout<'m> {
+    fn new(message: Message<'m>) -> Fanout<'m> {
         Fanout {
             message,
-            refresh,
+            refresh: None,
             encoded: [const { None }; CODECS],
         }
     }
@@ -45,6 +46,14 @@ impl<'m> Fanout<'m> {
             Rc::from(bytes)
         });
         Rc::clone(encoded)
+    }
+
+    /// The bytes of the encodings that wait in some outbox.
+    fn bytes_held(&self) -> usize {
+        let held = self.encoded.iter().flatten();
+        held.filter(|encoded| Rc::strong_count(encoded) > 1)
+            .map(|encoded| encoded.len())
+            .sum()
     }
 }
 
@@ -75,7 +84,8 @@ impl Shard {
                 many => {
                     let mut receivers = std::mem::take(&mut self.receivers);
                     receivers.extend_from_slice(many);
-                    reached += self.fan_out(&mut receivers, message, Dirty::Urgent, None);
+                    reached +=
+                        self.fan_out(&mut receivers, &mut Fanout::new(message), Dirty::Urgent);
                     self.receivers = receivers;
                 }
             }
@@ -89,7 +99,7 @@ impl Shard {
         for space in reach.spaces() {
             receivers.extend_from_slice(&self.everybody[usize::from(space.0)]);
         }
-        let reached = self.fan_out(&mut receivers, message, Dirty::Bulk, None);
+        let reached = self.fan_out(&mut receivers, &mut Fanout::new(message), Dirty::Bulk);
         self.receivers = receivers;
         reached
     }
@@ -104,29 +114,29 @@ impl Shard {
         refresh: bool,
     ) -> u32 {
         let mut receivers = std::mem::take(&mut self.receivers);
+        let mut fanout = Fanout::new(message);
+        let mut reached = 0;
         for space in reach.spaces() {
-            self.groups.members(space, group, &mut receivers);
+            let found = self.groups.members(space, group, &mut receivers);
+            fanout.refresh = found.filter(|_| refresh);
+            reached += self.fan_out(&mut receivers, &mut fanout, Dirty::Bulk);
         }
-        let refresh = refresh.then(|| self.groups.hash(group));
-        let reached = self.fan_out(&mut receivers, message, Dirty::Bulk, refresh);
         self.receivers = receivers;
         reached
     }
 
     /// Empties `receivers` into their outboxes. It is a copy of the table's list, because a receiver
     /// that overflows leaves the tables meanwhile.
-    fn fan_out(
-        &mut self,
-        receivers: &mut Vec<ConnId>,
-        message: Message<'_>,
-        how: Dirty,
-        refresh: Option<u64>,
-    ) -> u32 {
-        let mut fanout = Fanout::new(message, refresh);
-        receivers.retain(|&id| self.share(id, &mut fanout, how));
+    fn fan_out(&mut self, receivers: &mut Vec<ConnId>, fanout: &mut Fanout<'_>, how: Dirty) -> u32 {
+        // The fan-out's own hold on the encodings keeps them from being freed, and counted as such, below.
+        let before = fanout.bytes_held();
+        receivers.retain(|&id| self.share(id, fanout, how));
         self.stats.messages_out += receivers.len() as u64;
+        let after = fanout.bytes_held();
+        self.outbox_bytes += after - before;
         if self.shed() {
             receivers.retain(|&id| self.is_live(id));
+            self.outbox_bytes -= after - fanout.bytes_held();
         }
         let reached = receivers.len() as u32;
         receivers.clear();
@@ -144,8 +154,8 @@ impl Shard {
             return false;
         }
         let slot = &mut self.slots[id.slot as usize];
-        let (cost, freed) = slot.outbox.push_shared(encoded, fanout.refresh);
-        self.outbox_bytes = self.outbox_bytes + cost - freed;
+        let freed = slot.outbox.push_shared(encoded, fanout.refresh);
+        self.outbox_bytes = self.outbox_bytes + SHARED_COST - freed;
         self.mark_dirty(id, how);
         true
     }
@@ -230,8 +240,8 @@ impl Shard {
 
     /// Drops all that waits for a closing connection, which can then be cut off only.
     fn abandon(&mut self, id: ConnId) {
-        let outbox = std::mem::take(&mut self.slots[id.slot as usize].outbox);
-        self.outbox_bytes -= outbox.bytes();
+        let freed = self.slots[id.slot as usize].outbox.clear();
+        self.outbox_bytes -= freed;
         self.overdue.push(id);
         #[cfg(test)]
         self.abandoned.insert(id);

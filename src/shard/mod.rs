@@ -44,6 +44,7 @@ pub struct Shard {
     everybody: Vec<Vec<ConnId>>,
     wheel: Wheel,
     now: Tick,
+    /// What the outboxes hold of the core's memory, a message shared by many counting once.
     outbox_bytes: usize,
     /// Connections with something to write, those with messages of their own first.
     urgent: VecDeque<ConnId>,
@@ -220,8 +221,8 @@ impl Shard {
             slot.phase == Phase::Closing || slot.phase == Phase::Opening,
             "a connection is closed before it is removed"
         );
-        let left = slot.outbox.bytes();
-        self.outbox_bytes -= left;
+        let freed = slot.outbox.clear();
+        self.outbox_bytes -= freed;
         self.release(id);
     }
 
@@ -230,7 +231,7 @@ impl Shard {
     pub fn depart(&mut self, id: ConnId, uid: Box<str>) -> Option<Passage> {
         let slot = self.get_mut(id)?;
         assert_eq!(slot.phase, Phase::Open, "only an open connection moves");
-        let cost = slot.outbox.bytes();
+        let (unsent, freed) = slot.outbox.flatten();
         let passage = Passage {
             listener: slot.listener,
             peer: slot.peer,
@@ -239,9 +240,9 @@ impl Shard {
                 .groups
                 .take()
                 .map_or_else(Vec::new, |groups| groups.asked),
-            unsent: slot.outbox.flatten(),
+            unsent,
         };
-        self.outbox_bytes -= cost;
+        self.outbox_bytes -= freed;
         self.release(id);
         Some(passage)
     }

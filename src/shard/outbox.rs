@@ -1,5 +1,7 @@
 //! What waits to be written to one connection, in order, and what it counts against the limits.
 //!
+//! Two accounts: what waits here, [`Outbox::bytes`], and what that holds of the core's memory, where a
+//! shared message counts once however many outboxes have it. Methods return changes of the latter.
 //! Bound: the owner asks [`Outbox::bytes`] before it adds; an empty outbox owns no heap memory.
 
 use std::collections::VecDeque;
@@ -30,11 +32,25 @@ struct Chunk {
     cost: usize,
 }
 
+/// What a message shared by several outboxes holds for each of them; its bytes are held once.
+pub const SHARED_COST: usize = OUTBOX_MESSAGE_COST;
+
 impl Chunk {
     fn bytes(&self) -> &[u8] {
         match &self.content {
             Content::Own(bytes) | Content::Moved(bytes) => bytes,
             Content::Shared(bytes) | Content::Refresh(bytes, _) => bytes,
+        }
+    }
+
+    /// What it frees of the core's memory: the last outbox frees a shared message's bytes.
+    fn release(self) -> usize {
+        match self.content {
+            Content::Own(_) | Content::Moved(_) => self.cost,
+            Content::Shared(bytes) | Content::Refresh(bytes, _) => match Rc::strong_count(&bytes) {
+                1 => SHARED_COST + bytes.len(),
+                _ => SHARED_COST,
+            },
         }
     }
 }
@@ -96,13 +112,15 @@ impl Outbox {
         cost
     }
 
-    /// Appends one message shared with others. A refresh (of a state, by its hash) takes the place of an
-    /// earlier one that still waits whole. Returns what it costs, and what the replaced one had cost.
-    pub fn push_shared(&mut self, bytes: Rc<[u8]>, refresh: Option<u64>) -> (usize, usize) {
+    /// Appends one message shared with others, which holds [`SHARED_COST`] here; who shares it counts
+    /// its bytes. A refresh of a group takes the place of an earlier one that still waits whole. Returns
+    /// what that one frees.
+    pub fn push_shared(&mut self, bytes: Rc<[u8]>, refresh: Option<u64>) -> usize {
         let cost = bytes.len() + OUTBOX_MESSAGE_COST;
         let earlier = refresh.and_then(|of| self.replaceable(of));
         let replaced = earlier.and_then(|at| self.chunks.remove(at));
-        let freed = replaced.map_or(0, |chunk| chunk.cost);
+        self.bytes -= replaced.as_ref().map_or(0, |chunk| chunk.cost);
+        let freed = replaced.map_or(0, Chunk::release);
         self.chunks.push_back(Chunk {
             content: match refresh {
                 Some(of) => Content::Refresh(bytes, of),
@@ -110,18 +128,18 @@ impl Outbox {
             },
             cost,
         });
-        self.bytes = self.bytes + cost - freed;
-        (cost, freed)
+        self.bytes += cost;
+        freed
     }
 
-    /// Where a refresh of this state waits whole.
+    /// Where a refresh of this group waits whole.
     fn replaceable(&self, of: u64) -> Option<usize> {
         let first_whole = usize::from(self.sent > 0);
         (first_whole..self.chunks.len())
             .find(|&at| matches!(self.chunks[at].content, Content::Refresh(_, own) if own == of))
     }
 
-    /// What a refresh of this state would free.
+    /// What a refresh of this group would free of what waits here.
     pub fn replaceable_bytes(&self, of: u64) -> usize {
         self.replaceable(of).map_or(0, |at| self.chunks[at].cost)
     }
@@ -137,7 +155,7 @@ impl Outbox {
         filled
     }
 
-    /// The kernel has taken `written` more bytes. Returns the cost of what has left whole.
+    /// The kernel has taken `written` more bytes. Returns what is freed by what has left whole.
     pub fn advance(&mut self, written: usize) -> usize {
         let mut freed = 0;
         self.sent += written;
@@ -147,10 +165,9 @@ impl Outbox {
                 break;
             }
             self.sent -= length;
-            freed += first.cost;
-            self.chunks.pop_front();
+            self.bytes -= first.cost;
+            freed += self.chunks.pop_front().map_or(0, Chunk::release);
         }
-        self.bytes -= freed;
         if self.chunks.is_empty() {
             debug_assert_eq!(self.sent, 0, "no more was written than waited");
             self.chunks = VecDeque::new();
@@ -159,7 +176,7 @@ impl Outbox {
     }
 
     /// Drops what waits, except the rest of a unit that has begun to leave: a close frame can
-    /// follow that, but not stand in its middle. Returns the cost of what was dropped.
+    /// follow that, but not stand in its middle. Returns what is freed.
     pub fn truncate(&mut self) -> usize {
         let moved = matches!(
             self.chunks.front(),
@@ -169,23 +186,44 @@ impl Outbox {
             })
         );
         let keep = usize::from(self.sent > 0 || moved);
-        let freed = self.chunks.iter().skip(keep).map(|chunk| chunk.cost).sum();
-        self.chunks.truncate(keep);
-        self.bytes -= freed;
+        let mut freed = 0;
+        while self.chunks.len() > keep
+            && let Some(chunk) = self.chunks.pop_back()
+        {
+            self.bytes -= chunk.cost;
+            freed += chunk.release();
+        }
         freed
     }
 
-    /// Takes everything out as plain bytes, for the connection's move to another core.
-    pub fn flatten(&mut self) -> Vec<u8> {
+    /// Drops everything. Returns what is freed.
+    pub fn clear(&mut self) -> usize {
+        let all = std::mem::take(self);
+        all.chunks.into_iter().map(Chunk::release).sum()
+    }
+
+    /// Takes everything out as plain bytes, for the connection's move to another core, and says what
+    /// is freed here.
+    pub fn flatten(&mut self) -> (Vec<u8>, usize) {
         let mut all = Vec::new();
-        let mut skip = std::mem::take(&mut self.sent);
-        for chunk in self.chunks.drain(..) {
+        let mut skip = self.sent;
+        for chunk in &self.chunks {
             all.extend_from_slice(&chunk.bytes()[skip..]);
             skip = 0;
         }
-        self.bytes = 0;
-        self.chunks = VecDeque::new();
-        all
+        (all, self.clear())
+    }
+
+    /// What it holds of the core's memory, but for shared messages that were `seen` in other outboxes.
+    #[cfg(test)]
+    pub fn held(&self, seen: &mut std::collections::HashSet<*const u8>) -> usize {
+        let held = self.chunks.iter().map(|chunk| match &chunk.content {
+            Content::Own(_) | Content::Moved(_) => chunk.cost,
+            Content::Shared(bytes) | Content::Refresh(bytes, _) => {
+                SHARED_COST + usize::from(seen.insert(bytes.as_ptr())) * bytes.len()
+            }
+        });
+        held.sum()
     }
 }
 
@@ -236,7 +274,7 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.push_shared(Rc::from(&b"A"[..]), Some(1));
         own(&mut outbox, b"x");
-        let (_, freed) = outbox.push_shared(Rc::from(&b"B"[..]), Some(1));
+        let freed = outbox.push_shared(Rc::from(&b"B"[..]), Some(1));
         assert_eq!(freed, 1 + OUTBOX_MESSAGE_COST);
         assert_eq!(contents(&outbox), b"xB");
         assert_eq!(outbox.bytes(), 2 + 2 * OUTBOX_MESSAGE_COST);
@@ -291,7 +329,7 @@ mod tests {
         own(&mut there, b"head");
         there.advance(1);
         let mut here = Outbox::default();
-        here.push_moved(there.flatten());
+        here.push_moved(there.flatten().0);
         own(&mut here, b"tail");
         here.truncate();
         assert_eq!(contents(&here), b"ead");
@@ -304,7 +342,8 @@ mod tests {
         own(&mut outbox, b"abc");
         outbox.push_shared(Rc::from(&b"def"[..]), None);
         outbox.advance(2);
-        assert_eq!(outbox.flatten(), b"cdef");
+        let freed = 6 + 2 * OUTBOX_MESSAGE_COST;
+        assert_eq!(outbox.flatten(), (b"cdef".to_vec(), freed));
         assert!(outbox.is_empty());
         assert_eq!(outbox.bytes(), 0);
     }
