@@ -2,15 +2,18 @@
 //!
 //! What would call an app back waits here, so that callbacks never nest. And where one of them is a note,
 //! what the callback does after it waits behind it, as it would on the way to another core.
-//! Empty between turns: the host takes from it until nothing is left.
+//! Empty between turns: [`Host::settle`] takes from it until nothing is left.
 
 use std::collections::VecDeque;
 
 use super::envelope::Body;
+use super::host::Host;
+use super::local::Leaving;
 use super::{Answer, AnyNote, BindError};
 use crate::close::CloseReason;
 use crate::ident::{ConnId, CoreId, Ticket};
 use crate::payload::Payload;
+use crate::shard::{Ended, Phase};
 
 /// A callback that is due, or what is done in its order.
 pub enum Effect {
@@ -111,5 +114,77 @@ impl Effects {
     pub fn put_back(&mut self, mut aside: Effects) {
         self.in_order += aside.in_order;
         self.queue.append(&mut aside.queue);
+    }
+}
+
+impl Host {
+    /// Makes the callbacks that the last one has caused, until none is due.
+    pub fn settle(&mut self) {
+        loop {
+            if let Some(effect) = self.local.effects.next() {
+                let aside = self.local.effects.set_aside();
+                self.apply(effect);
+                self.local.effects.put_back(aside);
+            } else if let Some(ended) = self.local.shard.next_ended() {
+                let Ended {
+                    connection,
+                    app,
+                    session,
+                    reason,
+                } = ended;
+                self.apps[usize::from(app)].close(&mut self.local, connection, session, reason);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn apply(&mut self, effect: Effect) {
+        match effect {
+            Effect::Bind { connection, uid } => {
+                if self.local.shard.phase(connection) != Phase::Open {
+                    return;
+                }
+                // Asked here, for places may be reserved after the bind in one callback.
+                if self.local.shard.has_open_replies(connection) {
+                    return self.refuse(connection, BindError::RepliesOpen);
+                }
+                let home = self.local.bus.home(&uid);
+                if home == self.core() {
+                    self.bind(connection, &uid);
+                } else {
+                    self.local.shard.set_leaving(connection);
+                    self.local.leaving.push_back(Leaving {
+                        connection,
+                        home,
+                        uid,
+                    });
+                }
+            }
+            Effect::Refuse { connection, error } => self.refuse(connection, error),
+            Effect::Answer {
+                app,
+                ticket,
+                answer,
+            } => self.apps[usize::from(app)].answer(&mut self.local, ticket, answer),
+            Effect::Offline { connection, uid } => {
+                if let Some((app, session)) = self.session_of(connection) {
+                    self.apps[app].offline(&mut self.local, connection, session, &uid);
+                }
+            }
+            Effect::Note { app, from, note } => {
+                self.apps[usize::from(app)].note(&mut self.local, from, note);
+            }
+            Effect::Deliver(body) => self.deliver(body),
+            Effect::Send {
+                connection,
+                payload,
+            } => {
+                self.local.shard.send(connection, payload.message());
+            }
+            Effect::Close { connection, reason } => self.local.shard.close(connection, reason),
+            Effect::Join { connection, group } => self.local.shard.join(connection, &group),
+            Effect::Leave { connection, group } => self.local.shard.leave(connection, &group),
+        }
     }
 }

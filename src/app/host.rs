@@ -9,7 +9,6 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::BindError;
-use super::effect::Effect;
 use super::envelope::{Body, Move, Stage};
 use super::hosted::Hosted;
 use super::local::{Leaving, Local};
@@ -19,7 +18,7 @@ use crate::close::CloseReason;
 use crate::config::Config;
 use crate::ident::{ConnId, CoreId, Reach};
 use crate::payload::Message;
-use crate::shard::{Ended, ListenerSpec, Phase, Shard, TICK, Tick};
+use crate::shard::{ListenerSpec, Phase, Shard, TICK, Tick};
 
 /// What the transport may do with a connection next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,9 +52,9 @@ pub enum Received {
 const STALL: Duration = Duration::from_secs(1);
 
 pub struct Host {
-    apps: Vec<Box<dyn Hosted>>,
+    pub(super) apps: Vec<Box<dyn Hosted>>,
     listeners: Rc<[ListenerSpec]>,
-    local: Local,
+    pub(super) local: Local,
     /// When the ticks began, stalls left out.
     started: Instant,
 }
@@ -255,7 +254,7 @@ impl Host {
     }
 
     /// Delivers to connections of this core what a callback of this core has sent.
-    fn deliver(&mut self, body: Body) {
+    pub(super) fn deliver(&mut self, body: Body) {
         match body {
             Body::ToUid {
                 reach,
@@ -305,7 +304,7 @@ impl Host {
     }
 
     /// Binds at home and tells the app; one that is kept out is closed.
-    fn bind(&mut self, id: ConnId, uid: &str) {
+    pub(super) fn bind(&mut self, id: ConnId, uid: &str) {
         if self.local.shard.bind(id, uid) {
             if let Some((app, session)) = self.session_of(id) {
                 self.apps[app].bound(&mut self.local, id, session, Ok(()));
@@ -315,7 +314,7 @@ impl Host {
         }
     }
 
-    fn refuse(&mut self, id: ConnId, error: BindError) {
+    pub(super) fn refuse(&mut self, id: ConnId, error: BindError) {
         if let Some((app, session)) = self.session_of(id) {
             self.apps[app].bound(&mut self.local, id, session, Err(error));
         }
@@ -326,76 +325,6 @@ impl Host {
             BindError::Twice => return,
         };
         self.local.shard.close(id, reason);
-    }
-
-    /// Makes the callbacks that the last one has caused, until none is due.
-    pub fn settle(&mut self) {
-        loop {
-            if let Some(effect) = self.local.effects.next() {
-                let aside = self.local.effects.set_aside();
-                self.apply(effect);
-                self.local.effects.put_back(aside);
-            } else if let Some(ended) = self.local.shard.next_ended() {
-                let Ended {
-                    connection,
-                    app,
-                    session,
-                    reason,
-                } = ended;
-                self.apps[usize::from(app)].close(&mut self.local, connection, session, reason);
-            } else {
-                return;
-            }
-        }
-    }
-
-    fn apply(&mut self, effect: Effect) {
-        match effect {
-            Effect::Bind { connection, uid } => {
-                if self.local.shard.phase(connection) != Phase::Open {
-                    return;
-                }
-                // Asked here, for places may be reserved after the bind in one callback.
-                if self.local.shard.has_open_replies(connection) {
-                    return self.refuse(connection, BindError::RepliesOpen);
-                }
-                let home = self.local.bus.home(&uid);
-                if home == self.core() {
-                    self.bind(connection, &uid);
-                } else {
-                    self.local.shard.set_leaving(connection);
-                    self.local.leaving.push_back(Leaving {
-                        connection,
-                        home,
-                        uid,
-                    });
-                }
-            }
-            Effect::Refuse { connection, error } => self.refuse(connection, error),
-            Effect::Answer {
-                app,
-                ticket,
-                answer,
-            } => self.apps[usize::from(app)].answer(&mut self.local, ticket, answer),
-            Effect::Offline { connection, uid } => {
-                if let Some((app, session)) = self.session_of(connection) {
-                    self.apps[app].offline(&mut self.local, connection, session, &uid);
-                }
-            }
-            Effect::Note { app, from, note } => {
-                self.apps[usize::from(app)].note(&mut self.local, from, note);
-            }
-            Effect::Deliver(body) => self.deliver(body),
-            Effect::Send {
-                connection,
-                payload,
-            } => {
-                self.local.shard.send(connection, payload.message());
-            }
-            Effect::Close { connection, reason } => self.local.shard.close(connection, reason),
-            Effect::Join { connection, group } => self.local.shard.join(connection, &group),
-            Effect::Leave { connection, group } => self.local.shard.leave(connection, &group),
-        }
     }
 
     /// Asks on behalf of a task of this core, which awaits the answer.
@@ -425,7 +354,7 @@ impl Host {
     }
 
     /// The app and session of a connection that is open and not closing.
-    fn session_of(&self, id: ConnId) -> Option<(usize, u32)> {
+    pub(super) fn session_of(&self, id: ConnId) -> Option<(usize, u32)> {
         match self.local.shard.phase(id) {
             Phase::Open | Phase::Home => Some((self.app_of(id)?, self.local.shard.session(id)?)),
             _ => None,
