@@ -104,11 +104,12 @@ impl Shard {
         refresh: bool,
     ) -> u32 {
         let mut receivers = std::mem::take(&mut self.receivers);
+        let mut reached = 0;
         for space in reach.spaces() {
-            self.groups.members(space, group, &mut receivers);
+            let serial = self.groups.members(space, group, &mut receivers);
+            let refresh = serial.filter(|_| refresh);
+            reached += self.fan_out(&mut receivers, message, Dirty::Bulk, refresh);
         }
-        let refresh = refresh.then(|| self.groups.hash(group));
-        let reached = self.fan_out(&mut receivers, message, Dirty::Bulk, refresh);
         self.receivers = receivers;
         reached
     }

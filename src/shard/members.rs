@@ -79,6 +79,8 @@ struct Member {
 }
 
 struct Group {
+    /// No two groups that there have ever been share it.
+    serial: u64,
     space: Space,
     name: Rc<str>,
     members: Vec<Member>,
@@ -86,19 +88,20 @@ struct Group {
 
 /// The groups of one core.
 pub struct Groups {
-    hasher: RandomState,
     names: Vec<Table<u32>>,
     groups: Vec<Option<Group>>,
     free: Vec<u32>,
+    /// How many there have been.
+    made: u64,
 }
 
 impl Groups {
     pub fn new(spaces: usize) -> Groups {
         Groups {
-            hasher: RandomState::new(),
             names: (0..spaces).map(|_| Table::default()).collect(),
             groups: Vec::new(),
             free: Vec::new(),
+            made: 0,
         }
     }
 
@@ -106,23 +109,16 @@ impl Groups {
         self.groups.len() - self.free.len()
     }
 
-    /// What tells one group's refreshes from another's, whether the group exists or not.
-    pub fn hash(&self, name: &str) -> u64 {
-        self.hasher.hash_one(name)
-    }
-
     fn find(&self, space: Space, name: &str) -> Option<u32> {
         self.names.get(usize::from(space.0))?.get(name).copied()
     }
 
-    /// Copies a group's members into `out`.
-    pub fn members(&self, space: Space, name: &str, out: &mut Vec<ConnId>) {
-        let group = self
-            .find(space, name)
-            .and_then(|number| self.groups[number as usize].as_ref());
-        if let Some(group) = group {
-            out.extend(group.members.iter().map(|member| member.connection));
-        }
+    /// Copies a group's members into `out`. Returns the group's serial number, if there is one.
+    pub fn members(&self, space: Space, name: &str, out: &mut Vec<ConnId>) -> Option<u64> {
+        let number = self.find(space, name)?;
+        let group = self.groups[number as usize].as_ref()?;
+        out.extend(group.members.iter().map(|member| member.connection));
+        Some(group.serial)
     }
 
     /// Whether a connection with these memberships is in the group, and as which of them.
@@ -141,7 +137,9 @@ impl Groups {
     ) {
         let number = self.find(space, name).unwrap_or_else(|| {
             let name: Rc<str> = Rc::from(name);
+            self.made += 1;
             let group = Some(Group {
+                serial: self.made,
                 space,
                 name: Rc::clone(&name),
                 members: Vec::new(),

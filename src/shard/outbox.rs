@@ -81,7 +81,7 @@ impl Outbox {
         cost
     }
 
-    /// Appends one message shared with others. A refresh (of a state, by its hash) takes the place of an
+    /// Appends one message shared with others. A refresh (of a state, by its number) takes the place of an
     /// earlier one that still waits whole. Returns what it costs, and what the replaced one had cost.
     pub fn push_shared(&mut self, bytes: Rc<[u8]>, refresh: Option<u64>) -> (usize, usize) {
         let cost = bytes.len() + OUTBOX_MESSAGE_COST;
