@@ -37,12 +37,9 @@ impl Local {
     fn ask(&mut self, question: u64, core: CoreId, what: Ask) {
         if core != self.core() {
             self.post_free(core, Body::Ask { question, what });
-        } else if !self.effects.must_wait() {
+        } else {
             let part = self.find(what);
             self.answered(question, part);
-        } else {
-            let body = Body::Ask { question, what };
-            self.effects.add(Effect::Deliver(body));
         }
     }
 
@@ -59,7 +56,7 @@ impl Local {
                 return self.answer_nobody(asker, payer);
             }
             let home = self.bus.home(uid);
-            if home == self.core() && !self.effects.must_wait() {
+            if home == self.core() {
                 // At home already: no copy.
                 let question = self.open(asker, payer, 0, 1);
                 let reached = self.shard.send_to_uid(reach, uid, message);
@@ -151,7 +148,7 @@ impl Local {
             self.shard.sub_transit(payer, bytes);
         }
         match answered.asker {
-            Asker::App(app) => self.effects.add(Effect::Answer {
+            Asker::App(app) => self.effects.push_back(Effect::Answer {
                 app,
                 ticket: Ticket(question),
                 answer: answered.answer,

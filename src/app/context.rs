@@ -78,13 +78,13 @@ impl<'a, A: App> Context<'a, A> {
     /// Sends to the connection this callback is about.
     pub fn send<'m>(&mut self, message: impl Into<Message<'m>>) {
         if let Some(connection) = self.connection {
-            self.local.send(connection, message.into());
+            self.local.shard.send(connection, message.into());
         }
     }
 
     /// Sends to a connection of this core; a stale id goes nowhere.
     pub fn send_to<'m>(&mut self, connection: ConnId, message: impl Into<Message<'m>>) {
-        self.local.send(connection, message.into());
+        self.local.shard.send(connection, message.into());
     }
 
     /// Sends to every connection of a uid within reach.
@@ -134,26 +134,26 @@ impl<'a, A: App> Context<'a, A> {
     /// Puts the connection into a group (named like a uid). Before it is bound this waits for the bind.
     pub fn join(&mut self, group: &str) {
         if let Some(connection) = self.connection {
-            self.local.join(connection, group);
+            self.local.shard.join(connection, group);
         }
     }
 
     /// Puts a bound connection of this core into a group, from any callback; a stale id goes nowhere.
     pub fn join_for(&mut self, connection: ConnId, group: &str) {
-        self.local.join(connection, group);
+        self.local.shard.join(connection, group);
     }
 
     /// Takes the connection out of a group.
     pub fn leave(&mut self, group: &str) {
         if let Some(connection) = self.connection {
-            self.local.leave(connection, group);
+            self.local.shard.leave(connection, group);
         }
     }
 
     /// Closes the connection this callback is about. What was sent to it before leaves first.
     pub fn close(&mut self, reason: CloseReason) {
         if let Some(connection) = self.connection {
-            self.local.close(connection, reason);
+            self.local.shard.close(connection, reason);
         }
     }
 

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::BindError;
+use super::effect::Effect;
 use super::envelope::{Body, Move, Stage};
 use super::hosted::Hosted;
 use super::local::{Leaving, Local};
@@ -18,7 +19,7 @@ use crate::close::CloseReason;
 use crate::config::Config;
 use crate::ident::{ConnId, CoreId, Reach};
 use crate::payload::Message;
-use crate::shard::{ListenerSpec, Phase, Shard, TICK, Tick};
+use crate::shard::{Ended, ListenerSpec, Phase, Shard, TICK, Tick};
 
 /// What the transport may do with a connection next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,9 +53,9 @@ pub enum Received {
 const STALL: Duration = Duration::from_secs(1);
 
 pub struct Host {
-    pub(super) apps: Vec<Box<dyn Hosted>>,
+    apps: Vec<Box<dyn Hosted>>,
     listeners: Rc<[ListenerSpec]>,
-    pub(super) local: Local,
+    local: Local,
     /// When the ticks began, stalls left out.
     started: Instant,
 }
@@ -97,12 +98,21 @@ impl Host {
         self.local.core()
     }
 
-    /// Sets the turn's time, and does what has come due.
-    pub fn tick(&mut self, now: Instant) {
+    #[cfg(test)]
+    pub(super) fn local(&self) -> &Local {
+        &self.local
+    }
+
+    /// Sets the time that everything from here on happens at.
+    pub fn set_now(&mut self, now: Instant) {
         self.local.set_now(now);
         self.forgive_stall(now);
         let ticks = now.duration_since(self.started).as_millis() / TICK.as_millis();
         self.local.shard.set_now(ticks as Tick);
+    }
+
+    /// Does what has come due.
+    pub fn expire(&mut self) {
         self.local.shard.expire();
         while let Some((app, token)) = self.local.pop_timer() {
             self.apps[usize::from(app)].timer(&mut self.local, token);
@@ -123,7 +133,7 @@ impl Host {
         }
     }
 
-    /// When [`Host::tick`] has something to do next.
+    /// When [`Host::expire`] has something to do next.
     pub fn next_due(&self) -> Option<Instant> {
         let deadline = self
             .local
@@ -247,22 +257,6 @@ impl Host {
                     self.local.post_free(from, body);
                 }
             }
-            body @ (Body::ToEverybody { .. } | Body::ToGroup { .. }) => self.deliver(body),
-        }
-        self.settle();
-        Received::Done
-    }
-
-    /// Delivers to connections of this core what a callback of this core has sent.
-    pub(super) fn deliver(&mut self, body: Body) {
-        match body {
-            Body::ToUid {
-                reach,
-                addressed,
-                tell,
-            } => self
-                .local
-                .deliver_to_uid(reach, addressed.uid(), addressed.message(), tell),
             Body::ToEverybody { reach, payload } => {
                 self.local.shard.send_to_everybody(reach, payload.message());
             }
@@ -273,16 +267,12 @@ impl Host {
                 payload,
             } => {
                 let message = payload.message();
-                self.local
-                    .shard
-                    .send_to_group(reach, &group, message, refresh);
+                let shard = &mut self.local.shard;
+                shard.send_to_group(reach, &group, message, refresh);
             }
-            Body::Ask { question, what } => {
-                let part = self.local.find(what);
-                self.local.answered(question, part);
-            }
-            _ => debug_assert!(false, "only deliveries are deferred"),
         }
+        self.settle();
+        Received::Done
     }
 
     fn arrive(&mut self, passing: Move) -> Received {
@@ -304,7 +294,7 @@ impl Host {
     }
 
     /// Binds at home and tells the app; one that is kept out is closed.
-    pub(super) fn bind(&mut self, id: ConnId, uid: &str) {
+    fn bind(&mut self, id: ConnId, uid: &str) {
         if self.local.shard.bind(id, uid) {
             if let Some((app, session)) = self.session_of(id) {
                 self.apps[app].bound(&mut self.local, id, session, Ok(()));
@@ -314,7 +304,7 @@ impl Host {
         }
     }
 
-    pub(super) fn refuse(&mut self, id: ConnId, error: BindError) {
+    fn refuse(&mut self, id: ConnId, error: BindError) {
         if let Some((app, session)) = self.session_of(id) {
             self.apps[app].bound(&mut self.local, id, session, Err(error));
         }
@@ -325,6 +315,64 @@ impl Host {
             BindError::Twice => return,
         };
         self.local.shard.close(id, reason);
+    }
+
+    /// Makes the callbacks that the last one has caused, until none is due.
+    pub fn settle(&mut self) {
+        loop {
+            if let Some(effect) = self.local.effects.pop_front() {
+                self.apply(effect);
+            } else if let Some(ended) = self.local.shard.next_ended() {
+                let Ended {
+                    connection,
+                    app,
+                    session,
+                    reason,
+                } = ended;
+                self.apps[usize::from(app)].close(&mut self.local, connection, session, reason);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn apply(&mut self, effect: Effect) {
+        match effect {
+            Effect::Bind { connection, uid } => {
+                if self.local.shard.phase(connection) != Phase::Open {
+                    return;
+                }
+                // Asked here, for places may be reserved after the bind in one callback.
+                if self.local.shard.has_open_replies(connection) {
+                    return self.refuse(connection, BindError::RepliesOpen);
+                }
+                let home = self.local.bus.home(&uid);
+                if home == self.core() {
+                    self.bind(connection, &uid);
+                } else {
+                    self.local.shard.set_leaving(connection);
+                    self.local.leaving.push_back(Leaving {
+                        connection,
+                        home,
+                        uid,
+                    });
+                }
+            }
+            Effect::Refuse { connection, error } => self.refuse(connection, error),
+            Effect::Answer {
+                app,
+                ticket,
+                answer,
+            } => self.apps[usize::from(app)].answer(&mut self.local, ticket, answer),
+            Effect::Offline { connection, uid } => {
+                if let Some((app, session)) = self.session_of(connection) {
+                    self.apps[app].offline(&mut self.local, connection, session, &uid);
+                }
+            }
+            Effect::Note { app, from, note } => {
+                self.apps[usize::from(app)].note(&mut self.local, from, note);
+            }
+        }
     }
 
     /// Asks on behalf of a task of this core, which awaits the answer.
@@ -354,7 +402,7 @@ impl Host {
     }
 
     /// The app and session of a connection that is open and not closing.
-    pub(super) fn session_of(&self, id: ConnId) -> Option<(usize, u32)> {
+    fn session_of(&self, id: ConnId) -> Option<(usize, u32)> {
         match self.local.shard.phase(id) {
             Phase::Open | Phase::Home => Some((self.app_of(id)?, self.local.shard.session(id)?)),
             _ => None,

@@ -1,18 +1,17 @@
 //! What the callbacks of one core act on: its shard, its end of the bus, its questions and timers.
 //!
 //! Whoever sends computes the home core here: its own is delivered to directly, another gets one
-//! envelope. What has to wait on this core is in its [`Effects`].
+//! envelope. Callbacks that are due wait as [`Effect`]s.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::effect::{Effect, Effects};
+use super::effect::Effect;
 use super::envelope::{Addressed, Body};
 use super::question::Questions;
 use super::{AnyNote, BindError, To};
 use crate::bus::Endpoint;
-use crate::close::CloseReason;
 use crate::config::Config;
 use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, check_uid};
 use crate::payload::{Message, Payload};
@@ -35,7 +34,7 @@ pub struct Local {
     pub shard: Shard,
     pub bus: Endpoint<Body>,
     pub questions: Questions,
-    pub effects: Effects,
+    pub effects: VecDeque<Effect>,
     pub leaving: VecDeque<Leaving>,
     timers: BinaryHeap<Timer>,
     now: Instant,
@@ -49,7 +48,7 @@ impl Local {
             shard,
             bus,
             questions: Questions::default(),
-            effects: Effects::default(),
+            effects: VecDeque::new(),
             leaving: VecDeque::new(),
             timers: BinaryHeap::new(),
             now,
@@ -101,44 +100,6 @@ impl Local {
             && self.bus.in_transit_bytes() + self.questions.bytes() <= self.transit_bytes_core
     }
 
-    pub fn send(&mut self, connection: ConnId, message: Message<'_>) {
-        if !self.effects.must_wait() {
-            self.shard.send(connection, message);
-        } else {
-            let payload = Payload::new(message);
-            self.effects.add(Effect::Send {
-                connection,
-                payload,
-            });
-        }
-    }
-
-    pub fn close(&mut self, connection: ConnId, reason: CloseReason) {
-        if !self.effects.must_wait() {
-            self.shard.close(connection, reason);
-        } else {
-            self.effects.add(Effect::Close { connection, reason });
-        }
-    }
-
-    pub fn join(&mut self, connection: ConnId, group: &str) {
-        if !self.effects.must_wait() {
-            self.shard.join(connection, group);
-        } else {
-            let group = Box::from(group);
-            self.effects.add(Effect::Join { connection, group });
-        }
-    }
-
-    pub fn leave(&mut self, connection: ConnId, group: &str) {
-        if !self.effects.must_wait() {
-            self.shard.leave(connection, group);
-        } else {
-            let group = Box::from(group);
-            self.effects.add(Effect::Leave { connection, group });
-        }
-    }
-
     pub fn send_to_uid(
         &mut self,
         reach: Reach,
@@ -158,31 +119,14 @@ impl Local {
         }
         let tell = payer.filter(|_| tell);
         let home = self.bus.home(uid);
-        if home == self.core() && !self.effects.must_wait() {
-            self.deliver_to_uid(reach, uid, message, tell);
-            return;
-        }
-        let body = Body::ToUid {
-            reach,
-            addressed: Addressed::new(uid, message),
-            tell,
-        };
-        if home == self.core() {
-            self.effects.add(Effect::Deliver(body));
-        } else {
+        if home != self.core() {
+            let body = Body::ToUid {
+                reach,
+                addressed: Addressed::new(uid, message),
+                tell,
+            };
             self.post(home, payer, uid.len() + message.len(), body);
-        }
-    }
-
-    /// Delivers on this core; `tell` is a connection of this core.
-    pub fn deliver_to_uid(
-        &mut self,
-        reach: Reach,
-        uid: &str,
-        message: Message<'_>,
-        tell: Option<ConnId>,
-    ) {
-        if self.shard.send_to_uid(reach, uid, message) == 0
+        } else if self.shard.send_to_uid(reach, uid, message) == 0
             && let Some(connection) = tell
         {
             self.tell_offline(connection, uid);
@@ -190,30 +134,23 @@ impl Local {
     }
 
     pub fn tell_offline(&mut self, connection: ConnId, uid: &str) {
-        self.effects.add(Effect::Offline {
+        self.effects.push_back(Effect::Offline {
             connection,
             uid: Box::from(uid),
         });
     }
 
     pub fn broadcast(&mut self, reach: Reach, payer: Option<ConnId>, message: Message<'_>) {
-        let here = !self.effects.must_wait();
-        // Delivered here at once, it is copied for other cores only.
-        if !here || self.bus.cores() > 1 {
+        // It is copied for other cores only.
+        if self.bus.cores() > 1 {
             let payload = Payload::new(message);
             for core in self.other_cores() {
                 let payload = payload.clone();
                 let body = Body::ToEverybody { reach, payload };
                 self.post(core, payer, message.len(), body);
             }
-            if !here {
-                let body = Body::ToEverybody { reach, payload };
-                self.effects.add(Effect::Deliver(body));
-            }
         }
-        if here {
-            self.shard.send_to_everybody(reach, message);
-        }
+        self.shard.send_to_everybody(reach, message);
     }
 
     pub fn send_to_group(
@@ -224,25 +161,19 @@ impl Local {
         message: Message<'_>,
         refresh: bool,
     ) {
-        let here = !self.effects.must_wait();
-        if !here || self.bus.cores() > 1 {
+        if self.bus.cores() > 1 {
             let payload = Payload::new(message);
-            let body = || Body::ToGroup {
-                reach,
-                refresh,
-                group: Box::from(group),
-                payload: payload.clone(),
-            };
             for core in self.other_cores() {
-                self.post(core, payer, group.len() + message.len(), body());
-            }
-            if !here {
-                self.effects.add(Effect::Deliver(body()));
+                let body = Body::ToGroup {
+                    reach,
+                    refresh,
+                    group: Box::from(group),
+                    payload: payload.clone(),
+                };
+                self.post(core, payer, group.len() + message.len(), body);
             }
         }
-        if here {
-            self.shard.send_to_group(reach, group, message, refresh);
-        }
+        self.shard.send_to_group(reach, group, message, refresh);
     }
 
     /// Sends a note to the app's value on one core or all.
@@ -257,7 +188,7 @@ impl Local {
             let note = make();
             if core == self.core() {
                 let from = core;
-                self.effects.add(Effect::Note { app, from, note });
+                self.effects.push_back(Effect::Note { app, from, note });
             } else {
                 self.post(core, payer, 0, Body::Note { app, note });
             }
@@ -296,7 +227,7 @@ impl Local {
         } else {
             None
         };
-        self.effects.add(match refused {
+        self.effects.push_back(match refused {
             Some(error) => Effect::Refuse { connection, error },
             None => Effect::Bind {
                 connection,

@@ -12,6 +12,8 @@ pub(crate) mod host;
 pub(crate) mod hosted;
 mod local;
 mod question;
+#[cfg(all(test, not(loom)))]
+mod simulation;
 #[cfg(test)]
 mod tests;
 

@@ -106,8 +106,8 @@ impl Shard {
         let mut receivers = std::mem::take(&mut self.receivers);
         let mut reached = 0;
         for space in reach.spaces() {
-            let serial = self.groups.members(space, group, &mut receivers);
-            let refresh = serial.filter(|_| refresh);
+            let of = self.groups.members(space, group, &mut receivers);
+            let refresh = of.filter(|_| refresh);
             reached += self.fan_out(&mut receivers, message, Dirty::Bulk, refresh);
         }
         self.receivers = receivers;
@@ -234,6 +234,8 @@ impl Shard {
         let outbox = std::mem::take(&mut self.slots[id.slot as usize].outbox);
         self.outbox_bytes -= outbox.bytes();
         self.overdue.push(id);
+        #[cfg(test)]
+        self.abandoned.insert(id);
     }
 
     /// The next connection to be written, those with messages of their own first; `bulk` says whether

@@ -63,6 +63,12 @@ impl Uids {
     pub fn len(&self) -> usize {
         self.spaces.iter().map(Table::len).sum()
     }
+
+    #[cfg(test)]
+    pub fn connections(&self) -> usize {
+        let lists = self.spaces.iter().flat_map(Table::values);
+        lists.map(|connections| connections.len()).sum()
+    }
 }
 
 /// A connection's membership: which group, and where in its list.
@@ -79,8 +85,8 @@ struct Member {
 }
 
 struct Group {
-    /// No two groups that there have ever been share it.
-    serial: u64,
+    /// Never used again, while its number is.
+    id: u64,
     space: Space,
     name: Rc<str>,
     members: Vec<Member>,
@@ -91,8 +97,7 @@ pub struct Groups {
     names: Vec<Table<u32>>,
     groups: Vec<Option<Group>>,
     free: Vec<u32>,
-    /// How many there have been.
-    made: u64,
+    next_id: u64,
 }
 
 impl Groups {
@@ -101,7 +106,7 @@ impl Groups {
             names: (0..spaces).map(|_| Table::default()).collect(),
             groups: Vec::new(),
             free: Vec::new(),
-            made: 0,
+            next_id: 0,
         }
     }
 
@@ -109,16 +114,22 @@ impl Groups {
         self.groups.len() - self.free.len()
     }
 
+    #[cfg(test)]
+    pub fn memberships(&self) -> usize {
+        let groups = self.groups.iter().flatten();
+        groups.map(|group| group.members.len()).sum()
+    }
+
     fn find(&self, space: Space, name: &str) -> Option<u32> {
         self.names.get(usize::from(space.0))?.get(name).copied()
     }
 
-    /// Copies a group's members into `out`. Returns the group's serial number, if there is one.
+    /// Copies a group's members into `out`, and says which group that is, if there is one.
     pub fn members(&self, space: Space, name: &str, out: &mut Vec<ConnId>) -> Option<u64> {
         let number = self.find(space, name)?;
         let group = self.groups[number as usize].as_ref()?;
         out.extend(group.members.iter().map(|member| member.connection));
-        Some(group.serial)
+        Some(group.id)
     }
 
     /// Whether a connection with these memberships is in the group, and as which of them.
@@ -137,9 +148,9 @@ impl Groups {
     ) {
         let number = self.find(space, name).unwrap_or_else(|| {
             let name: Rc<str> = Rc::from(name);
-            self.made += 1;
+            self.next_id += 1;
             let group = Some(Group {
-                serial: self.made,
+                id: self.next_id,
                 space,
                 name: Rc::clone(&name),
                 members: Vec::new(),

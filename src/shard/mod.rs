@@ -4,6 +4,8 @@
 //! the transport takes out of it what is to be written. Bounds: `outbox_bytes_max` a connection,
 //! `outbox_bytes_core_max` in all; what does not fit closes a connection and no other one notices.
 
+#[cfg(all(test, not(loom)))]
+mod census;
 mod deadlines;
 mod delivery;
 mod members;
@@ -52,6 +54,9 @@ pub struct Shard {
     ended: VecDeque<Ended>,
     /// Connections to be cut off without another word.
     overdue: Vec<ConnId>,
+    /// Those of them that lost what waited for them.
+    #[cfg(test)]
+    pub abandoned: std::collections::HashSet<ConnId>,
     /// Reused by every fan-out.
     receivers: Vec<ConnId>,
     pub stats: CoreStats,
@@ -111,6 +116,8 @@ impl Shard {
             picks: 0,
             ended: VecDeque::new(),
             overdue: Vec::new(),
+            #[cfg(test)]
+            abandoned: std::collections::HashSet::new(),
             receivers: Vec::new(),
             stats: CoreStats {
                 closed: vec![0; CloseReason::COUNT],
@@ -257,7 +264,7 @@ impl Shard {
             }));
         }
         if !unsent.is_empty() {
-            cost = slot.outbox.push_own(|out| *out = unsent);
+            cost = slot.outbox.push_moved(unsent);
             self.mark_dirty(id, Dirty::Urgent);
         }
         self.outbox_bytes += cost;

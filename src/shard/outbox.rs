@@ -15,6 +15,9 @@ const CHUNK_BYTES: usize = 16 << 10;
 enum Content {
     /// Encoded for this connection alone.
     Own(Vec<u8>),
+    /// What waited when the connection moved here. The other core may have sent a part of its first
+    /// unit, so it stays whole.
+    Moved(Vec<u8>),
     /// Encoded once for all connections of this core that get it.
     Shared(Rc<[u8]>),
     /// The same, and a newer one of the same state takes its place while it waits whole.
@@ -30,7 +33,7 @@ struct Chunk {
 impl Chunk {
     fn bytes(&self) -> &[u8] {
         match &self.content {
-            Content::Own(bytes) => bytes,
+            Content::Own(bytes) | Content::Moved(bytes) => bytes,
             Content::Shared(bytes) | Content::Refresh(bytes, _) => bytes,
         }
     }
@@ -81,7 +84,19 @@ impl Outbox {
         cost
     }
 
-    /// Appends one message shared with others. A refresh (of a state, by its number) takes the place of an
+    /// Takes what another core's outbox gave up by [`Outbox::flatten`], before anything else. Returns
+    /// what it costs.
+    pub fn push_moved(&mut self, bytes: Vec<u8>) -> usize {
+        let cost = bytes.len() + OUTBOX_MESSAGE_COST;
+        self.chunks.push_back(Chunk {
+            content: Content::Moved(bytes),
+            cost,
+        });
+        self.bytes += cost;
+        cost
+    }
+
+    /// Appends one message shared with others. A refresh (of a state, by its hash) takes the place of an
     /// earlier one that still waits whole. Returns what it costs, and what the replaced one had cost.
     pub fn push_shared(&mut self, bytes: Rc<[u8]>, refresh: Option<u64>) -> (usize, usize) {
         let cost = bytes.len() + OUTBOX_MESSAGE_COST;
@@ -146,7 +161,14 @@ impl Outbox {
     /// Drops what waits, except the rest of a unit that has begun to leave: a close frame can
     /// follow that, but not stand in its middle. Returns the cost of what was dropped.
     pub fn truncate(&mut self) -> usize {
-        let keep = usize::from(self.sent > 0);
+        let moved = matches!(
+            self.chunks.front(),
+            Some(Chunk {
+                content: Content::Moved(_),
+                ..
+            })
+        );
+        let keep = usize::from(self.sent > 0 || moved);
         let freed = self.chunks.iter().skip(keep).map(|chunk| chunk.cost).sum();
         self.chunks.truncate(keep);
         self.bytes -= freed;
@@ -240,6 +262,15 @@ mod tests {
     }
 
     #[test]
+    fn a_refresh_leaves_one_of_another_group() {
+        let mut outbox = Outbox::default();
+        outbox.push_shared(Rc::from(&b"A"[..]), Some(1));
+        outbox.push_shared(Rc::from(&b"B"[..]), Some(2));
+        outbox.push_shared(Rc::from(&b"C"[..]), Some(1));
+        assert_eq!(contents(&outbox), b"BC");
+    }
+
+    #[test]
     fn truncate_keeps_the_unit_in_flight() {
         let mut outbox = Outbox::default();
         outbox.push_shared(Rc::from(&b"head"[..]), None);
@@ -252,6 +283,19 @@ mod tests {
         untouched.push_shared(Rc::from(&b"head"[..]), None);
         untouched.truncate();
         assert!(untouched.is_empty());
+    }
+
+    #[test]
+    fn truncate_keeps_the_unit_that_another_core_began() {
+        let mut there = Outbox::default();
+        own(&mut there, b"head");
+        there.advance(1);
+        let mut here = Outbox::default();
+        here.push_moved(there.flatten());
+        own(&mut here, b"tail");
+        here.truncate();
+        assert_eq!(contents(&here), b"ead");
+        assert_eq!(here.bytes(), 3 + OUTBOX_MESSAGE_COST);
     }
 
     #[test]

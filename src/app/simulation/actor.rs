@@ -1,0 +1,351 @@
+//! The apps of the simulation: they do what the text of a message says, and note it in the model.
+//!
+//! A client's message is its number and commands, `7 bind u3;all 20`. What a note, a timer or an answer
+//! makes an app do is written with commas and underlines, `all,20`, and is done in the app's own name.
+
+use std::collections::HashMap;
+use std::marker::PhantomData;
+use std::sync::{Arc, MutexGuard};
+use std::time::Duration;
+
+use super::model::{Model, Question, Sender, Shared, Target};
+use crate::app::{Answer, App, BindError, Context, Login, To};
+use crate::close::CloseReason;
+use crate::ident::{CoreId, EVERYBODY, Reach, Reply, Ticket};
+use crate::payload::Message;
+
+/// One of the simulation's apps.
+pub trait Part: 'static {
+    const NUMBER: u8;
+    const SPACE: &'static str;
+    const LOGIN: Login;
+    /// The bits of the spaces it reaches: its own is the bit of its number.
+    const REACH: Reach;
+}
+
+/// Reaches its own kind only.
+pub struct Talk;
+/// Reaches `Talk`, too.
+pub struct Desk;
+/// Never binds, and reaches all.
+pub struct Console;
+
+impl Part for Talk {
+    const NUMBER: u8 = 0;
+    const SPACE: &'static str = "talk";
+    const LOGIN: Login = Login::Required;
+    const REACH: Reach = Reach(0b001);
+}
+
+impl Part for Desk {
+    const NUMBER: u8 = 1;
+    const SPACE: &'static str = "desk";
+    const LOGIN: Login = Login::Required;
+    const REACH: Reach = Reach(0b011);
+}
+
+impl Part for Console {
+    const NUMBER: u8 = 2;
+    const SPACE: &'static str = "console";
+    const LOGIN: Login = Login::Never;
+    const REACH: Reach = Reach(0b111);
+}
+
+/// A core guards itself against an app's panic; the lock that is poisoned then makes the run fail.
+const UNBROKEN: &str = "no callback has panicked";
+
+#[derive(PartialEq, Eq, Hash)]
+enum Due {
+    Answer(Ticket),
+    Timer(u64),
+}
+
+pub struct Actor<P> {
+    model: Shared,
+    /// The token by which the world sees that every session has ended.
+    alive: Arc<()>,
+    replies: HashMap<Due, (Reply, String)>,
+    after: HashMap<Due, String>,
+    part: PhantomData<P>,
+}
+
+pub struct Session {
+    client: usize,
+    next: u32,
+    _alive: Arc<()>,
+}
+
+#[derive(Clone)]
+pub struct Note {
+    number: u64,
+    then: String,
+}
+
+impl<P: Part> Actor<P> {
+    pub fn new(model: Shared, alive: Arc<()>) -> Actor<P> {
+        Actor {
+            model,
+            alive,
+            replies: HashMap::new(),
+            after: HashMap::new(),
+            part: PhantomData,
+        }
+    }
+
+    fn model(&self) -> MutexGuard<'_, Model> {
+        self.model.lock().expect(UNBROKEN)
+    }
+
+    fn then(&mut self, cx: &mut Context<'_, Self>, then: &str) {
+        let sender = Sender::App(cx.core().0, P::NUMBER);
+        for command in then.split('_').filter(|command| !command.is_empty()) {
+            let words: Vec<&str> = command.split(',').collect();
+            self.send(cx, sender, &words);
+        }
+    }
+
+    /// What any sender can do. False if it is none of that.
+    fn send(&mut self, cx: &mut Context<'_, Self>, sender: Sender, words: &[&str]) -> bool {
+        let who = (sender, cx.core().0);
+        let bytes = |word: &str| word.parse().expect("a number of bytes");
+        let shared = Shared::clone(&self.model);
+        let mut model = shared.lock().expect(UNBROKEN);
+        let text = match *words {
+            ["all", size] | ["uid" | "tell" | "push", EVERYBODY, size] => {
+                model.send(who, Target::Everybody, P::REACH, bytes(size))
+            }
+            ["group" | "refresh", group, size] => {
+                model.send(who, Target::Group(group.to_owned()), P::REACH, bytes(size))
+            }
+            ["uid" | "tell" | "push", uid, size] => {
+                model.send(who, Target::Uid(uid.to_owned()), P::REACH, bytes(size))
+            }
+            _ => return false,
+        };
+        let (number, sent) = model.last_sent();
+        let at = sent.at;
+        match *words {
+            ["uid", uid, _] => cx.send_to_uid(uid, &text),
+            ["tell", uid, _] => {
+                let home = cx.uid().is_some() || P::LOGIN == Login::Never;
+                sent.tell = home && uid != EVERYBODY && cx.connection().is_some();
+                cx.send_to_uid_or_tell(uid, &text);
+            }
+            ["push", uid, _] => {
+                let ticket = cx.push(uid, &text);
+                model.asked(who.1, P::NUMBER, ticket.0, at, Question::Push(number));
+            }
+            ["group", group, _] => cx.send_to_group(group, &text),
+            ["refresh", group, _] => {
+                sent.refresh = true;
+                cx.refresh_group(group, &text);
+            }
+            _ => cx.broadcast(&text),
+        }
+        true
+    }
+
+    /// What only a connection can do, or asks for.
+    fn act(&mut self, cx: &mut Context<'_, Self>, client: usize, words: &[&str]) {
+        if self.send(cx, Sender::Client(client), words) {
+            return;
+        }
+        let core = cx.core().0;
+        let shared = Shared::clone(&self.model);
+        let mut model = shared.lock().expect(UNBROKEN);
+        match *words {
+            ["bind", uid] => {
+                model.clients[client].asked_to_bind = true;
+                cx.bind_uid(uid);
+            }
+            ["echo", size] => {
+                let bytes = size.parse().expect("a number of bytes");
+                let who = (Sender::Client(client), core);
+                let text = model.send(who, Target::Own, P::REACH, bytes);
+                cx.send(&text);
+            }
+            ["join", group] => {
+                model.join(client, group);
+                cx.join(group);
+            }
+            ["leave", group] => {
+                model.leave(client, group);
+                cx.leave(group);
+            }
+            ["close"] => {
+                model.clients[client].asked_to_close = true;
+                cx.close(CloseReason::Normal);
+            }
+            ["kick", uid] => {
+                let at = model.stamp();
+                model.kicked.push((uid.to_owned(), P::REACH));
+                let ticket = cx.kick(uid);
+                model.asked(core, P::NUMBER, ticket.0, at, Question::Kick);
+            }
+            ["online", uid] => {
+                self.online(cx, &mut model, uid);
+            }
+            ["stats"] => {
+                let at = model.stamp();
+                let ticket = cx.stats();
+                model.asked(core, P::NUMBER, ticket.0, at, Question::Stats);
+            }
+            ["note", to, then] => self.tell(cx, &mut model, to, then),
+            ["after", time, then] => {
+                let token = Self::after(cx, &mut model, time);
+                self.after.insert(Due::Timer(token), then.to_owned());
+            }
+            ["reply", when, what] => {
+                let number = model.clients[client].reserved;
+                model.clients[client].reserved += 1;
+                let text = format!("r{client}.{number}");
+                let reply = cx.reserve();
+                let due = match when {
+                    "now" => return cx.fill(reply, &text),
+                    "answer" => Due::Answer(self.online(cx, &mut model, what)),
+                    _ => Due::Timer(Self::after(cx, &mut model, what)),
+                };
+                self.replies.insert(due, (reply, text));
+            }
+            _ => panic!("no command: {words:?}"),
+        }
+    }
+
+    fn online(&mut self, cx: &mut Context<'_, Self>, model: &mut Model, uid: &str) -> Ticket {
+        let at = model.stamp();
+        let ticket = cx.online(uid);
+        let question = Question::Online(uid.to_owned(), P::REACH);
+        model.asked(cx.core().0, P::NUMBER, ticket.0, at, question);
+        ticket
+    }
+
+    fn after(cx: &mut Context<'_, Self>, model: &mut Model, time: &str) -> u64 {
+        let time = Duration::from_millis(time.parse().expect("milliseconds"));
+        let token = model.next_timer(cx.core().0, P::NUMBER, time);
+        cx.after(time, token);
+        token
+    }
+
+    fn tell(&mut self, cx: &mut Context<'_, Self>, model: &mut Model, to: &str, then: &str) {
+        let cores = cx.cores() as u16;
+        let (to, receivers) = match to.parse() {
+            Ok(core) => (To::Core(CoreId(core)), core..core + 1),
+            Err(_) => (To::All, 0..cores),
+        };
+        let number = model.next_note();
+        for receiver in receivers.filter(|core| *core < cores) {
+            model.told(cx.core().0, receiver, P::NUMBER, number);
+        }
+        let then = then.to_owned();
+        cx.tell(to, Note { number, then });
+    }
+
+    fn due(&mut self, cx: &mut Context<'_, Self>, due: Due) {
+        if let Some((reply, text)) = self.replies.remove(&due) {
+            cx.fill(reply, &text);
+        }
+        if let Some(then) = self.after.remove(&due) {
+            self.then(cx, &then);
+        }
+    }
+}
+
+impl<P: Part> App for Actor<P> {
+    type Session = Session;
+    type Note = Note;
+
+    const SPACE: &'static str = P::SPACE;
+    const LOGIN: Login = P::LOGIN;
+
+    fn on_connect(&mut self, cx: &mut Context<'_, Self>) -> Session {
+        let client = cx.peer().expect("a connection has a peer").port().into();
+        let home = P::LOGIN == Login::Never;
+        self.model().opened(client, cx.core().0, home);
+        Session {
+            client,
+            next: 0,
+            _alive: Arc::clone(&self.alive),
+        }
+    }
+
+    fn on_message(
+        &mut self,
+        cx: &mut Context<'_, Self>,
+        session: &mut Session,
+        message: Message<'_>,
+    ) {
+        let text = message.text().expect("clients send text");
+        let (number, commands) = text.split_once(' ').expect("a numbered message");
+        let mut model = self.model();
+        assert_eq!(
+            number,
+            session.next.to_string(),
+            "each message once, in order"
+        );
+        model.clients[session.client].executed += 1;
+        drop(model);
+        session.next += 1;
+        for command in commands.split(';') {
+            let words: Vec<&str> = command.split(' ').collect();
+            self.act(cx, session.client, &words);
+        }
+    }
+
+    fn on_bound(
+        &mut self,
+        cx: &mut Context<'_, Self>,
+        session: &mut Session,
+        result: Result<(), BindError>,
+    ) {
+        let client = session.client;
+        match result {
+            Ok(()) => {
+                let mut model = self.model();
+                model.bound(client, cx.core().0, cx.uid());
+                let says = model.scene.says_when_bound;
+                drop(model);
+                if says {
+                    self.act(cx, client, &["group", "g0", "12"]);
+                    self.act(cx, client, &["echo", "10"]);
+                }
+            }
+            Err(BindError::Twice) => {}
+            Err(_) => self.model().clients[client].refused = true,
+        }
+    }
+
+    fn on_offline(&mut self, _: &mut Context<'_, Self>, session: &mut Session, uid: &str) {
+        let mut model = self.model();
+        let offline = &mut model.clients[session.client].offline;
+        *offline.entry(uid.to_owned()).or_default() += 1;
+    }
+
+    fn on_close(&mut self, cx: &mut Context<'_, Self>, session: Session, reason: CloseReason) {
+        let mut model = self.model();
+        model.closed(session.client, cx.core().0, reason);
+        // It goes nowhere.
+        cx.send("to the dead");
+    }
+
+    fn on_answer(&mut self, cx: &mut Context<'_, Self>, ticket: Ticket, answer: Answer) {
+        let core = cx.core().0;
+        let mut model = self.model();
+        model.answered(core, P::NUMBER, ticket.0, answer);
+        drop(model);
+        self.due(cx, Due::Answer(ticket));
+    }
+
+    fn on_note(&mut self, cx: &mut Context<'_, Self>, from: CoreId, note: Note) {
+        let mut model = self.model();
+        model.note_heard(from.0, cx.core().0, P::NUMBER, note.number);
+        drop(model);
+        self.then(cx, &note.then);
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_, Self>, token: u64) {
+        let mut model = self.model();
+        model.timer_out(cx.core().0, P::NUMBER, token);
+        drop(model);
+        self.due(cx, Due::Timer(token));
+    }
+}

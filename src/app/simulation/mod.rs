@@ -1,0 +1,92 @@
+//! A seeded simulation: several hosts on one thread, their bus, and clients that say, move, die and wait,
+//! held against a plain model of who must have got what.
+//!
+//! `SIM_SEED=7 cargo test --lib simulation` repeats one seed; without it so many are tried as fit a
+//! few seconds, `SIM_SEEDS` of them if that is set.
+
+mod actor;
+mod client;
+mod model;
+mod rest;
+mod scene;
+mod transport;
+mod verdict;
+mod world;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use world::World;
+
+/// How often something happened, by its name: a simulation in which it never does tests nothing of it.
+type Tally = BTreeMap<&'static str, usize>;
+
+/// What must have happened in some hundred seeds, each at least so often.
+const USUAL: &[(&str, usize)] = &[
+    ("sent", 100_000),
+    ("claims", 200_000),
+    ("asked", 20_000),
+    ("moved", 1_000),
+    ("paused", 10_000),
+    ("slept", 2_000),
+    ("offline", 3_000),
+    ("refreshed", 8_000),
+    ("kicked", 400),
+    ("replaced", 200),
+    ("uid in use", 200),
+    ("bad login", 400),
+    ("slow consumer", 500),
+    ("reset by peer", 80),
+    ("closed by peer", 60),
+    ("normal", 150),
+];
+
+const SEEDS: u64 = 400;
+/// How often all tables are counted from scratch.
+const STEPS_A_CHECK: usize = 16;
+
+fn number(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().expect("a number"))
+}
+
+fn play(seed: u64, tally: &mut Tally) {
+    let mut world = World::new(seed);
+    for step in 0..world.scene.steps {
+        world.step();
+        if step % STEPS_A_CHECK == 0 {
+            world.check();
+        }
+    }
+    world.end();
+    world.judge(tally);
+    for (name, count) in &world.tally {
+        *tally.entry(name).or_default() += count;
+    }
+}
+
+fn play_named(seed: u64, tally: &mut Tally) {
+    if let Err(cause) = catch_unwind(AssertUnwindSafe(|| play(seed, tally))) {
+        eprintln!("repeat with SIM_SEED={seed}");
+        resume_unwind(cause);
+    }
+}
+
+#[test]
+fn shards_and_bus_match_a_plain_model() {
+    let mut tally = Tally::new();
+    if let Some(seed) = number("SIM_SEED") {
+        play_named(seed, &mut tally);
+        return println!("{tally:#?}");
+    }
+    let seeds = number("SIM_SEEDS").unwrap_or(SEEDS);
+    (0..seeds).for_each(|seed| play_named(seed, &mut tally));
+    println!("{tally:#?}");
+    for (name, least) in USUAL {
+        let count = tally.get(name).copied().unwrap_or(0);
+        assert!(
+            count >= *least || seeds < SEEDS,
+            "{name}: {count} times only"
+        );
+    }
+}

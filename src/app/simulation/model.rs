@@ -1,0 +1,360 @@
+//! The plain model: what the app's callbacks did and saw, in lists, from which `verdict` says who must
+//! have got what.
+//!
+//! Time is a count: each step of the scheduler begins a new thousand million, each thing noted takes the
+//! next number. Every message is named by its place in [`Model::sent`], so that one sender's messages
+//! are in order where the numbers rise.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use super::scene::{GROUPS_MAX, Scene};
+use crate::app::Answer;
+use crate::close::CloseReason;
+use crate::ident::{Reach, Space};
+use crate::protocol::Codec;
+
+pub type Stamp = u64;
+
+const STEP: Stamp = 1_000_000_000;
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Sender {
+    Client(usize),
+    /// The value of an app on a core, from a callback that is about no connection.
+    App(u16, u8),
+    /// A task of a core.
+    Task(u16),
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Target {
+    Uid(String),
+    Everybody,
+    Group(String),
+    /// The sending client itself.
+    Own,
+}
+
+pub struct Sent {
+    pub sender: Sender,
+    pub core: u16,
+    pub at: Stamp,
+    pub target: Target,
+    pub reach: Reach,
+    pub refresh: bool,
+    /// The sender wants to hear of it if nobody is there, and can.
+    pub tell: bool,
+    /// What the answer to it was, if it was a question.
+    pub reached: Option<u32>,
+    pub text: String,
+}
+
+/// A connection's stay in a group.
+pub struct Stay {
+    pub group: String,
+    pub from: Stamp,
+    pub until: Stamp,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Closed {
+    /// It was closed between these two.
+    pub earliest: Stamp,
+    pub latest: Stamp,
+    pub reason: CloseReason,
+    pub time: Instant,
+}
+
+/// What is known of one client.
+pub struct Track {
+    pub space: Space,
+    pub codec: Codec,
+    pub opened: Option<(Stamp, Instant)>,
+    /// Since when it is home, and on which core.
+    pub home: Option<(Stamp, u16)>,
+    pub uid: Option<String>,
+    pub asked_to_bind: bool,
+    pub refused: bool,
+    pub asked_to_close: bool,
+    pub closed: Option<Closed>,
+    pub stays: Vec<Stay>,
+    pub asked: Vec<String>,
+    /// Messages of its that the app got.
+    pub executed: u32,
+    pub reserved: u32,
+    pub offline: BTreeMap<String, usize>,
+    /// It vanished, or was cut off: what was on its way to it may be lost.
+    pub lossy: bool,
+    pub heard: Instant,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub enum Question {
+    Push(usize),
+    Kick,
+    Online(String, Reach),
+    Stats,
+}
+
+pub struct Asked {
+    pub question: Question,
+    pub app: u8,
+    pub at: Stamp,
+    pub answered: Option<Stamp>,
+    pub reached: u32,
+}
+
+/// The model as the apps of all cores and the world share it, on one thread.
+pub type Shared = Rc<Mutex<Model>>;
+
+pub struct Model {
+    pub scene: Scene,
+    pub clock: Stamp,
+    pub clients: Vec<Track>,
+    pub sent: Vec<Sent>,
+    /// By core, when its mailbox was seen empty.
+    pub emptied: Vec<Vec<Stamp>>,
+    pub asked: HashMap<(u16, u64), Asked>,
+    /// By sending core, receiving core and app: notes under way.
+    notes: BTreeMap<(u16, u16, u8), VecDeque<u64>>,
+    noted: u64,
+    timers: BTreeMap<u64, (u16, u8, Instant)>,
+    timed: u64,
+    pub now: Vec<Instant>,
+    /// Uids kicked, with the reach of who did it.
+    pub kicked: Vec<(String, Reach)>,
+}
+
+impl Model {
+    pub fn new(scene: Scene, started: Instant) -> Model {
+        let cores = scene.cores;
+        Model {
+            scene,
+            clock: STEP,
+            clients: Vec::new(),
+            sent: Vec::new(),
+            emptied: vec![Vec::new(); cores],
+            asked: HashMap::new(),
+            notes: BTreeMap::new(),
+            noted: 0,
+            timers: BTreeMap::new(),
+            timed: 0,
+            now: vec![started; cores],
+            kicked: Vec::new(),
+        }
+    }
+
+    pub fn step(&mut self) {
+        self.clock = (self.clock / STEP + 1) * STEP;
+    }
+
+    pub fn stamp(&mut self) -> Stamp {
+        self.clock += 1;
+        self.clock
+    }
+
+    /// The last moment of the step in which something was noted.
+    pub fn step_end(at: Stamp) -> Stamp {
+        match at {
+            Stamp::MAX => Stamp::MAX,
+            _ => at / STEP * STEP + STEP - 1,
+        }
+    }
+
+    pub fn emptied(&mut self, core: u16) {
+        let at = self.stamp();
+        self.emptied[usize::from(core)].push(at);
+    }
+
+    /// Notes a message and returns its text.
+    pub fn send(
+        &mut self,
+        (sender, core): (Sender, u16),
+        target: Target,
+        reach: Reach,
+        bytes: usize,
+    ) -> String {
+        let at = self.stamp();
+        let mut text = format!("m{} ", self.sent.len());
+        while text.len() < bytes {
+            text.push((b'a' + (text.len() % 26) as u8) as char);
+        }
+        self.sent.push(Sent {
+            sender,
+            core,
+            at,
+            target,
+            reach,
+            refresh: false,
+            tell: false,
+            reached: None,
+            text: text.clone(),
+        });
+        text
+    }
+
+    pub fn last_sent(&mut self) -> (usize, &mut Sent) {
+        let number = self.sent.len() - 1;
+        (number, &mut self.sent[number])
+    }
+
+    pub fn opened(&mut self, client: usize, core: u16, home: bool) {
+        let (at, time) = (self.stamp(), self.now[usize::from(core)]);
+        let track = &mut self.clients[client];
+        assert!(track.opened.is_none(), "on_connect once");
+        track.opened = Some((at, time));
+        track.heard = time;
+        if home {
+            track.home = Some((at, core));
+        }
+    }
+
+    pub fn bound(&mut self, client: usize, core: u16, uid: Option<&str>) {
+        let at = self.stamp();
+        let track = &mut self.clients[client];
+        assert!(track.closed.is_none(), "on_bound before on_close");
+        track.home = Some((at, core));
+        assert!(track.uid.is_none(), "on_bound once");
+        track.uid = Some(uid.expect("a bound connection has its uid").to_owned());
+        for group in std::mem::take(&mut track.asked) {
+            track.stays.push(Stay {
+                group,
+                from: at,
+                until: Stamp::MAX,
+            });
+        }
+    }
+
+    pub fn closed(&mut self, client: usize, core: u16, reason: CloseReason) {
+        let (latest, time) = (self.stamp(), self.now[usize::from(core)]);
+        let track = &mut self.clients[client];
+        assert!(track.opened.is_some(), "on_connect before on_close");
+        assert!(track.closed.is_none(), "on_close once");
+        if matches!(reason, CloseReason::SlowConsumer | CloseReason::Reset) {
+            track.lossy = true;
+        }
+        track.closed = Some(Closed {
+            earliest: latest / STEP * STEP,
+            latest,
+            reason,
+            time,
+        });
+    }
+
+    pub fn join(&mut self, client: usize, group: &str) {
+        let from = self.stamp();
+        let track = &mut self.clients[client];
+        let open = |stay: &&Stay| stay.until == Stamp::MAX;
+        let joined = track.stays.iter().filter(open).count() + track.asked.len();
+        let inside = track.stays.iter().filter(open).any(|s| s.group == group)
+            || track.asked.iter().any(|asked| asked == group);
+        if track.closed.is_some() || inside || joined >= GROUPS_MAX {
+            return;
+        }
+        if track.home.is_none() {
+            track.asked.push(group.to_owned());
+        } else {
+            track.stays.push(Stay {
+                group: group.to_owned(),
+                from,
+                until: Stamp::MAX,
+            });
+        }
+    }
+
+    pub fn leave(&mut self, client: usize, group: &str) {
+        let at = self.stamp();
+        let track = &mut self.clients[client];
+        track.asked.retain(|asked| asked != group);
+        let open = |stay: &&mut Stay| stay.group == group && stay.until == Stamp::MAX;
+        if let Some(stay) = track.stays.iter_mut().find(open) {
+            stay.until = at;
+        }
+    }
+
+    pub fn asked(&mut self, core: u16, app: u8, ticket: u64, at: Stamp, question: Question) {
+        let asked = Asked {
+            question,
+            app,
+            at,
+            answered: None,
+            reached: 0,
+        };
+        let before = self.asked.insert((core, ticket), asked);
+        assert!(before.is_none(), "a ticket is given once");
+    }
+
+    pub fn answered(&mut self, core: u16, app: u8, ticket: u64, answer: Answer) {
+        let at = self.stamp();
+        let cores = self.scene.cores;
+        let asked = self.asked.get_mut(&(core, ticket));
+        let asked = asked.expect("an answer comes to the core that asked");
+        assert_eq!(asked.app, app, "an answer comes to the app that asked");
+        assert!(asked.answered.is_none(), "a ticket is answered once");
+        asked.answered = Some(at);
+        match (answer, &asked.question) {
+            (Answer::Stats(stats), Question::Stats) => {
+                let numbers: Vec<u16> = stats.cores.iter().map(|core| core.core).collect();
+                assert_eq!(numbers, Vec::from_iter(0..cores as u16));
+            }
+            (Answer::Reached(reached), Question::Push(number)) => {
+                asked.reached = reached;
+                self.sent[*number].reached = Some(reached);
+            }
+            (Answer::Reached(reached), Question::Kick | Question::Online(..)) => {
+                asked.reached = reached;
+            }
+            (answer, question) => panic!("{question:?} was answered by {answer:?}"),
+        }
+    }
+
+    pub fn told(&mut self, from: u16, to: u16, app: u8, number: u64) {
+        let way = self.notes.entry((from, to, app)).or_default();
+        way.push_back(number);
+    }
+
+    pub fn next_note(&mut self) -> u64 {
+        self.noted += 1;
+        self.noted
+    }
+
+    pub fn note_heard(&mut self, from: u16, to: u16, app: u8, number: u64) {
+        let next = self
+            .notes
+            .get_mut(&(from, to, app))
+            .and_then(VecDeque::pop_front);
+        assert_eq!(next, Some(number), "notes come once and in order");
+    }
+
+    pub fn next_timer(&mut self, core: u16, app: u8, after: std::time::Duration) -> u64 {
+        self.timed += 1;
+        let due = self.now[usize::from(core)] + after;
+        self.timers.insert(self.timed, (core, app, due));
+        self.timed
+    }
+
+    pub fn timer_out(&mut self, core: u16, app: u8, token: u64) {
+        let timer = self.timers.remove(&token);
+        let (on, of, due) = timer.expect("a timer runs out once");
+        assert_eq!((on, of), (core, app), "a timer is its app's on its core");
+        assert!(due <= self.now[usize::from(core)], "not before its time");
+    }
+
+    /// Nothing is under way any more: all notes, answers and timers have come.
+    pub fn check_settled(&self) {
+        for (way, notes) in &self.notes {
+            assert!(notes.is_empty(), "notes lost on {way:?}: {notes:?}");
+        }
+        assert!(self.timers.is_empty(), "timers lost: {:?}", self.timers);
+        for (ticket, asked) in &self.asked {
+            let question = &asked.question;
+            assert!(
+                asked.answered.is_some(),
+                "no answer: {ticket:?} {question:?}"
+            );
+        }
+    }
+}

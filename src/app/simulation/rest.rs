@@ -1,0 +1,195 @@
+//! The end of a world: turns as the server takes them, until nothing is under way; then all is closed, and
+//! nothing may be left.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use super::client::Place;
+use super::world::World;
+use crate::app::Answer;
+use crate::app::host::Flow;
+use crate::close::CloseReason;
+
+/// More rounds than any world needs; beyond it the cores wake each other without end.
+const ROUNDS_MAX: usize = 100_000;
+
+impl World {
+    /// Lets all that was begun come to its end, closes everything, and looks at what is left.
+    pub fn end(&mut self) {
+        for client in 0..self.clients.len() {
+            self.unblock(client);
+        }
+        for core in 0..self.scene.cores {
+            self.turn(core);
+        }
+        self.rest();
+        // Timers run for two seconds at most.
+        for _ in 0..4 {
+            self.pass(Duration::from_millis(600));
+        }
+        self.check_rest();
+        self.answer_tasks();
+        self.model().check_settled();
+        for core in 0..self.scene.cores {
+            self.model().step();
+            self.wake(core);
+            for id in self.hosts[core].shard().ids() {
+                if self.hosts[core].flow(id) != Flow::End {
+                    self.hosts[core].close(id, CloseReason::Stopping);
+                }
+            }
+            self.turn(core);
+        }
+        self.rest();
+        self.check_nothing_left();
+    }
+
+    /// Time goes on, which wakes every core.
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        for core in 0..self.scene.cores {
+            self.model().step();
+            self.tick(core);
+            self.turn(core);
+        }
+        self.rest();
+    }
+
+    fn rest(&mut self) {
+        for _ in 0..ROUNDS_MAX {
+            let mut worked = false;
+            for core in 0..self.scene.cores {
+                let rung = self.hosts[core].bus().drain();
+                if rung || self.has_wire_events(core) {
+                    self.turn(core);
+                    worked = true;
+                }
+            }
+            if !worked {
+                return;
+            }
+        }
+        panic!("the cores do not come to rest");
+    }
+
+    /// Whether the wire would wake the core: a paused connection's input does not.
+    fn has_wire_events(&self, core: usize) -> bool {
+        self.clients.iter().any(|one| match one.place {
+            Place::Opening(on, _) => on == core,
+            Place::On(on, id) => {
+                let flow = self.hosts[on].flow(id);
+                on == core && one.has_input() && !one.paused && flow == Flow::Go
+            }
+            _ => false,
+        })
+    }
+
+    /// One turn as the server takes it.
+    fn turn(&mut self, core: usize) {
+        self.asleep[core] = false;
+        self.hosts[core].bus().disarm();
+        self.deliver(core, usize::MAX);
+        self.hosts[core].settle_credits();
+        for client in 0..self.clients.len() {
+            let (Place::Opening(on, _) | Place::On(on, _)) = self.clients[client].place else {
+                continue;
+            };
+            if on == core && !self.clients[client].paused {
+                self.read(client, usize::MAX);
+            }
+        }
+        let paused: Vec<usize> = self.paused_on(core).collect();
+        for client in paused {
+            self.read(client, usize::MAX);
+        }
+        while let Some(id) = self.hosts[core].shard().next_dirty(true) {
+            let client = self.links[core][&id];
+            self.write_to(core, id, client, 0);
+        }
+        self.finish(core);
+        self.depart_all(core);
+        let paused: Vec<usize> = self.paused_on(core).collect();
+        let can_resume = paused.iter().any(|client| {
+            let place = self.clients[*client].core();
+            place.is_some_and(|(core, id)| self.hosts[core].flow(id) != Flow::Pause)
+        });
+        let bus = self.hosts[core].bus();
+        bus.publish_taken();
+        bus.want_credit(!paused.is_empty());
+        if can_resume || !bus.arm() {
+            bus.ring_self();
+        }
+        self.asleep[core] = true;
+    }
+
+    /// Every core sleeps: then nobody may wait for anything.
+    fn check_rest(&mut self) {
+        self.check();
+        let look = self.hosts[0].bus().counters().look();
+        assert!(look.settled(), "envelopes are left: {look:?}");
+        for (client, one) in self.clients.iter().enumerate() {
+            match one.place {
+                Place::Gone => continue,
+                Place::Travelling | Place::Opening(..) => {
+                    panic!("client {client} is lost in {:?}", one.place)
+                }
+                Place::On(core, id) => {
+                    let flow = self.hosts[core].flow(id);
+                    if flow == Flow::End {
+                        continue;
+                    }
+                    assert_eq!(flow, Flow::Go, "client {client} is stuck");
+                    assert!(!one.has_input(), "client {client} is not read");
+                    assert!(self.hosts[core].shard().outbox_is_empty(id));
+                    assert_eq!(self.hosts[core].shard().transit(id), 0, "credit is lost");
+                }
+            }
+        }
+        for host in &self.hosts {
+            let local = host.local();
+            assert_eq!(local.bus.in_transit_bytes(), 0, "credit is lost");
+            assert_eq!(local.questions.bytes(), 0, "a question's credit is lost");
+            assert!(!host.has_open_questions(), "a question is open");
+            assert!(local.leaving.is_empty());
+        }
+    }
+
+    fn answer_tasks(&mut self) {
+        for (number, waiting) in std::mem::take(&mut self.tasks) {
+            let mut task = Context::from_waker(Waker::noop());
+            let Poll::Ready(answer) = pin!(waiting).poll(&mut task) else {
+                panic!("a task has no answer");
+            };
+            let Answer::Reached(reached) = answer else {
+                panic!("a push was answered by {answer:?}");
+            };
+            self.model().sent[number].reached = Some(reached);
+        }
+    }
+
+    fn check_nothing_left(&mut self) {
+        for (client, one) in self.clients.iter().enumerate() {
+            assert_eq!(one.place, Place::Gone, "client {client} was not let go");
+        }
+        for host in &mut self.hosts {
+            host.shard().check();
+            assert_eq!(host.shard().leftovers(), 0);
+            assert_eq!(host.shard().snapshot().outbox_bytes, 0);
+            assert_eq!(host.bus().in_transit_bytes(), 0);
+            assert!(!host.has_open_questions());
+            let counters = host.bus().counters();
+            assert!(counters.look().settled());
+            assert_eq!(counters.undeliverable(), 0);
+        }
+        // The world's own, and one for each app's value.
+        let apps = self.scene.cores * 3;
+        assert_eq!(
+            Arc::strong_count(&self.alive),
+            1 + apps,
+            "sessions are left"
+        );
+    }
+}

@@ -1,0 +1,153 @@
+//! What one seed plays with: how many cores, which limits, and what its clients say.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use crate::config::{Config, UidPolicy};
+
+pub const GROUPS_MAX: usize = 3;
+
+/// Drawn once from the seed.
+#[derive(Clone, Debug)]
+pub struct Scene {
+    pub cores: usize,
+    pub steps: usize,
+    pub clients_max: usize,
+    pub uids: usize,
+    pub policy: UidPolicy,
+    pub per_uid: usize,
+    pub outbox: usize,
+    pub outbox_core: usize,
+    pub transit: usize,
+    pub transit_core: usize,
+    /// Connections send when they are bound, which no credit holds back.
+    pub says_when_bound: bool,
+    /// How many in a hundred of the clients' steps are a death.
+    pub deaths: u32,
+    pub large: bool,
+}
+
+impl Scene {
+    pub fn draw(rng: &mut Rng) -> Scene {
+        let policies = [UidPolicy::Multi, UidPolicy::Replace, UidPolicy::Reject];
+        let tight = rng.u8(..) < 100;
+        Scene {
+            cores: rng.usize(1..=5),
+            steps: rng.usize(1500..4000),
+            clients_max: rng.usize(6..50),
+            uids: rng.usize(2..14),
+            policy: policies[[0, 0, 0, 1, 2][rng.usize(0..5)]],
+            per_uid: [2, 256][rng.usize(0..2)],
+            outbox: [1 << 20, 1 << 20, 40_000, 2_000][rng.usize(0..4)],
+            outbox_core: [1 << 30, 1 << 30, 1 << 30, 20_000][rng.usize(0..4)],
+            transit: if tight { rng.usize(1..1_500) } else { 1 << 20 },
+            transit_core: if tight { rng.usize(1..6_000) } else { 64 << 20 },
+            says_when_bound: !tight && rng.bool(),
+            deaths: [0, 0, 2, 10][rng.usize(0..4)],
+            large: rng.u8(..) < 60,
+        }
+    }
+
+    pub fn config(&self) -> Config {
+        Config {
+            cores: self.cores,
+            uid_policy: self.policy,
+            connections_per_uid_max: self.per_uid,
+            groups_per_connection_max: GROUPS_MAX,
+            outbox_bytes_max: self.outbox,
+            outbox_bytes_core_max: self.outbox_core,
+            transit_bytes_max: self.transit,
+            transit_bytes_core_max: self.transit_core,
+            ..Config::default()
+        }
+    }
+
+    /// Nothing is ever lost to a receiver that lives.
+    pub fn roomy(&self) -> bool {
+        self.outbox >= 1 << 20 && self.outbox_core >= 1 << 30
+    }
+
+    fn size(&self, rng: &mut Rng) -> usize {
+        match rng.u8(..) {
+            0..8 if self.large => rng.usize(4_000..20_000),
+            0..40 => rng.usize(100..700),
+            _ => rng.usize(0..40),
+        }
+    }
+
+    pub fn uid(&self, rng: &mut Rng) -> String {
+        match rng.u8(..) {
+            0..3 => "no\u{7f}uid".to_owned(),
+            3..10 => "nobody".to_owned(),
+            _ => format!("u{}", rng.usize(0..self.uids)),
+        }
+    }
+
+    fn group(rng: &mut Rng) -> String {
+        format!("g{}", rng.usize(0..5))
+    }
+
+    /// What an app does in its own name.
+    fn then(&self, rng: &mut Rng) -> String {
+        let size = self.size(rng);
+        match rng.u8(0..6) {
+            0 => String::new(),
+            1 => format!("all,{size}"),
+            2 => format!("group,{},{size}", Self::group(rng)),
+            3 => format!("refresh,{},{size}", Self::group(rng)),
+            4 => format!("push,{},{size}_uid,u0,8", self.uid(rng)),
+            _ => format!("uid,{},{size}", self.uid(rng)),
+        }
+    }
+
+    fn command(&self, rng: &mut Rng) -> String {
+        let size = self.size(rng);
+        let uid = self.uid(rng);
+        let group = Self::group(rng);
+        match rng.u8(0..100) {
+            0..24 => format!("uid {uid} {size}"),
+            24..32 => format!("tell {uid} {size}"),
+            32..38 => format!("all {size}"),
+            38..39 => format!("tell all {size}"),
+            39..47 => format!("group {group} {size}"),
+            47..52 => format!("refresh {group} {size}"),
+            52..58 => format!("push {uid} {size}"),
+            58..60 => format!("push all {size}"),
+            60..63 => format!("online {uid}"),
+            63..64 => "stats".to_owned(),
+            64..65 if rng.bool() => format!("kick {uid}"),
+            64..72 => format!("join {group}"),
+            72..75 => format!("leave {group}"),
+            75..78 => format!("note * {}", self.then(rng)),
+            78..81 => format!("note {} {}", rng.usize(0..self.cores), self.then(rng)),
+            81..83 => format!("after {} {}", rng.u32(0..2000), self.then(rng)),
+            83..86 => "reply now -".to_owned(),
+            86..90 => format!("reply answer {uid}"),
+            90..93 => format!("reply timer {}", rng.u32(0..2000)),
+            93..94 if rng.u8(..) < 40 => "close".to_owned(),
+            _ => format!("echo {size}"),
+        }
+    }
+
+    /// A client's next message without its number. `binds` says that its time to bind may have come.
+    pub fn message(&self, rng: &mut Rng, binds: bool) -> String {
+        let mut commands = Vec::new();
+        for _ in 0..[1, 1, 1, 2, 4][rng.usize(0..5)] {
+            commands.push(self.command(rng));
+        }
+        if binds && rng.u8(..) < 160 {
+            let at = rng.usize(0..=commands.len());
+            commands.insert(at, format!("bind {}", self.uid(rng)));
+        }
+        commands.join(";")
+    }
+
+    /// How far time goes on in one step.
+    pub fn pause(&self, rng: &mut Rng) -> Duration {
+        Duration::from_millis(match rng.u16(..) {
+            0..100 => rng.u64(1_000..30_000),
+            _ => rng.u64(0..150),
+        })
+    }
+}

@@ -1,0 +1,271 @@
+//! The transport's part of the world: what it does with sockets, here between hosts and simulated clients.
+
+use super::client::{Link, Place};
+use super::world::World;
+use crate::app::host::{Arrival, Flow, Received};
+use crate::bus::ENVELOPE_COST;
+use crate::close::CloseReason;
+use crate::ident::ConnId;
+use crate::payload::Message;
+
+impl World {
+    /// Something else than the doorbell has woken the core.
+    pub fn wake(&mut self, core: usize) {
+        if std::mem::take(&mut self.asleep[core]) {
+            self.hosts[core].bus().disarm();
+        }
+    }
+
+    pub fn sleep(&mut self, core: usize) {
+        self.depart_all(core);
+        let paused = self.paused_on(core).next().is_some();
+        let bus = self.hosts[core].bus();
+        bus.want_credit(paused);
+        self.asleep[core] = bus.arm();
+        *self.tally.entry("slept").or_default() += usize::from(self.asleep[core]);
+    }
+
+    pub fn paused_on(&self, core: usize) -> impl Iterator<Item = usize> {
+        let clients = self.clients.iter().enumerate();
+        clients
+            .filter(move |(_, one)| one.paused && one.core().is_some_and(|(on, _)| on == core))
+            .map(|(client, _)| client)
+    }
+
+    pub fn deliver(&mut self, core: usize, count: usize) {
+        if self.asleep[core] && !self.hosts[core].bus().drain() {
+            return;
+        }
+        self.wake(core);
+        for _ in 0..count {
+            self.model().step();
+            let Some(envelope) = self.hosts[core].take() else {
+                self.model().emptied(core as u16);
+                break;
+            };
+            match self.hosts[core].receive(envelope) {
+                Received::Done => {}
+                Received::Arrived(arrival) => self.adopt(core, arrival),
+                Received::Drain(_) => panic!("nobody has stopped the server"),
+            }
+            if self.rng.bool() {
+                self.depart_all(core);
+            }
+        }
+        self.depart_all(core);
+        if self.rng.u8(..) < 200 {
+            self.hosts[core].bus().publish_taken();
+        }
+    }
+
+    fn adopt(&mut self, core: usize, arrival: Arrival) {
+        let link = arrival.link.downcast::<Link>().expect("what departed");
+        let one = &mut self.clients[link.client];
+        assert_eq!(one.place, Place::Travelling);
+        one.place = Place::On(core, arrival.connection);
+        one.held = link.held;
+        *self.tally.entry("moved").or_default() += 1;
+        self.links[core].insert(arrival.connection, link.client);
+        let count = self.rng.usize(0..3);
+        self.read(link.client, count);
+    }
+
+    pub fn depart_all(&mut self, core: usize) {
+        while let Some(leaving) = self.hosts[core].next_leaving() {
+            let id = leaving.connection;
+            if self.hosts[core].flow(id) != Flow::Leave {
+                continue;
+            }
+            let client = self.links[core].remove(&id).expect("a live connection");
+            let one = &mut self.clients[client];
+            // Some of what it said had been read already.
+            let read = self.rng.usize(0..=one.unread.len());
+            let mut held = std::mem::take(&mut one.held);
+            held.extend(one.unread.drain(..read));
+            one.place = Place::Travelling;
+            one.paused = false;
+            one.blocked = false;
+            self.hosts[core].depart(leaving, Box::new(Link { client, held }));
+        }
+    }
+
+    /// Lets the host have so many of a client's messages, as far as it will.
+    pub fn read(&mut self, client: usize, count: usize) {
+        if let Place::Opening(core, id) = self.clients[client].place {
+            self.wake(core);
+            if self.hosts[core].flow(id) == Flow::End {
+                return self.remove(core, id);
+            }
+            self.clients[client].place = Place::On(core, id);
+            self.hosts[core].open(id);
+        }
+        let Some((core, id)) = self.clients[client].core() else {
+            return;
+        };
+        self.wake(core);
+        for _ in 0..count {
+            self.model().step();
+            let host = &mut self.hosts[core];
+            let one = &mut self.clients[client];
+            match host.flow(id) {
+                Flow::Go => {
+                    host.shard().set_paused(id, false);
+                    one.paused = false;
+                }
+                Flow::Pause => {
+                    host.shard().set_paused(id, true);
+                    one.paused = true;
+                    *self.tally.entry("paused").or_default() += 1;
+                    break;
+                }
+                Flow::Leave | Flow::End => break,
+                Flow::Gone => panic!("the host let go of a client that is there"),
+            }
+            if one.dead {
+                return self.broken(core, id);
+            }
+            let Some(text) = one.held.pop_front().or_else(|| one.unread.pop_front()) else {
+                if one.hung_up {
+                    host.close(id, CloseReason::ByPeer);
+                }
+                break;
+            };
+            one.fed += 1;
+            self.feed(core, id, client, &text);
+        }
+        if self.rng.u8(..) < 200 {
+            self.depart_all(core);
+        }
+    }
+
+    fn feed(&mut self, core: usize, id: ConnId, client: usize, text: &str) {
+        let size = |command: &str| {
+            let last = command.rsplit([' ', ',']).next().unwrap_or_default();
+            last.parse().unwrap_or(0) + ENVELOPE_COST + 64
+        };
+        let charge = self.scene.cores * text.split(';').map(size).sum::<usize>();
+        self.charge = self.charge.max(charge);
+        let host = &mut self.hosts[core];
+        host.shard().heard(id, text.len());
+        host.message(id, Message::Text(text));
+        let on_the_way = host.shard().transit(id);
+        assert!(
+            on_the_way <= self.scene.transit + charge + self.said_when_bound(),
+            "{on_the_way} bytes on the way for one connection"
+        );
+        let now = self.now;
+        let mut model = self.model();
+        model.clients[client].heard = now;
+        let executed = model.clients[client].executed;
+        drop(model);
+        assert_eq!(
+            executed, self.clients[client].fed,
+            "the app got each message"
+        );
+    }
+
+    /// What no credit has held back.
+    fn said_when_bound(&self) -> usize {
+        match self.scene.says_when_bound {
+            true => self.scene.cores * (ENVELOPE_COST + 64),
+            false => 0,
+        }
+    }
+
+    /// The next dirty connection of a core gets a write, of which the kernel takes what it likes.
+    pub fn write(&mut self, core: usize) {
+        self.wake(core);
+        let bulk = self.rng.u8(..) < 200;
+        let Some(id) = self.hosts[core].shard().next_dirty(bulk) else {
+            return;
+        };
+        let client = self.links[core][&id];
+        let kind = self.rng.u8(0..3);
+        self.write_to(core, id, client, kind);
+    }
+
+    /// Writes all that waits if `kind` is 0, else some of it.
+    pub fn write_to(&mut self, core: usize, id: ConnId, client: usize, kind: u8) {
+        loop {
+            let mut slices = [std::io::IoSlice::new(&[]); 4];
+            let width = self.rng.usize(1..=slices.len());
+            let shard = self.hosts[core].shard();
+            let count = shard.gather(id, &mut slices[..width]);
+            let mut bytes: Vec<u8> = slices[..count]
+                .iter()
+                .flat_map(|one| one.to_vec())
+                .collect();
+            if count == 0 {
+                return;
+            }
+            let one = &mut self.clients[client];
+            if one.dead {
+                return self.broken(core, id);
+            }
+            if kind > 0 {
+                bytes.truncate(self.rng.usize(0..=bytes.len()));
+            }
+            one.received.extend_from_slice(&bytes);
+            shard.written(id, bytes.len());
+            if kind > 0 && self.rng.bool() {
+                shard.set_blocked(id, true);
+                one.blocked = true;
+                return;
+            }
+        }
+    }
+
+    pub fn unblock(&mut self, client: usize) {
+        if let Some((core, id)) = self.clients[client].core() {
+            self.wake(core);
+            self.clients[client].blocked = false;
+            self.hosts[core].shard().set_blocked(id, false);
+        }
+    }
+
+    pub fn unblock_one(&mut self) {
+        if let Some(client) = self.any_client()
+            && self.clients[client].blocked
+        {
+            self.unblock(client);
+        }
+    }
+
+    pub fn tick(&mut self, core: usize) {
+        self.model().now[core] = self.now;
+        self.hosts[core].set_now(self.now);
+        self.hosts[core].expire();
+        for id in self.hosts[core].shard().take_overdue() {
+            if let Some(client) = self.links[core].get(&id).copied() {
+                let unsent = !self.hosts[core].shard().outbox_is_empty(id);
+                self.model().clients[client].lossy |= unsent;
+                self.remove(core, id);
+            }
+        }
+    }
+
+    /// Lets go of the connections whose close has been seen through.
+    pub fn finish(&mut self, core: usize) {
+        for id in self.hosts[core].shard().ids() {
+            let host = &mut self.hosts[core];
+            if host.flow(id) == Flow::End && host.shard().outbox_is_empty(id) {
+                self.remove(core, id);
+            }
+        }
+    }
+
+    fn broken(&mut self, core: usize, id: ConnId) {
+        let client = self.links[core][&id];
+        self.hosts[core].close(id, CloseReason::Reset);
+        self.model().clients[client].lossy = true;
+        self.remove(core, id);
+    }
+
+    fn remove(&mut self, core: usize, id: ConnId) {
+        let abandoned = self.hosts[core].shard().abandoned.contains(&id);
+        self.hosts[core].shard().remove(id);
+        let client = self.links[core].remove(&id).expect("a live connection");
+        self.model().clients[client].lossy |= abandoned;
+        self.clients[client].place = Place::Gone;
+    }
+}

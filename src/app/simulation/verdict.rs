@@ -1,0 +1,349 @@
+//! Who must have got what, from the model's lists alone, and whether it is so.
+
+use std::collections::HashMap;
+
+use super::Tally;
+use super::client::Seen;
+use super::model::{Closed, Model, Question, Sender, Sent, Stamp, Target, Track};
+use super::world::World;
+use crate::close::CloseReason;
+use crate::config::UidPolicy;
+use crate::ident::Space;
+use crate::protocol::Codec;
+
+/// Whether a message is one client's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Claim {
+    /// It was there from before the sending until after the delivery.
+    Must,
+    /// It came or went in between.
+    May,
+    No,
+}
+
+impl Track {
+    pub fn new(space: Space, codec: Codec, now: std::time::Instant) -> Track {
+        Track {
+            space,
+            codec,
+            opened: None,
+            home: None,
+            uid: None,
+            asked_to_bind: false,
+            refused: false,
+            asked_to_close: false,
+            closed: None,
+            stays: Vec::new(),
+            asked: Vec::new(),
+            executed: 0,
+            reserved: 0,
+            offline: Default::default(),
+            lossy: false,
+            heard: now,
+        }
+    }
+
+    /// From when to when it was surely, and at most, where messages for all reach it.
+    fn at_home(&self) -> Option<(Stamp, Closed)> {
+        let (from, _) = self.home?;
+        Some((from, self.closed.expect("all are closed at the end")))
+    }
+}
+
+impl Model {
+    /// The last moment at which the message can have been delivered on a core.
+    fn delivered(&self, sent: &Sent, core: u16) -> Stamp {
+        if sent.core == core {
+            return Model::step_end(sent.at);
+        }
+        let emptied = &self.emptied[usize::from(core)];
+        let next = emptied.partition_point(|at| *at <= sent.at);
+        emptied.get(next).copied().unwrap_or(Stamp::MAX)
+    }
+
+    fn claim(&self, sent: &Sent, client: usize) -> Claim {
+        let track = &self.clients[client];
+        if sent.target == Target::Own {
+            return match (sent.sender == Sender::Client(client), track.closed) {
+                (true, Some(closed)) if closed.earliest > sent.at => Claim::Must,
+                (true, _) => Claim::May,
+                (false, _) => Claim::No,
+            };
+        }
+        let reached = sent.reach.spaces().any(|space| space == track.space);
+        let (true, Some((home, closed)), Some((_, core))) = (reached, track.at_home(), track.home)
+        else {
+            return Claim::No;
+        };
+        let done = self.delivered(sent, core);
+        let stay = |from: Stamp, until: Stamp| {
+            if from <= sent.at && until.min(closed.earliest) > done {
+                Claim::Must
+            } else if from <= done && until.min(closed.latest) >= sent.at {
+                Claim::May
+            } else {
+                Claim::No
+            }
+        };
+        match &sent.target {
+            Target::Everybody => stay(home, Stamp::MAX),
+            Target::Uid(uid) if track.uid.as_ref() == Some(uid) => stay(home, Stamp::MAX),
+            Target::Uid(_) | Target::Own => Claim::No,
+            Target::Group(group) => {
+                let stays = track.stays.iter().filter(|one| one.group == *group);
+                // Behind a note to its own core a join or leave takes effect after the callback, within
+                // the step.
+                let claims = stays.map(|one| {
+                    let sure = stay(Model::step_end(one.from), one.until);
+                    let possible = stay(one.from, Model::step_end(one.until));
+                    match (sure, possible) {
+                        (Claim::Must, _) => Claim::Must,
+                        (_, Claim::No) => Claim::No,
+                        _ => Claim::May,
+                    }
+                });
+                claims.fold(Claim::No, |best, claim| match (best, claim) {
+                    (Claim::Must, _) | (_, Claim::Must) => Claim::Must,
+                    (Claim::May, _) | (_, Claim::May) => Claim::May,
+                    _ => Claim::No,
+                })
+            }
+        }
+    }
+}
+
+impl World {
+    /// Holds what every client has received against the model.
+    pub fn judge(&self, tally: &mut Tally) {
+        let model = self.model();
+        let mut received_by = vec![0; model.sent.len()];
+        let mut may_have = vec![0; model.sent.len()];
+        let mut possible = vec![false; model.sent.len()];
+        for (client, one) in self.clients.iter().enumerate() {
+            let track = &model.clients[client];
+            let (seen, left) = one.seen();
+            assert!(
+                left == 0 || track.lossy,
+                "client {client}: {left} bytes of half a message"
+            );
+            let Some(closed) = track.closed else {
+                assert!(seen.is_empty() && track.opened.is_none());
+                continue;
+            };
+            count(tally, closed.reason.text(), 1);
+            check_reason(&model, client, closed);
+            check_end(track, closed, &seen);
+            let got = messages(&model, client, &seen);
+            check_claims(&model, client, &got, tally);
+            for number in &got {
+                received_by[*number] += 1;
+            }
+            for (number, sent) in model.sent.iter().enumerate() {
+                let claim = model.claim(sent, client);
+                possible[number] |= claim != Claim::No;
+                may_have[number] += u32::from(track.lossy && claim != Claim::No);
+            }
+        }
+        for (number, sent) in model.sent.iter().enumerate() {
+            // A lossy one that has received it is counted twice, which only widens the bound.
+            let (least, most) = (received_by[number], received_by[number] + may_have[number]);
+            if let Some(reached) = sent.reached {
+                assert!(
+                    (least..=most).contains(&reached),
+                    "m{number} reached {reached}, received by {least} to {most}"
+                );
+            }
+        }
+        check_offline(&model, &received_by, &possible, tally);
+        check_questions(&model);
+        count(tally, "sent", model.sent.len());
+        count(tally, "asked", model.asked.len());
+    }
+}
+
+/// The numbers of the messages a client got, in order; its replies are checked on the way.
+fn messages(model: &Model, client: usize, seen: &[Seen]) -> Vec<usize> {
+    let mut got = Vec::new();
+    let mut replies = 0;
+    let mut last: HashMap<Sender, usize> = HashMap::new();
+    for one in seen {
+        let Seen::Text(text) = one else { continue };
+        if text.starts_with('r') {
+            assert_eq!(*text, format!("r{client}.{replies}"), "replies in order");
+            replies += 1;
+            continue;
+        }
+        let number = text[1..].split(' ').next().expect("a number");
+        let number: usize = number.parse().expect("a message of ours");
+        let sent = &model.sent[number];
+        assert_eq!(*text, sent.text, "client {client} got it as sent");
+        if let Some(before) = last.insert(sent.sender, number) {
+            assert!(
+                before < number,
+                "client {client} got m{number} after m{before} of {:?}",
+                sent.sender
+            );
+        }
+        got.push(number);
+    }
+    let track = &model.clients[client];
+    let closed = track.closed.map(|closed| closed.reason);
+    if closed == Some(CloseReason::Stopping) && !track.lossy {
+        assert_eq!(replies, track.reserved, "client {client} lost replies");
+    }
+    got
+}
+
+fn count(tally: &mut Tally, name: &'static str, times: usize) {
+    *tally.entry(name).or_default() += times;
+}
+
+/// Nothing that is not its own, all that must be, and of one that was cut off no gap.
+fn check_claims(model: &Model, client: usize, got: &[usize], tally: &mut Tally) {
+    let track = &model.clients[client];
+    let mut has = vec![false; model.sent.len()];
+    got.iter().for_each(|number| has[*number] = true);
+    let mut gaps: HashMap<Sender, usize> = HashMap::new();
+    for (number, sent) in model.sent.iter().enumerate() {
+        let claim = model.claim(sent, client);
+        match claim {
+            Claim::Must => count(tally, "claims", 1),
+            Claim::May => count(tally, "open claims", 1),
+            Claim::No => {}
+        }
+        if has[number] {
+            assert!(
+                claim != Claim::No,
+                "client {client} got m{number}, not its own"
+            );
+            if let Some(gap) = gaps.get(&sent.sender) {
+                panic!("client {client} got m{number}, but not m{gap} before it");
+            }
+        } else if claim == Claim::Must && sent.refresh {
+            let refreshed = is_refreshed(model, client, sent, got);
+            assert!(
+                track.lossy || refreshed,
+                "client {client} lost refresh m{number}"
+            );
+            count(tally, "refreshed", usize::from(refreshed));
+        } else if claim == Claim::Must {
+            assert!(
+                track.lossy,
+                "client {client} lost m{number}: {:?}",
+                sent.target
+            );
+            gaps.entry(sent.sender).or_insert(number);
+        }
+    }
+}
+
+/// Whether a later refresh of the same group took this one's place.
+fn is_refreshed(model: &Model, client: usize, lost: &Sent, got: &[usize]) -> bool {
+    let core = model.clients[client].home.map_or(0, |(_, core)| core);
+    got.iter().map(|number| &model.sent[*number]).any(|sent| {
+        sent.refresh && sent.target == lost.target && model.delivered(sent, core) >= lost.at
+    })
+}
+
+/// The close frame says the reason, and is there unless the client was cut off.
+fn check_end(track: &Track, closed: Closed, seen: &[Seen]) {
+    let code = closed.reason.code();
+    match seen.last() {
+        Some(Seen::Close(said)) => assert_eq!(Some(*said), code),
+        _ if track.codec == Codec::WebSocket && code.is_some() => {
+            assert!(track.lossy, "{:?} without a close frame", closed.reason);
+        }
+        _ => {}
+    }
+}
+
+/// Nobody is closed without a cause.
+fn check_reason(model: &Model, client: usize, closed: Closed) {
+    let track = &model.clients[client];
+    let scene = &model.scene;
+    let quiet = |seconds| (closed.time - track.heard).as_secs() >= seconds;
+    let young = |seconds: u128| {
+        let (_, opened) = track.opened.expect("it was open");
+        (closed.time - opened).as_millis() < seconds * 1000 - 200
+    };
+    let cause = match closed.reason {
+        CloseReason::Normal => track.asked_to_close,
+        CloseReason::Stopping | CloseReason::ByPeer | CloseReason::Reset => true,
+        CloseReason::Replaced => scene.policy == UidPolicy::Replace && track.uid.is_some(),
+        CloseReason::UidInUse => {
+            let full = scene.policy == UidPolicy::Multi && scene.per_uid < 256;
+            track.refused && (scene.policy == UidPolicy::Reject || full)
+        }
+        CloseReason::BadLogin => track.refused,
+        CloseReason::Idle => quiet(55) && track.uid.is_some(),
+        CloseReason::LoginTimeout => track.uid.is_none() && !young(10),
+        CloseReason::SlowConsumer => !scene.roomy(),
+        CloseReason::Kicked => model.kicked.iter().any(|(uid, reach)| {
+            let reached = reach.spaces().any(|space| space == track.space);
+            reached && track.uid.as_ref() == Some(uid)
+        }),
+        _ => false,
+    };
+    assert!(cause, "client {client} was closed: {}", closed.reason);
+}
+
+/// A sender hears that nobody is there exactly when nobody was.
+fn check_offline(model: &Model, received_by: &[u32], possible: &[bool], tally: &mut Tally) {
+    for (client, track) in model.clients.iter().enumerate() {
+        let closed = track.closed.map(|closed| closed.reason);
+        let mut bounds: HashMap<&str, (usize, usize)> = HashMap::new();
+        for (number, sent) in model.sent.iter().enumerate() {
+            if let Target::Uid(uid) = &sent.target
+                && sent.sender == Sender::Client(client)
+            {
+                let (least, most) = bounds.entry(uid).or_default();
+                *most += usize::from(received_by[number] == 0);
+                *least += usize::from(sent.tell && !possible[number]);
+            }
+        }
+        for (uid, (least, most)) in bounds {
+            let told = track.offline.get(uid).copied().unwrap_or(0);
+            count(tally, "offline", told);
+            let least = match closed {
+                Some(CloseReason::Stopping) => least,
+                _ => 0,
+            };
+            assert!(
+                (least..=most).contains(&told),
+                "client {client} heard {told} times that {uid} is not there, not {least} to {most}"
+            );
+        }
+    }
+}
+
+fn check_questions(model: &Model) {
+    let mut kicked = 0;
+    for asked in model.asked.values() {
+        let until = asked.answered.expect("answered");
+        match &asked.question {
+            Question::Kick => kicked += asked.reached,
+            Question::Online(uid, reach) => {
+                let (mut least, mut most) = (0, 0);
+                for track in &model.clients {
+                    let Some((from, closed)) = track.at_home() else {
+                        continue;
+                    };
+                    let reached = reach.spaces().any(|space| space == track.space);
+                    if reached && track.uid.as_ref() == Some(uid) {
+                        least += u32::from(from <= asked.at && closed.earliest > until);
+                        most += u32::from(from <= until && closed.latest >= asked.at);
+                    }
+                }
+                let said = asked.reached;
+                assert!(
+                    (least..=most).contains(&said),
+                    "{uid}: {said}, not {least} to {most}"
+                );
+            }
+            Question::Push(_) | Question::Stats => {}
+        }
+    }
+    let reasons = model.clients.iter().filter_map(|track| track.closed);
+    let closed = reasons.filter(|closed| closed.reason == CloseReason::Kicked);
+    assert_eq!(kicked as usize, closed.count(), "kicks that were answered");
+}

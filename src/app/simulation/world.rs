@@ -1,0 +1,238 @@
+//! The world of one seed: hosts on one thread, clients, and the transport's part between them.
+//!
+//! `step` lets one small thing happen, chosen by the seed; `rest` takes turns as the server does, woken by
+//! the doorbells alone, until nothing is under way.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+
+use fastrand::Rng;
+
+use super::Tally;
+use super::actor::{Actor, Console, Desk, Part, Talk};
+use super::client::{Client, Place};
+use super::model::{Model, Sender, Shared, Target, Track};
+use super::scene::Scene;
+use crate::app::envelope::Body;
+use crate::app::host::Host;
+use crate::app::hosted::{Hosted, Hosting};
+use crate::app::question::Waiting;
+use crate::app::{App, Login};
+use crate::bus::{Endpoint, Route, connect_by};
+use crate::ident::{ConnId, Space};
+use crate::payload::Message;
+use crate::protocol::Codec;
+use crate::shard::ListenerSpec;
+
+pub struct World {
+    pub scene: Scene,
+    pub rng: Rng,
+    pub model: Shared,
+    pub hosts: Vec<Host>,
+    pub clients: Vec<Client>,
+    pub links: Vec<HashMap<ConnId, usize>>,
+    pub asleep: Vec<bool>,
+    pub now: Instant,
+    pub tasks: Vec<(usize, Waiting)>,
+    pub alive: Arc<()>,
+    listeners: Rc<[ListenerSpec]>,
+    pub tally: Tally,
+    /// The most that one message can have put on the way.
+    pub charge: usize,
+}
+
+fn listen<P: Part>(scene: &Scene, codec: Codec) -> ListenerSpec {
+    let binds = P::LOGIN == Login::Required;
+    ListenerSpec {
+        app: P::NUMBER,
+        codec,
+        space: Space(P::NUMBER),
+        binds,
+        pauses: !binds,
+        message_bytes_max: 1 << 16,
+        outbox_bytes_max: scene.outbox,
+    }
+}
+
+fn hosting<P: Part>(model: &Shared, alive: &Arc<()>) -> Box<dyn Hosted> {
+    let app = Actor::<P>::new(Shared::clone(model), Arc::clone(alive));
+    assert_eq!(<Actor<P> as App>::SPACE, P::SPACE);
+    Box::new(Hosting::new(app, P::NUMBER, P::REACH))
+}
+
+impl World {
+    pub fn new(seed: u64) -> World {
+        let mut rng = Rng::with_seed(seed);
+        let scene = Scene::draw(&mut rng);
+        let now = Instant::now();
+        let model = Rc::new(Mutex::new(Model::new(scene.clone(), now)));
+        let alive = Arc::new(());
+        let listeners: Rc<[ListenerSpec]> = Rc::from([
+            listen::<Talk>(&scene, Codec::Text),
+            listen::<Talk>(&scene, Codec::WebSocket),
+            listen::<Talk>(&scene, Codec::Frame),
+            listen::<Desk>(&scene, Codec::WebSocket),
+            listen::<Desk>(&scene, Codec::Text),
+            listen::<Console>(&scene, Codec::Text),
+        ]);
+        let route = Route::with_seed(scene.cores, seed).expect("a few cores");
+        let host = |bus: Endpoint<Body>| {
+            let apps = vec![
+                hosting::<Talk>(&model, &alive),
+                hosting::<Desk>(&model, &alive),
+                hosting::<Console>(&model, &alive),
+            ];
+            let mut host = Host::new(&scene.config(), bus, Rc::clone(&listeners), 3, apps, now);
+            host.start();
+            host
+        };
+        let endpoints = connect_by(route).expect("the doorbells open");
+        World {
+            hosts: endpoints.into_iter().map(host).collect(),
+            clients: Vec::new(),
+            links: vec![HashMap::new(); scene.cores],
+            asleep: vec![false; scene.cores],
+            tasks: Vec::new(),
+            tally: Tally::new(),
+            charge: 0,
+            scene,
+            rng,
+            model,
+            now,
+            alive,
+            listeners,
+        }
+    }
+
+    pub fn model(&self) -> MutexGuard<'_, Model> {
+        self.model.lock().expect("no callback has panicked")
+    }
+
+    pub fn step(&mut self) {
+        self.model().step();
+        let core = self.rng.usize(0..self.scene.cores);
+        match self.rng.u32(0..100) {
+            0..5 => self.accept(core),
+            5..25 => self.say(),
+            25..45 => {
+                let count = [1, 1, 3, 100][self.rng.usize(0..4)];
+                self.deliver(core, count);
+            }
+            45..67 => {
+                if let Some(client) = self.any_client() {
+                    let count = self.rng.usize(1..6);
+                    self.read(client, count);
+                }
+            }
+            67..82 => self.write(core),
+            82..86 => self.unblock_one(),
+            86..89 => self.hosts[core].settle_credits(),
+            89..91 => self.sleep(core),
+            91..94 => {
+                self.now += self.scene.pause(&mut self.rng);
+                self.tick(core);
+            }
+            94..96 => self.finish(core),
+            96..98 => self.lose_one(),
+            _ => self.ask_as_task(core),
+        }
+    }
+
+    pub fn any_client(&mut self) -> Option<usize> {
+        match self.clients.len() {
+            0 => None,
+            count => Some(self.rng.usize(0..count)),
+        }
+    }
+
+    fn accept(&mut self, core: usize) {
+        if self.clients.len() >= self.scene.clients_max {
+            return;
+        }
+        self.wake(core);
+        let client = self.clients.len();
+        let listener = self.rng.usize(0..self.listeners.len());
+        let peer = ([127, 0, 0, 1], client as u16).into();
+        let id = self.hosts[core].connect(listener as u16, peer);
+        let spec = &self.listeners[listener];
+        self.clients
+            .push(Client::new(spec.codec, Place::Opening(core, id)));
+        let track = Track::new(spec.space, spec.codec, self.now);
+        self.model().clients.push(track);
+        self.links[core].insert(id, client);
+        if self.rng.bool() {
+            self.read(client, 1);
+        }
+    }
+
+    fn say(&mut self) {
+        for _ in 0..4 {
+            let Some(client) = self.any_client() else {
+                return;
+            };
+            let one = &mut self.clients[client];
+            if one.place == Place::Gone || one.dead || one.hung_up || one.unread.len() > 8 {
+                continue;
+            }
+            let message = self.scene.message(&mut self.rng, !one.asks_to_bind);
+            one.asks_to_bind |= message.contains("bind");
+            one.unread.push_back(format!("{} {message}", one.said));
+            one.said += 1;
+        }
+    }
+
+    fn lose_one(&mut self) {
+        let Some(client) = self.any_client() else {
+            return;
+        };
+        if self.rng.u32(0..50) < self.scene.deaths {
+            match self.rng.bool() {
+                true => self.clients[client].dead = true,
+                false => self.clients[client].hung_up = true,
+            }
+        }
+    }
+
+    /// A push of a request's, which no connection pays for.
+    fn ask_as_task(&mut self, core: usize) {
+        if self.rng.u8(..) < 180 {
+            return;
+        }
+        self.wake(core);
+        let uid = match self.rng.u8(..) {
+            0..40 => "all".to_owned(),
+            _ => self.scene.uid(&mut self.rng),
+        };
+        let target = match &*uid {
+            "all" => Target::Everybody,
+            _ => Target::Uid(uid.clone()),
+        };
+        let reach = Desk::REACH;
+        let who = (Sender::Task(core as u16), core as u16);
+        let mut model = self.model();
+        let text = model.send(who, target, reach, 20);
+        let number = model.last_sent().0;
+        drop(model);
+        let waiting = self.hosts[core].push(reach, &uid, Message::Text(&text));
+        self.tasks.push((number, waiting));
+    }
+
+    /// What must hold at any time.
+    pub fn check(&mut self) {
+        for host in &mut self.hosts {
+            host.shard().check();
+            let local = host.local();
+            assert!(local.effects.is_empty(), "a callback was left undone");
+            let on_the_way = local.bus.in_transit_bytes() + local.questions.bytes();
+            if !self.scene.says_when_bound {
+                let most = self.scene.transit_core + self.charge;
+                assert!(
+                    on_the_way <= most,
+                    "{on_the_way} on the way, at most {most}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! A shard counted from scratch, for the simulation: every table must agree with the slots.
+
+use super::{ConnId, Phase, Shard};
+
+impl Shard {
+    /// Panics where a table, a sum or a counter does not agree with the connections themselves.
+    pub fn check(&self) {
+        let (mut live, mut home, mut bound, mut joined, mut outbox) = (0, 0, 0, 0, 0);
+        for (number, slot) in self.slots.iter().enumerate() {
+            let id = ConnId {
+                slot: number as u32,
+                generation: slot.generation,
+            };
+            if slot.phase == Phase::Free {
+                assert!(slot.outbox.is_empty(), "a free slot holds an outbox");
+                continue;
+            }
+            live += 1;
+            outbox += slot.outbox.bytes();
+            let space = self.spec(id).space;
+            if slot.phase == Phase::Home {
+                home += 1;
+                let list = &self.everybody[usize::from(space.0)];
+                assert_eq!(list.get(slot.everybody_at as usize), Some(&id));
+                joined += slot.groups.as_ref().map_or(0, |groups| groups.joined.len());
+            }
+            if let (Phase::Home, Some(uid)) = (slot.phase, &slot.uid) {
+                bound += 1;
+                let own = self.uids.get(space, uid).iter().filter(|one| **one == id);
+                assert_eq!(own.count(), 1, "in its uid's list once");
+            }
+        }
+        let everybody: usize = self.everybody.iter().map(Vec::len).sum();
+        assert_eq!(everybody, home, "everybody is who is home");
+        assert_eq!(self.uids.connections(), bound, "connections with a uid");
+        assert_eq!(self.stats.bound, bound as u64);
+        assert_eq!(self.groups.memberships(), joined, "memberships");
+        assert_eq!(self.outbox_bytes, outbox, "bytes in outboxes");
+        assert_eq!(self.stats.connections, live);
+        assert_eq!(self.slots.len() - self.free.len(), live as usize);
+    }
+
+    /// What is left of it, when nothing should be.
+    pub fn leftovers(&self) -> usize {
+        let everybody: usize = self.everybody.iter().map(Vec::len).sum();
+        let connections = self.slots.len() - self.free.len();
+        connections + everybody + self.uids.len() + self.groups.len() + self.outbox_bytes
+    }
+}
