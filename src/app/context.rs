@@ -21,7 +21,8 @@ pub enum To {
 }
 
 /// What a callback acts through. Sending never waits and never fails loudly: a message goes into the
-/// outboxes of the live connections it is for, here or by one envelope to another core.
+/// outboxes of the live connections it is for, here or by one envelope to another core. What one
+/// callback does to one connection happens in the order in which it is done.
 pub struct Context<'a, A: App> {
     local: &'a mut Local,
     number: u8,
@@ -182,7 +183,8 @@ impl<'a, A: App> Context<'a, A> {
     }
 
     /// Takes the next place in the order of the connection's replies. Replies leave in the order
-    /// reserved, whenever they are filled; what [`Context::send`] sends does not wait for them.
+    /// reserved, whenever they are filled; what [`Context::send`] sends does not wait for them. What
+    /// waits counts against the outbox. A connection with open replies cannot bind.
     ///
     /// # Panics
     /// In a callback that is about no connection.

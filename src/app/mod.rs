@@ -69,7 +69,8 @@ pub trait App: Sized + 'static {
         let _ = cx;
     }
 
-    /// A connection is open (its handshake, if any, is done). Returns its session.
+    /// A connection is open (its handshake, if any, is done). Returns its session. Closed here, it ends
+    /// with an [`App::on_close`] like any other; a panic here leaves no session and calls none.
     fn on_connect(&mut self, cx: &mut Context<'_, Self>) -> Self::Session;
 
     /// A whole message has come from the connection.
@@ -81,8 +82,9 @@ pub trait App: Sized + 'static {
     );
 
     /// The outcome of [`Context::bind_uid`], on the uid's home core, before the connection's next
-    /// message. After an error the connection is closed unless the app has closed it itself:
-    /// with 4002 where the uid is in use, with 4006 where the uid is none.
+    /// message. After an error the connection is closed unless the app has closed it itself: with 4002
+    /// where the uid is in use, with 4006 where the uid is none or replies are open.
+    /// [`BindError::Twice`] alone changes nothing.
     fn on_bound(
         &mut self,
         cx: &mut Context<'_, Self>,
@@ -148,7 +150,8 @@ pub enum BindError {
     Uid(UidError),
     /// The policy or `connections_per_uid_max` keeps the newcomer out.
     InUse,
-    /// The connection has a uid already, or asked for one: it binds once.
+    /// The connection has a uid already, or asked for one: it binds once. Or it never binds
+    /// ([`Login::Never`]).
     Twice,
     /// Replies reserved with [`Context::reserve`] are open, and they cannot move.
     RepliesOpen,

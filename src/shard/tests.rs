@@ -444,13 +444,15 @@ fn a_closing_connection_that_was_blocked_is_ended_when_it_can_be() {
 fn durations_without_end_are_no_deadline_in_the_past() {
     let config = Config {
         idle_timeout: Duration::MAX,
-        ping_interval: Duration::MAX,
-        login_timeout: Duration::MAX,
+        ping_interval: TICK * (Tick::MAX - 1),
+        login_timeout: TICK * (Tick::MAX - 1),
         handshake_timeout: Duration::MAX,
-        close_timeout: Duration::from_secs(u64::from(Tick::MAX) / 10 - 1),
+        close_timeout: TICK * (Tick::MAX - 1),
         ..Config::default()
     };
     let mut shard = shard(&config);
+    shard.set_now(100);
+    shard.expire();
     let ids = [
         bound(&mut shard, 0, "u"),
         open(&mut shard, 0),
