@@ -16,13 +16,24 @@ impl World {
         }
     }
 
+    /// Sleeps, if it is a moment at which a turn would end so.
     pub fn sleep(&mut self, core: usize) {
         self.depart_all(core);
         let paused = self.paused_on(core).next().is_some();
+        if self.can_resume(core) || self.hosts[core].shard().has_dirty() {
+            return;
+        }
         let bus = self.hosts[core].bus();
         bus.want_credit(paused);
         self.asleep[core] = bus.arm();
         *self.tally.entry("slept").or_default() += usize::from(self.asleep[core]);
+    }
+
+    pub fn can_resume(&self, core: usize) -> bool {
+        self.paused_on(core).any(|client| {
+            let place = self.clients[client].core();
+            place.is_some_and(|(core, id)| self.hosts[core].flow(id) != Flow::Pause)
+        })
     }
 
     pub fn paused_on(&self, core: usize) -> impl Iterator<Item = usize> {
@@ -232,6 +243,7 @@ impl World {
     }
 
     pub fn tick(&mut self, core: usize) {
+        self.wake(core);
         self.model().now[core] = self.now;
         self.hosts[core].tick(self.now);
         for id in self.hosts[core].shard().take_overdue() {
