@@ -26,6 +26,11 @@ impl World {
         let bus = self.hosts[core].bus();
         bus.want_credit(paused);
         self.asleep[core] = bus.arm();
+        if self.asleep[core] {
+            assert!(self.hosts[core].take().is_none(), "a core sleeps over mail");
+            self.hosts[core].settle_credits();
+            assert!(!self.can_resume(core), "a core sleeps over credit");
+        }
         *self.tally.entry("slept").or_default() += usize::from(self.asleep[core]);
     }
 
