@@ -1,6 +1,6 @@
 //! Groups: rooms that one enters, leaves and speaks in.
 //!
-//! `cargo run --example rooms`, then open some `websocat ws://127.0.0.1:1234` and type
+//! `cargo run --example rooms`, then open some `npx wscat -c ws://127.0.0.1:1234` and type
 //!
 //! ```text
 //! tom             the first line is your name

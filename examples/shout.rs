@@ -1,6 +1,6 @@
 //! An app in under 40 lines: say who you are, and all you say is shouted to everybody.
 //!
-//! `cargo run --example shout`, then open some `websocat ws://127.0.0.1:1234` and type.
+//! `cargo run --example shout`, then open some `npx wscat -c ws://127.0.0.1:1234` and type.
 
 use ringpost::app::{App, BindError, Context};
 use ringpost::payload::Message;

@@ -47,7 +47,7 @@ pub struct Config {
     pub uid_policy: UidPolicy,
     /// Connections that one uid may have under [`UidPolicy::Multi`]; one more is closed with 4002.
     pub connections_per_uid_max: usize,
-    /// Groups that one connection may be in; a further join is ignored and counted.
+    /// Groups that one connection may be in; a further join is ignored.
     pub groups_per_connection_max: usize,
     /// Largest message taken from a client; one byte more closes it with 1009.
     pub message_bytes_max: usize,

@@ -27,6 +27,8 @@ pub struct CoreStats {
     pub bytes_out: u64,
     /// Envelopes posted to other cores.
     pub envelopes_out: u64,
+    /// Joins ignored because the connection was in `groups_per_connection_max` groups.
+    pub joins_refused: u64,
     /// Connections that came from another core.
     pub moved_in: u64,
     /// Bytes waiting in outboxes.

@@ -1,7 +1,7 @@
 //! The house rules that a machine can check: layers, names, beginnings, lengths.
 //!
-//! DESIGN's map of layers is [`layers::LAYERS`]: a new module must find its place there. The
-//! checks are plain functions from a file's text to its violations, and tests plant violations to
+//! The map of layers in ARCHITECTURE.md is [`layers::LAYERS`]: a new module must find its place there.
+//! The checks are plain functions from a file's text to its violations, and tests plant violations to
 //! see that they find them.
 
 #[path = "tidy/layers.rs"]

@@ -93,7 +93,8 @@ impl<'a, A: App> Context<'a, A> {
             .send_to_uid(self.reach, self.connection, uid, message, false);
     }
 
-    /// The same, and if nobody is there, [`App::on_offline`] is called for the sending connection.
+    /// The same, and if nobody is there, [`App::on_offline`] is called for the sending connection (unless
+    /// it has moved meanwhile: bind before you ask).
     pub fn send_to_uid_or_tell<'m>(&mut self, uid: &str, message: impl Into<Message<'m>>) {
         let message = message.into();
         self.local
@@ -108,7 +109,7 @@ impl<'a, A: App> Context<'a, A> {
     }
 
     /// The same for a state of which only the last matters: in each outbox it takes the place of
-    /// an earlier refresh of this group that still waits.
+    /// an earlier refresh of the same group that still waits.
     pub fn refresh_group<'m>(&mut self, group: &str, message: impl Into<Message<'m>>) {
         let message = message.into();
         self.local
@@ -121,7 +122,7 @@ impl<'a, A: App> Context<'a, A> {
         self.local.broadcast(self.reach, self.connection, message);
     }
 
-    /// Binds the connection to a uid, once. After this callback the connection moves to the uid's home
+    /// Binds the connection to a uid, once, from any callback about it before. After this callback the connection moves to the uid's home
     /// core, and [`App::on_bound`] tells the outcome there.
     pub fn bind_uid(&mut self, uid: &str) {
         if let Some(connection) = self.connection {
@@ -203,7 +204,8 @@ impl<'a, A: App> Context<'a, A> {
             .tell(self.number, self.connection, to, || Box::new(note.clone()));
     }
 
-    /// Calls [`App::on_timer`] on this core after the given time (resolution 10 ms).
+    /// Calls [`App::on_timer`] on this core after the given time, and at least 1 ms.
+    /// Timers of one moment run in the order of their tokens.
     pub fn after(&mut self, time: Duration, token: u64) {
         self.local.after(self.number, time, token);
     }

@@ -6,19 +6,20 @@
 use std::any::Any;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::BindError;
+use super::effect::Effect;
 use super::envelope::{Body, Move, Stage};
 use super::hosted::Hosted;
-use super::local::{Effect, Leaving, Local};
+use super::local::{Leaving, Local};
 use super::question::{Asker, Waiting};
 use crate::bus::{Endpoint, Envelope};
 use crate::close::CloseReason;
 use crate::config::Config;
 use crate::ident::{ConnId, CoreId, Reach};
 use crate::payload::Message;
-use crate::shard::{ListenerSpec, Phase, Shard, TICK, Tick};
+use crate::shard::{Ended, ListenerSpec, Phase, Shard, TICK, Tick};
 
 /// What the transport may do with a connection next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,10 +49,14 @@ pub enum Received {
     Drain(Stage),
 }
 
+/// A core that wakes later than this after a deadline stood still.
+const STALL: Duration = Duration::from_secs(1);
+
 pub struct Host {
     apps: Vec<Box<dyn Hosted>>,
     listeners: Rc<[ListenerSpec]>,
     local: Local,
+    /// When the ticks began, stalls left out.
     started: Instant,
 }
 
@@ -93,11 +98,21 @@ impl Host {
         self.local.core()
     }
 
-    /// Sets the turn's time, and does what has come due.
-    pub fn tick(&mut self, now: Instant) {
+    #[cfg(test)]
+    pub(super) fn local(&self) -> &Local {
+        &self.local
+    }
+
+    /// Sets the time that everything from here on happens at.
+    pub fn set_now(&mut self, now: Instant) {
         self.local.set_now(now);
+        self.forgive_stall(now);
         let ticks = now.duration_since(self.started).as_millis() / TICK.as_millis();
         self.local.shard.set_now(ticks as Tick);
+    }
+
+    /// Does what has come due.
+    pub fn expire(&mut self) {
         self.local.shard.expire();
         while let Some((app, token)) = self.local.pop_timer() {
             self.apps[usize::from(app)].timer(&mut self.local, token);
@@ -105,7 +120,20 @@ impl Host {
         self.settle();
     }
 
-    /// When [`Host::tick`] has something to do next.
+    /// Time in which this core stood still (its machine did, or its process was stopped) is nobody's
+    /// silence: what was sent meanwhile waits unread. So all deadlines move by that time, to a tick from
+    /// now, when it will have been read.
+    fn forgive_stall(&mut self, now: Instant) {
+        let Some(due) = self.local.shard.next_tick_due() else {
+            return;
+        };
+        let late = now.saturating_duration_since(self.started + TICK * due);
+        if late > STALL {
+            self.started += late + TICK;
+        }
+    }
+
+    /// When [`Host::expire`] has something to do next.
     pub fn next_due(&self) -> Option<Instant> {
         let deadline = self
             .local
@@ -126,8 +154,15 @@ impl Host {
     /// Its handshake is done: the app gets to know it.
     pub fn open(&mut self, id: ConnId) {
         let Some(app) = self.app_of(id) else { return };
-        if let Some(session) = self.apps[app].connect(&mut self.local, id) {
-            self.local.shard.opened(id, session);
+        if !self.local.shard.opened(id) {
+            return;
+        }
+        if let Some(session) = self.apps[app].connect(&mut self.local, id)
+            && !self.local.shard.set_session(id, session)
+        {
+            // It was closed before there was a session, so its end is told here.
+            let reason = self.local.shard.reason(id).unwrap_or(CloseReason::Normal);
+            self.apps[app].close(&mut self.local, id, session, reason);
         }
         self.settle();
     }
@@ -165,14 +200,7 @@ impl Host {
 
     /// The next connection that is to move to its home core.
     pub fn next_leaving(&mut self) -> Option<Leaving> {
-        while let Some(leaving) = self.local.leaving.pop_front() {
-            if !self.local.shard.has_open_replies(leaving.connection) {
-                return Some(leaving);
-            }
-            self.refuse(leaving.connection, BindError::RepliesOpen);
-            self.settle();
-        }
-        None
+        self.local.leaving.pop_front()
     }
 
     /// Sends a connection on its way, with the transport's part of it.
@@ -239,9 +267,8 @@ impl Host {
                 payload,
             } => {
                 let message = payload.message();
-                self.local
-                    .shard
-                    .send_to_group(reach, &group, message, refresh);
+                let shard = &mut self.local.shard;
+                shard.send_to_group(reach, &group, message, refresh);
             }
         }
         self.settle();
@@ -295,10 +322,14 @@ impl Host {
         loop {
             if let Some(effect) = self.local.effects.pop_front() {
                 self.apply(effect);
-            } else if let Some((id, session, reason)) = self.local.shard.next_ended() {
-                if let Some(app) = self.app_of(id) {
-                    self.apps[app].close(&mut self.local, id, session, reason);
-                }
+            } else if let Some(ended) = self.local.shard.next_ended() {
+                let Ended {
+                    connection,
+                    app,
+                    session,
+                    reason,
+                } = ended;
+                self.apps[usize::from(app)].close(&mut self.local, connection, session, reason);
             } else {
                 return;
             }
@@ -311,7 +342,7 @@ impl Host {
                 if self.local.shard.phase(connection) != Phase::Open {
                     return;
                 }
-                // Reserved after it asked to be bound: were it to move, they would be lost.
+                // Asked here, for places may be reserved after the bind in one callback.
                 if self.local.shard.has_open_replies(connection) {
                     return self.refuse(connection, BindError::RepliesOpen);
                 }
@@ -361,12 +392,6 @@ impl Host {
     /// Whether questions of this core are open.
     pub fn has_open_questions(&self) -> bool {
         !self.local.questions.is_empty()
-    }
-
-    /// For the simulation, which looks at what is left.
-    #[cfg(test)]
-    pub(super) fn local(&self) -> &Local {
-        &self.local
     }
 
     fn app_of(&self, id: ConnId) -> Option<usize> {

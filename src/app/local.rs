@@ -1,47 +1,21 @@
 //! What the callbacks of one core act on: its shard, its end of the bus, its questions and timers.
 //!
-//! Whoever sends computes the home core here: its own is delivered to at once, another gets one envelope.
-//! At once even if callbacks are due: were some sends to wait for them, others of the same callback
-//! would overtake. Effects that call an app back are queued, so that callbacks never nest.
+//! Whoever sends computes the home core here: its own is delivered to directly, another gets one
+//! envelope. Callbacks that are due wait as [`Effect`]s.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::envelope::{Addressed, Ask, Body, Part};
-use super::question::{Asker, Questions};
-use super::{Answer, AnyNote, BindError, To};
+use super::effect::Effect;
+use super::envelope::{Addressed, Body};
+use super::question::Questions;
+use super::{AnyNote, BindError, To};
 use crate::bus::Endpoint;
 use crate::config::Config;
-use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, Ticket, check_uid};
+use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, check_uid};
 use crate::payload::{Message, Payload};
 use crate::shard::Shard;
-
-/// A callback that is due.
-pub enum Effect {
-    Bind {
-        connection: ConnId,
-        uid: Box<str>,
-    },
-    Refuse {
-        connection: ConnId,
-        error: BindError,
-    },
-    Answer {
-        app: u8,
-        ticket: Ticket,
-        answer: Answer,
-    },
-    Offline {
-        connection: ConnId,
-        uid: Box<str>,
-    },
-    Note {
-        app: u8,
-        from: CoreId,
-        note: AnyNote,
-    },
-}
 
 /// A connection that is to move: where to, and the uid to bind there.
 pub struct Leaving {
@@ -49,6 +23,9 @@ pub struct Leaving {
     pub home: CoreId,
     pub uid: Box<str>,
 }
+
+/// No timer is shorter.
+const TIMER_MIN: Duration = Duration::from_millis(1);
 
 /// A timer by its time, its app and the app's token.
 type Timer = Reverse<(Instant, u8, u64)>;
@@ -88,7 +65,7 @@ impl Local {
         self.bus.core()
     }
 
-    fn other_cores(&self) -> impl Iterator<Item = CoreId> + use<> {
+    pub fn other_cores(&self) -> impl Iterator<Item = CoreId> + use<> {
         let own = self.core();
         (0..self.bus.cores() as u16)
             .map(CoreId)
@@ -142,27 +119,14 @@ impl Local {
         }
         let tell = payer.filter(|_| tell);
         let home = self.bus.home(uid);
-        if home == self.core() {
-            self.deliver_to_uid(reach, uid, message, tell);
-            return;
-        }
-        let body = Body::ToUid {
-            reach,
-            addressed: Addressed::new(uid, message),
-            tell,
-        };
-        self.post(home, payer, uid.len() + message.len(), body);
-    }
-
-    /// Delivers on this core; `tell` is a connection of this core.
-    pub fn deliver_to_uid(
-        &mut self,
-        reach: Reach,
-        uid: &str,
-        message: Message<'_>,
-        tell: Option<ConnId>,
-    ) {
-        if self.shard.send_to_uid(reach, uid, message) == 0
+        if home != self.core() {
+            let body = Body::ToUid {
+                reach,
+                addressed: Addressed::new(uid, message),
+                tell,
+            };
+            self.post(home, payer, uid.len() + message.len(), body);
+        } else if self.shard.send_to_uid(reach, uid, message) == 0
             && let Some(connection) = tell
         {
             self.tell_offline(connection, uid);
@@ -177,15 +141,14 @@ impl Local {
     }
 
     pub fn broadcast(&mut self, reach: Reach, payer: Option<ConnId>, message: Message<'_>) {
-        let payload = Payload::new(message);
-        for core in self.other_cores() {
-            let payload = payload.clone();
-            self.post(
-                core,
-                payer,
-                message.len(),
-                Body::ToEverybody { reach, payload },
-            );
+        // It is copied for other cores only.
+        if self.bus.cores() > 1 {
+            let payload = Payload::new(message);
+            for core in self.other_cores() {
+                let payload = payload.clone();
+                let body = Body::ToEverybody { reach, payload };
+                self.post(core, payer, message.len(), body);
+            }
         }
         self.shard.send_to_everybody(reach, message);
     }
@@ -198,163 +161,19 @@ impl Local {
         message: Message<'_>,
         refresh: bool,
     ) {
-        let payload = Payload::new(message);
-        for core in self.other_cores() {
-            let body = Body::ToGroup {
-                reach,
-                refresh,
-                group: Box::from(group),
-                payload: payload.clone(),
-            };
-            self.post(core, payer, group.len() + message.len(), body);
+        if self.bus.cores() > 1 {
+            let payload = Payload::new(message);
+            for core in self.other_cores() {
+                let body = Body::ToGroup {
+                    reach,
+                    refresh,
+                    group: Box::from(group),
+                    payload: payload.clone(),
+                };
+                self.post(core, payer, group.len() + message.len(), body);
+            }
         }
         self.shard.send_to_group(reach, group, message, refresh);
-    }
-
-    /// Opens a question to one core.
-    fn ask_one(
-        &mut self,
-        asker: Asker,
-        payer: Option<ConnId>,
-        bytes: usize,
-        home: CoreId,
-        ask: Ask,
-    ) -> Ticket {
-        let question = self.open(asker, payer, bytes, 1);
-        self.ask(question, home, ask);
-        Ticket(question)
-    }
-
-    fn open(&mut self, asker: Asker, payer: Option<ConnId>, bytes: usize, parts: usize) -> u64 {
-        let cost = bytes + crate::bus::ENVELOPE_COST;
-        if let Some(payer) = payer {
-            self.shard.add_transit(payer, cost);
-        }
-        self.questions
-            .open(asker, parts, payer.map(|payer| (payer, cost)))
-    }
-
-    fn ask(&mut self, question: u64, core: CoreId, what: Ask) {
-        if core == self.core() {
-            let part = self.find(what);
-            self.answered(question, part);
-        } else {
-            self.post_free(core, Body::Ask { question, what });
-        }
-    }
-
-    pub fn push(
-        &mut self,
-        reach: Reach,
-        asker: Asker,
-        payer: Option<ConnId>,
-        uid: &str,
-        message: Message<'_>,
-    ) -> Ticket {
-        if uid != EVERYBODY {
-            if check_uid(uid).is_err() {
-                return self.answer_nobody(asker, payer);
-            }
-            let home = self.bus.home(uid);
-            if home == self.core() {
-                // At home already: no copy.
-                let question = self.open(asker, payer, 0, 1);
-                let reached = self.shard.send_to_uid(reach, uid, message);
-                self.answered(question, Part::Reached(reached));
-                return Ticket(question);
-            }
-            let addressed = Addressed::new(uid, message);
-            let bytes = uid.len() + message.len();
-            return self.ask_one(asker, payer, bytes, home, Ask::Push { reach, addressed });
-        }
-        let payload = Payload::new(message);
-        let question = self.open(asker, payer, message.len(), self.bus.cores());
-        for core in self.other_cores() {
-            let payload = payload.clone();
-            self.ask(question, core, Ask::PushEverybody { reach, payload });
-        }
-        let own = Ask::PushEverybody { reach, payload };
-        self.ask(question, self.core(), own);
-        Ticket(question)
-    }
-
-    pub fn kick(&mut self, reach: Reach, asker: Asker, payer: Option<ConnId>, uid: &str) -> Ticket {
-        if check_uid(uid).is_err() {
-            return self.answer_nobody(asker, payer);
-        }
-        let uid = Box::from(uid);
-        let home = self.bus.home(&uid);
-        self.ask_one(asker, payer, uid.len(), home, Ask::Kick { reach, uid })
-    }
-
-    pub fn online(
-        &mut self,
-        reach: Reach,
-        asker: Asker,
-        payer: Option<ConnId>,
-        uid: &str,
-    ) -> Ticket {
-        if check_uid(uid).is_err() {
-            return self.answer_nobody(asker, payer);
-        }
-        let uid = Box::from(uid);
-        let home = self.bus.home(&uid);
-        self.ask_one(asker, payer, uid.len(), home, Ask::Online { reach, uid })
-    }
-
-    pub fn stats(&mut self, asker: Asker, payer: Option<ConnId>) -> Ticket {
-        let question = self.open(asker, payer, 0, self.bus.cores());
-        for core in self.other_cores() {
-            self.ask(question, core, Ask::Stats);
-        }
-        self.ask(question, self.core(), Ask::Stats);
-        Ticket(question)
-    }
-
-    /// What is no uid reaches nobody.
-    fn answer_nobody(&mut self, asker: Asker, payer: Option<ConnId>) -> Ticket {
-        let question = self.open(asker, payer, 0, 1);
-        self.answered(question, Part::Reached(0));
-        Ticket(question)
-    }
-
-    /// Does what a question asks, on the core that it concerns.
-    pub fn find(&mut self, what: Ask) -> Part {
-        match what {
-            Ask::Push { reach, addressed } => Part::Reached(self.shard.send_to_uid(
-                reach,
-                addressed.uid(),
-                addressed.message(),
-            )),
-            Ask::PushEverybody { reach, payload } => {
-                Part::Reached(self.shard.send_to_everybody(reach, payload.message()))
-            }
-            Ask::Kick { reach, uid } => Part::Reached(self.shard.kick(reach, &uid)),
-            Ask::Online { reach, uid } => Part::Reached(self.shard.online(reach, &uid)),
-            Ask::Stats => {
-                let mut stats = self.shard.snapshot();
-                stats.core = self.core().0;
-                Part::Stats(Box::new(stats))
-            }
-        }
-    }
-
-    /// A part of an answer has come; the last one goes to who asked.
-    pub fn answered(&mut self, question: u64, part: Part) {
-        let Some(answered) = self.questions.part(question, part) else {
-            return;
-        };
-        if let Some((payer, bytes)) = answered.payer {
-            self.shard.sub_transit(payer, bytes);
-        }
-        match answered.asker {
-            Asker::App(app) => self.effects.push_back(Effect::Answer {
-                app,
-                ticket: Ticket(question),
-                answer: answered.answer,
-            }),
-            Asker::Task(waiting) => waiting.fulfil(answered.answer),
-        }
     }
 
     /// Sends a note to the app's value on one core or all.
@@ -377,7 +196,11 @@ impl Local {
     }
 
     pub fn after(&mut self, app: u8, time: Duration, token: u64) {
-        self.timers.push(Reverse((self.now + time, app, token)));
+        // A timer that is due at once would hold up the turn that sets it, again and again. One that is
+        // due after the end of time is never due.
+        if let Some(due) = self.now.checked_add(time.max(TIMER_MIN)) {
+            self.timers.push(Reverse((due, app, token)));
+        }
     }
 
     /// A timer that has run out, as its app and token.
@@ -399,8 +222,6 @@ impl Local {
     pub fn bind_uid(&mut self, connection: ConnId, uid: &str) {
         let refused = if let Err(error) = check_uid(uid) {
             Some(BindError::Uid(error))
-        } else if self.shard.has_open_replies(connection) {
-            Some(BindError::RepliesOpen)
         } else if !self.shard.ask_to_bind(connection) {
             Some(BindError::Twice)
         } else {

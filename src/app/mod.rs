@@ -4,7 +4,9 @@
 //! and never nest: closing or overflowing a connection inside one marks it, and its `on_close`
 //! comes after.
 
+mod ask;
 mod context;
+mod effect;
 pub(crate) mod envelope;
 pub(crate) mod host;
 pub(crate) mod hosted;
@@ -12,6 +14,8 @@ mod local;
 mod question;
 #[cfg(all(test, not(loom)))]
 mod simulation;
+#[cfg(test)]
+mod tests;
 
 pub use context::{Context, To};
 

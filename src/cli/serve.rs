@@ -86,13 +86,11 @@ pub fn resolve(config: Option<&Path>, flags: Layer) -> Result<Settings, Problems
 /// The last step: from settings to a running server.
 fn start(settings: Settings) -> io::Result<()> {
     let (server, listeners) = build(settings);
-    let running = server.start()?;
-    let bound: Vec<(Listener, SocketAddr)> = listeners
-        .into_iter()
-        .zip(running.listening().iter().map(|one| one.address))
-        .collect();
-    super::print(&super::banner::banner(&bound));
-    running.wait_for_signal()
+    server.run_with(|running| {
+        let addresses = running.listening().iter().map(|one| one.address);
+        let bound: Vec<(Listener, SocketAddr)> = listeners.into_iter().zip(addresses).collect();
+        super::print(&super::banner::banner(&bound));
+    })
 }
 
 /// The server, and its listeners in the order in which it has them. All listeners of one app share

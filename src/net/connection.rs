@@ -15,6 +15,9 @@ pub enum Input {
     Messages(Decoder),
     /// Nothing that matters any more: they are read so that the peer sees an orderly end.
     Ignored,
+    /// What breaks whoever looks at it, in place of a codec that does.
+    #[cfg(test)]
+    Panics,
 }
 
 pub struct Link {
@@ -28,6 +31,10 @@ pub struct Link {
     pub readable: bool,
     /// The end of the stream is in sight; reading goes on until it has come.
     pub ending: bool,
+    /// The socket has an error. What came before it is read, and then the connection ends.
+    pub broken: bool,
+    /// A later turn reads on.
+    pub queued: bool,
     /// The peer sends no more.
     pub at_end: bool,
     /// The peer's close frame has come.
@@ -46,6 +53,8 @@ impl Link {
             unread: Vec::new(),
             readable: false,
             ending: false,
+            broken: false,
+            queued: false,
             at_end: false,
             peer_closed: false,
             shut: false,

@@ -23,19 +23,30 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens at an address. Every core opens its own; the kernel spreads connections over them.
-    pub fn bind(address: SocketAddr) -> io::Result<Listener> {
+    fn socket(address: SocketAddr) -> io::Result<Socket> {
         let socket = Socket::new(
             Domain::for_address(address),
             Type::STREAM.cloexec().nonblocking(),
             Some(Protocol::TCP),
         )?;
         socket.set_reuse_address(true)?;
-        socket.set_reuse_port(true)?;
         if address.is_ipv6() {
             // `[::]` serves IPv4, too.
             socket.set_only_v6(false)?;
         }
+        Ok(socket)
+    }
+
+    /// Fails if someone listens there: with SO_REUSEPORT another process of the same user could share
+    /// the port unnoticed. Nothing listens meanwhile, so no client gets into a socket that closes at once.
+    pub fn check_free(address: SocketAddr) -> io::Result<()> {
+        Listener::socket(address)?.bind(&SockAddr::from(address))
+    }
+
+    /// Listens at an address. Every core opens its own; the kernel spreads connections over them.
+    pub fn bind(address: SocketAddr) -> io::Result<Listener> {
+        let socket = Listener::socket(address)?;
+        socket.set_reuse_port(true)?;
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
         socket.set_tcp_keepalive(

@@ -2,6 +2,7 @@
 //! wire they wait on, and the HTTP port.
 
 pub mod connection;
+pub mod guard;
 pub mod http;
 pub mod listener;
 pub mod origin;

@@ -11,17 +11,17 @@ use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use super::connection::{Input, Link};
+use super::guard::guard;
 use super::origin::Origins;
-use super::wire::{Ready, Wire};
+use super::wire::{EVENTS_PER_TURN, Ready, Wire};
 use crate::app::host::{Arrival, Flow, Host};
 use crate::close::CloseReason;
 use crate::escape::Escaped;
 use crate::ident::ConnId;
 use crate::protocol::http::HttpError;
-use crate::protocol::websocket::handshake::Handshake;
 use crate::protocol::{Codec, Decoder, Event};
 use crate::shard::{ListenerSpec, Phase};
 
@@ -29,6 +29,8 @@ use crate::shard::{ListenerSpec, Phase};
 const READ_BYTES: usize = 64 << 10;
 /// Slices of one write; what is beyond follows in the next.
 const SLICES: usize = 64;
+/// After this many turns with a full wire (half a million events) deadlines are looked at even so.
+const TURNS_BEHIND_MAX: usize = 1024;
 /// Connections written in one turn (some 1.3 ms): a long broadcast is cut here, so that what else
 /// arrives is served in between.
 const WRITES_PER_TURN: usize = 256;
@@ -40,12 +42,14 @@ pub struct Transport {
     links: Vec<Option<Link>>,
     buffer: Vec<u8>,
     ready: Vec<Ready>,
-    /// Connections with more to read, in a later turn.
+    /// Connections with more to read, in a later turn; each once (`Link::queued`).
     again: VecDeque<ConnId>,
     /// Connections not read for now.
     paused: Vec<ConnId>,
     /// Connections whose peer sends no more, but still gets the answers it has asked for.
     half_closed: Vec<ConnId>,
+    /// Turns in a row in which the wire had more events than one turn takes.
+    behind: usize,
     /// The server stops: nothing is read.
     quiet: bool,
 }
@@ -62,6 +66,7 @@ impl Transport {
             again: VecDeque::new(),
             paused: Vec::new(),
             half_closed: Vec::new(),
+            behind: 0,
             quiet: false,
         })
     }
@@ -77,7 +82,7 @@ impl Transport {
         let spec = &self.listeners[usize::from(listener)];
         let codec = spec.codec;
         let input = match codec {
-            Codec::WebSocket => Input::Handshake(Box::new(Handshake::new())),
+            Codec::WebSocket => Input::Handshake(Box::default()),
             codec => Input::Messages(Decoder::new(codec, spec.message_bytes_max)),
         };
         let opens = !matches!(input, Input::Handshake(_));
@@ -94,8 +99,9 @@ impl Transport {
         }
     }
 
-    fn install(&mut self, link: Link) -> io::Result<()> {
+    fn install(&mut self, mut link: Link) -> io::Result<()> {
         let id = link.id;
+        link.queued = false;
         self.wire.watch(id, &link.stream)?;
         let slot = id.slot as usize;
         if self.links.len() <= slot {
@@ -154,14 +160,24 @@ impl Transport {
     /// Takes what the wire has, and reads on where a turn was cut short. Returns whether something is
     /// left that the wire will not report.
     pub fn take_events(&mut self, host: &mut Host) -> bool {
-        let mut again = std::mem::take(&mut self.again);
-        for id in again.drain(..) {
-            self.read(host, id);
+        for _ in 0..self.again.len() {
+            let Some(id) = self.again.pop_front() else {
+                break;
+            };
+            if let Some(link) = self.link(id) {
+                link.queued = false;
+                self.read(host, id);
+            }
         }
         let mut ready = std::mem::take(&mut self.ready);
         if let Err(error) = self.wire.take(&mut ready) {
             warn!(%error, "the wire failed");
         }
+        self.behind = if ready.len() < EVENTS_PER_TURN {
+            0
+        } else {
+            self.behind + 1
+        };
         for event in ready.drain(..) {
             self.event(host, event);
         }
@@ -169,29 +185,52 @@ impl Transport {
         !self.again.is_empty()
     }
 
+    /// Whether what has arrived so far has been looked at, so that silence can be judged: or else we
+    /// have been behind for so long that it must be.
+    pub fn has_caught_up(&self) -> bool {
+        self.behind == 0 || self.behind > TURNS_BEHIND_MAX
+    }
+
     fn event(&mut self, host: &mut Host, event: Ready) {
         let id = event.connection;
         let Some(link) = self.link(id) else { return };
-        if event.broken {
-            host.close(id, CloseReason::Reset);
-            self.end(host, id);
-            return;
-        }
         link.ending |= event.ending;
-        link.readable |= event.readable;
+        link.broken |= event.broken;
+        // What the peer sent before it broke off is read first; then the read finds the error.
+        link.readable |= event.readable || event.broken;
+        let reads = link.readable && !link.queued;
         if event.writable {
             host.shard().set_blocked(id, false);
         }
-        if event.readable {
+        if reads {
             self.read(host, id);
         }
     }
 
-    /// Reads what there is for one connection, if it may be read now.
+    /// Has a connection read in a later turn.
+    fn read_later(&mut self, id: ConnId) {
+        if let Some(link) = self.link(id)
+            && !link.queued
+        {
+            link.queued = true;
+            self.again.push_back(id);
+        }
+    }
+
+    /// Reads what there is for one connection, if it may be read now. A panic in there is a mistake of
+    /// ours that this connection has met: it is closed, and no other one notices.
     fn read(&mut self, host: &mut Host, id: ConnId) {
         let mut buffer = std::mem::take(&mut self.buffer);
-        self.read_into(host, id, &mut buffer);
+        let done = guard(|| self.read_into(host, id, &mut buffer));
         self.buffer = buffer;
+        if let Err(fault) = done {
+            error!(connection = id.to_bits(), %fault, "a panic; its connection is closed");
+            if let Some(link) = self.link(id) {
+                link.input = Input::Ignored;
+                link.unread = Vec::new();
+            }
+            host.close(id, CloseReason::Internal);
+        }
         self.depart_all(host);
         if matches!(host.flow(id), Flow::End) && host.shard().outbox_is_empty(id) {
             self.finish(host, id);
@@ -202,8 +241,13 @@ impl Transport {
         let quiet = self.quiet;
         let Some(link) = self.link(id) else { return };
         match host.flow(id) {
+            // Nothing that it still waits for can reach it.
+            Flow::Go | Flow::Pause | Flow::End if link.broken && (quiet || link.at_end) => {
+                return self.break_off(host, id);
+            }
             Flow::Go if quiet => return,
             Flow::Go | Flow::End => {}
+            Flow::Pause if link.broken => return self.break_off(host, id),
             Flow::Pause => return self.pause(host, id),
             Flow::Leave | Flow::Gone => return,
         }
@@ -220,6 +264,7 @@ impl Transport {
             return;
         }
         match link.stream.read(buffer) {
+            Ok(0) if link.broken => self.break_off(host, id),
             Ok(0) => {
                 link.readable = false;
                 link.at_end = true;
@@ -227,22 +272,25 @@ impl Transport {
             }
             Ok(length) => {
                 // A short read has emptied the socket, unless its end waits behind the bytes.
-                link.readable = length == buffer.len() || link.ending;
+                link.readable = length == buffer.len() || link.ending || link.broken;
                 if link.readable {
-                    self.again.push_back(id);
+                    self.read_later(id);
                 }
                 host.shard().heard(id, length);
                 self.feed(host, id, &mut buffer[..length]);
             }
             Err(error) => match error.kind() {
-                ErrorKind::WouldBlock => link.readable = false,
-                ErrorKind::Interrupted => self.again.push_back(id),
-                _ => {
-                    host.close(id, CloseReason::Reset);
-                    self.end(host, id);
-                }
+                ErrorKind::WouldBlock if !link.broken => link.readable = false,
+                ErrorKind::Interrupted => self.read_later(id),
+                _ => self.break_off(host, id),
             },
         }
+    }
+
+    /// The socket is of no use any more.
+    fn break_off(&mut self, host: &mut Host, id: ConnId) {
+        host.close(id, CloseReason::Reset);
+        self.end(host, id);
     }
 
     fn pause(&mut self, host: &mut Host, id: ConnId) {
@@ -272,8 +320,11 @@ impl Transport {
                 }
                 Flow::Gone => return,
             }
-            let Input::Messages(decoder) = &mut link.input else {
-                return;
+            let decoder = match &mut link.input {
+                Input::Messages(decoder) => decoder,
+                #[cfg(test)]
+                Input::Panics => panic!("a codec's mistake"),
+                Input::Handshake(_) | Input::Ignored => return,
             };
             match decoder.next(input, &mut at) {
                 Ok(None) => return,
@@ -428,8 +479,8 @@ impl Transport {
             }
             let Some(link) = self
                 .links
-                .get(id.slot as usize)
-                .and_then(|place| place.as_ref())
+                .get_mut(id.slot as usize)
+                .and_then(|place| place.as_mut())
                 .filter(|link| link.id == id)
             else {
                 return;
@@ -442,8 +493,11 @@ impl Transport {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => {
-                    host.close(id, CloseReason::Reset);
-                    self.end(host, id);
+                    // It takes nothing more, but may have sent something before it broke off: a back
+                    // end that reads no answers and goes. The read ends it.
+                    link.broken = true;
+                    link.readable = true;
+                    self.read_later(id);
                     return;
                 }
             }
@@ -507,7 +561,7 @@ impl Transport {
                 host.close(id, CloseReason::Stopping);
             }
             // What had arrived while nothing was read may be the peer's close.
-            self.again.push_back(id);
+            self.read_later(id);
         }
     }
 }
@@ -516,3 +570,6 @@ const FOREIGN_ORIGIN: HttpError = HttpError {
     status: 403,
     text: "pages of this origin are not let in here",
 };
+
+#[cfg(test)]
+mod tests;

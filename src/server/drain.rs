@@ -79,6 +79,14 @@ impl Draining {
         self.tell(Stage::Finish { until });
     }
 
+    /// Ends the cores at once.
+    pub fn abandon(&self) {
+        self.tell(Stage::Quiet);
+        self.tell(Stage::Finish {
+            until: Instant::now(),
+        });
+    }
+
     fn tell(&self, stage: Stage) {
         for core in 0..self.remote.cores() {
             self.remote.post(CoreId(core as u16), Body::Drain(stage));

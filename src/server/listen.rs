@@ -144,8 +144,7 @@ pub fn bind_all(
     for (listen, spec) in apps.chain(sites.iter().map(|(listen, ..)| (listen, None))) {
         let mut address = listen.address()?;
         if address.port() != 0 {
-            // With SO_REUSEPORT another process of the same user could share the port unnoticed.
-            std::net::TcpListener::bind(address).map_err(|error| refused(&listen.url, &error))?;
+            Listener::check_free(address).map_err(|error| refused(&listen.url, &error))?;
         }
         for of_core in &mut bound {
             let listener = Listener::bind(address).map_err(|error| refused(&listen.url, &error))?;

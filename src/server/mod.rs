@@ -1,5 +1,6 @@
 //! Starts and pins the cores, owns each core's turn, drains, stops.
 
+mod cores;
 mod drain;
 mod listen;
 mod runtime;
@@ -11,8 +12,10 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use tracing::{info, warn};
 
 use crate::app::hosted::{Hosted, Hosting};
@@ -20,9 +23,11 @@ use crate::app::{App, Login, WhenFull};
 use crate::bus;
 use crate::config::{CORES_MAX, Config, OUTBOX_MESSAGE_COST};
 use crate::ident::{Reach, SPACES_MAX, Space};
+use crate::net::guard::watch_panics;
 use crate::net::http::Site;
 use crate::net::listener::Listener;
 use crate::shard::ListenerSpec;
+use cores::Cores;
 use drain::{Draining, Progress};
 use runtime::DriverKind;
 
@@ -165,9 +170,18 @@ impl Server {
             .fold(Reach::default(), |reach, name| reach.with(self.space(name)))
     }
 
-    /// Binds the listeners, starts the cores, and serves until SIGINT or SIGTERM; then drains.
+    /// Binds the listeners, starts the cores, and serves until SIGINT or SIGTERM; then drains. A second
+    /// signal ends the process at once, with status 1.
     pub fn run(self) -> io::Result<()> {
-        self.start()?.wait_for_signal()
+        self.run_with(|_| {})
+    }
+
+    /// The same, calling `ready` when every listener is bound. A signal that comes from then on drains.
+    pub fn run_with(self, ready: impl FnOnce(&Running)) -> io::Result<()> {
+        let signals = Signals::new([SIGINT, SIGTERM])?;
+        let running = self.start()?;
+        ready(&running);
+        running.wait_for(signals)
     }
 
     /// Binds the listeners and starts the cores. Every listener is bound when this returns.
@@ -189,6 +203,9 @@ impl Server {
         };
         let (bound, listening) =
             listen::bind_all(&self.listeners, &self.sites, &self.spaces, cores)?;
+        for one in &listening {
+            info!(app = one.space, url = one.url, "listening");
+        }
         let sites: Vec<(Site, Reach)> = self
             .sites
             .iter()
@@ -207,39 +224,41 @@ impl Server {
             listeners_json: listen::to_json(&listening),
             progress: Arc::clone(&progress),
         });
+        watch_panics();
         let (report, reports) = mpsc::channel();
-        let mut threads = Vec::with_capacity(cores);
+        let mut running = Running {
+            listening,
+            cores: Cores::new(),
+            draining: Draining::new(remote, progress, config.drain_timeout),
+        };
         for (number, (endpoint, listeners)) in endpoints.into_iter().zip(bound).enumerate() {
             let (plan, report) = (Arc::clone(&plan), report.clone());
             let cpu = config
                 .pin
                 .then(|| cpus.get(number % cpus.len().max(1)).copied())
                 .flatten();
-            let thread = thread::Builder::new()
-                .name(format!("core-{number}"))
-                .spawn(move || {
-                    if let Some(cpu) = cpu
-                        && !core_affinity::set_for_current(cpu)
-                    {
-                        warn!(core = number, cpu = cpu.id, "the core could not be pinned");
-                    }
-                    runtime::run(&plan, endpoint, listeners, &report)
-                })?;
-            threads.push(thread);
+            running.cores.spawn(number, move || {
+                if let Some(cpu) = cpu
+                    && !core_affinity::set_for_current(cpu)
+                {
+                    warn!(core = number, cpu = cpu.id, "the core could not be pinned");
+                }
+                runtime::run(&plan, endpoint, listeners, &report)
+            })?;
         }
         drop(report);
         for _ in 0..cores {
-            match reports.recv() {
-                Ok(result) => result?,
-                Err(_) => return Err(io::Error::other("a core ended while it was starting")),
+            let started = reports
+                .recv()
+                .unwrap_or_else(|_| Err(io::Error::other("a core ended while it was starting")));
+            if let Err(error) = started {
+                // Those that have started hold the ports.
+                running.draining.abandon();
+                return Err(error);
             }
         }
         info!(cores, driver = %driver, pinned = config.pin, "started");
-        Ok(Running {
-            listening,
-            threads,
-            draining: Draining::new(remote, progress, config.drain_timeout),
-        })
+        Ok(running)
     }
 }
 
@@ -280,7 +299,7 @@ struct Bound {
 /// A server that runs.
 pub struct Running {
     listening: Vec<Listening>,
-    threads: Vec<JoinHandle<io::Result<()>>>,
+    cores: Cores,
     draining: Draining,
 }
 
@@ -290,11 +309,7 @@ impl Running {
         &self.listening
     }
 
-    /// Serves until SIGINT or SIGTERM, then drains. A second signal ends the process at once, with
-    /// status 1.
-    pub fn wait_for_signal(self) -> io::Result<()> {
-        use signal_hook::consts::{SIGINT, SIGTERM};
-        let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    fn wait_for(self, mut signals: Signals) -> io::Result<()> {
         let handle = signals.handle();
         let (first, drained) = mpsc::channel();
         let core_ended = first.clone();
@@ -313,20 +328,11 @@ impl Running {
                 }
             })?;
         let Running {
-            threads, draining, ..
+            cores, draining, ..
         } = self;
         // A core that ends by itself is our mistake: the others must not go on as if nothing were.
         let watch = thread::Builder::new().name("watch".into()).spawn(move || {
-            let mut result = Ok(());
-            for thread in threads {
-                let ended = thread
-                    .join()
-                    .unwrap_or_else(|_| Err(io::Error::other("a core panicked")));
-                if let Err(error) = ended {
-                    result = Err(error);
-                    break;
-                }
-            }
+            let result = cores.wait();
             let _ = core_ended.send(false);
             result
         })?;
@@ -345,12 +351,7 @@ impl Running {
     /// when all cores have ended, after `drain_timeout` at the latest.
     pub fn stop(self) -> io::Result<()> {
         self.draining.run();
-        for thread in self.threads {
-            thread
-                .join()
-                .unwrap_or_else(|_| Err(io::Error::other("a core panicked")))?;
-        }
-        Ok(())
+        self.cores.wait()
     }
 }
 

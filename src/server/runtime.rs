@@ -1,12 +1,13 @@
 //! One core's thread: its monoio runtime, and the tasks in it.
 //!
-//! A handful of tasks a core, none a connection: one for the wire, one for the doorbell, one a
-//! listener, one for the HTTP deadlines, one a timer that is armed, one a connection of the HTTP port.
+//! A handful of tasks a core, none a connection: one for the wire, one for the doorbell, one for time, one
+//! a listener, one for the HTTP deadlines, and one a connection of the HTTP port.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::mpsc::Sender;
 use std::task::{Poll, Waker};
@@ -24,7 +25,7 @@ use crate::config::Driver;
 use crate::net::http::Port;
 use crate::net::listener::Listener;
 use crate::net::origin::Origins;
-use crate::net::readiness::Readiness;
+use crate::net::readiness::{Pass, Readiness};
 use crate::net::transport::Transport;
 
 /// Entries of a core's ring. Few operations are in flight: no connection on the wire has one.
@@ -144,8 +145,10 @@ async fn serve(
 pub struct Tasks {
     turn: RefCell<Turn>,
     host: Rc<RefCell<Host>>,
-    /// When the earliest armed timer fires.
+    /// When there is to be a turn even if nothing happens.
     armed: Cell<Option<Instant>>,
+    /// The task that sees to it.
+    timekeeper: RefCell<Option<Waker>>,
     end: RefCell<Option<Waker>>,
 }
 
@@ -169,6 +172,11 @@ impl Tasks {
         let progress = plan.progress.clone();
         let listeners: Rc<[Listener]> = bound.listeners.into();
         let sites: Rc<[Listener]> = bound.sites.into();
+        let passes: Vec<Pass> = plan
+            .sites
+            .iter()
+            .map(|_| Pass::new())
+            .collect::<io::Result<_>>()?;
         let tasks = Rc::new_cyclic(|tasks: &std::rc::Weak<Tasks>| {
             let end_turn: Rc<dyn Fn()> = {
                 let tasks = tasks.clone();
@@ -178,22 +186,7 @@ impl Tasks {
                     }
                 })
             };
-            let ports = plan.sites.iter().map(|(site, reach)| {
-                Rc::new(Port {
-                    host: Rc::clone(&host),
-                    turn: Rc::clone(&end_turn),
-                    site: *site,
-                    reach: *reach,
-                    listeners: Rc::from(plan.listeners_json.as_str()),
-                    connections_max: plan.config.http_connections_max,
-                    body_bytes_max: plan.config.http_body_bytes_max,
-                    request_timeout: plan.config.handshake_timeout,
-                    deadlines: RefCell::default(),
-                    busy: Cell::new(0),
-                    stopping: Cell::new(false),
-                })
-            });
-            let ports: Rc<[Rc<Port>]> = ports.collect();
+            let ports = make_ports(plan, passes, &host, &end_turn);
             Tasks {
                 turn: RefCell::new(Turn::new(
                     transport,
@@ -205,37 +198,51 @@ impl Tasks {
                 )),
                 host: Rc::clone(&host),
                 armed: Cell::new(None),
+                timekeeper: RefCell::new(None),
                 end: RefCell::new(None),
             }
         });
         host.borrow_mut().start();
+        tasks.spawn(wire, bell, &listeners, &sites)?;
+        Ok(tasks)
+    }
+
+    /// Starts the tasks that wait: for events, for mail, for time, for connections.
+    fn spawn(
+        self: &Rc<Self>,
+        wire: Readiness,
+        bell: Readiness,
+        listeners: &Rc<[Listener]>,
+        sites: &Rc<[Listener]>,
+    ) -> io::Result<()> {
         monoio::spawn(watch(wire, {
-            let tasks = Rc::clone(&tasks);
+            let tasks = Rc::clone(self);
             move || tasks.turn()
         }));
         monoio::spawn(watch(bell, {
-            let tasks = Rc::clone(&tasks);
+            let tasks = Rc::clone(self);
             move || {
                 tasks.host.borrow_mut().bus().drain();
                 tasks.turn();
             }
         }));
+        monoio::spawn(Rc::clone(self).keep_time());
         for number in 0..listeners.len() {
             let ready = Readiness::new(listeners[number].descriptor())?;
-            monoio::spawn(Rc::clone(&tasks).accept(Rc::clone(&listeners), number, ready));
+            monoio::spawn(Rc::clone(self).accept(Rc::clone(listeners), number, ready));
         }
-        let ports = tasks.turn.borrow().ports();
+        let ports = self.turn.borrow().ports();
         for (number, port) in ports.iter().enumerate() {
             let ready = Readiness::new(sites[number].descriptor())?;
             monoio::spawn(accept_http(
-                Rc::clone(&sites),
+                Rc::clone(sites),
                 number,
                 ready,
                 Rc::clone(port),
             ));
             monoio::spawn(sweep(Rc::clone(port)));
         }
-        Ok(tasks)
+        Ok(())
     }
 
     /// One round of the core: everything that waits is taken, everything caused is written or posted.
@@ -262,15 +269,30 @@ impl Tasks {
             return;
         }
         self.armed.set(Some(due));
-        let tasks = Rc::clone(self);
-        monoio::spawn(async move {
-            monoio::time::sleep_until(due.into()).await;
-            // A timer that an earlier one has overtaken still makes its turn, which finds nothing.
-            if tasks.armed.get() == Some(due) {
-                tasks.armed.set(None);
-            }
-            tasks.turn();
-        });
+        if let Some(waker) = self.timekeeper.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    /// Makes a turn whenever the time that is armed has come. One timer for all, set anew: one for each
+    /// time would stay until that time, however often an earlier one came between.
+    async fn keep_time(self: Rc<Self>) {
+        let mut sleep = pin!(monoio::time::sleep(Duration::ZERO));
+        loop {
+            poll_fn(|task| {
+                *self.timekeeper.borrow_mut() = Some(task.waker().clone());
+                let Some(due) = self.armed.get() else {
+                    return Poll::Pending;
+                };
+                if sleep.deadline() != due.into() {
+                    sleep.as_mut().reset(due.into());
+                }
+                sleep.as_mut().poll(task)
+            })
+            .await;
+            self.armed.set(None);
+            self.turn();
+        }
     }
 
     fn finished(self: &Rc<Self>) -> impl Future<Output = ()> + use<> {
@@ -284,7 +306,12 @@ impl Tasks {
         })
     }
 
-    async fn accept(self: Rc<Self>, listeners: Rc<[Listener]>, number: usize, ready: Readiness) {
+    async fn accept(
+        self: Rc<Self>,
+        listeners: Rc<[Listener]>,
+        number: usize,
+        mut ready: Readiness,
+    ) {
         let mut pauses = 0;
         while ready.wait().await.is_ok() && !self.turn.borrow().is_stopping() {
             let mut exhausted = false;
@@ -314,8 +341,35 @@ impl Tasks {
     }
 }
 
+/// The HTTP port of each site.
+fn make_ports(
+    plan: &Plan,
+    passes: Vec<Pass>,
+    host: &Rc<RefCell<Host>>,
+    end_turn: &Rc<dyn Fn()>,
+) -> Rc<[Rc<Port>]> {
+    let ports = plan.sites.iter().zip(passes).map(|((site, reach), pass)| {
+        Rc::new(Port {
+            host: Rc::clone(host),
+            turn: Rc::clone(end_turn),
+            site: *site,
+            reach: *reach,
+            listeners: Rc::from(plan.listeners_json.as_str()),
+            connections_max: plan.config.http_connections_max,
+            body_bytes_max: plan.config.http_body_bytes_max,
+            request_timeout: plan.config.handshake_timeout,
+            close_timeout: plan.config.close_timeout,
+            deadlines: RefCell::default(),
+            busy: Cell::new(0),
+            stopping: Cell::new(false),
+            pass,
+        })
+    });
+    ports.collect()
+}
+
 /// Calls `turn` whenever the descriptor can be read.
-async fn watch(ready: Readiness, turn: impl Fn()) {
+async fn watch(mut ready: Readiness, turn: impl Fn()) {
     loop {
         match ready.wait().await {
             Ok(()) => turn(),
@@ -328,7 +382,12 @@ async fn watch(ready: Readiness, turn: impl Fn()) {
     }
 }
 
-async fn accept_http(listeners: Rc<[Listener]>, number: usize, ready: Readiness, port: Rc<Port>) {
+async fn accept_http(
+    listeners: Rc<[Listener]>,
+    number: usize,
+    mut ready: Readiness,
+    port: Rc<Port>,
+) {
     while ready.wait().await.is_ok() && !port.stopping.get() {
         match listeners[number].accept() {
             Ok((stream, _)) => {

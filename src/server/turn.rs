@@ -81,16 +81,22 @@ impl Turn {
 
     pub fn accept(&mut self, host: &mut Host, listener: u16, stream: TcpStream, peer: SocketAddr) {
         if self.phase == Phase::Serving {
+            // The last turn may be long past, and its time with it.
+            host.set_now(Instant::now());
             self.transport.accept(host, listener, stream, peer);
         }
     }
 
     pub fn run(&mut self, host: &mut Host) {
         host.bus().disarm();
-        host.tick(Instant::now());
+        host.set_now(Instant::now());
         let mail_left = self.deliver(host);
         host.settle_credits();
         let input_left = self.transport.take_events(host);
+        // After the events: what had arrived before a deadline counts, even if we were late to look.
+        if self.transport.has_caught_up() {
+            host.expire();
+        }
         self.transport.resume(host);
         self.transport.cut_off_overdue(host);
         let writes_left = self.transport.flush(host);
@@ -115,7 +121,12 @@ impl Turn {
             };
             match host.receive(envelope) {
                 Received::Done => {}
-                Received::Arrived(arrival) => self.transport.adopt(host, arrival),
+                Received::Arrived(arrival) => {
+                    self.transport.adopt(host, arrival);
+                    if matches!(self.phase, Phase::Finishing(_)) {
+                        self.transport.close_all(host);
+                    }
+                }
                 Received::Drain(stage) => self.advance(host, stage),
             }
         }
@@ -137,6 +148,9 @@ impl Turn {
             Stage::Finish { until } => {
                 self.phase = Phase::Finishing(until);
                 self.transport.close_all(host);
+                for port in &*self.ports {
+                    port.finish();
+                }
             }
         }
     }
@@ -147,8 +161,9 @@ impl Turn {
         let connections = host.shard().stats.connections;
         let working = unfinished || busy > 0 || host.has_open_questions();
         self.progress[self.core.index()].publish(working, connections);
+        let asking: usize = self.ports.iter().map(|port| port.connections()).sum();
         if let Phase::Finishing(until) = self.phase
-            && (connections == 0 && busy == 0 || Instant::now() >= until)
+            && (connections == 0 && asking == 0 || Instant::now() >= until)
         {
             self.phase = Phase::Finished;
         }

@@ -30,21 +30,24 @@ impl Due {
 
 /// Idle checks happen once a second.
 fn whole_second(tick: Tick) -> Tick {
-    tick.div_ceil(TICKS_SECOND) * TICKS_SECOND
+    tick.div_ceil(TICKS_SECOND).saturating_mul(TICKS_SECOND)
 }
 
 fn next_due(slot: &Slot, spec: &ListenerSpec, limits: &Limits) -> Due {
     match slot.phase {
         Phase::Free => Due::Never,
+        // While we do not read it, its silence is ours.
+        Phase::Opening | Phase::Open | Phase::Home if slot.paused => Due::Never,
         Phase::Opening => Due::Close(slot.since + limits.handshake, CloseReason::HandshakeTimeout),
         Phase::Open if !spec.binds => Due::Never,
         Phase::Open => Due::Close(slot.since + limits.login, CloseReason::LoginTimeout),
         Phase::Closing => Due::CutOff(
-            (slot.since + limits.close).min(slot.closed_at + limits.close * CLOSE_TIMEOUTS_MAX),
+            (slot.since + limits.close).min(
+                slot.heard
+                    .saturating_add(limits.close.saturating_mul(CLOSE_TIMEOUTS_MAX)),
+            ),
         ),
         Phase::Home if !spec.binds => Due::Never,
-        // While we do not read it, its silence is ours.
-        Phase::Home if slot.paused => Due::Never,
         Phase::Home => {
             let idle = whole_second(slot.heard + limits.idle);
             let quiet_since = slot.heard.max(slot.since);
@@ -86,7 +89,9 @@ impl Shard {
     pub fn heard(&mut self, id: ConnId, bytes: usize) {
         let now = self.now;
         self.stats.bytes_in += bytes as u64;
-        if let Some(slot) = self.get_mut(id) {
+        if let Some(slot) = self.get_mut(id)
+            && slot.phase != Phase::Closing
+        {
             slot.heard = now;
         }
     }
@@ -98,7 +103,12 @@ impl Shard {
         match self.get_mut(id) {
             Some(slot) if slot.paused != paused => {
                 slot.paused = paused;
-                slot.heard = now;
+                if !paused && matches!(slot.phase, Phase::Opening | Phase::Open) {
+                    slot.since += now - slot.heard;
+                }
+                if slot.phase != Phase::Closing {
+                    slot.heard = now;
+                }
                 self.schedule(id);
                 true
             }

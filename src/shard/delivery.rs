@@ -7,29 +7,32 @@ use super::slot::{Dirty, Phase};
 use super::{ConnId, Shard};
 use crate::close::CloseReason;
 use crate::config::OUTBOX_MESSAGE_COST;
-use crate::ident::{Reach, Reply};
+use crate::ident::Reach;
 use crate::payload::Message;
 use crate::protocol::Codec;
 
-/// Up to this size a message for one uid's few connections is copied into each outbox, where it joins
-/// what waits there; a larger one, and any for many, is encoded once and shared.
+/// Up to this size a message for a uid's only connection is encoded into its outbox, where it joins
+/// what waits there; a larger one, and any for several, is encoded once and shared.
 const COPY_BYTES_MAX: usize = 4 << 10;
+
+/// Of so many connections written, one is one that only a broadcast made dirty.
+const BULK_SHARE: u32 = 4;
 
 const CODECS: usize = Codec::Frame as usize + 1;
 
 /// A message on its way to many: its encodings, made when a receiver first needs one.
 struct Fanout<'m> {
     message: Message<'m>,
-    /// The group that it refreshes.
-    refreshes: Option<u64>,
+    /// Of which state it is a refresh, if it is one.
+    refresh: Option<u64>,
     encoded: [Option<Rc<[u8]>>; CODECS],
 }
 
 impl<'m> Fanout<'m> {
-    fn new(message: Message<'m>) -> Fanout<'m> {
+    fn new(message: Message<'m>, refresh: Option<u64>) -> Fanout<'m> {
         Fanout {
             message,
-            refreshes: None,
+            refresh,
             encoded: [const { None }; CODECS],
         }
     }
@@ -53,12 +56,11 @@ impl Shard {
             return false;
         };
         let codec = listener.codec;
-        if !self.admit(id, codec.encoded_len(message)) {
+        if !self.admit(id, codec.encoded_len(message), 0) {
             return false;
         }
-        self.append(id, |out| codec.encode(message, out));
         self.stats.messages_out += 1;
-        true
+        self.append(id, |out| codec.encode(message, out))
     }
 
     /// Queues for every connection of the uid within reach, and says for how many.
@@ -73,8 +75,7 @@ impl Shard {
                 many => {
                     let mut receivers = std::mem::take(&mut self.receivers);
                     receivers.extend_from_slice(many);
-                    let mut fanout = Fanout::new(message);
-                    reached += self.fan_out(&mut receivers, &mut fanout, Dirty::Urgent);
+                    reached += self.fan_out(&mut receivers, message, Dirty::Urgent, None);
                     self.receivers = receivers;
                 }
             }
@@ -88,13 +89,13 @@ impl Shard {
         for space in reach.spaces() {
             receivers.extend_from_slice(&self.everybody[usize::from(space.0)]);
         }
-        let reached = self.fan_out(&mut receivers, &mut Fanout::new(message), Dirty::Bulk);
+        let reached = self.fan_out(&mut receivers, message, Dirty::Bulk, None);
         self.receivers = receivers;
         reached
     }
 
     /// Queues for every connection of the group within reach. A `refresh` takes the place of an
-    /// earlier one of this group that still waits.
+    /// earlier one of the same group that still waits.
     pub fn send_to_group(
         &mut self,
         reach: Reach,
@@ -103,43 +104,64 @@ impl Shard {
         refresh: bool,
     ) -> u32 {
         let mut receivers = std::mem::take(&mut self.receivers);
-        let mut fanout = Fanout::new(message);
-        let mut reached = 0;
         for space in reach.spaces() {
-            let found = self.groups.members(space, group, &mut receivers);
-            fanout.refreshes = found.filter(|_| refresh);
-            reached += self.fan_out(&mut receivers, &mut fanout, Dirty::Bulk);
+            self.groups.members(space, group, &mut receivers);
         }
+        let refresh = refresh.then(|| self.groups.hash(group));
+        let reached = self.fan_out(&mut receivers, message, Dirty::Bulk, refresh);
         self.receivers = receivers;
         reached
     }
 
     /// Empties `receivers` into their outboxes. It is a copy of the table's list, because a receiver
     /// that overflows leaves the tables meanwhile.
-    fn fan_out(&mut self, receivers: &mut Vec<ConnId>, fanout: &mut Fanout<'_>, how: Dirty) -> u32 {
-        let mut reached = 0;
-        for id in receivers.drain(..) {
-            let Some(listener) = self.listener(id) else {
-                continue;
-            };
-            let encoded = fanout.encoded(listener.codec);
-            if !self.admit(id, encoded.len()) {
-                continue;
-            }
-            let slot = &mut self.slots[id.slot as usize];
-            let (cost, freed) = slot.outbox.push_shared(encoded, fanout.refreshes);
-            self.outbox_bytes = self.outbox_bytes + cost - freed;
-            self.mark_dirty(id, how);
-            reached += 1;
+    fn fan_out(
+        &mut self,
+        receivers: &mut Vec<ConnId>,
+        message: Message<'_>,
+        how: Dirty,
+        refresh: Option<u64>,
+    ) -> u32 {
+        let mut fanout = Fanout::new(message, refresh);
+        receivers.retain(|&id| self.share(id, &mut fanout, how));
+        self.stats.messages_out += receivers.len() as u64;
+        if self.shed() {
+            receivers.retain(|&id| self.is_live(id));
         }
-        self.stats.messages_out += u64::from(reached);
-        self.shed();
+        let reached = receivers.len() as u32;
+        receivers.clear();
         reached
     }
 
-    /// Whether a message of this encoded size may be queued; if not for its size, the connection is
-    /// closed as a slow consumer.
-    fn admit(&mut self, id: ConnId, encoded_bytes: usize) -> bool {
+    fn share(&mut self, id: ConnId, fanout: &mut Fanout<'_>, how: Dirty) -> bool {
+        let Some(listener) = self.listener(id) else {
+            return false;
+        };
+        let encoded = fanout.encoded(listener.codec);
+        let outbox = &self.slots[id.slot as usize].outbox;
+        let replaced = fanout.refresh.map_or(0, |of| outbox.replaceable_bytes(of));
+        if !self.admit(id, encoded.len(), replaced) {
+            return false;
+        }
+        let slot = &mut self.slots[id.slot as usize];
+        let (cost, freed) = slot.outbox.push_shared(encoded, fanout.refresh);
+        self.outbox_bytes = self.outbox_bytes + cost - freed;
+        self.mark_dirty(id, how);
+        true
+    }
+
+    fn is_live(&self, id: ConnId) -> bool {
+        matches!(self.phase(id), Phase::Open | Phase::Home)
+    }
+
+    /// Whether a message of this encoded size, in place of some bytes that wait, may be queued; if not
+    /// for its size, the connection is closed as a slow consumer.
+    pub(super) fn admit(
+        &mut self,
+        id: ConnId,
+        encoded_bytes: usize,
+        replaced_bytes: usize,
+    ) -> bool {
         let Some(slot) = self.get(id) else {
             return false;
         };
@@ -147,8 +169,8 @@ impl Shard {
             return false;
         }
         let spec = &self.listeners[usize::from(slot.listener)];
-        let fits =
-            slot.outbox.bytes() + encoded_bytes + OUTBOX_MESSAGE_COST <= spec.outbox_bytes_max;
+        let waiting = slot.outbox.bytes() + slot.replies_bytes() - replaced_bytes;
+        let fits = waiting + encoded_bytes + OUTBOX_MESSAGE_COST <= spec.outbox_bytes_max;
         if !fits && !spec.pauses {
             self.close(id, CloseReason::SlowConsumer);
             return false;
@@ -156,11 +178,12 @@ impl Shard {
         true
     }
 
-    fn append(&mut self, id: ConnId, encode: impl FnOnce(&mut Vec<u8>)) {
+    /// Queues what has been admitted. False if the core's sum has cost the connection its outbox.
+    pub(super) fn append(&mut self, id: ConnId, encode: impl FnOnce(&mut Vec<u8>)) -> bool {
         let cost = self.slots[id.slot as usize].outbox.push_own(encode);
         self.outbox_bytes += cost;
         self.mark_dirty(id, Dirty::Urgent);
-        self.shed();
+        !self.shed() || self.is_live(id)
     }
 
     /// Queues bytes of the codec's own: a pong, the answer to a close, the end of a handshake.
@@ -176,105 +199,66 @@ impl Shard {
         self.append(id, |out| encode(codec, out));
     }
 
-    /// Takes the next place in the connection's order of replies.
-    pub fn reserve(&mut self, id: ConnId) -> Reply {
-        let number = self
-            .get_mut(id)
-            .map_or(0, |slot| slot.replies.get_or_insert_default().reserve());
-        Reply {
-            connection: id,
-            number,
-        }
-    }
-
-    /// Whether replies are open, which cannot move to another core.
-    pub fn has_open_replies(&self, id: ConnId) -> bool {
-        self.get(id)
-            .and_then(|slot| slot.replies.as_ref())
-            .is_some_and(|replies| !replies.is_empty())
-    }
-
-    /// Fills a reserved place; what can leave in order is queued.
-    pub fn fill(&mut self, reply: Reply, message: Message<'_>) {
-        let id = reply.connection;
-        let Some(codec) = self.listener(id).map(|listener| listener.codec) else {
-            return;
-        };
-        let Some(mut replies) = self.get_mut(id).and_then(|slot| slot.replies.take()) else {
-            return;
-        };
-        let mut encoded = Vec::with_capacity(codec.encoded_len(message));
-        codec.encode(message, &mut encoded);
-        replies.fill(reply.number, encoded, |encoded| {
-            if self.admit(id, encoded.len()) {
-                self.append(id, |out| out.extend_from_slice(&encoded));
-                self.stats.messages_out += 1;
-            }
-        });
-        if let Some(slot) = self.get_mut(id)
-            && !replies.is_empty()
-        {
-            slot.replies = Some(replies);
-        }
-    }
-
-    /// Whether a connection that pauses when full is full: not to be read until half has left.
-    pub fn is_full(&self, id: ConnId) -> bool {
-        let Some(slot) = self.get(id) else {
-            return false;
-        };
-        let spec = &self.listeners[usize::from(slot.listener)];
-        if !spec.pauses {
-            return false;
-        }
-        let held = slot
-            .replies
-            .as_ref()
-            .map_or(0, |replies| replies.bytes(OUTBOX_MESSAGE_COST));
-        let most = if slot.paused {
-            spec.outbox_bytes_max / 2
-        } else {
-            spec.outbox_bytes_max
-        };
-        slot.outbox.bytes() + held >= most
-    }
-
     /// Keeps the core's sum under its limit: the fullest go first, down to seven eighths of it, so
-    /// that the search is not repeated for each message.
-    fn shed(&mut self) {
+    /// that the search is not repeated for each message. Whether any had to.
+    fn shed(&mut self) -> bool {
         let most = self.limits.outbox_bytes_core;
         if self.outbox_bytes <= most {
-            return;
+            return false;
         }
         let mut waiting: Vec<(usize, ConnId)> = self
             .ids()
             .into_iter()
-            .filter(|id| matches!(self.phase(*id), Phase::Open | Phase::Home))
+            .filter(|id| self.phase(*id) != Phase::Opening)
             .map(|id| (self.slots[id.slot as usize].outbox.bytes(), id))
             .filter(|(bytes, _)| *bytes > 0)
             .collect();
         waiting.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
-        for (_, id) in waiting {
+        for (bytes, id) in waiting {
             if self.outbox_bytes <= most - most / 8 {
                 break;
             }
             self.close(id, CloseReason::SlowConsumer);
+            // One that was closing already, or of which the kernel has a piece of something large, still
+            // holds most of it. Others must not go in its place.
+            if self.slots[id.slot as usize].outbox.bytes() > bytes / 2 {
+                self.abandon(id);
+            }
         }
+        true
+    }
+
+    /// Drops all that waits for a closing connection, which can then be cut off only.
+    fn abandon(&mut self, id: ConnId) {
+        let outbox = std::mem::take(&mut self.slots[id.slot as usize].outbox);
+        self.outbox_bytes -= outbox.bytes();
+        self.overdue.push(id);
+        #[cfg(test)]
+        self.abandoned.insert(id);
     }
 
     /// The next connection to be written, those with messages of their own first; `bulk` says whether
-    /// those that only a broadcast made dirty may come, too.
+    /// those that only a broadcast made dirty may come, too. One place in [`BULK_SHARE`] is theirs: where
+    /// others talk without a pause, who only listens would never be written, and be closed for it.
     pub fn next_dirty(&mut self, bulk: bool) -> Option<ConnId> {
         loop {
-            let (id, level) = match self.urgent.pop_front() {
-                Some(id) => (id, Dirty::Urgent),
-                None if bulk => (self.bulk.pop_front()?, Dirty::Bulk),
-                None => return None,
+            self.picks = self.picks.wrapping_add(1);
+            let turn_of_bulk = bulk && self.picks.is_multiple_of(BULK_SHARE);
+            let first = turn_of_bulk.then(|| self.bulk.pop_front()).flatten();
+            let (id, level) = match first {
+                Some(id) => (id, Dirty::Bulk),
+                None => match self.urgent.pop_front() {
+                    Some(id) => (id, Dirty::Urgent),
+                    None if bulk => (self.bulk.pop_front()?, Dirty::Bulk),
+                    None => return None,
+                },
             };
+            let Some(slot) = self.get_mut(id) else {
+                continue;
+            };
+            slot.in_bulk &= level != Dirty::Bulk;
             // An entry of the bulk list is stale once a message of its own has made it urgent.
-            if let Some(slot) = self.get_mut(id)
-                && slot.dirty == level
-            {
+            if slot.dirty == level {
                 slot.dirty = Dirty::Clean;
                 if !slot.blocked {
                     return Some(id);
@@ -314,7 +298,8 @@ impl Shard {
     pub fn set_blocked(&mut self, id: ConnId, blocked: bool) {
         if let Some(slot) = self.get_mut(id) {
             slot.blocked = blocked;
-            if !blocked && !slot.outbox.is_empty() {
+            // Where nothing waits any more, a closing one is still to be ended.
+            if !blocked && (!slot.outbox.is_empty() || slot.phase == Phase::Closing) {
                 self.mark_dirty(id, Dirty::Urgent);
             }
         }

@@ -94,6 +94,7 @@ struct Group {
 
 /// The groups of one core.
 pub struct Groups {
+    hasher: RandomState,
     names: Vec<Table<u32>>,
     groups: Vec<Option<Group>>,
     free: Vec<u32>,
@@ -103,6 +104,7 @@ pub struct Groups {
 impl Groups {
     pub fn new(spaces: usize) -> Groups {
         Groups {
+            hasher: RandomState::new(),
             names: (0..spaces).map(|_| Table::default()).collect(),
             groups: Vec::new(),
             free: Vec::new(),
@@ -118,6 +120,11 @@ impl Groups {
     pub fn memberships(&self) -> usize {
         let groups = self.groups.iter().flatten();
         groups.map(|group| group.members.len()).sum()
+    }
+
+    /// What tells one group's refreshes from another's, whether the group exists or not.
+    pub fn hash(&self, name: &str) -> u64 {
+        self.hasher.hash_one(name)
     }
 
     fn find(&self, space: Space, name: &str) -> Option<u32> {

@@ -1,5 +1,6 @@
 //! Entering and leaving the tables: binding a uid, joining and leaving groups, becoming one of everybody.
 
+use super::members::Connections;
 use super::slot::{Memberships, Phase};
 use super::{Dirty, Shard};
 use crate::close::CloseReason;
@@ -40,7 +41,9 @@ impl Shard {
             UidPolicy::Multi if present.len() >= self.limits.connections_per_uid => return false,
             UidPolicy::Reject if !present.is_empty() => return false,
             UidPolicy::Replace => {
-                for other in present.to_vec() {
+                // A copy, because closing takes each out of the list.
+                let present = Connections::from_slice(present);
+                for other in present {
                     self.close(other, CloseReason::Replaced);
                 }
             }
@@ -123,6 +126,8 @@ impl Shard {
             } else if self.groups.position(&groups.joined, space, group).is_none() {
                 self.groups.join(space, group, id, &mut groups.joined);
             }
+        } else {
+            self.stats.joins_refused += 1;
         }
         if let Some(slot) = self.get_mut(id) {
             slot.groups = Some(groups);
@@ -166,7 +171,7 @@ impl Shard {
     pub fn kick(&mut self, reach: Reach, uid: &str) -> u32 {
         let mut kicked = 0;
         for space in reach.spaces() {
-            for id in self.uids.get(space, uid).to_vec() {
+            for id in Connections::from_slice(self.uids.get(space, uid)) {
                 self.close(id, CloseReason::Kicked);
                 kicked += 1;
             }
@@ -182,6 +187,8 @@ impl Shard {
         slot.dirty = how;
         match how {
             Dirty::Urgent => self.urgent.push_back(id),
+            // It may be there from before, for what was urgent has been written first.
+            Dirty::Bulk if std::mem::replace(&mut slot.in_bulk, true) => {}
             Dirty::Bulk => self.bulk.push_back(id),
             Dirty::Clean => {}
         }

@@ -13,9 +13,11 @@ mod membership;
 mod outbox;
 mod replies;
 mod slot;
+#[cfg(test)]
+mod tests;
 mod wheel;
 
-pub use slot::{Dirty, ListenerSpec, Passage, Peer, Phase};
+pub use slot::{Dirty, Ended, ListenerSpec, Passage, Peer, Phase};
 pub use wheel::{TICK, Tick, ticks};
 
 use std::collections::VecDeque;
@@ -28,7 +30,6 @@ use crate::ident::ConnId;
 use crate::protocol::Codec;
 use crate::stats::CoreStats;
 use members::{Groups, Uids};
-use outbox::Outbox;
 use slot::Slot;
 use wheel::Wheel;
 
@@ -47,10 +48,15 @@ pub struct Shard {
     /// Connections with something to write, those with messages of their own first.
     urgent: VecDeque<ConnId>,
     bulk: VecDeque<ConnId>,
+    /// Counts what has been taken from both.
+    picks: u32,
     /// Connections marked to end whose app has not been told.
-    ended: VecDeque<ConnId>,
+    ended: VecDeque<Ended>,
     /// Connections to be cut off without another word.
     overdue: Vec<ConnId>,
+    /// Those of them that lost what waited for them.
+    #[cfg(test)]
+    pub abandoned: std::collections::HashSet<ConnId>,
     /// Reused by every fan-out.
     receivers: Vec<ConnId>,
     pub stats: CoreStats,
@@ -75,7 +81,7 @@ impl Limits {
             if duration.is_zero() {
                 0
             } else {
-                ticks(duration + grace)
+                ticks(duration.saturating_add(grace))
             }
         };
         Limits {
@@ -107,8 +113,11 @@ impl Shard {
             outbox_bytes: 0,
             urgent: VecDeque::new(),
             bulk: VecDeque::new(),
+            picks: 0,
             ended: VecDeque::new(),
             overdue: Vec::new(),
+            #[cfg(test)]
+            abandoned: std::collections::HashSet::new(),
             receivers: Vec::new(),
             stats: CoreStats {
                 closed: vec![0; CloseReason::COUNT],
@@ -129,20 +138,32 @@ impl Shard {
         id
     }
 
-    /// The app knows the connection now, under this session key.
-    pub fn opened(&mut self, id: ConnId, session: u32) {
+    /// Its handshake is done: the app gets to know it, and may send to it from its first callback on.
+    /// False if it has ended meanwhile.
+    pub fn opened(&mut self, id: ConnId) -> bool {
         let now = self.now;
-        let Some(slot) = self.get_mut(id) else { return };
-        slot.session = session;
-        if slot.phase == Phase::Opening {
-            slot.phase = Phase::Open;
-            slot.since = now;
-            slot.heard = now;
-            if !self.spec(id).binds {
-                self.settle(id);
-            }
+        let Some(slot) = self.get_mut(id).filter(|slot| slot.phase == Phase::Opening) else {
+            return false;
+        };
+        slot.phase = Phase::Open;
+        slot.since = now;
+        slot.heard = now;
+        if !self.spec(id).binds {
+            self.settle(id);
         }
         self.schedule(id);
+        true
+    }
+
+    /// The app has made the connection's session, with this key. False if that has closed it.
+    pub fn set_session(&mut self, id: ConnId, session: u32) -> bool {
+        match self.get_mut(id) {
+            Some(slot) if slot.phase != Phase::Closing => {
+                slot.session = session;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Marks a connection to end. It leaves every table at once; what was sent to it before leaves first.
@@ -161,7 +182,7 @@ impl Shard {
         slot.phase = Phase::Closing;
         slot.reason = reason;
         slot.since = now;
-        slot.closed_at = now;
+        slot.heard = now;
         if matches!(reason, CloseReason::SlowConsumer | CloseReason::Reset) {
             freed = slot.outbox.truncate();
         }
@@ -176,17 +197,18 @@ impl Shard {
             // The app has never heard of it.
             return;
         }
-        self.ended.push_back(id);
+        let slot = &self.slots[id.slot as usize];
+        self.ended.push_back(Ended {
+            connection: id,
+            app: self.spec(id).app,
+            session: slot.session,
+            reason,
+        });
     }
 
-    /// The next connection whose app is to be told of its end, with its app, session and reason.
-    pub fn next_ended(&mut self) -> Option<(ConnId, u32, CloseReason)> {
-        while let Some(id) = self.ended.pop_front() {
-            if let Some(slot) = self.get(id) {
-                return Some((id, slot.session, slot.reason));
-            }
-        }
-        None
+    /// The next connection whose app is to be told of its end. Its slot may be another's by now.
+    pub fn next_ended(&mut self) -> Option<Ended> {
+        self.ended.pop_front()
     }
 
     /// The transport is gone: the slot becomes free, and every id of it stale.
@@ -351,34 +373,6 @@ impl Shard {
             groups: self.groups.len() as u64,
             outbox_bytes: self.outbox_bytes as u64,
             ..self.stats.clone()
-        }
-    }
-}
-
-impl Slot {
-    fn free() -> Slot {
-        Slot {
-            generation: 0,
-            listener: 0,
-            phase: Phase::Free,
-            dirty: Dirty::Clean,
-            reason: CloseReason::Normal,
-            blocked: false,
-            paused: false,
-            asked_to_bind: false,
-            leaving: false,
-            peer: Peer::new(SocketAddr::from(([0, 0, 0, 0], 0))),
-            session: u32::MAX,
-            everybody_at: u32::MAX,
-            heard: 0,
-            since: 0,
-            closed_at: 0,
-            wheel_at: 0,
-            transit: 0,
-            uid: None,
-            groups: None,
-            replies: None,
-            outbox: Outbox::default(),
         }
     }
 }

@@ -20,7 +20,7 @@ enum Content {
     Moved(Vec<u8>),
     /// Encoded once for all connections of this core that get it.
     Shared(Rc<[u8]>),
-    /// The same, and a newer one of the same group takes its place while it waits whole.
+    /// The same, and a newer one of the same state takes its place while it waits whole.
     Refresh(Rc<[u8]>, u64),
 }
 
@@ -96,30 +96,34 @@ impl Outbox {
         cost
     }
 
-    /// Appends one message shared with others. A refresh of a group takes the place of an earlier one
-    /// of the same group that still waits whole. Returns what it costs, and what the replaced one had
-    /// cost.
-    pub fn push_shared(&mut self, bytes: Rc<[u8]>, refreshes: Option<u64>) -> (usize, usize) {
-        let mut freed = 0;
+    /// Appends one message shared with others. A refresh (of a state, by its hash) takes the place of an
+    /// earlier one that still waits whole. Returns what it costs, and what the replaced one had cost.
+    pub fn push_shared(&mut self, bytes: Rc<[u8]>, refresh: Option<u64>) -> (usize, usize) {
         let cost = bytes.len() + OUTBOX_MESSAGE_COST;
-        if let Some(group) = refreshes {
-            let first_whole = usize::from(self.sent > 0);
-            let earlier = (first_whole..self.chunks.len()).find(
-                |&at| matches!(self.chunks[at].content, Content::Refresh(_, of) if of == group),
-            );
-            if let Some(chunk) = earlier.and_then(|at| self.chunks.remove(at)) {
-                freed = chunk.cost;
-            }
-        }
+        let earlier = refresh.and_then(|of| self.replaceable(of));
+        let replaced = earlier.and_then(|at| self.chunks.remove(at));
+        let freed = replaced.map_or(0, |chunk| chunk.cost);
         self.chunks.push_back(Chunk {
-            content: match refreshes {
-                Some(group) => Content::Refresh(bytes, group),
+            content: match refresh {
+                Some(of) => Content::Refresh(bytes, of),
                 None => Content::Shared(bytes),
             },
             cost,
         });
         self.bytes = self.bytes + cost - freed;
         (cost, freed)
+    }
+
+    /// Where a refresh of this state waits whole.
+    fn replaceable(&self, of: u64) -> Option<usize> {
+        let first_whole = usize::from(self.sent > 0);
+        (first_whole..self.chunks.len())
+            .find(|&at| matches!(self.chunks[at].content, Content::Refresh(_, own) if own == of))
+    }
+
+    /// What a refresh of this state would free.
+    pub fn replaceable_bytes(&self, of: u64) -> usize {
+        self.replaceable(of).map_or(0, |at| self.chunks[at].cost)
     }
 
     /// Fills `slices` with what waits, from the first unwritten byte on, as far as there is room.
@@ -236,6 +240,16 @@ mod tests {
         assert_eq!(freed, 1 + OUTBOX_MESSAGE_COST);
         assert_eq!(contents(&outbox), b"xB");
         assert_eq!(outbox.bytes(), 2 + 2 * OUTBOX_MESSAGE_COST);
+    }
+
+    #[test]
+    fn a_refresh_leaves_one_of_another_state() {
+        let mut outbox = Outbox::default();
+        outbox.push_shared(Rc::from(&b"A"[..]), Some(1));
+        outbox.push_shared(Rc::from(&b"B"[..]), Some(2));
+        assert_eq!(outbox.replaceable_bytes(1), 1 + OUTBOX_MESSAGE_COST);
+        outbox.push_shared(Rc::from(&b"C"[..]), Some(1));
+        assert_eq!(contents(&outbox), b"BC");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::outbox::Outbox;
 use super::replies::Replies;
 use super::wheel::Tick;
 use crate::close::CloseReason;
-use crate::ident::Space;
+use crate::ident::{ConnId, Space};
 use crate::protocol::Codec;
 
 /// What all connections of one listener share.
@@ -83,6 +83,8 @@ pub struct Slot {
     pub listener: u16,
     pub phase: Phase,
     pub dirty: Dirty,
+    /// Whether the list of those that a broadcast made dirty has it.
+    pub in_bulk: bool,
     /// Meaningful in [`Phase::Closing`].
     pub reason: CloseReason,
     /// The kernel takes no more for now: its writability is awaited.
@@ -98,12 +100,10 @@ pub struct Slot {
     pub session: u32,
     /// Place in the list of everybody in its space, while [`Phase::Home`].
     pub everybody_at: u32,
-    /// When something last arrived.
+    /// When something last arrived; when closing: when that was decided.
     pub heard: Tick,
     /// When it was last pinged, and in other phases when the phase began.
     pub since: Tick,
-    /// When closing: when that was decided.
-    pub closed_at: Tick,
     /// Where its live entry on the wheel is; 0 is none.
     pub wheel_at: Tick,
     /// Bytes on their way to other cores on its account.
@@ -115,12 +115,49 @@ pub struct Slot {
     pub outbox: Outbox,
 }
 
+impl Slot {
+    /// The place of no connection.
+    pub fn free() -> Slot {
+        Slot {
+            generation: 0,
+            listener: 0,
+            phase: Phase::Free,
+            dirty: Dirty::Clean,
+            in_bulk: false,
+            reason: CloseReason::Normal,
+            blocked: false,
+            paused: false,
+            asked_to_bind: false,
+            leaving: false,
+            peer: Peer::new(SocketAddr::from(([0, 0, 0, 0], 0))),
+            session: u32::MAX,
+            everybody_at: u32::MAX,
+            heard: 0,
+            since: 0,
+            wheel_at: 0,
+            transit: 0,
+            uid: None,
+            groups: None,
+            replies: None,
+            outbox: Outbox::default(),
+        }
+    }
+}
+
 /// A connection's groups.
 #[derive(Default)]
 pub struct Memberships {
     pub joined: Vec<Membership>,
     /// Joins asked for before the connection is home.
     pub asked: Vec<Box<str>>,
+}
+
+/// A connection's end, as its app is to be told of it.
+pub struct Ended {
+    pub connection: ConnId,
+    pub app: u8,
+    pub session: u32,
+    pub reason: CloseReason,
 }
 
 /// All of a connection that the shard carries to another core.

@@ -17,12 +17,14 @@ pub const TICK: Duration = Duration::from_millis(100);
 /// Ticks in a second: idle checks and pings are due on whole seconds only.
 pub const TICKS_SECOND: Tick = 10;
 
+const TICKS_MAX: Tick = Tick::MAX / 4;
+
 const PLACES: usize = 1024;
 
-/// A duration in ticks, rounded up.
+/// A duration in ticks, rounded up. It ends at three years, so that a moment and a duration can be added.
 pub fn ticks(duration: Duration) -> Tick {
     let ticks = duration.as_millis().div_ceil(TICK.as_millis());
-    Tick::try_from(ticks).unwrap_or(Tick::MAX / 2)
+    Tick::try_from(ticks).map_or(TICKS_MAX, |ticks| ticks.min(TICKS_MAX))
 }
 
 pub struct Wheel {

@@ -230,6 +230,7 @@ async fn anything_else_fails_with_a_reason(cores: usize) {
         "online".to_owned(),
         "kick all".to_owned(),
         "online all".to_owned(),
+        "Kick someone".to_owned(),
         "KICK someone".to_owned(),
         "Stats".to_owned(),
         format!("online {long}"),
@@ -299,11 +300,15 @@ async fn the_back_end_may_speak_over_any_codec(cores: usize) {
         "frame://127.0.0.1:0=push-backend",
         "text://127.0.0.1:0=push-backend",
     ];
-    let server = Server::on(cores, &[], &listeners).await;
+    // Any page could open a websocket, so that one wants a token.
+    let server = Server::on(cores, &[("BACKEND_TOKEN", "secret")], &listeners).await;
     let uid = seed::uid(&mut seed::rng());
-    let mut client = server.push("ws", &uid).await;
+    let mut client = server.connect("ws", "push").await;
+    client.send(&uid).await;
     for scheme in ["ws", "frame", "text"] {
         let mut backend = server.connect(scheme, "push-backend").await;
+        assert_eq!(backend.ask("auth secret").await, "ok");
+        while backend.ask(&format!("online {uid}")).await != "ok" {}
         let line = format!("{{\"uid\":\"{uid}\"}}");
         assert_eq!(backend.ask(&line).await, "ok");
         client.expect(&line).await;

@@ -27,6 +27,7 @@ mod codec_text;
 mod codec_websocket;
 mod codec_websocket_limits;
 mod codec_websocket_violations;
+mod endings;
 mod heartbeat;
 mod order;
 mod page;

@@ -1,6 +1,8 @@
 //! The end: clients are told, what was answered `ok` has arrived, the status is 0, and nobody waits
 //! for ever.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use libc::{SIGINT, SIGTERM};
@@ -11,13 +13,14 @@ use crate::client::Got;
 use crate::on_cores;
 use crate::raw::{FIN, Raw, TEXT};
 use crate::seed;
-use crate::server::Server;
+use crate::server::{Server, command};
 
 /// Far below `drain_timeout`, which is 10 s: with clients that answer nothing has to be waited for.
 const SOON: Duration = Duration::from_secs(8);
 
 on_cores! {
     clients_get_1001_and_the_status_is_0,
+    a_signal_right_after_the_banner_drains_too,
     what_was_answered_ok_has_arrived,
     what_waits_in_an_outbox_is_flushed,
     no_new_connection_is_accepted,
@@ -49,6 +52,28 @@ async fn clients_get_1001_and_the_status_is_0(cores: usize) {
         drop(clients);
         let status = server.wait_exit(SOON).await;
         assert_eq!(status.code(), Some(0), "{}", server.log());
+    }
+}
+
+async fn a_signal_right_after_the_banner_drains_too(cores: usize) {
+    // Whoever reads the banner may take the server for started. Several tries, for it is a race.
+    for _ in 0..20 {
+        let mut command = command(cores, &[], &["text://127.0.0.1:0=relay"]);
+        let status = tokio::task::spawn_blocking(move || {
+            let mut child = command
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("the binary starts");
+            let mut banner = BufReader::new(child.stdout.take().expect("a pipe"));
+            banner.read_line(&mut String::new()).expect("a banner");
+            let pid = i32::try_from(child.id()).expect("a pid");
+            // SAFETY: `kill` takes two integers, and the child is not reaped yet.
+            assert_eq!(unsafe { libc::kill(pid, SIGTERM) }, 0);
+            child.wait().expect("a child to wait for")
+        });
+        let status = status.await.expect("no panic");
+        assert_eq!(status.code(), Some(0), "{status}");
     }
 }
 
@@ -96,7 +121,7 @@ async fn what_was_answered_ok_has_arrived(cores: usize) {
     let mut answers = tokio::io::BufReader::new(reading);
     let mut count = 0;
     loop {
-        use tokio::io::AsyncBufReadExt;
+        use tokio::io::AsyncBufReadExt as _;
         let mut answer = String::new();
         match answers.read_line(&mut answer).await {
             Ok(length) if length > 0 && answer.ends_with('\n') => {}

@@ -55,6 +55,14 @@ fn a_back_end_port_beyond_loopback_wants_a_token() {
 }
 
 #[test]
+fn a_back_end_port_that_pages_could_open_wants_a_token() {
+    run(async {
+        let said = refusal(&[], &["websocket://127.0.0.1:0=push-backend"]).await;
+        assert!(said.contains("token"), "{said}");
+    });
+}
+
+#[test]
 fn wss_names_a_tls_proxy() {
     run(async {
         let said = refusal(&[], &["wss://127.0.0.1:0=relay"]).await;

@@ -18,6 +18,8 @@ on_cores! {
     a_handshake_that_takes_too_long_ends,
     a_byte_now_and_then_does_not_stretch_the_handshake,
     a_login_in_time_is_not_hurried_by_the_handshake_timeout,
+    a_core_that_slept_gives_newcomers_their_whole_time,
+    time_in_which_the_server_stood_still_does_not_count,
 }
 
 async fn a_client_that_does_not_log_in_is_closed_with_4004(cores: usize) {
@@ -153,6 +155,41 @@ async fn a_login_in_time_is_not_hurried_by_the_handshake_timeout(cores: usize) {
         .await;
     let welcome = raw.next().await.expect("a login answer");
     assert!(welcome.body.starts_with(b"login success"));
+}
+
+async fn a_core_that_slept_gives_newcomers_their_whole_time(cores: usize) {
+    let settings = [("HANDSHAKE_TIMEOUT", "1s"), ("LOGIN_TIMEOUT", "1s")];
+    let server = Server::with(cores, &settings).await;
+    // Nothing happens meanwhile, so no core looks at the time.
+    sleep(Duration::from_secs(3)).await;
+    let mut rng = seed::rng();
+    for _ in 0..8 {
+        let mut client = server.connect("ws", "relay").await;
+        sleep(Duration::from_millis(200)).await;
+        client.send(&seed::uid(&mut rng)).await;
+        client.expect_start("login success").await;
+    }
+}
+
+async fn time_in_which_the_server_stood_still_does_not_count(cores: usize) {
+    let settings = [("IDLE_TIMEOUT", "1s"), ("PING_INTERVAL", "0")];
+    let mut server = Server::with(cores, &settings).await;
+    let mut rng = seed::rng();
+    let mut clients = Vec::new();
+    for uid in seed::uids(&mut rng, 8) {
+        clients.push((server.relay("ws", &uid).await, uid));
+    }
+    server.signal(libc::SIGSTOP);
+    sleep(Duration::from_millis(500)).await;
+    for (client, uid) in &mut clients {
+        client.send(&format!("{uid}:I live")).await;
+    }
+    // Far beyond the idle timeout and its grace; what has arrived meanwhile counts.
+    sleep(Duration::from_secs(5)).await;
+    server.signal(libc::SIGCONT);
+    for (client, _) in &mut clients {
+        client.expect("I live").await;
+    }
 }
 
 /// The server ends the connection, with or without an HTTP error before.

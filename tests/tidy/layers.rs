@@ -3,7 +3,7 @@
 
 use crate::source::{Source, Token};
 
-/// DESIGN's map. A module that is not in it is an error, so that nobody adds one without a place.
+/// The map in ARCHITECTURE.md. A module that is not in it is an error, so that nobody adds one without a place.
 pub const LAYERS: &[&[&str]] = &[
     &["ident", "payload", "close", "config", "escape"],
     // `stats` names reasons of `close`, so it is above them.

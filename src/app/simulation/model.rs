@@ -161,7 +161,10 @@ impl Model {
 
     /// The last moment of the step in which something was noted.
     pub fn step_end(at: Stamp) -> Stamp {
-        at / STEP * STEP + STEP - 1
+        match at {
+            Stamp::MAX => Stamp::MAX,
+            _ => at / STEP * STEP + STEP - 1,
+        }
     }
 
     pub fn filled(&mut self) {

@@ -250,7 +250,8 @@ impl World {
     pub fn tick(&mut self, core: usize) {
         self.wake(core);
         self.model().now[core] = self.now;
-        self.hosts[core].tick(self.now);
+        self.hosts[core].set_now(self.now);
+        self.hosts[core].expire();
         for id in self.hosts[core].shard().take_overdue() {
             if let Some(client) = self.links[core].get(&id).copied() {
                 let unsent = !self.hosts[core].shard().outbox_is_empty(id);
@@ -278,8 +279,10 @@ impl World {
     }
 
     fn remove(&mut self, core: usize, id: ConnId) {
+        let abandoned = self.hosts[core].shard().abandoned.contains(&id);
         self.hosts[core].shard().remove(id);
         let client = self.links[core].remove(&id).expect("a live connection");
+        self.model().clients[client].lossy |= abandoned;
         self.clients[client].place = Place::Gone;
     }
 }

@@ -108,7 +108,17 @@ impl Model {
             Target::Uid(_) | Target::Own => Claim::No,
             Target::Group(group) => {
                 let stays = track.stays.iter().filter(|one| one.group == *group);
-                let claims = stays.map(|one| stay(one.from, one.until));
+                // Behind a note to its own core a join or leave takes effect after the callback, within
+                // the step.
+                let claims = stays.map(|one| {
+                    let sure = stay(Model::step_end(one.from), one.until);
+                    let possible = stay(one.from, Model::step_end(one.until));
+                    match (sure, possible) {
+                        (Claim::Must, _) => Claim::Must,
+                        (_, Claim::No) => Claim::No,
+                        _ => Claim::May,
+                    }
+                });
                 claims.fold(Claim::No, |best, claim| match (best, claim) {
                     (Claim::Must, _) | (_, Claim::Must) => Claim::Must,
                     (Claim::May, _) | (_, Claim::May) => Claim::May,

@@ -17,6 +17,7 @@ struct Report<'a> {
     bytes_in: u64,
     bytes_out: u64,
     envelopes_out: u64,
+    joins_refused: u64,
     moved_in: u64,
     outbox_bytes: u64,
     #[serde(serialize_with = "closed")]
@@ -36,6 +37,7 @@ pub fn line(stats: &Stats) -> String {
         bytes_in: stats.sum(|core| core.bytes_in),
         bytes_out: stats.sum(|core| core.bytes_out),
         envelopes_out: stats.sum(|core| core.envelopes_out),
+        joins_refused: stats.sum(|core| core.joins_refused),
         moved_in: stats.sum(|core| core.moved_in),
         outbox_bytes: stats.sum(|core| core.outbox_bytes),
         closed: stats,

@@ -1,8 +1,9 @@
 //! The HTTP port of one core: a monoio task a connection, requests in order, keep-alive.
 //!
 //! Bounds: `http_connections_max` connections a core, one head (16 KiB) and one body
-//! (`http_body_bytes_max`) each; a request has `handshake_timeout` to arrive, and a connection that asks nothing is
-//! closed after a minute. A request is answered before the next is read, so nothing piles up.
+//! (`http_body_bytes_max`) each; a request has `handshake_timeout` to arrive, and a connection that asks
+//! nothing, or does not take its answer, is closed after a minute. A request is answered before the next
+//! is read, so nothing piles up.
 
 mod routes;
 mod site;
@@ -10,25 +11,31 @@ mod site;
 pub use site::{Asset, Site};
 
 use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::TcpStream as StdTcpStream;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt};
 use monoio::net::TcpStream;
 use slab::Slab;
-use tracing::debug;
+use tracing::{debug, error, warn};
 
 use crate::app::host::Host;
 use crate::ident::Reach;
+use crate::net::guard::guard;
+use crate::net::readiness::Pass;
 use crate::protocol::http::head::HTTP_HEAD_BYTES_MAX;
 use crate::protocol::http::{Body, HeadScan, HttpError, Part, check_head, decode_head, response};
 
-/// A connection that asks nothing for this long is closed.
+/// A connection that asks nothing, or does not take its answer, for this long is closed.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 const READ_BYTES: usize = 8 << 10;
+/// What is read of a peer that still sends after its last answer.
+const LINGER_BYTES_MAX: usize = 16 << 20;
 
 /// What the HTTP connections of one core share.
 pub struct Port {
@@ -42,20 +49,45 @@ pub struct Port {
     pub connections_max: usize,
     pub body_bytes_max: usize,
     pub request_timeout: Duration,
-    /// Sockets whose reads are to be ended at a time. A read in flight is never cancelled: its socket
-    /// is shut down, and it completes.
+    /// Time to take an answer when the server stops.
+    pub close_timeout: Duration,
+    /// Sockets whose operations are to be ended at a time, one a connection. An operation in flight is
+    /// never cancelled: its socket is shut down, and it completes.
     pub deadlines: RefCell<Slab<(Instant, RawFd)>>,
-    /// Requests that have come and are not answered.
+    /// Requests that have come and whose answer is not known.
     pub busy: Cell<usize>,
     pub stopping: Cell<bool>,
+    /// Where the connections' tasks give way.
+    pub pass: Pass,
+}
+
+/// One request whose answer is not known.
+struct Busy<'a>(&'a Cell<usize>);
+
+impl<'a> Busy<'a> {
+    fn new(count: &'a Cell<usize>) -> Busy<'a> {
+        count.set(count.get() + 1);
+        Busy(count)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 impl Port {
-    /// Ends the reads whose time is over. Called about once a second.
+    /// Connections that are not at their end.
+    pub fn connections(&self) -> usize {
+        self.deadlines.borrow().len()
+    }
+
+    /// Ends the operations whose time is over. Called about once a second.
     pub fn sweep(&self, now: Instant) {
         for (_, (deadline, socket)) in &*self.deadlines.borrow() {
             if *deadline <= now {
-                shut_down_reading(*socket);
+                shut_down(*socket, libc::SHUT_RDWR);
             }
         }
     }
@@ -64,24 +96,58 @@ impl Port {
     pub fn stop(&self) {
         self.stopping.set(true);
         for (_, (_, socket)) in &*self.deadlines.borrow() {
-            shut_down_reading(*socket);
+            shut_down(*socket, libc::SHUT_RD);
+        }
+    }
+
+    /// Every answer is known: who does not take his in time gets no more of it.
+    pub fn finish(&self) {
+        let latest = Instant::now() + self.close_timeout;
+        for (_, (deadline, _)) in &mut *self.deadlines.borrow_mut() {
+            *deadline = latest.min(*deadline);
         }
     }
 
     /// Serves one connection to its end.
     pub async fn serve(self: Rc<Self>, stream: StdTcpStream) {
-        if self.deadlines.borrow().len() >= self.connections_max || self.stopping.get() {
+        if self.connections() >= self.connections_max || self.stopping.get() {
             return;
         }
         let socket = stream.as_raw_fd();
-        let key = self
-            .deadlines
-            .borrow_mut()
-            .insert((Instant::now() + self.request_timeout, socket));
-        if let Err(error) = self.converse(stream, key).await {
-            debug!(%error, "an HTTP connection ended");
+        // io_uring waits for us; a socket that does not block would make it answer at once instead.
+        let stream = stream
+            .set_nonblocking(monoio::utils::is_legacy())
+            .and_then(|()| TcpStream::from_std(stream));
+        let mut stream = match stream {
+            Ok(stream) => stream,
+            Err(error) => return warn!(%error, "an HTTP connection could not be served"),
+        };
+        let deadline = (Instant::now() + self.request_timeout, socket);
+        let key = self.deadlines.borrow_mut().insert(deadline);
+        let ended = {
+            let mut conversation = std::pin::pin!(self.converse(&mut stream, key));
+            poll_fn(|task| match guard(|| conversation.as_mut().poll(task)) {
+                Ok(polled) => polled.map(Ok),
+                Err(fault) => Poll::Ready(Err(fault)),
+            })
+            .await
+        };
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => debug!(%error, "an HTTP connection ended"),
+            Err(fault) => error!(%fault, "a panic; its HTTP connection is closed"),
         }
+        // Before the socket is closed, for its number may be another's then.
         self.deadlines.borrow_mut().remove(key);
+        drop(stream);
+        self.tell_if_stopping();
+    }
+
+    /// While the server stops, a turn looks at how far it is.
+    fn tell_if_stopping(&self) {
+        if self.stopping.get() {
+            (self.turn)();
+        }
     }
 
     fn set_deadline(&self, key: usize, after: Duration) {
@@ -90,44 +156,70 @@ impl Port {
         }
     }
 
-    async fn converse(&self, stream: StdTcpStream, key: usize) -> io::Result<()> {
-        // io_uring waits for us; a socket that does not block would make it answer at once instead.
-        stream.set_nonblocking(monoio::utils::is_legacy())?;
-        let mut stream = TcpStream::from_std(stream)?;
+    async fn converse(&self, stream: &mut TcpStream, key: usize) -> io::Result<()> {
         let mut input = Vec::new();
         loop {
-            let request = match self.read_request(&mut stream, &mut input, key).await? {
+            let request = match self.read_request(stream, &mut input, key).await? {
                 Ok(Some(request)) => request,
                 Ok(None) => return Ok(()),
                 Err(refused) => {
                     let (written, _) = stream.write_all(refused.response()).await;
                     written?;
-                    return linger(&mut stream).await;
+                    return self.linger(stream, key).await;
                 }
             };
-            self.busy.set(self.busy.get() + 1);
-            let keep_alive = request.keep_alive && !self.stopping.get();
+            self.set_deadline(key, KEEP_ALIVE);
+            let busy = Busy::new(&self.busy);
             let answer = self.route(&request).await;
-            let body: &[u8] = if request.method == "HEAD" {
-                b""
-            } else {
-                &answer.body
-            };
+            drop(busy);
+            let keep_alive = request.keep_alive && !self.stopping.get();
+            self.tell_if_stopping();
             let mut bytes = response::response_head(
                 answer.status,
                 &answer.fields,
                 Some(answer.body.len()),
                 keep_alive,
             );
-            bytes.extend_from_slice(body);
+            if request.method != "HEAD" {
+                bytes.extend_from_slice(&answer.body);
+            }
             let (written, _) = stream.write_all(bytes).await;
-            self.busy.set(self.busy.get() - 1);
             written?;
             if !keep_alive {
-                return linger(&mut stream).await;
+                return self.linger(stream, key).await;
             }
             self.set_deadline(key, KEEP_ALIVE);
+            self.give_way().await?;
         }
+    }
+
+    /// Lets the rest of the core go on. io_uring does at each operation, but the epoll driver reads and
+    /// writes at once where it can: one that asks without end would keep the core to itself.
+    async fn give_way(&self) -> io::Result<()> {
+        if monoio::utils::is_legacy() {
+            self.pass.give_way().await?;
+        }
+        Ok(())
+    }
+
+    /// Ends our side and reads the rest, so that the answer is not lost to a reset that unread bytes would
+    /// cause.
+    async fn linger(&self, stream: &mut TcpStream, key: usize) -> io::Result<()> {
+        self.set_deadline(key, self.request_timeout);
+        stream.shutdown().await?;
+        let mut buffer = Vec::with_capacity(READ_BYTES);
+        let mut bytes = 0;
+        while bytes < LINGER_BYTES_MAX {
+            let (read, returned) = stream.read(buffer).await;
+            match read? {
+                0 => break,
+                length => bytes += length,
+            }
+            buffer = returned;
+            buffer.clear();
+            self.give_way().await?;
+        }
+        Ok(())
     }
 
     /// Reads the next request whole. `None` at the end of the stream.
@@ -220,21 +312,8 @@ async fn read_more(stream: &mut TcpStream, input: &mut Vec<u8>) -> io::Result<bo
     Ok(length > 0)
 }
 
-/// Ends our side and reads the rest, bounded by the deadline, so that the answer is not lost to a reset
-/// that unread bytes would cause.
-async fn linger(stream: &mut TcpStream) -> io::Result<()> {
-    stream.shutdown().await?;
-    for _ in 0..64 {
-        let (read, _) = stream.read(Vec::with_capacity(READ_BYTES)).await;
-        if read? == 0 {
-            break;
-        }
-    }
-    Ok(())
-}
-
-fn shut_down_reading(socket: RawFd) {
-    // SAFETY: the descriptor is in the table of deadlines, from which its task takes it out before
-    // the socket is closed. An error means that the peer is gone already.
-    unsafe { libc::shutdown(socket, libc::SHUT_RD) };
+fn shut_down(socket: RawFd, how: libc::c_int) {
+    // SAFETY: no pointers. The descriptor is in the table of deadlines, from which its task takes it
+    // before the socket is closed. An error means that the peer is gone already.
+    unsafe { libc::shutdown(socket, how) };
 }

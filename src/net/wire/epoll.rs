@@ -11,7 +11,7 @@ use super::Ready;
 use crate::ident::ConnId;
 
 /// Events taken in one call. What is left makes the descriptor readable again.
-const EVENTS: usize = 512;
+pub const EVENTS_PER_TURN: usize = 512;
 
 pub struct Wire {
     set: OwnedFd,
@@ -28,7 +28,7 @@ impl Wire {
         Ok(Wire {
             // SAFETY: a descriptor that the call above has just made for us.
             set: unsafe { OwnedFd::from_raw_fd(set) },
-            events: vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS],
+            events: vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS_PER_TURN],
         })
     }
 
@@ -63,12 +63,12 @@ impl Wire {
 
     /// Takes what has happened, as much as fits.
     pub fn take(&mut self, ready: &mut Vec<Ready>) -> io::Result<()> {
-        // SAFETY: `events` has room for EVENTS entries and outlives the call.
+        // SAFETY: `events` has room for that many entries and outlives the call.
         let count = unsafe {
             libc::epoll_wait(
                 self.set.as_raw_fd(),
                 self.events.as_mut_ptr(),
-                EVENTS as libc::c_int,
+                EVENTS_PER_TURN as libc::c_int,
                 0,
             )
         };

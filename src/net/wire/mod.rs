@@ -5,7 +5,7 @@
 
 mod epoll;
 
-pub use epoll::Wire;
+pub use epoll::{EVENTS_PER_TURN, Wire};
 
 use crate::ident::ConnId;
 

@@ -1,0 +1,159 @@
+//! Asking: push, kick, online and stats, each answered exactly once on the core that asked.
+//!
+//! A question goes to the core that it concerns, or to all; [`Local::find`] does there what it asks. Bound:
+//! what a question costs stays on its asker's credit until it is answered.
+
+use super::effect::Effect;
+use super::envelope::{Addressed, Ask, Body, Part};
+use super::local::Local;
+use super::question::Asker;
+use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, Ticket, check_uid};
+use crate::payload::{Message, Payload};
+
+impl Local {
+    /// Opens a question to one core.
+    fn ask_one(
+        &mut self,
+        asker: Asker,
+        payer: Option<ConnId>,
+        bytes: usize,
+        home: CoreId,
+        ask: Ask,
+    ) -> Ticket {
+        let question = self.open(asker, payer, bytes, 1);
+        self.ask(question, home, ask);
+        Ticket(question)
+    }
+
+    fn open(&mut self, asker: Asker, payer: Option<ConnId>, bytes: usize, parts: usize) -> u64 {
+        let cost = bytes + crate::bus::ENVELOPE_COST;
+        if let Some(payer) = payer {
+            self.shard.add_transit(payer, cost);
+        }
+        self.questions
+            .open(asker, parts, payer.map(|payer| (payer, cost)))
+    }
+
+    fn ask(&mut self, question: u64, core: CoreId, what: Ask) {
+        if core != self.core() {
+            self.post_free(core, Body::Ask { question, what });
+        } else {
+            let part = self.find(what);
+            self.answered(question, part);
+        }
+    }
+
+    pub fn push(
+        &mut self,
+        reach: Reach,
+        asker: Asker,
+        payer: Option<ConnId>,
+        uid: &str,
+        message: Message<'_>,
+    ) -> Ticket {
+        if uid != EVERYBODY {
+            if check_uid(uid).is_err() {
+                return self.answer_nobody(asker, payer);
+            }
+            let home = self.bus.home(uid);
+            if home == self.core() {
+                // At home already: no copy.
+                let question = self.open(asker, payer, 0, 1);
+                let reached = self.shard.send_to_uid(reach, uid, message);
+                self.answered(question, Part::Reached(reached));
+                return Ticket(question);
+            }
+            let addressed = Addressed::new(uid, message);
+            let bytes = uid.len() + message.len();
+            return self.ask_one(asker, payer, bytes, home, Ask::Push { reach, addressed });
+        }
+        let payload = Payload::new(message);
+        let question = self.open(asker, payer, message.len(), self.bus.cores());
+        for core in self.other_cores() {
+            let payload = payload.clone();
+            self.ask(question, core, Ask::PushEverybody { reach, payload });
+        }
+        let own = Ask::PushEverybody { reach, payload };
+        self.ask(question, self.core(), own);
+        Ticket(question)
+    }
+
+    pub fn kick(&mut self, reach: Reach, asker: Asker, payer: Option<ConnId>, uid: &str) -> Ticket {
+        if check_uid(uid).is_err() {
+            return self.answer_nobody(asker, payer);
+        }
+        let uid = Box::from(uid);
+        let home = self.bus.home(&uid);
+        self.ask_one(asker, payer, uid.len(), home, Ask::Kick { reach, uid })
+    }
+
+    pub fn online(
+        &mut self,
+        reach: Reach,
+        asker: Asker,
+        payer: Option<ConnId>,
+        uid: &str,
+    ) -> Ticket {
+        if check_uid(uid).is_err() {
+            return self.answer_nobody(asker, payer);
+        }
+        let uid = Box::from(uid);
+        let home = self.bus.home(&uid);
+        self.ask_one(asker, payer, uid.len(), home, Ask::Online { reach, uid })
+    }
+
+    pub fn stats(&mut self, asker: Asker, payer: Option<ConnId>) -> Ticket {
+        let question = self.open(asker, payer, 0, self.bus.cores());
+        for core in self.other_cores() {
+            self.ask(question, core, Ask::Stats);
+        }
+        self.ask(question, self.core(), Ask::Stats);
+        Ticket(question)
+    }
+
+    /// What is no uid reaches nobody.
+    fn answer_nobody(&mut self, asker: Asker, payer: Option<ConnId>) -> Ticket {
+        let question = self.open(asker, payer, 0, 1);
+        self.answered(question, Part::Reached(0));
+        Ticket(question)
+    }
+
+    /// Does what a question asks, on the core that it concerns.
+    pub fn find(&mut self, what: Ask) -> Part {
+        match what {
+            Ask::Push { reach, addressed } => Part::Reached(self.shard.send_to_uid(
+                reach,
+                addressed.uid(),
+                addressed.message(),
+            )),
+            Ask::PushEverybody { reach, payload } => {
+                Part::Reached(self.shard.send_to_everybody(reach, payload.message()))
+            }
+            Ask::Kick { reach, uid } => Part::Reached(self.shard.kick(reach, &uid)),
+            Ask::Online { reach, uid } => Part::Reached(self.shard.online(reach, &uid)),
+            Ask::Stats => {
+                let mut stats = self.shard.snapshot();
+                stats.core = self.core().0;
+                Part::Stats(Box::new(stats))
+            }
+        }
+    }
+
+    /// A part of an answer has come; the last one goes to who asked.
+    pub fn answered(&mut self, question: u64, part: Part) {
+        let Some(answered) = self.questions.part(question, part) else {
+            return;
+        };
+        if let Some((payer, bytes)) = answered.payer {
+            self.shard.sub_transit(payer, bytes);
+        }
+        match answered.asker {
+            Asker::App(app) => self.effects.push_back(Effect::Answer {
+                app,
+                ticket: Ticket(question),
+                answer: answered.answer,
+            }),
+            Asker::Task(waiting) => waiting.fulfil(answered.answer),
+        }
+    }
+}

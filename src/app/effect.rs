@@ -1,0 +1,34 @@
+//! The callbacks that are due on a core: [`Effect`], in the order in which they were caused.
+//!
+//! They wait in a queue so that callbacks never nest. What a callback sends does not wait: were some sends
+//! behind a callback that is due, others of the same callback would overtake them. Empty between
+//! turns: the host takes from it until nothing is left.
+
+use super::{Answer, AnyNote, BindError};
+use crate::ident::{ConnId, CoreId, Ticket};
+
+/// A callback that is due.
+pub enum Effect {
+    Bind {
+        connection: ConnId,
+        uid: Box<str>,
+    },
+    Refuse {
+        connection: ConnId,
+        error: BindError,
+    },
+    Answer {
+        app: u8,
+        ticket: Ticket,
+        answer: Answer,
+    },
+    Offline {
+        connection: ConnId,
+        uid: Box<str>,
+    },
+    Note {
+        app: u8,
+        from: CoreId,
+        note: AnyNote,
+    },
+}

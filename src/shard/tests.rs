@@ -1,0 +1,536 @@
+//! Tests of the shard as a whole: what it counts, what it closes, and who goes first.
+
+use std::io::IoSlice;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::slot::Slot;
+use super::*;
+use crate::config::OUTBOX_MESSAGE_COST;
+use crate::ident::{Reach, Space};
+use crate::payload::Message;
+
+const REACH: Reach = Reach(0b11);
+
+fn spec(codec: Codec, space: u8, outbox_bytes_max: usize) -> ListenerSpec {
+    ListenerSpec {
+        app: 0,
+        codec,
+        space: Space(space),
+        binds: true,
+        pauses: false,
+        message_bytes_max: 1_000,
+        outbox_bytes_max,
+    }
+}
+
+/// A websocket listener in space 0, a text one in space 1, both with 10 kB of outbox.
+fn shard(config: &Config) -> Shard {
+    let specs = [
+        spec(Codec::WebSocket, 0, 10_000),
+        spec(Codec::Text, 1, 10_000),
+    ];
+    Shard::new(config, Rc::from(specs), 2)
+}
+
+fn peer() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 1))
+}
+
+fn open(shard: &mut Shard, listener: u16) -> ConnId {
+    let id = shard.insert(listener, peer());
+    assert!(shard.opened(id));
+    assert!(shard.set_session(id, 0));
+    id
+}
+
+fn bound(shard: &mut Shard, listener: u16, uid: &str) -> ConnId {
+    let id = open(shard, listener);
+    assert!(shard.bind(id, uid));
+    id
+}
+
+fn text(bytes: usize) -> String {
+    "x".repeat(bytes)
+}
+
+/// All that waits for a connection.
+fn waiting(shard: &Shard, id: ConnId) -> Vec<u8> {
+    let mut slices = [IoSlice::new(&[]); 64];
+    let count = shard.gather(id, &mut slices);
+    slices[..count]
+        .iter()
+        .flat_map(|slice| slice.to_vec())
+        .collect()
+}
+
+fn write_all(shard: &mut Shard, id: ConnId) {
+    while !shard.outbox_is_empty(id) {
+        let bytes = waiting(shard, id).len();
+        shard.written(id, bytes);
+    }
+}
+
+/// The counters against the slots themselves.
+fn check_accounts(shard: &Shard, context: &str) {
+    let live = shard.slots.iter().filter(|slot| slot.phase != Phase::Free);
+    let outbox: usize = live.clone().map(|slot| slot.outbox.bytes()).sum();
+    assert_eq!(shard.outbox_bytes, outbox, "{context}: outbox bytes");
+    let connections = live.clone().count() as u64;
+    assert_eq!(shard.stats.connections, connections, "{context}");
+    let bound = live
+        .clone()
+        .filter(|slot| slot.phase == Phase::Home && slot.uid.is_some());
+    assert_eq!(shard.stats.bound, bound.count() as u64, "{context}: bound");
+    let home = live.filter(|slot| slot.phase == Phase::Home).count();
+    let listed: usize = shard.everybody.iter().map(Vec::len).sum();
+    assert_eq!(listed, home, "{context}: everybody");
+}
+
+#[test]
+fn a_slot_stays_small() {
+    assert_eq!(size_of::<Slot>(), 136);
+}
+
+#[test]
+fn accounts_match_the_slots_on_every_way() {
+    for seed in 0..200 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let config = Config {
+            outbox_bytes_core_max: random.choice([20_000, 1 << 30]).unwrap_or(0),
+            groups_per_connection_max: 2,
+            ..Config::default()
+        };
+        let mut shard = shard(&config);
+        let mut ids: Vec<ConnId> = Vec::new();
+        for step in 0..400 {
+            let name = format!("u{}", random.u8(..5));
+            let payload = text(random.usize(..3_000));
+            let message = Message::Text(&payload);
+            let picked = random.choice(ids.iter().copied());
+            match (random.u8(..16), picked) {
+                (0..=2, _) => ids.push(open(&mut shard, random.u16(..2))),
+                (3, _) => ids.push(shard.insert(0, peer())),
+                (4, _) => drop(shard.send_to_everybody(REACH, message)),
+                (5, _) => drop(shard.send_to_uid(REACH, &name, message)),
+                (6, _) => drop(shard.send_to_group(REACH, &name, message, random.bool())),
+                (7, _) => drop(shard.kick(REACH, &name)),
+                (8, Some(id)) => drop(shard.bind(id, &name)),
+                (9, Some(id)) => shard.join(id, &name),
+                (10, Some(id)) => drop(shard.send(id, message)),
+                (11, Some(id)) => {
+                    let bytes = waiting(&shard, id).len();
+                    shard.written(id, random.usize(..=bytes));
+                }
+                (12, Some(id)) => {
+                    let reasons = CloseReason::ALL.iter().copied();
+                    shard.close(id, random.choice(reasons).unwrap_or(CloseReason::Normal));
+                }
+                (13, Some(id)) if shard.phase(id) == Phase::Closing => shard.remove(id),
+                (14, Some(id)) if shard.phase(id) == Phase::Open => {
+                    let mut passage = shard.depart(id, name.as_str().into()).unwrap();
+                    check_accounts(&shard, &format!("seed {seed} step {step} departed"));
+                    ids.push(shard.arrive(&mut passage, 0));
+                }
+                (15, Some(id)) => {
+                    let reply = shard.reserve(id);
+                    shard.fill(reply, message);
+                }
+                _ => {}
+            }
+            for id in shard.take_overdue() {
+                shard.remove(id);
+            }
+            check_accounts(&shard, &format!("seed {seed} step {step}"));
+        }
+        for id in shard.ids() {
+            shard.close(id, CloseReason::Normal);
+            shard.remove(id);
+        }
+        check_accounts(&shard, &format!("seed {seed} end"));
+        assert_eq!(
+            (shard.outbox_bytes, shard.uids.len()),
+            (0, 0),
+            "seed {seed}"
+        );
+        assert_eq!(shard.groups.len(), 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_message_that_the_cores_sum_costs_its_receiver_has_not_reached_it() {
+    let config = Config {
+        outbox_bytes_core_max: 1_000,
+        ..Config::default()
+    };
+    let mut shard = shard(&config);
+    let _small = bound(&mut shard, 0, "other");
+    let only = bound(&mut shard, 0, "u");
+    let big = text(2_000);
+    assert_eq!(shard.send_to_uid(REACH, "u", Message::Text(&big)), 0);
+    assert_eq!(shard.reason(only), Some(CloseReason::SlowConsumer));
+    // The same where it is shared: of two it reaches the one that stays.
+    let first = bound(&mut shard, 0, "v");
+    bound(&mut shard, 0, "v");
+    shard.send(first, Message::Text(&text(500)));
+    assert_eq!(shard.send_to_uid(REACH, "v", Message::Text(&text(200))), 1);
+    assert_eq!(shard.reason(first), Some(CloseReason::SlowConsumer));
+}
+
+#[test]
+fn what_waits_for_the_closing_costs_nobody_else_his_connection() {
+    let config = Config {
+        outbox_bytes_core_max: 20_000,
+        ..Config::default()
+    };
+    let mut shard = shard(&config);
+    let mut closing = Vec::new();
+    for uid in ["a", "b"] {
+        let id = bound(&mut shard, 0, uid);
+        shard.send(id, Message::Text(&text(9_000)));
+        // It asks to be closed, and takes nothing.
+        shard.close(id, CloseReason::ByPeer);
+        closing.push(id);
+    }
+    let living = bound(&mut shard, 0, "c");
+    assert!(shard.send(living, Message::Text(&text(100))));
+    for _ in 0..50 {
+        assert!(shard.send(living, Message::Text(&text(100))));
+        check_accounts(&shard, "while shedding");
+    }
+    assert_eq!(shard.phase(living), Phase::Home);
+    assert!(closing.contains(&shard.take_overdue()[0]));
+}
+
+#[test]
+fn a_large_unit_half_written_is_given_up_before_others() {
+    let config = Config {
+        outbox_bytes_core_max: 10_000,
+        ..Config::default()
+    };
+    let mut shard = shard(&config);
+    let slow = bound(&mut shard, 0, "slow");
+    shard.send(slow, Message::Text(&text(9_000)));
+    shard.written(slow, 1);
+    let others: Vec<ConnId> = (0..20)
+        .map(|n| bound(&mut shard, 0, &format!("u{n}")))
+        .collect();
+    shard.send_to_everybody(REACH, Message::Text(&text(50)));
+    assert_eq!(shard.phase(slow), Phase::Closing);
+    assert!(others.iter().all(|id| shard.phase(*id) == Phase::Home));
+    assert_eq!(shard.take_overdue(), [slow]);
+}
+
+#[test]
+fn who_only_listens_is_written_while_others_talk_without_a_pause() {
+    let mut shard = shard(&Config::default());
+    let listener = bound(&mut shard, 0, "listener");
+    shard.send_to_everybody(REACH, Message::Text("news"));
+    let talkers: Vec<ConnId> = (0..100)
+        .map(|n| bound(&mut shard, 0, &format!("t{n}")))
+        .collect();
+    for id in &talkers {
+        shard.send(*id, Message::Text("x"));
+    }
+    let served = (0..100).position(|_| {
+        let id = shard.next_dirty(true).unwrap();
+        write_all(&mut shard, id);
+        // Whoever was written gets the next message at once.
+        if id != listener {
+            shard.send(id, Message::Text("x"));
+        }
+        id == listener
+    });
+    assert!(served.is_some_and(|at| at < 8), "{served:?}");
+}
+
+#[test]
+fn a_refresh_that_replaces_needs_room_for_itself_alone() {
+    let mut shard = shard(&Config::default());
+    let slow = bound(&mut shard, 0, "slow");
+    shard.join(slow, "room");
+    let roster = |fill: &str| fill.repeat(4_500);
+    shard.send_to_group(REACH, "room", Message::Text(&roster("1")), true);
+    shard.written(slow, 1);
+    for state in ["2", "3", "4"] {
+        let reached = shard.send_to_group(REACH, "room", Message::Text(&roster(state)), true);
+        assert_eq!(reached, 1, "state {state}");
+        check_accounts(&shard, state);
+    }
+    let waiting = waiting(&shard, slow);
+    assert_eq!(waiting.iter().filter(|byte| **byte == b'1').count(), 4_500);
+    assert!(!waiting.contains(&b'2') && !waiting.contains(&b'3'));
+    assert!(waiting.ends_with(b"4444"));
+}
+
+#[test]
+fn refreshes_of_two_groups_both_arrive() {
+    let mut shard = shard(&Config::default());
+    let id = bound(&mut shard, 1, "u");
+    shard.join(id, "prices");
+    shard.join(id, "weather");
+    shard.send_to_group(REACH, "prices", Message::Text("1"), true);
+    shard.send_to_group(REACH, "weather", Message::Text("sun"), true);
+    shard.send_to_group(REACH, "prices", Message::Text("2"), true);
+    assert_eq!(waiting(&shard, id), b"sun\n2\n");
+}
+
+#[test]
+fn as_many_connections_a_uid_as_configured() {
+    let config = Config {
+        connections_per_uid_max: 3,
+        ..Config::default()
+    };
+    let mut shard = shard(&config);
+    for _ in 0..3 {
+        bound(&mut shard, 0, "u");
+    }
+    let fourth = open(&mut shard, 0);
+    assert!(!shard.bind(fourth, "u"));
+    // Another space has uids of its own.
+    bound(&mut shard, 1, "u");
+    assert_eq!(shard.online(REACH, "u"), 4);
+    let first = shard.uids.get(Space(0), "u")[0];
+    shard.close(first, CloseReason::Normal);
+    assert!(shard.bind(fourth, "u"));
+}
+
+#[test]
+fn the_newest_replaces_all_and_is_alone_at_once() {
+    let config = Config {
+        uid_policy: UidPolicy::Replace,
+        ..Config::default()
+    };
+    let mut shard = shard(&config);
+    let old = bound(&mut shard, 0, "u");
+    let new = bound(&mut shard, 0, "u");
+    assert_eq!(shard.reason(old), Some(CloseReason::Replaced));
+    assert_eq!(shard.send_to_uid(REACH, "u", Message::Text("x")), 1);
+    shard.remove(old);
+    assert_eq!(shard.online(REACH, "u"), 1);
+    assert_eq!(shard.phase(new), Phase::Home);
+    check_accounts(&shard, "replaced");
+}
+
+#[test]
+fn an_end_is_told_even_when_the_slot_is_free_again() {
+    let mut shard = shard(&Config::default());
+    let id = open(&mut shard, 0);
+    shard.set_session(id, 7);
+    shard.close(id, CloseReason::Idle);
+    shard.remove(id);
+    let reused = shard.insert(0, peer());
+    assert_eq!(reused.slot, id.slot);
+    let ended = shard.next_ended().unwrap();
+    assert_eq!((ended.connection, ended.session), (id, 7));
+    assert_eq!(ended.reason, CloseReason::Idle);
+    assert!(shard.next_ended().is_none());
+}
+
+#[test]
+fn open_replies_are_bounded_where_nothing_pauses() {
+    let mut shard = shard(&Config::default());
+    // Places without end.
+    let id = bound(&mut shard, 0, "u");
+    for _ in 0..=10_000 / OUTBOX_MESSAGE_COST {
+        shard.reserve(id);
+    }
+    assert_eq!(shard.reason(id), Some(CloseReason::SlowConsumer));
+    // Filled places that wait behind an open one.
+    let id = bound(&mut shard, 0, "v");
+    let first = shard.reserve(id);
+    for _ in 0..4 {
+        let place = shard.reserve(id);
+        shard.fill(place, Message::Text(&text(3_000)));
+    }
+    assert_eq!(shard.reason(id), Some(CloseReason::SlowConsumer));
+    shard.fill(first, Message::Text("late"));
+    check_accounts(&shard, "replies");
+}
+
+#[test]
+fn a_reply_may_fill_the_outbox_to_its_last_byte() {
+    let mut shard = shard(&Config::default());
+    let id = bound(&mut shard, 1, "u");
+    let place = shard.reserve(id);
+    shard.fill(
+        place,
+        Message::Text(&text(10_000 - OUTBOX_MESSAGE_COST - 1)),
+    );
+    assert_eq!(shard.phase(id), Phase::Home);
+    assert!(!shard.send(id, Message::Text("")));
+}
+
+#[test]
+fn joins_above_the_limit_are_counted() {
+    let config = Config {
+        groups_per_connection_max: 1,
+        ..Config::default()
+    };
+    let mut shard = shard(&config);
+    let id = open(&mut shard, 0);
+    shard.join(id, "a");
+    shard.join(id, "b");
+    shard.bind(id, "u");
+    shard.join(id, "c");
+    assert_eq!(shard.stats.joins_refused, 2);
+    assert_eq!(shard.groups.len(), 1);
+}
+
+#[test]
+fn left_before_home_is_not_joined() {
+    let mut shard = shard(&Config::default());
+    let id = open(&mut shard, 0);
+    shard.join(id, "a");
+    shard.join(id, "a");
+    shard.join(id, "b");
+    shard.leave(id, "a");
+    shard.bind(id, "u");
+    assert_eq!(
+        shard.send_to_group(REACH, "a", Message::Text("x"), false),
+        0
+    );
+    assert_eq!(
+        shard.send_to_group(REACH, "b", Message::Text("x"), false),
+        1
+    );
+}
+
+#[test]
+fn a_closing_connection_that_was_blocked_is_ended_when_it_can_be() {
+    let mut shard = shard(&Config::default());
+    let id = bound(&mut shard, 1, "u");
+    shard.send(id, Message::Text("x"));
+    assert_eq!(shard.next_dirty(true), Some(id));
+    shard.set_blocked(id, true);
+    // What waits is dropped; the text codec has no close frame, so nothing is left to write.
+    shard.close(id, CloseReason::SlowConsumer);
+    assert!(shard.outbox_is_empty(id));
+    assert_eq!(shard.next_dirty(true), None);
+    shard.set_blocked(id, false);
+    assert_eq!(shard.next_dirty(true), Some(id));
+}
+
+#[test]
+fn durations_without_end_are_no_deadline_in_the_past() {
+    let config = Config {
+        idle_timeout: Duration::MAX,
+        ping_interval: Duration::MAX,
+        login_timeout: Duration::MAX,
+        handshake_timeout: Duration::MAX,
+        close_timeout: Duration::from_secs(u64::from(Tick::MAX) / 10 - 1),
+        ..Config::default()
+    };
+    let mut shard = shard(&config);
+    let ids = [
+        bound(&mut shard, 0, "u"),
+        open(&mut shard, 0),
+        shard.insert(0, peer()),
+    ];
+    let closing = bound(&mut shard, 0, "v");
+    shard.close(closing, CloseReason::Normal);
+    for day in 1..100 {
+        shard.set_now(day * 864_000);
+        shard.expire();
+    }
+    assert!(ids.iter().all(|id| shard.reason(*id).is_none()));
+    assert!(shard.take_overdue().is_empty());
+}
+
+#[test]
+fn silence_is_idleness_only_while_it_is_read() {
+    let mut shard = shard(&Config::default());
+    let heard = bound(&mut shard, 1, "heard");
+    let silent = bound(&mut shard, 1, "silent");
+    let paused = bound(&mut shard, 1, "paused");
+    for second in 1..=60 {
+        shard.set_now(second * 10);
+        shard.expire();
+        if second == 10 {
+            shard.set_paused(paused, true);
+        }
+        if second % 55 == 0 {
+            shard.heard(heard, 1);
+        }
+        let ended = shard.reason(silent).is_some();
+        assert_eq!(ended, second >= 57, "after {second} s");
+    }
+    assert_eq!(shard.reason(heard), None);
+    shard.set_now(5_000);
+    shard.expire();
+    assert_eq!(shard.reason(paused), None);
+    shard.set_paused(paused, false);
+    shard.set_now(5_000 + 569);
+    shard.expire();
+    assert_eq!(shard.reason(paused), None);
+    shard.set_now(5_000 + 570);
+    shard.expire();
+    assert_eq!(shard.reason(paused), Some(CloseReason::Idle));
+}
+
+#[test]
+fn a_closing_connection_is_cut_off_however_slowly_it_takes_its_last_messages() {
+    let mut shard = shard(&Config::default());
+    let silent = bound(&mut shard, 0, "silent");
+    let slow = bound(&mut shard, 0, "slow");
+    for id in [silent, slow] {
+        shard.send(id, Message::Text(&text(5_000)));
+        shard.close(id, CloseReason::Kicked);
+    }
+    let mut cut_off = Vec::new();
+    for tick in 1..=110 {
+        shard.set_now(tick);
+        shard.expire();
+        for id in shard.take_overdue() {
+            cut_off.push((id, tick));
+            shard.remove(id);
+        }
+        shard.written(slow, 1);
+        shard.heard(slow, 1);
+    }
+    assert_eq!(cut_off, [(silent, 10), (slow, 100)]);
+}
+
+#[test]
+fn the_lists_of_what_is_to_be_written_hold_each_connection_once() {
+    let mut shard = shard(&Config::default());
+    for n in 0..10 {
+        bound(&mut shard, 0, &format!("u{n}"));
+    }
+    for _ in 0..100 {
+        // All are made dirty by a broadcast, then urgent, and some are written.
+        shard.send_to_everybody(REACH, Message::Text("news"));
+        for n in 0..10 {
+            shard.send_to_uid(REACH, &format!("u{n}"), Message::Text("x"));
+        }
+        for _ in 0..6 {
+            let id = shard.next_dirty(true).unwrap();
+            write_all(&mut shard, id);
+        }
+        assert!(shard.urgent.len() <= 10 && shard.bulk.len() <= 10);
+    }
+    while let Some(id) = shard.next_dirty(true) {
+        write_all(&mut shard, id);
+    }
+    assert_eq!(shard.outbox_bytes, 0);
+}
+
+#[test]
+fn the_time_to_log_in_stands_still_while_it_is_not_read() {
+    let mut shard = shard(&Config::default());
+    let id = open(&mut shard, 0);
+    let opening = shard.insert(0, peer());
+    for tick in 1..=1_000 {
+        shard.set_now(tick);
+        shard.expire();
+        if tick == 50 || tick == 950 {
+            shard.set_paused(id, tick == 50);
+            shard.set_paused(opening, tick == 50);
+        }
+        let ended = shard.reason(id).is_some();
+        assert_eq!(ended, tick == 1_000, "at {tick}");
+    }
+    assert_eq!(shard.reason(id), Some(CloseReason::LoginTimeout));
+    assert_eq!(shard.reason(opening), Some(CloseReason::HandshakeTimeout));
+}
