@@ -93,6 +93,14 @@ impl Questions {
         self.bytes
     }
 
+    /// What the open questions of one connection cost it, for the simulation.
+    #[cfg(test)]
+    pub fn owed_by(&self, payer: ConnId) -> usize {
+        let payers = self.open.values().filter_map(|question| question.payer);
+        let own = payers.filter(|(id, _)| *id == payer);
+        own.map(|(_, bytes)| bytes).sum()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.open.is_empty()
     }

@@ -36,6 +36,14 @@ impl CreditBook {
         self.bytes
     }
 
+    /// What one connection owes, for the simulation.
+    #[cfg(test)]
+    pub(super) fn owed_by(&self, payer: ConnId) -> usize {
+        let loans = self.owed.iter().flatten();
+        let own = loans.filter(|loan| loan.payer == payer);
+        own.map(|loan| loan.bytes).sum()
+    }
+
     pub(super) fn lend(&mut self, to: CoreId, payer: ConnId, bytes: usize, number: u64) {
         self.bytes += bytes;
         self.owed[to.index()].push_back(Loan {

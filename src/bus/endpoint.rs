@@ -163,6 +163,12 @@ impl<B> Endpoint<B> {
         self.credit.bytes()
     }
 
+    /// What one connection has on the way, for the simulation.
+    #[cfg(test)]
+    pub fn owed_by(&self, payer: ConnId) -> usize {
+        self.credit.owed_by(payer)
+    }
+
     /// Says whether some connection is paused for credit. While so, returned credit ends this core's
     /// sleep as an envelope does.
     pub fn want_credit(&mut self, waiting: bool) {

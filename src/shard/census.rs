@@ -1,6 +1,6 @@
 //! A shard counted from scratch, for the simulation: every table must agree with the slots.
 
-use super::{ConnId, Phase, Shard};
+use super::{ConnId, Dirty, Phase, Shard};
 
 impl Shard {
     /// Panics where a table, a sum or a counter does not agree with the connections themselves.
@@ -18,6 +18,8 @@ impl Shard {
             }
             live += 1;
             outbox += slot.outbox.held(&mut seen);
+            let waits = !slot.outbox.is_empty() && !slot.blocked;
+            assert!(!waits || slot.dirty != Dirty::Clean, "nobody will write it");
             let space = self.spec(id).space;
             if slot.phase == Phase::Home {
                 home += 1;

@@ -201,7 +201,10 @@ impl<P: Part> Actor<P> {
                 let text = format!("r{client}.{number}");
                 let reply = cx.reserve();
                 let due = match when {
-                    "now" => return cx.fill(reply, &text),
+                    "now" => {
+                        model.filled();
+                        return cx.fill(reply, &text);
+                    }
                     "answer" => Due::Answer(self.online(cx, &mut model, what)),
                     _ => Due::Timer(Self::after(cx, &mut model, what)),
                 };
@@ -242,6 +245,7 @@ impl<P: Part> Actor<P> {
 
     fn due(&mut self, cx: &mut Context<'_, Self>, due: Due) {
         if let Some((reply, text)) = self.replies.remove(&due) {
+            self.model().filled();
             cx.fill(reply, &text);
         }
         if let Some(then) = self.after.remove(&due) {

@@ -124,6 +124,8 @@ pub struct Model {
     timers: BTreeMap<u64, (u16, u8, Instant)>,
     timed: u64,
     pub now: Vec<Instant>,
+    /// When replies were filled.
+    pub filled: Vec<Stamp>,
     /// Uids kicked, with the reach of who did it.
     pub kicked: Vec<(String, Reach)>,
 }
@@ -143,6 +145,7 @@ impl Model {
             timers: BTreeMap::new(),
             timed: 0,
             now: vec![started; cores],
+            filled: Vec::new(),
             kicked: Vec::new(),
         }
     }
@@ -162,6 +165,11 @@ impl Model {
             Stamp::MAX => Stamp::MAX,
             _ => at / STEP * STEP + STEP - 1,
         }
+    }
+
+    pub fn filled(&mut self) {
+        let at = self.stamp();
+        self.filled.push(at);
     }
 
     pub fn emptied(&mut self, core: u16) {

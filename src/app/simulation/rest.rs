@@ -20,17 +20,24 @@ impl World {
     /// Lets all that was begun come to its end, closes everything, and looks at what is left.
     pub fn end(&mut self) {
         for client in 0..self.clients.len() {
-            self.unblock(client);
+            if self.clients[client].blocked {
+                self.unblock(client);
+            }
         }
+        // One that sleeps has nothing to do, or is woken.
         for core in 0..self.scene.cores {
-            self.turn(core);
+            if !self.asleep[core] {
+                self.turn(core);
+            }
         }
         self.rest();
+        self.check_quiet();
         // Timers run for two seconds at most.
         for _ in 0..4 {
             self.pass(Duration::from_millis(600));
         }
-        self.check_rest();
+        self.check_quiet();
+        self.check_credit();
         self.answer_tasks();
         self.model().check_settled();
         for core in 0..self.scene.cores {
@@ -75,14 +82,17 @@ impl World {
         panic!("the cores do not come to rest");
     }
 
-    /// Whether the wire would wake the core: a paused connection's input does not.
-    fn has_wire_events(&self, core: usize) -> bool {
+    /// Whether the wire would wake the core: the input of a paused connection does not, the peer's end of
+    /// one that is closed does.
+    fn has_wire_events(&mut self, core: usize) -> bool {
+        let host = &mut self.hosts[core];
         self.clients.iter().any(|one| match one.place {
             Place::Opening(on, _) => on == core,
-            Place::On(on, id) => {
-                let flow = self.hosts[on].flow(id);
-                on == core && one.has_input() && !one.paused && flow == Flow::Go
-            }
+            Place::On(on, id) if on == core => match host.flow(id) {
+                Flow::Go => one.has_input() && !one.paused,
+                Flow::End => host.shard().outbox_is_empty(id),
+                _ => false,
+            },
             _ => false,
         })
     }
@@ -111,14 +121,11 @@ impl World {
         }
         self.finish(core);
         self.depart_all(core);
-        let paused: Vec<usize> = self.paused_on(core).collect();
-        let can_resume = paused.iter().any(|client| {
-            let place = self.clients[*client].core();
-            place.is_some_and(|(core, id)| self.hosts[core].flow(id) != Flow::Pause)
-        });
+        let paused = self.paused_on(core).next().is_some();
+        let can_resume = self.can_resume(core);
         let bus = self.hosts[core].bus();
         bus.publish_taken();
-        bus.want_credit(!paused.is_empty());
+        bus.want_credit(paused);
         if can_resume || !bus.arm() {
             bus.ring_self();
         }
@@ -126,7 +133,7 @@ impl World {
     }
 
     /// Every core sleeps: then nobody may wait for anything.
-    fn check_rest(&mut self) {
+    fn check_quiet(&mut self) {
         self.check();
         let look = self.hosts[0].bus().counters().look();
         assert!(look.settled(), "envelopes are left: {look:?}");
@@ -144,11 +151,17 @@ impl World {
                     assert_eq!(flow, Flow::Go, "client {client} is stuck");
                     assert!(!one.has_input(), "client {client} is not read");
                     assert!(self.hosts[core].shard().outbox_is_empty(id));
-                    assert_eq!(self.hosts[core].shard().transit(id), 0, "credit is lost");
                 }
             }
         }
-        for host in &self.hosts {
+    }
+
+    /// All credit is back. A core of which no connection waits for credit takes it with its next turn.
+    fn check_credit(&mut self) {
+        for host in &mut self.hosts {
+            for id in host.shard().ids() {
+                assert_eq!(host.shard().transit(id), 0, "credit is lost");
+            }
             let local = host.local();
             assert_eq!(local.bus.in_transit_bytes(), 0, "credit is lost");
             assert_eq!(local.questions.bytes(), 0, "a question's credit is lost");

@@ -16,13 +16,29 @@ impl World {
         }
     }
 
+    /// Sleeps, if it is a moment at which a turn would end so.
     pub fn sleep(&mut self, core: usize) {
         self.depart_all(core);
         let paused = self.paused_on(core).next().is_some();
+        if self.can_resume(core) || self.hosts[core].shard().has_dirty() {
+            return;
+        }
         let bus = self.hosts[core].bus();
         bus.want_credit(paused);
         self.asleep[core] = bus.arm();
+        if self.asleep[core] {
+            assert!(self.hosts[core].take().is_none(), "a core sleeps over mail");
+            self.hosts[core].settle_credits();
+            assert!(!self.can_resume(core), "a core sleeps over credit");
+        }
         *self.tally.entry("slept").or_default() += usize::from(self.asleep[core]);
+    }
+
+    pub fn can_resume(&self, core: usize) -> bool {
+        self.paused_on(core).any(|client| {
+            let place = self.clients[client].core();
+            place.is_some_and(|(core, id)| self.hosts[core].flow(id) != Flow::Pause)
+        })
     }
 
     pub fn paused_on(&self, core: usize) -> impl Iterator<Item = usize> {
@@ -232,6 +248,7 @@ impl World {
     }
 
     pub fn tick(&mut self, core: usize) {
+        self.wake(core);
         self.model().now[core] = self.now;
         self.hosts[core].set_now(self.now);
         self.hosts[core].expire();

@@ -61,6 +61,23 @@ impl Model {
         emptied.get(next).copied().unwrap_or(Stamp::MAX)
     }
 
+    /// Whether it was this message that did not fit, or one just before it: so it was not queued.
+    fn overflowed(&self, number: usize, client: usize) -> bool {
+        let (sent, track) = (&self.sent[number], &self.clients[client]);
+        let at_home = track.home.is_some_and(|(_, core)| core == sent.core);
+        let then = |closed: Closed| {
+            let step = closed.earliest..=closed.latest;
+            let next = self.sent.get(number + 1);
+            let fills = self.filled.partition_point(|at| *at <= sent.at);
+            let filled = self.filled.get(fills);
+            closed.reason == CloseReason::SlowConsumer
+                && step.contains(&sent.at)
+                && next.is_none_or(|next| !step.contains(&next.at))
+                && filled.is_none_or(|at| !step.contains(at))
+        };
+        at_home && self.scene.outbox_core >= 1 << 30 && track.closed.is_some_and(then)
+    }
+
     fn claim(&self, sent: &Sent, client: usize) -> Claim {
         let track = &self.clients[client];
         if sent.target == Target::Own {
@@ -141,7 +158,8 @@ impl World {
             for (number, sent) in model.sent.iter().enumerate() {
                 let claim = model.claim(sent, client);
                 possible[number] |= claim != Claim::No;
-                may_have[number] += u32::from(track.lossy && claim != Claim::No);
+                let queued = track.lossy && !model.overflowed(number, client);
+                may_have[number] += u32::from(queued && claim != Claim::No);
             }
         }
         for (number, sent) in model.sent.iter().enumerate() {
@@ -155,6 +173,7 @@ impl World {
             }
         }
         check_offline(&model, &received_by, &possible, tally);
+        check_policy(&model);
         check_questions(&model);
         count(tally, "sent", model.sent.len());
         count(tally, "asked", model.asked.len());
@@ -313,6 +332,26 @@ fn check_offline(model: &Model, received_by: &[u32], possible: &[bool], tally: &
                 "client {client} heard {told} times that {uid} is not there, not {least} to {most}"
             );
         }
+    }
+}
+
+/// No uid has more connections at a time than the policy allows.
+fn check_policy(model: &Model) {
+    let most = match model.scene.policy {
+        UidPolicy::Multi => model.scene.per_uid,
+        UidPolicy::Replace | UidPolicy::Reject => 1,
+    };
+    for track in &model.clients {
+        let Some((bound, _)) = track.at_home().filter(|_| track.uid.is_some()) else {
+            continue;
+        };
+        let there = |other: &&Track| {
+            let at_home = other.at_home();
+            let then = at_home.is_some_and(|(from, end)| from <= bound && bound < end.earliest);
+            then && other.uid == track.uid && other.space == track.space
+        };
+        let count = model.clients.iter().filter(there).count();
+        assert!(count <= most, "{:?} has {count} connections", track.uid);
     }
 }
 

@@ -225,6 +225,10 @@ impl World {
             host.shard().check();
             let local = host.local();
             assert!(local.effects.is_empty(), "a callback was left undone");
+            for id in local.shard.ids() {
+                let owed = local.bus.owed_by(id) + local.questions.owed_by(id);
+                assert_eq!(local.shard.transit(id), owed, "credit of one connection");
+            }
             let on_the_way = local.bus.in_transit_bytes() + local.questions.bytes();
             if !self.scene.says_when_bound {
                 let most = self.scene.transit_core + self.charge;
