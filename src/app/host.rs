@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use tracing::info;
+
 use super::BindError;
 use super::effect::Effect;
 use super::envelope::{Body, Move, Stage};
@@ -58,6 +60,27 @@ pub struct Host {
     local: Local,
     /// When the ticks began, stalls left out.
     started: Instant,
+    refusals: Refusals,
+}
+
+/// Refused binds in the log: a line a second at most, for a client can try as often as it likes.
+#[derive(Default)]
+struct Refusals {
+    next: Option<Instant>,
+    unsaid: u64,
+}
+
+impl Refusals {
+    fn log(&mut self, peer: SocketAddr, reason: CloseReason) {
+        let now = Instant::now();
+        if self.next.is_some_and(|next| now < next) {
+            self.unsaid += 1;
+            return;
+        }
+        let more = std::mem::take(&mut self.unsaid);
+        info!(%peer, %reason, more, "a bind was refused");
+        self.next = Some(now + Duration::from_secs(1));
+    }
 }
 
 impl Host {
@@ -75,6 +98,7 @@ impl Host {
             listeners,
             local: Local::new(config, shard, bus, now),
             started: now,
+            refusals: Refusals::default(),
         }
     }
 
@@ -329,6 +353,11 @@ impl Host {
                     session,
                     reason,
                 } = ended;
+                if matches!(reason, CloseReason::BadLogin | CloseReason::UidInUse)
+                    && let Some(peer) = self.local.shard.peer(connection)
+                {
+                    self.refusals.log(peer, reason);
+                }
                 self.apps[usize::from(app)].close(&mut self.local, connection, session, reason);
             } else {
                 return;
