@@ -137,11 +137,7 @@ fn moment(from: &Reading, at: &Reading) -> Moment {
 
 fn clients(scene: &Scene<'_>, readings: &Readings, server: Option<&Server>, rate: f64) -> Clients {
     let generators: Vec<Effort> = readings.done.iter().map(|done| done.effort).collect();
-    let busy_max = generators.iter().map(Effort::busy).fold(0.0, f64::max);
-    let waited = generators
-        .iter()
-        .map(|effort| effort.wait_seconds / effort.wall_seconds.max(1e-9))
-        .fold(0.0, f64::max);
+    let (busy_max, waited) = effort(&generators, scene.cpus.len());
     let of_each_cpu = |server: &Server, seconds: f64| seconds / server.cpus.len().max(1) as f64;
     let server_full = server.is_some_and(|server| of_each_cpu(server, server.busy) >= FULL);
     let server_waited = server.map_or(0.0, |server| {
@@ -155,12 +151,12 @@ fn clients(scene: &Scene<'_>, readings: &Readings, server: Option<&Server>, rate
     let is_light = scene.plan.kind == Kind::Idle || (scene.plan.rate.is_some() && kept_up);
     let limit = match () {
         () if is_light => Limit::Load,
+        () if server_full && !scene.cpus.is_empty() => Limit::Server,
         // Without CPUs of its own, what a generator waits for the server has, or somebody else.
         () if waited.max(server_waited) >= DISTURBED => match scene.cpus.is_empty() {
             true => Limit::SharedCpus,
             false => Limit::Others,
         },
-        () if server_full => Limit::Server,
         () if busy_max >= FULL => Limit::Client,
         () => Limit::Load,
     };
@@ -173,6 +169,22 @@ fn clients(scene: &Scene<'_>, readings: &Readings, server: Option<&Server>, rate
         cpus: scene.cpus.to_vec(),
         limit,
     }
+}
+
+/// How busy the busiest generator was, and how long one waited for a CPU that somebody else had, as
+/// parts of the time. Where several share a pinned CPU they wait for each other: that is no
+/// disturbance, and the CPU is what is busy.
+fn effort(generators: &[Effort], cpus: usize) -> (f64, f64) {
+    if cpus == 0 || generators.len() <= cpus {
+        let busy = generators.iter().map(Effort::busy).fold(0.0, f64::max);
+        let part = |one: &Effort| one.wait_seconds / one.wall_seconds.max(1e-9);
+        return (busy, generators.iter().map(part).fold(0.0, f64::max));
+    }
+    let mut of_cpu = vec![0.0; cpus];
+    for (number, one) in generators.iter().enumerate() {
+        of_cpu[number % cpus] += one.cpu_seconds / one.wall_seconds.max(1e-9);
+    }
+    (of_cpu.into_iter().fold(0.0, f64::max), 0.0)
 }
 
 fn verdict(limit: Limit, plan: &Plan, busy: f64, waited: f64, kept_up: bool) -> String {
@@ -217,6 +229,23 @@ fn verdict(limit: Limit, plan: &Plan, busy: f64, waited: f64, kept_up: bool) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn generators_on_one_cpu_wait_for_each_other() {
+        let one = Effort {
+            cpu_seconds: 0.48,
+            wait_seconds: 0.5,
+            wall_seconds: 1.0,
+        };
+        let near = |figures: (f64, f64), busy: f64, waited: f64| {
+            assert!((figures.0 - busy).abs() < 1e-9, "{figures:?}");
+            assert!((figures.1 - waited).abs() < 1e-9, "{figures:?}");
+        };
+        near(effort(&[one, one], 1), 0.96, 0.0);
+        near(effort(&[one, one], 2), 0.98, 0.5);
+        near(effort(&[one, one], 0), 0.98, 0.5);
+        near(effort(&[], 1), 0.0, 0.0);
+    }
 
     #[test]
     fn the_verdict_says_client_in_so_many_words() {

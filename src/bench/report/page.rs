@@ -21,7 +21,7 @@ const WORKLOADS: [&str; 8] = [
 
 const STYLE: &str = "\
 :root{color-scheme:light}\
-body{font:16px/1.5 system-ui,sans-serif;color:#1c1c1c;background:#fff;max-width:860px;\
+body{font:16px/1.5 system-ui,sans-serif;color:#1c1c1c;background:#fff;max-width:1040px;\
 margin:2rem auto;padding:0 1rem}\
 h1{font-size:1.7rem;margin-bottom:.2rem}h2{margin:2.5rem 0 .3rem;border-bottom:2px solid #e4e4e4}\
 h3{font-size:1rem;margin:1.6rem 0 .2rem}\
@@ -33,7 +33,8 @@ td.main{font-weight:700}.bad{color:#b00020;font-weight:700}.scroll{overflow-x:au
 svg{width:100%;height:auto;display:block}svg text{font-size:12px;fill:#555}\
 svg .title{fill:#1c1c1c;font-size:13px}.grid{stroke:#e8e8e8}.line{fill:none;stroke-width:2.2;\
 stroke-linejoin:round}\
-.legend{margin:.2rem 0 0 4.6rem;font-size:.86rem}.legend span{margin-right:1.2rem}\
+.legend{margin:.2rem 0 0 4.6rem;font-size:.86rem}.legend span{margin-right:1.2rem;\
+white-space:nowrap;display:inline-block}\
 .legend i{display:inline-block;width:.9rem;height:.25rem;margin-right:.4rem;vertical-align:middle}";
 
 /// The whole page.
@@ -153,18 +154,31 @@ fn table_idle(out: &mut String, runs: &[&Value]) {
     }
 }
 
-/// What is to be said of the runs that were not limited by the server or the load asked for.
+/// What is to be said of the runs whose rates are not the server's own.
 fn notes(out: &mut String, runs: &[&Value]) {
-    for run in runs {
-        let limit = run["clients"]["limit"].as_str().unwrap_or("load");
-        if ["client", "shared_cpus", "others"].contains(&limit) {
-            let verdict = run["clients"]["verdict"].as_str().unwrap_or("");
+    for (limit, words) in [
+        (
+            "client",
+            "the clients were the limit, so the rate and the latencies are theirs",
+        ),
+        (
+            "shared_cpus",
+            "clients and server shared their CPUs: rate and latencies are of both together",
+        ),
+        (
+            "others",
+            "other programs had the CPUs: rate and latencies are not the server's own",
+        ),
+    ] {
+        let own = runs.iter().filter(|run| run["clients"]["limit"] == limit);
+        let own: Vec<String> = own
+            .map(|run| format!("{} at {}", name(run), count(&run["connections"])))
+            .collect();
+        if !own.is_empty() {
             let _ = writeln!(
                 out,
-                "<p class=note>{}, {} connections: {}</p>",
-                name(run),
-                count(&run["connections"]),
-                escape(verdict)
+                "<p class=note>In these runs {words}: {}.</p>",
+                own.join("; ")
             );
         }
     }
@@ -228,8 +242,7 @@ fn loads(runs: &[&Value]) -> Vec<String> {
 
 /// Of echo all send, so the number of senders tells nothing of its load.
 fn line_load(run: &Value) -> String {
-    let all_send = run["senders"] == run["connections"];
-    match all_send && run["rate"].is_null() {
+    match run["workload"] == "echo" && run["rate"].is_null() {
         true => format!("{} in flight", count(&run["in_flight"])),
         false => load(run),
     }
@@ -279,8 +292,8 @@ fn by_connections(
         y: Axis {
             title,
             scale: Scale::Linear,
-            show: |value| match value < 10.0 {
-                true => format!("{value:.2}"),
+            show: |value| match value < 1_000.0 {
+                true => format!("{}", (value * 100.0).round() / 100.0),
                 false => show::grouped(value as u64),
             },
         },
@@ -295,6 +308,15 @@ fn memory(runs: &[&Value]) -> Plot {
     let kernel = |run: &Value| run["idle"]["kernel_bytes_per_connection"].as_f64();
     plot.series.extend(series(runs, &kernel, ", kernel slabs"));
     plot
+}
+
+/// A round time: `10 ms`.
+fn short_time(micros: f64) -> String {
+    match micros {
+        _ if micros < 1e3 => format!("{micros} µs"),
+        _ if micros < 1e6 => format!("{} ms", micros / 1e3),
+        _ => format!("{} s", micros / 1e6),
+    }
 }
 
 fn latency(runs: &[&Value]) -> Plot {
@@ -331,7 +353,7 @@ fn latency(runs: &[&Value]) -> Plot {
         y: Axis {
             title: "latency",
             scale: Scale::Logarithmic,
-            show: show::time,
+            show: short_time,
         },
         series: lines.into_iter().skip(skipped).collect(),
     }
