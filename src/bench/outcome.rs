@@ -113,7 +113,11 @@ pub struct Setup {
     pub cpu_us_per_connection: Option<f64>,
 }
 
-/// What connections cost that do nothing.
+/// Fewer connections than these drown in what the server and the machine do besides.
+pub const IDLE_CONNECTIONS_SOUND: usize = 5_000;
+
+/// What connections cost that do nothing. Resident memory grows in a freshly started server only: one
+/// that has had as many before keeps what it took.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Idle {
     /// The server's resident bytes, with the connections less without.

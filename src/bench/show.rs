@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use ringpost::escape::Escaped;
 
-use super::outcome::{Latency, Outcome};
+use super::outcome::{IDLE_CONNECTIONS_SOUND, Latency, Outcome};
 
 /// Some lines, the headline first.
 pub fn text(outcome: &Outcome) -> String {
@@ -68,6 +68,14 @@ fn write(out: &mut String, outcome: &Outcome) -> std::fmt::Result {
             out,
             "  kernel memory  {:.0} bytes a connection in slabs{ends} ({:.0} of all memory)",
             idle.kernel_bytes_per_connection, idle.memory_bytes_per_connection
+        )?;
+        writeln!(
+            out,
+            "                 {}",
+            match outcome.connections < IDLE_CONNECTIONS_SOUND {
+                true => "too few connections for sound figures of memory: 5,000 or more are better",
+                false => "sound only if the server was started freshly, and little else runs",
+            }
         )?;
         if let Some(cpu) = idle.cpu_ms_per_second {
             writeln!(out, "  CPU at rest    {cpu:.2} ms a second")?;
