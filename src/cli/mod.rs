@@ -1,7 +1,7 @@
 //! The command line: what can be asked of the program, and which file answers.
 //!
-//! Bare `ringpost` serves. The other commands are clients of a running server's back-end port,
-//! except `check`, which only reads.
+//! Bare `ringpost` serves. The other commands are clients of a running server: of its back-end port,
+//! and `bench` of whatever it measures; except `check`, which only reads.
 
 mod backend;
 mod banner;
@@ -21,6 +21,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::bench::{self, BenchArgs};
 
 /// What happened, as the process' exit status.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,6 +59,7 @@ Examples:
   ringpost check /etc/ringpost.toml            is the file right, and what would be served?
   ringpost push uid1 'your order has shipped'  to every connection of uid1
   ringpost online uid1 && echo there           exit status 0 is yes, 1 is no
+  ringpost bench relay --connections 10000     load on a server; see ringpost bench --help
 
 A value is taken from the file, then from a RINGPOST_* variable, then from a flag; the later wins.
 
@@ -115,6 +118,8 @@ enum Command {
         #[command(flatten)]
         server: backend::ServerArgs,
     },
+    /// Put load on a running server: measure it, and check that every message arrives
+    Bench(Box<BenchArgs>),
     /// Say whether a configuration file is right, and what would be served
     Check {
         /// The file
@@ -132,9 +137,21 @@ pub fn run() -> ExitCode {
         Some(Command::Kick { uid, server }) => backend::kick(&server, &uid),
         Some(Command::Online { uid, server }) => backend::online(&server, &uid),
         Some(Command::Stats { json, server }) => backend::stats(&server, json),
+        Some(Command::Bench(args)) => measure(&args),
         Some(Command::Check { config }) => check::run(&config),
     };
     status.into()
+}
+
+fn measure(args: &BenchArgs) -> Status {
+    match bench::run(args, print) {
+        Ok(bench::Verdict::Clean) => Status::Done,
+        Ok(bench::Verdict::Faulty) => Status::Failed,
+        Err(problem) => {
+            complain(&problem);
+            Status::Trouble
+        }
+    }
 }
 
 /// Prints to stdout. A reader that has gone (`ringpost stats | head -1`) is no error of ours, and

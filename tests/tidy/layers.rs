@@ -15,7 +15,7 @@ pub const LAYERS: &[&[&str]] = &[
 ];
 
 /// Parts of the binary, and which of the others each may use. They see the library by its name.
-const PROGRAM: &[(&str, &[&str])] = &[("apps", &[]), ("cli", &["apps"])];
+const PROGRAM: &[(&str, &[&str])] = &[("apps", &[]), ("bench", &[]), ("cli", &["apps", "bench"])];
 
 /// Every path in the file that points where it may not.
 pub fn violations(source: &Source) -> Vec<String> {
@@ -215,6 +215,7 @@ mod tests {
             ("src/unheard_of/mod.rs", ""),
             ("src/apps/relay.rs", "use crate::cli::Settings;"),
             ("src/apps/relay.rs", "use crate::shard::Shard;"),
+            ("src/bench/plan.rs", "use crate::apps::relay::Relay;"),
             ("src/cli/serve.rs", "use crate::server::Server;"),
             ("src/lib.rs", "pub mod unheard_of;"),
         ] {

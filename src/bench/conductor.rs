@@ -1,0 +1,249 @@
+//! [`Conductor`]: one run from the first connection to the last figure: starts the generators, leads
+//! them through the phases, and reads the server's meter at the right moments.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::clock;
+use super::generator::{self, Done, Start};
+use super::meter::{self, CpuTime, KernelMemory, Meter};
+use super::plan::{Kind, Plan};
+use super::progress::Progress;
+use super::record::Record;
+use super::shared::{Phase, Shared};
+
+/// How often the gauges are read.
+const LOOK: Duration = Duration::from_millis(20);
+/// How often a point of the course is kept.
+const MOMENT_NANOS: u64 = 500_000_000;
+/// Time without any progress after which the setup, or the draining, is given up.
+const STALL_SETUP_NANOS: u64 = 30_000_000_000;
+const STALL_DRAIN_NANOS: u64 = 5_000_000_000;
+/// Time between the setup and the traffic.
+const REST: Duration = Duration::from_millis(300);
+/// The same for idle: memory comes to rest.
+const REST_IDLE: Duration = Duration::from_secs(1);
+
+/// What a run is made with.
+pub struct Conductor<'a> {
+    pub plan: Arc<Plan>,
+    pub meter: Option<&'a Meter>,
+    /// Where the generators run, in turn; empty: anywhere.
+    pub cpus: Vec<usize>,
+    pub takes_tables: bool,
+    pub progress: &'a mut Progress,
+}
+
+/// What was read at one moment.
+#[derive(Clone, Copy)]
+pub struct Reading {
+    pub time: u64,
+    pub delivered: u64,
+    pub cpu: Option<CpuTime>,
+    pub resident_bytes: Option<u64>,
+    pub kernel: KernelMemory,
+}
+
+/// What there is to reckon with after a run.
+pub struct Readings {
+    pub before: Reading,
+    pub ready: Reading,
+    pub from: Reading,
+    pub to: Reading,
+    pub course: Vec<Reading>,
+    pub done: Vec<Done>,
+    pub record: Record,
+}
+
+impl Conductor<'_> {
+    /// Makes the run. An error is one that leaves no figures.
+    pub fn run(&mut self) -> Result<Readings, String> {
+        let shared =
+            Shared::new(self.plan.generators).map_err(|error| format!("cannot start: {error}"))?;
+        let shared = Arc::new(shared);
+        let before = self.read(&shared)?;
+        let threads = self.start(&shared);
+        let phases = self.phases(&shared);
+        shared.enter(Phase::End, clock::now());
+        let (mut done, mut record) = (Vec::new(), Record::default());
+        for thread in threads {
+            let one: Done = thread
+                .join()
+                .map_err(|_| "a generator panicked".to_owned())?;
+            record.merge(&one.record);
+            done.push(one);
+        }
+        if let Some(fatal) = record.fatal {
+            return Err(fatal);
+        }
+        let (ready, from, to, course) = phases?;
+        Ok(Readings {
+            before,
+            ready,
+            from,
+            to,
+            course,
+            done,
+            record,
+        })
+    }
+
+    fn start(&self, shared: &Arc<Shared>) -> Vec<JoinHandle<Done>> {
+        let start = |number: usize| {
+            let start = Start {
+                plan: Arc::clone(&self.plan),
+                share: self.plan.share(number),
+                shared: Arc::clone(shared),
+                cpu: match self.cpus.len() {
+                    0 => None,
+                    cpus => Some(self.cpus[number % cpus]),
+                },
+                takes_table: self.takes_tables,
+            };
+            thread::spawn(move || generator::run(&start))
+        };
+        (0..self.plan.generators).map(start).collect()
+    }
+
+    #[allow(clippy::type_complexity)]
+    fn phases(
+        &mut self,
+        shared: &Shared,
+    ) -> Result<(Reading, Reading, Reading, Vec<Reading>), String> {
+        self.set_up(shared)?;
+        let ready = self.read(shared)?;
+        shared.enter(Phase::Rest, clock::now());
+        thread::sleep(match self.plan.kind {
+            Kind::Idle => REST_IDLE,
+            _ => REST,
+        });
+        shared.enter(Phase::Warmup, clock::now());
+        self.wait(shared, "warm-up", self.plan.warmup, &mut Vec::new())?;
+        let from = self.read(shared)?;
+        shared.enter(Phase::Measured, from.time);
+        let mut course = vec![from];
+        self.wait(shared, "measures", self.plan.seconds, &mut course)?;
+        let to = self.read(shared)?;
+        shared.enter(Phase::Drain, to.time);
+        course.push(to);
+        self.drain(shared);
+        Ok((ready, from, to, course))
+    }
+
+    fn set_up(&mut self, shared: &Shared) -> Result<(), String> {
+        let all = self.plan.connections as u64;
+        let (mut last, mut since) = (0, clock::now());
+        while !shared.all(|gauge| &gauge.is_ready) {
+            self.check(shared)?;
+            let up = shared.sum(|gauge| &gauge.up);
+            if up != last {
+                (last, since) = (up, clock::now());
+            } else if clock::now() - since > STALL_SETUP_NANOS {
+                return Err(format!(
+                    "{up} of {all} connections are logged in, and no more since 30 s"
+                ));
+            }
+            let text = format!("{up} of {all} connections");
+            self.progress
+                .show("connects", up as f64 / all as f64, &text);
+            thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+
+    /// Lets so many seconds pass.
+    fn wait(
+        &mut self,
+        shared: &Shared,
+        step: &'static str,
+        seconds: f64,
+        course: &mut Vec<Reading>,
+    ) -> Result<(), String> {
+        let start = clock::now();
+        let end = start + clock::nanos(seconds);
+        let mut shown = (start, shared.sum(|gauge| &gauge.delivered));
+        let mut kept = start;
+        loop {
+            let now = clock::now();
+            if now >= end {
+                return Ok(());
+            }
+            self.check(shared)?;
+            if now - kept >= MOMENT_NANOS {
+                kept = now;
+                course.push(self.read(shared)?);
+                let delivered = shared.sum(|gauge| &gauge.delivered);
+                let rate = (delivered - shown.1) as f64 / clock::seconds(now - shown.0);
+                shown = (now, delivered);
+                let left = clock::seconds(end - now).ceil();
+                let faults = match shared.sum(|gauge| &gauge.faults) {
+                    0 => String::new(),
+                    faults => format!(", {faults} faults"),
+                };
+                let unit = self.plan.kind.deliveries();
+                let text = format!("{rate:.0} {unit}/s{faults}, {left} s left");
+                let part = (now - start) as f64 / (end - start) as f64;
+                self.progress.show(step, part, &text);
+            }
+            thread::sleep(LOOK.min(Duration::from_nanos(end - now)));
+        }
+    }
+
+    /// Waits for what is on its way, as long as something still arrives.
+    fn drain(&mut self, shared: &Shared) {
+        let (mut last, mut since) = (u64::MAX, clock::now());
+        let is_quiet = || {
+            let broadcasts = shared.broadcasts.load(std::sync::atomic::Ordering::Acquire);
+            let all_have =
+                self.plan.kind != Kind::Broadcast || shared.broadcasts_complete() == broadcasts;
+            all_have && shared.all(|gauge| &gauge.is_quiet)
+        };
+        while !is_quiet() && !shared.gauges.iter().any(|gauge| gauge.is_over()) {
+            let delivered = shared.sum(|gauge| &gauge.delivered);
+            if delivered != last {
+                (last, since) = (delivered, clock::now());
+            } else if clock::now() - since > STALL_DRAIN_NANOS {
+                return;
+            }
+            self.progress
+                .show("drains", 1.0, "what is on its way arrives");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Whether the generators go on; why not, their records say.
+    fn check(&self, shared: &Shared) -> Result<(), String> {
+        match shared.gauges.iter().any(|gauge| gauge.is_over()) {
+            true => Err("a generator has ended early".to_owned()),
+            false => Ok(()),
+        }
+    }
+
+    fn read(&self, shared: &Shared) -> Result<Reading, String> {
+        let cpu = self.meter.map(Meter::cpu_time).transpose()?;
+        Ok(Reading {
+            time: clock::now(),
+            delivered: shared.sum(|gauge| &gauge.delivered),
+            cpu,
+            resident_bytes: self.meter.map(Meter::resident_bytes),
+            kernel: meter::kernel_memory(),
+        })
+    }
+}
+
+/// The CPUs for the generators: those given, or those that the server leaves; `None` if it leaves
+/// none, and then nothing is pinned.
+pub fn free_cpus(given: Option<&BTreeSet<usize>>, meter: Option<&Meter>) -> Vec<usize> {
+    if let Some(given) = given {
+        return given.iter().copied().collect();
+    }
+    let Some(meter) = meter else {
+        return Vec::new();
+    };
+    meter::own_cpus()
+        .difference(&meter.cpus())
+        .copied()
+        .collect()
+}

@@ -1,0 +1,121 @@
+//! [`Target`]: the server's listener that a run speaks to, from its URL.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use super::wire::codec::Codec;
+
+/// A listener and how to speak to it.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// As given, for people.
+    pub url: String,
+    pub codec: Codec,
+    pub address: SocketAddr,
+    /// What the upgrade asks for, and of whom.
+    pub host: String,
+    pub path: String,
+}
+
+impl Target {
+    /// Reads `ws://HOST:PORT/PATH`, `text://HOST:PORT` or `frame://HOST:PORT`, and looks the host up.
+    pub fn parse(url: &str) -> Result<Target, String> {
+        let expected = "expected ws://HOST:PORT, text://HOST:PORT or frame://HOST:PORT";
+        let Some((scheme, rest)) = url.split_once("://") else {
+            return Err(format!("--url \"{url}\" has no scheme: {expected}"));
+        };
+        let codec = match scheme {
+            "ws" | "websocket" => Codec::Websocket,
+            "text" => Codec::Text,
+            "frame" => Codec::Frame,
+            "wss" | "https" => {
+                return Err(format!(
+                    "--url \"{url}\": bench speaks no TLS; give the listener behind the proxy, ws://…"
+                ));
+            }
+            _ => return Err(format!("--url \"{url}\": {expected}")),
+        };
+        let (host, path) = match rest.find('/') {
+            Some(at) => rest.split_at(at),
+            None => (rest, "/"),
+        };
+        let odd = |c: char| c.is_control() || c == ' ';
+        if host.is_empty() || url.contains(odd) {
+            return Err(format!("--url \"{}\": {expected}", url.escape_debug()));
+        }
+        let host = match (host.contains("]") && !host.ends_with(']')) || has_port(host) {
+            true => host.to_owned(),
+            false if codec == Codec::Websocket => format!("{host}:80"),
+            false => return Err(format!("--url \"{url}\" has no port: {expected}")),
+        };
+        Ok(Target {
+            url: url.to_owned(),
+            codec,
+            address: resolve(&host)?,
+            host,
+            path: path.to_owned(),
+        })
+    }
+
+    /// A back end's port.
+    pub fn backend(address: &str) -> Result<Target, String> {
+        let bare = address.strip_prefix("text://").unwrap_or(address);
+        Target::parse(&format!("text://{bare}"))
+            .map_err(|error| error.replacen("--url", "--backend", 1))
+    }
+}
+
+fn has_port(host: &str) -> bool {
+    host.rsplit_once(':')
+        .is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+}
+
+/// A wildcard is where a server listens and not where it is met: the loopback of its kind is.
+fn resolve(host: &str) -> Result<SocketAddr, String> {
+    let mut address = host
+        .to_socket_addrs()
+        .map_err(|error| format!("cannot look up \"{host}\": {error}"))?
+        .next()
+        .ok_or_else(|| format!("\"{host}\" has no address"))?;
+    if address.ip().is_unspecified() {
+        // A dual-stack listener takes IPv4, which has many loopback addresses to come from.
+        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    Ok(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_of_every_codec() {
+        let target = Target::parse("ws://127.0.0.1:1234/chat?x=1").unwrap();
+        assert_eq!(target.codec, Codec::Websocket);
+        assert_eq!(target.address.to_string(), "127.0.0.1:1234");
+        assert_eq!(target.path, "/chat?x=1");
+        assert_eq!(target.host, "127.0.0.1:1234");
+        let address = |url| Target::parse(url).unwrap().address.to_string();
+        assert_eq!(address("websocket://127.0.0.1"), "127.0.0.1:80");
+        assert_eq!(address("frame://[::1]:7"), "[::1]:7");
+        assert_eq!(address("text://[::]:7"), "127.0.0.1:7");
+        assert_eq!(
+            Target::backend("127.0.0.1:5678").unwrap().codec,
+            Codec::Text
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (url, words) in [
+            ("127.0.0.1:1234", "no scheme"),
+            ("wss://127.0.0.1:1", "TLS"),
+            ("http://127.0.0.1:1", "expected ws://"),
+            ("text://127.0.0.1", "no port"),
+            ("ws://", "expected ws://"),
+            ("ws://a b:1", "expected ws://"),
+        ] {
+            let error = Target::parse(url).unwrap_err();
+            assert!(error.contains(words), "{url}: {error}");
+        }
+    }
+}
