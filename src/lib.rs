@@ -73,6 +73,8 @@
 //!
 //! ARCHITECTURE.md in the repository has the rest: the modules by layer, what there is not, the bus, the limits.
 
+#![warn(missing_docs)]
+
 pub mod app;
 #[doc(hidden)]
 pub mod bus;
