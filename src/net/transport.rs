@@ -4,26 +4,28 @@
 //! Bound: one read buffer a core; what a connection keeps is half a message (`message_bytes_max`) and, while
 //! it is not read, at most one buffer of input.
 
+mod ending;
+mod reading;
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, IoSlice, Read};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::io::{self, ErrorKind, IoSlice};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
-use std::time::Duration;
 
-use tracing::{debug, error, warn};
+use tracing::{debug, warn};
 
 use super::connection::{Input, Link};
-use super::guard::guard;
 use super::origin::Origins;
 use super::wire::{EVENTS_PER_TURN, Ready, Wire};
 use crate::app::host::{Arrival, Flow, Host};
 use crate::close::CloseReason;
 use crate::escape::Escaped;
 use crate::ident::ConnId;
-use crate::protocol::http::HttpError;
-use crate::protocol::{Codec, Decoder, Event};
-use crate::shard::{ListenerSpec, Phase};
+use crate::protocol::{Codec, Decoder};
+use crate::shard::ListenerSpec;
 
 /// One read takes at most this much, so that one fast sender does not keep the core to itself.
 const READ_BYTES: usize = 64 << 10;
@@ -207,228 +209,6 @@ impl Transport {
         }
     }
 
-    /// Has a connection read in a later turn.
-    fn read_later(&mut self, id: ConnId) {
-        if let Some(link) = self.link(id)
-            && !link.queued
-        {
-            link.queued = true;
-            self.again.push_back(id);
-        }
-    }
-
-    /// Reads what there is for one connection, if it may be read now. A panic in there is a mistake of
-    /// ours that this connection has met: it is closed, and no other one notices.
-    fn read(&mut self, host: &mut Host, id: ConnId) {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let done = guard(|| self.read_into(host, id, &mut buffer));
-        self.buffer = buffer;
-        if let Err(fault) = done {
-            error!(connection = id.to_bits(), %fault, "a panic; its connection is closed");
-            if let Some(link) = self.link(id) {
-                link.input = Input::Ignored;
-                link.unread = Vec::new();
-            }
-            host.close(id, CloseReason::Internal);
-        }
-        self.depart_all(host);
-        if matches!(host.flow(id), Flow::End) && host.shard().outbox_is_empty(id) {
-            self.finish(host, id);
-        }
-    }
-
-    fn read_into(&mut self, host: &mut Host, id: ConnId, buffer: &mut [u8]) {
-        let quiet = self.quiet;
-        let Some(link) = self.link(id) else { return };
-        match host.flow(id) {
-            // Nothing that it still waits for can reach it.
-            Flow::Go | Flow::Pause | Flow::End if link.broken && (quiet || link.at_end) => {
-                return self.break_off(host, id);
-            }
-            Flow::Go if quiet => return,
-            Flow::Go | Flow::End => {}
-            Flow::Pause if link.broken => return self.break_off(host, id),
-            Flow::Pause => return self.pause(host, id),
-            Flow::Leave | Flow::Gone => return,
-        }
-        if !link.unread.is_empty() {
-            let mut unread = std::mem::take(&mut link.unread);
-            self.feed(host, id, &mut unread);
-            let Some(link) = self.link(id) else { return };
-            if !link.unread.is_empty() || !matches!(host.flow(id), Flow::Go | Flow::End) {
-                return;
-            }
-        }
-        let Some(link) = self.link(id) else { return };
-        if !link.readable || link.at_end {
-            return;
-        }
-        match link.stream.read(buffer) {
-            Ok(0) if link.broken => self.break_off(host, id),
-            Ok(0) => {
-                link.readable = false;
-                link.at_end = true;
-                self.reached_end(host, id);
-            }
-            Ok(length) => {
-                // A short read has emptied the socket, unless its end waits behind the bytes.
-                link.readable = length == buffer.len() || link.ending || link.broken;
-                if link.readable {
-                    self.read_later(id);
-                }
-                host.shard().heard(id, length);
-                self.feed(host, id, &mut buffer[..length]);
-            }
-            Err(error) => match error.kind() {
-                ErrorKind::WouldBlock if !link.broken => link.readable = false,
-                ErrorKind::Interrupted => self.read_later(id),
-                _ => self.break_off(host, id),
-            },
-        }
-    }
-
-    /// The socket is of no use any more.
-    fn break_off(&mut self, host: &mut Host, id: ConnId) {
-        host.close(id, CloseReason::Reset);
-        self.end(host, id);
-    }
-
-    fn pause(&mut self, host: &mut Host, id: ConnId) {
-        if host.shard().set_paused(id, true) {
-            self.paused.push(id);
-        }
-    }
-
-    /// Makes messages of bytes. What it does not take, because the connection is paused or leaves, it keeps.
-    fn feed(&mut self, host: &mut Host, id: ConnId, input: &mut [u8]) {
-        let mut at = 0;
-        if !self.shake_hands(host, id, input, &mut at) {
-            return;
-        }
-        loop {
-            let flow = host.flow(id);
-            let Some(link) = self.link(id) else { return };
-            match flow {
-                Flow::Go | Flow::End => {}
-                Flow::Pause => {
-                    link.unread = input[at..].to_vec();
-                    return self.pause(host, id);
-                }
-                Flow::Leave => {
-                    link.unread = input[at..].to_vec();
-                    return;
-                }
-                Flow::Gone => return,
-            }
-            let decoder = match &mut link.input {
-                Input::Messages(decoder) => decoder,
-                #[cfg(test)]
-                Input::Panics => panic!("a codec's mistake"),
-                Input::Handshake(_) | Input::Ignored => return,
-            };
-            match decoder.next(input, &mut at) {
-                Ok(None) => return,
-                Ok(Some(Event::Message(message))) => {
-                    if flow == Flow::Go {
-                        host.message(id, message);
-                    }
-                }
-                Ok(Some(Event::Ping(payload))) => {
-                    if flow == Flow::Go {
-                        host.shard()
-                            .send_raw(id, |codec, out| codec.encode_pong(payload, out));
-                    }
-                }
-                Ok(Some(Event::Pong)) => {}
-                Ok(Some(Event::Close { code })) => {
-                    link.peer_closed = true;
-                    link.input = Input::Ignored;
-                    if flow == Flow::Go {
-                        host.shard()
-                            .send_raw(id, |codec, out| codec.encode_close_echo(code, out));
-                        host.close(id, CloseReason::ByPeer);
-                    }
-                    return;
-                }
-                Err(reason) => {
-                    link.input = Input::Ignored;
-                    host.close(id, reason);
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Takes the opening handshake, if that is what the bytes are. True if messages may follow at `at`.
-    fn shake_hands(&mut self, host: &mut Host, id: ConnId, input: &[u8], at: &mut usize) -> bool {
-        let Some(link) = self.link(id) else {
-            return false;
-        };
-        let Input::Handshake(handshake) = &mut link.input else {
-            return true;
-        };
-        if host.flow(id) == Flow::End {
-            return false;
-        }
-        match handshake.advance(input) {
-            Ok(None) => false,
-            Ok(Some(accepted)) => {
-                if !self
-                    .origins
-                    .admits(accepted.origin.as_deref(), &accepted.host)
-                {
-                    let origin = accepted.origin.unwrap_or_default();
-                    warn!(
-                        origin = %Escaped(&origin),
-                        "a page of a foreign origin was refused; list it under \"origins\" to let it in"
-                    );
-                    self.refuse(host, id, &FOREIGN_ORIGIN.response());
-                    return false;
-                }
-                *at = accepted.consumed;
-                let bytes_max = host
-                    .shard()
-                    .listener(id)
-                    .map_or(0, |spec| spec.message_bytes_max);
-                if let Some(link) = self.link(id) {
-                    link.input = Input::Messages(Decoder::new(Codec::WebSocket, bytes_max));
-                }
-                host.shard()
-                    .send_raw(id, |_, out| out.extend_from_slice(&accepted.response));
-                host.open(id);
-                true
-            }
-            Err(refused) => {
-                debug!(
-                    connection = id.to_bits(),
-                    status = refused.status,
-                    "{}",
-                    refused.text
-                );
-                self.refuse(host, id, &refused.response);
-                false
-            }
-        }
-    }
-
-    fn refuse(&mut self, host: &mut Host, id: ConnId, response: &[u8]) {
-        if let Some(link) = self.link(id) {
-            link.input = Input::Ignored;
-        }
-        host.shard()
-            .send_raw(id, |_, out| out.extend_from_slice(response));
-        host.close(id, CloseReason::BadHandshake);
-    }
-
-    /// The peer sends no more. It may still read: what it has asked for is answered first.
-    fn reached_end(&mut self, host: &mut Host, id: ConnId) {
-        if host.shard().has_open_replies(id) {
-            self.half_closed.push(id);
-        } else {
-            host.close(id, CloseReason::ByPeer);
-        }
-    }
-
     /// Reads on where it may again, and ends what has its answers.
     pub fn resume(&mut self, host: &mut Host) {
         if !self.paused.is_empty() && !self.quiet {
@@ -506,70 +286,4 @@ impl Transport {
             self.finish(host, id);
         }
     }
-
-    /// A closing connection has sent its last byte: waits for the peer's close where one is due, then
-    /// ends the stream, then waits for the peer's end.
-    fn finish(&mut self, host: &mut Host, id: ConnId) {
-        let broken = host.shard().reason(id) == Some(CloseReason::Reset);
-        let Some(link) = self.link(id) else { return };
-        if link.at_end || broken {
-            self.end(host, id);
-            return;
-        }
-        if !link.awaits_close() && !link.shut {
-            link.shut = true;
-            // An error means that the peer is gone, which the wire reports.
-            let _ = link.stream.shutdown(Shutdown::Write);
-        }
-    }
-
-    /// Lets go of a connection whose close has been seen through, or that broke.
-    fn end(&mut self, host: &mut Host, id: ConnId) {
-        let place = self.links.get_mut(id.slot as usize);
-        if place
-            .and_then(|place| place.take_if(|link| link.id == id))
-            .is_some()
-        {
-            debug!(connection = id.to_bits(), reason = ?host.shard().reason(id), "ended");
-            // Dropping the link closes the socket, which takes it off the wire.
-            host.shard().remove(id);
-        }
-    }
-
-    /// Cuts off what did not answer its close in time: a reset, which frees both sides' buffers.
-    pub fn cut_off_overdue(&mut self, host: &mut Host) {
-        for id in host.shard().take_overdue() {
-            if let Some(link) = self.link(id) {
-                let socket = socket2::SockRef::from(&link.stream);
-                // An error leaves an orderly close in its place, which the kernel ends by itself.
-                let _ = socket.set_linger(Some(Duration::ZERO));
-                self.end(host, id);
-            }
-        }
-    }
-
-    /// The server stops: reads nothing from now on.
-    pub fn be_quiet(&mut self) {
-        self.quiet = true;
-    }
-
-    /// Closes every connection. What waits for it is written first.
-    pub fn close_all(&mut self, host: &mut Host) {
-        self.quiet = false;
-        for id in host.shard().ids() {
-            if host.shard().phase(id) != Phase::Closing {
-                host.close(id, CloseReason::Stopping);
-            }
-            // What had arrived while nothing was read may be the peer's close.
-            self.read_later(id);
-        }
-    }
 }
-
-const FOREIGN_ORIGIN: HttpError = HttpError {
-    status: 403,
-    text: "pages of this origin are not let in here",
-};
-
-#[cfg(test)]
-mod tests;

@@ -4,6 +4,9 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::time::Instant;
 
+use std::io::Read;
+use std::time::Duration;
+
 use super::*;
 use crate::app::hosted::{Hosted, Hosting};
 use crate::app::{App, Context, Login};

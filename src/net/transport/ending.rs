@@ -1,0 +1,87 @@
+//! How connections end: broken, closed by the peer or by us, each seen through to its last byte or cut off.
+
+use std::net::Shutdown;
+use std::time::Duration;
+
+use tracing::debug;
+
+use super::Transport;
+use crate::app::host::Host;
+use crate::close::CloseReason;
+use crate::ident::ConnId;
+use crate::shard::Phase;
+
+impl Transport {
+    /// The socket is of no use any more.
+    pub(super) fn break_off(&mut self, host: &mut Host, id: ConnId) {
+        host.close(id, CloseReason::Reset);
+        self.end(host, id);
+    }
+
+    /// The peer sends no more. It may still read: what it has asked for is answered first.
+    pub(super) fn reached_end(&mut self, host: &mut Host, id: ConnId) {
+        if host.shard().has_open_replies(id) {
+            self.half_closed.push(id);
+        } else {
+            host.close(id, CloseReason::ByPeer);
+        }
+    }
+
+    /// A closing connection has sent its last byte: waits for the peer's close where one is due, then
+    /// ends the stream, then waits for the peer's end.
+    pub(super) fn finish(&mut self, host: &mut Host, id: ConnId) {
+        let broken = host.shard().reason(id) == Some(CloseReason::Reset);
+        let Some(link) = self.link(id) else { return };
+        if link.at_end || broken {
+            self.end(host, id);
+            return;
+        }
+        if !link.awaits_close() && !link.shut {
+            link.shut = true;
+            // An error means that the peer is gone, which the wire reports.
+            let _ = link.stream.shutdown(Shutdown::Write);
+        }
+    }
+
+    /// Lets go of a connection whose close has been seen through, or that broke.
+    pub(super) fn end(&mut self, host: &mut Host, id: ConnId) {
+        let place = self.links.get_mut(id.slot as usize);
+        if place
+            .and_then(|place| place.take_if(|link| link.id == id))
+            .is_some()
+        {
+            debug!(connection = id.to_bits(), reason = ?host.shard().reason(id), "ended");
+            // Dropping the link closes the socket, which takes it off the wire.
+            host.shard().remove(id);
+        }
+    }
+
+    /// Cuts off what did not answer its close in time: a reset, which frees both sides' buffers.
+    pub fn cut_off_overdue(&mut self, host: &mut Host) {
+        for id in host.shard().take_overdue() {
+            if let Some(link) = self.link(id) {
+                let socket = socket2::SockRef::from(&link.stream);
+                // An error leaves an orderly close in its place, which the kernel ends by itself.
+                let _ = socket.set_linger(Some(Duration::ZERO));
+                self.end(host, id);
+            }
+        }
+    }
+
+    /// The server stops: reads nothing from now on.
+    pub fn be_quiet(&mut self) {
+        self.quiet = true;
+    }
+
+    /// Closes every connection. What waits for it is written first.
+    pub fn close_all(&mut self, host: &mut Host) {
+        self.quiet = false;
+        for id in host.shard().ids() {
+            if host.shard().phase(id) != Phase::Closing {
+                host.close(id, CloseReason::Stopping);
+            }
+            // What had arrived while nothing was read may be the peer's close.
+            self.read_later(id);
+        }
+    }
+}
