@@ -1,11 +1,8 @@
 //! The transport over real sockets, its turns made by hand.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::time::Instant;
-
-use std::io::Read;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::app::hosted::{Hosted, Hosting};
