@@ -1,5 +1,5 @@
-//! `chat`: a room whose users see each other. Each chat listener is a room of its own: [`Room`] is
-//! what its values on the cores share, [`Chat`] the value on one core. Bounded by the room's seats.
+//! `chat`: a room whose users see each other, whichever listener and codec they came by: [`Room`] is what
+//! its values on the cores share, [`Chat`] the value on one core. Bounded by the room's seats.
 //!
 //! **One login.** A valid `login:NAME` takes a seat and binds the user's `ip:port`, so an address is
 //! bound, and reachable, exactly as long as its user is logged in. At home the user is welcomed and
@@ -64,7 +64,7 @@ impl Default for Limits {
     }
 }
 
-/// What the values of one listener share: make one for each listener, and clone it into the factory.
+/// What the values of one room share: make one for each room, and clone it into the factory.
 #[derive(Clone)]
 pub struct Room {
     seats: Arc<Seats>,
