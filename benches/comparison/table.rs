@@ -62,7 +62,9 @@ fn cell(workload: Workload, summary: Option<&Summary>, floor: Option<f64>) -> St
         return "failed".into();
     };
     let mut text = number(cost);
-    let _ = write!(text, " ±{:.0} %", spread * 50.0);
+    if workload != Workload::Idle {
+        let _ = write!(text, " ±{:.0} %", spread * 50.0);
+    }
     if let Some(floor) = floor.filter(|_| workload != Workload::Idle) {
         let _ = write!(text, " **×{:.2}**", cost / floor);
     }
@@ -81,6 +83,7 @@ pub fn number(value: f64) -> String {
         size if size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
         size if size >= 1.0 => format!("{value:.2}"),
+        0.0 => "0".into(),
         _ => format!("{value:.3}"),
     }
 }
