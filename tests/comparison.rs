@@ -4,12 +4,28 @@
 //! in which one is lost fails.
 
 #![cfg(not(loom))]
+// The comparison's own tests run with these: an example's would not.
+#![allow(dead_code)]
+
+#[path = "../benches/comparison/contender.rs"]
+mod contender;
+#[path = "../benches/comparison/figures.rs"]
+mod figures;
+#[path = "../benches/comparison/table.rs"]
+mod table;
+#[path = "../benches/comparison/workload.rs"]
+mod workload;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+/// One at a time: they have the same ports.
+static PORTS: Mutex<()> = Mutex::new(());
 
 /// What the script does once it has built.
 fn compare(arguments: &[&str]) -> Output {
+    let _alone = PORTS.lock().unwrap_or_else(PoisonError::into_inner);
     let built = Path::new(env!("CARGO_BIN_EXE_ringpost"))
         .parent()
         .expect("a folder");
@@ -21,11 +37,20 @@ fn compare(arguments: &[&str]) -> Output {
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/baseline"))
         .arg("--report")
         .arg(report)
-        .args(["--rounds", "1", "--seconds", "0.2", "--connections", "300"])
+        .args([
+            "--rounds",
+            "1",
+            "--seconds",
+            "0.2",
+            "--warmup",
+            "0.1",
+            "--connections",
+            "300",
+        ])
         .args(arguments)
         .stdin(Stdio::null())
         .output()
-        .expect("cargo test builds the examples")
+        .expect("the examples are built: cargo build --examples, or a whole cargo test")
 }
 
 #[test]
@@ -91,7 +116,7 @@ fn what_is_wrong_with_the_arguments_is_said() {
     for (arguments, words) in [
         (&["--peer", "nonsense"][..], "expected NAME=CMD,URL"),
         (&["--only", "nobody"], "--only leaves no server"),
-        (&["--rounds", "0"], "1..=99"),
+        (&["--workloads", "juggling"], "possible values: broadcast"),
     ] {
         let output = compare(arguments);
         let errors = String::from_utf8_lossy(&output.stderr);

@@ -64,6 +64,9 @@ pub struct Args {
     /// Measured seconds of a run
     #[arg(short, long, default_value_t = 3.0)]
     seconds: f64,
+    /// Seconds of traffic before the measured ones
+    #[arg(long, default_value_t = 1.0)]
+    warmup: f64,
     /// How often each server has its turn
     #[arg(short, long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=99))]
     rounds: u8,

@@ -23,6 +23,7 @@ pub struct Series {
     places: Places,
     report: PathBuf,
     seconds: f64,
+    warmup: f64,
     rounds: u8,
     cpus: Vec<usize>,
     failed: usize,
@@ -40,6 +41,7 @@ impl Series {
             places,
             report,
             seconds: args.seconds,
+            warmup: args.warmup,
             rounds: args.rounds,
             cpus,
             failed: 0,
@@ -125,6 +127,7 @@ impl Series {
             .args(["--url", &contender.url(workload)])
             .args(["--backend", &Contender::backend()])
             .args(["--seconds", &self.seconds.to_string()])
+            .args(["--warmup", &self.warmup.to_string()])
             .args(["--server-pid", &server.pid().to_string()])
             .args(["--name", &contender.name(), "--json", "--report"])
             .arg(&self.report)
