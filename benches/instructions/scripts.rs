@@ -15,6 +15,9 @@ const CLIENTS: usize = 1_000;
 const READS_PER_TURN: usize = 64;
 /// A relayed message's body.
 const BODY_BYTES: usize = 100;
+/// Connections that open or bind, and how many of them in one turn.
+const LOGINS: usize = 10_000;
+const LOGINS_PER_TURN: usize = 16;
 
 impl Script {
     /// A client says something in the step that is being written.
@@ -64,12 +67,16 @@ fn uids(cores: &mut Cores, core: usize, count: usize) -> Vec<String> {
         .collect()
 }
 
-/// Opens a client on this core and says its uid, in a step each.
-fn log_in(script: &mut Script, numbers: &mut Numbers, core: usize, clients: &[(usize, &str)]) {
+/// Clients of this core ask to be opened.
+fn open(script: &mut Script, numbers: &mut Numbers, core: usize, clients: &[(usize, &str)]) {
     for (client, _) in clients {
         script.say(*client, |out| frames::push_request(numbers, out));
     }
     script.step(core);
+}
+
+/// Clients of this core say their uids.
+fn log_in(script: &mut Script, numbers: &mut Numbers, core: usize, clients: &[(usize, &str)]) {
     for (client, uid) in clients {
         script.say(*client, |out| frames::push_text(numbers, uid, out));
     }
@@ -86,6 +93,7 @@ fn at_home(cores: &mut Cores, listener: u16, core: usize, count: usize) -> Vec<(
     let mut script = Script::default();
     for some in clients.chunks(READS_PER_TURN) {
         let some: Vec<(usize, &str)> = some.iter().map(|(client, uid)| (*client, &**uid)).collect();
+        open(&mut script, &mut numbers, core, &some);
         log_in(&mut script, &mut numbers, core, &some);
     }
     cores.play(&mut script);
@@ -225,42 +233,71 @@ pub fn push(on: usize) -> Prepared {
     }
 }
 
-/// Connections that open and say their uid, which lives on the core that accepts them or on the other.
-pub fn login(on: usize) -> Prepared {
-    const LOGINS: usize = 10_000;
-    const PER_TURN: usize = 16;
-    let mut cores = Cores::new(on);
-    at_home(&mut cores, RELAY, 0, 1);
-    let uids = uids(&mut cores, on - 1, LOGINS + 2);
+/// Connections that ask to be opened.
+pub fn handshake() -> Prepared {
+    let mut cores = Cores::new(1);
     let mut numbers = Numbers(4);
     let mut script = Script::default();
-    let answer = |uid: &str| frames::sent_text(&format!("login success, your uid is {uid}"));
-    let clients: Vec<(usize, &str)> = uids[1..]
+    let first = cores.add_client(RELAY);
+    script.say(first, |out| frames::push_request(&mut numbers, out));
+    script.step(0);
+    let found = play(&mut cores, &mut script);
+    assert!(found.starts_with(b"HTTP/1.1 101 ") && found.ends_with(b"\r\n\r\n"));
+    assert_eq!(found.len(), frames::ACCEPTED_BYTES);
+    for _ in 0..LOGINS / LOGINS_PER_TURN {
+        for _ in 0..LOGINS_PER_TURN {
+            let client = cores.add_client(RELAY);
+            script.say(client, |out| frames::push_request(&mut numbers, out));
+        }
+        script.step(0);
+    }
+    Prepared {
+        cores,
+        script,
+        expected: Outcome {
+            messages: LOGINS as u64,
+            queued: 0,
+            envelopes: 0,
+            moved: 0,
+            bytes: (LOGINS * frames::ACCEPTED_BYTES) as u64,
+        },
+    }
+}
+
+/// Open connections that say their uid, which lives on the core that has accepted them or on the other.
+pub fn bind(on: usize) -> Prepared {
+    let mut cores = Cores::new(on);
+    let uids = uids(&mut cores, on - 1, LOGINS + 1);
+    let mut numbers = Numbers(5);
+    let mut script = Script::default();
+    let clients: Vec<(usize, &str)> = uids
         .iter()
         .map(|uid| (cores.add_client(RELAY), &**uid))
         .collect();
+    for some in clients.chunks(READS_PER_TURN) {
+        open(&mut script, &mut numbers, 0, some);
+    }
+    cores.play(&mut std::mem::take(&mut script));
+    let answer = |uid: &str| frames::sent_text(&format!("login success, your uid is {uid}"));
     let (first, rest) = clients.split_at(1);
     log_in(&mut script, &mut numbers, 0, first);
-    let (found, expected) = (play(&mut cores, &mut script), answer(first[0].1));
-    assert_eq!(found.len(), frames::ACCEPTED_BYTES + expected.len());
-    assert!(found.starts_with(b"HTTP/1.1 101 ") && found.ends_with(&expected));
-    for some in rest.chunks(PER_TURN) {
+    expect(&mut cores, &mut script, &answer(first[0].1));
+    for some in rest.chunks(LOGINS_PER_TURN) {
         log_in(&mut script, &mut numbers, 0, some);
         if on > 1 {
             script.step(1);
         }
     }
-    let logins = LOGINS as u64;
-    let answers: usize = rest.iter().map(|(_, uid)| answer(uid).len()).sum();
+    let moved = if on > 1 { LOGINS as u64 } else { 0 };
     Prepared {
         cores,
         script,
         expected: Outcome {
-            messages: logins,
-            queued: logins,
-            envelopes: if on > 1 { logins } else { 0 },
-            moved: if on > 1 { logins } else { 0 },
-            bytes: (LOGINS * frames::ACCEPTED_BYTES + answers) as u64,
+            messages: LOGINS as u64,
+            queued: LOGINS as u64,
+            envelopes: moved,
+            moved,
+            bytes: rest.iter().map(|(_, uid)| answer(uid).len() as u64).sum(),
         },
     }
 }
@@ -270,7 +307,7 @@ pub fn echo() -> Prepared {
     const ECHOES: usize = 20_000;
     let mut cores = Cores::new(1);
     let clients: Vec<usize> = (0..CLIENTS).map(|_| cores.add_client(ECHO)).collect();
-    let mut numbers = Numbers(5);
+    let mut numbers = Numbers(6);
     let mut script = Script::default();
     for client in &clients {
         script.say(*client, |out| frames::push_request(&mut numbers, out));

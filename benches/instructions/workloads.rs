@@ -3,7 +3,7 @@
 //! `check` runs each in a process of its own, and only [`instructions_counted`] is counted there.
 
 use crate::cores::{Cores, Script};
-use crate::scripts::{broadcast, echo, login, push, relay};
+use crate::scripts::{bind, broadcast, echo, handshake, push, relay};
 
 pub struct Workload {
     pub name: &'static str,
@@ -44,14 +44,19 @@ pub const WORKLOADS: &[Workload] = &[
         prepare: || push(2),
     },
     Workload {
-        name: "login",
-        what: "a connection opened and bound on its core",
-        prepare: || login(1),
+        name: "handshake",
+        what: "a websocket opened, as a browser asks",
+        prepare: handshake,
     },
     Workload {
-        name: "login-move",
-        what: "a connection opened, moved and bound on the other core",
-        prepare: || login(2),
+        name: "bind",
+        what: "a uid said and bound on the same core",
+        prepare: || bind(1),
+    },
+    Workload {
+        name: "bind-move",
+        what: "a uid said, its connection moved to the other core",
+        prepare: || bind(2),
     },
     Workload {
         name: "echo-1k",
@@ -70,7 +75,7 @@ pub struct Prepared {
 /// What came out of a workload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Outcome {
-    /// What the workload is counted by: messages, deliveries or logins.
+    /// What the workload is counted by: messages, deliveries, connections.
     pub messages: u64,
     /// Messages queued for clients by the apps.
     pub queued: u64,
