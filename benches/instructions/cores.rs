@@ -1,8 +1,9 @@
 //! A server without sockets: the hosts of some cores on one thread, and between them and the clients what
 //! the transport does, in the order of a core's turn (`src/server/turn.rs`).
 //!
-//! Time stands still but for a step each turn, and every table hashes by a fixed seed, so that two runs
-//! do the same. Bound: what a workload prepares. `workloads` makes one and plays its script.
+//! Time stands still but for a step each turn, and every table of a core hashes by a fixed seed, so that
+//! two runs do the same. (The back end's app seeds its own table of some 16 entries at random, which
+//! changes nothing before a count's fifth digit.) Bound: what a workload prepares. `workloads` plays one.
 
 use std::io::IoSlice;
 use std::net::SocketAddr;
