@@ -34,7 +34,7 @@ pub fn record() -> ExitCode {
             println!("{}  {}", columns(workload.name, now), workload.what);
         }
         let path = Record::new(machine, workloads).write()?;
-        println!("recorded in {}", path.display());
+        println!("recorded in {path}");
         Ok(true)
     })
 }

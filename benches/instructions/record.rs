@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -42,12 +41,8 @@ impl Counted {
     }
 }
 
-fn path() -> PathBuf {
-    PathBuf::from(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/benches/instructions/counts.json"
-    ))
-}
+/// From the root of the repository, where the script runs the program.
+const PATH: &str = "benches/instructions/counts.json";
 
 impl Record {
     pub fn new(machine: Machine, workloads: BTreeMap<String, Counted>) -> Record {
@@ -61,17 +56,14 @@ impl Record {
     }
 
     pub fn read() -> Result<Record, String> {
-        let path = path();
-        let text =
-            fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
+        let text = fs::read_to_string(PATH).map_err(|error| format!("{PATH}: {error}"))?;
+        serde_json::from_str(&text).map_err(|error| format!("{PATH}: {error}"))
     }
 
-    pub fn write(&self) -> Result<PathBuf, String> {
-        let path = path();
+    pub fn write(&self) -> Result<&'static str, String> {
         let mut text = serde_json::to_string_pretty(self).map_err(|error| error.to_string())?;
         text.push('\n');
-        fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok(path)
+        fs::write(PATH, text).map_err(|error| format!("{PATH}: {error}"))?;
+        Ok(PATH)
     }
 }
