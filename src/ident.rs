@@ -64,15 +64,17 @@ pub struct Reply {
 }
 
 /// A name space of uids and groups, numbered by the server as its apps are registered.
+#[doc(hidden)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub(crate) struct Space(pub(crate) u8);
+pub struct Space(pub u8);
 
 /// A set of spaces: what an app's sends can reach.
+#[doc(hidden)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Reach(pub(crate) u32);
+pub struct Reach(pub(crate) u32);
 
 impl Reach {
-    pub(crate) fn with(self, space: Space) -> Reach {
+    pub fn with(self, space: Space) -> Reach {
         Reach(self.0 | 1 << space.0)
     }
 
