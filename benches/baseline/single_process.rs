@@ -9,10 +9,12 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clap::Parser;
+use core_affinity::CoreId;
 use futures_util::{SinkExt, StreamExt};
 use ringpost::ident::{EVERYBODY, check_uid};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -54,19 +56,31 @@ struct Options {
     cpu: Option<usize>,
 }
 
-fn main() -> io::Result<()> {
-    let options = Options::parse();
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("single_process: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), String> {
     if let Some(id) = options.cpu
-        && !core_affinity::set_for_current(core_affinity::CoreId { id })
+        && !core_affinity::set_for_current(CoreId { id })
     {
-        let error = format!("--cpu {id}: this process cannot be pinned to that CPU");
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
+        return Err(format!(
+            "--cpu {id}: this process cannot be pinned to that CPU"
+        ));
     }
     raise_descriptors();
+    let address = options.listen;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()?
-        .block_on(listen(options.listen))
+        .build()
+        .and_then(|runtime| runtime.block_on(listen(address)))
+        .map_err(|error| format!("cannot listen on {address}: {error}"))
 }
 
 /// The soft limit of descriptors becomes the hard one. If that fails, the low limit will tell.

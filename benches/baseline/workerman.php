@@ -12,6 +12,8 @@
 declare(strict_types=1);
 
 use Workerman\Connection\TcpConnection;
+use Workerman\Coroutine\Context;
+use Workerman\Events\Ev;
 use Workerman\Worker;
 
 const USAGE = <<<'TEXT'
@@ -78,6 +80,9 @@ function load(string $folder): void
     );
     $version = defined(Worker::class . '::VERSION') ? Worker::VERSION : 'of unknown version';
     str_starts_with($version, '5.') || refuse("--workerman $folder is Workerman $version, and 5 is needed");
+    class_exists(Context::class) || refuse(
+        "--workerman $folder lacks workerman/coroutine, which belongs to Workerman 5: put it in $folder/../coroutine"
+    );
 }
 
 /** PSR-4 for copies that composer has not seen: namespaces and the folders they may be in. */
@@ -102,16 +107,13 @@ function load_bare(string $folder): void
             }
         }
     });
-    class_exists('Workerman\\Coroutine\\Context') || refuse(
-        "$folder is a bare copy, and workerman/coroutine is neither in $folder/../coroutine nor in $folder/coroutine"
-    );
 }
 
 /** Workerman takes `event` by itself; `ev` it has to be told. */
 function choose_loop(): void
 {
     if (!extension_loaded('event') && extension_loaded('ev')) {
-        Worker::$eventLoopClass = \Workerman\Events\Ev::class;
+        Worker::$eventLoopClass = Ev::class;
     } elseif (!extension_loaded('event')) {
         fwrite(STDERR, "workerman.php: this php has neither the extension event nor ev, so Workerman waits by "
             . "select(), which ends at 1,024 connections\n");
@@ -148,14 +150,15 @@ function keep_tidy(): void
     };
 }
 
-/** The listeners that are opened in the running process, where a taken port could only be said in a loop. */
+/** All ports before any: Workerman would try again for ever where one that it opens later is taken. */
 function check_ports(int ...$ports): void
 {
+    $sockets = [];
     foreach ($ports as $port) {
         $socket = @stream_socket_server("tcp://127.0.0.1:$port", $code, $message);
-        $socket !== false || refuse("cannot listen on 127.0.0.1:$port: $message");
-        fclose($socket);
+        $sockets[] = $socket ?: refuse("cannot listen on 127.0.0.1:$port: $message");
     }
+    array_map(fclose(...), $sockets);
 }
 
 /** Who is logged in at a listener, by uid. */
