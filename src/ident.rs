@@ -39,12 +39,14 @@ pub struct ConnId {
 
 impl ConnId {
     /// Both parts in one word, as the wire hands it to the kernel and back.
-    pub(crate) fn to_bits(self) -> u64 {
+    #[doc(hidden)]
+    pub fn to_bits(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.slot)
     }
 
     /// The inverse of [`ConnId::to_bits`].
-    pub(crate) fn from_bits(bits: u64) -> ConnId {
+    #[doc(hidden)]
+    pub const fn from_bits(bits: u64) -> ConnId {
         ConnId {
             slot: bits as u32,
             generation: (bits >> 32) as u32,
@@ -64,15 +66,17 @@ pub struct Reply {
 }
 
 /// A name space of uids and groups, numbered by the server as its apps are registered.
+#[doc(hidden)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub(crate) struct Space(pub(crate) u8);
+pub struct Space(pub u8);
 
 /// A set of spaces: what an app's sends can reach.
+#[doc(hidden)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Reach(pub(crate) u32);
+pub struct Reach(pub(crate) u32);
 
 impl Reach {
-    pub(crate) fn with(self, space: Space) -> Reach {
+    pub fn with(self, space: Space) -> Reach {
         Reach(self.0 | 1 << space.0)
     }
 

@@ -87,7 +87,8 @@ pub mod payload;
 #[doc(hidden)]
 pub mod protocol;
 mod server;
-mod shard;
+#[doc(hidden)]
+pub mod shard;
 pub mod stats;
 
 pub use close::CloseReason;
