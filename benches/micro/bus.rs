@@ -87,6 +87,9 @@ fn to_itself(group: &mut BenchmarkGroup<'_, WallTime>) {
 }
 
 fn across(group: &mut BenchmarkGroup<'_, WallTime>, cpus: Cpus) {
+    // Enough to see that nothing gets lost, as few as a test may run below.
+    one_way(cpus, 20_000);
+    round_trips(cpus, 200, Waiting::Asleep);
     let (posts, rings) = (Cell::new(0), Cell::new(0));
     group.throughput(Throughput::Elements(1));
     group.bench_function("one way", |bencher| {
