@@ -88,21 +88,23 @@ fn to_itself(group: &mut BenchmarkGroup<'_, WallTime>) {
 
 fn across(group: &mut BenchmarkGroup<'_, WallTime>, cpus: Cpus) {
     // Enough to see that nothing gets lost, as few as a test may run below.
-    one_way(cpus, 20_000);
+    one_way(cpus, 20_000, MESSAGE_BYTES);
     round_trips(cpus, 200, Waiting::Asleep);
-    let (posts, rings) = (Cell::new(0), Cell::new(0));
     group.throughput(Throughput::Elements(1));
-    group.bench_function("one way", |bencher| {
-        bencher.iter_custom(|count| {
-            let took = one_way(cpus, count);
-            posts.set(posts.get() + count);
-            rings.set(rings.get() + took.rings);
-            took.time
+    for (what, message_bytes) in [("nothing", 0), ("128 bytes", MESSAGE_BYTES)] {
+        let (posts, rings) = (Cell::new(0), Cell::new(0));
+        group.bench_function(format!("one way, {what}"), |bencher| {
+            bencher.iter_custom(|count| {
+                let took = one_way(cpus, count, message_bytes);
+                posts.set(posts.get() + count);
+                rings.set(rings.get() + took.rings);
+                took.time
+            });
         });
-    });
-    if posts.get() > 0 {
-        let (posts, rings) = (posts.get(), rings.get());
-        println!("bus/one way: {rings} of {posts} envelopes rang the doorbell\n");
+        if posts.get() > 0 {
+            let (posts, rings) = (posts.get(), rings.get());
+            println!("bus: {rings} of {posts} envelopes rang the doorbell\n");
+        }
     }
     group.bench_function("round trip, both asleep between", |bencher| {
         bencher.iter_custom(|count| round_trips(cpus, count, Waiting::Asleep));
@@ -160,22 +162,22 @@ struct OneWay {
 
 /// A stream of messages from one connection, which is read as long as its credit lasts: both cores make
 /// turns, sleep when there is nothing to do, and are woken. It ends when all credit has come back.
-fn one_way(cpus: Cpus, count: u64) -> OneWay {
+fn one_way(cpus: Cpus, count: u64, message_bytes: usize) -> OneWay {
     let near = |bus: &mut Bus| {
         let start = Instant::now();
-        send(bus, count);
+        send(bus, count, &[1; MESSAGE_BYTES][..message_bytes]);
         start.elapsed()
     };
     let mut rings = 0;
     let time = cpus.run(near, |bus| {
-        receive(bus, count);
+        receive(bus, count, message_bytes);
         rings = bus.bell().rings();
     });
     assert!(rings <= count);
     OneWay { time, rings }
 }
 
-fn send(bus: &mut Bus, count: u64) {
+fn send(bus: &mut Bus, count: u64, message: &[u8]) {
     let in_transit_max = Config::default().transit_bytes_max;
     let payer = ConnId::from_bits(7);
     let (mut sent, mut lent, mut returned) = (0, 0, 0);
@@ -189,8 +191,8 @@ fn send(bus: &mut Bus, count: u64) {
         }
         let mut posts = POSTED_PER_TURN.min(count - sent);
         while posts > 0 && bus.in_transit_bytes() < in_transit_max {
-            let letter = Letter::new(sent, &[1; MESSAGE_BYTES]);
-            lent += bus.post(FAR, Some((payer, MESSAGE_BYTES)), letter);
+            let letter = Letter::new(sent, message);
+            lent += bus.post(FAR, Some((payer, message.len())), letter);
             sent += 1;
             posts -= 1;
         }
@@ -203,7 +205,7 @@ fn send(bus: &mut Bus, count: u64) {
     }
 }
 
-fn receive(bus: &mut Bus, count: u64) {
+fn receive(bus: &mut Bus, count: u64, message_bytes: usize) {
     let mut received = 0;
     while received < count {
         let mut room = TAKEN_PER_TURN;
@@ -211,7 +213,7 @@ fn receive(bus: &mut Bus, count: u64) {
             && let Some(envelope) = bus.take()
         {
             assert_eq!(envelope.body.number, received, "in the order sent");
-            assert_eq!(black_box(&envelope.body.message).len(), MESSAGE_BYTES);
+            assert_eq!(black_box(&envelope.body.message).len(), message_bytes);
             received += 1;
             room -= 1;
         }
