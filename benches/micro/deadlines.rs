@@ -35,7 +35,8 @@ pub fn run(criterion: &mut Criterion) {
         let crowd = crowd.get_or_insert_with(Crowd::new);
         bencher.iter_custom(|seconds| (0..seconds).map(|_| crowd.second()).sum());
     });
-    // Moves no entry, but touches the connection's slot, which no cache holds.
+    // Moves no entry, but writes to the connection's slot, which no cache holds. Several of these wait for
+    // memory at a time, for none needs another's result.
     group.sample_size(40).throughput(Throughput::Elements(1));
     group.bench_function("heard, one of 1M", |bencher| {
         let crowd = crowd.get_or_insert_with(Crowd::new);
