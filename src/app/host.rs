@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use ahash::RandomState;
 use tracing::info;
 
 use super::BindError;
@@ -15,7 +16,7 @@ use super::effect::Effect;
 use super::envelope::{Body, Move, Stage};
 use super::hosted::Hosted;
 use super::local::{Leaving, Local};
-use super::question::{Asker, Waiting};
+use super::question::{Asker, Questions, Waiting};
 use crate::bus::{Endpoint, Envelope};
 use crate::close::CloseReason;
 use crate::config::Config;
@@ -100,6 +101,13 @@ impl Host {
             started: now,
             refusals: Refusals::default(),
         }
+    }
+
+    /// Has every table of the core hash alike in every run, in place of a seed of its own. Before it
+    /// is started; for counts that can be compared.
+    pub fn hash_by(&mut self, hasher: &RandomState) {
+        self.local.shard.hash_by(hasher);
+        self.local.questions = Questions::with_hasher(hasher.clone());
     }
 
     /// Tells the apps that the core runs.

@@ -8,8 +8,10 @@ mod ask;
 mod context;
 mod effect;
 pub(crate) mod envelope;
-pub(crate) mod host;
-pub(crate) mod hosted;
+#[doc(hidden)]
+pub mod host;
+#[doc(hidden)]
+pub mod hosted;
 mod local;
 mod question;
 #[cfg(all(test, not(loom)))]

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, Waker};
 
-use ahash::AHashMap;
+use ahash::{AHashMap, RandomState};
 
 use super::Answer;
 use super::envelope::Part;
@@ -45,6 +45,14 @@ pub struct Questions {
 }
 
 impl Questions {
+    /// A table that hashes by this, for runs that are to be alike.
+    pub fn with_hasher(hasher: RandomState) -> Questions {
+        Questions {
+            open: AHashMap::with_hasher(hasher),
+            ..Questions::default()
+        }
+    }
+
     pub fn open(&mut self, asker: Asker, parts: usize, payer: Option<(ConnId, usize)>) -> u64 {
         self.next += 1;
         self.bytes += payer.map_or(0, |(_, bytes)| bytes);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::clock;
 use super::generator::{self, Done, Start};
+use super::machine::MachineTime;
 use super::meter::{self, CpuTime, KernelMemory, Meter};
 use super::plan::{Kind, Plan};
 use super::progress::Progress;
@@ -37,11 +38,12 @@ pub struct Conductor<'a> {
 }
 
 /// What was read at one moment.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Reading {
     pub time: u64,
     pub delivered: u64,
     pub cpu: Option<CpuTime>,
+    pub machine: MachineTime,
     pub resident_bytes: Option<u64>,
     pub kernel: KernelMemory,
 }
@@ -123,11 +125,11 @@ impl Conductor<'_> {
         self.wait(shared, "warm-up", self.plan.warmup, &mut Vec::new())?;
         let from = self.read(shared)?;
         shared.enter(Phase::Measured, from.time);
-        let mut course = vec![from];
+        let mut course = vec![from.clone()];
         self.wait(shared, "measures", self.plan.seconds, &mut course)?;
         let to = self.read(shared)?;
         shared.enter(Phase::Drain, to.time);
-        course.push(to);
+        course.push(to.clone());
         self.drain(shared);
         Ok((ready, from, to, course))
     }
@@ -227,6 +229,7 @@ impl Conductor<'_> {
             time: clock::now(),
             delivered: shared.sum(|gauge| &gauge.delivered),
             cpu,
+            machine: MachineTime::now(),
             resident_bytes: self.meter.map(Meter::resident_bytes),
             kernel: meter::kernel_memory(),
         })

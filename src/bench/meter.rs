@@ -254,7 +254,7 @@ fn listening_on(port: u16) -> BTreeSet<u32> {
     pids
 }
 
-fn ticks_per_second() -> f64 {
+pub fn ticks_per_second() -> f64 {
     // SAFETY: takes a name and yields a number.
     unsafe { libc::sysconf(libc::_SC_CLK_TCK) as f64 }
 }

@@ -13,6 +13,7 @@ mod conductor;
 mod generator;
 mod ledger;
 mod limits;
+mod machine;
 mod meter;
 mod options;
 mod outcome;
@@ -104,7 +105,7 @@ fn run_one(
         plan: &conductor.plan,
         meter: meter.as_ref(),
         cpus: &conductor.cpus,
-        first: first.get_or_insert(readings.before),
+        first: first.get_or_insert_with(|| readings.before.clone()),
     };
     Ok(reckon::outcome(&scene, readings))
 }

@@ -90,7 +90,7 @@ pub struct BenchArgs {
         help_heading = "Load"
     )]
     warmup: f64,
-    /// Who sends: relay 100 connections, chat 10, push 1 back end; echo everybody, broadcast one
+    /// Who sends: relay 100 connections, chat 10, push 1 back end; echo all of them, broadcast one
     #[arg(long, value_name = "N", help_heading = "Load")]
     senders: Option<usize>,
     /// Messages each sender has on the way: relay 10, push 64, otherwise 1
@@ -191,6 +191,7 @@ impl BenchArgs {
             token: self.token.clone(),
             connections,
             senders: self.senders.unwrap_or(match kind {
+                Kind::Echo => connections,
                 Kind::Push => 1,
                 Kind::Chat => 10,
                 _ => 100,
@@ -261,7 +262,16 @@ impl BenchArgs {
             }
         }
         let is_silent = kind == Kind::Idle && self.seconds + self.warmup > SILENCE_SECONDS_MAX;
-        if is_silent && target.codec != Codec::Websocket {
+        let takes_bare = matches!(
+            kind,
+            Kind::Connect | Kind::Idle | Kind::Echo | Kind::Broadcast
+        );
+        if target.codec == Codec::Bare && !takes_bare {
+            return Err(format!(
+                "bare:// is for connect, idle, echo and broadcast: {kind} needs a server that reads"
+            ));
+        }
+        if is_silent && !target.codec.has_handshake() {
             return Err(format!(
                 "idle over text:// or frame:// lasts at most {SILENCE_SECONDS_MAX} s: there are no \
                  pings, and the server closes those who are silent"

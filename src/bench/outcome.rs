@@ -37,6 +37,7 @@ pub struct Outcome {
     pub setup: Option<Setup>,
     pub idle: Option<Idle>,
     pub clients: Clients,
+    pub machine: Machine,
     /// What else the workload counted.
     pub others: std::collections::BTreeMap<&'static str, u64>,
     /// Twice a second or so.
@@ -99,6 +100,9 @@ pub struct Server {
     pub cpu: CpuSpent,
     /// CPU seconds for a million deliveries: the headline.
     pub per_million: Option<CpuSpent>,
+    /// The same of all that its CPUs did, the kernel's work charged to nobody included. Not known where
+    /// clients or others may have run there too.
+    pub cpus_per_million: Option<f64>,
     /// CPUs that it kept busy, of those it has.
     pub busy: f64,
     pub cpus: Vec<usize>,
@@ -144,6 +148,16 @@ pub struct Clients {
     pub limit: Limit,
     /// The same in words.
     pub verdict: String,
+}
+
+/// Who else was there in the measured time.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Machine {
+    /// CPUs that neither the server nor the clients had, yet were busy: other programs, and the kernel's
+    /// work charged to nobody.
+    pub others_busy: f64,
+    /// CPUs that a hypervisor gave away.
+    pub stolen: f64,
 }
 
 /// What kept the rate from being higher.

@@ -98,8 +98,7 @@ impl Plan {
     pub fn share(&self, number: usize) -> Share {
         let (first, connections) = part(self.connections, self.generators, number);
         let (first_sender, senders) = match self.kind {
-            // Everybody sends.
-            Kind::Echo => (first, connections),
+            Kind::Echo => part(self.senders.min(self.connections), self.generators, number),
             // All of it is the first generator's: there is one order.
             Kind::Broadcast => (0, usize::from(number == 0)),
             _ => {

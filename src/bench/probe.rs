@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::plan::{Kind, Plan};
 use super::target::Target;
-use super::wire::codec::{Codec, Piece};
+use super::wire::codec::Piece;
 use super::wire::{read_upgrade, upgrade_request};
 
 /// For the whole conversation.
@@ -36,7 +36,11 @@ pub fn check(plan: &Plan) -> Result<(), String> {
             let answer = front.ask(&uid).map_err(|error| {
                 format!("{error}; is it a relay listener? (a push listener answers no login)")
             })?;
-            if answer != format!("login success, your uid is {uid}") {
+            let is_login = match plan.target.codec.has_addresses() {
+                true => answer.strip_prefix("login success, your uid is ") == Some(&uid),
+                false => answer == uid,
+            };
+            if !is_login {
                 return Err(format!(
                     "{url} answers a login with \"{}\": {} wants a relay listener (--url)",
                     shown(&answer),
@@ -98,7 +102,7 @@ impl<'a> Talk<'a> {
             received: Vec::new(),
             deadline: Instant::now() + TIMEOUT,
         };
-        if target.codec == Codec::Websocket {
+        if target.codec.has_handshake() {
             talk.upgrade()?;
         }
         Ok(talk)

@@ -4,7 +4,7 @@ use super::clock;
 use super::conductor::{Reading, Readings};
 use super::generator::Effort;
 use super::meter::{CpuSpent, Meter};
-use super::outcome::{Clients, Idle, Latency, Limit, Moment, Outcome, Server, Setup};
+use super::outcome::{Clients, Idle, Latency, Limit, Machine, Moment, Outcome, Server, Setup};
 use super::plan::{Kind, Plan};
 
 /// A generator, or a server's CPU, that is busy for this part of the time has no more to give.
@@ -42,7 +42,7 @@ pub fn outcome(scene: &Scene<'_>, readings: Readings) -> Outcome {
         url: plan.target.url.clone(),
         connections: plan.connections,
         senders: match plan.kind {
-            Kind::Echo => plan.connections,
+            Kind::Echo => plan.senders.min(plan.connections),
             Kind::Broadcast => 1,
             Kind::Connect | Kind::Idle => 0,
             _ => plan.senders.max(plan.generators).min(plan.connections),
@@ -63,6 +63,7 @@ pub fn outcome(scene: &Scene<'_>, readings: Readings) -> Outcome {
         idle: (plan.kind == Kind::Idle).then(|| idle(scene, &readings, seconds)),
         server,
         clients,
+        machine: machine(from, to, seconds),
         others: readings.record.others.clone(),
         course: readings
             .course
@@ -85,14 +86,30 @@ fn server(
 ) -> Option<Server> {
     let cpu = spent(from, to)?;
     let meter = scene.meter?;
+    let cpus = meter.cpus();
+    let is_alone =
+        !scene.cpus.is_empty() && scene.cpus.iter().all(|generator| !cpus.contains(generator));
+    let million = deliveries as f64 / 1e6;
     Some(Server {
         pids: meter.pids().to_vec(),
         cpu,
-        per_million: (deliveries > 0).then(|| cpu.per(deliveries as f64 / 1e6)),
+        per_million: (deliveries > 0).then(|| cpu.per(million)),
+        cpus_per_million: (deliveries > 0 && is_alone)
+            .then(|| to.machine.busy_since(&from.machine, &cpus) / million),
         busy: cpu.total / seconds,
-        cpus: meter.cpus().into_iter().collect(),
+        cpus: cpus.into_iter().collect(),
         resident_bytes: to.resident_bytes.unwrap_or(0),
     })
+}
+
+fn machine(from: &Reading, to: &Reading, seconds: f64) -> Machine {
+    let all = to.machine.since(&from.machine);
+    let server = spent(from, to).map_or(0.0, |cpu| cpu.total);
+    Machine {
+        // Ticks are coarse.
+        others_busy: ((all.busy - all.own - server) / seconds).max(0.0),
+        stolen: all.stolen / seconds,
+    }
 }
 
 fn setup(plan: &Plan, readings: &Readings) -> Option<Setup> {

@@ -26,6 +26,9 @@ fn write(out: &mut String, outcome: &Outcome) -> std::fmt::Result {
                     cpu.total, cpu.user, cpu.system
                 )?;
             }
+            if let Some(all) = server.cpus_per_million {
+                writeln!(out, "                 {all:.2} s of all that its CPUs did")?;
+            }
             let all = match server.cpus.len() {
                 0 => String::new(),
                 cpus => format!(" of {cpus}"),

@@ -17,7 +17,8 @@ pub struct Target {
 }
 
 impl Target {
-    /// Reads `ws://HOST:PORT/PATH`, `text://HOST:PORT` or `frame://HOST:PORT`, and looks the host up.
+    /// Reads `ws://HOST:PORT/PATH`, `text://HOST:PORT`, `frame://HOST:PORT` or, for a server that
+    /// sends back what it gets, `bare://HOST:PORT`, and looks the host up.
     pub fn parse(url: &str) -> Result<Target, String> {
         let expected = "expected ws://HOST:PORT, text://HOST:PORT or frame://HOST:PORT";
         let Some((scheme, rest)) = url.split_once("://") else {
@@ -27,6 +28,7 @@ impl Target {
             "ws" | "websocket" => Codec::Websocket,
             "text" => Codec::Text,
             "frame" => Codec::Frame,
+            "bare" => Codec::Bare,
             "wss" | "https" => {
                 return Err(format!(
                     "--url \"{url}\": bench speaks no TLS; give the listener behind the proxy, ws://…"

@@ -22,8 +22,13 @@ pub struct Uids {
 
 impl Uids {
     pub fn new(spaces: usize) -> Uids {
+        Uids::with_hasher(spaces, RandomState::new)
+    }
+
+    /// The same with hashers of the caller's, one for each table.
+    pub fn with_hasher(spaces: usize, hasher: impl Fn() -> RandomState) -> Uids {
         Uids {
-            spaces: (0..spaces).map(|_| Table::default()).collect(),
+            spaces: (0..spaces).map(|_| Table::with_hasher(hasher())).collect(),
         }
     }
 
@@ -106,8 +111,13 @@ pub struct Groups {
 
 impl Groups {
     pub fn new(spaces: usize) -> Groups {
+        Groups::with_hasher(spaces, RandomState::new)
+    }
+
+    /// The same with hashers of the caller's, one for each table.
+    pub fn with_hasher(spaces: usize, hasher: impl Fn() -> RandomState) -> Groups {
         Groups {
-            names: (0..spaces).map(|_| Table::default()).collect(),
+            names: (0..spaces).map(|_| Table::with_hasher(hasher())).collect(),
             groups: Vec::new(),
             free: Vec::new(),
             next_id: 0,

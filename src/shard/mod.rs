@@ -26,6 +26,8 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use ahash::RandomState;
+
 use crate::close::CloseReason;
 use crate::config::{Config, UidPolicy};
 use crate::ident::ConnId;
@@ -126,6 +128,14 @@ impl Shard {
                 ..CoreStats::default()
             },
         }
+    }
+
+    /// Has the tables, which must still be empty, hash alike in every run, for counts that can be compared.
+    pub fn hash_by(&mut self, hasher: &RandomState) {
+        assert!(self.slots.is_empty(), "no connection has been there yet");
+        let spaces = self.everybody.len();
+        self.uids = Uids::with_hasher(spaces, || hasher.clone());
+        self.groups = Groups::with_hasher(spaces, || hasher.clone());
     }
 
     /// Sets the time that everything in this turn happens at.

@@ -14,6 +14,9 @@ pub enum Codec {
     Websocket,
     Text,
     Frame,
+    /// Websocket frames without masks, for a server that sends back what it gets and reads none of it:
+    /// what comes back is then what a server would have sent.
+    Bare,
 }
 
 /// What the start of the received bytes is.
@@ -32,10 +35,27 @@ pub enum Piece {
 }
 
 impl Codec {
+    /// Whether a connection begins with an upgrade and ends with a close frame.
+    pub fn has_handshake(self) -> bool {
+        matches!(self, Codec::Websocket | Codec::Bare)
+    }
+
+    /// Whether the server knows who is who, and so takes a message for somebody.
+    pub fn has_addresses(self) -> bool {
+        self != Codec::Bare
+    }
+
+    /// A websocket client's mask, where there is one.
+    fn mask(self, mask: u32) -> Option<u32> {
+        (self == Codec::Websocket).then_some(mask)
+    }
+
     /// Appends a message. `mask` is a websocket client's.
     pub fn write(self, message: &[u8], mask: u32, out: &mut Vec<u8>) {
         match self {
-            Codec::Websocket => write_websocket(0x81, message, mask, out),
+            Codec::Websocket | Codec::Bare => {
+                write_websocket(0x81, message, self.mask(mask), out);
+            }
             Codec::Text => {
                 out.extend_from_slice(message);
                 out.push(b'\n');
@@ -49,10 +69,20 @@ impl Codec {
         }
     }
 
+    /// Appends the answer to a ping.
+    pub fn write_pong(self, payload: &[u8], mask: u32, out: &mut Vec<u8>) {
+        write_websocket(0x8a, payload, self.mask(mask), out);
+    }
+
+    /// Appends a close with code 1000.
+    pub fn write_close(self, mask: u32, out: &mut Vec<u8>) {
+        write_websocket(0x88, &1000u16.to_be_bytes(), self.mask(mask), out);
+    }
+
     /// Reads what the bytes begin with, and how many of them it took.
     pub fn read(self, bytes: &[u8]) -> (Piece, usize) {
         match self {
-            Codec::Websocket => read_websocket(bytes),
+            Codec::Websocket | Codec::Bare => read_websocket(bytes),
             Codec::Text => match memchr::memchr(b'\n', bytes) {
                 Some(end) => (Piece::Message(0..end), end + 1),
                 None => (Piece::Incomplete, 0),
@@ -74,29 +104,23 @@ impl Codec {
     }
 }
 
-/// Appends the answer to a ping.
-pub fn write_pong(payload: &[u8], mask: u32, out: &mut Vec<u8>) {
-    write_websocket(0x8a, payload, mask, out);
-}
-
-/// Appends a close with code 1000.
-pub fn write_close(mask: u32, out: &mut Vec<u8>) {
-    write_websocket(0x88, &1000u16.to_be_bytes(), mask, out);
-}
-
-fn write_websocket(first: u8, payload: &[u8], mask: u32, out: &mut Vec<u8>) {
+fn write_websocket(first: u8, payload: &[u8], mask: Option<u32>, out: &mut Vec<u8>) {
+    let masked = if mask.is_some() { 0x80 } else { 0 };
     out.push(first);
     match payload.len() {
-        len @ 0..=125 => out.push(0x80 | len as u8),
+        len @ 0..=125 => out.push(masked | len as u8),
         len @ 126..=0xffff => {
-            out.push(0x80 | 126);
+            out.push(masked | 126);
             out.extend_from_slice(&(len as u16).to_be_bytes());
         }
         len => {
-            out.push(0x80 | 127);
+            out.push(masked | 127);
             out.extend_from_slice(&(len as u64).to_be_bytes());
         }
     }
+    let Some(mask) = mask else {
+        return out.extend_from_slice(payload);
+    };
     let mask = mask.to_ne_bytes();
     out.extend_from_slice(&mask);
     let start = out.len();
@@ -245,10 +269,10 @@ mod tests {
             Piece::Wrong(_)
         ));
         let mut pong = Vec::new();
-        write_pong(b"abc", 99, &mut pong);
+        Codec::Websocket.write_pong(b"abc", 99, &mut pong);
         assert_eq!(unmasked(&pong), [0x8a, 3, b'a', b'b', b'c']);
         let mut close = Vec::new();
-        write_close(5, &mut close);
+        Codec::Websocket.write_close(5, &mut close);
         assert_eq!(unmasked(&close), [0x88, 2, 3, 0xe8]);
     }
 }

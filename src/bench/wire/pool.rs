@@ -5,7 +5,7 @@
 
 use std::io::{self, ErrorKind};
 
-use super::codec::{Piece, write_close, write_pong};
+use super::codec::Piece;
 use super::connection::{Connection, Ending, Stage};
 use super::epoll::{Epoll, Event, Events, Wake};
 use super::source::Sources;
@@ -136,8 +136,9 @@ impl Pool {
         }
         let mask = self.random.next() as u32;
         let connection = &mut self.connections[slot];
-        if self.doors[connection.door].target.codec == super::codec::Codec::Websocket {
-            write_close(mask, connection.out());
+        let codec = self.doors[connection.door].target.codec;
+        if codec.has_handshake() {
+            codec.write_close(mask, connection.out());
         }
         connection.stage = Stage::Leaving;
         connection.since = now;
@@ -213,7 +214,7 @@ impl Pool {
         };
         if connection.stage == Stage::Leaving && !for_room {
             let codec = self.doors[connection.door].target.codec;
-            if codec != super::codec::Codec::Websocket {
+            if !codec.has_handshake() {
                 // If it fails the connection has ended, which reading tells.
                 let _ = socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Write);
             }
@@ -257,7 +258,7 @@ impl Pool {
     fn connected(&mut self, slot: usize, client: &mut dyn Client, now: u64) {
         let connection = &mut self.connections[slot];
         let target = &self.doors[connection.door].target;
-        if target.codec == super::codec::Codec::Websocket {
+        if target.codec.has_handshake() {
             let request = upgrade::request(&target.host, &target.path);
             connection.out().extend_from_slice(request.as_bytes());
             connection.stage = Stage::Upgrading;
@@ -345,7 +346,7 @@ impl Pool {
                 Piece::Message(range) => client.message(self, slot, &rest[range], now),
                 Piece::Ping(range) => {
                     let mask = self.random.next() as u32;
-                    write_pong(&rest[range], mask, self.connections[slot].out());
+                    codec.write_pong(&rest[range], mask, self.connections[slot].out());
                     self.soil(slot);
                 }
                 Piece::Pong => {}

@@ -59,7 +59,9 @@ impl Broadcast {
     fn say(&mut self, pool: &mut Pool, time: u64) {
         let sequence = self.sent();
         self.body.clear();
-        self.body.extend_from_slice(b"all:");
+        if self.plan.target.codec.has_addresses() {
+            self.body.extend_from_slice(b"all:");
+        }
         let stamp = Stamp {
             sender: self.share.first as u32,
             receiver: EVERYBODY,

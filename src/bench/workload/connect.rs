@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::crowd::{LOGGED_IN, cannot_open, no_login};
+use super::crowd::{cannot_open, logged_in, no_login};
 use super::{FRONT, Workload};
 use crate::bench::pace::Pace;
 use crate::bench::plan::{Plan, Share};
@@ -64,7 +64,7 @@ impl Client for Connect {
         if self.visits[slot].is_up {
             return self.record.corrupt(message);
         }
-        match message.strip_prefix(LOGGED_IN) {
+        match logged_in(&self.plan, message) {
             Some(uid) if uid == self.uid(slot).as_bytes() => {
                 let begun = self.visits[slot].begun;
                 self.visits[slot].is_up = true;

@@ -67,9 +67,8 @@ impl Crowd {
         if self.members[slot] != Member::Opening {
             return false;
         }
-        let uid = self.uid(slot);
-        match message.strip_prefix(LOGGED_IN) {
-            Some(said) if said == uid.as_bytes() => self.arrived(slot),
+        match logged_in(&self.plan, message) {
+            Some(said) if said == self.uid(slot).as_bytes() => self.arrived(slot),
             _ => record.fail(no_login(&self.plan.target.url, message)),
         }
         true
@@ -123,6 +122,14 @@ impl Crowd {
     /// Whether all are logged in.
     pub fn is_complete(&self) -> bool {
         self.up == self.members.len()
+    }
+}
+
+/// The uid in the answer to a login.
+pub fn logged_in<'a>(plan: &Plan, message: &'a [u8]) -> Option<&'a [u8]> {
+    match plan.target.codec.has_addresses() {
+        true => message.strip_prefix(LOGGED_IN),
+        false => Some(message),
     }
 }
 

@@ -77,9 +77,11 @@ impl Talk {
         let sequence = self.sent[sender];
         self.sent[sender] = sequence.wrapping_add(1);
         self.body.clear();
-        self.body
-            .extend_from_slice(self.crowd.uid(receiver).as_bytes());
-        self.body.push(b':');
+        if self.plan.target.codec.has_addresses() {
+            self.body
+                .extend_from_slice(self.crowd.uid(receiver).as_bytes());
+            self.body.push(b':');
+        }
         let stamp = Stamp {
             sender: (self.share.first + sender) as u32,
             receiver: (self.share.first + receiver) as u32,

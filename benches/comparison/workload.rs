@@ -1,0 +1,88 @@
+//! [`Workload`]: what is measured of each server, as arguments of `ringpost bench`.
+
+/// In the order of the table.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, clap::ValueEnum)]
+pub enum Workload {
+    /// One sender to everybody, one message at a time
+    Broadcast,
+    /// The same with 16 on the way
+    #[value(name = "broadcast-16")]
+    Broadcast16,
+    /// 1,000 connections send to themselves, one message each
+    Echo,
+    /// 100 senders with 10 messages each on the way, receivers at random
+    Relay,
+    /// A back end's lines through the text port, 64 on the way
+    Push,
+    /// Connect, upgrade, log in and leave, 200 at a time
+    Connect,
+    /// Connections that do nothing: memory
+    Idle,
+}
+
+/// Those of the table, in its order.
+pub const ALL: [Workload; 7] = [
+    Workload::Broadcast,
+    Workload::Broadcast16,
+    Workload::Echo,
+    Workload::Relay,
+    Workload::Push,
+    Workload::Connect,
+    Workload::Idle,
+];
+
+impl Workload {
+    /// The column's name and what its figures are.
+    pub fn title(self) -> (&'static str, &'static str) {
+        match self {
+            Workload::Broadcast => ("broadcast", "CPU µs"),
+            Workload::Broadcast16 => ("broadcast, 16 in flight", "CPU µs"),
+            Workload::Echo => ("echo", "CPU µs"),
+            Workload::Relay => ("relay 100 × 10", "CPU µs"),
+            Workload::Push => ("push", "CPU µs"),
+            Workload::Connect => ("connect + login", "CPU µs"),
+            Workload::Idle => ("memory", "bytes"),
+        }
+    }
+
+    /// How bench is called.
+    pub fn arguments(self, connections: usize) -> Vec<String> {
+        let with = |words: &[&str], connections: usize| -> Vec<String> {
+            let words = words.iter().map(|word| (*word).to_owned());
+            words
+                .chain(["--connections".to_owned(), connections.to_string()])
+                .collect()
+        };
+        match self {
+            Workload::Broadcast => with(&["broadcast", "--in-flight", "1"], connections),
+            Workload::Broadcast16 => with(&["broadcast", "--in-flight", "16"], connections),
+            Workload::Echo => with(&["echo", "--senders", "1000"], connections),
+            Workload::Relay => with(
+                &["relay", "--senders", "100", "--in-flight", "10"],
+                connections,
+            ),
+            Workload::Push => with(&["push", "--in-flight", "64"], connections),
+            Workload::Connect => with(&["connect"], 200),
+            Workload::Idle => with(&["idle"], connections),
+        }
+    }
+
+    /// What the floor does for it; nothing where a floor would have to read.
+    pub fn floor_mode(self) -> Option<&'static str> {
+        match self {
+            Workload::Broadcast | Workload::Broadcast16 => Some("broadcast"),
+            Workload::Echo | Workload::Idle => Some("echo"),
+            Workload::Connect => Some("connect"),
+            Workload::Relay | Workload::Push => None,
+        }
+    }
+
+    /// Whose floor it is held against: a relay reads and sends each message once, as an echo does.
+    pub fn floor(self) -> Option<Workload> {
+        match self {
+            Workload::Relay => Some(Workload::Echo),
+            Workload::Push => None,
+            own => Some(own),
+        }
+    }
+}
