@@ -39,12 +39,14 @@ pub struct ConnId {
 
 impl ConnId {
     /// Both parts in one word, as the wire hands it to the kernel and back.
-    pub(crate) fn to_bits(self) -> u64 {
+    #[doc(hidden)]
+    pub fn to_bits(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.slot)
     }
 
     /// The inverse of [`ConnId::to_bits`].
-    pub(crate) fn from_bits(bits: u64) -> ConnId {
+    #[doc(hidden)]
+    pub const fn from_bits(bits: u64) -> ConnId {
         ConnId {
             slot: bits as u32,
             generation: (bits >> 32) as u32,

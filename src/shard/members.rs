@@ -69,6 +69,10 @@ impl Uids {
         self.spaces.iter().map(Table::len).sum()
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     #[cfg(test)]
     pub fn connections(&self) -> usize {
         let lists = self.spaces.iter().flat_map(Table::values);
@@ -254,7 +258,7 @@ mod tests {
         uids.remove(SPACE, "u", id(1));
         assert_eq!(uids.get(SPACE, "u"), [id(2)]);
         uids.remove(SPACE, "u", id(2));
-        assert_eq!(uids.len(), 0);
+        assert!(uids.is_empty());
     }
 
     /// Joins and leaves at random against a plain model.

@@ -17,8 +17,10 @@ mod slot;
 mod tests;
 mod wheel;
 
+pub use members::Uids;
+pub use outbox::Outbox;
 pub use slot::{Dirty, Ended, ListenerSpec, Passage, Peer, Phase};
-pub use wheel::{TICK, Tick, ticks};
+pub use wheel::{TICK, Tick, Wheel, ticks};
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -31,9 +33,8 @@ use crate::config::{Config, UidPolicy};
 use crate::ident::ConnId;
 use crate::protocol::Codec;
 use crate::stats::CoreStats;
-use members::{Groups, Uids};
+use members::Groups;
 use slot::Slot;
-use wheel::Wheel;
 
 pub struct Shard {
     limits: Limits,
@@ -111,7 +112,7 @@ impl Shard {
             uids: Uids::new(spaces),
             groups: Groups::new(spaces),
             everybody: vec![Vec::new(); spaces],
-            wheel: Wheel::new(),
+            wheel: Wheel::default(),
             now: 0,
             outbox_bytes: 0,
             urgent: VecDeque::new(),

@@ -35,15 +35,17 @@ pub struct Wheel {
     now: Tick,
 }
 
-impl Wheel {
-    pub fn new() -> Wheel {
+impl Default for Wheel {
+    fn default() -> Wheel {
         Wheel {
             places: vec![Vec::new(); PLACES],
             occupied: [0; PLACES / 64],
             now: 0,
         }
     }
+}
 
+impl Wheel {
     /// Enters a connection at `due`, or at the far end of the wheel where that lies beyond it (it comes up
     /// early then, and is entered again). Returns the tick at which it will come up.
     pub fn insert(&mut self, connection: ConnId, due: Tick) -> Tick {
@@ -101,7 +103,7 @@ mod tests {
 
     #[test]
     fn comes_up_at_its_tick_and_not_before() {
-        let mut wheel = Wheel::new();
+        let mut wheel = Wheel::default();
         wheel.insert(id(1), 5);
         assert_eq!(wheel.next_due(), Some(5));
         assert!(wheel.pop_due(4).is_none());
@@ -112,7 +114,7 @@ mod tests {
 
     #[test]
     fn far_deadlines_come_up_early_rather_than_late() {
-        let mut wheel = Wheel::new();
+        let mut wheel = Wheel::default();
         let at = wheel.insert(id(1), 1_000_000);
         assert_eq!(at, PLACES as Tick - 1);
         assert!(wheel.pop_due(at - 1).is_none());
@@ -121,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_past_deadline_comes_up_at_the_next_tick() {
-        let mut wheel = Wheel::new();
+        let mut wheel = Wheel::default();
         assert!(wheel.pop_due(100).is_none());
         assert_eq!(wheel.insert(id(1), 7), 101);
     }
@@ -130,7 +132,7 @@ mod tests {
     fn matches_a_sorted_list() {
         for seed in 0..50 {
             let mut random = fastrand::Rng::with_seed(seed);
-            let mut wheel = Wheel::new();
+            let mut wheel = Wheel::default();
             let mut expected: Vec<(Tick, u32)> = Vec::new();
             let mut now = 0;
             for slot in 0..500 {

@@ -2,7 +2,7 @@
 
 /// Applies the mask to a payload's bytes; doing it twice restores them. The first byte meets
 /// `mask[0]`.
-pub(super) fn apply(mask: [u8; 4], bytes: &mut [u8]) {
+pub fn apply(mask: [u8; 4], bytes: &mut [u8]) {
     let [a, b, c, d] = mask;
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
     // Whole words: the compiler makes vector instructions of it.
@@ -16,7 +16,7 @@ pub(super) fn apply(mask: [u8; 4], bytes: &mut [u8]) {
 }
 
 /// The mask as the byte after `len` further bytes meets it.
-pub(super) fn rotate(mut mask: [u8; 4], len: usize) -> [u8; 4] {
+pub fn rotate(mut mask: [u8; 4], len: usize) -> [u8; 4] {
     mask.rotate_left(len % 4);
     mask
 }

@@ -7,7 +7,7 @@
 mod decoder;
 pub mod handshake;
 mod header;
-mod mask;
+pub mod mask;
 #[cfg(test)]
 mod tests;
 
