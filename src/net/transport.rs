@@ -10,7 +10,7 @@ mod reading;
 mod tests;
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, IoSlice};
+use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
@@ -19,18 +19,16 @@ use tracing::{debug, warn};
 
 use super::connection::{Input, Link};
 use super::origin::Origins;
-use super::wire::{EVENTS_PER_TURN, Ready, Wire};
+use super::wire::{Batch, BatchMemory, EVENTS_PER_TURN, Ready, Wire, Written};
 use crate::app::host::{Arrival, Flow, Host};
 use crate::close::CloseReason;
 use crate::escape::Escaped;
 use crate::ident::ConnId;
 use crate::protocol::{Codec, Decoder};
-use crate::shard::ListenerSpec;
+use crate::shard::{ListenerSpec, Shard};
 
 /// One read takes at most this much, so that one fast sender does not keep the core to itself.
 const READ_BYTES: usize = 64 << 10;
-/// Slices of one write; what is beyond follows in the next.
-const SLICES: usize = 64;
 /// After this many turns with a full wire (half a million events) deadlines are looked at even so.
 const TURNS_BEHIND_MAX: usize = 1024;
 /// Connections written in one turn (some 1.3 ms): a long broadcast is cut here, so that what else
@@ -44,6 +42,10 @@ pub struct Transport {
     links: Vec<Option<Link>>,
     buffer: Vec<u8>,
     ready: Vec<Ready>,
+    /// Connections being written in this turn, and what became of it.
+    writing: Vec<ConnId>,
+    written: Vec<(ConnId, Written)>,
+    batch: BatchMemory,
     /// Connections with more to read, in a later turn; each once (`Link::queued`).
     again: VecDeque<ConnId>,
     /// Connections not read for now.
@@ -57,20 +59,23 @@ pub struct Transport {
 }
 
 impl Transport {
-    pub fn new(listeners: Rc<[ListenerSpec]>, origins: Origins) -> io::Result<Transport> {
-        Ok(Transport {
-            wire: Wire::new()?,
+    pub fn new(wire: Wire, listeners: Rc<[ListenerSpec]>, origins: Origins) -> Transport {
+        Transport {
+            wire,
             listeners,
             origins,
             links: Vec::new(),
             buffer: vec![0; READ_BYTES],
             ready: Vec::new(),
+            writing: Vec::new(),
+            written: Vec::new(),
+            batch: BatchMemory::default(),
             again: VecDeque::new(),
             paused: Vec::new(),
             half_closed: Vec::new(),
             behind: 0,
             quiet: false,
-        })
+        }
     }
 
     /// Readable when the wire has events.
@@ -151,7 +156,7 @@ impl Transport {
             else {
                 continue;
             };
-            if let Err(error) = self.wire.forget(&link.stream) {
+            if let Err(error) = self.wire.release(id, &link.stream) {
                 warn!(%error, "a connection could not be taken off the wire");
             }
             debug!(connection = id.to_bits(), home = %leaving.home, uid = %Escaped(&leaving.uid), "moves");
@@ -159,9 +164,8 @@ impl Transport {
         }
     }
 
-    /// Takes what the wire has, and reads on where a turn was cut short. Returns whether something is
-    /// left that the wire will not report.
-    pub fn take_events(&mut self, host: &mut Host) -> bool {
+    /// Takes what the wire has, and reads on where a turn was cut short.
+    pub fn take_events(&mut self, host: &mut Host) {
         for _ in 0..self.again.len() {
             let Some(id) = self.again.pop_front() else {
                 break;
@@ -184,7 +188,6 @@ impl Transport {
             self.event(host, event);
         }
         self.ready = ready;
-        !self.again.is_empty()
     }
 
     /// Whether what has arrived so far has been looked at, so that silence can be judged: or else we
@@ -194,13 +197,16 @@ impl Transport {
     }
 
     fn event(&mut self, host: &mut Host, event: Ready) {
-        let id = event.connection;
+        let id = event.connection();
         let Some(link) = self.link(id) else { return };
         link.ending |= event.ending;
         link.broken |= event.broken;
         // What the peer sent before it broke off is read first; then the read finds the error.
         link.readable |= event.readable || event.broken;
         let reads = link.readable && !link.queued;
+        if event.unwatched {
+            self.watch_again(host, id);
+        }
         if event.writable {
             host.shard().set_blocked(id, false);
         }
@@ -239,51 +245,89 @@ impl Transport {
         !self.quiet && self.paused.iter().any(|id| host.flow(*id) != Flow::Pause)
     }
 
+    /// The wire has stopped watching one that is still there.
+    fn watch_again(&mut self, host: &mut Host, id: ConnId) {
+        let place = self.links.get(id.slot as usize);
+        let Some(link) = place.and_then(Option::as_ref) else {
+            return;
+        };
+        if let Err(error) = self.wire.watch(id, &link.stream) {
+            warn!(%error, "a connection can be watched no longer");
+            self.break_off(host, id);
+        }
+    }
+
+    /// Sees the round's endings and moves through on the wire.
+    pub fn settle(&mut self) {
+        self.wire.settle();
+    }
+
+    /// Whether the wire has had something new since it was last asked, as far as it knows by itself.
+    pub fn has_events(&mut self) -> bool {
+        self.wire.has_events()
+    }
+
+    /// Whether there is input that the wire will not report.
+    pub fn has_input_left(&self) -> bool {
+        !self.again.is_empty() || self.wire.has_stash()
+    }
+
     /// Writes what waits, as many connections as one turn may. Returns whether some are left.
     pub fn flush(&mut self, host: &mut Host) -> bool {
-        for _ in 0..WRITES_PER_TURN {
-            match host.shard().next_dirty(true) {
-                Some(id) => self.write(host, id),
-                None => return false,
+        while self.writing.len() < WRITES_PER_TURN
+            && let Some(id) = host.shard().next_dirty(true)
+        {
+            self.writing.push(id);
+        }
+        while !self.writing.is_empty() {
+            self.write(host.shard());
+            let mut written = std::mem::take(&mut self.written);
+            for (id, result) in written.drain(..) {
+                self.wrote(host, id, result);
             }
+            self.written = written;
         }
         host.shard().has_dirty()
     }
 
-    fn write(&mut self, host: &mut Host, id: ConnId) {
-        loop {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let count = host.shard().gather(id, &mut slices);
-            if count == 0 {
-                break;
+    /// Writes to the connections listed, which empties the list.
+    fn write(&mut self, shard: &Shard) {
+        let mut batch = Batch::new(std::mem::take(&mut self.batch));
+        for id in self.writing.drain(..) {
+            let place = self.links.get(id.slot as usize);
+            if let Some(link) = place.and_then(Option::as_ref)
+                && link.id == id
+            {
+                batch.push(id, &link.stream, shard.pieces(id));
             }
-            let Some(link) = self
-                .links
-                .get_mut(id.slot as usize)
-                .and_then(|place| place.as_mut())
-                .filter(|link| link.id == id)
-            else {
-                return;
-            };
-            match self.wire.write(&link.stream, &slices[..count]) {
-                Ok(written) => host.shard().written(id, written),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    host.shard().set_blocked(id, true);
-                    return;
+        }
+        self.wire.write(&mut batch);
+        self.batch = batch.finish(&mut self.written);
+    }
+
+    /// One connection's write has come to this.
+    fn wrote(&mut self, host: &mut Host, id: ConnId, result: Written) {
+        match result {
+            Written::Bytes(bytes) => {
+                if !host.shard().outbox_is_empty(id) {
+                    host.shard().written(id, bytes);
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => {
-                    // It takes nothing more, but may have sent something before it broke off: a back
-                    // end that reads no answers and goes. The read ends it.
+                if !host.shard().outbox_is_empty(id) {
+                    self.writing.push(id);
+                } else if host.flow(id) == Flow::End {
+                    self.finish(host, id);
+                }
+            }
+            Written::Blocked => host.shard().set_blocked(id, true),
+            Written::Broken => {
+                // It takes nothing more, but may have sent something before it broke off: a back
+                // end that reads no answers and goes. The read ends it.
+                if let Some(link) = self.link(id) {
                     link.broken = true;
                     link.readable = true;
                     self.read_later(id);
-                    return;
                 }
             }
-        }
-        if host.flow(id) == Flow::End {
-            self.finish(host, id);
         }
     }
 }

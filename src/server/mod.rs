@@ -2,6 +2,7 @@
 
 mod cores;
 mod drain;
+mod driver;
 mod listen;
 mod runtime;
 mod turn;
@@ -29,7 +30,7 @@ use crate::net::listener::Listener;
 use crate::shard::ListenerSpec;
 use cores::Cores;
 use drain::{Draining, Progress};
-use runtime::DriverKind;
+use driver::Drivers;
 
 /// Largest head of a unit around a message, in any codec (RFC 6455, section 5.2: 10 bytes unmasked).
 const UNIT_HEAD_BYTES: usize = 10;
@@ -190,7 +191,7 @@ impl Server {
             return Err(mistake);
         }
         let config = Arc::new(self.config);
-        let driver = runtime::choose(config.driver)?;
+        let driver = Arc::new(Drivers::choose(config.driver)?);
         raise_descriptor_limit();
         let cpus = core_affinity::get_core_ids().unwrap_or_default();
         let cores = match config.cores {
@@ -216,7 +217,7 @@ impl Server {
         let progress: Arc<[Progress]> = (0..cores).map(|_| Progress::default()).collect();
         let plan = Arc::new(Plan {
             config: Arc::clone(&config),
-            driver,
+            driver: Arc::clone(&driver),
             specs: self.listeners.into_iter().map(|(_, spec)| spec).collect(),
             spaces: self.spaces.len(),
             apps: self.apps,
@@ -265,7 +266,7 @@ impl Server {
 /// What every core needs to know at its start.
 struct Plan {
     config: Arc<Config>,
-    driver: DriverKind,
+    driver: Arc<Drivers>,
     specs: Vec<ListenerSpec>,
     spaces: usize,
     apps: Vec<(MakeApp, Reach)>,

@@ -4,7 +4,6 @@
 //! a listener, one for the HTTP deadlines, and one a connection of the HTTP port.
 
 use std::cell::{Cell, RefCell};
-use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
@@ -16,80 +15,25 @@ use std::time::{Duration, Instant};
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 use tracing::{error, warn};
 
+use super::driver::{RING_ENTRIES, RuntimeKind, ring_builder};
 use super::turn::Turn;
 use super::{Bound, Plan};
 use crate::app::envelope::Body;
 use crate::app::host::Host;
 use crate::bus::Endpoint;
-use crate::config::Driver;
 use crate::net::http::Port;
 use crate::net::listener::Listener;
 use crate::net::origin::Origins;
 use crate::net::readiness::{Pass, Readiness};
 use crate::net::transport::Transport;
+use crate::net::wire::Kind;
 
-/// Entries of a core's ring. Few operations are in flight: no connection on the wire has one.
-const RING_ENTRIES: u32 = 4096;
 /// Connections accepted before what they have sent is looked at.
 const ACCEPTS_PER_TURN: usize = 64;
 /// Time without accepting after descriptors or memory ran out: one log line and one try a second.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// How often the HTTP port's deadlines are looked at.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The driver in use, the same on every core.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DriverKind {
-    /// io_uring; completions are run only when the core asks for them (Linux 6.1).
-    UringDeferred,
-    /// io_uring of older kernels.
-    Uring,
-    Epoll,
-}
-
-impl fmt::Display for DriverKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            DriverKind::UringDeferred | DriverKind::Uring => "io_uring",
-            DriverKind::Epoll => "epoll",
-        })
-    }
-}
-
-fn ring_builder(kind: DriverKind) -> io_uring::Builder {
-    let mut builder = io_uring::IoUring::builder();
-    if kind == DriverKind::UringDeferred {
-        builder.setup_single_issuer().setup_defer_taskrun();
-    }
-    builder
-}
-
-/// Finds out which driver works here, by making a ring as a core would.
-pub fn choose(wanted: Driver) -> io::Result<DriverKind> {
-    if wanted == Driver::Epoll {
-        return Ok(DriverKind::Epoll);
-    }
-    let mut last = None;
-    for kind in [DriverKind::UringDeferred, DriverKind::Uring] {
-        match ring_builder(kind).build(RING_ENTRIES) {
-            Ok(_) => return Ok(kind),
-            Err(error) => last = Some(error),
-        }
-    }
-    let cause = last.unwrap_or_else(|| io::Error::other("no ring was tried"));
-    let hint = match cause.raw_os_error() {
-        Some(libc::ENOMEM) => "RLIMIT_MEMLOCK is too small (ulimit -l)",
-        Some(libc::EPERM) => "it is forbidden here (seccomp, or kernel.io_uring_disabled)",
-        Some(libc::ENOSYS) => "this kernel or sandbox has none",
-        _ => "the kernel refused it",
-    };
-    if wanted == Driver::Uring {
-        let text = format!("driver = \"uring\": io_uring cannot be used: {hint}: {cause}");
-        return Err(io::Error::new(cause.kind(), text));
-    }
-    warn!(%cause, "io_uring cannot be used, epoll is used instead: {hint}");
-    Ok(DriverKind::Epoll)
-}
 
 /// Runs one core to its end. Reports once whether it has started.
 pub fn run(
@@ -98,20 +42,29 @@ pub fn run(
     bound: Bound,
     report: &Sender<io::Result<()>>,
 ) -> io::Result<()> {
-    let started = match plan.driver {
-        DriverKind::Epoll => RuntimeBuilder::<LegacyDriver>::new()
-            .enable_timer()
-            .build()
-            .map(|mut runtime| runtime.block_on(serve(plan, bus, bound, report))),
+    let runtime = match plan.driver.runtime {
+        RuntimeKind::Epoll => Err(None),
         kind => RuntimeBuilder::<IoUringDriver>::new()
             .uring_builder(ring_builder(kind))
             .with_entries(RING_ENTRIES)
             .enable_timer()
             .build()
-            .map(|mut runtime| runtime.block_on(serve(plan, bus, bound, report))),
+            .map_err(Some),
     };
-    match started {
-        Ok(result) => result,
+    let built = match runtime {
+        Ok(mut runtime) => {
+            return runtime.block_on(serve(plan, plan.driver.wire, bus, bound, report));
+        }
+        Err(Some(error)) if !plan.driver.may_fall_back => Err(error),
+        Err(refused) => {
+            if let Some(cause) = refused {
+                plan.driver.warn_of_rings(&cause);
+            }
+            RuntimeBuilder::<LegacyDriver>::new().enable_timer().build()
+        }
+    };
+    match built {
+        Ok(mut runtime) => runtime.block_on(serve(plan, Kind::Epoll, bus, bound, report)),
         Err(error) => {
             let text = format!("a core's runtime could not be built: {error}");
             let _ = report.send(Err(io::Error::new(error.kind(), text)));
@@ -122,11 +75,12 @@ pub fn run(
 
 async fn serve(
     plan: &Plan,
+    wire: Kind,
     bus: Endpoint<Body>,
     bound: Bound,
     report: &Sender<io::Result<()>>,
 ) -> io::Result<()> {
-    let core = match Tasks::start(plan, bus, bound) {
+    let core = match Tasks::start(plan, wire, bus, bound) {
         Ok(core) => {
             let _ = report.send(Ok(()));
             core
@@ -153,9 +107,15 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    fn start(plan: &Plan, mut bus: Endpoint<Body>, bound: Bound) -> io::Result<Rc<Tasks>> {
+    fn start(
+        plan: &Plan,
+        wire: Kind,
+        mut bus: Endpoint<Body>,
+        bound: Bound,
+    ) -> io::Result<Rc<Tasks>> {
         let specs = plan.specs();
-        let transport = Transport::new(Rc::clone(&specs), Origins::new(&plan.config.origins))?;
+        let origins = Origins::new(&plan.config.origins);
+        let transport = Transport::new(plan.driver.wire(wire)?, Rc::clone(&specs), origins);
         let wire = Readiness::new(transport.descriptor())?;
         let bell = Readiness::new(bus.descriptor())?;
         let core_number = bus.core();

@@ -1,6 +1,5 @@
 //! Delivering: into one outbox, or into those of a uid, a group or everybody, each message encoded once a codec.
 
-use std::io::IoSlice;
 use std::rc::Rc;
 
 use super::outbox::SHARED_COST;
@@ -282,9 +281,11 @@ impl Shard {
         !self.urgent.is_empty() || !self.bulk.is_empty()
     }
 
-    /// Fills `slices` with what waits for the connection.
-    pub fn gather<'a>(&'a self, id: ConnId, slices: &mut [IoSlice<'a>]) -> usize {
-        self.get(id).map_or(0, |slot| slot.outbox.gather(slices))
+    /// What waits for the connection, in pieces.
+    pub fn pieces(&self, id: ConnId) -> impl Iterator<Item = &[u8]> {
+        self.get(id)
+            .into_iter()
+            .flat_map(|slot| slot.outbox.pieces())
     }
 
     pub fn outbox_is_empty(&self, id: ConnId) -> bool {

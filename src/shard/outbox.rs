@@ -5,7 +5,6 @@
 //! Bound: the owner asks [`Outbox::bytes`] before it adds; an empty outbox owns no heap memory.
 
 use std::collections::VecDeque;
-use std::io::IoSlice;
 use std::rc::Rc;
 
 use crate::config::OUTBOX_MESSAGE_COST;
@@ -144,15 +143,13 @@ impl Outbox {
         self.replaceable(of).map_or(0, |at| self.chunks[at].cost)
     }
 
-    /// Fills `slices` with what waits, from the first unwritten byte on, as far as there is room.
-    pub fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let mut filled = 0;
-        for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
-            let skip = if filled == 0 { self.sent } else { 0 };
-            *slice = IoSlice::new(&chunk.bytes()[skip..]);
-            filled += 1;
-        }
-        filled
+    /// What waits, in pieces, from the first unwritten byte on.
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let mut skip = self.sent;
+        self.chunks.iter().map(move |chunk| {
+            // The kernel has a part of the first one only.
+            &chunk.bytes()[std::mem::take(&mut skip)..]
+        })
     }
 
     /// The kernel has taken `written` more bytes. Returns what is freed by what has left whole.
@@ -232,12 +229,7 @@ mod tests {
     use super::*;
 
     fn contents(outbox: &Outbox) -> Vec<u8> {
-        let mut slices = [IoSlice::new(&[]); 64];
-        let count = outbox.gather(&mut slices);
-        slices[..count]
-            .iter()
-            .flat_map(|slice| slice.to_vec())
-            .collect()
+        outbox.pieces().flatten().copied().collect()
     }
 
     fn own(outbox: &mut Outbox, bytes: &[u8]) -> usize {
@@ -265,8 +257,7 @@ mod tests {
         for _ in 0..100 {
             own(&mut outbox, b"0123456789");
         }
-        let mut slices = [IoSlice::new(&[]); 4];
-        assert_eq!(outbox.gather(&mut slices), 1);
+        assert_eq!(outbox.pieces().count(), 1);
     }
 
     #[test]

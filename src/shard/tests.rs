@@ -1,6 +1,5 @@
 //! Tests of the shard as a whole: what it counts, what it closes, and who goes first.
 
-use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -57,12 +56,7 @@ fn text(bytes: usize) -> String {
 
 /// All that waits for a connection.
 fn waiting(shard: &Shard, id: ConnId) -> Vec<u8> {
-    let mut slices = [IoSlice::new(&[]); 64];
-    let count = shard.gather(id, &mut slices);
-    slices[..count]
-        .iter()
-        .flat_map(|slice| slice.to_vec())
-        .collect()
+    shard.pieces(id).flatten().copied().collect()
 }
 
 fn write_all(shard: &mut Shard, id: ConnId) {

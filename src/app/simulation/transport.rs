@@ -203,15 +203,10 @@ impl World {
     /// Writes all that waits if `kind` is 0, else some of it.
     pub fn write_to(&mut self, core: usize, id: ConnId, client: usize, kind: u8) {
         loop {
-            let mut slices = [std::io::IoSlice::new(&[]); 4];
-            let width = self.rng.usize(1..=slices.len());
+            let width = self.rng.usize(1..=4);
             let shard = self.hosts[core].shard();
-            let count = shard.gather(id, &mut slices[..width]);
-            let mut bytes: Vec<u8> = slices[..count]
-                .iter()
-                .flat_map(|one| one.to_vec())
-                .collect();
-            if count == 0 {
+            let mut bytes: Vec<u8> = shard.pieces(id).take(width).flatten().copied().collect();
+            if bytes.is_empty() {
                 return;
             }
             let one = &mut self.clients[client];

@@ -51,7 +51,9 @@ impl Transport {
             .is_some()
         {
             debug!(connection = id.to_bits(), reason = ?host.shard().reason(id), "ended");
-            // Dropping the link closes the socket, which takes it off the wire.
+            // Dropping the link has closed the socket's descriptor; the socket itself goes when the wire
+            // has let go of it.
+            self.wire.forget(id);
             host.shard().remove(id);
         }
     }

@@ -11,6 +11,7 @@ use crate::bus;
 use crate::config::Config;
 use crate::ident::{Reach, Space};
 use crate::net::guard::watch_panics;
+use crate::net::wire::Kind;
 use crate::payload::Message;
 
 struct Echo;
@@ -36,7 +37,7 @@ struct Core {
 }
 
 impl Core {
-    fn new() -> Core {
+    fn new(kind: Kind) -> Core {
         let config = Config::default();
         let specs: Rc<[ListenerSpec]> = Rc::from([ListenerSpec {
             app: 0,
@@ -58,7 +59,7 @@ impl Core {
                 vec![app],
                 Instant::now(),
             ),
-            transport: Transport::new(specs, Origins::default()).unwrap(),
+            transport: Transport::new(Wire::new(kind).unwrap(), specs, Origins::default()),
             listener: TcpListener::bind("127.0.0.1:0").unwrap(),
         }
     }
@@ -80,9 +81,20 @@ impl Core {
     }
 
     fn turn(&mut self) {
+        // As the round in which they were accepted would have.
+        self.transport.settle();
         self.transport.take_events(&mut self.host);
         self.transport.resume(&mut self.host);
         self.transport.flush(&mut self.host);
+        self.transport.settle();
+    }
+}
+
+/// Runs a test on each backend that works here.
+fn on_both(test: fn(Kind)) {
+    test(Kind::Epoll);
+    if Wire::probe(Kind::Uring).is_ok() {
+        test(Kind::Uring);
     }
 }
 
@@ -98,8 +110,12 @@ const HI_ANSWER: &[u8] = b"\x81\x02hi";
 
 #[test]
 fn a_panic_closes_its_connection_alone_and_the_core_goes_on() {
+    on_both(a_panic_closes_its_connection_alone_and_the_core_goes_on_on);
+}
+
+fn a_panic_closes_its_connection_alone_and_the_core_goes_on_on(kind: Kind) {
     watch_panics();
-    let mut core = Core::new();
+    let mut core = Core::new(kind);
     let (mut broken, id) = core.connect();
     let (mut sound, _) = core.connect();
     core.transport.link(id).unwrap().input = Input::Panics;
@@ -125,7 +141,11 @@ fn a_panic_closes_its_connection_alone_and_the_core_goes_on() {
 
 #[test]
 fn one_that_sends_without_end_waits_its_turn() {
-    let mut core = Core::new();
+    on_both(one_that_sends_without_end_waits_its_turn_on);
+}
+
+fn one_that_sends_without_end_waits_its_turn_on(kind: Kind) {
+    let mut core = Core::new(kind);
     let (mut client, id) = core.connect();
     client.set_nonblocking(true).unwrap();
     // The head of one large message, so that nothing has to be answered.
@@ -147,7 +167,11 @@ fn one_that_sends_without_end_waits_its_turn() {
 
 #[test]
 fn what_came_before_a_reset_is_read() {
-    let mut core = Core::new();
+    on_both(what_came_before_a_reset_is_read_on);
+}
+
+fn what_came_before_a_reset_is_read_on(kind: Kind) {
+    let mut core = Core::new(kind);
     let (mut client, id) = core.connect();
     client.write_all(HI).unwrap();
     core.turn();

@@ -3,29 +3,26 @@
 //! Edge-triggered and for both directions from the start, so that a connection costs one system call
 //! in its life, and one more if it moves.
 
-use std::io::{self, IoSlice, Write};
+use std::io;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use super::Ready;
+use super::{EVENTS_PER_TURN, Ready};
 use crate::ident::ConnId;
 
-/// Events taken in one call. What is left makes the descriptor readable again.
-pub const EVENTS_PER_TURN: usize = 512;
-
-pub struct Wire {
+pub struct Epoll {
     set: OwnedFd,
     events: Vec<libc::epoll_event>,
 }
 
-impl Wire {
-    pub fn new() -> io::Result<Wire> {
+impl Epoll {
+    pub fn new() -> io::Result<Epoll> {
         // SAFETY: no pointers; the result is checked before it is owned.
         let set = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
         if set < 0 {
             return Err(io::Error::last_os_error());
         }
-        Ok(Wire {
+        Ok(Epoll {
             // SAFETY: a descriptor that the call above has just made for us.
             set: unsafe { OwnedFd::from_raw_fd(set) },
             events: vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS_PER_TURN],
@@ -57,7 +54,7 @@ impl Wire {
     }
 
     /// Ends that, before the connection moves. Events taken already are stale by their id.
-    pub fn forget(&mut self, stream: &TcpStream) -> io::Result<()> {
+    pub fn release(&mut self, stream: &TcpStream) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_DEL, stream.as_raw_fd(), 0)
     }
 
@@ -79,22 +76,12 @@ impl Wire {
                 _ => Err(error),
             };
         }
-        ready.extend(self.events[..count as usize].iter().map(|event| {
-            let has = |flags: libc::c_int| event.events & flags as u32 != 0;
-            Ready {
-                connection: ConnId::from_bits(event.u64),
-                readable: has(libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLHUP),
-                ending: has(libc::EPOLLRDHUP | libc::EPOLLHUP),
-                writable: has(libc::EPOLLOUT),
-                broken: has(libc::EPOLLERR),
-            }
-        }));
+        let events = &self.events[..count as usize];
+        ready.extend(
+            events
+                .iter()
+                .map(|event| Ready::new(event.u64, event.events)),
+        );
         Ok(())
-    }
-
-    /// Writes what waits for a connection in one call. Fewer bytes than offered, or `WouldBlock`, mean
-    /// that it will be reported writable.
-    pub fn write(&mut self, mut stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        stream.write_vectored(slices)
     }
 }

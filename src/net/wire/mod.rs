@@ -1,18 +1,32 @@
-//! The wire: where a core's connections wait for input and for room to write.
+//! The wire: where a core's connections wait for input and for room to write, and where they are written.
 //!
-//! One small interface, so that what is behind it can change: watch a connection, take the turn's
-//! events, write, let one go. Its descriptor becomes readable when events wait; a monoio task watches it.
+//! One small interface over two backends: watch a connection, take the turn's events, write the turn's
+//! batch, let one go. Its descriptor becomes readable when events wait; a monoio task watches it.
 
+mod batch;
 mod epoll;
+#[cfg(test)]
+mod tests;
+mod uring;
 
-pub use epoll::{EVENTS_PER_TURN, Wire};
+pub use batch::{Batch, BatchMemory, Written};
+
+use std::io;
+use std::net::TcpStream;
+use std::os::fd::BorrowedFd;
 
 use crate::ident::ConnId;
+use epoll::Epoll;
+use uring::Uring;
+
+/// Events taken in one call. What is left keeps the descriptor readable.
+pub const EVENTS_PER_TURN: usize = 512;
 
 /// What has happened to a connection since it was last asked.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Default, Debug)]
 pub struct Ready {
-    pub connection: ConnId,
+    /// The connection's id in one word, see [`Ready::connection`].
+    id: u64,
     /// Bytes or the end of the stream can be read.
     pub readable: bool,
     /// The end of the stream is in sight: read to it.
@@ -21,4 +35,163 @@ pub struct Ready {
     pub writable: bool,
     /// The socket has an error.
     pub broken: bool,
+    /// The wire has stopped watching. Whoever still has the connection has it watched again, and loses
+    /// nothing by it: what is ready then is reported.
+    pub unwatched: bool,
+}
+
+impl Ready {
+    /// From poll(2)'s flags, which are epoll's, too.
+    fn new(id: u64, flags: u32) -> Ready {
+        let has = |wanted: libc::c_int| flags & wanted as u32 != 0;
+        Ready {
+            id,
+            readable: has(libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLHUP),
+            ending: has(libc::EPOLLRDHUP | libc::EPOLLHUP),
+            writable: has(libc::EPOLLOUT),
+            broken: has(libc::EPOLLERR),
+            unwatched: false,
+        }
+    }
+
+    pub fn connection(&self) -> ConnId {
+        ConnId::from_bits(self.id)
+    }
+}
+
+/// Which backend.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Uring,
+    Epoll,
+}
+
+/// A core's wire. The backend is chosen at start, so each call is one branch that never changes; what is
+/// done for each connection of a turn (take, write) is one call for all.
+pub enum Wire {
+    Epoll(Epoll),
+    Uring(Box<Uring>),
+}
+
+impl Wire {
+    /// Must be called on the core's own thread.
+    pub fn new(kind: Kind) -> io::Result<Wire> {
+        Ok(match kind {
+            Kind::Epoll => Wire::Epoll(Epoll::new()?),
+            Kind::Uring => Wire::Uring(Box::new(Uring::new()?)),
+        })
+    }
+
+    /// Finds out whether the backend works here, by using one as a core would.
+    pub fn probe(kind: Kind) -> io::Result<()> {
+        match kind {
+            Kind::Epoll => Ok(()),
+            Kind::Uring => uring::probe(),
+        }
+    }
+
+    /// Readable when events wait.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        match self {
+            Wire::Epoll(epoll) => epoll.descriptor(),
+            Wire::Uring(uring) => uring.descriptor(),
+        }
+    }
+
+    /// Begins to watch a connection. What is ready already is reported.
+    pub fn watch(&mut self, id: ConnId, stream: &TcpStream) -> io::Result<()> {
+        match self {
+            Wire::Epoll(epoll) => epoll.watch(id, stream),
+            Wire::Uring(uring) => {
+                uring.watch(id, stream);
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends that, before the connection moves. Events that come even so are stale by their id.
+    pub fn release(&mut self, id: ConnId, stream: &TcpStream) -> io::Result<()> {
+        match self {
+            Wire::Epoll(epoll) => epoll.release(stream),
+            Wire::Uring(uring) => {
+                uring.forget(id);
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends that, of a connection whose descriptor is closed.
+    pub fn forget(&mut self, id: ConnId) {
+        match self {
+            // Closing has taken it out of the set.
+            Wire::Epoll(_) => {}
+            Wire::Uring(uring) => uring.forget(id),
+        }
+    }
+
+    /// Takes what has happened, about as much as one turn serves.
+    pub fn take(&mut self, ready: &mut Vec<Ready>) -> io::Result<()> {
+        match self {
+            Wire::Epoll(epoll) => epoll.take(ready),
+            Wire::Uring(uring) => {
+                uring.take(ready);
+                Ok(())
+            }
+        }
+    }
+
+    /// Does every write of the batch. When this returns, the kernel is done with the batch's memory.
+    pub fn write(&mut self, batch: &mut Batch<'_>) {
+        match self {
+            Wire::Epoll(_) => write_each(batch),
+            Wire::Uring(uring) => uring.write(batch),
+        }
+    }
+
+    /// Hands over what has been asked for since the last batch. What waits for it holds sockets open, so it
+    /// does not wait for the next turn.
+    pub fn settle(&mut self) {
+        match self {
+            Wire::Epoll(_) => {}
+            Wire::Uring(uring) => uring.settle(),
+        }
+    }
+
+    /// Whether more has happened already. The epoll set would have to be asked, so it says no.
+    pub fn has_events(&mut self) -> bool {
+        match self {
+            Wire::Epoll(_) => false,
+            Wire::Uring(uring) => uring.has_events(),
+        }
+    }
+
+    /// Whether there are events that the descriptor does not become readable for.
+    pub fn has_stash(&self) -> bool {
+        match self {
+            Wire::Epoll(_) => false,
+            Wire::Uring(uring) => uring.has_stash(),
+        }
+    }
+}
+
+/// One system call for each write.
+fn write_each(batch: &mut Batch<'_>) {
+    for number in 0..batch.writes.len() {
+        let pieces = batch.pieces(number);
+        if pieces.is_empty() {
+            continue;
+        }
+        // SAFETY: an `IoSlice` has the layout of an `iovec`, and all outlive the call.
+        let count = unsafe {
+            libc::writev(
+                std::os::fd::AsRawFd::as_raw_fd(&batch.writes[number].stream),
+                pieces.as_ptr().cast(),
+                pieces.len() as libc::c_int,
+            )
+        };
+        batch.writes[number].written = match count {
+            0.. => Written::Bytes(count as usize),
+            _ => Written::from_error(&io::Error::last_os_error()),
+        };
+    }
 }

@@ -1,0 +1,297 @@
+//! The wire on a ring of the core's own: a connection is armed once for its lifetime by a multishot poll, and
+//! the writes of a turn are handed to the kernel in one call.
+//!
+//! Nothing in user space for a connection that waits. Two things are counted on, and checked by [`probe`]:
+//! - A poll is in the kernel's hands, and holds the socket open, until its last completion (the one without
+//!   `more`), which follows a cancel at once. Completions name the connection with its generation, so one that
+//!   comes late goes nowhere.
+//! - A send is over when the call that hands it over returns; see [`Uring::write`]. So no send is ever in
+//!   flight while anything else runs, and no memory is in the kernel's hands between two calls.
+//!
+//! Bound: one request a connection in the kernel; here, the events of one batch's writing.
+
+#[cfg(test)]
+mod model;
+mod probe;
+mod ring;
+
+pub use probe::probe;
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::TcpStream;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+use tracing::error;
+
+use super::{Batch, EVENTS_PER_TURN, Ready, Written};
+use crate::ident::ConnId;
+use ring::{Completion, Kernel, Request, Ring};
+
+/// A poll's name is its connection's, whose slot never reaches this bit.
+const NO_POLL: u64 = 1 << 31;
+const CANCEL: u64 = NO_POLL;
+/// The rest of the lower word is the write's number in its batch, the upper word the batch's.
+const SEND: u64 = NO_POLL | 1 << 30;
+const SEND_NUMBER: u64 = (1 << 30) - 1;
+
+/// Calls in vain, a millisecond apart, before a kernel that takes no requests is given up: it lacks memory
+/// even for a request.
+const TRIES_MAX: usize = 10_000;
+
+pub struct Uring<K = Ring> {
+    kernel: K,
+    /// Polls queued or in the kernel's hands whose last completion has not come.
+    polls: usize,
+    /// Events that came with the results of writes.
+    stash: VecDeque<Ready>,
+    /// The heads of writes of several pieces, while a batch is written.
+    headers: Vec<libc::msghdr>,
+    /// Number of the latest batch.
+    batch: u32,
+}
+
+impl Uring {
+    pub fn new() -> io::Result<Uring> {
+        Ok(Uring::over(Ring::new()?))
+    }
+
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.kernel.descriptor()
+    }
+}
+
+impl<K: Kernel> Uring<K> {
+    fn over(kernel: K) -> Uring<K> {
+        Uring {
+            kernel,
+            polls: 0,
+            stash: VecDeque::new(),
+            headers: Vec::new(),
+            batch: 0,
+        }
+    }
+
+    /// Arms a connection. The kernel gets to know of it with the turn's writes.
+    pub fn watch(&mut self, id: ConnId, stream: &TcpStream) {
+        let user = id.to_bits();
+        assert!(user & NO_POLL == 0, "a table of two thousand million slots");
+        self.polls += 1;
+        self.queue(Request::Poll {
+            socket: stream.as_raw_fd(),
+            user,
+        });
+    }
+
+    /// Ends the poll of a connection. Closing its descriptor would not, and the kernel keeps the socket open
+    /// for it: the cancel is taken with the turn's writes, and the poll's own last completion follows.
+    pub fn forget(&mut self, id: ConnId) {
+        self.queue(Request::Cancel {
+            target: id.to_bits(),
+            user: CANCEL,
+        });
+    }
+
+    /// Queues a request that points to no memory.
+    fn queue(&mut self, request: Request) {
+        // SAFETY: it points to nothing.
+        while !unsafe { self.kernel.push(request) } {
+            self.hand_over(None);
+        }
+    }
+
+    pub fn take(&mut self, ready: &mut Vec<Ready>) {
+        let stashed = self.stash.len().min(EVENTS_PER_TURN);
+        ready.extend(self.stash.drain(..stashed));
+        while ready.len() < EVENTS_PER_TURN {
+            let Uring { kernel, polls, .. } = self;
+            kernel.reap(EVENTS_PER_TURN - ready.len(), |completion| {
+                ready.extend(event(polls, completion));
+            });
+            if !self.kernel.has_work() && !self.kernel.overflows() {
+                break;
+            }
+            self.enter();
+        }
+    }
+
+    /// Whether [`Uring::take`] has something that it would not have waited for.
+    pub fn has_events(&mut self) -> bool {
+        self.has_stash()
+            || self.kernel.has_completions()
+            || self.kernel.has_work()
+            || self.kernel.overflows()
+    }
+
+    /// Whether there are events that the descriptor will not become readable for.
+    pub fn has_stash(&self) -> bool {
+        !self.stash.is_empty()
+    }
+
+    /// Does every write of the batch, and hands over what else is queued.
+    ///
+    /// Every send of the batch is over when this returns, because of how the kernel treats one (io_uring/net.c
+    /// and io_uring.c, the same from 6.1 to this day): it is begun in the call that takes it from the queue, as
+    /// it is neither drained nor linked nor forced to be asynchronous; MSG_DONTWAIT makes it a request
+    /// that is not waited for (REQ_F_NOWAIT), and such a one fails where another would be armed with a poll or
+    /// passed to a kernel thread. What it sends it copies. Failing, and with MSG_WAITALL a short send
+    /// is a failure, it gets a completion, with what it did send if anything, before the call returns. So
+    /// once the queue is empty and all completions have been taken, a send without one has sent all.
+    pub fn write(&mut self, batch: &mut Batch<'_>) {
+        self.batch = self.batch.wrapping_add(1);
+        self.make_headers(batch);
+        // Requests in the queue point to the batch's memory until the kernel has taken them.
+        let unwinding = AbortOnDrop;
+        let mut headers = self.headers.as_ptr();
+        for number in 0..batch.writes.len() {
+            let user = u64::from(self.batch) << 32 | SEND | number as u64;
+            let socket = batch.writes[number].stream.as_raw_fd();
+            let request = match batch.pieces(number) {
+                [] => continue,
+                [piece] => Request::Send {
+                    socket,
+                    bytes: piece.as_ptr(),
+                    length: piece.len() as u32,
+                    user,
+                },
+                _ => {
+                    let header = headers;
+                    // SAFETY: `make_headers` has made one for each write that comes by here.
+                    headers = unsafe { headers.add(1) };
+                    Request::SendPieces {
+                        socket,
+                        header,
+                        user,
+                    }
+                }
+            };
+            batch.writes[number].written = Written::Bytes(batch.writes[number].bytes);
+            // SAFETY: the pieces live as long as the batch, which the caller lends for the whole call;
+            // the headers stay where they are until the next one. By the end of this call the
+            // kernel is done with both, as told above.
+            while !unsafe { self.kernel.push(request) } {
+                self.hand_over(Some(batch));
+            }
+        }
+        self.hand_over(Some(batch));
+        std::mem::forget(unwinding);
+    }
+
+    /// Hands over what has been queued since the last batch.
+    pub fn settle(&mut self) {
+        self.hand_over(None);
+    }
+
+    /// The heads of all writes that have more than one piece, in a list that does not move afterwards.
+    fn make_headers(&mut self, batch: &Batch<'_>) {
+        self.headers.clear();
+        for number in 0..batch.writes.len() {
+            let pieces = batch.pieces(number);
+            if pieces.len() > 1 {
+                // SAFETY: zero is a valid value of every field.
+                let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+                // The kernel only reads, and an `IoSlice` has the layout of an `iovec`.
+                header.msg_iov = pieces.as_ptr().cast_mut().cast();
+                header.msg_iovlen = pieces.len() as _;
+                self.headers.push(header);
+            }
+        }
+    }
+
+    /// Has the kernel take all that is queued, and takes every completion there is then: the results of
+    /// sends go into their batch, events onto the stash.
+    fn hand_over(&mut self, mut batch: Option<&mut Batch<'_>>) {
+        let mut tries = 0;
+        while self.kernel.queued() > 0 || self.kernel.overflows() {
+            tries += 1;
+            if !self.enter() {
+                if tries > TRIES_MAX {
+                    give_up(&io::ErrorKind::TimedOut.into());
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let Uring {
+                kernel,
+                polls,
+                stash,
+                batch: latest,
+                ..
+            } = self;
+            kernel.reap(usize::MAX, |completion| {
+                if completion.user & SEND == SEND {
+                    record(batch.as_deref_mut(), *latest, completion);
+                } else {
+                    stash.extend(event(polls, completion));
+                }
+            });
+        }
+    }
+
+    /// Enters the kernel. False if it lacks memory for now, or room for completions.
+    fn enter(&mut self) -> bool {
+        match self.kernel.enter() {
+            Ok(()) => true,
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EINTR) => true,
+                Some(libc::EAGAIN | libc::EBUSY | libc::ENOMEM) => false,
+                _ => give_up(&error),
+            },
+        }
+    }
+}
+
+/// What a completion says of a connection, if it is about one.
+fn event(polls: &mut usize, completion: Completion) -> Option<Ready> {
+    if completion.user & NO_POLL != 0 {
+        // A cancel that came too late.
+        return None;
+    }
+    if !completion.more {
+        *polls -= 1;
+    }
+    Some(match completion.result {
+        flags @ 0.. => Ready {
+            unwatched: !completion.more,
+            ..Ready::new(completion.user, flags as u32)
+        },
+        // By our own cancel, and then nobody has the connection any more.
+        errno if errno == -libc::ECANCELED => Ready {
+            unwatched: true,
+            ..Ready::new(completion.user, 0)
+        },
+        // It cannot be watched, so it cannot live.
+        _ => Ready::new(completion.user, libc::EPOLLERR as u32),
+    })
+}
+
+/// Notes what became of a send that did not send all.
+fn record(batch: Option<&mut Batch<'_>>, latest: u32, completion: Completion) {
+    let number = (completion.user & SEND_NUMBER) as usize;
+    let write = batch
+        .filter(|_| completion.user >> 32 == u64::from(latest))
+        .and_then(|batch| batch.writes.get_mut(number));
+    let Some(write) = write else {
+        // A send that outlived its call, and the memory it sent from.
+        give_up(&io::Error::other("a send ended after its call"));
+    };
+    write.written = match completion.result {
+        bytes @ 0.. => Written::Bytes(bytes as usize),
+        errno => Written::from_errno(-errno),
+    };
+}
+
+/// Without its wire a core is deaf, and what it counted on does not hold; the process must not go on so.
+fn give_up(error: &io::Error) -> ! {
+    error!(%error, "a core's ring failed");
+    std::process::abort();
+}
+
+/// Ends the process where a panic would leave the queue with requests whose memory goes.
+struct AbortOnDrop;
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        std::process::abort();
+    }
+}

@@ -1,0 +1,134 @@
+//! What every core waits and writes with: io_uring for its runtime and its wire, or epoll for either.
+//!
+//! Found out once at start, by trying. A core whose own ring is refused later (the limit of locked memory is
+//! shared by all) goes on with epoll, if it may.
+
+use std::fmt;
+use std::io;
+use std::sync::Once;
+
+use tracing::warn;
+
+use crate::config::Driver as Wanted;
+use crate::net::wire::{Kind, Wire};
+
+/// Entries of a runtime's ring. Few operations are in flight: no connection on the wire has one there.
+pub const RING_ENTRIES: u32 = 4096;
+
+/// What a core's runtime waits with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RuntimeKind {
+    /// io_uring; completions are run only when the core asks for them (Linux 6.1).
+    UringDeferred,
+    /// io_uring of older kernels.
+    Uring,
+    Epoll,
+}
+
+/// The drivers in use, the same on every core unless one has to fall back.
+pub struct Drivers {
+    pub runtime: RuntimeKind,
+    pub wire: Kind,
+    pub may_fall_back: bool,
+    /// One warning is enough, however many cores it is about.
+    warned: Once,
+}
+
+impl fmt::Display for Drivers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.runtime, self.wire) {
+            (RuntimeKind::Epoll, _) => "epoll",
+            (_, Kind::Epoll) => "io_uring, connections on epoll",
+            (_, Kind::Uring) => "io_uring",
+        })
+    }
+}
+
+pub fn ring_builder(kind: RuntimeKind) -> io_uring::Builder {
+    let mut builder = io_uring::IoUring::builder();
+    if kind == RuntimeKind::UringDeferred {
+        builder.setup_single_issuer().setup_defer_taskrun();
+    }
+    builder
+}
+
+/// What may be done about a ring that is refused.
+fn hint(cause: &io::Error) -> &'static str {
+    match cause.raw_os_error() {
+        Some(libc::ENOMEM) => {
+            "RLIMIT_MEMLOCK is too small, each core needs some 700 KiB of it (ulimit -l, LimitMEMLOCK=)"
+        }
+        Some(libc::EPERM) => "it is forbidden here (seccomp, or kernel.io_uring_disabled)",
+        Some(libc::ENOSYS) => "this kernel or sandbox has none",
+        Some(libc::EINVAL) => "it needs Linux 6.1",
+        None => "it needs Linux 6.1, this one behaves otherwise",
+        _ => "the kernel refused it",
+    }
+}
+
+impl Drivers {
+    /// Finds out which drivers work here, by using them as a core would.
+    pub fn choose(wanted: Wanted) -> io::Result<Drivers> {
+        let mut drivers = Drivers {
+            runtime: RuntimeKind::Epoll,
+            wire: Kind::Epoll,
+            may_fall_back: wanted != Wanted::Uring,
+            warned: Once::new(),
+        };
+        if wanted == Wanted::Epoll {
+            return Ok(drivers);
+        }
+        match try_runtime() {
+            Ok(kind) => drivers.runtime = kind,
+            Err(cause) => {
+                drivers.refused("io_uring", &cause)?;
+                return Ok(drivers);
+            }
+        }
+        match Wire::probe(Kind::Uring) {
+            Ok(()) => drivers.wire = Kind::Uring,
+            Err(cause) => drivers.refused("io_uring for connections", &cause)?,
+        }
+        Ok(drivers)
+    }
+
+    /// An error where io_uring was asked for, else a warning.
+    fn refused(&self, what: &str, cause: &io::Error) -> io::Result<()> {
+        let hint = hint(cause);
+        if !self.may_fall_back {
+            let text = format!("driver = \"uring\": {what} cannot be used: {hint}: {cause}");
+            return Err(io::Error::new(cause.kind(), text));
+        }
+        self.warned.call_once(|| {
+            warn!(%cause, "{what} cannot be used, epoll is used instead: {hint}");
+        });
+        Ok(())
+    }
+
+    /// A core's own runtime could not have its ring.
+    pub fn warn_of_rings(&self, cause: &io::Error) {
+        let _ = self.refused("io_uring on every core", cause);
+    }
+
+    /// A core's wire.
+    pub fn wire(&self, kind: Kind) -> io::Result<Wire> {
+        match Wire::new(kind) {
+            Err(cause) if kind == Kind::Uring => {
+                self.refused("io_uring for connections on every core", &cause)?;
+                Wire::new(Kind::Epoll)
+            }
+            made => made,
+        }
+    }
+}
+
+fn try_runtime() -> io::Result<RuntimeKind> {
+    let mut last = None;
+    for kind in [RuntimeKind::UringDeferred, RuntimeKind::Uring] {
+        match ring_builder(kind).build(RING_ENTRIES) {
+            Ok(_) => return Ok(kind),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| io::Error::other("no ring was tried")))
+}
