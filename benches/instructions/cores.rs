@@ -5,7 +5,6 @@
 //! two runs do the same. (The back end's app seeds its own table of some 16 entries at random, which
 //! changes nothing before a count's fifth digit.) Bound: what a workload prepares. `workloads` plays one.
 
-use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::rc::Rc;
@@ -31,8 +30,8 @@ use crate::apps::relay::Relay;
 const SEED: u64 = 0x7269_6e67_706f_7374;
 /// The time that a turn takes.
 const TURN: Duration = Duration::from_micros(100);
-/// Slices of one write: as many as a workload has messages waiting, for an empty one costs, too.
-const SLICES: usize = 16;
+/// Pieces of one write, as in the wire (`src/net/wire/batch.rs`).
+const PIECES_MAX: usize = 64;
 /// As in the transport (`src/net/transport.rs`).
 const WRITES_PER_TURN: usize = 256;
 
@@ -304,13 +303,12 @@ impl Cores {
                 return false;
             };
             while !shard.outbox_is_empty(id) {
-                let mut slices = [IoSlice::new(&[]); SLICES];
-                let count = shard.gather(id, &mut slices);
-                let written = slices[..count].iter().map(|slice| slice.len()).sum();
-                if let Some(tap) = &mut self.tap {
-                    slices[..count]
-                        .iter()
-                        .for_each(|slice| tap.extend_from_slice(slice));
+                let mut written = 0;
+                for piece in shard.pieces(id).take(PIECES_MAX) {
+                    written += piece.len();
+                    if let Some(tap) = &mut self.tap {
+                        tap.extend_from_slice(piece);
+                    }
                 }
                 self.bytes_out += written as u64;
                 shard.written(id, written);

@@ -6,7 +6,6 @@
 //! last one frees belongs to it.
 
 use std::hint::black_box;
-use std::io::IoSlice;
 use std::rc::Rc;
 
 use criterion::measurement::WallTime;
@@ -18,7 +17,7 @@ use ringpost::shard::Outbox;
 use crate::input::ascii;
 
 /// As many as the transport offers in one write.
-const SLICES: usize = 64;
+const PIECES_MAX: usize = 64;
 const MESSAGE_BYTES: usize = 128;
 /// No multiple of a message, so that each write ends inside one.
 const PARTIAL_BYTES: usize = 500;
@@ -76,27 +75,18 @@ fn measure(
 }
 
 fn contents(outbox: &Outbox) -> Vec<u8> {
-    let mut slices = [IoSlice::new(&[]); SLICES];
-    let count = outbox.gather(&mut slices);
-    slices[..count]
-        .iter()
-        .flat_map(|slice| slice.to_vec())
-        .collect()
+    outbox.pieces().flatten().copied().collect()
 }
 
 /// As the transport does it, with a kernel that takes so many bytes at a time. Returns how many it took.
 fn write(outbox: &mut Outbox, write_bytes: usize) -> usize {
     let mut total = 0;
     loop {
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let count = outbox.gather(&mut slices);
-        if count == 0 {
+        let pieces = outbox.pieces().take(PIECES_MAX).map(black_box);
+        let offered: usize = pieces.map(<[u8]>::len).sum();
+        if offered == 0 {
             return total;
         }
-        let offered: usize = black_box(&slices[..count])
-            .iter()
-            .map(|slice| slice.len())
-            .sum();
         let taken = offered.min(write_bytes);
         outbox.advance(taken);
         total += taken;
