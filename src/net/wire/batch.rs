@@ -2,6 +2,10 @@
 //!
 //! The pieces are borrowed from the outboxes for as long as the batch lives, so the compiler sees to it that
 //! nothing frees or changes them before every write of the batch has its result.
+//!
+//! Small pieces of one write are joined, so that it is one plain send: the kernel looks at each piece of a
+//! list for longer than it takes to copy one here. What a broadcast has left waiting is the same pieces for
+//! everybody, and joined once.
 
 use std::io::{self, IoSlice};
 use std::net::TcpStream;
@@ -13,6 +17,10 @@ use crate::ident::ConnId;
 pub const PIECES_MAX: usize = 64;
 /// Bytes of one write. The kernel cuts one of 2 GiB and more, and would call the piece a whole.
 const BYTES_MAX: usize = 1 << 30;
+/// Pieces that make no more than this are joined. Copying more costs as much as it saves.
+const JOINED_BYTES_MAX: usize = 16 << 10;
+/// Memory for joined pieces that is kept from batch to batch; a batch has at most 4 MiB of it.
+const JOINED_KEPT: usize = 256 << 10;
 
 /// What became of one write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,22 +51,41 @@ impl Written {
 pub struct Write<'a> {
     pub connection: ConnId,
     pub stream: BorrowedFd<'a>,
-    first: u32,
-    count: u32,
+    place: Place,
     /// The sum of its pieces.
     pub bytes: usize,
     pub written: Written,
 }
 
+/// Where the bytes of a write are.
+#[derive(Clone, Copy)]
+enum Place {
+    /// As they are: a part of the list of pieces.
+    Pieces { first: u32, count: u32 },
+    /// Joined, from here on.
+    Joined { from: u32 },
+}
+
 pub struct Batch<'a> {
     pieces: Vec<IoSlice<'a>>,
+    joined: Vec<u8>,
+    /// Which pieces were joined last, and where they are.
+    latest: Option<Latest>,
     pub writes: Vec<Write<'a>>,
+}
+
+#[derive(Clone, Copy)]
+struct Latest {
+    first: usize,
+    count: usize,
+    from: u32,
 }
 
 /// A batch's memory between batches.
 #[derive(Default)]
 pub struct BatchMemory {
     pieces: Vec<IoSlice<'static>>,
+    joined: Vec<u8>,
     writes: Vec<Write<'static>>,
 }
 
@@ -66,6 +93,8 @@ impl<'a> Batch<'a> {
     pub fn new(memory: BatchMemory) -> Batch<'a> {
         Batch {
             pieces: reused(memory.pieces),
+            joined: memory.joined,
+            latest: None,
             writes: reused(memory.writes),
         }
     }
@@ -77,8 +106,11 @@ impl<'a> Batch<'a> {
                 .drain(..)
                 .map(|write| (write.connection, write.written)),
         );
+        self.joined.clear();
+        self.joined.shrink_to(JOINED_KEPT);
         BatchMemory {
             pieces: reused(self.pieces),
+            joined: self.joined,
             writes: reused(self.writes),
         }
     }
@@ -99,21 +131,72 @@ impl<'a> Batch<'a> {
                 self.pieces.push(IoSlice::new(piece));
             }
         }
+        let place = match self.pieces.len() - first {
+            count @ 2.. if bytes <= JOINED_BYTES_MAX => Place::Joined {
+                from: self.join(first, count),
+            },
+            count => Place::Pieces {
+                first: first as u32,
+                count: count as u32,
+            },
+        };
         self.writes.push(Write {
             connection,
             stream: stream.as_fd(),
-            first: first as u32,
-            count: (self.pieces.len() - first) as u32,
+            place,
             bytes,
             written: Written::Bytes(0),
         });
     }
 
-    /// The pieces of one write.
-    pub fn pieces(&self, write: usize) -> &[IoSlice<'a>] {
-        let write = &self.writes[write];
-        &self.pieces[write.first as usize..][..write.count as usize]
+    /// Joins the last pieces of the list. Returns where they are then.
+    fn join(&mut self, first: usize, count: usize) -> u32 {
+        let (before, own) = self.pieces.split_at(first);
+        if let Some(latest) = self.latest
+            && same(&before[latest.first..][..latest.count], own)
+        {
+            self.pieces.truncate(first);
+            return latest.from;
+        }
+        let from = self.joined.len() as u32;
+        for piece in own {
+            self.joined.extend_from_slice(piece);
+        }
+        self.latest = Some(Latest { first, count, from });
+        from
     }
+
+    /// What one write consists of. Stays where it is until something is pushed.
+    pub fn content(&self, write: usize) -> Content<'_, 'a> {
+        let Write { place, bytes, .. } = self.writes[write];
+        match place {
+            Place::Joined { from } => Content::Bytes(&self.joined[from as usize..][..bytes]),
+            Place::Pieces { first, count } => {
+                match &self.pieces[first as usize..][..count as usize] {
+                    [] => Content::Nothing,
+                    [piece] => Content::Bytes(piece),
+                    pieces => Content::Pieces(pieces),
+                }
+            }
+        }
+    }
+}
+
+/// One write's bytes.
+pub enum Content<'b, 'a> {
+    Nothing,
+    Bytes(&'b [u8]),
+    /// At least two.
+    Pieces(&'b [IoSlice<'a>]),
+}
+
+/// Whether they are the same memory, and so the same bytes.
+fn same(one: &[IoSlice<'_>], other: &[IoSlice<'_>]) -> bool {
+    one.len() == other.len()
+        && one
+            .iter()
+            .zip(other)
+            .all(|(one, other)| one.as_ptr() == other.as_ptr() && one.len() == other.len())
 }
 
 /// An empty list with the memory of another whose entries are of the same size.
@@ -135,5 +218,43 @@ mod tests {
         let mut again: Vec<IoSlice<'_>> = reused(list);
         again.push(IoSlice::new(&bytes));
         assert_eq!((again.as_ptr() as usize, again.capacity()), (place, 1000));
+    }
+
+    fn contents(batch: &Batch<'_>, write: usize) -> Vec<u8> {
+        match batch.content(write) {
+            Content::Nothing => Vec::new(),
+            Content::Bytes(bytes) => bytes.to_vec(),
+            Content::Pieces(pieces) => pieces.iter().flat_map(|piece| piece.to_vec()).collect(),
+        }
+    }
+
+    #[test]
+    fn small_pieces_are_joined_once_for_all_who_have_the_same() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (one, two, large) = (vec![1; 100], vec![2; 50], vec![3; JOINED_BYTES_MAX]);
+        let mut batch = Batch::new(BatchMemory::default());
+        let lists: [&[&[u8]]; 8] = [
+            &[&one, &two],
+            &[&one, &two],
+            &[&one],
+            &[],
+            &[&one, &two],
+            &[&two, &one],
+            &[&one, &large],
+            &[&one[1..], &two],
+        ];
+        for (number, list) in lists.iter().enumerate() {
+            let id = ConnId::from_bits(number as u64);
+            batch.push(id, &stream, list.iter().copied());
+        }
+        for (number, list) in lists.iter().enumerate() {
+            assert_eq!(contents(&batch, number), list.concat(), "{number}");
+            assert_eq!(batch.writes[number].bytes, list.concat().len());
+        }
+        // 0, 1 and 4 are one; 5 and 7 have their own; 6 is too large, and 2 has but one piece.
+        assert_eq!(batch.joined.len(), 150 + 150 + 149);
+        assert!(matches!(batch.content(6), Content::Pieces(_)));
+        assert!(matches!(batch.content(3), Content::Nothing));
     }
 }

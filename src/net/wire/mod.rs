@@ -9,11 +9,12 @@ mod epoll;
 mod tests;
 mod uring;
 
+use batch::Content;
 pub use batch::{Batch, BatchMemory, Written};
 
 use std::io;
 use std::net::TcpStream;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use crate::ident::ConnId;
 use epoll::Epoll;
@@ -174,20 +175,29 @@ impl Wire {
     }
 }
 
+/// The sockets do not block anyway; a broken pipe is an error and no signal.
+const SEND_FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+
 /// One system call for each write.
 fn write_each(batch: &mut Batch<'_>) {
     for number in 0..batch.writes.len() {
-        let pieces = batch.pieces(number);
-        if pieces.is_empty() {
-            continue;
-        }
-        // SAFETY: an `IoSlice` has the layout of an `iovec`, and all outlive the call.
-        let count = unsafe {
-            libc::writev(
-                std::os::fd::AsRawFd::as_raw_fd(&batch.writes[number].stream),
-                pieces.as_ptr().cast(),
-                pieces.len() as libc::c_int,
-            )
+        let socket = batch.writes[number].stream.as_raw_fd();
+        // Not write(2) and writev(2), which come to the socket by way of the file system.
+        let count = match batch.content(number) {
+            Content::Nothing => continue,
+            // SAFETY: the bytes outlive the call.
+            Content::Bytes(bytes) => unsafe {
+                libc::send(socket, bytes.as_ptr().cast(), bytes.len(), SEND_FLAGS)
+            },
+            Content::Pieces(pieces) => {
+                // SAFETY: zero is a valid value of every field.
+                let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+                // The kernel only reads, and an `IoSlice` has the layout of an `iovec`.
+                header.msg_iov = pieces.as_ptr().cast_mut().cast();
+                header.msg_iovlen = pieces.len() as _;
+                // SAFETY: the header, the pieces and their bytes outlive the call.
+                unsafe { libc::sendmsg(socket, &header, SEND_FLAGS) }
+            }
         };
         batch.writes[number].written = match count {
             0.. => Written::Bytes(count as usize),

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use tracing::error;
 
+use super::batch::Content;
 use super::{Batch, EVENTS_PER_TURN, Ready, Written};
 use crate::ident::ConnId;
 use ring::{Completion, Kernel, Request, Ring};
@@ -147,15 +148,15 @@ impl<K: Kernel> Uring<K> {
         for number in 0..batch.writes.len() {
             let user = u64::from(self.batch) << 32 | SEND | number as u64;
             let socket = batch.writes[number].stream.as_raw_fd();
-            let request = match batch.pieces(number) {
-                [] => continue,
-                [piece] => Request::Send {
+            let request = match batch.content(number) {
+                Content::Nothing => continue,
+                Content::Bytes(bytes) => Request::Send {
                     socket,
-                    bytes: piece.as_ptr(),
-                    length: piece.len() as u32,
+                    bytes: bytes.as_ptr(),
+                    length: bytes.len() as u32,
                     user,
                 },
-                _ => {
+                Content::Pieces(_) => {
                     let header = headers;
                     // SAFETY: `make_headers` has made one for each write that comes by here.
                     headers = unsafe { headers.add(1) };
@@ -187,8 +188,7 @@ impl<K: Kernel> Uring<K> {
     fn make_headers(&mut self, batch: &Batch<'_>) {
         self.headers.clear();
         for number in 0..batch.writes.len() {
-            let pieces = batch.pieces(number);
-            if pieces.len() > 1 {
+            if let Content::Pieces(pieces) = batch.content(number) {
                 // SAFETY: zero is a valid value of every field.
                 let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
                 // The kernel only reads, and an `IoSlice` has the layout of an `iovec`.
