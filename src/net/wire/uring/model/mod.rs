@@ -39,8 +39,22 @@ struct Slot {
     connection: Option<Connection>,
 }
 
+/// What must have happened at least so often in all seeds: where it never does, nothing of it is tested.
+const USUAL: usize = 1_000;
+
+/// How often something happened.
+#[derive(Clone, Copy, Default, Debug)]
+struct Tally {
+    stale: usize,
+    watched_again: usize,
+    short: usize,
+    blocked: usize,
+    moved: usize,
+}
+
 struct Core {
     wire: Uring<Model>,
+    tally: Tally,
     slots: Vec<Slot>,
     batch: BatchMemory,
 }
@@ -70,10 +84,12 @@ impl Core {
                 .as_mut()
                 .filter(|_| slot.generation == id.generation)
             else {
+                self.tally.stale += 1;
                 continue;
             };
             assert!(!event.broken, "no socket breaks here");
             if event.unwatched {
+                self.tally.watched_again += 1;
                 self.wire.watch(id, &connection.stream);
             }
             if event.writable {
@@ -110,8 +126,14 @@ impl Core {
                 let slot = &mut self.slots[id.slot as usize];
                 let connection = slot.connection.as_mut().unwrap();
                 match written {
-                    Written::Bytes(bytes) => connection.wrote(bytes),
-                    Written::Blocked => connection.blocked = true,
+                    Written::Bytes(bytes) => {
+                        connection.wrote(bytes);
+                        self.tally.short += usize::from(!connection.outbox.is_empty());
+                    }
+                    Written::Blocked => {
+                        connection.blocked = true;
+                        self.tally.blocked += 1;
+                    }
                     Written::Broken => panic!("no socket breaks here"),
                 }
             }
@@ -153,6 +175,7 @@ impl Run {
         let cores = (0..WIRES)
             .map(|number| Core {
                 wire: Uring::over(Model::new(number, &world, &mut rng)),
+                tally: Tally::default(),
                 slots: (0..SLOTS).map(|_| Slot::default()).collect(),
                 batch: BatchMemory::default(),
             })
@@ -262,6 +285,7 @@ impl Run {
         core.wire.forget(id(number, slot));
         slot.generation += 1;
         connection.blocked = false;
+        core.tally.moved += 1;
         self.install(to, free, connection);
     }
 
@@ -282,7 +306,7 @@ impl Run {
         }
     }
 
-    fn finish(mut self) {
+    fn finish(mut self) -> [Tally; WIRES] {
         for connection in self.connections() {
             let socket = connection.socket;
             self.world.borrow_mut().make_room(socket, 1 << 20);
@@ -313,6 +337,7 @@ impl Run {
             self.world.borrow().sockets.is_empty(),
             "a socket stays open"
         );
+        std::array::from_fn(|core| self.cores[core].tally)
     }
 
     fn connections(&self) -> impl Iterator<Item = &Connection> {
@@ -331,14 +356,34 @@ fn nothing_is_lost_or_left_whatever_the_order() {
         Some(seed) => seed..seed + 1,
         None => 0..number("WIRE_SEEDS").unwrap_or(SEEDS),
     };
+    let (tried, mut sum) = (seeds.clone().count() as u64, Tally::default());
     for seed in seeds {
         let run = std::panic::catch_unwind(|| {
             let mut run = Run::new(seed);
             for _ in 0..STEPS {
                 run.step();
             }
-            run.finish();
+            run.finish()
         });
-        assert!(run.is_ok(), "to repeat this: WIRE_SEED={seed}");
+        let Ok(tallies) = run else {
+            panic!("to repeat this: WIRE_SEED={seed}");
+        };
+        for one in tallies {
+            sum.stale += one.stale;
+            sum.watched_again += one.watched_again;
+            sum.short += one.short;
+            sum.blocked += one.blocked;
+            sum.moved += one.moved;
+        }
     }
+    println!("{sum:?}");
+    let counts = [
+        sum.stale,
+        sum.watched_again,
+        sum.short,
+        sum.blocked,
+        sum.moved,
+    ];
+    let usual = counts.iter().all(|count| *count >= USUAL);
+    assert!(usual || tried < SEEDS, "too seldom: {sum:?}");
 }
