@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Driver {
-    /// io_uring, or epoll with one warning where io_uring is forbidden.
+    /// io_uring, or epoll with one warning where io_uring is forbidden, for the runtime or for the
+    /// connections alone.
     #[default]
     Auto,
     /// io_uring, or an error at start.

@@ -45,7 +45,7 @@
 //! # The life of one push
 //!
 //! Each core is a pinned thread with its own runtime and its own share of the uids. From `accept` to
-//! `writev`, with the places in the source:
+//! the last write, with the places in the source:
 //!
 //! 1. **Accept.** The kernel gives a browser's connection to one core's listener; `Tasks::accept`
 //!    (`server/runtime.rs`) takes it, `Transport::accept` (`net/transport.rs`) gives it a slot
@@ -68,8 +68,9 @@
 //! 9. **Outbox.** The message is encoded once for each codec needed and put into each outbox
 //!    (`shard/outbox.rs`), or, where it does not fit, closes that connection. Each goes onto the dirty list. A
 //!    `push` is answered by how many it reached ([`on_answer`](app::App::on_answer)).
-//! 10. **Write.** At the turn's end `Transport::flush` writes each dirty connection once: `Wire::write`
-//!     (`net/wire/epoll.rs`) is one `writev` of all that waits for it.
+//! 10. **Write.** At the turn's end `Transport::flush` writes each dirty connection once, all that waits for
+//!     it: `Wire::write` hands these writes to the kernel in one call (`net/wire/uring.rs`), or where there is no
+//!     io_uring by one `writev` each (`net/wire/epoll.rs`).
 //!
 //! ARCHITECTURE.md in the repository has the rest: the modules by layer, what there is not, the bus, the limits.
 

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::io;
 use std::sync::Once;
+use std::thread;
+use std::time::Duration;
 
 use tracing::warn;
 
@@ -14,6 +16,11 @@ use crate::net::wire::{Kind, Wire};
 
 /// Entries of a runtime's ring. Few operations are in flight: no connection on the wire has one there.
 pub const RING_ENTRIES: u32 = 4096;
+
+/// Tries of a core for its ring, so far apart: the kernel takes its time to give back the locked memory of
+/// the rings that were tried out before.
+const TRIES_MAX: usize = 20;
+const TRY_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What a core's runtime waits with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -105,14 +112,14 @@ impl Drivers {
         Ok(())
     }
 
-    /// A core's own runtime could not have its ring.
-    pub fn warn_of_rings(&self, cause: &io::Error) {
-        let _ = self.refused("io_uring on every core", cause);
+    /// A core's own runtime could not have its ring. An error, unless there is another way.
+    pub fn runtime_refused(&self, cause: &io::Error) -> io::Result<()> {
+        self.refused("io_uring on every core", cause)
     }
 
     /// A core's wire.
     pub fn wire(&self, kind: Kind) -> io::Result<Wire> {
-        match Wire::new(kind) {
+        match patiently(|| Wire::new(kind)) {
             Err(cause) if kind == Kind::Uring => {
                 self.refused("io_uring for connections on every core", &cause)?;
                 Wire::new(Kind::Epoll)
@@ -120,6 +127,17 @@ impl Drivers {
             made => made,
         }
     }
+}
+
+/// Tries again for a while where it is only memory that lacks.
+pub fn patiently<T>(make: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..TRIES_MAX {
+        match make() {
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => thread::sleep(TRY_INTERVAL),
+            made => return made,
+        }
+    }
+    make()
 }
 
 fn try_runtime() -> io::Result<RuntimeKind> {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 use tracing::{error, warn};
 
-use super::driver::{RING_ENTRIES, RuntimeKind, ring_builder};
+use super::driver::{RING_ENTRIES, RuntimeKind, patiently, ring_builder};
 use super::turn::Turn;
 use super::{Bound, Plan};
 use crate::app::envelope::Body;
@@ -42,28 +42,25 @@ pub fn run(
     bound: Bound,
     report: &Sender<io::Result<()>>,
 ) -> io::Result<()> {
-    let runtime = match plan.driver.runtime {
-        RuntimeKind::Epoll => Err(None),
-        kind => RuntimeBuilder::<IoUringDriver>::new()
-            .uring_builder(ring_builder(kind))
-            .with_entries(RING_ENTRIES)
-            .enable_timer()
-            .build()
-            .map_err(Some),
+    let uring = match plan.driver.runtime {
+        RuntimeKind::Epoll => None,
+        kind => Some(patiently(|| {
+            RuntimeBuilder::<IoUringDriver>::new()
+                .uring_builder(ring_builder(kind))
+                .with_entries(RING_ENTRIES)
+                .enable_timer()
+                .build()
+        })),
     };
-    let built = match runtime {
-        Ok(mut runtime) => {
+    let fallen_back = match uring {
+        Some(Ok(mut runtime)) => {
             return runtime.block_on(serve(plan, plan.driver.wire, bus, bound, report));
         }
-        Err(Some(error)) if !plan.driver.may_fall_back => Err(error),
-        Err(refused) => {
-            if let Some(cause) = refused {
-                plan.driver.warn_of_rings(&cause);
-            }
-            RuntimeBuilder::<LegacyDriver>::new().enable_timer().build()
-        }
+        Some(Err(cause)) => plan.driver.runtime_refused(&cause),
+        None => Ok(()),
     };
-    match built {
+    let epoll = || RuntimeBuilder::<LegacyDriver>::new().enable_timer().build();
+    match fallen_back.and_then(|()| epoll()) {
         Ok(mut runtime) => runtime.block_on(serve(plan, Kind::Epoll, bus, bound, report)),
         Err(error) => {
             let text = format!("a core's runtime could not be built: {error}");

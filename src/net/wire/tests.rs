@@ -1,1 +1,245 @@
-//! x
+//! Both backends over real sockets, by the same tests.
+
+use std::io::{Read, Write as _};
+use std::net::{Shutdown, TcpListener};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use super::*;
+
+/// Runs a test on each backend that works here.
+fn on_both(test: fn(Wire)) {
+    test(Wire::new(Kind::Epoll).unwrap());
+    match Wire::probe(Kind::Uring) {
+        Ok(()) => test(Wire::new(Kind::Uring).unwrap()),
+        Err(cause) => eprintln!("not tested on io_uring: {cause}"),
+    }
+}
+
+fn id(slot: u32, generation: u32) -> ConnId {
+    ConnId { slot, generation }
+}
+
+/// A connection: the server's end, which does not block, and the client's.
+fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (stream, _) = listener.accept().unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let patience = Some(Duration::from_secs(5));
+    client.set_read_timeout(patience).unwrap();
+    (stream, client)
+}
+
+/// Whether the wire's descriptor becomes readable within so many milliseconds.
+fn wakes(wire: &Wire, timeout: i32) -> bool {
+    let mut poll = libc::pollfd {
+        fd: wire.descriptor().as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one entry, which outlives the call.
+    unsafe { libc::poll(&mut poll, 1, timeout) > 0 }
+}
+
+/// The events of one connection, one after the other, until `enough` of them say what it asks for.
+fn until(wire: &mut Wire, id: ConnId, enough: fn(&Ready) -> bool) -> Ready {
+    let mut ready = Vec::new();
+    wire.settle();
+    for _ in 0..5 {
+        wire.take(&mut ready).unwrap();
+        let found = ready
+            .iter()
+            .find(|one| one.connection() == id && enough(one));
+        if let Some(found) = found {
+            return *found;
+        }
+        assert!(wire.has_stash() || wakes(wire, 5_000), "the wire is silent");
+    }
+    panic!("only {ready:?}");
+}
+
+/// Takes events until none is left.
+fn drain(wire: &mut Wire) -> Vec<Ready> {
+    let mut ready = Vec::new();
+    wire.settle();
+    while wire.has_stash() || wakes(wire, 0) {
+        wire.take(&mut ready).unwrap();
+    }
+    ready
+}
+
+fn write(wire: &mut Wire, id: ConnId, stream: &TcpStream, pieces: &[&[u8]]) -> Written {
+    let mut batch = Batch::new(BatchMemory::default());
+    batch.push(id, stream, pieces.iter().copied());
+    wire.write(&mut batch);
+    let mut done = Vec::new();
+    batch.finish(&mut done);
+    assert_eq!((done.len(), done[0].0), (1, id));
+    done[0].1
+}
+
+#[test]
+fn what_is_ready_already_is_reported() {
+    on_both(|mut wire| {
+        let (stream, mut client) = pair();
+        client.write_all(b"early").unwrap();
+        wire.watch(id(1, 1), &stream).unwrap();
+        until(&mut wire, id(1, 1), |one| one.readable);
+    });
+}
+
+#[test]
+fn each_arrival_is_reported_and_then_silence() {
+    on_both(|mut wire| {
+        let (mut stream, mut client) = pair();
+        wire.watch(id(1, 1), &stream).unwrap();
+        for _ in 0..100 {
+            drain(&mut wire);
+            assert!(!wakes(&wire, 0), "nothing has happened");
+            client.write_all(b"hello").unwrap();
+            let event = until(&mut wire, id(1, 1), |one| one.readable);
+            assert!(!event.ending && !event.broken && !event.unwatched);
+            assert_eq!(stream.read(&mut [0; 100]).unwrap(), 5);
+        }
+        client.shutdown(Shutdown::Write).unwrap();
+        until(&mut wire, id(1, 1), |one| one.ending && one.readable);
+    });
+}
+
+#[test]
+fn a_batch_is_written_in_order_and_whole() {
+    on_both(|mut wire| {
+        let pairs: Vec<_> = (0..40).map(|_| pair()).collect();
+        let pieces: Vec<Vec<u8>> = (0..100).map(|byte| vec![byte; 10]).collect();
+        let mut batch = Batch::new(BatchMemory::default());
+        for (number, (stream, _)) in pairs.iter().enumerate() {
+            // None, one and many, up to more than one write takes.
+            let pieces = pieces.iter().take(number * 3).map(|piece| &**piece);
+            batch.push(id(number as u32, 0), stream, pieces);
+        }
+        wire.write(&mut batch);
+        let mut done = Vec::new();
+        batch.finish(&mut done);
+        for (number, (_, mut client)) in pairs.into_iter().enumerate() {
+            let pieces = &pieces[..(number * 3).min(batch::PIECES_MAX)];
+            let expected = (id(number as u32, 0), Written::Bytes(pieces.len() * 10));
+            assert_eq!(done[number], expected);
+            let mut bytes = vec![0; pieces.len() * 10];
+            client.read_exact(&mut bytes).unwrap();
+            assert_eq!(bytes, pieces.concat());
+        }
+    });
+}
+
+#[test]
+fn a_write_that_does_not_fit_says_how_much_it_was_and_room_is_reported() {
+    on_both(|mut wire| {
+        let (stream, mut client) = pair();
+        wire.watch(id(1, 1), &stream).unwrap();
+        drain(&mut wire);
+        let bytes: Vec<u8> = (0..20 << 20).map(|at: u32| (at % 251) as u8).collect();
+        let reading = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            let mut all = vec![0; 20 << 20];
+            client.read_exact(&mut all).unwrap();
+            all
+        });
+        let (mut sent, mut blocked) = (0, 0);
+        while sent < bytes.len() {
+            let rest = &bytes[sent..];
+            let (one, other) = rest.split_at(rest.len() / 3);
+            match write(&mut wire, id(1, 1), &stream, &[one, other]) {
+                Written::Bytes(part) => sent += part,
+                Written::Blocked => {
+                    blocked += 1;
+                    until(&mut wire, id(1, 1), |one| one.writable);
+                }
+                Written::Broken => panic!("nobody broke it"),
+            }
+        }
+        assert!(blocked > 0, "nothing is tested");
+        assert!(reading.join().unwrap() == bytes, "it arrived otherwise");
+    });
+}
+
+#[test]
+fn one_that_broke_does_not_spoil_the_batch() {
+    on_both(|mut wire| {
+        let (broken, client) = pair();
+        let (sound, mut other) = pair();
+        wire.watch(id(1, 1), &broken).unwrap();
+        socket2::SockRef::from(&client)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+        drop(client);
+        until(&mut wire, id(1, 1), |one| one.broken);
+        let mut batch = Batch::new(BatchMemory::default());
+        batch.push(id(1, 1), &broken, [&b"lost"[..]].into_iter());
+        batch.push(id(2, 1), &sound, [&b"gained"[..]].into_iter());
+        batch.push(id(1, 1), &broken, [&b"lo"[..], b"st"].into_iter());
+        wire.write(&mut batch);
+        let mut done = Vec::new();
+        batch.finish(&mut done);
+        let results: Vec<_> = done.iter().map(|(_, written)| *written).collect();
+        let expected = [Written::Broken, Written::Bytes(6), Written::Broken];
+        assert_eq!(results, expected);
+        let mut bytes = [0; 6];
+        other.read_exact(&mut bytes).unwrap();
+        assert_eq!(&bytes, b"gained");
+    });
+}
+
+#[test]
+fn one_that_moves_is_the_other_wires_alone_and_ends_there() {
+    on_both(|mut wire| {
+        let kind = match wire {
+            Wire::Epoll(_) => Kind::Epoll,
+            Wire::Uring(_) => Kind::Uring,
+        };
+        let mut there = Wire::new(kind).unwrap();
+        let (stream, mut client) = pair();
+        wire.watch(id(1, 1), &stream).unwrap();
+        drain(&mut wire);
+        wire.release(id(1, 1), &stream).unwrap();
+        there.watch(id(5, 5), &stream).unwrap();
+        drain(&mut wire);
+        drain(&mut there);
+        client.write_all(b"hello").unwrap();
+        until(&mut there, id(5, 5), |one| one.readable);
+        assert!(drain(&mut wire).is_empty(), "it is watched here, too");
+        drop(stream);
+        there.forget(id(5, 5));
+        there.settle();
+        // Unread bytes make it a reset.
+        let end = client.read(&mut [0; 10]);
+        assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+        assert!(!matches!(end, Err(error) if error.kind() == io::ErrorKind::WouldBlock));
+    });
+}
+
+#[test]
+fn one_that_is_closed_is_let_go_of_and_its_slot_used_again() {
+    on_both(|mut wire| {
+        for generation in 0..200 {
+            let (stream, mut client) = pair();
+            let own = id(3, generation);
+            wire.watch(own, &stream).unwrap();
+            if generation % 2 == 0 {
+                client.write_all(b"hello").unwrap();
+                until(&mut wire, own, |one| one.readable);
+                (&stream).read_exact(&mut [0; 5]).unwrap();
+            }
+            drop(stream);
+            wire.forget(own);
+            wire.settle();
+            let end = client.read(&mut [0; 1]);
+            assert_eq!(end.unwrap(), 0, "the socket stays open");
+        }
+        let generations = drain(&mut wire).into_iter().map(|one| one.connection());
+        assert!(generations.into_iter().all(|one| one.generation <= 199));
+        if let Wire::Uring(uring) = wire {
+            assert_eq!(uring.in_flight(), 0, "a poll is left");
+        }
+    });
+}

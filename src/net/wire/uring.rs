@@ -14,6 +14,8 @@
 mod model;
 mod probe;
 mod ring;
+#[cfg(test)]
+mod tests;
 
 pub use probe::probe;
 
@@ -115,6 +117,11 @@ impl<K: Kernel> Uring<K> {
             }
             self.enter();
         }
+    }
+
+    /// Polls whose last completion has not been taken.
+    pub fn in_flight(&self) -> usize {
+        self.polls
     }
 
     /// Whether [`Uring::take`] has something that it would not have waited for.

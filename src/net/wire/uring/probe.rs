@@ -62,7 +62,7 @@ pub fn probe() -> io::Result<()> {
     wire.settle();
     let mut ended: Vec<Ready> = Vec::new();
     wire.take(&mut ended);
-    match wire.polls {
+    match wire.in_flight() {
         0 => Ok(()),
         _ => Err(differs("a cancelled poll does not end")),
     }
