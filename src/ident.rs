@@ -79,9 +79,12 @@ impl Reach {
     }
 
     pub(crate) fn spaces(self) -> impl Iterator<Item = Space> {
-        (0..SPACES_MAX as u8)
-            .filter(move |bit| self.0 & (1 << bit) != 0)
-            .map(Space)
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let lowest = (left != 0).then(|| Space(left.trailing_zeros() as u8))?;
+            left &= left - 1;
+            Some(lowest)
+        })
     }
 }
 
@@ -119,7 +122,7 @@ pub fn check_uid(uid: &str) -> Result<(), UidError> {
     if uid.len() > UID_BYTES_MAX {
         return Err(UidError::TooLong);
     }
-    if uid.chars().any(char::is_control) {
+    if !is_plain(uid) && uid.chars().any(char::is_control) {
         return Err(UidError::ControlCharacter);
     }
     if uid == EVERYBODY {
@@ -128,9 +131,57 @@ pub fn check_uid(uid: &str) -> Result<(), UidError> {
     Ok(())
 }
 
+/// Whether all is printable ASCII, as in most uids: then nothing in it needs a closer look.
+fn is_plain(uid: &str) -> bool {
+    uid.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    #[test]
+    fn a_uid_is_checked_whatever_it_is_made_of() {
+        for character in (0..0x3000).filter_map(char::from_u32) {
+            for uid in [
+                format!("{character}"),
+                format!("ab{character}"),
+                format!("é{character}c"),
+            ] {
+                let expected = match character.is_control() {
+                    true => Err(UidError::ControlCharacter),
+                    false => Ok(()),
+                };
+                assert_eq!(check_uid(&uid), expected, "{uid:?}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_reach_has_the_spaces_that_were_put_in(bits in any::<u32>()) {
+            let put = (0..SPACES_MAX as u8).filter(|bit| bits & (1 << bit) != 0).map(Space);
+            let put: Vec<Space> = put.collect();
+            let reach = put.iter().fold(Reach::default(), |reach, space| reach.with(*space));
+            prop_assert_eq!(reach.spaces().collect::<Vec<_>>(), put);
+        }
+    }
+
+    #[test]
+    fn reaches_at_the_edges() {
+        let spaces = |bits| {
+            Reach(bits)
+                .spaces()
+                .map(|space| space.0)
+                .collect::<Vec<_>>()
+        };
+        assert!(spaces(0).is_empty());
+        assert_eq!(spaces(1), [0]);
+        assert_eq!(spaces(1 << 31), [31]);
+        assert_eq!(spaces(u32::MAX), (0..32).collect::<Vec<_>>());
+    }
 
     #[test]
     fn uid_limits() {
