@@ -47,6 +47,10 @@ impl HeadScan {
     /// Returns where the head ends, its empty line included.
     pub fn advance(&mut self, bytes: &[u8]) -> Result<Option<usize>, HttpError> {
         let within = &bytes[..bytes.len().min(self.bytes_max)];
+        // Nearly always, and found at once; else each line tells what comes first in it.
+        let clean = is_text(&within[self.at..], |byte| {
+            matches!(byte, b'\t' | b'\r' | b'\n')
+        });
         while self.at < within.len() {
             if self.at > self.line_start && within[self.at - 1] == b'\r' {
                 if self.end_line(within)? {
@@ -55,7 +59,7 @@ impl HeadScan {
             } else if self.line_start == 0 && self.at <= METHOD_BYTES_MAX {
                 self.begin(within)?;
             } else {
-                self.pass_text(within)?;
+                self.pass_text(within, clean)?;
             }
         }
         if bytes.len() >= self.bytes_max {
@@ -107,11 +111,12 @@ impl HeadScan {
         Ok(())
     }
 
-    /// Goes on to the line's end, or to the last byte, and takes the carriage return.
-    fn pass_text(&mut self, bytes: &[u8]) -> Result<(), HttpError> {
+    /// Goes on to the line's end, or to the last byte, and takes the carriage return. `clean` says that
+    /// no byte from here on is a control character but these and the tab.
+    fn pass_text(&mut self, bytes: &[u8], clean: bool) -> Result<(), HttpError> {
         let rest = &bytes[self.at..];
         let end = memchr::memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
-        if !is_text(&rest[..end]) {
+        if !clean && !is_text(&rest[..end], |byte| byte == b'\t') {
             return Err(bad("a control character in the head"));
         }
         if rest.get(end) == Some(&b'\n') {
@@ -122,11 +127,11 @@ impl HeadScan {
     }
 }
 
-/// Whether no control character but the tab is among the bytes. All are looked at, for that goes many at
-/// a time.
-fn is_text(bytes: &[u8]) -> bool {
+/// Whether no control character but those allowed is among the bytes. All are looked at, for that goes
+/// many at a time.
+fn is_text(bytes: &[u8], is_allowed: impl Fn(u8) -> bool) -> bool {
     bytes.iter().fold(true, |text, &byte| {
-        text & ((byte >= b' ') & (byte != 0x7f) | (byte == b'\t'))
+        text & ((byte >= b' ') & (byte != 0x7f) | is_allowed(byte))
     })
 }
 
