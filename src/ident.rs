@@ -81,9 +81,12 @@ impl Reach {
     }
 
     pub(crate) fn spaces(self) -> impl Iterator<Item = Space> {
-        (0..SPACES_MAX as u8)
-            .filter(move |bit| self.0 & (1 << bit) != 0)
-            .map(Space)
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let lowest = (left != 0).then(|| Space(left.trailing_zeros() as u8))?;
+            left &= left - 1;
+            Some(lowest)
+        })
     }
 }
 
@@ -121,7 +124,7 @@ pub fn check_uid(uid: &str) -> Result<(), UidError> {
     if uid.len() > UID_BYTES_MAX {
         return Err(UidError::TooLong);
     }
-    if uid.chars().any(char::is_control) {
+    if !is_plain(uid) && uid.chars().any(char::is_control) {
         return Err(UidError::ControlCharacter);
     }
     if uid == EVERYBODY {
@@ -130,9 +133,103 @@ pub fn check_uid(uid: &str) -> Result<(), UidError> {
     Ok(())
 }
 
+/// Whether all is printable ASCII, as in most uids: then nothing in it needs a closer look.
+fn is_plain(uid: &str) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const TOPS: u64 = ONES << 7;
+    let (words, tail) = uid.as_bytes().as_chunks();
+    // Eight bytes at a time. Where no top bit is set, nothing is carried or borrowed from byte to byte:
+    // adding one sets it for 0x7f alone, and, once set, taking away a space's value keeps it for those
+    // that are no less.
+    let plain = words
+        .iter()
+        .map(|word| u64::from_ne_bytes(*word))
+        .all(|word| {
+            word & TOPS == 0
+                && (word + ONES) & TOPS == 0
+                && ((word | TOPS) - ONES * u64::from(b' ')) & TOPS == TOPS
+        });
+    plain && tail.iter().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    #[test]
+    fn a_uid_is_checked_whatever_it_is_made_of() {
+        for character in (0..0x3000).filter_map(char::from_u32) {
+            for uid in [
+                format!("{character}"),
+                format!("ab{character}"),
+                format!("é{character}c"),
+            ] {
+                let expected = match character.is_control() {
+                    true => Err(UidError::ControlCharacter),
+                    false => Ok(()),
+                };
+                assert_eq!(check_uid(&uid), expected, "{uid:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn plain_is_what_is_printable_ascii_in_every_place() {
+        for len in 1..=20 {
+            for at in 0..len {
+                // One byte among its neighbours in value, so that a carry would show.
+                for byte in 0..0x80 {
+                    for around in [b' ', b'a', b'~'] {
+                        let mut uid = vec![around; len];
+                        uid[at] = byte;
+                        let uid = String::from_utf8(uid).expect("ASCII");
+                        assert_eq!(is_plain(&uid), (b' '..=b'~').contains(&byte), "{uid:?}");
+                    }
+                }
+            }
+        }
+        for uid in [
+            "é",
+            "aaaaaaaaé",
+            "aaaaaaa\u{80}",
+            "李雷李雷李雷",
+            "\u{7f}\u{80}aaaaaaaaa",
+        ] {
+            assert!(!is_plain(uid), "{uid:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_uid_is_checked_as_its_characters_are(uid in "[\\x00-\\xa5ab~]{1,40}") {
+            let control = uid.chars().any(char::is_control);
+            prop_assert_eq!(check_uid(&uid) == Err(UidError::ControlCharacter), control);
+        }
+
+        #[test]
+        fn a_reach_has_the_spaces_that_were_put_in(bits in any::<u32>()) {
+            let put = (0..SPACES_MAX as u8).filter(|bit| bits & (1 << bit) != 0).map(Space);
+            let put: Vec<Space> = put.collect();
+            let reach = put.iter().fold(Reach::default(), |reach, space| reach.with(*space));
+            prop_assert_eq!(reach.spaces().collect::<Vec<_>>(), put);
+        }
+    }
+
+    #[test]
+    fn reaches_at_the_edges() {
+        let spaces = |bits| {
+            Reach(bits)
+                .spaces()
+                .map(|space| space.0)
+                .collect::<Vec<_>>()
+        };
+        assert!(spaces(0).is_empty());
+        assert_eq!(spaces(1), [0]);
+        assert_eq!(spaces(1 << 31), [31]);
+        assert_eq!(spaces(u32::MAX), (0..32).collect::<Vec<_>>());
+    }
 
     #[test]
     fn uid_limits() {

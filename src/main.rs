@@ -1,6 +1,7 @@
 //! The program: the command line in `cli`, which ends in a server, in one question to one, or in load
-//! on one from `bench`; the apps it serves in `apps`.
+//! on one from `bench`; the apps it serves in `apps`. Its memory is `allocator`'s.
 
+mod allocator;
 mod apps;
 mod bench;
 mod cli;
@@ -8,7 +9,7 @@ mod cli;
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Mimalloc = allocator::Mimalloc;
 
 fn main() -> ExitCode {
     cli::run()

@@ -10,6 +10,8 @@
 //! benches/instructions/check --record    writes the record anew
 //! ```
 
+#[path = "../../src/allocator.rs"]
+mod allocator;
 #[allow(dead_code, reason = "a part of the program, used in part")]
 #[path = "../../src/apps/mod.rs"]
 mod apps;
@@ -27,7 +29,7 @@ use workloads::{WORKLOADS, Workload};
 
 /// As in the server that ships.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Mimalloc = allocator::Mimalloc;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

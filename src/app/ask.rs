@@ -3,6 +3,7 @@
 //! A question goes to the core that it concerns, or to all; [`Local::find`] does there what it asks. Bound:
 //! what a question costs stays on its asker's credit until it is answered.
 
+use super::Answer;
 use super::effect::Effect;
 use super::envelope::{Addressed, Ask, Body, Part};
 use super::local::Local;
@@ -53,15 +54,13 @@ impl Local {
     ) -> Ticket {
         if uid != EVERYBODY {
             if check_uid(uid).is_err() {
-                return self.answer_nobody(asker, payer);
+                return self.answer_at_once(asker, 0);
             }
             let home = self.bus.home(uid);
             if home == self.core() {
                 // At home already: no copy.
-                let question = self.open(asker, payer, 0, 1);
                 let reached = self.shard.send_to_uid(reach, uid, message);
-                self.answered(question, Part::Reached(reached));
-                return Ticket(question);
+                return self.answer_at_once(asker, reached);
             }
             let addressed = Addressed::new(uid, message);
             let bytes = uid.len() + message.len();
@@ -80,7 +79,7 @@ impl Local {
 
     pub fn kick(&mut self, reach: Reach, asker: Asker, payer: Option<ConnId>, uid: &str) -> Ticket {
         if check_uid(uid).is_err() {
-            return self.answer_nobody(asker, payer);
+            return self.answer_at_once(asker, 0);
         }
         let uid = Box::from(uid);
         let home = self.bus.home(&uid);
@@ -95,7 +94,7 @@ impl Local {
         uid: &str,
     ) -> Ticket {
         if check_uid(uid).is_err() {
-            return self.answer_nobody(asker, payer);
+            return self.answer_at_once(asker, 0);
         }
         let uid = Box::from(uid);
         let home = self.bus.home(&uid);
@@ -111,10 +110,11 @@ impl Local {
         Ticket(question)
     }
 
-    /// What is no uid reaches nobody.
-    fn answer_nobody(&mut self, asker: Asker, payer: Option<ConnId>) -> Ticket {
-        let question = self.open(asker, payer, 0, 1);
-        self.answered(question, Part::Reached(0));
+    /// A question whose answer is known: of a uid that is at home, or of what is no uid, which reaches
+    /// nobody. It is never open and costs its asker nothing.
+    fn answer_at_once(&mut self, asker: Asker, reached: u32) -> Ticket {
+        let question = self.questions.number();
+        self.tell_asker(question, asker, Answer::Reached(reached));
         Ticket(question)
     }
 
@@ -147,13 +147,17 @@ impl Local {
         if let Some((payer, bytes)) = answered.payer {
             self.shard.sub_transit(payer, bytes);
         }
-        match answered.asker {
+        self.tell_asker(question, answered.asker, answered.answer);
+    }
+
+    fn tell_asker(&mut self, question: u64, asker: Asker, answer: Answer) {
+        match asker {
             Asker::App(app) => self.effects.push_back(Effect::Answer {
                 app,
                 ticket: Ticket(question),
-                answer: answered.answer,
+                answer,
             }),
-            Asker::Task(waiting) => waiting.fulfil(answered.answer),
+            Asker::Task(waiting) => waiting.fulfil(answer),
         }
     }
 }

@@ -53,11 +53,17 @@ impl Questions {
         }
     }
 
-    pub fn open(&mut self, asker: Asker, parts: usize, payer: Option<(ConnId, usize)>) -> u64 {
+    /// The number of a question that is answered at once.
+    pub fn number(&mut self) -> u64 {
         self.next += 1;
+        self.next
+    }
+
+    pub fn open(&mut self, asker: Asker, parts: usize, payer: Option<(ConnId, usize)>) -> u64 {
+        let number = self.number();
         self.bytes += payer.map_or(0, |(_, bytes)| bytes);
         self.open.insert(
-            self.next,
+            number,
             Question {
                 asker,
                 parts_left: parts,
@@ -66,7 +72,7 @@ impl Questions {
                 payer,
             },
         );
-        self.next
+        number
     }
 
     /// Takes one part; the whole answer, if that was the last.

@@ -117,6 +117,8 @@ fn event(body: &[u8]) -> Event<'_> {
 /// an outbox does not take it.
 pub(super) fn encode(message: Message<'_>, out: &mut Vec<u8>) {
     let len = u32::try_from(encoded_len(message)).expect("a frame's length fits four bytes");
+    // At once: an outbox often begins with this frame.
+    out.reserve(len as usize);
     out.extend_from_slice(&len.to_be_bytes());
     out.extend_from_slice(message.bytes());
 }

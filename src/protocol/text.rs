@@ -112,6 +112,8 @@ pub(super) fn encode(message: Message<'_>, out: &mut Vec<u8>) {
 
 fn push(text: &str, out: &mut Vec<u8>) {
     let start = out.len();
+    // With the line's end, so that it does not double what was just allocated.
+    out.reserve(text.len() + 1);
     out.extend_from_slice(text.as_bytes());
     for newline in memchr_iter(b'\n', text.as_bytes()) {
         out[start + newline] = b' ';

@@ -15,7 +15,12 @@ pub const LAYERS: &[&[&str]] = &[
 ];
 
 /// Parts of the binary, and which of the others each may use. They see the library by its name.
-const PROGRAM: &[(&str, &[&str])] = &[("apps", &[]), ("bench", &[]), ("cli", &["apps", "bench"])];
+const PROGRAM: &[(&str, &[&str])] = &[
+    ("allocator", &[]),
+    ("apps", &[]),
+    ("bench", &[]),
+    ("cli", &["apps", "bench"]),
+];
 
 /// Every path in the file that points where it may not.
 pub fn violations(source: &Source) -> Vec<String> {

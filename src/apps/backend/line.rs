@@ -125,9 +125,9 @@ fn pushed_uid(line: &str) -> Result<Cow<'_, str>, LineError> {
 /// Whether arrays and objects lie deeper than [`NESTING_MAX`]. Passing over values we do not keep,
 /// serde_json neither recurses nor counts, so we count.
 fn nests_too_deeply(json: &str) -> bool {
-    // Nearly every line ends here: it has fewer brackets than it would need.
-    let opening = json.bytes().filter(|byte| matches!(byte, b'{' | b'['));
-    if opening.count() <= NESTING_MAX {
+    // Nearly every line ends here: it has fewer brackets than it would need, if not fewer bytes.
+    let mut opening = memchr::memchr2_iter(b'{', b'[', json.as_bytes());
+    if json.len() <= NESTING_MAX || opening.nth(NESTING_MAX).is_none() {
         return false;
     }
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
@@ -347,6 +347,50 @@ mod tests {
         assert_eq!(uid(&wide), "a");
         let quoted = format!("{{\"uid\":\"a\",\"x\":\"{}\"}}", "\\\"[".repeat(1_000));
         assert_eq!(uid(&quoted), "a");
+    }
+
+    /// How deep a text nests, without a shortcut.
+    fn depth(json: &str) -> usize {
+        let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+        for character in json.chars() {
+            match character {
+                _ if escaped => escaped = false,
+                '\\' if in_string => escaped = true,
+                '"' => in_string = !in_string,
+                _ if in_string => {}
+                '{' | '[' => depth += 1,
+                '}' | ']' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            deepest = deepest.max(depth);
+        }
+        deepest
+    }
+
+    #[test]
+    fn the_shortcut_tells_no_other_depth() {
+        assert!(!nests_too_deeply(&"[".repeat(NESTING_MAX)));
+        assert!(nests_too_deeply(&"[".repeat(NESTING_MAX + 1)));
+        let mut outcomes = [0; 2];
+        for seed in 0..3_000 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            // Around the length and the count where the shortcuts end, mostly opening.
+            let (pieces, opening) = (random.usize(100..300), random.usize(6..12));
+            let json: String = (0..pieces)
+                .map(|_| match (random.usize(0..100), random.usize(0..12)) {
+                    (0, _) => "\"",
+                    (1, _) => "\\\"",
+                    (2, _) => "\\",
+                    (3, _) => "é",
+                    (_, nth) if nth < opening => ["{", "["][nth % 2],
+                    (_, nth) => ["}", "]", "a"][nth % 3],
+                })
+                .collect();
+            let deep = depth(&json) > NESTING_MAX;
+            assert_eq!(nests_too_deeply(&json), deep, "seed {seed}");
+            outcomes[usize::from(deep)] += 1;
+        }
+        assert!(outcomes.iter().all(|count| *count > 100), "{outcomes:?}");
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! The strict check of a request's head: first its [bytes](HeadScan), as they come, then its
 //! [fields](check_head). Only what has passed both goes to monoio-http's decoder.
 
+use std::mem::MaybeUninit;
+
 use bytes::BytesMut;
 use monoio_codec::{Decoded, Decoder};
 use monoio_http::common::request::RequestHead;
 use monoio_http::h1::codec::decoder::RequestHeadDecoder;
 
+use super::fields::{Field, Fields};
 use super::response::HttpError;
 
 /// Largest head of a request to the HTTP port; a longer one gets 431.
@@ -13,11 +16,11 @@ pub const HTTP_HEAD_BYTES_MAX: usize = 16 << 10;
 /// Most header fields of a request; one more gets 431.
 pub const FIELDS_MAX: usize = 64;
 /// Longest method. Something longer is no HTTP, and need not be waited for.
-const METHOD_BYTES_MAX: usize = 24;
+pub(super) const METHOD_BYTES_MAX: usize = 24;
 
-const NOT_HTTP: HttpError = HttpError::new(400, "this is not an HTTP/1.1 request");
+pub(super) const NOT_HTTP: HttpError = HttpError::new(400, "this is not an HTTP/1.1 request");
 
-fn bad(text: &'static str) -> HttpError {
+pub(super) fn bad(text: &'static str) -> HttpError {
     HttpError::new(400, text)
 }
 
@@ -43,30 +46,20 @@ impl HeadScan {
     /// Goes on over `bytes`, which begin where the head begins and are at least as many as before.
     /// Returns where the head ends, its empty line included.
     pub fn advance(&mut self, bytes: &[u8]) -> Result<Option<usize>, HttpError> {
-        let end = bytes.len().min(self.bytes_max);
-        while self.at < end {
-            let at = self.at;
-            let byte = bytes[at];
-            let after_cr = at > self.line_start && bytes[at - 1] == b'\r';
-            self.at += 1;
-            match byte {
-                b'\n' if after_cr => {
-                    if at - 1 == self.line_start {
-                        // The method comes before any line's end, so this is not the first line.
-                        return Ok(Some(self.at));
-                    }
-                    if self.line_start == 0 {
-                        check_request_line(&bytes[..at - 1])?;
-                    }
-                    self.line_start = self.at;
+        let within = &bytes[..bytes.len().min(self.bytes_max)];
+        // Nearly always, and found at once; else each line tells what comes first in it.
+        let clean = is_text(&within[self.at..], |byte| {
+            matches!(byte, b'\t' | b'\r' | b'\n')
+        });
+        while self.at < within.len() {
+            if self.at > self.line_start && within[self.at - 1] == b'\r' {
+                if self.end_line(within)? {
+                    return Ok(Some(self.at));
                 }
-                _ if after_cr => return Err(bad("a bare carriage return in the head")),
-                b'\n' => return Err(bad("a bare line feed in the head")),
-                _ if self.line_start == 0 && at <= METHOD_BYTES_MAX => {
-                    check_method_byte(&bytes[..=at])?;
-                }
-                b'\t' | b'\r' | b' '..=b'~' | 0x80.. => {}
-                _ => return Err(bad("a control character in the head")),
+            } else if self.line_start == 0 && self.at <= METHOD_BYTES_MAX {
+                self.begin(within)?;
+            } else {
+                self.pass_text(within, clean)?;
             }
         }
         if bytes.len() >= self.bytes_max {
@@ -74,26 +67,76 @@ impl HeadScan {
         }
         Ok(None)
     }
+
+    /// Takes the line feed that must follow a carriage return. True if that was the empty line.
+    fn end_line(&mut self, bytes: &[u8]) -> Result<bool, HttpError> {
+        if bytes[self.at] != b'\n' {
+            return Err(bad("a bare carriage return in the head"));
+        }
+        let line = &bytes[self.line_start..self.at - 1];
+        self.at += 1;
+        if line.is_empty() {
+            // The method comes before any line's end, so this is not the first line.
+            return Ok(true);
+        }
+        if self.line_start == 0 {
+            check_request_line(line)?;
+        }
+        self.line_start = self.at;
+        Ok(false)
+    }
+
+    /// Goes on byte by byte while the method may still be going on: TLS, another protocol or plain
+    /// noise is refused at once.
+    fn begin(&mut self, bytes: &[u8]) -> Result<(), HttpError> {
+        let mut in_method = !bytes[..self.at].contains(&b' ');
+        while self.at < bytes.len() && self.at <= METHOD_BYTES_MAX {
+            let byte = bytes[self.at];
+            let fits = match byte {
+                b'\n' => return Err(bad("a bare line feed in the head")),
+                b' ' => self.at > 0,
+                _ if in_method => is_token(byte) && self.at < METHOD_BYTES_MAX,
+                b'\r' => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                _ => byte.is_ascii_graphic(),
+            };
+            if !fits {
+                return Err(NOT_HTTP);
+            }
+            in_method &= byte != b' ';
+            self.at += 1;
+        }
+        Ok(())
+    }
+
+    /// Goes on to the line's end, or to the last byte, and takes the carriage return. `clean` says that
+    /// no byte from here on is a control character but these and the tab.
+    fn pass_text(&mut self, bytes: &[u8], clean: bool) -> Result<(), HttpError> {
+        let rest = &bytes[self.at..];
+        let end = memchr::memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
+        if !clean && !is_text(&rest[..end], |byte| byte == b'\t') {
+            return Err(bad("a control character in the head"));
+        }
+        if rest.get(end) == Some(&b'\n') {
+            return Err(bad("a bare line feed in the head"));
+        }
+        self.at += rest.len().min(end + 1);
+        Ok(())
+    }
 }
 
-/// Checks the newest byte while the method may still be going on: TLS, another protocol or plain
-/// noise is refused at once.
-fn check_method_byte(bytes: &[u8]) -> Result<(), HttpError> {
-    let [before @ .., byte] = bytes else {
-        return Ok(());
-    };
-    let in_method = !before.contains(&b' ');
-    let fits = match byte {
-        b' ' => !before.is_empty(),
-        _ if in_method => is_token(*byte) && bytes.len() <= METHOD_BYTES_MAX,
-        b'\r' => true,
-        _ => byte.is_ascii_graphic(),
-    };
-    if fits { Ok(()) } else { Err(NOT_HTTP) }
+/// Whether no control character but those allowed is among the bytes. All are looked at, for that goes
+/// many at a time.
+fn is_text(bytes: &[u8], is_allowed: impl Fn(u8) -> bool) -> bool {
+    bytes.iter().fold(true, |text, &byte| {
+        text & ((byte >= b' ') & (byte != 0x7f) | is_allowed(byte))
+    })
 }
 
 /// Checks the request line's shape, so that the rest of another protocol is not waited for.
-fn check_request_line(line: &[u8]) -> Result<(), HttpError> {
+pub(super) fn check_request_line(line: &[u8]) -> Result<(), HttpError> {
     let mut words = line.split(|&byte| byte == b' ');
     let (_method, target) = (words.next(), words.next());
     let (Some(target), Some(version), None) = (target, words.next(), words.next()) else {
@@ -149,49 +192,23 @@ pub struct Head<'a> {
     pub keep_alive: bool,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub expect_continue: bool,
-    fields: &'a [u8],
+    fields: Fields<'a>,
 }
 
 impl<'a> Head<'a> {
-    /// Every field in order, values without the white space around them.
-    pub fn fields(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
-        let mut rest = self.fields;
-        std::iter::from_fn(move || {
-            let end = memchr::memmem::find(rest, b"\r\n")?;
-            let line = &rest[..end];
-            rest = &rest[end + 2..];
-            let colon = memchr::memchr(b':', line)?;
-            let name = std::str::from_utf8(&line[..colon]).ok()?;
-            Some((name, line[colon + 1..].trim_ascii()))
-        })
-    }
-
-    /// The values of one field, whatever the case of its name.
-    pub fn values(&self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        self.fields()
-            .filter(move |(each, _)| each.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
-    }
-
     /// The value of a field that may be there once.
-    pub fn single(&self, name: &'a str) -> Result<Option<&'a str>, HttpError> {
-        let mut values = self.values(name);
-        let (first, second) = (values.next(), values.next());
-        if second.is_some() {
-            return Err(bad("a header field that must be single is there twice"));
-        }
-        match first.map(std::str::from_utf8) {
-            Some(Ok(value)) => Ok(Some(value)),
-            Some(Err(_)) => Err(bad("a header field is not UTF-8")),
-            None => Ok(None),
-        }
+    pub fn single(&self, field: Field) -> Result<Option<&'a str>, HttpError> {
+        self.fields.single(field)
     }
 
-    /// Whether a comma-separated field names a token, in any case.
-    pub fn lists(&self, name: &'a str, token: &str) -> bool {
-        self.values(name)
-            .flat_map(|value| value.split(|&byte| byte == b','))
-            .any(|each| each.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+    /// Whether the Connection field names `upgrade`.
+    pub fn upgrades(&self) -> bool {
+        self.fields.upgrades
+    }
+
+    /// Whether the Upgrade field names `websocket`.
+    pub fn to_websocket(&self) -> bool {
+        self.fields.to_websocket
     }
 }
 
@@ -205,9 +222,9 @@ pub fn check_head<'a>(scan: &mut HeadScan, bytes: &'a [u8]) -> Result<Option<Hea
 }
 
 fn check_fields(bytes: &[u8]) -> Result<Head<'_>, HttpError> {
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-    let mut request = httparse::Request::new(&mut fields);
-    match request.parse(bytes) {
+    let mut all = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(bytes, &mut all) {
         Ok(httparse::Status::Complete(len)) if len == bytes.len() => {}
         Ok(_) => return Err(NOT_HTTP),
         Err(httparse::Error::TooManyHeaders) => {
@@ -221,46 +238,39 @@ fn check_fields(bytes: &[u8]) -> Result<Head<'_>, HttpError> {
     let (Some(method), Some(target)) = (request.method, request.path) else {
         return Err(NOT_HTTP);
     };
-    let line_end = memchr::memmem::find(bytes, b"\r\n").ok_or(NOT_HTTP)?;
+    let fields = Fields::new(request.headers);
     let (authority, resource) = split_target(method, target)?;
     let (path, query) = match resource.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (resource, None),
     };
-    let mut head = Head {
-        len: bytes.len(),
-        method,
-        path: if path.is_empty() { "/" } else { path },
-        query,
-        host: "",
-        origin: None,
-        content_type: None,
-        framing: Framing::None,
-        keep_alive: true,
-        expect_continue: false,
-        fields: &bytes[line_end + 2..],
-    };
-    let host = head
-        .single("host")?
+    let host = fields
+        .single(Field::Host)?
         .ok_or(bad("the Host field is missing"))?;
     if !is_authority(host) {
         return Err(bad("the Host field is malformed"));
     }
-    head.host = authority.unwrap_or(host);
-    head.origin = head.single("origin")?;
-    head.content_type = head.single("content-type")?;
-    head.framing = framing(&head)?;
-    head.keep_alive = !head.lists("connection", "close");
-    head.expect_continue = match head.single("expect")? {
-        None => false,
-        Some(value) if value.eq_ignore_ascii_case("100-continue") => true,
-        Some(_) => return Err(HttpError::new(417, "only 100-continue can be expected")),
-    };
-    Ok(head)
+    Ok(Head {
+        len: bytes.len(),
+        method,
+        path: if path.is_empty() { "/" } else { path },
+        query,
+        host: authority.unwrap_or(host),
+        origin: fields.single(Field::Origin)?,
+        content_type: fields.single(Field::ContentType)?,
+        framing: framing(&fields)?,
+        keep_alive: !fields.closes,
+        expect_continue: match fields.single(Field::Expect)? {
+            None => false,
+            Some(value) if value.eq_ignore_ascii_case("100-continue") => true,
+            Some(_) => return Err(HttpError::new(417, "only 100-continue can be expected")),
+        },
+        fields,
+    })
 }
 
 /// Takes an absolute target apart; its authority goes before the Host field (RFC 9112, section 3.2).
-fn split_target<'a>(
+pub(super) fn split_target<'a>(
     method: &str,
     target: &'a str,
 ) -> Result<(Option<&'a str>, &'a str), HttpError> {
@@ -285,9 +295,9 @@ fn split_target<'a>(
 
 /// One way to delimit the body, and no other: two parties that read a request differently can be
 /// made to see different requests.
-fn framing(head: &Head<'_>) -> Result<Framing, HttpError> {
-    let length = head.single("content-length")?;
-    let coding = head.single("transfer-encoding")?;
+fn framing(fields: &Fields<'_>) -> Result<Framing, HttpError> {
+    let length = fields.single(Field::ContentLength)?;
+    let coding = fields.single(Field::TransferEncoding)?;
     match (length, coding) {
         (None, None) => Ok(Framing::None),
         (Some(_), Some(_)) => Err(bad("both Content-Length and Transfer-Encoding")),
@@ -304,14 +314,16 @@ fn framing(head: &Head<'_>) -> Result<Framing, HttpError> {
 }
 
 /// Host and port in the characters of RFC 3986; no user, nothing empty.
-fn is_authority(host: &str) -> bool {
-    !host.is_empty()
-        && host
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte))
+pub(super) fn is_authority(host: &str) -> bool {
+    let fits = |byte: u8| {
+        matches!(byte,
+            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$' | b'&'
+            | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':' | b'[' | b']')
+    };
+    !host.is_empty() && host.bytes().all(fits)
 }
 
-fn is_token(byte: u8) -> bool {
+pub(super) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 

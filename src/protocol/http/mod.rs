@@ -6,9 +6,12 @@
 //! for a body what its reader is given.
 
 pub mod body;
+pub mod fields;
 pub mod head;
 pub mod response;
 
+#[cfg(test)]
+mod plain;
 #[cfg(test)]
 mod tests;
 

@@ -38,7 +38,6 @@ fn a_head_and_what_follows() {
     assert_eq!(head.content_type, Some("application/json"));
     assert_eq!(head.framing, Framing::Length(12));
     assert!(!head.keep_alive && head.expect_continue);
-    assert_eq!(head.fields().last(), Some(("X", &b"\xff"[..])));
 
     let request = decode_head(&bytes[..head.len]).expect("decodes");
     assert_eq!(request.method.as_str(), "POST");
@@ -198,7 +197,9 @@ fn every_byte_in_every_place() {
             if let Ok(Some(head)) = check(&bytes) {
                 // It may still refuse a target that only looks like one.
                 if let Ok(request) = decode_head(&bytes[..head.len]) {
-                    assert_eq!(request.headers.len(), head.fields().count(), "{byte:x}");
+                    let lines = bytes[..head.len].split(|&byte| byte == b'\n').count();
+                    // Beside the fields: the request line, the empty one, and nothing after its end.
+                    assert_eq!(request.headers.len(), lines - 3, "{byte:x}");
                 }
             }
         }

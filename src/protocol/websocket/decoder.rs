@@ -80,6 +80,9 @@ impl Decoder {
         input: &'a mut [u8],
         at: &mut usize,
     ) -> Result<Option<Event<'a>>, CloseReason> {
+        if self.partial.is_none() && *at == input.len() {
+            return Ok(None);
+        }
         self.release();
         if self.partial.as_ref().is_some_and(|partial| partial.ended) {
             *at = input.len();

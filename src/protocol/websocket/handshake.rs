@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
+use crate::protocol::http::fields::Field;
 use crate::protocol::http::head::{Framing, Head, HeadScan, check_head};
 use crate::protocol::http::response::HttpError;
 
@@ -117,16 +118,16 @@ fn accept(head: &Head<'_>) -> Result<Accepted, HttpError> {
     if head.method != "GET" {
         return Err(HttpError::new(405, "a websocket opens with GET"));
     }
-    if !head.lists("upgrade", "websocket") {
+    if !head.to_websocket() {
         return Err(HttpError::new(
             426,
             "this port speaks websocket (ws://), not plain HTTP",
         ));
     }
-    if !head.lists("connection", "upgrade") {
+    if !head.upgrades() {
         return bad("the Connection field must name upgrade");
     }
-    if head.single("sec-websocket-version")? != Some("13") {
+    if head.single(Field::WebSocketVersion)? != Some("13") {
         return Err(HttpError::new(
             426,
             "this server speaks websocket version 13",
@@ -135,29 +136,33 @@ fn accept(head: &Head<'_>) -> Result<Accepted, HttpError> {
     if !matches!(head.framing, Framing::None | Framing::Length(0)) {
         return bad("a websocket opens without a body");
     }
-    let key = head.single("sec-websocket-key")?.unwrap_or_default();
+    let key = head.single(Field::WebSocketKey)?.unwrap_or_default();
     let mut nonce = [0; 18];
     if key.len() != 24 || STANDARD.decode_slice(key, &mut nonce) != Ok(16) {
         return bad("the Sec-WebSocket-Key field must be the base64 of 16 bytes");
     }
-    let proof = STANDARD.encode(
-        Sha1::new()
-            .chain_update(key)
-            .chain_update(ACCEPT_GUID)
-            .finalize(),
-    );
-    let response = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {proof}\r\n\r\n"
-    );
     Ok(Accepted {
         consumed: 0,
-        response: response.into_bytes(),
+        response: response(key),
         path: head.path.to_owned(),
         query: head.query.map(str::to_owned),
         host: head.host.to_owned(),
         origin: head.origin.map(str::to_owned),
     })
+}
+
+/// The 101, with the proof that the key was read (section 4.2.2).
+fn response(key: &str) -> Vec<u8> {
+    const HEAD: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+        Connection: Upgrade\r\nSec-WebSocket-Accept: ";
+    let digest = Sha1::new()
+        .chain_update(key)
+        .chain_update(ACCEPT_GUID)
+        .finalize();
+    let mut proof = [0; 28];
+    let written = STANDARD.encode_slice(digest, &mut proof);
+    debug_assert_eq!(written, Ok(proof.len()), "20 bytes in base64");
+    [HEAD, &proof, b"\r\n\r\n"].concat()
 }
 
 #[cfg(test)]

@@ -29,12 +29,17 @@ pub(super) fn encode(message: Message<'_>, out: &mut Vec<u8>) {
 }
 
 pub(super) fn encoded_len(message: Message<'_>) -> usize {
-    let header_len = match message.len() {
+    frame_len(message.len())
+}
+
+/// A frame's length with its header.
+fn frame_len(payload_len: usize) -> usize {
+    let header_len = match payload_len {
         0..=125 => 2,
         126..=0xffff => 4,
         _ => 10,
     };
-    header_len + message.len()
+    header_len + payload_len
 }
 
 /// Appends a close frame with its code and reason.
@@ -63,15 +68,17 @@ pub(super) fn encode_pong(payload: &[u8], out: &mut Vec<u8>) {
 
 fn push(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
     assert!(!opcode.is_control() || payload.len() <= CONTROL_BYTES_MAX);
-    out.push(0x80 | opcode as u8);
+    // At once: an outbox often begins with this frame.
+    out.reserve(frame_len(payload.len()));
+    let first = 0x80 | opcode as u8;
     match payload.len() {
-        len @ 0..=125 => out.push(len as u8),
+        len @ 0..=125 => out.extend_from_slice(&[first, len as u8]),
         len @ 126..=0xffff => {
-            out.push(126);
+            out.extend_from_slice(&[first, 126]);
             out.extend_from_slice(&(len as u16).to_be_bytes());
         }
         len => {
-            out.push(127);
+            out.extend_from_slice(&[first, 127]);
             out.extend_from_slice(&(len as u64).to_be_bytes());
         }
     }
