@@ -6,10 +6,8 @@
 
 use std::alloc::{GlobalAlloc, Layout};
 
-use libmimalloc_sys::{
-    mi_free, mi_malloc, mi_malloc_aligned, mi_realloc, mi_realloc_aligned, mi_zalloc,
-    mi_zalloc_aligned,
-};
+use libmimalloc_sys::{mi_malloc, mi_realloc, mi_zalloc};
+use mimalloc::MiMalloc;
 
 /// What every block of at least this size is aligned to: mimalloc's `MI_MAX_ALIGN_SIZE`.
 const ALIGN: usize = 16;
@@ -28,51 +26,42 @@ const fn is_natural(size: usize, align: usize) -> bool {
 unsafe impl GlobalAlloc for Mimalloc {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let (size, align) = (layout.size(), layout.align());
-        // SAFETY: any size may be asked for, and a layout's alignment is a power of two.
-        let block = unsafe {
-            if is_natural(size, align) {
-                mi_malloc(size)
-            } else {
-                mi_malloc_aligned(size, align)
+        // SAFETY: any size may be asked for; the rest is the caller's promise.
+        unsafe {
+            match is_natural(layout.size(), layout.align()) {
+                true => mi_malloc(layout.size()).cast(),
+                false => MiMalloc.alloc(layout),
             }
-        };
-        block.cast()
+        }
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        let (size, align) = (layout.size(), layout.align());
         // SAFETY: as in `alloc`.
-        let block = unsafe {
-            if is_natural(size, align) {
-                mi_zalloc(size)
-            } else {
-                mi_zalloc_aligned(size, align)
+        unsafe {
+            match is_natural(layout.size(), layout.align()) {
+                true => mi_zalloc(layout.size()).cast(),
+                false => MiMalloc.alloc_zeroed(layout),
             }
-        };
-        block.cast()
+        }
     }
 
     #[inline]
-    unsafe fn dealloc(&self, block: *mut u8, _: Layout) {
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         // SAFETY: the caller says that the block is from here; mimalloc frees all kinds alike.
-        unsafe { mi_free(block.cast()) }
+        unsafe { MiMalloc.dealloc(block, layout) }
     }
 
     #[inline]
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        let align = layout.align();
         // SAFETY: the caller says that the block is from here and has this layout. One that stays in its
         // place has its alignment already, whichever of the two has made it.
-        let block = unsafe {
-            if is_natural(size, align) {
-                mi_realloc(block.cast(), size)
-            } else {
-                mi_realloc_aligned(block.cast(), size, align)
+        unsafe {
+            match is_natural(size, layout.align()) {
+                true => mi_realloc(block.cast(), size).cast(),
+                false => MiMalloc.realloc(block, layout, size),
             }
-        };
-        block.cast()
+        }
     }
 }
 

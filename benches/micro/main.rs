@@ -7,6 +7,8 @@
 //! These figures are for the parts. What a server costs, of which nearly all is the kernel's, is for
 //! `ringpost bench` to say.
 
+#[path = "../../src/allocator.rs"]
+mod allocator;
 mod bus;
 mod codec;
 mod deadlines;
@@ -23,7 +25,7 @@ use criterion::Criterion;
 
 /// The program's allocator, for several parts allocate as they do there.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Mimalloc = allocator::Mimalloc;
 
 fn main() {
     // The command line has the last word.
