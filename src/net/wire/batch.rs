@@ -115,7 +115,8 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Adds what waits for a connection, as much as goes into one write.
+    /// Adds what waits for a connection, as much as goes into one write. Each connection comes once: were its
+    /// first write short, its second would not follow it.
     pub fn push(
         &mut self,
         connection: ConnId,

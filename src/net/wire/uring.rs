@@ -112,10 +112,11 @@ impl<K: Kernel> Uring<K> {
             kernel.reap(EVENTS_PER_TURN - ready.len(), |completion| {
                 ready.extend(event(polls, completion));
             });
-            if !self.kernel.has_work() && !self.kernel.overflows() {
+            // What the kernel cannot bring now, for want of memory, stays to be asked for.
+            let more = self.kernel.has_work() || self.kernel.overflows();
+            if !more || !self.enter() {
                 break;
             }
-            self.enter();
         }
     }
 

@@ -15,7 +15,8 @@ use io_uring::{IoUring, cqueue, opcode};
 const REQUESTS: u32 = 1024;
 /// Completions that the ring holds: an event of each of so many connections between two looks. What is
 /// beyond, the kernel keeps until there is room, but it disarms those connections, and arming one again costs
-/// a microsecond. 128 KiB; with the requests, some 200 KiB of RLIMIT_MEMLOCK for each core.
+/// a microsecond. The kernel also finds the poll to cancel by a hash whose size follows from this, and is
+/// largest (256 lists) from here on. 128 KiB; with the requests, some 200 KiB of RLIMIT_MEMLOCK for each core.
 const COMPLETIONS: u32 = 8192;
 /// IORING_ENTER_GETEVENTS: run what waits to become completions, too.
 const GET_EVENTS: u32 = 1;
