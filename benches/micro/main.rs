@@ -7,6 +7,8 @@
 //! These figures are for the parts. What a server costs, of which nearly all is the kernel's, is for
 //! `ringpost bench` to say.
 
+// Its own tests are not run from here.
+#[allow(dead_code)]
 #[path = "../../src/allocator.rs"]
 mod allocator;
 mod bus;
