@@ -70,7 +70,7 @@
 //!    `push` is answered by how many it reached ([`on_answer`](app::App::on_answer)).
 //! 10. **Write.** At the turn's end `Transport::flush` writes each dirty connection once, all that waits for
 //!     it: `Wire::write` hands these writes to the kernel in one call (`net/wire/uring.rs`), or where there is no
-//!     io_uring by one `writev` each (`net/wire/epoll.rs`).
+//!     io_uring by one `send` each (`net/wire/epoll.rs`).
 //!
 //! ARCHITECTURE.md in the repository has the rest: the modules by layer, what there is not, the bus, the limits.
 
