@@ -45,8 +45,6 @@ pub struct Write<'a> {
     pub stream: BorrowedFd<'a>,
     first: u32,
     count: u32,
-    /// The sum of its pieces.
-    pub bytes: usize,
     pub written: Written,
 }
 
@@ -105,7 +103,6 @@ impl<'a> Batch<'a> {
             stream: stream.as_fd(),
             first: first as u32,
             count: (self.pieces.len() - first) as u32,
-            bytes,
             written: Written::Bytes(0),
         });
     }
