@@ -53,7 +53,7 @@ pub struct Write<'a> {
     pub stream: BorrowedFd<'a>,
     place: Place,
     /// The sum of its pieces.
-    pub bytes: usize,
+    bytes: usize,
     pub written: Written,
 }
 

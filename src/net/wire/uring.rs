@@ -5,8 +5,8 @@
 //! - A poll is in the kernel's hands, and holds the socket open, until its last completion (the one without
 //!   `more`), which follows a cancel at once. Completions name the connection with its generation, so one that
 //!   comes late goes nowhere.
-//! - A send is over when the call that hands it over returns; see [`Uring::write`]. So no send is ever in
-//!   flight while anything else runs, and no memory is in the kernel's hands between two calls.
+//! - Every send has one completion, and [`Uring::write`] does not return before it. So no send is in flight
+//!   while anything else runs, and no memory is in the kernel's hands between two calls.
 //!
 //! Bound: one request a connection in the kernel; here, the events of one batch's writing.
 
@@ -47,6 +47,8 @@ pub struct Uring<K = Ring> {
     kernel: K,
     /// Polls queued or in the kernel's hands whose last completion has not come.
     polls: usize,
+    /// Sends of the batch being written whose completion has not come.
+    sends: usize,
     /// Events that came with the results of writes.
     stash: VecDeque<Ready>,
     /// The heads of writes of several pieces, while a batch is written.
@@ -70,6 +72,7 @@ impl<K: Kernel> Uring<K> {
         Uring {
             kernel,
             polls: 0,
+            sends: 0,
             stash: VecDeque::new(),
             headers: Vec::new(),
             batch: 0,
@@ -114,7 +117,7 @@ impl<K: Kernel> Uring<K> {
             });
             // What the kernel cannot bring now, for want of memory, stays to be asked for.
             let more = self.kernel.has_work() || self.kernel.overflows();
-            if !more || !self.enter() {
+            if !more || !self.enter(false) {
                 break;
             }
         }
@@ -140,13 +143,9 @@ impl<K: Kernel> Uring<K> {
 
     /// Does every write of the batch, and hands over what else is queued.
     ///
-    /// Every send of the batch is over when this returns, because of how the kernel treats one (io_uring/net.c
-    /// and io_uring.c, the same from 6.1 to this day): it is begun in the call that takes it from the queue, as
-    /// it is neither drained nor linked nor forced to be asynchronous; MSG_DONTWAIT makes it a request
-    /// that is not waited for (REQ_F_NOWAIT), and such a one fails where another would be armed with a poll or
-    /// passed to a kernel thread. What it sends it copies. Failing, and with MSG_WAITALL a short send
-    /// is a failure, it gets a completion, with what it did send if anything, before the call returns. So
-    /// once the queue is empty and all completions have been taken, a send without one has sent all.
+    /// Returns when each send has had its completion: then, and not before, the kernel is done with its memory.
+    /// That is at once. A send is begun in the call that hands it over, and what MSG_DONTWAIT cannot send now
+    /// it gives back: such a request is neither armed with a poll nor passed to a kernel thread.
     pub fn write(&mut self, batch: &mut Batch<'_>) {
         self.batch = self.batch.wrapping_add(1);
         self.make_headers(batch);
@@ -175,13 +174,13 @@ impl<K: Kernel> Uring<K> {
                     }
                 }
             };
-            batch.writes[number].written = Written::Bytes(batch.writes[number].bytes);
             // SAFETY: the pieces live as long as the batch, which the caller lends for the whole call;
-            // the headers stay where they are until the next one. By the end of this call the
-            // kernel is done with both, as told above.
+            // the headers stay where they are until the next one. `hand_over` at the end of this one
+            // returns when every send counted in `sends` is over, and a panic on the way does not.
             while !unsafe { self.kernel.push(request) } {
                 self.hand_over(Some(batch));
             }
+            self.sends += 1;
         }
         self.hand_over(Some(batch));
         std::mem::forget(unwinding);
@@ -207,13 +206,19 @@ impl<K: Kernel> Uring<K> {
         }
     }
 
-    /// Has the kernel take all that is queued, and takes every completion there is then: the results of
-    /// sends go into their batch, events onto the stash.
+    /// Has the kernel take all that is queued, and takes completions until there is one for every send: these
+    /// go into their batch, events onto the stash.
     fn hand_over(&mut self, mut batch: Option<&mut Batch<'_>>) {
         let mut tries = 0;
-        while self.kernel.queued() > 0 || self.kernel.overflows() {
-            tries += 1;
-            if !self.enter() {
+        loop {
+            let queued = self.kernel.queued() > 0;
+            if !queued && self.sends == 0 {
+                return;
+            }
+            // None of what is awaited is in the queue, nor among what has been taken.
+            let wait = !queued && !self.kernel.overflows();
+            if !self.enter(wait) {
+                tries += 1;
                 if tries > TRIES_MAX {
                     give_up(&io::ErrorKind::TimedOut.into());
                 }
@@ -222,6 +227,7 @@ impl<K: Kernel> Uring<K> {
             let Uring {
                 kernel,
                 polls,
+                sends,
                 stash,
                 batch: latest,
                 ..
@@ -229,6 +235,7 @@ impl<K: Kernel> Uring<K> {
             kernel.reap(usize::MAX, |completion| {
                 if completion.user & SEND == SEND {
                     record(batch.as_deref_mut(), *latest, completion);
+                    *sends -= 1;
                 } else {
                     stash.extend(event(polls, completion));
                 }
@@ -237,8 +244,8 @@ impl<K: Kernel> Uring<K> {
     }
 
     /// Enters the kernel. False if it lacks memory for now, or room for completions.
-    fn enter(&mut self) -> bool {
-        match self.kernel.enter() {
+    fn enter(&mut self, wait: bool) -> bool {
+        match self.kernel.enter(wait) {
             Ok(()) => true,
             Err(error) => match error.raw_os_error() {
                 Some(libc::EINTR) => true,
@@ -273,7 +280,7 @@ fn event(polls: &mut usize, completion: Completion) -> Option<Ready> {
     })
 }
 
-/// Notes what became of a send that did not send all.
+/// Notes what became of a send.
 fn record(batch: Option<&mut Batch<'_>>, latest: u32, completion: Completion) {
     let number = (completion.user & SEND_NUMBER) as usize;
     let write = batch

@@ -26,9 +26,8 @@ const GET_EVENTS: u32 = 1;
 /// none. RDHUP, for after a short read the end may be there already.
 const INTEREST: i32 = libc::POLLIN as i32 | libc::POLLOUT as i32 | libc::POLLRDHUP as i32;
 
-/// DONTWAIT has a send end in the call that hands it over, see [`super::Uring::write`]. WAITALL has a short
-/// one count as a failure: it would go unreported otherwise, and its rest be lost. NOSIGNAL: no SIGPIPE.
-const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+/// DONTWAIT: a send takes what there is room for, and is over at once. NOSIGNAL: no SIGPIPE.
+const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
 /// One request.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +36,7 @@ pub enum Request {
     Poll { socket: RawFd, user: u64 },
     /// Ends the poll of that name, which has its last completion then. Has none itself, if it finds it.
     Cancel { target: u64, user: u64 },
-    /// One piece. Has a completion only if the kernel took less than all.
+    /// One piece.
     Send {
         socket: RawFd,
         bytes: *const u8,
@@ -74,7 +73,8 @@ pub trait Kernel {
     fn queued(&mut self) -> usize;
 
     /// Has the kernel take what is queued, begin it, and run what waits to become completions. May take less.
-    fn enter(&mut self) -> io::Result<()>;
+    /// Returns at once, unless it is to wait until there is a completion.
+    fn enter(&mut self, wait: bool) -> io::Result<()>;
 
     /// Whether something has happened that becomes a completion with the next [`Kernel::enter`].
     fn has_work(&mut self) -> bool;
@@ -135,13 +135,13 @@ impl Kernel for Ring {
         self.ring.submission().len()
     }
 
-    fn enter(&mut self) -> io::Result<()> {
+    fn enter(&mut self, wait: bool) -> io::Result<()> {
         let queued = self.queued() as u32;
         // SAFETY: no argument is passed; what the requests point to was promised when they were pushed.
         let taken = unsafe {
             self.ring
                 .submitter()
-                .enter::<libc::sigset_t>(queued, 0, GET_EVENTS, None)
+                .enter::<libc::sigset_t>(queued, u32::from(wait), GET_EVENTS, None)
         };
         if self.ring.completion().overflow() > 0 {
             // Only without any memory left. A request's end is lost, and with it what the wire counts on.
@@ -191,7 +191,6 @@ fn entry(request: Request) -> Entry {
         } => opcode::Send::new(Fd(socket), bytes, length)
             .flags(SEND_FLAGS)
             .build()
-            .flags(Flags::SKIP_SUCCESS)
             .user_data(user),
         Request::SendPieces {
             socket,
@@ -200,7 +199,6 @@ fn entry(request: Request) -> Entry {
         } => opcode::SendMsg::new(Fd(socket), header)
             .flags(SEND_FLAGS as u32)
             .build()
-            .flags(Flags::SKIP_SUCCESS)
             .user_data(user),
     }
 }

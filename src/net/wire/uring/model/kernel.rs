@@ -112,6 +112,8 @@ pub struct Model {
     completions_max: usize,
     /// What found no room.
     overflow: VecDeque<Completion>,
+    /// Sends begun and not done yet: a kernel may, and their memory is read as late as that.
+    kept: Vec<Request>,
 }
 
 impl Model {
@@ -127,6 +129,7 @@ impl Model {
             ready: VecDeque::new(),
             completions_max: rng.usize(1..30),
             overflow: VecDeque::new(),
+            kept: Vec::new(),
         }
     }
 
@@ -280,7 +283,7 @@ impl Model {
                 )
             }
         };
-        (result != 0).then_some((user, result))
+        Some((user, result))
     }
 }
 
@@ -293,15 +296,11 @@ fn find<'a>(
     Some((socket, sockets.get_mut(&socket)?))
 }
 
-/// Zero if all has been sent, which is not told.
 fn send(socket: &mut Socket, bytes: &[u8]) -> i32 {
     let length = bytes.len().min(socket.room);
     socket.room -= length;
     socket.sent.extend_from_slice(&bytes[..length]);
-    if length == bytes.len() {
-        return 0;
-    }
-    socket.starved = true;
+    socket.starved |= length < bytes.len();
     match length {
         0 => -libc::EAGAIN,
         length => length as i32,
@@ -321,7 +320,7 @@ impl Kernel for Model {
         self.queue.len()
     }
 
-    fn enter(&mut self) -> io::Result<()> {
+    fn enter(&mut self, wait: bool) -> io::Result<()> {
         match self.rng.u8(..) {
             0..10 => return Err(io::Error::from_raw_os_error(libc::EINTR)),
             10..12 => return Err(io::Error::from_raw_os_error(libc::EAGAIN)),
@@ -335,10 +334,24 @@ impl Kernel for Model {
         };
         for _ in 0..most {
             if let Some(request) = self.queue.pop_front() {
-                self.begin(request);
+                let sends = matches!(request, Request::Send { .. } | Request::SendPieces { .. });
+                match sends && self.rng.u8(..) < 30 {
+                    true => self.kept.push(request),
+                    false => self.begin(request),
+                }
             }
         }
         self.run_woken();
+        self.rng.shuffle(&mut self.kept);
+        let done = match self.kept.len() {
+            0 => 0,
+            kept => self.rng.usize(usize::from(wait)..=kept),
+        };
+        for request in self.kept.split_off(self.kept.len() - done) {
+            self.begin(request);
+        }
+        let nothing = self.ready.is_empty() && self.overflow.is_empty();
+        assert!(!wait || !nothing || self.has_work(), "it waits for ever");
         Ok(())
     }
 
