@@ -15,6 +15,8 @@ use crate::workload::Workload;
 /// For a server to listen, and to end.
 const START_MAX: Duration = Duration::from_secs(20);
 const END_MAX: Duration = Duration::from_secs(10);
+/// How often it is tried whether a server listens.
+const LOOK: Duration = Duration::from_millis(100);
 /// Below the ports that connections come from.
 const PORT: u16 = 21_340;
 const PUSH_PORT: u16 = 21_350;
@@ -239,8 +241,14 @@ impl Running {
 
     fn await_listening(&mut self, name: &str, address: &str) -> Result<(), String> {
         let start = Instant::now();
+        let mut met = 0;
         loop {
-            if TcpStream::connect(address).is_ok() {
+            // Twice: a server may look whether a port is free by listening there for a moment.
+            met = match TcpStream::connect(address) {
+                Ok(_) => met + 1,
+                Err(_) => 0,
+            };
+            if met > 1 {
                 return Ok(());
             }
             if let Ok(Some(status)) = self.child.try_wait() {
@@ -253,7 +261,7 @@ impl Running {
                 let words = self.last_words();
                 return Err(format!("{name} does not listen on {address}:\n{words}"));
             }
-            thread::sleep(Duration::from_millis(20));
+            thread::sleep(LOOK);
         }
     }
 

@@ -147,9 +147,9 @@ fn html(
     format!(
         "<!doctype html>\n<html lang=en><meta charset=utf-8><meta name=viewport \
          content=\"width=device-width\"><title>ringpost: growth</title><style>{STYLE}</style>\n\
-         <h1>Cost of a delivery by connections</h1>\n<p class=note>{} The floor is what the kernel alone \
+         <h1>Cost of a delivery by connections</h1>\n<p class=note>{}. The floor is what the kernel alone \
          costs for the same accepts, reads and sends.</p>\n{body}</html>\n",
-        escape(machine)
+        escape(machine.trim())
     )
 }
 

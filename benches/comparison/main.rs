@@ -26,7 +26,7 @@ use workload::Workload;
 
 const EXAMPLES: &str = "\
 Examples:
-  benches/compare                                        some 6 minutes
+  benches/compare                                        some 10 minutes
   benches/compare --rounds 1 --workloads broadcast,echo
   benches/compare --workerman ~/workerman --peer other='./other 7000,ws://127.0.0.1:7000'
   benches/compare --growth
