@@ -33,7 +33,7 @@ Examples:
 
 A figure is the CPU time of the server's process, user and system, for one delivery: the median of the
 rounds, half of what lies between the extremes, and the ratio to the floor, which is what the kernel
-alone costs. Rates and latencies are below. A peer is any server that speaks the relay's protocol: the
+alone costs, taken round by round. Rates and latencies are below. A peer is any server that speaks the relay's protocol: the
 first message is the uid, answered by \"login success, your uid is UID\"; then \"UID:message\" and
 \"all:message\". It is started by sh on one CPU, and ended by SIGTERM.
 
@@ -41,7 +41,11 @@ Exit status: 0 all runs were made; 1 some failed; 2 nothing could be measured.";
 
 /// Measure ringpost beside the floor, the single-process baseline and others, in turns
 #[derive(Parser)]
-#[command(name = "benches/compare", after_help = EXAMPLES)]
+#[command(
+    name = "benches/compare",
+    override_usage = "benches/compare [OPTIONS]",
+    after_help = EXAMPLES
+)]
 pub struct Args {
     /// What to measure; all by default
     #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST")]
@@ -73,7 +77,7 @@ pub struct Args {
     /// Measure cost by connections and cores instead, and plot it
     #[arg(long)]
     growth: bool,
-    /// Where pages, all runs' figures and the servers' logs go
+    /// Where pages, all runs' figures and the servers' logs go; by default beside what was built
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
     #[arg(long, hide = true)]

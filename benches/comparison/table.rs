@@ -23,6 +23,31 @@ pub fn floor(contenders: &[Contender], results: &Results, workload: Workload) ->
         .reduce(f64::min)
 }
 
+/// What a server costs in multiples of the floor: the median of the rounds' own ratios, for what disturbs
+/// a round disturbs both; that of the medians where a round has failed.
+fn ratio(
+    contenders: &[Contender],
+    results: &Results,
+    workload: Workload,
+    own: &Summary,
+) -> Option<f64> {
+    let of_floor = workload.floor()?;
+    let floors = contenders.iter().enumerate();
+    let floors: Vec<&Summary> = floors
+        .filter(|(_, one)| one.is_floor())
+        .filter_map(|(at, _)| results.get(&(at, of_floor)))
+        .collect();
+    let is_whole = |one: &Summary| one.failed == 0 && one.runs.len() == own.runs.len();
+    if !is_whole(own) || !floors.iter().all(|one| is_whole(one)) {
+        return Some(own.cost()? / floor(contenders, results, workload)?);
+    }
+    let rounds = own.runs.iter().enumerate().filter_map(|(round, run)| {
+        let floors = floors.iter().map(|one| one.runs[round].cost);
+        Some(run.cost / floors.reduce(f64::min)?)
+    });
+    crate::figures::median(rounds.collect())
+}
+
 /// One row a server, one column a workload.
 pub fn costs(contenders: &[Contender], workloads: &[Workload], results: &Results) -> String {
     let mut text = String::from("| |");
@@ -38,8 +63,8 @@ pub fn costs(contenders: &[Contender], workloads: &[Workload], results: &Results
         let _ = write!(text, "| {} |", contender.name());
         for workload in workloads {
             let summary = results.get(&(at, *workload));
-            let floor = floor(contenders, results, *workload);
-            let _ = write!(text, " {} |", cell(*workload, summary, floor));
+            let ratio = summary.and_then(|own| ratio(contenders, results, *workload, own));
+            let _ = write!(text, " {} |", cell(*workload, summary, ratio));
         }
         let setups = results.iter().filter(|((server, _), _)| *server == at);
         let setups = setups.flat_map(|(_, summary)| &summary.runs);
@@ -54,7 +79,7 @@ pub fn costs(contenders: &[Contender], workloads: &[Workload], results: &Results
 }
 
 /// `5.13 ±4 % ×1.06`: the median, half of what lies between the extremes, the ratio to the floor.
-fn cell(workload: Workload, summary: Option<&Summary>, floor: Option<f64>) -> String {
+fn cell(workload: Workload, summary: Option<&Summary>, ratio: Option<f64>) -> String {
     let Some(summary) = summary else {
         return "–".into();
     };
@@ -65,8 +90,8 @@ fn cell(workload: Workload, summary: Option<&Summary>, floor: Option<f64>) -> St
     if workload != Workload::Idle {
         let _ = write!(text, " ±{:.0} %", spread * 50.0);
     }
-    if let Some(floor) = floor.filter(|_| workload != Workload::Idle) {
-        let _ = write!(text, " **×{:.2}**", cost / floor);
+    if let Some(ratio) = ratio.filter(|_| workload != Workload::Idle) {
+        let _ = write!(text, " **×{ratio:.2}**");
     }
     if summary.is_disturbed() {
         text.push_str(" †");
@@ -192,6 +217,28 @@ mod tests {
         );
         let own = "| ringpost, 1 core | 6.00 ±17 % **×1.50** | 8.00 ±0 % **×2.00** |";
         assert!(text.contains(own), "{text}");
+    }
+
+    /// What slows a round down slows all of it down.
+    #[test]
+    fn ratios_are_taken_round_by_round() {
+        let contenders = [
+            Contender::Floor { ring: false },
+            Contender::Floor { ring: true },
+            Contender::Ringpost { cores: 1 },
+        ];
+        let mut results = Results::new();
+        results.insert((0, Workload::Echo), summary(&[4.0, 9.0, 6.0]));
+        results.insert((1, Workload::Echo), summary(&[5.0, 8.0, 5.0]));
+        results.insert((2, Workload::Echo), summary(&[5.0, 10.0, 5.0]));
+        let ratio = |results: &Results| {
+            let own = &results[&(2, Workload::Echo)];
+            ratio(&contenders, results, Workload::Echo, own)
+        };
+        // 5/4, 10/8 and 5/5; the medians are 5 and 5.
+        assert_eq!(ratio(&results), Some(1.25));
+        results.get_mut(&(0, Workload::Echo)).unwrap().failed = 1;
+        assert_eq!(ratio(&results), Some(1.0));
     }
 
     #[test]
