@@ -57,6 +57,9 @@ pub struct Config {
     pub outbox_bytes_max: usize,
     /// The sum of all that waits on one core; past it the fullest are closed with 4005.
     pub outbox_bytes_core_max: usize,
+    /// The kernel's send buffer of a connection (socket(7), SO_SNDBUF; it takes twice that, its own overhead
+    /// included), or 0 to let the kernel grow it to `net.ipv4.tcp_wmem`, some 4 MiB.
+    pub send_buffer_bytes: usize,
     /// Bytes that one connection may have on the way to other cores; past it it is not read until
     /// they are taken.
     pub transit_bytes_max: usize,
@@ -96,6 +99,7 @@ impl Default for Config {
             message_bytes_max: 64 << 10,
             outbox_bytes_max: 1 << 20,
             outbox_bytes_core_max: 1 << 30,
+            send_buffer_bytes: 64 << 10,
             transit_bytes_max: 1 << 20,
             transit_bytes_core_max: 64 << 20,
             origins: Vec::new(),

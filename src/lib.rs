@@ -84,6 +84,7 @@ pub mod config;
 pub mod escape;
 pub mod ident;
 mod net;
+mod pages;
 pub mod payload;
 #[doc(hidden)]
 pub mod protocol;

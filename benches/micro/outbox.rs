@@ -36,7 +36,9 @@ pub fn run(criterion: &mut Criterion) {
     };
     // The connection's own: encoded here, behind what waits already, all in one slice.
     let own = |outbox: &mut Outbox| {
-        outbox.push_own(|out| Codec::WebSocket.encode(black_box(message), out));
+        outbox.push_own(Codec::WebSocket.encoded_len(message), |out| {
+            Codec::WebSocket.encode(black_box(message), out)
+        });
     };
     for waiting in [1, 16] {
         let all = encoded.repeat(waiting);

@@ -6,14 +6,56 @@
 
 use std::fmt::Write;
 use std::hint::black_box;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
-use ringpost::ident::{ConnId, Space};
-use ringpost::shard::Uids;
+use ringpost::Config;
+use ringpost::close::CloseReason;
+use ringpost::ident::{ConnId, Reach, Space};
+use ringpost::protocol::Codec;
+use ringpost::shard::{ListenerSpec, Shard, Tick};
 
 use crate::input::random;
 
 const SPACE: Space = Space(0);
+
+/// A shard that expects nothing of a bound connection.
+fn shard() -> Shard {
+    let config = Config {
+        idle_timeout: Duration::ZERO,
+        ..Config::default()
+    };
+    let spec = ListenerSpec {
+        app: 0,
+        codec: Codec::Text,
+        space: SPACE,
+        binds: true,
+        pauses: false,
+        message_bytes_max: config.message_bytes_max,
+        outbox_bytes_max: config.outbox_bytes_max,
+    };
+    Shard::new(&config, Rc::from([spec]), 1)
+}
+
+fn reach() -> Reach {
+    Reach::default().with(SPACE)
+}
+
+/// A connection comes and binds.
+fn come(shard: &mut Shard, uid: &str) -> ConnId {
+    let id = shard.insert(0, SocketAddr::from(([127, 0, 0, 1], 1)));
+    assert!(shard.opened(id) && shard.bind(id, uid));
+    id
+}
+
+fn go(shard: &mut Shard, id: ConnId) {
+    shard.close(id, CloseReason::Normal);
+    assert!(shard.next_ended().is_some());
+    assert_eq!(shard.next_dirty(true), Some(id));
+    shard.remove(id);
+}
 
 pub fn run(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("uids");
@@ -25,26 +67,29 @@ pub fn run(criterion: &mut Criterion) {
             let crowd = crowd.get_or_insert_with(|| Crowd::new(count));
             bencher.iter(|| {
                 let uid = crowd.present.next();
-                assert_eq!(crowd.table.get(SPACE, black_box(uid)).len(), 1);
+                assert_eq!(crowd.shard.online(crowd.reach, black_box(uid)), 1);
             });
         });
         group.bench_function(BenchmarkId::new("miss", count), |bencher| {
             let crowd = crowd.get_or_insert_with(|| Crowd::new(count));
             bencher.iter(|| {
                 let uid = crowd.absent.next();
-                assert!(crowd.table.get(SPACE, black_box(uid)).is_empty());
+                assert_eq!(crowd.shard.online(crowd.reach, black_box(uid)), 0);
             });
         });
-        // One comes and goes while all others stay: the uid is stored and freed each time.
-        group.bench_function(BenchmarkId::new("insert and remove", count), |bencher| {
+        // One comes and goes while all others stay: slot and uid are taken and freed each time.
+        group.bench_function(BenchmarkId::new("come and go", count), |bencher| {
             let crowd = crowd.get_or_insert_with(|| Crowd::new(count));
-            let connection = ConnId::from_bits(count as u64);
             bencher.iter(|| {
                 let uid = crowd.absent.next();
-                let stored = crowd.table.insert(SPACE, black_box(uid), connection);
-                crowd.table.remove(SPACE, &stored, connection);
+                // So that the deadline of its handshake comes up and goes.
+                crowd.now += 1;
+                crowd.shard.set_now(crowd.now);
+                crowd.shard.expire();
+                let id = come(&mut crowd.shard, black_box(uid));
+                go(&mut crowd.shard, id);
             });
-            assert_eq!(crowd.table.len(), count);
+            assert_eq!(crowd.shard.snapshot().uids, count as u64);
         });
     }
     growing(&mut group);
@@ -60,38 +105,41 @@ fn growing(group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::Wal
         .throughput(Throughput::Elements(COUNT as u64));
     group.bench_function(BenchmarkId::new("grow to", COUNT), |bencher| {
         let names = names.get_or_insert_with(|| Names::new("user", COUNT));
-        let fill = |table: &mut Uids| {
-            for number in 0..COUNT {
-                table.insert(SPACE, names.next(), ConnId::from_bits(number as u64));
+        let fill = |shard: &mut Shard| {
+            for _ in 0..COUNT {
+                come(shard, names.next());
             }
-            assert_eq!(table.len(), COUNT);
+            assert_eq!(shard.snapshot().uids, COUNT as u64);
         };
-        bencher.iter_batched_ref(|| Uids::new(1), fill, BatchSize::PerIteration);
+        bencher.iter_batched_ref(shard, fill, BatchSize::PerIteration);
     });
 }
 
 /// A table of so many uids, and names to ask it for.
 struct Crowd {
-    table: Uids,
+    shard: Shard,
+    reach: Reach,
+    now: Tick,
     present: Names,
     absent: Names,
 }
 
 impl Crowd {
     fn new(count: usize) -> Crowd {
-        let mut table = Uids::new(1);
+        let (mut shard, reach) = (shard(), reach());
         for number in 0..count {
-            let uid = format!("user{number:08}");
-            table.insert(SPACE, &uid, ConnId::from_bits(number as u64));
+            come(&mut shard, &format!("user{number:08}"));
         }
-        assert_eq!(table.len(), count);
+        assert_eq!(shard.snapshot().uids, count as u64);
         let (mut present, mut absent) = (Names::new("user", count), Names::new("gone", count));
         for _ in 0..count {
-            assert_eq!(table.get(SPACE, present.next()).len(), 1);
-            assert!(table.get(SPACE, absent.next()).is_empty());
+            assert_eq!(shard.online(reach, present.next()), 1);
+            assert_eq!(shard.online(reach, absent.next()), 0);
         }
         Crowd {
-            table,
+            shard,
+            reach,
+            now: 0,
             present,
             absent,
         }

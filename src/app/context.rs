@@ -72,7 +72,7 @@ impl<'a, A: App> Context<'a, A> {
 
     /// The uid of the connection, once bound.
     pub fn uid(&self) -> Option<&str> {
-        self.local.shard.uid(self.connection?).map(|uid| &**uid)
+        self.local.shard.uid(self.connection?)
     }
 
     /// Sends to the connection this callback is about.

@@ -5,13 +5,13 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use slab::Slab;
 use tracing::error;
 
 use super::local::Local;
 use super::{Answer, AnyNote, App, BindError, Context};
 use crate::close::CloseReason;
 use crate::ident::{ConnId, CoreId, Reach, Ticket};
+use crate::pages::Pages;
 use crate::payload::Message;
 
 pub trait Hosted {
@@ -33,7 +33,7 @@ pub struct Hosting<A: App> {
     app: A,
     number: u8,
     reach: Reach,
-    sessions: Slab<A::Session>,
+    sessions: Pages<Option<A::Session>>,
 }
 
 impl<A: App> Hosting<A> {
@@ -42,8 +42,20 @@ impl<A: App> Hosting<A> {
             app,
             number,
             reach,
-            sessions: Slab::new(),
+            sessions: Pages::default(),
         }
+    }
+
+    fn insert(&mut self, session: A::Session) -> u32 {
+        let key = self.sessions.take();
+        self.sessions[key] = Some(session);
+        key
+    }
+
+    fn remove(&mut self, key: u32) -> Option<A::Session> {
+        let session = self.sessions.get_mut(key)?.take()?;
+        self.sessions.free(key);
+        Some(session)
     }
 
     /// Runs a callback about a connection, or about none.
@@ -52,7 +64,7 @@ impl<A: App> Hosting<A> {
         local: &mut Local,
         connection: Option<ConnId>,
         name: &'static str,
-        callback: impl FnOnce(&mut A, &mut Slab<A::Session>, &mut Context<'_, A>) -> R,
+        callback: impl FnOnce(&mut A, &mut Pages<Option<A::Session>>, &mut Context<'_, A>) -> R,
     ) -> Option<R> {
         let (app, sessions) = (&mut self.app, &mut self.sessions);
         let mut cx = Context::new(local, self.number, self.reach, connection);
@@ -90,12 +102,12 @@ impl<A: App> Hosted for Hosting<A> {
         let session = self.guard(local, Some(id), "on_connect", |app, _, cx| {
             app.on_connect(cx)
         })?;
-        Some(self.sessions.insert(session) as u32)
+        Some(self.insert(session))
     }
 
     fn message(&mut self, local: &mut Local, id: ConnId, session: u32, message: Message<'_>) {
         self.guard(local, Some(id), "on_message", |app, sessions, cx| {
-            if let Some(session) = sessions.get_mut(session as usize) {
+            if let Some(session) = sessions.get_mut(session).and_then(Option::as_mut) {
                 app.on_message(cx, session, message);
             }
         });
@@ -109,7 +121,7 @@ impl<A: App> Hosted for Hosting<A> {
         result: Result<(), BindError>,
     ) {
         self.guard(local, Some(id), "on_bound", |app, sessions, cx| {
-            if let Some(session) = sessions.get_mut(session as usize) {
+            if let Some(session) = sessions.get_mut(session).and_then(Option::as_mut) {
                 app.on_bound(cx, session, result);
             }
         });
@@ -117,14 +129,14 @@ impl<A: App> Hosted for Hosting<A> {
 
     fn offline(&mut self, local: &mut Local, id: ConnId, session: u32, uid: &str) {
         self.guard(local, Some(id), "on_offline", |app, sessions, cx| {
-            if let Some(session) = sessions.get_mut(session as usize) {
+            if let Some(session) = sessions.get_mut(session).and_then(Option::as_mut) {
                 app.on_offline(cx, session, uid);
             }
         });
     }
 
     fn close(&mut self, local: &mut Local, id: ConnId, session: u32, reason: CloseReason) {
-        if let Some(session) = self.sessions.try_remove(session as usize) {
+        if let Some(session) = self.remove(session) {
             self.guard(local, Some(id), "on_close", |app, _, cx| {
                 app.on_close(cx, session, reason)
             });
@@ -155,12 +167,12 @@ impl<A: App> Hosted for Hosting<A> {
     }
 
     fn take_session(&mut self, session: u32) -> Option<Box<dyn Any + Send>> {
-        let session = self.sessions.try_remove(session as usize)?;
+        let session = self.remove(session)?;
         Some(Box::new(session))
     }
 
     fn put_session(&mut self, session: Box<dyn Any + Send>) -> Option<u32> {
         let session = session.downcast::<A::Session>().ok()?;
-        Some(self.sessions.insert(*session) as u32)
+        Some(self.insert(*session))
     }
 }

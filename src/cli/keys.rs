@@ -13,6 +13,8 @@ use super::slot::Slot;
 
 /// Largest message that can be allowed: its length must fit a frame's 32 bits with room to spare.
 pub const MESSAGE_BYTES_MAX: usize = 1 << 30;
+/// Largest that the kernel is asked for, which doubles it and counts in 31 bits.
+const SEND_BUFFER_MAX: usize = (1 << 30) - 1;
 /// Largest of the other sizes.
 const BYTES_MAX: usize = 1 << 40;
 /// Most connections of a uid, users, groups and the like: they are counted in 32 bits.
@@ -103,6 +105,9 @@ keys! {
     full "outbox_bytes_core_max" =>
         |s| Slot::Bytes(&mut s.config.outbox_bytes_core_max, 1..=BYTES_MAX),
         "Bytes that may wait on one core; past it the fullest are closed with 4005";
+    full "send_buffer_bytes" =>
+        |s| Slot::Bytes(&mut s.config.send_buffer_bytes, 0..=SEND_BUFFER_MAX),
+        "The kernel's send buffer of a connection (SO_SNDBUF); 0: as the kernel likes";
     full "transit_bytes_max" => |s| Slot::Bytes(&mut s.config.transit_bytes_max, 1..=BYTES_MAX),
         "Bytes of one connection on the way to other cores; past it it is not read";
     full "transit_bytes_core_max" =>
@@ -237,6 +242,7 @@ mod tests {
             message_bytes_max,
             outbox_bytes_max,
             outbox_bytes_core_max,
+            send_buffer_bytes,
             transit_bytes_max,
             transit_bytes_core_max,
             http_connections_max,

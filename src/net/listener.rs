@@ -1,7 +1,7 @@
 //! Listening sockets, one a core for each address (SO_REUSEPORT), and accepting from them.
 //!
-//! Options that accepted connections inherit are set here once: no delay for small writes, and
-//! keepalive with a user timeout, which end the connections of peers that are gone.
+//! Options that accepted connections inherit are set here once: no delay for small writes, a bounded send
+//! buffer, and keepalive with a user timeout, which end the connections of peers that are gone.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -43,8 +43,9 @@ impl Listener {
         Listener::socket(address)?.bind(&SockAddr::from(address))
     }
 
-    /// Listens at an address. Every core opens its own; the kernel spreads connections over them.
-    pub fn bind(address: SocketAddr) -> io::Result<Listener> {
+    /// Listens at an address. Every core opens its own; the kernel spreads connections over them. Each gets a
+    /// send buffer of this size, or of the kernel's choice if it is 0.
+    pub fn bind(address: SocketAddr, send_buffer_bytes: usize) -> io::Result<Listener> {
         let socket = Listener::socket(address)?;
         socket.set_reuse_port(true)?;
         socket.set_tcp_nodelay(true)?;
@@ -54,6 +55,9 @@ impl Listener {
                 .with_time(KEEPALIVE_TIME)
                 .with_interval(KEEPALIVE_INTERVAL),
         )?;
+        if send_buffer_bytes > 0 {
+            socket.set_send_buffer_size(send_buffer_bytes)?;
+        }
         socket.bind(&SockAddr::from(address))?;
         socket.listen(BACKLOG)?;
         Ok(Listener {

@@ -24,6 +24,7 @@ use crate::app::host::{Arrival, Flow, Host};
 use crate::close::CloseReason;
 use crate::escape::Escaped;
 use crate::ident::ConnId;
+use crate::pages::Pages;
 use crate::protocol::{Codec, Decoder};
 use crate::shard::{ListenerSpec, Shard};
 
@@ -39,7 +40,7 @@ pub struct Transport {
     wire: Wire,
     listeners: Rc<[ListenerSpec]>,
     origins: Origins,
-    links: Vec<Option<Link>>,
+    links: Pages<Option<Link>>,
     buffer: Vec<u8>,
     ready: Vec<Ready>,
     /// Connections being written in this turn, and what became of it.
@@ -64,7 +65,7 @@ impl Transport {
             wire,
             listeners,
             origins,
-            links: Vec::new(),
+            links: Pages::default(),
             buffer: vec![0; READ_BYTES],
             ready: Vec::new(),
             writing: Vec::new(),
@@ -110,19 +111,22 @@ impl Transport {
         let id = link.id;
         link.queued = false;
         self.wire.watch(id, &link.stream)?;
-        let slot = id.slot as usize;
-        if self.links.len() <= slot {
-            self.links.resize_with(slot + 1, || None);
-        }
-        self.links[slot] = Some(link);
+        *self.links.claim(id.slot) = Some(link);
         Ok(())
     }
 
     fn link(&mut self, id: ConnId) -> Option<&mut Link> {
         self.links
-            .get_mut(id.slot as usize)?
+            .get_mut(id.slot)?
             .as_mut()
             .filter(|link| link.id == id)
+    }
+
+    /// Takes a connection's part out of the table.
+    fn take_link(&mut self, id: ConnId) -> Option<Link> {
+        let link = self.links.get_mut(id.slot)?.take_if(|link| link.id == id)?;
+        self.links.free(id.slot);
+        Some(link)
     }
 
     /// A connection has come from another core, and goes on where that one stopped.
@@ -149,11 +153,7 @@ impl Transport {
             if host.flow(id) != Flow::Leave {
                 continue;
             }
-            let Some(link) = self
-                .links
-                .get_mut(id.slot as usize)
-                .and_then(|place| place.take_if(|link| link.id == id))
-            else {
+            let Some(link) = self.take_link(id) else {
                 continue;
             };
             if let Err(error) = self.wire.release(id, &link.stream) {
@@ -247,7 +247,7 @@ impl Transport {
 
     /// The wire has stopped watching one that is still there.
     fn watch_again(&mut self, host: &mut Host, id: ConnId) {
-        let place = self.links.get(id.slot as usize);
+        let place = self.links.get(id.slot);
         let Some(link) = place.and_then(Option::as_ref) else {
             return;
         };
@@ -294,7 +294,7 @@ impl Transport {
     fn write(&mut self, shard: &Shard) {
         let mut batch = Batch::new(std::mem::take(&mut self.batch));
         for id in self.writing.drain(..) {
-            let place = self.links.get(id.slot as usize);
+            let place = self.links.get(id.slot);
             if let Some(link) = place.and_then(Option::as_ref)
                 && link.id == id
             {

@@ -132,6 +132,7 @@ pub fn bind_all(
     sites: &[(Listen, Site, Reach)],
     spaces: &[&'static str],
     cores: usize,
+    send_buffer_bytes: usize,
 ) -> io::Result<(Vec<Bound>, Vec<Listening>)> {
     let mut bound: Vec<Bound> = (0..cores)
         .map(|_| Bound {
@@ -147,7 +148,8 @@ pub fn bind_all(
             Listener::check_free(address).map_err(|error| refused(&listen.url, &error))?;
         }
         for of_core in &mut bound {
-            let listener = Listener::bind(address).map_err(|error| refused(&listen.url, &error))?;
+            let listener = Listener::bind(address, send_buffer_bytes)
+                .map_err(|error| refused(&listen.url, &error))?;
             address = listener.address()?;
             match spec {
                 Some(_) => of_core.listeners.push(listener),

@@ -202,8 +202,13 @@ impl Server {
             }
             cores => cores,
         };
-        let (bound, listening) =
-            listen::bind_all(&self.listeners, &self.sites, &self.spaces, cores)?;
+        let (bound, listening) = listen::bind_all(
+            &self.listeners,
+            &self.sites,
+            &self.spaces,
+            cores,
+            config.send_buffer_bytes,
+        )?;
         for one in &listening {
             info!(app = one.space, url = one.url, "listening");
         }

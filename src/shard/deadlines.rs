@@ -79,7 +79,7 @@ impl Shard {
         let Some(due) = self.due(id).tick() else {
             return;
         };
-        let slot = &mut self.slots[id.slot as usize];
+        let slot = &mut self.slots[id.slot];
         if slot.wheel_at == 0 || due < slot.wheel_at {
             slot.wheel_at = self.wheel.insert(id, due);
         }

@@ -1,10 +1,11 @@
 //! Delivering: into one outbox, or into those of a uid, a group or everybody, each message encoded once a codec.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::outbox::SHARED_COST;
 use super::slot::{Dirty, Phase};
-use super::{ConnId, Shard};
+use super::{ConnId, LIST_KEPT, Shard};
 use crate::close::CloseReason;
 use crate::config::OUTBOX_MESSAGE_COST;
 use crate::ident::Reach;
@@ -64,30 +65,29 @@ impl Shard {
             return false;
         };
         let codec = listener.codec;
-        if !self.admit(id, codec.encoded_len(message), 0) {
+        let length = codec.encoded_len(message);
+        if !self.admit(id, length, 0) {
             return false;
         }
         self.stats.messages_out += 1;
-        self.append(id, |out| codec.encode(message, out))
+        self.append(id, length, |out| codec.encode(message, out))
     }
 
     /// Queues for every connection of the uid within reach, and says for how many.
     pub fn send_to_uid(&mut self, reach: Reach, uid: &str, message: Message<'_>) -> u32 {
         let mut reached = 0;
         for space in reach.spaces() {
-            match self.uids.get(space, uid) {
-                [] => {}
-                &[only] if message.len() <= COPY_BYTES_MAX => {
-                    reached += u32::from(self.send(only, message));
+            let mut receivers = std::mem::take(&mut self.receivers);
+            receivers.extend(self.uids.get(&self.slots, space, uid));
+            reached += match receivers[..] {
+                [] => 0,
+                [only] if message.len() <= COPY_BYTES_MAX => {
+                    receivers.clear();
+                    u32::from(self.send(only, message))
                 }
-                many => {
-                    let mut receivers = std::mem::take(&mut self.receivers);
-                    receivers.extend_from_slice(many);
-                    reached +=
-                        self.fan_out(&mut receivers, &mut Fanout::new(message), Dirty::Urgent);
-                    self.receivers = receivers;
-                }
-            }
+                _ => self.fan_out(&mut receivers, &mut Fanout::new(message), Dirty::Urgent),
+            };
+            self.receivers = receivers;
         }
         reached
     }
@@ -139,6 +139,7 @@ impl Shard {
         }
         let reached = receivers.len() as u32;
         receivers.clear();
+        receivers.shrink_to(LIST_KEPT);
         reached
     }
 
@@ -147,12 +148,12 @@ impl Shard {
             return false;
         };
         let encoded = fanout.encoded(listener.codec);
-        let outbox = &self.slots[id.slot as usize].outbox;
+        let outbox = &self.slots[id.slot].outbox;
         let replaced = fanout.refresh.map_or(0, |of| outbox.replaceable_bytes(of));
         if !self.admit(id, encoded.len(), replaced) {
             return false;
         }
-        let slot = &mut self.slots[id.slot as usize];
+        let slot = &mut self.slots[id.slot];
         let freed = slot.outbox.push_shared(encoded, fanout.refresh);
         self.outbox_bytes = self.outbox_bytes + SHARED_COST - freed;
         self.mark_dirty(id, how);
@@ -188,8 +189,13 @@ impl Shard {
     }
 
     /// Queues what has been admitted. False if the core's sum has cost the connection its outbox.
-    pub(super) fn append(&mut self, id: ConnId, encode: impl FnOnce(&mut Vec<u8>)) -> bool {
-        let cost = self.slots[id.slot as usize].outbox.push_own(encode);
+    pub(super) fn append(
+        &mut self,
+        id: ConnId,
+        length: usize,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) -> bool {
+        let cost = self.slots[id.slot].outbox.push_own(length, encode);
         self.outbox_bytes += cost;
         self.mark_dirty(id, Dirty::Urgent);
         !self.shed() || self.is_live(id)
@@ -205,7 +211,7 @@ impl Shard {
             self.close(id, CloseReason::SlowConsumer);
             return;
         }
-        self.append(id, |out| encode(codec, out));
+        self.append(id, 0, |out| encode(codec, out));
     }
 
     /// Keeps the core's sum under its limit: the fullest go first, down to seven eighths of it, so
@@ -219,7 +225,7 @@ impl Shard {
             .ids()
             .into_iter()
             .filter(|id| self.phase(*id) != Phase::Opening)
-            .map(|id| (self.slots[id.slot as usize].outbox.bytes(), id))
+            .map(|id| (self.slots[id.slot].outbox.bytes(), id))
             .filter(|(bytes, _)| *bytes > 0)
             .collect();
         waiting.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
@@ -230,7 +236,7 @@ impl Shard {
             self.close(id, CloseReason::SlowConsumer);
             // One that was closing already, or of which the kernel has a piece of something large, still
             // holds most of it. Others must not go in its place.
-            if self.slots[id.slot as usize].outbox.bytes() > bytes / 2 {
+            if self.slots[id.slot].outbox.bytes() > bytes / 2 {
                 self.abandon(id);
             }
         }
@@ -239,7 +245,7 @@ impl Shard {
 
     /// Drops all that waits for a closing connection, which can then be cut off only.
     fn abandon(&mut self, id: ConnId) {
-        let freed = self.slots[id.slot as usize].outbox.clear();
+        let freed = self.slots[id.slot].outbox.clear();
         self.outbox_bytes -= freed;
         self.overdue.push(id);
         #[cfg(test)]
@@ -253,14 +259,19 @@ impl Shard {
         loop {
             self.picks = self.picks.wrapping_add(1);
             let turn_of_bulk = bulk && self.picks.is_multiple_of(BULK_SHARE);
-            let first = turn_of_bulk.then(|| self.bulk.pop_front()).flatten();
-            let (id, level) = match first {
-                Some(id) => (id, Dirty::Bulk),
-                None => match self.urgent.pop_front() {
-                    Some(id) => (id, Dirty::Urgent),
-                    None if bulk => (self.bulk.pop_front()?, Dirty::Bulk),
-                    None => return None,
-                },
+            let lists = match turn_of_bulk {
+                true => [Dirty::Bulk, Dirty::Urgent],
+                false => [Dirty::Urgent, Dirty::Bulk],
+            };
+            let mut lists = lists
+                .into_iter()
+                .filter(|level| bulk || *level == Dirty::Urgent);
+            let Some((id, level)) =
+                lists.find_map(|level| Some((self.dirty(level).pop_front()?, level)))
+            else {
+                self.urgent.shrink_to(LIST_KEPT);
+                self.bulk.shrink_to(LIST_KEPT);
+                return None;
             };
             let Some(slot) = self.get_mut(id) else {
                 continue;
@@ -273,6 +284,13 @@ impl Shard {
                     return Some(id);
                 }
             }
+        }
+    }
+
+    fn dirty(&mut self, level: Dirty) -> &mut VecDeque<ConnId> {
+        match level {
+            Dirty::Urgent => &mut self.urgent,
+            Dirty::Bulk | Dirty::Clean => &mut self.bulk,
         }
     }
 

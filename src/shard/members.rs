@@ -1,4 +1,4 @@
-//! Who is where: the uids, the groups and everybody, on one core.
+//! Who is in which group, on one core.
 //!
 //! A connection is removed from a list of any length in constant time, because it knows its place in
 //! each. Bound: `groups_per_connection_max` entries a connection.
@@ -6,79 +6,10 @@
 use std::rc::Rc;
 
 use ahash::RandomState;
-use smallvec::SmallVec;
 
 use crate::ident::{ConnId, Space};
 
 type Table<V> = std::collections::HashMap<Rc<str>, V, RandomState>;
-
-/// The connections of one uid. Two fit without a heap allocation.
-pub type Connections = SmallVec<[ConnId; 2]>;
-
-/// The uids of one core, a table per space.
-pub struct Uids {
-    spaces: Vec<Table<Connections>>,
-}
-
-impl Uids {
-    pub fn new(spaces: usize) -> Uids {
-        Uids::with_hasher(spaces, RandomState::new)
-    }
-
-    /// The same with hashers of the caller's, one for each table.
-    pub fn with_hasher(spaces: usize, hasher: impl Fn() -> RandomState) -> Uids {
-        Uids {
-            spaces: (0..spaces).map(|_| Table::with_hasher(hasher())).collect(),
-        }
-    }
-
-    pub fn get(&self, space: Space, uid: &str) -> &[ConnId] {
-        self.spaces
-            .get(usize::from(space.0))
-            .and_then(|table| table.get(uid))
-            .map_or(&[], |connections| connections.as_slice())
-    }
-
-    /// Adds a connection and returns the uid as the table holds it, so that it is stored once.
-    pub fn insert(&mut self, space: Space, uid: &str, connection: ConnId) -> Rc<str> {
-        let table = &mut self.spaces[usize::from(space.0)];
-        if let Some((key, _)) = table.get_key_value(uid) {
-            let key = Rc::clone(key);
-            if let Some(connections) = table.get_mut(uid) {
-                connections.push(connection);
-            }
-            return key;
-        }
-        let key: Rc<str> = Rc::from(uid);
-        table.insert(Rc::clone(&key), SmallVec::from_slice(&[connection]));
-        key
-    }
-
-    /// Removes this connection alone, whoever else has the uid.
-    pub fn remove(&mut self, space: Space, uid: &str, connection: ConnId) {
-        let table = &mut self.spaces[usize::from(space.0)];
-        if let Some(connections) = table.get_mut(uid) {
-            connections.retain(|other| *other != connection);
-            if connections.is_empty() {
-                table.remove(uid);
-            }
-        }
-    }
-
-    pub fn len(&self) -> usize {
-        self.spaces.iter().map(Table::len).sum()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    #[cfg(test)]
-    pub fn connections(&self) -> usize {
-        let lists = self.spaces.iter().flat_map(Table::values);
-        lists.map(|connections| connections.len()).sum()
-    }
-}
 
 /// A connection's membership: which group, and where in its list.
 #[derive(Clone, Copy)]
@@ -247,18 +178,6 @@ mod tests {
             slot,
             generation: 0,
         }
-    }
-
-    #[test]
-    fn one_connections_end_unmaps_it_alone() {
-        let mut uids = Uids::new(1);
-        let first = uids.insert(SPACE, "u", id(1));
-        let second = uids.insert(SPACE, "u", id(2));
-        assert!(Rc::ptr_eq(&first, &second), "the uid is stored once");
-        uids.remove(SPACE, "u", id(1));
-        assert_eq!(uids.get(SPACE, "u"), [id(2)]);
-        uids.remove(SPACE, "u", id(2));
-        assert!(uids.is_empty());
     }
 
     /// Joins and leaves at random against a plain model.

@@ -1,11 +1,12 @@
 //! Entering and leaving the tables: binding a uid, joining and leaving groups, becoming one of everybody.
 
-use super::members::Connections;
+use smallvec::SmallVec;
+
 use super::slot::{Memberships, Phase};
 use super::{Dirty, Shard};
 use crate::close::CloseReason;
 use crate::config::UidPolicy;
-use crate::ident::{ConnId, Reach, check_uid};
+use crate::ident::{ConnId, Reach, Space, check_uid};
 
 impl Shard {
     /// Marks that the connection asks for a uid. False if it has asked before.
@@ -36,23 +37,18 @@ impl Shard {
             return false;
         }
         let space = self.spec(id).space;
-        let present = self.uids.get(space, uid);
+        let present = self.uids.count(&self.slots, space, uid);
         match self.limits.uid_policy {
-            UidPolicy::Multi if present.len() >= self.limits.connections_per_uid => return false,
-            UidPolicy::Reject if !present.is_empty() => return false,
+            UidPolicy::Multi if present >= self.limits.connections_per_uid => return false,
+            UidPolicy::Reject if present > 0 => return false,
             UidPolicy::Replace => {
-                // A copy, because closing takes each out of the list.
-                let present = Connections::from_slice(present);
-                for other in present {
+                for other in self.connections_of(space, uid) {
                     self.close(other, CloseReason::Replaced);
                 }
             }
             UidPolicy::Multi | UidPolicy::Reject => {}
         }
-        let uid = self.uids.insert(space, uid, id);
-        if let Some(slot) = self.get_mut(id) {
-            slot.uid = Some(uid);
-        }
+        self.uids.insert(&mut self.slots, space, uid, id);
         self.stats.bound += 1;
         self.settle(id);
         true
@@ -87,10 +83,9 @@ impl Shard {
         let space = self.spec(id).space;
         let Some(slot) = self.get_mut(id) else { return };
         let at = slot.everybody_at as usize;
-        let uid = slot.uid.clone();
         let groups = slot.groups.take();
-        if let Some(uid) = uid {
-            self.uids.remove(space, &uid, id);
+        if slot.uid.is_some() {
+            self.uids.remove(&mut self.slots, space, id);
             self.stats.bound -= 1;
         }
         if let Some(mut groups) = groups {
@@ -100,8 +95,11 @@ impl Shard {
         }
         let list = &mut self.everybody[usize::from(space.0)];
         list.swap_remove(at);
+        if list.len() < list.capacity() / 4 {
+            list.shrink_to(2 * list.len());
+        }
         if let Some(&moved) = list.get(at) {
-            self.slots[moved.slot as usize].everybody_at = at as u32;
+            self.slots[moved.slot].everybody_at = at as u32;
         }
     }
 
@@ -153,7 +151,7 @@ impl Shard {
     fn leave_nth(&mut self, of: &mut Memberships, nth: usize) {
         let slots = &mut self.slots;
         self.groups.leave(&mut of.joined, nth, |who, nth, place| {
-            if let Some(groups) = &mut slots[who.slot as usize].groups {
+            if let Some(groups) = &mut slots[who.slot].groups {
                 groups.joined[nth].move_to(place);
             }
         });
@@ -163,15 +161,20 @@ impl Shard {
     pub fn online(&self, reach: Reach, uid: &str) -> u32 {
         reach
             .spaces()
-            .map(|space| self.uids.get(space, uid).len() as u32)
+            .map(|space| self.uids.count(&self.slots, space, uid) as u32)
             .sum()
+    }
+
+    /// A copy of the uid's connections, because closing takes each out of the chain.
+    fn connections_of(&self, space: Space, uid: &str) -> SmallVec<[ConnId; 4]> {
+        self.uids.get(&self.slots, space, uid).collect()
     }
 
     /// Closes every connection of the uid within reach, and says how many.
     pub fn kick(&mut self, reach: Reach, uid: &str) -> u32 {
         let mut kicked = 0;
         for space in reach.spaces() {
-            for id in Connections::from_slice(self.uids.get(space, uid)) {
+            for id in self.connections_of(space, uid) {
                 self.close(id, CloseReason::Kicked);
                 kicked += 1;
             }

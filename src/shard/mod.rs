@@ -15,9 +15,9 @@ mod replies;
 mod slot;
 #[cfg(test)]
 mod tests;
+mod uids;
 mod wheel;
 
-pub use members::Uids;
 pub use outbox::Outbox;
 pub use slot::{Dirty, Ended, ListenerSpec, Passage, Peer, Phase};
 pub use wheel::{TICK, Tick, Wheel, ticks};
@@ -31,16 +31,23 @@ use ahash::RandomState;
 use crate::close::CloseReason;
 use crate::config::{Config, UidPolicy};
 use crate::ident::ConnId;
+use crate::pages::Pages;
 use crate::protocol::Codec;
 use crate::stats::CoreStats;
 use members::Groups;
 use slot::Slot;
+use uids::Uids;
+
+/// Places that an emptied list of connections keeps: after a broadcast it would be as long as everybody's for
+/// good.
+const LIST_KEPT: usize = 1 << 10;
 
 pub struct Shard {
     limits: Limits,
     listeners: Rc<[ListenerSpec]>,
-    slots: Vec<Slot>,
-    free: Vec<u32>,
+    slots: Pages<Slot>,
+    /// The generation of the latest connection. Each has another, so a slot need not remember its last.
+    generation: u32,
     uids: Uids,
     groups: Groups,
     /// The connections at home, by space.
@@ -107,8 +114,8 @@ impl Shard {
         Shard {
             limits: Limits::new(config),
             listeners,
-            slots: Vec::new(),
-            free: Vec::new(),
+            slots: Pages::default(),
+            generation: 0,
             uids: Uids::new(spaces),
             groups: Groups::new(spaces),
             everybody: vec![Vec::new(); spaces],
@@ -199,7 +206,9 @@ impl Shard {
             freed = slot.outbox.truncate();
         }
         if was != Phase::Opening && reason.code().is_some() && codec == Codec::WebSocket {
-            cost = slot.outbox.push_own(|out| codec.encode_close(reason, out));
+            cost = slot
+                .outbox
+                .push_own(0, |out| codec.encode_close(reason, out));
         }
         self.outbox_bytes = self.outbox_bytes + cost - freed;
         self.stats.closed[reason.index()] += 1;
@@ -209,7 +218,7 @@ impl Shard {
             // The app has never heard of it.
             return;
         }
-        let slot = &self.slots[id.slot as usize];
+        let slot = &self.slots[id.slot];
         self.ended.push_back(Ended {
             connection: id,
             app: self.spec(id).app,
@@ -220,7 +229,11 @@ impl Shard {
 
     /// The next connection whose app is to be told of its end. Its slot may be another's by now.
     pub fn next_ended(&mut self) -> Option<Ended> {
-        self.ended.pop_front()
+        let ended = self.ended.pop_front();
+        if ended.is_none() {
+            self.ended.shrink_to(LIST_KEPT);
+        }
+        ended
     }
 
     /// The transport is gone: the slot becomes free, and every id of it stale.
@@ -265,7 +278,7 @@ impl Shard {
         let groups = std::mem::take(&mut passage.groups);
         let unsent = std::mem::take(&mut passage.unsent);
         let mut cost = 0;
-        let slot = &mut self.slots[id.slot as usize];
+        let slot = &mut self.slots[id.slot];
         slot.phase = Phase::Open;
         slot.session = session;
         slot.asked_to_bind = true;
@@ -285,56 +298,48 @@ impl Shard {
     }
 
     fn take_slot(&mut self, listener: u16, peer: Peer) -> ConnId {
-        let number = match self.free.pop() {
-            Some(number) => number,
-            None => {
-                self.slots.push(Slot::free());
-                self.slots.len() as u32 - 1
-            }
+        let id = ConnId {
+            slot: self.slots.take(),
+            generation: self.generation.wrapping_add(1),
         };
+        self.generation = id.generation;
         self.stats.connections += 1;
-        let now = self.now;
-        let slot = &mut self.slots[number as usize];
-        *slot = Slot {
-            generation: slot.generation,
+        self.slots[id.slot] = Slot {
+            generation: id.generation,
             listener,
             phase: Phase::Opening,
             peer,
-            heard: now,
-            since: now,
-            ..Slot::free()
+            heard: self.now,
+            since: self.now,
+            ..Slot::default()
         };
-        ConnId {
-            slot: number,
-            generation: slot.generation,
-        }
+        id
     }
 
     fn release(&mut self, id: ConnId) {
-        let slot = &mut self.slots[id.slot as usize];
-        *slot = Slot {
-            generation: id.generation.wrapping_add(1),
-            ..Slot::free()
-        };
-        self.free.push(id.slot);
+        self.slots.free(id.slot);
+        if self.slots.is_empty() {
+            // All that the wheel holds is of connections gone.
+            self.wheel.clear();
+        }
         self.stats.connections -= 1;
     }
 
     fn get(&self, id: ConnId) -> Option<&Slot> {
         self.slots
-            .get(id.slot as usize)
+            .get(id.slot)
             .filter(|slot| slot.generation == id.generation && slot.phase != Phase::Free)
     }
 
     fn get_mut(&mut self, id: ConnId) -> Option<&mut Slot> {
         self.slots
-            .get_mut(id.slot as usize)
+            .get_mut(id.slot)
             .filter(|slot| slot.generation == id.generation && slot.phase != Phase::Free)
     }
 
     /// The listener's part of a live connection.
     fn spec(&self, id: ConnId) -> &ListenerSpec {
-        &self.listeners[usize::from(self.slots[id.slot as usize].listener)]
+        &self.listeners[usize::from(self.slots[id.slot].listener)]
     }
 
     /// The same for the layers above; `None` for a stale id.
@@ -361,18 +366,17 @@ impl Shard {
         self.get(id).map(|slot| slot.peer.address())
     }
 
-    pub fn uid(&self, id: ConnId) -> Option<&Rc<str>> {
-        self.get(id)?.uid.as_ref()
+    pub fn uid(&self, id: ConnId) -> Option<&str> {
+        self.get(id)?.uid.as_deref()
     }
 
     /// Every live connection, for the end of the server.
     pub fn ids(&self) -> Vec<ConnId> {
         self.slots
             .iter()
-            .enumerate()
             .filter(|(_, slot)| slot.phase != Phase::Free)
             .map(|(number, slot)| ConnId {
-                slot: number as u32,
+                slot: number,
                 generation: slot.generation,
             })
             .collect()

@@ -12,24 +12,29 @@ use crate::config::OUTBOX_MESSAGE_COST;
 /// An own chunk takes further small messages up to this size, so that a burst to one connection is
 /// one slice of one write.
 const CHUNK_BYTES: usize = 16 << 10;
+/// A larger message gets a chunk of just its size: what is left over at the end of a chunk is memory that no
+/// account has.
+const JOINED_BYTES_MAX: usize = 1 << 10;
 
 enum Content {
     /// Encoded for this connection alone.
     Own(Vec<u8>),
     /// What waited when the connection moved here. The other core may have sent a part of its first
     /// unit, so it stays whole.
-    Moved(Vec<u8>),
+    Moved(Box<[u8]>),
     /// Encoded once for all connections of this core that get it.
     Shared(Rc<[u8]>),
     /// The same, and a newer one of the same state takes its place while it waits whole.
-    Refresh(Rc<[u8]>, u64),
+    Refresh(Rc<[u8]>),
 }
 
 struct Chunk {
     content: Content,
-    /// What leaves the outbox's account when the chunk has been written.
-    cost: usize,
+    /// What an own or moved chunk costs. Of which group a refresh is.
+    word: u64,
 }
+
+const _: () = assert!(size_of::<Chunk>() == OUTBOX_MESSAGE_COST);
 
 /// What a message shared by several outboxes holds for each of them; its bytes are held once.
 pub const SHARED_COST: usize = OUTBOX_MESSAGE_COST;
@@ -37,16 +42,25 @@ pub const SHARED_COST: usize = OUTBOX_MESSAGE_COST;
 impl Chunk {
     fn bytes(&self) -> &[u8] {
         match &self.content {
-            Content::Own(bytes) | Content::Moved(bytes) => bytes,
-            Content::Shared(bytes) | Content::Refresh(bytes, _) => bytes,
+            Content::Own(bytes) => bytes,
+            Content::Moved(bytes) => bytes,
+            Content::Shared(bytes) | Content::Refresh(bytes) => bytes,
+        }
+    }
+
+    /// What leaves the outbox's account when the chunk has been written.
+    fn cost(&self) -> usize {
+        match &self.content {
+            Content::Own(_) | Content::Moved(_) => self.word as usize,
+            Content::Shared(bytes) | Content::Refresh(bytes) => bytes.len() + OUTBOX_MESSAGE_COST,
         }
     }
 
     /// What it frees of the core's memory: the last outbox frees a shared message's bytes.
     fn release(self) -> usize {
         match self.content {
-            Content::Own(_) | Content::Moved(_) => self.cost,
-            Content::Shared(bytes) | Content::Refresh(bytes, _) => match Rc::strong_count(&bytes) {
+            Content::Own(_) | Content::Moved(_) => self.word as usize,
+            Content::Shared(bytes) | Content::Refresh(bytes) => match Rc::strong_count(&bytes) {
                 1 => SHARED_COST + bytes.len(),
                 _ => SHARED_COST,
             },
@@ -72,41 +86,49 @@ impl Outbox {
         self.bytes
     }
 
-    /// Appends one message of this connection's own; `encode` appends its encoding to what it gets.
-    /// Returns what it costs.
-    pub fn push_own(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> usize {
-        let open = matches!(
-            self.chunks.back(),
-            Some(Chunk { content: Content::Own(bytes), .. }) if bytes.len() < CHUNK_BYTES
-        );
-        if !open {
-            self.chunks.push_back(Chunk {
-                content: Content::Own(Vec::new()),
-                cost: 0,
-            });
+    /// Appends one message of this connection's own; `encode` appends its encoding, of `length` bytes as far
+    /// as that is known, to what it gets. Returns what it costs.
+    pub fn push_own(&mut self, length: usize, encode: impl FnOnce(&mut Vec<u8>)) -> usize {
+        let joins = length <= JOINED_BYTES_MAX
+            && matches!(
+                self.chunks.back(),
+                Some(Chunk { content: Content::Own(bytes), .. }) if bytes.len() + length <= CHUNK_BYTES
+            );
+        if !joins {
+            self.push(Content::Own(Vec::with_capacity(length)), 0);
         }
-        let Some(chunk) = self.chunks.back_mut() else {
-            unreachable!("a chunk was pushed above");
-        };
-        let Content::Own(bytes) = &mut chunk.content else {
+        let Some(Chunk {
+            content: Content::Own(bytes),
+            word,
+        }) = self.chunks.back_mut()
+        else {
             unreachable!("the last chunk is an own one");
         };
         let before = bytes.len();
+        if bytes.capacity() - before < length {
+            let room = (2 * bytes.capacity()).min(CHUNK_BYTES).max(before + length);
+            bytes.reserve_exact(room - before);
+        }
         encode(bytes);
         let cost = bytes.len() - before + OUTBOX_MESSAGE_COST;
-        chunk.cost += cost;
+        *word += cost as u64;
         self.bytes += cost;
         cost
+    }
+
+    fn push(&mut self, content: Content, word: u64) {
+        // A list that doubled would hold up to as much again as the account says.
+        if self.chunks.len() == self.chunks.capacity() {
+            self.chunks.reserve_exact((self.chunks.len() / 8).max(4));
+        }
+        self.chunks.push_back(Chunk { content, word });
     }
 
     /// Takes what another core's outbox gave up by [`Outbox::flatten`], before anything else. Returns
     /// what it costs.
     pub fn push_moved(&mut self, bytes: Vec<u8>) -> usize {
         let cost = bytes.len() + OUTBOX_MESSAGE_COST;
-        self.chunks.push_back(Chunk {
-            content: Content::Moved(bytes),
-            cost,
-        });
+        self.push(Content::Moved(bytes.into()), cost as u64);
         self.bytes += cost;
         cost
     }
@@ -118,15 +140,12 @@ impl Outbox {
         let cost = bytes.len() + OUTBOX_MESSAGE_COST;
         let earlier = refresh.and_then(|of| self.replaceable(of));
         let replaced = earlier.and_then(|at| self.chunks.remove(at));
-        self.bytes -= replaced.as_ref().map_or(0, |chunk| chunk.cost);
+        self.bytes -= replaced.as_ref().map_or(0, Chunk::cost);
         let freed = replaced.map_or(0, Chunk::release);
-        self.chunks.push_back(Chunk {
-            content: match refresh {
-                Some(of) => Content::Refresh(bytes, of),
-                None => Content::Shared(bytes),
-            },
-            cost,
-        });
+        match refresh {
+            Some(of) => self.push(Content::Refresh(bytes), of),
+            None => self.push(Content::Shared(bytes), 0),
+        }
         self.bytes += cost;
         freed
     }
@@ -135,12 +154,12 @@ impl Outbox {
     fn replaceable(&self, of: u64) -> Option<usize> {
         let first_whole = usize::from(self.sent > 0);
         (first_whole..self.chunks.len())
-            .find(|&at| matches!(self.chunks[at].content, Content::Refresh(_, own) if own == of))
+            .find(|&at| matches!(&self.chunks[at], Chunk { content: Content::Refresh(_), word } if *word == of))
     }
 
     /// What a refresh of this group would free of what waits here.
     pub fn replaceable_bytes(&self, of: u64) -> usize {
-        self.replaceable(of).map_or(0, |at| self.chunks[at].cost)
+        self.replaceable(of).map_or(0, |at| self.chunks[at].cost())
     }
 
     /// What waits, in pieces, from the first unwritten byte on.
@@ -162,7 +181,7 @@ impl Outbox {
                 break;
             }
             self.sent -= length;
-            self.bytes -= first.cost;
+            self.bytes -= first.cost();
             freed += self.chunks.pop_front().map_or(0, Chunk::release);
         }
         if self.chunks.is_empty() {
@@ -187,7 +206,7 @@ impl Outbox {
         while self.chunks.len() > keep
             && let Some(chunk) = self.chunks.pop_back()
         {
-            self.bytes -= chunk.cost;
+            self.bytes -= chunk.cost();
             freed += chunk.release();
         }
         freed
@@ -215,8 +234,8 @@ impl Outbox {
     #[cfg(test)]
     pub fn held(&self, seen: &mut std::collections::HashSet<*const u8>) -> usize {
         let held = self.chunks.iter().map(|chunk| match &chunk.content {
-            Content::Own(_) | Content::Moved(_) => chunk.cost,
-            Content::Shared(bytes) | Content::Refresh(bytes, _) => {
+            Content::Own(_) | Content::Moved(_) => chunk.cost(),
+            Content::Shared(bytes) | Content::Refresh(bytes) => {
                 SHARED_COST + usize::from(seen.insert(bytes.as_ptr())) * bytes.len()
             }
         });
@@ -233,7 +252,7 @@ mod tests {
     }
 
     fn own(outbox: &mut Outbox, bytes: &[u8]) -> usize {
-        outbox.push_own(|out| out.extend_from_slice(bytes))
+        outbox.push_own(bytes.len(), |out| out.extend_from_slice(bytes))
     }
 
     #[test]

@@ -128,11 +128,13 @@ impl Shard {
             return;
         };
         if replies.pass(reply.number) {
-            self.append(id, |out| codec.encode(message, out));
+            self.append(id, codec.encoded_len(message), |out| {
+                codec.encode(message, out)
+            });
             self.stats.messages_out += 1;
             while let Some(encoded) = replies.next_filled() {
                 if self.admit(id, encoded.len(), 0) {
-                    self.append(id, |out| out.extend_from_slice(&encoded));
+                    self.append(id, encoded.len(), |out| out.extend_from_slice(&encoded));
                     self.stats.messages_out += 1;
                 }
             }

@@ -2,11 +2,11 @@
 //! [`ListenerSpec`].
 
 use std::net::{IpAddr, SocketAddr};
-use std::rc::Rc;
 
 use super::members::Membership;
 use super::outbox::Outbox;
 use super::replies::Replies;
+use super::uids::NO_SLOT;
 use super::wheel::Tick;
 use crate::close::CloseReason;
 use crate::ident::{ConnId, Space};
@@ -108,16 +108,19 @@ pub struct Slot {
     pub wheel_at: Tick,
     /// Bytes on their way to other cores on its account.
     pub transit: u32,
-    pub uid: Option<Rc<str>>,
+    pub uid: Option<Box<str>>,
+    /// The slots after and before it in the chain of its uid.
+    pub next_of_uid: u32,
+    pub last_of_uid: u32,
     /// Groups: memberships once home, before that the names it asked for.
     pub groups: Option<Box<Memberships>>,
     pub replies: Option<Box<Replies>>,
     pub outbox: Outbox,
 }
 
-impl Slot {
-    /// The place of no connection.
-    pub fn free() -> Slot {
+/// The place of no connection.
+impl Default for Slot {
+    fn default() -> Slot {
         Slot {
             generation: 0,
             listener: 0,
@@ -137,6 +140,8 @@ impl Slot {
             wheel_at: 0,
             transit: 0,
             uid: None,
+            next_of_uid: NO_SLOT,
+            last_of_uid: NO_SLOT,
             groups: None,
             replies: None,
             outbox: Outbox::default(),

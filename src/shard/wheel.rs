@@ -56,6 +56,16 @@ impl Wheel {
         at
     }
 
+    /// Drops every entry.
+    pub fn clear(&mut self) {
+        for (word, bits) in self.occupied.iter_mut().enumerate() {
+            while *bits != 0 {
+                self.places[word * 64 + bits.trailing_zeros() as usize] = Vec::new();
+                *bits &= *bits - 1;
+            }
+        }
+    }
+
     /// The next tick at which something comes up.
     pub fn next_due(&self) -> Option<Tick> {
         let start = (self.now as usize + 1) % PLACES;

@@ -45,11 +45,7 @@ impl Transport {
 
     /// Lets go of a connection whose close has been seen through, or that broke.
     pub(super) fn end(&mut self, host: &mut Host, id: ConnId) {
-        let place = self.links.get_mut(id.slot as usize);
-        if place
-            .and_then(|place| place.take_if(|link| link.id == id))
-            .is_some()
-        {
+        if self.take_link(id).is_some() {
             debug!(connection = id.to_bits(), reason = ?host.shard().reason(id), "ended");
             // Dropping the link has closed the socket's descriptor; the socket itself goes when the wire
             // has let go of it.

@@ -110,6 +110,9 @@ impl<K: Kernel> Uring<K> {
     pub fn take(&mut self, ready: &mut Vec<Ready>) {
         let stashed = self.stash.len().min(EVENTS_PER_TURN);
         ready.extend(self.stash.drain(..stashed));
+        if self.stash.is_empty() {
+            self.stash.shrink_to(EVENTS_PER_TURN);
+        }
         while ready.len() < EVENTS_PER_TURN {
             let Uring { kernel, polls, .. } = self;
             kernel.reap(EVENTS_PER_TURN - ready.len(), |completion| {

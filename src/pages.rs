@@ -1,0 +1,224 @@
+//! A table of numbered places that grows and shrinks by pages, and never moves what it holds.
+//!
+//! A list that doubles copies a million connections at once, while all of them wait, and holds up to
+//! twice what it needs. Here a page comes with the first place taken in it and goes with the last one freed.
+//! Bound: one page more than what is taken fills, where the lowest free places are taken first.
+
+use std::ops::{Index, IndexMut};
+
+/// Places of a page.
+const PAGE: usize = 256;
+const WORDS: usize = PAGE / u64::BITS as usize;
+
+/// Values by number. A place that is not taken holds the default value.
+#[derive(Debug)]
+pub struct Pages<T> {
+    pages: Vec<Option<Page<T>>>,
+    /// No page before this one has a free place.
+    roomy: usize,
+    taken: usize,
+}
+
+#[derive(Debug)]
+struct Page<T> {
+    items: Box<[T; PAGE]>,
+    /// One bit a place that is taken.
+    taken: [u64; WORDS],
+}
+
+impl<T: Default> Page<T> {
+    fn new() -> Page<T> {
+        let items: Vec<T> = (0..PAGE).map(|_| T::default()).collect();
+        let Ok(items) = items.into_boxed_slice().try_into() else {
+            unreachable!("as many as a page has");
+        };
+        Page {
+            items,
+            taken: [0; WORDS],
+        }
+    }
+
+    fn free_place(&self) -> Option<usize> {
+        let word = self.taken.iter().position(|word| *word != u64::MAX)?;
+        Some(word * 64 + self.taken[word].trailing_ones() as usize)
+    }
+}
+
+impl<T> Default for Pages<T> {
+    fn default() -> Pages<T> {
+        Pages {
+            pages: Vec::new(),
+            roomy: 0,
+            taken: 0,
+        }
+    }
+}
+
+fn split(number: u32) -> (usize, usize) {
+    (number as usize / PAGE, number as usize % PAGE)
+}
+
+impl<T: Default> Pages<T> {
+    /// Takes the lowest free place.
+    pub fn take(&mut self) -> u32 {
+        loop {
+            let place = match self.pages.get(self.roomy) {
+                Some(Some(page)) => page.free_place(),
+                Some(None) | None => Some(0),
+            };
+            if let Some(place) = place {
+                let number = (self.roomy * PAGE + place) as u32;
+                self.claim(number);
+                return number;
+            }
+            self.roomy += 1;
+        }
+    }
+
+    /// Takes this place, for a table whose numbers another one gives.
+    pub fn claim(&mut self, number: u32) -> &mut T {
+        let (at, place) = split(number);
+        if self.pages.len() <= at {
+            self.pages.resize_with(at + 1, || None);
+        }
+        let page = self.pages[at].get_or_insert_with(Page::new);
+        let bit = 1 << (place % 64);
+        self.taken += usize::from(page.taken[place / 64] & bit == 0);
+        page.taken[place / 64] |= bit;
+        &mut page.items[place]
+    }
+
+    /// Frees a place, and with the last one of a page its memory.
+    pub fn free(&mut self, number: u32) {
+        let (at, place) = split(number);
+        let Some(Some(page)) = self.pages.get_mut(at) else {
+            return;
+        };
+        let bit = 1 << (place % 64);
+        self.taken -= usize::from(page.taken[place / 64] & bit != 0);
+        page.taken[place / 64] &= !bit;
+        page.items[place] = T::default();
+        self.roomy = self.roomy.min(at);
+        if page.taken == [0; WORDS] {
+            self.pages[at] = None;
+            while let Some(None) = self.pages.last() {
+                self.pages.pop();
+            }
+            if self.pages.len() < self.pages.capacity() / 4 {
+                self.pages.shrink_to(2 * self.pages.len());
+            }
+        }
+    }
+}
+
+impl<T> Pages<T> {
+    /// How many places are taken.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.taken
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.taken == 0
+    }
+
+    /// What a place holds; it may not be taken.
+    pub fn get(&self, number: u32) -> Option<&T> {
+        let (at, place) = split(number);
+        let page = self.pages.get(at)?.as_ref()?;
+        Some(&page.items[place])
+    }
+
+    pub fn get_mut(&mut self, number: u32) -> Option<&mut T> {
+        let (at, place) = split(number);
+        let page = self.pages.get_mut(at)?.as_mut()?;
+        Some(&mut page.items[place])
+    }
+
+    /// All places of the pages there are, taken or not, with their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> + Clone {
+        let pages = self.pages.iter().enumerate();
+        let pages = pages.filter_map(|(at, page)| Some((at, page.as_ref()?)));
+        pages.flat_map(|(at, page)| {
+            let items = page.items.iter().enumerate();
+            items.map(move |(place, item)| ((at * PAGE + place) as u32, item))
+        })
+    }
+}
+
+/// Panics where there is no such page.
+impl<T> Index<u32> for Pages<T> {
+    type Output = T;
+
+    fn index(&self, number: u32) -> &T {
+        match self.get(number) {
+            Some(item) => item,
+            None => panic!("no page holds place {number}"),
+        }
+    }
+}
+
+impl<T> IndexMut<u32> for Pages<T> {
+    fn index_mut(&mut self, number: u32) -> &mut T {
+        match self.get_mut(number) {
+            Some(item) => item,
+            None => panic!("no page holds place {number}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    /// Against a map: what is taken, the lowest first, and no page without a taken place.
+    #[test]
+    fn matches_a_map() {
+        for seed in 0..20 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut pages: Pages<Option<u32>> = Pages::default();
+            let mut model: BTreeMap<u32, u32> = BTreeMap::new();
+            let mut grows = true;
+            for step in 0..6_000 {
+                if model.len() > 1_500 || model.is_empty() {
+                    grows = model.is_empty();
+                }
+                if random.u8(..10) < if grows { 7 } else { 3 } {
+                    let lowest = (0..).find(|number| !model.contains_key(number));
+                    let number = pages.take();
+                    assert_eq!(Some(number), lowest, "seed {seed}, step {step}");
+                    assert_eq!(pages[number], None, "a free place holds nothing");
+                    pages[number] = Some(step);
+                    model.insert(number, step);
+                } else if let Some(&number) = random.choice(model.keys()) {
+                    pages.free(number);
+                    model.remove(&number);
+                }
+                assert_eq!(pages.len(), model.len());
+            }
+            let held: BTreeMap<u32, u32> = pages
+                .iter()
+                .filter_map(|(number, item)| Some((number, (*item)?)))
+                .collect();
+            assert_eq!(held, model, "seed {seed}");
+            let needed: std::collections::BTreeSet<usize> =
+                model.keys().map(|number| split(*number).0).collect();
+            assert_eq!(pages.pages.iter().flatten().count(), needed.len());
+        }
+    }
+
+    #[test]
+    fn nothing_is_kept_of_what_was_freed() {
+        let mut pages: Pages<Option<Box<u32>>> = Pages::default();
+        for number in 0..10_000 {
+            *pages.claim(number) = Some(Box::new(number));
+        }
+        for number in 0..10_000 {
+            pages.free(number);
+            pages.free(number);
+        }
+        assert!(pages.is_empty());
+        assert_eq!(pages.pages.capacity(), 0);
+    }
+}

@@ -1,0 +1,254 @@
+//! Which connections each uid has, on one core.
+//!
+//! The table holds numbers of slots and no names: a uid's own bytes are kept by its connections, which are
+//! chained to each other. So an entry costs nine bytes. Bound: an entry a uid; the table is halved when
+//! most of it is empty.
+
+use ahash::RandomState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+
+use super::slot::Slot;
+use crate::ident::{ConnId, Space};
+use crate::pages::Pages;
+
+/// No slot has this number.
+pub const NO_SLOT: u32 = u32::MAX;
+
+/// The uids of one core, a table per space.
+pub struct Uids {
+    spaces: Vec<Table>,
+}
+
+struct Table {
+    hasher: RandomState,
+    chains: HashTable<Chain>,
+}
+
+/// The connections of one uid.
+#[derive(Clone, Copy)]
+struct Chain {
+    /// The latest to come. [`Slot::next_of_uid`] leads to the others.
+    first: u32,
+    length: u32,
+}
+
+type Slots = Pages<Slot>;
+
+fn name(slots: &Slots, slot: u32) -> &str {
+    slots[slot].uid.as_deref().unwrap_or_default()
+}
+
+impl Table {
+    fn find(&self, slots: &Slots, uid: &str) -> Option<&Chain> {
+        let hash = self.hasher.hash_one(uid);
+        self.chains
+            .find(hash, |chain| name(slots, chain.first) == uid)
+    }
+}
+
+impl Uids {
+    pub fn new(spaces: usize) -> Uids {
+        Uids::with_hasher(spaces, RandomState::new)
+    }
+
+    /// The same with hashers of the caller's, one for each table.
+    pub fn with_hasher(spaces: usize, hasher: impl Fn() -> RandomState) -> Uids {
+        let table = |_| Table {
+            hasher: hasher(),
+            chains: HashTable::new(),
+        };
+        Uids {
+            spaces: (0..spaces).map(table).collect(),
+        }
+    }
+
+    /// How many connections the uid has.
+    pub fn count(&self, slots: &Slots, space: Space, uid: &str) -> usize {
+        self.spaces
+            .get(usize::from(space.0))
+            .and_then(|table| table.find(slots, uid))
+            .map_or(0, |chain| chain.length as usize)
+    }
+
+    /// The connections of a uid, the latest first.
+    pub fn get<'s>(
+        &self,
+        slots: &'s Slots,
+        space: Space,
+        uid: &str,
+    ) -> impl ExactSizeIterator<Item = ConnId> + use<'s> {
+        let chain = self
+            .spaces
+            .get(usize::from(space.0))
+            .and_then(|table| table.find(slots, uid));
+        Connections {
+            slots,
+            next: chain.map_or(NO_SLOT, |chain| chain.first),
+            left: chain.map_or(0, |chain| chain.length),
+        }
+    }
+
+    /// Adds a connection that has no uid yet.
+    pub fn insert(&mut self, slots: &mut Slots, space: Space, uid: &str, connection: ConnId) {
+        let Table { hasher, chains } = &mut self.spaces[usize::from(space.0)];
+        let hash = hasher.hash_one(uid);
+        let same = |chain: &Chain| name(slots, chain.first) == uid;
+        let rehash = |chain: &Chain| hasher.hash_one(name(slots, chain.first));
+        let earlier = match chains.entry(hash, same, rehash) {
+            Entry::Occupied(mut entry) => {
+                let chain = entry.get_mut();
+                chain.length += 1;
+                std::mem::replace(&mut chain.first, connection.slot)
+            }
+            Entry::Vacant(entry) => {
+                entry.insert(Chain {
+                    first: connection.slot,
+                    length: 1,
+                });
+                NO_SLOT
+            }
+        };
+        let slot = &mut slots[connection.slot];
+        slot.uid = Some(Box::from(uid));
+        slot.next_of_uid = earlier;
+        slot.last_of_uid = NO_SLOT;
+        if earlier != NO_SLOT {
+            slots[earlier].last_of_uid = connection.slot;
+        }
+    }
+
+    /// Removes this connection alone, whoever else has the uid. Its slot keeps the name.
+    pub fn remove(&mut self, slots: &mut Slots, space: Space, connection: ConnId) {
+        let Table { hasher, chains } = &mut self.spaces[usize::from(space.0)];
+        let slot = &slots[connection.slot];
+        let (next, last) = (slot.next_of_uid, slot.last_of_uid);
+        let uid = name(slots, connection.slot);
+        let same = |chain: &Chain| name(slots, chain.first) == uid;
+        let Ok(mut entry) = chains.find_entry(hasher.hash_one(uid), same) else {
+            return;
+        };
+        let chain = entry.get_mut();
+        chain.length -= 1;
+        if chain.length == 0 {
+            entry.remove();
+            if chains.len() < chains.capacity() / 8 {
+                let rehash = |chain: &Chain| hasher.hash_one(name(slots, chain.first));
+                chains.shrink_to(2 * chains.len(), rehash);
+            }
+            return;
+        }
+        if last == NO_SLOT {
+            chain.first = next;
+        } else {
+            slots[last].next_of_uid = next;
+        }
+        if next != NO_SLOT {
+            slots[next].last_of_uid = last;
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.spaces.iter().map(|table| table.chains.len()).sum()
+    }
+
+    #[cfg(test)]
+    pub fn connections(&self) -> usize {
+        let chains = self.spaces.iter().flat_map(|table| &table.chains);
+        chains.map(|chain| chain.length as usize).sum()
+    }
+}
+
+struct Connections<'s> {
+    slots: &'s Slots,
+    next: u32,
+    left: u32,
+}
+
+impl Iterator for Connections<'_> {
+    type Item = ConnId;
+
+    fn next(&mut self) -> Option<ConnId> {
+        let number = self.next;
+        let slot = self.slots.get(number)?;
+        self.next = slot.next_of_uid;
+        self.left -= 1;
+        Some(ConnId {
+            slot: number,
+            generation: slot.generation,
+        })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left as usize, Some(self.left as usize))
+    }
+}
+
+impl ExactSizeIterator for Connections<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    const SPACE: Space = Space(0);
+
+    /// Comings and goings at random, many connections to a uid, against a plain model.
+    #[test]
+    fn chains_match_a_model() {
+        for seed in 0..50 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let (mut uids, mut slots) = (Uids::new(1), Slots::default());
+            let mut model: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
+            for _ in 0..600 {
+                let uid = format!("u{}", random.u32(0..12));
+                let present = model.entry(uid.clone()).or_default();
+                if random.bool() {
+                    let connection = ConnId {
+                        slot: slots.take(),
+                        generation: 7,
+                    };
+                    slots[connection.slot].generation = 7;
+                    uids.insert(&mut slots, SPACE, &uid, connection);
+                    present.insert(connection.slot);
+                } else if let Some(&slot) = random.choice(present.iter()) {
+                    let generation = 7;
+                    uids.remove(&mut slots, SPACE, ConnId { slot, generation });
+                    slots.free(slot);
+                    present.remove(&slot);
+                }
+                model.retain(|_, present| !present.is_empty());
+                assert_eq!(uids.len(), model.len(), "seed {seed}");
+                for (uid, present) in &model {
+                    let found = uids.get(&slots, SPACE, uid);
+                    assert_eq!(found.len(), present.len(), "seed {seed}");
+                    let found: BTreeSet<u32> = found.map(|id| id.slot).collect();
+                    assert_eq!(&found, present, "seed {seed}");
+                    assert_eq!(uids.count(&slots, SPACE, uid), present.len());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_table_that_has_emptied_is_given_back() {
+        let (mut uids, mut slots) = (Uids::new(1), Slots::default());
+        let all: Vec<ConnId> = (0..10_000)
+            .map(|number| {
+                let slot = slots.take();
+                let connection = ConnId {
+                    slot,
+                    generation: 0,
+                };
+                uids.insert(&mut slots, SPACE, &format!("u{number}"), connection);
+                connection
+            })
+            .collect();
+        for connection in all {
+            uids.remove(&mut slots, SPACE, connection);
+            slots.free(connection.slot);
+        }
+        assert_eq!(uids.len(), 0);
+        assert!(uids.spaces[0].chains.capacity() < 16);
+    }
+}

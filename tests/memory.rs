@@ -1,0 +1,256 @@
+//! What the server itself allocates, counted block by block: for an idle connection, for readers that have
+//! stalled, and that all of it is given back. The kernel's share is not in it.
+//!
+//! The server runs in this process and everything allocated here counts, so the clients hold nothing but
+//! descriptors, in a descriptor table of their own: the limit is one for each table.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ringpost::app::{App, BindError, Context};
+use ringpost::close::CloseReason;
+use ringpost::payload::Message;
+use ringpost::{Config, Running, Server};
+use socket2::{Domain, Socket, Type};
+
+struct Counting;
+
+static LIVE: AtomicIsize = AtomicIsize::new(0);
+
+fn count(bytes: usize, sign: isize) {
+    LIVE.fetch_add(sign * bytes as isize, Ordering::Relaxed);
+}
+
+// SAFETY: the system's allocator does it; what it is asked for is only counted.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size(), 1);
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        count(layout.size(), -1);
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(block, layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size, 1);
+        count(layout.size(), -1);
+        // SAFETY: the caller's promise.
+        unsafe { System.realloc(block, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn live() -> isize {
+    LIVE.load(Ordering::Relaxed)
+}
+
+/// Readers that were too slow.
+static CUT_OFF: AtomicUsize = AtomicUsize::new(0);
+
+/// The first message is the uid; each later one is `uid bytes`, and sends as many bytes to that uid.
+struct Filler;
+
+impl App for Filler {
+    type Session = ();
+    type Note = ();
+    const SPACE: &'static str = "filler";
+
+    fn on_connect(&mut self, _: &mut Context<'_, Self>) {}
+
+    fn on_message(&mut self, cx: &mut Context<'_, Self>, _: &mut (), message: Message<'_>) {
+        let text = message.text().expect("these clients write text");
+        if cx.uid().is_none() {
+            return cx.bind_uid(text);
+        }
+        let (uid, bytes) = text.split_once(' ').expect("uid and bytes");
+        match uid {
+            "all" => cx.broadcast(&"x".repeat(bytes.parse().expect("a number"))),
+            uid => cx.send_to_uid(uid, &"x".repeat(bytes.parse().expect("a number"))),
+        }
+    }
+
+    fn on_close(&mut self, _: &mut Context<'_, Self>, _: (), reason: CloseReason) {
+        if reason == CloseReason::SlowConsumer {
+            CUT_OFF.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn on_bound(&mut self, cx: &mut Context<'_, Self>, _: &mut (), _: Result<(), BindError>) {
+        cx.send("bound");
+    }
+}
+
+/// Buffers that a core has used stay with it, but none of them grows with the connections.
+const KEPT_BY_CORE: isize = 384 << 10;
+const CORES: usize = 2;
+
+fn start(config: Config) -> (Running, SocketAddr) {
+    let config = Config {
+        cores: CORES,
+        pin: false,
+        ..config
+    };
+    let server = Server::new(config).listen("websocket://127.0.0.1:0", || Filler);
+    let running = server.start().expect("it starts");
+    let address = running.listening()[0].address;
+    (running, address)
+}
+
+/// One from an address of its group of ten thousand, since an address has so many ports. With a `window`, it
+/// takes no more than about that much before it is read.
+fn connect(server: SocketAddr, number: usize, window: Option<usize>) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let own = SocketAddr::from(([127, 0, 1, (number / 10_000) as u8], 0));
+    if let Some(bytes) = window {
+        socket.set_recv_buffer_size(bytes).expect("a window");
+    }
+    socket.bind(&own.into()).expect("an address");
+    socket.connect(&server.into()).expect("connects");
+    let mut stream = TcpStream::from(socket);
+    let request = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(request.as_bytes()).expect("writes");
+    let mut response = [0; 1024];
+    let mut length = 0;
+    while !response[..length].ends_with(b"\r\n\r\n") {
+        length += stream.read(&mut response[length..]).expect("reads");
+    }
+    say(&mut stream, format_args!("u{number}"));
+    let mut answer = [0; 7];
+    stream.read_exact(&mut answer).expect("reads");
+    assert_eq!(&answer, b"\x81\x05bound");
+    stream
+}
+
+/// Writes one short masked text frame.
+fn say(stream: &mut TcpStream, text: std::fmt::Arguments<'_>) {
+    let mut frame = [0; 64];
+    let mut rest = &mut frame[6..];
+    rest.write_fmt(text).expect("it is short");
+    let length = 58 - rest.len();
+    (frame[0], frame[1]) = (0x81, 0x80 | length as u8);
+    stream.write_all(&frame[..6 + length]).expect("writes");
+}
+
+/// Waits until no more than this is allocated.
+fn comes_down_to(most: isize) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while live() > most {
+        assert!(
+            Instant::now() < until,
+            "{} bytes are held, {most} at most were expected",
+            live()
+        );
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Runs the clients on a thread with a descriptor table of its own.
+fn with_clients<R: Send + 'static>(clients: impl FnOnce() -> R + Send + 'static) -> R {
+    let (done, result) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        // SAFETY: it touches this thread's descriptors only.
+        assert_eq!(unsafe { libc::unshare(libc::CLONE_FILES) }, 0);
+        done.send(clients()).expect("somebody waits");
+    });
+    let result = result.recv().expect("the clients are through");
+    thread.join().expect("the clients are through");
+    result
+}
+
+/// One test, since all share the count.
+#[test]
+fn memory_is_bounded_and_given_back() {
+    idle_connections_are_small();
+    stalled_readers_cost_their_outboxes();
+}
+
+fn idle_connections_are_small() {
+    const COUNT: usize = 15_000;
+    let (running, server) = start(Config::default());
+    let (base, held) = with_clients(move || {
+        // What comes with the first of them, and stays.
+        drop(connect(server, 0, None));
+        thread::sleep(Duration::from_millis(300));
+        let mut clients = Vec::with_capacity(COUNT);
+        let base = live();
+        clients.extend((0..COUNT).map(|number| connect(server, number, None)));
+        thread::sleep(Duration::from_millis(300));
+        let held = live() - base;
+        // A message to everybody must leave nothing behind.
+        say(&mut clients[0], format_args!("all 100"));
+        for client in &mut clients {
+            let mut message = [0; 102];
+            client.read_exact(&mut message).expect("it comes");
+        }
+        thread::sleep(Duration::from_millis(100));
+        let after = live() - base;
+        assert!(
+            after <= held + CORES as isize * KEPT_BY_CORE,
+            "a broadcast has left {} bytes",
+            after - held
+        );
+        (base, held)
+    });
+    let each = held as f64 / COUNT as f64;
+    println!("{each:.0} bytes for an idle, bound connection");
+    assert!(each <= 330.0, "{each} bytes");
+    let left = CORES as isize * KEPT_BY_CORE;
+    comes_down_to(base + left);
+    println!("{} bytes are left of {COUNT} connections", live() - base);
+    running.stop().expect("it stops");
+}
+
+fn stalled_readers_cost_their_outboxes() {
+    const COUNT: usize = 1_000;
+    const OUTBOX: usize = 128 << 10;
+    const MESSAGE: usize = 4_000;
+    let config = Config {
+        outbox_bytes_max: OUTBOX,
+        ..Config::default()
+    };
+    let (running, server) = start(config);
+    let (base, held) = with_clients(move || {
+        let mut boss = connect(server, COUNT, None);
+        let mut clients = Vec::with_capacity(COUNT);
+        // How many messages are one too many for a reader that has stalled.
+        let stalled = connect(server, 0, Some(4096));
+        let mut fits = 0;
+        let cut_off = CUT_OFF.load(Ordering::Relaxed);
+        while CUT_OFF.load(Ordering::Relaxed) == cut_off {
+            say(&mut boss, format_args!("u0 {MESSAGE}"));
+            thread::sleep(Duration::from_millis(5));
+            fits += 1;
+        }
+        drop(stalled);
+        thread::sleep(Duration::from_millis(300));
+        let base = live();
+        clients.extend((0..COUNT).map(|number| connect(server, number, Some(4096))));
+        for _ in 0..fits - 4 {
+            for number in 0..COUNT {
+                say(&mut boss, format_args!("u{number} {MESSAGE}"));
+            }
+        }
+        thread::sleep(Duration::from_millis(1000));
+        let cut_off = CUT_OFF.load(Ordering::Relaxed) - cut_off - 1;
+        assert_eq!(cut_off, 0, "cut off with fewer messages than {fits}");
+        (base, live() - base)
+    });
+    let each = held as f64 / COUNT as f64;
+    println!("{each:.0} bytes for a stalled reader of at most {OUTBOX}");
+    assert!(each <= OUTBOX as f64 * 1.01 + 330.0, "{each} bytes");
+    assert!(each >= 0.85 * OUTBOX as f64, "only {each} bytes waited");
+    comes_down_to(base + CORES as isize * KEPT_BY_CORE);
+    running.stop().expect("it stops");
+}
