@@ -13,7 +13,7 @@ const WORDS: usize = PAGE / u64::BITS as usize;
 /// Values by number. A place that is not taken holds the default value.
 #[derive(Debug)]
 pub struct Pages<T> {
-    pages: Vec<Option<Page<T>>>,
+    pages: Vec<Option<Box<Page<T>>>>,
     /// No page before this one has a free place.
     roomy: usize,
     taken: usize,
@@ -21,21 +21,17 @@ pub struct Pages<T> {
 
 #[derive(Debug)]
 struct Page<T> {
-    items: Box<[T; PAGE]>,
+    items: [T; PAGE],
     /// One bit a place that is taken.
     taken: [u64; WORDS],
 }
 
 impl<T: Default> Page<T> {
-    fn new() -> Page<T> {
-        let items: Vec<T> = (0..PAGE).map(|_| T::default()).collect();
-        let Ok(items) = items.into_boxed_slice().try_into() else {
-            unreachable!("as many as a page has");
-        };
-        Page {
-            items,
+    fn new() -> Box<Page<T>> {
+        Box::new(Page {
+            items: std::array::from_fn(|_| T::default()),
             taken: [0; WORDS],
-        }
+        })
     }
 
     fn free_place(&self) -> Option<usize> {
@@ -123,12 +119,14 @@ impl<T> Pages<T> {
     }
 
     /// What a place holds; it may not be taken.
+    #[inline]
     pub fn get(&self, number: u32) -> Option<&T> {
         let (at, place) = split(number);
         let page = self.pages.get(at)?.as_ref()?;
         Some(&page.items[place])
     }
 
+    #[inline]
     pub fn get_mut(&mut self, number: u32) -> Option<&mut T> {
         let (at, place) = split(number);
         let page = self.pages.get_mut(at)?.as_mut()?;

@@ -272,6 +272,9 @@ impl Cores {
             unreachable!("the handshake is done");
         };
         loop {
+            if at == input.len() && decoder.bytes_held() == 0 {
+                return;
+            }
             let flow = host.flow(id);
             match decoder.next(input, &mut at) {
                 Ok(None) => return,

@@ -216,18 +216,17 @@ impl Host {
 
     /// What the transport may do with the connection now.
     pub fn flow(&self, id: ConnId) -> Flow {
-        match self.local.shard.phase(id) {
+        let Some(reading) = self.local.shard.reading(id) else {
+            return Flow::Gone;
+        };
+        match reading.phase {
             Phase::Free => Flow::Gone,
             Phase::Closing => Flow::End,
-            Phase::Open if self.local.shard.is_leaving(id) => Flow::Leave,
-            _ if self.may_read(id) => Flow::Go,
+            Phase::Open if reading.leaving => Flow::Leave,
+            // It has credit, and room for the answers to what it asks.
+            _ if self.local.has_credit(reading.transit) && !reading.full => Flow::Go,
             _ => Flow::Pause,
         }
-    }
-
-    /// Whether the connection has credit, and room for the answers to what it asks.
-    pub fn may_read(&self, id: ConnId) -> bool {
-        self.local.has_credit(id) && !self.local.shard.is_full(id)
     }
 
     /// The next connection that is to move to its home core.
@@ -440,9 +439,7 @@ impl Host {
 
     /// The app and session of a connection that is open and not closing.
     fn session_of(&self, id: ConnId) -> Option<(usize, u32)> {
-        match self.local.shard.phase(id) {
-            Phase::Open | Phase::Home => Some((self.app_of(id)?, self.local.shard.session(id)?)),
-            _ => None,
-        }
+        let (app, session) = self.local.shard.session(id)?;
+        Some((usize::from(app), session))
     }
 }

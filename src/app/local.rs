@@ -94,9 +94,9 @@ impl Local {
             .settle_credits(|payer, bytes| shard.sub_transit(payer, bytes));
     }
 
-    /// Whether the connection may be read: neither it nor its core has too much on the way.
-    pub fn has_credit(&self, id: ConnId) -> bool {
-        self.shard.transit(id) <= self.transit_bytes
+    /// Whether a connection with this much on the way may be read: neither it nor its core has too much.
+    pub fn has_credit(&self, transit: usize) -> bool {
+        transit <= self.transit_bytes
             && self.bus.in_transit_bytes() + self.questions.bytes() <= self.transit_bytes_core
     }
 

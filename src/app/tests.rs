@@ -443,7 +443,7 @@ fn credit_is_back_whatever_became_of_the_payer() {
     }
     let (core, id) = cores.clients[moved];
     assert_eq!(cores.hosts[core].shard().transit(id), 0);
-    assert!(cores.hosts[core].may_read(id));
+    assert!(cores.hosts[core].flow(id) == Flow::Go);
     cores.end();
 }
 

@@ -27,10 +27,6 @@ impl Shard {
         }
     }
 
-    pub fn is_leaving(&self, id: ConnId) -> bool {
-        self.get(id).is_some_and(|slot| slot.leaving)
-    }
-
     /// Binds a connection on its uid's home core. False if the policy keeps it out.
     pub fn bind(&mut self, id: ConnId, uid: &str) -> bool {
         if self.phase(id) != Phase::Open {

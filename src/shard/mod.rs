@@ -73,6 +73,17 @@ pub struct Shard {
     pub stats: CoreStats,
 }
 
+/// What of a connection decides whether it is to be read.
+pub struct Reading {
+    pub phase: Phase,
+    /// It is to move to its home core.
+    pub leaving: bool,
+    /// Its bytes on the way to other cores.
+    pub transit: usize,
+    /// It pauses when its outbox is full, and that is full.
+    pub full: bool,
+}
+
 /// The configured limits in the shard's own units.
 struct Limits {
     uid_policy: UidPolicy,
@@ -300,7 +311,8 @@ impl Shard {
     fn take_slot(&mut self, listener: u16, peer: Peer) -> ConnId {
         let id = ConnId {
             slot: self.slots.take(),
-            generation: self.generation.wrapping_add(1),
+            // A free slot's is 0, which no connection has.
+            generation: self.generation.checked_add(1).unwrap_or(1),
         };
         self.generation = id.generation;
         self.stats.connections += 1;
@@ -325,16 +337,16 @@ impl Shard {
         self.stats.connections -= 1;
     }
 
+    #[inline]
     fn get(&self, id: ConnId) -> Option<&Slot> {
-        self.slots
-            .get(id.slot)
-            .filter(|slot| slot.generation == id.generation && slot.phase != Phase::Free)
+        let slot = self.slots.get(id.slot)?;
+        (slot.generation == id.generation).then_some(slot)
     }
 
+    #[inline]
     fn get_mut(&mut self, id: ConnId) -> Option<&mut Slot> {
-        self.slots
-            .get_mut(id.slot)
-            .filter(|slot| slot.generation == id.generation && slot.phase != Phase::Free)
+        let slot = self.slots.get_mut(id.slot)?;
+        (slot.generation == id.generation).then_some(slot)
     }
 
     /// The listener's part of a live connection.
@@ -358,8 +370,22 @@ impl Shard {
             .map(|slot| slot.reason)
     }
 
-    pub fn session(&self, id: ConnId) -> Option<u32> {
-        self.get(id).map(|slot| slot.session)
+    /// The app and its session of a connection that is open and not closing.
+    pub fn session(&self, id: ConnId) -> Option<(u8, u32)> {
+        let slot = self.get(id)?;
+        let spec = &self.listeners[usize::from(slot.listener)];
+        matches!(slot.phase, Phase::Open | Phase::Home).then_some((spec.app, slot.session))
+    }
+
+    /// What decides whether the connection is to be read.
+    pub fn reading(&self, id: ConnId) -> Option<Reading> {
+        let slot = self.get(id)?;
+        Some(Reading {
+            phase: slot.phase,
+            leaving: slot.leaving,
+            transit: slot.transit as usize,
+            full: slot.is_full(&self.listeners[usize::from(slot.listener)]),
+        })
     }
 
     pub fn peer(&self, id: ConnId) -> Option<SocketAddr> {

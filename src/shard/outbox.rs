@@ -12,6 +12,8 @@ use crate::config::OUTBOX_MESSAGE_COST;
 /// An own chunk takes further small messages up to this size, so that a burst to one connection is
 /// one slice of one write.
 const CHUNK_BYTES: usize = 16 << 10;
+/// Room in a new one, for an answer or two.
+const OWN_BYTES_MIN: usize = 64;
 /// A larger message gets a chunk of just its size: what is left over at the end of a chunk is memory that no
 /// account has.
 const JOINED_BYTES_MAX: usize = 1 << 10;
@@ -95,7 +97,10 @@ impl Outbox {
                 Some(Chunk { content: Content::Own(bytes), .. }) if bytes.len() + length <= CHUNK_BYTES
             );
         if !joins {
-            self.push(Content::Own(Vec::with_capacity(length)), 0);
+            self.push(
+                Content::Own(Vec::with_capacity(length.max(OWN_BYTES_MIN))),
+                0,
+            );
         }
         let Some(Chunk {
             content: Content::Own(bytes),
@@ -117,9 +122,11 @@ impl Outbox {
     }
 
     fn push(&mut self, content: Content, word: u64) {
-        // A list that doubled would hold up to as much again as the account says.
-        if self.chunks.len() == self.chunks.capacity() {
-            self.chunks.reserve_exact((self.chunks.len() / 8).max(4));
+        let length = self.chunks.len();
+        if length == self.chunks.capacity() {
+            // A long list that doubled would hold up to as much again as the account says.
+            self.chunks
+                .reserve_exact((length / 8).max(length.clamp(4, 16)));
         }
         self.chunks.push_back(Chunk { content, word });
     }
@@ -221,7 +228,8 @@ impl Outbox {
     /// Takes everything out as plain bytes, for the connection's move to another core, and says what
     /// is freed here.
     pub fn flatten(&mut self) -> (Vec<u8>, usize) {
-        let mut all = Vec::new();
+        let length: usize = self.pieces().map(<[u8]>::len).sum();
+        let mut all = Vec::with_capacity(length);
         let mut skip = self.sent;
         for chunk in &self.chunks {
             all.extend_from_slice(&chunk.bytes()[skip..]);

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use super::Shard;
-use super::slot::Slot;
+use super::slot::{ListenerSpec, Slot};
 use crate::close::CloseReason;
 use crate::config::OUTBOX_MESSAGE_COST;
 use crate::ident::{ConnId, Reply};
@@ -84,6 +84,18 @@ impl Slot {
     pub fn replies_bytes(&self) -> usize {
         self.replies.as_ref().map_or(0, |replies| replies.bytes())
     }
+
+    /// Whether a connection that pauses when full is full: not to be read until half has left.
+    pub fn is_full(&self, spec: &ListenerSpec) -> bool {
+        if !spec.pauses {
+            return false;
+        }
+        let most = match self.paused {
+            true => spec.outbox_bytes_max / 2,
+            false => spec.outbox_bytes_max,
+        };
+        self.outbox.bytes() + self.replies_bytes() >= most
+    }
 }
 
 impl Shard {
@@ -146,23 +158,6 @@ impl Shard {
         if let Some(slot) = self.get_mut(id) {
             slot.replies = Some(replies);
         }
-    }
-
-    /// Whether a connection that pauses when full is full: not to be read until half has left.
-    pub fn is_full(&self, id: ConnId) -> bool {
-        let Some(slot) = self.get(id) else {
-            return false;
-        };
-        let spec = &self.listeners[usize::from(slot.listener)];
-        if !spec.pauses {
-            return false;
-        }
-        let most = if slot.paused {
-            spec.outbox_bytes_max / 2
-        } else {
-            spec.outbox_bytes_max
-        };
-        slot.outbox.bytes() + slot.replies_bytes() >= most
     }
 }
 

@@ -113,8 +113,15 @@ impl Transport {
             return;
         }
         loop {
-            let flow = host.flow(id);
             let Some(link) = self.link(id) else { return };
+            if at == input.len()
+                && let Input::Messages(decoder) = &link.input
+                && decoder.bytes_held() == 0
+            {
+                // Most reads are one whole message, and then there is nothing to ask for.
+                return;
+            }
+            let flow = host.flow(id);
             match flow {
                 Flow::Go | Flow::End => {}
                 Flow::Pause => {
