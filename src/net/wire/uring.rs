@@ -10,6 +10,8 @@
 //!
 //! Bound: one request a connection in the kernel; here, the events of one batch's writing.
 
+#[cfg(asan)]
+mod checked;
 #[cfg(test)]
 mod model;
 mod probe;
@@ -30,7 +32,11 @@ use tracing::error;
 use super::batch::Content;
 use super::{Batch, EVENTS_PER_TURN, Ready, Written};
 use crate::ident::ConnId;
-use ring::{Completion, Kernel, Request, Ring};
+#[cfg(asan)]
+use checked::Ring;
+#[cfg(not(asan))]
+use ring::Ring;
+use ring::{Completion, Kernel, Request};
 
 /// A poll's name is its connection's, whose slot never reaches this bit.
 const NO_POLL: u64 = 1 << 31;
