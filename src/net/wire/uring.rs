@@ -68,6 +68,12 @@ impl Uring {
         Ok(Uring::over(Ring::new()?))
     }
 
+    /// One so small that it overflows.
+    #[cfg(test)]
+    pub fn with_sizes(requests: u32, completions: u32) -> io::Result<Uring> {
+        Ok(Uring::over(Ring::with_sizes(requests, completions)?))
+    }
+
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.kernel.descriptor()
     }
