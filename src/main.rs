@@ -1,6 +1,7 @@
 //! The program: the command line in `cli`, which ends in a server, in one question to one, or in load
 //! on one from `bench`; the apps it serves in `apps`. Its memory is `allocator`'s.
 
+#[cfg(not(asan))]
 mod allocator;
 mod apps;
 mod bench;
@@ -8,6 +9,8 @@ mod cli;
 
 use std::process::ExitCode;
 
+// The address sanitizer knows the blocks of its own allocator only (tests/asan).
+#[cfg(not(asan))]
 #[global_allocator]
 static ALLOCATOR: allocator::Mimalloc = allocator::Mimalloc;
 

@@ -6,12 +6,14 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
+use std::mem;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::mpsc::Sender;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
+use monoio::task::JoinHandle;
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 use tracing::{error, warn};
 
@@ -77,10 +79,10 @@ async fn serve(
     bound: Bound,
     report: &Sender<io::Result<()>>,
 ) -> io::Result<()> {
-    let core = match Tasks::start(plan, wire, bus, bound) {
-        Ok(core) => {
+    let (core, tasks) = match Tasks::start(plan, wire, bus, bound) {
+        Ok(started) => {
             let _ = report.send(Ok(()));
-            core
+            started
         }
         Err(error) => {
             let _ = report.send(Err(io::Error::new(error.kind(), error.to_string())));
@@ -89,10 +91,15 @@ async fn serve(
     };
     core.turn();
     core.finished().await;
+    // The runtime would keep a task that waits, and all that it holds, for ever.
+    for task in tasks {
+        task.await;
+    }
     Ok(())
 }
 
-/// The tasks of one core, and the turn they share. A turn never waits, so none begins inside another.
+/// The tasks of one core, and the turn they share. A turn never waits, so none begins inside another. They end
+/// with the core.
 pub struct Tasks {
     turn: RefCell<Turn>,
     host: Rc<RefCell<Host>>,
@@ -100,7 +107,8 @@ pub struct Tasks {
     armed: Cell<Option<Instant>>,
     /// The task that sees to it.
     timekeeper: RefCell<Option<Waker>>,
-    end: RefCell<Option<Waker>>,
+    /// All that wait for the core's end.
+    until_end: RefCell<Vec<Waker>>,
 }
 
 impl Tasks {
@@ -109,7 +117,7 @@ impl Tasks {
         wire: Kind,
         mut bus: Endpoint<Body>,
         bound: Bound,
-    ) -> io::Result<Rc<Tasks>> {
+    ) -> io::Result<(Rc<Tasks>, Vec<JoinHandle<()>>)> {
         let specs = plan.specs();
         let origins = Origins::new(&plan.config.origins);
         let transport = Transport::new(plan.driver.wire(wire)?, Rc::clone(&specs), origins);
@@ -156,50 +164,61 @@ impl Tasks {
                 host: Rc::clone(&host),
                 armed: Cell::new(None),
                 timekeeper: RefCell::new(None),
-                end: RefCell::new(None),
+                until_end: RefCell::default(),
             }
         });
         host.borrow_mut().start();
-        tasks.spawn(wire, bell, &listeners, &sites)?;
-        Ok(tasks)
+        let spawned = tasks.spawn_all(wire, bell, &listeners, &sites)?;
+        Ok((tasks, spawned))
     }
 
     /// Starts the tasks that wait: for events, for mail, for time, for connections.
-    fn spawn(
+    fn spawn_all(
         self: &Rc<Self>,
         wire: Readiness,
         bell: Readiness,
         listeners: &Rc<[Listener]>,
         sites: &Rc<[Listener]>,
-    ) -> io::Result<()> {
-        monoio::spawn(watch(wire, {
-            let tasks = Rc::clone(self);
-            move || tasks.turn()
-        }));
-        monoio::spawn(watch(bell, {
-            let tasks = Rc::clone(self);
-            move || {
-                tasks.host.borrow_mut().bus().drain();
-                tasks.turn();
-            }
-        }));
-        monoio::spawn(Rc::clone(self).keep_time());
+    ) -> io::Result<Vec<JoinHandle<()>>> {
+        let tasks = Rc::clone(self);
+        let on_events = watch(wire, move || tasks.turn());
+        let tasks = Rc::clone(self);
+        let on_mail = watch(bell, move || {
+            tasks.host.borrow_mut().bus().drain();
+            tasks.turn();
+        });
+        let mut spawned = vec![
+            self.spawn(on_events),
+            self.spawn(on_mail),
+            self.spawn(Rc::clone(self).keep_time()),
+        ];
         for number in 0..listeners.len() {
             let ready = Readiness::new(listeners[number].descriptor())?;
-            monoio::spawn(Rc::clone(self).accept(Rc::clone(listeners), number, ready));
+            let accepting = Rc::clone(self).accept(Rc::clone(listeners), number, ready);
+            spawned.push(self.spawn(accepting));
         }
         let ports = self.turn.borrow().ports();
         for (number, port) in ports.iter().enumerate() {
             let ready = Readiness::new(sites[number].descriptor())?;
-            monoio::spawn(accept_http(
-                Rc::clone(sites),
-                number,
-                ready,
-                Rc::clone(port),
-            ));
-            monoio::spawn(sweep(Rc::clone(port)));
+            let accepting = accept_http(Rc::clone(sites), number, ready, Rc::clone(port));
+            spawned.push(self.spawn(accepting));
+            spawned.push(self.spawn(sweep(Rc::clone(port))));
         }
-        Ok(())
+        Ok(spawned)
+    }
+
+    /// Starts a task that is dropped at the core's end, wherever it waits: it waits for a descriptor or for
+    /// time, so nothing is lost by it, and no memory is in the kernel's hands.
+    fn spawn(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) -> JoinHandle<()> {
+        let end = self.finished();
+        monoio::spawn(async move {
+            let (mut end, mut task) = (pin!(end), pin!(task));
+            poll_fn(|waker| match end.as_mut().poll(waker) {
+                Poll::Ready(()) => Poll::Ready(()),
+                Poll::Pending => task.as_mut().poll(waker),
+            })
+            .await;
+        })
     }
 
     /// One round of the core: everything that waits is taken, everything caused is written or posted.
@@ -213,10 +232,10 @@ impl Tasks {
         if let Some(due) = due {
             self.arm(due);
         }
-        if self.turn.borrow().is_finished()
-            && let Some(waker) = self.end.borrow_mut().take()
-        {
-            waker.wake();
+        if self.turn.borrow().is_finished() {
+            for waker in self.until_end.take() {
+                waker.wake();
+            }
         }
     }
 
@@ -254,11 +273,15 @@ impl Tasks {
 
     fn finished(self: &Rc<Self>) -> impl Future<Output = ()> + use<> {
         let tasks = Rc::clone(self);
+        let mut waits = false;
         poll_fn(move |task| {
             if tasks.turn.borrow().is_finished() {
                 return Poll::Ready(());
             }
-            *tasks.end.borrow_mut() = Some(task.waker().clone());
+            // Once is enough: a task of this runtime has one waker for all its life.
+            if !mem::replace(&mut waits, true) {
+                tasks.until_end.borrow_mut().push(task.waker().clone());
+            }
             Poll::Pending
         })
     }

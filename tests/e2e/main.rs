@@ -2,7 +2,8 @@
 //!
 //! One module for each part of the protocols, one test for each property, and its name says which.
 //! `E2E_BIN` puts another binary in place of the one cargo built, `E2E_SEED` repeats a run's random
-//! choices (each test prints its seed).
+//! choices (each test prints its seed). With `E2E_SIGTERM` set, servers drain at a test's end; else they are
+//! killed.
 //!
 //! Nothing but Rust is needed here. The suites that want a browser, PHP or Python are run by
 //! `tests/run`.

@@ -34,6 +34,9 @@ const LISTENERS: &[&str] = &[
 /// Time to start; generous, for the machine may be busy building.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Time to end by itself where `E2E_SIGTERM` asks for that.
+const END_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// Where the binary lies.
 pub fn binary() -> String {
     std::env::var("E2E_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_ringpost").to_owned())
@@ -258,6 +261,15 @@ impl Server {
         }
     }
 
+    /// Has it drain, if it does so soon: what is only looked at in the end, as leaks are, is looked at then.
+    fn end_by_itself(&mut self) {
+        self.signal(libc::SIGTERM);
+        let start = Instant::now();
+        while self.is_running() && start.elapsed() < END_TIMEOUT {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// What it has logged so far.
     pub fn log(&self) -> String {
         text_of(&self.log)
@@ -267,6 +279,9 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         let died = self.child.try_wait().ok().flatten();
+        if died.is_none() && std::env::var_os("E2E_SIGTERM").is_some() {
+            self.end_by_itself();
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         let log = self.log();

@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -38,6 +40,10 @@ struct Core {
 
 impl Core {
     fn new(kind: Kind) -> Core {
+        Core::over(Wire::new(kind).unwrap())
+    }
+
+    fn over(wire: Wire) -> Core {
         let config = Config::default();
         let specs: Rc<[ListenerSpec]> = Rc::from([ListenerSpec {
             app: 0,
@@ -59,7 +65,7 @@ impl Core {
                 vec![app],
                 Instant::now(),
             ),
-            transport: Transport::new(Wire::new(kind).unwrap(), specs, Origins::default()),
+            transport: Transport::new(wire, specs, Origins::default()),
             listener: TcpListener::bind("127.0.0.1:0").unwrap(),
         }
     }
@@ -78,6 +84,14 @@ impl Core {
         link.input = Input::Messages(Decoder::new(Codec::WebSocket, 1 << 20));
         self.host.open(id);
         (client, id)
+    }
+
+    /// What the next turn would be told.
+    fn take_events(&mut self) -> Vec<Ready> {
+        let mut ready = Vec::new();
+        self.transport.settle();
+        self.transport.wire.take(&mut ready).unwrap();
+        ready
     }
 
     fn turn(&mut self) {
@@ -185,4 +199,98 @@ fn what_came_before_a_reset_is_read_on(kind: Kind) {
     assert_eq!(core.host.flow(id), Flow::Gone);
     let closed = &core.host.shard().stats.closed;
     assert_eq!(closed[CloseReason::Reset.index()], 1);
+}
+
+/// A ring of eight completions, and more connections than have room in it.
+fn many_on_a_small_ring() -> Option<(Core, Vec<TcpStream>)> {
+    let mut core = Core::over(Wire::small_ring(4, 8)?);
+    let clients = (0..60).map(|_| core.connect().0).collect();
+    core.turn();
+    Some((core, clients))
+}
+
+fn watched(core: &Core) -> usize {
+    match &core.transport.wire {
+        Wire::Uring(uring) => uring.in_flight(),
+        Wire::Epoll(_) => unreachable!("a ring was asked for"),
+    }
+}
+
+#[test]
+fn one_whose_watch_ended_by_itself_is_watched_again() {
+    let Some((mut core, mut clients)) = many_on_a_small_ring() else {
+        return;
+    };
+    let mut ended = 0;
+    for _ in 0..5 {
+        for client in &mut clients {
+            client.write_all(HI).unwrap();
+        }
+        for event in core.take_events() {
+            ended += usize::from(event.unwatched);
+            core.transport.event(&mut core.host, event);
+        }
+        core.turn();
+        for client in &mut clients {
+            assert_eq!(read(client, 4), HI_ANSWER);
+        }
+        assert_eq!(watched(&core), clients.len());
+    }
+    assert!(ended > 0, "the ring never overflowed, so nothing is tested");
+}
+
+#[test]
+fn one_that_cannot_be_watched_again_is_closed_on_the_ring() {
+    let Some((mut core, mut clients)) = many_on_a_small_ring() else {
+        return;
+    };
+    for client in &mut clients {
+        client.write_all(HI).unwrap();
+    }
+    let ready = core.take_events();
+    let ended = ready.iter().find(|event| event.unwatched);
+    let id = ended.expect("the ring overflowed").connection();
+    // What can neither be polled nor read stands in the socket's place.
+    let unfit = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_PATH)
+        .open("/")
+        .unwrap();
+    let socket = core.transport.link(id).unwrap().stream.as_raw_fd();
+    // SAFETY: two open descriptors, each of which stays its owner's.
+    assert_eq!(unsafe { libc::dup2(unfit.as_raw_fd(), socket) }, socket);
+    // Or else reading would find out before the ring does.
+    core.transport.be_quiet();
+    for event in ready {
+        core.transport.event(&mut core.host, event);
+    }
+    assert_eq!(core.host.flow(id), Flow::Go);
+    for _ in 0..2 {
+        core.turn();
+    }
+    assert_eq!(core.host.flow(id), Flow::Gone);
+    let closed = &core.host.shard().stats.closed;
+    assert_eq!(closed[CloseReason::Reset.index()], 1);
+    assert_eq!(core.host.shard().ids().len(), clients.len() - 1);
+    assert_eq!(watched(&core), clients.len() - 1, "the others are not");
+}
+
+#[test]
+fn one_that_cannot_be_watched_again_is_closed_at_once() {
+    let mut core = Core::new(Kind::Epoll);
+    let (mut client, id) = core.connect();
+    let (mut sound, _) = core.connect();
+    core.turn();
+    client.write_all(HI).unwrap();
+    // The set refuses it, for it has it still.
+    let mut event = core.take_events().pop().unwrap();
+    event.unwatched = true;
+    core.transport.event(&mut core.host, event);
+    assert_eq!(core.host.flow(id), Flow::Gone);
+    let closed = &core.host.shard().stats.closed;
+    assert_eq!(closed[CloseReason::Reset.index()], 1);
+    assert!(matches!(client.read(&mut [0; 10]), Ok(0) | Err(_)));
+    sound.write_all(HI).unwrap();
+    core.turn();
+    assert_eq!(read(&mut sound, 4), HI_ANSWER);
 }

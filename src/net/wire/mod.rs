@@ -83,6 +83,14 @@ impl Wire {
         })
     }
 
+    /// A ring that holds so many requests and completions. `None` if none works here.
+    #[cfg(test)]
+    pub fn small_ring(requests: u32, completions: u32) -> Option<Wire> {
+        Wire::probe(Kind::Uring).ok()?;
+        let uring = Uring::with_sizes(requests, completions).unwrap();
+        Some(Wire::Uring(Box::new(uring)))
+    }
+
     /// Finds out whether the backend works here, by using one as a core would.
     pub fn probe(kind: Kind) -> io::Result<()> {
         match kind {

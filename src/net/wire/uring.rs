@@ -10,6 +10,8 @@
 //!
 //! Bound: one request a connection in the kernel; here, the events of one batch's writing.
 
+#[cfg(asan)]
+mod checked;
 #[cfg(test)]
 mod model;
 mod probe;
@@ -30,7 +32,11 @@ use tracing::error;
 use super::batch::Content;
 use super::{Batch, EVENTS_PER_TURN, Ready, Written};
 use crate::ident::ConnId;
-use ring::{Completion, Kernel, Request, Ring};
+#[cfg(asan)]
+use checked::Ring;
+#[cfg(not(asan))]
+use ring::Ring;
+use ring::{Completion, Kernel, Request};
 
 /// A poll's name is its connection's, whose slot never reaches this bit.
 const NO_POLL: u64 = 1 << 31;
@@ -60,6 +66,12 @@ pub struct Uring<K = Ring> {
 impl Uring {
     pub fn new() -> io::Result<Uring> {
         Ok(Uring::over(Ring::new()?))
+    }
+
+    /// One so small that it overflows.
+    #[cfg(test)]
+    pub fn with_sizes(requests: u32, completions: u32) -> io::Result<Uring> {
+        Ok(Uring::over(Ring::with_sizes(requests, completions)?))
     }
 
     pub fn descriptor(&self) -> BorrowedFd<'_> {

@@ -15,8 +15,7 @@ struct Peer {
 
 fn small(requests: u32, completions: u32) -> Option<Uring> {
     super::probe().ok()?;
-    let ring = Ring::with_sizes(requests, completions).unwrap();
-    Some(Uring::over(ring))
+    Some(Uring::with_sizes(requests, completions).unwrap())
 }
 
 fn peers(count: u32) -> HashMap<ConnId, Peer> {
