@@ -6,6 +6,7 @@ pub mod guard;
 pub mod http;
 pub mod listener;
 pub mod origin;
+pub mod rates;
 pub mod readiness;
 pub mod transport;
 pub mod wire;

@@ -19,6 +19,7 @@ use tracing::{debug, warn};
 
 use super::connection::{Input, Link};
 use super::origin::Origins;
+use super::rates::{Bucket, Rates};
 use super::wire::{Batch, BatchMemory, EVENTS_PER_TURN, Ready, Wire, Written};
 use crate::app::host::{Arrival, Flow, Host};
 use crate::close::CloseReason;
@@ -39,6 +40,8 @@ pub struct Transport {
     wire: Wire,
     listeners: Rc<[ListenerSpec]>,
     origins: Origins,
+    /// How fast connections may send, where some listener has a limit to that.
+    rates: Option<Rates>,
     links: Vec<Option<Link>>,
     buffer: Vec<u8>,
     ready: Vec<Ready>,
@@ -58,12 +61,32 @@ pub struct Transport {
     quiet: bool,
 }
 
+/// The transport's part of a connection between two cores.
+struct Passenger {
+    link: Link,
+    bucket: Option<Bucket>,
+}
+
+/// The link in the slot of this id, if it is the id's own.
+fn link_of(links: &mut [Option<Link>], id: ConnId) -> Option<&mut Link> {
+    links
+        .get_mut(id.slot as usize)?
+        .as_mut()
+        .filter(|link| link.id == id)
+}
+
 impl Transport {
-    pub fn new(wire: Wire, listeners: Rc<[ListenerSpec]>, origins: Origins) -> Transport {
+    pub fn new(
+        wire: Wire,
+        listeners: Rc<[ListenerSpec]>,
+        origins: Origins,
+        rates: Option<Rates>,
+    ) -> Transport {
         Transport {
             wire,
             listeners,
             origins,
+            rates,
             links: Vec::new(),
             buffer: vec![0; READ_BYTES],
             ready: Vec::new(),
@@ -99,6 +122,9 @@ impl Transport {
             host.shard().remove(id);
             return;
         }
+        if let Some(rates) = &mut self.rates {
+            rates.enter(id, listener);
+        }
         debug!(connection = id.to_bits(), %peer, "accepted");
         if opens {
             host.open(id);
@@ -119,21 +145,22 @@ impl Transport {
     }
 
     fn link(&mut self, id: ConnId) -> Option<&mut Link> {
-        self.links
-            .get_mut(id.slot as usize)?
-            .as_mut()
-            .filter(|link| link.id == id)
+        link_of(&mut self.links, id)
     }
 
     /// A connection has come from another core, and goes on where that one stopped.
     pub fn adopt(&mut self, host: &mut Host, arrival: Arrival) {
-        let Ok(mut link) = arrival.link.downcast::<Link>() else {
-            debug_assert!(false, "a link is what departs");
+        let Ok(passenger) = arrival.link.downcast::<Passenger>() else {
+            debug_assert!(false, "a passenger is what departs");
             return;
         };
+        let Passenger { mut link, bucket } = *passenger;
         let id = arrival.connection;
         link.id = id;
-        if let Err(error) = self.install(*link) {
+        if let (Some(rates), Some(bucket)) = (&mut self.rates, bucket) {
+            rates.put(id, bucket);
+        }
+        if let Err(error) = self.install(link) {
             warn!(%error, "a connection that moved could not be watched and is dropped");
             host.close(id, CloseReason::Internal);
             host.shard().remove(id);
@@ -160,12 +187,18 @@ impl Transport {
                 warn!(%error, "a connection could not be taken off the wire");
             }
             debug!(connection = id.to_bits(), home = %leaving.home, uid = %Escaped(&leaving.uid), "moves");
-            host.depart(leaving, Box::new(link));
+            let bucket = self.rates.as_ref().map(|rates| rates.get(id));
+            host.depart(leaving, Box::new(Passenger { link, bucket }));
         }
     }
 
     /// Takes what the wire has, and reads on where a turn was cut short.
     pub fn take_events(&mut self, host: &mut Host) {
+        if let Some(rates) = &mut self.rates
+            && let Some(time) = host.take_stall()
+        {
+            rates.stood_still(time, host.now());
+        }
         for _ in 0..self.again.len() {
             let Some(id) = self.again.pop_front() else {
                 break;

@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Instant;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -27,6 +28,7 @@ use crate::ident::{Reach, SPACES_MAX, Space};
 use crate::net::guard::watch_panics;
 use crate::net::http::Site;
 use crate::net::listener::Listener;
+use crate::net::rates::{Rate, Rates};
 use crate::shard::ListenerSpec;
 use cores::Cores;
 use drain::{Draining, Progress};
@@ -58,6 +60,8 @@ pub struct Server {
     spaces: Vec<&'static str>,
     apps: Vec<(MakeApp, Reach)>,
     listeners: Vec<(Listen, ListenerSpec)>,
+    /// How fast their connections may send, in the same order.
+    rates: Vec<Rate>,
     sites: Vec<(Listen, Site, Reach)>,
     /// The first mistake in what was asked for; `start` returns it.
     mistake: Option<io::Error>,
@@ -71,6 +75,7 @@ impl Server {
             spaces: Vec::new(),
             apps: Vec::new(),
             listeners: Vec::new(),
+            rates: Vec::new(),
             sites: Vec::new(),
             mistake: None,
         }
@@ -125,6 +130,18 @@ impl Server {
                 message_bytes_max,
                 outbox_bytes_max,
             };
+            let limits = &listen.limits;
+            // Unless a listener says otherwise only users' connections, as with their deadlines.
+            let unless_own = |rate: usize| if spec.binds { rate } else { 0 };
+            self.rates.push(Rate {
+                messages_per_second: limits
+                    .messages_per_second_max
+                    .unwrap_or(unless_own(self.config.messages_per_second_max)),
+                bytes_per_second: limits
+                    .bytes_per_second_max
+                    .unwrap_or(unless_own(self.config.bytes_per_second_max)),
+                message_bytes_max,
+            });
             self.listeners.push((listen, spec));
         }
         self
@@ -219,6 +236,8 @@ impl Server {
             config: Arc::clone(&config),
             driver: Arc::clone(&driver),
             specs: self.listeners.into_iter().map(|(_, spec)| spec).collect(),
+            rates: self.rates,
+            started: Instant::now(),
             spaces: self.spaces.len(),
             apps: self.apps,
             sites,
@@ -268,6 +287,9 @@ struct Plan {
     config: Arc<Config>,
     driver: Arc<Drivers>,
     specs: Vec<ListenerSpec>,
+    rates: Vec<Rate>,
+    /// The same on every core.
+    started: Instant,
     spaces: usize,
     apps: Vec<(MakeApp, Reach)>,
     sites: Vec<(Site, Reach)>,
@@ -286,6 +308,10 @@ impl Plan {
 
     fn specs(&self) -> Rc<[ListenerSpec]> {
         self.specs.iter().cloned().collect()
+    }
+
+    fn rates(&self) -> Option<Rates> {
+        Rates::new(&self.rates, self.config.rate_burst, self.started)
     }
 }
 

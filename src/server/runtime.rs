@@ -112,7 +112,12 @@ impl Tasks {
     ) -> io::Result<Rc<Tasks>> {
         let specs = plan.specs();
         let origins = Origins::new(&plan.config.origins);
-        let transport = Transport::new(plan.driver.wire(wire)?, Rc::clone(&specs), origins);
+        let transport = Transport::new(
+            plan.driver.wire(wire)?,
+            Rc::clone(&specs),
+            origins,
+            plan.rates(),
+        );
         let wire = Readiness::new(transport.descriptor())?;
         let bell = Readiness::new(bus.descriptor())?;
         let core_number = bus.core();

@@ -32,6 +32,7 @@ mod heartbeat;
 mod order;
 mod page;
 mod push;
+mod rates;
 mod reach;
 mod relay;
 mod relay_login;

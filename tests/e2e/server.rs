@@ -84,7 +84,24 @@ impl Server {
 
     /// Starts one with settings and listeners of the test's own.
     pub async fn on(cores: usize, settings: &[(&str, &str)], listeners: &[&str]) -> Server {
-        let mut child = command(cores, settings, listeners)
+        Server::spawn(command(cores, settings, listeners), listeners.len()).await
+    }
+
+    /// Starts one with a configuration file, which says all but the cores.
+    pub async fn from_file(cores: usize, file: &str) -> Server {
+        let name = format!("ringpost-{}-{}.toml", std::process::id(), fastrand::u64(..));
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, file).expect("a file is written");
+        let mut command = command(cores, &[], &[]);
+        command.arg("--config").arg(&path);
+        let server = Server::spawn(command, file.matches("[[listen]]").count()).await;
+        let _ = std::fs::remove_file(path);
+        server
+    }
+
+    /// Starts one that is to have so many listeners.
+    async fn spawn(mut command: Command, listeners: usize) -> Server {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -102,7 +119,7 @@ impl Server {
         let start = Instant::now();
         loop {
             server.listeners = parse_banner(&text_of(&printed));
-            if server.listeners.len() == listeners.len() {
+            if server.listeners.len() == listeners {
                 return server;
             }
             if let Some(status) = server.child.try_wait().expect("a child to ask for") {

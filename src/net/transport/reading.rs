@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read};
 
 use tracing::{debug, error, warn};
 
-use super::Transport;
+use super::{Transport, link_of};
 use crate::app::host::{Flow, Host};
 use crate::close::CloseReason;
 use crate::escape::Escaped;
@@ -43,6 +43,14 @@ impl Transport {
                 link.unread = Vec::new();
             }
             host.close(id, CloseReason::Internal);
+        }
+        if let Some(rates) = &mut self.rates
+            && let Some(link) = link_of(&mut self.links, id)
+            && !link.readable
+            && link.unread.is_empty()
+            && host.flow(id) == Flow::Go
+        {
+            rates.catch_up(id);
         }
         self.depart_all(host);
         if matches!(host.flow(id), Flow::End) && host.shard().outbox_is_empty(id) {
@@ -103,6 +111,9 @@ impl Transport {
     pub(super) fn pause(&mut self, host: &mut Host, id: ConnId) {
         if host.shard().set_paused(id, true) {
             self.paused.push(id);
+            if let Some(rates) = &mut self.rates {
+                rates.fall_behind(id, host.now());
+            }
         }
     }
 
@@ -114,7 +125,9 @@ impl Transport {
         }
         loop {
             let flow = host.flow(id);
-            let Some(link) = self.link(id) else { return };
+            let Some(link) = link_of(&mut self.links, id) else {
+                return;
+            };
             match flow {
                 Flow::Go | Flow::End => {}
                 Flow::Pause => {
@@ -133,7 +146,17 @@ impl Transport {
                 Input::Panics => panic!("a codec's mistake"),
                 Input::Handshake(_) | Input::Ignored => return,
             };
-            match decoder.next(input, &mut at) {
+            let before = at;
+            let event = decoder.next(input, &mut at);
+            if let Some(rates) = &mut self.rates
+                && flow == Flow::Go
+                && !rates.spend(id, at - before, matches!(event, Ok(Some(_))), host.now())
+            {
+                link.input = Input::Ignored;
+                host.close(id, CloseReason::RateLimit);
+                return;
+            }
+            match event {
                 Ok(None) => return,
                 Ok(Some(Event::Message(message))) => {
                     if flow == Flow::Go {

@@ -11,6 +11,7 @@ use crate::bus;
 use crate::config::Config;
 use crate::ident::{Reach, Space};
 use crate::net::guard::watch_panics;
+use crate::net::rates::Rate;
 use crate::net::wire::Kind;
 use crate::payload::Message;
 
@@ -38,12 +39,17 @@ struct Core {
 
 impl Core {
     fn new(kind: Kind) -> Core {
+        Core::with(kind, false, None)
+    }
+
+    /// One whose connections have deadlines or not, and may send so fast.
+    fn with(kind: Kind, binds: bool, rates: Option<Rates>) -> Core {
         let config = Config::default();
         let specs: Rc<[ListenerSpec]> = Rc::from([ListenerSpec {
             app: 0,
             codec: Codec::WebSocket,
             space: Space(0),
-            binds: false,
+            binds,
             pauses: false,
             message_bytes_max: 1 << 20,
             outbox_bytes_max: 2 << 20,
@@ -59,7 +65,7 @@ impl Core {
                 vec![app],
                 Instant::now(),
             ),
-            transport: Transport::new(Wire::new(kind).unwrap(), specs, Origins::default()),
+            transport: Transport::new(Wire::new(kind).unwrap(), specs, Origins::default(), rates),
             listener: TcpListener::bind("127.0.0.1:0").unwrap(),
         }
     }
@@ -91,7 +97,7 @@ impl Core {
 }
 
 /// Runs a test on each backend that works here.
-fn on_both(test: fn(Kind)) {
+fn on_both(test: impl Fn(Kind)) {
     test(Kind::Epoll);
     if Wire::probe(Kind::Uring).is_ok() {
         test(Kind::Uring);
@@ -185,4 +191,76 @@ fn what_came_before_a_reset_is_read_on(kind: Kind) {
     assert_eq!(core.host.flow(id), Flow::Gone);
     let closed = &core.host.shard().stats.closed;
     assert_eq!(closed[CloseReason::Reset.index()], 1);
+}
+
+/// Five messages, and one more each second.
+fn five(epoch: Instant) -> Option<Rates> {
+    let rate = Rate {
+        messages_per_second: 1,
+        ..Rate::default()
+    };
+    Rates::new(&[rate], Duration::from_secs(5), epoch)
+}
+
+/// How many answers there are before the end, which must be for the rate if there is one.
+fn answers(core: &mut Core, client: &mut TcpStream, id: ConnId, messages: usize) -> usize {
+    let before = core.host.shard().stats.messages_in;
+    client.write_all(&HI.repeat(messages)).unwrap();
+    core.turn();
+    let reason = core.host.shard().reason(id);
+    assert!(
+        matches!(reason, None | Some(CloseReason::RateLimit)),
+        "{reason:?}"
+    );
+    let answers = (core.host.shard().stats.messages_in - before) as usize;
+    assert_eq!(answers < messages, reason.is_some());
+    for _ in 0..answers {
+        assert_eq!(read(client, 4), HI_ANSWER);
+    }
+    answers
+}
+
+#[test]
+fn what_is_sent_faster_than_it_may_closes() {
+    on_both(|kind| {
+        for (messages, taken) in [(4, 4), (5, 5), (6, 5)] {
+            let start = Instant::now();
+            let mut core = Core::with(kind, false, five(start));
+            core.host.set_now(start);
+            let (mut client, id) = core.connect();
+            assert_eq!(answers(&mut core, &mut client, id, messages), taken);
+            if taken < messages {
+                assert_eq!(read(&mut client, 14)[2..], *b"\x03\xf0rate limit");
+            }
+        }
+    });
+}
+
+#[test]
+fn what_a_pause_has_gathered_is_not_too_fast() {
+    on_both(|kind| {
+        let start = Instant::now();
+        let mut core = Core::with(kind, false, five(start));
+        core.host.set_now(start);
+        let (mut client, id) = core.connect();
+        core.transport.pause(&mut core.host, id);
+        core.host.set_now(start + Duration::from_secs(20));
+        assert_eq!(answers(&mut core, &mut client, id, 20), 20);
+        // What it saved up is all that it has beside.
+        assert_eq!(answers(&mut core, &mut client, id, 6), 5);
+    });
+}
+
+#[test]
+fn what_a_standstill_has_gathered_is_not_too_fast() {
+    on_both(|kind| {
+        let start = Instant::now();
+        let mut core = Core::with(kind, true, five(start));
+        core.host.set_now(start);
+        let (mut client, id) = core.connect();
+        // Its login was due long ago, but nobody looked.
+        core.host.set_now(start + Duration::from_secs(60));
+        let taken = answers(&mut core, &mut client, id, 80);
+        assert!((50..60).contains(&taken), "{taken}");
+    });
 }
