@@ -9,8 +9,9 @@ use serde_json::Value;
 /// Most cores that get a column each; with more, only the total is shown.
 const COLUMNS_MAX: usize = 8;
 /// The figures that we know, in the order in which people ask for them; others follow by name.
-const FIGURES: [&str; 12] = [
+const FIGURES: [&str; 13] = [
     "connections",
+    "opening",
     "bound",
     "uids",
     "groups",

@@ -1,9 +1,10 @@
-//! All connections of one core on their wire: reads what arrives into the host, writes what its outboxes
+//! All connections of one core on their wire: lets them in, reads what arrives into the host, writes what its outboxes
 //! hold, sees each end through, and takes connections from and to other cores.
 //!
 //! Bound: one read buffer a core; what a connection keeps is half a message (`message_bytes_max`) and, while
 //! it is not read, at most one buffer of input.
 
+mod accepting;
 mod ending;
 mod reading;
 #[cfg(test)]
@@ -11,13 +12,13 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 
 use tracing::{debug, warn};
 
-use super::connection::{Input, Link};
+use super::admission::Admission;
+use super::connection::Link;
 use super::origin::Origins;
 use super::rates::{Bucket, Rates};
 use super::wire::{Batch, BatchMemory, EVENTS_PER_TURN, Ready, Wire, Written};
@@ -25,7 +26,6 @@ use crate::app::host::{Arrival, Flow, Host};
 use crate::close::CloseReason;
 use crate::escape::Escaped;
 use crate::ident::ConnId;
-use crate::protocol::{Codec, Decoder};
 use crate::shard::{ListenerSpec, Shard};
 
 /// One read takes at most this much, so that one fast sender does not keep the core to itself.
@@ -40,9 +40,12 @@ pub struct Transport {
     wire: Wire,
     listeners: Rc<[ListenerSpec]>,
     origins: Origins,
+    admission: Admission,
     /// How fast connections may send, where some listener has a limit to that.
     rates: Option<Rates>,
     links: Vec<Option<Link>>,
+    /// Connections whose handshake is under way, as they came; some of them are further by now.
+    opening: VecDeque<ConnId>,
     buffer: Vec<u8>,
     ready: Vec<Ready>,
     /// Connections being written in this turn, and what became of it.
@@ -80,14 +83,17 @@ impl Transport {
         wire: Wire,
         listeners: Rc<[ListenerSpec]>,
         origins: Origins,
+        admission: Admission,
         rates: Option<Rates>,
     ) -> Transport {
         Transport {
             wire,
             listeners,
             origins,
+            admission,
             rates,
             links: Vec::new(),
+            opening: VecDeque::new(),
             buffer: vec![0; READ_BYTES],
             ready: Vec::new(),
             writing: Vec::new(),
@@ -104,32 +110,6 @@ impl Transport {
     /// Readable when the wire has events.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.wire.descriptor()
-    }
-
-    /// A listener has accepted a connection.
-    pub fn accept(&mut self, host: &mut Host, listener: u16, stream: TcpStream, peer: SocketAddr) {
-        let id = host.connect(listener, peer);
-        let spec = &self.listeners[usize::from(listener)];
-        let codec = spec.codec;
-        let input = match codec {
-            Codec::WebSocket => Input::Handshake(Box::default()),
-            codec => Input::Messages(Decoder::new(codec, spec.message_bytes_max)),
-        };
-        let opens = !matches!(input, Input::Handshake(_));
-        if let Err(error) = self.install(Link::new(id, stream, codec, input)) {
-            warn!(%error, "a connection could not be watched and is dropped");
-            host.close(id, CloseReason::Internal);
-            host.shard().remove(id);
-            return;
-        }
-        if let Some(rates) = &mut self.rates {
-            rates.enter(id, listener);
-        }
-        debug!(connection = id.to_bits(), %peer, "accepted");
-        if opens {
-            host.open(id);
-            self.depart_all(host);
-        }
     }
 
     fn install(&mut self, mut link: Link) -> io::Result<()> {
@@ -160,8 +140,10 @@ impl Transport {
         if let (Some(rates), Some(bucket)) = (&mut self.rates, bucket) {
             rates.put(id, bucket);
         }
+        let counted = link.counted;
         if let Err(error) = self.install(link) {
             warn!(%error, "a connection that moved could not be watched and is dropped");
+            self.admission.leave(counted, host.shard().peer(id));
             host.close(id, CloseReason::Internal);
             host.shard().remove(id);
             return;

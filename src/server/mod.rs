@@ -25,6 +25,7 @@ use crate::app::{App, Login, WhenFull};
 use crate::bus;
 use crate::config::{CORES_MAX, Config, OUTBOX_MESSAGE_COST};
 use crate::ident::{Reach, SPACES_MAX, Space};
+use crate::net::admission::{Admission, Census};
 use crate::net::guard::watch_panics;
 use crate::net::http::Site;
 use crate::net::listener::Listener;
@@ -151,6 +152,9 @@ impl Server {
     pub fn site(mut self, listen: impl Into<Listen>, site: Site) -> Server {
         let listen = listen.into();
         match listen.codec() {
+            Ok(None) if listen.proxy_protocol => {
+                return self.mistaken("a site's listener takes no PROXY protocol");
+            }
             Ok(None) => {}
             Ok(Some(_)) => return self.mistaken("a site's listener is http://"),
             Err(error) => return self.mistaken(&error),
@@ -235,6 +239,12 @@ impl Server {
         let plan = Arc::new(Plan {
             config: Arc::clone(&config),
             driver: Arc::clone(&driver),
+            proxied: self
+                .listeners
+                .iter()
+                .map(|(listen, _)| listen.proxy_protocol)
+                .collect(),
+            census: Arc::new(Census::new()),
             specs: self.listeners.into_iter().map(|(_, spec)| spec).collect(),
             rates: self.rates,
             started: Instant::now(),
@@ -288,6 +298,9 @@ struct Plan {
     driver: Arc<Drivers>,
     specs: Vec<ListenerSpec>,
     rates: Vec<Rate>,
+    /// Whether their connections begin with a PROXY protocol header.
+    proxied: Vec<bool>,
+    census: Arc<Census>,
     /// The same on every core.
     started: Instant,
     spaces: usize,
@@ -308,6 +321,10 @@ impl Plan {
 
     fn specs(&self) -> Rc<[ListenerSpec]> {
         self.specs.iter().cloned().collect()
+    }
+
+    fn admission(&self) -> Admission {
+        Admission::new(&self.config, Arc::clone(&self.census), &self.proxied)
     }
 
     fn rates(&self) -> Option<Rates> {

@@ -116,6 +116,7 @@ impl Tasks {
             plan.driver.wire(wire)?,
             Rc::clone(&specs),
             origins,
+            plan.admission(),
             plan.rates(),
         );
         let wire = Readiness::new(transport.descriptor())?;

@@ -16,6 +16,7 @@ mod raw;
 mod seed;
 mod server;
 
+mod admission;
 mod backend;
 mod backend_access;
 mod backend_pipeline;
@@ -31,6 +32,7 @@ mod endings;
 mod heartbeat;
 mod order;
 mod page;
+mod proxies;
 mod push;
 mod rates;
 mod reach;

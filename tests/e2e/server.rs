@@ -224,12 +224,7 @@ impl Server {
 
     /// How many connections ended for this reason, summed over the cores.
     pub async fn closed(&self, reason: &str) -> u64 {
-        self.stats().await["cores"]
-            .as_array()
-            .expect("stats has a list of cores")
-            .iter()
-            .map(|core| core["closed"][reason].as_u64().unwrap_or(0))
-            .sum()
+        closed_in(&self.stats().await, reason)
     }
 
     /// Waits until at least so many connections ended for this reason.
@@ -296,6 +291,16 @@ impl Drop for Server {
             panic!("the server died ({status}):\n{log}");
         }
     }
+}
+
+/// The same of an answer to `stats`.
+pub fn closed_in(stats: &Value, reason: &str) -> u64 {
+    stats["cores"]
+        .as_array()
+        .expect("stats has a list of cores")
+        .iter()
+        .map(|core| core["closed"][reason].as_u64().unwrap_or(0))
+        .sum()
 }
 
 /// Collects a pipe in a thread, so that the server never waits for us.

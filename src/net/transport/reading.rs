@@ -1,6 +1,7 @@
 //! From bytes to the host: reading one connection, its opening handshake, its messages.
 
 use std::io::{ErrorKind, Read};
+use std::net::SocketAddr;
 
 use tracing::{debug, error, warn};
 
@@ -120,7 +121,9 @@ impl Transport {
     /// Makes messages of bytes. What it does not take, because the connection is paused or leaves, it keeps.
     pub(super) fn feed(&mut self, host: &mut Host, id: ConnId, input: &mut [u8]) {
         let mut at = 0;
-        if !self.shake_hands(host, id, input, &mut at) {
+        if !self.take_proxy_header(host, id, input, &mut at)
+            || !self.shake_hands(host, id, input, &mut at)
+        {
             return;
         }
         loop {
@@ -144,7 +147,7 @@ impl Transport {
                 Input::Messages(decoder) => decoder,
                 #[cfg(test)]
                 Input::Panics => panic!("a codec's mistake"),
-                Input::Handshake(_) | Input::Ignored => return,
+                Input::ProxyHeader(_) | Input::Handshake(_) | Input::Ignored => return,
             };
             let before = at;
             let event = decoder.next(input, &mut at);
@@ -206,7 +209,7 @@ impl Transport {
         if host.flow(id) == Flow::End {
             return false;
         }
-        match handshake.advance(input) {
+        match handshake.advance(&input[*at..]) {
             Ok(None) => false,
             Ok(Some(accepted)) => {
                 if !self
@@ -218,10 +221,20 @@ impl Transport {
                         origin = %Escaped(&origin),
                         "a page of a foreign origin was refused; list it under \"origins\" to let it in"
                     );
-                    self.refuse(host, id, &FOREIGN_ORIGIN.response());
+                    let response = FOREIGN_ORIGIN.response();
+                    self.refuse(host, id, &response, CloseReason::BadHandshake);
                     return false;
                 }
-                *at = accepted.consumed;
+                *at += accepted.consumed;
+                if let Some(forwarded) = &accepted.forwarded
+                    && let Some(peer) = host.shard().peer(id)
+                {
+                    // The proxy's port keeps apart the clients of one address.
+                    let ip = self.admission.proxies.client(forwarded, peer.ip());
+                    if !self.introduce(host, id, SocketAddr::new(ip, peer.port())) {
+                        return false;
+                    }
+                }
                 let bytes_max = host
                     .shard()
                     .listener(id)
@@ -241,18 +254,24 @@ impl Transport {
                     "{}",
                     refused.text
                 );
-                self.refuse(host, id, &refused.response);
+                self.refuse(host, id, &refused.response, CloseReason::BadHandshake);
                 false
             }
         }
     }
 
-    pub(super) fn refuse(&mut self, host: &mut Host, id: ConnId, response: &[u8]) {
+    pub(super) fn refuse(
+        &mut self,
+        host: &mut Host,
+        id: ConnId,
+        response: &[u8],
+        reason: CloseReason,
+    ) {
         if let Some(link) = self.link(id) {
             link.input = Input::Ignored;
         }
         host.shard()
             .send_raw(id, |_, out| out.extend_from_slice(response));
-        host.close(id, CloseReason::BadHandshake);
+        host.close(id, reason);
     }
 }

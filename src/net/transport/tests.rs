@@ -1,7 +1,8 @@
 //! The transport over real sockets, its turns made by hand.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -10,10 +11,13 @@ use crate::app::{App, Context, Login};
 use crate::bus;
 use crate::config::Config;
 use crate::ident::{Reach, Space};
+use crate::net::admission::Census;
+use crate::net::connection::Input;
 use crate::net::guard::watch_panics;
 use crate::net::rates::Rate;
 use crate::net::wire::Kind;
 use crate::payload::Message;
+use crate::protocol::{Codec, Decoder};
 
 struct Echo;
 
@@ -65,7 +69,13 @@ impl Core {
                 vec![app],
                 Instant::now(),
             ),
-            transport: Transport::new(Wire::new(kind).unwrap(), specs, Origins::default(), rates),
+            transport: Transport::new(
+                Wire::new(kind).unwrap(),
+                specs,
+                Origins::default(),
+                Admission::new(&config, Arc::new(Census::new()), &[false]),
+                rates,
+            ),
             listener: TcpListener::bind("127.0.0.1:0").unwrap(),
         }
     }
