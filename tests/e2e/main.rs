@@ -113,7 +113,8 @@ macro_rules! on_cores {
 fn suites_outside_cargo_test() {
     println!(
         "cargo test covers the server with Rust alone. tests/run covers also: the page in headless \
-         Chromium (tests/page), a PHP back end (tests/php), Python websockets (tests/python), and \
+         Chromium (tests/page), a PHP back end (tests/php), Python websockets (tests/python), HAProxy in \
+         front (tests/haproxy), and \
          the doorbell under loom (tests/loom_doorbell.rs)."
     );
 }
