@@ -2,7 +2,7 @@
 //! handshakes on this one.
 //!
 //! What the cores share is touched when a connection comes and when it is gone, and only where a limit is
-//! set: one atomic, and a table of addresses behind locks (many, by hash, so that cores seldom meet). The
+//! set: one atomic, and a table of addresses behind locks (many, so that cores seldom meet). The
 //! count has to be exact and known at once, while the kernel may give one address' connections to any core.
 //! Bound: an entry for each address that has a connection. Called by the transport.
 
@@ -44,18 +44,14 @@ type Part = CachePadded<Mutex<HashMap<u128, usize, RandomState>>>;
 /// The counts that all cores share.
 pub struct Census {
     connections: AtomicUsize,
-    hasher: RandomState,
     parts: Box<[Part]>,
 }
 
 impl Census {
     pub fn new() -> Census {
-        let hasher = RandomState::new();
-        let part = || CachePadded::new(Mutex::new(HashMap::with_hasher(hasher.clone())));
         Census {
             connections: AtomicUsize::new(0),
-            parts: (0..PARTS).map(|_| part()).collect(),
-            hasher,
+            parts: (0..PARTS).map(|_| Part::default()).collect(),
         }
     }
 
@@ -74,8 +70,8 @@ impl Census {
     /// Does something with an address' count, which is dropped at zero.
     fn count_of<R>(&self, address: IpAddr, change: impl FnOnce(&mut usize) -> R) -> R {
         let key = key_of(address);
-        // Other bits than the table itself goes by.
-        let part = (self.hasher.hash_one(key) >> 32) as usize % PARTS;
+        // Any spread will do: two addresses of one part wait for each other for a moment at most.
+        let part = (key ^ key >> 64 ^ key >> 80) as usize % PARTS;
         let mut counts = self.parts[part]
             .lock()
             .unwrap_or_else(PoisonError::into_inner);

@@ -114,7 +114,6 @@ fn suites_outside_cargo_test() {
     println!(
         "cargo test covers the server with Rust alone. tests/run covers also: the page in headless \
          Chromium (tests/page), a PHP back end (tests/php), Python websockets (tests/python), HAProxy in \
-         front (tests/haproxy), and \
-         the doorbell under loom (tests/loom_doorbell.rs)."
+         front (tests/haproxy), and the doorbell under loom (tests/loom_doorbell.rs)."
     );
 }
