@@ -39,6 +39,8 @@ reasons! {
     NotUtf8, Some(1007), "not UTF-8";
     /// A limit or rule of ours.
     Policy, Some(1008), "policy";
+    /// More messages or bytes in a time than its listener takes from one connection.
+    RateLimit, Some(1008), "rate limit";
     /// A message above `message_bytes_max`.
     TooBig, Some(1009), "message too big";
     /// A panic or another mistake of ours.
@@ -67,6 +69,15 @@ reasons! {
     BadHandshake, None, "bad handshake";
     /// The opening handshake took longer than `handshake_timeout`.
     HandshakeTimeout, None, "handshake timeout";
+    /// The oldest of more than `handshakes_max` opening handshakes.
+    HandshakeLimit, None, "handshake limit";
+    /// A newcomer beyond `max_connections`.
+    ConnectionLimit, None, "connection limit";
+    /// A newcomer beyond `connections_per_address_max`.
+    AddressLimit, None, "address limit";
+    /// A connection to a listener with the PROXY protocol that did not begin with its header, or did not
+    /// come from a trusted proxy.
+    BadProxy, None, "bad proxy header";
 }
 
 impl CloseReason {

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+pub use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 /// How a core waits for its sockets.
@@ -46,10 +47,28 @@ pub struct Config {
     pub driver: Driver,
     /// What becomes of a second connection of a uid.
     pub uid_policy: UidPolicy,
+    /// Connections that the process may have on its apps' listeners; one more is refused (a websocket with
+    /// status 503). Zero: as many as it may have descriptors.
+    pub max_connections: usize,
+    /// Connections that one address may have, an IPv6 network of 64 bits counting as one address; one more
+    /// is refused (a websocket with status 429). Zero turns it off.
+    pub connections_per_address_max: usize,
+    /// Opening handshakes that one core has under way; one more, and the oldest is reset.
+    pub handshakes_max: usize,
     /// Connections that one uid may have under [`UidPolicy::Multi`]; one more is closed with 4002.
     pub connections_per_uid_max: usize,
     /// Groups that one connection may be in; a further join is ignored.
     pub groups_per_connection_max: usize,
+    /// Messages that one client may send a second, pings and pongs counting; more closes it with 1008. It
+    /// holds for apps whose connections bind a uid; others have it where their listener says so. Zero turns
+    /// it off.
+    pub messages_per_second_max: usize,
+    /// The same for the bytes of its messages as they lie on the wire.
+    pub bytes_per_second_max: usize,
+    /// How much of its rates a client may save up while it sends less, as the time to earn it; in bytes
+    /// one largest message at least. At least a second, for the network and a busy server bring together
+    /// what was sent apart.
+    pub rate_burst: Duration,
     /// Largest message taken from a client; one byte more closes it with 1009.
     pub message_bytes_max: usize,
     /// Bytes that may wait for one connection, each message counting 32 more; what does not fit
@@ -68,6 +87,10 @@ pub struct Config {
     /// Origins of the pages that may open a websocket, as `https://shop.example`, or `*`. Empty means the
     /// server's own host on any port, loopback names being equal, and `null`; no origin is always let in.
     pub origins: Vec<String>,
+    /// Networks of the proxies in front, which are believed when they tell a client's address: in
+    /// `X-Forwarded-For`, and on listeners with the PROXY protocol (which, if this is empty, believe anybody).
+    /// They count towards no limit by address themselves.
+    pub trusted_proxies: Vec<IpNet>,
     /// HTTP connections that one core serves; one more is closed at once.
     pub http_connections_max: usize,
     /// Largest body of an HTTP request; one byte more gets 413.
@@ -94,8 +117,14 @@ impl Default for Config {
             pin: true,
             driver: Driver::Auto,
             uid_policy: UidPolicy::Multi,
+            max_connections: 0,
+            connections_per_address_max: 0,
+            handshakes_max: 4_096,
             connections_per_uid_max: 256,
             groups_per_connection_max: 64,
+            messages_per_second_max: 0,
+            bytes_per_second_max: 0,
+            rate_burst: Duration::from_secs(1),
             message_bytes_max: 64 << 10,
             outbox_bytes_max: 1 << 20,
             outbox_bytes_core_max: 1 << 30,
@@ -103,6 +132,7 @@ impl Default for Config {
             transit_bytes_max: 1 << 20,
             transit_bytes_core_max: 64 << 20,
             origins: Vec::new(),
+            trusted_proxies: Vec::new(),
             http_connections_max: 1_024,
             http_body_bytes_max: 1 << 20,
             idle_timeout: Duration::from_secs(55),
@@ -129,4 +159,8 @@ pub struct ListenerLimits {
     pub message_bytes_max: Option<usize>,
     /// In place of [`Config::outbox_bytes_max`].
     pub outbox_bytes_max: Option<usize>,
+    /// In place of [`Config::messages_per_second_max`], in any app; zero is no limit.
+    pub messages_per_second_max: Option<usize>,
+    /// In place of [`Config::bytes_per_second_max`], in any app; zero is no limit.
+    pub bytes_per_second_max: Option<usize>,
 }

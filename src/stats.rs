@@ -11,6 +11,8 @@ pub struct CoreStats {
     pub core: u16,
     /// Open connections, those still logging in included.
     pub connections: u64,
+    /// Connections whose opening handshake is under way.
+    pub opening: u64,
     /// Connections bound to a uid.
     pub bound: u64,
     /// Uids with at least one connection.

@@ -61,6 +61,8 @@ pub struct Host {
     local: Local,
     /// When the ticks began, stalls left out.
     started: Instant,
+    /// For how long the core has just stood still, until somebody asks.
+    stall: Option<Duration>,
     refusals: Refusals,
 }
 
@@ -99,6 +101,7 @@ impl Host {
             listeners,
             local: Local::new(config, shard, bus, now),
             started: now,
+            stall: None,
             refusals: Refusals::default(),
         }
     }
@@ -162,7 +165,18 @@ impl Host {
         let late = now.saturating_duration_since(self.started + TICK * due);
         if late > STALL {
             self.started += late + TICK;
+            self.stall = Some(late);
         }
+    }
+
+    /// For how long the core has stood still since this was last asked, if it has.
+    pub fn take_stall(&mut self) -> Option<Duration> {
+        self.stall.take()
+    }
+
+    /// The time that everything happens at.
+    pub fn now(&self) -> Instant {
+        self.local.now()
     }
 
     /// When [`Host::expire`] has something to do next.

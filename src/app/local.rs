@@ -61,6 +61,10 @@ impl Local {
         self.now = now;
     }
 
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
     pub fn core(&self) -> CoreId {
         self.bus.core()
     }

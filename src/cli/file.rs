@@ -8,14 +8,22 @@ use ringpost::escape::Escaped;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{self, KEYS, MESSAGE_BYTES_MAX};
+use super::keys::{self, BYTES_MAX, COUNT_MAX, KEYS, MESSAGE_BYTES_MAX};
 use super::layers::{Layer, Origin, unknown_key};
 use super::listeners::Listener;
 use super::settings::Settings;
 use super::slot::Slot;
 
 /// The keys of a `[[listen]]` table.
-const LISTEN_KEYS: [&str; 4] = ["url", "app", "message_bytes_max", "outbox_bytes_max"];
+const LISTEN_KEYS: [&str; 7] = [
+    "url",
+    "app",
+    "message_bytes_max",
+    "outbox_bytes_max",
+    "messages_per_second_max",
+    "bytes_per_second_max",
+    "proxy_protocol",
+];
 
 /// A configuration file being read.
 struct File<'a> {
@@ -107,6 +115,7 @@ impl File<'_> {
         let mut url = String::new();
         let mut app = String::new();
         let mut limits = ListenerLimits::default();
+        let mut proxy_protocol = false;
         for (key, value) in table.iter() {
             let origin = self.origin(key.span());
             let name = &**key.get_ref();
@@ -122,21 +131,23 @@ impl File<'_> {
                     "{origin}: listen.{name}: expected one value, not {kind}"
                 ));
             };
-            let bytes = || {
-                let mut bytes = 0;
-                match Slot::Bytes(&mut bytes, 1..=2 * MESSAGE_BYTES_MAX).put(&text) {
-                    Ok(()) => Ok(Some(bytes)),
-                    Err(expected) => Err(format!(
-                        "{origin}: listen.{name} = {:?}: expected {expected}",
-                        Escaped(&text).to_string()
-                    )),
+            let taken = match name {
+                "url" => {
+                    url = text;
+                    continue;
                 }
+                "app" => {
+                    app = text;
+                    continue;
+                }
+                "proxy_protocol" => Slot::Switch(&mut proxy_protocol).put(&text),
+                _ => put_limit(&mut limits, name, &text),
             };
-            match name {
-                "url" => url = text,
-                "app" => app = text,
-                "message_bytes_max" => limits.message_bytes_max = bytes()?,
-                _ => limits.outbox_bytes_max = bytes()?,
+            if let Err(expected) = taken {
+                let shown = Escaped(&text).to_string();
+                return Err(format!(
+                    "{origin}: listen.{name} = {shown:?}: expected {expected}"
+                ));
             }
         }
         for (name, text) in [("url", &url), ("app", &app)] {
@@ -144,14 +155,36 @@ impl File<'_> {
                 return Err(format!("{origin}: [[listen]] needs a key \"{name}\""));
             }
         }
-        Listener::parse(&url, &app, limits).map_err(|error| {
-            format!(
-                "{origin}: listen \"{}\" = \"{}\": {error}",
-                Escaped(&url),
-                Escaped(&app)
-            )
-        })
+        Listener::parse(&url, &app, limits)
+            .and_then(|listener| listener.with_proxy_protocol(proxy_protocol))
+            .map_err(|error| {
+                format!(
+                    "{origin}: listen \"{}\" = \"{}\": {error}",
+                    Escaped(&url),
+                    Escaped(&app)
+                )
+            })
     }
+}
+
+/// Takes a limit of a listener's own, by the name that the server's has, too. The error says what was
+/// expected.
+fn put_limit(limits: &mut ListenerLimits, name: &str, text: &str) -> Result<(), String> {
+    let mut value = 0;
+    let mut slot = match name {
+        "messages_per_second_max" => Slot::Count(&mut value, 0..=COUNT_MAX),
+        "bytes_per_second_max" => Slot::Bytes(&mut value, 0..=BYTES_MAX),
+        _ => Slot::Bytes(&mut value, 1..=2 * MESSAGE_BYTES_MAX),
+    };
+    slot.put(text)?;
+    let place = match name {
+        "message_bytes_max" => &mut limits.message_bytes_max,
+        "outbox_bytes_max" => &mut limits.outbox_bytes_max,
+        "messages_per_second_max" => &mut limits.messages_per_second_max,
+        _ => &mut limits.bytes_per_second_max,
+    };
+    *place = Some(value);
+    Ok(())
 }
 
 /// Whether some key is inside the table of that name.

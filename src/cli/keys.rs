@@ -16,9 +16,9 @@ pub const MESSAGE_BYTES_MAX: usize = 1 << 30;
 /// Largest that the kernel is asked for, which doubles it and counts in 31 bits.
 const SEND_BUFFER_MAX: usize = (1 << 30) - 1;
 /// Largest of the other sizes.
-const BYTES_MAX: usize = 1 << 40;
+pub const BYTES_MAX: usize = 1 << 40;
 /// Most connections of a uid, users, groups and the like: they are counted in 32 bits.
-const COUNT_MAX: usize = 1_000_000_000;
+pub const COUNT_MAX: usize = 1_000_000_000;
 /// What every variable of ours begins with.
 pub const VARIABLE_PREFIX: &str = "RINGPOST_";
 
@@ -91,12 +91,27 @@ keys! {
         "Log lines for people, or one JSON object each";
     common "uid_policy" => |s| Slot::Choice(&mut s.config.uid_policy),
         "A second connection of a uid: both stay, the newest stays, or it is refused";
+    common "max_connections" => |s| Slot::Count(&mut s.config.max_connections, 0..=COUNT_MAX),
+        "Connections of the whole process; one more is refused; 0: as many as descriptors allow";
+    full "connections_per_address_max" =>
+        |s| Slot::Count(&mut s.config.connections_per_address_max, 0..=COUNT_MAX),
+        "Connections of one address, or one IPv6 /64; one more is refused; 0: any number";
+    full "handshakes_max" => |s| Slot::Count(&mut s.config.handshakes_max, 1..=COUNT_MAX),
+        "Opening handshakes under way on one core; one more, and the oldest is reset";
     full "connections_per_uid_max" =>
         |s| Slot::Count(&mut s.config.connections_per_uid_max, 1..=COUNT_MAX),
         "Connections that one uid may have; one more is closed with 4002";
     full "groups_per_connection_max" =>
         |s| Slot::Count(&mut s.config.groups_per_connection_max, 0..=COUNT_MAX),
         "Groups that one connection may be in; a further join is ignored";
+    full "messages_per_second_max" =>
+        |s| Slot::Count(&mut s.config.messages_per_second_max, 0..=COUNT_MAX),
+        "Messages a second from one client, pings included; more closes it with 1008; 0: any number";
+    full "bytes_per_second_max" =>
+        |s| Slot::Bytes(&mut s.config.bytes_per_second_max, 0..=BYTES_MAX),
+        "Bytes a second from one client; more closes it with 1008; 0: any number";
+    full "rate_burst" => |s| Slot::Time(&mut s.config.rate_burst, Duration::from_secs(1)),
+        "How much of these rates a quiet client saves up, as the time to earn it";
     common "message_bytes_max" =>
         |s| Slot::Bytes(&mut s.config.message_bytes_max, 1..=MESSAGE_BYTES_MAX),
         "Largest message from a client; one byte more closes it with 1009";
@@ -115,6 +130,8 @@ keys! {
         "The same for a whole core";
     full "origins" => |s| Slot::Origins(&mut s.config.origins),
         "Pages that may open a websocket, in place of those of the server's own host";
+    full "trusted_proxies" => |s| Slot::Networks(&mut s.config.trusted_proxies),
+        "Networks of the proxies that are believed when they tell a client's address";
     full "http_connections_max" =>
         |s| Slot::Count(&mut s.config.http_connections_max, 1..=COUNT_MAX),
         "HTTP connections that one core serves; one more is closed at once";
@@ -218,7 +235,7 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 mod tests {
     use super::*;
     use crate::cli::settings::Choice;
-    use ringpost::config::Config;
+    use ringpost::config::{Config, IpNet};
     use std::collections::HashSet;
 
     macro_rules! fields {
@@ -238,7 +255,14 @@ mod tests {
             driver,
             uid_policy,
             connections_per_uid_max,
+            max_connections,
+            connections_per_address_max,
+            handshakes_max,
             groups_per_connection_max,
+            messages_per_second_max,
+            bytes_per_second_max,
+            rate_burst,
+            trusted_proxies,
             message_bytes_max,
             outbox_bytes_max,
             outbox_bytes_core_max,
@@ -271,6 +295,7 @@ mod tests {
                 Slot::Time(place, _) => place as *const Duration as usize,
                 Slot::Choice(place) => place as *const dyn Choice as *const u8 as usize,
                 Slot::Origins(place) => place as *const Vec<String> as usize,
+                Slot::Networks(place) => place as *const Vec<IpNet> as usize,
                 Slot::Secret(place) => place as *const Option<String> as usize,
             };
             assert!(places.insert(place), "{} shares its place", key.name);

@@ -16,6 +16,8 @@ const FRAMING_BYTES_MAX: usize = 14;
 const ECHO_LIMITS: ListenerLimits = ListenerLimits {
     message_bytes_max: Some(16 << 20),
     outbox_bytes_max: Some(32 << 20),
+    messages_per_second_max: None,
+    bytes_per_second_max: None,
 };
 /// A chat user's outbox unless told otherwise: it has to hold the roster of a full room, 1.3 MB with long
 /// names, and a newer one beside one on its way.
@@ -23,6 +25,8 @@ pub const CHAT_OUTBOX_BYTES: usize = 4 << 20;
 const CHAT_LIMITS: ListenerLimits = ListenerLimits {
     message_bytes_max: None,
     outbox_bytes_max: Some(CHAT_OUTBOX_BYTES),
+    messages_per_second_max: None,
+    bytes_per_second_max: None,
 };
 
 /// What an app's listeners take unless told otherwise.
@@ -43,6 +47,8 @@ pub struct Listener {
     pub app: AppName,
     /// Its own limits, the app's defaults already filled in.
     pub limits: ListenerLimits,
+    /// Whether its connections begin with a PROXY protocol header.
+    pub proxy_protocol: bool,
 }
 
 /// How messages are cut out of a listener's byte stream.
@@ -102,8 +108,8 @@ impl Listener {
         }
         if scheme == Scheme::Http && own != ListenerLimits::default() {
             return Err(
-                "message_bytes_max and outbox_bytes_max do not apply to page; its limits \
-                        are http_body_bytes_max and http_connections_max"
+                "the limits of messages and outboxes do not apply to page; its limits are \
+                        http_body_bytes_max and http_connections_max"
                     .to_owned(),
             );
         }
@@ -111,12 +117,27 @@ impl Listener {
         let limits = ListenerLimits {
             message_bytes_max: own.message_bytes_max.or(default.message_bytes_max),
             outbox_bytes_max: own.outbox_bytes_max.or(default.outbox_bytes_max),
+            ..own
         };
         Ok(Listener {
             scheme,
             address,
             app: name,
             limits,
+            proxy_protocol: false,
+        })
+    }
+
+    /// The same whose connections begin with a PROXY protocol header, or not.
+    pub fn with_proxy_protocol(self, proxy_protocol: bool) -> Result<Listener, String> {
+        if proxy_protocol && self.scheme == Scheme::Http {
+            return Err(
+                "proxy_protocol does not apply to page, which is kept to loopback".to_owned(),
+            );
+        }
+        Ok(Listener {
+            proxy_protocol,
+            ..self
         })
     }
 
@@ -230,6 +251,7 @@ pub fn of_preset(preset: Preset, public: bool) -> Vec<Listener> {
                 address: SocketAddr::new(host, port),
                 app,
                 limits,
+                proxy_protocol: false,
             }
         })
         .collect()
@@ -342,18 +364,28 @@ fn check_address(listener: &Listener, earlier: &[Listener]) -> Result<(), String
 
 /// What to say once at start, though nothing is wrong.
 pub fn warnings(settings: &Settings) -> Vec<String> {
-    let open: Vec<String> = settings
-        .listeners
-        .iter()
-        .filter(|listener| listener.app.is_for_clients() && !listener.is_loopback())
-        .map(|listener| format!("{} ({listener})", listener.app))
-        .collect();
-    if open.is_empty() {
-        return Vec::new();
+    let open = |is: fn(&Listener) -> bool| {
+        let open = settings.listeners.iter().filter(|one| !one.is_loopback());
+        let shown: Vec<String> = open
+            .filter(|one| is(one))
+            .map(|one| format!("{} ({one})", one.app))
+            .collect();
+        (!shown.is_empty()).then(|| shown.join(", "))
+    };
+    let mut warnings = Vec::new();
+    if let Some(listeners) = open(|one| one.app.is_for_clients()) {
+        warnings.push(format!(
+            "open to other machines: {listeners}. A uid or name sent as the first message is only a \
+             claim: whoever can connect can read what is sent to any uid"
+        ));
     }
-    vec![format!(
-        "open to other machines: {}. A uid or name sent as the first message is only a claim: \
-         whoever can connect can read what is sent to any uid",
-        open.join(", ")
-    )]
+    if settings.config.trusted_proxies.is_empty()
+        && let Some(listeners) = open(|one| one.proxy_protocol)
+    {
+        warnings.push(format!(
+            "with proxy_protocol and open to other machines: {listeners}. Whoever can connect can claim \
+             any address; list the proxies under trusted_proxies"
+        ));
+    }
+    warnings
 }

@@ -112,7 +112,11 @@ fn build(settings: Settings) -> (Server, Vec<Listener>) {
         }
         let listens: Vec<Listen> = own
             .iter()
-            .map(|one| Listen::new(one.to_string()).with_limits(one.limits))
+            .map(|one| Listen {
+                limits: one.limits,
+                proxy_protocol: one.proxy_protocol,
+                ..Listen::new(one.to_string())
+            })
             .collect();
         server = match app {
             AppName::Relay => {

@@ -3,8 +3,11 @@
 //! File, variables and flags all end as text here, so that a value is understood, bounded and
 //! complained about in one way wherever it came from.
 
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
+
+use ringpost::config::IpNet;
 
 use super::settings::Choice;
 
@@ -24,6 +27,8 @@ pub enum Slot<'a> {
     Choice(&'a mut dyn Choice),
     /// Origins of pages, separated by commas.
     Origins(&'a mut Vec<String>),
+    /// Networks of addresses, separated by commas.
+    Networks(&'a mut Vec<IpNet>),
     /// A secret: never shown, neither in an error nor by `check`.
     Secret(&'a mut Option<String>),
 }
@@ -48,6 +53,7 @@ impl Slot<'_> {
                 .map(|value| **place = value),
             Slot::Choice(place) => place.choose(text).then_some(()),
             Slot::Origins(place) => parse_origins(text).map(|value| **place = value),
+            Slot::Networks(place) => parse_networks(text).map(|value| **place = value),
             Slot::Secret(place) => is_token(text).then(|| **place = Some(text.to_owned())),
         };
         taken.ok_or_else(|| self.expected())
@@ -79,6 +85,9 @@ impl Slot<'_> {
                 "origins separated by commas, such as \"https://shop.example, null\", or \"*\""
                     .to_owned()
             }
+            Slot::Networks(_) => {
+                "addresses or networks separated by commas, such as \"10.0.0.0/8, ::1\"".to_owned()
+            }
             Slot::Secret(_) => {
                 format!("1 to {TOKEN_BYTES_MAX} printable ASCII characters without a space")
             }
@@ -94,6 +103,10 @@ impl Slot<'_> {
             Slot::Time(place, _) => Some(format!("\"{}\"", humantime::format_duration(**place))),
             Slot::Choice(place) => Some(format!("\"{}\"", place.name())),
             Slot::Origins(place) => Some(format!("\"{}\"", place.join(", "))),
+            Slot::Networks(place) => {
+                let networks: Vec<String> = place.iter().map(IpNet::to_string).collect();
+                Some(format!("\"{}\"", networks.join(", ")))
+            }
             Slot::Secret(place) => place.as_ref().map(|_| "(hidden)".to_owned()),
         }
     }
@@ -107,6 +120,7 @@ impl Slot<'_> {
             Slot::Time(..) => "TIME".to_owned(),
             Slot::Choice(place) => place.names().join("|"),
             Slot::Origins(_) => "ORIGINS".to_owned(),
+            Slot::Networks(_) => "NETWORKS".to_owned(),
             Slot::Secret(_) => "TOKEN".to_owned(),
         }
     }
@@ -149,6 +163,17 @@ fn parse_origins(text: &str) -> Option<Vec<String>> {
         .map(str::to_owned)
         .collect();
     origins.iter().all(|one| is_origin(one)).then_some(origins)
+}
+
+/// A network is an address with the bits that count, or one address alone. IPv4 stands in its plain form,
+/// as peers do.
+fn parse_networks(text: &str) -> Option<Vec<IpNet>> {
+    let parts = text.split(',').map(str::trim).filter(|one| !one.is_empty());
+    let network = |one: &str| match one.parse::<IpAddr>() {
+        Ok(address) => Some(IpNet::from(address.to_canonical())),
+        Err(_) => one.parse().ok().map(|network: IpNet| network.trunc()),
+    };
+    parts.map(network).collect()
 }
 
 fn parse_switch(text: &str) -> Option<bool> {
@@ -251,6 +276,31 @@ mod tests {
         }
         assert_eq!(time, Duration::from_secs(90));
         assert!(Slot::Time(&mut time, Duration::ZERO).put("0").is_ok());
+    }
+
+    #[test]
+    fn networks() {
+        let mut networks = Vec::new();
+        let mut slot = Slot::Networks(&mut networks);
+        for text in [
+            "10.0.0.0/33",
+            "10.0.0",
+            "localhost",
+            "10.0.0.1:80",
+            "::1/129",
+            "a,b",
+        ] {
+            assert!(slot.put(text).is_err(), "{text}");
+        }
+        assert!(
+            slot.put("10.1.2.3/8, ::1,192.0.2.7, ::ffff:192.0.2.8")
+                .is_ok()
+        );
+        let shown = slot.show();
+        let expected = "\"10.0.0.0/8, ::1/128, 192.0.2.7/32, 192.0.2.8/32\"";
+        assert_eq!(shown.as_deref(), Some(expected));
+        assert!(slot.put("").is_ok());
+        assert_eq!(slot.show().as_deref(), Some("\"\""));
     }
 
     #[test]

@@ -4,11 +4,15 @@
 use std::net::TcpStream;
 
 use crate::ident::ConnId;
+use crate::net::admission::Counted;
+use crate::protocol::proxy::ProxyHeader;
 use crate::protocol::websocket::handshake::Handshake;
 use crate::protocol::{Codec, Decoder};
 
 /// What the bytes that arrive are.
 pub enum Input {
+    /// A proxy's header, which tells whose connection it is.
+    ProxyHeader(Box<ProxyHeader>),
     /// The opening handshake.
     Handshake(Box<Handshake>),
     /// Messages.
@@ -20,6 +24,12 @@ pub enum Input {
     Panics,
 }
 
+impl Input {
+    pub fn comes_before_messages(&self) -> bool {
+        matches!(self, Input::ProxyHeader(_) | Input::Handshake(_))
+    }
+}
+
 pub struct Link {
     pub id: ConnId,
     pub stream: TcpStream,
@@ -27,6 +37,8 @@ pub struct Link {
     pub input: Input,
     /// Read but not looked at, because the connection was paused or moved meanwhile.
     pub unread: Vec<u8>,
+    /// The limits that it counts towards.
+    pub counted: Counted,
     /// The wire said that there is something to read, and we have not read to its end.
     pub readable: bool,
     /// The end of the stream is in sight; reading goes on until it has come.
@@ -44,13 +56,20 @@ pub struct Link {
 }
 
 impl Link {
-    pub fn new(id: ConnId, stream: TcpStream, codec: Codec, input: Input) -> Link {
+    pub fn new(
+        id: ConnId,
+        stream: TcpStream,
+        codec: Codec,
+        input: Input,
+        counted: Counted,
+    ) -> Link {
         Link {
             id,
             stream,
             codec,
             input,
             unread: Vec::new(),
+            counted,
             readable: false,
             ending: false,
             broken: false,

@@ -1,11 +1,14 @@
 //! The only place that touches sockets: listeners, the opening handshake, established connections, the
 //! wire they wait on, and the HTTP port.
 
+pub mod admission;
 pub mod connection;
 pub mod guard;
 pub mod http;
 pub mod listener;
 pub mod origin;
+pub mod proxies;
+pub mod rates;
 pub mod readiness;
 pub mod transport;
 pub mod wire;

@@ -1,9 +1,10 @@
-//! All connections of one core on their wire: reads what arrives into the host, writes what its outboxes
+//! All connections of one core on their wire: lets them in, reads what arrives into the host, writes what its outboxes
 //! hold, sees each end through, and takes connections from and to other cores.
 //!
 //! Bound: one read buffer a core; what a connection keeps is half a message (`message_bytes_max`) and, while
 //! it is not read, at most one buffer of input.
 
+mod accepting;
 mod ending;
 mod reading;
 #[cfg(test)]
@@ -11,21 +12,21 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 
 use tracing::{debug, warn};
 
-use super::connection::{Input, Link};
+use super::admission::Admission;
+use super::connection::Link;
 use super::origin::Origins;
+use super::rates::{Bucket, Rates};
 use super::wire::{Batch, BatchMemory, EVENTS_PER_TURN, Ready, Wire, Written};
 use crate::app::host::{Arrival, Flow, Host};
 use crate::close::CloseReason;
 use crate::escape::Escaped;
 use crate::ident::ConnId;
 use crate::pages::Pages;
-use crate::protocol::{Codec, Decoder};
 use crate::shard::{ListenerSpec, Shard};
 
 /// One read takes at most this much, so that one fast sender does not keep the core to itself.
@@ -40,7 +41,12 @@ pub struct Transport {
     wire: Wire,
     listeners: Rc<[ListenerSpec]>,
     origins: Origins,
+    admission: Admission,
+    /// How fast connections may send, where some listener has a limit to that.
+    rates: Option<Rates>,
     links: Pages<Option<Link>>,
+    /// Connections whose handshake is under way, as they came; some of them are further by now.
+    opening: VecDeque<ConnId>,
     buffer: Vec<u8>,
     ready: Vec<Ready>,
     /// Connections being written in this turn, and what became of it.
@@ -59,13 +65,36 @@ pub struct Transport {
     quiet: bool,
 }
 
+/// The transport's part of a connection between two cores.
+struct Passenger {
+    link: Link,
+    bucket: Option<Bucket>,
+}
+
+/// The link in the slot of this id, if it is the id's own.
+fn link_of(links: &mut Pages<Option<Link>>, id: ConnId) -> Option<&mut Link> {
+    links
+        .get_mut(id.slot)?
+        .as_mut()
+        .filter(|link| link.id == id)
+}
+
 impl Transport {
-    pub fn new(wire: Wire, listeners: Rc<[ListenerSpec]>, origins: Origins) -> Transport {
+    pub fn new(
+        wire: Wire,
+        listeners: Rc<[ListenerSpec]>,
+        origins: Origins,
+        admission: Admission,
+        rates: Option<Rates>,
+    ) -> Transport {
         Transport {
             wire,
             listeners,
             origins,
+            admission,
+            rates,
             links: Pages::default(),
+            opening: VecDeque::new(),
             buffer: vec![0; READ_BYTES],
             ready: Vec::new(),
             writing: Vec::new(),
@@ -84,29 +113,6 @@ impl Transport {
         self.wire.descriptor()
     }
 
-    /// A listener has accepted a connection.
-    pub fn accept(&mut self, host: &mut Host, listener: u16, stream: TcpStream, peer: SocketAddr) {
-        let id = host.connect(listener, peer);
-        let spec = &self.listeners[usize::from(listener)];
-        let codec = spec.codec;
-        let input = match codec {
-            Codec::WebSocket => Input::Handshake(Box::default()),
-            codec => Input::Messages(Decoder::new(codec, spec.message_bytes_max)),
-        };
-        let opens = !matches!(input, Input::Handshake(_));
-        if let Err(error) = self.install(Link::new(id, stream, codec, input)) {
-            warn!(%error, "a connection could not be watched and is dropped");
-            host.close(id, CloseReason::Internal);
-            host.shard().remove(id);
-            return;
-        }
-        debug!(connection = id.to_bits(), %peer, "accepted");
-        if opens {
-            host.open(id);
-            self.depart_all(host);
-        }
-    }
-
     fn install(&mut self, mut link: Link) -> io::Result<()> {
         let id = link.id;
         link.queued = false;
@@ -116,10 +122,7 @@ impl Transport {
     }
 
     fn link(&mut self, id: ConnId) -> Option<&mut Link> {
-        self.links
-            .get_mut(id.slot)?
-            .as_mut()
-            .filter(|link| link.id == id)
+        link_of(&mut self.links, id)
     }
 
     /// Takes a connection's part out of the table.
@@ -131,17 +134,23 @@ impl Transport {
 
     /// A connection has come from another core, and goes on where that one stopped.
     pub fn adopt(&mut self, host: &mut Host, arrival: Arrival) {
-        let Ok(mut link) = arrival.link.downcast::<Link>() else {
-            debug_assert!(false, "a link is what departs");
+        let Ok(passenger) = arrival.link.downcast::<Passenger>() else {
+            debug_assert!(false, "a passenger is what departs");
             return;
         };
+        let Passenger { mut link, bucket } = *passenger;
         let id = arrival.connection;
         link.id = id;
-        if let Err(error) = self.install(*link) {
+        let counted = link.counted;
+        if let Err(error) = self.install(link) {
             warn!(%error, "a connection that moved could not be watched and is dropped");
+            self.admission.leave(counted, host.shard().peer(id));
             host.close(id, CloseReason::Internal);
             host.shard().remove(id);
             return;
+        }
+        if let (Some(rates), Some(bucket)) = (&mut self.rates, bucket) {
+            rates.put(id, bucket);
         }
         self.read(host, id);
     }
@@ -160,12 +169,18 @@ impl Transport {
                 warn!(%error, "a connection could not be taken off the wire");
             }
             debug!(connection = id.to_bits(), home = %leaving.home, uid = %Escaped(&leaving.uid), "moves");
-            host.depart(leaving, Box::new(link));
+            let bucket = self.rates.as_mut().map(|rates| rates.take(id));
+            host.depart(leaving, Box::new(Passenger { link, bucket }));
         }
     }
 
     /// Takes what the wire has, and reads on where a turn was cut short.
     pub fn take_events(&mut self, host: &mut Host) {
+        if let Some(rates) = &mut self.rates
+            && let Some(time) = host.take_stall()
+        {
+            rates.stood_still(time, host.now());
+        }
         for _ in 0..self.again.len() {
             let Some(id) = self.again.pop_front() else {
                 break;

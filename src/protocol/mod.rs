@@ -7,6 +7,7 @@
 
 pub mod frame;
 pub mod http;
+pub mod proxy;
 pub mod text;
 pub mod websocket;
 

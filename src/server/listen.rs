@@ -20,6 +20,9 @@ pub struct Listen {
     pub url: String,
     /// Limits in place of the server's.
     pub limits: ListenerLimits,
+    /// Whether each connection must begin with a PROXY protocol header (version 2, or 1), which tells the
+    /// client's address.
+    pub proxy_protocol: bool,
 }
 
 impl Listen {
@@ -28,6 +31,7 @@ impl Listen {
         Listen {
             url: url.into(),
             limits: ListenerLimits::default(),
+            proxy_protocol: false,
         }
     }
 

@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Instant;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -24,9 +25,11 @@ use crate::app::{App, Login, WhenFull};
 use crate::bus;
 use crate::config::{CORES_MAX, Config, OUTBOX_MESSAGE_COST};
 use crate::ident::{Reach, SPACES_MAX, Space};
+use crate::net::admission::{Admission, Census};
 use crate::net::guard::watch_panics;
 use crate::net::http::Site;
 use crate::net::listener::Listener;
+use crate::net::rates::{Rate, Rates};
 use crate::shard::ListenerSpec;
 use cores::Cores;
 use drain::{Draining, Progress};
@@ -58,6 +61,8 @@ pub struct Server {
     spaces: Vec<&'static str>,
     apps: Vec<(MakeApp, Reach)>,
     listeners: Vec<(Listen, ListenerSpec)>,
+    /// How fast their connections may send, in the same order.
+    rates: Vec<Rate>,
     sites: Vec<(Listen, Site, Reach)>,
     /// The first mistake in what was asked for; `start` returns it.
     mistake: Option<io::Error>,
@@ -71,6 +76,7 @@ impl Server {
             spaces: Vec::new(),
             apps: Vec::new(),
             listeners: Vec::new(),
+            rates: Vec::new(),
             sites: Vec::new(),
             mistake: None,
         }
@@ -125,6 +131,18 @@ impl Server {
                 message_bytes_max,
                 outbox_bytes_max,
             };
+            let limits = &listen.limits;
+            // Unless a listener says otherwise only users' connections, as with their deadlines.
+            let unless_own = |rate: usize| if spec.binds { rate } else { 0 };
+            self.rates.push(Rate {
+                messages_per_second: limits
+                    .messages_per_second_max
+                    .unwrap_or(unless_own(self.config.messages_per_second_max)),
+                bytes_per_second: limits
+                    .bytes_per_second_max
+                    .unwrap_or(unless_own(self.config.bytes_per_second_max)),
+                message_bytes_max,
+            });
             self.listeners.push((listen, spec));
         }
         self
@@ -134,6 +152,9 @@ impl Server {
     pub fn site(mut self, listen: impl Into<Listen>, site: Site) -> Server {
         let listen = listen.into();
         match listen.codec() {
+            Ok(None) if listen.proxy_protocol => {
+                return self.mistaken("a site's listener takes no PROXY protocol");
+            }
             Ok(None) => {}
             Ok(Some(_)) => return self.mistaken("a site's listener is http://"),
             Err(error) => return self.mistaken(&error),
@@ -223,7 +244,15 @@ impl Server {
         let plan = Arc::new(Plan {
             config: Arc::clone(&config),
             driver: Arc::clone(&driver),
+            proxied: self
+                .listeners
+                .iter()
+                .map(|(listen, _)| listen.proxy_protocol)
+                .collect(),
+            census: Arc::new(Census::new()),
             specs: self.listeners.into_iter().map(|(_, spec)| spec).collect(),
+            rates: self.rates,
+            started: Instant::now(),
             spaces: self.spaces.len(),
             apps: self.apps,
             sites,
@@ -273,6 +302,12 @@ struct Plan {
     config: Arc<Config>,
     driver: Arc<Drivers>,
     specs: Vec<ListenerSpec>,
+    rates: Vec<Rate>,
+    /// Whether their connections begin with a PROXY protocol header.
+    proxied: Vec<bool>,
+    census: Arc<Census>,
+    /// The same on every core.
+    started: Instant,
     spaces: usize,
     apps: Vec<(MakeApp, Reach)>,
     sites: Vec<(Site, Reach)>,
@@ -291,6 +326,14 @@ impl Plan {
 
     fn specs(&self) -> Rc<[ListenerSpec]> {
         self.specs.iter().cloned().collect()
+    }
+
+    fn admission(&self) -> Admission {
+        Admission::new(&self.config, Arc::clone(&self.census), &self.proxied)
+    }
+
+    fn rates(&self) -> Option<Rates> {
+        Rates::new(&self.rates, self.config.rate_burst, self.started)
     }
 }
 

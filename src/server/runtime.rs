@@ -120,7 +120,13 @@ impl Tasks {
     ) -> io::Result<(Rc<Tasks>, Vec<JoinHandle<()>>)> {
         let specs = plan.specs();
         let origins = Origins::new(&plan.config.origins);
-        let transport = Transport::new(plan.driver.wire(wire)?, Rc::clone(&specs), origins);
+        let transport = Transport::new(
+            plan.driver.wire(wire)?,
+            Rc::clone(&specs),
+            origins,
+            plan.admission(),
+            plan.rates(),
+        );
         let wire = Readiness::new(transport.descriptor())?;
         let bell = Readiness::new(bus.descriptor())?;
         let core_number = bus.core();

@@ -164,8 +164,21 @@ impl Shard {
     /// A new connection; its handshake (if its codec has one) is under way.
     pub fn insert(&mut self, listener: u16, peer: SocketAddr) -> ConnId {
         let id = self.take_slot(listener, Peer::new(peer));
+        self.stats.opening += 1;
         self.schedule(id);
         id
+    }
+
+    /// A newcomer was refused before it had a place here.
+    pub fn count_refused(&mut self, reason: CloseReason) {
+        self.stats.closed[reason.index()] += 1;
+    }
+
+    /// A proxy has told whose connection it is.
+    pub fn set_peer(&mut self, id: ConnId, peer: SocketAddr) {
+        if let Some(slot) = self.get_mut(id) {
+            slot.peer = Peer::new(peer);
+        }
     }
 
     /// Its handshake is done: the app gets to know it, and may send to it from its first callback on.
@@ -178,6 +191,7 @@ impl Shard {
         slot.phase = Phase::Open;
         slot.since = now;
         slot.heard = now;
+        self.stats.opening -= 1;
         if !self.spec(id).binds {
             self.settle(id);
         }
@@ -226,6 +240,7 @@ impl Shard {
         self.mark_dirty(id, Dirty::Urgent);
         self.schedule(id);
         if was == Phase::Opening {
+            self.stats.opening -= 1;
             // The app has never heard of it.
             return;
         }
@@ -256,8 +271,10 @@ impl Shard {
             slot.phase == Phase::Closing || slot.phase == Phase::Opening,
             "a connection is closed before it is removed"
         );
+        let was = slot.phase;
         let freed = slot.outbox.clear();
         self.outbox_bytes -= freed;
+        self.stats.opening -= u64::from(was == Phase::Opening);
         self.release(id);
     }
 
@@ -358,6 +375,10 @@ impl Shard {
     pub fn listener(&self, id: ConnId) -> Option<&ListenerSpec> {
         self.get(id)
             .map(|slot| &self.listeners[usize::from(slot.listener)])
+    }
+
+    pub fn listener_number(&self, id: ConnId) -> Option<u16> {
+        self.get(id).map(|slot| slot.listener)
     }
 
     pub fn phase(&self, id: ConnId) -> Phase {

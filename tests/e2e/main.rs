@@ -17,6 +17,7 @@ mod raw;
 mod seed;
 mod server;
 
+mod admission;
 mod backend;
 mod backend_access;
 mod backend_pipeline;
@@ -32,7 +33,9 @@ mod endings;
 mod heartbeat;
 mod order;
 mod page;
+mod proxies;
 mod push;
+mod rates;
 mod reach;
 mod relay;
 mod relay_login;
@@ -111,7 +114,7 @@ macro_rules! on_cores {
 fn suites_outside_cargo_test() {
     println!(
         "cargo test covers the server with Rust alone. tests/run covers also: the page in headless \
-         Chromium (tests/page), a PHP back end (tests/php), Python websockets (tests/python), and \
-         the doorbell under loom (tests/loom_doorbell.rs)."
+         Chromium (tests/page), a PHP back end (tests/php), Python websockets (tests/python), HAProxy in \
+         front (tests/haproxy), and the doorbell under loom (tests/loom_doorbell.rs)."
     );
 }

@@ -55,6 +55,14 @@ impl Raw {
         Raw::over(socket.connect(address).await.expect("a connection"))
     }
 
+    /// Connects from another address of this machine, without a handshake.
+    pub async fn dial_from(own: [u8; 4], address: SocketAddr) -> Raw {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        let own = SocketAddr::from((own, 0));
+        socket.bind(own).expect("an address of this machine");
+        Raw::over(socket.connect(address).await.expect("a connection"))
+    }
+
     fn over(socket: TcpStream) -> Raw {
         socket.set_nodelay(true).expect("no delay");
         Raw {
@@ -115,6 +123,25 @@ impl Raw {
                 panic!("the connection ended ({end:?}) before a whole head");
             }
         }
+    }
+
+    /// The status of the server's HTTP answer; `None` if the connection ends without one.
+    pub async fn status(&mut self) -> Option<u16> {
+        while find(&self.unread, b"\r\n\r\n").is_none() {
+            if self.fill().await.is_some() {
+                assert!(self.unread.is_empty(), "half an answer");
+                return None;
+            }
+        }
+        let head = self.head().await;
+        let status = head
+            .strip_prefix("HTTP/1.1 ")
+            .and_then(|rest| rest.get(..3));
+        Some(
+            status
+                .and_then(|status| status.parse().ok())
+                .expect("a status"),
+        )
     }
 
     /// The server's next frame, or how the connection ended without one.

@@ -87,7 +87,24 @@ impl Server {
 
     /// Starts one with settings and listeners of the test's own.
     pub async fn on(cores: usize, settings: &[(&str, &str)], listeners: &[&str]) -> Server {
-        let mut child = command(cores, settings, listeners)
+        Server::spawn(command(cores, settings, listeners), listeners.len()).await
+    }
+
+    /// Starts one with a configuration file, which says all but the cores.
+    pub async fn from_file(cores: usize, file: &str) -> Server {
+        let name = format!("ringpost-{}-{}.toml", std::process::id(), fastrand::u64(..));
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, file).expect("a file is written");
+        let mut command = command(cores, &[], &[]);
+        command.arg("--config").arg(&path);
+        let server = Server::spawn(command, file.matches("[[listen]]").count()).await;
+        let _ = std::fs::remove_file(path);
+        server
+    }
+
+    /// Starts one that is to have so many listeners.
+    async fn spawn(mut command: Command, listeners: usize) -> Server {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -105,7 +122,7 @@ impl Server {
         let start = Instant::now();
         loop {
             server.listeners = parse_banner(&text_of(&printed));
-            if server.listeners.len() == listeners.len() {
+            if server.listeners.len() == listeners {
                 return server;
             }
             if let Some(status) = server.child.try_wait().expect("a child to ask for") {
@@ -210,12 +227,7 @@ impl Server {
 
     /// How many connections ended for this reason, summed over the cores.
     pub async fn closed(&self, reason: &str) -> u64 {
-        self.stats().await["cores"]
-            .as_array()
-            .expect("stats has a list of cores")
-            .iter()
-            .map(|core| core["closed"][reason].as_u64().unwrap_or(0))
-            .sum()
+        closed_in(&self.stats().await, reason)
     }
 
     /// Waits until at least so many connections ended for this reason.
@@ -294,6 +306,16 @@ impl Drop for Server {
             panic!("the server died ({status}):\n{log}");
         }
     }
+}
+
+/// The same of an answer to `stats`.
+pub fn closed_in(stats: &Value, reason: &str) -> u64 {
+    stats["cores"]
+        .as_array()
+        .expect("stats has a list of cores")
+        .iter()
+        .map(|core| core["closed"][reason].as_u64().unwrap_or(0))
+        .sum()
 }
 
 /// Collects a pipe in a thread, so that the server never waits for us.

@@ -55,6 +55,9 @@ fn the_examples_commented_listeners_are_the_default_preset() {
             "app =",
             "message_bytes_max =",
             "outbox_bytes_max =",
+            "messages_per_second_max =",
+            "bytes_per_second_max =",
+            "proxy_protocol =",
         ];
         let part = match listens.iter().any(|start| bare.starts_with(start)) {
             true if line.starts_with("# ") => &mut own,
@@ -72,4 +75,7 @@ fn the_examples_commented_listeners_are_the_default_preset() {
         [("websocket://127.0.0.1:9001".to_owned(), "echo")]
     );
     assert_eq!(own.listeners[0].limits.outbox_bytes_max, Some(4 << 20));
+    assert_eq!(own.listeners[0].limits.messages_per_second_max, Some(100));
+    assert_eq!(own.listeners[0].limits.bytes_per_second_max, Some(2 << 20));
+    assert!(own.listeners[0].proxy_protocol);
 }

@@ -128,9 +128,46 @@ fn echo_has_large_limits_of_its_own() {
     let limits = ListenerLimits {
         message_bytes_max: Some(16 << 20),
         outbox_bytes_max: Some(32 << 20),
+        ..ListenerLimits::default()
     };
     assert_eq!(settings.listeners[0].limits, limits);
     let own = "[[listen]]\nurl='text://127.0.0.1:0'\napp='echo'\nmessage_bytes_max='1 KiB'";
     let settings = from_file(own).unwrap();
     assert_eq!(settings.listeners[0].limits.message_bytes_max, Some(1_024));
+}
+
+#[test]
+fn a_listener_may_have_rates_and_proxies_of_its_own() {
+    let own = "[[listen]]\nurl='text://127.0.0.1:0'\napp='push'\nmessages_per_second_max=7\n\
+               bytes_per_second_max='1 KiB'\nproxy_protocol=true";
+    let listener = from_file(own).unwrap().listeners.remove(0);
+    let limits = ListenerLimits {
+        messages_per_second_max: Some(7),
+        bytes_per_second_max: Some(1_024),
+        ..ListenerLimits::default()
+    };
+    assert_eq!((listener.limits, listener.proxy_protocol), (limits, true));
+    let page = "[[listen]]\nurl='http://127.0.0.1:0'\napp='page'\n";
+    for (rest, words) in [
+        ("proxy_protocol=true", "does not apply to page"),
+        ("messages_per_second_max=1", "do not apply to page"),
+        ("proxy_protocol='maybe'", "expected true or false"),
+        ("messages_per_second_max=-1", "expected a whole number"),
+    ] {
+        says(from_file(&format!("{page}{rest}")), &["f.toml:", words]);
+    }
+}
+
+#[test]
+fn whoever_may_claim_any_address_is_warned_of() {
+    let warned = |proxies: &str, host: &str| {
+        let file = format!(
+            "trusted_proxies='{proxies}'\n[[listen]]\nurl='text://{host}:1'\napp='echo'\n\
+             proxy_protocol=true"
+        );
+        warnings(&from_file(&file).unwrap())
+    };
+    assert!(warned("", "0.0.0.0")[0].contains("trusted_proxies"));
+    assert_eq!(warned("", "127.0.0.1"), Vec::<String>::new());
+    assert_eq!(warned("10.0.0.0/8", "0.0.0.0"), Vec::<String>::new());
 }

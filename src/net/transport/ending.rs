@@ -45,24 +45,33 @@ impl Transport {
 
     /// Lets go of a connection whose close has been seen through, or that broke.
     pub(super) fn end(&mut self, host: &mut Host, id: ConnId) {
-        if self.take_link(id).is_some() {
+        if let Some(link) = self.take_link(id) {
+            self.admission.leave(link.counted, host.shard().peer(id));
+            if let Some(rates) = &mut self.rates {
+                rates.take(id);
+            }
             debug!(connection = id.to_bits(), reason = ?host.shard().reason(id), "ended");
-            // Dropping the link has closed the socket's descriptor; the socket itself goes when the wire
-            // has let go of it.
+            // This closes the socket's descriptor; the socket itself goes when the wire has let go of it.
+            drop(link);
             self.wire.forget(id);
             host.shard().remove(id);
         }
     }
 
-    /// Cuts off what did not answer its close in time: a reset, which frees both sides' buffers.
+    /// Cuts off what did not answer its close in time.
     pub fn cut_off_overdue(&mut self, host: &mut Host) {
         for id in host.shard().take_overdue() {
-            if let Some(link) = self.link(id) {
-                let socket = socket2::SockRef::from(&link.stream);
-                // An error leaves an orderly close in its place, which the kernel ends by itself.
-                let _ = socket.set_linger(Some(Duration::ZERO));
-                self.end(host, id);
-            }
+            self.cut_off(host, id);
+        }
+    }
+
+    /// Ends a connection by a reset, which frees both sides' buffers.
+    pub(super) fn cut_off(&mut self, host: &mut Host, id: ConnId) {
+        if let Some(link) = self.link(id) {
+            let socket = socket2::SockRef::from(&link.stream);
+            // An error leaves an orderly close in its place, which the kernel ends by itself.
+            let _ = socket.set_linger(Some(Duration::ZERO));
+            self.end(host, id);
         }
     }
 

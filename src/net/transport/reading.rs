@@ -1,10 +1,11 @@
 //! From bytes to the host: reading one connection, its opening handshake, its messages.
 
 use std::io::{ErrorKind, Read};
+use std::net::SocketAddr;
 
 use tracing::{debug, error, warn};
 
-use super::Transport;
+use super::{Transport, link_of};
 use crate::app::host::{Flow, Host};
 use crate::close::CloseReason;
 use crate::escape::Escaped;
@@ -43,6 +44,14 @@ impl Transport {
                 link.unread = Vec::new();
             }
             host.close(id, CloseReason::Internal);
+        }
+        if let Some(rates) = &mut self.rates
+            && let Some(link) = link_of(&mut self.links, id)
+            && !link.readable
+            && link.unread.is_empty()
+            && host.flow(id) == Flow::Go
+        {
+            rates.catch_up(id);
         }
         self.depart_all(host);
         if matches!(host.flow(id), Flow::End) && host.shard().outbox_is_empty(id) {
@@ -103,17 +112,26 @@ impl Transport {
     pub(super) fn pause(&mut self, host: &mut Host, id: ConnId) {
         if host.shard().set_paused(id, true) {
             self.paused.push(id);
+            if let Some(rates) = &mut self.rates {
+                rates.fall_behind(id, host.now());
+            }
         }
     }
 
     /// Makes messages of bytes. What it does not take, because the connection is paused or leaves, it keeps.
     pub(super) fn feed(&mut self, host: &mut Host, id: ConnId, input: &mut [u8]) {
         let mut at = 0;
-        if !self.shake_hands(host, id, input, &mut at) {
+        let Some(link) = self.link(id) else { return };
+        if link.input.comes_before_messages()
+            && !(self.take_proxy_header(host, id, input, &mut at)
+                && self.shake_hands(host, id, input, &mut at))
+        {
             return;
         }
         loop {
-            let Some(link) = self.link(id) else { return };
+            let Some(link) = link_of(&mut self.links, id) else {
+                return;
+            };
             if at == input.len()
                 && let Input::Messages(decoder) = &link.input
                 && decoder.bytes_held() == 0
@@ -138,9 +156,19 @@ impl Transport {
                 Input::Messages(decoder) => decoder,
                 #[cfg(test)]
                 Input::Panics => panic!("a codec's mistake"),
-                Input::Handshake(_) | Input::Ignored => return,
+                Input::ProxyHeader(_) | Input::Handshake(_) | Input::Ignored => return,
             };
-            match decoder.next(input, &mut at) {
+            let before = at;
+            let event = decoder.next(input, &mut at);
+            if let Some(rates) = &mut self.rates
+                && flow == Flow::Go
+                && !rates.spend(id, at - before, matches!(event, Ok(Some(_))), host.now())
+            {
+                link.input = Input::Ignored;
+                host.close(id, CloseReason::RateLimit);
+                return;
+            }
+            match event {
                 Ok(None) => return,
                 Ok(Some(Event::Message(message))) => {
                     if flow == Flow::Go {
@@ -190,7 +218,7 @@ impl Transport {
         if host.flow(id) == Flow::End {
             return false;
         }
-        match handshake.advance(input) {
+        match handshake.advance(&input[*at..]) {
             Ok(None) => false,
             Ok(Some(accepted)) => {
                 if !self
@@ -202,10 +230,20 @@ impl Transport {
                         origin = %Escaped(&origin),
                         "a page of a foreign origin was refused; list it under \"origins\" to let it in"
                     );
-                    self.refuse(host, id, &FOREIGN_ORIGIN.response());
+                    let response = FOREIGN_ORIGIN.response();
+                    self.refuse(host, id, &response, CloseReason::BadHandshake);
                     return false;
                 }
-                *at = accepted.consumed;
+                *at += accepted.consumed;
+                if let Some(forwarded) = &accepted.forwarded
+                    && let Some(peer) = host.shard().peer(id)
+                {
+                    // The proxy's port keeps apart the clients of one address.
+                    let ip = self.admission.proxies.client(forwarded, peer.ip());
+                    if !self.introduce(host, id, SocketAddr::new(ip, peer.port())) {
+                        return false;
+                    }
+                }
                 let bytes_max = host
                     .shard()
                     .listener(id)
@@ -225,18 +263,24 @@ impl Transport {
                     "{}",
                     refused.text
                 );
-                self.refuse(host, id, &refused.response);
+                self.refuse(host, id, &refused.response, CloseReason::BadHandshake);
                 false
             }
         }
     }
 
-    pub(super) fn refuse(&mut self, host: &mut Host, id: ConnId, response: &[u8]) {
+    pub(super) fn refuse(
+        &mut self,
+        host: &mut Host,
+        id: ConnId,
+        response: &[u8],
+        reason: CloseReason,
+    ) {
         if let Some(link) = self.link(id) {
             link.input = Input::Ignored;
         }
         host.shard()
             .send_raw(id, |_, out| out.extend_from_slice(response));
-        host.close(id, CloseReason::BadHandshake);
+        host.close(id, reason);
     }
 }

@@ -1,9 +1,11 @@
 //! The transport over real sockets, its turns made by hand.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -12,9 +14,13 @@ use crate::app::{App, Context, Login};
 use crate::bus;
 use crate::config::Config;
 use crate::ident::{Reach, Space};
+use crate::net::admission::Census;
+use crate::net::connection::Input;
 use crate::net::guard::watch_panics;
+use crate::net::rates::Rate;
 use crate::net::wire::Kind;
 use crate::payload::Message;
+use crate::protocol::{Codec, Decoder};
 
 struct Echo;
 
@@ -40,16 +46,21 @@ struct Core {
 
 impl Core {
     fn new(kind: Kind) -> Core {
-        Core::over(Wire::new(kind).unwrap())
+        Core::with(kind, false, None)
     }
 
-    fn over(wire: Wire) -> Core {
+    /// One whose connections have deadlines or not, and may send so fast.
+    fn with(kind: Kind, binds: bool, rates: Option<Rates>) -> Core {
+        Core::over(Wire::new(kind).unwrap(), binds, rates)
+    }
+
+    fn over(wire: Wire, binds: bool, rates: Option<Rates>) -> Core {
         let config = Config::default();
         let specs: Rc<[ListenerSpec]> = Rc::from([ListenerSpec {
             app: 0,
             codec: Codec::WebSocket,
             space: Space(0),
-            binds: false,
+            binds,
             pauses: false,
             message_bytes_max: 1 << 20,
             outbox_bytes_max: 2 << 20,
@@ -65,7 +76,13 @@ impl Core {
                 vec![app],
                 Instant::now(),
             ),
-            transport: Transport::new(wire, specs, Origins::default()),
+            transport: Transport::new(
+                wire,
+                specs,
+                Origins::default(),
+                Admission::new(&config, Arc::new(Census::new()), &[false]),
+                rates,
+            ),
             listener: TcpListener::bind("127.0.0.1:0").unwrap(),
         }
     }
@@ -94,6 +111,14 @@ impl Core {
         ready
     }
 
+    /// Lets these seconds go by, looking at the time often enough.
+    fn pass(&mut self, start: Instant, seconds: Range<u32>) {
+        for half in 2 * seconds.start..=2 * seconds.end {
+            self.host.set_now(start + half * Duration::from_millis(500));
+            self.host.expire();
+        }
+    }
+
     fn turn(&mut self) {
         // As the round in which they were accepted would have.
         self.transport.settle();
@@ -105,7 +130,7 @@ impl Core {
 }
 
 /// Runs a test on each backend that works here.
-fn on_both(test: fn(Kind)) {
+fn on_both(test: impl Fn(Kind)) {
     test(Kind::Epoll);
     if Wire::probe(Kind::Uring).is_ok() {
         test(Kind::Uring);
@@ -203,7 +228,7 @@ fn what_came_before_a_reset_is_read_on(kind: Kind) {
 
 /// A ring of eight completions, and more connections than have room in it.
 fn many_on_a_small_ring() -> Option<(Core, Vec<TcpStream>)> {
-    let mut core = Core::over(Wire::small_ring(4, 8)?);
+    let mut core = Core::over(Wire::small_ring(4, 8)?, false, None);
     let clients = (0..60).map(|_| core.connect().0).collect();
     core.turn();
     Some((core, clients))
@@ -293,4 +318,77 @@ fn one_that_cannot_be_watched_again_is_closed_at_once() {
     sound.write_all(HI).unwrap();
     core.turn();
     assert_eq!(read(&mut sound, 4), HI_ANSWER);
+}
+
+/// Five messages, and one more each second.
+fn five(epoch: Instant) -> Option<Rates> {
+    let rate = Rate {
+        messages_per_second: 1,
+        ..Rate::default()
+    };
+    Rates::new(&[rate], Duration::from_secs(5), epoch)
+}
+
+/// How many answers there are before the end, which must be for the rate if there is one.
+fn answers(core: &mut Core, client: &mut TcpStream, id: ConnId, messages: usize) -> usize {
+    let before = core.host.shard().stats.messages_in;
+    client.write_all(&HI.repeat(messages)).unwrap();
+    core.turn();
+    let reason = core.host.shard().reason(id);
+    assert!(
+        matches!(reason, None | Some(CloseReason::RateLimit)),
+        "{reason:?}"
+    );
+    let answers = (core.host.shard().stats.messages_in - before) as usize;
+    assert_eq!(answers < messages, reason.is_some());
+    for _ in 0..answers {
+        assert_eq!(read(client, 4), HI_ANSWER);
+    }
+    answers
+}
+
+#[test]
+fn what_is_sent_faster_than_it_may_closes() {
+    on_both(|kind| {
+        for (messages, taken) in [(4, 4), (5, 5), (6, 5)] {
+            let start = Instant::now();
+            let mut core = Core::with(kind, false, five(start));
+            core.host.set_now(start);
+            let (mut client, id) = core.connect();
+            assert_eq!(answers(&mut core, &mut client, id, messages), taken);
+            if taken < messages {
+                assert_eq!(read(&mut client, 14)[2..], *b"\x03\xf0rate limit");
+            }
+        }
+    });
+}
+
+#[test]
+fn what_a_pause_has_gathered_is_not_too_fast() {
+    on_both(|kind| {
+        let start = Instant::now();
+        let mut core = Core::with(kind, false, five(start));
+        core.host.set_now(start);
+        let (mut client, id) = core.connect();
+        core.transport.pause(&mut core.host, id);
+        core.pass(start, 0..20);
+        assert_eq!(answers(&mut core, &mut client, id, 20), 20);
+        // That is over once it is read: later on it has what it saved up, and no more.
+        core.pass(start, 20..120);
+        assert_eq!(answers(&mut core, &mut client, id, 6), 5);
+    });
+}
+
+#[test]
+fn what_a_standstill_has_gathered_is_not_too_fast() {
+    on_both(|kind| {
+        let start = Instant::now();
+        let mut core = Core::with(kind, true, five(start));
+        core.host.set_now(start);
+        let (mut client, id) = core.connect();
+        // Its login was due long ago, but nobody looked.
+        core.host.set_now(start + Duration::from_secs(60));
+        let taken = answers(&mut core, &mut client, id, 80);
+        assert!((50..60).contains(&taken), "{taken}");
+    });
 }

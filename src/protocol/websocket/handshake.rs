@@ -22,6 +22,8 @@ const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 pub struct Handshake {
     head: Vec<u8>,
     scan: HeadScan,
+    /// Whether what proxies say of the client is wanted.
+    wants_forwarded: bool,
 }
 
 /// A handshake that succeeded.
@@ -39,6 +41,8 @@ pub struct Accepted {
     pub host: String,
     /// The page that a browser was on.
     pub origin: Option<String>,
+    /// What the X-Forwarded-For fields say, joined by commas; only behind a trusted proxy.
+    pub forwarded: Option<String>,
 }
 
 /// A handshake that failed.
@@ -81,6 +85,15 @@ impl Handshake {
         Handshake {
             head: Vec::new(),
             scan: HeadScan::new(HEAD_BYTES_MAX),
+            wants_forwarded: false,
+        }
+    }
+
+    /// The same of a request that comes by a trusted proxy, which says whom it got it from.
+    pub fn behind_proxy() -> Handshake {
+        Handshake {
+            wants_forwarded: true,
+            ..Handshake::new()
         }
     }
 
@@ -104,6 +117,9 @@ impl Handshake {
         };
         let mut accepted = accept(&head)?;
         accepted.consumed = head.len - held;
+        if self.wants_forwarded {
+            accepted.forwarded = forwarded(&bytes[..head.len]);
+        }
         Ok(Some(accepted))
     }
 
@@ -148,7 +164,20 @@ fn accept(head: &Head<'_>) -> Result<Accepted, HttpError> {
         query: head.query.map(str::to_owned),
         host: head.host.to_owned(),
         origin: head.origin.map(str::to_owned),
+        forwarded: None,
     })
+}
+
+/// The X-Forwarded-For fields of a checked head, in their order, for each proxy may have added its own.
+fn forwarded(head: &[u8]) -> Option<String> {
+    let fields = head.split(|byte| *byte == b'\n').filter_map(|line| {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        let (name, value) = line.split_at(colon);
+        let is_it = name.eq_ignore_ascii_case(b"x-forwarded-for");
+        is_it.then(|| String::from_utf8_lossy(value[1..].trim_ascii()))
+    });
+    let fields: Vec<_> = fields.collect();
+    (!fields.is_empty()).then(|| fields.join(","))
 }
 
 /// The 101, with the proof that the key was read (section 4.2.2).
@@ -201,6 +230,23 @@ mod tests {
         );
         assert_eq!(accepted.host, "server.example.com");
         assert_eq!(accepted.origin.as_deref(), Some("http://example.com"));
+    }
+
+    #[test]
+    fn what_proxies_say_is_taken_if_wanted() {
+        let request = RFC.replace(
+            "Origin:",
+            "X-Forwarded-For: 192.0.2.1, 192.0.2.2\r\nA: b\r\nx-forwarded-for:192.0.2.3 \r\nOrigin:",
+        );
+        let forwarded = |handshake: Handshake, request: &str| {
+            let mut handshake = handshake;
+            let accepted = handshake.advance(request.as_bytes());
+            accepted.expect("valid").expect("complete").forwarded
+        };
+        let all = Some("192.0.2.1, 192.0.2.2,192.0.2.3".to_owned());
+        assert_eq!(forwarded(Handshake::behind_proxy(), &request), all);
+        assert_eq!(forwarded(Handshake::behind_proxy(), RFC), None);
+        assert_eq!(forwarded(Handshake::new(), &request), None);
     }
 
     #[test]

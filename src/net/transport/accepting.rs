@@ -1,0 +1,242 @@
+//! How connections come in: taken or turned away, told about by a proxy, and their handshakes bounded.
+//!
+//! Of too many opening handshakes the oldest is reset, and not the newcomer refused: a place is held for as
+//! long as `handshake_timeout` by who dawdles, but for a moment by who does not. So some hundred connections
+//! a second could keep everybody out if newcomers were refused; to have the oldest dropped before it is done,
+//! all of `handshakes_max` must come within that moment.
+
+use std::net::{SocketAddr, TcpStream};
+
+use tracing::{debug, warn};
+
+use super::{Transport, link_of};
+use crate::app::host::{Flow, Host};
+use crate::close::CloseReason;
+use crate::ident::ConnId;
+use crate::net::admission::Counted;
+use crate::net::connection::{Input, Link};
+use crate::protocol::http::HttpError;
+use crate::protocol::proxy::Source;
+use crate::protocol::websocket::handshake::Handshake;
+use crate::protocol::{Codec, Decoder};
+use crate::shard::Phase;
+
+const FULL: HttpError = HttpError {
+    status: 503,
+    text: "this server has as many connections as it may have",
+};
+const ADDRESS_FULL: HttpError = HttpError {
+    status: 429,
+    text: "this address has as many connections as it may have",
+};
+
+/// Entries of the list of handshakes that may be stale beside as many that are not.
+const STALE_MAX: usize = 64;
+
+impl Transport {
+    /// A listener has accepted a connection.
+    pub fn accept(&mut self, host: &mut Host, listener: u16, stream: TcpStream, peer: SocketAddr) {
+        let counted = match self.admission.enter(listener, peer) {
+            Ok(counted) => counted,
+            Err(reason) => return self.turn_away(host, listener, stream, peer, reason),
+        };
+        let input = if self.admission.is_proxied(listener) {
+            Input::ProxyHeader(Box::default())
+        } else {
+            self.first_input(listener, peer)
+        };
+        let opens = matches!(input, Input::Messages(_));
+        let Some(id) = self.begin(host, listener, stream, peer, input, counted) else {
+            return;
+        };
+        debug!(connection = id.to_bits(), %peer, "accepted");
+        if opens {
+            host.open(id);
+            self.depart_all(host);
+        } else {
+            self.opening.push_back(id);
+            self.bound_handshakes(host);
+        }
+    }
+
+    /// Gives a connection its places: in the shard, on the wire, among the rates.
+    fn begin(
+        &mut self,
+        host: &mut Host,
+        listener: u16,
+        stream: TcpStream,
+        peer: SocketAddr,
+        input: Input,
+        counted: Counted,
+    ) -> Option<ConnId> {
+        let codec = self.listeners[usize::from(listener)].codec;
+        let id = host.connect(listener, peer);
+        if let Err(error) = self.install(Link::new(id, stream, codec, input, counted)) {
+            warn!(%error, "a connection could not be watched and is dropped");
+            host.close(id, CloseReason::Internal);
+            host.shard().remove(id);
+            self.admission.leave(counted, Some(peer));
+            return None;
+        }
+        if let Some(rates) = &mut self.rates {
+            rates.enter(id, listener);
+        }
+        Some(id)
+    }
+
+    /// What a connection's first own bytes are.
+    fn first_input(&self, listener: u16, peer: SocketAddr) -> Input {
+        let spec = &self.listeners[usize::from(listener)];
+        match spec.codec {
+            Codec::WebSocket if self.admission.proxies.trust(peer.ip()) => {
+                Input::Handshake(Box::new(Handshake::behind_proxy()))
+            }
+            Codec::WebSocket => Input::Handshake(Box::default()),
+            codec => Input::Messages(Decoder::new(codec, spec.message_bytes_max)),
+        }
+    }
+
+    /// Refuses a newcomer: a websocket's client is told why, if not too many are being told already. Others
+    /// have nothing to be told by.
+    fn turn_away(
+        &mut self,
+        host: &mut Host,
+        listener: u16,
+        stream: TcpStream,
+        peer: SocketAddr,
+        reason: CloseReason,
+    ) {
+        let answer = match reason {
+            CloseReason::ConnectionLimit => Some(FULL),
+            CloseReason::AddressLimit => Some(ADDRESS_FULL),
+            _ => None,
+        };
+        if let Some(answer) = answer
+            && self.listeners[usize::from(listener)].codec == Codec::WebSocket
+            && self.admission.may_tell()
+        {
+            let (input, counted) = (Input::Ignored, Counted::Nothing);
+            if let Some(id) = self.begin(host, listener, stream, peer, input, counted) {
+                self.refuse(host, id, &answer.response(), reason);
+            }
+        } else {
+            host.shard().count_refused(reason);
+        }
+    }
+
+    /// Resets the oldest handshakes while there are too many.
+    fn bound_handshakes(&mut self, host: &mut Host) {
+        let under_way = |host: &mut Host, id| host.shard().phase(id) == Phase::Opening;
+        while host.shard().stats.opening as usize > self.admission.handshakes_max
+            && let Some(oldest) = self.opening.pop_front()
+        {
+            if under_way(host, oldest) {
+                if let Some(peer) = host.shard().peer(oldest) {
+                    self.admission
+                        .complain(CloseReason::HandshakeLimit, peer, "");
+                }
+                host.close(oldest, CloseReason::HandshakeLimit);
+                self.cut_off(host, oldest);
+            }
+        }
+        // Those that are done: from the front, and from everywhere once they are the most.
+        while let Some(front) = self.opening.front()
+            && !under_way(host, *front)
+        {
+            self.opening.pop_front();
+        }
+        if self.opening.len() > 2 * host.shard().stats.opening as usize + STALE_MAX {
+            self.opening.retain(|id| under_way(host, *id));
+        }
+    }
+
+    /// Takes a proxy's header, if that is what the bytes are. True if more may follow at `at`.
+    pub(super) fn take_proxy_header(
+        &mut self,
+        host: &mut Host,
+        id: ConnId,
+        input: &[u8],
+        at: &mut usize,
+    ) -> bool {
+        let Some(link) = link_of(&mut self.links, id) else {
+            return false;
+        };
+        let Input::ProxyHeader(header) = &mut link.input else {
+            return true;
+        };
+        if host.flow(id) == Flow::End {
+            return false;
+        }
+        let Some(peer) = host.shard().peer(id) else {
+            return false;
+        };
+        match header.advance(&input[*at..]) {
+            Ok(None) => false,
+            Ok(Some((source, length))) => {
+                *at += length;
+                if let Source::Client(client) = source
+                    && !self.introduce(host, id, client)
+                {
+                    return false;
+                }
+                self.leave_proxy_behind(host, id)
+            }
+            Err(cause) => {
+                link.input = Input::Ignored;
+                self.admission.complain(CloseReason::BadProxy, peer, cause);
+                host.close(id, CloseReason::BadProxy);
+                false
+            }
+        }
+    }
+
+    /// The proxy's header has been read: what follows is the connection's own.
+    fn leave_proxy_behind(&mut self, host: &mut Host, id: ConnId) -> bool {
+        let (Some(listener), Some(peer)) =
+            (host.shard().listener_number(id), host.shard().peer(id))
+        else {
+            return false;
+        };
+        let input = self.first_input(listener, peer);
+        let opens = matches!(input, Input::Messages(_));
+        if let Some(link) = self.link(id) {
+            link.input = input;
+        }
+        if opens {
+            host.open(id);
+        }
+        true
+    }
+
+    /// A proxy that is believed tells whose connection it is. False if that address has too many.
+    pub(super) fn introduce(&mut self, host: &mut Host, id: ConnId, client: SocketAddr) -> bool {
+        debug!(connection = id.to_bits(), peer = %client, "comes by a proxy");
+        let counted = self.admission.enter_address(client);
+        let Some(link) = link_of(&mut self.links, id) else {
+            return false;
+        };
+        match counted {
+            Ok(counted) => {
+                link.counted = counted;
+                host.shard().set_peer(id, client);
+                true
+            }
+            Err(reason) if !self.admission.may_tell() => {
+                host.close(id, reason);
+                self.cut_off(host, id);
+                false
+            }
+            Err(reason) => {
+                // It is no connection of the process any more.
+                self.admission.leave(link.counted, None);
+                link.counted = Counted::Nothing;
+                let answer = match link.codec {
+                    Codec::WebSocket => ADDRESS_FULL.response(),
+                    _ => Vec::new(),
+                };
+                self.refuse(host, id, &answer, reason);
+                false
+            }
+        }
+    }
+}
