@@ -1,12 +1,12 @@
 //! Waiting, in a monoio task, until a descriptor can be read: the wire's, the doorbell's, a listener's.
 //!
 //! Every wait goes through the driver, even if the descriptor can be read now: a task that waits again and
-//! again leaves room for the others and for the timers. Bound: one duplicate of the descriptor, a place to give
-//! way, and at most one operation in flight.
+//! again leaves room for the others and for the timers. Bound: two descriptors and at most one operation in
+//! flight.
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::pin::pin;
 
@@ -17,28 +17,33 @@ pub struct Readiness {
     /// only a socket has, so any descriptor that can be polled may stand here. It is registered once: the
     /// kernel goes through a whole epoll set, the wire's, whenever that is put into another.
     stream: UnixStream,
-    /// Made when it is first needed.
-    pass: Option<Pass>,
+    /// With the epoll driver: what can always be read. Here from the start, for there may be no descriptor left
+    /// when it is needed.
+    always: Option<UnixStream>,
 }
 
 impl Readiness {
     /// Must be called on the runtime's thread.
     pub fn new(descriptor: BorrowedFd<'_>) -> io::Result<Readiness> {
         let own = StdUnixStream::from(descriptor.try_clone_to_owned()?);
+        let always = match monoio::utils::is_legacy() {
+            true => Some(UnixStream::from_std(always_readable()?)?),
+            false => None,
+        };
         Ok(Readiness {
             stream: UnixStream::from_std(own)?,
-            pass: None,
+            always,
         })
     }
 
     /// Returns when the descriptor can be read, but not before the other tasks had their turn.
     pub async fn wait(&mut self) -> io::Result<()> {
-        if !self.until_ready().await? {
-            let pass = match self.pass.take() {
-                Some(pass) => pass,
-                None => Pass::new()?,
-            };
-            self.pass.insert(pass).give_way().await?;
+        let gave_way = self.until_ready().await?;
+        if !gave_way && let Some(always) = self.always.take() {
+            // SAFETY: the descriptor is the stream's own, which gives it up.
+            let end = unsafe { OwnedFd::from_raw_fd(always.into_raw_fd()) };
+            let again = UnixStream::from_std(StdUnixStream::from(end))?;
+            next_round(self.always.insert(again)).await?;
         }
         Ok(())
     }
@@ -58,30 +63,39 @@ impl Readiness {
     }
 }
 
-/// A place where a task gives way: to the core's other tasks, its timers and its I/O.
+/// A place where tasks give way: to the core's other tasks, its timers and its I/O.
 pub struct Pass {
-    /// Its other end is closed, so it can always be read.
     end: StdUnixStream,
 }
 
 impl Pass {
     pub fn new() -> io::Result<Pass> {
-        let (end, _) = StdUnixStream::pair()?;
-        Ok(Pass { end })
+        Ok(Pass {
+            end: always_readable()?,
+        })
     }
 
-    /// Returns in the next round of the runtime's loop: neither driver knows of a descriptor that it has just
-    /// met that it can be read.
+    /// Returns in the next round of the runtime's loop.
     pub async fn give_way(&self) -> io::Result<()> {
-        let end = UnixStream::from_std(self.end.try_clone()?)?;
-        end.readable(false).await
+        next_round(&UnixStream::from_std(self.end.try_clone()?)?).await
     }
+}
+
+/// A socket whose other end is closed.
+fn always_readable() -> io::Result<StdUnixStream> {
+    let (end, _) = StdUnixStream::pair()?;
+    Ok(end)
+}
+
+/// Waits for what can be read already. The driver has just met it, and so does not know that yet.
+async fn next_round(just_met: &UnixStream) -> io::Result<()> {
+    just_met.readable(false).await
 }
 
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+    use std::os::fd::{AsFd, AsRawFd};
     use std::rc::Rc;
     use std::time::{Duration, Instant};
 
