@@ -52,6 +52,10 @@ pub struct Config {
     pub groups_per_connection_max: usize,
     /// Largest message taken from a client; one byte more closes it with 1009.
     pub message_bytes_max: usize,
+    /// Whether websockets are compressed if their client offers to (permessage-deflate, RFC 7692).
+    pub compress: bool,
+    /// A smaller message is sent as it is, for it is one packet either way.
+    pub compress_bytes_min: usize,
     /// Bytes that may wait for one connection, each message counting 32 more; what does not fit
     /// closes it with 4005.
     pub outbox_bytes_max: usize,
@@ -94,6 +98,8 @@ impl Default for Config {
             connections_per_uid_max: 256,
             groups_per_connection_max: 64,
             message_bytes_max: 64 << 10,
+            compress: false,
+            compress_bytes_min: 1 << 10,
             outbox_bytes_max: 1 << 20,
             outbox_bytes_core_max: 1 << 30,
             transit_bytes_max: 1 << 20,
@@ -125,4 +131,6 @@ pub struct ListenerLimits {
     pub message_bytes_max: Option<usize>,
     /// In place of [`Config::outbox_bytes_max`].
     pub outbox_bytes_max: Option<usize>,
+    /// In place of [`Config::compress`].
+    pub compress: Option<bool>,
 }

@@ -15,7 +15,13 @@ use super::settings::Settings;
 use super::slot::Slot;
 
 /// The keys of a `[[listen]]` table.
-const LISTEN_KEYS: [&str; 4] = ["url", "app", "message_bytes_max", "outbox_bytes_max"];
+const LISTEN_KEYS: [&str; 5] = [
+    "url",
+    "app",
+    "message_bytes_max",
+    "outbox_bytes_max",
+    "compress",
+];
 
 /// A configuration file being read.
 struct File<'a> {
@@ -122,21 +128,26 @@ impl File<'_> {
                     "{origin}: listen.{name}: expected one value, not {kind}"
                 ));
             };
+            let put = |mut slot: Slot<'_>| {
+                slot.put(&text).map_err(|expected| {
+                    let text = Escaped(&text).to_string();
+                    format!("{origin}: listen.{name} = {text:?}: expected {expected}")
+                })
+            };
             let bytes = || {
                 let mut bytes = 0;
-                match Slot::Bytes(&mut bytes, 1..=2 * MESSAGE_BYTES_MAX).put(&text) {
-                    Ok(()) => Ok(Some(bytes)),
-                    Err(expected) => Err(format!(
-                        "{origin}: listen.{name} = {:?}: expected {expected}",
-                        Escaped(&text).to_string()
-                    )),
-                }
+                put(Slot::Bytes(&mut bytes, 1..=2 * MESSAGE_BYTES_MAX)).map(|()| Some(bytes))
+            };
+            let switch = || {
+                let mut on = false;
+                put(Slot::Switch(&mut on)).map(|()| Some(on))
             };
             match name {
-                "url" => url = text,
-                "app" => app = text,
                 "message_bytes_max" => limits.message_bytes_max = bytes()?,
-                _ => limits.outbox_bytes_max = bytes()?,
+                "outbox_bytes_max" => limits.outbox_bytes_max = bytes()?,
+                "compress" => limits.compress = switch()?,
+                "url" => url = text,
+                _ => app = text,
             }
         }
         for (name, text) in [("url", &url), ("app", &app)] {

@@ -24,6 +24,8 @@ use crate::app::host::{Arrival, Flow, Host};
 use crate::close::CloseReason;
 use crate::escape::Escaped;
 use crate::ident::ConnId;
+use crate::protocol::websocket::deflate::Inflater;
+use crate::protocol::websocket::handshake::Handshake;
 use crate::protocol::{Codec, Decoder};
 use crate::shard::{ListenerSpec, Shard};
 
@@ -31,6 +33,9 @@ use crate::shard::{ListenerSpec, Shard};
 const READ_BYTES: usize = 64 << 10;
 /// After this many turns with a full wire (half a million events) deadlines are looked at even so.
 const TURNS_BEHIND_MAX: usize = 1024;
+/// Once so much has been inflated of one read, what is left of it waits for a later turn: a few bytes can
+/// hold a large message.
+const INFLATED_BYTES: usize = 4 * READ_BYTES;
 /// Connections written in one turn (some 1.3 ms): a long broadcast is cut here, so that what else
 /// arrives is served in between.
 const WRITES_PER_TURN: usize = 256;
@@ -41,6 +46,7 @@ pub struct Transport {
     origins: Origins,
     links: Vec<Option<Link>>,
     buffer: Vec<u8>,
+    inflater: Inflater,
     ready: Vec<Ready>,
     /// Connections being written in this turn, and what became of it.
     writing: Vec<ConnId>,
@@ -66,6 +72,7 @@ impl Transport {
             origins,
             links: Vec::new(),
             buffer: vec![0; READ_BYTES],
+            inflater: Inflater::default(),
             ready: Vec::new(),
             writing: Vec::new(),
             written: Vec::new(),
@@ -89,7 +96,9 @@ impl Transport {
         let spec = &self.listeners[usize::from(listener)];
         let codec = spec.codec;
         let input = match codec {
-            Codec::WebSocket => Input::Handshake(Box::default()),
+            Codec::WebSocket => {
+                Input::Handshake(Box::new(Handshake::with_compression(spec.compress)))
+            }
             codec => Input::Messages(Decoder::new(codec, spec.message_bytes_max)),
         };
         let opens = !matches!(input, Input::Handshake(_));
@@ -119,10 +128,7 @@ impl Transport {
     }
 
     fn link(&mut self, id: ConnId) -> Option<&mut Link> {
-        self.links
-            .get_mut(id.slot as usize)?
-            .as_mut()
-            .filter(|link| link.id == id)
+        find(&mut self.links, id)
     }
 
     /// A connection has come from another core, and goes on where that one stopped.
@@ -330,4 +336,11 @@ impl Transport {
             }
         }
     }
+}
+
+fn find(links: &mut [Option<Link>], id: ConnId) -> Option<&mut Link> {
+    links
+        .get_mut(id.slot as usize)?
+        .as_mut()
+        .filter(|link| link.id == id)
 }

@@ -15,6 +15,8 @@ mod tests;
 
 use crate::close::CloseReason;
 use crate::payload::Message;
+use websocket::Terms;
+use websocket::deflate::Compressed;
 
 /// How messages are cut out of a listener's connections.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -33,6 +35,9 @@ pub enum Codec {
 pub enum Event<'a> {
     /// A whole message.
     Message(Message<'a>),
+    /// A whole websocket message that its sender has compressed; an [inflater](websocket::deflate) makes a
+    /// message of it.
+    Compressed(Compressed<'a>),
     /// A websocket ping; [`Codec::encode_pong`] answers it with the same bytes.
     Ping(&'a [u8]),
     /// A websocket pong: the peer lives.
@@ -53,6 +58,8 @@ pub struct Decoder(Of);
 #[derive(Debug)]
 enum Of {
     WebSocket(websocket::Decoder, u32),
+    /// One that has agreed on compression.
+    Deflate(websocket::Decoder, u32),
     Text(text::Decoder, u32),
     Frame(frame::Decoder, u32),
 }
@@ -73,6 +80,14 @@ impl Decoder {
         })
     }
 
+    /// The same, for a websocket that has agreed on compression.
+    pub fn deflate(message_bytes_max: usize) -> Decoder {
+        match Decoder::new(Codec::WebSocket, message_bytes_max) {
+            Decoder(Of::WebSocket(decoder, bytes_max)) => Decoder(Of::Deflate(decoder, bytes_max)),
+            other => other,
+        }
+    }
+
     /// Takes bytes from `input[*at..]`, advances `at`, and returns the next event, or `None` when
     /// all of the input is taken (what is incomplete is kept inside).
     ///
@@ -85,7 +100,16 @@ impl Decoder {
         at: &mut usize,
     ) -> Result<Option<Event<'a>>, CloseReason> {
         match &mut self.0 {
-            Of::WebSocket(decoder, bytes_max) => decoder.next(*bytes_max as usize, input, at),
+            Of::WebSocket(decoder, bytes_max) => {
+                let bytes_max = *bytes_max as usize;
+                let deflate = false;
+                decoder.next(Terms { bytes_max, deflate }, input, at)
+            }
+            Of::Deflate(decoder, bytes_max) => {
+                let bytes_max = *bytes_max as usize;
+                let deflate = true;
+                decoder.next(Terms { bytes_max, deflate }, input, at)
+            }
             Of::Text(decoder, bytes_max) => decoder.next(*bytes_max as usize, input, at),
             Of::Frame(decoder, bytes_max) => decoder.next(*bytes_max as usize, input, at),
         }
@@ -94,7 +118,7 @@ impl Decoder {
     /// Heap bytes kept for what is incomplete.
     pub fn bytes_held(&self) -> usize {
         match &self.0 {
-            Of::WebSocket(decoder, _) => decoder.bytes_held(),
+            Of::WebSocket(decoder, _) | Of::Deflate(decoder, _) => decoder.bytes_held(),
             Of::Text(decoder, _) => decoder.bytes_held(),
             Of::Frame(decoder, _) => decoder.bytes_held(),
         }

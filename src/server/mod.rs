@@ -124,6 +124,7 @@ impl Server {
                 pauses: A::WHEN_FULL == WhenFull::Pause,
                 message_bytes_max,
                 outbox_bytes_max,
+                compress: listen.limits.compress.unwrap_or(self.config.compress),
             };
             self.listeners.push((listen, spec));
         }

@@ -1,4 +1,5 @@
-//! Delivering: into one outbox, or into those of a uid, a group or everybody, each message encoded once a codec.
+//! Delivering: into one outbox, or into those of a uid, a group or everybody, each message encoded once a codec
+//! and compressed once.
 
 use std::rc::Rc;
 
@@ -10,6 +11,8 @@ use crate::config::OUTBOX_MESSAGE_COST;
 use crate::ident::Reach;
 use crate::payload::Message;
 use crate::protocol::Codec;
+use crate::protocol::websocket::deflate::Compressor;
+use crate::protocol::websocket::extension::Window;
 
 /// Up to this size a message for a uid's only connection is encoded into its outbox, where it joins
 /// what waits there; a larger one, and any for several, is encoded once and shared.
@@ -26,6 +29,8 @@ struct Fanout<'m> {
     /// Of which group it is a refresh, if it is one.
     refresh: Option<u64>,
     encoded: [Option<Rc<[u8]>>; CODECS],
+    /// For those who have agreed on compression; an inner `None` if it is not worth while.
+    compressed: Option<Option<Rc<[u8]>>>,
 }
 
 impl<'m> Fanout<'m> {
@@ -34,6 +39,7 @@ impl<'m> Fanout<'m> {
             message,
             refresh: None,
             encoded: [const { None }; CODECS],
+            compressed: None,
         }
     }
 
@@ -47,9 +53,28 @@ impl<'m> Fanout<'m> {
         Rc::clone(encoded)
     }
 
+    /// For one who has agreed on compression with this window.
+    fn compressed(&mut self, window: Window, compressor: &mut Compressor) -> Option<Rc<[u8]>> {
+        if !window.holds(self.message.len()) {
+            return None;
+        }
+        let message = self.message;
+        let compressed = self.compressed.get_or_insert_with(|| {
+            let deflated = compressor.compress(message, window)?;
+            let mut bytes = Vec::with_capacity(deflated.encoded_len());
+            deflated.encode(&mut bytes);
+            Some(Rc::from(bytes))
+        });
+        compressed.clone()
+    }
+
     /// The bytes of the encodings that wait in some outbox.
     fn bytes_held(&self) -> usize {
-        let held = self.encoded.iter().flatten();
+        let held = self
+            .encoded
+            .iter()
+            .chain(self.compressed.as_slice())
+            .flatten();
         held.filter(|encoded| Rc::strong_count(encoded) > 1)
             .map(|encoded| encoded.len())
             .sum()
@@ -64,11 +89,37 @@ impl Shard {
             return false;
         };
         let codec = listener.codec;
+        if let Some(window) = self.window(id)
+            && let Some(sent) = self.send_compressed(id, window, message)
+        {
+            return sent;
+        }
         if !self.admit(id, codec.encoded_len(message), 0) {
             return false;
         }
         self.stats.messages_out += 1;
         self.append(id, |out| codec.encode(message, out))
+    }
+
+    fn window(&self, id: ConnId) -> Option<Window> {
+        self.slots[id.slot as usize].window
+    }
+
+    /// The same for one that has agreed on compression; `None` if this message had better go as it is.
+    fn send_compressed(
+        &mut self,
+        id: ConnId,
+        window: Window,
+        message: Message<'_>,
+    ) -> Option<bool> {
+        let mut compressor = std::mem::take(&mut self.compressor);
+        let sent = compressor.compress(message, window).map(|deflated| {
+            let admitted = self.admit(id, deflated.encoded_len(), 0);
+            self.stats.messages_out += u64::from(admitted);
+            admitted && self.append(id, |out| deflated.encode(out))
+        });
+        self.compressor = compressor;
+        sent
     }
 
     /// Queues for every connection of the uid within reach, and says for how many.
@@ -146,7 +197,11 @@ impl Shard {
         let Some(listener) = self.listener(id) else {
             return false;
         };
-        let encoded = fanout.encoded(listener.codec);
+        let codec = listener.codec;
+        let encoded = self
+            .window(id)
+            .and_then(|window| fanout.compressed(window, &mut self.compressor))
+            .unwrap_or_else(|| fanout.encoded(codec));
         let outbox = &self.slots[id.slot as usize].outbox;
         let replaced = fanout.refresh.map_or(0, |of| outbox.replaceable_bytes(of));
         if !self.admit(id, encoded.len(), replaced) {

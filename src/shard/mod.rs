@@ -32,6 +32,8 @@ use crate::close::CloseReason;
 use crate::config::{Config, UidPolicy};
 use crate::ident::ConnId;
 use crate::protocol::Codec;
+use crate::protocol::websocket::deflate::Compressor;
+use crate::protocol::websocket::extension::Window;
 use crate::stats::CoreStats;
 use members::Groups;
 use slot::Slot;
@@ -63,6 +65,8 @@ pub struct Shard {
     pub abandoned: std::collections::HashSet<ConnId>,
     /// Reused by every fan-out.
     receivers: Vec<ConnId>,
+    /// For every connection that has agreed on compression.
+    compressor: Compressor,
     pub stats: CoreStats,
 }
 
@@ -123,6 +127,7 @@ impl Shard {
             #[cfg(test)]
             abandoned: std::collections::HashSet::new(),
             receivers: Vec::new(),
+            compressor: Compressor::new(config.compress_bytes_min),
             stats: CoreStats {
                 closed: vec![0; CloseReason::COUNT],
                 ..CoreStats::default()
@@ -165,6 +170,13 @@ impl Shard {
         }
         self.schedule(id);
         true
+    }
+
+    /// Its handshake has agreed on compression, with this window.
+    pub fn agree(&mut self, id: ConnId, window: Window) {
+        if let Some(slot) = self.get_mut(id) {
+            slot.window = Some(window);
+        }
     }
 
     /// The app has made the connection's session, with this key. False if that has closed it.
@@ -246,6 +258,7 @@ impl Shard {
         let passage = Passage {
             listener: slot.listener,
             peer: slot.peer,
+            window: slot.window,
             uid,
             groups: slot
                 .groups
@@ -268,6 +281,7 @@ impl Shard {
         let slot = &mut self.slots[id.slot as usize];
         slot.phase = Phase::Open;
         slot.session = session;
+        slot.window = passage.window;
         slot.asked_to_bind = true;
         if !groups.is_empty() {
             slot.groups = Some(Box::new(slot::Memberships {
@@ -384,6 +398,7 @@ impl Shard {
             uids: self.uids.len() as u64,
             groups: self.groups.len() as u64,
             outbox_bytes: self.outbox_bytes as u64,
+            messages_compressed: self.compressor.count(),
             ..self.stats.clone()
         }
     }

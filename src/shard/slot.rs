@@ -11,6 +11,7 @@ use super::wheel::Tick;
 use crate::close::CloseReason;
 use crate::ident::{ConnId, Space};
 use crate::protocol::Codec;
+use crate::protocol::websocket::extension::Window;
 
 /// What all connections of one listener share.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub struct ListenerSpec {
     pub pauses: bool,
     pub message_bytes_max: usize,
     pub outbox_bytes_max: usize,
+    /// Whether compression may be agreed on.
+    pub compress: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -95,6 +98,8 @@ pub struct Slot {
     pub asked_to_bind: bool,
     /// Its home is another core, and it is to move there.
     pub leaving: bool,
+    /// If compression is agreed on, how far back what is sent may refer.
+    pub window: Option<Window>,
     pub peer: Peer,
     /// The app's key for the session.
     pub session: u32,
@@ -129,6 +134,7 @@ impl Slot {
             paused: false,
             asked_to_bind: false,
             leaving: false,
+            window: None,
             peer: Peer::new(SocketAddr::from(([0, 0, 0, 0], 0))),
             session: u32::MAX,
             everybody_at: u32::MAX,
@@ -164,6 +170,7 @@ pub struct Ended {
 pub struct Passage {
     pub listener: u16,
     pub peer: Peer,
+    pub window: Option<Window>,
     /// The uid to bind at home.
     pub uid: Box<str>,
     /// Groups to join there.

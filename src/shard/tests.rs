@@ -21,6 +21,7 @@ fn spec(codec: Codec, space: u8, outbox_bytes_max: usize) -> ListenerSpec {
         pauses: false,
         message_bytes_max: 1_000,
         outbox_bytes_max,
+        compress: false,
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read};
 
 use tracing::{debug, error, warn};
 
-use super::Transport;
+use super::{INFLATED_BYTES, Transport, find};
 use crate::app::host::{Flow, Host};
 use crate::close::CloseReason;
 use crate::escape::Escaped;
@@ -112,9 +112,12 @@ impl Transport {
         if !self.shake_hands(host, id, input, &mut at) {
             return;
         }
+        let mut inflated_bytes = 0;
         loop {
             let flow = host.flow(id);
-            let Some(link) = self.link(id) else { return };
+            let Some(link) = find(&mut self.links, id) else {
+                return;
+            };
             match flow {
                 Flow::Go | Flow::End => {}
                 Flow::Pause => {
@@ -140,6 +143,23 @@ impl Transport {
                         host.message(id, message);
                     }
                 }
+                Ok(Some(Event::Compressed(compressed))) => {
+                    if flow != Flow::Go {
+                        continue;
+                    }
+                    match self.inflater.inflate(compressed) {
+                        Ok(message) => {
+                            inflated_bytes += message.len();
+                            host.shard().stats.messages_inflated += 1;
+                            host.message(id, message);
+                            self.inflater.trim();
+                        }
+                        Err(reason) => return self.reject(host, id, reason),
+                    }
+                    if inflated_bytes > INFLATED_BYTES && at < input.len() {
+                        return self.postpone(id, &input[at..]);
+                    }
+                }
                 Ok(Some(Event::Ping(payload))) => {
                     if flow == Flow::Go {
                         host.shard()
@@ -157,12 +177,24 @@ impl Transport {
                     }
                     return;
                 }
-                Err(reason) => {
-                    link.input = Input::Ignored;
-                    host.close(id, reason);
-                    return;
-                }
+                Err(reason) => return self.reject(host, id, reason),
             }
+        }
+    }
+
+    /// What came is against the codec's rules.
+    fn reject(&mut self, host: &mut Host, id: ConnId, reason: CloseReason) {
+        if let Some(link) = self.link(id) {
+            link.input = Input::Ignored;
+        }
+        host.close(id, reason);
+    }
+
+    /// Has a later turn go on with bytes that have been read.
+    fn postpone(&mut self, id: ConnId, input: &[u8]) {
+        if let Some(link) = self.link(id) {
+            link.unread = input.to_vec();
+            self.read_later(id);
         }
     }
 
@@ -203,8 +235,15 @@ impl Transport {
                     .shard()
                     .listener(id)
                     .map_or(0, |spec| spec.message_bytes_max);
+                let decoder = match accepted.window {
+                    Some(window) => {
+                        host.shard().agree(id, window);
+                        Decoder::deflate(bytes_max)
+                    }
+                    None => Decoder::new(Codec::WebSocket, bytes_max),
+                };
                 if let Some(link) = self.link(id) {
-                    link.input = Input::Messages(Decoder::new(Codec::WebSocket, bytes_max));
+                    link.input = Input::Messages(decoder);
                 }
                 host.shard()
                     .send_raw(id, |_, out| out.extend_from_slice(&accepted.response));

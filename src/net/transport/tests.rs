@@ -47,6 +47,7 @@ impl Core {
             pauses: false,
             message_bytes_max: 1 << 20,
             outbox_bytes_max: 2 << 20,
+            compress: false,
         }]);
         let bus = bus::connect(1).unwrap().pop().unwrap();
         let app: Box<dyn Hosted> = Box::new(Hosting::new(Echo, 0, Reach::default()));

@@ -10,6 +10,7 @@ use monoio_http::h1::codec::decoder::RequestHeadDecoder;
 
 use super::fields::{Field, Fields};
 use super::response::HttpError;
+use crate::protocol::websocket::extension::Offer;
 
 /// Largest head of a request to the HTTP port; a longer one gets 431.
 pub const HTTP_HEAD_BYTES_MAX: usize = 16 << 10;
@@ -210,6 +211,11 @@ impl<'a> Head<'a> {
     pub fn to_websocket(&self) -> bool {
         self.fields.to_websocket
     }
+
+    /// The client's first offer of compression that can be taken up.
+    pub fn offer(&self) -> Option<Offer> {
+        self.fields.offer
+    }
 }
 
 /// Looks for a request's head at the start of `bytes` and checks it; `None` if more bytes are needed.
@@ -323,7 +329,7 @@ pub(super) fn is_authority(host: &str) -> bool {
     !host.is_empty() && host.bytes().all(fits)
 }
 
-pub(super) fn is_token(byte: u8) -> bool {
+pub(in crate::protocol) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 

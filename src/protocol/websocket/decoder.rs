@@ -3,15 +3,25 @@
 //! A message that lies complete in the input, as nearly all do, is unmasked in place and costs no
 //! allocation. Any other is gathered, unmasked, in a [`Partial`] that exists only as long as
 //! something is incomplete. Bound: `message_bytes_max`, checked when a header announces it; a
-//! control frame's 125 bytes.
+//! control frame's 125 bytes. A compressed message goes out as it came, for the core to
+//! [inflate](super::deflate::Inflater).
 
 use std::ops::Range;
 
+use super::deflate::Compressed;
 use super::header::{HEADER_BYTES_MAX, Header, Opcode};
 use super::mask;
 use crate::close::CloseReason;
 use crate::payload::Message;
 use crate::protocol::{Event, gather};
+
+/// What a decoder is told with each call, so that it need not remember it.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::protocol) struct Terms {
+    pub bytes_max: usize,
+    /// Whether compression is agreed on.
+    pub deflate: bool,
+}
 
 /// Cuts a client's stream into messages and control frames.
 #[derive(Debug, Default)]
@@ -28,6 +38,8 @@ struct Partial {
     frame: Option<Frame>,
     /// Text or Binary: the message whose last fragment has not been seen.
     message: Option<Opcode>,
+    /// Whether that message is compressed.
+    compressed: bool,
     message_bytes: Vec<u8>,
     /// How much of `message_bytes` is known to be UTF-8, if it is text.
     utf8_len: usize,
@@ -41,6 +53,7 @@ struct Partial {
 #[derive(Clone, Copy, Debug)]
 struct Frame {
     fin: bool,
+    compressed: bool,
     opcode: Opcode,
     /// As the next byte of the payload meets it.
     mask: [u8; 4],
@@ -56,6 +69,7 @@ enum Spent {
 /// An event that does not borrow yet: a whole message (its kind as the opcode), or a control frame.
 struct Step {
     opcode: Opcode,
+    compressed: bool,
     place: Place,
 }
 
@@ -76,7 +90,7 @@ impl Decoder {
 
     pub(in crate::protocol) fn next<'a>(
         &'a mut self,
-        bytes_max: usize,
+        terms: Terms,
         input: &'a mut [u8],
         at: &mut usize,
     ) -> Result<Option<Event<'a>>, CloseReason> {
@@ -88,7 +102,7 @@ impl Decoder {
             *at = input.len();
             return Ok(None);
         }
-        let Some(step) = self.advance(bytes_max, input, at)? else {
+        let Some(step) = self.advance(terms, input, at)? else {
             self.release();
             return Ok(None);
         };
@@ -101,14 +115,21 @@ impl Decoder {
             return Ok(Some(Event::Close { code }));
         }
         let payload = self.payload(&step, input);
+        if step.compressed {
+            return Ok(Some(Event::Compressed(Compressed {
+                bytes: payload,
+                text: step.opcode == Opcode::Text,
+                bytes_max: terms.bytes_max,
+            })));
+        }
         Ok(Some(match (step.opcode, step.place) {
             (Opcode::Text, Place::Input(_)) => match simdutf8::basic::from_utf8(payload) {
                 Ok(text) => Event::Message(Message::Text(text)),
                 Err(_) => return Err(CloseReason::NotUtf8),
             },
-            // SAFETY: the bytes are `Partial::message_bytes` of a text, and `take_piece` checks every
-            // byte of one as it is gathered and refuses a last fragment that ends inside a
-            // character.
+            // SAFETY: the bytes are `Partial::message_bytes` of a text that is not compressed, and
+            // `take_piece` checks every byte of one as it is gathered and refuses a last fragment that
+            // ends inside a character.
             (Opcode::Text, Place::Partial) => Event::Message(Message::Text(unsafe {
                 std::str::from_utf8_unchecked(payload)
             })),
@@ -149,7 +170,7 @@ impl Decoder {
     /// Goes through the input until there is an event, or nothing is left.
     fn advance(
         &mut self,
-        bytes_max: usize,
+        terms: Terms,
         input: &mut [u8],
         at: &mut usize,
     ) -> Result<Option<Step>, CloseReason> {
@@ -160,8 +181,8 @@ impl Decoder {
                 .and_then(|partial| partial.frame.take());
             let frame = match resumed {
                 Some(frame) => frame,
-                None => match self.header(input, at)? {
-                    Some(header) => self.begin(bytes_max, header)?,
+                None => match self.header(terms.deflate, input, at)? {
+                    Some(header) => self.begin(terms, header)?,
                     None => return Ok(None),
                 },
             };
@@ -173,11 +194,12 @@ impl Decoder {
                 *at = range.end;
                 return Ok(Some(Step {
                     opcode: frame.opcode,
+                    compressed: frame.compressed,
                     place: Place::Input(range),
                 }));
             }
             let partial = self.partial.get_or_insert_default();
-            let step = partial.take_piece(frame, input, at, bytes_max)?;
+            let step = partial.take_piece(frame, input, at, terms)?;
             if step.is_some() || partial.frame.is_some() {
                 return Ok(step);
             }
@@ -185,14 +207,19 @@ impl Decoder {
     }
 
     /// The next frame's header, or `None` (its bytes kept) if the input ends within it.
-    fn header(&mut self, input: &[u8], at: &mut usize) -> Result<Option<Header>, CloseReason> {
+    fn header(
+        &mut self,
+        deflate: bool,
+        input: &[u8],
+        at: &mut usize,
+    ) -> Result<Option<Header>, CloseReason> {
         let held = self
             .partial
             .as_ref()
             .map_or(0, |partial| partial.header_len);
         let rest = &input[*at..];
         if held == 0
-            && let Some(header) = Header::parse(rest)?
+            && let Some(header) = Header::parse(rest, deflate)?
         {
             *at += header.len;
             return Ok(Some(header));
@@ -206,7 +233,7 @@ impl Decoder {
             partial.header[len] = byte;
             partial.header_len += 1;
             *at += 1;
-            if let Some(header) = Header::parse(&partial.header[..=len])? {
+            if let Some(header) = Header::parse(&partial.header[..=len], deflate)? {
                 partial.header_len = 0;
                 return Ok(Some(header));
             }
@@ -215,12 +242,12 @@ impl Decoder {
     }
 
     /// Checks a header against the frames before it and against the limit.
-    fn begin(&mut self, bytes_max: usize, header: Header) -> Result<Frame, CloseReason> {
-        let mut room = bytes_max;
+    fn begin(&mut self, terms: Terms, header: Header) -> Result<Frame, CloseReason> {
         if !header.opcode.is_control() {
+            let mut room = terms.room(header.compressed);
             let gathering = match &self.partial {
                 Some(partial) if partial.message.is_some() => {
-                    room -= partial.message_bytes.len();
+                    room = terms.room(partial.compressed) - partial.message_bytes.len();
                     true
                 }
                 _ => false,
@@ -234,11 +261,22 @@ impl Decoder {
         }
         Ok(Frame {
             fin: header.fin,
+            compressed: header.compressed,
             opcode: header.opcode,
             mask: header.mask,
             // A control frame has at most 125 bytes, any other at most `room`.
             left: header.payload_len as u32,
         })
+    }
+}
+
+impl Terms {
+    /// The most bytes of a message as it comes. What cannot be compressed grows a little by it.
+    fn room(self, compressed: bool) -> usize {
+        match compressed {
+            true => (self.bytes_max + self.bytes_max / 8 + 64).min(u32::MAX as usize),
+            false => self.bytes_max,
+        }
     }
 }
 
@@ -249,7 +287,7 @@ impl Partial {
         mut frame: Frame,
         input: &mut [u8],
         at: &mut usize,
-        bytes_max: usize,
+        terms: Terms,
     ) -> Result<Option<Step>, CloseReason> {
         let len = (frame.left as usize).min(input.len() - *at);
         let piece = &mut input[*at..*at + len];
@@ -260,14 +298,18 @@ impl Partial {
         if frame.opcode.is_control() {
             gather(&mut self.control_bytes, piece, super::CONTROL_BYTES_MAX);
         } else {
+            // Only the first fragment finds no message here, and it says what the message is.
+            if self.message.is_none() {
+                self.message = Some(frame.opcode);
+                self.compressed = frame.compressed;
+            }
             // The last fragment tells how long the message gets.
             let bytes_max = match frame.fin {
                 true => self.message_bytes.len() + len + frame.left as usize,
-                false => bytes_max,
+                false => terms.room(self.compressed),
             };
             gather(&mut self.message_bytes, piece, bytes_max);
-            // Only the first fragment finds no message here, and it says what the message is.
-            if *self.message.get_or_insert(frame.opcode) == Opcode::Text {
+            if self.is_plain_text() {
                 self.check_utf8()?;
             }
         }
@@ -279,22 +321,29 @@ impl Partial {
             self.spent = Some(Spent::Control);
             return Ok(Some(Step {
                 opcode: frame.opcode,
+                compressed: false,
                 place: Place::Partial,
             }));
         }
         match self.message {
             Some(opcode) if frame.fin => {
-                if opcode == Opcode::Text && self.utf8_len < self.message_bytes.len() {
+                if self.is_plain_text() && self.utf8_len < self.message_bytes.len() {
                     return Err(CloseReason::NotUtf8);
                 }
                 self.spent = Some(Spent::Message);
                 Ok(Some(Step {
                     opcode,
+                    compressed: self.compressed,
                     place: Place::Partial,
                 }))
             }
             _ => Ok(None),
         }
+    }
+
+    /// Whether the bytes gathered are the text itself.
+    fn is_plain_text(&self) -> bool {
+        self.message == Some(Opcode::Text) && !self.compressed
     }
 
     /// Checks what was gathered since the last check; a character cut at the end may still be

@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
+use super::extension::{Offer, Window};
 use crate::protocol::http::fields::Field;
 use crate::protocol::http::head::{Framing, Head, HeadScan, check_head};
 use crate::protocol::http::response::HttpError;
@@ -22,6 +23,8 @@ const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 pub struct Handshake {
     head: Vec<u8>,
     scan: HeadScan,
+    /// Whether an offer of compression is taken up.
+    compress: bool,
 }
 
 /// A handshake that succeeded.
@@ -39,6 +42,8 @@ pub struct Accepted {
     pub host: String,
     /// The page that a browser was on.
     pub origin: Option<String>,
+    /// If compression is agreed on, how far back what is sent may refer.
+    pub window: Option<Window>,
 }
 
 /// A handshake that failed.
@@ -76,11 +81,20 @@ impl Default for Handshake {
 }
 
 impl Handshake {
-    /// A handshake of which nothing has come.
+    /// A handshake of which nothing has come. It takes up no offer.
     pub fn new() -> Handshake {
         Handshake {
             head: Vec::new(),
             scan: HeadScan::new(HEAD_BYTES_MAX),
+            compress: false,
+        }
+    }
+
+    /// The same, which may agree on compression.
+    pub fn with_compression(compress: bool) -> Handshake {
+        Handshake {
+            compress,
+            ..Handshake::new()
         }
     }
 
@@ -102,7 +116,7 @@ impl Handshake {
             }
             return Ok(None);
         };
-        let mut accepted = accept(&head)?;
+        let mut accepted = accept(&head, self.compress)?;
         accepted.consumed = head.len - held;
         Ok(Some(accepted))
     }
@@ -113,7 +127,7 @@ impl Handshake {
     }
 }
 
-fn accept(head: &Head<'_>) -> Result<Accepted, HttpError> {
+fn accept(head: &Head<'_>, compress: bool) -> Result<Accepted, HttpError> {
     let bad = |text| Err(HttpError::new(400, text));
     if head.method != "GET" {
         return Err(HttpError::new(405, "a websocket opens with GET"));
@@ -141,18 +155,20 @@ fn accept(head: &Head<'_>) -> Result<Accepted, HttpError> {
     if key.len() != 24 || STANDARD.decode_slice(key, &mut nonce) != Ok(16) {
         return bad("the Sec-WebSocket-Key field must be the base64 of 16 bytes");
     }
+    let offer = head.offer().filter(|_| compress);
     Ok(Accepted {
         consumed: 0,
-        response: response(key),
+        response: response(key, offer),
         path: head.path.to_owned(),
         query: head.query.map(str::to_owned),
         host: head.host.to_owned(),
         origin: head.origin.map(str::to_owned),
+        window: offer.map(Offer::window),
     })
 }
 
-/// The 101, with the proof that the key was read (section 4.2.2).
-fn response(key: &str) -> Vec<u8> {
+/// The 101, with the proof that the key was read (section 4.2.2), and what is taken up of the offers.
+fn response(key: &str, offer: Option<Offer>) -> Vec<u8> {
     const HEAD: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
         Connection: Upgrade\r\nSec-WebSocket-Accept: ";
     let digest = Sha1::new()
@@ -162,7 +178,8 @@ fn response(key: &str) -> Vec<u8> {
     let mut proof = [0; 28];
     let written = STANDARD.encode_slice(digest, &mut proof);
     debug_assert_eq!(written, Ok(proof.len()), "20 bytes in base64");
-    [HEAD, &proof, b"\r\n\r\n"].concat()
+    let extension = offer.map_or_else(String::new, Offer::answer);
+    [HEAD, &proof, b"\r\n", extension.as_bytes(), b"\r\n"].concat()
 }
 
 #[cfg(test)]

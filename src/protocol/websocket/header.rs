@@ -7,6 +7,9 @@ use crate::close::CloseReason;
 /// Two bytes, a length of eight and the mask.
 pub(super) const HEADER_BYTES_MAX: usize = 14;
 
+/// The bit of a message's first frame that says that it is compressed.
+pub(super) const COMPRESSED: u8 = 0x40;
+
 /// What a frame is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -41,6 +44,8 @@ impl Opcode {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Header {
     pub(super) fin: bool,
+    /// The message that begins here is compressed (RFC 7692, section 6).
+    pub(super) compressed: bool,
     pub(super) opcode: Opcode,
     pub(super) mask: [u8; 4],
     pub(super) payload_len: u64,
@@ -50,17 +55,25 @@ pub(super) struct Header {
 
 impl Header {
     /// Reads the header at the start of `bytes`; `None` if more bytes are needed. A wrong bit is
-    /// an error as soon as it is there.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Option<Header>, CloseReason> {
+    /// an error as soon as it is there. `deflate` says whether compression is agreed on.
+    pub(super) fn parse(bytes: &[u8], deflate: bool) -> Result<Option<Header>, CloseReason> {
         let Some(&first) = bytes.first() else {
             return Ok(None);
         };
-        // The reserved bits belong to extensions, and none is negotiated.
-        if first & 0x70 != 0 {
+        // The reserved bits belong to extensions, and there is one that may have been agreed on.
+        let reserved = match deflate {
+            true => 0x70 & !COMPRESSED,
+            false => 0x70,
+        };
+        if first & reserved != 0 {
             return Err(CloseReason::Protocol);
         }
         let fin = first & 0x80 != 0;
+        let compressed = first & COMPRESSED != 0;
         let opcode = Opcode::from_bits(first & 0x0f).ok_or(CloseReason::Protocol)?;
+        if compressed && !matches!(opcode, Opcode::Text | Opcode::Binary) {
+            return Err(CloseReason::Protocol);
+        }
         if opcode.is_control() && !fin {
             return Err(CloseReason::Protocol);
         }
@@ -81,6 +94,7 @@ impl Header {
         };
         Ok(Some(Header {
             fin,
+            compressed,
             opcode,
             mask,
             payload_len,
