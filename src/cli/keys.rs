@@ -240,6 +240,8 @@ mod tests {
             connections_per_uid_max,
             groups_per_connection_max,
             message_bytes_max,
+            compress,
+            compress_bytes_min,
             outbox_bytes_max,
             outbox_bytes_core_max,
             transit_bytes_max,

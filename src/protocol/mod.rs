@@ -16,7 +16,6 @@ mod tests;
 use crate::close::CloseReason;
 use crate::payload::Message;
 use websocket::Terms;
-use websocket::deflate::Compressed;
 
 /// How messages are cut out of a listener's connections.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -35,9 +34,11 @@ pub enum Codec {
 pub enum Event<'a> {
     /// A whole message.
     Message(Message<'a>),
-    /// A whole websocket message that its sender has compressed; an [inflater](websocket::deflate) makes a
-    /// message of it.
-    Compressed(Compressed<'a>),
+    /// A websocket's whole text message as its sender compressed it; an [inflater](websocket::deflate)
+    /// makes a message of it.
+    CompressedText(&'a [u8]),
+    /// The same for a binary one.
+    CompressedBinary(&'a [u8]),
     /// A websocket ping; [`Codec::encode_pong`] answers it with the same bytes.
     Ping(&'a [u8]),
     /// A websocket pong: the peer lives.
@@ -57,9 +58,8 @@ pub struct Decoder(Of);
 /// a word with the tag: every idle connection carries a decoder.
 #[derive(Debug)]
 enum Of {
-    WebSocket(websocket::Decoder, u32),
-    /// One that has agreed on compression.
-    Deflate(websocket::Decoder, u32),
+    /// With whether compression is agreed on.
+    WebSocket(websocket::Decoder, u32, bool),
     Text(text::Decoder, u32),
     Frame(frame::Decoder, u32),
 }
@@ -74,7 +74,7 @@ impl Decoder {
             .unwrap_or(u32::MAX)
             .min(u32::MAX - 4);
         Decoder(match codec {
-            Codec::WebSocket => Of::WebSocket(websocket::Decoder::default(), bytes_max),
+            Codec::WebSocket => Of::WebSocket(websocket::Decoder::default(), bytes_max, false),
             Codec::Text => Of::Text(text::Decoder::default(), bytes_max),
             Codec::Frame => Of::Frame(frame::Decoder::default(), bytes_max),
         })
@@ -82,10 +82,11 @@ impl Decoder {
 
     /// The same, for a websocket that has agreed on compression.
     pub fn deflate(message_bytes_max: usize) -> Decoder {
-        match Decoder::new(Codec::WebSocket, message_bytes_max) {
-            Decoder(Of::WebSocket(decoder, bytes_max)) => Decoder(Of::Deflate(decoder, bytes_max)),
-            other => other,
+        let mut decoder = Decoder::new(Codec::WebSocket, message_bytes_max);
+        if let Of::WebSocket(_, _, deflate) = &mut decoder.0 {
+            *deflate = true;
         }
+        decoder
     }
 
     /// Takes bytes from `input[*at..]`, advances `at`, and returns the next event, or `None` when
@@ -100,15 +101,12 @@ impl Decoder {
         at: &mut usize,
     ) -> Result<Option<Event<'a>>, CloseReason> {
         match &mut self.0 {
-            Of::WebSocket(decoder, bytes_max) => {
-                let bytes_max = *bytes_max as usize;
-                let deflate = false;
-                decoder.next(Terms { bytes_max, deflate }, input, at)
-            }
-            Of::Deflate(decoder, bytes_max) => {
-                let bytes_max = *bytes_max as usize;
-                let deflate = true;
-                decoder.next(Terms { bytes_max, deflate }, input, at)
+            Of::WebSocket(decoder, bytes_max, deflate) => {
+                let terms = Terms {
+                    bytes_max: *bytes_max as usize,
+                    deflate: *deflate,
+                };
+                decoder.next(terms, input, at)
             }
             Of::Text(decoder, bytes_max) => decoder.next(*bytes_max as usize, input, at),
             Of::Frame(decoder, bytes_max) => decoder.next(*bytes_max as usize, input, at),
@@ -118,7 +116,7 @@ impl Decoder {
     /// Heap bytes kept for what is incomplete.
     pub fn bytes_held(&self) -> usize {
         match &self.0 {
-            Of::WebSocket(decoder, _) | Of::Deflate(decoder, _) => decoder.bytes_held(),
+            Of::WebSocket(decoder, ..) => decoder.bytes_held(),
             Of::Text(decoder, _) => decoder.bytes_held(),
             Of::Frame(decoder, _) => decoder.bytes_held(),
         }
@@ -185,3 +183,5 @@ fn gather(buffer: &mut Vec<u8>, bytes: &[u8], bytes_max: usize) {
     }
     buffer.extend_from_slice(bytes);
 }
+
+const _: () = assert!(size_of::<Event<'_>>() == 24);

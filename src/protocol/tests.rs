@@ -30,10 +30,15 @@ impl From<Message<'_>> for Seen {
 
 impl Seen {
     /// As the core sees it, which inflates what is compressed.
-    fn new(event: Event<'_>, inflater: &mut Inflater) -> Result<Seen, CloseReason> {
+    fn new(
+        event: Event<'_>,
+        bytes_max: usize,
+        inflater: &mut Inflater,
+    ) -> Result<Seen, CloseReason> {
         Ok(match event {
             Event::Message(message) => message.into(),
-            Event::Compressed(compressed) => inflater.inflate(compressed)?.into(),
+            Event::CompressedText(bytes) => inflater.inflate(bytes, true, bytes_max)?.into(),
+            Event::CompressedBinary(bytes) => inflater.inflate(bytes, false, bytes_max)?.into(),
             Event::Ping(payload) => Seen::Ping(payload.to_vec()),
             Event::Pong => Seen::Pong,
             Event::Close { code } => Seen::Close(code),
@@ -77,7 +82,7 @@ pub(super) fn decode_by(
             let untouched = input.clone();
             let before = at;
             match decoder.next(&mut input, &mut at) {
-                Ok(Some(event)) => match Seen::new(event, &mut inflater) {
+                Ok(Some(event)) => match Seen::new(event, bytes_max, &mut inflater) {
                     Ok(event) => seen.push(event),
                     Err(reason) => return (seen, Some(reason)),
                 },

@@ -1,7 +1,7 @@
 //! Entering and leaving the tables: binding a uid, joining and leaving groups, becoming one of everybody.
 
 use super::members::Connections;
-use super::slot::{Memberships, Phase};
+use super::slot::{Binding, Memberships, Phase};
 use super::{Dirty, Shard};
 use crate::close::CloseReason;
 use crate::config::UidPolicy;
@@ -11,8 +11,8 @@ impl Shard {
     /// Marks that the connection asks for a uid. False if it has asked before.
     pub fn ask_to_bind(&mut self, id: ConnId) -> bool {
         match self.get_mut(id) {
-            Some(slot) if !slot.asked_to_bind && slot.phase == Phase::Open => {
-                slot.asked_to_bind = true;
+            Some(slot) if slot.binding == Binding::NotAsked && slot.phase == Phase::Open => {
+                slot.binding = Binding::Asked;
                 true
             }
             _ => false,
@@ -22,12 +22,13 @@ impl Shard {
     /// Marks that the connection's home is another core, so that it is not read here any more.
     pub fn set_leaving(&mut self, id: ConnId) {
         if let Some(slot) = self.get_mut(id) {
-            slot.leaving = true;
+            slot.binding = Binding::Leaving;
         }
     }
 
     pub fn is_leaving(&self, id: ConnId) -> bool {
-        self.get(id).is_some_and(|slot| slot.leaving)
+        self.get(id)
+            .is_some_and(|slot| slot.binding == Binding::Leaving)
     }
 
     /// Binds a connection on its uid's home core. False if the policy keeps it out.

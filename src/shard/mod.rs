@@ -282,7 +282,7 @@ impl Shard {
         slot.phase = Phase::Open;
         slot.session = session;
         slot.window = passage.window;
-        slot.asked_to_bind = true;
+        slot.binding = slot::Binding::Asked;
         if !groups.is_empty() {
             slot.groups = Some(Box::new(slot::Memberships {
                 joined: Vec::new(),

@@ -44,6 +44,16 @@ pub enum Phase {
     Closing,
 }
 
+/// How far a connection's one bind has come, before it is home.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Binding {
+    NotAsked,
+    /// It asked for a uid; binds once.
+    Asked,
+    /// Its home is another core, and it is to move there.
+    Leaving,
+}
+
 /// How urgently a connection's outbox is to be written.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Dirty {
@@ -94,10 +104,7 @@ pub struct Slot {
     pub blocked: bool,
     /// We do not read it for now; idleness does not count meanwhile.
     pub paused: bool,
-    /// It asked for a uid; binds once.
-    pub asked_to_bind: bool,
-    /// Its home is another core, and it is to move there.
-    pub leaving: bool,
+    pub binding: Binding,
     /// If compression is agreed on, how far back what is sent may refer.
     pub window: Option<Window>,
     pub peer: Peer,
@@ -132,8 +139,7 @@ impl Slot {
             reason: CloseReason::Normal,
             blocked: false,
             paused: false,
-            asked_to_bind: false,
-            leaving: false,
+            binding: Binding::NotAsked,
             window: None,
             peer: Peer::new(SocketAddr::from(([0, 0, 0, 0], 0))),
             session: u32::MAX,

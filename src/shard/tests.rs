@@ -1,5 +1,7 @@
 //! Tests of the shard as a whole: what it counts, what it closes, and who goes first.
 
+mod compression;
+
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -97,6 +99,7 @@ fn accounts_match_the_slots_on_every_way() {
         let config = Config {
             outbox_bytes_core_max: random.choice([20_000, 1 << 30]).unwrap_or(0),
             groups_per_connection_max: 2,
+            compress_bytes_min: 500,
             ..Config::default()
         };
         let mut shard = shard(&config);
@@ -107,7 +110,8 @@ fn accounts_match_the_slots_on_every_way() {
             let message = Message::Text(&payload);
             let picked = random.choice(ids.iter().copied());
             match (random.u8(..16), picked) {
-                (0..=2, _) => ids.push(open(&mut shard, random.u16(..2))),
+                (0..=1, _) => ids.push(open(&mut shard, random.u16(..2))),
+                (2, _) => ids.push(compression::open(&mut shard, random.u8(8..=15))),
                 (3, _) => ids.push(shard.insert(0, peer())),
                 (4, _) => drop(shard.send_to_everybody(REACH, message)),
                 (5, _) => drop(shard.send_to_uid(REACH, &name, message)),

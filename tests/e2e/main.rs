@@ -22,6 +22,7 @@ mod backend_pipeline;
 mod chat;
 mod chat_roster;
 mod codec_across;
+mod codec_deflate;
 mod codec_frame;
 mod codec_text;
 mod codec_websocket;

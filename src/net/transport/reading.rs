@@ -143,11 +143,17 @@ impl Transport {
                         host.message(id, message);
                     }
                 }
-                Ok(Some(Event::Compressed(compressed))) => {
+                Ok(Some(
+                    event @ (Event::CompressedText(bytes) | Event::CompressedBinary(bytes)),
+                )) => {
                     if flow != Flow::Go {
                         continue;
                     }
-                    match self.inflater.inflate(compressed) {
+                    let text = matches!(event, Event::CompressedText(_));
+                    match self
+                        .inflater
+                        .inflate(bytes, text, message_bytes_max(host, id))
+                    {
                         Ok(message) => {
                             inflated_bytes += message.len();
                             host.shard().stats.messages_inflated += 1;
@@ -231,10 +237,7 @@ impl Transport {
                     return false;
                 }
                 *at = accepted.consumed;
-                let bytes_max = host
-                    .shard()
-                    .listener(id)
-                    .map_or(0, |spec| spec.message_bytes_max);
+                let bytes_max = message_bytes_max(host, id);
                 let decoder = match accepted.window {
                     Some(window) => {
                         host.shard().agree(id, window);
@@ -271,4 +274,9 @@ impl Transport {
             .send_raw(id, |_, out| out.extend_from_slice(response));
         host.close(id, CloseReason::BadHandshake);
     }
+}
+
+fn message_bytes_max(host: &mut Host, id: ConnId) -> usize {
+    let listener = host.shard().listener(id);
+    listener.map_or(0, |spec| spec.message_bytes_max)
 }

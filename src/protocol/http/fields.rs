@@ -4,7 +4,6 @@
 //! may come twice. Called by [`super::head`]; it borrows from the head's bytes and keeps nothing else.
 
 use super::response::HttpError;
-use crate::protocol::websocket::extension::Offer;
 
 /// A field that may be there once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,8 +38,6 @@ pub struct Fields<'a> {
     pub upgrades: bool,
     /// Whether Upgrade names `websocket`.
     pub to_websocket: bool,
-    /// The first offer of Sec-WebSocket-Extensions that can be taken up.
-    pub offer: Option<Offer>,
 }
 
 impl<'a> Fields<'a> {
@@ -51,7 +48,6 @@ impl<'a> Fields<'a> {
             closes: false,
             upgrades: false,
             to_websocket: false,
-            offer: None,
         };
         for each in all {
             fields.note(each.name, each.value);
@@ -72,10 +68,6 @@ impl<'a> Fields<'a> {
             21 if is("sec-websocket-version") => Field::WebSocketVersion,
             7 if is("upgrade") => {
                 self.to_websocket |= tokens(value).any(|token| is_token(token, "websocket"));
-                return;
-            }
-            24 if is("sec-websocket-extensions") => {
-                self.offer = self.offer.or_else(|| Offer::first(value));
                 return;
             }
             10 if is("connection") => {

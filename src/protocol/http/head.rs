@@ -10,7 +10,6 @@ use monoio_http::h1::codec::decoder::RequestHeadDecoder;
 
 use super::fields::{Field, Fields};
 use super::response::HttpError;
-use crate::protocol::websocket::extension::Offer;
 
 /// Largest head of a request to the HTTP port; a longer one gets 431.
 pub const HTTP_HEAD_BYTES_MAX: usize = 16 << 10;
@@ -194,6 +193,7 @@ pub struct Head<'a> {
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub expect_continue: bool,
     fields: Fields<'a>,
+    bytes: &'a [u8],
 }
 
 impl<'a> Head<'a> {
@@ -212,9 +212,15 @@ impl<'a> Head<'a> {
         self.fields.to_websocket
     }
 
-    /// The client's first offer of compression that can be taken up.
-    pub fn offer(&self) -> Option<Offer> {
-        self.fields.offer
+    /// The values of a field that may be there more than once, which are looked for when it is asked for.
+    pub fn each(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        let lines = self.bytes.split(|&byte| byte == b'\n');
+        lines.filter_map(move |line| {
+            let at = line.iter().position(|&byte| byte == b':')?;
+            let (own, value) = line.split_at(at);
+            own.eq_ignore_ascii_case(name.as_bytes())
+                .then(|| value[1..].trim_ascii())
+        })
     }
 }
 
@@ -272,6 +278,7 @@ fn check_fields(bytes: &[u8]) -> Result<Head<'_>, HttpError> {
             Some(_) => return Err(HttpError::new(417, "only 100-continue can be expected")),
         },
         fields,
+        bytes,
     })
 }
 

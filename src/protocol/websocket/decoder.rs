@@ -8,7 +8,6 @@
 
 use std::ops::Range;
 
-use super::deflate::Compressed;
 use super::header::{HEADER_BYTES_MAX, Header, Opcode};
 use super::mask;
 use crate::close::CloseReason;
@@ -36,10 +35,8 @@ struct Partial {
     header_len: u8,
     /// The frame whose payload is still coming.
     frame: Option<Frame>,
-    /// Text or Binary: the message whose last fragment has not been seen.
+    /// Text or Binary, compressed or not: the message whose last fragment has not been seen.
     message: Option<Opcode>,
-    /// Whether that message is compressed.
-    compressed: bool,
     message_bytes: Vec<u8>,
     /// How much of `message_bytes` is known to be UTF-8, if it is text.
     utf8_len: usize,
@@ -53,7 +50,6 @@ struct Partial {
 #[derive(Clone, Copy, Debug)]
 struct Frame {
     fin: bool,
-    compressed: bool,
     opcode: Opcode,
     /// As the next byte of the payload meets it.
     mask: [u8; 4],
@@ -69,7 +65,6 @@ enum Spent {
 /// An event that does not borrow yet: a whole message (its kind as the opcode), or a control frame.
 struct Step {
     opcode: Opcode,
-    compressed: bool,
     place: Place,
 }
 
@@ -115,13 +110,6 @@ impl Decoder {
             return Ok(Some(Event::Close { code }));
         }
         let payload = self.payload(&step, input);
-        if step.compressed {
-            return Ok(Some(Event::Compressed(Compressed {
-                bytes: payload,
-                text: step.opcode == Opcode::Text,
-                bytes_max: terms.bytes_max,
-            })));
-        }
         Ok(Some(match (step.opcode, step.place) {
             (Opcode::Text, Place::Input(_)) => match simdutf8::basic::from_utf8(payload) {
                 Ok(text) => Event::Message(Message::Text(text)),
@@ -135,6 +123,8 @@ impl Decoder {
             })),
             (Opcode::Ping, _) => Event::Ping(payload),
             (Opcode::Pong, _) => Event::Pong,
+            (Opcode::CompressedText, _) => Event::CompressedText(payload),
+            (Opcode::CompressedBinary, _) => Event::CompressedBinary(payload),
             _ => Event::Message(Message::Binary(payload)),
         }))
     }
@@ -194,7 +184,6 @@ impl Decoder {
                 *at = range.end;
                 return Ok(Some(Step {
                     opcode: frame.opcode,
-                    compressed: frame.compressed,
                     place: Place::Input(range),
                 }));
             }
@@ -244,10 +233,14 @@ impl Decoder {
     /// Checks a header against the frames before it and against the limit.
     fn begin(&mut self, terms: Terms, header: Header) -> Result<Frame, CloseReason> {
         if !header.opcode.is_control() {
-            let mut room = terms.room(header.compressed);
-            let gathering = match &self.partial {
-                Some(partial) if partial.message.is_some() => {
-                    room = terms.room(partial.compressed) - partial.message_bytes.len();
+            let mut room = terms.room(header.opcode);
+            let gathering = match self.partial.as_deref() {
+                Some(Partial {
+                    message: Some(opcode),
+                    message_bytes,
+                    ..
+                }) => {
+                    room = terms.room(*opcode) - message_bytes.len();
                     true
                 }
                 _ => false,
@@ -261,7 +254,6 @@ impl Decoder {
         }
         Ok(Frame {
             fin: header.fin,
-            compressed: header.compressed,
             opcode: header.opcode,
             mask: header.mask,
             // A control frame has at most 125 bytes, any other at most `room`.
@@ -272,8 +264,8 @@ impl Decoder {
 
 impl Terms {
     /// The most bytes of a message as it comes. What cannot be compressed grows a little by it.
-    fn room(self, compressed: bool) -> usize {
-        match compressed {
+    fn room(self, opcode: Opcode) -> usize {
+        match opcode.is_compressed() {
             true => (self.bytes_max + self.bytes_max / 8 + 64).min(u32::MAX as usize),
             false => self.bytes_max,
         }
@@ -299,17 +291,14 @@ impl Partial {
             gather(&mut self.control_bytes, piece, super::CONTROL_BYTES_MAX);
         } else {
             // Only the first fragment finds no message here, and it says what the message is.
-            if self.message.is_none() {
-                self.message = Some(frame.opcode);
-                self.compressed = frame.compressed;
-            }
+            let opcode = *self.message.get_or_insert(frame.opcode);
             // The last fragment tells how long the message gets.
             let bytes_max = match frame.fin {
                 true => self.message_bytes.len() + len + frame.left as usize,
-                false => terms.room(self.compressed),
+                false => terms.room(opcode),
             };
             gather(&mut self.message_bytes, piece, bytes_max);
-            if self.is_plain_text() {
+            if opcode == Opcode::Text {
                 self.check_utf8()?;
             }
         }
@@ -321,29 +310,22 @@ impl Partial {
             self.spent = Some(Spent::Control);
             return Ok(Some(Step {
                 opcode: frame.opcode,
-                compressed: false,
                 place: Place::Partial,
             }));
         }
         match self.message {
             Some(opcode) if frame.fin => {
-                if self.is_plain_text() && self.utf8_len < self.message_bytes.len() {
+                if opcode == Opcode::Text && self.utf8_len < self.message_bytes.len() {
                     return Err(CloseReason::NotUtf8);
                 }
                 self.spent = Some(Spent::Message);
                 Ok(Some(Step {
                     opcode,
-                    compressed: self.compressed,
                     place: Place::Partial,
                 }))
             }
             _ => Ok(None),
         }
-    }
-
-    /// Whether the bytes gathered are the text itself.
-    fn is_plain_text(&self) -> bool {
-        self.message == Some(Opcode::Text) && !self.compressed
     }
 
     /// Checks what was gathered since the last check; a character cut at the end may still be

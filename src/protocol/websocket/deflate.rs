@@ -112,15 +112,6 @@ impl Deflated<'_> {
     }
 }
 
-/// A whole message as its sender compressed it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Compressed<'a> {
-    pub bytes: &'a [u8],
-    pub text: bool,
-    /// The most that it may come to.
-    pub bytes_max: usize,
-}
-
 /// Inflates what one core receives.
 #[derive(Default)]
 pub struct Inflater {
@@ -130,8 +121,13 @@ pub struct Inflater {
 }
 
 impl Inflater {
-    /// Makes the message again, in a buffer that the next call uses anew.
-    pub fn inflate(&mut self, compressed: Compressed<'_>) -> Result<Message<'_>, CloseReason> {
+    /// Makes a message again, of at most `bytes_max`, in a buffer that the next call uses anew.
+    pub fn inflate(
+        &mut self,
+        compressed: &[u8],
+        text: bool,
+        bytes_max: usize,
+    ) -> Result<Message<'_>, CloseReason> {
         let stream = self
             .stream
             .get_or_insert_with(|| Box::new(Inflate::new(false, INFLATE_WINDOW_BITS)));
@@ -140,14 +136,14 @@ impl Inflater {
             stream,
             buffer: &mut self.buffer,
             len: 0,
-            bytes_max: compressed.bytes_max,
+            bytes_max,
             streams: 1,
         };
-        run.take(compressed.bytes)?;
+        run.take(compressed)?;
         run.take(&FLUSH_END)?;
         let len = run.len;
         let bytes = &self.buffer[..len];
-        if !compressed.text {
+        if !text {
             return Ok(Message::Binary(bytes));
         }
         match simdutf8::basic::from_utf8(bytes) {

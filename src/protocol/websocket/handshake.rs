@@ -155,7 +155,10 @@ fn accept(head: &Head<'_>, compress: bool) -> Result<Accepted, HttpError> {
     if key.len() != 24 || STANDARD.decode_slice(key, &mut nonce) != Ok(16) {
         return bad("the Sec-WebSocket-Key field must be the base64 of 16 bytes");
     }
-    let offer = head.offer().filter(|_| compress);
+    let offer = match compress {
+        true => head.each("Sec-WebSocket-Extensions").find_map(Offer::first),
+        false => None,
+    };
     Ok(Accepted {
         consumed: 0,
         response: response(key, offer),

@@ -71,14 +71,6 @@ fn inflate(deflated: &Deflated<'_>) -> Vec<u8> {
     bytes
 }
 
-fn compressed(bytes: &[u8], bytes_max: usize) -> Compressed<'_> {
-    Compressed {
-        bytes,
-        text: false,
-        bytes_max,
-    }
-}
-
 fn json(len: usize) -> String {
     let line = |n: usize| format!("{{\"uid\":\"user-{n}\",\"percent\":\"{}%\"}},", n * 7 % 100);
     let mut text: String = (0..len / 20 + 1).map(line).collect();
@@ -175,7 +167,7 @@ fn the_limit_holds_for_what_is_inflated() {
     let payload = deflate(&[7; 5_000]);
     assert!(payload.len() < 100);
     for (bytes_max, fits) in [(4_999, false), (5_000, true), (5_001, true), (0, false)] {
-        let got = inflater.inflate(compressed(&payload, bytes_max));
+        let got = inflater.inflate(&payload, false, bytes_max);
         let expected = match fits {
             true => Ok(Message::Binary(&[7; 5_000])),
             false => Err(CloseReason::TooBig),
@@ -209,7 +201,7 @@ fn a_bomb_takes_no_more_than_the_limit() {
     assert!(payload.len() < 200_000, "{}", payload.len());
     let mut inflater = Inflater::default();
     for bytes_max in [100, 64 << 10, 1 << 20] {
-        let got = inflater.inflate(compressed(&payload, bytes_max));
+        let got = inflater.inflate(&payload, false, bytes_max);
         assert_eq!(got, Err(CloseReason::TooBig));
         let made = inflater
             .stream
@@ -228,7 +220,7 @@ fn a_message_has_not_streams_without_end() {
     // An empty last block, in ten bits.
     let mut streams = |count| {
         let payload = b"\x03\x00".repeat(count);
-        inflater.inflate(compressed(&payload, 1)).map(Message::len)
+        inflater.inflate(&payload, false, 1).map(Message::len)
     };
     assert_eq!(streams(STREAMS_MAX - 1), Ok(0));
     assert_eq!(streams(STREAMS_MAX), Err(CloseReason::Protocol));
@@ -335,7 +327,7 @@ proptest! {
         let mut inflater = Inflater::default();
         for message in &messages {
             let payload = deflate(message);
-            let got = inflater.inflate(compressed(&payload, message.len()));
+            let got = inflater.inflate(&payload, false, message.len());
             prop_assert_eq!(got, Ok(Message::Binary(message)));
         }
     }
@@ -360,7 +352,7 @@ proptest! {
             payload[at] ^= 1 << (at % 8);
         }
         for payload in [noise, payload] {
-            if let Ok(message) = inflater.inflate(compressed(&payload, 10_000)) {
+            if let Ok(message) = inflater.inflate(&payload, false, 10_000) {
                 prop_assert!(message.len() <= 10_000);
             }
         }
