@@ -60,10 +60,9 @@ impl<'m> Fanout<'m> {
         }
         let message = self.message;
         let compressed = self.compressed.get_or_insert_with(|| {
-            let deflated = compressor.compress(message, window)?;
-            let mut bytes = Vec::with_capacity(deflated.encoded_len());
-            deflated.encode(&mut bytes);
-            Some(Rc::from(bytes))
+            let mut bytes = Vec::new();
+            let done = compressor.encode(message, window, &mut bytes);
+            done.then(|| Rc::from(bytes))
         });
         compressed.clone()
     }
@@ -112,14 +111,13 @@ impl Shard {
         window: Window,
         message: Message<'_>,
     ) -> Option<bool> {
-        let mut compressor = std::mem::take(&mut self.compressor);
-        let sent = compressor.compress(message, window).map(|deflated| {
-            let admitted = self.admit(id, deflated.encoded_len(), 0);
-            self.stats.messages_out += u64::from(admitted);
-            admitted && self.append(id, |out| deflated.encode(out))
-        });
-        self.compressor = compressor;
-        sent
+        let mut frame = Vec::new();
+        if !self.compressor.encode(message, window, &mut frame) {
+            return None;
+        }
+        let admitted = self.admit(id, frame.len(), 0);
+        self.stats.messages_out += u64::from(admitted);
+        Some(admitted && self.append(id, |out| out.extend_from_slice(&frame)))
     }
 
     /// Queues for every connection of the uid within reach, and says for how many.

@@ -39,13 +39,6 @@ pub struct Compressor {
     count: u64,
 }
 
-/// One that leaves everything alone.
-impl Default for Compressor {
-    fn default() -> Compressor {
-        Compressor::new(usize::MAX)
-    }
-}
-
 impl Compressor {
     pub fn new(bytes_min: usize) -> Compressor {
         Compressor {
@@ -61,54 +54,48 @@ impl Compressor {
         self.count
     }
 
-    /// Compresses a message, if that is worth while: it is neither small nor very large, its receivers'
-    /// window holds it, and it does get smaller.
-    pub fn compress(&mut self, message: Message<'_>, window: Window) -> Option<Deflated<'_>> {
+    /// Compresses a message and appends it as one frame, if that is worth while: it is neither small nor very
+    /// large, its receivers' window holds it, and it does get smaller.
+    pub fn encode(&mut self, message: Message<'_>, window: Window, out: &mut Vec<u8>) -> bool {
         let bytes = message.bytes();
         let fits = (self.bytes_min..=MESSAGE_BYTES_MAX).contains(&bytes.len());
         if !fits || !window.holds(bytes.len()) {
-            return None;
+            return false;
         }
+        match self.deflate(bytes) {
+            Some(len) if len < bytes.len() => {
+                let first = super::FIN | COMPRESSED | super::opcode(message) as u8;
+                super::push_frame(first, &self.buffer[..len], out);
+                self.count += 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Compresses into the buffer, and says how much that is. The stream is put back only if it has given out
+    /// all that it made: zlib-rs 0.6.8 keeps count of what is left across a reset, until it panics.
+    fn deflate(&mut self, bytes: &[u8]) -> Option<usize> {
         trim(&mut self.buffer);
-        // One byte less than the message, for the end of the flush is not sent.
-        let room = bytes.len() - 1 + FLUSH_END.len();
+        // No literal takes more than nine bits.
+        let room = bytes.len() + bytes.len() / 8 + 64;
         if self.buffer.len() < room {
             self.buffer.resize(room, 0);
         }
-        let stream = self.stream.get_or_insert_with(|| {
-            let window_bits = WINDOW_BITS.get();
-            Box::new(Deflate::new(LEVEL, false, window_bits))
-        });
+        let mut stream = self
+            .stream
+            .take()
+            .unwrap_or_else(|| Box::new(Deflate::new(LEVEL, false, WINDOW_BITS.get())));
         stream.reset();
-        let out = &mut self.buffer[..room];
-        stream.compress(bytes, out, DeflateFlush::SyncFlush).ok()?;
-        let done = &self.buffer[..stream.total_out() as usize];
-        // Without that end it has run out of room.
-        let payload = done.strip_suffix(&FLUSH_END)?;
-        if stream.total_in() < bytes.len() as u64 {
+        let status = stream.compress(bytes, &mut self.buffer, DeflateFlush::SyncFlush);
+        let len = stream.total_out() as usize;
+        if status.is_err() || stream.total_in() < bytes.len() as u64 || len == self.buffer.len() {
+            debug_assert!(false, "there is room for whatever comes of it");
             return None;
         }
-        self.count += 1;
-        let first = super::FIN | COMPRESSED | super::opcode(message) as u8;
-        Some(Deflated { first, payload })
-    }
-}
-
-/// A compressed message that is to be sent.
-pub struct Deflated<'a> {
-    first: u8,
-    payload: &'a [u8],
-}
-
-impl Deflated<'_> {
-    /// How many bytes [`Deflated::encode`] appends.
-    pub fn encoded_len(&self) -> usize {
-        super::frame_len(self.payload.len())
-    }
-
-    /// Appends it as one frame.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        super::push_frame(self.first, self.payload, out);
+        self.stream = Some(stream);
+        let payload = self.buffer[..len].strip_suffix(&FLUSH_END)?;
+        Some(payload.len())
     }
 }
 

@@ -58,17 +58,40 @@ fn deflate(bytes: &[u8]) -> Vec<u8> {
     payload.to_vec()
 }
 
-/// The same for our own, by the other implementation: what a client makes of a frame.
-fn inflate(deflated: &Deflated<'_>) -> Vec<u8> {
-    let mut frame = Vec::new();
-    deflated.encode(&mut frame);
-    assert_eq!(frame.len(), deflated.encoded_len());
-    assert!(frame.ends_with(deflated.payload));
-    let stream = [deflated.payload, &FLUSH_END].concat();
+/// The payload of the frame that ours makes of a message, if it does.
+fn compress(compressor: &mut Compressor, bytes: &[u8], window: Window) -> Option<Vec<u8>> {
+    let mut frame = b"before".to_vec();
+    if !compressor.encode(Message::Binary(bytes), window, &mut frame) {
+        assert_eq!(frame, b"before");
+        return None;
+    }
+    let frame = frame.strip_prefix(b"before\xc2").expect("one frame");
+    let (len, payload) = match frame[0] {
+        126 => (
+            usize::from(frame[1]) << 8 | usize::from(frame[2]),
+            &frame[3..],
+        ),
+        127 => (frame.len() - 9, &frame[9..]),
+        len => (usize::from(len), &frame[1..]),
+    };
+    assert_eq!(payload.len(), len);
+    assert!(len < bytes.len());
+    Some(payload.to_vec())
+}
+
+/// What a client makes of a payload, by the other implementation.
+fn inflate(payload: &[u8]) -> Vec<u8> {
+    let stream = [payload, &FLUSH_END].concat();
     let mut bytes = Vec::new();
-    // It never ends, so that its reader misses an end once all is there.
+    // It has no end of its own, and its reader misses that when all is out.
     let _ = flate2::read::DeflateDecoder::new(&stream[..]).read_to_end(&mut bytes);
     bytes
+}
+
+fn noise(len: usize) -> Vec<u8> {
+    std::iter::repeat_with(|| fastrand::u8(..))
+        .take(len)
+        .collect()
 }
 
 fn json(len: usize) -> String {
@@ -175,9 +198,7 @@ fn the_limit_holds_for_what_is_inflated() {
         assert_eq!(got, expected, "{bytes_max}");
     }
     // Nor is it an error that what cannot be compressed gets longer by it: only beyond any reason.
-    let noise: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..))
-        .take(BYTES_MAX)
-        .collect();
+    let noise = noise(BYTES_MAX);
     let payload = deflate(&noise);
     assert!(payload.len() > BYTES_MAX);
     let seen = run(&frames(&[(0xc2, &payload)]));
@@ -230,29 +251,38 @@ fn a_message_has_not_streams_without_end() {
 #[test]
 fn what_is_not_worth_while_is_left_alone() {
     let mut compressor = Compressor::new(1_024);
-    let mut is_compressed = |bytes: &[u8], bits| {
-        let deflated = compressor.compress(Message::Binary(bytes), window(bits));
-        deflated.map(|deflated| deflated.payload.len() < bytes.len())
-    };
+    let mut is_compressed =
+        |bytes: &[u8], bits| compress(&mut compressor, bytes, window(bits)).is_some();
     let json = json(MESSAGE_BYTES_MAX + 1).into_bytes();
-    assert_eq!(is_compressed(&json[..1_023], 15), None);
-    assert_eq!(is_compressed(&json[..1_024], 15), Some(true));
-    assert_eq!(is_compressed(&json[..MESSAGE_BYTES_MAX], 15), Some(true));
-    assert_eq!(is_compressed(&json, 15), None);
+    assert!(!is_compressed(&json[..1_023], 15));
+    assert!(is_compressed(&json[..1_024], 15));
+    assert!(is_compressed(&json[..MESSAGE_BYTES_MAX], 15));
+    assert!(!is_compressed(&json, 15));
     // A window of 2 KiB.
-    assert_eq!(is_compressed(&json[..2_048], 11), Some(true));
-    assert_eq!(is_compressed(&json[..2_049], 11), None);
-    let noise: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..))
-        .take(5_000)
-        .collect();
-    assert_eq!(is_compressed(&noise, 15), None);
+    assert!(is_compressed(&json[..2_048], 11));
+    assert!(!is_compressed(&json[..2_049], 11));
+    assert!(!is_compressed(&noise(5_000), 15));
     assert_eq!(compressor.count(), 3);
-    assert_eq!(
-        Compressor::default()
-            .compress(Message::Binary(&json), window(15))
-            .map(|_| ()),
-        None
-    );
+}
+
+/// Nor does what one message has left behind do any harm to the next.
+#[test]
+fn noise_without_end_is_left_alone() {
+    let mut compressor = Compressor::new(1);
+    let mut inflater = Inflater::default();
+    let json = json(3_000).into_bytes();
+    for round in 0..1_000 {
+        assert_eq!(
+            compress(&mut compressor, &noise(1 + 4 * round), window(15)),
+            None
+        );
+        // What is no deflate at all, and what ends too early.
+        let _ = inflater.inflate(&noise(round), false, 10_000);
+        let payload = compress(&mut compressor, &json, window(15)).expect("it gets smaller");
+        let _ = inflater.inflate(&payload[..round % payload.len()], false, 10_000);
+        let again = inflater.inflate(&payload, false, 3_000);
+        assert_eq!(again, Ok(Message::Binary(&json)), "round {round}");
+    }
 }
 
 /// An inflater with the agreed window and no other memory of the message, as a small client has it.
@@ -262,8 +292,8 @@ fn nothing_refers_beyond_the_window() {
     for (bits, len) in [(8, 256), (9, 512), (11, 2_048), (12, 60_000), (15, 60_000)] {
         // It repeats itself at every distance.
         let bytes = json(len).into_bytes();
-        let deflated = compressor.compress(Message::Binary(&bytes), window(bits));
-        let payload = deflated.expect("it gets smaller").payload;
+        let payload = compress(&mut compressor, &bytes, window(bits));
+        let payload = payload.expect("it gets smaller");
         let mut stream = Inflate::new(false, bits.min(WINDOW_BITS.get()));
         let (mut got, mut piece) = (Vec::new(), [0; 16]);
         loop {
@@ -336,9 +366,8 @@ proptest! {
     fn what_is_compressed_another_inflates(messages in vec(message(), 1..4)) {
         let mut compressor = Compressor::new(1);
         for message in &messages {
-            if let Some(deflated) = compressor.compress(Message::Binary(message), window(15)) {
-                prop_assert!(deflated.payload.len() < message.len());
-                prop_assert_eq!(&inflate(&deflated), message);
+            if let Some(payload) = compress(&mut compressor, message, window(15)) {
+                prop_assert_eq!(&inflate(&payload), message);
             }
         }
     }
