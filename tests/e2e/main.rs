@@ -111,7 +111,7 @@ macro_rules! on_cores {
 fn suites_outside_cargo_test() {
     println!(
         "cargo test covers the server with Rust alone. tests/run covers also: the page in headless \
-         Chromium (tests/page), a PHP back end (tests/php), Python websockets (tests/python), and \
-         the doorbell under loom (tests/loom_doorbell.rs)."
+         Chromium (tests/page), a PHP back end (tests/php), Python websockets (tests/python), the \
+         Autobahn suite (tests/conformance), and the doorbell under loom (tests/loom_doorbell.rs)."
     );
 }
