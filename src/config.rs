@@ -71,6 +71,10 @@ pub struct Config {
     pub rate_burst: Duration,
     /// Largest message taken from a client; one byte more closes it with 1009.
     pub message_bytes_max: usize,
+    /// Whether websockets are compressed if their client offers to (permessage-deflate, RFC 7692).
+    pub compress: bool,
+    /// A smaller message is sent as it is, for it is one packet either way.
+    pub compress_bytes_min: usize,
     /// Bytes that may wait for one connection, each message counting 32 more; what does not fit
     /// closes it with 4005.
     pub outbox_bytes_max: usize,
@@ -126,6 +130,8 @@ impl Default for Config {
             bytes_per_second_max: 0,
             rate_burst: Duration::from_secs(1),
             message_bytes_max: 64 << 10,
+            compress: false,
+            compress_bytes_min: 1 << 10,
             outbox_bytes_max: 1 << 20,
             outbox_bytes_core_max: 1 << 30,
             send_buffer_bytes: 64 << 10,
@@ -163,4 +169,6 @@ pub struct ListenerLimits {
     pub messages_per_second_max: Option<usize>,
     /// In place of [`Config::bytes_per_second_max`], in any app; zero is no limit.
     pub bytes_per_second_max: Option<usize>,
+    /// In place of [`Config::compress`].
+    pub compress: Option<bool>,
 }

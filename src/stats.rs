@@ -23,6 +23,10 @@ pub struct CoreStats {
     pub messages_in: u64,
     /// Messages queued for clients, each receiver counted.
     pub messages_out: u64,
+    /// Messages received compressed.
+    pub messages_inflated: u64,
+    /// Messages compressed for clients; one for many counts once a core.
+    pub messages_compressed: u64,
     /// Bytes read from clients.
     pub bytes_in: u64,
     /// Bytes written to clients.

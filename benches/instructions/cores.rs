@@ -105,6 +105,7 @@ fn spec(number: u16, codec: Codec, binds: bool) -> ListenerSpec {
         pauses: number == BACKEND,
         message_bytes_max: config.message_bytes_max,
         outbox_bytes_max: config.outbox_bytes_max,
+        compress: false,
     }
 }
 

@@ -70,6 +70,7 @@ impl Crowd {
             pauses: false,
             message_bytes_max: config.message_bytes_max,
             outbox_bytes_max: config.outbox_bytes_max,
+            compress: false,
         };
         let mut crowd = Crowd {
             shard: Shard::new(&config, Rc::from([spec]), 1),

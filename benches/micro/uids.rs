@@ -35,6 +35,7 @@ fn shard() -> Shard {
         pauses: false,
         message_bytes_max: config.message_bytes_max,
         outbox_bytes_max: config.outbox_bytes_max,
+        compress: false,
     };
     Shard::new(&config, Rc::from([spec]), 1)
 }

@@ -123,6 +123,7 @@ impl Cores {
             pauses: false,
             message_bytes_max: 1_000,
             outbox_bytes_max: 10_000,
+            compress: false,
         }]);
         let host = |bus| {
             let app = Scripted {

@@ -15,7 +15,7 @@ use super::settings::Settings;
 use super::slot::Slot;
 
 /// The keys of a `[[listen]]` table.
-const LISTEN_KEYS: [&str; 7] = [
+const LISTEN_KEYS: [&str; 8] = [
     "url",
     "app",
     "message_bytes_max",
@@ -23,6 +23,7 @@ const LISTEN_KEYS: [&str; 7] = [
     "messages_per_second_max",
     "bytes_per_second_max",
     "proxy_protocol",
+    "compress",
 ];
 
 /// A configuration file being read.
@@ -141,6 +142,7 @@ impl File<'_> {
                     continue;
                 }
                 "proxy_protocol" => Slot::Switch(&mut proxy_protocol).put(&text),
+                "compress" => Slot::Switch(limits.compress.get_or_insert_default()).put(&text),
                 _ => put_limit(&mut limits, name, &text),
             };
             if let Err(expected) = taken {

@@ -115,6 +115,11 @@ keys! {
     common "message_bytes_max" =>
         |s| Slot::Bytes(&mut s.config.message_bytes_max, 1..=MESSAGE_BYTES_MAX),
         "Largest message from a client; one byte more closes it with 1009";
+    common "compress" => |s| Slot::Switch(&mut s.config.compress),
+        "Compress websocket messages for clients that offer it (permessage-deflate)";
+    full "compress_bytes_min" =>
+        |s| Slot::Bytes(&mut s.config.compress_bytes_min, 1..=BYTES_MAX),
+        "Smallest message that is compressed";
     common "outbox_bytes_max" => |s| Slot::Bytes(&mut s.config.outbox_bytes_max, 1..=BYTES_MAX),
         "Bytes that may wait for one connection; more closes it with 4005";
     full "outbox_bytes_core_max" =>
@@ -264,6 +269,8 @@ mod tests {
             rate_burst,
             trusted_proxies,
             message_bytes_max,
+            compress,
+            compress_bytes_min,
             outbox_bytes_max,
             outbox_bytes_core_max,
             send_buffer_bytes,

@@ -12,12 +12,13 @@ use super::slot::{one_of, show_bytes};
 
 /// Most bytes that a codec adds to one message (a websocket header).
 const FRAMING_BYTES_MAX: usize = 14;
-/// What `echo` takes unless told otherwise: conformance suites send messages of 16 MiB.
+/// What `echo` takes unless told otherwise: conformance suites send messages of 16 MiB, and compressed ones.
 const ECHO_LIMITS: ListenerLimits = ListenerLimits {
     message_bytes_max: Some(16 << 20),
     outbox_bytes_max: Some(32 << 20),
     messages_per_second_max: None,
     bytes_per_second_max: None,
+    compress: Some(true),
 };
 /// A chat user's outbox unless told otherwise: it has to hold the roster of a full room, 1.3 MB with long
 /// names, and a newer one beside one on its way.
@@ -27,6 +28,7 @@ const CHAT_LIMITS: ListenerLimits = ListenerLimits {
     outbox_bytes_max: Some(CHAT_OUTBOX_BYTES),
     messages_per_second_max: None,
     bytes_per_second_max: None,
+    compress: None,
 };
 
 /// What an app's listeners take unless told otherwise.
@@ -108,7 +110,7 @@ impl Listener {
         }
         if scheme == Scheme::Http && own != ListenerLimits::default() {
             return Err(
-                "the limits of messages and outboxes do not apply to page; its limits are \
+                "the limits of messages and outboxes do not apply to page, nor does compress; its limits are \
                         http_body_bytes_max and http_connections_max"
                     .to_owned(),
             );
@@ -117,6 +119,7 @@ impl Listener {
         let limits = ListenerLimits {
             message_bytes_max: own.message_bytes_max.or(default.message_bytes_max),
             outbox_bytes_max: own.outbox_bytes_max.or(default.outbox_bytes_max),
+            compress: own.compress.or(default.compress),
             ..own
         };
         Ok(Listener {

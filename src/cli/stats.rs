@@ -9,7 +9,7 @@ use serde_json::Value;
 /// Most cores that get a column each; with more, only the total is shown.
 const COLUMNS_MAX: usize = 8;
 /// The figures that we know, in the order in which people ask for them; others follow by name.
-const FIGURES: [&str; 13] = [
+const FIGURES: [&str; 15] = [
     "connections",
     "opening",
     "bound",
@@ -17,6 +17,8 @@ const FIGURES: [&str; 13] = [
     "groups",
     "messages_in",
     "messages_out",
+    "messages_inflated",
+    "messages_compressed",
     "bytes_in",
     "bytes_out",
     "envelopes_out",

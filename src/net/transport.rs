@@ -27,12 +27,16 @@ use crate::close::CloseReason;
 use crate::escape::Escaped;
 use crate::ident::ConnId;
 use crate::pages::Pages;
+use crate::protocol::websocket::deflate::Inflater;
 use crate::shard::{ListenerSpec, Shard};
 
 /// One read takes at most this much, so that one fast sender does not keep the core to itself.
 const READ_BYTES: usize = 64 << 10;
 /// After this many turns with a full wire (half a million events) deadlines are looked at even so.
 const TURNS_BEHIND_MAX: usize = 1024;
+/// Once so much has been inflated of one read, what is left of it waits for a later turn: a few bytes can
+/// hold a large message.
+const INFLATED_BYTES: usize = 4 * READ_BYTES;
 /// Connections written in one turn (some 1.3 ms): a long broadcast is cut here, so that what else
 /// arrives is served in between.
 const WRITES_PER_TURN: usize = 256;
@@ -48,6 +52,7 @@ pub struct Transport {
     /// Connections whose handshake is under way, as they came; some of them are further by now.
     opening: VecDeque<ConnId>,
     buffer: Vec<u8>,
+    inflater: Inflater,
     ready: Vec<Ready>,
     /// Connections being written in this turn, and what became of it.
     writing: Vec<ConnId>,
@@ -96,6 +101,7 @@ impl Transport {
             links: Pages::default(),
             opening: VecDeque::new(),
             buffer: vec![0; READ_BYTES],
+            inflater: Inflater::default(),
             ready: Vec::new(),
             writing: Vec::new(),
             written: Vec::new(),

@@ -16,6 +16,7 @@ mod tests;
 
 use crate::close::CloseReason;
 use crate::payload::Message;
+use websocket::Terms;
 
 /// How messages are cut out of a listener's connections.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -34,6 +35,11 @@ pub enum Codec {
 pub enum Event<'a> {
     /// A whole message.
     Message(Message<'a>),
+    /// A websocket's whole text message as its sender compressed it; an [inflater](websocket::deflate)
+    /// makes a message of it.
+    CompressedText(&'a [u8]),
+    /// The same for a binary one.
+    CompressedBinary(&'a [u8]),
     /// A websocket ping; [`Codec::encode_pong`] answers it with the same bytes.
     Ping(&'a [u8]),
     /// A websocket pong: the peer lives.
@@ -53,7 +59,8 @@ pub struct Decoder(Of);
 /// a word with the tag: every idle connection carries a decoder.
 #[derive(Debug)]
 enum Of {
-    WebSocket(websocket::Decoder, u32),
+    /// With whether compression is agreed on.
+    WebSocket(websocket::Decoder, u32, bool),
     Text(text::Decoder, u32),
     Frame(frame::Decoder, u32),
 }
@@ -68,10 +75,19 @@ impl Decoder {
             .unwrap_or(u32::MAX)
             .min(u32::MAX - 4);
         Decoder(match codec {
-            Codec::WebSocket => Of::WebSocket(websocket::Decoder::default(), bytes_max),
+            Codec::WebSocket => Of::WebSocket(websocket::Decoder::default(), bytes_max, false),
             Codec::Text => Of::Text(text::Decoder::default(), bytes_max),
             Codec::Frame => Of::Frame(frame::Decoder::default(), bytes_max),
         })
+    }
+
+    /// The same, for a websocket that has agreed on compression.
+    pub fn deflate(message_bytes_max: usize) -> Decoder {
+        let mut decoder = Decoder::new(Codec::WebSocket, message_bytes_max);
+        if let Of::WebSocket(_, _, deflate) = &mut decoder.0 {
+            *deflate = true;
+        }
+        decoder
     }
 
     /// Takes bytes from `input[*at..]`, advances `at`, and returns the next event, or `None` when
@@ -86,7 +102,13 @@ impl Decoder {
         at: &mut usize,
     ) -> Result<Option<Event<'a>>, CloseReason> {
         match &mut self.0 {
-            Of::WebSocket(decoder, bytes_max) => decoder.next(*bytes_max as usize, input, at),
+            Of::WebSocket(decoder, bytes_max, deflate) => {
+                let terms = Terms {
+                    bytes_max: *bytes_max as usize,
+                    deflate: *deflate,
+                };
+                decoder.next(terms, input, at)
+            }
             Of::Text(decoder, bytes_max) => decoder.next(*bytes_max as usize, input, at),
             Of::Frame(decoder, bytes_max) => decoder.next(*bytes_max as usize, input, at),
         }
@@ -95,7 +117,7 @@ impl Decoder {
     /// Heap bytes kept for what is incomplete.
     pub fn bytes_held(&self) -> usize {
         match &self.0 {
-            Of::WebSocket(decoder, _) => decoder.bytes_held(),
+            Of::WebSocket(decoder, ..) => decoder.bytes_held(),
             Of::Text(decoder, _) => decoder.bytes_held(),
             Of::Frame(decoder, _) => decoder.bytes_held(),
         }
@@ -162,3 +184,5 @@ fn gather(buffer: &mut Vec<u8>, bytes: &[u8], bytes_max: usize) {
     }
     buffer.extend_from_slice(bytes);
 }
+
+const _: () = assert!(size_of::<Event<'_>>() == 24);

@@ -4,6 +4,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::websocket::deflate::Inflater;
 use super::{Codec, Decoder, Event};
 use crate::close::CloseReason;
 use crate::payload::Message;
@@ -18,15 +19,30 @@ pub(super) enum Seen {
     Close(Option<u16>),
 }
 
-impl From<Event<'_>> for Seen {
-    fn from(event: Event<'_>) -> Seen {
-        match event {
-            Event::Message(Message::Text(text)) => Seen::Text(text.to_owned()),
-            Event::Message(Message::Binary(bytes)) => Seen::Binary(bytes.to_vec()),
+impl From<Message<'_>> for Seen {
+    fn from(message: Message<'_>) -> Seen {
+        match message {
+            Message::Text(text) => Seen::Text(text.to_owned()),
+            Message::Binary(bytes) => Seen::Binary(bytes.to_vec()),
+        }
+    }
+}
+
+impl Seen {
+    /// As the core sees it, which inflates what is compressed.
+    fn new(
+        event: Event<'_>,
+        bytes_max: usize,
+        inflater: &mut Inflater,
+    ) -> Result<Seen, CloseReason> {
+        Ok(match event {
+            Event::Message(message) => message.into(),
+            Event::CompressedText(bytes) => inflater.inflate(bytes, true, bytes_max)?.into(),
+            Event::CompressedBinary(bytes) => inflater.inflate(bytes, false, bytes_max)?.into(),
             Event::Ping(payload) => Seen::Ping(payload.to_vec()),
             Event::Pong => Seen::Pong,
             Event::Close { code } => Seen::Close(code),
-        }
+        })
     }
 }
 
@@ -42,7 +58,18 @@ pub(super) fn decode(
     cuts: &[usize],
     moves: bool,
 ) -> Outcome {
-    let mut decoder = Decoder::new(codec, bytes_max);
+    let decoder = Decoder::new(codec, bytes_max);
+    decode_by(decoder, bytes_max, stream, cuts, moves)
+}
+
+pub(super) fn decode_by(
+    mut decoder: Decoder,
+    bytes_max: usize,
+    stream: &[u8],
+    cuts: &[usize],
+    moves: bool,
+) -> Outcome {
+    let mut inflater = Inflater::default();
     let mut seen = Vec::new();
     let mut cuts = cuts.iter().copied().cycle();
     let mut rest = stream;
@@ -55,7 +82,10 @@ pub(super) fn decode(
             let untouched = input.clone();
             let before = at;
             match decoder.next(&mut input, &mut at) {
-                Ok(Some(event)) => seen.push(event.into()),
+                Ok(Some(event)) => match Seen::new(event, bytes_max, &mut inflater) {
+                    Ok(event) => seen.push(event),
+                    Err(reason) => return (seen, Some(reason)),
+                },
                 Ok(None) => {
                     assert_eq!(at, input.len(), "None means that all was taken");
                     break;
@@ -70,7 +100,7 @@ pub(super) fn decode(
             }
         }
         // The last event's buffer is free by now: what is held belongs to one message.
-        assert!(decoder.bytes_held() <= 2 * bytes_max + 1024);
+        assert!(decoder.bytes_held() <= 2 * bytes_max + 1_024);
     }
     (seen, None)
 }
@@ -104,7 +134,7 @@ pub(super) fn client_frame(first: u8, mask: [u8; 4], payload: &[u8]) -> Vec<u8> 
 }
 
 /// Bytes that are often UTF-8, sometimes nearly.
-fn body() -> impl Strategy<Value = Vec<u8>> {
+pub(super) fn body() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         4 => "[a-zé李𝄞\n\r]{0,40}".prop_map(String::into_bytes),
         1 => "[aé李𝄞]{30,70}".prop_map(String::into_bytes),

@@ -130,6 +130,7 @@ impl Server {
                 pauses: A::WHEN_FULL == WhenFull::Pause,
                 message_bytes_max,
                 outbox_bytes_max,
+                compress: listen.limits.compress.unwrap_or(self.config.compress),
             };
             let limits = &listen.limits;
             // Unless a listener says otherwise only users' connections, as with their deadlines.

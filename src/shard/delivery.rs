@@ -1,23 +1,23 @@
-//! Delivering: into one outbox, or into those of a uid, a group or everybody, each message encoded once a codec.
+//! Delivering: into one outbox, or into those of a uid, a group or everybody, each message encoded once a codec
+//! and compressed once.
 
-use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::outbox::SHARED_COST;
-use super::slot::{Dirty, Phase};
+use super::slot::{Dirty, ListenerSpec, Phase, Slot};
 use super::{ConnId, LIST_KEPT, Shard};
 use crate::close::CloseReason;
 use crate::config::OUTBOX_MESSAGE_COST;
 use crate::ident::Reach;
+use crate::pages::Pages;
 use crate::payload::Message;
 use crate::protocol::Codec;
+use crate::protocol::websocket::deflate::Compressor;
+use crate::protocol::websocket::extension::Window;
 
 /// Up to this size a message for a uid's only connection is encoded into its outbox, where it joins
 /// what waits there; a larger one, and any for several, is encoded once and shared.
 const COPY_BYTES_MAX: usize = 4 << 10;
-
-/// Of so many connections written, one is one that only a broadcast made dirty.
-const BULK_SHARE: u32 = 4;
 
 const CODECS: usize = Codec::Frame as usize + 1;
 
@@ -27,6 +27,8 @@ struct Fanout<'m> {
     /// Of which group it is a refresh, if it is one.
     refresh: Option<u64>,
     encoded: [Option<Rc<[u8]>>; CODECS],
+    /// For those who have agreed on compression; an inner `None` if it is not worth while.
+    compressed: Option<Option<Rc<[u8]>>>,
 }
 
 impl<'m> Fanout<'m> {
@@ -35,6 +37,7 @@ impl<'m> Fanout<'m> {
             message,
             refresh: None,
             encoded: [const { None }; CODECS],
+            compressed: None,
         }
     }
 
@@ -48,12 +51,53 @@ impl<'m> Fanout<'m> {
         Rc::clone(encoded)
     }
 
+    /// For one who has agreed on compression with this window.
+    fn compressed(&mut self, window: Window, compressor: &mut Compressor) -> Option<Rc<[u8]>> {
+        if !window.holds(self.message.len()) {
+            return None;
+        }
+        let message = self.message;
+        let compressed = self.compressed.get_or_insert_with(|| {
+            let mut bytes = Vec::new();
+            let done = compressor.encode(message, window, &mut bytes);
+            done.then(|| Rc::from(bytes))
+        });
+        compressed.clone()
+    }
+
     /// The bytes of the encodings that wait in some outbox.
     fn bytes_held(&self) -> usize {
-        let held = self.encoded.iter().flatten();
+        let held = self
+            .encoded
+            .iter()
+            .chain(self.compressed.as_slice())
+            .flatten();
         held.filter(|encoded| Rc::strong_count(encoded) > 1)
             .map(|encoded| encoded.len())
             .sum()
+    }
+}
+
+/// A connection that messages can be queued for, with its listener's part.
+#[inline]
+fn receiver<'a>(
+    slots: &'a mut Pages<Slot>,
+    listeners: &'a [ListenerSpec],
+    id: ConnId,
+) -> Option<(&'a mut Slot, &'a ListenerSpec)> {
+    let slot = slots.get_mut(id.slot)?;
+    let takes = slot.generation == id.generation && matches!(slot.phase, Phase::Open | Phase::Home);
+    takes.then_some(())?;
+    let spec = &listeners[usize::from(slot.listener)];
+    Some((slot, spec))
+}
+
+impl Slot {
+    /// Whether a message of this encoded size, in place of some bytes that wait, may be queued.
+    #[inline]
+    fn has_room(&self, spec: &ListenerSpec, encoded_bytes: usize, replaced_bytes: usize) -> bool {
+        let waiting = self.outbox.bytes() + self.replies_bytes() - replaced_bytes;
+        waiting + encoded_bytes + OUTBOX_MESSAGE_COST <= spec.outbox_bytes_max || spec.pauses
     }
 }
 
@@ -61,16 +105,28 @@ impl Shard {
     /// Queues a message for one connection. False if it takes no more: it is closing, or this message did
     /// not fit and closes it.
     pub fn send(&mut self, id: ConnId, message: Message<'_>) -> bool {
-        let Some(listener) = self.listener(id) else {
+        let Some((slot, spec)) = receiver(&mut self.slots, &self.listeners, id) else {
             return false;
         };
-        let codec = listener.codec;
-        let length = codec.encoded_len(message);
-        if !self.admit(id, length, 0) {
+        let mut frame = Vec::new();
+        let compressed = slot
+            .window
+            .is_some_and(|window| self.compressor.encode(message, window, &mut frame));
+        let length = match compressed {
+            true => frame.len(),
+            false => spec.codec.encoded_len(message),
+        };
+        if !slot.has_room(spec, length, 0) {
+            self.close(id, CloseReason::SlowConsumer);
             return false;
         }
+        self.outbox_bytes += slot.outbox.push_own(length, |out| match compressed {
+            true => out.extend_from_slice(&frame),
+            false => spec.codec.encode(message, out),
+        });
+        self.dirty.mark(id, slot, Dirty::Urgent);
         self.stats.messages_out += 1;
-        self.append(id, length, |out| codec.encode(message, out))
+        !self.shed() || self.is_live(id)
     }
 
     /// Queues for every connection of the uid within reach, and says for how many.
@@ -144,19 +200,23 @@ impl Shard {
     }
 
     fn share(&mut self, id: ConnId, fanout: &mut Fanout<'_>, how: Dirty) -> bool {
-        let Some(listener) = self.listener(id) else {
+        let Some((slot, spec)) = receiver(&mut self.slots, &self.listeners, id) else {
             return false;
         };
-        let encoded = fanout.encoded(listener.codec);
-        let outbox = &self.slots[id.slot].outbox;
-        let replaced = fanout.refresh.map_or(0, |of| outbox.replaceable_bytes(of));
-        if !self.admit(id, encoded.len(), replaced) {
+        let encoded = slot
+            .window
+            .and_then(|window| fanout.compressed(window, &mut self.compressor))
+            .unwrap_or_else(|| fanout.encoded(spec.codec));
+        let replaced = fanout
+            .refresh
+            .map_or(0, |of| slot.outbox.replaceable_bytes(of));
+        if !slot.has_room(spec, encoded.len(), replaced) {
+            self.close(id, CloseReason::SlowConsumer);
             return false;
         }
-        let slot = &mut self.slots[id.slot];
         let freed = slot.outbox.push_shared(encoded, fanout.refresh);
         self.outbox_bytes = self.outbox_bytes + SHARED_COST - freed;
-        self.mark_dirty(id, how);
+        self.dirty.mark(id, slot, how);
         true
     }
 
@@ -172,33 +232,22 @@ impl Shard {
         encoded_bytes: usize,
         replaced_bytes: usize,
     ) -> bool {
-        let Some(slot) = self.get(id) else {
+        let Some((slot, spec)) = receiver(&mut self.slots, &self.listeners, id) else {
             return false;
         };
-        if !matches!(slot.phase, Phase::Open | Phase::Home) {
-            return false;
-        }
-        let spec = &self.listeners[usize::from(slot.listener)];
-        let waiting = slot.outbox.bytes() + slot.replies_bytes() - replaced_bytes;
-        let fits = waiting + encoded_bytes + OUTBOX_MESSAGE_COST <= spec.outbox_bytes_max;
-        if !fits && !spec.pauses {
+        let fits = slot.has_room(spec, encoded_bytes, replaced_bytes);
+        if !fits {
             self.close(id, CloseReason::SlowConsumer);
-            return false;
         }
-        true
+        fits
     }
 
-    /// Queues what has been admitted. False if the core's sum has cost the connection its outbox.
-    pub(super) fn append(
-        &mut self,
-        id: ConnId,
-        length: usize,
-        encode: impl FnOnce(&mut Vec<u8>),
-    ) -> bool {
-        let cost = self.slots[id.slot].outbox.push_own(length, encode);
-        self.outbox_bytes += cost;
-        self.mark_dirty(id, Dirty::Urgent);
-        !self.shed() || self.is_live(id)
+    /// Queues what has been admitted.
+    pub(super) fn append(&mut self, id: ConnId, length: usize, encode: impl FnOnce(&mut Vec<u8>)) {
+        let slot = &mut self.slots[id.slot];
+        self.outbox_bytes += slot.outbox.push_own(length, encode);
+        self.dirty.mark(id, slot, Dirty::Urgent);
+        self.shed();
     }
 
     /// Queues bytes of the codec's own: a pong, the answer to a close, the end of a handshake.
@@ -252,51 +301,15 @@ impl Shard {
         self.abandoned.insert(id);
     }
 
-    /// The next connection to be written, those with messages of their own first; `bulk` says whether
-    /// those that only a broadcast made dirty may come, too. One place in [`BULK_SHARE`] is theirs: where
-    /// others talk without a pause, who only listens would never be written, and be closed for it.
+    /// The next connection to be written; `bulk` says whether those that only a broadcast made dirty may
+    /// come, too.
     pub fn next_dirty(&mut self, bulk: bool) -> Option<ConnId> {
-        loop {
-            self.picks = self.picks.wrapping_add(1);
-            let turn_of_bulk = bulk && self.picks.is_multiple_of(BULK_SHARE);
-            let lists = match turn_of_bulk {
-                true => [Dirty::Bulk, Dirty::Urgent],
-                false => [Dirty::Urgent, Dirty::Bulk],
-            };
-            let mut lists = lists
-                .into_iter()
-                .filter(|level| bulk || *level == Dirty::Urgent);
-            let Some((id, level)) =
-                lists.find_map(|level| Some((self.dirty(level).pop_front()?, level)))
-            else {
-                self.urgent.shrink_to(LIST_KEPT);
-                self.bulk.shrink_to(LIST_KEPT);
-                return None;
-            };
-            let Some(slot) = self.get_mut(id) else {
-                continue;
-            };
-            slot.in_bulk &= level != Dirty::Bulk;
-            // An entry of the bulk list is stale once a message of its own has made it urgent.
-            if slot.dirty == level {
-                slot.dirty = Dirty::Clean;
-                if !slot.blocked {
-                    return Some(id);
-                }
-            }
-        }
-    }
-
-    fn dirty(&mut self, level: Dirty) -> &mut VecDeque<ConnId> {
-        match level {
-            Dirty::Urgent => &mut self.urgent,
-            Dirty::Bulk | Dirty::Clean => &mut self.bulk,
-        }
+        self.dirty.next(&mut self.slots, bulk)
     }
 
     /// Whether something is left to be written by a later turn.
     pub fn has_dirty(&self) -> bool {
-        !self.urgent.is_empty() || !self.bulk.is_empty()
+        !self.dirty.is_empty()
     }
 
     /// What waits for the connection, in pieces.

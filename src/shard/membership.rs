@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::slot::{Memberships, Phase};
+use super::slot::{Binding, Memberships, Phase};
 use super::{Dirty, Shard};
 use crate::close::CloseReason;
 use crate::config::UidPolicy;
@@ -12,8 +12,8 @@ impl Shard {
     /// Marks that the connection asks for a uid. False if it has asked before.
     pub fn ask_to_bind(&mut self, id: ConnId) -> bool {
         match self.get_mut(id) {
-            Some(slot) if !slot.asked_to_bind && slot.phase == Phase::Open => {
-                slot.asked_to_bind = true;
+            Some(slot) if slot.binding == Binding::NotAsked && slot.phase == Phase::Open => {
+                slot.binding = Binding::Asked;
                 true
             }
             _ => false,
@@ -23,7 +23,7 @@ impl Shard {
     /// Marks that the connection's home is another core, so that it is not read here any more.
     pub fn set_leaving(&mut self, id: ConnId) {
         if let Some(slot) = self.get_mut(id) {
-            slot.leaving = true;
+            slot.binding = Binding::Leaving;
         }
     }
 
@@ -179,17 +179,9 @@ impl Shard {
     }
 
     pub(super) fn mark_dirty(&mut self, id: ConnId, how: Dirty) {
-        let Some(slot) = self.get_mut(id) else { return };
-        if slot.dirty >= how {
-            return;
-        }
-        slot.dirty = how;
-        match how {
-            Dirty::Urgent => self.urgent.push_back(id),
-            // It may be there from before, for what was urgent has been written first.
-            Dirty::Bulk if std::mem::replace(&mut slot.in_bulk, true) => {}
-            Dirty::Bulk => self.bulk.push_back(id),
-            Dirty::Clean => {}
+        let place = self.slots.get_mut(id.slot);
+        if let Some(slot) = place.filter(|slot| slot.generation == id.generation) {
+            self.dirty.mark(id, slot, how);
         }
     }
 }

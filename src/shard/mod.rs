@@ -8,6 +8,7 @@
 mod census;
 mod deadlines;
 mod delivery;
+mod dirty;
 mod members;
 mod membership;
 mod outbox;
@@ -33,7 +34,10 @@ use crate::config::{Config, UidPolicy};
 use crate::ident::ConnId;
 use crate::pages::Pages;
 use crate::protocol::Codec;
+use crate::protocol::websocket::deflate::Compressor;
+use crate::protocol::websocket::extension::Window;
 use crate::stats::CoreStats;
+use dirty::DirtyLists;
 use members::Groups;
 use slot::Slot;
 use uids::Uids;
@@ -56,11 +60,8 @@ pub struct Shard {
     now: Tick,
     /// What the outboxes hold of the core's memory, a message shared by many counting once.
     outbox_bytes: usize,
-    /// Connections with something to write, those with messages of their own first.
-    urgent: VecDeque<ConnId>,
-    bulk: VecDeque<ConnId>,
-    /// Counts what has been taken from both.
-    picks: u32,
+    /// Connections with something to write.
+    dirty: DirtyLists,
     /// Connections marked to end whose app has not been told.
     ended: VecDeque<Ended>,
     /// Connections to be cut off without another word.
@@ -70,6 +71,8 @@ pub struct Shard {
     pub abandoned: std::collections::HashSet<ConnId>,
     /// Reused by every fan-out.
     receivers: Vec<ConnId>,
+    /// For every connection that has agreed on compression.
+    compressor: Compressor,
     pub stats: CoreStats,
 }
 
@@ -133,14 +136,13 @@ impl Shard {
             wheel: Wheel::default(),
             now: 0,
             outbox_bytes: 0,
-            urgent: VecDeque::new(),
-            bulk: VecDeque::new(),
-            picks: 0,
+            dirty: DirtyLists::default(),
             ended: VecDeque::new(),
             overdue: Vec::new(),
             #[cfg(test)]
             abandoned: std::collections::HashSet::new(),
             receivers: Vec::new(),
+            compressor: Compressor::new(config.compress_bytes_min),
             stats: CoreStats {
                 closed: vec![0; CloseReason::COUNT],
                 ..CoreStats::default()
@@ -197,6 +199,13 @@ impl Shard {
         }
         self.schedule(id);
         true
+    }
+
+    /// Its handshake has agreed on compression, with this window.
+    pub fn agree(&mut self, id: ConnId, window: Window) {
+        if let Some(slot) = self.get_mut(id) {
+            slot.window = Some(window);
+        }
     }
 
     /// The app has made the connection's session, with this key. False if that has closed it.
@@ -287,6 +296,7 @@ impl Shard {
         let passage = Passage {
             listener: slot.listener,
             peer: slot.peer,
+            window: slot.window,
             uid,
             groups: slot
                 .groups
@@ -309,7 +319,8 @@ impl Shard {
         let slot = &mut self.slots[id.slot];
         slot.phase = Phase::Open;
         slot.session = session;
-        slot.asked_to_bind = true;
+        slot.window = passage.window;
+        slot.binding = slot::Binding::Asked;
         if !groups.is_empty() {
             slot.groups = Some(Box::new(slot::Memberships {
                 joined: Vec::new(),
@@ -403,7 +414,7 @@ impl Shard {
         let slot = self.get(id)?;
         Some(Reading {
             phase: slot.phase,
-            leaving: slot.leaving,
+            leaving: slot.binding == slot::Binding::Leaving,
             transit: slot.transit as usize,
             full: slot.is_full(&self.listeners[usize::from(slot.listener)]),
         })
@@ -435,6 +446,7 @@ impl Shard {
             uids: self.uids.len() as u64,
             groups: self.groups.len() as u64,
             outbox_bytes: self.outbox_bytes as u64,
+            messages_compressed: self.compressor.count(),
             ..self.stats.clone()
         }
     }

@@ -11,6 +11,7 @@ use super::wheel::Tick;
 use crate::close::CloseReason;
 use crate::ident::{ConnId, Space};
 use crate::protocol::Codec;
+use crate::protocol::websocket::extension::Window;
 
 /// What all connections of one listener share.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub struct ListenerSpec {
     pub pauses: bool,
     pub message_bytes_max: usize,
     pub outbox_bytes_max: usize,
+    /// Whether compression may be agreed on.
+    pub compress: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,6 +42,16 @@ pub enum Phase {
     Home,
     /// It is to end: in no table, its close frame (if any) the last thing in its outbox.
     Closing,
+}
+
+/// How far a connection's one bind has come, before it is home.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Binding {
+    NotAsked,
+    /// It asked for a uid; binds once.
+    Asked,
+    /// Its home is another core, and it is to move there.
+    Leaving,
 }
 
 /// How urgently a connection's outbox is to be written.
@@ -91,10 +104,9 @@ pub struct Slot {
     pub blocked: bool,
     /// We do not read it for now; idleness does not count meanwhile.
     pub paused: bool,
-    /// It asked for a uid; binds once.
-    pub asked_to_bind: bool,
-    /// Its home is another core, and it is to move there.
-    pub leaving: bool,
+    pub binding: Binding,
+    /// If compression is agreed on, how far back what is sent may refer.
+    pub window: Option<Window>,
     pub peer: Peer,
     /// The app's key for the session.
     pub session: u32,
@@ -130,8 +142,8 @@ impl Default for Slot {
             reason: CloseReason::Normal,
             blocked: false,
             paused: false,
-            asked_to_bind: false,
-            leaving: false,
+            binding: Binding::NotAsked,
+            window: None,
             peer: Peer::new(SocketAddr::from(([0, 0, 0, 0], 0))),
             session: u32::MAX,
             everybody_at: u32::MAX,
@@ -169,6 +181,7 @@ pub struct Ended {
 pub struct Passage {
     pub listener: u16,
     pub peer: Peer,
+    pub window: Option<Window>,
     /// The uid to bind at home.
     pub uid: Box<str>,
     /// Groups to join there.

@@ -1,5 +1,7 @@
 //! Tests of the shard as a whole: what it counts, what it closes, and who goes first.
 
+mod compression;
+
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -21,6 +23,7 @@ fn spec(codec: Codec, space: u8, outbox_bytes_max: usize) -> ListenerSpec {
         pauses: false,
         message_bytes_max: 1_000,
         outbox_bytes_max,
+        compress: false,
     }
 }
 
@@ -100,6 +103,7 @@ fn accounts_match_the_slots_on_every_way() {
         let config = Config {
             outbox_bytes_core_max: random.choice([20_000, 1 << 30]).unwrap_or(0),
             groups_per_connection_max: 2,
+            compress_bytes_min: 500,
             ..Config::default()
         };
         let mut shard = shard(&config);
@@ -110,7 +114,8 @@ fn accounts_match_the_slots_on_every_way() {
             let message = Message::Text(&payload);
             let picked = random.choice(ids.iter().copied());
             match (random.u8(..16), picked) {
-                (0..=2, _) => ids.push(open(&mut shard, random.u16(..2))),
+                (0..=1, _) => ids.push(open(&mut shard, random.u16(..2))),
+                (2, _) => ids.push(compression::open(&mut shard, random.u8(8..=15))),
                 (3, _) => ids.push(shard.insert(0, peer())),
                 (4, _) => drop(shard.send_to_everybody(REACH, message)),
                 (5, _) => drop(shard.send_to_uid(REACH, &name, message)),
@@ -537,7 +542,7 @@ fn the_lists_of_what_is_to_be_written_hold_each_connection_once() {
             let id = shard.next_dirty(true).unwrap();
             write_all(&mut shard, id);
         }
-        assert!(shard.urgent.len() <= 10 && shard.bulk.len() <= 10);
+        assert!(shard.dirty.longest() <= 10);
     }
     while let Some(id) = shard.next_dirty(true) {
         write_all(&mut shard, id);

@@ -24,6 +24,7 @@ mod backend_pipeline;
 mod chat;
 mod chat_roster;
 mod codec_across;
+mod codec_deflate;
 mod codec_frame;
 mod codec_text;
 mod codec_websocket;
@@ -115,6 +116,7 @@ fn suites_outside_cargo_test() {
     println!(
         "cargo test covers the server with Rust alone. tests/run covers also: the page in headless \
          Chromium (tests/page), a PHP back end (tests/php), Python websockets (tests/python), HAProxy in \
-         front (tests/haproxy), and the doorbell under loom (tests/loom_doorbell.rs)."
+         front (tests/haproxy), the Autobahn suite (tests/conformance), and the doorbell under loom \
+         (tests/loom_doorbell.rs)."
     );
 }

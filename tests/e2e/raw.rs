@@ -89,9 +89,15 @@ impl Raw {
     }
 
     pub async fn shake_hands(&mut self) {
-        self.write(request("").as_bytes()).await;
+        self.shake_hands_with("").await;
+    }
+
+    /// The same with further header lines; returns the head of the answer.
+    pub async fn shake_hands_with(&mut self, lines: &str) -> String {
+        self.write(request(lines).as_bytes()).await;
         let head = self.head().await;
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        head
     }
 
     /// Writes bytes as they are.

@@ -310,6 +310,33 @@ def take_pictures(browser, server, renew):
         assert PICTURE.stat().st_size < PICTURE_BYTES_MAX, "the picture is too large"
 
 
+def check_compression(browser, binary):
+    step("compression: what the browser compresses is read, and what is compressed for it")
+    server = Server(binary, "--compress", "--compress-bytes-min", "1")
+    try:
+        one, two = (Visitor(browser, server) for _ in range(2))
+        one.visit()
+        two.visit()
+        check_chat(one, two)
+        check_relay(one, two)
+        check_push(one)
+        long = " ".join(f"word {n}" for n in range(180))
+        for to, readers in (("all", (one, two)), ("alice", (one,)), (HOSTILE, (two,))):
+            one.enter(("relay-to", to), ("relay-text", f"to {to}: {long}"))
+            for reader in readers:
+                line = reader.last("relay-log", "in").locator(".text")
+                expect(line).to_have_text(f"to {to}: {long}")
+        (cores,) = (json.loads(line)["cores"] for line in server.tell("stats"))
+        for name, least in (("messages_inflated", 10), ("messages_compressed", 3)):
+            assert sum(core[name] for core in cores) >= least, f"{name}: {cores}"
+        for visitor in (one, two):
+            visitor.check_clean()
+            visitor.context.close()
+        server.stop()
+    finally:
+        server.kill()
+
+
 def wait_until(condition, timeout=10):
     end = time.monotonic() + timeout
     while not condition():
@@ -350,6 +377,7 @@ def main():
                 executable_path=os.environ["CHROMIUM"], args=FLAGS)
             try:
                 check_all(browser, server, "--picture" in sys.argv[2:])
+                check_compression(browser, server.binary)
             except BaseException:
                 SHOTS.mkdir(parents=True, exist_ok=True)
                 for number, context in enumerate(browser.contexts):

@@ -22,14 +22,15 @@ STOP_TIMEOUT = 15
 class Server:
     """One server on ports of its own; started again, it takes the same ones."""
 
-    def __init__(self, binary):
+    def __init__(self, binary, *flags):
         self.binary = binary
+        self.flags = flags
         self.ports = dict.fromkeys(APPS, 0)
         self.hints = {}
         self.start()
 
     def start(self):
-        command = [self.binary, "serve", "--cores", "2"]
+        command = [self.binary, "serve", "--cores", "2", *self.flags]
         for app, scheme in APPS.items():
             command += ["--listen", f"{scheme}://127.0.0.1:{self.ports[app]}={app}"]
         self.stderr = tempfile.TemporaryFile("w+")

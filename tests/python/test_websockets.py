@@ -37,6 +37,7 @@ class Server:
     async def start(cls, binary, cores, **settings):
         self = cls()
         self.stopped = False
+        self.cores = cores
         environment = {k: v for k, v in os.environ.items() if not k.startswith("RINGPOST_")}
         environment |= {f"RINGPOST_{name}": value for name, value in settings.items()}
         arguments = ["serve", "--cores", str(cores)]
@@ -93,6 +94,11 @@ class Server:
             while await self.ask(f"online {uid}") != "ok":
                 await asyncio.sleep(0.01)
         return client
+
+    async def counts(self, *names):
+        """Figures of `stats`, summed over the cores."""
+        cores = json.loads(await self.ask("stats"))["cores"]
+        return [sum(core[name] for core in cores) for name in names]
 
     async def ask(self, *lines):
         """Sends lines to the back end's port; the answer, or the answers if they are several."""
@@ -185,10 +191,41 @@ async def test_too_big_closes_with_1009(server, stack):
     await expect_close(client, 1009)
 
 
-async def test_offered_compression_does_no_harm(server, stack):
-    client = await stack.enter(server.connect("echo", compression="deflate"))
-    await client.send("a" * 10_000)
-    await expect(client, "a" * 10_000)
+async def test_compression(server, stack):
+    names = lambda client: [one.name for one in client.protocol.extensions]
+    client = await stack.enter(server.connect("echo"))
+    assert names(client) == ["permessage-deflate"], names(client)
+    text = json.dumps([{"name": f"item {n}", "price": n * 0.25} for n in range(3_000)])
+    for length in [0, 1, 1_000, 1_024, 4_096, 4_097, len(text)]:
+        for message in [text[:length], text[:length].encode()]:
+            await client.send(message)
+            await expect(client, message)
+    await client.send([text[:50], "", text[50:]])
+    await expect(client, text)
+    plain = await stack.enter(server.connect("echo", compression=None))
+    assert names(plain) == [], names(plain)
+    await plain.send(text)
+    await expect(plain, text)
+    # One text a length, three of which are below what is compressed by default.
+    inflated, compressed = await server.counts("messages_inflated", "messages_compressed")
+    assert inflated == 15, inflated
+    assert compressed >= 9, compressed
+
+
+async def test_compression_of_a_broadcast(server, stack):
+    offers = ["deflate", None] * 10
+    clients = [
+        await server.relay(stack, f"c-{n}", compression=offer) for n, offer in enumerate(offers)
+    ]
+    line = json.dumps({"uid": "all", "items": ["one of many"] * 500})
+    (before,) = await server.counts("messages_compressed")
+    assert await server.ask(line) == "ok"
+    await asyncio.gather(*(expect(client, line) for client in clients))
+    (after,) = await server.counts("messages_compressed")
+    # At most once a core, and not at all where it is not switched on.
+    agreed = any(client.protocol.extensions for client in clients)
+    assert (after > before) == agreed, (before, after)
+    assert after - before <= server.cores, (before, after)
 
 
 async def test_relay_between_clients(server, stack):
@@ -311,6 +348,8 @@ async def test_replace(server, stack):
     await expect(new, "still here")
 
 
+# With two cores whatever can be compressed is.
+COMPRESSED = {"COMPRESS": "true", "COMPRESS_BYTES_MIN": "1"}
 SETTINGS = {
     test_heartbeat_by_the_servers_pings: {"IDLE_TIMEOUT": "2s", "PING_INTERVAL": "1s"},
     test_replace: {"UID_POLICY": "replace"},
@@ -323,8 +362,9 @@ async def main(binary):
     for cores in [1, 2, 4]:
         for test in tests:
             stack = Stack()
+            settings = SETTINGS.get(test, {}) | (COMPRESSED if cores == 2 else {})
             try:
-                async with Server.start(binary, cores, **SETTINGS.get(test, {})) as server:
+                async with Server.start(binary, cores, **settings) as server:
                     try:
                         async with asyncio.timeout(60):
                             await test(server, stack)

@@ -53,6 +53,7 @@ fn listen<P: Part>(scene: &Scene, codec: Codec) -> ListenerSpec {
         pauses: !binds,
         message_bytes_max: 1 << 16,
         outbox_bytes_max: scene.outbox,
+        compress: false,
     }
 }
 

@@ -128,12 +128,19 @@ fn echo_has_large_limits_of_its_own() {
     let limits = ListenerLimits {
         message_bytes_max: Some(16 << 20),
         outbox_bytes_max: Some(32 << 20),
+        compress: Some(true),
         ..ListenerLimits::default()
     };
     assert_eq!(settings.listeners[0].limits, limits);
-    let own = "[[listen]]\nurl='text://127.0.0.1:0'\napp='echo'\nmessage_bytes_max='1 KiB'";
+    let own = "[[listen]]\nurl='text://127.0.0.1:0'\napp='echo'\nmessage_bytes_max='1 KiB'\ncompress=false";
     let settings = from_file(own).unwrap();
     assert_eq!(settings.listeners[0].limits.message_bytes_max, Some(1_024));
+    assert_eq!(settings.listeners[0].limits.compress, Some(false));
+    let wrong = "[[listen]]\nurl='text://127.0.0.1:0'\napp='echo'\ncompress='fast'";
+    says(
+        from_file(wrong),
+        &["f.toml:4", "listen.compress = \"fast\""],
+    );
 }
 
 #[test]

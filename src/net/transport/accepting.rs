@@ -88,10 +88,12 @@ impl Transport {
     fn first_input(&self, listener: u16, peer: SocketAddr) -> Input {
         let spec = &self.listeners[usize::from(listener)];
         match spec.codec {
-            Codec::WebSocket if self.admission.proxies.trust(peer.ip()) => {
-                Input::Handshake(Box::new(Handshake::behind_proxy()))
+            Codec::WebSocket => {
+                let handshake = Handshake::new()
+                    .behind_proxy(self.admission.proxies.trust(peer.ip()))
+                    .with_compression(spec.compress);
+                Input::Handshake(Box::new(handshake))
             }
-            Codec::WebSocket => Input::Handshake(Box::default()),
             codec => Input::Messages(Decoder::new(codec, spec.message_bytes_max)),
         }
     }

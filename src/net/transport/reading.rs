@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use tracing::{debug, error, warn};
 
-use super::{Transport, link_of};
+use super::{INFLATED_BYTES, Transport, link_of};
 use crate::app::host::{Flow, Host};
 use crate::close::CloseReason;
 use crate::escape::Escaped;
@@ -13,6 +13,7 @@ use crate::ident::ConnId;
 use crate::net::connection::Input;
 use crate::net::guard::guard;
 use crate::protocol::http::HttpError;
+use crate::protocol::websocket::deflate::Inflater;
 use crate::protocol::{Codec, Decoder, Event};
 
 const FOREIGN_ORIGIN: HttpError = HttpError {
@@ -128,6 +129,7 @@ impl Transport {
         {
             return;
         }
+        let mut inflated_bytes = 0;
         loop {
             let Some(link) = link_of(&mut self.links, id) else {
                 return;
@@ -175,6 +177,21 @@ impl Transport {
                         host.message(id, message);
                     }
                 }
+                Ok(Some(
+                    event @ (Event::CompressedText(bytes) | Event::CompressedBinary(bytes)),
+                )) => {
+                    if flow != Flow::Go {
+                        continue;
+                    }
+                    let text = matches!(event, Event::CompressedText(_));
+                    match take_compressed(&mut self.inflater, host, id, bytes, text) {
+                        Ok(length) => inflated_bytes += length,
+                        Err(reason) => return self.reject(host, id, reason),
+                    }
+                    if inflated_bytes > INFLATED_BYTES && at < input.len() {
+                        return self.postpone(id, &input[at..]);
+                    }
+                }
                 Ok(Some(Event::Ping(payload))) => {
                     if flow == Flow::Go {
                         host.shard()
@@ -192,12 +209,24 @@ impl Transport {
                     }
                     return;
                 }
-                Err(reason) => {
-                    link.input = Input::Ignored;
-                    host.close(id, reason);
-                    return;
-                }
+                Err(reason) => return self.reject(host, id, reason),
             }
+        }
+    }
+
+    /// What came is against the codec's rules.
+    fn reject(&mut self, host: &mut Host, id: ConnId, reason: CloseReason) {
+        if let Some(link) = self.link(id) {
+            link.input = Input::Ignored;
+        }
+        host.close(id, reason);
+    }
+
+    /// Has a later turn go on with bytes that have been read.
+    fn postpone(&mut self, id: ConnId, input: &[u8]) {
+        if let Some(link) = self.link(id) {
+            link.unread = input.to_vec();
+            self.read_later(id);
         }
     }
 
@@ -244,12 +273,16 @@ impl Transport {
                         return false;
                     }
                 }
-                let bytes_max = host
-                    .shard()
-                    .listener(id)
-                    .map_or(0, |spec| spec.message_bytes_max);
+                let bytes_max = message_bytes_max(host, id);
+                let decoder = match accepted.window {
+                    Some(window) => {
+                        host.shard().agree(id, window);
+                        Decoder::deflate(bytes_max)
+                    }
+                    None => Decoder::new(Codec::WebSocket, bytes_max),
+                };
                 if let Some(link) = self.link(id) {
-                    link.input = Input::Messages(Decoder::new(Codec::WebSocket, bytes_max));
+                    link.input = Input::Messages(decoder);
                 }
                 host.shard()
                     .send_raw(id, |_, out| out.extend_from_slice(&accepted.response));
@@ -283,4 +316,25 @@ impl Transport {
             .send_raw(id, |_, out| out.extend_from_slice(response));
         host.close(id, reason);
     }
+}
+
+/// Has the app take a message that has come compressed, and says how long it was.
+fn take_compressed(
+    inflater: &mut Inflater,
+    host: &mut Host,
+    id: ConnId,
+    bytes: &[u8],
+    text: bool,
+) -> Result<usize, CloseReason> {
+    let message = inflater.inflate(bytes, text, message_bytes_max(host, id))?;
+    let length = message.len();
+    host.shard().stats.messages_inflated += 1;
+    host.message(id, message);
+    inflater.trim();
+    Ok(length)
+}
+
+fn message_bytes_max(host: &mut Host, id: ConnId) -> usize {
+    let listener = host.shard().listener(id);
+    listener.map_or(0, |spec| spec.message_bytes_max)
 }

@@ -64,6 +64,7 @@ impl Core {
             pauses: false,
             message_bytes_max: 1 << 20,
             outbox_bytes_max: 2 << 20,
+            compress: false,
         }]);
         let bus = bus::connect(1).unwrap().pop().unwrap();
         let app: Box<dyn Hosted> = Box::new(Hosting::new(Echo, 0, Reach::default()));
@@ -202,6 +203,47 @@ fn one_that_sends_without_end_waits_its_turn_on(kind: Kind) {
         assert!(core.transport.again.len() <= 1, "it is queued twice");
         assert_eq!(core.host.flow(id), Flow::Go);
     }
+}
+
+/// What a client that compresses sends for 100,000 zeros.
+fn folded() -> Vec<u8> {
+    let mut deflate = zlib_rs::Deflate::new(6, false, 15);
+    let mut payload = vec![0; 1_000];
+    let zeros = [0; 100_000];
+    let flush = zlib_rs::DeflateFlush::SyncFlush;
+    deflate.compress(&zeros, &mut payload, flush).unwrap();
+    payload.truncate(deflate.total_out() as usize - 4);
+    let length = payload.len() as u16;
+    [&b"\xc2\xfe"[..], &length.to_be_bytes(), &[0; 4], &payload].concat()
+}
+
+#[test]
+fn one_that_folds_much_into_little_waits_its_turn() {
+    on_both(one_that_folds_much_into_little_waits_its_turn_on);
+}
+
+fn one_that_folds_much_into_little_waits_its_turn_on(kind: Kind) {
+    const MESSAGES: u64 = 12;
+    let mut core = Core::new(kind);
+    let (mut client, id) = core.connect();
+    core.transport.link(id).unwrap().input = Input::Messages(Decoder::deflate(1 << 20));
+    let stream = folded().repeat(MESSAGES as usize);
+    assert!(stream.len() < READ_BYTES, "it comes in one read");
+    client.write_all(&stream).unwrap();
+    let (mut before, mut turns) = (0, 0);
+    while before < MESSAGES {
+        core.turn();
+        let inflated = core.host.shard().stats.messages_inflated;
+        assert!(
+            (before + 1..=before + 3).contains(&inflated),
+            "{inflated} after {before}"
+        );
+        (before, turns) = (inflated, turns + 1);
+        assert_eq!(core.host.flow(id), Flow::Go);
+    }
+    assert!(turns >= 4);
+    assert!(!core.transport.has_input_left());
+    assert_eq!(read(&mut client, 10)[..2], *b"\x82\x7f");
 }
 
 #[test]

@@ -193,6 +193,7 @@ pub struct Head<'a> {
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub expect_continue: bool,
     fields: Fields<'a>,
+    bytes: &'a [u8],
 }
 
 impl<'a> Head<'a> {
@@ -209,6 +210,17 @@ impl<'a> Head<'a> {
     /// Whether the Upgrade field names `websocket`.
     pub fn to_websocket(&self) -> bool {
         self.fields.to_websocket
+    }
+
+    /// The values of a field that may be there more than once, which are looked for when it is asked for.
+    pub fn each(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        let lines = self.bytes.split(|&byte| byte == b'\n');
+        lines.filter_map(move |line| {
+            let at = line.iter().position(|&byte| byte == b':')?;
+            let (own, value) = line.split_at(at);
+            own.eq_ignore_ascii_case(name.as_bytes())
+                .then(|| value[1..].trim_ascii())
+        })
     }
 }
 
@@ -266,6 +278,7 @@ fn check_fields(bytes: &[u8]) -> Result<Head<'_>, HttpError> {
             Some(_) => return Err(HttpError::new(417, "only 100-continue can be expected")),
         },
         fields,
+        bytes,
     })
 }
 
@@ -323,7 +336,7 @@ pub(super) fn is_authority(host: &str) -> bool {
     !host.is_empty() && host.bytes().all(fits)
 }
 
-pub(super) fn is_token(byte: u8) -> bool {
+pub(in crate::protocol) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 

@@ -3,7 +3,8 @@
 //! A message that lies complete in the input, as nearly all do, is unmasked in place and costs no
 //! allocation. Any other is gathered, unmasked, in a [`Partial`] that exists only as long as
 //! something is incomplete. Bound: `message_bytes_max`, checked when a header announces it; a
-//! control frame's 125 bytes.
+//! control frame's 125 bytes. A compressed message goes out as it came, for the core to
+//! [inflate](super::deflate::Inflater).
 
 use std::ops::Range;
 
@@ -12,6 +13,14 @@ use super::mask;
 use crate::close::CloseReason;
 use crate::payload::Message;
 use crate::protocol::{Event, gather};
+
+/// What a decoder is told with each call, so that it need not remember it.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::protocol) struct Terms {
+    pub bytes_max: usize,
+    /// Whether compression is agreed on.
+    pub deflate: bool,
+}
 
 /// Cuts a client's stream into messages and control frames.
 #[derive(Debug, Default)]
@@ -26,7 +35,7 @@ struct Partial {
     header_len: u8,
     /// The frame whose payload is still coming.
     frame: Option<Frame>,
-    /// Text or Binary: the message whose last fragment has not been seen.
+    /// Text or Binary, compressed or not: the message whose last fragment has not been seen.
     message: Option<Opcode>,
     message_bytes: Vec<u8>,
     /// How much of `message_bytes` is known to be UTF-8, if it is text.
@@ -76,7 +85,7 @@ impl Decoder {
 
     pub(in crate::protocol) fn next<'a>(
         &'a mut self,
-        bytes_max: usize,
+        terms: Terms,
         input: &'a mut [u8],
         at: &mut usize,
     ) -> Result<Option<Event<'a>>, CloseReason> {
@@ -88,7 +97,7 @@ impl Decoder {
             *at = input.len();
             return Ok(None);
         }
-        let Some(step) = self.advance(bytes_max, input, at)? else {
+        let Some(step) = self.advance(terms, input, at)? else {
             self.release();
             return Ok(None);
         };
@@ -106,14 +115,16 @@ impl Decoder {
                 Ok(text) => Event::Message(Message::Text(text)),
                 Err(_) => return Err(CloseReason::NotUtf8),
             },
-            // SAFETY: the bytes are `Partial::message_bytes` of a text, and `take_piece` checks every
-            // byte of one as it is gathered and refuses a last fragment that ends inside a
-            // character.
+            // SAFETY: the bytes are `Partial::message_bytes` of a text that is not compressed, and
+            // `take_piece` checks every byte of one as it is gathered and refuses a last fragment that
+            // ends inside a character.
             (Opcode::Text, Place::Partial) => Event::Message(Message::Text(unsafe {
                 std::str::from_utf8_unchecked(payload)
             })),
             (Opcode::Ping, _) => Event::Ping(payload),
             (Opcode::Pong, _) => Event::Pong,
+            (Opcode::CompressedText, _) => Event::CompressedText(payload),
+            (Opcode::CompressedBinary, _) => Event::CompressedBinary(payload),
             _ => Event::Message(Message::Binary(payload)),
         }))
     }
@@ -149,7 +160,7 @@ impl Decoder {
     /// Goes through the input until there is an event, or nothing is left.
     fn advance(
         &mut self,
-        bytes_max: usize,
+        terms: Terms,
         input: &mut [u8],
         at: &mut usize,
     ) -> Result<Option<Step>, CloseReason> {
@@ -160,8 +171,8 @@ impl Decoder {
                 .and_then(|partial| partial.frame.take());
             let frame = match resumed {
                 Some(frame) => frame,
-                None => match self.header(input, at)? {
-                    Some(header) => self.begin(bytes_max, header)?,
+                None => match self.header(terms.deflate, input, at)? {
+                    Some(header) => self.begin(terms, header)?,
                     None => return Ok(None),
                 },
             };
@@ -177,7 +188,7 @@ impl Decoder {
                 }));
             }
             let partial = self.partial.get_or_insert_default();
-            let step = partial.take_piece(frame, input, at, bytes_max)?;
+            let step = partial.take_piece(frame, input, at, terms)?;
             if step.is_some() || partial.frame.is_some() {
                 return Ok(step);
             }
@@ -185,14 +196,19 @@ impl Decoder {
     }
 
     /// The next frame's header, or `None` (its bytes kept) if the input ends within it.
-    fn header(&mut self, input: &[u8], at: &mut usize) -> Result<Option<Header>, CloseReason> {
+    fn header(
+        &mut self,
+        deflate: bool,
+        input: &[u8],
+        at: &mut usize,
+    ) -> Result<Option<Header>, CloseReason> {
         let held = self
             .partial
             .as_ref()
             .map_or(0, |partial| partial.header_len);
         let rest = &input[*at..];
         if held == 0
-            && let Some(header) = Header::parse(rest)?
+            && let Some(header) = Header::parse(rest, deflate)?
         {
             *at += header.len;
             return Ok(Some(header));
@@ -206,7 +222,7 @@ impl Decoder {
             partial.header[len] = byte;
             partial.header_len += 1;
             *at += 1;
-            if let Some(header) = Header::parse(&partial.header[..=len])? {
+            if let Some(header) = Header::parse(&partial.header[..=len], deflate)? {
                 partial.header_len = 0;
                 return Ok(Some(header));
             }
@@ -215,12 +231,16 @@ impl Decoder {
     }
 
     /// Checks a header against the frames before it and against the limit.
-    fn begin(&mut self, bytes_max: usize, header: Header) -> Result<Frame, CloseReason> {
-        let mut room = bytes_max;
+    fn begin(&mut self, terms: Terms, header: Header) -> Result<Frame, CloseReason> {
         if !header.opcode.is_control() {
-            let gathering = match &self.partial {
-                Some(partial) if partial.message.is_some() => {
-                    room -= partial.message_bytes.len();
+            let mut room = terms.room(header.opcode);
+            let gathering = match self.partial.as_deref() {
+                Some(Partial {
+                    message: Some(opcode),
+                    message_bytes,
+                    ..
+                }) => {
+                    room = terms.room(*opcode) - message_bytes.len();
                     true
                 }
                 _ => false,
@@ -242,6 +262,16 @@ impl Decoder {
     }
 }
 
+impl Terms {
+    /// The most bytes of a message as it comes. What cannot be compressed grows a little by it.
+    fn room(self, opcode: Opcode) -> usize {
+        match opcode.is_compressed() {
+            true => (self.bytes_max + self.bytes_max / 8 + 64).min(u32::MAX as usize),
+            false => self.bytes_max,
+        }
+    }
+}
+
 impl Partial {
     /// Gathers what the input has of a frame's payload. Keeps the frame if there is more to come.
     fn take_piece(
@@ -249,7 +279,7 @@ impl Partial {
         mut frame: Frame,
         input: &mut [u8],
         at: &mut usize,
-        bytes_max: usize,
+        terms: Terms,
     ) -> Result<Option<Step>, CloseReason> {
         let len = (frame.left as usize).min(input.len() - *at);
         let piece = &mut input[*at..*at + len];
@@ -260,14 +290,15 @@ impl Partial {
         if frame.opcode.is_control() {
             gather(&mut self.control_bytes, piece, super::CONTROL_BYTES_MAX);
         } else {
+            // Only the first fragment finds no message here, and it says what the message is.
+            let opcode = *self.message.get_or_insert(frame.opcode);
             // The last fragment tells how long the message gets.
             let bytes_max = match frame.fin {
                 true => self.message_bytes.len() + len + frame.left as usize,
-                false => bytes_max,
+                false => terms.room(opcode),
             };
             gather(&mut self.message_bytes, piece, bytes_max);
-            // Only the first fragment finds no message here, and it says what the message is.
-            if *self.message.get_or_insert(frame.opcode) == Opcode::Text {
+            if opcode == Opcode::Text {
                 self.check_utf8()?;
             }
         }

@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
+use super::extension::{Offer, Window};
 use crate::protocol::http::fields::Field;
 use crate::protocol::http::head::{Framing, Head, HeadScan, check_head};
 use crate::protocol::http::response::HttpError;
@@ -24,6 +25,8 @@ pub struct Handshake {
     scan: HeadScan,
     /// Whether what proxies say of the client is wanted.
     wants_forwarded: bool,
+    /// Whether an offer of compression is taken up.
+    compress: bool,
 }
 
 /// A handshake that succeeded.
@@ -43,6 +46,8 @@ pub struct Accepted {
     pub origin: Option<String>,
     /// What the X-Forwarded-For fields say, joined by commas; only behind a trusted proxy.
     pub forwarded: Option<String>,
+    /// If compression is agreed on, how far back what is sent may refer.
+    pub window: Option<Window>,
 }
 
 /// A handshake that failed.
@@ -80,21 +85,27 @@ impl Default for Handshake {
 }
 
 impl Handshake {
-    /// A handshake of which nothing has come.
+    /// A handshake of which nothing has come. It takes up no offer.
     pub fn new() -> Handshake {
         Handshake {
             head: Vec::new(),
             scan: HeadScan::new(HEAD_BYTES_MAX),
             wants_forwarded: false,
+            compress: false,
         }
     }
 
-    /// The same of a request that comes by a trusted proxy, which says whom it got it from.
-    pub fn behind_proxy() -> Handshake {
+    /// The same of a request that comes by a trusted proxy, if it does: that says whom it got it from.
+    pub fn behind_proxy(self, trusted: bool) -> Handshake {
         Handshake {
-            wants_forwarded: true,
-            ..Handshake::new()
+            wants_forwarded: trusted,
+            ..self
         }
+    }
+
+    /// The same, which may agree on compression.
+    pub fn with_compression(self, compress: bool) -> Handshake {
+        Handshake { compress, ..self }
     }
 
     /// Takes what has come. `None` means that all of it was taken and more is needed. Not called
@@ -115,10 +126,10 @@ impl Handshake {
             }
             return Ok(None);
         };
-        let mut accepted = accept(&head)?;
+        let mut accepted = accept(&head, self.compress)?;
         accepted.consumed = head.len - held;
         if self.wants_forwarded {
-            accepted.forwarded = forwarded(&bytes[..head.len]);
+            accepted.forwarded = forwarded(&head);
         }
         Ok(Some(accepted))
     }
@@ -129,7 +140,7 @@ impl Handshake {
     }
 }
 
-fn accept(head: &Head<'_>) -> Result<Accepted, HttpError> {
+fn accept(head: &Head<'_>, compress: bool) -> Result<Accepted, HttpError> {
     let bad = |text| Err(HttpError::new(400, text));
     if head.method != "GET" {
         return Err(HttpError::new(405, "a websocket opens with GET"));
@@ -157,31 +168,31 @@ fn accept(head: &Head<'_>) -> Result<Accepted, HttpError> {
     if key.len() != 24 || STANDARD.decode_slice(key, &mut nonce) != Ok(16) {
         return bad("the Sec-WebSocket-Key field must be the base64 of 16 bytes");
     }
+    let offer = match compress {
+        true => head.each("Sec-WebSocket-Extensions").find_map(Offer::first),
+        false => None,
+    };
     Ok(Accepted {
         consumed: 0,
-        response: response(key),
+        response: response(key, offer),
         path: head.path.to_owned(),
         query: head.query.map(str::to_owned),
         host: head.host.to_owned(),
         origin: head.origin.map(str::to_owned),
         forwarded: None,
+        window: offer.map(Offer::window),
     })
 }
 
-/// The X-Forwarded-For fields of a checked head, in their order, for each proxy may have added its own.
-fn forwarded(head: &[u8]) -> Option<String> {
-    let fields = head.split(|byte| *byte == b'\n').filter_map(|line| {
-        let colon = line.iter().position(|byte| *byte == b':')?;
-        let (name, value) = line.split_at(colon);
-        let is_it = name.eq_ignore_ascii_case(b"x-forwarded-for");
-        is_it.then(|| String::from_utf8_lossy(value[1..].trim_ascii()))
-    });
+/// What the X-Forwarded-For fields say, in their order, for each proxy may have added its own.
+fn forwarded(head: &Head<'_>) -> Option<String> {
+    let fields = head.each("X-Forwarded-For").map(String::from_utf8_lossy);
     let fields: Vec<_> = fields.collect();
     (!fields.is_empty()).then(|| fields.join(","))
 }
 
-/// The 101, with the proof that the key was read (section 4.2.2).
-fn response(key: &str) -> Vec<u8> {
+/// The 101, with the proof that the key was read (section 4.2.2), and what is taken up of the offers.
+fn response(key: &str, offer: Option<Offer>) -> Vec<u8> {
     const HEAD: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
         Connection: Upgrade\r\nSec-WebSocket-Accept: ";
     let digest = Sha1::new()
@@ -191,7 +202,8 @@ fn response(key: &str) -> Vec<u8> {
     let mut proof = [0; 28];
     let written = STANDARD.encode_slice(digest, &mut proof);
     debug_assert_eq!(written, Ok(proof.len()), "20 bytes in base64");
-    [HEAD, &proof, b"\r\n\r\n"].concat()
+    let extension = offer.map_or_else(String::new, Offer::answer);
+    [HEAD, &proof, b"\r\n", extension.as_bytes(), b"\r\n"].concat()
 }
 
 #[cfg(test)]
@@ -244,8 +256,9 @@ mod tests {
             accepted.expect("valid").expect("complete").forwarded
         };
         let all = Some("192.0.2.1, 192.0.2.2,192.0.2.3".to_owned());
-        assert_eq!(forwarded(Handshake::behind_proxy(), &request), all);
-        assert_eq!(forwarded(Handshake::behind_proxy(), RFC), None);
+        let behind_proxy = || Handshake::new().behind_proxy(true);
+        assert_eq!(forwarded(behind_proxy(), &request), all);
+        assert_eq!(forwarded(behind_proxy(), RFC), None);
         assert_eq!(forwarded(Handshake::new(), &request), None);
     }
 

@@ -1,10 +1,11 @@
 //! The websocket codec, RFC 6455: [frames in](Decoder), frames out (here), and the opening
-//! [handshake].
+//! [handshake]; and its one [extension], by which messages are [compressed](deflate), RFC 7692.
 //!
-//! No extension is negotiated yet, so the reserved bits must be zero. Called through
-//! [`super::Decoder`] and [`super::Codec`].
+//! Called through [`super::Decoder`] and [`super::Codec`].
 
 mod decoder;
+pub mod deflate;
+pub mod extension;
 pub mod handshake;
 mod header;
 pub mod mask;
@@ -12,20 +13,26 @@ pub mod mask;
 mod tests;
 
 pub use decoder::Decoder;
+pub(in crate::protocol) use decoder::Terms;
 
 use crate::payload::Message;
 use header::Opcode;
 
+/// The bit that says that a frame is its message's last.
+const FIN: u8 = 0x80;
 /// A control frame's largest payload (section 5.5).
 const CONTROL_BYTES_MAX: usize = 125;
 
 /// Appends the message as one unmasked, unfragmented frame.
 pub(super) fn encode(message: Message<'_>, out: &mut Vec<u8>) {
-    let opcode = match message {
+    push(opcode(message), message.bytes(), out);
+}
+
+fn opcode(message: Message<'_>) -> Opcode {
+    match message {
         Message::Text(_) => Opcode::Text,
         Message::Binary(_) => Opcode::Binary,
-    };
-    push(opcode, message.bytes(), out);
+    }
 }
 
 pub(super) fn encoded_len(message: Message<'_>) -> usize {
@@ -68,9 +75,12 @@ pub(super) fn encode_pong(payload: &[u8], out: &mut Vec<u8>) {
 
 fn push(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
     assert!(!opcode.is_control() || payload.len() <= CONTROL_BYTES_MAX);
+    push_frame(FIN | opcode as u8, payload, out);
+}
+
+fn push_frame(first: u8, payload: &[u8], out: &mut Vec<u8>) {
     // At once: an outbox often begins with this frame.
     out.reserve(frame_len(payload.len()));
-    let first = 0x80 | opcode as u8;
     match payload.len() {
         len @ 0..=125 => out.extend_from_slice(&[first, len as u8]),
         len @ 126..=0xffff => {
