@@ -213,8 +213,12 @@ fn folded() -> Vec<u8> {
     let flush = zlib_rs::DeflateFlush::SyncFlush;
     deflate.compress(&zeros, &mut payload, flush).unwrap();
     payload.truncate(deflate.total_out() as usize - 4);
-    let length = payload.len() as u16;
-    [&b"\xc2\xfe"[..], &length.to_be_bytes(), &[0; 4], &payload].concat()
+    assert!(payload.len() <= 125, "{} bytes", payload.len());
+    [
+        &[0xc2, 0x80 | payload.len() as u8, 0, 0, 0, 0],
+        &payload[..],
+    ]
+    .concat()
 }
 
 #[test]
