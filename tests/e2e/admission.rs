@@ -68,11 +68,7 @@ async fn the_process_has_so_many_connections_and_one_more_is_refused(cores: usiz
     }
     let stats = ask_stats(&mut backend).await;
     assert_eq!(closed_in(&stats, "connection limit"), 3);
-    assert!(
-        server.log().contains("max_connections = 6"),
-        "{}",
-        server.log()
-    );
+    server.wait_log(&["max_connections = 6"]).await;
 }
 
 async fn a_place_that_becomes_free_is_taken_again(cores: usize) {
@@ -147,8 +143,7 @@ async fn an_address_has_so_many_connections_and_one_more_is_refused(cores: usize
             assert!(matches!(line.next().await, Err(End::Bare | End::Reset)));
         }
     }
-    let log = server.log();
-    assert!(log.contains("connections_per_address_max = 3"), "{log}");
+    server.wait_log(&["connections_per_address_max = 3"]).await;
     assert!(server.closed("address limit").await >= 12);
 }
 
@@ -216,11 +211,7 @@ async fn of_too_many_handshakes_the_oldest_is_reset(cores: usize) {
     }
     let stats = ask_stats(&mut backend).await;
     assert_eq!(closed_in(&stats, "handshake limit"), 2);
-    assert!(
-        server.log().contains("handshakes_max = 3"),
-        "{}",
-        server.log()
-    );
+    server.wait_log(&["handshakes_max = 3"]).await;
 }
 
 async fn who_dawdles_keeps_nobody_out(cores: usize) {
@@ -292,6 +283,7 @@ async fn a_limit_is_told_of_once_a_second(cores: usize) {
         raw.next().await.expect_err("its end");
     }
     let seconds = start.elapsed().as_secs() as usize;
+    server.wait_log(&["max_connections"]).await;
     let log = server.log();
     let lines = log
         .lines()

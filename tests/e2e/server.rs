@@ -286,6 +286,20 @@ impl Server {
     pub fn log(&self) -> String {
         text_of(&self.log)
     }
+
+    /// Waits until the log has a line with all of these words.
+    pub async fn wait_log(&self, words: &[&str]) {
+        let start = Instant::now();
+        let has_all = |line: &str| words.iter().all(|word| line.contains(word));
+        while !self.log().lines().any(has_all) {
+            assert!(
+                start.elapsed() < Duration::from_secs(10),
+                "no line with {words:?} in the log: {}",
+                self.log()
+            );
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
 }
 
 impl Drop for Server {
