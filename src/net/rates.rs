@@ -102,18 +102,26 @@ impl Rates {
 
     /// A connection is in this slot from now on, with all that it may save up.
     pub fn enter(&mut self, id: ConnId, listener: u16) {
-        self.put(
-            id,
-            Bucket {
-                listener,
-                ..Bucket::default()
-            },
-        );
+        *self.buckets.claim(id.slot) = Bucket {
+            listener,
+            ..Bucket::default()
+        };
     }
 
-    /// One that has come from another core, with its bucket from there.
-    pub fn put(&mut self, id: ConnId, bucket: Bucket) {
-        *self.buckets.claim(id.slot) = bucket;
+    /// One that has come from another core, with its bucket from there. That core's time may have been read
+    /// later than ours, so much `ahead`: what is spent there must not weigh more here.
+    pub fn put(&mut self, id: ConnId, bucket: Bucket, ahead: Duration) {
+        let ahead = u64::try_from(ahead.as_nanos()).unwrap_or(u64::MAX);
+        let behind_since = match bucket.behind_since {
+            0 => 0,
+            since => since.saturating_sub(ahead).max(1),
+        };
+        *self.buckets.claim(id.slot) = Bucket {
+            messages_until: bucket.messages_until.saturating_sub(ahead),
+            bytes_until: bucket.bytes_until.saturating_sub(ahead),
+            behind_since,
+            listener: bucket.listener,
+        };
     }
 
     /// One is gone, or leaves for another core and has its bucket travel along.
@@ -286,7 +294,7 @@ mod tests {
         // On another core it goes on.
         let bucket = rates.take(ID);
         rates.enter(ID, 1);
-        rates.put(ID, bucket);
+        rates.put(ID, bucket, Duration::ZERO);
         assert_eq!(takes(&mut rates, late), 60);
         rates.catch_up(ID);
         assert_eq!(takes(&mut rates, late), 10);
@@ -311,7 +319,17 @@ mod tests {
         }
         let bucket = rates.take(ID);
         rates.enter(ID, 1);
-        rates.put(ID, bucket);
+        rates.put(ID, bucket, Duration::ZERO);
         assert_eq!(takes(&mut rates, now), 1);
+    }
+
+    #[test]
+    fn a_core_whose_time_is_earlier_asks_for_no_more() {
+        let ahead = Duration::from_millis(3);
+        let (mut rates, now) = rates(10, 0, 1);
+        assert!(rates.spend(ID, 0, true, now + ahead));
+        let bucket = rates.take(ID);
+        rates.put(ID, bucket, ahead);
+        assert_eq!(takes(&mut rates, now), 9);
     }
 }

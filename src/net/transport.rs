@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
+use std::time::Instant;
 
 use tracing::{debug, warn};
 
@@ -74,6 +75,8 @@ pub struct Transport {
 struct Passenger {
     link: Link,
     bucket: Option<Bucket>,
+    /// The time on the core that it has left.
+    left_at: Instant,
 }
 
 /// The link in the slot of this id, if it is the id's own.
@@ -144,7 +147,11 @@ impl Transport {
             debug_assert!(false, "a passenger is what departs");
             return;
         };
-        let Passenger { mut link, bucket } = *passenger;
+        let Passenger {
+            mut link,
+            bucket,
+            left_at,
+        } = *passenger;
         let id = arrival.connection;
         link.id = id;
         let counted = link.counted;
@@ -156,7 +163,7 @@ impl Transport {
             return;
         }
         if let (Some(rates), Some(bucket)) = (&mut self.rates, bucket) {
-            rates.put(id, bucket);
+            rates.put(id, bucket, left_at.saturating_duration_since(host.now()));
         }
         self.read(host, id);
     }
@@ -176,7 +183,12 @@ impl Transport {
             }
             debug!(connection = id.to_bits(), home = %leaving.home, uid = %Escaped(&leaving.uid), "moves");
             let bucket = self.rates.as_mut().map(|rates| rates.take(id));
-            host.depart(leaving, Box::new(Passenger { link, bucket }));
+            let passenger = Passenger {
+                link,
+                bucket,
+                left_at: host.now(),
+            };
+            host.depart(leaving, Box::new(passenger));
         }
     }
 
