@@ -14,6 +14,7 @@ mod allocator;
 mod bus;
 mod codec;
 mod deadlines;
+mod deflate;
 mod input;
 mod mask;
 mod outbox;
@@ -40,6 +41,7 @@ fn main() {
     codec::run(&mut criterion);
     mask::run(&mut criterion);
     utf8::run(&mut criterion);
+    deflate::run(&mut criterion);
     uids::run(&mut criterion);
     bus::run(&mut criterion);
     outbox::run(&mut criterion);

@@ -8,8 +8,10 @@ Starts the server itself, on free ports, and ends with a line "N passed, N faile
 import asyncio
 import json
 import os
+import random
 import re
 import signal
+import string
 import sys
 import tempfile
 import traceback
@@ -202,13 +204,18 @@ async def test_compression(server, stack):
             await expect(client, message)
     await client.send([text[:50], "", text[50:]])
     await expect(client, text)
+    # It has asked for a window of 4 KiB, and has no more: what repeats is further away than that.
+    letters = random.Random(1).choices(string.ascii_letters, k=30_000)
+    far = ("".join(letters) + "x" * 10_000) * 2
+    await client.send(far)
+    await expect(client, far)
     plain = await stack.enter(server.connect("echo", compression=None))
     assert names(plain) == [], names(plain)
     await plain.send(text)
     await expect(plain, text)
     # One text a length, three of which are below what is compressed by default.
     inflated, compressed = await server.counts("messages_inflated", "messages_compressed")
-    assert inflated == 15, inflated
+    assert inflated == 16, inflated
     assert compressed >= 9, compressed
 
 

@@ -40,6 +40,7 @@ pub struct Compressor {
 }
 
 impl Compressor {
+    /// One that leaves messages of less than `bytes_min` alone.
     pub fn new(bytes_min: usize) -> Compressor {
         Compressor {
             stream: None,
