@@ -82,6 +82,7 @@ pub mod bus;
 pub mod close;
 pub mod config;
 pub mod escape;
+mod guard;
 pub mod ident;
 mod net;
 pub mod payload;

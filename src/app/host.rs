@@ -398,9 +398,10 @@ impl Host {
             Effect::Refuse { connection, error } => self.refuse(connection, error),
             Effect::Answer {
                 app,
+                asked_by,
                 ticket,
                 answer,
-            } => self.apps[usize::from(app)].answer(&mut self.local, ticket, answer),
+            } => self.apps[usize::from(app)].answer(&mut self.local, asked_by, ticket, answer),
             Effect::Offline { connection, uid } => {
                 if let Some((app, session)) = self.session_of(connection) {
                     self.apps[app].offline(&mut self.local, connection, session, &uid);
@@ -416,7 +417,7 @@ impl Host {
     pub fn push(&mut self, reach: Reach, uid: &str, message: Message<'_>) -> Waiting {
         let waiting = Waiting::default();
         let asker = Asker::Task(waiting.clone());
-        self.local.push(reach, asker, None, uid, message);
+        self.local.push(reach, asker, uid, message);
         self.settle();
         waiting
     }

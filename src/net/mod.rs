@@ -2,7 +2,6 @@
 //! wire they wait on, and the HTTP port.
 
 pub mod connection;
-pub mod guard;
 pub mod http;
 pub mod listener;
 pub mod origin;

@@ -31,6 +31,7 @@ mod endings;
 mod heartbeat;
 mod order;
 mod page;
+mod panic;
 mod push;
 mod reach;
 mod relay;

@@ -25,8 +25,8 @@ use slab::Slab;
 use tracing::{debug, error, warn};
 
 use crate::app::host::Host;
+use crate::guard::guard;
 use crate::ident::Reach;
-use crate::net::guard::guard;
 use crate::net::readiness::Pass;
 use crate::protocol::http::head::HTTP_HEAD_BYTES_MAX;
 use crate::protocol::http::{Body, HeadScan, HttpError, Part, check_head, decode_head, response};
@@ -135,7 +135,10 @@ impl Port {
         match ended {
             Ok(Ok(())) => {}
             Ok(Err(error)) => debug!(%error, "an HTTP connection ended"),
-            Err(fault) => error!(%fault, "a panic; its HTTP connection is closed"),
+            Err(fault) => {
+                self.host.borrow_mut().shard().stats.panics += 1;
+                error!(%fault, "a panic; its HTTP connection is closed");
+            }
         }
         // Before the socket is closed, for its number may be another's then.
         self.deadlines.borrow_mut().remove(key);

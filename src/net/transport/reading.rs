@@ -8,9 +8,9 @@ use super::Transport;
 use crate::app::host::{Flow, Host};
 use crate::close::CloseReason;
 use crate::escape::Escaped;
+use crate::guard::guard;
 use crate::ident::ConnId;
 use crate::net::connection::Input;
-use crate::net::guard::guard;
 use crate::protocol::http::HttpError;
 use crate::protocol::{Codec, Decoder, Event};
 
@@ -37,6 +37,7 @@ impl Transport {
         let done = guard(|| self.read_into(host, id, &mut buffer));
         self.buffer = buffer;
         if let Err(fault) = done {
+            host.shard().stats.panics += 1;
             error!(connection = id.to_bits(), %fault, "a panic; its connection is closed");
             if let Some(link) = self.link(id) {
                 link.input = Input::Ignored;
