@@ -83,6 +83,7 @@ pub mod close;
 pub mod config;
 pub mod escape;
 mod guard;
+mod hush;
 pub mod ident;
 mod net;
 pub mod payload;

@@ -20,6 +20,7 @@ use super::question::{Asker, Questions, Waiting};
 use crate::bus::{Endpoint, Envelope};
 use crate::close::CloseReason;
 use crate::config::Config;
+use crate::hush::Hush;
 use crate::ident::{ConnId, CoreId, Reach};
 use crate::payload::Message;
 use crate::shard::{Ended, ListenerSpec, Phase, Shard, TICK, Tick};
@@ -61,27 +62,8 @@ pub struct Host {
     local: Local,
     /// When the ticks began, stalls left out.
     started: Instant,
-    refusals: Refusals,
-}
-
-/// Refused binds in the log: a line a second at most, for a client can try as often as it likes.
-#[derive(Default)]
-struct Refusals {
-    next: Option<Instant>,
-    unsaid: u64,
-}
-
-impl Refusals {
-    fn log(&mut self, peer: SocketAddr, reason: CloseReason) {
-        let now = Instant::now();
-        if self.next.is_some_and(|next| now < next) {
-            self.unsaid += 1;
-            return;
-        }
-        let more = std::mem::take(&mut self.unsaid);
-        info!(%peer, %reason, more, "a bind was refused");
-        self.next = Some(now + Duration::from_secs(1));
-    }
+    /// Of refused binds.
+    refusals: Hush,
 }
 
 impl Host {
@@ -99,7 +81,7 @@ impl Host {
             listeners,
             local: Local::new(config, shard, bus, now),
             started: now,
-            refusals: Refusals::default(),
+            refusals: Hush::default(),
         }
     }
 
@@ -363,8 +345,9 @@ impl Host {
                 } = ended;
                 if matches!(reason, CloseReason::BadLogin | CloseReason::UidInUse)
                     && let Some(peer) = self.local.shard.peer(connection)
+                    && let Some(more) = self.refusals.ends(Instant::now())
                 {
-                    self.refusals.log(peer, reason);
+                    info!(%peer, %reason, more, "a bind was refused");
                 }
                 self.apps[usize::from(app)].close(&mut self.local, connection, session, reason);
             } else {

@@ -15,6 +15,7 @@ mod load;
 mod raw;
 mod seed;
 mod server;
+mod toll;
 
 mod backend;
 mod backend_access;
@@ -29,6 +30,8 @@ mod codec_websocket_limits;
 mod codec_websocket_violations;
 mod endings;
 mod heartbeat;
+mod hostile_handshake;
+mod hostile_origins;
 mod order;
 mod page;
 mod panic;

@@ -2,12 +2,11 @@
 
 use std::io::{ErrorKind, Read};
 
-use tracing::{debug, error, warn};
+use tracing::{debug, error};
 
 use super::Transport;
 use crate::app::host::{Flow, Host};
 use crate::close::CloseReason;
-use crate::escape::Escaped;
 use crate::guard::guard;
 use crate::ident::ConnId;
 use crate::net::connection::Input;
@@ -192,10 +191,7 @@ impl Transport {
                     .admits(accepted.origin.as_deref(), &accepted.host)
                 {
                     let origin = accepted.origin.unwrap_or_default();
-                    warn!(
-                        origin = %Escaped(&origin),
-                        "a page of a foreign origin was refused; list it under \"origins\" to let it in"
-                    );
+                    self.origins.log_refusal(&origin, host.shard().peer(id));
                     self.refuse(host, id, &FOREIGN_ORIGIN.response());
                     return false;
                 }

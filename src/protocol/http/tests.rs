@@ -178,6 +178,10 @@ fn heads_have_a_size() {
         status(&sized(HTTP_HEAD_BYTES_MAX)[..HTTP_HEAD_BYTES_MAX - 1]),
         0
     );
+    let target =
+        |len: usize| format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(len)).into_bytes();
+    assert_eq!(status(&target(HTTP_HEAD_BYTES_MAX)), 414);
+    assert_eq!(status(&target(HTTP_HEAD_BYTES_MAX - 20)), 431);
     assert_eq!(status(&with(&"A: b\r\n".repeat(FIELDS_MAX - 1))), 200);
     assert_eq!(status(&with(&"A: b\r\n".repeat(FIELDS_MAX))), 431);
 }
