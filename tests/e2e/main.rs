@@ -30,6 +30,8 @@ mod codec_websocket_limits;
 mod codec_websocket_violations;
 mod endings;
 mod heartbeat;
+mod hostile_ends;
+mod hostile_frames;
 mod hostile_handshake;
 mod hostile_origins;
 mod order;

@@ -1,6 +1,7 @@
 //! What a server's process takes of the machine, as /proc tells it: memory, descriptors, processor time.
 
 use std::fs;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -72,6 +73,30 @@ impl Server {
             let late = start.elapsed() > Duration::from_secs(10);
             assert!(!late, "it holds {now:?}, and {before:?} before");
             sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Does something hostile while others are served: each answer that they ask for must come soon.
+    pub async fn served_meanwhile<T>(&self, hostile: impl Future<Output = T>) -> T {
+        let mut others = Vec::new();
+        for _ in 0..4 {
+            others.push(self.connect("ws", "echo").await);
+        }
+        let mut hostile = pin!(hostile);
+        loop {
+            let round = async {
+                for other in &mut others {
+                    let start = Instant::now();
+                    assert_eq!(other.ask("hello").await, "hello");
+                    let took = start.elapsed();
+                    assert!(took < Duration::from_secs(3), "others waited for {took:?}");
+                    sleep(Duration::from_millis(2)).await;
+                }
+            };
+            tokio::select! {
+                result = &mut hostile => return result,
+                () = round => {}
+            }
         }
     }
 
