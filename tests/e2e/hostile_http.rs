@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
+use crate::bad_requests::cases;
 use crate::client::{Client, short};
 use crate::http::{Http, JSON, Response, get};
 use crate::on_cores;
@@ -30,215 +31,6 @@ fn hidden(address: SocketAddr, uid: &str) -> String {
         "POST /v1/push HTTP/1.1\r\nHost: {address}\r\n{JSON}Content-Length: {}\r\n\r\n{body}",
         body.len()
     )
-}
-
-/// What is odd about a request, the request, and the status that it gets.
-type Case = (String, String, u16);
-
-/// Requests in which two servers could find different ends. What they hide follows them, or is their body.
-fn cases(address: SocketAddr, hidden: &str) -> Vec<Case> {
-    let mut cases: Vec<Case> = Vec::new();
-    let length = hidden.len();
-    let request = |lines: &str, body: &str| {
-        format!("POST /healthz HTTP/1.1\r\nHost: {address}\r\n{lines}\r\n{body}{hidden}")
-    };
-    for (lines, status) in [
-        ("Content-Length: 0\r\nContent-Length: 0\r\n".to_owned(), 400),
-        (
-            format!("Content-Length: 0\r\nContent-Length: {length}\r\n"),
-            400,
-        ),
-        (
-            format!("Content-Length: {length}\r\nContent-Length: 0\r\n"),
-            400,
-        ),
-        (
-            format!("content-length: {length}\r\nCONTENT-LENGTH: 0\r\n"),
-            400,
-        ),
-        ("Content-Length: 0, 0\r\n".into(), 400),
-        (format!("Content-Length: 0, {length}\r\n"), 400),
-        ("Content-Length: +4\r\n".into(), 400),
-        ("Content-Length: +0\r\n".into(), 400),
-        ("Content-Length: -0\r\n".into(), 400),
-        ("Content-Length: -1\r\n".into(), 400),
-        ("Content-Length: 0x0\r\n".into(), 400),
-        ("Content-Length: 0_0\r\n".into(), 400),
-        ("Content-Length: 0 0\r\n".into(), 400),
-        ("Content-Length: 0.0\r\n".into(), 400),
-        ("Content-Length: 0e0\r\n".into(), 400),
-        ("Content-Length:\r\n".into(), 400),
-        ("Content-Length: none\r\n".into(), 400),
-        ("Content-Length: \u{661}\r\n".into(), 400),
-        ("Content-Length: 0;x\r\n".into(), 400),
-        ("Content-Length: \"0\"\r\n".into(), 400),
-        ("Content-Length: 18446744073709551616\r\n".into(), 400),
-        ("Content-Length: 18446744073709551620\r\n".into(), 400),
-        (format!("Content-Length: {}\r\n", "9".repeat(100)), 400),
-        ("Content-Length: 18446744073709551615\r\n".into(), 413),
-        ("Content-Length: 9223372036854775808\r\n".into(), 413),
-        ("Content-Length : 0\r\n".into(), 400),
-        ("Content-Length\t: 0\r\n".into(), 400),
-        (" Content-Length: 0\r\n".into(), 400),
-        ("X: y\r\n Content-Length: 0\r\n".into(), 400),
-        ("X: y\r\n\tContent-Length: 0\r\n".into(), 400),
-        ("Content-Length:\r\n 0\r\n".into(), 400),
-        ("Content-Length: \0\r\n".into(), 400),
-        ("Content-Length: 0\nX: y\r\n".into(), 400),
-        ("X: y\rContent-Length: 0\r\n".into(), 400),
-        ("X: y\nContent-Length: 0\r\n".into(), 400),
-        ("X: y\0Content-Length: 0\r\n".into(), 400),
-        (
-            format!("Content-Length: {length}\r\nTransfer-Encoding: chunked\r\n"),
-            400,
-        ),
-        (
-            "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n".into(),
-            400,
-        ),
-        (
-            "Transfer-Encoding: chunked\r\nContent-Length: 0\r\n".into(),
-            400,
-        ),
-        (
-            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n".into(),
-            400,
-        ),
-        (
-            "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n".into(),
-            400,
-        ),
-        (
-            "Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n".into(),
-            400,
-        ),
-        ("Transfer-Encoding: chunked, chunked\r\n".into(), 501),
-        ("Transfer-Encoding: chunked, identity\r\n".into(), 501),
-        ("Transfer-Encoding: identity\r\n".into(), 501),
-        ("Transfer-Encoding: identity, chunked\r\n".into(), 501),
-        ("Transfer-Encoding: gzip, chunked\r\n".into(), 501),
-        ("Transfer-Encoding: xchunked\r\n".into(), 501),
-        ("Transfer-Encoding: chunkedx\r\n".into(), 501),
-        ("Transfer-Encoding: \"chunked\"\r\n".into(), 501),
-        ("Transfer-Encoding: chunked;q=1\r\n".into(), 501),
-        ("Transfer-Encoding: ,chunked\r\n".into(), 501),
-        ("Transfer-Encoding:\r\n".into(), 501),
-        ("Transfer-Encoding: chun\u{212a}ed\r\n".into(), 501),
-        ("Transfer-Encoding : chunked\r\n".into(), 400),
-        ("Transfer-Encoding\t: chunked\r\n".into(), 400),
-        ("Transfer\u{2010}Encoding: chunked\r\n".into(), 400),
-        ("Transfer-Encoding: chunked\x0b\r\n".into(), 400),
-        ("Transfer-Encoding: \x0cchunked\r\n".into(), 400),
-        ("Transfer-Encoding: chunked\0\r\n".into(), 400),
-        ("Transfer-Encoding: x\r\n chunked\r\n".into(), 400),
-        ("Transfer-Encoding:\r\n chunked\r\n".into(), 400),
-        ("X: y\rTransfer-Encoding: chunked\r\n".into(), 400),
-        ("X: y\nTransfer-Encoding: chunked\r\n".into(), 400),
-        (format!("Host: {address}\r\n"), 400),
-        ("Host: evil.example\r\n".into(), 400),
-        ("Expect: 100-continue, x\r\n".into(), 417),
-        ("\0\r\n".into(), 400),
-        ("no colon\r\n".into(), 400),
-        (": no name\r\n".into(), 400),
-    ] {
-        // As if the body were none, and as if it were in chunks.
-        for body in ["", "0\r\n\r\n"] {
-            let name = format!("{lines:?} before {body:?}");
-            cases.push((name, request(&lines, body), status));
-        }
-    }
-    for (chunks, status) in [
-        ("\r\n", 400),
-        ("\n", 400),
-        ("0\n\n", 400),
-        ("0\r\r\n", 400),
-        ("0\r\n\n", 400),
-        ("0\r\n\r\r\n", 400),
-        ("0\n\r\n", 400),
-        ("-0\r\n\r\n", 400),
-        ("+0\r\n\r\n", 400),
-        ("0x0\r\n\r\n", 400),
-        (" 0\r\n\r\n", 400),
-        ("0 \r\n\r\n", 400),
-        ("0 0\r\n\r\n", 400),
-        ("0\t\r\n\r\n", 400),
-        ("0\0\r\n\r\n", 400),
-        ("0;\0\r\n\r\n", 400),
-        ("0;a\n\r\n", 400),
-        ("0;a\rb\r\n\r\n", 400),
-        ("0,\r\n\r\n", 400),
-        ("\u{661}\r\n\r\n", 400),
-        ("0_0\r\n\r\n", 400),
-        ("g\r\n\r\n", 400),
-        (";\r\n\r\n", 400),
-        ("3\r\nabc0\r\n\r\n", 400),
-        ("3\r\nabcd\r\n0\r\n\r\n", 400),
-        ("3\r\nabc\n0\r\n\r\n", 400),
-        ("3\r\nabc\r0\r\n\r\n", 400),
-        ("3\r\nabc\r\n\r\n0\r\n\r\n", 400),
-        ("00000000000000000\r\n\r\n", 400),
-        ("10000000000000000\r\n\r\n", 400),
-        ("100000000000000000\r\nx", 400),
-        ("ffffffffffffffff\r\n\r\n", 413),
-        ("8000000000000000\r\n\r\n", 413),
-        ("100001\r\n", 413),
-        ("0\r\nX\r\n\r\n", 400),
-        ("0\r\n X: y\r\n\r\n", 400),
-        ("0\r\nX : y\r\n\r\n", 400),
-        ("0\r\nX: y\n\r\n", 400),
-        ("0\r\nX: \0\r\n\r\n", 400),
-        ("0\r\n: y\r\n\r\n", 400),
-    ] {
-        let name = format!("chunks {chunks:?}");
-        cases.push((
-            name,
-            request("Transfer-Encoding: chunked\r\n", chunks),
-            status,
-        ));
-    }
-    for (first, status) in [
-        ("GET  /healthz HTTP/1.1", 400),
-        ("GET /healthz HTTP/1.1 ", 400),
-        ("GET /healthz\tHTTP/1.1", 400),
-        ("GET /healthz HTTP/1.1\r", 400),
-        ("GET /healthz HTTP/1.1\0", 400),
-        ("GET /healthz http/1.1", 400),
-        ("GET /healthz HTTP/1,1", 400),
-        ("GET /healthz HTTP/01.1", 400),
-        ("GET /healthz", 400),
-        ("GET /healthz HTTP/1.0", 505),
-        ("GET /healthz HTTP/0.9", 505),
-        ("GET /healthz HTTP/3.0", 505),
-        ("GET healthz HTTP/1.1", 400),
-        ("GET /a b HTTP/1.1", 400),
-        ("GET /#x HTTP/1.1", 400),
-        ("GET http:///healthz HTTP/1.1", 400),
-        ("GET ftp://127.0.0.1/healthz HTTP/1.1", 400),
-        ("GET http://me@127.0.0.1/ HTTP/1.1", 400),
-        ("CONNECT 127.0.0.1:80 HTTP/1.1", 400),
-        ("G\u{e9}T / HTTP/1.1", 400),
-        ("G(T / HTTP/1.1", 400),
-        (" GET / HTTP/1.1", 400),
-        ("\r\nGET / HTTP/1.1", 400),
-    ] {
-        let bytes = format!("{first}\r\nHost: {address}\r\n\r\n{hidden}");
-        cases.push((format!("{first:?}"), bytes, status));
-    }
-    for host in [
-        "",
-        "a/b",
-        "a b",
-        "a,b\u{e9}",
-        "me@127.0.0.1",
-        "127.0.0.1\\x",
-        "<x>",
-    ] {
-        let bytes = format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n{hidden}");
-        cases.push((format!("a host {host:?}"), bytes, 400));
-    }
-    let none = format!("GET /healthz HTTP/1.1\r\n\r\n{hidden}");
-    cases.push(("no host".into(), none, 400));
-    cases
 }
 
 /// The one answer that a connection gets before it ends.
@@ -480,65 +272,70 @@ async fn a_pipeline_ends_with_the_request_that_ends_it(cores: usize) {
 }
 
 async fn a_slow_request_gets_408(cores: usize) {
-    for driver in ["auto", "epoll"] {
-        let settings = [("HANDSHAKE_TIMEOUT", "1s"), ("DRIVER", driver)];
-        let server = Server::with(cores, &settings).await;
-        let address = server.address("http", "page");
-        let before = server.holdings().await;
-        let head = format!("POST /v1/push HTTP/1.1\r\nHost: {address}\r\n{JSON}");
-        let start = Instant::now();
-        let mut slow = Vec::new();
-        for (name, bytes) in [
-            ("half a first line", "GET /hea".to_owned()),
-            ("half a head", head.clone()),
-            (
-                "half a body",
-                format!("{head}Content-Length: 100\r\n\r\n{{\"uid\":"),
-            ),
-            ("no body", format!("{head}Content-Length: 100\r\n\r\n")),
-            (
-                "half a chunk",
-                format!("{head}Transfer-Encoding: chunked\r\n\r\n5\r\nab"),
-            ),
-            (
-                "no last chunk",
-                format!("{head}Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n"),
-            ),
-            (
-                "a second request",
-                format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\n\r\n{head}"),
-            ),
-        ] {
-            let mut http = Http::dial(address).await;
-            http.write(bytes.as_bytes()).await;
-            slow.push((name, http));
-        }
-        // Bytes that come now and then do not stretch it.
-        let mut dripping = Http::dial(address).await;
-        dripping.write(head.as_bytes()).await;
-        while start.elapsed() < Duration::from_millis(3_500) {
-            dripping.write(b"X").await;
-            sleep(Duration::from_millis(50)).await;
-        }
-        // Its own bytes may have made a reset of the end, before the answer was read.
-        let ended = dripping.response().await;
-        assert!(
-            ended.is_none_or(|answer| answer.status == 408),
-            "{driver}: dripping"
-        );
-        for (name, http) in &mut slow {
-            let mut response = http.response().await.expect("an answer");
-            if *name == "a second request" {
-                assert_eq!(response.status, 200, "{driver}: {name}");
-                response = http.response().await.expect("a second answer");
-            }
-            assert_eq!(response.status, 408, "{driver}: {name}");
-            assert_eq!(response.header("connection"), Some("close"));
-            assert!(http.ends().await, "{driver}: {name} is left open");
-        }
-        assert!(start.elapsed() < Duration::from_secs(10));
-        server.wait_holdings(before).await;
+    tokio::join!(
+        slow_requests_get_408(cores, "auto"),
+        slow_requests_get_408(cores, "epoll"),
+    );
+}
+
+async fn slow_requests_get_408(cores: usize, driver: &str) {
+    let settings = [("HANDSHAKE_TIMEOUT", "1s"), ("DRIVER", driver)];
+    let server = Server::with(cores, &settings).await;
+    let address = server.address("http", "page");
+    let before = server.holdings().await;
+    let head = format!("POST /v1/push HTTP/1.1\r\nHost: {address}\r\n{JSON}");
+    let start = Instant::now();
+    let mut slow = Vec::new();
+    for (name, bytes) in [
+        ("half a first line", "GET /hea".to_owned()),
+        ("half a head", head.clone()),
+        (
+            "half a body",
+            format!("{head}Content-Length: 100\r\n\r\n{{\"uid\":"),
+        ),
+        ("no body", format!("{head}Content-Length: 100\r\n\r\n")),
+        (
+            "half a chunk",
+            format!("{head}Transfer-Encoding: chunked\r\n\r\n5\r\nab"),
+        ),
+        (
+            "no last chunk",
+            format!("{head}Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n"),
+        ),
+        (
+            "a second request",
+            format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\n\r\n{head}"),
+        ),
+    ] {
+        let mut http = Http::dial(address).await;
+        http.write(bytes.as_bytes()).await;
+        slow.push((name, http));
     }
+    // Bytes that come now and then do not stretch it.
+    let mut dripping = Http::dial(address).await;
+    dripping.write(head.as_bytes()).await;
+    while start.elapsed() < Duration::from_millis(2_500) {
+        dripping.write(b"X").await;
+        sleep(Duration::from_millis(50)).await;
+    }
+    // Its own bytes may have made a reset of the end, before the answer was read.
+    let ended = dripping.response().await;
+    assert!(
+        ended.is_none_or(|answer| answer.status == 408),
+        "{driver}: dripping"
+    );
+    for (name, http) in &mut slow {
+        let mut response = http.response().await.expect("an answer");
+        if *name == "a second request" {
+            assert_eq!(response.status, 200, "{driver}: {name}");
+            response = http.response().await.expect("a second answer");
+        }
+        assert_eq!(response.status, 408, "{driver}: {name}");
+        assert_eq!(response.header("connection"), Some("close"));
+        assert!(http.ends().await, "{driver}: {name} is left open");
+    }
+    assert!(start.elapsed() < Duration::from_secs(10));
+    server.wait_holdings(before).await;
 }
 
 async fn one_that_never_asks_is_closed_without_a_word(cores: usize) {

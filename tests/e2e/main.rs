@@ -9,7 +9,10 @@
 
 #![cfg(not(loom))]
 
+mod bad_handshakes;
+mod bad_requests;
 mod client;
+mod fragile;
 mod http;
 mod load;
 mod raw;
