@@ -65,7 +65,7 @@ async fn one_that_goes_on_sending_after_its_close_is_cut_off(cores: usize) {
         };
         server.served_meanwhile(flood).await;
         server.wait_holdings(before).await;
-        server.expect_memory(memory, 4 << 20);
+        server.expect_memory(memory, 1 << 20);
     }
 }
 
@@ -243,6 +243,6 @@ async fn a_reset_at_any_moment_leaves_nothing(cores: usize) {
         };
         server.served_meanwhile(hostile).await;
         server.wait_holdings(before).await;
-        server.expect_memory(memory, 4 << 20);
+        server.expect_memory(memory, 1 << 20);
     }
 }

@@ -256,7 +256,7 @@ async fn a_length_out_of_bounds_is_refused_at_the_header(cores: usize) {
             raw.write(&[0; 5]).await;
             announced.push(raw);
         }
-        server.expect_memory(memory, 4 << 20);
+        server.expect_memory(memory, 1 << 20);
     }
     server.wait_closed("message too big", 24).await;
 }
@@ -281,7 +281,7 @@ async fn fragments_without_end_are_refused_at_the_limit(cores: usize) {
             for size in [1, 100, 1_000, 60_000] {
                 send_fragments(&server, "relay", size, 64 << 10).await;
             }
-            server.expect_memory(memory, 4 << 20);
+            server.expect_memory(memory, 1 << 20);
             send_fragments(&server, "echo", 16_000, 16 << 20).await;
         })
         .await;
@@ -309,7 +309,7 @@ async fn two_hundred_thousand_empty_fragments_are_one_message(cores: usize) {
             })
             .await;
     }
-    server.expect_memory(memory, 4 << 20);
+    server.expect_memory(memory, 1 << 20);
 }
 
 async fn a_flood_of_pings_that_is_read_is_answered_whole(cores: usize) {
@@ -348,7 +348,7 @@ async fn a_flood_of_pings_that_is_not_read_ends_as_a_slow_consumer(cores: usize)
         server.served_meanwhile(flood).await;
         server.wait_closed("slow consumer", 1).await;
         // The kernel's own buffers do not count here.
-        server.expect_memory(memory, 6 << 20);
+        server.expect_memory(memory, 3 << 20);
         server.wait_offline(&uid).await;
         server.wait_holdings(before).await;
     }

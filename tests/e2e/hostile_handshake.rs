@@ -62,7 +62,7 @@ async fn each_bad_request_gets_its_status(cores: usize) {
     }
     expect_sound(&server, cases.len()).await;
     server.wait_holdings(before).await;
-    server.expect_memory(memory, 8 << 20);
+    server.expect_memory(memory, 1 << 20);
 }
 
 async fn byte_by_byte_it_gets_the_same(cores: usize) {
@@ -135,7 +135,7 @@ async fn one_that_goes_on_sending_after_its_refusal_is_cut_off(cores: usize) {
     }
     server.wait_closed("bad handshake", 1).await;
     server.wait_holdings(before).await;
-    server.expect_memory(memory, 4 << 20);
+    server.expect_memory(memory, 1 << 20);
 }
 
 async fn half_a_request_costs_no_more_than_its_bytes(cores: usize) {

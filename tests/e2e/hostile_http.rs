@@ -157,7 +157,7 @@ async fn heads_out_of_bounds_are_refused(cores: usize) {
         let response = only_answer(&mut http, name).await;
         assert_eq!(response.status, status, "{name}: {response:?}");
     }
-    server.expect_memory(memory, 4 << 20);
+    server.expect_memory(memory, 1 << 20);
     server.wait_holdings(before).await;
 }
 

@@ -254,7 +254,7 @@ async fn ten_megabytes_without_a_line_end_are_not_kept(cores: usize) {
         assert!(took < Duration::from_secs(8), "{app}: it took {took:?}");
     }
     server.wait_closed("message too big", 4).await;
-    server.expect_memory(memory, 4 << 20);
+    server.expect_memory(memory, 1 << 20);
     server.wait_holdings(before).await;
 }
 
@@ -381,7 +381,7 @@ async fn a_length_announced_and_not_sent_is_not_kept(cores: usize) {
     }
     let mut client = server.connect("frame", "echo").await;
     assert_eq!(client.ask("hello").await, "hello");
-    server.expect_memory(memory, 4 << 20);
+    server.expect_memory(memory, 1 << 20);
     drop((waiting, client));
     server.wait_holdings(before).await;
 }
