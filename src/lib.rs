@@ -82,6 +82,8 @@ pub mod bus;
 pub mod close;
 pub mod config;
 pub mod escape;
+mod guard;
+mod hush;
 pub mod ident;
 mod net;
 mod pages;

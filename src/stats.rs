@@ -37,6 +37,9 @@ pub struct CoreStats {
     pub joins_refused: u64,
     /// Connections that came from another core.
     pub moved_in: u64,
+    /// Panics in an app's callback or in a codec. Each was logged, and closed its connection with 1011 if
+    /// it was about one.
+    pub panics: u64,
     /// Bytes waiting in outboxes.
     pub outbox_bytes: u64,
     /// Ended connections by reason, in the order of [`CloseReason::ALL`].

@@ -8,26 +8,20 @@ use super::effect::Effect;
 use super::envelope::{Addressed, Ask, Body, Part};
 use super::local::Local;
 use super::question::Asker;
-use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, Ticket, check_uid};
+use crate::ident::{CoreId, EVERYBODY, Reach, Ticket, check_uid};
 use crate::payload::{Message, Payload};
 
 impl Local {
     /// Opens a question to one core.
-    fn ask_one(
-        &mut self,
-        asker: Asker,
-        payer: Option<ConnId>,
-        bytes: usize,
-        home: CoreId,
-        ask: Ask,
-    ) -> Ticket {
-        let question = self.open(asker, payer, bytes, 1);
+    fn ask_one(&mut self, asker: Asker, bytes: usize, home: CoreId, ask: Ask) -> Ticket {
+        let question = self.open(asker, bytes, 1);
         self.ask(question, home, ask);
         Ticket(question)
     }
 
-    fn open(&mut self, asker: Asker, payer: Option<ConnId>, bytes: usize, parts: usize) -> u64 {
+    fn open(&mut self, asker: Asker, bytes: usize, parts: usize) -> u64 {
         let cost = bytes + crate::bus::ENVELOPE_COST;
+        let payer = asker.payer();
         if let Some(payer) = payer {
             self.shard.add_transit(payer, cost);
         }
@@ -44,14 +38,7 @@ impl Local {
         }
     }
 
-    pub fn push(
-        &mut self,
-        reach: Reach,
-        asker: Asker,
-        payer: Option<ConnId>,
-        uid: &str,
-        message: Message<'_>,
-    ) -> Ticket {
+    pub fn push(&mut self, reach: Reach, asker: Asker, uid: &str, message: Message<'_>) -> Ticket {
         if uid != EVERYBODY {
             if check_uid(uid).is_err() {
                 return self.answer_at_once(asker, 0);
@@ -64,10 +51,10 @@ impl Local {
             }
             let addressed = Addressed::new(uid, message);
             let bytes = uid.len() + message.len();
-            return self.ask_one(asker, payer, bytes, home, Ask::Push { reach, addressed });
+            return self.ask_one(asker, bytes, home, Ask::Push { reach, addressed });
         }
         let payload = Payload::new(message);
-        let question = self.open(asker, payer, message.len(), self.bus.cores());
+        let question = self.open(asker, message.len(), self.bus.cores());
         for core in self.other_cores() {
             let payload = payload.clone();
             self.ask(question, core, Ask::PushEverybody { reach, payload });
@@ -77,32 +64,26 @@ impl Local {
         Ticket(question)
     }
 
-    pub fn kick(&mut self, reach: Reach, asker: Asker, payer: Option<ConnId>, uid: &str) -> Ticket {
+    pub fn kick(&mut self, reach: Reach, asker: Asker, uid: &str) -> Ticket {
         if check_uid(uid).is_err() {
             return self.answer_at_once(asker, 0);
         }
         let uid = Box::from(uid);
         let home = self.bus.home(&uid);
-        self.ask_one(asker, payer, uid.len(), home, Ask::Kick { reach, uid })
+        self.ask_one(asker, uid.len(), home, Ask::Kick { reach, uid })
     }
 
-    pub fn online(
-        &mut self,
-        reach: Reach,
-        asker: Asker,
-        payer: Option<ConnId>,
-        uid: &str,
-    ) -> Ticket {
+    pub fn online(&mut self, reach: Reach, asker: Asker, uid: &str) -> Ticket {
         if check_uid(uid).is_err() {
             return self.answer_at_once(asker, 0);
         }
         let uid = Box::from(uid);
         let home = self.bus.home(&uid);
-        self.ask_one(asker, payer, uid.len(), home, Ask::Online { reach, uid })
+        self.ask_one(asker, uid.len(), home, Ask::Online { reach, uid })
     }
 
-    pub fn stats(&mut self, asker: Asker, payer: Option<ConnId>) -> Ticket {
-        let question = self.open(asker, payer, 0, self.bus.cores());
+    pub fn stats(&mut self, asker: Asker) -> Ticket {
+        let question = self.open(asker, 0, self.bus.cores());
         for core in self.other_cores() {
             self.ask(question, core, Ask::Stats);
         }
@@ -152,8 +133,9 @@ impl Local {
 
     fn tell_asker(&mut self, question: u64, asker: Asker, answer: Answer) {
         match asker {
-            Asker::App(app) => self.effects.push_back(Effect::Answer {
-                app,
+            Asker::App { number, connection } => self.effects.push_back(Effect::Answer {
+                app: number,
+                asked_by: connection,
                 ticket: Ticket(question),
                 answer,
             }),

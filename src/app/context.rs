@@ -159,27 +159,33 @@ impl<'a, A: App> Context<'a, A> {
 
     /// Asks: queue this for every connection of the uid within reach. `all` means everybody.
     pub fn push<'m>(&mut self, uid: &str, message: impl Into<Message<'m>>) -> Ticket {
-        let asker = Asker::App(self.number);
-        self.local
-            .push(self.reach, asker, self.connection, uid, message.into())
+        let asker = self.asker();
+        self.local.push(self.reach, asker, uid, message.into())
     }
 
     /// Asks: close every connection of the uid within reach with 4007.
     pub fn kick(&mut self, uid: &str) -> Ticket {
-        let asker = Asker::App(self.number);
-        self.local.kick(self.reach, asker, self.connection, uid)
+        let asker = self.asker();
+        self.local.kick(self.reach, asker, uid)
     }
 
     /// Asks: how many connections has the uid within reach?
     pub fn online(&mut self, uid: &str) -> Ticket {
-        let asker = Asker::App(self.number);
-        self.local.online(self.reach, asker, self.connection, uid)
+        let asker = self.asker();
+        self.local.online(self.reach, asker, uid)
     }
 
     /// Asks for the counters of every core.
     pub fn stats(&mut self) -> Ticket {
-        let asker = Asker::App(self.number);
-        self.local.stats(asker, self.connection)
+        let asker = self.asker();
+        self.local.stats(asker)
+    }
+
+    fn asker(&self) -> Asker {
+        Asker::App {
+            number: self.number,
+            connection: self.connection,
+        }
     }
 
     /// Takes the next place in the order of the connection's replies. Replies leave in the order

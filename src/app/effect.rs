@@ -19,6 +19,8 @@ pub enum Effect {
     },
     Answer {
         app: u8,
+        /// Whose callback asked, if it was about a connection.
+        asked_by: Option<ConnId>,
         ticket: Ticket,
         answer: Answer,
     },

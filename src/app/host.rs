@@ -20,6 +20,7 @@ use super::question::{Asker, Questions, Waiting};
 use crate::bus::{Endpoint, Envelope};
 use crate::close::CloseReason;
 use crate::config::Config;
+use crate::hush::Hush;
 use crate::ident::{ConnId, CoreId, Reach};
 use crate::payload::Message;
 use crate::shard::{Ended, ListenerSpec, Phase, Shard, TICK, Tick};
@@ -63,27 +64,8 @@ pub struct Host {
     started: Instant,
     /// For how long the core has just stood still, until somebody asks.
     stall: Option<Duration>,
-    refusals: Refusals,
-}
-
-/// Refused binds in the log: a line a second at most, for a client can try as often as it likes.
-#[derive(Default)]
-struct Refusals {
-    next: Option<Instant>,
-    unsaid: u64,
-}
-
-impl Refusals {
-    fn log(&mut self, peer: SocketAddr, reason: CloseReason) {
-        let now = Instant::now();
-        if self.next.is_some_and(|next| now < next) {
-            self.unsaid += 1;
-            return;
-        }
-        let more = std::mem::take(&mut self.unsaid);
-        info!(%peer, %reason, more, "a bind was refused");
-        self.next = Some(now + Duration::from_secs(1));
-    }
+    /// Of refused binds.
+    refusals: Hush,
 }
 
 impl Host {
@@ -102,7 +84,7 @@ impl Host {
             local: Local::new(config, shard, bus, now),
             started: now,
             stall: None,
-            refusals: Refusals::default(),
+            refusals: Hush::default(),
         }
     }
 
@@ -376,8 +358,9 @@ impl Host {
                 } = ended;
                 if matches!(reason, CloseReason::BadLogin | CloseReason::UidInUse)
                     && let Some(peer) = self.local.shard.peer(connection)
+                    && let Some(more) = self.refusals.ends(Instant::now())
                 {
-                    self.refusals.log(peer, reason);
+                    info!(%peer, %reason, more, "a bind was refused");
                 }
                 self.apps[usize::from(app)].close(&mut self.local, connection, session, reason);
             } else {
@@ -411,9 +394,10 @@ impl Host {
             Effect::Refuse { connection, error } => self.refuse(connection, error),
             Effect::Answer {
                 app,
+                asked_by,
                 ticket,
                 answer,
-            } => self.apps[usize::from(app)].answer(&mut self.local, ticket, answer),
+            } => self.apps[usize::from(app)].answer(&mut self.local, asked_by, ticket, answer),
             Effect::Offline { connection, uid } => {
                 if let Some((app, session)) = self.session_of(connection) {
                     self.apps[app].offline(&mut self.local, connection, session, &uid);
@@ -429,7 +413,7 @@ impl Host {
     pub fn push(&mut self, reach: Reach, uid: &str, message: Message<'_>) -> Waiting {
         let waiting = Waiting::default();
         let asker = Asker::Task(waiting.clone());
-        self.local.push(reach, asker, None, uid, message);
+        self.local.push(reach, asker, uid, message);
         self.settle();
         waiting
     }

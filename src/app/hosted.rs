@@ -1,15 +1,15 @@
 //! An app without its type: what a core calls, with a guard around every callback.
 //!
-//! A panic in a callback closes the connection it is about with 1011 and is logged; the core goes on.
+//! A panic in a callback closes the connection it is about with 1011, is counted and logged; the core goes on.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tracing::error;
 
 use super::local::Local;
 use super::{Answer, AnyNote, App, BindError, Context};
 use crate::close::CloseReason;
+use crate::guard::{Fault, guard};
 use crate::ident::{ConnId, CoreId, Reach, Ticket};
 use crate::pages::Pages;
 use crate::payload::Message;
@@ -22,7 +22,14 @@ pub trait Hosted {
     fn bound(&mut self, local: &mut Local, id: ConnId, session: u32, result: Result<(), BindError>);
     fn offline(&mut self, local: &mut Local, id: ConnId, session: u32, uid: &str);
     fn close(&mut self, local: &mut Local, id: ConnId, session: u32, reason: CloseReason);
-    fn answer(&mut self, local: &mut Local, ticket: Ticket, answer: Answer);
+    /// The answer to a question, and whose callback asked it.
+    fn answer(
+        &mut self,
+        local: &mut Local,
+        asked_by: Option<ConnId>,
+        ticket: Ticket,
+        answer: Answer,
+    );
     fn note(&mut self, local: &mut Local, from: CoreId, note: AnyNote);
     fn timer(&mut self, local: &mut Local, token: u64);
     fn take_session(&mut self, session: u32) -> Option<Box<dyn Any + Send>>;
@@ -69,27 +76,33 @@ impl<A: App> Hosting<A> {
         let (app, sessions) = (&mut self.app, &mut self.sessions);
         let mut cx = Context::new(local, self.number, self.reach, connection);
         // The app's own state is its own affair after a panic; the session's ends with its connection.
-        match catch_unwind(AssertUnwindSafe(|| callback(app, sessions, &mut cx))) {
+        match guard(|| callback(app, sessions, &mut cx)) {
             Ok(result) => Some(result),
-            Err(cause) => {
-                let cause = cause
-                    .downcast_ref::<&str>()
-                    .map(|text| (*text).to_owned())
-                    .or_else(|| cause.downcast_ref::<String>().cloned())
-                    .unwrap_or_default();
-                let app = std::any::type_name::<A>();
-                error!(
-                    app,
-                    callback = name,
-                    cause,
-                    "an app panicked; its connection is closed"
-                );
-                if let Some(connection) = connection {
-                    local.shard.close(connection, CloseReason::Internal);
-                }
+            Err(fault) => {
+                panicked::<A>(local, connection, name, &fault);
                 None
             }
         }
+    }
+}
+
+/// A callback has panicked: that is counted and logged, and the connection it was about ends.
+#[cold]
+fn panicked<A: App>(
+    local: &mut Local,
+    connection: Option<ConnId>,
+    callback: &'static str,
+    fault: &Fault,
+) {
+    let app = std::any::type_name::<A>();
+    local.shard.stats.panics += 1;
+    match connection {
+        Some(connection) => {
+            let id = connection.to_bits();
+            error!(app, callback, connection = id, %fault, "an app panicked; its connection is closed");
+            local.shard.close(connection, CloseReason::Internal);
+        }
+        None => error!(app, callback, %fault, "an app panicked"),
     }
 }
 
@@ -143,10 +156,20 @@ impl<A: App> Hosted for Hosting<A> {
         }
     }
 
-    fn answer(&mut self, local: &mut Local, ticket: Ticket, answer: Answer) {
-        self.guard(local, None, "on_answer", |app, _, cx| {
+    fn answer(
+        &mut self,
+        local: &mut Local,
+        asked_by: Option<ConnId>,
+        ticket: Ticket,
+        answer: Answer,
+    ) {
+        let answered = self.guard(local, None, "on_answer", |app, _, cx| {
             app.on_answer(cx, ticket, answer)
         });
+        // Whoever asked may wait for what was to be made of the answer.
+        if let (None, Some(connection)) = (answered, asked_by) {
+            local.shard.close(connection, CloseReason::Internal);
+        }
     }
 
     fn note(&mut self, local: &mut Local, from: CoreId, note: AnyNote) {

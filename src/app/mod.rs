@@ -50,6 +50,10 @@ pub enum WhenFull {
 }
 
 /// A program on this server. See the crate's start page for one in twenty lines.
+///
+/// A panic in a callback is counted and logged with its place, and closes the connection that the callback is
+/// about with 1011: in `on_answer` the one that asked, in `on_start`, `on_note` and `on_timer` none. The core goes
+/// on with the same value, so what that shares between connections must bear it.
 pub trait App: Sized + 'static {
     /// The app's state for one connection. It travels along when the connection moves to its
     /// uid's home core.

@@ -16,9 +16,23 @@ use crate::ident::ConnId;
 use crate::stats::{CoreStats, Stats};
 
 pub enum Asker {
-    App(u8),
+    App {
+        number: u8,
+        /// Whose callback asked. It pays, and it is closed if the app panics over the answer.
+        connection: Option<ConnId>,
+    },
     /// A task of this core (an HTTP request).
     Task(Waiting),
+}
+
+impl Asker {
+    /// Whose credit the question is on, if anybody's.
+    pub fn payer(&self) -> Option<ConnId> {
+        match self {
+            Asker::App { connection, .. } => *connection,
+            Asker::Task(_) => None,
+        }
+    }
 }
 
 struct Question {

@@ -145,18 +145,7 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
     Ok(time)
 }
 
-/// An origin is a scheme, a host and perhaps a port (RFC 6454, section 6.2), `null` or `*`.
 fn parse_origins(text: &str) -> Option<Vec<String>> {
-    let is_origin = |one: &str| {
-        let (_, authority) = match one {
-            "*" | "null" => return true,
-            _ => match one.split_once("://") {
-                Some(parts) => parts,
-                None => return false,
-            },
-        };
-        !authority.is_empty() && !authority.contains(['/', ' ', '"', '\\'])
-    };
     let parts = text.split(',').map(str::trim);
     let origins: Vec<String> = parts
         .filter(|one| !one.is_empty())
@@ -174,6 +163,35 @@ fn parse_networks(text: &str) -> Option<Vec<IpNet>> {
         Err(_) => one.parse().ok().map(|network: IpNet| network.trunc()),
     };
     parts.map(network).collect()
+}
+
+/// An origin is a scheme, a host and perhaps a port (RFC 6454, section 6.2), `null` or `*`. What no browser
+/// would write lets nobody in, so it is a mistake.
+fn is_origin(text: &str) -> bool {
+    let (scheme, authority) = match text {
+        "*" | "null" => return true,
+        _ => match text.split_once("://") {
+            Some(parts) => parts,
+            None => return false,
+        },
+    };
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !authority.ends_with(']') => (host, port.parse::<u16>().is_ok()),
+        _ => (authority, true),
+    };
+    let is_host = match host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+    {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && has_only(host, b"-._"),
+    };
+    !scheme.is_empty() && has_only(scheme, b"+-.") && is_host && port
+}
+
+fn has_only(text: &str, others: &[u8]) -> bool {
+    text.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || others.contains(&byte))
 }
 
 fn parse_switch(text: &str) -> Option<bool> {
@@ -301,6 +319,40 @@ mod tests {
         assert_eq!(shown.as_deref(), Some(expected));
         assert!(slot.put("").is_ok());
         assert_eq!(slot.show().as_deref(), Some("\"\""));
+    }
+
+    #[test]
+    fn origins_as_browsers_write_them() {
+        for text in [
+            "",
+            "*",
+            "null",
+            "https://shop.example, null",
+            "http://127.0.0.1:8080,http://[::1]:8080 , http://[2001:db8::1]",
+            "chrome-extension://abcdef",
+            "https://xn--bcher-kva.example:443",
+        ] {
+            assert!(parse_origins(text).is_some(), "{text}");
+        }
+        for text in [
+            "shop.example",
+            "https://",
+            "://shop.example",
+            "https://shop.example/",
+            "https://shop.example:",
+            "https://shop.example:port",
+            "https://shop.example:65536",
+            "https://me@shop.example",
+            "https://shop.example?x",
+            "https://*.example",
+            "https://bücher.example",
+            "http://::1",
+            "http://[::1",
+            "https://a.example https://b.example",
+            "https://shop.example, nobody",
+        ] {
+            assert!(parse_origins(text).is_none(), "{text}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::Value;
 /// Most cores that get a column each; with more, only the total is shown.
 const COLUMNS_MAX: usize = 8;
 /// The figures that we know, in the order in which people ask for them; others follow by name.
-const FIGURES: [&str; 15] = [
+const FIGURES: [&str; 16] = [
     "connections",
     "opening",
     "bound",
@@ -24,6 +24,7 @@ const FIGURES: [&str; 15] = [
     "envelopes_out",
     "joins_refused",
     "moved_in",
+    "panics",
     "outbox_bytes",
 ];
 

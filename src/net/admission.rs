@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ahash::RandomState;
 use crossbeam_utils::CachePadded;
@@ -19,13 +19,12 @@ use tracing::warn;
 use super::proxies::Proxies;
 use crate::close::CloseReason;
 use crate::config::Config;
+use crate::hush::Hush;
 
 /// Locks that the table of addresses is cut into.
 const PARTS: usize = 64;
 /// Refused connections of one core that are still being told so. Further ones just end.
 const TOLD_MAX: usize = 64;
-/// Log lines about one limit are this far apart.
-const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a connection counts towards. Its end gives back just that.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -104,7 +103,8 @@ pub struct Admission {
     proxied: Box<[bool]>,
     /// Connections that are being told that they are refused.
     told: usize,
-    log: Log,
+    /// Of connections refused, by limit.
+    refusals: HashMap<CloseReason, Hush>,
 }
 
 impl Admission {
@@ -118,7 +118,7 @@ impl Admission {
             proxies: Proxies::new(&config.trusted_proxies),
             proxied: proxied.into(),
             told: 0,
-            log: Log::default(),
+            refusals: HashMap::new(),
         }
     }
 
@@ -189,7 +189,8 @@ impl Admission {
 
     /// Says that a connection was refused, by which key or why, once a second for each limit.
     pub fn complain(&mut self, reason: CloseReason, peer: SocketAddr, cause: &str) {
-        let Some(more) = self.log.is_due(reason) else {
+        let hush = self.refusals.entry(reason).or_default();
+        let Some(more) = hush.ends(Instant::now()) else {
             return;
         };
         let by = match reason {
@@ -207,30 +208,6 @@ impl Admission {
             _ => format!("proxy_protocol: {cause}"),
         };
         warn!(%peer, more, "a connection was refused: {by}");
-    }
-}
-
-/// When each limit was last told of, and how often it was not since.
-#[derive(Default)]
-struct Log {
-    lines: HashMap<CloseReason, (Instant, u64)>,
-}
-
-impl Log {
-    /// Whether there may be a line now: then how many there would have been since the last.
-    fn is_due(&mut self, reason: CloseReason) -> Option<u64> {
-        let now = Instant::now();
-        match self.lines.get_mut(&reason) {
-            Some((last, more)) if now < *last + LOG_INTERVAL => {
-                *more += 1;
-                None
-            }
-            earlier => {
-                let more = earlier.map_or(0, |(_, more)| *more);
-                self.lines.insert(reason, (now, 0));
-                Some(more)
-            }
-        }
     }
 }
 
@@ -345,16 +322,5 @@ mod tests {
         });
         assert_eq!(census.connections.load(Ordering::Relaxed), 0);
         assert!((1..=3).contains(&most.into_inner()));
-    }
-
-    #[test]
-    fn the_log_has_a_line_a_second() {
-        let mut log = Log::default();
-        assert_eq!(log.is_due(CloseReason::AddressLimit), Some(0));
-        assert_eq!(log.is_due(CloseReason::AddressLimit), None);
-        assert_eq!(log.is_due(CloseReason::AddressLimit), None);
-        assert_eq!(log.is_due(CloseReason::ConnectionLimit), Some(0));
-        log.lines.get_mut(&CloseReason::AddressLimit).unwrap().0 -= LOG_INTERVAL;
-        assert_eq!(log.is_due(CloseReason::AddressLimit), Some(2));
     }
 }

@@ -3,7 +3,6 @@
 
 pub mod admission;
 pub mod connection;
-pub mod guard;
 pub mod http;
 pub mod listener;
 pub mod origin;

@@ -2,59 +2,107 @@
 //!
 //! By default the same host on any port, loopback names being equal; no origin (not a browser) and
 //! `null` (a page opened from a file) are let in, too. A list in the configuration replaces that.
+//! Called by the transport for each opening handshake.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use tracing::warn;
+
+use crate::escape::Escaped;
+use crate::hush::Hush;
+
+/// Most characters of an origin in the log.
+const LOGGED_MAX: usize = 128;
 
 /// The origins let in.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub struct Origins {
     listed: Vec<String>,
+    /// Of pages that were refused.
+    refusals: Hush,
 }
 
 impl Origins {
     pub fn new(listed: &[String]) -> Origins {
         Origins {
-            listed: listed.iter().map(|one| one.to_ascii_lowercase()).collect(),
+            listed: listed.iter().map(|one| plain(one)).collect(),
+            refusals: Hush::default(),
         }
     }
 
     /// Whether a page of `origin` may connect to `host` (the request's `Host`).
     pub fn admits(&self, origin: Option<&str>, host: &str) -> bool {
         let Some(origin) = origin else { return true };
-        let origin = origin.to_ascii_lowercase();
+        let origin = plain(origin);
         if !self.listed.is_empty() {
             return self.listed.iter().any(|one| *one == "*" || *one == origin);
         }
         if origin == "null" {
             return true;
         }
-        let Some((_, authority)) = origin.split_once("://") else {
-            return false;
-        };
         let host = host.to_ascii_lowercase();
-        let (page, own) = (host_name(authority), host_name(&host));
-        page == own || is_loopback(page) && is_loopback(own)
+        let page = origin.split_once("://").map(|(_, page)| page);
+        match (page.and_then(host_name), host_name(&host)) {
+            (Some(page), Some(own)) => page == own || is_loopback(page) && is_loopback(own),
+            _ => false,
+        }
+    }
+
+    /// Tells the log of a page that was refused, and what would let it in.
+    pub fn log_refusal(&mut self, origin: &str, peer: Option<SocketAddr>) {
+        let Some(more) = self.refusals.ends(Instant::now()) else {
+            return;
+        };
+        let end = origin.char_indices().nth(LOGGED_MAX);
+        let origin = Escaped(end.map_or(origin, |(end, _)| &origin[..end]));
+        let peer = peer.map(tracing::field::display);
+        warn!(
+            %origin,
+            peer,
+            more,
+            "a page of a foreign origin was refused; list it under \"origins\" to let it in"
+        );
     }
 }
 
-/// The host of `host:port`, brackets of IPv6 included.
-pub fn host_name(authority: &str) -> &str {
-    if authority.starts_with('[') {
-        return authority
-            .find(']')
-            .map_or(authority, |end| &authority[..=end]);
+/// An origin as it is compared: a browser writes it in lower case, and leaves out the scheme's own port.
+fn plain(origin: &str) -> String {
+    let mut origin = origin.to_ascii_lowercase();
+    let own_port = match origin.split_once("://") {
+        Some(("http", _)) => ":80",
+        Some(("https", _)) => ":443",
+        _ => return origin,
+    };
+    if let Some(short) = origin.strip_suffix(own_port) {
+        origin.truncate(short.len());
     }
-    authority
-        .rsplit_once(':')
-        .map_or(authority, |(host, _)| host)
+    origin
 }
 
+/// The host of `host` or `host:port`, brackets of IPv6 included; `None` of anything else.
+pub fn host_name(authority: &str) -> Option<&str> {
+    let end = match authority.starts_with('[') {
+        true => authority.find(']')? + 1,
+        false => authority.find(':').unwrap_or(authority.len()),
+    };
+    let (host, rest) = authority.split_at(end);
+    let port = rest.strip_prefix(':').unwrap_or(rest);
+    let is_port = port.bytes().all(|byte| byte.is_ascii_digit());
+    let is_host = !host.is_empty() && !host.contains(['/', '@', '?', '#', '\\']);
+    (is_host && is_port).then_some(host)
+}
+
+/// Whether a host in lower case is this machine by its name or its address (RFC 6761, section 6.3).
 pub fn is_loopback(host: &str) -> bool {
     let ip = host
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'))
         .unwrap_or(host);
     host == "localhost"
+        || host.ends_with(".localhost")
         || ip
-            .parse::<std::net::IpAddr>()
+            .parse::<IpAddr>()
             .is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
@@ -72,10 +120,42 @@ mod tests {
             (Some("http://PUSH.example:8080"), "push.example:1234", true),
             (Some("http://localhost:8080"), "127.0.0.1:1234", true),
             (Some("http://127.0.0.1:8080"), "[::1]:1234", true),
+            (Some("http://[::1]"), "LOCALHOST:1234", true),
+            (Some("http://[::ffff:127.0.0.1]:1"), "127.9.9.9", true),
+            (Some("https://app.localhost:3000"), "127.0.0.1:1234", true),
+            (
+                Some("http://[2001:db8::1]:8080"),
+                "[2001:db8::1]:1234",
+                true,
+            ),
+            (Some("http://[2001:db8::1]"), "[2001:db8::2]", false),
             (Some("http://evil.example"), "push.example:1234", false),
             (Some("http://evil.example"), "127.0.0.1:1234", false),
             (Some("http://localhost.evil.example"), "localhost:1", false),
             (Some("http://127.0.0.1.evil.example"), "127.0.0.1:1", false),
+            (Some("http://notlocalhost"), "localhost:1", false),
+            (
+                Some("http://push.example.evil.example"),
+                "push.example",
+                false,
+            ),
+            (Some("http://evil.push.example"), "push.example", false),
+            (Some("http://10.0.0.1"), "127.0.0.1", false),
+            (Some("http://0.0.0.0"), "127.0.0.1", false),
+            // No browser writes these, and nobody else gets in by them.
+            (
+                Some("http://push.example:80@evil.example"),
+                "push.example",
+                false,
+            ),
+            (Some("http://127.0.0.1:80@evil.example"), "127.0.0.1", false),
+            (Some("http://push.example:1/../"), "push.example", false),
+            (Some("http://push.example/"), "push.example", false),
+            (Some("http://[::1]evil.example"), "[::1]", false),
+            (Some("http://[::1"), "[::1", false),
+            (Some("http://:80"), ":80", false),
+            (Some("http://"), "push.example", false),
+            (Some("push.example"), "push.example", false),
             (Some("evil"), "push.example", false),
             (Some(""), "push.example", false),
         ] {
@@ -90,6 +170,19 @@ mod tests {
         assert!(!origins.admits(Some("https://push.example"), "push.example"));
         assert!(!origins.admits(Some("null"), "push.example"));
         assert!(origins.admits(None, "push.example"));
+        assert!(!origins.admits(Some("http://shop.example"), "push.example"));
+        assert!(!origins.admits(Some("https://shop.example:8443"), "push.example"));
         assert!(Origins::new(&["*".into()]).admits(Some("http://any.example"), "x"));
+        assert!(Origins::new(&["NULL".into()]).admits(Some("null"), "x"));
+        // The port that a browser leaves out may be written.
+        for (listed, sent) in [
+            ("https://shop.example:443", "https://shop.example"),
+            ("http://shop.example", "http://shop.example:80"),
+        ] {
+            let origins = Origins::new(&[listed.into()]);
+            assert!(origins.admits(Some(sent), "push.example"), "{sent}");
+        }
+        let origins = Origins::new(&["http://shop.example:443".into()]);
+        assert!(!origins.admits(Some("http://shop.example"), "push.example"));
     }
 }

@@ -55,29 +55,7 @@ impl Http {
 
     /// The next answer; `None` if the connection ends without one.
     pub async fn response(&mut self) -> Option<Response> {
-        let end = loop {
-            let found = self.unread.windows(4).position(|w| w == b"\r\n\r\n");
-            if let Some(end) = found {
-                break end;
-            }
-            if !self.fill().await {
-                assert!(self.unread.is_empty(), "half an answer");
-                return None;
-            }
-        };
-        let head = String::from_utf8(self.unread[..end].to_vec()).expect("a head of text");
-        self.unread.drain(..end + 4);
-        let (first, rest) = head.split_once("\r\n").unwrap_or((&head, ""));
-        let status = first
-            .strip_prefix("HTTP/1.1 ")
-            .and_then(|rest| rest.get(..3))
-            .and_then(|status| status.parse().ok())
-            .unwrap_or_else(|| panic!("no status in {first:?}"));
-        let mut response = Response {
-            status,
-            head: rest.to_ascii_lowercase(),
-            body: String::new(),
-        };
+        let mut response = self.head_response().await?;
         let length = response
             .header("content-length")
             .map(|length| length.parse::<usize>().expect("a length"));
@@ -96,6 +74,33 @@ impl Http {
         let body = self.unread.drain(..length).collect();
         response.body = String::from_utf8(body).expect("a body of text");
         Some(response)
+    }
+
+    /// The same for an answer that has no body, whatever its length: to HEAD, or an invitation to go on.
+    pub async fn head_response(&mut self) -> Option<Response> {
+        let end = loop {
+            let found = self.unread.windows(4).position(|w| w == b"\r\n\r\n");
+            if let Some(end) = found {
+                break end;
+            }
+            if !self.fill().await {
+                assert!(self.unread.is_empty(), "half an answer");
+                return None;
+            }
+        };
+        let head = String::from_utf8(self.unread[..end].to_vec()).expect("a head of text");
+        self.unread.drain(..end + 4);
+        let (first, rest) = head.split_once("\r\n").unwrap_or((&head, ""));
+        let status = first
+            .strip_prefix("HTTP/1.1 ")
+            .and_then(|rest| rest.get(..3))
+            .and_then(|status| status.parse().ok())
+            .unwrap_or_else(|| panic!("no status in {first:?}"));
+        Some(Response {
+            status,
+            head: rest.to_ascii_lowercase(),
+            body: String::new(),
+        })
     }
 
     /// Whether the server has ended the connection, now or within [`PATIENCE`].

@@ -10,12 +10,16 @@
 
 #![cfg(not(loom))]
 
+mod bad_handshakes;
+mod bad_requests;
 mod client;
+mod fragile;
 mod http;
 mod load;
 mod raw;
 mod seed;
 mod server;
+mod toll;
 
 mod admission;
 mod backend;
@@ -32,8 +36,16 @@ mod codec_websocket_limits;
 mod codec_websocket_violations;
 mod endings;
 mod heartbeat;
+mod hostile_ends;
+mod hostile_frames;
+mod hostile_handshake;
+mod hostile_http;
+mod hostile_http_bodies;
+mod hostile_lines;
+mod hostile_origins;
 mod order;
 mod page;
+mod panic;
 mod proxies;
 mod push;
 mod rates;

@@ -113,6 +113,12 @@ impl Raw {
         let _ = timeout(PATIENCE, self.socket.write_all(bytes)).await;
     }
 
+    /// Ends the connection by a reset, whatever is under way.
+    pub fn reset(self) {
+        let socket = socket2::SockRef::from(&self.socket);
+        socket.set_linger(Some(Duration::ZERO)).expect("a reset");
+    }
+
     /// Writes a masked frame.
     pub async fn frame(&mut self, first: u8, body: &[u8]) {
         self.write(&masked(first, body)).await;

@@ -253,6 +253,11 @@ impl Server {
         self.ended = true;
     }
 
+    /// The process's id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether the process still runs.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("a child to ask for").is_none()

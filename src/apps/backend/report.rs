@@ -19,6 +19,7 @@ struct Report<'a> {
     envelopes_out: u64,
     joins_refused: u64,
     moved_in: u64,
+    panics: u64,
     outbox_bytes: u64,
     #[serde(serialize_with = "closed")]
     closed: &'a Stats,
@@ -39,6 +40,7 @@ pub fn line(stats: &Stats) -> String {
         envelopes_out: stats.sum(|core| core.envelopes_out),
         joins_refused: stats.sum(|core| core.joins_refused),
         moved_in: stats.sum(|core| core.moved_in),
+        panics: stats.sum(|core| core.panics),
         outbox_bytes: stats.sum(|core| core.outbox_bytes),
         closed: stats,
         cores: &stats.cores,

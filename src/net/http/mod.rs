@@ -1,8 +1,8 @@
 //! The HTTP port of one core: a monoio task a connection, requests in order, keep-alive.
 //!
 //! Bounds: `http_connections_max` connections a core, one head (16 KiB) and one body
-//! (`http_body_bytes_max`) each; a request has `handshake_timeout` to arrive, and a connection that asks
-//! nothing, or does not take its answer, is closed after a minute. A request is answered before the next
+//! (`http_body_bytes_max`) each; a request has `handshake_timeout` to arrive, or gets 408, and a connection that
+//! asks nothing, or does not take its answer, is closed after a minute. A request is answered before the next
 //! is read, so nothing piles up.
 
 mod routes;
@@ -25,8 +25,8 @@ use slab::Slab;
 use tracing::{debug, error, warn};
 
 use crate::app::host::Host;
+use crate::guard::guard;
 use crate::ident::Reach;
-use crate::net::guard::guard;
 use crate::net::readiness::Pass;
 use crate::protocol::http::head::HTTP_HEAD_BYTES_MAX;
 use crate::protocol::http::{Body, HeadScan, HttpError, Part, check_head, decode_head, response};
@@ -36,6 +36,22 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 const READ_BYTES: usize = 8 << 10;
 /// What is read of a peer that still sends after its last answer.
 const LINGER_BYTES_MAX: usize = 16 << 20;
+
+const TOO_SLOW: HttpError = HttpError {
+    status: 408,
+    text: "the request took too long to arrive",
+};
+
+/// One connection's operation, and when it is to be ended. One in flight is never cancelled: its socket is
+/// shut down, and it completes.
+pub struct Deadline {
+    at: Instant,
+    socket: RawFd,
+    /// A request is arriving: at the deadline it is read no more, and gets its answer.
+    arriving: bool,
+    /// It was, and has not got it yet.
+    missed: bool,
+}
 
 /// What the HTTP connections of one core share.
 pub struct Port {
@@ -51,9 +67,8 @@ pub struct Port {
     pub request_timeout: Duration,
     /// Time to take an answer when the server stops.
     pub close_timeout: Duration,
-    /// Sockets whose operations are to be ended at a time, one a connection. An operation in flight is
-    /// never cancelled: its socket is shut down, and it completes.
-    pub deadlines: RefCell<Slab<(Instant, RawFd)>>,
+    /// One a connection.
+    pub deadlines: RefCell<Slab<Deadline>>,
     /// Requests that have come and whose answer is not known.
     pub busy: Cell<usize>,
     pub stopping: Cell<bool>,
@@ -85,9 +100,15 @@ impl Port {
 
     /// Ends the operations whose time is over. Called about once a second.
     pub fn sweep(&self, now: Instant) {
-        for (_, (deadline, socket)) in &*self.deadlines.borrow() {
-            if *deadline <= now {
-                shut_down(*socket, libc::SHUT_RDWR);
+        for (_, deadline) in &mut *self.deadlines.borrow_mut() {
+            if deadline.at > now {
+                continue;
+            }
+            if deadline.arriving && !deadline.missed {
+                deadline.missed = true;
+                shut_down(deadline.socket, libc::SHUT_RD);
+            } else {
+                shut_down(deadline.socket, libc::SHUT_RDWR);
             }
         }
     }
@@ -95,16 +116,16 @@ impl Port {
     /// The server stops: connections that ask nothing end now, the others after their answer.
     pub fn stop(&self) {
         self.stopping.set(true);
-        for (_, (_, socket)) in &*self.deadlines.borrow() {
-            shut_down(*socket, libc::SHUT_RD);
+        for (_, deadline) in &*self.deadlines.borrow() {
+            shut_down(deadline.socket, libc::SHUT_RD);
         }
     }
 
     /// Every answer is known: who does not take his in time gets no more of it.
     pub fn finish(&self) {
         let latest = Instant::now() + self.close_timeout;
-        for (_, (deadline, _)) in &mut *self.deadlines.borrow_mut() {
-            *deadline = latest.min(*deadline);
+        for (_, deadline) in &mut *self.deadlines.borrow_mut() {
+            deadline.at = latest.min(deadline.at);
         }
     }
 
@@ -122,7 +143,12 @@ impl Port {
             Ok(stream) => stream,
             Err(error) => return warn!(%error, "an HTTP connection could not be served"),
         };
-        let deadline = (Instant::now() + self.request_timeout, socket);
+        let deadline = Deadline {
+            at: Instant::now() + self.request_timeout,
+            socket,
+            arriving: false,
+            missed: false,
+        };
         let key = self.deadlines.borrow_mut().insert(deadline);
         let ended = {
             let mut conversation = std::pin::pin!(self.converse(&mut stream, key));
@@ -135,7 +161,10 @@ impl Port {
         match ended {
             Ok(Ok(())) => {}
             Ok(Err(error)) => debug!(%error, "an HTTP connection ended"),
-            Err(fault) => error!(%fault, "a panic; its HTTP connection is closed"),
+            Err(fault) => {
+                self.host.borrow_mut().shard().stats.panics += 1;
+                error!(%fault, "a panic; its HTTP connection is closed");
+            }
         }
         // Before the socket is closed, for its number may be another's then.
         self.deadlines.borrow_mut().remove(key);
@@ -151,8 +180,27 @@ impl Port {
     }
 
     fn set_deadline(&self, key: usize, after: Duration) {
-        if let Some(entry) = self.deadlines.borrow_mut().get_mut(key) {
-            entry.0 = Instant::now() + after;
+        if let Some(deadline) = self.deadlines.borrow_mut().get_mut(key) {
+            deadline.at = Instant::now() + after;
+            deadline.arriving = false;
+            deadline.missed = false;
+        }
+    }
+
+    /// A request has begun to arrive: so much time it has.
+    fn begin_request(&self, key: usize) {
+        self.set_deadline(key, self.request_timeout);
+        if let Some(deadline) = self.deadlines.borrow_mut().get_mut(key) {
+            deadline.arriving = true;
+        }
+    }
+
+    /// The stream has ended within a request, or before one: by us, if its time was over.
+    fn ended(&self, key: usize) -> Result<Option<Request>, HttpError> {
+        let missed = |deadline: &Deadline| deadline.missed;
+        match self.deadlines.borrow().get(key).is_some_and(missed) {
+            true => Err(TOO_SLOW),
+            false => Ok(None),
         }
     }
 
@@ -234,13 +282,13 @@ impl Port {
         let (mut request, framing, length, invites) = loop {
             if !input.is_empty() && !begun {
                 begun = true;
-                self.set_deadline(key, self.request_timeout);
+                self.begin_request(key);
             }
             match check_head(&mut scan, input) {
                 Err(refused) => return Ok(Err(refused)),
                 Ok(None) => {
                     if !read_more(stream, input).await? {
-                        return Ok(Ok(None));
+                        return Ok(self.ended(key));
                     }
                 }
                 Ok(Some(head)) => {
@@ -285,7 +333,7 @@ impl Port {
                     input.clear();
                     at = 0;
                     if !read_more(stream, input).await? {
-                        return Ok(Ok(None));
+                        return Ok(self.ended(key));
                     }
                 }
             }

@@ -82,7 +82,8 @@ impl Port {
         }
         // A name that resolves here today and elsewhere tomorrow must not borrow a browser's trust
         // (DNS rebinding).
-        if !is_loopback(&host_name(&request.host).to_ascii_lowercase()) {
+        let host = request.host.to_ascii_lowercase();
+        if !host_name(&host).is_some_and(is_loopback) {
             return HttpAnswer::error(421, "unknown_host", "this Host is not served here");
         }
         match request.path.as_str() {

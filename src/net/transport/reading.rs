@@ -3,15 +3,14 @@
 use std::io::{ErrorKind, Read};
 use std::net::SocketAddr;
 
-use tracing::{debug, error, warn};
+use tracing::{debug, error};
 
 use super::{INFLATED_BYTES, Transport, link_of};
 use crate::app::host::{Flow, Host};
 use crate::close::CloseReason;
-use crate::escape::Escaped;
+use crate::guard::guard;
 use crate::ident::ConnId;
 use crate::net::connection::Input;
-use crate::net::guard::guard;
 use crate::protocol::http::HttpError;
 use crate::protocol::websocket::deflate::Inflater;
 use crate::protocol::{Codec, Decoder, Event};
@@ -39,6 +38,7 @@ impl Transport {
         let done = guard(|| self.read_into(host, id, &mut buffer));
         self.buffer = buffer;
         if let Err(fault) = done {
+            host.shard().stats.panics += 1;
             error!(connection = id.to_bits(), %fault, "a panic; its connection is closed");
             if let Some(link) = self.link(id) {
                 link.input = Input::Ignored;
@@ -250,19 +250,6 @@ impl Transport {
         match handshake.advance(&input[*at..]) {
             Ok(None) => false,
             Ok(Some(accepted)) => {
-                if !self
-                    .origins
-                    .admits(accepted.origin.as_deref(), &accepted.host)
-                {
-                    let origin = accepted.origin.unwrap_or_default();
-                    warn!(
-                        origin = %Escaped(&origin),
-                        "a page of a foreign origin was refused; list it under \"origins\" to let it in"
-                    );
-                    let response = FOREIGN_ORIGIN.response();
-                    self.refuse(host, id, &response, CloseReason::BadHandshake);
-                    return false;
-                }
                 *at += accepted.consumed;
                 if let Some(forwarded) = &accepted.forwarded
                     && let Some(peer) = host.shard().peer(id)
@@ -272,6 +259,16 @@ impl Transport {
                     if !self.introduce(host, id, SocketAddr::new(ip, peer.port())) {
                         return false;
                     }
+                }
+                if !self
+                    .origins
+                    .admits(accepted.origin.as_deref(), &accepted.host)
+                {
+                    let origin = accepted.origin.unwrap_or_default();
+                    self.origins.log_refusal(&origin, host.shard().peer(id));
+                    let response = FOREIGN_ORIGIN.response();
+                    self.refuse(host, id, &response, CloseReason::BadHandshake);
+                    return false;
                 }
                 let bytes_max = message_bytes_max(host, id);
                 let decoder = match accepted.window {

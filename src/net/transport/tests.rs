@@ -13,10 +13,10 @@ use crate::app::hosted::{Hosted, Hosting};
 use crate::app::{App, Context, Login};
 use crate::bus;
 use crate::config::Config;
+use crate::guard::watch_panics;
 use crate::ident::{Reach, Space};
 use crate::net::admission::Census;
 use crate::net::connection::Input;
-use crate::net::guard::watch_panics;
 use crate::net::rates::Rate;
 use crate::net::wire::Kind;
 use crate::payload::Message;
@@ -169,6 +169,7 @@ fn a_panic_closes_its_connection_alone_and_the_core_goes_on_on(kind: Kind) {
         Some(CloseReason::Internal),
         "it is not closed for what it was"
     );
+    assert_eq!(core.host.shard().stats.panics, 1);
     drop(broken);
     for _ in 0..2 {
         core.turn();

@@ -11,7 +11,7 @@ use monoio_http::h1::codec::decoder::RequestHeadDecoder;
 use super::fields::{Field, Fields};
 use super::response::HttpError;
 
-/// Largest head of a request to the HTTP port; a longer one gets 431.
+/// Largest head of a request to the HTTP port; a longer one gets 431, or 414 if its first line is too long.
 pub const HTTP_HEAD_BYTES_MAX: usize = 16 << 10;
 /// Most header fields of a request; one more gets 431.
 pub const FIELDS_MAX: usize = 64;
@@ -63,7 +63,10 @@ impl HeadScan {
             }
         }
         if bytes.len() >= self.bytes_max {
-            return Err(HttpError::new(431, "the request's head is too large"));
+            return Err(match self.line_start {
+                0 => HttpError::new(414, "the request's target is too long"),
+                _ => HttpError::new(431, "the request's head is too large"),
+            });
         }
         Ok(None)
     }

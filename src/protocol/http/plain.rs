@@ -54,7 +54,10 @@ impl Scan {
             }
         }
         if bytes.len() >= self.bytes_max {
-            return Err(HttpError::new(431, "the request's head is too large"));
+            return Err(match self.line_start {
+                0 => HttpError::new(414, "the request's target is too long"),
+                _ => HttpError::new(431, "the request's head is too large"),
+            });
         }
         Ok(None)
     }

@@ -178,8 +178,27 @@ fn heads_have_a_size() {
         status(&sized(HTTP_HEAD_BYTES_MAX)[..HTTP_HEAD_BYTES_MAX - 1]),
         0
     );
+    let target =
+        |len: usize| format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(len)).into_bytes();
+    assert_eq!(status(&target(HTTP_HEAD_BYTES_MAX)), 414);
+    assert_eq!(status(&target(HTTP_HEAD_BYTES_MAX - 20)), 431);
     assert_eq!(status(&with(&"A: b\r\n".repeat(FIELDS_MAX - 1))), 200);
     assert_eq!(status(&with(&"A: b\r\n".repeat(FIELDS_MAX))), 431);
+}
+
+/// A million bytes in pieces of sixteen: if each piece had all before it looked at again, it would be
+/// seconds.
+#[test]
+fn a_head_in_pieces_is_looked_at_once() {
+    let bytes = with(&format!("A: {}\r\n", "b".repeat(1 << 20)));
+    let mut scan = HeadScan::new(2 << 20);
+    let start = std::time::Instant::now();
+    for have in (0..bytes.len()).step_by(16) {
+        assert_eq!(scan.advance(&bytes[..have]), Ok(None));
+        let took = start.elapsed();
+        assert!(took < std::time::Duration::from_millis(500), "{took:?}");
+    }
+    assert_eq!(scan.advance(&bytes), Ok(Some(bytes.len())));
 }
 
 /// Whatever passes the check must not panic the decoder behind it.

@@ -13,7 +13,7 @@ use crate::protocol::http::fields::Field;
 use crate::protocol::http::head::{Framing, Head, HeadScan, check_head};
 use crate::protocol::http::response::HttpError;
 
-/// Largest request head; a longer one gets 431.
+/// Largest request head; a longer one gets 431, or 414 if its first line is too long.
 pub const HEAD_BYTES_MAX: usize = 8 << 10;
 
 const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
