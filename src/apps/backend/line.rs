@@ -10,6 +10,8 @@ use ringpost::ident::{EVERYBODY, UidError, check_uid};
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::object;
+
 /// Deepest nesting of arrays and objects in a pushed line, the line's own object included.
 /// The receivers' parsers are others' code, and some recurse.
 pub const NESTING_MAX: usize = 128;
@@ -103,23 +105,33 @@ fn named(uid: &str) -> Result<&str, LineError> {
 /// The uid in a JSON object: of two keys the last, escapes decoded, an integer's digits as written
 /// (so its size is bounded like any uid's, and nothing is rounded).
 fn pushed_uid(line: &str) -> Result<Cow<'_, str>, LineError> {
-    if nests_too_deeply(line) {
-        return Err(LineError::Nested);
-    }
-    let object: Object<'_> = serde_json::from_str(line).map_err(LineError::Json)?;
-    let raw = object.uid.ok_or(LineError::NoUid)?.get();
-    let uid = match raw.as_bytes() {
-        [b'"', .., b'"'] if !raw.contains('\\') => Cow::Borrowed(&raw[1..raw.len() - 1]),
-        [b'"', ..] => Cow::Owned(serde_json::from_str(raw).map_err(LineError::Json)?),
-        [b'-' | b'0'..=b'9', digits @ ..] if digits.iter().all(u8::is_ascii_digit) => {
-            Cow::Borrowed(raw)
-        }
-        _ => return Err(LineError::UidKind),
+    let uid = match object::find(line) {
+        Some(uid) => Cow::Borrowed(uid),
+        None => uid_by_serde(line)?,
     };
     if uid != EVERYBODY {
         check_uid(&uid).map_err(LineError::Uid)?;
     }
     Ok(uid)
+}
+
+/// The same for any JSON, and what is wrong if it is none.
+pub(super) fn uid_by_serde(line: &str) -> Result<Cow<'_, str>, LineError> {
+    if nests_too_deeply(line) {
+        return Err(LineError::Nested);
+    }
+    let object: Object<'_> = serde_json::from_str(line).map_err(LineError::Json)?;
+    let raw = object.uid.ok_or(LineError::NoUid)?.get();
+    match raw.as_bytes() {
+        [b'"', .., b'"'] if !raw.contains('\\') => Ok(Cow::Borrowed(&raw[1..raw.len() - 1])),
+        [b'"', ..] => serde_json::from_str(raw)
+            .map(Cow::Owned)
+            .map_err(LineError::Json),
+        [b'-' | b'0'..=b'9', digits @ ..] if digits.iter().all(u8::is_ascii_digit) => {
+            Ok(Cow::Borrowed(raw))
+        }
+        _ => Err(LineError::UidKind),
+    }
 }
 
 /// Whether arrays and objects lie deeper than [`NESTING_MAX`]. Passing over values we do not keep,

@@ -7,6 +7,7 @@
 //! connection may have in transit, and each is answered once, so the table of them empties itself.
 
 pub mod line;
+mod object;
 mod report;
 
 use std::sync::Arc;
