@@ -22,6 +22,20 @@ pub enum Driver {
     Epoll,
 }
 
+/// Whether the cores' descriptors are in one table, which RLIMIT_NOFILE bounds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DescriptorTables {
+    /// One table, unless `max_connections` passes RLIMIT_NOFILE; then one a core.
+    #[default]
+    Auto,
+    /// One table for the process.
+    Shared,
+    /// A table for each core (unshare(2), CLONE_FILES), so that RLIMIT_NOFILE holds for each core. Connections that
+    /// move to another core cost a little more.
+    PerCore,
+}
+
 /// What becomes of a second connection that claims a uid in use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -45,6 +59,8 @@ pub struct Config {
     pub pin: bool,
     /// How a core waits for its sockets.
     pub driver: Driver,
+    /// Whether the cores' descriptors are in one table.
+    pub descriptor_tables: DescriptorTables,
     /// What becomes of a second connection of a uid.
     pub uid_policy: UidPolicy,
     /// Connections that the process may have on its apps' listeners; one more is refused (a websocket with
@@ -120,6 +136,7 @@ impl Default for Config {
             cores: 0,
             pin: true,
             driver: Driver::Auto,
+            descriptor_tables: DescriptorTables::Auto,
             uid_policy: UidPolicy::Multi,
             max_connections: 0,
             connections_per_address_max: 0,

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ringpost::app::{App, BindError, Context};
-use ringpost::config::Driver;
+use ringpost::config::{DescriptorTables, Driver};
 use ringpost::{Config, Message, Server, Site};
 
 /// The system's allocator, counted.
@@ -67,10 +67,11 @@ impl App for Shout {
 }
 
 /// Starts a server, has everybody talk, and stops it while some are still there.
-fn serve_and_stop(driver: Driver) {
+fn serve_and_stop(driver: Driver, descriptor_tables: DescriptorTables) {
     let config = Config {
         cores: CORES,
         driver,
+        descriptor_tables,
         close_timeout: Duration::from_millis(50),
         ..Config::default()
     };
@@ -125,12 +126,17 @@ fn held() -> (usize, usize, usize) {
 
 #[test]
 fn a_server_that_has_stopped_gives_back_all_it_had() {
-    for driver in [Driver::Auto, Driver::Epoll] {
+    for (driver, tables) in [
+        (Driver::Auto, DescriptorTables::Shared),
+        (Driver::Epoll, DescriptorTables::Shared),
+        (Driver::Auto, DescriptorTables::PerCore),
+        (Driver::Epoll, DescriptorTables::PerCore),
+    ] {
         // What is made once and kept for the next.
-        serve_and_stop(driver);
+        serve_and_stop(driver, tables);
         let before = held();
         for _ in 0..5 {
-            serve_and_stop(driver);
+            serve_and_stop(driver, tables);
         }
         let within = |(bytes, descriptors, threads): (usize, usize, usize)| {
             bytes <= before.0 + 5 * RUNTIME_BYTES && descriptors <= before.1 && threads <= before.2
@@ -141,6 +147,9 @@ fn a_server_that_has_stopped_gives_back_all_it_had() {
             std::thread::sleep(Duration::from_millis(10));
         }
         let after = held();
-        assert!(within(after), "{driver:?}: {before:?} became {after:?}");
+        assert!(
+            within(after),
+            "{driver:?}, {tables:?}: {before:?} became {after:?}"
+        );
     }
 }

@@ -81,6 +81,8 @@ keys! {
         "Pin each core's thread to a CPU";
     common "driver" => |s| Slot::Choice(&mut s.config.driver),
         "How a core waits for its sockets; auto: io_uring, or epoll where that is forbidden";
+    full "descriptor_tables" => |s| Slot::Choice(&mut s.config.descriptor_tables),
+        "Descriptors of all cores in one table, or one a core; auto: by max_connections";
     common "public" => |s| Slot::Switch(&mut s.public),
         "Open the preset's client listeners (relay, push, chat) to other machines, on [::]";
     common "preset" => |s| Slot::Choice(&mut s.preset),
@@ -258,6 +260,7 @@ mod tests {
             cores,
             pin,
             driver,
+            descriptor_tables,
             uid_policy,
             connections_per_uid_max,
             max_connections,

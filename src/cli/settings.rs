@@ -6,7 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use ringpost::config::{Config, Driver, UidPolicy};
+use ringpost::config::{Config, DescriptorTables, Driver, UidPolicy};
 
 use super::listeners::Listener;
 
@@ -176,6 +176,7 @@ macro_rules! choices {
 
 choices! {
     Driver { "auto" = Auto, "uring" = Uring, "epoll" = Epoll }
+    DescriptorTables { "auto" = Auto, "shared" = Shared, "per_core" = PerCore }
     UidPolicy { "multi" = Multi, "replace" = Replace, "reject" = Reject }
     Preset { "default" = Default, "push" = Push }
     LogLevel {

@@ -30,9 +30,10 @@ impl Input {
     }
 }
 
-pub struct Link {
+/// One connection's part. While it moves, its socket may go another way, and there is `()` in its place.
+pub struct Link<S = TcpStream> {
     pub id: ConnId,
-    pub stream: TcpStream,
+    pub stream: S,
     pub codec: Codec,
     pub input: Input,
     /// Read but not looked at, because the connection was paused or moved meanwhile.
@@ -84,5 +85,42 @@ impl Link {
     pub fn awaits_close(&self) -> bool {
         let answers = self.codec == Codec::WebSocket && matches!(self.input, Input::Messages(_));
         answers && !self.peer_closed && !self.at_end
+    }
+}
+
+impl<S> Link<S> {
+    /// The same with another socket, or none, and the one it had.
+    pub fn exchange<T>(self, stream: T) -> (Link<T>, S) {
+        let Link {
+            id,
+            stream: had,
+            codec,
+            input,
+            unread,
+            counted,
+            readable,
+            ending,
+            broken,
+            queued,
+            at_end,
+            peer_closed,
+            shut,
+        } = self;
+        let link = Link {
+            id,
+            stream,
+            codec,
+            input,
+            unread,
+            counted,
+            readable,
+            ending,
+            broken,
+            queued,
+            at_end,
+            peer_closed,
+            shut,
+        };
+        (link, had)
     }
 }

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
@@ -101,5 +101,14 @@ impl Listener {
     pub fn stop(&self) {
         // An error means that it has stopped already.
         let _ = socket2::SockRef::from(&self.socket).shutdown(std::net::Shutdown::Both);
+    }
+}
+
+impl From<OwnedFd> for Listener {
+    /// What [`Listener::bind`] made, in a copy of the descriptor table.
+    fn from(socket: OwnedFd) -> Listener {
+        Listener {
+            socket: socket.into(),
+        }
     }
 }

@@ -6,6 +6,7 @@
 
 mod accepting;
 mod ending;
+mod moving;
 mod reading;
 #[cfg(test)]
 mod tests;
@@ -14,22 +15,21 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
-use std::time::Instant;
 
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::admission::Admission;
 use super::connection::Link;
+use super::handover::Handover;
 use super::origin::Origins;
-use super::rates::{Bucket, Rates};
+use super::rates::Rates;
 use super::wire::{Batch, BatchMemory, EVENTS_PER_TURN, Ready, Wire, Written};
-use crate::app::host::{Arrival, Flow, Host};
-use crate::close::CloseReason;
-use crate::escape::Escaped;
+use crate::app::host::{Flow, Host};
 use crate::ident::ConnId;
 use crate::pages::Pages;
 use crate::protocol::websocket::deflate::Inflater;
 use crate::shard::{ListenerSpec, Shard};
+use moving::Boarding;
 
 /// One read takes at most this much, so that one fast sender does not keep the core to itself.
 const READ_BYTES: usize = 64 << 10;
@@ -67,16 +67,12 @@ pub struct Transport {
     half_closed: Vec<ConnId>,
     /// Turns in a row in which the wire had more events than one turn takes.
     behind: usize,
+    /// How sockets reach other cores, where each has a descriptor table of its own.
+    handover: Option<Handover>,
+    /// Connections that move, whose sockets are still here.
+    boarding: Vec<Boarding>,
     /// The server stops: nothing is read.
     quiet: bool,
-}
-
-/// The transport's part of a connection between two cores.
-struct Passenger {
-    link: Link,
-    bucket: Option<Bucket>,
-    /// The time on the core that it has left.
-    left_at: Instant,
 }
 
 /// The link in the slot of this id, if it is the id's own.
@@ -94,6 +90,7 @@ impl Transport {
         origins: Origins,
         admission: Admission,
         rates: Option<Rates>,
+        handover: Option<Handover>,
     ) -> Transport {
         Transport {
             wire,
@@ -113,6 +110,8 @@ impl Transport {
             paused: Vec::new(),
             half_closed: Vec::new(),
             behind: 0,
+            handover,
+            boarding: Vec::new(),
             quiet: false,
         }
     }
@@ -139,57 +138,6 @@ impl Transport {
         let link = self.links.get_mut(id.slot)?.take_if(|link| link.id == id)?;
         self.links.free(id.slot);
         Some(link)
-    }
-
-    /// A connection has come from another core, and goes on where that one stopped.
-    pub fn adopt(&mut self, host: &mut Host, arrival: Arrival) {
-        let Ok(passenger) = arrival.link.downcast::<Passenger>() else {
-            debug_assert!(false, "a passenger is what departs");
-            return;
-        };
-        let Passenger {
-            mut link,
-            bucket,
-            left_at,
-        } = *passenger;
-        let id = arrival.connection;
-        link.id = id;
-        let counted = link.counted;
-        if let Err(error) = self.install(link) {
-            warn!(%error, "a connection that moved could not be watched and is dropped");
-            self.admission.leave(counted, host.shard().peer(id));
-            host.close(id, CloseReason::Internal);
-            host.shard().remove(id);
-            return;
-        }
-        if let (Some(rates), Some(bucket)) = (&mut self.rates, bucket) {
-            rates.put(id, bucket, left_at.saturating_duration_since(host.now()));
-        }
-        self.read(host, id);
-    }
-
-    /// Sends every connection on its way that is to move.
-    pub fn depart_all(&mut self, host: &mut Host) {
-        while let Some(leaving) = host.next_leaving() {
-            let id = leaving.connection;
-            if host.flow(id) != Flow::Leave {
-                continue;
-            }
-            let Some(link) = self.take_link(id) else {
-                continue;
-            };
-            if let Err(error) = self.wire.release(id, &link.stream) {
-                warn!(%error, "a connection could not be taken off the wire");
-            }
-            debug!(connection = id.to_bits(), home = %leaving.home, uid = %Escaped(&leaving.uid), "moves");
-            let bucket = self.rates.as_mut().map(|rates| rates.take(id));
-            let passenger = Passenger {
-                link,
-                bucket,
-                left_at: host.now(),
-            };
-            host.depart(leaving, Box::new(passenger));
-        }
     }
 
     /// Takes what the wire has, and reads on where a turn was cut short.
@@ -300,9 +248,9 @@ impl Transport {
         self.wire.has_events()
     }
 
-    /// Whether there is input that the wire will not report.
+    /// Whether there is input that the wire will not report, or a move that has not begun.
     pub fn has_input_left(&self) -> bool {
-        !self.again.is_empty() || self.wire.has_stash()
+        !self.again.is_empty() || self.wire.has_stash() || !self.boarding.is_empty()
     }
 
     /// Writes what waits, as many connections as one turn may. Returns whether some are left.

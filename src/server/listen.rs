@@ -142,6 +142,7 @@ pub fn bind_all(
         .map(|_| Bound {
             listeners: Vec::new(),
             sites: Vec::new(),
+            handover: None,
         })
         .collect();
     let mut listening = Vec::new();

@@ -5,6 +5,7 @@ mod drain;
 mod driver;
 mod listen;
 mod runtime;
+mod tables;
 mod turn;
 
 pub use listen::{Listen, Listening, Listens};
@@ -20,13 +21,15 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{info, warn};
 
+use crate::app::envelope::Body;
 use crate::app::hosted::{Hosted, Hosting};
 use crate::app::{App, Login, WhenFull};
-use crate::bus;
+use crate::bus::{self, Remote};
 use crate::config::{CORES_MAX, Config, OUTBOX_MESSAGE_COST};
 use crate::guard::watch_panics;
 use crate::ident::{Reach, SPACES_MAX, Space};
 use crate::net::admission::{Admission, Census};
+use crate::net::handover::Handover;
 use crate::net::http::Site;
 use crate::net::listener::Listener;
 use crate::net::rates::{Rate, Rates};
@@ -34,6 +37,7 @@ use crate::shard::ListenerSpec;
 use cores::Cores;
 use drain::{Draining, Progress};
 use driver::Drivers;
+use tables::Claim;
 
 /// Largest head of a unit around a message, in any codec (RFC 6455, section 5.2: 10 bytes unmasked).
 const UNIT_HEAD_BYTES: usize = 10;
@@ -214,7 +218,7 @@ impl Server {
         }
         let config = Arc::new(self.config);
         let driver = Arc::new(Drivers::choose(config.driver)?);
-        raise_descriptor_limit();
+        let descriptors_max = tables::raise_limit();
         let cpus = core_affinity::get_core_ids().unwrap_or_default();
         let cores = match config.cores {
             0 => cpus.len().max(1),
@@ -241,6 +245,12 @@ impl Server {
             .collect();
         let endpoints = bus::connect(cores)?;
         let remote = endpoints[0].remote();
+        let own_tables = tables::are_own(&config, descriptors_max);
+        let (claims, originals) = if own_tables {
+            tables::split(bound)?
+        } else {
+            (bound.into_iter().map(Claim::Bound).collect(), None)
+        };
         let progress: Arc<[Progress]> = (0..cores).map(|_| Progress::default()).collect();
         let plan = Arc::new(Plan {
             config: Arc::clone(&config),
@@ -265,9 +275,10 @@ impl Server {
         let mut running = Running {
             listening,
             cores: Cores::new(),
-            draining: Draining::new(remote, progress, config.drain_timeout),
+            draining: Draining::new(remote.clone(), progress, config.drain_timeout),
+            bus: remote,
         };
-        for (number, (endpoint, listeners)) in endpoints.into_iter().zip(bound).enumerate() {
+        for (number, (endpoint, claim)) in endpoints.into_iter().zip(claims).enumerate() {
             let (plan, report) = (Arc::clone(&plan), report.clone());
             let cpu = config
                 .pin
@@ -279,7 +290,14 @@ impl Server {
                 {
                     warn!(core = number, cpu = cpu.id, "the core could not be pinned");
                 }
-                runtime::run(&plan, endpoint, listeners, &report)
+                match claim.redeem() {
+                    Ok(bound) => runtime::run(&plan, endpoint, bound, &report),
+                    Err(error) => {
+                        let text = format!("a core cannot have its own descriptor table: {error}");
+                        let _ = report.send(Err(io::Error::new(error.kind(), text)));
+                        Err(error)
+                    }
+                }
             })?;
         }
         drop(report);
@@ -293,7 +311,13 @@ impl Server {
                 return Err(error);
             }
         }
-        info!(cores, driver = %driver, pinned = config.pin, "started");
+        // Each core has its copies.
+        drop(originals);
+        let descriptors = format_args!(
+            "{descriptors_max}{}",
+            if own_tables { " a core" } else { "" }
+        );
+        info!(cores, driver = %driver, pinned = config.pin, %descriptors, "started");
         Ok(running)
     }
 }
@@ -344,6 +368,8 @@ struct Bound {
     listeners: Vec<Listener>,
     /// In the order of the sites.
     sites: Vec<Listener>,
+    /// How connections move, where each core has a descriptor table of its own.
+    handover: Option<Handover>,
 }
 
 /// A server that runs.
@@ -351,6 +377,9 @@ pub struct Running {
     listening: Vec<Listening>,
     cores: Cores,
     draining: Draining,
+    /// Its descriptors, closed here when no core needs them: one that a core closes last stays open in this
+    /// thread's table if that is another.
+    bus: Remote<Body>,
 }
 
 impl Running {
@@ -378,11 +407,15 @@ impl Running {
                 }
             })?;
         let Running {
-            cores, draining, ..
+            cores,
+            draining,
+            bus,
+            ..
         } = self;
         // A core that ends by itself is our mistake: the others must not go on as if nothing were.
         let watch = thread::Builder::new().name("watch".into()).spawn(move || {
             let result = cores.wait();
+            drop(bus);
             let _ = core_ended.send(false);
             result
         })?;
@@ -402,21 +435,5 @@ impl Running {
     pub fn stop(self) -> io::Result<()> {
         self.draining.run();
         self.cores.wait()
-    }
-}
-
-/// Raises the soft limit of descriptors to the hard one: each connection takes one.
-fn raise_descriptor_limit() {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: `limit` outlives both calls.
-    unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 && limit.rlim_cur < limit.rlim_max
-        {
-            limit.rlim_cur = limit.rlim_max;
-            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
-        }
     }
 }

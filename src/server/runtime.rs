@@ -126,6 +126,7 @@ impl Tasks {
             origins,
             plan.admission(),
             plan.rates(),
+            bound.handover,
         );
         let wire = Readiness::new(transport.descriptor())?;
         let bell = Readiness::new(bus.descriptor())?;

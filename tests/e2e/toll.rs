@@ -40,10 +40,13 @@ impl Server {
         figure.unwrap_or_else(|| panic!("no {name} in {status}"))
     }
 
-    /// Open descriptors.
+    /// Open descriptors as each of its threads has them: in one table for all, or in several.
     pub fn descriptors(&self) -> usize {
-        let path = format!("/proc/{}/fd", self.id());
-        fs::read_dir(path).expect("its descriptors").count()
+        let path = format!("/proc/{}/task", self.id());
+        let threads = fs::read_dir(path).expect("its threads").flatten();
+        threads
+            .filter_map(|thread| Some(fs::read_dir(thread.path().join("fd")).ok()?.count()))
+            .sum()
     }
 
     /// Processor time of all its threads. Time in which another process had the CPU does not count.

@@ -12,6 +12,7 @@ use super::*;
 use crate::app::hosted::{Hosted, Hosting};
 use crate::app::{App, Context, Login};
 use crate::bus;
+use crate::close::CloseReason;
 use crate::config::Config;
 use crate::guard::watch_panics;
 use crate::ident::{Reach, Space};
@@ -83,6 +84,7 @@ impl Core {
                 Origins::default(),
                 Admission::new(&config, Arc::new(Census::new()), &[false]),
                 rates,
+                None,
             ),
             listener: TcpListener::bind("127.0.0.1:0").unwrap(),
         }

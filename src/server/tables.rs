@@ -1,0 +1,197 @@
+//! Whether the cores have one descriptor table or each its own, and how a core gets its own.
+//!
+//! RLIMIT_NOFILE bounds a table, not a process (getrlimit(2)), and most machines and containers do not let a process raise
+//! it. A thread that unshares its table has a limit of its own.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use super::Bound;
+use crate::config::{Config, DescriptorTables};
+use crate::ident::CoreId;
+use crate::net::handover::{Handover, Numbers, Pairs};
+use crate::net::listener::Listener;
+
+/// Whether each core is to have its own table, where one may have so many descriptors.
+pub fn are_own(config: &Config, descriptors_max: usize) -> bool {
+    match config.descriptor_tables {
+        DescriptorTables::Auto => config.max_connections > descriptors_max,
+        DescriptorTables::Shared => false,
+        DescriptorTables::PerCore => true,
+    }
+}
+
+/// Raises the soft limit of descriptors to the hard one, for each connection takes one. Returns how many a
+/// table may have.
+pub fn raise_limit() -> usize {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` outlives the calls.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) != 0 {
+            return usize::MAX;
+        }
+        let before = limit.rlim_cur;
+        limit.rlim_cur = limit.rlim_max;
+        if before < limit.rlim_max && libc::setrlimit(libc::RLIMIT_NOFILE, &limit) != 0 {
+            limit.rlim_cur = before;
+        }
+    }
+    limit.rlim_cur as usize
+}
+
+/// Gives this thread a copy of the table for itself: what is opened from now on is in one of the two only.
+///
+/// A signal's code may write to a descriptor by its number, so none runs on this thread any more.
+pub fn make_own() -> io::Result<()> {
+    // SAFETY: neither call touches memory of ours but the set, which outlives them.
+    unsafe {
+        let mut signals = std::mem::zeroed();
+        libc::sigfillset(&mut signals);
+        // These are this thread's own faults: put off they would end the process without a word.
+        for fault in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL] {
+            libc::sigdelset(&mut signals, fault);
+        }
+        let failed = libc::pthread_sigmask(libc::SIG_BLOCK, &signals, std::ptr::null_mut());
+        if failed != 0 {
+            return Err(io::Error::from_raw_os_error(failed));
+        }
+        if libc::unshare(libc::CLONE_FILES) == 0 {
+            return Ok(());
+        }
+    }
+    let error = io::Error::last_os_error();
+    // Containers often forbid unshare(2) and allow this, which closes nothing: there is no such descriptor.
+    let none = libc::c_uint::MAX;
+    // SAFETY: it touches no memory of ours.
+    let done =
+        unsafe { libc::syscall(libc::SYS_close_range, none, none, libc::CLOSE_RANGE_UNSHARE) };
+    if done == 0 { Ok(()) } else { Err(error) }
+}
+
+/// A core's way to its listening sockets.
+pub enum Claim {
+    /// They are in the table that all cores have.
+    Bound(Bound),
+    /// It finds them in its copy of the table.
+    Copy { core: CoreId, copies: Arc<Copies> },
+}
+
+/// What is in the table when it is copied, by number.
+pub struct Copies {
+    /// For each core its apps' listeners and its sites'.
+    listeners: Vec<[Vec<RawFd>; 2]>,
+    pairs: Numbers,
+}
+
+/// What is to be kept until each core has its copy, and then closed.
+pub struct Originals {
+    _bound: Vec<Bound>,
+    _pairs: Pairs,
+}
+
+/// Sees to it that each core can take its own with it.
+pub fn split(bound: Vec<Bound>) -> io::Result<(Vec<Claim>, Option<Originals>)> {
+    let pairs = Pairs::open(bound.len())?;
+    let numbers = |listeners: &[Listener]| {
+        let number = |listener: &Listener| listener.descriptor().as_raw_fd();
+        listeners.iter().map(number).collect()
+    };
+    let copies = Arc::new(Copies {
+        listeners: bound
+            .iter()
+            .map(|of_core| [numbers(&of_core.listeners), numbers(&of_core.sites)])
+            .collect(),
+        pairs: pairs.numbers(),
+    });
+    let claim = |core| Claim::Copy {
+        core: CoreId(core as u16),
+        copies: Arc::clone(&copies),
+    };
+    let claims = (0..bound.len()).map(claim).collect();
+    let originals = Originals {
+        _bound: bound,
+        _pairs: pairs,
+    };
+    Ok((claims, Some(originals)))
+}
+
+impl Claim {
+    /// To be called once, on the core's thread.
+    pub fn redeem(self) -> io::Result<Bound> {
+        let (core, copies) = match self {
+            Claim::Bound(bound) => return Ok(bound),
+            Claim::Copy { core, copies } => (core, copies),
+        };
+        make_own()?;
+        // SAFETY: the table is this thread's alone, each number was open when it was copied, for the
+        // originals are kept until all have theirs, and each is made into an owner once.
+        let own = |number: &RawFd| unsafe { OwnedFd::from_raw_fd(*number) };
+        let mut bound = Bound {
+            listeners: Vec::new(),
+            sites: Vec::new(),
+            // SAFETY: likewise.
+            handover: Some(unsafe { Handover::adopt(&copies.pairs, core) }),
+        };
+        for (number, [listeners, sites]) in copies.listeners.iter().enumerate() {
+            let (listeners, sites) = (listeners.iter().map(own), sites.iter().map(own));
+            if number == core.index() {
+                bound.listeners = listeners.map(Listener::from).collect();
+                bound.sites = sites.map(Listener::from).collect();
+            } else {
+                // Another core's must not stay open here when it has closed them.
+                listeners.chain(sites).for_each(drop);
+            }
+        }
+        Ok(bound)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::AsRawFd;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn by_the_limit_unless_it_is_said() {
+        let config = |tables, max_connections| Config {
+            descriptor_tables: tables,
+            max_connections,
+            ..Config::default()
+        };
+        assert!(!are_own(&config(DescriptorTables::Auto, 0), 1_024));
+        assert!(!are_own(&config(DescriptorTables::Auto, 1_024), 1_024));
+        assert!(are_own(&config(DescriptorTables::Auto, 1_025), 1_024));
+        assert!(!are_own(&config(DescriptorTables::Shared, 1_025), 1_024));
+        assert!(are_own(&config(DescriptorTables::PerCore, 0), 1_024));
+    }
+
+    #[test]
+    fn what_one_opens_the_other_does_not_have() {
+        let here = File::open("/dev/null").unwrap();
+        let number = here.as_raw_fd();
+        let is_open = |number| {
+            // SAFETY: it touches no memory.
+            unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
+        };
+        let there = thread::spawn(move || {
+            make_own().unwrap();
+            assert!(is_open(number));
+            let opened: Vec<File> = (0..64).map(|_| File::open("/dev/null").unwrap()).collect();
+            let highest = opened.iter().map(File::as_raw_fd).max().unwrap();
+            assert!(is_open(highest));
+            // SAFETY: the number is a copy in this thread's own table.
+            assert_eq!(unsafe { libc::close(number) }, 0);
+            std::mem::forget(opened);
+        });
+        there.join().unwrap();
+        assert!(is_open(number));
+        drop(here);
+    }
+}
