@@ -22,6 +22,8 @@ const MOMENT_NANOS: u64 = 500_000_000;
 /// Time without any progress after which the setup, or the draining, is given up.
 const STALL_SETUP_NANOS: u64 = 30_000_000_000;
 const STALL_DRAIN_NANOS: u64 = 5_000_000_000;
+/// The same for work that has an end.
+const STALL_FINISH_NANOS: u64 = 10_000_000_000;
 /// Time between the setup and the traffic.
 const REST: Duration = Duration::from_millis(300);
 /// The same for idle: memory comes to rest.
@@ -52,11 +54,22 @@ pub struct Reading {
 pub struct Readings {
     pub before: Reading,
     pub ready: Reading,
+    /// When memory has come to rest.
+    pub rested: Reading,
     pub from: Reading,
     pub to: Reading,
     pub course: Vec<Reading>,
     pub done: Vec<Done>,
     pub record: Record,
+}
+
+/// The readings between the phases.
+struct Moments {
+    ready: Reading,
+    rested: Reading,
+    from: Reading,
+    to: Reading,
+    course: Vec<Reading>,
 }
 
 impl Conductor<'_> {
@@ -80,10 +93,17 @@ impl Conductor<'_> {
         if let Some(fatal) = record.fatal {
             return Err(fatal);
         }
-        let (ready, from, to, course) = phases?;
+        let Moments {
+            ready,
+            rested,
+            from,
+            to,
+            course,
+        } = phases?;
         Ok(Readings {
             before,
             ready,
+            rested,
             from,
             to,
             course,
@@ -109,29 +129,57 @@ impl Conductor<'_> {
         (0..self.plan.generators).map(start).collect()
     }
 
-    #[allow(clippy::type_complexity)]
-    fn phases(
-        &mut self,
-        shared: &Shared,
-    ) -> Result<(Reading, Reading, Reading, Vec<Reading>), String> {
+    fn phases(&mut self, shared: &Shared) -> Result<Moments, String> {
         self.set_up(shared)?;
         let ready = self.read(shared)?;
         shared.enter(Phase::Rest, clock::now());
         thread::sleep(match self.plan.kind {
-            Kind::Idle => REST_IDLE,
+            Kind::Idle | Kind::Prove => REST_IDLE,
             _ => REST,
         });
+        let rested = self.read(shared)?;
         shared.enter(Phase::Warmup, clock::now());
-        self.wait(shared, "warm-up", self.plan.warmup, &mut Vec::new())?;
+        let step = match self.plan.kind {
+            Kind::Prove => "rests",
+            _ => "warm-up",
+        };
+        self.wait(shared, step, self.plan.warmup, &mut Vec::new())?;
         let from = self.read(shared)?;
         shared.enter(Phase::Measured, from.time);
         let mut course = vec![from.clone()];
-        self.wait(shared, "measures", self.plan.seconds, &mut course)?;
+        match self.plan.kind {
+            Kind::Prove => self.finish(shared)?,
+            _ => self.wait(shared, "measures", self.plan.seconds, &mut course)?,
+        }
         let to = self.read(shared)?;
         shared.enter(Phase::Drain, to.time);
         course.push(to.clone());
         self.drain(shared);
-        Ok((ready, from, to, course))
+        Ok(Moments {
+            ready,
+            rested,
+            from,
+            to,
+            course,
+        })
+    }
+
+    /// Waits until all is done, as long as there is progress.
+    fn finish(&mut self, shared: &Shared) -> Result<(), String> {
+        let (mut last, mut since) = (0, clock::now());
+        while !shared.all(|gauge| &gauge.is_done) {
+            self.check(shared)?;
+            let delivered = shared.sum(|gauge| &gauge.delivered);
+            if delivered != last {
+                (last, since) = (delivered, clock::now());
+            } else if clock::now() - since > STALL_FINISH_NANOS {
+                return Ok(());
+            }
+            let text = format!("{delivered} messages have arrived");
+            self.progress.show("proves", 0.5, &text);
+            thread::sleep(LOOK);
+        }
+        Ok(())
     }
 
     fn set_up(&mut self, shared: &Shared) -> Result<(), String> {
@@ -198,8 +246,8 @@ impl Conductor<'_> {
         let (mut last, mut since) = (u64::MAX, clock::now());
         let is_quiet = || {
             let broadcasts = shared.broadcasts.load(std::sync::atomic::Ordering::Acquire);
-            let all_have =
-                self.plan.kind != Kind::Broadcast || shared.broadcasts_complete() == broadcasts;
+            let all_have = !matches!(self.plan.kind, Kind::Broadcast | Kind::Prove)
+                || shared.broadcasts_complete() == broadcasts;
             all_have && shared.all(|gauge| &gauge.is_quiet)
         };
         while !is_quiet() && !shared.gauges.iter().any(|gauge| gauge.is_over()) {

@@ -125,6 +125,7 @@ fn drive(start: &Start, workload: &mut dyn Workload) -> io::Result<Effort> {
 fn publish(gauge: &Gauge, phase: Phase, workload: &mut dyn Workload) {
     gauge.up.store(workload.up() as u64, Ordering::Relaxed);
     gauge.is_ready.store(workload.is_ready(), Ordering::Release);
+    gauge.is_done.store(workload.is_done(), Ordering::Release);
     // Only once it knows that nothing more is to be sent.
     let is_quiet = phase >= Phase::Drain && workload.is_quiet();
     gauge.is_quiet.store(is_quiet, Ordering::Release);

@@ -2,6 +2,7 @@
 //! said with the line that mends it.
 
 use std::fs;
+use std::path::PathBuf;
 use std::thread;
 
 use super::wire::Sources;
@@ -110,6 +111,9 @@ fn ports_per_address() -> usize {
 
 /// What is wrong with the server's own limit, if it is known and too low.
 pub fn server_warning(connections: usize, pid: u32) -> Option<String> {
+    if has_several_tables(pid) {
+        return None;
+    }
     let text = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
     let line = text
         .lines()
@@ -118,11 +122,23 @@ pub fn server_warning(connections: usize, pid: u32) -> Option<String> {
     (limit < connections + 32).then(|| {
         format!(
             "the server (pid {pid}) may have {limit} descriptors, too few for {connections} \
-             connections unless its threads have tables of their own: start it after \
-             `ulimit -n {}`",
+             connections: start it after `ulimit -n {}`",
             connections + 256
         )
     })
+}
+
+/// Whether the process's threads have different descriptors, and so a limit each.
+fn has_several_tables(pid: u32) -> bool {
+    let open = |task: PathBuf| fs::read_dir(task.join("fd")).map_or(0, Iterator::count);
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok();
+    let mut counts = tasks
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|task| open(task.path()));
+    let first = counts.next();
+    counts.any(|count| Some(count) != first)
 }
 
 #[cfg(test)]

@@ -243,10 +243,12 @@ fn listening_on(port: u16) -> BTreeSet<u32> {
     let numbered =
         processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     for pid in numbered.filter(|pid| *pid != std::process::id()) {
-        let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else {
-            continue;
-        };
-        let mut links = descriptors.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        // Its threads may have descriptor tables of their own.
+        let tables = tasks(pid).unwrap_or_default().into_iter();
+        let mut links = tables
+            .filter_map(|task| fs::read_dir(format!("/proc/{pid}/task/{task}/fd")).ok())
+            .flatten()
+            .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
         if links.any(|link| link.to_str().is_some_and(|link| sockets.contains(link))) {
             pids.insert(pid);
         }

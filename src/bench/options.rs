@@ -108,7 +108,7 @@ pub struct BenchArgs {
     /// Send so many messages a second in all, however the server fares
     ///
     /// Latencies then count from when a message was due (no coordinated omission). Not for idle,
-    /// chat and churn.
+    /// chat, churn and prove.
     #[arg(long, value_name = "R", help_heading = "Load", verbatim_doc_comment)]
     rate: Option<f64>,
     /// Bytes of a message
@@ -254,7 +254,7 @@ impl BenchArgs {
             ));
         }
         if let Some(rate) = self.rate {
-            if matches!(kind, Kind::Idle | Kind::Chat | Kind::Churn) {
+            if matches!(kind, Kind::Idle | Kind::Chat | Kind::Churn | Kind::Prove) {
                 return Err(format!("--rate is not for {kind}"));
             }
             if !(rate > 0.0 && rate <= 1e8) {

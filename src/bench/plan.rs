@@ -21,6 +21,8 @@ pub enum Kind {
     Relay,
     /// One sender to everybody
     Broadcast,
+    /// Everybody logs in and rests for the warm-up; then each gets broadcasts and a message of his own
+    Prove,
     /// A back end's lines through the text port, pipelined
     Push,
     /// A chat room that people join and leave, while others talk
@@ -37,6 +39,7 @@ impl fmt::Display for Kind {
             Kind::Echo => "echo",
             Kind::Relay => "relay",
             Kind::Broadcast => "broadcast",
+            Kind::Prove => "prove",
             Kind::Push => "push",
             Kind::Chat => "chat",
             Kind::Churn => "churn",
@@ -100,7 +103,7 @@ impl Plan {
         let (first_sender, senders) = match self.kind {
             Kind::Echo => part(self.senders.min(self.connections), self.generators, number),
             // All of it is the first generator's: there is one order.
-            Kind::Broadcast => (0, usize::from(number == 0)),
+            Kind::Broadcast | Kind::Prove => (0, usize::from(number == 0)),
             _ => {
                 let all = self.senders.max(self.generators);
                 part(all, self.generators, number)

@@ -43,7 +43,7 @@ pub fn outcome(scene: &Scene<'_>, readings: Readings) -> Outcome {
         connections: plan.connections,
         senders: match plan.kind {
             Kind::Echo => plan.senders.min(plan.connections),
-            Kind::Broadcast => 1,
+            Kind::Broadcast | Kind::Prove => 1,
             Kind::Connect | Kind::Idle => 0,
             _ => plan.senders.max(plan.generators).min(plan.connections),
         },
@@ -60,7 +60,11 @@ pub fn outcome(scene: &Scene<'_>, readings: Readings) -> Outcome {
         latency: Latency::of(&readings.record.latency, plan.rate.is_some()),
         joining: Latency::of(&readings.record.joining, false),
         setup: setup(plan, &readings),
-        idle: (plan.kind == Kind::Idle).then(|| idle(scene, &readings, seconds)),
+        idle: match plan.kind {
+            Kind::Idle => Some(idle(scene, &readings, from, to)),
+            Kind::Prove => Some(idle(scene, &readings, &readings.rested, from)),
+            _ => None,
+        },
         server,
         clients,
         machine: machine(from, to, seconds),
@@ -125,10 +129,12 @@ fn setup(plan: &Plan, readings: &Readings) -> Option<Setup> {
     })
 }
 
-fn idle(scene: &Scene<'_>, readings: &Readings, seconds: f64) -> Idle {
+/// What was used and held at rest, between two moments.
+fn idle(scene: &Scene<'_>, readings: &Readings, from: &Reading, now: &Reading) -> Idle {
+    let seconds = clock::seconds(now.time - from.time);
     let each = |bytes: i64| bytes as f64 / scene.plan.connections as f64;
     let grown = |then: u64, now: u64| each(now as i64 - then as i64);
-    let (first, before, now) = (scene.first, &readings.before, &readings.to);
+    let (first, before) = (scene.first, &readings.before);
     Idle {
         user_bytes_per_connection: first
             .resident_bytes
@@ -140,7 +146,7 @@ fn idle(scene: &Scene<'_>, readings: &Readings, seconds: f64) -> Idle {
             before.kernel.available_bytes,
         ),
         is_both_ends: scene.meter.is_some(),
-        cpu_ms_per_second: spent(&readings.from, now).map(|cpu| cpu.total * 1e3 / seconds),
+        cpu_ms_per_second: spent(from, now).map(|cpu| cpu.total * 1e3 / seconds),
     }
 }
 

@@ -59,6 +59,8 @@ pub struct Gauge {
     pub faults: AtomicU64,
     /// Whether its setup is done.
     pub is_ready: AtomicBool,
+    /// Whether it has done all that it was to do.
+    pub is_done: AtomicBool,
     /// Whether nothing of its own is on the way.
     pub is_quiet: AtomicBool,
     /// Whether it has ended, or cannot go on.
@@ -82,6 +84,7 @@ impl Shared {
                 delivered: AtomicU64::new(0),
                 faults: AtomicU64::new(0),
                 is_ready: AtomicBool::new(false),
+                is_done: AtomicBool::new(false),
                 is_quiet: AtomicBool::new(false),
                 is_over: AtomicBool::new(false),
                 broadcasts: AtomicU32::new(0),

@@ -23,13 +23,15 @@ pub struct Broadcast {
     plan: Arc<Plan>,
     share: Share,
     shared: Arc<Shared>,
-    crowd: Crowd,
-    record: Record,
+    pub crowd: Crowd,
+    pub record: Record,
     /// What each slot has received.
     sequences: Vec<Sequence>,
     /// How many slots have each message, from the first that not all have.
     counts: VecDeque<usize>,
     complete: u32,
+    /// No more are sent.
+    most: u32,
     pace: Option<Pace>,
     body: Vec<u8>,
 }
@@ -47,9 +49,15 @@ impl Broadcast {
             sequences,
             counts: VecDeque::new(),
             complete: 0,
+            most: u32::MAX,
             pace: share.rate.map(Pace::new),
             body: Vec::new(),
         }
+    }
+
+    /// The same with so many messages and no more.
+    pub fn at_most(self, most: u32) -> Broadcast {
+        Broadcast { most, ..self }
     }
 
     fn sent(&self) -> u32 {
@@ -148,7 +156,10 @@ impl Workload for Broadcast {
         }
         let complete = self.shared.broadcasts_complete();
         let Some(mut pace) = self.pace.take() else {
-            while self.sent() - complete < self.share.in_flight as u32 && pool.is_open(0) {
+            while self.sent() - complete < self.share.in_flight as u32
+                && self.sent() < self.most
+                && pool.is_open(0)
+            {
                 self.say(pool, now);
             }
             return u64::MAX;

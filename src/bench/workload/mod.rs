@@ -6,6 +6,7 @@ mod churn;
 mod connect;
 mod crowd;
 mod idle;
+mod prove;
 mod push;
 mod talk;
 
@@ -31,6 +32,10 @@ pub trait Workload: Client {
     fn up(&self) -> usize;
     /// Whether all is set up.
     fn is_ready(&self) -> bool;
+    /// Whether all that it was to do is done, where there is an end to that.
+    fn is_done(&self) -> bool {
+        false
+    }
     /// Whether nothing is on the way.
     fn is_quiet(&self) -> bool;
     /// Counts what has not arrived; nothing will any more.
@@ -45,6 +50,7 @@ pub fn make(plan: &Arc<Plan>, share: Share, shared: &Arc<Shared>) -> Box<dyn Wor
         Kind::Idle => Box::new(idle::Idle::new(plan, share)),
         Kind::Echo | Kind::Relay => Box::new(talk::Talk::new(plan, share)),
         Kind::Broadcast => Box::new(broadcast::Broadcast::new(plan, share, shared)),
+        Kind::Prove => Box::new(prove::Prove::new(plan, share, shared)),
         Kind::Push => Box::new(push::Push::new(plan, share)),
         Kind::Chat => Box::new(chat::Chat::new(plan, share)),
         Kind::Churn => Box::new(churn::Churn::new(plan, share)),
