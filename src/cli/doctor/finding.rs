@@ -14,6 +14,39 @@ pub enum Verdict {
     Breaks,
 }
 
+/// Where a line belongs that mends something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// A command for root; what it sets is gone with the next boot.
+    RootShell,
+    /// The shell that starts the server, of root.
+    StartingShell,
+    /// The systemd unit.
+    Unit,
+    /// The server's configuration.
+    Configuration,
+    /// The kernel's command line.
+    Boot,
+}
+
+/// A line to copy, as it is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Mend {
+    pub place: Place,
+    pub line: String,
+}
+
+impl Place {
+    /// A line that belongs there.
+    pub fn line(self, line: impl Into<String>) -> Mend {
+        Mend {
+            place: self,
+            line: line.into(),
+        }
+    }
+}
+
 /// See the module.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Finding {
@@ -26,8 +59,8 @@ pub struct Finding {
     pub holds: Option<u64>,
     /// What happens then.
     pub because: String,
-    /// Lines to copy, one of which is enough unless they say otherwise.
-    pub mend: Vec<String>,
+    /// Lines to copy, one of which is enough where they say the same for several places.
+    pub mend: Vec<Mend>,
 }
 
 impl Finding {
@@ -66,7 +99,7 @@ impl Finding {
     }
 
     /// Says why and what to do, if there is anything to do.
-    pub fn because(mut self, because: impl Into<String>, mend: &[String]) -> Finding {
+    pub fn because(mut self, because: impl Into<String>, mend: &[Mend]) -> Finding {
         if self.verdict != Verdict::Ok {
             self.because = because.into();
             self.mend = mend.to_vec();

@@ -1,7 +1,7 @@
 //! What connections cost in memory: ours, the kernel's, and what TCP may take for its buffers.
 
 use super::Plan;
-use super::finding::{Finding, grouped, sized};
+use super::finding::{Finding, Place, grouped, sized};
 use super::machine::Machine;
 
 /// Resident bytes of an idle, bound websocket connection, measured with 10,000 and 19,000 of them.
@@ -38,14 +38,13 @@ pub fn memory(machine: &Machine, plan: &Plan) -> Option<Finding> {
     let needed = plan.connections * each + SERVER_BYTES;
     let because = format!(
         "An idle connection takes some {USER_BYTES} bytes of the server's memory and {} of \
-         the kernel's: {} in all. Beyond that the kernel kills the server.",
+         the kernel's: {} in all. Beyond that the kernel kills the server. If the limit is not the \
+         unit's, the machine needs more memory.",
         grouped(KERNEL_BYTES),
         sized(needed)
     );
     let gibibytes = (needed * 2).div_ceil(1 << 30);
-    let mend = [format!(
-        "MemoryMax={gibibytes}G        # in the unit, if it is the unit's; else more memory"
-    )];
+    let mend = [Place::Unit.line(format!("MemoryMax={gibibytes}G"))];
     Some(finding.because(because, &mend))
 }
 
@@ -68,9 +67,7 @@ pub fn stalled(machine: &Machine, plan: &Plan) -> Option<Finding> {
         sized(2 * plan.send_buffer_bytes)
     );
     let each = (room / 2 / plan.cores.max(1) >> 20).max(1);
-    let mend = [format!(
-        "outbox_bytes_core_max = \"{each} MiB\"        # in the configuration"
-    )];
+    let mend = [Place::Configuration.line(format!("outbox_bytes_core_max = \"{each} MiB\""))];
     Some(
         Finding::ok("outboxes", found)
             .noted(outboxes > room)
@@ -99,10 +96,10 @@ pub fn tcp_memory(machine: &Machine, plan: &Plan) -> Option<Finding> {
         grouped(most)
     );
     let wanted = plan.connections.next_power_of_two();
-    let mend = [format!(
+    let mend = [Place::RootShell.line(format!(
         "sysctl -w net.ipv4.tcp_mem='{} {wanted} {}'",
         wanted / 4 * 3,
         wanted / 2 * 3
-    )];
+    ))];
     Some(finding.because(because, &mend))
 }

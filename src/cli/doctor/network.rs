@@ -1,7 +1,7 @@
 //! What the kernel's network stack holds: queues, tracked connections, ports, tables; and what it has dropped.
 
 use super::Plan;
-use super::finding::{Finding, grouped};
+use super::finding::{Finding, Place, grouped};
 use super::machine::Machine;
 
 /// What a listener asks for; the kernel gives no more than `net.core.somaxconn`.
@@ -14,12 +14,10 @@ pub fn queue(machine: &Machine, plan: &Plan) -> Option<Finding> {
     let because = format!(
         "So many connections may wait to be accepted, where the server asks for {}. When \
          all clients come back at once, the rest is dropped and tries again after 1, 3, 7 \
-         s.",
+         s. A server that runs has to be started anew.",
         grouped(BACKLOG)
     );
-    let mend = [format!(
-        "sysctl -w net.core.somaxconn={BACKLOG}        # and restart the server"
-    )];
+    let mend = [Place::RootShell.line(format!("sysctl -w net.core.somaxconn={BACKLOG}"))];
     let finding = Finding::ok("accept queue", found).noted(most < BACKLOG.min(plan.connections));
     Some(finding.because(because, &mend))
 }
@@ -37,7 +35,7 @@ pub fn half_open(machine: &Machine, plan: &Plan) -> Option<Finding> {
         "A flood of {} half-open connections keeps everybody else out.",
         grouped(most.min(plan.connections))
     );
-    let mend = ["sysctl -w net.ipv4.tcp_syncookies=1".to_owned()];
+    let mend = [Place::RootShell.line("sysctl -w net.ipv4.tcp_syncookies=1")];
     Some(finding.because(because, &mend))
 }
 
@@ -55,14 +53,11 @@ pub fn tracked(machine: &Machine, plan: &Plan) -> Option<Finding> {
     let finding = Finding::ok("tracked connections", found);
     let finding = finding.holding(most.saturating_sub(there), plan.connections);
     let because = "The firewall remembers each connection, and when its table is full the kernel drops \
-                   packets of new ones (\"nf_conntrack: table full\"). Raise it, or exempt the listeners.";
+                   packets of new ones (\"nf_conntrack: table full\"). Or have it forget them: `notrack` rules \
+                   for the listeners' ports, in both directions.";
     let wanted = (2 * plan.connections).next_power_of_two();
-    let port = plan.ports.first().copied().unwrap_or(1234);
-    let mend = [
-        format!("sysctl -w net.netfilter.nf_conntrack_max={wanted}"),
-        format!("iptables -t raw -A PREROUTING -p tcp --dport {port} -j NOTRACK"),
-        format!("iptables -t raw -A OUTPUT -p tcp --sport {port} -j NOTRACK  # both"),
-    ];
+    let mend =
+        [Place::RootShell.line(format!("sysctl -w net.netfilter.nf_conntrack_max={wanted}"))];
     Some(finding.because(because, &mend))
 }
 
@@ -90,7 +85,7 @@ pub fn ports(machine: &Machine, plan: &Plan) -> Option<Finding> {
              listener from one address, and so has a load generator: give them more addresses.",
             grouped(count)
         ));
-        mend.push("sysctl -w net.ipv4.ip_local_port_range='10240 65535'".to_owned());
+        mend.push(Place::RootShell.line("sysctl -w net.ipv4.ip_local_port_range='10240 65535'"));
     }
     if !taken.is_empty() {
         let taken = taken.join(",");
@@ -98,9 +93,9 @@ pub fn ports(machine: &Machine, plan: &Plan) -> Option<Finding> {
             "Port {taken} of a listener is among them: another program's connection may \
              have it when the server starts."
         ));
-        mend.push(format!(
+        mend.push(Place::RootShell.line(format!(
             "sysctl -w net.ipv4.ip_local_reserved_ports={taken}"
-        ));
+        )));
     }
     Some(finding.because(because.join(" "), &mend))
 }
@@ -116,24 +111,24 @@ pub fn sockets_table(machine: &Machine, plan: &Plan) -> Option<Finding> {
         grouped(plan.connections),
         plan.connections.div_ceil(buckets.max(1))
     );
-    let mend = [format!(
-        "thash_entries={}        # on the kernel's command line",
+    let mend = [Place::Boot.line(format!(
+        "thash_entries={}",
         plan.connections.next_power_of_two()
-    )];
+    ))];
     Some(finding.because(because, &mend))
 }
 
 /// Sockets that are closed and not gone: a mass close makes many at once.
 pub fn leftovers(machine: &Machine, plan: &Plan) -> Option<Finding> {
     let orphans = machine.number("net.ipv4.tcp_max_orphans")?;
-    let found = format!("{} closing (net.ipv4.tcp_max_orphans)", grouped(orphans));
-    let finding = Finding::ok("closing", found).noted(orphans < plan.connections);
+    let found = format!("{} at most (net.ipv4.tcp_max_orphans)", grouped(orphans));
+    let finding = Finding::ok("orphans", found).noted(orphans < plan.connections);
     let because = "Sockets closed with bytes still to be sent; the kernel resets those above that number. \
                    It matters where a network fails and all its connections end at once.";
-    let mend = [format!(
+    let mend = [Place::RootShell.line(format!(
         "sysctl -w net.ipv4.tcp_max_orphans={}",
         plan.connections.next_power_of_two()
-    )];
+    ))];
     Some(finding.because(because, &mend))
 }
 
@@ -166,15 +161,15 @@ pub fn dropped(machine: &Machine, _: &Plan) -> Option<Finding> {
         let now = machine
             .number("net.core.netdev_max_backlog")
             .unwrap_or(1_000);
-        mend.push(format!("sysctl -w net.core.netdev_max_backlog={}", now * 4));
+        mend.push(
+            Place::RootShell.line(format!("sysctl -w net.core.netdev_max_backlog={}", now * 4)),
+        );
     }
     let found = match parts.len() {
         0 => "nothing since boot".to_owned(),
         _ => "something, since boot".to_owned(),
     };
     let finding = Finding::ok("dropped", found).noted(!parts.is_empty());
-    mend.push(
-        "nstat -az TcpExtListenOverflows TcpExtTCPAbortOnMemory   # does it grow?".to_owned(),
-    );
-    Some(finding.because(format!("{}.", parts.join("; ")), &mend))
+    let because = format!("{}. `nstat` says whether it goes on.", parts.join("; "));
+    Some(finding.because(because, &mend))
 }

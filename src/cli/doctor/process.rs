@@ -4,13 +4,13 @@ use ringpost::RingTrial;
 use ringpost::config::Driver;
 
 use super::Plan;
-use super::finding::{Finding, grouped, sized};
+use super::finding::{Finding, Place, grouped, sized};
 use super::machine::Machine;
 
 /// Descriptors of a server without connections: one for each listener on each core, and so many beside. Counted
 /// in /proc of a server with 1, 2 and 4 cores, and rounded up.
 const DESCRIPTORS: u64 = 24;
-const DESCRIPTORS_CORE: u64 = 8;
+const DESCRIPTORS_CORE: u64 = 12;
 /// Locked memory of a core's two rings.
 const RING_BYTES: u64 = 700 << 10;
 /// Threads beside the cores'.
@@ -36,8 +36,8 @@ pub fn descriptors(machine: &Machine, plan: &Plan) -> Option<Finding> {
     let own = own_descriptors(plan);
     let wanted = wanted_descriptors(plan);
     let mend = [
-        format!("LimitNOFILE={wanted}        # in the unit, under [Service]"),
-        format!("ulimit -n {wanted}          # or in the shell that starts it, as root"),
+        Place::Unit.line(format!("LimitNOFILE={wanted}")),
+        Place::StartingShell.line(format!("ulimit -n {wanted}")),
     ];
     let because = format!(
         "Each connection takes a descriptor, and the server some {own} for itself. Beyond \
@@ -56,10 +56,10 @@ pub fn descriptors_ceiling(machine: &Machine, plan: &Plan) -> Option<Finding> {
     let wanted = wanted_descriptors(plan);
     let because = "No limit of open files can be set above it, not even by root: the unit starts \
                    with less, `ulimit` fails.";
-    let mend = [format!(
+    let mend = [Place::RootShell.line(format!(
         "sysctl -w fs.nr_open={}",
         wanted.next_power_of_two()
-    )];
+    ))];
     let found = format!("{} (fs.nr_open)", grouped(ceiling));
     let finding = Finding::ok("descriptors' ceiling", found);
     let finding = finding.holding(
@@ -89,7 +89,7 @@ pub fn open_files(machine: &Machine, plan: &Plan) -> Option<Finding> {
         grouped(open)
     );
     let wanted = (open + 2 * wanted_descriptors(plan)).next_power_of_two();
-    let mend = [format!("sysctl -w fs.file-max={wanted}")];
+    let mend = [Place::RootShell.line(format!("sysctl -w fs.file-max={wanted}"))];
     Some(finding.because(because, &mend))
 }
 
@@ -118,15 +118,15 @@ pub fn rings(machine: &Machine, plan: &Plan) -> Option<Finding> {
     let refusals: Vec<String> = refusals.collect();
     let mut mend = Vec::new();
     if machine.number("kernel.io_uring_disabled").unwrap_or(0) > 0 {
-        mend.push("sysctl -w kernel.io_uring_disabled=0".to_owned());
+        mend.push(Place::RootShell.line("sysctl -w kernel.io_uring_disabled=0"));
     }
-    if machine.kernel().is_some_and(|version| version < (6, 1)) {
-        mend.push("# a kernel from 6.1 on has all of it".to_owned());
-    }
+    let old = machine.kernel().filter(|version| *version < (6, 1));
+    let old = old.map(|(major, minor)| format!(" This kernel is {major}.{minor}; it takes 6.1."));
     let because = format!(
         "{}. The server uses epoll instead where it may (driver = \"auto\"), which costs some \
-         more CPU and holds as many connections. Containers often forbid io_uring by seccomp.",
-        refusals.join("; ")
+         more CPU and holds as many connections. Containers often forbid io_uring by seccomp.{}",
+        refusals.join("; "),
+        old.unwrap_or_default()
     );
     let broken = !whole && plan.driver == Driver::Uring;
     let finding = match broken {
@@ -159,11 +159,8 @@ pub fn locked_memory(machine: &Machine, plan: &Plan) -> Option<Finding> {
     );
     let mebibytes = needed.div_ceil(1 << 20).next_power_of_two().max(8);
     let mend = [
-        format!("LimitMEMLOCK={mebibytes}M        # in the unit, under [Service]"),
-        format!(
-            "ulimit -l {}        # or in the shell, as root",
-            mebibytes << 10
-        ),
+        Place::Unit.line(format!("LimitMEMLOCK={mebibytes}M")),
+        Place::StartingShell.line(format!("ulimit -l {}", mebibytes << 10)),
     ];
     Some(finding.because(because, &mend))
 }
@@ -188,11 +185,8 @@ pub fn threads(machine: &Machine, plan: &Plan) -> Option<Finding> {
     };
     let because = format!("The server has {needed}, and does not start without them.");
     let mend = [
-        format!(
-            "TasksMax={}        # in the unit, under [Service]",
-            needed * 2
-        ),
-        format!("ulimit -u {}        # or in the shell, as root", needed * 2),
+        Place::Unit.line(format!("TasksMax={}", needed * 2)),
+        Place::StartingShell.line(format!("ulimit -u {}", needed * 2)),
     ];
     Some(finding.because(because, &mend))
 }
@@ -217,14 +211,14 @@ pub fn cpus(machine: &Machine, plan: &Plan) -> Option<Finding> {
     let mut mend = Vec::new();
     if more_cores {
         because.push("Cores share CPUs, which costs a switch for each hop.");
-        mend.push(format!("ringpost --cores {cpus}"));
+        mend.push(Place::Configuration.line(format!("cores = {cpus}")));
     }
     if less_time {
         because.push(
             "A group that has used up its time stands still to the end of the period, \
              with all its connections.",
         );
-        mend.push("CPUQuota=        # in the unit, under [Service]: no quota".to_owned());
+        mend.push(Place::Unit.line("CPUQuota="));
     }
     let finding = Finding::ok("CPUs", found).noted(more_cores || less_time);
     Some(finding.because(because.join(" "), &mend))

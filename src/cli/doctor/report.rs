@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::json;
 
-use super::finding::{Finding, Verdict, grouped};
+use super::finding::{Finding, Place, Verdict, grouped};
 use super::worst;
 
 /// Widest line of prose. What is to be copied is not broken.
@@ -70,10 +70,24 @@ fn put(text: &mut String, finding: &Finding) {
         return;
     }
     wrap(text, &" ".repeat(INDENT), &finding.because);
+    let mut last = None;
     for mend in &finding.mend {
-        let _ = writeln!(text, "{:INDENT$}  {mend}", "");
+        if last.replace(mend.place) != Some(mend.place) {
+            let _ = writeln!(text, "{:INDENT$}{}:", "", place(mend.place));
+        }
+        let _ = writeln!(text, "{:INDENT$}    {}", "", mend.line);
     }
     text.push('\n');
+}
+
+fn place(place: Place) -> &'static str {
+    match place {
+        Place::RootShell => "As root",
+        Place::StartingShell => "As root, in the shell that starts the server",
+        Place::Unit => "In the unit, under [Service]",
+        Place::Configuration => "In the configuration",
+        Place::Boot => "On the kernel's command line",
+    }
 }
 
 /// Appends words in lines of at most `COLUMNS`, the first after `start`, the others indented.
