@@ -31,9 +31,14 @@ is_enough() {
     local -a held least
     read -r -a held <<<"$1"
     read -r -a least <<<"$2"
-    case ${#least[@]}:$1$2 in
-    *:*[!0-9\ ]*) [ "$1" = "$2" ] ;;
-    1:*0) if [ "$2" = 0 ]; then [ "$1" = 0 ]; else at_least "$1" "$2"; fi ;;
+    case $1$2 in
+    *[!0-9\ ]*)
+        [ "$1" = "$2" ]
+        return
+        ;;
+    esac
+    case ${#least[@]}:$2 in
+    1:0) [ "$1" = 0 ] ;;
     1:*) at_least "$1" "$2" ;;
     2:*) at_least "${least[0]}" "${held[0]}" && at_least "${held[1]}" "${least[1]}" ;;
     *) [ "$1" = "$2" ] ;;
