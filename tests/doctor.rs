@@ -137,7 +137,7 @@ fn the_server_warns_at_its_start() {
         assert_eq!(lines.len(), usize::from(warns), "{log}");
         if warns {
             assert!(
-                lines[0].contains("max_connections = 1000, but descriptors"),
+                lines[0].contains("max_connections = 1000, but only 2"),
                 "{log}"
             );
             assert!(

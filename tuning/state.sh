@@ -10,6 +10,9 @@
 
 root=${TUNING_ROOT-}
 saved=${TUNING_SAVED:-$root/var/lib/ringpost/tuning.saved}
+# What is there until the next boot only, as interrupts and their numbers are: kept where a boot clears it away.
+# shellcheck disable=SC2034
+saved_until_boot=${TUNING_SAVED:-$root/run/ringpost/tuning.saved}${TUNING_SAVED:+.boot}
 # shellcheck disable=SC2034
 persisted=$root/etc/sysctl.d/90-ringpost.conf
 
@@ -17,11 +20,11 @@ complain() {
     printf '%s: %s\n' "${0##*/}" "$*" >&2
 }
 
-# value PATH: what is set, with single blanks. Fails if the kernel does not have it.
+# value PATH: what is set, with single blanks. Fails if the kernel does not have it; nothing is a value, too.
 value() {
-    local words
+    local -a words=()
     [ -r "$root/$1" ] || return 1
-    read -r -a words <"$root/$1" 2>/dev/null || [ "${#words[@]}" -gt 0 ] || return 1
+    read -r -a words <"$root/$1" 2>/dev/null
     printf '%s\n' "${words[*]}"
 }
 

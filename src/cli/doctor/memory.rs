@@ -66,7 +66,7 @@ pub fn stalled(machine: &Machine, plan: &Plan) -> Option<Finding> {
         sized(room),
         sized(2 * plan.send_buffer_bytes)
     );
-    let each = (room / 2 / plan.cores.max(1) >> 20).max(1);
+    let each = ((room / 2 / plan.cores.max(1)) >> 20).max(1);
     let mend = [Place::Configuration.line(format!("outbox_bytes_core_max = \"{each} MiB\""))];
     Some(
         Finding::ok("outboxes", found)

@@ -149,7 +149,7 @@ pub fn run(args: &DoctorArgs) -> Status {
     let findings = examine(&machine, &plan);
     print(&match args.json {
         true => report::json(plan.connections, &findings),
-        false => report::text(plan.connections, &findings),
+        false => report::text(plan.connections, args.pid, &findings),
     });
     match worst(&findings) {
         Verdict::Breaks => Status::Failed,
@@ -176,11 +176,11 @@ fn lines(plan: &Plan, findings: &[Finding]) -> Vec<String> {
     broken
         .map(|finding| {
             format!(
-                "max_connections = {}, but {} {} holds {}: see `ringpost doctor --connections {}`",
+                "max_connections = {}, but only {} fit by {}, {}: see `ringpost doctor --connections {}`",
                 plan.connections,
+                grouped(finding.holds.unwrap_or(0)),
                 finding.name,
                 finding.found,
-                grouped(finding.holds.unwrap_or(0)),
                 plan.connections,
             )
         })

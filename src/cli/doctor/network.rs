@@ -7,6 +7,11 @@ use super::machine::Machine;
 /// What a listener asks for; the kernel gives no more than `net.core.somaxconn`.
 const BACKLOG: u64 = 4_096;
 
+/// A range of ports above those that services and our own listeners have.
+const WIDE: (u64, u64) = (10_240, 65_535);
+/// Packets that may wait for a CPU: enough for any broadcast of a turn, several times.
+const PACKETS: u64 = 8_192;
+
 /// The queue of each listener on each core.
 pub fn queue(machine: &Machine, plan: &Plan) -> Option<Finding> {
     let most = machine.number("net.core.somaxconn")?;
@@ -85,7 +90,12 @@ pub fn ports(machine: &Machine, plan: &Plan) -> Option<Finding> {
              listener from one address, and so has a load generator: give them more addresses.",
             grouped(count)
         ));
-        mend.push(Place::RootShell.line("sysctl -w net.ipv4.ip_local_port_range='10240 65535'"));
+        if first > WIDE.0 || last < WIDE.1 {
+            let [first, last] = [first.min(WIDE.0), last.max(WIDE.1)];
+            mend.push(Place::RootShell.line(format!(
+                "sysctl -w net.ipv4.ip_local_port_range='{first} {last}'"
+            )));
+        }
     }
     if !taken.is_empty() {
         let taken = taken.join(",");
@@ -158,12 +168,12 @@ pub fn dropped(machine: &Machine, _: &Plan) -> Option<Finding> {
             "{} packets found a CPU's queue full (net.core.netdev_max_backlog)",
             grouped(packets)
         ));
-        let now = machine
-            .number("net.core.netdev_max_backlog")
-            .unwrap_or(1_000);
-        mend.push(
-            Place::RootShell.line(format!("sysctl -w net.core.netdev_max_backlog={}", now * 4)),
-        );
+        let now = machine.number("net.core.netdev_max_backlog");
+        if now.is_some_and(|now| now < PACKETS) {
+            mend.push(
+                Place::RootShell.line(format!("sysctl -w net.core.netdev_max_backlog={PACKETS}")),
+            );
+        }
     }
     let found = match parts.len() {
         0 => "nothing since boot".to_owned(),

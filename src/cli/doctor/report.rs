@@ -11,13 +11,18 @@ use super::worst;
 const COLUMNS: usize = 80;
 const INDENT: usize = 8;
 
-/// For people: what is wrong first.
-pub fn text(connections: u64, findings: &[Finding]) -> String {
+/// For people: what is wrong first. `pid` is the process whose limits they are, if it is not our own.
+pub fn text(connections: u64, pid: Option<u32>, findings: &[Finding]) -> String {
     let mut text = format!(
-        "{} connections: {}\n\n",
+        "{} connections: {}\n",
         grouped(connections),
         summary(findings)
     );
+    text.push_str(&match pid {
+        Some(pid) => format!("(the limits of process {pid})\n\n"),
+        None => "(the limits of this shell; a service has its own: ringpost doctor --pid PID)\n\n"
+            .to_owned(),
+    });
     for wanted in [Verdict::Breaks, Verdict::Note, Verdict::Ok] {
         for finding in findings.iter().filter(|one| one.verdict == wanted) {
             put(&mut text, finding);

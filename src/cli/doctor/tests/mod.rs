@@ -461,7 +461,7 @@ fn what_was_dropped() {
         &findings,
         "dropped",
         Verdict::Note,
-        "sysctl -w net.core.netdev_max_backlog=4000",
+        "sysctl -w net.core.netdev_max_backlog=8192",
     );
     let because = &named(&findings, "dropped").because;
     assert!(because.contains("77 times an accept queue"), "{because}");
@@ -478,7 +478,9 @@ fn a_warning_of_the_server_is_a_line() {
     let lines = lines(&plan, &examine(&machine, &plan));
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(
-        lines[0].starts_with("max_connections = 20000, but descriptors"),
+        lines[0].starts_with(
+            "max_connections = 20000, but only 19,942 fit by descriptors, 20,000 open"
+        ),
         "{lines:?}"
     );
     assert!(
@@ -494,7 +496,7 @@ fn eighty_columns() {
     fake.put("proc/self/limits", "Max open files  1024  20000  files\n")
         .put("proc/sys/net/netfilter/nf_conntrack_max", "65536\n");
     let findings = fake.examine(2_000_000);
-    let text = report::text(2_000_000, &findings);
+    let text = report::text(2_000_000, None, &findings);
     assert!(
         text.starts_with("2,000,000 connections: only 19,"),
         "{text}"
