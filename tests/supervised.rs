@@ -140,7 +140,7 @@ impl Drop for Stopped {
 fn ready_reload_and_stop_are_told() {
     let mut server = Supervised::start("states");
     let first = server.hear(PATIENCE).expect("a first word");
-    assert_eq!(first, "READY=1\nSTATUS=2 cores, 1 listeners");
+    assert_eq!(first, "READY=1\nSTATUS=cores: 2, listeners: 1");
     server.echoes();
     server.expect("WATCHDOG=1");
     // Not the end of it, as where nobody supervises.

@@ -377,7 +377,7 @@ impl Running {
     /// In one line, for the service manager.
     fn status(&self) -> String {
         format!(
-            "{} cores, {} listeners",
+            "cores: {}, listeners: {}",
             self.draining.remote().cores(),
             self.listening.len()
         )

@@ -9,6 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use tracing::{info, warn};
 
@@ -19,6 +20,8 @@ use crate::ident::CoreId;
 
 /// Looks in the time after which the manager takes us for stuck: one that comes late, or a long turn, is no harm.
 const LOOKS: u32 = 4;
+/// Not more often than this, whatever it asks for.
+const INTERVAL_MIN: Duration = Duration::from_millis(1);
 
 /// The thread that looks. It ends with this.
 pub struct Watchdog {
@@ -36,12 +39,13 @@ impl Watchdog {
             return Ok(None);
         };
         let supervisor = Arc::clone(supervisor);
+        let interval = (silence_max / LOOKS).max(INTERVAL_MIN);
         let (end, ended) = mpsc::channel();
         let thread = thread::Builder::new()
             .name("watchdog".into())
             .spawn(move || {
                 let mut call = RollCall::begin(remote);
-                while ended.recv_timeout(silence_max / LOOKS) == Err(RecvTimeoutError::Timeout) {
+                while ended.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
                     if call.all_answer() {
                         supervisor.alive();
                     }

@@ -139,7 +139,8 @@ pub fn rings(machine: &Machine, plan: &Plan) -> Option<Finding> {
 /// RLIMIT_MEMLOCK, which rings count against unless the process is privileged.
 pub fn locked_memory(machine: &Machine, plan: &Plan) -> Option<Finding> {
     let (_, hard) = machine.limit("Max locked memory")?;
-    let needed = plan.cores * RING_BYTES;
+    // One more while they are tried out at start, and while the kernel takes its time to give that back.
+    let needed = (plan.cores + 1) * RING_BYTES;
     let free = machine.is_capable(CAP_IPC_LOCK) == Some(true) || hard == u64::MAX;
     let found = match free {
         true => "unlimited".to_owned(),
