@@ -48,6 +48,8 @@ pub enum Body {
     },
     /// The server stops.
     Drain(Stage),
+    /// Nothing: whoever posted it sees that it is taken, so that this core makes turns.
+    RollCall,
 }
 
 /// A connection between two cores: all that it is.

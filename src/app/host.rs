@@ -260,6 +260,7 @@ impl Host {
         match envelope.body {
             Body::Move(passing) => return self.arrive(*passing),
             Body::Drain(stage) => return Received::Drain(stage),
+            Body::RollCall => return Received::Done,
             Body::Ask { question, what } => {
                 let part = self.local.find(what);
                 self.local.post_free(from, Body::Answer { question, part });

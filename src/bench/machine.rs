@@ -99,9 +99,11 @@ mod tests {
     fn this_process_uses_time() {
         let before = MachineTime::now();
         let start = std::time::Instant::now();
-        while start.elapsed().as_millis() < 50 {
+        // A busy machine gives us little of its time.
+        let spent = || MachineTime::now().since(&before).own;
+        while spent() <= 0.01 && start.elapsed().as_secs() < 20 {
             std::hint::black_box(0);
         }
-        assert!(MachineTime::now().since(&before).own > 0.01);
+        assert!(spent() > 0.01);
     }
 }

@@ -295,10 +295,12 @@ mod tests {
         assert!(meter.resident_bytes() > 0);
         let before = meter.cpu_time().unwrap();
         let start = std::time::Instant::now();
-        while start.elapsed().as_millis() < 30 {
+        // A busy machine gives us little of its time.
+        let spent = || meter.cpu_time().unwrap().since(&before).total;
+        while spent() <= 0.005 && start.elapsed().as_secs() < 20 {
             std::hint::black_box(0);
         }
-        assert!(meter.cpu_time().unwrap().since(&before).total > 0.005);
+        assert!(spent() > 0.005);
         assert!(Meter::find(&[u32::MAX], &address).is_err());
     }
 

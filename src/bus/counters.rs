@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
+use super::envelope::OUTSIDE;
 use crate::ident::CoreId;
 
 /// The counts of the whole bus, shared by all.
@@ -91,6 +92,13 @@ impl Counters {
         Look { posted, taken }
     }
 
+    /// Whether an envelope from outside waits at this core: one that has not been dealt with, and may be yet.
+    pub(super) fn waits_from_outside(&self, to: CoreId) -> bool {
+        // In this order: what was posted before the look at `taken` is in it, if it was taken.
+        let posted = self.posted[self.cores].to[to.index()].load(Ordering::Relaxed);
+        self.taken_of(OUTSIDE, to) < posted
+    }
+
     /// Envelopes this core has posted.
     pub fn posted_by(&self, from: CoreId) -> u64 {
         let counts = self.posted[self.sender(from)].to.iter();
@@ -171,7 +179,6 @@ fn increase(count: &AtomicU64) -> u64 {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::bus::OUTSIDE;
 
     #[test]
     fn a_look_is_settled_when_all_is_taken() {

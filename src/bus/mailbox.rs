@@ -71,6 +71,12 @@ impl<B> Remote<B> {
         }
     }
 
+    /// Whether a core has not taken all that was posted to it from outside. One that is gone takes nothing, and
+    /// nothing waits there.
+    pub fn waits_at(&self, core: CoreId) -> bool {
+        self.counters.waits_from_outside(core)
+    }
+
     /// The counts of the bus, to see whether anything is under way.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters

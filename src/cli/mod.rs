@@ -1,11 +1,12 @@
 //! The command line: what can be asked of the program, and which file answers.
 //!
 //! Bare `ringpost` serves. The other commands are clients of a running server: of its back-end port,
-//! and `bench` of whatever it measures; except `check`, which only reads.
+//! and `bench` of whatever it measures; except `check` and `doctor`, which only read.
 
 mod backend;
 mod banner;
 mod check;
+mod doctor;
 mod file;
 mod keys;
 mod layers;
@@ -59,12 +60,13 @@ Examples:
   ringpost check /etc/ringpost.toml            is the file right, and what would be served?
   ringpost push uid1 'your order has shipped'  to every connection of uid1
   ringpost online uid1 && echo there           exit status 0 is yes, 1 is no
+  ringpost doctor --connections 100k           does this machine hold them, and what mends it?
   ringpost bench relay --connections 10000     load on a server; see ringpost bench --help
 
 A value is taken from the file, then from a RINGPOST_* variable, then from a flag; the later wins.
 
-Exit status: 0 done, or answered ok; 1 answered fail, or the server failed; 2 bad command line or
-configuration, or nobody answers.";
+Exit status: 0 done, or answered ok; 1 answered fail, or the server failed, or doctor found what
+breaks; 2 bad command line or configuration, or nobody answers.";
 
 #[derive(Parser, Debug)]
 #[command(
@@ -125,6 +127,8 @@ enum Command {
         /// The file
         config: PathBuf,
     },
+    /// Say how many connections this machine holds, what would break, and what mends it
+    Doctor(doctor::DoctorArgs),
 }
 
 /// Does what the command line asks for.
@@ -139,6 +143,7 @@ pub fn run() -> ExitCode {
         Some(Command::Stats { json, server }) => backend::stats(&server, json),
         Some(Command::Bench(args)) => measure(&args),
         Some(Command::Check { config }) => check::run(&config),
+        Some(Command::Doctor(args)) => doctor::run(&args),
     };
     status.into()
 }

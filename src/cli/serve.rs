@@ -11,7 +11,7 @@ use super::keys::KeyFlags;
 use super::layers::{self, Layer, Problems};
 use super::listeners::{CHAT_OUTBOX_BYTES, Listener};
 use super::settings::{AppName, ChatSettings, Settings};
-use super::{Status, complain, file, listeners, log};
+use super::{Status, complain, doctor, file, listeners, log};
 use crate::apps::backend::Backend;
 use crate::apps::chat::{Chat, Limits, Room};
 use crate::apps::echo::Echo;
@@ -58,6 +58,9 @@ pub fn run(args: &ServeArgs) -> Status {
     };
     log::init(&settings.log);
     for warning in listeners::warnings(&settings) {
+        tracing::warn!("{warning}");
+    }
+    for warning in doctor::warnings(&settings) {
         tracing::warn!("{warning}");
     }
     match start(settings) {

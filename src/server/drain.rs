@@ -52,6 +52,11 @@ impl Draining {
         }
     }
 
+    /// For others that post from outside.
+    pub fn remote(&self) -> Remote<Body> {
+        self.remote.clone()
+    }
+
     /// Takes the cores to their end; returns when each has been told to close its connections.
     pub fn run(self) {
         let begun = Instant::now();

@@ -129,6 +129,43 @@ impl Drivers {
     }
 }
 
+/// One kind of ring that was made to see whether the kernel gives it to us.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RingTrial {
+    /// What a core has it for: its `runtime`, or its `connections`.
+    pub what: &'static str,
+    /// The flags that it was made with.
+    pub flags: &'static str,
+    /// Why it does not work; `None` if it does.
+    pub refusal: Option<String>,
+}
+
+/// Makes the rings that a server's core would, and lets them go again. Of two for the runtime one is enough.
+pub fn try_rings() -> Vec<RingTrial> {
+    let told = |result: io::Result<()>| {
+        let refusal = result.err();
+        refusal.map(|cause| format!("{}: {cause}", hint(&cause)))
+    };
+    let runtime = |kind| told(patiently(|| ring_builder(kind).build(RING_ENTRIES)).map(drop));
+    vec![
+        RingTrial {
+            what: "runtime",
+            flags: "SINGLE_ISSUER DEFER_TASKRUN",
+            refusal: runtime(RuntimeKind::UringDeferred),
+        },
+        RingTrial {
+            what: "runtime",
+            flags: "without flags",
+            refusal: runtime(RuntimeKind::Uring),
+        },
+        RingTrial {
+            what: "connections",
+            flags: "SINGLE_ISSUER COOP_TASKRUN TASKRUN_FLAG SUBMIT_ALL",
+            refusal: told(Wire::probe(Kind::Uring)),
+        },
+    ]
+}
+
 /// Tries again for a while where it is only memory that lacks.
 pub fn patiently<T>(make: impl Fn() -> io::Result<T>) -> io::Result<T> {
     for _ in 1..TRIES_MAX {

@@ -5,9 +5,12 @@ mod drain;
 mod driver;
 mod listen;
 mod runtime;
+mod supervisor;
 mod tables;
 mod turn;
+mod watchdog;
 
+pub use driver::{RingTrial, try_rings};
 pub use listen::{Listen, Listening, Listens};
 
 use std::io;
@@ -17,7 +20,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{info, warn};
 
@@ -37,7 +40,9 @@ use crate::shard::ListenerSpec;
 use cores::Cores;
 use drain::{Draining, Progress};
 use driver::Drivers;
+use supervisor::Supervisor;
 use tables::Claim;
+use watchdog::Watchdog;
 
 /// Largest head of a unit around a message, in any codec (RFC 6455, section 5.2: 10 bytes unmasked).
 const UNIT_HEAD_BYTES: usize = 10;
@@ -198,17 +203,27 @@ impl Server {
     }
 
     /// Binds the listeners, starts the cores, and serves until SIGINT or SIGTERM; then drains. A second
-    /// signal ends the process at once, with status 1.
+    /// signal ends the process at once, with status 1. A service manager that names itself by `NOTIFY_SOCKET`
+    /// is told of all that, and by its watchdog's time that every core makes turns (sd_notify(3)).
     pub fn run(self) -> io::Result<()> {
         self.run_with(|_| {})
     }
 
     /// The same, calling `ready` when every listener is bound. A signal that comes from then on drains.
     pub fn run_with(self, ready: impl FnOnce(&Running)) -> io::Result<()> {
-        let signals = Signals::new([SIGINT, SIGTERM])?;
+        let supervisor = Supervisor::from_environment().map(Arc::new);
+        let mut wanted = vec![SIGINT, SIGTERM];
+        if supervisor.is_some() {
+            // Without one it means that the terminal is gone, and ends the process.
+            wanted.push(SIGHUP);
+        }
+        let signals = Signals::new(wanted)?;
         let running = self.start()?;
         ready(&running);
-        running.wait_for(signals)
+        if let Some(supervisor) = &supervisor {
+            supervisor.ready(&running.status());
+        }
+        running.wait_for(signals, supervisor)
     }
 
     /// Binds the listeners and starts the cores. Every listener is bound when this returns.
@@ -388,24 +403,29 @@ impl Running {
         &self.listening
     }
 
-    fn wait_for(self, mut signals: Signals) -> io::Result<()> {
+    /// In one line, for the service manager.
+    fn status(&self) -> String {
+        format!(
+            "cores: {}, listeners: {}",
+            self.draining.remote().cores(),
+            self.listening.len()
+        )
+    }
+
+    fn wait_for(self, signals: Signals, supervisor: Option<Arc<Supervisor>>) -> io::Result<()> {
         let handle = signals.handle();
         let (first, drained) = mpsc::channel();
         let core_ended = first.clone();
+        let (to_tell, status) = (supervisor.clone(), self.status());
         thread::Builder::new()
             .name("signals".into())
-            .spawn(move || {
-                for (count, signal) in signals.forever().enumerate() {
-                    if count > 0 {
-                        warn!(signal, "second signal: leaving at once");
-                        std::process::exit(1);
-                    }
-                    info!(signal, "draining; a second signal leaves at once");
-                    if first.send(true).is_err() {
-                        return;
-                    }
-                }
-            })?;
+            .spawn(move || take_signals(signals, &first, to_tell.as_deref(), &status))?;
+        let remote = self.draining.remote();
+        // Goes on while the server drains, and ends with this function.
+        let _watchdog = match &supervisor {
+            Some(supervisor) => Watchdog::start(supervisor, remote)?,
+            None => None,
+        };
         let Running {
             cores,
             draining,
@@ -420,6 +440,9 @@ impl Running {
             result
         })?;
         let asked = drained.recv().unwrap_or(false);
+        if let Some(supervisor) = &supervisor {
+            supervisor.stopping();
+        }
         if asked {
             draining.run();
         }
@@ -435,5 +458,36 @@ impl Running {
     pub fn stop(self) -> io::Result<()> {
         self.draining.run();
         self.cores.wait()
+    }
+}
+
+/// Until the signals' handle is closed: the first that ends is passed on, the second ends the process.
+fn take_signals(
+    mut signals: Signals,
+    first: &mpsc::Sender<bool>,
+    supervisor: Option<&Supervisor>,
+    status: &str,
+) {
+    let mut draining = false;
+    for signal in signals.forever() {
+        if signal == SIGHUP {
+            warn!(
+                "SIGHUP: nothing is re-read while the server runs; restart it for a changed configuration"
+            );
+            if let (Some(supervisor), false) = (supervisor, draining) {
+                supervisor.reloading();
+                supervisor.ready(status);
+            }
+            continue;
+        }
+        if draining {
+            warn!(signal, "second signal: leaving at once");
+            std::process::exit(1);
+        }
+        draining = true;
+        info!(signal, "draining; a second signal leaves at once");
+        if first.send(true).is_err() {
+            return;
+        }
     }
 }

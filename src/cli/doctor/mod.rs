@@ -1,0 +1,209 @@
+//! `ringpost doctor`: whether this machine holds so many connections, what would break first, and what mends it.
+//!
+//! Reads only. The server says at its start what breaks, and leaves the rest to this.
+
+mod finding;
+mod machine;
+mod memory;
+mod network;
+mod process;
+mod report;
+
+use std::path::{Path, PathBuf};
+
+use ringpost::RingTrial;
+use ringpost::config::{DescriptorTables, Driver};
+
+use super::layers::Layer;
+use super::listeners::Scheme;
+use super::settings::Settings;
+use super::{Status, complain, print, serve};
+use finding::{Finding, Verdict, grouped};
+use machine::Machine;
+
+/// What is looked at where nothing says how many connections there are to be.
+const CONNECTIONS: u64 = 100_000;
+
+/// The flags of `doctor`.
+#[derive(clap::Args, Debug)]
+pub struct DoctorArgs {
+    /// How many; without it max_connections of the configuration, or 100000
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    connections: Option<u64>,
+    /// The configuration to be served, for its cores, listeners and limits
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "RINGPOST_CONFIG",
+        hide_env_values = true
+    )]
+    config: Option<PathBuf>,
+    /// Look at the limits of this process, a running server, in place of our own
+    #[arg(long, value_name = "PID")]
+    pid: Option<u32>,
+    /// One line of JSON
+    #[arg(long)]
+    json: bool,
+    /// Another directory that holds proc and sys, for tests
+    #[arg(long, value_name = "DIRECTORY", hide = true, default_value = "/")]
+    root: PathBuf,
+}
+
+/// What is to be served, as far as the machine's limits are about it.
+#[derive(Clone, Debug)]
+struct Plan {
+    connections: u64,
+    cores: u64,
+    listeners: u64,
+    /// Those that are known beforehand.
+    ports: Vec<u16>,
+    http_connections: u64,
+    outbox_bytes_core: u64,
+    send_buffer_bytes: u64,
+    driver: Driver,
+    tables: DescriptorTables,
+    max_connections: u64,
+    /// What happened when rings were made; `None` if none were.
+    rings: Option<Vec<RingTrial>>,
+}
+
+impl Plan {
+    fn new(settings: &Settings, connections: u64, machine: &Machine) -> Plan {
+        let config = &settings.config;
+        let sites = settings.listeners.iter();
+        let sites = sites.filter(|one| one.scheme == Scheme::Http).count();
+        let ports = settings.listeners.iter().map(|one| one.address.port());
+        Plan {
+            connections,
+            cores: match config.cores {
+                0 => machine.cpus().unwrap_or(1).max(1) as u64,
+                cores => cores as u64,
+            },
+            listeners: settings.listeners.len() as u64,
+            ports: ports.filter(|port| *port != 0).collect(),
+            http_connections: (config.http_connections_max * sites) as u64,
+            outbox_bytes_core: config.outbox_bytes_core_max as u64,
+            send_buffer_bytes: config.send_buffer_bytes as u64,
+            driver: config.driver,
+            tables: config.descriptor_tables,
+            max_connections: config.max_connections as u64,
+            rings: None,
+        }
+    }
+}
+
+/// Everything that is looked at, in the order in which connections meet it.
+const CHECKS: &[fn(&Machine, &Plan) -> Option<Finding>] = &[
+    process::descriptors,
+    process::descriptors_ceiling,
+    process::open_files,
+    memory::memory,
+    memory::stalled,
+    memory::tcp_memory,
+    network::tracked,
+    network::queue,
+    network::half_open,
+    network::sockets_table,
+    network::leftovers,
+    network::ports,
+    process::cpus,
+    process::threads,
+    process::rings,
+    process::locked_memory,
+    network::dropped,
+];
+
+fn examine(machine: &Machine, plan: &Plan) -> Vec<Finding> {
+    let findings = CHECKS.iter().filter_map(|check| check(machine, plan));
+    findings.collect()
+}
+
+fn worst(findings: &[Finding]) -> Verdict {
+    let verdicts = findings.iter().map(|finding| finding.verdict);
+    verdicts.max().unwrap_or(Verdict::Ok)
+}
+
+/// Looks, and says.
+pub fn run(args: &DoctorArgs) -> Status {
+    let settings = match serve::resolve(args.config.as_deref(), Layer::default()) {
+        Ok(settings) => settings,
+        Err(problems) => {
+            eprint!("{problems}");
+            return Status::Trouble;
+        }
+    };
+    let machine = Machine::new(&args.root, args.pid);
+    if !machine.has_process() {
+        let root = args.root.display();
+        complain(&match args.pid {
+            Some(pid) => format!("there is no process {pid}"),
+            None => format!("{root} holds no proc/self; is /proc mounted?"),
+        });
+        return Status::Trouble;
+    }
+    let configured = match settings.config.max_connections {
+        0 => CONNECTIONS,
+        most => most as u64,
+    };
+    let mut plan = Plan::new(&settings, args.connections.unwrap_or(configured), &machine);
+    // Rings are made by ourselves, on this machine: of another root or process that says nothing.
+    if args.root == Path::new("/") && args.pid.is_none() {
+        plan.rings = Some(ringpost::try_rings());
+    }
+    let findings = examine(&machine, &plan);
+    print(&match args.json {
+        true => report::json(plan.connections, &findings),
+        false => report::text(plan.connections, args.pid, &findings),
+    });
+    match worst(&findings) {
+        Verdict::Breaks => Status::Failed,
+        Verdict::Note | Verdict::Ok => Status::Done,
+    }
+}
+
+/// What the log says at the server's start: one line for each limit that `max_connections` does not fit. Nothing
+/// where none is configured, for then the limits are what there is.
+pub fn warnings(settings: &Settings) -> Vec<String> {
+    let connections = settings.config.max_connections as u64;
+    if connections == 0 {
+        return Vec::new();
+    }
+    let machine = Machine::new(Path::new("/"), None);
+    let plan = Plan::new(settings, connections, &machine);
+    lines(&plan, &examine(&machine, &plan))
+}
+
+fn lines(plan: &Plan, findings: &[Finding]) -> Vec<String> {
+    let broken = findings
+        .iter()
+        .filter(|finding| finding.verdict == Verdict::Breaks);
+    broken
+        .map(|finding| {
+            format!(
+                "max_connections = {}, but only {} fit by {}, {}: see `ringpost doctor --connections {}`",
+                plan.connections,
+                grouped(finding.holds.unwrap_or(0)),
+                finding.name,
+                finding.found,
+                plan.connections,
+            )
+        })
+        .collect()
+}
+
+/// `100000`, `100_000`, `100k` or `1M`.
+fn parse_count(text: &str) -> Result<u64, String> {
+    let (digits, scale) = match text.char_indices().next_back() {
+        Some((at, 'k' | 'K')) => (&text[..at], 1_000),
+        Some((at, 'm' | 'M')) => (&text[..at], 1_000_000),
+        _ => (text, 1),
+    };
+    let number: Option<u64> = digits.replace(['_', ','], "").parse().ok();
+    let count = number.and_then(|number| number.checked_mul(scale));
+    // So that no sum with it can overflow.
+    let count = count.filter(|count| (1..=super::keys::COUNT_MAX as u64).contains(count));
+    count.ok_or_else(|| "expected a number of connections, as 100000, 100k or 1M".to_owned())
+}
+
+#[cfg(test)]
+mod tests;
