@@ -26,7 +26,7 @@ pub enum Driver {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DescriptorTables {
-    /// One table, unless `max_connections` passes RLIMIT_NOFILE; then one a core.
+    /// One table, unless `max_connections` and the server's own pass RLIMIT_NOFILE; then one a core.
     #[default]
     Auto,
     /// One table for the process.

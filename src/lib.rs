@@ -99,7 +99,9 @@ pub use close::CloseReason;
 pub use config::Config;
 pub use net::http::{Asset, Site};
 pub use payload::Message;
-pub use server::{Listen, Listening, Listens, RingTrial, Running, Server, try_rings};
+pub use server::{
+    DescriptorNeed, Listen, Listening, Listens, RingTrial, Running, Server, try_rings,
+};
 
 /// The README's program is compiled, too.
 #[cfg(doctest)]

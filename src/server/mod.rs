@@ -12,6 +12,7 @@ mod watchdog;
 
 pub use driver::{RingTrial, try_rings};
 pub use listen::{Listen, Listening, Listens};
+pub use tables::DescriptorNeed;
 
 use std::io;
 use std::rc::Rc;
@@ -260,7 +261,12 @@ impl Server {
             .collect();
         let endpoints = bus::connect(cores)?;
         let remote = endpoints[0].remote();
-        let own_tables = tables::are_own(&config, descriptors_max);
+        let need = DescriptorNeed {
+            max_connections: config.max_connections,
+            cores,
+            listeners: self.listeners.len() + self.sites.len(),
+        };
+        let own_tables = need.has_own_tables(config.descriptor_tables, descriptors_max);
         let (claims, originals) = if own_tables {
             tables::split(bound)?
         } else {

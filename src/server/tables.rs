@@ -8,17 +8,51 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use super::Bound;
-use crate::config::{Config, DescriptorTables};
+use crate::config::DescriptorTables;
 use crate::ident::CoreId;
 use crate::net::handover::{Handover, Numbers, Pairs};
 use crate::net::listener::Listener;
 
-/// Whether each core is to have its own table, where one may have so many descriptors.
-pub fn are_own(config: &Config, descriptors_max: usize) -> bool {
-    match config.descriptor_tables {
-        DescriptorTables::Auto => config.max_connections > descriptors_max,
-        DescriptorTables::Shared => false,
-        DescriptorTables::PerCore => true,
+/// Descriptors of a server without connections. Counted in /proc of one with 1, 2 and 4 cores, and rounded up.
+const DESCRIPTORS: usize = 24;
+const DESCRIPTORS_CORE: usize = 12;
+
+/// What a server's descriptors are needed for, to judge whether a table holds them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DescriptorNeed {
+    /// As in the configuration; zero is no limit.
+    pub max_connections: usize,
+    /// How many cores there are, none being zero.
+    pub cores: usize,
+    /// Listeners of apps and of sites.
+    pub listeners: usize,
+}
+
+impl DescriptorNeed {
+    /// Descriptors that are no client's, in the one table of all cores.
+    pub fn own(&self) -> usize {
+        DESCRIPTORS + self.cores * (DESCRIPTORS_CORE + self.listeners)
+    }
+
+    /// Whether each core gets a table of its own, where one may have so many descriptors (RLIMIT_NOFILE).
+    pub fn has_own_tables(&self, tables: DescriptorTables, descriptors_max: usize) -> bool {
+        match tables {
+            DescriptorTables::Auto => {
+                let is_limited = self.max_connections > 0;
+                is_limited && self.max_connections.saturating_add(self.own()) > descriptors_max
+            }
+            DescriptorTables::Shared => false,
+            DescriptorTables::PerCore => true,
+        }
+    }
+
+    /// Connections that so many cores hold together, each with a table of so many descriptors.
+    pub fn held_by_tables(&self, cores: usize, descriptors_max: usize) -> usize {
+        // The doorbells of all cores, and the pairs by which connections move, are in every table.
+        let own = DESCRIPTORS + DESCRIPTORS_CORE + self.listeners + 3 * cores;
+        let room = descriptors_max.saturating_sub(own);
+        // Chance spreads them over the cores, and the fullest decides: five standard deviations for it.
+        cores.saturating_mul(room.saturating_sub(5 * room.isqrt()))
     }
 }
 
@@ -160,16 +194,22 @@ mod tests {
 
     #[test]
     fn by_the_limit_unless_it_is_said() {
-        let config = |tables, max_connections| Config {
-            descriptor_tables: tables,
+        let need = |max_connections| DescriptorNeed {
             max_connections,
-            ..Config::default()
+            cores: 2,
+            listeners: 3,
         };
-        assert!(!are_own(&config(DescriptorTables::Auto, 0), 1_024));
-        assert!(!are_own(&config(DescriptorTables::Auto, 1_024), 1_024));
-        assert!(are_own(&config(DescriptorTables::Auto, 1_025), 1_024));
-        assert!(!are_own(&config(DescriptorTables::Shared, 1_025), 1_024));
-        assert!(are_own(&config(DescriptorTables::PerCore, 0), 1_024));
+        let own = need(0).own();
+        assert_eq!(own, 54);
+        let auto = DescriptorTables::Auto;
+        assert!(!need(0).has_own_tables(auto, 10));
+        assert!(!need(1_024 - own).has_own_tables(auto, 1_024));
+        assert!(need(1_025 - own).has_own_tables(auto, 1_024));
+        assert!(!need(9_999).has_own_tables(DescriptorTables::Shared, 1_024));
+        assert!(need(0).has_own_tables(DescriptorTables::PerCore, 1_024));
+        assert_eq!(need(0).held_by_tables(10, 69), 0);
+        // Of 20,000 each: 69 are not clients', and 705 are left for chance.
+        assert_eq!(need(0).held_by_tables(10, 20_000), 192_260);
     }
 
     #[test]

@@ -1,16 +1,12 @@
 //! What a process may have: descriptors, rings, threads, CPUs.
 
-use ringpost::RingTrial;
 use ringpost::config::{CORES_MAX, DescriptorTables, Driver};
+use ringpost::{DescriptorNeed, RingTrial};
 
 use super::Plan;
 use super::finding::{Finding, Place, grouped, sized};
 use super::machine::Machine;
 
-/// Descriptors of a server without connections: one for each listener on each core, and so many beside. Counted
-/// in /proc of a server with 1, 2 and 4 cores, and rounded up.
-const DESCRIPTORS: u64 = 24;
-const DESCRIPTORS_CORE: u64 = 12;
 /// Locked memory of a core's two rings.
 const RING_BYTES: u64 = 700 << 10;
 /// Threads beside the cores'.
@@ -19,9 +15,17 @@ const THREADS: u64 = 4;
 const CAP_IPC_LOCK: u32 = 14;
 const CAP_SYS_ADMIN: u32 = 21;
 
+fn need(plan: &Plan) -> DescriptorNeed {
+    DescriptorNeed {
+        max_connections: plan.max_connections as usize,
+        cores: plan.cores as usize,
+        listeners: plan.listeners as usize,
+    }
+}
+
 /// Descriptors that are no clients'.
 fn own_descriptors(plan: &Plan) -> u64 {
-    DESCRIPTORS + plan.cores * (DESCRIPTORS_CORE + plan.listeners)
+    need(plan).own() as u64
 }
 
 /// What a limit should be, with room for the HTTP port's connections, to whole thousands.
@@ -32,20 +36,12 @@ fn wanted_descriptors(plan: &Plan) -> u64 {
 
 /// Whether each core has a descriptor table, and so the limit, of its own.
 fn has_own_tables(plan: &Plan, limit: u64) -> bool {
-    match plan.tables {
-        DescriptorTables::Auto => plan.max_connections > limit,
-        DescriptorTables::Shared => false,
-        DescriptorTables::PerCore => true,
-    }
+    need(plan).has_own_tables(plan.tables, limit as usize)
 }
 
 /// What so many cores hold together, each with a table of its own.
 fn held_by_tables(plan: &Plan, cores: u64, limit: u64) -> u64 {
-    // The doorbells of all cores, and the pairs by which connections move, are in every table.
-    let own = DESCRIPTORS + DESCRIPTORS_CORE + plan.listeners + 3 * cores;
-    let room = limit.saturating_sub(own);
-    // Chance spreads them over the cores, and the fullest decides: five standard deviations for it.
-    cores.saturating_mul(room.saturating_sub(5 * room.isqrt()))
+    need(plan).held_by_tables(cores as usize, limit as usize) as u64
 }
 
 /// RLIMIT_NOFILE; the server raises the soft limit to the hard one itself.
