@@ -56,10 +56,14 @@ pub fn tracked(machine: &Machine, plan: &Plan) -> Option<Finding> {
         grouped(there)
     );
     let finding = Finding::ok("tracked connections", found);
-    let finding = finding.holding(most.saturating_sub(there), plan.connections);
-    let because = "The firewall remembers each connection, and when its table is full the kernel drops \
-                   packets of new ones (\"nf_conntrack: table full\"). Or have it forget them: `notrack` rules \
-                   for the listeners' ports, in both directions.";
+    // A firewall that tracks has found something by now, if only whoever is logged in.
+    let finding = match there {
+        0 => finding.noted(most < plan.connections),
+        _ => finding.holding(most.saturating_sub(there), plan.connections),
+    };
+    let because = "Where the firewall tracks connections it remembers each, and when its table is full the \
+                   kernel drops packets of new ones (\"nf_conntrack: table full\"). Or have it forget them: \
+                   `notrack` rules for the listeners' ports, in both directions.";
     let wanted = (2 * plan.connections).next_power_of_two();
     let mend =
         [Place::RootShell.line(format!("sysctl -w net.netfilter.nf_conntrack_max={wanted}"))];

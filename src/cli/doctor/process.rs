@@ -256,7 +256,12 @@ pub fn cpus(machine: &Machine, plan: &Plan) -> Option<Finding> {
     let mut mend = Vec::new();
     if more_cores {
         because.push("Cores share CPUs, which costs a switch for each hop.");
-        mend.push(Place::Configuration.line(format!("cores = {cpus}")));
+        // Unless they are for their descriptor tables.
+        let limit = machine.limit("Max open files").map(|(_, hard)| hard);
+        let is_enough = |limit| held_by_tables(plan, cpus, limit) >= plan.connections;
+        if limit.is_none_or(|limit| !has_own_tables(plan, limit) || is_enough(limit)) {
+            mend.push(Place::Configuration.line(format!("cores = {cpus}")));
+        }
     }
     if less_time {
         because.push(

@@ -309,6 +309,10 @@ fn tracked_connections() {
         Verdict::Ok,
         "",
     );
+    // It could, and does not.
+    fake.put("proc/sys/net/netfilter/nf_conntrack_count", "0\n");
+    let findings = fake.examine(100_000);
+    is(&findings, "tracked connections", Verdict::Note, "sysctl");
 }
 
 #[test]
