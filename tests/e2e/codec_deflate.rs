@@ -26,7 +26,6 @@ on_cores! {
     the_bit_in_the_wrong_place_closes_with_1002,
     what_cannot_be_inflated_closes_with_1002,
     what_is_cut_short_closes_with_1002,
-    what_is_cut_short_closes_with_1002,
     compressed_text_that_is_not_utf8_closes_with_1007,
     a_connection_that_moves_goes_on_compressing,
     a_broadcast_is_compressed_once_a_core,
