@@ -79,7 +79,8 @@ pub struct Config {
     /// holds for apps whose connections bind a uid; others have it where their listener says so. Zero turns
     /// it off.
     pub messages_per_second_max: usize,
-    /// The same for the bytes of its messages as they lie on the wire.
+    /// The same for the bytes of its messages as they lie on the wire, but of a compressed one as many as it comes
+    /// to.
     pub bytes_per_second_max: usize,
     /// How much of its rates a client may save up while it sends less, as the time to earn it; in bytes
     /// one largest message at least. At least a second, for the network and a busy server bring together

@@ -4,6 +4,7 @@ Started by tests/conformance/run. The suite's exit status says nothing; its inde
 """
 
 import collections
+import fnmatch
 import json
 import os
 import pathlib
@@ -19,9 +20,13 @@ SUITE = HERE.parent / ".tools" / "autobahn"
 REPORTS = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", HERE.parents[1] / "target")) / "conformance"
 
 DRIVERS = ("uring", "epoll")
-# 12.1 sends JSON in eighteen sizes and cuts; the other groups of 12 and 13 other texts and other offers.
-SHORT = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*", "12.1.*"]
+# 12.1 sends JSON in eighteen sizes and cuts; the other groups of 12 and 13 other texts and other offers. Of
+# those, the two in which what cannot be compressed is hardest on the compressor.
+SHORT = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*", "12.1.*", "12.2.4", "12.5.5"]
 CASES = 517
+# What may be expected of a case. The suite only observes some, whose outcome no rule decides; a case that it
+# finds unimplemented has failed.
+PASSED = {"OK", "INFORMATIONAL"}
 # Far more than they take, even where other suites run beside this one.
 SHORT_TIMEOUT = 10 * 60
 FULL_TIMEOUT = 60 * 60
@@ -136,17 +141,30 @@ def read_expected():
     for line in (HERE / "expected.txt").read_text().splitlines():
         if line and not line.startswith("#"):
             case, behavior, close = line.split()
+            assert {behavior, close} <= PASSED, f"expected.txt has {line}"
             expected[case] = (behavior, close)
     assert len(expected) == CASES, f"expected.txt has {len(expected)} cases"
     return expected
 
 
+def named(wanted, expected):
+    """The cases that these patterns name. The suite would take whatever begins like one."""
+    cases = []
+    for pattern in wanted:
+        found = fnmatch.filter(expected, pattern)
+        if not found:
+            sys.exit(f"conformance: there is no case {pattern}")
+        cases += [case for case in found if case not in cases]
+    return cases
+
+
 def main():
-    binary, full = os.path.abspath(sys.argv[1]), "--full" in sys.argv[2:]
+    binary, wanted = os.path.abspath(sys.argv[1]), sys.argv[2:]
     expected = read_expected()
-    groups = tuple(case.rstrip("*") for case in SHORT)
-    count = CASES if full else sum(case.startswith(groups) for case in expected)
-    cases, timeout = (["*"], FULL_TIMEOUT) if full else (SHORT, SHORT_TIMEOUT)
+    cases, count, timeout = ["*"], CASES, FULL_TIMEOUT
+    if wanted != ["--full"]:
+        cases = named(wanted or SHORT, expected)
+        count, timeout = len(cases), FULL_TIMEOUT if wanted else SHORT_TIMEOUT
     runs = [Run(binary, driver, cases, timeout) for driver in DRIVERS]
     threads = [threading.Thread(target=run.run) for run in runs]
     for thread in threads:

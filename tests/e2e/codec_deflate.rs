@@ -25,6 +25,7 @@ on_cores! {
     a_bomb_closes_with_1009,
     the_bit_in_the_wrong_place_closes_with_1002,
     what_cannot_be_inflated_closes_with_1002,
+    what_is_cut_short_closes_with_1002,
     compressed_text_that_is_not_utf8_closes_with_1007,
     a_connection_that_moves_goes_on_compressing,
     a_broadcast_is_compressed_once_a_core,
@@ -349,6 +350,19 @@ async fn what_cannot_be_inflated_closes_with_1002(cores: usize) {
             .await;
         raw.expect(FIN | TEXT, b"Hello").await;
         raw.frame(FIN | RSV1 | BINARY, payload).await;
+        raw.expect_close(&[1002]).await;
+    }
+}
+
+async fn what_is_cut_short_closes_with_1002(cores: usize) {
+    let server = Server::start(cores).await;
+    let text = json("u", 5_000).into_bytes();
+    let payload = deflate(&text);
+    for cut in [payload.len() - 1, payload.len() / 2, 10] {
+        let mut raw = open(&server).await;
+        raw.frame(FIN | RSV1 | TEXT, &payload).await;
+        assert_eq!(message(&mut raw).await, (true, text.clone()));
+        raw.frame(FIN | RSV1 | TEXT, &payload[..cut]).await;
         raw.expect_close(&[1002]).await;
     }
 }

@@ -11,6 +11,7 @@ use crate::close::CloseReason;
 use crate::guard::guard;
 use crate::ident::ConnId;
 use crate::net::connection::Input;
+use crate::net::rates::Rates;
 use crate::protocol::http::HttpError;
 use crate::protocol::websocket::deflate::Inflater;
 use crate::protocol::{Codec, Decoder, Event};
@@ -184,7 +185,8 @@ impl Transport {
                         continue;
                     }
                     let text = matches!(event, Event::CompressedText(_));
-                    match take_compressed(&mut self.inflater, host, id, bytes, text) {
+                    let (inflater, rates) = (&mut self.inflater, self.rates.as_mut());
+                    match take_compressed(inflater, rates, host, id, bytes, text) {
                         Ok(length) => inflated_bytes += length,
                         Err(reason) => return self.reject(host, id, reason),
                     }
@@ -318,17 +320,28 @@ impl Transport {
 /// Has the app take a message that has come compressed, and says how long it was.
 fn take_compressed(
     inflater: &mut Inflater,
+    rates: Option<&mut Rates>,
     host: &mut Host,
     id: ConnId,
     bytes: &[u8],
     text: bool,
 ) -> Result<usize, CloseReason> {
-    let message = inflater.inflate(bytes, text, message_bytes_max(host, id))?;
-    let length = message.len();
-    host.shard().stats.messages_inflated += 1;
-    host.message(id, message);
+    let bytes_max = message_bytes_max(host, id);
+    let inflated = inflater.inflate(bytes, text, bytes_max);
+    let taken = inflated.and_then(|message| {
+        host.shard().stats.messages_inflated += 1;
+        // It is worth what it comes to: to the app, and to those whom it is sent on to.
+        let more = message.len().saturating_sub(bytes.len());
+        if let Some(rates) = rates
+            && !rates.spend(id, more, false, host.now())
+        {
+            return Err(CloseReason::RateLimit);
+        }
+        host.message(id, message);
+        Ok(message.len())
+    });
     inflater.trim();
-    Ok(length)
+    taken
 }
 
 fn message_bytes_max(host: &mut Host, id: ConnId) -> usize {

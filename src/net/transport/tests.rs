@@ -208,20 +208,27 @@ fn one_that_sends_without_end_waits_its_turn_on(kind: Kind) {
     }
 }
 
-/// What a client that compresses sends for 100,000 zeros.
-fn folded() -> Vec<u8> {
+/// What a client that compresses sends for so many zeros.
+fn folded(zeros: usize) -> Vec<u8> {
     let mut deflate = zlib_rs::Deflate::new(6, false, 15);
-    let mut payload = vec![0; 1_000];
-    let zeros = [0; 100_000];
+    let mut payload = vec![0; 10_000];
+    let zeros = vec![0; zeros];
     let flush = zlib_rs::DeflateFlush::SyncFlush;
     deflate.compress(&zeros, &mut payload, flush).unwrap();
     payload.truncate(deflate.total_out() as usize - 4);
-    assert!(payload.len() <= 125, "{} bytes", payload.len());
-    [
-        &[0xc2, 0x80 | payload.len() as u8, 0, 0, 0, 0],
-        &payload[..],
-    ]
-    .concat()
+    let [high, low] = (payload.len() as u16).to_be_bytes();
+    let head = match payload.len() {
+        0..126 => vec![0xc2, 0x80 | low, 0, 0, 0, 0],
+        _ => vec![0xc2, 0xfe, high, low, 0, 0, 0, 0],
+    };
+    [head, payload].concat()
+}
+
+/// A connection that has agreed on compression.
+fn connect_compressed(core: &mut Core) -> (TcpStream, ConnId) {
+    let (client, id) = core.connect();
+    core.transport.link(id).unwrap().input = Input::Messages(Decoder::deflate(1 << 20));
+    (client, id)
 }
 
 #[test]
@@ -232,9 +239,8 @@ fn one_that_folds_much_into_little_waits_its_turn() {
 fn one_that_folds_much_into_little_waits_its_turn_on(kind: Kind) {
     const MESSAGES: u64 = 12;
     let mut core = Core::new(kind);
-    let (mut client, id) = core.connect();
-    core.transport.link(id).unwrap().input = Input::Messages(Decoder::deflate(1 << 20));
-    let stream = folded().repeat(MESSAGES as usize);
+    let (mut client, id) = connect_compressed(&mut core);
+    let stream = folded(100_000).repeat(MESSAGES as usize);
     assert!(stream.len() < READ_BYTES, "it comes in one read");
     client.write_all(&stream).unwrap();
     let (mut before, mut turns) = (0, 0);
@@ -251,6 +257,50 @@ fn one_that_folds_much_into_little_waits_its_turn_on(kind: Kind) {
     assert!(turns >= 4);
     assert!(!core.transport.has_input_left());
     assert_eq!(read(&mut client, 10)[..2], *b"\x82\x7f");
+}
+
+/// Whether it is taken or refused.
+#[test]
+fn what_is_inflated_leaves_nothing_behind() {
+    for (zeros, reason) in [
+        (1 << 20, None),
+        ((1 << 20) + 1, Some(CloseReason::TooBig)),
+        (8 << 20, Some(CloseReason::TooBig)),
+    ] {
+        let mut core = Core::new(Kind::Epoll);
+        let (mut client, id) = connect_compressed(&mut core);
+        client.write_all(&folded(zeros)).unwrap();
+        core.turn();
+        assert_eq!(core.host.shard().reason(id), reason, "{zeros}");
+        let held = core.transport.inflater.buffer_bytes();
+        assert!(held <= 128 << 10, "{held} bytes after {zeros}");
+        let taken = core.host.shard().stats.messages_in;
+        assert_eq!(taken, u64::from(reason.is_none()));
+    }
+}
+
+#[test]
+fn what_is_inflated_counts_as_bytes_that_were_sent() {
+    // Two messages with heads of six bytes.
+    const BYTES: usize = 2 * 100_006;
+    for (bytes_per_second, stays) in [(BYTES - 1, false), (BYTES, true), (BYTES + 1, true)] {
+        let rate = Rate {
+            bytes_per_second,
+            ..Rate::default()
+        };
+        let burst = Duration::from_secs(1);
+        let rates = Rates::new(&[rate], burst, Instant::now());
+        let mut core = Core::with(Kind::Epoll, false, rates);
+        let (mut client, id) = connect_compressed(&mut core);
+        client.write_all(&folded(100_000).repeat(2)).unwrap();
+        core.turn();
+        let reason = core.host.shard().reason(id);
+        let expected = (!stays).then_some(CloseReason::RateLimit);
+        assert_eq!(reason, expected, "{bytes_per_second}");
+        // What is too much does not reach the app.
+        let taken = core.host.shard().stats.messages_in;
+        assert_eq!(taken, 1 + u64::from(stays));
+    }
 }
 
 #[test]

@@ -22,6 +22,9 @@ const LEVEL: i32 = 1;
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// What a flush ends with, and is not sent (section 7.2.1).
 const FLUSH_END: [u8; 4] = [0, 0, 0xff, 0xff];
+/// The same, and an empty last block: a message that is all there ends with it, and one that is cut short does
+/// not.
+const MESSAGE_END: [u8; 6] = [0, 0, 0xff, 0xff, 3, 0];
 /// The largest window that a client can use.
 const INFLATE_WINDOW_BITS: u8 = 15;
 /// What a buffer begins with; one that a large message has made larger than twice that is given back.
@@ -63,21 +66,19 @@ impl Compressor {
         if !fits || !window.holds(bytes.len()) {
             return false;
         }
-        match self.deflate(bytes) {
-            Some(len) if len < bytes.len() => {
-                let first = super::FIN | COMPRESSED | super::opcode(message) as u8;
-                super::push_frame(first, &self.buffer[..len], out);
-                self.count += 1;
-                true
-            }
-            _ => false,
+        let smaller = self.deflate(bytes).filter(|len| *len < bytes.len());
+        if let Some(len) = smaller {
+            let first = super::FIN | COMPRESSED | super::opcode(message) as u8;
+            super::push_frame(first, &self.buffer[..len], out);
+            self.count += 1;
         }
+        trim(&mut self.buffer);
+        smaller.is_some()
     }
 
     /// Compresses into the buffer, and says how much that is. The stream is put back only if it has given out
     /// all that it made: zlib-rs 0.6.8 keeps count of what is left across a reset, until it panics.
     fn deflate(&mut self, bytes: &[u8]) -> Option<usize> {
-        trim(&mut self.buffer);
         // No literal takes more than nine bits.
         let room = bytes.len() + bytes.len() / 8 + 64;
         if self.buffer.len() < room {
@@ -127,8 +128,7 @@ impl Inflater {
             bytes_max,
             streams: 1,
         };
-        run.take(compressed)?;
-        run.take(&FLUSH_END)?;
+        run.message(compressed)?;
         let len = run.len;
         let bytes = &self.buffer[..len];
         if !text {
@@ -140,9 +140,15 @@ impl Inflater {
         }
     }
 
-    /// Gives back what a large message has taken.
+    /// Gives back what a large message has taken, or what was refused as one.
     pub fn trim(&mut self) {
         trim(&mut self.buffer);
+    }
+
+    /// How much its buffer holds.
+    #[cfg(test)]
+    pub fn buffer_bytes(&self) -> usize {
+        self.buffer.capacity()
     }
 }
 
@@ -163,7 +169,22 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn take(&mut self, mut input: &[u8]) -> Result<(), CloseReason> {
+    /// All of a message. What is cut short is refused, for what could be made of it is not what was sent.
+    fn message(&mut self, compressed: &[u8]) -> Result<(), CloseReason> {
+        // A sender that ends its streams should begin another, and one that has nothing to send should say
+        // so in a byte (sections 7.2.3.4 and 7.2.3.6). Without it there is no doubt either.
+        if compressed.is_empty() || self.take(compressed)? {
+            return Ok(());
+        }
+        let len = self.len;
+        match self.take(&MESSAGE_END)? && self.len == len {
+            true => Ok(()),
+            false => Err(CloseReason::Protocol),
+        }
+    }
+
+    /// Makes all that can be made of the input. Whether a stream ends where the input does.
+    fn take(&mut self, mut input: &[u8]) -> Result<bool, CloseReason> {
         loop {
             let before = (self.stream.total_in(), self.stream.total_out());
             let out = room(self.buffer, self.len, self.bytes_max);
@@ -178,13 +199,15 @@ impl Run<'_> {
                 return Err(CloseReason::TooBig);
             }
             if status == Status::StreamEnd {
+                if input.is_empty() {
+                    return Ok(true);
+                }
                 self.begin_another()?;
-            } else if taken == 0 && made == 0 && !input.is_empty() {
+            } else if input.is_empty() && made < room {
+                // With room left it has made all that it could.
+                return Ok(false);
+            } else if taken == 0 && made == 0 {
                 return Err(CloseReason::Protocol);
-            }
-            // With room left it has made all that it could.
-            if input.is_empty() && made < room {
-                return Ok(());
             }
         }
     }
