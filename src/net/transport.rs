@@ -20,6 +20,7 @@ use tracing::{debug, warn};
 
 use super::admission::Admission;
 use super::connection::Link;
+use super::halves::Halves;
 use super::origin::Origins;
 use super::rates::{Bucket, Rates};
 use super::wire::{Batch, BatchMemory, EVENTS_PER_TURN, Ready, Wire, Written};
@@ -49,6 +50,8 @@ pub struct Transport {
     admission: Admission,
     /// How fast connections may send, where some listener has a limit to that.
     rates: Option<Rates>,
+    /// What connections keep of what they have sent.
+    halves: Halves,
     links: Pages<Option<Link>>,
     /// Connections whose handshake is under way, as they came; some of them are further by now.
     opening: VecDeque<ConnId>,
@@ -94,6 +97,7 @@ impl Transport {
         origins: Origins,
         admission: Admission,
         rates: Option<Rates>,
+        halves: Halves,
     ) -> Transport {
         Transport {
             wire,
@@ -101,6 +105,7 @@ impl Transport {
             origins,
             admission,
             rates,
+            halves,
             links: Pages::default(),
             opening: VecDeque::new(),
             buffer: vec![0; READ_BYTES],
@@ -126,6 +131,7 @@ impl Transport {
         let id = link.id;
         link.queued = false;
         self.wire.watch(id, &link.stream)?;
+        self.halves.enter(link.bytes_held());
         *self.links.claim(id.slot) = Some(link);
         Ok(())
     }
@@ -137,6 +143,7 @@ impl Transport {
     /// Takes a connection's part out of the table.
     fn take_link(&mut self, id: ConnId) -> Option<Link> {
         let link = self.links.get_mut(id.slot)?.take_if(|link| link.id == id)?;
+        self.halves.leave(id, link.bytes_held());
         self.links.free(id.slot);
         Some(link)
     }
@@ -157,7 +164,10 @@ impl Transport {
         let counted = link.counted;
         if let Err(error) = self.install(link) {
             warn!(%error, "a connection that moved could not be watched and is dropped");
-            self.admission.leave(counted, host.shard().peer(id));
+            if let Some(listener) = host.shard().listener_number(id) {
+                let peer = host.shard().peer(id);
+                self.admission.leave(listener, counted, peer);
+            }
             host.close(id, CloseReason::Internal);
             host.shard().remove(id);
             return;
