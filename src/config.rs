@@ -63,11 +63,15 @@ pub struct Config {
     pub descriptor_tables: DescriptorTables,
     /// What becomes of a second connection of a uid.
     pub uid_policy: UidPolicy,
-    /// Connections that the process may have on its apps' listeners; one more is refused (a websocket with
-    /// status 503). Zero: as many as it may have descriptors.
+    /// Clients' connections that the process may have; one more is refused (a websocket with status 503).
+    /// Zero: as many as it may have descriptors.
     pub max_connections: usize,
-    /// Connections that one address may have, an IPv6 network of 64 bits counting as one address; one more
-    /// is refused (a websocket with status 429). Zero turns it off.
+    /// Back ends' connections that the process may have, which count by themselves, so that no number of
+    /// clients keeps a back end out; one more is refused. Zero: as many as it may have descriptors.
+    pub backend_connections_max: usize,
+    /// Connections that one address may have to the clients' listeners, an IPv6 network of 64 bits counting
+    /// as one address; one more is refused (a websocket with status 429). Others have it where their listener
+    /// says so, for that alone: back ends are many at one address. Zero turns it off.
     pub connections_per_address_max: usize,
     /// Opening handshakes that one core has under way; one more, and the oldest is reset.
     pub handshakes_max: usize,
@@ -75,12 +79,12 @@ pub struct Config {
     pub connections_per_uid_max: usize,
     /// Groups that one connection may be in; a further join is ignored.
     pub groups_per_connection_max: usize,
-    /// Messages that one client may send a second, pings and pongs counting; more closes it with 1008. It
-    /// holds for apps whose connections bind a uid; others have it where their listener says so. Zero turns
-    /// it off.
+    /// Messages that one client may send a second, however many frames they come in; more closes it with 1008.
+    /// As many pings and pongs it may send beside them, sixteen fragments counting as one. It holds for apps
+    /// whose connections bind a uid; others have it where their listener says so. Zero turns it off.
     pub messages_per_second_max: usize,
-    /// The same for the bytes of its messages as they lie on the wire, but of a compressed one as many as it comes
-    /// to.
+    /// The same for all bytes that it sends after its handshake, as they lie on the wire, but of a compressed
+    /// message as many as it comes to.
     pub bytes_per_second_max: usize,
     /// How much of its rates a client may save up while it sends less, as the time to earn it; in bytes
     /// one largest message at least. At least a second, for the network and a busy server bring together
@@ -97,6 +101,9 @@ pub struct Config {
     pub outbox_bytes_max: usize,
     /// The sum of all that waits on one core; past it the fullest are closed with 4005.
     pub outbox_bytes_core_max: usize,
+    /// The sum of all that is kept on one core of what has come: half requests, half messages, input that waits.
+    /// Past it those that keep the most are closed with 1008.
+    pub inbox_bytes_core_max: usize,
     /// The kernel's send buffer of a connection (socket(7), SO_SNDBUF; it takes twice that, its own overhead
     /// included), or 0 to let the kernel grow it to `net.ipv4.tcp_wmem`, some 4 MiB.
     pub send_buffer_bytes: usize,
@@ -112,7 +119,7 @@ pub struct Config {
     /// `X-Forwarded-For`, and on listeners with the PROXY protocol (which, if this is empty, believe anybody).
     /// They count towards no limit by address themselves.
     pub trusted_proxies: Vec<IpNet>,
-    /// HTTP connections that one core serves; one more is closed at once.
+    /// HTTP connections that the process serves; one more is refused with status 503.
     pub http_connections_max: usize,
     /// Largest body of an HTTP request; one byte more gets 413.
     pub http_body_bytes_max: usize,
@@ -123,7 +130,7 @@ pub struct Config {
     pub ping_interval: Duration,
     /// Time to complete the opening handshake.
     pub handshake_timeout: Duration,
-    /// Time to bind a uid; then 4004.
+    /// Time to bind a uid, or for a back end to show its token; then 4004.
     pub login_timeout: Duration,
     /// Time for a peer to answer a close; then a reset.
     pub close_timeout: Duration,
@@ -140,6 +147,7 @@ impl Default for Config {
             descriptor_tables: DescriptorTables::Auto,
             uid_policy: UidPolicy::Multi,
             max_connections: 0,
+            backend_connections_max: 1_024,
             connections_per_address_max: 0,
             handshakes_max: 4_096,
             connections_per_uid_max: 256,
@@ -152,6 +160,7 @@ impl Default for Config {
             compress_bytes_min: 1 << 10,
             outbox_bytes_max: 1 << 20,
             outbox_bytes_core_max: 1 << 30,
+            inbox_bytes_core_max: 1 << 30,
             send_buffer_bytes: 64 << 10,
             transit_bytes_max: 1 << 20,
             transit_bytes_core_max: 64 << 20,
@@ -183,7 +192,11 @@ pub struct ListenerLimits {
     pub message_bytes_max: Option<usize>,
     /// In place of [`Config::outbox_bytes_max`].
     pub outbox_bytes_max: Option<usize>,
-    /// In place of [`Config::messages_per_second_max`], in any app; zero is no limit.
+    /// In place of [`Config::connections_per_address_max`], in any app, counting this listener's connections
+    /// alone; zero is no limit.
+    pub connections_per_address_max: Option<usize>,
+    /// In place of [`Config::messages_per_second_max`], in any app; of HTTP its requests, one more of which
+    /// gets status 429. Zero is no limit.
     pub messages_per_second_max: Option<usize>,
     /// In place of [`Config::bytes_per_second_max`], in any app; zero is no limit.
     pub bytes_per_second_max: Option<usize>,

@@ -131,7 +131,11 @@ impl Cores {
             let apps = vec![
                 hosting(Relay::new(true), RELAY, &[RELAY]),
                 hosting(Push, PUSH, &[]),
-                hosting(Backend::new(None), BACKEND, &[RELAY, PUSH]),
+                hosting(
+                    Backend::new(None, Duration::from_secs(10)),
+                    BACKEND,
+                    &[RELAY, PUSH],
+                ),
                 hosting(Echo, ECHO, &[]),
             ];
             let listeners = Rc::clone(&listeners);

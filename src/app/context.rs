@@ -157,6 +157,11 @@ impl<'a, A: App> Context<'a, A> {
         }
     }
 
+    /// Closes a connection of this core; a stale id closes none.
+    pub fn close_connection(&mut self, connection: ConnId, reason: CloseReason) {
+        self.local.shard.close(connection, reason);
+    }
+
     /// Asks: queue this for every connection of the uid within reach. `all` means everybody.
     pub fn push<'m>(&mut self, uid: &str, message: impl Into<Message<'m>>) -> Ticket {
         let asker = self.asker();

@@ -39,6 +39,15 @@ pub enum Login {
     Never,
 }
 
+/// Who connects to an app.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Peers {
+    /// Clients, who may be anybody and many: `max_connections` counts them.
+    Clients,
+    /// Back ends, which are to get in however many clients there are: `backend_connections_max` counts them.
+    BackEnds,
+}
+
 /// What happens to a connection whose outbox is full.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WhenFull {
@@ -65,6 +74,8 @@ pub trait App: Sized + 'static {
     const SPACE: &'static str;
     /// The spaces that this app's sends, pushes, kicks and broadcasts reach.
     const REACH: &'static [&'static str] = &[Self::SPACE];
+    /// Who connects to it.
+    const PEERS: Peers = Peers::Clients;
     /// Whether its connections bind a uid.
     const LOGIN: Login = Login::Required;
     /// What happens to a connection whose outbox is full.

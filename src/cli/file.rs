@@ -15,11 +15,12 @@ use super::settings::Settings;
 use super::slot::Slot;
 
 /// The keys of a `[[listen]]` table.
-const LISTEN_KEYS: [&str; 8] = [
+const LISTEN_KEYS: [&str; 9] = [
     "url",
     "app",
     "message_bytes_max",
     "outbox_bytes_max",
+    "connections_per_address_max",
     "messages_per_second_max",
     "bytes_per_second_max",
     "proxy_protocol",
@@ -174,7 +175,9 @@ impl File<'_> {
 fn put_limit(limits: &mut ListenerLimits, name: &str, text: &str) -> Result<(), String> {
     let mut value = 0;
     let mut slot = match name {
-        "messages_per_second_max" => Slot::Count(&mut value, 0..=COUNT_MAX),
+        "connections_per_address_max" | "messages_per_second_max" => {
+            Slot::Count(&mut value, 0..=COUNT_MAX)
+        }
         "bytes_per_second_max" => Slot::Bytes(&mut value, 0..=BYTES_MAX),
         _ => Slot::Bytes(&mut value, 1..=2 * MESSAGE_BYTES_MAX),
     };
@@ -182,6 +185,7 @@ fn put_limit(limits: &mut ListenerLimits, name: &str, text: &str) -> Result<(), 
     let place = match name {
         "message_bytes_max" => &mut limits.message_bytes_max,
         "outbox_bytes_max" => &mut limits.outbox_bytes_max,
+        "connections_per_address_max" => &mut limits.connections_per_address_max,
         "messages_per_second_max" => &mut limits.messages_per_second_max,
         _ => &mut limits.bytes_per_second_max,
     };

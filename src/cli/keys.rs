@@ -94,10 +94,13 @@ keys! {
     common "uid_policy" => |s| Slot::Choice(&mut s.config.uid_policy),
         "A second connection of a uid: both stay, the newest stays, or it is refused";
     common "max_connections" => |s| Slot::Count(&mut s.config.max_connections, 0..=COUNT_MAX),
-        "Connections of the whole process; one more is refused; 0: as many as descriptors allow";
+        "Clients' connections; one more is refused; 0: as many as descriptors allow";
+    full "backend_connections_max" =>
+        |s| Slot::Count(&mut s.config.backend_connections_max, 0..=COUNT_MAX),
+        "Back ends' connections, counted apart; one more is refused; 0: any number";
     full "connections_per_address_max" =>
         |s| Slot::Count(&mut s.config.connections_per_address_max, 0..=COUNT_MAX),
-        "Connections of one address, or one IPv6 /64; one more is refused; 0: any number";
+        "Clients' connections of one address, or one IPv6 /64; one more is refused; 0: any number";
     full "handshakes_max" => |s| Slot::Count(&mut s.config.handshakes_max, 1..=COUNT_MAX),
         "Opening handshakes under way on one core; one more, and the oldest is reset";
     full "connections_per_uid_max" =>
@@ -108,7 +111,7 @@ keys! {
         "Groups that one connection may be in; a further join is ignored";
     full "messages_per_second_max" =>
         |s| Slot::Count(&mut s.config.messages_per_second_max, 0..=COUNT_MAX),
-        "Messages a second from one client, pings included; more closes it with 1008; 0: any number";
+        "Messages a second from one client; more closes it with 1008; 0: any number";
     full "bytes_per_second_max" =>
         |s| Slot::Bytes(&mut s.config.bytes_per_second_max, 0..=BYTES_MAX),
         "Bytes a second from one client; more closes it with 1008; 0: any number";
@@ -127,6 +130,9 @@ keys! {
     full "outbox_bytes_core_max" =>
         |s| Slot::Bytes(&mut s.config.outbox_bytes_core_max, 1..=BYTES_MAX),
         "Bytes that may wait on one core; past it the fullest are closed with 4005";
+    full "inbox_bytes_core_max" =>
+        |s| Slot::Bytes(&mut s.config.inbox_bytes_core_max, 1..=BYTES_MAX),
+        "Bytes of half messages on one core; past it the longest are closed with 1008";
     full "send_buffer_bytes" =>
         |s| Slot::Bytes(&mut s.config.send_buffer_bytes, 0..=SEND_BUFFER_MAX),
         "The kernel's send buffer of a connection (SO_SNDBUF); 0: as the kernel likes";
@@ -141,7 +147,7 @@ keys! {
         "Networks of the proxies that are believed when they tell a client's address";
     full "http_connections_max" =>
         |s| Slot::Count(&mut s.config.http_connections_max, 1..=COUNT_MAX),
-        "HTTP connections that one core serves; one more is closed at once";
+        "HTTP connections of the process; one more is refused with status 503";
     full "http_body_bytes_max" =>
         |s| Slot::Bytes(&mut s.config.http_body_bytes_max, 1..=MESSAGE_BYTES_MAX),
         "Largest body of an HTTP request; one byte more gets 413";
@@ -152,7 +158,7 @@ keys! {
     full "handshake_timeout" => |s| Slot::Time(&mut s.config.handshake_timeout, MILLISECOND),
         "Time to complete the opening handshake";
     full "login_timeout" => |s| Slot::Time(&mut s.config.login_timeout, MILLISECOND),
-        "Time to send a uid; then 4004";
+        "Time to send a uid, or a back end's token; then 4004";
     full "close_timeout" => |s| Slot::Time(&mut s.config.close_timeout, MILLISECOND),
         "Time to answer a close; then a reset";
     full "drain_timeout" => |s| Slot::Time(&mut s.config.drain_timeout, Duration::ZERO),
@@ -264,6 +270,7 @@ mod tests {
             uid_policy,
             connections_per_uid_max,
             max_connections,
+            backend_connections_max,
             connections_per_address_max,
             handshakes_max,
             groups_per_connection_max,
@@ -276,6 +283,7 @@ mod tests {
             compress_bytes_min,
             outbox_bytes_max,
             outbox_bytes_core_max,
+            inbox_bytes_core_max,
             send_buffer_bytes,
             transit_bytes_max,
             transit_bytes_core_max,

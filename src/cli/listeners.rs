@@ -16,6 +16,7 @@ const FRAMING_BYTES_MAX: usize = 14;
 const ECHO_LIMITS: ListenerLimits = ListenerLimits {
     message_bytes_max: Some(16 << 20),
     outbox_bytes_max: Some(32 << 20),
+    connections_per_address_max: None,
     messages_per_second_max: None,
     bytes_per_second_max: None,
     compress: Some(true),
@@ -26,6 +27,7 @@ pub const CHAT_OUTBOX_BYTES: usize = 4 << 20;
 const CHAT_LIMITS: ListenerLimits = ListenerLimits {
     message_bytes_max: None,
     outbox_bytes_max: Some(CHAT_OUTBOX_BYTES),
+    connections_per_address_max: None,
     messages_per_second_max: None,
     bytes_per_second_max: None,
     compress: None,
@@ -108,9 +110,10 @@ impl Listener {
             }
             _ => {}
         }
-        if scheme == Scheme::Http && own != ListenerLimits::default() {
+        let foreign = own.message_bytes_max.is_some() || own.outbox_bytes_max.is_some();
+        if scheme == Scheme::Http && (foreign || own.compress.is_some()) {
             return Err(
-                "the limits of messages and outboxes do not apply to page, nor does compress; its limits are \
+                "the sizes of messages and outboxes do not apply to page, nor does compress; its limits are \
                         http_body_bytes_max and http_connections_max"
                     .to_owned(),
             );
@@ -311,6 +314,13 @@ fn check_limits(settings: &Settings, listener: &Listener) -> Result<(), String> 
             "message_bytes_max = {} does not fit outbox_bytes_core_max = {}, the sum for a core",
             show_bytes(message),
             show_bytes(config.outbox_bytes_core_max)
+        ));
+    }
+    if message > config.inbox_bytes_core_max && listener.app != AppName::Echo {
+        return Err(format!(
+            "message_bytes_max = {} does not fit inbox_bytes_core_max = {}, the sum for a core",
+            show_bytes(message),
+            show_bytes(config.inbox_bytes_core_max)
         ));
     }
     Ok(())

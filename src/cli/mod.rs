@@ -12,6 +12,7 @@ mod keys;
 mod layers;
 mod listeners;
 mod log;
+mod panics;
 mod serve;
 mod settings;
 mod slot;

@@ -11,7 +11,7 @@ use super::keys::KeyFlags;
 use super::layers::{self, Layer, Problems};
 use super::listeners::{CHAT_OUTBOX_BYTES, Listener};
 use super::settings::{AppName, ChatSettings, Settings};
-use super::{Status, complain, doctor, file, listeners, log};
+use super::{Status, complain, doctor, file, listeners, log, panics};
 use crate::apps::backend::Backend;
 use crate::apps::chat::{Chat, Limits, Room};
 use crate::apps::echo::Echo;
@@ -57,6 +57,7 @@ pub fn run(args: &ServeArgs) -> Status {
         }
     };
     log::init(&settings.log);
+    panics::tell_escaped();
     for warning in listeners::warnings(&settings) {
         tracing::warn!("{warning}");
     }
@@ -99,6 +100,7 @@ fn start(settings: Settings) -> io::Result<()> {
 /// The server, and its listeners in the order in which it has them. All listeners of one app share
 /// one app, so that a chat on two codecs is one room.
 fn build(settings: Settings) -> (Server, Vec<Listener>) {
+    let login_timeout = settings.config.login_timeout;
     let mut server = Server::new(settings.config);
     let mut ordered = Vec::new();
     for app in [
@@ -129,7 +131,7 @@ fn build(settings: Settings) -> (Server, Vec<Listener>) {
             AppName::Push => server.listen(listens, || Push),
             AppName::PushBackend => {
                 let token: Option<Arc<str>> = settings.backend.token.as_deref().map(Arc::from);
-                server.listen(listens, move || Backend::new(token.clone()))
+                server.listen(listens, move || Backend::new(token.clone(), login_timeout))
             }
             AppName::Chat => {
                 let room = Room::new(&chat_limits(&settings.chat, &own));
@@ -144,7 +146,8 @@ fn build(settings: Settings) -> (Server, Vec<Listener>) {
         .iter()
         .filter(|one| one.app == AppName::Page)
     {
-        server = server.site(page.to_string(), page::SITE);
+        let listen = Listen::new(page.to_string()).with_limits(page.limits);
+        server = server.site(listen, page::SITE);
         ordered.push(page.clone());
     }
     (server, ordered)

@@ -1,10 +1,11 @@
-//! Who may come in: connections of the process and of one address, counted across its cores, and opening
+//! Who may come in: connections of each pool and of one address, counted across the cores, and opening
 //! handshakes on this one.
 //!
-//! What the cores share is touched when a connection comes and when it is gone, and only where a limit is
-//! set: one atomic, and a table of addresses behind locks (many, so that cores seldom meet). The
+//! There are three [pools](Pool), each with a limit of its own: however many clients there are, a back end gets
+//! in. What the cores share is touched when a connection comes and when it is gone, and only where a limit is
+//! set: one atomic a pool, and a table of addresses behind locks (many, so that cores seldom meet). The
 //! count has to be exact and known at once, while the kernel may give one address' connections to any core.
-//! Bound: an entry for each address that has a connection. Called by the transport.
+//! Bound: an entry for each address that has a connection. Called by the transport and the HTTP port.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -26,54 +27,104 @@ const PARTS: usize = 64;
 /// Refused connections of one core that are still being told so. Further ones just end.
 const TOLD_MAX: usize = 64;
 
+/// Whose connections are counted together, and apart from the others'.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pool {
+    Clients,
+    BackEnds,
+    Http,
+}
+
+const POOLS: usize = Pool::Http as usize + 1;
+
+impl Pool {
+    /// The most connections of it; 0 is any number.
+    fn connections_max(self, config: &Config) -> usize {
+        match self {
+            Pool::Clients => config.max_connections,
+            Pool::BackEnds => config.backend_connections_max,
+            Pool::Http => config.http_connections_max,
+        }
+    }
+
+    /// The key that sets it.
+    fn key(self) -> &'static str {
+        match self {
+            Pool::Clients => "max_connections",
+            Pool::BackEnds => "backend_connections_max",
+            Pool::Http => "http_connections_max",
+        }
+    }
+}
+
+/// One listener, by which connections come in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Door {
+    pub pool: Pool,
+    /// Whether its connections begin with a PROXY protocol header.
+    pub proxied: bool,
+    /// Connections that one address may have; 0 is any number.
+    pub per_address_max: usize,
+    /// Those of doors with the same number are added up.
+    pub counted_with: u16,
+}
+
 /// What a connection counts towards. Its end gives back just that.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Counted {
     /// None of the limits: it was refused, and is being told so.
     Nothing,
-    /// The process' connections.
+    /// Its pool's connections.
     Connection,
     /// Its address' connections, too.
     Address,
 }
 
-/// A part of the table: connections by address.
-type Part = CachePadded<Mutex<HashMap<u128, usize, RandomState>>>;
+/// A part of the table: connections by address, and by the number of the doors that are added up.
+type Part = CachePadded<Mutex<HashMap<(u128, u16), usize, RandomState>>>;
 
 /// The counts that all cores share.
 pub struct Census {
-    connections: AtomicUsize,
+    connections: [CachePadded<AtomicUsize>; POOLS],
     parts: Box<[Part]>,
 }
 
 impl Census {
     pub fn new() -> Census {
         Census {
-            connections: AtomicUsize::new(0),
+            connections: Default::default(),
             parts: (0..PARTS).map(|_| Part::default()).collect(),
         }
     }
 
-    /// Counts one more connection, unless there are so many.
-    fn enter(&self, max: usize) -> bool {
+    /// Counts one more connection of a pool, unless there are so many.
+    fn enter(&self, pool: Pool, max: usize) -> bool {
         // Never above the limit, not even for a moment: another core could refuse someone over it.
         let more = |count| (count < max).then_some(count + 1);
         let (set, get) = (Ordering::Relaxed, Ordering::Relaxed);
-        self.connections.fetch_update(set, get, more).is_ok()
+        self.connections[pool as usize]
+            .fetch_update(set, get, more)
+            .is_ok()
     }
 
-    fn leave(&self) {
-        self.connections.fetch_sub(1, Ordering::Relaxed);
+    fn leave(&self, pool: Pool) {
+        self.connections[pool as usize].fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Does something with an address' count, which is dropped at zero.
-    fn count_of<R>(&self, address: IpAddr, change: impl FnOnce(&mut usize) -> R) -> R {
+    fn count_of<R>(
+        &self,
+        address: IpAddr,
+        counted_with: u16,
+        change: impl FnOnce(&mut usize) -> R,
+    ) -> R {
         let key = key_of(address);
         // Any spread will do: two addresses of one part wait for each other for a moment at most.
         let part = (key ^ key >> 64 ^ key >> 80) as usize % PARTS;
         let mut counts = self.parts[part]
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        let key = (key, counted_with);
         let count = counts.entry(key).or_default();
         let result = change(count);
         if *count == 0 {
@@ -95,12 +146,12 @@ fn key_of(address: IpAddr) -> u128 {
 /// The limits as one core keeps them.
 pub struct Admission {
     census: Arc<Census>,
-    connections_max: usize,
-    per_address_max: usize,
+    /// By pool.
+    connections_max: [usize; POOLS],
     pub handshakes_max: usize,
     pub proxies: Proxies,
-    /// Whether a listener's connections begin with a PROXY protocol header.
-    proxied: Box<[bool]>,
+    /// By listener.
+    doors: Box<[Door]>,
     /// Connections that are being told that they are refused.
     told: usize,
     /// Of connections refused, by limit.
@@ -108,76 +159,97 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// `proxied` says of each listener whether its connections begin with a PROXY protocol header.
-    pub fn new(config: &Config, census: Arc<Census>, proxied: &[bool]) -> Admission {
+    pub fn new(config: &Config, census: Arc<Census>, doors: &[Door]) -> Admission {
+        let pools = [Pool::Clients, Pool::BackEnds, Pool::Http];
         Admission {
             census,
-            connections_max: config.max_connections,
-            per_address_max: config.connections_per_address_max,
+            connections_max: pools.map(|pool| pool.connections_max(config)),
             handshakes_max: config.handshakes_max,
             proxies: Proxies::new(&config.trusted_proxies),
-            proxied: proxied.into(),
+            doors: doors.into(),
             told: 0,
             refusals: HashMap::new(),
         }
     }
 
+    fn door(&self, listener: u16) -> Door {
+        self.doors[usize::from(listener)]
+    }
+
     pub fn is_proxied(&self, listener: u16) -> bool {
-        self.proxied[usize::from(listener)]
+        self.door(listener).proxied
     }
 
     /// Counts a newcomer, or says which limit keeps it out.
     pub fn enter(&mut self, listener: u16, peer: SocketAddr) -> Result<Counted, CloseReason> {
-        let proxied = self.is_proxied(listener);
+        let Door { pool, proxied, .. } = self.door(listener);
         if proxied && !self.proxies.is_empty() && !self.proxies.trust(peer.ip()) {
-            self.complain(CloseReason::BadProxy, peer, "it is none of trusted_proxies");
+            self.complain(
+                listener,
+                CloseReason::BadProxy,
+                peer,
+                "it is none of trusted_proxies",
+            );
             return Err(CloseReason::BadProxy);
         }
-        let max = self.connections_max;
-        if max > 0 && !self.census.enter(max) {
-            self.complain(CloseReason::ConnectionLimit, peer, "");
+        let max = self.connections_max[pool as usize];
+        if max > 0 && !self.census.enter(pool, max) {
+            self.complain(listener, CloseReason::ConnectionLimit, peer, "");
             return Err(CloseReason::ConnectionLimit);
         }
         // Behind a proxy the address that counts is told later.
         if proxied {
             return Ok(Counted::Connection);
         }
-        self.enter_address(peer)
-            .inspect_err(|_| self.leave(Counted::Connection, Some(peer)))
+        self.enter_address(listener, peer)
+            .inspect_err(|_| self.leave(listener, Counted::Connection, Some(peer)))
     }
 
     /// Counts one more connection of an address, unless it is a trusted proxy's.
-    pub fn enter_address(&mut self, peer: SocketAddr) -> Result<Counted, CloseReason> {
-        let max = self.per_address_max;
+    pub fn enter_address(
+        &mut self,
+        listener: u16,
+        peer: SocketAddr,
+    ) -> Result<Counted, CloseReason> {
+        let door = self.door(listener);
+        let max = door.per_address_max;
         if max == 0 || self.proxies.trust(peer.ip()) {
             return Ok(Counted::Connection);
         }
-        let enters = self.census.count_of(peer.ip(), |count| {
+        let enters = self.census.count_of(peer.ip(), door.counted_with, |count| {
             let enters = *count < max;
             *count += usize::from(enters);
             enters
         });
         if !enters {
-            self.complain(CloseReason::AddressLimit, peer, "");
+            self.complain(listener, CloseReason::AddressLimit, peer, "");
             return Err(CloseReason::AddressLimit);
         }
         Ok(Counted::Address)
     }
 
     /// A connection is gone.
-    pub fn leave(&mut self, counted: Counted, peer: Option<SocketAddr>) {
+    pub fn leave(&mut self, listener: u16, counted: Counted, peer: Option<SocketAddr>) {
         if counted == Counted::Nothing {
             self.told -= 1;
             return;
         }
-        if self.connections_max > 0 {
-            self.census.leave();
+        let pool = self.door(listener).pool;
+        if self.connections_max[pool as usize] > 0 {
+            self.census.leave(pool);
         }
         if counted == Counted::Address
             && let Some(peer) = peer
         {
-            self.census.count_of(peer.ip(), |count| *count -= 1);
+            self.leave_address(listener, peer);
         }
+    }
+
+    /// One connection of an address is gone, or serves it no more.
+    pub fn leave_address(&self, listener: u16, peer: SocketAddr) {
+        let counted_with = self.door(listener).counted_with;
+        self.census
+            .count_of(peer.ip(), counted_with, |count| *count -= 1);
     }
 
     /// Whether one that is refused may be told so. It counts as [`Counted::Nothing`] then.
@@ -188,18 +260,20 @@ impl Admission {
     }
 
     /// Says that a connection was refused, by which key or why, once a second for each limit.
-    pub fn complain(&mut self, reason: CloseReason, peer: SocketAddr, cause: &str) {
+    pub fn complain(&mut self, listener: u16, reason: CloseReason, peer: SocketAddr, cause: &str) {
+        let door = self.door(listener);
         let hush = self.refusals.entry(reason).or_default();
         let Some(more) = hush.ends(Instant::now()) else {
             return;
         };
         let by = match reason {
             CloseReason::ConnectionLimit => {
-                format!("max_connections = {} are there", self.connections_max)
+                let max = self.connections_max[door.pool as usize];
+                format!("{} = {max} are there", door.pool.key())
             }
             CloseReason::AddressLimit => format!(
                 "connections_per_address_max = {} of its address are there",
-                self.per_address_max
+                door.per_address_max
             ),
             CloseReason::HandshakeLimit => format!(
                 "more than handshakes_max = {} are under way on a core, and it is the oldest",
@@ -216,7 +290,20 @@ mod tests {
     use super::*;
 
     fn admission(config: Config, census: &Arc<Census>) -> Admission {
-        Admission::new(&config, Arc::clone(census), &[false, true])
+        let door = |pool, proxied, per_address_max, counted_with| Door {
+            pool,
+            proxied,
+            per_address_max,
+            counted_with,
+        };
+        let max = config.connections_per_address_max;
+        let doors = [
+            door(Pool::Clients, false, max, 0),
+            door(Pool::Clients, true, max, 0),
+            door(Pool::BackEnds, false, 0, 0),
+            door(Pool::Http, false, 2, 1),
+        ];
+        Admission::new(&config, Arc::clone(census), &doors)
     }
 
     fn peer(ip: &str) -> SocketAddr {
@@ -246,11 +333,11 @@ mod tests {
         assert_eq!(one.enter(0, here), Err(CloseReason::AddressLimit));
         assert_eq!(one.enter(0, peer("192.0.2.2")), Ok(Counted::Address));
         // It ends on another core than it began.
-        other.leave(Counted::Address, Some(here));
-        other.leave(Counted::Address, Some(here));
+        other.leave(0, Counted::Address, Some(here));
+        other.leave(0, Counted::Address, Some(here));
         assert_eq!(other.enter(0, here), Ok(Counted::Address));
-        one.leave(Counted::Address, Some(here));
-        one.leave(Counted::Address, Some(peer("192.0.2.2")));
+        one.leave(0, Counted::Address, Some(here));
+        one.leave(0, Counted::Address, Some(peer("192.0.2.2")));
         let left: usize = census
             .parts
             .iter()
@@ -276,6 +363,51 @@ mod tests {
         assert!(admission.enter(0, peer("192.0.2.2")).is_ok());
         let third = admission.enter(0, peer("192.0.2.3"));
         assert_eq!(third, Err(CloseReason::ConnectionLimit));
+    }
+
+    #[test]
+    fn each_pool_has_its_own_limit() {
+        let census = Arc::new(Census::new());
+        let config = Config {
+            max_connections: 1,
+            backend_connections_max: 2,
+            http_connections_max: 3,
+            ..Config::default()
+        };
+        let mut admission = admission(config, &census);
+        for (listener, max) in [(0, 1), (2, 2), (3, 3)] {
+            for n in 0..max {
+                let here = peer(&format!("192.0.2.{n}"));
+                assert!(admission.enter(listener, here).is_ok(), "{listener}: {n}");
+            }
+            let more = admission.enter(listener, peer("192.0.2.9"));
+            assert_eq!(more, Err(CloseReason::ConnectionLimit), "{listener}");
+            admission.leave(listener, Counted::Connection, None);
+            assert!(admission.enter(listener, peer("192.0.2.9")).is_ok());
+        }
+    }
+
+    #[test]
+    fn an_address_counts_by_itself_where_a_listener_has_its_own_limit() {
+        let census = Arc::new(Census::new());
+        let config = Config {
+            connections_per_address_max: 1,
+            ..Config::default()
+        };
+        let mut admission = admission(config, &census);
+        let here = peer("192.0.2.1");
+        assert_eq!(admission.enter(0, here), Ok(Counted::Address));
+        assert_eq!(admission.enter(0, here), Err(CloseReason::AddressLimit));
+        // Back ends come from one address, and many of them.
+        for _ in 0..5 {
+            assert_eq!(admission.enter(2, here), Ok(Counted::Connection));
+        }
+        assert_eq!(admission.enter(3, here), Ok(Counted::Address));
+        assert_eq!(admission.enter(3, here), Ok(Counted::Address));
+        assert_eq!(admission.enter(3, here), Err(CloseReason::AddressLimit));
+        admission.leave(3, Counted::Address, Some(here));
+        assert_eq!(admission.enter(3, here), Ok(Counted::Address));
+        assert_eq!(admission.enter(0, here), Err(CloseReason::AddressLimit));
     }
 
     #[test]
@@ -309,18 +441,18 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..10_000 {
-                        if census.enter(3) {
+                        if census.enter(Pool::Clients, 3) {
                             most.fetch_max(
-                                census.connections.load(Ordering::Relaxed),
+                                census.connections[0].load(Ordering::Relaxed),
                                 Ordering::Relaxed,
                             );
-                            census.leave();
+                            census.leave(Pool::Clients);
                         }
                     }
                 });
             }
         });
-        assert_eq!(census.connections.load(Ordering::Relaxed), 0);
+        assert_eq!(census.connections[0].load(Ordering::Relaxed), 0);
         assert!((1..=3).contains(&most.into_inner()));
     }
 }

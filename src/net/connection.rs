@@ -81,6 +81,23 @@ impl Link {
         }
     }
 
+    /// Bytes kept of what has come: half a request or a message, and input that is not looked at yet.
+    pub fn bytes_held(&self) -> usize {
+        let half = match &self.input {
+            Input::ProxyHeader(header) => header.bytes_held(),
+            Input::Handshake(handshake) => handshake.bytes_held(),
+            Input::Messages(decoder) => decoder.bytes_held(),
+            _ => 0,
+        };
+        half + self.unread.capacity()
+    }
+
+    /// Drops all that, and takes no more.
+    pub fn ignore(&mut self) {
+        self.input = Input::Ignored;
+        self.unread = Vec::new();
+    }
+
     /// Whether a close frame of the peer's is still to be waited for before we end the stream.
     pub fn awaits_close(&self) -> bool {
         let answers = self.codec == Codec::WebSocket && matches!(self.input, Input::Messages(_));

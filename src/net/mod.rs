@@ -3,6 +3,7 @@
 
 pub mod admission;
 pub mod connection;
+pub mod halves;
 pub mod handover;
 pub mod http;
 pub mod listener;

@@ -1,9 +1,15 @@
-//! How fast each connection may send: a token bucket for its messages and one for their bytes.
+//! How fast each connection may send: a token bucket for its messages, one for its bytes, and one for the
+//! frames that are no message.
+//!
+//! A message is what the app sees, in however many frames it came; bytes are all that was read. Pings and pongs
+//! are answered or cost a look, so as many of them may come as messages, but beside these: a client that sends at
+//! its rate must be able to answer our pings. Fragments count there, too, for they may be empty and have no end.
 //!
 //! Kept beside the connections, by their slots, and made only where some listener has a rate: without one
 //! a connection costs nothing. A bucket is a single time (the generic cell rate algorithm): what has been
 //! spent is earned again until then, so it lies ahead of now by what is missing, and nothing has to be
-//! refilled. Bound: 32 bytes a slot. The transport asks for each message, and has the bucket travel along.
+//! refilled. Bound: 40 bytes a slot. The transport asks for each message, and has the bucket travel along;
+//! the HTTP port has a [`Meter`] for each connection.
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +19,8 @@ use crate::pages::Pages;
 /// Largest head of a message as a client sends it (RFC 6455, section 5.2).
 const HEAD_BYTES: usize = 14;
 const SECOND: u64 = 1_000_000_000;
+/// So many fragments count as one control frame. Whoever cuts messages up for a reason cuts them coarsely.
+const FRAGMENTS_EACH: u64 = 16;
 
 /// What one listener takes from each of its connections. Zero is any number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -21,6 +29,18 @@ pub struct Rate {
     pub bytes_per_second: usize,
     /// The largest message, which must fit the bytes that can be saved up.
     pub message_bytes_max: usize,
+}
+
+/// What has been read of a connection beside bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unit {
+    /// Part of something.
+    Nothing,
+    Message,
+    /// A ping or a pong.
+    Control,
+    /// So many fragments of a message that do not end it.
+    Fragments(u32),
 }
 
 /// The same in nanoseconds.
@@ -58,6 +78,34 @@ impl Limit {
             rate => (bytes as u64).saturating_mul(SECOND) / rate,
         }
     }
+
+    /// Takes what was read out of a bucket that earns from this time on, if not from an earlier one. False if
+    /// there is not so much in it.
+    fn take(&self, bucket: &mut Bucket, bytes: usize, unit: Unit, from: u64, now: u64) -> bool {
+        let put = |until: &mut u64, cost: u64, saved: u64| {
+            *until = (*until).max(from).saturating_add(cost);
+            *until <= now.saturating_add(saved)
+        };
+        let mut within = true;
+        if self.per_message > 0 {
+            let (each, saved) = (self.per_message, self.messages_saved);
+            let fragment = (each / FRAGMENTS_EACH).max(1);
+            within = match unit {
+                Unit::Nothing => true,
+                Unit::Message => put(&mut bucket.messages_until, each, saved),
+                Unit::Control => put(&mut bucket.others_until, each, saved),
+                Unit::Fragments(count) => {
+                    let cost = fragment.saturating_mul(u64::from(count));
+                    put(&mut bucket.others_until, cost, saved)
+                }
+            };
+        }
+        if self.bytes_per_second > 0 {
+            let cost = self.of_bytes(bytes);
+            within &= put(&mut bucket.bytes_until, cost, self.bytes_saved);
+        }
+        within
+    }
 }
 
 /// What one connection has spent, in nanoseconds since the epoch that all cores share.
@@ -65,6 +113,8 @@ impl Limit {
 pub struct Bucket {
     /// When all that its messages have cost is earned again.
     messages_until: u64,
+    /// The same of frames that are no message.
+    others_until: u64,
     bytes_until: u64,
     /// Since when we have not read all that it sent; 0 if we have.
     behind_since: u64,
@@ -118,6 +168,7 @@ impl Rates {
         };
         *self.buckets.claim(id.slot) = Bucket {
             messages_until: bucket.messages_until.saturating_sub(ahead),
+            others_until: bucket.others_until.saturating_sub(ahead),
             bytes_until: bucket.bytes_until.saturating_sub(ahead),
             behind_since,
             listener: bucket.listener,
@@ -131,8 +182,8 @@ impl Rates {
         bucket.unwrap_or_default()
     }
 
-    /// It has sent so many bytes, and a message with them or not. False if that is more than it may.
-    pub fn spend(&mut self, id: ConnId, bytes: usize, message: bool, now: Instant) -> bool {
+    /// It has sent so many bytes, and this with them. False if that is more than it may.
+    pub fn spend(&mut self, id: ConnId, bytes: usize, unit: Unit, now: Instant) -> bool {
         let now = self.since_epoch(now);
         let Some(bucket) = self.buckets.get_mut(id.slot) else {
             return true;
@@ -149,20 +200,7 @@ impl Rates {
         {
             from = from.min(since);
         }
-        let mut within = true;
-        if message && limit.per_message > 0 {
-            bucket.messages_until = bucket
-                .messages_until
-                .max(from)
-                .saturating_add(limit.per_message);
-            within = bucket.messages_until <= now.saturating_add(limit.messages_saved);
-        }
-        if limit.bytes_per_second > 0 {
-            let cost = limit.of_bytes(bytes);
-            bucket.bytes_until = bucket.bytes_until.max(from).saturating_add(cost);
-            within &= bucket.bytes_until <= now.saturating_add(limit.bytes_saved);
-        }
-        within
+        limit.take(bucket, bytes, unit, from, now)
     }
 
     /// We do not read it for now.
@@ -191,6 +229,30 @@ impl Rates {
     }
 }
 
+/// How fast one connection of a port without slots may send.
+pub struct Meter {
+    limit: Limit,
+    bucket: Bucket,
+    began: Instant,
+}
+
+impl Meter {
+    /// `None` if it may send as fast as it likes.
+    pub fn new(rate: &Rate, burst: Duration, now: Instant) -> Option<Meter> {
+        (rate.messages_per_second > 0 || rate.bytes_per_second > 0).then(|| Meter {
+            limit: Limit::new(rate, burst),
+            bucket: Bucket::default(),
+            began: now,
+        })
+    }
+
+    /// The same as [`Rates::spend`].
+    pub fn spend(&mut self, bytes: usize, unit: Unit, now: Instant) -> bool {
+        let now = now.saturating_duration_since(self.began).as_nanos() as u64;
+        self.limit.take(&mut self.bucket, bytes, unit, now, now)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,7 +278,9 @@ mod tests {
     /// How many messages it takes at this time.
     fn takes(rates: &mut Rates, now: Instant) -> usize {
         let before = rates.buckets[3];
-        let count = (0..).take_while(|_| rates.spend(ID, 1, true, now)).count();
+        let count = (0..)
+            .take_while(|_| rates.spend(ID, 1, Unit::Message, now))
+            .count();
         rates.buckets[3] = before;
         count
     }
@@ -231,7 +295,7 @@ mod tests {
     fn a_listener_without_a_rate_takes_all() {
         let (mut rates, now) = rates(1, 1, 1);
         rates.enter(ID, 0);
-        assert!((0..10_000).all(|_| rates.spend(ID, 1 << 20, true, now)));
+        assert!((0..10_000).all(|_| rates.spend(ID, 1 << 20, Unit::Message, now)));
     }
 
     #[test]
@@ -259,27 +323,71 @@ mod tests {
     fn spent_messages_are_earned_again() {
         let (mut rates, now) = rates(10, 0, 1);
         for _ in 0..10 {
-            assert!(rates.spend(ID, 0, true, now));
+            assert!(rates.spend(ID, 0, Unit::Message, now));
         }
         assert_eq!(takes(&mut rates, now + Duration::from_millis(99)), 0);
         assert_eq!(takes(&mut rates, now + Duration::from_millis(100)), 1);
         assert_eq!(takes(&mut rates, now + Duration::from_millis(350)), 3);
         // For ever at the rate.
         for n in 1..1_000 {
-            assert!(rates.spend(ID, 0, true, now + n * Duration::from_millis(100)));
+            assert!(rates.spend(ID, 0, Unit::Message, now + n * Duration::from_millis(100)));
         }
     }
 
     #[test]
     fn bytes_have_a_bucket_of_their_own() {
         let (mut fresh, now) = rates(0, 1_000, 1);
-        assert!(fresh.spend(ID, 999, false, now));
-        assert!(fresh.spend(ID, 1, false, now));
-        assert!(!fresh.spend(ID, 1, false, now));
+        assert!(fresh.spend(ID, 999, Unit::Nothing, now));
+        assert!(fresh.spend(ID, 1, Unit::Nothing, now));
+        assert!(!fresh.spend(ID, 1, Unit::Nothing, now));
         // One largest message always fits, with its head.
         let (mut slow, now) = rates(0, 10, 1);
-        assert!(slow.spend(ID, 114, true, now));
-        assert!(!slow.spend(ID, 1, false, now));
+        assert!(slow.spend(ID, 114, Unit::Message, now));
+        assert!(!slow.spend(ID, 1, Unit::Nothing, now));
+    }
+
+    #[test]
+    fn frames_that_are_no_message_have_a_bucket_of_their_own() {
+        for (controls, fragments, within) in [
+            (9, 0, true),
+            (10, 0, true),
+            (11, 0, false),
+            (0, 159, true),
+            (0, 160, true),
+            (0, 161, false),
+            (9, 16, true),
+            (9, 17, false),
+        ] {
+            let (mut rates, now) = rates(10, 0, 1);
+            // Messages are not in their way, nor are they in that of messages.
+            assert!((0..10).all(|_| rates.spend(ID, 0, Unit::Message, now)));
+            let mut passes = true;
+            for _ in 0..controls {
+                passes &= rates.spend(ID, 0, Unit::Control, now);
+            }
+            passes &= rates.spend(ID, 0, Unit::Fragments(fragments), now);
+            assert_eq!(passes, within, "{controls} and {fragments}");
+            let later = now + Duration::from_millis(1_200);
+            assert!(rates.spend(ID, 0, Unit::Message, later));
+        }
+    }
+
+    #[test]
+    fn a_meter_counts_as_a_slot_does() {
+        let rate = Rate {
+            messages_per_second: 10,
+            ..Rate::default()
+        };
+        let (second, now) = (Duration::from_secs(1), Instant::now());
+        let mut meter = Meter::new(&rate, second, now).expect("it has a rate");
+        let takes = |meter: &mut Meter, now| {
+            (0..)
+                .take_while(|_| meter.spend(1, Unit::Message, now))
+                .count()
+        };
+        assert_eq!(takes(&mut meter, now), 10);
+        assert_eq!(takes(&mut meter, now + 2 * second), 10);
+        assert!(Meter::new(&Rate::default(), second, now).is_none());
     }
 
     #[test]
@@ -315,7 +423,7 @@ mod tests {
     fn what_is_spent_travels_along() {
         let (mut rates, now) = rates(10, 0, 1);
         for _ in 0..9 {
-            assert!(rates.spend(ID, 0, true, now));
+            assert!(rates.spend(ID, 0, Unit::Message, now));
         }
         let bucket = rates.take(ID);
         rates.enter(ID, 1);
@@ -327,7 +435,7 @@ mod tests {
     fn a_core_whose_time_is_earlier_asks_for_no_more() {
         let ahead = Duration::from_millis(3);
         let (mut rates, now) = rates(10, 0, 1);
-        assert!(rates.spend(ID, 0, true, now + ahead));
+        assert!(rates.spend(ID, 0, Unit::Message, now + ahead));
         let bucket = rates.take(ID);
         rates.put(ID, bucket, ahead);
         assert_eq!(takes(&mut rates, now), 9);

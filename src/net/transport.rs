@@ -20,6 +20,7 @@ use tracing::warn;
 
 use super::admission::Admission;
 use super::connection::Link;
+use super::halves::Halves;
 use super::handover::Handover;
 use super::origin::Origins;
 use super::rates::Rates;
@@ -49,6 +50,8 @@ pub struct Transport {
     admission: Admission,
     /// How fast connections may send, where some listener has a limit to that.
     rates: Option<Rates>,
+    /// What connections keep of what they have sent.
+    halves: Halves,
     links: Pages<Option<Link>>,
     /// Connections whose handshake is under way, as they came; some of them are further by now.
     opening: VecDeque<ConnId>,
@@ -90,6 +93,7 @@ impl Transport {
         origins: Origins,
         admission: Admission,
         rates: Option<Rates>,
+        halves: Halves,
         handover: Option<Handover>,
     ) -> Transport {
         Transport {
@@ -98,6 +102,7 @@ impl Transport {
             origins,
             admission,
             rates,
+            halves,
             links: Pages::default(),
             opening: VecDeque::new(),
             buffer: vec![0; READ_BYTES],
@@ -125,6 +130,7 @@ impl Transport {
         let id = link.id;
         link.queued = false;
         self.wire.watch(id, &link.stream)?;
+        self.halves.enter(link.bytes_held());
         *self.links.claim(id.slot) = Some(link);
         Ok(())
     }
@@ -136,6 +142,7 @@ impl Transport {
     /// Takes a connection's part out of the table.
     fn take_link(&mut self, id: ConnId) -> Option<Link> {
         let link = self.links.get_mut(id.slot)?.take_if(|link| link.id == id)?;
+        self.halves.leave(id, link.bytes_held());
         self.links.free(id.slot);
         Some(link)
     }

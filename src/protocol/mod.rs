@@ -12,6 +12,8 @@ pub mod text;
 pub mod websocket;
 
 #[cfg(test)]
+mod linear;
+#[cfg(test)]
 mod tests;
 
 use crate::close::CloseReason;
@@ -111,6 +113,15 @@ impl Decoder {
             }
             Of::Text(decoder, bytes_max) => decoder.next(*bytes_max as usize, input, at),
             Of::Frame(decoder, bytes_max) => decoder.next(*bytes_max as usize, input, at),
+        }
+    }
+
+    /// How many fragments have come since this was last asked that did not end their message; to be asked
+    /// before the next event. No codec but websocket has any.
+    pub fn take_fragments(&mut self) -> u32 {
+        match &mut self.0 {
+            Of::WebSocket(decoder, ..) => decoder.take_fragments(),
+            Of::Text(..) | Of::Frame(..) => 0,
         }
     }
 

@@ -49,6 +49,11 @@ impl ProxyHeader {
         let outcome = parse(&self.held)?;
         Ok(outcome.map(|(source, length)| (source, length - held)))
     }
+
+    /// Heap bytes kept.
+    pub fn bytes_held(&self) -> usize {
+        self.held.capacity()
+    }
 }
 
 /// The header at the start of `bytes` and its length; `None` if more bytes are needed.

@@ -27,16 +27,17 @@ use tracing::{info, warn};
 
 use crate::app::envelope::Body;
 use crate::app::hosted::{Hosted, Hosting};
-use crate::app::{App, Login, WhenFull};
+use crate::app::{App, Login, Peers, WhenFull};
 use crate::bus::{self, Remote};
 use crate::config::{CORES_MAX, Config, OUTBOX_MESSAGE_COST};
 use crate::guard::watch_panics;
 use crate::ident::{Reach, SPACES_MAX, Space};
-use crate::net::admission::{Admission, Census};
+use crate::net::admission::{Admission, Census, Door, Pool};
 use crate::net::handover::Handover;
 use crate::net::http::Site;
 use crate::net::listener::Listener;
 use crate::net::rates::{Rate, Rates};
+use crate::protocol::http::head::HTTP_HEAD_BYTES_MAX;
 use crate::shard::ListenerSpec;
 use cores::Cores;
 use drain::{Draining, Progress};
@@ -73,7 +74,11 @@ pub struct Server {
     listeners: Vec<(Listen, ListenerSpec)>,
     /// How fast their connections may send, in the same order.
     rates: Vec<Rate>,
+    /// What their connections count towards, in the same order.
+    doors: Vec<Door>,
     sites: Vec<(Listen, Site, Reach)>,
+    /// The same of theirs.
+    site_gates: Vec<(Door, Rate)>,
     /// The first mistake in what was asked for; `start` returns it.
     mistake: Option<io::Error>,
 }
@@ -87,7 +92,9 @@ impl Server {
             apps: Vec::new(),
             listeners: Vec::new(),
             rates: Vec::new(),
+            doors: Vec::new(),
             sites: Vec::new(),
+            site_gates: Vec::new(),
             mistake: None,
         }
     }
@@ -154,6 +161,12 @@ impl Server {
                     .unwrap_or(unless_own(self.config.bytes_per_second_max)),
                 message_bytes_max,
             });
+            let pool = match A::PEERS {
+                Peers::Clients => Pool::Clients,
+                Peers::BackEnds => Pool::BackEnds,
+            };
+            let door = self.door(&listen, pool);
+            self.doors.push(door);
             self.listeners.push((listen, spec));
         }
         self
@@ -171,8 +184,30 @@ impl Server {
             Err(error) => return self.mistaken(&error),
         }
         let reach = self.reach(site.reach);
+        let rate = Rate {
+            messages_per_second: listen.limits.messages_per_second_max.unwrap_or(0),
+            bytes_per_second: listen.limits.bytes_per_second_max.unwrap_or(0),
+            message_bytes_max: self.config.http_body_bytes_max + HTTP_HEAD_BYTES_MAX,
+        };
+        self.site_gates.push((self.door(&listen, Pool::Http), rate));
         self.sites.push((listen, site, reach));
         self
+    }
+
+    /// What the connections of the next listener count towards.
+    fn door(&self, listen: &Listen, pool: Pool) -> Door {
+        let number = self.doors.len() + self.site_gates.len();
+        let own = listen.limits.connections_per_address_max;
+        let of_clients = match pool {
+            Pool::Clients => self.config.connections_per_address_max,
+            Pool::BackEnds | Pool::Http => 0,
+        };
+        Door {
+            pool,
+            proxied: listen.proxy_protocol,
+            per_address_max: own.unwrap_or(of_clients),
+            counted_with: if own.is_some() { 1 + number as u16 } else { 0 },
+        }
     }
 
     fn mistaken(mut self, text: &str) -> Server {
@@ -254,11 +289,17 @@ impl Server {
         for one in &listening {
             info!(app = one.space, url = one.url, "listening");
         }
-        let sites: Vec<(Site, Reach)> = self
-            .sites
-            .iter()
-            .map(|(_, site, reach)| (*site, *reach))
+        let first = self.listeners.len();
+        let sites = self.sites.iter().zip(&self.site_gates).enumerate();
+        let sites: Vec<SitePlan> = sites
+            .map(|(number, ((_, site, reach), (_, rate)))| SitePlan {
+                site: *site,
+                reach: *reach,
+                door: (first + number) as u16,
+                rate: *rate,
+            })
             .collect();
+        let site_doors = self.site_gates.iter().map(|(door, _)| *door);
         let endpoints = bus::connect(cores)?;
         let remote = endpoints[0].remote();
         let need = DescriptorNeed {
@@ -276,11 +317,7 @@ impl Server {
         let plan = Arc::new(Plan {
             config: Arc::clone(&config),
             driver: Arc::clone(&driver),
-            proxied: self
-                .listeners
-                .iter()
-                .map(|(listen, _)| listen.proxy_protocol)
-                .collect(),
+            doors: self.doors.into_iter().chain(site_doors).collect(),
             census: Arc::new(Census::new()),
             specs: self.listeners.into_iter().map(|(_, spec)| spec).collect(),
             rates: self.rates,
@@ -349,16 +386,25 @@ struct Plan {
     driver: Arc<Drivers>,
     specs: Vec<ListenerSpec>,
     rates: Vec<Rate>,
-    /// Whether their connections begin with a PROXY protocol header.
-    proxied: Vec<bool>,
+    /// Of the listeners, then of the sites.
+    doors: Vec<Door>,
     census: Arc<Census>,
     /// The same on every core.
     started: Instant,
     spaces: usize,
     apps: Vec<(MakeApp, Reach)>,
-    sites: Vec<(Site, Reach)>,
+    sites: Vec<SitePlan>,
     listeners_json: String,
     progress: Arc<[Progress]>,
+}
+
+/// One HTTP port.
+struct SitePlan {
+    site: Site,
+    reach: Reach,
+    /// Its number among the doors.
+    door: u16,
+    rate: Rate,
 }
 
 impl Plan {
@@ -375,7 +421,7 @@ impl Plan {
     }
 
     fn admission(&self) -> Admission {
-        Admission::new(&self.config, Arc::clone(&self.census), &self.proxied)
+        Admission::new(&self.config, Arc::clone(&self.census), &self.doors)
     }
 
     fn rates(&self) -> Option<Rates> {

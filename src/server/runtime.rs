@@ -23,7 +23,8 @@ use super::{Bound, Plan};
 use crate::app::envelope::Body;
 use crate::app::host::Host;
 use crate::bus::Endpoint;
-use crate::net::http::Port;
+use crate::net::halves::Halves;
+use crate::net::http::{Gate, Port};
 use crate::net::listener::Listener;
 use crate::net::origin::Origins;
 use crate::net::readiness::{Pass, Readiness};
@@ -126,6 +127,7 @@ impl Tasks {
             origins,
             plan.admission(),
             plan.rates(),
+            Halves::new(plan.config.inbox_bytes_core_max),
             bound.handover,
         );
         let wire = Readiness::new(transport.descriptor())?;
@@ -335,14 +337,15 @@ fn make_ports(
     host: &Rc<RefCell<Host>>,
     end_turn: &Rc<dyn Fn()>,
 ) -> Rc<[Rc<Port>]> {
-    let ports = plan.sites.iter().zip(passes).map(|((site, reach), pass)| {
+    let ports = plan.sites.iter().zip(passes).map(|(site, pass)| {
+        let burst = plan.config.rate_burst;
         Rc::new(Port {
             host: Rc::clone(host),
             turn: Rc::clone(end_turn),
-            site: *site,
-            reach: *reach,
+            site: site.site,
+            reach: site.reach,
             listeners: Rc::from(plan.listeners_json.as_str()),
-            connections_max: plan.config.http_connections_max,
+            gate: Gate::new(plan.admission(), site.door, site.rate, burst),
             body_bytes_max: plan.config.http_body_bytes_max,
             request_timeout: plan.config.handshake_timeout,
             close_timeout: plan.config.close_timeout,
@@ -377,8 +380,8 @@ async fn accept_http(
 ) {
     while ready.wait().await.is_ok() && !port.stopping.get() {
         match listeners[number].accept() {
-            Ok((stream, _)) => {
-                monoio::spawn(Rc::clone(&port).serve(stream));
+            Ok((stream, peer)) => {
+                monoio::spawn(Rc::clone(&port).serve(stream, peer));
             }
             Err(error)
                 if is_of_one_connection(&error) || error.kind() == io::ErrorKind::WouldBlock => {}

@@ -1,6 +1,8 @@
 //! Who may speak to the back end's port: loopback alone without a token, its bearer with one, and no
 //! browser ever.
 
+use std::time::{Duration, Instant};
+
 use crate::client::{Client, Got};
 use crate::on_cores;
 use crate::seed;
@@ -12,7 +14,7 @@ const TOKEN: &str = "a-long-and-secret-token";
 async fn all_answers(client: &mut Client) -> (Vec<String>, bool) {
     let mut answers = Vec::new();
     loop {
-        match client.next_within(std::time::Duration::from_secs(2)).await {
+        match client.next_within(Duration::from_secs(2)).await {
             Some(Got::Text(answer)) => answers.push(answer),
             Some(Got::End(_)) => return (answers, true),
             Some(other) => panic!("unexpected {other:?}"),
@@ -26,6 +28,7 @@ on_cores! {
     with_a_token_the_first_line_must_be_it,
     without_the_token_nothing_is_done,
     with_a_token_it_may_listen_beyond_loopback,
+    strangers_who_never_show_the_token_keep_nobody_out,
 }
 
 async fn a_request_line_of_http_closes(cores: usize) {
@@ -103,4 +106,41 @@ async fn with_a_token_it_may_listen_beyond_loopback(cores: usize) {
     let mut backend = Client::connect("text", address).await;
     assert_eq!(backend.ask(&format!("auth {TOKEN}")).await, "ok");
     assert_eq!(backend.ask("online nobody").await, "fail");
+}
+
+async fn strangers_who_never_show_the_token_keep_nobody_out(cores: usize) {
+    let settings = [
+        ("BACKEND_TOKEN", TOKEN),
+        ("BACKEND_CONNECTIONS_MAX", "3"),
+        ("LOGIN_TIMEOUT", "1s"),
+    ];
+    let server = Server::with(cores, &settings).await;
+    let auth = format!("auth {TOKEN}");
+    let mut backend = server.backend().await;
+    assert_eq!(backend.ask(&auth).await, "ok");
+    let mut silent = server.backend().await;
+    let mut half = server.backend().await;
+    half.send_bytes(b"auth a-long").await;
+    let start = Instant::now();
+    let mut stranger = server.backend().await;
+    assert!(matches!(stranger.next().await, Got::End(_)));
+    for stranger in [&mut silent, &mut half] {
+        assert!(matches!(stranger.next().await, Got::End(_)));
+        let lived = start.elapsed();
+        assert!(lived > Duration::from_millis(500), "closed after {lived:?}");
+        assert!(lived < Duration::from_secs(6), "closed after {lived:?}");
+    }
+    drop((silent, half));
+    let mut other = loop {
+        let mut other = server.backend().await;
+        if other.try_send(&auth).await.is_ok() && other.next().await == Got::Text("ok".into()) {
+            break other;
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "nobody gets in");
+    };
+    // Who has shown it may be silent for as long as it likes.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    let stats = backend.ask("stats").await;
+    assert!(stats.contains("\"login timeout\":"), "{stats}");
+    assert_eq!(other.ask("online nobody").await, "fail");
 }

@@ -20,6 +20,7 @@ on_cores! {
     a_length_out_of_bounds_is_refused_at_the_header,
     fragments_without_end_are_refused_at_the_limit,
     two_hundred_thousand_empty_fragments_are_one_message,
+    half_messages_of_many_are_bounded_together,
     a_flood_of_pings_that_is_read_is_answered_whole,
     a_flood_of_pings_that_is_not_read_ends_as_a_slow_consumer,
 }
@@ -310,6 +311,65 @@ async fn two_hundred_thousand_empty_fragments_are_one_message(cores: usize) {
             .await;
     }
     server.expect_memory(memory, 1 << 20);
+}
+
+/// A core keeps so much, whoever sends it: those that keep the most go.
+async fn half_messages_of_many_are_bounded_together(cores: usize) {
+    let server = Server::with(
+        cores,
+        &[("INBOX_BYTES_CORE_MAX", "2 MiB"), ("LOGIN_TIMEOUT", "60s")],
+    )
+    .await;
+    let (before, memory) = (server.holdings().await, server.memory());
+    let uids = seed::uids(&mut seed::rng(), 2);
+    let mut small = Raw::open(server.address("ws", "relay")).await;
+    small.frame(FIN | TEXT, uids[0].as_bytes()).await;
+    small.next().await.expect("a login answer");
+    let message = masked(FIN | TEXT, format!("{}:whole at last", uids[0]).as_bytes());
+    small.write(&message[..message.len() - 1]).await;
+    // No core has its fill with these.
+    let half = [head_of(FIN | BINARY, 60_001), vec![0; 60_004]].concat();
+    let framed = [&60_010_u32.to_be_bytes()[..], &[b'x'; 60_000]].concat();
+    let mut halves = Vec::new();
+    let send = async |halves: &mut Vec<Raw>, count: usize| {
+        for n in 0..count {
+            let (scheme, app) = [("ws", "push"), ("text", "push"), ("frame", "push")][n % 3];
+            let mut raw = match scheme {
+                "ws" => Raw::open(server.address(scheme, app)).await,
+                _ => Raw::dial(server.address(scheme, app)).await,
+            };
+            raw.write_if_open(match scheme {
+                "ws" => &half,
+                "text" => &[b'x'; 60_000],
+                _ => &framed,
+            })
+            .await;
+            halves.push(raw);
+        }
+    };
+    send(&mut halves, 15).await;
+    assert_eq!(server.closed("policy").await, 0);
+    let many = send(&mut halves, 120 * cores);
+    server.served_meanwhile(many).await;
+    let most = (2 << 20) / 60_000 * cores as u64;
+    let start = Instant::now();
+    let connected = loop {
+        let now = server.holdings().await;
+        let connected = now.connections_beyond(&before);
+        if connected <= most + 2 {
+            break connected;
+        }
+        let late = start.elapsed() > PATIENCE;
+        assert!(!late, "{connected} are kept, not {most}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(connected > 10, "nobody is left");
+    server.expect_memory(memory, (2 << 20) * cores + (2 << 20));
+    // Who keeps little stays.
+    small.write(&message[message.len() - 1..]).await;
+    small.expect(FIN | TEXT, b"whole at last").await;
+    drop((halves, small));
+    server.wait_holdings(before).await;
 }
 
 async fn a_flood_of_pings_that_is_read_is_answered_whole(cores: usize) {

@@ -319,7 +319,13 @@ async fn slow_requests_get_408(cores: usize, driver: &str) {
         sleep(Duration::from_millis(50)).await;
     }
     // Its own bytes may have made a reset of the end, before the answer was read.
+    let last = Instant::now();
     let ended = dripping.response().await;
+    let took = last.elapsed();
+    assert!(
+        took < Duration::from_millis(900),
+        "{driver}: a byte stretches it by {took:?}"
+    );
     assert!(
         ended.is_none_or(|answer| answer.status == 408),
         "{driver}: dripping"

@@ -183,6 +183,7 @@ async fn json_two_hundred_thousand_levels_deep_is_refused(cores: usize) {
             format!("{{\"uid\":\"{uid}\",\"text\":\"\0\"}}"),
             format!("{{\"uid\":\"{uid}\\u0000\",\"text\":\"x\"}}"),
             format!("{{\"uid\":\"{uid}\",\"uid\":\"{uid}\",\"text\":\"x\"}}"),
+            format!("{{\"{}\":1}}", "\u{e9}".repeat(1_000_000)),
         ] {
             let response = post(address, "/v1/push", JSON, &body).await;
             let start: String = body.chars().take(40).collect();

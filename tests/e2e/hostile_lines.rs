@@ -19,6 +19,7 @@ on_cores! {
     two_hundred_thousand_levels_are_no_stack_overflow,
     ten_megabytes_without_a_line_end_are_not_kept,
     a_browser_gets_nothing_done_at_the_back_ends_port,
+    a_tls_hello_on_a_plain_port_ends_in_time,
     lengths_of_no_frame_close_at_once,
     a_length_announced_and_not_sent_is_not_kept,
     control_characters_are_no_uid_in_any_app,
@@ -329,6 +330,41 @@ async fn a_browser_gets_nothing_done_at_the_back_ends_port(cores: usize) {
         server.backend().await.ask(&format!("online {uid}")).await,
         "ok"
     );
+}
+
+/// Whether it goes on after its first bytes or says nothing more.
+async fn a_tls_hello_on_a_plain_port_ends_in_time(cores: usize) {
+    let server = Server::with(cores, &[("LOGIN_TIMEOUT", "1s")]).await;
+    let before = server.holdings().await;
+    let hello = b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03 and what follows, random or not";
+    let mut waiting = Vec::new();
+    let start = Instant::now();
+    for scheme in ["text", "frame"] {
+        for app in ["relay", "push", "chat"] {
+            if (scheme, app) == ("frame", "chat") {
+                continue;
+            }
+            for length in [1, 3, 5, hello.len()] {
+                let mut raw = Raw::dial(server.address(scheme, app)).await;
+                raw.write(&hello[..length]).await;
+                waiting.push((scheme, app, length, raw));
+            }
+        }
+    }
+    for (scheme, app, length, raw) in &mut waiting {
+        let end = raw.next().await;
+        // A relay says why, over text, in what is no frame.
+        assert!(
+            end.is_err() || *app == "relay",
+            "{scheme} {app} {length}: {end:?}"
+        );
+    }
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(6), "it took {took:?}");
+    server.wait_closed("login timeout", 12).await;
+    // Of a frame the first four bytes are a length, and too long.
+    assert_eq!(server.closed("message too big").await, 4);
+    server.wait_holdings(before).await;
 }
 
 async fn lengths_of_no_frame_close_at_once(cores: usize) {

@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use crate::client::{Client, End};
+use crate::http::Http;
 use crate::on_cores;
 use crate::raw::{FIN, Raw, TEXT, masked, request};
 use crate::server::Server;
@@ -25,6 +26,7 @@ on_cores! {
     what_a_stranger_says_of_itself_is_ignored,
     the_address_forwarded_is_the_one_that_is_limited,
     both_ways_go_together,
+    http_requests_that_a_proxy_forwards_are_limited_by_their_clients,
 }
 
 /// Chat behind a proxy, and the back end.
@@ -350,4 +352,89 @@ async fn both_ways_go_together(cores: usize) {
     // One that it tells of and that is none may say what it likes.
     let address = opened_as(&server, &line("198.51.100.1", 4_660), lines).await;
     assert_eq!(address, "198.51.100.1:4660");
+}
+
+/// A proxy carries the requests of many over its connections; one of a client counts until it is answered.
+async fn http_requests_that_a_proxy_forwards_are_limited_by_their_clients(cores: usize) {
+    let server = Server::from_file(
+        cores,
+        "trusted_proxies = \"127.0.0.0/8\"
+        [[listen]]
+        url = \"http://127.0.0.1:0\"
+        app = \"page\"
+        connections_per_address_max = 2",
+    )
+    .await;
+    let address = server.address("http", "page");
+    let request = |ip: &str, length: usize| {
+        format!(
+            "POST /healthz HTTP/1.1\r\nHost: {address}\r\nX-Forwarded-For: 198.51.100.1, {ip}\r\n\
+             Content-Length: {length}\r\n\r\n"
+        )
+    };
+    for _ in 0..2 {
+        for ip in ["203.0.113.5", "203.0.113.6", "2001:db8::5"] {
+            // Their bodies are still to come.
+            let mut half = Vec::new();
+            for _ in 0..2 {
+                let mut http = Http::dial(address).await;
+                http.write(request(ip, 1).as_bytes()).await;
+                half.push(http);
+            }
+            sleep(Duration::from_millis(200)).await;
+            let mut third = Http::dial(address).await;
+            third.write(request(ip, 0).as_bytes()).await;
+            assert_eq!(third.response().await.expect("an answer").status, 429);
+            assert!(third.ends().await);
+            for http in &mut half {
+                http.write(b"x").await;
+                assert_eq!(http.response().await.expect("an answer").status, 405);
+            }
+            // Their connections stay, and count no more: of the proxy there may be any number.
+            for http in &mut half {
+                for ip in [ip, "203.0.113.7", ip] {
+                    http.write(request(ip, 0).as_bytes()).await;
+                    assert_eq!(http.response().await.expect("an answer").status, 405);
+                }
+            }
+        }
+    }
+    // What a stranger says of itself is ignored.
+    let server = Server::from_file(
+        cores,
+        "trusted_proxies = \"127.0.0.2\"
+        [[listen]]
+        url = \"http://127.0.0.1:0\"
+        app = \"page\"
+        connections_per_address_max = 2",
+    )
+    .await;
+    let address = server.address("http", "page");
+    let request = |ip: &str, length: usize| {
+        format!(
+            "POST /healthz HTTP/1.1\r\nHost: {address}\r\nX-Forwarded-For: {ip}\r\n\
+             Content-Length: {length}\r\n\r\n"
+        )
+    };
+    // It cannot use up another's, nor is it another each time.
+    let mut held = Vec::new();
+    for (ip, length, status) in [
+        ("203.0.113.5", 1, None),
+        ("203.0.113.5", 1, None),
+        ("203.0.113.6", 0, Some(429)),
+    ] {
+        let mut raw = Raw::dial_from([127, 0, 0, 3], address).await;
+        raw.write_if_open(request(ip, length).as_bytes()).await;
+        if let Some(status) = status {
+            assert_eq!(raw.status().await, Some(status));
+        }
+        sleep(Duration::from_millis(100)).await;
+        held.push(raw);
+    }
+    for status in [405, 405] {
+        let mut raw = Raw::dial_from([127, 0, 0, 2], address).await;
+        raw.write(request("203.0.113.5", 0).as_bytes()).await;
+        assert_eq!(raw.status().await, Some(status));
+        held.push(raw);
+    }
 }

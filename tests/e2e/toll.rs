@@ -21,6 +21,13 @@ pub struct Holdings {
     descriptors: usize,
 }
 
+impl Holdings {
+    /// Connections that it has now and had not before.
+    pub fn connections_beyond(&self, before: &Holdings) -> u64 {
+        self.connections.saturating_sub(before.connections)
+    }
+}
+
 impl Server {
     fn proc(&self, file: &str) -> String {
         let path = format!("/proc/{}/{file}", self.id());

@@ -11,11 +11,12 @@ mod object;
 mod report;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use ahash::AHashMap;
-use ringpost::app::{Answer, App, Context, Login, WhenFull};
+use ahash::{AHashMap, AHashSet};
+use ringpost::app::{Answer, App, Context, Login, Peers, WhenFull};
 use ringpost::close::CloseReason;
-use ringpost::ident::{Reply, Ticket};
+use ringpost::ident::{ConnId, Reply, Ticket};
 use ringpost::payload::Message;
 use subtle::ConstantTimeEq;
 
@@ -25,6 +26,10 @@ use super::text_of;
 /// The app's value on one core.
 pub struct Backend {
     token: Option<Arc<str>>,
+    /// Time to show it. Strangers who say nothing would keep back ends out otherwise.
+    token_timeout: Duration,
+    /// The connections that have not shown it.
+    strangers: AHashSet<ConnId>,
     /// The places that wait for an answer.
     open: AHashMap<Ticket, Reply>,
 }
@@ -36,10 +41,12 @@ pub struct Session {
 }
 
 impl Backend {
-    /// With a token, the first line of each connection must be `auth TOKEN`.
-    pub fn new(token: Option<Arc<str>>) -> Backend {
+    /// With a token, the first line of each connection must be `auth TOKEN`, and come within this time.
+    pub fn new(token: Option<Arc<str>>, token_timeout: Duration) -> Backend {
         Backend {
             token,
+            token_timeout,
+            strangers: AHashSet::new(),
             open: AHashMap::new(),
         }
     }
@@ -62,7 +69,10 @@ impl Backend {
     }
 
     /// The first line where a token is configured: the token, or the end.
-    fn authorize(&self, cx: &mut Context<'_, Self>, session: &mut Session, line: &str) {
+    fn authorize(&mut self, cx: &mut Context<'_, Self>, session: &mut Session, line: &str) {
+        if let Some(connection) = cx.connection() {
+            self.strangers.remove(&connection);
+        }
         // Nothing else of the line is read: whoever is not authorized gets no work out of us.
         let refusal = match (line.strip_prefix("auth "), &self.token) {
             (Some(given), Some(token)) if same(given, token) => {
@@ -83,10 +93,17 @@ impl App for Backend {
 
     const SPACE: &'static str = "push-backend";
     const REACH: &'static [&'static str] = &["relay", "push"];
+    const PEERS: Peers = Peers::BackEnds;
     const LOGIN: Login = Login::Never;
     const WHEN_FULL: WhenFull = WhenFull::Pause;
 
-    fn on_connect(&mut self, _: &mut Context<'_, Self>) -> Session {
+    fn on_connect(&mut self, cx: &mut Context<'_, Self>) -> Session {
+        if self.token.is_some()
+            && let Some(connection) = cx.connection()
+        {
+            self.strangers.insert(connection);
+            cx.after(self.token_timeout, connection.to_bits());
+        }
         Session {
             authorized: self.token.is_none(),
         }
@@ -104,6 +121,19 @@ impl App for Backend {
             Some(line) => self.authorize(cx, session, line),
             None if session.authorized => answer(cx, "fail: not UTF-8"),
             None => self.authorize(cx, session, ""),
+        }
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_, Self>, token: u64) {
+        let connection = ConnId::from_bits(token);
+        if self.strangers.remove(&connection) {
+            cx.close_connection(connection, CloseReason::LoginTimeout);
+        }
+    }
+
+    fn on_close(&mut self, cx: &mut Context<'_, Self>, _: Session, _: CloseReason) {
+        if let Some(connection) = cx.connection() {
+            self.strangers.remove(&connection);
         }
     }
 

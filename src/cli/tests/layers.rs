@@ -155,9 +155,23 @@ fn a_listener_may_have_rates_and_proxies_of_its_own() {
     };
     assert_eq!((listener.limits, listener.proxy_protocol), (limits, true));
     let page = "[[listen]]\nurl='http://127.0.0.1:0'\napp='page'\n";
+    let own = "messages_per_second_max=3\nbytes_per_second_max=4\nconnections_per_address_max=5";
+    let limits = ListenerLimits {
+        messages_per_second_max: Some(3),
+        bytes_per_second_max: Some(4),
+        connections_per_address_max: Some(5),
+        ..ListenerLimits::default()
+    };
+    let listener = from_file(&format!("{page}{own}"))
+        .unwrap()
+        .listeners
+        .remove(0);
+    assert_eq!(listener.limits, limits);
     for (rest, words) in [
         ("proxy_protocol=true", "does not apply to page"),
-        ("messages_per_second_max=1", "do not apply to page"),
+        ("message_bytes_max=1000", "do not apply to page"),
+        ("outbox_bytes_max=1000", "do not apply to page"),
+        ("compress=true", "do not apply to page"),
         ("proxy_protocol='maybe'", "expected true or false"),
         ("messages_per_second_max=-1", "expected a whole number"),
     ] {

@@ -1,19 +1,21 @@
 //! The HTTP port of one core: a monoio task a connection, requests in order, keep-alive.
 //!
-//! Bounds: `http_connections_max` connections a core, one head (16 KiB) and one body
+//! Bounds: `http_connections_max` connections of the process ([`Gate`]), one head (16 KiB) and one body
 //! (`http_body_bytes_max`) each; a request has `handshake_timeout` to arrive, or gets 408, and a connection that
 //! asks nothing, or does not take its answer, is closed after a minute. A request is answered before the next
 //! is read, so nothing piles up.
 
+mod gate;
 mod routes;
 mod site;
 
+pub use gate::Gate;
 pub use site::{Asset, Site};
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::TcpStream as StdTcpStream;
+use std::net::{SocketAddr, TcpStream as StdTcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::task::Poll;
@@ -27,9 +29,11 @@ use tracing::{debug, error, warn};
 use crate::app::host::Host;
 use crate::guard::guard;
 use crate::ident::Reach;
+use crate::net::rates::Unit;
 use crate::net::readiness::Pass;
 use crate::protocol::http::head::HTTP_HEAD_BYTES_MAX;
 use crate::protocol::http::{Body, HeadScan, HttpError, Part, check_head, decode_head, response};
+use gate::{Guest, Refusal, Visit};
 
 /// A connection that asks nothing, or does not take its answer, for this long is closed.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
@@ -62,7 +66,8 @@ pub struct Port {
     pub reach: Reach,
     /// What `/listeners.json` answers.
     pub listeners: Rc<str>,
-    pub connections_max: usize,
+    /// Who may come in.
+    pub gate: Gate,
     pub body_bytes_max: usize,
     pub request_timeout: Duration,
     /// Time to take an answer when the server stops.
@@ -129,11 +134,21 @@ impl Port {
         }
     }
 
-    /// Serves one connection to its end.
-    pub async fn serve(self: Rc<Self>, stream: StdTcpStream) {
-        if self.connections() >= self.connections_max || self.stopping.get() {
+    /// Serves one connection to its end, or tells it why it is turned away.
+    pub async fn serve(self: Rc<Self>, stream: StdTcpStream, peer: SocketAddr) {
+        if self.stopping.get() {
             return;
         }
+        let (guest, refusal) = match self.gate.enter(peer) {
+            Ok(guest) => (guest, None),
+            Err(refusal) => {
+                let answer = self.refuse(&refusal);
+                let Some(guest) = self.gate.refused(peer) else {
+                    return;
+                };
+                (guest, Some(answer))
+            }
+        };
         let socket = stream.as_raw_fd();
         // io_uring waits for us; a socket that does not block would make it answer at once instead.
         let stream = stream
@@ -151,7 +166,12 @@ impl Port {
         };
         let key = self.deadlines.borrow_mut().insert(deadline);
         let ended = {
-            let mut conversation = std::pin::pin!(self.converse(&mut stream, key));
+            let mut conversation = std::pin::pin!(async {
+                match refusal {
+                    Some(answer) => self.turn_away(&mut stream, key, answer).await,
+                    None => self.converse(&mut stream, key, guest).await,
+                }
+            });
             poll_fn(|task| match guard(|| conversation.as_mut().poll(task)) {
                 Ok(polled) => polled.map(Ok),
                 Err(fault) => Poll::Ready(Err(fault)),
@@ -196,7 +216,7 @@ impl Port {
     }
 
     /// The stream has ended within a request, or before one: by us, if its time was over.
-    fn ended(&self, key: usize) -> Result<Option<Request>, HttpError> {
+    fn ended<T>(&self, key: usize) -> Result<Option<T>, HttpError> {
         let missed = |deadline: &Deadline| deadline.missed;
         match self.deadlines.borrow().get(key).is_some_and(missed) {
             true => Err(TOO_SLOW),
@@ -204,17 +224,38 @@ impl Port {
         }
     }
 
-    async fn converse(&self, stream: &mut TcpStream, key: usize) -> io::Result<()> {
+    /// Counts what is turned away, and gives the answer to it.
+    fn refuse(&self, refusal: &Refusal) -> HttpError {
+        let mut host = self.host.borrow_mut();
+        host.shard().count_refused(refusal.reason);
+        refusal.answer
+    }
+
+    /// Says why there is no more, and ends.
+    async fn turn_away(
+        &self,
+        stream: &mut TcpStream,
+        key: usize,
+        answer: HttpError,
+    ) -> io::Result<()> {
+        let (written, _) = stream.write_all(answer.response()).await;
+        written?;
+        self.linger(stream, key).await
+    }
+
+    async fn converse(
+        &self,
+        stream: &mut TcpStream,
+        key: usize,
+        mut guest: Guest<'_>,
+    ) -> io::Result<()> {
         let mut input = Vec::new();
         loop {
-            let request = match self.read_request(stream, &mut input, key).await? {
+            let read = self.read_request(stream, &mut input, key, &mut guest);
+            let (request, visit) = match read.await? {
                 Ok(Some(request)) => request,
                 Ok(None) => return Ok(()),
-                Err(refused) => {
-                    let (written, _) = stream.write_all(refused.response()).await;
-                    written?;
-                    return self.linger(stream, key).await;
-                }
+                Err(refused) => return self.turn_away(stream, key, refused).await,
             };
             self.set_deadline(key, KEEP_ALIVE);
             let busy = Busy::new(&self.busy);
@@ -233,6 +274,7 @@ impl Port {
             }
             let (written, _) = stream.write_all(bytes).await;
             written?;
+            drop(visit);
             if !keep_alive {
                 return self.linger(stream, key).await;
             }
@@ -271,15 +313,16 @@ impl Port {
     }
 
     /// Reads the next request whole. `None` at the end of the stream.
-    async fn read_request(
+    async fn read_request<'a>(
         &self,
         stream: &mut TcpStream,
         input: &mut Vec<u8>,
         key: usize,
-    ) -> io::Result<Result<Option<Request>, HttpError>> {
+        guest: &mut Guest<'a>,
+    ) -> io::Result<Result<Option<(Request, Option<Visit<'a>>)>, HttpError>> {
         let mut scan = HeadScan::new(HTTP_HEAD_BYTES_MAX);
         let mut begun = false;
-        let (mut request, framing, length, invites) = loop {
+        let (mut request, visit, framing, length, invites) = loop {
             if !input.is_empty() && !begun {
                 begun = true;
                 self.begin_request(key);
@@ -287,11 +330,19 @@ impl Port {
             match check_head(&mut scan, input) {
                 Err(refused) => return Ok(Err(refused)),
                 Ok(None) => {
-                    if !read_more(stream, input).await? {
+                    let length = read_more(stream, input).await?;
+                    if length == 0 {
                         return Ok(self.ended(key));
+                    }
+                    if let Err(refusal) = guest.spend(length, Unit::Nothing) {
+                        return Ok(Err(self.refuse(&refusal)));
                     }
                 }
                 Ok(Some(head)) => {
+                    let visit = match guest.ask(&head) {
+                        Ok(visit) => visit,
+                        Err(refusal) => return Ok(Err(self.refuse(&refusal))),
+                    };
                     let parsed = match decode_head(&input[..head.len]) {
                         Ok(parsed) => parsed,
                         Err(refused) => return Ok(Err(refused)),
@@ -305,7 +356,7 @@ impl Port {
                         keep_alive: head.keep_alive,
                         body: Vec::new(),
                     };
-                    break (request, head.framing, head.len, head.expect_continue);
+                    break (request, visit, head.framing, head.len, head.expect_continue);
                 }
             }
         };
@@ -327,13 +378,17 @@ impl Port {
                 Ok(Some(Part::Bytes(bytes))) => request.body.extend_from_slice(bytes),
                 Ok(Some(Part::End)) => {
                     input.drain(..at);
-                    return Ok(Ok(Some(request)));
+                    return Ok(Ok(Some((request, visit))));
                 }
                 Ok(None) => {
                     input.clear();
                     at = 0;
-                    if !read_more(stream, input).await? {
+                    let length = read_more(stream, input).await?;
+                    if length == 0 {
                         return Ok(self.ended(key));
+                    }
+                    if let Err(refusal) = guest.spend(length, Unit::Nothing) {
+                        return Ok(Err(self.refuse(&refusal)));
                     }
                 }
             }
@@ -352,12 +407,12 @@ pub struct Request {
     pub body: Vec<u8>,
 }
 
-/// Appends what arrives next; false at the end of the stream.
-async fn read_more(stream: &mut TcpStream, input: &mut Vec<u8>) -> io::Result<bool> {
+/// Appends what arrives next, and says how much that is: nothing at the end of the stream.
+async fn read_more(stream: &mut TcpStream, input: &mut Vec<u8>) -> io::Result<usize> {
     let (read, buffer) = stream.read(Vec::with_capacity(READ_BYTES)).await;
     let length = read?;
     input.extend_from_slice(&buffer[..length]);
-    Ok(length > 0)
+    Ok(length)
 }
 
 fn shut_down(socket: RawFd, how: libc::c_int) {

@@ -15,6 +15,9 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
     img-src 'self' data:; connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";
 
+/// Most characters of what an answer says of a bad body.
+const MESSAGE_CHARS_MAX: usize = 200;
+
 pub struct HttpAnswer {
     pub status: u16,
     pub fields: Vec<(&'static str, &'static str)>,
@@ -136,7 +139,11 @@ impl Port {
         let push: Push = match serde_json::from_slice(&request.body) {
             Ok(push) => push,
             Err(error) => {
-                let message = format!("expected {{\"uid\":\"…\",\"text\":\"…\"}}: {error}");
+                let mut message = format!("expected {{\"uid\":\"…\",\"text\":\"…\"}}: {error}");
+                // It quotes a name that is none of ours, which may be as long as the body.
+                if let Some((end, _)) = message.char_indices().nth(MESSAGE_CHARS_MAX) {
+                    message.truncate(end);
+                }
                 return HttpAnswer::error(400, "bad_request", &message);
             }
         };

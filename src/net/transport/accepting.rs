@@ -75,7 +75,7 @@ impl Transport {
             warn!(%error, "a connection could not be watched and is dropped");
             host.close(id, CloseReason::Internal);
             host.shard().remove(id);
-            self.admission.leave(counted, Some(peer));
+            self.admission.leave(listener, counted, Some(peer));
             return None;
         }
         if let Some(rates) = &mut self.rates {
@@ -134,8 +134,9 @@ impl Transport {
         {
             if under_way(host, oldest) {
                 if let Some(peer) = host.shard().peer(oldest) {
-                    self.admission
-                        .complain(CloseReason::HandshakeLimit, peer, "");
+                    let listener = host.shard().listener_number(oldest).unwrap_or_default();
+                    let reason = CloseReason::HandshakeLimit;
+                    self.admission.complain(listener, reason, peer, "");
                 }
                 host.close(oldest, CloseReason::HandshakeLimit);
                 self.cut_off(host, oldest);
@@ -169,7 +170,9 @@ impl Transport {
         if host.flow(id) == Flow::End {
             return false;
         }
-        let Some(peer) = host.shard().peer(id) else {
+        let (Some(listener), Some(peer)) =
+            (host.shard().listener_number(id), host.shard().peer(id))
+        else {
             return false;
         };
         match header.advance(&input[*at..]) {
@@ -185,7 +188,8 @@ impl Transport {
             }
             Err(cause) => {
                 link.input = Input::Ignored;
-                self.admission.complain(CloseReason::BadProxy, peer, cause);
+                let reason = CloseReason::BadProxy;
+                self.admission.complain(listener, reason, peer, cause);
                 host.close(id, CloseReason::BadProxy);
                 false
             }
@@ -213,7 +217,10 @@ impl Transport {
     /// A proxy that is believed tells whose connection it is. False if that address has too many.
     pub(super) fn introduce(&mut self, host: &mut Host, id: ConnId, client: SocketAddr) -> bool {
         debug!(connection = id.to_bits(), peer = %client, "comes by a proxy");
-        let counted = self.admission.enter_address(client);
+        let Some(listener) = host.shard().listener_number(id) else {
+            return false;
+        };
+        let counted = self.admission.enter_address(listener, client);
         let Some(link) = link_of(&mut self.links, id) else {
             return false;
         };
@@ -229,8 +236,8 @@ impl Transport {
                 false
             }
             Err(reason) => {
-                // It is no connection of the process any more.
-                self.admission.leave(link.counted, None);
+                // It is no connection of the pool any more.
+                self.admission.leave(listener, link.counted, None);
                 link.counted = Counted::Nothing;
                 let answer = match link.codec {
                     Codec::WebSocket => ADDRESS_FULL.response(),

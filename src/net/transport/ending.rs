@@ -9,6 +9,7 @@ use super::Transport;
 use crate::app::host::Host;
 use crate::close::CloseReason;
 use crate::ident::ConnId;
+use crate::net::admission::Counted;
 use crate::shard::Phase;
 
 impl Transport {
@@ -43,10 +44,40 @@ impl Transport {
         }
     }
 
+    /// Closes those that keep the most of what they have sent, while all together keep too much.
+    pub(super) fn shed_halves(&mut self, host: &mut Host) {
+        let mut fullest: Vec<(usize, ConnId)> = Vec::new();
+        for id in host.shard().ids() {
+            let held = self.link(id).map_or(0, |link| link.bytes_held());
+            if held > 0 {
+                fullest.push((held, id));
+            }
+        }
+        fullest.sort_unstable_by_key(|(held, id)| (std::cmp::Reverse(*held), id.slot));
+        for (held, id) in fullest {
+            if !self.halves.are_many() {
+                break;
+            }
+            if let Some(link) = self.link(id) {
+                link.ignore();
+                self.halves.leave(id, held);
+                host.close(id, CloseReason::Policy);
+            }
+        }
+    }
+
+    /// It counts no more towards the limits on connections.
+    pub(super) fn leave(&mut self, host: &mut Host, id: ConnId, counted: Counted) {
+        if let Some(listener) = host.shard().listener_number(id) {
+            let peer = host.shard().peer(id);
+            self.admission.leave(listener, counted, peer);
+        }
+    }
+
     /// Lets go of a connection whose close has been seen through, or that broke.
     pub(super) fn end(&mut self, host: &mut Host, id: ConnId) {
         if let Some(link) = self.take_link(id) {
-            self.admission.leave(link.counted, host.shard().peer(id));
+            self.leave(host, id, link.counted);
             if let Some(rates) = &mut self.rates {
                 rates.take(id);
             }

@@ -64,7 +64,7 @@ impl Transport {
         let installed = socket.and_then(|stream| self.install(link.exchange(stream).0));
         if let Err(error) = installed {
             warn!(%error, "a connection that moved cannot be served here and is dropped");
-            self.admission.leave(counted, host.shard().peer(id));
+            self.leave(host, id, counted);
             host.close(id, CloseReason::Internal);
             host.shard().remove(id);
             return;
@@ -156,7 +156,7 @@ impl Transport {
         match self.install(link) {
             Ok(()) => self.end(host, id),
             Err(_) => {
-                self.admission.leave(counted, host.shard().peer(id));
+                self.leave(host, id, counted);
                 host.shard().remove(id);
             }
         }

@@ -11,7 +11,7 @@ use crate::close::CloseReason;
 use crate::guard::guard;
 use crate::ident::ConnId;
 use crate::net::connection::Input;
-use crate::net::rates::Rates;
+use crate::net::rates::{Rates, Unit};
 use crate::protocol::http::HttpError;
 use crate::protocol::websocket::deflate::Inflater;
 use crate::protocol::{Codec, Decoder, Event};
@@ -35,6 +35,8 @@ impl Transport {
     /// Reads what there is for one connection, if it may be read now. A panic in there is a mistake of
     /// ours that this connection has met: it is closed, and no other one notices.
     pub(super) fn read(&mut self, host: &mut Host, id: ConnId) {
+        let held = self.link(id).map_or(0, |link| link.bytes_held());
+        self.halves.begin(id, held);
         let mut buffer = std::mem::take(&mut self.buffer);
         let done = guard(|| self.read_into(host, id, &mut buffer));
         self.buffer = buffer;
@@ -42,10 +44,13 @@ impl Transport {
             host.shard().stats.panics += 1;
             error!(connection = id.to_bits(), %fault, "a panic; its connection is closed");
             if let Some(link) = self.link(id) {
-                link.input = Input::Ignored;
-                link.unread = Vec::new();
+                link.ignore();
             }
             host.close(id, CloseReason::Internal);
+        }
+        let held = self.link(id).map_or(0, |link| link.bytes_held());
+        if self.halves.end(held) {
+            self.shed_halves(host);
         }
         if let Some(rates) = &mut self.rates
             && let Some(link) = link_of(&mut self.links, id)
@@ -132,6 +137,10 @@ impl Transport {
         }
         let mut inflated_bytes = 0;
         loop {
+            // Of a message that has gone out; the next event frees what knows of them.
+            if self.rates.is_some() {
+                self.spend_fragments(host, id);
+            }
             let Some(link) = link_of(&mut self.links, id) else {
                 return;
             };
@@ -165,14 +174,15 @@ impl Transport {
             let event = decoder.next(input, &mut at);
             if let Some(rates) = &mut self.rates
                 && flow == Flow::Go
-                && !rates.spend(id, at - before, matches!(event, Ok(Some(_))), host.now())
+                && !rates.spend(id, at - before, unit_of(&event), host.now())
             {
-                link.input = Input::Ignored;
-                host.close(id, CloseReason::RateLimit);
-                return;
+                return self.reject(host, id, CloseReason::RateLimit);
             }
             match event {
-                Ok(None) => return,
+                Ok(None) => {
+                    self.spend_fragments(host, id);
+                    return;
+                }
                 Ok(Some(Event::Message(message))) => {
                     if flow == Flow::Go {
                         host.message(id, message);
@@ -216,7 +226,26 @@ impl Transport {
         }
     }
 
-    /// What came is against the codec's rules.
+    /// Has fragments count that were no event, where there is a rate.
+    fn spend_fragments(&mut self, host: &mut Host, id: ConnId) {
+        let Some(rates) = &mut self.rates else { return };
+        let Some(link) = link_of(&mut self.links, id) else {
+            return;
+        };
+        let Input::Messages(decoder) = &mut link.input else {
+            return;
+        };
+        // One that leaves takes them along.
+        if host.flow(id) != Flow::Go {
+            return;
+        }
+        let fragments = decoder.take_fragments();
+        if fragments > 0 && !rates.spend(id, 0, Unit::Fragments(fragments), host.now()) {
+            self.reject(host, id, CloseReason::RateLimit);
+        }
+    }
+
+    /// What came is against the codec's rules, or too much.
     fn reject(&mut self, host: &mut Host, id: ConnId, reason: CloseReason) {
         if let Some(link) = self.link(id) {
             link.input = Input::Ignored;
@@ -317,6 +346,17 @@ impl Transport {
     }
 }
 
+/// What an event counts as. Closing is never too much.
+fn unit_of(event: &Result<Option<Event<'_>>, CloseReason>) -> Unit {
+    match event {
+        Ok(None | Some(Event::Close { .. })) | Err(_) => Unit::Nothing,
+        Ok(Some(Event::Ping(_) | Event::Pong)) => Unit::Control,
+        Ok(Some(Event::Message(_) | Event::CompressedText(_) | Event::CompressedBinary(_))) => {
+            Unit::Message
+        }
+    }
+}
+
 /// Has the app take a message that has come compressed, and says how long it was.
 fn take_compressed(
     inflater: &mut Inflater,
@@ -333,7 +373,7 @@ fn take_compressed(
         // It is worth what it comes to: to the app, and to those whom it is sent on to.
         let more = message.len().saturating_sub(bytes.len());
         if let Some(rates) = rates
-            && !rates.spend(id, more, false, host.now())
+            && !rates.spend(id, more, Unit::Nothing, host.now())
         {
             return Err(CloseReason::RateLimit);
         }

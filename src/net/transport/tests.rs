@@ -16,7 +16,7 @@ use crate::close::CloseReason;
 use crate::config::Config;
 use crate::guard::watch_panics;
 use crate::ident::{Reach, Space};
-use crate::net::admission::Census;
+use crate::net::admission::{Census, Door, Pool};
 use crate::net::connection::Input;
 use crate::net::rates::Rate;
 use crate::net::wire::Kind;
@@ -67,6 +67,12 @@ impl Core {
             outbox_bytes_max: 2 << 20,
             compress: false,
         }]);
+        let door = Door {
+            pool: Pool::Clients,
+            proxied: false,
+            per_address_max: 0,
+            counted_with: 0,
+        };
         let bus = bus::connect(1).unwrap().pop().unwrap();
         let app: Box<dyn Hosted> = Box::new(Hosting::new(Echo, 0, Reach::default()));
         Core {
@@ -82,8 +88,9 @@ impl Core {
                 wire,
                 specs,
                 Origins::default(),
-                Admission::new(&config, Arc::new(Census::new()), &[false]),
+                Admission::new(&config, Arc::new(Census::new()), &[door]),
                 rates,
+                Halves::new(config.inbox_bytes_core_max),
                 None,
             ),
             listener: TcpListener::bind("127.0.0.1:0").unwrap(),

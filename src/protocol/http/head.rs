@@ -215,6 +215,13 @@ impl<'a> Head<'a> {
         self.fields.to_websocket
     }
 
+    /// What the X-Forwarded-For fields say, in their order, for each proxy may have added its own.
+    pub fn forwarded(&self) -> Option<String> {
+        let fields = self.each("X-Forwarded-For").map(String::from_utf8_lossy);
+        let fields: Vec<_> = fields.collect();
+        (!fields.is_empty()).then(|| fields.join(","))
+    }
+
     /// The values of a field that may be there more than once, which are looked for when it is asked for.
     pub fn each(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let lines = self.bytes.split(|&byte| byte == b'\n');

@@ -41,6 +41,8 @@ struct Partial {
     /// How much of `message_bytes` is known to be UTF-8, if it is text.
     utf8_len: usize,
     control_bytes: Vec<u8>,
+    /// Fragments that have not been asked for.
+    fragments: u32,
     /// What went out with the last event and is freed by the next call.
     spent: Option<Spent>,
     /// A close frame came: whatever follows is dropped.
@@ -81,6 +83,13 @@ impl Decoder {
                 + partial.message_bytes.capacity()
                 + partial.control_bytes.capacity()
         })
+    }
+
+    /// How many fragments have come since this was last asked that did not end their message. To be asked
+    /// before the next event.
+    pub(in crate::protocol) fn take_fragments(&mut self) -> u32 {
+        let partial = self.partial.as_mut();
+        partial.map_or(0, |partial| std::mem::take(&mut partial.fragments))
     }
 
     pub(in crate::protocol) fn next<'a>(
@@ -324,7 +333,10 @@ impl Partial {
                     place: Place::Partial,
                 }))
             }
-            _ => Ok(None),
+            _ => {
+                self.fragments = self.fragments.saturating_add(1);
+                Ok(None)
+            }
         }
     }
 

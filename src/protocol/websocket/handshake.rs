@@ -129,7 +129,7 @@ impl Handshake {
         let mut accepted = accept(&head, self.compress)?;
         accepted.consumed = head.len - held;
         if self.wants_forwarded {
-            accepted.forwarded = forwarded(&head);
+            accepted.forwarded = head.forwarded();
         }
         Ok(Some(accepted))
     }
@@ -182,13 +182,6 @@ fn accept(head: &Head<'_>, compress: bool) -> Result<Accepted, HttpError> {
         forwarded: None,
         window: offer.map(Offer::window),
     })
-}
-
-/// What the X-Forwarded-For fields say, in their order, for each proxy may have added its own.
-fn forwarded(head: &Head<'_>) -> Option<String> {
-    let fields = head.each("X-Forwarded-For").map(String::from_utf8_lossy);
-    let fields: Vec<_> = fields.collect();
-    (!fields.is_empty()).then(|| fields.join(","))
 }
 
 /// The 101, with the proof that the key was read (section 4.2.2), and what is taken up of the offers.

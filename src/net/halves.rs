@@ -1,0 +1,90 @@
+//! What all connections of one core keep of what they have sent: half requests, half messages, input that waits.
+//!
+//! Each is bounded by itself, but many that send half a message and no more would take all memory together. The
+//! account is kept by what a connection holds before and after it is read, so nothing is remembered of each. Called
+//! by the transport, which closes the fullest past the limit.
+
+use crate::ident::ConnId;
+
+/// The account of one core.
+pub struct Halves {
+    bytes: usize,
+    bytes_max: usize,
+    /// Being read, and not in the account meanwhile.
+    reading: Option<ConnId>,
+}
+
+impl Halves {
+    pub fn new(bytes_max: usize) -> Halves {
+        Halves {
+            bytes: 0,
+            bytes_max,
+            reading: None,
+        }
+    }
+
+    /// A connection that holds so much has come.
+    pub fn enter(&mut self, bytes: usize) {
+        self.bytes += bytes;
+    }
+
+    /// One that holds so much has gone.
+    pub fn leave(&mut self, id: ConnId, bytes: usize) {
+        if self.reading != Some(id) {
+            self.bytes -= bytes;
+        }
+    }
+
+    /// One that holds so much is going to be read.
+    pub fn begin(&mut self, id: ConnId, bytes: usize) {
+        self.bytes -= bytes;
+        self.reading = Some(id);
+    }
+
+    /// It has been read and holds so much now. Whether all hold too much.
+    pub fn end(&mut self, bytes: usize) -> bool {
+        self.bytes += bytes;
+        self.reading = None;
+        self.bytes > self.bytes_max
+    }
+
+    /// Whether the fullest have to go yet: down to seven eighths, so that the search is not repeated with
+    /// every read.
+    pub fn are_many(&self) -> bool {
+        self.bytes > self.bytes_max / 8 * 7
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: ConnId = ConnId {
+        slot: 1,
+        generation: 1,
+    };
+
+    #[test]
+    fn up_to_the_limit_and_not_a_byte_more() {
+        for (bytes, too_many) in [(999, false), (1_000, false), (1_001, true)] {
+            let mut halves = Halves::new(1_000);
+            halves.enter(500);
+            halves.begin(ONE, 0);
+            assert_eq!(halves.end(bytes - 500), too_many, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn what_goes_is_taken_off_whenever_it_goes() {
+        let mut halves = Halves::new(1_000);
+        halves.enter(100);
+        halves.begin(ONE, 100);
+        // While it is read it may come to hold anything, and go.
+        halves.leave(ONE, 900);
+        assert!(!halves.end(0));
+        halves.begin(ONE, 0);
+        assert!(!halves.end(300));
+        halves.leave(ONE, 300);
+        assert_eq!(halves.bytes, 0);
+    }
+}
