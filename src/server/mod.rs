@@ -25,6 +25,7 @@ use crate::app::{App, Login, WhenFull};
 use crate::bus;
 use crate::config::{CORES_MAX, Config, OUTBOX_MESSAGE_COST};
 use crate::guard::watch_panics;
+use crate::hush::SharedHush;
 use crate::ident::{Reach, SPACES_MAX, Space};
 use crate::net::admission::{Admission, Census};
 use crate::net::http::Site;
@@ -251,6 +252,7 @@ impl Server {
                 .map(|(listen, _)| listen.proxy_protocol)
                 .collect(),
             census: Arc::new(Census::new()),
+            exhausted: Arc::new(SharedHush::new()),
             specs: self.listeners.into_iter().map(|(_, spec)| spec).collect(),
             rates: self.rates,
             started: Instant::now(),
@@ -307,6 +309,8 @@ struct Plan {
     /// Whether their connections begin with a PROXY protocol header.
     proxied: Vec<bool>,
     census: Arc<Census>,
+    /// Of descriptors, or memory, that have run out.
+    exhausted: Arc<SharedHush>,
     /// The same on every core.
     started: Instant,
     spaces: usize,
