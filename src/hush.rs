@@ -1,7 +1,9 @@
-//! [`Hush`]: a log line that peers can cause as often as they like, said once a second at most.
+//! [`Hush`]: a log line that peers can cause as often as they like, said once a second at most; and
+//! [`SharedHush`], the same for a line that is one and the same whichever core says it.
 //!
 //! Who refuses peers has one for each line it says of them; what is kept is a time and a count.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// The least time between two lines.
@@ -26,9 +28,51 @@ impl Hush {
     }
 }
 
+/// How often one log line is said by all cores together.
+pub struct SharedHush {
+    epoch: Instant,
+    /// In milliseconds since then.
+    next: AtomicU64,
+    unsaid: AtomicU64,
+}
+
+impl SharedHush {
+    pub fn new() -> SharedHush {
+        SharedHush {
+            epoch: Instant::now(),
+            next: AtomicU64::new(0),
+            unsaid: AtomicU64::new(0),
+        }
+    }
+
+    /// The same as [`Hush::ends`].
+    pub fn ends(&self, now: Instant) -> Option<u64> {
+        let now = now.saturating_duration_since(self.epoch).as_millis() as u64;
+        let next = |next| (now >= next).then(|| now + INTERVAL.as_millis() as u64);
+        let (set, get) = (Ordering::Relaxed, Ordering::Relaxed);
+        if self.next.fetch_update(set, get, next).is_err() {
+            self.unsaid.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(self.unsaid.swap(0, Ordering::Relaxed))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cores_together_say_one_line_a_second() {
+        let hush = SharedHush::new();
+        let said: Vec<(usize, u64)> = (0..100)
+            .filter_map(|n| {
+                let now = hush.epoch + Duration::from_millis(20) * n as u32;
+                std::thread::scope(|core| core.spawn(|| Some((n, hush.ends(now)?))).join()).unwrap()
+            })
+            .collect();
+        assert_eq!(said, [(0, 0), (50, 49)]);
+    }
 
     #[test]
     fn one_line_a_second_tells_of_the_others() {

@@ -54,8 +54,11 @@ pub enum Received {
     Drain(Stage),
 }
 
-/// A core that wakes later than this after a deadline stood still.
+/// A core that wakes later than this after it meant to stood still.
 const STALL: Duration = Duration::from_secs(1);
+/// A core that has connections looks at the time at least so often, whatever is due: one that looked only
+/// when something is would not know how it had stood still until then.
+const PULSE: Duration = Duration::from_secs(1);
 
 pub struct Host {
     apps: Vec<Box<dyn Hosted>>,
@@ -123,8 +126,8 @@ impl Host {
 
     /// Sets the time that everything from here on happens at.
     pub fn set_now(&mut self, now: Instant) {
-        self.local.set_now(now);
         self.forgive_stall(now);
+        self.local.set_now(now);
         let ticks = now.duration_since(self.started).as_millis() / TICK.as_millis();
         self.local.shard.set_now(ticks as Tick);
     }
@@ -142,10 +145,10 @@ impl Host {
     /// silence: what was sent meanwhile waits unread. So all deadlines move by that time, to a tick from
     /// now, when it will have been read.
     fn forgive_stall(&mut self, now: Instant) {
-        let Some(due) = self.local.shard.next_tick_due() else {
+        let Some(awaited) = self.next_look() else {
             return;
         };
-        let late = now.saturating_duration_since(self.started + TICK * due);
+        let late = now.saturating_duration_since(awaited);
         if late > STALL {
             self.started += late + TICK;
             self.stall = Some(late);
@@ -162,17 +165,18 @@ impl Host {
         self.local.now()
     }
 
-    /// When [`Host::expire`] has something to do next.
+    /// When connections are to be looked at next: at a deadline, and before long even so.
+    fn next_look(&self) -> Option<Instant> {
+        let shard = &self.local.shard;
+        let pulse = (shard.stats.connections > 0).then(|| self.local.now() + PULSE);
+        let deadline = shard.next_tick_due().map(|tick| self.started + TICK * tick);
+        pulse.into_iter().chain(deadline).min()
+    }
+
+    /// When there is to be a turn even if nothing happens.
     pub fn next_due(&self) -> Option<Instant> {
-        let deadline = self
-            .local
-            .shard
-            .next_tick_due()
-            .map(|tick| self.started + TICK * tick);
-        match (deadline, self.local.next_timer()) {
-            (Some(deadline), Some(timer)) => Some(deadline.min(timer)),
-            (one, other) => one.or(other),
-        }
+        let timer = self.local.next_timer();
+        self.next_look().into_iter().chain(timer).min()
     }
 
     /// A connection has been accepted; its handshake is to follow.

@@ -25,7 +25,7 @@ pub fn run(config: &Path) -> Status {
             Status::Done
         }
         Err(problems) => {
-            eprint!("{problems}");
+            super::list(&problems);
             Status::Trouble
         }
     }

@@ -1,4 +1,5 @@
-//! The program's log: lines on stderr, never on stdout, which belongs to answers and the banner.
+//! The program's log: lines on stderr, never on stdout, which belongs to answers and the banner. A line that
+//! cannot be written is lost, and nothing else is.
 
 use std::io::{self, IsTerminal};
 
@@ -23,7 +24,10 @@ pub fn init(settings: &LogSettings) {
         .with_max_level(level)
         .with_writer(io::stderr)
         .with_target(false)
-        .with_ansi(ansi);
+        .with_ansi(ansi)
+        // A line that cannot be written, since the disk is full or the reader gone, is lost. It would be told
+        // of on stderr, which is where it could not be written, and that would panic.
+        .log_internal_errors(false);
     match settings.format {
         LogFormat::Text => lines.init(),
         LogFormat::Json => lines.json().flatten_event(true).init(),

@@ -174,5 +174,10 @@ fn complain(problem: &str) {
     let _ = writeln!(io::stderr(), "ringpost: {problem}");
 }
 
+/// Says on stderr what is wrong with the settings: whole lines, which name their places.
+fn list(problems: &layers::Problems) {
+    let _ = write!(io::stderr(), "{problems}");
+}
+
 #[cfg(test)]
 mod tests;

@@ -52,7 +52,7 @@ pub fn run(args: &ServeArgs) -> Status {
     let settings = match resolve(args.config.as_deref(), flags) {
         Ok(settings) => settings,
         Err(problems) => {
-            eprint!("{problems}");
+            super::list(&problems);
             return Status::Trouble;
         }
     };

@@ -9,8 +9,12 @@ use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::pin::pin;
+use std::time::Duration;
 
 use monoio::net::UnixStream;
+
+/// How long who gives way waits while there are no descriptors to do it by.
+const NO_DESCRIPTOR_PAUSE: Duration = Duration::from_millis(1);
 
 pub struct Readiness {
     /// monoio offers `readable()` on its sockets only. It polls the descriptor and calls nothing that
@@ -77,7 +81,15 @@ impl Pass {
 
     /// Returns in the next round of the runtime's loop.
     pub async fn give_way(&self) -> io::Result<()> {
-        next_round(&UnixStream::from_std(self.end.try_clone()?)?).await
+        match self.end.try_clone() {
+            Ok(end) => next_round(&UnixStream::from_std(end)?).await,
+            // No descriptor is left, which is nothing to end a connection for that is there: a timer has its
+            // turn after all the others, too.
+            Err(_) => {
+                monoio::time::sleep(NO_DESCRIPTOR_PAUSE).await;
+                Ok(())
+            }
+        }
     }
 }
 
@@ -97,7 +109,7 @@ mod tests {
     use std::cell::Cell;
     use std::os::fd::{AsFd, AsRawFd};
     use std::rc::Rc;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 

@@ -103,7 +103,10 @@ impl Drivers {
     fn refused(&self, what: &str, cause: &io::Error) -> io::Result<()> {
         let hint = hint(cause);
         if !self.may_fall_back {
-            let text = format!("driver = \"uring\": {what} cannot be used: {hint}: {cause}");
+            let text = format!(
+                "driver = \"uring\": {what} cannot be used: {hint}: {cause}; with driver = \"auto\" or \
+                 \"epoll\" it is not needed"
+            );
             return Err(io::Error::new(cause.kind(), text));
         }
         self.warned.call_once(|| {
@@ -180,10 +183,19 @@ pub fn patiently<T>(make: impl Fn() -> io::Result<T>) -> io::Result<T> {
 fn try_runtime() -> io::Result<RuntimeKind> {
     let mut last = None;
     for kind in [RuntimeKind::UringDeferred, RuntimeKind::Uring] {
-        match ring_builder(kind).build(RING_ENTRIES) {
-            Ok(_) => return Ok(kind),
+        match ring_builder(kind).build(RING_ENTRIES).and_then(enter) {
+            Ok(()) => return Ok(kind),
             Err(error) => last = Some(error),
         }
     }
     Err(last.unwrap_or_else(|| io::Error::other("no ring was tried")))
+}
+
+/// A ring that can be made but not entered would leave its core deaf.
+fn enter(mut ring: io_uring::IoUring) -> io::Result<()> {
+    let nothing = io_uring::opcode::Nop::new().build();
+    // SAFETY: it points to no memory.
+    unsafe { ring.submission().push(&nothing) }.map_err(io::Error::other)?;
+    ring.submit_and_wait(1)?;
+    Ok(())
 }

@@ -31,6 +31,7 @@ use crate::app::{App, Login, Peers, WhenFull};
 use crate::bus::{self, Remote};
 use crate::config::{CORES_MAX, Config, OUTBOX_MESSAGE_COST};
 use crate::guard::watch_panics;
+use crate::hush::SharedHush;
 use crate::ident::{Reach, SPACES_MAX, Space};
 use crate::net::admission::{Admission, Census, Door, Pool};
 use crate::net::handover::Handover;
@@ -319,6 +320,7 @@ impl Server {
             driver: Arc::clone(&driver),
             doors: self.doors.into_iter().chain(site_doors).collect(),
             census: Arc::new(Census::new()),
+            exhausted: Arc::new(SharedHush::new()),
             specs: self.listeners.into_iter().map(|(_, spec)| spec).collect(),
             rates: self.rates,
             started: Instant::now(),
@@ -389,6 +391,8 @@ struct Plan {
     /// Of the listeners, then of the sites.
     doors: Vec<Door>,
     census: Arc<Census>,
+    /// Of descriptors, or memory, that have run out.
+    exhausted: Arc<SharedHush>,
     /// The same on every core.
     started: Instant,
     spaces: usize,

@@ -9,6 +9,7 @@ use std::io;
 use std::mem;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ use super::{Bound, Plan};
 use crate::app::envelope::Body;
 use crate::app::host::Host;
 use crate::bus::Endpoint;
+use crate::hush::SharedHush;
 use crate::net::halves::Halves;
 use crate::net::http::{Gate, Port};
 use crate::net::listener::Listener;
@@ -110,6 +112,8 @@ pub struct Tasks {
     timekeeper: RefCell<Option<Waker>>,
     /// All that wait for the core's end.
     until_end: RefCell<Vec<Waker>>,
+    /// What keeps connections from being accepted.
+    exhausted: Arc<SharedHush>,
 }
 
 impl Tasks {
@@ -174,6 +178,7 @@ impl Tasks {
                 armed: Cell::new(None),
                 timekeeper: RefCell::new(None),
                 until_end: RefCell::default(),
+                exhausted: Arc::clone(&plan.exhausted),
             }
         });
         host.borrow_mut().start();
@@ -209,7 +214,9 @@ impl Tasks {
         let ports = self.turn.borrow().ports();
         for (number, port) in ports.iter().enumerate() {
             let ready = Readiness::new(sites[number].descriptor())?;
-            let accepting = accept_http(Rc::clone(sites), number, ready, Rc::clone(port));
+            let exhausted = Arc::clone(&self.exhausted);
+            let accepting =
+                accept_http(Rc::clone(sites), number, ready, Rc::clone(port), exhausted);
             spawned.push(self.spawn(accepting));
             spawned.push(self.spawn(sweep(Rc::clone(port))));
         }
@@ -301,7 +308,6 @@ impl Tasks {
         number: usize,
         mut ready: Readiness,
     ) {
-        let mut pauses = 0;
         while ready.wait().await.is_ok() && !self.turn.borrow().is_stopping() {
             let mut exhausted = false;
             for _ in 0..ACCEPTS_PER_TURN {
@@ -316,8 +322,7 @@ impl Tasks {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) => {
                         exhausted = true;
-                        pauses += 1;
-                        warn!(%error, pauses, "cannot accept; trying again in a second");
+                        complain(&self.exhausted, &listeners[number], &error);
                         break;
                     }
                 }
@@ -377,6 +382,7 @@ async fn accept_http(
     number: usize,
     mut ready: Readiness,
     port: Rc<Port>,
+    exhausted: Arc<SharedHush>,
 ) {
     while ready.wait().await.is_ok() && !port.stopping.get() {
         match listeners[number].accept() {
@@ -386,17 +392,36 @@ async fn accept_http(
             Err(error)
                 if is_of_one_connection(&error) || error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => {
-                warn!(%error, "cannot accept on the HTTP port; trying again in a second");
+                complain(&exhausted, &listeners[number], &error);
                 monoio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
+/// Says why nobody can come in: every listener of every core tries once a second, and one line a second is
+/// enough of it.
+fn complain(exhausted: &SharedHush, listener: &Listener, error: &io::Error) {
+    let Some(more) = exhausted.ends(Instant::now()) else {
+        return;
+    };
+    let listener = listener.address().map(tracing::field::display).ok();
+    let hint = match error.raw_os_error() {
+        Some(libc::EMFILE) => {
+            ": this process may have no more descriptors (ulimit -n, LimitNOFILE=)"
+        }
+        Some(libc::ENFILE) => ": this machine may have no more descriptors (fs.file-max)",
+        _ => "",
+    };
+    warn!(%error, listener, more, "cannot accept, trying again in a second{hint}");
+}
+
 async fn sweep(port: Rc<Port>) {
     loop {
+        let due = Instant::now() + SWEEP_INTERVAL;
         monoio::time::sleep(SWEEP_INTERVAL).await;
-        port.sweep(Instant::now());
+        let now = Instant::now();
+        port.sweep(now, now.saturating_duration_since(due));
     }
 }
 
