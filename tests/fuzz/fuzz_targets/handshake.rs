@@ -35,8 +35,10 @@ fn run<'a>(
     mut handshake: Handshake,
     pieces: impl Iterator<Item = (usize, &'a [u8])>,
 ) -> Result<Option<Accepted>, Refused> {
+    // Each piece in memory of its own, so that the sanitizer sees its end.
     for (before, piece) in pieces {
-        let outcome = handshake.advance(&piece.to_vec())?;
+        let piece = piece.to_vec();
+        let outcome = handshake.advance(&piece)?;
         assert!(
             handshake.bytes_held() <= 2 * HEAD_BYTES_MAX,
             "more is held than a head"

@@ -51,8 +51,10 @@ fn run<'a>(
     pieces: impl Iterator<Item = (usize, &'a [u8])>,
 ) -> Result<Option<(Source, usize)>, &'static str> {
     let mut header = ProxyHeader::default();
+    // Each piece in memory of its own, so that the sanitizer sees its end.
     for (before, piece) in pieces {
-        if let Some((source, taken)) = header.advance(&piece.to_vec())? {
+        let piece = piece.to_vec();
+        if let Some((source, taken)) = header.advance(&piece)? {
             assert!(taken <= piece.len());
             return Ok(Some((source, before + taken)));
         }
