@@ -11,6 +11,8 @@ use ringpost_fuzz::Input;
 
 /// Longer than what a few bytes can be inflated to, mostly.
 const BYTES_MAX: usize = 100_000;
+/// An empty block that ends a stream.
+const LAST_BLOCK: [u8; 5] = [1, 0, 0, 0xff, 0xff];
 /// A message may consist of so many streams.
 const STREAMS_MAX: usize = 16;
 /// What a flush ends with, and is not sent.
@@ -35,8 +37,8 @@ fn inflate(inflater: &mut Inflater, payload: &[u8]) {
     match &whole {
         Ok(bytes) => {
             assert!(bytes.len() <= BYTES_MAX);
-            match plain(payload) {
-                Ok(other) => assert!(*bytes == other, "the other inflater"),
+            match plain(&[payload, &FLUSH_END].concat()) {
+                Ok((other, _)) => assert!(*bytes == other, "the other inflater"),
                 // Ours sees what is wrong with a block's codes when it needs the first of them.
                 Err(_) => {
                     let more = [payload, &FLUSH_END, &[0; 64]].concat();
@@ -71,7 +73,17 @@ fn inflate(inflater: &mut Inflater, payload: &[u8]) {
         }
         Err(reason) => {
             assert_eq!(*reason, CloseReason::Protocol);
-            assert!(plain(payload).is_err(), "the other inflater takes it");
+            // The other takes a block without a code for its end, too, which a message can only break off in. So
+            // this must be such a message: a last block after it would be no block to the other.
+            let flushed = [payload, &FLUSH_END].concat();
+            let ended = [&flushed[..], &LAST_BLOCK].concat();
+            if let (Ok((_, streams)), Ok((_, more))) = (plain(&flushed), plain(&ended)) {
+                let is_whole = more > streams;
+                assert!(
+                    !is_whole || streams >= STREAMS_MAX,
+                    "the other inflater takes it"
+                );
+            }
         }
     }
 }
@@ -86,17 +98,16 @@ fn within(
     inflated.map(|message| message.bytes().to_vec())
 }
 
-/// What another implementation makes of it: one stream after another, the last of which a flush ends. Each begins
-/// a buffer of its own, so that nothing before it can be referred to.
-fn plain(payload: &[u8]) -> Result<Vec<u8>, TINFLStatus> {
-    let payload = [payload, &FLUSH_END].concat();
+/// What another implementation makes of it, and how many streams have ended in it. Each begins a buffer of its own,
+/// so that nothing before it can be referred to.
+fn plain(input: &[u8]) -> Result<(Vec<u8>, usize), TINFLStatus> {
     let mut buffer = vec![0; BYTES_MAX + 1];
     let (mut taken, mut begun, mut len) = (0, 0, 0);
-    for _ in 0..STREAMS_MAX {
+    for streams in 0.. {
         let mut inflater = DecompressorOxide::new();
         let (status, read, made) = decompress(
             &mut inflater,
-            &payload[taken..],
+            &input[taken..],
             &mut buffer[begun..],
             0,
             inflate_flags::TINFL_FLAG_HAS_MORE_INPUT
@@ -107,13 +118,13 @@ fn plain(payload: &[u8]) -> Result<Vec<u8>, TINFLStatus> {
         match status {
             TINFLStatus::NeedsMoreInput => {
                 buffer.truncate(len);
-                return Ok(buffer);
+                return Ok((buffer, streams));
             }
             TINFLStatus::Done => begun = len,
             status => return Err(status),
         }
     }
-    Err(TINFLStatus::Failed)
+    unreachable!("each stream takes a byte at least")
 }
 
 /// What is compressed is the message again, inflated.
