@@ -1,6 +1,8 @@
 //! What holds for every codec: cutting the input anywhere changes nothing, a decoder touches only
 //! what it takes, and what is encoded is what an independent reader finds.
 
+mod conversation;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -143,7 +145,7 @@ pub(super) fn body() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// One unit of a client's websocket stream: usually right, sometimes wrong somewhere.
-fn websocket_unit() -> impl Strategy<Value = Vec<u8>> {
+pub(super) fn websocket_unit() -> impl Strategy<Value = Vec<u8>> {
     let right = prop::sample::select(vec![0x81, 0x82, 0x01, 0x02, 0x00, 0x80, 0x89, 0x8a]);
     let first = prop_oneof![30 => right, 1 => Just(0x88), 1 => any::<u8>()];
     (first, any::<[u8; 4]>(), body())

@@ -1,0 +1,78 @@
+//! The opening handshake: a request's head, then a 101 or a refusal.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use ringpost::protocol::websocket::handshake::{Accepted, HEAD_BYTES_MAX, Handshake, Refused};
+use ringpost_fuzz::{Input, check_head_bytes, status};
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some(input) = Input::new(bytes) else {
+        return;
+    };
+    let begin = || {
+        let [compress, behind_proxy] = input.switches();
+        Handshake::new()
+            .with_compression(compress)
+            .behind_proxy(behind_proxy)
+    };
+    let whole = run(begin(), std::iter::once((0, input.stream)));
+    assert_eq!(run(begin(), input.pieces()), whole, "cuts change nothing");
+    match whole {
+        Ok(Some(accepted)) => check_accepted(&input, &accepted),
+        Ok(None) => assert!(input.stream.len() < HEAD_BYTES_MAX, "a head without an end"),
+        Err(refused) => {
+            assert_eq!(status(&refused.response), refused.status);
+            assert!(matches!(
+                refused.status,
+                400 | 405 | 414 | 417 | 426 | 431 | 501 | 505
+            ));
+        }
+    }
+});
+
+/// The outcome, with the bytes taken of all the stream.
+fn run<'a>(
+    mut handshake: Handshake,
+    pieces: impl Iterator<Item = (usize, &'a [u8])>,
+) -> Result<Option<Accepted>, Refused> {
+    // Each piece in memory of its own, so that the sanitizer sees its end.
+    for (before, piece) in pieces {
+        let piece = piece.to_vec();
+        let outcome = handshake.advance(&piece)?;
+        assert!(
+            handshake.bytes_held() <= 2 * HEAD_BYTES_MAX,
+            "more is held than a head"
+        );
+        if let Some(mut accepted) = outcome {
+            assert!(accepted.consumed <= piece.len());
+            accepted.consumed += before;
+            return Ok(Some(accepted));
+        }
+    }
+    Ok(None)
+}
+
+fn check_accepted(input: &Input<'_>, accepted: &Accepted) {
+    let [compress, behind_proxy] = input.switches();
+    let head = &input.stream[..accepted.consumed];
+    assert!(head.len() <= HEAD_BYTES_MAX);
+    check_head_bytes(head);
+    assert!(head.starts_with(b"GET "));
+    assert_eq!(status(&accepted.response), 101);
+    assert!(accepted.path.starts_with('/') && !accepted.path.contains(['?', ' ', '#']));
+    assert!(!accepted.host.is_empty());
+    assert!(
+        compress || accepted.window.is_none(),
+        "compression that nobody asked for"
+    );
+    assert!(behind_proxy || accepted.forwarded.is_none());
+    let agreed = accepted
+        .response
+        .windows(18)
+        .any(|part| part == b"permessage-deflate");
+    assert_eq!(
+        agreed,
+        accepted.window.is_some(),
+        "the answer says what is agreed on"
+    );
+}
