@@ -210,7 +210,7 @@ async fn the_time_of_day_may_step_as_it_likes(driver: &'static str) {
             expect_time_of_day(&server, ahead).await;
             silent.expect_end(4003).await;
             let (mut opening, mut no_login) = (opening, no_login);
-            assert!(matches!(opening.next().await, Err(_)));
+            assert!(opening.next().await.is_err());
             no_login.expect_end(4004).await;
         };
         beating.live_on(meanwhile).await;

@@ -4,6 +4,8 @@
 #[allow(dead_code)]
 #[path = "../../../src/apps/backend/line.rs"]
 mod line;
+#[path = "../../../src/apps/backend/object.rs"]
+mod object;
 
 use libfuzzer_sys::fuzz_target;
 use line::{Line, LineError};
