@@ -30,7 +30,7 @@ use crate::shard::{Ended, ListenerSpec, Phase, Shard, TICK, Tick};
 pub enum Flow {
     /// Read on.
     Go,
-    /// Leave the input where it is until [`Host::may_read`] says otherwise.
+    /// Leave the input where it is until [`Host::flow`] says otherwise.
     Pause,
     /// It moves: stop at once, and hand it over by [`Host::depart`].
     Leave,
