@@ -32,8 +32,18 @@ fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
     (status.code(), text(stdout), text(stderr))
 }
 
+/// Ended with the test, however that ends.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A server with so many descriptors, and the address of its listener.
-fn server(descriptors: u64, more: &[&str]) -> (Child, String) {
+fn server(descriptors: u64, more: &[&str]) -> (Server, String) {
     let mut command = ringpost(&["--cores", "1", "--listen", "text://127.0.0.1:0=echo"]);
     let limit = libc::rlimit {
         rlim_cur: descriptors,
@@ -57,7 +67,8 @@ fn server(descriptors: u64, more: &[&str]) -> (Child, String) {
         .read_line(&mut banner)
         .expect("a banner");
     let url = banner.split_whitespace().nth(1).expect("a URL");
-    (child, url.trim_start_matches("text://").to_owned())
+    let address = url.trim_start_matches("text://").to_owned();
+    (Server(child), address)
 }
 
 fn echoes(stream: &mut TcpStream, within: Duration) -> bool {
@@ -96,8 +107,8 @@ fn the_status_says_whether_all_is_well() {
 
 #[test]
 fn a_server_holds_as_many_as_it_says() {
-    let (mut child, address) = server(300, &["--log", "off"]);
-    let pid = child.id().to_string();
+    let (server, address) = server(300, &["--log", "off"]);
+    let pid = server.0.id().to_string();
     let (status, stdout, stderr) =
         run(&["doctor", "--pid", &pid, "--connections", "1000", "--json"]);
     assert_eq!(status, Some(1), "{stdout}{stderr}");
@@ -120,19 +131,16 @@ fn a_server_holds_as_many_as_it_says() {
     });
     let more = more.count();
     assert!(more < 60, "{more} more than {holds}");
-    child.kill().expect("to end it");
-    child.wait().expect("its end");
 }
 
 #[test]
 fn the_server_warns_at_its_start() {
     for (most, warns) in [("1000", true), ("100", false), ("0", false)] {
-        let (mut child, _) = server(300, &["--max-connections", most]);
-        child.kill().expect("to end it");
+        let (mut server, _) = server(300, &["--max-connections", most]);
+        server.0.kill().expect("to end it");
         let mut log = String::new();
-        let mut stderr = child.stderr.take().expect("a pipe");
+        let mut stderr = server.0.stderr.take().expect("a pipe");
         stderr.read_to_string(&mut log).expect("UTF-8");
-        child.wait().expect("its end");
         let lines: Vec<&str> = log.lines().filter(|line| line.contains("WARN")).collect();
         assert_eq!(lines.len(), usize::from(warns), "{log}");
         if warns {
