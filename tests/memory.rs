@@ -1,5 +1,5 @@
 //! What the server itself allocates, counted block by block: for an idle connection, for readers that have
-//! stalled, and that all of it is given back. The kernel's share is not in it.
+//! stalled, and that all of it is given back, by connections that are reset at any moment, too. The kernel's share is not in it.
 //!
 //! The server runs in this process and everything allocated here counts, so the clients hold nothing but
 //! descriptors, in a descriptor table of their own: the limit is one for each table.
@@ -96,12 +96,18 @@ const KEPT_BY_CORE: isize = 384 << 10;
 const CORES: usize = 2;
 
 fn start(config: Config) -> (Running, SocketAddr) {
-    let config = Config {
-        cores: CORES,
-        pin: false,
+    start_as_it_is(Config {
         // Whoever is connected first must not be closed before the last one is, wherever that takes long.
         idle_timeout: Duration::from_secs(600),
         ping_interval: Duration::from_secs(600),
+        ..config
+    })
+}
+
+fn start_as_it_is(config: Config) -> (Running, SocketAddr) {
+    let config = Config {
+        cores: CORES,
+        pin: false,
         ..config
     };
     let server = Server::new(config).listen("websocket://127.0.0.1:0", || Filler);
@@ -109,6 +115,9 @@ fn start(config: Config) -> (Running, SocketAddr) {
     let address = running.listening()[0].address;
     (running, address)
 }
+
+const REQUEST: &str = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 /// One from an address of its group of ten thousand, since an address has so many ports. With a `window`, it
 /// takes no more than about that much before it is read.
@@ -121,9 +130,7 @@ fn connect(server: SocketAddr, number: usize, window: Option<usize>) -> TcpStrea
     socket.bind(&own.into()).expect("an address");
     socket.connect(&server.into()).expect("connects");
     let mut stream = TcpStream::from(socket);
-    let request = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    stream.write_all(request.as_bytes()).expect("writes");
+    stream.write_all(REQUEST.as_bytes()).expect("writes");
     let mut response = [0; 1024];
     let mut length = 0;
     while !response[..length].ends_with(b"\r\n\r\n") {
@@ -137,7 +144,7 @@ fn connect(server: SocketAddr, number: usize, window: Option<usize>) -> TcpStrea
 }
 
 /// Writes one short masked text frame.
-fn say(stream: &mut TcpStream, text: std::fmt::Arguments<'_>) {
+fn say(stream: &mut impl Write, text: std::fmt::Arguments<'_>) {
     let mut frame = [0; 64];
     let mut rest = &mut frame[6..];
     rest.write_fmt(text).expect("it is short");
@@ -189,6 +196,7 @@ fn with_clients<R: Send + 'static>(clients: impl FnOnce() -> R + Send + 'static)
 fn memory_is_bounded_and_given_back() {
     idle_connections_are_small();
     stalled_readers_cost_their_outboxes();
+    resets_leave_nothing();
 }
 
 fn idle_connections_are_small() {
@@ -268,4 +276,59 @@ fn stalled_readers_cost_their_outboxes() {
     assert!(each >= 0.85 * OUTBOX as f64, "only {each} bytes waited");
     comes_down_to(base + CORES as isize * KEPT_BY_CORE);
     running.stop().expect("it stops");
+}
+
+fn resets_leave_nothing() {
+    const COUNT: usize = 5_000;
+    let soon = Duration::from_secs(1);
+    // What was noted of a deadline stays until it is due.
+    let (running, server) = start_as_it_is(Config {
+        handshake_timeout: soon,
+        login_timeout: soon,
+        idle_timeout: soon,
+        ..Config::default()
+    });
+    let base = with_clients(move || {
+        let mut random = fastrand::Rng::with_seed(7);
+        for number in 0..COUNT / 2 {
+            reset_somewhere(server, number, &mut random);
+        }
+        thread::sleep(4 * soon);
+        let base = settled();
+        for number in 0..COUNT {
+            reset_somewhere(server, number, &mut random);
+        }
+        base
+    });
+    // Less than a dozen bytes for each of them, whatever a list may have grown by.
+    comes_down_to(base + COUNT as isize * 12);
+    println!("{} bytes are left of {COUNT} resets", live() - base);
+    running.stop().expect("it stops");
+}
+
+/// Connects, and is reset between any two bytes of the handshake, of the login, of a message to itself and of half
+/// a message; sometimes when it has been answered.
+fn reset_somewhere(server: SocketAddr, number: usize, random: &mut fastrand::Rng) {
+    let mut bytes = REQUEST.as_bytes().to_vec();
+    say(&mut bytes, format_args!("u{number}"));
+    say(
+        &mut bytes,
+        format_args!("u{number} {}", random.usize(..20_000)),
+    );
+    bytes.extend(b"\x81\xfe\x10\x00 the rest of it does not come");
+    let cut = match random.u32(..3) {
+        0 => REQUEST.len(),
+        1 => bytes.len(),
+        _ => random.usize(..=bytes.len()),
+    };
+    let mut stream = TcpStream::connect(server).expect("connects");
+    stream.write_all(&bytes[..cut]).expect("writes");
+    if cut >= REQUEST.len() && random.bool() {
+        let _ = stream.read(&mut [0; 1]).expect("an answer");
+    }
+    if random.bool() {
+        thread::sleep(Duration::from_micros(random.u64(..400)));
+    }
+    let socket = socket2::SockRef::from(&stream);
+    socket.set_linger(Some(Duration::ZERO)).expect("a reset");
 }

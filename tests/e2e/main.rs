@@ -56,6 +56,14 @@ mod shutdown;
 mod slow_consumer;
 mod start;
 mod timeouts;
+mod trouble_clock;
+mod trouble_descriptors;
+mod trouble_log;
+mod trouble_ok;
+mod trouble_resets;
+mod trouble_ring;
+mod trouble_stalled;
+mod trouble_standstill;
 mod uid_policy;
 
 use std::future::Future;
@@ -117,6 +125,25 @@ macro_rules! on_cores {
             #[test]
             fn with_4_cores() {
                 $crate::run(super::$name(4));
+            }
+        }
+    )*};
+}
+
+/// Makes a module of each property, with one test for each way in which a core waits for its sockets.
+#[macro_export]
+macro_rules! on_drivers {
+    ($($name:ident),* $(,)?) => {$(
+        mod $name {
+            /// Where the kernel has it; epoll once more where it has not.
+            #[test]
+            fn on_io_uring() {
+                $crate::run(super::$name("auto"));
+            }
+
+            #[test]
+            fn on_epoll() {
+                $crate::run(super::$name("epoll"));
             }
         }
     )*};

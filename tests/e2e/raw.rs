@@ -63,7 +63,8 @@ impl Raw {
         Raw::over(socket.connect(address).await.expect("a connection"))
     }
 
-    fn over(socket: TcpStream) -> Raw {
+    /// The same over a socket that is already connected.
+    pub fn over(socket: TcpStream) -> Raw {
         socket.set_nodelay(true).expect("no delay");
         Raw {
             socket,

@@ -102,16 +102,23 @@ impl Server {
         server
     }
 
-    /// Starts one that is to have so many listeners.
-    async fn spawn(mut command: Command, listeners: usize) -> Server {
+    /// Starts one, by a [`command`] that may have been changed, that is to have so many listeners.
+    pub async fn spawn(command: Command, listeners: usize) -> Server {
+        Server::spawn_logging(command, listeners, Stdio::piped()).await
+    }
+
+    /// The same with a log of its own: what it says is not known then.
+    pub async fn spawn_logging(mut command: Command, listeners: usize, log_to: Stdio) -> Server {
         let mut child = command
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(log_to)
             .spawn()
             .expect("the binary starts");
         let log = Arc::new(Mutex::new(String::new()));
         let printed = Arc::new(Mutex::new(String::new()));
-        collect(child.stderr.take().expect("a pipe"), Arc::clone(&log));
+        if let Some(pipe) = child.stderr.take() {
+            collect(pipe, Arc::clone(&log));
+        }
         collect(child.stdout.take().expect("a pipe"), Arc::clone(&printed));
         let mut server = Server {
             child,
@@ -135,6 +142,41 @@ impl Server {
             );
             sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Starts one that can say nothing at all, on listeners whose ports are known.
+    pub async fn spawn_mute(
+        mut command: Command,
+        listeners: &[String],
+        mute: [Stdio; 2],
+    ) -> Server {
+        let [stdout, stderr] = mute;
+        let child = command.stdout(stdout).stderr(stderr).spawn();
+        let banner: String = listeners
+            .iter()
+            .map(|listener| {
+                let (url, app) = listener.split_once('=').expect("URL=APP");
+                format!("{app} {url}\n")
+            })
+            .collect();
+        let mut server = Server {
+            child: child.expect("the binary starts"),
+            listeners: parse_banner(&banner),
+            log: Arc::default(),
+            ended: false,
+        };
+        let start = Instant::now();
+        for number in 0..server.listeners.len() {
+            let address = server.listeners[number].address;
+            while tokio::net::TcpStream::connect(address).await.is_err() {
+                if let Some(status) = server.child.try_wait().expect("a child to ask for") {
+                    panic!("the server ended at its start: {status}");
+                }
+                assert!(start.elapsed() < START_TIMEOUT, "nobody listens");
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
+        server
     }
 
     /// The address of the listener with this scheme (`ws`, `text`, `frame`, `http`) and app.

@@ -20,7 +20,7 @@ fn line(uid: &str, number: usize, size: usize) -> String {
 }
 
 /// What a victim's connection came to: 4005 in words, or a reset.
-async fn expect_slow_consumer(victim: &mut Raw) {
+pub async fn expect_slow_consumer(victim: &mut Raw) {
     let (frames, end) = victim.drain().await;
     let last = frames.last();
     let told =

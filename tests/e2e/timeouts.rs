@@ -179,8 +179,7 @@ async fn time_in_which_the_server_stood_still_does_not_count(cores: usize) {
     for uid in seed::uids(&mut rng, 8) {
         clients.push((server.relay("ws", &uid).await, uid));
     }
-    server.signal(libc::SIGSTOP);
-    sleep(Duration::from_millis(500)).await;
+    server.stop_still().await;
     for (client, uid) in &mut clients {
         client.send(&format!("{uid}:I live")).await;
     }

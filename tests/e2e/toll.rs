@@ -16,9 +16,25 @@ const ALLOCATOR_STEPS: usize = 4 << 20;
 #[derive(Clone, Copy, Debug)]
 pub struct Holdings {
     connections: u64,
+    opening: u64,
+    bound: u64,
     uids: u64,
+    groups: u64,
     outbox_bytes: u64,
     descriptors: usize,
+}
+
+impl Holdings {
+    /// Whether nothing of it is more than it was.
+    fn is_within(&self, before: &Holdings) -> bool {
+        self.connections <= before.connections
+            && self.opening <= before.opening
+            && self.bound <= before.bound
+            && self.uids <= before.uids
+            && self.groups <= before.groups
+            && self.outbox_bytes <= before.outbox_bytes
+            && self.descriptors <= before.descriptors
+    }
 }
 
 impl Server {
@@ -46,6 +62,48 @@ impl Server {
         fs::read_dir(path).expect("its descriptors").count()
     }
 
+    /// What its descriptors are.
+    pub fn descriptor_targets(&self) -> Vec<String> {
+        let path = format!("/proc/{}/fd", self.id());
+        let entries = fs::read_dir(path).expect("its descriptors").flatten();
+        entries
+            .filter_map(|entry| Some(fs::read_link(entry.path()).ok()?.display().to_string()))
+            .collect()
+    }
+
+    /// From now on it may have so many descriptors more than it has, and opens the lowest numbers first;
+    /// `None` takes that back.
+    pub fn limit_descriptors(&self, more: Option<usize>) {
+        let pid = libc::pid_t::try_from(self.id()).expect("a pid");
+        let mut limit = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        let none = std::ptr::null();
+        // SAFETY: a limit of ours to write to, and none to read.
+        let done = unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, none, &mut limit) };
+        assert_eq!(done, 0);
+        limit.rlim_cur = match more {
+            Some(more) => self.number_with_free_below(more) as libc::rlim_t,
+            None => limit.rlim_max,
+        };
+        let none = std::ptr::null_mut();
+        // SAFETY: a limit of ours to read, and none to write to.
+        let done = unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &limit, none) };
+        assert_eq!(done, 0);
+    }
+
+    /// The descriptor's number below which so many are free.
+    fn number_with_free_below(&self, count: usize) -> usize {
+        let path = format!("/proc/{}/fd", self.id());
+        let entries = fs::read_dir(path).expect("its descriptors").flatten();
+        let taken: std::collections::HashSet<usize> = entries
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .collect();
+        let mut free = (0..).filter(|number| !taken.contains(number));
+        free.nth(count).expect("numbers do not end")
+    }
+
     /// Processor time of all its threads. Time in which another process had the CPU does not count.
     pub fn cpu_time(&self) -> Duration {
         let figures = self.threads("schedstat");
@@ -57,6 +115,17 @@ impl Server {
             first.unwrap_or(0_u64)
         });
         Duration::from_nanos(nanoseconds.sum())
+    }
+
+    /// Stops it, and waits until each of its threads has: the signal reaches one after the other.
+    pub async fn stop_still(&mut self) {
+        self.signal(libc::SIGSTOP);
+        let start = Instant::now();
+        let stopped = |status: &String| status.lines().any(|line| line.starts_with("State:\tT"));
+        while !self.threads("status").iter().all(stopped) {
+            assert!(start.elapsed() < Duration::from_secs(10), "it goes on");
+            sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// A file that /proc has for each of its threads.
@@ -74,9 +143,14 @@ impl Server {
         let line = backend.ask("stats").await;
         let stats: Value = serde_json::from_str(&line).expect("stats in JSON");
         let sum = |figure: &str| stats[figure].as_u64().expect("a figure");
+        let cores = stats["cores"].as_array().expect("a list of cores");
+        let opening = cores.iter().map(|core| core["opening"].as_u64());
         Holdings {
             connections: sum("connections"),
+            opening: opening.map(|count| count.expect("a figure")).sum(),
+            bound: sum("bound"),
             uids: sum("uids"),
+            groups: sum("groups"),
             outbox_bytes: sum("outbox_bytes"),
             descriptors: self.descriptors(),
         }
@@ -88,11 +162,7 @@ impl Server {
         loop {
             let now = self.holdings().await;
             // Before, the test's own last question may just have been going.
-            if now.connections <= before.connections
-                && now.uids <= before.uids
-                && now.outbox_bytes <= before.outbox_bytes
-                && now.descriptors <= before.descriptors
-            {
+            if now.is_within(&before) {
                 return;
             }
             let late = start.elapsed() > Duration::from_secs(10);
