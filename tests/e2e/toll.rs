@@ -101,15 +101,19 @@ impl Server {
         assert_eq!(done, 0);
     }
 
-    /// The descriptor's number below which so many are free.
+    /// The descriptor's number below which so many are free, or more where threads have tables of their own and
+    /// one has more in it than another.
     fn number_with_free_below(&self, count: usize) -> usize {
-        let path = format!("/proc/{}/fd", self.id());
-        let entries = fs::read_dir(path).expect("its descriptors").flatten();
-        let taken: std::collections::HashSet<usize> = entries
-            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-            .collect();
-        let mut free = (0..).filter(|number| !taken.contains(number));
-        free.nth(count).expect("numbers do not end")
+        let path = format!("/proc/{}/task", self.id());
+        let threads = fs::read_dir(path).expect("its threads").flatten();
+        let numbers = threads.filter_map(|thread| {
+            let entries = fs::read_dir(thread.path().join("fd")).ok()?.flatten();
+            let taken: std::collections::HashSet<usize> = entries
+                .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+                .collect();
+            (0..).filter(|number| !taken.contains(number)).nth(count)
+        });
+        numbers.max().expect("numbers do not end")
     }
 
     /// Processor time of all its threads. Time in which another process had the CPU does not count.
