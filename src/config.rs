@@ -26,7 +26,8 @@ pub enum Driver {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DescriptorTables {
-    /// One table, unless `max_connections` and the server's own pass RLIMIT_NOFILE; then one a core.
+    /// One table, unless `max_connections` and the server's own pass RLIMIT_NOFILE and there are several cores;
+    /// then one a core.
     #[default]
     Auto,
     /// One table for the process.

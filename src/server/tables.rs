@@ -38,8 +38,9 @@ impl DescriptorNeed {
     pub fn has_own_tables(&self, tables: DescriptorTables, descriptors_max: usize) -> bool {
         match tables {
             DescriptorTables::Auto => {
-                let is_limited = self.max_connections > 0;
-                is_limited && self.max_connections.saturating_add(self.own()) > descriptors_max
+                // To one core a table of its own is no more.
+                let may_help = self.max_connections > 0 && self.cores > 1;
+                may_help && self.max_connections.saturating_add(self.own()) > descriptors_max
             }
             DescriptorTables::Shared => false,
             DescriptorTables::PerCore => true,
@@ -205,6 +206,11 @@ mod tests {
         assert!(!need(0).has_own_tables(auto, 10));
         assert!(!need(1_024 - own).has_own_tables(auto, 1_024));
         assert!(need(1_025 - own).has_own_tables(auto, 1_024));
+        let alone = DescriptorNeed {
+            cores: 1,
+            ..need(1_024)
+        };
+        assert!(!alone.has_own_tables(auto, 1_024));
         assert!(!need(9_999).has_own_tables(DescriptorTables::Shared, 1_024));
         assert!(need(0).has_own_tables(DescriptorTables::PerCore, 1_024));
         assert_eq!(need(0).held_by_tables(10, 69), 0);
@@ -228,7 +234,6 @@ mod tests {
             assert!(is_open(highest));
             // SAFETY: the number is a copy in this thread's own table.
             assert_eq!(unsafe { libc::close(number) }, 0);
-            std::mem::forget(opened);
         });
         there.join().unwrap();
         assert!(is_open(number));

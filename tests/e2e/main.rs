@@ -55,6 +55,7 @@ mod relay_login;
 mod shutdown;
 mod slow_consumer;
 mod start;
+mod tables;
 mod timeouts;
 mod trouble_clock;
 mod trouble_descriptors;
