@@ -12,6 +12,9 @@ use crate::server::Server;
 /// The allocator gives each core some pages of two megabytes.
 const ALLOCATOR_STEPS: usize = 4 << 20;
 
+/// The address sanitizer keeps so much of what was freed (its option quarantine_size_mb), to notice who still uses it.
+const QUARANTINE: usize = 256 << 20;
+
 /// What a server holds.
 #[derive(Clone, Copy, Debug)]
 pub struct Holdings {
@@ -213,7 +216,11 @@ impl Server {
     pub fn expect_memory(&self, before: usize, more_max: usize) {
         let cores = self.threads("comm");
         let cores = cores.iter().filter(|name| name.starts_with("core-"));
-        let steps = cores.count() * ALLOCATOR_STEPS;
+        let kept = match std::env::var_os("ASAN_OPTIONS") {
+            Some(_) => QUARANTINE,
+            None => 0,
+        };
+        let steps = cores.count() * ALLOCATOR_STEPS + kept;
         let more = (self.status("VmHWM:") << 10).saturating_sub(before);
         assert!(
             more <= more_max + steps,
