@@ -77,6 +77,7 @@
 #![warn(missing_docs)]
 
 pub mod app;
+pub mod auth;
 #[doc(hidden)]
 pub mod bus;
 pub mod close;

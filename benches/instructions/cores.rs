@@ -15,6 +15,7 @@ use ringpost::Config;
 use ringpost::app::App;
 use ringpost::app::host::{Arrival, Flow, Host, Received};
 use ringpost::app::hosted::{Hosted, Hosting};
+use ringpost::auth::bearer::Bearers;
 use ringpost::bus::{Route, connect_by};
 use ringpost::ident::{ConnId, Reach, Space};
 use ringpost::protocol::websocket::handshake::Handshake;
@@ -102,6 +103,7 @@ fn spec(number: u16, codec: Codec, binds: bool) -> ListenerSpec {
         codec,
         space: Space(number as u8),
         binds,
+        proves: false,
         pauses: number == BACKEND,
         message_bytes_max: config.message_bytes_max,
         outbox_bytes_max: config.outbox_bytes_max,
@@ -131,7 +133,7 @@ impl Cores {
             let apps = vec![
                 hosting(Relay::new(true), RELAY, &[RELAY]),
                 hosting(Push, PUSH, &[]),
-                hosting(Backend::new(None), BACKEND, &[RELAY, PUSH]),
+                hosting(Backend::new(Bearers::default()), BACKEND, &[RELAY, PUSH]),
                 hosting(Echo, ECHO, &[]),
             ];
             let listeners = Rc::clone(&listeners);

@@ -120,6 +120,7 @@ impl Cores {
             codec: Codec::Text,
             space: Space(0),
             binds,
+            proves: false,
             pauses: false,
             message_bytes_max: 1_000,
             outbox_bytes_max: 10_000,

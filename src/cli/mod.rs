@@ -1,7 +1,7 @@
 //! The command line: what can be asked of the program, and which file answers.
 //!
 //! Bare `ringpost` serves. The other commands are clients of a running server: of its back-end port,
-//! and `bench` of whatever it measures; except `check`, which only reads.
+//! and `bench` of whatever it measures; except `check`, which only reads, and `token`, which signs.
 
 mod backend;
 mod banner;
@@ -15,6 +15,7 @@ mod serve;
 mod settings;
 mod slot;
 mod stats;
+mod tokens;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -59,6 +60,7 @@ Examples:
   ringpost check /etc/ringpost.toml            is the file right, and what would be served?
   ringpost push uid1 'your order has shipped'  to every connection of uid1
   ringpost online uid1 && echo there           exit status 0 is yes, 1 is no
+  ringpost token tom --ttl 1h                  a proof for a server with auth, to try it with
   ringpost bench relay --connections 10000     load on a server; see ringpost bench --help
 
 A value is taken from the file, then from a RINGPOST_* variable, then from a flag; the later wins.
@@ -120,6 +122,8 @@ enum Command {
     },
     /// Put load on a running server: measure it, and check that every message arrives
     Bench(Box<BenchArgs>),
+    /// Make a token that proves a uid to a server with auth, for trying
+    Token(tokens::TokenArgs),
     /// Say whether a configuration file is right, and what would be served
     Check {
         /// The file
@@ -138,6 +142,7 @@ pub fn run() -> ExitCode {
         Some(Command::Online { uid, server }) => backend::online(&server, &uid),
         Some(Command::Stats { json, server }) => backend::stats(&server, json),
         Some(Command::Bench(args)) => measure(&args),
+        Some(Command::Token(args)) => tokens::run(&args),
         Some(Command::Check { config }) => check::run(&config),
     };
     status.into()

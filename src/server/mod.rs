@@ -16,14 +16,16 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::app::hosted::{Hosted, Hosting};
 use crate::app::{App, Login, WhenFull};
+use crate::auth::bearer::Bearers;
+use crate::auth::{Keyring, Verifier};
 use crate::bus;
-use crate::config::{CORES_MAX, Config, OUTBOX_MESSAGE_COST};
+use crate::config::{Auth, CORES_MAX, Config, OUTBOX_MESSAGE_COST};
 use crate::guard::watch_panics;
 use crate::ident::{Reach, SPACES_MAX, Space};
 use crate::net::admission::{Admission, Census};
@@ -64,6 +66,8 @@ pub struct Server {
     /// How fast their connections may send, in the same order.
     rates: Vec<Rate>,
     sites: Vec<(Listen, Site, Reach)>,
+    /// Who may push by a site.
+    bearers: Bearers,
     /// The first mistake in what was asked for; `start` returns it.
     mistake: Option<io::Error>,
 }
@@ -78,6 +82,7 @@ impl Server {
             listeners: Vec::new(),
             rates: Vec::new(),
             sites: Vec::new(),
+            bearers: Bearers::default(),
             mistake: None,
         }
     }
@@ -127,6 +132,7 @@ impl Server {
                 codec,
                 space,
                 binds: A::LOGIN == Login::Required,
+                proves: A::LOGIN == Login::Required && self.config.auth != Auth::None,
                 pauses: A::WHEN_FULL == WhenFull::Pause,
                 message_bytes_max,
                 outbox_bytes_max,
@@ -162,6 +168,13 @@ impl Server {
         }
         let reach = self.reach(site.reach);
         self.sites.push((listen, site, reach));
+        self
+    }
+
+    /// Has sites ask for one of these tokens where something is to be done. A site that other machines reach
+    /// needs them.
+    pub fn bearers(mut self, bearers: Bearers) -> Server {
+        self.bearers = bearers;
         self
     }
 
@@ -201,7 +214,9 @@ impl Server {
 
     /// The same, calling `ready` when every listener is bound. A signal that comes from then on drains.
     pub fn run_with(self, ready: impl FnOnce(&Running)) -> io::Result<()> {
-        let signals = Signals::new([SIGINT, SIGTERM])?;
+        // Where there is nothing to read anew, a terminal that goes takes the server along.
+        let hang_up = (self.config.auth != Auth::None).then_some(SIGHUP);
+        let signals = Signals::new([SIGINT, SIGTERM].into_iter().chain(hang_up))?;
         let running = self.start()?;
         ready(&running);
         running.wait_for(signals)
@@ -212,6 +227,7 @@ impl Server {
         if let Some(mistake) = self.mistake {
             return Err(mistake);
         }
+        let keyring = Keyring::open(&self.config)?;
         let config = Arc::new(self.config);
         let driver = Arc::new(Drivers::choose(config.driver)?);
         raise_descriptor_limit();
@@ -231,6 +247,9 @@ impl Server {
             cores,
             config.send_buffer_bytes,
         )?;
+        if self.bearers.is_empty() {
+            listen::keep_sites_to_loopback(&listening)?;
+        }
         for one in &listening {
             info!(app = one.space, url = one.url, "listening");
         }
@@ -257,6 +276,8 @@ impl Server {
             spaces: self.spaces.len(),
             apps: self.apps,
             sites,
+            bearers: self.bearers,
+            keyring: keyring.clone(),
             listeners_json: listen::to_json(&listening),
             progress: Arc::clone(&progress),
         });
@@ -266,6 +287,7 @@ impl Server {
             listening,
             cores: Cores::new(),
             draining: Draining::new(remote, progress, config.drain_timeout),
+            keyring,
         };
         for (number, (endpoint, listeners)) in endpoints.into_iter().zip(bound).enumerate() {
             let (plan, report) = (Arc::clone(&plan), report.clone());
@@ -312,6 +334,8 @@ struct Plan {
     spaces: usize,
     apps: Vec<(MakeApp, Reach)>,
     sites: Vec<(Site, Reach)>,
+    bearers: Bearers,
+    keyring: Option<Arc<Keyring>>,
     listeners_json: String,
     progress: Arc<[Progress]>,
 }
@@ -327,6 +351,10 @@ impl Plan {
 
     fn specs(&self) -> Rc<[ListenerSpec]> {
         self.specs.iter().cloned().collect()
+    }
+
+    fn verifier(&self) -> Option<Verifier> {
+        self.keyring.clone().map(Verifier::new)
     }
 
     fn admission(&self) -> Admission {
@@ -351,6 +379,7 @@ pub struct Running {
     listening: Vec<Listening>,
     cores: Cores,
     draining: Draining,
+    keyring: Option<Arc<Keyring>>,
 }
 
 impl Running {
@@ -359,15 +388,26 @@ impl Running {
         &self.listening
     }
 
+    /// The keys that clients' proofs are checked with, which can be read anew; `None` where clients prove nothing.
+    pub fn keyring(&self) -> Option<Arc<Keyring>> {
+        self.keyring.clone()
+    }
+
     fn wait_for(self, mut signals: Signals) -> io::Result<()> {
         let handle = signals.handle();
         let (first, drained) = mpsc::channel();
         let core_ended = first.clone();
+        let keyring = self.keyring();
         thread::Builder::new()
             .name("signals".into())
             .spawn(move || {
-                for (count, signal) in signals.forever().enumerate() {
-                    if count > 0 {
+                let mut told = false;
+                for signal in signals.forever() {
+                    if signal == SIGHUP {
+                        reload(keyring.as_deref());
+                        continue;
+                    }
+                    if std::mem::replace(&mut told, true) {
                         warn!(signal, "second signal: leaving at once");
                         std::process::exit(1);
                     }
@@ -402,6 +442,15 @@ impl Running {
     pub fn stop(self) -> io::Result<()> {
         self.draining.run();
         self.cores.wait()
+    }
+}
+
+/// Reads anew what can be.
+fn reload(keyring: Option<&Keyring>) {
+    match keyring.map(Keyring::reload) {
+        Some(Ok(keys)) => info!(keys, "the keys of clients' proofs have been read anew"),
+        Some(Err(error)) => error!(%error, "the keys stay what they were"),
+        None => {}
     }
 }
 

@@ -131,7 +131,7 @@ impl Tasks {
         let bell = Readiness::new(bus.descriptor())?;
         let core_number = bus.core();
         let _ = bus.arm();
-        let host = Host::new(
+        let mut host = Host::new(
             &plan.config,
             bus,
             specs,
@@ -139,6 +139,9 @@ impl Tasks {
             plan.make_apps(),
             Instant::now(),
         );
+        if let Some(verifier) = plan.verifier() {
+            host.set_verifier(verifier);
+        }
         let host = Rc::new(RefCell::new(host));
         let progress = plan.progress.clone();
         let listeners: Rc<[Listener]> = bound.listeners.into();
@@ -340,6 +343,7 @@ fn make_ports(
             turn: Rc::clone(end_turn),
             site: *site,
             reach: *reach,
+            bearers: plan.bearers.clone(),
             listeners: Rc::from(plan.listeners_json.as_str()),
             connections_max: plan.config.http_connections_max,
             body_bytes_max: plan.config.http_body_bytes_max,

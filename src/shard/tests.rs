@@ -20,6 +20,7 @@ fn spec(codec: Codec, space: u8, outbox_bytes_max: usize) -> ListenerSpec {
         codec,
         space: Space(space),
         binds: true,
+        proves: false,
         pauses: false,
         message_bytes_max: 1_000,
         outbox_bytes_max,

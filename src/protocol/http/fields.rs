@@ -10,6 +10,7 @@ use super::response::HttpError;
 pub enum Field {
     Host,
     Origin,
+    Authorization,
     ContentType,
     ContentLength,
     TransferEncoding,
@@ -62,6 +63,7 @@ impl<'a> Fields<'a> {
             6 if is("origin") => Field::Origin,
             6 if is("expect") => Field::Expect,
             12 if is("content-type") => Field::ContentType,
+            13 if is("authorization") => Field::Authorization,
             14 if is("content-length") => Field::ContentLength,
             17 if is("transfer-encoding") => Field::TransferEncoding,
             17 if is("sec-websocket-key") => Field::WebSocketKey,
