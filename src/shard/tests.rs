@@ -1,6 +1,7 @@
 //! Tests of the shard as a whole: what it counts, what it closes, and who goes first.
 
 mod compression;
+mod proofs;
 
 use std::net::SocketAddr;
 use std::rc::Rc;

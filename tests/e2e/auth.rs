@@ -242,6 +242,7 @@ async fn a_token_is_never_answered(cores: usize) {
     let keys = File::new(SECRET);
     let server = server(cores, "hmac", &keys, &[]).await;
     let token = token("tom");
+    let mut open = Vec::new();
     for (offers, answered) in [
         (format!("ringpost, ringpost.token.{token}"), true),
         (format!("ringpost.token.{token}, other ,ringpost"), true),
@@ -265,6 +266,7 @@ async fn a_token_is_never_answered(cores: usize) {
             "{head}"
         );
         assert!(!head.contains(&token) && !server.log().contains(&token));
+        open.push(raw);
     }
     server.wait_online("tom").await;
 }

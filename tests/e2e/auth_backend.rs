@@ -81,7 +81,7 @@ async fn each_token_has_its_rights_over_http(cores: usize) {
         let answer = post(address, "/v1/push", &format!("{field}{JSON}"), BODY).await;
         assert_eq!(answer.status, status, "{field}");
         assert_eq!(answer.json()["error"]["code"], code, "{field}");
-        let challenge = answer.header("WWW-Authenticate");
+        let challenge = answer.header("www-authenticate");
         assert_eq!(challenge, (status == 401).then_some("Bearer"), "{field}");
     }
     for token in ["pusher-token", "all-token"] {
