@@ -339,7 +339,7 @@ fn check_exposure(settings: &Settings, listener: &Listener) -> Result<(), String
             Ok(())
         }
         AppName::Page if !listener.is_loopback() && !settings.backend.asks_for_token() => Err(
-            "the page can push to anybody, so it is kept to loopback (127.0.0.1 or [::1]) unless \
+            "the page can push to anybody without a token, so it is kept to loopback (127.0.0.1 or [::1]) unless \
              backend.token (RINGPOST_BACKEND_TOKEN) or backend.tokens_file is set; or reach it through an \
              SSH tunnel"
                 .to_owned(),

@@ -62,7 +62,7 @@ impl Slot<'_> {
             Slot::Choice(place) => place.choose(text).then_some(()),
             Slot::Origins(place) => parse_origins(text).map(|value| **place = value),
             Slot::Networks(place) => parse_networks(text).map(|value| **place = value),
-            Slot::File(place) => (!text.contains('\0')).then(|| {
+            Slot::File(place) => (!text.contains(char::is_control)).then(|| {
                 **place = (!text.is_empty()).then(|| PathBuf::from(text));
             }),
             Slot::Word(place) => {
@@ -103,7 +103,7 @@ impl Slot<'_> {
             Slot::Networks(_) => {
                 "addresses or networks separated by commas, such as \"10.0.0.0/8, ::1\"".to_owned()
             }
-            Slot::File(_) => "the path of a file".to_owned(),
+            Slot::File(_) => "the path of a file, without control characters".to_owned(),
             Slot::Word(_) => {
                 format!("at most {WORD_BYTES_MAX} bytes without control characters")
             }

@@ -82,7 +82,7 @@ async fn each_token_has_its_rights_over_http(cores: usize) {
         assert_eq!(answer.status, status, "{field}");
         assert_eq!(answer.json()["error"]["code"], code, "{field}");
         let challenge = answer.header("www-authenticate");
-        assert_eq!(challenge, (status == 401).then_some("Bearer"), "{field}");
+        assert_eq!(challenge, (status == 401).then_some("bearer"), "{field}");
     }
     for token in ["pusher-token", "all-token"] {
         let field = format!("authorization:bearer {token}\r\n{JSON}");

@@ -25,8 +25,14 @@ pub struct Token {
 
 /// The subprotocols offered, in their order.
 fn subprotocols<'a>(head: &Head<'a>) -> impl Iterator<Item = &'a [u8]> {
-    let lists = head.each("Sec-WebSocket-Protocol");
-    lists.flat_map(|list| list.split(|&byte| byte == b',').map(<[u8]>::trim_ascii))
+    // Nearly nobody offers any, and then the head is not gone through again.
+    let lists = head
+        .offers_protocols()
+        .then(|| head.each("Sec-WebSocket-Protocol"));
+    lists
+        .into_iter()
+        .flatten()
+        .flat_map(|list| list.split(|&byte| byte == b',').map(<[u8]>::trim_ascii))
 }
 
 /// Whether ours is among them.
