@@ -3,6 +3,7 @@
 //! Plain data: the program's configuration file, variables and flags end here, and so does a
 //! library user's `Config { cores: 2, ..Config::default() }`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use ipnet::IpNet;
@@ -48,6 +49,19 @@ pub enum UidPolicy {
     Replace,
     /// The newcomer is closed with 4002.
     Reject,
+}
+
+/// How clients of apps that bind a uid prove who they are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth {
+    /// Not at all: a uid is a claim, fit for networks where everybody is trusted.
+    #[default]
+    None,
+    /// By a JSON web token, signed with HS256, RS256 or EdDSA, whichever the key is for.
+    Jwt,
+    /// By a plain token: uid, expiry, and their HMAC-SHA-256.
+    Hmac,
 }
 
 /// The server's configuration. Sizes are bytes.
@@ -113,8 +127,18 @@ pub struct Config {
     pub transit_bytes_max: usize,
     /// The sum of that on one core; past it no connection of the core is read.
     pub transit_bytes_core_max: usize,
+    /// How clients prove who they are, in every app whose connections bind a uid.
+    pub auth: Auth,
+    /// The file with the keys that their proofs are checked with: public keys in PEM, or a secret a line.
+    pub auth_key_file: Option<PathBuf>,
+    /// The audience that a JSON web token must name. Without one a token that names any is refused.
+    pub auth_audience: Option<String>,
+    /// The issuer that a JSON web token must name.
+    pub auth_issuer: Option<String>,
     /// Origins of the pages that may open a websocket, as `https://shop.example`, or `*`. Empty means the
-    /// server's own host on any port, loopback names being equal, and `null`; no origin is always let in.
+    /// server's own host on any port, loopback names being equal. While [`Auth::None`] holds, `null` is let in
+    /// too if this is empty, and no origin always; else both must be listed, the latter as `none`, unless the
+    /// proof comes in an `Authorization` field, which no page can send.
     pub origins: Vec<String>,
     /// Networks of the proxies in front, which are believed when they tell a client's address: in
     /// `X-Forwarded-For`, and on listeners with the PROXY protocol (which, if this is empty, believe anybody).
@@ -165,6 +189,10 @@ impl Default for Config {
             send_buffer_bytes: 64 << 10,
             transit_bytes_max: 1 << 20,
             transit_bytes_core_max: 64 << 20,
+            auth: Auth::None,
+            auth_key_file: None,
+            auth_audience: None,
+            auth_issuer: None,
             origins: Vec::new(),
             trusted_proxies: Vec::new(),
             http_connections_max: 1_024,

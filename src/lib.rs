@@ -39,8 +39,9 @@
 //! }
 //! ```
 //!
-//! A uid that the first message names is only a claim. An app that is open to the world checks something
-//! before it calls [`bind_uid`](app::Context::bind_uid).
+//! A uid that the first message names is only a claim, unless [`Config::auth`] has connections prove it: then the
+//! first message is a token, its uid comes to [`on_proved`](app::App::on_proved), and nothing else can be
+//! [bound](app::Context::bind_uid).
 //!
 //! # The life of one push
 //!
@@ -77,6 +78,7 @@
 #![warn(missing_docs)]
 
 pub mod app;
+pub mod auth;
 #[doc(hidden)]
 pub mod bus;
 pub mod close;

@@ -1,5 +1,6 @@
-//! What the server itself allocates, counted block by block: for an idle connection, for readers that have
-//! stalled, and that all of it is given back, by connections that are reset at any moment, too. The kernel's share is not in it.
+//! What the server itself allocates, counted block by block: for an idle connection, for one that had to prove
+//! who it is, for readers that have stalled, and that all of it is given back, by connections that are reset at
+//! any moment, too. The kernel's share is not in it.
 //!
 //! The server runs in this process and everything allocated here counts, so the clients hold nothing but
 //! descriptors, in a descriptor table of their own: the limit is one for each table.
@@ -13,7 +14,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringpost::app::{App, BindError, Context};
+use ringpost::auth::{Keyring, ends_after};
 use ringpost::close::CloseReason;
+use ringpost::config::Auth;
 use ringpost::payload::Message;
 use ringpost::{Config, Running, Server};
 use socket2::{Domain, Socket, Type};
@@ -130,17 +133,39 @@ fn connect(server: SocketAddr, number: usize, window: Option<usize>) -> TcpStrea
     socket.bind(&own.into()).expect("an address");
     socket.connect(&server.into()).expect("connects");
     let mut stream = TcpStream::from(socket);
-    stream.write_all(REQUEST.as_bytes()).expect("writes");
+    shake_hands(&mut stream, "");
+    say(&mut stream, format_args!("u{number}"));
+    is_bound(&mut stream);
+    stream
+}
+
+/// The same, which proves its uid by a header field.
+fn connect_with_proof(server: SocketAddr, number: usize, keyring: &Keyring) -> TcpStream {
+    let expires = ends_after(Duration::from_secs(600));
+    let token = keyring.mint(&format!("u{number}"), expires);
+    let mut stream = TcpStream::connect(server).expect("connects");
+    let token = token.expect("a secret signs");
+    shake_hands(&mut stream, &format!("Authorization: Bearer {token}\r\n"));
+    is_bound(&mut stream);
+    stream
+}
+
+fn shake_hands(stream: &mut TcpStream, field: &str) {
+    let (head, end) = REQUEST.split_at(REQUEST.len() - 2);
+    let request = format!("{head}{field}{end}");
+    stream.write_all(request.as_bytes()).expect("writes");
     let mut response = [0; 1024];
     let mut length = 0;
     while !response[..length].ends_with(b"\r\n\r\n") {
-        length += stream.read(&mut response[length..]).expect("reads");
+        // A byte at a time: what comes after it is a message.
+        length += stream.read(&mut response[length..=length]).expect("reads");
     }
-    say(&mut stream, format_args!("u{number}"));
+}
+
+fn is_bound(stream: &mut TcpStream) {
     let mut answer = [0; 7];
     stream.read_exact(&mut answer).expect("reads");
     assert_eq!(&answer, b"\x81\x05bound");
-    stream
 }
 
 /// Writes one short masked text frame.
@@ -195,6 +220,7 @@ fn with_clients<R: Send + 'static>(clients: impl FnOnce() -> R + Send + 'static)
 #[test]
 fn memory_is_bounded_and_given_back() {
     idle_connections_are_small();
+    proved_connections_are_hardly_larger();
     stalled_readers_cost_their_outboxes();
     resets_leave_nothing();
 }
@@ -232,6 +258,34 @@ fn idle_connections_are_small() {
     let left = CORES as isize * KEPT_BY_CORE;
     comes_down_to(base + left);
     println!("{} bytes are left of {COUNT} connections", live() - base);
+    running.stop().expect("it stops");
+}
+
+fn proved_connections_are_hardly_larger() {
+    const COUNT: usize = 7_000;
+    let file = std::env::temp_dir().join(format!("ringpost-memory-{}", std::process::id()));
+    std::fs::write(&file, "a secret that has 32 characters!").expect("a file is written");
+    let config = Config {
+        auth: Auth::Hmac,
+        auth_key_file: Some(file.clone()),
+        ..Config::default()
+    };
+    let (running, server) = start(config);
+    let _ = std::fs::remove_file(file);
+    let keyring = running.keyring().expect("clients prove their uid");
+    let (base, held) = with_clients(move || {
+        drop(connect_with_proof(server, 0, &keyring));
+        thread::sleep(Duration::from_millis(300));
+        let mut clients = Vec::with_capacity(COUNT);
+        let base = live();
+        clients.extend((0..COUNT).map(|number| connect_with_proof(server, number, &keyring)));
+        thread::sleep(Duration::from_millis(300));
+        (base, live() - base)
+    });
+    let each = held as f64 / COUNT as f64;
+    println!("{each:.0} bytes for an idle connection that has proved its uid");
+    assert!(each <= 330.0 + 80.0, "{each} bytes");
+    comes_down_to(base + CORES as isize * KEPT_BY_CORE);
     running.stop().expect("it stops");
 }
 

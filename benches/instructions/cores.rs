@@ -15,6 +15,7 @@ use ringpost::Config;
 use ringpost::app::App;
 use ringpost::app::host::{Arrival, Flow, Host, Received};
 use ringpost::app::hosted::{Hosted, Hosting};
+use ringpost::auth::bearer::Bearers;
 use ringpost::bus::{Route, connect_by};
 use ringpost::ident::{ConnId, Reach, Space};
 use ringpost::protocol::websocket::handshake::Handshake;
@@ -102,6 +103,7 @@ fn spec(number: u16, codec: Codec, binds: bool) -> ListenerSpec {
         codec,
         space: Space(number as u8),
         binds,
+        proves: false,
         pauses: number == BACKEND,
         message_bytes_max: config.message_bytes_max,
         outbox_bytes_max: config.outbox_bytes_max,
@@ -132,7 +134,7 @@ impl Cores {
                 hosting(Relay::new(true), RELAY, &[RELAY]),
                 hosting(Push, PUSH, &[]),
                 hosting(
-                    Backend::new(None, Duration::from_secs(10)),
+                    Backend::new(Bearers::default(), Duration::from_secs(10)),
                     BACKEND,
                     &[RELAY, PUSH],
                 ),

@@ -67,6 +67,7 @@ impl Crowd {
             codec: Codec::WebSocket,
             space: Space(0),
             binds: true,
+            proves: false,
             pauses: false,
             message_bytes_max: config.message_bytes_max,
             outbox_bytes_max: config.outbox_bytes_max,

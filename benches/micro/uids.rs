@@ -32,6 +32,7 @@ fn shard() -> Shard {
         codec: Codec::Text,
         space: SPACE,
         binds: true,
+        proves: false,
         pauses: false,
         message_bytes_max: config.message_bytes_max,
         outbox_bytes_max: config.outbox_bytes_max,

@@ -75,6 +75,11 @@ impl<'a, A: App> Context<'a, A> {
         self.local.shard.uid(self.connection?)
     }
 
+    /// The uid that the connection has proved to be, where the configuration asks for proofs.
+    pub fn proved(&self) -> Option<&str> {
+        self.local.shard.proved(self.connection?)
+    }
+
     /// Sends to the connection this callback is about.
     pub fn send<'m>(&mut self, message: impl Into<Message<'m>>) {
         if let Some(connection) = self.connection {
@@ -128,6 +133,14 @@ impl<'a, A: App> Context<'a, A> {
     pub fn bind_uid(&mut self, uid: &str) {
         if let Some(connection) = self.connection {
             self.local.bind_uid(connection, uid);
+        }
+    }
+
+    /// The same with its peer's address as the uid, as [`Context::peer`] has it. Where connections prove who they are,
+    /// this takes a proof of any uid, for an address is nobody's claim.
+    pub fn bind_address(&mut self) {
+        if let Some(connection) = self.connection {
+            self.local.bind_address(connection);
         }
     }
 

@@ -17,7 +17,9 @@ use super::envelope::{Body, Move, Stage};
 use super::hosted::Hosted;
 pub(crate) use super::local::Leaving;
 use super::local::Local;
+use super::proving::ending;
 use super::question::{Asker, Questions, Waiting};
+use crate::auth::Verifier;
 use crate::bus::{Endpoint, Envelope};
 use crate::close::CloseReason;
 use crate::config::Config;
@@ -61,9 +63,11 @@ const STALL: Duration = Duration::from_secs(1);
 const PULSE: Duration = Duration::from_secs(1);
 
 pub struct Host {
-    apps: Vec<Box<dyn Hosted>>,
+    pub(super) apps: Vec<Box<dyn Hosted>>,
     listeners: Rc<[ListenerSpec]>,
-    local: Local,
+    pub(super) local: Local,
+    /// Checks who connections are, where they have to prove it.
+    pub(super) verifier: Option<Verifier>,
     /// When the ticks began, stalls left out.
     started: Instant,
     /// For how long the core has just stood still, until somebody asks.
@@ -86,6 +90,7 @@ impl Host {
             apps,
             listeners,
             local: Local::new(config, shard, bus, now),
+            verifier: None,
             started: now,
             stall: None,
             refusals: Hush::default(),
@@ -130,6 +135,7 @@ impl Host {
         self.local.set_now(now);
         let ticks = now.duration_since(self.started).as_millis() / TICK.as_millis();
         self.local.shard.set_now(ticks as Tick);
+        self.read_wall();
     }
 
     /// Does what has come due.
@@ -205,6 +211,9 @@ impl Host {
             return;
         };
         self.local.shard.stats.messages_in += 1;
+        if self.verifier.is_some() && self.take_proof(id, message) {
+            return self.settle();
+        }
         self.apps[app].message(&mut self.local, id, session, message);
         self.settle();
     }
@@ -337,13 +346,14 @@ impl Host {
         }
     }
 
-    fn refuse(&mut self, id: ConnId, error: BindError) {
+    pub(super) fn refuse(&mut self, id: ConnId, error: BindError) {
         if let Some((app, session)) = self.session_of(id) {
             self.apps[app].bound(&mut self.local, id, session, Err(error));
         }
         let reason = match error {
             BindError::InUse => CloseReason::UidInUse,
             BindError::Uid(_) | BindError::RepliesOpen => CloseReason::BadLogin,
+            BindError::Unproved(error) => ending(error),
             // It has a uid; asking again is the app's mistake and changes nothing.
             BindError::Twice => return,
         };
@@ -442,7 +452,7 @@ impl Host {
     }
 
     /// The app and session of a connection that is open and not closing.
-    fn session_of(&self, id: ConnId) -> Option<(usize, u32)> {
+    pub(super) fn session_of(&self, id: ConnId) -> Option<(usize, u32)> {
         let (app, session) = self.local.shard.session(id)?;
         Some((usize::from(app), session))
     }

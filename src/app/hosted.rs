@@ -19,6 +19,7 @@ pub trait Hosted {
     /// Makes the connection's session and returns its key.
     fn connect(&mut self, local: &mut Local, id: ConnId) -> Option<u32>;
     fn message(&mut self, local: &mut Local, id: ConnId, session: u32, message: Message<'_>);
+    fn proved(&mut self, local: &mut Local, id: ConnId, session: u32, uid: &str);
     fn bound(&mut self, local: &mut Local, id: ConnId, session: u32, result: Result<(), BindError>);
     fn offline(&mut self, local: &mut Local, id: ConnId, session: u32, uid: &str);
     fn close(&mut self, local: &mut Local, id: ConnId, session: u32, reason: CloseReason);
@@ -122,6 +123,14 @@ impl<A: App> Hosted for Hosting<A> {
         self.guard(local, Some(id), "on_message", |app, sessions, cx| {
             if let Some(session) = sessions.get_mut(session).and_then(Option::as_mut) {
                 app.on_message(cx, session, message);
+            }
+        });
+    }
+
+    fn proved(&mut self, local: &mut Local, id: ConnId, session: u32, uid: &str) {
+        self.guard(local, Some(id), "on_proved", |app, sessions, cx| {
+            if let Some(session) = sessions.get_mut(session).and_then(Option::as_mut) {
+                app.on_proved(cx, session, uid);
             }
         });
     }

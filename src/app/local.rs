@@ -11,6 +11,7 @@ use super::effect::Effect;
 use super::envelope::{Addressed, Body};
 use super::question::Questions;
 use super::{AnyNote, BindError, To};
+use crate::auth::ProofError;
 use crate::bus::Endpoint;
 use crate::config::Config;
 use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, check_uid};
@@ -224,8 +225,33 @@ impl Local {
 
     /// Asks for a uid on behalf of a connection; the outcome comes after the present callback.
     pub fn bind_uid(&mut self, connection: ConnId, uid: &str) {
+        let unproved = match self.shard.proved(connection) {
+            Some(proved) if proved == uid => None,
+            Some(_) => Some(ProofError::OtherUid),
+            None => Some(ProofError::Missing),
+        };
+        self.ask_to_bind(connection, uid, unproved);
+    }
+
+    /// The same for its peer's address.
+    pub fn bind_address(&mut self, connection: ConnId) {
+        let Some(peer) = self.shard.peer(connection) else {
+            return;
+        };
+        let unproved = match self.shard.proved(connection) {
+            Some(_) => None,
+            None => Some(ProofError::Missing),
+        };
+        self.ask_to_bind(connection, &peer.to_string(), unproved);
+    }
+
+    fn ask_to_bind(&mut self, connection: ConnId, uid: &str, unproved: Option<ProofError>) {
+        let spec = self.shard.listener(connection);
+        let unproved = unproved.filter(|_| spec.is_some_and(|spec| spec.proves));
         let refused = if let Err(error) = check_uid(uid) {
             Some(BindError::Uid(error))
+        } else if let Some(error) = unproved {
+            Some(BindError::Unproved(error))
         } else if !self.shard.ask_to_bind(connection) {
             Some(BindError::Twice)
         } else {

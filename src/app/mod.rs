@@ -13,6 +13,7 @@ pub mod host;
 #[doc(hidden)]
 pub mod hosted;
 mod local;
+mod proving;
 mod question;
 #[cfg(all(test, not(loom)))]
 mod simulation;
@@ -20,10 +21,12 @@ mod simulation;
 mod tests;
 
 pub use context::{Context, To};
+pub(crate) use proving::ending;
 
 use std::any::Any;
 use std::fmt;
 
+use crate::auth::ProofError;
 use crate::close::CloseReason;
 use crate::ident::{CoreId, Ticket, UidError};
 use crate::payload::Message;
@@ -98,9 +101,18 @@ pub trait App: Sized + 'static {
         message: Message<'_>,
     );
 
+    /// The connection has proved that it is this uid, where the configuration asks for proofs: by its
+    /// handshake, right after [`App::on_connect`], or by its first message, which comes here in place of
+    /// [`App::on_message`]. It can bind no other. By default it is bound to it.
+    fn on_proved(&mut self, cx: &mut Context<'_, Self>, session: &mut Self::Session, uid: &str) {
+        let _ = session;
+        cx.bind_uid(uid);
+    }
+
     /// The outcome of [`Context::bind_uid`], on the uid's home core, before the connection's next
     /// message. After an error the connection is closed unless the app has closed it itself: with 4002
-    /// where the uid is in use, with 4006 where the uid is none or replies are open.
+    /// where the uid is in use, with 4006 where the uid is none, is not proved, or replies are open, with 4008
+    /// where its proof has expired. A first message that is no proof where one must be comes here, too.
     /// [`BindError::Twice`] alone changes nothing.
     fn on_bound(
         &mut self,
@@ -167,6 +179,8 @@ pub enum BindError {
     Uid(UidError),
     /// The policy or `connections_per_uid_max` keeps the newcomer out.
     InUse,
+    /// The connection has not proved that it is that uid, and has to.
+    Unproved(ProofError),
     /// The connection has a uid already, or asked for one: it binds once. Or it never binds
     /// ([`Login::Never`]).
     Twice,
@@ -178,6 +192,7 @@ impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             BindError::Uid(error) => error.fmt(f),
+            BindError::Unproved(error) => error.fmt(f),
             BindError::InUse => f.write_str("the uid is in use"),
             BindError::Twice => f.write_str("this connection has a uid already"),
             BindError::RepliesOpen => f.write_str("replies are open; bind before reserving any"),

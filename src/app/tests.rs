@@ -1,5 +1,7 @@
 //! Tests of hosts without sockets: what callbacks may do and when, and what becomes of sessions.
 
+mod proving;
+
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -9,7 +11,7 @@ use super::host::{Flow, Host, Received};
 use super::hosted::Hosting;
 use super::*;
 use crate::bus::{Route, connect_by};
-use crate::config::Config;
+use crate::config::{Auth, Config};
 use crate::ident::{ConnId, Reach, Reply, Space};
 use crate::protocol::Codec;
 use crate::shard::{ListenerSpec, Phase};
@@ -67,6 +69,10 @@ impl App for Scripted {
         self.on(cx, format!("message {}", message.text().unwrap_or("?")));
     }
 
+    fn on_proved(&mut self, cx: &mut Context<'_, Self>, _: &mut Session, uid: &str) {
+        self.on(cx, format!("proved {uid}"));
+    }
+
     fn on_bound(
         &mut self,
         cx: &mut Context<'_, Self>,
@@ -120,6 +126,7 @@ impl Cores {
             codec: Codec::Text,
             space: Space(0),
             binds,
+            proves: config.auth != Auth::None,
             pauses: false,
             message_bytes_max: 1_000,
             outbox_bytes_max: 10_000,

@@ -54,6 +54,10 @@ impl App for Relay {
         }
     }
 
+    fn on_proved(&mut self, cx: &mut Context<'_, Self>, _: &mut (), uid: &str) {
+        self.log_in(cx, Message::Text(uid));
+    }
+
     /// After an error the library closes: 4006 for a string that is no uid, 4002 for one in use.
     fn on_bound(&mut self, cx: &mut Context<'_, Self>, _: &mut (), result: Result<(), BindError>) {
         match result {

@@ -141,6 +141,14 @@ keys! {
     full "transit_bytes_core_max" =>
         |s| Slot::Bytes(&mut s.config.transit_bytes_core_max, 1..=BYTES_MAX),
         "The same for a whole core";
+    common "auth" => |s| Slot::Choice(&mut s.config.auth),
+        "How clients prove their uid: not at all, by a JSON web token, or by a plain one";
+    common "auth_key_file" => |s| Slot::File(&mut s.config.auth_key_file),
+        "The keys of these proofs: public keys in PEM, or a secret a line; SIGHUP reads them anew";
+    full "auth_audience" => |s| Slot::Word(&mut s.config.auth_audience),
+        "The audience that a JSON web token must name";
+    full "auth_issuer" => |s| Slot::Word(&mut s.config.auth_issuer),
+        "The issuer that a JSON web token must name";
     full "origins" => |s| Slot::Origins(&mut s.config.origins),
         "Pages that may open a websocket, in place of those of the server's own host";
     full "trusted_proxies" => |s| Slot::Networks(&mut s.config.trusted_proxies),
@@ -171,7 +179,9 @@ keys! {
         |s| Slot::Time(&mut s.chat.roster_interval, Duration::from_millis(10)),
         "Least time between two rosters to a chat user";
     full "backend.token" => |s| Slot::Secret(&mut s.backend.token),
-        "What a back end must send as \"auth TOKEN\" first";
+        "What a back end must send as \"auth TOKEN\" first; it has all rights";
+    full "backend.tokens_file" => |s| Slot::File(&mut s.backend.tokens_file),
+        "More of such tokens, a line each: its rights (push,kick,read), a blank and the token";
 }
 
 /// Every key as a flag, as given on the command line.
@@ -250,6 +260,7 @@ mod tests {
     use crate::cli::settings::Choice;
     use ringpost::config::{Config, IpNet};
     use std::collections::HashSet;
+    use std::path::PathBuf;
 
     macro_rules! fields {
         ($type:ident { $($field:ident),* $(,)? }) => {{
@@ -295,6 +306,10 @@ mod tests {
             login_timeout,
             close_timeout,
             drain_timeout,
+            auth,
+            auth_key_file,
+            auth_audience,
+            auth_issuer,
             origins,
         });
         for field in fields {
@@ -314,7 +329,8 @@ mod tests {
                 Slot::Choice(place) => place as *const dyn Choice as *const u8 as usize,
                 Slot::Origins(place) => place as *const Vec<String> as usize,
                 Slot::Networks(place) => place as *const Vec<IpNet> as usize,
-                Slot::Secret(place) => place as *const Option<String> as usize,
+                Slot::Secret(place) | Slot::Word(place) => place as *const Option<String> as usize,
+                Slot::File(place) => place as *const Option<PathBuf> as usize,
             };
             assert!(places.insert(place), "{} shares its place", key.name);
         }

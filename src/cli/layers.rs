@@ -15,6 +15,7 @@ use super::keys::{self, KEYS, VARIABLE_PREFIX, nearest};
 use super::listeners::{self, Listener};
 use super::settings::Settings;
 use super::slot::Slot;
+use super::tokens;
 
 /// The variables of ours that are no settings: the file to read, and what client commands talk to.
 const OTHER_VARIABLES: [&str; 3] = ["RINGPOST_CONFIG", "RINGPOST_TO", "RINGPOST_LISTEN"];
@@ -161,6 +162,7 @@ pub fn resolve(layers: impl IntoIterator<Item = Layer>) -> Result<Settings, Prob
         }
     }
     problems.extend(listeners::check(&settings, &origins));
+    problems.extend(tokens::check(&settings));
     if problems.is_empty() {
         Ok(settings)
     } else {

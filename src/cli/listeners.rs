@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use ringpost::config::{ListenerLimits, OUTBOX_MESSAGE_COST};
+use ringpost::config::{Auth, ListenerLimits, OUTBOX_MESSAGE_COST};
 
 use super::keys::nearest;
 use super::layers::Origin;
@@ -328,12 +328,12 @@ fn check_limits(settings: &Settings, listener: &Listener) -> Result<(), String> 
 
 fn check_exposure(settings: &Settings, listener: &Listener) -> Result<(), String> {
     match listener.app {
-        AppName::PushBackend if settings.backend.token.is_none() => {
+        AppName::PushBackend if !settings.backend.asks_for_token() => {
             if !listener.is_loopback() {
                 return Err(
                     "a back end can push to anybody, so this app is kept to loopback \
-                            (127.0.0.1 or [::1]) unless backend.token (RINGPOST_BACKEND_TOKEN) is \
-                            set"
+                            (127.0.0.1 or [::1]) unless backend.token (RINGPOST_BACKEND_TOKEN) or \
+                            backend.tokens_file is set"
                     .to_owned(),
                 );
             }
@@ -348,11 +348,12 @@ fn check_exposure(settings: &Settings, listener: &Listener) -> Result<(), String
             }
             Ok(())
         }
-        AppName::Page if !listener.is_loopback() => Err("the page can push to anybody without a \
-                                                         token, so it is kept to loopback \
-                                                         (127.0.0.1 or [::1]); reach it through \
-                                                         an SSH tunnel"
-            .to_owned()),
+        AppName::Page if !listener.is_loopback() && !settings.backend.asks_for_token() => Err(
+            "the page can push to anybody without a token, so it is kept to loopback (127.0.0.1 or [::1]) unless \
+             backend.token (RINGPOST_BACKEND_TOKEN) or backend.tokens_file is set; or reach it through an \
+             SSH tunnel"
+                .to_owned(),
+        ),
         _ => Ok(()),
     }
 }
@@ -386,10 +387,13 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
         (!shown.is_empty()).then(|| shown.join(", "))
     };
     let mut warnings = Vec::new();
-    if let Some(listeners) = open(|one| one.app.is_for_clients()) {
+    if settings.config.auth == Auth::None
+        && let Some(listeners) = open(|one| one.app.is_for_clients())
+    {
         warnings.push(format!(
             "open to other machines: {listeners}. A uid or name sent as the first message is only a \
-             claim: whoever can connect can read what is sent to any uid"
+             claim: whoever can connect can read what is sent to any uid. Set auth and auth_key_file to have \
+             clients prove it"
         ));
     }
     if settings.config.trusted_proxies.is_empty()

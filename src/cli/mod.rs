@@ -1,7 +1,7 @@
 //! The command line: what can be asked of the program, and which file answers.
 //!
 //! Bare `ringpost` serves. The other commands are clients of a running server: of its back-end port,
-//! and `bench` of whatever it measures; except `check` and `doctor`, which only read.
+//! and `bench` of whatever it measures; except `check` and `doctor`, which only read, and `token`, which signs.
 
 mod backend;
 mod banner;
@@ -17,6 +17,7 @@ mod serve;
 mod settings;
 mod slot;
 mod stats;
+mod tokens;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -62,6 +63,7 @@ Examples:
   ringpost push uid1 'your order has shipped'  to every connection of uid1
   ringpost online uid1 && echo there           exit status 0 is yes, 1 is no
   ringpost doctor --connections 100k           does this machine hold them, and what mends it?
+  ringpost token tom --ttl 1h                  a proof for a server with auth, to try it with
   ringpost bench relay --connections 10000     load on a server; see ringpost bench --help
 
 A value is taken from the file, then from a RINGPOST_* variable, then from a flag; the later wins.
@@ -123,6 +125,8 @@ enum Command {
     },
     /// Put load on a running server: measure it, and check that every message arrives
     Bench(Box<BenchArgs>),
+    /// Make a token that proves a uid to a server with auth, for trying
+    Token(tokens::TokenArgs),
     /// Say whether a configuration file is right, and what would be served
     Check {
         /// The file
@@ -143,6 +147,7 @@ pub fn run() -> ExitCode {
         Some(Command::Online { uid, server }) => backend::online(&server, &uid),
         Some(Command::Stats { json, server }) => backend::stats(&server, json),
         Some(Command::Bench(args)) => measure(&args),
+        Some(Command::Token(args)) => tokens::run(&args),
         Some(Command::Check { config }) => check::run(&config),
         Some(Command::Doctor(args)) => doctor::run(&args),
     };

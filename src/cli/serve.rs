@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use ringpost::{Listen, Server};
 
@@ -11,7 +10,7 @@ use super::keys::KeyFlags;
 use super::layers::{self, Layer, Problems};
 use super::listeners::{CHAT_OUTBOX_BYTES, Listener};
 use super::settings::{AppName, ChatSettings, Settings};
-use super::{Status, complain, doctor, file, listeners, log, panics};
+use super::{Status, complain, doctor, file, listeners, log, panics, tokens};
 use crate::apps::backend::Backend;
 use crate::apps::chat::{Chat, Limits, Room};
 use crate::apps::echo::Echo;
@@ -89,7 +88,7 @@ pub fn resolve(config: Option<&Path>, flags: Layer) -> Result<Settings, Problems
 
 /// The last step: from settings to a running server.
 fn start(settings: Settings) -> io::Result<()> {
-    let (server, listeners) = build(settings);
+    let (server, listeners) = build(settings)?;
     server.run_with(|running| {
         let addresses = running.listening().iter().map(|one| one.address);
         let bound: Vec<(Listener, SocketAddr)> = listeners.into_iter().zip(addresses).collect();
@@ -99,9 +98,10 @@ fn start(settings: Settings) -> io::Result<()> {
 
 /// The server, and its listeners in the order in which it has them. All listeners of one app share
 /// one app, so that a chat on two codecs is one room.
-fn build(settings: Settings) -> (Server, Vec<Listener>) {
+fn build(settings: Settings) -> io::Result<(Server, Vec<Listener>)> {
+    let bearers = tokens::bearers(&settings.backend).map_err(io::Error::other)?;
     let login_timeout = settings.config.login_timeout;
-    let mut server = Server::new(settings.config);
+    let mut server = Server::new(settings.config).bearers(bearers.clone());
     let mut ordered = Vec::new();
     for app in [
         AppName::Relay,
@@ -130,8 +130,10 @@ fn build(settings: Settings) -> (Server, Vec<Listener>) {
             }
             AppName::Push => server.listen(listens, || Push),
             AppName::PushBackend => {
-                let token: Option<Arc<str>> = settings.backend.token.as_deref().map(Arc::from);
-                server.listen(listens, move || Backend::new(token.clone(), login_timeout))
+                let bearers = bearers.clone();
+                server.listen(listens, move || {
+                    Backend::new(bearers.clone(), login_timeout)
+                })
             }
             AppName::Chat => {
                 let room = Room::new(&chat_limits(&settings.chat, &own));
@@ -150,7 +152,7 @@ fn build(settings: Settings) -> (Server, Vec<Listener>) {
         server = server.site(listen, page::SITE);
         ordered.push(page.clone());
     }
-    (server, ordered)
+    Ok((server, ordered))
 }
 
 /// Two rosters, one of them on its way, must fit the smallest outbox of the room.

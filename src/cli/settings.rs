@@ -4,9 +4,10 @@
 //! each other.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use ringpost::config::{Config, DescriptorTables, Driver, UidPolicy};
+use ringpost::config::{Auth, Config, DescriptorTables, Driver, UidPolicy};
 
 use super::listeners::Listener;
 
@@ -67,6 +68,15 @@ impl Default for ChatSettings {
 pub struct BackendSettings {
     /// What `auth TOKEN` must say as the first line; without one no line is needed.
     pub token: Option<String>,
+    /// More tokens, with their rights.
+    pub tokens_file: Option<PathBuf>,
+}
+
+impl BackendSettings {
+    /// Whether a back end has to show any.
+    pub fn asks_for_token(&self) -> bool {
+        self.token.is_some() || self.tokens_file.is_some()
+    }
 }
 
 // By hand, so that no log or panic message ever shows the token.
@@ -75,6 +85,7 @@ impl fmt::Debug for BackendSettings {
         let token = self.token.as_ref().map(|_| "(hidden)");
         f.debug_struct("BackendSettings")
             .field("token", &token)
+            .field("tokens_file", &self.tokens_file)
             .finish()
     }
 }
@@ -175,6 +186,7 @@ macro_rules! choices {
 }
 
 choices! {
+    Auth { "none" = None, "jwt" = Jwt, "hmac" = Hmac }
     Driver { "auto" = Auto, "uring" = Uring, "epoll" = Epoll }
     DescriptorTables { "auto" = Auto, "shared" = Shared, "per_core" = PerCore }
     UidPolicy { "multi" = Multi, "replace" = Replace, "reject" = Reject }

@@ -5,8 +5,10 @@
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use ringpost::auth::bearer::BEARER_BYTES_MAX;
 use ringpost::config::IpNet;
 
 use super::settings::Choice;
@@ -14,7 +16,9 @@ use super::settings::Choice;
 /// Longest time that can be set: far beyond any use, and far from overflowing a clock.
 pub const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3_600);
 /// Longest token.
-const TOKEN_BYTES_MAX: usize = 256;
+const TOKEN_BYTES_MAX: usize = BEARER_BYTES_MAX;
+/// Longest word, such as an audience's name.
+const WORD_BYTES_MAX: usize = 256;
 
 /// A setting's place in the settings, with the values it takes.
 pub enum Slot<'a> {
@@ -29,6 +33,10 @@ pub enum Slot<'a> {
     Origins(&'a mut Vec<String>),
     /// Networks of addresses, separated by commas.
     Networks(&'a mut Vec<IpNet>),
+    /// The path of a file.
+    File(&'a mut Option<PathBuf>),
+    /// A name that others have chosen; empty is none.
+    Word(&'a mut Option<String>),
     /// A secret: never shown, neither in an error nor by `check`.
     Secret(&'a mut Option<String>),
 }
@@ -54,6 +62,13 @@ impl Slot<'_> {
             Slot::Choice(place) => place.choose(text).then_some(()),
             Slot::Origins(place) => parse_origins(text).map(|value| **place = value),
             Slot::Networks(place) => parse_networks(text).map(|value| **place = value),
+            Slot::File(place) => (!text.contains(char::is_control)).then(|| {
+                **place = (!text.is_empty()).then(|| PathBuf::from(text));
+            }),
+            Slot::Word(place) => {
+                let fits = text.len() <= WORD_BYTES_MAX && !text.contains(char::is_control);
+                fits.then(|| **place = (!text.is_empty()).then(|| text.to_owned()))
+            }
             Slot::Secret(place) => is_token(text).then(|| **place = Some(text.to_owned())),
         };
         taken.ok_or_else(|| self.expected())
@@ -88,6 +103,10 @@ impl Slot<'_> {
             Slot::Networks(_) => {
                 "addresses or networks separated by commas, such as \"10.0.0.0/8, ::1\"".to_owned()
             }
+            Slot::File(_) => "the path of a file, without control characters".to_owned(),
+            Slot::Word(_) => {
+                format!("at most {WORD_BYTES_MAX} bytes without control characters")
+            }
             Slot::Secret(_) => {
                 format!("1 to {TOKEN_BYTES_MAX} printable ASCII characters without a space")
             }
@@ -107,6 +126,8 @@ impl Slot<'_> {
                 let networks: Vec<String> = place.iter().map(IpNet::to_string).collect();
                 Some(format!("\"{}\"", networks.join(", ")))
             }
+            Slot::File(place) => place.as_ref().map(|path| format!("\"{}\"", path.display())),
+            Slot::Word(place) => place.as_ref().map(|word| format!("\"{word}\"")),
             Slot::Secret(place) => place.as_ref().map(|_| "(hidden)".to_owned()),
         }
     }
@@ -121,6 +142,8 @@ impl Slot<'_> {
             Slot::Choice(place) => place.names().join("|"),
             Slot::Origins(_) => "ORIGINS".to_owned(),
             Slot::Networks(_) => "NETWORKS".to_owned(),
+            Slot::File(_) => "FILE".to_owned(),
+            Slot::Word(_) => "NAME".to_owned(),
             Slot::Secret(_) => "TOKEN".to_owned(),
         }
     }
@@ -169,7 +192,7 @@ fn parse_networks(text: &str) -> Option<Vec<IpNet>> {
 /// would write lets nobody in, so it is a mistake.
 fn is_origin(text: &str) -> bool {
     let (scheme, authority) = match text {
-        "*" | "null" => return true,
+        "*" | "null" | "none" => return true,
         _ => match text.split_once("://") {
             Some(parts) => parts,
             None => return false,
@@ -232,7 +255,7 @@ pub fn show_bytes(bytes: usize) -> String {
 }
 
 /// A token is one word of a line: no blank and no control character.
-fn is_token(text: &str) -> bool {
+pub fn is_token(text: &str) -> bool {
     (1..=TOKEN_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 

@@ -279,7 +279,8 @@ impl Admission {
                 "more than handshakes_max = {} are under way on a core, and it is the oldest",
                 self.handshakes_max
             ),
-            _ => format!("proxy_protocol: {cause}"),
+            CloseReason::BadProxy => format!("proxy_protocol: {cause}"),
+            _ => cause.to_owned(),
         };
         warn!(%peer, more, "a connection was refused: {by}");
     }

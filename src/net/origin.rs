@@ -1,7 +1,8 @@
 //! Which pages may open a websocket here: the `Origin` that a browser sends (RFC 6455, section 10.2).
 //!
 //! By default the same host on any port, loopback names being equal; no origin (not a browser) and
-//! `null` (a page opened from a file) are let in, too. A list in the configuration replaces that.
+//! `null` (a page opened from a file) are let in, too. A list in the configuration replaces that. Where
+//! clients prove who they are, these two must be listed, the former as `none`.
 //! Called by the transport for each opening handshake.
 
 use std::net::{IpAddr, SocketAddr};
@@ -31,15 +32,19 @@ impl Origins {
         }
     }
 
-    /// Whether a page of `origin` may connect to `host` (the request's `Host`).
-    pub fn admits(&self, origin: Option<&str>, host: &str) -> bool {
-        let Some(origin) = origin else { return true };
+    /// Whether a page of `origin` may connect to `host` (the request's `Host`). With `strict`, what says
+    /// nothing of where it comes from must be listed.
+    pub fn admits(&self, origin: Option<&str>, host: &str, strict: bool) -> bool {
+        let lists = |name: &str| self.listed.iter().any(|one| *one == "*" || *one == name);
+        let Some(origin) = origin else {
+            return !strict || lists("none");
+        };
         let origin = plain(origin);
         if !self.listed.is_empty() {
-            return self.listed.iter().any(|one| *one == "*" || *one == origin);
+            return lists(&origin);
         }
         if origin == "null" {
-            return true;
+            return !strict;
         }
         let host = host.to_ascii_lowercase();
         let page = origin.split_once("://").map(|(_, page)| page);
@@ -50,9 +55,18 @@ impl Origins {
     }
 
     /// Tells the log of a page that was refused, and what would let it in.
-    pub fn log_refusal(&mut self, origin: &str, peer: Option<SocketAddr>) {
+    pub fn log_refusal(&mut self, origin: Option<&str>, peer: Option<SocketAddr>) {
         let Some(more) = self.refusals.ends(Instant::now()) else {
             return;
+        };
+        let Some(origin) = origin else {
+            let peer = peer.map(tracing::field::display);
+            return warn!(
+                peer,
+                more,
+                "a client without an origin was refused; have it send its token in an Authorization field, \
+                 or list \"none\" under \"origins\" to let such clients in"
+            );
         };
         let end = origin.char_indices().nth(LOGGED_MAX);
         let origin = Escaped(end.map_or(origin, |(end, _)| &origin[..end]));
@@ -159,30 +173,57 @@ mod tests {
             (Some("evil"), "push.example", false),
             (Some(""), "push.example", false),
         ] {
-            assert_eq!(origins.admits(origin, host), admitted, "{origin:?} {host}");
+            assert_eq!(
+                origins.admits(origin, host, false),
+                admitted,
+                "{origin:?} {host}"
+            );
         }
+    }
+
+    #[test]
+    fn what_says_nothing_is_listed_where_that_matters() {
+        let listed = |names: &[&str]| {
+            Origins::new(
+                &names
+                    .iter()
+                    .map(|one| (*one).to_owned())
+                    .collect::<Vec<_>>(),
+            )
+        };
+        let own = "push.example:1234";
+        let default = Origins::default();
+        assert!(default.admits(Some("https://push.example"), own, true));
+        assert!(!default.admits(Some("null"), own, true));
+        assert!(!default.admits(None, own, true));
+        assert!(!listed(&["https://push.example"]).admits(None, own, true));
+        assert!(listed(&["https://push.example", "none"]).admits(None, own, true));
+        assert!(!listed(&["none"]).admits(Some("null"), own, true));
+        assert!(listed(&["null"]).admits(Some("null"), own, true));
+        assert!(listed(&["*"]).admits(Some("null"), own, true));
+        assert!(listed(&["*"]).admits(None, own, true));
     }
 
     #[test]
     fn a_list_replaces_that() {
         let origins = Origins::new(&["https://Shop.example".into()]);
-        assert!(origins.admits(Some("https://shop.example"), "push.example"));
-        assert!(!origins.admits(Some("https://push.example"), "push.example"));
-        assert!(!origins.admits(Some("null"), "push.example"));
-        assert!(origins.admits(None, "push.example"));
-        assert!(!origins.admits(Some("http://shop.example"), "push.example"));
-        assert!(!origins.admits(Some("https://shop.example:8443"), "push.example"));
-        assert!(Origins::new(&["*".into()]).admits(Some("http://any.example"), "x"));
-        assert!(Origins::new(&["NULL".into()]).admits(Some("null"), "x"));
+        assert!(origins.admits(Some("https://shop.example"), "push.example", false));
+        assert!(!origins.admits(Some("https://push.example"), "push.example", false));
+        assert!(!origins.admits(Some("null"), "push.example", false));
+        assert!(origins.admits(None, "push.example", false));
+        assert!(!origins.admits(Some("http://shop.example"), "push.example", false));
+        assert!(!origins.admits(Some("https://shop.example:8443"), "push.example", false));
+        assert!(Origins::new(&["*".into()]).admits(Some("http://any.example"), "x", false));
+        assert!(Origins::new(&["NULL".into()]).admits(Some("null"), "x", false));
         // The port that a browser leaves out may be written.
         for (listed, sent) in [
             ("https://shop.example:443", "https://shop.example"),
             ("http://shop.example", "http://shop.example:80"),
         ] {
             let origins = Origins::new(&[listed.into()]);
-            assert!(origins.admits(Some(sent), "push.example"), "{sent}");
+            assert!(origins.admits(Some(sent), "push.example", false), "{sent}");
         }
         let origins = Origins::new(&["http://shop.example:443".into()]);
-        assert!(!origins.admits(Some("http://shop.example"), "push.example"));
+        assert!(!origins.admits(Some("http://shop.example"), "push.example", false));
     }
 }

@@ -181,6 +181,21 @@ pub fn bind_all(
     Ok((bound, listening))
 }
 
+/// Without tokens whoever reaches a site can push to anybody.
+pub fn keep_sites_to_loopback(listening: &[Listening]) -> io::Result<()> {
+    let open = listening
+        .iter()
+        .find(|one| one.space == "http" && !one.address.ip().to_canonical().is_loopback());
+    open.map_or(Ok(()), |one| {
+        let text = format!(
+            "{}: whoever reaches it could push to anybody; keep it to loopback, or give the server tokens of \
+             back ends",
+            one.url
+        );
+        Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+    })
+}
+
 fn refused(url: &str, error: &io::Error) -> io::Error {
     let hint = match error.kind() {
         io::ErrorKind::AddrInUse => "; another process listens there (see: ss -ltnp)",

@@ -23,13 +23,15 @@ use std::time::Instant;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::app::envelope::Body;
 use crate::app::hosted::{Hosted, Hosting};
 use crate::app::{App, Login, Peers, WhenFull};
+use crate::auth::bearer::Bearers;
+use crate::auth::{Keyring, Verifier};
 use crate::bus::{self, Remote};
-use crate::config::{CORES_MAX, Config, OUTBOX_MESSAGE_COST};
+use crate::config::{Auth, CORES_MAX, Config, OUTBOX_MESSAGE_COST};
 use crate::guard::watch_panics;
 use crate::hush::SharedHush;
 use crate::ident::{Reach, SPACES_MAX, Space};
@@ -80,6 +82,8 @@ pub struct Server {
     sites: Vec<(Listen, Site, Reach)>,
     /// The same of theirs.
     site_gates: Vec<(Door, Rate)>,
+    /// Who may push by a site.
+    bearers: Bearers,
     /// The first mistake in what was asked for; `start` returns it.
     mistake: Option<io::Error>,
 }
@@ -96,6 +100,7 @@ impl Server {
             doors: Vec::new(),
             sites: Vec::new(),
             site_gates: Vec::new(),
+            bearers: Bearers::default(),
             mistake: None,
         }
     }
@@ -145,6 +150,7 @@ impl Server {
                 codec,
                 space,
                 binds: A::LOGIN == Login::Required,
+                proves: A::LOGIN == Login::Required && self.config.auth != Auth::None,
                 pauses: A::WHEN_FULL == WhenFull::Pause,
                 message_bytes_max,
                 outbox_bytes_max,
@@ -192,6 +198,13 @@ impl Server {
         };
         self.site_gates.push((self.door(&listen, Pool::Http), rate));
         self.sites.push((listen, site, reach));
+        self
+    }
+
+    /// Has sites ask for one of these tokens where something is to be done. A site that other machines reach
+    /// needs them.
+    pub fn bearers(mut self, bearers: Bearers) -> Server {
+        self.bearers = bearers;
         self
     }
 
@@ -250,8 +263,8 @@ impl Server {
     pub fn run_with(self, ready: impl FnOnce(&Running)) -> io::Result<()> {
         let supervisor = Supervisor::from_environment().map(Arc::new);
         let mut wanted = vec![SIGINT, SIGTERM];
-        if supervisor.is_some() {
-            // Without one it means that the terminal is gone, and ends the process.
+        if supervisor.is_some() || self.config.auth != Auth::None {
+            // Without either it means that the terminal is gone, and ends the process.
             wanted.push(SIGHUP);
         }
         let signals = Signals::new(wanted)?;
@@ -268,6 +281,7 @@ impl Server {
         if let Some(mistake) = self.mistake {
             return Err(mistake);
         }
+        let keyring = Keyring::open(&self.config)?;
         let config = Arc::new(self.config);
         let driver = Arc::new(Drivers::choose(config.driver)?);
         let descriptors_max = tables::raise_limit();
@@ -287,6 +301,9 @@ impl Server {
             cores,
             config.send_buffer_bytes,
         )?;
+        if self.bearers.is_empty() {
+            listen::keep_sites_to_loopback(&listening)?;
+        }
         for one in &listening {
             info!(app = one.space, url = one.url, "listening");
         }
@@ -327,6 +344,8 @@ impl Server {
             spaces: self.spaces.len(),
             apps: self.apps,
             sites,
+            bearers: self.bearers,
+            keyring: keyring.clone(),
             listeners_json: listen::to_json(&listening),
             progress: Arc::clone(&progress),
         });
@@ -337,6 +356,7 @@ impl Server {
             cores: Cores::new(),
             draining: Draining::new(remote.clone(), progress, config.drain_timeout),
             bus: remote,
+            keyring,
         };
         for (number, (endpoint, claim)) in endpoints.into_iter().zip(claims).enumerate() {
             let (plan, report) = (Arc::clone(&plan), report.clone());
@@ -398,6 +418,8 @@ struct Plan {
     spaces: usize,
     apps: Vec<(MakeApp, Reach)>,
     sites: Vec<SitePlan>,
+    bearers: Bearers,
+    keyring: Option<Arc<Keyring>>,
     listeners_json: String,
     progress: Arc<[Progress]>,
 }
@@ -422,6 +444,10 @@ impl Plan {
 
     fn specs(&self) -> Rc<[ListenerSpec]> {
         self.specs.iter().cloned().collect()
+    }
+
+    fn verifier(&self) -> Option<Verifier> {
+        self.keyring.clone().map(Verifier::new)
     }
 
     fn admission(&self) -> Admission {
@@ -451,12 +477,18 @@ pub struct Running {
     /// Its descriptors, closed here when no core needs them: one that a core closes last stays open in this
     /// thread's table if that is another.
     bus: Remote<Body>,
+    keyring: Option<Arc<Keyring>>,
 }
 
 impl Running {
     /// What it listens on, in the order asked for: apps' listeners, then sites.
     pub fn listening(&self) -> &[Listening] {
         &self.listening
+    }
+
+    /// The keys that clients' proofs are checked with, which can be read anew; `None` where clients prove nothing.
+    pub fn keyring(&self) -> Option<Arc<Keyring>> {
+        self.keyring.clone()
     }
 
     /// In one line, for the service manager.
@@ -473,9 +505,13 @@ impl Running {
         let (first, drained) = mpsc::channel();
         let core_ended = first.clone();
         let (to_tell, status) = (supervisor.clone(), self.status());
+        let keyring = self.keyring();
         thread::Builder::new()
             .name("signals".into())
-            .spawn(move || take_signals(signals, &first, to_tell.as_deref(), &status))?;
+            .spawn(move || {
+                let reload = || reload(keyring.as_deref());
+                take_signals(signals, &first, reload, to_tell.as_deref(), &status);
+            })?;
         let remote = self.draining.remote();
         // Goes on while the server drains, and ends with this function.
         let _watchdog = match &supervisor {
@@ -521,15 +557,14 @@ impl Running {
 fn take_signals(
     mut signals: Signals,
     first: &mpsc::Sender<bool>,
+    reload: impl Fn(),
     supervisor: Option<&Supervisor>,
     status: &str,
 ) {
     let mut draining = false;
     for signal in signals.forever() {
         if signal == SIGHUP {
-            warn!(
-                "SIGHUP: nothing is re-read while the server runs; restart it for a changed configuration"
-            );
+            reload();
             if let (Some(supervisor), false) = (supervisor, draining) {
                 supervisor.reloading();
                 supervisor.ready(status);
@@ -545,5 +580,16 @@ fn take_signals(
         if first.send(true).is_err() {
             return;
         }
+    }
+}
+
+/// Reads anew what can be.
+fn reload(keyring: Option<&Keyring>) {
+    match keyring.map(Keyring::reload) {
+        Some(Ok(keys)) => info!(keys, "the keys of clients' proofs have been read anew"),
+        Some(Err(error)) => error!(%error, "the keys stay what they were"),
+        None => warn!(
+            "SIGHUP: nothing is re-read while the server runs; restart it for a changed configuration"
+        ),
     }
 }

@@ -138,7 +138,7 @@ impl Tasks {
         let bell = Readiness::new(bus.descriptor())?;
         let core_number = bus.core();
         let _ = bus.arm();
-        let host = Host::new(
+        let mut host = Host::new(
             &plan.config,
             bus,
             specs,
@@ -146,6 +146,9 @@ impl Tasks {
             plan.make_apps(),
             Instant::now(),
         );
+        if let Some(verifier) = plan.verifier() {
+            host.set_verifier(verifier);
+        }
         let host = Rc::new(RefCell::new(host));
         let progress = plan.progress.clone();
         let listeners: Rc<[Listener]> = bound.listeners.into();
@@ -349,6 +352,7 @@ fn make_ports(
             turn: Rc::clone(end_turn),
             site: site.site,
             reach: site.reach,
+            bearers: plan.bearers.clone(),
             listeners: Rc::from(plan.listeners_json.as_str()),
             gate: Gate::new(plan.admission(), site.door, site.rate, burst),
             body_bytes_max: plan.config.http_body_bytes_max,

@@ -44,12 +44,18 @@ impl Shard {
         assert_eq!(self.outbox_bytes, outbox, "bytes in outboxes");
         assert_eq!(self.stats.connections, live);
         assert_eq!(self.slots.len(), live as usize);
+        assert!(self.proofs() <= live as usize, "a proof of nobody");
     }
 
     /// What is left of it, when nothing should be.
     pub fn leftovers(&self) -> usize {
         let everybody: usize = self.everybody.iter().map(Vec::len).sum();
         let connections = self.slots.len();
-        connections + everybody + self.uids.len() + self.groups.len() + self.outbox_bytes
+        connections
+            + everybody
+            + self.uids.len()
+            + self.groups.len()
+            + self.outbox_bytes
+            + self.proofs()
     }
 }

@@ -1,4 +1,4 @@
-//! Deadlines of connections: handshake, login, idle, ping, close. Each is computed from when something last
+//! Deadlines of connections: handshake, login, idle, ping, close, and the end of what was proved. Each is computed from when something last
 //! happened; the wheel only says when to look.
 
 use super::slot::{Phase, Slot};
@@ -12,7 +12,7 @@ const CLOSE_TIMEOUTS_MAX: Tick = 10;
 
 /// What is due for a connection, and when.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Due {
+pub enum Due {
     Never,
     Ping(Tick),
     Close(Tick, CloseReason),
@@ -20,7 +20,7 @@ enum Due {
 }
 
 impl Due {
-    fn tick(self) -> Option<Tick> {
+    pub fn tick(self) -> Option<Tick> {
         match self {
             Due::Never => None,
             Due::Ping(tick) | Due::Close(tick, _) | Due::CutOff(tick) => Some(tick),
@@ -66,11 +66,12 @@ fn next_due(slot: &Slot, spec: &ListenerSpec, limits: &Limits) -> Due {
 impl Shard {
     fn due(&self, id: ConnId) -> Due {
         self.get(id).map_or(Due::Never, |slot| {
-            next_due(
-                slot,
-                &self.listeners[usize::from(slot.listener)],
-                &self.limits,
-            )
+            let spec = &self.listeners[usize::from(slot.listener)];
+            let due = next_due(slot, spec, &self.limits);
+            match spec.proves {
+                true => self.due_or_expired(id, slot, due),
+                false => due,
+            }
         })
     }
 

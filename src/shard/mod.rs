@@ -12,6 +12,7 @@ mod dirty;
 mod members;
 mod membership;
 mod outbox;
+mod proofs;
 mod replies;
 mod slot;
 #[cfg(test)]
@@ -39,6 +40,7 @@ use crate::protocol::websocket::extension::Window;
 use crate::stats::CoreStats;
 use dirty::DirtyLists;
 use members::Groups;
+use proofs::Proofs;
 use slot::Slot;
 use uids::Uids;
 
@@ -54,6 +56,8 @@ pub struct Shard {
     generation: u32,
     uids: Uids,
     groups: Groups,
+    /// What connections have proved.
+    proofs: Proofs,
     /// The connections at home, by space.
     everybody: Vec<Vec<ConnId>>,
     wheel: Wheel,
@@ -132,6 +136,7 @@ impl Shard {
             generation: 0,
             uids: Uids::new(spaces),
             groups: Groups::new(spaces),
+            proofs: Proofs::default(),
             everybody: vec![Vec::new(); spaces],
             wheel: Wheel::default(),
             now: 0,
@@ -290,6 +295,8 @@ impl Shard {
     /// Takes an open connection out for its move to its uid's home core. Its session is taken from
     /// the app by the caller.
     pub fn depart(&mut self, id: ConnId, uid: Box<str>) -> Option<Passage> {
+        self.get(id)?;
+        let proof = self.take_proof(id);
         let slot = self.get_mut(id)?;
         assert_eq!(slot.phase, Phase::Open, "only an open connection moves");
         let (unsent, freed) = slot.outbox.flatten();
@@ -303,6 +310,7 @@ impl Shard {
                 .take()
                 .map_or_else(Vec::new, |groups| groups.asked),
             unsent,
+            proof,
         };
         self.outbox_bytes -= freed;
         self.release(id);
@@ -313,6 +321,7 @@ impl Shard {
     pub fn arrive(&mut self, passage: &mut Passage, session: u32) -> ConnId {
         let id = self.take_slot(passage.listener, passage.peer);
         self.stats.moved_in += 1;
+        self.hold(id, passage.proof.take());
         let groups = std::mem::take(&mut passage.groups);
         let unsent = std::mem::take(&mut passage.unsent);
         let mut cost = 0;
@@ -357,6 +366,7 @@ impl Shard {
     }
 
     fn release(&mut self, id: ConnId) {
+        self.take_proof(id);
         self.slots.free(id.slot);
         if self.slots.is_empty() {
             // All that the wheel holds is of connections gone.

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::members::Membership;
 use super::outbox::Outbox;
+use super::proofs::Held;
 use super::replies::Replies;
 use super::uids::NO_SLOT;
 use super::wheel::Tick;
@@ -22,6 +23,8 @@ pub struct ListenerSpec {
     pub space: Space,
     /// Whether its connections bind a uid; if not they have no login, idle or ping deadline.
     pub binds: bool,
+    /// Whether who they are must be proved before they bind.
+    pub proves: bool,
     /// Whether a full outbox pauses the reading, in place of closing.
     pub pauses: bool,
     pub message_bytes_max: usize,
@@ -188,4 +191,6 @@ pub struct Passage {
     pub groups: Vec<Box<str>>,
     /// Encoded bytes not yet written.
     pub unsent: Vec<u8>,
+    /// What it has proved.
+    pub proof: Option<Held>,
 }

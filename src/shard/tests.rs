@@ -1,6 +1,7 @@
 //! Tests of the shard as a whole: what it counts, what it closes, and who goes first.
 
 mod compression;
+mod proofs;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -20,6 +21,7 @@ fn spec(codec: Codec, space: u8, outbox_bytes_max: usize) -> ListenerSpec {
         codec,
         space: Space(space),
         binds: true,
+        proves: false,
         pauses: false,
         message_bytes_max: 1_000,
         outbox_bytes_max,

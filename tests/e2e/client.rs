@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message, protocol::WebSocketConfig};
 
 /// How long anything expected may take; generous, for the machine may be busy.
@@ -87,6 +88,34 @@ impl Client {
             other => panic!("no codec {other:?}"),
         };
         Client { line, local }
+    }
+
+    /// Opens a websocket at a target with header fields of the caller's; the status if it is refused.
+    pub async fn shake(
+        address: SocketAddr,
+        target: &str,
+        fields: &[(&'static str, &str)],
+    ) -> Result<Client, u16> {
+        let socket = TcpStream::connect(address).await.expect("a connection");
+        socket.set_nodelay(true).expect("no delay");
+        let local = socket.local_addr().expect("an address of our own");
+        let mut request = format!("ws://{address}{target}")
+            .into_client_request()
+            .expect("a request");
+        for (name, value) in fields {
+            let value = value.parse().expect("a field's value");
+            request.headers_mut().insert(*name, value);
+        }
+        let upgrade = tokio_tungstenite::client_async(request, socket);
+        let upgraded = timeout(PATIENCE, upgrade).await;
+        match upgraded.expect("the handshake took too long") {
+            Ok((socket, _)) => Ok(Client {
+                line: Line::WebSocket(Box::new(socket)),
+                local,
+            }),
+            Err(Error::Http(response)) => Err(response.status().as_u16()),
+            Err(error) => panic!("the handshake failed: {error}"),
+        }
     }
 
     /// Our own address, which is the one the server sees.

@@ -19,9 +19,15 @@ mod load;
 mod raw;
 mod seed;
 mod server;
+mod tokens;
 mod toll;
 
 mod admission;
+mod auth;
+mod auth_backend;
+mod auth_expiry;
+mod auth_jwt;
+mod auth_languages;
 mod backend;
 mod backend_access;
 mod backend_pipeline;

@@ -285,7 +285,13 @@ impl Server {
         }
     }
 
-    /// Sends the server a signal.
+    /// Sends the server a signal that it goes on after.
+    pub fn signal_on(&mut self, signal: i32) {
+        self.signal(signal);
+        self.ended = false;
+    }
+
+    /// Sends the server a signal that ends it.
     pub fn signal(&mut self, signal: i32) {
         let pid = i32::try_from(self.child.id()).expect("a pid");
         // SAFETY: `kill` takes two integers. The child is not reaped before `wait_exit`, so the pid

@@ -50,6 +50,7 @@ fn listen<P: Part>(scene: &Scene, codec: Codec) -> ListenerSpec {
         codec,
         space: Space(P::NUMBER),
         binds,
+        proves: false,
         pauses: !binds,
         message_bytes_max: 1 << 16,
         outbox_bytes_max: scene.outbox,

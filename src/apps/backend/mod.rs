@@ -10,25 +10,24 @@ pub mod line;
 mod object;
 mod report;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use ahash::{AHashMap, AHashSet};
 use ringpost::app::{Answer, App, Context, Login, Peers, WhenFull};
+use ringpost::auth::bearer::{Bearers, Rights};
 use ringpost::close::CloseReason;
 use ringpost::ident::{ConnId, Reply, Ticket};
 use ringpost::payload::Message;
-use subtle::ConstantTimeEq;
 
 use self::line::Line;
 use super::text_of;
 
 /// The app's value on one core.
 pub struct Backend {
-    token: Option<Arc<str>>,
-    /// Time to show it. Strangers who say nothing would keep back ends out otherwise.
+    bearers: Bearers,
+    /// Time to show a token. Strangers who say nothing would keep back ends out otherwise.
     token_timeout: Duration,
-    /// The connections that have not shown it.
+    /// The connections that have not shown one.
     strangers: AHashSet<ConnId>,
     /// The places that wait for an answer.
     open: AHashMap<Ticket, Reply>,
@@ -36,29 +35,37 @@ pub struct Backend {
 
 /// One back end's connection.
 pub struct Session {
-    /// Whether it has shown the token, or none is configured.
-    authorized: bool,
+    /// What it may do: with what it has shown, or all if no token is configured.
+    rights: Option<Rights>,
 }
 
 impl Backend {
-    /// With a token, the first line of each connection must be `auth TOKEN`, and come within this time.
-    pub fn new(token: Option<Arc<str>>, token_timeout: Duration) -> Backend {
+    /// With tokens, the first line of each connection must be `auth TOKEN` with one of them, and come within
+    /// this time.
+    pub fn new(bearers: Bearers, token_timeout: Duration) -> Backend {
         Backend {
-            token,
+            bearers,
             token_timeout,
             strangers: AHashSet::new(),
             open: AHashMap::new(),
         }
     }
 
-    fn ask(&mut self, cx: &mut Context<'_, Self>, line: &str) {
-        let ticket = match line::read(line) {
+    fn ask(&mut self, cx: &mut Context<'_, Self>, rights: Rights, line: &str) {
+        let read = line::read(line);
+        if let Ok(read) = &read
+            && !rights.has(right_for(read))
+        {
+            let refusal = format!("fail: this token has no right to {}", right_for(read));
+            return answer(cx, &refusal);
+        }
+        let ticket = match read {
             Ok(Line::Push(uid)) => cx.push(&uid, line),
             Ok(Line::Kick(uid)) => cx.kick(uid),
             Ok(Line::Online(uid)) => cx.online(uid),
             Ok(Line::Stats) => cx.stats(),
             // Not `ok`: whoever sends a token believes this port to be guarded.
-            Ok(Line::Auth(_)) if self.token.is_none() => {
+            Ok(Line::Auth(_)) if self.bearers.is_empty() => {
                 return answer(cx, "fail: no token is configured");
             }
             Ok(Line::Auth(_)) => return answer(cx, "fail: authorized already"),
@@ -74,13 +81,12 @@ impl Backend {
             self.strangers.remove(&connection);
         }
         // Nothing else of the line is read: whoever is not authorized gets no work out of us.
-        let refusal = match (line.strip_prefix("auth "), &self.token) {
-            (Some(given), Some(token)) if same(given, token) => {
-                session.authorized = true;
-                return answer(cx, "ok");
-            }
-            (Some(_), _) => "fail: wrong token",
-            (None, _) => "fail: the first line must be \"auth TOKEN\"",
+        let given = line.strip_prefix("auth ");
+        session.rights = given.and_then(|token| self.bearers.rights(token));
+        let refusal = match given {
+            Some(_) if session.rights.is_some() => return answer(cx, "ok"),
+            Some(_) => "fail: wrong token",
+            None => "fail: the first line must be \"auth TOKEN\"",
         };
         answer(cx, refusal);
         cx.close(CloseReason::Policy);
@@ -98,14 +104,14 @@ impl App for Backend {
     const WHEN_FULL: WhenFull = WhenFull::Pause;
 
     fn on_connect(&mut self, cx: &mut Context<'_, Self>) -> Session {
-        if self.token.is_some()
+        if !self.bearers.is_empty()
             && let Some(connection) = cx.connection()
         {
             self.strangers.insert(connection);
             cx.after(self.token_timeout, connection.to_bits());
         }
         Session {
-            authorized: self.token.is_none(),
+            rights: self.bearers.is_empty().then_some(Rights::ALL),
         }
     }
 
@@ -115,12 +121,12 @@ impl App for Backend {
         session: &mut Session,
         message: Message<'_>,
     ) {
-        match text_of(message) {
-            Some(line) if line::is_http(line) => cx.close(CloseReason::Protocol),
-            Some(line) if session.authorized => self.ask(cx, line),
-            Some(line) => self.authorize(cx, session, line),
-            None if session.authorized => answer(cx, "fail: not UTF-8"),
-            None => self.authorize(cx, session, ""),
+        match (text_of(message), session.rights) {
+            (Some(line), _) if line::is_http(line) => cx.close(CloseReason::Protocol),
+            (Some(line), Some(rights)) => self.ask(cx, rights, line),
+            (Some(line), None) => self.authorize(cx, session, line),
+            (None, Some(_)) => answer(cx, "fail: not UTF-8"),
+            (None, None) => self.authorize(cx, session, ""),
         }
     }
 
@@ -156,20 +162,12 @@ fn answer(cx: &mut Context<'_, Backend>, text: &str) {
     cx.fill(place, text);
 }
 
-/// Whether two tokens are the same, in a time that tells nothing but their lengths.
-fn same(given: &str, token: &str) -> bool {
-    given.as_bytes().ct_eq(token.as_bytes()).into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tokens() {
-        assert!(same("secret", "secret"));
-        assert!(!same("secreT", "secret"));
-        assert!(!same("secret ", "secret"));
-        assert!(!same("", "secret"));
+/// What a line takes.
+fn right_for(line: &Line<'_>) -> Rights {
+    match line {
+        Line::Push(_) => Rights::PUSH,
+        Line::Kick(_) => Rights::KICK,
+        Line::Online(_) | Line::Stats => Rights::READ,
+        Line::Auth(_) => Rights::default(),
     }
 }

@@ -33,6 +33,8 @@ pub enum CommandError {
     BadName,
     /// A login after a login.
     SecondLogin,
+    /// A name that is not the uid which the connection has proved.
+    OtherName,
     /// Anything else before one.
     NotLoggedIn,
     /// The address is nobody's, or none at all.
@@ -51,6 +53,7 @@ impl CommandError {
                 "notice:error bad name: it takes 3 to 20 letters, digits or underscores"
             }
             CommandError::SecondLogin => "notice:error second login: you have a name already",
+            CommandError::OtherName => "notice:error your token is for another name",
             CommandError::NotLoggedIn => "notice:error not logged in",
             CommandError::NoSuchUser => "notice:error no such user",
             CommandError::RoomFull => "notice:error room is full",
@@ -62,10 +65,7 @@ impl CommandError {
 /// Reads one message.
 pub fn read(message: &str) -> Result<Command<'_>, CommandError> {
     if let Some(name) = login(message) {
-        return match is_name(name) {
-            true => Ok(Command::Login(name)),
-            false => Err(CommandError::BadName),
-        };
+        return check_name(name).map(Command::Login);
     }
     if let Some(text) = message.strip_prefix("msg:") {
         return Ok(match text {
@@ -76,6 +76,14 @@ pub fn read(message: &str) -> Result<Command<'_>, CommandError> {
     let rest = message.strip_prefix("chat:").ok_or(CommandError::Unknown)?;
     let (to, text) = split_address(rest).ok_or(CommandError::Unknown)?;
     Ok(Command::Say { to, text })
+}
+
+/// The string, if it is a name.
+pub fn check_name(name: &str) -> Result<&str, CommandError> {
+    match is_name(name) {
+        true => Ok(name),
+        false => Err(CommandError::BadName),
+    }
 }
 
 /// Whether a string is an address, of anybody or nobody.

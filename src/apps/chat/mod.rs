@@ -147,6 +147,9 @@ impl Chat {
         if session.is_some() {
             return Err(CommandError::SecondLogin);
         }
+        if cx.proved().is_some_and(|proved| proved != name) {
+            return Err(CommandError::OtherName);
+        }
         let Some(address) = cx.peer() else {
             return Ok(());
         };
@@ -159,7 +162,7 @@ impl Chat {
             _seat: seat,
             entered: None,
         });
-        cx.bind_uid(&uid);
+        cx.bind_address();
         Ok(())
     }
 
@@ -225,6 +228,18 @@ impl App for Chat {
     ) {
         if let Err(error) = self.obey(cx, session, message) {
             cx.send(error.notice());
+        }
+    }
+
+    /// Who has to prove a uid is logged in with it as the name.
+    fn on_proved(&mut self, cx: &mut Context<'_, Self>, session: &mut Option<User>, uid: &str) {
+        let done = command::check_name(uid).and_then(|name| self.log_in(cx, session, name));
+        if let Err(error) = done {
+            cx.send(error.notice());
+            // Whoever found the room full may try again; what is no name stays none.
+            if error == CommandError::BadName {
+                cx.close(CloseReason::BadLogin);
+            }
         }
     }
 

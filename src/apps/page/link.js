@@ -20,6 +20,7 @@ const FINAL = new Map([
   [4002, "The uid is in use"],
   [4006, "The server refused the login"],
   [4007, "Kicked by the back end"],
+  [4008, "The authorization expired"],
 ]);
 
 const PASSING = new Map([
@@ -32,7 +33,6 @@ const PASSING = new Map([
   [4003, "The connection was idle"],
   [4004, "The login came too late"],
   [4005, "This page read too slowly"],
-  [4008, "The authorization expired"],
 ]);
 
 /** The links that wait for their next attempt. */

@@ -15,6 +15,7 @@ const ANSWER_TIMEOUT_MS = 10_000;
 
 const uidInput = byId("push-uid");
 const textInput = byId("push-text");
+const tokenInput = byId("push-token");
 const list = byId("receivers");
 
 /** The latest pushes: what was sent, and where on this page it arrived. */
@@ -84,12 +85,16 @@ async function push(uid, text) {
 /** Asks the server to push, and puts its answer in words. */
 async function ask(uid, text) {
   try {
+    const headers = { "Content-Type": "application/json" };
+    if (tokenInput.value) headers.Authorization = `Bearer ${tokenInput.value}`;
     const response = await fetch("/v1/push", {
       method: "POST",
-      headers: { "Content-Type": "application/json" },
+      headers,
       body: JSON.stringify({ uid, text }),
       signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS),
     });
+    // Only a server that asks for a token shows the place for one.
+    if (response.status === 401) byId("push-token-field").hidden = false;
     const { verdict, connections, error } = await response.json();
     if (verdict === "delivered") {
       const many = connections === 1 ? "1 connection" : `${connections} connections`;

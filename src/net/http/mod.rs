@@ -27,10 +27,12 @@ use slab::Slab;
 use tracing::{debug, error, warn};
 
 use crate::app::host::Host;
+use crate::auth::bearer::Bearers;
 use crate::guard::guard;
 use crate::ident::Reach;
 use crate::net::rates::Unit;
 use crate::net::readiness::Pass;
+use crate::protocol::http::fields::Field;
 use crate::protocol::http::head::HTTP_HEAD_BYTES_MAX;
 use crate::protocol::http::{Body, HeadScan, HttpError, Part, check_head, decode_head, response};
 use gate::{Guest, Refusal, Visit};
@@ -66,6 +68,8 @@ pub struct Port {
     pub turn: Rc<dyn Fn()>,
     pub site: Site,
     pub reach: Reach,
+    /// Who may push; everybody if there are none.
+    pub bearers: Bearers,
     /// What `/listeners.json` answers.
     pub listeners: Rc<str>,
     /// Who may come in.
@@ -355,12 +359,17 @@ impl Port {
                         Ok(parsed) => parsed,
                         Err(refused) => return Ok(Err(refused)),
                     };
+                    let authorization = match head.single(Field::Authorization) {
+                        Ok(field) => field.map(str::to_owned),
+                        Err(refused) => return Ok(Err(refused)),
+                    };
                     let request = Request {
                         method: parsed.method.as_str().to_owned(),
                         path: parsed.uri.path().to_owned(),
                         host: head.host.to_owned(),
                         origin: head.origin.map(str::to_owned),
                         content_type: head.content_type.map(str::to_owned),
+                        authorization,
                         keep_alive: head.keep_alive,
                         body: Vec::new(),
                     };
@@ -411,6 +420,7 @@ pub struct Request {
     pub host: String,
     pub origin: Option<String>,
     pub content_type: Option<String>,
+    pub authorization: Option<String>,
     pub keep_alive: bool,
     pub body: Vec<u8>,
 }

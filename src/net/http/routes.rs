@@ -5,9 +5,11 @@ use serde_json::json;
 
 use super::{Port, Request};
 use crate::app::Answer;
+use crate::auth::bearer::Rights;
 use crate::ident::{EVERYBODY, check_uid};
 use crate::net::origin::{host_name, is_loopback};
 use crate::payload::Message;
+use crate::protocol::websocket::offers::bearer;
 
 /// The page loads nothing from elsewhere, runs no inline script, and talks to this host alone, on
 /// whatever ports the listeners have.
@@ -84,9 +86,9 @@ impl Port {
             };
         }
         // A name that resolves here today and elsewhere tomorrow must not borrow a browser's trust
-        // (DNS rebinding).
+        // (DNS rebinding). Where a token is asked for there is no such trust.
         let host = request.host.to_ascii_lowercase();
-        if !host_name(&host).is_some_and(is_loopback) {
+        if self.bearers.is_empty() && !host_name(&host).is_some_and(is_loopback) {
             return HttpAnswer::error(421, "unknown_host", "this Host is not served here");
         }
         match request.path.as_str() {
@@ -118,7 +120,35 @@ impl Port {
         }
     }
 
+    /// Whether who asks may do this; what is answered if not.
+    fn authorize(&self, request: &Request, right: Rights) -> Result<(), HttpAnswer> {
+        if self.bearers.is_empty() {
+            return Ok(());
+        }
+        let token = request.authorization.as_deref().and_then(bearer);
+        match token.and_then(|token| self.bearers.rights(token)) {
+            Some(rights) if rights.has(right) => Ok(()),
+            Some(_) => Err(HttpAnswer::error(
+                403,
+                "no_right",
+                &format!("this token has no right to {right}"),
+            )),
+            None => {
+                let words = match token {
+                    Some(_) => "wrong token",
+                    None => "expected Authorization: Bearer TOKEN",
+                };
+                let mut answer = HttpAnswer::error(401, "unauthorized", words);
+                answer.fields.push(("WWW-Authenticate", "Bearer"));
+                Err(answer)
+            }
+        }
+    }
+
     async fn push(&self, request: &Request) -> HttpAnswer {
+        if let Err(refused) = self.authorize(request, Rights::PUSH) {
+            return refused;
+        }
         let own = format!("http://{}", request.host);
         if request
             .origin

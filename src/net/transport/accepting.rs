@@ -91,7 +91,8 @@ impl Transport {
             Codec::WebSocket => {
                 let handshake = Handshake::new()
                     .behind_proxy(self.admission.proxies.trust(peer.ip()))
-                    .with_compression(spec.compress);
+                    .with_compression(spec.compress)
+                    .with_token(spec.proves);
                 Input::Handshake(Box::new(handshake))
             }
             codec => Input::Messages(Decoder::new(codec, spec.message_bytes_max)),

@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use tracing::{debug, error};
 
 use super::{INFLATED_BYTES, Transport, link_of};
+use crate::app::ending;
 use crate::app::host::{Flow, Host};
+use crate::auth::Proof;
 use crate::close::CloseReason;
 use crate::guard::guard;
 use crate::ident::ConnId;
@@ -14,11 +16,17 @@ use crate::net::connection::Input;
 use crate::net::rates::{Rates, Unit};
 use crate::protocol::http::HttpError;
 use crate::protocol::websocket::deflate::Inflater;
+use crate::protocol::websocket::handshake::{Accepted, Refused};
+use crate::protocol::websocket::offers::Token;
 use crate::protocol::{Codec, Decoder, Event};
 
 const FOREIGN_ORIGIN: HttpError = HttpError {
     status: 403,
     text: "pages of this origin are not let in here",
+};
+const NO_ORIGIN: HttpError = HttpError {
+    status: 403,
+    text: "clients without an Origin send their token in an Authorization field here",
 };
 
 impl Transport {
@@ -291,16 +299,12 @@ impl Transport {
                         return false;
                     }
                 }
-                if !self
-                    .origins
-                    .admits(accepted.origin.as_deref(), &accepted.host)
-                {
-                    let origin = accepted.origin.unwrap_or_default();
-                    self.origins.log_refusal(&origin, host.shard().peer(id));
-                    let response = FOREIGN_ORIGIN.response();
-                    self.refuse(host, id, &response, CloseReason::BadHandshake);
+                if !self.admits(host, id, &accepted) {
                     return false;
                 }
+                let Some(proof) = self.take_token(host, id, accepted.token.as_ref()) else {
+                    return false;
+                };
                 let bytes_max = message_bytes_max(host, id);
                 let decoder = match accepted.window {
                     Some(window) => {
@@ -315,6 +319,9 @@ impl Transport {
                 host.shard()
                     .send_raw(id, |_, out| out.extend_from_slice(&accepted.response));
                 host.open(id);
+                if let Some(proof) = proof {
+                    host.prove(id, proof);
+                }
                 true
             }
             Err(refused) => {
@@ -326,6 +333,53 @@ impl Transport {
                 );
                 self.refuse(host, id, &refused.response, CloseReason::BadHandshake);
                 false
+            }
+        }
+    }
+
+    /// Whether the page that opens the websocket is let in, or the client that is no page.
+    fn admits(&mut self, host: &mut Host, id: ConnId, accepted: &Accepted) -> bool {
+        let listener = host.shard().listener(id);
+        // What a token in a field of its own comes from is no page; else a missing origin says nothing.
+        let by_field = accepted.token.as_ref().is_some_and(|it| it.authorization);
+        let strict = !by_field && listener.is_some_and(|spec| spec.proves);
+        let origin = accepted.origin.as_deref();
+        if self.origins.admits(origin, &accepted.host, strict) {
+            return true;
+        }
+        self.origins.log_refusal(origin, host.shard().peer(id));
+        let answer = match origin {
+            Some(_) => FOREIGN_ORIGIN,
+            None => NO_ORIGIN,
+        };
+        self.refuse(host, id, &answer.response(), CloseReason::BadHandshake);
+        false
+    }
+
+    /// Checks the token that a handshake has brought, if any. `None` if it was refused for that.
+    fn take_token(
+        &mut self,
+        host: &mut Host,
+        id: ConnId,
+        token: Option<&Token>,
+    ) -> Option<Option<Proof>> {
+        let Some(token) = token else {
+            return Some(None);
+        };
+        match host.check_proof(&token.text) {
+            Ok(proof) => Some(Some(proof)),
+            Err(error) => {
+                let refused = Refused::from(HttpError {
+                    status: 401,
+                    text: error.text(),
+                });
+                let listener = host.shard().listener_number(id);
+                if let Some((listener, peer)) = listener.zip(host.shard().peer(id)) {
+                    self.admission
+                        .complain(listener, CloseReason::BadLogin, peer, error.text());
+                }
+                self.refuse(host, id, &refused.response, ending(error));
+                None
             }
         }
     }

@@ -62,6 +62,7 @@ impl Core {
             codec: Codec::WebSocket,
             space: Space(0),
             binds,
+            proves: false,
             pauses: false,
             message_bytes_max: 1 << 20,
             outbox_bytes_max: 2 << 20,

@@ -10,6 +10,7 @@ use super::response::HttpError;
 pub enum Field {
     Host,
     Origin,
+    Authorization,
     ContentType,
     ContentLength,
     TransferEncoding,
@@ -38,6 +39,8 @@ pub struct Fields<'a> {
     pub upgrades: bool,
     /// Whether Upgrade names `websocket`.
     pub to_websocket: bool,
+    /// Whether Sec-WebSocket-Protocol is there, so that it is looked for.
+    pub offers_protocols: bool,
 }
 
 impl<'a> Fields<'a> {
@@ -48,6 +51,7 @@ impl<'a> Fields<'a> {
             closes: false,
             upgrades: false,
             to_websocket: false,
+            offers_protocols: false,
         };
         for each in all {
             fields.note(each.name, each.value);
@@ -62,10 +66,15 @@ impl<'a> Fields<'a> {
             6 if is("origin") => Field::Origin,
             6 if is("expect") => Field::Expect,
             12 if is("content-type") => Field::ContentType,
+            13 if is("authorization") => Field::Authorization,
             14 if is("content-length") => Field::ContentLength,
             17 if is("transfer-encoding") => Field::TransferEncoding,
             17 if is("sec-websocket-key") => Field::WebSocketKey,
             21 if is("sec-websocket-version") => Field::WebSocketVersion,
+            22 if is("sec-websocket-protocol") => {
+                self.offers_protocols = true;
+                return;
+            }
             7 if is("upgrade") => {
                 self.to_websocket |= tokens(value).any(|token| is_token(token, "websocket"));
                 return;

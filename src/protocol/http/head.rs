@@ -222,6 +222,11 @@ impl<'a> Head<'a> {
         (!fields.is_empty()).then(|| fields.join(","))
     }
 
+    /// Whether there is a Sec-WebSocket-Protocol field.
+    pub fn offers_protocols(&self) -> bool {
+        self.fields.offers_protocols
+    }
+
     /// The values of a field that may be there more than once, which are looked for when it is asked for.
     pub fn each(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let lines = self.bytes.split(|&byte| byte == b'\n');

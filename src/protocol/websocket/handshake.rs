@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
 use super::extension::{Offer, Window};
+use super::offers::{self, SUBPROTOCOL, Token};
 use crate::protocol::http::fields::Field;
 use crate::protocol::http::head::{Framing, Head, HeadScan, check_head};
 use crate::protocol::http::response::HttpError;
@@ -27,6 +28,8 @@ pub struct Handshake {
     wants_forwarded: bool,
     /// Whether an offer of compression is taken up.
     compress: bool,
+    /// Whether a token is looked for.
+    wants_token: bool,
 }
 
 /// A handshake that succeeded.
@@ -46,6 +49,8 @@ pub struct Accepted {
     pub origin: Option<String>,
     /// What the X-Forwarded-For fields say, joined by commas; only behind a trusted proxy.
     pub forwarded: Option<String>,
+    /// The token that it brings, if one was looked for.
+    pub token: Option<Token>,
     /// If compression is agreed on, how far back what is sent may refer.
     pub window: Option<Window>,
 }
@@ -68,6 +73,7 @@ impl From<HttpError> for Refused {
             426 => {
                 error.response_with(&[("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")])
             }
+            401 => error.response_with(&[("WWW-Authenticate", "Bearer")]),
             _ => error.response(),
         };
         Refused {
@@ -92,6 +98,7 @@ impl Handshake {
             scan: HeadScan::new(HEAD_BYTES_MAX),
             wants_forwarded: false,
             compress: false,
+            wants_token: false,
         }
     }
 
@@ -106,6 +113,14 @@ impl Handshake {
     /// The same, which may agree on compression.
     pub fn with_compression(self, compress: bool) -> Handshake {
         Handshake { compress, ..self }
+    }
+
+    /// The same, which may bring a token.
+    pub fn with_token(self, wanted: bool) -> Handshake {
+        Handshake {
+            wants_token: wanted,
+            ..self
+        }
     }
 
     /// Takes what has come. `None` means that all of it was taken and more is needed. Not called
@@ -128,6 +143,9 @@ impl Handshake {
         };
         let mut accepted = accept(&head, self.compress)?;
         accepted.consumed = head.len - held;
+        if self.wants_token {
+            accepted.token = offers::token(&head)?;
+        }
         if self.wants_forwarded {
             accepted.forwarded = head.forwarded();
         }
@@ -174,18 +192,19 @@ fn accept(head: &Head<'_>, compress: bool) -> Result<Accepted, HttpError> {
     };
     Ok(Accepted {
         consumed: 0,
-        response: response(key, offer),
+        response: response(key, offer, offers::offers_subprotocol(head)),
         path: head.path.to_owned(),
         query: head.query.map(str::to_owned),
         host: head.host.to_owned(),
         origin: head.origin.map(str::to_owned),
         forwarded: None,
+        token: None,
         window: offer.map(Offer::window),
     })
 }
 
 /// The 101, with the proof that the key was read (section 4.2.2), and what is taken up of the offers.
-fn response(key: &str, offer: Option<Offer>) -> Vec<u8> {
+fn response(key: &str, offer: Option<Offer>, subprotocol: bool) -> Vec<u8> {
     const HEAD: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
         Connection: Upgrade\r\nSec-WebSocket-Accept: ";
     let digest = Sha1::new()
@@ -196,7 +215,12 @@ fn response(key: &str, offer: Option<Offer>) -> Vec<u8> {
     let written = STANDARD.encode_slice(digest, &mut proof);
     debug_assert_eq!(written, Ok(proof.len()), "20 bytes in base64");
     let extension = offer.map_or_else(String::new, Offer::answer);
-    [HEAD, &proof, b"\r\n", extension.as_bytes(), b"\r\n"].concat()
+    let subprotocol = match subprotocol {
+        true => format!("Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n"),
+        false => String::new(),
+    };
+    let fields = [extension.as_bytes(), subprotocol.as_bytes()].concat();
+    [HEAD, &proof, b"\r\n", &fields, b"\r\n"].concat()
 }
 
 #[cfg(test)]

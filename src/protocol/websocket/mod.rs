@@ -9,6 +9,7 @@ pub mod extension;
 pub mod handshake;
 mod header;
 pub mod mask;
+pub mod offers;
 #[cfg(test)]
 mod tests;
 

@@ -1,0 +1,115 @@
+//! How a connection proves who it is, before it binds: by its handshake, or by its first message.
+//!
+//! Only on listeners whose apps bind a uid, and only where the configuration asks for proofs. There a first
+//! message that is no proof never reaches the app. Later ones are the app's, but for `auth TOKEN` with a
+//! further proof of the same uid, which puts off the connection's end.
+
+use super::BindError;
+use super::host::Host;
+use crate::auth::{Proof, ProofError, Verifier, looks_like_token, wall_time};
+use crate::close::CloseReason;
+use crate::ident::ConnId;
+use crate::payload::Message;
+use crate::shard::Phase;
+
+/// What may stand before a token in a message, and does before a further one.
+const MARK: &[u8] = b"auth ";
+
+impl Host {
+    /// Has connections prove who they are, on the listeners that say so. Before it is started.
+    pub fn set_verifier(&mut self, verifier: Verifier) {
+        self.local.shard.set_wall(wall_time());
+        self.verifier = Some(verifier);
+    }
+
+    /// The time that proofs end by is read once a turn, as the other one is, and only where there are any.
+    pub(super) fn read_wall(&mut self) {
+        if self.verifier.is_some() {
+            self.local.shard.set_wall(wall_time());
+        }
+    }
+
+    /// What a token that the handshake has brought proves.
+    pub fn check_proof(&mut self, token: &str) -> Result<Proof, ProofError> {
+        let now = self.local.shard.wall();
+        match &mut self.verifier {
+            Some(verifier) => verifier.verify(token, now),
+            None => Err(ProofError::Missing),
+        }
+    }
+
+    /// A connection that is open has proved who it is; its app is told.
+    pub fn prove(&mut self, id: ConnId, proof: Proof) {
+        self.accept_proof(id, proof);
+        self.settle();
+    }
+
+    fn accept_proof(&mut self, id: ConnId, proof: Proof) {
+        let shard = &mut self.local.shard;
+        shard.prove(id, proof.uid.clone(), proof.expires);
+        if let Some((app, session)) = self.session_of(id) {
+            self.apps[app].proved(&mut self.local, id, session, &proof.uid);
+        }
+    }
+
+    /// Takes the message if it is a proof, or stands where one must. False if it is the app's.
+    pub(super) fn take_proof(&mut self, id: ConnId, message: Message<'_>) -> bool {
+        let shard = &self.local.shard;
+        if !shard.listener(id).is_some_and(|spec| spec.proves) {
+            return false;
+        }
+        let bytes = message.bytes();
+        let marked = bytes.strip_prefix(MARK);
+        // Whoever is bound has proved something, so that most messages are looked at no further.
+        if marked.is_none() && shard.phase(id) == Phase::Home {
+            return false;
+        }
+        if shard.proved(id).is_none() {
+            match self.check_bytes(marked.unwrap_or(bytes)) {
+                Ok(proof) => self.accept_proof(id, proof),
+                Err(error) => self.refuse(id, BindError::Unproved(error)),
+            }
+            return true;
+        }
+        match marked {
+            Some(token) if looks_like_token(token) => {
+                self.renew(id, token);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn check_bytes(&mut self, token: &[u8]) -> Result<Proof, ProofError> {
+        match std::str::from_utf8(token) {
+            Ok(token) if looks_like_token(token.as_bytes()) => self.check_proof(token),
+            _ if token.is_empty() => Err(ProofError::Missing),
+            _ => Err(ProofError::Malformed),
+        }
+    }
+
+    /// A further proof of a connection that has shown one.
+    fn renew(&mut self, id: ConnId, token: &[u8]) {
+        if !self.local.shard.may_refresh(id) {
+            return self.local.shard.close(id, CloseReason::RateLimit);
+        }
+        let shown = match self.check_bytes(token) {
+            Ok(proof) if self.local.shard.proved(id) != Some(&proof.uid) => {
+                Err(ProofError::OtherUid)
+            }
+            shown => shown,
+        };
+        match shown {
+            Ok(proof) => self.local.shard.refresh(id, proof.expires),
+            Err(error) => self.local.shard.close(id, ending(error)),
+        }
+    }
+}
+
+/// How a connection ends that has shown no proof, or a bad one.
+pub fn ending(error: ProofError) -> CloseReason {
+    match error {
+        ProofError::Expired => CloseReason::Expired,
+        _ => CloseReason::BadLogin,
+    }
+}

@@ -1,0 +1,151 @@
+//! Who a back end is: [`Bearers`], tokens with rights. Given to the back end's port and the HTTP port at the
+//! start; kept as hashes, and compared in a time that depends on how many there are and on nothing else.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+
+/// Longest token of a back end.
+pub const BEARER_BYTES_MAX: usize = 256;
+/// Most tokens.
+pub const BEARERS_MAX: usize = 64;
+
+/// What a back end may do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Rights(u8);
+
+const NAMES: [(&str, Rights); 3] = [
+    ("push", Rights::PUSH),
+    ("kick", Rights::KICK),
+    ("read", Rights::READ),
+];
+
+impl Rights {
+    /// To push to any uid, and to everybody.
+    pub const PUSH: Rights = Rights(1);
+    /// To close a uid's connections.
+    pub const KICK: Rights = Rights(2);
+    /// To ask who is online, and for the counters.
+    pub const READ: Rights = Rights(4);
+    /// All of them.
+    pub const ALL: Rights = Rights(7);
+
+    /// Whether all of `others` are among them.
+    pub fn has(self, others: Rights) -> bool {
+        self.0 & others.0 == others.0
+    }
+
+    /// Reads `push,kick`; `None` where a name is none of ours, or there is none.
+    pub fn parse(text: &str) -> Option<Rights> {
+        text.split(',').try_fold(Rights(0), |rights, name| {
+            let (_, right) = NAMES.iter().find(|(known, _)| *known == name.trim())?;
+            Some(Rights(rights.0 | right.0))
+        })
+    }
+}
+
+/// `push,kick`.
+impl fmt::Display for Rights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = NAMES.iter().filter(|(_, right)| self.has(*right));
+        let names: Vec<&str> = names.map(|(name, _)| *name).collect();
+        f.write_str(&names.join(","))
+    }
+}
+
+type Hash = [u8; digest::SHA256_OUTPUT_LEN];
+
+/// The tokens of back ends. Clones share them.
+#[derive(Clone, Default)]
+pub struct Bearers {
+    known: Arc<[(Hash, Rights)]>,
+}
+
+impl Bearers {
+    /// These and one more.
+    pub fn with(self, token: &str, rights: Rights) -> Bearers {
+        let known = self.known.iter().copied();
+        let known = known.chain([(hash(token), rights)]);
+        Bearers {
+            known: known.collect(),
+        }
+    }
+
+    /// Whether there are none, and so nobody is asked for one.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// What whoever shows this token may do; `None` for a token that is not among them.
+    pub fn rights(&self, given: &str) -> Option<Rights> {
+        if given.len() > BEARER_BYTES_MAX {
+            return None;
+        }
+        let given = hash(given);
+        let (mut is_known, mut rights) = (Choice::from(0), 0);
+        for (known, own) in &*self.known {
+            let same = known.ct_eq(&given);
+            is_known |= same;
+            rights.conditional_assign(&(rights | own.0), same);
+        }
+        bool::from(is_known).then_some(Rights(rights))
+    }
+}
+
+// By hand, so that nothing that prints a configuration shows what could be tried out.
+impl fmt::Debug for Bearers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bearers({})", self.known.len())
+    }
+}
+
+/// Hashed, tokens are of one length, and what a comparison could tell is of no use.
+fn hash(token: &str) -> Hash {
+    let mut hash = Hash::default();
+    let digest = digest::digest(&digest::SHA256, token.as_bytes());
+    hash.copy_from_slice(digest.as_ref());
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_has_its_rights_and_no_other_has_any() {
+        let bearers = Bearers::default()
+            .with("secret", Rights::ALL)
+            .with("reader", Rights::READ);
+        assert_eq!(bearers.rights("secret"), Some(Rights::ALL));
+        assert_eq!(bearers.rights("reader"), Some(Rights::READ));
+        for wrong in [
+            "",
+            "secreT",
+            "secret ",
+            "secre",
+            "readers",
+            &"x".repeat(257),
+        ] {
+            assert_eq!(bearers.rights(wrong), None, "{wrong:?}");
+        }
+        assert_eq!(Bearers::default().rights(""), None);
+        assert!(!Rights::READ.has(Rights::PUSH) && Rights::ALL.has(Rights::KICK));
+        assert_eq!(format!("{bearers:?}"), "Bearers(2)");
+    }
+
+    #[test]
+    fn rights_by_name() {
+        assert_eq!(Rights::parse("push,kick,read"), Some(Rights::ALL));
+        assert_eq!(
+            Rights::parse("read, push")
+                .map(|all| all.to_string())
+                .as_deref(),
+            Some("push,read")
+        );
+        for text in ["", "all", "push,", "push;kick", "Push"] {
+            assert_eq!(Rights::parse(text), None, "{text:?}");
+        }
+    }
+}

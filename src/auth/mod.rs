@@ -1,0 +1,110 @@
+//! Who a client is, proved: a token signed by whoever knows the users, checked with a key from a file.
+//!
+//! A [`Keyring`] is read at the start and may be read again while the server runs; each core has a
+//! [`Verifier`] on it, which looks at one number to see whether the keys are still the same. Checking costs
+//! a signature, so it is done when a connection says who it is, and not again. Bound:
+//! [`TOKEN_BYTES_MAX`] of a token, [`keys::KEYS_MAX`] keys tried. Beside it, [`bearer`]: who a back end is.
+
+pub mod bearer;
+mod jwt;
+mod keys;
+mod plain;
+#[cfg(test)]
+mod tests;
+
+pub use keys::{Keyring, Verifier};
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::ident::UidError;
+
+/// Longest token that is looked at. Some issuers put many claims into a token; a request's head has 8 KiB.
+pub const TOKEN_BYTES_MAX: usize = 4 << 10;
+
+/// A moment in milliseconds since 1970. What a token says of its end is a time of the clock on the wall.
+pub type WallTime = u64;
+
+/// The time now.
+pub fn wall_time() -> WallTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    // A clock before 1970 is none, and then nothing has expired.
+    since.map_or(0, |since| since.as_millis() as WallTime)
+}
+
+/// What a token has proved.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Proof {
+    /// Whose it is.
+    pub uid: Box<str>,
+    /// From when on it proves nothing.
+    pub expires: WallTime,
+}
+
+/// Why a token proves nothing, or not what was claimed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ProofError {
+    /// There is none.
+    Missing,
+    /// It is not of the form that is configured.
+    Malformed,
+    /// It has more than [`TOKEN_BYTES_MAX`].
+    TooLong,
+    /// It is signed by a key that is not ours, or by another algorithm than the key's.
+    Signature,
+    /// Its time is over.
+    Expired,
+    /// Its time has not begun.
+    Early,
+    /// It is for another audience, or by another issuer.
+    Elsewhere,
+    /// What it proves is no uid.
+    Uid(UidError),
+    /// It proves another uid.
+    OtherUid,
+}
+
+impl ProofError {
+    /// In words, for whoever sent it.
+    pub fn text(self) -> &'static str {
+        match self {
+            ProofError::Missing => "a token is needed here",
+            ProofError::Malformed => "this is not a token",
+            ProofError::TooLong => "the token is too long",
+            ProofError::Signature => "the token is not signed by a key of this server",
+            ProofError::Expired => "the token has expired",
+            ProofError::Early => "the token is not valid yet",
+            ProofError::Elsewhere => "the token is for another audience, or by another issuer",
+            ProofError::Uid(_) => "the token's uid is none",
+            ProofError::OtherUid => "the token is another uid's",
+        }
+    }
+}
+
+impl fmt::Display for ProofError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl std::error::Error for ProofError {}
+
+/// Whether the bytes have the outer form of a token: three parts of base64url with dots between them.
+pub fn looks_like_token(bytes: &[u8]) -> bool {
+    bytes.len() <= TOKEN_BYTES_MAX
+        && bytes.iter().filter(|byte| **byte == b'.').count() == 2
+        && bytes
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+}
+
+/// Seconds as tokens have them.
+fn from_seconds(seconds: f64) -> Option<WallTime> {
+    // What is too large becomes the end of time; NaN and what is negative is no time.
+    (seconds >= 0.0).then_some((seconds * 1_000.0) as WallTime)
+}
+
+/// When a token that is made now ends.
+pub fn ends_after(time: Duration) -> u64 {
+    (wall_time() / 1_000).saturating_add(time.as_secs().max(1))
+}

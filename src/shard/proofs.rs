@@ -1,0 +1,150 @@
+//! What connections have proved, for those that have: whose they are, and until when.
+//!
+//! Kept beside the slots, so that a connection that had nothing to prove pays nothing. The end of a proof is a
+//! time of the clock on the wall, which may be set: it is turned into a tick whenever the wheel looks, which is
+//! every hundred seconds at the latest. Bound: an entry a connection.
+
+use ahash::AHashMap;
+
+use super::deadlines::Due;
+use super::slot::{Phase, Slot};
+use super::wheel::{TICK, TICKS_SECOND, Tick};
+use super::{ConnId, LIST_KEPT, Shard};
+use crate::close::CloseReason;
+
+/// A moment in milliseconds since 1970.
+type WallTime = u64;
+
+/// Proofs that a connection may show one after the other before it has to wait a second for each: checking
+/// one costs a signature.
+const REFRESHES_AT_ONCE: Tick = 4;
+
+/// What a connection has proved.
+pub struct Held {
+    /// Whose it is; `None` once it is bound to just that.
+    uid: Option<Box<str>>,
+    expires: WallTime,
+    /// Up to when it has used up what it may show.
+    refreshed: Tick,
+}
+
+/// The proofs of one core's connections, by their slots.
+#[derive(Default)]
+pub struct Proofs {
+    held: AHashMap<u32, Held>,
+    /// The time now.
+    wall: WallTime,
+}
+
+impl Shard {
+    /// Sets the time that proofs end by.
+    pub fn set_wall(&mut self, now: WallTime) {
+        self.proofs.wall = now;
+    }
+
+    /// The same again.
+    pub fn wall(&self) -> WallTime {
+        self.proofs.wall
+    }
+
+    /// An open connection has proved whose it is.
+    pub fn prove(&mut self, id: ConnId, uid: Box<str>, expires: WallTime) {
+        if self.phase(id) == Phase::Open {
+            let held = Held {
+                uid: Some(uid),
+                expires,
+                refreshed: self.now,
+            };
+            self.hold(id, Some(held));
+            self.schedule(id);
+        }
+    }
+
+    /// The uid that a connection has proved to be.
+    pub fn proved(&self, id: ConnId) -> Option<&str> {
+        let slot = self.get(id)?;
+        let held = self.proofs.held.get(&id.slot)?;
+        held.uid.as_deref().or(slot.uid.as_deref())
+    }
+
+    /// Whether a connection may show one more proof now; that counts as one.
+    pub fn may_refresh(&mut self, id: ConnId) -> bool {
+        let now = self.now;
+        if self.get(id).is_none() {
+            return false;
+        }
+        self.proofs.held.get_mut(&id.slot).is_some_and(|held| {
+            held.refreshed = held.refreshed.max(now) + TICKS_SECOND;
+            held.refreshed - now <= REFRESHES_AT_ONCE * TICKS_SECOND
+        })
+    }
+
+    /// A connection has shown a further proof of its uid. One that ends sooner changes nothing.
+    pub fn refresh(&mut self, id: ConnId, expires: WallTime) {
+        if self.get(id).is_some()
+            && let Some(held) = self.proofs.held.get_mut(&id.slot)
+        {
+            held.expires = held.expires.max(expires);
+            self.schedule(id);
+        }
+    }
+
+    /// A connection has been bound: if to what it has proved, that is kept once.
+    pub(super) fn bound_as_proved(&mut self, id: ConnId) {
+        if let Some(slot) = self.get(id)
+            && let uid @ Some(_) = slot.uid.as_deref()
+            && self
+                .proofs
+                .held
+                .get(&id.slot)
+                .is_some_and(|held| held.uid.as_deref() == uid)
+            && let Some(held) = self.proofs.held.get_mut(&id.slot)
+        {
+            held.uid = None;
+        }
+    }
+
+    /// Takes what a connection has proved, because it goes.
+    pub(super) fn take_proof(&mut self, id: ConnId) -> Option<Held> {
+        if self.proofs.held.is_empty() {
+            return None;
+        }
+        let held = self.proofs.held.remove(&id.slot);
+        if self.proofs.held.len() < self.proofs.held.capacity() / 4 {
+            let kept = (2 * self.proofs.held.len()).max(LIST_KEPT);
+            self.proofs.held.shrink_to(kept);
+        }
+        held
+    }
+
+    /// Keeps what a connection has proved, here or on the core that it has come from.
+    pub(super) fn hold(&mut self, id: ConnId, held: Option<Held>) {
+        if let Some(held) = held {
+            self.proofs.held.insert(id.slot, held);
+        }
+    }
+
+    /// What is due for a connection, given what is due besides, if its proof ends before that.
+    pub(super) fn due_or_expired(&self, id: ConnId, slot: &Slot, due: Due) -> Due {
+        let Some(held) = self.proofs.held.get(&id.slot) else {
+            return due;
+        };
+        if !matches!(slot.phase, Phase::Open | Phase::Home) {
+            return due;
+        }
+        let left = held.expires.saturating_sub(self.proofs.wall);
+        let ticks = left.div_ceil(TICK.as_millis() as WallTime);
+        // Beyond the wheel's end it does not matter how far.
+        let expires = self.now + ticks.min(WallTime::from(Tick::MAX / 4)) as Tick;
+        match due.tick() {
+            Some(tick) if tick < expires => due,
+            _ => Due::Close(expires, CloseReason::Expired),
+        }
+    }
+
+    /// How many connections have proved something.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn proofs(&self) -> usize {
+        self.proofs.held.len()
+    }
+}
