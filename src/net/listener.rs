@@ -12,7 +12,8 @@ use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
 /// Connections that may wait to be accepted; the kernel's `net.core.somaxconn` bounds it further.
 const BACKLOG: i32 = 4096;
-/// A peer that acknowledges nothing for this long is gone (tcp(7), TCP_USER_TIMEOUT).
+/// A peer that acknowledges nothing for this long is gone (tcp(7), TCP_USER_TIMEOUT). One that lives and does not
+/// read is ended by it just so (RFC 5482): for that long it takes nothing.
 const USER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Silence before the kernel asks whether the peer lives, and between its questions.
 const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
@@ -44,12 +45,20 @@ impl Listener {
     }
 
     /// Listens at an address. Every core opens its own; the kernel spreads connections over them. Each gets a
-    /// send buffer of this size, or of the kernel's choice if it is 0.
-    pub fn bind(address: SocketAddr, send_buffer_bytes: usize) -> io::Result<Listener> {
+    /// send buffer of this size, or of the kernel's choice if it is 0. With `waits`, peers may read as late as they
+    /// like, and those that are gone are found by the kernel's own patience (`net.ipv4.tcp_retries2`, some 15
+    /// minutes).
+    pub fn bind(
+        address: SocketAddr,
+        send_buffer_bytes: usize,
+        waits: bool,
+    ) -> io::Result<Listener> {
         let socket = Listener::socket(address)?;
         socket.set_reuse_port(true)?;
         socket.set_tcp_nodelay(true)?;
-        socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+        if !waits {
+            socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+        }
         socket.set_tcp_keepalive(
             &TcpKeepalive::new()
                 .with_time(KEEPALIVE_TIME)
@@ -109,6 +118,26 @@ impl From<OwnedFd> for Listener {
     fn from(socket: OwnedFd) -> Listener {
         Listener {
             socket: socket.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use socket2::SockRef;
+
+    use super::*;
+
+    #[test]
+    fn only_who_may_not_wait_is_ended_for_not_reading() {
+        for (waits, timeout) in [(false, Some(USER_TIMEOUT)), (true, None)] {
+            let listener = Listener::bind(([127, 0, 0, 1], 0).into(), 0, waits).expect("binds");
+            let address = listener.address().expect("an address");
+            let _client = TcpStream::connect(address).expect("connects");
+            let (accepted, _) = listener.accept().expect("accepts");
+            let accepted = SockRef::from(&accepted);
+            assert_eq!(accepted.tcp_user_timeout().expect("its option"), timeout);
+            assert!(accepted.keepalive().expect("its option"));
         }
     }
 }

@@ -152,8 +152,9 @@ pub fn bind_all(
         if address.port() != 0 {
             Listener::check_free(address).map_err(|error| refused(&listen.url, &error))?;
         }
+        let waits = spec.is_some_and(|spec| spec.pauses);
         for of_core in &mut bound {
-            let listener = Listener::bind(address, send_buffer_bytes)
+            let listener = Listener::bind(address, send_buffer_bytes, waits)
                 .map_err(|error| refused(&listen.url, &error))?;
             address = listener.address()?;
             match spec {
