@@ -176,7 +176,8 @@ async fn cost(server: &Server, lines: &str) -> Duration {
     (server.cpu_time() - start) / TIMES
 }
 
-/// If the values below cost the square of their length, it would be tens of milliseconds each.
+/// If the values below cost the square of their length, it would be tens of milliseconds each. (What is built with a
+/// sanitizer takes several times as long.)
 async fn hostile_header_values_cost_linear_time(cores: usize) {
     let server = Server::start(cores).await;
     let fill = |unit: &str| unit.repeat(7_000 / unit.len());
@@ -207,7 +208,7 @@ async fn hostile_header_values_cost_linear_time(cores: usize) {
             // It must begin with something, or the space around the value is not part of it.
             let taken = cost(&server, &format!("{name}: x{}x\r\n", fill(unit))).await;
             assert!(
-                taken < 3 * plain + Duration::from_micros(500),
+                taken < 8 * plain + Duration::from_millis(1),
                 "{name} of {unit:?}: {taken:?}, and {plain:?} without"
             );
         }
@@ -217,7 +218,7 @@ async fn hostile_header_values_cost_linear_time(cores: usize) {
         (0..50).map(|n| format!("Sec-WebSocket-Extensions: a{n}; b={}\r\n", "c,".repeat(50)));
     let taken = cost(&server, &many.collect::<String>()).await;
     assert!(
-        taken < 3 * plain + Duration::from_micros(500),
+        taken < 8 * plain + Duration::from_millis(1),
         "{taken:?}, {plain:?}"
     );
 }
