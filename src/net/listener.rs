@@ -1,7 +1,7 @@
 //! Listening sockets, one a core for each address (SO_REUSEPORT), and accepting from them.
 //!
 //! Options that accepted connections inherit are set here once: no delay for small writes, a bounded send
-//! buffer, and keepalive with a user timeout, which end the connections of peers that are gone.
+//! buffer, and how the kernel ends the connections of peers that are gone ([`Watch`]).
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,10 +14,24 @@ use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 const BACKLOG: i32 = 4096;
 /// A peer that acknowledges nothing for this long is gone (tcp(7), TCP_USER_TIMEOUT). One that lives and does not
 /// read is ended by it just so (RFC 5482): for that long it takes nothing.
-const USER_TIMEOUT: Duration = Duration::from_secs(60);
-/// Silence before the kernel asks whether the peer lives, and between its questions.
+const USER_TIMEOUT: Duration = Duration::from_secs(120);
+/// Silence before the kernel asks whether the peer lives, and between its questions. Four fit into the user
+/// timeout: from then on the first without an answer ends the connection, and a packet may be lost.
 const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// How the kernel finds out that a peer is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Watch {
+    /// By what it does not acknowledge. Silence is watched by the server itself (`idle_timeout`): the kernel's
+    /// questions to all who connected in one second leave at once, and would be more than a queue holds.
+    Sent,
+    /// By that, and by asking after a silence.
+    SentAndSilence,
+    /// By asking after a silence. It may read as late as it likes, and if it is gone while bytes wait for it the kernel
+    /// has its own patience (`net.ipv4.tcp_retries2`, some 15 minutes).
+    Silence,
+}
 
 pub struct Listener {
     socket: TcpListener,
@@ -45,25 +59,25 @@ impl Listener {
     }
 
     /// Listens at an address. Every core opens its own; the kernel spreads connections over them. Each gets a
-    /// send buffer of this size, or of the kernel's choice if it is 0. With `waits`, peers may read as late as they
-    /// like, and those that are gone are found by the kernel's own patience (`net.ipv4.tcp_retries2`, some 15
-    /// minutes).
+    /// send buffer of this size, or of the kernel's choice if it is 0.
     pub fn bind(
         address: SocketAddr,
         send_buffer_bytes: usize,
-        waits: bool,
+        watch: Watch,
     ) -> io::Result<Listener> {
         let socket = Listener::socket(address)?;
         socket.set_reuse_port(true)?;
         socket.set_tcp_nodelay(true)?;
-        if !waits {
+        if watch != Watch::Silence {
             socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
         }
-        socket.set_tcp_keepalive(
-            &TcpKeepalive::new()
-                .with_time(KEEPALIVE_TIME)
-                .with_interval(KEEPALIVE_INTERVAL),
-        )?;
+        if watch != Watch::Sent {
+            socket.set_tcp_keepalive(
+                &TcpKeepalive::new()
+                    .with_time(KEEPALIVE_TIME)
+                    .with_interval(KEEPALIVE_INTERVAL),
+            )?;
+        }
         if send_buffer_bytes > 0 {
             socket.set_send_buffer_size(send_buffer_bytes)?;
         }
@@ -129,15 +143,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_who_may_not_wait_is_ended_for_not_reading() {
-        for (waits, timeout) in [(false, Some(USER_TIMEOUT)), (true, None)] {
-            let listener = Listener::bind(([127, 0, 0, 1], 0).into(), 0, waits).expect("binds");
+    fn what_is_accepted_is_watched_as_its_listener_says() {
+        for (watch, timeout, asks) in [
+            (Watch::Sent, Some(USER_TIMEOUT), false),
+            (Watch::SentAndSilence, Some(USER_TIMEOUT), true),
+            (Watch::Silence, None, true),
+        ] {
+            let listener = Listener::bind(([127, 0, 0, 1], 0).into(), 0, watch).expect("binds");
             let address = listener.address().expect("an address");
             let _client = TcpStream::connect(address).expect("connects");
             let (accepted, _) = listener.accept().expect("accepts");
             let accepted = SockRef::from(&accepted);
             assert_eq!(accepted.tcp_user_timeout().expect("its option"), timeout);
-            assert!(accepted.keepalive().expect("its option"));
+            assert_eq!(accepted.keepalive().expect("its option"), asks, "{watch:?}");
         }
+        // Some are lost before one that has no answer ends it.
+        assert!(KEEPALIVE_TIME + 4 * KEEPALIVE_INTERVAL <= USER_TIMEOUT);
     }
 }

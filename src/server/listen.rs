@@ -6,10 +6,10 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use serde_json::json;
 
 use super::Bound;
-use crate::config::ListenerLimits;
+use crate::config::{Config, ListenerLimits};
 use crate::ident::Reach;
 use crate::net::http::Site;
-use crate::net::listener::Listener;
+use crate::net::listener::{Listener, Watch};
 use crate::protocol::Codec;
 use crate::shard::ListenerSpec;
 
@@ -136,7 +136,7 @@ pub fn bind_all(
     sites: &[(Listen, Site, Reach)],
     spaces: &[&'static str],
     cores: usize,
-    send_buffer_bytes: usize,
+    config: &Config,
 ) -> io::Result<(Vec<Bound>, Vec<Listening>)> {
     let mut bound: Vec<Bound> = (0..cores)
         .map(|_| Bound {
@@ -146,15 +146,20 @@ pub fn bind_all(
         })
         .collect();
     let mut listening = Vec::new();
+    let idles = !config.idle_timeout.is_zero();
     let apps = listeners.iter().map(|(listen, spec)| (listen, Some(spec)));
     for (listen, spec) in apps.chain(sites.iter().map(|(listen, ..)| (listen, None))) {
         let mut address = listen.address()?;
         if address.port() != 0 {
             Listener::check_free(address).map_err(|error| refused(&listen.url, &error))?;
         }
-        let waits = spec.is_some_and(|spec| spec.pauses);
+        let watch = match spec {
+            Some(spec) if spec.pauses => Watch::Silence,
+            Some(spec) if spec.binds && idles => Watch::Sent,
+            _ => Watch::SentAndSilence,
+        };
         for of_core in &mut bound {
-            let listener = Listener::bind(address, send_buffer_bytes, waits)
+            let listener = Listener::bind(address, config.send_buffer_bytes, watch)
                 .map_err(|error| refused(&listen.url, &error))?;
             address = listener.address()?;
             match spec {

@@ -294,13 +294,8 @@ impl Server {
             }
             cores => cores,
         };
-        let (bound, listening) = listen::bind_all(
-            &self.listeners,
-            &self.sites,
-            &self.spaces,
-            cores,
-            config.send_buffer_bytes,
-        )?;
+        let (bound, listening) =
+            listen::bind_all(&self.listeners, &self.sites, &self.spaces, cores, &config)?;
         if self.bearers.is_empty() {
             listen::keep_sites_to_loopback(&listening)?;
         }
