@@ -5,6 +5,7 @@ mod drain;
 mod driver;
 mod listen;
 mod runtime;
+mod signals;
 mod supervisor;
 mod tables;
 mod turn;
@@ -18,12 +19,9 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::thread;
 use std::time::Instant;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::app::envelope::Body;
 use crate::app::hosted::{Hosted, Hosting};
@@ -45,9 +43,7 @@ use crate::shard::ListenerSpec;
 use cores::Cores;
 use drain::{Draining, Progress};
 use driver::Drivers;
-use supervisor::Supervisor;
 use tables::Claim;
-use watchdog::Watchdog;
 
 /// Largest head of a unit around a message, in any codec (RFC 6455, section 5.2: 10 bytes unmasked).
 const UNIT_HEAD_BYTES: usize = 10;
@@ -261,19 +257,7 @@ impl Server {
 
     /// The same, calling `ready` when every listener is bound. A signal that comes from then on drains.
     pub fn run_with(self, ready: impl FnOnce(&Running)) -> io::Result<()> {
-        let supervisor = Supervisor::from_environment().map(Arc::new);
-        let mut wanted = vec![SIGINT, SIGTERM];
-        if supervisor.is_some() || self.config.auth != Auth::None {
-            // Without either it means that the terminal is gone, and ends the process.
-            wanted.push(SIGHUP);
-        }
-        let signals = Signals::new(wanted)?;
-        let running = self.start()?;
-        ready(&running);
-        if let Some(supervisor) = &supervisor {
-            supervisor.ready(&running.status());
-        }
-        running.wait_for(signals, supervisor)
+        signals::run(self, ready)
     }
 
     /// Binds the listeners and starts the cores. Every listener is bound when this returns.
@@ -491,105 +475,10 @@ impl Running {
         self.keyring.clone()
     }
 
-    /// In one line, for the service manager.
-    fn status(&self) -> String {
-        format!(
-            "cores: {}, listeners: {}",
-            self.draining.remote().cores(),
-            self.listening.len()
-        )
-    }
-
-    fn wait_for(self, signals: Signals, supervisor: Option<Arc<Supervisor>>) -> io::Result<()> {
-        let handle = signals.handle();
-        let (first, drained) = mpsc::channel();
-        let core_ended = first.clone();
-        let (to_tell, status) = (supervisor.clone(), self.status());
-        let keyring = self.keyring();
-        thread::Builder::new()
-            .name("signals".into())
-            .spawn(move || {
-                let reload = || reload(keyring.as_deref());
-                take_signals(signals, &first, reload, to_tell.as_deref(), &status);
-            })?;
-        let remote = self.draining.remote();
-        // Goes on while the server drains, and ends with this function.
-        let _watchdog = match &supervisor {
-            Some(supervisor) => Watchdog::start(supervisor, remote)?,
-            None => None,
-        };
-        let Running {
-            cores,
-            draining,
-            bus,
-            ..
-        } = self;
-        // A core that ends by itself is our mistake: the others must not go on as if nothing were.
-        let watch = thread::Builder::new().name("watch".into()).spawn(move || {
-            let result = cores.wait();
-            drop(bus);
-            let _ = core_ended.send(false);
-            result
-        })?;
-        let asked = drained.recv().unwrap_or(false);
-        if let Some(supervisor) = &supervisor {
-            supervisor.stopping();
-        }
-        if asked {
-            draining.run();
-        }
-        let result = watch
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("the watch over the cores panicked")));
-        handle.close();
-        result
-    }
-
     /// Drains and stops: what was accepted is delivered, every connection is closed with 1001. Returns
     /// when all cores have ended, after `drain_timeout` at the latest.
     pub fn stop(self) -> io::Result<()> {
         self.draining.run();
         self.cores.wait()
-    }
-}
-
-/// Until the signals' handle is closed: the first that ends is passed on, the second ends the process.
-fn take_signals(
-    mut signals: Signals,
-    first: &mpsc::Sender<bool>,
-    reload: impl Fn(),
-    supervisor: Option<&Supervisor>,
-    status: &str,
-) {
-    let mut draining = false;
-    for signal in signals.forever() {
-        if signal == SIGHUP {
-            reload();
-            if let (Some(supervisor), false) = (supervisor, draining) {
-                supervisor.reloading();
-                supervisor.ready(status);
-            }
-            continue;
-        }
-        if draining {
-            warn!(signal, "second signal: leaving at once");
-            std::process::exit(1);
-        }
-        draining = true;
-        info!(signal, "draining; a second signal leaves at once");
-        if first.send(true).is_err() {
-            return;
-        }
-    }
-}
-
-/// Reads anew what can be.
-fn reload(keyring: Option<&Keyring>) {
-    match keyring.map(Keyring::reload) {
-        Some(Ok(keys)) => info!(keys, "the keys of clients' proofs have been read anew"),
-        Some(Err(error)) => error!(%error, "the keys stay what they were"),
-        None => warn!(
-            "SIGHUP: nothing is re-read while the server runs; restart it for a changed configuration"
-        ),
     }
 }
