@@ -3,7 +3,9 @@
 mod cores;
 mod drain;
 mod driver;
+mod farewell;
 mod listen;
+mod reload;
 mod runtime;
 mod signals;
 mod supervisor;
@@ -13,6 +15,7 @@ mod watchdog;
 
 pub use driver::{RingTrial, try_rings};
 pub use listen::{Listen, Listening, Listens};
+pub use reload::Reload;
 pub use tables::DescriptorNeed;
 
 use std::io;
@@ -35,7 +38,7 @@ use crate::hush::SharedHush;
 use crate::ident::{Reach, SPACES_MAX, Space};
 use crate::net::admission::{Admission, Census, Door, Pool};
 use crate::net::handover::Handover;
-use crate::net::http::Site;
+use crate::net::http::{Site, Standing};
 use crate::net::listener::Listener;
 use crate::net::rates::{Rate, Rates};
 use crate::protocol::http::head::HTTP_HEAD_BYTES_MAX;
@@ -43,6 +46,7 @@ use crate::shard::ListenerSpec;
 use cores::Cores;
 use drain::{Draining, Progress};
 use driver::Drivers;
+use reload::{Current, Outline};
 use tables::Claim;
 
 /// Largest head of a unit around a message, in any codec (RFC 6455, section 5.2: 10 bytes unmasked).
@@ -50,6 +54,9 @@ const UNIT_HEAD_BYTES: usize = 10;
 
 /// Makes an app's value on each core, given its number and its reach.
 type MakeApp = Arc<dyn Fn(u8, Reach) -> Box<dyn Hosted> + Send + Sync>;
+
+/// Called for SIGHUP.
+type OnReload = Box<dyn FnMut(&Reload) + Send>;
 
 /// A server being put together: configuration, listeners and the apps on them.
 ///
@@ -80,6 +87,8 @@ pub struct Server {
     site_gates: Vec<(Door, Rate)>,
     /// Who may push by a site.
     bearers: Bearers,
+    /// What SIGHUP does.
+    on_reload: Option<OnReload>,
     /// The first mistake in what was asked for; `start` returns it.
     mistake: Option<io::Error>,
 }
@@ -97,6 +106,7 @@ impl Server {
             sites: Vec::new(),
             site_gates: Vec::new(),
             bearers: Bearers::default(),
+            on_reload: None,
             mistake: None,
         }
     }
@@ -204,6 +214,20 @@ impl Server {
         self
     }
 
+    /// What a running server ([`Server::run`]) does when it gets SIGHUP: reads its configuration anew, say, and has
+    /// what can change taken over by [`Reload::apply`]. Without this SIGHUP reads the keys of clients' proofs anew,
+    /// if there are any or a service manager watches; else it ends the process.
+    pub fn on_reload(mut self, reload: impl FnMut(&Reload) + Send + 'static) -> Server {
+        self.on_reload = Some(Box::new(reload));
+        self
+    }
+
+    /// What the connections of its listeners, then of its sites, count towards.
+    fn doors(&self) -> Vec<Door> {
+        let sites = self.site_gates.iter().map(|(door, _)| *door);
+        self.doors.iter().copied().chain(sites).collect()
+    }
+
     /// What the connections of the next listener count towards.
     fn door(&self, listen: &Listen, pool: Pool) -> Door {
         let number = self.doors.len() + self.site_gates.len();
@@ -266,6 +290,7 @@ impl Server {
             return Err(mistake);
         }
         let keyring = Keyring::open(&self.config)?;
+        let (outline, doors) = (Outline::of(&self), self.doors());
         let config = Arc::new(self.config);
         let driver = Arc::new(Drivers::choose(config.driver)?);
         let descriptors_max = tables::raise_limit();
@@ -301,7 +326,6 @@ impl Server {
                 rate: *rate,
             })
             .collect();
-        let site_doors = self.site_gates.iter().map(|(door, _)| *door);
         let endpoints = bus::connect(cores)?;
         let remote = endpoints[0].remote();
         let need = DescriptorNeed {
@@ -316,31 +340,47 @@ impl Server {
             (bound.into_iter().map(Claim::Bound).collect(), None)
         };
         let progress: Arc<[Progress]> = (0..cores).map(|_| Progress::default()).collect();
+        let (bearers, started) = (self.bearers, Instant::now());
+        let standing = Arc::new(Standing::default());
+        let current = Arc::new(Current::new(Arc::clone(&config)));
         let plan = Arc::new(Plan {
             config: Arc::clone(&config),
             driver: Arc::clone(&driver),
-            doors: self.doors.into_iter().chain(site_doors).collect(),
+            doors,
             census: Arc::new(Census::new()),
             exhausted: Arc::new(SharedHush::new()),
             specs: self.listeners.into_iter().map(|(_, spec)| spec).collect(),
             rates: self.rates,
-            started: Instant::now(),
+            started,
             spaces: self.spaces.len(),
             apps: self.apps,
             sites,
-            bearers: self.bearers,
+            bearers: bearers.clone(),
             keyring: keyring.clone(),
             listeners_json: listen::to_json(&listening),
             progress: Arc::clone(&progress),
+            standing: Arc::clone(&standing),
         });
         watch_panics();
         let (report, reports) = mpsc::channel();
         let mut running = Running {
             listening,
             cores: Cores::new(),
-            draining: Draining::new(remote.clone(), progress, config.drain_timeout),
+            draining: Draining::new(
+                remote.clone(),
+                progress,
+                Arc::clone(&current),
+                Arc::clone(&standing),
+            ),
+            reload: Reload {
+                remote: remote.clone(),
+                current,
+                keyring,
+                bearers,
+                outline: Arc::new(outline),
+                epoch: started,
+            },
             bus: remote,
-            keyring,
         };
         for (number, (endpoint, claim)) in endpoints.into_iter().zip(claims).enumerate() {
             let (plan, report) = (Arc::clone(&plan), report.clone());
@@ -375,6 +415,7 @@ impl Server {
                 return Err(error);
             }
         }
+        standing.ready();
         // Each core has its copies.
         drop(originals);
         let descriptors = format_args!(
@@ -406,6 +447,7 @@ struct Plan {
     keyring: Option<Arc<Keyring>>,
     listeners_json: String,
     progress: Arc<[Progress]>,
+    standing: Arc<Standing>,
 }
 
 /// One HTTP port.
@@ -461,7 +503,7 @@ pub struct Running {
     /// Its descriptors, closed here when no core needs them: one that a core closes last stays open in this
     /// thread's table if that is another.
     bus: Remote<Body>,
-    keyring: Option<Arc<Keyring>>,
+    reload: Reload,
 }
 
 impl Running {
@@ -472,13 +514,18 @@ impl Running {
 
     /// The keys that clients' proofs are checked with, which can be read anew; `None` where clients prove nothing.
     pub fn keyring(&self) -> Option<Arc<Keyring>> {
-        self.keyring.clone()
+        self.reload.keyring.clone()
+    }
+
+    /// By which it takes over a configuration that has changed.
+    pub fn reload(&self) -> Reload {
+        self.reload.clone()
     }
 
     /// Drains and stops: what was accepted is delivered, every connection is closed with 1001. Returns
     /// when all cores have ended, after `drain_timeout` at the latest.
     pub fn stop(self) -> io::Result<()> {
-        self.draining.run();
+        self.draining.run(|_| ());
         self.cores.wait()
     }
 }

@@ -14,25 +14,27 @@ use tracing::{error, info, warn};
 
 use super::supervisor::Supervisor;
 use super::watchdog::Watchdog;
-use super::{Running, Server};
+use super::{OnReload, Reload, Running, Server};
 use crate::auth::Keyring;
 use crate::config::Auth;
 
 /// Starts a server, calls `ready`, and serves until a signal has drained it.
-pub fn run(server: Server, ready: impl FnOnce(&Running)) -> io::Result<()> {
+pub fn run(mut server: Server, ready: impl FnOnce(&Running)) -> io::Result<()> {
     let supervisor = Supervisor::from_environment().map(Arc::new);
     let mut wanted = vec![SIGINT, SIGTERM];
-    if supervisor.is_some() || server.config.auth != Auth::None {
-        // Without either it means that the terminal is gone, and ends the process.
+    let on_reload = server.on_reload.take();
+    if on_reload.is_some() || supervisor.is_some() || server.config.auth != Auth::None {
+        // Without any of them it means that the terminal is gone, and ends the process.
         wanted.push(SIGHUP);
     }
     let signals = Signals::new(wanted)?;
     let running = server.start()?;
+    let on_reload = on_reload.unwrap_or_else(|| Box::new(read_keys));
     ready(&running);
     if let Some(supervisor) = &supervisor {
         supervisor.ready(&status(&running));
     }
-    wait(running, signals, supervisor)
+    wait(running, signals, supervisor, on_reload)
 }
 
 /// In one line, for the service manager.
@@ -44,16 +46,21 @@ fn status(running: &Running) -> String {
     )
 }
 
-fn wait(running: Running, signals: Signals, supervisor: Option<Arc<Supervisor>>) -> io::Result<()> {
+fn wait(
+    running: Running,
+    signals: Signals,
+    supervisor: Option<Arc<Supervisor>>,
+    mut on_reload: OnReload,
+) -> io::Result<()> {
     let handle = signals.handle();
     let (first, drained) = mpsc::channel();
     let core_ended = first.clone();
     let (to_tell, status) = (supervisor.clone(), status(&running));
-    let keyring = running.keyring();
+    let server = running.reload();
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
-            let reload = || reload(keyring.as_deref());
+            let reload = || on_reload(&server);
             take_signals(signals, &first, reload, to_tell.as_deref(), &status);
         })?;
     let remote = running.draining.remote();
@@ -76,11 +83,14 @@ fn wait(running: Running, signals: Signals, supervisor: Option<Arc<Supervisor>>)
         result
     })?;
     let asked = drained.recv().unwrap_or(false);
-    if let Some(supervisor) = &supervisor {
-        supervisor.stopping();
-    }
-    if asked {
-        draining.run();
+    let tell = |left| {
+        if let Some(supervisor) = &supervisor {
+            supervisor.stopping(left);
+        }
+    };
+    match asked {
+        true => draining.run(tell),
+        false => tell(None),
     }
     let result = watch
         .join()
@@ -93,16 +103,22 @@ fn wait(running: Running, signals: Signals, supervisor: Option<Arc<Supervisor>>)
 fn take_signals(
     mut signals: Signals,
     first: &mpsc::Sender<bool>,
-    reload: impl Fn(),
+    mut reload: impl FnMut(),
     supervisor: Option<&Supervisor>,
     status: &str,
 ) {
     let mut draining = false;
     for signal in signals.forever() {
         if signal == SIGHUP {
-            reload();
-            if let (Some(supervisor), false) = (supervisor, draining) {
+            if draining {
+                info!("SIGHUP while the server drains: nothing is read anew");
+                continue;
+            }
+            if let Some(supervisor) = supervisor {
                 supervisor.reloading();
+            }
+            reload();
+            if let Some(supervisor) = supervisor {
                 supervisor.ready(status);
             }
             continue;
@@ -119,9 +135,9 @@ fn take_signals(
     }
 }
 
-/// Reads anew what can be.
-fn reload(keyring: Option<&Keyring>) {
-    match keyring.map(Keyring::reload) {
+/// All that SIGHUP does where nobody has said what it is to do.
+fn read_keys(server: &Reload) {
+    match server.keyring.as_deref().map(Keyring::reload) {
         Some(Ok(keys)) => info!(keys, "the keys of clients' proofs have been read anew"),
         Some(Err(error)) => error!(%error, "the keys stay what they were"),
         None => warn!(
