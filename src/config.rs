@@ -159,7 +159,12 @@ pub struct Config {
     pub login_timeout: Duration,
     /// Time for a peer to answer a close; then a reset.
     pub close_timeout: Duration,
-    /// Time to drain at the end; then the process leaves anyway.
+    /// Clients that are closed a second when the server stops, so that they do not all come back at once. Zero
+    /// closes all at once.
+    pub drain_rate: usize,
+    /// Time in which `/readyz` says that the server stops, and all else goes on, before the first is closed.
+    pub drain_delay: Duration,
+    /// Time to drain after that; who is left near its end is closed at once, and then the process leaves anyway.
     pub drain_timeout: Duration,
 }
 
@@ -202,6 +207,8 @@ impl Default for Config {
             handshake_timeout: Duration::from_secs(10),
             login_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(1),
+            drain_rate: 5_000,
+            drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(10),
         }
     }

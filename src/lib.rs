@@ -102,7 +102,7 @@ pub use config::Config;
 pub use net::http::{Asset, Site};
 pub use payload::Message;
 pub use server::{
-    DescriptorNeed, Listen, Listening, Listens, RingTrial, Running, Server, try_rings,
+    DescriptorNeed, Listen, Listening, Listens, Reload, RingTrial, Running, Server, try_rings,
 };
 
 /// The README's program is compiled, too.

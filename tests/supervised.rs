@@ -28,10 +28,16 @@ struct Supervised {
 
 impl Supervised {
     fn start(name: &str) -> Supervised {
+        Supervised::with(name, &[])
+    }
+
+    /// With settings beside.
+    fn with(name: &str, settings: &[(&str, &str)]) -> Supervised {
         let path = std::env::temp_dir().join(format!("ringpost-{}-{name}", std::process::id()));
         let socket = UnixDatagram::bind(&path).expect("a socket");
         let mut child = Command::new(env!("CARGO_BIN_EXE_ringpost"))
             .args(["--cores", "2", "--listen", "text://127.0.0.1:0=echo"])
+            .envs(settings.iter().copied())
             .env("NOTIFY_SOCKET", &path)
             .env("WATCHDOG_USEC", WATCHDOG.as_micros().to_string())
             .stdout(Stdio::piped())
@@ -152,6 +158,33 @@ fn ready_reload_and_stop_are_told() {
     server.echoes();
     server.signal(libc::SIGTERM);
     server.expect("STOPPING=1");
+    let status = server.child.wait().expect("an end");
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn a_long_drain_asks_for_time_and_lives() {
+    let settings = [
+        ("RINGPOST_DRAIN_RATE", "1"),
+        ("RINGPOST_DRAIN_TIMEOUT", "60s"),
+    ];
+    let mut server = Supervised::with("long", &settings);
+    server.expect("READY=1");
+    let connect = || TcpStream::connect(&server.address).expect("it listens");
+    let clients: Vec<TcpStream> = (0..4).map(|_| connect()).collect();
+    server.echoes();
+    server.signal(libc::SIGTERM);
+    let extended = "STOPPING=1\nEXTEND_TIMEOUT_USEC=15000000\nSTATUS=draining";
+    server.expect(extended);
+    let (mut extensions, mut signs) = (0, 0);
+    while let Some(said) = server.hear(Duration::from_secs(3)) {
+        extensions += usize::from(said.starts_with(extended));
+        signs += usize::from(said.starts_with("WATCHDOG=1"));
+    }
+    // Four connections, one a second.
+    assert!(extensions >= 2, "{extensions} times it asked for more time");
+    assert!(signs >= 2, "{signs} signs of life");
+    drop(clients);
     let status = server.child.wait().expect("an end");
     assert_eq!(status.code(), Some(0));
 }

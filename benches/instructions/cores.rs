@@ -8,6 +8,8 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use ahash::RandomState;
@@ -22,7 +24,7 @@ use ringpost::protocol::websocket::handshake::Handshake;
 use ringpost::protocol::{Codec, Decoder, Event};
 use ringpost::shard::ListenerSpec;
 
-use crate::apps::backend::Backend;
+use crate::apps::backend::{Backend, TokenTimeout};
 use crate::apps::echo::Echo;
 use crate::apps::push::Push;
 use crate::apps::relay::Relay;
@@ -131,10 +133,13 @@ impl Cores {
         let ends = connect_by(route).expect("the doorbells open");
         let hosts = ends.into_iter().map(|bus| {
             let apps = vec![
-                hosting(Relay::new(true), RELAY, &[RELAY]),
+                hosting(Relay::new(Arc::new(AtomicBool::new(true))), RELAY, &[RELAY]),
                 hosting(Push, PUSH, &[]),
                 hosting(
-                    Backend::new(Bearers::default(), Duration::from_secs(10)),
+                    Backend::new(
+                        Bearers::default(),
+                        TokenTimeout::new(Duration::from_secs(10)),
+                    ),
                     BACKEND,
                     &[RELAY, PUSH],
                 ),
@@ -220,7 +225,7 @@ impl Cores {
             match self.hosts[core].receive(envelope) {
                 Received::Done => {}
                 Received::Arrived(arrival) => self.adopt(core, arrival),
-                Received::Drain(_) => unreachable!("nobody stops this server"),
+                Received::Drain(_) | Received::Renew(_) => unreachable!("nobody stops this server"),
             }
         }
         self.hosts[core].settle_credits();

@@ -1,6 +1,7 @@
 //! What crosses cores: the concrete contents of the bus's envelopes.
 
 use std::any::Any;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::AnyNote;
@@ -48,6 +49,8 @@ pub enum Body {
     },
     /// The server stops.
     Drain(Stage),
+    /// Other limits from now on. Only the server looks inside.
+    Renew(Arc<dyn Any + Send + Sync>),
     /// Nothing: whoever posted it sees that it is taken, so that this core makes turns.
     RollCall,
 }
@@ -77,6 +80,10 @@ pub enum Part {
 /// The steps of stopping.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stage {
+    /// Let no clients in; say how many there are.
+    Shut,
+    /// Close so many clients; serve the others.
+    Close { count: usize },
     /// Accept nothing, read nothing; go on delivering.
     Quiet,
     /// Nothing is under way any more: close every connection.

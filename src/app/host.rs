@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ahash::RandomState;
@@ -54,6 +55,7 @@ pub enum Received {
     Done,
     Arrived(Arrival),
     Drain(Stage),
+    Renew(Arc<dyn Any + Send + Sync>),
 }
 
 /// A core that wakes later than this after it meant to stood still.
@@ -95,6 +97,12 @@ impl Host {
             stall: None,
             refusals: Hush::default(),
         }
+    }
+
+    /// Goes on with other limits.
+    pub fn set_limits(&mut self, config: &Config, listeners: Rc<[ListenerSpec]>) {
+        self.listeners = Rc::clone(&listeners);
+        self.local.renew(config, listeners);
     }
 
     /// Has every table of the core hash alike in every run, in place of a seed of its own. Before it
@@ -273,6 +281,7 @@ impl Host {
         match envelope.body {
             Body::Move(passing) => return self.arrive(*passing),
             Body::Drain(stage) => return Received::Drain(stage),
+            Body::Renew(renewal) => return Received::Renew(renewal),
             Body::RollCall => return Received::Done,
             Body::Ask { question, what } => {
                 let part = self.local.find(what);

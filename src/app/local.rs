@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::effect::Effect;
@@ -16,7 +17,7 @@ use crate::bus::Endpoint;
 use crate::config::Config;
 use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, check_uid};
 use crate::payload::{Message, Payload};
-use crate::shard::Shard;
+use crate::shard::{ListenerSpec, Shard};
 
 /// A connection that is to move: where to, and the uid to bind there.
 pub struct Leaving {
@@ -56,6 +57,13 @@ impl Local {
             transit_bytes: config.transit_bytes_max,
             transit_bytes_core: config.transit_bytes_core_max,
         }
+    }
+
+    /// Goes on with other limits.
+    pub fn renew(&mut self, config: &Config, listeners: Rc<[ListenerSpec]>) {
+        self.transit_bytes = config.transit_bytes_max;
+        self.transit_bytes_core = config.transit_bytes_core_max;
+        self.shard.renew(config, listeners);
     }
 
     pub fn set_now(&mut self, now: Instant) {

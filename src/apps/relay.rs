@@ -1,6 +1,9 @@
 //! `relay`: a uid server whose clients talk to each other. The first message of a connection is its
 //! uid, each later one `to:body`.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use ringpost::app::{App, BindError, Context};
 use ringpost::close::CloseReason;
 use ringpost::ident::{EVERYBODY, UID_BYTES_MAX};
@@ -8,23 +11,27 @@ use ringpost::payload::Message;
 
 use super::text_of;
 
-/// The app. Its only state is whether it answers errors.
+/// The app. Its only state is whether it answers errors, which may change.
 pub struct Relay {
-    errors: bool,
+    errors: Arc<AtomicBool>,
 }
 
 impl Relay {
     /// `errors`: whether bad input is answered by `error: …` (`relay.errors`), or by nothing for
     /// clients that cannot bear answers.
-    pub fn new(errors: bool) -> Relay {
+    pub fn new(errors: Arc<AtomicBool>) -> Relay {
         Relay { errors }
+    }
+
+    fn answers_errors(&self) -> bool {
+        self.errors.load(Ordering::Relaxed)
     }
 
     fn log_in(&self, cx: &mut Context<'_, Self>, message: Message<'_>) {
         match login(message) {
             Ok(uid) => cx.bind_uid(uid),
             Err(reason) => {
-                if self.errors {
+                if self.answers_errors() {
                     cx.send(&format!("error: {reason}"));
                 }
                 cx.close(CloseReason::BadLogin);
@@ -47,9 +54,11 @@ impl App for Relay {
         }
         match addressed(message) {
             Some((EVERYBODY, body)) => cx.broadcast(body),
-            Some((to, body)) if self.errors => cx.send_to_uid_or_tell(to, body),
+            Some((to, body)) if self.answers_errors() => cx.send_to_uid_or_tell(to, body),
             Some((to, body)) => cx.send_to_uid(to, body),
-            None if self.errors => cx.send("error: expected \"uid:message\" or \"all:message\""),
+            None if self.answers_errors() => {
+                cx.send("error: expected \"uid:message\" or \"all:message\"")
+            }
             None => {}
         }
     }
@@ -65,7 +74,7 @@ impl App for Relay {
                 let answer = format!("login success, your uid is {}", cx.uid().unwrap_or(""));
                 cx.send(&answer);
             }
-            Err(error) if self.errors => cx.send(&format!("error: {error}")),
+            Err(error) if self.answers_errors() => cx.send(&format!("error: {error}")),
             Err(_) => {}
         }
     }

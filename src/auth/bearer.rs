@@ -1,8 +1,9 @@
 //! Who a back end is: [`Bearers`], tokens with rights. Given to the back end's port and the HTTP port at the
-//! start; kept as hashes, and compared in a time that depends on how many there are and on nothing else.
+//! start; kept as hashes, and compared in a time that depends on how many there are and on nothing else. They may
+//! change while the server runs, so they are behind a lock, taken once for a back end's connection or request.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use aws_lc_rs::digest;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
@@ -57,25 +58,45 @@ impl fmt::Display for Rights {
 
 type Hash = [u8; digest::SHA256_OUTPUT_LEN];
 
-/// The tokens of back ends. Clones share them.
+type Known = Arc<[(Hash, Rights)]>;
+
+/// The tokens of back ends. Clones share them, and what becomes of them.
 #[derive(Clone, Default)]
 pub struct Bearers {
-    known: Arc<[(Hash, Rights)]>,
+    /// Whether there are any, for good.
+    any: bool,
+    known: Arc<RwLock<Known>>,
 }
 
 impl Bearers {
     /// These and one more.
     pub fn with(self, token: &str, rights: Rights) -> Bearers {
-        let known = self.known.iter().copied();
-        let known = known.chain([(hash(token), rights)]);
+        let known = self.known();
+        let known = known.iter().copied().chain([(hash(token), rights)]);
         Bearers {
-            known: known.collect(),
+            any: true,
+            known: Arc::new(RwLock::new(known.collect())),
         }
+    }
+
+    /// Has these hold in place of the present ones, in all clones; whoever has shown a token keeps his rights. Says
+    /// whether that is a change. Where none is asked for that stays so, and the other way round.
+    pub fn renew(&self, others: &Bearers) -> bool {
+        let fresh = others.known();
+        if fresh.is_empty() == self.any || *fresh == *self.known() {
+            return false;
+        }
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        true
+    }
+
+    fn known(&self) -> Known {
+        Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether there are none, and so nobody is asked for one.
     pub fn is_empty(&self) -> bool {
-        self.known.is_empty()
+        !self.any
     }
 
     /// What whoever shows this token may do; `None` for a token that is not among them.
@@ -85,7 +106,7 @@ impl Bearers {
         }
         let given = hash(given);
         let (mut is_known, mut rights) = (Choice::from(0), 0);
-        for (known, own) in &*self.known {
+        for (known, own) in &*self.known() {
             let same = known.ct_eq(&given);
             is_known |= same;
             rights.conditional_assign(&(rights | own.0), same);
@@ -97,7 +118,7 @@ impl Bearers {
 // By hand, so that nothing that prints a configuration shows what could be tried out.
 impl fmt::Debug for Bearers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Bearers({})", self.known.len())
+        write!(f, "Bearers({})", self.known().len())
     }
 }
 
@@ -133,6 +154,20 @@ mod tests {
         assert_eq!(Bearers::default().rights(""), None);
         assert!(!Rights::READ.has(Rights::PUSH) && Rights::ALL.has(Rights::KICK));
         assert_eq!(format!("{bearers:?}"), "Bearers(2)");
+    }
+
+    #[test]
+    fn tokens_change_in_every_clone_but_are_asked_for_as_before() {
+        let bearers = Bearers::default().with("old", Rights::ALL);
+        let clone = bearers.clone();
+        let fresh = Bearers::default().with("new", Rights::READ);
+        assert!(bearers.renew(&fresh) && !bearers.renew(&fresh));
+        assert_eq!(clone.rights("old"), None);
+        assert_eq!(clone.rights("new"), Some(Rights::READ));
+        assert!(!bearers.renew(&Bearers::default()));
+        assert!(!clone.is_empty() && clone.rights("new").is_some());
+        let open = Bearers::default();
+        assert!(!open.renew(&fresh) && open.is_empty());
     }
 
     #[test]

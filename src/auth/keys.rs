@@ -31,20 +31,31 @@ enum Keys {
 /// The configured keys, shared by all cores.
 pub struct Keyring {
     auth: Auth,
-    file: PathBuf,
-    parties: Parties,
     /// How often they have been read.
     version: AtomicU64,
-    keys: Mutex<Arc<Keys>>,
+    held: Mutex<Held>,
 }
 
-impl Keyring {
-    /// Reads the keys that are configured; `None` where clients need no proof. The error says what is wrong
-    /// with the file.
-    pub fn open(config: &Config) -> io::Result<Option<Arc<Keyring>>> {
-        if config.auth == Auth::None {
-            return Ok(None);
-        }
+/// Where the keys are from, and the keys.
+#[derive(Clone)]
+struct Held {
+    file: PathBuf,
+    parties: Parties,
+    keys: Arc<Keys>,
+}
+
+impl Held {
+    fn read(auth: Auth, file: PathBuf, parties: Parties) -> io::Result<Held> {
+        let keys = Arc::new(read(auth, &file, &parties)?);
+        Ok(Held {
+            file,
+            parties,
+            keys,
+        })
+    }
+
+    /// As configured.
+    fn open(auth: Auth, config: &Config) -> io::Result<Held> {
         let Some(file) = config.auth_key_file.clone() else {
             return Err(invalid(
                 "auth needs auth_key_file, the file with the key that proofs are checked with",
@@ -54,13 +65,21 @@ impl Keyring {
             audience: config.auth_audience.clone(),
             issuer: config.auth_issuer.clone(),
         };
-        let keys = read(config.auth, &file, &parties)?;
+        Held::read(auth, file, parties)
+    }
+}
+
+impl Keyring {
+    /// Reads the keys that are configured; `None` where clients need no proof. The error says what is wrong
+    /// with the file.
+    pub fn open(config: &Config) -> io::Result<Option<Arc<Keyring>>> {
+        if config.auth == Auth::None {
+            return Ok(None);
+        }
         Ok(Some(Arc::new(Keyring {
             auth: config.auth,
-            file,
-            parties,
             version: AtomicU64::new(0),
-            keys: Mutex::new(Arc::new(keys)),
+            held: Mutex::new(Held::open(config.auth, config)?),
         })))
     }
 
@@ -68,25 +87,40 @@ impl Keyring {
     /// they are stay until their time is over. After an error the keys are what they were. Returns how many
     /// there are.
     pub fn reload(&self) -> io::Result<usize> {
-        let keys = read(self.auth, &self.file, &self.parties)?;
-        let count = keys.count();
-        *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+        let Held { file, parties, .. } = self.held();
+        Ok(self.hold(Held::read(self.auth, file, parties)?))
+    }
+
+    /// The same with the file, the audience and the issuer that are configured now.
+    pub fn renew(&self, config: &Config) -> io::Result<usize> {
+        Ok(self.hold(Held::open(self.auth, config)?))
+    }
+
+    fn hold(&self, held: Held) -> usize {
+        let count = held.keys.count();
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
         self.version.fetch_add(1, Ordering::Release);
-        Ok(count)
+        count
+    }
+
+    fn held(&self) -> Held {
+        self.held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn keys(&self) -> Arc<Keys> {
-        Arc::clone(&self.keys.lock().unwrap_or_else(PoisonError::into_inner))
+        self.held().keys
     }
 
     /// Makes a proof for a uid with the first key that can sign, until `expires` (in seconds since 1970).
     pub fn mint(&self, uid: &str, expires: u64) -> Result<String, String> {
         check_uid(uid).map_err(|error| error.to_string())?;
-        let token = match &*self.keys() {
+        let Held { keys, parties, .. } = self.held();
+        let token = match &*keys {
             Keys::Plain(keys) => keys.first().map(|key| plain::mint(key, uid, expires)),
-            Keys::Jwt(keys) => keys
-                .iter()
-                .find_map(|key| key.mint(uid, expires, &self.parties)),
+            Keys::Jwt(keys) => keys.iter().find_map(|key| key.mint(uid, expires, &parties)),
         };
         token.ok_or_else(|| {
             "a public key checks proofs and cannot make any: sign with the private one".to_owned()

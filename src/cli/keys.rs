@@ -1,7 +1,7 @@
 //! [`KEYS`]: the name of every setting, once.
 //!
-//! The file's keys, the `RINGPOST_*` variables, the flags, `--help` and the test that holds
-//! ringpost.example.toml against the code all come from this table.
+//! The file's keys, the `RINGPOST_*` variables, the flags, `--help`, what SIGHUP takes over (`live`) and the test
+//! that holds ringpost.example.toml against the code all come from this table.
 
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ pub struct Key {
     pub about: &'static str,
     /// Whether `-h` shows it, or only the longer `--help`.
     common: bool,
+    /// Whether a running server takes it over at SIGHUP; else it takes a restart.
+    pub live: bool,
     /// Its place in the settings.
     pub slot: fn(&mut Settings) -> Slot<'_>,
 }
@@ -61,12 +63,13 @@ pub fn find(name: &str) -> Option<&'static Key> {
 }
 
 macro_rules! keys {
-    ($($common:ident $name:literal => $slot:expr, $about:literal;)*) => {
+    ($($common:ident $($live:ident)? $name:literal => $slot:expr, $about:literal;)*) => {
         /// Every setting but the listeners.
         pub const KEYS: &[Key] = &[$(Key {
             name: $name,
             about: $about,
             common: stringify!($common).len() == "common".len(),
+            live: !stringify!($($live)?).is_empty(),
             slot: $slot,
         },)*];
     };
@@ -87,100 +90,104 @@ keys! {
         "Open the preset's client listeners (relay, push, chat) to other machines, on [::]";
     common "preset" => |s| Slot::Choice(&mut s.preset),
         "The listeners to begin with; push: 1234 for browsers, 5678 for the back end";
-    common "log" => |s| Slot::Choice(&mut s.log.level),
+    common live "log" => |s| Slot::Choice(&mut s.log.level),
         "The least important level that is logged, to stderr";
     common "log_format" => |s| Slot::Choice(&mut s.log.format),
         "Log lines for people, or one JSON object each";
-    common "uid_policy" => |s| Slot::Choice(&mut s.config.uid_policy),
+    common live "uid_policy" => |s| Slot::Choice(&mut s.config.uid_policy),
         "A second connection of a uid: both stay, the newest stays, or it is refused";
-    common "max_connections" => |s| Slot::Count(&mut s.config.max_connections, 0..=COUNT_MAX),
+    common live "max_connections" => |s| Slot::Count(&mut s.config.max_connections, 0..=COUNT_MAX),
         "Clients' connections; one more is refused; 0: as many as descriptors allow";
-    full "backend_connections_max" =>
+    full live "backend_connections_max" =>
         |s| Slot::Count(&mut s.config.backend_connections_max, 0..=COUNT_MAX),
         "Back ends' connections, counted apart; one more is refused; 0: any number";
-    full "connections_per_address_max" =>
+    full live "connections_per_address_max" =>
         |s| Slot::Count(&mut s.config.connections_per_address_max, 0..=COUNT_MAX),
         "Clients' connections of one address, or one IPv6 /64; one more is refused; 0: any number";
-    full "handshakes_max" => |s| Slot::Count(&mut s.config.handshakes_max, 1..=COUNT_MAX),
+    full live "handshakes_max" => |s| Slot::Count(&mut s.config.handshakes_max, 1..=COUNT_MAX),
         "Opening handshakes under way on one core; one more, and the oldest is reset";
-    full "connections_per_uid_max" =>
+    full live "connections_per_uid_max" =>
         |s| Slot::Count(&mut s.config.connections_per_uid_max, 1..=COUNT_MAX),
         "Connections that one uid may have; one more is closed with 4002";
-    full "groups_per_connection_max" =>
+    full live "groups_per_connection_max" =>
         |s| Slot::Count(&mut s.config.groups_per_connection_max, 0..=COUNT_MAX),
         "Groups that one connection may be in; a further join is ignored";
-    full "messages_per_second_max" =>
+    full live "messages_per_second_max" =>
         |s| Slot::Count(&mut s.config.messages_per_second_max, 0..=COUNT_MAX),
         "Messages a second from one client; more closes it with 1008; 0: any number";
-    full "bytes_per_second_max" =>
+    full live "bytes_per_second_max" =>
         |s| Slot::Bytes(&mut s.config.bytes_per_second_max, 0..=BYTES_MAX),
         "Bytes a second from one client; more closes it with 1008; 0: any number";
-    full "rate_burst" => |s| Slot::Time(&mut s.config.rate_burst, Duration::from_secs(1)),
+    full live "rate_burst" => |s| Slot::Time(&mut s.config.rate_burst, Duration::from_secs(1)),
         "How much of these rates a quiet client saves up, as the time to earn it";
-    common "message_bytes_max" =>
+    common live "message_bytes_max" =>
         |s| Slot::Bytes(&mut s.config.message_bytes_max, 1..=MESSAGE_BYTES_MAX),
         "Largest message from a client; one byte more closes it with 1009";
-    common "compress" => |s| Slot::Switch(&mut s.config.compress),
+    common live "compress" => |s| Slot::Switch(&mut s.config.compress),
         "Compress websocket messages for clients that offer it (permessage-deflate)";
-    full "compress_bytes_min" =>
+    full live "compress_bytes_min" =>
         |s| Slot::Bytes(&mut s.config.compress_bytes_min, 1..=BYTES_MAX),
         "Smallest message that is compressed";
-    common "outbox_bytes_max" => |s| Slot::Bytes(&mut s.config.outbox_bytes_max, 1..=BYTES_MAX),
+    common live "outbox_bytes_max" => |s| Slot::Bytes(&mut s.config.outbox_bytes_max, 1..=BYTES_MAX),
         "Bytes that may wait for one connection; more closes it with 4005";
-    full "outbox_bytes_core_max" =>
+    full live "outbox_bytes_core_max" =>
         |s| Slot::Bytes(&mut s.config.outbox_bytes_core_max, 1..=BYTES_MAX),
         "Bytes that may wait on one core; past it the fullest are closed with 4005";
-    full "inbox_bytes_core_max" =>
+    full live "inbox_bytes_core_max" =>
         |s| Slot::Bytes(&mut s.config.inbox_bytes_core_max, 1..=BYTES_MAX),
         "Bytes of half messages on one core; past it the longest are closed with 1008";
     full "send_buffer_bytes" =>
         |s| Slot::Bytes(&mut s.config.send_buffer_bytes, 0..=SEND_BUFFER_MAX),
         "The kernel's send buffer of a connection (SO_SNDBUF); 0: as the kernel likes";
-    full "transit_bytes_max" => |s| Slot::Bytes(&mut s.config.transit_bytes_max, 1..=BYTES_MAX),
+    full live "transit_bytes_max" => |s| Slot::Bytes(&mut s.config.transit_bytes_max, 1..=BYTES_MAX),
         "Bytes of one connection on the way to other cores; past it it is not read";
-    full "transit_bytes_core_max" =>
+    full live "transit_bytes_core_max" =>
         |s| Slot::Bytes(&mut s.config.transit_bytes_core_max, 1..=BYTES_MAX),
         "The same for a whole core";
     common "auth" => |s| Slot::Choice(&mut s.config.auth),
         "How clients prove their uid: not at all, by a JSON web token, or by a plain one";
-    common "auth_key_file" => |s| Slot::File(&mut s.config.auth_key_file),
+    common live "auth_key_file" => |s| Slot::File(&mut s.config.auth_key_file),
         "The keys of these proofs: public keys in PEM, or a secret a line; SIGHUP reads them anew";
-    full "auth_audience" => |s| Slot::Word(&mut s.config.auth_audience),
+    full live "auth_audience" => |s| Slot::Word(&mut s.config.auth_audience),
         "The audience that a JSON web token must name";
-    full "auth_issuer" => |s| Slot::Word(&mut s.config.auth_issuer),
+    full live "auth_issuer" => |s| Slot::Word(&mut s.config.auth_issuer),
         "The issuer that a JSON web token must name";
-    full "origins" => |s| Slot::Origins(&mut s.config.origins),
+    full live "origins" => |s| Slot::Origins(&mut s.config.origins),
         "Pages that may open a websocket, in place of those of the server's own host";
-    full "trusted_proxies" => |s| Slot::Networks(&mut s.config.trusted_proxies),
+    full live "trusted_proxies" => |s| Slot::Networks(&mut s.config.trusted_proxies),
         "Networks of the proxies that are believed when they tell a client's address";
-    full "http_connections_max" =>
+    full live "http_connections_max" =>
         |s| Slot::Count(&mut s.config.http_connections_max, 1..=COUNT_MAX),
         "HTTP connections of the process; one more is refused with status 503";
-    full "http_body_bytes_max" =>
+    full live "http_body_bytes_max" =>
         |s| Slot::Bytes(&mut s.config.http_body_bytes_max, 1..=MESSAGE_BYTES_MAX),
         "Largest body of an HTTP request; one byte more gets 413";
-    common "idle_timeout" => |s| Slot::Time(&mut s.config.idle_timeout, Duration::ZERO),
+    common live "idle_timeout" => |s| Slot::Time(&mut s.config.idle_timeout, Duration::ZERO),
         "A client silent for this long, and 2 s, is closed with 4003; 0: never";
-    common "ping_interval" => |s| Slot::Time(&mut s.config.ping_interval, Duration::ZERO),
+    common live "ping_interval" => |s| Slot::Time(&mut s.config.ping_interval, Duration::ZERO),
         "A websocket client quiet for this long gets a ping; 0: never";
-    full "handshake_timeout" => |s| Slot::Time(&mut s.config.handshake_timeout, MILLISECOND),
+    full live "handshake_timeout" => |s| Slot::Time(&mut s.config.handshake_timeout, MILLISECOND),
         "Time to complete the opening handshake";
-    full "login_timeout" => |s| Slot::Time(&mut s.config.login_timeout, MILLISECOND),
+    full live "login_timeout" => |s| Slot::Time(&mut s.config.login_timeout, MILLISECOND),
         "Time to send a uid, or a back end's token; then 4004";
-    full "close_timeout" => |s| Slot::Time(&mut s.config.close_timeout, MILLISECOND),
+    full live "close_timeout" => |s| Slot::Time(&mut s.config.close_timeout, MILLISECOND),
         "Time to answer a close; then a reset";
-    full "drain_timeout" => |s| Slot::Time(&mut s.config.drain_timeout, Duration::ZERO),
-        "Time to deliver what is under way when the server stops";
-    full "relay.errors" => |s| Slot::Switch(&mut s.relay.errors),
+    full live "drain_rate" => |s| Slot::Count(&mut s.config.drain_rate, 0..=COUNT_MAX),
+        "Clients closed a second when the server stops; 0: all at once";
+    full live "drain_delay" => |s| Slot::Time(&mut s.config.drain_delay, Duration::ZERO),
+        "Time in which /readyz says that the server stops before anything else does";
+    full live "drain_timeout" => |s| Slot::Time(&mut s.config.drain_timeout, Duration::ZERO),
+        "Time to close all of them and deliver what is under way; then it leaves anyway";
+    full live "relay.errors" => |s| Slot::Switch(&mut s.relay.errors),
         "Answer bad input to the relay with \"error: …\"";
-    full "chat.users_max" => |s| Slot::Count(&mut s.chat.users_max, 1..=COUNT_MAX),
+    full live "chat.users_max" => |s| Slot::Count(&mut s.chat.users_max, 1..=COUNT_MAX),
         "Users in the chat room; one more is told that it is full";
-    full "chat.roster_interval" =>
+    full live "chat.roster_interval" =>
         |s| Slot::Time(&mut s.chat.roster_interval, Duration::from_millis(10)),
         "Least time between two rosters to a chat user";
-    full "backend.token" => |s| Slot::Secret(&mut s.backend.token),
+    full live "backend.token" => |s| Slot::Secret(&mut s.backend.token),
         "What a back end must send as \"auth TOKEN\" first; it has all rights";
-    full "backend.tokens_file" => |s| Slot::File(&mut s.backend.tokens_file),
+    full live "backend.tokens_file" => |s| Slot::File(&mut s.backend.tokens_file),
         "More of such tokens, a line each: its rights (push,kick,read), a blank and the token";
 }
 
@@ -198,9 +205,10 @@ impl clap::Args for KeyFlags {
                 .long(key.flag())
                 .value_name(slot.value_name())
                 .help(format!(
-                    "{}\n[default: {}]",
+                    "{}\n[default: {}]{}",
                     key.about,
-                    default.trim_matches('"')
+                    default.trim_matches('"'),
+                    if key.live { "" } else { " (restart)" }
                 ))
                 .hide_short_help(!key.common)
                 .help_heading(if key.common {
@@ -305,6 +313,8 @@ mod tests {
             handshake_timeout,
             login_timeout,
             close_timeout,
+            drain_rate,
+            drain_delay,
             drain_timeout,
             auth,
             auth_key_file,

@@ -23,10 +23,15 @@ const OTHER_VARIABLES: [&str; 3] = ["RINGPOST_CONFIG", "RINGPOST_TO", "RINGPOST_
 /// Where a value came from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Origin {
-    File { name: Rc<str>, line: usize },
+    File {
+        name: Rc<str>,
+        line: usize,
+    },
     Variable(String),
     Flag(String),
     Preset,
+    /// What the server runs with.
+    Running,
 }
 
 impl fmt::Display for Origin {
@@ -36,6 +41,7 @@ impl fmt::Display for Origin {
             Origin::Variable(name) => write!(f, "variable {name}"),
             Origin::Flag(name) => write!(f, "flag --{name}"),
             Origin::Preset => f.write_str("preset"),
+            Origin::Running => f.write_str("without a restart"),
         }
     }
 }

@@ -9,10 +9,12 @@ use ringpost::{Listen, Server};
 use super::keys::KeyFlags;
 use super::layers::{self, Layer, Problems};
 use super::listeners::{CHAT_OUTBOX_BYTES, Listener};
-use super::settings::{AppName, ChatSettings, Settings};
-use super::{Status, complain, doctor, file, listeners, log, panics, tokens};
+use super::log::Level;
+use super::reload::{Live, Reloading};
+use super::settings::{AppName, Settings};
+use super::{Status, complain, doctor, drain, file, listeners, log, panics, tokens};
 use crate::apps::backend::Backend;
-use crate::apps::chat::{Chat, Limits, Room};
+use crate::apps::chat::{Chat, Limits};
 use crate::apps::echo::Echo;
 use crate::apps::page;
 use crate::apps::push::Push;
@@ -55,7 +57,7 @@ pub fn run(args: &ServeArgs) -> Status {
             return Status::Trouble;
         }
     };
-    log::init(&settings.log);
+    let level = log::init(&settings.log);
     panics::tell_escaped();
     for warning in listeners::warnings(&settings) {
         tracing::warn!("{warning}");
@@ -63,7 +65,10 @@ pub fn run(args: &ServeArgs) -> Status {
     for warning in doctor::warnings(&settings) {
         tracing::warn!("{warning}");
     }
-    match start(settings) {
+    for warning in drain::warnings(&settings) {
+        tracing::warn!("{warning}");
+    }
+    match start(args, settings, level) {
         Ok(()) => Status::Done,
         Err(error) => {
             complain(&error.to_string());
@@ -87,8 +92,14 @@ pub fn resolve(config: Option<&Path>, flags: Layer) -> Result<Settings, Problems
 }
 
 /// The last step: from settings to a running server.
-fn start(settings: Settings) -> io::Result<()> {
-    let (server, listeners) = build(settings)?;
+fn start(args: &ServeArgs, settings: Settings, level: Level) -> io::Result<()> {
+    let live = Live::new(&settings);
+    let (mut server, listeners) = build(settings.clone(), &live)?;
+    let (config, values) = (args.config.clone(), args.keys.0.clone());
+    let listen = args.listen.clone();
+    if let Some(mut reloading) = Reloading::new(config, values, listen, settings, live, level) {
+        server = server.on_reload(move |server| reloading.reload(server));
+    }
     server.run_with(|running| {
         let addresses = running.listening().iter().map(|one| one.address);
         let bound: Vec<(Listener, SocketAddr)> = listeners.into_iter().zip(addresses).collect();
@@ -98,9 +109,8 @@ fn start(settings: Settings) -> io::Result<()> {
 
 /// The server, and its listeners in the order in which it has them. All listeners of one app share
 /// one app, so that a chat on two codecs is one room.
-fn build(settings: Settings) -> io::Result<(Server, Vec<Listener>)> {
+pub fn build(settings: Settings, live: &Live) -> io::Result<(Server, Vec<Listener>)> {
     let bearers = tokens::bearers(&settings.backend).map_err(io::Error::other)?;
-    let login_timeout = settings.config.login_timeout;
     let mut server = Server::new(settings.config).bearers(bearers.clone());
     let mut ordered = Vec::new();
     for app in [
@@ -125,18 +135,18 @@ fn build(settings: Settings) -> io::Result<(Server, Vec<Listener>)> {
             .collect();
         server = match app {
             AppName::Relay => {
-                let errors = settings.relay.errors;
-                server.listen(listens, move || Relay::new(errors))
+                let errors = live.relay_errors.clone();
+                server.listen(listens, move || Relay::new(errors.clone()))
             }
             AppName::Push => server.listen(listens, || Push),
             AppName::PushBackend => {
-                let bearers = bearers.clone();
+                let (bearers, timeout) = (bearers.clone(), live.token_timeout.clone());
                 server.listen(listens, move || {
-                    Backend::new(bearers.clone(), login_timeout)
+                    Backend::new(bearers.clone(), timeout.clone())
                 })
             }
             AppName::Chat => {
-                let room = Room::new(&chat_limits(&settings.chat, &own));
+                let room = live.room.clone();
                 server.listen(listens, move || Chat::new(room.clone()))
             }
             AppName::Echo | AppName::Page => server.listen(listens, || Echo),
@@ -156,9 +166,11 @@ fn build(settings: Settings) -> io::Result<(Server, Vec<Listener>)> {
 }
 
 /// Two rosters, one of them on its way, must fit the smallest outbox of the room.
-fn chat_limits(chat: &ChatSettings, listeners: &[Listener]) -> Limits {
+pub fn room_limits(settings: &Settings) -> Limits {
+    let chat = &settings.chat;
+    let listeners = settings.listeners.iter();
     let outbox = listeners
-        .iter()
+        .filter(|one| one.app == AppName::Chat)
         .filter_map(|one| one.limits.outbox_bytes_max)
         .min();
     Limits {

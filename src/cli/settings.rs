@@ -165,6 +165,12 @@ pub trait Choice {
     fn choose(&mut self, name: &str) -> bool;
 }
 
+impl PartialEq for dyn Choice + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
 macro_rules! choices {
     ($($type:ident { $($name:literal = $variant:ident),* $(,)? })*) => { $(
         impl Choice for $type {

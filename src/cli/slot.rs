@@ -21,6 +21,7 @@ const TOKEN_BYTES_MAX: usize = BEARER_BYTES_MAX;
 const WORD_BYTES_MAX: usize = 256;
 
 /// A setting's place in the settings, with the values it takes.
+#[derive(PartialEq)]
 pub enum Slot<'a> {
     Switch(&'a mut bool),
     Count(&'a mut usize, RangeInclusive<usize>),
@@ -72,6 +73,26 @@ impl Slot<'_> {
             Slot::Secret(place) => is_token(text).then(|| **place = Some(text.to_owned())),
         };
         taken.ok_or_else(|| self.expected())
+    }
+
+    /// Takes the value of the same setting elsewhere.
+    pub fn take(&mut self, other: &mut Slot<'_>) {
+        match (self, other) {
+            (Slot::Switch(place), Slot::Switch(other)) => **place = **other,
+            (Slot::Count(place, _), Slot::Count(other, _))
+            | (Slot::Bytes(place, _), Slot::Bytes(other, _)) => **place = **other,
+            (Slot::Time(place, _), Slot::Time(other, _)) => **place = **other,
+            (Slot::Choice(place), Slot::Choice(other)) => {
+                place.choose(other.name());
+            }
+            (Slot::Origins(place), Slot::Origins(other)) => place.clone_from(other),
+            (Slot::Networks(place), Slot::Networks(other)) => place.clone_from(other),
+            (Slot::File(place), Slot::File(other)) => place.clone_from(other),
+            (Slot::Word(place), Slot::Word(other)) | (Slot::Secret(place), Slot::Secret(other)) => {
+                place.clone_from(other);
+            }
+            _ => debug_assert!(false, "one setting has one kind of value"),
+        }
     }
 
     /// The values it takes, in words that follow "expected".

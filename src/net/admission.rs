@@ -2,9 +2,9 @@
 //! handshakes on this one.
 //!
 //! There are three [pools](Pool), each with a limit of its own: however many clients there are, a back end gets
-//! in. What the cores share is touched when a connection comes and when it is gone, and only where a limit is
-//! set: one atomic a pool, and a table of addresses behind locks (many, so that cores seldom meet). The
-//! count has to be exact and known at once, while the kernel may give one address' connections to any core.
+//! in. What the cores share is touched when a connection comes and when it is gone: one atomic a pool (without a limit,
+//! too, for one may be set while the server runs), and where a limit is set a table of addresses behind locks (many,
+//! so that cores seldom meet). The count has to be exact and known at once, while the kernel may give one address' connections to any core.
 //! Bound: an entry for each address that has a connection. Called by the transport and the HTTP port.
 
 use std::collections::HashMap;
@@ -36,6 +36,7 @@ pub enum Pool {
 }
 
 const POOLS: usize = Pool::Http as usize + 1;
+const POOLS_ALL: [Pool; POOLS] = [Pool::Clients, Pool::BackEnds, Pool::Http];
 
 impl Pool {
     /// The most connections of it; 0 is any number.
@@ -160,10 +161,9 @@ pub struct Admission {
 
 impl Admission {
     pub fn new(config: &Config, census: Arc<Census>, doors: &[Door]) -> Admission {
-        let pools = [Pool::Clients, Pool::BackEnds, Pool::Http];
         Admission {
             census,
-            connections_max: pools.map(|pool| pool.connections_max(config)),
+            connections_max: POOLS_ALL.map(|pool| pool.connections_max(config)),
             handshakes_max: config.handshakes_max,
             proxies: Proxies::new(&config.trusted_proxies),
             doors: doors.into(),
@@ -172,12 +172,25 @@ impl Admission {
         }
     }
 
+    /// Goes on with other limits. Connections keep what they count towards.
+    pub fn renew(&mut self, config: &Config, doors: &[Door]) {
+        self.connections_max = POOLS_ALL.map(|pool| pool.connections_max(config));
+        self.handshakes_max = config.handshakes_max;
+        self.proxies = Proxies::new(&config.trusted_proxies);
+        self.doors = doors.into();
+    }
+
     fn door(&self, listener: u16) -> Door {
         self.doors[usize::from(listener)]
     }
 
     pub fn is_proxied(&self, listener: u16) -> bool {
         self.door(listener).proxied
+    }
+
+    /// Whether those who come in by it are no back ends.
+    pub fn is_for_clients(&self, listener: u16) -> bool {
+        self.door(listener).pool != Pool::BackEnds
     }
 
     /// Counts a newcomer, or says which limit keeps it out.
@@ -193,7 +206,8 @@ impl Admission {
             return Err(CloseReason::BadProxy);
         }
         let max = self.connections_max[pool as usize];
-        if max > 0 && !self.census.enter(pool, max) {
+        let most = if max == 0 { usize::MAX } else { max };
+        if !self.census.enter(pool, most) {
             self.complain(listener, CloseReason::ConnectionLimit, peer, "");
             return Err(CloseReason::ConnectionLimit);
         }
@@ -234,10 +248,7 @@ impl Admission {
             self.told -= 1;
             return;
         }
-        let pool = self.door(listener).pool;
-        if self.connections_max[pool as usize] > 0 {
-            self.census.leave(pool);
-        }
+        self.census.leave(self.door(listener).pool);
         if counted == Counted::Address
             && let Some(peer) = peer
         {

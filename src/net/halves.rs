@@ -23,6 +23,11 @@ impl Halves {
         }
     }
 
+    /// Goes on with another limit, which is looked at when the next is read.
+    pub fn set_max(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+    }
+
     /// A connection that holds so much has come.
     pub fn enter(&mut self, bytes: usize) {
         self.bytes += bytes;

@@ -145,6 +145,11 @@ impl Rates {
         })
     }
 
+    /// Goes on with the limits of others, by the same listeners.
+    pub fn renew(&mut self, others: Rates) {
+        self.limits = others.limits;
+    }
+
     fn since_epoch(&self, now: Instant) -> u64 {
         // Never 0, which stands for no time at all.
         now.saturating_duration_since(self.epoch).as_nanos() as u64 + 1

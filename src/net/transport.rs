@@ -8,6 +8,7 @@ mod accepting;
 mod ending;
 mod moving;
 mod reading;
+mod renewing;
 #[cfg(test)]
 mod tests;
 

@@ -3,8 +3,11 @@
 mod cores;
 mod drain;
 mod driver;
+mod farewell;
 mod listen;
+mod reload;
 mod runtime;
+mod signals;
 mod supervisor;
 mod tables;
 mod turn;
@@ -12,18 +15,16 @@ mod watchdog;
 
 pub use driver::{RingTrial, try_rings};
 pub use listen::{Listen, Listening, Listens};
+pub use reload::Reload;
 pub use tables::DescriptorNeed;
 
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::thread;
 use std::time::Instant;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::app::envelope::Body;
 use crate::app::hosted::{Hosted, Hosting};
@@ -37,7 +38,7 @@ use crate::hush::SharedHush;
 use crate::ident::{Reach, SPACES_MAX, Space};
 use crate::net::admission::{Admission, Census, Door, Pool};
 use crate::net::handover::Handover;
-use crate::net::http::Site;
+use crate::net::http::{Site, Standing};
 use crate::net::listener::Listener;
 use crate::net::rates::{Rate, Rates};
 use crate::protocol::http::head::HTTP_HEAD_BYTES_MAX;
@@ -45,15 +46,17 @@ use crate::shard::ListenerSpec;
 use cores::Cores;
 use drain::{Draining, Progress};
 use driver::Drivers;
-use supervisor::Supervisor;
+use reload::{Current, Outline};
 use tables::Claim;
-use watchdog::Watchdog;
 
 /// Largest head of a unit around a message, in any codec (RFC 6455, section 5.2: 10 bytes unmasked).
 const UNIT_HEAD_BYTES: usize = 10;
 
 /// Makes an app's value on each core, given its number and its reach.
 type MakeApp = Arc<dyn Fn(u8, Reach) -> Box<dyn Hosted> + Send + Sync>;
+
+/// Called for SIGHUP.
+type OnReload = Box<dyn FnMut(&Reload) + Send>;
 
 /// A server being put together: configuration, listeners and the apps on them.
 ///
@@ -84,6 +87,8 @@ pub struct Server {
     site_gates: Vec<(Door, Rate)>,
     /// Who may push by a site.
     bearers: Bearers,
+    /// What SIGHUP does.
+    on_reload: Option<OnReload>,
     /// The first mistake in what was asked for; `start` returns it.
     mistake: Option<io::Error>,
 }
@@ -101,6 +106,7 @@ impl Server {
             sites: Vec::new(),
             site_gates: Vec::new(),
             bearers: Bearers::default(),
+            on_reload: None,
             mistake: None,
         }
     }
@@ -208,6 +214,20 @@ impl Server {
         self
     }
 
+    /// What a running server ([`Server::run`]) does when it gets SIGHUP: reads its configuration anew, say, and has
+    /// what can change taken over by [`Reload::apply`]. Without this SIGHUP reads the keys of clients' proofs anew,
+    /// if there are any or a service manager watches; else it ends the process.
+    pub fn on_reload(mut self, reload: impl FnMut(&Reload) + Send + 'static) -> Server {
+        self.on_reload = Some(Box::new(reload));
+        self
+    }
+
+    /// What the connections of its listeners, then of its sites, count towards.
+    fn doors(&self) -> Vec<Door> {
+        let sites = self.site_gates.iter().map(|(door, _)| *door);
+        self.doors.iter().copied().chain(sites).collect()
+    }
+
     /// What the connections of the next listener count towards.
     fn door(&self, listen: &Listen, pool: Pool) -> Door {
         let number = self.doors.len() + self.site_gates.len();
@@ -261,19 +281,7 @@ impl Server {
 
     /// The same, calling `ready` when every listener is bound. A signal that comes from then on drains.
     pub fn run_with(self, ready: impl FnOnce(&Running)) -> io::Result<()> {
-        let supervisor = Supervisor::from_environment().map(Arc::new);
-        let mut wanted = vec![SIGINT, SIGTERM];
-        if supervisor.is_some() || self.config.auth != Auth::None {
-            // Without either it means that the terminal is gone, and ends the process.
-            wanted.push(SIGHUP);
-        }
-        let signals = Signals::new(wanted)?;
-        let running = self.start()?;
-        ready(&running);
-        if let Some(supervisor) = &supervisor {
-            supervisor.ready(&running.status());
-        }
-        running.wait_for(signals, supervisor)
+        signals::run(self, ready)
     }
 
     /// Binds the listeners and starts the cores. Every listener is bound when this returns.
@@ -282,6 +290,7 @@ impl Server {
             return Err(mistake);
         }
         let keyring = Keyring::open(&self.config)?;
+        let (outline, doors) = (Outline::of(&self), self.doors());
         let config = Arc::new(self.config);
         let driver = Arc::new(Drivers::choose(config.driver)?);
         let descriptors_max = tables::raise_limit();
@@ -312,7 +321,6 @@ impl Server {
                 rate: *rate,
             })
             .collect();
-        let site_doors = self.site_gates.iter().map(|(door, _)| *door);
         let endpoints = bus::connect(cores)?;
         let remote = endpoints[0].remote();
         let need = DescriptorNeed {
@@ -327,31 +335,47 @@ impl Server {
             (bound.into_iter().map(Claim::Bound).collect(), None)
         };
         let progress: Arc<[Progress]> = (0..cores).map(|_| Progress::default()).collect();
+        let (bearers, started) = (self.bearers, Instant::now());
+        let standing = Arc::new(Standing::default());
+        let current = Arc::new(Current::new(Arc::clone(&config)));
         let plan = Arc::new(Plan {
             config: Arc::clone(&config),
             driver: Arc::clone(&driver),
-            doors: self.doors.into_iter().chain(site_doors).collect(),
+            doors,
             census: Arc::new(Census::new()),
             exhausted: Arc::new(SharedHush::new()),
             specs: self.listeners.into_iter().map(|(_, spec)| spec).collect(),
             rates: self.rates,
-            started: Instant::now(),
+            started,
             spaces: self.spaces.len(),
             apps: self.apps,
             sites,
-            bearers: self.bearers,
+            bearers: bearers.clone(),
             keyring: keyring.clone(),
             listeners_json: listen::to_json(&listening),
             progress: Arc::clone(&progress),
+            standing: Arc::clone(&standing),
         });
         watch_panics();
         let (report, reports) = mpsc::channel();
         let mut running = Running {
             listening,
             cores: Cores::new(),
-            draining: Draining::new(remote.clone(), progress, config.drain_timeout),
+            draining: Draining::new(
+                remote.clone(),
+                progress,
+                Arc::clone(&current),
+                Arc::clone(&standing),
+            ),
+            reload: Reload {
+                remote: remote.clone(),
+                current,
+                keyring,
+                bearers,
+                outline: Arc::new(outline),
+                epoch: started,
+            },
             bus: remote,
-            keyring,
         };
         for (number, (endpoint, claim)) in endpoints.into_iter().zip(claims).enumerate() {
             let (plan, report) = (Arc::clone(&plan), report.clone());
@@ -386,6 +410,7 @@ impl Server {
                 return Err(error);
             }
         }
+        standing.ready();
         // Each core has its copies.
         drop(originals);
         let descriptors = format_args!(
@@ -417,6 +442,7 @@ struct Plan {
     keyring: Option<Arc<Keyring>>,
     listeners_json: String,
     progress: Arc<[Progress]>,
+    standing: Arc<Standing>,
 }
 
 /// One HTTP port.
@@ -472,7 +498,7 @@ pub struct Running {
     /// Its descriptors, closed here when no core needs them: one that a core closes last stays open in this
     /// thread's table if that is another.
     bus: Remote<Body>,
-    keyring: Option<Arc<Keyring>>,
+    reload: Reload,
 }
 
 impl Running {
@@ -483,108 +509,18 @@ impl Running {
 
     /// The keys that clients' proofs are checked with, which can be read anew; `None` where clients prove nothing.
     pub fn keyring(&self) -> Option<Arc<Keyring>> {
-        self.keyring.clone()
+        self.reload.keyring.clone()
     }
 
-    /// In one line, for the service manager.
-    fn status(&self) -> String {
-        format!(
-            "cores: {}, listeners: {}",
-            self.draining.remote().cores(),
-            self.listening.len()
-        )
-    }
-
-    fn wait_for(self, signals: Signals, supervisor: Option<Arc<Supervisor>>) -> io::Result<()> {
-        let handle = signals.handle();
-        let (first, drained) = mpsc::channel();
-        let core_ended = first.clone();
-        let (to_tell, status) = (supervisor.clone(), self.status());
-        let keyring = self.keyring();
-        thread::Builder::new()
-            .name("signals".into())
-            .spawn(move || {
-                let reload = || reload(keyring.as_deref());
-                take_signals(signals, &first, reload, to_tell.as_deref(), &status);
-            })?;
-        let remote = self.draining.remote();
-        // Goes on while the server drains, and ends with this function.
-        let _watchdog = match &supervisor {
-            Some(supervisor) => Watchdog::start(supervisor, remote)?,
-            None => None,
-        };
-        let Running {
-            cores,
-            draining,
-            bus,
-            ..
-        } = self;
-        // A core that ends by itself is our mistake: the others must not go on as if nothing were.
-        let watch = thread::Builder::new().name("watch".into()).spawn(move || {
-            let result = cores.wait();
-            drop(bus);
-            let _ = core_ended.send(false);
-            result
-        })?;
-        let asked = drained.recv().unwrap_or(false);
-        if let Some(supervisor) = &supervisor {
-            supervisor.stopping();
-        }
-        if asked {
-            draining.run();
-        }
-        let result = watch
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("the watch over the cores panicked")));
-        handle.close();
-        result
+    /// By which it takes over a configuration that has changed.
+    pub fn reload(&self) -> Reload {
+        self.reload.clone()
     }
 
     /// Drains and stops: what was accepted is delivered, every connection is closed with 1001. Returns
     /// when all cores have ended, after `drain_timeout` at the latest.
     pub fn stop(self) -> io::Result<()> {
-        self.draining.run();
+        self.draining.run(|_| ());
         self.cores.wait()
-    }
-}
-
-/// Until the signals' handle is closed: the first that ends is passed on, the second ends the process.
-fn take_signals(
-    mut signals: Signals,
-    first: &mpsc::Sender<bool>,
-    reload: impl Fn(),
-    supervisor: Option<&Supervisor>,
-    status: &str,
-) {
-    let mut draining = false;
-    for signal in signals.forever() {
-        if signal == SIGHUP {
-            reload();
-            if let (Some(supervisor), false) = (supervisor, draining) {
-                supervisor.reloading();
-                supervisor.ready(status);
-            }
-            continue;
-        }
-        if draining {
-            warn!(signal, "second signal: leaving at once");
-            std::process::exit(1);
-        }
-        draining = true;
-        info!(signal, "draining; a second signal leaves at once");
-        if first.send(true).is_err() {
-            return;
-        }
-    }
-}
-
-/// Reads anew what can be.
-fn reload(keyring: Option<&Keyring>) {
-    match keyring.map(Keyring::reload) {
-        Some(Ok(keys)) => info!(keys, "the keys of clients' proofs have been read anew"),
-        Some(Err(error)) => error!(%error, "the keys stay what they were"),
-        None => warn!(
-            "SIGHUP: nothing is re-read while the server runs; restart it for a changed configuration"
-        ),
     }
 }

@@ -311,7 +311,7 @@ impl Tasks {
         number: usize,
         mut ready: Readiness,
     ) {
-        while ready.wait().await.is_ok() && !self.turn.borrow().is_stopping() {
+        while ready.wait().await.is_ok() && self.turn.borrow().accepts(number as u16) {
             let mut exhausted = false;
             for _ in 0..ACCEPTS_PER_TURN {
                 match listeners[number].accept() {
@@ -355,12 +355,13 @@ fn make_ports(
             bearers: plan.bearers.clone(),
             listeners: Rc::from(plan.listeners_json.as_str()),
             gate: Gate::new(plan.admission(), site.door, site.rate, burst),
-            body_bytes_max: plan.config.http_body_bytes_max,
-            request_timeout: plan.config.handshake_timeout,
-            close_timeout: plan.config.close_timeout,
+            body_bytes_max: Cell::new(plan.config.http_body_bytes_max),
+            request_timeout: Cell::new(plan.config.handshake_timeout),
+            close_timeout: Cell::new(plan.config.close_timeout),
             deadlines: RefCell::default(),
             busy: Cell::new(0),
             stopping: Cell::new(false),
+            standing: Arc::clone(&plan.standing),
             pass,
         })
     });

@@ -16,6 +16,9 @@ use tracing::{debug, warn};
 
 /// Time for the manager to make room in its socket. What does not go by then is not told.
 const SEND_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the manager is to wait beyond its own time after it has last heard of a drain: for what comes after the
+/// last client, which takes no more than 5 s, and some more.
+const EXTENSION: Duration = Duration::from_secs(15);
 
 /// See the module.
 pub struct Supervisor {
@@ -49,7 +52,7 @@ impl Supervisor {
         self.tell(&format!("READY=1\nSTATUS={status}"));
     }
 
-    /// Told to reload, and done with it.
+    /// Told to reload; it is ready again when that is done.
     pub fn reloading(&self) {
         self.tell(&format!(
             "RELOADING=1\nMONOTONIC_USEC={}",
@@ -57,9 +60,13 @@ impl Supervisor {
         ));
     }
 
-    /// Nothing is accepted any more.
-    pub fn stopping(&self) {
-        self.tell("STOPPING=1\nSTATUS=draining");
+    /// The server drains, and needs more time.
+    pub fn stopping(&self, left: Option<u64>) {
+        let micros = EXTENSION.as_micros();
+        let left = left.map_or(String::new(), |left| format!(", connections left: {left}"));
+        self.tell(&format!(
+            "STOPPING=1\nEXTEND_TIMEOUT_USEC={micros}\nSTATUS=draining{left}"
+        ));
     }
 
     /// Every core makes turns.

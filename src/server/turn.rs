@@ -3,18 +3,23 @@
 //! Time is read once; then the mailbox is delivered, the wire's events are read into the apps, what has its
 //! answers or its credit goes on, and at last each connection that something was queued for is written once.
 
+use std::any::Any;
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::drain::Progress;
+use super::farewell::Farewell;
+use super::reload::Renewal;
 use crate::app::envelope::Stage;
 use crate::app::host::{Host, Received};
 use crate::ident::CoreId;
 use crate::net::http::Port;
 use crate::net::listener::Listener;
+use crate::net::rates::Rates;
 use crate::net::transport::Transport;
+use crate::shard::ListenerSpec;
 
 /// Envelopes delivered before what they caused is written.
 const ENVELOPES_PER_TURN: usize = 4096;
@@ -26,6 +31,8 @@ const ROUNDS_TIME: Duration = Duration::from_millis(1);
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Serving,
+    /// No clients are let in, and those that are there are closed by and by; all else is served.
+    Shut,
     /// Nothing is accepted or read; what is under way is delivered.
     Quiet,
     /// Every connection is closing; the core ends when none is left, or at this time.
@@ -41,6 +48,8 @@ pub struct Turn {
     progress: Arc<[Progress]>,
     core: CoreId,
     phase: Phase,
+    /// Whom to close in [`Phase::Shut`].
+    farewell: Farewell,
 }
 
 impl Turn {
@@ -60,6 +69,7 @@ impl Turn {
             progress,
             core,
             phase: Phase::Serving,
+            farewell: Farewell::default(),
         }
     }
 
@@ -67,8 +77,13 @@ impl Turn {
         Rc::clone(&self.ports)
     }
 
-    pub fn is_stopping(&self) -> bool {
-        self.phase != Phase::Serving
+    /// Whether a listener still lets connections in.
+    pub fn accepts(&self, listener: u16) -> bool {
+        match self.phase {
+            Phase::Serving => true,
+            Phase::Shut => !self.transport.is_for_clients(listener),
+            _ => false,
+        }
     }
 
     pub fn is_finished(&self) -> bool {
@@ -84,7 +99,7 @@ impl Turn {
     }
 
     pub fn accept(&mut self, host: &mut Host, listener: u16, stream: TcpStream, peer: SocketAddr) {
-        if self.phase == Phase::Serving {
+        if self.accepts(listener) {
             // The last turn may be long past, and its time with it.
             host.set_now(Instant::now());
             self.transport.accept(host, listener, stream, peer);
@@ -145,19 +160,48 @@ impl Turn {
             match host.receive(envelope) {
                 Received::Done => {}
                 Received::Arrived(arrival) => {
+                    let id = arrival.connection;
                     self.transport.adopt(host, arrival);
-                    if matches!(self.phase, Phase::Finishing(_)) {
-                        self.transport.close_all(host);
+                    match self.phase {
+                        Phase::Shut => self.farewell.add(id),
+                        Phase::Finishing(_) => self.transport.close_all(host),
+                        _ => {}
                     }
                 }
                 Received::Drain(stage) => self.advance(host, stage),
+                Received::Renew(renewal) => self.renew(host, &*renewal),
             }
         }
         true
     }
 
+    /// Goes on with other limits.
+    fn renew(&mut self, host: &mut Host, renewal: &(dyn Any + Send + Sync)) {
+        let Some(renewal) = Renewal::of(renewal) else {
+            return debug_assert!(false, "only a renewal renews");
+        };
+        let (config, doors) = (&*renewal.config, &*renewal.doors);
+        let specs: Rc<[ListenerSpec]> = renewal.specs.iter().cloned().collect();
+        host.set_limits(config, Rc::clone(&specs));
+        let rates = Rates::new(&renewal.rates, config.rate_burst, renewal.epoch);
+        self.transport.renew(host, specs, config, doors, rates);
+        for (port, rate) in self.ports.iter().zip(&renewal.site_rates) {
+            port.renew(config, doors, *rate);
+        }
+    }
+
     fn advance(&mut self, host: &mut Host, stage: Stage) {
         match stage {
+            Stage::Shut => {
+                self.phase = Phase::Shut;
+                for (number, listener) in self.listeners.iter().enumerate() {
+                    if self.transport.is_for_clients(number as u16) {
+                        listener.stop();
+                    }
+                }
+                self.farewell.begin(host, &self.transport);
+            }
+            Stage::Close { count } => self.farewell.close(host, count),
             Stage::Quiet => {
                 self.phase = Phase::Quiet;
                 for listener in self.listeners.iter().chain(&*self.sites) {
@@ -180,10 +224,14 @@ impl Turn {
 
     /// Tells the thread that drains how far this core is.
     fn report(&mut self, host: &mut Host, unfinished: bool) {
-        let busy: usize = self.ports.iter().map(|port| port.busy.get()).sum();
         let connections = host.shard().stats.connections;
+        if self.phase == Phase::Shut {
+            let clients = self.farewell.len() as u64;
+            return self.progress[self.core.index()].publish_shut(connections, clients);
+        }
+        let busy: usize = self.ports.iter().map(|port| port.busy.get()).sum();
         let working = unfinished || busy > 0 || host.has_open_questions();
-        self.progress[self.core.index()].publish(working, connections);
+        self.progress[self.core.index()].publish_quiet(working, connections);
         let asking: usize = self.ports.iter().map(|port| port.connections()).sum();
         if let Phase::Finishing(until) = self.phase
             && (connections == 0 && asking == 0 || Instant::now() >= until)

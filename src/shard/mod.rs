@@ -92,6 +92,7 @@ pub struct Reading {
 }
 
 /// The configured limits in the shard's own units.
+#[derive(PartialEq)]
 struct Limits {
     uid_policy: UidPolicy,
     connections_per_uid: usize,
@@ -152,6 +153,19 @@ impl Shard {
                 closed: vec![0; CloseReason::COUNT],
                 ..CoreStats::default()
             },
+        }
+    }
+
+    /// Goes on with other limits. They hold for who is here, too, but nobody is closed for being one too many.
+    pub fn renew(&mut self, config: &Config, listeners: Rc<[ListenerSpec]>) {
+        self.listeners = listeners;
+        self.compressor.set_bytes_min(config.compress_bytes_min);
+        let limits = Limits::new(config);
+        if std::mem::replace(&mut self.limits, limits) != self.limits {
+            // What is due earlier than it was must be looked at earlier, or at all.
+            for id in self.ids() {
+                self.schedule(id);
+            }
         }
     }
 

@@ -169,7 +169,10 @@ async fn bad_keys_change_nothing(cores: usize) {
     keys.write("too short");
     server.signal_on(libc::SIGHUP);
     server
-        .wait_log(&["ERROR", "the keys stay what they were", "at least 32"])
+        .wait_log(&["ERROR", "auth_key_file", "at least 32"])
+        .await;
+    server
+        .wait_log(&["ERROR", "the configuration stays what it was"])
         .await;
     Carrier::Query
         .connect(&server, "push", &token("tom"))

@@ -62,7 +62,7 @@ impl World {
             match self.hosts[core].receive(envelope) {
                 Received::Done => {}
                 Received::Arrived(arrival) => self.adopt(core, arrival),
-                Received::Drain(_) => panic!("nobody has stopped the server"),
+                Received::Drain(_) | Received::Renew(_) => panic!("nobody has stopped the server"),
             }
             if self.rng.bool() {
                 self.depart_all(core);

@@ -10,6 +10,8 @@ pub mod line;
 mod object;
 mod report;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ahash::{AHashMap, AHashSet};
@@ -25,12 +27,35 @@ use super::text_of;
 /// The app's value on one core.
 pub struct Backend {
     bearers: Bearers,
-    /// Time to show a token. Strangers who say nothing would keep back ends out otherwise.
-    token_timeout: Duration,
+    /// Strangers who say nothing would keep back ends out otherwise.
+    token_timeout: TokenTimeout,
     /// The connections that have not shown one.
     strangers: AHashSet<ConnId>,
     /// The places that wait for an answer.
     open: AHashMap<Ticket, Reply>,
+}
+
+/// Time to show a token, which may change; clones share it.
+#[derive(Clone)]
+pub struct TokenTimeout(Arc<AtomicU64>);
+
+impl TokenTimeout {
+    /// So much.
+    pub fn new(time: Duration) -> TokenTimeout {
+        let timeout = TokenTimeout(Arc::default());
+        timeout.set(time);
+        timeout
+    }
+
+    /// So much for those who come from now on.
+    pub fn set(&self, time: Duration) {
+        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.0.store(millis, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
 }
 
 /// One back end's connection.
@@ -42,7 +67,7 @@ pub struct Session {
 impl Backend {
     /// With tokens, the first line of each connection must be `auth TOKEN` with one of them, and come within
     /// this time.
-    pub fn new(bearers: Bearers, token_timeout: Duration) -> Backend {
+    pub fn new(bearers: Bearers, token_timeout: TokenTimeout) -> Backend {
         Backend {
             bearers,
             token_timeout,
@@ -108,7 +133,7 @@ impl App for Backend {
             && let Some(connection) = cx.connection()
         {
             self.strangers.insert(connection);
-            cx.after(self.token_timeout, connection.to_bits());
+            cx.after(self.token_timeout.get(), connection.to_bits());
         }
         Session {
             rights: self.bearers.is_empty().then_some(Rights::ALL),

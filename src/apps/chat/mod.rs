@@ -25,7 +25,7 @@ mod seats;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ringpost::app::{App, BindError, Context, To};
@@ -68,7 +68,8 @@ impl Default for Limits {
 #[derive(Clone)]
 pub struct Room {
     seats: Arc<Seats>,
-    roster_interval: Duration,
+    /// In microseconds.
+    roster_interval: Arc<AtomicU64>,
     /// The group of those logged in. Every room has its own, since all rooms are in one space.
     group: Arc<str>,
 }
@@ -80,10 +81,25 @@ impl Room {
         let number = ROOMS.fetch_add(1, Ordering::Relaxed);
         Room {
             seats: Seats::new(limits.users_max, limits.roster_bytes_max),
-            roster_interval: limits.roster_interval,
+            roster_interval: Arc::new(AtomicU64::new(micros(limits.roster_interval))),
             group: format!("users-{number}").into(),
         }
     }
+
+    /// Goes on with other limits. Who is in it stays.
+    pub fn renew(&self, limits: &Limits) {
+        self.seats.renew(limits.users_max, limits.roster_bytes_max);
+        let interval = micros(limits.roster_interval);
+        self.roster_interval.store(interval, Ordering::Relaxed);
+    }
+
+    fn roster_interval(&self) -> Duration {
+        Duration::from_micros(self.roster_interval.load(Ordering::Relaxed))
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The app's value on one core.
@@ -199,7 +215,11 @@ impl Chat {
         cx.refresh_group(&self.room.group, &message);
         self.changed = false;
         self.resting = true;
-        let rest = roster::rest(self.room.roster_interval, self.roster.len(), message.len());
+        let rest = roster::rest(
+            self.room.roster_interval(),
+            self.roster.len(),
+            message.len(),
+        );
         cx.after(rest, 0);
     }
 

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The seats of one room, shared by the cores.
 pub struct Seats {
-    users_max: usize,
-    bytes_max: usize,
+    users_max: AtomicUsize,
+    bytes_max: AtomicUsize,
     users: AtomicUsize,
     bytes: AtomicUsize,
 }
@@ -26,19 +26,25 @@ impl Seats {
     /// Seats for so many users, whose roster entries have so many bytes together.
     pub fn new(users_max: usize, bytes_max: usize) -> Arc<Seats> {
         Arc::new(Seats {
-            users_max,
-            bytes_max,
+            users_max: AtomicUsize::new(users_max),
+            bytes_max: AtomicUsize::new(bytes_max),
             users: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
         })
     }
 
+    /// From now on there are so many. Those that are taken stay so.
+    pub fn renew(&self, users_max: usize, bytes_max: usize) {
+        self.users_max.store(users_max, Ordering::Relaxed);
+        self.bytes_max.store(bytes_max, Ordering::Relaxed);
+    }
+
     /// Takes a seat for a user whose roster entry has so many bytes, if there is one.
     pub fn take(self: &Arc<Seats>, bytes: usize) -> Option<Seat> {
-        if !add(&self.users, 1, self.users_max) {
+        if !add(&self.users, 1, self.users_max.load(Ordering::Relaxed)) {
             return None;
         }
-        if !add(&self.bytes, bytes, self.bytes_max) {
+        if !add(&self.bytes, bytes, self.bytes_max.load(Ordering::Relaxed)) {
             self.users.fetch_sub(1, Ordering::Relaxed);
             return None;
         }

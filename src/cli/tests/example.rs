@@ -45,6 +45,19 @@ fn the_example_is_exactly_the_defaults() {
 }
 
 #[test]
+fn the_example_says_what_takes_a_restart() {
+    for key in KEYS {
+        let last = key.name.rsplit('.').next().unwrap();
+        let at = EXAMPLE
+            .find(&format!("\n{last} = "))
+            .or_else(|| EXAMPLE.find(&format!("\n#{last} = ")));
+        let before = &EXAMPLE[..at.expect("it is in the example")];
+        let comment = before.rfind("\n\n").map_or(before, |from| &before[from..]);
+        assert_eq!(!comment.contains("(restart)"), key.live, "{}", key.name);
+    }
+}
+
+#[test]
 fn the_examples_commented_listeners_are_the_default_preset() {
     let (mut head, mut listeners, mut own) = (String::new(), String::new(), String::new());
     for line in EXAMPLE.lines() {

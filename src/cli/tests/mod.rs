@@ -5,6 +5,7 @@ mod errors;
 mod example;
 mod layers;
 mod listeners;
+mod reload;
 
 use std::ffi::OsString;
 

@@ -6,12 +6,13 @@
 //! for each connection one [`Meter`] if the listener has a rate. Called by the port for each connection and
 //! each request.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::close::CloseReason;
-use crate::net::admission::{Admission, Counted};
+use crate::config::Config;
+use crate::net::admission::{Admission, Counted, Door};
 use crate::net::rates::{Meter, Rate, Unit};
 use crate::protocol::http::HttpError;
 use crate::protocol::http::head::Head;
@@ -34,8 +35,8 @@ pub struct Gate {
     admission: RefCell<Admission>,
     /// The port's number among all listeners.
     door: u16,
-    rate: Rate,
-    burst: Duration,
+    rate: Cell<Rate>,
+    burst: Cell<Duration>,
 }
 
 /// Why a connection or a request is turned away.
@@ -49,9 +50,16 @@ impl Gate {
         Gate {
             admission: RefCell::new(admission),
             door,
-            rate,
-            burst,
+            rate: Cell::new(rate),
+            burst: Cell::new(burst),
         }
+    }
+
+    /// Goes on with other limits; a connection that is there keeps its rate.
+    pub fn renew(&self, config: &Config, doors: &[Door], rate: Rate) {
+        self.admission.borrow_mut().renew(config, doors);
+        self.rate.set(rate);
+        self.burst.set(config.rate_burst);
     }
 
     /// Counts a newcomer, or says why it is turned away.
@@ -79,7 +87,7 @@ impl Gate {
             gate: self,
             peer,
             counted,
-            meter: Meter::new(&self.rate, self.burst, Instant::now()),
+            meter: Meter::new(&self.rate.get(), self.burst.get(), Instant::now()),
         }
     }
 }

@@ -8,9 +8,11 @@
 mod gate;
 mod routes;
 mod site;
+mod standing;
 
 pub use gate::Gate;
 pub use site::{Asset, Site};
+pub use standing::Standing;
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -18,6 +20,7 @@ use std::io;
 use std::net::{SocketAddr, TcpStream as StdTcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -28,9 +31,11 @@ use tracing::{debug, error, warn};
 
 use crate::app::host::Host;
 use crate::auth::bearer::Bearers;
+use crate::config::Config;
 use crate::guard::guard;
 use crate::ident::Reach;
-use crate::net::rates::Unit;
+use crate::net::admission::Door;
+use crate::net::rates::{Rate, Unit};
 use crate::net::readiness::Pass;
 use crate::protocol::http::fields::Field;
 use crate::protocol::http::head::HTTP_HEAD_BYTES_MAX;
@@ -74,12 +79,14 @@ pub struct Port {
     pub listeners: Rc<str>,
     /// Who may come in.
     pub gate: Gate,
-    pub body_bytes_max: usize,
-    pub request_timeout: Duration,
+    pub body_bytes_max: Cell<usize>,
+    pub request_timeout: Cell<Duration>,
     /// Time to take an answer when the server stops.
-    pub close_timeout: Duration,
+    pub close_timeout: Cell<Duration>,
     /// One a connection.
     pub deadlines: RefCell<Slab<Deadline>>,
+    /// What `/readyz` answers.
+    pub standing: Arc<Standing>,
     /// Requests that have come and whose answer is not known.
     pub busy: Cell<usize>,
     pub stopping: Cell<bool>,
@@ -104,6 +111,14 @@ impl Drop for Busy<'_> {
 }
 
 impl Port {
+    /// Goes on with other limits.
+    pub fn renew(&self, config: &Config, doors: &[Door], rate: Rate) {
+        self.gate.renew(config, doors, rate);
+        self.body_bytes_max.set(config.http_body_bytes_max);
+        self.request_timeout.set(config.handshake_timeout);
+        self.close_timeout.set(config.close_timeout);
+    }
+
     /// Connections that are not at their end.
     pub fn connections(&self) -> usize {
         self.deadlines.borrow().len()
@@ -140,7 +155,7 @@ impl Port {
 
     /// Every answer is known: who does not take his in time gets no more of it.
     pub fn finish(&self) {
-        let latest = Instant::now() + self.close_timeout;
+        let latest = Instant::now() + self.close_timeout.get();
         for (_, deadline) in &mut *self.deadlines.borrow_mut() {
             deadline.at = latest.min(deadline.at);
         }
@@ -171,7 +186,7 @@ impl Port {
             Err(error) => return warn!(%error, "an HTTP connection could not be served"),
         };
         let deadline = Deadline {
-            at: Instant::now() + self.request_timeout,
+            at: Instant::now() + self.request_timeout.get(),
             socket,
             arriving: false,
             missed: false,
@@ -221,7 +236,7 @@ impl Port {
 
     /// A request has begun to arrive: so much time it has.
     fn begin_request(&self, key: usize) {
-        self.set_deadline(key, self.request_timeout);
+        self.set_deadline(key, self.request_timeout.get());
         if let Some(deadline) = self.deadlines.borrow_mut().get_mut(key) {
             deadline.arriving = true;
         }
@@ -307,7 +322,7 @@ impl Port {
     /// Ends our side and reads the rest, so that the answer is not lost to a reset that unread bytes would
     /// cause.
     async fn linger(&self, stream: &mut TcpStream, key: usize) -> io::Result<()> {
-        self.set_deadline(key, self.request_timeout);
+        self.set_deadline(key, self.request_timeout.get());
         stream.shutdown().await?;
         let mut buffer = Vec::with_capacity(READ_BYTES);
         let mut bytes = 0;
@@ -377,7 +392,7 @@ impl Port {
                 }
             }
         };
-        let mut reader = match Body::new(framing, self.body_bytes_max) {
+        let mut reader = match Body::new(framing, self.body_bytes_max.get()) {
             Ok(reader) => reader,
             Err(refused) => return Ok(Err(refused)),
         };

@@ -72,17 +72,21 @@ enum Uid {
 impl Port {
     pub(super) async fn route(&self, request: &Request) -> HttpAnswer {
         let reads = matches!(request.method.as_str(), "GET" | "HEAD");
-        if request.path == "/healthz" {
+        if let "/healthz" | "/readyz" = request.path.as_str() {
             if !reads {
                 return HttpAnswer::method_not_allowed("GET, HEAD");
             }
+            let (status, text) = match request.path.as_str() {
+                "/readyz" => self.standing.answer(),
+                _ => (200, "ok\n"),
+            };
             return HttpAnswer {
-                status: 200,
+                status,
                 fields: vec![
                     ("Content-Type", "text/plain; charset=utf-8"),
                     ("Cache-Control", "no-store"),
                 ],
-                body: b"ok\n".to_vec(),
+                body: text.into(),
             };
         }
         // A name that resolves here today and elsewhere tomorrow must not borrow a browser's trust

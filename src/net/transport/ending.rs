@@ -111,6 +111,23 @@ impl Transport {
         self.quiet = true;
     }
 
+    /// Those that are closed first when the server stops: all but back ends, which may still push to them.
+    pub fn clients(&self, host: &mut Host) -> Vec<ConnId> {
+        let mut ids = host.shard().ids();
+        ids.retain(|id| {
+            let listener = host.shard().listener_number(*id);
+            let is_client =
+                listener.is_some_and(|listener| self.admission.is_for_clients(listener));
+            is_client && host.shard().phase(*id) != Phase::Closing
+        });
+        ids
+    }
+
+    /// Whether a listener's connections are among them.
+    pub fn is_for_clients(&self, listener: u16) -> bool {
+        self.admission.is_for_clients(listener)
+    }
+
     /// Closes every connection. What waits for it is written first.
     pub fn close_all(&mut self, host: &mut Host) {
         self.quiet = false;

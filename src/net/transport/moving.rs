@@ -69,8 +69,15 @@ impl Transport {
             host.shard().remove(id);
             return;
         }
-        if let (Some(rates), Some(bucket)) = (&mut self.rates, bucket) {
-            rates.put(id, bucket, left_at.saturating_duration_since(host.now()));
+        match (&mut self.rates, bucket) {
+            (Some(rates), Some(bucket)) => {
+                rates.put(id, bucket, left_at.saturating_duration_since(host.now()));
+            }
+            // Where it comes from there was no rate yet.
+            (Some(rates), None) => {
+                rates.enter(id, host.shard().listener_number(id).unwrap_or_default());
+            }
+            (None, _) => {}
         }
         self.read(host, id);
     }

@@ -53,6 +53,11 @@ impl Compressor {
         }
     }
 
+    /// From now on it leaves messages of less than this alone.
+    pub fn set_bytes_min(&mut self, bytes_min: usize) {
+        self.bytes_min = bytes_min.max(1);
+    }
+
     /// How many messages it has compressed.
     pub fn count(&self) -> u64 {
         self.count

@@ -1,0 +1,248 @@
+//! SIGHUP: the settings are read again from the same file, variables and flags, and what a running server can take
+//! over it takes over; the rest is named.
+//!
+//! Which keys those are is the column `live` of the table of keys. What is wrong anywhere keeps all as it is. Called
+//! on the thread that takes the signals.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ringpost::config::ListenerLimits;
+use ringpost::{Reload, Server};
+use tracing::{error, info, warn};
+
+use super::keys::KEYS;
+use super::layers::{Layer, Origin};
+use super::listeners::{self, Listener};
+use super::log::Level;
+use super::settings::Settings;
+use super::slot::Slot;
+use super::{doctor, drain, serve, tokens};
+use crate::apps::backend::TokenTimeout;
+use crate::apps::chat::Room;
+
+/// What the apps look at while they run.
+#[derive(Clone)]
+pub struct Live {
+    pub relay_errors: Arc<AtomicBool>,
+    pub token_timeout: TokenTimeout,
+    pub room: Room,
+}
+
+impl Live {
+    pub fn new(settings: &Settings) -> Live {
+        Live {
+            relay_errors: Arc::new(AtomicBool::new(settings.relay.errors)),
+            token_timeout: TokenTimeout::new(settings.config.login_timeout),
+            room: Room::new(&serve::room_limits(settings)),
+        }
+    }
+
+    fn renew(&self, settings: &Settings) {
+        let errors = settings.relay.errors;
+        self.relay_errors.store(errors, Ordering::Relaxed);
+        self.token_timeout.set(settings.config.login_timeout);
+        self.room.renew(&serve::room_limits(settings));
+    }
+}
+
+/// The sources of the settings, and those that the server runs with.
+pub struct Reloading {
+    config: Option<PathBuf>,
+    values: Vec<(String, String)>,
+    listen: Vec<String>,
+    settings: Settings,
+    live: Live,
+    level: Level,
+}
+
+impl Reloading {
+    /// `None` where SIGHUP means that the terminal is gone: the program was started there by hand, without a
+    /// file to read anew.
+    pub fn new(
+        config: Option<PathBuf>,
+        values: Vec<(String, String)>,
+        listen: Vec<String>,
+        settings: Settings,
+        live: Live,
+        level: Level,
+    ) -> Option<Reloading> {
+        let at_terminal = std::io::stdin().is_terminal() || std::io::stderr().is_terminal();
+        let supervised = std::env::var_os("NOTIFY_SOCKET").is_some();
+        let by_hand = config.is_none() && at_terminal && !supervised;
+        (!by_hand).then_some(Reloading {
+            config,
+            values,
+            listen,
+            settings,
+            live,
+            level,
+        })
+    }
+
+    /// What SIGHUP does.
+    pub fn reload(&mut self, server: &Reload) {
+        match self.take_over(server) {
+            Ok(merged) => merged.tell(self.config.is_some()),
+            Err(problems) => {
+                for problem in problems {
+                    error!("{problem}");
+                }
+                error!("the configuration stays what it was");
+            }
+        }
+    }
+
+    fn take_over(&mut self, server: &Reload) -> Result<Merged, Vec<String>> {
+        let flags = Layer::from_flags(&self.values, &self.listen);
+        let read = serve::resolve(self.config.as_deref(), flags);
+        let merged = merge(&self.settings, read.map_err(|problems| problems.0)?);
+        let settings = &merged.settings;
+        // Each was right by itself, but they need not fit.
+        let origins = vec![Origin::Running; settings.listeners.len()];
+        let mut problems = listeners::check(settings, &origins);
+        problems.extend(tokens::check(settings));
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let built = serve::build(settings.clone(), &self.live);
+        let taken = built.and_then(|(fresh, _): (Server, _)| server.apply(fresh));
+        taken.map_err(|error| vec![error.to_string()])?;
+        self.live.renew(settings);
+        self.level.set(settings.log.level);
+        self.settings = settings.clone();
+        Ok(merged)
+    }
+}
+
+/// Settings to go on with, and what to say of them.
+pub struct Merged {
+    pub settings: Settings,
+    /// Taken over: key, old and new.
+    pub changed: Vec<String>,
+    /// What takes a restart.
+    pub fixed: Vec<String>,
+}
+
+impl Merged {
+    fn tell(&self, has_file: bool) {
+        for line in &self.changed {
+            info!("reload: {line}");
+        }
+        for name in &self.fixed {
+            warn!("reload: {name}: changed, takes effect after a restart");
+        }
+        if !has_file {
+            info!(
+                "reload: there is no configuration file; nothing but files of keys and tokens is read anew"
+            );
+        } else if self.changed.is_empty() && self.fixed.is_empty() {
+            info!("reload: no key has changed");
+        }
+        if !self.changed.is_empty() {
+            for warning in [
+                listeners::warnings(&self.settings),
+                doctor::warnings(&self.settings),
+                drain::warnings(&self.settings),
+            ]
+            .concat()
+            {
+                warn!("{warning}");
+            }
+        }
+    }
+}
+
+/// What of the settings just read can be taken over by a server that runs with others.
+pub fn merge(running: &Settings, read: Settings) -> Merged {
+    let mut old = running.clone();
+    let mut merged = Merged {
+        settings: read,
+        changed: Vec::new(),
+        fixed: Vec::new(),
+    };
+    // Whether tokens are asked for at all stays as it is.
+    let same_guard = old.backend.asks_for_token() == merged.settings.backend.asks_for_token();
+    for key in KEYS {
+        let (mut from, mut to) = ((key.slot)(&mut old), (key.slot)(&mut merged.settings));
+        if from == to {
+            continue;
+        }
+        let guards = key.name.starts_with("backend.token");
+        if key.live && (same_guard || !guards) {
+            let [from, to] = [from.show(), to.show()].map(|it| it.unwrap_or("nothing".to_owned()));
+            let line = match matches!((key.slot)(&mut old), Slot::Secret(_)) {
+                true => format!("{}: changed (it is not shown)", key.name),
+                false => format!("{}: {from} -> {to}", key.name),
+            };
+            merged.changed.push(line);
+        } else {
+            to.take(&mut from);
+            merged.fixed.push(key.name.to_owned());
+        }
+    }
+    merge_listeners(&old.listeners, &mut merged);
+    merged
+}
+
+/// Of listeners their own limits can change.
+fn merge_listeners(running: &[Listener], merged: &mut Merged) {
+    let read = &mut merged.settings.listeners;
+    let place = |one: &Listener| (one.scheme, one.address, one.app, one.proxy_protocol);
+    if !running.iter().map(place).eq(read.iter().map(place)) {
+        *read = running.to_vec();
+        // A preset that has changed has been named.
+        if !merged
+            .fixed
+            .iter()
+            .any(|name| name == "preset" || name == "public")
+        {
+            merged.fixed.push("listen".to_owned());
+        }
+        return;
+    }
+    for (old, new) in running.iter().zip(read) {
+        // What its connections count towards is settled when they come.
+        if old.limits.connections_per_address_max.is_some()
+            != new.limits.connections_per_address_max.is_some()
+        {
+            new.limits.connections_per_address_max = old.limits.connections_per_address_max;
+            let name = format!("listen {new} ({}): connections_per_address_max", new.app);
+            merged.fixed.push(name);
+        }
+        for ((name, from), (_, to)) in shown(&old.limits).into_iter().zip(shown(&new.limits)) {
+            if from != to {
+                let line = format!("listen {new} ({}): {name}: {from} -> {to}", new.app);
+                merged.changed.push(line);
+            }
+        }
+    }
+}
+
+fn shown(limits: &ListenerLimits) -> [(&'static str, String); 6] {
+    fn show(value: Option<impl ToString>) -> String {
+        value.map_or("nothing".to_owned(), |value| value.to_string())
+    }
+    // Without `..`: a new one does not compile until it is shown.
+    let ListenerLimits {
+        message_bytes_max,
+        outbox_bytes_max,
+        connections_per_address_max,
+        messages_per_second_max,
+        bytes_per_second_max,
+        compress,
+    } = *limits;
+    [
+        ("message_bytes_max", show(message_bytes_max)),
+        ("outbox_bytes_max", show(outbox_bytes_max)),
+        (
+            "connections_per_address_max",
+            show(connections_per_address_max),
+        ),
+        ("messages_per_second_max", show(messages_per_second_max)),
+        ("bytes_per_second_max", show(bytes_per_second_max)),
+        ("compress", show(compress)),
+    ]
+}

@@ -1,0 +1,191 @@
+//! What a running server takes over of a configuration that has changed: [`Reload`].
+//!
+//! The caller puts a server together as for a start, and hands it over here instead of starting it. Its limits,
+//! times and origins go to every core in one envelope ([`Renewal`]), so that each core changes between two turns and
+//! nothing on the data path asks whether they have. What a server is started with (its listeners and apps, its cores,
+//! how clients prove who they are) stays as it is: whoever calls tells people what needs a restart.
+
+use std::any::Any;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tracing::info;
+
+use super::Server;
+use crate::app::envelope::Body;
+use crate::auth::Keyring;
+use crate::auth::bearer::Bearers;
+use crate::bus::Remote;
+use crate::config::Config;
+use crate::ident::CoreId;
+use crate::net::admission::Door;
+use crate::net::rates::Rate;
+use crate::shard::ListenerSpec;
+
+/// Time for the cores to have taken it over.
+const TAKING_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// The configuration that holds now.
+pub struct Current(Mutex<Arc<Config>>);
+
+impl Current {
+    pub fn new(config: Arc<Config>) -> Current {
+        Current(Mutex::new(config))
+    }
+
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set(&self, config: Arc<Config>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+}
+
+/// What each core goes on with.
+pub struct Renewal {
+    pub config: Arc<Config>,
+    /// Of the listeners.
+    pub specs: Vec<ListenerSpec>,
+    pub rates: Vec<Rate>,
+    /// When what these count in began, on every core.
+    pub epoch: Instant,
+    /// Of the listeners, then of the sites.
+    pub doors: Vec<Door>,
+    pub site_rates: Vec<Rate>,
+}
+
+impl Renewal {
+    pub fn of(envelope: &(dyn Any + Send + Sync)) -> Option<&Renewal> {
+        envelope.downcast_ref()
+    }
+}
+
+/// A running server's end of it. Clones are of the same server.
+#[derive(Clone)]
+pub struct Reload {
+    pub(super) remote: Remote<Body>,
+    pub(super) current: Arc<Current>,
+    pub(super) keyring: Option<Arc<Keyring>>,
+    pub(super) bearers: Bearers,
+    pub(super) outline: Arc<Outline>,
+    pub(super) epoch: Instant,
+}
+
+/// What of a server stays as it was started.
+pub struct Outline {
+    urls: Vec<String>,
+    specs: Vec<ListenerSpec>,
+    doors: Vec<Door>,
+}
+
+impl Outline {
+    pub fn of(server: &Server) -> Outline {
+        let listeners = server.listeners.iter().map(|(listen, _)| listen);
+        let sites = server.sites.iter().map(|(listen, ..)| listen);
+        Outline {
+            urls: listeners.chain(sites).map(|it| it.url.clone()).collect(),
+            specs: server.listeners.iter().map(|it| it.1.clone()).collect(),
+            doors: server.doors(),
+        }
+    }
+
+    fn has_same_listeners(&self, other: &Outline) -> bool {
+        let same = |(own, other): (&ListenerSpec, &ListenerSpec)| {
+            own.app == other.app && own.space == other.space && own.binds == other.binds
+        };
+        self.urls == other.urls
+            && self.specs.len() == other.specs.len()
+            && self.specs.iter().zip(&other.specs).all(same)
+    }
+}
+
+impl Reload {
+    /// Has the running server go on with the limits, times, origins, keys and tokens of this one, which is not
+    /// started. It must have the same listeners, with the same apps. Of its configuration the cores, the descriptors,
+    /// the send buffers and the way of proving are passed over. After an error all is as it was. Newcomers are held
+    /// to lower limits on their number from then on, while those that are there stay; times and sizes hold for all.
+    pub fn apply(&self, server: Server) -> io::Result<()> {
+        if let Some(mistake) = server.mistake {
+            return Err(mistake);
+        }
+        let outline = Outline::of(&server);
+        if !self.outline.has_same_listeners(&outline) {
+            return Err(refused("a running server keeps its listeners and apps"));
+        }
+        if server.bearers.is_empty() != self.bearers.is_empty() {
+            return Err(refused(
+                "whether tokens are asked for stays as it was at the start",
+            ));
+        }
+        if let Some(keyring) = &self.keyring {
+            let keys = keyring.renew(&server.config)?;
+            info!(keys, "the keys of clients' proofs have been read anew");
+        }
+        if self.bearers.renew(&server.bearers) {
+            info!("the tokens of back ends have changed");
+        }
+        let config = Arc::new(fixed(server.config, &self.current.config()));
+        self.current.set(Arc::clone(&config));
+        let renewal: Arc<dyn Any + Send + Sync> = Arc::new(Renewal {
+            config,
+            specs: self.specs(outline.specs),
+            rates: server.rates,
+            epoch: self.epoch,
+            doors: self.doors(outline.doors),
+            site_rates: server.site_gates.iter().map(|(_, rate)| *rate).collect(),
+        });
+        for core in 0..self.remote.cores() {
+            let body = Body::Renew(Arc::clone(&renewal));
+            self.remote.post(CoreId(core as u16), body);
+        }
+        self.wait_until_taken();
+        Ok(())
+    }
+
+    /// Whoever is told that it is done may count on it; a core that is stuck is not waited for.
+    fn wait_until_taken(&self) {
+        let until = Instant::now() + TAKING_TIME_MAX;
+        let waits = |core| self.remote.waits_at(CoreId(core as u16));
+        while (0..self.remote.cores()).any(waits) && Instant::now() < until {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn specs(&self, mut specs: Vec<ListenerSpec>) -> Vec<ListenerSpec> {
+        for (spec, own) in specs.iter_mut().zip(&self.outline.specs) {
+            spec.proves = own.proves;
+        }
+        specs
+    }
+
+    /// Connections give back what they count towards, so that must stay the same.
+    fn doors(&self, doors: Vec<Door>) -> Vec<Door> {
+        let doors = doors.into_iter().zip(&self.outline.doors);
+        doors
+            .map(|(door, own)| Door {
+                per_address_max: door.per_address_max,
+                ..*own
+            })
+            .collect()
+    }
+}
+
+/// What a running server cannot take over is put back.
+fn fixed(config: Config, running: &Config) -> Config {
+    Config {
+        cores: running.cores,
+        pin: running.pin,
+        driver: running.driver,
+        descriptor_tables: running.descriptor_tables,
+        send_buffer_bytes: running.send_buffer_bytes,
+        auth: running.auth,
+        ..config
+    }
+}
+
+fn refused(text: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, text)
+}

@@ -1,0 +1,147 @@
+//! A server run by a process of its own, which signals end and a service manager watches: SIGINT or SIGTERM
+//! drains, a second one leaves at once, SIGHUP has read anew what can be.
+//!
+//! One thread takes the signals, another waits for the cores, the caller's own drains. Called by [`Server::run`].
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tracing::{error, info, warn};
+
+use super::supervisor::Supervisor;
+use super::watchdog::Watchdog;
+use super::{OnReload, Reload, Running, Server};
+use crate::auth::Keyring;
+use crate::config::Auth;
+
+/// Starts a server, calls `ready`, and serves until a signal has drained it.
+pub fn run(mut server: Server, ready: impl FnOnce(&Running)) -> io::Result<()> {
+    let supervisor = Supervisor::from_environment().map(Arc::new);
+    let mut wanted = vec![SIGINT, SIGTERM];
+    let on_reload = server.on_reload.take();
+    if on_reload.is_some() || supervisor.is_some() || server.config.auth != Auth::None {
+        // Without any of them it means that the terminal is gone, and ends the process.
+        wanted.push(SIGHUP);
+    }
+    let signals = Signals::new(wanted)?;
+    let running = server.start()?;
+    let on_reload = on_reload.unwrap_or_else(|| Box::new(read_keys));
+    ready(&running);
+    if let Some(supervisor) = &supervisor {
+        supervisor.ready(&status(&running));
+    }
+    wait(running, signals, supervisor, on_reload)
+}
+
+/// In one line, for the service manager.
+fn status(running: &Running) -> String {
+    format!(
+        "cores: {}, listeners: {}",
+        running.draining.remote().cores(),
+        running.listening.len()
+    )
+}
+
+fn wait(
+    running: Running,
+    signals: Signals,
+    supervisor: Option<Arc<Supervisor>>,
+    mut on_reload: OnReload,
+) -> io::Result<()> {
+    let handle = signals.handle();
+    let (first, drained) = mpsc::channel();
+    let core_ended = first.clone();
+    let (to_tell, status) = (supervisor.clone(), status(&running));
+    let server = running.reload();
+    thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            let reload = || on_reload(&server);
+            take_signals(signals, &first, reload, to_tell.as_deref(), &status);
+        })?;
+    let remote = running.draining.remote();
+    // Goes on while the server drains, and ends with this function.
+    let _watchdog = match &supervisor {
+        Some(supervisor) => Watchdog::start(supervisor, remote)?,
+        None => None,
+    };
+    let Running {
+        cores,
+        draining,
+        bus,
+        ..
+    } = running;
+    // A core that ends by itself is our mistake: the others must not go on as if nothing were.
+    let watch = thread::Builder::new().name("watch".into()).spawn(move || {
+        let result = cores.wait();
+        drop(bus);
+        let _ = core_ended.send(false);
+        result
+    })?;
+    let asked = drained.recv().unwrap_or(false);
+    let tell = |left| {
+        if let Some(supervisor) = &supervisor {
+            supervisor.stopping(left);
+        }
+    };
+    match asked {
+        true => draining.run(tell),
+        false => tell(None),
+    }
+    let result = watch
+        .join()
+        .unwrap_or_else(|_| Err(io::Error::other("the watch over the cores panicked")));
+    handle.close();
+    result
+}
+
+/// Until the signals' handle is closed: the first that ends is passed on, the second ends the process.
+fn take_signals(
+    mut signals: Signals,
+    first: &mpsc::Sender<bool>,
+    mut reload: impl FnMut(),
+    supervisor: Option<&Supervisor>,
+    status: &str,
+) {
+    let mut draining = false;
+    for signal in signals.forever() {
+        if signal == SIGHUP {
+            if draining {
+                info!("SIGHUP while the server drains: nothing is read anew");
+                continue;
+            }
+            if let Some(supervisor) = supervisor {
+                supervisor.reloading();
+            }
+            reload();
+            if let Some(supervisor) = supervisor {
+                supervisor.ready(status);
+            }
+            continue;
+        }
+        if draining {
+            warn!(signal, "second signal: leaving at once");
+            std::process::exit(1);
+        }
+        draining = true;
+        info!(signal, "draining; a second signal leaves at once");
+        if first.send(true).is_err() {
+            return;
+        }
+    }
+}
+
+/// All that SIGHUP does where nobody has said what it is to do.
+fn read_keys(server: &Reload) {
+    match server.keyring.as_deref().map(Keyring::reload) {
+        Some(Ok(keys)) => info!(keys, "the keys of clients' proofs have been read anew"),
+        Some(Err(error)) => error!(%error, "the keys stay what they were"),
+        None => warn!(
+            "SIGHUP: nothing is re-read while the server runs; restart it for a changed configuration"
+        ),
+    }
+}
