@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use ringpost::{Listen, Server};
+use ringpost::{Listen, Server, Site};
 
 use super::keys::KeyFlags;
 use super::layers::{self, Layer, Problems};
@@ -33,7 +33,8 @@ pub struct ServeArgs {
     /// Serve this instead of the preset; repeatable
     ///
     /// URL is websocket://, text:// or frame:// with an IP address and a port (0: any free one),
-    /// APP is relay, push, push-backend, chat or echo; or http:// and page.
+    /// APP is relay, push, push-backend, chat or echo; or http:// and page, of which page:ROLES
+    /// serves these alone: page, api, metrics and events, joined by +.
     #[arg(
         long,
         value_name = "URL=APP",
@@ -149,7 +150,11 @@ fn build(settings: Settings) -> io::Result<(Server, Vec<Listener>)> {
         .filter(|one| one.app == AppName::Page)
     {
         let listen = Listen::new(page.to_string()).with_limits(page.limits);
-        server = server.site(listen, page::SITE);
+        let site = Site {
+            roles: page.roles,
+            ..page::SITE
+        };
+        server = server.site(listen, site);
         ordered.push(page.clone());
     }
     Ok((server, ordered))

@@ -181,12 +181,18 @@ pub fn bind_all(
     Ok((bound, listening))
 }
 
-/// Without tokens whoever reaches a site can push to anybody.
-pub fn keep_sites_to_loopback(listening: &[Listening]) -> io::Result<()> {
+/// Without tokens whoever reaches a site can push to anybody, unless it is for clients alone. `listening` are the
+/// sites' own.
+pub fn keep_sites_to_loopback(
+    listening: &[Listening],
+    sites: &[(Listen, Site, Reach)],
+) -> io::Result<()> {
+    let is_open = |one: &Listening| !one.address.ip().to_canonical().is_loopback();
     let open = listening
         .iter()
-        .find(|one| one.space == "http" && !one.address.ip().to_canonical().is_loopback());
-    open.map_or(Ok(()), |one| {
+        .zip(sites)
+        .find(|(one, (_, site, _))| is_open(one) && !site.roles.are_for_clients());
+    open.map_or(Ok(()), |(one, _)| {
         let text = format!(
             "{}: whoever reaches it could push to anybody; keep it to loopback, or give the server tokens of \
              back ends",

@@ -302,7 +302,8 @@ impl Server {
             config.send_buffer_bytes,
         )?;
         if self.bearers.is_empty() {
-            listen::keep_sites_to_loopback(&listening)?;
+            let of_sites = &listening[self.listeners.len()..];
+            listen::keep_sites_to_loopback(of_sites, &self.sites)?;
         }
         for one in &listening {
             info!(app = one.space, url = one.url, "listening");

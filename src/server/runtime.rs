@@ -351,6 +351,7 @@ fn make_ports(
             host: Rc::clone(host),
             turn: Rc::clone(end_turn),
             site: site.site,
+            roles: site.site.roles,
             reach: site.reach,
             bearers: plan.bearers.clone(),
             listeners: Rc::from(plan.listeners_json.as_str()),

@@ -58,6 +58,7 @@ mod rates;
 mod reach;
 mod relay;
 mod relay_login;
+mod roles;
 mod shutdown;
 mod slow_consumer;
 mod start;

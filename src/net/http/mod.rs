@@ -6,10 +6,12 @@
 //! is read, so nothing piles up.
 
 mod gate;
+mod roles;
 mod routes;
 mod site;
 
 pub use gate::Gate;
+pub use roles::Roles;
 pub use site::{Asset, Site};
 
 use std::cell::{Cell, RefCell};
@@ -67,6 +69,8 @@ pub struct Port {
     /// Ends a turn: what was queued is written or posted.
     pub turn: Rc<dyn Fn()>,
     pub site: Site,
+    /// Which parts it serves.
+    pub roles: Roles,
     pub reach: Reach,
     /// Who may push; everybody if there are none.
     pub bearers: Bearers,

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Port, Request};
+use super::{Port, Request, Roles};
 use crate::app::Answer;
 use crate::auth::bearer::Rights;
 use crate::ident::{EVERYBODY, check_uid};
@@ -46,6 +46,10 @@ impl HttpAnswer {
         )
     }
 
+    fn not_found() -> HttpAnswer {
+        HttpAnswer::error(404, "not_found", "nothing is served at this path")
+    }
+
     fn method_not_allowed(allowed: &'static str) -> HttpAnswer {
         let mut answer =
             HttpAnswer::error(405, "method_not_allowed", "this path takes other methods");
@@ -85,10 +89,14 @@ impl Port {
                 body: b"ok\n".to_vec(),
             };
         }
+        if !self.roles.has(Roles::of_path(&request.path)) {
+            return HttpAnswer::not_found();
+        }
         // A name that resolves here today and elsewhere tomorrow must not borrow a browser's trust
-        // (DNS rebinding). Where a token is asked for there is no such trust.
+        // (DNS rebinding). Where a token is asked for there is no such trust, nor where clients alone come in.
         let host = request.host.to_ascii_lowercase();
-        if self.bearers.is_empty() && !host_name(&host).is_some_and(is_loopback) {
+        let is_open = !self.bearers.is_empty() || self.roles.are_for_clients();
+        if !is_open && !host_name(&host).is_some_and(is_loopback) {
             return HttpAnswer::error(421, "unknown_host", "this Host is not served here");
         }
         match request.path.as_str() {
@@ -115,7 +123,7 @@ impl Port {
                     ],
                     body: asset.bytes.to_vec(),
                 },
-                None => HttpAnswer::error(404, "not_found", "nothing is served at this path"),
+                None => HttpAnswer::not_found(),
             },
         }
     }
