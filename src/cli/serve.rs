@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use ringpost::{Listen, Server, Site};
+use ringpost::{Listen, Roles, Server, Site};
 
 use super::keys::KeyFlags;
 use super::layers::{self, Layer, Problems};
@@ -113,7 +113,9 @@ fn build(settings: Settings) -> io::Result<(Server, Vec<Listener>)> {
     ] {
         let own = settings.listeners.iter().filter(|one| one.app == app);
         let own: Vec<Listener> = own.cloned().collect();
-        if own.is_empty() {
+        let has_events = |one: &Listener| one.roles.has(Roles::EVENTS);
+        let events = app == AppName::Push && settings.listeners.iter().any(has_events);
+        if own.is_empty() && !events {
             continue;
         }
         let listens: Vec<Listen> = own
@@ -123,6 +125,7 @@ fn build(settings: Settings) -> io::Result<(Server, Vec<Listener>)> {
                 proxy_protocol: one.proxy_protocol,
                 ..Listen::new(one.to_string())
             })
+            .chain(events.then(Listen::events))
             .collect();
         server = match app {
             AppName::Relay => {

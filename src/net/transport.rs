@@ -8,6 +8,7 @@ mod accepting;
 mod ending;
 mod moving;
 mod reading;
+mod subscribing;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +32,7 @@ use crate::pages::Pages;
 use crate::protocol::websocket::deflate::Inflater;
 use crate::shard::{ListenerSpec, Shard};
 use moving::Boarding;
+pub use subscribing::{Claim, Subscriber};
 
 /// One read takes at most this much, so that one fast sender does not keep the core to itself.
 const READ_BYTES: usize = 64 << 10;

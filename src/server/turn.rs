@@ -14,7 +14,7 @@ use crate::app::host::{Host, Received};
 use crate::ident::CoreId;
 use crate::net::http::Port;
 use crate::net::listener::Listener;
-use crate::net::transport::Transport;
+use crate::net::transport::{Subscriber, Transport};
 
 /// Envelopes delivered before what they caused is written.
 const ENVELOPES_PER_TURN: usize = 4096;
@@ -88,6 +88,14 @@ impl Turn {
             // The last turn may be long past, and its time with it.
             host.set_now(Instant::now());
             self.transport.accept(host, listener, stream, peer);
+        }
+    }
+
+    /// A client of the HTTP port that listens becomes a connection of this listener.
+    pub fn subscribe(&mut self, host: &mut Host, listener: u16, subscriber: Subscriber) {
+        if self.phase == Phase::Serving {
+            host.set_now(Instant::now());
+            self.transport.subscribe(host, listener, subscriber);
         }
     }
 

@@ -39,7 +39,7 @@ impl HttpAnswer {
         }
     }
 
-    fn error(status: u16, code: &str, message: &str) -> HttpAnswer {
+    pub(super) fn error(status: u16, code: &str, message: &str) -> HttpAnswer {
         HttpAnswer::json(
             status,
             &json!({"error": {"code": code, "message": message}}),
@@ -50,7 +50,7 @@ impl HttpAnswer {
         HttpAnswer::error(404, "not_found", "nothing is served at this path")
     }
 
-    fn method_not_allowed(allowed: &'static str) -> HttpAnswer {
+    pub(super) fn method_not_allowed(allowed: &'static str) -> HttpAnswer {
         let mut answer =
             HttpAnswer::error(405, "method_not_allowed", "this path takes other methods");
         answer.fields.push(("Allow", allowed));
@@ -89,15 +89,8 @@ impl Port {
                 body: b"ok\n".to_vec(),
             };
         }
-        if !self.roles.has(Roles::of_path(&request.path)) {
-            return HttpAnswer::not_found();
-        }
-        // A name that resolves here today and elsewhere tomorrow must not borrow a browser's trust
-        // (DNS rebinding). Where a token is asked for there is no such trust, nor where clients alone come in.
-        let host = request.host.to_ascii_lowercase();
-        let is_open = !self.bearers.is_empty() || self.roles.are_for_clients();
-        if !is_open && !host_name(&host).is_some_and(is_loopback) {
-            return HttpAnswer::error(421, "unknown_host", "this Host is not served here");
+        if let Some(refused) = self.misses(request) {
+            return refused;
         }
         match request.path.as_str() {
             "/v1/push" if request.method == "POST" => self.push(request).await,
@@ -126,6 +119,20 @@ impl Port {
                 None => HttpAnswer::not_found(),
             },
         }
+    }
+
+    /// What is answered to a request that has no business here: its path has a role that this listener has not, or it
+    /// was meant for another host.
+    pub(super) fn misses(&self, request: &Request) -> Option<HttpAnswer> {
+        if !self.roles.has(Roles::of_path(&request.path)) {
+            return Some(HttpAnswer::not_found());
+        }
+        // A name that resolves here today and elsewhere tomorrow must not borrow a browser's trust
+        // (DNS rebinding). Where a token is asked for there is no such trust, nor where clients alone come in.
+        let is_open = !self.bearers.is_empty() || self.roles.are_for_clients();
+        let host = request.host.to_ascii_lowercase();
+        let is_known = is_open || host_name(&host).is_some_and(is_loopback);
+        (!is_known).then(|| HttpAnswer::error(421, "unknown_host", "this Host is not served here"))
     }
 
     /// Whether who asks may do this; what is answered if not.
