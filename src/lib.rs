@@ -99,7 +99,7 @@ pub mod stats;
 
 pub use close::CloseReason;
 pub use config::Config;
-pub use net::http::{Asset, Site};
+pub use net::http::{Asset, Roles, Site};
 pub use payload::Message;
 pub use server::{
     DescriptorNeed, Listen, Listening, Listens, Reload, RingTrial, Running, Server, try_rings,

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use ringpost::app::{App, BindError, Context};
 use ringpost::config::{DescriptorTables, Driver};
-use ringpost::{Config, Message, Server, Site};
+use ringpost::{Config, Message, Roles, Server, Site};
 
 /// The system's allocator, counted.
 struct Counted;
@@ -78,6 +78,7 @@ fn serve_and_stop(driver: Driver, descriptor_tables: DescriptorTables) {
     let site = Site {
         assets: &[],
         reach: &["shout"],
+        roles: Roles::ALL,
     };
     let server = Server::new(config)
         .listen(["text://127.0.0.1:0", "frame://127.0.0.1:0"], || Shout)

@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 
+use ringpost::Roles;
+
 use super::listeners::{Listener, Scheme};
 use super::settings::AppName;
 
@@ -55,7 +57,13 @@ fn hint(listener: &Listener, address: SocketAddr) -> String {
         }
         AppName::Chat => "\"login:NAME\", then \"chat:<ip:port>:TEXT\"".to_owned(),
         AppName::Echo => "every message comes back".to_owned(),
-        AppName::Page => "open it in a browser: relay, push and chat to try".to_owned(),
+        AppName::Page if listener.roles == Roles::ALL => {
+            "open it in a browser: relay, push and chat to try".to_owned()
+        }
+        AppName::Page if listener.roles.are_for_clients() => {
+            "events only: clients listen by GET /v1/events?uid=UID".to_owned()
+        }
+        AppName::Page => format!("serves {} only", listener.roles),
     };
     match listener.is_loopback() {
         true => hint,

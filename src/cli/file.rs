@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::rc::Rc;
 
+use ringpost::Roles;
 use ringpost::config::ListenerLimits;
 use ringpost::escape::Escaped;
 use toml::Spanned;
@@ -10,14 +11,15 @@ use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, BYTES_MAX, COUNT_MAX, KEYS, MESSAGE_BYTES_MAX};
 use super::layers::{Layer, Origin, unknown_key};
-use super::listeners::Listener;
+use super::listeners::{Listener, parse_roles};
 use super::settings::Settings;
 use super::slot::Slot;
 
 /// The keys of a `[[listen]]` table.
-const LISTEN_KEYS: [&str; 9] = [
+const LISTEN_KEYS: [&str; 10] = [
     "url",
     "app",
+    "roles",
     "message_bytes_max",
     "outbox_bytes_max",
     "connections_per_address_max",
@@ -118,6 +120,7 @@ impl File<'_> {
         let mut app = String::new();
         let mut limits = ListenerLimits::default();
         let mut proxy_protocol = false;
+        let mut roles = None;
         for (key, value) in table.iter() {
             let origin = self.origin(key.span());
             let name = &**key.get_ref();
@@ -126,6 +129,11 @@ impl File<'_> {
                     "{origin}: [[listen]]: {}",
                     unknown_key(name, LISTEN_KEYS)
                 ));
+            }
+            if name == "roles" {
+                let given = read_roles(value.get_ref());
+                roles = Some(given.map_err(|error| format!("{origin}: listen.roles: {error}"))?);
+                continue;
             }
             let Some(text) = as_text(value.get_ref()) else {
                 let kind = kind(value.get_ref());
@@ -160,6 +168,10 @@ impl File<'_> {
         }
         Listener::parse(&url, &app, limits)
             .and_then(|listener| listener.with_proxy_protocol(proxy_protocol))
+            .and_then(|listener| match roles {
+                Some(roles) => listener.with_roles(roles),
+                None => Ok(listener),
+            })
             .map_err(|error| {
                 format!(
                     "{origin}: listen \"{}\" = \"{}\": {error}",
@@ -168,6 +180,22 @@ impl File<'_> {
                 )
             })
     }
+}
+
+/// What of an HTTP listener is served: a list of names.
+fn read_roles(value: &DeValue<'_>) -> Result<Roles, String> {
+    let expected = || {
+        format!(
+            "expected a list such as [\"page\", \"api\"], not {}",
+            kind(value)
+        )
+    };
+    let DeValue::Array(names) = value else {
+        return Err(expected());
+    };
+    let names = names.iter().map(|name| name.get_ref().as_str());
+    let names: Vec<&str> = names.collect::<Option<_>>().ok_or_else(expected)?;
+    parse_roles(names.into_iter())
 }
 
 /// Takes a limit of a listener's own, by the name that the server's has, too. The error says what was

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use ringpost::Roles;
 use ringpost::config::{Auth, ListenerLimits, OUTBOX_MESSAGE_COST};
 
 use super::keys::nearest;
@@ -33,6 +34,36 @@ const CHAT_LIMITS: ListenerLimits = ListenerLimits {
     compress: None,
 };
 
+/// What an app's listeners serve unless told otherwise.
+fn default_roles(app: AppName) -> Roles {
+    match app {
+        AppName::Page => Roles::ALL,
+        _ => Roles::NONE,
+    }
+}
+
+/// Reads the names of roles, at least one.
+pub fn parse_roles<'a>(names: impl Iterator<Item = &'a str>) -> Result<Roles, String> {
+    let known = || Roles::names();
+    let mut roles = Roles::NONE;
+    for name in names.map(str::trim) {
+        let Some(role) = Roles::named(name) else {
+            return Err(match nearest(name, known()) {
+                Some(near) => format!("no role is called {name:?}; did you mean {near:?}?"),
+                None => format!(
+                    "no role is called {name:?}; expected {}",
+                    one_of(&known().collect::<Vec<_>>())
+                ),
+            });
+        };
+        roles = roles.with(role);
+    }
+    match roles {
+        Roles::NONE => Err("no role at all: leave the listener out".to_owned()),
+        roles => Ok(roles),
+    }
+}
+
 /// What an app's listeners take unless told otherwise.
 fn default_limits(app: AppName) -> ListenerLimits {
     match app {
@@ -49,6 +80,8 @@ pub struct Listener {
     /// Port 0 is any free one.
     pub address: SocketAddr,
     pub app: AppName,
+    /// What of it is served, where it is http://; else none.
+    pub roles: Roles,
     /// Its own limits, the app's defaults already filled in.
     pub limits: ListenerLimits,
     /// Whether its connections begin with a PROXY protocol header.
@@ -84,8 +117,13 @@ impl fmt::Display for Listener {
 }
 
 impl Listener {
-    /// Reads a URL and an app's name; `own` are limits given for this listener alone.
+    /// Reads a URL and an app's name, of `page` with roles after a colon if not all are served; `own` are limits
+    /// given for this listener alone.
     pub fn parse(url: &str, app: &str, own: ListenerLimits) -> Result<Listener, String> {
+        if let Some((app, roles)) = app.split_once(':') {
+            let roles = parse_roles(roles.split('+'))?;
+            return Listener::parse(url, app, own)?.with_roles(roles);
+        }
         let mut name = AppName::Echo;
         if !name.choose(app) {
             let known = name.names();
@@ -129,16 +167,34 @@ impl Listener {
             scheme,
             address,
             app: name,
+            roles: default_roles(name),
             limits,
             proxy_protocol: false,
         })
+    }
+
+    /// The same that serves these roles alone.
+    pub fn with_roles(self, roles: Roles) -> Result<Listener, String> {
+        if self.app != AppName::Page {
+            return Err(format!(
+                "roles are what of http:// is served; {} has none",
+                self.app
+            ));
+        }
+        Ok(Listener { roles, ..self })
+    }
+
+    /// Whether its connections are users, who claim a uid or a name.
+    pub fn is_for_clients(&self) -> bool {
+        self.app.is_for_clients() || self.roles.has(Roles::EVENTS)
     }
 
     /// The same whose connections begin with a PROXY protocol header, or not.
     pub fn with_proxy_protocol(self, proxy_protocol: bool) -> Result<Listener, String> {
         if proxy_protocol && self.scheme == Scheme::Http {
             return Err(
-                "proxy_protocol does not apply to page, which is kept to loopback".to_owned(),
+                "proxy_protocol does not apply to page, which takes X-Forwarded-For of trusted_proxies"
+                    .to_owned(),
             );
         }
         Ok(Listener {
@@ -256,6 +312,7 @@ pub fn of_preset(preset: Preset, public: bool) -> Vec<Listener> {
                 scheme,
                 address: SocketAddr::new(host, port),
                 app,
+                roles: default_roles(app),
                 limits,
                 proxy_protocol: false,
             }
@@ -348,12 +405,19 @@ fn check_exposure(settings: &Settings, listener: &Listener) -> Result<(), String
             }
             Ok(())
         }
-        AppName::Page if !listener.is_loopback() && !settings.backend.asks_for_token() => Err(
-            "the page can push to anybody without a token, so it is kept to loopback (127.0.0.1 or [::1]) unless \
-             backend.token (RINGPOST_BACKEND_TOKEN) or backend.tokens_file is set; or reach it through an \
-             SSH tunnel"
-                .to_owned(),
-        ),
+        AppName::Page
+            if !listener.is_loopback()
+                && !listener.roles.are_for_clients()
+                && !settings.backend.asks_for_token() =>
+        {
+            Err(
+                "the page can push to anybody without a token, so it is kept to loopback (127.0.0.1 or [::1]) \
+                 unless backend.token (RINGPOST_BACKEND_TOKEN) or backend.tokens_file is set; or reach it through \
+                 an SSH tunnel; clients that listen by /v1/events get a listener of their own, with events as its \
+                 only role"
+                    .to_owned(),
+            )
+        }
         _ => Ok(()),
     }
 }
@@ -388,7 +452,7 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
     };
     let mut warnings = Vec::new();
     if settings.config.auth == Auth::None
-        && let Some(listeners) = open(|one| one.app.is_for_clients())
+        && let Some(listeners) = open(Listener::is_for_clients)
     {
         warnings.push(format!(
             "open to other machines: {listeners}. A uid or name sent as the first message is only a \

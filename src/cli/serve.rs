@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use ringpost::{Listen, Server};
+use ringpost::{Listen, Roles, Server, Site};
 
 use super::keys::KeyFlags;
 use super::layers::{self, Layer, Problems};
@@ -35,7 +35,8 @@ pub struct ServeArgs {
     /// Serve this instead of the preset; repeatable
     ///
     /// URL is websocket://, text:// or frame:// with an IP address and a port (0: any free one),
-    /// APP is relay, push, push-backend, chat or echo; or http:// and page.
+    /// APP is relay, push, push-backend, chat or echo; or http:// and page, of which page:ROLES
+    /// serves these alone: page, api, metrics and events, joined by +.
     #[arg(
         long,
         value_name = "URL=APP",
@@ -122,7 +123,9 @@ pub fn build(settings: Settings, live: &Live) -> io::Result<(Server, Vec<Listene
     ] {
         let own = settings.listeners.iter().filter(|one| one.app == app);
         let own: Vec<Listener> = own.cloned().collect();
-        if own.is_empty() {
+        let has_events = |one: &Listener| one.roles.has(Roles::EVENTS);
+        let events = app == AppName::Push && settings.listeners.iter().any(has_events);
+        if own.is_empty() && !events {
             continue;
         }
         let listens: Vec<Listen> = own
@@ -132,6 +135,7 @@ pub fn build(settings: Settings, live: &Live) -> io::Result<(Server, Vec<Listene
                 proxy_protocol: one.proxy_protocol,
                 ..Listen::new(one.to_string())
             })
+            .chain(events.then(Listen::events))
             .collect();
         server = match app {
             AppName::Relay => {
@@ -159,7 +163,11 @@ pub fn build(settings: Settings, live: &Live) -> io::Result<(Server, Vec<Listene
         .filter(|one| one.app == AppName::Page)
     {
         let listen = Listen::new(page.to_string()).with_limits(page.limits);
-        server = server.site(listen, page::SITE);
+        let site = Site {
+            roles: page.roles,
+            ..page::SITE
+        };
+        server = server.site(listen, site);
         ordered.push(page.clone());
     }
     Ok((server, ordered))

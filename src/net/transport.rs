@@ -9,6 +9,7 @@ mod ending;
 mod moving;
 mod reading;
 mod renewing;
+mod subscribing;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,7 @@ use crate::pages::Pages;
 use crate::protocol::websocket::deflate::Inflater;
 use crate::shard::{ListenerSpec, Shard};
 use moving::Boarding;
+pub use subscribing::{Claim, Subscriber};
 
 /// One read takes at most this much, so that one fast sender does not keep the core to itself.
 const READ_BYTES: usize = 64 << 10;

@@ -5,6 +5,7 @@
 //! Bound: a decoder keeps at most one incomplete message of `message_bytes_max` (its buffer grows
 //! as bytes arrive, never as they are announced), and nothing at all between messages.
 
+pub mod events;
 pub mod frame;
 pub mod http;
 pub mod proxy;
@@ -30,7 +31,12 @@ pub enum Codec {
     Text,
     /// A four-byte big-endian length that counts itself, then the body.
     Frame,
+    /// Server-Sent Events, one way alone.
+    Events,
 }
+
+/// How many codecs there are.
+pub const CODECS: usize = Codec::Events as usize + 1;
 
 /// What a decoder found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,6 +71,8 @@ enum Of {
     WebSocket(websocket::Decoder, u32, bool),
     Text(text::Decoder, u32),
     Frame(frame::Decoder, u32),
+    /// With how much has been ignored.
+    Events(u32),
 }
 
 const _: () = assert!(size_of::<Decoder>() == 16);
@@ -80,6 +88,7 @@ impl Decoder {
             Codec::WebSocket => Of::WebSocket(websocket::Decoder::default(), bytes_max, false),
             Codec::Text => Of::Text(text::Decoder::default(), bytes_max),
             Codec::Frame => Of::Frame(frame::Decoder::default(), bytes_max),
+            Codec::Events => Of::Events(0),
         })
     }
 
@@ -113,6 +122,7 @@ impl Decoder {
             }
             Of::Text(decoder, bytes_max) => decoder.next(*bytes_max as usize, input, at),
             Of::Frame(decoder, bytes_max) => decoder.next(*bytes_max as usize, input, at),
+            Of::Events(ignored) => events::ignore(ignored, input, at).map(|()| None),
         }
     }
 
@@ -121,7 +131,7 @@ impl Decoder {
     pub fn take_fragments(&mut self) -> u32 {
         match &mut self.0 {
             Of::WebSocket(decoder, ..) => decoder.take_fragments(),
-            Of::Text(..) | Of::Frame(..) => 0,
+            Of::Text(..) | Of::Frame(..) | Of::Events(_) => 0,
         }
     }
 
@@ -131,6 +141,7 @@ impl Decoder {
             Of::WebSocket(decoder, ..) => decoder.bytes_held(),
             Of::Text(decoder, _) => decoder.bytes_held(),
             Of::Frame(decoder, _) => decoder.bytes_held(),
+            Of::Events(_) => 0,
         }
     }
 }
@@ -142,6 +153,7 @@ impl Codec {
             Codec::WebSocket => websocket::encode(message, out),
             Codec::Text => text::encode(message, out),
             Codec::Frame => frame::encode(message, out),
+            Codec::Events => events::encode(message, out),
         }
     }
 
@@ -151,14 +163,17 @@ impl Codec {
             Codec::WebSocket => websocket::encoded_len(message),
             Codec::Text => text::encoded_len(message),
             Codec::Frame => frame::encoded_len(message),
+            Codec::Events => events::encoded_len(message),
         }
     }
 
-    /// Appends the close frame for our own ending, with its code and its reason in words. Nothing
+    /// Appends the close frame, or last event, for our own ending, with its code and its reason in words. Nothing
     /// where the codec has no close, or the reason no code.
     pub fn encode_close(self, reason: CloseReason, out: &mut Vec<u8>) {
-        if let (Codec::WebSocket, Some(code)) = (self, reason.code()) {
-            websocket::encode_close(code, reason.text(), out);
+        match (self, reason.code()) {
+            (Codec::WebSocket, Some(code)) => websocket::encode_close(code, reason.text(), out),
+            (Codec::Events, Some(code)) => events::encode_close(code, reason, out),
+            _ => {}
         }
     }
 
@@ -172,9 +187,21 @@ impl Codec {
 
     /// Appends an empty ping. Nothing where the codec has none.
     pub fn encode_ping(self, out: &mut Vec<u8>) {
-        if self == Codec::WebSocket {
-            websocket::encode_ping(out);
+        match self {
+            Codec::WebSocket => websocket::encode_ping(out),
+            Codec::Events => events::encode_ping(out),
+            Codec::Text | Codec::Frame => {}
         }
+    }
+
+    /// Whether it has pings.
+    pub fn pings(self) -> bool {
+        matches!(self, Codec::WebSocket | Codec::Events)
+    }
+
+    /// Whether a peer can say anything once it is there; if not, its silence says nothing.
+    pub fn hears(self) -> bool {
+        self != Codec::Events
     }
 
     /// Appends the answer to a ping. Nothing where the codec has none.

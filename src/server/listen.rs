@@ -35,6 +35,13 @@ impl Listen {
         }
     }
 
+    /// No address of its own, but `GET /v1/events` of every site that has the role: Server-Sent Events, for an app
+    /// whose connections bind a uid. That is in the request, or proved by its token; the app gets it as the first
+    /// message. What it sends before the connection is bound is lost where that then fails.
+    pub fn events() -> Listen {
+        Listen::new("events://")
+    }
+
     /// The same with limits of its own.
     pub fn with_limits(self, limits: ListenerLimits) -> Listen {
         Listen { limits, ..self }
@@ -52,6 +59,7 @@ impl Listen {
             "websocket" | "ws" => Ok(Some(Codec::WebSocket)),
             "text" => Ok(Some(Codec::Text)),
             "frame" => Ok(Some(Codec::Frame)),
+            "events" => Ok(Some(Codec::Events)),
             "http" => Ok(None),
             "wss" | "https" => Err(format!(
                 "{}: TLS is not served here yet; put a TLS proxy (nginx, HAProxy, Caddy) in front and \
@@ -174,6 +182,7 @@ pub fn bind_all(
                     Codec::WebSocket => "ws",
                     Codec::Text => "text",
                     Codec::Frame => "frame",
+                    Codec::Events => "events",
                 },
             ),
             None => ("http", "http"),
@@ -187,12 +196,18 @@ pub fn bind_all(
     Ok((bound, listening))
 }
 
-/// Without tokens whoever reaches a site can push to anybody.
-pub fn keep_sites_to_loopback(listening: &[Listening]) -> io::Result<()> {
+/// Without tokens whoever reaches a site can push to anybody, unless it is for clients alone. `listening` are the
+/// sites' own.
+pub fn keep_sites_to_loopback(
+    listening: &[Listening],
+    sites: &[(Listen, Site, Reach)],
+) -> io::Result<()> {
+    let is_open = |one: &Listening| !one.address.ip().to_canonical().is_loopback();
     let open = listening
         .iter()
-        .find(|one| one.space == "http" && !one.address.ip().to_canonical().is_loopback());
-    open.map_or(Ok(()), |one| {
+        .zip(sites)
+        .find(|(one, (_, site, _))| is_open(one) && !site.roles.are_for_clients());
+    open.map_or(Ok(()), |(one, _)| {
         let text = format!(
             "{}: whoever reaches it could push to anybody; keep it to loopback, or give the server tokens of \
              back ends",

@@ -8,6 +8,7 @@ mod listen;
 mod reload;
 mod runtime;
 mod signals;
+mod sites;
 mod supervisor;
 mod tables;
 mod turn;
@@ -41,12 +42,13 @@ use crate::net::handover::Handover;
 use crate::net::http::{Site, Standing};
 use crate::net::listener::Listener;
 use crate::net::rates::{Rate, Rates};
-use crate::protocol::http::head::HTTP_HEAD_BYTES_MAX;
+use crate::protocol::Codec;
 use crate::shard::ListenerSpec;
 use cores::Cores;
 use drain::{Draining, Progress};
 use driver::Drivers;
 use reload::{Current, Outline};
+use sites::SitePlan;
 use tables::Claim;
 
 /// Largest head of a unit around a message, in any codec (RFC 6455, section 5.2: 10 bytes unmasked).
@@ -89,6 +91,8 @@ pub struct Server {
     bearers: Bearers,
     /// What SIGHUP does.
     on_reload: Option<OnReload>,
+    /// The app's part of clients that listen by sites.
+    events: Option<ListenerSpec>,
     /// The first mistake in what was asked for; `start` returns it.
     mistake: Option<io::Error>,
 }
@@ -107,12 +111,13 @@ impl Server {
             site_gates: Vec::new(),
             bearers: Bearers::default(),
             on_reload: None,
+            events: None,
             mistake: None,
         }
     }
 
     /// Puts an app on one or more listeners: a URL (`websocket://`, `text://` or `frame://`), a
-    /// [`Listen`], or several of them. `make` is called once on each core.
+    /// [`Listen`] ([`Listen::events`], too), or several of them. `make` is called once on each core.
     pub fn listen<A: App>(
         mut self,
         listens: impl Listens,
@@ -162,6 +167,10 @@ impl Server {
                 outbox_bytes_max,
                 compress: listen.limits.compress.unwrap_or(self.config.compress),
             };
+            if codec == Codec::Events {
+                self = self.take_events(spec);
+                continue;
+            }
             let limits = &listen.limits;
             // Unless a listener says otherwise only users' connections, as with their deadlines.
             let unless_own = |rate: usize| if spec.binds { rate } else { 0 };
@@ -182,35 +191,6 @@ impl Server {
             self.doors.push(door);
             self.listeners.push((listen, spec));
         }
-        self
-    }
-
-    /// Serves a page, `/healthz` and `POST /v1/push` at an `http://` URL.
-    pub fn site(mut self, listen: impl Into<Listen>, site: Site) -> Server {
-        let listen = listen.into();
-        match listen.codec() {
-            Ok(None) if listen.proxy_protocol => {
-                return self.mistaken("a site's listener takes no PROXY protocol");
-            }
-            Ok(None) => {}
-            Ok(Some(_)) => return self.mistaken("a site's listener is http://"),
-            Err(error) => return self.mistaken(&error),
-        }
-        let reach = self.reach(site.reach);
-        let rate = Rate {
-            messages_per_second: listen.limits.messages_per_second_max.unwrap_or(0),
-            bytes_per_second: listen.limits.bytes_per_second_max.unwrap_or(0),
-            message_bytes_max: self.config.http_body_bytes_max + HTTP_HEAD_BYTES_MAX,
-        };
-        self.site_gates.push((self.door(&listen, Pool::Http), rate));
-        self.sites.push((listen, site, reach));
-        self
-    }
-
-    /// Has sites ask for one of these tokens where something is to be done. A site that other machines reach
-    /// needs them.
-    pub fn bearers(mut self, bearers: Bearers) -> Server {
-        self.bearers = bearers;
         self
     }
 
@@ -285,12 +265,13 @@ impl Server {
     }
 
     /// Binds the listeners and starts the cores. Every listener is bound when this returns.
-    pub fn start(self) -> io::Result<Running> {
-        if let Some(mistake) = self.mistake {
+    pub fn start(mut self) -> io::Result<Running> {
+        if let Some(mistake) = self.mistake.take() {
             return Err(mistake);
         }
         let keyring = Keyring::open(&self.config)?;
-        let (outline, doors) = (Outline::of(&self), self.doors());
+        let (sites, of_sites) = self.plan_sites();
+        let (outline, doors) = (Outline::of(&self, &of_sites), self.doors());
         let config = Arc::new(self.config);
         let driver = Arc::new(Drivers::choose(config.driver)?);
         let descriptors_max = tables::raise_limit();
@@ -306,21 +287,12 @@ impl Server {
         let (bound, listening) =
             listen::bind_all(&self.listeners, &self.sites, &self.spaces, cores, &config)?;
         if self.bearers.is_empty() {
-            listen::keep_sites_to_loopback(&listening)?;
+            let of_sites = &listening[self.listeners.len()..];
+            listen::keep_sites_to_loopback(of_sites, &self.sites)?;
         }
         for one in &listening {
             info!(app = one.space, url = one.url, "listening");
         }
-        let first = self.listeners.len();
-        let sites = self.sites.iter().zip(&self.site_gates).enumerate();
-        let sites: Vec<SitePlan> = sites
-            .map(|(number, ((_, site, reach), (_, rate)))| SitePlan {
-                site: *site,
-                reach: *reach,
-                door: (first + number) as u16,
-                rate: *rate,
-            })
-            .collect();
         let endpoints = bus::connect(cores)?;
         let remote = endpoints[0].remote();
         let need = DescriptorNeed {
@@ -344,7 +316,12 @@ impl Server {
             doors,
             census: Arc::new(Census::new()),
             exhausted: Arc::new(SharedHush::new()),
-            specs: self.listeners.into_iter().map(|(_, spec)| spec).collect(),
+            specs: self
+                .listeners
+                .into_iter()
+                .map(|(_, spec)| spec)
+                .chain(of_sites)
+                .collect(),
             rates: self.rates,
             started,
             spaces: self.spaces.len(),
@@ -443,15 +420,6 @@ struct Plan {
     listeners_json: String,
     progress: Arc<[Progress]>,
     standing: Arc<Standing>,
-}
-
-/// One HTTP port.
-struct SitePlan {
-    site: Site,
-    reach: Reach,
-    /// Its number among the doors.
-    door: u16,
-    rate: Rate,
 }
 
 impl Plan {

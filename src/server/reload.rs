@@ -82,12 +82,14 @@ pub struct Outline {
 }
 
 impl Outline {
-    pub fn of(server: &Server) -> Outline {
+    /// Once what the sites' clients are is planned.
+    pub fn of(server: &Server, of_sites: &[ListenerSpec]) -> Outline {
         let listeners = server.listeners.iter().map(|(listen, _)| listen);
         let sites = server.sites.iter().map(|(listen, ..)| listen);
+        let specs = server.listeners.iter().map(|(_, spec)| spec);
         Outline {
             urls: listeners.chain(sites).map(|it| it.url.clone()).collect(),
-            specs: server.listeners.iter().map(|it| it.1.clone()).collect(),
+            specs: specs.chain(of_sites).cloned().collect(),
             doors: server.doors(),
         }
     }
@@ -107,11 +109,12 @@ impl Reload {
     /// started. It must have the same listeners, with the same apps. Of its configuration the cores, the descriptors,
     /// the send buffers and the way of proving are passed over. After an error all is as it was. Newcomers are held
     /// to lower limits on their number from then on, while those that are there stay; times and sizes hold for all.
-    pub fn apply(&self, server: Server) -> io::Result<()> {
+    pub fn apply(&self, mut server: Server) -> io::Result<()> {
         if let Some(mistake) = server.mistake {
             return Err(mistake);
         }
-        let outline = Outline::of(&server);
+        let (_, of_sites) = server.plan_sites();
+        let outline = Outline::of(&server, &of_sites);
         if !self.outline.has_same_listeners(&outline) {
             return Err(refused("a running server keeps its listeners and apps"));
         }

@@ -8,7 +8,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::mem;
 use std::pin::pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::task::{Poll, Waker};
@@ -30,7 +30,7 @@ use crate::net::http::{Gate, Port};
 use crate::net::listener::Listener;
 use crate::net::origin::Origins;
 use crate::net::readiness::{Pass, Readiness};
-use crate::net::transport::Transport;
+use crate::net::transport::{Subscriber, Transport};
 use crate::net::wire::Kind;
 
 /// Connections accepted before what they have sent is looked at.
@@ -158,7 +158,7 @@ impl Tasks {
             .iter()
             .map(|_| Pass::new())
             .collect::<io::Result<_>>()?;
-        let tasks = Rc::new_cyclic(|tasks: &std::rc::Weak<Tasks>| {
+        let tasks = Rc::new_cyclic(|tasks: &Weak<Tasks>| {
             let end_turn: Rc<dyn Fn()> = {
                 let tasks = tasks.clone();
                 Rc::new(move || {
@@ -167,7 +167,8 @@ impl Tasks {
                     }
                 })
             };
-            let ports = make_ports(plan, passes, &host, &end_turn);
+            let subscribe = subscribing(tasks.clone());
+            let ports = make_ports(plan, passes, &host, &end_turn, &subscribe);
             Tasks {
                 turn: RefCell::new(Turn::new(
                     transport,
@@ -338,12 +339,27 @@ impl Tasks {
     }
 }
 
+/// Makes a connection of a client that the HTTP port has read the request of, and has it answered.
+fn subscribing(tasks: Weak<Tasks>) -> Rc<dyn Fn(u16, Subscriber)> {
+    Rc::new(move |listener, subscriber| {
+        let Some(tasks) = tasks.upgrade() else { return };
+        let mut host = tasks.host.borrow_mut();
+        tasks
+            .turn
+            .borrow_mut()
+            .subscribe(&mut host, listener, subscriber);
+        drop(host);
+        tasks.turn();
+    })
+}
+
 /// The HTTP port of each site.
 fn make_ports(
     plan: &Plan,
     passes: Vec<Pass>,
     host: &Rc<RefCell<Host>>,
     end_turn: &Rc<dyn Fn()>,
+    subscribe: &Rc<dyn Fn(u16, Subscriber)>,
 ) -> Rc<[Rc<Port>]> {
     let ports = plan.sites.iter().zip(passes).map(|(site, pass)| {
         let burst = plan.config.rate_burst;
@@ -351,10 +367,14 @@ fn make_ports(
             host: Rc::clone(host),
             turn: Rc::clone(end_turn),
             site: site.site,
+            roles: site.site.roles,
             reach: site.reach,
             bearers: plan.bearers.clone(),
             listeners: Rc::from(plan.listeners_json.as_str()),
             gate: Gate::new(plan.admission(), site.door, site.rate, burst),
+            events: site.events,
+            origins: RefCell::new(Origins::new(&plan.config.origins)),
+            subscribe: Rc::clone(subscribe),
             body_bytes_max: Cell::new(plan.config.http_body_bytes_max),
             request_timeout: Cell::new(plan.config.handshake_timeout),
             close_timeout: Cell::new(plan.config.close_timeout),

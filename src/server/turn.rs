@@ -18,7 +18,7 @@ use crate::ident::CoreId;
 use crate::net::http::Port;
 use crate::net::listener::Listener;
 use crate::net::rates::Rates;
-use crate::net::transport::Transport;
+use crate::net::transport::{Subscriber, Transport};
 use crate::shard::ListenerSpec;
 
 /// Envelopes delivered before what they caused is written.
@@ -103,6 +103,14 @@ impl Turn {
             // The last turn may be long past, and its time with it.
             host.set_now(Instant::now());
             self.transport.accept(host, listener, stream, peer);
+        }
+    }
+
+    /// A client of the HTTP port that listens becomes a connection of this listener.
+    pub fn subscribe(&mut self, host: &mut Host, listener: u16, subscriber: Subscriber) {
+        if self.phase == Phase::Serving {
+            host.set_now(Instant::now());
+            self.transport.subscribe(host, listener, subscriber);
         }
     }
 

@@ -5,7 +5,6 @@ use super::slot::{Phase, Slot};
 use super::wheel::{TICKS_SECOND, Tick};
 use super::{ConnId, Dirty, Limits, ListenerSpec, Shard};
 use crate::close::CloseReason;
-use crate::protocol::Codec;
 
 /// A closing connection that takes its last messages slowly is cut off after this many `close_timeout`s.
 const CLOSE_TIMEOUTS_MAX: Tick = 10;
@@ -39,7 +38,7 @@ fn next_due(slot: &Slot, spec: &ListenerSpec, limits: &Limits) -> Due {
         // While we do not read it, its silence is ours.
         Phase::Opening | Phase::Open | Phase::Home if slot.paused => Due::Never,
         Phase::Opening => Due::Close(slot.since + limits.handshake, CloseReason::HandshakeTimeout),
-        Phase::Open if !spec.binds => Due::Never,
+        Phase::Open if !spec.binds || !spec.codec.hears() => Due::Never,
         Phase::Open => Due::Close(slot.since + limits.login, CloseReason::LoginTimeout),
         Phase::Closing => Due::CutOff(
             (slot.since + limits.close).min(
@@ -52,8 +51,8 @@ fn next_due(slot: &Slot, spec: &ListenerSpec, limits: &Limits) -> Due {
             let idle = whole_second(slot.heard + limits.idle);
             let quiet_since = slot.heard.max(slot.since);
             let ping = whole_second(quiet_since + limits.ping);
-            let pings = limits.ping > 0 && spec.codec == Codec::WebSocket;
-            match (limits.idle > 0, pings) {
+            let pings = limits.ping > 0 && spec.codec.pings();
+            match (limits.idle > 0 && spec.codec.hears(), pings) {
                 (true, true) if ping < idle => Due::Ping(ping),
                 (true, _) => Due::Close(idle, CloseReason::Idle),
                 (false, true) => Due::Ping(ping),

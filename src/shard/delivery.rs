@@ -11,15 +11,13 @@ use crate::config::OUTBOX_MESSAGE_COST;
 use crate::ident::Reach;
 use crate::pages::Pages;
 use crate::payload::Message;
-use crate::protocol::Codec;
 use crate::protocol::websocket::deflate::Compressor;
 use crate::protocol::websocket::extension::Window;
+use crate::protocol::{CODECS, Codec};
 
 /// Up to this size a message for a uid's only connection is encoded into its outbox, where it joins
 /// what waits there; a larger one, and any for several, is encoded once and shared.
 const COPY_BYTES_MAX: usize = 4 << 10;
-
-const CODECS: usize = Codec::Frame as usize + 1;
 
 /// A message on its way to many: its encodings, made when a receiver first needs one.
 struct Fanout<'m> {

@@ -34,9 +34,9 @@ use crate::close::CloseReason;
 use crate::config::{Config, UidPolicy};
 use crate::ident::ConnId;
 use crate::pages::Pages;
-use crate::protocol::Codec;
 use crate::protocol::websocket::deflate::Compressor;
 use crate::protocol::websocket::extension::Window;
+use crate::protocol::{Codec, events};
 use crate::stats::CoreStats;
 use dirty::DirtyLists;
 use members::Groups;
@@ -258,10 +258,19 @@ impl Shard {
         if matches!(reason, CloseReason::SlowConsumer | CloseReason::Reset) {
             freed = slot.outbox.truncate();
         }
-        if was != Phase::Opening && reason.code().is_some() && codec == Codec::WebSocket {
-            cost = slot
-                .outbox
-                .push_own(0, |out| codec.encode_close(reason, out));
+        if was != Phase::Opening && reason.code().is_some() && codec.pings() {
+            let first = slot.outbox.pieces().next();
+            if codec == Codec::Events && first.is_some_and(events::awaits_head) {
+                freed += slot.outbox.clear();
+                let answer = events::refusal(reason);
+                cost = slot
+                    .outbox
+                    .push_own(answer.len(), |out| out.extend_from_slice(&answer));
+            } else {
+                cost = slot
+                    .outbox
+                    .push_own(0, |out| codec.encode_close(reason, out));
+            }
         }
         self.outbox_bytes = self.outbox_bytes + cost - freed;
         self.stats.closed[reason.index()] += 1;

@@ -60,6 +60,7 @@ mod reach;
 mod relay;
 mod relay_login;
 mod reload;
+mod roles;
 mod shutdown;
 mod slow_consumer;
 mod start;

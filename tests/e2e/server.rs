@@ -188,6 +188,13 @@ impl Server {
             .address
     }
 
+    /// The addresses of all of them.
+    pub fn addresses(&self, scheme: &str, app: &str) -> Vec<SocketAddr> {
+        let listeners = self.listeners.iter();
+        let own = listeners.filter(|listener| listener.scheme == scheme && listener.app == app);
+        own.map(|listener| listener.address).collect()
+    }
+
     /// Connects to an app over a codec.
     pub async fn connect(&self, scheme: &str, app: &str) -> Client {
         Client::connect(scheme, self.address(scheme, app)).await

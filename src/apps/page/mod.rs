@@ -1,6 +1,6 @@
 //! The page that the program serves at `/`: a relay client, a push console and the chat room.
 
-use ringpost::{Asset, Site};
+use ringpost::{Asset, Roles, Site};
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
@@ -33,4 +33,5 @@ pub const SITE: Site = Site {
         asset!("/relay.js", JAVASCRIPT, "relay.js"),
     ],
     reach: &["relay", "push"],
+    roles: Roles::ALL,
 };

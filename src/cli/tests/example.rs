@@ -66,6 +66,7 @@ fn the_examples_commented_listeners_are_the_default_preset() {
             "[[listen]]",
             "url =",
             "app =",
+            "roles =",
             "message_bytes_max =",
             "outbox_bytes_max =",
             "messages_per_second_max =",

@@ -60,6 +60,19 @@ fn what_is_wrong_with_a_listener_is_said() {
         ),
         ("http://127.0.0.1:8080=relay", "http:// serves page only"),
         ("http://0.0.0.0:8080=page", "without a token"),
+        (
+            "http://0.0.0.0:8080=page:events+metrics",
+            "with events as its only role",
+        ),
+        (
+            "http://127.0.0.1:8080=page:event",
+            "no role is called \"event\"; did you mean \"events\"?",
+        ),
+        (
+            "http://127.0.0.1:8080=page:",
+            "\"page\", \"api\", \"metrics\" or \"events\"",
+        ),
+        ("websocket://127.0.0.1:1=relay:page", "relay has none"),
         ("text://0.0.0.0:5678=push-backend", "unless backend.token"),
         ("websocket://127.0.0.1:5678=push-backend", "any web page"),
     ] {
@@ -70,6 +83,54 @@ fn what_is_wrong_with_a_listener_is_said() {
             "{pair}: expected {words:?} in: {error}"
         );
     }
+}
+
+#[test]
+fn roles_of_http_listeners() {
+    let of = |settings: Settings| -> Vec<String> {
+        let listeners = settings.listeners.iter();
+        listeners.map(|one| one.roles.to_string()).collect()
+    };
+    let both = "http://127.0.0.1:1=page:events+api";
+    let settings = from_flags(
+        &[],
+        &["http://127.0.0.1:2=page", both, "text://127.0.0.1:3=echo"],
+    );
+    assert_eq!(
+        of(settings.unwrap()),
+        ["page+api+metrics+events", "api+events", ""]
+    );
+    let table = |roles: &str| {
+        from_file(&format!(
+            "[[listen]]\nurl = 'http://127.0.0.1:1'\napp = 'page'\nroles = {roles}"
+        ))
+    };
+    assert_eq!(of(table("['metrics']").unwrap()), ["metrics"]);
+    says(table("[]"), &["f.toml:4", "no role at all"]);
+    says(
+        table("['pages']"),
+        &["listen.roles", "did you mean \"page\""],
+    );
+    says(
+        table("'page'"),
+        &["expected a list such as", "not a single value"],
+    );
+    says(table("[1]"), &["expected a list such as"]);
+}
+
+#[test]
+fn a_listener_for_events_alone_is_for_clients() {
+    let public = from_flags(&[], &["http://[::]:1=page:events"]).unwrap();
+    let warnings = crate::cli::listeners::warnings(&public);
+    assert!(
+        warnings
+            .iter()
+            .any(|one| one.contains("page (http://[::]:1)")),
+        "{warnings:?}"
+    );
+    let token = variables(&[("RINGPOST_BACKEND_TOKEN", "hunter2")]);
+    let metrics = resolve([token, flags(&[], &["http://[::]:1=page:metrics"])]);
+    assert!(crate::cli::listeners::warnings(&metrics.unwrap()).is_empty());
 }
 
 #[test]

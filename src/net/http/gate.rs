@@ -82,6 +82,18 @@ impl Gate {
         may.then(|| self.guest(peer, Counted::Nothing))
     }
 
+    /// A client's own address: what trusted proxies say, if it comes by one.
+    pub fn client(&self, peer: SocketAddr, forwarded: Option<&str>) -> SocketAddr {
+        let admission = self.admission.borrow();
+        match forwarded {
+            Some(forwarded) if admission.proxies.trust(peer.ip()) => {
+                let ip = admission.proxies.client(forwarded, peer.ip());
+                SocketAddr::new(ip, peer.port())
+            }
+            _ => peer,
+        }
+    }
+
     fn guest(&self, peer: SocketAddr, counted: Counted) -> Guest<'_> {
         Guest {
             gate: self,

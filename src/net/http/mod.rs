@@ -5,12 +5,16 @@
 //! asks nothing, or does not take its answer, is closed after a minute. A request is answered before the next
 //! is read, so nothing piles up.
 
+mod events;
 mod gate;
+mod roles;
 mod routes;
 mod site;
 mod standing;
 
+pub use events::Door;
 pub use gate::Gate;
+pub use roles::Roles;
 pub use site::{Asset, Site};
 pub use standing::Standing;
 
@@ -34,12 +38,15 @@ use crate::auth::bearer::Bearers;
 use crate::config::Config;
 use crate::guard::guard;
 use crate::ident::Reach;
-use crate::net::admission::Door;
+use crate::net::admission;
+use crate::net::origin::Origins;
 use crate::net::rates::{Rate, Unit};
 use crate::net::readiness::Pass;
+use crate::net::transport::Subscriber;
 use crate::protocol::http::fields::Field;
 use crate::protocol::http::head::HTTP_HEAD_BYTES_MAX;
 use crate::protocol::http::{Body, HeadScan, HttpError, Part, check_head, decode_head, response};
+use events::{Admitted, Ask};
 use gate::{Guest, Refusal, Visit};
 
 /// A connection that asks nothing, or does not take its answer, for this long is closed.
@@ -72,6 +79,8 @@ pub struct Port {
     /// Ends a turn: what was queued is written or posted.
     pub turn: Rc<dyn Fn()>,
     pub site: Site,
+    /// Which parts it serves.
+    pub roles: Roles,
     pub reach: Reach,
     /// Who may push; everybody if there are none.
     pub bearers: Bearers,
@@ -79,6 +88,12 @@ pub struct Port {
     pub listeners: Rc<str>,
     /// Who may come in.
     pub gate: Gate,
+    /// Where clients go that listen, if they may.
+    pub events: Option<Door>,
+    /// The pages that may have them.
+    pub origins: RefCell<Origins>,
+    /// Takes such a client over, for a listener.
+    pub subscribe: Rc<dyn Fn(u16, Subscriber)>,
     pub body_bytes_max: Cell<usize>,
     pub request_timeout: Cell<Duration>,
     /// Time to take an answer when the server stops.
@@ -112,8 +127,9 @@ impl Drop for Busy<'_> {
 
 impl Port {
     /// Goes on with other limits.
-    pub fn renew(&self, config: &Config, doors: &[Door], rate: Rate) {
+    pub fn renew(&self, config: &Config, doors: &[admission::Door], rate: Rate) {
         self.gate.renew(config, doors, rate);
+        *self.origins.borrow_mut() = Origins::new(&config.origins);
         self.body_bytes_max.set(config.http_body_bytes_max);
         self.request_timeout.set(config.handshake_timeout);
         self.close_timeout.set(config.close_timeout);
@@ -195,8 +211,11 @@ impl Port {
         let ended = {
             let mut conversation = std::pin::pin!(async {
                 match refusal {
-                    Some(answer) => self.turn_away(&mut stream, key, answer).await,
-                    None => self.converse(&mut stream, key, guest).await,
+                    Some(answer) => self
+                        .turn_away(&mut stream, key, answer)
+                        .await
+                        .map(|()| None),
+                    None => self.converse(&mut stream, key, guest, peer).await,
                 }
             });
             poll_fn(|task| match guard(|| conversation.as_mut().poll(task)) {
@@ -205,16 +224,17 @@ impl Port {
             })
             .await
         };
+        // Before the socket is closed, for its number may be another's then.
+        self.deadlines.borrow_mut().remove(key);
         match ended {
-            Ok(Ok(())) => {}
+            Ok(Ok(Some(admitted))) => return self.hand_over(stream, admitted),
+            Ok(Ok(None)) => {}
             Ok(Err(error)) => debug!(%error, "an HTTP connection ended"),
             Err(fault) => {
                 self.host.borrow_mut().shard().stats.panics += 1;
                 error!(%fault, "a panic; its HTTP connection is closed");
             }
         }
-        // Before the socket is closed, for its number may be another's then.
-        self.deadlines.borrow_mut().remove(key);
         drop(stream);
         self.tell_if_stopping();
     }
@@ -275,18 +295,26 @@ impl Port {
         stream: &mut TcpStream,
         key: usize,
         mut guest: Guest<'_>,
-    ) -> io::Result<()> {
+        peer: SocketAddr,
+    ) -> io::Result<Option<Admitted>> {
         let mut input = Vec::new();
         loop {
             let read = self.read_request(stream, &mut input, key, &mut guest);
             let (request, visit) = match read.await? {
                 Ok(Some(request)) => request,
-                Ok(None) => return Ok(()),
-                Err(refused) => return self.turn_away(stream, key, refused).await,
+                Ok(None) => return Ok(None),
+                Err(refused) => {
+                    self.turn_away(stream, key, refused).await?;
+                    return Ok(None);
+                }
             };
             self.set_deadline(key, KEEP_ALIVE);
             let busy = Busy::new(&self.busy);
-            let answer = self.route(&request).await;
+            let answer = match self.admit(&request, peer) {
+                Some(Ok(admitted)) => return Ok(Some(admitted)),
+                Some(Err(refused)) => refused,
+                None => self.route(&request).await,
+            };
             drop(busy);
             let keep_alive = request.keep_alive && !self.stopping.get();
             self.tell_if_stopping();
@@ -303,7 +331,8 @@ impl Port {
             written?;
             drop(visit);
             if !keep_alive {
-                return self.linger(stream, key).await;
+                self.linger(stream, key).await?;
+                return Ok(None);
             }
             self.set_deadline(key, KEEP_ALIVE);
             self.give_way().await?;
@@ -385,6 +414,7 @@ impl Port {
                         origin: head.origin.map(str::to_owned),
                         content_type: head.content_type.map(str::to_owned),
                         authorization,
+                        events: Ask::of(&head),
                         keep_alive: head.keep_alive,
                         body: Vec::new(),
                     };
@@ -436,6 +466,8 @@ pub struct Request {
     pub origin: Option<String>,
     pub content_type: Option<String>,
     pub authorization: Option<String>,
+    /// What one says that asks to listen.
+    pub events: Option<Ask>,
     pub keep_alive: bool,
     pub body: Vec<u8>,
 }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Port, Request};
+use super::{Port, Request, Roles};
 use crate::app::Answer;
 use crate::auth::bearer::Rights;
 use crate::ident::{EVERYBODY, check_uid};
@@ -39,14 +39,18 @@ impl HttpAnswer {
         }
     }
 
-    fn error(status: u16, code: &str, message: &str) -> HttpAnswer {
+    pub(super) fn error(status: u16, code: &str, message: &str) -> HttpAnswer {
         HttpAnswer::json(
             status,
             &json!({"error": {"code": code, "message": message}}),
         )
     }
 
-    fn method_not_allowed(allowed: &'static str) -> HttpAnswer {
+    fn not_found() -> HttpAnswer {
+        HttpAnswer::error(404, "not_found", "nothing is served at this path")
+    }
+
+    pub(super) fn method_not_allowed(allowed: &'static str) -> HttpAnswer {
         let mut answer =
             HttpAnswer::error(405, "method_not_allowed", "this path takes other methods");
         answer.fields.push(("Allow", allowed));
@@ -89,11 +93,8 @@ impl Port {
                 body: text.into(),
             };
         }
-        // A name that resolves here today and elsewhere tomorrow must not borrow a browser's trust
-        // (DNS rebinding). Where a token is asked for there is no such trust.
-        let host = request.host.to_ascii_lowercase();
-        if self.bearers.is_empty() && !host_name(&host).is_some_and(is_loopback) {
-            return HttpAnswer::error(421, "unknown_host", "this Host is not served here");
+        if let Some(refused) = self.misses(request) {
+            return refused;
         }
         match request.path.as_str() {
             "/v1/push" if request.method == "POST" => self.push(request).await,
@@ -119,9 +120,23 @@ impl Port {
                     ],
                     body: asset.bytes.to_vec(),
                 },
-                None => HttpAnswer::error(404, "not_found", "nothing is served at this path"),
+                None => HttpAnswer::not_found(),
             },
         }
+    }
+
+    /// What is answered to a request that has no business here: its path has a role that this listener has not, or it
+    /// was meant for another host.
+    pub(super) fn misses(&self, request: &Request) -> Option<HttpAnswer> {
+        if !self.roles.has(Roles::of_path(&request.path)) {
+            return Some(HttpAnswer::not_found());
+        }
+        // A name that resolves here today and elsewhere tomorrow must not borrow a browser's trust
+        // (DNS rebinding). Where a token is asked for there is no such trust, nor where clients alone come in.
+        let is_open = !self.bearers.is_empty() || self.roles.are_for_clients();
+        let host = request.host.to_ascii_lowercase();
+        let is_known = is_open || host_name(&host).is_some_and(is_loopback);
+        (!is_known).then(|| HttpAnswer::error(421, "unknown_host", "this Host is not served here"))
     }
 
     /// Whether who asks may do this; what is answered if not.

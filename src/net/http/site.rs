@@ -1,4 +1,6 @@
-//! What the program gives the HTTP port to serve: its page, and whom a push reaches.
+//! What the program gives the HTTP port to serve: its page, whom a push reaches, and which parts.
+
+use super::Roles;
 
 /// One file of the page.
 #[derive(Clone, Copy, Debug)]
@@ -18,4 +20,6 @@ pub struct Site {
     pub assets: &'static [Asset],
     /// The spaces that pushes reach.
     pub reach: &'static [&'static str],
+    /// Which parts are served; what belongs to another gets 404.
+    pub roles: Roles,
 }

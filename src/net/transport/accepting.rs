@@ -60,7 +60,7 @@ impl Transport {
     }
 
     /// Gives a connection its places: in the shard, on the wire, among the rates.
-    fn begin(
+    pub(super) fn begin(
         &mut self,
         host: &mut Host,
         listener: u16,
