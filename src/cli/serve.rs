@@ -101,7 +101,9 @@ fn start(settings: Settings) -> io::Result<()> {
 fn build(settings: Settings) -> io::Result<(Server, Vec<Listener>)> {
     let bearers = tokens::bearers(&settings.backend).map_err(io::Error::other)?;
     let login_timeout = settings.config.login_timeout;
-    let mut server = Server::new(settings.config).bearers(bearers.clone());
+    let mut server = Server::new(settings.config)
+        .bearers(bearers.clone())
+        .webhooks(settings.webhooks);
     let mut ordered = Vec::new();
     for app in [
         AppName::Relay,

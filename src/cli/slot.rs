@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ringpost::auth::bearer::BEARER_BYTES_MAX;
-use ringpost::config::IpNet;
+use ringpost::config::{EventKinds, IpNet};
 
 use super::settings::Choice;
 
@@ -33,6 +33,8 @@ pub enum Slot<'a> {
     Origins(&'a mut Vec<String>),
     /// Networks of addresses, separated by commas.
     Networks(&'a mut Vec<IpNet>),
+    /// Events that a back end is told of, separated by commas.
+    Events(&'a mut EventKinds),
     /// The path of a file.
     File(&'a mut Option<PathBuf>),
     /// A name that others have chosen; empty is none.
@@ -62,6 +64,7 @@ impl Slot<'_> {
             Slot::Choice(place) => place.choose(text).then_some(()),
             Slot::Origins(place) => parse_origins(text).map(|value| **place = value),
             Slot::Networks(place) => parse_networks(text).map(|value| **place = value),
+            Slot::Events(place) => EventKinds::parse(text).map(|value| **place = value),
             Slot::File(place) => (!text.contains(char::is_control)).then(|| {
                 **place = (!text.is_empty()).then(|| PathBuf::from(text));
             }),
@@ -103,6 +106,9 @@ impl Slot<'_> {
             Slot::Networks(_) => {
                 "addresses or networks separated by commas, such as \"10.0.0.0/8, ::1\"".to_owned()
             }
+            Slot::Events(_) => {
+                "events separated by commas, such as \"connect, disconnect, kick\"".to_owned()
+            }
             Slot::File(_) => "the path of a file, without control characters".to_owned(),
             Slot::Word(_) => {
                 format!("at most {WORD_BYTES_MAX} bytes without control characters")
@@ -126,6 +132,7 @@ impl Slot<'_> {
                 let networks: Vec<String> = place.iter().map(IpNet::to_string).collect();
                 Some(format!("\"{}\"", networks.join(", ")))
             }
+            Slot::Events(place) => Some(format!("\"{place}\"")),
             Slot::File(place) => place.as_ref().map(|path| format!("\"{}\"", path.display())),
             Slot::Word(place) => place.as_ref().map(|word| format!("\"{word}\"")),
             Slot::Secret(place) => place.as_ref().map(|_| "(hidden)".to_owned()),
@@ -142,6 +149,7 @@ impl Slot<'_> {
             Slot::Choice(place) => place.names().join("|"),
             Slot::Origins(_) => "ORIGINS".to_owned(),
             Slot::Networks(_) => "NETWORKS".to_owned(),
+            Slot::Events(_) => "EVENTS".to_owned(),
             Slot::File(_) => "FILE".to_owned(),
             Slot::Word(_) => "NAME".to_owned(),
             Slot::Secret(_) => "TOKEN".to_owned(),

@@ -5,10 +5,12 @@ mod drain;
 mod driver;
 mod listen;
 mod runtime;
+mod spaces;
 mod supervisor;
 mod tables;
 mod turn;
 mod watchdog;
+mod webhooks;
 
 pub use driver::{RingTrial, try_rings};
 pub use listen::{Listen, Listening, Listens};
@@ -31,15 +33,17 @@ use crate::app::{App, Login, Peers, WhenFull};
 use crate::auth::bearer::Bearers;
 use crate::auth::{Keyring, Verifier};
 use crate::bus::{self, Remote};
-use crate::config::{Auth, CORES_MAX, Config, OUTBOX_MESSAGE_COST};
+use crate::config::{Auth, CORES_MAX, Config, OUTBOX_MESSAGE_COST, Webhooks};
+use crate::events::Reporting;
 use crate::guard::watch_panics;
 use crate::hush::SharedHush;
-use crate::ident::{Reach, SPACES_MAX, Space};
+use crate::ident::Reach;
 use crate::net::admission::{Admission, Census, Door, Pool};
 use crate::net::handover::Handover;
 use crate::net::http::Site;
 use crate::net::listener::Listener;
 use crate::net::rates::{Rate, Rates};
+use crate::net::webhooks::Target;
 use crate::protocol::http::head::HTTP_HEAD_BYTES_MAX;
 use crate::shard::ListenerSpec;
 use cores::Cores;
@@ -48,6 +52,7 @@ use driver::Drivers;
 use supervisor::Supervisor;
 use tables::Claim;
 use watchdog::Watchdog;
+use webhooks::Telling;
 
 /// Largest head of a unit around a message, in any codec (RFC 6455, section 5.2: 10 bytes unmasked).
 const UNIT_HEAD_BYTES: usize = 10;
@@ -84,6 +89,7 @@ pub struct Server {
     site_gates: Vec<(Door, Rate)>,
     /// Who may push by a site.
     bearers: Bearers,
+    webhooks: Webhooks,
     /// The first mistake in what was asked for; `start` returns it.
     mistake: Option<io::Error>,
 }
@@ -101,6 +107,7 @@ impl Server {
             sites: Vec::new(),
             site_gates: Vec::new(),
             bearers: Bearers::default(),
+            webhooks: Webhooks::default(),
             mistake: None,
         }
     }
@@ -231,27 +238,6 @@ impl Server {
         self
     }
 
-    fn space(&mut self, name: &'static str) -> Space {
-        let number = match self.spaces.iter().position(|known| *known == name) {
-            Some(number) => number,
-            None => {
-                assert!(
-                    self.spaces.len() < SPACES_MAX,
-                    "a server has at most {SPACES_MAX} spaces"
-                );
-                self.spaces.push(name);
-                self.spaces.len() - 1
-            }
-        };
-        Space(number as u8)
-    }
-
-    fn reach(&mut self, names: &[&'static str]) -> Reach {
-        names
-            .iter()
-            .fold(Reach::default(), |reach, name| reach.with(self.space(name)))
-    }
-
     /// Binds the listeners, starts the cores, and serves until SIGINT or SIGTERM; then drains. A second
     /// signal ends the process at once, with status 1. A service manager that names itself by `NOTIFY_SOCKET`
     /// is told of all that, and by its watchdog's time that every core makes turns (sd_notify(3)).
@@ -282,6 +268,7 @@ impl Server {
             return Err(mistake);
         }
         let keyring = Keyring::open(&self.config)?;
+        let target = Target::open(&self.webhooks)?;
         let config = Arc::new(self.config);
         let driver = Arc::new(Drivers::choose(config.driver)?);
         let descriptors_max = tables::raise_limit();
@@ -331,6 +318,9 @@ impl Server {
         } else {
             (bound.into_iter().map(Claim::Bound).collect(), None)
         };
+        let drain_timeout = config.drain_timeout;
+        let (telling, reporting) =
+            Telling::start(&self.webhooks, target, &listening, cores, drain_timeout)?;
         let progress: Arc<[Progress]> = (0..cores).map(|_| Progress::default()).collect();
         let plan = Arc::new(Plan {
             config: Arc::clone(&config),
@@ -346,6 +336,7 @@ impl Server {
             sites,
             bearers: self.bearers,
             keyring: keyring.clone(),
+            reporting,
             listeners_json: listen::to_json(&listening),
             progress: Arc::clone(&progress),
         });
@@ -354,9 +345,10 @@ impl Server {
         let mut running = Running {
             listening,
             cores: Cores::new(),
-            draining: Draining::new(remote.clone(), progress, config.drain_timeout),
+            draining: Draining::new(remote.clone(), progress, drain_timeout),
             bus: remote,
             keyring,
+            telling,
         };
         for (number, (endpoint, claim)) in endpoints.into_iter().zip(claims).enumerate() {
             let (plan, report) = (Arc::clone(&plan), report.clone());
@@ -420,6 +412,8 @@ struct Plan {
     sites: Vec<SitePlan>,
     bearers: Bearers,
     keyring: Option<Arc<Keyring>>,
+    /// How cores tell of events, if anybody wants to know.
+    reporting: Option<Reporting>,
     listeners_json: String,
     progress: Arc<[Progress]>,
 }
@@ -478,6 +472,7 @@ pub struct Running {
     /// thread's table if that is another.
     bus: Remote<Body>,
     keyring: Option<Arc<Keyring>>,
+    telling: Telling,
 }
 
 impl Running {
@@ -522,6 +517,7 @@ impl Running {
             cores,
             draining,
             bus,
+            telling,
             ..
         } = self;
         // A core that ends by itself is our mistake: the others must not go on as if nothing were.
@@ -532,6 +528,7 @@ impl Running {
             result
         })?;
         let asked = drained.recv().unwrap_or(false);
+        let began = Instant::now();
         if let Some(supervisor) = &supervisor {
             supervisor.stopping();
         }
@@ -541,6 +538,7 @@ impl Running {
         let result = watch
             .join()
             .unwrap_or_else(|_| Err(io::Error::other("the watch over the cores panicked")));
+        telling.finish(began);
         handle.close();
         result
     }
@@ -548,8 +546,11 @@ impl Running {
     /// Drains and stops: what was accepted is delivered, every connection is closed with 1001. Returns
     /// when all cores have ended, after `drain_timeout` at the latest.
     pub fn stop(self) -> io::Result<()> {
+        let began = Instant::now();
         self.draining.run();
-        self.cores.wait()
+        let result = self.cores.wait();
+        self.telling.finish(began);
+        result
     }
 }
 
