@@ -3,11 +3,14 @@
 //! Plain data: the program's configuration file, variables and flags end here, and so does a
 //! library user's `Config { cores: 2, ..Config::default() }`.
 
+mod webhooks;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+pub use webhooks::{EventKinds, Webhooks};
 
 /// How a core waits for its sockets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]

@@ -84,6 +84,8 @@ pub mod bus;
 pub mod close;
 pub mod config;
 pub mod escape;
+#[doc(hidden)]
+pub mod events;
 mod guard;
 mod hush;
 pub mod ident;
@@ -100,6 +102,7 @@ pub mod stats;
 pub use close::CloseReason;
 pub use config::Config;
 pub use net::http::{Asset, Roles, Site};
+pub use net::webhooks::check_webhooks;
 pub use payload::Message;
 pub use server::{
     DescriptorNeed, Listen, Listening, Listens, Reload, RingTrial, Running, Server, try_rings,

@@ -40,6 +40,12 @@ pub struct CoreStats {
     /// Panics in an app's callback or in a codec. Each was logged, and closed its connection with 1011 if
     /// it was about one.
     pub panics: u64,
+    /// Events that a webhook's receiver has taken.
+    pub webhooks_sent: u64,
+    /// Events that it has refused, or not taken in time.
+    pub webhooks_failed: u64,
+    /// Events that found no room to wait.
+    pub webhooks_dropped: u64,
     /// Bytes waiting in outboxes.
     pub outbox_bytes: u64,
     /// Ended connections by reason, in the order of [`CloseReason::ALL`].

@@ -8,6 +8,7 @@ use super::effect::Effect;
 use super::envelope::{Addressed, Ask, Body, Part};
 use super::local::Local;
 use super::question::Asker;
+use crate::events::KickedBy;
 use crate::ident::{CoreId, EVERYBODY, Reach, Ticket, check_uid};
 use crate::payload::{Message, Payload};
 
@@ -70,7 +71,18 @@ impl Local {
         }
         let uid = Box::from(uid);
         let home = self.bus.home(&uid);
-        self.ask_one(asker, uid.len(), home, Ask::Kick { reach, uid })
+        let by = self.named(&asker);
+        self.ask_one(asker, uid.len(), home, Ask::Kick { reach, uid, by })
+    }
+
+    /// Who asks, as those outside are told.
+    fn named(&self, asker: &Asker) -> KickedBy {
+        match asker {
+            Asker::Task(_) => KickedBy::Http,
+            Asker::App { connection, .. } => connection
+                .and_then(|connection| self.shard.listener_number(connection))
+                .map_or(KickedBy::App, KickedBy::Listener),
+        }
     }
 
     pub fn online(&mut self, reach: Reach, asker: Asker, uid: &str) -> Ticket {
@@ -110,7 +122,7 @@ impl Local {
             Ask::PushEverybody { reach, payload } => {
                 Part::Reached(self.shard.send_to_everybody(reach, payload.message()))
             }
-            Ask::Kick { reach, uid } => Part::Reached(self.shard.kick(reach, &uid)),
+            Ask::Kick { reach, uid, by } => Part::Reached(self.shard.kick(reach, &uid, by)),
             Ask::Online { reach, uid } => Part::Reached(self.shard.online(reach, &uid)),
             Ask::Stats => {
                 let mut stats = self.shard.snapshot();

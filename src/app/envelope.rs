@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::AnyNote;
+use crate::events::KickedBy;
 use crate::ident::{ConnId, Reach};
 use crate::payload::{Message, Payload};
 use crate::shard::Passage;
@@ -64,10 +65,23 @@ pub struct Move {
 }
 
 pub enum Ask {
-    Push { reach: Reach, addressed: Addressed },
-    PushEverybody { reach: Reach, payload: Payload },
-    Kick { reach: Reach, uid: Box<str> },
-    Online { reach: Reach, uid: Box<str> },
+    Push {
+        reach: Reach,
+        addressed: Addressed,
+    },
+    PushEverybody {
+        reach: Reach,
+        payload: Payload,
+    },
+    Kick {
+        reach: Reach,
+        uid: Box<str>,
+        by: KickedBy,
+    },
+    Online {
+        reach: Reach,
+        uid: Box<str>,
+    },
     Stats,
 }
 

@@ -24,6 +24,7 @@ use crate::auth::Verifier;
 use crate::bus::{Endpoint, Envelope};
 use crate::close::CloseReason;
 use crate::config::Config;
+use crate::events::Reporter;
 use crate::hush::Hush;
 use crate::ident::{ConnId, CoreId, Reach};
 use crate::payload::Message;
@@ -110,6 +111,11 @@ impl Host {
     pub fn hash_by(&mut self, hasher: &RandomState) {
         self.local.shard.hash_by(hasher);
         self.local.questions = Questions::with_hasher(hasher.clone());
+    }
+
+    /// Has those outside told who comes and goes. Before it is started.
+    pub fn report_to(&mut self, reporter: Reporter) {
+        self.local.shard.report_to(reporter);
     }
 
     /// Tells the apps that the core runs.

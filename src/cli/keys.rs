@@ -19,6 +19,8 @@ const SEND_BUFFER_MAX: usize = (1 << 30) - 1;
 pub const BYTES_MAX: usize = 1 << 40;
 /// Most connections of a uid, users, groups and the like: they are counted in 32 bits.
 pub const COUNT_MAX: usize = 1_000_000_000;
+/// Most events that wait for webhooks' receiver: their places take some 110 bytes each from the start.
+const QUEUE_EVENTS_MAX: usize = 10_000_000;
 /// What every variable of ours begins with.
 pub const VARIABLE_PREFIX: &str = "RINGPOST_";
 
@@ -189,6 +191,32 @@ keys! {
         "What a back end must send as \"auth TOKEN\" first; it has all rights";
     full live "backend.tokens_file" => |s| Slot::File(&mut s.backend.tokens_file),
         "More of such tokens, a line each: its rights (push,kick,read), a blank and the token";
+    full "webhooks.url" => |s| Slot::Word(&mut s.webhooks.url),
+        "Where a back end is told who connects, disconnects and is kicked: https:// or http://";
+    full "webhooks.secret" => |s| Slot::Secret(&mut s.webhooks.secret),
+        "What that is signed with; at least 32 characters";
+    full "webhooks.secret_file" => |s| Slot::File(&mut s.webhooks.secret_file),
+        "The file that holds this secret";
+    full "webhooks.ca_file" => |s| Slot::File(&mut s.webhooks.ca_file),
+        "Certificates (PEM) that the receiver's is checked by, in place of the system's";
+    full "webhooks.events" => |s| Slot::Events(&mut s.webhooks.events),
+        "The events that are told";
+    full "webhooks.batch_events_max" =>
+        |s| Slot::Count(&mut s.webhooks.batch_events_max, 1..=10_000),
+        "Events in one request; so many leave at once";
+    full "webhooks.batch_delay" => |s| Slot::Time(&mut s.webhooks.batch_delay, Duration::ZERO),
+        "How long fewer wait for more";
+    full "webhooks.queue_events_max" =>
+        |s| Slot::Count(&mut s.webhooks.queue_events_max, 1..=QUEUE_EVENTS_MAX),
+        "Events that wait for the receiver; one more is dropped, and counted";
+    full "webhooks.timeout" => |s| Slot::Time(&mut s.webhooks.timeout, MILLISECOND),
+        "Time for a request and its response; then it is made again";
+    full "webhooks.retry_delay_max" =>
+        |s| Slot::Time(&mut s.webhooks.retry_delay_max, MILLISECOND),
+        "The longest pause before a request is made again";
+    full "webhooks.retry_timeout" =>
+        |s| Slot::Time(&mut s.webhooks.retry_timeout, Duration::ZERO),
+        "For how long a request is made again and again before its events are dropped";
 }
 
 /// Every key as a flag, as given on the command line.
@@ -266,7 +294,7 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 mod tests {
     use super::*;
     use crate::cli::settings::Choice;
-    use ringpost::config::{Config, IpNet};
+    use ringpost::config::{Config, EventKinds, IpNet};
     use std::collections::HashSet;
     use std::path::PathBuf;
 
@@ -341,6 +369,7 @@ mod tests {
                 Slot::Networks(place) => place as *const Vec<IpNet> as usize,
                 Slot::Secret(place) | Slot::Word(place) => place as *const Option<String> as usize,
                 Slot::File(place) => place as *const Option<PathBuf> as usize,
+                Slot::Events(place) => place as *const EventKinds as usize,
             };
             assert!(places.insert(place), "{} shares its place", key.name);
         }

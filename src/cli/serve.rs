@@ -112,7 +112,9 @@ fn start(args: &ServeArgs, settings: Settings, level: Level) -> io::Result<()> {
 /// one app, so that a chat on two codecs is one room.
 pub fn build(settings: Settings, live: &Live) -> io::Result<(Server, Vec<Listener>)> {
     let bearers = tokens::bearers(&settings.backend).map_err(io::Error::other)?;
-    let mut server = Server::new(settings.config).bearers(bearers.clone());
+    let mut server = Server::new(settings.config)
+        .bearers(bearers.clone())
+        .webhooks(settings.webhooks);
     let mut ordered = Vec::new();
     for app in [
         AppName::Relay,

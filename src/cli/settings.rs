@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ringpost::config::{Auth, Config, DescriptorTables, Driver, UidPolicy};
+use ringpost::config::{Auth, Config, DescriptorTables, Driver, UidPolicy, Webhooks};
 
 use super::listeners::Listener;
 
@@ -28,6 +28,8 @@ pub struct Settings {
     pub chat: ChatSettings,
     /// The back-end app.
     pub backend: BackendSettings,
+    /// Who is told of users' coming and going.
+    pub webhooks: Webhooks,
     /// What is logged, and how.
     pub log: LogSettings,
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ringpost::auth::bearer::BEARER_BYTES_MAX;
-use ringpost::config::IpNet;
+use ringpost::config::{EventKinds, IpNet};
 
 use super::settings::Choice;
 
@@ -34,6 +34,8 @@ pub enum Slot<'a> {
     Origins(&'a mut Vec<String>),
     /// Networks of addresses, separated by commas.
     Networks(&'a mut Vec<IpNet>),
+    /// Events that a back end is told of, separated by commas.
+    Events(&'a mut EventKinds),
     /// The path of a file.
     File(&'a mut Option<PathBuf>),
     /// A name that others have chosen; empty is none.
@@ -63,6 +65,7 @@ impl Slot<'_> {
             Slot::Choice(place) => place.choose(text).then_some(()),
             Slot::Origins(place) => parse_origins(text).map(|value| **place = value),
             Slot::Networks(place) => parse_networks(text).map(|value| **place = value),
+            Slot::Events(place) => EventKinds::parse(text).map(|value| **place = value),
             Slot::File(place) => (!text.contains(char::is_control)).then(|| {
                 **place = (!text.is_empty()).then(|| PathBuf::from(text));
             }),
@@ -87,6 +90,7 @@ impl Slot<'_> {
             }
             (Slot::Origins(place), Slot::Origins(other)) => place.clone_from(other),
             (Slot::Networks(place), Slot::Networks(other)) => place.clone_from(other),
+            (Slot::Events(place), Slot::Events(other)) => **place = **other,
             (Slot::File(place), Slot::File(other)) => place.clone_from(other),
             (Slot::Word(place), Slot::Word(other)) | (Slot::Secret(place), Slot::Secret(other)) => {
                 place.clone_from(other);
@@ -124,6 +128,9 @@ impl Slot<'_> {
             Slot::Networks(_) => {
                 "addresses or networks separated by commas, such as \"10.0.0.0/8, ::1\"".to_owned()
             }
+            Slot::Events(_) => {
+                "events separated by commas, such as \"connect, disconnect, kick\"".to_owned()
+            }
             Slot::File(_) => "the path of a file, without control characters".to_owned(),
             Slot::Word(_) => {
                 format!("at most {WORD_BYTES_MAX} bytes without control characters")
@@ -147,6 +154,7 @@ impl Slot<'_> {
                 let networks: Vec<String> = place.iter().map(IpNet::to_string).collect();
                 Some(format!("\"{}\"", networks.join(", ")))
             }
+            Slot::Events(place) => Some(format!("\"{place}\"")),
             Slot::File(place) => place.as_ref().map(|path| format!("\"{}\"", path.display())),
             Slot::Word(place) => place.as_ref().map(|word| format!("\"{word}\"")),
             Slot::Secret(place) => place.as_ref().map(|_| "(hidden)".to_owned()),
@@ -163,6 +171,7 @@ impl Slot<'_> {
             Slot::Choice(place) => place.names().join("|"),
             Slot::Origins(_) => "ORIGINS".to_owned(),
             Slot::Networks(_) => "NETWORKS".to_owned(),
+            Slot::Events(_) => "EVENTS".to_owned(),
             Slot::File(_) => "FILE".to_owned(),
             Slot::Word(_) => "NAME".to_owned(),
             Slot::Secret(_) => "TOKEN".to_owned(),

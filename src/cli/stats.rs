@@ -9,7 +9,7 @@ use serde_json::Value;
 /// Most cores that get a column each; with more, only the total is shown.
 const COLUMNS_MAX: usize = 8;
 /// The figures that we know, in the order in which people ask for them; others follow by name.
-const FIGURES: [&str; 16] = [
+const FIGURES: [&str; 19] = [
     "connections",
     "opening",
     "bound",
@@ -25,6 +25,9 @@ const FIGURES: [&str; 16] = [
     "joins_refused",
     "moved_in",
     "panics",
+    "webhooks_sent",
+    "webhooks_failed",
+    "webhooks_dropped",
     "outbox_bytes",
 ];
 

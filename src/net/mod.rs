@@ -12,4 +12,5 @@ pub mod proxies;
 pub mod rates;
 pub mod readiness;
 pub mod transport;
+pub mod webhooks;
 pub mod wire;

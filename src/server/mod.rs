@@ -9,10 +9,12 @@ mod reload;
 mod runtime;
 mod signals;
 mod sites;
+mod spaces;
 mod supervisor;
 mod tables;
 mod turn;
 mod watchdog;
+mod webhooks;
 
 pub use driver::{RingTrial, try_rings};
 pub use listen::{Listen, Listening, Listens};
@@ -33,15 +35,17 @@ use crate::app::{App, Login, Peers, WhenFull};
 use crate::auth::bearer::Bearers;
 use crate::auth::{Keyring, Verifier};
 use crate::bus::{self, Remote};
-use crate::config::{Auth, CORES_MAX, Config, OUTBOX_MESSAGE_COST};
+use crate::config::{Auth, CORES_MAX, Config, OUTBOX_MESSAGE_COST, Webhooks};
+use crate::events::Reporting;
 use crate::guard::watch_panics;
 use crate::hush::SharedHush;
-use crate::ident::{Reach, SPACES_MAX, Space};
+use crate::ident::Reach;
 use crate::net::admission::{Admission, Census, Door, Pool};
 use crate::net::handover::Handover;
 use crate::net::http::{Site, Standing};
 use crate::net::listener::Listener;
 use crate::net::rates::{Rate, Rates};
+use crate::net::webhooks::Target;
 use crate::protocol::Codec;
 use crate::shard::ListenerSpec;
 use cores::Cores;
@@ -50,6 +54,7 @@ use driver::Drivers;
 use reload::{Current, Outline};
 use sites::SitePlan;
 use tables::Claim;
+use webhooks::Telling;
 
 /// Largest head of a unit around a message, in any codec (RFC 6455, section 5.2: 10 bytes unmasked).
 const UNIT_HEAD_BYTES: usize = 10;
@@ -93,6 +98,7 @@ pub struct Server {
     on_reload: Option<OnReload>,
     /// The app's part of clients that listen by sites.
     events: Option<ListenerSpec>,
+    webhooks: Webhooks,
     /// The first mistake in what was asked for; `start` returns it.
     mistake: Option<io::Error>,
 }
@@ -112,6 +118,7 @@ impl Server {
             bearers: Bearers::default(),
             on_reload: None,
             events: None,
+            webhooks: Webhooks::default(),
             mistake: None,
         }
     }
@@ -231,27 +238,6 @@ impl Server {
         self
     }
 
-    fn space(&mut self, name: &'static str) -> Space {
-        let number = match self.spaces.iter().position(|known| *known == name) {
-            Some(number) => number,
-            None => {
-                assert!(
-                    self.spaces.len() < SPACES_MAX,
-                    "a server has at most {SPACES_MAX} spaces"
-                );
-                self.spaces.push(name);
-                self.spaces.len() - 1
-            }
-        };
-        Space(number as u8)
-    }
-
-    fn reach(&mut self, names: &[&'static str]) -> Reach {
-        names
-            .iter()
-            .fold(Reach::default(), |reach, name| reach.with(self.space(name)))
-    }
-
     /// Binds the listeners, starts the cores, and serves until SIGINT or SIGTERM; then drains. A second
     /// signal ends the process at once, with status 1. A service manager that names itself by `NOTIFY_SOCKET`
     /// is told of all that, and by its watchdog's time that every core makes turns (sd_notify(3)).
@@ -272,6 +258,7 @@ impl Server {
         let keyring = Keyring::open(&self.config)?;
         let (sites, of_sites) = self.plan_sites();
         let (outline, doors) = (Outline::of(&self, &of_sites), self.doors());
+        let target = Target::open(&self.webhooks)?;
         let config = Arc::new(self.config);
         let driver = Arc::new(Drivers::choose(config.driver)?);
         let descriptors_max = tables::raise_limit();
@@ -306,6 +293,9 @@ impl Server {
         } else {
             (bound.into_iter().map(Claim::Bound).collect(), None)
         };
+        let drain_timeout = config.drain_timeout;
+        let (telling, reporting) =
+            Telling::start(&self.webhooks, target, &listening, cores, drain_timeout)?;
         let progress: Arc<[Progress]> = (0..cores).map(|_| Progress::default()).collect();
         let (bearers, started) = (self.bearers, Instant::now());
         let standing = Arc::new(Standing::default());
@@ -329,6 +319,7 @@ impl Server {
             sites,
             bearers: bearers.clone(),
             keyring: keyring.clone(),
+            reporting,
             listeners_json: listen::to_json(&listening),
             progress: Arc::clone(&progress),
             standing: Arc::clone(&standing),
@@ -353,6 +344,7 @@ impl Server {
                 epoch: started,
             },
             bus: remote,
+            telling,
         };
         for (number, (endpoint, claim)) in endpoints.into_iter().zip(claims).enumerate() {
             let (plan, report) = (Arc::clone(&plan), report.clone());
@@ -417,6 +409,8 @@ struct Plan {
     sites: Vec<SitePlan>,
     bearers: Bearers,
     keyring: Option<Arc<Keyring>>,
+    /// How cores tell of events, if anybody wants to know.
+    reporting: Option<Reporting>,
     listeners_json: String,
     progress: Arc<[Progress]>,
     standing: Arc<Standing>,
@@ -467,6 +461,7 @@ pub struct Running {
     /// thread's table if that is another.
     bus: Remote<Body>,
     reload: Reload,
+    telling: Telling,
 }
 
 impl Running {
@@ -488,7 +483,10 @@ impl Running {
     /// Drains and stops: what was accepted is delivered, every connection is closed with 1001. Returns
     /// when all cores have ended, after `drain_timeout` at the latest.
     pub fn stop(self) -> io::Result<()> {
+        let began = Instant::now();
         self.draining.run(|_| ());
-        self.cores.wait()
+        let result = self.cores.wait();
+        self.telling.finish(began);
+        result
     }
 }

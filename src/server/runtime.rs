@@ -149,6 +149,9 @@ impl Tasks {
         if let Some(verifier) = plan.verifier() {
             host.set_verifier(verifier);
         }
+        if let Some(reporter) = plan.reporter(core_number) {
+            host.report_to(reporter);
+        }
         let host = Rc::new(RefCell::new(host));
         let progress = plan.progress.clone();
         let listeners: Rc<[Listener]> = bound.listeners.into();

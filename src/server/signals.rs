@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Instant;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -73,6 +74,7 @@ fn wait(
         cores,
         draining,
         bus,
+        telling,
         ..
     } = running;
     // A core that ends by itself is our mistake: the others must not go on as if nothing were.
@@ -83,6 +85,7 @@ fn wait(
         result
     })?;
     let asked = drained.recv().unwrap_or(false);
+    let began = Instant::now();
     let tell = |left| {
         if let Some(supervisor) = &supervisor {
             supervisor.stopping(left);
@@ -95,6 +98,7 @@ fn wait(
     let result = watch
         .join()
         .unwrap_or_else(|_| Err(io::Error::other("the watch over the cores panicked")));
+    telling.finish(began);
     handle.close();
     result
 }

@@ -6,6 +6,7 @@ use super::slot::{Binding, Memberships, Phase};
 use super::{Dirty, Shard};
 use crate::close::CloseReason;
 use crate::config::UidPolicy;
+use crate::events::KickedBy;
 use crate::ident::{ConnId, Reach, Space, check_uid};
 
 impl Shard {
@@ -34,20 +35,22 @@ impl Shard {
         }
         let space = self.spec(id).space;
         let present = self.uids.count(&self.slots, space, uid);
+        let mut replaced = SmallVec::new();
         match self.limits.uid_policy {
             UidPolicy::Multi if present >= self.limits.connections_per_uid => return false,
             UidPolicy::Reject if present > 0 => return false,
-            UidPolicy::Replace => {
-                for other in self.connections_of(space, uid) {
-                    self.close(other, CloseReason::Replaced);
-                }
-            }
+            UidPolicy::Replace => replaced = self.connections_of(space, uid),
             UidPolicy::Multi | UidPolicy::Reject => {}
         }
         self.uids.insert(&mut self.slots, space, uid, id);
         self.stats.bound += 1;
         self.bound_as_proved(id);
         self.settle(id);
+        self.report_connect(id, present == 0);
+        // Behind it, so that the uid is not offline in between.
+        for other in replaced {
+            self.close(other, CloseReason::Replaced);
+        }
         true
     }
 
@@ -72,16 +75,19 @@ impl Shard {
         self.schedule(id);
     }
 
-    /// Takes a connection out of every table.
-    pub(super) fn forget(&mut self, id: ConnId) {
+    /// Takes a connection out of every table. Whether it had a uid.
+    pub(super) fn forget(&mut self, id: ConnId) -> bool {
         if self.phase(id) != Phase::Home {
-            return;
+            return false;
         }
         let space = self.spec(id).space;
-        let Some(slot) = self.get_mut(id) else { return };
+        let Some(slot) = self.get_mut(id) else {
+            return false;
+        };
         let at = slot.everybody_at as usize;
         let groups = slot.groups.take();
-        if slot.uid.is_some() {
+        let had_uid = slot.uid.is_some();
+        if had_uid {
             self.uids.remove(&mut self.slots, space, id);
             self.stats.bound -= 1;
         }
@@ -98,6 +104,7 @@ impl Shard {
         if let Some(&moved) = list.get(at) {
             self.slots[moved.slot].everybody_at = at as u32;
         }
+        had_uid
     }
 
     /// Puts a connection into a group, or, before it is home, notes that it is to be.
@@ -168,7 +175,8 @@ impl Shard {
     }
 
     /// Closes every connection of the uid within reach, and says how many.
-    pub fn kick(&mut self, reach: Reach, uid: &str) -> u32 {
+    pub fn kick(&mut self, reach: Reach, uid: &str, by: KickedBy) -> u32 {
+        self.report_kick(uid, self.online(reach, uid), by);
         let mut kicked = 0;
         for space in reach.spaces() {
             for id in self.connections_of(space, uid) {

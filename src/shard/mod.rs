@@ -14,6 +14,7 @@ mod membership;
 mod outbox;
 mod proofs;
 mod replies;
+mod reports;
 mod slot;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use ahash::RandomState;
 
 use crate::close::CloseReason;
 use crate::config::{Config, UidPolicy};
+use crate::events::Reporter;
 use crate::ident::ConnId;
 use crate::pages::Pages;
 use crate::protocol::websocket::deflate::Compressor;
@@ -77,6 +79,8 @@ pub struct Shard {
     receivers: Vec<ConnId>,
     /// For every connection that has agreed on compression.
     compressor: Compressor,
+    /// Where it is told who comes and goes, if anybody wants to know.
+    reporter: Option<Reporter>,
     pub stats: CoreStats,
 }
 
@@ -149,6 +153,7 @@ impl Shard {
             abandoned: std::collections::HashSet::new(),
             receivers: Vec::new(),
             compressor: Compressor::new(config.compress_bytes_min),
+            reporter: None,
             stats: CoreStats {
                 closed: vec![0; CloseReason::COUNT],
                 ..CoreStats::default()
@@ -246,7 +251,9 @@ impl Shard {
             return;
         }
         let was = slot.phase;
-        self.forget(id);
+        if self.forget(id) {
+            self.report_disconnect(id, reason);
+        }
         let codec = self.spec(id).codec;
         let mut cost = 0;
         let mut freed = 0;
@@ -475,12 +482,14 @@ impl Shard {
 
     /// The counters, with what is held now filled in.
     pub fn snapshot(&self) -> CoreStats {
-        CoreStats {
+        let mut stats = CoreStats {
             uids: self.uids.len() as u64,
             groups: self.groups.len() as u64,
             outbox_bytes: self.outbox_bytes as u64,
             messages_compressed: self.compressor.count(),
             ..self.stats.clone()
-        }
+        };
+        self.count_reports(&mut stats);
+        stats
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::slot::Slot;
 use super::*;
 use crate::config::OUTBOX_MESSAGE_COST;
+use crate::events::KickedBy;
 use crate::ident::{Reach, Space};
 use crate::payload::Message;
 
@@ -122,7 +123,7 @@ fn accounts_match_the_slots_on_every_way() {
                 (4, _) => drop(shard.send_to_everybody(REACH, message)),
                 (5, _) => drop(shard.send_to_uid(REACH, &name, message)),
                 (6, _) => drop(shard.send_to_group(REACH, &name, message, random.bool())),
-                (7, _) => drop(shard.kick(REACH, &name)),
+                (7, _) => drop(shard.kick(REACH, &name, KickedBy::App)),
                 (8, Some(id)) => drop(shard.bind(id, &name)),
                 (9, Some(id)) => shard.join(id, &name),
                 (10, Some(id)) => drop(shard.send(id, message)),

@@ -5,7 +5,7 @@
 //! choices (each test prints its seed). With `E2E_SIGTERM` set, servers drain at a test's end; else they are
 //! killed.
 //!
-//! Nothing but Rust is needed here. The suites that want a browser, PHP or Python are run by
+//! Nothing but Rust is needed here, and for the webhooks python3 and openssl. The suites that want a browser, PHP or Python are run by
 //! `tests/run`.
 
 #![cfg(not(loom))]
@@ -17,6 +17,7 @@ mod fragile;
 mod http;
 mod load;
 mod raw;
+mod receiver;
 mod seed;
 mod server;
 mod tokens;
@@ -75,6 +76,8 @@ mod trouble_ring;
 mod trouble_stalled;
 mod trouble_standstill;
 mod uid_policy;
+mod webhooks;
+mod webhooks_trouble;
 
 use std::future::Future;
 use std::sync::{PoisonError, RwLock};

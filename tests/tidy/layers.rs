@@ -8,9 +8,9 @@ pub const LAYERS: &[&[&str]] = &[
     &[
         "ident", "payload", "close", "config", "escape", "hush", "pages",
     ],
-    // `stats` names reasons of `close`, `guard` escapes what it quotes, and `auth` checks uids and reads its part
-    // of `config`, so they are above them.
-    &["protocol", "stats", "guard", "auth"],
+    // `stats` and `events` name reasons of `close`, `guard` escapes what it quotes, and `auth` checks uids and reads
+    // its part of `config`, so they are above them.
+    &["protocol", "stats", "guard", "auth", "events"],
     &["shard", "bus"],
     &["app"],
     &["net"],

@@ -23,6 +23,7 @@ fn other(key: &Key) -> String {
         Slot::Origins(_) => "https://shop.example".to_owned(),
         Slot::Networks(_) => "10.0.0.0/8".to_owned(),
         Slot::File(_) => "/nowhere".to_owned(),
+        Slot::Events(_) => "connect".to_owned(),
         Slot::Word(_) | Slot::Secret(_) => "other-secret".to_owned(),
     }
 }

@@ -1,0 +1,197 @@
+//! A batch of events as its receiver gets it: one JSON object.
+
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+use crate::events::{Event, KickedBy, Origin, What};
+
+/// A listener as it is named to those outside.
+pub struct Named {
+    pub app: &'static str,
+    pub url: String,
+}
+
+/// What is the same in every batch.
+pub struct Sender {
+    /// This start of the server, by a random name.
+    pub server: String,
+    /// By number.
+    pub listeners: Vec<Named>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    server: &'a str,
+    /// Counted from 1; one that is sent again has the same number.
+    batch: u64,
+    /// Events that nobody will get, since the last batch that was delivered.
+    dropped: u64,
+    events: Vec<Entry<'a>>,
+}
+
+#[derive(Serialize)]
+struct Entry<'a> {
+    id: String,
+    event: &'static str,
+    /// In seconds since 1970.
+    time: f64,
+    uid: &'a str,
+    #[serde(flatten)]
+    place: Option<Place<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first: Option<bool>,
+    #[serde(flatten)]
+    end: Option<End>,
+    #[serde(flatten)]
+    kick: Option<Kick<'a>>,
+}
+
+#[derive(Serialize)]
+struct Place<'a> {
+    connection: String,
+    address: SocketAddr,
+    app: &'a str,
+    listener: &'a str,
+}
+
+#[derive(Serialize)]
+struct End {
+    reason: &'static str,
+    code: Option<u16>,
+    last: bool,
+}
+
+#[derive(Serialize)]
+struct Kick<'a> {
+    connections: u32,
+    by: &'a str,
+}
+
+impl Sender {
+    /// The body of a request.
+    pub fn encode(&self, batch: u64, dropped: u64, events: &[Event]) -> Vec<u8> {
+        let body = Body {
+            server: &self.server,
+            batch,
+            dropped,
+            events: events.iter().map(|event| self.entry(event)).collect(),
+        };
+        // It has no map whose keys could be refused, and a vector takes all that is written.
+        serde_json::to_vec(&body).unwrap_or_default()
+    }
+
+    fn entry<'a>(&'a self, event: &'a Event) -> Entry<'a> {
+        let (name, place, first, end, kick) = match event.what {
+            What::Connect { of, first } => ("connect", Some(of), Some(first), None, None),
+            What::Disconnect { of, reason, last } => {
+                let end = End {
+                    reason: reason.text(),
+                    code: reason.code(),
+                    last,
+                };
+                ("disconnect", Some(of), None, Some(end), None)
+            }
+            What::Kick { connections, by } => {
+                let by = self.kicked_by(by);
+                ("kick", None, None, None, Some(Kick { connections, by }))
+            }
+        };
+        Entry {
+            id: format!("{}-{}-{}", self.server, event.core, event.number),
+            event: name,
+            time: event.at as f64 / 1_000.0,
+            uid: &event.uid,
+            place: place.map(|of| self.place(event, of)),
+            first,
+            end,
+            kick,
+        }
+    }
+
+    fn place(&self, event: &Event, of: Origin) -> Place<'_> {
+        let named = self.listeners.get(usize::from(of.listener));
+        Place {
+            // Ids mean something on one core only.
+            connection: format!("{}-{:x}", event.core, of.connection.to_bits()),
+            address: of.peer,
+            app: named.map_or("", |named| named.app),
+            listener: named.map_or("", |named| &named.url),
+        }
+    }
+
+    fn kicked_by(&self, by: KickedBy) -> &str {
+        match by {
+            KickedBy::Listener(number) => self
+                .listeners
+                .get(usize::from(number))
+                .map_or("", |named| &named.url),
+            KickedBy::App => "app",
+            KickedBy::Http => "http",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::close::CloseReason;
+    use crate::ident::{ConnId, CoreId};
+
+    #[test]
+    fn each_event_in_full() {
+        let of = Origin {
+            connection: ConnId::from_bits(0x1_0000_0002),
+            peer: "192.0.2.7:4711".parse().unwrap(),
+            listener: 1,
+        };
+        let event = |number, what| Event {
+            core: CoreId(3),
+            number,
+            at: 1_700_000_000_250,
+            uid: Box::from("t\"m"),
+            what,
+        };
+        let sender = Sender {
+            server: "5e".to_owned(),
+            listeners: ["relay", "push"]
+                .map(|app| Named {
+                    app,
+                    url: format!("ws://127.0.0.1/{app}"),
+                })
+                .into(),
+        };
+        let disconnect = |reason| What::Disconnect {
+            of,
+            reason,
+            last: true,
+        };
+        let kick = |by| What::Kick { connections: 2, by };
+        let body = sender.encode(
+            7,
+            1,
+            &[
+                event(1, What::Connect { of, first: true }),
+                event(2, disconnect(CloseReason::Kicked)),
+                event(3, disconnect(CloseReason::ByPeer)),
+                event(4, kick(KickedBy::Listener(0))),
+                event(5, kick(KickedBy::Http)),
+            ],
+        );
+        let expected = concat!(
+            r#"{"server":"5e","batch":7,"dropped":1,"events":["#,
+            r#"{"id":"5e-3-1","event":"connect","time":1700000000.25,"uid":"t\"m","connection":"3-100000002","#,
+            r#""address":"192.0.2.7:4711","app":"push","listener":"ws://127.0.0.1/push","first":true},"#,
+            r#"{"id":"5e-3-2","event":"disconnect","time":1700000000.25,"uid":"t\"m","connection":"3-100000002","#,
+            r#""address":"192.0.2.7:4711","app":"push","listener":"ws://127.0.0.1/push","reason":"kicked","#,
+            r#""code":4007,"last":true},"#,
+            r#"{"id":"5e-3-3","event":"disconnect","time":1700000000.25,"uid":"t\"m","connection":"3-100000002","#,
+            r#""address":"192.0.2.7:4711","app":"push","listener":"ws://127.0.0.1/push","reason":"closed by peer","#,
+            r#""code":null,"last":true},"#,
+            r#"{"id":"5e-3-4","event":"kick","time":1700000000.25,"uid":"t\"m","connections":2,"#,
+            r#""by":"ws://127.0.0.1/relay"},"#,
+            r#"{"id":"5e-3-5","event":"kick","time":1700000000.25,"uid":"t\"m","connections":2,"by":"http"}]}"#,
+        );
+        assert_eq!(String::from_utf8(body).unwrap(), expected);
+    }
+}

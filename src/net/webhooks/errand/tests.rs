@@ -1,0 +1,269 @@
+//! Batches, retries and the end, with a receiver that says what it is told to and a clock that moves when it is
+//! waited for.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use serde_json::Value;
+
+use super::*;
+use crate::config::EventKinds;
+use crate::events::{KickedBy, Reporter, Reporting, What};
+use crate::ident::CoreId;
+
+/// What all parts of a test share.
+#[derive(Default)]
+struct Scene {
+    /// Time since the start.
+    elapsed: Duration,
+    pauses: Vec<Duration>,
+    until: Option<Duration>,
+    /// What the next requests come to, the last first; without any they are delivered.
+    outcomes: Vec<Outcome>,
+    /// How long each takes.
+    takes: Duration,
+    posts: Vec<(Value, String, Duration)>,
+    /// Comes while a batch waits for more, after so many pauses.
+    coming: Option<(usize, Reporter)>,
+    panics: bool,
+}
+
+#[derive(Clone)]
+struct Shared(Rc<RefCell<Scene>>, Instant);
+
+impl Clock for Shared {
+    fn now(&self) -> Instant {
+        self.1 + self.0.borrow().elapsed
+    }
+    fn wall_seconds(&self) -> u64 {
+        1_700_000_000 + self.0.borrow().elapsed.as_secs()
+    }
+    fn random(&mut self) -> f64 {
+        1.0
+    }
+    fn pause(&mut self, time: Duration) {
+        let mut scene = self.0.borrow_mut();
+        scene.elapsed += time;
+        scene.pauses.push(time);
+        let pauses = scene.pauses.len();
+        if let Some((after, reporter)) = &mut scene.coming
+            && *after == pauses
+        {
+            tell(reporter, 1);
+        }
+    }
+    fn until(&self) -> Option<Instant> {
+        self.0.borrow().until.map(|until| self.1 + until)
+    }
+}
+
+impl Post for Shared {
+    fn post(&mut self, body: &[u8], signature: &str, timeout: Duration) -> Outcome {
+        let mut scene = self.0.borrow_mut();
+        let body = serde_json::from_slice(body).expect("JSON");
+        scene.posts.push((body, signature.to_owned(), timeout));
+        let takes = scene.takes;
+        scene.elapsed += takes;
+        assert!(!std::mem::take(&mut scene.panics), "a mistake");
+        scene.outcomes.pop().unwrap_or(Outcome::Delivered)
+    }
+}
+
+fn later() -> Outcome {
+    Outcome::Later {
+        why: "status 503".to_owned(),
+        after: None,
+    }
+}
+
+fn tell(reporter: &mut Reporter, events: usize) {
+    for _ in 0..events {
+        let by = KickedBy::App;
+        reporter.tell("tom", What::Kick { connections: 1, by });
+    }
+}
+
+/// Three events a batch, ten waiting.
+fn scene() -> (Errand<Shared, Shared>, Shared, Reporting) {
+    let config = Webhooks {
+        batch_events_max: 3,
+        queue_events_max: 10,
+        ..Webhooks::default()
+    };
+    let (reporting, queue) = Reporting::new(EventKinds::ALL, config.queue_events_max, 2);
+    let shared = Shared(Rc::default(), Instant::now());
+    let sender = Sender {
+        server: "s".to_owned(),
+        listeners: Vec::new(),
+    };
+    let key = hmac::Key::new(hmac::HMAC_SHA256, b"secret");
+    let means = (key, shared.clone(), shared.clone());
+    let errand = Errand::new(&config, queue, reporting.tallies(), sender, means);
+    (errand, shared, reporting)
+}
+
+/// Runs it to its end: no core is left.
+fn run(mut errand: Errand<Shared, Shared>, reporting: Reporting) -> [u64; 3] {
+    let tallies = reporting.tallies();
+    drop(reporting);
+    errand.run();
+    let sum = |count: fn(&Tally) -> u64| tallies.iter().map(count).sum();
+    [
+        sum(|tally| tally.sent.load(Ordering::Relaxed)),
+        sum(|tally| tally.failed.load(Ordering::Relaxed)),
+        sum(|tally| tally.dropped.load(Ordering::Relaxed)),
+    ]
+}
+
+/// The numbers of the events of each request.
+fn posted(shared: &Shared) -> Vec<Vec<String>> {
+    let scene = shared.0.borrow();
+    let numbers = |body: &Value| {
+        let events = body["events"].as_array().expect("a list").iter();
+        events
+            .map(|event| event["id"].as_str().expect("an id").to_owned())
+            .collect()
+    };
+    scene.posts.iter().map(|(body, ..)| numbers(body)).collect()
+}
+
+#[test]
+fn a_full_batch_leaves_at_once_and_a_smaller_one_when_it_is_old() {
+    for (events, batches, waited) in [
+        (2, vec![2], true),
+        (3, vec![3], false),
+        (4, vec![3, 1], true),
+    ] {
+        let (mut errand, shared, reporting) = scene();
+        tell(&mut reporting.reporter(CoreId(0)), events);
+        for _ in &batches {
+            let first = errand.queue.recv().unwrap();
+            errand.collect(first);
+            errand.deliver();
+        }
+        let sizes: Vec<usize> = posted(&shared).iter().map(Vec::len).collect();
+        assert_eq!(sizes, batches);
+        let elapsed = shared.0.borrow().elapsed;
+        let expected = if waited { 100 } else { 0 };
+        assert_eq!(elapsed.as_millis(), expected, "{events}");
+    }
+}
+
+#[test]
+fn what_comes_meanwhile_goes_along() {
+    let (mut errand, shared, reporting) = scene();
+    let mut reporter = reporting.reporter(CoreId(0));
+    tell(&mut reporter, 2);
+    shared.0.borrow_mut().coming = Some((4, reporter));
+    let first = errand.queue.recv().unwrap();
+    errand.collect(first);
+    assert_eq!(errand.batch.len(), 3);
+    // It was full then, after a few looks and long before it was old.
+    assert_eq!(shared.0.borrow().elapsed, 4 * LOOK_INTERVAL);
+}
+
+#[test]
+fn what_comes_to_nothing_is_tried_again_in_order_and_signed_anew() {
+    let (errand, shared, reporting) = scene();
+    tell(&mut reporting.reporter(CoreId(1)), 4);
+    let after = Some(Duration::from_secs(7));
+    let why = String::new();
+    shared.0.borrow_mut().outcomes = vec![Outcome::Later { why, after }, later(), later()];
+    assert_eq!(run(errand, reporting), [4, 0, 0]);
+    let first = ["s-1-1".to_owned(), "s-1-2".into(), "s-1-3".into()];
+    let posts = posted(&shared);
+    assert_eq!(posts[..4], [&first[..]; 4].map(<[_]>::to_vec));
+    assert_eq!(posts[4], ["s-1-4"]);
+    let scene = shared.0.borrow();
+    let pauses: Vec<u128> = scene.pauses.iter().map(Duration::as_millis).collect();
+    assert_eq!(pauses, [250, 500, 7_000]);
+    assert_eq!(
+        scene.posts[0].0, scene.posts[3].0,
+        "the bytes stay what they are"
+    );
+    let signed = |number: usize| scene.posts[number].1.split(',').next().unwrap().to_owned();
+    assert_eq!(signed(0), "t=1700000000");
+    assert_eq!(signed(3), "t=1700000007");
+    assert_eq!(scene.posts[3].0["batch"], 1);
+    assert_eq!(scene.posts[4].0["batch"], 2);
+}
+
+#[test]
+fn a_refused_batch_is_counted_and_told_of_and_the_next_goes() {
+    let (errand, shared, reporting) = scene();
+    tell(&mut reporting.reporter(CoreId(0)), 4);
+    let why = "status 404".to_owned();
+    shared.0.borrow_mut().outcomes = vec![Outcome::Refused { why }];
+    assert_eq!(run(errand, reporting), [1, 3, 0]);
+    let scene = shared.0.borrow();
+    assert_eq!(scene.posts.len(), 2);
+    assert_eq!(scene.posts[0].0["dropped"], 0);
+    assert_eq!(scene.posts[1].0["dropped"], 3);
+    assert!(scene.pauses.is_empty());
+}
+
+#[test]
+fn what_found_no_room_is_told_of_once() {
+    let (errand, shared, reporting) = scene();
+    let mut reporter = reporting.reporter(CoreId(0));
+    tell(&mut reporter, 15);
+    drop(reporter);
+    assert_eq!(run(errand, reporting), [10, 0, 5]);
+    let dropped = |(body, ..): &(Value, String, Duration)| body["dropped"].as_u64().unwrap();
+    let scene = shared.0.borrow();
+    let told: Vec<u64> = scene.posts.iter().map(dropped).collect();
+    assert_eq!(told, [5, 0, 0, 0]);
+}
+
+#[test]
+fn a_batch_is_given_up_in_the_end() {
+    let (errand, shared, reporting) = scene();
+    tell(&mut reporting.reporter(CoreId(0)), 4);
+    shared.0.borrow_mut().outcomes = vec![later(); 400];
+    assert_eq!(run(errand, reporting), [0, 4, 0]);
+    let scene = shared.0.borrow();
+    let hour = Duration::from_secs(3_600);
+    let most = 2 * (hour + Duration::from_secs(30));
+    assert!(
+        (2 * hour..=most).contains(&scene.elapsed),
+        "{:?}",
+        scene.elapsed
+    );
+    let longest = scene.pauses.iter().max().copied();
+    assert_eq!(longest, Some(Duration::from_secs(30)));
+}
+
+#[test]
+fn when_the_server_stops_the_time_for_all_of_it_is_bounded() {
+    let (errand, shared, reporting) = scene();
+    tell(&mut reporting.reporter(CoreId(0)), 4);
+    {
+        let mut scene = shared.0.borrow_mut();
+        scene.until = Some(Duration::from_secs(3));
+        scene.takes = Duration::from_millis(700);
+        scene.outcomes = vec![later(); 200];
+    }
+    let under_way = errand.under_way();
+    assert_eq!(run(errand, reporting), [0, 0, 0]);
+    let scene = shared.0.borrow();
+    assert_eq!(scene.elapsed, Duration::from_secs(3));
+    // Each request gets no more time than is left.
+    let timeouts: Vec<u128> = scene
+        .posts
+        .iter()
+        .map(|(.., time)| time.as_millis())
+        .collect();
+    assert_eq!(timeouts, [3_000, 2_050, 850]);
+    assert_eq!(under_way.load(Ordering::Relaxed), 3);
+}
+
+#[test]
+fn a_panic_costs_its_batch_alone() {
+    let (mut errand, shared, reporting) = scene();
+    tell(&mut reporting.reporter(CoreId(0)), 4);
+    shared.0.borrow_mut().panics = true;
+    assert!(crate::guard::guard(|| errand.run()).is_err());
+    errand.give_up_batch();
+    assert_eq!(run(errand, reporting), [1, 3, 0]);
+    assert_eq!(posted(&shared)[1], ["s-0-4"]);
+}

@@ -1,0 +1,110 @@
+//! Webhooks: a back end is told by HTTP who comes and goes. [`Courier`] is the thread that does so; the cores put
+//! events into its queue ([`crate::events`]) and know nothing else of it.
+//!
+//! Started by `server` where a URL is configured. Bounds: `queue_events_max` events wait, `batch_events_max` are under
+//! way, one request at a time.
+
+mod attempt;
+mod batch;
+mod clock;
+mod errand;
+mod post;
+mod signature;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use tracing::{error, warn};
+
+pub use batch::Named;
+pub use post::{Target, check_webhooks};
+
+use crate::config::Webhooks;
+use crate::events::{Event, Tally};
+use crate::guard::guard;
+use clock::Live;
+use errand::Errand;
+use post::{Post, Poster};
+
+/// After a panic of ours, before it goes on.
+const PANIC_PAUSE: Duration = Duration::from_secs(1);
+/// How much longer than it may take the thread is waited for.
+const LENIENCE: Duration = Duration::from_millis(50);
+
+/// The thread that delivers.
+pub struct Courier {
+    queue: Receiver<Event>,
+    under_way: Arc<AtomicUsize>,
+    closing: Sender<Instant>,
+    /// Nothing comes of it: it is closed when the thread has ended.
+    ended: Receiver<()>,
+}
+
+impl Courier {
+    /// Starts it.
+    pub fn start(
+        config: &Webhooks,
+        target: Target,
+        listeners: Vec<Named>,
+        queue: Receiver<Event>,
+        tallies: Arc<[Tally]>,
+    ) -> io::Result<Courier> {
+        let (closing, told) = bounded(1);
+        let (ending, ended) = bounded::<()>(0);
+        let sender = batch::Sender {
+            server: random_name()?,
+            listeners,
+        };
+        let key = target.key.clone();
+        let post = Poster::new(target, config.timeout);
+        let taken = queue.clone();
+        let means = (key, post, Live::new(told));
+        let errand = Errand::new(config, taken, tallies, sender, means);
+        let under_way = errand.under_way();
+        thread::Builder::new()
+            .name("webhooks".into())
+            .spawn(move || {
+                run(errand);
+                drop(ending);
+            })?;
+        Ok(Courier {
+            queue,
+            under_way,
+            closing,
+            ended,
+        })
+    }
+
+    /// The cores have ended: what waits is delivered until this time.
+    pub fn finish(self, until: Instant) {
+        let _ = self.closing.send(until);
+        let _ = self.ended.recv_deadline(until + LENIENCE);
+        let lost = self.queue.len() + self.under_way.load(Ordering::Acquire);
+        if lost > 0 {
+            warn!(
+                lost,
+                "webhooks: the time to stop is over; these events are not delivered"
+            );
+        }
+    }
+}
+
+/// A panic is our mistake, costs the batch in hand and nothing else.
+fn run<P: Post>(mut errand: Errand<P, Live>) {
+    use clock::Clock;
+    while let Err(fault) = guard(|| errand.run()) {
+        error!(%fault, "webhooks: the delivery panicked; its batch is dropped");
+        errand.give_up_batch();
+        errand.clock.pause(PANIC_PAUSE);
+    }
+}
+
+fn random_name() -> io::Result<String> {
+    let mut bytes = [0; 8];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| io::Error::other("there is no randomness"))?;
+    Ok(format!("{:016x}", u64::from_ne_bytes(bytes)))
+}

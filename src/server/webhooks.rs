@@ -1,0 +1,82 @@
+//! How a server has webhooks: asked for, started with its cores, and given a last while when they have ended.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::listen::Listening;
+use super::{Plan, Server};
+use crate::config::Webhooks;
+use crate::events::{Reporter, Reporting};
+use crate::ident::CoreId;
+use crate::net::webhooks::{Courier, Named, Target};
+
+/// What is left for the last events when the drain has taken all of its time.
+const FLUSH_TIME_MIN: Duration = Duration::from_secs(1);
+
+impl Server {
+    /// Has a back end told by HTTP of connections that bind a uid or end, and of kicks. Without a URL it is not.
+    pub fn webhooks(mut self, webhooks: Webhooks) -> Server {
+        self.webhooks = webhooks;
+        self
+    }
+}
+
+impl Plan {
+    /// One core's way to tell of events, if anybody wants to know.
+    pub(super) fn reporter(&self, core: CoreId) -> Option<Reporter> {
+        self.reporting.as_ref().map(|all| all.reporter(core))
+    }
+}
+
+/// The thread that delivers, while the server runs.
+pub struct Telling {
+    courier: Option<Courier>,
+    drain_timeout: Duration,
+}
+
+impl Telling {
+    /// Starts it where it is configured.
+    pub fn start(
+        config: &Webhooks,
+        target: Option<Target>,
+        listening: &[Listening],
+        cores: usize,
+        drain_timeout: Duration,
+    ) -> io::Result<(Telling, Option<Reporting>)> {
+        let Some(target) = target else {
+            let courier = None;
+            return Ok((
+                Telling {
+                    courier,
+                    drain_timeout,
+                },
+                None,
+            ));
+        };
+        let listeners = listening.iter().map(|one| Named {
+            app: one.space,
+            url: one.url.clone(),
+        });
+        let (reporting, queue) =
+            Reporting::new(config.events, config.queue_events_max.max(1), cores);
+        let tallies = reporting.tallies();
+        let courier = Courier::start(config, target, listeners.collect(), queue, tallies)?;
+        let courier = Some(courier);
+        Ok((
+            Telling {
+                courier,
+                drain_timeout,
+            },
+            Some(reporting),
+        ))
+    }
+
+    /// The cores have ended, after a drain that began then: what it has left of its time is for what waits, and a
+    /// second at least.
+    pub fn finish(self, drain_began: Instant) {
+        if let Some(courier) = self.courier {
+            let until = drain_began + self.drain_timeout;
+            courier.finish(until.max(Instant::now() + FLUSH_TIME_MIN));
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What a shard tells of its uids to whoever wants to know outside ([`crate::events`]): who has bound one, whose
+//! connection has ended, who was kicked. Called where that is decided; without a reporter it is a look at a `None`.
+
+use super::Shard;
+use crate::close::CloseReason;
+use crate::events::{KickedBy, Origin, Reporter, What};
+use crate::ident::ConnId;
+use crate::stats::CoreStats;
+
+impl Shard {
+    /// Has events told from now on.
+    pub fn report_to(&mut self, reporter: Reporter) {
+        self.reporter = Some(reporter);
+    }
+
+    /// A connection is bound; whether its uid had none in its space.
+    pub(super) fn report_connect(&mut self, id: ConnId, first: bool) {
+        if self.reporter.is_some() {
+            self.report(id, |of| What::Connect { of, first });
+        }
+    }
+
+    /// A connection is out of every table.
+    pub(super) fn report_disconnect(&mut self, id: ConnId, reason: CloseReason) {
+        if self.reporter.is_none() {
+            return;
+        }
+        let space = self.spec(id).space;
+        let Some(uid) = self.uid(id) else { return };
+        let last = self.uids.count(&self.slots, space, uid) == 0;
+        self.report(id, |of| What::Disconnect { of, reason, last });
+    }
+
+    /// The uid's connections are to be closed.
+    pub(super) fn report_kick(&mut self, uid: &str, connections: u32, by: KickedBy) {
+        if let Some(reporter) = &mut self.reporter
+            && connections > 0
+        {
+            reporter.tell(uid, What::Kick { connections, by });
+        }
+    }
+
+    fn report(&mut self, id: ConnId, what: impl FnOnce(Origin) -> What) {
+        let slot = &self.slots[id.slot];
+        let of = Origin {
+            connection: id,
+            peer: slot.peer.address(),
+            listener: slot.listener,
+        };
+        if let (Some(reporter), Some(uid)) = (&mut self.reporter, &slot.uid) {
+            reporter.tell(uid, what(of));
+        }
+    }
+
+    /// Fills in what has become of the core's events.
+    pub(super) fn count_reports(&self, stats: &mut CoreStats) {
+        use std::sync::atomic::Ordering::Relaxed;
+        if let Some(reporter) = &self.reporter {
+            let tally = reporter.tally();
+            stats.webhooks_sent = tally.sent.load(Relaxed);
+            stats.webhooks_failed = tally.failed.load(Relaxed);
+            stats.webhooks_dropped = tally.dropped.load(Relaxed);
+        }
+    }
+}
