@@ -37,7 +37,7 @@ use crate::hush::SharedHush;
 use crate::ident::{Reach, SPACES_MAX, Space};
 use crate::net::admission::{Admission, Census, Door, Pool};
 use crate::net::handover::Handover;
-use crate::net::http::Site;
+use crate::net::http::{Facts, Site};
 use crate::net::listener::Listener;
 use crate::net::rates::{Rate, Rates};
 use crate::protocol::http::head::HTTP_HEAD_BYTES_MAX;
@@ -347,6 +347,7 @@ impl Server {
             bearers: self.bearers,
             keyring: keyring.clone(),
             listeners_json: listen::to_json(&listening),
+            facts: listen::facts(&listening),
             progress: Arc::clone(&progress),
         });
         watch_panics();
@@ -421,6 +422,7 @@ struct Plan {
     bearers: Bearers,
     keyring: Option<Arc<Keyring>>,
     listeners_json: String,
+    facts: Arc<Facts>,
     progress: Arc<[Progress]>,
 }
 

@@ -32,6 +32,7 @@ use crate::net::origin::Origins;
 use crate::net::readiness::{Pass, Readiness};
 use crate::net::transport::Transport;
 use crate::net::wire::Kind;
+use crate::stats::Driver;
 
 /// Connections accepted before what they have sent is looked at.
 const ACCEPTS_PER_TURN: usize = 64;
@@ -125,8 +126,13 @@ impl Tasks {
     ) -> io::Result<(Rc<Tasks>, Vec<JoinHandle<()>>)> {
         let specs = plan.specs();
         let origins = Origins::new(&plan.config.origins);
+        let wire = plan.driver.wire(wire)?;
+        let driver = Driver {
+            runtime: runtime_kind().name(),
+            connections: wire.kind().name(),
+        };
         let transport = Transport::new(
-            plan.driver.wire(wire)?,
+            wire,
             Rc::clone(&specs),
             origins,
             plan.admission(),
@@ -146,6 +152,7 @@ impl Tasks {
             plan.make_apps(),
             Instant::now(),
         );
+        host.shard().stats.driver = driver;
         if let Some(verifier) = plan.verifier() {
             host.set_verifier(verifier);
         }
@@ -338,6 +345,14 @@ impl Tasks {
     }
 }
 
+/// What this thread's runtime waits with.
+fn runtime_kind() -> Kind {
+    match monoio::utils::is_legacy() {
+        true => Kind::Epoll,
+        false => Kind::Uring,
+    }
+}
+
 /// The HTTP port of each site.
 fn make_ports(
     plan: &Plan,
@@ -354,6 +369,7 @@ fn make_ports(
             reach: site.reach,
             bearers: plan.bearers.clone(),
             listeners: Rc::from(plan.listeners_json.as_str()),
+            facts: Arc::clone(&plan.facts),
             gate: Gate::new(plan.admission(), site.door, site.rate, burst),
             body_bytes_max: plan.config.http_body_bytes_max,
             request_timeout: plan.config.handshake_timeout,

@@ -46,6 +46,7 @@ impl Shard {
         }
         self.uids.insert(&mut self.slots, space, uid, id);
         self.stats.bound += 1;
+        self.stats.binds += 1;
         self.bound_as_proved(id);
         self.settle(id);
         true

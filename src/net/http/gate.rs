@@ -54,6 +54,11 @@ impl Gate {
         }
     }
 
+    /// The port's number among all listeners.
+    pub fn door(&self) -> u16 {
+        self.door
+    }
+
     /// Counts a newcomer, or says why it is turned away.
     pub fn enter(&self, peer: SocketAddr) -> Result<Guest<'_>, Refusal> {
         let counted = self.admission.borrow_mut().enter(self.door, peer);

@@ -6,10 +6,12 @@
 //! is read, so nothing piles up.
 
 mod gate;
+mod metrics;
 mod routes;
 mod site;
 
 pub use gate::Gate;
+pub use metrics::Facts;
 pub use site::{Asset, Site};
 
 use std::cell::{Cell, RefCell};
@@ -18,6 +20,7 @@ use std::io;
 use std::net::{SocketAddr, TcpStream as StdTcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -72,6 +75,8 @@ pub struct Port {
     pub bearers: Bearers,
     /// What `/listeners.json` answers.
     pub listeners: Rc<str>,
+    /// What `/metrics` says beside what the cores count.
+    pub facts: Arc<Facts>,
     /// Who may come in.
     pub gate: Gate,
     pub body_bytes_max: usize,
@@ -177,6 +182,8 @@ impl Port {
             missed: false,
         };
         let key = self.deadlines.borrow_mut().insert(deadline);
+        let door = self.gate.door();
+        *self.host.borrow_mut().shard().stats.at_listener(door) += 1;
         let ended = {
             let mut conversation = std::pin::pin!(async {
                 match refusal {
@@ -200,6 +207,7 @@ impl Port {
         }
         // Before the socket is closed, for its number may be another's then.
         self.deadlines.borrow_mut().remove(key);
+        *self.host.borrow_mut().shard().stats.at_listener(door) -= 1;
         drop(stream);
         self.tell_if_stopping();
     }

@@ -39,7 +39,7 @@ impl HttpAnswer {
         }
     }
 
-    fn error(status: u16, code: &str, message: &str) -> HttpAnswer {
+    pub(super) fn error(status: u16, code: &str, message: &str) -> HttpAnswer {
         HttpAnswer::json(
             status,
             &json!({"error": {"code": code, "message": message}}),
@@ -94,6 +94,8 @@ impl Port {
         match request.path.as_str() {
             "/v1/push" if request.method == "POST" => self.push(request).await,
             "/v1/push" => HttpAnswer::method_not_allowed("POST"),
+            "/metrics" if reads => self.metrics(request).await,
+            "/metrics" => HttpAnswer::method_not_allowed("GET, HEAD"),
             "/listeners.json" if reads => HttpAnswer {
                 status: 200,
                 fields: vec![
@@ -121,7 +123,7 @@ impl Port {
     }
 
     /// Whether who asks may do this; what is answered if not.
-    fn authorize(&self, request: &Request, right: Rights) -> Result<(), HttpAnswer> {
+    pub(super) fn authorize(&self, request: &Request, right: Rights) -> Result<(), HttpAnswer> {
         if self.bearers.is_empty() {
             return Ok(());
         }
