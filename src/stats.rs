@@ -1,5 +1,7 @@
 //! The counters of one core, and of all, as `stats` answers them.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::close::CloseReason;
@@ -13,8 +15,14 @@ pub struct CoreStats {
     pub connections: u64,
     /// Connections whose opening handshake is under way.
     pub opening: u64,
+    /// The same by listener: the apps' in their order, then the HTTP ports', whose connections the sum does not
+    /// hold.
+    #[serde(skip)]
+    pub by_listener: Vec<u64>,
     /// Connections bound to a uid.
     pub bound: u64,
+    /// Connections that have been bound.
+    pub binds: u64,
     /// Uids with at least one connection.
     pub uids: u64,
     /// Groups with at least one member.
@@ -46,11 +54,81 @@ pub struct CoreStats {
     pub webhooks_failed: u64,
     /// Events that found no room to wait.
     pub webhooks_dropped: u64,
+    /// Pushes asked for here that reached at least one connection, on whichever core.
+    pub pushes_delivered: u64,
+    /// Pushes asked for here that reached none.
+    pub pushes_offline: u64,
+    /// Times that its doorbell was rung, by another core or, for a further turn, by itself.
+    pub doorbells: u64,
+    /// How long its turns took.
+    #[serde(skip)]
+    pub turns: TurnTimes,
+    /// What it waits with.
+    #[serde(skip)]
+    pub driver: Driver,
     /// Bytes waiting in outboxes.
     pub outbox_bytes: u64,
     /// Ended connections by reason, in the order of [`CloseReason::ALL`].
     #[serde(serialize_with = "by_name")]
     pub closed: Vec<u64>,
+}
+
+impl CoreStats {
+    /// The count of a listener's connections. An HTTP port's has its place when it first asks for it.
+    pub fn at_listener(&mut self, listener: u16) -> &mut u64 {
+        let at = usize::from(listener);
+        if self.by_listener.len() <= at {
+            self.by_listener.resize(at + 1, 0);
+        }
+        &mut self.by_listener[at]
+    }
+}
+
+/// What a core waits with: `io_uring` or `epoll`, once for its runtime and once for its connections.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Driver {
+    /// The runtime's.
+    pub runtime: &'static str,
+    /// The connections'.
+    pub connections: &'static str,
+}
+
+/// How often a core's turns took how long.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct TurnTimes {
+    /// Turns up to each of [`TurnTimes::BOUNDS`] and above the one before; the last count is of longer ones.
+    pub counts: [u64; TurnTimes::BOUNDS.len() + 1],
+    /// All of them together.
+    pub total: Duration,
+}
+
+impl TurnTimes {
+    /// A turn that finds nothing takes a few microseconds, a full one about a millisecond, and one that is a
+    /// mistake longer.
+    pub const BOUNDS: [Duration; 15] = [
+        Duration::from_micros(5),
+        Duration::from_micros(10),
+        Duration::from_micros(25),
+        Duration::from_micros(50),
+        Duration::from_micros(100),
+        Duration::from_micros(250),
+        Duration::from_micros(500),
+        Duration::from_millis(1),
+        Duration::from_micros(2_500),
+        Duration::from_millis(5),
+        Duration::from_millis(10),
+        Duration::from_millis(25),
+        Duration::from_millis(50),
+        Duration::from_millis(100),
+        Duration::from_millis(1_000),
+    ];
+
+    /// Counts one turn.
+    pub fn add(&mut self, took: Duration) {
+        let bounds = Self::BOUNDS.iter();
+        self.counts[bounds.take_while(|bound| took > **bound).count()] += 1;
+        self.total += took;
+    }
 }
 
 /// The counters of every core.
@@ -75,4 +153,31 @@ fn by_name<S: serde::Serializer>(closed: &[u64], serializer: S) -> Result<S::Ok,
             .filter(|(_, count)| **count > 0)
             .map(|(reason, count)| (reason.text(), count)),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_is_counted_at_the_first_bound_that_holds_it() {
+        let mut times = TurnTimes::default();
+        let beyond = Duration::from_secs(2);
+        for (at, bound) in TurnTimes::BOUNDS.into_iter().enumerate() {
+            times.add(bound);
+            times.add(bound + Duration::from_nanos(1));
+            assert_eq!(times.counts[at], if at == 0 { 1 } else { 2 }, "{bound:?}");
+        }
+        times.add(beyond);
+        assert_eq!(times.counts.last(), Some(&2));
+        assert!(times.total > beyond + TurnTimes::BOUNDS.iter().sum::<Duration>());
+    }
+
+    #[test]
+    fn a_listener_beyond_the_known_gets_its_count() {
+        let mut stats = CoreStats::default();
+        *stats.at_listener(2) += 1;
+        *stats.at_listener(0) += 1;
+        assert_eq!(stats.by_listener, [1, 0, 1]);
+    }
 }

@@ -15,19 +15,20 @@ use crate::payload::{Message, Payload};
 impl Local {
     /// Opens a question to one core.
     fn ask_one(&mut self, asker: Asker, bytes: usize, home: CoreId, ask: Ask) -> Ticket {
-        let question = self.open(asker, bytes, 1);
+        let is_push = matches!(ask, Ask::Push { .. });
+        let question = self.open(asker, bytes, 1, is_push);
         self.ask(question, home, ask);
         Ticket(question)
     }
 
-    fn open(&mut self, asker: Asker, bytes: usize, parts: usize) -> u64 {
+    fn open(&mut self, asker: Asker, bytes: usize, parts: usize, is_push: bool) -> u64 {
         let cost = bytes + crate::bus::ENVELOPE_COST;
         let payer = asker.payer();
         if let Some(payer) = payer {
             self.shard.add_transit(payer, cost);
         }
-        self.questions
-            .open(asker, parts, payer.map(|payer| (payer, cost)))
+        let payer = payer.map(|payer| (payer, cost));
+        self.questions.open(asker, parts, payer, is_push)
     }
 
     fn ask(&mut self, question: u64, core: CoreId, what: Ask) {
@@ -42,20 +43,20 @@ impl Local {
     pub fn push(&mut self, reach: Reach, asker: Asker, uid: &str, message: Message<'_>) -> Ticket {
         if uid != EVERYBODY {
             if check_uid(uid).is_err() {
-                return self.answer_at_once(asker, 0);
+                return self.push_answered_at_once(asker, 0);
             }
             let home = self.bus.home(uid);
             if home == self.core() {
                 // At home already: no copy.
                 let reached = self.shard.send_to_uid(reach, uid, message);
-                return self.answer_at_once(asker, reached);
+                return self.push_answered_at_once(asker, reached);
             }
             let addressed = Addressed::new(uid, message);
             let bytes = uid.len() + message.len();
             return self.ask_one(asker, bytes, home, Ask::Push { reach, addressed });
         }
         let payload = Payload::new(message);
-        let question = self.open(asker, message.len(), self.bus.cores());
+        let question = self.open(asker, message.len(), self.bus.cores(), true);
         for core in self.other_cores() {
             let payload = payload.clone();
             self.ask(question, core, Ask::PushEverybody { reach, payload });
@@ -95,7 +96,7 @@ impl Local {
     }
 
     pub fn stats(&mut self, asker: Asker) -> Ticket {
-        let question = self.open(asker, 0, self.bus.cores());
+        let question = self.open(asker, 0, self.bus.cores(), false);
         for core in self.other_cores() {
             self.ask(question, core, Ask::Stats);
         }
@@ -109,6 +110,11 @@ impl Local {
         let question = self.questions.number();
         self.tell_asker(question, asker, Answer::Reached(reached));
         Ticket(question)
+    }
+
+    fn push_answered_at_once(&mut self, asker: Asker, reached: u32) -> Ticket {
+        self.shard.count_push(reached);
+        self.answer_at_once(asker, reached)
     }
 
     /// Does what a question asks, on the core that it concerns.
@@ -127,6 +133,7 @@ impl Local {
             Ask::Stats => {
                 let mut stats = self.shard.snapshot();
                 stats.core = self.core().0;
+                stats.doorbells = self.bus.bell().rings();
                 Part::Stats(Box::new(stats))
             }
         }
@@ -139,6 +146,9 @@ impl Local {
         };
         if let Some((payer, bytes)) = answered.payer {
             self.shard.sub_transit(payer, bytes);
+        }
+        if let (true, Answer::Reached(reached)) = (answered.is_push, &answered.answer) {
+            self.shard.count_push(*reached);
         }
         self.tell_asker(question, answered.asker, answered.answer);
     }

@@ -8,6 +8,7 @@ mod ask;
 mod context;
 mod effect;
 pub(crate) mod envelope;
+mod gather;
 #[doc(hidden)]
 pub mod host;
 #[doc(hidden)]

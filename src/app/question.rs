@@ -41,6 +41,7 @@ struct Question {
     reached: u32,
     stats: Vec<CoreStats>,
     payer: Option<(ConnId, usize)>,
+    is_push: bool,
 }
 
 /// A question whose last part has come.
@@ -48,6 +49,8 @@ pub struct Answered {
     pub asker: Asker,
     pub answer: Answer,
     pub payer: Option<(ConnId, usize)>,
+    /// Whether it was to push something, and its answer is a verdict.
+    pub is_push: bool,
 }
 
 #[derive(Default)]
@@ -73,7 +76,13 @@ impl Questions {
         self.next
     }
 
-    pub fn open(&mut self, asker: Asker, parts: usize, payer: Option<(ConnId, usize)>) -> u64 {
+    pub fn open(
+        &mut self,
+        asker: Asker,
+        parts: usize,
+        payer: Option<(ConnId, usize)>,
+        is_push: bool,
+    ) -> u64 {
         let number = self.number();
         self.bytes += payer.map_or(0, |(_, bytes)| bytes);
         self.open.insert(
@@ -84,6 +93,7 @@ impl Questions {
                 reached: 0,
                 stats: Vec::new(),
                 payer,
+                is_push,
             },
         );
         number
@@ -114,6 +124,7 @@ impl Questions {
             asker: question.asker,
             answer,
             payer: question.payer,
+            is_push: question.is_push,
         })
     }
 

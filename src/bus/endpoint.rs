@@ -226,6 +226,11 @@ impl<B> Endpoint<B> {
         self.counters.taken_by(self.core)
     }
 
+    /// What waits in each core's mailbox at this moment.
+    pub fn depths(&self) -> impl Iterator<Item = usize> {
+        self.mailboxes.iter().map(Mailbox::depth)
+    }
+
     /// The counts of the whole bus.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters

@@ -27,6 +27,11 @@ impl<B> Mailbox<B> {
         (Mailbox { queue, bell }, receiver)
     }
 
+    /// Envelopes in it, at this moment.
+    pub(super) fn depth(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Puts an envelope in and wakes a sleeping owner; false if there is no owner any more, and then
     /// the envelope is dropped.
     pub(super) fn put(&self, envelope: Envelope<B>) -> bool {

@@ -9,10 +9,11 @@ use serde_json::Value;
 /// Most cores that get a column each; with more, only the total is shown.
 const COLUMNS_MAX: usize = 8;
 /// The figures that we know, in the order in which people ask for them; others follow by name.
-const FIGURES: [&str; 19] = [
+const FIGURES: [&str; 23] = [
     "connections",
     "opening",
     "bound",
+    "binds",
     "uids",
     "groups",
     "messages_in",
@@ -24,6 +25,9 @@ const FIGURES: [&str; 19] = [
     "envelopes_out",
     "joins_refused",
     "moved_in",
+    "pushes_delivered",
+    "pushes_offline",
+    "doorbells",
     "panics",
     "webhooks_sent",
     "webhooks_failed",

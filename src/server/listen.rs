@@ -2,13 +2,14 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 
 use serde_json::json;
 
 use super::Bound;
 use crate::config::{Config, ListenerLimits};
 use crate::ident::Reach;
-use crate::net::http::Site;
+use crate::net::http::{Facts, Site};
 use crate::net::listener::{Listener, Watch};
 use crate::protocol::Codec;
 use crate::shard::ListenerSpec;
@@ -240,6 +241,12 @@ pub fn to_json(listening: &[Listening]) -> String {
         .map(|one| json!({"app": one.space, "url": one.url}))
         .collect();
     format!("{}\n", serde_json::Value::from(apps))
+}
+
+/// The listeners by number, and when the server started, for its metrics.
+pub fn facts(listening: &[Listening]) -> Arc<Facts> {
+    let listeners = listening.iter().map(|one| (one.space, one.url.clone()));
+    Arc::new(Facts::new(listeners.collect()))
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ use crate::hush::SharedHush;
 use crate::ident::Reach;
 use crate::net::admission::{Admission, Census, Door, Pool};
 use crate::net::handover::Handover;
-use crate::net::http::{Site, Standing};
+use crate::net::http::{Facts, Site, Standing};
 use crate::net::listener::Listener;
 use crate::net::rates::{Rate, Rates};
 use crate::net::webhooks::Target;
@@ -321,6 +321,7 @@ impl Server {
             keyring: keyring.clone(),
             reporting,
             listeners_json: listen::to_json(&listening),
+            facts: listen::facts(&listening),
             progress: Arc::clone(&progress),
             standing: Arc::clone(&standing),
         });
@@ -412,6 +413,7 @@ struct Plan {
     /// How cores tell of events, if anybody wants to know.
     reporting: Option<Reporting>,
     listeners_json: String,
+    facts: Arc<Facts>,
     progress: Arc<[Progress]>,
     standing: Arc<Standing>,
 }

@@ -32,6 +32,7 @@ use crate::net::origin::Origins;
 use crate::net::readiness::{Pass, Readiness};
 use crate::net::transport::{Subscriber, Transport};
 use crate::net::wire::Kind;
+use crate::stats::Driver;
 
 /// Connections accepted before what they have sent is looked at.
 const ACCEPTS_PER_TURN: usize = 64;
@@ -125,8 +126,13 @@ impl Tasks {
     ) -> io::Result<(Rc<Tasks>, Vec<JoinHandle<()>>)> {
         let specs = plan.specs();
         let origins = Origins::new(&plan.config.origins);
+        let wire = plan.driver.wire(wire)?;
+        let driver = Driver {
+            runtime: runtime_kind().name(),
+            connections: wire.kind().name(),
+        };
         let transport = Transport::new(
-            plan.driver.wire(wire)?,
+            wire,
             Rc::clone(&specs),
             origins,
             plan.admission(),
@@ -146,6 +152,7 @@ impl Tasks {
             plan.make_apps(),
             Instant::now(),
         );
+        host.shard().stats.driver = driver;
         if let Some(verifier) = plan.verifier() {
             host.set_verifier(verifier);
         }
@@ -356,6 +363,14 @@ fn subscribing(tasks: Weak<Tasks>) -> Rc<dyn Fn(u16, Subscriber)> {
     })
 }
 
+/// What this thread's runtime waits with.
+fn runtime_kind() -> Kind {
+    match monoio::utils::is_legacy() {
+        true => Kind::Epoll,
+        false => Kind::Uring,
+    }
+}
+
 /// The HTTP port of each site.
 fn make_ports(
     plan: &Plan,
@@ -369,11 +384,13 @@ fn make_ports(
         Rc::new(Port {
             host: Rc::clone(host),
             turn: Rc::clone(end_turn),
+            number: site.number,
             site: site.site,
             roles: site.site.roles,
             reach: site.reach,
             bearers: plan.bearers.clone(),
             listeners: Rc::from(plan.listeners_json.as_str()),
+            facts: Arc::clone(&plan.facts),
             gate: Gate::new(plan.admission(), site.door, site.rate, burst),
             events: site.events,
             origins: RefCell::new(Origins::new(&plan.config.origins)),

@@ -15,6 +15,8 @@ use crate::shard::ListenerSpec;
 
 /// One HTTP port.
 pub struct SitePlan {
+    /// Its number among what is listened on.
+    pub number: u16,
     pub site: Site,
     pub reach: Reach,
     /// Its number among the doors.
@@ -89,6 +91,7 @@ impl Server {
             }
             let has_role = site.roles.has(Roles::EVENTS);
             plans.push(SitePlan {
+                number: listener,
                 site: *site,
                 reach: *reach,
                 // Behind those of all connections.

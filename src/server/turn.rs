@@ -137,6 +137,8 @@ impl Turn {
         if self.phase != Phase::Serving {
             self.report(host, unfinished);
         }
+        // The one other look at the clock of a turn, however much was done in it.
+        host.shard().stats.turns.add(began.elapsed());
     }
 
     /// Takes what there is and writes what it causes, each as much as one round may. Returns whether mail

@@ -44,6 +44,7 @@ impl Shard {
         }
         self.uids.insert(&mut self.slots, space, uid, id);
         self.stats.bound += 1;
+        self.stats.binds += 1;
         self.bound_as_proved(id);
         self.settle(id);
         self.report_connect(id, present == 0);

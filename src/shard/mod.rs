@@ -134,6 +134,7 @@ impl Limits {
 
 impl Shard {
     pub fn new(config: &Config, listeners: Rc<[ListenerSpec]>, spaces: usize) -> Shard {
+        let by_listener = vec![0; listeners.len()];
         Shard {
             limits: Limits::new(config),
             listeners,
@@ -155,6 +156,7 @@ impl Shard {
             compressor: Compressor::new(config.compress_bytes_min),
             reporter: None,
             stats: CoreStats {
+                by_listener,
                 closed: vec![0; CloseReason::COUNT],
                 ..CoreStats::default()
             },
@@ -198,6 +200,14 @@ impl Shard {
     /// A newcomer was refused before it had a place here.
     pub fn count_refused(&mut self, reason: CloseReason) {
         self.stats.closed[reason.index()] += 1;
+    }
+
+    /// A push has its answer: how many connections it reached.
+    pub fn count_push(&mut self, reached: u32) {
+        match reached {
+            0 => self.stats.pushes_offline += 1,
+            _ => self.stats.pushes_delivered += 1,
+        }
     }
 
     /// A proxy has told whose connection it is.
@@ -383,6 +393,7 @@ impl Shard {
         };
         self.generation = id.generation;
         self.stats.connections += 1;
+        self.stats.by_listener[usize::from(listener)] += 1;
         self.slots[id.slot] = Slot {
             generation: id.generation,
             listener,
@@ -397,6 +408,7 @@ impl Shard {
 
     fn release(&mut self, id: ConnId) {
         self.take_proof(id);
+        self.stats.by_listener[usize::from(self.slots[id.slot].listener)] -= 1;
         self.slots.free(id.slot);
         if self.slots.is_empty() {
             // All that the wheel holds is of connections gone.

@@ -51,6 +51,7 @@ mod hostile_http;
 mod hostile_http_bodies;
 mod hostile_lines;
 mod hostile_origins;
+mod metrics;
 mod order;
 mod page;
 mod panic;

@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 struct Report<'a> {
     connections: u64,
     bound: u64,
+    binds: u64,
     uids: u64,
     groups: u64,
     messages_in: u64,
@@ -19,6 +20,8 @@ struct Report<'a> {
     envelopes_out: u64,
     joins_refused: u64,
     moved_in: u64,
+    pushes_delivered: u64,
+    pushes_offline: u64,
     panics: u64,
     outbox_bytes: u64,
     #[serde(serialize_with = "closed")]
@@ -31,6 +34,7 @@ pub fn line(stats: &Stats) -> String {
     let report = Report {
         connections: stats.sum(|core| core.connections),
         bound: stats.sum(|core| core.bound),
+        binds: stats.sum(|core| core.binds),
         uids: stats.sum(|core| core.uids),
         groups: stats.sum(|core| core.groups),
         messages_in: stats.sum(|core| core.messages_in),
@@ -40,6 +44,8 @@ pub fn line(stats: &Stats) -> String {
         envelopes_out: stats.sum(|core| core.envelopes_out),
         joins_refused: stats.sum(|core| core.joins_refused),
         moved_in: stats.sum(|core| core.moved_in),
+        pushes_delivered: stats.sum(|core| core.pushes_delivered),
+        pushes_offline: stats.sum(|core| core.pushes_offline),
         panics: stats.sum(|core| core.panics),
         outbox_bytes: stats.sum(|core| core.outbox_bytes),
         closed: stats,

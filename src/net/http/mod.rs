@@ -7,6 +7,7 @@
 
 mod events;
 mod gate;
+mod metrics;
 mod roles;
 mod routes;
 mod site;
@@ -14,6 +15,7 @@ mod standing;
 
 pub use events::Door;
 pub use gate::Gate;
+pub use metrics::Facts;
 pub use roles::Roles;
 pub use site::{Asset, Site};
 pub use standing::Standing;
@@ -78,6 +80,8 @@ pub struct Port {
     pub host: Rc<RefCell<Host>>,
     /// Ends a turn: what was queued is written or posted.
     pub turn: Rc<dyn Fn()>,
+    /// Its number among all that is listened on.
+    pub number: u16,
     pub site: Site,
     /// Which parts it serves.
     pub roles: Roles,
@@ -86,6 +90,8 @@ pub struct Port {
     pub bearers: Bearers,
     /// What `/listeners.json` answers.
     pub listeners: Rc<str>,
+    /// What `/metrics` says beside what the cores count.
+    pub facts: Arc<Facts>,
     /// Who may come in.
     pub gate: Gate,
     /// Where clients go that listen, if they may.
@@ -208,6 +214,7 @@ impl Port {
             missed: false,
         };
         let key = self.deadlines.borrow_mut().insert(deadline);
+        self.count_connection(|count| *count += 1);
         let ended = {
             let mut conversation = std::pin::pin!(async {
                 match refusal {
@@ -226,6 +233,7 @@ impl Port {
         };
         // Before the socket is closed, for its number may be another's then.
         self.deadlines.borrow_mut().remove(key);
+        self.count_connection(|count| *count -= 1);
         match ended {
             Ok(Ok(Some(admitted))) => return self.hand_over(stream, admitted),
             Ok(Ok(None)) => {}
@@ -237,6 +245,17 @@ impl Port {
         }
         drop(stream);
         self.tell_if_stopping();
+    }
+
+    /// Those of this port are told apart in the metrics.
+    fn count_connection(&self, count: impl FnOnce(&mut u64)) {
+        count(
+            self.host
+                .borrow_mut()
+                .shard()
+                .stats
+                .at_listener(self.number),
+        );
     }
 
     /// While the server stops, a turn looks at how far it is.

@@ -99,6 +99,8 @@ impl Port {
         match request.path.as_str() {
             "/v1/push" if request.method == "POST" => self.push(request).await,
             "/v1/push" => HttpAnswer::method_not_allowed("POST"),
+            "/metrics" if reads => self.metrics(request).await,
+            "/metrics" => HttpAnswer::method_not_allowed("GET, HEAD"),
             "/listeners.json" if reads => HttpAnswer {
                 status: 200,
                 fields: vec![
@@ -140,7 +142,7 @@ impl Port {
     }
 
     /// Whether who asks may do this; what is answered if not.
-    fn authorize(&self, request: &Request, right: Rights) -> Result<(), HttpAnswer> {
+    pub(super) fn authorize(&self, request: &Request, right: Rights) -> Result<(), HttpAnswer> {
         if self.bearers.is_empty() {
             return Ok(());
         }

@@ -67,6 +67,16 @@ pub enum Kind {
     Epoll,
 }
 
+impl Kind {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Uring => "io_uring",
+            Kind::Epoll => "epoll",
+        }
+    }
+}
+
 /// A core's wire. The backend is chosen at start, so each call is one branch that never changes; what is
 /// done for each connection of a turn (take, write) is one call for all.
 pub enum Wire {
@@ -96,6 +106,14 @@ impl Wire {
         match kind {
             Kind::Epoll => Ok(()),
             Kind::Uring => uring::probe(),
+        }
+    }
+
+    /// Which it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Wire::Epoll(_) => Kind::Epoll,
+            Wire::Uring(_) => Kind::Uring,
         }
     }
 

@@ -1,0 +1,437 @@
+//! `/metrics`: what every core counts, as Prometheus' text format 0.0.4.
+//!
+//! A scrape is one question to all cores; their answers become families of samples here, on the core that was
+//! asked, and nothing is kept. Bound: a core has some fifty samples and one a listener. Every name begins
+//! `ringpost_`; units and endings follow Prometheus' rules, which `promtool` holds us to in the tests.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use prometheus::proto::{
+    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
+};
+use prometheus::{TEXT_FORMAT, TextEncoder};
+
+use super::routes::HttpAnswer;
+use super::{Port, Request};
+use crate::app::Answer;
+use crate::auth::bearer::Rights;
+use crate::close::CloseReason;
+use crate::stats::{CoreStats, Stats, TurnTimes};
+
+/// What the metrics say that no core counts.
+pub struct Facts {
+    /// App and URL of every listener, by its number.
+    listeners: Vec<(&'static str, String)>,
+    started: Instant,
+    /// The same by the time of day then.
+    started_at: SystemTime,
+}
+
+impl Facts {
+    /// Those of a server that starts now.
+    pub fn new(listeners: Vec<(&'static str, String)>) -> Facts {
+        Facts {
+            listeners,
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+        }
+    }
+}
+
+/// A figure that each core has, with the core as its label.
+struct Figure {
+    name: &'static str,
+    help: &'static str,
+    kind: MetricType,
+    of: fn(&CoreStats) -> u64,
+}
+
+const fn gauge(name: &'static str, help: &'static str, of: fn(&CoreStats) -> u64) -> Figure {
+    let kind = MetricType::GAUGE;
+    Figure {
+        name,
+        help,
+        kind,
+        of,
+    }
+}
+
+const fn counter(name: &'static str, help: &'static str, of: fn(&CoreStats) -> u64) -> Figure {
+    let kind = MetricType::COUNTER;
+    Figure {
+        name,
+        help,
+        kind,
+        of,
+    }
+}
+
+const FIGURES: &[Figure] = &[
+    gauge(
+        "ringpost_opening_connections",
+        "Connections whose opening handshake is under way.",
+        |core| core.opening,
+    ),
+    gauge(
+        "ringpost_bound_connections",
+        "Connections bound to a uid.",
+        |core| core.bound,
+    ),
+    gauge(
+        "ringpost_uids",
+        "Uids with at least one connection.",
+        |core| core.uids,
+    ),
+    gauge(
+        "ringpost_groups",
+        "Groups with at least one member on the core.",
+        |core| core.groups,
+    ),
+    gauge(
+        "ringpost_outbox_bytes",
+        "Bytes waiting in outboxes, a message shared by many counting once.",
+        |core| core.outbox_bytes,
+    ),
+    counter(
+        "ringpost_binds_total",
+        "Connections that have been bound to a uid.",
+        |core| core.binds,
+    ),
+    counter(
+        "ringpost_received_messages_total",
+        "Messages received from clients and back ends.",
+        |core| core.messages_in,
+    ),
+    counter(
+        "ringpost_sent_messages_total",
+        "Messages queued for clients and back ends, each receiver counted.",
+        |core| core.messages_out,
+    ),
+    counter(
+        "ringpost_received_bytes_total",
+        "Bytes read from clients and back ends, HTTP left out.",
+        |core| core.bytes_in,
+    ),
+    counter(
+        "ringpost_sent_bytes_total",
+        "Bytes written to clients and back ends, HTTP left out.",
+        |core| core.bytes_out,
+    ),
+    counter(
+        "ringpost_inflated_messages_total",
+        "Messages received compressed.",
+        |core| core.messages_inflated,
+    ),
+    counter(
+        "ringpost_compressed_messages_total",
+        "Messages compressed for clients, one for many counting once a core.",
+        |core| core.messages_compressed,
+    ),
+    counter(
+        "ringpost_posted_envelopes_total",
+        "Envelopes that the core has posted to other cores.",
+        |core| core.envelopes_out,
+    ),
+    counter(
+        "ringpost_doorbells_total",
+        "Times that the core's doorbell was rung, by another core or, for a further turn, by itself.",
+        |core| core.doorbells,
+    ),
+    counter(
+        "ringpost_moved_connections_total",
+        "Connections that came to the core from another one, being bound to a uid of its.",
+        |core| core.moved_in,
+    ),
+    counter(
+        "ringpost_refused_joins_total",
+        "Joins ignored because the connection was in groups_per_connection_max groups.",
+        |core| core.joins_refused,
+    ),
+    counter(
+        "ringpost_panics_total",
+        "Panics in an app's callback, a codec or an HTTP request.",
+        |core| core.panics,
+    ),
+];
+
+/// One answer in the making.
+#[derive(Default)]
+struct Page {
+    families: Vec<MetricFamily>,
+}
+
+impl Page {
+    /// A family without samples is none, and left out.
+    fn family(&mut self, name: &str, help: &str, kind: MetricType, samples: Vec<Metric>) {
+        if samples.is_empty() {
+            return;
+        }
+        let mut family = MetricFamily::default();
+        family.set_name(name.to_owned());
+        family.set_help(help.to_owned());
+        family.set_field_type(kind);
+        family.set_metric(samples);
+        self.families.push(family);
+    }
+
+    /// What there is one of.
+    fn single(&mut self, name: &str, help: &str, value: f64) {
+        let sample = sample(MetricType::GAUGE, vec![], value);
+        self.family(name, help, MetricType::GAUGE, vec![sample]);
+    }
+}
+
+fn label(name: &str, value: impl ToString) -> LabelPair {
+    let mut pair = LabelPair::default();
+    pair.set_name(name.to_owned());
+    pair.set_value(value.to_string());
+    pair
+}
+
+fn sample(kind: MetricType, labels: Vec<LabelPair>, value: f64) -> Metric {
+    let mut metric = Metric::from_label(labels);
+    if kind == MetricType::COUNTER {
+        let mut counter = Counter::default();
+        counter.set_value(value);
+        metric.set_counter(counter);
+    } else {
+        let mut gauge = Gauge::default();
+        gauge.set_value(value);
+        metric.set_gauge(gauge);
+    }
+    metric
+}
+
+/// Everything that one answer says.
+fn page(facts: &Facts, stats: &Stats, depths: &[usize]) -> Page {
+    let mut page = Page::default();
+    add_server(&mut page, facts, stats);
+    add_connections(&mut page, facts, stats);
+    for figure in FIGURES {
+        let samples = stats.cores.iter().map(|core| {
+            let value = (figure.of)(core) as f64;
+            sample(figure.kind, vec![label("core", core.core)], value)
+        });
+        page.family(figure.name, figure.help, figure.kind, samples.collect());
+    }
+    let depths = depths.iter().enumerate().map(|(core, depth)| {
+        let labels = vec![label("core", core)];
+        sample(MetricType::GAUGE, labels, *depth as f64)
+    });
+    page.family(
+        "ringpost_mailbox_envelopes",
+        "Envelopes that waited in the core's mailbox when the scrape began.",
+        MetricType::GAUGE,
+        depths.collect(),
+    );
+    add_verdicts(&mut page, stats);
+    add_closes(&mut page, stats);
+    let turns = stats.cores.iter().map(turns);
+    page.family(
+        "ringpost_turn_duration_seconds",
+        "Time that the core's turns took; its sum is the time that the core was busy.",
+        MetricType::HISTOGRAM,
+        turns.collect(),
+    );
+    page
+}
+
+fn add_server(page: &mut Page, facts: &Facts, stats: &Stats) {
+    let version = vec![label("version", env!("CARGO_PKG_VERSION"))];
+    page.family(
+        "ringpost_build_info",
+        "1, with the program's version.",
+        MetricType::GAUGE,
+        vec![sample(MetricType::GAUGE, version, 1.0)],
+    );
+    let drivers = stats.cores.iter().map(|core| {
+        let labels = vec![
+            label("core", core.core),
+            label("runtime", core.driver.runtime),
+            label("connections", core.driver.connections),
+        ];
+        sample(MetricType::GAUGE, labels, 1.0)
+    });
+    page.family(
+        "ringpost_driver_info",
+        "1, with what the core waits with: for its runtime, and for its connections.",
+        MetricType::GAUGE,
+        drivers.collect(),
+    );
+    let since_epoch = facts.started_at.duration_since(UNIX_EPOCH);
+    page.single(
+        "ringpost_start_time_seconds",
+        "When the server started, in seconds since 1970.",
+        since_epoch.map_or(0.0, |time| time.as_secs_f64()),
+    );
+    page.single(
+        "ringpost_uptime_seconds",
+        "Time since the server started, whatever was done to the clock.",
+        facts.started.elapsed().as_secs_f64(),
+    );
+    page.single(
+        "ringpost_cores",
+        "Cores of the server.",
+        stats.cores.len() as f64,
+    );
+}
+
+fn add_connections(page: &mut Page, facts: &Facts, stats: &Stats) {
+    let mut samples = Vec::new();
+    for (number, (app, url)) in facts.listeners.iter().enumerate() {
+        for core in &stats.cores {
+            let open = core.by_listener.get(number).copied().unwrap_or(0);
+            let labels = vec![
+                label("core", core.core),
+                label("listener", url),
+                label("app", app),
+            ];
+            samples.push(sample(MetricType::GAUGE, labels, open as f64));
+        }
+    }
+    page.family(
+        "ringpost_connections",
+        "Open connections, those still in their handshake or closing included.",
+        MetricType::GAUGE,
+        samples,
+    );
+}
+
+fn add_verdicts(page: &mut Page, stats: &Stats) {
+    let delivered = stats.sum(|core| core.pushes_delivered);
+    let offline = stats.sum(|core| core.pushes_offline);
+    let verdicts = [("delivered", delivered), ("offline", offline)];
+    let samples = verdicts.map(|(verdict, count)| {
+        let labels = vec![label("verdict", verdict)];
+        sample(MetricType::COUNTER, labels, count as f64)
+    });
+    page.family(
+        "ringpost_pushes_total",
+        "Pushes of back ends by their verdict: whether at least one connection was reached.",
+        MetricType::COUNTER,
+        samples.into(),
+    );
+}
+
+/// Every reason, those that have not occurred too: a rate wants a first value.
+fn add_closes(page: &mut Page, stats: &Stats) {
+    let samples = CloseReason::ALL.iter().map(|reason| {
+        let at = reason.index();
+        let count = stats.sum(|core| core.closed.get(at).copied().unwrap_or(0));
+        let labels = vec![label("reason", reason.text())];
+        sample(MetricType::COUNTER, labels, count as f64)
+    });
+    page.family(
+        "ringpost_closes_total",
+        "Connections that ended, or were refused, by the reason.",
+        MetricType::COUNTER,
+        samples.collect(),
+    );
+}
+
+fn turns(core: &CoreStats) -> Metric {
+    let mut sum = 0;
+    let buckets = TurnTimes::BOUNDS.iter().zip(&core.turns.counts);
+    let buckets = buckets.map(|(bound, count)| {
+        sum += count;
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(bound.as_secs_f64());
+        bucket.set_cumulative_count(sum);
+        bucket
+    });
+    let mut histogram = Histogram::default();
+    histogram.set_bucket(buckets.collect());
+    histogram.set_sample_count(core.turns.counts.iter().sum());
+    histogram.set_sample_sum(core.turns.total.as_secs_f64());
+    let mut metric = Metric::from_label(vec![label("core", core.core)]);
+    metric.set_histogram(histogram);
+    metric
+}
+
+impl Port {
+    pub(super) async fn metrics(&self, request: &Request) -> HttpAnswer {
+        if let Err(refused) = self.authorize(request, Rights::READ) {
+            return refused;
+        }
+        let gathering = self.host.borrow_mut().gather();
+        (self.turn)();
+        let Answer::Stats(stats) = gathering.stats.await else {
+            return HttpAnswer::error(500, "internal", "the cores' answer is none");
+        };
+        let page = page(&self.facts, &stats, &gathering.depths);
+        match TextEncoder::new().encode_to_string(&page.families) {
+            Ok(text) => HttpAnswer {
+                status: 200,
+                fields: vec![
+                    ("Content-Type", TEXT_FORMAT),
+                    ("Cache-Control", "no-store"),
+                    ("X-Content-Type-Options", "nosniff"),
+                ],
+                body: text.into_bytes(),
+            },
+            Err(error) => HttpAnswer::error(500, "internal", &error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn lines(cores: usize) -> Vec<String> {
+        let facts = Facts::new(vec![("relay", "ws://127.0.0.1:1\"\\".to_owned())]);
+        let core = |core: usize| CoreStats {
+            core: core as u16,
+            ..CoreStats::default()
+        };
+        let stats = Stats {
+            cores: (0..cores).map(core).collect(),
+        };
+        let page = page(&facts, &stats, &vec![3; cores]);
+        let text = TextEncoder::new().encode_to_string(&page.families).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_name_is_ours_and_comes_once() {
+        let lines = lines(2);
+        let types = lines.iter().filter_map(|line| line.strip_prefix("# TYPE "));
+        let names: Vec<&str> = types.map(|rest| rest.split(' ').next().unwrap()).collect();
+        assert!(names.len() > FIGURES.len());
+        assert!(names.iter().all(|name| name.starts_with("ringpost_")));
+        assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
+    }
+
+    #[test]
+    fn a_core_that_has_counted_nothing_yet_has_every_sample() {
+        let lines = lines(1);
+        for reason in CloseReason::ALL {
+            let line = format!("ringpost_closes_total{{reason=\"{reason}\"}} 0");
+            assert!(lines.contains(&line), "{line}");
+        }
+        let escaped =
+            r#"ringpost_connections{core="0",listener="ws://127.0.0.1:1\"\\",app="relay"} 0"#;
+        assert!(lines.iter().any(|line| line == escaped), "{lines:?}");
+        assert!(lines.contains(&"ringpost_mailbox_envelopes{core=\"0\"} 3".to_owned()));
+    }
+
+    #[test]
+    fn a_histogram_counts_upwards_to_all() {
+        let mut core = CoreStats::default();
+        for micros in [1, 7, 7, 3_000_000] {
+            core.turns.add(std::time::Duration::from_micros(micros));
+        }
+        let metric = turns(&core);
+        let histogram = metric.get_histogram();
+        let counts: Vec<u64> = histogram
+            .get_bucket()
+            .iter()
+            .map(Bucket::cumulative_count)
+            .collect();
+        assert_eq!(counts[..3], [1, 3, 3]);
+        assert_eq!(counts.last(), Some(&3));
+        assert_eq!(histogram.get_sample_count(), 4);
+        assert!((histogram.get_sample_sum() - 3.000_015).abs() < 1e-9);
+    }
+}
