@@ -128,7 +128,10 @@ impl Local {
         if let Some((payer, bytes)) = answered.payer {
             self.shard.sub_transit(payer, bytes);
         }
-        self.tell_asker(question, answered.asker, answered.answer);
+        match answered.asker {
+            Asker::Inquirer(waiting) => waiting.fulfil(answered.found),
+            asker => self.tell_asker(question, asker, answered.answer),
+        }
     }
 
     fn tell_asker(&mut self, question: u64, asker: Asker, answer: Answer) {
@@ -140,6 +143,8 @@ impl Local {
                 answer,
             }),
             Asker::Task(waiting) => waiting.fulfil(answer),
+            // Its question is opened for what is found, and never answered at once.
+            Asker::Inquirer(waiting) => waiting.fulfil(Vec::new()),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::time::Instant;
 
 use super::AnyNote;
+use super::inquiry::{Finding, Inquiry};
 use crate::ident::{ConnId, Reach};
 use crate::payload::{Message, Payload};
 use crate::shard::Passage;
@@ -32,6 +33,11 @@ pub enum Body {
     Ask {
         question: u64,
         what: Ask,
+    },
+    /// The same from a task of that core.
+    Inquire {
+        question: u64,
+        what: Box<Inquiry>,
     },
     Answer {
         question: u64,
@@ -72,6 +78,7 @@ pub enum Ask {
 pub enum Part {
     Reached(u32),
     Stats(Box<CoreStats>),
+    Found(Box<Finding>),
 }
 
 /// The steps of stopping.

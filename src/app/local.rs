@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::effect::Effect;
 use super::envelope::{Addressed, Body};
 use super::question::Questions;
+use super::repeats::Repeats;
 use super::{AnyNote, BindError, To};
 use crate::auth::ProofError;
 use crate::bus::Endpoint;
@@ -35,6 +36,8 @@ pub struct Local {
     pub shard: Shard,
     pub bus: Endpoint<Body>,
     pub questions: Questions,
+    /// Requests that have come with an id of their own.
+    pub repeats: Repeats,
     pub effects: VecDeque<Effect>,
     pub leaving: VecDeque<Leaving>,
     timers: BinaryHeap<Timer>,
@@ -49,6 +52,7 @@ impl Local {
             shard,
             bus,
             questions: Questions::default(),
+            repeats: Repeats::new(config.idempotency_window, config.idempotency_ids_max),
             effects: VecDeque::new(),
             leaving: VecDeque::new(),
             timers: BinaryHeap::new(),
