@@ -151,6 +151,11 @@ pub struct Config {
     pub http_connections_max: usize,
     /// Largest body of an HTTP request; one byte more gets 413.
     pub http_body_bytes_max: usize,
+    /// For how long a push that comes again with the same `id` over HTTP is not made again, but answered as the first
+    /// one was.
+    pub idempotency_window: Duration,
+    /// Such ids that one core keeps; a request with one more gets status 503.
+    pub idempotency_ids_max: usize,
     /// A connection from which nothing has arrived for this long, and 2 s of grace, is closed with
     /// 4003. Zero turns it off.
     pub idle_timeout: Duration,
@@ -204,7 +209,9 @@ impl Default for Config {
             origins: Vec::new(),
             trusted_proxies: Vec::new(),
             http_connections_max: 1_024,
-            http_body_bytes_max: 1 << 20,
+            http_body_bytes_max: 4 << 20,
+            idempotency_window: Duration::from_secs(120),
+            idempotency_ids_max: 65_536,
             idle_timeout: Duration::from_secs(55),
             ping_interval: Duration::from_secs(25),
             handshake_timeout: Duration::from_secs(10),

@@ -6,8 +6,9 @@
 use super::Answer;
 use super::effect::Effect;
 use super::envelope::{Addressed, Ask, Body, Part};
+use super::inquiry::Finding;
 use super::local::Local;
-use super::question::Asker;
+use super::question::{Answered, Asker};
 use crate::events::KickedBy;
 use crate::ident::{CoreId, EVERYBODY, Reach, Ticket, check_uid};
 use crate::payload::{Message, Payload};
@@ -79,7 +80,7 @@ impl Local {
     /// Who asks, as those outside are told.
     fn named(&self, asker: &Asker) -> KickedBy {
         match asker {
-            Asker::Task(_) => KickedBy::Http,
+            Asker::Task(_) | Asker::Inquirer(_) => KickedBy::Http,
             Asker::App { connection, .. } => connection
                 .and_then(|connection| self.shard.listener_number(connection))
                 .map_or(KickedBy::App, KickedBy::Listener),
@@ -147,10 +148,37 @@ impl Local {
         if let Some((payer, bytes)) = answered.payer {
             self.shard.sub_transit(payer, bytes);
         }
-        if let (true, Answer::Reached(reached)) = (answered.is_push, &answered.answer) {
-            self.shard.count_push(*reached);
+        if answered.is_push {
+            self.count_pushes(&answered);
         }
-        self.tell_asker(question, answered.asker, answered.answer);
+        match answered.asker {
+            Asker::Inquirer(waiting) => waiting.fulfil(answered.found),
+            asker => self.tell_asker(question, asker, answered.answer),
+        }
+    }
+
+    /// By verdict: one to a group is one, and one to several uids as many as these are.
+    fn count_pushes(&mut self, answered: &Answered) {
+        let mut of_all = None;
+        if let Answer::Reached(reached) = answered.answer
+            && !matches!(answered.asker, Asker::Inquirer(_))
+        {
+            of_all = Some(reached);
+        }
+        for finding in &answered.found {
+            match finding {
+                Finding::ReachedEach(each) => {
+                    for reached in each {
+                        self.shard.count_push(*reached);
+                    }
+                }
+                Finding::Reached(reached) => of_all = Some(of_all.unwrap_or(0) + reached),
+                _ => {}
+            }
+        }
+        if let Some(reached) = of_all {
+            self.shard.count_push(reached);
+        }
     }
 
     fn tell_asker(&mut self, question: u64, asker: Asker, answer: Answer) {
@@ -162,6 +190,8 @@ impl Local {
                 answer,
             }),
             Asker::Task(waiting) => waiting.fulfil(answer),
+            // Its question is opened for what is found, and never answered at once.
+            Asker::Inquirer(waiting) => waiting.fulfil(Vec::new()),
         }
     }
 }

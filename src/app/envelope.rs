@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::AnyNote;
+use super::inquiry::{Finding, Inquiry};
 use crate::events::KickedBy;
 use crate::ident::{ConnId, Reach};
 use crate::payload::{Message, Payload};
@@ -34,6 +35,11 @@ pub enum Body {
     Ask {
         question: u64,
         what: Ask,
+    },
+    /// The same from a task of that core.
+    Inquire {
+        question: u64,
+        what: Box<Inquiry>,
     },
     Answer {
         question: u64,
@@ -89,6 +95,7 @@ pub enum Ask {
 pub enum Part {
     Reached(u32),
     Stats(Box<CoreStats>),
+    Found(Box<Finding>),
 }
 
 /// The steps of stopping.

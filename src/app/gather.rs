@@ -2,6 +2,7 @@
 //!
 //! One question to all cores, as `stats` is, on behalf of a task that awaits the answer. Called by the HTTP port.
 
+use super::Answer;
 use super::host::Host;
 use super::question::{Asker, Waiting};
 
@@ -10,7 +11,7 @@ pub struct Gathering {
     /// Envelopes in each core's mailbox when it was asked: each empties its own before it answers.
     pub depths: Vec<usize>,
     /// The counters to come.
-    pub stats: Waiting,
+    pub stats: Waiting<Answer>,
 }
 
 impl Host {

@@ -19,14 +19,14 @@ use super::hosted::Hosted;
 pub(crate) use super::local::Leaving;
 use super::local::Local;
 use super::proving::ending;
-use super::question::{Asker, Questions, Waiting};
+use super::question::Questions;
 use crate::auth::Verifier;
 use crate::bus::{Endpoint, Envelope};
 use crate::close::CloseReason;
 use crate::config::Config;
 use crate::events::Reporter;
 use crate::hush::Hush;
-use crate::ident::{ConnId, CoreId, Reach};
+use crate::ident::{ConnId, CoreId};
 use crate::payload::Message;
 use crate::shard::{Ended, ListenerSpec, Phase, Shard, TICK, Tick};
 
@@ -293,6 +293,7 @@ impl Host {
                 let part = self.local.find(what);
                 self.local.post_free(from, Body::Answer { question, part });
             }
+            Body::Inquire { question, what } => self.local.look_into(from, question, *what),
             Body::Answer { question, part } => self.local.answered(question, part),
             Body::Offline { connection, uid } => self.local.tell_offline(connection, &uid),
             Body::Note { app, note } => {
@@ -438,15 +439,6 @@ impl Host {
                 self.apps[usize::from(app)].note(&mut self.local, from, note);
             }
         }
-    }
-
-    /// Asks on behalf of a task of this core, which awaits the answer.
-    pub fn push(&mut self, reach: Reach, uid: &str, message: Message<'_>) -> Waiting {
-        let waiting = Waiting::default();
-        let asker = Asker::Task(waiting.clone());
-        self.local.push(reach, asker, uid, message);
-        self.settle();
-        waiting
     }
 
     /// Gives back the credit for what other cores have taken since the last turn.

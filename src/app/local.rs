@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::effect::Effect;
 use super::envelope::{Addressed, Body};
 use super::question::Questions;
+use super::repeats::Repeats;
 use super::{AnyNote, BindError, To};
 use crate::auth::ProofError;
 use crate::bus::Endpoint;
@@ -36,6 +37,8 @@ pub struct Local {
     pub shard: Shard,
     pub bus: Endpoint<Body>,
     pub questions: Questions,
+    /// Requests that have come with an id of their own.
+    pub repeats: Repeats,
     pub effects: VecDeque<Effect>,
     pub leaving: VecDeque<Leaving>,
     timers: BinaryHeap<Timer>,
@@ -50,6 +53,7 @@ impl Local {
             shard,
             bus,
             questions: Questions::default(),
+            repeats: Repeats::new(config.idempotency_window, config.idempotency_ids_max),
             effects: VecDeque::new(),
             leaving: VecDeque::new(),
             timers: BinaryHeap::new(),
@@ -63,6 +67,8 @@ impl Local {
     pub fn renew(&mut self, config: &Config, listeners: Rc<[ListenerSpec]>) {
         self.transit_bytes = config.transit_bytes_max;
         self.transit_bytes_core = config.transit_bytes_core_max;
+        self.repeats
+            .renew(config.idempotency_window, config.idempotency_ids_max);
         self.shard.renew(config, listeners);
     }
 

@@ -13,9 +13,11 @@ mod gather;
 pub mod host;
 #[doc(hidden)]
 pub mod hosted;
+pub(crate) mod inquiry;
 mod local;
 mod proving;
-mod question;
+pub(crate) mod question;
+pub(crate) mod repeats;
 #[cfg(all(test, not(loom)))]
 mod simulation;
 #[cfg(test)]

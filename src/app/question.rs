@@ -12,6 +12,7 @@ use ahash::{AHashMap, RandomState};
 
 use super::Answer;
 use super::envelope::Part;
+use super::inquiry::Finding;
 use crate::ident::ConnId;
 use crate::stats::{CoreStats, Stats};
 
@@ -22,7 +23,9 @@ pub enum Asker {
         connection: Option<ConnId>,
     },
     /// A task of this core (an HTTP request).
-    Task(Waiting),
+    Task(Waiting<Answer>),
+    /// The same, of more than there is an [`Answer`] for.
+    Inquirer(Waiting<Vec<Finding>>),
 }
 
 impl Asker {
@@ -30,7 +33,7 @@ impl Asker {
     pub fn payer(&self) -> Option<ConnId> {
         match self {
             Asker::App { connection, .. } => *connection,
-            Asker::Task(_) => None,
+            Asker::Task(_) | Asker::Inquirer(_) => None,
         }
     }
 }
@@ -40,6 +43,7 @@ struct Question {
     parts_left: usize,
     reached: u32,
     stats: Vec<CoreStats>,
+    found: Vec<Finding>,
     payer: Option<(ConnId, usize)>,
     is_push: bool,
 }
@@ -48,6 +52,8 @@ struct Question {
 pub struct Answered {
     pub asker: Asker,
     pub answer: Answer,
+    /// What was found, in place of an answer.
+    pub found: Vec<Finding>,
     pub payer: Option<(ConnId, usize)>,
     /// Whether it was to push something, and its answer is a verdict.
     pub is_push: bool,
@@ -92,6 +98,7 @@ impl Questions {
                 parts_left: parts,
                 reached: 0,
                 stats: Vec::new(),
+                found: Vec::new(),
                 payer,
                 is_push,
             },
@@ -105,6 +112,7 @@ impl Questions {
         match part {
             Part::Reached(count) => question.reached += count,
             Part::Stats(stats) => question.stats.push(*stats),
+            Part::Found(finding) => question.found.push(*finding),
         }
         question.parts_left -= 1;
         if question.parts_left > 0 {
@@ -123,6 +131,7 @@ impl Questions {
         Some(Answered {
             asker: question.asker,
             answer,
+            found: question.found,
             payer: question.payer,
             is_push: question.is_push,
         })
@@ -146,13 +155,29 @@ impl Questions {
 }
 
 /// The answer that a task of this core waits for.
-#[derive(Clone, Default)]
-pub struct Waiting {
-    state: Rc<RefCell<(Option<Answer>, Option<Waker>)>>,
+pub struct Waiting<T> {
+    state: Rc<RefCell<(Option<T>, Option<Waker>)>>,
 }
 
-impl Waiting {
-    pub fn fulfil(&self, answer: Answer) {
+// By hand, for what is waited for need be neither.
+impl<T> Clone for Waiting<T> {
+    fn clone(&self) -> Waiting<T> {
+        Waiting {
+            state: Rc::clone(&self.state),
+        }
+    }
+}
+
+impl<T> Default for Waiting<T> {
+    fn default() -> Waiting<T> {
+        Waiting {
+            state: Rc::new(RefCell::new((None, None))),
+        }
+    }
+}
+
+impl<T> Waiting<T> {
+    pub fn fulfil(&self, answer: T) {
         let mut state = self.state.borrow_mut();
         state.0 = Some(answer);
         if let Some(waker) = state.1.take() {
@@ -161,10 +186,10 @@ impl Waiting {
     }
 }
 
-impl Future for Waiting {
-    type Output = Answer;
+impl<T> Future for Waiting<T> {
+    type Output = T;
 
-    fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Answer> {
+    fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<T> {
         let mut state = self.state.borrow_mut();
         match state.0.take() {
             Some(answer) => Poll::Ready(answer),

@@ -24,6 +24,8 @@ const NAMES: [(&str, Rights); 3] = [
 ];
 
 impl Rights {
+    /// None of them, which any token has.
+    pub const NONE: Rights = Rights(0);
     /// To push to any uid, and to everybody.
     pub const PUSH: Rights = Rights(1);
     /// To close a uid's connections.

@@ -164,6 +164,12 @@ keys! {
     full live "http_body_bytes_max" =>
         |s| Slot::Bytes(&mut s.config.http_body_bytes_max, 1..=MESSAGE_BYTES_MAX),
         "Largest body of an HTTP request; one byte more gets 413";
+    full live "idempotency_window" =>
+        |s| Slot::Time(&mut s.config.idempotency_window, MILLISECOND),
+        "For how long a push over HTTP with the same id is not made again";
+    full live "idempotency_ids_max" =>
+        |s| Slot::Count(&mut s.config.idempotency_ids_max, 0..=COUNT_MAX),
+        "Such ids that one core keeps; one more gets status 503";
     common live "idle_timeout" => |s| Slot::Time(&mut s.config.idle_timeout, Duration::ZERO),
         "A client silent for this long, and 2 s, is closed with 4003; 0: never";
     common live "ping_interval" => |s| Slot::Time(&mut s.config.ping_interval, Duration::ZERO),
@@ -336,6 +342,8 @@ mod tests {
             transit_bytes_core_max,
             http_connections_max,
             http_body_bytes_max,
+            idempotency_window,
+            idempotency_ids_max,
             idle_timeout,
             ping_interval,
             handshake_timeout,

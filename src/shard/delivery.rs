@@ -146,6 +146,33 @@ impl Shard {
         reached
     }
 
+    /// Queues for every connection of each of these uids within reach, and says for how many of each. A message that
+    /// is not small is encoded once for all of them.
+    pub fn send_to_uids(
+        &mut self,
+        reach: Reach,
+        uids: &[Box<str>],
+        message: Message<'_>,
+    ) -> Vec<u32> {
+        if message.len() <= COPY_BYTES_MAX {
+            let each = uids.iter();
+            return each
+                .map(|uid| self.send_to_uid(reach, uid, message))
+                .collect();
+        }
+        let mut fanout = Fanout::new(message);
+        let mut receivers = std::mem::take(&mut self.receivers);
+        let each = uids.iter().map(|uid| {
+            for space in reach.spaces() {
+                receivers.extend(self.uids.get(&self.slots, space, uid));
+            }
+            self.fan_out(&mut receivers, &mut fanout, Dirty::Urgent)
+        });
+        let reached = each.collect();
+        self.receivers = receivers;
+        reached
+    }
+
     /// Queues for everybody within reach, and says for how many.
     pub fn send_to_everybody(&mut self, reach: Reach, message: Message<'_>) -> u32 {
         let mut receivers = std::mem::take(&mut self.receivers);

@@ -77,6 +77,17 @@ impl Groups {
         Some(group.id)
     }
 
+    /// How many connections a group has, and they one by one.
+    pub fn look(
+        &self,
+        space: Space,
+        name: &str,
+    ) -> Option<(usize, impl Iterator<Item = ConnId> + '_)> {
+        let group = self.groups[self.find(space, name)? as usize].as_ref()?;
+        let members = group.members.iter().map(|member| member.connection);
+        Some((group.members.len(), members))
+    }
+
     /// Whether a connection with these memberships is in the group, and as which of them.
     pub fn position(&self, of: &[Membership], space: Space, name: &str) -> Option<usize> {
         let number = self.find(space, name)?;

@@ -108,19 +108,22 @@ impl Shard {
         had_uid
     }
 
-    /// Puts a connection into a group, or, before it is home, notes that it is to be.
-    pub fn join(&mut self, id: ConnId, group: &str) {
+    /// Puts a connection into a group, or, before it is home, notes that it is to be. Whether it is, or will be.
+    pub fn join(&mut self, id: ConnId, group: &str) -> bool {
         if check_uid(group).is_err() {
-            return;
+            return false;
         }
         let phase = self.phase(id);
         if phase != Phase::Open && phase != Phase::Home {
-            return;
+            return false;
         }
         let space = self.spec(id).space;
         let most = self.limits.groups_per_connection;
-        let Some(slot) = self.get_mut(id) else { return };
+        let Some(slot) = self.get_mut(id) else {
+            return false;
+        };
         let mut groups = slot.groups.take().unwrap_or_default();
+        let mut joined = true;
         if groups.joined.len() + groups.asked.len() < most {
             if phase == Phase::Open {
                 if groups.asked.iter().all(|asked| **asked != *group) {
@@ -130,27 +133,34 @@ impl Shard {
                 self.groups.join(space, group, id, &mut groups.joined);
             }
         } else {
+            joined = self.groups.position(&groups.joined, space, group).is_some();
             self.stats.joins_refused += 1;
         }
         if let Some(slot) = self.get_mut(id) {
             slot.groups = Some(groups);
         }
+        joined
     }
 
-    pub fn leave(&mut self, id: ConnId, group: &str) {
+    /// Takes a connection out of a group. Whether it was in it.
+    pub fn leave(&mut self, id: ConnId, group: &str) -> bool {
         let Some(space) = self.listener(id).map(|spec| spec.space) else {
-            return;
+            return false;
         };
         let Some(mut groups) = self.get_mut(id).and_then(|slot| slot.groups.take()) else {
-            return;
+            return false;
         };
+        let asked = groups.asked.len();
         groups.asked.retain(|asked| **asked != *group);
-        if let Some(nth) = self.groups.position(&groups.joined, space, group) {
+        let nth = self.groups.position(&groups.joined, space, group);
+        if let Some(nth) = nth {
             self.leave_nth(&mut groups, nth);
         }
+        let left = nth.is_some() || groups.asked.len() < asked;
         if let Some(slot) = self.get_mut(id) {
             slot.groups = Some(groups);
         }
+        left
     }
 
     fn leave_nth(&mut self, of: &mut Memberships, nth: usize) {
@@ -171,7 +181,7 @@ impl Shard {
     }
 
     /// A copy of the uid's connections, because closing takes each out of the chain.
-    fn connections_of(&self, space: Space, uid: &str) -> SmallVec<[ConnId; 4]> {
+    pub(super) fn connections_of(&self, space: Space, uid: &str) -> SmallVec<[ConnId; 4]> {
         self.uids.get(&self.slots, space, uid).collect()
     }
 

@@ -9,6 +9,7 @@ mod census;
 mod deadlines;
 mod delivery;
 mod dirty;
+mod listing;
 mod members;
 mod membership;
 mod outbox;
@@ -21,6 +22,9 @@ mod tests;
 mod uids;
 mod wheel;
 
+pub use listing::{
+    Cursor, GroupLook, MEMBERS_MAX, SEATS_MAX, Seat, UIDS_PER_PAGE_MAX, UidLook, UidPage,
+};
 pub use outbox::Outbox;
 pub use slot::{Dirty, Ended, ListenerSpec, Passage, Peer, Phase};
 pub use wheel::{TICK, Tick, Wheel, ticks};
@@ -31,6 +35,7 @@ use std::rc::Rc;
 
 use ahash::RandomState;
 
+use crate::auth::wall_time;
 use crate::close::CloseReason;
 use crate::config::{Config, UidPolicy};
 use crate::events::Reporter;
@@ -54,6 +59,8 @@ pub struct Shard {
     limits: Limits,
     listeners: Rc<[ListenerSpec]>,
     slots: Pages<Slot>,
+    /// When each was accepted, in seconds since 1970: beside the slots, which the data path has in its caches.
+    accepted: Pages<u32>,
     /// The generation of the latest connection. Each has another, so a slot need not remember its last.
     generation: u32,
     uids: Uids,
@@ -139,6 +146,7 @@ impl Shard {
             limits: Limits::new(config),
             listeners,
             slots: Pages::default(),
+            accepted: Pages::default(),
             generation: 0,
             uids: Uids::new(spaces),
             groups: Groups::new(spaces),
@@ -191,7 +199,8 @@ impl Shard {
 
     /// A new connection; its handshake (if its codec has one) is under way.
     pub fn insert(&mut self, listener: u16, peer: SocketAddr) -> ConnId {
-        let id = self.take_slot(listener, Peer::new(peer));
+        let accepted = (wall_time() / 1000) as u32;
+        let id = self.take_slot(listener, Peer::new(peer), accepted);
         self.stats.opening += 1;
         self.schedule(id);
         id
@@ -343,6 +352,7 @@ impl Shard {
         let passage = Passage {
             listener: slot.listener,
             peer: slot.peer,
+            accepted: 0,
             window: slot.window,
             uid,
             groups: slot
@@ -353,13 +363,17 @@ impl Shard {
             proof,
         };
         self.outbox_bytes -= freed;
+        let accepted = self.accepted(id);
         self.release(id);
-        Some(passage)
+        Some(Passage {
+            accepted,
+            ..passage
+        })
     }
 
     /// Puts a connection that has come from another core into a slot. It is to be bound next.
     pub fn arrive(&mut self, passage: &mut Passage, session: u32) -> ConnId {
-        let id = self.take_slot(passage.listener, passage.peer);
+        let id = self.take_slot(passage.listener, passage.peer, passage.accepted);
         self.stats.moved_in += 1;
         self.hold(id, passage.proof.take());
         let groups = std::mem::take(&mut passage.groups);
@@ -385,7 +399,7 @@ impl Shard {
         id
     }
 
-    fn take_slot(&mut self, listener: u16, peer: Peer) -> ConnId {
+    fn take_slot(&mut self, listener: u16, peer: Peer, accepted: u32) -> ConnId {
         let id = ConnId {
             slot: self.slots.take(),
             // A free slot's is 0, which no connection has.
@@ -394,6 +408,7 @@ impl Shard {
         self.generation = id.generation;
         self.stats.connections += 1;
         self.stats.by_listener[usize::from(listener)] += 1;
+        *self.accepted.claim(id.slot) = accepted;
         self.slots[id.slot] = Slot {
             generation: id.generation,
             listener,
@@ -410,6 +425,7 @@ impl Shard {
         self.take_proof(id);
         self.stats.by_listener[usize::from(self.slots[id.slot].listener)] -= 1;
         self.slots.free(id.slot);
+        self.accepted.free(id.slot);
         if self.slots.is_empty() {
             // All that the wheel holds is of connections gone.
             self.wheel.clear();

@@ -184,6 +184,8 @@ pub struct Ended {
 pub struct Passage {
     pub listener: u16,
     pub peer: Peer,
+    /// When it was accepted, in seconds since 1970.
+    pub accepted: u32,
     pub window: Option<Window>,
     /// The uid to bind at home.
     pub uid: Box<str>,

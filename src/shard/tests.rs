@@ -125,7 +125,7 @@ fn accounts_match_the_slots_on_every_way() {
                 (6, _) => drop(shard.send_to_group(REACH, &name, message, random.bool())),
                 (7, _) => drop(shard.kick(REACH, &name, KickedBy::App)),
                 (8, Some(id)) => drop(shard.bind(id, &name)),
-                (9, Some(id)) => shard.join(id, &name),
+                (9, Some(id)) => drop(shard.join(id, &name)),
                 (10, Some(id)) => drop(shard.send(id, message)),
                 (11, Some(id)) => {
                     let bytes = waiting(&shard, id).len();

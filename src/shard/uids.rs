@@ -4,6 +4,8 @@
 //! chained to each other. So an entry costs nine bytes. Bound: an entry a uid; the table is halved when
 //! most of it is empty.
 
+use std::cell::Cell;
+
 use ahash::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -23,7 +25,19 @@ pub struct Uids {
 struct Table {
     hasher: RandomState,
     chains: HashTable<Chain>,
+    /// How often its entries have been given other places: until it changes, who stays keeps his.
+    layout: u64,
 }
+
+/// How far a listing of a table has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Mark {
+    pub layout: u64,
+    pub place: usize,
+}
+
+/// Places that one page of a listing looks at.
+pub const PLACES_PER_PAGE: usize = 16 << 10;
 
 /// The connections of one uid.
 #[derive(Clone, Copy)]
@@ -57,6 +71,7 @@ impl Uids {
         let table = |_| Table {
             hasher: hasher(),
             chains: HashTable::new(),
+            layout: 0,
         };
         Uids {
             spaces: (0..spaces).map(table).collect(),
@@ -91,10 +106,18 @@ impl Uids {
 
     /// Adds a connection that has no uid yet.
     pub fn insert(&mut self, slots: &mut Slots, space: Space, uid: &str, connection: ConnId) {
-        let Table { hasher, chains } = &mut self.spaces[usize::from(space.0)];
+        let Table {
+            hasher,
+            chains,
+            layout,
+        } = &mut self.spaces[usize::from(space.0)];
         let hash = hasher.hash_one(uid);
         let same = |chain: &Chain| name(slots, chain.first) == uid;
-        let rehash = |chain: &Chain| hasher.hash_one(name(slots, chain.first));
+        let moved = Cell::new(false);
+        let rehash = |chain: &Chain| {
+            moved.set(true);
+            hasher.hash_one(name(slots, chain.first))
+        };
         let earlier = match chains.entry(hash, same, rehash) {
             Entry::Occupied(mut entry) => {
                 let chain = entry.get_mut();
@@ -109,6 +132,7 @@ impl Uids {
                 NO_SLOT
             }
         };
+        *layout += u64::from(moved.get());
         let slot = &mut slots[connection.slot];
         slot.uid = Some(Box::from(uid));
         slot.next_of_uid = earlier;
@@ -120,7 +144,11 @@ impl Uids {
 
     /// Removes this connection alone, whoever else has the uid. Its slot keeps the name.
     pub fn remove(&mut self, slots: &mut Slots, space: Space, connection: ConnId) {
-        let Table { hasher, chains } = &mut self.spaces[usize::from(space.0)];
+        let Table {
+            hasher,
+            chains,
+            layout,
+        } = &mut self.spaces[usize::from(space.0)];
         let slot = &slots[connection.slot];
         let (next, last) = (slot.next_of_uid, slot.last_of_uid);
         let uid = name(slots, connection.slot);
@@ -135,6 +163,7 @@ impl Uids {
             if chains.len() < chains.capacity() / 8 {
                 let rehash = |chain: &Chain| hasher.hash_one(name(slots, chain.first));
                 chains.shrink_to(2 * chains.len(), rehash);
+                *layout += 1;
             }
             return;
         }
@@ -146,6 +175,36 @@ impl Uids {
         if next != NO_SLOT {
             slots[next].last_of_uid = last;
         }
+    }
+
+    /// Appends the next uids of a table to `uids`, up to `uids_max` there, and says how far it has come; `None` at
+    /// its end. Whoever has a connection from the first page to the last is in one of them: a uid keeps its
+    /// place, whichever its connections are, until the table is laid out anew, and then the listing begins again.
+    pub fn page(
+        &self,
+        slots: &Slots,
+        space: Space,
+        from: Mark,
+        uids_max: usize,
+        uids: &mut Vec<Box<str>>,
+    ) -> Option<Mark> {
+        let table = self.spaces.get(usize::from(space.0))?;
+        let places = table.chains.num_buckets();
+        let mut place = match from.layout == table.layout {
+            true => from.place.min(places),
+            false => 0,
+        };
+        let end = places.min(place + PLACES_PER_PAGE);
+        while place < end && uids.len() < uids_max {
+            if let Some(chain) = table.chains.get_bucket(place) {
+                uids.push(Box::from(name(slots, chain.first)));
+            }
+            place += 1;
+        }
+        (place < places).then_some(Mark {
+            layout: table.layout,
+            place,
+        })
     }
 
     pub fn len(&self) -> usize {

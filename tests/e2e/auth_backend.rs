@@ -88,7 +88,7 @@ async fn each_token_has_its_rights_over_http(cores: usize) {
         let field = format!("authorization:bearer {token}\r\n{JSON}");
         let answer = post(address, "/v1/push", &field, BODY).await;
         assert_eq!(
-            (answer.status, &answer.json()["verdict"]),
+            (answer.status, &answer.json()["verdicts"]["tom"]),
             (200, &"offline".into())
         );
     }

@@ -24,6 +24,11 @@ mod tokens;
 mod toll;
 
 mod admission;
+mod api;
+mod api_batch;
+mod api_ids;
+mod api_push;
+mod api_read;
 mod auth;
 mod auth_backend;
 mod auth_expiry;

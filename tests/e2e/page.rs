@@ -68,7 +68,7 @@ async fn a_push_tells_who_got_it(cores: usize) {
         let nobody = push(&server, &format!("{{\"uid\":\"{uid}\",\"text\":\"hi\"}}"))
             .await
             .json();
-        assert_eq!(nobody["verdict"], "offline", "{nobody}");
+        assert_eq!(nobody["verdicts"][&uid], "offline", "{nobody}");
         assert_eq!(nobody["connections"], 0, "{nobody}");
         let mut relay = server.relay("ws", &uid).await;
         let mut other = server.push("text", &uid).await;
@@ -82,7 +82,7 @@ async fn a_push_tells_who_got_it(cores: usize) {
         .await;
         assert_eq!(response.status, 200, "{response:?}");
         let verdict = response.json();
-        assert_eq!(verdict["verdict"], "delivered", "{verdict}");
+        assert_eq!(verdict["verdicts"][&uid], "delivered", "{verdict}");
         assert_eq!(verdict["connections"], 2, "{verdict}");
         for client in [&mut relay, &mut other] {
             let text = client.text().await;
@@ -202,7 +202,7 @@ async fn a_body_too_large_is_413(cores: usize) {
     // The announcement is enough.
     let head = format!(
         "POST /v1/push HTTP/1.1\r\nHost: {address}\r\n{JSON}Content-Length: {}\r\n\r\n",
-        (1 << 20) + 1
+        (4 << 20) + 1
     );
     http.write(head.as_bytes()).await;
     assert_eq!(http.response().await.expect("an answer").status, 413);

@@ -19,7 +19,7 @@ use crate::app::envelope::Body;
 use crate::app::host::Host;
 use crate::app::hosted::{Hosted, Hosting};
 use crate::app::question::Waiting;
-use crate::app::{App, Login};
+use crate::app::{Answer, App, Login};
 use crate::bus::{Endpoint, Route, connect_by};
 use crate::ident::{ConnId, Space};
 use crate::payload::Message;
@@ -35,7 +35,7 @@ pub struct World {
     pub links: Vec<HashMap<ConnId, usize>>,
     pub asleep: Vec<bool>,
     pub now: Instant,
-    pub tasks: Vec<(usize, Waiting)>,
+    pub tasks: Vec<(usize, Waiting<Answer>)>,
     pub alive: Arc<()>,
     listeners: Rc<[ListenerSpec]>,
     pub tally: Tally,

@@ -95,7 +95,8 @@ async function ask(uid, text) {
     });
     // Only a server that asks for a token shows the place for one.
     if (response.status === 401) byId("push-token-field").hidden = false;
-    const { verdict, connections, error } = await response.json();
+    const { verdicts, connections, error } = await response.json();
+    const verdict = verdicts?.[uid];
     if (verdict === "delivered") {
       const many = connections === 1 ? "1 connection" : `${connections} connections`;
       return { verdict, words: `ok: delivered to ${many}` };

@@ -118,7 +118,7 @@ impl Port {
             answer.fields.push(("Retry-After", "1"));
             return Err(tell(answer));
         }
-        let claim = self.claim(ask, door, token).map_err(tell)?;
+        let claim = self.claim_uid(ask, door, token).map_err(tell)?;
         Ok(Admitted {
             claim,
             peer,
@@ -141,7 +141,7 @@ impl Port {
     }
 
     /// Who the client is, by what it says or, where that is asked for, by what it proves.
-    fn claim(&self, ask: &Ask, door: Door, token: Option<&Token>) -> Result<Claim, HttpAnswer> {
+    fn claim_uid(&self, ask: &Ask, door: Door, token: Option<&Token>) -> Result<Claim, HttpAnswer> {
         let bad_uid = |text: &str| HttpAnswer::error(400, "bad_uid", text);
         let uid = match uid_in(ask.query.as_deref().unwrap_or_default()) {
             Ok(uid) => uid,

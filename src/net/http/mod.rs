@@ -5,6 +5,7 @@
 //! asks nothing, or does not take its answer, is closed after a minute. A request is answered before the next
 //! is read, so nothing piles up.
 
+mod api;
 mod events;
 mod gate;
 mod metrics;
@@ -304,7 +305,7 @@ impl Port {
         key: usize,
         answer: HttpError,
     ) -> io::Result<()> {
-        let (written, _) = stream.write_all(answer.response()).await;
+        let (written, _) = stream.write_all(api::refusal(answer)).await;
         written?;
         self.linger(stream, key).await
     }
@@ -429,6 +430,7 @@ impl Port {
                     let request = Request {
                         method: parsed.method.as_str().to_owned(),
                         path: parsed.uri.path().to_owned(),
+                        query: parsed.uri.query().unwrap_or_default().to_owned(),
                         host: head.host.to_owned(),
                         origin: head.origin.map(str::to_owned),
                         content_type: head.content_type.map(str::to_owned),
@@ -481,6 +483,7 @@ impl Port {
 pub struct Request {
     pub method: String,
     pub path: String,
+    pub query: String,
     pub host: String,
     pub origin: Option<String>,
     pub content_type: Option<String>,

@@ -65,6 +65,7 @@ impl Roles {
             "/healthz" | "/readyz" => Roles::NONE,
             "/v1/events" => Roles::EVENTS,
             "/metrics" => Roles::METRICS,
+            "/openapi.json" => Roles::API,
             path if path == "/v1" || path.starts_with("/v1/") => Roles::API,
             _ => Roles::PAGE,
         }

@@ -1,14 +1,10 @@
-//! What the HTTP port answers: the page, its list of listeners, health, and `POST /v1/push`.
+//! What the HTTP port answers: the page, its list of listeners, health, and what the API does (see [`api`]).
 
-use serde::Deserialize;
 use serde_json::json;
 
-use super::{Port, Request, Roles};
-use crate::app::Answer;
+use super::{Port, Request, Roles, api};
 use crate::auth::bearer::Rights;
-use crate::ident::{EVERYBODY, check_uid};
 use crate::net::origin::{host_name, is_loopback};
-use crate::payload::Message;
 use crate::protocol::websocket::offers::bearer;
 
 /// The page loads nothing from elsewhere, runs no inline script, and talks to this host alone, on
@@ -17,9 +13,6 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
     img-src 'self' data:; connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";
 
-/// Most characters of what an answer says of a bad body.
-const MESSAGE_CHARS_MAX: usize = 200;
-
 pub struct HttpAnswer {
     pub status: u16,
     pub fields: Vec<(&'static str, &'static str)>,
@@ -27,7 +20,11 @@ pub struct HttpAnswer {
 }
 
 impl HttpAnswer {
-    fn json(status: u16, body: &serde_json::Value) -> HttpAnswer {
+    /// One value of JSON, as its text.
+    pub(super) fn json_text(status: u16, mut text: String) -> HttpAnswer {
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
         HttpAnswer {
             status,
             fields: vec![
@@ -35,15 +32,13 @@ impl HttpAnswer {
                 ("Cache-Control", "no-store"),
                 ("X-Content-Type-Options", "nosniff"),
             ],
-            body: format!("{body}\n").into_bytes(),
+            body: text.into_bytes(),
         }
     }
 
     pub(super) fn error(status: u16, code: &str, message: &str) -> HttpAnswer {
-        HttpAnswer::json(
-            status,
-            &json!({"error": {"code": code, "message": message}}),
-        )
+        let body = json!({"error": {"code": code, "message": message}});
+        HttpAnswer::json_text(status, body.to_string())
     }
 
     fn not_found() -> HttpAnswer {
@@ -56,21 +51,6 @@ impl HttpAnswer {
         answer.fields.push(("Allow", allowed));
         answer
     }
-}
-
-/// The body of `POST /v1/push`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Push {
-    uid: Uid,
-    text: String,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Uid {
-    Text(String),
-    Number(i64),
 }
 
 impl Port {
@@ -97,8 +77,7 @@ impl Port {
             return refused;
         }
         match request.path.as_str() {
-            "/v1/push" if request.method == "POST" => self.push(request).await,
-            "/v1/push" => HttpAnswer::method_not_allowed("POST"),
+            path if api::is_path(path) => self.api(request).await,
             "/metrics" if reads => self.metrics(request).await,
             "/metrics" => HttpAnswer::method_not_allowed("GET, HEAD"),
             "/listeners.json" if reads => HttpAnswer {
@@ -164,66 +143,5 @@ impl Port {
                 Err(answer)
             }
         }
-    }
-
-    async fn push(&self, request: &Request) -> HttpAnswer {
-        if let Err(refused) = self.authorize(request, Rights::PUSH) {
-            return refused;
-        }
-        let own = format!("http://{}", request.host);
-        if request
-            .origin
-            .as_ref()
-            .is_some_and(|origin| !origin.eq_ignore_ascii_case(&own))
-        {
-            return HttpAnswer::error(
-                403,
-                "foreign_origin",
-                "only the page of this server may push",
-            );
-        }
-        let media = request.content_type.as_deref().unwrap_or_default();
-        let media = media.split(';').next().unwrap_or_default().trim();
-        if !media.eq_ignore_ascii_case("application/json") {
-            return HttpAnswer::error(415, "not_json", "expected Content-Type: application/json");
-        }
-        let push: Push = match serde_json::from_slice(&request.body) {
-            Ok(push) => push,
-            Err(error) => {
-                let mut message = format!("expected {{\"uid\":\"…\",\"text\":\"…\"}}: {error}");
-                // It quotes a name that is none of ours, which may be as long as the body.
-                if let Some((end, _)) = message.char_indices().nth(MESSAGE_CHARS_MAX) {
-                    message.truncate(end);
-                }
-                return HttpAnswer::error(400, "bad_request", &message);
-            }
-        };
-        let uid = match push.uid {
-            Uid::Text(uid) => uid,
-            Uid::Number(number) => number.to_string(),
-        };
-        if let Err(error) = check_uid(&uid)
-            && uid != EVERYBODY
-        {
-            return HttpAnswer::error(400, "bad_uid", &error.to_string());
-        }
-        let waiting = self
-            .host
-            .borrow_mut()
-            .push(self.reach, &uid, Message::Text(&push.text));
-        (self.turn)();
-        let connections = match waiting.await {
-            Answer::Reached(connections) => connections,
-            Answer::Stats(_) => 0,
-        };
-        let verdict = if connections > 0 {
-            "delivered"
-        } else {
-            "offline"
-        };
-        HttpAnswer::json(
-            200,
-            &json!({"verdict": verdict, "connections": connections}),
-        )
     }
 }

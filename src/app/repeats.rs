@@ -1,0 +1,291 @@
+//! Which requests with an id of their own have been carried out of late, at the home core of each id: [`Repeats`].
+//!
+//! A back end that has got no answer asks again with the same id, of any core, and this is where both requests
+//! meet: the first is carried out, the second gets its answer, while the first is still under way, too. Bounds:
+//! `idempotency_ids_max` ids, each forgotten `idempotency_window` after it came, and [`ANSWER_BYTES_MAX`] of answers;
+//! what would pass them is refused, for an id forgotten early is a message twice.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ahash::AHashMap;
+
+use crate::ident::CoreId;
+
+/// What answers are kept of all ids of a core.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// Of an id, or of what a request asks for: so long that no two are alike.
+pub type Digest = [u8; 16];
+
+/// Who waits: a core and its question.
+type Waiter = (CoreId, u64);
+
+/// What becomes of a request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Claim {
+    /// It is to be carried out, and settled then.
+    Fresh,
+    /// It was, with this answer.
+    Done(Arc<str>),
+    /// It is being carried out.
+    UnderWay,
+    /// The id is that of a request for something else.
+    Conflict,
+    /// No more ids can be kept.
+    Full,
+}
+
+enum State {
+    UnderWay(Vec<Waiter>),
+    Done(Arc<str>),
+}
+
+struct Entry {
+    wanted: Digest,
+    since: Instant,
+    state: State,
+}
+
+/// See the module.
+pub struct Repeats {
+    window: Duration,
+    ids_max: usize,
+    entries: AHashMap<Digest, Entry>,
+    /// In the order in which they came.
+    order: VecDeque<(Instant, Digest)>,
+    answer_bytes: usize,
+}
+
+impl Repeats {
+    pub fn new(window: Duration, ids_max: usize) -> Repeats {
+        Repeats {
+            window,
+            ids_max,
+            entries: AHashMap::new(),
+            order: VecDeque::new(),
+            answer_bytes: 0,
+        }
+    }
+
+    /// Goes on with other bounds; those that are kept beyond them go as their time is over.
+    pub fn renew(&mut self, window: Duration, ids_max: usize) {
+        self.window = window;
+        self.ids_max = ids_max;
+    }
+
+    /// A request with this id has come.
+    pub fn claim(&mut self, now: Instant, id: Digest, wanted: Digest) -> Claim {
+        self.forget(now);
+        if let Some(entry) = self.entries.get(&id) {
+            return match &entry.state {
+                _ if entry.wanted != wanted => Claim::Conflict,
+                State::UnderWay(_) => Claim::UnderWay,
+                State::Done(answer) => Claim::Done(Arc::clone(answer)),
+            };
+        }
+        if self.order.len() >= self.ids_max || self.answer_bytes >= ANSWER_BYTES_MAX {
+            return Claim::Full;
+        }
+        let state = State::UnderWay(Vec::new());
+        let since = now;
+        let entry = Entry {
+            wanted,
+            since,
+            state,
+        };
+        self.entries.insert(id, entry);
+        self.order.push_back((now, id));
+        Claim::Fresh
+    }
+
+    /// The same, but where one is under way, its outcome is waited for: `None`, and [`Repeats::settle`] tells.
+    pub fn wait(
+        &mut self,
+        now: Instant,
+        id: Digest,
+        wanted: Digest,
+        waiter: Waiter,
+    ) -> Option<Claim> {
+        let claim = self.claim(now, id, wanted);
+        if claim == Claim::UnderWay
+            && let Some(Entry {
+                state: State::UnderWay(waiters),
+                ..
+            }) = self.entries.get_mut(&id)
+        {
+            waiters.push(waiter);
+            return None;
+        }
+        Some(claim)
+    }
+
+    /// A request is done, or was given up: then the first that waits is to carry it out. Returns who is to be told
+    /// what.
+    pub fn settle(&mut self, id: Digest, answer: Option<Box<str>>) -> Vec<(Waiter, Claim)> {
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return Vec::new();
+        };
+        let State::UnderWay(waiters) = &mut entry.state else {
+            return Vec::new();
+        };
+        match answer {
+            Some(answer) => {
+                let answer: Arc<str> = Arc::from(answer);
+                let told = std::mem::take(waiters).into_iter();
+                let told = told.map(|waiter| (waiter, Claim::Done(Arc::clone(&answer))));
+                let told = told.collect();
+                self.answer_bytes += answer.len();
+                entry.state = State::Done(answer);
+                told
+            }
+            None if waiters.is_empty() => {
+                // Its place in the order stays until its time is over.
+                self.entries.remove(&id);
+                Vec::new()
+            }
+            None => vec![(waiters.remove(0), Claim::Fresh)],
+        }
+    }
+
+    /// Forgets those whose time is over. One that is still under way is kept for as long again.
+    fn forget(&mut self, now: Instant) {
+        while let Some((since, id)) = self.order.front().copied() {
+            if now.saturating_duration_since(since) < self.window {
+                return;
+            }
+            self.order.pop_front();
+            let Some(entry) = self.entries.get_mut(&id) else {
+                continue;
+            };
+            if entry.since != since {
+                continue;
+            }
+            match &entry.state {
+                State::UnderWay(_) => {
+                    entry.since = now;
+                    self.order.push_back((now, id));
+                }
+                State::Done(answer) => {
+                    self.answer_bytes -= answer.len();
+                    self.entries.remove(&id);
+                }
+            }
+        }
+        if self.order.is_empty() {
+            self.order = VecDeque::new();
+            self.entries = AHashMap::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Duration = Duration::from_secs(120);
+    const WANTED: Digest = [7; 16];
+
+    fn id(number: u64) -> Digest {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&number.to_le_bytes());
+        id
+    }
+
+    fn done(answer: &str) -> Claim {
+        Claim::Done(Arc::from(answer))
+    }
+
+    #[test]
+    fn the_second_gets_the_firsts_answer_until_the_window_is_over() {
+        let mut repeats = Repeats::new(WINDOW, 10);
+        let start = Instant::now();
+        assert_eq!(repeats.claim(start, id(1), WANTED), Claim::Fresh);
+        assert_eq!(repeats.claim(start, id(1), WANTED), Claim::UnderWay);
+        assert_eq!(repeats.claim(start, id(1), [8; 16]), Claim::Conflict);
+        assert!(repeats.settle(id(1), Some("x".into())).is_empty());
+        let nearly = start + WINDOW - Duration::from_nanos(1);
+        assert_eq!(repeats.claim(nearly, id(1), WANTED), done("x"));
+        assert_eq!(repeats.claim(nearly, id(1), [8; 16]), Claim::Conflict);
+        assert_eq!(repeats.claim(start + WINDOW, id(1), [8; 16]), Claim::Fresh);
+        // A second end of the same changes nothing.
+        repeats.settle(id(1), Some("y".into()));
+        assert!(repeats.settle(id(1), Some("z".into())).is_empty());
+        assert_eq!(repeats.claim(start + WINDOW, id(1), [8; 16]), done("y"));
+        repeats.claim(start + 3 * WINDOW, id(2), WANTED);
+        assert_eq!((repeats.answer_bytes, repeats.entries.len()), (0, 1));
+    }
+
+    #[test]
+    fn whoever_waits_is_told_once() {
+        let mut repeats = Repeats::new(WINDOW, 10);
+        let now = Instant::now();
+        let (one, two) = ((CoreId(0), 1), (CoreId(1), 1));
+        assert_eq!(repeats.wait(now, id(1), WANTED, one), Some(Claim::Fresh));
+        assert_eq!(repeats.wait(now, id(1), WANTED, one), None);
+        assert_eq!(repeats.wait(now, id(1), WANTED, two), None);
+        assert_eq!(
+            repeats.wait(now, id(1), [8; 16], two),
+            Some(Claim::Conflict)
+        );
+        // The first gives up: one of them takes its place, the other goes on waiting.
+        assert_eq!(repeats.settle(id(1), None), [(one, Claim::Fresh)]);
+        assert_eq!(repeats.claim(now, id(1), WANTED), Claim::UnderWay);
+        assert_eq!(repeats.settle(id(1), Some("x".into())), [(two, done("x"))]);
+        assert_eq!(repeats.wait(now, id(1), WANTED, one), Some(done("x")));
+        // Nobody is left to take its place.
+        assert_eq!(repeats.claim(now, id(2), WANTED), Claim::Fresh);
+        assert!(repeats.settle(id(2), None).is_empty());
+        assert_eq!(repeats.claim(now, id(2), WANTED), Claim::Fresh);
+    }
+
+    #[test]
+    fn one_id_too_many_is_refused_and_the_others_stay() {
+        const MOST: u64 = 5;
+        let mut repeats = Repeats::new(WINDOW, MOST as usize);
+        let start = Instant::now();
+        let at = |number: u64| start + Duration::from_secs(number);
+        for number in 0..MOST {
+            assert_eq!(repeats.claim(at(number), id(number), WANTED), Claim::Fresh);
+            repeats.settle(id(number), Some("x".into()));
+        }
+        assert_eq!(repeats.claim(at(MOST), id(MOST), WANTED), Claim::Full);
+        for number in 0..MOST {
+            assert_eq!(repeats.claim(at(MOST), id(number), WANTED), done("x"));
+        }
+        // The first one's time is over: there is room for one.
+        let later = start + WINDOW;
+        assert_eq!(repeats.claim(later, id(MOST), WANTED), Claim::Fresh);
+        assert_eq!(repeats.claim(later, id(0), WANTED), Claim::Full);
+        assert_eq!(repeats.entries.len(), MOST as usize);
+    }
+
+    #[test]
+    fn answers_are_bounded_together() {
+        let mut repeats = Repeats::new(WINDOW, 100);
+        let now = Instant::now();
+        let half: Box<str> = "x".repeat(ANSWER_BYTES_MAX / 2).into();
+        for number in 0..2 {
+            assert_eq!(repeats.claim(now, id(number), WANTED), Claim::Fresh);
+            repeats.settle(id(number), Some(half.clone()));
+        }
+        assert_eq!(repeats.claim(now, id(2), WANTED), Claim::Full);
+        assert_eq!(repeats.claim(now + WINDOW, id(2), WANTED), Claim::Fresh);
+        assert_eq!(repeats.answer_bytes, 0);
+    }
+
+    #[test]
+    fn one_under_way_outlives_the_window() {
+        let mut repeats = Repeats::new(WINDOW, 100);
+        let now = Instant::now();
+        assert_eq!(repeats.claim(now, id(1), WANTED), Claim::Fresh);
+        assert_eq!(
+            repeats.claim(now + 2 * WINDOW, id(1), WANTED),
+            Claim::UnderWay
+        );
+        repeats.settle(id(1), Some("x".into()));
+        assert_eq!(repeats.claim(now + 2 * WINDOW, id(1), WANTED), done("x"));
+        assert_eq!(repeats.claim(now + 3 * WINDOW, id(1), WANTED), Claim::Fresh);
+    }
+}

@@ -1,0 +1,351 @@
+//! Carries commands out: one of a request, or all of a batch in their order.
+//!
+//! They go to their cores without waiting for each other's answers, and many of them by one turn. Bounds:
+//! [`WEIGHT_MAX`] of what is under way; and after each [`WEIGHT_PER_TURN`] a turn is made, and the core goes on with
+//! other things.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+
+use serde::{Serialize, Serializer};
+
+use super::ApiError;
+use super::bodies::{Command, Push, Target};
+use super::repeating::Due;
+use crate::app::Answer;
+use crate::app::inquiry::{Finding, Inquiry};
+use crate::app::question::Waiting;
+use crate::ident::CoreId;
+use crate::net::http::Port;
+use crate::payload::{Message, Payload};
+
+/// What a turn takes, a push to one uid weighing 1.
+const WEIGHT_PER_TURN: usize = 512;
+/// What may be under way.
+const WEIGHT_MAX: usize = 2_048;
+/// What a message to a group or to everybody weighs: it goes to as many as there are.
+const WEIGHT_OF_MANY: usize = 256;
+
+/// An answer's text, one object of JSON.
+pub type Outcome = Result<String, ApiError>;
+
+/// A request's share of its core.
+pub struct Pace<'p> {
+    port: &'p Port,
+    weight: usize,
+}
+
+impl<'p> Pace<'p> {
+    pub fn new(port: &'p Port) -> Pace<'p> {
+        Pace { port, weight: 0 }
+    }
+
+    /// So much has been queued.
+    pub async fn spend(&mut self, weight: usize) {
+        self.weight += weight;
+        if self.weight >= WEIGHT_PER_TURN {
+            self.turn();
+            self.rest().await;
+        }
+    }
+
+    /// What has been queued is written or posted.
+    pub fn turn(&mut self) {
+        if self.weight > 0 {
+            self.weight = 0;
+            (self.port.turn)();
+        }
+    }
+
+    /// Lets the core go on with other things.
+    pub async fn rest(&mut self) {
+        // If that cannot be waited for, there is nothing better to do than to go on.
+        let _ = self.port.pass.give_way().await;
+    }
+}
+
+/// What a command waits for.
+enum Pending {
+    Reached(Waiting<Answer>),
+    Found(Waiting<Vec<Finding>>),
+    /// Of many uids: which of them each answer is about, by their places in the command.
+    Each(Vec<(Vec<usize>, Waiting<Vec<Finding>>)>),
+}
+
+impl Port {
+    /// Does one thing, and says what has come of it.
+    pub(super) async fn one(&self, command: Result<Command<'_>, ApiError>) -> Outcome {
+        let mut outcomes = self.carry_out(vec![command]).await;
+        outcomes.swap_remove(0)
+    }
+
+    /// Does all of them, in their order; there are as many outcomes. A command whose id is under way by another
+    /// request is answered when that is, after the others have been done.
+    pub(super) async fn carry_out(
+        &self,
+        mut commands: Vec<Result<Command<'_>, ApiError>>,
+    ) -> Vec<Outcome> {
+        let mut pace = Pace::new(self);
+        self.refuse_large(&mut commands);
+        let mut due = self.claim(&commands, &mut pace).await;
+        let mut outcomes: Vec<Option<Outcome>> = due.iter().map(|_| None).collect();
+        let mut under_way = VecDeque::new();
+        let mut weight = 0;
+        for (nth, command) in commands.iter().enumerate() {
+            let command = match (command, &mut due[nth]) {
+                (Ok(command), Due::Now(_)) => command,
+                (Ok(_), Due::Known(outcome)) => {
+                    outcomes[nth] = outcome.take();
+                    continue;
+                }
+                (Ok(_), Due::Later(_)) => continue,
+                (Err(error), _) => {
+                    outcomes[nth] = Some(Err(error.clone()));
+                    continue;
+                }
+            };
+            let own = weight_of(command);
+            while weight + own > WEIGHT_MAX
+                && let Some((nth, command, pending)) = under_way.pop_front()
+            {
+                pace.turn();
+                weight -= weight_of(command);
+                outcomes[nth] = Some(self.end(command, pending, &mut due[nth]).await);
+            }
+            weight += own;
+            let pending = self.begin(command, &mut pace).await;
+            under_way.push_back((nth, command, pending));
+        }
+        pace.turn();
+        for (nth, command, pending) in under_way {
+            outcomes[nth] = Some(self.end(command, pending, &mut due[nth]).await);
+        }
+        for (nth, command) in commands.iter().enumerate() {
+            if let (Due::Later(_), Ok(command)) = (&due[nth], command) {
+                outcomes[nth] = Some(self.await_other(command, &mut due[nth], &mut pace).await);
+            }
+        }
+        let lost = || Err(ApiError::new(500, "internal", "this has no outcome"));
+        outcomes
+            .into_iter()
+            .map(|outcome| outcome.unwrap_or_else(lost))
+            .collect()
+    }
+
+    /// Of one that another request had begun: its answer, or, if that gave up, our own.
+    async fn await_other<'p>(
+        &'p self,
+        command: &Command<'_>,
+        due: &mut Due<'p>,
+        pace: &mut Pace<'_>,
+    ) -> Outcome {
+        self.wait_for(due).await;
+        if let Due::Known(outcome) = due
+            && let Some(outcome) = outcome.take()
+        {
+            return outcome;
+        }
+        let pending = self.begin(command, pace).await;
+        pace.turn();
+        self.end(command, pending, due).await
+    }
+
+    /// What no outbox can hold would close all those it is for.
+    fn refuse_large(&self, commands: &mut [Result<Command<'_>, ApiError>]) {
+        let most = self.host.borrow_mut().shard().message_bytes_max(self.reach);
+        for command in commands {
+            if let Ok(Command::Push(push)) = command
+                && push.message.len() > most
+            {
+                let words = format!("a message has at most {most} bytes (outbox_bytes_max)");
+                *command = Err(ApiError::new(413, "message_too_large", words));
+            }
+        }
+    }
+
+    /// Queues a command where it is to be done.
+    async fn begin(&self, command: &Command<'_>, pace: &mut Pace<'_>) -> Pending {
+        let reach = self.reach;
+        let pending = {
+            let mut host = self.host.borrow_mut();
+            match command {
+                Command::Push(push) => match &push.target {
+                    Target::Uid(uid) => {
+                        Pending::Reached(host.push(reach, uid, Message::Text(&push.message)))
+                    }
+                    Target::Everybody => {
+                        Pending::Reached(host.broadcast(reach, Message::Text(&push.message)))
+                    }
+                    Target::Group(group) => {
+                        let payload = Payload::new(Message::Text(&push.message));
+                        Pending::Found(host.inquire_all(|| Inquiry::PushToGroup {
+                            reach,
+                            group: Box::from(&**group),
+                            payload: payload.clone(),
+                        }))
+                    }
+                    Target::Uids(uids) => {
+                        drop(host);
+                        return self.begin_many(push, uids, pace).await;
+                    }
+                },
+                Command::Kick(uid) => Pending::Reached(host.kick(reach, uid)),
+                Command::Join(group, uid) => {
+                    let home = host.home(uid);
+                    let (uid, group) = (Box::from(&**uid), Box::from(&**group));
+                    Pending::Found(host.inquire(home, Inquiry::Join { reach, uid, group }))
+                }
+                Command::Leave(group, uid) => {
+                    let home = host.home(uid);
+                    let (uid, group) = (Box::from(&**uid), Box::from(&**group));
+                    Pending::Found(host.inquire(home, Inquiry::Leave { reach, uid, group }))
+                }
+            }
+        };
+        pace.spend(weight_of(command)).await;
+        pending
+    }
+
+    /// To many uids: what is at home on one core goes there together, the message with it once.
+    async fn begin_many(
+        &self,
+        push: &Push<'_>,
+        uids: &[Cow<'_, str>],
+        pace: &mut Pace<'_>,
+    ) -> Pending {
+        let payload = Payload::new(Message::Text(&push.message));
+        let mut parts = Vec::new();
+        for first in (0..uids.len()).step_by(WEIGHT_PER_TURN) {
+            let last = uids.len().min(first + WEIGHT_PER_TURN);
+            {
+                let mut host = self.host.borrow_mut();
+                let mut homes: Vec<(CoreId, usize)> = (first..last)
+                    .map(|place| (host.home(&uids[place]), place))
+                    .collect();
+                homes.sort_unstable();
+                for of_core in homes.chunk_by(|one, next| one.0 == next.0) {
+                    let places: Vec<usize> = of_core.iter().map(|(_, place)| *place).collect();
+                    let names = places.iter().map(|place| Box::from(&*uids[*place]));
+                    let what = Inquiry::PushToUids {
+                        reach: self.reach,
+                        uids: names.collect(),
+                        payload: payload.clone(),
+                    };
+                    parts.push((places, host.inquire(of_core[0].0, what)));
+                }
+            }
+            pace.spend(last - first).await;
+        }
+        Pending::Each(parts)
+    }
+
+    /// Waits for what has come of a command, and keeps that for whoever asks again.
+    async fn end(&self, command: &Command<'_>, pending: Pending, due: &mut Due<'_>) -> Outcome {
+        let outcome = outcome(command, pending).await;
+        if let (Ok(answer), Due::Now(Some(held))) = (&outcome, due) {
+            held.settle(answer);
+        }
+        outcome
+    }
+}
+
+fn weight_of(command: &Command<'_>) -> usize {
+    match command {
+        Command::Push(push) => match &push.target {
+            Target::Uid(_) => 1,
+            Target::Uids(uids) => uids.len().clamp(1, WEIGHT_MAX),
+            Target::Group(_) | Target::Everybody => WEIGHT_OF_MANY,
+        },
+        Command::Kick(_) | Command::Join(..) | Command::Leave(..) => 1,
+    }
+}
+
+/// Each uid's verdict, in the order of the request.
+struct Verdicts<'a> {
+    uids: &'a [Cow<'a, str>],
+    reached: &'a [u32],
+}
+
+impl Serialize for Verdicts<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let verdict = |reached: &u32| match reached {
+            0 => "offline",
+            _ => "delivered",
+        };
+        let verdicts = self.reached.iter().map(verdict);
+        serializer.collect_map(self.uids.iter().zip(verdicts))
+    }
+}
+
+#[derive(Serialize)]
+struct Pushed<'a> {
+    verdicts: Verdicts<'a>,
+    connections: u64,
+}
+
+async fn outcome(command: &Command<'_>, pending: Pending) -> Outcome {
+    let mut each = Vec::new();
+    let (mut connections, mut refused) = (0, 0);
+    match pending {
+        Pending::Reached(waiting) => {
+            if let Answer::Reached(reached) = waiting.await {
+                each.push(reached);
+                connections = u64::from(reached);
+            }
+        }
+        Pending::Found(waiting) => {
+            for finding in waiting.await {
+                match finding {
+                    Finding::Reached(reached) => connections += u64::from(reached),
+                    Finding::Joined { joined, refused: r } => {
+                        connections += u64::from(joined);
+                        refused += r;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Pending::Each(parts) => {
+            for (places, waiting) in parts {
+                for finding in waiting.await {
+                    let Finding::ReachedEach(reached) = finding else {
+                        continue;
+                    };
+                    for (place, reached) in places.iter().zip(reached) {
+                        each.resize(each.len().max(place + 1), 0);
+                        each[*place] = reached;
+                        connections += u64::from(reached);
+                    }
+                }
+            }
+        }
+    }
+    let one;
+    let uids: &[_] = match command {
+        Command::Push(push) => match &push.target {
+            Target::Uid(uid) => {
+                one = [Cow::Borrowed(&**uid)];
+                &one
+            }
+            Target::Uids(uids) => uids,
+            Target::Group(_) | Target::Everybody => return Ok(count(connections)),
+        },
+        Command::Join(..) => {
+            let refused = format!(",\"refused\":{refused}}}");
+            return Ok(count(connections).replace('}', &refused));
+        }
+        Command::Kick(_) | Command::Leave(..) => return Ok(count(connections)),
+    };
+    let reached = &each[..];
+    let verdicts = Verdicts { uids, reached };
+    let pushed = Pushed {
+        verdicts,
+        connections,
+    };
+    serde_json::to_string(&pushed)
+        .map_err(|error| ApiError::new(500, "internal", error.to_string()))
+}
+
+fn count(connections: u64) -> String {
+    format!("{{\"connections\":{connections}}}")
+}

@@ -1,0 +1,221 @@
+//! The HTTP API of back ends: what is served under `/v1/` ([`ROUTES`]), who may ask for it, and its errors.
+//!
+//! Every core serves it, and asks the cores that a request is about; see [`carrying`] for what does something and
+//! [`reading`] for what only tells. Bounds: the body's bytes (`http_body_bytes_max`), and what each of these files
+//! names. Called by the port for each request under its paths.
+
+mod batch;
+mod bodies;
+mod carrying;
+mod errors;
+mod names;
+mod reading;
+mod repeating;
+
+pub(super) use errors::{ApiError, refusal};
+
+use super::routes::HttpAnswer;
+use super::{Port, Request};
+use crate::auth::bearer::Rights;
+
+/// One path and its method.
+struct Route {
+    /// Whether it only tells something: GET and HEAD; else it is POST.
+    reads: bool,
+    /// A part in braces is a name.
+    path: &'static str,
+    /// What whoever asks must have, if there are tokens.
+    right: Option<Rights>,
+    call: Call,
+}
+
+#[derive(Clone, Copy)]
+enum Call {
+    Push,
+    Broadcast,
+    Kick,
+    Batch,
+    Join,
+    Leave,
+    Uid,
+    Uids,
+    Group,
+    Stats,
+    Description,
+}
+
+const fn post(path: &'static str, right: Rights, call: Call) -> Route {
+    Route {
+        reads: false,
+        path,
+        right: Some(right),
+        call,
+    }
+}
+
+const fn get(path: &'static str, call: Call) -> Route {
+    Route {
+        reads: true,
+        path,
+        right: Some(Rights::READ),
+        call,
+    }
+}
+
+/// All that is served. `openapi.json` describes it; a test holds one against the other.
+const ROUTES: &[Route] = &[
+    post("/v1/push", Rights::PUSH, Call::Push),
+    post("/v1/broadcast", Rights::PUSH, Call::Broadcast),
+    post("/v1/kick", Rights::KICK, Call::Kick),
+    // Each of its entries needs the right to it.
+    post("/v1/batch", Rights::NONE, Call::Batch),
+    post("/v1/groups/{group}/join", Rights::PUSH, Call::Join),
+    post("/v1/groups/{group}/leave", Rights::PUSH, Call::Leave),
+    get("/v1/groups/{group}", Call::Group),
+    get("/v1/uids/{uid}", Call::Uid),
+    get("/v1/uids", Call::Uids),
+    get("/v1/stats", Call::Stats),
+    Route {
+        reads: true,
+        path: "/openapi.json",
+        right: None,
+        call: Call::Description,
+    },
+];
+
+const DESCRIPTION: &str = include_str!("openapi.json");
+
+impl Route {
+    /// The name in the path if this is its route; an empty one if it has none.
+    fn name<'p>(&self, path: &'p str) -> Option<&'p str> {
+        let (mut parts, mut name) = (path.split('/'), "");
+        for wanted in self.path.split('/') {
+            let part = parts.next()?;
+            if wanted.starts_with('{') {
+                name = part;
+            } else if wanted != part {
+                return None;
+            }
+        }
+        parts.next().is_none().then_some(name)
+    }
+
+    fn takes(&self, method: &str) -> bool {
+        match self.reads {
+            true => matches!(method, "GET" | "HEAD"),
+            false => method == "POST",
+        }
+    }
+}
+
+/// Whether a path is the API's, known there or not.
+pub(super) fn is_path(path: &str) -> bool {
+    path.starts_with("/v1/") || path == "/openapi.json"
+}
+
+impl Port {
+    /// The answer to a request of one of the API's paths.
+    pub(super) async fn api(&self, request: &Request) -> HttpAnswer {
+        let found = ROUTES
+            .iter()
+            .find_map(|route| Some((route, route.name(&request.path)?)));
+        let Some((route, name)) = found else {
+            return HttpAnswer::error(404, "not_found", "nothing is served at this path");
+        };
+        if !route.takes(&request.method) {
+            return HttpAnswer::method_not_allowed(if route.reads { "GET, HEAD" } else { "POST" });
+        }
+        if let Some(right) = route.right
+            && let Err(refused) = self.authorize(request, right)
+        {
+            return refused;
+        }
+        if is_foreign(request) {
+            let words = "only pages of this server may ask";
+            return HttpAnswer::error(403, "foreign_origin", words);
+        }
+        if !route.reads && !is_json(request) {
+            let words = "expected Content-Type: application/json";
+            return HttpAnswer::error(415, "not_json", words);
+        }
+        let answer = match route.call {
+            Call::Push => self.one(bodies::push(request)).await,
+            Call::Broadcast => self.one(bodies::broadcast(request)).await,
+            Call::Kick => self.one(bodies::kick(request)).await,
+            Call::Join => self.one(bodies::join(request, name)).await,
+            Call::Leave => self.one(bodies::leave(request, name)).await,
+            Call::Batch => self.batch(request).await,
+            Call::Uid => self.uid(name).await,
+            Call::Uids => self.uids(&request.query).await,
+            Call::Group => self.group(name, &request.query).await,
+            Call::Stats => self.stats().await,
+            Call::Description => Ok(DESCRIPTION.to_owned()),
+        };
+        match answer {
+            Ok(text) => HttpAnswer::json_text(200, text),
+            Err(error) => error.answer(),
+        }
+    }
+}
+
+/// Whether a page of another origin asks.
+fn is_foreign(request: &Request) -> bool {
+    let own = format!("http://{}", request.host);
+    let origin = request.origin.as_ref();
+    origin.is_some_and(|origin| !origin.eq_ignore_ascii_case(&own))
+}
+
+fn is_json(request: &Request) -> bool {
+    let media = request.content_type.as_deref().unwrap_or_default();
+    let media = media.split(';').next().unwrap_or_default().trim();
+    media.eq_ignore_ascii_case("application/json")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Of every path and method in the file and in the table; neither has one that the other has not.
+    #[test]
+    fn the_description_has_every_route_and_no_other() {
+        let file: serde_json::Value = serde_json::from_str(DESCRIPTION).expect("it is JSON");
+        let paths = file["paths"].as_object().expect("paths");
+        let described: BTreeSet<(String, String)> = paths
+            .iter()
+            .flat_map(|(path, item)| {
+                let methods = item.as_object().expect("methods").keys();
+                methods.map(move |method| (path.clone(), method.clone()))
+            })
+            .filter(|(_, method)| method != "parameters")
+            .collect();
+        let served: BTreeSet<(String, String)> = ROUTES
+            .iter()
+            .map(|route| {
+                let method = if route.reads { "get" } else { "post" };
+                (route.path.to_owned(), method.to_owned())
+            })
+            .collect();
+        assert_eq!(described, served);
+    }
+
+    fn found(path: &str) -> Vec<(&'static str, &str)> {
+        let found = ROUTES.iter();
+        let found = found.filter_map(|route| Some((route.path, route.name(path)?)));
+        found.collect()
+    }
+
+    #[test]
+    fn a_path_is_one_route_at_most() {
+        assert_eq!(found("/v1/push"), [("/v1/push", "")]);
+        assert_eq!(found("/v1/uids/a%2Fb"), [("/v1/uids/{uid}", "a%2Fb")]);
+        assert_eq!(found("/v1/uids/"), [("/v1/uids/{uid}", "")]);
+        assert_eq!(found("/v1/uids"), [("/v1/uids", "")]);
+        let join = "/v1/groups/{group}/join";
+        assert_eq!(found("/v1/groups/join/join"), [(join, "join")]);
+        for path in ["/v1", "/v1/", "/v1/uids/a/b", "/v1/push/", "/v1/groups/g/x"] {
+            assert!(found(path).is_empty(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Names in a request's target: a uid or a group in its path, a query's fields.
+
+use crate::ident::check_uid;
+
+use super::ApiError;
+
+/// A uid in a path.
+pub fn uid(part: &str) -> Result<String, ApiError> {
+    name(part, "bad_uid")
+}
+
+/// A group in a path.
+pub fn group(part: &str) -> Result<String, ApiError> {
+    name(part, "bad_group")
+}
+
+fn name(part: &str, code: &'static str) -> Result<String, ApiError> {
+    let name =
+        decoded(part).ok_or_else(|| ApiError::new(400, code, "expected UTF-8, percent-encoded"))?;
+    check_uid(&name).map_err(|error| ApiError::new(400, code, error.to_string()))?;
+    Ok(name)
+}
+
+/// Without its percent-encoding (RFC 3986, section 2.1); `None` if that is none, or does not give UTF-8.
+fn decoded(part: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(part.len());
+    let mut rest = part.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let digit = |byte: u8| char::from(byte).to_digit(16);
+        let (&[high, low], after) = rest.split_first_chunk()?;
+        bytes.push((digit(high)? << 4 | digit(low)?) as u8);
+        rest = after;
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// The values of a query's fields, of which these may be there, each once at most.
+pub fn fields<'q, const N: usize>(
+    query: &'q str,
+    names: [&str; N],
+) -> Result<[Option<&'q str>; N], ApiError> {
+    let mut values = [None; N];
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let known = names.iter().position(|known| *known == name);
+        match known.map(|at| &mut values[at]) {
+            Some(place @ None) => *place = Some(value),
+            _ => {
+                let words = format!("expected {}, each once at most", names.join(", "));
+                return Err(ApiError::new(400, "bad_query", words));
+            }
+        }
+    }
+    Ok(values)
+}
+
+/// A number from 1 to `most` in a query.
+pub fn limit(value: Option<&str>, default: usize, most: usize) -> Result<usize, ApiError> {
+    let Some(value) = value else {
+        return Ok(default);
+    };
+    let number = value
+        .parse()
+        .ok()
+        .filter(|limit| (1..=most).contains(limit));
+    number.ok_or_else(|| ApiError::new(400, "bad_limit", format!("limit: expected 1 to {most}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percent_encoding() {
+        for (part, name) in [
+            ("uid1", "uid1"),
+            ("a%2Fb", "a/b"),
+            ("a+b", "a+b"),
+            ("%e6%9d%8e", "李"),
+            ("%25", "%"),
+            ("%252f", "%2f"),
+        ] {
+            assert_eq!(uid(part).as_deref(), Ok(name));
+        }
+        for bad in [
+            "", "%", "%2", "%zz", "%+1", "%ff", "a%00", "%0a", "all", "%61ll",
+        ] {
+            assert_eq!(
+                uid(bad).map_err(|error| error.code),
+                Err("bad_uid"),
+                "{bad}"
+            );
+        }
+        assert!(uid(&"x".repeat(128)).is_ok());
+        assert!(uid(&"%78".repeat(128)).is_ok());
+        assert!(uid(&"x".repeat(129)).is_err());
+    }
+
+    #[test]
+    fn queries() {
+        let read = |query| fields(query, ["cursor", "limit"]).map_err(|error| error.code);
+        assert_eq!(read(""), Ok([None, None]));
+        assert_eq!(read("limit=3&cursor=a"), Ok([Some("a"), Some("3")]));
+        assert_eq!(read("cursor"), Ok([Some(""), None]));
+        assert_eq!(read("limit=1&limit=2"), Err("bad_query"));
+        assert_eq!(read("Limit=1"), Err("bad_query"));
+        for (value, number) in [(None, Ok(5)), (Some("1"), Ok(1)), (Some("9"), Ok(9))] {
+            assert_eq!(limit(value, 5, 9), number);
+        }
+        for value in ["0", "10", "-1", "", "x", "99999999999999999999999"] {
+            assert!(limit(Some(value), 5, 9).is_err(), "{value}");
+        }
+    }
+}

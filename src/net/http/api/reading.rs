@@ -1,0 +1,216 @@
+//! What only tells: who is connected, who is in a group, the counters.
+//!
+//! Bounds: those of `shard/listing.rs`, and [`PIECES_PER_PAGE`] questions a page of uids.
+
+use std::fmt::Write;
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::{ApiError, names};
+use crate::app::Answer;
+use crate::app::inquiry::{Finding, Inquiry};
+use crate::ident::{CoreId, SPACES_MAX};
+use crate::net::http::Port;
+use crate::shard::{Cursor, MEMBERS_MAX, Seat, UIDS_PER_PAGE_MAX};
+
+/// Uids of a page, and members of a group, unless the request says otherwise.
+const UIDS_PER_PAGE: usize = 1_000;
+const MEMBERS: usize = 100;
+/// Questions for one page of uids: a small server's cores fill one together, a large one's are asked page by page.
+const PIECES_PER_PAGE: usize = 16;
+
+#[derive(Deserialize)]
+struct Listener {
+    app: String,
+    url: String,
+}
+
+#[derive(Serialize)]
+struct UidList {
+    uids: Vec<Box<str>>,
+    cursor: Option<String>,
+}
+
+impl Port {
+    pub(super) async fn uid(&self, name: &str) -> Result<String, ApiError> {
+        let uid = names::uid(name)?;
+        let waiting = {
+            let mut host = self.host.borrow_mut();
+            let home = host.home(&uid);
+            let (reach, uid) = (self.reach, Box::from(&*uid));
+            host.inquire(home, Inquiry::Uid { reach, uid })
+        };
+        (self.turn)();
+        let Some(Finding::Uid(look)) = waiting.await.pop() else {
+            return Err(no_answer());
+        };
+        let listeners: Vec<Listener> = serde_json::from_str(&self.listeners).unwrap_or_default();
+        let list: Vec<Value> = look
+            .seats
+            .iter()
+            .map(|seat| told(seat, &listeners))
+            .collect();
+        Ok(json!({"uid": uid, "connections": look.connections, "list": list}).to_string())
+    }
+
+    pub(super) async fn uids(&self, query: &str) -> Result<String, ApiError> {
+        let [cursor, limit] = names::fields(query, ["cursor", "limit"])?;
+        let limit = names::limit(limit, UIDS_PER_PAGE, UIDS_PER_PAGE_MAX)?;
+        let cores = self.host.borrow_mut().cores();
+        let start = (CoreId(0), Cursor::default());
+        let mut at = match cursor {
+            None => Some(start),
+            Some(text) => Some(place_of(text, cores).ok_or_else(bad_cursor)?),
+        };
+        let mut uids = Vec::new();
+        for _ in 0..PIECES_PER_PAGE {
+            let Some((core, from)) = at.filter(|_| uids.len() < limit) else {
+                break;
+            };
+            let what = Inquiry::Uids {
+                reach: self.reach,
+                from,
+                uids_max: limit - uids.len(),
+            };
+            let waiting = self.host.borrow_mut().inquire(core, what);
+            (self.turn)();
+            let Some(Finding::Uids(page)) = waiting.await.pop() else {
+                return Err(no_answer());
+            };
+            uids.extend(page.uids);
+            let later = CoreId(core.0 + 1);
+            at = match page.next {
+                Some(next) => Some((core, next)),
+                None => (later.index() < cores).then_some((later, Cursor::default())),
+            };
+        }
+        let cursor = at.map(|(core, from)| cursor_of(core, from));
+        let list = UidList { uids, cursor };
+        serde_json::to_string(&list).map_err(|_| no_answer())
+    }
+
+    pub(super) async fn group(&self, name: &str, query: &str) -> Result<String, ApiError> {
+        let group = names::group(name)?;
+        let [limit] = names::fields(query, ["limit"])?;
+        let limit = names::limit(limit, MEMBERS, MEMBERS_MAX)?;
+        let reach = self.reach;
+        let waiting = self.host.borrow_mut().inquire_all(|| Inquiry::Group {
+            reach,
+            group: Box::from(&*group),
+            members_max: limit,
+        });
+        (self.turn)();
+        let (mut connections, mut complete) = (0, true);
+        let mut members = Map::new();
+        for finding in waiting.await {
+            let Finding::Group(look) = finding else {
+                continue;
+            };
+            connections += look.connections;
+            complete &= look.complete && members.len() + look.members.len() <= limit;
+            let room = limit - members.len();
+            let some = look.members.into_iter().take(room);
+            members.extend(some.map(|(uid, count)| (uid.into(), count.into())));
+        }
+        let answer = json!({
+            "group": group,
+            "connections": connections,
+            "members": members,
+            "complete": complete,
+        });
+        Ok(answer.to_string())
+    }
+
+    pub(super) async fn stats(&self) -> Result<String, ApiError> {
+        let waiting = self.host.borrow_mut().stats();
+        (self.turn)();
+        match waiting.await {
+            Answer::Stats(stats) => serde_json::to_string(&*stats).map_err(|_| no_answer()),
+            Answer::Reached(_) => Err(no_answer()),
+        }
+    }
+}
+
+fn told(seat: &Seat, listeners: &[Listener]) -> Value {
+    let listener = listeners.get(usize::from(seat.listener));
+    let since = UNIX_EPOCH + Duration::from_secs(u64::from(seat.since));
+    json!({
+        "since": humantime::format_rfc3339_seconds(since).to_string(),
+        "address": seat.address.to_string(),
+        "listener": listener.map(|listener| &*listener.url),
+        "app": listener.map(|listener| &*listener.app),
+        "bytes_waiting": seat.bytes_waiting,
+    })
+}
+
+fn cursor_of(core: CoreId, from: Cursor) -> String {
+    let Cursor {
+        space,
+        layout,
+        place,
+    } = from;
+    let mut text = String::new();
+    // Writing into a string does not fail.
+    let _ = write!(text, "{:x}.{space:x}.{layout:x}.{place:x}", core.0);
+    text
+}
+
+/// The inverse; `None` if it is no cursor of a server with so many cores.
+fn place_of(text: &str, cores: usize) -> Option<(CoreId, Cursor)> {
+    let mut numbers = text
+        .splitn(4, '.')
+        .map(|part| u64::from_str_radix(part, 16));
+    let mut next = || numbers.next()?.ok();
+    let (core, space, layout, place) = (next()?, next()?, next()?, next()?);
+    let core = CoreId(u16::try_from(core).ok()?);
+    let space = u8::try_from(space).ok()?;
+    let known = core.index() < cores && usize::from(space) < SPACES_MAX;
+    let place = usize::try_from(place).ok()?;
+    known.then_some((
+        core,
+        Cursor {
+            space,
+            layout,
+            place,
+        },
+    ))
+}
+
+fn bad_cursor() -> ApiError {
+    ApiError::new(400, "bad_cursor", "this is no cursor of a page of uids")
+}
+
+fn no_answer() -> ApiError {
+    ApiError::new(500, "internal", "a core has no answer to this")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_read_as_written_and_nothing_else_is() {
+        let from = Cursor {
+            space: 3,
+            layout: u64::MAX,
+            place: 70_000,
+        };
+        let text = cursor_of(CoreId(9), from);
+        assert_eq!(place_of(&text, 10), Some((CoreId(9), from)));
+        assert_eq!(place_of(&text, 9), None);
+        for bad in [
+            "",
+            "0",
+            "0.0.0",
+            "0.0.0.",
+            "0.0.0.0.0",
+            "0.20.0.0",
+            "x.0.0.0",
+            "-1.0.0.0",
+        ] {
+            assert_eq!(place_of(bad, 10), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! What a shard tells about itself: the connections of a uid, its uids page by page, who is in a group; and what is
+//! done to all connections of a uid at once.
+//!
+//! Called for questions of back ends. Bounds: [`SEATS_MAX`] connections, [`UIDS_PER_PAGE_MAX`] uids,
+//! [`MEMBERS_MAX`] members an answer, and what is looked at for one is some times that.
+
+use std::collections::hash_map::Entry;
+use std::net::SocketAddr;
+
+use ahash::AHashMap;
+
+use super::Shard;
+use super::uids::Mark;
+use crate::config::OUTBOX_MESSAGE_COST;
+use crate::ident::{ConnId, Reach, Space};
+
+/// Most connections of a uid that are told one by one.
+pub const SEATS_MAX: usize = 1_000;
+/// Most uids of one page.
+pub const UIDS_PER_PAGE_MAX: usize = 10_000;
+/// Most uids of a group that are told by name.
+pub const MEMBERS_MAX: usize = 1_000;
+/// Connections of a group that are looked at for that.
+const MEMBERS_LOOKED_AT: usize = 10 * MEMBERS_MAX;
+/// What a codec puts around a message at most.
+const UNIT_HEAD_BYTES: usize = 10;
+
+/// One connection of a uid.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Seat {
+    /// When it was accepted, in seconds since 1970.
+    pub since: u32,
+    pub address: SocketAddr,
+    /// The listener's number.
+    pub listener: u16,
+    /// What waits to be written to it.
+    pub bytes_waiting: usize,
+}
+
+/// The connections of a uid: all of them counted, the first [`SEATS_MAX`] one by one.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct UidLook {
+    pub connections: usize,
+    pub seats: Vec<Seat>,
+}
+
+/// How far a listing of a shard's uids has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Cursor {
+    pub space: u8,
+    pub layout: u64,
+    pub place: usize,
+}
+
+/// One page of uids, and where the next one begins; `None` at the end.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct UidPage {
+    pub uids: Vec<Box<str>>,
+    pub next: Option<Cursor>,
+}
+
+/// Who is in a group on one core.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct GroupLook {
+    pub connections: usize,
+    /// Some of its uids, with how many connections in it each has.
+    pub members: Vec<(Box<str>, u32)>,
+    /// Whether these are all.
+    pub complete: bool,
+}
+
+impl Shard {
+    pub(super) fn accepted(&self, id: ConnId) -> u32 {
+        self.accepted.get(id.slot).copied().unwrap_or(0)
+    }
+
+    /// The connections of a uid within reach.
+    pub fn look_at_uid(&self, reach: Reach, uid: &str) -> UidLook {
+        let mut look = UidLook::default();
+        for space in reach.spaces() {
+            let connections = self.uids.get(&self.slots, space, uid);
+            look.connections += connections.len();
+            for id in connections.take(SEATS_MAX - look.seats.len()) {
+                let slot = &self.slots[id.slot];
+                look.seats.push(Seat {
+                    since: self.accepted(id),
+                    address: slot.peer.address(),
+                    listener: slot.listener,
+                    bytes_waiting: slot.outbox.bytes() + slot.replies_bytes(),
+                });
+            }
+        }
+        look
+    }
+
+    /// The next uids within reach, in no order; each that stays from the first page to the last is in one of them.
+    pub fn list_uids(&self, reach: Reach, from: Cursor, uids_max: usize) -> UidPage {
+        let mut uids = Vec::new();
+        let mut mark = Mark {
+            layout: from.layout,
+            place: from.place,
+        };
+        let spaces = reach.spaces().filter(|space| space.0 >= from.space);
+        let mut spaces = spaces.peekable();
+        if spaces.peek() != Some(&Space(from.space)) {
+            mark = Mark::default();
+        }
+        while let Some(space) = spaces.next() {
+            let found = self
+                .uids
+                .page(&self.slots, space, mark, uids_max, &mut uids);
+            // A page ends with its table: what it looks at is bounded.
+            let next = match found {
+                Some(mark) => Some((space, mark)),
+                None => spaces.peek().map(|space| (*space, Mark::default())),
+            };
+            if next.is_some() {
+                let next = next.map(|(space, mark)| Cursor {
+                    space: space.0,
+                    layout: mark.layout,
+                    place: mark.place,
+                });
+                return UidPage { uids, next };
+            }
+        }
+        UidPage { uids, next: None }
+    }
+
+    /// Who is in a group, up to so many uids by name.
+    pub fn look_at_group(&self, reach: Reach, group: &str, members_max: usize) -> GroupLook {
+        let mut connections = 0;
+        let mut complete = true;
+        let mut found: AHashMap<&str, u32> = AHashMap::new();
+        let mut left = MEMBERS_LOOKED_AT;
+        for space in reach.spaces() {
+            let Some((length, members)) = self.groups.look(space, group) else {
+                continue;
+            };
+            connections += length;
+            complete &= length <= left;
+            for id in members.take(left) {
+                left -= 1;
+                // One without a uid has no name to tell.
+                let Some(uid) = self.uid(id) else { continue };
+                let room = found.len() < members_max;
+                match found.entry(uid) {
+                    Entry::Occupied(mut entry) => *entry.get_mut() += 1,
+                    Entry::Vacant(entry) if room => {
+                        entry.insert(1);
+                    }
+                    Entry::Vacant(_) => complete = false,
+                }
+            }
+        }
+        let members = found.into_iter();
+        GroupLook {
+            connections,
+            members: members.map(|(uid, count)| (uid.into(), count)).collect(),
+            complete,
+        }
+    }
+
+    /// Puts the present connections of a uid into a group. How many are in it then, and how many are not because
+    /// they are in as many as they may be.
+    pub fn join_uid(&mut self, reach: Reach, uid: &str, group: &str) -> (u32, u32) {
+        let (mut joined, mut refused) = (0, 0);
+        for space in reach.spaces() {
+            for id in self.connections_of(space, uid) {
+                match self.join(id, group) {
+                    true => joined += 1,
+                    false => refused += 1,
+                }
+            }
+        }
+        (joined, refused)
+    }
+
+    /// Takes them out of it, and says how many.
+    pub fn leave_uid(&mut self, reach: Reach, uid: &str, group: &str) -> u32 {
+        let mut left = 0;
+        for space in reach.spaces() {
+            for id in self.connections_of(space, uid) {
+                left += u32::from(self.leave(id, group));
+            }
+        }
+        left
+    }
+
+    /// The largest message that each connection within reach has room for when nothing waits for it.
+    pub fn message_bytes_max(&self, reach: Reach) -> usize {
+        let spaces: Vec<Space> = reach.spaces().collect();
+        let within = self.listeners.iter();
+        let within = within.filter(|spec| !spec.pauses && spaces.contains(&spec.space));
+        let rooms = within.map(|spec| spec.outbox_bytes_max);
+        rooms.min().map_or(usize::MAX, |room| {
+            room.saturating_sub(UNIT_HEAD_BYTES + OUTBOX_MESSAGE_COST)
+        })
+    }
+}
