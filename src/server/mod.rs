@@ -222,6 +222,11 @@ impl Server {
         self
     }
 
+    /// What the connections of each listener share.
+    fn specs(&self) -> Vec<ListenerSpec> {
+        self.listeners.iter().map(|one| one.1.clone()).collect()
+    }
+
     /// What the connections of its listeners, then of its sites, count towards.
     fn doors(&self) -> Vec<Door> {
         let sites = self.site_gates.iter().map(|(door, _)| *door);
@@ -290,7 +295,8 @@ impl Server {
             return Err(mistake);
         }
         let keyring = Keyring::open(&self.config)?;
-        let (outline, doors) = (Outline::of(&self), self.doors());
+        let outline = Outline::of(&self);
+        let (specs, doors) = (self.specs(), self.doors());
         let config = Arc::new(self.config);
         let driver = Arc::new(Drivers::choose(config.driver)?);
         let descriptors_max = tables::raise_limit();
@@ -349,7 +355,7 @@ impl Server {
             doors,
             census: Arc::new(Census::new()),
             exhausted: Arc::new(SharedHush::new()),
-            specs: self.listeners.into_iter().map(|(_, spec)| spec).collect(),
+            specs,
             rates: self.rates,
             started,
             spaces: self.spaces.len(),

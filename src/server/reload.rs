@@ -87,7 +87,7 @@ impl Outline {
         let sites = server.sites.iter().map(|(listen, ..)| listen);
         Outline {
             urls: listeners.chain(sites).map(|it| it.url.clone()).collect(),
-            specs: server.listeners.iter().map(|it| it.1.clone()).collect(),
+            specs: server.specs(),
             doors: server.doors(),
         }
     }
