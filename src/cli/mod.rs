@@ -69,6 +69,7 @@ Examples:
   ringpost bench relay --connections 10000     load on a server; see ringpost bench --help
 
 A value is taken from the file, then from a RINGPOST_* variable, then from a flag; the later wins.
+At SIGHUP a running server reads them anew; (restart) marks what it does not take over.
 
 Exit status: 0 done, or answered ok; 1 answered fail, or the server failed, or doctor found what
 breaks; 2 bad command line or configuration, or nobody answers.";

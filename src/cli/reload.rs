@@ -85,7 +85,14 @@ impl Reloading {
     /// What SIGHUP does.
     pub fn reload(&mut self, server: &Reload) {
         match self.take_over(server) {
-            Ok(merged) => merged.tell(self.config.is_some()),
+            Ok(merged) => {
+                // What changes is said by whichever level lets more through.
+                let (old, new) = (self.settings.log.level, merged.settings.log.level);
+                self.level.set(old.max(new));
+                merged.tell(self.config.is_some());
+                self.level.set(new);
+                self.settings = merged.settings;
+            }
             Err(problems) => {
                 for problem in problems {
                     error!("{problem}");
@@ -111,8 +118,6 @@ impl Reloading {
         let taken = built.and_then(|(fresh, _): (Server, _)| server.apply(fresh));
         taken.map_err(|error| vec![error.to_string()])?;
         self.live.renew(settings);
-        self.level.set(settings.log.level);
-        self.settings = settings.clone();
         Ok(merged)
     }
 }

@@ -112,7 +112,7 @@ pub enum Preset {
 }
 
 /// How much is logged.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub enum LogLevel {
     Off,
     Error,

@@ -209,6 +209,11 @@ impl Server {
         self
     }
 
+    /// What the connections of each listener share.
+    fn specs(&self) -> Vec<ListenerSpec> {
+        self.listeners.iter().map(|one| one.1.clone()).collect()
+    }
+
     /// What the connections of its listeners, then of its sites, count towards.
     fn doors(&self) -> Vec<Door> {
         let sites = self.site_gates.iter().map(|(door, _)| *door);
@@ -257,7 +262,8 @@ impl Server {
         }
         let keyring = Keyring::open(&self.config)?;
         let (sites, of_sites) = self.plan_sites();
-        let (outline, doors) = (Outline::of(&self, &of_sites), self.doors());
+        let outline = Outline::of(&self, &of_sites);
+        let (specs, doors) = (outline.specs.clone(), self.doors());
         let target = Target::open(&self.webhooks)?;
         let config = Arc::new(self.config);
         let driver = Arc::new(Drivers::choose(config.driver)?);
@@ -306,12 +312,7 @@ impl Server {
             doors,
             census: Arc::new(Census::new()),
             exhausted: Arc::new(SharedHush::new()),
-            specs: self
-                .listeners
-                .into_iter()
-                .map(|(_, spec)| spec)
-                .chain(of_sites)
-                .collect(),
+            specs,
             rates: self.rates,
             started,
             spaces: self.spaces.len(),

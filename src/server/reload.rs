@@ -77,7 +77,7 @@ pub struct Reload {
 /// What of a server stays as it was started.
 pub struct Outline {
     urls: Vec<String>,
-    specs: Vec<ListenerSpec>,
+    pub specs: Vec<ListenerSpec>,
     doors: Vec<Door>,
 }
 
@@ -86,10 +86,10 @@ impl Outline {
     pub fn of(server: &Server, of_sites: &[ListenerSpec]) -> Outline {
         let listeners = server.listeners.iter().map(|(listen, _)| listen);
         let sites = server.sites.iter().map(|(listen, ..)| listen);
-        let specs = server.listeners.iter().map(|(_, spec)| spec);
+        let specs = server.specs().into_iter();
         Outline {
             urls: listeners.chain(sites).map(|it| it.url.clone()).collect(),
-            specs: specs.chain(of_sites).cloned().collect(),
+            specs: specs.chain(of_sites.to_vec()).collect(),
             doors: server.doors(),
         }
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use libc::{SIGHUP, SIGTERM};
 use tokio::time::sleep;
 
-use crate::client::{Client, End, Got};
+use crate::client::Client;
 use crate::http::{JSON, get, post};
 use crate::on_cores;
 use crate::raw::{Raw, request};
@@ -115,8 +115,8 @@ impl Reloaded {
 }
 
 async fn ends_with(client: &mut Client, code: u16) {
-    let got = client.next().await;
-    assert_eq!(got, Got::End(End::Code(Some(code))));
+    // Behind what it is told first.
+    client.drain_to_end(code).await;
 }
 
 async fn fewer_connections_concern_newcomers_alone(cores: usize) {
@@ -141,6 +141,8 @@ async fn fewer_connections_concern_newcomers_alone(cores: usize) {
     assert_eq!(it.open("push").await, Some(503));
     clients.pop().expect("a client").close().await;
     it.server.wait_closed("closed by peer", 4).await;
+    // It counts until its socket is gone.
+    sleep(Duration::from_millis(100)).await;
     let third = it.server.relay("ws", "third").await;
     assert_eq!(it.open("push").await, Some(503));
     it.reload("").await;
@@ -260,8 +262,14 @@ async fn tokens_and_the_log(cores: usize) {
         assert_eq!(new.ask("auth another-one").await, "ok");
     }
     it.server.wait_log(&["DEBUG", "accepted"]).await;
+    // The last that is said of it.
     it.reload("log = \"warn\"").await;
+    it.server.wait_log(&["log: \"debug\" -> \"warn\""]).await;
+    let _unsaid = it.server.connect("ws", "relay").await;
+    sleep(Duration::from_millis(100)).await;
     let log = it.server.log();
+    let last = log.lines().last().expect("a line");
+    assert!(last.contains("reload: ") || last.contains("WARN"), "{log}");
     // Without any token everybody could push from then on.
     assert!(
         log.contains("backend.token: changed, takes effect after a restart"),
@@ -393,6 +401,7 @@ async fn a_server_under_load_is_reloaded_again_and_again(cores: usize) {
     }
     // Nothing is counted twice, nor given back twice.
     it.server.wait_closed("closed by peer", 150).await;
+    sleep(Duration::from_millis(100)).await;
     it.reload("max_connections = 2\nconnections_per_address_max = 2")
         .await;
     let _one = it.server.relay("ws", "one").await;
