@@ -8,6 +8,7 @@ mod banner;
 mod check;
 mod doctor;
 mod file;
+mod hooks;
 mod keys;
 mod layers;
 mod listeners;
