@@ -195,6 +195,11 @@ mod tests {
     }
 
     #[test]
+    fn a_place_in_the_queue_is_small() {
+        assert!(size_of::<Event>() <= 96, "{}", size_of::<Event>());
+    }
+
+    #[test]
     fn kinds_that_nobody_wants_are_not_told() {
         let (reporting, taken) = Reporting::new(EventKinds::CONNECT, 3, 1);
         reporting.reporter(CoreId(0)).tell("tom", kick(1));

@@ -19,7 +19,7 @@ const SEND_BUFFER_MAX: usize = (1 << 30) - 1;
 pub const BYTES_MAX: usize = 1 << 40;
 /// Most connections of a uid, users, groups and the like: they are counted in 32 bits.
 pub const COUNT_MAX: usize = 1_000_000_000;
-/// Most events that wait for webhooks' receiver: their places take some 110 bytes each from the start.
+/// Most events that wait for webhooks' receiver: their places take some 100 bytes each from the start.
 const QUEUE_EVENTS_MAX: usize = 10_000_000;
 /// What every variable of ours begins with.
 pub const VARIABLE_PREFIX: &str = "RINGPOST_";

@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use ringpost::escape::Escaped;
 
+use super::hooks;
 use super::keys::{self, KEYS, VARIABLE_PREFIX, nearest};
 use super::listeners::{self, Listener};
 use super::settings::Settings;
@@ -169,6 +170,7 @@ pub fn resolve(layers: impl IntoIterator<Item = Layer>) -> Result<Settings, Prob
     }
     problems.extend(listeners::check(&settings, &origins));
     problems.extend(tokens::check(&settings));
+    problems.extend(hooks::problem(&settings.webhooks));
     if problems.is_empty() {
         Ok(settings)
     } else {

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ringpost::Roles;
 use ringpost::config::{Auth, ListenerLimits, OUTBOX_MESSAGE_COST};
 
+use super::hooks;
 use super::keys::nearest;
 use super::layers::Origin;
 use super::settings::{AppName, Choice, Preset, Settings};
@@ -468,5 +469,6 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
              any address; list the proxies under trusted_proxies"
         ));
     }
+    warnings.extend(hooks::warning(&settings.webhooks));
     warnings
 }

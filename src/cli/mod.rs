@@ -9,6 +9,7 @@ mod check;
 mod doctor;
 mod drain;
 mod file;
+mod hooks;
 mod keys;
 mod layers;
 mod listeners;

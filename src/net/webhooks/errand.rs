@@ -203,8 +203,9 @@ impl<P: Post, C: Clock> Errand<P, C> {
                 tried, waiting, more, "webhooks: not delivered yet; trying again"
             );
         }
+        // Not sooner for a receiver that says "at once".
         let pause = self.backoff.pause(self.clock.random());
-        let mut pause = after.unwrap_or(pause);
+        let mut pause = after.unwrap_or(pause).max(pause);
         if let Some(until) = self.clock.until() {
             pause = pause.min(until.saturating_duration_since(now));
         }

@@ -189,6 +189,18 @@ fn what_comes_to_nothing_is_tried_again_in_order_and_signed_anew() {
 }
 
 #[test]
+fn a_receiver_that_says_at_once_waits_like_any_other() {
+    let (errand, shared, reporting) = scene();
+    tell(&mut reporting.reporter(CoreId(0)), 1);
+    let at_once = Outcome::of(503, Some("0"));
+    shared.0.borrow_mut().outcomes = vec![at_once; 3];
+    assert_eq!(run(errand, reporting), [1, 0, 0]);
+    let scene = shared.0.borrow();
+    let pauses: Vec<u128> = scene.pauses.iter().map(Duration::as_millis).collect();
+    assert_eq!(pauses, [250, 500, 1_000]);
+}
+
+#[test]
 fn a_refused_batch_is_counted_and_told_of_and_the_next_goes() {
     let (errand, shared, reporting) = scene();
     tell(&mut reporting.reporter(CoreId(0)), 4);
