@@ -23,6 +23,9 @@ pub enum Came {
 pub struct Listening {
     pub socket: TcpStream,
     unread: Vec<u8>,
+    /// Of the event under way.
+    kind: String,
+    data: Vec<String>,
     pub status: u16,
     /// The answer's head in lower case.
     pub head: String,
@@ -56,6 +59,8 @@ impl Listening {
         let mut one = Listening {
             socket,
             unread: Vec::new(),
+            kind: String::new(),
+            data: Vec::new(),
             status: 0,
             head: String::new(),
         };
@@ -94,24 +99,23 @@ impl Listening {
     /// What comes next, pings included.
     pub async fn next(&mut self) -> Came {
         loop {
-            let Some(block) = self.take_until(b"\n\n") else {
+            let Some(line) = self.take_until(b"\n") else {
                 match self.fill().await {
                     true => continue,
                     false => return Came::End,
                 }
             };
-            let (mut kind, mut data) = (String::new(), Vec::new());
-            for line in block.lines().filter(|line| !line.is_empty()) {
-                match line.split_once(": ") {
-                    Some(("data", text)) => data.push(text.to_owned()),
-                    Some(("event", name)) => kind = name.to_owned(),
-                    Some(("retry", time)) => assert!(time.parse::<u32>().is_ok(), "{time}"),
-                    _ if line.starts_with(':') => return Came::Comment,
-                    _ => panic!("no line of ours: {line:?}"),
+            let line = &line[..line.len() - 1];
+            match line.split_once(": ") {
+                _ if line.is_empty() => {
+                    let data = std::mem::take(&mut self.data).join("\n");
+                    return Came::Event(std::mem::take(&mut self.kind), data);
                 }
-            }
-            if !data.is_empty() {
-                return Came::Event(kind, data.join("\n"));
+                Some(("data", text)) => self.data.push(text.to_owned()),
+                Some(("event", name)) => self.kind = name.to_owned(),
+                Some(("retry", time)) => assert!(time.parse::<u32>().is_ok(), "{time}"),
+                _ if line == ":" => return Came::Comment,
+                _ => panic!("no line of ours: {line:?}"),
             }
         }
     }
