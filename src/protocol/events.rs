@@ -44,7 +44,8 @@ pub fn head(origin: Option<&str>, spread: u32) -> Vec<u8> {
     let spread = spread.wrapping_mul(0x9E37_79B9) >> 16;
     let retry = RETRY_MS + spread % RETRY_SPREAD_MS;
     // Writing into a Vec does not fail.
-    let _ = write!(out, "retry: {retry}\n\n");
+    // It goes with the first event: some clients take it for an event if an empty line follows, and a comment's, too.
+    let _ = writeln!(out, "retry: {retry}");
     out
 }
 
@@ -160,7 +161,7 @@ pub(super) fn encode_close(code: u16, reason: CloseReason, out: &mut Vec<u8>) {
 
 /// Appends a comment.
 pub(super) fn encode_ping(out: &mut Vec<u8>) {
-    out.extend_from_slice(b":\n\n");
+    out.extend_from_slice(b":\n");
 }
 
 #[cfg(test)]

@@ -32,6 +32,12 @@ async fn a_path_is_found_where_its_role_is(cores: usize) {
             let expected = if roles.contains(role) { 200 } else { 404 };
             assert_eq!(status, expected, "{path} with {roles}");
         }
+        let events = get(address, "/v1/events").await.status;
+        assert_eq!(
+            events == 404,
+            !roles.contains("events"),
+            "{roles}: {events}"
+        );
         assert_eq!(get(address, "/healthz").await.status, 200, "{roles}");
     }
 }
@@ -40,8 +46,8 @@ async fn who_listens_is_served_under_any_name(cores: usize) {
     let listeners = ["http://0.0.0.0:0=page:events", "http://127.0.0.1:0=page"];
     let server = Server::on(cores, &[], &listeners).await;
     let addresses = server.addresses("http", "page");
-    for (address, expected) in addresses.into_iter().zip([404, 421]) {
-        let request = "GET /nothing HTTP/1.1\r\nHost: push.example\r\n\r\n";
+    for (address, expected) in addresses.into_iter().zip([400, 421]) {
+        let request = "GET /v1/events HTTP/1.1\r\nHost: push.example\r\n\r\n";
         let answer = exchange(([127, 0, 0, 1], address.port()).into(), request).await;
         assert_eq!(answer.status, expected, "{answer:?}");
     }

@@ -8,6 +8,7 @@ import time
 
 from playwright.sync_api import expect, sync_playwright
 
+from events import check_events
 from server import Server
 from visitor import DESKTOP, Visitor
 
@@ -378,6 +379,8 @@ def main():
             try:
                 check_all(browser, server, "--picture" in sys.argv[2:])
                 check_compression(browser, server.binary)
+                step("events: EventSource is served, told why it ends, and comes back")
+                check_events(browser, server.binary)
             except BaseException:
                 SHOTS.mkdir(parents=True, exist_ok=True)
                 for number, context in enumerate(browser.contexts):

@@ -36,14 +36,15 @@ class Server:
 
     @classmethod
     @asynccontextmanager
-    async def start(cls, binary, cores, **settings):
+    async def start(cls, binary, cores, listeners=LISTENERS, **settings):
         self = cls()
         self.stopped = False
         self.cores = cores
+        self.listeners = listeners
         environment = {k: v for k, v in os.environ.items() if not k.startswith("RINGPOST_")}
         environment |= {f"RINGPOST_{name}": value for name, value in settings.items()}
         arguments = ["serve", "--cores", str(cores)]
-        for listener in LISTENERS:
+        for listener in listeners:
             arguments += ["--listen", listener]
         with tempfile.TemporaryFile() as log:
             self.process = await asyncio.create_subprocess_exec(
@@ -71,7 +72,7 @@ class Server:
 
     async def _addresses(self):
         addresses = {}
-        while len(addresses) < len(LISTENERS):
+        while len(addresses) < len(self.listeners):
             line = await self.process.stdout.readline()
             assert line, "the server ended at its start"
             found = re.match(r"\s*(\S+)\s.*?\w+://([\d.]+:\d+)", line.decode())
