@@ -289,6 +289,66 @@ mod tests {
         }
     }
 
+    /// A listing page by page, of any size, while others come and go and those that stay do so by other connections
+    /// than before: each of them is in some page, and the listing has an end.
+    #[test]
+    fn whoever_stays_is_listed() {
+        let connect = |uids: &mut Uids, slots: &mut Slots, uid: &str| {
+            let connection = ConnId {
+                slot: slots.take(),
+                generation: 0,
+            };
+            uids.insert(slots, SPACE, uid, connection);
+            connection
+        };
+        let mut relaid = 0;
+        for seed in 0..200 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let (mut uids, mut slots) = (Uids::new(1), Slots::default());
+            let mut staying: Vec<ConnId> = (0..20)
+                .map(|number| connect(&mut uids, &mut slots, &format!("s{number}")))
+                .collect();
+            let mut others = Vec::new();
+            let limit = random.usize(1..30);
+            let churn = random.usize(0..20);
+            let (mut listed, mut mark) = (BTreeSet::new(), Mark::default());
+            for page in 0.. {
+                assert!(page < 10_000, "seed {seed}: no end");
+                let mut found = Vec::new();
+                let next = uids.page(&slots, SPACE, mark, limit, &mut found);
+                assert!(found.len() <= limit, "seed {seed}");
+                listed.extend(found);
+                let Some(next) = next else { break };
+                relaid += usize::from(mark.layout != next.layout);
+                mark = next;
+                // In the end nobody comes any more.
+                for nth in 0..churn.saturating_sub(page / 4) {
+                    if random.bool() || others.is_empty() {
+                        let uid = format!("{page} {nth}");
+                        others.push(connect(&mut uids, &mut slots, &uid));
+                    } else {
+                        let gone: ConnId = others.swap_remove(random.usize(..others.len()));
+                        uids.remove(&mut slots, SPACE, gone);
+                        slots.free(gone.slot);
+                    }
+                    let number = random.usize(..staying.len());
+                    let other = connect(&mut uids, &mut slots, &format!("s{number}"));
+                    let gone = std::mem::replace(&mut staying[number], other);
+                    uids.remove(&mut slots, SPACE, gone);
+                    slots.free(gone.slot);
+                }
+            }
+            for number in 0..staying.len() {
+                let uid: Box<str> = format!("s{number}").into();
+                assert!(listed.contains(&uid), "seed {seed}: {uid} was in no page");
+            }
+        }
+        assert!(
+            relaid > 200,
+            "only {relaid} pages after the table was laid out anew"
+        );
+    }
+
     #[test]
     fn a_table_that_has_emptied_is_given_back() {
         let (mut uids, mut slots) = (Uids::new(1), Slots::default());

@@ -30,6 +30,7 @@ mod api_batch;
 mod api_ids;
 mod api_push;
 mod api_read;
+mod api_readme;
 mod auth;
 mod auth_backend;
 mod auth_expiry;

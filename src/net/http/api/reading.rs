@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{ApiError, names};
 use crate::app::Answer;
@@ -25,6 +25,30 @@ const PIECES_PER_PAGE: usize = 16;
 struct Listener {
     app: String,
     url: String,
+}
+
+#[derive(Serialize)]
+struct Told<'l> {
+    since: String,
+    address: String,
+    listener: Option<&'l str>,
+    app: Option<&'l str>,
+    bytes_waiting: usize,
+}
+
+#[derive(Serialize)]
+struct UidTold<'l> {
+    uid: String,
+    connections: usize,
+    list: Vec<Told<'l>>,
+}
+
+#[derive(Serialize)]
+struct GroupTold {
+    group: String,
+    connections: usize,
+    members: Map<String, Value>,
+    complete: bool,
 }
 
 #[derive(Serialize)]
@@ -47,12 +71,16 @@ impl Port {
             return Err(no_answer());
         };
         let listeners: Vec<Listener> = serde_json::from_str(&self.listeners).unwrap_or_default();
-        let list: Vec<Value> = look
+        let list: Vec<Told<'_>> = look
             .seats
             .iter()
             .map(|seat| told(seat, &listeners))
             .collect();
-        Ok(json!({"uid": uid, "connections": look.connections, "list": list}).to_string())
+        text(&UidTold {
+            uid,
+            connections: look.connections,
+            list,
+        })
     }
 
     pub(super) async fn uids(&self, query: &str) -> Result<String, ApiError> {
@@ -87,8 +115,7 @@ impl Port {
             };
         }
         let cursor = at.map(|(core, from)| cursor_of(core, from));
-        let list = UidList { uids, cursor };
-        serde_json::to_string(&list).map_err(|_| no_answer())
+        text(&UidList { uids, cursor })
     }
 
     pub(super) async fn group(&self, name: &str, query: &str) -> Result<String, ApiError> {
@@ -114,35 +141,38 @@ impl Port {
             let some = look.members.into_iter().take(room);
             members.extend(some.map(|(uid, count)| (uid.into(), count.into())));
         }
-        let answer = json!({
-            "group": group,
-            "connections": connections,
-            "members": members,
-            "complete": complete,
-        });
-        Ok(answer.to_string())
+        text(&GroupTold {
+            group,
+            connections,
+            members,
+            complete,
+        })
     }
 
     pub(super) async fn stats(&self) -> Result<String, ApiError> {
         let waiting = self.host.borrow_mut().stats();
         (self.turn)();
         match waiting.await {
-            Answer::Stats(stats) => serde_json::to_string(&*stats).map_err(|_| no_answer()),
+            Answer::Stats(stats) => text(&*stats),
             Answer::Reached(_) => Err(no_answer()),
         }
     }
 }
 
-fn told(seat: &Seat, listeners: &[Listener]) -> Value {
+fn told<'l>(seat: &Seat, listeners: &'l [Listener]) -> Told<'l> {
     let listener = listeners.get(usize::from(seat.listener));
     let since = UNIX_EPOCH + Duration::from_secs(u64::from(seat.since));
-    json!({
-        "since": humantime::format_rfc3339_seconds(since).to_string(),
-        "address": seat.address.to_string(),
-        "listener": listener.map(|listener| &*listener.url),
-        "app": listener.map(|listener| &*listener.app),
-        "bytes_waiting": seat.bytes_waiting,
-    })
+    Told {
+        since: humantime::format_rfc3339_seconds(since).to_string(),
+        address: seat.address.to_string(),
+        listener: listener.map(|listener| &*listener.url),
+        app: listener.map(|listener| &*listener.app),
+        bytes_waiting: seat.bytes_waiting,
+    }
+}
+
+fn text(answer: &impl Serialize) -> Result<String, ApiError> {
+    serde_json::to_string(answer).map_err(|_| no_answer())
 }
 
 fn cursor_of(core: CoreId, from: Cursor) -> String {

@@ -1,0 +1,316 @@
+"""The HTTP API against its own description, by Python's http.client and jsonschema.
+
+    python tests/python/test_openapi.py BINARY
+
+Every operation of /openapi.json is asked, well and badly; each answer must be one that the operation names, its body
+as the schema says. What the schema of a request allows must be taken, what it forbids refused. Starts the server
+itself, on free ports, and ends with a line "N passed, N failed".
+"""
+
+import asyncio
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import traceback
+from contextlib import contextmanager
+
+from jsonschema import Draft202012Validator
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT202012
+from websockets.asyncio.client import connect
+
+PATIENCE = 15
+LISTENERS = ["http://127.0.0.1:0=page", "websocket://127.0.0.1:0=push"]
+TOKENS = "push p-token\nkick k-token\nread r-token\npush,kick,read all-token\n"
+
+# Bodies for each schema of a request, each with whether it may be carried out.
+BODIES = {
+    "Push": [
+        ({"uid": "tom", "text": "x"}, True),
+        ({"uid": 7, "data": None}, True),
+        ({"uid": "all", "data": {"a": [1, 2.5, "é"]}}, True),
+        ({"uids": ["tom", 8], "text": ""}, True),
+        ({"uids": [], "text": "x"}, True),
+        ({"group": "g", "text": "x", "id": "one"}, True),
+        ({"uid": "tom"}, False),
+        ({"text": "x"}, False),
+        ({"uid": "tom", "group": "g", "text": "x"}, False),
+        ({"uid": "tom", "text": "x", "data": 1}, False),
+        ({"uid": "tom", "text": 1}, False),
+        ({"uid": "", "text": "x"}, False),
+        ({"uid": 1.5, "text": "x"}, False),
+        ({"uid": None, "text": "x"}, False),
+        ({"uids": ["all"], "text": "x"}, False),
+        ({"uids": "tom", "text": "x"}, False),
+        ({"group": "all", "text": "x"}, False),
+        ({"uid": "x" * 129, "text": "x"}, False),
+        ({"uid": "tom", "text": "x", "id": ""}, False),
+        ({"uid": "tom", "text": "x", "more": 1}, False),
+        ([], False),
+        (None, False),
+    ],
+    "Broadcast": [
+        ({"text": "x"}, True),
+        ({"data": [1]}, True),
+        ({"data": [1], "id": "two"}, True),
+        ({}, False),
+        ({"text": "x", "data": 1}, False),
+        ({"uid": "tom", "text": "x"}, False),
+    ],
+    "OfUid": [
+        ({"uid": "nobody"}, True),
+        ({"uid": 7}, True),
+        ({"uid": "all"}, False),
+        ({}, False),
+        ({"uid": "nobody", "more": 1}, False),
+    ],
+    "Batch": [
+        ([], True),
+        ([{"push": {"uid": "tom", "text": "x"}}, {"kick": {"uid": "nobody"}}], True),
+        ([{"broadcast": {"text": "x"}}, {"join": {"group": "g", "uid": "tom"}}], True),
+        ([{"leave": {"group": "g", "uid": "tom"}}, {"push": {"uids": ["a"], "text": "x"}}], True),
+        ({}, False),
+        (7, False),
+    ],
+}
+# Paths of the operations that have a name in theirs.
+NAMED = {"{uid}": "tom", "{group}": "g"}
+
+
+class Server:
+    def __init__(self, process, addresses):
+        self.process = process
+        self.addresses = addresses
+
+    def ask(self, method, path, body=None, token=None, **headers):
+        """Status, header fields and body."""
+        host, port = self.addresses["page"].rsplit(":", 1)
+        link = http.client.HTTPConnection(host, int(port), timeout=PATIENCE)
+        if body is not None and not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+        if body is not None:
+            headers.setdefault("Content-Type", "application/json")
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        try:
+            link.request(method, path, body, headers)
+            response = link.getresponse()
+            return response.status, response.headers, response.read()
+        finally:
+            link.close()
+
+
+@contextmanager
+def started(binary, cores, **settings):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RINGPOST_")}
+    environment |= {f"RINGPOST_{name}": value for name, value in settings.items()}
+    arguments = [binary, "serve", "--cores", str(cores)]
+    for listener in LISTENERS:
+        arguments += ["--listen", listener]
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            arguments, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
+        )
+        try:
+            addresses = {}
+            while len(addresses) < len(LISTENERS):
+                line = process.stdout.readline()
+                assert line, "the server ended at its start"
+                found = re.match(r"\s*(\S+)\s.*?\w+://([\d.]+:\d+)", line)
+                if found:
+                    addresses[found[1]] = found[2]
+            yield Server(process, addresses)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE) == 0
+            log.seek(0)
+            assert b"panicked" not in log.read()
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
+
+class Description:
+    def __init__(self, document):
+        self.document = document
+        resource = Resource.from_contents(document, default_specification=DRAFT202012)
+        self.registry = Registry().with_resource("urn:api", resource)
+
+    def operations(self):
+        """Path, method and operation of each."""
+        for path, item in self.document["paths"].items():
+            for method, operation in item.items():
+                if method != "parameters":
+                    yield path, method.upper(), operation
+
+    def check(self, schema, value):
+        """What is wrong with a value, if anything is."""
+        schema = json.loads(json.dumps(schema).replace('"#/', '"urn:api#/'))
+        checker = Draft202012Validator.FORMAT_CHECKER
+        validator = Draft202012Validator(
+            schema, registry=self.registry, format_checker=checker
+        )
+        return [error.message for error in validator.iter_errors(value)]
+
+    def check_answer(self, operation, status, body):
+        named = operation["responses"].get(str(status))
+        assert named, f"{operation['operationId']} has no answer {status}: {body!r:.300}"
+        if "$ref" in named:
+            named = self.document["components"]["responses"][named["$ref"].rsplit("/", 1)[1]]
+        schema = named["content"]["application/json"]["schema"]
+        wrong = self.check(schema, json.loads(body))
+        assert not wrong, f"{operation['operationId']} {status}: {wrong} in {body!r:.300}"
+
+
+def described(server, token=None):
+    status, _, body = server.ask("GET", "/openapi.json", token=token)
+    assert status == 200
+    return Description(json.loads(body))
+
+
+def target(path):
+    for name, value in NAMED.items():
+        path = path.replace(name, value)
+    return path
+
+
+def schemas_are_schemas(binary):
+    with started(binary, 1) as server:
+        description = described(server)
+        assert description.document["openapi"].startswith("3.1.")
+        for schema in description.document["components"]["schemas"].values():
+            Draft202012Validator.check_schema(schema)
+        text = json.dumps(description.document)
+        for reference in set(re.findall(r'"\$ref": "#/([^"]+)"', text)):
+            place = description.document
+            for part in reference.split("/"):
+                place = place[part]
+
+
+def every_operation_answers_as_described(binary):
+    for cores in (1, 3):
+        with started(binary, cores) as server:
+            asyncio.run(with_clients(server))
+
+
+async def with_clients(server):
+    uri = f"ws://{server.addresses['push']}/"
+    async with connect(uri, proxy=None) as one, connect(uri, proxy=None) as two:
+        await one.send("tom")
+        await two.send("é/2")
+        while len(json.loads(server.ask("GET", "/v1/uids")[2])["uids"]) < 2:
+            await asyncio.sleep(0.01)
+        asked = 0
+        description = described(server)
+        for path, method, operation in description.operations():
+            asked += 1
+            if method == "GET":
+                status, _, body = server.ask(method, target(path))
+                assert status == 200, (path, body)
+                description.check_answer(operation, status, body)
+                head, fields, nothing = server.ask("HEAD", target(path))
+                assert (head, nothing) == (200, b"") and int(fields["Content-Length"]) > 0
+            else:
+                bodies_are_taken_as_described(server, description, path, operation)
+            refusals_are_described(server, description, path, method, operation)
+        assert asked == 11, asked
+        for query in ("limit=1", "limit=10000", "limit=0", "cursor=x", "x=1"):
+            operation = description.document["paths"]["/v1/uids"]["get"]
+            status, _, body = server.ask("GET", f"/v1/uids?{query}")
+            description.check_answer(operation, status, body)
+
+
+def bodies_are_taken_as_described(server, description, path, operation):
+    content = operation["requestBody"]["content"]["application/json"]
+    schema = content["schema"]
+    bodies = BODIES[schema["$ref"].rsplit("/", 1)[1]]
+    for body, may in [*bodies, (content["example"], True)]:
+        assert (not description.check(schema, body)) == may, (path, body)
+        status, _, answer = server.ask("POST", target(path), body)
+        assert (status == 200) == may, (path, body, answer)
+        description.check_answer(operation, status, answer)
+    if operation["operationId"] == "push":
+        for text, wanted in (("x", 200), ("x", 200), ("y", 409)):
+            body = {"uid": "tom", "text": text, "id": "again"}
+            status, _, answer = server.ask("POST", path, body)
+            assert status == wanted, answer
+            description.check_answer(operation, status, answer)
+    if operation["operationId"] == "batch":
+        # What is wrong with one entry is in its place.
+        status, _, answer = server.ask("POST", path, [{"fly": {}}, {"kick": {"uid": ""}}])
+        assert status == 200 and "error" in json.loads(answer)["answers"][1]
+        description.check_answer(operation, status, answer)
+
+
+def refusals_are_described(server, description, path, method, operation):
+    path = target(path)
+    body = b"{}" if method == "POST" else None
+    for headers in (
+        {"Host": "evil.example"},
+        {"Origin": "http://evil.example"},
+        {"Content-Length": "99999999"},
+    ):
+        status, _, answer = server.ask(method, path, body, **headers)
+        assert status >= 400, (path, headers)
+        if path != "/openapi.json" or status in operation["responses"]:
+            description.check_answer(operation, status, answer)
+    if method == "POST":
+        for broken in (b"", b"{", b"\xff", b"[" * 100_000):
+            status, _, answer = server.ask(method, path, broken)
+            assert status == 400, (path, broken[:9])
+            description.check_answer(operation, status, answer)
+        status, _, answer = server.ask(method, path, body, **{"Content-Type": "text/plain"})
+        assert status == 415
+        description.check_answer(operation, status, answer)
+    wrong = "PUT" if method == "POST" else "DELETE"
+    status, fields, answer = server.ask(wrong, path)
+    assert status == 405 and method in fields["Allow"]
+    description.check_answer(operation, status, answer)
+
+
+def each_operation_asks_for_its_right(binary):
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.write(TOKENS)
+        file.flush()
+        with started(binary, 2, BACKEND_TOKENS_FILE=file.name) as server:
+            description = described(server)
+            for path, method, operation in description.operations():
+                if "security" in operation:
+                    continue
+                body = None
+                if method == "POST":
+                    body = operation["requestBody"]["content"]["application/json"]["example"]
+                for right in ("push", "kick", "read", "all", "no"):
+                    may = operation["x-right"] in ("", right) or right == "all"
+                    wanted = 401 if right == "no" else 200 if may else 403
+                    token = f"{right[0] if right != 'all' else 'all'}-token"
+                    status, _, answer = server.ask(method, target(path), body, token)
+                    assert status == wanted, (path, right, status, answer)
+                    description.check_answer(operation, status, answer)
+
+
+def main():
+    tests = (
+        schemas_are_schemas,
+        every_operation_answers_as_described,
+        each_operation_asks_for_its_right,
+    )
+    failed = 0
+    for test in tests:
+        try:
+            test(sys.argv[1])
+            print(f"ok      {test.__name__}")
+        except Exception:
+            failed += 1
+            print(f"FAILED  {test.__name__}")
+            traceback.print_exc()
+    print(f"{len(tests) - failed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+main()
