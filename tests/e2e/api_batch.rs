@@ -223,7 +223,7 @@ async fn hostile_bodies_hold_up_nobody(cores: usize) {
     // As many uids as fit, most of them twice: refused for their number alone.
     let uids: Vec<String> = (0..9_000).map(|n| n.to_string()).collect();
     let push = json!({"push": {"uids": uids, "text": "x"}}).to_string();
-    let body = format!("[{}]", many(&push, 700_000));
+    let body = format!("[{}]", many(&push, 900_000));
     let began = Instant::now();
     let response = asked(&server, "/v1/batch", &body).await;
     assert_eq!(response.json()["error"]["code"], "too_many");

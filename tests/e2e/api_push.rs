@@ -103,6 +103,7 @@ async fn everybody_is_reached(cores: usize) {
         client.expect("again").await;
     }
     // A chat is a space of its own.
+    room.expect_start("users:").await;
     room.expect_silence().await;
 }
 

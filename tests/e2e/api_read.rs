@@ -52,10 +52,7 @@ async fn a_uid_is_told_with_its_connections(cores: usize) {
     for (client, app, scheme) in [(&one, "push", "ws"), (&two, "relay", "text")] {
         let connection = of(app);
         assert_eq!(connection["address"], client.local().to_string());
-        let url = match scheme {
-            "ws" => format!("websocket://{}", server.address("ws", app)),
-            _ => format!("text://{}", server.address("text", app)),
-        };
+        let url = format!("{scheme}://{}", server.address(scheme, app));
         assert_eq!(connection["listener"], url);
         assert_eq!(connection["bytes_waiting"], 0);
         let since = connection["since"].as_str().expect("a time");

@@ -151,7 +151,7 @@ pub fn cases(address: SocketAddr, hidden: &str) -> Vec<Case> {
         ("100000000000000000\r\nx", 400),
         ("ffffffffffffffff\r\n\r\n", 413),
         ("8000000000000000\r\n\r\n", 413),
-        ("100001\r\n", 413),
+        ("400001\r\n", 413),
         ("0\r\nX\r\n\r\n", 400),
         ("0\r\n X: y\r\n\r\n", 400),
         ("0\r\nX : y\r\n\r\n", 400),

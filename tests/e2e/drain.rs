@@ -129,7 +129,7 @@ async fn who_is_left_is_served_and_fail_means_gone(cores: usize) {
                     let body = format!("{{\"uid\":\"u{n}\",\"text\":\"round {round}\"}}");
                     let answer = post(pages, "/v1/push", JSON, &body).await;
                     assert_eq!(answer.status, 200, "{answer:?}");
-                    answer.json()["verdict"] == "delivered"
+                    answer.json()["connections"] != 0
                 }
             };
             if reached {
