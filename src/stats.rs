@@ -164,7 +164,7 @@ mod tests {
         }
         times.add(beyond);
         assert_eq!(times.counts.last(), Some(&2));
-        assert!(times.total > beyond + TurnTimes::BOUNDS.iter().sum());
+        assert!(times.total > beyond + TurnTimes::BOUNDS.iter().sum::<Duration>());
     }
 
     #[test]

@@ -179,7 +179,7 @@ impl Server {
         self
     }
 
-    /// Serves a page, `/healthz` and `POST /v1/push` at an `http://` URL.
+    /// Serves a page, `/healthz`, `/metrics` and `POST /v1/push` at an `http://` URL.
     pub fn site(mut self, listen: impl Into<Listen>, site: Site) -> Server {
         let listen = listen.into();
         match listen.codec() {

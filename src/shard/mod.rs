@@ -295,11 +295,11 @@ impl Shard {
             slot.phase == Phase::Closing || slot.phase == Phase::Opening,
             "a connection is closed before it is removed"
         );
-        let was = slot.phase;
+        let (was, listener) = (slot.phase, slot.listener);
         let freed = slot.outbox.clear();
         self.outbox_bytes -= freed;
         self.stats.opening -= u64::from(was == Phase::Opening);
-        self.release(id);
+        self.release(id, listener);
     }
 
     /// Takes an open connection out for its move to its uid's home core. Its session is taken from
@@ -323,7 +323,7 @@ impl Shard {
             proof,
         };
         self.outbox_bytes -= freed;
-        self.release(id);
+        self.release(id, passage.listener);
         Some(passage)
     }
 
@@ -363,7 +363,9 @@ impl Shard {
         };
         self.generation = id.generation;
         self.stats.connections += 1;
-        self.stats.by_listener[usize::from(listener)] += 1;
+        if let Some(open) = self.stats.by_listener.get_mut(usize::from(listener)) {
+            *open += 1;
+        }
         self.slots[id.slot] = Slot {
             generation: id.generation,
             listener,
@@ -376,9 +378,11 @@ impl Shard {
         id
     }
 
-    fn release(&mut self, id: ConnId) {
+    fn release(&mut self, id: ConnId, listener: u16) {
         self.take_proof(id);
-        self.stats.by_listener[usize::from(self.slots[id.slot].listener)] -= 1;
+        if let Some(open) = self.stats.by_listener.get_mut(usize::from(listener)) {
+            *open -= 1;
+        }
         self.slots.free(id.slot);
         if self.slots.is_empty() {
             // All that the wheel holds is of connections gone.

@@ -1,4 +1,4 @@
-//! What the HTTP port answers: the page, its list of listeners, health, and `POST /v1/push`.
+//! What the HTTP port answers: the page, its list of listeners, health, `/metrics`, and `POST /v1/push`.
 
 use serde::Deserialize;
 use serde_json::json;

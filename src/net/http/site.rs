@@ -11,7 +11,7 @@ pub struct Asset {
     pub bytes: &'static [u8],
 }
 
-/// What an HTTP listener serves beside `/healthz`, `/listeners.json` and `POST /v1/push`.
+/// What an HTTP listener serves beside `/healthz`, `/metrics`, `/listeners.json` and `POST /v1/push`.
 #[derive(Clone, Copy, Debug)]
 pub struct Site {
     /// The files of the page.
