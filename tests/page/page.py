@@ -410,6 +410,12 @@ def take_pictures(browser, server, renew):
         assert PICTURE.stat().st_size < PICTURE_BYTES_MAX, "the picture is too large"
 
 
+def load(binary, workload, url, connections, seconds, *more):
+    return subprocess.Popen(
+        [binary, "bench", workload, "--url", url, "--connections", connections, "--seconds", seconds,
+         *more], stdout=subprocess.DEVNULL)
+
+
 def take_status_picture(browser, binary):
     step("the picture of the status pane, under load")
     server = Server(binary)
@@ -417,13 +423,13 @@ def take_status_picture(browser, binary):
         visitor = Visitor(browser, server, viewport={"width": 1200, "height": 900})
         visitor.visit()
         visitor.page.evaluate("document.getElementById('status').scrollIntoView()")
-        relay = f"ws://127.0.0.1:{server.ports['relay']}"
-        for workload, seconds, senders in (("churn", 20, 20), ("relay", 15, 5), ("churn", 25, 40)):
-            subprocess.run(
-                [binary, "bench", workload, "--url", relay, "--connections", "400", "--senders",
-                 str(senders), "--rate", "400", "--seconds", str(seconds)],
-                check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        url = f"ws://127.0.0.1:{server.ports['relay']}"
+        load(binary, "relay", url, "300", "10", "--rate", "1500").wait()
+        load(binary, "churn", url, "200", "8").wait()
+        last = load(binary, "relay", url, "500", "25", "--rate", "3000")
+        time.sleep(15)
         visitor.at("#status").screenshot(path=STATUS_PICTURE)
+        assert last.wait() == 0
         assert STATUS_PICTURE.stat().st_size < STATUS_PICTURE_BYTES_MAX, "the picture is too large"
         visitor.context.close()
         server.stop()
