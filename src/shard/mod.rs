@@ -334,11 +334,11 @@ impl Shard {
             slot.phase == Phase::Closing || slot.phase == Phase::Opening,
             "a connection is closed before it is removed"
         );
-        let was = slot.phase;
+        let (was, listener) = (slot.phase, slot.listener);
         let freed = slot.outbox.clear();
         self.outbox_bytes -= freed;
         self.stats.opening -= u64::from(was == Phase::Opening);
-        self.release(id);
+        self.release(id, listener);
     }
 
     /// Takes an open connection out for its move to its uid's home core. Its session is taken from
@@ -364,7 +364,7 @@ impl Shard {
         };
         self.outbox_bytes -= freed;
         let accepted = self.accepted(id);
-        self.release(id);
+        self.release(id, passage.listener);
         Some(Passage {
             accepted,
             ..passage
@@ -407,7 +407,9 @@ impl Shard {
         };
         self.generation = id.generation;
         self.stats.connections += 1;
-        self.stats.by_listener[usize::from(listener)] += 1;
+        if let Some(open) = self.stats.by_listener.get_mut(usize::from(listener)) {
+            *open += 1;
+        }
         *self.accepted.claim(id.slot) = accepted;
         self.slots[id.slot] = Slot {
             generation: id.generation,
@@ -421,9 +423,11 @@ impl Shard {
         id
     }
 
-    fn release(&mut self, id: ConnId) {
+    fn release(&mut self, id: ConnId, listener: u16) {
         self.take_proof(id);
-        self.stats.by_listener[usize::from(self.slots[id.slot].listener)] -= 1;
+        if let Some(open) = self.stats.by_listener.get_mut(usize::from(listener)) {
+            *open -= 1;
+        }
         self.slots.free(id.slot);
         self.accepted.free(id.slot);
         if self.slots.is_empty() {

@@ -3,7 +3,9 @@
 import json
 import os
 import pathlib
+import subprocess
 import sys
+import tempfile
 import time
 
 from playwright.sync_api import expect, sync_playwright
@@ -16,6 +18,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 SHOTS = ROOT / "target" / "page"
 PICTURE = pathlib.Path(__file__).with_name("page.png")
 PICTURE_BYTES_MAX = 300_000
+STATUS_PICTURE = PICTURE.with_name("status.png")
+STATUS_PICTURE_BYTES_MAX = 150_000
 
 FLAGS = (
     "--disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -220,6 +224,102 @@ def check_restart(alice, bob):
     expect(alice.receiver("dave")).to_have_attribute("data-state", "closed")
 
 
+def check_status(visitor, guest):
+    step("status: asks only while it is seen, and shows what the server counts")
+    asked = []
+    visitor.page.on("request", lambda one: one.url.endswith("/metrics") and asked.append(one))
+    visitor.visit()
+    time.sleep(NO_RETURN)
+    assert not asked, "a pane out of sight asks"
+    visitor.page.evaluate("document.getElementById('status').scrollIntoView()")
+    visitor.see("#status-state[data-state=online]")
+    expect(visitor.at("#status-server")).to_contain_text("2 cores on ")
+    server = visitor.server
+    guest.visit()
+    for uid in ("erin", "frank", "grace"):
+        guest.enter(("receiver-uid", uid))
+    wait_until(lambda: server.tell("online erin", "online grace") == ["ok", "ok"])
+    before = stats(server)
+    assert server.tell("kick frank", "kick frank") == ["ok", "fail"]
+    kicked = before["closed"].get("kicked", 0) + 1
+    reasons = visitor.at("#status-closes li").filter(has_text="kicked").locator("b")
+    expect(reasons).to_have_text(str(kicked))
+    expect(visitor.at("#status-cores li")).to_have_count(2)
+    columns = visitor.at("#status-cores li dl div:nth-child(2) dd")
+
+    def is_shown():
+        # The one more is the connection that `stats` is asked by.
+        held = stats(server)["connections"] - 1
+        each = [int(text) for text in columns.all_inner_texts()]
+        return visitor.at("#status-connections").inner_text() == str(held) and sum(each) == held
+
+    wait_until(is_shown)
+    assert stats(server)["connections"] > 2, "there is something to be shown"
+    check_rates(visitor)
+    leave_sight(visitor, asked)
+
+
+def check_rates(visitor):
+    step("status: messages and bytes a second, as fast as they come")
+    wait_until(lambda: visitor.at("#status-messages-out").inner_text() == "0")
+    most = {"in": 0, "out": 0, "bytes": 0}
+    until = time.monotonic() + 4
+    while time.monotonic() < until:
+        visitor.server.tell(*[f'{{"uid":"erin","n":{n}}}' for n in range(20)])
+        for way in ("in", "out"):
+            text = visitor.at(f"#status-messages-{way}").inner_text().replace(",", "")
+            most[way] = max(most[way], int(text))
+        most["bytes"] = max(most["bytes"], visitor.at("#status-bytes-out").inner_text() != "0 B")
+        time.sleep(0.1)
+    # Each line is one message in, and out it comes twice: to erin, and as its answer.
+    assert most["in"] > 20 and most["bytes"], most
+    assert 1.3 < most["out"] / most["in"] < 3, most
+    drawn = visitor.page.evaluate(
+        "[...document.querySelectorAll('#status .stroke')].map((one) => one.getAttribute('d').length)")
+    assert len(drawn) == 6 and min(drawn) > 20, drawn
+
+
+def leave_sight(visitor, asked):
+    visitor.page.evaluate("scrollTo(0, 0)")
+    visitor.see("#status-state[data-state=idle]")
+    time.sleep(0.5)
+    before = len(asked)
+    time.sleep(2 * NO_RETURN)
+    assert len(asked) == before, "it asks although nobody looks"
+
+
+def check_status_token(browser, binary):
+    step("status: with tokens it asks for one that may read")
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as tokens:
+        tokens.write("push pusher-token\nread reader-token\n")
+        tokens.flush()
+        server = Server(binary, "--backend-tokens-file", tokens.name)
+    try:
+        visitor = Visitor(browser, server)
+        visitor.visit()
+        visitor.page.evaluate("document.getElementById('status').scrollIntoView()")
+        expect(visitor.at("#status-state")).to_have_text("needs a token")
+        for token, words in (("nonsense", "wrong token"), ("pusher-token", "this token may not read"),
+                             ("reader-token", "live")):
+            visitor.enter(("status-token", token))
+            expect(visitor.at("#status-state")).to_have_text(words)
+        expect(visitor.at("#status-form")).to_be_hidden()
+        expect(visitor.at("#status-connections")).to_have_text("0")
+        refusals = ("status of 401", "status of 403")
+        visitor.complaints = [one for one in visitor.complaints
+                              if not any(words in one for words in refusals)]
+        visitor.check_clean()
+        visitor.context.close()
+        server.stop()
+    finally:
+        server.kill()
+
+
+def stats(server):
+    (line,) = server.tell("stats")
+    return json.loads(line)
+
+
 def check_listeners(visitor):
     step("a wildcard listener is reached, a missing one is explained")
     listeners = [{"app": "relay", "url": f"ws://0.0.0.0:{visitor.server.ports['relay']}"}]
@@ -311,6 +411,33 @@ def take_pictures(browser, server, renew):
         assert PICTURE.stat().st_size < PICTURE_BYTES_MAX, "the picture is too large"
 
 
+def load(binary, workload, url, connections, seconds, *more):
+    return subprocess.Popen(
+        [binary, "bench", workload, "--url", url, "--connections", connections, "--seconds", seconds,
+         *more], stdout=subprocess.DEVNULL)
+
+
+def take_status_picture(browser, binary):
+    step("the picture of the status pane, under load")
+    server = Server(binary)
+    try:
+        visitor = Visitor(browser, server, viewport={"width": 1200, "height": 900})
+        visitor.visit()
+        visitor.page.evaluate("document.getElementById('status').scrollIntoView()")
+        url = f"ws://127.0.0.1:{server.ports['relay']}"
+        load(binary, "relay", url, "300", "10", "--rate", "1500").wait()
+        load(binary, "churn", url, "200", "8").wait()
+        last = load(binary, "relay", url, "500", "25", "--rate", "3000")
+        time.sleep(15)
+        visitor.at("#status").screenshot(path=STATUS_PICTURE)
+        assert last.wait() == 0
+        assert STATUS_PICTURE.stat().st_size < STATUS_PICTURE_BYTES_MAX, "the picture is too large"
+        visitor.context.close()
+        server.stop()
+    finally:
+        server.kill()
+
+
 def check_compression(browser, binary):
     step("compression: what the browser compresses is read, and what is compressed for it")
     server = Server(binary, "--compress", "--compress-bytes-min", "1")
@@ -361,6 +488,7 @@ def check_all(browser, server, renew):
     check_bound(alice)
     check_restart(alice, bob)
     check_keyboard(alice)
+    check_status(carl, bob)
     check_listeners(carl)
     for visitor in (alice, bob, carl):
         visitor.check_clean()
@@ -381,6 +509,9 @@ def main():
                 check_compression(browser, server.binary)
                 step("events: EventSource is served, told why it ends, and comes back")
                 check_events(browser, server.binary)
+                check_status_token(browser, server.binary)
+                if "--picture" in sys.argv[2:]:
+                    take_status_picture(browser, server.binary)
             except BaseException:
                 SHOTS.mkdir(parents=True, exist_ok=True)
                 for number, context in enumerate(browser.contexts):

@@ -5,6 +5,7 @@ import { startChat } from "./chat.js";
 import { setTextPort } from "./command.js";
 import { arrived, startPush } from "./push.js";
 import { startRelay } from "./relay.js";
+import { startStatus } from "./status.js";
 
 /** How long to wait before asking again, in milliseconds; the bound of a jittered wait. */
 const ASK_AGAIN_MS = 5_000;
@@ -23,6 +24,7 @@ async function start() {
   if (of("relay")) startRelay(of("relay"), heardByRelay);
   if (of("chat")) startChat(of("chat"));
   startPush(of("push"));
+  startStatus();
   for (const app of Object.keys(PORTS)) if (!of(app)) showAbsent(app);
 
   const server = byId("server");

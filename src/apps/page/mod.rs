@@ -1,4 +1,4 @@
-//! The page that the program serves at `/`: a relay client, a push console and the chat room.
+//! The page that the program serves at `/`: a relay client, a push console, the chat room and the server's status.
 
 use ringpost::{Asset, Roles, Site};
 
@@ -24,13 +24,17 @@ pub const SITE: Site = Site {
         asset!("/style.css", CSS, "style.css"),
         asset!("/logo.svg", SVG, "logo.svg"),
         asset!("/app.js", JAVASCRIPT, "app.js"),
+        asset!("/chart.js", JAVASCRIPT, "chart.js"),
         asset!("/chat.js", JAVASCRIPT, "chat.js"),
         asset!("/command.js", JAVASCRIPT, "command.js"),
         asset!("/link.js", JAVASCRIPT, "link.js"),
         asset!("/log.js", JAVASCRIPT, "log.js"),
         asset!("/login.js", JAVASCRIPT, "login.js"),
+        asset!("/metrics.js", JAVASCRIPT, "metrics.js"),
         asset!("/push.js", JAVASCRIPT, "push.js"),
         asset!("/relay.js", JAVASCRIPT, "relay.js"),
+        asset!("/status.css", CSS, "status.css"),
+        asset!("/status.js", JAVASCRIPT, "status.js"),
     ],
     reach: &["relay", "push"],
     roles: Roles::ALL,

@@ -1,4 +1,4 @@
-//! What the HTTP port answers: the page, its list of listeners, health, and what the API does (see [`api`]).
+//! What the HTTP port answers: the page, its list of listeners, health, `/metrics`, and what the API does (see [`api`]).
 
 use serde_json::json;
 

@@ -13,7 +13,7 @@ pub struct Asset {
     pub bytes: &'static [u8],
 }
 
-/// What an HTTP listener serves beside `/healthz`, `/listeners.json` and the API.
+/// What an HTTP listener serves beside `/healthz`, `/metrics`, `/listeners.json` and the API.
 #[derive(Clone, Copy, Debug)]
 pub struct Site {
     /// The files of the page.
