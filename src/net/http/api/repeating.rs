@@ -48,7 +48,7 @@ impl Held<'_> {
         // It is borrowed where a panic ends this request within a turn: then the id stays under way.
         if let Ok(mut host) = self.port.host.try_borrow_mut() {
             // What it answers tells nothing.
-            let _ = host.inquire(home, Inquiry::Settle { id, answer });
+            drop(host.inquire(home, Inquiry::Settle { id, answer }));
         }
     }
 }
