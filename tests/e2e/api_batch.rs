@@ -114,7 +114,7 @@ async fn what_is_no_batch_does_nothing(cores: usize) {
         format!("[{push},]"),
         format!("[{push}] x"),
         format!("[{push},{{\"push\":]"),
-        push.to_string(),
+        push.to_owned(),
         format!("[{push} {push}]"),
     ] {
         let response = asked(&server, "/v1/batch", &body).await;
