@@ -170,7 +170,7 @@ fn what_comes_to_nothing_is_tried_again_in_order_and_signed_anew() {
     let why = String::new();
     shared.0.borrow_mut().outcomes = vec![Outcome::Later { why, after }, later(), later()];
     assert_eq!(run(errand, reporting), [4, 0, 0]);
-    let first = vec!["s-1-1".to_owned(), "s-1-2".into(), "s-1-3".into()];
+    let first = ["s-1-1".to_owned(), "s-1-2".into(), "s-1-3".into()];
     let posts = posted(&shared);
     assert_eq!(posts[..4], [&first[..]; 4].map(<[_]>::to_vec));
     assert_eq!(posts[4], ["s-1-4"]);
