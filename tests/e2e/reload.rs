@@ -204,7 +204,9 @@ async fn sizes_and_rates(cores: usize) {
 }
 
 async fn times_hold_for_those_who_are_there(cores: usize) {
-    let mut it = Reloaded::start(cores, "idle_timeout = \"0s\"\nping_interval = \"0s\"").await;
+    // So long that nobody is looked at within this test unless the reload sees to it.
+    let keys = "idle_timeout = \"0s\"\nping_interval = \"0s\"\nlogin_timeout = \"10m\"\nhandshake_timeout = \"10m\"";
+    let mut it = Reloaded::start(cores, keys).await;
     let mut idle = it.server.relay("ws", "idle").await;
     let mut stranger = it.server.connect("ws", "relay").await;
     let mut half = Raw::dial(it.server.address("ws", "relay")).await;
