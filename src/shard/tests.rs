@@ -1,6 +1,7 @@
 //! Tests of the shard as a whole: what it counts, what it closes, and who goes first.
 
 mod compression;
+mod events;
 mod proofs;
 
 use std::net::SocketAddr;
