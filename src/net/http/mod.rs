@@ -236,7 +236,12 @@ impl Port {
         self.deadlines.borrow_mut().remove(key);
         self.count_connection(|count| *count -= 1);
         match ended {
-            Ok(Ok(Some(admitted))) => return self.hand_over(stream, admitted),
+            Ok(Ok(Some(admitted))) => {
+                if let Err(fault) = guard(|| self.hand_over(stream, admitted)) {
+                    error!(%fault, "a panic; a client that was to listen is dropped");
+                }
+                return;
+            }
             Ok(Ok(None)) => {}
             Ok(Err(error)) => debug!(%error, "an HTTP connection ended"),
             Err(fault) => {
