@@ -108,7 +108,7 @@ impl Turn {
 
     /// A client of the HTTP port that listens becomes a connection of this listener.
     pub fn subscribe(&mut self, host: &mut Host, listener: u16, subscriber: Subscriber) {
-        if self.phase == Phase::Serving {
+        if self.accepts(listener) {
             host.set_now(Instant::now());
             self.transport.subscribe(host, listener, subscriber);
         }

@@ -94,6 +94,18 @@ async fn each_token_has_its_rights_over_http(cores: usize) {
     }
     let twice = format!("Authorization: Bearer all-token\r\nAuthorization: Bearer x\r\n{JSON}");
     assert_eq!(post(address, "/v1/push", &twice, BODY).await.status, 400);
+    // A large body is kept for those alone who may have something done by it.
+    let large = "x".repeat(65 << 10);
+    for (path, token, status) in [
+        ("/v1/push", "wrong", 401),
+        ("/v1/push", "pusher-token", 400),
+        ("/v1/push", "all-token", 400),
+        ("/", "all-token", 413),
+    ] {
+        let field = format!("Authorization: Bearer {token}\r\n{JSON}");
+        let answer = post(address, path, &field, &large).await;
+        assert_eq!(answer.status, status, "{path} {token}");
+    }
     // What does nothing needs none.
     assert_eq!(get(address, "/healthz").await.status, 200);
     assert_eq!(get(address, "/").await.status, 200);

@@ -49,6 +49,7 @@ use crate::net::transport::Subscriber;
 use crate::protocol::http::fields::Field;
 use crate::protocol::http::head::HTTP_HEAD_BYTES_MAX;
 use crate::protocol::http::{Body, HeadScan, HttpError, Part, check_head, decode_head, response};
+use crate::protocol::websocket::offers::bearer;
 use events::{Admitted, Ask};
 use gate::{Guest, Refusal, Visit};
 
@@ -59,6 +60,14 @@ const STALL: Duration = Duration::from_secs(1);
 const READ_BYTES: usize = 8 << 10;
 /// What is read of a peer that still sends after its last answer.
 const LINGER_BYTES_MAX: usize = 16 << 20;
+
+/// Largest body of who may not use the API.
+const STRANGERS_BODY_BYTES_MAX: usize = 64 << 10;
+
+const LARGE_AND_UNKNOWN: HttpError = HttpError {
+    status: 401,
+    text: "expected Authorization: Bearer TOKEN, with a token that is known here",
+};
 
 const TOO_SLOW: HttpError = HttpError {
     status: 408,
@@ -393,6 +402,20 @@ impl Port {
         Ok(())
     }
 
+    /// How large a body may be, and what is said of a larger one, if not just that. It is kept whole until the request is
+    /// answered, so there is little room for who may not use the API.
+    fn body_bounds(&self, request: &Request) -> (usize, Option<HttpError>) {
+        let bytes_max = self.body_bytes_max.get();
+        let is_for_api = self.roles.has(Roles::API) && Roles::of_path(&request.path) == Roles::API;
+        let token = request.authorization.as_deref().and_then(bearer);
+        let rights = token.and_then(|token| self.bearers.rights(token));
+        if is_for_api && (self.bearers.is_empty() || rights.is_some()) {
+            return (bytes_max, None);
+        }
+        let unknown = is_for_api.then_some(LARGE_AND_UNKNOWN);
+        (bytes_max.min(STRANGERS_BODY_BYTES_MAX), unknown)
+    }
+
     /// Reads the next request whole. `None` at the end of the stream.
     async fn read_request<'a>(
         &self,
@@ -448,9 +471,14 @@ impl Port {
                 }
             }
         };
-        let mut reader = match Body::new(framing, self.body_bytes_max.get()) {
+        let (bytes_max, too_large) = self.body_bounds(&request);
+        let refusal = |refused: HttpError| match refused.status {
+            413 => too_large.unwrap_or(refused),
+            _ => refused,
+        };
+        let mut reader = match Body::new(framing, bytes_max) {
             Ok(reader) => reader,
-            Err(refused) => return Ok(Err(refused)),
+            Err(refused) => return Ok(Err(refusal(refused))),
         };
         input.drain(..length);
         if invites && input.is_empty() {
@@ -462,7 +490,7 @@ impl Port {
         let mut at = 0;
         loop {
             match reader.next(input, &mut at) {
-                Err(refused) => return Ok(Err(refused)),
+                Err(refused) => return Ok(Err(refusal(refused))),
                 Ok(Some(Part::Bytes(bytes))) => request.body.extend_from_slice(bytes),
                 Ok(Some(Part::End)) => {
                     input.drain(..at);
