@@ -149,7 +149,7 @@ keys! {
     common "auth" => |s| Slot::Choice(&mut s.config.auth),
         "How clients prove their uid: not at all, by a JSON web token, or by a plain one";
     common live "auth_key_file" => |s| Slot::File(&mut s.config.auth_key_file),
-        "The keys of these proofs: public keys in PEM, or a secret a line; SIGHUP reads them anew";
+        "The keys that clients' tokens are checked by: public keys in PEM, or a secret a line";
     full live "auth_audience" => |s| Slot::Word(&mut s.config.auth_audience),
         "The audience that a JSON web token must name";
     full live "auth_issuer" => |s| Slot::Word(&mut s.config.auth_issuer),
@@ -196,13 +196,13 @@ keys! {
     full live "backend.token" => |s| Slot::Secret(&mut s.backend.token),
         "What a back end must send as \"auth TOKEN\" first; it has all rights";
     full live "backend.tokens_file" => |s| Slot::File(&mut s.backend.tokens_file),
-        "More of such tokens, a line each: its rights (push,kick,read), a blank and the token";
+        "Tokens of back ends, a line each: its rights (push,kick,read), a blank and the token";
     full "webhooks.url" => |s| Slot::Word(&mut s.webhooks.url),
         "Where a back end is told who connects, disconnects and is kicked: https:// or http://";
     full "webhooks.secret" => |s| Slot::Secret(&mut s.webhooks.secret),
-        "What that is signed with; at least 32 characters";
+        "What webhooks are signed with; at least 32 characters";
     full "webhooks.secret_file" => |s| Slot::File(&mut s.webhooks.secret_file),
-        "The file that holds this secret";
+        "The file with the secret that webhooks are signed with";
     full "webhooks.ca_file" => |s| Slot::File(&mut s.webhooks.ca_file),
         "Certificates (PEM) that the receiver's is checked by, in place of the system's";
     full "webhooks.events" => |s| Slot::Events(&mut s.webhooks.events),

@@ -412,7 +412,7 @@ fn check_exposure(settings: &Settings, listener: &Listener) -> Result<(), String
                 && !settings.backend.asks_for_token() =>
         {
             Err(
-                "the page can push to anybody without a token, so it is kept to loopback (127.0.0.1 or [::1]) \
+                "what the page's port offers (pushes, counters) would be anybody's without a token, so it is kept to loopback (127.0.0.1 or [::1]) \
                  unless backend.token (RINGPOST_BACKEND_TOKEN) or backend.tokens_file is set; or reach it through \
                  an SSH tunnel; clients that listen by /v1/events get a listener of their own, with events as its \
                  only role"
