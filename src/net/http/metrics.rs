@@ -225,6 +225,7 @@ fn page(facts: &Facts, stats: &Stats, depths: &[usize]) -> Page {
         depths.collect(),
     );
     add_verdicts(&mut page, stats);
+    add_webhooks(&mut page, stats);
     add_closes(&mut page, stats);
     let turns = stats.cores.iter().map(turns);
     page.family(
@@ -308,6 +309,24 @@ fn add_verdicts(page: &mut Page, stats: &Stats) {
     page.family(
         "ringpost_pushes_total",
         "Pushes of back ends by their verdict: whether at least one connection was reached.",
+        MetricType::COUNTER,
+        samples.into(),
+    );
+}
+
+fn add_webhooks(page: &mut Page, stats: &Stats) {
+    let results = [
+        ("sent", stats.sum(|core| core.webhooks_sent)),
+        ("failed", stats.sum(|core| core.webhooks_failed)),
+        ("dropped", stats.sum(|core| core.webhooks_dropped)),
+    ];
+    let samples = results.map(|(result, count)| {
+        let labels = vec![label("result", result)];
+        sample(MetricType::COUNTER, labels, count as f64)
+    });
+    page.family(
+        "ringpost_webhooks_total",
+        "Events for webhooks: taken by the receiver, given up, or without room to wait.",
         MetricType::COUNTER,
         samples.into(),
     );
