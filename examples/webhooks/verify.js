@@ -5,7 +5,7 @@ const { readFileSync } = require("node:fs");
 function isGenuine(secret, signature, body) {
   const parts = Object.fromEntries(signature.split(",").map((part) => part.split("=")));
   const mac = createHmac("sha256", secret).update(`${parts.t}.`).update(body).digest();
-  const given = Buffer.from(parts.v1, "hex");
+  const given = Buffer.from(parts.v1 ?? "", "hex");
   return given.length === 32 && timingSafeEqual(mac, given) && Math.abs(Date.now() / 1000 - parts.t) < 300;
 }
 

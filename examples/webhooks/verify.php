@@ -1,9 +1,9 @@
 <?php
 // Whether a batch of events is genuine and fresh: php verify.php SECRETFILE SIGNATURE < BODY
 function is_genuine(string $secret, string $signature, string $body): bool {
-    parse_str(strtr($signature, ',', '&'), $parts);
-    $mac = hash_hmac('sha256', "{$parts['t']}.$body", $secret);
-    return hash_equals($mac, $parts['v1']) && abs(time() - (int) $parts['t']) < 300;
+    if (!preg_match('/^t=(\d+),v1=([0-9a-f]{64})$/', $signature, $parts)) return false;
+    $mac = hash_hmac('sha256', "$parts[1].$body", $secret);
+    return hash_equals($mac, $parts[2]) && abs(time() - (int) $parts[1]) < 300;
 }
 
 [, $file, $signature] = $argv;

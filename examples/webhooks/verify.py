@@ -2,9 +2,10 @@
 import hmac, sys, time
 
 def is_genuine(secret, signature, body):
-    parts = dict(part.split("=", 1) for part in signature.split(","))
-    mac = hmac.digest(secret, parts["t"].encode() + b"." + body, "sha256").hex()
-    return hmac.compare_digest(mac, parts["v1"]) and abs(time.time() - int(parts["t"])) < 300
+    parts = dict(part.partition("=")[::2] for part in signature.split(","))
+    sent, given = parts.get("t", ""), parts.get("v1", "")
+    mac = hmac.digest(secret, sent.encode() + b"." + body, "sha256").hex()
+    return hmac.compare_digest(mac.encode(), given.encode()) and abs(time.time() - int(sent)) < 300
 
 if __name__ == "__main__":
     secret = open(sys.argv[1], "rb").read().strip()
