@@ -192,6 +192,17 @@ fn parse(auth: Auth, text: &str, parties: &Parties) -> Result<Keys, String> {
             );
         }
         let blocks = blocks(text)?;
+        let beside = blocks
+            .iter()
+            .fold(text.to_owned(), |beside, block| beside.replace(block, "\n"));
+        if beside
+            .lines()
+            .any(|line| line.trim().len() >= SECRET_BYTES_MIN)
+        {
+            return Err(
+                "it holds PEM and what may be secrets; a file has keys of one kind".to_owned(),
+            );
+        }
         let keys = blocks.iter().map(|block| public(block, parties));
         Keys::Jwt(keys.collect::<Result<_, _>>()?)
     } else {

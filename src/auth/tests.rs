@@ -393,6 +393,11 @@ fn files_that_hold_no_keys_are_told_apart() {
         (Auth::Hmac, public.as_str(), "takes a secret"),
         (Auth::Jwt, &pem("PRIVATE KEY", b"x"), "private key"),
         (Auth::Jwt, &pem("RSA PRIVATE KEY", b"x"), "private key"),
+        (
+            Auth::Jwt,
+            &format!("{}{}\n", pem("PUBLIC KEY", b"x"), "s".repeat(32)),
+            "keys of one kind",
+        ),
         (Auth::Jwt, &pem("PUBLIC KEY", b"x"), "expected public keys"),
         (Auth::Jwt, &pem("CERTIFICATE", b"x"), "expected public keys"),
         (
