@@ -156,7 +156,7 @@ impl Counters {
         self.gone[core.index()].store(true, Ordering::Release);
     }
 
-    fn is_gone(&self, to: usize) -> bool {
+    pub fn is_gone(&self, to: usize) -> bool {
         self.gone[to].load(Ordering::Acquire)
     }
 

@@ -195,7 +195,17 @@ pub fn merge(running: &Settings, read: Settings) -> Merged {
 /// Of listeners their own limits can change.
 fn merge_listeners(running: &[Listener], merged: &mut Merged) {
     let read = &mut merged.settings.listeners;
-    let place = |one: &Listener| (one.scheme, one.address, one.app, one.proxy_protocol);
+    let place = |one: &Listener| {
+        let Listener {
+            scheme,
+            address,
+            app,
+            roles,
+            proxy_protocol,
+            ..
+        } = *one;
+        (scheme, address, app, roles, proxy_protocol)
+    };
     if !running.iter().map(place).eq(read.iter().map(place)) {
         *read = running.to_vec();
         // A preset that has changed has been named.

@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 /// Connections that may wait to be accepted; the kernel's `net.core.somaxconn` bounds it further.
 const BACKLOG: i32 = 4096;
@@ -35,6 +35,14 @@ pub enum Watch {
 
 pub struct Listener {
     socket: TcpListener,
+}
+
+/// Has the kernel ask after a silence: of a connection, or of all that a listener accepts from now on.
+pub fn ask_after_silence(socket: &impl AsFd) -> io::Result<()> {
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_TIME)
+        .with_interval(KEEPALIVE_INTERVAL);
+    SockRef::from(socket).set_tcp_keepalive(&keepalive)
 }
 
 impl Listener {
@@ -72,11 +80,7 @@ impl Listener {
             socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
         }
         if watch != Watch::Sent {
-            socket.set_tcp_keepalive(
-                &TcpKeepalive::new()
-                    .with_time(KEEPALIVE_TIME)
-                    .with_interval(KEEPALIVE_INTERVAL),
-            )?;
+            ask_after_silence(&socket)?;
         }
         if send_buffer_bytes > 0 {
             socket.set_send_buffer_size(send_buffer_bytes)?;
@@ -138,8 +142,6 @@ impl From<OwnedFd> for Listener {
 
 #[cfg(test)]
 mod tests {
-    use socket2::SockRef;
-
     use super::*;
 
     #[test]

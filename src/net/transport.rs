@@ -152,8 +152,9 @@ impl Transport {
 
     /// Takes what the wire has, and reads on where a turn was cut short.
     pub fn take_events(&mut self, host: &mut Host) {
-        if let Some(rates) = &mut self.rates
-            && let Some(time) = host.take_stall()
+        // Taken without rates, too: one that begins later has nothing to forgive.
+        if let Some(time) = host.take_stall()
+            && let Some(rates) = &mut self.rates
         {
             rates.stood_still(time, host.now());
         }

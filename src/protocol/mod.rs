@@ -77,19 +77,33 @@ enum Of {
 
 const _: () = assert!(size_of::<Decoder>() == 16);
 
+/// Four bytes less than all, so that whatever was received can be sent as a frame.
+fn bounded(message_bytes_max: usize) -> u32 {
+    u32::try_from(message_bytes_max)
+        .unwrap_or(u32::MAX)
+        .min(u32::MAX - 4)
+}
+
 impl Decoder {
     /// A decoder at the start of a stream. A message longer than `message_bytes_max` is an error.
     pub fn new(codec: Codec, message_bytes_max: usize) -> Decoder {
-        // Four bytes less than all, so that whatever was received can be sent as a frame.
-        let bytes_max = u32::try_from(message_bytes_max)
-            .unwrap_or(u32::MAX)
-            .min(u32::MAX - 4);
+        let bytes_max = bounded(message_bytes_max);
         Decoder(match codec {
             Codec::WebSocket => Of::WebSocket(websocket::Decoder::default(), bytes_max, false),
             Codec::Text => Of::Text(text::Decoder::default(), bytes_max),
             Codec::Frame => Of::Frame(frame::Decoder::default(), bytes_max),
             Codec::Events => Of::Events(0),
         })
+    }
+
+    /// Goes on with another limit, from the next message on.
+    pub fn set_message_bytes_max(&mut self, message_bytes_max: usize) {
+        match &mut self.0 {
+            Of::WebSocket(_, bytes_max, _) | Of::Text(_, bytes_max) | Of::Frame(_, bytes_max) => {
+                *bytes_max = bounded(message_bytes_max);
+            }
+            Of::Events(_) => {}
+        }
     }
 
     /// The same, for a websocket that has agreed on compression.

@@ -154,7 +154,12 @@ impl Draining {
         let mut began = None;
         loop {
             let now = Instant::now();
-            let clients: Option<Vec<u64>> = self.progress.iter().map(Progress::clients).collect();
+            // A core that has ended by mistake has nobody, and tells nothing.
+            let gone = |core| self.remote.counters().is_gone(core);
+            let clients = self.progress.iter().enumerate();
+            let clients: Option<Vec<u64>> = clients
+                .map(|(core, one)| if gone(core) { Some(0) } else { one.clients() })
+                .collect();
             if let Some(clients) = clients {
                 let left = clients.iter().sum();
                 let since = *began.get_or_insert_with(|| {
@@ -204,7 +209,9 @@ impl Draining {
         let mut last = None;
         while Instant::now() < until {
             let look = self.remote.counters().look();
-            let quiet = self.progress.iter().all(Progress::is_settled);
+            let gone = |core| self.remote.counters().is_gone(core);
+            let mut cores = self.progress.iter().enumerate();
+            let quiet = cores.all(|(core, one)| gone(core) || one.is_settled());
             if quiet && look.settled() && last == Some(look) {
                 return true;
             }

@@ -299,13 +299,17 @@ impl Server {
         } else {
             (bound.into_iter().map(Claim::Bound).collect(), None)
         };
-        let drain_timeout = config.drain_timeout;
-        let (telling, reporting) =
-            Telling::start(&self.webhooks, target, &listening, cores, drain_timeout)?;
+        let current = Arc::new(Current::new(Arc::clone(&config)));
+        let (telling, reporting) = Telling::start(
+            &self.webhooks,
+            target,
+            &listening,
+            cores,
+            Arc::clone(&current),
+        )?;
         let progress: Arc<[Progress]> = (0..cores).map(|_| Progress::default()).collect();
         let (bearers, started) = (self.bearers, Instant::now());
         let standing = Arc::new(Standing::default());
-        let current = Arc::new(Current::new(Arc::clone(&config)));
         let plan = Arc::new(Plan {
             config: Arc::clone(&config),
             driver: Arc::clone(&driver),

@@ -98,6 +98,8 @@ fn wait(
     let result = watch
         .join()
         .unwrap_or_else(|_| Err(io::Error::other("the watch over the cores panicked")));
+    // The last events have some time, too.
+    tell(None);
     telling.finish(began);
     handle.close();
     result

@@ -9,14 +9,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tracing::warn;
+
 use super::drain::Progress;
 use super::farewell::Farewell;
 use super::reload::Renewal;
 use crate::app::envelope::Stage;
 use crate::app::host::{Host, Received};
+use crate::close::CloseReason;
 use crate::ident::CoreId;
 use crate::net::http::Port;
-use crate::net::listener::Listener;
+use crate::net::listener::{Listener, ask_after_silence};
 use crate::net::rates::Rates;
 use crate::net::transport::{Subscriber, Transport};
 use crate::shard::ListenerSpec;
@@ -111,6 +114,9 @@ impl Turn {
         if self.accepts(listener) {
             host.set_now(Instant::now());
             self.transport.subscribe(host, listener, subscriber);
+        } else {
+            // Without a word: a browser that is told a status does not come back, and it is to.
+            host.shard().count_refused(CloseReason::Stopping);
         }
     }
 
@@ -192,9 +198,18 @@ impl Turn {
         };
         let (config, doors) = (&*renewal.config, &*renewal.doors);
         let specs: Rc<[ListenerSpec]> = renewal.specs.iter().cloned().collect();
+        let watched = host.shard().watches_silence();
         host.set_limits(config, Rc::clone(&specs));
         let rates = Rates::new(&renewal.rates, config.rate_burst, renewal.epoch);
         self.transport.renew(host, specs, config, doors, rates);
+        if watched && !host.shard().watches_silence() {
+            for listener in &*self.listeners {
+                if let Err(error) = ask_after_silence(&listener.descriptor()) {
+                    warn!(%error, "the kernel does not ask after newcomers' silence");
+                }
+            }
+            self.transport.ask_after_silence(host);
+        }
         for (port, rate) in self.ports.iter().zip(&renewal.site_rates) {
             port.renew(config, doors, *rate);
         }

@@ -1,9 +1,11 @@
 //! How a server has webhooks: asked for, started with its cores, and given a last while when they have ended.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::listen::Listening;
+use super::reload::Current;
 use super::{Plan, Server};
 use crate::config::Webhooks;
 use crate::events::{Reporter, Reporting};
@@ -12,6 +14,8 @@ use crate::net::webhooks::{Courier, Named, Target};
 
 /// What is left for the last events when the drain has taken all of its time.
 const FLUSH_TIME_MIN: Duration = Duration::from_secs(1);
+/// A receiver that is away does not hold up the end for longer, whatever is left of the drain's time.
+const FLUSH_TIME_MAX: Duration = Duration::from_secs(10);
 
 impl Server {
     /// Has a back end told by HTTP of connections that bind a uid or end, and of kicks. Without a URL it is not.
@@ -31,7 +35,8 @@ impl Plan {
 /// The thread that delivers, while the server runs.
 pub struct Telling {
     courier: Option<Courier>,
-    drain_timeout: Duration,
+    /// For how long a drain may take, as it is configured by then.
+    current: Arc<Current>,
 }
 
 impl Telling {
@@ -41,17 +46,11 @@ impl Telling {
         target: Option<Target>,
         listening: &[Listening],
         cores: usize,
-        drain_timeout: Duration,
+        current: Arc<Current>,
     ) -> io::Result<(Telling, Option<Reporting>)> {
         let Some(target) = target else {
             let courier = None;
-            return Ok((
-                Telling {
-                    courier,
-                    drain_timeout,
-                },
-                None,
-            ));
+            return Ok((Telling { courier, current }, None));
         };
         let listeners = listening.iter().map(|one| Named {
             app: one.space,
@@ -62,21 +61,16 @@ impl Telling {
         let tallies = reporting.tallies();
         let courier = Courier::start(config, target, listeners.collect(), queue, tallies)?;
         let courier = Some(courier);
-        Ok((
-            Telling {
-                courier,
-                drain_timeout,
-            },
-            Some(reporting),
-        ))
+        Ok((Telling { courier, current }, Some(reporting)))
     }
 
-    /// The cores have ended, after a drain that began then: what it has left of its time is for what waits, and a
-    /// second at least.
+    /// The cores have ended, after a drain that began then: what it has left of its time is for what waits, within
+    /// bounds.
     pub fn finish(self, drain_began: Instant) {
         if let Some(courier) = self.courier {
-            let until = drain_began + self.drain_timeout;
-            courier.finish(until.max(Instant::now() + FLUSH_TIME_MIN));
+            let (config, now) = (self.current.config(), Instant::now());
+            let until = drain_began + config.drain_delay + config.drain_timeout;
+            courier.finish(until.clamp(now + FLUSH_TIME_MIN, now + FLUSH_TIME_MAX));
         }
     }
 }

@@ -13,6 +13,7 @@ use super::Shard;
 use super::uids::Mark;
 use crate::config::OUTBOX_MESSAGE_COST;
 use crate::ident::{ConnId, Reach, Space};
+use crate::payload::Message;
 
 /// Most connections of a uid that are told one by one.
 pub const SEATS_MAX: usize = 1_000;
@@ -194,6 +195,18 @@ impl Shard {
         let rooms = within.map(|spec| spec.outbox_bytes_max);
         rooms.min().map_or(usize::MAX, |room| {
             room.saturating_sub(UNIT_HEAD_BYTES + OUTBOX_MESSAGE_COST)
+        })
+    }
+
+    /// Whether each of them has room for this one, whose bytes may become more in its codec.
+    pub fn has_room_for(&self, reach: Reach, message: Message<'_>) -> bool {
+        let spaces: Vec<Space> = reach.spaces().collect();
+        let within = self.listeners.iter();
+        let mut within = within.filter(|spec| !spec.pauses && spaces.contains(&spec.space));
+        within.all(|spec| {
+            // No codec makes eight times as much of a message, so a small one need not be looked at.
+            message.len() < spec.outbox_bytes_max / 8
+                || spec.codec.encoded_len(message) + OUTBOX_MESSAGE_COST <= spec.outbox_bytes_max
         })
     }
 }

@@ -175,13 +175,28 @@ impl Shard {
     pub fn renew(&mut self, config: &Config, listeners: Rc<[ListenerSpec]>) {
         self.listeners = listeners;
         self.compressor.set_bytes_min(config.compress_bytes_min);
-        let limits = Limits::new(config);
-        if std::mem::replace(&mut self.limits, limits) != self.limits {
+        let old = std::mem::replace(&mut self.limits, Limits::new(config));
+        if old != self.limits {
+            let idle = self.limits.idle;
+            // Who was not asked often enough for the new time has all of it from now on, and a ping in it.
+            let is_unasked = idle > 0 && (old.idle == 0 || old.ping == 0 || old.ping >= idle);
+            let now = self.now;
             // What is due earlier than it was must be looked at earlier, or at all.
             for id in self.ids() {
+                if is_unasked
+                    && let Some(slot) = self.get_mut(id)
+                    && slot.phase == Phase::Home
+                {
+                    slot.heard = now;
+                }
                 self.schedule(id);
             }
         }
+    }
+
+    /// Whether silence is watched here (`idle_timeout`), or is the kernel's to ask after.
+    pub fn watches_silence(&self) -> bool {
+        self.limits.idle > 0
     }
 
     /// Has the tables, which must still be empty, hash alike in every run, for counts that can be compared.
@@ -281,12 +296,15 @@ impl Shard {
         slot.reason = reason;
         slot.since = now;
         slot.heard = now;
+        // Looked at before anything is dropped. Who is home has been let in: what it was sent leaves behind the head.
+        let awaits_head = codec == Codec::Events
+            && (was == Phase::Open || reason == CloseReason::SlowConsumer)
+            && slot.outbox.pieces().next().is_some_and(events::awaits_head);
         if matches!(reason, CloseReason::SlowConsumer | CloseReason::Reset) {
             freed = slot.outbox.truncate();
         }
         if was != Phase::Opening && reason.code().is_some() && codec.pings() {
-            let first = slot.outbox.pieces().next();
-            if codec == Codec::Events && first.is_some_and(events::awaits_head) {
+            if awaits_head {
                 freed += slot.outbox.clear();
                 let answer = events::refusal(reason);
                 cost = slot

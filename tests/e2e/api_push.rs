@@ -1,8 +1,13 @@
 //! The HTTP API: push, broadcast, kick.
 
+use std::time::Duration;
+
 use serde_json::json;
 
+use tokio::time::sleep;
+
 use crate::api::{asked, error, number, told};
+use crate::http::post;
 use crate::on_cores;
 use crate::seed;
 use crate::server::Server;
@@ -13,6 +18,9 @@ on_cores! {
     everybody_is_reached,
     a_kick_closes_every_connection,
     a_message_that_no_outbox_holds_closes_nobody,
+    what_is_pushed_before_a_kick_arrives_after_a_quiet_time,
+    lines_count_more_for_events,
+    a_page_behind_a_proxy_is_its_own,
     ten_thousand_uids_in_one_push,
     requests_that_cannot_be,
 }
@@ -146,6 +154,52 @@ async fn a_message_that_no_outbox_holds_closes_nobody(cores: usize) {
         }
     }
     client.expect_silence().await;
+}
+
+/// A core that has long had nothing to do must not take what it closes for closed since then.
+async fn what_is_pushed_before_a_kick_arrives_after_a_quiet_time(cores: usize) {
+    let server = Server::with(cores, &[("CLOSE_TIMEOUT", "150ms")]).await;
+    for round in 0..4 {
+        let uid = format!("u{round}");
+        let mut client = server.push("ws", &uid).await;
+        server.wait_online(&uid).await;
+        sleep(Duration::from_millis(700)).await;
+        let batch = json!([{"push": {"uid": uid, "text": "last"}}, {"kick": {"uid": uid}}]);
+        let answer = told(&server, "/v1/batch", &batch.to_string()).await;
+        assert_eq!(answer["answers"][0]["verdicts"][&uid], "delivered");
+        client.expect("last").await;
+        client.expect_end(4007).await;
+    }
+}
+
+/// What no outbox holds as events is refused, and closes nobody.
+async fn lines_count_more_for_events(cores: usize) {
+    let server = Server::start(cores).await;
+    let mut client = server.push("ws", "lines").await;
+    server.wait_online("lines").await;
+    let text = "\n".repeat(200_000);
+    let body = json!({"uid": "lines", "text": text}).to_string();
+    let response = asked(&server, "/v1/push", &body).await;
+    assert_eq!(error(&response), (413, "message_too_large".into()));
+    let text = "\n".repeat(100_000);
+    let body = json!({"uid": "lines", "text": text}).to_string();
+    assert_eq!(told(&server, "/v1/push", &body).await["connections"], 1);
+    client.expect(&text).await;
+}
+
+/// TLS is taken off on the way, and the page says where it comes from.
+async fn a_page_behind_a_proxy_is_its_own(cores: usize) {
+    let server = Server::start(cores).await;
+    let address = server.address("http", "page");
+    for (origin, status) in [
+        (format!("https://{address}"), 200),
+        (format!("http://{address}"), 200),
+        ("https://evil.example".to_owned(), 403),
+    ] {
+        let fields = format!("Origin: {origin}\r\nContent-Type: application/json\r\n");
+        let answer = post(address, "/v1/push", &fields, r#"{"uid":"u","text":"x"}"#).await;
+        assert_eq!(answer.status, status, "{origin}");
+    }
 }
 
 async fn ten_thousand_uids_in_one_push(cores: usize) {

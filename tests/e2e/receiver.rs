@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::client::PATIENCE;
+use crate::server::Server;
 
 /// What batches are signed with.
 pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -185,4 +186,17 @@ pub fn brief<'a>(events: &'a [Value], more: &str) -> Vec<(&'a str, &'a str, &'a 
     let text = |value: &'a Value| value.as_str().unwrap_or_default();
     let brief = |event: &'a Value| (text(&event["event"]), text(&event["uid"]), &event[more]);
     events.iter().map(brief).collect()
+}
+
+/// So many events are counted as taken: soon after the receiver has sent its response.
+pub async fn expect_sent(server: &Server, events: u64) {
+    let mut sent = 0;
+    for _ in 0..500 {
+        sent = server.count("webhooks_sent").await;
+        if sent == events {
+            return;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(sent, events);
 }

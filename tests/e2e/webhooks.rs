@@ -5,10 +5,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use tokio::time::sleep;
 
 use crate::client::Client;
-use crate::receiver::{Receiver, SECRET, brief};
+use crate::http::get;
+use crate::receiver::{Receiver, SECRET, brief, expect_sent};
 use crate::server::Server;
 use crate::tokens::{File, in_seconds};
 use crate::{on_cores, run, run_alone};
@@ -112,16 +112,9 @@ async fn all_three_events_are_told_in_full(cores: usize) {
     assert_eq!(request["path"], "/hooks?of=tests");
     let agent = request["agent"].as_str().expect("a name");
     assert!(agent.starts_with("ringpost/"), "{agent}");
-    // It is counted when the response is there, which the receiver has sent by now.
-    let mut sent = 0;
-    for _ in 0..500 {
-        sent = server.count("webhooks_sent").await;
-        if sent == 7 {
-            break;
-        }
-        sleep(Duration::from_millis(10)).await;
-    }
-    assert_eq!(sent, 7);
+    expect_sent(&server, 7).await;
+    let metrics = get(server.address("http", "page"), "/metrics").await.body;
+    assert!(metrics.contains("ringpost_webhooks_total{result=\"sent\"} 7"));
     assert_eq!(server.count("webhooks_failed").await, 0);
     assert_eq!(server.count("webhooks_dropped").await, 0);
     assert!(!server.log().contains(SECRET));
@@ -254,10 +247,7 @@ async fn ten_thousand(cores: usize) {
         assert_eq!(number, before + 1, "{id}");
     }
     assert_eq!(last.len(), cores);
-    assert_eq!(
-        server.count("webhooks_sent").await,
-        (2 * UIDS * ROUNDS) as u64
-    );
+    expect_sent(&server, (2 * UIDS * ROUNDS) as u64).await;
 }
 
 /// A language that is not here is left out, and said so.

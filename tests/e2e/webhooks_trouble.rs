@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use crate::client::Client;
 use crate::on_cores;
-use crate::receiver::{Receiver, SECRET, brief};
+use crate::receiver::{Receiver, SECRET, brief, expect_sent};
 use crate::run;
 use crate::server::Server;
 use crate::webhooks::{QUIET, telling};
@@ -82,7 +82,7 @@ async fn a_receiver_that_was_away_gets_all_in_order(cores: usize) {
     assert!(is_patient(patient));
     assert!(time(last) - time(patient) > 1.9);
     assert_eq!(receiver.dropped(), 0);
-    assert_eq!(server.count("webhooks_sent").await, 21);
+    expect_sent(&server, 21).await;
 }
 
 /// The server's memory in KiB.

@@ -97,7 +97,10 @@ impl Port {
             let origin = request.origin.as_deref();
             self.origins.borrow_mut().log_refusal(origin, Some(peer));
             self.count(CloseReason::BadHandshake);
-            let text = "pages of this origin are not let in here";
+            let text = match origin {
+                Some(_) => "pages of this origin are not let in here",
+                None => "clients without an Origin send their token in an Authorization field here",
+            };
             return Err(HttpAnswer::error(403, "foreign_origin", text));
         }
         let tell = |mut answer: HttpAnswer| {

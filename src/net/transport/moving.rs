@@ -79,6 +79,8 @@ impl Transport {
             }
             (None, _) => {}
         }
+        // The limit may have changed while it was on its way.
+        self.renew_message_bytes_max(host, id);
         self.read(host, id);
     }
 

@@ -2,10 +2,15 @@
 
 use std::rc::Rc;
 
+use tracing::debug;
+
 use super::Transport;
 use crate::app::host::Host;
 use crate::config::Config;
+use crate::ident::ConnId;
 use crate::net::admission::Door;
+use crate::net::connection::Input;
+use crate::net::listener;
 use crate::net::origin::Origins;
 use crate::net::rates::Rates;
 use crate::shard::ListenerSpec;
@@ -29,6 +34,32 @@ impl Transport {
             (Some(_), None) => self.rates = None,
             (None, Some(fresh)) => self.begin_rates(host, fresh),
             (None, None) => {}
+        }
+        for id in host.shard().ids() {
+            self.renew_message_bytes_max(host, id);
+        }
+    }
+
+    /// Whoever is here is held to the size of messages that his listener has now: what is larger could close those it
+    /// is for.
+    pub(super) fn renew_message_bytes_max(&mut self, host: &mut Host, id: ConnId) {
+        let spec = host.shard().listener(id);
+        if let Some(bytes_max) = spec.map(|spec| spec.message_bytes_max)
+            && let Some(link) = self.link(id)
+            && let Input::Messages(decoder) = &mut link.input
+        {
+            decoder.set_message_bytes_max(bytes_max);
+        }
+    }
+
+    /// Has the kernel ask after the silence of everybody who is here, since nobody else does.
+    pub fn ask_after_silence(&mut self, host: &mut Host) {
+        for id in host.shard().ids() {
+            if let Some(link) = self.link(id)
+                && let Err(error) = listener::ask_after_silence(&link.stream)
+            {
+                debug!(%error, "the kernel does not ask after a connection's silence");
+            }
         }
     }
 

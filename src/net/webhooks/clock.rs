@@ -49,7 +49,8 @@ impl Clock for Live {
     }
 
     fn pause(&mut self, time: Duration) {
-        if self.until().is_some() {
+        // What has been said since is taken below.
+        if self.until.get().is_some() {
             return std::thread::sleep(time);
         }
         match self.closing.recv_timeout(time) {

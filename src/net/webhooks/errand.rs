@@ -205,7 +205,9 @@ impl<P: Post, C: Clock> Errand<P, C> {
         }
         // Not sooner for a receiver that says "at once".
         let pause = self.backoff.pause(self.clock.random());
-        let mut pause = after.unwrap_or(pause).max(pause);
+        let spent = now.saturating_duration_since(began);
+        let left = self.pace.retry_timeout.saturating_sub(spent);
+        let mut pause = after.unwrap_or(pause).max(pause).min(left);
         if let Some(until) = self.clock.until() {
             pause = pause.min(until.saturating_duration_since(now));
         }

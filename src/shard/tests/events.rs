@@ -70,12 +70,24 @@ fn a_status_takes_the_place_of_a_head_that_has_not_left() {
     let one = shard.arrive(&mut passage, 0);
     shard.close(one, CloseReason::UidInUse);
     assert!(starts(&shard, one, "HTTP/1.1 409 "));
-    // Nor is one that is ended in the turn in which it was bound.
+    // One that is bound has been let in: it gets its head, and what was sent to it.
     let one = asked(&mut shard);
     assert!(shard.bind(one, "b"));
     assert_eq!(shard.send_to_uid(Reach(1), "b", Message::Text("x")), 1);
     shard.close(one, CloseReason::Kicked);
-    assert!(starts(&shard, one, "HTTP/1.1 403 "));
+    assert!(starts(&shard, one, "HTTP/1.1 200 "));
+    let all = String::from_utf8(waiting(&shard, one)).expect("text");
+    assert!(
+        all.contains("\ndata: x\n\nretry: 60000\nevent: close\n"),
+        "{all}"
+    );
+    // But for one that is too slow what waits is dropped, and no end goes without a head.
+    let one = asked(&mut shard);
+    assert!(shard.bind(one, "c"));
+    assert_eq!(shard.send_to_uid(Reach(1), "c", Message::Text("x")), 1);
+    shard.close(one, CloseReason::SlowConsumer);
+    assert!(starts(&shard, one, "HTTP/1.1 "));
+    assert!(!starts(&shard, one, "HTTP/1.1 200 "));
     check_accounts(&shard, "each way");
 }
 

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use serde::{Serialize, Serializer};
 
@@ -15,7 +16,7 @@ use super::repeating::Due;
 use crate::app::Answer;
 use crate::app::inquiry::{Finding, Inquiry};
 use crate::app::question::Waiting;
-use crate::ident::CoreId;
+use crate::ident::{CoreId, EVERYBODY};
 use crate::net::http::Port;
 use crate::payload::{Message, Payload};
 
@@ -152,12 +153,19 @@ impl Port {
 
     /// What no outbox can hold would close all those it is for.
     fn refuse_large(&self, commands: &mut [Result<Command<'_>, ApiError>]) {
-        let most = self.host.borrow_mut().shard().message_bytes_max(self.reach);
+        let mut host = self.host.borrow_mut();
+        let most = host.shard().message_bytes_max(self.reach);
         for command in commands {
             if let Ok(Command::Push(push)) = command
-                && push.message.len() > most
+                && (push.message.len() > most
+                    || !host
+                        .shard()
+                        .has_room_for(self.reach, Message::Text(&push.message)))
             {
-                let words = format!("a message has at most {most} bytes (outbox_bytes_max)");
+                let words = format!(
+                    "a message has at most {most} bytes (outbox_bytes_max), each line counting 6 more where \
+                     clients listen by events"
+                );
                 *command = Err(ApiError::new(413, "message_too_large", words));
             }
         }
@@ -166,6 +174,8 @@ impl Port {
     /// Queues a command where it is to be done.
     async fn begin(&self, command: &Command<'_>, pace: &mut Pace<'_>) -> Pending {
         let reach = self.reach;
+        // Whom it closes is closed now: the last turn may be long past, and its time with it.
+        self.host.borrow_mut().set_now(Instant::now());
         let pending = {
             let mut host = self.host.borrow_mut();
             match command {
@@ -242,8 +252,11 @@ impl Port {
     /// Waits for what has come of a command, and keeps that for whoever asks again.
     async fn end(&self, command: &Command<'_>, pending: Pending, due: &mut Due<'_>) -> Outcome {
         let outcome = outcome(command, pending).await;
-        if let (Ok(answer), Due::Now(Some(held))) = (&outcome, due) {
-            held.settle(answer);
+        match (&outcome, due) {
+            (Ok(answer), Due::Now(Some(held))) => held.settle(answer),
+            // Given up now: one further down with the same id may wait for it.
+            (Err(_), Due::Now(held)) => *held = None,
+            _ => {}
         }
         outcome
     }
@@ -252,6 +265,7 @@ impl Port {
 fn weight_of(command: &Command<'_>) -> usize {
     match command {
         Command::Push(push) => match &push.target {
+            Target::Uid(uid) if uid == EVERYBODY => WEIGHT_OF_MANY,
             Target::Uid(_) => 1,
             Target::Uids(uids) => uids.len().clamp(1, WEIGHT_MAX),
             Target::Group(_) | Target::Everybody => WEIGHT_OF_MANY,

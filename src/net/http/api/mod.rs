@@ -160,9 +160,10 @@ impl Port {
 
 /// Whether a page of another origin asks.
 fn is_foreign(request: &Request) -> bool {
-    let own = format!("http://{}", request.host);
+    // A proxy in front may have taken TLS off.
+    let own = ["http", "https"].map(|scheme| format!("{scheme}://{}", request.host));
     let origin = request.origin.as_ref();
-    origin.is_some_and(|origin| !origin.eq_ignore_ascii_case(&own))
+    origin.is_some_and(|origin| !own.iter().any(|own| origin.eq_ignore_ascii_case(own)))
 }
 
 fn is_json(request: &Request) -> bool {
