@@ -14,6 +14,7 @@ mod keys;
 mod layers;
 mod listeners;
 mod log;
+mod mint;
 mod panics;
 mod reload;
 mod serve;
@@ -130,7 +131,7 @@ enum Command {
     /// Put load on a running server: measure it, and check that every message arrives
     Bench(Box<BenchArgs>),
     /// Make a token that proves a uid to a server with auth, for trying
-    Token(tokens::TokenArgs),
+    Token(mint::TokenArgs),
     /// Say whether a configuration file is right, and what would be served
     Check {
         /// The file
@@ -151,7 +152,7 @@ pub fn run() -> ExitCode {
         Some(Command::Online { uid, server }) => backend::online(&server, &uid),
         Some(Command::Stats { json, server }) => backend::stats(&server, json),
         Some(Command::Bench(args)) => measure(&args),
-        Some(Command::Token(args)) => tokens::run(&args),
+        Some(Command::Token(args)) => mint::run(&args),
         Some(Command::Check { config }) => check::run(&config),
         Some(Command::Doctor(args)) => doctor::run(&args),
     };

@@ -1,58 +1,14 @@
-//! Tokens: those of back ends, from the settings and a file, and a client's, made for trying (`ringpost token`).
+//! Tokens of back ends, from the settings and a file.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
+use ringpost::auth::Keyring;
 use ringpost::auth::bearer::{BEARERS_MAX, Bearers, Rights};
-use ringpost::auth::{Keyring, ends_after};
 
-use super::layers::Layer;
 use super::settings::{BackendSettings, Settings};
-use super::slot::{is_token, parse_time};
-use super::{Status, complain, print, serve};
+use super::slot::is_token;
 
-/// What `ringpost token` is given.
-#[derive(clap::Args, Debug)]
-pub struct TokenArgs {
-    /// Whose it is
-    uid: String,
-    /// How long it holds
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_time)]
-    ttl: Duration,
-    /// The server's configuration, with auth and auth_key_file; or set RINGPOST_AUTH and
-    /// RINGPOST_AUTH_KEY_FILE
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "RINGPOST_CONFIG",
-        hide_env_values = true
-    )]
-    config: Option<PathBuf>,
-}
-
-/// Makes a proof for a uid, as whoever knows the users would, and prints it.
-pub fn run(args: &TokenArgs) -> Status {
-    match mint(args) {
-        Ok(token) => {
-            print(&format!("{token}\n"));
-            Status::Done
-        }
-        Err(problem) => {
-            complain(problem.trim_end());
-            Status::Trouble
-        }
-    }
-}
-
-fn mint(args: &TokenArgs) -> Result<String, String> {
-    let settings = serve::resolve(args.config.as_deref(), Layer::default());
-    let settings = settings.map_err(|problems| problems.0.join("\nringpost: "))?;
-    let keyring = Keyring::open(&settings.config).map_err(|error| error.to_string())?;
-    let keyring = keyring.ok_or(
-        "auth is \"none\", so no token proves anything; set auth (RINGPOST_AUTH) and auth_key_file",
-    )?;
-    keyring.mint(&args.uid, ends_after(args.ttl))
-}
+const FILE_BYTES_MAX: u64 = 64 << 10;
 
 /// What is wrong with the keys of clients' proofs and the tokens of back ends.
 pub fn check(settings: &Settings) -> Vec<String> {
@@ -76,6 +32,11 @@ pub fn bearers(settings: &BackendSettings) -> Result<Bearers, String> {
 
 fn read(bearers: Bearers, file: &Path) -> Result<Bearers, String> {
     let name = format!("backend.tokens_file {}", file.display());
+    let metadata = std::fs::metadata(file).map_err(|error| format!("{name}: {error}"))?;
+    // A device or a pipe would be read for ever.
+    if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
+        return Err(format!("{name}: expected a file of at most 64 KiB"));
+    }
     let text = std::fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
     let before = bearers.is_empty();
     let lines = text.lines().enumerate();

@@ -6,11 +6,13 @@
 #[path = "../../../src/cli"]
 mod cli {
     pub mod file;
+    pub mod hooks;
     pub mod keys;
     pub mod layers;
     pub mod listeners;
     pub mod settings;
     pub mod slot;
+    pub mod tokens;
 }
 
 use cli::keys::KEYS;

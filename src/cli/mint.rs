@@ -1,0 +1,53 @@
+//! `ringpost token`: a client's token, made for trying, as whoever knows the users makes them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ringpost::auth::{Keyring, ends_after};
+
+use super::layers::Layer;
+use super::slot::parse_time;
+use super::{Status, complain, print, serve};
+
+/// What `ringpost token` is given.
+#[derive(clap::Args, Debug)]
+pub struct TokenArgs {
+    /// Whose it is
+    uid: String,
+    /// How long it holds
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_time)]
+    ttl: Duration,
+    /// The server's configuration, with auth and auth_key_file; or set RINGPOST_AUTH and
+    /// RINGPOST_AUTH_KEY_FILE
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "RINGPOST_CONFIG",
+        hide_env_values = true
+    )]
+    config: Option<PathBuf>,
+}
+
+/// Makes a proof for a uid, as whoever knows the users would, and prints it.
+pub fn run(args: &TokenArgs) -> Status {
+    match mint(args) {
+        Ok(token) => {
+            print(&format!("{token}\n"));
+            Status::Done
+        }
+        Err(problem) => {
+            complain(problem.trim_end());
+            Status::Trouble
+        }
+    }
+}
+
+fn mint(args: &TokenArgs) -> Result<String, String> {
+    let settings = serve::resolve(args.config.as_deref(), Layer::default());
+    let settings = settings.map_err(|problems| problems.0.join("\nringpost: "))?;
+    let keyring = Keyring::open(&settings.config).map_err(|error| error.to_string())?;
+    let keyring = keyring.ok_or(
+        "auth is \"none\", so no token proves anything; set auth (RINGPOST_AUTH) and auth_key_file",
+    )?;
+    keyring.mint(&args.uid, ends_after(args.ttl))
+}
