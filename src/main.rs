@@ -1,10 +1,9 @@
 //! The program: the command line in `cli`, which ends in a server, in one question to one, or in load
-//! on one from `bench`; the apps it serves in `apps`. Its memory is `allocator`'s.
+//! on one from the crate `ringpost-load`; the apps it serves in `apps`. Its memory is `allocator`'s.
 
 #[cfg(not(asan))]
 mod allocator;
 mod apps;
-mod bench;
 mod cli;
 
 use std::process::ExitCode;

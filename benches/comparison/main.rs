@@ -9,7 +9,7 @@ mod contender;
 mod figures;
 mod growth;
 #[allow(dead_code)]
-#[path = "../../src/bench/report/plot.rs"]
+#[path = "../load/src/report/plot.rs"]
 mod plot;
 mod series;
 mod table;

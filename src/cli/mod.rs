@@ -29,7 +29,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::bench::{self, BenchArgs};
+use ringpost_load::{self as bench, BenchArgs};
 
 /// What happened, as the process' exit status.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -18,16 +18,15 @@ pub const LAYERS: &[&[&str]] = &[
 ];
 
 /// Parts of the binary, and which of the others each may use. They see the library by its name.
-const PROGRAM: &[(&str, &[&str])] = &[
-    ("allocator", &[]),
-    ("apps", &[]),
-    ("bench", &[]),
-    ("cli", &["apps", "bench"]),
-];
+const PROGRAM: &[(&str, &[&str])] = &[("allocator", &[]), ("apps", &[]), ("cli", &["apps"])];
 
 /// Every path in the file that points where it may not.
 pub fn violations(source: &Source) -> Vec<String> {
     let module = source.module();
+    // The load generator is a crate of its own, which does not know the library: the compiler sees to it.
+    if source.path.starts_with("benches/") {
+        return Vec::new();
+    }
     if source.path == "src/lib.rs" {
         return unknown_modules(source);
     }
@@ -223,7 +222,7 @@ mod tests {
             ("src/unheard_of/mod.rs", ""),
             ("src/apps/relay.rs", "use crate::cli::Settings;"),
             ("src/apps/relay.rs", "use crate::shard::Shard;"),
-            ("src/bench/plan.rs", "use crate::apps::relay::Relay;"),
+            ("src/apps/echo.rs", "use crate::allocator::Mimalloc;"),
             ("src/cli/serve.rs", "use crate::server::Server;"),
             ("src/lib.rs", "pub mod unheard_of;"),
         ] {

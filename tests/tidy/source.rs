@@ -45,10 +45,10 @@ impl Source {
     }
 }
 
-/// Every Rust file under `src`.
+/// Every Rust file under `src`, and of the load generator.
 pub fn read_all(root: &Path) -> Vec<Source> {
     let mut sources = Vec::new();
-    let mut folders = vec![root.join("src")];
+    let mut folders = vec![root.join("src"), root.join("benches/load/src")];
     while let Some(folder) = folders.pop() {
         let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
         for entry in entries {

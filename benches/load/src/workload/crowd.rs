@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::FRONT;
-use crate::bench::plan::{Plan, Share};
-use crate::bench::record::Record;
-use crate::bench::wire::{Ending, Pool};
+use crate::plan::{Plan, Share};
+use crate::record::Record;
+use crate::wire::{Ending, Pool};
 
 /// Connections that one generator has under way to being logged in.
 const OPENING_MAX: usize = 128;

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use super::crowd::{Crowd, ERROR};
 use super::{BACKLOG_BYTES_MAX, Workload};
-use crate::bench::ledger::Inbox;
-use crate::bench::pace::Pace;
-use crate::bench::plan::{Kind, Plan, Share};
-use crate::bench::random::Random;
-use crate::bench::record::Record;
-use crate::bench::shared::Phase;
-use crate::bench::stamp::Stamp;
-use crate::bench::wire::{Client, Ending, Pool};
+use crate::ledger::Inbox;
+use crate::pace::Pace;
+use crate::plan::{Kind, Plan, Share};
+use crate::random::Random;
+use crate::record::Record;
+use crate::shared::Phase;
+use crate::stamp::Stamp;
+use crate::wire::{Client, Ending, Pool};
 
 /// Senders with a window each, or with a rate together.
 pub struct Talk {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::Workload;
 use super::crowd::Crowd;
-use crate::bench::plan::{Plan, Share};
-use crate::bench::record::Record;
-use crate::bench::shared::Phase;
-use crate::bench::wire::{Client, Ending, Pool};
+use crate::plan::{Plan, Share};
+use crate::record::Record;
+use crate::shared::Phase;
+use crate::wire::{Client, Ending, Pool};
 
 /// A crowd, and no more.
 pub struct Idle {

@@ -7,13 +7,13 @@ use std::sync::atomic::Ordering;
 
 use super::crowd::{Crowd, ERROR};
 use super::{BACKLOG_BYTES_MAX, Workload};
-use crate::bench::ledger::Sequence;
-use crate::bench::pace::Pace;
-use crate::bench::plan::{Plan, Share};
-use crate::bench::record::Record;
-use crate::bench::shared::{Phase, Shared};
-use crate::bench::stamp::{EVERYBODY, Stamp};
-use crate::bench::wire::{Client, Ending, Pool};
+use crate::ledger::Sequence;
+use crate::pace::Pace;
+use crate::plan::{Plan, Share};
+use crate::record::Record;
+use crate::shared::{Phase, Shared};
+use crate::stamp::{EVERYBODY, Stamp};
+use crate::wire::{Client, Ending, Pool};
 
 /// Room that TCP and the outboxes have anyway: past this many of one sender the rate holds back.
 const AHEAD_MAX: u32 = 1 << 16;

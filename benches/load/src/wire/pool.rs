@@ -10,8 +10,8 @@ use super::connection::{Connection, Ending, Stage};
 use super::epoll::{Epoll, Event, Events, Wake};
 use super::source::Sources;
 use super::upgrade;
-use crate::bench::random::Random;
-use crate::bench::target::Target;
+use crate::random::Random;
+use crate::target::Target;
 
 /// The token of the wake-up.
 const WAKE: u64 = u64::MAX;
@@ -234,7 +234,7 @@ impl Pool {
         if !self.is_current(slot, generation) {
             return;
         }
-        let now = crate::bench::clock::now();
+        let now = crate::clock::now();
         if self.connections[slot].stage == Stage::Connecting {
             if !event.writable {
                 return;

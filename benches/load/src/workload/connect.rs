@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use super::crowd::{cannot_open, logged_in, no_login};
 use super::{FRONT, Workload};
-use crate::bench::pace::Pace;
-use crate::bench::plan::{Plan, Share};
-use crate::bench::record::Record;
-use crate::bench::shared::Phase;
-use crate::bench::wire::{Client, Ending, Pool};
+use crate::pace::Pace;
+use crate::plan::{Plan, Share};
+use crate::record::Record;
+use crate::shared::Phase;
+use crate::wire::{Client, Ending, Pool};
 
 /// How long a slot rests after a connection that failed, so that a dead server is not hammered.
 const REST_NANOS: u64 = 10_000_000;

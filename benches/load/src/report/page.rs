@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::plot::{Axis, Plot, Scale, Series, escape};
-use crate::bench::show;
+use crate::show;
 
 /// In this order.
 const WORKLOADS: [&str; 8] = [

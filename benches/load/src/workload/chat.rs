@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use super::crowd::cannot_open;
 use super::{FRONT, Workload};
-use crate::bench::ledger::Inbox;
-use crate::bench::plan::{Plan, Share};
-use crate::bench::random::Random;
-use crate::bench::record::Record;
-use crate::bench::shared::Phase;
-use crate::bench::stamp::Stamp;
-use crate::bench::wire::{Client, Ending, Pool};
+use crate::ledger::Inbox;
+use crate::plan::{Plan, Share};
+use crate::random::Random;
+use crate::record::Record;
+use crate::shared::Phase;
+use crate::stamp::Stamp;
+use crate::wire::{Client, Ending, Pool};
 
 /// Users that join at once while the room fills.
 const FILLING: usize = 64;

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use super::crowd::{ERROR, LOGGED_IN, cannot_open, no_login};
 use super::talk::Talk;
 use super::{FRONT, Workload};
-use crate::bench::plan::{Plan, Share};
-use crate::bench::random::Random;
-use crate::bench::record::Record;
-use crate::bench::shared::Phase;
-use crate::bench::stamp::Stamp;
-use crate::bench::wire::{Client, Ending, Pool};
+use crate::plan::{Plan, Share};
+use crate::random::Random;
+use crate::record::Record;
+use crate::shared::Phase;
+use crate::stamp::Stamp;
+use crate::wire::{Client, Ending, Pool};
 
 /// The sender of what goes to those who may have gone.
 const PUSHER: u32 = u32::MAX - 1;

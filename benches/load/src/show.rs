@@ -2,8 +2,6 @@
 
 use std::fmt::Write;
 
-use ringpost::escape::Escaped;
-
 use super::outcome::{IDLE_CONNECTIONS_SOUND, Latency, Outcome};
 
 /// Some lines, the headline first.
@@ -12,6 +10,19 @@ pub fn text(outcome: &Outcome) -> String {
     // Writing to a String does not fail.
     let _ = write(&mut text, outcome);
     text
+}
+
+/// Text from a server, made harmless for a terminal: what does not print, and the backslash, as Rust would write it in
+/// a literal. Quotation marks stay.
+pub fn escaped(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\'' | '"' => shown.push(character),
+            _ => shown.extend(character.escape_debug()),
+        }
+    }
+    shown
 }
 
 fn write(out: &mut String, outcome: &Outcome) -> std::fmt::Result {
@@ -116,7 +127,7 @@ fn heading(outcome: &Outcome) -> String {
     if let Some(rate) = outcome.rate {
         let _ = write!(text, ", {} a second", grouped(rate as u64));
     }
-    let _ = write!(text, ", {}", Escaped(&outcome.url));
+    let _ = write!(text, ", {}", escaped(&outcome.url));
     text
 }
 
@@ -137,7 +148,7 @@ fn write_faults(out: &mut String, outcome: &Outcome) -> std::fmt::Result {
         .collect();
     writeln!(out, "  FAULTS         {}", found.join(", "))?;
     if let Some(problem) = &outcome.problem {
-        writeln!(out, "                 the first: {}", Escaped(problem))?;
+        writeln!(out, "                 the first: {}", escaped(problem))?;
     }
     Ok(())
 }

@@ -6,7 +6,8 @@
 //! stamped messages and keep a ledger of what is on its way; `reckon` makes figures of it, and
 //! `show` and `report` display them.
 //!
-//! It uses the server's protocol only and none of its code, so that it can also measure others.
+//! It uses the server's protocol only and none of its code, so that it can also measure others. A crate of its own, built
+//! beside the server.
 
 mod clock;
 mod conductor;

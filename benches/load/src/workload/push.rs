@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use super::crowd::{Crowd, LOGGED_IN, cannot_open};
 use super::{BACK, BACKLOG_BYTES_MAX, Workload};
-use crate::bench::ledger::Inbox;
-use crate::bench::pace::Pace;
-use crate::bench::plan::{Plan, Share};
-use crate::bench::random::Random;
-use crate::bench::record::Record;
-use crate::bench::shared::Phase;
-use crate::bench::stamp::Stamp;
-use crate::bench::wire::{Client, Ending, Pool};
+use crate::ledger::Inbox;
+use crate::pace::Pace;
+use crate::plan::{Plan, Share};
+use crate::random::Random;
+use crate::record::Record;
+use crate::shared::Phase;
+use crate::stamp::Stamp;
+use crate::wire::{Client, Ending, Pool};
 
 /// How often those are asked for again who were not there yet.
 const RETRY_NANOS: u64 = 5_000_000;

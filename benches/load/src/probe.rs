@@ -195,5 +195,5 @@ impl<'a> Talk<'a> {
 
 fn shown(text: &str) -> String {
     let start: String = text.chars().take(80).collect();
-    ringpost::escape::Escaped(&start).to_string()
+    crate::show::escaped(&start)
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::Workload;
 use super::broadcast::Broadcast;
 use super::crowd::Crowd;
-use crate::bench::plan::{Plan, Share};
-use crate::bench::record::Record;
-use crate::bench::shared::{Phase, Shared};
-use crate::bench::stamp::{EVERYBODY, Stamp};
-use crate::bench::wire::{Client, Ending, Pool};
+use crate::plan::{Plan, Share};
+use crate::record::Record;
+use crate::shared::{Phase, Shared};
+use crate::stamp::{EVERYBODY, Stamp};
+use crate::wire::{Client, Ending, Pool};
 
 /// Broadcasts, one after the other.
 const BROADCASTS: u32 = 3;
