@@ -1,8 +1,6 @@
 //! The baseline that ringpost is measured against does the work it is measured by: `single_process`,
 //! driven by `ringpost bench`, loses nothing, and answers as ringpost's relay does.
 
-#![cfg(not(loom))]
-
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -4,8 +4,6 @@
 //! standing between the bench and the server: a proxy that loses, doubles, exchanges or changes one
 //! message, after which the status must not be 0.
 
-#![cfg(not(loom))]
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};

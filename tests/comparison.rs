@@ -3,7 +3,6 @@
 //! So the floor, the single-process baseline and ringpost itself are held to the same messages: a run
 //! in which one is lost fails.
 
-#![cfg(not(loom))]
 // The comparison's own tests run with these: an example's would not.
 #![allow(dead_code)]
 

@@ -3,8 +3,6 @@
 //!
 //! One test alone in its process, for it counts what the process has.
 
-#![cfg(not(loom))]
-
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

@@ -22,7 +22,12 @@ use source::Source;
 const LINES_MAX: usize = 600;
 
 /// The documents that a reader begins with.
-const DOCUMENTS: &[&str] = &["README.md", "ARCHITECTURE.md", "CHANGELOG.md"];
+const DOCUMENTS: &[&str] = &[
+    "README.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+];
 
 /// The repository, as cargo and its like tell the test.
 fn root() -> PathBuf {

@@ -186,6 +186,7 @@ impl Host {
     }
 
     /// When connections are to be looked at next: at a deadline, and before long even so.
+    #[inline]
     fn next_look(&self) -> Option<Instant> {
         let shard = &self.local.shard;
         let pulse = (shard.stats.connections > 0).then(|| self.local.now() + PULSE);
@@ -254,6 +255,7 @@ impl Host {
     }
 
     /// The next connection that is to move to its home core.
+    #[inline]
     pub fn next_leaving(&mut self) -> Option<Leaving> {
         self.local.leaving.pop_front()
     }

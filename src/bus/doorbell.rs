@@ -10,7 +10,7 @@
 //! One of the two fences comes first in the single order of all such fences. If it is the poster's,
 //! the owner's second look sees the push; if it is the owner's, the poster sees that it is asleep. So
 //! one of them notices always. Release and Acquire alone do not give this: both sides write one thing
-//! and then read the other, and without the fences both may read what was before. `tests/loom_doorbell.rs`
+//! and then read the other, and without the fences both may read what was before. `tests/loom/doorbell.rs`
 //! shows both, on this code.
 //!
 //! All writes of the state are swaps: each sees the one before, so that the writes of the owner and

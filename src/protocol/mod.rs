@@ -150,6 +150,7 @@ impl Decoder {
     }
 
     /// Heap bytes kept for what is incomplete.
+    #[inline]
     pub fn bytes_held(&self) -> usize {
         match &self.0 {
             Of::WebSocket(decoder, ..) => decoder.bytes_held(),

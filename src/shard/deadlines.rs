@@ -86,6 +86,7 @@ impl Shard {
     }
 
     /// Something has arrived from the connection.
+    #[inline]
     pub fn heard(&mut self, id: ConnId, bytes: usize) {
         let now = self.now;
         self.stats.bytes_in += bytes as u64;

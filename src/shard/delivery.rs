@@ -338,17 +338,20 @@ impl Shard {
     }
 
     /// What waits for the connection, in pieces.
+    #[inline]
     pub fn pieces(&self, id: ConnId) -> impl Iterator<Item = &[u8]> {
         self.get(id)
             .into_iter()
             .flat_map(|slot| slot.outbox.pieces())
     }
 
+    #[inline]
     pub fn outbox_is_empty(&self, id: ConnId) -> bool {
         self.get(id).is_none_or(|slot| slot.outbox.is_empty())
     }
 
     /// The kernel has taken this much.
+    #[inline]
     pub fn written(&mut self, id: ConnId, bytes: usize) {
         let now = self.now;
         self.stats.bytes_out += bytes as u64;

@@ -473,6 +473,7 @@ impl Shard {
     }
 
     /// The same for the layers above; `None` for a stale id.
+    #[inline]
     pub fn listener(&self, id: ConnId) -> Option<&ListenerSpec> {
         self.get(id)
             .map(|slot| &self.listeners[usize::from(slot.listener)])
@@ -514,6 +515,7 @@ impl Shard {
         self.get(id).map(|slot| slot.peer.address())
     }
 
+    #[inline]
     pub fn uid(&self, id: ConnId) -> Option<&str> {
         self.get(id)?.uid.as_deref()
     }

@@ -170,6 +170,7 @@ impl Outbox {
     }
 
     /// What waits, in pieces, from the first unwritten byte on.
+    #[inline]
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         let mut skip = self.sent;
         self.chunks.iter().map(move |chunk| {

@@ -8,8 +8,6 @@
 //! Nothing but Rust is needed here, and for the webhooks python3 and openssl. The suites that want a browser, PHP or Python are run by
 //! `tests/run`.
 
-#![cfg(not(loom))]
-
 mod bad_handshakes;
 mod bad_requests;
 mod client;
@@ -180,6 +178,6 @@ fn suites_outside_cargo_test() {
         "cargo test covers the server with Rust alone. tests/run covers also: the page in headless \
          Chromium (tests/page), a PHP back end (tests/php), Python websockets (tests/python), HAProxy in \
          front (tests/haproxy), the Autobahn suite (tests/conformance), and the doorbell under loom \
-         (tests/loom_doorbell.rs)."
+         (tests/loom)."
     );
 }

@@ -1,6 +1,9 @@
 //! What a server's process takes of the machine, as /proc tells it: memory, descriptors, processor time.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
@@ -64,13 +67,25 @@ impl Server {
         figure.unwrap_or_else(|| panic!("no {name} in {status}"))
     }
 
-    /// Open descriptors as each of its threads has them: in one table for all, or in several.
+    /// Open descriptors, in one table for all its threads or in several. A table counts once, whatever the number of
+    /// threads that share it: some of them begin only after the first connection has been served.
     pub fn descriptors(&self) -> usize {
         let path = format!("/proc/{}/task", self.id());
         let threads = fs::read_dir(path).expect("its threads").flatten();
-        threads
-            .filter_map(|thread| Some(fs::read_dir(thread.path().join("fd")).ok()?.count()))
-            .sum()
+        let tables: BTreeSet<Vec<(OsString, PathBuf)>> = threads
+            .filter_map(|thread| {
+                let entries = fs::read_dir(thread.path().join("fd")).ok()?.flatten();
+                // Sockets have numbers of their own, so that no two tables look alike.
+                let mut table: Vec<_> = entries
+                    .filter_map(|entry| {
+                        Some((entry.file_name(), fs::read_link(entry.path()).ok()?))
+                    })
+                    .collect();
+                table.sort();
+                Some(table)
+            })
+            .collect();
+        tables.iter().map(Vec::len).sum()
     }
 
     /// What its descriptors are.

@@ -77,6 +77,7 @@ enum Place {
 }
 
 impl Decoder {
+    #[inline]
     pub(in crate::protocol) fn bytes_held(&self) -> usize {
         self.partial.as_ref().map_or(0, |partial| {
             size_of::<Partial>()

@@ -1,5 +1,5 @@
 //! The doorbell in every order that its steps may take, under loom:
-//! `RUSTFLAGS="--cfg loom" cargo test --release --test loom_doorbell`
+//! `RUSTFLAGS="--cfg loom" cargo test --manifest-path tests/loom/Cargo.toml`
 //!
 //! The doorbell is the real one. The mailbox and the counts of returned credit are stand-ins: one
 //! count each, released by the poster and acquired by the owner, which is the least that the real
@@ -10,7 +10,7 @@
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
-use ringpost::bus::{Doorbell, Ring, WakeFor};
+use ringpost_loom::{Doorbell, Ring, WakeFor};
 
 /// The eventfd.
 struct Chime {
