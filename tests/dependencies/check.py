@@ -21,26 +21,22 @@ def packages(targets):
     for target in targets:
         call += ["--filter-platform", target]
     metadata = json.loads(subprocess.run(call, check=True, stdout=subprocess.PIPE).stdout)
-    nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
+    built = {node["id"] for node in metadata["resolve"]["nodes"]}
     members = set(metadata["workspace_members"])
-    every = [package for package in metadata["packages"] if package["id"] in nodes]
-    ours = [package for package in every if package["id"] in members]
-    shipped = reach(nodes, members)
+    every = [package for package in metadata["packages"] if package["id"] in built]
+    ships = set().union(*(shipped(target) for target in targets))
     for package in every:
-        package["ships"] = package["id"] in shipped
+        package["ships"] = (package["name"], package["version"]) in ships
+    ours = [package for package in every if package["id"] in members]
     return ours, [package for package in every if package["id"] not in members]
 
 
-def reach(nodes, members):
-    """What is built without the tests: their own dependencies may repeat what others bring."""
-    found, look = set(members), list(members)
-    while look:
-        for dependency in nodes[look.pop()]["deps"]:
-            ships = any(kind["kind"] != "dev" for kind in dependency["dep_kinds"])
-            if ships and dependency["pkg"] not in found:
-                found.add(dependency["pkg"])
-                look.append(dependency["pkg"])
-    return found
+def shipped(target):
+    """What is built without the tests, whose own dependencies may repeat what others bring: names and versions."""
+    call = ["cargo", "tree", "--workspace", "--locked", "--all-features", "--edges", "normal,build", "--prefix", "none",
+            "--target", target, "--format", "{p}"]
+    lines = subprocess.run(call, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+    return {(line.split()[0], line.split()[1].lstrip("v")) for line in lines if line}
 
 
 def named(package):
