@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use aws_lc_rs::digest;
+use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 /// Longest token of a back end.
@@ -58,7 +58,7 @@ impl fmt::Display for Rights {
     }
 }
 
-type Hash = [u8; digest::SHA256_OUTPUT_LEN];
+type Hash = [u8; 32];
 
 type Known = Arc<[(Hash, Rights)]>;
 
@@ -126,10 +126,7 @@ impl fmt::Debug for Bearers {
 
 /// Hashed, tokens are of one length, and what a comparison could tell is of no use.
 fn hash(token: &str) -> Hash {
-    let mut hash = Hash::default();
-    let digest = digest::digest(&digest::SHA256, token.as_bytes());
-    hash.copy_from_slice(digest.as_ref());
-    hash
+    Sha256::digest(token.as_bytes()).into()
 }
 
 #[cfg(test)]

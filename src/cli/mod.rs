@@ -29,6 +29,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+#[cfg(feature = "bench")]
 use ringpost_load::{self as bench, BenchArgs};
 
 /// What happened, as the process' exit status.
@@ -129,6 +130,7 @@ enum Command {
         server: backend::ServerArgs,
     },
     /// Put load on a running server: measure it, and check that every message arrives
+    #[cfg(feature = "bench")]
     Bench(Box<BenchArgs>),
     /// Make a token that proves a uid to a server with auth, for trying
     Token(mint::TokenArgs),
@@ -151,6 +153,7 @@ pub fn run() -> ExitCode {
         Some(Command::Kick { uid, server }) => backend::kick(&server, &uid),
         Some(Command::Online { uid, server }) => backend::online(&server, &uid),
         Some(Command::Stats { json, server }) => backend::stats(&server, json),
+        #[cfg(feature = "bench")]
         Some(Command::Bench(args)) => measure(&args),
         Some(Command::Token(args)) => mint::run(&args),
         Some(Command::Check { config }) => check::run(&config),
@@ -159,6 +162,7 @@ pub fn run() -> ExitCode {
     status.into()
 }
 
+#[cfg(feature = "bench")]
 fn measure(args: &BenchArgs) -> Status {
     match bench::run(args, print) {
         Ok(bench::Verdict::Clean) => Status::Done,

@@ -12,5 +12,9 @@ pub mod proxies;
 pub mod rates;
 pub mod readiness;
 pub mod transport;
+#[cfg(feature = "webhooks")]
+pub mod webhooks;
+#[cfg(not(feature = "webhooks"))]
+#[path = "webhooks/absent.rs"]
 pub mod webhooks;
 pub mod wire;

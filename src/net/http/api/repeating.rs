@@ -2,7 +2,7 @@
 //!
 //! Bound: what [`crate::app::repeats`] keeps. A request that ends without an outcome gives its id up.
 
-use aws_lc_rs::digest::{Context, SHA256};
+use sha2::{Digest as _, Sha256};
 
 use super::ApiError;
 use super::bodies::{Command, Push, Target};
@@ -148,13 +148,13 @@ fn wanted(push: &Push<'_>) -> Digest {
 
 /// Of the parts and their lengths, so that no two lists of parts give the same.
 fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Digest {
-    let mut context = Context::new(&SHA256);
+    let mut context = Sha256::new();
     for part in parts {
-        context.update(&(part.len() as u64).to_le_bytes());
+        context.update((part.len() as u64).to_le_bytes());
         context.update(part);
     }
     let mut digest = Digest::default();
-    let whole = context.finish();
-    digest.copy_from_slice(&whole.as_ref()[..16]);
+    let whole = context.finalize();
+    digest.copy_from_slice(&whole[..16]);
     digest
 }

@@ -1,0 +1,62 @@
+//! What stands for webhooks in a build without the feature `webhooks`: nothing can be configured, so nothing is delivered.
+//! Has what `webhooks/mod.rs` has for others.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_channel::Receiver;
+
+use crate::config::Webhooks;
+use crate::events::{Event, Tally};
+
+/// A listener as it is named to those outside.
+pub struct Named {
+    #[expect(dead_code, reason = "nobody is told")]
+    pub app: &'static str,
+    #[expect(dead_code, reason = "nobody is told")]
+    pub url: String,
+}
+
+/// There is none.
+pub struct Target(Infallible);
+
+impl Target {
+    /// An error if there are to be webhooks.
+    pub fn open(config: &Webhooks) -> io::Result<Option<Target>> {
+        check_webhooks(config).map(|()| None)
+    }
+}
+
+/// What would keep a server from starting with these: that they have a URL.
+pub fn check_webhooks(config: &Webhooks) -> io::Result<()> {
+    match config.url {
+        None => Ok(()),
+        Some(_) => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "webhooks.url: this build has no webhooks; build it with the feature `webhooks`",
+        )),
+    }
+}
+
+/// There is none.
+pub struct Courier(Infallible);
+
+impl Courier {
+    /// Is never called: there is no [`Target`].
+    pub fn start(
+        _: &Webhooks,
+        target: Target,
+        _: Vec<Named>,
+        _: Receiver<Event>,
+        _: Arc<[Tally]>,
+    ) -> io::Result<Courier> {
+        match target.0 {}
+    }
+
+    /// Is never called: there is none.
+    pub fn finish(self, _: Instant) {
+        match self.0 {}
+    }
+}
