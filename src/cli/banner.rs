@@ -55,7 +55,9 @@ fn hint(listener: &Listener, address: SocketAddr) -> String {
         AppName::PushBackend => {
             "back ends: JSON messages {\"uid\":…}, kick, online, stats".to_owned()
         }
-        AppName::Chat => "\"login:NAME\", then \"chat:<ip:port>:TEXT\"".to_owned(),
+        AppName::Chat => {
+            "\"login:Tom\", then \"chat:<127.0.0.1:50543>:hello\", a key of the roster".to_owned()
+        }
         AppName::Echo => "every message comes back".to_owned(),
         AppName::Page if listener.roles == Roles::ALL => {
             "open it in a browser: relay, push and chat to try".to_owned()

@@ -30,7 +30,7 @@ export function startChat(url) {
     event.preventDefault();
     if (login.link.state !== "online") return log.add("bad", "not sent: enter the room first");
     if (!roster.to) return log.add("bad", "not sent: pick someone on the roster first");
-    if (!login.link.send(`chat:${roster.to}:${login.value}: ${text.value}`)) {
+    if (!login.link.send(`chat:<${roster.to}>:${login.value}: ${text.value}`)) {
       return log.add("bad", "not sent: the connection is too slow");
     }
     log.add("out", text.value, roster.users.get(roster.to));
