@@ -12,6 +12,7 @@ import time
 from playwright.sync_api import expect, sync_playwright
 
 from events import check_events
+from lines import check_lines
 from server import Server
 from tokens import check_commands, check_tokens
 from visitor import DESKTOP, Visitor
@@ -593,6 +594,8 @@ def main():
                 check_compression(browser, server.binary)
                 step("events: EventSource is served, told why it ends, and comes back")
                 check_events(browser, server.binary)
+                step("lines: a page that posts to line and frame listeners reaches nobody")
+                check_lines(browser, server.binary)
                 check_status_token(browser, server.binary)
                 step("tokens: of clients and of back ends, never shown, and in the commands")
                 check_tokens(browser, server.binary)
