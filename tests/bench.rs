@@ -181,6 +181,10 @@ fn every_workload_is_clean_on_a_server_that_is_right() {
     ] {
         let outcome = run_clean(&server, &[workload, "--url", relay]);
         if workload == "prove" {
+            // Its rest is no hang: it says what it does, and how long.
+            for words in ["rest for ", "answer pings", "s until the broadcasts"] {
+                assert!(outcome.stderr.contains(words), "{}", outcome.stderr);
+            }
             // Three to everybody, and one to each.
             assert_eq!(outcome.json()["deliveries_checked"], 4 * 200);
         }

@@ -27,7 +27,8 @@ TAIL = 40
 HELP = """\
 Runs the tests and ends with "N passed, N failed", counting steps.
 
-  tests/run          what finds most: format, clippy, cargo test (unit, simulation, end to end), PHP, Python, the page
+  tests/run          what finds most: format, clippy, cargo test (unit, simulation, end to end), PHP, Python, the page,
+                     the clients of Workerman's manual
   tests/run --all    every test there is; what continuous integration runs
   tests/run --full   every test, and none of them shortened: an hour and more
 
@@ -78,6 +79,7 @@ def steps(full):
         Step("python", shell(*(f"{python} tests/python/test_{one}.py {BINARY}"
                                for one in ("websockets", "events", "openapi"))), in_python, quick=True),
         Step("page", ["tests/page/run", BINARY], in_python, quick=True),
+        Step("manual", ["tests/manual/run", BINARY], in_python, quick=True),
         Step("address sanitizer", ["tests/asan", *([] if full else ["--short"])], ["clippy"], compiles=True),
         Step("conformance", ["tests/conformance/run", BINARY, *(["--full"] if full else [])], ready),
         Step("fuzzing", ["tests/fuzz/run"], ["clippy"], compiles=True),

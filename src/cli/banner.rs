@@ -8,6 +8,9 @@ use ringpost::Roles;
 use super::listeners::{Listener, Scheme};
 use super::settings::AppName;
 
+/// Where the pages of Workerman's uid server and of its push pattern connect, both.
+const PATTERN_PORT: u16 = 1234;
+
 /// One line for each listener and the address it is really bound to: `  <app>  <url>  <hint>`.
 ///
 /// The form is relied on: two blanks, then words of no blank, so that the second word is the URL.
@@ -43,7 +46,12 @@ fn url(scheme: Scheme, address: SocketAddr) -> String {
 fn hint(listener: &Listener, address: SocketAddr) -> String {
     let hint = match listener.app {
         AppName::Relay => {
-            "first message is your uid, then \"uid:message\" or \"all:message\"".to_owned()
+            let hint = "first message is your uid, then \"uid:message\" or \"all:message\"";
+            // Where the push pattern's page connects, too: here it would see a login it does not expect.
+            match listener.scheme == Scheme::Websocket && address.port() == PATTERN_PORT {
+                true => format!("{hint}; a page of the push pattern wants --preset push"),
+                false => hint.to_owned(),
+            }
         }
         AppName::Push => "browsers: first message is the uid, then listen".to_owned(),
         AppName::PushBackend if listener.scheme == Scheme::Text => {
@@ -55,7 +63,9 @@ fn hint(listener: &Listener, address: SocketAddr) -> String {
         AppName::PushBackend => {
             "back ends: JSON messages {\"uid\":…}, kick, online, stats".to_owned()
         }
-        AppName::Chat => "\"login:NAME\", then \"chat:<ip:port>:TEXT\"".to_owned(),
+        AppName::Chat => {
+            "\"login:Tom\", then \"chat:<127.0.0.1:50543>:hello\", a key of the roster".to_owned()
+        }
         AppName::Echo => "every message comes back".to_owned(),
         AppName::Page if listener.roles == Roles::ALL => {
             "open it in a browser: relay, push and chat to try".to_owned()
@@ -123,7 +133,22 @@ mod tests {
             "{text}"
         );
         assert_eq!(text.matches("(open to other machines)").count(), 3);
+        let of_push = "a page of the push pattern wants --preset push";
+        assert!(text.lines().next().unwrap().contains(of_push), "{text}");
         let columns: Vec<_> = words.iter().map(|(_, url)| column(&text, url)).collect();
         assert_eq!(columns, [columns[0]; 5], "{text}");
+    }
+
+    #[test]
+    fn the_push_patterns_page_is_sent_elsewhere_from_the_port_it_knows_alone() {
+        let mut listeners = of_preset(Preset::Default, false);
+        listeners[0].address.set_port(4_321);
+        listeners.extend(of_preset(Preset::Push, false));
+        let listeners: Vec<_> = listeners
+            .iter()
+            .map(|it| (it.clone(), it.address))
+            .collect();
+        let text = banner(&listeners);
+        assert!(!text.contains("--preset push"), "{text}");
     }
 }

@@ -37,7 +37,7 @@ pub fn head(origin: Option<&str>, spread: u32) -> Vec<u8> {
         ("X-Content-Type-Options", "nosniff"),
     ];
     if let Some(origin) = origin {
-        fields.extend([("Access-Control-Allow-Origin", origin), ("Vary", "Origin")]);
+        fields.extend(readable_by(origin));
     }
     let mut out = response_head(200, &fields, None, false);
     // Fibonacci hashing: numbers that follow each other lie far apart.
@@ -47,6 +47,16 @@ pub fn head(origin: Option<&str>, spread: u32) -> Vec<u8> {
     // It goes with the first event: some clients take it for an event if an empty line follows, and a comment's, too.
     let _ = writeln!(out, "retry: {retry}");
     out
+}
+
+/// What lets a page of another origin read an answer (Fetch, "CORS protocol"), whether it sends the browser's cookies
+/// along (`withCredentials`) or not: for these a wildcard would not do. There are none here that would mean anything.
+pub fn readable_by(origin: &str) -> [(&'static str, &str); 3] {
+    [
+        ("Access-Control-Allow-Origin", origin),
+        ("Access-Control-Allow-Credentials", "true"),
+        ("Vary", "Origin"),
+    ]
 }
 
 /// Whether what waits first for a client is that head, none of which has left.
@@ -288,6 +298,7 @@ mod tests {
             let head = String::from_utf8(head).expect("text");
             assert!(head.contains("\r\nContent-Type: text/event-stream\r\n"));
             assert!(head.contains("\r\nAccess-Control-Allow-Origin: https://shop.example\r\n"));
+            assert!(head.contains("\r\nAccess-Control-Allow-Credentials: true\r\n"));
             let (_, body) = head.split_once("\r\n\r\n").expect("a head");
             let mut client = Client::default();
             client.take(body.as_bytes());

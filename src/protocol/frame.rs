@@ -86,6 +86,16 @@ impl Decoder {
         Ok(partial.spent.then(|| event(&partial.body)))
     }
 
+    /// What is kept of a header whose last byte has not come.
+    pub(super) fn held(&self) -> &[u8] {
+        match &self.partial {
+            Some(partial) if partial.body_len.is_none() => {
+                &partial.header[..usize::from(partial.header_len)]
+            }
+            _ => &[],
+        }
+    }
+
     pub(super) fn bytes_held(&self) -> usize {
         self.partial
             .as_ref()

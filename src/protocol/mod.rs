@@ -9,6 +9,7 @@ pub mod events;
 pub mod frame;
 pub mod http;
 pub mod proxy;
+pub mod stranger;
 pub mod text;
 pub mod websocket;
 
@@ -19,6 +20,7 @@ mod tests;
 
 use crate::close::CloseReason;
 use crate::payload::Message;
+use stranger::{Opening, Stranger};
 use websocket::Terms;
 
 /// How messages are cut out of a listener's connections.
@@ -69,8 +71,9 @@ pub struct Decoder(Of);
 enum Of {
     /// With whether compression is agreed on.
     WebSocket(websocket::Decoder, u32, bool),
-    Text(text::Decoder, u32),
-    Frame(frame::Decoder, u32),
+    /// With how the connection has begun.
+    Text(text::Decoder, u32, Opening),
+    Frame(frame::Decoder, u32, Opening),
     /// With how much has been ignored.
     Events(u32),
 }
@@ -90,8 +93,8 @@ impl Decoder {
         let bytes_max = bounded(message_bytes_max);
         Decoder(match codec {
             Codec::WebSocket => Of::WebSocket(websocket::Decoder::default(), bytes_max, false),
-            Codec::Text => Of::Text(text::Decoder::default(), bytes_max),
-            Codec::Frame => Of::Frame(frame::Decoder::default(), bytes_max),
+            Codec::Text => Of::Text(text::Decoder::default(), bytes_max, Opening::Unheard),
+            Codec::Frame => Of::Frame(frame::Decoder::default(), bytes_max, Opening::Unheard),
             Codec::Events => Of::Events(0),
         })
     }
@@ -99,9 +102,9 @@ impl Decoder {
     /// Goes on with another limit, from the next message on.
     pub fn set_message_bytes_max(&mut self, message_bytes_max: usize) {
         match &mut self.0 {
-            Of::WebSocket(_, bytes_max, _) | Of::Text(_, bytes_max) | Of::Frame(_, bytes_max) => {
-                *bytes_max = bounded(message_bytes_max);
-            }
+            Of::WebSocket(_, bytes_max, _)
+            | Of::Text(_, bytes_max, _)
+            | Of::Frame(_, bytes_max, _) => *bytes_max = bounded(message_bytes_max),
             Of::Events(_) => {}
         }
     }
@@ -134,8 +137,20 @@ impl Decoder {
                 };
                 decoder.next(terms, input, at)
             }
-            Of::Text(decoder, bytes_max) => decoder.next(*bytes_max as usize, input, at),
-            Of::Frame(decoder, bytes_max) => decoder.next(*bytes_max as usize, input, at),
+            Of::Text(decoder, bytes_max, opening) => {
+                let bytes_max = *bytes_max as usize;
+                match opening {
+                    Opening::Unheard => first_line(decoder, bytes_max, opening, input, at),
+                    _ => decoder.next(bytes_max, input, at),
+                }
+            }
+            Of::Frame(decoder, bytes_max, opening) => {
+                let bytes_max = *bytes_max as usize;
+                match opening {
+                    Opening::Unheard => first_frame(decoder, bytes_max, opening, input, at),
+                    _ => decoder.next(bytes_max, input, at),
+                }
+            }
             Of::Events(ignored) => events::ignore(ignored, input, at).map(|()| None),
         }
     }
@@ -149,13 +164,22 @@ impl Decoder {
         }
     }
 
+    /// Another protocol that the connection began with, and was refused for.
+    pub fn stranger(&self) -> Option<Stranger> {
+        match self.0 {
+            Of::Text(_, _, Opening::Strange(stranger))
+            | Of::Frame(_, _, Opening::Strange(stranger)) => Some(stranger),
+            _ => None,
+        }
+    }
+
     /// Heap bytes kept for what is incomplete.
     #[inline]
     pub fn bytes_held(&self) -> usize {
         match &self.0 {
             Of::WebSocket(decoder, ..) => decoder.bytes_held(),
-            Of::Text(decoder, _) => decoder.bytes_held(),
-            Of::Frame(decoder, _) => decoder.bytes_held(),
+            Of::Text(decoder, ..) => decoder.bytes_held(),
+            Of::Frame(decoder, ..) => decoder.bytes_held(),
             Of::Events(_) => 0,
         }
     }
@@ -224,6 +248,59 @@ impl Codec {
         if self == Codec::WebSocket {
             websocket::encode_pong(payload, out);
         }
+    }
+}
+
+/// The next event of a text connection that has sent no line yet. One that begins with another protocol is refused
+/// before anything of it is taken for a message.
+fn first_line<'a>(
+    decoder: &'a mut text::Decoder,
+    bytes_max: usize,
+    opening: &mut Opening,
+    input: &'a mut [u8],
+    at: &mut usize,
+) -> Result<Option<Event<'a>>, CloseReason> {
+    let strange = |opening: &mut Opening, stranger| {
+        *opening = Opening::Strange(stranger);
+        Err(CloseReason::Protocol)
+    };
+    if stranger::is_tls(stranger::head_of(decoder.held(), &input[*at..])) {
+        return strange(opening, Stranger::Tls);
+    }
+    let event = decoder.next(bytes_max, input, at)?;
+    if let Some(Event::Message(line)) = event {
+        if stranger::is_request_line(line.bytes()) {
+            return strange(opening, Stranger::Http);
+        }
+        *opening = Opening::Heard;
+    }
+    Ok(event)
+}
+
+/// The same of a frame connection, where another protocol's first bytes are a length that is too long.
+fn first_frame<'a>(
+    decoder: &'a mut frame::Decoder,
+    bytes_max: usize,
+    opening: &mut Opening,
+    input: &'a mut [u8],
+    at: &mut usize,
+) -> Result<Option<Event<'a>>, CloseReason> {
+    let head = stranger::head_of(decoder.held(), &input[*at..]);
+    match decoder.next(bytes_max, input, at) {
+        Ok(Some(event)) => {
+            *opening = Opening::Heard;
+            Ok(Some(event))
+        }
+        Ok(None) => Ok(None),
+        Err(_) if stranger::is_tls(head) => {
+            *opening = Opening::Strange(Stranger::Tls);
+            Err(CloseReason::Protocol)
+        }
+        Err(_) if stranger::is_method(head) => {
+            *opening = Opening::Strange(Stranger::Http);
+            Err(CloseReason::Protocol)
+        }
+        Err(reason) => Err(reason),
     }
 }
 

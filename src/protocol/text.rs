@@ -81,6 +81,14 @@ impl Decoder {
         Ok(())
     }
 
+    /// What is kept of a line whose end has not come.
+    pub(super) fn held(&self) -> &[u8] {
+        match &self.partial {
+            Some(partial) if !partial.spent => &partial.line,
+            _ => &[],
+        }
+    }
+
     pub(super) fn bytes_held(&self) -> usize {
         self.partial
             .as_ref()

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::Bound;
 use crate::config::{Config, ListenerLimits};
 use crate::ident::Reach;
+use crate::net::admission::{Door, Pool};
 use crate::net::http::{Facts, Site};
 use crate::net::listener::{Listener, Watch};
 use crate::protocol::Codec;
@@ -233,12 +234,22 @@ fn refused(url: &str, error: &io::Error) -> io::Error {
     )
 }
 
-/// The apps' listeners, for the page.
-pub fn to_json(listening: &[Listening]) -> String {
+/// The apps' listeners, for the page: each with its app, its address, and whether it asks for a token, a client's or, if
+/// back ends have `tokens`, theirs. `doors` are those of the listeners, and more.
+pub fn to_json(
+    listening: &[Listening],
+    specs: &[ListenerSpec],
+    doors: &[Door],
+    tokens: bool,
+) -> String {
     let apps: Vec<_> = listening
         .iter()
-        .filter(|one| one.space != "http")
-        .map(|one| json!({"app": one.space, "url": one.url}))
+        .zip(specs)
+        .zip(doors)
+        .map(|((one, spec), door)| {
+            let token = spec.proves || tokens && door.pool == Pool::BackEnds;
+            json!({"app": one.space, "url": one.url, "token": token})
+        })
         .collect();
     format!("{}\n", serde_json::Value::from(apps))
 }

@@ -310,6 +310,7 @@ impl Server {
         let progress: Arc<[Progress]> = (0..cores).map(|_| Progress::default()).collect();
         let (bearers, started) = (self.bearers, Instant::now());
         let standing = Arc::new(Standing::default());
+        let listeners_json = listen::to_json(&listening, &specs, &doors, !bearers.is_empty());
         let plan = Arc::new(Plan {
             config: Arc::clone(&config),
             driver: Arc::clone(&driver),
@@ -325,7 +326,7 @@ impl Server {
             bearers: bearers.clone(),
             keyring: keyring.clone(),
             reporting,
-            listeners_json: listen::to_json(&listening),
+            listeners_json,
             facts: listen::facts(&listening),
             progress: Arc::clone(&progress),
             standing: Arc::clone(&standing),

@@ -31,12 +31,15 @@ pub async fn roster_of(client: &mut Client, count: usize) -> Value {
 
 on_cores! {
     a_login_is_welcomed_and_gets_the_roster,
-    the_prefix_may_be_in_any_case,
+    the_commands_may_be_in_any_case,
     a_name_has_3_to_20_letters_digits_or_underscores_of_any_script,
+    a_name_is_what_a_login_begins_with,
+    a_pile_of_marks_is_cut,
     a_bad_name_is_an_error_and_another_may_follow,
     a_second_login_is_an_error,
     a_greeting_is_answered_and_another_message_is_not,
     a_message_goes_to_the_address_it_names,
+    an_address_stands_in_angle_brackets,
     messages_between_two_keep_their_order,
     a_message_to_nobody_is_an_error,
     who_is_not_logged_in_cannot_speak,
@@ -61,14 +64,40 @@ async fn a_login_is_welcomed_and_gets_the_roster(cores: usize) {
     }
 }
 
-async fn the_prefix_may_be_in_any_case(cores: usize) {
+async fn the_commands_may_be_in_any_case(cores: usize) {
     let server = Server::start(cores).await;
-    for prefix in ["login", "LOGIN", "Login", "lOgIn"] {
+    for (login, msg, chat) in [
+        ("login", "msg", "chat"),
+        ("LOGIN", "MSG", "CHAT"),
+        ("lOgIn", "Msg", "cHaT"),
+    ] {
         let mut client = server.connect("ws", "chat").await;
-        client.send(&format!("{prefix}:Zoe")).await;
+        client.send(&format!("{login}:Zoe")).await;
         client.expect("notice:success").await;
         client.expect("msg:welcome Zoe").await;
+        roster_of(&mut client, 1).await;
+        client.send(&format!("{msg}:nihao")).await;
+        client.expect("msg:nihao Zoe").await;
+        let own = client.local();
+        client.send(&format!("{chat}:<{own}>:to myself")).await;
+        client.expect("msg:to myself").await;
+        client.close().await;
+        while server.count("bound").await > 0 {
+            tokio::task::yield_now().await;
+        }
     }
+}
+
+/// Logs in and says as whom, after everybody's roster has that name.
+async fn named(server: &Server, login: &str) -> String {
+    let mut client = server.connect("ws", "chat").await;
+    client.send(&format!("login:{login}")).await;
+    client.expect("notice:success").await;
+    let welcome = client.text().await;
+    let name = welcome.strip_prefix("msg:welcome ").expect("a welcome");
+    let own = client.local().to_string();
+    while roster(&client.expect_start("users:").await)[&own] != *name {}
+    name.to_owned()
 }
 
 async fn a_name_has_3_to_20_letters_digits_or_underscores_of_any_script(cores: usize) {
@@ -82,18 +111,39 @@ async fn a_name_has_3_to_20_letters_digits_or_underscores_of_any_script(cores: u
         "Ünal_42",
         "abcdefghijklmnopqrst",
         "абвгдежзийклмнопрсту",
+        // Marks count with their letter, and stay as they came.
+        "प्रिया",
+        "நமஸ்தே",
+        "မြန်မာ",
+        "ខ្មែរ",
+        "Jose\u{301}",
     ] {
-        let mut client = server.chat(name).await;
-        client.send("msg:nihao").await;
-        loop {
-            let text = client.text().await;
-            if text.starts_with("users:") {
-                continue;
-            }
-            assert_eq!(text, format!("msg:nihao {name}"));
-            break;
-        }
+        assert_eq!(named(&server, name).await, name);
     }
+}
+
+async fn a_name_is_what_a_login_begins_with(cores: usize) {
+    let server = Server::start(cores).await;
+    for (login, name) in [
+        ("Tom Smith", "Tom"),
+        ("Tom:", "Tom"),
+        ("Tom<img src=x>", "Tom"),
+        ("Jose\u{301} Luis", "Jose\u{301}"),
+        ("abcdefghijklmnopqrstu", "abcdefghijklmnopqrst"),
+        (&"e\u{301}".repeat(30), &"e\u{301}".repeat(20)),
+    ] {
+        assert_eq!(named(&server, login).await, name);
+    }
+}
+
+async fn a_pile_of_marks_is_cut(cores: usize) {
+    let server = Server::start(cores).await;
+    let pile = format!("abc{}", "\u{301}".repeat(20_000));
+    let name = named(&server, &pile).await;
+    assert!(
+        name.starts_with("abc\u{301}") && name.len() < 20,
+        "{name:?}"
+    );
 }
 
 async fn a_bad_name_is_an_error_and_another_may_follow(cores: usize) {
@@ -104,11 +154,12 @@ async fn a_bad_name_is_an_error_and_another_may_follow(cores: usize) {
         "ab",
         "王",
         "a b c",
-        "abcdefghijklmnopqrstu",
+        " abc",
         "<img src=x>",
         "a-b-c",
-        "abc:",
         "ab\u{7f}c",
+        "Jo\u{301}",
+        "\u{301}abc",
         "🌍🌍🌍",
     ] {
         client.send(&format!("login:{name}")).await;
@@ -155,7 +206,7 @@ async fn a_message_goes_to_the_address_it_names(cores: usize) {
         for to in 0..8 {
             let address = clients[to].local();
             clients[from]
-                .send(&format!("chat:{address}:from {from}: <b>&</b> a:b"))
+                .send(&format!("chat:<{address}>:from {from}: <b>&</b> a:b"))
                 .await;
             clients[to]
                 .expect(&format!("msg:from {from}: <b>&</b> a:b"))
@@ -167,13 +218,42 @@ async fn a_message_goes_to_the_address_it_names(cores: usize) {
     }
 }
 
+async fn an_address_stands_in_angle_brackets(cores: usize) {
+    let server = Server::start(cores).await;
+    let mut zoe = server.chat("Zoe").await;
+    let mut max = server.chat("Max").await;
+    roster_of(&mut zoe, 2).await;
+    roster_of(&mut max, 2).await;
+    let address = zoe.local();
+    for message in [
+        format!("chat:{address}:hello"),
+        format!("chat:{address}>:hello"),
+        format!("chat:<{address}:hello"),
+        format!("chat:<{address}>hello"),
+        format!("chat:<{address}>"),
+        format!("chat: <{address}>:hello"),
+        format!("chat:<<{address}>>:hello"),
+        "chat:hello".to_owned(),
+        "chat:".to_owned(),
+    ] {
+        max.send(&message).await;
+        max.expect_start("notice:error ").await;
+    }
+    // The text is whatever follows, nothing included.
+    for text in ["", "hi: there", "a>:b", "<b>", "a\r\nb\n"] {
+        max.send(&format!("chat:<{address}>:{text}")).await;
+        zoe.expect(&format!("msg:{text}")).await;
+    }
+    zoe.expect_silence().await;
+}
+
 async fn messages_between_two_keep_their_order(cores: usize) {
     let server = Server::start(cores).await;
     let mut zoe = server.chat("Zoe").await;
     let mut max = server.chat("Max").await;
     roster_of(&mut zoe, 2).await;
     for n in 0..300 {
-        max.send(&format!("chat:{}:{n}", zoe.local())).await;
+        max.send(&format!("chat:<{}>:{n}", zoe.local())).await;
     }
     for n in 0..300 {
         zoe.expect(&format!("msg:{n}")).await;
@@ -186,17 +266,16 @@ async fn a_message_to_nobody_is_an_error(cores: usize) {
     zoe.expect_start("users:").await;
     let stranger = server.connect("ws", "chat").await;
     for message in [
-        "chat:127.0.0.1:1:hello".to_owned(),
-        "chat:10.0.0.1:80:hello".to_owned(),
-        "chat:Zoe:hello".to_owned(),
-        "chat:hello".to_owned(),
-        "chat:".to_owned(),
-        "chat:all:hello".to_owned(),
+        "chat:<127.0.0.1:1>:hello".to_owned(),
+        "chat:<10.0.0.1:80>:hello".to_owned(),
+        "chat:<Zoe>:hello".to_owned(),
+        "chat:<>:hello".to_owned(),
+        "chat:<all>:hello".to_owned(),
         // Connected, but not logged in.
-        format!("chat:{}:hello", stranger.local()),
+        format!("chat:<{}>:hello", stranger.local()),
     ] {
         zoe.send(&message).await;
-        zoe.expect_start("notice:error ").await;
+        zoe.expect("notice:error no such user").await;
     }
     // One who has left.
     let max = server.chat("Max").await;
@@ -204,8 +283,8 @@ async fn a_message_to_nobody_is_an_error(cores: usize) {
     roster_of(&mut zoe, 2).await;
     max.close().await;
     roster_of(&mut zoe, 1).await;
-    zoe.send(&format!("chat:{address}:hello")).await;
-    zoe.expect_start("notice:error ").await;
+    zoe.send(&format!("chat:<{address}>:hello")).await;
+    zoe.expect("notice:error no such user").await;
 }
 
 async fn who_is_not_logged_in_cannot_speak(cores: usize) {
@@ -216,7 +295,7 @@ async fn who_is_not_logged_in_cannot_speak(cores: usize) {
     for message in [
         "msg:nihao",
         "msg:other",
-        &format!("chat:{}:hello", zoe.local()),
+        &format!("chat:<{}>:hello", zoe.local()),
     ] {
         stranger.send(message).await;
         stranger.expect_start("notice:error ").await;
@@ -262,10 +341,13 @@ async fn an_ipv4_address_is_plain_on_a_dual_listener_and_ipv6_has_brackets(cores
         "{roster}"
     );
     roster_of(&mut six, 2).await;
-    four.send(&format!("chat:[::1]:{}:to six: hello", six.local().port()))
-        .await;
+    four.send(&format!(
+        "chat:<[::1]:{}>:to six: hello",
+        six.local().port()
+    ))
+    .await;
     six.expect("msg:to six: hello").await;
-    six.send(&format!("chat:127.0.0.1:{}:to four", four.local().port()))
+    six.send(&format!("chat:<127.0.0.1:{}>:to four", four.local().port()))
         .await;
     four.expect("msg:to four").await;
 }

@@ -56,6 +56,7 @@ mod hostile_http;
 mod hostile_http_bodies;
 mod hostile_lines;
 mod hostile_origins;
+mod hostile_strangers;
 mod metrics;
 mod order;
 mod page;

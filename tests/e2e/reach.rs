@@ -101,7 +101,7 @@ async fn nobody_can_claim_a_chat_address(cores: usize) {
     let mut max = server.chat("Max").await;
     max.expect_start("users:").await;
     zoe.expect_start("users:").await;
-    max.send(&format!("chat:{}:for Zoe alone", zoe.local()))
+    max.send(&format!("chat:<{}>:for Zoe alone", zoe.local()))
         .await;
     zoe.expect("msg:for Zoe alone").await;
     claimant.expect_silence().await;
@@ -120,11 +120,11 @@ async fn a_chat_user_reaches_neither_relay_nor_push(cores: usize) {
     let mut chat = server.chat("Zoe").await;
     chat.expect_start("users:").await;
     for uid in &uids {
-        chat.send(&format!("chat:{uid}:hello")).await;
+        chat.send(&format!("chat:<{uid}>:hello")).await;
         chat.expect_start("notice:error ").await;
     }
     for other in [relay.local(), push.local()] {
-        chat.send(&format!("chat:{other}:hello")).await;
+        chat.send(&format!("chat:<{other}>:hello")).await;
         chat.expect_start("notice:error ").await;
     }
     relay.expect_silence().await;

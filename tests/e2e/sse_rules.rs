@@ -207,8 +207,37 @@ async fn listed_pages_are_let_in(cores: usize) {
         assert_eq!(one.status, status, "{lines}");
         if status == 200 {
             assert!(one.has("access-control-allow-origin: https://shop.example"));
+            assert!(one.has("access-control-allow-credentials: true"));
             assert!(one.has("vary: origin"));
         }
+    }
+    // What they ask first they may read, and an error; what others are told says nothing to their page.
+    let mut http = crate::http::Http::dial(address).await;
+    for (request, origin, status, read) in [
+        (
+            "OPTIONS /v1/events?uid=a",
+            "https://shop.example",
+            204,
+            true,
+        ),
+        ("GET /v1/events?uid=all", "https://shop.example", 400, true),
+        ("PUT /v1/events?uid=a", "https://shop.example", 405, true),
+        (
+            "OPTIONS /v1/events?uid=a",
+            "https://evil.example",
+            403,
+            false,
+        ),
+        ("GET /v1/stats", "https://shop.example", 200, false),
+    ] {
+        let head = format!("{request} HTTP/1.1\r\nHost: {address}\r\nOrigin: {origin}\r\n");
+        http.write(format!("{head}\r\n").as_bytes()).await;
+        let answer = http.response().await.expect("an answer");
+        assert_eq!(answer.status, status, "{request} {origin}");
+        let allowed = answer.header("access-control-allow-origin");
+        assert_eq!(allowed, read.then_some(origin), "{request} {origin}");
+        let credentials = answer.header("access-control-allow-credentials");
+        assert_eq!(credentials, read.then_some("true"), "{request} {origin}");
     }
 }
 

@@ -6,9 +6,9 @@ from server import Server
 
 # Gathers what a stream brings, in the window.
 LISTEN = """
-url => {
+([url, withCredentials]) => {
   const seen = { messages: [], closes: [], opened: 0, errors: 0 };
-  const source = new EventSource(url);
+  const source = new EventSource(url, { withCredentials });
   source.onopen = () => seen.opened++;
   source.onmessage = (event) => seen.messages.push(event.data);
   source.onerror = () => seen.errors++;
@@ -24,8 +24,8 @@ OPEN, CLOSED = 1, 2
 RETURN_TIMEOUT = 20
 
 
-def listen(page, url):
-    page.evaluate(LISTEN, url)
+def listen(page, url, with_credentials=False):
+    page.evaluate(LISTEN, [url, with_credentials])
 
 
 def wait(page, condition, timeout=10):
@@ -82,13 +82,18 @@ def check_other_origin(page, server):
     """A page of another origin, on a document that has no policy of its own."""
     own = server.page
     page.goto(own.replace("127.0.0.1", "localhost") + "/healthz")
-    listen(page, own + "/v1/events?uid=other")
-    wait(page, "seen.opened === 1")
-    assert server.tell('{"uid":"other"}') == ["ok"]
-    wait(page, "seen.messages.length === 1")
+    # With the browser's cookies and without: the former takes more of the answer.
+    page.context.add_cookies([{"name": "session", "value": "1", "url": own}])
+    for number, with_credentials in enumerate((False, True)):
+        listen(page, f"{own}/v1/events?uid=other-{number}", with_credentials)
+        wait(page, "seen.opened === 1")
+        assert server.tell(f'{{"uid":"other-{number}"}}') == ["ok"]
+        wait(page, "seen.messages.length === 1")
     token = "{ headers: { Authorization: 'Bearer x' } }"
-    status = page.evaluate(f"fetch('{own}/v1/events?uid=all', {token}).then((it) => it.status)")
-    assert status == 400, status
+    for credentials in ("omit", "include"):
+        options = token.replace("{ headers", f"{{ credentials: '{credentials}', headers")
+        status = page.evaluate(f"fetch('{own}/v1/events?uid=all', {options}).then((it) => it.status)")
+        assert status == 400, status
 
 
 def check_events(browser, binary):

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -11,7 +12,9 @@ import time
 from playwright.sync_api import expect, sync_playwright
 
 from events import check_events
+from lines import check_lines
 from server import Server
+from tokens import check_commands, check_tokens
 from visitor import DESKTOP, Visitor
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -57,6 +60,72 @@ def check_headers(visitor):
     for path in ("/style.css", "/app.js", "/logo.svg"):
         asset = visitor.page.request.get(visitor.server.page + path)
         assert asset.status == 200, f"{path}: {asset.status}"
+
+
+def check_unread(visitor):
+    step("status: before the first figures it says so, and claims nothing")
+    held = []
+    visitor.page.route("**/metrics", lambda route: held.append(route))
+    with visitor.page.expect_request("**/metrics"):
+        visitor.page.evaluate("document.getElementById('status').scrollIntoView()")
+    said = "getComputedStyle(document.getElementById(id), '::before').content"
+    assert visitor.page.evaluate(f"id => {said}", "status-closes") == '"Not read yet."'
+    blank = "getComputedStyle(document.querySelector('.drawing'), '::after').content"
+    assert visitor.page.evaluate(blank) == '"not read yet"'
+    # What is held goes on.
+    visitor.page.unroute("**/metrics")
+    visitor.see("#status-figures[data-read=yes]")
+    assert visitor.page.evaluate(blank) == "none"
+    visitor.page.evaluate("scrollTo(0, 0)")
+
+
+def check_focus(visitor):
+    step("login by Enter: the message is next, Enter never leaves, the button does")
+    for pane, field in (("relay", "relay-uid"), ("chat", "chat-name")):
+        send, text = visitor.at(f"#{pane}-submit"), visitor.at(f"#{pane}-text")
+        expect(send).to_be_disabled()
+        visitor.enter((field, "focus"))
+        visitor.see(f"#{pane}-state[data-state=online]")
+        expect(text).to_be_focused()
+        expect(send).to_be_enabled()
+        # Enter in an empty message, and once more in the name.
+        visitor.page.keyboard.press("Enter")
+        visitor.page.press(f"#{field}", "Enter")
+        expect(text).to_be_focused()
+        visitor.see(f"#{pane}-state[data-state=online]")
+        visitor.page.click(f"#{pane}-connect")
+        visitor.see(f"#{pane}-state[data-state=idle]")
+        expect(send).to_be_disabled()
+        # The button does both, and leaving is not followed by coming back.
+        visitor.page.click(f"#{pane}-connect")
+        visitor.see(f"#{pane}-state[data-state=online]")
+        expect(text).to_be_focused()
+        visitor.page.focus(f"#{pane}-connect")
+        visitor.page.keyboard.press("Enter")
+        visitor.see(f"#{pane}-state[data-state=idle]")
+    expect(visitor.at("#chat-nihao")).to_be_disabled()
+
+
+def check_chat_name(visitor):
+    step("chat: the name is what the server makes of a login")
+    visitor.enter(("chat-name", "Tom Smith"))
+    visitor.see("#chat-state[data-state=online]")
+    expect(visitor.at("#chat-why")).to_contain_text("You are Tom, on ws://")
+    mine = visitor.at("#chat-roster button[data-name=Tom]")
+    expect(mine.locator(".address")).to_have_text("you")
+    mine.click()
+    visitor.enter(("chat-text", "to myself"))
+    expect(visitor.last("chat-log", "in").locator(".text")).to_have_text("Tom: to myself")
+    visitor.page.click("#chat-connect")
+    visitor.see("#chat-state[data-state=idle]")
+
+
+def check_times(visitor):
+    step("times have one form")
+    times = visitor.at(".log time").all_inner_texts()
+    assert len(times) > 10, times
+    for time_shown in times:
+        assert re.fullmatch(r"\d\d:\d\d:\d\d", time_shown), time_shown
 
 
 def check_chat(alice, bob):
@@ -169,10 +238,17 @@ def check_push_error(visitor):
 
 
 def check_command(visitor):
-    step("push: the command to copy keeps hostile text in one word")
+    step("push: the commands to copy are for this server's port, and keep hostile text in one word")
     visitor.page.fill("#push-uid", "it's $HOME")
     visitor.page.fill("#push-text", "a `b`")
-    expect(visitor.at("#command")).to_have_value("ringpost push 'it'\\''s $HOME' 'a `b`'")
+    port = visitor.server.ports["push-backend"]
+    command = f"ringpost push --to 127.0.0.1:{port} 'it'\\''s $HOME' 'a `b`'"
+    expect(visitor.at("#command")).to_have_value(command)
+    visitor.enter(("receiver-uid", "-frank"))
+    expect(visitor.receiver("-frank")).to_have_attribute("data-state", "online")
+    wait_until(lambda: visitor.server.tell("online -frank") == ["ok"])
+    check_commands(visitor, "-frank", "--help `id` it's")
+    visitor.page.check("input[name=command][value=cli]", force=True)
 
 
 def check_kick(alice):
@@ -208,6 +284,9 @@ def check_restart(alice, bob):
     for pane in ("relay", "chat"):
         alice.see(f"#{pane}-state:is([data-state=waiting], [data-state=connecting])")
     expect(alice.at("#chat-roster .name")).to_have_count(0)
+    expect(alice.at("#server")).to_have_text(re.compile("does not answer"))
+    for button in ("relay-submit", "push-submit", "chat-submit", "chat-nihao"):
+        expect(alice.at(f"#{button}")).to_be_disabled()
     time.sleep(1)
     server.start()
     for visitor in (alice, bob):
@@ -216,7 +295,9 @@ def check_restart(alice, bob):
     rows = alice.at("#receivers li[data-state=online]")
     expect(rows).to_have_count(2, timeout=RETURN_TIMEOUT_MS)
     for visitor in (alice, bob):
+        expect(visitor.at("#server")).to_have_text(re.compile("^Served by "), timeout=RETURN_TIMEOUT_MS)
         visitor.server_may_be_away = False
+    expect(alice.at("#push-submit")).to_be_enabled()
     check_roster(alice, bob)
     talk(bob, "alice", alice, "here we are again")
     wait_until(lambda: server.tell("online carol") == ["ok"])
@@ -477,6 +558,9 @@ def check_all(browser, server, renew):
     check_headers(alice)
     bob.visit()
     carl.visit()
+    check_unread(carl)
+    check_focus(carl)
+    check_chat_name(carl)
     check_chat(alice, bob)
     check_chat_refusal(carl)
     check_relay(alice, bob)
@@ -486,6 +570,7 @@ def check_all(browser, server, renew):
     check_command(alice)
     check_kick(alice)
     check_bound(alice)
+    check_times(alice)
     check_restart(alice, bob)
     check_keyboard(alice)
     check_status(carl, bob)
@@ -509,7 +594,11 @@ def main():
                 check_compression(browser, server.binary)
                 step("events: EventSource is served, told why it ends, and comes back")
                 check_events(browser, server.binary)
+                step("lines: a page that posts to line and frame listeners reaches nobody")
+                check_lines(browser, server.binary)
                 check_status_token(browser, server.binary)
+                step("tokens: of clients and of back ends, never shown, and in the commands")
+                check_tokens(browser, server.binary)
                 if "--picture" in sys.argv[2:]:
                     take_status_picture(browser, server.binary)
             except BaseException:

@@ -14,7 +14,7 @@ APPS = {
     "chat": "websocket",
     "page": "http",
 }
-BANNER = re.compile(r"^(\S+)\s+\w+://\S*?:(\d+)(?:/\S*)?(?:\s+(.*))?$")
+BANNER = re.compile(r"^(\S+)\s+(\w+)://\S*?:(\d+)(?:/\S*)?(?:\s+(.*))?$")
 START_TIMEOUT = 15
 STOP_TIMEOUT = 15
 
@@ -27,6 +27,8 @@ class Server:
         self.flags = flags
         self.ports = dict.fromkeys(APPS, 0)
         self.hints = {}
+        # Of further listeners, by app and scheme.
+        self.others = {}
         self.start()
 
     def start(self):
@@ -48,10 +50,15 @@ class Server:
         told = set()
         for line in self.process.stdout:
             found = BANNER.match(line.strip())
-            if found and found[1] in APPS:
-                self.ports[found[1]] = int(found[2])
-                self.hints[found[1]] = found[3]
-                told.add(found[1])
+            if not found or found[1] not in APPS | {"echo": ""}:
+                continue
+            app, scheme, port = found[1], found[2], int(found[3])
+            if scheme == APPS.get(app, "").replace("websocket", "ws"):
+                self.ports[app] = port
+                self.hints[app] = found[4]
+                told.add(app)
+            else:
+                self.others[app, scheme] = port
             if told == set(APPS):
                 seen.set()
         seen.set()

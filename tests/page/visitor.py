@@ -14,7 +14,8 @@ new PerformanceObserver((list) => {
 """
 
 # What the browser itself says of a server that is away; nothing else may be on the console.
-AWAY = re.compile(r"^WebSocket connection to 'ws://127\.0\.0\.1:\d+/?' failed")
+AWAY = re.compile(r"^WebSocket connection to 'ws://127\.0\.0\.1:\d+/?' failed"
+                  r"|^Failed to load resource: net::ERR_CONNECTION_(REFUSED|RESET)")
 
 
 class Visitor:

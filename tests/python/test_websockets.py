@@ -322,11 +322,11 @@ async def test_chat(server, stack):
             message = await receive(client)
             assert message.startswith("users:"), message
             roster = json.loads(message.removeprefix("users:"))
-    await zoe.send(f"chat:{address[maxx]}:<img src=x onerror=alert(1)>: hi")
+    await zoe.send(f"chat:<{address[maxx]}>:<img src=x onerror=alert(1)>: hi")
     await expect(maxx, "msg:<img src=x onerror=alert(1)>: hi")
     await zoe.send("msg:nihao")
     await expect(zoe, "msg:nihao Zoë_1")
-    await zoe.send("chat:127.0.0.1:1:hi")
+    await zoe.send("chat:<127.0.0.1:1>:hi")
     assert (await receive(zoe)).startswith("notice:error ")
     await maxx.close()
     message = await receive(zoe)

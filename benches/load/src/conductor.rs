@@ -140,7 +140,14 @@ impl Conductor<'_> {
         let rested = self.read(shared)?;
         shared.enter(Phase::Warmup, clock::now());
         let step = match self.plan.kind {
-            Kind::Prove => "rests",
+            Kind::Prove => {
+                let (connections, seconds) = (self.plan.connections, self.plan.warmup);
+                self.progress.note(&format!(
+                    "all {connections} are logged in and rest for {seconds} s now, on purpose (--warmup): what they \
+                     cost while they only answer pings is measured; the broadcasts follow"
+                ));
+                "rests"
+            }
             _ => "warm-up",
         };
         self.wait(shared, step, self.plan.warmup, &mut Vec::new())?;
@@ -232,8 +239,19 @@ impl Conductor<'_> {
                     0 => String::new(),
                     faults => format!(", {faults} faults"),
                 };
-                let unit = self.plan.kind.deliveries();
-                let text = format!("{rate:.0} {unit}/s{faults}, {left} s left");
+                let text = match self.plan.kind {
+                    // Nothing is to be delivered yet.
+                    Kind::Prove => {
+                        let up = shared.sum(|gauge| &gauge.up);
+                        format!(
+                            "{up} connections answer pings{faults}, {left} s until the broadcasts"
+                        )
+                    }
+                    kind => {
+                        let unit = kind.deliveries();
+                        format!("{rate:.0} {unit}/s{faults}, {left} s left")
+                    }
+                };
                 let part = (now - start) as f64 / (end - start) as f64;
                 self.progress.show(step, part, &text);
             }

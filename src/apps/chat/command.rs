@@ -3,23 +3,20 @@
 
 use std::net::SocketAddr;
 
-/// Fewest characters of a name.
-pub const NAME_CHARS_MIN: usize = 3;
-/// Most characters of a name.
-pub const NAME_CHARS_MAX: usize = 20;
+use super::name;
 
 /// What a user asks for.
 #[derive(PartialEq, Eq, Debug)]
 pub enum Command<'a> {
-    /// `login:NAME`, the name checked.
+    /// `login:NAME`: the name, and not what follows it.
     Login(&'a str),
     /// `msg:nihao`, which is answered.
     Nihao,
     /// `msg:other`, which is not.
     Silence,
-    /// `chat:<ip:port>:TEXT`
+    /// `chat:<ip:port>:TEXT`, the angle brackets being part of it.
     Say {
-        /// The address as written; see [`is_address`].
+        /// The address as written between them; see [`is_address`].
         to: &'a str,
         /// The rest, whatever it holds.
         text: &'a str,
@@ -29,7 +26,7 @@ pub enum Command<'a> {
 /// What a user did wrong; the text after `notice:error `.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CommandError {
-    /// Not 3–20 letters, digits or `_`.
+    /// Does not begin with 3 characters of a name; see [`name`].
     BadName,
     /// A login after a login.
     SecondLogin,
@@ -37,6 +34,8 @@ pub enum CommandError {
     OtherName,
     /// Anything else before one.
     NotLoggedIn,
+    /// The address does not stand in angle brackets.
+    NoBrackets,
     /// The address is nobody's, or none at all.
     NoSuchUser,
     /// No seat is left.
@@ -50,11 +49,14 @@ impl CommandError {
     pub fn notice(self) -> &'static str {
         match self {
             CommandError::BadName => {
-                "notice:error bad name: it takes 3 to 20 letters, digits or underscores"
+                "notice:error bad name: it begins with 3 to 20 letters, digits or underscores"
             }
             CommandError::SecondLogin => "notice:error second login: you have a name already",
             CommandError::OtherName => "notice:error your token is for another name",
             CommandError::NotLoggedIn => "notice:error not logged in",
+            CommandError::NoBrackets => {
+                "notice:error expected \"chat:<ip:port>:text\", the address in angle brackets"
+            }
             CommandError::NoSuchUser => "notice:error no such user",
             CommandError::RoomFull => "notice:error room is full",
             CommandError::Unknown => "notice:error unknown command",
@@ -62,28 +64,24 @@ impl CommandError {
     }
 }
 
-/// Reads one message.
+/// Reads one message. The three commands may be in any case.
 pub fn read(message: &str) -> Result<Command<'_>, CommandError> {
-    if let Some(name) = login(message) {
-        return check_name(name).map(Command::Login);
+    if let Some(rest) = after("login:", message) {
+        return name::beginning(rest)
+            .map(Command::Login)
+            .ok_or(CommandError::BadName);
     }
-    if let Some(text) = message.strip_prefix("msg:") {
+    if let Some(text) = after("msg:", message) {
         return Ok(match text {
             "nihao" => Command::Nihao,
             _ => Command::Silence,
         });
     }
-    let rest = message.strip_prefix("chat:").ok_or(CommandError::Unknown)?;
-    let (to, text) = split_address(rest).ok_or(CommandError::Unknown)?;
+    let rest = after("chat:", message).ok_or(CommandError::Unknown)?;
+    let bracketed = rest.strip_prefix('<').ok_or(CommandError::NoBrackets)?;
+    // No address has a `>`, so the first ends it, whatever the text holds.
+    let (to, text) = bracketed.split_once(">:").ok_or(CommandError::NoBrackets)?;
     Ok(Command::Say { to, text })
-}
-
-/// The string, if it is a name.
-pub fn check_name(name: &str) -> Result<&str, CommandError> {
-    match is_name(name) {
-        true => Ok(name),
-        false => Err(CommandError::BadName),
-    }
 }
 
 /// Whether a string is an address, of anybody or nobody.
@@ -91,30 +89,10 @@ pub fn is_address(to: &str) -> bool {
     to.parse::<SocketAddr>().is_ok()
 }
 
-/// What follows `login:`, written in any case.
-fn login(message: &str) -> Option<&str> {
-    let (command, name) = message.split_at_checked("login:".len())?;
-    command.eq_ignore_ascii_case("login:").then_some(name)
-}
-
-/// Whether a string is a name: of any script, counted in characters. Nothing in it needs an escape
-/// in JSON.
-fn is_name(name: &str) -> bool {
-    // No more is counted than it takes, however long the message is.
-    let chars = name.chars().take(NAME_CHARS_MAX + 1).count();
-    (NAME_CHARS_MIN..=NAME_CHARS_MAX).contains(&chars)
-        && name.chars().all(|c| c == '_' || c.is_alphanumeric())
-}
-
-/// Splits `ip:port:TEXT` or `[ip]:port:TEXT`. An IPv6 address has colons of its own, and
-/// brackets for that reason; the text may hold any number.
-fn split_address(rest: &str) -> Option<(&str, &str)> {
-    let ip_end = match rest.starts_with('[') {
-        true => rest.find("]:")? + 1,
-        false => rest.find(':')?,
-    };
-    let port_end = ip_end + 1 + rest[ip_end + 1..].find(':')?;
-    Some((&rest[..port_end], &rest[port_end + 1..]))
+/// What follows a command, written in any case.
+fn after<'a>(command: &str, message: &'a str) -> Option<&'a str> {
+    let (written, rest) = message.split_at_checked(command.len())?;
+    written.eq_ignore_ascii_case(command).then_some(rest)
 }
 
 #[cfg(test)]
@@ -122,42 +100,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn commands_in_any_case() {
+        assert_eq!(read("LoGiN:Tom"), Ok(Command::Login("Tom")));
+        assert_eq!(read("MSG:nihao"), Ok(Command::Nihao));
+        let say = Command::Say {
+            to: "1.2.3.4:5",
+            text: "x",
+        };
+        assert_eq!(read("Chat:<1.2.3.4:5>:x"), Ok(say));
+        // What is said is as it was typed.
+        assert_eq!(read("msg:NIHAO"), Ok(Command::Silence));
+    }
+
+    #[test]
     fn logins() {
-        assert_eq!(read("login:Tom"), Ok(Command::Login("Tom")));
-        assert_eq!(read("LoGiN:李小龙_1"), Ok(Command::Login("李小龙_1")));
-        assert_eq!(read("login:عمر٣"), Ok(Command::Login("عمر٣")));
-        let longest = "é".repeat(20);
-        assert_eq!(
-            read(&format!("login:{longest}")),
-            Ok(Command::Login(&longest))
-        );
-        for bad in [
-            "",
-            "ab",
-            "李雷",
-            "a b",
-            " abc",
-            "abc ",
-            "a-b-c",
-            "a:bc",
-            "<b>",
-            "abc\n",
-            "a\"b",
-            "a\u{200b}bc",
-            "ab\u{202e}c",
-            "\u{0}abc",
-            "abcdefghijklmnopqrstu",
-        ] {
-            assert_eq!(
-                read(&format!("login:{bad}")),
-                Err(CommandError::BadName),
-                "{bad:?}"
-            );
+        assert_eq!(read("login:Tom Smith"), Ok(Command::Login("Tom")));
+        assert_eq!(read("login:李小龙_1"), Ok(Command::Login("李小龙_1")));
+        for bad in ["", "ab", " abc", "<b>abc"] {
+            let message = format!("login:{bad}");
+            assert_eq!(read(&message), Err(CommandError::BadName), "{bad:?}");
         }
-        assert_eq!(
-            read(&format!("login:{}", "é".repeat(21))),
-            Err(CommandError::BadName)
-        );
     }
 
     #[test]
@@ -168,19 +130,44 @@ mod tests {
     }
 
     #[test]
-    fn addresses_split_at_their_own_end() {
+    fn the_brackets_end_an_address() {
         let say = |to, text| Ok(Command::Say { to, text });
-        assert_eq!(read("chat:127.0.0.1:80:hi"), say("127.0.0.1:80", "hi"));
-        assert_eq!(
-            read("chat:127.0.0.1:80:a:b::c"),
-            say("127.0.0.1:80", "a:b::c")
-        );
-        assert_eq!(read("chat:127.0.0.1:80:"), say("127.0.0.1:80", ""));
-        assert_eq!(read("chat:[::1]:80:]:1:x"), say("[::1]:80", "]:1:x"));
-        assert_eq!(
-            read("chat:[2001:db8::7]:65535:你好:"),
-            say("[2001:db8::7]:65535", "你好:")
-        );
+        for (message, to, text) in [
+            ("chat:<127.0.0.1:50543>:hi", "127.0.0.1:50543", "hi"),
+            (
+                "chat:<127.0.0.1:50543>:hi: there",
+                "127.0.0.1:50543",
+                "hi: there",
+            ),
+            ("chat:<127.0.0.1:80>:a>:b::c", "127.0.0.1:80", "a>:b::c"),
+            ("chat:<127.0.0.1:80>:", "127.0.0.1:80", ""),
+            ("chat:<127.0.0.1:80>:a\r\nb\n", "127.0.0.1:80", "a\r\nb\n"),
+            ("chat:<[::1]:5000>:hi", "[::1]:5000", "hi"),
+            (
+                "chat:<[2001:db8::7]:65535>:你好:",
+                "[2001:db8::7]:65535",
+                "你好:",
+            ),
+        ] {
+            assert_eq!(read(message), say(to, text), "{message}");
+        }
+    }
+
+    #[test]
+    fn an_address_without_brackets_is_refused() {
+        for message in [
+            "chat:",
+            "chat:127.0.0.1:80:hi",
+            "chat:[::1]:80:hi",
+            "chat:<127.0.0.1:80",
+            "chat:<127.0.0.1:80>",
+            "chat:<127.0.0.1:80>hi",
+            "chat:<127.0.0.1:80:hi",
+            "chat: <127.0.0.1:80>:hi",
+            "chat:127.0.0.1:80>:hi",
+        ] {
+            assert_eq!(read(message), Err(CommandError::NoBrackets), "{message}");
+        }
     }
 
     #[test]
@@ -189,18 +176,23 @@ mod tests {
             assert!(is_address(address), "{address}");
         }
         for message in [
-            "chat:all:1:x",
-            "chat:uid:1:x",
-            "chat:1.2.3.4:99999:x",
-            "chat:1.2.3.4::x",
-            "chat:::x",
-            "chat:[all]:1:x",
-            "chat:::1:80:x",
-            "chat:[::1] :80:x]:1:y",
-            "chat:é:é:é",
+            "chat:<all>:x",
+            "chat:<>:x",
+            "chat:<uid>:x",
+            "chat:<127.0.0.1>:x",
+            "chat:<1.2.3.4:99999>:x",
+            "chat:<1.2.3.4:>:x",
+            "chat:<[all]:1>:x",
+            "chat:<::1:80>:x",
+            "chat:<[::1] :80>:x",
+            "chat:<<127.0.0.1:80>>:x",
+            "chat:<<127.0.0.1:80>:x",
+            "chat:< 127.0.0.1:80 >:x",
+            "chat:<é:é>:é",
         ] {
             match read(message) {
                 Ok(Command::Say { to, .. }) => assert!(!is_address(to), "{message}"),
+                Err(CommandError::NoBrackets) => {}
                 other => panic!("{message}: {other:?}"),
             }
         }
@@ -214,12 +206,8 @@ mod tests {
             "logi:é",
             "logié:abc",
             "hello",
-            "chat:",
-            "chat:127.0.0.1:80",
-            "chat:[::1]:80",
-            "chat:[::1",
-            "Chat:1.2.3.4:5:x",
-            "MSG:nihao",
+            "chat",
+            "chatty:x",
             "é",
             "ééé",
             ":",

@@ -20,6 +20,7 @@
 //! [`roster::rest`]), and what has changed meanwhile goes out after it, as one roster.
 
 mod command;
+mod name;
 mod roster;
 mod seats;
 
@@ -251,9 +252,13 @@ impl App for Chat {
         }
     }
 
-    /// Who has to prove a uid is logged in with it as the name.
+    /// Who has to prove a uid is logged in with it as the name: with all of it, or two users whose uids begin alike
+    /// would pass for each other.
     fn on_proved(&mut self, cx: &mut Context<'_, Self>, session: &mut Option<User>, uid: &str) {
-        let done = command::check_name(uid).and_then(|name| self.log_in(cx, session, name));
+        let done = match name::is_whole(uid) {
+            true => self.log_in(cx, session, uid),
+            false => Err(CommandError::BadName),
+        };
         if let Err(error) = done {
             cx.send(error.notice());
             // Whoever found the room full may try again; what is no name stays none.

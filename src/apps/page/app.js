@@ -5,6 +5,7 @@ import { startChat } from "./chat.js";
 import { setTextPort } from "./command.js";
 import { arrived, startPush } from "./push.js";
 import { startRelay } from "./relay.js";
+import { startServer } from "./server.js";
 import { startStatus } from "./status.js";
 
 /** How long to wait before asking again, in milliseconds; the bound of a jittered wait. */
@@ -17,19 +18,15 @@ start();
 
 async function start() {
   const listeners = await askedFor("/listeners.json");
-  const of = (app) => addressOf(listeners, app);
-  const backEnd = listeners.find(({ app, url }) => app === "push-backend" && /^text:/.test(url));
-  if (backEnd) setTextPort(backEnd.url);
+  const of = (app) => listenerOf(listeners, app);
+  setTextPort(listeners.find(({ app, url }) => app === "push-backend" && /^text:/.test(url)));
 
   if (of("relay")) startRelay(of("relay"), heardByRelay);
   if (of("chat")) startChat(of("chat"));
   startPush(of("push"));
   startStatus();
   for (const app of Object.keys(PORTS)) if (!of(app)) showAbsent(app);
-
-  const server = byId("server");
-  server.dataset.state = "online";
-  server.textContent = `Served by ${location.host}`;
+  startServer();
 }
 
 /** A push reaches relay connections too, so the relay pane may be among those who got it. */
@@ -54,13 +51,14 @@ async function askedFor(path) {
   }
 }
 
-/** A websocket address this browser can reach: a wildcard means the host the page came from. */
-function addressOf(listeners, app) {
+/** A websocket listener: its address as this browser can reach it, and whether it asks for a token. */
+function listenerOf(listeners, app) {
   const found = listeners.find((one) => one.app === app && /^(ws|websocket)s?:/.test(one.url));
   if (!found) return null;
   const url = new URL(found.url.replace(/^websocket/, "ws"));
+  // A wildcard means the host the page came from.
   if (["0.0.0.0", "[::]"].includes(url.hostname)) url.hostname = location.hostname;
-  return url.href.replace(/\/$/, "");
+  return { url: url.href.replace(/\/$/, ""), token: found.token === true };
 }
 
 /** Says that an app is not served over websocket here, and how to have it. */

@@ -1,7 +1,8 @@
 // The chat pane: one room, its roster, and messages from person to person.
 //
 // The server hands a message over without a sender, so the page writes the sender's name into the
-// text. It is what the sender claims, and is shown as the text it is.
+// text. It is what the sender claims, and is shown as the text it is. Our own name is what the server made of the one
+// we asked for: it takes what a name may have, and leaves out the rest.
 
 import { Log, byId, foreign, make, speak } from "./log.js";
 import { Login } from "./login.js";
@@ -11,7 +12,7 @@ const ROSTER_MAX = 200;
 /** More comings and goings than this in one roster are told as a number. */
 const TOLD_MAX = 4;
 
-export function startChat(url) {
+export function startChat(listener) {
   const log = new Log(byId("chat-log"));
   const text = byId("chat-text");
   const roster = new Roster(log, () => text.focus());
@@ -19,9 +20,10 @@ export function startChat(url) {
   const login = new Login({
     name: "chat",
     field: "chat-name",
-    url,
+    listener,
     hello: (name) => `login:${name}`,
     enter: "Enter",
+    senders: ["chat-submit", "chat-nihao"],
     onState: (state) => state !== "online" && roster?.clear(),
     onMessage: (message) => received(message, login, log, roster),
   });
@@ -30,7 +32,7 @@ export function startChat(url) {
     event.preventDefault();
     if (login.link.state !== "online") return log.add("bad", "not sent: enter the room first");
     if (!roster.to) return log.add("bad", "not sent: pick someone on the roster first");
-    if (!login.link.send(`chat:${roster.to}:${login.value}: ${text.value}`)) {
+    if (!login.link.send(`chat:<${roster.to}>:${login.who}: ${text.value}`)) {
       return log.add("bad", "not sent: the connection is too slow");
     }
     log.add("out", text.value, roster.users.get(roster.to));
@@ -43,13 +45,21 @@ export function startChat(url) {
   });
 }
 
+const WELCOME = "welcome ";
+
 /** One message of the server: `msg:`, `notice:` or `users:`. */
 function received(message, login, log, roster) {
   const [, kind, rest] = /^(\w+):([^]*)$/.exec(message) ?? [];
-  if (kind === "users") return roster.update(rest, login.value);
-  if (kind === "msg") return log.add(rest === `welcome ${login.value}` ? "note" : "in", rest);
+  if (kind === "users") return roster.update(rest, login.who);
+  if (kind === "msg") {
+    // Nobody else is heard before it.
+    const welcome = login.link.state === "connecting" && rest.startsWith(WELCOME);
+    if (welcome) login.welcome(rest.slice(WELCOME.length));
+    return log.add(welcome ? "note" : "in", rest);
+  }
   if (kind !== "notice") return log.add("bad", message);
-  if (rest === "success") return login.link.welcome();
+  // The welcome that follows says by which name.
+  if (rest === "success") return;
   const why = rest.replace(/^error:? ?/, "");
   log.add("bad", why);
   // A login refused in words leaves the connection open; there is nothing left to do with it.

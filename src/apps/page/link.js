@@ -3,6 +3,8 @@
 // Owns one connection at a time, the states it goes through, and the wait between two attempts.
 // Panes give it an address and a first message, and hear of states and messages.
 
+import { doubt } from "./server.js";
+
 /** The first wait may be this long, in milliseconds; each failure doubles it. */
 const BACKOFF_FIRST_MS = 500;
 /** No wait is longer. */
@@ -162,8 +164,12 @@ export class Link {
 
   become(state, code, why) {
     Object.assign(this, { state, code, why });
-    if (state === "waiting") waiting.add(this);
-    else waiting.delete(this);
+    if (state === "waiting") {
+      waiting.add(this);
+      doubt();
+    } else {
+      waiting.delete(this);
+    }
     this.onState(this);
   }
 

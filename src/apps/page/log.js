@@ -49,14 +49,13 @@ export class Log {
    */
   add(kind, text, to = "") {
     const now = new Date();
-    const clock = now.toTimeString();
     const body = make("div", { className: "body" });
     if (to) body.append(make("span", { className: "tag" }, "to ", foreign(to, ""), ":"), " ");
     body.append(foreign(text));
     const line = make(
       "div",
       { className: `line ${kind}` },
-      make("time", { dateTime: now.toISOString() }, clock.slice(0, 5), make("span", {}, clock.slice(5, 8))),
+      make("time", { dateTime: now.toISOString() }, now.toTimeString().slice(0, 8)),
       body,
     );
     this.coming.push(line);

@@ -2,7 +2,9 @@
 
 import { Link } from "./link.js";
 import { Log, byId, foreign, make, shown, speak } from "./log.js";
-import { startCommand } from "./command.js";
+import { asksForToken, startCommand } from "./command.js";
+import { onServer } from "./server.js";
+import { askForToken, uidOf } from "./token.js";
 
 /** Receivers that one page may open. */
 const RECEIVERS_MAX = 12;
@@ -16,14 +18,15 @@ const ANSWER_TIMEOUT_MS = 10_000;
 const uidInput = byId("push-uid");
 const textInput = byId("push-text");
 const tokenInput = byId("push-token");
+const submit = byId("push-submit");
 const list = byId("receivers");
 
 /** The latest pushes: what was sent, and where on this page it arrived. */
 const recent = [];
 let log;
 
-/** Starts the pane; without an address to listen on it can push all the same. */
-export function startPush(url) {
+/** Starts the pane; without a listener for receivers it can push all the same. */
+export function startPush(listener) {
   log = new Log(byId("push-log"));
   byId("push-form").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -31,9 +34,18 @@ export function startPush(url) {
   });
   byId("receiver-form").addEventListener("submit", (event) => {
     event.preventDefault();
-    listen(url);
+    listen(listener);
   });
-  startCommand(uidInput, textInput);
+  if (listener?.token) {
+    askForToken(byId("receiver-uid"));
+    list.dataset.empty = "No receiver yet. Each is a connection of its own that only listens, as the uid of its token.";
+  }
+  byId("push-token-field").hidden = !asksForToken();
+  onServer((answers) => {
+    if (!answers && document.activeElement === submit) textInput.focus();
+    submit.disabled = !answers;
+  });
+  startCommand(uidInput, textInput, tokenInput);
 }
 
 /**
@@ -94,7 +106,10 @@ async function ask(uid, text) {
       signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS),
     });
     // Only a server that asks for a token shows the place for one.
-    if (response.status === 401) byId("push-token-field").hidden = false;
+    if (response.status === 401) {
+      byId("push-token-field").hidden = false;
+      tokenInput.dispatchEvent(new Event("input"));
+    }
     const { verdicts, connections, error } = await response.json();
     const verdict = verdicts?.[uid];
     if (verdict === "delivered") {
@@ -119,15 +134,17 @@ function showWhoGot(push) {
 }
 
 /** Opens one more receiver for the uid in the form. */
-function listen(url) {
+function listen(listener) {
   const input = byId("receiver-uid");
-  const uid = input.value.trim();
-  if (!uid || !url) return input.focus();
+  const hello = input.value.trim();
+  if (!hello || !listener) return input.focus();
+  // A token is nobody's business but the server's.
+  const uid = listener.token ? (uidOf(hello) ?? "a token") : hello;
   if (list.childElementCount >= RECEIVERS_MAX) {
     log.add("bad", `no more than ${RECEIVERS_MAX} receivers on one page`);
     return;
   }
-  addReceiver(url, uid);
+  addReceiver(listener.url, uid, listener.token ? `auth ${hello}` : hello);
   byId("push-uids").append(make("option", { value: uid }));
   uidInput.value ||= uid;
   uidInput.dispatchEvent(new Event("input"));
@@ -135,7 +152,7 @@ function listen(url) {
   input.focus();
 }
 
-function addReceiver(url, uid) {
+function addReceiver(url, uid, hello) {
   const state = make("span", { className: "pill" }, make("span"));
   const last = make("p", { className: "last" }, "listening");
   const count = make("span", { className: "count", title: "messages received" }, "0");
@@ -176,7 +193,7 @@ function addReceiver(url, uid) {
   }, 500);
   again.addEventListener("click", () => {
     remove.focus();
-    link.open(uid);
+    link.open(hello);
   });
   remove.addEventListener("click", () => {
     clearInterval(counting);
@@ -186,7 +203,7 @@ function addReceiver(url, uid) {
   });
   list.append(row);
   list.scrollTop = list.scrollHeight;
-  link.open(uid);
+  link.open(hello);
 }
 
 /** Lights the row up once more, even while it is still fading from the last time. */

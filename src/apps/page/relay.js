@@ -6,7 +6,7 @@ import { Login } from "./login.js";
 const WELCOME = "login success, your uid is ";
 
 /** Starts the pane; `onArrival(uid, text)` hears everything that arrives while online. */
-export function startRelay(url, onArrival) {
+export function startRelay(listener, onArrival) {
   const log = new Log(byId("relay-log"));
   const to = byId("relay-to");
   const text = byId("relay-text");
@@ -14,18 +14,19 @@ export function startRelay(url, onArrival) {
   const login = new Login({
     name: "relay",
     field: "relay-uid",
-    url,
+    listener,
     hello: (uid) => uid,
     enter: "Connect",
+    senders: ["relay-submit"],
     onState: () => {},
     onMessage: (message) => {
       const { link } = login;
       if (link.state === "connecting" && message.startsWith(WELCOME)) {
         log.add("note", message);
-        return link.welcome();
+        return login.welcome(message.slice(WELCOME.length));
       }
       log.add(message.startsWith("error: ") ? "bad" : "in", message);
-      onArrival(login.value, message);
+      onArrival(login.who, message);
     },
   });
 
@@ -42,5 +43,10 @@ export function startRelay(url, onArrival) {
   });
 
   const uid = byId("relay-uid");
-  uid.value ||= `guest-${100 + Math.floor(Math.random() * 900)}`;
+  if (listener.token) {
+    const about = document.querySelector("#relay .about");
+    about.textContent = "Your token says which uid you are; write to any other uid, or to all of them.";
+  } else {
+    uid.value ||= `guest-${100 + Math.floor(Math.random() * 900)}`;
+  }
 }

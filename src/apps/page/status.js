@@ -5,6 +5,7 @@
 import { Tile } from "./chart.js";
 import { byId, foreign, make } from "./log.js";
 import { readMetrics } from "./metrics.js";
+import { doubt } from "./server.js";
 
 /** How often to ask, in milliseconds, and how often while there is no answer. */
 const ASK_MS = 1_000;
@@ -77,6 +78,7 @@ async function ask() {
   } catch {
     wait = ASK_AGAIN_MS;
     show("waiting", "no answer");
+    doubt();
   }
   asking = false;
   clearTimeout(timer);
@@ -106,6 +108,8 @@ function show(state, words) {
 function take(at, now) {
   show("online", "live");
   byId("status-form").hidden = true;
+  byId("status-figures").dataset.read = "yes";
+  byId("status-closes").dataset.empty = "No connection has ended yet.";
   const anew = last && (last.now.startedAt !== now.startedAt || last.now.cores.length !== now.cores.length);
   if (anew) for (const tile of Object.values(tiles)) tile.clear();
   const before = anew ? null : last;

@@ -67,15 +67,31 @@ pub struct Admitted {
     origin: Option<String>,
 }
 
+/// One that is not, or asked only whether it would be.
+pub struct Declined {
+    pub answer: HttpAnswer,
+    /// Pages of this origin may read it.
+    pub readable_by: Option<String>,
+}
+
+impl From<HttpAnswer> for Declined {
+    fn from(answer: HttpAnswer) -> Declined {
+        Declined {
+            answer,
+            readable_by: None,
+        }
+    }
+}
+
 impl Port {
     /// Lets a client in that asks to listen, or says why not. `None` of any other request.
     pub(super) fn admit(
         &self,
         request: &Request,
         peer: SocketAddr,
-    ) -> Option<Result<Admitted, HttpAnswer>> {
+    ) -> Option<Result<Admitted, Declined>> {
         let (ask, door) = (request.events.as_ref()?, self.events?);
-        let refused = self.misses(request).map(Err);
+        let refused = self.misses(request).map(|answer| Err(answer.into()));
         refused.or_else(|| Some(self.examine(request, ask, door, peer)))
     }
 
@@ -85,11 +101,13 @@ impl Port {
         ask: &Ask,
         door: Door,
         peer: SocketAddr,
-    ) -> Result<Admitted, HttpAnswer> {
+    ) -> Result<Admitted, Declined> {
         let peer = self.gate.client(peer, ask.forwarded.as_deref());
         let token = match &ask.token {
             Ok(token) => token.as_ref().filter(|_| door.proves),
-            Err(error) => return Err(HttpAnswer::error(error.status, "bad_token", error.text)),
+            Err(error) => {
+                return Err(HttpAnswer::error(error.status, "bad_token", error.text).into());
+            }
         };
         // A page that sends the field has asked before whether it may (below).
         let by_field = token.is_some_and(|token| token.authorization);
@@ -101,13 +119,11 @@ impl Port {
                 Some(_) => "pages of this origin are not let in here",
                 None => "clients without an Origin send their token in an Authorization field here",
             };
-            return Err(HttpAnswer::error(403, "foreign_origin", text));
+            return Err(HttpAnswer::error(403, "foreign_origin", text).into());
         }
-        let tell = |mut answer: HttpAnswer| {
-            if request.origin.is_some() {
-                answer.fields.push(("Access-Control-Allow-Origin", "*"));
-            }
-            answer
+        let tell = |answer: HttpAnswer| Declined {
+            answer,
+            readable_by: request.origin.clone(),
         };
         match request.method.as_str() {
             "GET" => {}

@@ -46,11 +46,12 @@ use crate::net::origin::Origins;
 use crate::net::rates::{Rate, Unit};
 use crate::net::readiness::Pass;
 use crate::net::transport::Subscriber;
+use crate::protocol::events as stream;
 use crate::protocol::http::fields::Field;
 use crate::protocol::http::head::HTTP_HEAD_BYTES_MAX;
 use crate::protocol::http::{Body, HeadScan, HttpError, Part, check_head, decode_head, response};
 use crate::protocol::websocket::offers::bearer;
-use events::{Admitted, Ask};
+use events::{Admitted, Ask, Declined};
 use gate::{Guest, Refusal, Visit};
 
 /// A connection that asks nothing, or does not take its answer, for this long is closed.
@@ -344,17 +345,24 @@ impl Port {
             };
             self.set_deadline(key, KEEP_ALIVE);
             let busy = Busy::new(&self.busy);
-            let answer = match self.admit(&request, peer) {
+            let Declined {
+                answer,
+                readable_by,
+            } = match self.admit(&request, peer) {
                 Some(Ok(admitted)) => return Ok(Some(admitted)),
-                Some(Err(refused)) => refused,
-                None => self.route(&request).await,
+                Some(Err(declined)) => declined,
+                None => self.route(&request).await.into(),
             };
             drop(busy);
             let keep_alive = request.keep_alive && !self.stopping.get();
             self.tell_if_stopping();
+            let mut fields: Vec<(&str, &str)> = answer.fields;
+            if let Some(origin) = &readable_by {
+                fields.extend(stream::readable_by(origin));
+            }
             let mut bytes = response::response_head(
                 answer.status,
-                &answer.fields,
+                &fields,
                 Some(answer.body.len()),
                 keep_alive,
             );

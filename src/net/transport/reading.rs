@@ -15,6 +15,7 @@ use crate::ident::ConnId;
 use crate::net::connection::Input;
 use crate::net::rates::{Rates, Unit};
 use crate::protocol::http::HttpError;
+use crate::protocol::stranger::Stranger;
 use crate::protocol::websocket::deflate::Inflater;
 use crate::protocol::websocket::handshake::{Accepted, Refused};
 use crate::protocol::websocket::offers::Token;
@@ -229,8 +230,22 @@ impl Transport {
                     }
                     return;
                 }
-                Err(reason) => return self.reject(host, id, reason),
+                Err(reason) => {
+                    if let Some(stranger) = decoder.stranger() {
+                        self.log_stranger(host, id, stranger);
+                    }
+                    return self.reject(host, id, reason);
+                }
             }
+        }
+    }
+
+    /// Tells the log of a connection that began with another protocol.
+    fn log_stranger(&mut self, host: &mut Host, id: ConnId, stranger: Stranger) {
+        let shard = host.shard();
+        if let Some((listener, peer)) = shard.listener_number(id).zip(shard.peer(id)) {
+            self.admission
+                .complain(listener, CloseReason::Protocol, peer, stranger.text());
         }
     }
 

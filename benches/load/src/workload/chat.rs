@@ -127,7 +127,7 @@ impl Chat {
         self.sent[sender] = sequence.wrapping_add(1);
         self.body.clear();
         self.body
-            .extend_from_slice(format!("chat:{address}:").as_bytes());
+            .extend_from_slice(format!("chat:<{address}>:").as_bytes());
         let stamp = Stamp {
             sender: sender as u32,
             receiver: receiver as u32,
