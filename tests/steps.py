@@ -69,7 +69,7 @@ def steps(full):
                              "for one in fuzz loom; do cargo fmt --check --manifest-path tests/$one/Cargo.toml; done"),
              quick=True),
         Step("python packages", shell(*install_python()), ["packages"], quick=True),
-        Step("cargo test", ["cargo", "test", "--quiet", "--no-fail-fast"], ["build"], quick=True, env=cargo),
+        Step("cargo test", ["cargo", "test", "--no-fail-fast"], ["build"], quick=True, env=cargo),
         Step("clippy", ["cargo", "clippy", "--all-targets", "--", "-D", "warnings"], ["build"], compiles=True,
              quick=True),
         Step("documentation", ["cargo", "doc", "--no-deps"], ["clippy"], compiles=True, quick=True,
