@@ -4,6 +4,7 @@ use crate::http::{Http, JSON, Response, exchange, get, post};
 use crate::on_cores;
 use crate::seed;
 use crate::server::Server;
+use crate::tokens::{File, SECRET};
 
 /// A push as the page makes it.
 async fn push(server: &Server, body: &str) -> Response {
@@ -15,6 +16,7 @@ async fn push(server: &Server, body: &str) -> Response {
 on_cores! {
     healthz_is_well,
     the_page_is_html_without_dangerous_means,
+    the_page_is_told_where_a_token_is_asked_for,
     an_unknown_path_is_404_and_a_wrong_method_405,
     a_push_tells_who_got_it,
     a_push_needs_no_origin_but_a_foreign_one_is_refused,
@@ -51,6 +53,31 @@ async fn the_page_is_html_without_dangerous_means(cores: usize) {
         "eval(",
     ] {
         assert!(!page.body.contains(word), "the page uses {word}");
+    }
+}
+
+async fn the_page_is_told_where_a_token_is_asked_for(cores: usize) {
+    let keys = File::new(SECRET);
+    let (back_end, client) = (("BACKEND_TOKEN", "0123456789abcdef"), ("AUTH", "hmac"));
+    let auth = [client, ("AUTH_KEY_FILE", keys.path())];
+    for (settings, of_back_ends, of_clients) in [
+        (&[][..], false, false),
+        (&[back_end], true, false),
+        (&auth, false, true),
+    ] {
+        let server = Server::with(cores, settings).await;
+        let list = get(server.address("http", "page"), "/listeners.json").await;
+        let list = list.json();
+        let listeners = list.as_array().expect("a list");
+        assert_eq!(listeners.len(), 12, "{list}");
+        for one in listeners {
+            let token = match one["app"].as_str().expect("an app") {
+                "push-backend" => of_back_ends,
+                "echo" => false,
+                _ => of_clients,
+            };
+            assert_eq!(one["token"], token, "{one}");
+        }
     }
 }
 

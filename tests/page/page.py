@@ -104,6 +104,20 @@ def check_focus(visitor):
         visitor.page.keyboard.press("Enter")
         visitor.see(f"#{pane}-state[data-state=idle]")
     expect(visitor.at("#chat-nihao")).to_be_disabled()
+    step("login by Enter: who types on at once is not cut off")
+    for text in ("one", "two"):
+        visitor.page.focus("#relay-uid")
+        visitor.page.keyboard.press("Enter")
+        visitor.page.keyboard.type(text)
+        visitor.page.keyboard.press("Enter")
+        expect(visitor.last("relay-log", "in").locator(".text")).to_have_text(text)
+        visitor.see("#relay-state[data-state=online]")
+        visitor.page.click("#relay-connect")
+        visitor.see("#relay-state[data-state=idle]")
+    # Who is refused is back where it can be mended.
+    visitor.enter(("relay-uid", "all"))
+    visitor.see("#relay-state[data-state=closed]")
+    expect(visitor.at("#relay-uid")).to_be_focused()
 
 
 def check_chat_name(visitor):

@@ -32,6 +32,8 @@ export class Login {
     this.who = "";
     /** The user has asked to be let in, and has not been answered. */
     this.entering = false;
+    /** And has a message ready to be sent then. */
+    this.ready = false;
     this.link = new Link({ url: listener.url, greeted: true, onState: () => this.changed(), onMessage });
     byId(`${name}-login`).addEventListener("submit", (event) => {
       event.preventDefault();
@@ -44,6 +46,8 @@ export class Login {
       event.preventDefault();
       this.link.close();
     });
+    // Whoever types on does not wait for the answer.
+    this.text.addEventListener("keydown", ({ key }) => (this.ready ||= key === "Enter" && this.entering));
     this.again.addEventListener("click", () => this.open());
     setInterval(() => this.link.state === "waiting" && this.count(), 500);
     this.changed();
@@ -61,6 +65,8 @@ export class Login {
   open() {
     if (!this.value) return this.input.focus();
     this.entering = true;
+    this.ready = false;
+    this.text.focus();
     this.link.open(this.hello(this.value));
   }
 
@@ -75,8 +81,6 @@ export class Login {
     const { state } = link;
     const online = state === "online";
     const at = document.activeElement;
-    // The button goes away under the finger that pressed it; the focus must not go with it.
-    const leaving = at === again && state !== "waiting";
     this.count();
     this.state.dataset.state = state;
     this.state.dataset.code = link.code ?? "";
@@ -84,13 +88,16 @@ export class Login {
     this.button.textContent = this.settled ? this.enter : "Leave";
     this.button.type = this.settled ? "submit" : "button";
     this.button.classList.toggle("calm", !this.settled);
-    if (!online && this.senders.includes(at)) this.text.focus();
+    // A button that goes away must not take the focus along.
+    if ((!online && this.senders.includes(at)) || (at === again && state !== "waiting")) this.text.focus();
     for (const sender of this.senders) sender.disabled = !online;
     again.hidden = state !== "waiting";
     this.why.textContent = this.sentence();
-    if (online && this.entering && (leaving || at === this.input || at === this.button)) this.text.focus();
-    else if (leaving) this.button.focus();
-    if (online || this.settled) this.entering = false;
+    const answered = this.entering && (online || this.settled);
+    if (answered) this.entering = false;
+    // What was asked for was refused: it is to be mended.
+    if (answered && !online && at === this.text) this.input.focus();
+    if (answered && online && this.ready && this.text.value) this.text.form.requestSubmit();
     if (state !== "idle") speak(`${this.title}: ${state === "waiting" ? "waiting to reconnect" : state}. ${link.sentence}`);
     this.onState(state);
   }
