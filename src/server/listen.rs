@@ -244,6 +244,7 @@ pub fn to_json(
 ) -> String {
     let apps: Vec<_> = listening
         .iter()
+        .filter(|one| one.space != "http")
         .zip(specs)
         .zip(doors)
         .map(|((one, spec), door)| {

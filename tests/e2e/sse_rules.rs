@@ -228,11 +228,15 @@ async fn listed_pages_are_let_in(cores: usize) {
             403,
             false,
         ),
-        ("GET /v1/stats", "https://shop.example", 200, false),
+        ("GET /v1/stats", "https://shop.example", 403, false),
     ] {
         let head = format!("{request} HTTP/1.1\r\nHost: {address}\r\nOrigin: {origin}\r\n");
         http.write(format!("{head}\r\n").as_bytes()).await;
-        let answer = http.response().await.expect("an answer");
+        let answer = match status {
+            204 => http.head_response().await,
+            _ => http.response().await,
+        };
+        let answer = answer.expect("an answer");
         assert_eq!(answer.status, status, "{request} {origin}");
         let allowed = answer.header("access-control-allow-origin");
         assert_eq!(allowed, read.then_some(origin), "{request} {origin}");
