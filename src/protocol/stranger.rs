@@ -76,11 +76,11 @@ pub fn is_request_line(line: &[u8]) -> bool {
         }
         _ => false,
     };
-    let has_path = |method: &&str| {
-        let rest = line.strip_prefix(method.as_bytes());
-        rest.is_some_and(|rest| rest.starts_with(b"/"))
-    };
-    by_version || METHODS.iter().any(|method| has_path(&method))
+    let by_method = METHODS.iter().any(|method| {
+        let path = line.strip_prefix(method.as_bytes());
+        path.is_some_and(|path| path.starts_with(b"/"))
+    });
+    by_version || by_method
 }
 
 #[cfg(test)]
