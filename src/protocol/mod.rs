@@ -99,7 +99,8 @@ impl Decoder {
         })
     }
 
-    /// Goes on with another limit, from the next message on.
+    /// Goes on with another limit. It holds for the message that is half there, too: whatever comes out is within
+    /// the limit of that moment.
     pub fn set_message_bytes_max(&mut self, message_bytes_max: usize) {
         match &mut self.0 {
             Of::WebSocket(_, bytes_max, _)

@@ -2,6 +2,7 @@
 //! what it takes, and what is encoded is what an independent reader finds.
 
 mod conversation;
+mod limits;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
