@@ -90,6 +90,7 @@ impl Transport {
         match spec.codec {
             Codec::WebSocket => {
                 let handshake = Handshake::new()
+                    .with_head_bytes_max(self.admission.request_head_bytes_max)
                     .behind_proxy(self.admission.proxies.trust(peer.ip()))
                     .with_compression(spec.compress)
                     .with_token(spec.proves);

@@ -73,6 +73,7 @@ impl Core {
             proxied: false,
             per_address_max: 0,
             counted_with: 0,
+            on_loopback: true,
         };
         let bus = bus::connect(1).unwrap().pop().unwrap();
         let app: Box<dyn Hosted> = Box::new(Hosting::new(Echo, 0, Reach::default()));
