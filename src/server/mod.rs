@@ -31,7 +31,7 @@ use tracing::{info, warn};
 
 use crate::app::envelope::Body;
 use crate::app::hosted::{Hosted, Hosting};
-use crate::app::{App, Login, Peers, WhenFull};
+use crate::app::{App, Login, Peers, WhenFlawed, WhenFull};
 use crate::auth::bearer::Bearers;
 use crate::auth::{Keyring, Verifier};
 use crate::bus::{self, Remote};
@@ -170,6 +170,7 @@ impl Server {
                 binds: A::LOGIN == Login::Required,
                 proves: A::LOGIN == Login::Required && self.config.auth != Auth::None,
                 pauses: A::WHEN_FULL == WhenFull::Pause,
+                tells: A::WHEN_FLAWED == WhenFlawed::Tell,
                 message_bytes_max,
                 outbox_bytes_max,
                 compress: listen.limits.compress.unwrap_or(self.config.compress),

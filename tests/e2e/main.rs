@@ -36,6 +36,7 @@ mod auth_jwt;
 mod auth_languages;
 mod backend;
 mod backend_access;
+mod backend_flawed;
 mod backend_pipeline;
 mod balancers;
 mod chat;

@@ -96,7 +96,13 @@ impl Transport {
                     .with_token(spec.proves);
                 Input::Handshake(Box::new(handshake))
             }
-            codec => Input::Messages(Decoder::new(codec, spec.message_bytes_max)),
+            codec => {
+                let decoder = Decoder::new(codec, spec.message_bytes_max);
+                Input::Messages(match spec.tells {
+                    true => decoder.telling(),
+                    false => decoder,
+                })
+            }
         }
     }
 

@@ -211,6 +211,13 @@ impl Transport {
                             .send_raw(id, |codec, out| codec.encode_pong(payload, out));
                     }
                 }
+                Ok(Some(event @ (Event::TooLong(_) | Event::NotUtf8(_) | Event::Unended(_)))) => {
+                    if flow == Flow::Go
+                        && let Some((flaw, line)) = event.flawed()
+                    {
+                        host.flawed(id, flaw, line);
+                    }
+                }
                 Ok(Some(Event::Pong)) => {}
                 Ok(Some(Event::Close { code })) => {
                     link.peer_closed = true;
@@ -438,9 +445,14 @@ fn unit_of(event: &Result<Option<Event<'_>>, CloseReason>) -> Unit {
     match event {
         Ok(None | Some(Event::Close { .. })) | Err(_) => Unit::Nothing,
         Ok(Some(Event::Ping(_) | Event::Pong)) => Unit::Control,
-        Ok(Some(Event::Message(_) | Event::CompressedText(_) | Event::CompressedBinary(_))) => {
-            Unit::Message
-        }
+        Ok(Some(
+            Event::Message(_)
+            | Event::TooLong(_)
+            | Event::NotUtf8(_)
+            | Event::Unended(_)
+            | Event::CompressedText(_)
+            | Event::CompressedBinary(_),
+        )) => Unit::Message,
     }
 }
 

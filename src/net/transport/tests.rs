@@ -64,6 +64,7 @@ impl Core {
             binds,
             proves: false,
             pauses: false,
+            tells: false,
             message_bytes_max: 1 << 20,
             outbox_bytes_max: 2 << 20,
             compress: false,

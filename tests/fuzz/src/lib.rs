@@ -173,6 +173,9 @@ impl Terms {
             Event::CompressedBinary(bytes) => inflater.inflate(bytes, false, self.bytes_max)?,
             Event::Ping(payload) => return Ok(Seen::Ping(payload.to_vec())),
             Event::Pong => return Ok(Seen::Pong),
+            Event::TooLong(_) | Event::NotUtf8(_) | Event::Unended(_) => {
+                unreachable!("no decoder here tells of lines")
+            }
             Event::Close { code } => return Ok(Seen::Close(code)),
         };
         assert!(
