@@ -287,6 +287,9 @@ impl Codec {
     }
 }
 
+/// What may stand before a text, and says that it is UTF-8 (RFC 3629, section 6).
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// The next event of a text connection that has sent no line yet. One that begins with another protocol is refused
 /// before anything of it is taken for a message.
 fn first_line<'a>(
@@ -305,6 +308,14 @@ fn first_line<'a>(
         return strange(opening, Stranger::Tls);
     }
     let event = decoder.next(bytes_max, tells, input, at)?;
+    // Editors and libraries begin a file or stream with a mark that is no part of its text.
+    let event = match event {
+        Some(Event::Message(Message::Text(line))) => {
+            let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
+            Some(Event::Message(Message::Text(line)))
+        }
+        event => event,
+    };
     let line = match event {
         Some(Event::Message(line)) => line.bytes(),
         Some(event) => match event.flawed() {

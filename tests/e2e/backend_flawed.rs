@@ -14,6 +14,7 @@ on_cores! {
     a_line_is_skipped_to_its_end_within_bounds,
     a_last_line_without_its_end,
     half_a_command_is_not_carried_out,
+    a_byte_order_mark_is_skipped,
     who_has_no_token_is_told_nothing_else,
     a_request_line_of_any_length_closes,
     clients_lines_close_as_before,
@@ -146,6 +147,24 @@ async fn half_a_command_is_not_carried_out(cores: usize) {
     );
     client.expect_silence().await;
     assert_eq!(server.closed("kicked").await, 0);
+}
+
+/// Some libraries put one before a stream, others before each text.
+async fn a_byte_order_mark_is_skipped(cores: usize) {
+    let server = Server::start(cores).await;
+    let mut client = server.push("ws", "tom").await;
+    let push = "{\"uid\":\"tom\",\"n\":1}";
+    let bytes = format!("\u{feff}{push}\n\u{feff}{push}\n\u{feff}online tom\r\n\u{feff}{push}");
+    begins(&answers(&server, bytes.as_bytes()).await, &["ok"; 4]);
+    for _ in 0..3 {
+        client.expect(push).await;
+    }
+    let request = "\u{feff}GET / HTTP/1.1\r\nonline tom\n";
+    assert!(answers(&server, request.as_bytes()).await.is_empty());
+    // A client's first line is its name.
+    let mut raw = Raw::dial(server.address("text", "push")).await;
+    raw.write("\u{feff}ann\n".as_bytes()).await;
+    server.wait_online("ann").await;
 }
 
 async fn who_has_no_token_is_told_nothing_else(cores: usize) {

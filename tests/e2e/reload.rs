@@ -181,8 +181,14 @@ async fn limits_by_address_and_uid(cores: usize) {
 async fn sizes_and_rates(cores: usize) {
     let mut it = Reloaded::start(cores, "").await;
     let mut fast = it.server.relay("ws", "fast").await;
-    it.reload("messages_per_second_max = 5\nmessage_bytes_max = 100\nhttp_body_bytes_max = 20")
+    it.reload("messages_per_second_max = 5\nmessage_bytes_max = 100\nhttp_body_bytes_max = 20\nrequest_head_bytes_max = 1024")
         .await;
+    let cookie = format!("Cookie: {}\r\n", "c".repeat(1_024));
+    let mut raw = Raw::dial(it.server.address("ws", "relay")).await;
+    raw.write_if_open(request(&cookie).as_bytes()).await;
+    assert_eq!(raw.status().await, Some(431));
+    let large = post(it.server.address("http", "page"), "/v1/push", &cookie, "").await;
+    assert_eq!(large.status, 431);
     for n in 0..6 {
         let _ = fast.try_send(&format!("fast:{n}")).await;
     }

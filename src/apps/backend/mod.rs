@@ -147,7 +147,7 @@ impl App for Backend {
         session: &mut Session,
         message: Message<'_>,
     ) {
-        match (text_of(message), session.rights) {
+        match (text_of(message).map(plain), session.rights) {
             (Some(line), _) if line::is_http(line.as_bytes()) => cx.close(CloseReason::Protocol),
             (Some(line), Some(rights)) => self.ask(cx, rights, line),
             (Some(line), None) => self.authorize(cx, session, line),
@@ -173,8 +173,8 @@ impl App for Backend {
             (Flaw::NotUtf8, Some(_)) => answer(cx, "fail: not UTF-8"),
             (Flaw::Unended, Some(rights)) => match text {
                 // An object says where it ends; half a name would be another's.
-                Some(text) if text.trim_ascii_start().starts_with('{') => {
-                    self.ask(cx, rights, text)
+                Some(text) if plain(text).trim_ascii_start().starts_with('{') => {
+                    self.ask(cx, rights, plain(text));
                 }
                 Some(_) => answer(cx, "fail: the last line has no end (\\n)"),
                 None => answer(cx, "fail: not UTF-8"),
@@ -207,6 +207,11 @@ impl App for Backend {
             _ => cx.fill(place, "fail"),
         }
     }
+}
+
+/// A line without the byte-order mark that some libraries put before each text.
+fn plain(line: &str) -> &str {
+    line.strip_prefix('\u{feff}').unwrap_or(line)
 }
 
 /// Answers a line at once, but behind the answers to earlier lines.
