@@ -80,7 +80,7 @@ pub fn is_request_line(line: &[u8]) -> bool {
         let rest = line.strip_prefix(method.as_bytes());
         rest.is_some_and(|rest| rest.starts_with(b"/"))
     };
-    by_version || METHODS.iter().any(|method| has_path(&method))
+    by_version || METHODS.iter().any(has_path)
 }
 
 #[cfg(test)]
