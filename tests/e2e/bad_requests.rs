@@ -210,7 +210,7 @@ pub fn cases(address: SocketAddr, hidden: &str) -> Vec<Case> {
         let bytes = format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n{hidden}");
         cases.push((format!("a host {host:?}"), bytes, 400));
     }
-    let none = format!("GET /healthz HTTP/1.1\r\n\r\n{hidden}");
+    let none = format!("GET /v1/stats HTTP/1.1\r\n\r\n{hidden}");
     cases.push(("no host".into(), none, 400));
     cases
 }

@@ -54,6 +54,8 @@ async fn health_is_told_on_every_port(cores: usize) {
                 "OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
                 "",
             ),
+            ("GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n", "ok\n"),
+            ("OPTIONS / HTTP/1.1\r\nConnection: close\r\n\r\n", ""),
             ("GET /healthz HTTP/1.0\r\n\r\n", "ok\n"),
             ("HEAD /healthz HTTP/1.0\r\n\r\n", ""),
             ("OPTIONS / HTTP/1.0\r\n\r\n", ""),

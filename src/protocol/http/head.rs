@@ -9,6 +9,7 @@ use monoio_http::common::request::RequestHead;
 use monoio_http::h1::codec::decoder::RequestHeadDecoder;
 
 use super::fields::{Field, Fields};
+use super::health;
 use super::response::HttpError;
 
 /// Most header fields of a request; one more gets 431.
@@ -230,7 +231,7 @@ pub struct Head<'a> {
     /// what its answer may be differs.
     pub is_old: bool,
     /// The host and port the client meant: the Host field, or an absolute target's authority. Empty if a request of
-    /// HTTP/1.0 names none.
+    /// HTTP/1.0, or one that asks after health, names none.
     pub host: &'a str,
     /// The Origin field.
     pub origin: Option<&'a str>,
@@ -327,7 +328,7 @@ fn check_fields(bytes: &[u8]) -> Result<Head<'_>, HttpError> {
     let host = match fields.single(Field::Host)? {
         Some(host) if is_authority(host) => host,
         Some(_) => return Err(bad("the Host field is malformed")),
-        None if is_old => "",
+        None if is_old || health::is_asked(method, path) => "",
         None => return Err(bad("the Host field is missing")),
     };
     Ok(Head {

@@ -26,6 +26,17 @@ pub struct Health {
     pub head_only: bool,
 }
 
+/// Whether a method and a path ask after health wherever they come. RFC 9112, section 3.2, wants each request of HTTP/1.1
+/// without a Host refused; but this one is the same for every host, some balancers' checks have none, and would take a
+/// live server for dead.
+pub(super) fn is_asked(method: &str, path: &str) -> bool {
+    match method {
+        "GET" | "HEAD" => matches!(path, "/healthz" | "/readyz"),
+        "OPTIONS" => matches!(path, "/healthz" | "/readyz" | "/" | "*"),
+        _ => false,
+    }
+}
+
 /// The methods that it may have.
 pub const METHODS: &str = "GET, HEAD, OPTIONS";
 const TEXT: (&str, &str) = ("Content-Type", "text/plain; charset=utf-8");
@@ -35,13 +46,14 @@ impl Health {
     /// What a request asks, if it is one: `/healthz` and `/readyz`, `OPTIONS` of these and of `/`, and `/` without a
     /// Host in HTTP/1.0, as load balancers send.
     pub fn of(head: &Head<'_>) -> Option<Health> {
-        let is_root = matches!(head.path, "/" | "*");
-        let asks = match (head.method, head.path) {
-            ("OPTIONS", "/healthz" | "/readyz") => Asks::Options,
-            ("OPTIONS", _) if is_root => Asks::Options,
-            ("GET" | "HEAD", "/healthz") => Asks::Life,
-            ("GET" | "HEAD", "/readyz") => Asks::Readiness,
-            ("GET" | "HEAD", "/") if head.is_old && head.host.is_empty() => Asks::Life,
+        let reads = matches!(head.method, "GET" | "HEAD");
+        let asks = match head.path {
+            path if is_asked(head.method, path) => match (head.method, path) {
+                ("OPTIONS", _) => Asks::Options,
+                (_, "/readyz") => Asks::Readiness,
+                _ => Asks::Life,
+            },
+            "/" if reads && head.is_old && head.host.is_empty() => Asks::Life,
             _ => return None,
         };
         Some(Health {
@@ -111,6 +123,8 @@ mod tests {
             ("OPTIONS / HTTP/1.0", "", Some(Asks::Options)),
             ("GET / HTTP/1.0", host, None),
             ("GET / HTTP/1.1", host, None),
+            ("GET /healthz HTTP/1.1", "", Some(Asks::Life)),
+            ("OPTIONS / HTTP/1.1", "", Some(Asks::Options)),
             ("POST /healthz HTTP/1.1", host, None),
             ("OPTIONS /v1/push HTTP/1.1", host, None),
             ("GET /health HTTP/1.1", host, None),

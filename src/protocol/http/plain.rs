@@ -167,6 +167,13 @@ impl<'a> Lines<'a> {
         }
     }
 
+    fn asks_after_health(&self, method: &str, path: &str) -> bool {
+        let is_root = path == "/" || path == "*";
+        let is_named = path == "/healthz" || path == "/readyz";
+        method == "OPTIONS" && (is_root || is_named)
+            || ["GET", "HEAD"].contains(&method) && is_named
+    }
+
     fn tells_of_proxy(&self) -> bool {
         self.all().any(|(name, _)| {
             let name = name.to_ascii_lowercase();
@@ -186,7 +193,7 @@ impl<'a> Lines<'a> {
         let fits =
             |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte);
         let host = match self.single("host")? {
-            None if is_old => "",
+            None if is_old || self.asks_after_health(method, path) => "",
             None => return Err(bad("the Host field is missing")),
             Some(host) if host.is_empty() || !host.bytes().all(fits) => {
                 return Err(bad("the Host field is malformed"));
@@ -278,6 +285,8 @@ fn request_line() -> impl Strategy<Value = &'static str> {
         "GET /v1/push?a=b HTTP/1.1",
         "POST /a/path/that/is/longer/than/any/method?x HTTP/1.1",
         "OPTIONS * HTTP/1.1",
+        "GET /healthz?a HTTP/1.1",
+        "POST /healthz HTTP/1.1",
         "GET http://y:1/z HTTP/1.1",
         "GET /#f HTTP/1.1",
         "GET / HTTP/1.0",

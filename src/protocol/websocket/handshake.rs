@@ -209,6 +209,9 @@ fn accept(head: &Head<'_>, compress: bool) -> Result<Accepted, HttpError> {
             "this port speaks websocket (ws://), not plain HTTP",
         ));
     }
+    if head.host.is_empty() {
+        return bad("the Host field is missing");
+    }
     if !head.upgrades() {
         return bad("the Connection field must name upgrade");
     }
@@ -395,12 +398,18 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", 426),
             ("GET / HTTP/1.0\r\nHost: x\r\n\r\n", 426),
             ("HEAD /chat HTTP/1.1\r\nHost: x\r\n\r\n", 405),
-            ("GET /healthz HTTP/1.1\r\n\r\n", 400),
+            ("GET /healthz HTTP/1.1\r\n\r\n", 200),
+            ("GET / HTTP/1.1\r\n\r\n", 400),
         ] {
             assert_eq!(status(request), expected, "{request}");
         }
         // What opens a websocket does so at any path.
-        assert_eq!(status(&RFC.replace("/chat", "/healthz")), 101);
+        let named = RFC.replace("/chat", "/healthz");
+        assert_eq!(status(&named), 101);
+        assert_eq!(
+            status(&named.replace("Host: server.example.com\r\n", "")),
+            400
+        );
     }
 
     #[test]
