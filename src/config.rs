@@ -138,15 +138,18 @@ pub struct Config {
     pub auth_audience: Option<String>,
     /// The issuer that a JSON web token must name.
     pub auth_issuer: Option<String>,
-    /// Origins of the pages that may open a websocket, as `https://shop.example`, or `*`. Empty means the
-    /// server's own host on any port, loopback names being equal. While [`Auth::None`] holds, `null` is let in
-    /// too if this is empty, and no origin always; else both must be listed, the latter as `none`, unless the
-    /// proof comes in an `Authorization` field, which no page can send.
+    /// Origins of the pages that may open a websocket or listen to events, as `https://shop.example`,
+    /// `https://*.shop.example` (every host below), `file://`, `null`, or `*`. Empty means the server's own host on any
+    /// port; on a loopback listener these are the loopback names alone. No origin is let in while [`Auth::None`] holds;
+    /// else it must be listed as `none`, unless the proof comes in an `Authorization` field, which no page can send.
     pub origins: Vec<String>,
     /// Networks of the proxies in front, which are believed when they tell a client's address: in
     /// `X-Forwarded-For`, and on listeners with the PROXY protocol (which, if this is empty, believe anybody).
     /// They count towards no limit by address themselves.
     pub trusted_proxies: Vec<IpNet>,
+    /// Largest head of a request, to HTTP and to open a websocket: the request line and the header fields, cookies
+    /// included. A longer one gets 431, or 414 if its first line alone is longer. At most [`REQUEST_HEAD_BYTES_LIMIT`].
+    pub request_head_bytes_max: usize,
     /// HTTP connections that the process serves; one more is refused with status 503.
     pub http_connections_max: usize,
     /// Largest body of an HTTP request; one byte more gets 413.
@@ -208,6 +211,7 @@ impl Default for Config {
             auth_issuer: None,
             origins: Vec::new(),
             trusted_proxies: Vec::new(),
+            request_head_bytes_max: REQUEST_HEAD_BYTES_DEFAULT,
             http_connections_max: 1_024,
             http_body_bytes_max: 4 << 20,
             idempotency_window: Duration::from_secs(120),
@@ -228,6 +232,10 @@ impl Default for Config {
 pub const IDLE_GRACE: Duration = Duration::from_secs(2);
 /// What a message in an outbox counts beyond its bytes.
 pub const OUTBOX_MESSAGE_COST: usize = 32;
+/// [`Config::request_head_bytes_max`], unless configured.
+pub const REQUEST_HEAD_BYTES_DEFAULT: usize = 16 << 10;
+/// The most that [`Config::request_head_bytes_max`] may be.
+pub const REQUEST_HEAD_BYTES_LIMIT: usize = 60 << 10;
 /// Most cores a server may have.
 pub const CORES_MAX: usize = 1_024;
 

@@ -89,6 +89,7 @@ def steps(full):
         Step("loom", ["cargo", "test", "--manifest-path", "tests/loom/Cargo.toml"], ["build"], compiles=True,
              env={"RUSTFLAGS": "--cfg loom", "CARGO_TARGET_DIR": str(TARGET / "loom")}),
         Step("haproxy", ["python3", "tests/haproxy/haproxy.py", BINARY], ready),
+        Step("proxies", ["tests/proxies/run", BINARY], ready),
         Step("tuning", ["tests/tuning/run", BINARY], ready),
         Step("dependencies", ["tests/dependencies/run", *(["--deny"] if full else [])], ["python packages"]),
         Step("micro-benchmarks", ["cargo", "test", "--quiet", "--bench", "micro"], ["build"]),

@@ -107,6 +107,7 @@ fn spec(number: u16, codec: Codec, binds: bool) -> ListenerSpec {
         binds,
         proves: false,
         pauses: number == BACKEND,
+        tells: false,
         message_bytes_max: config.message_bytes_max,
         outbox_bytes_max: config.outbox_bytes_max,
         compress: false,

@@ -69,6 +69,7 @@ impl Crowd {
             binds: true,
             proves: false,
             pauses: false,
+            tells: false,
             message_bytes_max: config.message_bytes_max,
             outbox_bytes_max: config.outbox_bytes_max,
             compress: false,

@@ -27,7 +27,7 @@ use crate::config::Config;
 use crate::events::Reporter;
 use crate::hush::Hush;
 use crate::ident::{ConnId, CoreId};
-use crate::payload::Message;
+use crate::payload::{Flaw, Message};
 use crate::shard::{Ended, ListenerSpec, Phase, Shard, TICK, Tick};
 
 /// What the transport may do with a connection next.
@@ -231,6 +231,14 @@ impl Host {
         }
         self.apps[app].message(&mut self.local, id, session, message);
         self.settle();
+    }
+
+    /// What has come is no message, and the app is to say so.
+    pub fn flawed(&mut self, id: ConnId, flaw: Flaw, line: &[u8]) {
+        if let Some((app, session)) = self.session_of(id) {
+            self.apps[app].flawed(&mut self.local, id, session, flaw, line);
+            self.settle();
+        }
     }
 
     /// The transport says that the connection is to end.

@@ -12,13 +12,14 @@ use crate::close::CloseReason;
 use crate::guard::{Fault, guard};
 use crate::ident::{ConnId, CoreId, Reach, Ticket};
 use crate::pages::Pages;
-use crate::payload::Message;
+use crate::payload::{Flaw, Message};
 
 pub trait Hosted {
     fn start(&mut self, local: &mut Local);
     /// Makes the connection's session and returns its key.
     fn connect(&mut self, local: &mut Local, id: ConnId) -> Option<u32>;
     fn message(&mut self, local: &mut Local, id: ConnId, session: u32, message: Message<'_>);
+    fn flawed(&mut self, local: &mut Local, id: ConnId, session: u32, flaw: Flaw, line: &[u8]);
     fn proved(&mut self, local: &mut Local, id: ConnId, session: u32, uid: &str);
     fn bound(&mut self, local: &mut Local, id: ConnId, session: u32, result: Result<(), BindError>);
     fn offline(&mut self, local: &mut Local, id: ConnId, session: u32, uid: &str);
@@ -123,6 +124,14 @@ impl<A: App> Hosted for Hosting<A> {
         self.guard(local, Some(id), "on_message", |app, sessions, cx| {
             if let Some(session) = sessions.get_mut(session).and_then(Option::as_mut) {
                 app.on_message(cx, session, message);
+            }
+        });
+    }
+
+    fn flawed(&mut self, local: &mut Local, id: ConnId, session: u32, flaw: Flaw, line: &[u8]) {
+        self.guard(local, Some(id), "on_flawed", |app, sessions, cx| {
+            if let Some(session) = sessions.get_mut(session).and_then(Option::as_mut) {
+                app.on_flawed(cx, session, flaw, line);
             }
         });
     }

@@ -32,7 +32,7 @@ use std::fmt;
 use crate::auth::ProofError;
 use crate::close::CloseReason;
 use crate::ident::{CoreId, Ticket, UidError};
-use crate::payload::Message;
+use crate::payload::{Flaw, Message};
 
 /// Whether an app's connections bind a uid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,6 +64,16 @@ pub enum WhenFull {
     Pause,
 }
 
+/// What happens to a connection that sends what is no message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WhenFlawed {
+    /// It is closed, with the code that fits.
+    Close,
+    /// The app is told ([`App::on_flawed`]), and the connection goes on behind it. Of text lines alone: of what is wrong
+    /// with other codecs nobody knows where it ends.
+    Tell,
+}
+
 /// A program on this server. See the crate's start page for one in twenty lines.
 ///
 /// A panic in a callback is counted and logged with its place, and closes the connection that the callback is
@@ -86,6 +96,8 @@ pub trait App: Sized + 'static {
     const LOGIN: Login = Login::Required;
     /// What happens to a connection whose outbox is full.
     const WHEN_FULL: WhenFull = WhenFull::Close;
+    /// What happens to a connection that sends what is no message.
+    const WHEN_FLAWED: WhenFlawed = WhenFlawed::Close;
 
     /// Called once on each core before any connection.
     fn on_start(&mut self, cx: &mut Context<'_, Self>) {
@@ -103,6 +115,19 @@ pub trait App: Sized + 'static {
         session: &mut Self::Session,
         message: Message<'_>,
     );
+
+    /// In place of a message something has come that is none, where [`App::WHEN_FLAWED`] says so. `line` is all of it, but
+    /// of one that is too long only its beginning and its end.
+    fn on_flawed(
+        &mut self,
+        cx: &mut Context<'_, Self>,
+        session: &mut Self::Session,
+        flaw: Flaw,
+        line: &[u8],
+    ) {
+        let _ = (session, line);
+        cx.close(flaw.reason());
+    }
 
     /// The connection has proved that it is this uid, where the configuration asks for proofs: by its
     /// handshake, right after [`App::on_connect`], or by its first message, which comes here in place of

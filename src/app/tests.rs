@@ -128,6 +128,7 @@ impl Cores {
             binds,
             proves: config.auth != Auth::None,
             pauses: false,
+            tells: false,
             message_bytes_max: 1_000,
             outbox_bytes_max: 10_000,
             compress: false,

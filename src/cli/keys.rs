@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command};
-use ringpost::config::CORES_MAX;
+use ringpost::config::{CORES_MAX, REQUEST_HEAD_BYTES_LIMIT};
 
 use super::settings::Settings;
 use super::slot::Slot;
@@ -158,6 +158,9 @@ keys! {
         "Pages that may open a websocket, in place of those of the server's own host";
     full live "trusted_proxies" => |s| Slot::Networks(&mut s.config.trusted_proxies),
         "Networks of the proxies that are believed when they tell a client's address";
+    full live "request_head_bytes_max" =>
+        |s| Slot::Bytes(&mut s.config.request_head_bytes_max, 1_024..=REQUEST_HEAD_BYTES_LIMIT),
+        "Largest head of a request, cookies included; a longer one gets 431";
     full live "http_connections_max" =>
         |s| Slot::Count(&mut s.config.http_connections_max, 1..=COUNT_MAX),
         "HTTP connections of the process; one more is refused with status 503";
@@ -340,6 +343,7 @@ mod tests {
             send_buffer_bytes,
             transit_bytes_max,
             transit_bytes_core_max,
+            request_head_bytes_max,
             http_connections_max,
             http_body_bytes_max,
             idempotency_window,

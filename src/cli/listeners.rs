@@ -404,6 +404,14 @@ fn check_exposure(settings: &Settings, listener: &Listener) -> Result<(), String
                         .to_owned(),
                 );
             }
+            if listener.proxy_protocol {
+                return Err(
+                    "a proxy brings others than this machine's, and a back end can push to anybody; \
+                            take proxy_protocol away, or set backend.token (RINGPOST_BACKEND_TOKEN) or \
+                            backend.tokens_file"
+                        .to_owned(),
+                );
+            }
             Ok(())
         }
         AppName::Page

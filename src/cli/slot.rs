@@ -122,7 +122,7 @@ impl Slot<'_> {
             ),
             Slot::Choice(place) => one_of(place.names()),
             Slot::Origins(_) => {
-                "origins separated by commas, such as \"https://shop.example, null\", or \"*\""
+                "origins separated by commas, such as \"https://shop.example, https://*.shop.example, null\", or \"*\""
                     .to_owned()
             }
             Slot::Networks(_) => {
@@ -218,8 +218,8 @@ fn parse_networks(text: &str) -> Option<Vec<IpNet>> {
     parts.map(network).collect()
 }
 
-/// An origin is a scheme, a host and perhaps a port (RFC 6454, section 6.2), `null` or `*`. What no browser
-/// would write lets nobody in, so it is a mistake.
+/// An origin is a scheme, a host and perhaps a port (RFC 6454, section 6.2), `null` or `*`. `*.` before the host stands
+/// for all below it. What no browser would write lets nobody in, so it is a mistake.
 fn is_origin(text: &str) -> bool {
     let (scheme, authority) = match text {
         "*" | "null" | "none" => return true,
@@ -237,9 +237,28 @@ fn is_origin(text: &str) -> bool {
         .and_then(|host| host.strip_suffix(']'))
     {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => !host.is_empty() && has_only(host, b"-._"),
+        // Pages in a WebView have a scheme alone, as `file://`.
+        None if host.is_empty() => authority.is_empty() && !is_web(scheme),
+        None => match host.strip_prefix("*.") {
+            // An address has nothing below it.
+            Some(end) => {
+                is_host_name(end) && !end.starts_with('.') && end.parse::<IpAddr>().is_err()
+            }
+            None => is_host_name(host),
+        },
     };
     !scheme.is_empty() && has_only(scheme, b"+-.") && is_host && port
+}
+
+fn is_host_name(text: &str) -> bool {
+    !text.is_empty() && has_only(text, b"-._")
+}
+
+/// Whether pages of this scheme come from a host.
+fn is_web(scheme: &str) -> bool {
+    ["http", "https", "ws", "wss"]
+        .iter()
+        .any(|web| scheme.eq_ignore_ascii_case(web))
 }
 
 fn has_only(text: &str, others: &[u8]) -> bool {
@@ -384,6 +403,10 @@ mod tests {
             "http://127.0.0.1:8080,http://[::1]:8080 , http://[2001:db8::1]",
             "chrome-extension://abcdef",
             "https://xn--bcher-kva.example:443",
+            "https://*.shop.example",
+            "https://*.shop.example:8443, http://*.localhost",
+            "file://",
+            "capacitor://localhost, ionic://localhost, app://.",
         ] {
             assert!(parse_origins(text).is_some(), "{text}");
         }
@@ -397,7 +420,20 @@ mod tests {
             "https://shop.example:65536",
             "https://me@shop.example",
             "https://shop.example?x",
-            "https://*.example",
+            "https://*",
+            "https://*.",
+            "https://*shop.example",
+            "https://a*.shop.example",
+            "https://a.*.shop.example",
+            "https://*.*.shop.example",
+            "https://*.127.0.0.1",
+            "https://*.[::1]",
+            "*://*.shop.example",
+            "*.shop.example",
+            "https://*..shop.example",
+            "file:///",
+            "file://:80",
+            "http://",
             "https://bücher.example",
             "http://::1",
             "http://[::1",

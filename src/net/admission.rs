@@ -15,12 +15,13 @@ use std::time::Instant;
 
 use ahash::RandomState;
 use crossbeam_utils::CachePadded;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::proxies::Proxies;
 use crate::close::CloseReason;
 use crate::config::Config;
 use crate::hush::Hush;
+use crate::protocol::http::HttpError;
 
 /// Locks that the table of addresses is cut into.
 const PARTS: usize = 64;
@@ -68,6 +69,8 @@ pub struct Door {
     pub per_address_max: usize,
     /// Those of doors with the same number are added up.
     pub counted_with: u16,
+    /// Whether this machine alone reaches it.
+    pub on_loopback: bool,
 }
 
 /// What a connection counts towards. Its end gives back just that.
@@ -150,6 +153,7 @@ pub struct Admission {
     /// By pool.
     connections_max: [usize; POOLS],
     pub handshakes_max: usize,
+    pub request_head_bytes_max: usize,
     pub proxies: Proxies,
     /// By listener.
     doors: Box<[Door]>,
@@ -157,6 +161,8 @@ pub struct Admission {
     told: usize,
     /// Of connections refused, by limit.
     refusals: HashMap<CloseReason, Hush>,
+    /// Of requests refused, by what was said of them.
+    requests: HashMap<&'static str, Hush>,
 }
 
 impl Admission {
@@ -165,10 +171,12 @@ impl Admission {
             census,
             connections_max: POOLS_ALL.map(|pool| pool.connections_max(config)),
             handshakes_max: config.handshakes_max,
+            request_head_bytes_max: config.request_head_bytes_max,
             proxies: Proxies::new(&config.trusted_proxies),
             doors: doors.into(),
             told: 0,
             refusals: HashMap::new(),
+            requests: HashMap::new(),
         }
     }
 
@@ -176,6 +184,7 @@ impl Admission {
     pub fn renew(&mut self, config: &Config, doors: &[Door]) {
         self.connections_max = POOLS_ALL.map(|pool| pool.connections_max(config));
         self.handshakes_max = config.handshakes_max;
+        self.request_head_bytes_max = config.request_head_bytes_max;
         self.proxies = Proxies::new(&config.trusted_proxies);
         self.doors = doors.into();
     }
@@ -186,6 +195,11 @@ impl Admission {
 
     pub fn is_proxied(&self, listener: u16) -> bool {
         self.door(listener).proxied
+    }
+
+    /// Whether this machine alone reaches it.
+    pub fn is_on_loopback(&self, listener: u16) -> bool {
+        self.door(listener).on_loopback
     }
 
     /// Whether those who come in by it are no back ends.
@@ -295,6 +309,21 @@ impl Admission {
         };
         warn!(%peer, more, "a connection was refused: {by}");
     }
+
+    /// Says that a request was refused, and why, once a second for each cause. The peer has been told, but who runs the
+    /// server has not.
+    pub fn explain(&mut self, peer: SocketAddr, error: HttpError) {
+        let hush = self.requests.entry(error.text).or_default();
+        let Some(more) = hush.ends(Instant::now()) else {
+            return;
+        };
+        let HttpError { status, text } = error;
+        let limit = match status {
+            414 | 431 => format!(" (= {})", self.request_head_bytes_max),
+            _ => String::new(),
+        };
+        info!(%peer, status, more, "a request was refused: {text}{limit}");
+    }
 }
 
 #[cfg(test)]
@@ -307,6 +336,7 @@ mod tests {
             proxied,
             per_address_max,
             counted_with,
+            on_loopback: false,
         };
         let max = config.connections_per_address_max;
         let doors = [

@@ -1,9 +1,11 @@
-//! Which pages may open a websocket here: the `Origin` that a browser sends (RFC 6455, section 10.2).
+//! Which pages may open a websocket or listen here: the `Origin` that a browser sends (RFC 6455, section 10.2).
 //!
-//! By default the same host on any port, loopback names being equal; no origin (not a browser) and
-//! `null` (a page opened from a file) are let in, too. A list in the configuration replaces that. Where
-//! clients prove who they are, these two must be listed, the former as `none`.
-//! Called by the transport for each opening handshake.
+//! By default the same host on any port, loopback names being equal; and whoever sends no origin, for that is no
+//! browser. On a loopback listener the same host must be a loopback name: whoever owns another name may have it resolve
+//! to this machine (DNS rebinding), and it would then be the same host. A list in the configuration replaces that, and
+//! only it lets `null` in, which any site can have for an origin. Where clients prove who they are, a missing origin
+//! must be listed, too, as `none`.
+//! Called by the transport for each opening handshake, and by the HTTP port for who listens.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -12,6 +14,7 @@ use tracing::warn;
 
 use crate::escape::Escaped;
 use crate::hush::Hush;
+use crate::protocol::http::HttpError;
 
 /// Most characters of an origin in the log.
 const LOGGED_MAX: usize = 128;
@@ -19,64 +22,232 @@ const LOGGED_MAX: usize = 128;
 /// The origins let in.
 #[derive(Default)]
 pub struct Origins {
-    listed: Vec<String>,
+    listed: Vec<Pattern>,
     /// Of pages that were refused.
     refusals: Hush,
+}
+
+/// One entry of the list.
+enum Pattern {
+    /// `*`: all of them, and none.
+    Any,
+    /// An origin as it is compared; or `null`, or `none`.
+    One(String),
+    /// Every host below one, of this scheme: `https`, and `.shop.example` with the port if there is one.
+    Below { scheme: String, end: String },
+}
+
+impl Pattern {
+    fn new(text: &str) -> Pattern {
+        let text = plain(text);
+        match text.split_once("://*") {
+            _ if text == "*" => Pattern::Any,
+            Some((scheme, end)) if end.starts_with('.') => Pattern::Below {
+                scheme: scheme.to_owned(),
+                end: end.to_owned(),
+            },
+            _ => Pattern::One(text),
+        }
+    }
+
+    /// Whether an origin as it is compared is one of these.
+    fn has(&self, origin: &str) -> bool {
+        match self {
+            Pattern::Any => true,
+            // What stands for no origin is none.
+            Pattern::One(one) => one == origin && origin != "none",
+            Pattern::Below { scheme, end } => origin
+                .split_once("://")
+                .filter(|(own, _)| own == scheme)
+                .and_then(|(_, host)| host.strip_suffix(end.as_str()))
+                .is_some_and(are_labels),
+        }
+    }
+}
+
+/// Whether this is one name or several with dots between, and nothing else.
+fn are_labels(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    text.split('.')
+        .all(|label| !label.is_empty() && label.bytes().all(is_part))
+}
+
+/// Who asks, as far as it matters here.
+#[derive(Clone, Copy)]
+pub struct Visitor<'a> {
+    pub origin: Option<&'a str>,
+    /// The request's `Host`.
+    pub host: &'a str,
+    /// Where clients prove who they are: what says nothing of where it comes from must be listed.
+    pub strict: bool,
+    /// The listener is one that this machine alone reaches.
+    pub on_loopback: bool,
+}
+
+/// Why one is not let in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Foreign {
+    /// Its page is of another host, or of none that is listed.
+    Origin,
+    /// Its page is of the host that it asks for, which is none of this machine's own names.
+    Host,
+    /// Its page has no origin of its own.
+    Null,
+    /// It is no page, or does not say so.
+    Nothing,
+    /// A page of another origin has embedded it as an image or a script, say.
+    Embedded,
+}
+
+impl Foreign {
+    /// What is answered, with the key that would let it in.
+    pub fn answer(self) -> HttpError {
+        HttpError {
+            status: 403,
+            text: match self {
+                Foreign::Origin => {
+                    "pages of this origin are not let in here, unless \"origins\" in the server's configuration \
+                     lists it"
+                }
+                Foreign::Host => {
+                    "this Host is no name of the machine that listens here, so its pages are not let in unless \
+                     \"origins\" in the server's configuration lists their origin (behind a proxy, too)"
+                }
+                Foreign::Null => {
+                    "pages without an origin of their own (Origin: null) are not let in here, unless \"origins\" in \
+                     the server's configuration lists null"
+                }
+                Foreign::Nothing => {
+                    "clients without an Origin send their token in an Authorization field here, unless \"origins\" \
+                     in the server's configuration lists none"
+                }
+                Foreign::Embedded => {
+                    "this is embedded in a page of another origin; a page opens it by EventSource or fetch, and \
+                     \"origins\" in the server's configuration lists its origin"
+                }
+            },
+        }
+    }
 }
 
 impl Origins {
     pub fn new(listed: &[String]) -> Origins {
         Origins {
-            listed: listed.iter().map(|one| plain(one)).collect(),
+            listed: listed.iter().map(|one| Pattern::new(one)).collect(),
             refusals: Hush::default(),
         }
     }
 
-    /// Whether a page of `origin` may connect to `host` (the request's `Host`). With `strict`, what says
-    /// nothing of where it comes from must be listed.
-    pub fn admits(&self, origin: Option<&str>, host: &str, strict: bool) -> bool {
-        let lists = |name: &str| self.listed.iter().any(|one| *one == "*" || *one == name);
-        let Some(origin) = origin else {
-            return !strict || lists("none");
+    /// Whether one may come in, or why not.
+    pub fn admit(&self, visitor: Visitor<'_>) -> Result<(), Foreign> {
+        let Some(origin) = visitor.origin else {
+            let is_listed = |one: &Pattern| match one {
+                Pattern::Any => true,
+                Pattern::One(one) => one == "none",
+                Pattern::Below { .. } => false,
+            };
+            return match !visitor.strict || self.listed.iter().any(is_listed) {
+                true => Ok(()),
+                false => Err(Foreign::Nothing),
+            };
         };
         let origin = plain(origin);
-        if !self.listed.is_empty() {
-            return lists(&origin);
+        if self.lists(&origin) {
+            return Ok(());
         }
         if origin == "null" {
-            return !strict;
+            return Err(Foreign::Null);
         }
-        let host = host.to_ascii_lowercase();
+        if !self.listed.is_empty() {
+            return Err(Foreign::Origin);
+        }
+        let host = visitor.host.to_ascii_lowercase();
         let page = origin.split_once("://").map(|(_, page)| page);
         match (page.and_then(host_name), host_name(&host)) {
-            (Some(page), Some(own)) => page == own || is_loopback(page) && is_loopback(own),
-            _ => false,
+            (Some(page), Some(own)) if is_loopback(page) && is_loopback(own) => Ok(()),
+            (Some(page), Some(own)) if page == own => match visitor.on_loopback {
+                true => Err(Foreign::Host),
+                false => Ok(()),
+            },
+            _ => Err(Foreign::Origin),
         }
     }
 
-    /// Tells the log of a page that was refused, and what would let it in.
-    pub fn log_refusal(&mut self, origin: Option<&str>, peer: Option<SocketAddr>) {
+    /// Whether one may ask that says no origin but may be a page all the same, as a page's own requests do: not on a
+    /// loopback listener by a name that only resolves here, unless a page of that name is listed.
+    pub fn admit_host(&self, host: &str, on_loopback: bool) -> Result<(), Foreign> {
+        let host = host.to_ascii_lowercase();
+        let is_own = |scheme: &str| self.lists(&plain(&format!("{scheme}://{host}")));
+        // No browser leaves the Host out.
+        let is_known = host.is_empty() || host_name(&host).is_some_and(is_loopback);
+        match !on_loopback || is_known || is_own("https") || is_own("http") {
+            true => Ok(()),
+            false => Err(Foreign::Host),
+        }
+    }
+
+    /// Whether an origin as it is compared is listed.
+    fn lists(&self, origin: &str) -> bool {
+        self.listed.iter().any(|one| one.has(origin))
+    }
+
+    /// Tells the log of one that was refused, and what would let it in.
+    pub fn log_refusal(
+        &mut self,
+        foreign: Foreign,
+        origin: Option<&str>,
+        host: &str,
+        peer: Option<SocketAddr>,
+    ) {
         let Some(more) = self.refusals.ends(Instant::now()) else {
             return;
         };
-        let Some(origin) = origin else {
-            let peer = peer.map(tracing::field::display);
-            return warn!(
+        let peer = peer.map(tracing::field::display);
+        let origin = origin.map(|origin| tracing::field::display(Escaped(cut(origin))));
+        let host = Escaped(cut(host));
+        match foreign {
+            Foreign::Origin => warn!(
+                origin,
+                peer,
+                more,
+                "a page of a foreign origin was refused; list it under \"origins\" to let it in"
+            ),
+            Foreign::Host => warn!(
+                origin,
+                %host,
+                peer,
+                more,
+                "a page of a foreign host was refused on a loopback listener, for any name can be made to resolve here; \
+                 if it comes by a proxy on this machine, list its origin under \"origins\""
+            ),
+            Foreign::Null => warn!(
+                origin,
+                peer,
+                more,
+                "a page without an origin of its own was refused; list \"null\" under \"origins\" to let such \
+                 pages in, but any site can have one"
+            ),
+            Foreign::Nothing => warn!(
                 peer,
                 more,
                 "a client without an origin was refused; have it send its token in an Authorization field, \
                  or list \"none\" under \"origins\" to let such clients in"
-            );
-        };
-        let end = origin.char_indices().nth(LOGGED_MAX);
-        let origin = Escaped(end.map_or(origin, |(end, _)| &origin[..end]));
-        let peer = peer.map(tracing::field::display);
-        warn!(
-            %origin,
-            peer,
-            more,
-            "a page of a foreign origin was refused; list it under \"origins\" to let it in"
-        );
+            ),
+            Foreign::Embedded => warn!(
+                peer,
+                more,
+                "what a page of another origin has embedded was refused; have it use EventSource, and list its origin \
+                 under \"origins\""
+            ),
+        }
+    }
+}
+
+/// As much of a text as goes into the log.
+fn cut(text: &str) -> &str {
+    match text.char_indices().nth(LOGGED_MAX) {
+        Some((end, _)) => &text[..end],
+        None => text,
     }
 }
 
@@ -121,109 +292,4 @@ pub fn is_loopback(host: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn by_default_the_same_host_on_any_port() {
-        let origins = Origins::default();
-        for (origin, host, admitted) in [
-            (None, "push.example:1234", true),
-            (Some("null"), "push.example", true),
-            (Some("https://push.example"), "push.example:1234", true),
-            (Some("http://PUSH.example:8080"), "push.example:1234", true),
-            (Some("http://localhost:8080"), "127.0.0.1:1234", true),
-            (Some("http://127.0.0.1:8080"), "[::1]:1234", true),
-            (Some("http://[::1]"), "LOCALHOST:1234", true),
-            (Some("http://[::ffff:127.0.0.1]:1"), "127.9.9.9", true),
-            (Some("https://app.localhost:3000"), "127.0.0.1:1234", true),
-            (
-                Some("http://[2001:db8::1]:8080"),
-                "[2001:db8::1]:1234",
-                true,
-            ),
-            (Some("http://[2001:db8::1]"), "[2001:db8::2]", false),
-            (Some("http://evil.example"), "push.example:1234", false),
-            (Some("http://evil.example"), "127.0.0.1:1234", false),
-            (Some("http://localhost.evil.example"), "localhost:1", false),
-            (Some("http://127.0.0.1.evil.example"), "127.0.0.1:1", false),
-            (Some("http://notlocalhost"), "localhost:1", false),
-            (
-                Some("http://push.example.evil.example"),
-                "push.example",
-                false,
-            ),
-            (Some("http://evil.push.example"), "push.example", false),
-            (Some("http://10.0.0.1"), "127.0.0.1", false),
-            (Some("http://0.0.0.0"), "127.0.0.1", false),
-            // No browser writes these, and nobody else gets in by them.
-            (
-                Some("http://push.example:80@evil.example"),
-                "push.example",
-                false,
-            ),
-            (Some("http://127.0.0.1:80@evil.example"), "127.0.0.1", false),
-            (Some("http://push.example:1/../"), "push.example", false),
-            (Some("http://push.example/"), "push.example", false),
-            (Some("http://[::1]evil.example"), "[::1]", false),
-            (Some("http://[::1"), "[::1", false),
-            (Some("http://:80"), ":80", false),
-            (Some("http://"), "push.example", false),
-            (Some("push.example"), "push.example", false),
-            (Some("evil"), "push.example", false),
-            (Some(""), "push.example", false),
-        ] {
-            assert_eq!(
-                origins.admits(origin, host, false),
-                admitted,
-                "{origin:?} {host}"
-            );
-        }
-    }
-
-    #[test]
-    fn what_says_nothing_is_listed_where_that_matters() {
-        let listed = |names: &[&str]| {
-            Origins::new(
-                &names
-                    .iter()
-                    .map(|one| (*one).to_owned())
-                    .collect::<Vec<_>>(),
-            )
-        };
-        let own = "push.example:1234";
-        let default = Origins::default();
-        assert!(default.admits(Some("https://push.example"), own, true));
-        assert!(!default.admits(Some("null"), own, true));
-        assert!(!default.admits(None, own, true));
-        assert!(!listed(&["https://push.example"]).admits(None, own, true));
-        assert!(listed(&["https://push.example", "none"]).admits(None, own, true));
-        assert!(!listed(&["none"]).admits(Some("null"), own, true));
-        assert!(listed(&["null"]).admits(Some("null"), own, true));
-        assert!(listed(&["*"]).admits(Some("null"), own, true));
-        assert!(listed(&["*"]).admits(None, own, true));
-    }
-
-    #[test]
-    fn a_list_replaces_that() {
-        let origins = Origins::new(&["https://Shop.example".into()]);
-        assert!(origins.admits(Some("https://shop.example"), "push.example", false));
-        assert!(!origins.admits(Some("https://push.example"), "push.example", false));
-        assert!(!origins.admits(Some("null"), "push.example", false));
-        assert!(origins.admits(None, "push.example", false));
-        assert!(!origins.admits(Some("http://shop.example"), "push.example", false));
-        assert!(!origins.admits(Some("https://shop.example:8443"), "push.example", false));
-        assert!(Origins::new(&["*".into()]).admits(Some("http://any.example"), "x", false));
-        assert!(Origins::new(&["NULL".into()]).admits(Some("null"), "x", false));
-        // The port that a browser leaves out may be written.
-        for (listed, sent) in [
-            ("https://shop.example:443", "https://shop.example"),
-            ("http://shop.example", "http://shop.example:80"),
-        ] {
-            let origins = Origins::new(&[listed.into()]);
-            assert!(origins.admits(Some(sent), "push.example", false), "{sent}");
-        }
-        let origins = Origins::new(&["http://shop.example:443".into()]);
-        assert!(!origins.admits(Some("http://shop.example"), "push.example", false));
-    }
-}
+mod tests;

@@ -7,6 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
+use crate::protocol::http::HttpError;
+
 /// The networks that trusted proxies are in.
 #[derive(Clone, Debug, Default)]
 pub struct Proxies {
@@ -35,27 +37,47 @@ impl Proxies {
         self.networks.iter().any(holds)
     }
 
-    /// The client whose request came from `peer`, a trusted proxy, with these addresses, nearest last: each
-    /// proxy adds the one that it got the request from. The nearest that is no trusted proxy's is the
-    /// client's, whatever stands before it, for that may be the client's own invention.
-    pub fn client(&self, forwarded: &str, peer: IpAddr) -> IpAddr {
-        let mut client = peer;
-        for element in forwarded.rsplit(',') {
-            // A proxy that hides an address leaves its own the last one known.
-            let Some(address) = read_address(element.trim()) else {
-                break;
-            };
-            client = address;
+    /// The client whose request came from a trusted proxy with these addresses, nearest last: each proxy adds the one
+    /// that it got the request from. The nearest that is no trusted proxy's is the client's, whatever stands before
+    /// it, for that may be the client's own invention. Empty elements say nothing (RFC 9110, section 5.6.1).
+    ///
+    /// An error if that place holds no address: whose request it is then is not known, and a proxy's own address in
+    /// its stead would count towards no limit.
+    pub fn client(&self, forwarded: &str) -> Result<IpAddr, HttpError> {
+        let elements = forwarded.rsplit(',').map(str::trim);
+        let mut client = None;
+        for element in elements.filter(|element| !element.is_empty()) {
+            let address = read_address(element).ok_or(BAD_FORWARDED)?;
+            client = Some(address);
             if !self.trust(address) {
                 break;
             }
         }
-        client
+        client.ok_or(BAD_FORWARDED)
     }
 }
 
-/// An address, alone or with a port, as proxies write it.
+/// A trusted proxy does not tell whose request it forwards.
+const BAD_FORWARDED: HttpError = HttpError {
+    status: 400,
+    text: "X-Forwarded-For, from one of trusted_proxies, has no address where the client's should be",
+};
+
+/// An address, alone or with a port, as proxies write it: in quotes, too, or with the zone of a link's own address.
 fn read_address(text: &str) -> Option<IpAddr> {
+    let text = text
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+        .unwrap_or(text);
+    let plain;
+    let text = match text.split_once('%') {
+        Some((address, zone)) => {
+            let end = zone.find(']').map_or("", |end| &zone[end..]);
+            plain = format!("{address}{end}");
+            &plain
+        }
+        None => text,
+    };
     let bare = text
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'));
@@ -116,16 +138,43 @@ mod tests {
             ("[2001:db8::5]", "2001:db8::5"),
             ("[2001:db8::5]:4660", "2001:db8::5"),
             ("::ffff:203.0.113.5", "203.0.113.5"),
-            // Nothing that could be believed.
-            ("", "10.0.0.1"),
-            ("unknown", "10.0.0.1"),
-            ("203.0.113.5, unknown", "10.0.0.1"),
-            ("203.0.113.5, unknown, 10.0.0.2", "10.0.0.2"),
-            ("203.0.113.5,", "10.0.0.1"),
+            ("\"[2001:db8::5]:4660\"", "2001:db8::5"),
+            ("fe80::5%eth0", "fe80::5"),
+            ("[fe80::5%25eth0]:4660", "fe80::5"),
+            // Elements of nothing.
+            ("203.0.113.5,", "203.0.113.5"),
+            (",, 203.0.113.5 ,\t, 10.0.0.2 ,", "203.0.113.5"),
         ] {
-            let peer = "10.0.0.1".parse().unwrap();
             let expected: IpAddr = client.parse().unwrap();
-            assert_eq!(proxies.client(forwarded, peer), expected, "{forwarded:?}");
+            assert_eq!(proxies.client(forwarded), Ok(expected), "{forwarded:?}");
+        }
+    }
+
+    #[test]
+    fn where_no_address_is_nobody_is_taken_for_the_client() {
+        let proxies = proxies(&["10.0.0.0/8", "::1/128"]);
+        for forwarded in [
+            "",
+            " , ,",
+            "unknown",
+            "_hidden",
+            "203.0.113.5, unknown",
+            "203.0.113.5, unknown, 10.0.0.2",
+            "203.0.113.5; 10.0.0.2",
+            "203.0.113.5 10.0.0.2",
+            "203.0.113",
+            "203.0.113.256",
+            "010.0.0.1",
+            "203.0.113.5:port",
+            "203.0.113.5:",
+            "[203.0.113.5",
+            "2001:db8::5]",
+            "for=203.0.113.5",
+            "\"203.0.113.5",
+            "localhost",
+            "\u{fffd}",
+        ] {
+            assert!(proxies.client(forwarded).is_err(), "{forwarded:?}");
         }
     }
 }

@@ -17,6 +17,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tracing::warn;
 
@@ -24,6 +25,7 @@ use super::admission::Admission;
 use super::connection::Link;
 use super::halves::Halves;
 use super::handover::Handover;
+use super::http::Standing;
 use super::origin::Origins;
 use super::rates::Rates;
 use super::wire::{Batch, BatchMemory, EVENTS_PER_TURN, Ready, Wire, Written};
@@ -51,6 +53,8 @@ pub struct Transport {
     listeners: Rc<[ListenerSpec]>,
     origins: Origins,
     admission: Admission,
+    /// What a load balancer is told that asks after health on a websocket's port.
+    standing: Arc<Standing>,
     /// How fast connections may send, where some listener has a limit to that.
     rates: Option<Rates>,
     /// What connections keep of what they have sent.
@@ -104,6 +108,7 @@ impl Transport {
             listeners,
             origins,
             admission,
+            standing: Arc::default(),
             rates,
             halves,
             links: Pages::default(),
@@ -122,6 +127,11 @@ impl Transport {
             boarding: Vec::new(),
             quiet: false,
         }
+    }
+
+    /// Has it tell this of the server's health.
+    pub fn show(&mut self, standing: Arc<Standing>) {
+        self.standing = standing;
     }
 
     /// Readable when the wire has events.

@@ -1,8 +1,8 @@
 //! The frame codec: a four-byte big-endian length that counts itself, then the body. A body that is
 //! UTF-8 is text, another is binary.
 //!
-//! Bound: a body of `message_bytes_max` bytes, checked when the length has arrived. Called through
-//! [`super::Decoder`] and [`super::Codec`].
+//! Bound: a body of `message_bytes_max` bytes, checked when the length has arrived and, since the limit may change,
+//! with every piece. Called through [`super::Decoder`] and [`super::Codec`].
 
 use super::{Event, gather};
 use crate::close::CloseReason;
@@ -78,6 +78,10 @@ impl Decoder {
             }
         }
         let body_len = partial.body_len.unwrap_or(0) as usize;
+        // The limit may have changed since the header came.
+        if body_len > bytes_max {
+            return Err(CloseReason::TooBig);
+        }
         let piece = &rest[..rest.len().min(body_len - partial.body.len())];
         gather(&mut partial.body, piece, body_len);
         *at += piece.len();

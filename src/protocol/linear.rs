@@ -3,11 +3,12 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use super::http::head::{HTTP_HEAD_BYTES_MAX, HeadScan, check_head};
+use super::http::head::{HeadScan, check_head};
 use super::http::{Body, Framing, Part};
 use super::proxy::ProxyHeader;
 use super::websocket::handshake::Handshake;
 use super::{Codec, Decoder};
+use crate::config::REQUEST_HEAD_BYTES_DEFAULT;
 
 /// This thread's own time on a CPU.
 fn cpu_time() -> Duration {
@@ -102,7 +103,7 @@ fn requests_byte_by_byte() {
         });
         expect_linear("a head", 1_900, |length| {
             let bytes = request(length, line);
-            let mut scan = HeadScan::new(HTTP_HEAD_BYTES_MAX);
+            let mut scan = HeadScan::new(REQUEST_HEAD_BYTES_DEFAULT);
             for end in 1..=bytes.len() {
                 let _ = black_box(check_head(&mut scan, &bytes[..end]));
             }

@@ -19,7 +19,7 @@ mod linear;
 mod tests;
 
 use crate::close::CloseReason;
-use crate::payload::Message;
+use crate::payload::{Flaw, Message};
 use stranger::{Opening, Stranger};
 use websocket::Terms;
 
@@ -45,6 +45,12 @@ pub const CODECS: usize = Codec::Events as usize + 1;
 pub enum Event<'a> {
     /// A whole message.
     Message(Message<'a>),
+    /// The edges of a line that is longer than a message may be, where that does not end the connection.
+    TooLong(&'a [u8]),
+    /// A line that is not UTF-8, where that does not end the connection.
+    NotUtf8(&'a [u8]),
+    /// A line whose end has not come when the stream's has.
+    Unended(&'a [u8]),
     /// A websocket's whole text message as its sender compressed it; an [inflater](websocket::deflate)
     /// makes a message of it.
     CompressedText(&'a [u8]),
@@ -61,6 +67,18 @@ pub enum Event<'a> {
     },
 }
 
+impl<'a> Event<'a> {
+    /// A line that is no message, and why.
+    pub fn flawed(self) -> Option<(Flaw, &'a [u8])> {
+        match self {
+            Event::TooLong(line) => Some((Flaw::TooBig, line)),
+            Event::NotUtf8(line) => Some((Flaw::NotUtf8, line)),
+            Event::Unended(line) => Some((Flaw::Unended, line)),
+            _ => None,
+        }
+    }
+}
+
 /// Cuts one connection's bytes into events. It is `Send` and takes half a message along.
 #[derive(Debug)]
 pub struct Decoder(Of);
@@ -71,8 +89,8 @@ pub struct Decoder(Of);
 enum Of {
     /// With whether compression is agreed on.
     WebSocket(websocket::Decoder, u32, bool),
-    /// With how the connection has begun.
-    Text(text::Decoder, u32, Opening),
+    /// With how the connection has begun, and whether lines that are none are told.
+    Text(text::Decoder, u32, Opening, bool),
     Frame(frame::Decoder, u32, Opening),
     /// With how much has been ignored.
     Events(u32),
@@ -93,20 +111,30 @@ impl Decoder {
         let bytes_max = bounded(message_bytes_max);
         Decoder(match codec {
             Codec::WebSocket => Of::WebSocket(websocket::Decoder::default(), bytes_max, false),
-            Codec::Text => Of::Text(text::Decoder::default(), bytes_max, Opening::Unheard),
+            Codec::Text => Of::Text(text::Decoder::default(), bytes_max, Opening::Unheard, false),
             Codec::Frame => Of::Frame(frame::Decoder::default(), bytes_max, Opening::Unheard),
             Codec::Events => Of::Events(0),
         })
     }
 
-    /// Goes on with another limit, from the next message on.
+    /// Goes on with another limit. It holds for the message that is half there, too: whatever comes out is within
+    /// the limit of that moment.
     pub fn set_message_bytes_max(&mut self, message_bytes_max: usize) {
         match &mut self.0 {
             Of::WebSocket(_, bytes_max, _)
-            | Of::Text(_, bytes_max, _)
+            | Of::Text(_, bytes_max, ..)
             | Of::Frame(_, bytes_max, _) => *bytes_max = bounded(message_bytes_max),
             Of::Events(_) => {}
         }
+    }
+
+    /// The same, which tells of text lines that are none ([`Event::flawed`]) and goes on behind them, in place of an
+    /// error. Other codecs stay as they are.
+    pub fn telling(mut self) -> Decoder {
+        if let Of::Text(_, _, _, tells) = &mut self.0 {
+            *tells = true;
+        }
+        self
     }
 
     /// The same, for a websocket that has agreed on compression.
@@ -137,11 +165,11 @@ impl Decoder {
                 };
                 decoder.next(terms, input, at)
             }
-            Of::Text(decoder, bytes_max, opening) => {
+            Of::Text(decoder, bytes_max, opening, tells) => {
                 let bytes_max = *bytes_max as usize;
                 match opening {
-                    Opening::Unheard => first_line(decoder, bytes_max, opening, input, at),
-                    _ => decoder.next(bytes_max, input, at),
+                    Opening::Unheard => first_line(decoder, bytes_max, *tells, opening, input, at),
+                    _ => decoder.next(bytes_max, *tells, input, at),
                 }
             }
             Of::Frame(decoder, bytes_max, opening) => {
@@ -152,6 +180,14 @@ impl Decoder {
                 }
             }
             Of::Events(ignored) => events::ignore(ignored, input, at).map(|()| None),
+        }
+    }
+
+    /// The stream has ended. What there is of a line without its end, where that is told; once.
+    pub fn finish(&mut self) -> Option<Event<'_>> {
+        match &mut self.0 {
+            Of::Text(decoder, _, _, true) => decoder.finish(),
+            _ => None,
         }
     }
 
@@ -167,7 +203,7 @@ impl Decoder {
     /// Another protocol that the connection began with, and was refused for.
     pub fn stranger(&self) -> Option<Stranger> {
         match self.0 {
-            Of::Text(_, _, Opening::Strange(stranger))
+            Of::Text(_, _, Opening::Strange(stranger), _)
             | Of::Frame(_, _, Opening::Strange(stranger)) => Some(stranger),
             _ => None,
         }
@@ -251,11 +287,15 @@ impl Codec {
     }
 }
 
+/// What may stand before a text, and says that it is UTF-8 (RFC 3629, section 6).
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// The next event of a text connection that has sent no line yet. One that begins with another protocol is refused
 /// before anything of it is taken for a message.
 fn first_line<'a>(
     decoder: &'a mut text::Decoder,
     bytes_max: usize,
+    tells: bool,
     opening: &mut Opening,
     input: &'a mut [u8],
     at: &mut usize,
@@ -267,13 +307,27 @@ fn first_line<'a>(
     if stranger::is_tls(stranger::head_of(decoder.held(), &input[*at..])) {
         return strange(opening, Stranger::Tls);
     }
-    let event = decoder.next(bytes_max, input, at)?;
-    if let Some(Event::Message(line)) = event {
-        if stranger::is_request_line(line.bytes()) {
-            return strange(opening, Stranger::Http);
+    let event = decoder.next(bytes_max, tells, input, at)?;
+    // Editors and libraries begin a file or stream with a mark that is no part of its text.
+    let event = match event {
+        Some(Event::Message(Message::Text(line))) => {
+            let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
+            Some(Event::Message(Message::Text(line)))
         }
-        *opening = Opening::Heard;
+        event => event,
+    };
+    let line = match event {
+        Some(Event::Message(line)) => line.bytes(),
+        Some(event) => match event.flawed() {
+            Some((_, line)) => line,
+            None => return Ok(Some(event)),
+        },
+        None => return Ok(None),
+    };
+    if stranger::is_request_line(line) {
+        return strange(opening, Stranger::Http);
     }
+    *opening = Opening::Heard;
     Ok(event)
 }
 

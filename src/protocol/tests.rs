@@ -2,6 +2,8 @@
 //! what it takes, and what is encoded is what an independent reader finds.
 
 mod conversation;
+mod limits;
+mod lines;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -9,7 +11,7 @@ use proptest::prelude::*;
 use super::websocket::deflate::Inflater;
 use super::{Codec, Decoder, Event};
 use crate::close::CloseReason;
-use crate::payload::Message;
+use crate::payload::{Flaw, Message};
 
 /// An event that owns its bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,6 +21,7 @@ pub(super) enum Seen {
     Ping(Vec<u8>),
     Pong,
     Close(Option<u16>),
+    Flawed(Flaw, Vec<u8>),
 }
 
 impl From<Message<'_>> for Seen {
@@ -43,6 +46,9 @@ impl Seen {
             Event::CompressedBinary(bytes) => inflater.inflate(bytes, false, bytes_max)?.into(),
             Event::Ping(payload) => Seen::Ping(payload.to_vec()),
             Event::Pong => Seen::Pong,
+            Event::TooLong(line) => Seen::Flawed(Flaw::TooBig, line.to_vec()),
+            Event::NotUtf8(line) => Seen::Flawed(Flaw::NotUtf8, line.to_vec()),
+            Event::Unended(line) => Seen::Flawed(Flaw::Unended, line.to_vec()),
             Event::Close { code } => Seen::Close(code),
         })
     }

@@ -1,14 +1,22 @@
 //! The text codec: a message is the bytes up to `\n`, without a `\r` before it, and is UTF-8.
 //!
 //! Bound: a line of `message_bytes_max` bytes; one more is [`CloseReason::TooBig`] as soon as it is
-//! certain, without waiting for the line's end. Called through [`super::Decoder`] and
-//! [`super::Codec`].
+//! certain, without waiting for the line's end. Where that is to be told and not to end the connection
+//! ([`super::Decoder::telling`]), such a line is skipped to its end, [`SKIPPED_BYTES_MAX`] at most, of which
+//! only its two edges are kept. Called through [`super::Decoder`] and [`super::Codec`].
+
+use std::ops::Range;
 
 use memchr::{memchr, memchr_iter};
 
 use super::{Event, gather};
 use crate::close::CloseReason;
 use crate::payload::Message;
+
+/// Most bytes of a line that is skipped.
+pub(super) const SKIPPED_BYTES_MAX: usize = 16 << 20;
+/// So much is kept of its beginning, and so much of its end: what tells a request of another protocol.
+const EDGE_BYTES: usize = 64;
 
 /// Cuts a stream into lines.
 #[derive(Debug, Default)]
@@ -18,59 +26,97 @@ pub struct Decoder {
 
 #[derive(Debug, Default)]
 struct Partial {
+    /// What has come of a line, or the two edges of one that is skipped.
     line: Vec<u8>,
+    /// How much has come of one that is skipped; 0 of any other.
+    skipped: usize,
     /// The line went out with the last event.
     spent: bool,
 }
 
+/// Where a line's bytes lie.
+enum Place {
+    Input(Range<usize>),
+    Partial,
+}
+
 impl Decoder {
+    /// The next line. With `tells`, one that is none is an event, too.
     pub(super) fn next<'a>(
         &'a mut self,
         bytes_max: usize,
+        tells: bool,
         input: &'a mut [u8],
         at: &mut usize,
     ) -> Result<Option<Event<'a>>, CloseReason> {
         if self.partial.as_ref().is_some_and(|partial| partial.spent) {
             self.partial = None;
         }
-        let rest = &input[*at..];
-        if rest.is_empty() {
+        if *at == input.len() {
             return Ok(None);
         }
+        if self.skips() {
+            return self.skip(input, at);
+        }
+        let place = match self.advance(bytes_max, input, at) {
+            Err(CloseReason::TooBig) if tells => {
+                self.begin_skip();
+                return self.skip(input, at);
+            }
+            Err(reason) => return Err(reason),
+            Ok(None) => return Ok(None),
+            Ok(Some(place)) => place,
+        };
+        let line = match place {
+            Place::Input(range) => &input[range],
+            Place::Partial => self.line(),
+        };
+        match simdutf8::basic::from_utf8(line) {
+            Ok(text) => Ok(Some(Event::Message(Message::Text(text)))),
+            Err(_) if tells => Ok(Some(Event::NotUtf8(line))),
+            Err(_) => Err(CloseReason::NotUtf8),
+        }
+    }
+
+    /// Goes to the line's end, or keeps what there is of it. Takes nothing if the line is too long.
+    fn advance(
+        &mut self,
+        bytes_max: usize,
+        input: &[u8],
+        at: &mut usize,
+    ) -> Result<Option<Place>, CloseReason> {
+        let rest = &input[*at..];
         let Some(end) = memchr(b'\n', rest) else {
             self.keep(bytes_max, rest)?;
             *at = input.len();
             return Ok(None);
         };
-        *at += end + 1;
         let piece = &rest[..end];
-        let line = match self.partial.as_deref_mut() {
-            None => piece,
-            Some(partial) => {
-                if partial.line.len() + piece.len() > bytes_max + 1 {
-                    return Err(CloseReason::TooBig);
-                }
-                gather(&mut partial.line, piece, bytes_max + 1);
-                partial.spent = true;
-                &partial.line
-            }
+        let (held, last) = match self.partial.as_deref() {
+            Some(partial) => (partial.line.len(), partial.line.last()),
+            None => (0, None),
         };
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.len() > bytes_max {
+        let has_return = piece.last().or(last) == Some(&b'\r');
+        let len = held + piece.len() - usize::from(has_return);
+        if len > bytes_max {
             return Err(CloseReason::TooBig);
         }
-        match simdutf8::basic::from_utf8(line) {
-            Ok(text) => Ok(Some(Event::Message(Message::Text(text)))),
-            Err(_) => Err(CloseReason::NotUtf8),
-        }
+        let start = *at;
+        *at += end + 1;
+        Ok(Some(match self.partial.as_deref_mut() {
+            None => Place::Input(start..start + len),
+            Some(partial) => {
+                gather(&mut partial.line, piece, bytes_max + 1);
+                partial.line.truncate(len);
+                partial.spent = true;
+                Place::Partial
+            }
+        }))
     }
 
     /// Keeps a line's bytes until its end comes.
     fn keep(&mut self, bytes_max: usize, piece: &[u8]) -> Result<(), CloseReason> {
-        let held = self
-            .partial
-            .as_ref()
-            .map_or(0, |partial| partial.line.len());
+        let held = self.line().len();
         // One byte more than the limit is no error yet if it may belong to the line's end.
         let len = held + piece.len();
         if len > bytes_max + 1 || (len > bytes_max && piece.last() != Some(&b'\r')) {
@@ -79,6 +125,59 @@ impl Decoder {
         let partial = self.partial.get_or_insert_default();
         gather(&mut partial.line, piece, bytes_max + 1);
         Ok(())
+    }
+
+    fn line(&self) -> &[u8] {
+        self.partial.as_ref().map_or(&[], |partial| &partial.line)
+    }
+
+    fn skips(&self) -> bool {
+        self.partial
+            .as_ref()
+            .is_some_and(|partial| partial.skipped > 0)
+    }
+
+    /// What is kept is the beginning of a line that is too long.
+    fn begin_skip(&mut self) {
+        let line = self.partial.take().map_or(Vec::new(), |it| it.line);
+        let mut partial = Box::<Partial>::default();
+        partial.add(&line);
+        self.partial = Some(partial);
+    }
+
+    /// Goes on to the end of a line that is skipped.
+    fn skip<'a>(
+        &'a mut self,
+        input: &[u8],
+        at: &mut usize,
+    ) -> Result<Option<Event<'a>>, CloseReason> {
+        let rest = &input[*at..];
+        let end = memchr(b'\n', rest);
+        let piece = &rest[..end.unwrap_or(rest.len())];
+        let partial = self.partial.get_or_insert_default();
+        partial.add(piece);
+        if partial.skipped > SKIPPED_BYTES_MAX {
+            return Err(CloseReason::TooBig);
+        }
+        *at += piece.len();
+        if end.is_none() {
+            return Ok(None);
+        }
+        *at += 1;
+        partial.spent = true;
+        let line = partial.line.strip_suffix(b"\r").unwrap_or(&partial.line);
+        Ok(Some(Event::TooLong(line)))
+    }
+
+    /// The stream has ended: a line whose end has not come, and now does not.
+    pub(super) fn finish(&mut self) -> Option<Event<'_>> {
+        let partial = self.partial.as_deref_mut().filter(|it| !it.spent)?;
+        partial.spent = true;
+        let line = partial.line.strip_suffix(b"\r").unwrap_or(&partial.line);
+        Some(match partial.skipped {
+            0 => Event::Unended(line),
+            _ => Event::TooLong(line),
+        })
     }
 
     /// What is kept of a line whose end has not come.
@@ -93,6 +192,22 @@ impl Decoder {
         self.partial
             .as_ref()
             .map_or(0, |partial| size_of::<Partial>() + partial.line.capacity())
+    }
+}
+
+impl Partial {
+    /// Takes some more of a line that is skipped: between its edges it is dropped.
+    fn add(&mut self, bytes: &[u8]) {
+        self.skipped += bytes.len();
+        let room = EDGE_BYTES.saturating_sub(self.line.len());
+        let (first, rest) = bytes.split_at(room.min(bytes.len()));
+        self.line.extend_from_slice(first);
+        self.line
+            .extend_from_slice(&rest[rest.len().saturating_sub(EDGE_BYTES)..]);
+        let excess = self.line.len().saturating_sub(2 * EDGE_BYTES);
+        if excess > 0 {
+            self.line.drain(EDGE_BYTES..EDGE_BYTES + excess);
+        }
     }
 }
 

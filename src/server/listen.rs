@@ -75,6 +75,12 @@ impl Listen {
         }
     }
 
+    /// Whether this machine alone reaches it. What has no address is found out when it is bound.
+    pub(super) fn is_on_loopback(&self) -> bool {
+        self.address()
+            .is_ok_and(|address| address.ip().to_canonical().is_loopback())
+    }
+
     fn address(&self) -> io::Result<SocketAddr> {
         let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidInput, text);
         let (_, authority) = self.parts().map_err(invalid)?;

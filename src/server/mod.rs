@@ -31,11 +31,11 @@ use tracing::{info, warn};
 
 use crate::app::envelope::Body;
 use crate::app::hosted::{Hosted, Hosting};
-use crate::app::{App, Login, Peers, WhenFull};
+use crate::app::{App, Login, Peers, WhenFlawed, WhenFull};
 use crate::auth::bearer::Bearers;
 use crate::auth::{Keyring, Verifier};
 use crate::bus::{self, Remote};
-use crate::config::{Auth, CORES_MAX, Config, OUTBOX_MESSAGE_COST, Webhooks};
+use crate::config::{self, Auth, CORES_MAX, Config, OUTBOX_MESSAGE_COST, Webhooks};
 use crate::events::Reporting;
 use crate::guard::watch_panics;
 use crate::hush::SharedHush;
@@ -170,6 +170,7 @@ impl Server {
                 binds: A::LOGIN == Login::Required,
                 proves: A::LOGIN == Login::Required && self.config.auth != Auth::None,
                 pauses: A::WHEN_FULL == WhenFull::Pause,
+                tells: A::WHEN_FLAWED == WhenFlawed::Tell,
                 message_bytes_max,
                 outbox_bytes_max,
                 compress: listen.limits.compress.unwrap_or(self.config.compress),
@@ -233,6 +234,7 @@ impl Server {
             proxied: listen.proxy_protocol,
             per_address_max: own.unwrap_or(of_clients),
             counted_with: if own.is_some() { 1 + number as u16 } else { 0 },
+            on_loopback: listen.is_on_loopback(),
         }
     }
 
@@ -259,6 +261,13 @@ impl Server {
     pub fn start(mut self) -> io::Result<Running> {
         if let Some(mistake) = self.mistake.take() {
             return Err(mistake);
+        }
+        if self.config.request_head_bytes_max > config::REQUEST_HEAD_BYTES_LIMIT {
+            let text = format!(
+                "request_head_bytes_max: at most {}",
+                config::REQUEST_HEAD_BYTES_LIMIT
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
         let keyring = Keyring::open(&self.config)?;
         let (sites, of_sites) = self.plan_sites();

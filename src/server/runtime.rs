@@ -131,7 +131,7 @@ impl Tasks {
             runtime: runtime_kind().name(),
             connections: wire.kind().name(),
         };
-        let transport = Transport::new(
+        let mut transport = Transport::new(
             wire,
             Rc::clone(&specs),
             origins,
@@ -140,6 +140,7 @@ impl Tasks {
             Halves::new(plan.config.inbox_bytes_core_max),
             bound.handover,
         );
+        transport.show(Arc::clone(&plan.standing));
         let wire = Readiness::new(transport.descriptor())?;
         let bell = Readiness::new(bus.descriptor())?;
         let core_number = bus.core();

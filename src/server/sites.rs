@@ -10,7 +10,6 @@ use crate::ident::Reach;
 use crate::net::admission::{Door, Pool};
 use crate::net::http::{self, Roles, Site};
 use crate::net::rates::Rate;
-use crate::protocol::http::head::HTTP_HEAD_BYTES_MAX;
 use crate::shard::ListenerSpec;
 
 /// One HTTP port.
@@ -43,7 +42,7 @@ impl Server {
         let rate = Rate {
             messages_per_second: listen.limits.messages_per_second_max.unwrap_or(0),
             bytes_per_second: listen.limits.bytes_per_second_max.unwrap_or(0),
-            message_bytes_max: self.config.http_body_bytes_max + HTTP_HEAD_BYTES_MAX,
+            message_bytes_max: self.config.http_body_bytes_max + self.config.request_head_bytes_max,
         };
         self.site_gates.push((self.door(&listen, Pool::Http), rate));
         self.sites.push((listen, site, reach));

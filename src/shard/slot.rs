@@ -27,6 +27,8 @@ pub struct ListenerSpec {
     pub proves: bool,
     /// Whether a full outbox pauses the reading, in place of closing.
     pub pauses: bool,
+    /// Whether a line that is no message is told to the app, in place of closing.
+    pub tells: bool,
     pub message_bytes_max: usize,
     pub outbox_bytes_max: usize,
     /// Whether compression may be agreed on.

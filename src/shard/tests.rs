@@ -25,6 +25,7 @@ fn spec(codec: Codec, space: u8, outbox_bytes_max: usize) -> ListenerSpec {
         binds: true,
         proves: false,
         pauses: false,
+        tells: false,
         message_bytes_max: 1_000,
         outbox_bytes_max,
         compress: false,

@@ -304,7 +304,7 @@ async fn origins_that_say_nothing_must_be_listed(cores: usize) {
         ("push", Some("http://evil.example"), bearer.as_str(), 403),
         // Nobody logs in to echo.
         ("echo", None, "", 101),
-        ("echo", Some("null"), "", 101),
+        ("echo", Some("null"), "", 403),
     ] {
         let got = status(&strict, app, origin, lines).await;
         assert_eq!(got, expected, "{app} {origin:?} {lines}");

@@ -133,7 +133,12 @@ const SMALL: &[Change] = &[
         "HTTP/1.1\n",
         400,
     ),
-    ("an empty line first", "GET", "\r\nGET", 400),
+    (
+        "five empty lines first",
+        "GET",
+        "\r\n\r\n\r\n\r\n\r\nGET",
+        400,
+    ),
     ("a second space", "GET ", "GET  ", 400),
     ("a fragment", "/chat", "/chat#x", 400),
     ("a target of no path", "/chat", "chat", 400),

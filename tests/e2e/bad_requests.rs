@@ -176,7 +176,6 @@ pub fn cases(address: SocketAddr, hidden: &str) -> Vec<Case> {
         ("GET /healthz HTTP/1,1", 400),
         ("GET /healthz HTTP/01.1", 400),
         ("GET /healthz", 400),
-        ("GET /healthz HTTP/1.0", 505),
         ("GET /healthz HTTP/0.9", 505),
         ("GET /healthz HTTP/3.0", 505),
         ("GET healthz HTTP/1.1", 400),
@@ -189,7 +188,12 @@ pub fn cases(address: SocketAddr, hidden: &str) -> Vec<Case> {
         ("G\u{e9}T / HTTP/1.1", 400),
         ("G(T / HTTP/1.1", 400),
         (" GET / HTTP/1.1", 400),
-        ("\r\nGET / HTTP/1.1", 400),
+        ("\nGET / HTTP/1.1", 400),
+        ("\r\n\nGET / HTTP/1.1", 400),
+        ("\rGET / HTTP/1.1", 400),
+        ("POST /healthz HTTP/1.0", 411),
+        ("PUT /healthz HTTP/1.0", 411),
+        ("POST /healthz HTTP/1.0\r\nTransfer-Encoding: chunked", 400),
     ] {
         let bytes = format!("{first}\r\nHost: {address}\r\n\r\n{hidden}");
         cases.push((format!("{first:?}"), bytes, status));
@@ -206,7 +210,7 @@ pub fn cases(address: SocketAddr, hidden: &str) -> Vec<Case> {
         let bytes = format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n{hidden}");
         cases.push((format!("a host {host:?}"), bytes, 400));
     }
-    let none = format!("GET /healthz HTTP/1.1\r\n\r\n{hidden}");
+    let none = format!("GET /v1/stats HTTP/1.1\r\n\r\n{hidden}");
     cases.push(("no host".into(), none, 400));
     cases
 }

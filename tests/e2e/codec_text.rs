@@ -80,12 +80,12 @@ async fn a_line_without_an_end_closes_once_it_is_too_long(cores: usize) {
 
 async fn a_line_that_is_not_utf8_closes(cores: usize) {
     let server = Server::start(cores).await;
-    for app in ["echo", "relay", "push", "chat", "push-backend"] {
+    for app in ["echo", "relay", "push", "chat"] {
         let mut client = server.connect("text", app).await;
         client.send_bytes(b"bad \xff line\n").await;
         client.expect_end(1007).await;
     }
-    server.wait_closed("not UTF-8", 5).await;
+    server.wait_closed("not UTF-8", 4).await;
 }
 
 async fn the_end_of_the_stream_unmaps_the_uid(cores: usize) {

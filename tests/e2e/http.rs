@@ -103,6 +103,21 @@ impl Http {
         })
     }
 
+    /// Reads on until this has come; what came before it is dropped.
+    pub async fn expect_text(&mut self, text: &str) {
+        loop {
+            let found = self
+                .unread
+                .windows(text.len())
+                .position(|w| w == text.as_bytes());
+            if let Some(at) = found {
+                self.unread.drain(..at + text.len());
+                return;
+            }
+            assert!(self.fill().await, "the connection ended without {text:?}");
+        }
+    }
+
     /// Whether the server has ended the connection, now or within [`PATIENCE`].
     pub async fn ends(&mut self) -> bool {
         !self.fill().await

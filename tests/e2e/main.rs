@@ -36,7 +36,9 @@ mod auth_jwt;
 mod auth_languages;
 mod backend;
 mod backend_access;
+mod backend_flawed;
 mod backend_pipeline;
+mod balancers;
 mod chat;
 mod chat_roster;
 mod codec_across;
@@ -58,6 +60,7 @@ mod hostile_lines;
 mod hostile_origins;
 mod hostile_strangers;
 mod metrics;
+mod neighbours;
 mod order;
 mod page;
 mod panic;
@@ -178,7 +181,7 @@ fn suites_outside_cargo_test() {
     println!(
         "cargo test covers the server with Rust alone. tests/run covers also: the page in headless \
          Chromium (tests/page), a PHP back end (tests/php), Python websockets (tests/python), HAProxy in \
-         front (tests/haproxy), the Autobahn suite (tests/conformance), and the doorbell under loom \
+         front (tests/haproxy), nginx, HAProxy and Caddy as examples/proxies has them (tests/proxies), the Autobahn suite (tests/conformance), and the doorbell under loom \
          (tests/loom)."
     );
 }

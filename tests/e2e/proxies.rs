@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use crate::client::{Client, End};
-use crate::http::Http;
+use crate::http::{Http, exchange};
 use crate::on_cores;
 use crate::raw::{FIN, Raw, TEXT, masked, request};
 use crate::server::Server;
@@ -24,6 +24,7 @@ on_cores! {
     the_address_told_is_the_one_that_is_limited,
     a_trusted_proxy_tells_whom_it_forwards,
     what_a_stranger_says_of_itself_is_ignored,
+    a_request_of_nobody_is_refused,
     the_address_forwarded_is_the_one_that_is_limited,
     both_ways_go_together,
     http_requests_that_a_proxy_forwards_are_limited_by_their_clients,
@@ -299,7 +300,11 @@ async fn a_trusted_proxy_tells_whom_it_forwards(cores: usize) {
             "203.0.113.5",
         ),
         ("X-Forwarded-For: 2001:db8::5\r\n", "[2001:db8::5]"),
-        ("X-Forwarded-For: nonsense\r\n", "127.0.0.1"),
+        ("X-Forwarded-For: 203.0.113.5,\r\n", "203.0.113.5"),
+        (
+            "X-Forwarded-For: 203.0.113.5\r\nX-Forwarded-For:\r\n",
+            "203.0.113.5",
+        ),
         ("", "127.0.0.1"),
     ] {
         let mut raw = open(&server, b"", lines).await;
@@ -322,6 +327,43 @@ async fn what_a_stranger_says_of_itself_is_ignored(cores: usize) {
         let address = opened_as(&server, b"", "X-Forwarded-For: 203.0.113.5\r\n").await;
         assert!(address.starts_with("127.0.0.1:"), "{address}");
     }
+}
+
+/// A proxy's own address counts towards no limit, so nobody is taken for it whose address is not told.
+async fn a_request_of_nobody_is_refused(cores: usize) {
+    let listeners = [
+        "websocket://127.0.0.1:0=push",
+        "http://127.0.0.1:0=page",
+        "text://127.0.0.1:0=push-backend",
+    ];
+    let settings = [
+        ("TRUSTED_PROXIES", "127.0.0.1, 10.0.0.0/8"),
+        ("CONNECTIONS_PER_ADDRESS_MAX", "1"),
+    ];
+    let server = Server::on(cores, &settings, &listeners).await;
+    let http = server.address("http", "page");
+    for value in [
+        "nonsense",
+        "unknown",
+        "",
+        ",",
+        "203.0.113.5, unknown",
+        "203.0.113.5, unknown, 10.0.0.7",
+    ] {
+        let line = format!("X-Forwarded-For: {value}\r\n");
+        let mut raw = Raw::dial(server.address("ws", "push")).await;
+        raw.write(request(&line).as_bytes()).await;
+        assert_eq!(raw.status().await, Some(400), "{value}");
+        for path in ["/healthz", "/v1/events?uid=a"] {
+            let request = format!("GET {path} HTTP/1.1\r\nHost: {http}\r\n{line}\r\n");
+            assert_eq!(exchange(http, &request).await.status, 400, "{value} {path}");
+        }
+    }
+    server
+        .wait_log(&["INFO", "X-Forwarded-For", "trusted_proxies"])
+        .await;
+    assert_eq!(server.closed("bad handshake").await, 6);
+    assert_eq!(server.closed("address limit").await, 0);
 }
 
 async fn the_address_forwarded_is_the_one_that_is_limited(cores: usize) {

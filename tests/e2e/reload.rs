@@ -13,13 +13,14 @@ use tokio::time::sleep;
 use crate::client::Client;
 use crate::http::{JSON, get, post};
 use crate::on_cores;
-use crate::raw::{Raw, request};
+use crate::raw::{CONTINUATION, FIN, PING, PONG, Raw, TEXT, request};
 use crate::server::{Server, binary, command};
 
 on_cores! {
     fewer_connections_concern_newcomers_alone,
     limits_by_address_and_uid,
     sizes_and_rates,
+    a_limit_below_what_is_gathered,
     times_hold_for_those_who_are_there,
     origins_and_what_apps_are_told,
     tokens_and_the_log,
@@ -180,8 +181,14 @@ async fn limits_by_address_and_uid(cores: usize) {
 async fn sizes_and_rates(cores: usize) {
     let mut it = Reloaded::start(cores, "").await;
     let mut fast = it.server.relay("ws", "fast").await;
-    it.reload("messages_per_second_max = 5\nmessage_bytes_max = 100\nhttp_body_bytes_max = 20")
+    it.reload("messages_per_second_max = 5\nmessage_bytes_max = 100\nhttp_body_bytes_max = 20\nrequest_head_bytes_max = 1024")
         .await;
+    let cookie = format!("Cookie: {}\r\n", "c".repeat(1_024));
+    let mut raw = Raw::dial(it.server.address("ws", "relay")).await;
+    raw.write_if_open(request(&cookie).as_bytes()).await;
+    assert_eq!(raw.status().await, Some(431));
+    let large = post(it.server.address("http", "page"), "/v1/push", &cookie, "").await;
+    assert_eq!(large.status, 431);
     for n in 0..6 {
         let _ = fast.try_send(&format!("fast:{n}")).await;
     }
@@ -201,6 +208,25 @@ async fn sizes_and_rates(cores: usize) {
         free.send(&format!("free:{n}")).await;
         free.expect(&n.to_string()).await;
     }
+}
+
+/// A message in fragments, of which more is there already than one may have from now on.
+async fn a_limit_below_what_is_gathered(cores: usize) {
+    let mut it = Reloaded::start(cores, "").await;
+    for last in [&b""[..], b"x"] {
+        it.reload("").await;
+        let mut raw = Raw::open(it.server.address("ws", "relay")).await;
+        raw.frame(FIN | TEXT, b"half").await;
+        raw.next().await.expect("a login answer");
+        raw.frame(TEXT, &[b'x'; 600]).await;
+        // It has been read when this is answered.
+        raw.frame(FIN | PING, b"").await;
+        raw.expect(FIN | PONG, b"").await;
+        it.reload("message_bytes_max = 500").await;
+        raw.frame(FIN | CONTINUATION, last).await;
+        raw.expect_close(&[1009]).await;
+    }
+    assert_eq!(it.server.closed("message too big").await, 2);
 }
 
 async fn times_hold_for_those_who_are_there(cores: usize) {

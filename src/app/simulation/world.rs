@@ -52,6 +52,7 @@ fn listen<P: Part>(scene: &Scene, codec: Codec) -> ListenerSpec {
         binds,
         proves: false,
         pauses: !binds,
+        tells: false,
         message_bytes_max: 1 << 16,
         outbox_bytes_max: scene.outbox,
         compress: false,

@@ -90,10 +90,12 @@ const METHODS: [&str; 10] = [
 /// Whether a line begins like an HTTP request, or ends like one (a page may make up a method). A browser
 /// can be made to send one to any port, with what an attacker likes in its body, so such a
 /// connection must end before the body is read as lines.
-pub fn is_http(line: &str) -> bool {
-    METHODS.iter().any(|method| line.starts_with(method))
-        || line.ends_with(" HTTP/1.1")
-        || line.ends_with(" HTTP/1.0")
+pub fn is_http(line: &[u8]) -> bool {
+    METHODS
+        .iter()
+        .any(|method| line.starts_with(method.as_bytes()))
+        || line.ends_with(b" HTTP/1.1")
+        || line.ends_with(b" HTTP/1.0")
 }
 
 /// The uid of a `kick` or `online`, which are not for everybody.
@@ -436,7 +438,7 @@ mod tests {
             "kick / HTTP/1.1",
             "patch /x HTTP/1.0",
         ] {
-            assert!(is_http(line), "{line}");
+            assert!(is_http(line.as_bytes()), "{line}");
         }
         for line in [
             "",
@@ -447,7 +449,7 @@ mod tests {
             "Get / now",
             r#"{"uid":"GET / HTTP/1.1"}"#,
         ] {
-            assert!(!is_http(line), "{line}");
+            assert!(!is_http(line.as_bytes()), "{line}");
         }
     }
 }

@@ -15,11 +15,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ahash::{AHashMap, AHashSet};
-use ringpost::app::{Answer, App, Context, Login, Peers, WhenFull};
+use ringpost::app::{Answer, App, Context, Login, Peers, WhenFlawed, WhenFull};
 use ringpost::auth::bearer::{Bearers, Rights};
 use ringpost::close::CloseReason;
 use ringpost::ident::{ConnId, Reply, Ticket};
-use ringpost::payload::Message;
+use ringpost::payload::{Flaw, Message};
 
 use self::line::Line;
 use super::text_of;
@@ -127,6 +127,7 @@ impl App for Backend {
     const PEERS: Peers = Peers::BackEnds;
     const LOGIN: Login = Login::Never;
     const WHEN_FULL: WhenFull = WhenFull::Pause;
+    const WHEN_FLAWED: WhenFlawed = WhenFlawed::Tell;
 
     fn on_connect(&mut self, cx: &mut Context<'_, Self>) -> Session {
         if !self.bearers.is_empty()
@@ -146,12 +147,39 @@ impl App for Backend {
         session: &mut Session,
         message: Message<'_>,
     ) {
-        match (text_of(message), session.rights) {
-            (Some(line), _) if line::is_http(line) => cx.close(CloseReason::Protocol),
+        match (text_of(message).map(plain), session.rights) {
+            (Some(line), _) if line::is_http(line.as_bytes()) => cx.close(CloseReason::Protocol),
             (Some(line), Some(rights)) => self.ask(cx, rights, line),
             (Some(line), None) => self.authorize(cx, session, line),
             (None, Some(_)) => answer(cx, "fail: not UTF-8"),
             (None, None) => self.authorize(cx, session, ""),
+        }
+    }
+
+    /// One bad line among good ones is answered, and the others are served.
+    fn on_flawed(
+        &mut self,
+        cx: &mut Context<'_, Self>,
+        session: &mut Session,
+        flaw: Flaw,
+        line: &[u8],
+    ) {
+        let text = std::str::from_utf8(line).ok();
+        match (flaw, session.rights) {
+            _ if line::is_http(line) => cx.close(CloseReason::Protocol),
+            (Flaw::TooBig, Some(_)) => {
+                answer(cx, "fail: the line is longer than message_bytes_max");
+            }
+            (Flaw::NotUtf8, Some(_)) => answer(cx, "fail: not UTF-8"),
+            (Flaw::Unended, Some(rights)) => match text {
+                // An object says where it ends; half a name would be another's.
+                Some(text) if plain(text).trim_ascii_start().starts_with('{') => {
+                    self.ask(cx, rights, plain(text));
+                }
+                Some(_) => answer(cx, "fail: the last line has no end (\\n)"),
+                None => answer(cx, "fail: not UTF-8"),
+            },
+            (_, None) => self.authorize(cx, session, ""),
         }
     }
 
@@ -179,6 +207,11 @@ impl App for Backend {
             _ => cx.fill(place, "fail"),
         }
     }
+}
+
+/// A line without the byte-order mark that some libraries put before each text.
+fn plain(line: &str) -> &str {
+    line.strip_prefix('\u{feff}').unwrap_or(line)
 }
 
 /// Answers a line at once, but behind the answers to earlier lines.

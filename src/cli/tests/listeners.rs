@@ -148,6 +148,16 @@ fn a_token_opens_the_back_end_port() {
     }
 }
 
+/// What comes by a proxy is not of this machine, though the listener is.
+#[test]
+fn a_back_end_port_behind_a_proxy_wants_a_token() {
+    let table =
+        "[[listen]]\nurl = 'text://127.0.0.1:5678'\napp = 'push-backend'\nproxy_protocol = true\n";
+    says(from_file(table), &["backend.token", "proxy_protocol"]);
+    let token = format!("{table}[backend]\ntoken = 'a-token-of-more-than-thirty-two-characters'\n");
+    assert!(from_file(&token).is_ok(), "{token}");
+}
+
 #[test]
 fn an_outbox_holds_one_largest_message() {
     let error = from_file("message_bytes_max = 1000\noutbox_bytes_max = 1045").unwrap_err();

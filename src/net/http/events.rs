@@ -19,6 +19,7 @@ use crate::app::ending;
 use crate::auth::ProofError;
 use crate::close::CloseReason;
 use crate::ident::check_uid;
+use crate::net::origin::{Foreign, Visitor};
 use crate::net::transport::{Claim, Subscriber};
 use crate::protocol::http::HttpError;
 use crate::protocol::http::head::Head;
@@ -102,7 +103,12 @@ impl Port {
         door: Door,
         peer: SocketAddr,
     ) -> Result<Admitted, Declined> {
-        let peer = self.gate.client(peer, ask.forwarded.as_deref());
+        let peer = match self.gate.client(peer, ask.forwarded.as_deref()) {
+            Ok(peer) => peer,
+            Err(error) => {
+                return Err(HttpAnswer::error(error.status, "bad_request", error.text).into());
+            }
+        };
         let token = match &ask.token {
             Ok(token) => token.as_ref().filter(|_| door.proves),
             Err(error) => {
@@ -111,15 +117,13 @@ impl Port {
         };
         // A page that sends the field has asked before whether it may (below).
         let by_field = token.is_some_and(|token| token.authorization);
-        if !self.is_own(request, ask, door.proves && !by_field) {
-            let origin = request.origin.as_deref();
-            self.origins.borrow_mut().log_refusal(origin, Some(peer));
+        if let Err(foreign) = self.admit_origin(request, ask, door.proves && !by_field) {
+            let (origin, host) = (request.origin.as_deref(), &request.host);
+            let mut origins = self.origins.borrow_mut();
+            origins.log_refusal(foreign, origin, host, Some(peer));
             self.count(CloseReason::BadHandshake);
-            let text = match origin {
-                Some(_) => "pages of this origin are not let in here",
-                None => "clients without an Origin send their token in an Authorization field here",
-            };
-            return Err(HttpAnswer::error(403, "foreign_origin", text).into());
+            let HttpError { status, text } = foreign.answer();
+            return Err(HttpAnswer::error(status, "foreign_origin", text).into());
         }
         let tell = |answer: HttpAnswer| Declined {
             answer,
@@ -146,16 +150,32 @@ impl Port {
     }
 
     /// Whether the page that asks is let in, or the client that is no page.
-    fn is_own(&self, request: &Request, ask: &Ask, strict: bool) -> bool {
+    fn admit_origin(&self, request: &Request, ask: &Ask, strict: bool) -> Result<(), Foreign> {
         let origins = self.origins.borrow();
-        let host = &request.host;
-        match (request.origin.as_deref(), ask.fetch_site.as_deref()) {
-            (None, Some("same-origin")) => ["http", "https"].iter().any(|scheme| {
-                let own = format!("{scheme}://{host}");
-                origins.admits(Some(&own), host, strict)
-            }),
-            (None, Some("cross-site" | "same-site")) => false,
-            (origin, _) => origins.admits(origin, host, strict),
+        let (host, on_loopback) = (request.host.as_str(), self.gate.is_on_loopback());
+        let visitor = Visitor {
+            origin: request.origin.as_deref(),
+            host,
+            strict,
+            on_loopback,
+        };
+        match (visitor.origin, ask.fetch_site.as_deref()) {
+            (None, Some("same-origin")) => {
+                let own = ["https", "http"].map(|scheme| format!("{scheme}://{host}"));
+                let [https, http] = own.each_ref().map(|own| {
+                    origins.admit(Visitor {
+                        origin: Some(own),
+                        ..visitor
+                    })
+                });
+                https.or(http)
+            }
+            (None, Some("cross-site" | "same-site")) => Err(Foreign::Embedded),
+            // Over plain HTTP to a name that is no loopback's a page's own request says nothing at all.
+            (None, _) => origins
+                .admit_host(host, on_loopback)
+                .and_then(|()| origins.admit(visitor)),
+            (Some(_), _) => origins.admit(visitor),
         }
     }
 

@@ -41,7 +41,8 @@ pub struct Gate {
 
 /// Why a connection or a request is turned away.
 pub struct Refusal {
-    pub reason: CloseReason,
+    /// What it counts as, if it is one of the limits.
+    pub reason: Option<CloseReason>,
     pub answer: HttpError,
 }
 
@@ -68,7 +69,7 @@ impl Gate {
         counted
             .map(|counted| self.guest(peer, counted))
             .map_err(|reason| Refusal {
-                reason,
+                reason: Some(reason),
                 answer: match reason {
                     CloseReason::AddressLimit => ADDRESS_FULL,
                     _ => FULL,
@@ -82,16 +83,35 @@ impl Gate {
         may.then(|| self.guest(peer, Counted::Nothing))
     }
 
-    /// A client's own address: what trusted proxies say, if it comes by one.
-    pub fn client(&self, peer: SocketAddr, forwarded: Option<&str>) -> SocketAddr {
+    /// A client's own address: what trusted proxies say, if it comes by one. An error if they say none.
+    pub fn client(
+        &self,
+        peer: SocketAddr,
+        forwarded: Option<&str>,
+    ) -> Result<SocketAddr, HttpError> {
         let admission = self.admission.borrow();
         match forwarded {
             Some(forwarded) if admission.proxies.trust(peer.ip()) => {
-                let ip = admission.proxies.client(forwarded, peer.ip());
-                SocketAddr::new(ip, peer.port())
+                let ip = admission.proxies.client(forwarded)?;
+                Ok(SocketAddr::new(ip, peer.port()))
             }
-            _ => peer,
+            _ => Ok(peer),
         }
+    }
+
+    /// The largest head of a request.
+    pub fn request_head_bytes_max(&self) -> usize {
+        self.admission.borrow().request_head_bytes_max
+    }
+
+    /// Whether this machine alone reaches the port.
+    pub fn is_on_loopback(&self) -> bool {
+        self.admission.borrow().is_on_loopback(self.door)
+    }
+
+    /// Tells the log why a request is refused.
+    pub fn explain(&self, peer: SocketAddr, error: HttpError) {
+        self.admission.borrow_mut().explain(peer, error);
     }
 
     fn guest(&self, peer: SocketAddr, counted: Counted) -> Guest<'_> {
@@ -113,6 +133,11 @@ pub struct Guest<'a> {
 }
 
 impl<'a> Guest<'a> {
+    /// Where it comes from.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
     /// Whether what was read is within the rate.
     pub fn spend(&mut self, bytes: usize, unit: Unit) -> Result<(), Refusal> {
         let Some(meter) = &mut self.meter else {
@@ -121,7 +146,7 @@ impl<'a> Guest<'a> {
         match meter.spend(bytes, unit, Instant::now()) {
             true => Ok(()),
             false => Err(Refusal {
-                reason: CloseReason::RateLimit,
+                reason: Some(CloseReason::RateLimit),
                 answer: TOO_FAST,
             }),
         }
@@ -138,13 +163,17 @@ impl<'a> Guest<'a> {
         let Some(forwarded) = head.forwarded() else {
             return Ok(None);
         };
-        let ip = admission.proxies.client(&forwarded, self.peer.ip());
+        let ip = admission.proxies.client(&forwarded);
+        let ip = ip.map_err(|answer| Refusal {
+            reason: None,
+            answer,
+        })?;
         let client = SocketAddr::new(ip, self.peer.port());
         match admission.enter_address(gate.door, client) {
             Ok(Counted::Address) => Ok(Some(Visit { gate, client })),
             Ok(Counted::Connection | Counted::Nothing) => Ok(None),
             Err(reason) => Err(Refusal {
-                reason,
+                reason: Some(reason),
                 answer: ADDRESS_FULL,
             }),
         }

@@ -1,6 +1,6 @@
 //! The HTTP port of one core: a monoio task a connection, requests in order, keep-alive.
 //!
-//! Bounds: `http_connections_max` connections of the process ([`Gate`]), one head (16 KiB) and one body
+//! Bounds: `http_connections_max` connections of the process ([`Gate`]), one head (`request_head_bytes_max`) and one body
 //! (`http_body_bytes_max`) each; a request has `handshake_timeout` to arrive, or gets 408, and a connection that
 //! asks nothing, or does not take its answer, is closed after a minute. A request is answered before the next
 //! is read, so nothing piles up.
@@ -48,8 +48,10 @@ use crate::net::readiness::Pass;
 use crate::net::transport::Subscriber;
 use crate::protocol::events as stream;
 use crate::protocol::http::fields::Field;
-use crate::protocol::http::head::HTTP_HEAD_BYTES_MAX;
-use crate::protocol::http::{Body, HeadScan, HttpError, Part, check_head, decode_head, response};
+use crate::protocol::http::head::Head;
+use crate::protocol::http::{
+    Body, HeadScan, Health, HttpError, Part, check_head, decode_head, response,
+};
 use crate::protocol::websocket::offers::bearer;
 use events::{Admitted, Ask, Declined};
 use gate::{Guest, Refusal, Visit};
@@ -308,8 +310,10 @@ impl Port {
 
     /// Counts what is turned away, and gives the answer to it.
     fn refuse(&self, refusal: &Refusal) -> HttpError {
-        let mut host = self.host.borrow_mut();
-        host.shard().count_refused(refusal.reason);
+        if let Some(reason) = refusal.reason {
+            let mut host = self.host.borrow_mut();
+            host.shard().count_refused(reason);
+        }
         refusal.answer
     }
 
@@ -339,6 +343,10 @@ impl Port {
                 Ok(Some(request)) => request,
                 Ok(None) => return Ok(None),
                 Err(refused) => {
+                    // The limits on connections and rates have told the log of themselves.
+                    if !matches!(refused.status, 429 | 503) {
+                        self.gate.explain(peer, refused);
+                    }
                     self.turn_away(stream, key, refused).await?;
                     return Ok(None);
                 }
@@ -357,6 +365,9 @@ impl Port {
             let keep_alive = request.keep_alive && !self.stopping.get();
             self.tell_if_stopping();
             let mut fields: Vec<(&str, &str)> = answer.fields;
+            if keep_alive && request.is_old {
+                fields.push(("Connection", "keep-alive"));
+            }
             if let Some(origin) = &readable_by {
                 fields.extend(stream::readable_by(origin));
             }
@@ -417,10 +428,11 @@ impl Port {
         let is_for_api = self.roles.has(Roles::API) && Roles::of_path(&request.path) == Roles::API;
         let token = request.authorization.as_deref().and_then(bearer);
         let rights = token.and_then(|token| self.bearers.rights(token));
-        if is_for_api && (self.bearers.is_empty() || rights.is_some()) {
+        let is_open = self.bearers.is_empty();
+        if is_for_api && (is_open && !request.is_forwarded || rights.is_some()) {
             return (bytes_max, None);
         }
-        let unknown = is_for_api.then_some(LARGE_AND_UNKNOWN);
+        let unknown = (is_for_api && !is_open).then_some(LARGE_AND_UNKNOWN);
         (bytes_max.min(STRANGERS_BODY_BYTES_MAX), unknown)
     }
 
@@ -432,14 +444,21 @@ impl Port {
         key: usize,
         guest: &mut Guest<'a>,
     ) -> io::Result<Result<Option<(Request, Option<Visit<'a>>)>, HttpError>> {
-        let mut scan = HeadScan::new(HTTP_HEAD_BYTES_MAX);
+        let mut scan = HeadScan::new(self.gate.request_head_bytes_max());
         let mut begun = false;
         let (mut request, visit, framing, length, invites) = loop {
-            if !input.is_empty() && !begun {
+            if !begun {
+                skip_empty_lines(input);
+            }
+            if !matches!(input.as_slice(), b"" | b"\r") && !begun {
                 begun = true;
                 self.begin_request(key);
             }
-            match check_head(&mut scan, input) {
+            let found = match begun {
+                true => check_head(&mut scan, input),
+                false => Ok(None),
+            };
+            match found {
                 Err(refused) => return Ok(Err(refused)),
                 Ok(None) => {
                     let length = read_more(stream, input).await?;
@@ -455,25 +474,9 @@ impl Port {
                         Ok(visit) => visit,
                         Err(refusal) => return Ok(Err(self.refuse(&refusal))),
                     };
-                    let parsed = match decode_head(&input[..head.len]) {
-                        Ok(parsed) => parsed,
+                    let request = match Request::new(&head, &input[..head.len], guest.peer()) {
+                        Ok(request) => request,
                         Err(refused) => return Ok(Err(refused)),
-                    };
-                    let authorization = match head.single(Field::Authorization) {
-                        Ok(field) => field.map(str::to_owned),
-                        Err(refused) => return Ok(Err(refused)),
-                    };
-                    let request = Request {
-                        method: parsed.method.as_str().to_owned(),
-                        path: parsed.uri.path().to_owned(),
-                        query: parsed.uri.query().unwrap_or_default().to_owned(),
-                        host: head.host.to_owned(),
-                        origin: head.origin.map(str::to_owned),
-                        content_type: head.content_type.map(str::to_owned),
-                        authorization,
-                        events: Ask::of(&head),
-                        keep_alive: head.keep_alive,
-                        body: Vec::new(),
                     };
                     break (request, visit, head.framing, head.len, head.expect_continue);
                 }
@@ -531,8 +534,50 @@ pub struct Request {
     pub authorization: Option<String>,
     /// What one says that asks to listen.
     pub events: Option<Ask>,
+    /// What one asks that asks after health.
+    pub health: Option<Health>,
+    /// Whether it is of HTTP/1.0.
+    pub is_old: bool,
+    /// Whether a proxy says that it forwards it.
+    pub is_forwarded: bool,
+    /// Where its connection comes from.
+    pub peer: SocketAddr,
     pub keep_alive: bool,
     pub body: Vec<u8>,
+}
+
+impl Request {
+    /// Of a head that has passed the check, and its bytes; the body is still to come.
+    fn new(head: &Head<'_>, bytes: &[u8], peer: SocketAddr) -> Result<Request, HttpError> {
+        let parsed = decode_head(bytes)?;
+        let authorization = head.single(Field::Authorization)?;
+        Ok(Request {
+            method: parsed.method.as_str().to_owned(),
+            path: parsed.uri.path().to_owned(),
+            query: parsed.uri.query().unwrap_or_default().to_owned(),
+            host: head.host.to_owned(),
+            origin: head.origin.map(str::to_owned),
+            content_type: head.content_type.map(str::to_owned),
+            authorization: authorization.map(str::to_owned),
+            events: Ask::of(head),
+            health: Health::of(head),
+            is_old: head.is_old,
+            is_forwarded: head.is_forwarded(),
+            peer,
+            keep_alive: head.keep_alive,
+            body: Vec::new(),
+        })
+    }
+}
+
+/// Drops the empty lines before a request: a client that ends a body with one too many (RFC 9112, section 2.2) has not
+/// begun another request by it.
+fn skip_empty_lines(input: &mut Vec<u8>) {
+    let mut length = 0;
+    while input[length..].starts_with(b"\r\n") {
+        length += 2;
+    }
+    input.drain(..length);
 }
 
 /// Appends what arrives next, and says how much that is: nothing at the end of the stream.

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::{Port, Request, Roles, api};
 use crate::auth::bearer::Rights;
 use crate::net::origin::{host_name, is_loopback};
+use crate::protocol::http::{HttpError, health};
 use crate::protocol::websocket::offers::bearer;
 
 /// The page loads nothing from elsewhere, runs no inline script, and talks to this host alone, on
@@ -12,6 +13,16 @@ use crate::protocol::websocket::offers::bearer;
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
     img-src 'self' data:; connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";
+
+const UNKNOWN_HOST: HttpError = HttpError {
+    status: 421,
+    text: "this Host is not served here: without backend.token only localhost, 127.0.0.1 and [::1] are, for any other \
+           name can be made to resolve here",
+};
+const FORWARDED: HttpError = HttpError {
+    status: 403,
+    text: "a proxy has forwarded this; without backend.token the API and the metrics are for this machine alone",
+};
 
 pub struct HttpAnswer {
     pub status: u16,
@@ -56,22 +67,19 @@ impl HttpAnswer {
 impl Port {
     pub(super) async fn route(&self, request: &Request) -> HttpAnswer {
         let reads = matches!(request.method.as_str(), "GET" | "HEAD");
-        if let "/healthz" | "/readyz" = request.path.as_str() {
-            if !reads {
-                return HttpAnswer::method_not_allowed("GET, HEAD");
-            }
-            let (status, text) = match request.path.as_str() {
-                "/readyz" => self.standing.answer(),
-                _ => (200, "ok\n"),
-            };
+        let asset = self.site.assets.iter();
+        let asset = asset.clone().find(|asset| asset.path == request.path);
+        let shows_page = asset.is_some() && self.roles.has(Roles::PAGE) && reads;
+        if let Some(health) = request.health.filter(|_| !shows_page) {
+            let (status, fields, body) = health.answer(self.standing.answer());
             return HttpAnswer {
                 status,
-                fields: vec![
-                    ("Content-Type", "text/plain; charset=utf-8"),
-                    ("Cache-Control", "no-store"),
-                ],
-                body: text.into(),
+                fields,
+                body: body.into(),
             };
+        }
+        if let "/healthz" | "/readyz" = request.path.as_str() {
+            return HttpAnswer::method_not_allowed(health::METHODS);
         }
         if let Some(refused) = self.misses(request) {
             return refused;
@@ -88,7 +96,7 @@ impl Port {
                 ],
                 body: self.listeners.as_bytes().to_vec(),
             },
-            path => match self.site.assets.iter().find(|asset| asset.path == path) {
+            _ => match asset {
                 Some(_) if !reads => HttpAnswer::method_not_allowed("GET, HEAD"),
                 Some(asset) => HttpAnswer {
                     status: 200,
@@ -114,16 +122,27 @@ impl Port {
         }
         // A name that resolves here today and elsewhere tomorrow must not borrow a browser's trust
         // (DNS rebinding). Where a token is asked for there is no such trust, nor where clients alone come in.
+        // And no browser leaves the Host out, as a request of HTTP/1.0 may.
         let is_open = !self.bearers.is_empty() || self.roles.are_for_clients();
         let host = request.host.to_ascii_lowercase();
-        let is_known = is_open || host_name(&host).is_some_and(is_loopback);
-        (!is_known).then(|| HttpAnswer::error(421, "unknown_host", "this Host is not served here"))
+        if is_open || host.is_empty() || host_name(&host).is_some_and(is_loopback) {
+            return None;
+        }
+        self.gate.explain(request.peer, UNKNOWN_HOST);
+        let HttpError { status, text } = UNKNOWN_HOST;
+        Some(HttpAnswer::error(status, "unknown_host", text))
     }
 
     /// Whether who asks may do this; what is answered if not.
     pub(super) fn authorize(&self, request: &Request, right: Rights) -> Result<(), HttpAnswer> {
         if self.bearers.is_empty() {
-            return Ok(());
+            // Whoever is on this machine may; but a proxy is on it for others.
+            if !request.is_forwarded {
+                return Ok(());
+            }
+            self.gate.explain(request.peer, FORWARDED);
+            let HttpError { status, text } = FORWARDED;
+            return Err(HttpAnswer::error(status, "forwarded", text));
         }
         let token = request.authorization.as_deref().and_then(bearer);
         match token.and_then(|token| self.bearers.rights(token)) {

@@ -90,12 +90,19 @@ impl Transport {
         match spec.codec {
             Codec::WebSocket => {
                 let handshake = Handshake::new()
+                    .with_head_bytes_max(self.admission.request_head_bytes_max)
                     .behind_proxy(self.admission.proxies.trust(peer.ip()))
                     .with_compression(spec.compress)
                     .with_token(spec.proves);
                 Input::Handshake(Box::new(handshake))
             }
-            codec => Input::Messages(Decoder::new(codec, spec.message_bytes_max)),
+            codec => {
+                let decoder = Decoder::new(codec, spec.message_bytes_max);
+                Input::Messages(match spec.tells {
+                    true => decoder.telling(),
+                    false => decoder,
+                })
+            }
         }
     }
 

@@ -6,10 +6,12 @@ use std::time::Duration;
 use tracing::debug;
 
 use super::Transport;
-use crate::app::host::Host;
+use crate::app::host::{Flow, Host};
 use crate::close::CloseReason;
 use crate::ident::ConnId;
 use crate::net::admission::Counted;
+use crate::net::connection::Input;
+use crate::protocol::Event;
 use crate::shard::Phase;
 
 impl Transport {
@@ -21,10 +23,25 @@ impl Transport {
 
     /// The peer sends no more. It may still read: what it has asked for is answered first.
     pub(super) fn reached_end(&mut self, host: &mut Host, id: ConnId) {
+        self.take_last(host, id);
         if host.shard().has_open_replies(id) {
             self.half_closed.push(id);
         } else {
             host.close(id, CloseReason::ByPeer);
+        }
+    }
+
+    /// What came last may be a line without its end.
+    fn take_last(&mut self, host: &mut Host, id: ConnId) {
+        if host.flow(id) != Flow::Go {
+            return;
+        }
+        let Some(link) = self.link(id) else { return };
+        if let Input::Messages(decoder) = &mut link.input
+            && let Some((flaw, line)) = decoder.finish().and_then(Event::flawed)
+        {
+            let line = line.to_vec();
+            host.flawed(id, flaw, &line);
         }
     }
 

@@ -13,22 +13,14 @@ use crate::close::CloseReason;
 use crate::guard::guard;
 use crate::ident::ConnId;
 use crate::net::connection::Input;
+use crate::net::origin::Visitor;
 use crate::net::rates::{Rates, Unit};
 use crate::protocol::http::HttpError;
 use crate::protocol::stranger::Stranger;
 use crate::protocol::websocket::deflate::Inflater;
-use crate::protocol::websocket::handshake::{Accepted, Refused};
+use crate::protocol::websocket::handshake::{Accepted, Declined, Refused};
 use crate::protocol::websocket::offers::Token;
 use crate::protocol::{Codec, Decoder, Event};
-
-const FOREIGN_ORIGIN: HttpError = HttpError {
-    status: 403,
-    text: "pages of this origin are not let in here",
-};
-const NO_ORIGIN: HttpError = HttpError {
-    status: 403,
-    text: "clients without an Origin send their token in an Authorization field here",
-};
 
 impl Transport {
     /// Has a connection read in a later turn.
@@ -219,6 +211,13 @@ impl Transport {
                             .send_raw(id, |codec, out| codec.encode_pong(payload, out));
                     }
                 }
+                Ok(Some(event @ (Event::TooLong(_) | Event::NotUtf8(_) | Event::Unended(_)))) => {
+                    if flow == Flow::Go
+                        && let Some((flaw, line)) = event.flawed()
+                    {
+                        host.flawed(id, flaw, line);
+                    }
+                }
                 Ok(Some(Event::Pong)) => {}
                 Ok(Some(Event::Close { code })) => {
                     link.peer_closed = true;
@@ -305,50 +304,71 @@ impl Transport {
             Ok(None) => false,
             Ok(Some(accepted)) => {
                 *at += accepted.consumed;
-                if let Some(forwarded) = &accepted.forwarded
-                    && let Some(peer) = host.shard().peer(id)
-                {
-                    // The proxy's port keeps apart the clients of one address.
-                    let ip = self.admission.proxies.client(forwarded, peer.ip());
-                    if !self.introduce(host, id, SocketAddr::new(ip, peer.port())) {
-                        return false;
-                    }
-                }
-                if !self.admits(host, id, &accepted) {
-                    return false;
-                }
-                let Some(proof) = self.take_token(host, id, accepted.token.as_ref()) else {
-                    return false;
-                };
-                let bytes_max = message_bytes_max(host, id);
-                let decoder = match accepted.window {
-                    Some(window) => {
-                        host.shard().agree(id, window);
-                        Decoder::deflate(bytes_max)
-                    }
-                    None => Decoder::new(Codec::WebSocket, bytes_max),
-                };
-                if let Some(link) = self.link(id) {
-                    link.input = Input::Messages(decoder);
-                }
-                host.shard()
-                    .send_raw(id, |_, out| out.extend_from_slice(&accepted.response));
-                host.open(id);
-                if let Some(proof) = proof {
-                    host.prove(id, proof);
-                }
-                true
+                self.let_in(host, id, &accepted)
             }
-            Err(refused) => {
-                debug!(
-                    connection = id.to_bits(),
-                    status = refused.status,
-                    "{}",
-                    refused.text
-                );
+            Err(Declined::Health(health)) => {
+                let answer = health.response(self.standing.answer());
+                self.refuse(host, id, &answer, CloseReason::Normal);
+                false
+            }
+            Err(Declined::Refused(refused)) => {
+                let Refused { status, text, .. } = refused;
+                debug!(connection = id.to_bits(), status, "{text}");
+                self.explain(host, id, HttpError { status, text });
                 self.refuse(host, id, &refused.response, CloseReason::BadHandshake);
                 false
             }
+        }
+    }
+
+    /// Opens a websocket whose handshake is right, if its client may come in. Whether it did.
+    fn let_in(&mut self, host: &mut Host, id: ConnId, accepted: &Accepted) -> bool {
+        if let Some(forwarded) = &accepted.forwarded
+            && let Some(peer) = host.shard().peer(id)
+        {
+            let client = match self.admission.proxies.client(forwarded) {
+                // The proxy's port keeps apart the clients of one address.
+                Ok(ip) => SocketAddr::new(ip, peer.port()),
+                Err(error) => {
+                    self.explain(host, id, error);
+                    self.refuse(host, id, &error.response(), CloseReason::BadHandshake);
+                    return false;
+                }
+            };
+            if !self.introduce(host, id, client) {
+                return false;
+            }
+        }
+        if !self.admits(host, id, accepted) {
+            return false;
+        }
+        let Some(proof) = self.take_token(host, id, accepted.token.as_ref()) else {
+            return false;
+        };
+        let bytes_max = message_bytes_max(host, id);
+        let decoder = match accepted.window {
+            Some(window) => {
+                host.shard().agree(id, window);
+                Decoder::deflate(bytes_max)
+            }
+            None => Decoder::new(Codec::WebSocket, bytes_max),
+        };
+        if let Some(link) = self.link(id) {
+            link.input = Input::Messages(decoder);
+        }
+        host.shard()
+            .send_raw(id, |_, out| out.extend_from_slice(&accepted.response));
+        host.open(id);
+        if let Some(proof) = proof {
+            host.prove(id, proof);
+        }
+        true
+    }
+
+    /// Tells the log why a request is refused.
+    fn explain(&mut self, host: &mut Host, id: ConnId, error: HttpError) {
+        if let Some(peer) = host.shard().peer(id) {
+            self.admission.explain(peer, error);
         }
     }
 
@@ -358,16 +378,21 @@ impl Transport {
         // What a token in a field of its own comes from is no page; else a missing origin says nothing.
         let by_field = accepted.token.as_ref().is_some_and(|it| it.authorization);
         let strict = !by_field && listener.is_some_and(|spec| spec.proves);
-        let origin = accepted.origin.as_deref();
-        if self.origins.admits(origin, &accepted.host, strict) {
-            return true;
-        }
-        self.origins.log_refusal(origin, host.shard().peer(id));
-        let answer = match origin {
-            Some(_) => FOREIGN_ORIGIN,
-            None => NO_ORIGIN,
+        let number = host.shard().listener_number(id);
+        let visitor = Visitor {
+            origin: accepted.origin.as_deref(),
+            host: &accepted.host,
+            strict,
+            on_loopback: number.is_some_and(|number| self.admission.is_on_loopback(number)),
         };
-        self.refuse(host, id, &answer.response(), CloseReason::BadHandshake);
+        let Err(foreign) = self.origins.admit(visitor) else {
+            return true;
+        };
+        let peer = host.shard().peer(id);
+        self.origins
+            .log_refusal(foreign, visitor.origin, visitor.host, peer);
+        let answer = foreign.answer().response();
+        self.refuse(host, id, &answer, CloseReason::BadHandshake);
         false
     }
 
@@ -420,9 +445,14 @@ fn unit_of(event: &Result<Option<Event<'_>>, CloseReason>) -> Unit {
     match event {
         Ok(None | Some(Event::Close { .. })) | Err(_) => Unit::Nothing,
         Ok(Some(Event::Ping(_) | Event::Pong)) => Unit::Control,
-        Ok(Some(Event::Message(_) | Event::CompressedText(_) | Event::CompressedBinary(_))) => {
-            Unit::Message
-        }
+        Ok(Some(
+            Event::Message(_)
+            | Event::TooLong(_)
+            | Event::NotUtf8(_)
+            | Event::Unended(_)
+            | Event::CompressedText(_)
+            | Event::CompressedBinary(_),
+        )) => Unit::Message,
     }
 }
 

@@ -64,6 +64,7 @@ impl Core {
             binds,
             proves: false,
             pauses: false,
+            tells: false,
             message_bytes_max: 1 << 20,
             outbox_bytes_max: 2 << 20,
             compress: false,
@@ -73,6 +74,7 @@ impl Core {
             proxied: false,
             per_address_max: 0,
             counted_with: 0,
+            on_loopback: true,
         };
         let bus = bus::connect(1).unwrap().pop().unwrap();
         let app: Box<dyn Hosted> = Box::new(Hosting::new(Echo, 0, Reach::default()));

@@ -35,6 +35,10 @@ pub struct Fields<'a> {
     found: [Found<'a>; FIELDS],
     /// Whether Connection names `close`.
     pub closes: bool,
+    /// Whether Connection names `keep-alive`, which only HTTP/1.0 has to ask for.
+    pub keeps_alive: bool,
+    /// Whether any field says that a proxy forwards this.
+    pub forwarded: bool,
     /// Whether Connection names `upgrade`.
     pub upgrades: bool,
     /// Whether Upgrade names `websocket`.
@@ -49,6 +53,8 @@ impl<'a> Fields<'a> {
         let mut fields = Fields {
             found: [Found::Nothing; FIELDS],
             closes: false,
+            keeps_alive: false,
+            forwarded: false,
             upgrades: false,
             to_websocket: false,
             offers_protocols: false,
@@ -82,11 +88,15 @@ impl<'a> Fields<'a> {
             10 if is("connection") => {
                 for token in tokens(value) {
                     self.closes |= is_token(token, "close");
+                    self.keeps_alive |= is_token(token, "keep-alive");
                     self.upgrades |= is_token(token, "upgrade");
                 }
                 return;
             }
-            _ => return,
+            _ => {
+                self.forwarded |= tells_of_proxy(name);
+                return;
+            }
         };
         let found = &mut self.found[single as usize];
         *found = match found {
@@ -106,6 +116,19 @@ impl<'a> Fields<'a> {
                 Err(_) => bad("a header field is not UTF-8"),
             },
         }
+    }
+}
+
+/// Whether a field of this name is what proxies add.
+fn tells_of_proxy(name: &str) -> bool {
+    const PREFIX: &str = "x-forwarded-";
+    let is = |known: &str| name.eq_ignore_ascii_case(known);
+    match name.len() {
+        3 => is("via"),
+        9 => is("forwarded") || is("x-real-ip"),
+        _ => name
+            .get(..PREFIX.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(PREFIX)),
     }
 }
 

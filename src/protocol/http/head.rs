@@ -9,16 +9,33 @@ use monoio_http::common::request::RequestHead;
 use monoio_http::h1::codec::decoder::RequestHeadDecoder;
 
 use super::fields::{Field, Fields};
+use super::health;
 use super::response::HttpError;
 
-/// Largest head of a request to the HTTP port; a longer one gets 431, or 414 if its first line is too long.
-pub const HTTP_HEAD_BYTES_MAX: usize = 16 << 10;
 /// Most header fields of a request; one more gets 431.
 pub const FIELDS_MAX: usize = 64;
 /// Longest method. Something longer is no HTTP, and need not be waited for.
 pub(super) const METHOD_BYTES_MAX: usize = 24;
+/// Most empty lines before a request line. One may come of a client that ends a body with one too many (RFC 9112,
+/// section 2.2).
+pub(super) const EMPTY_LINES_MAX: u8 = 4;
+/// What a record of TLS begins with, as long as a handshake is to come (RFC 8446, section 5.1). No request does.
+const TLS_HANDSHAKE: u8 = 0x16;
 
 pub(super) const NOT_HTTP: HttpError = HttpError::new(400, "this is not an HTTP/1.1 request");
+/// Somebody speaks TLS to a port that does not.
+pub const TLS: HttpError = HttpError::new(
+    400,
+    "this is TLS, and the port speaks none: use ws:// or http:// here, or put a proxy in front that ends TLS",
+);
+const HEAD_TOO_LARGE: HttpError = HttpError::new(
+    431,
+    "the request's head is larger than request_head_bytes_max",
+);
+const TARGET_TOO_LONG: HttpError = HttpError::new(
+    414,
+    "the request's target is longer than request_head_bytes_max",
+);
 
 pub(super) fn bad(text: &'static str) -> HttpError {
     HttpError::new(400, text)
@@ -31,6 +48,9 @@ pub struct HeadScan {
     bytes_max: usize,
     at: usize,
     line_start: usize,
+    /// Where the request line begins: behind the empty lines before it.
+    first: usize,
+    empty_lines: u8,
 }
 
 impl HeadScan {
@@ -40,7 +60,19 @@ impl HeadScan {
             bytes_max,
             at: 0,
             line_start: 0,
+            first: 0,
+            empty_lines: 0,
         }
+    }
+
+    /// Whether the request line is still to end.
+    fn in_first_line(&self) -> bool {
+        self.line_start == self.first
+    }
+
+    /// The most bytes of the head.
+    pub fn bytes_max(&self) -> usize {
+        self.bytes_max
     }
 
     /// Goes on over `bytes`, which begin where the head begins and are at least as many as before.
@@ -56,16 +88,16 @@ impl HeadScan {
                 if self.end_line(within)? {
                     return Ok(Some(self.at));
                 }
-            } else if self.line_start == 0 && self.at <= METHOD_BYTES_MAX {
+            } else if self.in_first_line() && self.at - self.first <= METHOD_BYTES_MAX {
                 self.begin(within)?;
             } else {
                 self.pass_text(within, clean)?;
             }
         }
         if bytes.len() >= self.bytes_max {
-            return Err(match self.line_start {
-                0 => HttpError::new(414, "the request's target is too long"),
-                _ => HttpError::new(431, "the request's head is too large"),
+            return Err(match self.in_first_line() {
+                true => TARGET_TOO_LONG,
+                false => HEAD_TOO_LARGE,
             });
         }
         Ok(None)
@@ -78,12 +110,18 @@ impl HeadScan {
         }
         let line = &bytes[self.line_start..self.at - 1];
         self.at += 1;
-        if line.is_empty() {
-            // The method comes before any line's end, so this is not the first line.
+        if self.in_first_line() {
+            if line.is_empty() {
+                self.empty_lines += 1;
+                if self.empty_lines > EMPTY_LINES_MAX {
+                    return Err(NOT_HTTP);
+                }
+                self.first = self.at;
+            } else {
+                check_request_line(line)?;
+            }
+        } else if line.is_empty() {
             return Ok(true);
-        }
-        if self.line_start == 0 {
-            check_request_line(line)?;
         }
         self.line_start = self.at;
         Ok(false)
@@ -92,17 +130,20 @@ impl HeadScan {
     /// Goes on byte by byte while the method may still be going on: TLS, another protocol or plain
     /// noise is refused at once.
     fn begin(&mut self, bytes: &[u8]) -> Result<(), HttpError> {
-        let mut in_method = !bytes[..self.at].contains(&b' ');
-        while self.at < bytes.len() && self.at <= METHOD_BYTES_MAX {
+        let first = self.first;
+        let mut in_method = !bytes[first..self.at].contains(&b' ');
+        while self.at < bytes.len() && self.at - first <= METHOD_BYTES_MAX {
             let byte = bytes[self.at];
+            let at = self.at - first;
             let fits = match byte {
                 b'\n' => return Err(bad("a bare line feed in the head")),
-                b' ' => self.at > 0,
-                _ if in_method => is_token(byte) && self.at < METHOD_BYTES_MAX,
-                b'\r' => {
+                TLS_HANDSHAKE if at == 0 => return Err(TLS),
+                b' ' => at > 0,
+                b'\r' if at == 0 || !in_method => {
                     self.at += 1;
                     return Ok(());
                 }
+                _ if in_method => is_token(byte) && at < METHOD_BYTES_MAX,
                 _ => byte.is_ascii_graphic(),
             };
             if !fits {
@@ -151,11 +192,14 @@ pub(super) fn check_request_line(line: &[u8]) -> Result<(), HttpError> {
         ));
     }
     match version {
-        b"HTTP/1.1" => Ok(()),
+        b"HTTP/1.1" | b"HTTP/1.0" => Ok(()),
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
         {
-            Err(HttpError::new(505, "this server speaks HTTP/1.1"))
+            Err(HttpError::new(
+                505,
+                "this server speaks HTTP/1.1 and HTTP/1.0",
+            ))
         }
         _ => Err(NOT_HTTP),
     }
@@ -183,7 +227,11 @@ pub struct Head<'a> {
     pub path: &'a str,
     /// What follows the target's first `?`.
     pub query: Option<&'a str>,
-    /// The host and port the client meant: the Host field, or an absolute target's authority.
+    /// Whether it is a request of HTTP/1.0, as load balancers and some proxies send: it may be without a Host, and
+    /// what its answer may be differs.
+    pub is_old: bool,
+    /// The host and port the client meant: the Host field, or an absolute target's authority. Empty if a request of
+    /// HTTP/1.0, or one that asks after health, names none.
     pub host: &'a str,
     /// The Origin field.
     pub origin: Option<&'a str>,
@@ -220,6 +268,11 @@ impl<'a> Head<'a> {
         let fields = self.each("X-Forwarded-For").map(String::from_utf8_lossy);
         let fields: Vec<_> = fields.collect();
         (!fields.is_empty()).then(|| fields.join(","))
+    }
+
+    /// Whether a proxy says that it forwards this: by any of X-Forwarded-…, Forwarded, Via and X-Real-IP.
+    pub fn is_forwarded(&self) -> bool {
+        self.fields.forwarded
     }
 
     /// Whether there is a Sec-WebSocket-Protocol field.
@@ -271,23 +324,33 @@ fn check_fields(bytes: &[u8]) -> Result<Head<'_>, HttpError> {
         Some((path, query)) => (path, Some(query)),
         None => (resource, None),
     };
-    let host = fields
-        .single(Field::Host)?
-        .ok_or(bad("the Host field is missing"))?;
-    if !is_authority(host) {
-        return Err(bad("the Host field is malformed"));
-    }
+    let is_old = request.version == Some(0);
+    let host = match fields.single(Field::Host)? {
+        Some(host) if is_authority(host) => host,
+        Some(_) => return Err(bad("the Host field is malformed")),
+        None if is_old || health::is_asked(method, path) => "",
+        None => return Err(bad("the Host field is missing")),
+    };
     Ok(Head {
         len: bytes.len(),
         method,
         path: if path.is_empty() { "/" } else { path },
         query,
+        is_old,
         host: authority.unwrap_or(host),
         origin: fields.single(Field::Origin)?,
         content_type: fields.single(Field::ContentType)?,
-        framing: framing(&fields)?,
-        keep_alive: !fields.closes,
+        framing: match is_old {
+            true => old_framing(method, &fields)?,
+            false => framing(&fields)?,
+        },
+        keep_alive: match is_old {
+            true => fields.keeps_alive && !fields.closes,
+            false => !fields.closes,
+        },
         expect_continue: match fields.single(Field::Expect)? {
+            // HTTP/1.0 has no answer before the answer (RFC 9110, section 10.1.1).
+            _ if is_old => false,
             None => false,
             Some(value) if value.eq_ignore_ascii_case("100-continue") => true,
             Some(_) => return Err(HttpError::new(417, "only 100-continue can be expected")),
@@ -341,6 +404,21 @@ fn framing(fields: &Fields<'_>) -> Result<Framing, HttpError> {
     }
 }
 
+/// The same for a request of HTTP/1.0, which knows no chunks: one that has any is faulty (RFC 9112, section 6.1). And
+/// where no length says where a body ends, the end of the stream would have to, which may as well be a broken one.
+fn old_framing(method: &str, fields: &Fields<'_>) -> Result<Framing, HttpError> {
+    if fields.single(Field::TransferEncoding)?.is_some() {
+        return Err(bad("HTTP/1.0 has no Transfer-Encoding"));
+    }
+    match framing(fields)? {
+        Framing::None if matches!(method, "POST" | "PUT" | "PATCH") => Err(HttpError::new(
+            411,
+            "a body needs a Content-Length in HTTP/1.0",
+        )),
+        framing => Ok(framing),
+    }
+}
+
 /// Host and port in the characters of RFC 3986; no user, nothing empty.
 pub(super) fn is_authority(host: &str) -> bool {
     let fits = |byte: u8| {
@@ -356,7 +434,11 @@ pub(in crate::protocol) fn is_token(byte: u8) -> bool {
 }
 
 /// Reads a checked head (exactly its bytes) into the types of the `http` crate.
-pub fn decode_head(head: &[u8]) -> Result<RequestHead, HttpError> {
+pub fn decode_head(mut head: &[u8]) -> Result<RequestHead, HttpError> {
+    // That decoder takes the first empty line for the head's end.
+    while let Some(rest) = head.strip_prefix(b"\r\n") {
+        head = rest;
+    }
     match RequestHeadDecoder.decode(&mut BytesMut::from(head)) {
         Ok(Decoded::Some(request)) => Ok(request),
         _ => Err(bad("a malformed head")),

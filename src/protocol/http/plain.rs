@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::fields::Field;
 use super::head::{
-    Framing, Head, HeadScan, METHOD_BYTES_MAX, NOT_HTTP, bad, check_head, check_request_line,
-    is_authority, is_token, split_target,
+    EMPTY_LINES_MAX, Framing, Head, HeadScan, METHOD_BYTES_MAX, NOT_HTTP, TLS, bad, check_head,
+    check_request_line, is_authority, is_token, split_target,
 };
 use super::response::HttpError;
 
@@ -16,6 +16,7 @@ struct Scan {
     bytes_max: usize,
     at: usize,
     line_start: usize,
+    first: usize,
 }
 
 impl Scan {
@@ -24,6 +25,7 @@ impl Scan {
             bytes_max,
             at: 0,
             line_start: 0,
+            first: 0,
         }
     }
 
@@ -35,28 +37,42 @@ impl Scan {
             let after_cr = at > self.line_start && bytes[at - 1] == b'\r';
             self.at += 1;
             match byte {
+                b'\n' if after_cr && at - 1 == self.first => {
+                    // Two bytes each.
+                    if self.at > 2 * usize::from(EMPTY_LINES_MAX) {
+                        return Err(NOT_HTTP);
+                    }
+                    self.first = self.at;
+                    self.line_start = self.at;
+                }
                 b'\n' if after_cr => {
                     if at - 1 == self.line_start {
                         return Ok(Some(self.at));
                     }
-                    if self.line_start == 0 {
-                        check_request_line(&bytes[..at - 1])?;
+                    if self.line_start == self.first {
+                        check_request_line(&bytes[self.first..at - 1])?;
                     }
                     self.line_start = self.at;
                 }
                 _ if after_cr => return Err(bad("a bare carriage return in the head")),
                 b'\n' => return Err(bad("a bare line feed in the head")),
-                _ if self.line_start == 0 && at <= METHOD_BYTES_MAX => {
-                    check_method_byte(&bytes[..=at])?;
+                _ if self.line_start == self.first && at - self.first <= METHOD_BYTES_MAX => {
+                    check_method_byte(&bytes[self.first..=at])?;
                 }
                 b'\t' | b'\r' | b' '..=b'~' | 0x80.. => {}
                 _ => return Err(bad("a control character in the head")),
             }
         }
         if bytes.len() >= self.bytes_max {
-            return Err(match self.line_start {
-                0 => HttpError::new(414, "the request's target is too long"),
-                _ => HttpError::new(431, "the request's head is too large"),
+            return Err(match self.line_start == self.first {
+                true => HttpError::new(
+                    414,
+                    "the request's target is longer than request_head_bytes_max",
+                ),
+                false => HttpError::new(
+                    431,
+                    "the request's head is larger than request_head_bytes_max",
+                ),
             });
         }
         Ok(None)
@@ -69,6 +85,8 @@ fn check_method_byte(bytes: &[u8]) -> Result<(), HttpError> {
     };
     let in_method = !before.contains(&b' ');
     let fits = match byte {
+        0x16 if before.is_empty() => return Err(TLS),
+        b'\r' if before.is_empty() => true,
         b' ' => !before.is_empty(),
         _ if in_method => is_token(*byte) && bytes.len() <= METHOD_BYTES_MAX,
         b'\r' => true,
@@ -82,7 +100,8 @@ struct Lines<'a>(&'a [u8]);
 
 impl<'a> Lines<'a> {
     fn all(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
-        let lines = self.0.split(|&byte| byte == b'\n').skip(1);
+        let lines = self.0.split(|&byte| byte == b'\n');
+        let lines = lines.skip_while(|line| *line == b"\r").skip(1);
         lines.map_while(|line| {
             let colon = line.iter().position(|&byte| byte == b':')?;
             let name = std::str::from_utf8(&line[..colon]).ok()?;
@@ -133,36 +152,75 @@ impl<'a> Lines<'a> {
         }
     }
 
+    fn old_framing(&self, method: &str) -> Result<Framing, HttpError> {
+        if self.single("transfer-encoding")?.is_some() {
+            return Err(bad("HTTP/1.0 has no Transfer-Encoding"));
+        }
+        let framing = self.framing()?;
+        let is_endless = framing == Framing::None && ["POST", "PUT", "PATCH"].contains(&method);
+        match is_endless {
+            true => Err(HttpError::new(
+                411,
+                "a body needs a Content-Length in HTTP/1.0",
+            )),
+            false => Ok(framing),
+        }
+    }
+
+    fn asks_after_health(&self, method: &str, path: &str) -> bool {
+        let is_root = path == "/" || path == "*";
+        let is_named = path == "/healthz" || path == "/readyz";
+        method == "OPTIONS" && (is_root || is_named)
+            || ["GET", "HEAD"].contains(&method) && is_named
+    }
+
+    fn tells_of_proxy(&self) -> bool {
+        self.all().any(|(name, _)| {
+            let name = name.to_ascii_lowercase();
+            name.starts_with("x-forwarded-")
+                || ["via", "forwarded", "x-real-ip"].contains(&name.as_str())
+        })
+    }
+
     /// The checks of the fields in their order, as one line of text.
-    fn check(&self, method: &str, target: &str) -> Result<String, HttpError> {
+    fn check(&self, method: &str, target: &str, is_old: bool) -> Result<String, HttpError> {
         let (authority, resource) = split_target(method, target)?;
         let (path, query) = match resource.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (resource, None),
         };
         let path = if path.is_empty() { "/" } else { path };
-        let host = self
-            .single("host")?
-            .ok_or(bad("the Host field is missing"))?;
         let fits =
             |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte);
-        if host.is_empty() || !host.bytes().all(fits) {
-            return Err(bad("the Host field is malformed"));
-        }
+        let host = match self.single("host")? {
+            None if is_old || self.asks_after_health(method, path) => "",
+            None => return Err(bad("the Host field is missing")),
+            Some(host) if host.is_empty() || !host.bytes().all(fits) => {
+                return Err(bad("the Host field is malformed"));
+            }
+            Some(host) => host,
+        };
         let host = authority.unwrap_or(host);
         let origin = self.single("origin")?;
         let content_type = self.single("content-type")?;
-        let framing = self.framing()?;
-        let keep_alive = !self.lists("connection", "close");
+        let framing = if is_old {
+            self.old_framing(method)
+        } else {
+            self.framing()
+        }?;
+        let keep_alive = !self.lists("connection", "close")
+            && (!is_old || self.lists("connection", "keep-alive"));
         let expects = match self.single("expect")? {
+            _ if is_old => false,
             None => false,
             Some(value) if value.eq_ignore_ascii_case("100-continue") => true,
             Some(_) => return Err(HttpError::new(417, "only 100-continue can be expected")),
         };
         Ok(format!(
             "{} {method} {path} {query:?} {host} {origin:?} {content_type:?} {framing:?} {keep_alive} \
-             {expects} {} {} {:?} {:?}",
+             {expects} {is_old} {} {} {} {:?} {:?}",
             self.0.len(),
+            self.tells_of_proxy(),
             self.lists("connection", "upgrade"),
             self.lists("upgrade", "websocket"),
             self.single("sec-websocket-key"),
@@ -190,7 +248,8 @@ fn check(scan: &mut Scan, bytes: &[u8]) -> Result<Option<String>, HttpError> {
         Err(_) => return Err(bad("a malformed head")),
     }
     let (method, target) = (request.method.unwrap_or(""), request.path.unwrap_or(""));
-    Lines(bytes).check(method, target).map(Some)
+    let is_old = request.version == Some(0);
+    Lines(bytes).check(method, target, is_old).map(Some)
 }
 
 fn text(head: &Head<'_>) -> String {
@@ -199,6 +258,7 @@ fn text(head: &Head<'_>) -> String {
         method,
         path,
         query,
+        is_old,
         host,
         origin,
         content_type,
@@ -209,7 +269,8 @@ fn text(head: &Head<'_>) -> String {
     } = head;
     format!(
         "{len} {method} {path} {query:?} {host} {origin:?} {content_type:?} {framing:?} {keep_alive} \
-         {expect_continue} {} {} {:?} {:?}",
+         {expect_continue} {is_old} {} {} {} {:?} {:?}",
+        head.is_forwarded(),
         head.upgrades(),
         head.to_websocket(),
         head.single(Field::WebSocketKey),
@@ -224,9 +285,17 @@ fn request_line() -> impl Strategy<Value = &'static str> {
         "GET /v1/push?a=b HTTP/1.1",
         "POST /a/path/that/is/longer/than/any/method?x HTTP/1.1",
         "OPTIONS * HTTP/1.1",
+        "GET /healthz?a HTTP/1.1",
+        "POST /healthz HTTP/1.1",
         "GET http://y:1/z HTTP/1.1",
         "GET /#f HTTP/1.1",
         "GET / HTTP/1.0",
+        "POST / HTTP/1.0",
+        "GET / HTTP/1.2",
+        "\r\nGET / HTTP/1.1",
+        "\r\n\r\n\r\n\r\nGET / HTTP/1.0",
+        "\r\n\r\n\r\n\r\n\r\nGET / HTTP/1.1",
+        "\x16\x03\x01",
         "GET  / HTTP/1.1",
         "ABCDEFGHIJKLMNOPQRSTUVWX / HTTP/1.1",
         "ABCDEFGHIJKLMNOPQRSTUVWXY / HTTP/1.1",
@@ -255,6 +324,12 @@ fn field_line() -> impl Strategy<Value = &'static [u8]> {
         b"Connection: Upgrade",
         b"Connection: keep-alive , uPGRADE\t,",
         b"Connection: close",
+        b"Connection: Keep-Alive",
+        b"Via: 1.1 x",
+        b"x-forwarded-proto: https",
+        b"X-Real-IP: 192.0.2.1",
+        b"Forwarded: for=192.0.2.1",
+        b"X-Forwarded: x",
         b"Connection: closed,upgraded, ,",
         b"Upgrade: websocket",
         b"Upgrade: h2c,\tWebSocket ",

@@ -3,11 +3,12 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::head::{FIELDS_MAX, HTTP_HEAD_BYTES_MAX};
+use super::head::FIELDS_MAX;
 use super::*;
+use crate::config::REQUEST_HEAD_BYTES_DEFAULT;
 
 fn check(bytes: &[u8]) -> Result<Option<Head<'_>>, HttpError> {
-    check_head(&mut HeadScan::new(HTTP_HEAD_BYTES_MAX), bytes)
+    check_head(&mut HeadScan::new(REQUEST_HEAD_BYTES_DEFAULT), bytes)
 }
 
 fn status(bytes: &[u8]) -> u16 {
@@ -124,7 +125,8 @@ fn heads_that_are_refused() {
     let request = |line: &str| status(format!("{line}\r\nHost: x\r\n\r\n").as_bytes());
     assert_eq!(request("GET / HTTP/1.1"), 200);
     assert_eq!(request("OPTIONS * HTTP/1.1"), 200);
-    assert_eq!(request("GET / HTTP/1.0"), 505);
+    assert_eq!(request("GET / HTTP/1.0"), 200);
+    assert_eq!(request("GET / HTTP/1.2"), 505);
     assert_eq!(request("GET / HTTP/2.0"), 505);
     for bad in [
         "GET /",
@@ -136,6 +138,7 @@ fn heads_that_are_refused() {
         assert_eq!(request(bad), 400, "{bad}");
     }
     assert_eq!(status(b"GET / HTTP/1.1\r\n\r\n"), 400);
+    assert_eq!(status(b"GET / HTTP/1.0\r\nHost: a/b\r\n\r\n"), 400);
     assert_eq!(status(b"GET / HTTP/1.1\r\nHost:\r\n\r\n"), 400);
     assert_eq!(status(b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n"), 400);
 }
@@ -146,7 +149,10 @@ fn other_protocols_are_refused_early() {
     for bad in [
         &b"\x16\x03\x01\x02\x00\x01"[..],
         b"\x00",
-        b"\r\n",
+        b"\r\n\r\n\0\r\nQUIT\n",
+        b"\r\n\r\n\r\n\r\n\r\n",
+        b"\n",
+        b"\rG",
         b" GET",
         b"uid1\n",
         b"{\"uid\":",
@@ -163,25 +169,109 @@ fn other_protocols_are_refused_early() {
 }
 
 #[test]
+fn tls_is_told_by_its_first_byte() {
+    for hello in [&b"\x16"[..], b"\r\n\x16\x03\x01"] {
+        assert_eq!(check(hello).expect_err("no request"), super::head::TLS);
+    }
+    assert_eq!(status(b"GET /\x16 HTTP/1.1\r\n"), 400);
+}
+
+/// A client that ends a body with an empty line too many (RFC 9112, section 2.2).
+#[test]
+fn empty_lines_before_a_request_are_skipped() {
+    for (lines, taken) in [(1, 200), (4, 200), (5, 400)] {
+        let bytes = ["\r\n".repeat(lines).as_bytes(), &with("A: b\r\n")].concat();
+        assert_eq!(status(&bytes), taken, "{lines}");
+        let mut scan = HeadScan::new(REQUEST_HEAD_BYTES_DEFAULT);
+        for have in 0..bytes.len() {
+            match check_head(&mut scan, &bytes[..have]) {
+                Ok(head) => assert!(head.is_none()),
+                Err(error) => return assert_eq!(error.status, taken),
+            }
+        }
+        let head = check_head(&mut scan, &bytes)
+            .expect("valid")
+            .expect("complete");
+        assert_eq!((head.len, head.method), (bytes.len(), "POST"));
+        let request = decode_head(&bytes[..head.len]).expect("decodes");
+        assert_eq!(
+            (request.method.as_str(), request.headers.len()),
+            ("POST", 2)
+        );
+    }
+}
+
+#[test]
+fn requests_of_http_1_0() {
+    let old = |first: &str, lines: &str| {
+        let bytes = format!("{first} HTTP/1.0\r\n{lines}\r\n").into_bytes();
+        let head = check(&bytes).map(|head| head.expect("complete"));
+        let told = head.map(|head| {
+            assert!(head.is_old && !head.expect_continue);
+            assert!(decode_head(&bytes).is_ok());
+            (head.host.to_owned(), head.keep_alive, head.framing)
+        });
+        told.map_err(|error| error.status)
+    };
+    let none = Framing::None;
+    assert_eq!(old("GET /", ""), Ok(("".into(), false, none)));
+    assert_eq!(
+        old("OPTIONS /", "Host: x\r\n"),
+        Ok(("x".into(), false, none))
+    );
+    let keeps = "Connection: Keep-Alive\r\nExpect: 100-continue\r\n";
+    assert_eq!(old("HEAD /", keeps), Ok(("".into(), true, none)));
+    let both = "Connection: keep-alive, close\r\n";
+    assert_eq!(old("HEAD /", both), Ok(("".into(), false, none)));
+    assert_eq!(old("POST /", ""), Err(411));
+    assert_eq!(old("PUT /", "Host: x\r\n"), Err(411));
+    let length = Framing::Length(3);
+    let sized = "Content-Length: 3\r\n";
+    assert_eq!(old("POST /", sized), Ok(("".into(), false, length)));
+    for faulty in ["", sized] {
+        let lines = format!("{faulty}Transfer-Encoding: chunked\r\n");
+        assert_eq!(old("POST /", &lines), Err(400), "{lines}");
+    }
+}
+
+#[test]
+fn what_a_proxy_forwards() {
+    for (line, is_forwarded) in [
+        ("X-Forwarded-For: 192.0.2.1", true),
+        ("x-forwarded-anything: y", true),
+        ("FORWARDED: for=192.0.2.1", true),
+        ("Via: 1.1 proxy", true),
+        ("x-real-ip: 192.0.2.1", true),
+        ("X-Forwarded: y", false),
+        ("X-Forwarder-For: y", false),
+        ("Viaduct: y", false),
+    ] {
+        let bytes = with(&format!("{line}\r\n"));
+        let head = check(&bytes).expect("valid").expect("complete");
+        assert_eq!(head.is_forwarded(), is_forwarded, "{line}");
+    }
+}
+
+#[test]
 fn heads_have_a_size() {
     let sized = |len: usize| {
         let rest = with("A: \r\n").len();
         with(&format!("A: {}\r\n", "b".repeat(len - rest)))
     };
-    assert_eq!(status(&sized(HTTP_HEAD_BYTES_MAX)), 200);
-    assert_eq!(status(&sized(HTTP_HEAD_BYTES_MAX + 1)), 431);
+    assert_eq!(status(&sized(REQUEST_HEAD_BYTES_DEFAULT)), 200);
+    assert_eq!(status(&sized(REQUEST_HEAD_BYTES_DEFAULT + 1)), 431);
     assert_eq!(
-        status(&sized(HTTP_HEAD_BYTES_MAX + 1)[..HTTP_HEAD_BYTES_MAX]),
+        status(&sized(REQUEST_HEAD_BYTES_DEFAULT + 1)[..REQUEST_HEAD_BYTES_DEFAULT]),
         431
     );
     assert_eq!(
-        status(&sized(HTTP_HEAD_BYTES_MAX)[..HTTP_HEAD_BYTES_MAX - 1]),
+        status(&sized(REQUEST_HEAD_BYTES_DEFAULT)[..REQUEST_HEAD_BYTES_DEFAULT - 1]),
         0
     );
     let target =
         |len: usize| format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(len)).into_bytes();
-    assert_eq!(status(&target(HTTP_HEAD_BYTES_MAX)), 414);
-    assert_eq!(status(&target(HTTP_HEAD_BYTES_MAX - 20)), 431);
+    assert_eq!(status(&target(REQUEST_HEAD_BYTES_DEFAULT)), 414);
+    assert_eq!(status(&target(REQUEST_HEAD_BYTES_DEFAULT - 20)), 431);
     assert_eq!(status(&with(&"A: b\r\n".repeat(FIELDS_MAX - 1))), 200);
     assert_eq!(status(&with(&"A: b\r\n".repeat(FIELDS_MAX))), 431);
 }

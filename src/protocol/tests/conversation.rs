@@ -4,12 +4,12 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::super::http::head::HTTP_HEAD_BYTES_MAX;
 use super::super::http::{Body, HeadScan, HttpError, Part, check_head};
 use super::super::proxy::ProxyHeader;
-use super::super::websocket::handshake::Handshake;
+use super::super::websocket::handshake::{Declined, Handshake};
 use super::super::{Codec, Decoder};
 use super::{body, client_frame, websocket_unit};
+use crate::config::REQUEST_HEAD_BYTES_DEFAULT;
 
 const PROXY: &str = "PROXY TCP4 192.0.2.7 10.0.0.1 4660 80\r\n";
 const OPENING: &str = "GET /chat HTTP/1.1\r\nHost: a.b\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -48,7 +48,8 @@ fn converse<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<String> {
                         stage = Stage::Open(Decoder::new(Codec::WebSocket, 50));
                         Ok(format!("{} {:?}", accepted.path, accepted.response))
                     }
-                    Err(refused) => Err(refused.text.to_owned()),
+                    Err(Declined::Refused(refused)) => Err(refused.text.to_owned()),
+                    Err(Declined::Health(health)) => Err(format!("{health:?}")),
                 },
                 Stage::Open(decoder) => match decoder.next(&mut input, &mut at) {
                     Ok(None) => break,
@@ -88,7 +89,7 @@ fn request<'a>(
     input: &mut Vec<u8>,
     pieces: &mut impl Iterator<Item = &'a [u8]>,
 ) -> Result<Option<String>, HttpError> {
-    let mut scan = HeadScan::new(HTTP_HEAD_BYTES_MAX);
+    let mut scan = HeadScan::new(REQUEST_HEAD_BYTES_DEFAULT);
     let (words, framing, len) = loop {
         if let Some(head) = check_head(&mut scan, input)? {
             break (format!("{head:?}"), head.framing, head.len);

@@ -2,8 +2,8 @@
 //!
 //! A message that lies complete in the input, as nearly all do, is unmasked in place and costs no
 //! allocation. Any other is gathered, unmasked, in a [`Partial`] that exists only as long as
-//! something is incomplete. Bound: `message_bytes_max`, checked when a header announces it; a
-//! control frame's 125 bytes. A compressed message goes out as it came, for the core to
+//! something is incomplete. Bound: `message_bytes_max`, checked when a header announces it and, since it may
+//! change, with every piece; a control frame's 125 bytes. A compressed message goes out as it came, for the core to
 //! [inflate](super::deflate::Inflater).
 
 use std::ops::Range;
@@ -243,22 +243,20 @@ impl Decoder {
     /// Checks a header against the frames before it and against the limit.
     fn begin(&mut self, terms: Terms, header: Header) -> Result<Frame, CloseReason> {
         if !header.opcode.is_control() {
-            let mut room = terms.room(header.opcode);
-            let gathering = match self.partial.as_deref() {
+            let (gathering, opcode, gathered) = match self.partial.as_deref() {
                 Some(Partial {
                     message: Some(opcode),
                     message_bytes,
                     ..
-                }) => {
-                    room = terms.room(*opcode) - message_bytes.len();
-                    true
-                }
-                _ => false,
+                }) => (true, *opcode, message_bytes.len()),
+                _ => (false, header.opcode, 0),
             };
             if gathering != (header.opcode == Opcode::Continuation) {
                 return Err(CloseReason::Protocol);
             }
-            if header.payload_len > room as u64 {
+            // Added up, not taken off: the limit may have become less than what is gathered.
+            let len = header.payload_len.saturating_add(gathered as u64);
+            if len > terms.room(opcode) as u64 {
                 return Err(CloseReason::TooBig);
             }
         }
@@ -266,7 +264,7 @@ impl Decoder {
             fin: header.fin,
             opcode: header.opcode,
             mask: header.mask,
-            // A control frame has at most 125 bytes, any other at most `room`.
+            // A control frame has at most 125 bytes, any other at most `Terms::room`.
             left: header.payload_len as u32,
         })
     }
@@ -302,11 +300,14 @@ impl Partial {
         } else {
             // Only the first fragment finds no message here, and it says what the message is.
             let opcode = *self.message.get_or_insert(frame.opcode);
+            // Asked again with every piece, for the limit may have changed since the header came.
+            let room = terms.room(opcode);
+            let known_len = self.message_bytes.len() + len + frame.left as usize;
+            if known_len > room {
+                return Err(CloseReason::TooBig);
+            }
             // The last fragment tells how long the message gets.
-            let bytes_max = match frame.fin {
-                true => self.message_bytes.len() + len + frame.left as usize,
-                false => terms.room(opcode),
-            };
+            let bytes_max = if frame.fin { known_len } else { room };
             gather(&mut self.message_bytes, piece, bytes_max);
             if opcode == Opcode::Text {
                 self.check_utf8()?;

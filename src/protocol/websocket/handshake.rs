@@ -1,7 +1,7 @@
 //! The server's side of the opening handshake (RFC 6455, section 4.2): an HTTP request's head in, a
-//! 101 or a refusal out.
+//! 101 or a refusal out. A load balancer that asks after the server's health is answered as on an HTTP port.
 //!
-//! Bound: a head of [`HEAD_BYTES_MAX`], kept only if it comes in pieces. Called by the transport,
+//! Bound: a head of `request_head_bytes_max`, kept only if it comes in pieces. Called by the transport,
 //! which drops it when the connection is open.
 
 use base64::Engine;
@@ -10,12 +10,11 @@ use sha1::{Digest, Sha1};
 
 use super::extension::{Offer, Window};
 use super::offers::{self, SUBPROTOCOL, Token};
+use crate::config::REQUEST_HEAD_BYTES_DEFAULT;
+use crate::protocol::http::Health;
 use crate::protocol::http::fields::Field;
 use crate::protocol::http::head::{Framing, Head, HeadScan, check_head};
 use crate::protocol::http::response::HttpError;
-
-/// Largest request head; a longer one gets 431, or 414 if its first line is too long.
-pub const HEAD_BYTES_MAX: usize = 8 << 10;
 
 const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
@@ -53,6 +52,21 @@ pub struct Accepted {
     pub token: Option<Token>,
     /// If compression is agreed on, how far back what is sent may refer.
     pub window: Option<Window>,
+}
+
+/// A request that opens no websocket.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Declined {
+    /// It was a handshake that failed, or should have been one.
+    Refused(Refused),
+    /// It asks after the server's health.
+    Health(Health),
+}
+
+impl From<HttpError> for Declined {
+    fn from(error: HttpError) -> Declined {
+        Declined::Refused(error.into())
+    }
 }
 
 /// A handshake that failed.
@@ -95,10 +109,18 @@ impl Handshake {
     pub fn new() -> Handshake {
         Handshake {
             head: Vec::new(),
-            scan: HeadScan::new(HEAD_BYTES_MAX),
+            scan: HeadScan::new(REQUEST_HEAD_BYTES_DEFAULT),
             wants_forwarded: false,
             compress: false,
             wants_token: false,
+        }
+    }
+
+    /// The same, whose head may have so many bytes.
+    pub fn with_head_bytes_max(self, bytes_max: usize) -> Handshake {
+        Handshake {
+            scan: HeadScan::new(bytes_max),
+            ..self
         }
     }
 
@@ -125,13 +147,13 @@ impl Handshake {
 
     /// Takes what has come. `None` means that all of it was taken and more is needed. Not called
     /// again after an outcome.
-    pub fn advance(&mut self, input: &[u8]) -> Result<Option<Accepted>, Refused> {
+    pub fn advance(&mut self, input: &[u8]) -> Result<Option<Accepted>, Declined> {
         let held = self.head.len();
         let bytes = if held == 0 {
             input
         } else {
             // Past the bound the scan refuses, whatever more has come.
-            let room = HEAD_BYTES_MAX - held;
+            let room = self.scan.bytes_max() - held;
             self.head.extend_from_slice(&input[..input.len().min(room)]);
             &self.head
         };
@@ -141,6 +163,11 @@ impl Handshake {
             }
             return Ok(None);
         };
+        if !opens(&head)
+            && let Some(health) = Health::of_bare(&head)
+        {
+            return Err(Declined::Health(health));
+        }
         let mut accepted = accept(&head, self.compress)?;
         accepted.consumed = head.len - held;
         if self.wants_token {
@@ -158,16 +185,32 @@ impl Handshake {
     }
 }
 
+/// Whether it looks like a handshake, be it a bad one.
+fn opens(head: &Head<'_>) -> bool {
+    // A proxy that speaks HTTP/1.0 has taken Upgrade away, but not these.
+    head.to_websocket() || !matches!(head.single(Field::WebSocketKey), Ok(None))
+}
+
 fn accept(head: &Head<'_>, compress: bool) -> Result<Accepted, HttpError> {
     let bad = |text| Err(HttpError::new(400, text));
     if head.method != "GET" {
         return Err(HttpError::new(405, "a websocket opens with GET"));
+    }
+    if head.is_old && opens(head) {
+        return Err(HttpError::new(
+            505,
+            "a websocket opens over HTTP/1.1; have the proxy in between speak it and pass Upgrade and Connection on \
+             (nginx: proxy_http_version 1.1)",
+        ));
     }
     if !head.to_websocket() {
         return Err(HttpError::new(
             426,
             "this port speaks websocket (ws://), not plain HTTP",
         ));
+    }
+    if head.host.is_empty() {
+        return bad("the Host field is missing");
     }
     if !head.upgrades() {
         return bad("the Connection field must name upgrade");
@@ -239,7 +282,15 @@ mod tests {
         match Handshake::new().advance(request.as_bytes()) {
             Ok(Some(_)) => 101,
             Ok(None) => 0,
-            Err(refused) => refused.status,
+            Err(Declined::Refused(refused)) => refused.status,
+            Err(Declined::Health(_)) => 200,
+        }
+    }
+
+    fn refused<T: std::fmt::Debug>(outcome: Result<T, Declined>) -> Refused {
+        match outcome.expect_err("no websocket") {
+            Declined::Refused(refused) => refused,
+            Declined::Health(health) => panic!("{health:?}"),
         }
     }
 
@@ -329,8 +380,7 @@ mod tests {
     #[test]
     fn a_refusal_tells_why() {
         let request = RFC.replace("Version: 13", "Version: 8");
-        let refused = Handshake::new().advance(request.as_bytes());
-        let refused = refused.expect_err("an old version");
+        let refused = refused(Handshake::new().advance(request.as_bytes()));
         let response = String::from_utf8(refused.response).expect("text");
         assert!(response.starts_with("HTTP/1.1 426 Upgrade Required\r\n"));
         assert!(response.contains("\r\nSec-WebSocket-Version: 13\r\n"));
@@ -339,20 +389,71 @@ mod tests {
     }
 
     #[test]
+    fn what_asks_after_health_is_no_handshake() {
+        for (request, expected) in [
+            ("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+            ("HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+            ("OPTIONS / HTTP/1.0\r\n\r\n", 200),
+            ("GET / HTTP/1.0\r\n\r\n", 200),
+            ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", 426),
+            ("GET / HTTP/1.0\r\nHost: x\r\n\r\n", 426),
+            ("HEAD /chat HTTP/1.1\r\nHost: x\r\n\r\n", 405),
+            ("GET /healthz HTTP/1.1\r\n\r\n", 200),
+            ("GET / HTTP/1.1\r\n\r\n", 400),
+        ] {
+            assert_eq!(status(request), expected, "{request}");
+        }
+        // What opens a websocket does so at any path.
+        let named = RFC.replace("/chat", "/healthz");
+        assert_eq!(status(&named), 101);
+        assert_eq!(
+            status(&named.replace("Host: server.example.com\r\n", "")),
+            400
+        );
+    }
+
+    #[test]
+    fn a_handshake_that_a_proxy_has_made_http_1_0_is_told_why() {
+        let old = "GET / HTTP/1.0\r\nHost: x\r\nConnection: close\r\n\
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+        for request in [old, &old.replace("Host: x\r\n", "")] {
+            let refused = refused(Handshake::new().advance(request.as_bytes()));
+            assert_eq!(refused.status, 505);
+            assert!(refused.text.contains("proxy_http_version 1.1"));
+        }
+    }
+
+    #[test]
+    fn a_large_cookie_is_taken() {
+        let cookie = |len| {
+            RFC.replace(
+                "Origin:",
+                &format!("Cookie: {}\r\nOrigin:", "c".repeat(len)),
+            )
+        };
+        assert_eq!(status(&cookie(12_000)), 101);
+        assert_eq!(status(&cookie(REQUEST_HEAD_BYTES_DEFAULT)), 431);
+        let mut larger = Handshake::new().with_head_bytes_max(2 * REQUEST_HEAD_BYTES_DEFAULT);
+        let outcome = larger.advance(cookie(REQUEST_HEAD_BYTES_DEFAULT).as_bytes());
+        assert!(outcome.is_ok_and(|accepted| accepted.is_some()));
+    }
+
+    #[test]
     fn the_head_is_bounded_however_it_comes() {
+        const MAX: usize = 8 << 10;
         let request = RFC.replace("Origin: ", &format!("A: {}\r\nOrigin: ", "b".repeat(9_000)));
-        assert_eq!(status(&request), 431);
-        let mut handshake = Handshake::new();
+        let mut handshake = Handshake::new().with_head_bytes_max(MAX);
+        assert_eq!(refused(handshake.advance(request.as_bytes())).status, 431);
+        let mut handshake = Handshake::new().with_head_bytes_max(MAX);
         let mut taken = 0;
         let refused = loop {
             match handshake.advance(&request.as_bytes()[taken..taken + 1]) {
                 Ok(None) => taken += 1,
-                Ok(Some(_)) => panic!("accepted"),
-                Err(refused) => break refused,
+                outcome => break refused(outcome),
             }
         };
-        assert_eq!((refused.status, taken + 1), (431, HEAD_BYTES_MAX));
-        assert!(handshake.bytes_held() <= 2 * HEAD_BYTES_MAX);
+        assert_eq!((refused.status, taken + 1), (431, MAX));
+        assert!(handshake.bytes_held() <= 2 * MAX);
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use ringpost::CloseReason;
-use ringpost::protocol::Codec;
+use ringpost::protocol::{Codec, stranger};
 use ringpost_fuzz::{Input, Outcome, Seen, Terms, encode};
 
 fuzz_target!(|bytes: &[u8]| {
@@ -31,7 +31,14 @@ fn plain(bytes_max: usize, mut stream: &[u8]) -> Outcome {
             return (seen, Some(CloseReason::Protocol));
         };
         if len as usize > bytes_max {
-            return (seen, Some(CloseReason::TooBig));
+            let strange = stranger::is_tls(*header) || stranger::is_method(*header);
+            return (
+                seen.clone(),
+                Some(match strange && seen.is_empty() {
+                    true => CloseReason::Protocol,
+                    false => CloseReason::TooBig,
+                }),
+            );
         }
         let Some((body, rest)) = rest.split_at_checked(len as usize) else {
             break;

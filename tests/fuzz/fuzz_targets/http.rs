@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ringpost::protocol::http::head::HTTP_HEAD_BYTES_MAX;
+use ringpost::config::REQUEST_HEAD_BYTES_DEFAULT;
 use ringpost::protocol::http::{Body, Framing, HeadScan, HttpError, Part, check_head, decode_head};
 use ringpost_fuzz::{Input, check_head_bytes, status};
 
@@ -47,11 +47,11 @@ fn read_one<'a>(
     pieces: &mut impl Iterator<Item = &'a [u8]>,
     bytes_max: usize,
 ) -> Result<Option<Request>, HttpError> {
-    let mut scan = HeadScan::new(HTTP_HEAD_BYTES_MAX);
+    let mut scan = HeadScan::new(REQUEST_HEAD_BYTES_DEFAULT);
     let (words, framing, len) = loop {
         if let Some(head) = check_head(&mut scan, input)? {
             check_head_bytes(&input[..head.len]);
-            assert!(head.len <= HTTP_HEAD_BYTES_MAX);
+            assert!(head.len <= REQUEST_HEAD_BYTES_DEFAULT);
             let words = format!("{head:?}");
             // What the other decoder refuses is a malformed request, and what it takes is the same one.
             let decoded = decode_head(&input[..head.len])?;

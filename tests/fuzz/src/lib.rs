@@ -173,6 +173,9 @@ impl Terms {
             Event::CompressedBinary(bytes) => inflater.inflate(bytes, false, self.bytes_max)?,
             Event::Ping(payload) => return Ok(Seen::Ping(payload.to_vec())),
             Event::Pong => return Ok(Seen::Pong),
+            Event::TooLong(_) | Event::NotUtf8(_) | Event::Unended(_) => {
+                unreachable!("no decoder here tells of lines")
+            }
             Event::Close { code } => return Ok(Seen::Close(code)),
         };
         assert!(
@@ -226,7 +229,11 @@ pub fn status(response: &[u8]) -> u16 {
 }
 
 /// What holds for every request's head that is let in, by its bytes alone.
-pub fn check_head_bytes(head: &[u8]) {
+pub fn check_head_bytes(mut head: &[u8]) {
+    // A few empty lines may come before it.
+    while let Some(rest) = head.strip_prefix(b"\r\n") {
+        head = rest;
+    }
     let head = head
         .strip_suffix(b"\r\n\r\n")
         .expect("a head ends with an empty line");
@@ -240,7 +247,8 @@ pub fn check_head_bytes(head: &[u8]) {
             .iter()
             .all(|line| !line.is_empty() && line.iter().all(text))
     );
-    assert!(lines[0].ends_with(b" HTTP/1.1"));
+    let is_old = lines[0].ends_with(b" HTTP/1.0");
+    assert!(is_old || lines[0].ends_with(b" HTTP/1.1"));
     let count = |name: &[u8]| {
         let named = |line: &&&[u8]| {
             line.get(..name.len())
@@ -248,7 +256,9 @@ pub fn check_head_bytes(head: &[u8]) {
         };
         lines[1..].iter().filter(named).count()
     };
-    assert_eq!(count(b"Host:"), 1);
+    let may_lack = is_old || head.starts_with(b"OPTIONS ") || lines[0].windows(2).any(|part| part == b"z " || part == b"z?");
+    assert!(count(b"Host:") == 1 || may_lack && count(b"Host:") == 0);
+    assert!(!is_old || count(b"Transfer-Encoding:") == 0);
     assert!(count(b"Content-Length:") + count(b"Transfer-Encoding:") <= 1);
     assert_eq!(
         count(b" ") + count(b"\t") + count(b":"),

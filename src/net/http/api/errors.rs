@@ -48,6 +48,7 @@ impl ApiError {
 pub fn refusal(error: HttpError) -> Vec<u8> {
     let code = match error.status {
         408 => "request_timeout",
+        411 => "length_required",
         413 => "body_too_large",
         414 | 431 => "head_too_large",
         417 => "expectation_failed",
