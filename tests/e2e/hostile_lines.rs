@@ -81,6 +81,8 @@ fn bad_lines(uid: &str) -> Vec<(String, &'static str)> {
         "{}",
         "{\"UID\":\"x\"}",
         "{\"uid \":\"x\"}",
+        // The mark before it is skipped.
+        "\u{feff}{}",
         "{\"a\":{\"uid\":\"x\"}}",
     ] {
         bad(line.into(), "fail: the object has no uid");
@@ -135,7 +137,6 @@ fn bad_lines(uid: &str) -> Vec<(String, &'static str)> {
         "null",
         "42",
         "\"uid\"",
-        "\u{feff}{}",
         "\0",
         "ping",
         "kick",

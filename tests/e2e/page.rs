@@ -257,7 +257,7 @@ async fn a_malformed_request_is_refused(cores: usize) {
     let many: String = (0..2_000).map(|n| format!("X-{n}: 1\r\n")).collect();
     for request in [
         "nonsense\r\n\r\n".to_owned(),
-        "GET /healthz HTTP/1.1\r\n\r\n".to_owned(),
+        "GET /v1/stats HTTP/1.1\r\n\r\n".to_owned(),
         format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nHost: {address}\r\n\r\n"),
         format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nBad Name: x\r\n\r\n"),
         format!("GET /healthz HTTP/1.1\r\nHost : {address}\r\n\r\n"),

@@ -116,13 +116,17 @@ async fn is_served_and_stops(mut server: Server) {
         raw.write_if_open(request("").as_bytes()).await;
         many.push(raw);
     }
-    let mut let_in = 0;
-    for raw in &mut many {
-        let_in += usize::from(raw.status().await == Some(101));
+    // Two cores need not let them in as they came.
+    let mut let_in = Vec::new();
+    for (number, raw) in many.iter_mut().enumerate() {
+        if raw.status().await == Some(101) {
+            let_in.push(number);
+        }
     }
-    assert_eq!(let_in, 40);
-    many[0].frame(FIN | TEXT, b"hello").await;
-    many[0].expect(FIN | TEXT, b"hello").await;
+    assert_eq!(let_in.len(), 40);
+    let one = &mut many[let_in[0]];
+    one.frame(FIN | TEXT, b"hello").await;
+    one.expect(FIN | TEXT, b"hello").await;
     drop((many, clients));
     server.wait_holdings(before).await;
     let spent = server.cpu_time();
