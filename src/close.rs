@@ -1,4 +1,5 @@
-//! Every ending has a name: [`CloseReason`], with its wire code and its name in the metrics.
+//! Every ending has a name: [`CloseReason`], with its wire code and its name in the metrics. And so has a [`Flaw`], which
+//! need not be one.
 
 use std::fmt;
 
@@ -88,6 +89,29 @@ impl CloseReason {
 
     /// How many reasons there are.
     pub const COUNT: usize = Self::ALL.len();
+}
+
+/// Why bytes that have come are no message, where their sender is told and goes on
+/// ([`crate::app::WhenFlawed::Tell`]).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flaw {
+    /// A text line longer than `message_bytes_max`.
+    TooBig,
+    /// A text line that is not UTF-8.
+    NotUtf8,
+    /// A text line whose end has not come when the stream's has.
+    Unended,
+}
+
+impl Flaw {
+    /// What a connection is closed with that is not told.
+    pub fn reason(self) -> CloseReason {
+        match self {
+            Flaw::TooBig => CloseReason::TooBig,
+            Flaw::NotUtf8 => CloseReason::NotUtf8,
+            Flaw::Unended => CloseReason::ByPeer,
+        }
+    }
 }
 
 impl fmt::Display for CloseReason {

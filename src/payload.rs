@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use crate::close::CloseReason;
-
 /// One whole message, borrowed from where its bytes lie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Message<'a> {
@@ -12,29 +10,6 @@ pub enum Message<'a> {
     Text(&'a str),
     /// Any bytes: a websocket binary message, or a frame body that is not UTF-8.
     Binary(&'a [u8]),
-}
-
-/// Why bytes that have come are no message, where their sender is told and goes on
-/// ([`crate::app::WhenFlawed::Tell`]).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Flaw {
-    /// A text line longer than `message_bytes_max`.
-    TooBig,
-    /// A text line that is not UTF-8.
-    NotUtf8,
-    /// A text line whose end has not come when the stream's has.
-    Unended,
-}
-
-impl Flaw {
-    /// What a connection is closed with that is not told.
-    pub fn reason(self) -> CloseReason {
-        match self {
-            Flaw::TooBig => CloseReason::TooBig,
-            Flaw::NotUtf8 => CloseReason::NotUtf8,
-            Flaw::Unended => CloseReason::ByPeer,
-        }
-    }
 }
 
 impl<'a> Message<'a> {

@@ -22,12 +22,12 @@ use super::proving::ending;
 use super::question::Questions;
 use crate::auth::Verifier;
 use crate::bus::{Endpoint, Envelope};
-use crate::close::CloseReason;
+use crate::close::{CloseReason, Flaw};
 use crate::config::Config;
 use crate::events::Reporter;
 use crate::hush::Hush;
 use crate::ident::{ConnId, CoreId};
-use crate::payload::{Flaw, Message};
+use crate::payload::Message;
 use crate::shard::{Ended, ListenerSpec, Phase, Shard, TICK, Tick};
 
 /// What the transport may do with a connection next.

@@ -8,11 +8,11 @@ use tracing::error;
 
 use super::local::Local;
 use super::{Answer, AnyNote, App, BindError, Context};
-use crate::close::CloseReason;
+use crate::close::{CloseReason, Flaw};
 use crate::guard::{Fault, guard};
 use crate::ident::{ConnId, CoreId, Reach, Ticket};
 use crate::pages::Pages;
-use crate::payload::{Flaw, Message};
+use crate::payload::Message;
 
 pub trait Hosted {
     fn start(&mut self, local: &mut Local);

@@ -30,9 +30,9 @@ use std::any::Any;
 use std::fmt;
 
 use crate::auth::ProofError;
-use crate::close::CloseReason;
+use crate::close::{CloseReason, Flaw};
 use crate::ident::{CoreId, Ticket, UidError};
-use crate::payload::{Flaw, Message};
+use crate::payload::Message;
 
 /// Whether an app's connections bind a uid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -18,8 +18,8 @@ mod linear;
 #[cfg(test)]
 mod tests;
 
-use crate::close::CloseReason;
-use crate::payload::{Flaw, Message};
+use crate::close::{CloseReason, Flaw};
+use crate::payload::Message;
 use stranger::{Opening, Stranger};
 use websocket::Terms;
 

@@ -10,8 +10,8 @@ use proptest::prelude::*;
 
 use super::websocket::deflate::Inflater;
 use super::{Codec, Decoder, Event};
-use crate::close::CloseReason;
-use crate::payload::{Flaw, Message};
+use crate::close::{CloseReason, Flaw};
+use crate::payload::Message;
 
 /// An event that owns its bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]

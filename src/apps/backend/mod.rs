@@ -17,9 +17,9 @@ use std::time::Duration;
 use ahash::{AHashMap, AHashSet};
 use ringpost::app::{Answer, App, Context, Login, Peers, WhenFlawed, WhenFull};
 use ringpost::auth::bearer::{Bearers, Rights};
-use ringpost::close::CloseReason;
+use ringpost::close::{CloseReason, Flaw};
 use ringpost::ident::{ConnId, Reply, Ticket};
-use ringpost::payload::{Flaw, Message};
+use ringpost::payload::Message;
 
 use self::line::Line;
 use super::text_of;

@@ -4,8 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::Seen;
-use crate::close::CloseReason;
-use crate::payload::Flaw;
+use crate::close::{CloseReason, Flaw};
 use crate::protocol::text::SKIPPED_BYTES_MAX;
 use crate::protocol::websocket::deflate::Inflater;
 use crate::protocol::{Codec, Decoder, Event};
