@@ -146,6 +146,7 @@ impl Local {
             return;
         };
         if let Some((payer, bytes)) = answered.payer {
+            self.returned += 1;
             self.shard.sub_transit(payer, bytes);
         }
         if answered.is_push {

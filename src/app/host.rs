@@ -20,6 +20,7 @@ pub(crate) use super::local::Leaving;
 use super::local::Local;
 use super::proving::ending;
 use super::question::Questions;
+use super::round::{Round, Way};
 use crate::auth::Verifier;
 use crate::bus::{Endpoint, Envelope};
 use crate::close::CloseReason;
@@ -29,6 +30,7 @@ use crate::hush::Hush;
 use crate::ident::{ConnId, CoreId};
 use crate::payload::{Flaw, Message};
 use crate::shard::{Ended, ListenerSpec, Phase, Shard, TICK, Tick};
+use crate::stats::Hold;
 
 /// What the transport may do with a connection next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,6 +63,8 @@ pub enum Received {
 
 /// A core that wakes later than this after it meant to stood still.
 const STALL: Duration = Duration::from_secs(1);
+/// Timers that run out in one round.
+const TIMERS_PER_ROUND: usize = 64;
 /// A core that has connections looks at the time at least so often, whatever is due: one that looked only
 /// when something is would not know how it had stood still until then.
 const PULSE: Duration = Duration::from_secs(1);
@@ -75,6 +79,8 @@ pub struct Host {
     started: Instant,
     /// For how long the core has just stood still, until somebody asks.
     stall: Option<Duration>,
+    /// What is left of the present round.
+    round: Round,
     /// Of refused binds.
     refusals: Hush,
 }
@@ -96,6 +102,7 @@ impl Host {
             verifier: None,
             started: now,
             stall: None,
+            round: Round::new(now),
             refusals: Hush::default(),
         }
     }
@@ -152,13 +159,55 @@ impl Host {
         self.read_wall();
     }
 
-    /// Does what has come due.
+    /// A round of a turn begins at this time.
+    pub fn begin_round(&mut self, now: Instant) {
+        self.set_now(now);
+        self.round.begin(self.work(), now);
+    }
+
+    /// What follows comes by this way, until another is entered.
+    pub fn enter(&mut self, way: Way) {
+        let units = self.work();
+        self.round.enter(way, units);
+    }
+
+    /// Whether the round has room for one more item.
+    #[inline]
+    pub fn goes_on(&mut self) -> bool {
+        let units = self.work();
+        self.round.goes_on(units)
+    }
+
+    /// Units of work that this core has done.
+    #[inline]
+    pub fn work(&self) -> u64 {
+        self.local.shard.work.units()
+    }
+
+    /// Does what has come due: the apps' timers, and deadlines of connections. Of both, as many as one round may;
+    /// [`Host::has_due`] tells of more.
     pub fn expire(&mut self) {
+        self.run_timers();
         self.local.shard.expire();
-        while let Some((app, token)) = self.local.pop_timer() {
+        self.settle();
+    }
+
+    /// Calls the apps whose timers are due, whatever else waits.
+    pub fn run_timers(&mut self) {
+        for _ in 0..TIMERS_PER_ROUND {
+            let Some((app, token)) = self.local.pop_timer() else {
+                break;
+            };
+            self.local.shard.work.called();
             self.apps[usize::from(app)].timer(&mut self.local, token);
         }
         self.settle();
+    }
+
+    /// Whether more is due than one round has done.
+    pub fn has_due(&self) -> bool {
+        let timer = self.local.next_timer();
+        timer.is_some_and(|due| due <= self.now()) || self.local.shard.is_expiring()
     }
 
     /// Time in which this core stood still (its machine did, or its process was stopped) is nobody's
@@ -225,12 +274,18 @@ impl Host {
         let Some((app, session)) = self.session_of(id) else {
             return;
         };
-        self.local.shard.stats.messages_in += 1;
+        let shard = &mut self.local.shard;
+        shard.stats.messages_in += 1;
+        shard.work.called();
+        shard.work.copied(message.len());
+        let caused = shard.backlog.caused();
         if self.verifier.is_some() && self.take_proof(id, message) {
             return self.settle();
         }
         self.apps[app].message(&mut self.local, id, session, message);
         self.settle();
+        let backlog = &mut self.local.shard.backlog;
+        backlog.charge_connection(id, backlog.caused() - caused);
     }
 
     /// What has come is no message, and the app is to say so.
@@ -256,10 +311,25 @@ impl Host {
             Phase::Free => Flow::Gone,
             Phase::Closing => Flow::End,
             Phase::Open if reading.leaving => Flow::Leave,
-            // It has credit, and room for the answers to what it asks.
-            _ if self.local.has_credit(reading.transit) && !reading.full => Flow::Go,
+            _ if self.local.holds(id, &reading).is_none() => Flow::Go,
             _ => Flow::Pause,
         }
+    }
+
+    /// Why the connection is not to be read, if it is for us to wait.
+    pub fn hold(&self, id: ConnId) -> Option<Hold> {
+        self.local.holds(id, &self.local.shard.reading(id)?)
+    }
+
+    /// Changes with whatever lets a connection go on that was not to be read.
+    pub fn relief(&self) -> [u64; 4] {
+        let shard = &self.local.shard;
+        [
+            self.local.returned,
+            shard.backlog.progress(),
+            shard.stats.bytes_out,
+            shard.stats.closed.iter().sum(),
+        ]
     }
 
     /// The next connection that is to move to its home core.
@@ -294,6 +364,7 @@ impl Host {
     /// Delivers what an envelope holds.
     pub fn receive(&mut self, envelope: Envelope<Body>) -> Received {
         let from = envelope.from;
+        self.local.shard.work.called();
         match envelope.body {
             Body::Move(passing) => return self.arrive(*passing),
             Body::Drain(stage) => return Received::Drain(stage),

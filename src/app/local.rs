@@ -18,7 +18,8 @@ use crate::bus::Endpoint;
 use crate::config::Config;
 use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, check_uid};
 use crate::payload::{Message, Payload};
-use crate::shard::{ListenerSpec, Shard};
+use crate::shard::{ListenerSpec, Reading, Shard};
+use crate::stats::Hold;
 
 /// A connection that is to move: where to, and the uid to bind there.
 pub struct Leaving {
@@ -45,7 +46,12 @@ pub struct Local {
     now: Instant,
     transit_bytes: usize,
     transit_bytes_core: usize,
+    /// How often credit has come back.
+    pub returned: u64,
 }
+
+/// What a connection may always have on the way, however much others have.
+const TRANSIT_BYTES_FREE: usize = 64 << 10;
 
 impl Local {
     pub fn new(config: &Config, shard: Shard, bus: Endpoint<Body>, now: Instant) -> Local {
@@ -60,6 +66,7 @@ impl Local {
             now,
             transit_bytes: config.transit_bytes_max,
             transit_bytes_core: config.transit_bytes_core_max,
+            returned: 0,
         }
     }
 
@@ -108,15 +115,38 @@ impl Local {
 
     /// Gives back the credit for what other cores have taken since.
     pub fn settle_credits(&mut self) {
-        let shard = &mut self.shard;
-        self.bus
-            .settle_credits(|payer, bytes| shard.sub_transit(payer, bytes));
+        let (shard, returned) = (&mut self.shard, &mut self.returned);
+        self.bus.settle_credits(|payer, bytes| {
+            *returned += 1;
+            shard.sub_transit(payer, bytes);
+        });
     }
 
-    /// Whether a connection with this much on the way may be read: neither it nor its core has too much.
-    pub fn has_credit(&self, transit: usize) -> bool {
+    /// Whether a connection with this much on the way may be read: it has its share, as long as that is there. Who
+    /// has little on the way is not held up by those who have much, but past twice the core's sum nobody is read.
+    fn has_credit(&self, transit: usize) -> bool {
+        let most = self.transit_bytes_core;
+        let all = self.bus.in_transit_bytes() + self.questions.bytes();
+        let free = TRANSIT_BYTES_FREE.min(most / 8);
         transit <= self.transit_bytes
-            && self.bus.in_transit_bytes() + self.questions.bytes() <= self.transit_bytes_core
+            && transit <= most.saturating_sub(all).max(free)
+            && all <= most.saturating_mul(2)
+    }
+
+    /// Why a connection is not to be read, if it is to wait.
+    #[inline]
+    pub fn holds(&self, id: ConnId, reading: &Reading) -> Option<Hold> {
+        if reading.full {
+            Some(Hold::Answers)
+        } else if !self.has_credit(reading.transit) {
+            Some(Hold::Transit)
+        } else if self.shard.is_short_of_memory() {
+            Some(Hold::Memory)
+        } else if !self.shard.backlog.lets_connection_on(id) {
+            Some(Hold::Backlog)
+        } else {
+            None
+        }
     }
 
     pub fn send_to_uid(

@@ -523,6 +523,9 @@ fn a_message_that_overflows_the_only_connection_has_not_reached_it() {
         });
         let receiver = cores.open(core);
         cores.say(receiver, "u");
+        cores.run();
+        let (home, id) = cores.clients[receiver];
+        cores.hosts[home].shard().set_blocked(id, true);
         let sender = cores.open(core);
         cores.say(sender, "push");
         let answers: Vec<String> = cores

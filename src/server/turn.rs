@@ -16,6 +16,7 @@ use super::farewell::Farewell;
 use super::reload::Renewal;
 use crate::app::envelope::Stage;
 use crate::app::host::{Host, Received};
+use crate::app::round::Way;
 use crate::close::CloseReason;
 use crate::ident::CoreId;
 use crate::net::http::Port;
@@ -24,8 +25,6 @@ use crate::net::rates::Rates;
 use crate::net::transport::{Subscriber, Transport};
 use crate::shard::ListenerSpec;
 
-/// Envelopes delivered before what they caused is written.
-const ENVELOPES_PER_TURN: usize = 4096;
 /// Rounds of one turn, as long as each ends with new events on the wire: the way through the runtime costs
 /// more than a small round. Then, and after so much time, the listeners, the timers and HTTP get their share.
 const ROUNDS_PER_TURN: usize = 8;
@@ -150,26 +149,37 @@ impl Turn {
     /// Takes what there is and writes what it causes, each as much as one round may. Returns whether mail
     /// or writes are left.
     fn round(&mut self, host: &mut Host, now: Instant) -> bool {
-        host.set_now(now);
-        let mail_left = self.deliver(host);
+        host.begin_round(now);
+        let begun = host.work();
+        let mut mail_left = self.deliver(host, Way::Mail);
         host.settle_credits();
         self.transport.take_events(host);
-        // After the events: what had arrived before a deadline counts, even if we were late to look.
-        if self.transport.has_caught_up() {
-            host.expire();
+        if !mail_left {
+            self.transport.read_rest(host);
+        } else if !self.transport.has_input_left() {
+            mail_left = self.deliver(host, Way::Rest);
         }
+        // After the events: what had arrived before a deadline counts, even if we were late to look.
+        match self.transport.has_caught_up(now) {
+            true => host.expire(),
+            false => host.run_timers(),
+        }
+        let units = host.work() - begun;
+        let most = &mut host.shard().stats.round_units_max;
+        *most = units.max(*most);
         self.transport.resume(host);
         self.transport.cut_off_overdue(host);
         let writes_left = self.transport.flush(host);
         self.transport.depart_all(host);
         self.transport.settle();
         host.bus().publish_taken();
-        mail_left || writes_left
+        mail_left || writes_left || host.has_due()
     }
 
-    /// Delivers what the mailbox holds. Returns whether there is more than one turn takes.
-    fn deliver(&mut self, host: &mut Host) -> bool {
-        for _ in 0..ENVELOPES_PER_TURN {
+    /// Delivers what the mailbox holds. Returns whether there is more than the round has room for.
+    fn deliver(&mut self, host: &mut Host, way: Way) -> bool {
+        host.enter(way);
+        while host.goes_on() {
             let Some(envelope) = host.take() else {
                 return false;
             };
@@ -180,7 +190,7 @@ impl Turn {
                     self.transport.adopt(host, arrival);
                     match self.phase {
                         Phase::Shut => self.farewell.add(id),
-                        Phase::Finishing(_) => self.transport.close_all(host),
+                        Phase::Finishing(_) => self.transport.close(host, id),
                         _ => {}
                     }
                 }

@@ -149,11 +149,16 @@ impl Transport {
     pub fn close_all(&mut self, host: &mut Host) {
         self.quiet = false;
         for id in host.shard().ids() {
-            if host.shard().phase(id) != Phase::Closing {
-                host.close(id, CloseReason::Stopping);
-            }
-            // What had arrived while nothing was read may be the peer's close.
-            self.read_later(id);
+            self.close(host, id);
         }
+    }
+
+    /// Closes one because the server stops.
+    pub fn close(&mut self, host: &mut Host, id: ConnId) {
+        if host.shard().phase(id) != Phase::Closing {
+            host.close(id, CloseReason::Stopping);
+        }
+        // What had arrived while nothing was read may be the peer's close.
+        self.read_later(id);
     }
 }

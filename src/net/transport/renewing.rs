@@ -72,8 +72,8 @@ impl Transport {
                 rates.enter(id, listener);
             }
         }
-        for id in &self.paused {
-            rates.fall_behind(*id, host.now());
+        for id in self.paused.ids() {
+            rates.fall_behind(id, host.now());
         }
         self.rates = Some(rates);
     }
