@@ -204,7 +204,7 @@ impl Default for Config {
             inbox_bytes_core_max: 1 << 30,
             send_buffer_bytes: 64 << 10,
             transit_bytes_max: 1 << 20,
-            transit_bytes_core_max: 64 << 20,
+            transit_bytes_core_max: 4 << 20,
             auth: Auth::None,
             auth_key_file: None,
             auth_audience: None,

@@ -22,7 +22,7 @@ use super::proving::ending;
 use super::question::Questions;
 use super::round::{Round, Way};
 use crate::auth::Verifier;
-use crate::bus::{Endpoint, Envelope};
+use crate::bus::{Endpoint, Envelope, Writing};
 use crate::close::CloseReason;
 use crate::config::Config;
 use crate::events::Reporter;
@@ -163,6 +163,12 @@ impl Host {
     pub fn begin_round(&mut self, now: Instant) {
         self.set_now(now);
         self.round.begin(self.work(), now);
+    }
+
+    /// The same without a look at the time that deadlines go by.
+    #[cfg(test)]
+    pub fn begin_round_at_once(&mut self) {
+        self.round.begin(self.work(), Instant::now());
     }
 
     /// What follows comes by this way, until another is entered.
@@ -520,6 +526,17 @@ impl Host {
                 self.apps[usize::from(app)].note(&mut self.local, from, note);
             }
         }
+    }
+
+    /// Tells other cores how far this one is with what they have sent. At the end of a round, when that is dealt with.
+    pub fn publish_taken(&mut self) {
+        let backlog = &self.local.shard.backlog;
+        let done = backlog.done();
+        self.local.bus.publish_taken(Writing {
+            done,
+            due: done + backlog.bytes() as u64,
+            slack: backlog.slack() as u64,
+        });
     }
 
     /// Gives back the credit for what other cores have taken since the last turn.

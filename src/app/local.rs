@@ -14,7 +14,7 @@ use super::question::Questions;
 use super::repeats::Repeats;
 use super::{AnyNote, BindError, To};
 use crate::auth::ProofError;
-use crate::bus::Endpoint;
+use crate::bus::{Endpoint, RECEIVER_COST};
 use crate::config::Config;
 use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, check_uid};
 use crate::payload::{Message, Payload};
@@ -99,10 +99,27 @@ impl Local {
     }
 
     /// Posts on a connection's account, if there is one.
-    fn post(&mut self, to: CoreId, payer: Option<ConnId>, bytes: usize, body: Body) {
+    pub fn post(&mut self, to: CoreId, payer: Option<ConnId>, bytes: usize, body: Body) {
         self.shard.stats.envelopes_out += 1;
         let payer = payer.map(|payer| (payer, bytes));
         let charge = self.bus.post(to, payer, body);
+        if let Some((payer, _)) = payer {
+            self.shard.add_transit(payer, charge);
+        }
+    }
+
+    /// The same for what is for many there, about as many as it is for here: uids are spread evenly.
+    pub fn post_bulk(
+        &mut self,
+        to: CoreId,
+        payer: Option<ConnId>,
+        bytes: usize,
+        receivers: usize,
+        body: Body,
+    ) {
+        self.shard.stats.envelopes_out += 1;
+        let payer = payer.map(|payer| (payer, bytes + receivers * RECEIVER_COST));
+        let charge = self.bus.post_bulk(to, payer, body);
         if let Some((payer, _)) = payer {
             self.shard.add_transit(payer, charge);
         }
@@ -193,10 +210,11 @@ impl Local {
         // It is copied for other cores only.
         if self.bus.cores() > 1 {
             let payload = Payload::new(message);
+            let receivers = self.shard.count_everybody(reach);
             for core in self.other_cores() {
                 let payload = payload.clone();
                 let body = Body::ToEverybody { reach, payload };
-                self.post(core, payer, message.len(), body);
+                self.post_bulk(core, payer, message.len(), receivers, body);
             }
         }
         self.shard.send_to_everybody(reach, message);
@@ -210,6 +228,7 @@ impl Local {
         message: Message<'_>,
         refresh: bool,
     ) {
+        let receivers = self.shard.send_to_group(reach, group, message, refresh) as usize;
         if self.bus.cores() > 1 {
             let payload = Payload::new(message);
             for core in self.other_cores() {
@@ -219,10 +238,9 @@ impl Local {
                     group: Box::from(group),
                     payload: payload.clone(),
                 };
-                self.post(core, payer, group.len() + message.len(), body);
+                self.post_bulk(core, payer, group.len() + message.len(), receivers, body);
             }
         }
-        self.shard.send_to_group(reach, group, message, refresh);
     }
 
     /// Sends a note to the app's value on one core or all.

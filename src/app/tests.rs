@@ -194,7 +194,7 @@ impl Cores {
                         self.clients[*client] = (core, arrival.connection);
                     }
                 }
-                host.bus().publish_taken();
+                host.publish_taken();
                 host.settle_credits();
             }
             if idle {

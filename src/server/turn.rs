@@ -172,7 +172,7 @@ impl Turn {
         let writes_left = self.transport.flush(host);
         self.transport.depart_all(host);
         self.transport.settle();
-        host.bus().publish_taken();
+        host.publish_taken();
         mail_left || writes_left || host.has_due()
     }
 

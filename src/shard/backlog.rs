@@ -33,8 +33,9 @@ pub struct Backlog {
     bytes: usize,
     /// All that has been queued, ever.
     caused: u64,
-    /// Taken off since it was last shared out.
+    /// All that has been taken off, and what of that has been shared out.
     paid: u64,
+    shared: u64,
     /// What each debtor has been repaid, ever.
     repaid: u64,
     /// Of connections that have caused something while much waited.
@@ -49,6 +50,7 @@ impl Backlog {
             bytes: 0,
             caused: 0,
             paid: 0,
+            shared: 0,
             repaid: 0,
             debts: AHashMap::new(),
         };
@@ -65,9 +67,19 @@ impl Backlog {
         self.bytes
     }
 
-    /// Changes whenever something is repaid, or less waits.
+    /// All bytes that have been written so far, or wait no more for another reason.
+    pub fn done(&self) -> u64 {
+        self.paid
+    }
+
+    /// What may wait when others get back the credit for what they have caused here.
+    pub fn slack(&self) -> usize {
+        self.most / 2
+    }
+
+    /// Changes whenever less waits, or something is repaid.
     pub fn progress(&self) -> u64 {
-        self.caused + self.repaid - self.bytes as u64
+        self.paid + self.shared
     }
 
     /// All bytes that have been queued so far: the difference between two looks is what was caused in between.
@@ -82,6 +94,7 @@ impl Backlog {
         // Less waits where a refresh has taken the place of a longer one.
         self.bytes = self.bytes + after - before;
         self.caused += after.saturating_sub(before) as u64;
+        self.paid += before.saturating_sub(after) as u64;
     }
 
     /// So much waits no more, or is for its receiver to take.
@@ -99,8 +112,11 @@ impl Backlog {
     /// Shares out what has been written, among so many who wait.
     #[inline]
     pub fn share_out(&mut self, debtors: usize) {
-        self.repaid += self.paid / debtors.max(1) as u64;
-        self.paid = 0;
+        if self.paid == self.shared {
+            return;
+        }
+        self.repaid += (self.paid - self.shared) / debtors.max(1) as u64;
+        self.shared = self.paid;
         if !self.is_much() && !self.debts.is_empty() {
             self.debts = AHashMap::new();
         }
@@ -110,11 +126,6 @@ impl Backlog {
     #[inline]
     pub fn is_much(&self) -> bool {
         self.bytes > self.most / 8
-    }
-
-    /// Whether so much waits that other cores are to stop adding to it.
-    pub fn is_long(&self) -> bool {
-        self.bytes > self.most / 2
     }
 
     /// What may still be caused before all who cause much are slowed.
@@ -219,7 +230,8 @@ mod tests {
         let debt = owing(&mut backlog, LARGE);
         assert!(!backlog.lets_on(debt));
         assert!(backlog.lets_on(Debt::default()));
-        assert!(backlog.is_long() && backlog.room() == 0);
+        assert_eq!(backlog.room(), 0);
+        assert_eq!((backlog.done(), backlog.slack()), (0, UNWRITTEN_BYTES_MAX / 2));
     }
 
     #[test]

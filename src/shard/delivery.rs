@@ -250,6 +250,14 @@ impl Shard {
         reached
     }
 
+    /// How many everybody within reach are.
+    pub fn count_everybody(&self, reach: Reach) -> usize {
+        let spaces = reach.spaces();
+        spaces
+            .map(|space| self.everybody[usize::from(space.0)].len())
+            .sum()
+    }
+
     /// Queues for everybody within reach, and says for how many.
     pub fn send_to_everybody(&mut self, reach: Reach, message: Message<'_>) -> u32 {
         let mut receivers = std::mem::take(&mut self.receivers);

@@ -123,8 +123,8 @@ impl World {
         self.depart_all(core);
         let paused = self.paused_on(core).next().is_some();
         let can_resume = self.can_resume(core);
+        self.hosts[core].publish_taken();
         let bus = self.hosts[core].bus();
-        bus.publish_taken();
         bus.want_credit(paused);
         if can_resume || !bus.arm() {
             bus.ring_self();

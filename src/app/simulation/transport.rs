@@ -3,7 +3,7 @@
 use super::client::{Link, Place};
 use super::world::World;
 use crate::app::host::{Arrival, Flow, Received};
-use crate::bus::ENVELOPE_COST;
+use crate::bus::{ENVELOPE_COST, RECEIVER_COST};
 use crate::close::CloseReason;
 use crate::ident::ConnId;
 use crate::payload::Message;
@@ -70,7 +70,7 @@ impl World {
         }
         self.depart_all(core);
         if self.rng.u8(..) < 200 {
-            self.hosts[core].bus().publish_taken();
+            self.hosts[core].publish_taken();
         }
     }
 
@@ -157,7 +157,8 @@ impl World {
     fn feed(&mut self, core: usize, id: ConnId, client: usize, text: &str) {
         let size = |command: &str| {
             let last = command.rsplit([' ', ',']).next().unwrap_or_default();
-            last.parse().unwrap_or(0) + ENVELOPE_COST + 64
+            let receivers = self.clients.len() * RECEIVER_COST;
+            last.parse().unwrap_or(0) + 2 * ENVELOPE_COST + 64 + receivers
         };
         let charge = self.scene.cores * text.split(';').map(size).sum::<usize>();
         self.charge = self.charge.max(charge);

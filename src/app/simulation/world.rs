@@ -234,7 +234,8 @@ impl World {
             }
             let on_the_way = local.bus.in_transit_bytes() + local.questions.bytes();
             if !self.scene.says_when_bound {
-                let most = self.scene.transit_core + self.charge;
+                // Who has little on the way goes on beyond what one core may have, up to twice that.
+                let most = 2 * self.scene.transit_core + self.charge;
                 assert!(
                     on_the_way <= most,
                     "{on_the_way} on the way, at most {most}"

@@ -136,7 +136,7 @@ impl Core {
     fn turn(&mut self) {
         // As the round in which they were accepted would have.
         self.transport.settle();
-        self.host.begin_round(self.host.now());
+        self.host.begin_round_at_once();
         self.transport.take_events(&mut self.host);
         self.transport.resume(&mut self.host);
         self.transport.flush(&mut self.host);
