@@ -322,6 +322,11 @@ impl Host {
         }
     }
 
+    /// Whether what no connection pays for may add to what is on the way to other cores, and to what waits here.
+    pub fn has_room_to_send(&self) -> bool {
+        self.local.has_transit_room() && !self.local.shard.is_short_of_memory()
+    }
+
     /// Why the connection is not to be read, if it is for us to wait.
     pub fn hold(&self, id: ConnId) -> Option<Hold> {
         self.local.holds(id, &self.local.shard.reading(id)?)

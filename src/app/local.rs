@@ -108,7 +108,7 @@ impl Local {
         }
     }
 
-    /// The same for what is for many there, about as many as it is for here: uids are spread evenly.
+    /// The same for what is for many there, on the core's own account if no connection pays, about as many as it is for here: uids are spread evenly.
     pub fn post_bulk(
         &mut self,
         to: CoreId,
@@ -118,11 +118,15 @@ impl Local {
         body: Body,
     ) {
         self.shard.stats.envelopes_out += 1;
-        let payer = payer.map(|payer| (payer, bytes + receivers * RECEIVER_COST));
-        let charge = self.bus.post_bulk(to, payer, body);
-        if let Some((payer, _)) = payer {
-            self.shard.add_transit(payer, charge);
-        }
+        let payer = payer.unwrap_or(ConnId::NOBODY);
+        let bytes = bytes + receivers * RECEIVER_COST;
+        let charge = self.bus.post_bulk(to, Some((payer, bytes)), body);
+        self.shard.add_transit(payer, charge);
+    }
+
+    /// Whether the core has less on the way than it may.
+    pub fn has_transit_room(&self) -> bool {
+        self.bus.in_transit_bytes() + self.questions.bytes() <= self.transit_bytes_core
     }
 
     /// Posts what answers or follows something that was paid for already.

@@ -33,7 +33,7 @@ impl Asker {
     pub fn payer(&self) -> Option<ConnId> {
         match self {
             Asker::App { connection, .. } => *connection,
-            Asker::Task(_) | Asker::Inquirer(_) => None,
+            Asker::Task(_) | Asker::Inquirer(_) => Some(ConnId::NOBODY),
         }
     }
 }

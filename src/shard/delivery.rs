@@ -258,6 +258,15 @@ impl Shard {
             .sum()
     }
 
+    /// How many of them are in a group.
+    pub fn count_group(&self, reach: Reach, group: &str) -> usize {
+        let groups = reach.spaces();
+        groups
+            .filter_map(|space| self.groups.look(space, group))
+            .map(|(count, _)| count)
+            .sum()
+    }
+
     /// Queues for everybody within reach, and says for how many.
     pub fn send_to_everybody(&mut self, reach: Reach, message: Message<'_>) -> u32 {
         let mut receivers = std::mem::take(&mut self.receivers);

@@ -159,6 +159,7 @@ impl World {
     /// All credit is back. A core of which no connection waits for credit takes it with its next turn.
     fn check_credit(&mut self) {
         for host in &mut self.hosts {
+            host.settle_credits();
             for id in host.shard().ids() {
                 assert_eq!(host.shard().transit(id), 0, "credit is lost");
             }

@@ -9,6 +9,7 @@ mod bodies;
 mod carrying;
 mod errors;
 mod names;
+mod pacing;
 mod reading;
 mod repeating;
 

@@ -6,7 +6,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::ApiError;
 use super::bodies::{Command, Push, Target};
-use super::carrying::{Outcome, Pace};
+use super::carrying::Outcome;
+use super::pacing::{Mark, Pace};
 use crate::app::inquiry::{Finding, Inquiry};
 use crate::app::repeats::{Claim, Digest};
 use crate::ident::CoreId;
@@ -82,9 +83,10 @@ impl Port {
                 };
                 let Key { home, id, wanted } = key;
                 let what = Inquiry::Claim { id, wanted };
+                let mark = Mark::new(&mut self.host.borrow_mut());
                 let waiting = self.host.borrow_mut().inquire(home, what);
                 asked.push((nth, key, waiting));
-                pace.spend(1).await;
+                pace.spend(mark, 1).await;
             }
         }
         pace.turn();
