@@ -67,6 +67,7 @@ pub struct CoreStats {
     #[serde(skip)]
     pub round_units_max: u64,
     /// How often a connection was not read for a while.
+    #[serde(skip)]
     pub pauses: u64,
     /// For how long connections were not read, all of them added up: by listener, and then in the order of
     /// [`Hold::ALL`].
@@ -77,6 +78,9 @@ pub struct CoreStats {
     pub driver: Driver,
     /// Bytes waiting in outboxes.
     pub outbox_bytes: u64,
+    /// What waits because the core has not come to write it, each receiver of a message counted.
+    #[serde(skip)]
+    pub unwritten_bytes: u64,
     /// Ended connections by reason, in the order of [`CloseReason::ALL`].
     #[serde(serialize_with = "by_name")]
     pub closed: Vec<u64>,

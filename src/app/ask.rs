@@ -34,14 +34,7 @@ impl Local {
         self.questions.open(asker, parts, payer, is_push)
     }
 
-    fn ask(
-        &mut self,
-        question: u64,
-        core: CoreId,
-        payer: Option<ConnId>,
-        bytes: usize,
-        what: Ask,
-    ) {
+    fn ask(&mut self, question: u64, core: CoreId, payer: Option<ConnId>, bytes: usize, what: Ask) {
         if core != self.core() {
             self.post(core, payer, bytes, Body::Ask { question, what });
         } else {

@@ -153,7 +153,10 @@ mod tests {
         let [mail, fresh, again] = play([15_000, 4, 4], 10_000);
         let sum = mail + fresh + again;
         assert!(mail < sum / 2, "{mail} of {sum}");
-        assert!(fresh > sum / 4 && again > sum / 8, "{fresh} {again} of {sum}");
+        assert!(
+            fresh > sum / 4 && again > sum / 8,
+            "{fresh} {again} of {sum}"
+        );
     }
 
     #[test]

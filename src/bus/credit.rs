@@ -137,8 +137,7 @@ impl CreditBook {
         owed.any(|(to, owed)| {
             !owed.is_empty() && {
                 let reached = reached(CoreId(to as u16));
-                paid(&owed.until_taken, reached.taken)
-                    || paid(&owed.until_written, reached.written)
+                paid(&owed.until_taken, reached.taken) || paid(&owed.until_written, reached.written)
             }
         })
     }

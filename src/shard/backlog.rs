@@ -231,7 +231,10 @@ mod tests {
         assert!(!backlog.lets_on(debt));
         assert!(backlog.lets_on(Debt::default()));
         assert_eq!(backlog.room(), 0);
-        assert_eq!((backlog.done(), backlog.slack()), (0, UNWRITTEN_BYTES_MAX / 2));
+        assert_eq!(
+            (backlog.done(), backlog.slack()),
+            (0, UNWRITTEN_BYTES_MAX / 2)
+        );
     }
 
     #[test]

@@ -588,6 +588,7 @@ impl Shard {
             uids: self.uids.len() as u64,
             groups: self.groups.len() as u64,
             outbox_bytes: self.outbox_bytes as u64,
+            unwritten_bytes: self.backlog.bytes() as u64,
             messages_compressed: self.compressor.count(),
             ..self.stats.clone()
         };

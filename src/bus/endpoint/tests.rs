@@ -247,7 +247,11 @@ fn what_is_for_many_is_paid_back_when_it_is_written() {
     assert_eq!(taken(&mut b), [1, 2]);
     b.publish_taken(writing(20, 500));
     let mut back = settled(&mut a);
-    assert_eq!(back, [(2, ENVELOPE_COST)], "what is for one is paid at once");
+    assert_eq!(
+        back,
+        [(2, ENVELOPE_COST)],
+        "what is for one is paid at once"
+    );
     b.publish_taken(writing(139, 500));
     assert!(settled(&mut a).is_empty());
     a.want_credit(true);

@@ -38,6 +38,7 @@ use tracing::{debug, error, warn};
 
 use crate::app::host::Host;
 use crate::auth::bearer::Bearers;
+use crate::close::CloseReason;
 use crate::config::Config;
 use crate::guard::guard;
 use crate::ident::Reach;
@@ -60,6 +61,8 @@ use gate::{Guest, Refusal, Visit};
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// A sweep that comes so late tells that the core stood still.
 const STALL: Duration = Duration::from_secs(1);
+/// Rounds of the core in which a connection that was ended is gone.
+const ROUNDS_TO_END: usize = 8;
 const READ_BYTES: usize = 8 << 10;
 /// What is read of a peer that still sends after its last answer.
 const LINGER_BYTES_MAX: usize = 16 << 20;
@@ -84,6 +87,8 @@ pub struct Deadline {
     socket: RawFd,
     /// A request is arriving: at the deadline it is read no more, and gets its answer.
     arriving: bool,
+    /// It asks nothing: it may be ended for a newcomer.
+    idle: bool,
     /// It was, and has not got it yet.
     missed: bool,
 }
@@ -201,7 +206,7 @@ impl Port {
         if self.stopping.get() {
             return;
         }
-        let (guest, refusal) = match self.gate.enter(peer) {
+        let (guest, refusal) = match self.enter(peer).await {
             Ok(guest) => (guest, None),
             Err(refusal) => {
                 let answer = self.refuse(&refusal);
@@ -224,6 +229,7 @@ impl Port {
             at: Instant::now() + self.request_timeout.get(),
             socket,
             arriving: false,
+            idle: true,
             missed: false,
         };
         let key = self.deadlines.borrow_mut().insert(deadline);
@@ -287,8 +293,47 @@ impl Port {
         if let Some(deadline) = self.deadlines.borrow_mut().get_mut(key) {
             deadline.at = Instant::now() + after;
             deadline.arriving = false;
+            deadline.idle = false;
             deadline.missed = false;
         }
+    }
+
+    /// It asks nothing for now.
+    fn be_idle(&self, key: usize) {
+        self.set_deadline(key, KEEP_ALIVE);
+        if let Some(deadline) = self.deadlines.borrow_mut().get_mut(key) {
+            deadline.idle = true;
+        }
+    }
+
+    /// Lets a newcomer in. If there are too many already, one of those on this core that ask nothing goes for it: the
+    /// one that has asked nothing for longest.
+    async fn enter(&self, peer: SocketAddr) -> Result<Guest<'_>, Refusal> {
+        let entered = self.gate.enter(peer);
+        match &entered {
+            Err(refusal) if refusal.reason == CloseReason::ConnectionLimit && self.end_idle() => {}
+            _ => return entered,
+        }
+        for _ in 0..ROUNDS_TO_END {
+            // Its task sees its end in one of the next rounds.
+            if self.pass.give_way().await.is_err() || self.gate.has_room() {
+                break;
+            }
+        }
+        self.gate.enter(peer)
+    }
+
+    /// Ends the connection that has asked nothing for longest. False if there is none.
+    fn end_idle(&self) -> bool {
+        let mut deadlines = self.deadlines.borrow_mut();
+        let idle = deadlines.iter_mut().map(|(_, deadline)| deadline);
+        let longest = idle.filter(|deadline| deadline.idle).min_by_key(|it| it.at);
+        let Some(deadline) = longest else {
+            return false;
+        };
+        deadline.idle = false;
+        shut_down(deadline.socket, libc::SHUT_RDWR);
+        true
     }
 
     /// A request has begun to arrive: so much time it has.
@@ -387,7 +432,7 @@ impl Port {
                 self.linger(stream, key).await?;
                 return Ok(None);
             }
-            self.set_deadline(key, KEEP_ALIVE);
+            self.be_idle(key);
             self.give_way().await?;
         }
     }

@@ -4,10 +4,14 @@
 //! has changed that could let one go on.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use tracing::info;
 
 use super::Transport;
 use crate::app::host::{Flow, Host};
+use crate::hush::SharedHush;
 use crate::ident::ConnId;
 use crate::stats::Hold;
 
@@ -15,6 +19,9 @@ use crate::stats::Hold;
 const LOOKED_AT: usize = 1_024;
 /// Places that the list keeps when it is empty.
 const KEPT: usize = 64;
+
+/// How often it is said, by all cores together, that somebody is slowed.
+static SAID: LazyLock<SharedHush> = LazyLock::new(|| SharedHush::every(Duration::from_secs(60)));
 
 struct Pause {
     id: ConnId,
@@ -76,6 +83,19 @@ impl Transport {
             let counted = host.now();
             self.paused.push(Pause { id, hold, counted });
             host.shard().stats.pauses += 1;
+            if let Some(more) = SAID.ends(counted) {
+                let listener = host.shard().listener_number(id);
+                let peer = host.shard().peer(id).map(tracing::field::display);
+                let reason = hold.name();
+                info!(
+                    listener,
+                    peer,
+                    reason,
+                    more,
+                    "a connection is not read for a while: it sends faster than what it sends can be passed on \
+                     (ringpost_paused_seconds_total tells whom it costs how much)"
+                );
+            }
             if let Some(rates) = &mut self.rates {
                 rates.fall_behind(id, counted);
             }
