@@ -17,7 +17,7 @@ use super::effect::Effect;
 use super::envelope::{Body, Move, Stage};
 use super::hosted::Hosted;
 pub(crate) use super::local::Leaving;
-use super::local::Local;
+use super::local::{Local, QUEUE_KEPT};
 use super::proving::ending;
 use super::question::Questions;
 use super::round::{Round, Way};
@@ -107,10 +107,10 @@ impl Host {
         }
     }
 
-    /// Goes on with other limits.
-    pub fn set_limits(&mut self, config: &Config, listeners: Rc<[ListenerSpec]>) {
+    /// Goes on with other limits; see [`Shard::renew`].
+    pub fn set_limits(&mut self, config: &Config, listeners: Rc<[ListenerSpec]>) -> bool {
         self.listeners = Rc::clone(&listeners);
-        self.local.renew(config, listeners);
+        self.local.renew(config, listeners)
     }
 
     /// Has every table of the core hash alike in every run, in place of a seed of its own. Before it
@@ -346,7 +346,11 @@ impl Host {
     /// The next connection that is to move to its home core.
     #[inline]
     pub fn next_leaving(&mut self) -> Option<Leaving> {
-        self.local.leaving.pop_front()
+        let leaving = self.local.leaving.pop_front();
+        if leaving.is_none() && self.local.leaving.capacity() > QUEUE_KEPT {
+            self.local.leaving.shrink_to(QUEUE_KEPT);
+        }
+        leaving
     }
 
     /// Sends a connection on its way, with the transport's part of it.
@@ -488,6 +492,9 @@ impl Host {
                 }
                 self.apps[usize::from(app)].close(&mut self.local, connection, session, reason);
             } else {
+                if self.local.effects.capacity() > QUEUE_KEPT {
+                    self.local.effects.shrink_to(QUEUE_KEPT);
+                }
                 return;
             }
         }

@@ -50,6 +50,8 @@ pub struct Local {
     pub returned: u64,
 }
 
+/// Places that an emptied queue keeps: after a burst it would be as long as that for good.
+pub const QUEUE_KEPT: usize = 256;
 /// What a connection may always have on the way, however much others have.
 const TRANSIT_BYTES_FREE: usize = 64 << 10;
 
@@ -71,12 +73,12 @@ impl Local {
     }
 
     /// Goes on with other limits.
-    pub fn renew(&mut self, config: &Config, listeners: Rc<[ListenerSpec]>) {
+    pub fn renew(&mut self, config: &Config, listeners: Rc<[ListenerSpec]>) -> bool {
         self.transit_bytes = config.transit_bytes_max;
         self.transit_bytes_core = config.transit_bytes_core_max;
         self.repeats
             .renew(config.idempotency_window, config.idempotency_ids_max);
-        self.shard.renew(config, listeners);
+        self.shard.renew(config, listeners)
     }
 
     pub fn set_now(&mut self, now: Instant) {
@@ -279,6 +281,9 @@ impl Local {
         match self.timers.peek() {
             Some(Reverse((due, ..))) if *due <= self.now => {
                 let Reverse((_, app, token)) = self.timers.pop()?;
+                if self.timers.is_empty() {
+                    self.timers.shrink_to(QUEUE_KEPT);
+                }
                 Some((app, token))
             }
             _ => None,

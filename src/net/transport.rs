@@ -40,6 +40,7 @@ use crate::protocol::websocket::deflate::Inflater;
 use crate::shard::ListenerSpec;
 use moving::Boarding;
 use pausing::Paused;
+pub use renewing::Touch;
 pub use subscribing::{Claim, Subscriber};
 
 /// One read takes at most this much. What it holds beyond a helping

@@ -11,6 +11,7 @@ mod signals;
 mod sites;
 mod spaces;
 mod supervisor;
+mod sweep;
 mod tables;
 mod turn;
 mod watchdog;

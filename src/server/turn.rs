@@ -14,6 +14,7 @@ use tracing::warn;
 use super::drain::Progress;
 use super::farewell::Farewell;
 use super::reload::Renewal;
+use super::sweep::{Sweeps, What};
 use crate::app::envelope::Stage;
 use crate::app::host::{Host, Received};
 use crate::app::round::Way;
@@ -52,6 +53,8 @@ pub struct Turn {
     phase: Phase,
     /// Whom to close in [`Phase::Shut`].
     farewell: Farewell,
+    /// What is being done to everybody.
+    sweeps: Sweeps,
 }
 
 impl Turn {
@@ -72,6 +75,7 @@ impl Turn {
             core,
             phase: Phase::Serving,
             farewell: Farewell::default(),
+            sweeps: Sweeps::default(),
         }
     }
 
@@ -159,8 +163,11 @@ impl Turn {
         } else if !self.transport.has_input_left() {
             mail_left = self.deliver(host, Way::Rest);
         }
-        // After the events: what had arrived before a deadline counts, even if we were late to look.
-        match self.transport.has_caught_up(now) {
+        self.sweeps.go_on(host, &mut self.transport);
+        self.farewell.go_on(host);
+        // After the events: what had arrived before a deadline counts, even if we were late to look. And after
+        // everybody has been told of other deadlines.
+        match self.transport.has_caught_up(now) && !self.sweeps.is_under_way() {
             true => host.expire(),
             false => host.run_timers(),
         }
@@ -173,7 +180,8 @@ impl Turn {
         self.transport.depart_all(host);
         self.transport.settle();
         host.publish_taken();
-        mail_left || writes_left || host.has_due()
+        let swept = !self.sweeps.is_under_way() && !self.farewell.is_behind();
+        mail_left || writes_left || !swept || host.has_due()
     }
 
     /// Delivers what the mailbox holds. Returns whether there is more than the round has room for.
@@ -209,17 +217,19 @@ impl Turn {
         let (config, doors) = (&*renewal.config, &*renewal.doors);
         let specs: Rc<[ListenerSpec]> = renewal.specs.iter().cloned().collect();
         let watched = host.shard().watches_silence();
-        host.set_limits(config, Rc::clone(&specs));
+        let since_now = host.set_limits(config, Rc::clone(&specs));
         let rates = Rates::new(&renewal.rates, config.rate_burst, renewal.epoch);
-        self.transport.renew(host, specs, config, doors, rates);
+        let mut touch = self.transport.renew(specs, config, doors, rates);
         if watched && !host.shard().watches_silence() {
             for listener in &*self.listeners {
                 if let Err(error) = ask_after_silence(&listener.descriptor()) {
                     warn!(%error, "the kernel does not ask after newcomers' silence");
                 }
             }
-            self.transport.ask_after_silence(host);
+            touch.ask_after_silence = true;
         }
+        let what = What::Renew { since_now, touch };
+        self.sweeps.begin(host, &mut self.transport, what);
         for (port, rate) in self.ports.iter().zip(&renewal.site_rates) {
             port.renew(config, doors, *rate);
         }
@@ -249,7 +259,8 @@ impl Turn {
             }
             Stage::Finish { until } => {
                 self.phase = Phase::Finishing(until);
-                self.transport.close_all(host);
+                self.transport.begin_to_close();
+                self.sweeps.begin(host, &mut self.transport, What::Close);
                 for port in &*self.ports {
                     port.finish();
                 }

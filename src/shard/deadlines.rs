@@ -119,6 +119,11 @@ impl Shard {
         }
     }
 
+    /// Whether it is not read for now.
+    pub fn is_paused(&self, id: ConnId) -> bool {
+        self.get(id).is_some_and(|slot| slot.paused)
+    }
+
     /// Counts bytes on their way to other cores on the connection's account.
     pub fn add_transit(&mut self, id: ConnId, bytes: usize) {
         if let Some(slot) = self.get_mut(id) {

@@ -188,28 +188,31 @@ impl Shard {
         }
     }
 
-    /// Goes on with other limits. They hold for who is here, too, but nobody is closed for being one too many.
-    pub fn renew(&mut self, config: &Config, listeners: Rc<[ListenerSpec]>) {
+    /// Goes on with other limits. They hold for who is here, too, but nobody is closed for being one too many. Everybody
+    /// is to be told ([`Shard::renew_connection`]) before a deadline is looked at again; returns whether silence counts
+    /// from then on only.
+    pub fn renew(&mut self, config: &Config, listeners: Rc<[ListenerSpec]>) -> bool {
         self.listeners = listeners;
         self.compressor.set_bytes_min(config.compress_bytes_min);
         self.backlog.renew(config.outbox_bytes_core_max);
         let old = std::mem::replace(&mut self.limits, Limits::new(config));
-        if old != self.limits {
-            let idle = self.limits.idle;
-            // Who was not asked often enough for the new time has all of it from now on, and a ping in it.
-            let is_unasked = idle > 0 && (old.idle == 0 || old.ping == 0 || old.ping >= idle);
-            let now = self.now;
-            // What is due earlier than it was must be looked at earlier, or at all.
-            for id in self.ids() {
-                if is_unasked
-                    && let Some(slot) = self.get_mut(id)
-                    && slot.phase == Phase::Home
-                {
-                    slot.heard = now;
-                }
-                self.schedule(id);
-            }
+        let idle = self.limits.idle;
+        // Who was not asked often enough for the new time has all of it from now on, and a ping in it.
+        let is_unasked = idle > 0 && (old.idle == 0 || old.ping == 0 || old.ping >= idle);
+        old != self.limits && is_unasked
+    }
+
+    /// Holds a connection to the limits that there are now. What is due earlier than it was must be looked at earlier,
+    /// or at all.
+    pub fn renew_connection(&mut self, id: ConnId, since_now: bool) {
+        let now = self.now;
+        if since_now
+            && let Some(slot) = self.get_mut(id)
+            && slot.phase == Phase::Home
+        {
+            slot.heard = now;
         }
+        self.schedule(id);
     }
 
     /// Whether silence is watched here (`idle_timeout`), or is the kernel's to ask after.

@@ -131,6 +131,8 @@ pub struct Port {
     pub stopping: Cell<bool>,
     /// Where the connections' tasks give way.
     pub pass: Pass,
+    /// Ids of requests that a panic has ended, and that are still to be given up.
+    pub unsettled: RefCell<Vec<api::Key>>,
 }
 
 /// One request whose answer is not known.
@@ -167,6 +169,7 @@ impl Port {
     /// Ends the operations whose time is over. Called about once a second; if it comes so much `late`, the core
     /// stood still, which was nobody's dawdling.
     pub fn sweep(&self, now: Instant, late: Duration) {
+        self.settle_left();
         let forgiven = match late > STALL {
             true => late,
             false => Duration::ZERO,

@@ -46,10 +46,6 @@ impl Paused {
         self.debtors
     }
 
-    pub fn ids(&self) -> impl Iterator<Item = ConnId> {
-        self.list.iter().map(|pause| pause.id)
-    }
-
     fn push(&mut self, pause: Pause) {
         self.debtors += usize::from(pause.hold == Hold::Backlog);
         self.list.push_back(pause);

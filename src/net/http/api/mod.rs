@@ -14,6 +14,7 @@ mod reading;
 mod repeating;
 
 pub(super) use errors::{ApiError, refusal};
+pub(super) use repeating::Key;
 
 use super::routes::HttpAnswer;
 use super::{Port, Request};

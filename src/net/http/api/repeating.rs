@@ -46,11 +46,27 @@ impl Held<'_> {
 
     fn tell(&self, answer: Option<Box<str>>) {
         let Key { home, id, .. } = self.key;
-        // It is borrowed where a panic ends this request within a turn: then the id stays under way.
-        if let Ok(mut host) = self.port.host.try_borrow_mut() {
+        match self.port.host.try_borrow_mut() {
             // What it answers tells nothing.
-            drop(host.inquire(home, Inquiry::Settle { id, answer }));
+            Ok(mut host) => drop(host.inquire(home, Inquiry::Settle { id, answer })),
+            // A panic has ended this request within a turn. Whoever asks again must not wait for it for ever.
+            Err(_) => self.port.unsettled.borrow_mut().push(self.key),
         }
+    }
+}
+
+impl Port {
+    /// Gives up the ids of requests that a panic has ended. Called about once a second.
+    pub(in crate::net::http) fn settle_left(&self) {
+        let left = std::mem::take(&mut *self.unsettled.borrow_mut());
+        if left.is_empty() {
+            return;
+        }
+        for Key { home, id, .. } in left {
+            let what = Inquiry::Settle { id, answer: None };
+            drop(self.host.borrow_mut().inquire(home, what));
+        }
+        (self.turn)();
     }
 }
 
