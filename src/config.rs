@@ -156,7 +156,8 @@ pub struct Config {
     /// included. A longer one gets 431, or 414 if its first line alone is longer. At most [`REQUEST_HEAD_BYTES_LIMIT`].
     pub request_head_bytes_max: usize,
     /// HTTP connections that the process serves where others than clients have business, and as many more where
-    /// clients alone have. For one more, one that asks nothing is closed; if there is none, it is refused with 503.
+    /// clients alone have. For one more, one that has asked nothing for 5 s is closed; if there is none, it is refused
+    /// with 503.
     pub http_connections_max: usize,
     /// Largest body of an HTTP request; one byte more gets 413.
     pub http_body_bytes_max: usize,

@@ -193,9 +193,8 @@ impl Host {
     /// Does what has come due: the apps' timers, and deadlines of connections. Of both, as many as one round may;
     /// [`Host::has_due`] tells of more.
     pub fn expire(&mut self) {
-        self.run_timers();
         self.local.shard.expire();
-        self.settle();
+        self.run_timers();
     }
 
     /// Calls the apps whose timers are due, whatever else waits.

@@ -159,6 +159,16 @@ impl Local {
     /// Why a connection is not to be read, if it is to wait.
     #[inline]
     pub fn holds(&self, id: ConnId, reading: &Reading) -> Option<Hold> {
+        let all = self.bus.in_transit_bytes() + self.questions.bytes();
+        let is_little = reading.transit + all <= self.transit_bytes_core
+            && reading.transit <= self.transit_bytes;
+        if is_little && !reading.full && !self.shard.backlog.is_much() {
+            return None;
+        }
+        self.find_hold(id, reading)
+    }
+
+    fn find_hold(&self, id: ConnId, reading: &Reading) -> Option<Hold> {
         if reading.full {
             Some(Hold::Answers)
         } else if !self.has_credit(reading.transit) {

@@ -29,6 +29,8 @@ pub struct Debt(u64);
 /// See the module.
 pub struct Backlog {
     most: usize,
+    /// When more than this waits, it matters who has caused it.
+    much: usize,
     /// What waits for connections whose kernel has refused nothing.
     bytes: usize,
     /// All that has been queued, ever.
@@ -47,6 +49,7 @@ impl Backlog {
     pub fn new(outbox_bytes_core: usize) -> Backlog {
         let mut backlog = Backlog {
             most: 0,
+            much: 0,
             bytes: 0,
             caused: 0,
             paid: 0,
@@ -61,6 +64,7 @@ impl Backlog {
     /// Goes on with another limit.
     pub fn renew(&mut self, outbox_bytes_core: usize) {
         self.most = UNWRITTEN_BYTES_MAX.min(outbox_bytes_core / 4);
+        self.much = self.most / 8;
     }
 
     pub fn bytes(&self) -> usize {
@@ -88,13 +92,11 @@ impl Backlog {
         self.caused
     }
 
-    /// What waits for one connection was so much, and is with a further message.
+    /// So much more waits.
     #[inline]
-    pub fn queued(&mut self, before: usize, after: usize) {
-        // Less waits where a refresh has taken the place of a longer one.
-        self.bytes = self.bytes + after - before;
-        self.caused += after.saturating_sub(before) as u64;
-        self.paid += before.saturating_sub(after) as u64;
+    pub fn queued(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.caused += bytes as u64;
     }
 
     /// So much waits no more, or is for its receiver to take.
@@ -125,7 +127,7 @@ impl Backlog {
     /// Whether so much waits that it matters who has caused it.
     #[inline]
     pub fn is_much(&self) -> bool {
-        self.bytes > self.most / 8
+        self.bytes > self.much
     }
 
     /// What may still be caused before all who cause much are slowed.
@@ -179,7 +181,7 @@ mod tests {
 
     fn owing(backlog: &mut Backlog, bytes: usize) -> Debt {
         let mut debt = Debt::default();
-        backlog.queued(0, bytes);
+        backlog.queued(bytes);
         backlog.charge(&mut debt, bytes as u64);
         debt
     }
@@ -189,7 +191,7 @@ mod tests {
         let mut backlog = backlog();
         let mut debt = owing(&mut backlog, UNWRITTEN_BYTES_MAX / 2);
         assert!(backlog.lets_on(debt));
-        backlog.queued(0, 2);
+        backlog.queued(2);
         backlog.charge(&mut debt, 2);
         assert!(!backlog.lets_on(debt));
         backlog.settled(2);
@@ -203,7 +205,7 @@ mod tests {
         for _ in 0..10_000 {
             for debt in &mut debts {
                 if backlog.lets_on(*debt) {
-                    backlog.queued(0, 100_000);
+                    backlog.queued(100_000);
                     backlog.charge(debt, 100_000);
                 }
             }
@@ -252,10 +254,10 @@ mod tests {
     fn connections_are_charged_while_much_waits() {
         let mut backlog = backlog();
         let id = ConnId::from_bits(1);
-        backlog.queued(0, 100);
+        backlog.queued(100);
         backlog.charge_connection(id, 100);
         assert!(backlog.debts.is_empty());
-        backlog.queued(0, LARGE);
+        backlog.queued(LARGE);
         backlog.charge_connection(id, LARGE as u64);
         assert!(!backlog.lets_connection_on(id));
         assert!(backlog.lets_connection_on(ConnId::from_bits(2)));

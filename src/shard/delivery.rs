@@ -33,6 +33,9 @@ struct Fanout<'m> {
     /// Encodings made, and whether it was compressed, that have not been counted as work.
     made: usize,
     pressed: bool,
+    /// What has been queued where it is for us to write, and what that has replaced; not counted yet.
+    queued: usize,
+    replaced: usize,
 }
 
 impl<'m> Fanout<'m> {
@@ -44,6 +47,8 @@ impl<'m> Fanout<'m> {
             compressed: None,
             made: 0,
             pressed: false,
+            queued: 0,
+            replaced: 0,
         }
     }
 
@@ -192,7 +197,7 @@ impl Shard {
         });
         self.outbox_bytes += cost;
         if !slot.blocked {
-            self.backlog.queued(0, cost);
+            self.backlog.queued(cost);
         }
         self.work.delivered(1);
         self.work.copied(cost);
@@ -308,6 +313,8 @@ impl Shard {
         receivers.retain(|&id| self.share(id, fanout, how));
         self.stats.messages_out += receivers.len() as u64;
         fanout.count_work(&mut self.work);
+        self.backlog.queued(std::mem::take(&mut fanout.queued));
+        self.backlog.settled(std::mem::take(&mut fanout.replaced));
         let after = fanout.bytes_held();
         self.outbox_bytes += after - before;
         if self.shed() {
@@ -335,11 +342,11 @@ impl Shard {
             self.close(id, CloseReason::SlowConsumer);
             return false;
         }
-        let waited = slot.outbox.bytes();
-        let freed = slot.outbox.push_shared(encoded, fanout.refresh);
         if !slot.blocked {
-            self.backlog.queued(waited, slot.outbox.bytes());
+            fanout.queued += encoded.len() + OUTBOX_MESSAGE_COST;
+            fanout.replaced += replaced;
         }
+        let freed = slot.outbox.push_shared(encoded, fanout.refresh);
         self.outbox_bytes = self.outbox_bytes + SHARED_COST - freed;
         self.dirty.mark(id, slot, how);
         true
@@ -373,7 +380,7 @@ impl Shard {
         let cost = slot.outbox.push_own(length, encode);
         self.outbox_bytes += cost;
         if !slot.blocked {
-            self.backlog.queued(0, cost);
+            self.backlog.queued(cost);
         }
         self.work.copied(cost);
         self.dirty.mark(id, slot, Dirty::Urgent);

@@ -347,7 +347,7 @@ impl Shard {
         if !slot.blocked {
             let waits = slot.outbox.bytes();
             self.backlog.settled(waited);
-            self.backlog.queued(0, waits);
+            self.backlog.queued(waits);
         }
         self.outbox_bytes = self.outbox_bytes + cost - freed;
         self.stats.closed[reason.index()] += 1;
@@ -456,7 +456,7 @@ impl Shard {
             self.mark_dirty(id, Dirty::Urgent);
         }
         self.outbox_bytes += cost;
-        self.backlog.queued(0, cost);
+        self.backlog.queued(cost);
         self.schedule(id);
         id
     }

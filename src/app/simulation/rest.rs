@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::client::Place;
 use super::world::World;
 use crate::app::Answer;
-use crate::app::host::Flow;
+use crate::app::host::{Flow, Host};
 use crate::close::CloseReason;
 
 /// More rounds than any world needs; beyond it the cores wake each other without end.
@@ -119,6 +119,7 @@ impl World {
             let client = self.links[core][&id];
             self.write_to(core, id, client, 0);
         }
+        self.share_out(core);
         self.finish(core);
         self.depart_all(core);
         let paused = self.paused_on(core).next().is_some();
@@ -137,6 +138,8 @@ impl World {
         self.check();
         let look = self.hosts[0].bus().counters().look();
         assert!(look.settled(), "envelopes are left: {look:?}");
+        // As a core's next turn does first.
+        self.hosts.iter_mut().for_each(Host::settle_credits);
         for (client, one) in self.clients.iter().enumerate() {
             match one.place {
                 Place::Gone => continue,
@@ -148,7 +151,8 @@ impl World {
                     if flow == Flow::End {
                         continue;
                     }
-                    assert_eq!(flow, Flow::Go, "client {client} is stuck");
+                    let hold = self.hosts[core].hold(id);
+                    assert_eq!(flow, Flow::Go, "client {client} is stuck: {hold:?}");
                     assert!(!one.has_input(), "client {client} is not read");
                     assert!(self.hosts[core].shard().outbox_is_empty(id));
                 }
@@ -159,7 +163,6 @@ impl World {
     /// All credit is back. A core of which no connection waits for credit takes it with its next turn.
     fn check_credit(&mut self) {
         for host in &mut self.hosts {
-            host.settle_credits();
             for id in host.shard().ids() {
                 assert_eq!(host.shard().transit(id), 0, "credit is lost");
             }

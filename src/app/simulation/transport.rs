@@ -132,6 +132,8 @@ impl World {
                     host.shard().set_paused(id, true);
                     one.paused = true;
                     *self.tally.entry("paused").or_default() += 1;
+                    let hold = host.hold(id).expect("it waits for something");
+                    *self.tally.entry(hold.name()).or_default() += 1;
                     break;
                 }
                 Flow::Leave | Flow::End => break,
@@ -199,6 +201,13 @@ impl World {
         let client = self.links[core][&id];
         let kind = self.rng.u8(0..3);
         self.write_to(core, id, client, kind);
+        self.share_out(core);
+    }
+
+    /// As a round does at the end of its writing.
+    pub fn share_out(&mut self, core: usize) {
+        let debtors = self.paused_on(core).count();
+        self.hosts[core].shard().backlog.share_out(debtors);
     }
 
     /// Writes all that waits if `kind` is 0, else some of it.

@@ -61,6 +61,8 @@ use gate::{Guest, Refusal, Visit};
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// A sweep that comes so late tells that the core stood still.
 const STALL: Duration = Duration::from_secs(1);
+/// One that has asked nothing for less than this is about to ask, and keeps its place.
+const IDLE_MIN: Duration = Duration::from_secs(5);
 /// Rounds of the core in which a connection that was ended is gone.
 const ROUNDS_TO_END: usize = 8;
 const READ_BYTES: usize = 8 << 10;
@@ -87,8 +89,8 @@ pub struct Deadline {
     socket: RawFd,
     /// A request is arriving: at the deadline it is read no more, and gets its answer.
     arriving: bool,
-    /// It asks nothing: it may be ended for a newcomer.
-    idle: bool,
+    /// Since when it asks nothing, if so: it may be ended for a newcomer.
+    idle_since: Option<Instant>,
     /// It was, and has not got it yet.
     missed: bool,
 }
@@ -232,7 +234,7 @@ impl Port {
             at: Instant::now() + self.request_timeout.get(),
             socket,
             arriving: false,
-            idle: true,
+            idle_since: Some(Instant::now()),
             missed: false,
         };
         let key = self.deadlines.borrow_mut().insert(deadline);
@@ -296,7 +298,7 @@ impl Port {
         if let Some(deadline) = self.deadlines.borrow_mut().get_mut(key) {
             deadline.at = Instant::now() + after;
             deadline.arriving = false;
-            deadline.idle = false;
+            deadline.idle_since = None;
             deadline.missed = false;
         }
     }
@@ -305,7 +307,7 @@ impl Port {
     fn be_idle(&self, key: usize) {
         self.set_deadline(key, KEEP_ALIVE);
         if let Some(deadline) = self.deadlines.borrow_mut().get_mut(key) {
-            deadline.idle = true;
+            deadline.idle_since = Some(Instant::now());
         }
     }
 
@@ -326,15 +328,16 @@ impl Port {
         self.gate.enter(peer)
     }
 
-    /// Ends the connection that has asked nothing for longest. False if there is none.
+    /// Ends the connection that has asked nothing for longest. False if there is none that has for a while.
     fn end_idle(&self) -> bool {
         let mut deadlines = self.deadlines.borrow_mut();
         let idle = deadlines.iter_mut().map(|(_, deadline)| deadline);
-        let longest = idle.filter(|deadline| deadline.idle).min_by_key(|it| it.at);
-        let Some(deadline) = longest else {
+        let idle = idle.filter_map(|deadline| Some((deadline.idle_since?, deadline)));
+        let longest = idle.min_by_key(|(since, _)| *since);
+        let Some((_, deadline)) = longest.filter(|(since, _)| since.elapsed() >= IDLE_MIN) else {
             return false;
         };
-        deadline.idle = false;
+        deadline.idle_since = None;
         shut_down(deadline.socket, libc::SHUT_RDWR);
         true
     }
