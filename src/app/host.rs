@@ -295,6 +295,8 @@ impl Host {
 
     /// What has come is no message, and the app is to say so.
     pub fn flawed(&mut self, id: ConnId, flaw: Flaw, line: &[u8]) {
+        self.local.shard.work.called();
+        self.local.shard.work.copied(line.len());
         if let Some((app, session)) = self.session_of(id) {
             self.apps[app].flawed(&mut self.local, id, session, flaw, line);
             self.settle();

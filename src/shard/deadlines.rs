@@ -87,6 +87,19 @@ impl Shard {
         }
     }
 
+    /// Holds a connection to the limits that there are now. What is due earlier than it was must be looked at earlier,
+    /// or at all.
+    pub fn renew_connection(&mut self, id: ConnId, since_now: bool) {
+        let now = self.now;
+        if since_now
+            && let Some(slot) = self.get_mut(id)
+            && slot.phase == Phase::Home
+        {
+            slot.heard = now;
+        }
+        self.schedule(id);
+    }
+
     /// Something has arrived from the connection.
     #[inline]
     pub fn heard(&mut self, id: ConnId, bytes: usize) {

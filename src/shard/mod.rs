@@ -202,19 +202,6 @@ impl Shard {
         old != self.limits && is_unasked
     }
 
-    /// Holds a connection to the limits that there are now. What is due earlier than it was must be looked at earlier,
-    /// or at all.
-    pub fn renew_connection(&mut self, id: ConnId, since_now: bool) {
-        let now = self.now;
-        if since_now
-            && let Some(slot) = self.get_mut(id)
-            && slot.phase == Phase::Home
-        {
-            slot.heard = now;
-        }
-        self.schedule(id);
-    }
-
     /// Whether silence is watched here (`idle_timeout`), or is the kernel's to ask after.
     pub fn watches_silence(&self) -> bool {
         self.limits.idle > 0

@@ -9,6 +9,7 @@ mod api;
 mod events;
 mod gate;
 mod metrics;
+mod places;
 mod roles;
 mod routes;
 mod site;
@@ -38,7 +39,6 @@ use tracing::{debug, error, warn};
 
 use crate::app::host::Host;
 use crate::auth::bearer::Bearers;
-use crate::close::CloseReason;
 use crate::config::Config;
 use crate::guard::guard;
 use crate::ident::Reach;
@@ -61,10 +61,6 @@ use gate::{Guest, Refusal, Visit};
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// A sweep that comes so late tells that the core stood still.
 const STALL: Duration = Duration::from_secs(1);
-/// One that has asked nothing for less than this is about to ask, and keeps its place.
-const IDLE_MIN: Duration = Duration::from_secs(5);
-/// Rounds of the core in which a connection that was ended is gone.
-const ROUNDS_TO_END: usize = 8;
 const READ_BYTES: usize = 8 << 10;
 /// What is read of a peer that still sends after its last answer.
 const LINGER_BYTES_MAX: usize = 16 << 20;
@@ -303,45 +299,6 @@ impl Port {
         }
     }
 
-    /// It asks nothing for now.
-    fn be_idle(&self, key: usize) {
-        self.set_deadline(key, KEEP_ALIVE);
-        if let Some(deadline) = self.deadlines.borrow_mut().get_mut(key) {
-            deadline.idle_since = Some(Instant::now());
-        }
-    }
-
-    /// Lets a newcomer in. If there are too many already, one of those on this core that ask nothing goes for it: the
-    /// one that has asked nothing for longest.
-    async fn enter(&self, peer: SocketAddr) -> Result<Guest<'_>, Refusal> {
-        let entered = self.gate.enter(peer);
-        match &entered {
-            Err(refusal) if refusal.reason == CloseReason::ConnectionLimit && self.end_idle() => {}
-            _ => return entered,
-        }
-        for _ in 0..ROUNDS_TO_END {
-            // Its task sees its end in one of the next rounds.
-            if self.pass.give_way().await.is_err() || self.gate.has_room() {
-                break;
-            }
-        }
-        self.gate.enter(peer)
-    }
-
-    /// Ends the connection that has asked nothing for longest. False if there is none that has for a while.
-    fn end_idle(&self) -> bool {
-        let mut deadlines = self.deadlines.borrow_mut();
-        let idle = deadlines.iter_mut().map(|(_, deadline)| deadline);
-        let idle = idle.filter_map(|deadline| Some((deadline.idle_since?, deadline)));
-        let longest = idle.min_by_key(|(since, _)| *since);
-        let Some((_, deadline)) = longest.filter(|(since, _)| since.elapsed() >= IDLE_MIN) else {
-            return false;
-        };
-        deadline.idle_since = None;
-        shut_down(deadline.socket, libc::SHUT_RDWR);
-        true
-    }
-
     /// A request has begun to arrive: so much time it has.
     fn begin_request(&self, key: usize) {
         self.set_deadline(key, self.request_timeout.get());
@@ -357,15 +314,6 @@ impl Port {
             true => Err(TOO_SLOW),
             false => Ok(None),
         }
-    }
-
-    /// Counts what is turned away, and gives the answer to it.
-    fn refuse(&self, refusal: &Refusal) -> HttpError {
-        if let Some(reason) = refusal.reason {
-            let mut host = self.host.borrow_mut();
-            host.shard().count_refused(reason);
-        }
-        refusal.answer
     }
 
     /// Says why there is no more, and ends.
