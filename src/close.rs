@@ -46,6 +46,8 @@ reasons! {
     TooBig, Some(1009), "message too big";
     /// A panic or another mistake of ours.
     Internal, Some(1011), "internal error";
+    /// An app has queued more than its core had room for, and this outbox was among the fullest. No peer's doing.
+    Overloaded, Some(1013), "overloaded";
     /// A newer connection of the same uid took its place (`uid_policy = "replace"`).
     Replaced, Some(4001), "replaced";
     /// The uid is taken (`uid_policy = "reject"`, or `connections_per_uid_max`).
@@ -54,7 +56,7 @@ reasons! {
     Idle, Some(4003), "idle";
     /// No login within `login_timeout`.
     LoginTimeout, Some(4004), "login timeout";
-    /// More waited for it than its outbox may hold.
+    /// Its kernel took no more, and more waited for it than its outbox may hold.
     SlowConsumer, Some(4005), "slow consumer";
     /// A login that the app refused.
     BadLogin, Some(4006), "bad login";

@@ -114,10 +114,13 @@ pub struct Config {
     pub compress: bool,
     /// A smaller message is sent as it is, for it is one packet either way.
     pub compress_bytes_min: usize,
-    /// Bytes that may wait for one connection, each message counting 32 more; what does not fit
-    /// closes it with 4005.
+    /// Bytes that may wait for one connection whose kernel takes no more, each message counting 32 more; what does
+    /// not fit closes it with 4005. What waits because the server has not come to write it does not count: it is
+    /// bounded by not reading those who cause it.
     pub outbox_bytes_max: usize,
-    /// The sum of all that waits on one core; past it the fullest are closed with 4005.
+    /// The sum of all that waits on one core; past it those whose kernels take no more are closed with 4005, the
+    /// fullest first, and then, where an app has sent past its room, others with 1013. From half of it on nobody is
+    /// read while much waits to be written.
     pub outbox_bytes_core_max: usize,
     /// The sum of all that is kept on one core of what has come: half requests, half messages, input that waits.
     /// Past it those that keep the most are closed with 1008.
@@ -128,7 +131,9 @@ pub struct Config {
     /// Bytes that one connection may have on the way to other cores; past it it is not read until
     /// they are taken.
     pub transit_bytes_max: usize,
-    /// The sum of that on one core; past it no connection of the core is read.
+    /// The sum of that on one core, an envelope counting 512 more, and each receiver of what is for many 64. A
+    /// connection may have as much as is left of it, and always 64 KiB; past twice the sum no connection of the core
+    /// is read.
     pub transit_bytes_core_max: usize,
     /// How clients prove who they are, in every app whose connections bind a uid.
     pub auth: Auth,
@@ -150,7 +155,9 @@ pub struct Config {
     /// Largest head of a request, to HTTP and to open a websocket: the request line and the header fields, cookies
     /// included. A longer one gets 431, or 414 if its first line alone is longer. At most [`REQUEST_HEAD_BYTES_LIMIT`].
     pub request_head_bytes_max: usize,
-    /// HTTP connections that the process serves; one more is refused with status 503.
+    /// HTTP connections that the process serves where others than clients have business, and as many more where
+    /// clients alone have. For one more, one that has asked nothing for 5 s is closed; if there is none, it is refused
+    /// with 503.
     pub http_connections_max: usize,
     /// Largest body of an HTTP request; one byte more gets 413.
     pub http_body_bytes_max: usize,
@@ -204,7 +211,7 @@ impl Default for Config {
             inbox_bytes_core_max: 1 << 30,
             send_buffer_bytes: 64 << 10,
             transit_bytes_max: 1 << 20,
-            transit_bytes_core_max: 64 << 20,
+            transit_bytes_core_max: 4 << 20,
             auth: Auth::None,
             auth_key_file: None,
             auth_audience: None,

@@ -31,6 +31,7 @@ impl Hush {
 /// How often one log line is said by all cores together.
 pub struct SharedHush {
     epoch: Instant,
+    interval: Duration,
     /// In milliseconds since then.
     next: AtomicU64,
     unsaid: AtomicU64,
@@ -38,8 +39,14 @@ pub struct SharedHush {
 
 impl SharedHush {
     pub fn new() -> SharedHush {
+        SharedHush::every(INTERVAL)
+    }
+
+    /// One that is said once in this time at most.
+    pub fn every(interval: Duration) -> SharedHush {
         SharedHush {
             epoch: Instant::now(),
+            interval,
             next: AtomicU64::new(0),
             unsaid: AtomicU64::new(0),
         }
@@ -48,7 +55,7 @@ impl SharedHush {
     /// The same as [`Hush::ends`].
     pub fn ends(&self, now: Instant) -> Option<u64> {
         let now = now.saturating_duration_since(self.epoch).as_millis() as u64;
-        let next = |next| (now >= next).then(|| now + INTERVAL.as_millis() as u64);
+        let next = |next| (now >= next).then(|| now + self.interval.as_millis() as u64);
         let (set, get) = (Ordering::Relaxed, Ordering::Relaxed);
         if self.next.fetch_update(set, get, next).is_err() {
             self.unsaid.fetch_add(1, Ordering::Relaxed);

@@ -38,6 +38,12 @@ pub struct ConnId {
 }
 
 impl ConnId {
+    /// No connection: on the account of this one is what no connection pays for.
+    pub(crate) const NOBODY: ConnId = ConnId {
+        slot: u32::MAX >> 1,
+        generation: 0,
+    };
+
     /// Both parts in one word, as the wire hands it to the kernel and back.
     #[doc(hidden)]
     pub fn to_bits(self) -> u64 {

@@ -63,17 +63,39 @@ pub struct CoreStats {
     /// How long its turns took.
     #[serde(skip)]
     pub turns: TurnTimes,
+    /// The most units of work ([`crate::shard::Work`]) that one round of a turn has done.
+    #[serde(skip)]
+    pub round_units_max: u64,
+    /// How often a connection was not read for a while.
+    #[serde(skip)]
+    pub pauses: u64,
+    /// For how long connections were not read, all of them added up: by listener, and then in the order of
+    /// [`Hold::ALL`].
+    #[serde(skip)]
+    pub paused: Vec<[Duration; Hold::ALL.len()]>,
     /// What it waits with.
     #[serde(skip)]
     pub driver: Driver,
     /// Bytes waiting in outboxes.
     pub outbox_bytes: u64,
+    /// What waits because the core has not come to write it, each receiver of a message counted.
+    #[serde(skip)]
+    pub unwritten_bytes: u64,
     /// Ended connections by reason, in the order of [`CloseReason::ALL`].
     #[serde(serialize_with = "by_name")]
     pub closed: Vec<u64>,
 }
 
 impl CoreStats {
+    /// A connection of this listener was not read for so long.
+    pub fn count_pause(&mut self, listener: u16, hold: Hold, time: Duration) {
+        let at = usize::from(listener);
+        if self.paused.len() <= at {
+            self.paused.resize(at + 1, Default::default());
+        }
+        self.paused[at][hold as usize] += time;
+    }
+
     /// The count of a listener's connections. An HTTP port's has its place when it first asks for it.
     pub fn at_listener(&mut self, listener: u16) -> &mut u64 {
         let at = usize::from(listener);
@@ -81,6 +103,34 @@ impl CoreStats {
             self.by_listener.resize(at + 1, 0);
         }
         &mut self.by_listener[at]
+    }
+}
+
+/// Why a connection is not read for now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hold {
+    /// What it has sent is still to be written to those it is for, by this core.
+    Backlog,
+    /// The core's outboxes hold so much that nobody is read until some of it is written.
+    Memory,
+    /// What it has sent is on the way to other cores, or still to be written by them.
+    Transit,
+    /// It does not take the answers to what it has asked.
+    Answers,
+}
+
+impl Hold {
+    /// Every one, in the order in which they are counted.
+    pub const ALL: [Hold; 4] = [Hold::Backlog, Hold::Memory, Hold::Transit, Hold::Answers];
+
+    /// Its name in the metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Hold::Backlog => "backlog",
+            Hold::Memory => "memory",
+            Hold::Transit => "transit",
+            Hold::Answers => "answers",
+        }
     }
 }
 

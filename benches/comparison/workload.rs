@@ -8,6 +8,9 @@ pub enum Workload {
     /// The same with 16 on the way
     #[value(name = "broadcast-16")]
     Broadcast16,
+    /// A few large messages on the way to many: 32 of 60,000 bytes
+    #[value(name = "broadcast-large")]
+    BroadcastLarge,
     /// 1,000 connections send to themselves, one message each
     Echo,
     /// 100 senders with 10 messages each on the way, receivers at random
@@ -21,9 +24,10 @@ pub enum Workload {
 }
 
 /// Those of the table, in its order.
-pub const ALL: [Workload; 7] = [
+pub const ALL: [Workload; 8] = [
     Workload::Broadcast,
     Workload::Broadcast16,
+    Workload::BroadcastLarge,
     Workload::Echo,
     Workload::Relay,
     Workload::Push,
@@ -37,6 +41,7 @@ impl Workload {
         match self {
             Workload::Broadcast => ("broadcast", "CPU µs"),
             Workload::Broadcast16 => ("broadcast, 16 in flight", "CPU µs"),
+            Workload::BroadcastLarge => ("broadcast, 32 × 60 KB", "CPU µs"),
             Workload::Echo => ("echo", "CPU µs"),
             Workload::Relay => ("relay 100 × 10", "CPU µs"),
             Workload::Push => ("push", "CPU µs"),
@@ -56,6 +61,10 @@ impl Workload {
         match self {
             Workload::Broadcast => with(&["broadcast", "--in-flight", "1"], connections),
             Workload::Broadcast16 => with(&["broadcast", "--in-flight", "16"], connections),
+            Workload::BroadcastLarge => with(
+                &["broadcast", "--in-flight", "32", "--size", "60000"],
+                connections,
+            ),
             Workload::Echo => with(&["echo", "--senders", "1000"], connections),
             Workload::Relay => with(
                 &["relay", "--senders", "100", "--in-flight", "10"],
@@ -70,7 +79,9 @@ impl Workload {
     /// What the floor does for it; nothing where a floor would have to read.
     pub fn floor_mode(self) -> Option<&'static str> {
         match self {
-            Workload::Broadcast | Workload::Broadcast16 => Some("broadcast"),
+            Workload::Broadcast | Workload::Broadcast16 | Workload::BroadcastLarge => {
+                Some("broadcast")
+            }
             Workload::Echo | Workload::Idle => Some("echo"),
             Workload::Connect => Some("connect"),
             Workload::Relay | Workload::Push => None,

@@ -237,7 +237,7 @@ impl Cores {
         self.hosts[core].expire();
         self.hosts[core].bus().want_credit(false);
         let writes_left = self.flush(core);
-        self.hosts[core].bus().publish_taken();
+        self.hosts[core].publish_taken();
         writes_left || !self.hosts[core].bus().arm()
     }
 

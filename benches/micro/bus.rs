@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput};
 use ringpost::Config;
-use ringpost::bus::{Endpoint, connect};
+use ringpost::bus::{Endpoint, Writing, connect};
 use ringpost::ident::{ConnId, CoreId};
 
 const NEAR: CoreId = CoreId(0);
@@ -79,7 +79,7 @@ fn to_itself(group: &mut BenchmarkGroup<'_, WallTime>) {
                 taken += 1;
             }
             assert_eq!(taken, BURST);
-            bus.publish_taken();
+            bus.publish_taken(Writing::NOTHING);
             bus.settle_credits(|_, _| {});
         });
         assert_eq!(bus.in_transit_bytes(), 0);
@@ -217,7 +217,7 @@ fn receive(bus: &mut Bus, count: u64, message_bytes: usize) {
             received += 1;
             room -= 1;
         }
-        bus.publish_taken();
+        bus.publish_taken(Writing::NOTHING);
         if received < count {
             sleep(bus);
         }
@@ -243,7 +243,7 @@ fn round_trips(cpus: Cpus, count: u64, waiting: Waiting) -> Duration {
         for number in 0..count {
             bus.post(FAR, Some((payer, 0)), Letter::new(number, &[]));
             assert_eq!(next(bus, waiting).number, number);
-            bus.publish_taken();
+            bus.publish_taken(Writing::NOTHING);
             bus.settle_credits(|_, _| {});
         }
         start.elapsed()
@@ -253,7 +253,7 @@ fn round_trips(cpus: Cpus, count: u64, waiting: Waiting) -> Duration {
             let letter = next(bus, waiting);
             assert_eq!(letter.number, number);
             bus.post(NEAR, None, letter);
-            bus.publish_taken();
+            bus.publish_taken(Writing::NOTHING);
         }
     })
 }

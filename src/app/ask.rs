@@ -10,20 +10,22 @@ use super::inquiry::Finding;
 use super::local::Local;
 use super::question::{Answered, Asker};
 use crate::events::KickedBy;
-use crate::ident::{CoreId, EVERYBODY, Reach, Ticket, check_uid};
+use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, Ticket, check_uid};
 use crate::payload::{Message, Payload};
 
 impl Local {
     /// Opens a question to one core.
     fn ask_one(&mut self, asker: Asker, bytes: usize, home: CoreId, ask: Ask) -> Ticket {
         let is_push = matches!(ask, Ask::Push { .. });
-        let question = self.open(asker, bytes, 1, is_push);
-        self.ask(question, home, ask);
+        let payer = asker.payer();
+        let question = self.open(asker, 1, is_push);
+        self.ask(question, home, payer, bytes, ask);
         Ticket(question)
     }
 
-    fn open(&mut self, asker: Asker, bytes: usize, parts: usize, is_push: bool) -> u64 {
-        let cost = bytes + crate::bus::ENVELOPE_COST;
+    fn open(&mut self, asker: Asker, parts: usize, is_push: bool) -> u64 {
+        // For its answers, which ride on it.
+        let cost = parts * crate::bus::ENVELOPE_COST;
         let payer = asker.payer();
         if let Some(payer) = payer {
             self.shard.add_transit(payer, cost);
@@ -32,9 +34,9 @@ impl Local {
         self.questions.open(asker, parts, payer, is_push)
     }
 
-    fn ask(&mut self, question: u64, core: CoreId, what: Ask) {
+    fn ask(&mut self, question: u64, core: CoreId, payer: Option<ConnId>, bytes: usize, what: Ask) {
         if core != self.core() {
-            self.post_free(core, Body::Ask { question, what });
+            self.post(core, payer, bytes, Body::Ask { question, what });
         } else {
             let part = self.find(what);
             self.answered(question, part);
@@ -57,13 +59,17 @@ impl Local {
             return self.ask_one(asker, bytes, home, Ask::Push { reach, addressed });
         }
         let payload = Payload::new(message);
-        let question = self.open(asker, message.len(), self.bus.cores(), true);
+        let payer = asker.payer();
+        let question = self.open(asker, self.bus.cores(), true);
+        let receivers = self.shard.count_everybody(reach);
         for core in self.other_cores() {
             let payload = payload.clone();
-            self.ask(question, core, Ask::PushEverybody { reach, payload });
+            let what = Ask::PushEverybody { reach, payload };
+            let body = Body::Ask { question, what };
+            self.post_bulk(core, payer, message.len(), receivers, body);
         }
-        let own = Ask::PushEverybody { reach, payload };
-        self.ask(question, self.core(), own);
+        let part = self.find(Ask::PushEverybody { reach, payload });
+        self.answered(question, part);
         Ticket(question)
     }
 
@@ -97,11 +103,12 @@ impl Local {
     }
 
     pub fn stats(&mut self, asker: Asker) -> Ticket {
-        let question = self.open(asker, 0, self.bus.cores(), false);
+        let payer = asker.payer();
+        let question = self.open(asker, self.bus.cores(), false);
         for core in self.other_cores() {
-            self.ask(question, core, Ask::Stats);
+            self.ask(question, core, payer, 0, Ask::Stats);
         }
-        self.ask(question, self.core(), Ask::Stats);
+        self.ask(question, self.core(), payer, 0, Ask::Stats);
         Ticket(question)
     }
 
@@ -146,6 +153,7 @@ impl Local {
             return;
         };
         if let Some((payer, bytes)) = answered.payer {
+            self.returned += 1;
             self.shard.sub_transit(payer, bytes);
         }
         if answered.is_push {

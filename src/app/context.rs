@@ -128,6 +128,15 @@ impl<'a, A: App> Context<'a, A> {
         self.local.broadcast(self.reach, self.connection, message);
     }
 
+    /// How many bytes may still be sent, each receiver of a message counting by itself, before this core is late with
+    /// writing what it has: then those whose messages cause more are not read for a while. An app that sends of its own
+    /// accord, by timers, notes and answers, should stop where this is 0 and go on later. Nothing else does: past
+    /// [`outbox_bytes_core_max`](crate::Config::outbox_bytes_core_max) connections are closed with
+    /// [`CloseReason::Overloaded`].
+    pub fn room(&self) -> usize {
+        self.local.shard.backlog.room()
+    }
+
     /// Binds the connection to a uid, once, from any callback about it before. After this callback the connection moves to the uid's home
     /// core, and [`App::on_bound`] tells the outcome there.
     pub fn bind_uid(&mut self, uid: &str) {

@@ -17,11 +17,12 @@ use super::effect::Effect;
 use super::envelope::{Body, Move, Stage};
 use super::hosted::Hosted;
 pub(crate) use super::local::Leaving;
-use super::local::Local;
+use super::local::{Local, QUEUE_KEPT};
 use super::proving::ending;
 use super::question::Questions;
+use super::round::{Round, Way};
 use crate::auth::Verifier;
-use crate::bus::{Endpoint, Envelope};
+use crate::bus::{Endpoint, Envelope, Writing};
 use crate::close::{CloseReason, Flaw};
 use crate::config::Config;
 use crate::events::Reporter;
@@ -29,6 +30,7 @@ use crate::hush::Hush;
 use crate::ident::{ConnId, CoreId};
 use crate::payload::Message;
 use crate::shard::{Ended, ListenerSpec, Phase, Shard, TICK, Tick};
+use crate::stats::Hold;
 
 /// What the transport may do with a connection next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,6 +63,8 @@ pub enum Received {
 
 /// A core that wakes later than this after it meant to stood still.
 const STALL: Duration = Duration::from_secs(1);
+/// Timers that run out in one round.
+const TIMERS_PER_ROUND: usize = 64;
 /// A core that has connections looks at the time at least so often, whatever is due: one that looked only
 /// when something is would not know how it had stood still until then.
 const PULSE: Duration = Duration::from_secs(1);
@@ -75,6 +79,8 @@ pub struct Host {
     started: Instant,
     /// For how long the core has just stood still, until somebody asks.
     stall: Option<Duration>,
+    /// What is left of the present round.
+    round: Round,
     /// Of refused binds.
     refusals: Hush,
 }
@@ -96,14 +102,15 @@ impl Host {
             verifier: None,
             started: now,
             stall: None,
+            round: Round::new(now),
             refusals: Hush::default(),
         }
     }
 
-    /// Goes on with other limits.
-    pub fn set_limits(&mut self, config: &Config, listeners: Rc<[ListenerSpec]>) {
+    /// Goes on with other limits; see [`Shard::renew`].
+    pub fn set_limits(&mut self, config: &Config, listeners: Rc<[ListenerSpec]>) -> bool {
         self.listeners = Rc::clone(&listeners);
-        self.local.renew(config, listeners);
+        self.local.renew(config, listeners)
     }
 
     /// Has every table of the core hash alike in every run, in place of a seed of its own. Before it
@@ -152,13 +159,60 @@ impl Host {
         self.read_wall();
     }
 
-    /// Does what has come due.
+    /// A round of a turn begins at this time.
+    pub fn begin_round(&mut self, now: Instant) {
+        self.set_now(now);
+        self.round.begin(self.work(), now);
+    }
+
+    /// The same without a look at the time that deadlines go by.
+    #[cfg(test)]
+    pub fn begin_round_at_once(&mut self) {
+        self.round.begin(self.work(), Instant::now());
+    }
+
+    /// What follows comes by this way, until another is entered.
+    pub fn enter(&mut self, way: Way) {
+        let units = self.work();
+        self.round.enter(way, units);
+    }
+
+    /// Whether the round has room for one more item.
+    #[inline]
+    pub fn goes_on(&mut self) -> bool {
+        let units = self.work();
+        self.round.goes_on(units)
+    }
+
+    /// Units of work that this core has done.
+    #[inline]
+    pub fn work(&self) -> u64 {
+        self.local.shard.work.units()
+    }
+
+    /// Does what has come due: the apps' timers, and deadlines of connections. Of both, as many as one round may;
+    /// [`Host::has_due`] tells of more.
     pub fn expire(&mut self) {
         self.local.shard.expire();
-        while let Some((app, token)) = self.local.pop_timer() {
+        self.run_timers();
+    }
+
+    /// Calls the apps whose timers are due, whatever else waits.
+    pub fn run_timers(&mut self) {
+        for _ in 0..TIMERS_PER_ROUND {
+            let Some((app, token)) = self.local.pop_timer() else {
+                break;
+            };
+            self.local.shard.work.called();
             self.apps[usize::from(app)].timer(&mut self.local, token);
         }
         self.settle();
+    }
+
+    /// Whether more is due than one round has done.
+    pub fn has_due(&self) -> bool {
+        let timer = self.local.next_timer();
+        timer.is_some_and(|due| due <= self.now()) || self.local.shard.is_expiring()
     }
 
     /// Time in which this core stood still (its machine did, or its process was stopped) is nobody's
@@ -225,16 +279,24 @@ impl Host {
         let Some((app, session)) = self.session_of(id) else {
             return;
         };
-        self.local.shard.stats.messages_in += 1;
+        let shard = &mut self.local.shard;
+        shard.stats.messages_in += 1;
+        shard.work.called();
+        shard.work.copied(message.len());
+        let caused = shard.backlog.caused();
         if self.verifier.is_some() && self.take_proof(id, message) {
             return self.settle();
         }
         self.apps[app].message(&mut self.local, id, session, message);
         self.settle();
+        let backlog = &mut self.local.shard.backlog;
+        backlog.charge_connection(id, backlog.caused() - caused);
     }
 
     /// What has come is no message, and the app is to say so.
     pub fn flawed(&mut self, id: ConnId, flaw: Flaw, line: &[u8]) {
+        self.local.shard.work.called();
+        self.local.shard.work.copied(line.len());
         if let Some((app, session)) = self.session_of(id) {
             self.apps[app].flawed(&mut self.local, id, session, flaw, line);
             self.settle();
@@ -256,16 +318,40 @@ impl Host {
             Phase::Free => Flow::Gone,
             Phase::Closing => Flow::End,
             Phase::Open if reading.leaving => Flow::Leave,
-            // It has credit, and room for the answers to what it asks.
-            _ if self.local.has_credit(reading.transit) && !reading.full => Flow::Go,
+            _ if self.local.holds(id, &reading).is_none() => Flow::Go,
             _ => Flow::Pause,
         }
+    }
+
+    /// Whether what no connection pays for may add to what is on the way to other cores, and to what waits here.
+    pub fn has_room_to_send(&self) -> bool {
+        self.local.has_transit_room() && !self.local.shard.is_short_of_memory()
+    }
+
+    /// Why the connection is not to be read, if it is for us to wait.
+    pub fn hold(&self, id: ConnId) -> Option<Hold> {
+        self.local.holds(id, &self.local.shard.reading(id)?)
+    }
+
+    /// Changes with whatever lets a connection go on that was not to be read.
+    pub fn relief(&self) -> [u64; 4] {
+        let shard = &self.local.shard;
+        [
+            self.local.returned,
+            shard.backlog.progress(),
+            shard.stats.bytes_out,
+            shard.stats.closed.iter().sum(),
+        ]
     }
 
     /// The next connection that is to move to its home core.
     #[inline]
     pub fn next_leaving(&mut self) -> Option<Leaving> {
-        self.local.leaving.pop_front()
+        let leaving = self.local.leaving.pop_front();
+        if leaving.is_none() && self.local.leaving.capacity() > QUEUE_KEPT {
+            self.local.leaving.shrink_to(QUEUE_KEPT);
+        }
+        leaving
     }
 
     /// Sends a connection on its way, with the transport's part of it.
@@ -294,6 +380,7 @@ impl Host {
     /// Delivers what an envelope holds.
     pub fn receive(&mut self, envelope: Envelope<Body>) -> Received {
         let from = envelope.from;
+        self.local.shard.work.called();
         match envelope.body {
             Body::Move(passing) => return self.arrive(*passing),
             Body::Drain(stage) => return Received::Drain(stage),
@@ -406,6 +493,9 @@ impl Host {
                 }
                 self.apps[usize::from(app)].close(&mut self.local, connection, session, reason);
             } else {
+                if self.local.effects.capacity() > QUEUE_KEPT {
+                    self.local.effects.shrink_to(QUEUE_KEPT);
+                }
                 return;
             }
         }
@@ -449,6 +539,17 @@ impl Host {
                 self.apps[usize::from(app)].note(&mut self.local, from, note);
             }
         }
+    }
+
+    /// Tells other cores how far this one is with what they have sent. At the end of a round, when that is dealt with.
+    pub fn publish_taken(&mut self) {
+        let backlog = &self.local.shard.backlog;
+        let done = backlog.done();
+        self.local.bus.publish_taken(Writing {
+            done,
+            due: done + backlog.bytes() as u64,
+            slack: backlog.slack() as u64,
+        });
     }
 
     /// Gives back the credit for what other cores have taken since the last turn.

@@ -12,7 +12,7 @@ use super::host::Host;
 use super::local::Local;
 use super::question::{Asker, Waiting};
 use super::repeats::{Claim, Digest};
-use crate::ident::{CoreId, EVERYBODY, Reach};
+use crate::ident::{ConnId, CoreId, EVERYBODY, Reach};
 use crate::payload::{Message, Payload};
 use crate::shard::{Cursor, GroupLook, UidLook, UidPage};
 
@@ -105,9 +105,27 @@ impl Local {
     fn inquire_as(&mut self, question: u64, core: CoreId, what: Inquiry) {
         let what = Box::new(what);
         if core == self.core() {
-            self.look_into(core, question, *what);
-        } else {
-            self.post_free(core, Body::Inquire { question, what });
+            return self.look_into(core, question, *what);
+        }
+        let nobody = Some(ConnId::NOBODY);
+        let many = match &*what {
+            Inquiry::PushToUids { uids, payload, .. } => {
+                Some((payload.message().len(), uids.len()))
+            }
+            Inquiry::PushToGroup {
+                reach,
+                group,
+                payload,
+            } => Some((
+                payload.message().len(),
+                self.shard.count_group(*reach, group),
+            )),
+            _ => None,
+        };
+        let body = Body::Inquire { question, what };
+        match many {
+            Some((bytes, receivers)) => self.post_bulk(core, nobody, bytes, receivers, body),
+            None => self.post(core, nobody, 0, body),
         }
     }
 

@@ -14,11 +14,12 @@ use super::question::Questions;
 use super::repeats::Repeats;
 use super::{AnyNote, BindError, To};
 use crate::auth::ProofError;
-use crate::bus::Endpoint;
+use crate::bus::{Endpoint, RECEIVER_COST};
 use crate::config::Config;
 use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, check_uid};
 use crate::payload::{Message, Payload};
-use crate::shard::{ListenerSpec, Shard};
+use crate::shard::{ListenerSpec, Reading, Shard};
+use crate::stats::Hold;
 
 /// A connection that is to move: where to, and the uid to bind there.
 pub struct Leaving {
@@ -45,7 +46,14 @@ pub struct Local {
     now: Instant,
     transit_bytes: usize,
     transit_bytes_core: usize,
+    /// How often credit has come back.
+    pub returned: u64,
 }
+
+/// Places that an emptied queue keeps: after a burst it would be as long as that for good.
+pub const QUEUE_KEPT: usize = 256;
+/// What a connection may always have on the way, however much others have.
+const TRANSIT_BYTES_FREE: usize = 64 << 10;
 
 impl Local {
     pub fn new(config: &Config, shard: Shard, bus: Endpoint<Body>, now: Instant) -> Local {
@@ -60,16 +68,17 @@ impl Local {
             now,
             transit_bytes: config.transit_bytes_max,
             transit_bytes_core: config.transit_bytes_core_max,
+            returned: 0,
         }
     }
 
     /// Goes on with other limits.
-    pub fn renew(&mut self, config: &Config, listeners: Rc<[ListenerSpec]>) {
+    pub fn renew(&mut self, config: &Config, listeners: Rc<[ListenerSpec]>) -> bool {
         self.transit_bytes = config.transit_bytes_max;
         self.transit_bytes_core = config.transit_bytes_core_max;
         self.repeats
             .renew(config.idempotency_window, config.idempotency_ids_max);
-        self.shard.renew(config, listeners);
+        self.shard.renew(config, listeners)
     }
 
     pub fn set_now(&mut self, now: Instant) {
@@ -92,13 +101,34 @@ impl Local {
     }
 
     /// Posts on a connection's account, if there is one.
-    fn post(&mut self, to: CoreId, payer: Option<ConnId>, bytes: usize, body: Body) {
+    pub fn post(&mut self, to: CoreId, payer: Option<ConnId>, bytes: usize, body: Body) {
         self.shard.stats.envelopes_out += 1;
         let payer = payer.map(|payer| (payer, bytes));
         let charge = self.bus.post(to, payer, body);
         if let Some((payer, _)) = payer {
             self.shard.add_transit(payer, charge);
         }
+    }
+
+    /// The same for what is for many there, on the core's own account if no connection pays, about as many as it is for here: uids are spread evenly.
+    pub fn post_bulk(
+        &mut self,
+        to: CoreId,
+        payer: Option<ConnId>,
+        bytes: usize,
+        receivers: usize,
+        body: Body,
+    ) {
+        self.shard.stats.envelopes_out += 1;
+        let payer = payer.unwrap_or(ConnId::NOBODY);
+        let bytes = bytes + receivers * RECEIVER_COST;
+        let charge = self.bus.post_bulk(to, Some((payer, bytes)), body);
+        self.shard.add_transit(payer, charge);
+    }
+
+    /// Whether the core has less on the way than it may.
+    pub fn has_transit_room(&self) -> bool {
+        self.bus.in_transit_bytes() + self.questions.bytes() <= self.transit_bytes_core
     }
 
     /// Posts what answers or follows something that was paid for already.
@@ -108,15 +138,48 @@ impl Local {
 
     /// Gives back the credit for what other cores have taken since.
     pub fn settle_credits(&mut self) {
-        let shard = &mut self.shard;
-        self.bus
-            .settle_credits(|payer, bytes| shard.sub_transit(payer, bytes));
+        let (shard, returned) = (&mut self.shard, &mut self.returned);
+        self.bus.settle_credits(|payer, bytes| {
+            *returned += 1;
+            shard.sub_transit(payer, bytes);
+        });
     }
 
-    /// Whether a connection with this much on the way may be read: neither it nor its core has too much.
-    pub fn has_credit(&self, transit: usize) -> bool {
+    /// Whether a connection with this much on the way may be read: it has its share, as long as that is there. Who
+    /// has little on the way is not held up by those who have much, but past twice the core's sum nobody is read.
+    fn has_credit(&self, transit: usize) -> bool {
+        let most = self.transit_bytes_core;
+        let all = self.bus.in_transit_bytes() + self.questions.bytes();
+        let free = TRANSIT_BYTES_FREE.min(most / 8);
         transit <= self.transit_bytes
-            && self.bus.in_transit_bytes() + self.questions.bytes() <= self.transit_bytes_core
+            && transit <= most.saturating_sub(all).max(free)
+            && all <= most.saturating_mul(2)
+    }
+
+    /// Why a connection is not to be read, if it is to wait.
+    #[inline]
+    pub fn holds(&self, id: ConnId, reading: &Reading) -> Option<Hold> {
+        let all = self.bus.in_transit_bytes() + self.questions.bytes();
+        let is_little = reading.transit + all <= self.transit_bytes_core
+            && reading.transit <= self.transit_bytes;
+        if is_little && !reading.full && !self.shard.backlog.is_much() {
+            return None;
+        }
+        self.find_hold(id, reading)
+    }
+
+    fn find_hold(&self, id: ConnId, reading: &Reading) -> Option<Hold> {
+        if reading.full {
+            Some(Hold::Answers)
+        } else if !self.has_credit(reading.transit) {
+            Some(Hold::Transit)
+        } else if self.shard.is_short_of_memory() {
+            Some(Hold::Memory)
+        } else if !self.shard.backlog.lets_connection_on(id) {
+            Some(Hold::Backlog)
+        } else {
+            None
+        }
     }
 
     pub fn send_to_uid(
@@ -163,10 +226,11 @@ impl Local {
         // It is copied for other cores only.
         if self.bus.cores() > 1 {
             let payload = Payload::new(message);
+            let receivers = self.shard.count_everybody(reach);
             for core in self.other_cores() {
                 let payload = payload.clone();
                 let body = Body::ToEverybody { reach, payload };
-                self.post(core, payer, message.len(), body);
+                self.post_bulk(core, payer, message.len(), receivers, body);
             }
         }
         self.shard.send_to_everybody(reach, message);
@@ -180,6 +244,7 @@ impl Local {
         message: Message<'_>,
         refresh: bool,
     ) {
+        let receivers = self.shard.send_to_group(reach, group, message, refresh) as usize;
         if self.bus.cores() > 1 {
             let payload = Payload::new(message);
             for core in self.other_cores() {
@@ -189,10 +254,9 @@ impl Local {
                     group: Box::from(group),
                     payload: payload.clone(),
                 };
-                self.post(core, payer, group.len() + message.len(), body);
+                self.post_bulk(core, payer, group.len() + message.len(), receivers, body);
             }
         }
-        self.shard.send_to_group(reach, group, message, refresh);
     }
 
     /// Sends a note to the app's value on one core or all.
@@ -227,6 +291,9 @@ impl Local {
         match self.timers.peek() {
             Some(Reverse((due, ..))) if *due <= self.now => {
                 let Reverse((_, app, token)) = self.timers.pop()?;
+                if self.timers.is_empty() {
+                    self.timers.shrink_to(QUEUE_KEPT);
+                }
                 Some((app, token))
             }
             _ => None,

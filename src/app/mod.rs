@@ -18,6 +18,7 @@ mod local;
 mod proving;
 pub(crate) mod question;
 pub(crate) mod repeats;
+pub(crate) mod round;
 #[cfg(all(test, not(loom)))]
 mod simulation;
 #[cfg(test)]

@@ -28,12 +28,15 @@ pub enum Asker {
     Inquirer(Waiting<Vec<Finding>>),
 }
 
+/// Places that the table of open questions keeps when it is empty.
+const QUESTIONS_KEPT: usize = 1 << 10;
+
 impl Asker {
     /// Whose credit the question is on, if anybody's.
     pub fn payer(&self) -> Option<ConnId> {
         match self {
             Asker::App { connection, .. } => *connection,
-            Asker::Task(_) | Asker::Inquirer(_) => None,
+            Asker::Task(_) | Asker::Inquirer(_) => Some(ConnId::NOBODY),
         }
     }
 }
@@ -119,6 +122,10 @@ impl Questions {
             return None;
         }
         let mut question = self.open.remove(&number)?;
+        // After a burst the table would be as large as that for good.
+        if self.open.is_empty() && self.open.capacity() > 2 * QUESTIONS_KEPT {
+            self.open.shrink_to(QUESTIONS_KEPT);
+        }
         self.bytes -= question.payer.map_or(0, |(_, bytes)| bytes);
         let answer = if question.stats.is_empty() {
             Answer::Reached(question.reached)

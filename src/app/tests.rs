@@ -194,7 +194,7 @@ impl Cores {
                         self.clients[*client] = (core, arrival.connection);
                     }
                 }
-                host.bus().publish_taken();
+                host.publish_taken();
                 host.settle_credits();
             }
             if idle {
@@ -523,6 +523,9 @@ fn a_message_that_overflows_the_only_connection_has_not_reached_it() {
         });
         let receiver = cores.open(core);
         cores.say(receiver, "u");
+        cores.run();
+        let (home, id) = cores.clients[receiver];
+        cores.hosts[home].shard().set_blocked(id, true);
         let sender = cores.open(core);
         cores.say(sender, "push");
         let answers: Vec<String> = cores

@@ -20,6 +20,8 @@ pub struct Counters {
     /// By destination, then sender, the outside last. The destination writes, the sender reads at its
     /// own pace: a line each, so that senders do not disturb each other.
     taken: Box<[CachePadded<AtomicU64>]>,
+    /// The same of what has been dealt with and written.
+    written: Box<[CachePadded<AtomicU64>]>,
     /// By destination: its endpoint is gone and takes nothing any more.
     gone: Box<[CachePadded<AtomicBool>]>,
 }
@@ -57,6 +59,9 @@ impl Counters {
             cores,
             posted: (0..=cores).map(row).collect(),
             taken: (0..cores * (cores + 1))
+                .map(|_| CachePadded::default())
+                .collect(),
+            written: (0..cores * (cores + 1))
                 .map(|_| CachePadded::default())
                 .collect(),
             gone: (0..cores).map(|_| CachePadded::default()).collect(),
@@ -150,6 +155,19 @@ impl Counters {
             return u64::MAX;
         }
         self.taken[self.pair(from, to)].load(Ordering::Acquire)
+    }
+
+    /// Tells the sender up to which of its envelopes all that they have caused has been written.
+    pub(super) fn publish_written(&self, from: CoreId, to: CoreId, count: u64) {
+        self.written[self.pair(from, to)].store(count, Ordering::Release);
+    }
+
+    /// The same as [`Counters::taken_of`] for that.
+    pub(super) fn written_of(&self, from: CoreId, to: CoreId) -> u64 {
+        if self.is_gone(to.index()) {
+            return u64::MAX;
+        }
+        self.written[self.pair(from, to)].load(Ordering::Acquire)
     }
 
     pub(super) fn declare_gone(&self, core: CoreId) {

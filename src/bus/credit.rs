@@ -1,21 +1,40 @@
 //! A core's book of what its connections have under way to other cores.
 //!
 //! One queue a destination, in the order of posting, which is the order in which that core takes
-//! them: so a single count from there says which are paid back, and no envelope has to return. The
-//! book is as long as what is under way, which its connections' credit bounds. `bus::endpoint` keeps it.
+//! them: so a single count from there says which are paid back, and no envelope has to return. What is for many has
+//! a queue and a count of its own, for it is paid back when it is written. The book is as long as what is under way, which
+//! its connections' credit bounds. `bus::endpoint` keeps it.
 
 use std::collections::VecDeque;
 
 use crate::ident::{ConnId, CoreId};
 
+/// Places that an emptied queue keeps.
+const KEPT: usize = 1 << 10;
+
+/// How far a destination is, in the numbers of the envelopes sent there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Reached {
+    /// All up to this one have been dealt with.
+    pub taken: u64,
+    /// What all up to this one have caused has been written.
+    pub written: u64,
+}
+
 /// What is owed to connections of one core, by destination.
 #[derive(Debug)]
 pub(super) struct CreditBook {
-    owed: Box<[VecDeque<Loan>]>,
+    owed: Box<[Owed]>,
     bytes: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
+struct Owed {
+    until_taken: VecDeque<Loan>,
+    until_written: VecDeque<Loan>,
+}
+
+#[derive(Clone, Copy, Debug)]
 struct Loan {
     payer: ConnId,
     bytes: usize,
@@ -23,10 +42,30 @@ struct Loan {
     number: u64,
 }
 
+impl Owed {
+    fn is_empty(&self) -> bool {
+        self.until_taken.is_empty() && self.until_written.is_empty()
+    }
+
+    /// The next that is paid back.
+    fn take(&mut self, reached: Reached) -> Option<Loan> {
+        next(&mut self.until_taken, reached.taken)
+            .or_else(|| next(&mut self.until_written, reached.written))
+    }
+}
+
+fn next(loans: &mut VecDeque<Loan>, reached: u64) -> Option<Loan> {
+    let loan = loans.pop_front_if(|loan| loan.number <= reached)?;
+    if loans.is_empty() {
+        loans.shrink_to(KEPT);
+    }
+    Some(loan)
+}
+
 impl CreditBook {
     pub(super) fn new(cores: usize) -> CreditBook {
         CreditBook {
-            owed: (0..cores).map(|_| VecDeque::new()).collect(),
+            owed: (0..cores).map(|_| Owed::default()).collect(),
             bytes: 0,
         }
     }
@@ -39,47 +78,67 @@ impl CreditBook {
     /// What one connection owes, for the simulation.
     #[cfg(test)]
     pub(super) fn owed_by(&self, payer: ConnId) -> usize {
-        let loans = self.owed.iter().flatten();
+        let loans = self.owed.iter();
+        let loans = loans.flat_map(|owed| owed.until_taken.iter().chain(&owed.until_written));
         let own = loans.filter(|loan| loan.payer == payer);
         own.map(|loan| loan.bytes).sum()
     }
 
-    pub(super) fn lend(&mut self, to: CoreId, payer: ConnId, bytes: usize, number: u64) {
+    /// Lends a connection so much for an envelope with this number; `is_bulk`, until what it causes is written.
+    pub(super) fn lend(
+        &mut self,
+        to: CoreId,
+        payer: ConnId,
+        bytes: usize,
+        number: u64,
+        is_bulk: bool,
+    ) {
         self.bytes += bytes;
-        self.owed[to.index()].push_back(Loan {
+        let owed = &mut self.owed[to.index()];
+        let loans = match is_bulk {
+            true => &mut owed.until_written,
+            false => &mut owed.until_taken,
+        };
+        loans.push_back(Loan {
             payer,
             bytes,
             number,
         });
     }
 
-    /// Gives back what the destinations have taken, each once and in order. `taken` is asked only
+    /// Gives back what the destinations are done with, each once and in order. `reached` is asked only
     /// for those that owe something. Returns whether anything came back.
     pub(super) fn settle(
         &mut self,
-        taken: impl Fn(CoreId) -> u64,
+        reached: impl Fn(CoreId) -> Reached,
         mut back: impl FnMut(ConnId, usize),
     ) -> bool {
         let before = self.bytes;
-        for (to, loans) in self.owed.iter_mut().enumerate() {
-            if loans.is_empty() {
+        for (to, owed) in self.owed.iter_mut().enumerate() {
+            if owed.is_empty() {
                 continue;
             }
-            let taken = taken(CoreId(to as u16));
-            while let Some(loan) = loans.front().filter(|loan| loan.number <= taken) {
+            let reached = reached(CoreId(to as u16));
+            while let Some(loan) = owed.take(reached) {
                 self.bytes -= loan.bytes;
                 back(loan.payer, loan.bytes);
-                loans.pop_front();
             }
         }
         self.bytes != before
     }
 
     /// Whether [`CreditBook::settle`] would give anything back.
-    pub(super) fn returns(&self, taken: impl Fn(CoreId) -> u64) -> bool {
-        let fronts = self.owed.iter().enumerate();
-        fronts
-            .filter_map(|(to, loans)| Some((to, loans.front()?)))
-            .any(|(to, loan)| loan.number <= taken(CoreId(to as u16)))
+    pub(super) fn returns(&self, reached: impl Fn(CoreId) -> Reached) -> bool {
+        let paid = |loans: &VecDeque<Loan>, reached| {
+            let first = loans.front();
+            first.is_some_and(|loan| loan.number <= reached)
+        };
+        let mut owed = self.owed.iter().enumerate();
+        owed.any(|(to, owed)| {
+            !owed.is_empty() && {
+                let reached = reached(CoreId(to as u16));
+                paid(&owed.until_taken, reached.taken) || paid(&owed.until_written, reached.written)
+            }
+        })
     }
 }

@@ -6,6 +6,7 @@
 //! [`Endpoint::publish_taken`]; [`Endpoint::settle_credits`]; then wait on the descriptor if
 //! [`Endpoint::arm`] agrees, or [`Endpoint::ring_self`] for another turn.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 
 use super::counters::Counters;
-use super::credit::CreditBook;
+use super::credit::{CreditBook, Reached};
 use super::doorbell::{Doorbell, WakeFor};
 use super::envelope::{ENVELOPE_COST, Envelope};
 use super::eventfd::Eventfd;
@@ -36,6 +37,33 @@ pub struct Endpoint<B> {
     tallies: Box<[Tally]>,
     /// The senders whose tally is not published, each once; never grows past its first capacity.
     unpublished: Vec<CoreId>,
+    /// What has been taken that is for many, and not been written: whose it is, up to which of its envelopes, and how
+    /// much must have been written then. Bounded by the senders' credit.
+    unwritten: VecDeque<(CoreId, u64, u64)>,
+}
+
+/// How far a core is with its writing, in bytes since its start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Writing {
+    /// What has been written, or waits no more for another reason.
+    pub done: u64,
+    /// Where that will be when all that waits now is written.
+    pub due: u64,
+    /// What may wait even so when the senders get their credit back.
+    pub slack: u64,
+}
+
+impl Writing {
+    /// Of a core for which nothing waits.
+    pub const NOTHING: Writing = Writing {
+        done: 0,
+        due: 0,
+        slack: u64::MAX,
+    };
+
+    fn reaches(self, due: u64) -> bool {
+        due <= self.done.saturating_add(self.slack)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,6 +72,8 @@ struct Tally {
     listed: bool,
     /// Whether any that is not published was credited, so that the sender may wait for it.
     credited: bool,
+    /// The latest that is for many, if it is not listed among the unwritten.
+    bulk: Option<u64>,
 }
 
 /// Makes the endpoints of so many cores, all connected, with uids spread by a seed of their own.
@@ -75,6 +105,7 @@ pub fn connect_by<B: Send>(route: Route) -> io::Result<Vec<Endpoint<B>>> {
         wants_credit: false,
         tallies: vec![Tally::default(); cores + 1].into(),
         unpublished: Vec::with_capacity(cores + 1),
+        unwritten: VecDeque::new(),
     };
     Ok(queues.into_iter().enumerate().map(endpoint).collect())
 }
@@ -102,10 +133,26 @@ impl<B> Endpoint<B> {
     /// and [`ENVELOPE_COST`], which [`Endpoint::settle_credits`] gives back in one piece; or 0 for
     /// what has no payer. To a core that is gone nothing is charged: the body is dropped and counted.
     pub fn post(&mut self, to: CoreId, payer: Option<(ConnId, usize)>, body: B) -> usize {
+        self.post_as(to, payer, false, body)
+    }
+
+    /// The same for what is for many there: it is paid for until what it has caused is written.
+    pub fn post_bulk(&mut self, to: CoreId, payer: Option<(ConnId, usize)>, body: B) -> usize {
+        self.post_as(to, payer, true, body)
+    }
+
+    fn post_as(
+        &mut self,
+        to: CoreId,
+        payer: Option<(ConnId, usize)>,
+        is_bulk: bool,
+        body: B,
+    ) -> usize {
         let number = self.counters.count_post(self.core, to);
         let envelope = Envelope {
             from: self.core,
             credited: payer.is_some(),
+            is_bulk,
             body,
         };
         if !self.mailboxes[to.index()].put(envelope) {
@@ -116,7 +163,7 @@ impl<B> Endpoint<B> {
             return 0;
         };
         let charge = bytes + ENVELOPE_COST;
-        self.credit.lend(to, connection, charge, number);
+        self.credit.lend(to, connection, charge, number, is_bulk);
         charge
     }
 
@@ -126,6 +173,9 @@ impl<B> Endpoint<B> {
         let sender = envelope.from.index().min(self.cores());
         let tally = &mut self.tallies[sender];
         tally.taken += 1;
+        if envelope.is_bulk {
+            tally.bulk = Some(tally.taken);
+        }
         tally.credited |= envelope.credited;
         if !tally.listed {
             tally.listed = true;
@@ -135,16 +185,29 @@ impl<B> Endpoint<B> {
     }
 
     /// Gives the senders back the credit of what was taken, and wakes those that sleep for it. To be
-    /// called when that is dealt with, what it caused being posted: [`Counters::look`] relies on it.
-    pub fn publish_taken(&mut self) {
+    /// called when that is dealt with, what it caused being posted: [`Counters::look`] relies on it. Of what is for many
+    /// they get it back when what waits now is written.
+    pub fn publish_taken(&mut self, writing: Writing) {
         let cores = self.cores();
         while let Some(from) = self.unpublished.pop() {
             let tally = &mut self.tallies[from.index().min(cores)];
             tally.listed = false;
             let credited = std::mem::take(&mut tally.credited);
+            if let Some(number) = tally.bulk.take() {
+                self.unwritten.push_back((from, number, writing.due));
+            }
             self.counters.publish_taken(from, self.core, tally.taken);
             if credited {
                 self.mailboxes[from.index()].bell.credit_returned();
+            }
+        }
+        while let Some((from, number, _)) = self
+            .unwritten
+            .pop_front_if(|(.., due)| writing.reaches(*due))
+        {
+            self.counters.publish_written(from, self.core, number);
+            if let Some(mailbox) = self.mailboxes.get(from.index()) {
+                mailbox.bell.credit_returned();
             }
         }
     }
@@ -154,7 +217,7 @@ impl<B> Endpoint<B> {
     /// closed by now.
     pub fn settle_credits(&mut self, back: impl FnMut(ConnId, usize)) -> bool {
         let (counters, core) = (&self.counters, self.core);
-        self.credit.settle(|to| counters.taken_of(core, to), back)
+        self.credit.settle(|to| reached(counters, core, to), back)
     }
 
     /// Charges of this core's connections that have not been settled: what other cores have not
@@ -180,13 +243,13 @@ impl<B> Endpoint<B> {
     /// other cores' credit.
     #[must_use]
     pub fn arm(&mut self) -> bool {
-        self.publish_taken();
+        self.publish_taken(Writing::NOTHING);
         let (counters, core) = (&self.counters, self.core);
         if !self.wants_credit {
             return self.bell.arm(WakeFor::Mail, || self.queue.is_empty());
         }
         self.bell.arm(WakeFor::MailAndCredit, || {
-            self.queue.is_empty() && !self.credit.returns(|to| counters.taken_of(core, to))
+            self.queue.is_empty() && !self.credit.returns(|to| reached(counters, core, to))
         })
     }
 
@@ -239,6 +302,14 @@ impl<B> Endpoint<B> {
     /// A way to post for threads that are no core.
     pub fn remote(&self) -> Remote<B> {
         Remote::new(Arc::clone(&self.mailboxes), Arc::clone(&self.counters))
+    }
+}
+
+/// How far a destination is with what this core has sent it.
+fn reached(counters: &Counters, from: CoreId, to: CoreId) -> Reached {
+    Reached {
+        taken: counters.taken_of(from, to),
+        written: counters.written_of(from, to),
     }
 }
 

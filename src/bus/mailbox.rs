@@ -69,6 +69,7 @@ impl<B> Remote<B> {
         let envelope = Envelope {
             from: OUTSIDE,
             credited: false,
+            is_bulk: false,
             body,
         };
         if !self.mailboxes[to.index()].put(envelope) {

@@ -19,8 +19,8 @@ mod stress;
 
 pub use counters::{Counters, Look};
 pub use doorbell::{Doorbell, Ring, WakeFor};
-pub use endpoint::{Endpoint, connect, connect_by};
-pub use envelope::{ENVELOPE_COST, Envelope, OUTSIDE};
+pub use endpoint::{Endpoint, Writing, connect, connect_by};
+pub use envelope::{ENVELOPE_COST, Envelope, OUTSIDE, RECEIVER_COST};
 pub use eventfd::Eventfd;
 pub use mailbox::Remote;
 pub use route::{CORES_MAX, Route};

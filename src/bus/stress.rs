@@ -4,7 +4,7 @@
 use std::os::fd::AsRawFd;
 use std::thread;
 
-use super::{Endpoint, connect};
+use super::{Endpoint, Writing, connect};
 use crate::ident::{ConnId, CoreId};
 
 const CORES: usize = 4;
@@ -45,7 +45,7 @@ fn run(mut endpoint: Endpoint<u64>, messages: u64, in_transit_bytes_max: usize) 
             *next += 1;
             received += 1;
         }
-        endpoint.publish_taken();
+        endpoint.publish_taken(Writing::NOTHING);
         endpoint.settle_credits(|payer, bytes| {
             assert_eq!(payer, connection);
             returned += bytes;

@@ -131,10 +131,10 @@ keys! {
         |s| Slot::Bytes(&mut s.config.compress_bytes_min, 1..=BYTES_MAX),
         "Smallest message that is compressed";
     common live "outbox_bytes_max" => |s| Slot::Bytes(&mut s.config.outbox_bytes_max, 1..=BYTES_MAX),
-        "Bytes that may wait for one connection; more closes it with 4005";
+        "Bytes that a connection may leave waiting; more closes it with 4005";
     full live "outbox_bytes_core_max" =>
         |s| Slot::Bytes(&mut s.config.outbox_bytes_core_max, 1..=BYTES_MAX),
-        "Bytes that may wait on one core; past it the fullest are closed with 4005";
+        "Bytes that may wait on one core; past it who takes none is closed with 4005";
     full live "inbox_bytes_core_max" =>
         |s| Slot::Bytes(&mut s.config.inbox_bytes_core_max, 1..=BYTES_MAX),
         "Bytes of half messages on one core; past it the longest are closed with 1008";

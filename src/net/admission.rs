@@ -1,7 +1,7 @@
 //! Who may come in: connections of each pool and of one address, counted across the cores, and opening
 //! handshakes on this one.
 //!
-//! There are three [pools](Pool), each with a limit of its own: however many clients there are, a back end gets
+//! There are four [pools](Pool), each with a limit of its own: however many clients there are, a back end gets
 //! in. What the cores share is touched when a connection comes and when it is gone: one atomic a pool (without a limit,
 //! too, for one may be set while the server runs), and where a limit is set a table of addresses behind locks (many,
 //! so that cores seldom meet). The count has to be exact and known at once, while the kernel may give one address' connections to any core.
@@ -33,11 +33,14 @@ const TOLD_MAX: usize = 64;
 pub enum Pool {
     Clients,
     BackEnds,
+    /// HTTP where back ends and scrapers have business.
     Http,
+    /// HTTP where clients alone have: however many of them there are, the others get in.
+    HttpClients,
 }
 
-const POOLS: usize = Pool::Http as usize + 1;
-const POOLS_ALL: [Pool; POOLS] = [Pool::Clients, Pool::BackEnds, Pool::Http];
+const POOLS: usize = Pool::HttpClients as usize + 1;
+const POOLS_ALL: [Pool; POOLS] = [Pool::Clients, Pool::BackEnds, Pool::Http, Pool::HttpClients];
 
 impl Pool {
     /// The most connections of it; 0 is any number.
@@ -45,7 +48,7 @@ impl Pool {
         match self {
             Pool::Clients => config.max_connections,
             Pool::BackEnds => config.backend_connections_max,
-            Pool::Http => config.http_connections_max,
+            Pool::Http | Pool::HttpClients => config.http_connections_max,
         }
     }
 
@@ -54,7 +57,7 @@ impl Pool {
         match self {
             Pool::Clients => "max_connections",
             Pool::BackEnds => "backend_connections_max",
-            Pool::Http => "http_connections_max",
+            Pool::Http | Pool::HttpClients => "http_connections_max",
         }
     }
 }
@@ -205,6 +208,14 @@ impl Admission {
     /// Whether those who come in by it are no back ends.
     pub fn is_for_clients(&self, listener: u16) -> bool {
         self.door(listener).pool != Pool::BackEnds
+    }
+
+    /// Whether a listener's pool has a place left.
+    pub fn has_room(&self, listener: u16) -> bool {
+        let pool = self.door(listener).pool;
+        let max = self.connections_max[pool as usize];
+        let count = self.census.connections[pool as usize].load(Ordering::Relaxed);
+        max == 0 || count < max
     }
 
     /// Counts a newcomer, or says which limit keeps it out.

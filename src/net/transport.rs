@@ -7,17 +7,20 @@
 mod accepting;
 mod ending;
 mod moving;
+mod pausing;
 mod reading;
 mod renewing;
 mod subscribing;
 #[cfg(test)]
 mod tests;
+mod writing;
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tracing::warn;
 
@@ -28,25 +31,23 @@ use super::handover::Handover;
 use super::http::Standing;
 use super::origin::Origins;
 use super::rates::Rates;
-use super::wire::{Batch, BatchMemory, EVENTS_PER_TURN, Ready, Wire, Written};
-use crate::app::host::{Flow, Host};
+use super::wire::{BatchMemory, EVENTS_PER_TURN, Ready, Wire, Written};
+use crate::app::host::Host;
+use crate::app::round::Way;
 use crate::ident::ConnId;
 use crate::pages::Pages;
 use crate::protocol::websocket::deflate::Inflater;
-use crate::shard::{ListenerSpec, Shard};
+use crate::shard::ListenerSpec;
 use moving::Boarding;
+use pausing::Paused;
+pub use renewing::Touch;
 pub use subscribing::{Claim, Subscriber};
 
-/// One read takes at most this much, so that one fast sender does not keep the core to itself.
+/// One read takes at most this much. What it holds beyond a helping
+/// ([`UNITS_PER_HELPING`](crate::app::round::UNITS_PER_HELPING)) waits for the others' turn.
 const READ_BYTES: usize = 64 << 10;
-/// After this many turns with a full wire (half a million events) deadlines are looked at even so.
-const TURNS_BEHIND_MAX: usize = 1024;
-/// Once so much has been inflated of one read, what is left of it waits for a later turn: a few bytes can
-/// hold a large message.
-const INFLATED_BYTES: usize = 4 * READ_BYTES;
-/// Connections written in one turn (some 1.3 ms): a long broadcast is cut here, so that what else
-/// arrives is served in between.
-const WRITES_PER_TURN: usize = 256;
+/// When the wire has had more events than were read for so long, deadlines are looked at even so.
+const BEHIND_MAX: Duration = Duration::from_millis(100);
 
 pub struct Transport {
     wire: Wire,
@@ -69,14 +70,17 @@ pub struct Transport {
     writing: Vec<ConnId>,
     written: Vec<(ConnId, Written)>,
     batch: BatchMemory,
-    /// Connections with more to read, in a later turn; each once (`Link::queued`).
+    /// Connections that the wire has reported and that a round had no room for.
+    fresh: VecDeque<ConnId>,
+    /// Connections with more to read than their helping, in a later turn. Each is in one of the two, once
+    /// (`Link::queued`).
     again: VecDeque<ConnId>,
     /// Connections not read for now.
-    paused: Vec<ConnId>,
+    paused: Paused,
     /// Connections whose peer sends no more, but still gets the answers it has asked for.
     half_closed: Vec<ConnId>,
-    /// Turns in a row in which the wire had more events than one turn takes.
-    behind: usize,
+    /// Since when the wire has had more events than were read.
+    behind_since: Option<Instant>,
     /// How sockets reach other cores, where each has a descriptor table of its own.
     handover: Option<Handover>,
     /// Connections that move, whose sockets are still here.
@@ -119,10 +123,11 @@ impl Transport {
             writing: Vec::new(),
             written: Vec::new(),
             batch: BatchMemory::default(),
+            fresh: VecDeque::new(),
             again: VecDeque::new(),
-            paused: Vec::new(),
+            paused: Paused::default(),
             half_closed: Vec::new(),
-            behind: 0,
+            behind_since: None,
             handover,
             boarding: Vec::new(),
             quiet: false,
@@ -168,34 +173,67 @@ impl Transport {
         {
             rates.stood_still(time, host.now());
         }
-        for _ in 0..self.again.len() {
-            let Some(id) = self.again.pop_front() else {
-                break;
-            };
-            if let Some(link) = self.link(id) {
-                link.queued = false;
-                self.read(host, id);
+        self.read_fresh(host);
+        self.read_again(host, Way::Again);
+    }
+
+    /// Those that have had nothing read lately, before the others' second helping.
+    fn read_fresh(&mut self, host: &mut Host) {
+        host.enter(Way::Fresh);
+        while !self.fresh.is_empty() && host.goes_on() {
+            if let Some(id) = self.fresh.pop_front() {
+                self.read_queued(host, id);
             }
         }
         let mut ready = std::mem::take(&mut self.ready);
         if let Err(error) = self.wire.take(&mut ready) {
             warn!(%error, "the wire failed");
         }
-        self.behind = if ready.len() < EVENTS_PER_TURN {
-            0
-        } else {
-            self.behind + 1
-        };
+        let is_full = ready.len() >= EVENTS_PER_TURN;
         for event in ready.drain(..) {
             self.event(host, event);
         }
         self.ready = ready;
+        match is_full || !self.fresh.is_empty() {
+            true => drop(self.behind_since.get_or_insert(host.now())),
+            false => self.behind_since = None,
+        }
+        self.fresh.shrink_to(EVENTS_PER_TURN);
+    }
+
+    /// Those that a helping was not enough for, each once at most.
+    fn read_again(&mut self, host: &mut Host, way: Way) {
+        host.enter(way);
+        for _ in 0..self.again.len() {
+            if !host.goes_on() {
+                return;
+            }
+            if let Some(id) = self.again.pop_front() {
+                self.read_queued(host, id);
+            }
+        }
+        self.again.shrink_to(EVENTS_PER_TURN);
+    }
+
+    /// Goes on with what is left to be read, as far as the round has room for it.
+    pub fn read_rest(&mut self, host: &mut Host) {
+        if !self.again.is_empty() {
+            self.read_again(host, Way::Rest);
+        }
+    }
+
+    fn read_queued(&mut self, host: &mut Host, id: ConnId) {
+        if let Some(link) = self.link(id) {
+            link.queued = false;
+            self.read(host, id);
+        }
     }
 
     /// Whether what has arrived so far has been looked at, so that silence can be judged: or else we
     /// have been behind for so long that it must be.
-    pub fn has_caught_up(&self) -> bool {
-        self.behind == 0 || self.behind > TURNS_BEHIND_MAX
+    pub fn has_caught_up(&self, now: Instant) -> bool {
+        self.behind_since
+            .is_none_or(|since| now.saturating_duration_since(since) > BEHIND_MAX)
     }
 
     fn event(&mut self, host: &mut Host, event: Ready) {
@@ -212,39 +250,13 @@ impl Transport {
         if event.writable {
             host.shard().set_blocked(id, false);
         }
-        if reads {
+        if !reads {
+        } else if host.goes_on() {
             self.read(host, id);
+        } else if let Some(link) = self.link(id) {
+            link.queued = true;
+            self.fresh.push_back(id);
         }
-    }
-
-    /// Reads on where it may again, and ends what has its answers.
-    pub fn resume(&mut self, host: &mut Host) {
-        if !self.paused.is_empty() && !self.quiet {
-            let paused = std::mem::take(&mut self.paused);
-            for id in paused {
-                if matches!(host.flow(id), Flow::Pause) {
-                    self.paused.push(id);
-                } else {
-                    host.shard().set_paused(id, false);
-                    self.read(host, id);
-                }
-            }
-        }
-        host.bus().want_credit(!self.paused.is_empty());
-        if !self.half_closed.is_empty() {
-            let half_closed = std::mem::take(&mut self.half_closed);
-            for id in half_closed {
-                match host.flow(id) {
-                    Flow::Gone | Flow::End => {}
-                    _ => self.reached_end(host, id),
-                }
-            }
-        }
-    }
-
-    /// Whether a connection that was paused could be read now.
-    pub fn can_resume(&self, host: &Host) -> bool {
-        !self.quiet && self.paused.iter().any(|id| host.flow(*id) != Flow::Pause)
     }
 
     /// The wire has stopped watching one that is still there.
@@ -271,65 +283,7 @@ impl Transport {
 
     /// Whether there is input that the wire will not report, or a move that has not begun.
     pub fn has_input_left(&self) -> bool {
-        !self.again.is_empty() || self.wire.has_stash() || !self.boarding.is_empty()
-    }
-
-    /// Writes what waits, as many connections as one turn may. Returns whether some are left.
-    pub fn flush(&mut self, host: &mut Host) -> bool {
-        while self.writing.len() < WRITES_PER_TURN
-            && let Some(id) = host.shard().next_dirty(true)
-        {
-            self.writing.push(id);
-        }
-        while !self.writing.is_empty() {
-            self.write(host.shard());
-            let mut written = std::mem::take(&mut self.written);
-            for (id, result) in written.drain(..) {
-                self.wrote(host, id, result);
-            }
-            self.written = written;
-        }
-        host.shard().has_dirty()
-    }
-
-    /// Writes to the connections listed, which empties the list.
-    fn write(&mut self, shard: &Shard) {
-        let mut batch = Batch::new(std::mem::take(&mut self.batch));
-        for id in self.writing.drain(..) {
-            let place = self.links.get(id.slot);
-            if let Some(link) = place.and_then(Option::as_ref)
-                && link.id == id
-            {
-                batch.push(id, &link.stream, shard.pieces(id));
-            }
-        }
-        self.wire.write(&mut batch);
-        self.batch = batch.finish(&mut self.written);
-    }
-
-    /// One connection's write has come to this.
-    fn wrote(&mut self, host: &mut Host, id: ConnId, result: Written) {
-        match result {
-            Written::Bytes(bytes) => {
-                if !host.shard().outbox_is_empty(id) {
-                    host.shard().written(id, bytes);
-                }
-                if !host.shard().outbox_is_empty(id) {
-                    self.writing.push(id);
-                } else if host.flow(id) == Flow::End {
-                    self.finish(host, id);
-                }
-            }
-            Written::Blocked => host.shard().set_blocked(id, true),
-            Written::Broken => {
-                // It takes nothing more, but may have sent something before it broke off: a back
-                // end that reads no answers and goes. The read ends it.
-                if let Some(link) = self.link(id) {
-                    link.broken = true;
-                    link.readable = true;
-                    self.read_later(id);
-                }
-            }
-        }
+        let queued = !self.fresh.is_empty() || !self.again.is_empty();
+        queued || self.wire.has_stash() || !self.boarding.is_empty()
     }
 }

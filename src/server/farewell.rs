@@ -11,9 +11,14 @@ use crate::ident::ConnId;
 use crate::net::transport::Transport;
 use crate::shard::Phase;
 
+/// Clients that are closed in one round.
+const CLOSED_PER_ROUND: usize = 1_024;
+
 #[derive(Default)]
 pub struct Farewell {
     waiting: VecDeque<ConnId>,
+    /// How many of them are to be closed by now.
+    due: usize,
 }
 
 impl Farewell {
@@ -27,8 +32,20 @@ impl Farewell {
         self.waiting.push_back(id);
     }
 
-    /// Closes so many, each behind what waits for it.
-    pub fn close(&mut self, host: &mut Host, mut count: usize) {
+    /// So many more are to be closed, each behind what waits for it.
+    pub fn close(&mut self, host: &mut Host, count: usize) {
+        self.due = self.due.saturating_add(count);
+        self.go_on(host);
+    }
+
+    /// Whether more are due than one round has closed.
+    pub fn is_behind(&self) -> bool {
+        self.due > 0 && !self.waiting.is_empty()
+    }
+
+    /// Closes as many of those as one round may.
+    pub fn go_on(&mut self, host: &mut Host) {
+        let mut count = self.due.min(CLOSED_PER_ROUND);
         while count > 0
             && let Some(id) = self.waiting.pop_front()
         {
@@ -38,6 +55,10 @@ impl Farewell {
             }
             host.close(id, CloseReason::Stopping);
             count -= 1;
+            self.due -= 1;
+        }
+        if self.waiting.is_empty() {
+            self.due = 0;
         }
     }
 

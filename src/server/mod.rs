@@ -11,6 +11,7 @@ mod signals;
 mod sites;
 mod spaces;
 mod supervisor;
+mod sweep;
 mod tables;
 mod turn;
 mod watchdog;
@@ -227,7 +228,7 @@ impl Server {
         let own = listen.limits.connections_per_address_max;
         let of_clients = match pool {
             Pool::Clients => self.config.connections_per_address_max,
-            Pool::BackEnds | Pool::Http => 0,
+            Pool::BackEnds | Pool::Http | Pool::HttpClients => 0,
         };
         Door {
             pool,

@@ -404,6 +404,7 @@ fn make_ports(
             stopping: Cell::new(false),
             standing: Arc::clone(&plan.standing),
             pass,
+            unsettled: RefCell::default(),
         })
     });
     ports.collect()

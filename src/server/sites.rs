@@ -44,7 +44,12 @@ impl Server {
             bytes_per_second: listen.limits.bytes_per_second_max.unwrap_or(0),
             message_bytes_max: self.config.http_body_bytes_max + self.config.request_head_bytes_max,
         };
-        self.site_gates.push((self.door(&listen, Pool::Http), rate));
+        let serves_others = site.roles.has(Roles::API) || site.roles.has(Roles::METRICS);
+        let pool = match serves_others {
+            true => Pool::Http,
+            false => Pool::HttpClients,
+        };
+        self.site_gates.push((self.door(&listen, pool), rate));
         self.sites.push((listen, site, reach));
         self
     }

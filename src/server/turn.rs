@@ -14,8 +14,10 @@ use tracing::warn;
 use super::drain::Progress;
 use super::farewell::Farewell;
 use super::reload::Renewal;
+use super::sweep::{Sweeps, What};
 use crate::app::envelope::Stage;
 use crate::app::host::{Host, Received};
+use crate::app::round::Way;
 use crate::close::CloseReason;
 use crate::ident::CoreId;
 use crate::net::http::Port;
@@ -24,8 +26,6 @@ use crate::net::rates::Rates;
 use crate::net::transport::{Subscriber, Transport};
 use crate::shard::ListenerSpec;
 
-/// Envelopes delivered before what they caused is written.
-const ENVELOPES_PER_TURN: usize = 4096;
 /// Rounds of one turn, as long as each ends with new events on the wire: the way through the runtime costs
 /// more than a small round. Then, and after so much time, the listeners, the timers and HTTP get their share.
 const ROUNDS_PER_TURN: usize = 8;
@@ -53,6 +53,8 @@ pub struct Turn {
     phase: Phase,
     /// Whom to close in [`Phase::Shut`].
     farewell: Farewell,
+    /// What is being done to everybody.
+    sweeps: Sweeps,
 }
 
 impl Turn {
@@ -73,6 +75,7 @@ impl Turn {
             core,
             phase: Phase::Serving,
             farewell: Farewell::default(),
+            sweeps: Sweeps::default(),
         }
     }
 
@@ -150,26 +153,41 @@ impl Turn {
     /// Takes what there is and writes what it causes, each as much as one round may. Returns whether mail
     /// or writes are left.
     fn round(&mut self, host: &mut Host, now: Instant) -> bool {
-        host.set_now(now);
-        let mail_left = self.deliver(host);
+        host.begin_round(now);
+        let begun = host.work();
+        let mut mail_left = self.deliver(host, Way::Mail);
         host.settle_credits();
         self.transport.take_events(host);
-        // After the events: what had arrived before a deadline counts, even if we were late to look.
-        if self.transport.has_caught_up() {
-            host.expire();
+        if !mail_left {
+            self.transport.read_rest(host);
+        } else if !self.transport.has_input_left() {
+            mail_left = self.deliver(host, Way::Rest);
         }
+        self.sweeps.go_on(host, &mut self.transport);
+        self.farewell.go_on(host);
+        // After the events: what had arrived before a deadline counts, even if we were late to look. And after
+        // everybody has been told of other deadlines.
+        match self.transport.has_caught_up(now) && !self.sweeps.is_under_way() {
+            true => host.expire(),
+            false => host.run_timers(),
+        }
+        let units = host.work() - begun;
+        let most = &mut host.shard().stats.round_units_max;
+        *most = units.max(*most);
         self.transport.resume(host);
         self.transport.cut_off_overdue(host);
         let writes_left = self.transport.flush(host);
         self.transport.depart_all(host);
         self.transport.settle();
-        host.bus().publish_taken();
-        mail_left || writes_left
+        host.publish_taken();
+        let swept = !self.sweeps.is_under_way() && !self.farewell.is_behind();
+        mail_left || writes_left || !swept || host.has_due()
     }
 
-    /// Delivers what the mailbox holds. Returns whether there is more than one turn takes.
-    fn deliver(&mut self, host: &mut Host) -> bool {
-        for _ in 0..ENVELOPES_PER_TURN {
+    /// Delivers what the mailbox holds. Returns whether there is more than the round has room for.
+    fn deliver(&mut self, host: &mut Host, way: Way) -> bool {
+        host.enter(way);
+        while host.goes_on() {
             let Some(envelope) = host.take() else {
                 return false;
             };
@@ -180,7 +198,7 @@ impl Turn {
                     self.transport.adopt(host, arrival);
                     match self.phase {
                         Phase::Shut => self.farewell.add(id),
-                        Phase::Finishing(_) => self.transport.close_all(host),
+                        Phase::Finishing(_) => self.transport.close(host, id),
                         _ => {}
                     }
                 }
@@ -199,17 +217,19 @@ impl Turn {
         let (config, doors) = (&*renewal.config, &*renewal.doors);
         let specs: Rc<[ListenerSpec]> = renewal.specs.iter().cloned().collect();
         let watched = host.shard().watches_silence();
-        host.set_limits(config, Rc::clone(&specs));
+        let since_now = host.set_limits(config, Rc::clone(&specs));
         let rates = Rates::new(&renewal.rates, config.rate_burst, renewal.epoch);
-        self.transport.renew(host, specs, config, doors, rates);
+        let mut touch = self.transport.renew(specs, config, doors, rates);
         if watched && !host.shard().watches_silence() {
             for listener in &*self.listeners {
                 if let Err(error) = ask_after_silence(&listener.descriptor()) {
                     warn!(%error, "the kernel does not ask after newcomers' silence");
                 }
             }
-            self.transport.ask_after_silence(host);
+            touch.ask_after_silence = true;
         }
+        let what = What::Renew { since_now, touch };
+        self.sweeps.begin(host, &mut self.transport, what);
         for (port, rate) in self.ports.iter().zip(&renewal.site_rates) {
             port.renew(config, doors, *rate);
         }
@@ -239,7 +259,8 @@ impl Turn {
             }
             Stage::Finish { until } => {
                 self.phase = Phase::Finishing(until);
-                self.transport.close_all(host);
+                self.transport.begin_to_close();
+                self.sweeps.begin(host, &mut self.transport, What::Close);
                 for port in &*self.ports {
                     port.finish();
                 }

@@ -120,7 +120,7 @@ mod tests {
         while core.take().is_some() {
             taken += 1;
         }
-        core.publish_taken();
+        core.publish_taken(crate::bus::Writing::NOTHING);
         taken
     }
 

@@ -6,6 +6,7 @@ impl Shard {
     /// Panics where a table, a sum or a counter does not agree with the connections themselves.
     pub fn check(&self) {
         let (mut live, mut home, mut bound, mut joined, mut outbox) = (0, 0, 0, 0, 0);
+        let mut backlog = 0;
         let mut seen = std::collections::HashSet::new();
         for (number, slot) in self.slots.iter() {
             let id = ConnId {
@@ -18,6 +19,10 @@ impl Shard {
             }
             live += 1;
             outbox += slot.outbox.held(&mut seen);
+            backlog += match slot.blocked {
+                true => 0,
+                false => slot.outbox.bytes(),
+            };
             let waits = !slot.outbox.is_empty() && !slot.blocked;
             assert!(!waits || slot.dirty != Dirty::Clean, "nobody will write it");
             let space = self.spec(id).space;
@@ -42,6 +47,7 @@ impl Shard {
         assert_eq!(self.stats.bound, bound as u64);
         assert_eq!(self.groups.memberships(), joined, "memberships");
         assert_eq!(self.outbox_bytes, outbox, "bytes in outboxes");
+        assert_eq!(self.backlog.bytes(), backlog, "what waits for us");
         assert_eq!(self.stats.connections, live);
         assert_eq!(self.slots.len(), live as usize);
         assert!(self.proofs() <= live as usize, "a proof of nobody");
@@ -56,6 +62,7 @@ impl Shard {
             + self.uids.len()
             + self.groups.len()
             + self.outbox_bytes
+            + self.backlog.bytes()
             + self.proofs()
     }
 }

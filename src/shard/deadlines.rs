@@ -6,6 +6,8 @@ use super::wheel::{TICKS_SECOND, Tick};
 use super::{ConnId, Dirty, Limits, ListenerSpec, Shard};
 use crate::close::CloseReason;
 
+/// Connections whose deadlines are looked at in one round: all of those that came at one time are due at one time.
+const EXPIRED_PER_ROUND: usize = 1_024;
 /// A closing connection that takes its last messages slowly is cut off after this many `close_timeout`s.
 const CLOSE_TIMEOUTS_MAX: Tick = 10;
 
@@ -85,6 +87,19 @@ impl Shard {
         }
     }
 
+    /// Holds a connection to the limits that there are now. What is due earlier than it was must be looked at earlier,
+    /// or at all.
+    pub fn renew_connection(&mut self, id: ConnId, since_now: bool) {
+        let now = self.now;
+        if since_now
+            && let Some(slot) = self.get_mut(id)
+            && slot.phase == Phase::Home
+        {
+            slot.heard = now;
+        }
+        self.schedule(id);
+    }
+
     /// Something has arrived from the connection.
     #[inline]
     pub fn heard(&mut self, id: ConnId, bytes: usize) {
@@ -117,6 +132,11 @@ impl Shard {
         }
     }
 
+    /// Whether it is not read for now.
+    pub fn is_paused(&self, id: ConnId) -> bool {
+        self.get(id).is_some_and(|slot| slot.paused)
+    }
+
     /// Counts bytes on their way to other cores on the connection's account.
     pub fn add_transit(&mut self, id: ConnId, bytes: usize) {
         if let Some(slot) = self.get_mut(id) {
@@ -135,27 +155,42 @@ impl Shard {
         self.get(id).map_or(0, |slot| slot.transit as usize)
     }
 
-    /// Does what has come due: pings, closes, and marks to be cut off what was not answered.
+    /// Does what has come due: pings, closes, and marks to be cut off what was not answered. Looks at so many
+    /// connections at most; [`Shard::is_expiring`] tells of more.
     pub fn expire(&mut self) {
-        while let Some((tick, ids)) = self.wheel.pop_due(self.now) {
-            for id in ids {
-                match self.get_mut(id) {
-                    // Entries that an earlier one has made stale, or of a connection gone.
-                    Some(slot) if slot.wheel_at == tick => slot.wheel_at = 0,
-                    _ => continue,
+        for _ in 0..EXPIRED_PER_ROUND {
+            while self.expiring.1.is_empty() {
+                match self.wheel.pop_due(self.now) {
+                    Some(come) => self.expiring = come,
+                    None => return,
                 }
-                match self.due(id) {
-                    Due::CutOff(due) if due <= self.now => {
-                        self.overdue.push(id);
-                        continue;
-                    }
-                    Due::Ping(due) if due <= self.now => self.ping(id),
-                    Due::Close(due, reason) if due <= self.now => self.close(id, reason),
-                    _ => {}
-                }
-                self.schedule(id);
+            }
+            let tick = self.expiring.0;
+            if let Some(id) = self.expiring.1.pop() {
+                self.look_at_deadline(id, tick);
             }
         }
+    }
+
+    /// Whether more has come up than was looked at.
+    pub fn is_expiring(&self) -> bool {
+        !self.expiring.1.is_empty() || self.wheel.next_due().is_some_and(|due| due <= self.now)
+    }
+
+    /// An entry of this tick has come up.
+    fn look_at_deadline(&mut self, id: ConnId, tick: Tick) {
+        match self.get_mut(id) {
+            // Entries that an earlier one has made stale, or of a connection gone.
+            Some(slot) if slot.wheel_at == tick => slot.wheel_at = 0,
+            _ => return,
+        }
+        match self.due(id) {
+            Due::CutOff(due) if due <= self.now => return self.overdue.push(id),
+            Due::Ping(due) if due <= self.now => self.ping(id),
+            Due::Close(due, reason) if due <= self.now => self.close(id, reason),
+            _ => {}
+        }
+        self.schedule(id);
     }
 
     fn ping(&mut self, id: ConnId) {

@@ -3,8 +3,11 @@
 
 use std::rc::Rc;
 
+use ahash::AHashMap;
+
 use super::outbox::SHARED_COST;
 use super::slot::{Dirty, ListenerSpec, Phase, Slot};
+use super::work::Work;
 use super::{ConnId, LIST_KEPT, Shard};
 use crate::close::CloseReason;
 use crate::config::OUTBOX_MESSAGE_COST;
@@ -27,6 +30,12 @@ struct Fanout<'m> {
     encoded: [Option<Rc<[u8]>>; CODECS],
     /// For those who have agreed on compression; an inner `None` if it is not worth while.
     compressed: Option<Option<Rc<[u8]>>>,
+    /// Encodings made, and whether it was compressed, that have not been counted as work.
+    made: usize,
+    pressed: bool,
+    /// What has been queued where it is for us to write, and what that has replaced; not counted yet.
+    queued: usize,
+    replaced: usize,
 }
 
 impl<'m> Fanout<'m> {
@@ -36,12 +45,18 @@ impl<'m> Fanout<'m> {
             refresh: None,
             encoded: [const { None }; CODECS],
             compressed: None,
+            made: 0,
+            pressed: false,
+            queued: 0,
+            replaced: 0,
         }
     }
 
     fn encoded(&mut self, codec: Codec) -> Rc<[u8]> {
         let message = self.message;
+        let made = &mut self.made;
         let encoded = self.encoded[codec as usize].get_or_insert_with(|| {
+            *made += 1;
             let mut bytes = Vec::with_capacity(codec.encoded_len(message));
             codec.encode(message, &mut bytes);
             Rc::from(bytes)
@@ -55,12 +70,22 @@ impl<'m> Fanout<'m> {
             return None;
         }
         let message = self.message;
+        let pressed = &mut self.pressed;
         let compressed = self.compressed.get_or_insert_with(|| {
+            *pressed = true;
             let mut bytes = Vec::new();
             let done = compressor.encode(message, window, &mut bytes);
             done.then(|| Rc::from(bytes))
         });
         compressed.clone()
+    }
+
+    /// What it has taken to make them, since this was last asked.
+    fn count_work(&mut self, work: &mut Work) {
+        work.copied(std::mem::take(&mut self.made) * self.message.len());
+        if std::mem::take(&mut self.pressed) {
+            work.compressed(self.message.len());
+        }
     }
 
     /// The bytes of the encodings that wait in some outbox.
@@ -92,10 +117,62 @@ fn receiver<'a>(
 
 impl Slot {
     /// Whether a message of this encoded size, in place of some bytes that wait, may be queued.
+    ///
+    /// What its kernel has refused, and what is held back for replies in order, is the receiver's. All else waits
+    /// because we have not come to write it, and is the senders' to be slowed for ([`super::backlog`]).
     #[inline]
-    fn has_room(&self, spec: &ListenerSpec, encoded_bytes: usize, replaced_bytes: usize) -> bool {
-        let waiting = self.outbox.bytes() + self.replies_bytes() - replaced_bytes;
-        waiting + encoded_bytes + OUTBOX_MESSAGE_COST <= spec.outbox_bytes_max || spec.pauses
+    fn has_room(
+        &self,
+        spec: &ListenerSpec,
+        encoded_bytes: usize,
+        replaced_bytes: usize,
+        late: impl FnOnce() -> usize,
+    ) -> bool {
+        let waiting = self.refused_bytes() + self.replies_bytes();
+        if waiting == 0 {
+            // It has refused nothing, whatever a codec makes of the largest message (3 bytes of one, or 7).
+            return true;
+        }
+        let wanted = waiting.saturating_sub(replaced_bytes) + encoded_bytes + OUTBOX_MESSAGE_COST;
+        wanted <= spec.outbox_bytes_max
+            || spec.pauses
+            || self.blocked && wanted <= spec.outbox_bytes_max + late()
+    }
+
+    /// What waits because its kernel takes no more for now.
+    #[inline]
+    pub(super) fn refused_bytes(&self) -> usize {
+        match self.blocked {
+            true => self.outbox.bytes(),
+            false => 0,
+        }
+    }
+}
+
+/// Of connections whose kernel has refused something: what waited then beyond `outbox_bytes_max`, which we had been
+/// late with. It is not held against the receiver, and is less each time that less of it is left.
+#[derive(Default)]
+pub struct Lateness(AHashMap<ConnId, usize>);
+
+impl Lateness {
+    pub(super) fn of(&self, id: ConnId) -> usize {
+        self.0.get(&id).copied().unwrap_or(0)
+    }
+
+    /// Its kernel has refused what waits.
+    fn refused(&mut self, id: ConnId, waiting: usize, most: usize) {
+        if waiting > most {
+            let late = self.0.entry(id).or_insert(waiting);
+            *late = waiting.min(*late);
+        } else {
+            self.forget(id);
+        }
+    }
+
+    pub(super) fn forget(&mut self, id: ConnId) {
+        if !self.0.is_empty() && self.0.remove(&id).is_some() && self.0.is_empty() {
+            self.0 = AHashMap::new();
+        }
     }
 }
 
@@ -114,14 +191,22 @@ impl Shard {
             true => frame.len(),
             false => spec.codec.encoded_len(message),
         };
-        if !slot.has_room(spec, length, 0) {
+        if !slot.has_room(spec, length, 0, || self.late.of(id)) {
             self.close(id, CloseReason::SlowConsumer);
             return false;
         }
-        self.outbox_bytes += slot.outbox.push_own(length, |out| match compressed {
+        let cost = slot.outbox.push_own(length, |out| match compressed {
             true => out.extend_from_slice(&frame),
             false => spec.codec.encode(message, out),
         });
+        self.outbox_bytes += cost;
+        if !slot.blocked {
+            self.backlog.queued(cost);
+        }
+        // One message to one is part of what a call counts as.
+        if compressed {
+            self.work.compressed(message.len());
+        }
         self.dirty.mark(id, slot, Dirty::Urgent);
         self.stats.messages_out += 1;
         !self.shed() || self.is_live(id)
@@ -173,6 +258,23 @@ impl Shard {
         reached
     }
 
+    /// How many everybody within reach are.
+    pub fn count_everybody(&self, reach: Reach) -> usize {
+        let spaces = reach.spaces();
+        spaces
+            .map(|space| self.everybody[usize::from(space.0)].len())
+            .sum()
+    }
+
+    /// How many of them are in a group.
+    pub fn count_group(&self, reach: Reach, group: &str) -> usize {
+        let groups = reach.spaces();
+        groups
+            .filter_map(|space| self.groups.look(space, group))
+            .map(|(count, _)| count)
+            .sum()
+    }
+
     /// Queues for everybody within reach, and says for how many.
     pub fn send_to_everybody(&mut self, reach: Reach, message: Message<'_>) -> u32 {
         let mut receivers = std::mem::take(&mut self.receivers);
@@ -210,8 +312,12 @@ impl Shard {
     fn fan_out(&mut self, receivers: &mut Vec<ConnId>, fanout: &mut Fanout<'_>, how: Dirty) -> u32 {
         // The fan-out's own hold on the encodings keeps them from being freed, and counted as such, below.
         let before = fanout.bytes_held();
+        self.work.delivered(receivers.len());
         receivers.retain(|&id| self.share(id, fanout, how));
         self.stats.messages_out += receivers.len() as u64;
+        fanout.count_work(&mut self.work);
+        self.backlog.queued(std::mem::take(&mut fanout.queued));
+        self.backlog.settled(std::mem::take(&mut fanout.replaced));
         let after = fanout.bytes_held();
         self.outbox_bytes += after - before;
         if self.shed() {
@@ -235,9 +341,13 @@ impl Shard {
         let replaced = fanout
             .refresh
             .map_or(0, |of| slot.outbox.replaceable_bytes(of));
-        if !slot.has_room(spec, encoded.len(), replaced) {
+        if !slot.has_room(spec, encoded.len(), replaced, || self.late.of(id)) {
             self.close(id, CloseReason::SlowConsumer);
             return false;
+        }
+        if !slot.blocked {
+            fanout.queued += encoded.len() + OUTBOX_MESSAGE_COST;
+            fanout.replaced += replaced;
         }
         let freed = slot.outbox.push_shared(encoded, fanout.refresh);
         self.outbox_bytes = self.outbox_bytes + SHARED_COST - freed;
@@ -260,7 +370,7 @@ impl Shard {
         let Some((slot, spec)) = receiver(&mut self.slots, &self.listeners, id) else {
             return false;
         };
-        let fits = slot.has_room(spec, encoded_bytes, replaced_bytes);
+        let fits = slot.has_room(spec, encoded_bytes, replaced_bytes, || self.late.of(id));
         if !fits {
             self.close(id, CloseReason::SlowConsumer);
         }
@@ -270,7 +380,11 @@ impl Shard {
     /// Queues what has been admitted.
     pub(super) fn append(&mut self, id: ConnId, length: usize, encode: impl FnOnce(&mut Vec<u8>)) {
         let slot = &mut self.slots[id.slot];
-        self.outbox_bytes += slot.outbox.push_own(length, encode);
+        let cost = slot.outbox.push_own(length, encode);
+        self.outbox_bytes += cost;
+        if !slot.blocked {
+            self.backlog.queued(cost);
+        }
         self.dirty.mark(id, slot, Dirty::Urgent);
         self.shed();
     }
@@ -281,33 +395,41 @@ impl Shard {
         let spec = &self.listeners[usize::from(slot.listener)];
         let codec = spec.codec;
         // A peer that pings and does not read must not grow its outbox without end.
-        if slot.outbox.bytes() > spec.outbox_bytes_max {
+        if slot.refused_bytes() > spec.outbox_bytes_max + self.late.of(id) {
             self.close(id, CloseReason::SlowConsumer);
             return;
         }
         self.append(id, 0, |out| encode(codec, out));
     }
 
-    /// Keeps the core's sum under its limit: the fullest go first, down to seven eighths of it, so
-    /// that the search is not repeated for each message. Whether any had to.
+    /// Keeps the core's sum under its limit: those whose kernel has refused bytes go first, the fullest before the
+    /// others, down to seven eighths of it, so that the search is not repeated for each message. What is left is what
+    /// we have not come to write: an app has queued more than it had room for. Whether any had to go.
     fn shed(&mut self) -> bool {
         let most = self.limits.outbox_bytes_core;
         if self.outbox_bytes <= most {
             return false;
         }
-        let mut waiting: Vec<(usize, ConnId)> = self
+        let mut waiting: Vec<(bool, usize, ConnId)> = self
             .ids()
             .into_iter()
             .filter(|id| self.phase(*id) != Phase::Opening)
-            .map(|id| (self.slots[id.slot].outbox.bytes(), id))
-            .filter(|(bytes, _)| *bytes > 0)
+            .map(|id| {
+                let slot = &self.slots[id.slot];
+                (slot.blocked, slot.outbox.bytes(), id)
+            })
+            .filter(|(_, bytes, _)| *bytes > 0)
             .collect();
-        waiting.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
-        for (bytes, id) in waiting {
+        waiting.sort_unstable_by_key(|(blocked, bytes, _)| std::cmp::Reverse((*blocked, *bytes)));
+        for (blocked, bytes, id) in waiting {
             if self.outbox_bytes <= most - most / 8 {
                 break;
             }
-            self.close(id, CloseReason::SlowConsumer);
+            let reason = match blocked {
+                true => CloseReason::SlowConsumer,
+                false => CloseReason::Overloaded,
+            };
+            self.begin_end(id, reason, true);
             // One that was closing already, or of which the kernel has a piece of something large, still
             // holds most of it. Others must not go in its place.
             if self.slots[id.slot].outbox.bytes() > bytes / 2 {
@@ -319,7 +441,11 @@ impl Shard {
 
     /// Drops all that waits for a closing connection, which can then be cut off only.
     fn abandon(&mut self, id: ConnId) {
-        let freed = self.slots[id.slot].outbox.clear();
+        let slot = &mut self.slots[id.slot];
+        if !slot.blocked {
+            self.backlog.settled(slot.outbox.bytes());
+        }
+        let freed = slot.outbox.clear();
         self.outbox_bytes -= freed;
         self.overdue.push(id);
         #[cfg(test)]
@@ -345,6 +471,16 @@ impl Shard {
             .flat_map(|slot| slot.outbox.pieces())
     }
 
+    /// How much that is, each message counting 32 bytes more.
+    pub fn bytes_waiting(&self, id: ConnId) -> usize {
+        self.get(id).map_or(0, |slot| slot.outbox.bytes())
+    }
+
+    /// It has had its part of this round's writing, and is written on in a later one.
+    pub fn write_later(&mut self, id: ConnId) {
+        self.mark_dirty(id, Dirty::Bulk);
+    }
+
     #[inline]
     pub fn outbox_is_empty(&self, id: ConnId) -> bool {
         self.get(id).is_none_or(|slot| slot.outbox.is_empty())
@@ -356,22 +492,36 @@ impl Shard {
         let now = self.now;
         self.stats.bytes_out += bytes as u64;
         let Some(slot) = self.get_mut(id) else { return };
+        let waited = slot.outbox.bytes();
         let freed = slot.outbox.advance(bytes);
+        let left = waited - slot.outbox.bytes();
         if slot.phase == Phase::Closing {
             // A peer that still takes its last messages is not cut off.
             slot.since = now;
+        }
+        if !slot.blocked {
+            self.backlog.settled(left);
         }
         self.outbox_bytes -= freed;
     }
 
     /// The kernel takes no more until the connection is writable again.
     pub fn set_blocked(&mut self, id: ConnId, blocked: bool) {
-        if let Some(slot) = self.get_mut(id) {
-            slot.blocked = blocked;
-            // Where nothing waits any more, a closing one is still to be ended.
-            if !blocked && (!slot.outbox.is_empty() || slot.phase == Phase::Closing) {
-                self.mark_dirty(id, Dirty::Urgent);
+        let Some(slot) = self.get_mut(id) else { return };
+        let was = std::mem::replace(&mut slot.blocked, blocked);
+        let (waiting, listener) = (slot.outbox.bytes(), usize::from(slot.listener));
+        // Where nothing waits any more, a closing one is still to be ended.
+        if !blocked && (waiting > 0 || slot.phase == Phase::Closing) {
+            self.mark_dirty(id, Dirty::Urgent);
+        }
+        match (was, blocked) {
+            (false, true) => {
+                self.backlog.settled(waiting);
+                let most = self.listeners[listener].outbox_bytes_max;
+                self.late.refused(id, waiting, most);
             }
+            (true, false) => self.backlog.taken_back(waiting),
+            _ => {}
         }
     }
 }

@@ -36,6 +36,8 @@ pub struct Seat {
     pub listener: u16,
     /// What waits to be written to it.
     pub bytes_waiting: usize,
+    /// Whether it is not read for now.
+    pub paused: bool,
 }
 
 /// The connections of a uid: all of them counted, the first [`SEATS_MAX`] one by one.
@@ -88,6 +90,7 @@ impl Shard {
                     address: slot.peer.address(),
                     listener: slot.listener,
                     bytes_waiting: slot.outbox.bytes() + slot.replies_bytes(),
+                    paused: slot.paused,
                 });
             }
         }

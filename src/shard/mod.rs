@@ -4,6 +4,7 @@
 //! the transport takes out of it what is to be written. Bounds: `outbox_bytes_max` a connection,
 //! `outbox_bytes_core_max` in all; what does not fit closes a connection and no other one notices.
 
+mod backlog;
 #[cfg(all(test, not(loom)))]
 mod census;
 mod deadlines;
@@ -21,13 +22,16 @@ mod slot;
 mod tests;
 mod uids;
 mod wheel;
+mod work;
 
+pub use backlog::{Backlog, Debt};
 pub use listing::{
     Cursor, GroupLook, MEMBERS_MAX, SEATS_MAX, Seat, UIDS_PER_PAGE_MAX, UidLook, UidPage,
 };
 pub use outbox::Outbox;
 pub use slot::{Dirty, Ended, ListenerSpec, Passage, Peer, Phase};
 pub use wheel::{TICK, Tick, Wheel, ticks};
+pub use work::Work;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -45,6 +49,7 @@ use crate::protocol::websocket::deflate::Compressor;
 use crate::protocol::websocket::extension::Window;
 use crate::protocol::{Codec, events};
 use crate::stats::CoreStats;
+use delivery::Lateness;
 use dirty::DirtyLists;
 use members::Groups;
 use proofs::Proofs;
@@ -70,9 +75,17 @@ pub struct Shard {
     /// The connections at home, by space.
     everybody: Vec<Vec<ConnId>>,
     wheel: Wheel,
+    /// What has come up on the wheel and is still to be looked at, of one tick.
+    expiring: (Tick, Vec<ConnId>),
     now: Tick,
     /// What the outboxes hold of the core's memory, a message shared by many counting once.
     outbox_bytes: usize,
+    /// What of all that waits for us.
+    pub backlog: Backlog,
+    /// Where we were late with it.
+    late: Lateness,
+    /// What has been done.
+    pub work: Work,
     /// Connections with something to write.
     dirty: DirtyLists,
     /// Connections marked to end whose app has not been told.
@@ -153,8 +166,12 @@ impl Shard {
             proofs: Proofs::default(),
             everybody: vec![Vec::new(); spaces],
             wheel: Wheel::default(),
+            expiring: (0, Vec::new()),
             now: 0,
             outbox_bytes: 0,
+            backlog: Backlog::new(config.outbox_bytes_core_max),
+            late: Lateness::default(),
+            work: Work::default(),
             dirty: DirtyLists::default(),
             ended: VecDeque::new(),
             overdue: Vec::new(),
@@ -171,27 +188,18 @@ impl Shard {
         }
     }
 
-    /// Goes on with other limits. They hold for who is here, too, but nobody is closed for being one too many.
-    pub fn renew(&mut self, config: &Config, listeners: Rc<[ListenerSpec]>) {
+    /// Goes on with other limits. They hold for who is here, too, but nobody is closed for being one too many. Everybody
+    /// is to be told ([`Shard::renew_connection`]) before a deadline is looked at again; returns whether silence counts
+    /// from then on only.
+    pub fn renew(&mut self, config: &Config, listeners: Rc<[ListenerSpec]>) -> bool {
         self.listeners = listeners;
         self.compressor.set_bytes_min(config.compress_bytes_min);
+        self.backlog.renew(config.outbox_bytes_core_max);
         let old = std::mem::replace(&mut self.limits, Limits::new(config));
-        if old != self.limits {
-            let idle = self.limits.idle;
-            // Who was not asked often enough for the new time has all of it from now on, and a ping in it.
-            let is_unasked = idle > 0 && (old.idle == 0 || old.ping == 0 || old.ping >= idle);
-            let now = self.now;
-            // What is due earlier than it was must be looked at earlier, or at all.
-            for id in self.ids() {
-                if is_unasked
-                    && let Some(slot) = self.get_mut(id)
-                    && slot.phase == Phase::Home
-                {
-                    slot.heard = now;
-                }
-                self.schedule(id);
-            }
-        }
+        let idle = self.limits.idle;
+        // Who was not asked often enough for the new time has all of it from now on, and a ping in it.
+        let is_unasked = idle > 0 && (old.idle == 0 || old.ping == 0 || old.ping >= idle);
+        old != self.limits && is_unasked
     }
 
     /// Whether silence is watched here (`idle_timeout`), or is the kernel's to ask after.
@@ -277,8 +285,14 @@ impl Shard {
         }
     }
 
-    /// Marks a connection to end. It leaves every table at once; what was sent to it before leaves first.
+    /// Marks a connection to end. It leaves every table at once; what was sent to it before leaves first, for as long
+    /// as `close_timeout` lets it: who is slow may yet take what he was said to get.
     pub fn close(&mut self, id: ConnId, reason: CloseReason) {
+        self.begin_end(id, reason, reason == CloseReason::Reset);
+    }
+
+    /// The same, and if `drops`, nothing leaves but what has begun to.
+    fn begin_end(&mut self, id: ConnId, reason: CloseReason, drops: bool) {
         let now = self.now;
         let Some(slot) = self.get_mut(id) else { return };
         if slot.phase == Phase::Closing {
@@ -296,11 +310,12 @@ impl Shard {
         slot.reason = reason;
         slot.since = now;
         slot.heard = now;
+        let waited = slot.outbox.bytes();
         // Looked at before anything is dropped. Who is home has been let in: what it was sent leaves behind the head.
         let awaits_head = codec == Codec::Events
             && (was == Phase::Open || reason == CloseReason::SlowConsumer)
             && slot.outbox.pieces().next().is_some_and(events::awaits_head);
-        if matches!(reason, CloseReason::SlowConsumer | CloseReason::Reset) {
+        if drops {
             freed = slot.outbox.truncate();
         }
         if was != Phase::Opening && reason.code().is_some() && codec.pings() {
@@ -315,6 +330,11 @@ impl Shard {
                     .outbox
                     .push_own(0, |out| codec.encode_close(reason, out));
             }
+        }
+        if !slot.blocked {
+            let waits = slot.outbox.bytes();
+            self.backlog.settled(waited);
+            self.backlog.queued(waits);
         }
         self.outbox_bytes = self.outbox_bytes + cost - freed;
         self.stats.closed[reason.index()] += 1;
@@ -353,7 +373,12 @@ impl Shard {
             "a connection is closed before it is removed"
         );
         let (was, listener) = (slot.phase, slot.listener);
+        let late = match slot.blocked {
+            true => 0,
+            false => slot.outbox.bytes(),
+        };
         let freed = slot.outbox.clear();
+        self.backlog.settled(late);
         self.outbox_bytes -= freed;
         self.stats.opening -= u64::from(was == Phase::Opening);
         self.release(id, listener);
@@ -366,6 +391,10 @@ impl Shard {
         let proof = self.take_proof(id);
         let slot = self.get_mut(id)?;
         assert_eq!(slot.phase, Phase::Open, "only an open connection moves");
+        let late = match slot.blocked {
+            true => 0,
+            false => slot.outbox.bytes(),
+        };
         let (unsent, freed) = slot.outbox.flatten();
         let passage = Passage {
             listener: slot.listener,
@@ -381,6 +410,7 @@ impl Shard {
             proof,
         };
         self.outbox_bytes -= freed;
+        self.backlog.settled(late);
         let accepted = self.accepted(id);
         self.release(id, passage.listener);
         Some(Passage {
@@ -413,6 +443,7 @@ impl Shard {
             self.mark_dirty(id, Dirty::Urgent);
         }
         self.outbox_bytes += cost;
+        self.backlog.queued(cost);
         self.schedule(id);
         id
     }
@@ -443,6 +474,8 @@ impl Shard {
 
     fn release(&mut self, id: ConnId, listener: u16) {
         self.take_proof(id);
+        self.backlog.forget(id);
+        self.late.forget(id);
         if let Some(open) = self.stats.by_listener.get_mut(usize::from(listener)) {
             *open -= 1;
         }
@@ -451,6 +484,7 @@ impl Shard {
         if self.slots.is_empty() {
             // All that the wheel holds is of connections gone.
             self.wheel.clear();
+            self.expiring.1 = Vec::new();
         }
         self.stats.connections -= 1;
     }
@@ -511,6 +545,12 @@ impl Shard {
         })
     }
 
+    /// Whether outboxes hold so much, and so much of that waits for us, that nobody is to add to it.
+    #[inline]
+    pub fn is_short_of_memory(&self) -> bool {
+        self.backlog.is_much() && self.outbox_bytes > self.limits.outbox_bytes_core / 2
+    }
+
     pub fn peer(&self, id: ConnId) -> Option<SocketAddr> {
         self.get(id).map(|slot| slot.peer.address())
     }
@@ -538,6 +578,7 @@ impl Shard {
             uids: self.uids.len() as u64,
             groups: self.groups.len() as u64,
             outbox_bytes: self.outbox_bytes as u64,
+            unwritten_bytes: self.backlog.bytes() as u64,
             messages_compressed: self.compressor.count(),
             ..self.stats.clone()
         };

@@ -106,8 +106,8 @@ impl Shard {
             .map_or(0, |slot| slot.replies.get_or_insert_default().reserve());
         if let Some(slot) = self.get(id) {
             let spec = &self.listeners[usize::from(slot.listener)];
-            let held = slot.outbox.bytes() + slot.replies_bytes();
-            if held > spec.outbox_bytes_max && !spec.pauses {
+            let held = slot.refused_bytes() + slot.replies_bytes();
+            if held > spec.outbox_bytes_max + self.late.of(id) && !spec.pauses {
                 self.close(id, CloseReason::SlowConsumer);
             }
         }

@@ -11,6 +11,7 @@
 mod bad_handshakes;
 mod bad_requests;
 mod client;
+mod flood;
 mod fragile;
 mod http;
 mod listening;

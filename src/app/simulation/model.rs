@@ -241,7 +241,10 @@ impl Model {
         let track = &mut self.clients[client];
         assert!(track.opened.is_some(), "on_connect before on_close");
         assert!(track.closed.is_none(), "on_close once");
-        if matches!(reason, CloseReason::SlowConsumer | CloseReason::Reset) {
+        if matches!(
+            reason,
+            CloseReason::Overloaded | CloseReason::SlowConsumer | CloseReason::Reset
+        ) {
             track.lossy = true;
         }
         track.closed = Some(Closed {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::client::Place;
 use super::world::World;
 use crate::app::Answer;
-use crate::app::host::Flow;
+use crate::app::host::{Flow, Host};
 use crate::close::CloseReason;
 
 /// More rounds than any world needs; beyond it the cores wake each other without end.
@@ -119,12 +119,13 @@ impl World {
             let client = self.links[core][&id];
             self.write_to(core, id, client, 0);
         }
+        self.share_out(core);
         self.finish(core);
         self.depart_all(core);
         let paused = self.paused_on(core).next().is_some();
         let can_resume = self.can_resume(core);
+        self.hosts[core].publish_taken();
         let bus = self.hosts[core].bus();
-        bus.publish_taken();
         bus.want_credit(paused);
         if can_resume || !bus.arm() {
             bus.ring_self();
@@ -137,6 +138,8 @@ impl World {
         self.check();
         let look = self.hosts[0].bus().counters().look();
         assert!(look.settled(), "envelopes are left: {look:?}");
+        // As a core's next turn does first.
+        self.hosts.iter_mut().for_each(Host::settle_credits);
         for (client, one) in self.clients.iter().enumerate() {
             match one.place {
                 Place::Gone => continue,
@@ -148,7 +151,8 @@ impl World {
                     if flow == Flow::End {
                         continue;
                     }
-                    assert_eq!(flow, Flow::Go, "client {client} is stuck");
+                    let hold = self.hosts[core].hold(id);
+                    assert_eq!(flow, Flow::Go, "client {client} is stuck: {hold:?}");
                     assert!(!one.has_input(), "client {client} is not read");
                     assert!(self.hosts[core].shard().outbox_is_empty(id));
                 }

@@ -3,7 +3,7 @@
 use super::client::{Link, Place};
 use super::world::World;
 use crate::app::host::{Arrival, Flow, Received};
-use crate::bus::ENVELOPE_COST;
+use crate::bus::{ENVELOPE_COST, RECEIVER_COST};
 use crate::close::CloseReason;
 use crate::ident::ConnId;
 use crate::payload::Message;
@@ -70,7 +70,7 @@ impl World {
         }
         self.depart_all(core);
         if self.rng.u8(..) < 200 {
-            self.hosts[core].bus().publish_taken();
+            self.hosts[core].publish_taken();
         }
     }
 
@@ -132,6 +132,8 @@ impl World {
                     host.shard().set_paused(id, true);
                     one.paused = true;
                     *self.tally.entry("paused").or_default() += 1;
+                    let hold = host.hold(id).expect("it waits for something");
+                    *self.tally.entry(hold.name()).or_default() += 1;
                     break;
                 }
                 Flow::Leave | Flow::End => break,
@@ -157,7 +159,8 @@ impl World {
     fn feed(&mut self, core: usize, id: ConnId, client: usize, text: &str) {
         let size = |command: &str| {
             let last = command.rsplit([' ', ',']).next().unwrap_or_default();
-            last.parse().unwrap_or(0) + ENVELOPE_COST + 64
+            let receivers = self.clients.len() * RECEIVER_COST;
+            last.parse().unwrap_or(0) + 2 * ENVELOPE_COST + 64 + receivers
         };
         let charge = self.scene.cores * text.split(';').map(size).sum::<usize>();
         self.charge = self.charge.max(charge);
@@ -198,6 +201,13 @@ impl World {
         let client = self.links[core][&id];
         let kind = self.rng.u8(0..3);
         self.write_to(core, id, client, kind);
+        self.share_out(core);
+    }
+
+    /// As a round does at the end of its writing.
+    pub fn share_out(&mut self, core: usize) {
+        let debtors = self.paused_on(core).count();
+        self.hosts[core].shard().backlog.share_out(debtors);
     }
 
     /// Writes all that waits if `kind` is 0, else some of it.

@@ -297,6 +297,7 @@ fn check_reason(model: &Model, client: usize, closed: Closed) {
         CloseReason::Idle => quiet(55) && track.uid.is_some(),
         CloseReason::LoginTimeout => track.uid.is_none() && !young(10),
         CloseReason::SlowConsumer => !scene.roomy(),
+        CloseReason::Overloaded => scene.outbox_core < 1 << 30,
         CloseReason::Kicked => model.kicked.iter().any(|(uid, reach)| {
             let reached = reach.spaces().any(|space| space == track.space);
             reached && track.uid.as_ref() == Some(uid)

@@ -20,7 +20,7 @@ use crate::app::host::Host;
 use crate::app::hosted::{Hosted, Hosting};
 use crate::app::question::Waiting;
 use crate::app::{Answer, App, Login};
-use crate::bus::{Endpoint, Route, connect_by};
+use crate::bus::{ENVELOPE_COST, Endpoint, RECEIVER_COST, Route, connect_by};
 use crate::ident::{ConnId, Space};
 use crate::payload::Message;
 use crate::protocol::Codec;
@@ -234,7 +234,11 @@ impl World {
             }
             let on_the_way = local.bus.in_transit_bytes() + local.questions.bytes();
             if !self.scene.says_when_bound {
-                let most = self.scene.transit_core + self.charge;
+                // Who has little on the way goes on beyond what one core may have, up to twice that.
+                // What tasks push is bounded by their waiting, which these do not.
+                let pushes = self.tasks.len() * self.scene.cores;
+                let task = 3 * ENVELOPE_COST + 64 + self.clients.len() * RECEIVER_COST;
+                let most = 2 * self.scene.transit_core + self.charge + pushes * task;
                 assert!(
                     on_the_way <= most,
                     "{on_the_way} on the way, at most {most}"

@@ -76,18 +76,18 @@ fn credit_comes_back_once_and_in_order() {
         settled(&mut a).is_empty(),
         "given back before it was published"
     );
-    b.publish_taken();
+    b.publish_taken(Writing::NOTHING);
     assert_eq!(settled(&mut a), [(1, 10 + ENVELOPE_COST)]);
     assert!(settled(&mut a).is_empty());
 
     b.take().unwrap();
-    b.publish_taken();
+    b.publish_taken(Writing::NOTHING);
     assert!(
         settled(&mut a).is_empty(),
         "uncredited envelopes pay nobody"
     );
     assert_eq!(taken(&mut b), [2, 3]);
-    b.publish_taken();
+    b.publish_taken(Writing::NOTHING);
     assert_eq!(
         settled(&mut a),
         [(2, ENVELOPE_COST), (1, 30 + ENVELOPE_COST)]
@@ -100,7 +100,7 @@ fn credit_for_posts_to_oneself() {
     let (mut a, _b) = pair();
     a.post(A, Some((payer(3), 5)), 7);
     assert_eq!(taken(&mut a), [7]);
-    a.publish_taken();
+    a.publish_taken(Writing::NOTHING);
     assert_eq!(settled(&mut a), [(3, 5 + ENVELOPE_COST)]);
 }
 
@@ -146,7 +146,7 @@ fn credit_wakes_a_core_that_wants_it() {
         a.want_credit(wanted);
         assert!(a.arm());
         b.take().unwrap();
-        b.publish_taken();
+        b.publish_taken(Writing::NOTHING);
         assert_eq!(a.drain(), wanted);
         a.disarm();
         if wanted {
@@ -160,7 +160,7 @@ fn credit_wakes_a_core_that_wants_it() {
     a.post(B, None, 0);
     assert!(a.arm());
     b.take().unwrap();
-    b.publish_taken();
+    b.publish_taken(Writing::NOTHING);
     assert!(!a.drain());
 }
 
@@ -213,7 +213,7 @@ fn remotes_are_counted() {
         !a.counters().look().settled(),
         "not dealt with before it is published"
     );
-    b.publish_taken();
+    b.publish_taken(Writing::NOTHING);
     assert_eq!(
         a.counters().look(),
         Look {
@@ -228,4 +228,39 @@ fn remotes_are_counted() {
 fn silly_numbers_of_cores_are_refused() {
     assert!(connect::<()>(0).is_err());
     assert!(connect::<()>(usize::MAX).is_err());
+}
+
+#[test]
+fn what_is_for_many_is_paid_back_when_it_is_written() {
+    let (mut a, mut b) = pair();
+    let writing = |done, due| Writing {
+        done,
+        due,
+        slack: 10,
+    };
+    a.post_bulk(B, Some((payer(1), 0)), 0);
+    a.post(B, Some((payer(2), 0)), 1);
+    a.post_bulk(B, Some((payer(3), 0)), 2);
+    b.take().unwrap();
+    // It has caused 100 bytes, behind 50 that waited.
+    b.publish_taken(writing(0, 150));
+    assert_eq!(taken(&mut b), [1, 2]);
+    b.publish_taken(writing(20, 500));
+    let mut back = settled(&mut a);
+    assert_eq!(
+        back,
+        [(2, ENVELOPE_COST)],
+        "what is for one is paid at once"
+    );
+    b.publish_taken(writing(139, 500));
+    assert!(settled(&mut a).is_empty());
+    a.want_credit(true);
+    assert!(a.arm());
+    b.publish_taken(writing(140, 500));
+    assert!(a.drain(), "it sleeps for that");
+    back = settled(&mut a);
+    assert_eq!(back, [(1, ENVELOPE_COST)]);
+    // A core that sleeps has written all.
+    assert!(b.arm());
+    assert_eq!(settled(&mut a), [(3, ENVELOPE_COST)]);
 }

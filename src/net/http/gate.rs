@@ -77,6 +77,11 @@ impl Gate {
             })
     }
 
+    /// Whether there is a place left.
+    pub fn has_room(&self) -> bool {
+        self.admission.borrow().has_room(self.door)
+    }
+
     /// One that was turned away, and may be told so; `None` if too many are being told already.
     pub fn refused(&self, peer: SocketAddr) -> Option<Guest<'_>> {
         let may = self.admission.borrow_mut().may_tell();

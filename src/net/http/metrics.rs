@@ -16,7 +16,7 @@ use super::{Port, Request};
 use crate::app::Answer;
 use crate::auth::bearer::Rights;
 use crate::close::CloseReason;
-use crate::stats::{CoreStats, Stats, TurnTimes};
+use crate::stats::{CoreStats, Hold, Stats, TurnTimes};
 
 /// What the metrics say that no core counts.
 pub struct Facts {
@@ -91,6 +91,21 @@ const FIGURES: &[Figure] = &[
         "ringpost_outbox_bytes",
         "Bytes waiting in outboxes, a message shared by many counting once.",
         |core| core.outbox_bytes,
+    ),
+    gauge(
+        "ringpost_unwritten_bytes",
+        "What waits because the core has not come to write it, each receiver of a message counted.",
+        |core| core.unwritten_bytes,
+    ),
+    gauge(
+        "ringpost_round_work_max",
+        "The most that one round has done: messages put into outboxes, and other work measured by that.",
+        |core| core.round_units_max,
+    ),
+    counter(
+        "ringpost_pauses_total",
+        "Times that a connection was not read for a while.",
+        |core| core.pauses,
     ),
     counter(
         "ringpost_binds_total",
@@ -224,6 +239,7 @@ fn page(facts: &Facts, stats: &Stats, depths: &[usize]) -> Page {
         MetricType::GAUGE,
         depths.collect(),
     );
+    add_pauses(&mut page, facts, stats);
     add_verdicts(&mut page, stats);
     add_webhooks(&mut page, stats);
     add_closes(&mut page, stats);
@@ -294,6 +310,33 @@ fn add_connections(page: &mut Page, facts: &Facts, stats: &Stats) {
         "ringpost_connections",
         "Open connections, those still in their handshake or closing included.",
         MetricType::GAUGE,
+        samples,
+    );
+}
+
+fn add_pauses(page: &mut Page, facts: &Facts, stats: &Stats) {
+    let mut samples = Vec::new();
+    for (number, (app, url)) in facts.listeners.iter().enumerate() {
+        for hold in Hold::ALL {
+            let times = stats
+                .cores
+                .iter()
+                .filter_map(|core| core.paused.get(number));
+            let seconds: f64 = times.map(|by| by[hold as usize].as_secs_f64()).sum();
+            if seconds > 0.0 {
+                let labels = vec![
+                    label("listener", url),
+                    label("app", app),
+                    label("reason", hold.name()),
+                ];
+                samples.push(sample(MetricType::COUNTER, labels, seconds));
+            }
+        }
+    }
+    page.family(
+        "ringpost_paused_seconds_total",
+        "Time in which connections were not read, all of them added up, by listener and by what it waited for.",
+        MetricType::COUNTER,
         samples,
     );
 }

@@ -9,6 +9,7 @@ mod api;
 mod events;
 mod gate;
 mod metrics;
+mod places;
 mod roles;
 mod routes;
 mod site;
@@ -84,6 +85,8 @@ pub struct Deadline {
     socket: RawFd,
     /// A request is arriving: at the deadline it is read no more, and gets its answer.
     arriving: bool,
+    /// Since when it asks nothing, if so: it may be ended for a newcomer.
+    idle_since: Option<Instant>,
     /// It was, and has not got it yet.
     missed: bool,
 }
@@ -126,6 +129,8 @@ pub struct Port {
     pub stopping: Cell<bool>,
     /// Where the connections' tasks give way.
     pub pass: Pass,
+    /// Ids of requests that a panic has ended, and that are still to be given up.
+    pub unsettled: RefCell<Vec<api::Key>>,
 }
 
 /// One request whose answer is not known.
@@ -162,6 +167,7 @@ impl Port {
     /// Ends the operations whose time is over. Called about once a second; if it comes so much `late`, the core
     /// stood still, which was nobody's dawdling.
     pub fn sweep(&self, now: Instant, late: Duration) {
+        self.settle_left();
         let forgiven = match late > STALL {
             true => late,
             false => Duration::ZERO,
@@ -201,7 +207,7 @@ impl Port {
         if self.stopping.get() {
             return;
         }
-        let (guest, refusal) = match self.gate.enter(peer) {
+        let (guest, refusal) = match self.enter(peer).await {
             Ok(guest) => (guest, None),
             Err(refusal) => {
                 let answer = self.refuse(&refusal);
@@ -224,6 +230,7 @@ impl Port {
             at: Instant::now() + self.request_timeout.get(),
             socket,
             arriving: false,
+            idle_since: Some(Instant::now()),
             missed: false,
         };
         let key = self.deadlines.borrow_mut().insert(deadline);
@@ -287,6 +294,7 @@ impl Port {
         if let Some(deadline) = self.deadlines.borrow_mut().get_mut(key) {
             deadline.at = Instant::now() + after;
             deadline.arriving = false;
+            deadline.idle_since = None;
             deadline.missed = false;
         }
     }
@@ -306,15 +314,6 @@ impl Port {
             true => Err(TOO_SLOW),
             false => Ok(None),
         }
-    }
-
-    /// Counts what is turned away, and gives the answer to it.
-    fn refuse(&self, refusal: &Refusal) -> HttpError {
-        if let Some(reason) = refusal.reason {
-            let mut host = self.host.borrow_mut();
-            host.shard().count_refused(reason);
-        }
-        refusal.answer
     }
 
     /// Says why there is no more, and ends.
@@ -387,7 +386,7 @@ impl Port {
                 self.linger(stream, key).await?;
                 return Ok(None);
             }
-            self.set_deadline(key, KEEP_ALIVE);
+            self.be_idle(key);
             self.give_way().await?;
         }
     }

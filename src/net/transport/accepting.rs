@@ -158,6 +158,7 @@ impl Transport {
         }
         if self.opening.len() > 2 * host.shard().stats.opening as usize + STALE_MAX {
             self.opening.retain(|id| under_way(host, *id));
+            self.opening.shrink_to(STALE_MAX);
         }
     }
 

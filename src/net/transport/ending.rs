@@ -145,15 +145,17 @@ impl Transport {
         self.admission.is_for_clients(listener)
     }
 
-    /// Closes every connection. What waits for it is written first.
-    pub fn close_all(&mut self, host: &mut Host) {
+    /// Every connection is about to be closed, and its end to be read.
+    pub fn begin_to_close(&mut self) {
         self.quiet = false;
-        for id in host.shard().ids() {
-            if host.shard().phase(id) != Phase::Closing {
-                host.close(id, CloseReason::Stopping);
-            }
-            // What had arrived while nothing was read may be the peer's close.
-            self.read_later(id);
+    }
+
+    /// Closes one because the server stops. What waits for it is written first.
+    pub fn close(&mut self, host: &mut Host, id: ConnId) {
+        if host.shard().phase(id) != Phase::Closing {
+            host.close(id, CloseReason::Stopping);
         }
+        // What had arrived while nothing was read may be the peer's close.
+        self.read_later(id);
     }
 }

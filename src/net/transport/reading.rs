@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 
 use tracing::{debug, error};
 
-use super::{INFLATED_BYTES, Transport, link_of};
+use super::{Transport, link_of};
 use crate::app::ending;
 use crate::app::host::{Flow, Host};
+use crate::app::round::UNITS_PER_HELPING;
 use crate::auth::Proof;
 use crate::close::CloseReason;
 use crate::guard::guard;
@@ -83,9 +84,14 @@ impl Transport {
         }
         if !link.unread.is_empty() {
             let mut unread = std::mem::take(&mut link.unread);
-            self.feed(host, id, &mut unread);
+            let taken = self.feed(host, id, &mut unread);
             let Some(link) = self.link(id) else { return };
-            if !link.unread.is_empty() || !matches!(host.flow(id), Flow::Go | Flow::End) {
+            if taken < unread.len() {
+                unread.drain(..taken);
+                link.unread = unread;
+                return;
+            }
+            if !matches!(host.flow(id), Flow::Go | Flow::End) {
                 return;
             }
         }
@@ -107,7 +113,13 @@ impl Transport {
                     self.read_later(id);
                 }
                 host.shard().heard(id, length);
-                self.feed(host, id, &mut buffer[..length]);
+                let input = &mut buffer[..length];
+                let taken = self.feed(host, id, input);
+                if taken < length
+                    && let Some(link) = self.link(id)
+                {
+                    link.unread = input[taken..].to_vec();
+                }
             }
             Err(error) => match error.kind() {
                 ErrorKind::WouldBlock if !link.broken => link.readable = false,
@@ -117,59 +129,55 @@ impl Transport {
         }
     }
 
-    pub(super) fn pause(&mut self, host: &mut Host, id: ConnId) {
-        if host.shard().set_paused(id, true) {
-            self.paused.push(id);
-            if let Some(rates) = &mut self.rates {
-                rates.fall_behind(id, host.now());
-            }
-        }
-    }
-
-    /// Makes messages of bytes. What it does not take, because the connection is paused or leaves, it keeps.
-    pub(super) fn feed(&mut self, host: &mut Host, id: ConnId, input: &mut [u8]) {
+    /// Makes messages of bytes, as many as are a helping. Returns how many bytes it has taken; the others are to be
+    /// kept, because the connection is paused, leaves, or has had its helping.
+    fn feed(&mut self, host: &mut Host, id: ConnId, input: &mut [u8]) -> usize {
+        let all = input.len();
         let mut at = 0;
-        let Some(link) = self.link(id) else { return };
+        let Some(link) = self.link(id) else {
+            return all;
+        };
         if link.input.comes_before_messages()
             && !(self.take_proxy_header(host, id, input, &mut at)
                 && self.shake_hands(host, id, input, &mut at))
         {
-            return;
+            return all;
         }
-        let mut inflated_bytes = 0;
+        let helping = host.work() + UNITS_PER_HELPING;
         loop {
             // Of a message that has gone out; the next event frees what knows of them.
             if self.rates.is_some() {
                 self.spend_fragments(host, id);
             }
             let Some(link) = link_of(&mut self.links, id) else {
-                return;
+                return all;
             };
             if at == input.len()
                 && let Input::Messages(decoder) = &link.input
                 && decoder.bytes_held() == 0
             {
                 // Most reads are one whole message, and then there is nothing to ask for.
-                return;
+                return all;
             }
             let flow = host.flow(id);
             match flow {
                 Flow::Go | Flow::End => {}
                 Flow::Pause => {
-                    link.unread = input[at..].to_vec();
-                    return self.pause(host, id);
+                    self.pause(host, id);
+                    return at;
                 }
-                Flow::Leave => {
-                    link.unread = input[at..].to_vec();
-                    return;
-                }
-                Flow::Gone => return,
+                Flow::Leave => return at,
+                Flow::Gone => return all,
+            }
+            if at > 0 && at < all && (host.work() >= helping || !host.goes_on()) {
+                self.read_later(id);
+                return at;
             }
             let decoder = match &mut link.input {
                 Input::Messages(decoder) => decoder,
                 #[cfg(test)]
                 Input::Panics => panic!("a codec's mistake"),
-                Input::ProxyHeader(_) | Input::Handshake(_) | Input::Ignored => return,
+                Input::ProxyHeader(_) | Input::Handshake(_) | Input::Ignored => return all,
             };
             let before = at;
             let event = decoder.next(input, &mut at);
@@ -177,12 +185,14 @@ impl Transport {
                 && flow == Flow::Go
                 && !rates.spend(id, at - before, unit_of(&event), host.now())
             {
-                return self.reject(host, id, CloseReason::RateLimit);
+                self.reject(host, id, CloseReason::RateLimit);
+                return all;
             }
             match event {
                 Ok(None) => {
+                    host.shard().work.copied(at - before);
                     self.spend_fragments(host, id);
-                    return;
+                    return all;
                 }
                 Ok(Some(Event::Message(message))) => {
                     if flow == Flow::Go {
@@ -197,15 +207,13 @@ impl Transport {
                     }
                     let text = matches!(event, Event::CompressedText(_));
                     let (inflater, rates) = (&mut self.inflater, self.rates.as_mut());
-                    match take_compressed(inflater, rates, host, id, bytes, text) {
-                        Ok(length) => inflated_bytes += length,
-                        Err(reason) => return self.reject(host, id, reason),
-                    }
-                    if inflated_bytes > INFLATED_BYTES && at < input.len() {
-                        return self.postpone(id, &input[at..]);
+                    if let Err(reason) = take_compressed(inflater, rates, host, id, bytes, text) {
+                        self.reject(host, id, reason);
+                        return all;
                     }
                 }
                 Ok(Some(Event::Ping(payload))) => {
+                    host.shard().work.called();
                     if flow == Flow::Go {
                         host.shard()
                             .send_raw(id, |codec, out| codec.encode_pong(payload, out));
@@ -218,7 +226,7 @@ impl Transport {
                         host.flawed(id, flaw, line);
                     }
                 }
-                Ok(Some(Event::Pong)) => {}
+                Ok(Some(Event::Pong)) => host.shard().work.called(),
                 Ok(Some(Event::Close { code })) => {
                     link.peer_closed = true;
                     link.input = Input::Ignored;
@@ -227,13 +235,14 @@ impl Transport {
                             .send_raw(id, |codec, out| codec.encode_close_echo(code, out));
                         host.close(id, CloseReason::ByPeer);
                     }
-                    return;
+                    return all;
                 }
                 Err(reason) => {
                     if let Some(stranger) = decoder.stranger() {
                         self.log_stranger(host, id, stranger);
                     }
-                    return self.reject(host, id, reason);
+                    self.reject(host, id, reason);
+                    return all;
                 }
             }
         }
@@ -273,14 +282,6 @@ impl Transport {
             link.input = Input::Ignored;
         }
         host.close(id, reason);
-    }
-
-    /// Has a later turn go on with bytes that have been read.
-    fn postpone(&mut self, id: ConnId, input: &[u8]) {
-        if let Some(link) = self.link(id) {
-            link.unread = input.to_vec();
-            self.read_later(id);
-        }
     }
 
     /// Takes the opening handshake, if that is what the bytes are. True if messages may follow at `at`.
@@ -456,7 +457,7 @@ fn unit_of(event: &Result<Option<Event<'_>>, CloseReason>) -> Unit {
     }
 }
 
-/// Has the app take a message that has come compressed, and says how long it was.
+/// Has the app take a message that has come compressed.
 fn take_compressed(
     inflater: &mut Inflater,
     rates: Option<&mut Rates>,
@@ -464,9 +465,12 @@ fn take_compressed(
     id: ConnId,
     bytes: &[u8],
     text: bool,
-) -> Result<usize, CloseReason> {
+) -> Result<(), CloseReason> {
     let bytes_max = message_bytes_max(host, id);
     let inflated = inflater.inflate(bytes, text, bytes_max);
+    if let Ok(message) = &inflated {
+        host.shard().work.inflated(message.len());
+    }
     let taken = inflated.and_then(|message| {
         host.shard().stats.messages_inflated += 1;
         // It is worth what it comes to: to the app, and to those whom it is sent on to.
@@ -477,7 +481,7 @@ fn take_compressed(
             return Err(CloseReason::RateLimit);
         }
         host.message(id, message);
-        Ok(message.len())
+        Ok(())
     });
     inflater.trim();
     taken

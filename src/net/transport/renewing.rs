@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use tracing::debug;
 
-use super::Transport;
+use super::{Transport, link_of};
 use crate::app::host::Host;
 use crate::config::Config;
 use crate::ident::ConnId;
@@ -15,28 +15,60 @@ use crate::net::origin::Origins;
 use crate::net::rates::Rates;
 use crate::shard::ListenerSpec;
 
+/// What of new limits a connection has to be told.
+#[derive(Clone, Copy)]
+pub struct Touch {
+    /// There is a rate where there was none.
+    rates_begin: bool,
+    /// The kernel is to ask after its silence.
+    pub ask_after_silence: bool,
+}
+
 impl Transport {
-    /// Goes on with these. Who is here stays; what it has spent of its rates stays spent.
+    /// Goes on with these. Who is here stays, and is to be told ([`Transport::touch`]); what it has spent of its rates
+    /// stays spent.
     pub fn renew(
         &mut self,
-        host: &mut Host,
         listeners: Rc<[ListenerSpec]>,
         config: &Config,
         doors: &[Door],
         rates: Option<Rates>,
-    ) {
+    ) -> Touch {
         self.listeners = listeners;
         self.origins = Origins::new(&config.origins);
         self.admission.renew(config, doors);
         self.halves.set_max(config.inbox_bytes_core_max);
+        let rates_begin = self.rates.is_none() && rates.is_some();
         match (&mut self.rates, rates) {
             (Some(running), Some(fresh)) => running.renew(fresh),
-            (Some(_), None) => self.rates = None,
-            (None, Some(fresh)) => self.begin_rates(host, fresh),
-            (None, None) => {}
+            (_, fresh) => self.rates = fresh,
         }
-        for id in host.shard().ids() {
-            self.renew_message_bytes_max(host, id);
+        Touch {
+            rates_begin,
+            ask_after_silence: false,
+        }
+    }
+
+    /// Tells one that is here.
+    pub fn touch(&mut self, host: &mut Host, id: ConnId, touch: Touch) {
+        self.renew_message_bytes_max(host, id);
+        let Some(link) = link_of(&mut self.links, id) else {
+            return;
+        };
+        if touch.ask_after_silence
+            && let Err(error) = listener::ask_after_silence(&link.stream)
+        {
+            debug!(%error, "the kernel does not ask after a connection's silence");
+        }
+        // His bucket is full.
+        if touch.rates_begin
+            && let Some(rates) = &mut self.rates
+            && let Some(listener) = host.shard().listener_number(id)
+        {
+            rates.enter(id, listener);
+            if host.shard().is_paused(id) {
+                rates.fall_behind(id, host.now());
+            }
         }
     }
 
@@ -50,31 +82,5 @@ impl Transport {
         {
             decoder.set_message_bytes_max(bytes_max);
         }
-    }
-
-    /// Has the kernel ask after the silence of everybody who is here, since nobody else does.
-    pub fn ask_after_silence(&mut self, host: &mut Host) {
-        for id in host.shard().ids() {
-            if let Some(link) = self.link(id)
-                && let Err(error) = listener::ask_after_silence(&link.stream)
-            {
-                debug!(%error, "the kernel does not ask after a connection's silence");
-            }
-        }
-    }
-
-    /// There is a rate where there was none: everybody's bucket is full.
-    fn begin_rates(&mut self, host: &mut Host, mut rates: Rates) {
-        for id in host.shard().ids() {
-            if let Some(listener) = host.shard().listener_number(id)
-                && self.link(id).is_some()
-            {
-                rates.enter(id, listener);
-            }
-        }
-        for id in &self.paused {
-            rates.fall_behind(*id, host.now());
-        }
-        self.rates = Some(rates);
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::app::host::Flow;
 use crate::app::hosted::{Hosted, Hosting};
 use crate::app::{App, Context, Login};
 use crate::bus;
@@ -135,6 +136,7 @@ impl Core {
     fn turn(&mut self) {
         // As the round in which they were accepted would have.
         self.transport.settle();
+        self.host.begin_round_at_once();
         self.transport.take_events(&mut self.host);
         self.transport.resume(&mut self.host);
         self.transport.flush(&mut self.host);

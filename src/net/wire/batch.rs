@@ -15,8 +15,8 @@ use crate::ident::ConnId;
 
 /// Pieces of one write; what is beyond follows in the next.
 pub const PIECES_MAX: usize = 64;
-/// Bytes of one write. The kernel cuts one of 2 GiB and more, and would call the piece a whole.
-const BYTES_MAX: usize = 1 << 30;
+/// Bytes of one write: more than a send buffer takes, and no more than what a round should spend on one connection.
+pub const WRITE_BYTES_MAX: usize = 256 << 10;
 /// Pieces that make no more than this are joined. Copying more costs as much as it saves.
 const JOINED_BYTES_MAX: usize = 16 << 10;
 /// Memory for joined pieces that is kept from batch to batch; a batch has at most 4 MiB of it.
@@ -126,7 +126,7 @@ impl<'a> Batch<'a> {
         let first = self.pieces.len();
         let mut bytes = 0;
         for piece in pieces.take(PIECES_MAX) {
-            let piece = &piece[..piece.len().min(BYTES_MAX - bytes)];
+            let piece = &piece[..piece.len().min(WRITE_BYTES_MAX - bytes)];
             bytes += piece.len();
             if !piece.is_empty() {
                 self.pieces.push(IoSlice::new(piece));

@@ -10,7 +10,7 @@ mod tests;
 mod uring;
 
 use batch::Content;
-pub use batch::{Batch, BatchMemory, Written};
+pub use batch::{Batch, BatchMemory, WRITE_BYTES_MAX, Written};
 
 use std::io;
 use std::net::TcpStream;

@@ -4,7 +4,7 @@
 //! [`BATCH_UIDS_MAX`] uids in all of them; and the core goes on with other things between any two small parts.
 
 use super::bodies::{self, Command, Target, string_end};
-use super::carrying::Pace;
+use super::pacing::Pace;
 use super::{ApiError, bodies::Push};
 use crate::auth::bearer::Rights;
 use crate::net::http::{Port, Request};

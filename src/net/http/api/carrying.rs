@@ -1,8 +1,7 @@
 //! Carries commands out: one of a request, or all of a batch in their order.
 //!
-//! They go to their cores without waiting for each other's answers, and many of them by one turn. Bounds:
-//! [`WEIGHT_MAX`] of what is under way; and after each [`WEIGHT_PER_TURN`] a turn is made, and the core goes on with
-//! other things.
+//! They go to their cores without waiting for each other's answers, and many of them by one turn, at a request's
+//! [`Pace`]. Bound: [`WEIGHT_MAX`] of what is under way.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -12,6 +11,7 @@ use serde::{Serialize, Serializer};
 
 use super::ApiError;
 use super::bodies::{Command, Push, Target};
+use super::pacing::{Mark, Pace};
 use super::repeating::Due;
 use crate::app::Answer;
 use crate::app::inquiry::{Finding, Inquiry};
@@ -20,50 +20,15 @@ use crate::ident::{CoreId, EVERYBODY};
 use crate::net::http::Port;
 use crate::payload::{Message, Payload};
 
-/// What a turn takes, a push to one uid weighing 1.
-const WEIGHT_PER_TURN: usize = 512;
-/// What may be under way.
+/// Uids of one push that go to their cores together.
+const UIDS_PER_PART: usize = 512;
+/// What may be under way, a push to one uid weighing 1.
 const WEIGHT_MAX: usize = 2_048;
 /// What a message to a group or to everybody weighs: it goes to as many as there are.
 const WEIGHT_OF_MANY: usize = 256;
 
 /// An answer's text, one object of JSON.
 pub type Outcome = Result<String, ApiError>;
-
-/// A request's share of its core.
-pub struct Pace<'p> {
-    port: &'p Port,
-    weight: usize,
-}
-
-impl<'p> Pace<'p> {
-    pub fn new(port: &'p Port) -> Pace<'p> {
-        Pace { port, weight: 0 }
-    }
-
-    /// So much has been queued.
-    pub async fn spend(&mut self, weight: usize) {
-        self.weight += weight;
-        if self.weight >= WEIGHT_PER_TURN {
-            self.turn();
-            self.rest().await;
-        }
-    }
-
-    /// What has been queued is written or posted.
-    pub fn turn(&mut self) {
-        if self.weight > 0 {
-            self.weight = 0;
-            (self.port.turn)();
-        }
-    }
-
-    /// Lets the core go on with other things.
-    pub async fn rest(&mut self) {
-        // If that cannot be waited for, there is nothing better to do than to go on.
-        let _ = self.port.pass.give_way().await;
-    }
-}
 
 /// What a command waits for.
 enum Pending {
@@ -121,6 +86,8 @@ impl Port {
         for (nth, command, pending) in under_way {
             outcomes[nth] = Some(self.end(command, pending, &mut due[nth]).await);
         }
+        // Who asks for more once he has the answer is slowed by that.
+        pace.catch_up().await;
         for (nth, command) in commands.iter().enumerate() {
             if let (Due::Later(_), Ok(command)) = (&due[nth], command) {
                 outcomes[nth] = Some(self.await_other(command, &mut due[nth], &mut pace).await);
@@ -176,6 +143,7 @@ impl Port {
         let reach = self.reach;
         // Whom it closes is closed now: the last turn may be long past, and its time with it.
         self.host.borrow_mut().set_now(Instant::now());
+        let mark = Mark::new(&mut self.host.borrow_mut());
         let pending = {
             let mut host = self.host.borrow_mut();
             match command {
@@ -212,7 +180,7 @@ impl Port {
                 }
             }
         };
-        pace.spend(weight_of(command)).await;
+        pace.spend(mark, 1).await;
         pending
     }
 
@@ -225,8 +193,9 @@ impl Port {
     ) -> Pending {
         let payload = Payload::new(Message::Text(&push.message));
         let mut parts = Vec::new();
-        for first in (0..uids.len()).step_by(WEIGHT_PER_TURN) {
-            let last = uids.len().min(first + WEIGHT_PER_TURN);
+        for first in (0..uids.len()).step_by(UIDS_PER_PART) {
+            let last = uids.len().min(first + UIDS_PER_PART);
+            let mark = Mark::new(&mut self.host.borrow_mut());
             {
                 let mut host = self.host.borrow_mut();
                 let mut homes: Vec<(CoreId, usize)> = (first..last)
@@ -244,7 +213,7 @@ impl Port {
                     parts.push((places, host.inquire(of_core[0].0, what)));
                 }
             }
-            pace.spend(last - first).await;
+            pace.spend(mark, last - first).await;
         }
         Pending::Each(parts)
     }

@@ -9,10 +9,12 @@ mod bodies;
 mod carrying;
 mod errors;
 mod names;
+mod pacing;
 mod reading;
 mod repeating;
 
 pub(super) use errors::{ApiError, refusal};
+pub(super) use repeating::Key;
 
 use super::routes::HttpAnswer;
 use super::{Port, Request};

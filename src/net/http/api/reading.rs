@@ -34,6 +34,7 @@ struct Told<'l> {
     listener: Option<&'l str>,
     app: Option<&'l str>,
     bytes_waiting: usize,
+    paused: bool,
 }
 
 #[derive(Serialize)]
@@ -168,6 +169,7 @@ fn told<'l>(seat: &Seat, listeners: &'l [Listener]) -> Told<'l> {
         listener: listener.map(|listener| &*listener.url),
         app: listener.map(|listener| &*listener.app),
         bytes_waiting: seat.bytes_waiting,
+        paused: seat.paused,
     }
 }
 

@@ -6,7 +6,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::ApiError;
 use super::bodies::{Command, Push, Target};
-use super::carrying::{Outcome, Pace};
+use super::carrying::Outcome;
+use super::pacing::{Mark, Pace};
 use crate::app::inquiry::{Finding, Inquiry};
 use crate::app::repeats::{Claim, Digest};
 use crate::ident::CoreId;
@@ -45,11 +46,27 @@ impl Held<'_> {
 
     fn tell(&self, answer: Option<Box<str>>) {
         let Key { home, id, .. } = self.key;
-        // It is borrowed where a panic ends this request within a turn: then the id stays under way.
-        if let Ok(mut host) = self.port.host.try_borrow_mut() {
+        match self.port.host.try_borrow_mut() {
             // What it answers tells nothing.
-            drop(host.inquire(home, Inquiry::Settle { id, answer }));
+            Ok(mut host) => drop(host.inquire(home, Inquiry::Settle { id, answer })),
+            // A panic has ended this request within a turn. Whoever asks again must not wait for it for ever.
+            Err(_) => self.port.unsettled.borrow_mut().push(self.key),
         }
+    }
+}
+
+impl Port {
+    /// Gives up the ids of requests that a panic has ended. Called about once a second.
+    pub(in crate::net::http) fn settle_left(&self) {
+        let left = std::mem::take(&mut *self.unsettled.borrow_mut());
+        if left.is_empty() {
+            return;
+        }
+        for Key { home, id, .. } in left {
+            let what = Inquiry::Settle { id, answer: None };
+            drop(self.host.borrow_mut().inquire(home, what));
+        }
+        (self.turn)();
     }
 }
 
@@ -82,9 +99,10 @@ impl Port {
                 };
                 let Key { home, id, wanted } = key;
                 let what = Inquiry::Claim { id, wanted };
+                let mark = Mark::new(&mut self.host.borrow_mut());
                 let waiting = self.host.borrow_mut().inquire(home, what);
                 asked.push((nth, key, waiting));
-                pace.spend(1).await;
+                pace.spend(mark, 1).await;
             }
         }
         pace.turn();

@@ -1,0 +1,109 @@
+//! A request's share of its core: [`Pace`].
+//!
+//! What a request queues is written, and the core goes on with other things, each time that it has done a small part of
+//! a round's work. And as a connection is not read, a request waits while it has caused more than its core, or the
+//! others, have come to write. So nothing that a request says is held against those it is for.
+
+use std::time::{Duration, Instant};
+
+use crate::app::host::Host;
+use crate::net::http::Port;
+use crate::shard::Debt;
+
+/// Units of work after which what has been queued is written.
+const UNITS_PER_TURN: u64 = 512;
+/// The same in bytes to be written, as many as a send buffer takes.
+const BYTES_PER_TURN: u64 = 64 << 10;
+/// Who waits longer than this for other cores looks less often.
+const PATIENCE: Duration = Duration::from_millis(1);
+
+/// See the module.
+pub struct Pace<'p> {
+    port: &'p Port,
+    /// Units and bytes since the last turn.
+    units: u64,
+    bytes: u64,
+    /// Whether something is queued.
+    queued: bool,
+    debt: Debt,
+}
+
+/// What a core had done when a part of a request began.
+pub struct Mark {
+    units: u64,
+    bytes: u64,
+}
+
+impl Mark {
+    pub fn new(host: &mut Host) -> Mark {
+        Mark {
+            units: host.work(),
+            bytes: host.shard().backlog.caused(),
+        }
+    }
+}
+
+impl<'p> Pace<'p> {
+    pub fn new(port: &'p Port) -> Pace<'p> {
+        Pace {
+            port,
+            units: 0,
+            bytes: 0,
+            queued: false,
+            debt: Debt::default(),
+        }
+    }
+
+    /// What was done since the mark is this request's doing, and so are a few units elsewhere.
+    pub async fn spend(&mut self, since: Mark, elsewhere: usize) {
+        self.queued = true;
+        {
+            let mut host = self.port.host.borrow_mut();
+            self.units += host.work() - since.units + elsewhere as u64;
+            let backlog = &host.shard().backlog;
+            let bytes = backlog.caused() - since.bytes;
+            backlog.charge(&mut self.debt, bytes);
+            self.bytes += bytes;
+        }
+        if self.units >= UNITS_PER_TURN || self.bytes >= BYTES_PER_TURN {
+            self.turn();
+            self.rest().await;
+        }
+        self.catch_up().await;
+    }
+
+    /// Waits until the cores have come to write what it has caused, but for a fair part of what they are late with.
+    pub async fn catch_up(&mut self) {
+        let mut since = None;
+        while !self.lets_on() {
+            self.turn();
+            self.rest().await;
+            // Our own core has nothing to do meanwhile if it is the others that are late.
+            let since: Instant = *since.get_or_insert_with(Instant::now);
+            if since.elapsed() > PATIENCE {
+                monoio::time::sleep(PATIENCE).await;
+            }
+        }
+    }
+
+    fn lets_on(&self) -> bool {
+        let mut host = self.port.host.borrow_mut();
+        host.settle_credits();
+        host.has_room_to_send() && host.shard().backlog.lets_on(self.debt)
+    }
+
+    /// What has been queued is written or posted.
+    pub fn turn(&mut self) {
+        if std::mem::take(&mut self.queued) {
+            self.units = 0;
+            self.bytes = 0;
+            (self.port.turn)();
+        }
+    }
+
+    /// Lets the core go on with other things.
+    pub async fn rest(&mut self) {
+        // If that cannot be waited for, there is nothing better to do than to go on.
+        let _ = self.port.pass.give_way().await;
+    }
+}

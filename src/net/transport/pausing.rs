@@ -1,0 +1,146 @@
+//! Connections that are not read for now, and when they are again: [`Paused`].
+//!
+//! Bound: each is in the list once (`Slot::paused`); a round looks at [`LOOKED_AT`] of them, and at none while nothing
+//! has changed that could let one go on.
+
+use std::collections::VecDeque;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use tracing::info;
+
+use super::Transport;
+use crate::app::host::{Flow, Host};
+use crate::hush::SharedHush;
+use crate::ident::ConnId;
+use crate::stats::Hold;
+
+/// Looked at in one round, some 30 µs.
+const LOOKED_AT: usize = 1_024;
+/// Places that the list keeps when it is empty.
+const KEPT: usize = 64;
+
+/// How often it is said, by all cores together, that somebody is slowed.
+static SAID: LazyLock<SharedHush> = LazyLock::new(|| SharedHush::every(Duration::from_secs(60)));
+
+struct Pause {
+    id: ConnId,
+    hold: Hold,
+    /// Up to when it has been counted.
+    counted: Instant,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Paused {
+    list: VecDeque<Pause>,
+    /// How many of them wait for what they have caused to be written.
+    debtors: usize,
+    /// What [`Host::relief`] was when all were last looked at, and how many are still to be looked at since.
+    relief: [u64; 4],
+    unseen: usize,
+}
+
+impl Paused {
+    pub fn debtors(&self) -> usize {
+        self.debtors
+    }
+
+    fn push(&mut self, pause: Pause) {
+        self.debtors += usize::from(pause.hold == Hold::Backlog);
+        self.list.push_back(pause);
+    }
+
+    fn pop(&mut self) -> Option<Pause> {
+        let pause = self.list.pop_front()?;
+        self.debtors -= usize::from(pause.hold == Hold::Backlog);
+        Some(pause)
+    }
+
+    /// Whether one of them may have been let go on since it was looked at.
+    fn wants_look(&mut self, host: &Host) -> bool {
+        if self.list.is_empty() {
+            self.unseen = 0;
+            return false;
+        }
+        let relief = host.relief();
+        if relief != self.relief {
+            self.relief = relief;
+            self.unseen = self.list.len();
+        }
+        self.unseen > 0
+    }
+}
+
+impl Transport {
+    pub(super) fn pause(&mut self, host: &mut Host, id: ConnId) {
+        let hold = host.hold(id).unwrap_or(Hold::Memory);
+        if host.shard().set_paused(id, true) {
+            let counted = host.now();
+            self.paused.push(Pause { id, hold, counted });
+            host.shard().stats.pauses += 1;
+            if let Some(more) = SAID.ends(counted) {
+                let listener = host.shard().listener_number(id);
+                let peer = host.shard().peer(id).map(tracing::field::display);
+                let reason = hold.name();
+                info!(
+                    listener,
+                    peer,
+                    reason,
+                    more,
+                    "a connection is not read for a while: it sends faster than what it sends can be passed on \
+                     (ringpost_paused_seconds_total tells whom it costs how much)"
+                );
+            }
+            if let Some(rates) = &mut self.rates {
+                rates.fall_behind(id, counted);
+            }
+        }
+    }
+
+    /// Lets those be read that may be again, and ends what has its answers.
+    pub fn resume(&mut self, host: &mut Host) {
+        if !self.quiet && self.paused.wants_look(host) {
+            for _ in 0..self.paused.unseen.min(LOOKED_AT) {
+                self.paused.unseen -= 1;
+                if let Some(pause) = self.paused.pop() {
+                    self.look_at(host, pause);
+                }
+            }
+            self.paused.list.shrink_to(KEPT.max(self.paused.list.len()));
+        }
+        host.bus().want_credit(!self.paused.list.is_empty());
+        if !self.half_closed.is_empty() {
+            let half_closed = std::mem::take(&mut self.half_closed);
+            for id in half_closed {
+                match host.flow(id) {
+                    Flow::Gone | Flow::End => {}
+                    _ => self.reached_end(host, id),
+                }
+            }
+        }
+    }
+
+    /// One that is paused is read on, behind those that wait for that already, or stays where it is.
+    fn look_at(&mut self, host: &mut Host, mut pause: Pause) {
+        let now = host.now();
+        let Some(listener) = host.shard().listener_number(pause.id) else {
+            return;
+        };
+        let time = now.saturating_duration_since(pause.counted);
+        host.shard().stats.count_pause(listener, pause.hold, time);
+        if host.flow(pause.id) == Flow::Pause {
+            pause.counted = now;
+            pause.hold = host.hold(pause.id).unwrap_or(pause.hold);
+            self.paused.push(pause);
+        } else {
+            host.shard().set_paused(pause.id, false);
+            self.read_later(pause.id);
+        }
+    }
+
+    /// Whether a connection that was paused may be one to be read now.
+    pub fn can_resume(&mut self, host: &Host) -> bool {
+        !self.quiet && self.paused.wants_look(host)
+    }
+}

@@ -1,0 +1,91 @@
+//! From outboxes to the wire: one round's writes.
+//!
+//! Bound: [`WRITES_PER_ROUND`] connections and about [`BYTES_PER_ROUND`] a round. A long broadcast is cut here, so that
+//! what arrives meanwhile is served in between.
+
+use super::Transport;
+use crate::app::host::{Flow, Host};
+use crate::ident::ConnId;
+use crate::net::wire::{Batch, WRITE_BYTES_MAX, Written};
+use crate::shard::Shard;
+
+/// Some 1.3 ms of small writes.
+const WRITES_PER_ROUND: usize = 256;
+/// Some 2 ms of large ones.
+const BYTES_PER_ROUND: usize = 8 << 20;
+
+impl Transport {
+    /// Writes what waits, as much as one round may. Returns whether some is left.
+    pub fn flush(&mut self, host: &mut Host) -> bool {
+        let mut bytes = 0;
+        while self.writing.len() < WRITES_PER_ROUND
+            && bytes < BYTES_PER_ROUND
+            && let Some(id) = host.shard().next_dirty(true)
+        {
+            bytes += host.shard().bytes_waiting(id).min(WRITE_BYTES_MAX);
+            self.writing.push(id);
+        }
+        let mut bytes = 0;
+        while !self.writing.is_empty() {
+            if bytes >= BYTES_PER_ROUND {
+                for id in self.writing.drain(..) {
+                    host.shard().write_later(id);
+                }
+                break;
+            }
+            self.write(host.shard());
+            let mut written = std::mem::take(&mut self.written);
+            for (id, result) in written.drain(..) {
+                if let Written::Bytes(taken) = result {
+                    bytes += taken;
+                }
+                self.wrote(host, id, result);
+            }
+            self.written = written;
+        }
+        host.shard().backlog.share_out(self.paused.debtors());
+        host.shard().has_dirty()
+    }
+
+    /// Writes to the connections listed, which empties the list.
+    fn write(&mut self, shard: &Shard) {
+        let mut batch = Batch::new(std::mem::take(&mut self.batch));
+        for id in self.writing.drain(..) {
+            let place = self.links.get(id.slot);
+            if let Some(link) = place.and_then(Option::as_ref)
+                && link.id == id
+            {
+                batch.push(id, &link.stream, shard.pieces(id));
+            }
+        }
+        self.wire.write(&mut batch);
+        self.batch = batch.finish(&mut self.written);
+    }
+
+    /// One connection's write has come to this.
+    fn wrote(&mut self, host: &mut Host, id: ConnId, result: Written) {
+        match result {
+            Written::Bytes(bytes) => {
+                if !host.shard().outbox_is_empty(id) {
+                    host.shard().written(id, bytes);
+                }
+                if !host.shard().outbox_is_empty(id) {
+                    self.writing.push(id);
+                } else if host.flow(id) == Flow::End {
+                    self.finish(host, id);
+                }
+            }
+            Written::Blocked => host.shard().set_blocked(id, true),
+            Written::Broken => {
+                // It takes nothing more, but may have sent something before it broke off: a back
+                // end that reads no answers and goes. The read ends it.
+                if let Some(link) = self.link(id) {
+                    link.broken = true;
+                    link.readable = true;
+                    self.read_later(id);
+                }
+                host.shard().set_blocked(id, true);
+            }
+        }
+    }
+}
