@@ -89,6 +89,7 @@ pub mod events;
 mod guard;
 mod hush;
 pub mod ident;
+pub mod log;
 mod net;
 mod pages;
 pub mod payload;

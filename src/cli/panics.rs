@@ -3,14 +3,15 @@
 //! A panic's message may quote a peer (a slice of a string that is cut amid a character quotes the whole of
 //! it), and the standard library prints it as it is: lines of it would pass for lines of the log, and what
 //! drives a terminal would drive it. Set once, before the server starts, which notes the place of each panic
-//! before it comes here.
+//! before it comes here. It goes the way of the log, so that a core that has panicked waits for nobody either.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::Display;
-use std::io::{self, Write};
 use std::panic::PanicHookInfo;
 
 use ringpost::escape::Escaped;
+
+use super::log;
 
 /// Has every panic of the process told so.
 pub fn tell_escaped() {
@@ -22,8 +23,7 @@ pub fn tell_escaped() {
         if backtrace.status() == BacktraceStatus::Captured {
             text.push_str(&format!("{backtrace}\n"));
         }
-        // Nobody can be told that this could not be said.
-        let _ = io::stderr().write_all(text.as_bytes());
+        log::say(&text);
     }));
 }
 

@@ -12,7 +12,7 @@ use super::listeners::{CHAT_OUTBOX_BYTES, Listener};
 use super::log::Level;
 use super::reload::{Live, Reloading};
 use super::settings::{AppName, Settings};
-use super::{Status, complain, doctor, drain, file, listeners, log, panics, tokens};
+use super::{Status, doctor, drain, file, listeners, log, panics, tokens};
 use crate::apps::backend::Backend;
 use crate::apps::chat::{Chat, Limits};
 use crate::apps::echo::Echo;
@@ -59,6 +59,7 @@ pub fn run(args: &ServeArgs) -> Status {
         }
     };
     let level = log::init(&settings.log);
+    let _flushed = log::Flushed;
     panics::tell_escaped();
     for warning in listeners::warnings(&settings) {
         tracing::warn!("{warning}");
@@ -72,7 +73,7 @@ pub fn run(args: &ServeArgs) -> Status {
     match start(args, settings, level) {
         Ok(()) => Status::Done,
         Err(error) => {
-            complain(&error.to_string());
+            log::say(&format!("ringpost: {error}\n"));
             Status::Failed
         }
     }
@@ -104,7 +105,7 @@ fn start(args: &ServeArgs, settings: Settings, level: Level) -> io::Result<()> {
     server.run_with(|running| {
         let addresses = running.listening().iter().map(|one| one.address);
         let bound: Vec<(Listener, SocketAddr)> = listeners.into_iter().zip(addresses).collect();
-        super::print(&super::banner::banner(&bound));
+        log::print_aside(super::banner::banner(&bound));
     })
 }
 

@@ -247,7 +247,7 @@ impl Server {
     }
 
     /// Binds the listeners, starts the cores, and serves until SIGINT or SIGTERM; then drains. A second
-    /// signal ends the process at once, with status 1. A service manager that names itself by `NOTIFY_SOCKET`
+    /// signal, a second or more after the first, ends the process at once, with status 1. A service manager that names itself by `NOTIFY_SOCKET`
     /// is told of all that, and by its watchdog's time that every core makes turns (sd_notify(3)).
     pub fn run(self) -> io::Result<()> {
         self.run_with(|_| {})

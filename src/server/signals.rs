@@ -1,5 +1,5 @@
 //! A server run by a process of its own, which signals end and a service manager watches: SIGINT or SIGTERM
-//! drains, a second one leaves at once, SIGHUP has read anew what can be.
+//! drains, a second one, after a second, leaves at once; SIGHUP has read anew what can be.
 //!
 //! One thread takes the signals, another waits for the cores, the caller's own drains. Called by [`Server::run`].
 
@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -18,6 +18,11 @@ use super::watchdog::Watchdog;
 use super::{OnReload, Reload, Running, Server};
 use crate::auth::Keyring;
 use crate::config::Auth;
+
+/// A further signal that comes so soon is the same one: whoever ends a whole group of processes reaches one twice.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
+/// For the log's last lines where the process leaves at once.
+const LAST_WORDS_TIME_MAX: Duration = Duration::from_millis(200);
 
 /// Starts a server, calls `ready`, and serves until a signal has drained it.
 pub fn run(mut server: Server, ready: impl FnOnce(&Running)) -> io::Result<()> {
@@ -105,7 +110,8 @@ fn wait(
     result
 }
 
-/// Until the signals' handle is closed: the first that ends is passed on, the second ends the process.
+/// Until the signals' handle is closed: the first that ends is passed on, the second ends the process, unless it comes
+/// with the first.
 fn take_signals(
     mut signals: Signals,
     first: &mpsc::Sender<bool>,
@@ -113,10 +119,10 @@ fn take_signals(
     supervisor: Option<&Supervisor>,
     status: &str,
 ) {
-    let mut draining = false;
+    let mut draining: Option<Instant> = None;
     for signal in signals.forever() {
         if signal == SIGHUP {
-            if draining {
+            if draining.is_some() {
                 info!("SIGHUP while the server drains: nothing is read anew");
                 continue;
             }
@@ -129,11 +135,19 @@ fn take_signals(
             }
             continue;
         }
-        if draining {
+        if let Some(since) = draining {
+            if since.elapsed() < SAME_SIGNAL {
+                info!(
+                    signal,
+                    "a second signal within a second counts as the first"
+                );
+                continue;
+            }
             warn!(signal, "second signal: leaving at once");
+            crate::log::flush(LAST_WORDS_TIME_MAX);
             std::process::exit(1);
         }
-        draining = true;
+        draining = Some(Instant::now());
         info!(signal, "draining; a second signal leaves at once");
         if first.send(true).is_err() {
             return;

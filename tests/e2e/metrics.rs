@@ -25,7 +25,7 @@ on_cores! {
 }
 
 /// All samples of one scrape, by name and labels as written.
-struct Scrape(BTreeMap<String, f64>);
+pub struct Scrape(BTreeMap<String, f64>);
 
 impl Scrape {
     fn parse(response: &Response) -> Scrape {
@@ -39,12 +39,12 @@ impl Scrape {
         Scrape(samples.collect())
     }
 
-    async fn of(server: &Server) -> Scrape {
+    pub async fn of(server: &Server) -> Scrape {
         Scrape::parse(&get(server.address("http", "page"), "/metrics").await)
     }
 
     /// The sum over all series with this name and this part of the labels.
-    fn sum(&self, name: &str, labels: &str) -> f64 {
+    pub fn sum(&self, name: &str, labels: &str) -> f64 {
         let named = |series: &str| {
             let rest = series.strip_prefix(name)?;
             (rest.is_empty() || rest.starts_with('{')).then(|| rest.contains(labels))
@@ -107,6 +107,7 @@ async fn messages_bytes_and_binds_are_counted_where_they_happen(cores: usize) {
         ("ringpost_outbox_bytes", 0),
         ("ringpost_opening_connections", 0),
         ("ringpost_panics_total", 0),
+        ("ringpost_log_lines_lost_total", 0),
         ("ringpost_refused_joins_total", 0),
     ] {
         assert_eq!(more(&before, &after, name), expected as f64, "{name}");

@@ -9,8 +9,8 @@ use super::machine::Machine;
 
 /// Locked memory of a core's two rings.
 const RING_BYTES: u64 = 700 << 10;
-/// Threads beside the cores'.
-const THREADS: u64 = 4;
+/// Threads beside the cores': signals, the watch over the cores, the watchdog, the log, and whoever starts them.
+const THREADS: u64 = 5;
 /// Of the capabilities: may lock any memory; may pass the limits of the whole machine.
 const CAP_IPC_LOCK: u32 = 14;
 const CAP_SYS_ADMIN: u32 = 21;

@@ -286,6 +286,13 @@ fn add_server(page: &mut Page, facts: &Facts, stats: &Stats) {
         "Time since the server started, whatever was done to the clock.",
         facts.started.elapsed().as_secs_f64(),
     );
+    let lost = sample(MetricType::COUNTER, vec![], crate::log::lost() as f64);
+    page.family(
+        "ringpost_log_lines_lost_total",
+        "Lines of the log that standard error did not take.",
+        MetricType::COUNTER,
+        vec![lost],
+    );
     page.single(
         "ringpost_cores",
         "Cores of the server.",
