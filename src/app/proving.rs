@@ -6,7 +6,7 @@
 
 use super::BindError;
 use super::host::Host;
-use crate::auth::{Proof, ProofError, Verifier, looks_like_token, wall_time};
+use crate::auth::{NO_TOKEN, Proof, ProofError, Verifier, looks_like_token, wall_time};
 use crate::close::CloseReason;
 use crate::ident::ConnId;
 use crate::payload::Message;
@@ -84,7 +84,7 @@ impl Host {
         match std::str::from_utf8(token) {
             Ok(token) if looks_like_token(token.as_bytes()) => self.check_proof(token),
             _ if token.is_empty() => Err(ProofError::Missing),
-            _ => Err(ProofError::Malformed),
+            _ => Err(NO_TOKEN),
         }
     }
 

@@ -1,24 +1,39 @@
-//! JSON web tokens (`auth = "jwt"`): RFC 7519 with HS256, RS256 or EdDSA.
+//! JSON web tokens (`auth = "jwt"`): RFC 7519, signed with a secret (HS256), RSA (RS256), on a curve (ES256, ES384) or
+//! by EdDSA.
 //!
 //! Which algorithm is decided by the key and not by the token: a token says what it is signed with, and is
 //! held against the keys of that algorithm alone. So a public key is never taken for a secret, and `none`,
-//! which no key is for, proves nothing. `sub` is the uid, `exp` is needed, `nbf` holds; `aud` and
-//! `iss` hold as configured, and a token that names an audience where none is configured is another's.
+//! which no key is for, proves nothing. Where keys have names, a token's `kid` chooses among them. `sub` is the uid, a
+//! string or a whole number; `exp` is needed, `nbf` holds; `aud` and `iss` hold as configured, and a token that names
+//! an audience where none is configured is another's.
 
+use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use serde_json::Number;
+use serde_json::value::RawValue;
 
-use super::{Proof, ProofError, WallTime, from_seconds};
+use super::keyfile::SECRET_BYTES_MIN;
+use super::keys::KEYS_MAX;
+use super::{FAR_MAX, NO_TOKEN, Proof, ProofError, WallTime, from_seconds};
 use crate::ident::check_uid;
 
 /// How far the issuer's clock may be ahead of ours, in what it says of a token's beginning.
 const EARLY_MAX: WallTime = 60_000;
+/// Shortest RSA key that signatures are checked with, as PKCS #1 has one of 2,048 bits.
+const RSA_BYTES_MIN: usize = 256;
+/// Of an uncompressed point on P-256, and on P-384.
+const P256_BYTES: usize = 65;
+const P384_BYTES: usize = 97;
 
 /// A key, and what a token signed with it must say.
 pub struct JwtKey {
     algorithm: Algorithm,
+    /// By which tokens may call it.
+    kid: Option<String>,
     key: DecodingKey,
     validation: Validation,
     /// What signs with it, where that is the same.
@@ -32,12 +47,28 @@ pub struct Parties {
     pub issuer: Option<String>,
 }
 
+/// What is looked at before the signature.
+#[derive(Deserialize)]
+struct Head {
+    alg: String,
+    #[serde(default)]
+    kid: Option<String>,
+    /// It insists on something that we do not know (RFC 7515, section 4.1.11).
+    #[serde(default)]
+    crit: Option<IgnoredAny>,
+}
+
+/// As they are written, so that none is rounded and each can be named.
 #[derive(Deserialize)]
 struct Claims {
-    sub: String,
-    exp: Number,
     #[serde(default)]
-    nbf: Option<Number>,
+    sub: Option<Box<RawValue>>,
+    #[serde(default)]
+    exp: Option<Box<RawValue>>,
+    #[serde(default)]
+    nbf: Option<Box<RawValue>>,
+    #[serde(default)]
+    iat: Option<Box<RawValue>>,
 }
 
 #[derive(Serialize)]
@@ -51,27 +82,88 @@ struct Minted<'a> {
 }
 
 impl JwtKey {
-    /// A secret, for HS256.
-    pub fn secret(secret: &[u8], parties: &Parties) -> JwtKey {
-        JwtKey {
+    /// A secret.
+    pub fn secret(
+        algorithm: Algorithm,
+        secret: &[u8],
+        parties: &Parties,
+    ) -> Result<JwtKey, String> {
+        if secret.len() < SECRET_BYTES_MIN {
+            return Err(format!("a secret has at least {SECRET_BYTES_MIN} bytes"));
+        }
+        Ok(JwtKey {
             secret: Some(EncodingKey::from_secret(secret)),
-            ..JwtKey::new(Algorithm::HS256, DecodingKey::from_secret(secret), parties)
+            ..JwtKey::new(algorithm, DecodingKey::from_secret(secret), parties)
+        })
+    }
+
+    /// A public key in PEM, of any kind that we know.
+    pub fn public(pem: &[u8], parties: &Parties) -> Result<JwtKey, String> {
+        let bytes = |key: DecodingKey| key.try_get_as_bytes().map(<[u8]>::to_vec).ok();
+        if let Some(key) = DecodingKey::from_ed_pem(pem).ok().and_then(bytes) {
+            return JwtKey::ed25519(&key, parties);
+        }
+        if let Some(point) = DecodingKey::from_ec_pem(pem).ok().and_then(bytes) {
+            return match point.len() {
+                P384_BYTES => JwtKey::ec(Algorithm::ES384, &point, parties),
+                _ => JwtKey::ec(Algorithm::ES256, &point, parties),
+            };
+        }
+        match DecodingKey::from_rsa_pem(pem).ok().and_then(bytes) {
+            Some(der) => JwtKey::rsa(Algorithm::RS256, &der, parties),
+            None => Err(
+                "expected public keys of RSA (RS256), P-256 (ES256), P-384 (ES384) or Ed25519 (EdDSA)"
+                    .to_owned(),
+            ),
         }
     }
 
-    /// A public key in PEM: RSA for RS256, Ed25519 for EdDSA. `None` if it is neither.
-    pub fn public(pem: &[u8], parties: &Parties) -> Option<JwtKey> {
-        if let Ok(key) = DecodingKey::from_ed_pem(pem) {
-            return Some(JwtKey::new(Algorithm::EdDSA, key, parties));
+    /// An RSA key as PKCS #1 has it.
+    pub fn rsa(algorithm: Algorithm, der: &[u8], parties: &Parties) -> Result<JwtKey, String> {
+        if der.len() < RSA_BYTES_MIN {
+            return Err("an RSA key has at least 2048 bits".to_owned());
         }
-        let key = DecodingKey::from_rsa_pem(pem).ok()?;
-        Some(JwtKey::new(Algorithm::RS256, key, parties))
+        let known = &signature::RSA_PKCS1_2048_8192_SHA256;
+        checked(known, der, "an RSA key of 2048 to 8192 bits")?;
+        Ok(JwtKey::new(
+            algorithm,
+            DecodingKey::from_rsa_der(der),
+            parties,
+        ))
+    }
+
+    /// A point on P-256 for ES256, or on P-384 for ES384, uncompressed.
+    pub fn ec(algorithm: Algorithm, point: &[u8], parties: &Parties) -> Result<JwtKey, String> {
+        let (known, length, name): (&'static dyn VerificationAlgorithm, _, _) = match algorithm {
+            Algorithm::ES384 => (&signature::ECDSA_P384_SHA384_FIXED, P384_BYTES, "P-384"),
+            _ => (&signature::ECDSA_P256_SHA256_FIXED, P256_BYTES, "P-256"),
+        };
+        if point.len() != length || point[0] != 4 {
+            return Err(format!(
+                "expected an uncompressed point on {name} (ES256: P-256, ES384: P-384)"
+            ));
+        }
+        checked(known, point, &format!("a point on {name}"))?;
+        let key = DecodingKey::from_ec_der(point);
+        Ok(JwtKey::new(algorithm, key, parties))
+    }
+
+    /// A public key of Ed25519.
+    pub fn ed25519(key: &[u8], parties: &Parties) -> Result<JwtKey, String> {
+        checked(&signature::ED25519, key, "a public key of Ed25519")?;
+        let key = DecodingKey::from_ed_der(key);
+        Ok(JwtKey::new(Algorithm::EdDSA, key, parties))
+    }
+
+    /// The same with a name that tokens may have in `kid`.
+    pub fn named(self, kid: Option<String>) -> JwtKey {
+        JwtKey { kid, ..self }
     }
 
     fn new(algorithm: Algorithm, key: DecodingKey, parties: &Parties) -> JwtKey {
         let mut validation = Validation::new(algorithm);
-        let mut required = vec!["exp", "sub"];
-        // Times are held against the core's own time, below.
+        let mut required = Vec::new();
+        // Times are held against the core's own time, below, as is `sub`.
         validation.validate_exp = false;
         validation.validate_nbf = false;
         if let Some(audience) = &parties.audience {
@@ -85,20 +177,11 @@ impl JwtKey {
         validation.set_required_spec_claims(&required);
         JwtKey {
             algorithm,
+            kid: None,
             key,
             validation,
             secret: None,
         }
-    }
-
-    /// How many bytes it has, in the form that signatures are checked with.
-    pub fn len(&self) -> usize {
-        self.key.try_get_as_bytes().map_or(0, <[u8]>::len)
-    }
-
-    /// Whether it is for RS256.
-    pub fn is_rsa(&self) -> bool {
-        self.algorithm == Algorithm::RS256
     }
 
     /// Makes a token, where the key can sign.
@@ -109,23 +192,49 @@ impl JwtKey {
             aud: parties.audience.as_deref(),
             iss: parties.issuer.as_deref(),
         };
-        let header = Header::new(self.algorithm);
+        let mut header = Header::new(self.algorithm);
+        header.kid.clone_from(&self.kid);
         jsonwebtoken::encode(&header, &claims, self.secret.as_ref()?).ok()
     }
 }
 
-/// Checks a token against the keys of its algorithm.
-pub fn verify(keys: &[JwtKey], token: &str, now: WallTime) -> Result<Proof, ProofError> {
-    let header = jsonwebtoken::decode_header(token).map_err(|error| refusal(error.kind()))?;
-    if header.crit.is_some() {
-        // It insists on something that we do not know (RFC 7515, section 4.1.11).
-        return Err(ProofError::Malformed);
+/// Whether the cryptography takes it: a key that no signature can be checked with would refuse everybody.
+fn checked(
+    known: &'static dyn VerificationAlgorithm,
+    key: &[u8],
+    expected: &str,
+) -> Result<(), String> {
+    match ParsedPublicKey::new(known, key) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(format!("expected {expected}, and this is none")),
     }
-    let mut found = Err(ProofError::Signature);
-    for key in keys.iter().filter(|key| key.algorithm == header.alg) {
+}
+
+/// Checks a token against the keys of its algorithm, and of its `kid` where keys have one.
+pub fn verify(keys: &[JwtKey], token: &str, now: WallTime) -> Result<Proof, ProofError> {
+    let head = head(token)?;
+    let algorithm: Option<Algorithm> = head.alg.parse().ok();
+    let algorithm = algorithm.filter(|known| keys.iter().any(|key| key.algorithm == *known));
+    let algorithm = algorithm.ok_or(ProofError::Algorithm)?;
+    let mut candidates: Vec<&JwtKey> = keys
+        .iter()
+        .filter(|key| key.algorithm == algorithm)
+        .collect();
+    if let Some(kid) = &head.kid {
+        let is_called = |key: &&JwtKey| key.kid.as_ref() == Some(kid);
+        match candidates.iter().any(is_called) {
+            true => candidates.retain(is_called),
+            false => candidates.retain(|key| key.kid.is_none()),
+        }
+    }
+    let mut found = match candidates.is_empty() {
+        true => Err(ProofError::Key),
+        false => Err(ProofError::Signature),
+    };
+    for key in candidates.iter().take(KEYS_MAX) {
         match jsonwebtoken::decode::<Claims>(token, &key.key, &key.validation) {
-            Ok(decoded) => return judge(decoded.claims, now),
-            Err(error) => found = Err(refusal(error.kind())),
+            Ok(decoded) => return judge(&decoded.claims, now),
+            Err(error) => found = Err(refusal(error.kind(), token, now)),
         }
         if found != Err(ProofError::Signature) {
             break;
@@ -134,35 +243,106 @@ pub fn verify(keys: &[JwtKey], token: &str, now: WallTime) -> Result<Proof, Proo
     found
 }
 
-/// Holds what is signed against the time and our own rules.
-fn judge(claims: Claims, now: WallTime) -> Result<Proof, ProofError> {
-    let time = |number: &Number| {
-        let seconds = number.as_f64().and_then(from_seconds);
-        seconds.ok_or(ProofError::Malformed)
+fn head(token: &str) -> Result<Head, ProofError> {
+    let mut parts = token.split('.');
+    let (Some(head), Some(_), Some(_), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(NO_TOKEN);
     };
-    let expires = time(&claims.exp)?;
-    if let Some(begins) = &claims.nbf
-        && time(begins)? > now.saturating_add(EARLY_MAX)
+    let bytes = URL_SAFE_NO_PAD.decode(head).map_err(|_| NO_TOKEN)?;
+    let head: Head = serde_json::from_slice(&bytes).map_err(|_| HEAD)?;
+    match head.crit {
+        Some(_) => Err(ProofError::Malformed(
+            "the token's header has crit, and asks for what is not known here",
+        )),
+        None => Ok(head),
+    }
+}
+
+const HEAD: ProofError =
+    ProofError::Malformed("the token's header is no JSON object with the alg of a JSON web token");
+const CLAIMS: ProofError = ProofError::Malformed("the token's claims are no JSON object");
+const SUB: ProofError =
+    ProofError::Malformed("the token's sub is missing, or no string and no whole number");
+const EXP: ProofError =
+    ProofError::Malformed("the token's exp is missing, or no number of seconds since 1970");
+const NBF: ProofError = ProofError::Malformed("the token's nbf is no number of seconds since 1970");
+const IAT: ProofError = ProofError::Malformed("the token's iat is no number of seconds since 1970");
+const FAR_EXP: ProofError = ProofError::Malformed(
+    "the token's exp is more than ten years away: it is in seconds, not in milliseconds",
+);
+const FAR_NBF: ProofError = ProofError::Malformed(
+    "the token's nbf is more than ten years away: it is in seconds, not in milliseconds",
+);
+const FAR_IAT: ProofError = ProofError::Malformed(
+    "the token's iat is more than ten years away: it is in seconds, not in milliseconds",
+);
+
+/// Holds what is signed against the time and our own rules.
+fn judge(claims: &Claims, now: WallTime) -> Result<Proof, ProofError> {
+    let uid = subject(claims.sub.as_deref())?;
+    let plausible = |time: WallTime, far| match time > now.saturating_add(FAR_MAX) {
+        true => Err(far),
+        false => Ok(time),
+    };
+    let expires = time(claims.exp.as_deref(), EXP)?.ok_or(EXP)?;
+    let expires = plausible(expires, FAR_EXP)?;
+    if let Some(issued) = time(claims.iat.as_deref(), IAT)? {
+        plausible(issued, FAR_IAT)?;
+    }
+    if let Some(begins) = time(claims.nbf.as_deref(), NBF)?
+        && plausible(begins, FAR_NBF)? > now.saturating_add(EARLY_MAX)
     {
         return Err(ProofError::Early);
     }
-    check_uid(&claims.sub).map_err(ProofError::Uid)?;
+    check_uid(&uid).map_err(ProofError::Uid)?;
     if expires <= now {
         return Err(ProofError::Expired);
     }
     Ok(Proof {
-        uid: claims.sub.into_boxed_str(),
+        uid: uid.into_boxed_str(),
         expires,
     })
 }
 
-fn refusal(error: &ErrorKind) -> ProofError {
+/// A string, or a whole number as it is written, as a back end may write it too.
+fn subject(sub: Option<&RawValue>) -> Result<String, ProofError> {
+    let raw = sub.ok_or(SUB)?.get();
+    match raw.as_bytes() {
+        [b'"', ..] => serde_json::from_str(raw).map_err(|_| SUB),
+        [b'-' | b'0'..=b'9', digits @ ..] if digits.iter().all(u8::is_ascii_digit) => {
+            Ok(raw.to_owned())
+        }
+        _ => Err(SUB),
+    }
+}
+
+/// A time; `null` is none.
+fn time(claim: Option<&RawValue>, wrong: ProofError) -> Result<Option<WallTime>, ProofError> {
+    let Some(raw) = claim.map(RawValue::get).filter(|raw| *raw != "null") else {
+        return Ok(None);
+    };
+    let seconds: f64 = serde_json::from_str(raw).map_err(|_| wrong)?;
+    from_seconds(seconds).map(Some).ok_or(wrong)
+}
+
+fn refusal(error: &ErrorKind, token: &str, now: WallTime) -> ProofError {
     match error {
         ErrorKind::InvalidSignature | ErrorKind::InvalidAlgorithm => ProofError::Signature,
         ErrorKind::InvalidAudience | ErrorKind::InvalidIssuer => ProofError::Elsewhere,
         ErrorKind::MissingRequiredClaim(claim) if matches!(claim.as_str(), "aud" | "iss") => {
             ProofError::Elsewhere
         }
-        _ => ProofError::Malformed,
+        ErrorKind::Json(_) | ErrorKind::Utf8(_) => fault(token, now),
+        _ => NO_TOKEN,
     }
+}
+
+/// Which of the claims of a token that is signed as it should be is none.
+fn fault(token: &str, now: WallTime) -> ProofError {
+    let payload = token.split('.').nth(1).unwrap_or_default();
+    let claims = URL_SAFE_NO_PAD.decode(payload).ok();
+    let claims = claims.and_then(|json| serde_json::from_slice::<Claims>(&json).ok());
+    claims.map_or(CLAIMS, |claims| judge(&claims, now).err().unwrap_or(CLAIMS))
 }

@@ -10,20 +10,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use aws_lc_rs::hmac;
 
 use super::jwt::{self, JwtKey, Parties};
-use super::{Proof, ProofError, TOKEN_BYTES_MAX, WallTime, plain};
+use super::{Proof, ProofError, TOKEN_BYTES_MAX, WallTime, keyfile, plain};
 use crate::config::{Auth, Config};
 use crate::ident::check_uid;
 
-/// Most keys of a file.
+/// Most keys of a file, but for a set whose keys have names; and most that are tried for one token.
 pub const KEYS_MAX: usize = 8;
-/// Shortest secret: as long as what it signs with (RFC 7518, section 3.2).
-const SECRET_BYTES_MIN: usize = 32;
-/// Shortest RSA key that signatures are checked with, as PKCS #1 has one of 2,048 bits.
-const RSA_BYTES_MIN: usize = 256;
 const FILE_BYTES_MAX: u64 = 256 << 10;
 
 /// The keys of a file.
-enum Keys {
+pub enum Keys {
     Plain(Vec<hmac::Key>),
     Jwt(Vec<JwtKey>),
 }
@@ -129,7 +125,7 @@ impl Keyring {
 }
 
 impl Keys {
-    fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         match self {
             Keys::Plain(keys) => keys.len(),
             Keys::Jwt(keys) => keys.len(),
@@ -178,100 +174,8 @@ fn read(auth: Auth, file: &PathBuf, parties: &Parties) -> io::Result<Keys> {
     if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
         return Err(named("expected a file of at most 256 KiB"));
     }
-    let text = std::fs::read_to_string(file).map_err(|error| named(&error.to_string()))?;
-    parse(auth, &text, parties).map_err(|problem| named(&problem))
-}
-
-/// Reads what is in a file: PEM blocks, or else a secret a line.
-fn parse(auth: Auth, text: &str, parties: &Parties) -> Result<Keys, String> {
-    let keys = if text.contains("-----BEGIN ") {
-        if auth == Auth::Hmac {
-            return Err(
-                "auth = \"hmac\" takes a secret, and this is PEM; public keys are for \"jwt\""
-                    .to_owned(),
-            );
-        }
-        let blocks = blocks(text)?;
-        let beside = blocks
-            .iter()
-            .fold(text.to_owned(), |beside, block| beside.replace(block, "\n"));
-        if beside
-            .lines()
-            .any(|line| line.trim().len() >= SECRET_BYTES_MIN)
-        {
-            return Err(
-                "it holds PEM and what may be secrets; a file has keys of one kind".to_owned(),
-            );
-        }
-        let keys = blocks.iter().map(|block| public(block, parties));
-        Keys::Jwt(keys.collect::<Result<_, _>>()?)
-    } else {
-        let secrets = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        let secrets: Vec<&str> = secrets.collect();
-        if secrets.iter().any(|one| one.len() < SECRET_BYTES_MIN) {
-            return Err(format!(
-                "a secret has at least {SECRET_BYTES_MIN} characters on one line; make one with: openssl rand \
-                 -hex 32"
-            ));
-        }
-        match auth {
-            Auth::Hmac => Keys::Plain(
-                secrets
-                    .iter()
-                    .map(|one| hmac::Key::new(hmac::HMAC_SHA256, one.as_bytes()))
-                    .collect(),
-            ),
-            _ => Keys::Jwt(
-                secrets
-                    .iter()
-                    .map(|one| JwtKey::secret(one.as_bytes(), parties))
-                    .collect(),
-            ),
-        }
-    };
-    match keys.count() {
-        0 => Err("there is no key in it".to_owned()),
-        1..=KEYS_MAX => Ok(keys),
-        count => Err(format!("{count} keys; at most {KEYS_MAX} are tried")),
-    }
-}
-
-/// Takes PEM apart into its blocks.
-fn blocks(text: &str) -> Result<Vec<&str>, String> {
-    let mut blocks = Vec::new();
-    let mut rest = text;
-    while let Some(begin) = rest.find("-----BEGIN ") {
-        rest = &rest[begin..];
-        let unended = || "a PEM block without its END".to_owned();
-        let end = rest.find("-----END ").ok_or_else(unended)?;
-        let after = rest[end..].find('\n').map_or(rest.len(), |line| end + line);
-        blocks.push(&rest[..after]);
-        rest = &rest[after..];
-    }
-    Ok(blocks)
-}
-
-fn public(block: &str, parties: &Parties) -> Result<JwtKey, String> {
-    if block.contains("PRIVATE KEY-----") {
-        return Err(
-            "a private key does not belong on this server, which only checks: openssl pkey -in FILE -pubout"
-                .to_owned(),
-        );
-    }
-    let known = [
-        "-----BEGIN PUBLIC KEY-----",
-        "-----BEGIN RSA PUBLIC KEY-----",
-    ];
-    let key = known
-        .iter()
-        .any(|begin| block.starts_with(begin))
-        .then(|| JwtKey::public(block.as_bytes(), parties))
-        .flatten();
-    let key = key.ok_or("expected public keys of RSA (RS256) or Ed25519 (EdDSA), or a secret")?;
-    if key.is_rsa() && key.len() < RSA_BYTES_MIN {
-        return Err("an RSA key has at least 2048 bits".to_owned());
-    }
-    Ok(key)
+    let bytes = std::fs::read(file).map_err(|error| named(&error.to_string()))?;
+    keyfile::parse(auth, &bytes, parties).map_err(|problem| named(&problem))
 }
 
 fn invalid(text: &str) -> io::Error {

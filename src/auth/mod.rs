@@ -6,7 +6,9 @@
 //! [`TOKEN_BYTES_MAX`] of a token, `keys::KEYS_MAX` keys tried. Beside it, [`bearer`]: who a back end is.
 
 pub mod bearer;
+mod jwks;
 mod jwt;
+mod keyfile;
 mod keys;
 mod plain;
 #[cfg(test)]
@@ -21,6 +23,14 @@ use crate::ident::UidError;
 
 /// Longest token that is looked at. Some issuers put many claims into a token; a request's head has 8 KiB.
 pub const TOKEN_BYTES_MAX: usize = 4 << 10;
+
+/// Further away no token ends, or begins: it is one that has milliseconds in place of seconds. Ten years, three leap
+/// days among them.
+const FAR_MAX: WallTime = 3_653 * 24 * 3_600 * 1_000;
+
+pub(crate) const NO_TOKEN: ProofError = ProofError::Malformed(
+    "this is not a token: expected three parts of base64url with dots between them",
+);
 
 /// A moment in milliseconds since 1970. What a token says of its end is a time of the clock on the wall.
 pub type WallTime = u64;
@@ -46,12 +56,16 @@ pub struct Proof {
 pub enum ProofError {
     /// There is none.
     Missing,
-    /// It is not of the form that is configured.
-    Malformed,
+    /// It is not of the form that is configured, or says something that cannot be: this, in words.
+    Malformed(&'static str),
     /// It has more than [`TOKEN_BYTES_MAX`].
     TooLong,
-    /// It is signed by a key that is not ours, or by another algorithm than the key's.
+    /// It is signed by a key that is not ours.
     Signature,
+    /// It is signed by an algorithm that none of our keys is for.
+    Algorithm,
+    /// It names a key (`kid`) that is none of ours.
+    Key,
     /// Its time is over.
     Expired,
     /// Its time has not begun.
@@ -69,13 +83,22 @@ impl ProofError {
     pub fn text(self) -> &'static str {
         match self {
             ProofError::Missing => "a token is needed here",
-            ProofError::Malformed => "this is not a token",
+            ProofError::Malformed(text) => text,
             ProofError::TooLong => "the token is too long",
             ProofError::Signature => "the token is not signed by a key of this server",
+            ProofError::Algorithm => "the token's alg is none that a key of this server is for",
+            ProofError::Key => "the token's kid names no key of this server",
             ProofError::Expired => "the token has expired",
             ProofError::Early => "the token is not valid yet",
             ProofError::Elsewhere => "the token is for another audience, or by another issuer",
-            ProofError::Uid(_) => "the token's uid is none",
+            ProofError::Uid(UidError::Empty) => "the token's uid is none: it is empty",
+            ProofError::Uid(UidError::TooLong) => {
+                "the token's uid is none: it has more than 128 bytes"
+            }
+            ProofError::Uid(UidError::ControlCharacter) => {
+                "the token's uid is none: it has a control character"
+            }
+            ProofError::Uid(UidError::Reserved) => "the token's uid is none: \"all\" is reserved",
             ProofError::OtherUid => "the token is another uid's",
         }
     }

@@ -13,12 +13,23 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::{Proof, ProofError, WallTime};
+use super::{FAR_MAX, NO_TOKEN, Proof, ProofError, WallTime};
 use crate::ident::check_uid;
 
-/// Most digits of an expiry: enough for thirty thousand years.
-const DIGITS_MAX: usize = 12;
+/// Most digits of an expiry. Of milliseconds, and even of nanoseconds, it is said what they are.
+const DIGITS_MAX: usize = 19;
 const MAC_BYTES: usize = 32;
+
+const MAC: ProofError = ProofError::Malformed(
+    "this is not a token: its last part is no HMAC-SHA-256 in base64url without padding",
+);
+const EXPIRY: ProofError =
+    ProofError::Malformed("the token's expiry is no number of seconds since 1970 in digits");
+const FAR: ProofError = ProofError::Malformed(
+    "the token's expiry is more than ten years away: it is in seconds, not in milliseconds",
+);
+const UID: ProofError =
+    ProofError::Malformed("the token's uid is no UTF-8 in base64url without padding");
 
 /// Makes a token.
 pub fn mint(key: &hmac::Key, uid: &str, expires: u64) -> String {
@@ -31,13 +42,13 @@ pub fn mint(key: &hmac::Key, uid: &str, expires: u64) -> String {
 
 /// Checks one against each of the keys.
 pub fn verify(keys: &[hmac::Key], token: &str, now: WallTime) -> Result<Proof, ProofError> {
-    let (claim, mac) = token.rsplit_once('.').ok_or(ProofError::Malformed)?;
-    let (uid, expiry) = claim.split_once('.').ok_or(ProofError::Malformed)?;
+    let (claim, mac) = token.rsplit_once('.').ok_or(NO_TOKEN)?;
+    let (uid, expiry) = claim.split_once('.').ok_or(NO_TOKEN)?;
     let mut given = [0; MAC_BYTES];
     if URL_SAFE_NO_PAD.decode_slice(mac, &mut given) != Ok(MAC_BYTES) {
-        return Err(ProofError::Malformed);
+        return Err(MAC);
     }
-    let expires = seconds(expiry).ok_or(ProofError::Malformed)?;
+    let expires = seconds(expiry).ok_or(EXPIRY)?;
     // Nothing more is told of a token before it is known to be ours.
     if !keys
         .iter()
@@ -45,11 +56,12 @@ pub fn verify(keys: &[hmac::Key], token: &str, now: WallTime) -> Result<Proof, P
     {
         return Err(ProofError::Signature);
     }
-    let uid = URL_SAFE_NO_PAD
-        .decode(uid)
-        .map_err(|_| ProofError::Malformed)?;
-    let uid = String::from_utf8(uid).map_err(|_| ProofError::Malformed)?;
+    let uid = URL_SAFE_NO_PAD.decode(uid).map_err(|_| UID)?;
+    let uid = String::from_utf8(uid).map_err(|_| UID)?;
     check_uid(&uid).map_err(ProofError::Uid)?;
+    if expires > now.saturating_add(FAR_MAX) {
+        return Err(FAR);
+    }
     if expires <= now {
         return Err(ProofError::Expired);
     }
@@ -63,5 +75,5 @@ fn seconds(digits: &str) -> Option<WallTime> {
     let fits = (1..=DIGITS_MAX).contains(&digits.len())
         && digits.bytes().all(|byte| byte.is_ascii_digit());
     let seconds: u64 = digits.parse().ok().filter(|_| fits)?;
-    Some(seconds * 1_000)
+    Some(seconds.saturating_mul(1_000))
 }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rsa;
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair,
+    EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair,
+};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -14,6 +17,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::config::{Auth, Config};
+
+mod files;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const OTHER: &str = "another secret of 32 characters!";
@@ -87,6 +92,26 @@ fn rsa() -> (EncodingKey, String) {
     let private = pem("PRIVATE KEY", private.as_ref());
     let signs = EncodingKey::from_rsa_pem(private.as_bytes()).expect("a key");
     (signs, pem("PUBLIC KEY", public.expect("DER").as_ref()))
+}
+
+/// On P-256 or P-384: what signs, the point, and the public half in PEM.
+fn ec(kind: &'static EcdsaSigningAlgorithm) -> (EncodingKey, Vec<u8>, String) {
+    let pair = EcdsaKeyPair::generate(kind).expect("a pair");
+    let private = pair.to_pkcs8v1().expect("PKCS #8");
+    let public = AsDer::<aws_lc_rs::encoding::PublicKeyX509Der<'_>>::as_der(pair.public_key());
+    (
+        EncodingKey::from_ec_der(private.as_ref()),
+        pair.public_key().as_ref().to_vec(),
+        pem("PUBLIC KEY", public.expect("DER").as_ref()),
+    )
+}
+
+fn p256() -> (EncodingKey, Vec<u8>, String) {
+    ec(&ECDSA_P256_SHA256_FIXED_SIGNING)
+}
+
+fn p384() -> (EncodingKey, Vec<u8>, String) {
+    ec(&ECDSA_P384_SHA384_FIXED_SIGNING)
 }
 
 fn jwt(algorithm: Algorithm, key: &EncodingKey, claims: &Value) -> String {
@@ -191,7 +216,9 @@ fn no_byte_of_a_plain_token_can_be_changed() {
 fn each_algorithm_by_its_key() {
     let (ed_signs, ed_public) = ed25519();
     let (rsa_signs, rsa_public) = rsa();
-    let both = format!("# two keys\n{ed_public}\n{rsa_public}");
+    let (ec_signs, _, ec_public) = p256();
+    let (larger_signs, _, larger_public) = p384();
+    let all = format!("# a few keys\r\n{ed_public}\n{rsa_public}{ec_public}\n\n{larger_public}");
     for (keys, algorithm, signs) in [
         (
             SECRET,
@@ -200,8 +227,12 @@ fn each_algorithm_by_its_key() {
         ),
         (&ed_public, Algorithm::EdDSA, &ed_signs),
         (&rsa_public, Algorithm::RS256, &rsa_signs),
-        (&both, Algorithm::EdDSA, &ed_signs),
-        (&both, Algorithm::RS256, &rsa_signs),
+        (&ec_public, Algorithm::ES256, &ec_signs),
+        (&larger_public, Algorithm::ES384, &larger_signs),
+        (&all, Algorithm::EdDSA, &ed_signs),
+        (&all, Algorithm::RS256, &rsa_signs),
+        (&all, Algorithm::ES256, &ec_signs),
+        (&all, Algorithm::ES384, &larger_signs),
     ] {
         let mut verifier = verifier(Auth::Jwt, keys);
         let token = jwt(algorithm, signs, &tom());
@@ -214,6 +245,8 @@ fn each_algorithm_by_its_key() {
         let foreign = match algorithm {
             Algorithm::HS256 => hs256(OTHER, &tom()),
             Algorithm::EdDSA => jwt(algorithm, &ed25519().0, &tom()),
+            Algorithm::ES256 => jwt(algorithm, &p256().0, &tom()),
+            Algorithm::ES384 => jwt(algorithm, &p384().0, &tom()),
             _ => jwt(algorithm, &rsa().0, &tom()),
         };
         assert_eq!(verifier.verify(&foreign, NOW), Err(ProofError::Signature));
@@ -237,13 +270,13 @@ fn the_key_decides_the_algorithm() {
         let key = EncodingKey::from_secret(secret);
         for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
             let forged = jwt(algorithm, &key, &tom());
-            assert_eq!(verifier.verify(&forged, NOW), Err(ProofError::Signature));
+            assert_eq!(verifier.verify(&forged, NOW), Err(ProofError::Algorithm));
         }
     }
     let mut verifier = self::verifier(Auth::Jwt, SECRET);
     let key = EncodingKey::from_secret(SECRET.as_bytes());
     let other = jwt(Algorithm::HS512, &key, &tom());
-    assert_eq!(verifier.verify(&other, NOW), Err(ProofError::Signature));
+    assert_eq!(verifier.verify(&other, NOW), Err(ProofError::Algorithm));
     for none in ["none", "None", "NONE", "", "hs256"] {
         let header = URL_SAFE_NO_PAD.encode(json!({"alg": none, "typ": "JWT"}).to_string());
         let payload = URL_SAFE_NO_PAD.encode(tom().to_string());
@@ -257,63 +290,191 @@ fn the_key_decides_the_algorithm() {
 #[test]
 fn what_a_json_web_token_must_say() {
     let mut verifier = verifier(Auth::Jwt, SECRET);
+    let ten_years = 3_653 * 24 * 3_600;
+    let now = NOW / 1_000;
+    let of_uid = |uid: &str| proof(uid).map_err(|_| "");
     for (claims, expected) in [
         (
             json!({"sub": "tom", "exp": LATER, "name": "Tom", "iss": "me"}),
-            proof("tom"),
+            of_uid("tom"),
         ),
-        (json!({"sub": "tom", "exp": LATER as f64}), proof("tom")),
-        (json!({"sub": "tom"}), Err(ProofError::Malformed)),
-        (json!({"exp": LATER}), Err(ProofError::Malformed)),
+        (json!({"sub": "tom", "exp": LATER as f64}), of_uid("tom")),
+        (json!({"sub": "tom"}), Err("exp is missing")),
+        (json!({"exp": LATER}), Err("sub is missing")),
+        (json!({"sub": "tom", "exp": LATER.to_string()}), Err("exp")),
+        (json!({"sub": "tom", "exp": null}), Err("exp")),
+        (json!({"sub": "tom", "exp": -1}), Err("exp")),
+        (json!({"sub": 7, "exp": LATER}), of_uid("7")),
+        (json!({"sub": -7, "exp": LATER}), of_uid("-7")),
+        (json!({"sub": 0, "exp": LATER}), of_uid("0")),
         (
-            json!({"sub": "tom", "exp": LATER.to_string()}),
-            Err(ProofError::Malformed),
+            json!({"sub": u64::MAX, "exp": LATER}),
+            of_uid("18446744073709551615"),
         ),
-        (
-            json!({"sub": "tom", "exp": null}),
-            Err(ProofError::Malformed),
-        ),
-        (json!({"sub": "tom", "exp": -1}), Err(ProofError::Malformed)),
-        (json!({"sub": 7, "exp": LATER}), Err(ProofError::Malformed)),
-        (
-            json!({"sub": ["tom"], "exp": LATER}),
-            Err(ProofError::Malformed),
-        ),
+        (json!({"sub": 7.0, "exp": LATER}), Err("sub")),
+        (json!({"sub": 7.5, "exp": LATER}), Err("sub")),
+        (json!({"sub": true, "exp": LATER}), Err("sub")),
+        (json!({"sub": null, "exp": LATER}), Err("sub")),
+        (json!({"sub": ["tom"], "exp": LATER}), Err("sub")),
+        (json!({"sub": {"id": 7}, "exp": LATER}), Err("sub")),
         (
             json!({"sub": "", "exp": LATER}),
-            Err(ProofError::Uid(UidError::Empty)),
+            Err("uid is none: it is empty"),
+        ),
+        (json!({"sub": "all", "exp": LATER}), Err("reserved")),
+        (
+            json!({"sub": "a\nb", "exp": LATER}),
+            Err("control character"),
         ),
         (
-            json!({"sub": "all", "exp": LATER}),
-            Err(ProofError::Uid(UidError::Reserved)),
+            json!({"sub": "x".repeat(129), "exp": LATER}),
+            Err("128 bytes"),
         ),
         (
             json!({"sub": "tom", "exp": LATER, "nbf": LATER}),
-            proof("tom"),
+            of_uid("tom"),
+        ),
+        (
+            json!({"sub": "tom", "exp": LATER, "nbf": null}),
+            of_uid("tom"),
+        ),
+        (
+            json!({"sub": "tom", "exp": LATER, "nbf": 0, "iat": 0}),
+            of_uid("tom"),
         ),
         (
             json!({"sub": "tom", "exp": LATER + 100, "nbf": LATER + 1}),
-            Err(ProofError::Early),
+            Err("not valid yet"),
         ),
         (
             json!({"sub": "tom", "exp": LATER, "nbf": "soon"}),
-            Err(ProofError::Malformed),
+            Err("nbf"),
+        ),
+        (
+            json!({"sub": "tom", "exp": LATER, "iat": "now"}),
+            Err("iat"),
+        ),
+        // Milliseconds for seconds, and what else is further away than anybody means.
+        (
+            json!({"sub": "tom", "exp": LATER * 1_000}),
+            Err("exp is more than ten years away"),
+        ),
+        (
+            json!({"sub": "tom", "exp": now + ten_years + 1}),
+            Err("exp is more than ten years away"),
+        ),
+        (
+            json!({"sub": "tom", "exp": 1e300}),
+            Err("exp is more than ten"),
+        ),
+        (
+            json!({"sub": "tom", "exp": LATER, "nbf": NOW}),
+            Err("nbf is more than ten years away"),
+        ),
+        (
+            json!({"sub": "tom", "exp": LATER, "iat": NOW}),
+            Err("iat is more than ten years away"),
         ),
         (
             json!({"sub": "tom", "exp": LATER, "aud": "push"}),
-            Err(ProofError::Elsewhere),
+            Err("another audience"),
         ),
-        (json!(["tom", LATER]), Err(ProofError::Malformed)),
+        (json!(["tom", LATER]), Err("claims")),
+        (json!("tom"), Err("claims")),
     ] {
-        assert_eq!(
-            verifier.verify(&hs256(SECRET, &claims), NOW),
-            expected,
-            "{claims}"
-        );
+        let shown = verifier.verify(&hs256(SECRET, &claims), NOW);
+        holds(&shown, expected, &claims.to_string());
     }
-    let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","crit":["b64"],"b64":false}"#);
-    let token = format!("{header}.{}.AA", URL_SAFE_NO_PAD.encode(tom().to_string()));
-    assert_eq!(verifier.verify(&token, NOW), Err(ProofError::Malformed));
+    let far = hs256(SECRET, &json!({"sub": "tom", "exp": now + ten_years}));
+    assert!(verifier.verify(&far, NOW).is_ok());
+}
+
+/// A proof, or an error with these words.
+fn holds(shown: &Result<Proof, ProofError>, expected: Result<Proof, &str>, of: &str) {
+    match (shown, &expected) {
+        (Err(error), Err(words)) if error.text().contains(words) => {}
+        (Ok(shown), Ok(expected)) if shown == expected => {}
+        _ => panic!("{of}: {shown:?}, not {expected:?}"),
+    }
+}
+
+/// A token whose parts are these texts, signed as it should be.
+fn hs256_of(header: &str, claims: &str) -> String {
+    let signed = format!(
+        "{}.{}",
+        URL_SAFE_NO_PAD.encode(header),
+        URL_SAFE_NO_PAD.encode(claims)
+    );
+    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, SECRET.as_bytes());
+    let mac = aws_lc_rs::hmac::sign(&key, signed.as_bytes());
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac))
+}
+
+#[test]
+fn a_whole_number_loses_no_digit_and_each_fault_has_its_name() {
+    let mut verifier = verifier(Auth::Jwt, SECRET);
+    let head = r#"{"alg":"HS256","typ":"JWT"}"#;
+    let later = LATER;
+    for digits in ["9007199254740993", "123456789012345678901234567890", "-0"] {
+        let claims = format!(r#"{{"sub": {digits} ,"exp":{later}}}"#);
+        let shown = verifier.verify(&hs256_of(head, &claims), NOW);
+        assert_eq!(shown, proof(digits));
+    }
+    let claims = |sub: &str| format!(r#"{{"sub":{sub},"exp":{later}}}"#);
+    let tom = claims("\"tom\"");
+    for (header, claims, words) in [
+        (head, claims("1e3"), "sub"),
+        (head, claims("7.0"), "sub"),
+        (head, claims(&"7".repeat(129)), "128 bytes"),
+        (head, r#"{"sub":"a","sub":"b","exp":1}"#.into(), "claims"),
+        (head, "sub=tom".into(), "claims"),
+        ("{}", tom.clone(), "header"),
+        ("HS256", tom.clone(), "header"),
+        (r#"{"alg":7}"#, tom.clone(), "header"),
+        (r#"{"alg":"none"}"#, tom.clone(), "alg"),
+        (r#"{"alg":"HS512"}"#, tom.clone(), "alg"),
+        (r#"{"alg":"RS256"}"#, tom.clone(), "alg"),
+        (
+            r#"{"alg":"HS256","crit":["b64"],"b64":false}"#,
+            tom.clone(),
+            "crit",
+        ),
+    ] {
+        let token = hs256_of(header, &claims);
+        let shown = verifier.verify(&token, NOW);
+        holds(&shown, Err(words), &format!("{header} {claims}"));
+    }
+    for text in ["tom", "a.b", "a.b.c.d", "!.b.c", "..", ""] {
+        let shown = verifier.verify(text, NOW);
+        assert!(shown.is_err(), "{text:?}");
+    }
+    holds(&verifier.verify("tom", NOW), Err("three parts"), "tom");
+}
+
+#[test]
+fn what_a_plain_token_must_say() {
+    let mut verifier = verifier(Auth::Hmac, SECRET);
+    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, SECRET.as_bytes());
+    let signed = |claim: &str| {
+        let mac = aws_lc_rs::hmac::sign(&key, claim.as_bytes());
+        format!("{claim}.{}", URL_SAFE_NO_PAD.encode(mac))
+    };
+    let (millis, far) = (NOW + 60_000, NOW / 1_000 + 3_653 * 24 * 3_600 + 1);
+    for (token, words) in [
+        ("tom".to_owned(), "three parts"),
+        (format!("dG9t.{LATER}.AAAA"), "last part"),
+        (signed("dG9t.soon"), "expiry is no number"),
+        (signed("dG9t."), "expiry is no number"),
+        (signed(&format!("dG9t.{millis}")), "ten years"),
+        (signed(&format!("dG9t.{millis}000000")), "ten years"),
+        (signed(&format!("dG9t.{far}")), "ten years"),
+        (signed(&format!("!.{LATER}")), "uid is no UTF-8"),
+        (signed(&format!("_w.{LATER}")), "uid is no UTF-8"),
+    ] {
+        holds(&verifier.verify(&token, NOW), Err(words), &token);
+    }
+    let longest = signed(&format!("dG9t.{}", far - 1));
+    assert!(verifier.verify(&longest, NOW).is_ok());
 }
 
 #[test]
@@ -387,19 +548,40 @@ fn keys_are_read_anew() {
 #[test]
 fn files_that_hold_no_keys_are_told_apart() {
     let (_, public) = ed25519();
+    let two = format!("{public}{}", pem("PUBLIC KEY", b"x"));
     for (auth, keys, words) in [
         (Auth::Hmac, "", "no key"),
+        (
+            Auth::Jwt,
+            "# a comment of more than 32 characters\n",
+            "no key",
+        ),
         (Auth::Jwt, "too short\n", "at least 32"),
+        (Auth::Jwt, &format!("{SECRET}\n\ntoo short\n"), "line 3:"),
         (Auth::Hmac, public.as_str(), "takes a secret"),
+        (Auth::Hmac, r#"{"keys":[]}"#, "takes a secret"),
         (Auth::Jwt, &pem("PRIVATE KEY", b"x"), "private key"),
         (Auth::Jwt, &pem("RSA PRIVATE KEY", b"x"), "private key"),
+        (Auth::Jwt, &pem("EC PRIVATE KEY", b"x"), "private key"),
+        (
+            Auth::Jwt,
+            &pem("ENCRYPTED PRIVATE KEY", b"x"),
+            "private key",
+        ),
+        (Auth::Jwt, &pem("OPENSSH PRIVATE KEY", b"x"), "private key"),
         (
             Auth::Jwt,
             &format!("{}{}\n", pem("PUBLIC KEY", b"x"), "s".repeat(32)),
             "keys of one kind",
         ),
         (Auth::Jwt, &pem("PUBLIC KEY", b"x"), "expected public keys"),
-        (Auth::Jwt, &pem("CERTIFICATE", b"x"), "expected public keys"),
+        (Auth::Jwt, &two, "block 2: expected public keys"),
+        (Auth::Jwt, &pem("CERTIFICATE", b"x"), "openssl x509"),
+        (
+            Auth::Jwt,
+            &pem("EC PARAMETERS", b"x"),
+            "expected public keys",
+        ),
         (
             Auth::Jwt,
             "-----BEGIN PUBLIC KEY-----\nAAAA\n",
