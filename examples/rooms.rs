@@ -8,13 +8,17 @@
 //! kitchen tea?    to everybody in the kitchen, on whichever core
 //! /leave kitchen
 //! ```
+//!
+//! A back end speaks over HTTP: `curl -d '{"uid":"tom","text":"hello"}' -H 'Content-Type: application/json'
+//! http://127.0.0.1:8080/v1/push`.
 
 use std::collections::BTreeSet;
+use std::process::ExitCode;
 
 use ringpost::app::{App, BindError, Context};
 use ringpost::close::CloseReason;
 use ringpost::payload::Message;
-use ringpost::{Config, Server};
+use ringpost::{Config, Roles, Server, Site};
 
 /// Rooms that one user may be in. The server has a limit too (`groups_per_connection_max`), but
 /// ignores what is above it; here the user is told.
@@ -89,19 +93,37 @@ impl App for Rooms {
     ) {
         match result {
             Ok(()) => cx.send("welcome; /join a room"),
-            Err(error) => cx.send(&format!("choose another name: {error}")),
+            Err(error) => cx.send(format!("choose another name: {error}")),
         }
     }
 
     /// The server takes the connection out of its groups; here the others are told.
     fn on_close(&mut self, cx: &mut Context<'_, Self>, rooms: Session, _: CloseReason) {
         for room in rooms {
-            cx.send_to_group(&room, &format!("{room}: somebody has left"));
+            cx.send_to_group(&room, format!("{room}: somebody has left"));
         }
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let server = Server::new(Config::default()).listen("websocket://127.0.0.1:1234", || Rooms);
-    Ok(server.run()?)
+fn main() -> ExitCode {
+    // Without a subscriber of `tracing` nothing is printed.
+    tracing_subscriber::fmt()
+        .with_writer(ringpost::log::stderr)
+        .init();
+    // Back ends have the whole HTTP API for this app's users: POST /v1/push, /v1/kick, GET /v1/uids, /metrics, ….
+    let site = Site {
+        assets: &[],
+        reach: &[Rooms::SPACE],
+        roles: Roles::ALL,
+    };
+    let server = Server::new(Config::default())
+        .listen("websocket://127.0.0.1:1234", || Rooms)
+        .site("http://127.0.0.1:8080", site);
+    match server.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rooms: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

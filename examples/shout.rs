@@ -2,6 +2,8 @@
 //!
 //! `cargo run --example shout`, then open some `npx wscat -c ws://127.0.0.1:1234` and type.
 
+use std::process::ExitCode;
+
 use ringpost::app::{App, BindError, Context};
 use ringpost::payload::Message;
 use ringpost::{Config, Server};
@@ -33,7 +35,17 @@ impl App for Shout {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> ExitCode {
+    // What the server has to say, where it listens first, it says by `tracing`: without a subscriber nothing is printed.
+    tracing_subscriber::fmt()
+        .with_writer(ringpost::log::stderr)
+        .init();
     let server = Server::new(Config::default()).listen("websocket://127.0.0.1:1234", || Shout);
-    Ok(server.run()?)
+    match server.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("shout: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -61,7 +61,7 @@ pub enum Auth {
     /// Not at all: a uid is a claim, fit for networks where everybody is trusted.
     #[default]
     None,
-    /// By a JSON web token, signed with HS256, RS256 or EdDSA, whichever the key is for.
+    /// By a JSON web token, signed with HS256, RS256, ES256, ES384 or EdDSA, whichever the key is for.
     Jwt,
     /// By a plain token: uid, expiry, and their HMAC-SHA-256.
     Hmac,
@@ -82,7 +82,7 @@ pub struct Config {
     /// What becomes of a second connection of a uid.
     pub uid_policy: UidPolicy,
     /// Clients' connections that the process may have; one more is refused (a websocket with status 503).
-    /// Zero: as many as it may have descriptors.
+    /// Zero: as many as descriptors hold, with some kept for back ends and HTTP.
     pub max_connections: usize,
     /// Back ends' connections that the process may have, which count by themselves, so that no number of
     /// clients keeps a back end out; one more is refused. Zero: as many as it may have descriptors.

@@ -60,6 +60,16 @@ impl ConnId {
     }
 }
 
+/// A connection as logs and webhooks name it: `3-100000002`, by the core where it is.
+#[doc(hidden)]
+pub struct ConnName(pub CoreId, pub ConnId);
+
+impl fmt::Display for ConnName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{:x}", self.0.0, self.1.to_bits())
+    }
+}
+
 /// Names one question (push, kick, online, stats) until its answer comes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Ticket(pub(crate) u64);

@@ -106,7 +106,8 @@ pub use net::http::{Asset, Roles, Site};
 pub use net::webhooks::check_webhooks;
 pub use payload::Message;
 pub use server::{
-    DescriptorNeed, Listen, Listening, Listens, Reload, RingTrial, Running, Server, try_rings,
+    DescriptorNeed, Listen, Listening, Listens, Reload, RingTrial, Running, Server, control_groups,
+    cores_for, cpu_percent, try_rings,
 };
 
 /// The README's program is compiled, too.

@@ -52,6 +52,61 @@ impl<'a> From<&'a String> for Message<'a> {
     }
 }
 
+impl<'a> From<&'a Vec<u8>> for Message<'a> {
+    fn from(bytes: &'a Vec<u8>) -> Self {
+        Message::Binary(bytes)
+    }
+}
+
+/// What can be sent as it is: text (`&str`, `String`), bytes (`&[u8]`, `Vec<u8>`, arrays), a [`Message`], and borrowed
+/// ones of these.
+pub trait AsMessage {
+    /// The message.
+    fn as_message(&self) -> Message<'_>;
+}
+
+impl AsMessage for Message<'_> {
+    fn as_message(&self) -> Message<'_> {
+        *self
+    }
+}
+
+impl AsMessage for str {
+    fn as_message(&self) -> Message<'_> {
+        Message::Text(self)
+    }
+}
+
+impl AsMessage for String {
+    fn as_message(&self) -> Message<'_> {
+        Message::Text(self)
+    }
+}
+
+impl AsMessage for [u8] {
+    fn as_message(&self) -> Message<'_> {
+        Message::Binary(self)
+    }
+}
+
+impl<const N: usize> AsMessage for [u8; N] {
+    fn as_message(&self) -> Message<'_> {
+        Message::Binary(self)
+    }
+}
+
+impl AsMessage for Vec<u8> {
+    fn as_message(&self) -> Message<'_> {
+        Message::Binary(self)
+    }
+}
+
+impl<T: AsMessage + ?Sized> AsMessage for &T {
+    fn as_message(&self) -> Message<'_> {
+        (*self).as_message()
+    }
+}
+
 impl<'a> From<&'a [u8]> for Message<'a> {
     fn from(bytes: &'a [u8]) -> Self {
         Message::Binary(bytes)
@@ -84,5 +139,38 @@ impl Payload {
         } else {
             Message::Binary(&self.bytes)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(message: impl AsMessage) -> (bool, Vec<u8>) {
+        let message = message.as_message();
+        (message.text().is_some(), message.bytes().to_vec())
+    }
+
+    #[test]
+    fn whatever_a_program_has_is_sent_as_it_is() {
+        let (text, bytes) = ("héllo".to_owned(), vec![0xff, 1]);
+        for told in [
+            sent("héllo"),
+            sent(&text),
+            sent(text.clone()),
+            sent(&text[..]),
+        ] {
+            assert_eq!(told, (true, text.as_bytes().to_vec()));
+        }
+        assert_eq!(sent(Message::Text(&text)), (true, text.into_bytes()));
+        for told in [
+            sent(&bytes),
+            sent(bytes.clone()),
+            sent(&bytes[..]),
+            sent([0xff, 1]),
+        ] {
+            assert_eq!(told, (false, bytes.clone()));
+        }
+        assert_eq!(Message::from(&bytes), Message::Binary(&bytes));
     }
 }

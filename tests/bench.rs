@@ -47,7 +47,7 @@ impl Server {
         for listener in listeners {
             command.args(["--listen", listener]);
         }
-        command.env("RINGPOST_BACKEND_TOKEN", "sesame");
+        command.env("RINGPOST_BACKEND_TOKEN", "open-sesame-please");
         let mut child = command
             .stdout(Stdio::piped())
             .stdin(Stdio::null())
@@ -243,7 +243,7 @@ fn pushes_reach_listeners_of_push_and_of_relay() {
             "--backend",
             server.backend(),
             "--token",
-            "sesame",
+            "open-sesame-please",
         ];
         let outcome = run_clean(&server, &push);
         let json = outcome.json();
@@ -568,7 +568,7 @@ fn a_server_that_dies_is_no_success() {
         .expect("the program starts");
     thread::sleep(std::time::Duration::from_millis(1_500));
     // Whoever they are: everybody goes when the server does.
-    let _ = killer.write_all(b"auth sesame\n");
+    let _ = killer.write_all(b"auth open-sesame-please\n");
     drop(server);
     let mut stdout = String::new();
     let mut pipe = run.stdout.take().expect("a pipe");

@@ -162,7 +162,7 @@ fn check_says_what_would_be_served() {
 
 #[test]
 fn check_shows_no_token() {
-    let file = ConfigFile::new("token", "[backend]\ntoken = 'hunter2'\n");
+    let file = ConfigFile::new("token", "[backend]\ntoken = 'hunter2-hunter2-hunter2'\n");
     let outcome = run(&mut ringpost(&["check", file.path()]));
     assert_eq!(outcome.status, 0, "{}", outcome.stderr);
     assert!(
@@ -270,6 +270,112 @@ fn the_token_goes_first() {
     assert_eq!(outcome.status, 1);
     assert!(outcome.stderr.contains("bad token"), "{}", outcome.stderr);
     assert_eq!(port.join().unwrap(), ["auth wrong"]);
+}
+
+#[test]
+fn whoever_shows_no_token_is_told_by_which_flag() {
+    const ANSWERS: [&[&str]; 2] = [
+        &["fail: the first line must be \"auth TOKEN\"\n"],
+        &["fail: wrong token\n"],
+    ];
+    for answers in ANSWERS {
+        let (to, _port) = back_end_port(answers);
+        let outcome = run(&mut ringpost(&["push", "--to", &to, "uid1", "text"]));
+        assert_eq!(outcome.status, 1);
+        assert!(outcome.stderr.contains("--token"), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("RINGPOST_BACKEND_TOKEN"));
+    }
+}
+
+#[test]
+fn a_token_for_back_ends_is_made_and_taken() {
+    let tokens: Vec<String> = (0..2)
+        .map(|_| {
+            let outcome = run(&mut ringpost(&["token", "--back-end"]));
+            assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+            outcome.stdout.trim().to_owned()
+        })
+        .collect();
+    assert_ne!(tokens[0], tokens[1]);
+    for (token, status) in [(tokens[0].as_str(), 0), ("s3cret", 2)] {
+        let outcome = run(ringpost(&["check"]).env("RINGPOST_BACKEND_TOKEN", token));
+        assert_eq!(outcome.status, status, "{}", outcome.stderr);
+    }
+    assert_eq!(run(&mut ringpost(&["token"])).status, 2);
+}
+
+#[test]
+fn variables_and_flags_are_checked_without_a_file() {
+    let outcome = run(ringpost(&["check", "--cores", "3"]).env("RINGPOST_IDLE_TIMEOUT", "7s"));
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    for words in [
+        "variables and flags: right",
+        "cores = 3",
+        "idle_timeout = \"7s\"",
+    ] {
+        assert!(outcome.stdout.contains(words), "{}", outcome.stdout);
+    }
+    let listen = ["check", "--listen", "text://127.0.0.1:9=echo"];
+    assert!(
+        run(&mut ringpost(&listen))
+            .stdout
+            .contains("text://127.0.0.1:9")
+    );
+    let outcome = run(ringpost(&["check", "--cores", "some"]).env("RINGPOST_IDLE_TIMOUT", "7s"));
+    assert_eq!(outcome.status, 2);
+    for words in ["flag --cores", "unknown variable RINGPOST_IDLE_TIMOUT"] {
+        assert!(outcome.stderr.contains(words), "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn empty_variables_are_unset_ones() {
+    let empty = [
+        "CONFIG",
+        "TO",
+        "BACKEND_TOKEN",
+        "AUTH",
+        "ORIGINS",
+        "LISTEN",
+        "CORES",
+    ];
+    let with_empty = |arguments: &[&str]| {
+        let mut command = ringpost(arguments);
+        for name in empty {
+            command.env(format!("RINGPOST_{name}"), "");
+        }
+        command
+    };
+    let outcome = run(&mut with_empty(&["check"]));
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    assert!(outcome.stdout.contains("with every key at its default"));
+    let (to, port) = back_end_port(&["ok\n"]);
+    let outcome = run(&mut with_empty(&["online", "--to", &to, "uid1"]));
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    assert_eq!(port.join().unwrap(), ["online uid1"]);
+    assert_eq!(run(&mut with_empty(&["doctor"])).status, 0);
+    // Where it would take the default server, and nobody is there.
+    let outcome = run(&mut with_empty(&["online", "uid1", "--timeout", "1s"]));
+    assert!(
+        !outcome.stderr.contains("no address to connect to"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn stats_are_watched_until_nobody_answers() {
+    const ANSWER: &str =
+        "{\"version\":\"9.9\",\"uptime_seconds\":61,\"cores\":[{\"core\":0,\"connections\":3}]}\n";
+    let (to, port) = back_end_port(&[ANSWER]);
+    let outcome = run(&mut ringpost(&["stats", "--watch=10ms", "--to", &to]));
+    assert_eq!(outcome.status, 2, "{}", outcome.stderr);
+    assert!(
+        outcome.stdout.starts_with("ringpost 9.9, up 1m 1s\n"),
+        "{}",
+        outcome.stdout
+    );
+    assert_eq!(port.join().unwrap(), ["stats"]);
 }
 
 #[test]

@@ -93,6 +93,20 @@ fn the_status_says_whether_all_is_well() {
     let findings = answer["findings"].as_array().expect("a list");
     assert!(findings.iter().any(|one| one["name"] == "io_uring"));
 
+    // Without a number nothing can break: it says what this machine holds.
+    let (status, stdout, stderr) = run(&["doctor"]);
+    assert_eq!(status, Some(0), "{stdout}{stderr}");
+    assert!(stdout.starts_with("This machine holds "), "{stdout}");
+    assert!(
+        stdout.contains(", bounded by ") && !stdout.contains("BREAKS"),
+        "{stdout}"
+    );
+    let (status, stdout, _) = run(&["doctor", "--json"]);
+    assert_eq!(status, Some(0), "{stdout}");
+    let answer: Value = serde_json::from_str(&stdout).expect("JSON");
+    assert_eq!(answer["connections"], answer["holds"]);
+    assert_ne!(answer["verdict"], "breaks");
+
     for arguments in [
         &["doctor", "--connections", "some"][..],
         &["doctor", "--pid", "4194305"],

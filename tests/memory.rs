@@ -78,8 +78,8 @@ impl App for Filler {
         }
         let (uid, bytes) = text.split_once(' ').expect("uid and bytes");
         match uid {
-            "all" => cx.broadcast(&"x".repeat(bytes.parse().expect("a number"))),
-            uid => cx.send_to_uid(uid, &"x".repeat(bytes.parse().expect("a number"))),
+            "all" => cx.broadcast("x".repeat(bytes.parse().expect("a number"))),
+            uid => cx.send_to_uid(uid, "x".repeat(bytes.parse().expect("a number"))),
         }
     }
 

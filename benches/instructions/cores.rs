@@ -24,6 +24,7 @@ use ringpost::protocol::websocket::handshake::Handshake;
 use ringpost::protocol::{Codec, Decoder, Event};
 use ringpost::shard::ListenerSpec;
 
+use crate::apps::backend::report::Facts;
 use crate::apps::backend::{Backend, TokenTimeout};
 use crate::apps::echo::Echo;
 use crate::apps::push::Push;
@@ -140,6 +141,7 @@ impl Cores {
                     Backend::new(
                         Bearers::default(),
                         TokenTimeout::new(Duration::from_secs(10)),
+                        Facts::new(),
                     ),
                     BACKEND,
                     &[RELAY, PUSH],

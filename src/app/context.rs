@@ -9,7 +9,7 @@ use super::local::Local;
 use super::question::Asker;
 use crate::close::CloseReason;
 use crate::ident::{ConnId, CoreId, Reach, Reply, Ticket};
-use crate::payload::Message;
+use crate::payload::AsMessage;
 
 /// The cores a note goes to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,50 +81,50 @@ impl<'a, A: App> Context<'a, A> {
     }
 
     /// Sends to the connection this callback is about.
-    pub fn send<'m>(&mut self, message: impl Into<Message<'m>>) {
+    pub fn send(&mut self, message: impl AsMessage) {
         if let Some(connection) = self.connection {
-            self.local.shard.send(connection, message.into());
+            self.local.shard.send(connection, message.as_message());
         }
     }
 
     /// Sends to a connection of this core; a stale id goes nowhere.
-    pub fn send_to<'m>(&mut self, connection: ConnId, message: impl Into<Message<'m>>) {
-        self.local.shard.send(connection, message.into());
+    pub fn send_to(&mut self, connection: ConnId, message: impl AsMessage) {
+        self.local.shard.send(connection, message.as_message());
     }
 
     /// Sends to every connection of a uid within reach.
-    pub fn send_to_uid<'m>(&mut self, uid: &str, message: impl Into<Message<'m>>) {
-        let message = message.into();
+    pub fn send_to_uid(&mut self, uid: &str, message: impl AsMessage) {
+        let message = message.as_message();
         self.local
             .send_to_uid(self.reach, self.connection, uid, message, false);
     }
 
     /// The same, and if nobody is there, [`App::on_offline`] is called for the sending connection (unless
     /// it has moved meanwhile: bind before you ask).
-    pub fn send_to_uid_or_tell<'m>(&mut self, uid: &str, message: impl Into<Message<'m>>) {
-        let message = message.into();
+    pub fn send_to_uid_or_tell(&mut self, uid: &str, message: impl AsMessage) {
+        let message = message.as_message();
         self.local
             .send_to_uid(self.reach, self.connection, uid, message, true);
     }
 
     /// Sends to every connection of a group within reach, on every core.
-    pub fn send_to_group<'m>(&mut self, group: &str, message: impl Into<Message<'m>>) {
-        let message = message.into();
+    pub fn send_to_group(&mut self, group: &str, message: impl AsMessage) {
+        let message = message.as_message();
         self.local
             .send_to_group(self.reach, self.connection, group, message, false);
     }
 
     /// The same for a state of which only the last matters: in each outbox it takes the place of
     /// an earlier refresh of the same group that still waits.
-    pub fn refresh_group<'m>(&mut self, group: &str, message: impl Into<Message<'m>>) {
-        let message = message.into();
+    pub fn refresh_group(&mut self, group: &str, message: impl AsMessage) {
+        let message = message.as_message();
         self.local
             .send_to_group(self.reach, self.connection, group, message, true);
     }
 
     /// Sends to everybody within reach, the sender included.
-    pub fn broadcast<'m>(&mut self, message: impl Into<Message<'m>>) {
-        let message = message.into();
+    pub fn broadcast(&mut self, message: impl AsMessage) {
+        let message = message.as_message();
         self.local.broadcast(self.reach, self.connection, message);
     }
 
@@ -185,9 +185,10 @@ impl<'a, A: App> Context<'a, A> {
     }
 
     /// Asks: queue this for every connection of the uid within reach. `all` means everybody.
-    pub fn push<'m>(&mut self, uid: &str, message: impl Into<Message<'m>>) -> Ticket {
+    pub fn push(&mut self, uid: &str, message: impl AsMessage) -> Ticket {
         let asker = self.asker();
-        self.local.push(self.reach, asker, uid, message.into())
+        self.local
+            .push(self.reach, asker, uid, message.as_message())
     }
 
     /// Asks: close every connection of the uid within reach with 4007.
@@ -229,8 +230,8 @@ impl<'a, A: App> Context<'a, A> {
     }
 
     /// Fills a reserved place, from any later callback on the same core.
-    pub fn fill<'m>(&mut self, reply: Reply, message: impl Into<Message<'m>>) {
-        self.local.shard.fill(reply, message.into());
+    pub fn fill(&mut self, reply: Reply, message: impl AsMessage) {
+        self.local.shard.fill(reply, message.as_message());
     }
 
     /// Sends a note to this app's value on another core, or on all.

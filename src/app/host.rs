@@ -4,6 +4,7 @@
 //! sockets, so a simulation can drive several hosts on one thread.
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -81,8 +82,12 @@ pub struct Host {
     stall: Option<Duration>,
     /// What is left of the present round.
     round: Round,
-    /// Of refused binds.
+    /// Of binds that an app has refused.
     refusals: Hush,
+    /// Of binds that were refused here, by the reason.
+    pub(super) reasons: HashMap<String, Hush>,
+    /// The connection whose reason has been seen to last.
+    pub(super) reasoned: Option<ConnId>,
 }
 
 impl Host {
@@ -104,6 +109,8 @@ impl Host {
             stall: None,
             round: Round::new(now),
             refusals: Hush::default(),
+            reasons: HashMap::new(),
+            reasoned: None,
         }
     }
 
@@ -470,6 +477,7 @@ impl Host {
             // It has a uid; asking again is the app's mistake and changes nothing.
             BindError::Twice => return,
         };
+        self.tell_refusal(id, &error);
         self.local.shard.close(id, reason);
     }
 
@@ -486,6 +494,7 @@ impl Host {
                     reason,
                 } = ended;
                 if matches!(reason, CloseReason::BadLogin | CloseReason::UidInUse)
+                    && self.reasoned != Some(connection)
                     && let Some(peer) = self.local.shard.peer(connection)
                     && let Some(more) = self.refusals.ends(Instant::now())
                 {

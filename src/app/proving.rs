@@ -4,6 +4,10 @@
 //! message that is no proof never reaches the app. Later ones are the app's, but for `auth TOKEN` with a
 //! further proof of the same uid, which puts off the connection's end.
 
+use std::time::Instant;
+
+use tracing::info;
+
 use super::BindError;
 use super::host::Host;
 use crate::auth::{NO_TOKEN, Proof, ProofError, Verifier, looks_like_token, wall_time};
@@ -101,7 +105,23 @@ impl Host {
         };
         match shown {
             Ok(proof) => self.local.shard.refresh(id, proof.expires),
-            Err(error) => self.local.shard.close(id, ending(error)),
+            Err(error) => {
+                self.tell_refusal(id, &BindError::Unproved(error));
+                self.local.shard.close(id, ending(error));
+            }
+        }
+    }
+
+    /// Says why a connection may not be who it wants to be, once a second for each reason: what it is told itself is no
+    /// more than a code. There are as many reasons as there are faults, and none quotes what was sent.
+    pub(super) fn tell_refusal(&mut self, id: ConnId, error: &BindError) {
+        self.reasoned = Some(id);
+        let Some(peer) = self.local.shard.peer(id) else {
+            return;
+        };
+        let hush = self.reasons.entry(error.to_string()).or_default();
+        if let Some(more) = hush.ends(Instant::now()) {
+            info!(%peer, more, "a bind was refused: {error}");
         }
     }
 }

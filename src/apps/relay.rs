@@ -32,7 +32,7 @@ impl Relay {
             Ok(uid) => cx.bind_uid(uid),
             Err(reason) => {
                 if self.answers_errors() {
-                    cx.send(&format!("error: {reason}"));
+                    cx.send(format!("error: {reason}"));
                 }
                 cx.close(CloseReason::BadLogin);
             }
@@ -74,13 +74,13 @@ impl App for Relay {
                 let answer = format!("login success, your uid is {}", cx.uid().unwrap_or(""));
                 cx.send(&answer);
             }
-            Err(error) if self.answers_errors() => cx.send(&format!("error: {error}")),
+            Err(error) if self.answers_errors() => cx.send(format!("error: {error}")),
             Err(_) => {}
         }
     }
 
     fn on_offline(&mut self, cx: &mut Context<'_, Self>, _: &mut (), uid: &str) {
-        cx.send(&offline(uid));
+        cx.send(offline(uid));
     }
 }
 

@@ -10,6 +10,8 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 /// Longest token of a back end.
 pub const BEARER_BYTES_MAX: usize = 256;
+/// Shortest token of a back end that the program takes: who can guess one can push to anybody.
+pub const BEARER_BYTES_MIN: usize = 16;
 /// Most tokens.
 pub const BEARERS_MAX: usize = 64;
 

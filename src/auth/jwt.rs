@@ -184,6 +184,11 @@ impl JwtKey {
         }
     }
 
+    /// Whether it is a secret.
+    pub fn is_secret(&self) -> bool {
+        self.secret.is_some()
+    }
+
     /// Makes a token, where the key can sign.
     pub fn mint(&self, uid: &str, expires: u64, parties: &Parties) -> Option<String> {
         let claims = Minted {

@@ -110,6 +110,14 @@ impl Keyring {
         self.held().keys
     }
 
+    /// Whether whoever knows a key can make proofs: a public one cannot.
+    pub fn has_secrets(&self) -> bool {
+        match &*self.keys() {
+            Keys::Plain(_) => true,
+            Keys::Jwt(keys) => keys.iter().any(JwtKey::is_secret),
+        }
+    }
+
     /// Makes a proof for a uid with the first key that can sign, until `expires` (in seconds since 1970).
     pub fn mint(&self, uid: &str, expires: u64) -> Result<String, String> {
         check_uid(uid).map_err(|error| error.to_string())?;

@@ -2,7 +2,7 @@
 //!
 //! Everything is bounded: connecting and answering by `--timeout`, the answer by a size.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IsTerminal, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
@@ -61,8 +61,27 @@ pub fn online(server: &ServerArgs, uid: &str) -> Status {
     yes_or_no(server, &format!("online {uid}"), uid)
 }
 
-/// Shows the server's counters.
-pub fn stats(server: &ServerArgs, json: bool) -> Status {
+/// Takes a terminal's cursor to its beginning, and clears what is below.
+const FROM_THE_TOP: &str = "\x1b[H\x1b[J";
+
+/// Shows the server's counters: once, or every so often until somebody ends it or the server does not answer.
+pub fn stats(server: &ServerArgs, json: bool, watch: Option<Duration>) -> Status {
+    let Some(interval) = watch else {
+        return stats_once(server, json, "");
+    };
+    let before = match io::stdout().is_terminal() && !json {
+        true => FROM_THE_TOP,
+        false => "",
+    };
+    loop {
+        match stats_once(server, json, before) {
+            Status::Done => std::thread::sleep(interval),
+            ended => return ended,
+        }
+    }
+}
+
+fn stats_once(server: &ServerArgs, json: bool, before: &str) -> Status {
     let answer = match ask(server, "stats") {
         Ok(answer) => answer,
         Err(trouble) => return trouble.report(),
@@ -71,7 +90,7 @@ pub fn stats(server: &ServerArgs, json: bool) -> Status {
         return Trouble::NotOurs(answer).report();
     };
     match stats::table(&value).filter(|_| !json) {
-        Some(table) => print(&table),
+        Some(table) => print(&format!("{before}{table}")),
         // As the server wrote it: for programs, or of a shape that we do not know.
         None => print(&format!("{answer}\n")),
     }
@@ -125,7 +144,11 @@ impl Trouble {
         match self {
             Trouble::Refused(reason) => {
                 print("fail\n");
-                complain(&format!("the server says: {}", Escaped(&reason)));
+                let hint = match reason.contains("auth TOKEN") || reason == "wrong token" {
+                    true => " (--token TOKEN, or RINGPOST_BACKEND_TOKEN)",
+                    false => "",
+                };
+                complain(&format!("the server says: {}{hint}", Escaped(&reason)));
                 Status::Failed
             }
             Trouble::NotOurs(answer) => {
@@ -148,11 +171,13 @@ impl Trouble {
 fn ask(server: &ServerArgs, line: &str) -> Result<String, Trouble> {
     if let Some(token) = &server.token {
         let mut checked = None;
-        Slot::Secret(&mut checked).put(token).map_err(|expected| {
-            Trouble::Connection(format!(
-                "--token or RINGPOST_BACKEND_TOKEN: expected {expected}"
-            ))
-        })?;
+        Slot::Secret(&mut checked, 1)
+            .put(token)
+            .map_err(|expected| {
+                Trouble::Connection(format!(
+                    "--token or RINGPOST_BACKEND_TOKEN: expected {expected}"
+                ))
+            })?;
     }
     let mut conversation = Conversation::open(server)?;
     if let Some(token) = &server.token {

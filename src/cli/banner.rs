@@ -35,7 +35,7 @@ pub fn banner(listeners: &[(Listener, SocketAddr)]) -> String {
 }
 
 /// The address as a client would write it: browsers say `ws://`.
-fn url(scheme: Scheme, address: SocketAddr) -> String {
+pub fn url(scheme: Scheme, address: SocketAddr) -> String {
     match scheme {
         Scheme::Websocket => format!("ws://{address}"),
         Scheme::Http => format!("http://{address}/"),

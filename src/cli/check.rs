@@ -1,22 +1,39 @@
-//! `ringpost check`: whether a file is right, and what a server would make of it here and now,
-//! with the variables that are set.
+//! `ringpost check`: whether a file, the variables that are set and flags are right together, and what a server would
+//! make of them here and now.
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::PathBuf;
 
 use ringpost::escape::Escaped;
 
 use super::banner::banner;
-use super::keys::KEYS;
+use super::keys::{KEYS, KeyFlags};
 use super::layers::Layer;
 use super::settings::Settings;
-use super::{Status, listeners, print, serve};
+use super::{Status, listeners, print, serve, tokens};
 
-/// Checks a file.
-pub fn run(config: &Path) -> Status {
-    match serve::resolve(Some(config), Layer::default()) {
+/// What `check` is given: as `serve`, but for the file's place.
+#[derive(clap::Args, Debug)]
+pub struct CheckArgs {
+    /// The file; without one the variables and flags alone are checked
+    #[arg(env = "RINGPOST_CONFIG", hide_env_values = true)]
+    config: Option<PathBuf>,
+    /// Check with this listener in place of the preset's, as serve has it; repeatable
+    #[arg(long, value_name = "URL=APP")]
+    listen: Vec<String>,
+    #[command(flatten)]
+    keys: KeyFlags,
+}
+
+/// Checks a file, variables and flags.
+pub fn run(args: &CheckArgs) -> Status {
+    let flags = Layer::from_flags(&args.keys.0, &args.listen);
+    match serve::resolve(args.config.as_deref(), flags) {
         Ok(settings) => {
-            let name = config.display().to_string();
+            let name = match &args.config {
+                Some(config) => config.display().to_string(),
+                None => "variables and flags".to_owned(),
+            };
             print(&format!(
                 "{}: right\n{}",
                 Escaped(&name),
@@ -35,7 +52,8 @@ pub fn run(config: &Path) -> Status {
 fn describe(mut settings: Settings) -> String {
     let configured = settings.listeners.iter().map(|it| (it.clone(), it.address));
     let mut text = format!("would serve\n{}", banner(&configured.collect::<Vec<_>>()));
-    for warning in listeners::warnings(&settings) {
+    let warnings = listeners::warnings(&settings).into_iter();
+    for warning in warnings.chain(tokens::warnings(&settings)) {
         let _ = writeln!(text, "warning: {warning}");
     }
     let mut defaults = Settings::default();

@@ -37,6 +37,7 @@ struct File<'a> {
 
 /// Reads a file's text; `name` is what errors call it.
 pub fn read(name: &str, text: &str) -> Layer {
+    let text = text.trim_start_matches('\u{feff}');
     let mut layer = Layer::default();
     let file = File {
         name: Escaped(name).to_string().into(),
@@ -45,10 +46,14 @@ pub fn read(name: &str, text: &str) -> Layer {
     match DeTable::parse(text) {
         Ok(table) => file.read_table("", table.get_ref(), &mut layer),
         Err(error) => {
-            let origin = file.origin(error.span().unwrap_or_default());
-            layer
-                .problems
-                .push(format!("{origin}: {}", Escaped(error.message())));
+            let span = error.span().unwrap_or_default();
+            let origin = file.origin(span.clone());
+            let mut problem = format!("{origin}: {}", Escaped(error.message()));
+            if error.message() == "duplicate key" {
+                let key = text.get(span).unwrap_or_default();
+                problem.push_str(&format!(" \"{}\": it stands above already", Escaped(key)));
+            }
+            layer.problems.push(problem);
         }
     }
     layer
@@ -78,6 +83,11 @@ impl File<'_> {
             match value.get_ref() {
                 DeValue::Table(inner) if has_keys(&name) => {
                     self.read_table(&format!("{name}."), inner, layer);
+                }
+                _ if !prefix.is_empty() && is_misplaced(prefix, key.get_ref()) => {
+                    let table = format!("[{}]", prefix.trim_end_matches('.'));
+                    let problem = misplaced(key.get_ref(), &table);
+                    layer.problems.push(format!("{origin}: {problem}"));
                 }
                 value => match as_text(value) {
                     Some(text) => layer.values.push((name, text, origin)),
@@ -125,10 +135,12 @@ impl File<'_> {
             let origin = self.origin(key.span());
             let name = &**key.get_ref();
             if !LISTEN_KEYS.contains(&name) {
-                return Err(format!(
-                    "{origin}: [[listen]]: {}",
-                    unknown_key(name, LISTEN_KEYS)
-                ));
+                // A table's name is enough: `[log]` would stand for itself.
+                let problem = match keys::find(name) {
+                    Some(_) => misplaced(name, "[[listen]]"),
+                    None => unknown_key(name, LISTEN_KEYS),
+                };
+                return Err(format!("{origin}: [[listen]]: {problem}"));
             }
             if name == "roles" {
                 let given = read_roles(value.get_ref());
@@ -219,6 +231,18 @@ fn put_limit(limits: &mut ListenerLimits, name: &str, text: &str) -> Result<(), 
     };
     *place = Some(value);
     Ok(())
+}
+
+/// Whether a key of a table is none, but would be one above all tables.
+fn is_misplaced(prefix: &str, name: &str) -> bool {
+    keys::find(&format!("{prefix}{name}")).is_none() && keys::find(name).is_some()
+}
+
+fn misplaced(name: &str, table: &str) -> String {
+    format!(
+        "\"{}\" is a key of the whole server, and what follows {table} belongs to that: move it above the first table",
+        Escaped(name)
+    )
 }
 
 /// Whether some key is inside the table of that name.

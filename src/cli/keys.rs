@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command};
+use ringpost::auth::bearer::BEARER_BYTES_MIN;
 use ringpost::config::{CORES_MAX, REQUEST_HEAD_BYTES_LIMIT};
 
 use super::settings::Settings;
@@ -55,7 +56,7 @@ impl Key {
     /// Whether it may be a flag: a secret may not, since every user of a machine sees its processes'
     /// command lines.
     fn is_flag(&self) -> bool {
-        !matches!((self.slot)(&mut Settings::default()), Slot::Secret(_))
+        !matches!((self.slot)(&mut Settings::default()), Slot::Secret(..))
     }
 }
 
@@ -196,13 +197,13 @@ keys! {
     full live "chat.roster_interval" =>
         |s| Slot::Time(&mut s.chat.roster_interval, Duration::from_millis(10)),
         "Least time between two rosters to a chat user";
-    full live "backend.token" => |s| Slot::Secret(&mut s.backend.token),
-        "What a back end must send as \"auth TOKEN\" first; it has all rights";
+    full live "backend.token" => |s| Slot::Secret(&mut s.backend.token, BEARER_BYTES_MIN),
+        "What a back end must send as \"auth TOKEN\" first; it has all rights; 16 characters at least";
     full live "backend.tokens_file" => |s| Slot::File(&mut s.backend.tokens_file),
         "Tokens of back ends, a line each: its rights (push,kick,read), a blank and the token";
     full "webhooks.url" => |s| Slot::Word(&mut s.webhooks.url),
         "Where a back end is told who connects, disconnects and is kicked: https:// or http://";
-    full "webhooks.secret" => |s| Slot::Secret(&mut s.webhooks.secret),
+    full "webhooks.secret" => |s| Slot::Secret(&mut s.webhooks.secret, 1),
         "What webhooks are signed with; at least 32 characters";
     full "webhooks.secret_file" => |s| Slot::File(&mut s.webhooks.secret_file),
         "The file with the secret that webhooks are signed with";
@@ -379,7 +380,9 @@ mod tests {
                 Slot::Choice(place) => place as *const dyn Choice as *const u8 as usize,
                 Slot::Origins(place) => place as *const Vec<String> as usize,
                 Slot::Networks(place) => place as *const Vec<IpNet> as usize,
-                Slot::Secret(place) | Slot::Word(place) => place as *const Option<String> as usize,
+                Slot::Secret(place, _) | Slot::Word(place) => {
+                    place as *const Option<String> as usize
+                }
                 Slot::File(place) => place as *const Option<PathBuf> as usize,
                 Slot::Events(place) => place as *const EventKinds as usize,
             };

@@ -5,7 +5,7 @@
 //! problems of all layers are reported together.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::rc::Rc;
 
@@ -77,10 +77,13 @@ impl Layer {
         let mut layer = Layer::default();
         // Sorted, so that errors come in the same order each time.
         let variables: BTreeMap<_, _> = variables.into_iter().collect();
-        let in_kubernetes = variables.contains_key(&OsString::from("KUBERNETES_SERVICE_HOST"));
         for (name, value) in &variables {
             let name = name.to_string_lossy();
-            if !name.starts_with(VARIABLE_PREFIX) || in_kubernetes && is_service_link(&name) {
+            let Some(bare) = name.strip_prefix(VARIABLE_PREFIX) else {
+                continue;
+            };
+            // Whoever passes a variable on that may be unset passes an empty one.
+            if value.is_empty() || is_link(bare, value, &variables) {
                 continue;
             }
             let Some(value) = value.to_str() else {
@@ -138,11 +141,15 @@ pub fn resolve(layers: impl IntoIterator<Item = Layer>) -> Result<Settings, Prob
     let mut problems = Vec::new();
     let mut listeners = Vec::new();
     let mut public_from = Origin::Preset;
+    let mut places: BTreeMap<&str, Origin> = BTreeMap::new();
     for layer in layers {
         problems.extend(layer.problems);
         for (name, text, origin) in layer.values {
             if let Err(problem) = put(&mut settings, &name, &text, &origin) {
                 problems.push(problem);
+            }
+            if let Some(key) = keys::find(&name) {
+                places.insert(key.name, origin.clone());
             }
             match name.as_str() {
                 // A preset asked for later puts aside what was listed before it.
@@ -169,12 +176,25 @@ pub fn resolve(layers: impl IntoIterator<Item = Layer>) -> Result<Settings, Prob
         }
     }
     problems.extend(listeners::check(&settings, &origins));
-    problems.extend(tokens::check(&settings));
-    problems.extend(hooks::problem(&settings.webhooks));
+    let of_files = tokens::check(&settings).into_iter();
+    let of_files = of_files.chain(hooks::problem(&settings.webhooks));
+    problems.extend(of_files.map(|problem| placed(problem, &places)));
     if problems.is_empty() {
         Ok(settings)
     } else {
         Err(Problems(problems))
+    }
+}
+
+/// The same with the place of the key that it is about, which it names first.
+fn placed(problem: String, places: &BTreeMap<&str, Origin>) -> String {
+    let is_of = |name: &str| {
+        let rest = problem.strip_prefix(name);
+        rest.is_some_and(|rest| !rest.starts_with(|c: char| c == '_' || c.is_ascii_alphanumeric()))
+    };
+    match places.iter().find(|(name, _)| is_of(name)) {
+        Some((_, origin)) => format!("{origin}: {problem}"),
+        None => problem,
     }
 }
 
@@ -186,14 +206,15 @@ fn put(settings: &mut Settings, name: &str, text: &str, origin: &Origin) -> Resu
         ));
     };
     let mut slot = (key.slot)(settings);
-    let secret = matches!(slot, Slot::Secret(_));
+    let secret = matches!(slot, Slot::Secret(..));
     slot.put(text).map_err(|expected| match secret {
         true => format!("{origin}: {name}: expected {expected} (the value is not shown)"),
         false => {
-            format!(
-                "{origin}: {name} = {:?}: expected {expected}",
-                Escaped(text).to_string()
-            )
+            let text = Escaped(text).to_string();
+            match slot.misfit(&text) {
+                Some(entry) => format!("{origin}: {name}: {entry:?}: expected {expected}"),
+                None => format!("{origin}: {name} = {text:?}: expected {expected}"),
+            }
         }
     })
 }
@@ -224,11 +245,34 @@ fn unknown_variable(name: &str) -> String {
     }
 }
 
-/// Kubernetes gives each pod variables for each service of its name space; those of a service called
-/// `ringpost` begin as ours do, and none of our keys looks like them.
-fn is_service_link(name: &str) -> bool {
-    name.contains("_SERVICE_HOST")
-        || name.contains("_SERVICE_PORT")
-        || name.ends_with("_PORT")
-        || name.contains("_PORT_")
+/// Whether a variable, by its name without our prefix, is one that Docker's links or Kubernetes' services set for
+/// something called `ringpost`, or `ringpost-something`: its names begin as ours do, and none of our keys looks like
+/// them.
+fn is_link(bare: &str, value: &OsStr, variables: &BTreeMap<OsString, OsString>) -> bool {
+    if bare == "NAME" || bare == "PORT" || bare.starts_with("PORT_") || bare.starts_with("ENV_") {
+        return true;
+    }
+    let text = value.to_string_lossy();
+    let is_address = ["tcp://", "udp://", "sctp://"]
+        .iter()
+        .any(|it| text.starts_with(it));
+    // Of something else's, such as RINGPOST_REDIS_1_PORT_6379_TCP_ADDR.
+    let of_port = bare.split_once("_PORT_").is_some_and(|(_, rest)| {
+        let (port, rest) = rest.split_once('_').unwrap_or((rest, ""));
+        let kinds = ["TCP", "UDP", "SCTP"];
+        let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        is_number && kinds.iter().any(|kind| rest.starts_with(kind))
+    });
+    let of_environment = bare.split_once("_ENV_").is_some_and(|(alias, _)| {
+        let name = OsString::from(format!("{VARIABLE_PREFIX}{alias}_NAME"));
+        variables.get(&name).is_some_and(|name| is_container(name))
+    });
+    let is_name = bare.ends_with("_NAME") && is_container(value);
+    let of_service = bare.contains("SERVICE_HOST") || bare.contains("SERVICE_PORT");
+    of_port || of_environment || is_name || of_service || bare.ends_with("_PORT") && is_address
+}
+
+/// Docker writes the names of both containers of a link: `/web/ringpost`.
+fn is_container(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b"/")
 }

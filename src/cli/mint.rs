@@ -1,4 +1,4 @@
-//! `ringpost token`: a client's token, made for trying, as whoever knows the users makes them.
+//! `ringpost token`: a client's token, made for trying, as whoever knows the users makes them; or a back end's.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +13,11 @@ use super::{Status, complain, print, serve};
 #[derive(clap::Args, Debug)]
 pub struct TokenArgs {
     /// Whose it is
-    uid: String,
+    #[arg(required_unless_present = "back_end")]
+    uid: Option<String>,
+    /// Make a token of a back end instead, for backend.token or backend.tokens_file
+    #[arg(long, conflicts_with = "uid")]
+    back_end: bool,
     /// How long it holds
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_time)]
     ttl: Duration,
@@ -30,7 +34,11 @@ pub struct TokenArgs {
 
 /// Makes a proof for a uid, as whoever knows the users would, and prints it.
 pub fn run(args: &TokenArgs) -> Status {
-    match mint(args) {
+    let made = match &args.uid {
+        Some(uid) => mint(uid, args),
+        None => random(),
+    };
+    match made {
         Ok(token) => {
             print(&format!("{token}\n"));
             Status::Done
@@ -42,12 +50,19 @@ pub fn run(args: &TokenArgs) -> Status {
     }
 }
 
-fn mint(args: &TokenArgs) -> Result<String, String> {
+/// A word that nobody guesses: 32 hexadecimal digits.
+fn random() -> Result<String, String> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| "there is no randomness".to_owned())?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
+}
+
+fn mint(uid: &str, args: &TokenArgs) -> Result<String, String> {
     let settings = serve::resolve(args.config.as_deref(), Layer::default());
     let settings = settings.map_err(|problems| problems.0.join("\nringpost: "))?;
     let keyring = Keyring::open(&settings.config).map_err(|error| error.to_string())?;
     let keyring = keyring.ok_or(
         "auth is \"none\", so no token proves anything; set auth (RINGPOST_AUTH) and auth_key_file",
     )?;
-    keyring.mint(&args.uid, ends_after(args.ttl))
+    keyring.mint(uid, ends_after(args.ttl))
 }

@@ -24,10 +24,11 @@ mod stats;
 mod tokens;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::builder::{OsStr, Resettable};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 #[cfg(feature = "bench")]
 use ringpost_load::{self as bench, BenchArgs};
@@ -126,37 +127,58 @@ enum Command {
         /// The server's own line of JSON instead of a table
         #[arg(long)]
         json: bool,
+        /// Again and again, every so often (2s unless told), until it is ended
+        #[arg(long, value_name = "TIME", value_parser = slot::parse_time, num_args = 0..=1)]
+        #[arg(default_missing_value = "2s", require_equals = true)]
+        watch: Option<Duration>,
         #[command(flatten)]
         server: backend::ServerArgs,
     },
     /// Put load on a running server: measure it, and check that every message arrives
     #[cfg(feature = "bench")]
     Bench(Box<BenchArgs>),
-    /// Make a token that proves a uid to a server with auth, for trying
+    /// Make a token that proves a uid to a server with auth, for trying; or one for back ends
     Token(mint::TokenArgs),
-    /// Say whether a configuration file is right, and what would be served
-    Check {
-        /// The file
-        config: PathBuf,
-    },
+    /// Say whether a configuration is right (file, variables, flags), and what would be served
+    Check(Box<check::CheckArgs>),
     /// Say how many connections this machine holds, what would break, and what mends it
     Doctor(doctor::DoctorArgs),
 }
 
+/// The same that takes an empty variable for an unset one, as [`layers`] does.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |arg: &clap::Arg| {
+        let value = arg.get_env().and_then(std::env::var_os);
+        value.is_some_and(|value| value.is_empty())
+    };
+    command
+        .mut_args(|arg| match is_empty(&arg) {
+            true => arg.env(Resettable::<OsStr>::Reset),
+            false => arg,
+        })
+        .mut_subcommands(without_empty_variables)
+}
+
 /// Does what the command line asks for.
 pub fn run() -> ExitCode {
-    let line = CommandLine::parse();
+    let command = without_empty_variables(CommandLine::command());
+    let line = CommandLine::from_arg_matches(&command.get_matches());
+    let line = line.unwrap_or_else(|error| error.exit());
     let status = match line.command {
         None => serve::run(&line.serve),
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Push { uid, text, server }) => backend::push(&server, &uid, &text),
         Some(Command::Kick { uid, server }) => backend::kick(&server, &uid),
         Some(Command::Online { uid, server }) => backend::online(&server, &uid),
-        Some(Command::Stats { json, server }) => backend::stats(&server, json),
+        Some(Command::Stats {
+            json,
+            watch,
+            server,
+        }) => backend::stats(&server, json, watch),
         #[cfg(feature = "bench")]
         Some(Command::Bench(args)) => measure(&args),
         Some(Command::Token(args)) => mint::run(&args),
-        Some(Command::Check { config }) => check::run(&config),
+        Some(Command::Check(args)) => check::run(&args),
         Some(Command::Doctor(args)) => doctor::run(&args),
     };
     status.into()

@@ -21,6 +21,7 @@ use super::settings::Settings;
 use super::slot::Slot;
 use super::{doctor, drain, serve, tokens};
 use crate::apps::backend::TokenTimeout;
+use crate::apps::backend::report::Facts;
 use crate::apps::chat::Room;
 
 /// What the apps look at while they run.
@@ -29,6 +30,7 @@ pub struct Live {
     pub relay_errors: Arc<AtomicBool>,
     pub token_timeout: TokenTimeout,
     pub room: Room,
+    pub facts: Facts,
 }
 
 impl Live {
@@ -37,6 +39,7 @@ impl Live {
             relay_errors: Arc::new(AtomicBool::new(settings.relay.errors)),
             token_timeout: TokenTimeout::new(settings.config.login_timeout),
             room: Room::new(&serve::room_limits(settings)),
+            facts: Facts::new(),
         }
     }
 
@@ -178,7 +181,7 @@ pub fn merge(running: &Settings, read: Settings) -> Merged {
         let guards = key.name.starts_with("backend.token");
         if key.live && (same_guard || !guards) {
             let [from, to] = [from.show(), to.show()].map(|it| it.unwrap_or("nothing".to_owned()));
-            let line = match matches!((key.slot)(&mut old), Slot::Secret(_)) {
+            let line = match matches!((key.slot)(&mut old), Slot::Secret(..)) {
                 true => format!("{}: changed (it is not shown)", key.name),
                 false => format!("{}: {from} -> {to}", key.name),
             };

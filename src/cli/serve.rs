@@ -14,6 +14,7 @@ use super::reload::{Live, Reloading};
 use super::settings::{AppName, Settings};
 use super::{Status, doctor, drain, file, listeners, log, panics, tokens};
 use crate::apps::backend::Backend;
+use crate::apps::backend::report::Named;
 use crate::apps::chat::{Chat, Limits};
 use crate::apps::echo::Echo;
 use crate::apps::page;
@@ -64,6 +65,9 @@ pub fn run(args: &ServeArgs) -> Status {
     for warning in listeners::warnings(&settings) {
         tracing::warn!("{warning}");
     }
+    for warning in tokens::warnings(&settings) {
+        tracing::warn!("{warning}");
+    }
     for warning in doctor::warnings(&settings) {
         tracing::warn!("{warning}");
     }
@@ -96,6 +100,7 @@ pub fn resolve(config: Option<&Path>, flags: Layer) -> Result<Settings, Problems
 /// The last step: from settings to a running server.
 fn start(args: &ServeArgs, settings: Settings, level: Level) -> io::Result<()> {
     let live = Live::new(&settings);
+    let facts = live.facts.clone();
     let (mut server, listeners) = build(settings.clone(), &live)?;
     let (config, values) = (args.config.clone(), args.keys.0.clone());
     let listen = args.listen.clone();
@@ -105,6 +110,11 @@ fn start(args: &ServeArgs, settings: Settings, level: Level) -> io::Result<()> {
     server.run_with(|running| {
         let addresses = running.listening().iter().map(|one| one.address);
         let bound: Vec<(Listener, SocketAddr)> = listeners.into_iter().zip(addresses).collect();
+        let named = bound.iter().map(|(listener, address)| Named {
+            app: listener.app.to_string(),
+            url: super::banner::url(listener.scheme, *address),
+        });
+        facts.listen(named.collect());
         log::print_aside(super::banner::banner(&bound));
     })
 }
@@ -148,8 +158,9 @@ pub fn build(settings: Settings, live: &Live) -> io::Result<(Server, Vec<Listene
             AppName::Push => server.listen(listens, || Push),
             AppName::PushBackend => {
                 let (bearers, timeout) = (bearers.clone(), live.token_timeout.clone());
+                let facts = live.facts.clone();
                 server.listen(listens, move || {
-                    Backend::new(bearers.clone(), timeout.clone())
+                    Backend::new(bearers.clone(), timeout.clone(), facts.clone())
                 })
             }
             AppName::Chat => {

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ringpost::auth::bearer::BEARER_BYTES_MAX;
+use ringpost::auth::bearer::{BEARER_BYTES_MAX, BEARER_BYTES_MIN};
 use ringpost::config::{EventKinds, IpNet};
 
 use super::settings::Choice;
@@ -40,8 +40,8 @@ pub enum Slot<'a> {
     File(&'a mut Option<PathBuf>),
     /// A name that others have chosen; empty is none.
     Word(&'a mut Option<String>),
-    /// A secret: never shown, neither in an error nor by `check`.
-    Secret(&'a mut Option<String>),
+    /// A secret of at least so many characters: never shown, neither in an error nor by `check`.
+    Secret(&'a mut Option<String>, usize),
 }
 
 impl Slot<'_> {
@@ -73,7 +73,9 @@ impl Slot<'_> {
                 let fits = text.len() <= WORD_BYTES_MAX && !text.contains(char::is_control);
                 fits.then(|| **place = (!text.is_empty()).then(|| text.to_owned()))
             }
-            Slot::Secret(place) => is_token(text).then(|| **place = Some(text.to_owned())),
+            Slot::Secret(place, least) => {
+                (text.len() >= *least && is_token(text)).then(|| **place = Some(text.to_owned()))
+            }
         };
         taken.ok_or_else(|| self.expected())
     }
@@ -92,7 +94,8 @@ impl Slot<'_> {
             (Slot::Networks(place), Slot::Networks(other)) => place.clone_from(other),
             (Slot::Events(place), Slot::Events(other)) => **place = **other,
             (Slot::File(place), Slot::File(other)) => place.clone_from(other),
-            (Slot::Word(place), Slot::Word(other)) | (Slot::Secret(place), Slot::Secret(other)) => {
+            (Slot::Word(place), Slot::Word(other))
+            | (Slot::Secret(place, _), Slot::Secret(other, _)) => {
                 place.clone_from(other);
             }
             _ => debug_assert!(false, "one setting has one kind of value"),
@@ -135,10 +138,27 @@ impl Slot<'_> {
             Slot::Word(_) => {
                 format!("at most {WORD_BYTES_MAX} bytes without control characters")
             }
-            Slot::Secret(_) => {
-                format!("1 to {TOKEN_BYTES_MAX} printable ASCII characters without a space")
+            Slot::Secret(_, least) => {
+                let mut text = format!(
+                    "{least} to {TOKEN_BYTES_MAX} printable ASCII characters without a space"
+                );
+                if *least == BEARER_BYTES_MIN {
+                    text.push_str("; `ringpost token --back-end` makes one");
+                }
+                text
             }
         }
+    }
+
+    /// Of a list, the first entry that is none; `None` of what is no list.
+    pub fn misfit<'t>(&self, text: &'t str) -> Option<&'t str> {
+        let fits: fn(&str) -> bool = match self {
+            Slot::Origins(_) => |one| parse_origins(one).is_some(),
+            Slot::Networks(_) => |one| parse_networks(one).is_some(),
+            Slot::Events(_) => |one| EventKinds::parse(one).is_some(),
+            _ => return None,
+        };
+        text.split(',').map(str::trim).find(|one| !fits(one))
     }
 
     /// The present value as it stands in a TOML file; `None` if it has none.
@@ -157,7 +177,7 @@ impl Slot<'_> {
             Slot::Events(place) => Some(format!("\"{place}\"")),
             Slot::File(place) => place.as_ref().map(|path| format!("\"{}\"", path.display())),
             Slot::Word(place) => place.as_ref().map(|word| format!("\"{word}\"")),
-            Slot::Secret(place) => place.as_ref().map(|_| "(hidden)".to_owned()),
+            Slot::Secret(place, _) => place.as_ref().map(|_| "(hidden)".to_owned()),
         }
     }
 
@@ -174,7 +194,7 @@ impl Slot<'_> {
             Slot::Events(_) => "EVENTS".to_owned(),
             Slot::File(_) => "FILE".to_owned(),
             Slot::Word(_) => "NAME".to_owned(),
-            Slot::Secret(_) => "TOKEN".to_owned(),
+            Slot::Secret(..) => "TOKEN".to_owned(),
         }
     }
 }
@@ -447,8 +467,15 @@ mod tests {
     #[test]
     fn a_token_is_one_word() {
         let mut token = None;
-        let mut slot = Slot::Secret(&mut token);
-        for text in ["", "a b", "a\nb", "é", &"x".repeat(257)] {
+        let mut slot = Slot::Secret(&mut token, 7);
+        for text in [
+            "",
+            "a token",
+            "a token\nof two",
+            "séééécret",
+            "s3cret",
+            &"x".repeat(257),
+        ] {
             assert!(slot.put(text).is_err(), "{text:?}");
         }
         assert!(slot.put("s3cret!").is_ok());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::time::Duration;
 
 use ringpost::escape::Escaped;
 use serde_json::Value;
@@ -70,7 +71,8 @@ pub fn table(answer: &Value) -> Option<String> {
         .chain(heads.iter().map(String::len))
         .max()
         .unwrap_or(0);
-    let mut text = format!("{:name_width$}", format!("{} cores", cores.len()));
+    let mut text = about(answer);
+    let _ = write!(text, "{:name_width$}", format!("{} cores", cores.len()));
     for head in &heads {
         let _ = write!(text, "  {head:>width$}");
     }
@@ -90,6 +92,27 @@ pub fn table(answer: &Value) -> Option<String> {
         write_rows(&closed);
     }
     Some(text)
+}
+
+/// What the server is, where it says so: its version, for how long it is up, and what it listens on.
+fn about(answer: &Value) -> String {
+    let mut text = String::new();
+    if let (Some(version), Some(seconds)) = (
+        answer.get("version").and_then(Value::as_str),
+        answer.get("uptime_seconds").and_then(Value::as_u64),
+    ) {
+        let up = humantime::format_duration(Duration::from_secs(seconds));
+        let _ = writeln!(text, "ringpost {}, up {up}", Escaped(version));
+    }
+    let listeners = answer.get("listeners").and_then(Value::as_array);
+    for listener in listeners.into_iter().flatten() {
+        let part = |name: &str| {
+            let text = listener.get(name).and_then(Value::as_str);
+            Escaped(text.unwrap_or_default()).to_string()
+        };
+        let _ = writeln!(text, "  {:12}  {}", part("app"), part("url"));
+    }
+    text
 }
 
 /// The names of the numbers within each core's object, the known ones first.
@@ -184,6 +207,23 @@ mod tests {
             ["slow", "consumer", "2", "1", "1"]
         );
         assert_eq!(words("closed")[1], (2 * CloseReason::COUNT).to_string());
+    }
+
+    #[test]
+    fn what_the_server_is_comes_first() {
+        let mut answer = stats(1);
+        answer["version"] = "0.1.0\u{1b}".into();
+        answer["uptime_seconds"] = 3_661.into();
+        answer["listeners"] = serde_json::json!([{"app": "relay", "url": "ws://127.0.0.1:1"}]);
+        let table = table(&answer).unwrap();
+        let lines: Vec<&str> = table.lines().take(2).collect();
+        assert_eq!(
+            lines,
+            [
+                r"ringpost 0.1.0\u{1b}, up 1h 1m 1s",
+                "  relay         ws://127.0.0.1:1"
+            ]
+        );
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Tokens of back ends, from the settings and a file.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use ringpost::auth::Keyring;
-use ringpost::auth::bearer::{BEARERS_MAX, Bearers, Rights};
+use ringpost::auth::bearer::{BEARER_BYTES_MIN, BEARERS_MAX, Bearers, Rights};
 
 use super::settings::{BackendSettings, Settings};
 use super::slot::is_token;
@@ -16,6 +17,42 @@ pub fn check(settings: &Settings) -> Vec<String> {
     let keys = keys.map(|error| error.to_string());
     let bearers = bearers(&settings.backend).err();
     keys.into_iter().chain(bearers).collect()
+}
+
+/// What is right and may not be meant: files with secrets that others on this machine may read.
+pub fn warnings(settings: &Settings) -> Vec<String> {
+    let config = &settings.config;
+    let keyring = Keyring::open(config).ok().flatten();
+    let of_secrets = keyring.is_some_and(|keyring| keyring.has_secrets());
+    let files = [
+        (
+            "auth_key_file",
+            config.auth_key_file.as_ref().filter(|_| of_secrets),
+        ),
+        ("backend.tokens_file", settings.backend.tokens_file.as_ref()),
+        (
+            "webhooks.secret_file",
+            settings.webhooks.secret_file.as_ref(),
+        ),
+    ];
+    let open = files
+        .into_iter()
+        .filter_map(|(key, file)| Some((key, file?)));
+    open.filter(|(_, file)| others_may_read(file))
+        .map(|(key, file)| {
+            format!(
+                "{key} {}: others on this machine may read it, and it holds secrets: chmod o-rwx",
+                file.display()
+            )
+        })
+        .collect()
+}
+
+/// By the file's mode, and the directories above it let everybody through.
+fn others_may_read(file: &Path) -> bool {
+    let mode = |path: &Path| std::fs::metadata(path).map_or(0, |of| of.permissions().mode());
+    let passes = |above: &Path| above.as_os_str().is_empty() || mode(above) & 0o001 != 0;
+    mode(file) & 0o004 != 0 && file.ancestors().skip(1).all(passes)
 }
 
 /// The tokens of back ends: the one with all rights, and those of the file.
@@ -40,14 +77,16 @@ fn read(bearers: Bearers, file: &Path) -> Result<Bearers, String> {
     let text = std::fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
     let before = bearers.is_empty();
     let lines = text.lines().enumerate();
-    let lines = lines.map(|(number, line)| (number + 1, line.trim()));
+    let lines =
+        lines.map(|(number, line)| (number + 1, line.trim_start_matches('\u{feff}').trim()));
     let mut lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     let (bearers, count) = lines.try_fold((bearers, 0), |(bearers, count), (number, line)| {
         // The line itself is not shown: it holds a secret.
         let (token, rights) = parse(line).ok_or_else(|| {
             format!(
                 "{name}:{number}: expected rights and a token, such as \"push,kick TOKEN\"; the rights are push, \
-                 kick and read, the token has 1 to 256 printable ASCII characters"
+                 kick and read, the token has 16 to 256 printable ASCII characters; `ringpost token --back-end` \
+                 makes one"
             )
         })?;
         Ok::<_, String>((bearers.with(token, rights), count + 1))
@@ -62,7 +101,8 @@ fn read(bearers: Bearers, file: &Path) -> Result<Bearers, String> {
 
 fn parse(line: &str) -> Option<(&str, Rights)> {
     let (rights, token) = line.rsplit_once([' ', '\t'])?;
-    Some((token, Rights::parse(rights.trim())?)).filter(|(token, _)| is_token(token))
+    Some((token, Rights::parse(rights.trim())?))
+        .filter(|(token, _)| token.len() >= BEARER_BYTES_MIN && is_token(token))
 }
 
 #[cfg(test)]
@@ -70,11 +110,58 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_file_of_secrets_that_others_may_read_is_warned_of() {
+        let name = format!(
+            "ringpost-tokens-{}-{}",
+            std::process::id(),
+            fastrand::u64(..)
+        );
+        let file = std::env::temp_dir().join(name);
+        std::fs::write(&file, "0123456789abcdef0123456789abcdef\n").unwrap();
+        let mut settings = Settings::default();
+        settings.config.auth = ringpost::config::Auth::Hmac;
+        settings.config.auth_key_file = Some(file.clone());
+        settings.backend.tokens_file = Some(file.clone());
+        settings.webhooks.secret_file = Some(file.clone());
+        let warned = |mode: u32| {
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(&file, mode).unwrap();
+            let warned = warnings(&settings);
+            let keys = warned
+                .iter()
+                .map(|line| line.split(' ').next().unwrap().to_owned());
+            keys.collect::<Vec<_>>()
+        };
+        let all = [
+            "auth_key_file",
+            "backend.tokens_file",
+            "webhooks.secret_file",
+        ];
+        assert_eq!(warned(0o604), all);
+        assert_eq!(warned(0o644), all);
+        assert!(warned(0o600).is_empty() && warned(0o640).is_empty());
+        std::fs::remove_file(&file).unwrap();
+        assert!(warnings(&settings).is_empty());
+    }
+
+    #[test]
     fn a_line_is_rights_and_a_token() {
-        assert_eq!(parse("push abc"), Some(("abc", Rights::PUSH)));
-        assert_eq!(parse("push, kick,read \tabc"), Some(("abc", Rights::ALL)));
-        for line in ["abc", "push", "all abc", "push a\u{7f}c", "abc push,kick x"] {
-            assert_eq!(parse(line), None, "{line:?}");
+        let token = "0123456789abcdef";
+        let line = |rights: &str| format!("{rights}{token}");
+        assert_eq!(parse(&line("push ")), Some((token, Rights::PUSH)));
+        assert_eq!(
+            parse(&line("push, kick,read \t")),
+            Some((token, Rights::ALL))
+        );
+        for line in [
+            line(""),
+            line("all "),
+            line("push \u{7f}"),
+            line("abc push,kick x "),
+            "push".to_owned(),
+            "push 0123456789abcde".to_owned(),
+        ] {
+            assert_eq!(parse(&line), None, "{line:?}");
         }
     }
 }

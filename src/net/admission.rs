@@ -90,15 +90,27 @@ pub enum Counted {
 /// A part of the table: connections by address, and by the number of the doors that are added up.
 type Part = CachePadded<Mutex<HashMap<(u128, u16), usize, RandomState>>>;
 
+/// How many connections the process' descriptors hold, where `max_connections` leaves that to them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Room {
+    /// Clients, so that back ends and HTTP find some left.
+    pub clients: usize,
+    /// Clients and HTTP connections together, so that back ends do.
+    pub with_http: usize,
+}
+
 /// The counts that all cores share.
 pub struct Census {
+    room: Option<Room>,
     connections: [CachePadded<AtomicUsize>; POOLS],
     parts: Box<[Part]>,
 }
 
 impl Census {
-    pub fn new() -> Census {
+    /// Without connections. Where no limit of clients is configured, room is left for others.
+    pub fn new(room: Option<Room>) -> Census {
         Census {
+            room,
             connections: Default::default(),
             parts: (0..PARTS).map(|_| Part::default()).collect(),
         }
@@ -112,6 +124,10 @@ impl Census {
         self.connections[pool as usize]
             .fetch_update(set, get, more)
             .is_ok()
+    }
+
+    fn count(&self, pool: Pool) -> usize {
+        self.connections[pool as usize].load(Ordering::Relaxed)
     }
 
     fn leave(&self, pool: Pool) {
@@ -143,10 +159,22 @@ impl Census {
 
 /// What counts as one address: an IPv4 address, or an IPv6 network of 64 bits, the least that anyone with
 /// IPv6 is given.
-fn key_of(address: IpAddr) -> u128 {
+pub fn key_of(address: IpAddr) -> u128 {
     match address.to_canonical() {
         IpAddr::V4(address) => u128::from(address.to_ipv6_mapped()),
         IpAddr::V6(address) => u128::from(address) >> 64 << 64,
+    }
+}
+
+/// The limits of each pool, and of clients and HTTP together.
+fn limits(config: &Config, room: Option<Room>) -> ([usize; POOLS], usize) {
+    let mut limits = POOLS_ALL.map(|pool| pool.connections_max(config));
+    match room.filter(|_| config.max_connections == 0) {
+        Some(room) => {
+            limits[Pool::Clients as usize] = room.clients;
+            (limits, room.with_http)
+        }
+        None => (limits, usize::MAX),
     }
 }
 
@@ -155,6 +183,8 @@ pub struct Admission {
     census: Arc<Census>,
     /// By pool.
     connections_max: [usize; POOLS],
+    /// Of clients and HTTP together, where nobody has said how many clients there may be.
+    together_max: usize,
     pub handshakes_max: usize,
     pub request_head_bytes_max: usize,
     pub proxies: Proxies,
@@ -170,9 +200,11 @@ pub struct Admission {
 
 impl Admission {
     pub fn new(config: &Config, census: Arc<Census>, doors: &[Door]) -> Admission {
+        let (connections_max, together_max) = limits(config, census.room);
         Admission {
             census,
-            connections_max: POOLS_ALL.map(|pool| pool.connections_max(config)),
+            connections_max,
+            together_max,
             handshakes_max: config.handshakes_max,
             request_head_bytes_max: config.request_head_bytes_max,
             proxies: Proxies::new(&config.trusted_proxies),
@@ -185,11 +217,36 @@ impl Admission {
 
     /// Goes on with other limits. Connections keep what they count towards.
     pub fn renew(&mut self, config: &Config, doors: &[Door]) {
-        self.connections_max = POOLS_ALL.map(|pool| pool.connections_max(config));
+        (self.connections_max, self.together_max) = limits(config, self.census.room);
         self.handshakes_max = config.handshakes_max;
         self.request_head_bytes_max = config.request_head_bytes_max;
         self.proxies = Proxies::new(&config.trusted_proxies);
         self.doors = doors.into();
+    }
+
+    /// Whether descriptors leave none for one more of a pool, where they are the limit: clients leave some to HTTP, and
+    /// both to back ends.
+    fn is_full(&self, pool: Pool) -> bool {
+        let clients = self.census.count(Pool::Clients) + self.census.count(Pool::HttpClients);
+        match pool {
+            Pool::Clients | Pool::HttpClients => {
+                clients >= self.connections_max[Pool::Clients as usize]
+            }
+            Pool::Http => clients + self.census.count(pool) >= self.together_max,
+            Pool::BackEnds => false,
+        }
+    }
+
+    /// Whether a pool is bounded by descriptors, and not by its key.
+    fn is_room_of(&self, pool: Pool) -> bool {
+        let key_max = self.connections_max[pool as usize];
+        match pool {
+            Pool::Clients => self.together_max < usize::MAX,
+            Pool::Http | Pool::HttpClients => {
+                self.together_max < usize::MAX && self.census.count(pool) < key_max
+            }
+            Pool::BackEnds => false,
+        }
     }
 
     fn door(&self, listener: u16) -> Door {
@@ -232,7 +289,9 @@ impl Admission {
         }
         let max = self.connections_max[pool as usize];
         let most = if max == 0 { usize::MAX } else { max };
-        if !self.census.enter(pool, most) {
+        // Two counts at a time may pass it by as many as there are cores, for which there is room.
+        let is_full = self.together_max < usize::MAX && self.is_full(pool);
+        if is_full || !self.census.enter(pool, most) {
             self.complain(listener, CloseReason::ConnectionLimit, peer, "");
             return Err(CloseReason::ConnectionLimit);
         }
@@ -303,6 +362,12 @@ impl Admission {
             return;
         };
         let by = match reason {
+            CloseReason::ConnectionLimit if self.is_room_of(door.pool) => format!(
+                "as many connections are there as descriptors leave room for beside back ends (clients {}, HTTP \
+                 {}; ulimit -n, LimitNOFILE=)",
+                self.census.count(Pool::Clients),
+                self.census.count(Pool::Http)
+            ),
             CloseReason::ConnectionLimit => {
                 let max = self.connections_max[door.pool as usize];
                 format!("{} = {max} are there", door.pool.key())
@@ -374,7 +439,7 @@ mod tests {
 
     #[test]
     fn of_one_address_so_many_on_any_core() {
-        let census = Arc::new(Census::new());
+        let census = Arc::new(Census::new(None));
         let config = || Config {
             connections_per_address_max: 2,
             ..Config::default()
@@ -401,7 +466,7 @@ mod tests {
 
     #[test]
     fn who_is_refused_for_its_address_is_no_connection() {
-        let census = Arc::new(Census::new());
+        let census = Arc::new(Census::new(None));
         let config = Config {
             max_connections: 2,
             connections_per_address_max: 1,
@@ -420,7 +485,7 @@ mod tests {
 
     #[test]
     fn each_pool_has_its_own_limit() {
-        let census = Arc::new(Census::new());
+        let census = Arc::new(Census::new(None));
         let config = Config {
             max_connections: 1,
             backend_connections_max: 2,
@@ -441,8 +506,37 @@ mod tests {
     }
 
     #[test]
+    fn where_descriptors_are_the_limit_back_ends_find_some_left() {
+        let room = Room {
+            clients: 3,
+            with_http: 4,
+        };
+        let census = Arc::new(Census::new(Some(room)));
+        let mut admission = admission(Config::default(), &census);
+        for n in 0..3 {
+            assert!(admission.enter(0, peer(&format!("192.0.2.{n}"))).is_ok());
+        }
+        let full = Err(CloseReason::ConnectionLimit);
+        assert_eq!(admission.enter(0, peer("192.0.2.9")), full);
+        assert!(admission.enter(3, peer("192.0.2.1")).is_ok());
+        assert_eq!(admission.enter(3, peer("192.0.2.2")), full);
+        for n in 0..9 {
+            assert!(admission.enter(2, peer(&format!("192.0.2.{n}"))).is_ok());
+        }
+        // Who says how many clients there may be has done the sum himself.
+        let config = Config {
+            max_connections: 5,
+            ..Config::default()
+        };
+        let doors = admission.doors.clone();
+        admission.renew(&config, &doors);
+        assert!(admission.enter(0, peer("192.0.2.9")).is_ok());
+        assert!(admission.enter(3, peer("192.0.2.2")).is_ok());
+    }
+
+    #[test]
     fn an_address_counts_by_itself_where_a_listener_has_its_own_limit() {
-        let census = Arc::new(Census::new());
+        let census = Arc::new(Census::new(None));
         let config = Config {
             connections_per_address_max: 1,
             ..Config::default()
@@ -465,7 +559,7 @@ mod tests {
 
     #[test]
     fn proxies_have_no_limit_of_their_own() {
-        let census = Arc::new(Census::new());
+        let census = Arc::new(Census::new(None));
         let config = Config {
             connections_per_address_max: 1,
             trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
@@ -488,7 +582,7 @@ mod tests {
 
     #[test]
     fn cores_that_count_at_once_never_pass_the_limit() {
-        let census = Census::new();
+        let census = Census::new(None);
         let most = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..4 {

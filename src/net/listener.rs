@@ -60,6 +60,12 @@ impl Listener {
         Ok(socket)
     }
 
+    /// Whether this machine has IPv6 at all: kernels can be built, or started, without it.
+    pub fn has_ipv6() -> bool {
+        let made = Socket::new(Domain::IPV6, Type::STREAM.cloexec(), Some(Protocol::TCP));
+        !made.is_err_and(|error| error.raw_os_error() == Some(libc::EAFNOSUPPORT))
+    }
+
     /// Fails if someone listens there: with SO_REUSEPORT another process of the same user could share
     /// the port unnoticed. Nothing listens meanwhile, so no client gets into a socket that closes at once.
     pub fn check_free(address: SocketAddr) -> io::Result<()> {

@@ -131,12 +131,12 @@ impl Draining {
         let (took, connections) = (begun.elapsed(), self.connections().unwrap_or(0));
         if settled {
             info!(
-                ?took,
+                took = %shown(took),
                 connections, "nothing is under way any more; closing connections"
             );
         } else {
             warn!(
-                ?took,
+                took = %shown(took),
                 connections, "still under way near the end of drain_timeout; closing connections"
             );
         }
@@ -222,6 +222,11 @@ impl Draining {
     }
 }
 
+/// A time as people write it, to the millisecond.
+fn shown(time: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_millis(time.as_millis() as u64))
+}
+
 /// Says how long it takes, or that the time is too short for it.
 fn foretell(clients: u64, rate: usize, time: Duration) {
     let needed = time_needed(clients, rate);
@@ -229,12 +234,12 @@ fn foretell(clients: u64, rate: usize, time: Duration) {
         warn!(
             clients,
             rate,
-            ?needed,
-            ?time,
+            needed = %shown(needed),
+            time = %shown(time),
             "drain_timeout is too short for drain_rate: who is left by then is closed at once"
         );
     } else {
-        info!(clients, rate, ?needed, "closing clients");
+        info!(clients, rate, needed = %shown(needed), "closing clients");
     }
 }
 

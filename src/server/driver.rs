@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub struct Drivers {
     pub may_fall_back: bool,
     /// One warning is enough, however many cores it is about.
     warned: Once,
+    /// Whether a core has had to fall back.
+    fallen_back: AtomicBool,
 }
 
 impl fmt::Display for Drivers {
@@ -46,6 +49,9 @@ impl fmt::Display for Drivers {
         f.write_str(match (self.runtime, self.wire) {
             (RuntimeKind::Epoll, _) => "epoll",
             (_, Kind::Epoll) => "io_uring, connections on epoll",
+            (_, Kind::Uring) if self.fallen_back.load(Ordering::Relaxed) => {
+                "io_uring, some cores on epoll"
+            }
             (_, Kind::Uring) => "io_uring",
         })
     }
@@ -81,6 +87,7 @@ impl Drivers {
             wire: Kind::Epoll,
             may_fall_back: wanted != Wanted::Uring,
             warned: Once::new(),
+            fallen_back: AtomicBool::new(false),
         };
         if wanted == Wanted::Epoll {
             return Ok(drivers);
@@ -109,6 +116,7 @@ impl Drivers {
             );
             return Err(io::Error::new(cause.kind(), text));
         }
+        self.fallen_back.store(true, Ordering::Relaxed);
         self.warned.call_once(|| {
             warn!(%cause, "{what} cannot be used, epoll is used instead: {hint}");
         });

@@ -1,12 +1,13 @@
 //! Where a server listens: URLs, the sockets bound for them, and what they turned out to be.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use serde_json::json;
+use tracing::warn;
 
-use super::Bound;
+use super::{Bound, starting};
 use crate::config::{Config, ListenerLimits};
 use crate::ident::Reach;
 use crate::net::admission::{Door, Pool};
@@ -166,6 +167,13 @@ pub fn bind_all(
     let apps = listeners.iter().map(|(listen, spec)| (listen, Some(spec)));
     for (listen, spec) in apps.chain(sites.iter().map(|(listen, ..)| (listen, None))) {
         let mut address = listen.address()?;
+        if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && !Listener::has_ipv6() {
+            address.set_ip(Ipv4Addr::UNSPECIFIED.into());
+            warn!(
+                "this machine has no IPv6: {} listens on {address} instead, every IPv4 address",
+                listen.url
+            );
+        }
         if address.port() != 0 {
             Listener::check_free(address).map_err(|error| refused(&listen.url, &error))?;
         }
@@ -232,7 +240,10 @@ fn refused(url: &str, error: &io::Error) -> io::Error {
             "; ports below 1024 need a privilege (CAP_NET_BIND_SERVICE)"
         }
         io::ErrorKind::AddrNotAvailable => "; this machine does not have that address",
-        _ => "",
+        _ if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
+            "; this machine has no IPv6: write 127.0.0.1 for [::1]"
+        }
+        _ => return starting::named(&format!("cannot listen on {url}"), error),
     };
     io::Error::new(
         error.kind(),

@@ -1,6 +1,7 @@
 //! Starts and pins the cores, owns each core's turn, drains, stops.
 
 mod cores;
+mod cpus;
 mod drain;
 mod driver;
 mod farewell;
@@ -10,6 +11,7 @@ mod runtime;
 mod signals;
 mod sites;
 mod spaces;
+mod starting;
 mod supervisor;
 mod sweep;
 mod tables;
@@ -17,6 +19,7 @@ mod turn;
 mod watchdog;
 mod webhooks;
 
+pub use cpus::{control_groups, cores_for, cpu_percent};
 pub use driver::{RingTrial, try_rings};
 pub use listen::{Listen, Listening, Listens};
 pub use reload::Reload;
@@ -25,6 +28,7 @@ pub use tables::DescriptorNeed;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Instant;
 
@@ -54,6 +58,7 @@ use drain::{Draining, Progress};
 use driver::Drivers;
 use reload::{Current, Outline};
 use sites::SitePlan;
+use starting::named;
 use tables::Claim;
 use webhooks::Telling;
 
@@ -247,13 +252,21 @@ impl Server {
     }
 
     /// Binds the listeners, starts the cores, and serves until SIGINT or SIGTERM; then drains. A second
-    /// signal, a second or more after the first, ends the process at once, with status 1. A service manager that names itself by `NOTIFY_SOCKET`
-    /// is told of all that, and by its watchdog's time that every core makes turns (sd_notify(3)).
+    /// signal, a second or more after the first, ends the process at once, with status 1. A service manager that names
+    /// itself by `NOTIFY_SOCKET` is told of all that, and by its watchdog's time that every core makes turns
+    /// (sd_notify(3)).
+    ///
+    /// What there is to say, where it listens first, it says by [`tracing`]: without a subscriber, such as
+    /// `tracing_subscriber::fmt::init()`, nothing is printed.
     pub fn run(self) -> io::Result<()> {
-        self.run_with(|_| {})
+        self.run_with(|running| {
+            for one in running.listening() {
+                info!(app = one.space, url = one.url, "listening");
+            }
+        })
     }
 
-    /// The same, calling `ready` when every listener is bound. A signal that comes from then on drains.
+    /// The same, calling `ready` when every listener is bound, to say so. A signal that comes from then on drains.
     pub fn run_with(self, ready: impl FnOnce(&Running)) -> io::Result<()> {
         signals::run(self, ready)
     }
@@ -270,6 +283,15 @@ impl Server {
             );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
+        let cpus = core_affinity::get_core_ids().unwrap_or_default();
+        let cores = self.cores(cpus.len())?;
+        let need = DescriptorNeed {
+            max_connections: self.config.max_connections,
+            cores,
+            listeners: self.listeners.len() + self.sites.len(),
+        };
+        let descriptors_max = tables::raise_limit();
+        need.check(descriptors_max)?;
         let keyring = Keyring::open(&self.config)?;
         let (sites, of_sites) = self.plan_sites();
         let outline = Outline::of(&self, &of_sites);
@@ -277,35 +299,19 @@ impl Server {
         let target = Target::open(&self.webhooks)?;
         let config = Arc::new(self.config);
         let driver = Arc::new(Drivers::choose(config.driver)?);
-        let descriptors_max = tables::raise_limit();
-        let cpus = core_affinity::get_core_ids().unwrap_or_default();
-        let cores = match config.cores {
-            0 => cpus.len().max(1),
-            cores if cores > CORES_MAX => {
-                let text = format!("cores = {cores}: at most {CORES_MAX}");
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-            }
-            cores => cores,
-        };
         let (bound, listening) =
             listen::bind_all(&self.listeners, &self.sites, &self.spaces, cores, &config)?;
         if self.bearers.is_empty() {
             let of_sites = &listening[self.listeners.len()..];
             listen::keep_sites_to_loopback(of_sites, &self.sites)?;
         }
-        for one in &listening {
-            info!(app = one.space, url = one.url, "listening");
-        }
-        let endpoints = bus::connect(cores)?;
+        let endpoints =
+            bus::connect(cores).map_err(|error| named("no doorbells for the cores", &error))?;
         let remote = endpoints[0].remote();
-        let need = DescriptorNeed {
-            max_connections: config.max_connections,
-            cores,
-            listeners: self.listeners.len() + self.sites.len(),
-        };
         let own_tables = need.has_own_tables(config.descriptor_tables, descriptors_max);
+        let room = need.room(&config, descriptors_max);
         let (claims, originals) = if own_tables {
-            tables::split(bound)?
+            tables::split(bound).map_err(|error| named("no descriptor tables", &error))?
         } else {
             (bound.into_iter().map(Claim::Bound).collect(), None)
         };
@@ -325,7 +331,7 @@ impl Server {
             config: Arc::clone(&config),
             driver: Arc::clone(&driver),
             doors,
-            census: Arc::new(Census::new()),
+            census: Arc::new(Census::new(room)),
             exhausted: Arc::new(SharedHush::new()),
             specs,
             rates: self.rates,
@@ -343,6 +349,7 @@ impl Server {
         });
         watch_panics();
         let (report, reports) = mpsc::channel();
+        let pinned = Arc::new(AtomicUsize::new(0));
         let mut running = Running {
             listening,
             cores: Cores::new(),
@@ -365,15 +372,20 @@ impl Server {
         };
         for (number, (endpoint, claim)) in endpoints.into_iter().zip(claims).enumerate() {
             let (plan, report) = (Arc::clone(&plan), report.clone());
+            let pinned = Arc::clone(&pinned);
             let cpu = config
                 .pin
                 .then(|| cpus.get(number % cpus.len().max(1)).copied())
                 .flatten();
-            running.cores.spawn(number, move || {
-                if let Some(cpu) = cpu
-                    && !core_affinity::set_for_current(cpu)
-                {
-                    warn!(core = number, cpu = cpu.id, "the core could not be pinned");
+            let spawned = running.cores.spawn(number, move || {
+                match cpu.map(|cpu| (cpu, core_affinity::set_for_current(cpu))) {
+                    None => {}
+                    Some((_, true)) => {
+                        pinned.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Some((cpu, false)) => {
+                        warn!(core = number, cpu = cpu.id, "the core could not be pinned");
+                    }
                 }
                 match claim.redeem() {
                     Ok(bound) => runtime::run(&plan, endpoint, bound, &report),
@@ -383,7 +395,11 @@ impl Server {
                         Err(error)
                     }
                 }
-            })?;
+            });
+            if let Err(error) = spawned {
+                running.draining.abandon();
+                return Err(named(&format!("no thread for core {number}"), &error));
+            }
         }
         drop(report);
         for _ in 0..cores {
@@ -393,7 +409,7 @@ impl Server {
             if let Err(error) = started {
                 // Those that have started hold the ports.
                 running.draining.abandon();
-                return Err(error);
+                return Err(named("a core cannot start", &error));
             }
         }
         standing.ready();
@@ -403,8 +419,43 @@ impl Server {
             "{descriptors_max}{}",
             if own_tables { " a core" } else { "" }
         );
-        info!(cores, driver = %driver, pinned = config.pin, %descriptors, "started");
+        let pinned = pinned.load(Ordering::Relaxed) == cores;
+        info!(cores, driver = %driver, pinned, %descriptors, "started");
+        if let Some(room) = room.filter(|_| config.max_connections == 0) {
+            info!(
+                "max_connections = 0: as many as descriptors hold, {} clients; {} are kept for back ends and HTTP",
+                room.clients,
+                need.kept(config.backend_connections_max, descriptors_max)
+                    + need.kept(config.http_connections_max, descriptors_max)
+            );
+        }
         Ok(running)
+    }
+
+    /// As many as are configured, or by the CPUs that the process has and the time that it may use of them.
+    fn cores(&self, cpus: usize) -> io::Result<usize> {
+        match self.config.cores {
+            0 => {
+                let percent = cpus::own_percent();
+                let cores = cores_for(cpus, percent);
+                if let Some(percent) = percent.filter(|_| cores < cpus) {
+                    info!(
+                        cores,
+                        cpus,
+                        "the control group gives {}.{:02} CPUs' time, so there are as many cores; `cores` (--cores) \
+                         sets another number",
+                        percent / 100,
+                        percent % 100
+                    );
+                }
+                Ok(cores)
+            }
+            cores if cores > CORES_MAX => {
+                let text = format!("cores = {cores}: at most {CORES_MAX}");
+                Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+            }
+            cores => Ok(cores),
+        }
     }
 }
 

@@ -26,7 +26,7 @@ use crate::app::host::Host;
 use crate::bus::Endpoint;
 use crate::hush::SharedHush;
 use crate::net::halves::Halves;
-use crate::net::http::{Gate, Port};
+use crate::net::http::{Gate, Pausing, Port};
 use crate::net::listener::Listener;
 use crate::net::origin::Origins;
 use crate::net::readiness::{Pass, Readiness};
@@ -393,6 +393,7 @@ fn make_ports(
             listeners: Rc::from(plan.listeners_json.as_str()),
             facts: Arc::clone(&plan.facts),
             gate: Gate::new(plan.admission(), site.door, site.rate, burst),
+            pausing: Pausing::default(),
             events: site.events,
             origins: RefCell::new(Origins::new(&plan.config.origins)),
             subscribe: Rc::clone(subscribe),

@@ -13,6 +13,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
 
+use super::starting::named;
 use super::supervisor::Supervisor;
 use super::watchdog::Watchdog;
 use super::{OnReload, Reload, Running, Server};
@@ -33,7 +34,7 @@ pub fn run(mut server: Server, ready: impl FnOnce(&Running)) -> io::Result<()> {
         // Without any of them it means that the terminal is gone, and ends the process.
         wanted.push(SIGHUP);
     }
-    let signals = Signals::new(wanted)?;
+    let signals = Signals::new(wanted).map_err(|error| named("signals cannot be taken", &error))?;
     let running = server.start()?;
     let on_reload = on_reload.unwrap_or_else(|| Box::new(read_keys));
     ready(&running);
@@ -68,7 +69,8 @@ fn wait(
         .spawn(move || {
             let reload = || on_reload(&server);
             take_signals(signals, &first, reload, to_tell.as_deref(), &status);
-        })?;
+        })
+        .map_err(|error| named("no thread for signals", &error))?;
     let remote = running.draining.remote();
     // Goes on while the server drains, and ends with this function.
     let _watchdog = match &supervisor {
@@ -83,12 +85,14 @@ fn wait(
         ..
     } = running;
     // A core that ends by itself is our mistake: the others must not go on as if nothing were.
-    let watch = thread::Builder::new().name("watch".into()).spawn(move || {
+    let watch = move || {
         let result = cores.wait();
         drop(bus);
         let _ = core_ended.send(false);
         result
-    })?;
+    };
+    let watch = thread::Builder::new().name("watch".into()).spawn(watch);
+    let watch = watch.map_err(|error| named("no thread to watch the cores", &error))?;
     let asked = drained.recv().unwrap_or(false);
     let began = Instant::now();
     let tell = |left| {

@@ -8,14 +8,19 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use super::Bound;
-use crate::config::DescriptorTables;
+use crate::config::{Config, DescriptorTables};
 use crate::ident::CoreId;
+use crate::net::admission::Room;
 use crate::net::handover::{Handover, Numbers, Pairs};
 use crate::net::listener::Listener;
 
 /// Descriptors of a server without connections. Counted in /proc of one with 1, 2 and 4 cores, and rounded up.
 const DESCRIPTORS: usize = 24;
 const DESCRIPTORS_CORE: usize = 12;
+/// With room for fewer connections a server is of no use.
+const CONNECTIONS_MIN: usize = 8;
+/// More descriptors than this are no limit.
+const UNLIMITED: usize = 1 << 31;
 
 /// What a server's descriptors are needed for, to judge whether a table holds them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,6 +50,49 @@ impl DescriptorNeed {
             DescriptorTables::Shared => false,
             DescriptorTables::PerCore => true,
         }
+    }
+
+    /// Descriptors that are kept for connections that are no clients', where a table has so many: of a pool as many as
+    /// it may have, or a 64th of all.
+    pub fn kept(&self, pool_max: usize, descriptors_max: usize) -> usize {
+        let share = descriptors_max / 64 + 1;
+        match pool_max {
+            0 => share,
+            most => most.min(share),
+        }
+    }
+
+    /// Clients that there may be where nothing else says how many: those that a table of so many descriptors holds
+    /// beside the server's own, and what is kept for back ends and HTTP. `None` if descriptors set no limit.
+    pub fn room(&self, config: &Config, descriptors_max: usize) -> Option<Room> {
+        if descriptors_max > UNLIMITED {
+            return None;
+        }
+        let back_ends = self.kept(config.backend_connections_max, descriptors_max);
+        let http = self.kept(config.http_connections_max, descriptors_max);
+        let held =
+            |kept: usize| match self.has_own_tables(config.descriptor_tables, descriptors_max) {
+                true => self.held_by_tables(self.cores, descriptors_max.saturating_sub(kept)),
+                false => descriptors_max.saturating_sub(self.own() + kept),
+            };
+        Some(Room {
+            clients: held(back_ends + http),
+            with_http: held(back_ends),
+        })
+    }
+
+    /// Whether a server can start and be of any use with so many descriptors; the error names the limit and the need.
+    pub fn check(&self, descriptors_max: usize) -> io::Result<()> {
+        let needed = self.own() + CONNECTIONS_MIN;
+        if descriptors_max >= needed {
+            return Ok(());
+        }
+        let text = format!(
+            "RLIMIT_NOFILE is {descriptors_max}, and a server with {} cores and {} listeners needs {needed} descriptors \
+             at least, each connection one more; raise it (ulimit -n, LimitNOFILE=), or use fewer cores",
+            self.cores, self.listeners
+        );
+        Err(io::Error::new(io::ErrorKind::InvalidInput, text))
     }
 
     /// Connections that so many cores hold together, each with a table of so many descriptors.
@@ -216,6 +264,29 @@ mod tests {
         assert_eq!(need(0).held_by_tables(10, 69), 0);
         // Of 20,000 each: 69 are not clients', and 705 are left for chance.
         assert_eq!(need(0).held_by_tables(10, 20_000), 192_260);
+    }
+
+    #[test]
+    fn room_is_kept_for_those_who_are_no_clients() {
+        let need = DescriptorNeed {
+            max_connections: 0,
+            cores: 2,
+            listeners: 3,
+        };
+        let config = Config::default();
+        let room = |limit| need.room(&config, limit);
+        let (clients, with_http) = (20_000 - 54 - 2 * 313, 20_000 - 54 - 313);
+        assert_eq!(room(20_000), Some(Room { clients, with_http }));
+        // Of each pool no more than it may have.
+        let clients = 1_048_576 - 54 - 2 * 1_024;
+        assert_eq!(room(1_048_576).map(|room| room.clients), Some(clients));
+        assert_eq!(room(64).map(|room| room.clients), Some(64 - 54 - 4));
+        assert_eq!(room(usize::MAX), None);
+        assert!(need.check(62).is_ok());
+        let error = need.check(61).expect_err("too few").to_string();
+        for words in ["RLIMIT_NOFILE is 61", "needs 62", "ulimit -n"] {
+            assert!(error.contains(words), "{error}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
+use super::starting::named;
 use super::supervisor::Supervisor;
 use crate::app::envelope::Body;
 use crate::bus::Remote;
@@ -50,7 +51,8 @@ impl Watchdog {
                         supervisor.alive();
                     }
                 }
-            })?;
+            })
+            .map_err(|error| named("no thread for the watchdog", &error))?;
         Ok(Some(Watchdog {
             thread: Some(thread),
             end: Some(end),

@@ -14,6 +14,7 @@ use crate::server::Server;
 
 on_cores! {
     each_uid_has_its_verdict,
+    a_byte_order_mark_before_a_body_is_passed_over,
     data_arrives_as_it_is_written,
     everybody_is_reached,
     a_kick_closes_every_connection,
@@ -23,6 +24,16 @@ on_cores! {
     a_page_behind_a_proxy_is_its_own,
     ten_thousand_uids_in_one_push,
     requests_that_cannot_be,
+}
+
+async fn a_byte_order_mark_before_a_body_is_passed_over(cores: usize) {
+    let server = Server::start(cores).await;
+    let page = server.address("http", "page");
+    let body = "\u{feff}{\"uid\":\"tom\",\"text\":\"x\"}";
+    let lines = "Content-Type: application/json\r\n";
+    let answer = post(page, "/v1/push", lines, body).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(answer.json()["verdicts"]["tom"], "offline");
 }
 
 async fn each_uid_has_its_verdict(cores: usize) {

@@ -246,7 +246,9 @@ async fn the_counters_are_told(cores: usize) {
 }
 
 async fn each_route_asks_for_its_right(cores: usize) {
-    let file = File::new("push p-token\nkick k-token\nread r-token\n");
+    let file = File::new(
+        "push p-token-of-a-back-end\nkick k-token-of-a-back-end\nread r-token-of-a-back-end\n",
+    );
     let server = Server::with(cores, &[("BACKEND_TOKENS_FILE", file.path())]).await;
     let address = server.address("http", "page");
     for (method, path, body, right) in [
@@ -263,7 +265,7 @@ async fn each_route_asks_for_its_right(cores: usize) {
         ("GET", "/openapi.json", "", "pkr-"),
     ] {
         for token in ["p", "k", "r", "-"] {
-            let field = format!("Authorization: Bearer {token}-token\r\n{JSON}");
+            let field = format!("Authorization: Bearer {token}-token-of-a-back-end\r\n{JSON}");
             let length = body.len();
             let request = format!(
                 "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{field}\
@@ -280,7 +282,7 @@ async fn each_route_asks_for_its_right(cores: usize) {
         }
     }
     // In a batch each entry is looked at.
-    let field = format!("Authorization: Bearer k-token\r\n{JSON}");
+    let field = format!("Authorization: Bearer k-token-of-a-back-end\r\n{JSON}");
     let batch = r#"[{"push":{"uid":"u","text":"x"}},{"kick":{"uid":"u"}},{"join":{"group":"g","uid":"u"}}]"#;
     let answers = post(address, "/v1/batch", &field, batch).await.json();
     assert_eq!(answers["answers"][0]["error"]["code"], "no_right");

@@ -12,22 +12,21 @@ on_cores! {
     without_a_token_nothing_listens_beyond_loopback,
 }
 
-const TOKENS: &str =
-    "# who may what\npush pusher-token\nkick,read  keeper-token\n\npush,kick,read all-token\n";
+const TOKENS: &str = "# who may what\npush pusher-token-0001\nkick,read  keeper-token-0001\n\npush,kick,read all-token-0000001\n";
 const BODY: &str = r#"{"uid":"tom","text":"hello"}"#;
 
 async fn each_token_has_its_rights_on_the_text_port(cores: usize) {
     let file = File::new(TOKENS);
     let settings = [
         ("BACKEND_TOKENS_FILE", file.path()),
-        ("BACKEND_TOKEN", "root-token"),
+        ("BACKEND_TOKEN", "root-token-000001"),
     ];
     let server = Server::with(cores, &settings).await;
     for (token, push, kick, read) in [
-        ("pusher-token", true, false, false),
-        ("keeper-token", false, true, true),
-        ("all-token", true, true, true),
-        ("root-token", true, true, true),
+        ("pusher-token-0001", true, false, false),
+        ("keeper-token-0001", false, true, true),
+        ("all-token-0000001", true, true, true),
+        ("root-token-000001", true, true, true),
     ] {
         let mut backend = server.backend().await;
         assert_eq!(backend.ask(&format!("auth {token}")).await, "ok");
@@ -45,16 +44,16 @@ async fn each_token_has_its_rights_on_the_text_port(cores: usize) {
         let stats = backend.ask("stats").await;
         assert_eq!(stats.starts_with('{'), read, "{token}: {stats}");
         assert_eq!(
-            backend.ask("auth all-token").await,
+            backend.ask("auth all-token-0000001").await,
             "fail: authorized already"
         );
         assert_eq!(backend.ask("nonsense").await.get(..6), Some("fail: "));
     }
     for wrong in [
-        "pusher-toke",
-        "pusher-token ",
-        "push pusher-token",
-        "PUSHER-TOKEN",
+        "pusher-token-000",
+        "pusher-token-0001 ",
+        "push pusher-token-0001",
+        "PUSHER-TOKEN-0001",
         "",
     ] {
         let mut backend = server.backend().await;
@@ -74,9 +73,17 @@ async fn each_token_has_its_rights_over_http(cores: usize) {
     for (field, status, code) in [
         ("", 401, "unauthorized"),
         ("Authorization: Bearer wrong\r\n", 401, "unauthorized"),
-        ("Authorization: pusher-token\r\n", 401, "unauthorized"),
-        ("Authorization: Basic pusher-token\r\n", 401, "unauthorized"),
-        ("Authorization: Bearer keeper-token\r\n", 403, "no_right"),
+        ("Authorization: pusher-token-0001\r\n", 401, "unauthorized"),
+        (
+            "Authorization: Basic pusher-token-0001\r\n",
+            401,
+            "unauthorized",
+        ),
+        (
+            "Authorization: Bearer keeper-token-0001\r\n",
+            403,
+            "no_right",
+        ),
     ] {
         let answer = post(address, "/v1/push", &format!("{field}{JSON}"), BODY).await;
         assert_eq!(answer.status, status, "{field}");
@@ -84,7 +91,7 @@ async fn each_token_has_its_rights_over_http(cores: usize) {
         let challenge = answer.header("www-authenticate");
         assert_eq!(challenge, (status == 401).then_some("bearer"), "{field}");
     }
-    for token in ["pusher-token", "all-token"] {
+    for token in ["pusher-token-0001", "all-token-0000001"] {
         let field = format!("authorization:bearer {token}\r\n{JSON}");
         let answer = post(address, "/v1/push", &field, BODY).await;
         assert_eq!(
@@ -92,15 +99,16 @@ async fn each_token_has_its_rights_over_http(cores: usize) {
             (200, &"offline".into())
         );
     }
-    let twice = format!("Authorization: Bearer all-token\r\nAuthorization: Bearer x\r\n{JSON}");
+    let twice =
+        format!("Authorization: Bearer all-token-0000001\r\nAuthorization: Bearer x\r\n{JSON}");
     assert_eq!(post(address, "/v1/push", &twice, BODY).await.status, 400);
     // A large body is kept for those alone who may have something done by it.
     let large = "x".repeat(65 << 10);
     for (path, token, status) in [
         ("/v1/push", "wrong", 401),
-        ("/v1/push", "pusher-token", 400),
-        ("/v1/push", "all-token", 400),
-        ("/", "all-token", 413),
+        ("/v1/push", "pusher-token-0001", 400),
+        ("/v1/push", "all-token-0000001", 400),
+        ("/", "all-token-0000001", 413),
     ] {
         let field = format!("Authorization: Bearer {token}\r\n{JSON}");
         let answer = post(address, path, &field, &large).await;
@@ -113,10 +121,10 @@ async fn each_token_has_its_rights_over_http(cores: usize) {
 
 async fn http_may_listen_beyond_loopback_with_a_token(cores: usize) {
     let listeners = ["http://0.0.0.0:0=page"];
-    let server = Server::on(cores, &[("BACKEND_TOKEN", "root-token")], &listeners).await;
+    let server = Server::on(cores, &[("BACKEND_TOKEN", "root-token-000001")], &listeners).await;
     let mut address = server.address("http", "page");
     address.set_ip([127, 0, 0, 1].into());
-    let lines = format!("Authorization: Bearer root-token\r\n{JSON}");
+    let lines = format!("Authorization: Bearer root-token-000001\r\n{JSON}");
     assert_eq!(post(address, "/v1/push", &lines, BODY).await.status, 200);
     assert_eq!(post(address, "/v1/push", JSON, BODY).await.status, 401);
 }

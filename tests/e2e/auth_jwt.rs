@@ -2,18 +2,24 @@
 
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rsa;
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
+};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
+use crate::http::get;
 use crate::on_cores;
 use crate::server::Server;
 use crate::tokens::{CARRIERS, Carrier, File, OTHER, SECRET, in_seconds, server, sign};
 
 on_cores! {
-    hs256_rs256_and_eddsa,
+    hs256_rs256_es256_and_eddsa,
+    a_set_of_keys_whose_names_tokens_say,
+    a_number_is_a_uid_and_each_fault_is_named,
+    a_token_in_the_query_may_be_escaped,
     claims_hold,
     no_other_algorithm_gets_in,
 }
@@ -70,16 +76,120 @@ async fn is_kept_out(server: &Server, carrier: Carrier, token: &str, code: u16) 
     }
 }
 
-async fn hs256_rs256_and_eddsa(cores: usize) {
+/// On P-256: what signs, the point, and the public half in PEM.
+fn p256() -> (EncodingKey, Vec<u8>, String) {
+    let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a pair");
+    let private = pair.to_pkcs8v1().expect("PKCS #8");
+    let public = AsDer::<aws_lc_rs::encoding::PublicKeyX509Der<'_>>::as_der(pair.public_key());
+    (
+        EncodingKey::from_ec_der(private.as_ref()),
+        pair.public_key().as_ref().to_vec(),
+        pem("PUBLIC KEY", public.expect("DER").as_ref()),
+    )
+}
+
+async fn a_set_of_keys_whose_names_tokens_say(cores: usize) {
+    let key = |kid: &str, point: &[u8]| {
+        let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let (x, y) = (part(&point[1..33]), part(&point[33..]));
+        json!({"kty": "EC", "crv": "P-256", "use": "sig", "kid": kid, "x": x, "y": y})
+    };
+    let ((old, old_point, _), (new, new_point, _)) = (p256(), p256());
+    let keys = json!({"keys": [key("2026-01", &old_point), key("2026-02", &new_point)]});
+    let file = File::new(&keys.to_string());
+    let server = server(cores, "jwt", &file, &[]).await;
+    let by = |kid: &str, key: &EncodingKey| {
+        let mut header = Header::new(Algorithm::ES256);
+        header.kid = Some(kid.to_owned());
+        encode(&header, &tom(), key).expect("it signs")
+    };
+    for token in [by("2026-01", &old), by("2026-02", &new)] {
+        gets_in(&server, Carrier::Query, &token).await;
+    }
+    for token in [by("2026-01", &new), by("2025-12", &old)] {
+        is_kept_out(&server, Carrier::Query, &token, 4006).await;
+    }
+    // The public key is no secret.
+    let forged = EncodingKey::from_secret(keys.to_string().as_bytes());
+    let forged = jwt(Algorithm::HS256, &forged, &tom());
+    is_kept_out(&server, Carrier::Query, &forged, 4006).await;
+}
+
+async fn a_number_is_a_uid_and_each_fault_is_named(cores: usize) {
+    let file = File::new(SECRET);
+    let origins = [("ORIGINS", "none, http://127.0.0.1:8080")];
+    let server = server(cores, "jwt", &file, &origins).await;
+    let later = in_seconds(600);
+    let number = hs256(&json!({"sub": 9_007_199_254_740_993_u64, "exp": later}));
+    for carrier in CARRIERS {
+        let mut client = carrier
+            .connect(&server, "relay", &number)
+            .await
+            .expect("101");
+        client
+            .expect("login success, your uid is 9007199254740993")
+            .await;
+    }
+    // Push says nothing but the code; why is in the log, and the token is not.
+    for (claims, words) in [
+        (json!({"sub": 7.5, "exp": later}), "the token's sub is"),
+        (json!({"sub": true, "exp": later}), "the token's sub is"),
+        (
+            json!({"sub": "tom", "exp": later * 1_000}),
+            "exp is more than ten years away",
+        ),
+        (
+            json!({"sub": "tom", "exp": later, "iat": later * 1_000}),
+            "iat is more than",
+        ),
+        (json!({"sub": "tom"}), "the token's exp is missing"),
+    ] {
+        let token = hs256(&claims);
+        for scheme in ["ws", "text"] {
+            let mut client = server.connect(scheme, "push").await;
+            client.send(&token).await;
+            client.expect_end(4006).await;
+        }
+        server
+            .wait_log(&["INFO", "a bind was refused: ", words])
+            .await;
+        let query = format!("/v1/events?token={token}");
+        let answer = get(server.address("http", "page"), &query).await;
+        assert_eq!(answer.status, 401);
+        assert!(answer.body.contains(words), "{}", answer.body);
+        assert!(!server.log().contains(&token));
+    }
+    let foreign = EncodingKey::from_secret(OTHER.as_bytes());
+    let foreign = jwt(Algorithm::HS256, &foreign, &tom());
+    let mut client = server.connect("text", "push").await;
+    client.send(&foreign).await;
+    client.expect_end(4006).await;
+    let words = ["INFO", "not signed by a key of this server"];
+    server.wait_log(&words).await;
+}
+
+async fn a_token_in_the_query_may_be_escaped(cores: usize) {
+    let file = File::new(SECRET);
+    let server = server(cores, "jwt", &file, &[]).await;
+    let token = hs256(&tom());
+    let all: String = token.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    for token in [token.replace('.', "%2E"), token.replace('.', "%2e"), all] {
+        gets_in(&server, Carrier::Query, &token).await;
+    }
+}
+
+async fn hs256_rs256_es256_and_eddsa(cores: usize) {
+    let (es, _, es_public) = p256();
     let (ed, ed_public) = ed25519();
     let (rsa, rsa_public) = rsa();
     for (keys, tokens) in [
         (SECRET.to_owned(), vec![hs256(&tom())]),
         (
-            ed_public + &rsa_public,
+            ed_public + &rsa_public + &es_public,
             vec![
                 jwt(Algorithm::EdDSA, &ed, &tom()),
                 jwt(Algorithm::RS256, &rsa, &tom()),
+                jwt(Algorithm::ES256, &es, &tom()),
             ],
         ),
     ] {
@@ -114,7 +224,7 @@ async fn claims_hold(cores: usize) {
         ),
         (json!({"sub": "tom", "aud": aud, "iss": iss}), 4006),
         (
-            json!({"sub": 7, "exp": later, "aud": aud, "iss": iss}),
+            json!({"sub": 7.5, "exp": later, "aud": aud, "iss": iss}),
             4006,
         ),
         (

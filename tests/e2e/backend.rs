@@ -301,13 +301,18 @@ async fn the_back_end_may_speak_over_any_codec(cores: usize) {
         "text://127.0.0.1:0=push-backend",
     ];
     // Any page could open a websocket, so that one wants a token.
-    let server = Server::on(cores, &[("BACKEND_TOKEN", "secret")], &listeners).await;
+    let server = Server::on(
+        cores,
+        &[("BACKEND_TOKEN", "a-secret-of-the-back-end")],
+        &listeners,
+    )
+    .await;
     let uid = seed::uid(&mut seed::rng());
     let mut client = server.connect("ws", "push").await;
     client.send(&uid).await;
     for scheme in ["ws", "frame", "text"] {
         let mut backend = server.connect(scheme, "push-backend").await;
-        assert_eq!(backend.ask("auth secret").await, "ok");
+        assert_eq!(backend.ask("auth a-secret-of-the-back-end").await, "ok");
         while backend.ask(&format!("online {uid}")).await != "ok" {}
         let line = format!("{{\"uid\":\"{uid}\"}}");
         assert_eq!(backend.ask(&line).await, "ok");

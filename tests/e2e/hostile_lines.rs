@@ -137,6 +137,7 @@ fn bad_lines(uid: &str) -> Vec<(String, &'static str)> {
         "null",
         "42",
         "\"uid\"",
+        "\u{feff}\u{feff}stats",
         "\0",
         "ping",
         "kick",
@@ -147,6 +148,9 @@ fn bad_lines(uid: &str) -> Vec<(String, &'static str)> {
     ] {
         bad(line.into(), "fail: expected ");
     }
+    // A byte-order mark is passed over.
+    bad("\u{feff}{}".into(), "fail: the object has no uid");
+    bad("\u{feff}online nobody".into(), "fail");
     bad("kick all".into(), "fail: \"all\" is reserved");
     bad("online a\0b".into(), "fail: a uid has no control ");
     bad(format!("kick {long}"), "fail: a uid has at most 128 bytes");

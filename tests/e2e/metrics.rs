@@ -299,14 +299,14 @@ async fn scrape_with(address: SocketAddr, host: &str, field: &str) -> Response {
 }
 
 async fn a_token_needs_the_right_to_read(cores: usize) {
-    let file = File::new("push,kick pusher-token\nread reader-token\n");
+    let file = File::new("push,kick pusher-token-0001\nread reader-token-0001\n");
     let server = Server::with(cores, &[("BACKEND_TOKENS_FILE", file.path())]).await;
     let address = server.address("http", "page");
     for (field, status) in [
         ("", 401),
         ("Authorization: Bearer wrong\r\n", 401),
-        ("Authorization: Bearer pusher-token\r\n", 403),
-        ("Authorization: Bearer reader-token\r\n", 200),
+        ("Authorization: Bearer pusher-token-0001\r\n", 403),
+        ("Authorization: Bearer reader-token-0001\r\n", 200),
     ] {
         // Where a token is asked for, any name will do.
         let answer = scrape_with(address, "metrics.example", field).await;

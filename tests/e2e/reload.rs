@@ -278,7 +278,7 @@ async fn tokens_and_the_log(cores: usize) {
     let mut it = Reloaded::start(cores, "backend.token = \"the-first-of-all\"").await;
     let mut shown = it.server.backend().await;
     assert_eq!(shown.ask("auth the-first-of-all").await, "ok");
-    it.reload("backend.token = \"another-one\"\nlog = \"debug\"")
+    it.reload("backend.token = \"another-one-of-them\"\nlog = \"debug\"")
         .await;
     it.server.wait_log(&["log: \"info\" -> \"debug\""]).await;
     // Whoever has shown it stays.
@@ -287,7 +287,7 @@ async fn tokens_and_the_log(cores: usize) {
         let mut old = it.server.backend().await;
         assert_eq!(old.ask("auth the-first-of-all").await, "fail: wrong token");
         let mut new = it.server.backend().await;
-        assert_eq!(new.ask("auth another-one").await, "ok");
+        assert_eq!(new.ask("auth another-one-of-them").await, "ok");
     }
     it.server.wait_log(&["DEBUG", "accepted"]).await;
     // The last that is said of it.
@@ -311,7 +311,7 @@ async fn tokens_and_the_log(cores: usize) {
             .starts_with("fail: the first line")
     );
     assert!(
-        !log.contains("the-first-of-all") && !log.contains("another-one"),
+        !log.contains("the-first-of-all") && !log.contains("another-one-of-them"),
         "{log}"
     );
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
+use crate::http::get;
 use crate::metrics::Scrape;
 use crate::raw::{FIN, Raw, TEXT, request};
 use crate::server::{Server, binary, command};
@@ -234,6 +235,8 @@ async fn is_served_and_stops(mut server: Server) {
     let one = &mut many[let_in[0]];
     one.frame(FIN | TEXT, b"hello").await;
     one.expect(FIN | TEXT, b"hello").await;
+    let health = get(server.address("http", "page"), "/healthz").await;
+    assert_eq!(health.status, 200);
     drop((many, clients));
     server.wait_holdings(before).await;
     let spent = server.cpu_time();

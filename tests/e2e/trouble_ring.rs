@@ -29,13 +29,7 @@ const FORBIDDEN: [(libc::c_long, libc::c_int); 3] = [
 ];
 
 /// Has this system call answered with an error in the program that the command starts.
-fn forbid(command: &mut Command, call: libc::c_long, error: libc::c_int) {
-    let statement = |code: u32, k: u32, jump_if_not: u8| libc::sock_filter {
-        code: code as u16,
-        jt: 0,
-        jf: jump_if_not,
-        k,
-    };
+pub fn forbid(command: &mut Command, call: libc::c_long, error: libc::c_int) {
     let filter = [
         // The first word of seccomp_data is the call's number.
         statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
@@ -47,6 +41,37 @@ fn forbid(command: &mut Command, call: libc::c_long, error: libc::c_int) {
         ),
         statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0),
     ];
+    install(command, filter);
+}
+
+/// The same if the call's first argument is this.
+pub fn forbid_of(command: &mut Command, call: libc::c_long, first: u32, error: libc::c_int) {
+    let filter = [
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, call as u32, 3),
+        // The low half of the first argument.
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 16, 0),
+        statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, first, 1),
+        statement(
+            libc::BPF_RET | libc::BPF_K,
+            libc::SECCOMP_RET_ERRNO | error as u32,
+            0,
+        ),
+        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0),
+    ];
+    install(command, filter);
+}
+
+fn statement(code: u32, k: u32, jump_if_not: u8) -> libc::sock_filter {
+    libc::sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf: jump_if_not,
+        k,
+    }
+}
+
+fn install<const N: usize>(command: &mut Command, filter: [libc::sock_filter; N]) {
     let install = move || {
         let program = libc::sock_fprog {
             len: filter.len() as u16,

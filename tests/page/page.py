@@ -386,7 +386,7 @@ def leave_sight(visitor, asked):
 def check_status_token(browser, binary):
     step("status: with tokens it asks for one that may read")
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as tokens:
-        tokens.write("push pusher-token\nread reader-token\n")
+        tokens.write("push pusher-token-0001\nread reader-token-0001\n")
         tokens.flush()
         server = Server(binary, "--backend-tokens-file", tokens.name)
     try:
@@ -394,8 +394,8 @@ def check_status_token(browser, binary):
         visitor.visit()
         visitor.page.evaluate("document.getElementById('status').scrollIntoView()")
         expect(visitor.at("#status-state")).to_have_text("needs a token")
-        for token, words in (("nonsense", "wrong token"), ("pusher-token", "this token may not read"),
-                             ("reader-token", "live")):
+        for token, words in (("nonsense", "wrong token"), ("pusher-token-0001", "this token may not read"),
+                             ("reader-token-0001", "live")):
             visitor.enter(("status-token", token))
             expect(visitor.at("#status-state")).to_have_text(words)
         expect(visitor.at("#status-form")).to_be_hidden()

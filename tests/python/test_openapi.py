@@ -26,7 +26,10 @@ from websockets.asyncio.client import connect
 
 PATIENCE = 15
 LISTENERS = ["http://127.0.0.1:0=page", "websocket://127.0.0.1:0=push"]
-TOKENS = "push p-token\nkick k-token\nread r-token\npush,kick,read all-token\n"
+TOKENS = (
+    "push p-token-of-a-back-end\nkick k-token-of-a-back-end\nread r-token-of-a-back-end\n"
+    "push,kick,read all-token-of-a-back-end\n"
+)
 
 # Bodies for each schema of a request, each with whether it may be carried out.
 BODIES = {
@@ -288,7 +291,7 @@ def each_operation_asks_for_its_right(binary):
                 for right in ("push", "kick", "read", "all", "no"):
                     may = operation["x-right"] in ("", right) or right == "all"
                     wanted = 401 if right == "no" else 200 if may else 403
-                    token = f"{right[0] if right != 'all' else 'all'}-token"
+                    token = f"{right[0] if right != 'all' else 'all'}-token-of-a-back-end"
                     status, _, answer = server.ask(method, target(path), body, token)
                     assert status == wanted, (path, right, status, answer)
                     description.check_answer(operation, status, answer)

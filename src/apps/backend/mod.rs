@@ -8,13 +8,14 @@
 
 pub mod line;
 mod object;
-mod report;
+pub mod report;
+mod strangers;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ahash::{AHashMap, AHashSet};
+use ahash::AHashMap;
 use ringpost::app::{Answer, App, Context, Login, Peers, WhenFlawed, WhenFull};
 use ringpost::auth::bearer::{Bearers, Rights};
 use ringpost::close::{CloseReason, Flaw};
@@ -22,15 +23,19 @@ use ringpost::ident::{ConnId, Reply, Ticket};
 use ringpost::payload::Message;
 
 use self::line::Line;
+use self::report::Facts;
+use self::strangers::{PAUSE, Strangers};
 use super::text_of;
 
 /// The app's value on one core.
 pub struct Backend {
+    /// What `stats` tells of the server.
+    facts: Facts,
     bearers: Bearers,
     /// Strangers who say nothing would keep back ends out otherwise.
     token_timeout: TokenTimeout,
-    /// The connections that have not shown one.
-    strangers: AHashSet<ConnId>,
+    /// The connections that have not shown one, or a wrong one.
+    strangers: Strangers,
     /// The places that wait for an answer.
     open: AHashMap<Ticket, Reply>,
 }
@@ -67,11 +72,12 @@ pub struct Session {
 impl Backend {
     /// With tokens, the first line of each connection must be `auth TOKEN` with one of them, and come within
     /// this time.
-    pub fn new(bearers: Bearers, token_timeout: TokenTimeout) -> Backend {
+    pub fn new(bearers: Bearers, token_timeout: TokenTimeout, facts: Facts) -> Backend {
         Backend {
+            facts,
             bearers,
             token_timeout,
-            strangers: AHashSet::new(),
+            strangers: Strangers::default(),
             open: AHashMap::new(),
         }
     }
@@ -100,23 +106,39 @@ impl Backend {
         self.open.insert(ticket, place);
     }
 
-    /// The first line where a token is configured: the token, or the end.
+    /// The first line where a token is configured: the token, or the end, after a pause.
     fn authorize(&mut self, cx: &mut Context<'_, Self>, session: &mut Session, line: &str) {
-        if let Some(connection) = cx.connection() {
-            self.strangers.remove(&connection);
+        let Some(connection) = cx.connection() else {
+            return;
+        };
+        if !self.strangers.speaks(connection) {
+            return;
         }
         // Nothing else of the line is read: whoever is not authorized gets no work out of us.
-        let given = line.strip_prefix("auth ");
-        session.rights = given.and_then(|token| self.bearers.rights(token));
-        let refusal = match given {
-            Some(_) if session.rights.is_some() => return answer(cx, "ok"),
-            Some(_) => "fail: wrong token",
-            None => "fail: the first line must be \"auth TOKEN\"",
+        let Some(given) = line.strip_prefix("auth ") else {
+            answer(cx, "fail: the first line must be \"auth TOKEN\"");
+            return cx.close(CloseReason::Policy);
         };
-        answer(cx, refusal);
-        cx.close(CloseReason::Policy);
+        session.rights = self.bearers.rights(given);
+        if session.rights.is_some() {
+            return answer(cx, "ok");
+        }
+        let place = cx.reserve();
+        let Some(peer) = cx.peer() else {
+            return;
+        };
+        self.strangers.tell(peer);
+        match self.strangers.pause(connection, peer, place) {
+            Ok(()) => cx.after(PAUSE, connection.to_bits()),
+            Err(place) => {
+                cx.fill(place, WRONG_TOKEN);
+                cx.close(CloseReason::Policy);
+            }
+        }
     }
 }
+
+const WRONG_TOKEN: &str = "fail: wrong token";
 
 impl App for Backend {
     type Session = Session;
@@ -133,7 +155,7 @@ impl App for Backend {
         if !self.bearers.is_empty()
             && let Some(connection) = cx.connection()
         {
-            self.strangers.insert(connection);
+            self.strangers.enter(connection);
             cx.after(self.token_timeout.get(), connection.to_bits());
         }
         Session {
@@ -185,14 +207,17 @@ impl App for Backend {
 
     fn on_timer(&mut self, cx: &mut Context<'_, Self>, token: u64) {
         let connection = ConnId::from_bits(token);
-        if self.strangers.remove(&connection) {
+        if let Some(place) = self.strangers.end_pause(connection) {
+            cx.fill(place, WRONG_TOKEN);
+            cx.close_connection(connection, CloseReason::Policy);
+        } else if self.strangers.speaks(connection) {
             cx.close_connection(connection, CloseReason::LoginTimeout);
         }
     }
 
     fn on_close(&mut self, cx: &mut Context<'_, Self>, _: Session, _: CloseReason) {
         if let Some(connection) = cx.connection() {
-            self.strangers.remove(&connection);
+            self.strangers.leave(connection);
         }
     }
 
@@ -202,7 +227,7 @@ impl App for Backend {
             return;
         };
         match &answer {
-            Answer::Stats(stats) => cx.fill(place, &report::line(stats)),
+            Answer::Stats(stats) => cx.fill(place, report::line(&self.facts, stats)),
             reached if reached.is_ok() => cx.fill(place, "ok"),
             _ => cx.fill(place, "fail"),
         }

@@ -1,13 +1,51 @@
-//! The answer to `stats`: one line of JSON, the sums over all cores first, then each core.
+//! The answer to `stats`: one line of JSON, what the server is first, the sums over all cores, then each core.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use ringpost::close::CloseReason;
 use ringpost::stats::{CoreStats, Stats};
 use serde::{Serialize, Serializer};
 
-/// `{"connections":…,…,"closed":{"idle":1,…},"cores":[{"core":0,…},…]}`. `closed` names only the
+/// What is told of the server beside its counters. Clones are of the same.
+#[derive(Clone)]
+pub struct Facts {
+    started: Instant,
+    /// Known once they are bound.
+    listeners: Arc<OnceLock<Vec<Named>>>,
+}
+
+/// A listener, as it is really bound.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Named {
+    pub app: String,
+    pub url: String,
+}
+
+impl Facts {
+    /// Of a server that starts now.
+    pub fn new() -> Facts {
+        Facts {
+            started: Instant::now(),
+            listeners: Arc::default(),
+        }
+    }
+
+    /// They are bound.
+    pub fn listen(&self, listeners: Vec<Named>) {
+        // They stay what they are.
+        let _ = self.listeners.set(listeners);
+    }
+}
+
+/// `{"version":"…","uptime_seconds":…,"listeners":[…],"connections":…,…,"closed":{"idle":1,…},"cores":[{"core":0,…},…]}`. `closed` names only the
 /// reasons that have occurred.
 #[derive(Serialize)]
 struct Report<'a> {
+    version: &'static str,
+    uptime_seconds: u64,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    listeners: &'a [Named],
     connections: u64,
     bound: u64,
     binds: u64,
@@ -30,8 +68,11 @@ struct Report<'a> {
 }
 
 /// The line, without its line end.
-pub fn line(stats: &Stats) -> String {
+pub fn line(facts: &Facts, stats: &Stats) -> String {
     let report = Report {
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_seconds: facts.started.elapsed().as_secs(),
+        listeners: facts.listeners.get().map_or(&[], Vec::as_slice),
         connections: stats.sum(|core| core.connections),
         bound: stats.sum(|core| core.bound),
         binds: stats.sum(|core| core.binds),
@@ -86,13 +127,21 @@ mod tests {
             cores: vec![core(0, 3), core(1, 4), bare],
         };
 
-        let line = line(&stats);
+        let facts = Facts::new();
+        facts.listen(vec![Named {
+            app: "relay".to_owned(),
+            url: "ws://127.0.0.1:1".to_owned(),
+        }]);
+        let line = line(&facts, &stats);
         assert!(!line.contains('\n'));
         let json: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(json["connections"], 7);
         assert_eq!(json["closed"], serde_json::json!({ "idle": 4 }));
         assert_eq!(json["cores"][1]["connections"], 4);
         assert_eq!(json["cores"][1]["closed"]["idle"], 2);
-        assert!(line.starts_with("{\"connections\":7,\"bound\":0"));
+        assert_eq!(json["version"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(json["uptime_seconds"], 0);
+        assert_eq!(json["listeners"][0]["url"], "ws://127.0.0.1:1");
+        assert!(line.contains("],\"connections\":7,\"bound\":0"));
     }
 }

@@ -194,14 +194,14 @@ impl Chat {
         match (command::read(message)?, session.as_ref()) {
             (Command::Login(name), _) => self.log_in(cx, session, name)?,
             (_, None) => return Err(CommandError::NotLoggedIn),
-            (Command::Nihao, Some(user)) => cx.send(&format!("msg:nihao {}", user.name)),
+            (Command::Nihao, Some(user)) => cx.send(format!("msg:nihao {}", user.name)),
             (Command::Silence, Some(_)) => {}
             // What is no address is nobody's. This also keeps `all` out of here.
             (Command::Say { to, .. }, Some(_)) if !command::is_address(to) => {
                 return Err(CommandError::NoSuchUser);
             }
             (Command::Say { to, text }, Some(_)) => {
-                cx.send_to_uid_or_tell(to, &format!("msg:{text}"));
+                cx.send_to_uid_or_tell(to, format!("msg:{text}"));
             }
         }
         Ok(())
@@ -277,14 +277,14 @@ impl App for Chat {
     ) {
         if let Err(error) = result {
             *session = None;
-            return cx.send(&format!("notice:error {error}"));
+            return cx.send(format!("notice:error {error}"));
         }
         let (Some(user), Some(connection)) = (session, cx.connection()) else {
             return;
         };
         user.entered = Some(connection);
         cx.send("notice:success");
-        cx.send(&format!("msg:welcome {}", user.name));
+        cx.send(format!("msg:welcome {}", user.name));
         let note = Note::Enter {
             connection,
             address: user.address,

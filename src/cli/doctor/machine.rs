@@ -4,7 +4,7 @@
 //! nothing is made of it.
 
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 /// See the module.
 pub struct Machine {
@@ -95,6 +95,13 @@ impl Machine {
         Some(ranges(&self.status("Cpus_allowed_list")?)?.len())
     }
 
+    /// How many cores a server has here if nobody says: as the server counts them.
+    pub fn cores(&self) -> usize {
+        let groups = self.groups();
+        let percent = groups.iter().filter_map(|group| group.cpu_percent).min();
+        ringpost::cores_for(self.cpus().unwrap_or(1), percent)
+    }
+
     /// Bytes by a name in /proc/meminfo.
     pub fn memory(&self, name: &str) -> Option<u64> {
         let text = self.read("proc/meminfo")?;
@@ -133,30 +140,8 @@ impl Machine {
 
     /// The control groups that hold the process, of both versions, from its own up to the root.
     pub fn groups(&self) -> Vec<Group> {
-        let mut groups = Vec::new();
-        for line in self.of_process("cgroup").unwrap_or_default().lines() {
-            let mut parts = line.splitn(3, ':').skip(1);
-            let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else {
-                continue;
-            };
-            let mounts: &[&str] = match controllers {
-                "" => &["", "unified"],
-                name if name.starts_with("name=") => continue,
-                name => &[name],
-            };
-            for mount in mounts {
-                let mount = Path::new("sys/fs/cgroup").join(mount);
-                // Of a path that leaves our own view, as `/../x` does, only the root is seen.
-                let is_plain = |part: &Component| matches!(part, Component::Normal(_));
-                let mut own = Path::new(path).components().skip(1);
-                let path: PathBuf = match own.all(|part| is_plain(&part)) {
-                    true => Path::new(path).components().skip(1).collect(),
-                    false => PathBuf::new(),
-                };
-                groups.extend(path.ancestors().map(|part| self.group(&mount.join(part))));
-            }
-        }
-        groups
+        let groups = ringpost::control_groups(&self.root, &self.process);
+        groups.iter().map(|path| self.group(path)).collect()
     }
 
     fn group(&self, path: &Path) -> Group {
@@ -174,7 +159,7 @@ impl Machine {
             memory_used: self.memory_used(path),
             tasks_max: number(&["pids.max"]),
             tasks: number(&["pids.current"]).unwrap_or(0),
-            cpu_percent: self.cpu_percent(path),
+            cpu_percent: ringpost::cpu_percent(&self.root, path),
         }
     }
 
@@ -190,19 +175,6 @@ impl Machine {
             value.parse::<u64>().ok()
         });
         used.saturating_sub(pages.unwrap_or(0))
-    }
-
-    fn cpu_percent(&self, path: &Path) -> Option<u64> {
-        let of = |name: &str| self.read(path.join(name));
-        let both = of("cpu.max").or_else(|| {
-            let (quota, period) = (of("cpu.cfs_quota_us")?, of("cpu.cfs_period_us")?);
-            Some(format!("{} {}", quota.trim(), period.trim()))
-        })?;
-        let mut words = both.split_whitespace();
-        // `max`, or -1, is no limit.
-        let quota: u64 = words.next()?.parse().ok()?;
-        let period: u64 = words.next()?.parse().ok()?;
-        (quota * 100).checked_div(period)
     }
 }
 

@@ -21,13 +21,10 @@ use super::{Status, complain, print, serve};
 use finding::{Finding, Verdict, grouped};
 use machine::Machine;
 
-/// What is looked at where nothing says how many connections there are to be.
-const CONNECTIONS: u64 = 100_000;
-
 /// The flags of `doctor`.
 #[derive(clap::Args, Debug)]
 pub struct DoctorArgs {
-    /// How many; without it max_connections of the configuration, or 100000
+    /// How many; without it max_connections of the configuration, or as many as this machine holds
     #[arg(long, value_name = "N", value_parser = parse_count)]
     connections: Option<u64>,
     /// The configuration to be served, for its cores, listeners and limits
@@ -58,6 +55,9 @@ struct Plan {
     /// Those that are known beforehand.
     ports: Vec<u16>,
     http_connections: u64,
+    /// What the process may have of them, and of back ends'; 0 is any number.
+    http_connections_max: u64,
+    backend_connections: u64,
     outbox_bytes_core: u64,
     send_buffer_bytes: u64,
     driver: Driver,
@@ -76,12 +76,14 @@ impl Plan {
         Plan {
             connections,
             cores: match config.cores {
-                0 => machine.cpus().unwrap_or(1).max(1) as u64,
+                0 => machine.cores() as u64,
                 cores => cores as u64,
             },
             listeners: settings.listeners.len() as u64,
             ports: ports.filter(|port| *port != 0).collect(),
             http_connections: (config.http_connections_max * sites) as u64,
+            http_connections_max: config.http_connections_max as u64,
+            backend_connections: config.backend_connections_max as u64,
             outbox_bytes_core: config.outbox_bytes_core_max as u64,
             send_buffer_bytes: config.send_buffer_bytes as u64,
             driver: config.driver,
@@ -141,14 +143,22 @@ pub fn run(args: &DoctorArgs) -> Status {
         });
         return Status::Trouble;
     }
-    let configured = match settings.config.max_connections {
-        0 => CONNECTIONS,
-        most => most as u64,
-    };
-    let mut plan = Plan::new(&settings, args.connections.unwrap_or(configured), &machine);
+    let configured = settings.config.max_connections as u64;
+    let asked = args.connections.unwrap_or(configured);
+    let mut plan = Plan::new(&settings, asked, &machine);
     // Rings are made by ourselves, on this machine: of another root or process that says nothing.
     if args.root == Path::new("/") && args.pid.is_none() {
         plan.rings = Some(ringpost::try_rings());
+    }
+    if asked == 0 {
+        let bound = settle(&machine, &mut plan);
+        let findings = examine(&machine, &plan);
+        print(&match args.json {
+            true => report::json(plan.connections, &findings),
+            false => report::held(plan.connections, bound, args.pid, &findings),
+        });
+        // Nothing was asked for that could break.
+        return Status::Done;
     }
     let findings = examine(&machine, &plan);
     print(&match args.json {
@@ -159,6 +169,25 @@ pub fn run(args: &DoctorArgs) -> Status {
         Verdict::Breaks => Status::Failed,
         Verdict::Note | Verdict::Ok => Status::Done,
     }
+}
+
+/// Has the plan be for as many connections as the machine holds, and says what bounds them.
+fn settle(machine: &Machine, plan: &mut Plan) -> Option<&'static str> {
+    let mut bound = None;
+    plan.connections = super::keys::COUNT_MAX as u64;
+    // What a limit holds may depend a little on how many are wanted.
+    for _ in 0..8 {
+        let findings = examine(machine, plan);
+        let least = findings
+            .iter()
+            .filter_map(|finding| Some((finding.holds?, finding.name)))
+            .min();
+        match least.filter(|(holds, _)| *holds < plan.connections) {
+            Some((holds, name)) => (plan.connections, bound) = (holds, Some(name)),
+            None => break,
+        }
+    }
+    bound
 }
 
 /// What the log says at the server's start: one line for each limit that `max_connections` does not fit. Nothing

@@ -28,6 +28,15 @@ fn own_descriptors(plan: &Plan) -> u64 {
     need(plan).own() as u64
 }
 
+/// What is kept for back ends and HTTP where nothing says how many clients there may be.
+fn kept_descriptors(plan: &Plan, limit: u64) -> u64 {
+    let kept = |most: u64| need(plan).kept(most as usize, limit as usize) as u64;
+    match plan.max_connections {
+        0 => kept(plan.backend_connections) + kept(plan.http_connections_max),
+        _ => 0,
+    }
+}
+
 /// What a limit should be, with room for the HTTP port's connections, to whole thousands.
 fn wanted_descriptors(plan: &Plan) -> u64 {
     let http = plan.cores * plan.http_connections;
@@ -58,8 +67,8 @@ pub fn descriptors(machine: &Machine, plan: &Plan) -> Option<Finding> {
     let has_own = has_own_tables(plan, hard);
     let mut because = format!(
         "Each connection takes a descriptor, and the server some {own} for itself. Beyond \
-         that nobody is let in: clients wait in the listener's queue, and the log says \
-         \"cannot accept\"."
+         that nobody is let in, and the log says so. Without max_connections some are kept \
+         for back ends and HTTP."
     );
     if let Some(cores) = cores {
         because.push_str(
@@ -83,7 +92,8 @@ pub fn descriptors(machine: &Machine, plan: &Plan) -> Option<Finding> {
         (held_by_tables(plan, cores, hard), found)
     } else {
         let found = format!("{} open files (RLIMIT_NOFILE, hard)", grouped(hard));
-        (hard.saturating_sub(own), found)
+        let kept = kept_descriptors(plan, hard);
+        (hard.saturating_sub(own + kept), found)
     };
     let finding = Finding::ok("descriptors", found);
     let finding = finding.holding(holds, plan.connections);

@@ -18,6 +18,12 @@ pub fn text(connections: u64, pid: Option<u32>, findings: &[Finding]) -> String 
         grouped(connections),
         summary(findings)
     );
+    put_all(&mut text, pid, findings);
+    text
+}
+
+/// Whose limits they are, and the findings, what is wrong first.
+fn put_all(text: &mut String, pid: Option<u32>, findings: &[Finding]) {
     text.push_str(&match pid {
         Some(pid) => format!("(the limits of process {pid})\n\n"),
         None => "(the limits of this shell; a service has its own: ringpost doctor --pid PID)\n\n"
@@ -25,9 +31,24 @@ pub fn text(connections: u64, pid: Option<u32>, findings: &[Finding]) -> String 
     });
     for wanted in [Verdict::Breaks, Verdict::Note, Verdict::Ok] {
         for finding in findings.iter().filter(|one| one.verdict == wanted) {
-            put(&mut text, finding);
+            put(text, finding);
         }
     }
+}
+
+/// The same where nobody has said how many there are to be: what the machine holds, and by what.
+pub fn held(
+    connections: u64,
+    bound: Option<&str>,
+    pid: Option<u32>,
+    findings: &[Finding],
+) -> String {
+    let by = bound.map_or(String::new(), |name| format!(", bounded by {name}"));
+    let mut text = format!(
+        "This machine holds {} connections as it is{by}.\nFor another number: ringpost doctor --connections N\n",
+        grouped(connections)
+    );
+    put_all(&mut text, pid, findings);
     text
 }
 

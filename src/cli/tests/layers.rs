@@ -37,7 +37,7 @@ fn every_kind_of_value_in_the_file() {
         "cores = 0x10\npin = false\ndriver = 'epoll'\nuid_policy = 'replace'\n\
          message_bytes_max = 1_000\noutbox_bytes_max = '2 MiB'\nidle_timeout = 0\nlog = 'debug'\n\
          log_format = 'json'\nrelay.errors = false\nchat = { users_max = 7, roster_interval = '1s' }\n\
-         [backend]\ntoken = 's3cret'\n",
+         [backend]\ntoken = 's3cret-s3cret-s3cret'\n",
     )
     .unwrap();
     assert_eq!((settings.config.cores, settings.config.pin), (16, false));
@@ -53,7 +53,10 @@ fn every_kind_of_value_in_the_file() {
     assert!(!settings.relay.errors);
     assert_eq!(settings.chat.users_max, 7);
     assert_eq!(settings.chat.roster_interval, Duration::from_secs(1));
-    assert_eq!(settings.backend.token.as_deref(), Some("s3cret"));
+    assert_eq!(
+        settings.backend.token.as_deref(),
+        Some("s3cret-s3cret-s3cret")
+    );
 }
 
 #[test]

@@ -128,7 +128,7 @@ fn a_listener_for_events_alone_is_for_clients() {
             .any(|one| one.contains("page (http://[::]:1)")),
         "{warnings:?}"
     );
-    let token = variables(&[("RINGPOST_BACKEND_TOKEN", "hunter2")]);
+    let token = variables(&[("RINGPOST_BACKEND_TOKEN", "hunter2-hunter2-hunter2")]);
     let metrics = resolve([token, flags(&[], &["http://[::]:1=page:metrics"])]);
     assert!(crate::cli::listeners::warnings(&metrics.unwrap()).is_empty());
 }
@@ -139,7 +139,7 @@ fn a_token_opens_the_back_end_port() {
         "text://[::]:5678=push-backend",
         "websocket://0.0.0.0:1=push-backend",
     ];
-    let token = variables(&[("RINGPOST_BACKEND_TOKEN", "hunter2")]);
+    let token = variables(&[("RINGPOST_BACKEND_TOKEN", "hunter2-hunter2-hunter2")]);
     assert!(resolve([token, flags(&[], &listen)]).is_ok());
     // All of 127.0.0.0/8 is loopback, in either family.
     for host in ["127.9.9.9", "[::1]", "[::ffff:127.0.0.1]"] {

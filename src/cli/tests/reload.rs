@@ -24,14 +24,14 @@ fn other(key: &Key) -> String {
         Slot::Networks(_) => "10.0.0.0/8".to_owned(),
         Slot::File(_) => "/nowhere".to_owned(),
         Slot::Events(_) => "connect".to_owned(),
-        Slot::Word(_) | Slot::Secret(_) => "other-secret".to_owned(),
+        Slot::Word(_) | Slot::Secret(..) => "other-secret-of-ours".to_owned(),
     }
 }
 
 /// Settings in which this key alone is another.
 fn with(key: &Key, text: &str) -> Settings {
     let mut settings = from_file("").expect("the defaults");
-    settings.backend.token = Some("first-secret".to_owned());
+    settings.backend.token = Some("first-secret-of-ours".to_owned());
     (key.slot)(&mut settings).put(text).expect("a value");
     settings
 }
@@ -40,7 +40,7 @@ fn with(key: &Key, text: &str) -> Settings {
 fn each_key_is_carried_over_or_named_as_its_column_says() {
     for key in KEYS {
         let mut running = from_file("").expect("the defaults");
-        running.backend.token = Some("first-secret".to_owned());
+        running.backend.token = Some("first-secret-of-ours".to_owned());
         let text = other(key);
         let read = with(key, &text);
         assert_ne!(running, read, "{} = {text}", key.name);
@@ -68,7 +68,10 @@ fn each_key_is_carried_over_or_named_as_its_column_says() {
 #[test]
 fn a_secret_is_not_shown() {
     let key = crate::cli::keys::find("backend.token").expect("a key");
-    let merged = merge(&with(key, "old-secret"), with(key, "new-secret"));
+    let merged = merge(
+        &with(key, "the-old-secret-of-ours"),
+        with(key, "the-new-secret-of-ours"),
+    );
     assert_eq!(merged.changed, ["backend.token: changed (it is not shown)"]);
 }
 
@@ -76,7 +79,7 @@ fn a_secret_is_not_shown() {
 fn whether_tokens_are_asked_for_takes_a_restart() {
     let open = from_file("").expect("the defaults");
     let key = crate::cli::keys::find("backend.token").expect("a key");
-    let guarded = with(key, "secret-of-ours");
+    let guarded = with(key, "a-secret-of-ours");
     let merged = merge(&open, guarded.clone());
     assert_eq!(merged.settings, open);
     assert_eq!(merged.fixed, ["backend.token"]);

@@ -23,6 +23,7 @@ use crate::net::origin::{Foreign, Visitor};
 use crate::net::transport::{Claim, Subscriber};
 use crate::protocol::http::HttpError;
 use crate::protocol::http::head::Head;
+use crate::protocol::http::query::unescape;
 use crate::protocol::websocket::offers::{self, Token};
 
 const PATH: &str = "/v1/events";
@@ -265,30 +266,8 @@ fn uid_in(query: &str) -> Result<Option<String>, &'static str> {
     Ok(found)
 }
 
-/// A value as forms and `URLSearchParams` write it: `+` is a space, `%` begins a byte in two digits.
-fn unescape(value: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(value.len());
-    let mut rest = value.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        bytes.push(match first {
-            b'+' => b' ',
-            b'%' => {
-                let (digits, after) = after.split_first_chunk::<2>()?;
-                rest = after;
-                let [high, low] = digits.map(|digit| char::from(digit).to_digit(16));
-                (high? << 4 | low?) as u8
-            }
-            other => *other,
-        });
-    }
-    String::from_utf8(bytes).ok()
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
@@ -309,19 +288,6 @@ mod tests {
         ] {
             let found = uid_in(query).map_err(|_| ());
             assert_eq!(found, uid.map(|uid| uid.map(str::to_owned)), "{query}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_escaped_comes_back(uid in any::<String>(), all in any::<bool>()) {
-            let escape = |byte: &u8| match byte {
-                b' ' if !all => "+".to_owned(),
-                b'a'..=b'z' if !all => char::from(*byte).to_string(),
-                byte => format!("%{byte:02x}"),
-            };
-            let escaped: String = uid.as_bytes().iter().map(escape).collect();
-            prop_assert_eq!(unescape(&escaped), Some(uid));
         }
     }
 }

@@ -6,9 +6,11 @@
 //! is read, so nothing piles up.
 
 mod api;
+mod busy;
 mod events;
 mod gate;
 mod metrics;
+mod pausing;
 mod places;
 mod roles;
 mod routes;
@@ -18,6 +20,7 @@ mod standing;
 pub use events::Door;
 pub use gate::Gate;
 pub use metrics::Facts;
+pub use pausing::Pausing;
 pub use roles::Roles;
 pub use site::{Asset, Site};
 pub use standing::Standing;
@@ -54,6 +57,7 @@ use crate::protocol::http::{
     Body, HeadScan, Health, HttpError, Part, check_head, decode_head, response,
 };
 use crate::protocol::websocket::offers::bearer;
+use busy::Busy;
 use events::{Admitted, Ask, Declined};
 use gate::{Guest, Visit};
 
@@ -110,6 +114,8 @@ pub struct Port {
     pub facts: Arc<Facts>,
     /// Who may come in.
     pub gate: Gate,
+    /// Who waits since his token was wrong.
+    pub pausing: Pausing,
     /// Where clients go that listen, if they may.
     pub events: Option<Door>,
     /// The pages that may have them.
@@ -131,22 +137,6 @@ pub struct Port {
     pub pass: Pass,
     /// Ids of requests that a panic has ended, and that are still to be given up.
     pub unsettled: RefCell<Vec<api::Key>>,
-}
-
-/// One request whose answer is not known.
-struct Busy<'a>(&'a Cell<usize>);
-
-impl<'a> Busy<'a> {
-    fn new(count: &'a Cell<usize>) -> Busy<'a> {
-        count.set(count.get() + 1);
-        Busy(count)
-    }
-}
-
-impl Drop for Busy<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
 }
 
 impl Port {
@@ -346,6 +336,9 @@ impl Port {
                     if !matches!(refused.status, 429 | 503) {
                         self.gate.explain(peer, refused);
                     }
+                    if refused.status == 401 {
+                        self.hold_back(peer).await;
+                    }
                     self.turn_away(stream, key, refused).await?;
                     return Ok(None);
                 }
@@ -361,6 +354,10 @@ impl Port {
                 None => self.route(&request).await.into(),
             };
             drop(busy);
+            if answer.status == 401 {
+                self.tell_if_stopping();
+                self.pause_stranger(&request, peer).await;
+            }
             let keep_alive = request.keep_alive && !self.stopping.get();
             self.tell_if_stopping();
             let mut fields: Vec<(&str, &str)> = answer.fields;

@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 use super::{Transport, link_of};
 use crate::app::host::{Flow, Host};
 use crate::close::CloseReason;
-use crate::ident::ConnId;
+use crate::ident::{ConnId, ConnName};
 use crate::net::admission::Counted;
 use crate::net::connection::{Input, Link};
 use crate::protocol::http::HttpError;
@@ -49,7 +49,7 @@ impl Transport {
         let Some(id) = self.begin(host, listener, stream, peer, input, counted) else {
             return;
         };
-        debug!(connection = id.to_bits(), %peer, "accepted");
+        debug!(connection = %ConnName(host.core(), id), %peer, "accepted");
         if opens {
             host.open(id);
             self.depart_all(host);
@@ -225,7 +225,7 @@ impl Transport {
 
     /// A proxy that is believed tells whose connection it is. False if that address has too many.
     pub(super) fn introduce(&mut self, host: &mut Host, id: ConnId, client: SocketAddr) -> bool {
-        debug!(connection = id.to_bits(), peer = %client, "comes by a proxy");
+        debug!(connection = %ConnName(host.core(), id), peer = %client, "comes by a proxy");
         let Some(listener) = host.shard().listener_number(id) else {
             return false;
         };

@@ -8,7 +8,7 @@ use tracing::debug;
 use super::Transport;
 use crate::app::host::{Flow, Host};
 use crate::close::CloseReason;
-use crate::ident::ConnId;
+use crate::ident::{ConnId, ConnName};
 use crate::net::admission::Counted;
 use crate::net::connection::Input;
 use crate::protocol::Event;
@@ -98,7 +98,7 @@ impl Transport {
             if let Some(rates) = &mut self.rates {
                 rates.take(id);
             }
-            debug!(connection = id.to_bits(), reason = ?host.shard().reason(id), "ended");
+            debug!(connection = %ConnName(host.core(), id), reason = %host.shard().reason(id).map_or("none", CloseReason::text), "ended");
             // This closes the socket's descriptor; the socket itself goes when the wire has let go of it.
             drop(link);
             self.wire.forget(id);

@@ -11,7 +11,7 @@ use super::Transport;
 use crate::app::host::{Arrival, Flow, Host, Leaving};
 use crate::close::CloseReason;
 use crate::escape::Escaped;
-use crate::ident::CoreId;
+use crate::ident::{ConnName, CoreId};
 use crate::net::connection::Link;
 use crate::net::handover::BATCH;
 use crate::net::rates::Bucket;
@@ -97,7 +97,7 @@ impl Transport {
             if let Err(error) = self.wire.release(id, &link.stream) {
                 warn!(%error, "a connection could not be taken off the wire");
             }
-            debug!(connection = id.to_bits(), home = %leaving.home, uid = %Escaped(&leaving.uid), "moves");
+            debug!(connection = %ConnName(host.core(), id), home = %leaving.home, uid = %Escaped(&leaving.uid), "moves");
             let bucket = self.rates.as_mut().map(|rates| rates.take(id));
             let boarding = Boarding {
                 leaving,

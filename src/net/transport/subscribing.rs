@@ -11,6 +11,7 @@ use super::Transport;
 use crate::app::host::Host;
 use crate::auth::Proof;
 use crate::close::CloseReason;
+use crate::ident::ConnName;
 use crate::net::admission::Counted;
 use crate::net::connection::Input;
 use crate::payload::Message;
@@ -55,7 +56,7 @@ impl Transport {
         let Some(id) = self.begin(host, listener, stream, peer, input, counted) else {
             return;
         };
-        debug!(connection = id.to_bits(), %peer, "listens");
+        debug!(connection = %ConnName(host.core(), id), %peer, "listens");
         // Cores count alike, but clients come from ports of their own.
         let spread = id.generation ^ u32::from(peer.port()) << 8;
         let head = events::head(origin.as_deref(), spread);

@@ -92,7 +92,7 @@ impl Core {
                 wire,
                 specs,
                 Origins::default(),
-                Admission::new(&config, Arc::new(Census::new()), &[door]),
+                Admission::new(&config, Arc::new(Census::new(None)), &[door]),
                 rates,
                 Halves::new(config.inbox_bytes_core_max),
                 None,

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use crate::events::{Event, KickedBy, Origin, What};
+use crate::ident::ConnName;
 
 /// A listener as it is named to those outside.
 pub struct Named {
@@ -113,7 +114,7 @@ impl Sender {
         let named = self.listeners.get(usize::from(of.listener));
         Place {
             // Ids mean something on one core only.
-            connection: format!("{}-{:x}", event.core, of.connection.to_bits()),
+            connection: ConnName(event.core, of.connection).to_string(),
             address: of.peer,
             app: named.map_or("", |named| named.app),
             listener: named.map_or("", |named| &named.url),

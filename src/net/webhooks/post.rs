@@ -35,7 +35,14 @@ impl Target {
         let Some(url) = &config.url else {
             return Ok(None);
         };
-        check_url(url).map_err(|problem| invalid(&format!("webhooks.url: {problem}")))?;
+        check_url(url).map_err(|problem| {
+            // One that holds a password is not shown.
+            let shown = match url.contains('@') {
+                true => String::new(),
+                false => format!(" = {url:?}"),
+            };
+            invalid(&format!("webhooks.url{shown}: {problem}"))
+        })?;
         let roots = match &config.ca_file {
             Some(file) => {
                 let named = |problem: &str| {
@@ -91,7 +98,7 @@ fn secret(config: &Webhooks) -> io::Result<hmac::Key> {
             ));
         }
     };
-    let text = text.trim();
+    let text = text.trim_start_matches('\u{feff}').trim();
     if text.len() < SECRET_BYTES_MIN || text.contains(char::is_control) {
         return Err(invalid(&format!(
             "{name}: a secret has at least {SECRET_BYTES_MIN} characters on one line; make one with: openssl rand \
@@ -244,7 +251,7 @@ mod tests {
             "https://me:s3cret@shop.example/",
         ] {
             let problem = problem(&to(url));
-            assert!(problem.starts_with("webhooks.url: "), "{problem}");
+            assert!(problem.starts_with("webhooks.url"), "{problem}");
         }
     }
 

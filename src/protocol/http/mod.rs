@@ -9,6 +9,7 @@ pub mod body;
 pub mod fields;
 pub mod head;
 pub mod health;
+pub mod query;
 pub mod response;
 
 #[cfg(test)]

@@ -1,12 +1,15 @@
 //! What a websocket's request brings beside the handshake itself: a token that proves who the client is, and
 //! subprotocols.
 //!
-//! A token comes in the query (`?token=`), as `Authorization: Bearer`, or, since a page can send no field of its
+//! A token comes in the query (`?token=`, percent-encoded or not), as `Authorization: Bearer`, or, since a page can send no field of its
 //! own, as one of the subprotocols that it offers: `ringpost.token.` and the token, beside [`SUBPROTOCOL`], which
 //! is the one that is answered. A token itself is never answered. All of it takes one pass over the head.
 
+use std::borrow::Cow;
+
 use crate::protocol::http::fields::Field;
 use crate::protocol::http::head::Head;
+use crate::protocol::http::query::unescape;
 use crate::protocol::http::response::HttpError;
 
 /// The one subprotocol that is taken up.
@@ -42,7 +45,7 @@ pub fn offers_subprotocol(head: &Head<'_>) -> bool {
 
 /// The token that a request brings, if any. More than one is a mistake, for somebody would have to choose.
 pub fn token(head: &Head<'_>) -> Result<Option<Token>, HttpError> {
-    let mut found: Option<(&str, bool)> = None;
+    let mut found: Option<(Cow<'_, str>, bool)> = None;
     let twice = HttpError::new(400, "more than one token");
     let mut note = |text, authorization| match found.replace((text, authorization)) {
         Some(_) => Err(twice),
@@ -51,24 +54,27 @@ pub fn token(head: &Head<'_>) -> Result<Option<Token>, HttpError> {
     if let Some(field) = head.single(Field::Authorization)?
         && let Some(token) = bearer(field)
     {
-        note(token, true)?;
+        note(Cow::Borrowed(token), true)?;
     }
     for pair in head.query.unwrap_or_default().split('&') {
         if let Some(token) = pair.strip_prefix("token=") {
-            note(token, false)?;
+            let token = match token.contains(['%', '+']) {
+                true => unescape(token).map(Cow::Owned),
+                false => Some(Cow::Borrowed(token)),
+            };
+            let token = token.ok_or(HttpError::new(400, "the token's escapes are no UTF-8"));
+            note(token?, false)?;
         }
     }
     for offered in subprotocols(head) {
         if let Some(token) = offered.strip_prefix(TOKEN_PREFIX.as_bytes()) {
             let token = std::str::from_utf8(token);
-            note(
-                token.map_err(|_| HttpError::new(400, "a token is ASCII"))?,
-                false,
-            )?;
+            let token = token.map_err(|_| HttpError::new(400, "a token is ASCII"))?;
+            note(Cow::Borrowed(token), false)?;
         }
     }
     Ok(found.map(|(text, authorization)| Token {
-        text: text.to_owned(),
+        text: text.into_owned(),
         authorization,
     }))
 }
@@ -106,6 +112,10 @@ mod tests {
     fn each_carrier() {
         assert_eq!(token_of("/?token=a.b.c", ""), came("a.b.c", false));
         assert_eq!(token_of("/?x=1&token=a.b.c&y", ""), came("a.b.c", false));
+        // As whoever escapes all that he puts into a query writes it.
+        assert_eq!(token_of("/?token=a%2Eb%2ec", ""), came("a.b.c", false));
+        assert_eq!(token_of("/?token=a%2", ""), Err(400));
+        assert_eq!(token_of("/?token=%ff", ""), Err(400));
         assert_eq!(
             token_of("/", "Authorization: bEARER  a.b.c\r\n"),
             came("a.b.c", true)

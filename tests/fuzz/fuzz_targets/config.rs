@@ -51,7 +51,7 @@ fn check_settings(mut settings: Settings) {
     let mut again = Settings::default();
     for key in KEYS {
         let slot = (key.slot)(&mut settings);
-        let is_secret = matches!(slot, Slot::Secret(_));
+        let is_secret = matches!(slot, Slot::Secret(..));
         let Some(shown) = slot.show() else {
             continue;
         };

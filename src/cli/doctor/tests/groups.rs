@@ -80,7 +80,7 @@ fn threads_and_time_of_a_group() {
     let findings = fake.examine(1_000);
     let threads = named(&findings, "threads");
     assert_eq!(threads.verdict, Verdict::Breaks);
-    assert!(threads.mend[0].line == "TasksMax=12", "{threads:?}");
+    assert!(threads.mend[0].line == "TasksMax=14", "{threads:?}");
     assert_eq!(named(&findings, "CPUs").verdict, Verdict::Ok);
     fake.put(&format!("{OWN}/cpu.max"), "50000 100000\n");
     assert_eq!(named(&fake.examine(1_000), "CPUs").verdict, Verdict::Note);

@@ -214,10 +214,11 @@ fn member<'r>(request: &'r Request, group: &str) -> Result<Member<'r>, ApiError>
     Ok((group, checked(uid)?))
 }
 
-/// The body as text.
+/// The body as text, without the byte-order mark that some editors and libraries put before it.
 pub fn text(request: &Request) -> Result<&str, ApiError> {
-    simdutf8::basic::from_utf8(&request.body)
-        .map_err(|_| ApiError::bad_request("the body is not UTF-8"))
+    let body = request.body.as_slice();
+    let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
+    simdutf8::basic::from_utf8(body).map_err(|_| ApiError::bad_request("the body is not UTF-8"))
 }
 
 fn read<'r, T: Deserialize<'r>>(request: &'r Request, shape: &str) -> Result<T, ApiError> {

@@ -1,0 +1,105 @@
+//! Requests with a wrong token of a back end, which are answered after a pause.
+//!
+//! A connection asks nothing meanwhile, so it tries once a second at most. Of one address so many pause at a time; more
+//! are answered at once, so that strangers hold few connections. A right token is never kept waiting, whoever else comes
+//! from its address. Bound: [`PAUSED_MAX`] a core and port.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use tracing::warn;
+
+use super::{Port, Request};
+use crate::hush::Hush;
+use crate::net::admission::key_of;
+use crate::protocol::websocket::offers::bearer;
+
+/// Time until it is answered.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Connections of one address that pause.
+const PAUSED_OF_ADDRESS_MAX: usize = 16;
+/// Connections that pause.
+const PAUSED_MAX: usize = 256;
+
+/// Those of one port, by address.
+#[derive(Default)]
+pub struct Pausing {
+    paused: RefCell<HashMap<u128, usize>>,
+    hush: RefCell<Hush>,
+}
+
+/// One of them, for as long as it pauses.
+struct Paused<'a>(&'a Pausing, u128);
+
+impl Pausing {
+    fn enter(&self, peer: SocketAddr) -> Option<Paused<'_>> {
+        let mut paused = self.paused.borrow_mut();
+        if paused.values().sum::<usize>() >= PAUSED_MAX {
+            return None;
+        }
+        let address = key_of(peer.ip());
+        let count = paused.entry(address).or_default();
+        let may = *count < PAUSED_OF_ADDRESS_MAX;
+        *count += usize::from(may);
+        may.then(|| Paused(self, address))
+    }
+}
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        let mut paused = self.0.paused.borrow_mut();
+        if let Some(count) = paused.get_mut(&self.1) {
+            *count -= 1;
+            if *count == 0 {
+                paused.remove(&self.1);
+            }
+        }
+    }
+}
+
+impl Port {
+    /// Keeps a request's answer back if its token is none that is known here, and says so.
+    pub(super) async fn pause_stranger(&self, request: &Request, peer: SocketAddr) {
+        let token = request.authorization.as_deref().and_then(bearer);
+        let is_known = |token| self.bearers.is_empty() || self.bearers.rights(token).is_some();
+        // What proves who a client is, is another matter.
+        if request.events.is_none() && !token.is_none_or(is_known) {
+            self.hold_back(peer).await;
+        }
+    }
+
+    /// The same of one that is known to be a stranger's.
+    pub(super) async fn hold_back(&self, peer: SocketAddr) {
+        if let Some(more) = self.pausing.hush.borrow_mut().ends(Instant::now()) {
+            warn!(%peer, more, "a back end has shown a wrong token");
+        }
+        if let Some(_paused) = self.pausing.enter(peer) {
+            monoio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_one_address_so_many_and_no_more_in_all() {
+        let pausing = Pausing::default();
+        let peer = |ip: &str| SocketAddr::new(ip.parse().expect("an address"), 1);
+        let mut paused: Vec<_> = (0..20)
+            .filter_map(|_| pausing.enter(peer("192.0.2.1")))
+            .collect();
+        assert_eq!(paused.len(), PAUSED_OF_ADDRESS_MAX);
+        paused.pop();
+        assert!(pausing.enter(peer("192.0.2.1")).is_some());
+        for n in 0..400 {
+            paused.extend(pausing.enter(peer(&format!("198.51.100.{}", n % 256))));
+        }
+        assert_eq!(paused.len(), PAUSED_MAX);
+        drop(paused);
+        assert!(pausing.paused.borrow().is_empty());
+    }
+}
