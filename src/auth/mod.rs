@@ -6,12 +6,20 @@
 //! [`TOKEN_BYTES_MAX`] of a token, `keys::KEYS_MAX` keys tried. Beside it, [`bearer`]: who a back end is.
 
 pub mod bearer;
+#[cfg(feature = "auth")]
 mod jwks;
+#[cfg(feature = "auth")]
 mod jwt;
+#[cfg(feature = "auth")]
 mod keyfile;
+#[cfg(feature = "auth")]
 mod keys;
+#[cfg(not(feature = "auth"))]
+#[path = "absent.rs"]
+mod keys;
+#[cfg(feature = "auth")]
 mod plain;
-#[cfg(test)]
+#[cfg(all(test, feature = "auth"))]
 mod tests;
 
 pub use keys::{Keyring, Verifier};
@@ -26,6 +34,7 @@ pub const TOKEN_BYTES_MAX: usize = 4 << 10;
 
 /// Further away no token ends, or begins: it is one that has milliseconds in place of seconds. Ten years, three leap
 /// days among them.
+#[cfg(feature = "auth")]
 const FAR_MAX: WallTime = 3_653 * 24 * 3_600 * 1_000;
 
 pub(crate) const NO_TOKEN: ProofError = ProofError::Malformed(
@@ -122,6 +131,7 @@ pub fn looks_like_token(bytes: &[u8]) -> bool {
 }
 
 /// Seconds as tokens have them.
+#[cfg(feature = "auth")]
 fn from_seconds(seconds: f64) -> Option<WallTime> {
     // What is too large becomes the end of time; NaN and what is negative is no time.
     (seconds >= 0.0).then_some((seconds * 1_000.0) as WallTime)

@@ -1,5 +1,6 @@
 //! `ringpost token`: a client's token, made for trying, as whoever knows the users makes them; or a back end's.
 
+use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -53,7 +54,10 @@ pub fn run(args: &TokenArgs) -> Status {
 /// A word that nobody guesses: 32 hexadecimal digits.
 fn random() -> Result<String, String> {
     let mut bytes = [0; 16];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| "there is no randomness".to_owned())?;
+    let source = std::fs::File::open("/dev/urandom");
+    source
+        .and_then(|mut source| source.read_exact(&mut bytes))
+        .map_err(|error| format!("there is no randomness: /dev/urandom: {error}"))?;
     Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
 }
 
