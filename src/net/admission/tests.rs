@@ -1,0 +1,200 @@
+//! Who gets in by which limit, and what is given back.
+
+use super::*;
+
+fn admission(config: Config, census: &Arc<Census>) -> Admission {
+    let door = |pool, proxied, per_address_max, counted_with| Door {
+        pool,
+        proxied,
+        per_address_max,
+        counted_with,
+        on_loopback: false,
+    };
+    let max = config.connections_per_address_max;
+    let doors = [
+        door(Pool::Clients, false, max, 0),
+        door(Pool::Clients, true, max, 0),
+        door(Pool::BackEnds, false, 0, 0),
+        door(Pool::Http, false, 2, 1),
+    ];
+    Admission::new(&config, Arc::clone(census), &doors)
+}
+
+fn peer(ip: &str) -> SocketAddr {
+    SocketAddr::new(ip.parse().unwrap(), 4660)
+}
+
+#[test]
+fn an_ipv6_network_is_one_address() {
+    let key = |ip: &str| key_of(ip.parse().unwrap());
+    assert_eq!(key("2001:db8:0:1::1"), key("2001:db8:0:1:ffff::"));
+    assert_ne!(key("2001:db8:0:1::1"), key("2001:db8:0:2::1"));
+    assert_eq!(key("192.0.2.1"), key("::ffff:192.0.2.1"));
+    assert_ne!(key("192.0.2.1"), key("192.0.2.2"));
+}
+
+#[test]
+fn of_one_address_so_many_on_any_core() {
+    let census = Arc::new(Census::new(None));
+    let config = || Config {
+        connections_per_address_max: 2,
+        ..Config::default()
+    };
+    let (mut one, mut other) = (admission(config(), &census), admission(config(), &census));
+    let here = peer("192.0.2.1");
+    assert_eq!(one.enter(0, here), Ok(Counted::Address));
+    assert_eq!(other.enter(0, here), Ok(Counted::Address));
+    assert_eq!(one.enter(0, here), Err(CloseReason::AddressLimit));
+    assert_eq!(one.enter(0, peer("192.0.2.2")), Ok(Counted::Address));
+    // It ends on another core than it began.
+    other.leave(0, Counted::Address, Some(here));
+    other.leave(0, Counted::Address, Some(here));
+    assert_eq!(other.enter(0, here), Ok(Counted::Address));
+    one.leave(0, Counted::Address, Some(here));
+    one.leave(0, Counted::Address, Some(peer("192.0.2.2")));
+    let left: usize = census
+        .parts
+        .iter()
+        .map(|part| part.lock().unwrap().len())
+        .sum();
+    assert_eq!(left, 0, "addresses without a connection are kept");
+}
+
+#[test]
+fn who_is_refused_for_its_address_is_no_connection() {
+    let census = Arc::new(Census::new(None));
+    let config = Config {
+        max_connections: 2,
+        connections_per_address_max: 1,
+        ..Config::default()
+    };
+    let mut admission = admission(config, &census);
+    assert!(admission.enter(0, peer("192.0.2.1")).is_ok());
+    for _ in 0..5 {
+        let again = admission.enter(0, peer("192.0.2.1"));
+        assert_eq!(again, Err(CloseReason::AddressLimit));
+    }
+    assert!(admission.enter(0, peer("192.0.2.2")).is_ok());
+    let third = admission.enter(0, peer("192.0.2.3"));
+    assert_eq!(third, Err(CloseReason::ConnectionLimit));
+}
+
+#[test]
+fn each_pool_has_its_own_limit() {
+    let census = Arc::new(Census::new(None));
+    let config = Config {
+        max_connections: 1,
+        backend_connections_max: 2,
+        http_connections_max: 3,
+        ..Config::default()
+    };
+    let mut admission = admission(config, &census);
+    for (listener, max) in [(0, 1), (2, 2), (3, 3)] {
+        for n in 0..max {
+            let here = peer(&format!("192.0.2.{n}"));
+            assert!(admission.enter(listener, here).is_ok(), "{listener}: {n}");
+        }
+        let more = admission.enter(listener, peer("192.0.2.9"));
+        assert_eq!(more, Err(CloseReason::ConnectionLimit), "{listener}");
+        admission.leave(listener, Counted::Connection, None);
+        assert!(admission.enter(listener, peer("192.0.2.9")).is_ok());
+    }
+}
+
+#[test]
+fn where_descriptors_are_the_limit_back_ends_find_some_left() {
+    let room = Room {
+        clients: 3,
+        with_http: 4,
+    };
+    let census = Arc::new(Census::new(Some(room)));
+    let mut admission = admission(Config::default(), &census);
+    for n in 0..3 {
+        assert!(admission.enter(0, peer(&format!("192.0.2.{n}"))).is_ok());
+    }
+    let full = Err(CloseReason::ConnectionLimit);
+    assert_eq!(admission.enter(0, peer("192.0.2.9")), full);
+    assert!(admission.enter(3, peer("192.0.2.1")).is_ok());
+    assert_eq!(admission.enter(3, peer("192.0.2.2")), full);
+    for n in 0..9 {
+        assert!(admission.enter(2, peer(&format!("192.0.2.{n}"))).is_ok());
+    }
+    // Who says how many clients there may be has done the sum himself.
+    let config = Config {
+        max_connections: 5,
+        ..Config::default()
+    };
+    let doors = admission.doors.clone();
+    admission.renew(&config, &doors);
+    assert!(admission.enter(0, peer("192.0.2.9")).is_ok());
+    assert!(admission.enter(3, peer("192.0.2.2")).is_ok());
+}
+
+#[test]
+fn an_address_counts_by_itself_where_a_listener_has_its_own_limit() {
+    let census = Arc::new(Census::new(None));
+    let config = Config {
+        connections_per_address_max: 1,
+        ..Config::default()
+    };
+    let mut admission = admission(config, &census);
+    let here = peer("192.0.2.1");
+    assert_eq!(admission.enter(0, here), Ok(Counted::Address));
+    assert_eq!(admission.enter(0, here), Err(CloseReason::AddressLimit));
+    // Back ends come from one address, and many of them.
+    for _ in 0..5 {
+        assert_eq!(admission.enter(2, here), Ok(Counted::Connection));
+    }
+    assert_eq!(admission.enter(3, here), Ok(Counted::Address));
+    assert_eq!(admission.enter(3, here), Ok(Counted::Address));
+    assert_eq!(admission.enter(3, here), Err(CloseReason::AddressLimit));
+    admission.leave(3, Counted::Address, Some(here));
+    assert_eq!(admission.enter(3, here), Ok(Counted::Address));
+    assert_eq!(admission.enter(0, here), Err(CloseReason::AddressLimit));
+}
+
+#[test]
+fn proxies_have_no_limit_of_their_own() {
+    let census = Arc::new(Census::new(None));
+    let config = Config {
+        connections_per_address_max: 1,
+        trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+        ..Config::default()
+    };
+    let mut admission = admission(config, &census);
+    for _ in 0..3 {
+        assert_eq!(
+            admission.enter(0, peer("10.0.0.1")),
+            Ok(Counted::Connection)
+        );
+        assert_eq!(
+            admission.enter(1, peer("10.0.0.1")),
+            Ok(Counted::Connection)
+        );
+    }
+    let stranger = admission.enter(1, peer("192.0.2.1"));
+    assert_eq!(stranger, Err(CloseReason::BadProxy));
+}
+
+#[test]
+fn cores_that_count_at_once_never_pass_the_limit() {
+    let census = Census::new(None);
+    let most = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..10_000 {
+                    if census.enter(Pool::Clients, 3) {
+                        most.fetch_max(
+                            census.connections[0].load(Ordering::Relaxed),
+                            Ordering::Relaxed,
+                        );
+                        census.leave(Pool::Clients);
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(census.connections[0].load(Ordering::Relaxed), 0);
+    assert!((1..=3).contains(&most.into_inner()));
+}
