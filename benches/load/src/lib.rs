@@ -1,6 +1,6 @@
 //! `ringpost bench`: load on a server, measured and checked.
 //!
-//! One run: the options become a [`plan::Plan`]; a `probe` asks whether the server is there and is
+//! One run: the options become a `Plan`; a `probe` asks whether the server is there and is
 //! what the workload wants; the `conductor` starts `generator`s, threads with an epoll loop each, and
 //! leads them from setup over warm-up and the measured time to the draining; the `workload`s send
 //! stamped messages and keep a ledger of what is on its way; `reckon` makes figures of it, and
