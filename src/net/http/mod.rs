@@ -55,7 +55,7 @@ use crate::protocol::http::{
 };
 use crate::protocol::websocket::offers::bearer;
 use events::{Admitted, Ask, Declined};
-use gate::{Guest, Refusal, Visit};
+use gate::{Guest, Visit};
 
 /// A connection that asks nothing, or does not take its answer, for this long is closed.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
