@@ -251,6 +251,9 @@ impl Transport {
             host.shard().set_blocked(id, false);
         }
         if !reads {
+        } else if host.shard().backlog.is_owed_by(id) {
+            // What it has caused is still to be written: who has little waiting is served before.
+            self.read_later(id);
         } else if host.goes_on() {
             self.read(host, id);
         } else if let Some(link) = self.link(id) {

@@ -156,6 +156,12 @@ impl Backlog {
         }
     }
 
+    /// Whether a connection owes something, while much waits: others come first.
+    #[inline]
+    pub fn is_owed_by(&self, id: ConnId) -> bool {
+        self.is_much() && self.debts.get(&id).is_some_and(|debt| debt.0 > self.repaid)
+    }
+
     /// Whether who owes this may cause more. Nobody owes more than waits.
     pub fn lets_on(&self, debt: Debt) -> bool {
         let owed = usize::try_from(debt.0.saturating_sub(self.repaid)).unwrap_or(usize::MAX);
