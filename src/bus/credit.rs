@@ -55,7 +55,8 @@ impl Owed {
 }
 
 fn next(loans: &mut VecDeque<Loan>, reached: u64) -> Option<Loan> {
-    let loan = loans.pop_front_if(|loan| loan.number <= reached)?;
+    loans.front().filter(|loan| loan.number <= reached)?;
+    let loan = loans.pop_front()?;
     if loans.is_empty() {
         loans.shrink_to(KEPT);
     }

@@ -201,10 +201,10 @@ impl<B> Endpoint<B> {
                 self.mailboxes[from.index()].bell.credit_returned();
             }
         }
-        while let Some((from, number, _)) = self
-            .unwritten
-            .pop_front_if(|(.., due)| writing.reaches(*due))
+        while let Some(&(from, number, due)) = self.unwritten.front()
+            && writing.reaches(due)
         {
+            self.unwritten.pop_front();
             self.counters.publish_written(from, self.core, number);
             if let Some(mailbox) = self.mailboxes.get(from.index()) {
                 mailbox.bell.credit_returned();
