@@ -512,7 +512,12 @@ impl Shard {
         let (waiting, listener) = (slot.outbox.bytes(), usize::from(slot.listener));
         // Where nothing waits any more, a closing one is still to be ended.
         if !blocked && (waiting > 0 || slot.phase == Phase::Closing) {
-            self.mark_dirty(id, Dirty::Urgent);
+            // Those who have much waiting would be as many as read a flood, and each of them has had his part.
+            let how = match waiting > COPY_BYTES_MAX {
+                true => Dirty::Bulk,
+                false => Dirty::Urgent,
+            };
+            self.mark_dirty(id, how);
         }
         match (was, blocked) {
             (false, true) => {
