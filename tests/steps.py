@@ -206,6 +206,11 @@ class Run:
         lines = [plain(line) for line in step.log().read_text(errors="replace").splitlines()]
         # Frames of a backtrace, should one be there all the same.
         lines = [line for line in lines if not re.match(r"\s+(\d+: |at )", line)]
+        # Of cargo's test harness: what failed and what it said, not the names of all that passed.
+        told = [at for at, line in enumerate(lines) if re.match(r"---- .* stdout ----$", line)]
+        if told:
+            lines = [line for line in lines[told[0]:] if not re.match(r"test .* \.\.\. ok$|running \d+ tests?$|$", line)]
+            lines = lines[:TAIL]
         for line in lines[-TAIL:]:
             print(f"    {line}", flush=True)
         self.say(f"the whole of it is in {step.log()}")
