@@ -118,6 +118,11 @@ impl<T> Pages<T> {
         self.taken == 0
     }
 
+    /// No place from this one on is taken.
+    pub fn end(&self) -> u32 {
+        (self.pages.len() * PAGE) as u32
+    }
+
     /// What a place holds; it may not be taken.
     #[inline]
     pub fn get(&self, number: u32) -> Option<&T> {

@@ -259,10 +259,13 @@ fn fail_is_status_1() {
 #[test]
 fn the_token_goes_first() {
     let (to, port) = back_end_port(&["ok\n", "ok\n"]);
-    let outcome =
-        run(ringpost(&["kick", "--to", &to, "uid1"]).env("RINGPOST_BACKEND_TOKEN", "s3cret"));
+    let outcome = run(ringpost(&["kick", "--to", &to, "uid1"])
+        .env("RINGPOST_BACKEND_TOKEN", "sesame-of-16-chars"));
     assert_eq!(outcome.status, 0, "{}", outcome.stderr);
-    assert_eq!(port.join().unwrap(), ["auth s3cret", "kick uid1"]);
+    assert_eq!(
+        port.join().unwrap(),
+        ["auth sesame-of-16-chars", "kick uid1"]
+    );
 
     // Refused: what was asked is not even sent.
     let (to, port) = back_end_port(&["fail: bad token\n"]);

@@ -51,8 +51,9 @@ pub struct UidLook {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Cursor {
     pub space: u8,
-    pub layout: u64,
-    pub place: usize,
+    /// The next place, and where the space's listing ends, as it was when that began ([`Mark`]).
+    pub place: u32,
+    pub until: u32,
 }
 
 /// One page of uids, and where the next one begins; `None` at the end.
@@ -97,12 +98,13 @@ impl Shard {
         look
     }
 
-    /// The next uids within reach, in no order; each that stays from the first page to the last is in one of them.
+    /// The next uids within reach, in no order; each that stays from the first page to the last is in exactly
+    /// one of them.
     pub fn list_uids(&self, reach: Reach, from: Cursor, uids_max: usize) -> UidPage {
         let mut uids = Vec::new();
         let mut mark = Mark {
-            layout: from.layout,
             place: from.place,
+            until: from.until,
         };
         let spaces = reach.spaces().filter(|space| space.0 >= from.space);
         let mut spaces = spaces.peekable();
@@ -121,8 +123,8 @@ impl Shard {
             if next.is_some() {
                 let next = next.map(|(space, mark)| Cursor {
                     space: space.0,
-                    layout: mark.layout,
                     place: mark.place,
+                    until: mark.until,
                 });
                 return UidPage { uids, next };
             }

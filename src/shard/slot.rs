@@ -126,7 +126,7 @@ pub struct Slot {
     /// Bytes on their way to other cores on its account.
     pub transit: u32,
     pub uid: Option<Box<str>>,
-    /// The slots after and before it in the chain of its uid.
+    /// The slots after and before it in the chain of its uid; before the first one stands the uid's place.
     pub next_of_uid: u32,
     pub last_of_uid: u32,
     /// Groups: memberships once home, before that the names it asked for.

@@ -1,10 +1,9 @@
 //! Which connections each uid has, on one core.
 //!
 //! The table holds numbers of slots and no names: a uid's own bytes are kept by its connections, which are
-//! chained to each other. So an entry costs nine bytes. Bound: an entry a uid; the table is halved when
-//! most of it is empty.
-
-use std::cell::Cell;
+//! chained to each other. So an entry costs nine bytes. Beside it each uid has a place, four bytes, which it keeps
+//! however the table grows and shrinks: a listing goes by them. Bound: an entry and a place a uid; the table is
+//! halved when most of it is empty, places come and go by pages.
 
 use ahash::RandomState;
 use hashbrown::HashTable;
@@ -25,19 +24,30 @@ pub struct Uids {
 struct Table {
     hasher: RandomState,
     chains: HashTable<Chain>,
-    /// How often its entries have been given other places: until it changes, who stays keeps his.
-    layout: u64,
+    /// The first connection of each uid, by the uid's place, which is the same while it has any connection.
+    places: Pages<Place>,
+}
+
+/// The slot of a uid's first connection; [`NO_SLOT`] where the place is free.
+struct Place(u32);
+
+impl Default for Place {
+    fn default() -> Place {
+        Place(NO_SLOT)
+    }
 }
 
 /// How far a listing of a table has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Mark {
-    pub layout: u64,
-    pub place: usize,
+    /// The next place.
+    pub place: u32,
+    /// Where it ends: who was there when it began is before that. 0 if it has not begun.
+    pub until: u32,
 }
 
 /// Places that one page of a listing looks at.
-pub const PLACES_PER_PAGE: usize = 16 << 10;
+pub const PLACES_PER_PAGE: u32 = 16 << 10;
 
 /// The connections of one uid.
 #[derive(Clone, Copy)]
@@ -71,7 +81,7 @@ impl Uids {
         let table = |_| Table {
             hasher: hasher(),
             chains: HashTable::new(),
-            layout: 0,
+            places: Pages::default(),
         };
         Uids {
             spaces: (0..spaces).map(table).collect(),
@@ -109,15 +119,11 @@ impl Uids {
         let Table {
             hasher,
             chains,
-            layout,
+            places,
         } = &mut self.spaces[usize::from(space.0)];
         let hash = hasher.hash_one(uid);
         let same = |chain: &Chain| name(slots, chain.first) == uid;
-        let moved = Cell::new(false);
-        let rehash = |chain: &Chain| {
-            moved.set(true);
-            hasher.hash_one(name(slots, chain.first))
-        };
+        let rehash = |chain: &Chain| hasher.hash_one(name(slots, chain.first));
         let earlier = match chains.entry(hash, same, rehash) {
             Entry::Occupied(mut entry) => {
                 let chain = entry.get_mut();
@@ -132,14 +138,15 @@ impl Uids {
                 NO_SLOT
             }
         };
-        *layout += u64::from(moved.get());
+        let place = match earlier {
+            NO_SLOT => places.take(),
+            earlier => std::mem::replace(&mut slots[earlier].last_of_uid, connection.slot),
+        };
+        places[place] = Place(connection.slot);
         let slot = &mut slots[connection.slot];
         slot.uid = Some(Box::from(uid));
         slot.next_of_uid = earlier;
-        slot.last_of_uid = NO_SLOT;
-        if earlier != NO_SLOT {
-            slots[earlier].last_of_uid = connection.slot;
-        }
+        slot.last_of_uid = place;
     }
 
     /// Removes this connection alone, whoever else has the uid. Its slot keeps the name.
@@ -147,7 +154,7 @@ impl Uids {
         let Table {
             hasher,
             chains,
-            layout,
+            places,
         } = &mut self.spaces[usize::from(space.0)];
         let slot = &slots[connection.slot];
         let (next, last) = (slot.next_of_uid, slot.last_of_uid);
@@ -157,18 +164,21 @@ impl Uids {
             return;
         };
         let chain = entry.get_mut();
+        let was_first = chain.first == connection.slot;
         chain.length -= 1;
         if chain.length == 0 {
             entry.remove();
+            places.free(last);
             if chains.len() < chains.capacity() / 8 {
                 let rehash = |chain: &Chain| hasher.hash_one(name(slots, chain.first));
                 chains.shrink_to(2 * chains.len(), rehash);
-                *layout += 1;
             }
             return;
         }
-        if last == NO_SLOT {
+        if was_first {
             chain.first = next;
+            // Here `last` is the uid's place, which the next one has from now on.
+            places[last] = Place(next);
         } else {
             slots[last].next_of_uid = next;
         }
@@ -178,8 +188,9 @@ impl Uids {
     }
 
     /// Appends the next uids of a table to `uids`, up to `uids_max` there, and says how far it has come; `None` at
-    /// its end. Whoever has a connection from the first page to the last is in one of them: a uid keeps its
-    /// place, whichever its connections are, until the table is laid out anew, and then the listing begins again.
+    /// its end. Whoever has a connection from the first page to the last is in exactly one of them: a uid keeps its
+    /// place, whichever its connections are and however many others come and go. Those who have come since are
+    /// before the end or not listed, so that it has an end, however fast they come.
     pub fn page(
         &self,
         slots: &Slots,
@@ -189,22 +200,20 @@ impl Uids {
         uids: &mut Vec<Box<str>>,
     ) -> Option<Mark> {
         let table = self.spaces.get(usize::from(space.0))?;
-        let places = table.chains.num_buckets();
-        let mut place = match from.layout == table.layout {
-            true => from.place.min(places),
-            false => 0,
+        let until = match from.until {
+            0 => table.places.end(),
+            until => until.min(table.places.end()),
         };
-        let end = places.min(place + PLACES_PER_PAGE);
+        let end = until.min(from.place.saturating_add(PLACES_PER_PAGE));
+        let mut place = from.place;
         while place < end && uids.len() < uids_max {
-            if let Some(chain) = table.chains.get_bucket(place) {
-                uids.push(Box::from(name(slots, chain.first)));
+            let first = table.places.get(place).map_or(NO_SLOT, |place| place.0);
+            if first != NO_SLOT {
+                uids.push(Box::from(name(slots, first)));
             }
             place += 1;
         }
-        (place < places).then_some(Mark {
-            layout: table.layout,
-            place,
-        })
+        (place < until).then_some(Mark { place, until })
     }
 
     pub fn len(&self) -> usize {
@@ -289,86 +298,118 @@ mod tests {
         }
     }
 
-    /// A listing page by page, of any size, while others come and go and those that stay do so by other connections
-    /// than before: each of them is in some page, and the listing has an end.
-    #[test]
-    fn whoever_stays_is_listed() {
-        let connect = |uids: &mut Uids, slots: &mut Slots, uid: &str| {
-            let connection = ConnId {
-                slot: slots.take(),
-                generation: 0,
-            };
-            uids.insert(slots, SPACE, uid, connection);
-            connection
+    fn connect(uids: &mut Uids, slots: &mut Slots, uid: &str) -> ConnId {
+        let connection = ConnId {
+            slot: slots.take(),
+            generation: 0,
         };
-        let mut relaid = 0;
+        uids.insert(slots, SPACE, uid, connection);
+        connection
+    }
+
+    fn disconnect(uids: &mut Uids, slots: &mut Slots, connection: ConnId) {
+        uids.remove(slots, SPACE, connection);
+        slots.free(connection.slot);
+    }
+
+    /// A listing page by page, of any size, while others come and go and those that stay do so by other connections
+    /// than before: each of them is in one page, and the listing has an end although nothing ever rests.
+    #[test]
+    fn whoever_stays_is_listed_once() {
         for seed in 0..200 {
             let mut random = fastrand::Rng::with_seed(seed);
             let (mut uids, mut slots) = (Uids::new(1), Slots::default());
-            let mut staying: Vec<ConnId> = (0..20)
-                .map(|number| connect(&mut uids, &mut slots, &format!("s{number}")))
-                .collect();
             let mut others = Vec::new();
+            let mut staying = Vec::new();
+            for number in 0..20 {
+                staying.push(connect(&mut uids, &mut slots, &format!("s{number}")));
+                others.push(connect(&mut uids, &mut slots, &format!("o{number}")));
+            }
             let limit = random.usize(1..30);
             let churn = random.usize(0..20);
-            let (mut listed, mut mark) = (BTreeSet::new(), Mark::default());
+            let (mut listed, mut mark) = (BTreeMap::new(), Mark::default());
             for page in 0.. {
-                assert!(page < 10_000, "seed {seed}: no end");
+                // All places are in the first 256, which come together.
+                assert!(page <= 256, "seed {seed}: no end");
                 let mut found = Vec::new();
                 let next = uids.page(&slots, SPACE, mark, limit, &mut found);
                 assert!(found.len() <= limit, "seed {seed}");
-                listed.extend(found);
+                for uid in found {
+                    *listed.entry(uid).or_insert(0) += 1;
+                }
                 let Some(next) = next else { break };
-                relaid += usize::from(mark.layout != next.layout);
                 mark = next;
-                // In the end nobody comes any more.
-                for nth in 0..churn.saturating_sub(page / 4) {
+                for nth in 0..churn {
                     if random.bool() || others.is_empty() {
                         let uid = format!("{page} {nth}");
                         others.push(connect(&mut uids, &mut slots, &uid));
                     } else {
-                        let gone: ConnId = others.swap_remove(random.usize(..others.len()));
-                        uids.remove(&mut slots, SPACE, gone);
-                        slots.free(gone.slot);
+                        let gone = others.swap_remove(random.usize(..others.len()));
+                        disconnect(&mut uids, &mut slots, gone);
                     }
                     let number = random.usize(..staying.len());
                     let other = connect(&mut uids, &mut slots, &format!("s{number}"));
                     let gone = std::mem::replace(&mut staying[number], other);
-                    uids.remove(&mut slots, SPACE, gone);
-                    slots.free(gone.slot);
+                    disconnect(&mut uids, &mut slots, gone);
                 }
             }
             for number in 0..staying.len() {
-                let uid: Box<str> = format!("s{number}").into();
-                assert!(listed.contains(&uid), "seed {seed}: {uid} was in no page");
+                let uid = format!("s{number}");
+                let times = listed.get(&*uid);
+                assert_eq!(times, Some(&1), "seed {seed}: pages that {uid} was in");
             }
         }
-        // How often depends on the table's hashes, which are others in each process.
-        assert!(
-            relaid > 50,
-            "only {relaid} pages after the table was laid out anew"
-        );
+    }
+
+    /// Between each two pages the table grows many times over, and shrinks again or stays as large as it is.
+    #[test]
+    fn a_listing_ends_while_the_table_grows_and_shrinks() {
+        for shrinks in [true, false] {
+            let (mut uids, mut slots) = (Uids::new(1), Slots::default());
+            for number in 0..100 {
+                connect(&mut uids, &mut slots, &format!("s{number}"));
+            }
+            let (mut listed, mut mark) = (Vec::new(), Mark::default());
+            let (mut least, mut most) = (usize::MAX, 0);
+            for page in 0.. {
+                assert!(page < 100, "no end (shrinks: {shrinks})");
+                let mut found = Vec::new();
+                let next = uids.page(&slots, SPACE, mark, 3, &mut found);
+                listed.extend(found);
+                let Some(next) = next else { break };
+                mark = next;
+                let come: Vec<ConnId> = (0..2_000)
+                    .map(|nth| connect(&mut uids, &mut slots, &format!("{page} {nth}")))
+                    .collect();
+                most = most.max(uids.spaces[0].chains.capacity());
+                if shrinks {
+                    for connection in come {
+                        disconnect(&mut uids, &mut slots, connection);
+                    }
+                }
+                least = least.min(uids.spaces[0].chains.capacity());
+            }
+            assert!(!shrinks || most > 4 * least, "{most} from {least}");
+            listed.retain(|uid| uid.starts_with('s'));
+            listed.sort();
+            let mut expected: Vec<Box<str>> =
+                (0..100).map(|nth| format!("s{nth}").into()).collect();
+            expected.sort();
+            assert_eq!(listed, expected, "shrinks: {shrinks}");
+        }
     }
 
     #[test]
     fn a_table_that_has_emptied_is_given_back() {
         let (mut uids, mut slots) = (Uids::new(1), Slots::default());
         let all: Vec<ConnId> = (0..10_000)
-            .map(|number| {
-                let slot = slots.take();
-                let connection = ConnId {
-                    slot,
-                    generation: 0,
-                };
-                uids.insert(&mut slots, SPACE, &format!("u{number}"), connection);
-                connection
-            })
+            .map(|number| connect(&mut uids, &mut slots, &format!("u{number}")))
             .collect();
         for connection in all {
-            uids.remove(&mut slots, SPACE, connection);
-            slots.free(connection.slot);
+            disconnect(&mut uids, &mut slots, connection);
         }
         assert_eq!(uids.len(), 0);
+        assert_eq!(uids.spaces[0].places.end(), 0);
         assert!(uids.spaces[0].chains.capacity() < 16);
     }
 }

@@ -180,12 +180,12 @@ fn text(answer: &impl Serialize) -> Result<String, ApiError> {
 fn cursor_of(core: CoreId, from: Cursor) -> String {
     let Cursor {
         space,
-        layout,
         place,
+        until,
     } = from;
     let mut text = String::new();
     // Writing into a string does not fail.
-    let _ = write!(text, "{:x}.{space:x}.{layout:x}.{place:x}", core.0);
+    let _ = write!(text, "{:x}.{space:x}.{place:x}.{until:x}", core.0);
     text
 }
 
@@ -195,19 +195,16 @@ fn place_of(text: &str, cores: usize) -> Option<(CoreId, Cursor)> {
         .splitn(4, '.')
         .map(|part| u64::from_str_radix(part, 16));
     let mut next = || numbers.next()?.ok();
-    let (core, space, layout, place) = (next()?, next()?, next()?, next()?);
+    let (core, space, place, until) = (next()?, next()?, next()?, next()?);
     let core = CoreId(u16::try_from(core).ok()?);
     let space = u8::try_from(space).ok()?;
     let known = core.index() < cores && usize::from(space) < SPACES_MAX;
-    let place = usize::try_from(place).ok()?;
-    known.then_some((
-        core,
-        Cursor {
-            space,
-            layout,
-            place,
-        },
-    ))
+    let from = Cursor {
+        space,
+        place: u32::try_from(place).ok()?,
+        until: u32::try_from(until).ok()?,
+    };
+    known.then_some((core, from))
 }
 
 fn bad_cursor() -> ApiError {
@@ -226,8 +223,8 @@ mod tests {
     fn a_cursor_is_read_as_written_and_nothing_else_is() {
         let from = Cursor {
             space: 3,
-            layout: u64::MAX,
             place: 70_000,
+            until: u32::MAX,
         };
         let text = cursor_of(CoreId(9), from);
         assert_eq!(place_of(&text, 10), Some((CoreId(9), from)));
@@ -241,6 +238,7 @@ mod tests {
             "0.20.0.0",
             "x.0.0.0",
             "-1.0.0.0",
+            "0.0.0.100000000",
         ] {
             assert_eq!(place_of(bad, 10), None, "{bad}");
         }
