@@ -41,6 +41,7 @@ impl Server {
             "websocket://127.0.0.1:0=push",
             "text://127.0.0.1:0=push-backend",
             "websocket://127.0.0.1:0=chat",
+            "http://127.0.0.1:0=page",
         ];
         let mut command = command();
         command.args(["serve", "--cores", "2", "--log", "warn"]);
@@ -228,6 +229,48 @@ fn every_workload_is_clean_on_a_server_that_is_right() {
     let chat = run_clean(&server, &["chat", "--url", server.url("chat", "ws")]);
     assert!(chat.json()["others"]["joins"].as_u64() > Some(10));
     assert!(chat.json()["others"]["rosters"].as_u64() > Some(200));
+}
+
+/// Each class of connections is told apart, and the quiet ones' latencies with and without the flood.
+#[test]
+fn a_flood_is_clean_and_says_what_the_quiet_waited() {
+    let _alone = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+    let server = Server::start();
+    let relay = server.url("relay", "ws");
+    let page = server.url("page", "http").trim_start_matches("http://");
+    let page = page.trim_end_matches('/');
+    let token = "open-sesame-please";
+    for more in [
+        &["--size", "20000", "--in-flight", "1"][..],
+        &["--size", "48", "--in-flight", "64", "--generators", "2"],
+        &["--to", "one", "--quiet", "3", "--senders", "5"],
+    ] {
+        let flood = ["flood", "--url", relay, "--metrics", page, "--token", token];
+        let outcome = run_clean(&server, &[&flood, more].concat());
+        let json = outcome.json();
+        for latency in ["quiet", "calm"] {
+            // Some of 100 a second of each.
+            assert!(json[latency]["samples"].as_u64() > Some(5), "{json}");
+            assert_eq!(json[latency]["from_due"], true, "{json}");
+        }
+        for role in ["senders", "readers", "quiet"] {
+            for harm in ["closed", "lost"] {
+                assert_eq!(json["others"][format!("{role} {harm}")], 0, "{json}");
+            }
+        }
+        assert!(json["turns"]["count"].as_u64() > Some(10), "{json}");
+    }
+}
+
+/// One that is lost is told by whose it was.
+#[test]
+fn what_a_flood_loses_is_told_by_whose_it_was() {
+    let _alone = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+    let outcome = faults_of("flood", Mistake::Lose);
+    let others = &outcome.json()["others"];
+    let lost = ["senders lost", "readers lost", "quiet lost"];
+    let lost: u64 = lost.iter().filter_map(|name| others[name].as_u64()).sum();
+    assert_eq!((outcome.fault("lost"), lost), (1, 1), "{}", outcome.stdout);
 }
 
 #[test]
@@ -488,7 +531,12 @@ fn faults_of(workload: &str, mistake: Mistake) -> Outcome {
         "--url",
         &url,
         "--connections",
-        if workload == "prove" { "15" } else { "5" },
+        match workload {
+            "prove" => "15",
+            // 5 senders, 10 quiet ones, and readers.
+            "flood" => "20",
+            _ => "5",
+        },
         "--senders",
         "5",
         "--in-flight",
@@ -604,6 +652,12 @@ fn what_is_wrong_is_said() {
             &["echo", "--url", relay, "--connections", "0"],
             "--connections 0",
         ),
+        (&["flood", "--url", relay, "--connections", "26"], "27 to"),
+        (
+            &["echo", "--url", relay, "--metrics", &nobody[5..]],
+            "--metrics",
+        ),
+        (&["echo", "--url", relay, "--metrics", &relay[5..]], "HTTP"),
         (
             &[
                 "echo",

@@ -22,6 +22,9 @@ pub struct Figures {
     pub per_second: f64,
     pub p50_us: Option<f64>,
     pub p99_us: Option<f64>,
+    /// What quiet clients waited beside a flood, and in the calm before it.
+    pub quiet_p99_us: Option<f64>,
+    pub calm_p99_us: Option<f64>,
     /// The server's CPU µs for a connection set up.
     pub setup_us: Option<f64>,
     pub kernel_bytes: Option<f64>,
@@ -33,12 +36,17 @@ pub struct Figures {
 impl Figures {
     /// Reads a run; an error if the run had faults, or did not measure the server.
     pub fn read(workload: Workload, run: &Value) -> Result<Figures, String> {
-        if let Some(problem) = run["problem"].as_str() {
-            return Err(format!("faults: {}, the first: {problem}", run["faults"]));
-        }
         let faults = run["faults"].as_object().into_iter().flatten();
-        if faults.filter_map(|(_, count)| count.as_u64()).sum::<u64>() > 0 {
-            return Err(format!("faults: {}", run["faults"]));
+        let faults = faults.filter_map(|(_, count)| count.as_u64()).sum::<u64>();
+        if let Some(problem) = run["problem"].as_str() {
+            let whose = whose(run);
+            return Err(format!(
+                "faults: {}{whose}, the first: {problem}",
+                run["faults"]
+            ));
+        }
+        if faults > 0 {
+            return Err(format!("faults: {}{}", run["faults"], whose(run)));
         }
         let cost = match workload {
             Workload::Idle => run["idle"]["user_bytes_per_connection"].as_f64(),
@@ -55,12 +63,25 @@ impl Figures {
             per_second: run["deliveries_per_second"].as_f64().unwrap_or(0.0),
             p50_us: micros("p50_us"),
             p99_us: micros("p99_us"),
+            quiet_p99_us: run["quiet"]["p99_us"].as_f64(),
+            calm_p99_us: run["calm"]["p99_us"].as_f64(),
             setup_us: run["setup"]["cpu_us_per_connection"].as_f64(),
             kernel_bytes: run["idle"]["kernel_bytes_per_connection"].as_f64(),
             is_client_limit: limit == "client",
             disturbed: disturbed(run, limit == "shared_cpus"),
         })
     }
+}
+
+/// Who lost what, and who was closed, where a run tells it.
+fn whose(run: &Value) -> String {
+    let others = run["others"].as_object().into_iter().flatten();
+    let whose = others.filter(|(name, count)| {
+        (name.ends_with(" lost") || name.ends_with(" closed")) && count.as_u64() > Some(0)
+    });
+    whose
+        .map(|(name, count)| format!(", {name} {count}"))
+        .collect()
 }
 
 fn disturbed(run: &Value, shares_cpus: bool) -> Option<String> {
@@ -148,6 +169,20 @@ mod tests {
         assert!(Figures::read(Workload::Echo, &run).is_err());
         let run = json!({"faults": {"lost": 0}});
         assert!(Figures::read(Workload::Echo, &run).is_err());
+    }
+
+    #[test]
+    fn a_flood_tells_who_lost_what_and_what_the_quiet_waited() {
+        let mut run = json!({"server": {"per_million": {"total": 1.0}}, "faults": {"lost": 0},
+                             "quiet": {"p99_us": 9.0}, "calm": {"p99_us": 2.0}});
+        let figures = Figures::read(Workload::FloodLarge, &run).unwrap();
+        let waited = (figures.quiet_p99_us, figures.calm_p99_us);
+        assert_eq!(waited, (Some(9.0), Some(2.0)));
+        run["faults"] = json!({"lost": 3, "closed": 1});
+        run["others"] = json!({"readers lost": 3, "quiet lost": 0, "readers closed": 1});
+        let problem = Figures::read(Workload::FloodLarge, &run).unwrap_err();
+        let words = ", readers closed 1, readers lost 3";
+        assert!(problem.ends_with(words), "{problem}");
     }
 
     #[test]

@@ -116,8 +116,8 @@ pub fn number(value: f64) -> String {
 /// The rates and latencies behind the costs, and what the server's CPUs did in all.
 pub fn details(contenders: &[Contender], workloads: &[Workload], results: &Results) -> String {
     let mut text = String::from(
-        "| workload | server | CPU µs | of its CPUs' whole time | a second | p50 | p99 | kernel bytes |\n\
-         |---|---|---|---|---|---|---|---|\n",
+        "| workload | server | CPU µs | of its CPUs' whole time | a second | p50 | p99 | quiet p99 | calm p99 | kernel bytes |\n\
+         |---|---|---|---|---|---|---|---|---|---|\n",
     );
     for workload in workloads {
         for (at, contender) in contenders.iter().enumerate() {
@@ -136,7 +136,7 @@ pub fn details(contenders: &[Contender], workloads: &[Workload], results: &Resul
             };
             let _ = writeln!(
                 text,
-                "| {} | {} | {} | {} | {}{client} | {} | {} | {} |",
+                "| {} | {} | {} | {} | {}{client} | {} | {} | {} | {} | {} |",
                 workload.title().0,
                 contender.name(),
                 figure(&cost, &number),
@@ -144,6 +144,8 @@ pub fn details(contenders: &[Contender], workloads: &[Workload], results: &Resul
                 figure(&rate, &thousands),
                 figure(&|run| run.p50_us, &time),
                 figure(&|run| run.p99_us, &time),
+                figure(&|run| run.quiet_p99_us, &time),
+                figure(&|run| run.calm_p99_us, &time),
                 figure(&|run| run.kernel_bytes, &number),
             );
         }

@@ -21,10 +21,19 @@ pub enum Workload {
     Connect,
     /// Connections that do nothing: memory
     Idle,
+    /// 16 senders of 60,000 bytes to everybody, beside 10 quiet clients: what these wait, with it and without
+    #[value(name = "flood-large")]
+    FloodLarge,
+    /// The same with 48 bytes, 64 on the way of each
+    #[value(name = "flood-small")]
+    FloodSmall,
+    /// 16 senders of 60,000 bytes, each time to one reader: out of the quiet clients' reach
+    #[value(name = "flood-one")]
+    FloodOne,
 }
 
 /// Those of the table, in its order.
-pub const ALL: [Workload; 8] = [
+pub const ALL: [Workload; 11] = [
     Workload::Broadcast,
     Workload::Broadcast16,
     Workload::BroadcastLarge,
@@ -33,6 +42,9 @@ pub const ALL: [Workload; 8] = [
     Workload::Push,
     Workload::Connect,
     Workload::Idle,
+    Workload::FloodLarge,
+    Workload::FloodSmall,
+    Workload::FloodOne,
 ];
 
 impl Workload {
@@ -47,6 +59,9 @@ impl Workload {
             Workload::Push => ("push", "CPU µs"),
             Workload::Connect => ("connect + login", "CPU µs"),
             Workload::Idle => ("memory", "bytes"),
+            Workload::FloodLarge => ("flood, 16 × 60 KB", "CPU µs"),
+            Workload::FloodSmall => ("flood, 16 × 64 × 48 B", "CPU µs"),
+            Workload::FloodOne => ("flood to single readers, 16 × 60 KB", "CPU µs"),
         }
     }
 
@@ -57,6 +72,10 @@ impl Workload {
             words
                 .chain(["--connections".to_owned(), connections.to_string()])
                 .collect()
+        };
+        let flood = |words: &[&str]| {
+            let flood = ["flood", "--senders", "16", "--quiet", "10"];
+            with(&[&flood, words].concat(), connections)
         };
         match self {
             Workload::Broadcast => with(&["broadcast", "--in-flight", "1"], connections),
@@ -73,6 +92,10 @@ impl Workload {
             Workload::Push => with(&["push", "--in-flight", "64"], connections),
             Workload::Connect => with(&["connect"], 200),
             Workload::Idle => with(&["idle"], connections),
+            // So many do not pass an outbox: nobody is cut off for what a busy machine has not let it read.
+            Workload::FloodLarge => flood(&["--size", "60000", "--in-flight", "1"]),
+            Workload::FloodSmall => flood(&["--size", "48", "--in-flight", "64"]),
+            Workload::FloodOne => flood(&["--size", "60000", "--in-flight", "2", "--to", "one"]),
         }
     }
 
@@ -85,6 +108,7 @@ impl Workload {
             Workload::Echo | Workload::Idle => Some("echo"),
             Workload::Connect => Some("connect"),
             Workload::Relay | Workload::Push => None,
+            Workload::FloodLarge | Workload::FloodSmall | Workload::FloodOne => None,
         }
     }
 
@@ -92,7 +116,9 @@ impl Workload {
     pub fn floor(self) -> Option<Workload> {
         match self {
             Workload::Relay => Some(Workload::Echo),
-            Workload::Push => None,
+            // Each is read once and sent to everybody, as in a broadcast of that size.
+            Workload::FloodLarge => Some(Workload::BroadcastLarge),
+            Workload::Push | Workload::FloodSmall | Workload::FloodOne => None,
             own => Some(own),
         }
     }

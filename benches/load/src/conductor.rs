@@ -14,6 +14,7 @@ use super::plan::{Kind, Plan};
 use super::progress::Progress;
 use super::record::Record;
 use super::shared::{Phase, Shared};
+use super::turns::{Turns, TurnsMade};
 
 /// How often the gauges are read.
 const LOOK: Duration = Duration::from_millis(20);
@@ -59,6 +60,8 @@ pub struct Readings {
     pub from: Reading,
     pub to: Reading,
     pub course: Vec<Reading>,
+    /// The server's turns from the measured time on.
+    pub turns: Option<TurnsMade>,
     pub done: Vec<Done>,
     pub record: Record,
 }
@@ -70,13 +73,14 @@ struct Moments {
     from: Reading,
     to: Reading,
     course: Vec<Reading>,
+    turns: Option<TurnsMade>,
 }
 
 impl Conductor<'_> {
     /// Makes the run. An error is one that leaves no figures.
     pub fn run(&mut self) -> Result<Readings, String> {
-        let shared =
-            Shared::new(self.plan.generators).map_err(|error| format!("cannot start: {error}"))?;
+        let shared = Shared::new(self.plan.generators, self.plan.senders)
+            .map_err(|error| format!("cannot start: {error}"))?;
         let shared = Arc::new(shared);
         let before = self.read(&shared)?;
         let threads = self.start(&shared);
@@ -99,6 +103,7 @@ impl Conductor<'_> {
             from,
             to,
             course,
+            turns,
         } = phases?;
         Ok(Readings {
             before,
@@ -107,6 +112,7 @@ impl Conductor<'_> {
             from,
             to,
             course,
+            turns,
             done,
             record,
         })
@@ -148,9 +154,11 @@ impl Conductor<'_> {
                 ));
                 "rests"
             }
+            Kind::Flood => "calm",
             _ => "warm-up",
         };
         self.wait(shared, step, self.plan.warmup, &mut Vec::new())?;
+        let turns = self.scrape()?;
         let from = self.read(shared)?;
         shared.enter(Phase::Measured, from.time);
         let mut course = vec![from.clone()];
@@ -162,13 +170,24 @@ impl Conductor<'_> {
         shared.enter(Phase::Drain, to.time);
         course.push(to.clone());
         self.drain(shared);
+        let turns = match turns {
+            Some(before) => self.scrape()?.map(|after| after.since(&before)),
+            None => None,
+        };
         Ok(Moments {
             ready,
             rested,
             from,
             to,
             course,
+            turns,
         })
+    }
+
+    fn scrape(&self) -> Result<Option<Turns>, String> {
+        let address = self.plan.metrics.as_deref();
+        let scrape = |address| Turns::scrape(address, self.plan.token.as_deref());
+        address.map(scrape).transpose()
     }
 
     /// Waits until all is done, as long as there is progress.
@@ -264,7 +283,7 @@ impl Conductor<'_> {
         let (mut last, mut since) = (u64::MAX, clock::now());
         let is_quiet = || {
             let broadcasts = shared.broadcasts.load(std::sync::atomic::Ordering::Acquire);
-            let all_have = !matches!(self.plan.kind, Kind::Broadcast | Kind::Prove)
+            let all_have = !matches!(self.plan.kind, Kind::Broadcast | Kind::Prove | Kind::Flood)
                 || shared.broadcasts_complete() == broadcasts;
             all_have && shared.all(|gauge| &gauge.is_quiet)
         };

@@ -30,6 +30,7 @@ mod shared;
 mod show;
 mod stamp;
 mod target;
+mod turns;
 mod wire;
 mod workload;
 
@@ -43,6 +44,7 @@ use self::options::Options;
 use self::outcome::Outcome;
 use self::plan::Plan;
 use self::progress::Progress;
+use self::turns::Turns;
 
 /// How all runs went.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -85,6 +87,10 @@ fn run_one(
 ) -> Result<Outcome, String> {
     plan.run = RandomState::new().build_hasher().finish() as u32;
     probe::check(&plan)?;
+    // Found wrong now, not after all have connected.
+    if let Some(address) = &plan.metrics {
+        Turns::scrape(address, plan.token.as_deref())?;
+    }
     let meter = Meter::find(&options.server_pids, &plan.target.address)?;
     let cpus = free_cpus(options.cpus.as_ref(), meter.as_ref());
     let takes_tables = options::settle_generators(&mut plan, options.generators, cpus.len())?;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use super::plan::{Kind, Plan};
+use super::plan::{Kind, Plan, To};
 use super::stamp::{STAMP_BYTES_MAX, STAMP_BYTES_MIN};
 use super::target::Target;
 use super::wire::codec::Codec;
@@ -11,6 +11,8 @@ use super::{limits, meter};
 
 /// Most connections of a run; the number of one must fit a stamp with room to spare.
 const CONNECTIONS_MAX: usize = 10_000_000;
+/// Who floods, if that is not said.
+const FLOODERS: usize = 16;
 /// Longest run without traffic where there are no pings, in seconds.
 const SILENCE_SECONDS_MAX: f64 = 45.0;
 
@@ -22,6 +24,8 @@ Examples:
   ringpost bench broadcast --connections 10000 --in-flight 16 --server-pid $(pidof ringpost)
   ringpost bench push --url ws://127.0.0.1:1235 --backend 127.0.0.1:5678
   ringpost bench relay --rate 50000                      latencies at a load that you choose
+  ringpost bench flood --connections 10000 --senders 16 --size 60000 --quiet 10
+  ringpost bench broadcast --connections 15000 --metrics 127.0.0.1:8080  and how long a core's turn was
   ringpost bench idle --connections 1000,10000,50000 --report /tmp/report
   ringpost bench echo --url text://127.0.0.1:2345 --json | jq .server.per_million
 
@@ -69,6 +73,9 @@ pub struct BenchArgs {
         verbatim_doc_comment
     )]
     server_pid: Vec<u32>,
+    /// Ringpost's HTTP listener, to tell how long its cores' turns were; --token opens it, too
+    #[arg(long, value_name = "HOST:PORT", help_heading = "Server")]
+    metrics: Option<String>,
     /// Clients; a list such as 1000,10000 makes one run of each
     #[arg(
         short,
@@ -90,10 +97,10 @@ pub struct BenchArgs {
         help_heading = "Load"
     )]
     warmup: f64,
-    /// Who sends: relay 100 connections, chat 10, push 1 back end; echo all of them, broadcast one
+    /// Who sends: relay 100 connections, flood 16, chat 10, push 1 back end; echo all of them, broadcast one
     #[arg(long, value_name = "N", help_heading = "Load")]
     senders: Option<usize>,
-    /// Messages each sender has on the way: relay 10, push 64, otherwise 1
+    /// Messages each sender has on the way: relay 10, push 64, flood 2, otherwise 1
     ///
     /// For broadcast this is the window; for chat it is how many users are out of the room at a time
     /// (10).
@@ -105,10 +112,22 @@ pub struct BenchArgs {
         verbatim_doc_comment
     )]
     in_flight: Option<usize>,
+    /// For flood: clients that send themselves 100 small messages a second, first in the calm of the warm-up
+    #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Load")]
+    quiet: usize,
+    /// For flood: whom it is for
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHOM",
+        default_value = "all",
+        help_heading = "Load"
+    )]
+    to: To,
     /// Send so many messages a second in all, however the server fares
     ///
     /// Latencies then count from when a message was due (no coordinated omission). Not for idle,
-    /// chat, churn and prove.
+    /// chat, churn, prove and flood.
     #[arg(long, value_name = "R", help_heading = "Load", verbatim_doc_comment)]
     rate: Option<f64>,
     /// Bytes of a message
@@ -189,18 +208,23 @@ impl BenchArgs {
             target: target.clone(),
             backend: backend.clone(),
             token: self.token.clone(),
+            metrics: self.metrics.clone(),
             connections,
             senders: self.senders.unwrap_or(match kind {
                 Kind::Echo => connections,
                 Kind::Push => 1,
                 Kind::Chat => 10,
+                Kind::Flood => FLOODERS,
                 _ => 100,
             }),
             in_flight: self.in_flight.unwrap_or(match kind {
                 Kind::Relay | Kind::Chat => 10,
                 Kind::Push => 64,
+                Kind::Flood => 2,
                 _ => 1,
             }),
+            quiet: self.quiet(),
+            to: self.to,
             rate: self.rate,
             size: self.size,
             warmup: self.warmup,
@@ -221,10 +245,23 @@ impl BenchArgs {
         })
     }
 
+    fn quiet(&self) -> usize {
+        match self.workload {
+            Kind::Flood => self.quiet,
+            _ => 0,
+        }
+    }
+
     fn check_load(&self, target: &Target) -> Result<(), String> {
         let kind = self.workload;
         let least = match kind {
             Kind::Chat | Kind::Churn => 2,
+            // And one who reads.
+            Kind::Flood => self
+                .senders
+                .unwrap_or(FLOODERS)
+                .saturating_add(self.quiet)
+                .saturating_add(1),
             _ => 1,
         };
         for connections in &self.connections {
@@ -254,7 +291,10 @@ impl BenchArgs {
             ));
         }
         if let Some(rate) = self.rate {
-            if matches!(kind, Kind::Idle | Kind::Chat | Kind::Churn | Kind::Prove) {
+            if matches!(
+                kind,
+                Kind::Idle | Kind::Chat | Kind::Churn | Kind::Prove | Kind::Flood
+            ) {
                 return Err(format!("--rate is not for {kind}"));
             }
             if !(rate > 0.0 && rate <= 1e8) {
@@ -303,6 +343,11 @@ pub fn settle_generators(
     let otherwise = free_cpus.clamp(1, 16);
     plan.generators =
         limits::generators(plan.connections, asked, otherwise, descriptors, own_tables)?;
+    if plan.kind == Kind::Flood {
+        // Each has a reader.
+        let most = plan.connections - plan.quiet - plan.senders;
+        plan.generators = plan.generators.min(most) + usize::from(plan.quiet > 0);
+    }
     let sources = super::wire::Sources::new(&plan.sources, &plan.target.address, 0);
     let each = plan.connections.div_ceil(plan.generators);
     match sources.is_shared() {

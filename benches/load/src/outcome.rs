@@ -7,6 +7,7 @@ use super::generator::Effort;
 use super::ledger::Faults;
 use super::meter::CpuSpent;
 use super::plan::Kind;
+use super::turns::TurnsMade;
 
 /// What one run found out. Times are in seconds unless the name says otherwise.
 #[derive(Clone, Debug, Serialize)]
@@ -33,7 +34,12 @@ pub struct Outcome {
     pub latency: Option<Latency>,
     /// From connecting to being logged in, where clients come and go during the run.
     pub joining: Option<Latency>,
+    /// The quiet clients' messages to themselves, beside the flood and in the calm before it; from when one was due.
+    pub quiet: Option<Latency>,
+    pub calm: Option<Latency>,
     pub server: Option<Server>,
+    /// From the measured time to the end of the draining, with `--metrics`.
+    pub turns: Option<TurnsMade>,
     pub setup: Option<Setup>,
     pub idle: Option<Idle>,
     pub clients: Clients,

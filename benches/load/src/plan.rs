@@ -29,6 +29,17 @@ pub enum Kind {
     Chat,
     /// Half of the connections come and go while the others relay
     Churn,
+    /// Some flood everybody, or readers at random, beside quiet clients, whose latencies are told with and without it
+    Flood,
+}
+
+/// Whom a flood is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum To {
+    /// Everybody, the quiet clients as well
+    All,
+    /// One reader at a time, chosen at random
+    One,
 }
 
 impl fmt::Display for Kind {
@@ -43,6 +54,7 @@ impl fmt::Display for Kind {
             Kind::Push => "push",
             Kind::Chat => "chat",
             Kind::Churn => "churn",
+            Kind::Flood => "flood",
         })
     }
 }
@@ -66,14 +78,21 @@ pub struct Plan {
     /// Where the back end's lines go, if the workload has any.
     pub backend: Option<Target>,
     pub token: Option<String>,
+    /// Where the server's metrics are, if its turns are to be told.
+    pub metrics: Option<String>,
     pub connections: usize,
     pub senders: usize,
+    /// Clients beside a flood; the last of all.
+    pub quiet: usize,
+    /// Whom a flood is for.
+    pub to: To,
     pub in_flight: usize,
     /// Messages a second of all senders together.
     pub rate: Option<f64>,
     pub size: usize,
     pub warmup: f64,
     pub seconds: f64,
+    /// The last one is the quiet clients', if there are any.
     pub generators: usize,
     pub sources: Vec<IpAddr>,
     pub seed: u64,
@@ -99,11 +118,17 @@ pub struct Share {
 impl Plan {
     /// The share of generator `number`: as even as can be, and at least one sender.
     pub fn share(&self, number: usize) -> Share {
-        let (first, connections) = part(self.connections, self.generators, number);
+        let others = self.generators - usize::from(self.quiet > 0);
+        let (first, connections) = match self.is_of_quiet(number) {
+            true => (self.connections - self.quiet, self.quiet),
+            false => part(self.connections - self.quiet, others, number),
+        };
         let (first_sender, senders) = match self.kind {
             Kind::Echo => part(self.senders.min(self.connections), self.generators, number),
             // All of it is the first generator's: there is one order.
             Kind::Broadcast | Kind::Prove => (0, usize::from(number == 0)),
+            Kind::Flood if self.is_of_quiet(number) => (self.senders, 0),
+            Kind::Flood => part(self.senders, others, number),
             _ => {
                 let all = self.senders.max(self.generators);
                 part(all, self.generators, number)
@@ -127,6 +152,11 @@ impl Plan {
         }
     }
 
+    /// Whether a generator has the quiet clients, and nobody else.
+    pub fn is_of_quiet(&self, number: usize) -> bool {
+        self.quiet > 0 && number + 1 == self.generators
+    }
+
     /// The uid of a connection.
     pub fn uid(&self, index: usize) -> String {
         format!("{:08x}-{index}", self.run)
@@ -145,6 +175,53 @@ fn part(all: usize, parts: usize, number: usize) -> (usize, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whatever the generators: nobody is left out, and each that floods has somebody who reads.
+    #[test]
+    fn a_flood_is_shared_out_whole() {
+        for (connections, senders, quiet, flooding) in
+            [(27, 16, 10, 1), (31, 16, 10, 5), (3, 1, 1, 1), (9, 4, 0, 3)]
+        {
+            let plan = Plan {
+                kind: Kind::Flood,
+                target: Target::parse("ws://127.0.0.1:1").unwrap(),
+                backend: None,
+                token: None,
+                metrics: None,
+                connections,
+                senders,
+                quiet,
+                to: To::One,
+                in_flight: 1,
+                rate: None,
+                size: 48,
+                warmup: 0.0,
+                seconds: 1.0,
+                generators: flooding + usize::from(quiet > 0),
+                sources: Vec::new(),
+                seed: 1,
+                run: 1,
+            };
+            let shares: Vec<Share> = (0..plan.generators)
+                .map(|number| plan.share(number))
+                .collect();
+            let (mut next, mut sender) = (0, 0);
+            for share in &shares {
+                assert_eq!(
+                    (share.first, share.first_sender),
+                    (next, sender),
+                    "{share:?}"
+                );
+                assert!(share.connections > share.senders, "{share:?}");
+                assert_eq!(plan.is_of_quiet(share.number), share.number == flooding);
+                next += share.connections;
+                sender += share.senders;
+            }
+            assert_eq!((next, sender), (connections, senders));
+            let last = shares[plan.generators - 1];
+            assert!(quiet == 0 || (last.connections, last.senders) == (quiet, 0));
+        }
+    }
 
     #[test]
     fn the_parts_are_the_whole() {

@@ -19,6 +19,9 @@ pub struct Record {
     pub latency: Histogram<u64>,
     /// From connecting to being logged in, while the run was measured.
     pub joining: Histogram<u64>,
+    /// From when a quiet client's message was due to its arrival: beside the flood, and in the calm before it.
+    pub quiet: Histogram<u64>,
+    pub calm: Histogram<u64>,
     /// What else a workload counts, by name.
     pub others: BTreeMap<&'static str, u64>,
     /// The first fault in words.
@@ -36,6 +39,8 @@ impl Default for Record {
             faults: Faults::default(),
             latency: histogram(),
             joining: histogram(),
+            quiet: histogram(),
+            calm: histogram(),
             others: BTreeMap::new(),
             problem: None,
             fatal: None,
@@ -65,13 +70,30 @@ impl Record {
         }
     }
 
+    /// A quiet client's message, due at `due`, is back.
+    pub fn answer(&mut self, due: u64, now: u64) {
+        self.delivered += 1;
+        let took = now.saturating_sub(due);
+        if now < self.window.0 {
+            self.calm.saturating_record(took);
+        } else if due < self.window.1 {
+            // One that was due before and came after it began has met the flood.
+            self.quiet.saturating_record(took);
+        }
+    }
+
     fn is_measured(&self, time: u64) -> bool {
         self.window.0 <= time && time < self.window.1
     }
 
     /// Counts something of the workload's own.
     pub fn count(&mut self, name: &'static str) {
-        *self.others.entry(name).or_default() += 1;
+        self.count_more(name, 1);
+    }
+
+    /// So many more of it; of none, only its name.
+    pub fn count_more(&mut self, name: &'static str, count: u64) {
+        *self.others.entry(name).or_default() += count;
     }
 
     /// Keeps the first fault's words.
@@ -101,6 +123,8 @@ impl Record {
         self.faults.add(&other.faults);
         self.latency += &other.latency;
         self.joining += &other.joining;
+        self.quiet += &other.quiet;
+        self.calm += &other.calm;
         for (name, count) in &other.others {
             *self.others.entry(name).or_default() += count;
         }
@@ -111,4 +135,20 @@ impl Record {
             self.fail(fatal.clone());
         }
     }
+}
+
+#[test]
+fn what_meets_the_flood_is_not_of_the_calm() {
+    let mut record = Record::default();
+    record.answer(10, 20);
+    record.window.0 = 100;
+    record.answer(80, 90);
+    record.answer(95, 150);
+    record.answer(120, 130);
+    record.window.1 = 200;
+    record.answer(190, 260);
+    record.answer(200, 210);
+    assert_eq!((record.calm.len(), record.quiet.len()), (2, 3));
+    assert_eq!((record.calm.max(), record.quiet.max()), (10, 70));
+    assert_eq!(record.delivered, 6);
 }

@@ -47,6 +47,8 @@ pub struct Shared {
     to: AtomicU64,
     /// Broadcasts sent so far.
     pub broadcasts: AtomicU32,
+    /// Messages that each sender of a flood has sent so far.
+    pub flooded: Vec<AtomicU32>,
     pub gauges: Vec<Gauge>,
 }
 
@@ -76,7 +78,7 @@ impl Gauge {
 }
 
 impl Shared {
-    pub fn new(generators: usize) -> io::Result<Shared> {
+    pub fn new(generators: usize, senders: usize) -> io::Result<Shared> {
         let gauge = || {
             Ok(Gauge {
                 wake: Wake::new()?,
@@ -95,6 +97,7 @@ impl Shared {
             from: AtomicU64::new(u64::MAX),
             to: AtomicU64::new(u64::MAX),
             broadcasts: AtomicU32::new(0),
+            flooded: (0..senders).map(|_| AtomicU32::new(0)).collect(),
             gauges: (0..generators)
                 .map(|_| gauge())
                 .collect::<io::Result<_>>()?,

@@ -65,10 +65,27 @@ fn write(out: &mut String, outcome: &Outcome) -> std::fmt::Result {
             outcome.seconds
         )?;
     }
-    for (name, latency) in [("latency", &outcome.latency), ("joining", &outcome.joining)] {
+    for (name, latency) in [
+        ("latency", &outcome.latency),
+        ("joining", &outcome.joining),
+        ("quiet", &outcome.quiet),
+        ("quiet, calm", &outcome.calm),
+    ] {
         if let Some(latency) = latency {
             writeln!(out, "  {name:14} {}", percentiles(latency))?;
         }
+    }
+    if let Some(turns) = outcome.turns {
+        let longest = match turns.longest_at_most_seconds {
+            Some(seconds) => format!("at most {}", time(seconds * 1e6)),
+            None => "longer than its histogram tells".to_owned(),
+        };
+        writeln!(
+            out,
+            "  server's turns {}, the longest {longest}, {} above 10 ms",
+            grouped(turns.count),
+            grouped(turns.above_10_ms)
+        )?;
     }
     if let Some(idle) = outcome.idle {
         if let Some(user) = idle.user_bytes_per_connection {

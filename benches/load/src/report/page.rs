@@ -8,13 +8,14 @@ use super::plot::{Axis, Plot, Scale, Series, escape};
 use crate::show;
 
 /// In this order.
-const WORKLOADS: [&str; 8] = [
+const WORKLOADS: [&str; 9] = [
     "echo",
     "relay",
     "broadcast",
     "push",
     "connect",
     "churn",
+    "flood",
     "chat",
     "idle",
 ];

@@ -5,6 +5,7 @@ mod chat;
 mod churn;
 mod connect;
 mod crowd;
+mod flood;
 mod idle;
 mod prove;
 mod push;
@@ -54,6 +55,7 @@ pub fn make(plan: &Arc<Plan>, share: Share, shared: &Arc<Shared>) -> Box<dyn Wor
         Kind::Push => Box::new(push::Push::new(plan, share)),
         Kind::Chat => Box::new(chat::Chat::new(plan, share)),
         Kind::Churn => Box::new(churn::Churn::new(plan, share)),
+        Kind::Flood => Box::new(flood::Flood::new(plan, share, shared)),
     }
 }
 
