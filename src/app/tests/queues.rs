@@ -62,7 +62,6 @@ fn queues_are_short_again_after_a_burst() {
     for (what, capacity) in [
         ("timers", local.timers_capacity()),
         ("effects", local.effects.capacity()),
-        ("leaving", local.leaving.capacity()),
         ("questions", local.questions.capacity()),
     ] {
         // Tables have some places more than asked for.
