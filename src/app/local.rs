@@ -300,6 +300,11 @@ impl Local {
         }
     }
 
+    #[cfg(test)]
+    pub fn timers_capacity(&self) -> usize {
+        self.timers.capacity()
+    }
+
     pub fn next_timer(&self) -> Option<Instant> {
         self.timers.peek().map(|Reverse((due, ..))| *due)
     }

@@ -79,6 +79,11 @@ impl Questions {
         }
     }
 
+    #[cfg(test)]
+    pub fn capacity(&self) -> usize {
+        self.open.capacity()
+    }
+
     /// The number of a question that is answered at once.
     pub fn number(&mut self) -> u64 {
         self.next += 1;

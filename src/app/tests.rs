@@ -1,6 +1,7 @@
 //! Tests of hosts without sockets: what callbacks may do and when, and what becomes of sessions.
 
 mod proving;
+mod queues;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;

@@ -4,6 +4,7 @@ mod compression;
 mod events;
 mod lateness;
 mod proofs;
+mod room;
 
 use std::net::SocketAddr;
 use std::rc::Rc;

@@ -2,12 +2,15 @@
 //!
 //! Bound: what [`crate::app::repeats`] keeps. A request that ends without an outcome gives its id up.
 
+use std::cell::RefCell;
+
 use sha2::{Digest as _, Sha256};
 
 use super::ApiError;
 use super::bodies::{Command, Push, Target};
 use super::carrying::Outcome;
 use super::pacing::{Mark, Pace};
+use crate::app::host::Host;
 use crate::app::inquiry::{Finding, Inquiry};
 use crate::app::repeats::{Claim, Digest};
 use crate::ident::CoreId;
@@ -33,7 +36,9 @@ pub struct Key {
 
 /// An id that this request carries out. Others wait for that, so it is given up if nothing comes of it.
 pub struct Held<'p> {
-    port: &'p Port,
+    host: &'p RefCell<Host>,
+    /// Those that cannot be given up when they end.
+    unsettled: &'p RefCell<Vec<Key>>,
     key: Key,
     settled: bool,
 }
@@ -46,11 +51,11 @@ impl Held<'_> {
 
     fn tell(&self, answer: Option<Box<str>>) {
         let Key { home, id, .. } = self.key;
-        match self.port.host.try_borrow_mut() {
+        match self.host.try_borrow_mut() {
             // What it answers tells nothing.
             Ok(mut host) => drop(host.inquire(home, Inquiry::Settle { id, answer })),
             // A panic has ended this request within a turn. Whoever asks again must not wait for it for ever.
-            Err(_) => self.port.unsettled.borrow_mut().push(self.key),
+            Err(_) => self.unsettled.borrow_mut().push(self.key),
         }
     }
 }
@@ -58,16 +63,23 @@ impl Held<'_> {
 impl Port {
     /// Gives up the ids of requests that a panic has ended. Called about once a second.
     pub(in crate::net::http) fn settle_left(&self) {
-        let left = std::mem::take(&mut *self.unsettled.borrow_mut());
-        if left.is_empty() {
-            return;
+        if give_up(&self.host, &self.unsettled) {
+            (self.turn)();
         }
-        for Key { home, id, .. } in left {
-            let what = Inquiry::Settle { id, answer: None };
-            drop(self.host.borrow_mut().inquire(home, what));
-        }
-        (self.turn)();
     }
+}
+
+/// Whether there were any.
+fn give_up(host: &RefCell<Host>, unsettled: &RefCell<Vec<Key>>) -> bool {
+    let left = std::mem::take(&mut *unsettled.borrow_mut());
+    for Key { home, id, .. } in &left {
+        let what = Inquiry::Settle {
+            id: *id,
+            answer: None,
+        };
+        drop(host.borrow_mut().inquire(*home, what));
+    }
+    !left.is_empty()
 }
 
 impl Drop for Held<'_> {
@@ -128,7 +140,8 @@ impl Port {
         };
         match found.into_iter().next() {
             Some(Finding::Claim(Claim::Fresh)) => Due::Now(Some(Held {
-                port: self,
+                host: &self.host,
+                unsettled: &self.unsettled,
                 key,
                 settled: false,
             })),
@@ -175,4 +188,91 @@ fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Digest {
     let whole = context.finalize();
     digest.copy_from_slice(&whole[..16]);
     digest
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::pin::pin;
+    use std::rc::Rc;
+    use std::task::{Context, Poll, Waker};
+    use std::time::Instant;
+
+    use super::*;
+    use crate::bus::{Route, connect_by};
+    use crate::config::Config;
+
+    const KEY: Key = Key {
+        home: CoreId(0),
+        id: [1; 16],
+        wanted: [2; 16],
+    };
+
+    fn host() -> RefCell<Host> {
+        let mut ends = connect_by(Route::with_seed(1, 1).unwrap()).unwrap();
+        let bus = ends.remove(0);
+        let listeners = Rc::from([]);
+        let config = Config::default();
+        RefCell::new(Host::new(
+            &config,
+            bus,
+            listeners,
+            1,
+            Vec::new(),
+            Instant::now(),
+        ))
+    }
+
+    /// What its home says of the id; one core alone answers at once.
+    fn claim(host: &RefCell<Host>) -> Claim {
+        let Key { home, id, wanted } = KEY;
+        let what = Inquiry::Claim { id, wanted };
+        let mut waiting = pin!(host.borrow_mut().inquire(home, what));
+        let mut context = Context::from_waker(Waker::noop());
+        match waiting.as_mut().poll(&mut context) {
+            Poll::Ready(mut found) => match found.pop() {
+                Some(Finding::Claim(claim)) => claim,
+                _ => panic!("another answer"),
+            },
+            Poll::Pending => panic!("no answer"),
+        }
+    }
+
+    fn held<'p>(host: &'p RefCell<Host>, unsettled: &'p RefCell<Vec<Key>>) -> Held<'p> {
+        assert_eq!(claim(host), Claim::Fresh);
+        assert_eq!(claim(host), Claim::UnderWay);
+        Held {
+            host,
+            unsettled,
+            key: KEY,
+            settled: false,
+        }
+    }
+
+    #[test]
+    fn an_id_is_given_up_however_its_request_ends() {
+        let (host, unsettled) = (host(), RefCell::default());
+        // Its connection is gone.
+        drop(held(&host, &unsettled));
+        // A panic ends it, outside of a turn and within one.
+        let held_on = held(&host, &unsettled);
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            let _held = held_on;
+            panic!("outside of a turn");
+        }));
+        assert!(ended.is_err());
+        let held_on = held(&host, &unsettled);
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            let _turn = host.borrow_mut();
+            let _held = held_on;
+            panic!("within a turn");
+        }));
+        assert!(ended.is_err());
+        assert_eq!(claim(&host), Claim::UnderWay);
+        assert!(give_up(&host, &unsettled));
+        assert!(!give_up(&host, &unsettled));
+        // Who asks again carries it out, and then it is known.
+        held(&host, &unsettled).settle("{}");
+        assert_eq!(claim(&host), Claim::Done("{}".into()));
+    }
 }
