@@ -42,6 +42,8 @@ pub struct Flood {
     /// What is on its way to each slot alone: of senders, or of itself.
     inboxes: Vec<Inbox>,
     in_flight: usize,
+    /// Whether these are the quiet clients.
+    is_of_quiet: bool,
     /// What each quiet client has sent.
     quiet_sent: Vec<u32>,
     pace: Option<Pace>,
@@ -81,7 +83,7 @@ impl Role {
 
 impl Flood {
     pub fn new(plan: &Arc<Plan>, share: Share, shared: &Arc<Shared>) -> Flood {
-        let is_quiet = plan.is_of_quiet(share.number);
+        let is_of_quiet = plan.is_of_quiet(share.number);
         let (mut sequences, mut inboxes) = (Vec::new(), Vec::new());
         if plan.to == To::All {
             sequences.resize_with(share.connections * plan.senders, Sequence::default);
@@ -99,8 +101,9 @@ impl Flood {
             complete: 0,
             inboxes,
             in_flight: 0,
-            quiet_sent: vec![0; if is_quiet { share.connections } else { 0 }],
-            pace: is_quiet.then(|| Pace::new(QUIET_RATE * share.connections as f64)),
+            is_of_quiet,
+            quiet_sent: vec![0; if is_of_quiet { share.connections } else { 0 }],
+            pace: is_of_quiet.then(|| Pace::new(QUIET_RATE * share.connections as f64)),
             next: 0,
             phase: Phase::Setup,
             is_primed: false,
@@ -111,7 +114,7 @@ impl Flood {
 
     fn role(&self, slot: usize) -> Role {
         match () {
-            () if self.pace.is_some() => Role::Quiet,
+            () if self.is_of_quiet => Role::Quiet,
             () if slot < self.share.senders => Role::Sender,
             () => Role::Reader,
         }
@@ -227,15 +230,14 @@ impl Flood {
             self.record.faults.strayed += 1;
             return Some(());
         }
-        let is_quiet = self.pace.is_some();
-        let sent = match is_quiet {
+        let sent = match self.is_of_quiet {
             true => self.quiet_sent[slot],
             false => self.flooded(stamp.sender as usize)?,
         };
         let arrival = self.inboxes[slot].arrive(stamp.sender, stamp.sequence, sent);
         if self.record.faults.count(arrival) {
             self.in_flight -= 1;
-            if is_quiet {
+            if self.is_of_quiet {
                 self.record.answer(stamp.time, now);
                 return Some(());
             }
@@ -301,6 +303,8 @@ impl Client for Flood {
         }
         let heard = match Stamp::read(message) {
             Some(stamp) if stamp.receiver == EVERYBODY => self.hear_all(slot, &stamp, now),
+            // The quiet ones' own are small, whatever the flood's are.
+            Some(_) if self.is_of_quiet && message.len() != STAMP_BYTES_MIN => None,
             Some(stamp) => self.hear_own(pool, slot, &stamp, now),
             None => None,
         };
