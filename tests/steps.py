@@ -27,8 +27,8 @@ TAIL = 40
 HELP = """\
 Runs the tests and ends with "N passed, N failed", counting steps.
 
-  tests/run          what finds most: format, clippy, cargo test (unit, simulation, end to end), PHP, Python, the page,
-                     the clients of Workerman's manual
+  tests/run          what finds most: format, clippy, unit tests and the simulation, end to end, PHP, Python,
+                     the page, the clients of Workerman's manual
   tests/run --all    every test there is; what continuous integration runs
   tests/run --full   every test, and none of them shortened: an hour and more
 
@@ -59,6 +59,7 @@ def steps(full):
     """All of them, each after what it needs."""
     shell = lambda *lines: ["bash", "-euc", "\n".join(lines)]
     python = f"{VENV}/bin/python"
+    others = " ".join(f"--test {path.stem}" for path in sorted(Path("tests").glob("*.rs")))
     cargo = {"RUST_TEST_THREADS": os.environ.get("RUST_TEST_THREADS", "4")}
     ready = ["packages", "build"]
     in_python = [*ready, "python packages"]
@@ -69,12 +70,15 @@ def steps(full):
                              "for one in fuzz loom; do cargo fmt --check --manifest-path tests/$one/Cargo.toml; done"),
              quick=True),
         Step("python packages", shell(*install_python()), ["packages"], quick=True),
-        Step("cargo test", ["cargo", "test", "--no-fail-fast"], ["build"], quick=True, env=cargo),
+        Step("end to end", ["cargo", "test", "--no-fail-fast", "--test", "e2e"], ["build"], quick=True, env=cargo),
         # And what a library's user may leave out, left out.
         Step("clippy", shell("cargo clippy --all-targets -- -D warnings",
                              "cargo clippy --no-default-features -- -D warnings"), ["build"], compiles=True, quick=True),
         Step("documentation", ["cargo", "doc", "--no-deps"], ["clippy"], compiles=True, quick=True,
              env={"RUSTDOCFLAGS": "-D warnings"}),
+        # All but those end to end, which take as long as the others together.
+        Step("cargo test", shell(f"cargo test --no-fail-fast --lib --bins --examples {others}",
+                                 "cargo test --no-fail-fast --doc"), ["build"], quick=True, env=cargo),
         Step("php", shell(f"php -d display_errors=stderr tests/php/backend.php {BINARY}",
                           "php -d display_errors=stderr tests/php/baseline.php"), ready, quick=True),
         Step("python", shell(*(f"{python} tests/python/test_{one}.py {BINARY}"
