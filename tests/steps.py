@@ -60,7 +60,7 @@ def steps(full):
     shell = lambda *lines: ["bash", "-euc", "\n".join(lines)]
     python = f"{VENV}/bin/python"
     others = " ".join(f"--test {path.stem}" for path in sorted(Path("tests").glob("*.rs")))
-    cargo = {"RUST_TEST_THREADS": os.environ.get("RUST_TEST_THREADS", "4")}
+    cargo = {"RUST_TEST_THREADS": os.environ.get("RUST_TEST_THREADS", "6")}
     ready = ["packages", "build"]
     in_python = [*ready, "python packages"]
     return [

@@ -51,7 +51,7 @@ pub struct UidLook {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Cursor {
     pub space: u8,
-    /// The next place, and where the space's listing ends, as it was when that began ([`Mark`]).
+    /// The next place, and where the space's listing ends, as it was when that began (`Mark`).
     pub place: u32,
     pub until: u32,
 }
