@@ -15,8 +15,9 @@ use crate::server::Server;
 /// The allocator gives each core some pages of two megabytes.
 const ALLOCATOR_STEPS: usize = 4 << 20;
 
-/// The address sanitizer keeps so much of what was freed (its option quarantine_size_mb), to notice who still uses it.
-const QUARANTINE: usize = 256 << 20;
+/// The address sanitizer keeps so much of what was freed (its option quarantine_size_mb), to notice who still uses it; an
+/// eighth more for its own marks, and what its threads keep besides.
+const QUARANTINE: usize = (256 + 32 + 32) << 20;
 
 /// What a server holds.
 #[derive(Clone, Copy, Debug)]
