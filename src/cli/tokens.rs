@@ -110,6 +110,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_line() {
+        let name = format!(
+            "ringpost-marked-{}-{}",
+            std::process::id(),
+            fastrand::u64(..)
+        );
+        let file = std::env::temp_dir().join(name);
+        std::fs::write(&file, "\u{feff}push 0123456789abcdef\r\n").unwrap();
+        let bearers = read(Bearers::default(), &file);
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(
+            bearers.unwrap().rights("0123456789abcdef"),
+            Rights::parse("push")
+        );
+    }
+
+    #[test]
     fn a_file_of_secrets_that_others_may_read_is_warned_of() {
         let name = format!(
             "ringpost-tokens-{}-{}",
