@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::client::{End, Got, PATIENCE};
+use crate::client::{End, Got};
 use crate::http::Http;
 use crate::on_cores;
 use crate::raw::{CONTINUATION, FIN, PING, PONG, Raw, TEXT, masked};
@@ -87,41 +87,51 @@ async fn pings_and_pongs_are_counted_beside_messages(cores: usize) {
 /// Sixteen count as one ping, however small they are.
 async fn fragments_are_no_messages_and_are_counted(cores: usize) {
     let server = Server::with(cores, &TEN).await;
-    // The exact number is a unit test's (src/net/rates.rs): here one more is saved up every 63 ms that a busy machine takes.
-    for (count, ends) in [(159, false), (160, false), (400, true), (2_000, true)] {
+    for (count, ends) in [(159, false), (160, false), (161, true), (2_000, true)] {
         for body in [&b""[..], b"x"] {
             for last in [false, true] {
-                let mut raw = Raw::open(server.address("ws", "push")).await;
-                let mut bytes = masked(TEXT, body);
-                bytes.extend(masked(CONTINUATION, body).repeat(count - 1));
-                if last {
-                    bytes.extend(masked(FIN | CONTINUATION, b"x"));
-                    // They are looked at with what follows: the first byte of a ping.
-                    bytes.push(FIN | PING);
-                }
-                raw.write_if_open(&bytes).await;
-                let patience = match ends {
-                    true => PATIENCE,
-                    false => Duration::from_millis(300),
-                };
-                let next = raw.next_within(patience).await;
                 let name = format!("{count} of {} bytes, {last}", body.len());
-                match next {
-                    None => assert!(!ends, "{name} pass"),
-                    Some(Ok(close)) => {
-                        // A uid of so many bytes is refused for itself.
-                        let expected: &[&[u8]] = match (ends, last && body.len() * count > 127) {
-                            (true, true) => &[b"\x03\xf0rate limit", b"\x0f\xa6bad login"],
-                            (true, false) => &[b"\x03\xf0rate limit"],
-                            _ => &[b"\x0f\xa6bad login"],
-                        };
-                        let fits = expected.contains(&&close.body[..]);
-                        assert!(fits, "{name}: {close:?}");
-                    }
-                    Some(Err(end)) => panic!("{name}: {end:?}"),
+                // One more is saved up every 63 ms that a busy machine takes to read them: then they are sent again.
+                let mut tries = 0;
+                while !fragments_end(&server, (count, body, last), ends, &name).await && ends {
+                    tries += 1;
+                    assert!(tries < 20, "{name} pass");
                 }
             }
         }
+    }
+}
+
+/// Whether so many fragments end the connection; if they do it is for the right reason.
+async fn fragments_end(
+    server: &Server,
+    (count, body, last): (usize, &[u8], bool),
+    ends: bool,
+    name: &str,
+) -> bool {
+    let mut raw = Raw::open(server.address("ws", "push")).await;
+    let mut bytes = masked(TEXT, body);
+    bytes.extend(masked(CONTINUATION, body).repeat(count - 1));
+    if last {
+        bytes.extend(masked(FIN | CONTINUATION, b"x"));
+        // They are looked at with what follows: the first byte of a ping.
+        bytes.push(FIN | PING);
+    }
+    raw.write_if_open(&bytes).await;
+    match raw.next_within(Duration::from_millis(300)).await {
+        None => false,
+        Some(Ok(close)) => {
+            // A uid of so many bytes is refused for itself.
+            let expected: &[&[u8]] = match (ends, last && body.len() * count > 127) {
+                (true, true) => &[b"\x03\xf0rate limit", b"\x0f\xa6bad login"],
+                (true, false) => &[b"\x03\xf0rate limit"],
+                _ => &[b"\x0f\xa6bad login"],
+            };
+            let fits = expected.contains(&&close.body[..]);
+            assert!(fits, "{name}: {close:?}");
+            true
+        }
+        Some(Err(end)) => panic!("{name}: {end:?}"),
     }
 }
 
