@@ -43,37 +43,14 @@
 //! first message is a token, its uid comes to [`on_proved`](app::App::on_proved), and nothing else can be
 //! [bound](app::Context::bind_uid).
 //!
-//! # The life of one push
+//! # How it works
 //!
-//! Each core is a pinned thread with its own runtime and its own share of the uids. From `accept` to
-//! the last write, with the places in the source:
+//! Each core is a pinned thread with its own runtime and its own share of the uids. A connection moves to its uid's
+//! core when the uid is [bound](app::Context::bind_uid), and stays there. So a send is one hop to another core at most.
+//! What is sent waits in outboxes, and each connection gets one write at the end of a core's turn.
 //!
-//! 1. **Accept.** The kernel gives a browser's connection to one core's listener; `Tasks::accept`
-//!    (`server/runtime.rs`) takes it, `Transport::accept` (`net/transport.rs`) gives it a slot
-//!    in the core's shard and a place on its wire. It gets no task.
-//! 2. **Handshake.** Its request is read into the core's one buffer (`Transport::read_into`) and checked
-//!    (`Handshake::advance`); `Host::open` (`app/host.rs`) calls [`on_connect`](app::App::on_connect).
-//! 3. **Login.** `Decoder::next` cuts out its first message, `Host::message` hands it to
-//!    [`on_message`](app::App::on_message), and the app calls `bind_uid`. That takes effect after the callback.
-//! 4. **Move.** `Route::home` (`bus/route.rs`) says on which core the uid lives. If it is another,
-//!    `Transport::depart_all` takes the connection off the wire and `Host::depart` posts all that it is, in one
-//!    envelope, to that core.
-//! 5. **At home.** `Host::arrive` gives it a slot there, `Shard::bind` enters the uid,
-//!    [`on_bound`](app::App::on_bound) is called, and `Transport::adopt` puts it on that core's wire, for good.
-//! 6. **Somebody sends.** On any core, an app calls [`send_to_uid`](app::Context::send_to_uid) or
-//!    [`push`](app::Context::push). `app/local.rs` computes the home core. If that is its own, step 8 follows at once.
-//! 7. **One hop.** `Endpoint::post` (`bus/endpoint.rs`) puts one envelope into the home core's mailbox, and
-//!    `Doorbell::mail_posted` rings only if that core sleeps.
-//! 8. **Delivery.** In the home core's next turn (`Turn::run`, `server/turn.rs`) `Host::receive` takes the
-//!    envelope and `Shard::send_to_uid` (`shard/delivery.rs`) finds the uid's connections.
-//! 9. **Outbox.** The message is encoded once for each codec needed and put into each outbox
-//!    (`shard/outbox.rs`), or, where it does not fit, closes that connection. Each goes onto the dirty list. A
-//!    `push` is answered by how many it reached ([`on_answer`](app::App::on_answer)).
-//! 10. **Write.** At the turn's end `Transport::flush` writes each dirty connection once, all that waits for
-//!     it: `Wire::write` hands these writes to the kernel in one call (`net/wire/uring.rs`), or where there is no
-//!     io_uring by one `send` each (`net/wire/epoll.rs`).
-//!
-//! ARCHITECTURE.md in the repository has the rest: the modules by layer, what there is not, the bus, the limits.
+//! `ARCHITECTURE.md` in the repository tells the life of one push step by step, with the places in the source; the
+//! pages in `docs/` tell the rest.
 
 #![warn(missing_docs)]
 
@@ -110,7 +87,8 @@ pub use server::{
     cores_for, cpu_percent, try_rings,
 };
 
-/// The README's program is compiled, too.
+/// The programs in the documents are compiled, too.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
-struct Readme;
+#[doc = include_str!("../docs/library.md")]
+struct Documents;

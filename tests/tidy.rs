@@ -1,9 +1,11 @@
-//! The house rules that a machine can check: layers, names, beginnings, lengths.
+//! The house rules that a machine can check: layers, names, beginnings, lengths, and what the documents say.
 //!
 //! The map of layers in ARCHITECTURE.md is [`layers::LAYERS`]: a new module must find its place there.
 //! The checks are plain functions from a file's text to its violations, and tests plant violations to
 //! see that they find them.
 
+#[path = "tidy/documents.rs"]
+mod documents;
 #[path = "tidy/layers.rs"]
 mod layers;
 #[path = "tidy/names.rs"]
@@ -15,6 +17,7 @@ mod source;
 
 use std::path::PathBuf;
 
+use documents::Document;
 use source::Source;
 
 /// Most lines that a file under `src` may have. Past some 400 one looks for the second noun; past
@@ -68,11 +71,86 @@ fn no_file_is_too_long() {
 
 #[test]
 fn the_documents_are_there() {
-    for document in DOCUMENTS {
-        let path = root().join(document);
-        let length = path.metadata().map(|file| file.len()).unwrap_or(0);
-        assert!(length > 200, "{document} is missing or empty");
+    let documents = documents::read_all(&root());
+    for path in DOCUMENTS {
+        let document = documents.iter().find(|document| document.path == *path);
+        let length = document.map_or(0, |document| document.text.len());
+        assert!(length > 200, "{path} is missing or empty");
     }
+    let pages = documents
+        .iter()
+        .filter(|document| document.path.starts_with("docs/"));
+    assert!(pages.count() > 10, "the pages of docs/ were not found");
+}
+
+fn check_documents(rule: impl Fn(&Document) -> Vec<String>) {
+    let violations: Vec<String> = documents::read_all(&root()).iter().flat_map(rule).collect();
+    assert!(violations.is_empty(), "\n{}\n", violations.join("\n"));
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let dead = documents::dead_links(&root(), &documents::read_all(&root()));
+    assert!(dead.is_empty(), "\n{}\n", dead.join("\n"));
+}
+
+#[test]
+fn every_document_is_reached_from_the_readme() {
+    let lost = documents::unreached(&documents::read_all(&root()));
+    assert!(lost.is_empty(), "\n{}\n", lost.join("\n"));
+}
+
+#[test]
+fn the_documents_are_short_enough_to_be_read() {
+    check_documents(documents::sizes);
+    check_documents(documents::long_lines);
+}
+
+#[test]
+fn the_documents_name_what_there_is() {
+    let sources = source::read_all(&root());
+    check_documents(|document| documents::unknown_names(&root(), document, &sources));
+    check_documents(|document| documents::false_map(&root(), document));
+}
+
+#[test]
+fn the_steps_of_a_turn_are_in_their_order() {
+    check_documents(|document| {
+        if document.path != "ARCHITECTURE.md" {
+            return Vec::new();
+        }
+        let steps = documents::steps(document, "## A turn");
+        assert!(steps.len() > 10, "only {steps:?}");
+        let sources = source::read_all(&root());
+        let turn = sources
+            .iter()
+            .find(|source| source.path == "src/server/turn.rs");
+        documents::out_of_order(turn.expect("the turn"), "round", &steps)
+    });
+}
+
+#[test]
+fn every_lock_is_told_of() {
+    let documents = documents::read_all(&root());
+    let architecture = documents
+        .iter()
+        .find(|document| document.path == "ARCHITECTURE.md");
+    let (_, told) = architecture
+        .expect("it")
+        .text
+        .split_once("**No lock")
+        .expect("the locks");
+    let (told, _) = told.split_once("\n- ").expect("their end");
+    let sources = source::read_all(&root());
+    let locked = documents::locked(&sources);
+    for file in &locked {
+        assert!(told.contains(&format!("`{file}`")), "{file} has a lock");
+    }
+    assert_eq!(
+        told.matches(".rs`").count(),
+        locked.len(),
+        "{locked:?}: {told}"
+    );
 }
 
 fn beginning(source: &Source) -> Vec<String> {

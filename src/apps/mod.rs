@@ -1,5 +1,5 @@
 //! The programs that come with the server: [`relay`], [`push`], its back-end side [`backend`],
-//! [`chat`] and [`echo`]. What their messages mean is in the README, under "The protocols in short".
+//! [`chat`] and [`echo`]. What their messages mean is in `docs/protocols.md`.
 //!
 //! They are part of the binary, so they can use the library's public API only. In each, what a
 //! message says is read by pure functions that know no `Context`, for tests and fuzzing.

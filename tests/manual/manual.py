@@ -13,7 +13,7 @@ from playwright.sync_api import expect, sync_playwright
 from server import PATIENCE, Server, serve_pages, wait_until
 
 HERE = pathlib.Path(__file__).parent
-README = HERE.parents[1] / "README.md"
+PAGE = HERE.parents[1] / "docs" / "protocols.md"
 FLAGS = ("--disable-gpu --disable-quic --no-first-run --disable-background-networking "
          "--disable-component-update --disable-sync").split()
 
@@ -201,9 +201,9 @@ def check_chat(pages, binary, cores):
         server.kill()
 
 
-def check_readme(pages, binary, cores):
-    step(cores, "the README's page, which comes back by itself and knows when not to")
-    (code,) = re.findall(r"```js\n(function listen\(.*?)```", README.read_text(), re.DOTALL)
+def check_documented_page(pages, binary, cores):
+    step(cores, "the documents' page, which comes back by itself and knows when not to")
+    (code,) = re.findall(r"```js\n(function listen\(.*?)```", PAGE.read_text(), re.DOTALL)
     listeners = ["websocket://127.0.0.1:0=push", "text://127.0.0.1:0=push-backend"]
     server = Server(binary, cores, *listeners)
     try:
@@ -246,7 +246,7 @@ def main():
             check_push(pages, binary, cores)
             check_heartbeat(binary, cores)
             check_chat(pages, binary, cores)
-        check_readme(pages, binary, 2)
+        check_documented_page(pages, binary, 2)
         browser.close()
     print("manual: ok")
 

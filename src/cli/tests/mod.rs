@@ -1,6 +1,7 @@
 //! The configuration as a whole, from any source to settings; single values are tested beside `Slot`.
 
 mod command_line;
+mod documents;
 mod errors;
 mod example;
 mod layers;

@@ -1,4 +1,4 @@
-//! The README's examples of the HTTP API, run as they stand there by curl, which nobody here wrote.
+//! The examples in docs/http-api.md, run as they stand there by curl, which nobody here wrote.
 
 use std::process::Command;
 
@@ -7,13 +7,13 @@ use serde_json::Value;
 use crate::on_cores;
 use crate::server::Server;
 
-on_cores! { each_example_of_the_readme_does_what_it_says }
+on_cores! { each_example_of_the_page_does_what_it_says }
 
-const README: &str = include_str!("../../README.md");
+const PAGE: &str = include_str!("../../docs/http-api.md");
 
 /// The commands, each with the answer that follows it there, if one does.
 fn examples() -> Vec<(&'static str, Option<&'static str>)> {
-    let (_, section) = README.split_once("## The HTTP API\n").expect("the section");
+    let (_, section) = PAGE.split_once("## Examples\n").expect("the section");
     let (_, block) = section.split_once("```sh\n").expect("its examples");
     let (block, _) = block.split_once("```").expect("their end");
     let mut examples = Vec::new();
@@ -29,7 +29,7 @@ fn examples() -> Vec<(&'static str, Option<&'static str>)> {
     examples
 }
 
-async fn each_example_of_the_readme_does_what_it_says(cores: usize) {
+async fn each_example_of_the_page_does_what_it_says(cores: usize) {
     if Command::new("curl").arg("--version").output().is_err() {
         return println!("there is no curl here; tests/run sees to one");
     }
@@ -50,7 +50,7 @@ async fn each_example_of_the_readme_does_what_it_says(cores: usize) {
         assert!(output.status.success(), "{command}: {output:?}");
         let got: Value = serde_json::from_str(&text).expect("JSON");
         if let Some(answer) = answer {
-            let expected: Value = serde_json::from_str(answer).expect("JSON in the README");
+            let expected: Value = serde_json::from_str(answer).expect("JSON in the page");
             assert!(is_like(&got, &expected), "{command}: {got}, not {expected}");
         }
     }
