@@ -115,7 +115,8 @@ pub struct Config {
     /// A smaller message is sent as it is, for it is one packet either way.
     pub compress_bytes_min: usize,
     /// Bytes that may wait for one connection whose kernel takes no more, each message counting 32 more; what does
-    /// not fit closes it with 4005. What waits because the server has not come to write it does not count: it is
+    /// not fit closes it with 4005. With messages to many, which a core holds once, eight times that, for one whose
+    /// kernel has taken something within 10 s. What waits because the server has not come to write it does not count: it is
     /// bounded by not reading those who cause it.
     pub outbox_bytes_max: usize,
     /// The sum of all that waits on one core; past it those whose kernels take no more are closed with 4005, the

@@ -69,11 +69,27 @@ impl Shard {
         self.get(id).map_or(Due::Never, |slot| {
             let spec = &self.listeners[usize::from(slot.listener)];
             let due = next_due(slot, spec, &self.limits);
-            match spec.proves {
+            let due = match spec.proves {
                 true => self.due_or_expired(id, slot, due),
                 false => due,
+            };
+            match self.takes_until(id, slot, spec) {
+                Some(tick) if due.tick().is_none_or(|due| tick < due) => {
+                    Due::Close(tick, CloseReason::SlowConsumer)
+                }
+                _ => due,
             }
         })
+    }
+
+    /// When a connection is closed for whom more waits than `outbox_bytes_max`, if it takes nothing until then.
+    fn takes_until(&self, id: ConnId, slot: &Slot, spec: &ListenerSpec) -> Option<Tick> {
+        let is_open = matches!(slot.phase, Phase::Open | Phase::Home);
+        let is_over = !spec.pauses && slot.refused_bytes() > spec.outbox_bytes_max;
+        match is_open && is_over {
+            true => self.refusals.deadline(id),
+            false => None,
+        }
     }
 
     /// Enters the connection on the wheel, unless its entry there comes up early enough.
@@ -158,6 +174,9 @@ impl Shard {
     /// Does what has come due: pings, closes, and marks to be cut off what was not answered. Looks at so many
     /// connections at most; [`Shard::is_expiring`] tells of more.
     pub fn expire(&mut self) {
+        for id in self.refusals.take_over() {
+            self.schedule(id);
+        }
         for _ in 0..EXPIRED_PER_ROUND {
             while self.expiring.1.is_empty() {
                 match self.wheel.pop_due(self.now) {

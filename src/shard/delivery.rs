@@ -3,8 +3,6 @@
 
 use std::rc::Rc;
 
-use ahash::AHashMap;
-
 use super::outbox::SHARED_COST;
 use super::slot::{Dirty, ListenerSpec, Phase, Slot};
 use super::work::Work;
@@ -18,8 +16,8 @@ use crate::protocol::websocket::deflate::Compressor;
 use crate::protocol::websocket::extension::Window;
 use crate::protocol::{CODECS, Codec};
 
-/// Up to this size a message for a uid's only connection is encoded into its outbox, where it joins
-/// what waits there; a larger one, and any for several, is encoded once and shared.
+/// Up to this size a message for several uids is encoded for each that has one connection, where it joins what waits
+/// there; a larger one is encoded once and shared.
 const COPY_BYTES_MAX: usize = 4 << 10;
 
 /// A message on its way to many: its encodings, made when a receiver first needs one.
@@ -116,7 +114,9 @@ fn receiver<'a>(
 }
 
 impl Slot {
-    /// Whether a message of this encoded size, in place of some bytes that wait, may be queued.
+    /// Whether a message of this encoded size, in place of some bytes that wait, may be queued; `own` is what of it
+    /// no other outbox holds. `beyond` says how much more than `outbox_bytes_max` may wait, and is told whether
+    /// what is held for this connection alone is less than that.
     ///
     /// What its kernel has refused, and what is held back for replies in order, is the receiver's. All else waits
     /// because we have not come to write it, and is the senders' to be slowed for ([`super::backlog`]).
@@ -125,8 +125,9 @@ impl Slot {
         &self,
         spec: &ListenerSpec,
         encoded_bytes: usize,
+        own: usize,
         replaced_bytes: usize,
-        late: impl FnOnce() -> usize,
+        beyond: impl FnOnce(bool) -> usize,
     ) -> bool {
         let waiting = self.refused_bytes() + self.replies_bytes();
         if waiting == 0 {
@@ -136,7 +137,15 @@ impl Slot {
         let wanted = waiting.saturating_sub(replaced_bytes) + encoded_bytes + OUTBOX_MESSAGE_COST;
         wanted <= spec.outbox_bytes_max
             || spec.pauses
-            || self.blocked && wanted <= spec.outbox_bytes_max + late()
+            || self.blocked && {
+                let own = self.own_bytes() + own + OUTBOX_MESSAGE_COST;
+                wanted - spec.outbox_bytes_max <= beyond(own <= spec.outbox_bytes_max)
+            }
+    }
+
+    /// What is held for it alone, in its outbox or back for replies in order.
+    pub(super) fn own_bytes(&self) -> usize {
+        self.outbox.own_bytes() + self.replies_bytes()
     }
 
     /// What waits because its kernel takes no more for now.
@@ -145,33 +154,6 @@ impl Slot {
         match self.blocked {
             true => self.outbox.bytes(),
             false => 0,
-        }
-    }
-}
-
-/// Of connections whose kernel has refused something: what waited then beyond `outbox_bytes_max`, which we had been
-/// late with. It is not held against the receiver, and is less each time that less of it is left.
-#[derive(Default)]
-pub struct Lateness(AHashMap<ConnId, usize>);
-
-impl Lateness {
-    pub(super) fn of(&self, id: ConnId) -> usize {
-        self.0.get(&id).copied().unwrap_or(0)
-    }
-
-    /// Its kernel has refused what waits.
-    fn refused(&mut self, id: ConnId, waiting: usize, most: usize) {
-        if waiting > most {
-            let late = self.0.entry(id).or_insert(waiting);
-            *late = waiting.min(*late);
-        } else {
-            self.forget(id);
-        }
-    }
-
-    pub(super) fn forget(&mut self, id: ConnId) {
-        if !self.0.is_empty() && self.0.remove(&id).is_some() && self.0.is_empty() {
-            self.0 = AHashMap::new();
         }
     }
 }
@@ -191,7 +173,12 @@ impl Shard {
             true => frame.len(),
             false => spec.codec.encoded_len(message),
         };
-        if !slot.has_room(spec, length, 0, || self.late.of(id)) {
+        let (roomy, most) = (
+            self.outbox_bytes <= self.limits.steady_bytes,
+            spec.outbox_bytes_max,
+        );
+        let beyond = |shared| self.refusals.allowance(id, most, shared && roomy, self.now);
+        if !slot.has_room(spec, length, length, 0, beyond) {
             self.close(id, CloseReason::SlowConsumer);
             return false;
         }
@@ -203,9 +190,10 @@ impl Shard {
         if !slot.blocked {
             self.backlog.queued(cost);
         }
-        // One message to one is part of what a call counts as.
-        if compressed {
-            self.work.compressed(message.len());
+        // One message to one is part of what a call counts as, but for its bytes.
+        match compressed {
+            true => self.work.compressed(message.len()),
+            false => self.work.copied(length),
         }
         self.dirty.mark(id, slot, Dirty::Urgent);
         self.stats.messages_out += 1;
@@ -220,7 +208,7 @@ impl Shard {
             receivers.extend(self.uids.get(&self.slots, space, uid));
             reached += match receivers[..] {
                 [] => 0,
-                [only] if message.len() <= COPY_BYTES_MAX => {
+                [only] => {
                     receivers.clear();
                     u32::from(self.send(only, message))
                 }
@@ -239,7 +227,7 @@ impl Shard {
         uids: &[Box<str>],
         message: Message<'_>,
     ) -> Vec<u32> {
-        if message.len() <= COPY_BYTES_MAX {
+        if message.len() <= COPY_BYTES_MAX || uids.len() == 1 {
             let each = uids.iter();
             return each
                 .map(|uid| self.send_to_uid(reach, uid, message))
@@ -341,7 +329,12 @@ impl Shard {
         let replaced = fanout
             .refresh
             .map_or(0, |of| slot.outbox.replaceable_bytes(of));
-        if !slot.has_room(spec, encoded.len(), replaced, || self.late.of(id)) {
+        let (roomy, most) = (
+            self.outbox_bytes <= self.limits.steady_bytes,
+            spec.outbox_bytes_max,
+        );
+        let beyond = |shared| self.refusals.allowance(id, most, shared && roomy, self.now);
+        if !slot.has_room(spec, encoded.len(), 0, replaced, beyond) {
             self.close(id, CloseReason::SlowConsumer);
             return false;
         }
@@ -370,7 +363,12 @@ impl Shard {
         let Some((slot, spec)) = receiver(&mut self.slots, &self.listeners, id) else {
             return false;
         };
-        let fits = slot.has_room(spec, encoded_bytes, replaced_bytes, || self.late.of(id));
+        let (roomy, most) = (
+            self.outbox_bytes <= self.limits.steady_bytes,
+            spec.outbox_bytes_max,
+        );
+        let beyond = |shared| self.refusals.allowance(id, most, shared && roomy, self.now);
+        let fits = slot.has_room(spec, encoded_bytes, encoded_bytes, replaced_bytes, beyond);
         if !fits {
             self.close(id, CloseReason::SlowConsumer);
         }
@@ -395,11 +393,20 @@ impl Shard {
         let spec = &self.listeners[usize::from(slot.listener)];
         let codec = spec.codec;
         // A peer that pings and does not read must not grow its outbox without end.
-        if slot.refused_bytes() > spec.outbox_bytes_max + self.late.of(id) {
+        let (waiting, own) = (slot.refused_bytes(), slot.own_bytes());
+        if waiting > spec.outbox_bytes_max
+            && !self.may_wait(id, waiting, own, spec.outbox_bytes_max)
+        {
             self.close(id, CloseReason::SlowConsumer);
             return;
         }
         self.append(id, 0, |out| encode(codec, out));
+    }
+
+    /// Whether more than `most` may wait for a connection, of which so much is held for it alone.
+    pub(super) fn may_wait(&mut self, id: ConnId, waiting: usize, own: usize, most: usize) -> bool {
+        let shared = own <= most && self.outbox_bytes <= self.limits.steady_bytes;
+        waiting - most <= self.refusals.allowance(id, most, shared, self.now)
     }
 
     /// Keeps the core's sum under its limit: those whose kernel has refused bytes go first, the fullest before the
@@ -503,6 +510,7 @@ impl Shard {
             self.backlog.settled(left);
         }
         self.outbox_bytes -= freed;
+        self.refusals.took(id, waited == left, now);
     }
 
     /// The kernel takes no more until the connection is writable again.
@@ -523,7 +531,7 @@ impl Shard {
             (false, true) => {
                 self.backlog.settled(waiting);
                 let most = self.listeners[listener].outbox_bytes_max;
-                self.late.refused(id, waiting, most);
+                self.refusals.refused(id, waiting, most, self.now);
             }
             (true, false) => self.backlog.taken_back(waiting),
             _ => {}

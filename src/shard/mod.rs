@@ -15,6 +15,7 @@ mod members;
 mod membership;
 mod outbox;
 mod proofs;
+mod refusals;
 mod replies;
 mod reports;
 mod slot;
@@ -49,10 +50,10 @@ use crate::protocol::websocket::deflate::Compressor;
 use crate::protocol::websocket::extension::Window;
 use crate::protocol::{Codec, events};
 use crate::stats::CoreStats;
-use delivery::Lateness;
 use dirty::DirtyLists;
 use members::Groups;
 use proofs::Proofs;
+use refusals::{Refusals, STEADY_PART};
 use slot::Slot;
 use uids::Uids;
 
@@ -82,8 +83,8 @@ pub struct Shard {
     outbox_bytes: usize,
     /// What of all that waits for us.
     pub backlog: Backlog,
-    /// Where we were late with it.
-    late: Lateness,
+    /// Whose kernels have refused bytes.
+    refusals: Refusals,
     /// What has been done.
     pub work: Work,
     /// Connections with something to write.
@@ -122,6 +123,8 @@ struct Limits {
     connections_per_uid: usize,
     groups_per_connection: usize,
     outbox_bytes_core: usize,
+    /// Up to which sum of them one that goes on taking may have more than others.
+    steady_bytes: usize,
     handshake: Tick,
     login: Tick,
     idle: Tick,
@@ -143,6 +146,7 @@ impl Limits {
             connections_per_uid: config.connections_per_uid_max,
             groups_per_connection: config.groups_per_connection_max,
             outbox_bytes_core: config.outbox_bytes_core_max,
+            steady_bytes: config.outbox_bytes_core_max / STEADY_PART,
             handshake: ticks(config.handshake_timeout),
             login: ticks(config.login_timeout),
             idle: off_if_zero(config.idle_timeout, crate::config::IDLE_GRACE),
@@ -170,7 +174,7 @@ impl Shard {
             now: 0,
             outbox_bytes: 0,
             backlog: Backlog::new(config.outbox_bytes_core_max),
-            late: Lateness::default(),
+            refusals: Refusals::default(),
             work: Work::default(),
             dirty: DirtyLists::default(),
             ended: VecDeque::new(),
@@ -475,7 +479,7 @@ impl Shard {
     fn release(&mut self, id: ConnId, listener: u16) {
         self.take_proof(id);
         self.backlog.forget(id);
-        self.late.forget(id);
+        self.refusals.forget(id);
         if let Some(open) = self.stats.by_listener.get_mut(usize::from(listener)) {
             *open -= 1;
         }

@@ -58,6 +58,14 @@ impl Chunk {
         }
     }
 
+    /// What of that is held for this outbox alone.
+    fn own_cost(&self) -> usize {
+        match &self.content {
+            Content::Own(_) | Content::Moved(_) => self.word as usize,
+            Content::Shared(_) | Content::Refresh(_) => SHARED_COST,
+        }
+    }
+
     /// What it frees of the core's memory: the last outbox frees a shared message's bytes.
     fn release(self) -> usize {
         match self.content {
@@ -73,8 +81,10 @@ impl Chunk {
 #[derive(Default)]
 pub struct Outbox {
     chunks: VecDeque<Chunk>,
-    /// Bytes of the first chunk that the kernel has.
-    sent: usize,
+    /// Bytes of the first chunk that the kernel has: of one message and its frame, so less than 4 GiB.
+    sent: u32,
+    /// What of `bytes` no other outbox holds; of 4 GiB and more no account is kept.
+    own: u32,
     bytes: usize,
 }
 
@@ -86,6 +96,24 @@ impl Outbox {
     /// All that waits, each message counting [`OUTBOX_MESSAGE_COST`] more.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// What of that waits here alone: all but the bytes of messages that are shared with other outboxes.
+    pub fn own_bytes(&self) -> usize {
+        self.own as usize
+    }
+
+    fn count(&mut self, cost: usize, own: usize) {
+        self.bytes += cost;
+        self.own = self
+            .own
+            .saturating_add(u32::try_from(own).unwrap_or(u32::MAX));
+    }
+
+    fn discount(&mut self, chunk: &Chunk) {
+        self.bytes -= chunk.cost();
+        let own = u32::try_from(chunk.own_cost()).unwrap_or(u32::MAX);
+        self.own = self.own.saturating_sub(own);
     }
 
     /// Appends one message of this connection's own; `encode` appends its encoding, of `length` bytes as far
@@ -117,7 +145,7 @@ impl Outbox {
         encode(bytes);
         let cost = bytes.len() - before + OUTBOX_MESSAGE_COST;
         *word += cost as u64;
-        self.bytes += cost;
+        self.count(cost, cost);
         cost
     }
 
@@ -136,7 +164,7 @@ impl Outbox {
     pub fn push_moved(&mut self, bytes: Vec<u8>) -> usize {
         let cost = bytes.len() + OUTBOX_MESSAGE_COST;
         self.push(Content::Moved(bytes.into()), cost as u64);
-        self.bytes += cost;
+        self.count(cost, cost);
         cost
     }
 
@@ -147,13 +175,15 @@ impl Outbox {
         let cost = bytes.len() + OUTBOX_MESSAGE_COST;
         let earlier = refresh.and_then(|of| self.replaceable(of));
         let replaced = earlier.and_then(|at| self.chunks.remove(at));
-        self.bytes -= replaced.as_ref().map_or(0, Chunk::cost);
-        let freed = replaced.map_or(0, Chunk::release);
+        let freed = replaced.map_or(0, |chunk| {
+            self.discount(&chunk);
+            chunk.release()
+        });
         match refresh {
             Some(of) => self.push(Content::Refresh(bytes), of),
             None => self.push(Content::Shared(bytes), 0),
         }
-        self.bytes += cost;
+        self.count(cost, SHARED_COST);
         freed
     }
 
@@ -172,7 +202,7 @@ impl Outbox {
     /// What waits, in pieces, from the first unwritten byte on.
     #[inline]
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
-        let mut skip = self.sent;
+        let mut skip = self.sent as usize;
         self.chunks.iter().map(move |chunk| {
             // The kernel has a part of the first one only.
             &chunk.bytes()[std::mem::take(&mut skip)..]
@@ -182,16 +212,19 @@ impl Outbox {
     /// The kernel has taken `written` more bytes. Returns what is freed by what has left whole.
     pub fn advance(&mut self, written: usize) -> usize {
         let mut freed = 0;
-        self.sent += written;
+        let mut sent = self.sent as usize + written;
         while let Some(first) = self.chunks.front() {
             let length = first.bytes().len();
-            if self.sent < length {
+            if sent < length {
                 break;
             }
-            self.sent -= length;
-            self.bytes -= first.cost();
-            freed += self.chunks.pop_front().map_or(0, Chunk::release);
+            sent -= length;
+            if let Some(first) = self.chunks.pop_front() {
+                self.discount(&first);
+                freed += first.release();
+            }
         }
+        self.sent = sent as u32;
         if self.chunks.is_empty() {
             debug_assert_eq!(self.sent, 0, "no more was written than waited");
             self.chunks = VecDeque::new();
@@ -214,7 +247,7 @@ impl Outbox {
         while self.chunks.len() > keep
             && let Some(chunk) = self.chunks.pop_back()
         {
-            self.bytes -= chunk.cost();
+            self.discount(&chunk);
             freed += chunk.release();
         }
         freed
@@ -231,7 +264,7 @@ impl Outbox {
     pub fn flatten(&mut self) -> (Vec<u8>, usize) {
         let length: usize = self.pieces().map(<[u8]>::len).sum();
         let mut all = Vec::with_capacity(length);
-        let mut skip = self.sent;
+        let mut skip = self.sent as usize;
         for chunk in &self.chunks {
             all.extend_from_slice(&chunk.bytes()[skip..]);
             skip = 0;

@@ -107,7 +107,8 @@ impl Shard {
         if let Some(slot) = self.get(id) {
             let spec = &self.listeners[usize::from(slot.listener)];
             let held = slot.refused_bytes() + slot.replies_bytes();
-            if held > spec.outbox_bytes_max + self.late.of(id) && !spec.pauses {
+            let (own, most, pauses) = (slot.own_bytes(), spec.outbox_bytes_max, spec.pauses);
+            if !pauses && held > most && !self.may_wait(id, held, own, most) {
                 self.close(id, CloseReason::SlowConsumer);
             }
         }

@@ -134,8 +134,8 @@ fn what_it_has_agreed_on_moves_along() {
 fn an_outbox_counts_what_is_sent() {
     let mut shard = shard(&Config::default());
     let (wants, does_not) = (bound(&mut shard, 15, "a"), super::bound(&mut shard, 0, "b"));
-    // Larger than an outbox here, and much smaller compressed. The kernels of both take nothing.
-    let large = text(20_000);
+    // Larger than an outbox may hold here, and much smaller compressed. The kernels of both take nothing.
+    let large = text(90_000);
     for id in [wants, does_not] {
         shard.send(id, Message::Text("x"));
         shard.set_blocked(id, true);
