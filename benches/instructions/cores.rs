@@ -234,7 +234,6 @@ impl Cores {
         self.hosts[core].settle_credits();
         for read in reads {
             self.read(core, read.client, &mut bytes[read.bytes.clone()]);
-            self.depart(core, read.client);
         }
         self.hosts[core].expire();
         self.hosts[core].bus().want_credit(false);
@@ -260,19 +259,20 @@ impl Cores {
     }
 
     /// What a client has sent goes to the host, as `Transport::feed` does it.
-    fn read(&mut self, core: usize, client: usize, input: &mut [u8]) {
-        let id = match self.clients[client].place {
+    #[inline(never)]
+    fn read(&mut self, core: usize, number: usize, input: &mut [u8]) {
+        let id = match self.clients[number].place {
             Place::On(on, id) => {
                 assert_eq!(on, core, "a client is read where it lives");
                 id
             }
-            Place::Away => self.accept(core, client),
+            Place::Away => self.accept(core, number),
             Place::Moving => panic!("a client waits for the answer to its login"),
         };
         let host = &mut self.hosts[core];
         host.shard().heard(id, input.len());
         let mut at = 0;
-        let client = &mut self.clients[client];
+        let client = &mut self.clients[number];
         if let Input::Handshake(handshake) = &mut client.input {
             let accepted = handshake.advance(input).ok().flatten();
             let accepted = accepted.expect("a good request");
@@ -286,20 +286,8 @@ impl Cores {
         let Input::Messages(decoder) = &mut client.input else {
             unreachable!("the handshake is done");
         };
-        loop {
-            if at == input.len() && decoder.bytes_held() == 0 {
-                return;
-            }
-            let flow = host.flow(id);
-            match decoder.next(input, &mut at) {
-                Ok(None) => return,
-                Ok(Some(Event::Message(message))) => {
-                    assert!(flow == Flow::Go, "no client here is too fast: {flow:?}");
-                    host.message(id, message);
-                }
-                other => panic!("no client here sends that: {other:?}"),
-            }
-        }
+        feed(host, id, decoder, input, at);
+        self.depart(core, number);
     }
 
     fn accept(&mut self, core: usize, client: usize) -> ConnId {
@@ -314,6 +302,7 @@ impl Cores {
     }
 
     /// Writes each dirty connection, as `Transport::flush` does, to a kernel that takes all.
+    #[inline(never)]
     fn flush(&mut self, core: usize) -> bool {
         let shard = self.hosts[core].shard();
         for _ in 0..WRITES_PER_TURN {
@@ -333,5 +322,24 @@ impl Cores {
             }
         }
         shard.has_dirty()
+    }
+}
+
+/// What is in the input from there on goes to the host, message by message.
+#[inline(never)]
+fn feed(host: &mut Host, id: ConnId, decoder: &mut Decoder, input: &mut [u8], mut at: usize) {
+    loop {
+        if at == input.len() && decoder.bytes_held() == 0 {
+            return;
+        }
+        let flow = host.flow(id);
+        match decoder.next(input, &mut at) {
+            Ok(None) => return,
+            Ok(Some(Event::Message(message))) => {
+                assert!(flow == Flow::Go, "no client here is too fast: {flow:?}");
+                host.message(id, message);
+            }
+            other => panic!("no client here sends that: {other:?}"),
+        }
     }
 }
