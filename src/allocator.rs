@@ -21,6 +21,14 @@ const fn is_natural(size: usize, align: usize) -> bool {
     align <= ALIGN && align <= size
 }
 
+/// A block that must be searched for. Out of the way: where calls of the allocator are not inlined, the two conditions
+/// of `is_natural` are then two branches, which take fewer steps than their result in one.
+#[cold]
+unsafe fn aligned(layout: Layout) -> *mut u8 {
+    // SAFETY: the caller's promise.
+    unsafe { MiMalloc.alloc(layout) }
+}
+
 // SAFETY: mimalloc's functions give blocks of the size asked for that are nobody else's, or null, and do not
 // unwind; its blocks may be freed by any thread. They are aligned as asked, or by `is_natural`.
 unsafe impl GlobalAlloc for Mimalloc {
@@ -30,7 +38,7 @@ unsafe impl GlobalAlloc for Mimalloc {
         unsafe {
             match is_natural(layout.size(), layout.align()) {
                 true => mi_malloc(layout.size()).cast(),
-                false => MiMalloc.alloc(layout),
+                false => aligned(layout),
             }
         }
     }
