@@ -310,6 +310,7 @@ impl Local {
     }
 
     /// Asks for a uid on behalf of a connection; the outcome comes after the present callback.
+    #[inline]
     pub fn bind_uid(&mut self, connection: ConnId, uid: &str) {
         let unproved = match self.shard.proved(connection) {
             Some(proved) if proved == uid => None,

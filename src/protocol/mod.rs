@@ -99,6 +99,7 @@ enum Of {
 const _: () = assert!(size_of::<Decoder>() == 16);
 
 /// Four bytes less than all, so that whatever was received can be sent as a frame.
+#[inline]
 fn bounded(message_bytes_max: usize) -> u32 {
     u32::try_from(message_bytes_max)
         .unwrap_or(u32::MAX)
@@ -107,6 +108,7 @@ fn bounded(message_bytes_max: usize) -> u32 {
 
 impl Decoder {
     /// A decoder at the start of a stream. A message longer than `message_bytes_max` is an error.
+    #[inline]
     pub fn new(codec: Codec, message_bytes_max: usize) -> Decoder {
         let bytes_max = bounded(message_bytes_max);
         Decoder(match codec {
