@@ -16,6 +16,8 @@ use crate::protocol::http::fields::Field;
 use crate::protocol::http::head::{Framing, Head, HeadScan, check_head};
 use crate::protocol::http::response::HttpError;
 
+/// The base64 of 16 bytes.
+const KEY_BYTES: usize = 24;
 const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// An opening handshake under way.
@@ -225,10 +227,9 @@ fn accept(head: &Head<'_>, compress: bool) -> Result<Accepted, HttpError> {
         return bad("a websocket opens without a body");
     }
     let key = head.single(Field::WebSocketKey)?.unwrap_or_default();
-    let mut nonce = [0; 18];
-    if key.len() != 24 || STANDARD.decode_slice(key, &mut nonce) != Ok(16) {
+    let Some(key) = checked(key) else {
         return bad("the Sec-WebSocket-Key field must be the base64 of 16 bytes");
-    }
+    };
     let offer = match compress {
         true => head.each("Sec-WebSocket-Extensions").find_map(Offer::first),
         false => None,
@@ -246,14 +247,21 @@ fn accept(head: &Head<'_>, compress: bool) -> Result<Accepted, HttpError> {
     })
 }
 
+/// The key, if it is one.
+fn checked(key: &str) -> Option<&[u8; KEY_BYTES]> {
+    let key = key.as_bytes().try_into().ok()?;
+    let mut nonce = [0; 18];
+    matches!(STANDARD.decode_slice(key, &mut nonce), Ok(16)).then_some(key)
+}
+
 /// The 101, with the proof that the key was read (section 4.2.2), and what is taken up of the offers.
-fn response(key: &str, offer: Option<Offer>, subprotocol: bool) -> Vec<u8> {
+fn response(key: &[u8; KEY_BYTES], offer: Option<Offer>, subprotocol: bool) -> Vec<u8> {
     const HEAD: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
         Connection: Upgrade\r\nSec-WebSocket-Accept: ";
-    let digest = Sha1::new()
-        .chain_update(key)
-        .chain_update(ACCEPT_GUID)
-        .finalize();
+    let mut keyed = [0; KEY_BYTES + ACCEPT_GUID.len()];
+    keyed[..KEY_BYTES].copy_from_slice(key);
+    keyed[KEY_BYTES..].copy_from_slice(ACCEPT_GUID);
+    let digest = Sha1::digest(keyed);
     let mut proof = [0; 28];
     let written = STANDARD.encode_slice(digest, &mut proof);
     debug_assert_eq!(written, Ok(proof.len()), "20 bytes in base64");
@@ -262,8 +270,8 @@ fn response(key: &str, offer: Option<Offer>, subprotocol: bool) -> Vec<u8> {
         true => format!("Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n"),
         false => String::new(),
     };
-    let fields = [extension.as_bytes(), subprotocol.as_bytes()].concat();
-    [HEAD, &proof, b"\r\n", &fields, b"\r\n"].concat()
+    let (extension, subprotocol) = (extension.as_bytes(), subprotocol.as_bytes());
+    [HEAD, &proof, b"\r\n", extension, subprotocol, b"\r\n"].concat()
 }
 
 #[cfg(test)]
