@@ -66,12 +66,10 @@ impl Shard {
         slot.everybody_at = at;
         slot.since = now;
         slot.heard = now;
-        let asked = slot
-            .groups
-            .as_mut()
-            .map_or_else(Vec::new, |groups| std::mem::take(&mut groups.asked));
-        for group in asked {
-            self.join(id, &group);
+        if let Some(groups) = &mut slot.groups {
+            for group in std::mem::take(&mut groups.asked) {
+                self.join(id, &group);
+            }
         }
         self.schedule(id);
     }
