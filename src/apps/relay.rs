@@ -71,7 +71,7 @@ impl App for Relay {
     fn on_bound(&mut self, cx: &mut Context<'_, Self>, _: &mut (), result: Result<(), BindError>) {
         match result {
             Ok(()) => {
-                let answer = format!("login success, your uid is {}", cx.uid().unwrap_or(""));
+                let answer = ["login success, your uid is ", cx.uid().unwrap_or("")].concat();
                 cx.send(&answer);
             }
             Err(error) if self.answers_errors() => cx.send(format!("error: {error}")),
