@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use super::outbox::SHARED_COST;
+use super::refusals::Excess;
 use super::slot::{Dirty, ListenerSpec, Phase, Slot};
 use super::work::Work;
 use super::{ConnId, LIST_KEPT, Shard};
@@ -115,8 +116,7 @@ fn receiver<'a>(
 
 impl Slot {
     /// Whether a message of this encoded size, in place of some bytes that wait, may be queued; `own` is what of it
-    /// no other outbox holds. `beyond` says how much more than `outbox_bytes_max` may wait, and is told whether
-    /// what is held for this connection alone is less than that.
+    /// no other outbox holds. `beyond` is asked whether more than `outbox_bytes_max` may wait.
     ///
     /// What its kernel has refused, and what is held back for replies in order, is the receiver's. All else waits
     /// because we have not come to write it, and is the senders' to be slowed for ([`super::backlog`]).
@@ -127,7 +127,7 @@ impl Slot {
         encoded_bytes: usize,
         own: usize,
         replaced_bytes: usize,
-        beyond: impl FnOnce(bool) -> usize,
+        beyond: impl FnOnce(Excess) -> bool,
     ) -> bool {
         let waiting = self.refused_bytes() + self.replies_bytes();
         if waiting == 0 {
@@ -137,10 +137,12 @@ impl Slot {
         let wanted = waiting.saturating_sub(replaced_bytes) + encoded_bytes + OUTBOX_MESSAGE_COST;
         wanted <= spec.outbox_bytes_max
             || spec.pauses
-            || self.blocked && {
-                let own = self.own_bytes() + own + OUTBOX_MESSAGE_COST;
-                wanted - spec.outbox_bytes_max <= beyond(own <= spec.outbox_bytes_max)
-            }
+            || self.blocked
+                && beyond(Excess {
+                    wanted,
+                    own: self.own_bytes() + own + OUTBOX_MESSAGE_COST,
+                    most: spec.outbox_bytes_max,
+                })
     }
 
     /// What is held for it alone, in its outbox or back for replies in order.
@@ -173,11 +175,7 @@ impl Shard {
             true => frame.len(),
             false => spec.codec.encoded_len(message),
         };
-        let (roomy, most) = (
-            self.outbox_bytes <= self.limits.steady_bytes,
-            spec.outbox_bytes_max,
-        );
-        let beyond = |shared| self.refusals.allowance(id, most, shared && roomy, self.now);
+        let beyond = |excess| self.refusals.allow(id, excess, self.outbox_bytes, self.now);
         if !slot.has_room(spec, length, length, 0, beyond) {
             self.close(id, CloseReason::SlowConsumer);
             return false;
@@ -329,11 +327,7 @@ impl Shard {
         let replaced = fanout
             .refresh
             .map_or(0, |of| slot.outbox.replaceable_bytes(of));
-        let (roomy, most) = (
-            self.outbox_bytes <= self.limits.steady_bytes,
-            spec.outbox_bytes_max,
-        );
-        let beyond = |shared| self.refusals.allowance(id, most, shared && roomy, self.now);
+        let beyond = |excess| self.refusals.allow(id, excess, self.outbox_bytes, self.now);
         if !slot.has_room(spec, encoded.len(), 0, replaced, beyond) {
             self.close(id, CloseReason::SlowConsumer);
             return false;
@@ -363,11 +357,7 @@ impl Shard {
         let Some((slot, spec)) = receiver(&mut self.slots, &self.listeners, id) else {
             return false;
         };
-        let (roomy, most) = (
-            self.outbox_bytes <= self.limits.steady_bytes,
-            spec.outbox_bytes_max,
-        );
-        let beyond = |shared| self.refusals.allowance(id, most, shared && roomy, self.now);
+        let beyond = |excess| self.refusals.allow(id, excess, self.outbox_bytes, self.now);
         let fits = slot.has_room(spec, encoded_bytes, encoded_bytes, replaced_bytes, beyond);
         if !fits {
             self.close(id, CloseReason::SlowConsumer);
@@ -393,20 +383,18 @@ impl Shard {
         let spec = &self.listeners[usize::from(slot.listener)];
         let codec = spec.codec;
         // A peer that pings and does not read must not grow its outbox without end.
-        let (waiting, own) = (slot.refused_bytes(), slot.own_bytes());
-        if waiting > spec.outbox_bytes_max
-            && !self.may_wait(id, waiting, own, spec.outbox_bytes_max)
+        let excess = Excess {
+            wanted: slot.refused_bytes(),
+            own: slot.own_bytes(),
+            most: spec.outbox_bytes_max,
+        };
+        if excess.wanted > excess.most
+            && !self.refusals.allow(id, excess, self.outbox_bytes, self.now)
         {
             self.close(id, CloseReason::SlowConsumer);
             return;
         }
         self.append(id, 0, |out| encode(codec, out));
-    }
-
-    /// Whether more than `most` may wait for a connection, of which so much is held for it alone.
-    pub(super) fn may_wait(&mut self, id: ConnId, waiting: usize, own: usize, most: usize) -> bool {
-        let shared = own <= most && self.outbox_bytes <= self.limits.steady_bytes;
-        waiting - most <= self.refusals.allowance(id, most, shared, self.now)
     }
 
     /// Keeps the core's sum under its limit: those whose kernel has refused bytes go first, the fullest before the

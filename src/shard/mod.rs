@@ -53,7 +53,7 @@ use crate::stats::CoreStats;
 use dirty::DirtyLists;
 use members::Groups;
 use proofs::Proofs;
-use refusals::{Refusals, STEADY_PART};
+use refusals::Refusals;
 use slot::Slot;
 use uids::Uids;
 
@@ -123,8 +123,6 @@ struct Limits {
     connections_per_uid: usize,
     groups_per_connection: usize,
     outbox_bytes_core: usize,
-    /// Up to which sum of them one that goes on taking may have more than others.
-    steady_bytes: usize,
     handshake: Tick,
     login: Tick,
     idle: Tick,
@@ -146,7 +144,6 @@ impl Limits {
             connections_per_uid: config.connections_per_uid_max,
             groups_per_connection: config.groups_per_connection_max,
             outbox_bytes_core: config.outbox_bytes_core_max,
-            steady_bytes: config.outbox_bytes_core_max / STEADY_PART,
             handshake: ticks(config.handshake_timeout),
             login: ticks(config.login_timeout),
             idle: off_if_zero(config.idle_timeout, crate::config::IDLE_GRACE),
@@ -174,7 +171,7 @@ impl Shard {
             now: 0,
             outbox_bytes: 0,
             backlog: Backlog::new(config.outbox_bytes_core_max),
-            refusals: Refusals::default(),
+            refusals: Refusals::new(config.outbox_bytes_core_max),
             work: Work::default(),
             dirty: DirtyLists::default(),
             ended: VecDeque::new(),
@@ -199,6 +196,7 @@ impl Shard {
         self.listeners = listeners;
         self.compressor.set_bytes_min(config.compress_bytes_min);
         self.backlog.renew(config.outbox_bytes_core_max);
+        self.refusals.renew(config.outbox_bytes_core_max);
         let old = std::mem::replace(&mut self.limits, Limits::new(config));
         let idle = self.limits.idle;
         // Who was not asked often enough for the new time has all of it from now on, and a ping in it.

@@ -41,6 +41,16 @@ const _: () = assert!(size_of::<Chunk>() == OUTBOX_MESSAGE_COST);
 /// What a message shared by several outboxes holds for each of them; its bytes are held once.
 pub const SHARED_COST: usize = OUTBOX_MESSAGE_COST;
 
+/// What leaves the accounts with a chunk.
+#[derive(Default)]
+struct Account {
+    cost: usize,
+    /// What of that was held for one outbox alone.
+    own: usize,
+    /// What is freed of the core's memory: the last outbox frees a shared message's bytes.
+    freed: usize,
+}
+
 impl Chunk {
     fn bytes(&self) -> &[u8] {
         match &self.content {
@@ -50,7 +60,7 @@ impl Chunk {
         }
     }
 
-    /// What leaves the outbox's account when the chunk has been written.
+    /// All that it counts for in its outbox.
     fn cost(&self) -> usize {
         match &self.content {
             Content::Own(_) | Content::Moved(_) => self.word as usize,
@@ -58,22 +68,23 @@ impl Chunk {
         }
     }
 
-    /// What of that is held for this outbox alone.
-    fn own_cost(&self) -> usize {
-        match &self.content {
-            Content::Own(_) | Content::Moved(_) => self.word as usize,
-            Content::Shared(_) | Content::Refresh(_) => SHARED_COST,
-        }
-    }
-
-    /// What it frees of the core's memory: the last outbox frees a shared message's bytes.
-    fn release(self) -> usize {
+    /// It leaves the accounts.
+    #[inline]
+    fn release(self, off: &mut Account) {
         match self.content {
-            Content::Own(_) | Content::Moved(_) => self.word as usize,
-            Content::Shared(bytes) | Content::Refresh(bytes) => match Rc::strong_count(&bytes) {
-                1 => SHARED_COST + bytes.len(),
-                _ => SHARED_COST,
-            },
+            Content::Own(_) | Content::Moved(_) => {
+                off.cost += self.word as usize;
+                off.own += self.word as usize;
+                off.freed += self.word as usize;
+            }
+            Content::Shared(bytes) | Content::Refresh(bytes) => {
+                off.cost += bytes.len() + OUTBOX_MESSAGE_COST;
+                off.own += SHARED_COST;
+                off.freed += SHARED_COST;
+                if Rc::strong_count(&bytes) == 1 {
+                    off.freed += bytes.len();
+                }
+            }
         }
     }
 }
@@ -105,15 +116,20 @@ impl Outbox {
 
     fn count(&mut self, cost: usize, own: usize) {
         self.bytes += cost;
-        self.own = self
-            .own
-            .saturating_add(u32::try_from(own).unwrap_or(u32::MAX));
+        self.own = self.own.saturating_add(own as u32);
     }
 
-    fn discount(&mut self, chunk: &Chunk) {
-        self.bytes -= chunk.cost();
-        let own = u32::try_from(chunk.own_cost()).unwrap_or(u32::MAX);
-        self.own = self.own.saturating_sub(own);
+    fn release(&mut self, chunk: Chunk) -> usize {
+        let mut off = Account::default();
+        chunk.release(&mut off);
+        self.discount(off)
+    }
+
+    #[inline]
+    fn discount(&mut self, off: Account) -> usize {
+        self.bytes -= off.cost;
+        self.own = self.own.saturating_sub(off.own as u32);
+        off.freed
     }
 
     /// Appends one message of this connection's own; `encode` appends its encoding, of `length` bytes as far
@@ -175,10 +191,7 @@ impl Outbox {
         let cost = bytes.len() + OUTBOX_MESSAGE_COST;
         let earlier = refresh.and_then(|of| self.replaceable(of));
         let replaced = earlier.and_then(|at| self.chunks.remove(at));
-        let freed = replaced.map_or(0, |chunk| {
-            self.discount(&chunk);
-            chunk.release()
-        });
+        let freed = replaced.map_or(0, |chunk| self.release(chunk));
         match refresh {
             Some(of) => self.push(Content::Refresh(bytes), of),
             None => self.push(Content::Shared(bytes), 0),
@@ -211,7 +224,7 @@ impl Outbox {
 
     /// The kernel has taken `written` more bytes. Returns what is freed by what has left whole.
     pub fn advance(&mut self, written: usize) -> usize {
-        let mut freed = 0;
+        let mut off = Account::default();
         let mut sent = self.sent as usize + written;
         while let Some(first) = self.chunks.front() {
             let length = first.bytes().len();
@@ -220,11 +233,11 @@ impl Outbox {
             }
             sent -= length;
             if let Some(first) = self.chunks.pop_front() {
-                self.discount(&first);
-                freed += first.release();
+                first.release(&mut off);
             }
         }
         self.sent = sent as u32;
+        let freed = self.discount(off);
         if self.chunks.is_empty() {
             debug_assert_eq!(self.sent, 0, "no more was written than waited");
             self.chunks = VecDeque::new();
@@ -247,16 +260,19 @@ impl Outbox {
         while self.chunks.len() > keep
             && let Some(chunk) = self.chunks.pop_back()
         {
-            self.discount(&chunk);
-            freed += chunk.release();
+            freed += self.release(chunk);
         }
         freed
     }
 
     /// Drops everything. Returns what is freed.
     pub fn clear(&mut self) -> usize {
+        let mut off = Account::default();
         let all = std::mem::take(self);
-        all.chunks.into_iter().map(Chunk::release).sum()
+        all.chunks
+            .into_iter()
+            .for_each(|chunk| chunk.release(&mut off));
+        off.freed
     }
 
     /// Takes everything out as plain bytes, for the connection's move to another core, and says what
@@ -276,7 +292,7 @@ impl Outbox {
     #[cfg(test)]
     pub fn held(&self, seen: &mut std::collections::HashSet<*const u8>) -> usize {
         let held = self.chunks.iter().map(|chunk| match &chunk.content {
-            Content::Own(_) | Content::Moved(_) => chunk.cost(),
+            Content::Own(_) | Content::Moved(_) => chunk.word as usize,
             Content::Shared(bytes) | Content::Refresh(bytes) => {
                 SHARED_COST + usize::from(seen.insert(bytes.as_ptr())) * bytes.len()
             }

@@ -15,11 +15,11 @@ use super::wheel::{TICKS_SECOND, Tick};
 use crate::ident::ConnId;
 
 /// So many times `outbox_bytes_max` may wait for one that goes on taking.
-pub const STEADY_FACTOR: usize = 8;
+const STEADY_FACTOR: usize = 8;
 /// It goes on as long as its kernel has taken something, or has first refused, within this: 10 s.
-pub const TAKES_WITHIN: Tick = 10 * TICKS_SECOND;
+const TAKES_WITHIN: Tick = 10 * TICKS_SECOND;
 /// No longer once the core's outboxes hold this part of what they may, or a few could use up what all share.
-pub const STEADY_PART: usize = 4;
+const STEADY_PART: usize = 4;
 
 struct Refusal {
     /// What we had been late with.
@@ -30,30 +30,56 @@ struct Refusal {
     listed: bool,
 }
 
+/// More than `outbox_bytes_max` is to wait for one.
+#[derive(Clone, Copy)]
+pub struct Excess {
+    /// All that would wait.
+    pub wanted: usize,
+    /// What of that would be held for it alone.
+    pub own: usize,
+    /// Its `outbox_bytes_max`.
+    pub most: usize,
+}
+
 /// See the module.
-#[derive(Default)]
 pub struct Refusals {
+    /// Up to so many bytes in a core's outboxes one that goes on taking may have more than others.
+    steady_bytes: usize,
     refused: AHashMap<ConnId, Refusal>,
     /// Those for whom more than `outbox_bytes_max` waits, whose deadline is to be set.
     over: Vec<ConnId>,
 }
 
 impl Refusals {
-    /// How much more than `most` bytes may wait for a connection whose kernel refuses them; `shared` says whether that
-    /// is for what it shares with others, and the core has memory for it. Asked when there is more.
-    pub fn allowance(&mut self, id: ConnId, most: usize, shared: bool, now: Tick) -> usize {
+    /// For a core whose outboxes may hold so many bytes.
+    pub fn new(outbox_bytes_core: usize) -> Refusals {
+        Refusals {
+            steady_bytes: outbox_bytes_core / STEADY_PART,
+            refused: AHashMap::new(),
+            over: Vec::new(),
+        }
+    }
+
+    /// Goes on with another limit.
+    pub fn renew(&mut self, outbox_bytes_core: usize) {
+        self.steady_bytes = outbox_bytes_core / STEADY_PART;
+    }
+
+    /// Whether so much may wait for a connection whose kernel refuses it, while the core's outboxes hold so much.
+    #[cold]
+    pub fn allow(&mut self, id: ConnId, excess: Excess, held: usize, now: Tick) -> bool {
+        let Excess { wanted, own, most } = excess;
         let Some(refusal) = self.refused.get_mut(&id) else {
-            return 0;
+            return false;
         };
         if !refusal.listed {
             refusal.listed = true;
             self.over.push(id);
         }
-        let steady = match shared && now.saturating_sub(refusal.took) <= TAKES_WITHIN {
-            true => most.saturating_mul(STEADY_FACTOR - 1),
-            false => 0,
-        };
-        refusal.late.max(steady)
+        let takes = now.saturating_sub(refusal.took) <= TAKES_WITHIN;
+        let is_roomy = held <= self.steady_bytes;
+        wanted <= most + refusal.late
+            || takes && is_roomy && own <= most && wanted <= most.saturating_mul(STEADY_FACTOR)
     }
 
     /// Its kernel has refused what waits, of which there is more than `most` if we were late.
@@ -101,7 +127,8 @@ impl Refusals {
     pub fn forget(&mut self, id: ConnId) {
         if !self.refused.is_empty() && self.refused.remove(&id).is_some() && self.refused.is_empty()
         {
-            *self = Refusals::default();
+            self.refused = AHashMap::new();
+            self.over = Vec::new();
         }
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use super::Shard;
+use super::refusals::Excess;
 use super::slot::{ListenerSpec, Slot};
 use crate::close::CloseReason;
 use crate::config::OUTBOX_MESSAGE_COST;
@@ -107,8 +108,15 @@ impl Shard {
         if let Some(slot) = self.get(id) {
             let spec = &self.listeners[usize::from(slot.listener)];
             let held = slot.refused_bytes() + slot.replies_bytes();
-            let (own, most, pauses) = (slot.own_bytes(), spec.outbox_bytes_max, spec.pauses);
-            if !pauses && held > most && !self.may_wait(id, held, own, most) {
+            let excess = Excess {
+                wanted: held,
+                own: slot.own_bytes(),
+                most: spec.outbox_bytes_max,
+            };
+            if held > excess.most
+                && !spec.pauses
+                && !self.refusals.allow(id, excess, self.outbox_bytes, self.now)
+            {
                 self.close(id, CloseReason::SlowConsumer);
             }
         }
