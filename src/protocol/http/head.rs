@@ -253,6 +253,11 @@ impl<'a> Head<'a> {
         self.fields.single(field)
     }
 
+    /// Its bytes, with the empty lines before it.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// Whether the Connection field names `upgrade`.
     pub fn upgrades(&self) -> bool {
         self.fields.upgrades

@@ -1,4 +1,5 @@
-//! HTTP/1 on the server's side: a request's [head], its [body], and the [answer](mod@response).
+//! HTTP/1 on the server's side: a request's [head], its [body], both out of one connection's bytes ([`Decoder`]), and the
+//! [answer](mod@response).
 //!
 //! The strict check comes first, because what reads the head afterwards is lenient where leniency
 //! is dangerous: two lengths, a length beside a transfer coding, a folded line. The websocket
@@ -6,10 +7,13 @@
 //! Bounds: of a head what its scan is given, and [`head::FIELDS_MAX`]; of a body what its reader is given.
 
 pub mod body;
+pub mod decoder;
 pub mod fields;
 pub mod head;
 pub mod health;
 pub mod query;
+pub mod reader;
+pub mod request;
 pub mod response;
 
 #[cfg(test)]
@@ -18,6 +22,9 @@ mod plain;
 mod tests;
 
 pub use body::{Body, Part};
+pub use decoder::Decoder;
 pub use head::{Framing, Head, HeadScan, check_head, decode_head};
 pub use health::Health;
+pub use reader::HeadReader;
+pub use request::Request;
 pub use response::{HttpError, response, response_head};

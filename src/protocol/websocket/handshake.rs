@@ -11,10 +11,10 @@ use sha1::{Digest, Sha1};
 use super::extension::{Offer, Window};
 use super::offers::{self, SUBPROTOCOL, Token};
 use crate::config::REQUEST_HEAD_BYTES_DEFAULT;
-use crate::protocol::http::Health;
 use crate::protocol::http::fields::Field;
-use crate::protocol::http::head::{Framing, Head, HeadScan, check_head};
+use crate::protocol::http::head::{Framing, Head};
 use crate::protocol::http::response::HttpError;
+use crate::protocol::http::{HeadReader, Health};
 
 /// The base64 of 16 bytes.
 const KEY_BYTES: usize = 24;
@@ -23,14 +23,19 @@ const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// An opening handshake under way.
 #[derive(Debug)]
 pub struct Handshake {
-    head: Vec<u8>,
-    scan: HeadScan,
+    head: HeadReader,
+    wants: Wants,
+}
+
+/// What is looked for in a handshake.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Wants {
     /// Whether what proxies say of the client is wanted.
-    wants_forwarded: bool,
+    pub forwarded: bool,
     /// Whether an offer of compression is taken up.
-    compress: bool,
+    pub compress: bool,
     /// Whether a token is looked for.
-    wants_token: bool,
+    pub token: bool,
 }
 
 /// A handshake that succeeded.
@@ -110,59 +115,41 @@ impl Handshake {
     /// A handshake of which nothing has come. It takes up no offer.
     pub fn new() -> Handshake {
         Handshake {
-            head: Vec::new(),
-            scan: HeadScan::new(REQUEST_HEAD_BYTES_DEFAULT),
-            wants_forwarded: false,
-            compress: false,
-            wants_token: false,
+            head: HeadReader::new(REQUEST_HEAD_BYTES_DEFAULT),
+            wants: Wants::default(),
         }
     }
 
     /// The same, whose head may have so many bytes.
     pub fn with_head_bytes_max(self, bytes_max: usize) -> Handshake {
         Handshake {
-            scan: HeadScan::new(bytes_max),
+            head: HeadReader::new(bytes_max),
             ..self
         }
     }
 
     /// The same of a request that comes by a trusted proxy, if it does: that says whom it got it from.
-    pub fn behind_proxy(self, trusted: bool) -> Handshake {
-        Handshake {
-            wants_forwarded: trusted,
-            ..self
-        }
+    pub fn behind_proxy(mut self, trusted: bool) -> Handshake {
+        self.wants.forwarded = trusted;
+        self
     }
 
     /// The same, which may agree on compression.
-    pub fn with_compression(self, compress: bool) -> Handshake {
-        Handshake { compress, ..self }
+    pub fn with_compression(mut self, compress: bool) -> Handshake {
+        self.wants.compress = compress;
+        self
     }
 
     /// The same, which may bring a token.
-    pub fn with_token(self, wanted: bool) -> Handshake {
-        Handshake {
-            wants_token: wanted,
-            ..self
-        }
+    pub fn with_token(mut self, wanted: bool) -> Handshake {
+        self.wants.token = wanted;
+        self
     }
 
     /// Takes what has come. `None` means that all of it was taken and more is needed. Not called
     /// again after an outcome.
     pub fn advance(&mut self, input: &[u8]) -> Result<Option<Accepted>, Declined> {
-        let held = self.head.len();
-        let bytes = if held == 0 {
-            input
-        } else {
-            // Past the bound the scan refuses, whatever more has come.
-            let room = self.scan.bytes_max() - held;
-            self.head.extend_from_slice(&input[..input.len().min(room)]);
-            &self.head
-        };
-        let Some(head) = check_head(&mut self.scan, bytes)? else {
-            if held == 0 {
-                self.head.extend_from_slice(input);
-            }
+        let Some((head, consumed)) = self.head.advance(input)? else {
             return Ok(None);
         };
         if !opens(&head)
@@ -170,30 +157,27 @@ impl Handshake {
         {
             return Err(Declined::Health(health));
         }
-        let mut accepted = accept(&head, self.compress)?;
-        accepted.consumed = head.len - held;
-        if self.wants_token {
-            accepted.token = offers::token(&head)?;
-        }
-        if self.wants_forwarded {
-            accepted.forwarded = head.forwarded();
-        }
-        Ok(Some(accepted))
+        let accepted = accept(&head, self.wants)?;
+        Ok(Some(Accepted {
+            consumed,
+            ..accepted
+        }))
     }
 
     /// Heap bytes kept.
     pub fn bytes_held(&self) -> usize {
-        self.head.capacity()
+        self.head.bytes_held()
     }
 }
 
 /// Whether it looks like a handshake, be it a bad one.
-fn opens(head: &Head<'_>) -> bool {
+pub fn opens(head: &Head<'_>) -> bool {
     // A proxy that speaks HTTP/1.0 has taken Upgrade away, but not these.
     head.to_websocket() || !matches!(head.single(Field::WebSocketKey), Ok(None))
 }
 
-fn accept(head: &Head<'_>, compress: bool) -> Result<Accepted, HttpError> {
+/// What is answered to a head that is to open a websocket. None of what follows it is counted as consumed.
+pub fn accept(head: &Head<'_>, wants: Wants) -> Result<Accepted, HttpError> {
     let bad = |text| Err(HttpError::new(400, text));
     if head.method != "GET" {
         return Err(HttpError::new(405, "a websocket opens with GET"));
@@ -230,7 +214,7 @@ fn accept(head: &Head<'_>, compress: bool) -> Result<Accepted, HttpError> {
     let Some(key) = checked(key) else {
         return bad("the Sec-WebSocket-Key field must be the base64 of 16 bytes");
     };
-    let offer = match compress {
+    let offer = match wants.compress {
         true => head.each("Sec-WebSocket-Extensions").find_map(Offer::first),
         false => None,
     };
@@ -241,8 +225,14 @@ fn accept(head: &Head<'_>, compress: bool) -> Result<Accepted, HttpError> {
         query: head.query.map(str::to_owned),
         host: head.host.to_owned(),
         origin: head.origin.map(str::to_owned),
-        forwarded: None,
-        token: None,
+        token: match wants.token {
+            true => offers::token(head)?,
+            false => None,
+        },
+        forwarded: match wants.forwarded {
+            true => head.forwarded(),
+            false => None,
+        },
         window: offer.map(Offer::window),
     })
 }

@@ -1,0 +1,52 @@
+//! A request's head out of bytes that come in pieces: [`HeadReader`], for requests of HTTP and for opening handshakes.
+//!
+//! Bound: the head's bytes, given at its start, and kept only if they come in pieces.
+
+use super::head::{Head, HeadScan, check_head};
+use super::response::HttpError;
+
+/// Reads one head.
+#[derive(Debug)]
+pub struct HeadReader {
+    held: Vec<u8>,
+    scan: HeadScan,
+}
+
+impl HeadReader {
+    /// A reader of a head of at most `bytes_max`, of which nothing has come.
+    pub fn new(bytes_max: usize) -> HeadReader {
+        HeadReader {
+            held: Vec::new(),
+            scan: HeadScan::new(bytes_max),
+        }
+    }
+
+    /// Takes what has come, and returns the head with how many of these bytes belong to it. `None` means that all of
+    /// it was taken and more is needed. Not called again after an outcome.
+    pub fn advance<'a>(
+        &'a mut self,
+        input: &'a [u8],
+    ) -> Result<Option<(Head<'a>, usize)>, HttpError> {
+        let held = self.held.len();
+        if held == 0 {
+            // Looked at where it lies; most heads come whole.
+            return match check_head(&mut self.scan, input)? {
+                Some(head) => Ok(Some((head, head.len))),
+                None => {
+                    self.held.extend_from_slice(input);
+                    Ok(None)
+                }
+            };
+        }
+        // Past the bound the scan refuses, whatever more has come.
+        let room = self.scan.bytes_max() - held;
+        self.held.extend_from_slice(&input[..input.len().min(room)]);
+        let head = check_head(&mut self.scan, &self.held)?;
+        Ok(head.map(|head| (head, head.len - held)))
+    }
+
+    /// Heap bytes kept.
+    pub fn bytes_held(&self) -> usize {
+        self.held.capacity()
+    }
+}

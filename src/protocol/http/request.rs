@@ -1,0 +1,100 @@
+//! A request as it is handed on, whole: [`Request`].
+
+use monoio_http::common::request::RequestHead;
+
+use super::body::Body;
+use super::fields::Field;
+use super::head::{Framing, Head, decode_head};
+use super::health::Health;
+use super::response::HttpError;
+use crate::protocol::events;
+use crate::protocol::websocket::offers::{self, Token};
+
+/// A request whose head has passed the check. Its body is complete when the decoder yields it.
+#[derive(Debug)]
+pub struct Request {
+    /// Method, target and fields, in the types of the `http` crate.
+    head: RequestHead,
+    /// The host and port that the client meant; empty if it named none.
+    pub host: String,
+    /// The Authorization field.
+    pub authorization: Option<String>,
+    /// The token that one brings that asks to listen.
+    pub token: Result<Option<Token>, HttpError>,
+    /// What one asks that asks after health.
+    pub health: Option<Health>,
+    /// Whether it is of HTTP/1.0.
+    pub is_old: bool,
+    /// Whether a proxy says that it forwards it.
+    pub is_forwarded: bool,
+    /// Whether the client would send another one on the connection.
+    pub keep_alive: bool,
+    /// How its body is delimited.
+    pub framing: Framing,
+    /// Whether the client waits for `100 Continue` before it sends the body.
+    pub expects_continue: bool,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    /// Of a head that has passed the check; the body is still to come.
+    pub fn new(head: &Head<'_>) -> Result<Request, HttpError> {
+        let token = match head.path {
+            events::PATH => offers::token(head),
+            _ => Ok(None),
+        };
+        Ok(Request {
+            head: decode_head(head.bytes())?,
+            host: head.host.to_owned(),
+            authorization: head.single(Field::Authorization)?.map(str::to_owned),
+            token,
+            health: Health::of(head),
+            is_old: head.is_old,
+            is_forwarded: head.is_forwarded(),
+            keep_alive: head.keep_alive,
+            framing: head.framing,
+            expects_continue: head.expect_continue,
+            body: Vec::new(),
+        })
+    }
+
+    /// Its method, as sent.
+    pub fn method(&self) -> &str {
+        self.head.method.as_str()
+    }
+
+    /// Its target's path, beginning with `/` (or `*` alone).
+    pub fn path(&self) -> &str {
+        self.head.uri.path()
+    }
+
+    /// What follows the target's first `?`; empty if nothing does.
+    pub fn query(&self) -> &str {
+        self.head.uri.query().unwrap_or_default()
+    }
+
+    /// Whether it only asks to be told something.
+    pub fn reads(&self) -> bool {
+        matches!(self.method(), "GET" | "HEAD")
+    }
+
+    /// The first value of a field, if that is text.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        std::str::from_utf8(self.head.headers.get(name)?.as_bytes()).ok()
+    }
+
+    /// What the X-Forwarded-For fields say, in their order, for each proxy may have added its own.
+    pub fn forwarded(&self) -> Option<String> {
+        let fields = self.head.headers.get_all("x-forwarded-for").iter();
+        let fields: Vec<_> = fields
+            .map(|value| String::from_utf8_lossy(value.as_bytes()))
+            .collect();
+        (!fields.is_empty()).then(|| fields.join(","))
+    }
+
+    /// A reader of its body, of at most so many bytes.
+    pub fn body_reader(&self, bytes_max: usize) -> Result<Body, HttpError> {
+        Body::new(self.framing, bytes_max)
+    }
+}
