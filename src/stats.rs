@@ -95,15 +95,6 @@ impl CoreStats {
         }
         self.paused[at][hold as usize] += time;
     }
-
-    /// The count of a listener's connections. An HTTP port's has its place when it first asks for it.
-    pub fn at_listener(&mut self, listener: u16) -> &mut u64 {
-        let at = usize::from(listener);
-        if self.by_listener.len() <= at {
-            self.by_listener.resize(at + 1, 0);
-        }
-        &mut self.by_listener[at]
-    }
 }
 
 /// Why a connection is not read for now.
@@ -221,13 +212,5 @@ mod tests {
         times.add(beyond);
         assert_eq!(times.counts.last(), Some(&2));
         assert!(times.total > beyond + TurnTimes::BOUNDS.iter().sum::<Duration>());
-    }
-
-    #[test]
-    fn a_listener_beyond_the_known_gets_its_count() {
-        let mut stats = CoreStats::default();
-        *stats.at_listener(2) += 1;
-        *stats.at_listener(0) += 1;
-        assert_eq!(stats.by_listener, [1, 0, 1]);
     }
 }

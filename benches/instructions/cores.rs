@@ -112,6 +112,7 @@ fn spec(number: u16, codec: Codec, binds: bool) -> ListenerSpec {
         message_bytes_max: config.message_bytes_max,
         outbox_bytes_max: config.outbox_bytes_max,
         compress: false,
+        shown: 0,
     }
 }
 

@@ -43,7 +43,7 @@ impl Stream {
     fn new(codec: Codec, message: String, messages: usize) -> Stream {
         let one = match codec {
             Codec::WebSocket => client_frame(&message),
-            Codec::Text | Codec::Frame | Codec::Events => {
+            Codec::Text | Codec::Frame | Codec::Events | Codec::Http => {
                 let mut bytes = Vec::new();
                 codec.encode(Message::Text(&message), &mut bytes);
                 bytes
@@ -133,6 +133,7 @@ fn codec_name(codec: Codec) -> &'static str {
         Codec::Text => "text",
         Codec::Frame => "frame",
         Codec::Events => "events",
+        Codec::Http => "http",
     }
 }
 

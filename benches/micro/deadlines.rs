@@ -73,6 +73,7 @@ impl Crowd {
             message_bytes_max: config.message_bytes_max,
             outbox_bytes_max: config.outbox_bytes_max,
             compress: false,
+            shown: 0,
         };
         let mut crowd = Crowd {
             shard: Shard::new(&config, Rc::from([spec]), 1),

@@ -38,6 +38,7 @@ fn shard() -> Shard {
         message_bytes_max: config.message_bytes_max,
         outbox_bytes_max: config.outbox_bytes_max,
         compress: false,
+        shown: 0,
     };
     Shard::new(&config, Rc::from([spec]), 1)
 }

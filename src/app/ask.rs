@@ -88,7 +88,7 @@ impl Local {
         match asker {
             Asker::Task(_) | Asker::Inquirer(_) => KickedBy::Http,
             Asker::App { connection, .. } => connection
-                .and_then(|connection| self.shard.listener_number(connection))
+                .and_then(|connection| self.shard.shown_listener(connection))
                 .map_or(KickedBy::App, KickedBy::Listener),
         }
     }

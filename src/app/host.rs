@@ -30,7 +30,8 @@ use crate::events::Reporter;
 use crate::hush::Hush;
 use crate::ident::{ConnId, CoreId};
 use crate::payload::Message;
-use crate::shard::{Ended, ListenerSpec, Phase, Shard, TICK, Tick};
+use crate::protocol::Codec;
+use crate::shard::{Ended, Exchange, ListenerSpec, Phase, Shard, TICK, Tick};
 use crate::stats::Hold;
 
 /// What the transport may do with a connection next.
@@ -40,6 +41,8 @@ pub enum Flow {
     Go,
     /// Leave the input where it is until [`Host::flow`] says otherwise.
     Pause,
+    /// It has asked, and is read on when it is answered.
+    Wait,
     /// It moves: stop at once, and hand it over by [`Host::depart`].
     Leave,
     /// It is closing: what arrives is looked at for the peer's close only.
@@ -250,7 +253,8 @@ impl Host {
     #[inline]
     fn next_look(&self) -> Option<Instant> {
         let shard = &self.local.shard;
-        let pulse = (shard.stats.connections > 0).then(|| self.local.now() + PULSE);
+        let pulse =
+            (shard.stats.connections > 0 || shard.asking() > 0).then(|| self.local.now() + PULSE);
         let deadline = shard.next_tick_due().map(|tick| self.started + TICK * tick);
         pulse.into_iter().chain(deadline).min()
     }
@@ -263,7 +267,10 @@ impl Host {
 
     /// A connection has been accepted; its handshake is to follow.
     pub fn connect(&mut self, listener: u16, peer: SocketAddr) -> ConnId {
-        self.local.shard.insert(listener, peer)
+        match self.listeners[usize::from(listener)].codec {
+            Codec::Http => self.local.shard.insert_asking(listener, peer),
+            _ => self.local.shard.insert(listener, peer),
+        }
     }
 
     /// Its handshake is done: the app gets to know it.
@@ -300,6 +307,14 @@ impl Host {
         backlog.charge_connection(id, backlog.caused() - caused);
     }
 
+    /// What opened the connection has named its uid, which needs no proof here.
+    pub fn claim(&mut self, id: ConnId, uid: &str) {
+        if let Some((app, session)) = self.session_of(id) {
+            self.apps[app].claimed(&mut self.local, id, session, uid);
+            self.settle();
+        }
+    }
+
     /// What has come is no message, and the app is to say so.
     pub fn flawed(&mut self, id: ConnId, flaw: Flaw, line: &[u8]) {
         self.local.shard.work.called();
@@ -325,6 +340,7 @@ impl Host {
             Phase::Free => Flow::Gone,
             Phase::Closing => Flow::End,
             Phase::Open if reading.leaving => Flow::Leave,
+            Phase::Asking(Exchange::Answering) => Flow::Wait,
             _ if self.local.holds(id, &reading).is_none() => Flow::Go,
             _ => Flow::Pause,
         }

@@ -21,6 +21,7 @@ pub trait Hosted {
     fn message(&mut self, local: &mut Local, id: ConnId, session: u32, message: Message<'_>);
     fn flawed(&mut self, local: &mut Local, id: ConnId, session: u32, flaw: Flaw, line: &[u8]);
     fn proved(&mut self, local: &mut Local, id: ConnId, session: u32, uid: &str);
+    fn claimed(&mut self, local: &mut Local, id: ConnId, session: u32, uid: &str);
     fn bound(&mut self, local: &mut Local, id: ConnId, session: u32, result: Result<(), BindError>);
     fn offline(&mut self, local: &mut Local, id: ConnId, session: u32, uid: &str);
     fn close(&mut self, local: &mut Local, id: ConnId, session: u32, reason: CloseReason);
@@ -140,6 +141,14 @@ impl<A: App> Hosted for Hosting<A> {
         self.guard(local, Some(id), "on_proved", |app, sessions, cx| {
             if let Some(session) = sessions.get_mut(session).and_then(Option::as_mut) {
                 app.on_proved(cx, session, uid);
+            }
+        });
+    }
+
+    fn claimed(&mut self, local: &mut Local, id: ConnId, session: u32, uid: &str) {
+        self.guard(local, Some(id), "on_claimed", |app, sessions, cx| {
+            if let Some(session) = sessions.get_mut(session).and_then(Option::as_mut) {
+                app.on_claimed(cx, session, uid);
             }
         });
     }

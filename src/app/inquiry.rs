@@ -4,8 +4,6 @@
 //! It goes as any question does, and its answer comes back exactly once, with one finding a core asked. Bound: none
 //! here; a request has so many of them under way as `net/http/api` lets it.
 
-use std::time::Instant;
-
 use super::Answer;
 use super::envelope::{Body, Part};
 use super::host::Host;
@@ -233,8 +231,6 @@ impl Host {
 
     /// Asks one core.
     pub fn inquire(&mut self, core: CoreId, what: Inquiry) -> Waiting<Vec<Finding>> {
-        // The last turn may be long past, and its time with it.
-        self.set_now(Instant::now());
         let waiting = Waiting::default();
         self.local
             .inquire(Asker::Inquirer(waiting.clone()), core, what);

@@ -138,6 +138,13 @@ pub trait App: Sized + 'static {
         cx.bind_uid(uid);
     }
 
+    /// The request by which the connection listens ([`Listen::events`](crate::Listen::events)) names this uid, where no proof
+    /// is asked for. It comes right after [`App::on_connect`]. By default the connection is bound to it.
+    fn on_claimed(&mut self, cx: &mut Context<'_, Self>, session: &mut Self::Session, uid: &str) {
+        let _ = session;
+        cx.bind_uid(uid);
+    }
+
     /// The outcome of [`Context::bind_uid`], on the uid's home core, before the connection's next
     /// message. After an error the connection is closed unless the app has closed it itself: with 4002
     /// where the uid is in use, with 4006 where the uid is none, is not proved, or replies are open, with 4008

@@ -133,6 +133,7 @@ impl Cores {
             message_bytes_max: 1_000,
             outbox_bytes_max: 10_000,
             compress: false,
+            shown: 0,
         }]);
         let host = |bus| {
             let app = Scripted {

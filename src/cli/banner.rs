@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use ringpost::Roles;
 
-use super::listeners::{Listener, Scheme};
+use super::listeners::{Listener, Scheme, WITHOUT_PATHS};
 use super::settings::AppName;
 
 /// Where the pages of Workerman's uid server and of its push pattern connect, both.
@@ -17,7 +17,7 @@ const PATTERN_PORT: u16 = 1234;
 pub fn banner(listeners: &[(Listener, SocketAddr)]) -> String {
     let urls: Vec<String> = listeners
         .iter()
-        .map(|(listener, address)| url(listener.scheme, *address))
+        .map(|(listener, address)| url(listener, *address))
         .collect();
     let app_width = listeners
         .iter()
@@ -35,11 +35,12 @@ pub fn banner(listeners: &[(Listener, SocketAddr)]) -> String {
 }
 
 /// The address as a client would write it: browsers say `ws://`.
-pub fn url(scheme: Scheme, address: SocketAddr) -> String {
-    match scheme {
-        Scheme::Websocket => format!("ws://{address}"),
+pub fn url(listener: &Listener, address: SocketAddr) -> String {
+    let path = listener.path.as_deref().unwrap_or_default();
+    match listener.scheme {
+        Scheme::Websocket => format!("ws://{address}{path}"),
         Scheme::Http => format!("http://{address}/"),
-        Scheme::Text | Scheme::Frame => format!("{}://{address}", scheme.name()),
+        scheme @ (Scheme::Text | Scheme::Frame) => format!("{}://{address}", scheme.name()),
     }
 }
 
@@ -67,10 +68,10 @@ fn hint(listener: &Listener, address: SocketAddr) -> String {
             "\"login:Tom\", then \"chat:<127.0.0.1:50543>:hello\", a key of the roster".to_owned()
         }
         AppName::Echo => "every message comes back".to_owned(),
-        AppName::Page if listener.roles == Roles::ALL => {
+        AppName::Page if listener.roles.has(WITHOUT_PATHS) => {
             "open it in a browser: relay, push and chat to try".to_owned()
         }
-        AppName::Page if listener.roles.are_for_clients() => {
+        AppName::Page if listener.roles == Roles::EVENTS => {
             "events only: clients listen by GET /v1/events?uid=UID".to_owned()
         }
         AppName::Page => format!("serves {} only", listener.roles),

@@ -16,10 +16,11 @@ use super::settings::Settings;
 use super::slot::Slot;
 
 /// The keys of a `[[listen]]` table.
-const LISTEN_KEYS: [&str; 10] = [
+const LISTEN_KEYS: [&str; 11] = [
     "url",
     "app",
     "roles",
+    "paths",
     "message_bytes_max",
     "outbox_bytes_max",
     "connections_per_address_max",
@@ -119,18 +120,25 @@ impl File<'_> {
                 )),
             };
             match listener {
-                Ok(listener) => layer.listeners.push((listener, origin)),
+                Ok(listeners) => {
+                    let listeners = listeners.into_iter();
+                    layer
+                        .listeners
+                        .extend(listeners.map(|listener| (listener, origin.clone())));
+                }
                 Err(problem) => layer.problems.push(problem),
             }
         }
     }
 
-    fn read_listener(&self, table: &DeTable<'_>, origin: &Origin) -> Result<Listener, String> {
+    /// A listener, and those at paths of it.
+    fn read_listener(&self, table: &DeTable<'_>, origin: &Origin) -> Result<Vec<Listener>, String> {
         let mut url = String::new();
         let mut app = String::new();
         let mut limits = ListenerLimits::default();
         let mut proxy_protocol = false;
         let mut roles = None;
+        let mut paths = Vec::new();
         for (key, value) in table.iter() {
             let origin = self.origin(key.span());
             let name = &**key.get_ref();
@@ -145,6 +153,11 @@ impl File<'_> {
             if name == "roles" {
                 let given = read_roles(value.get_ref());
                 roles = Some(given.map_err(|error| format!("{origin}: listen.roles: {error}"))?);
+                continue;
+            }
+            if name == "paths" {
+                let given = read_paths(value.get_ref());
+                paths = given.map_err(|error| format!("{origin}: listen.paths: {error}"))?;
                 continue;
             }
             let Some(text) = as_text(value.get_ref()) else {
@@ -184,6 +197,12 @@ impl File<'_> {
                 Some(roles) => listener.with_roles(roles),
                 None => Ok(listener),
             })
+            .and_then(|listener| {
+                let parts = paths.iter();
+                let parts = parts.map(|(path, app)| listener.at_path(path, app));
+                let parts: Vec<Listener> = parts.collect::<Result<_, _>>()?;
+                Ok([vec![listener], parts].concat())
+            })
             .map_err(|error| {
                 format!(
                     "{origin}: listen \"{}\" = \"{}\": {error}",
@@ -192,6 +211,23 @@ impl File<'_> {
                 )
             })
     }
+}
+
+/// Which apps have websockets at which paths of an HTTP listener.
+fn read_paths(value: &DeValue<'_>) -> Result<Vec<(String, String)>, String> {
+    let expected = |what: &DeValue<'_>| {
+        let kind = kind(what);
+        format!("expected a table of paths and apps, such as {{ \"/ws\" = \"push\" }}, not {kind}")
+    };
+    let DeValue::Table(table) = value else {
+        return Err(expected(value));
+    };
+    let each = table.iter().map(|(path, app)| {
+        let app = app.get_ref();
+        let name = app.as_str().ok_or_else(|| expected(app))?;
+        Ok((path.get_ref().to_string(), name.to_owned()))
+    });
+    each.collect()
 }
 
 /// What of an HTTP listener is served: a list of names.

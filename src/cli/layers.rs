@@ -175,6 +175,7 @@ pub fn resolve(layers: impl IntoIterator<Item = Layer>) -> Result<Settings, Prob
             ));
         }
     }
+    listeners::join_paths(&mut settings.listeners);
     problems.extend(listeners::check(&settings, &origins));
     let of_files = tokens::check(&settings).into_iter();
     let of_files = of_files.chain(hooks::problem(&settings.webhooks));

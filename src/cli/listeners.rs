@@ -38,10 +38,26 @@ const CHAT_LIMITS: ListenerLimits = ListenerLimits {
 /// What an app's listeners serve unless told otherwise.
 fn default_roles(app: AppName) -> Roles {
     match app {
-        AppName::Page => Roles::ALL,
+        AppName::Page => WITHOUT_PATHS,
         _ => Roles::NONE,
     }
 }
+
+/// All roles but that of websockets, which have paths.
+pub const WITHOUT_PATHS: Roles = Roles::PAGE
+    .with(Roles::API)
+    .with(Roles::METRICS)
+    .with(Roles::EVENTS);
+/// Where an HTTP listener has something else than websockets.
+const TAKEN_PATHS: [&str; 7] = [
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/listeners.json",
+    "/openapi.json",
+    "/v1",
+    "/v1/",
+];
 
 /// Reads the names of roles, at least one.
 pub fn parse_roles<'a>(names: impl Iterator<Item = &'a str>) -> Result<Roles, String> {
@@ -80,6 +96,8 @@ pub struct Listener {
     pub scheme: Scheme,
     /// Port 0 is any free one.
     pub address: SocketAddr,
+    /// Of a websocket:// listener that is a part of the http:// listener of its address.
+    pub path: Option<String>,
     pub app: AppName,
     /// What of it is served, where it is http://; else none.
     pub roles: Roles,
@@ -113,7 +131,8 @@ impl Scheme {
 /// The listener's URL, as `Server::listen` takes it.
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.scheme.name(), self.address)
+        write!(f, "{}://{}", self.scheme.name(), self.address)?;
+        f.write_str(self.path.as_deref().unwrap_or_default())
     }
 }
 
@@ -133,7 +152,14 @@ impl Listener {
                 None => format!("no app is called {app:?}; expected {}", one_of(known)),
             });
         }
-        let (scheme, address) = parse_url(url)?;
+        let (scheme, address, path) = parse_url(url)?;
+        if path.is_some() && scheme != Scheme::Websocket {
+            return Err(format!(
+                "{}:// has a host and a port and nothing else; only websocket:// can have a path, of the http:// listener \
+                 of its address",
+                scheme.name()
+            ));
+        }
         match (name, scheme) {
             (AppName::Page, Scheme::Http) => {}
             (AppName::Page, _) => {
@@ -167,6 +193,7 @@ impl Listener {
         Ok(Listener {
             scheme,
             address,
+            path,
             app: name,
             roles: default_roles(name),
             limits,
@@ -192,16 +219,29 @@ impl Listener {
 
     /// The same whose connections begin with a PROXY protocol header, or not.
     pub fn with_proxy_protocol(self, proxy_protocol: bool) -> Result<Listener, String> {
-        if proxy_protocol && self.scheme == Scheme::Http {
-            return Err(
-                "proxy_protocol does not apply to page, which takes X-Forwarded-For of trusted_proxies"
-                    .to_owned(),
-            );
+        if proxy_protocol && self.path.is_some() {
+            return Err("proxy_protocol is that of the http:// listener of its address".to_owned());
         }
         Ok(Listener {
             proxy_protocol,
             ..self
         })
+    }
+
+    /// The same address' listener for websockets at a path.
+    pub fn at_path(&self, path: &str, app: &str) -> Result<Listener, String> {
+        if self.scheme != Scheme::Http {
+            return Err(format!("paths are those of http://, and this is {self}"));
+        }
+        if !path.starts_with('/') {
+            return Err(format!("the path {path:?} does not begin with a slash"));
+        }
+        let url = format!("websocket://{}{path}", self.address);
+        let limits = ListenerLimits {
+            connections_per_address_max: self.limits.connections_per_address_max,
+            ..ListenerLimits::default()
+        };
+        Listener::parse(&url, app, limits)
     }
 
     /// Reads `URL=APP`.
@@ -218,7 +258,7 @@ impl Listener {
     }
 }
 
-fn parse_url(url: &str) -> Result<(Scheme, SocketAddr), String> {
+fn parse_url(url: &str) -> Result<(Scheme, SocketAddr, Option<String>), String> {
     let example = "such as websocket://127.0.0.1:1234";
     let Some((scheme, rest)) = url.split_once("://") else {
         return Err(format!("expected SCHEME://HOST:PORT, {example}"));
@@ -245,10 +285,22 @@ fn parse_url(url: &str) -> Result<(Scheme, SocketAddr), String> {
             ));
         }
     };
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    if rest.contains(['/', '?', '#', '@']) {
+    let (rest, path) = match rest.find('/') {
+        Some(at) if &rest[at..] == "/" => (&rest[..at], None),
+        Some(at) => (&rest[..at], Some(rest[at..].to_owned())),
+        None => (rest, None),
+    };
+    let is_escaped = |byte: u8| byte.is_ascii_graphic() && !b"?#\\\"".contains(&byte);
+    if rest.contains(['?', '#', '@']) || path.iter().any(|path| !path.bytes().all(is_escaped)) {
         return Err(format!(
-            "a listener has a host and a port and nothing else, {example}"
+            "a listener has a host, a port and at most a path, and nothing else, {example}"
+        ));
+    }
+    if let Some(path) = &path
+        && (TAKEN_PATHS.contains(&path.as_str()) || path.starts_with("/v1/"))
+    {
+        return Err(format!(
+            "the path {path} is taken by what http:// serves there"
         ));
     }
     let Some((host, port)) = rest
@@ -265,7 +317,7 @@ fn parse_url(url: &str) -> Result<(Scheme, SocketAddr), String> {
     let port: u16 = port
         .parse()
         .map_err(|_| format!("the port {port:?} is not a number from 0 to 65535"))?;
-    Ok((scheme, SocketAddr::new(parse_host(host)?, port)))
+    Ok((scheme, SocketAddr::new(parse_host(host)?, port), path))
 }
 
 fn parse_host(host: &str) -> Result<IpAddr, String> {
@@ -312,6 +364,7 @@ pub fn of_preset(preset: Preset, public: bool) -> Vec<Listener> {
             Listener {
                 scheme,
                 address: SocketAddr::new(host, port),
+                path: None,
                 app,
                 roles: default_roles(app),
                 limits,
@@ -331,6 +384,7 @@ pub fn check(settings: &Settings, origins: &[Origin]) -> Vec<String> {
             check_limits(settings, listener),
             check_exposure(settings, listener),
             check_address(listener, earlier),
+            check_paths(&settings.listeners, listener),
         ];
         let found = found.into_iter().filter_map(Result::err);
         problems.extend(found.map(|problem| {
@@ -415,6 +469,17 @@ fn check_exposure(settings: &Settings, listener: &Listener) -> Result<(), String
             Ok(())
         }
         AppName::Page
+            if listener.proxy_protocol
+                && !listener.roles.are_for_clients()
+                && !settings.backend.asks_for_token() =>
+        {
+            Err(
+                "a proxy brings others than this machine's, and without a token they could push to anybody; take \
+                 proxy_protocol away, or set backend.token (RINGPOST_BACKEND_TOKEN) or backend.tokens_file"
+                    .to_owned(),
+            )
+        }
+        AppName::Page
             if !listener.is_loopback()
                 && !listener.roles.are_for_clients()
                 && !settings.backend.asks_for_token() =>
@@ -422,12 +487,55 @@ fn check_exposure(settings: &Settings, listener: &Listener) -> Result<(), String
             Err(
                 "what the page's port offers (pushes, counters) would be anybody's without a token, so it is kept to loopback (127.0.0.1 or [::1]) \
                  unless backend.token (RINGPOST_BACKEND_TOKEN) or backend.tokens_file is set; or reach it through \
-                 an SSH tunnel; clients that listen by /v1/events get a listener of their own, with events as its \
-                 only role"
+                 an SSH tunnel; clients that listen by /v1/events, or open websockets, get a listener of their own, with \
+                 events and websocket as its only roles"
                     .to_owned(),
             )
         }
         _ => Ok(()),
+    }
+}
+
+/// A listener with a path is a part of another one.
+fn check_paths(all: &[Listener], listener: &Listener) -> Result<(), String> {
+    let is_site = |one: &&Listener| one.scheme == Scheme::Http && one.address == listener.address;
+    let has_websockets = listener.roles.has(Roles::WEBSOCKET);
+    if listener.scheme == Scheme::Http && has_websockets {
+        let mut parts = all.iter().filter(|one| one.path.is_some());
+        return match parts.any(|one| one.address == listener.address) {
+            true => Ok(()),
+            false => Err(
+                "the role websocket needs paths, such as paths = { \"/ws\" = \"push\" }, or a listener \
+                 websocket://ADDRESS/ws=push"
+                    .to_owned(),
+            ),
+        };
+    }
+    if listener.path.is_none() {
+        return Ok(());
+    }
+    match all.iter().find(is_site) {
+        Some(site) if site.roles.has(Roles::WEBSOCKET) => Ok(()),
+        Some(site) => Err(format!(
+            "the listener {site} serves {} alone; add websocket to its roles",
+            site.roles
+        )),
+        None => Err(format!(
+            "a listener with a path is served by the http:// listener of its address, and there is none: add \
+             http://{}=page:websocket, or leave the path away",
+            listener.address
+        )),
+    }
+}
+
+/// Has HTTP listeners serve the websockets that are at paths of theirs, unless their roles were chosen.
+pub fn join_paths(listeners: &mut [Listener]) {
+    let parts = listeners.iter().filter(|one| one.path.is_some());
+    let addresses: Vec<SocketAddr> = parts.map(|one| one.address).collect();
+    for site in listeners {
+        if site.roles == WITHOUT_PATHS && addresses.contains(&site.address) {
+            site.roles = site.roles.with(Roles::WEBSOCKET);
+        }
     }
 }
 
@@ -441,7 +549,8 @@ fn check_address(listener: &Listener, earlier: &[Listener]) -> Result<(), String
     let taken = earlier.iter().find(|other| {
         let other_ip = other.address.ip().to_canonical();
         let same = ip == other_ip || ip.is_unspecified() && other_ip.is_unspecified();
-        port != 0 && port == other.address.port() && same
+        // Of one address there are one listener and its paths.
+        port != 0 && port == other.address.port() && same && listener.path == other.path
     });
     match taken {
         Some(other) => Err(format!("its address is taken by {other} ({})", other.app)),

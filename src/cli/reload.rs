@@ -199,15 +199,9 @@ pub fn merge(running: &Settings, read: Settings) -> Merged {
 fn merge_listeners(running: &[Listener], merged: &mut Merged) {
     let read = &mut merged.settings.listeners;
     let place = |one: &Listener| {
-        let Listener {
-            scheme,
-            address,
-            app,
-            roles,
-            proxy_protocol,
-            ..
-        } = *one;
-        (scheme, address, app, roles, proxy_protocol)
+        let path = one.path.clone();
+        let what = (one.app, one.roles, one.proxy_protocol);
+        (one.scheme, one.address, path, what)
     };
     if !running.iter().map(place).eq(read.iter().map(place)) {
         *read = running.to_vec();

@@ -37,7 +37,9 @@ pub struct ServeArgs {
     ///
     /// URL is websocket://, text:// or frame:// with an IP address and a port (0: any free one),
     /// APP is relay, push, push-backend, chat or echo; or http:// and page, of which page:ROLES
-    /// serves these alone: page, api, metrics and events, joined by +.
+    /// serves these alone: page, api, metrics, events and websocket, joined by +. A websocket://
+    /// URL with a path, such as websocket://127.0.0.1:8080/ws=push, is a part of the http://
+    /// listener of its address.
     #[arg(
         long,
         value_name = "URL=APP",
@@ -112,7 +114,7 @@ fn start(args: &ServeArgs, settings: Settings, level: Level) -> io::Result<()> {
         let bound: Vec<(Listener, SocketAddr)> = listeners.into_iter().zip(addresses).collect();
         let named = bound.iter().map(|(listener, address)| Named {
             app: listener.app.to_string(),
-            url: super::banner::url(listener.scheme, *address),
+            url: super::banner::url(listener, *address),
         });
         facts.listen(named.collect());
         log::print_aside(super::banner::banner(&bound));
@@ -126,7 +128,7 @@ pub fn build(settings: Settings, live: &Live) -> io::Result<(Server, Vec<Listene
     let mut server = Server::new(settings.config)
         .bearers(bearers.clone())
         .webhooks(settings.webhooks);
-    let mut ordered = Vec::new();
+    let (mut ordered, mut at_paths) = (Vec::new(), Vec::new());
     for app in [
         AppName::Relay,
         AppName::Push,
@@ -169,14 +171,20 @@ pub fn build(settings: Settings, live: &Live) -> io::Result<(Server, Vec<Listene
             }
             AppName::Echo | AppName::Page => server.listen(listens, || Echo),
         };
-        ordered.extend(own);
+        let (parts, whole): (Vec<_>, Vec<_>) = own.into_iter().partition(|one| one.path.is_some());
+        ordered.extend(whole);
+        at_paths.extend(parts);
     }
     for page in settings
         .listeners
         .iter()
         .filter(|one| one.app == AppName::Page)
     {
-        let listen = Listen::new(page.to_string()).with_limits(page.limits);
+        let listen = Listen {
+            limits: page.limits,
+            proxy_protocol: page.proxy_protocol,
+            ..Listen::new(page.to_string())
+        };
         let site = Site {
             roles: page.roles,
             ..page::SITE
@@ -184,6 +192,7 @@ pub fn build(settings: Settings, live: &Live) -> io::Result<(Server, Vec<Listene
         server = server.site(listen, site);
         ordered.push(page.clone());
     }
+    ordered.extend(at_paths);
     Ok((server, ordered))
 }
 

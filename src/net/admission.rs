@@ -262,17 +262,14 @@ impl Admission {
         self.door(listener).on_loopback
     }
 
-    /// Whether those who come in by it are no back ends.
+    /// Whether those who come in by it are clients from then on.
     pub fn is_for_clients(&self, listener: u16) -> bool {
-        self.door(listener).pool != Pool::BackEnds
+        self.door(listener).pool == Pool::Clients
     }
 
-    /// Whether a listener's pool has a place left.
-    pub fn has_room(&self, listener: u16) -> bool {
-        let pool = self.door(listener).pool;
-        let max = self.connections_max[pool as usize];
-        let count = self.census.connections[pool as usize].load(Ordering::Relaxed);
-        max == 0 || count < max
+    /// Whether the connections of two listeners are counted together.
+    pub fn are_counted_together(&self, one: u16, other: u16) -> bool {
+        self.door(one).pool == self.door(other).pool
     }
 
     /// Counts a newcomer, or says which limit keeps it out.
@@ -324,6 +321,12 @@ impl Admission {
             return Err(CloseReason::AddressLimit);
         }
         Ok(Counted::Address)
+    }
+
+    /// Counts a request that a trusted proxy brings, as a connection of its client's. Whether it counts.
+    pub fn visit(&mut self, listener: u16, client: SocketAddr) -> Result<bool, CloseReason> {
+        let counted = self.enter_address(listener, client)?;
+        Ok(counted == Counted::Address)
     }
 
     /// A connection is gone.

@@ -7,7 +7,7 @@ use crate::ident::ConnId;
 use crate::net::admission::Counted;
 use crate::protocol::proxy::ProxyHeader;
 use crate::protocol::websocket::handshake::Handshake;
-use crate::protocol::{Codec, Decoder};
+use crate::protocol::{Codec, Decoder, http};
 
 /// What the bytes that arrive are.
 pub enum Input {
@@ -15,6 +15,8 @@ pub enum Input {
     ProxyHeader(Box<ProxyHeader>),
     /// The opening handshake.
     Handshake(Box<Handshake>),
+    /// Requests of HTTP.
+    Requests(http::Decoder),
     /// Messages.
     Messages(Decoder),
     /// Nothing that matters any more: they are read so that the peer sees an orderly end.
@@ -26,7 +28,10 @@ pub enum Input {
 
 impl Input {
     pub fn comes_before_messages(&self) -> bool {
-        matches!(self, Input::ProxyHeader(_) | Input::Handshake(_))
+        matches!(
+            self,
+            Input::ProxyHeader(_) | Input::Handshake(_) | Input::Requests(_)
+        )
     }
 }
 
@@ -86,6 +91,7 @@ impl Link {
         let half = match &self.input {
             Input::ProxyHeader(header) => header.bytes_held(),
             Input::Handshake(handshake) => handshake.bytes_held(),
+            Input::Requests(decoder) => decoder.bytes_held(),
             Input::Messages(decoder) => decoder.bytes_held(),
             _ => 0,
         };

@@ -8,8 +8,7 @@
 //! Kept beside the connections, by their slots, and made only where some listener has a rate: without one
 //! a connection costs nothing. A bucket is a single time (the generic cell rate algorithm): what has been
 //! spent is earned again until then, so it lies ahead of now by what is missing, and nothing has to be
-//! refilled. Bound: 40 bytes a slot. The transport asks for each message, and has the bucket travel along;
-//! the HTTP port has a [`Meter`] for each connection.
+//! refilled. Bound: 40 bytes a slot. The transport asks for each message, and has the bucket travel along.
 
 use std::time::{Duration, Instant};
 
@@ -234,30 +233,6 @@ impl Rates {
     }
 }
 
-/// How fast one connection of a port without slots may send.
-pub struct Meter {
-    limit: Limit,
-    bucket: Bucket,
-    began: Instant,
-}
-
-impl Meter {
-    /// `None` if it may send as fast as it likes.
-    pub fn new(rate: &Rate, burst: Duration, now: Instant) -> Option<Meter> {
-        (rate.messages_per_second > 0 || rate.bytes_per_second > 0).then(|| Meter {
-            limit: Limit::new(rate, burst),
-            bucket: Bucket::default(),
-            began: now,
-        })
-    }
-
-    /// The same as [`Rates::spend`].
-    pub fn spend(&mut self, bytes: usize, unit: Unit, now: Instant) -> bool {
-        let now = now.saturating_duration_since(self.began).as_nanos() as u64;
-        self.limit.take(&mut self.bucket, bytes, unit, now, now)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -375,24 +350,6 @@ mod tests {
             let later = now + Duration::from_millis(1_200);
             assert!(rates.spend(ID, 0, Unit::Message, later));
         }
-    }
-
-    #[test]
-    fn a_meter_counts_as_a_slot_does() {
-        let rate = Rate {
-            messages_per_second: 10,
-            ..Rate::default()
-        };
-        let (second, now) = (Duration::from_secs(1), Instant::now());
-        let mut meter = Meter::new(&rate, second, now).expect("it has a rate");
-        let takes = |meter: &mut Meter, now| {
-            (0..)
-                .take_while(|_| meter.spend(1, Unit::Message, now))
-                .count()
-        };
-        assert_eq!(takes(&mut meter, now), 10);
-        assert_eq!(takes(&mut meter, now + 2 * second), 10);
-        assert!(Meter::new(&Rate::default(), second, now).is_none());
     }
 
     #[test]

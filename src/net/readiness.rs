@@ -9,12 +9,8 @@ use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::pin::pin;
-use std::time::Duration;
 
 use monoio::net::UnixStream;
-
-/// How long who gives way waits while there are no descriptors to do it by.
-const NO_DESCRIPTOR_PAUSE: Duration = Duration::from_millis(1);
 
 pub struct Readiness {
     /// monoio offers `readable()` on its sockets only. It polls the descriptor and calls nothing that
@@ -67,32 +63,6 @@ impl Readiness {
     }
 }
 
-/// A place where tasks give way: to the core's other tasks, its timers and its I/O.
-pub struct Pass {
-    end: StdUnixStream,
-}
-
-impl Pass {
-    pub fn new() -> io::Result<Pass> {
-        Ok(Pass {
-            end: always_readable()?,
-        })
-    }
-
-    /// Returns in the next round of the runtime's loop.
-    pub async fn give_way(&self) -> io::Result<()> {
-        match self.end.try_clone() {
-            Ok(end) => next_round(&UnixStream::from_std(end)?).await,
-            // No descriptor is left, which is nothing to end a connection for that is there: a timer has its
-            // turn after all the others, too.
-            Err(_) => {
-                monoio::time::sleep(NO_DESCRIPTOR_PAUSE).await;
-                Ok(())
-            }
-        }
-    }
-}
-
 /// A socket whose other end is closed.
 fn always_readable() -> io::Result<StdUnixStream> {
     let (end, _) = StdUnixStream::pair()?;
@@ -109,7 +79,7 @@ mod tests {
     use std::cell::Cell;
     use std::os::fd::{AsFd, AsRawFd};
     use std::rc::Rc;
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 
@@ -132,20 +102,10 @@ mod tests {
         busy.await;
     }
 
-    async fn giving_way_starves_nobody() {
-        let pass = Pass::new().unwrap();
-        starves_nobody(async move || pass.give_way().await).await;
-    }
-
     async fn waiting_starves_nobody() {
-        let pass = Pass::new().unwrap();
-        let mut always = Readiness::new(pass.end.as_fd()).unwrap();
+        let end = always_readable().unwrap();
+        let mut always = Readiness::new(end.as_fd()).unwrap();
         starves_nobody(async move || always.wait().await).await;
-    }
-
-    #[test]
-    fn giving_way_starves_nobody_on_either_driver() {
-        on_both(giving_way_starves_nobody);
     }
 
     #[test]

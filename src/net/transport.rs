@@ -5,9 +5,11 @@
 //! it is not read, at most one buffer of input.
 
 mod accepting;
+mod asking;
 mod ending;
 mod moving;
 mod pausing;
+mod places;
 mod reading;
 mod renewing;
 mod subscribing;
@@ -15,8 +17,9 @@ mod subscribing;
 mod tests;
 mod writing;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -38,10 +41,11 @@ use crate::ident::ConnId;
 use crate::pages::Pages;
 use crate::protocol::websocket::deflate::Inflater;
 use crate::shard::ListenerSpec;
+use asking::Sites;
 use moving::Boarding;
 use pausing::Paused;
+use places::Places;
 pub use renewing::Touch;
-pub use subscribing::{Claim, Subscriber};
 
 /// One read takes at most this much. What it holds beyond a helping
 /// ([`UNITS_PER_HELPING`](crate::app::round::UNITS_PER_HELPING)) waits for the others' turn.
@@ -56,6 +60,15 @@ pub struct Transport {
     admission: Admission,
     /// What a load balancer is told that asks after health on a websocket's port.
     standing: Arc<Standing>,
+    /// What HTTP listeners serve.
+    sites: Sites,
+    /// Who of those that ask by HTTP could go for a newcomer.
+    places: Places,
+    /// Clients of proxies that are believed, each counted while its request is under way: by connection, the listener and
+    /// its address.
+    visits: HashMap<ConnId, (u16, SocketAddr)>,
+    /// What was read of those that have had their last answer.
+    lingering: HashMap<ConnId, usize>,
     /// How fast connections may send, where some listener has a limit to that.
     rates: Option<Rates>,
     /// What connections keep of what they have sent.
@@ -85,8 +98,12 @@ pub struct Transport {
     handover: Option<Handover>,
     /// Connections that move, whose sockets are still here.
     boarding: Vec<Boarding>,
-    /// The server stops: nothing is read.
+    /// The server drains: no clients are let in.
+    shut: bool,
+    /// The server stops: nothing is read,
     quiet: bool,
+    /// and no further request is answered, whatever is read.
+    stopping: bool,
 }
 
 /// The link in the slot of this id, if it is the id's own.
@@ -113,6 +130,10 @@ impl Transport {
             origins,
             admission,
             standing: Arc::default(),
+            sites: Sites::default(),
+            places: Places::default(),
+            visits: HashMap::new(),
+            lingering: HashMap::new(),
             rates,
             halves,
             links: Pages::default(),
@@ -130,7 +151,9 @@ impl Transport {
             behind_since: None,
             handover,
             boarding: Vec::new(),
+            shut: false,
             quiet: false,
+            stopping: false,
         }
     }
 

@@ -35,10 +35,12 @@ pub enum Codec {
     Frame,
     /// Server-Sent Events, one way alone.
     Events,
+    /// HTTP/1, whose requests a decoder of [its own](http::Decoder) yields, and whose messages are whole answers.
+    Http,
 }
 
 /// How many codecs there are.
-pub const CODECS: usize = Codec::Events as usize + 1;
+pub const CODECS: usize = Codec::Http as usize + 1;
 
 /// What a decoder found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -115,7 +117,8 @@ impl Decoder {
             Codec::WebSocket => Of::WebSocket(websocket::Decoder::default(), bytes_max, false),
             Codec::Text => Of::Text(text::Decoder::default(), bytes_max, Opening::Unheard, false),
             Codec::Frame => Of::Frame(frame::Decoder::default(), bytes_max, Opening::Unheard),
-            Codec::Events => Of::Events(0),
+            // A decoder of its own has taken what comes before; what would come here says nothing.
+            Codec::Events | Codec::Http => Of::Events(0),
         })
     }
 
@@ -231,6 +234,7 @@ impl Codec {
             Codec::Text => text::encode(message, out),
             Codec::Frame => frame::encode(message, out),
             Codec::Events => events::encode(message, out),
+            Codec::Http => out.extend_from_slice(message.bytes()),
         }
     }
 
@@ -241,6 +245,7 @@ impl Codec {
             Codec::Text => text::encoded_len(message),
             Codec::Frame => frame::encoded_len(message),
             Codec::Events => events::encoded_len(message),
+            Codec::Http => message.len(),
         }
     }
 
@@ -267,7 +272,7 @@ impl Codec {
         match self {
             Codec::WebSocket => websocket::encode_ping(out),
             Codec::Events => events::encode_ping(out),
-            Codec::Text | Codec::Frame => {}
+            Codec::Text | Codec::Frame | Codec::Http => {}
         }
     }
 

@@ -260,7 +260,7 @@ fn read_back(codec: Codec, mut bytes: &[u8]) -> Vec<Seen> {
     }
     loop {
         let (body, text, last) = match codec {
-            Codec::Events => unreachable!("its client sends no messages"),
+            Codec::Events | Codec::Http => unreachable!("its client sends no messages"),
             Codec::WebSocket => {
                 let first = take(1).0[0];
                 let len = match take(1).0[0] {

@@ -11,7 +11,7 @@ use super::{Bound, starting};
 use crate::config::{Config, ListenerLimits};
 use crate::ident::Reach;
 use crate::net::admission::{Door, Pool};
-use crate::net::http::{Facts, Site};
+use crate::net::http::{Facts, SITE, Site};
 use crate::net::listener::{Listener, Watch};
 use crate::protocol::Codec;
 use crate::shard::ListenerSpec;
@@ -19,7 +19,8 @@ use crate::shard::ListenerSpec;
 /// A listener to be: its URL, and its own limits if it has any.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Listen {
-    /// `websocket://`, `text://`, `frame://` or `http://`, then host and port. Port 0 takes a free one.
+    /// `websocket://`, `text://`, `frame://` or `http://`, then host and port. Port 0 takes a free one. A `websocket://` URL
+    /// with a path is served by the `http://` listener of the same host and port.
     pub url: String,
     /// Limits in place of the server's.
     pub limits: ListenerLimits,
@@ -76,16 +77,23 @@ impl Listen {
         }
     }
 
+    /// The path that its URL has, if it is more than a slash.
+    pub(super) fn path(&self) -> Option<&str> {
+        let (_, rest) = self.parts().ok()?;
+        let path = &rest[rest.find('/')?..];
+        (path != "/").then_some(path)
+    }
+
     /// Whether this machine alone reaches it. What has no address is found out when it is bound.
     pub(super) fn is_on_loopback(&self) -> bool {
         self.address()
             .is_ok_and(|address| address.ip().to_canonical().is_loopback())
     }
 
-    fn address(&self) -> io::Result<SocketAddr> {
+    pub(super) fn address(&self) -> io::Result<SocketAddr> {
         let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidInput, text);
         let (_, authority) = self.parts().map_err(invalid)?;
-        let authority = authority.strip_suffix('/').unwrap_or(authority);
+        let authority = authority.split('/').next().unwrap_or_default();
         authority
             .to_socket_addrs()
             .map_err(|error| invalid(format!("{}: {error}", self.url)))?
@@ -158,7 +166,6 @@ pub fn bind_all(
     let mut bound: Vec<Bound> = (0..cores)
         .map(|_| Bound {
             listeners: Vec::new(),
-            sites: Vec::new(),
             handover: None,
         })
         .collect();
@@ -186,10 +193,7 @@ pub fn bind_all(
             let listener = Listener::bind(address, config.send_buffer_bytes, watch)
                 .map_err(|error| refused(&listen.url, &error))?;
             address = listener.address()?;
-            match spec {
-                Some(_) => of_core.listeners.push(listener),
-                None => of_core.sites.push(listener),
-            }
+            of_core.listeners.push(listener);
         }
         let (space, scheme) = match spec {
             Some(spec) => (
@@ -199,9 +203,10 @@ pub fn bind_all(
                     Codec::Text => "text",
                     Codec::Frame => "frame",
                     Codec::Events => "events",
+                    Codec::Http => "http",
                 },
             ),
-            None => ("http", "http"),
+            None => (SITE, "http"),
         };
         listening.push(Listening {
             space,
@@ -261,9 +266,9 @@ pub fn to_json(
 ) -> String {
     let apps: Vec<_> = listening
         .iter()
-        .filter(|one| one.space != "http")
         .zip(specs)
         .zip(doors)
+        .filter(|((one, _), _)| one.space != SITE)
         .map(|((one, spec), door)| {
             let token = spec.proves || tokens && door.pool == Pool::BackEnds;
             json!({"app": one.space, "url": one.url, "token": token})

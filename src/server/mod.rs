@@ -57,7 +57,7 @@ use cores::Cores;
 use drain::{Draining, Progress};
 use driver::Drivers;
 use reload::{Current, Outline};
-use sites::SitePlan;
+use sites::{Layout, Mount, SitePlan};
 use starting::named;
 use tables::Claim;
 use webhooks::Telling;
@@ -96,6 +96,8 @@ pub struct Server {
     /// What their connections count towards, in the same order.
     doors: Vec<Door>,
     sites: Vec<(Listen, Site, Reach)>,
+    /// Apps' listeners at paths of them.
+    mounts: Vec<Mount>,
     /// The same of theirs.
     site_gates: Vec<(Door, Rate)>,
     /// Who may push by a site.
@@ -120,6 +122,7 @@ impl Server {
             rates: Vec::new(),
             doors: Vec::new(),
             sites: Vec::new(),
+            mounts: Vec::new(),
             site_gates: Vec::new(),
             bearers: Bearers::default(),
             on_reload: None,
@@ -180,15 +183,22 @@ impl Server {
                 message_bytes_max,
                 outbox_bytes_max,
                 compress: listen.limits.compress.unwrap_or(self.config.compress),
+                shown: self.listeners.len() as u16,
             };
             if codec == Codec::Events {
                 self = self.take_events(spec);
                 continue;
             }
+            if listen.path().is_some() && codec != Codec::WebSocket {
+                let url = &listen.url;
+                return self.mistaken(&format!(
+                    "{url}: of apps' listeners only websocket:// has a path"
+                ));
+            }
             let limits = &listen.limits;
             // Unless a listener says otherwise only users' connections, as with their deadlines.
             let unless_own = |rate: usize| if spec.binds { rate } else { 0 };
-            self.rates.push(Rate {
+            let rate = Rate {
                 messages_per_second: limits
                     .messages_per_second_max
                     .unwrap_or(unless_own(self.config.messages_per_second_max)),
@@ -196,12 +206,22 @@ impl Server {
                     .bytes_per_second_max
                     .unwrap_or(unless_own(self.config.bytes_per_second_max)),
                 message_bytes_max,
-            });
+            };
             let pool = match A::PEERS {
                 Peers::Clients => Pool::Clients,
                 Peers::BackEnds => Pool::BackEnds,
             };
             let door = self.door(&listen, pool);
+            if listen.path().is_some() {
+                self.mounts.push(Mount {
+                    listen,
+                    spec,
+                    rate,
+                    door,
+                });
+                continue;
+            }
+            self.rates.push(rate);
             self.doors.push(door);
             self.listeners.push((listen, spec));
         }
@@ -216,20 +236,9 @@ impl Server {
         self
     }
 
-    /// What the connections of each listener share.
-    fn specs(&self) -> Vec<ListenerSpec> {
-        self.listeners.iter().map(|one| one.1.clone()).collect()
-    }
-
-    /// What the connections of its listeners, then of its sites, count towards.
-    fn doors(&self) -> Vec<Door> {
-        let sites = self.site_gates.iter().map(|(door, _)| *door);
-        self.doors.iter().copied().chain(sites).collect()
-    }
-
     /// What the connections of the next listener count towards.
     fn door(&self, listen: &Listen, pool: Pool) -> Door {
-        let number = self.doors.len() + self.site_gates.len();
+        let number = self.doors.len() + self.site_gates.len() + self.mounts.len();
         let own = listen.limits.connections_per_address_max;
         let of_clients = match pool {
             Pool::Clients => self.config.connections_per_address_max,
@@ -293,18 +302,28 @@ impl Server {
         let descriptors_max = tables::raise_limit();
         need.check(descriptors_max)?;
         let keyring = Keyring::open(&self.config)?;
-        let (sites, of_sites) = self.plan_sites();
-        let outline = Outline::of(&self, &of_sites);
-        let (specs, doors) = (outline.specs.clone(), self.doors());
+        let Layout {
+            sites,
+            specs,
+            rates,
+            doors,
+            urls,
+        } = self.layout()?;
+        let outline = Outline {
+            urls,
+            specs: specs.clone(),
+            doors: doors.clone(),
+        };
         let target = Target::open(&self.webhooks)?;
-        let config = Arc::new(self.config);
+        let config = Arc::new(self.config.clone());
         let driver = Arc::new(Drivers::choose(config.driver)?);
-        let (bound, listening) =
+        let (bound, mut listening) =
             listen::bind_all(&self.listeners, &self.sites, &self.spaces, cores, &config)?;
         if self.bearers.is_empty() {
             let of_sites = &listening[self.listeners.len()..];
             listen::keep_sites_to_loopback(of_sites, &self.sites)?;
         }
+        self.tell_mounts(&mut listening);
         let endpoints =
             bus::connect(cores).map_err(|error| named("no doorbells for the cores", &error))?;
         let remote = endpoints[0].remote();
@@ -334,7 +353,7 @@ impl Server {
             census: Arc::new(Census::new(room)),
             exhausted: Arc::new(SharedHush::new()),
             specs,
-            rates: self.rates,
+            rates,
             started,
             spaces: self.spaces.len(),
             apps: self.apps,
@@ -463,9 +482,10 @@ impl Server {
 struct Plan {
     config: Arc<Config>,
     driver: Arc<Drivers>,
+    /// Of the apps' listeners, the sites, the apps' at paths of sites, and the clients' of sites that listen.
     specs: Vec<ListenerSpec>,
     rates: Vec<Rate>,
-    /// Of the listeners, then of the sites.
+    /// In the same order.
     doors: Vec<Door>,
     census: Arc<Census>,
     /// Of descriptors, or memory, that have run out.
@@ -513,10 +533,8 @@ impl Plan {
 
 /// One core's listening sockets.
 struct Bound {
-    /// In the order of the listener specs.
+    /// In the order of the specs: the apps', then the sites'.
     listeners: Vec<Listener>,
-    /// In the order of the sites.
-    sites: Vec<Listener>,
     /// How connections move, where each core has a descriptor table of its own.
     handover: Option<Handover>,
 }
@@ -534,7 +552,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// What it listens on, in the order asked for: apps' listeners, then sites.
+    /// What it listens on, in the order asked for: apps' listeners, then sites, then apps' listeners at paths of these.
     pub fn listening(&self) -> &[Listening] {
         &self.listening
     }

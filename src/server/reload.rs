@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use tracing::info;
 
 use super::Server;
+use super::sites::Layout;
 use crate::app::envelope::Body;
 use crate::auth::Keyring;
 use crate::auth::bearer::Bearers;
@@ -47,14 +48,12 @@ impl Current {
 /// What each core goes on with.
 pub struct Renewal {
     pub config: Arc<Config>,
-    /// Of the listeners.
+    /// Of all that is listened on, by number.
     pub specs: Vec<ListenerSpec>,
     pub rates: Vec<Rate>,
     /// When what these count in began, on every core.
     pub epoch: Instant,
-    /// Of the listeners, then of the sites.
     pub doors: Vec<Door>,
-    pub site_rates: Vec<Rate>,
 }
 
 impl Renewal {
@@ -76,24 +75,12 @@ pub struct Reload {
 
 /// What of a server stays as it was started.
 pub struct Outline {
-    urls: Vec<String>,
+    pub urls: Vec<String>,
     pub specs: Vec<ListenerSpec>,
-    doors: Vec<Door>,
+    pub doors: Vec<Door>,
 }
 
 impl Outline {
-    /// Once what the sites' clients are is planned.
-    pub fn of(server: &Server, of_sites: &[ListenerSpec]) -> Outline {
-        let listeners = server.listeners.iter().map(|(listen, _)| listen);
-        let sites = server.sites.iter().map(|(listen, ..)| listen);
-        let specs = server.specs().into_iter();
-        Outline {
-            urls: listeners.chain(sites).map(|it| it.url.clone()).collect(),
-            specs: specs.chain(of_sites.to_vec()).collect(),
-            doors: server.doors(),
-        }
-    }
-
     fn has_same_listeners(&self, other: &Outline) -> bool {
         let same = |(own, other): (&ListenerSpec, &ListenerSpec)| {
             own.app == other.app && own.space == other.space && own.binds == other.binds
@@ -109,12 +96,18 @@ impl Reload {
     /// started. It must have the same listeners, with the same apps. Of its configuration the cores, the descriptors,
     /// the send buffers and the way of proving are passed over. After an error all is as it was. Newcomers are held
     /// to lower limits on their number from then on, while those that are there stay; times and sizes hold for all.
-    pub fn apply(&self, mut server: Server) -> io::Result<()> {
+    pub fn apply(&self, server: Server) -> io::Result<()> {
         if let Some(mistake) = server.mistake {
             return Err(mistake);
         }
-        let (_, of_sites) = server.plan_sites();
-        let outline = Outline::of(&server, &of_sites);
+        let Layout {
+            specs,
+            rates,
+            doors,
+            urls,
+            ..
+        } = server.layout()?;
+        let outline = Outline { urls, specs, doors };
         if !self.outline.has_same_listeners(&outline) {
             return Err(refused("a running server keeps its listeners and apps"));
         }
@@ -135,10 +128,9 @@ impl Reload {
         let renewal: Arc<dyn Any + Send + Sync> = Arc::new(Renewal {
             config,
             specs: self.specs(outline.specs),
-            rates: server.rates,
+            rates,
             epoch: self.epoch,
             doors: self.doors(outline.doors),
-            site_rates: server.site_gates.iter().map(|(_, rate)| *rate).collect(),
         });
         for core in 0..self.remote.cores() {
             let body = Body::Renew(Arc::clone(&renewal));

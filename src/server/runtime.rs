@@ -1,14 +1,14 @@
 //! One core's thread: its monoio runtime, and the tasks in it.
 //!
 //! A handful of tasks a core, none a connection: one for the wire, one for the doorbell, one for time, one
-//! a listener, one for the HTTP deadlines, and one a connection of the HTTP port.
+//! a listener.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::mem;
 use std::pin::pin;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::task::{Poll, Waker};
@@ -26,11 +26,11 @@ use crate::app::host::Host;
 use crate::bus::Endpoint;
 use crate::hush::SharedHush;
 use crate::net::halves::Halves;
-use crate::net::http::{Gate, Pausing, Port};
+use crate::net::http::{Errands, Pausing, Port};
 use crate::net::listener::Listener;
 use crate::net::origin::Origins;
-use crate::net::readiness::{Pass, Readiness};
-use crate::net::transport::{Subscriber, Transport};
+use crate::net::readiness::Readiness;
+use crate::net::transport::Transport;
 use crate::net::wire::Kind;
 use crate::stats::Driver;
 
@@ -38,8 +38,6 @@ use crate::stats::Driver;
 const ACCEPTS_PER_TURN: usize = 64;
 /// Time without accepting after descriptors or memory ran out: one log line and one try a second.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
-/// How often the HTTP port's deadlines are looked at.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs one core to its end. Reports once whether it has started.
 pub fn run(
@@ -161,43 +159,25 @@ impl Tasks {
             host.report_to(reporter);
         }
         let host = Rc::new(RefCell::new(host));
-        let progress = plan.progress.clone();
+        let errands = Rc::new(Errands::default());
+        let ports = make_ports(plan, &host, &errands);
+        transport.serve(ports, errands, plan.config.http_body_bytes_max);
         let listeners: Rc<[Listener]> = bound.listeners.into();
-        let sites: Rc<[Listener]> = bound.sites.into();
-        let passes: Vec<Pass> = plan
-            .sites
-            .iter()
-            .map(|_| Pass::new())
-            .collect::<io::Result<_>>()?;
-        let tasks = Rc::new_cyclic(|tasks: &Weak<Tasks>| {
-            let end_turn: Rc<dyn Fn()> = {
-                let tasks = tasks.clone();
-                Rc::new(move || {
-                    if let Some(tasks) = tasks.upgrade() {
-                        tasks.turn();
-                    }
-                })
-            };
-            let subscribe = subscribing(tasks.clone());
-            let ports = make_ports(plan, passes, &host, &end_turn, &subscribe);
-            Tasks {
-                turn: RefCell::new(Turn::new(
-                    transport,
-                    ports,
-                    Rc::clone(&listeners),
-                    Rc::clone(&sites),
-                    progress,
-                    core_number,
-                )),
-                host: Rc::clone(&host),
-                armed: Cell::new(None),
-                timekeeper: RefCell::new(None),
-                until_end: RefCell::default(),
-                exhausted: Arc::clone(&plan.exhausted),
-            }
+        let tasks = Rc::new(Tasks {
+            turn: RefCell::new(Turn::new(
+                transport,
+                Rc::clone(&listeners),
+                plan.progress.clone(),
+                core_number,
+            )),
+            host: Rc::clone(&host),
+            armed: Cell::new(None),
+            timekeeper: RefCell::new(None),
+            until_end: RefCell::default(),
+            exhausted: Arc::clone(&plan.exhausted),
         });
         host.borrow_mut().start();
-        let spawned = tasks.spawn_all(wire, bell, &listeners, &sites)?;
+        let spawned = tasks.spawn_all(wire, bell, &listeners)?;
         Ok((tasks, spawned))
     }
 
@@ -207,7 +187,6 @@ impl Tasks {
         wire: Readiness,
         bell: Readiness,
         listeners: &Rc<[Listener]>,
-        sites: &Rc<[Listener]>,
     ) -> io::Result<Vec<JoinHandle<()>>> {
         let tasks = Rc::clone(self);
         let on_events = watch(wire, move || tasks.turn());
@@ -225,15 +204,6 @@ impl Tasks {
             let ready = Readiness::new(listeners[number].descriptor())?;
             let accepting = Rc::clone(self).accept(Rc::clone(listeners), number, ready);
             spawned.push(self.spawn(accepting));
-        }
-        let ports = self.turn.borrow().ports();
-        for (number, port) in ports.iter().enumerate() {
-            let ready = Readiness::new(sites[number].descriptor())?;
-            let exhausted = Arc::clone(&self.exhausted);
-            let accepting =
-                accept_http(Rc::clone(sites), number, ready, Rc::clone(port), exhausted);
-            spawned.push(self.spawn(accepting));
-            spawned.push(self.spawn(sweep(Rc::clone(port))));
         }
         Ok(spawned)
     }
@@ -255,10 +225,9 @@ impl Tasks {
     /// One round of the core: everything that waits is taken, everything caused is written or posted.
     pub fn turn(self: &Rc<Self>) {
         let due = {
-            let mut host = self.host.borrow_mut();
-            self.turn.borrow_mut().run(&mut host);
-            let until = self.turn.borrow().until();
-            host.next_due().into_iter().chain(until).min()
+            let mut turn = self.turn.borrow_mut();
+            turn.run(&self.host);
+            turn.next_due(&self.host.borrow())
         };
         if let Some(due) = due {
             self.arm(due);
@@ -350,20 +319,6 @@ impl Tasks {
     }
 }
 
-/// Makes a connection of a client that the HTTP port has read the request of, and has it answered.
-fn subscribing(tasks: Weak<Tasks>) -> Rc<dyn Fn(u16, Subscriber)> {
-    Rc::new(move |listener, subscriber| {
-        let Some(tasks) = tasks.upgrade() else { return };
-        let mut host = tasks.host.borrow_mut();
-        tasks
-            .turn
-            .borrow_mut()
-            .subscribe(&mut host, listener, subscriber);
-        drop(host);
-        tasks.turn();
-    })
-}
-
 /// What this thread's runtime waits with.
 fn runtime_kind() -> Kind {
     match monoio::utils::is_legacy() {
@@ -372,43 +327,30 @@ fn runtime_kind() -> Kind {
     }
 }
 
-/// The HTTP port of each site.
+/// What each listener serves over HTTP, if that is what it speaks.
 fn make_ports(
     plan: &Plan,
-    passes: Vec<Pass>,
     host: &Rc<RefCell<Host>>,
-    end_turn: &Rc<dyn Fn()>,
-    subscribe: &Rc<dyn Fn(u16, Subscriber)>,
-) -> Rc<[Rc<Port>]> {
-    let ports = plan.sites.iter().zip(passes).map(|(site, pass)| {
-        let burst = plan.config.rate_burst;
-        Rc::new(Port {
+    errands: &Rc<Errands>,
+) -> Vec<Option<Rc<Port>>> {
+    let mut ports = vec![None; plan.specs.len()];
+    for site in &plan.sites {
+        ports[usize::from(site.number)] = Some(Rc::new(Port {
             host: Rc::clone(host),
-            turn: Rc::clone(end_turn),
-            number: site.number,
+            errands: Rc::clone(errands),
             site: site.site,
-            roles: site.site.roles,
             reach: site.reach,
             bearers: plan.bearers.clone(),
             listeners: Rc::from(plan.listeners_json.as_str()),
             facts: Arc::clone(&plan.facts),
-            gate: Gate::new(plan.admission(), site.door, site.rate, burst),
             pausing: Pausing::default(),
             events: site.events,
-            origins: RefCell::new(Origins::new(&plan.config.origins)),
-            subscribe: Rc::clone(subscribe),
-            body_bytes_max: Cell::new(plan.config.http_body_bytes_max),
-            request_timeout: Cell::new(plan.config.handshake_timeout),
-            close_timeout: Cell::new(plan.config.close_timeout),
-            deadlines: RefCell::default(),
-            busy: Cell::new(0),
-            stopping: Cell::new(false),
+            websockets: site.websockets.clone(),
             standing: Arc::clone(&plan.standing),
-            pass,
             unsettled: RefCell::default(),
-        })
-    });
-    ports.collect()
+        }));
+    }
+    ports
 }
 
 /// Calls `turn` whenever the descriptor can be read.
@@ -420,28 +362,6 @@ async fn watch(mut ready: Readiness, turn: impl Fn()) {
                 // Without its wire or its doorbell a core is deaf; the process must not go on so.
                 error!(%error, "a core cannot wait any more");
                 std::process::abort();
-            }
-        }
-    }
-}
-
-async fn accept_http(
-    listeners: Rc<[Listener]>,
-    number: usize,
-    mut ready: Readiness,
-    port: Rc<Port>,
-    exhausted: Arc<SharedHush>,
-) {
-    while ready.wait().await.is_ok() && !port.stopping.get() {
-        match listeners[number].accept() {
-            Ok((stream, peer)) => {
-                monoio::spawn(Rc::clone(&port).serve(stream, peer));
-            }
-            Err(error)
-                if is_of_one_connection(&error) || error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => {
-                complain(&exhausted, &listeners[number], &error);
-                monoio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
@@ -462,15 +382,6 @@ fn complain(exhausted: &SharedHush, listener: &Listener, error: &io::Error) {
         _ => "",
     };
     warn!(%error, listener, more, "cannot accept, trying again in a second{hint}");
-}
-
-async fn sweep(port: Rc<Port>) {
-    loop {
-        let due = Instant::now() + SWEEP_INTERVAL;
-        monoio::time::sleep(SWEEP_INTERVAL).await;
-        let now = Instant::now();
-        port.sweep(now, now.saturating_duration_since(due));
-    }
 }
 
 /// Errors of accept(2) that concern the connection accepted, not the listener.

@@ -1,38 +1,73 @@
-//! The HTTP listeners of a server being put together, and the clients that listen by them.
+//! The HTTP listeners of a server being put together, what of apps is served by them, and in which order it all is.
 //!
-//! A client that asks a site for events becomes a connection of a listener without a socket: each site with
-//! [`Listen::events`] has one, of the number that the site has among what is listened on. Called by whoever puts a
-//! server together, and once at its start.
+//! A connection that asks a site for events, or opens a websocket at a path of it, becomes one of a listener without a
+//! socket. So every number counts, in this order: the apps' listeners, the sites, the apps' listeners at paths of sites, and
+//! one for the clients that listen by each site ([`Listen::events`]). Called by whoever puts a server together, and once at
+//! its start.
 
+use std::io;
+
+use super::listen::Listening;
 use super::{Listen, Server};
 use crate::auth::bearer::Bearers;
-use crate::ident::Reach;
+use crate::ident::{Reach, Space};
 use crate::net::admission::{Door, Pool};
 use crate::net::http::{self, Roles, Site};
 use crate::net::rates::Rate;
+use crate::protocol::Codec;
 use crate::shard::ListenerSpec;
+
+/// What of answers may wait before a client's further requests are not read.
+const ANSWERS_BYTES_MAX: usize = 256 << 10;
 
 /// One HTTP port.
 pub struct SitePlan {
-    /// Its number among what is listened on.
+    /// Its number.
     pub number: u16,
     pub site: Site,
     pub reach: Reach,
-    /// Its number among the doors.
-    pub door: u16,
-    pub rate: Rate,
     /// Where clients go that listen by it.
     pub events: Option<http::Door>,
+    /// Where websockets go, by path.
+    pub websockets: Vec<(String, u16)>,
+}
+
+/// An app's listener at a path of a site.
+pub struct Mount {
+    pub listen: Listen,
+    pub spec: ListenerSpec,
+    pub rate: Rate,
+    pub door: Door,
+}
+
+/// Everything that is listened on, by its number.
+pub struct Layout {
+    pub sites: Vec<SitePlan>,
+    pub specs: Vec<ListenerSpec>,
+    pub rates: Vec<Rate>,
+    pub doors: Vec<Door>,
+    /// As they were asked for, of all but the clients' of sites.
+    pub urls: Vec<String>,
+}
+
+impl Layout {
+    /// Adds what comes next.
+    fn add(&mut self, spec: ListenerSpec, rate: Rate, door: Door) -> u16 {
+        self.specs.push(spec);
+        self.rates.push(rate);
+        self.doors.push(door);
+        self.specs.len() as u16 - 1
+    }
 }
 
 impl Server {
-    /// Serves a page, `/healthz` and `POST /v1/push` at an `http://` URL, and `GET /v1/events` for the app that has
-    /// [`Listen::events`].
+    /// Serves a page, `/healthz` and the API at an `http://` URL, `GET /v1/events` for the app that has
+    /// [`Listen::events`], and websockets for apps that have a path there (`websocket://`, with the same host and port).
     pub fn site(mut self, listen: impl Into<Listen>, site: Site) -> Server {
         let listen = listen.into();
         match listen.codec() {
-            Ok(None) if listen.proxy_protocol => {
-                return self.mistaken("a site's listener takes no PROXY protocol");
+            Ok(None) if listen.path().is_some() => {
+                return self.mistaken("a site's listener has no path");
             }
             Ok(None) => {}
             Ok(Some(_)) => return self.mistaken("a site's listener is http://"),
@@ -72,41 +107,137 @@ impl Server {
         self
     }
 
-    /// What every core needs to know of the sites, and their clients' listeners, which follow the apps'.
-    pub(super) fn plan_sites(&mut self) -> (Vec<SitePlan>, Vec<ListenerSpec>) {
-        let first = self.listeners.len();
-        let events = self.events.take();
-        let (mut plans, mut specs) = (Vec::new(), Vec::new());
-        for (number, ((listen, site, reach), (door, rate))) in
-            self.sites.iter().zip(&self.site_gates).enumerate()
-        {
-            let listener = (first + number) as u16;
-            if let Some(spec) = &events {
-                specs.push(spec.clone());
-                self.rates.push(Rate::default());
-                self.doors.push(Door {
-                    pool: Pool::Clients,
-                    per_address_max: match listen.limits.connections_per_address_max {
-                        Some(_) => door.per_address_max,
-                        None => self.config.connections_per_address_max,
-                    },
-                    ..*door
-                });
-            }
-            let has_role = site.roles.has(Roles::EVENTS);
-            plans.push(SitePlan {
-                number: listener,
+    /// Puts everything in its order. An error if an app's path is at no site.
+    pub(super) fn layout(&self) -> io::Result<Layout> {
+        let listeners = self.listeners.iter().map(|(listen, _)| listen);
+        let sites = self.sites.iter().map(|(listen, ..)| listen);
+        let mounts = self.mounts.iter().map(|mount| &mount.listen);
+        let urls = listeners.chain(sites).chain(mounts);
+        let mut layout = Layout {
+            sites: Vec::new(),
+            specs: self.listeners.iter().map(|one| one.1.clone()).collect(),
+            rates: self.rates.clone(),
+            doors: self.doors.clone(),
+            urls: urls.map(|listen| listen.url.clone()).collect(),
+        };
+        for ((_, site, reach), (door, rate)) in self.sites.iter().zip(&self.site_gates) {
+            let number = layout.specs.len() as u16;
+            layout.add(site_spec(number), *rate, *door);
+            layout.sites.push(SitePlan {
+                number,
                 site: *site,
                 reach: *reach,
-                // Behind those of all connections.
-                door: (first + number + events.iter().len() * self.sites.len()) as u16,
-                rate: *rate,
-                events: events.as_ref().filter(|_| has_role).map(|spec| http::Door {
-                    listener,
-                    proves: spec.proves,
-                }),
+                events: None,
+                websockets: Vec::new(),
             });
         }
-        (plans, specs)
+        for mount in &self.mounts {
+            let at = self.site_of(&mount.listen)?;
+            let spec = ListenerSpec {
+                shown: layout.specs.len() as u16,
+                ..mount.spec.clone()
+            };
+            let number = layout.add(spec, mount.rate, mount.door);
+            let path = mount.listen.path().unwrap_or_default().to_owned();
+            let websockets = &mut layout.sites[at].websockets;
+            if websockets.iter().any(|(taken, _)| *taken == path) {
+                return Err(wrong(&mount.listen, "two apps have this path"));
+            }
+            websockets.push((path, number));
+        }
+        self.lay_out_events(&mut layout);
+        Ok(layout)
+    }
+
+    fn lay_out_events(&self, layout: &mut Layout) {
+        let Some(events) = &self.events else { return };
+        for (at, ((listen, site, _), (door, _))) in
+            self.sites.iter().zip(&self.site_gates).enumerate()
+        {
+            let spec = ListenerSpec {
+                // They are told as their site's.
+                shown: layout.sites[at].number,
+                ..events.clone()
+            };
+            let door = Door {
+                pool: Pool::Clients,
+                // That has been read.
+                proxied: false,
+                per_address_max: match listen.limits.connections_per_address_max {
+                    Some(_) => door.per_address_max,
+                    None => self.config.connections_per_address_max,
+                },
+                ..*door
+            };
+            let listener = layout.add(spec, Rate::default(), door);
+            let has_role = site.roles.has(Roles::EVENTS);
+            layout.sites[at].events = has_role.then_some(http::Door {
+                listener,
+                proves: events.proves,
+            });
+        }
+    }
+
+    /// Which site serves an app's listener that has a path.
+    fn site_of(&self, listen: &Listen) -> io::Result<usize> {
+        let address = listen.address()?;
+        let mut at = None;
+        for (number, (site, what, _)) in self.sites.iter().enumerate() {
+            if site.address()? == address && at.replace((number, what)).is_some() {
+                return Err(wrong(
+                    listen,
+                    "more than one http:// listener has this address",
+                ));
+            }
+        }
+        match at {
+            Some((number, site)) if site.roles.has(Roles::WEBSOCKET) => Ok(number),
+            Some(_) => Err(wrong(
+                listen,
+                "the http:// listener of this address has not the role websocket",
+            )),
+            None => Err(wrong(
+                listen,
+                "a websocket:// listener with a path is served by the http:// listener of its address, and there is none",
+            )),
+        }
+    }
+
+    /// Adds the apps' listeners at paths of sites to what is listened on.
+    pub(super) fn tell_mounts(&self, listening: &mut Vec<Listening>) {
+        for mount in &self.mounts {
+            let Ok(at) = self.site_of(&mount.listen) else {
+                continue;
+            };
+            let address = listening[self.listeners.len() + at].address;
+            let path = mount.listen.path().unwrap_or_default();
+            listening.push(Listening {
+                space: self.spaces[usize::from(mount.spec.space.0)],
+                url: format!("ws://{address}{path}"),
+                address,
+            });
+        }
+    }
+}
+
+fn wrong(listen: &Listen, text: &str) -> io::Error {
+    let text = format!("{}: {text}", listen.url);
+    io::Error::new(io::ErrorKind::InvalidInput, text)
+}
+
+/// What connections of a site are until they are another listener's. They have no app, and are in no space.
+fn site_spec(number: u16) -> ListenerSpec {
+    ListenerSpec {
+        app: u8::MAX,
+        codec: Codec::Http,
+        space: Space(0),
+        binds: false,
+        proves: false,
+        pauses: true,
+        tells: false,
+        message_bytes_max: 0,
+        outbox_bytes_max: ANSWERS_BYTES_MAX,
+        compress: false,
+        shown: number,
     }
 }

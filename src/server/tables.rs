@@ -165,8 +165,8 @@ pub enum Claim {
 
 /// What is in the table when it is copied, by number.
 pub struct Copies {
-    /// For each core its apps' listeners and its sites'.
-    listeners: Vec<[Vec<RawFd>; 2]>,
+    /// For each core its listeners.
+    listeners: Vec<Vec<RawFd>>,
     pairs: Numbers,
 }
 
@@ -186,7 +186,7 @@ pub fn split(bound: Vec<Bound>) -> io::Result<(Vec<Claim>, Option<Originals>)> {
     let copies = Arc::new(Copies {
         listeners: bound
             .iter()
-            .map(|of_core| [numbers(&of_core.listeners), numbers(&of_core.sites)])
+            .map(|of_core| numbers(&of_core.listeners))
             .collect(),
         pairs: pairs.numbers(),
     });
@@ -215,18 +215,16 @@ impl Claim {
         let own = |number: &RawFd| unsafe { OwnedFd::from_raw_fd(*number) };
         let mut bound = Bound {
             listeners: Vec::new(),
-            sites: Vec::new(),
             // SAFETY: likewise.
             handover: Some(unsafe { Handover::adopt(&copies.pairs, core) }),
         };
-        for (number, [listeners, sites]) in copies.listeners.iter().enumerate() {
-            let (listeners, sites) = (listeners.iter().map(own), sites.iter().map(own));
+        for (number, listeners) in copies.listeners.iter().enumerate() {
+            let listeners = listeners.iter().map(own);
             if number == core.index() {
                 bound.listeners = listeners.map(Listener::from).collect();
-                bound.sites = sites.map(Listener::from).collect();
             } else {
                 // Another core's must not stay open here when it has closed them.
-                listeners.chain(sites).for_each(drop);
+                listeners.for_each(drop);
             }
         }
         Ok(bound)

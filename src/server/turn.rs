@@ -4,6 +4,7 @@
 //! answers or its credit goes on, and at last each connection that something was queued for is written once.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,12 +19,11 @@ use super::sweep::{Sweeps, What};
 use crate::app::envelope::Stage;
 use crate::app::host::{Host, Received};
 use crate::app::round::Way;
-use crate::close::CloseReason;
 use crate::ident::CoreId;
-use crate::net::http::Port;
+use crate::net::http::Errands;
 use crate::net::listener::{Listener, ask_after_silence};
 use crate::net::rates::Rates;
-use crate::net::transport::{Subscriber, Transport};
+use crate::net::transport::Transport;
 use crate::shard::ListenerSpec;
 
 /// Rounds of one turn, as long as each ends with new events on the wire: the way through the runtime costs
@@ -45,9 +45,9 @@ enum Phase {
 
 pub struct Turn {
     transport: Transport,
-    ports: Rc<[Rc<Port>]>,
+    /// Requests whose answers are not known.
+    errands: Rc<Errands>,
     listeners: Rc<[Listener]>,
-    sites: Rc<[Listener]>,
     progress: Arc<[Progress]>,
     core: CoreId,
     phase: Phase,
@@ -60,27 +60,20 @@ pub struct Turn {
 impl Turn {
     pub fn new(
         transport: Transport,
-        ports: Rc<[Rc<Port>]>,
         listeners: Rc<[Listener]>,
-        sites: Rc<[Listener]>,
         progress: Arc<[Progress]>,
         core: CoreId,
     ) -> Turn {
         Turn {
+            errands: transport.errands(),
             transport,
-            ports,
             listeners,
-            sites,
             progress,
             core,
             phase: Phase::Serving,
             farewell: Farewell::default(),
             sweeps: Sweeps::default(),
         }
-    }
-
-    pub fn ports(&self) -> Rc<[Rc<Port>]> {
-        Rc::clone(&self.ports)
     }
 
     /// Whether a listener still lets connections in.
@@ -96,12 +89,18 @@ impl Turn {
         self.phase == Phase::Finished
     }
 
-    /// When the core ends even if connections are left.
-    pub fn until(&self) -> Option<Instant> {
-        match self.phase {
+    /// When there is to be a turn even if nothing happens: when something is due, or the core ends even if connections are
+    /// left.
+    pub fn next_due(&self, host: &Host) -> Option<Instant> {
+        let until = match self.phase {
             Phase::Finishing(until) => Some(until),
             _ => None,
-        }
+        };
+        let errands = self.errands.next_due();
+        [host.next_due(), errands, until]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub fn accept(&mut self, host: &mut Host, listener: u16, stream: TcpStream, peer: SocketAddr) {
@@ -112,19 +111,9 @@ impl Turn {
         }
     }
 
-    /// A client of the HTTP port that listens becomes a connection of this listener.
-    pub fn subscribe(&mut self, host: &mut Host, listener: u16, subscriber: Subscriber) {
-        if self.accepts(listener) {
-            host.set_now(Instant::now());
-            self.transport.subscribe(host, listener, subscriber);
-        } else {
-            // Without a word: a browser that is told a status does not come back, and it is to.
-            host.shard().count_refused(CloseReason::Stopping);
-        }
-    }
-
-    pub fn run(&mut self, host: &mut Host) {
-        host.bus().disarm();
+    /// Makes a turn. The host is borrowed within it, but not while a request's errand goes on, which borrows it itself.
+    pub fn run(&mut self, host: &RefCell<Host>) {
+        host.borrow_mut().bus().disarm();
         let began = Instant::now();
         let mut left = self.round(host, began);
         for _ in 1..ROUNDS_PER_TURN {
@@ -137,7 +126,11 @@ impl Turn {
             }
             left = self.round(host, now);
         }
-        let unfinished = left || self.transport.has_input_left() || self.transport.can_resume(host);
+        let host = &mut *host.borrow_mut();
+        let unfinished = left
+            || self.errands.are_left()
+            || self.transport.has_input_left()
+            || self.transport.can_resume(host);
         // Unfinished work rings our own bell: the loop parks once, and whatever else has arrived in the
         // meantime gets its turn, too. A task that woke itself would starve the others.
         if unfinished || !host.bus().arm() {
@@ -152,7 +145,9 @@ impl Turn {
 
     /// Takes what there is and writes what it causes, each as much as one round may. Returns whether mail
     /// or writes are left.
-    fn round(&mut self, host: &mut Host, now: Instant) -> bool {
+    fn round(&mut self, shared: &RefCell<Host>, now: Instant) -> bool {
+        let mut borrowed = shared.borrow_mut();
+        let host = &mut *borrowed;
         host.begin_round(now);
         let begun = host.work();
         let mut mail_left = self.deliver(host, Way::Mail);
@@ -163,6 +158,9 @@ impl Turn {
         } else if !self.transport.has_input_left() {
             mail_left = self.deliver(host, Way::Rest);
         }
+        drop(borrowed);
+        self.run_errands(shared, now);
+        let host = &mut *shared.borrow_mut();
         self.sweeps.go_on(host, &mut self.transport);
         self.farewell.go_on(host);
         // After the events: what had arrived before a deadline counts, even if we were late to look. And after
@@ -182,6 +180,40 @@ impl Turn {
         host.publish_taken();
         let swept = !self.sweeps.is_under_way() && !self.farewell.is_behind();
         mail_left || writes_left || !swept || host.has_due()
+    }
+
+    /// Goes on with requests that are not answered: those that are new or have what they waited for, then one helping each
+    /// of those that have had one. At least one of either: however much else there is, they get on.
+    fn run_errands(&mut self, host: &RefCell<Host>, now: Instant) {
+        self.errands.wake_due(now);
+        let resting = self.errands.resting();
+        if !self.errands.are_left() {
+            return self.transport.settle_left();
+        }
+        host.borrow_mut().enter(Way::Fresh);
+        while let Some(key) = self.errands.next_woken() {
+            self.run_errand(host, key);
+            if !host.borrow_mut().goes_on() {
+                break;
+            }
+        }
+        host.borrow_mut().enter(Way::Again);
+        for _ in 0..resting {
+            let Some(key) = self.errands.next_resting() else {
+                break;
+            };
+            self.run_errand(host, key);
+            if !host.borrow_mut().goes_on() {
+                break;
+            }
+        }
+        self.transport.settle_left();
+    }
+
+    fn run_errand(&mut self, host: &RefCell<Host>, key: usize) {
+        if let Some(done) = self.errands.poll(key) {
+            self.transport.answer(&mut host.borrow_mut(), done);
+        }
     }
 
     /// Delivers what the mailbox holds. Returns whether there is more than the round has room for.
@@ -230,15 +262,13 @@ impl Turn {
         }
         let what = What::Renew { since_now, touch };
         self.sweeps.begin(host, &mut self.transport, what);
-        for (port, rate) in self.ports.iter().zip(&renewal.site_rates) {
-            port.renew(config, doors, *rate);
-        }
     }
 
     fn advance(&mut self, host: &mut Host, stage: Stage) {
         match stage {
             Stage::Shut => {
                 self.phase = Phase::Shut;
+                self.transport.be_shut();
                 for (number, listener) in self.listeners.iter().enumerate() {
                     if self.transport.is_for_clients(number as u16) {
                         listener.stop();
@@ -249,21 +279,15 @@ impl Turn {
             Stage::Close { count } => self.farewell.close(host, count),
             Stage::Quiet => {
                 self.phase = Phase::Quiet;
-                for listener in self.listeners.iter().chain(&*self.sites) {
+                for listener in &*self.listeners {
                     listener.stop();
                 }
-                for port in &*self.ports {
-                    port.stop();
-                }
-                self.transport.be_quiet();
+                self.transport.be_quiet(host);
             }
             Stage::Finish { until } => {
                 self.phase = Phase::Finishing(until);
                 self.transport.begin_to_close();
                 self.sweeps.begin(host, &mut self.transport, What::Close);
-                for port in &*self.ports {
-                    port.finish();
-                }
             }
         }
     }
@@ -275,10 +299,9 @@ impl Turn {
             let clients = self.farewell.len() as u64;
             return self.progress[self.core.index()].publish_shut(connections, clients);
         }
-        let busy: usize = self.ports.iter().map(|port| port.busy.get()).sum();
-        let working = unfinished || busy > 0 || host.has_open_questions();
+        let working = unfinished || self.errands.len() > 0 || host.has_open_questions();
         self.progress[self.core.index()].publish_quiet(working, connections);
-        let asking: usize = self.ports.iter().map(|port| port.connections()).sum();
+        let asking = host.shard().asking();
         if let Phase::Finishing(until) = self.phase
             && (connections == 0 && asking == 0 || Instant::now() >= until)
         {

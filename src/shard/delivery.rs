@@ -485,8 +485,8 @@ impl Shard {
     #[inline]
     pub fn written(&mut self, id: ConnId, bytes: usize) {
         let now = self.now;
-        self.stats.bytes_out += bytes as u64;
         let Some(slot) = self.get_mut(id) else { return };
+        let listener = slot.listener;
         let waited = slot.outbox.bytes();
         let freed = slot.outbox.advance(bytes);
         let left = waited - slot.outbox.bytes();
@@ -499,6 +499,9 @@ impl Shard {
         }
         self.outbox_bytes -= freed;
         self.refusals.took(id, waited == left, now);
+        if !self.asks(listener) {
+            self.stats.bytes_out += bytes as u64;
+        }
     }
 
     /// The kernel takes no more until the connection is writable again.

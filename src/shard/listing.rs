@@ -89,7 +89,7 @@ impl Shard {
                 look.seats.push(Seat {
                     since: self.accepted(id),
                     address: slot.peer.address(),
-                    listener: slot.listener,
+                    listener: self.listeners[usize::from(slot.listener)].shown,
                     bytes_waiting: slot.outbox.bytes() + slot.replies_bytes(),
                     paused: slot.paused,
                 });

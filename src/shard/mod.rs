@@ -4,6 +4,7 @@
 //! the transport takes out of it what is to be written. Bounds: `outbox_bytes_max` a connection,
 //! `outbox_bytes_core_max` in all; what does not fit closes a connection and no other one notices.
 
+mod asking;
 mod backlog;
 #[cfg(all(test, not(loom)))]
 mod census;
@@ -25,6 +26,7 @@ mod uids;
 mod wheel;
 mod work;
 
+pub use asking::Exchange;
 pub use backlog::{Backlog, Debt};
 pub use listing::{
     Cursor, GroupLook, MEMBERS_MAX, SEATS_MAX, Seat, UIDS_PER_PAGE_MAX, UidLook, UidPage,
@@ -89,6 +91,8 @@ pub struct Shard {
     pub work: Work,
     /// Connections with something to write.
     dirty: DirtyLists,
+    /// Connections that ask by HTTP, those closing included.
+    asking: usize,
     /// Connections marked to end whose app has not been told.
     ended: VecDeque<Ended>,
     /// Connections to be cut off without another word.
@@ -174,6 +178,7 @@ impl Shard {
             refusals: Refusals::new(config.outbox_bytes_core_max),
             work: Work::default(),
             dirty: DirtyLists::default(),
+            asking: 0,
             ended: VecDeque::new(),
             overdue: Vec::new(),
             #[cfg(test)]
@@ -224,8 +229,7 @@ impl Shard {
 
     /// A new connection; its handshake (if its codec has one) is under way.
     pub fn insert(&mut self, listener: u16, peer: SocketAddr) -> ConnId {
-        let accepted = (wall_time() / 1000) as u32;
-        let id = self.take_slot(listener, Peer::new(peer), accepted);
+        let id = self.take(listener, peer);
         self.stats.opening += 1;
         self.schedule(id);
         id
@@ -320,7 +324,9 @@ impl Shard {
         if drops {
             freed = slot.outbox.truncate();
         }
-        if was != Phase::Opening && reason.code().is_some() && codec.pings() {
+        if codec == Codec::Http {
+            cost = slot.push_timeout(was, reason);
+        } else if was != Phase::Opening && reason.code().is_some() && codec.pings() {
             if awaits_head {
                 freed += slot.outbox.clear();
                 let answer = events::refusal(reason);
@@ -339,11 +345,13 @@ impl Shard {
             self.backlog.queued(waits);
         }
         self.outbox_bytes = self.outbox_bytes + cost - freed;
-        self.stats.closed[reason.index()] += 1;
+        if codec != Codec::Http || asking::is_counted(reason) {
+            self.stats.closed[reason.index()] += 1;
+        }
         self.mark_dirty(id, Dirty::Urgent);
         self.schedule(id);
-        if was == Phase::Opening {
-            self.stats.opening -= 1;
+        if matches!(was, Phase::Opening | Phase::Asking(_)) {
+            self.stats.opening -= u64::from(was == Phase::Opening);
             // The app has never heard of it.
             return;
         }
@@ -371,7 +379,10 @@ impl Shard {
     pub fn remove(&mut self, id: ConnId) {
         let Some(slot) = self.get_mut(id) else { return };
         assert!(
-            slot.phase == Phase::Closing || slot.phase == Phase::Opening,
+            matches!(
+                slot.phase,
+                Phase::Closing | Phase::Opening | Phase::Asking(_)
+            ),
             "a connection is closed before it is removed"
         );
         let (was, listener) = (slot.phase, slot.listener);
@@ -450,6 +461,12 @@ impl Shard {
         id
     }
 
+    /// A slot for one that is accepted now.
+    fn take(&mut self, listener: u16, peer: SocketAddr) -> ConnId {
+        let accepted = (wall_time() / 1000) as u32;
+        self.take_slot(listener, Peer::new(peer), accepted)
+    }
+
     fn take_slot(&mut self, listener: u16, peer: Peer, accepted: u32) -> ConnId {
         let id = ConnId {
             slot: self.slots.take(),
@@ -457,10 +474,11 @@ impl Shard {
             generation: self.generation.checked_add(1).unwrap_or(1),
         };
         self.generation = id.generation;
-        self.stats.connections += 1;
-        if let Some(open) = self.stats.by_listener.get_mut(usize::from(listener)) {
-            *open += 1;
+        match self.asks(listener) {
+            true => self.asking += 1,
+            false => self.stats.connections += 1,
         }
+        *self.at_listener(listener) += 1;
         *self.accepted.claim(id.slot) = accepted;
         self.slots[id.slot] = Slot {
             generation: id.generation,
@@ -478,9 +496,8 @@ impl Shard {
         self.take_proof(id);
         self.backlog.forget(id);
         self.refusals.forget(id);
-        if let Some(open) = self.stats.by_listener.get_mut(usize::from(listener)) {
-            *open -= 1;
-        }
+        *self.at_listener(listener) -= 1;
+        let asked = self.asks(listener);
         self.slots.free(id.slot);
         self.accepted.free(id.slot);
         if self.slots.is_empty() {
@@ -488,7 +505,16 @@ impl Shard {
             self.wheel.clear();
             self.expiring.1 = Vec::new();
         }
-        self.stats.connections -= 1;
+        match asked {
+            true => self.asking -= 1,
+            false => self.stats.connections -= 1,
+        }
+    }
+
+    /// The count of the connections that are told and counted as this listener's.
+    fn at_listener(&mut self, listener: u16) -> &mut u64 {
+        let shown = self.listeners[usize::from(listener)].shown;
+        &mut self.stats.by_listener[usize::from(shown)]
     }
 
     #[inline]
@@ -517,6 +543,11 @@ impl Shard {
 
     pub fn listener_number(&self, id: ConnId) -> Option<u16> {
         self.get(id).map(|slot| slot.listener)
+    }
+
+    /// The listener that it is told and counted as.
+    pub fn shown_listener(&self, id: ConnId) -> Option<u16> {
+        self.listener(id).map(|spec| spec.shown)
     }
 
     pub fn phase(&self, id: ConnId) -> Phase {

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use super::Shard;
 use super::refusals::Excess;
-use super::slot::{ListenerSpec, Slot};
+use super::slot::{ListenerSpec, Phase, Slot};
 use crate::close::CloseReason;
 use crate::config::OUTBOX_MESSAGE_COST;
 use crate::ident::{ConnId, Reply};
@@ -139,9 +139,10 @@ impl Shard {
         let Some(codec) = self.listener(id).map(|listener| listener.codec) else {
             return;
         };
-        // The message takes over what its place has counted.
+        // The message takes over what its place has counted. An answer of HTTP is as long as it is, and not counted.
+        let asks = matches!(self.phase(id), Phase::Asking(_));
         if !self.has_open_replies(id)
-            || !self.admit(id, codec.encoded_len(message), OUTBOX_MESSAGE_COST)
+            || !asks && !self.admit(id, codec.encoded_len(message), OUTBOX_MESSAGE_COST)
         {
             return;
         }
@@ -152,7 +153,7 @@ impl Shard {
             self.append(id, codec.encoded_len(message), |out| {
                 codec.encode(message, out)
             });
-            self.stats.messages_out += 1;
+            self.stats.messages_out += u64::from(!asks);
             while let Some(encoded) = replies.next_filled() {
                 if self.admit(id, encoded.len(), 0) {
                     self.append(id, encoded.len(), |out| out.extend_from_slice(&encoded));

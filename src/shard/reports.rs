@@ -45,7 +45,7 @@ impl Shard {
         let of = Origin {
             connection: id,
             peer: slot.peer.address(),
-            listener: slot.listener,
+            listener: self.spec(id).shown,
         };
         if let (Some(reporter), Some(uid)) = (&mut self.reporter, &slot.uid) {
             reporter.tell(uid, what(of));

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::asking::Exchange;
 use super::members::Membership;
 use super::outbox::Outbox;
 use super::proofs::Held;
@@ -33,12 +34,16 @@ pub struct ListenerSpec {
     pub outbox_bytes_max: usize,
     /// Whether compression may be agreed on.
     pub compress: bool,
+    /// The listener that its connections are told and counted as.
+    pub shown: u16,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
     /// The slot holds no connection.
     Free,
+    /// It asks by HTTP, and has no app.
+    Asking(Exchange),
     /// Its opening handshake is under way; the app does not know it yet.
     Opening,
     /// The app knows it; it is not bound, so no table holds it.

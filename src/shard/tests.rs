@@ -31,6 +31,7 @@ fn spec(codec: Codec, space: u8, outbox_bytes_max: usize) -> ListenerSpec {
         message_bytes_max: 1_000,
         outbox_bytes_max,
         compress: false,
+        shown: 0,
     }
 }
 

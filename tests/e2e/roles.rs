@@ -46,7 +46,7 @@ async fn who_listens_is_served_under_any_name(cores: usize) {
     let listeners = ["http://0.0.0.0:0=page:events", "http://127.0.0.1:0=page"];
     let server = Server::on(cores, &[], &listeners).await;
     let addresses = server.addresses("http", "page");
-    for (address, expected) in addresses.into_iter().zip([400, 421]) {
+    for (address, expected) in addresses.into_iter().zip([400, 403]) {
         let request = "GET /v1/events HTTP/1.1\r\nHost: push.example\r\n\r\n";
         let answer = exchange(([127, 0, 0, 1], address.port()).into(), request).await;
         assert_eq!(answer.status, expected, "{answer:?}");

@@ -92,12 +92,17 @@ impl Server {
 
     /// Starts one with a configuration file, which says all but the cores.
     pub async fn from_file(cores: usize, file: &str) -> Server {
+        Server::from_file_with(cores, file, file.matches("[[listen]]").count()).await
+    }
+
+    /// The same of a file whose listeners are so many, those at paths counted.
+    pub async fn from_file_with(cores: usize, file: &str, listeners: usize) -> Server {
         let name = format!("ringpost-{}-{}.toml", std::process::id(), fastrand::u64(..));
         let path = std::env::temp_dir().join(name);
         std::fs::write(&path, file).expect("a file is written");
         let mut command = command(cores, &[], &[]);
         command.arg("--config").arg(&path);
-        let server = Server::spawn(command, file.matches("[[listen]]").count()).await;
+        let server = Server::spawn(command, listeners).await;
         let _ = std::fs::remove_file(path);
         server
     }

@@ -106,7 +106,7 @@ fn next(codec: Codec, bytes: &[u8]) -> Option<(Seen, usize)> {
             let end = u32::from_be_bytes(*bytes.first_chunk()?) as usize;
             (0x81, bytes.get(4..end)?, end)
         }
-        Codec::Events => unreachable!("no listener of a scene"),
+        Codec::Events | Codec::Http => unreachable!("no listener of a scene"),
         Codec::WebSocket => {
             let (&[first, short], rest) = bytes.split_first_chunk()?;
             let (size, header) = match short {

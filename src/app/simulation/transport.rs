@@ -136,7 +136,7 @@ impl World {
                     *self.tally.entry(hold.name()).or_default() += 1;
                     break;
                 }
-                Flow::Leave | Flow::End => break,
+                Flow::Leave | Flow::Wait | Flow::End => break,
                 Flow::Gone => panic!("the host let go of a client that is there"),
             }
             if one.dead {

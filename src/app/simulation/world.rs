@@ -56,6 +56,7 @@ fn listen<P: Part>(scene: &Scene, codec: Codec) -> ListenerSpec {
         message_bytes_max: 1 << 16,
         outbox_bytes_max: scene.outbox,
         compress: false,
+        shown: 0,
     }
 }
 

@@ -79,7 +79,11 @@ impl Plan {
                 0 => machine.cores() as u64,
                 cores => cores as u64,
             },
-            listeners: settings.listeners.len() as u64,
+            listeners: settings
+                .listeners
+                .iter()
+                .filter(|one| one.path.is_none())
+                .count() as u64,
             ports: ports.filter(|port| *port != 0).collect(),
             http_connections: (config.http_connections_max * sites) as u64,
             http_connections_max: config.http_connections_max as u64,

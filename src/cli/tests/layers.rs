@@ -171,7 +171,7 @@ fn a_listener_may_have_rates_and_proxies_of_its_own() {
         .remove(0);
     assert_eq!(listener.limits, limits);
     for (rest, words) in [
-        ("proxy_protocol=true", "does not apply to page"),
+        ("proxy_protocol=true", "backend.token"),
         ("message_bytes_max=1000", "do not apply to page"),
         ("outbox_bytes_max=1000", "do not apply to page"),
         ("compress=true", "do not apply to page"),

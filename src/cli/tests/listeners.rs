@@ -34,7 +34,12 @@ fn what_is_wrong_with_a_listener_is_said() {
             "the host \"example.com\"",
         ),
         ("websocket://:1234=relay", "the host \"\""),
-        ("websocket://127.0.0.1:1234/path=relay", "nothing else"),
+        ("websocket://127.0.0.1:1234/path=relay", "and there is none"),
+        ("websocket://127.0.0.1:1234/a?b=relay", "nothing else"),
+        ("websocket://user@127.0.0.1:1234=relay", "nothing else"),
+        ("text://127.0.0.1:1234/path=relay", "only websocket://"),
+        ("websocket://127.0.0.1:1234/v1/ws=relay", "is taken"),
+        ("http://127.0.0.1:8080=page:websocket", "needs paths"),
         (
             "wss://127.0.0.1:1234=relay",
             "TLS proxy (nginx, HAProxy, Caddy)",
@@ -62,7 +67,7 @@ fn what_is_wrong_with_a_listener_is_said() {
         ("http://0.0.0.0:8080=page", "without a token"),
         (
             "http://0.0.0.0:8080=page:events+metrics",
-            "with events as its only role",
+            "events and websocket as its only roles",
         ),
         (
             "http://127.0.0.1:8080=page:event",
@@ -70,7 +75,7 @@ fn what_is_wrong_with_a_listener_is_said() {
         ),
         (
             "http://127.0.0.1:8080=page:",
-            "\"page\", \"api\", \"metrics\" or \"events\"",
+            "\"page\", \"api\", \"metrics\", \"events\" or \"websocket\"",
         ),
         ("websocket://127.0.0.1:1=relay:page", "relay has none"),
         ("text://0.0.0.0:5678=push-backend", "unless backend.token"),
@@ -116,6 +121,100 @@ fn roles_of_http_listeners() {
         &["expected a list such as", "not a single value"],
     );
     says(table("[1]"), &["expected a list such as"]);
+}
+
+/// The URL, app and roles of each.
+fn shown(settings: Settings) -> Vec<String> {
+    let listeners = settings.listeners.iter();
+    let shown = listeners.map(|one| format!("{one}={}:{}", one.app, one.roles));
+    shown.collect()
+}
+
+#[test]
+fn an_http_listener_may_have_websockets_at_paths() {
+    let table = |rest: &str| {
+        from_file(&format!(
+            "[[listen]]\nurl = 'http://127.0.0.1:1'\napp = 'page'\n{rest}"
+        ))
+    };
+    let paths = "paths = { '/ws' = 'push', '/chat' = 'chat' }";
+    assert_eq!(
+        shown(table(paths).unwrap()),
+        [
+            "http://127.0.0.1:1=page:page+api+metrics+events+websocket",
+            "websocket://127.0.0.1:1/chat=chat:",
+            "websocket://127.0.0.1:1/ws=push:",
+        ]
+    );
+    let alone = table(&format!("roles = ['websocket']\n{paths}")).unwrap();
+    assert_eq!(shown(alone)[0], "http://127.0.0.1:1=page:websocket");
+    // As flags, in any order, and with limits of their own.
+    let flags = from_flags(
+        &[],
+        &[
+            "ws://127.0.0.1:1/ws=push",
+            "http://127.0.0.1:1=page:events+websocket",
+        ],
+    );
+    assert_eq!(
+        shown(flags.unwrap()),
+        [
+            "websocket://127.0.0.1:1/ws=push:",
+            "http://127.0.0.1:1=page:events+websocket",
+        ]
+    );
+    let own = table(&format!(
+        "connections_per_address_max = 5\n{paths}\n[[listen]]\nurl = 'ws://127.0.0.1:1/echo'\napp = 'echo'\n\
+         message_bytes_max = 7"
+    ));
+    let own = own.unwrap().listeners;
+    assert_eq!(own[1].limits.connections_per_address_max, Some(5));
+    assert_eq!(own[3].limits.message_bytes_max, Some(7));
+    for (rest, words) in [
+        ("roles = ['events', 'websocket']", "needs paths"),
+        (
+            "roles = ['events']\npaths = { '/ws' = 'push' }",
+            "add websocket",
+        ),
+        ("paths = ['/ws']", "expected a table of paths and apps"),
+        (
+            "paths = { '/ws' = 1 }",
+            "expected a table of paths and apps",
+        ),
+        ("paths = { 'ws' = 'push' }", "does not begin with a slash"),
+        ("paths = { '/ws' = 'pushh' }", "did you mean \"push\"?"),
+        (
+            "paths = { '/ws' = 'page' }",
+            "page is served by http:// only",
+        ),
+        ("paths = { '/metrics' = 'push' }", "is taken"),
+        ("paths = { '/a b' = 'push' }", "nothing else"),
+        ("paths = { '/ws' = 'push-backend' }", "any web page"),
+    ] {
+        says(table(rest), &["f.toml:", words]);
+    }
+    let text = "[[listen]]\nurl = 'text://127.0.0.1:1'\napp = 'push'\npaths = { '/ws' = 'push' }";
+    says(from_file(text), &["paths are those of http://"]);
+    let proxied = "[[listen]]\nurl = 'ws://127.0.0.1:1/ws'\napp = 'push'\nproxy_protocol = true";
+    says(from_file(proxied), &["that of the http:// listener"]);
+    let twice = [
+        "http://127.0.0.1:1=page",
+        "ws://127.0.0.1:1/a=push",
+        "ws://127.0.0.1:1/a=chat",
+    ];
+    says(
+        from_flags(&[], &twice),
+        &["is taken by websocket://127.0.0.1:1/a"],
+    );
+}
+
+#[test]
+fn what_a_proxy_brings_to_http_wants_a_token() {
+    let table = "[[listen]]\nurl = 'http://127.0.0.1:1'\napp = 'page'\nproxy_protocol = true\n";
+    says(from_file(table), &["backend.token", "proxy_protocol"]);
+    let token = format!("{table}[backend]\ntoken = 'a-token-of-more-than-thirty-two-characters'\n");
+    assert!(from_file(&token).unwrap().listeners[0].proxy_protocol);
+    assert!(from_file(&format!("{table}roles = ['events']")).is_ok());
 }
 
 #[test]

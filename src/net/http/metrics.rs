@@ -11,12 +11,13 @@ use prometheus::proto::{
 };
 use prometheus::{TEXT_FORMAT, TextEncoder};
 
-use super::routes::HttpAnswer;
-use super::{Port, Request};
-use crate::app::Answer;
-use crate::auth::bearer::Rights;
+use super::{Answer, Port};
+use crate::app;
 use crate::close::CloseReason;
 use crate::stats::{CoreStats, Hold, Stats, TurnTimes};
+
+/// What stands for an HTTP listener's app.
+pub const SITE: &str = "http";
 
 /// What the metrics say that no core counts.
 pub struct Facts {
@@ -28,6 +29,12 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// App and URL of a listener of apps.
+    pub fn app_listener(&self, number: u16) -> Option<(&str, &str)> {
+        let (app, url) = self.listeners.get(usize::from(number))?;
+        (*app != SITE).then_some((*app, url))
+    }
+
     /// Those of a server that starts now.
     pub fn new(listeners: Vec<(&'static str, String)>) -> Facts {
         Facts {
@@ -418,27 +425,23 @@ fn turns(core: &CoreStats) -> Metric {
 }
 
 impl Port {
-    pub(super) async fn metrics(&self, request: &Request) -> HttpAnswer {
-        if let Err(refused) = self.authorize(request, Rights::READ) {
-            return refused;
-        }
+    pub(super) async fn metrics(&self) -> Answer {
         let gathering = self.host.borrow_mut().gather();
-        (self.turn)();
-        let Answer::Stats(stats) = gathering.stats.await else {
-            return HttpAnswer::error(500, "internal", "the cores' answer is none");
+        let app::Answer::Stats(stats) = gathering.stats.await else {
+            return Answer::error(500, "internal", "the cores' answer is none");
         };
         let page = page(&self.facts, &stats, &gathering.depths);
         match TextEncoder::new().encode_to_string(&page.families) {
-            Ok(text) => HttpAnswer {
-                status: 200,
-                fields: vec![
+            Ok(text) => Answer::new(
+                200,
+                &[
                     ("Content-Type", TEXT_FORMAT),
                     ("Cache-Control", "no-store"),
                     ("X-Content-Type-Options", "nosniff"),
                 ],
-                body: text.into_bytes(),
-            },
-            Err(error) => HttpAnswer::error(500, "internal", &error.to_string()),
+                text,
+            ),
+            Err(error) => Answer::error(500, "internal", &error.to_string()),
         }
     }
 }

@@ -7,13 +7,16 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-use super::{Port, Request};
+use super::{Answer, Port, Routed};
 use crate::hush::Hush;
 use crate::net::admission::key_of;
+use crate::protocol::events::PATH;
+use crate::protocol::http::Request;
 use crate::protocol::websocket::offers::bearer;
 
 /// Time until it is answered.
@@ -60,24 +63,26 @@ impl Drop for Paused<'_> {
 }
 
 impl Port {
-    /// Keeps a request's answer back if its token is none that is known here, and says so.
-    pub(super) async fn pause_stranger(&self, request: &Request, peer: SocketAddr) {
+    /// Whether it shows a token that is none which is known here. What proves who a client is, is another matter.
+    pub(super) fn is_stranger(&self, request: &Request) -> bool {
         let token = request.authorization.as_deref().and_then(bearer);
         let is_known = |token| self.bearers.is_empty() || self.bearers.rights(token).is_some();
-        // What proves who a client is, is another matter.
-        if request.events.is_none() && !token.is_none_or(is_known) {
-            self.hold_back(peer).await;
-        }
+        let listens = self.events.is_some() && request.path() == PATH;
+        !listens && !token.is_none_or(is_known)
     }
 
-    /// The same of one that is known to be a stranger's.
-    pub(super) async fn hold_back(&self, peer: SocketAddr) {
+    /// Keeps a stranger's answer back for a while, and says so.
+    pub fn hold_back(self: &Rc<Port>, answer: Answer, peer: SocketAddr) -> Routed {
         if let Some(more) = self.pausing.hush.borrow_mut().ends(Instant::now()) {
             warn!(%peer, more, "a back end has shown a wrong token");
         }
-        if let Some(_paused) = self.pausing.enter(peer) {
-            monoio::time::sleep(PAUSE).await;
-        }
+        let port = Rc::clone(self);
+        Routed::Later(Box::pin(async move {
+            if let Some(_paused) = port.pausing.enter(peer) {
+                port.errands.sleep_until(Instant::now() + PAUSE).await;
+            }
+            answer
+        }))
     }
 }
 

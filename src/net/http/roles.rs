@@ -1,6 +1,6 @@
 //! [`Roles`]: which parts of the HTTP port a listener serves, and which of them a path belongs to.
 //!
-//! A set of four, copied about. What belongs to a role that a listener does not have is not found there;
+//! A set of five, copied about. What belongs to a role that a listener does not have is not found there;
 //! `/healthz` and `/readyz` belong to none and answer everywhere. The program's configuration makes them, the
 //! port asks them once a request.
 
@@ -11,11 +11,12 @@ use std::fmt;
 pub struct Roles(u8);
 
 /// Each role by its name, in the order in which they are listed to people.
-const NAMES: [(&str, Roles); 4] = [
+const NAMES: [(&str, Roles); 5] = [
     ("page", Roles::PAGE),
     ("api", Roles::API),
     ("metrics", Roles::METRICS),
     ("events", Roles::EVENTS),
+    ("websocket", Roles::WEBSOCKET),
 ];
 
 impl Roles {
@@ -27,10 +28,12 @@ impl Roles {
     pub const METRICS: Roles = Roles(4);
     /// `GET /v1/events`, by which clients listen.
     pub const EVENTS: Roles = Roles(8);
+    /// Websockets, at the paths that apps have there.
+    pub const WEBSOCKET: Roles = Roles(16);
     /// None of them.
     pub const NONE: Roles = Roles(0);
     /// All of them.
-    pub const ALL: Roles = Roles(15);
+    pub const ALL: Roles = Roles(31);
 
     /// Whether all of these are among them.
     pub fn has(self, roles: Roles) -> bool {
@@ -38,7 +41,7 @@ impl Roles {
     }
 
     /// The same and these.
-    pub fn with(self, roles: Roles) -> Roles {
+    pub const fn with(self, roles: Roles) -> Roles {
         Roles(self.0 | roles.0)
     }
 
@@ -56,7 +59,7 @@ impl Roles {
 
     /// Whether clients alone have business there: it is like a websocket's port then, open to whoever may bind.
     pub fn are_for_clients(self) -> bool {
-        self == Roles::EVENTS
+        self != Roles::NONE && Roles::EVENTS.with(Roles::WEBSOCKET).has(self)
     }
 
     /// What a path belongs to; of what is answered everywhere, none.

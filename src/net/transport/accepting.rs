@@ -21,11 +21,15 @@ use crate::protocol::websocket::handshake::Handshake;
 use crate::protocol::{Codec, Decoder};
 use crate::shard::Phase;
 
-const FULL: HttpError = HttpError {
+pub(super) const FULL: HttpError = HttpError {
     status: 503,
     text: "this server has as many connections as it may have",
 };
-const ADDRESS_FULL: HttpError = HttpError {
+const HTTP_FULL: HttpError = HttpError {
+    status: 503,
+    text: "this server has as many HTTP connections as it may have",
+};
+pub(super) const ADDRESS_FULL: HttpError = HttpError {
     status: 429,
     text: "this address has as many connections as it may have",
 };
@@ -36,7 +40,14 @@ const STALE_MAX: usize = 64;
 impl Transport {
     /// A listener has accepted a connection.
     pub fn accept(&mut self, host: &mut Host, listener: u16, stream: TcpStream, peer: SocketAddr) {
-        let counted = match self.admission.enter(listener, peer) {
+        let asks = self.listeners[usize::from(listener)].codec == Codec::Http;
+        let entered = match self.admission.enter(listener, peer) {
+            Err(CloseReason::ConnectionLimit) if asks && self.make_room(host, listener) => {
+                self.admission.enter(listener, peer)
+            }
+            entered => entered,
+        };
+        let counted = match entered {
             Ok(counted) => counted,
             Err(reason) => return self.turn_away(host, listener, stream, peer, reason),
         };
@@ -53,6 +64,8 @@ impl Transport {
         if opens {
             host.open(id);
             self.depart_all(host);
+        } else if asks {
+            self.places.add(host.shard(), id);
         } else {
             self.opening.push_back(id);
             self.bound_handshakes(host);
@@ -96,6 +109,7 @@ impl Transport {
                     .with_token(spec.proves);
                 Input::Handshake(Box::new(handshake))
             }
+            Codec::Http => Input::Requests(Default::default()),
             codec => {
                 let decoder = Decoder::new(codec, spec.message_bytes_max);
                 Input::Messages(match spec.tells {
@@ -116,18 +130,19 @@ impl Transport {
         peer: SocketAddr,
         reason: CloseReason,
     ) {
-        let answer = match reason {
-            CloseReason::ConnectionLimit => Some(FULL),
-            CloseReason::AddressLimit => Some(ADDRESS_FULL),
+        let answer = match (self.listeners[usize::from(listener)].codec, reason) {
+            (Codec::WebSocket, CloseReason::ConnectionLimit) => Some(FULL.response()),
+            (Codec::WebSocket, CloseReason::AddressLimit) => Some(ADDRESS_FULL.response()),
+            (Codec::Http, CloseReason::ConnectionLimit) => Some(HTTP_FULL.refusal()),
+            (Codec::Http, CloseReason::AddressLimit) => Some(ADDRESS_FULL.refusal()),
             _ => None,
         };
         if let Some(answer) = answer
-            && self.listeners[usize::from(listener)].codec == Codec::WebSocket
             && self.admission.may_tell()
         {
             let (input, counted) = (Input::Ignored, Counted::Nothing);
             if let Some(id) = self.begin(host, listener, stream, peer, input, counted) {
-                self.refuse(host, id, &answer.response(), reason);
+                self.refuse(host, id, &answer, reason);
             }
         } else {
             host.shard().count_refused(reason);
@@ -250,6 +265,7 @@ impl Transport {
                 link.counted = Counted::Nothing;
                 let answer = match link.codec {
                     Codec::WebSocket => ADDRESS_FULL.response(),
+                    Codec::Http => ADDRESS_FULL.refusal(),
                     _ => Vec::new(),
                 };
                 self.refuse(host, id, &answer, reason);

@@ -14,6 +14,9 @@ use crate::net::connection::Input;
 use crate::protocol::Event;
 use crate::shard::Phase;
 
+/// What is read of a peer that still sends after its last answer.
+const LINGER_BYTES_MAX: usize = 16 << 20;
+
 impl Transport {
     /// The socket is of no use any more.
     pub(super) fn break_off(&mut self, host: &mut Host, id: ConnId) {
@@ -93,6 +96,8 @@ impl Transport {
 
     /// Lets go of a connection whose close has been seen through, or that broke.
     pub(super) fn end(&mut self, host: &mut Host, id: ConnId) {
+        self.end_visit(id);
+        self.lingering.remove(&id);
         if let Some(link) = self.take_link(id) {
             self.leave(host, id, link.counted);
             if let Some(rates) = &mut self.rates {
@@ -103,6 +108,17 @@ impl Transport {
             drop(link);
             self.wire.forget(id);
             host.shard().remove(id);
+        }
+    }
+
+    /// So much was read of one that asks by HTTP. One that goes on sending for long after its last answer is cut off.
+    pub(super) fn count_lingering(&mut self, host: &mut Host, id: ConnId, bytes: usize) {
+        if host.shard().phase(id) == Phase::Closing {
+            let read = self.lingering.entry(id).or_default();
+            *read += bytes;
+            if *read > LINGER_BYTES_MAX {
+                self.cut_off(host, id);
+            }
         }
     }
 
@@ -123,9 +139,16 @@ impl Transport {
         }
     }
 
+    /// The server drains: lets no clients in from now on.
+    pub fn be_shut(&mut self) {
+        self.shut = true;
+    }
+
     /// The server stops: reads nothing from now on.
-    pub fn be_quiet(&mut self) {
+    pub fn be_quiet(&mut self, host: &mut Host) {
+        self.shut = true;
         self.quiet = true;
+        self.dismiss(host);
     }
 
     /// Those that are closed first when the server stops: all but back ends, which may still push to them.
@@ -155,6 +178,7 @@ impl Transport {
         if host.shard().phase(id) != Phase::Closing {
             host.close(id, CloseReason::Stopping);
         }
+        host.shard().hasten(id);
         // What had arrived while nothing was read may be the peer's close.
         self.read_later(id);
     }

@@ -78,9 +78,9 @@ impl Transport {
             }
             Flow::Go if quiet => return,
             Flow::Go | Flow::End => {}
-            Flow::Pause if link.broken => return self.break_off(host, id),
+            Flow::Pause | Flow::Wait if link.broken => return self.break_off(host, id),
             Flow::Pause => return self.pause(host, id),
-            Flow::Leave | Flow::Gone => return,
+            Flow::Leave | Flow::Wait | Flow::Gone => return,
         }
         if !link.unread.is_empty() {
             let mut unread = std::mem::take(&mut link.unread);
@@ -108,11 +108,16 @@ impl Transport {
             }
             Ok(length) => {
                 // A short read has emptied the socket, unless its end waits behind the bytes.
+                let asks = link.codec == Codec::Http;
                 link.readable = length == buffer.len() || link.ending || link.broken;
                 if link.readable {
                     self.read_later(id);
                 }
-                host.shard().heard(id, length);
+                if asks {
+                    self.count_lingering(host, id, length);
+                } else {
+                    host.shard().heard(id, length);
+                }
                 let input = &mut buffer[..length];
                 let taken = self.feed(host, id, input);
                 if taken < length
@@ -143,6 +148,13 @@ impl Transport {
         {
             return all;
         }
+        if matches!(self.link(id), Some(link) if matches!(link.input, Input::Requests(_))) {
+            at += self.feed_requests(host, id, &input[at..]);
+            // Unless it has become another codec's, that is all.
+            if !matches!(self.link(id), Some(link) if matches!(link.input, Input::Messages(_))) {
+                return at;
+            }
+        }
         let helping = host.work() + UNITS_PER_HELPING;
         loop {
             // Of a message that has gone out; the next event frees what knows of them.
@@ -166,7 +178,7 @@ impl Transport {
                     self.pause(host, id);
                     return at;
                 }
-                Flow::Leave => return at,
+                Flow::Leave | Flow::Wait => return at,
                 Flow::Gone => return all,
             }
             if at > 0 && at < all && (host.work() >= helping || !host.goes_on()) {
@@ -177,7 +189,10 @@ impl Transport {
                 Input::Messages(decoder) => decoder,
                 #[cfg(test)]
                 Input::Panics => panic!("a codec's mistake"),
-                Input::ProxyHeader(_) | Input::Handshake(_) | Input::Ignored => return all,
+                Input::ProxyHeader(_)
+                | Input::Handshake(_)
+                | Input::Requests(_)
+                | Input::Ignored => return all,
             };
             let before = at;
             let event = decoder.next(input, &mut at);
@@ -323,7 +338,7 @@ impl Transport {
     }
 
     /// Opens a websocket whose handshake is right, if its client may come in. Whether it did.
-    fn let_in(&mut self, host: &mut Host, id: ConnId, accepted: &Accepted) -> bool {
+    pub(super) fn let_in(&mut self, host: &mut Host, id: ConnId, accepted: &Accepted) -> bool {
         if let Some(forwarded) = &accepted.forwarded
             && let Some(peer) = host.shard().peer(id)
         {
@@ -367,7 +382,7 @@ impl Transport {
     }
 
     /// Tells the log why a request is refused.
-    fn explain(&mut self, host: &mut Host, id: ConnId, error: HttpError) {
+    pub(super) fn explain(&mut self, host: &mut Host, id: ConnId, error: HttpError) {
         if let Some(peer) = host.shard().peer(id) {
             self.admission.explain(peer, error);
         }

@@ -37,6 +37,7 @@ impl Transport {
         self.listeners = listeners;
         self.origins = Origins::new(&config.origins);
         self.admission.renew(config, doors);
+        self.sites.body_bytes_max = config.http_body_bytes_max;
         self.halves.set_max(config.inbox_bytes_core_max);
         let rates_begin = self.rates.is_none() && rates.is_some();
         match (&mut self.rates, rates) {

@@ -1,61 +1,49 @@
-//! How clients come in that listen only: the HTTP port has read their request and hands them over.
+//! How a connection that asks by HTTP comes to listen, or to be a websocket: by another codec, in place.
 //!
-//! From then on each is a connection like any other, of a listener that has no socket of its own: counted with the
-//! clients, moved to its uid's home, written at the end of a turn. Called by the core's tasks.
+//! From then on it is a connection like any other, of an app: counted with the clients, moved to its
+//! uid's home, written at the end of a turn. Called for each request that is let in.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 
 use tracing::debug;
 
 use super::Transport;
+use super::accepting::{ADDRESS_FULL, FULL};
 use crate::app::host::Host;
-use crate::auth::Proof;
 use crate::close::CloseReason;
-use crate::ident::ConnName;
-use crate::net::admission::Counted;
+use crate::ident::{ConnId, ConnName};
 use crate::net::connection::Input;
-use crate::payload::Message;
+use crate::net::http::{Admitted, Claim};
 use crate::protocol::http::HttpError;
+use crate::protocol::http::head::Head;
+use crate::protocol::websocket::handshake::{Refused, Wants, accept};
 use crate::protocol::{Codec, Decoder, events};
 
 /// For how many seconds a client that found no place is to stay away.
 const RETRY_AFTER: (&str, &str) = ("Retry-After", "5");
 
-/// Who a client is.
-pub enum Claim {
-    /// It says so.
-    Uid(String),
-    /// It has proved it.
-    Proof(Proof),
-}
-
-/// A client that is to listen, its request checked and read to its end, with no operation on its socket in flight.
-pub struct Subscriber {
-    pub stream: TcpStream,
-    /// Its own address, whoever is in between.
-    pub peer: SocketAddr,
-    pub claim: Claim,
-    /// The page's origin, if that is to be told that it is let in.
-    pub origin: Option<String>,
-}
-
 impl Transport {
-    /// Takes one over, as a connection of this listener. It binds at once, and has its answer when it is home.
-    pub fn subscribe(&mut self, host: &mut Host, listener: u16, subscriber: Subscriber) {
-        let Subscriber {
-            stream,
-            peer,
+    /// Has it listen. It binds at once, and has its answer when it is home.
+    pub(super) fn subscribe(&mut self, host: &mut Host, id: ConnId, admitted: Admitted) {
+        let Admitted {
+            door,
             claim,
+            peer,
             origin,
-        } = subscriber;
-        let counted = match self.admission.enter(listener, peer) {
-            Ok(counted) => counted,
-            Err(reason) => return self.send_away(host, listener, stream, peer, reason),
-        };
-        let input = Input::Messages(Decoder::new(Codec::Events, 0));
-        let Some(id) = self.begin(host, listener, stream, peer, input, counted) else {
-            return;
-        };
+        } = admitted;
+        if self.shut {
+            // Without a word: a browser that is told a status does not come back, and it is to.
+            host.shard().count_refused(CloseReason::Stopping);
+            host.close(id, CloseReason::Stopping);
+            return self.end(host, id);
+        }
+        if let Err(reason) = self.turn_into(host, id, door.listener, peer) {
+            let answer = HttpError::new(503, reason.text()).response_with(&[RETRY_AFTER]);
+            return self.refuse(host, id, &answer, reason);
+        }
+        if let Some(link) = self.link(id) {
+            link.input = Input::Messages(Decoder::new(Codec::Events, 0));
+        }
         debug!(connection = %ConnName(host.core(), id), %peer, "listens");
         // Cores count alike, but clients come from ports of their own.
         let spread = id.generation ^ u32::from(peer.port()) << 8;
@@ -64,28 +52,76 @@ impl Transport {
             .send_raw(id, |_, out| out.extend_from_slice(&head));
         host.open(id);
         match claim {
-            Claim::Uid(uid) => host.message(id, Message::Text(&uid)),
+            Claim::Uid(uid) => host.claim(id, &uid),
             Claim::Proof(proof) => host.prove(id, proof),
         }
-        self.depart_all(host);
     }
 
-    /// Tells one that there is no place, if not too many are being told already.
-    fn send_away(
+    /// Has it open a websocket of this listener, if its request and who it is are right for that.
+    pub(super) fn open_websocket(
         &mut self,
         host: &mut Host,
+        id: ConnId,
         listener: u16,
-        stream: TcpStream,
-        peer: SocketAddr,
-        reason: CloseReason,
+        head: &Head<'_>,
     ) {
-        if !self.admission.may_tell() {
-            return host.shard().count_refused(reason);
+        let Some(peer) = host.shard().peer(id) else {
+            return;
+        };
+        let spec = &self.listeners[usize::from(listener)];
+        let wants = Wants {
+            forwarded: self.admission.proxies.trust(peer.ip()),
+            compress: spec.compress,
+            token: spec.proves,
+        };
+        let accepted = match accept(head, wants) {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                self.explain(host, id, error);
+                let refused = Refused::from(error);
+                return self.refuse(host, id, &refused.response, CloseReason::BadHandshake);
+            }
+        };
+        if self.shut {
+            let reason = CloseReason::Stopping;
+            let answer = HttpError::new(503, reason.text()).response_with(&[RETRY_AFTER]);
+            return self.refuse(host, id, &answer, reason);
         }
-        let answer = HttpError::new(503, reason.text()).response_with(&[RETRY_AFTER]);
-        let (input, counted) = (Input::Ignored, Counted::Nothing);
-        if let Some(id) = self.begin(host, listener, stream, peer, input, counted) {
-            self.refuse(host, id, &answer, reason);
+        match self.turn_into(host, id, listener, peer) {
+            Ok(()) => drop(self.let_in(host, id, &accepted)),
+            Err(reason) => {
+                let answer = match reason {
+                    CloseReason::AddressLimit => ADDRESS_FULL,
+                    _ => FULL,
+                };
+                self.refuse(host, id, &answer.response(), reason);
+            }
         }
+    }
+
+    /// Makes it a connection of another listener, whose places it takes; or says which limit keeps it out.
+    pub(super) fn turn_into(
+        &mut self,
+        host: &mut Host,
+        id: ConnId,
+        listener: u16,
+        peer: SocketAddr,
+    ) -> Result<(), CloseReason> {
+        let counted = self.admission.enter(listener, peer)?;
+        if let Some(link) = self.link(id) {
+            let had = std::mem::replace(&mut link.counted, counted);
+            self.leave(host, id, had);
+        }
+        host.shard().turn_into(id, listener);
+        host.shard().set_peer(id, peer);
+        let codec = self.listeners[usize::from(listener)].codec;
+        if let Some(link) = self.link(id) {
+            link.codec = codec;
+        }
+        if let Some(rates) = &mut self.rates {
+            rates.take(id);
+            rates.enter(id, listener);
+        }
+        Ok(())
     }
 }

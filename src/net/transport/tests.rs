@@ -69,6 +69,7 @@ impl Core {
             message_bytes_max: 1 << 20,
             outbox_bytes_max: 2 << 20,
             compress: false,
+            shown: 0,
         }]);
         let door = Door {
             pool: Pool::Clients,
@@ -396,7 +397,7 @@ fn one_that_cannot_be_watched_again_is_closed_on_the_ring() {
     // SAFETY: two open descriptors, each of which stays its owner's.
     assert_eq!(unsafe { libc::dup2(unfit.as_raw_fd(), socket) }, socket);
     // Or else reading would find out before the ring does.
-    core.transport.be_quiet();
+    core.transport.be_quiet(&mut core.host);
     for event in ready {
         core.transport.event(&mut core.host, event);
     }

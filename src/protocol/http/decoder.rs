@@ -88,6 +88,14 @@ impl Decoder {
         self.0 = State::Body(Box::new((request, body)));
     }
 
+    /// The request whose body is to come.
+    pub fn request(&self) -> Option<&Request> {
+        match &self.0 {
+            State::Body(both) => Some(&both.0),
+            _ => None,
+        }
+    }
+
     /// Takes bytes of a body from `input[*at..]`, advances `at`, and returns the request when that is whole.
     pub fn body(&mut self, input: &[u8], at: &mut usize) -> Result<Option<Request>, HttpError> {
         let State::Body(both) = &mut self.0 else {

@@ -1,13 +1,23 @@
-//! Values in a query, as forms and `URLSearchParams` write them.
+//! Percent-encoding (RFC 3986, section 2.1) in a request's target: in its path, and in a query, as forms and
+//! `URLSearchParams` write it.
 
-/// A value: `+` is a space, `%` begins a byte in two digits. `None` if that is no UTF-8.
+/// A part of a path without it; `None` if that is none, or does not give UTF-8.
+pub fn decode(part: &str) -> Option<String> {
+    without_escapes(part, b'+')
+}
+
+/// A value in a query, where `+` is a space. `None` if its escapes are none, or give no UTF-8.
 pub fn unescape(value: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(value.len());
-    let mut rest = value.as_bytes();
+    without_escapes(value, b' ')
+}
+
+fn without_escapes(text: &str, plus: u8) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {
         rest = after;
         bytes.push(match first {
-            b'+' => b' ',
+            b'+' => plus,
             b'%' => {
                 let (digits, after) = after.split_first_chunk::<2>()?;
                 rest = after;

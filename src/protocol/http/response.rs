@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io::Write;
 
+use serde_json::json;
+
 /// A request that is refused; the connection closes after the answer, since nobody knows where
 /// another request would begin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,6 +25,24 @@ impl HttpError {
         self.response_with(&[])
     }
 
+    /// The same as a port answers that speaks HTTP: in JSON, with a name for programs.
+    pub fn refusal(self) -> Vec<u8> {
+        let code = match self.status {
+            408 => "request_timeout",
+            411 => "length_required",
+            413 => "body_too_large",
+            414 | 431 => "head_too_large",
+            417 => "expectation_failed",
+            429 => "too_many_requests",
+            501 => "not_implemented",
+            503 => "unavailable",
+            505 => "version_not_supported",
+            _ => "bad_request",
+        };
+        let body = error_text(code, self.text) + "\n";
+        response(self.status, &JSON_FIELDS, body.as_bytes(), false)
+    }
+
     /// The same with further header fields.
     pub fn response_with(self, fields: &[(&str, &str)]) -> Vec<u8> {
         let mut all = vec![("Content-Type", "text/plain; charset=utf-8")];
@@ -30,6 +50,18 @@ impl HttpError {
         let body = format!("{} {}: {}\n", self.status, phrase(self.status), self.text);
         response(self.status, &all, body.as_bytes(), false)
     }
+}
+
+/// What an answer in JSON says of itself.
+pub const JSON_FIELDS: [(&str, &str); 3] = [
+    ("Content-Type", "application/json"),
+    ("Cache-Control", "no-store"),
+    ("X-Content-Type-Options", "nosniff"),
+];
+
+/// An error in JSON: a name for programs, and words for people.
+pub fn error_text(code: &str, message: &str) -> String {
+    json!({"error": {"code": code, "message": message}}).to_string()
 }
 
 impl fmt::Display for HttpError {

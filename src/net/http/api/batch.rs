@@ -7,7 +7,8 @@ use super::bodies::{self, Command, Target, string_end};
 use super::pacing::Pace;
 use super::{ApiError, bodies::Push};
 use crate::auth::bearer::Rights;
-use crate::net::http::{Port, Request};
+use crate::net::http::Port;
+use crate::protocol::http::Request;
 
 /// Most entries of a batch.
 pub const BATCH_MAX: usize = 10_000;

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::{ApiError, names};
 use crate::ident::{EVERYBODY, UidError, check_uid};
-use crate::net::http::Request;
+use crate::protocol::http::Request;
 
 /// Most uids of one push.
 pub const UIDS_MAX: usize = 10_000;

@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::time::Instant;
 
 use serde::{Serialize, Serializer};
 
@@ -74,7 +73,6 @@ impl Port {
             while weight + own > WEIGHT_MAX
                 && let Some((nth, command, pending)) = under_way.pop_front()
             {
-                pace.turn();
                 weight -= weight_of(command);
                 outcomes[nth] = Some(self.end(command, pending, &mut due[nth]).await);
             }
@@ -82,7 +80,6 @@ impl Port {
             let pending = self.begin(command, &mut pace).await;
             under_way.push_back((nth, command, pending));
         }
-        pace.turn();
         for (nth, command, pending) in under_way {
             outcomes[nth] = Some(self.end(command, pending, &mut due[nth]).await);
         }
@@ -114,7 +111,6 @@ impl Port {
             return outcome;
         }
         let pending = self.begin(command, pace).await;
-        pace.turn();
         self.end(command, pending, due).await
     }
 
@@ -141,8 +137,6 @@ impl Port {
     /// Queues a command where it is to be done.
     async fn begin(&self, command: &Command<'_>, pace: &mut Pace<'_>) -> Pending {
         let reach = self.reach;
-        // Whom it closes is closed now: the last turn may be long past, and its time with it.
-        self.host.borrow_mut().set_now(Instant::now());
         let mark = Mark::new(&mut self.host.borrow_mut());
         let pending = {
             let mut host = self.host.borrow_mut();

@@ -1,9 +1,7 @@
 //! What the API answers where it does not do what it is asked: [`ApiError`], in one shape for all.
 
-use serde_json::json;
-
-use crate::net::http::routes::HttpAnswer;
-use crate::protocol::http::{HttpError, response};
+use crate::net::http::Answer;
+use crate::protocol::http::response::error_text;
 
 /// Most characters of what an answer says of a bad request.
 const MESSAGE_CHARS_MAX: usize = 200;
@@ -36,28 +34,10 @@ impl ApiError {
 
     /// As one of a batch's answers.
     pub fn text(&self) -> String {
-        json!({"error": {"code": self.code, "message": self.message}}).to_string()
+        error_text(self.code, &self.message)
     }
 
-    pub fn answer(&self) -> HttpAnswer {
-        HttpAnswer::error(self.status, self.code, &self.message)
+    pub fn answer(&self) -> Answer {
+        Answer::error(self.status, self.code, &self.message)
     }
-}
-
-/// The whole answer to what is no request that can be served, after which the connection ends.
-pub fn refusal(error: HttpError) -> Vec<u8> {
-    let code = match error.status {
-        408 => "request_timeout",
-        411 => "length_required",
-        413 => "body_too_large",
-        414 | 431 => "head_too_large",
-        417 => "expectation_failed",
-        429 => "too_many_requests",
-        501 => "not_implemented",
-        503 => "unavailable",
-        505 => "version_not_supported",
-        _ => "bad_request",
-    };
-    let answer = HttpAnswer::error(error.status, code, error.text);
-    response::response(answer.status, &answer.fields, &answer.body, false)
 }

@@ -13,15 +13,15 @@ mod pacing;
 mod reading;
 mod repeating;
 
-pub(super) use errors::{ApiError, refusal};
-pub(super) use repeating::Key;
+use errors::ApiError;
+pub use repeating::Key;
 
-use super::routes::HttpAnswer;
-use super::{Port, Request};
+use super::{Answer, Port};
 use crate::auth::bearer::Rights;
+use crate::protocol::http::Request;
 
 /// One path and its method.
-struct Route {
+pub struct Route {
     /// Whether it only tells something: GET and HEAD; else it is POST.
     reads: bool,
     /// A part in braces is a name.
@@ -116,30 +116,33 @@ pub(super) fn is_path(path: &str) -> bool {
 }
 
 impl Port {
-    /// The answer to a request of one of the API's paths.
-    pub(super) async fn api(&self, request: &Request) -> HttpAnswer {
-        let found = ROUTES
-            .iter()
-            .find_map(|route| Some((route, route.name(&request.path)?)));
-        let Some((route, name)) = found else {
-            return HttpAnswer::error(404, "not_found", "nothing is served at this path");
-        };
-        if !route.takes(&request.method) {
-            return HttpAnswer::method_not_allowed(if route.reads { "GET, HEAD" } else { "POST" });
+    /// The route of a request of one of the API's paths, or why it goes none.
+    pub(super) fn find_call(&self, request: &Request) -> Result<&'static Route, Answer> {
+        let mut routes = ROUTES.iter();
+        let found = routes.find(|route| route.name(request.path()).is_some());
+        let route = found.ok_or_else(Answer::not_found)?;
+        if !route.takes(request.method()) {
+            let methods = if route.reads { "GET, HEAD" } else { "POST" };
+            return Err(Answer::method_not_allowed(methods));
         }
-        if let Some(right) = route.right
-            && let Err(refused) = self.authorize(request, right)
-        {
-            return refused;
+        if let Some(right) = route.right {
+            self.authorize(request, right)?;
         }
         if is_foreign(request) {
             let words = "only pages of this server may ask";
-            return HttpAnswer::error(403, "foreign_origin", words);
+            return Err(Answer::error(403, "foreign_origin", words));
         }
         if !route.reads && !is_json(request) {
             let words = "expected Content-Type: application/json";
-            return HttpAnswer::error(415, "not_json", words);
+            return Err(Answer::error(415, "not_json", words));
         }
+        Ok(route)
+    }
+
+    /// The answer to a request of this route.
+    pub(super) async fn api(&self, route: &Route, request: Request) -> Answer {
+        let request = &request;
+        let name = route.name(request.path()).unwrap_or_default();
         let answer = match route.call {
             Call::Push => self.one(bodies::push(request)).await,
             Call::Broadcast => self.one(bodies::broadcast(request)).await,
@@ -148,13 +151,13 @@ impl Port {
             Call::Leave => self.one(bodies::leave(request, name)).await,
             Call::Batch => self.batch(request).await,
             Call::Uid => self.uid(name).await,
-            Call::Uids => self.uids(&request.query).await,
-            Call::Group => self.group(name, &request.query).await,
+            Call::Uids => self.uids(request.query()).await,
+            Call::Group => self.group(name, request.query()).await,
             Call::Stats => self.stats().await,
             Call::Description => Ok(DESCRIPTION.to_owned()),
         };
         match answer {
-            Ok(text) => HttpAnswer::json_text(200, text),
+            Ok(text) => Answer::json_text(200, text),
             Err(error) => error.answer(),
         }
     }
@@ -164,12 +167,12 @@ impl Port {
 fn is_foreign(request: &Request) -> bool {
     // A proxy in front may have taken TLS off.
     let own = ["http", "https"].map(|scheme| format!("{scheme}://{}", request.host));
-    let origin = request.origin.as_ref();
+    let origin = request.field("origin");
     origin.is_some_and(|origin| !own.iter().any(|own| origin.eq_ignore_ascii_case(own)))
 }
 
 fn is_json(request: &Request) -> bool {
-    let media = request.content_type.as_deref().unwrap_or_default();
+    let media = request.field("content-type").unwrap_or_default();
     let media = media.split(';').next().unwrap_or_default().trim();
     media.eq_ignore_ascii_case("application/json")
 }

@@ -1,8 +1,8 @@
 //! Names in a request's target: a uid or a group in its path, a query's fields.
 
-use crate::ident::check_uid;
-
 use super::ApiError;
+use crate::ident::check_uid;
+use crate::protocol::http::query::decode;
 
 /// A uid in a path.
 pub fn uid(part: &str) -> Result<String, ApiError> {
@@ -16,27 +16,9 @@ pub fn group(part: &str) -> Result<String, ApiError> {
 
 fn name(part: &str, code: &'static str) -> Result<String, ApiError> {
     let name =
-        decoded(part).ok_or_else(|| ApiError::new(400, code, "expected UTF-8, percent-encoded"))?;
+        decode(part).ok_or_else(|| ApiError::new(400, code, "expected UTF-8, percent-encoded"))?;
     check_uid(&name).map_err(|error| ApiError::new(400, code, error.to_string()))?;
     Ok(name)
-}
-
-/// Without its percent-encoding (RFC 3986, section 2.1); `None` if that is none, or does not give UTF-8.
-fn decoded(part: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(part.len());
-    let mut rest = part.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let digit = |byte: u8| char::from(byte).to_digit(16);
-        let (&[high, low], after) = rest.split_first_chunk()?;
-        bytes.push((digit(high)? << 4 | digit(low)?) as u8);
-        rest = after;
-    }
-    String::from_utf8(bytes).ok()
 }
 
 /// The values of a query's fields, of which these may be there, each once at most.

@@ -7,24 +7,21 @@
 use std::time::{Duration, Instant};
 
 use crate::app::host::Host;
+use crate::app::round::UNITS_PER_HELPING;
 use crate::net::http::Port;
 use crate::shard::Debt;
 
-/// Units of work after which what has been queued is written.
-const UNITS_PER_TURN: u64 = 512;
 /// The same in bytes to be written, as many as a send buffer takes.
-const BYTES_PER_TURN: u64 = 64 << 10;
+const BYTES_PER_HELPING: u64 = 64 << 10;
 /// Who waits longer than this for other cores looks less often.
 const PATIENCE: Duration = Duration::from_millis(1);
 
 /// See the module.
 pub struct Pace<'p> {
     port: &'p Port,
-    /// Units and bytes since the last turn.
+    /// Units and bytes of the present helping.
     units: u64,
     bytes: u64,
-    /// Whether something is queued.
-    queued: bool,
     debt: Debt,
 }
 
@@ -49,14 +46,12 @@ impl<'p> Pace<'p> {
             port,
             units: 0,
             bytes: 0,
-            queued: false,
             debt: Debt::default(),
         }
     }
 
     /// What was done since the mark is this request's doing, and so are a few units elsewhere.
     pub async fn spend(&mut self, since: Mark, elsewhere: usize) {
-        self.queued = true;
         {
             let mut host = self.port.host.borrow_mut();
             self.units += host.work() - since.units + elsewhere as u64;
@@ -65,8 +60,7 @@ impl<'p> Pace<'p> {
             backlog.charge(&mut self.debt, bytes);
             self.bytes += bytes;
         }
-        if self.units >= UNITS_PER_TURN || self.bytes >= BYTES_PER_TURN {
-            self.turn();
+        if self.units >= UNITS_PER_HELPING || self.bytes >= BYTES_PER_HELPING {
             self.rest().await;
         }
         self.catch_up().await;
@@ -76,12 +70,11 @@ impl<'p> Pace<'p> {
     pub async fn catch_up(&mut self) {
         let mut since = None;
         while !self.lets_on() {
-            self.turn();
             self.rest().await;
             // Our own core has nothing to do meanwhile if it is the others that are late.
-            let since: Instant = *since.get_or_insert_with(Instant::now);
-            if since.elapsed() > PATIENCE {
-                monoio::time::sleep(PATIENCE).await;
+            let now = Instant::now();
+            if now - *since.get_or_insert(now) > PATIENCE {
+                self.port.errands.sleep_until(now + PATIENCE).await;
             }
         }
     }
@@ -92,18 +85,10 @@ impl<'p> Pace<'p> {
         host.has_room_to_send() && host.shard().backlog.lets_on(self.debt)
     }
 
-    /// What has been queued is written or posted.
-    pub fn turn(&mut self) {
-        if std::mem::take(&mut self.queued) {
-            self.units = 0;
-            self.bytes = 0;
-            (self.port.turn)();
-        }
-    }
-
-    /// Lets the core go on with other things.
+    /// Lets what it has queued be written or posted, and the core go on with other things.
     pub async fn rest(&mut self) {
-        // If that cannot be waited for, there is nothing better to do than to go on.
-        let _ = self.port.pass.give_way().await;
+        self.units = 0;
+        self.bytes = 0;
+        self.port.errands.rest().await;
     }
 }

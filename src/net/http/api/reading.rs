@@ -5,14 +5,14 @@
 use std::fmt::Write;
 use std::time::{Duration, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{ApiError, names};
 use crate::app::Answer;
 use crate::app::inquiry::{Finding, Inquiry};
 use crate::ident::{CoreId, SPACES_MAX};
-use crate::net::http::Port;
+use crate::net::http::{Facts, Port};
 use crate::shard::{Cursor, MEMBERS_MAX, Seat, UIDS_PER_PAGE_MAX};
 
 /// Uids of a page, and members of a group, unless the request says otherwise.
@@ -20,12 +20,6 @@ const UIDS_PER_PAGE: usize = 1_000;
 const MEMBERS: usize = 100;
 /// Questions for one page of uids: a small server's cores fill one together, a large one's are asked page by page.
 const PIECES_PER_PAGE: usize = 16;
-
-#[derive(Deserialize)]
-struct Listener {
-    app: String,
-    url: String,
-}
 
 #[derive(Serialize)]
 struct Told<'l> {
@@ -67,15 +61,13 @@ impl Port {
             let (reach, uid) = (self.reach, Box::from(&*uid));
             host.inquire(home, Inquiry::Uid { reach, uid })
         };
-        (self.turn)();
         let Some(Finding::Uid(look)) = waiting.await.pop() else {
             return Err(no_answer());
         };
-        let listeners: Vec<Listener> = serde_json::from_str(&self.listeners).unwrap_or_default();
         let list: Vec<Told<'_>> = look
             .seats
             .iter()
-            .map(|seat| told(seat, &listeners))
+            .map(|seat| told(seat, &self.facts))
             .collect();
         text(&UidTold {
             uid,
@@ -104,7 +96,6 @@ impl Port {
                 uids_max: limit - uids.len(),
             };
             let waiting = self.host.borrow_mut().inquire(core, what);
-            (self.turn)();
             let Some(Finding::Uids(page)) = waiting.await.pop() else {
                 return Err(no_answer());
             };
@@ -129,7 +120,6 @@ impl Port {
             group: Box::from(&*group),
             members_max: limit,
         });
-        (self.turn)();
         let (mut connections, mut complete) = (0, true);
         let mut members = Map::new();
         for finding in waiting.await {
@@ -152,7 +142,6 @@ impl Port {
 
     pub(super) async fn stats(&self) -> Result<String, ApiError> {
         let waiting = self.host.borrow_mut().stats();
-        (self.turn)();
         match waiting.await {
             Answer::Stats(stats) => text(&*stats),
             Answer::Reached(_) => Err(no_answer()),
@@ -160,14 +149,14 @@ impl Port {
     }
 }
 
-fn told<'l>(seat: &Seat, listeners: &'l [Listener]) -> Told<'l> {
-    let listener = listeners.get(usize::from(seat.listener));
+fn told<'l>(seat: &Seat, facts: &'l Facts) -> Told<'l> {
+    let listener = facts.app_listener(seat.listener);
     let since = UNIX_EPOCH + Duration::from_secs(u64::from(seat.since));
     Told {
         since: humantime::format_rfc3339_seconds(since).to_string(),
         address: seat.address.to_string(),
-        listener: listener.map(|listener| &*listener.url),
-        app: listener.map(|listener| &*listener.app),
+        listener: listener.map(|(_, url)| url),
+        app: listener.map(|(app, _)| app),
         bytes_waiting: seat.bytes_waiting,
         paused: seat.paused,
     }

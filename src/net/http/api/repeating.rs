@@ -61,10 +61,10 @@ impl Held<'_> {
 }
 
 impl Port {
-    /// Gives up the ids of requests that a panic has ended. Called about once a second.
-    pub(in crate::net::http) fn settle_left(&self) {
-        if give_up(&self.host, &self.unsettled) {
-            (self.turn)();
+    /// Gives up the ids of requests that a panic has ended.
+    pub fn settle_left(&self) {
+        if !self.unsettled.borrow().is_empty() {
+            give_up(&self.host, &self.unsettled);
         }
     }
 }
@@ -117,7 +117,6 @@ impl Port {
                 pace.spend(mark, 1).await;
             }
         }
-        pace.turn();
         for (nth, key, waiting) in asked {
             due[nth] = self.due(key, waiting.await);
         }

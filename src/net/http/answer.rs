@@ -1,0 +1,115 @@
+//! What is answered to a request, and how it is written: [`Answer`].
+
+use crate::protocol::events;
+use crate::protocol::http::response::{JSON_FIELDS, error_text, response_head};
+use crate::protocol::http::{HttpError, Request};
+
+/// One answer.
+pub struct Answer {
+    pub status: u16,
+    pub fields: Vec<(&'static str, &'static str)>,
+    pub body: Vec<u8>,
+    /// Pages of this origin may read it.
+    pub readable_by: Option<String>,
+    /// What is said of it in the log, to whoever runs the server.
+    pub told: Option<HttpError>,
+    /// Whether the connection ends with it, whatever the client wants.
+    pub is_last: bool,
+}
+
+impl Answer {
+    pub fn new(
+        status: u16,
+        fields: &[(&'static str, &'static str)],
+        body: impl Into<Vec<u8>>,
+    ) -> Answer {
+        Answer {
+            status,
+            fields: fields.to_vec(),
+            body: body.into(),
+            readable_by: None,
+            told: None,
+            is_last: false,
+        }
+    }
+
+    /// One value of JSON, as its text.
+    pub fn json_text(status: u16, mut text: String) -> Answer {
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        Answer::new(status, &JSON_FIELDS, text)
+    }
+
+    pub fn error(status: u16, code: &str, message: &str) -> Answer {
+        Answer::json_text(status, error_text(code, message))
+    }
+
+    /// The same of which the log is told, too.
+    pub fn told(error: HttpError, code: &str) -> Answer {
+        Answer {
+            told: Some(error),
+            ..Answer::error(error.status, code, error.text)
+        }
+    }
+
+    pub fn not_found() -> Answer {
+        Answer::error(404, "not_found", "nothing is served at this path")
+    }
+
+    pub fn method_not_allowed(allowed: &'static str) -> Answer {
+        Answer::error(405, "method_not_allowed", "this path takes other methods")
+            .with("Allow", allowed)
+    }
+
+    /// The same with a further field.
+    pub fn with(mut self, name: &'static str, value: &'static str) -> Answer {
+        self.fields.push((name, value));
+        self
+    }
+
+    /// Its bytes.
+    pub fn written(&self, how: Manner) -> Vec<u8> {
+        let mut fields: Vec<(&str, &str)> = self.fields.clone();
+        if how.keep_alive && how.is_old {
+            fields.push(("Connection", "keep-alive"));
+        }
+        if let Some(origin) = &self.readable_by {
+            fields.extend(events::readable_by(origin));
+        }
+        let length = Some(self.body.len());
+        let mut bytes = response_head(self.status, &fields, length, how.keep_alive);
+        if !how.head_only {
+            bytes.extend_from_slice(&self.body);
+        }
+        bytes
+    }
+}
+
+/// How a request is to be answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Manner {
+    /// Without a body (HEAD).
+    pub head_only: bool,
+    /// To HTTP/1.0.
+    pub is_old: bool,
+    /// Whether another request may follow.
+    pub keep_alive: bool,
+}
+
+impl Manner {
+    /// With its body, and no further request.
+    pub const PLAIN: Manner = Manner {
+        head_only: false,
+        is_old: false,
+        keep_alive: false,
+    };
+
+    pub fn of(request: &Request) -> Manner {
+        Manner {
+            head_only: request.method() == "HEAD",
+            is_old: request.is_old,
+            keep_alive: request.keep_alive,
+        }
+    }
+}

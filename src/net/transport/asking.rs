@@ -1,0 +1,402 @@
+//! Connections that ask by HTTP: their requests read, and answered one after the other.
+//!
+//! A connection is not read on while it waits for an answer, so what is under way is one request a connection, and what
+//! a request does comes after all that the one before it has done. What an answer is, [`Port`] decides. Where a proxy that is
+//! believed tells whose request it is, that counts as a connection of its address until it is answered.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use tracing::error;
+
+use super::accepting::ADDRESS_FULL;
+use super::{Transport, link_of};
+use crate::app::host::{Flow, Host};
+use crate::app::round::UNITS_PER_HELPING;
+use crate::close::CloseReason;
+use crate::ident::ConnId;
+use crate::net::connection::Input;
+use crate::net::http::{Answer, Desk, Done, Errands, Manner, Port, Routed};
+use crate::net::rates::Unit;
+use crate::payload::Message;
+use crate::protocol::http::head::Head;
+use crate::protocol::http::{Body, Decoder, HttpError, Request};
+use crate::protocol::websocket::handshake::opens;
+use crate::shard::Exchange;
+
+const TOO_FAST: HttpError = HttpError::new(
+    429,
+    "this connection has sent more than it may in this time",
+);
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// What HTTP listeners share on one core.
+#[derive(Default)]
+pub struct Sites {
+    /// By listener; `None` of those that speak no HTTP.
+    ports: Vec<Option<Rc<Port>>>,
+    errands: Rc<Errands>,
+    pub(super) body_bytes_max: usize,
+}
+
+impl Transport {
+    /// Has it serve these at their listeners.
+    pub fn serve(
+        &mut self,
+        ports: Vec<Option<Rc<Port>>>,
+        errands: Rc<Errands>,
+        body_bytes_max: usize,
+    ) {
+        self.sites = Sites {
+            ports,
+            errands,
+            body_bytes_max,
+        };
+    }
+
+    /// Requests whose answers are not known.
+    pub fn errands(&self) -> Rc<Errands> {
+        Rc::clone(&self.sites.errands)
+    }
+
+    /// What of requests a panic has left undone.
+    pub fn settle_left(&self) {
+        for port in self.sites.ports.iter().flatten() {
+            port.settle_left();
+        }
+    }
+
+    fn port(&self, host: &mut Host, id: ConnId) -> Option<(u16, Rc<Port>)> {
+        let listener = host.shard().listener_number(id)?;
+        let port = self.sites.ports.get(usize::from(listener))?.clone()?;
+        Some((listener, port))
+    }
+
+    /// Makes requests of bytes, as many as are a helping. Returns how many bytes it has taken; the others wait for an answer
+    /// or a later turn, or are another codec's.
+    pub(super) fn feed_requests(&mut self, host: &mut Host, id: ConnId, input: &[u8]) -> usize {
+        let mut at = 0;
+        let helping = host.work() + UNITS_PER_HELPING;
+        loop {
+            match host.flow(id) {
+                Flow::Go => {}
+                Flow::Wait | Flow::Leave => return at,
+                Flow::Pause => {
+                    self.pause(host, id);
+                    return at;
+                }
+                Flow::End | Flow::Gone => return input.len(),
+            }
+            if at > 0 && at < input.len() && (host.work() >= helping || !host.goes_on()) {
+                self.read_later(id);
+                return at;
+            }
+            let Some(link) = link_of(&mut self.links, id) else {
+                return input.len();
+            };
+            let Input::Requests(decoder) = &mut link.input else {
+                return at;
+            };
+            let mut decoder = std::mem::take(decoder);
+            let goes_on = self.take_request(host, id, &mut decoder, input, &mut at);
+            if let Some(link) = link_of(&mut self.links, id)
+                && let Input::Requests(place) = &mut link.input
+            {
+                *place = decoder;
+            }
+            if !goes_on {
+                return at;
+            }
+        }
+    }
+
+    /// Takes what there is of one request. Whether more may be taken.
+    fn take_request(
+        &mut self,
+        host: &mut Host,
+        id: ConnId,
+        decoder: &mut Decoder,
+        input: &[u8],
+        at: &mut usize,
+    ) -> bool {
+        let before = *at;
+        if !decoder.is_in_body() {
+            let bytes_max = self.admission.request_head_bytes_max;
+            let found = decoder.head(input, at, bytes_max);
+            let unit = match found {
+                Ok(Some(_)) => Unit::Message,
+                _ => Unit::Nothing,
+            };
+            if !self.may_send(host, id, *at - before, unit) {
+                return false;
+            }
+            match found {
+                Ok(Some(head)) => {
+                    self.begin_request(host, id);
+                    let is_all = *at == input.len();
+                    match self.take_head(host, id, &head, is_all) {
+                        Some((request, body)) => decoder.expect_body(request, body),
+                        None => return false,
+                    }
+                }
+                Ok(None) => {
+                    if decoder.has_begun() {
+                        self.begin_request(host, id);
+                    }
+                    return false;
+                }
+                Err(error) => {
+                    self.refuse_request(host, id, error, CloseReason::Protocol);
+                    return false;
+                }
+            }
+        }
+        let before = *at;
+        let found = decoder.body(input, at);
+        host.shard().work.copied(*at - before);
+        if !self.may_send(host, id, *at - before, Unit::Nothing) {
+            return false;
+        }
+        match found {
+            Ok(Some(request)) => {
+                host.shard().work.called();
+                self.take_whole(host, id, request);
+                true
+            }
+            Ok(None) => false,
+            Err(error) => {
+                let refused = decoder
+                    .request()
+                    .map(|request| self.too_large(host, id, request));
+                let error = match (error.status, refused) {
+                    (413, Some(Some(instead))) => instead,
+                    _ => error,
+                };
+                self.refuse_request(host, id, error, CloseReason::Protocol);
+                false
+            }
+        }
+    }
+
+    /// What is said of a body that is too large, if not just that.
+    fn too_large(&self, host: &mut Host, id: ConnId, request: &Request) -> Option<HttpError> {
+        let (_, port) = self.port(host, id)?;
+        port.body_bounds(request, self.sites.body_bytes_max).1
+    }
+
+    /// Whether what has come is within the rate. It is told if not.
+    fn may_send(&mut self, host: &mut Host, id: ConnId, bytes: usize, unit: Unit) -> bool {
+        let Some(rates) = &mut self.rates else {
+            return true;
+        };
+        let may = rates.spend(id, bytes, unit, host.now());
+        if !may {
+            self.refuse_request(host, id, TOO_FAST, CloseReason::RateLimit);
+        }
+        may
+    }
+
+    /// A request has begun to arrive: so much time it has.
+    fn begin_request(&mut self, host: &mut Host, id: ConnId) {
+        if host.shard().exchange(id) != Some(Exchange::Arriving) {
+            host.shard().set_exchange(id, Exchange::Arriving);
+        }
+    }
+
+    /// Looks at a request's head. What goes on with its body, unless it is refused or opens a websocket.
+    fn take_head(
+        &mut self,
+        host: &mut Host,
+        id: ConnId,
+        head: &Head<'_>,
+        is_all: bool,
+    ) -> Option<(Request, Body)> {
+        let (listener, port) = self.port(host, id)?;
+        if opens(head)
+            && let Some(listener) = port.websocket_at(head.path)
+        {
+            self.open_websocket(host, id, listener, head);
+            return None;
+        }
+        let peer = host.shard().peer(id)?;
+        let refused = |error| (error, CloseReason::Protocol);
+        let taken = self
+            .begin_visit(id, listener, peer, head)
+            .and_then(|()| Request::new(head).map_err(refused))
+            .and_then(|mut request| {
+                // Whoever a proxy brings is not on this machine.
+                request.is_forwarded |= self.admission.is_proxied(listener);
+                let bounds = port.body_bounds(&request, self.sites.body_bytes_max);
+                match request.body_reader(bounds.0) {
+                    Ok(body) => Ok((request, body)),
+                    Err(error) => Err(refused(bounds.1.unwrap_or(error))),
+                }
+            });
+        match taken {
+            Ok((request, body)) => {
+                if request.expects_continue && is_all {
+                    host.shard()
+                        .send_raw(id, |_, out| out.extend_from_slice(CONTINUE));
+                }
+                Some((request, body))
+            }
+            Err((error, reason)) => {
+                self.refuse_request(host, id, error, reason);
+                None
+            }
+        }
+    }
+
+    /// It is one more of its client's, if a proxy that is believed tells of one.
+    fn begin_visit(
+        &mut self,
+        id: ConnId,
+        listener: u16,
+        peer: SocketAddr,
+        head: &Head<'_>,
+    ) -> Result<(), (HttpError, CloseReason)> {
+        if !self.admission.proxies.trust(peer.ip()) {
+            return Ok(());
+        }
+        let Some(forwarded) = head.forwarded() else {
+            return Ok(());
+        };
+        let ip = self.admission.proxies.client(&forwarded);
+        let ip = ip.map_err(|error| (error, CloseReason::Protocol))?;
+        let client = SocketAddr::new(ip, peer.port());
+        let counted = self.admission.visit(listener, client);
+        if counted.map_err(|reason| (ADDRESS_FULL, reason))? {
+            self.visits.insert(id, (listener, client));
+        }
+        Ok(())
+    }
+
+    /// The request of a proxy's client is answered, or will not be.
+    pub(super) fn end_visit(&mut self, id: ConnId) {
+        if !self.visits.is_empty()
+            && let Some((listener, client)) = self.visits.remove(&id)
+        {
+            self.admission.leave_address(listener, client);
+        }
+    }
+
+    /// Says why there is no more, and ends.
+    fn refuse_request(
+        &mut self,
+        host: &mut Host,
+        id: ConnId,
+        error: HttpError,
+        reason: CloseReason,
+    ) {
+        self.end_visit(id);
+        // The limits on connections and rates have told the log of themselves.
+        if reason == CloseReason::Protocol {
+            self.explain(host, id, error);
+        }
+        if error.status == 401
+            && let Some((_, port)) = self.port(host, id)
+            && let Some(peer) = host.shard().peer(id)
+        {
+            let answer = Answer {
+                is_last: true,
+                ..Answer::error(error.status, "bad_request", error.text)
+            };
+            let routed = port.hold_back(answer, peer);
+            return self.follow(host, id, Manner::PLAIN, routed);
+        }
+        self.refuse(host, id, &error.refusal(), reason);
+    }
+
+    /// A request has come whole.
+    fn take_whole(&mut self, host: &mut Host, id: ConnId, request: Request) {
+        let Some((listener, port)) = self.port(host, id) else {
+            return;
+        };
+        let Some(peer) = host.shard().peer(id) else {
+            return;
+        };
+        let manner = Manner::of(&request);
+        let mut desk = Desk {
+            host,
+            origins: &mut self.origins,
+            proxies: &self.admission.proxies,
+            peer,
+            on_loopback: self.admission.is_on_loopback(listener),
+            stopping: self.stopping,
+        };
+        let routed = port.route(request, &mut desk);
+        self.follow(host, id, manner, routed);
+    }
+
+    /// Does what was decided about a request.
+    fn follow(&mut self, host: &mut Host, id: ConnId, manner: Manner, routed: Routed) {
+        host.shard().set_exchange(id, Exchange::Answering);
+        match routed {
+            Routed::Listens(admitted) => {
+                self.end_visit(id);
+                self.subscribe(host, id, admitted);
+            }
+            Routed::Later(work) => {
+                let reply = host.shard().reserve(id);
+                self.sites.errands.begin(reply, manner, work);
+            }
+            Routed::Now(answer) => {
+                let done = Done {
+                    reply: host.shard().reserve(id),
+                    manner,
+                    answer: Ok(answer),
+                };
+                self.answer(host, done);
+            }
+        }
+    }
+
+    /// A request's answer is known.
+    pub fn answer(&mut self, host: &mut Host, done: Done) {
+        let Done {
+            reply,
+            mut manner,
+            answer,
+        } = done;
+        let id = reply.connection;
+        self.end_visit(id);
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(fault) => {
+                host.shard().stats.panics += 1;
+                error!(connection = id.to_bits(), %fault, "a panic; its HTTP connection is closed");
+                return host.close(id, CloseReason::Internal);
+            }
+        };
+        if let Some(error) = answer.told {
+            self.explain(host, id, error);
+        }
+        manner.keep_alive &= !self.stopping && !answer.is_last;
+        let bytes = answer.written(manner);
+        host.shard().fill(reply, Message::Binary(&bytes));
+        if !manner.keep_alive {
+            return host.close(id, CloseReason::Normal);
+        }
+        host.shard().set_exchange(id, Exchange::Idle);
+        self.places.add(host.shard(), id);
+        if let Some(link) = self.link(id)
+            && (link.readable || !link.unread.is_empty())
+        {
+            self.read_later(id);
+        }
+    }
+
+    /// The server stops: connections that ask nothing end, the others after their answer.
+    pub(super) fn dismiss(&mut self, host: &mut Host) {
+        self.stopping = true;
+        if host.shard().asking() == 0 {
+            return;
+        }
+        for id in host.shard().ids() {
+            let exchange = host.shard().exchange(id);
+            if exchange.is_some_and(|exchange| exchange != Exchange::Answering) {
+                host.close(id, CloseReason::Stopping);
+            }
+        }
+    }
+}

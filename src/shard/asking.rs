@@ -1,0 +1,171 @@
+//! Connections that ask by HTTP: where each is in asking and being answered ([`Exchange`]), and what is due for it then.
+//!
+//! They have no app and are in no table, and most counters leave them out. Such a connection is a slot like any other
+//! otherwise: its answers are replies in their order, wait in its outbox, and its deadlines are on the wheel. It becomes
+//! one of an app's by [`Shard::turn_into`].
+
+use std::net::SocketAddr;
+
+use super::deadlines::Due;
+use super::slot::{ListenerSpec, Phase, Slot};
+use super::wheel::{TICKS_SECOND, Tick};
+use super::{ConnId, Limits, Shard};
+use crate::close::CloseReason;
+use crate::protocol::Codec;
+use crate::protocol::http::HttpError;
+
+/// One that asks nothing, or does not take its answer, for this long is closed.
+const KEEP_ALIVE: Tick = 60 * TICKS_SECOND;
+
+const TOO_SLOW: HttpError = HttpError::new(408, "the request took too long to arrive");
+
+/// Where a connection is in asking and being answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exchange {
+    /// It has not asked anything yet.
+    New,
+    /// A request is arriving.
+    Arriving,
+    /// One has come whole, and its answer is not known.
+    Answering,
+    /// What it has asked is answered.
+    Idle,
+}
+
+/// Whether the end of one that asks is counted for this. That it has asked and been answered, or has gone, is not.
+pub fn is_counted(reason: CloseReason) -> bool {
+    !matches!(
+        reason,
+        CloseReason::Normal
+            | CloseReason::Stopping
+            | CloseReason::Protocol
+            | CloseReason::Internal
+            | CloseReason::Idle
+            | CloseReason::HandshakeTimeout
+            | CloseReason::ByPeer
+            | CloseReason::Reset
+    )
+}
+
+impl Slot {
+    /// What is due while it asks.
+    pub(super) fn asking_due(&self, exchange: Exchange, limits: &Limits) -> Due {
+        match exchange {
+            Exchange::New | Exchange::Arriving => {
+                Due::Close(self.since + limits.handshake, CloseReason::HandshakeTimeout)
+            }
+            Exchange::Answering | Exchange::Idle => {
+                Due::Close(self.since + KEEP_ALIVE, CloseReason::Idle)
+            }
+        }
+    }
+
+    /// How long it may take to end. One that asks has the time for a request, for it may still be sending one that is
+    /// answered already, and a reset would take the answer away; but while the server stops not longer than any other.
+    pub(super) fn time_to_end(&self, spec: &ListenerSpec, limits: &Limits) -> Tick {
+        match spec.codec {
+            Codec::Http if self.reason != CloseReason::Stopping => {
+                limits.handshake.max(limits.close)
+            }
+            _ => limits.close,
+        }
+    }
+
+    /// Tells one whose request has not come in time. Returns what that costs.
+    pub(super) fn push_timeout(&mut self, was: Phase, reason: CloseReason) -> usize {
+        if was != Phase::Asking(Exchange::Arriving) || reason != CloseReason::HandshakeTimeout {
+            return 0;
+        }
+        let answer = TOO_SLOW.refusal();
+        self.outbox
+            .push_own(answer.len(), |out| out.extend_from_slice(&answer))
+    }
+}
+
+impl Shard {
+    /// Whether the connections of this listener ask by HTTP.
+    #[inline]
+    pub(super) fn asks(&self, listener: u16) -> bool {
+        self.listeners[usize::from(listener)].codec == Codec::Http
+    }
+
+    /// A new connection of an HTTP listener.
+    pub fn insert_asking(&mut self, listener: u16, peer: SocketAddr) -> ConnId {
+        let id = self.take(listener, peer);
+        self.slots[id.slot].phase = Phase::Asking(Exchange::New);
+        self.schedule(id);
+        id
+    }
+
+    /// How many there are, those closing included.
+    pub fn asking(&self) -> usize {
+        self.asking
+    }
+
+    /// Where it is in asking, if it asks and is not to end.
+    pub fn exchange(&self, id: ConnId) -> Option<Exchange> {
+        match self.phase(id) {
+            Phase::Asking(exchange) => Some(exchange),
+            _ => None,
+        }
+    }
+
+    /// It has come to there.
+    pub fn set_exchange(&mut self, id: ConnId, exchange: Exchange) {
+        let now = self.now;
+        if let Some(slot) = self.get_mut(id)
+            && matches!(slot.phase, Phase::Asking(_))
+        {
+            slot.phase = Phase::Asking(exchange);
+            slot.since = now;
+            self.schedule(id);
+        }
+    }
+
+    /// When it came to where it is.
+    pub fn since(&self, id: ConnId) -> Tick {
+        self.get(id).map_or(0, |slot| slot.since)
+    }
+
+    /// The time that everything in this turn happens at.
+    pub fn now(&self) -> Tick {
+        self.now
+    }
+
+    /// It becomes a connection of this listener, whose handshake is done next: another codec, on the same socket.
+    pub fn turn_into(&mut self, id: ConnId, listener: u16) {
+        let now = self.now;
+        let Some(slot) = self.get_mut(id) else { return };
+        assert!(
+            matches!(slot.phase, Phase::Asking(_)),
+            "only one that asks becomes another"
+        );
+        let was = std::mem::replace(&mut slot.listener, listener);
+        slot.phase = Phase::Opening;
+        slot.replies = None;
+        slot.since = now;
+        slot.heard = now;
+        *self.at_listener(was) -= 1;
+        *self.at_listener(listener) += 1;
+        self.asking -= 1;
+        self.stats.connections += 1;
+        self.stats.opening += 1;
+        self.schedule(id);
+    }
+
+    /// The server stops: one that is closing is to be quick about it.
+    pub fn hasten(&mut self, id: ConnId) {
+        let now = self.now;
+        if self
+            .listener(id)
+            .is_some_and(|spec| spec.codec == Codec::Http)
+            && let Some(slot) = self.get_mut(id)
+            && slot.phase == Phase::Closing
+            && slot.reason != CloseReason::Stopping
+        {
+            slot.reason = CloseReason::Stopping;
+            slot.since = now;
+            self.schedule(id);
+        }
+    }
+}
