@@ -307,14 +307,6 @@ impl Host {
         backlog.charge_connection(id, backlog.caused() - caused);
     }
 
-    /// What opened the connection has named its uid, which needs no proof here.
-    pub fn claim(&mut self, id: ConnId, uid: &str) {
-        if let Some((app, session)) = self.session_of(id) {
-            self.apps[app].claimed(&mut self.local, id, session, uid);
-            self.settle();
-        }
-    }
-
     /// What has come is no message, and the app is to say so.
     pub fn flawed(&mut self, id: ConnId, flaw: Flaw, line: &[u8]) {
         self.local.shard.work.called();

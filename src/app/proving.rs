@@ -42,6 +42,14 @@ impl Host {
         }
     }
 
+    /// What opened the connection has named its uid, which needs no proof here.
+    pub fn claim(&mut self, id: ConnId, uid: &str) {
+        if let Some((app, session)) = self.session_of(id) {
+            self.apps[app].claimed(&mut self.local, id, session, uid);
+            self.settle();
+        }
+    }
+
     /// A connection that is open has proved who it is; its app is told.
     pub fn prove(&mut self, id: ConnId, proof: Proof) {
         self.accept_proof(id, proof);

@@ -33,9 +33,9 @@ const TOLD_MAX: usize = 64;
 pub enum Pool {
     Clients,
     BackEnds,
-    /// HTTP where back ends and scrapers have business.
+    /// HTTP of back ends and scrapers, once a request has shown that it is theirs.
     Http,
-    /// HTTP where clients alone have: however many of them there are, the others get in.
+    /// HTTP of all others, and of those who have not asked yet: however many there are, back ends get in.
     HttpClients,
 }
 
@@ -62,6 +62,10 @@ impl Pool {
     }
 }
 
+/// What the connections of an address count with, by default: clients', and those that ask by HTTP.
+pub const CLIENTS_TOGETHER: u16 = 0;
+pub const HTTP_TOGETHER: u16 = u16::MAX;
+
 /// One listener, by which connections come in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Door {
@@ -85,6 +89,23 @@ pub enum Counted {
     Connection,
     /// Its address' connections, too.
     Address,
+    /// Back ends' connections by HTTP.
+    BackEnd,
+    /// The same, and its address' connections, where its listener has a limit of its own.
+    BackEndOfAddress,
+    /// None of the limits yet: it found no place, and may still show that it needs none of those.
+    Guest,
+}
+
+impl Counted {
+    /// Whether it is a back end's by HTTP.
+    pub fn is_back_end(self) -> bool {
+        matches!(self, Counted::BackEnd | Counted::BackEndOfAddress)
+    }
+
+    fn has_address(self) -> bool {
+        matches!(self, Counted::Address | Counted::BackEndOfAddress)
+    }
 }
 
 /// A part of the table: connections by address, and by the number of the doors that are added up.
@@ -267,11 +288,6 @@ impl Admission {
         self.door(listener).pool == Pool::Clients
     }
 
-    /// Whether the connections of two listeners are counted together.
-    pub fn are_counted_together(&self, one: u16, other: u16) -> bool {
-        self.door(one).pool == self.door(other).pool
-    }
-
     /// Counts a newcomer, or says which limit keeps it out.
     pub fn enter(&mut self, listener: u16, peer: SocketAddr) -> Result<Counted, CloseReason> {
         let Door { pool, proxied, .. } = self.door(listener);
@@ -323,6 +339,42 @@ impl Admission {
         Ok(Counted::Address)
     }
 
+    /// One that is counted so has shown to be a back end's: it takes a place of these, and gives its own back, but for that
+    /// of its address where the listener has a limit of its own. False if there is none.
+    pub fn promote(
+        &mut self,
+        listener: u16,
+        counted: &mut Counted,
+        peer: SocketAddr,
+    ) -> Result<(), CloseReason> {
+        let (own, stays) = (*counted, self.has_own_limit(listener));
+        let as_back_end = match own {
+            Counted::Address if stays => Counted::BackEndOfAddress,
+            Counted::Connection | Counted::Address | Counted::Guest => Counted::BackEnd,
+            Counted::Nothing | Counted::BackEnd | Counted::BackEndOfAddress => return Ok(()),
+        };
+        let max = self.connections_max[Pool::Http as usize];
+        let most = if max == 0 { usize::MAX } else { max };
+        let is_full = self.together_max < usize::MAX && self.is_full(Pool::Http);
+        if is_full || !self.census.enter(Pool::Http, most) {
+            self.complain(listener, CloseReason::ConnectionLimit, peer, "");
+            return Err(CloseReason::ConnectionLimit);
+        }
+        *counted = as_back_end;
+        let left = match own {
+            Counted::Address if stays => Counted::Connection,
+            own => own,
+        };
+        self.leave(listener, left, Some(peer));
+        Ok(())
+    }
+
+    /// Whether a listener has a number of its own for each address.
+    pub fn has_own_limit(&self, listener: u16) -> bool {
+        let door = self.door(listener);
+        door.per_address_max > 0 && !matches!(door.counted_with, CLIENTS_TOGETHER | HTTP_TOGETHER)
+    }
+
     /// Counts a request that a trusted proxy brings, as a connection of its client's. Whether it counts.
     pub fn visit(&mut self, listener: u16, client: SocketAddr) -> Result<bool, CloseReason> {
         let counted = self.enter_address(listener, client)?;
@@ -331,12 +383,18 @@ impl Admission {
 
     /// A connection is gone.
     pub fn leave(&mut self, listener: u16, counted: Counted, peer: Option<SocketAddr>) {
-        if counted == Counted::Nothing {
-            self.told -= 1;
-            return;
+        match counted {
+            Counted::Nothing => {
+                self.told -= 1;
+                return;
+            }
+            Counted::Guest => return,
+            Counted::BackEnd | Counted::BackEndOfAddress => self.census.leave(Pool::Http),
+            Counted::Connection | Counted::Address => {
+                self.census.leave(self.door(listener).pool);
+            }
         }
-        self.census.leave(self.door(listener).pool);
-        if counted == Counted::Address
+        if counted.has_address()
             && let Some(peer) = peer
         {
             self.leave_address(listener, peer);
@@ -369,7 +427,7 @@ impl Admission {
                 "as many connections are there as descriptors leave room for beside back ends (clients {}, HTTP \
                  {}; ulimit -n, LimitNOFILE=)",
                 self.census.count(Pool::Clients),
-                self.census.count(Pool::Http)
+                self.census.count(Pool::Http) + self.census.count(Pool::HttpClients)
             ),
             CloseReason::ConnectionLimit => {
                 let max = self.connections_max[door.pool as usize];

@@ -45,7 +45,7 @@ use crate::events::Reporting;
 use crate::guard::watch_panics;
 use crate::hush::SharedHush;
 use crate::ident::Reach;
-use crate::net::admission::{Admission, Census, Door, Pool};
+use crate::net::admission::{Admission, CLIENTS_TOGETHER, Census, Door, HTTP_TOGETHER, Pool};
 use crate::net::handover::Handover;
 use crate::net::http::{Facts, Site, Standing};
 use crate::net::listener::Listener;
@@ -240,15 +240,17 @@ impl Server {
     fn door(&self, listen: &Listen, pool: Pool) -> Door {
         let number = self.doors.len() + self.site_gates.len() + self.mounts.len();
         let own = listen.limits.connections_per_address_max;
-        let of_clients = match pool {
-            Pool::Clients => self.config.connections_per_address_max,
-            Pool::BackEnds | Pool::Http | Pool::HttpClients => 0,
+        let general = self.config.connections_per_address_max;
+        let (general, together) = match pool {
+            Pool::Clients => (general, CLIENTS_TOGETHER),
+            Pool::HttpClients | Pool::Http => (general, HTTP_TOGETHER),
+            Pool::BackEnds => (0, CLIENTS_TOGETHER),
         };
         Door {
             pool,
             proxied: listen.proxy_protocol,
-            per_address_max: own.unwrap_or(of_clients),
-            counted_with: if own.is_some() { 1 + number as u16 } else { 0 },
+            per_address_max: own.unwrap_or(general),
+            counted_with: own.map_or(together, |_| 1 + number as u16),
             on_loopback: listen.is_on_loopback(),
         }
     }

@@ -11,7 +11,7 @@ use super::listen::Listening;
 use super::{Listen, Server};
 use crate::auth::bearer::Bearers;
 use crate::ident::{Reach, Space};
-use crate::net::admission::{Door, Pool};
+use crate::net::admission::{CLIENTS_TOGETHER, Door, Pool};
 use crate::net::http::{self, Roles, Site};
 use crate::net::rates::Rate;
 use crate::protocol::Codec;
@@ -79,12 +79,9 @@ impl Server {
             bytes_per_second: listen.limits.bytes_per_second_max.unwrap_or(0),
             message_bytes_max: self.config.http_body_bytes_max + self.config.request_head_bytes_max,
         };
-        let serves_others = site.roles.has(Roles::API) || site.roles.has(Roles::METRICS);
-        let pool = match serves_others {
-            true => Pool::Http,
-            false => Pool::HttpClients,
-        };
-        self.site_gates.push((self.door(&listen, pool), rate));
+        // Whose they are their requests show.
+        let door = self.door(&listen, Pool::HttpClients);
+        self.site_gates.push((door, rate));
         self.sites.push((listen, site, reach));
         self
     }
@@ -163,9 +160,9 @@ impl Server {
                 pool: Pool::Clients,
                 // That has been read.
                 proxied: false,
-                per_address_max: match listen.limits.connections_per_address_max {
-                    Some(_) => door.per_address_max,
-                    None => self.config.connections_per_address_max,
+                counted_with: match listen.limits.connections_per_address_max {
+                    Some(_) => door.counted_with,
+                    None => CLIENTS_TOGETHER,
                 },
                 ..*door
             };

@@ -17,6 +17,14 @@ use crate::protocol::http::HttpError;
 /// One that asks nothing, or does not take its answer, for this long is closed.
 const KEEP_ALIVE: Tick = 60 * TICKS_SECOND;
 
+/// Time in which one without a place is to say what it wants.
+const GUEST: Tick = TICKS_SECOND;
+
+/// There is no place.
+pub const FULL: HttpError = HttpError::new(
+    503,
+    "this server has as many HTTP connections as it may have",
+);
 const TOO_SLOW: HttpError = HttpError::new(408, "the request took too long to arrive");
 
 /// Where a connection is in asking and being answered.
@@ -24,6 +32,8 @@ const TOO_SLOW: HttpError = HttpError::new(408, "the request took too long to ar
 pub enum Exchange {
     /// It has not asked anything yet.
     New,
+    /// The same, and it has found no place: it gets a moment to show that it needs none.
+    Guest,
     /// A request is arriving.
     Arriving,
     /// One has come whole, and its answer is not known.
@@ -51,6 +61,7 @@ impl Slot {
     /// What is due while it asks.
     pub(super) fn asking_due(&self, exchange: Exchange, limits: &Limits) -> Due {
         match exchange {
+            Exchange::Guest => Due::Close(self.since + GUEST, CloseReason::ConnectionLimit),
             Exchange::New | Exchange::Arriving => {
                 Due::Close(self.since + limits.handshake, CloseReason::HandshakeTimeout)
             }
@@ -71,12 +82,14 @@ impl Slot {
         }
     }
 
-    /// Tells one whose request has not come in time. Returns what that costs.
+    /// Tells one whose request has not come in time, or that finds no place. Returns what that costs.
     pub(super) fn push_timeout(&mut self, was: Phase, reason: CloseReason) -> usize {
-        if was != Phase::Asking(Exchange::Arriving) || reason != CloseReason::HandshakeTimeout {
-            return 0;
-        }
-        let answer = TOO_SLOW.refusal();
+        let error = match (was, reason) {
+            (Phase::Asking(Exchange::Arriving), CloseReason::HandshakeTimeout) => TOO_SLOW,
+            (Phase::Asking(Exchange::Guest), CloseReason::ConnectionLimit) => FULL,
+            _ => return 0,
+        };
+        let answer = error.refusal();
         self.outbox
             .push_own(answer.len(), |out| out.extend_from_slice(&answer))
     }

@@ -14,6 +14,7 @@ mod dirty;
 mod listing;
 mod members;
 mod membership;
+mod moving;
 mod outbox;
 mod proofs;
 mod refusals;
@@ -26,7 +27,7 @@ mod uids;
 mod wheel;
 mod work;
 
-pub use asking::Exchange;
+pub use asking::{Exchange, FULL as HTTP_FULL};
 pub use backlog::{Backlog, Debt};
 pub use listing::{
     Cursor, GroupLook, MEMBERS_MAX, SEATS_MAX, Seat, UIDS_PER_PAGE_MAX, UidLook, UidPage,
@@ -395,70 +396,6 @@ impl Shard {
         self.outbox_bytes -= freed;
         self.stats.opening -= u64::from(was == Phase::Opening);
         self.release(id, listener);
-    }
-
-    /// Takes an open connection out for its move to its uid's home core. Its session is taken from
-    /// the app by the caller.
-    pub fn depart(&mut self, id: ConnId, uid: Box<str>) -> Option<Passage> {
-        self.get(id)?;
-        let proof = self.take_proof(id);
-        let slot = self.get_mut(id)?;
-        assert_eq!(slot.phase, Phase::Open, "only an open connection moves");
-        let late = match slot.blocked {
-            true => 0,
-            false => slot.outbox.bytes(),
-        };
-        let (unsent, freed) = slot.outbox.flatten();
-        let passage = Passage {
-            listener: slot.listener,
-            peer: slot.peer,
-            accepted: 0,
-            window: slot.window,
-            uid,
-            groups: slot
-                .groups
-                .take()
-                .map_or_else(Vec::new, |groups| groups.asked),
-            unsent,
-            proof,
-        };
-        self.outbox_bytes -= freed;
-        self.backlog.settled(late);
-        let accepted = self.accepted(id);
-        self.release(id, passage.listener);
-        Some(Passage {
-            accepted,
-            ..passage
-        })
-    }
-
-    /// Puts a connection that has come from another core into a slot. It is to be bound next.
-    pub fn arrive(&mut self, passage: &mut Passage, session: u32) -> ConnId {
-        let id = self.take_slot(passage.listener, passage.peer, passage.accepted);
-        self.stats.moved_in += 1;
-        self.hold(id, passage.proof.take());
-        let groups = std::mem::take(&mut passage.groups);
-        let unsent = std::mem::take(&mut passage.unsent);
-        let mut cost = 0;
-        let slot = &mut self.slots[id.slot];
-        slot.phase = Phase::Open;
-        slot.session = session;
-        slot.window = passage.window;
-        slot.binding = slot::Binding::Asked;
-        if !groups.is_empty() {
-            slot.groups = Some(Box::new(slot::Memberships {
-                joined: Vec::new(),
-                asked: groups,
-            }));
-        }
-        if !unsent.is_empty() {
-            cost = slot.outbox.push_moved(unsent);
-            self.mark_dirty(id, Dirty::Urgent);
-        }
-        self.outbox_bytes += cost;
-        self.backlog.queued(cost);
-        self.schedule(id);
-        id
     }
 
     /// A slot for one that is accepted now.

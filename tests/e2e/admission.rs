@@ -1,6 +1,7 @@
 //! Who is let in: so many clients, so many back ends, so many HTTP connections, so many of one address, and so
 //! many opening handshakes. N come in, one more does not.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -20,6 +21,8 @@ on_cores! {
     back_ends_get_in_however_many_clients_there_are,
     back_ends_have_a_limit_of_their_own,
     http_connections_have_a_limit_of_their_own,
+    back_ends_streams_and_health_find_a_place_in_http_however_many_others_there_are,
+    an_address_has_so_many_http_connections_beside_its_websockets,
     a_listener_may_have_its_own_limit_by_address,
     an_address_has_so_many_connections_and_one_more_is_refused,
     of_too_many_handshakes_the_oldest_is_reset,
@@ -179,7 +182,7 @@ async fn http_connections_have_a_limit_of_their_own(cores: usize) {
     let server = Server::with(cores, &settings).await;
     let page = server.address("http", "page");
     let _client = server.connect("ws", "echo").await;
-    let request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let request = b"GET /listeners.json HTTP/1.1\r\nHost: localhost\r\n\r\n";
     for round in 0..3 {
         let mut open_ones = Vec::new();
         let start = Instant::now();
@@ -210,6 +213,117 @@ async fn http_connections_have_a_limit_of_their_own(cores: usize) {
     }
     server.wait_log(&["http_connections_max = 3"]).await;
     assert!(server.closed("connection limit").await >= 6);
+}
+
+/// Asks over a connection of its own, which is kept.
+async fn ask(page: SocketAddr, request: &str) -> (Http, u16) {
+    let mut http = Http::dial(page).await;
+    let request = format!("{request} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    http.write(request.as_bytes()).await;
+    let status = http.response().await.expect("an answer").status;
+    (http, status)
+}
+
+/// A back end's request whose body is still to come.
+async fn begin_push(page: SocketAddr) -> (Http, u16) {
+    let mut http = Http::dial(page).await;
+    http.write(
+        b"POST /v1/push HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+          Content-Length: 2\r\nExpect: 100-continue\r\n\r\n",
+    )
+    .await;
+    let status = http.head_response().await.expect("an answer").status;
+    (http, status)
+}
+
+async fn back_ends_streams_and_health_find_a_place_in_http_however_many_others_there_are(
+    cores: usize,
+) {
+    let settings = [
+        ("HTTP_CONNECTIONS_MAX", "3"),
+        ("MAX_CONNECTIONS", "2"),
+        ("HANDSHAKE_TIMEOUT", "60s"),
+    ];
+    let server = Server::with(cores, &settings).await;
+    let page = server.address("http", "page");
+    // Nobody's, whose requests are under way, so that none can go for another.
+    let mut others = Vec::new();
+    while others.len() < 3 {
+        let (mut http, status) = ask(page, "GET /").await;
+        assert_eq!(status, 200);
+        http.write(b"GET / HTTP/1.1\r\n").await;
+        others.push(http);
+    }
+    assert_eq!(ask(page, "GET /").await.1, 503);
+    for path in ["/healthz", "/readyz"] {
+        let (mut health, status) = ask(page, &format!("GET {path}")).await;
+        assert_eq!(status, 200);
+        assert!(health.ends().await, "it has no place to keep");
+    }
+    let _streams = (server.listen("a").await, server.listen("b").await);
+    let mut back_ends = Vec::new();
+    while back_ends.len() < 3 {
+        let (http, status) = begin_push(page).await;
+        assert_eq!(status, 100);
+        back_ends.push(http);
+    }
+    // They have a limit, too, and it is nobody else's.
+    assert_eq!(begin_push(page).await.1, 503);
+    // One whose request is slow to come is told that there is no place.
+    let mut slow = Http::dial(page).await;
+    slow.write(b"GET /v1/sta").await;
+    assert_eq!(slow.response().await.expect("an answer").status, 503);
+    // Those who dawdle keep nobody out.
+    let mut dawdlers = Vec::new();
+    for _ in 0..100 * cores {
+        let mut http = Http::dial(page).await;
+        http.write(b"GET ").await;
+        dawdlers.push(http);
+    }
+    drop(back_ends.pop());
+    let start = Instant::now();
+    while begin_push(page).await.1 != 100 {
+        assert!(start.elapsed() < PATIENCE, "its place is not given back");
+    }
+    // Nobody has noticed.
+    for http in &mut others {
+        http.write(b"Host: localhost\r\n\r\n").await;
+        assert_eq!(http.response().await.expect("an answer").status, 200);
+    }
+    for http in &mut back_ends {
+        http.write(b"{}").await;
+        assert_eq!(http.response().await.expect("an answer").status, 400);
+    }
+}
+
+async fn an_address_has_so_many_http_connections_beside_its_websockets(cores: usize) {
+    let server = Server::with(cores, &[("CONNECTIONS_PER_ADDRESS_MAX", "2")]).await;
+    let page = server.address("http", "page");
+    let mut kept = Vec::new();
+    for _ in 0..2 {
+        let (raw, status) = try_open(&server, "echo").await;
+        assert_eq!(status, Some(101));
+        kept.push(raw);
+    }
+    let mut others = Vec::new();
+    for expected in [200, 200, 429] {
+        let (http, status) = ask(page, "GET /").await;
+        assert_eq!(status, expected);
+        others.push(http);
+    }
+    drop(others);
+    // Back ends are as many as they like, wherever they are.
+    let mut back_ends = Vec::new();
+    let start = Instant::now();
+    while back_ends.len() < 5 {
+        let (http, status) = ask(page, "GET /v1/stats").await;
+        match status {
+            200 => back_ends.push(http),
+            // The others are still leaving.
+            status => assert_eq!(status, 429),
+        }
+        assert!(start.elapsed() < PATIENCE);
+    }
 }
 
 async fn a_listener_may_have_its_own_limit_by_address(cores: usize) {

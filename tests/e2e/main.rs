@@ -63,6 +63,7 @@ mod hostile_origins;
 mod hostile_strangers;
 mod metrics;
 mod neighbours;
+mod one_port;
 mod order;
 mod page;
 mod panic;

@@ -157,6 +157,15 @@ impl Raw {
         )
     }
 
+    /// Takes the next bytes as they are.
+    pub async fn take(&mut self, count: usize) -> Vec<u8> {
+        while self.unread.len() < count {
+            let end = self.fill().await;
+            assert!(end.is_none(), "the connection ended: {end:?}");
+        }
+        self.unread.drain(..count).collect()
+    }
+
     /// The server's next frame, or how the connection ended without one.
     pub async fn next(&mut self) -> Result<Frame, End> {
         loop {

@@ -43,6 +43,19 @@ const LARGE_AND_UNKNOWN: HttpError = HttpError::new(
     "expected Authorization: Bearer TOKEN, with a token that is known here",
 );
 
+/// Whose a request is, which decides what its connection counts towards.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A back end's, or a scraper's, that may do what it asks for.
+    BackEnd,
+    /// A load balancer's or monitor's.
+    Health,
+    /// A client's that wants to listen.
+    Stream,
+    /// A page's, or anybody's.
+    Other,
+}
+
 /// What one HTTP listener serves on one core.
 pub struct Port {
     pub host: Rc<RefCell<Host>>,
@@ -73,6 +86,23 @@ impl Port {
         let mut websockets = self.websockets.iter();
         let found = websockets.find(|(own, _)| own == path);
         found.map(|(_, listener)| *listener)
+    }
+
+    /// Whose it is, by what its head says.
+    pub fn kind(&self, request: &Request) -> Kind {
+        let role = Roles::of_path(request.path());
+        let token = request.authorization.as_deref().and_then(bearer);
+        let may_act = match self.bearers.is_empty() {
+            true => !request.is_forwarded,
+            false => token.is_some_and(|token| self.bearers.rights(token).is_some()),
+        };
+        match role {
+            Roles::NONE if request.health.is_some() => Kind::Health,
+            role if !self.site.roles.has(role) => Kind::Other,
+            Roles::EVENTS => Kind::Stream,
+            Roles::API | Roles::METRICS if may_act => Kind::BackEnd,
+            _ => Kind::Other,
+        }
     }
 
     /// How large a body may be, where the configuration lets it have `bytes_max`, and what is said of a larger one, if not

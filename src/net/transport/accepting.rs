@@ -19,15 +19,11 @@ use crate::protocol::http::HttpError;
 use crate::protocol::proxy::Source;
 use crate::protocol::websocket::handshake::Handshake;
 use crate::protocol::{Codec, Decoder};
-use crate::shard::Phase;
+use crate::shard::{HTTP_FULL, Phase};
 
 pub(super) const FULL: HttpError = HttpError {
     status: 503,
     text: "this server has as many connections as it may have",
-};
-const HTTP_FULL: HttpError = HttpError {
-    status: 503,
-    text: "this server has as many HTTP connections as it may have",
 };
 pub(super) const ADDRESS_FULL: HttpError = HttpError {
     status: 429,
@@ -41,12 +37,13 @@ impl Transport {
     /// A listener has accepted a connection.
     pub fn accept(&mut self, host: &mut Host, listener: u16, stream: TcpStream, peer: SocketAddr) {
         let asks = self.listeners[usize::from(listener)].codec == Codec::Http;
-        let entered = match self.admission.enter(listener, peer) {
-            Err(CloseReason::ConnectionLimit) if asks && self.make_room(host, listener) => {
-                self.admission.enter(listener, peer)
-            }
-            entered => entered,
-        };
+        let mut entered = self.admission.enter(listener, peer);
+        if asks && entered == Err(CloseReason::ConnectionLimit) {
+            entered = match self.make_room(host, false) {
+                true => self.admission.enter(listener, peer),
+                false => Ok(Counted::Guest),
+            };
+        }
         let counted = match entered {
             Ok(counted) => counted,
             Err(reason) => return self.turn_away(host, listener, stream, peer, reason),
@@ -64,6 +61,8 @@ impl Transport {
         if opens {
             host.open(id);
             self.depart_all(host);
+        } else if counted == Counted::Guest {
+            self.receive_guest(host, id);
         } else if asks {
             self.places.add(host.shard(), id);
         } else {

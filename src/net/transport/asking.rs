@@ -15,14 +15,15 @@ use crate::app::host::{Flow, Host};
 use crate::app::round::UNITS_PER_HELPING;
 use crate::close::CloseReason;
 use crate::ident::ConnId;
-use crate::net::connection::Input;
-use crate::net::http::{Answer, Desk, Done, Errands, Manner, Port, Routed};
+use crate::net::admission::Counted;
+use crate::net::connection::{Input, Link};
+use crate::net::http::{Answer, Desk, Done, Errands, Kind, Manner, Port, Routed};
 use crate::net::rates::Unit;
 use crate::payload::Message;
 use crate::protocol::http::head::Head;
 use crate::protocol::http::{Body, Decoder, HttpError, Request};
 use crate::protocol::websocket::handshake::opens;
-use crate::shard::Exchange;
+use crate::shard::{Exchange, HTTP_FULL};
 
 const TOO_FAST: HttpError = HttpError::new(
     429,
@@ -198,7 +199,9 @@ impl Transport {
 
     /// A request has begun to arrive: so much time it has.
     fn begin_request(&mut self, host: &mut Host, id: ConnId) {
-        if host.shard().exchange(id) != Some(Exchange::Arriving) {
+        // A guest has no more than its moment.
+        let exchange = host.shard().exchange(id);
+        if !matches!(exchange, Some(Exchange::Arriving | Exchange::Guest)) {
             host.shard().set_exchange(id, Exchange::Arriving);
         }
     }
@@ -221,11 +224,8 @@ impl Transport {
         let peer = host.shard().peer(id)?;
         let refused = |error| (error, CloseReason::Protocol);
         let taken = self
-            .begin_visit(id, listener, peer, head)
-            .and_then(|()| Request::new(head).map_err(refused))
-            .and_then(|mut request| {
-                // Whoever a proxy brings is not on this machine.
-                request.is_forwarded |= self.admission.is_proxied(listener);
+            .read_head(host, id, head, (listener, &port, peer))
+            .and_then(|request| {
                 let bounds = port.body_bounds(&request, self.sites.body_bytes_max);
                 match request.body_reader(bounds.0) {
                     Ok(body) => Ok((request, body)),
@@ -247,6 +247,27 @@ impl Transport {
         }
     }
 
+    /// A request's head has come: what it is, and what its connection counts towards from now on.
+    fn read_head(
+        &mut self,
+        host: &mut Host,
+        id: ConnId,
+        head: &Head<'_>,
+        (listener, port, peer): (u16, &Port, SocketAddr),
+    ) -> Result<Request, (HttpError, CloseReason)> {
+        let mut request = Request::new(head).map_err(|error| (error, CloseReason::Protocol))?;
+        // Whoever a proxy brings is not on this machine.
+        request.is_forwarded |= self.admission.is_proxied(listener);
+        let kind = port.kind(&request);
+        self.begin_visit(id, listener, peer, head, kind)?;
+        self.take_place(host, id, listener, kind)
+            .map_err(|reason| (HTTP_FULL, reason))?;
+        if host.shard().exchange(id) == Some(Exchange::Guest) && kind == Kind::BackEnd {
+            host.shard().set_exchange(id, Exchange::Arriving);
+        }
+        Ok(request)
+    }
+
     /// It is one more of its client's, if a proxy that is believed tells of one.
     fn begin_visit(
         &mut self,
@@ -254,6 +275,7 @@ impl Transport {
         listener: u16,
         peer: SocketAddr,
         head: &Head<'_>,
+        kind: Kind,
     ) -> Result<(), (HttpError, CloseReason)> {
         if !self.admission.proxies.trust(peer.ip()) {
             return Ok(());
@@ -263,6 +285,10 @@ impl Transport {
         };
         let ip = self.admission.proxies.client(&forwarded);
         let ip = ip.map_err(|error| (error, CloseReason::Protocol))?;
+        // Of back ends there may be any number, unless the listener says how many.
+        if kind == Kind::BackEnd && !self.admission.has_own_limit(listener) {
+            return Ok(());
+        }
         let client = SocketAddr::new(ip, peer.port());
         let counted = self.admission.visit(listener, client);
         if counted.map_err(|reason| (ADDRESS_FULL, reason))? {
@@ -371,7 +397,9 @@ impl Transport {
         if let Some(error) = answer.told {
             self.explain(host, id, error);
         }
-        manner.keep_alive &= !self.stopping && !answer.is_last;
+        let is_guest = |link: &mut Link| link.counted == Counted::Guest;
+        let has_place = !self.link(id).is_some_and(is_guest);
+        manner.keep_alive &= has_place && !self.stopping && !answer.is_last;
         let bytes = answer.written(manner);
         host.shard().fill(reply, Message::Binary(&bytes));
         if !manner.keep_alive {

@@ -57,6 +57,11 @@ impl Transport {
             self.end(host, id);
             return;
         }
+        // Those who are told that there is no place are bounded, and others end at once.
+        if link.counted == Counted::Guest && !self.give_up_place(host, id) {
+            return self.end(host, id);
+        }
+        let Some(link) = self.link(id) else { return };
         if !link.awaits_close() && !link.shut {
             link.shut = true;
             // An error means that the peer is gone, which the wire reports.

@@ -1,7 +1,11 @@
 //! Places of HTTP connections: where there are as many as may be, one that asks nothing goes for a newcomer.
 //!
-//! Bound: twice as many entries as there are such connections on this core, and some. Called by the transport for each
-//! newcomer, and after each answer.
+//! Where none does, the newcomer is a guest. Back ends have places of their own, listening clients and websockets those of
+//! clients, and health needs none; so a guest that asks for one of these at once is served, whoever has the others, and
+//! who asks for something else, or dawdles, is told that there is no place. Of too many guests the oldest is.
+//!
+//! Bound: twice as many entries as there are such connections on this core, and some; [`GUESTS_MAX`] guests. Called by the
+//! transport for each newcomer, and after each answer.
 
 use std::collections::VecDeque;
 
@@ -9,6 +13,8 @@ use super::Transport;
 use crate::app::host::Host;
 use crate::close::CloseReason;
 use crate::ident::ConnId;
+use crate::net::admission::Counted;
+use crate::net::http::Kind;
 use crate::shard::{Exchange, Shard, TICK, Tick};
 
 /// One that has asked nothing for less than this is about to ask, and keeps its place.
@@ -16,29 +22,37 @@ const IDLE_MIN: Tick = (5_000 / TICK.as_millis()) as Tick;
 /// Entries that may be stale beside as many that are not.
 const STALE_MAX: usize = 64;
 
-/// Connections by when they began to ask nothing; some of them have asked, or are gone, by now.
+/// Guests of one core.
+const GUESTS_MAX: usize = 64;
+
+/// See the module.
 #[derive(Default)]
-pub struct Places(VecDeque<(ConnId, Tick)>);
+pub struct Places {
+    /// Connections by when they began to ask nothing; some of them have asked, or are gone, by now.
+    idle: VecDeque<(ConnId, Tick)>,
+    /// Guests as they came; some are none any more.
+    guests: VecDeque<ConnId>,
+}
 
 impl Places {
     /// It asks nothing from now on.
     pub fn add(&mut self, shard: &Shard, id: ConnId) {
-        self.0.push_back((id, shard.since(id)));
-        if self.0.len() > 2 * shard.asking() + STALE_MAX {
-            self.0.retain(|entry| is_idle(shard, *entry));
-            self.0.shrink_to(STALE_MAX);
+        self.idle.push_back((id, shard.since(id)));
+        if self.idle.len() > 2 * shard.asking() + STALE_MAX {
+            self.idle.retain(|entry| is_idle(shard, *entry));
+            self.idle.shrink_to(STALE_MAX);
         }
     }
 
     /// The one that has asked nothing for longest, if that is a while, of those for which this holds.
     fn longest(&mut self, shard: &Shard, holds: impl Fn(ConnId) -> bool) -> Option<ConnId> {
-        while let Some(front) = self.0.front()
+        while let Some(front) = self.idle.front()
             && !is_idle(shard, *front)
         {
-            self.0.pop_front();
+            self.idle.pop_front();
         }
         let long = self
-            .0
+            .idle
             .iter()
             .take_while(|(_, since)| shard.now() - since >= IDLE_MIN);
         let long = long.filter(|entry| is_idle(shard, **entry));
@@ -53,17 +67,78 @@ fn is_idle(shard: &Shard, (id, since): (ConnId, Tick)) -> bool {
 }
 
 impl Transport {
-    /// Ends a connection that asks nothing, for a newcomer of this listener. False if there is none that has for a while.
-    pub(super) fn make_room(&mut self, host: &mut Host, listener: u16) -> bool {
-        let shard = &*host.shard();
-        let counted = |id| shard.listener_number(id);
-        let admission = &self.admission;
-        let longest = self.places.longest(shard, |id| {
-            counted(id).is_some_and(|own| admission.are_counted_together(own, listener))
-        });
-        let Some(id) = longest else { return false };
+    /// Ends a connection that asks nothing, for another: a back end's for a back end's. False if there is none that has for a
+    /// while.
+    pub(super) fn make_room(&mut self, host: &mut Host, for_back_end: bool) -> bool {
+        let links = &self.links;
+        let is_like = |id: ConnId| {
+            let link = links.get(id.slot).and_then(Option::as_ref);
+            link.is_some_and(|link| link.counted.is_back_end() == for_back_end)
+        };
+        let Some(id) = self.places.longest(host.shard(), is_like) else {
+            return false;
+        };
         host.close(id, CloseReason::Idle);
         self.end(host, id);
+        true
+    }
+
+    /// Takes a newcomer in that found no place. Of too many the oldest is told so.
+    pub(super) fn receive_guest(&mut self, host: &mut Host, id: ConnId) {
+        host.shard().set_exchange(id, Exchange::Guest);
+        let guests = &mut self.places.guests;
+        guests.push_back(id);
+        if guests.len() > GUESTS_MAX {
+            guests.retain(|id| host.shard().exchange(*id) == Some(Exchange::Guest));
+            if guests.len() > GUESTS_MAX
+                && let Some(oldest) = guests.pop_front()
+            {
+                host.close(oldest, CloseReason::ConnectionLimit);
+            }
+        }
+    }
+
+    /// Counts a request's connection as what its head shows it to be. An error if it has no place, and needs one.
+    pub(super) fn take_place(
+        &mut self,
+        host: &mut Host,
+        id: ConnId,
+        listener: u16,
+        kind: Kind,
+    ) -> Result<(), CloseReason> {
+        let counted = self.link(id).map(|link| link.counted);
+        let Some((mut counted, peer)) = counted.zip(host.shard().peer(id)) else {
+            return Ok(());
+        };
+        let is_guest = counted == Counted::Guest;
+        match kind {
+            Kind::Other if is_guest => return Err(CloseReason::ConnectionLimit),
+            Kind::BackEnd if !counted.is_back_end() => {}
+            _ => return Ok(()),
+        }
+        let mut entered = self.admission.promote(listener, &mut counted, peer);
+        if entered.is_err() && self.make_room(host, true) {
+            entered = self.admission.promote(listener, &mut counted, peer);
+        }
+        if let Some(link) = self.link(id) {
+            link.counted = counted;
+        }
+        match is_guest {
+            true => entered,
+            // It has another.
+            false => Ok(()),
+        }
+    }
+
+    /// One that is refused counts towards nothing any more. False if too many are being told already.
+    pub(super) fn give_up_place(&mut self, host: &mut Host, id: ConnId) -> bool {
+        if !self.admission.may_tell() {
+            return false;
+        }
+        if let Some(link) = self.link(id) {
+            let had = std::mem::replace(&mut link.counted, Counted::Nothing);
+            self.leave(host, id, had);
+        }
         true
     }
 }

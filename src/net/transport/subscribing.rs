@@ -107,7 +107,13 @@ impl Transport {
         listener: u16,
         peer: SocketAddr,
     ) -> Result<(), CloseReason> {
-        let counted = self.admission.enter(listener, peer)?;
+        let counted = match self.admission.enter(listener, peer) {
+            Ok(counted) => counted,
+            Err(reason) => {
+                self.give_up_place(host, id);
+                return Err(reason);
+            }
+        };
         if let Some(link) = self.link(id) {
             let had = std::mem::replace(&mut link.counted, counted);
             self.leave(host, id, had);
