@@ -18,7 +18,7 @@ use ringpost::auth::{Keyring, ends_after};
 use ringpost::close::CloseReason;
 use ringpost::config::Auth;
 use ringpost::payload::Message;
-use ringpost::{Config, Running, Server};
+use ringpost::{Config, Roles, Running, Server, Site};
 use socket2::{Domain, Socket, Type};
 
 struct Counting;
@@ -220,6 +220,7 @@ fn with_clients<R: Send + 'static>(clients: impl FnOnce() -> R + Send + 'static)
 #[test]
 fn memory_is_bounded_and_given_back() {
     idle_connections_are_small();
+    idle_connections_of_http_are_small();
     proved_connections_are_hardly_larger();
     stalled_readers_cost_their_outboxes();
     resets_leave_nothing();
@@ -258,6 +259,53 @@ fn idle_connections_are_small() {
     let left = CORES as isize * KEPT_BY_CORE;
     comes_down_to(base + left);
     println!("{} bytes are left of {COUNT} connections", live() - base);
+    running.stop().expect("it stops");
+}
+
+/// One that has asked the cores for something, and is kept for the next request.
+fn ask_by_http(server: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(server).expect("connects");
+    let request = b"GET /v1/uids/nobody HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    stream.write_all(request).expect("writes");
+    let mut response = Vec::new();
+    while !response.ends_with(b"}\n") {
+        let mut piece = [0; 1024];
+        let length = stream.read(&mut piece).expect("reads");
+        assert!(length > 0, "an answer is not cut short");
+        response.extend_from_slice(&piece[..length]);
+    }
+    assert!(response.starts_with(b"HTTP/1.1 200 "));
+    stream
+}
+
+fn idle_connections_of_http_are_small() {
+    const COUNT: usize = 4_000;
+    let config = Config {
+        cores: CORES,
+        pin: false,
+        http_connections_max: COUNT + 10,
+        ..Config::default()
+    };
+    let site = Site {
+        assets: &[],
+        reach: &["filler"],
+        roles: Roles::API,
+    };
+    let server = Server::new(config).site("http://127.0.0.1:0", site);
+    let running = server.start().expect("it starts");
+    let address = running.listening()[0].address;
+    let (base, held) = with_clients(move || {
+        drop(ask_by_http(address));
+        thread::sleep(Duration::from_millis(300));
+        let mut clients = Vec::with_capacity(COUNT);
+        let base = live();
+        clients.extend((0..COUNT).map(|_| ask_by_http(address)));
+        (base, settled() - base)
+    });
+    let each = held as f64 / COUNT as f64;
+    println!("{each:.0} bytes for an idle connection of HTTP");
+    assert!(each <= 500.0, "{each} bytes");
+    comes_down_to(base + CORES as isize * KEPT_BY_CORE);
     running.stop().expect("it stops");
 }
 

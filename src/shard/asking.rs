@@ -130,6 +130,10 @@ impl Shard {
             && matches!(slot.phase, Phase::Asking(_))
         {
             slot.phase = Phase::Asking(exchange);
+            if exchange == Exchange::Idle {
+                // Most connections that ask nothing go on so.
+                slot.replies = None;
+            }
             slot.since = now;
             self.schedule(id);
         }
