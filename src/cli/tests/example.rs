@@ -69,6 +69,7 @@ fn the_examples_commented_listeners_are_the_default_preset() {
             "url =",
             "app =",
             "roles =",
+            "paths =",
             "message_bytes_max =",
             "outbox_bytes_max =",
             "messages_per_second_max =",
@@ -88,7 +89,13 @@ fn the_examples_commented_listeners_are_the_default_preset() {
     let own = from_file(&own).unwrap();
     assert_eq!(
         served(&own),
-        [("websocket://127.0.0.1:9001".to_owned(), "echo")]
+        [
+            ("websocket://127.0.0.1:9001", "echo"),
+            ("http://[::]:8081", "page"),
+            ("websocket://[::]:8081/relay", "relay"),
+            ("websocket://[::]:8081/ws", "push"),
+        ]
+        .map(|(url, app)| (url.to_owned(), app))
     );
     assert_eq!(own.listeners[0].limits.outbox_bytes_max, Some(4 << 20));
     assert_eq!(own.listeners[0].limits.messages_per_second_max, Some(100));
