@@ -88,8 +88,9 @@ pub struct Config {
     /// clients keeps a back end out; one more is refused. Zero: as many as it may have descriptors.
     pub backend_connections_max: usize,
     /// Connections that one address may have to the clients' listeners, an IPv6 network of 64 bits counting
-    /// as one address; one more is refused (a websocket with status 429). Others have it where their listener
-    /// says so, for that alone: back ends are many at one address. Zero turns it off.
+    /// as one address; one more is refused (a websocket with status 429). HTTP connections of an address, but back ends',
+    /// count apart. Others have it where their listener says so, for that alone: back ends are many at one address. Zero
+    /// turns it off.
     pub connections_per_address_max: usize,
     /// Opening handshakes that one core has under way; one more, and the oldest is reset.
     pub handshakes_max: usize,
@@ -156,9 +157,9 @@ pub struct Config {
     /// Largest head of a request, to HTTP and to open a websocket: the request line and the header fields, cookies
     /// included. A longer one gets 431, or 414 if its first line alone is longer. At most [`REQUEST_HEAD_BYTES_LIMIT`].
     pub request_head_bytes_max: usize,
-    /// HTTP connections that the process serves where others than clients have business, and as many more where
-    /// clients alone have. For one more, one that has asked nothing for 5 s is closed; if there is none, it is refused
-    /// with 503.
+    /// HTTP connections of back ends that the process serves, once a request has shown that it may use the API or the
+    /// metrics, and as many more of all others. For one more, one that has asked nothing for 5 s is closed; if there is
+    /// none, it is refused with 503, unless it asks for health, events, a websocket, or what back ends may.
     pub http_connections_max: usize,
     /// Largest body of an HTTP request; one byte more gets 413.
     pub http_body_bytes_max: usize,

@@ -81,6 +81,9 @@ pub struct CoreStats {
     /// What waits because the core has not come to write it, each receiver of a message counted.
     #[serde(skip)]
     pub unwritten_bytes: u64,
+    /// Ended connections that asked by HTTP, in the same order as those below.
+    #[serde(skip)]
+    pub http_closed: Vec<u64>,
     /// Ended connections by reason, in the order of [`CloseReason::ALL`].
     #[serde(serialize_with = "by_name")]
     pub closed: Vec<u64>,

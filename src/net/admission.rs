@@ -339,20 +339,18 @@ impl Admission {
         Ok(Counted::Address)
     }
 
-    /// One that is counted so has shown to be a back end's: it takes a place of these, and gives its own back, but for that
-    /// of its address where the listener has a limit of its own. False if there is none.
+    /// One that is counted so has shown to be a back end's: it takes a place of these, and gives its own back. An error if
+    /// there is none.
     pub fn promote(
         &mut self,
         listener: u16,
         counted: &mut Counted,
         peer: SocketAddr,
     ) -> Result<(), CloseReason> {
-        let (own, stays) = (*counted, self.has_own_limit(listener));
-        let as_back_end = match own {
-            Counted::Address if stays => Counted::BackEndOfAddress,
-            Counted::Connection | Counted::Address | Counted::Guest => Counted::BackEnd,
-            Counted::Nothing | Counted::BackEnd | Counted::BackEndOfAddress => return Ok(()),
-        };
+        let own = *counted;
+        if own.is_back_end() || own == Counted::Nothing {
+            return Ok(());
+        }
         let max = self.connections_max[Pool::Http as usize];
         let most = if max == 0 { usize::MAX } else { max };
         let is_full = self.together_max < usize::MAX && self.is_full(Pool::Http);
@@ -360,10 +358,24 @@ impl Admission {
             self.complain(listener, CloseReason::ConnectionLimit, peer, "");
             return Err(CloseReason::ConnectionLimit);
         }
-        *counted = as_back_end;
-        let left = match own {
-            Counted::Address if stays => Counted::Connection,
-            own => own,
+        let mut left = own;
+        *counted = match own {
+            // It stays counted where its address has a number on this listener.
+            Counted::Address if self.has_own_limit(listener) => {
+                left = Counted::Connection;
+                Counted::BackEndOfAddress
+            }
+            Counted::Guest if self.has_own_limit(listener) => {
+                match self.enter_address(listener, peer) {
+                    Ok(Counted::Address) => Counted::BackEndOfAddress,
+                    Ok(_) => Counted::BackEnd,
+                    Err(reason) => {
+                        self.census.leave(Pool::Http);
+                        return Err(reason);
+                    }
+                }
+            }
+            _ => Counted::BackEnd,
         };
         self.leave(listener, left, Some(peer));
         Ok(())

@@ -190,6 +190,7 @@ impl Shard {
             stats: CoreStats {
                 by_listener,
                 closed: vec![0; CloseReason::COUNT],
+                http_closed: vec![0; CloseReason::COUNT],
                 ..CoreStats::default()
             },
         }
@@ -346,6 +347,9 @@ impl Shard {
             self.backlog.queued(waits);
         }
         self.outbox_bytes = self.outbox_bytes + cost - freed;
+        if codec == Codec::Http {
+            self.stats.http_closed[reason.index()] += 1;
+        }
         if codec != Codec::Http || asking::is_counted(reason) {
             self.stats.closed[reason.index()] += 1;
         }

@@ -196,6 +196,15 @@ impl Page {
         self.families.push(family);
     }
 
+    /// A counter of endings.
+    fn closes(&mut self, name: &str, help: &str, count: impl Fn(usize) -> u64) {
+        let samples = CloseReason::ALL.iter().map(|reason| {
+            let labels = vec![label("reason", reason.text())];
+            sample(MetricType::COUNTER, labels, count(reason.index()) as f64)
+        });
+        self.family(name, help, MetricType::COUNTER, samples.collect());
+    }
+
     /// What there is one of.
     fn single(&mut self, name: &str, help: &str, value: f64) {
         let sample = sample(MetricType::GAUGE, vec![], value);
@@ -391,17 +400,15 @@ fn add_webhooks(page: &mut Page, stats: &Stats) {
 
 /// Every reason, those that have not occurred too: a rate wants a first value.
 fn add_closes(page: &mut Page, stats: &Stats) {
-    let samples = CloseReason::ALL.iter().map(|reason| {
-        let at = reason.index();
-        let count = stats.sum(|core| core.closed.get(at).copied().unwrap_or(0));
-        let labels = vec![label("reason", reason.text())];
-        sample(MetricType::COUNTER, labels, count as f64)
-    });
-    page.family(
+    page.closes(
         "ringpost_closes_total",
         "Connections that ended, or were refused, by the reason.",
-        MetricType::COUNTER,
-        samples.collect(),
+        |reason| stats.sum(|core| core.closed.get(reason).copied().unwrap_or(0)),
+    );
+    page.closes(
+        "ringpost_http_closes_total",
+        "HTTP connections that ended, by the reason; those that became a client's are not among them.",
+        |reason| stats.sum(|core| core.http_closed.get(reason).copied().unwrap_or(0)),
     );
 }
 

@@ -243,6 +243,14 @@ impl Transport {
         let Some(listener) = host.shard().listener_number(id) else {
             return false;
         };
+        if self
+            .link(id)
+            .is_some_and(|link| link.counted == Counted::Guest)
+        {
+            // What it counts towards, its request shows.
+            host.shard().set_peer(id, client);
+            return true;
+        }
         let counted = self.admission.enter_address(listener, client);
         let Some(link) = link_of(&mut self.links, id) else {
             return false;

@@ -14,7 +14,8 @@ use super::{Transport, link_of};
 use crate::app::host::{Flow, Host};
 use crate::app::round::UNITS_PER_HELPING;
 use crate::close::CloseReason;
-use crate::ident::ConnId;
+use crate::guard::guard;
+use crate::ident::{ConnId, Reply};
 use crate::net::admission::Counted;
 use crate::net::connection::{Input, Link};
 use crate::net::http::{Answer, Desk, Done, Errands, Kind, Manner, Port, Routed};
@@ -73,8 +74,8 @@ impl Transport {
         Some((listener, port))
     }
 
-    /// Makes requests of bytes, as many as are a helping. Returns how many bytes it has taken; the others wait for an answer
-    /// or a later turn, or are another codec's.
+    /// Makes requests of bytes, as many as are a helping. Returns how many bytes it has taken; the
+    /// others wait for an answer or a later turn, or are another codec's.
     pub(super) fn feed_requests(&mut self, host: &mut Host, id: ConnId, input: &[u8]) -> usize {
         let mut at = 0;
         let helping = host.work() + UNITS_PER_HELPING;
@@ -377,23 +378,32 @@ impl Transport {
         }
     }
 
-    /// A request's answer is known.
+    /// A request's answer is known, or lost by a panic, which ends its connection.
     pub fn answer(&mut self, host: &mut Host, done: Done) {
         let Done {
             reply,
-            mut manner,
+            manner,
             answer,
         } = done;
         let id = reply.connection;
         self.end_visit(id);
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(fault) => {
-                host.shard().stats.panics += 1;
-                error!(connection = id.to_bits(), %fault, "a panic; its HTTP connection is closed");
-                return host.close(id, CloseReason::Internal);
-            }
-        };
+        let answered =
+            answer.and_then(|answer| guard(|| self.write_answer(host, reply, manner, answer)));
+        if let Err(fault) = answered {
+            host.shard().stats.panics += 1;
+            error!(connection = id.to_bits(), %fault, "a panic; its HTTP connection is closed");
+            host.close(id, CloseReason::Internal);
+        }
+        // What has come meanwhile: another request, or the peer's end.
+        if let Some(link) = self.link(id)
+            && (link.readable || !link.unread.is_empty())
+        {
+            self.read_later(id);
+        }
+    }
+
+    fn write_answer(&mut self, host: &mut Host, reply: Reply, mut manner: Manner, answer: Answer) {
+        let id = reply.connection;
         if let Some(error) = answer.told {
             self.explain(host, id, error);
         }
@@ -401,17 +411,12 @@ impl Transport {
         let has_place = !self.link(id).is_some_and(is_guest);
         manner.keep_alive &= has_place && !self.stopping && !answer.is_last;
         let bytes = answer.written(manner);
+        host.shard().work.copied(bytes.len());
         host.shard().fill(reply, Message::Binary(&bytes));
         if !manner.keep_alive {
             return host.close(id, CloseReason::Normal);
         }
         host.shard().set_exchange(id, Exchange::Idle);
-        self.places.add(host.shard(), id);
-        if let Some(link) = self.link(id)
-            && (link.readable || !link.unread.is_empty())
-        {
-            self.read_later(id);
-        }
     }
 
     /// The server stops: connections that ask nothing end, the others after their answer.

@@ -124,7 +124,7 @@ impl Transport {
     /// One that is paused is read on, behind those that wait for that already, or stays where it is.
     fn look_at(&mut self, host: &mut Host, mut pause: Pause) {
         let now = host.now();
-        let Some(listener) = host.shard().listener_number(pause.id) else {
+        let Some(listener) = host.shard().shown_listener(pause.id) else {
             return;
         };
         let time = now.saturating_duration_since(pause.counted);

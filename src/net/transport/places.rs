@@ -5,7 +5,7 @@
 //! who asks for something else, or dawdles, is told that there is no place. Of too many guests the oldest is.
 //!
 //! Bound: twice as many entries as there are such connections on this core, and some; [`GUESTS_MAX`] guests. Called by the
-//! transport for each newcomer, and after each answer.
+//! transport for each newcomer, and for each request's head.
 
 use std::collections::VecDeque;
 
@@ -28,42 +28,50 @@ const GUESTS_MAX: usize = 64;
 /// See the module.
 #[derive(Default)]
 pub struct Places {
-    /// Connections by when they began to ask nothing; some of them have asked, or are gone, by now.
+    /// Connections, by a time until when they had asked something; some of them have asked later, or are gone, by now.
     idle: VecDeque<(ConnId, Tick)>,
     /// Guests as they came; some are none any more.
     guests: VecDeque<ConnId>,
 }
 
 impl Places {
-    /// It asks nothing from now on.
+    /// A newcomer, which asks nothing yet.
     pub fn add(&mut self, shard: &Shard, id: ConnId) {
         self.idle.push_back((id, shard.since(id)));
         if self.idle.len() > 2 * shard.asking() + STALE_MAX {
-            self.idle.retain(|entry| is_idle(shard, *entry));
+            self.idle.retain(|(id, _)| shard.exchange(*id).is_some());
             self.idle.shrink_to(STALE_MAX);
         }
     }
 
     /// The one that has asked nothing for longest, if that is a while, of those for which this holds.
     fn longest(&mut self, shard: &Shard, holds: impl Fn(ConnId) -> bool) -> Option<ConnId> {
-        while let Some(front) = self.idle.front()
-            && !is_idle(shard, *front)
+        let is_long = |since: Tick| shard.now().saturating_sub(since) >= IDLE_MIN;
+        let (mut found, mut others) = (None, Vec::new());
+        // By when they were noted: who has asked since then is noted anew, and comes up later.
+        while let Some((id, noted)) = self.idle.front().copied()
+            && is_long(noted)
         {
             self.idle.pop_front();
+            let since = shard.since(id);
+            match shard.exchange(id) {
+                Some(Exchange::New | Exchange::Idle) if since > noted => {
+                    self.idle.push_back((id, since));
+                }
+                Some(Exchange::New | Exchange::Idle) if holds(id) => {
+                    found = Some(id);
+                    break;
+                }
+                Some(Exchange::New | Exchange::Idle) => others.push((id, noted)),
+                Some(_) => self.idle.push_back((id, shard.now())),
+                None => {}
+            }
         }
-        let long = self
-            .idle
-            .iter()
-            .take_while(|(_, since)| shard.now() - since >= IDLE_MIN);
-        let long = long.filter(|entry| is_idle(shard, **entry));
-        long.map(|(id, _)| *id).find(|id| holds(*id))
+        for entry in others.into_iter().rev() {
+            self.idle.push_front(entry);
+        }
+        found
     }
-}
-
-/// Whether it has asked nothing since.
-fn is_idle(shard: &Shard, (id, since): (ConnId, Tick)) -> bool {
-    let idles = matches!(shard.exchange(id), Some(Exchange::New | Exchange::Idle));
-    idles && shard.since(id) == since
 }
 
 impl Transport {
@@ -124,7 +132,7 @@ impl Transport {
             link.counted = counted;
         }
         match is_guest {
-            true => entered,
+            true => entered.inspect(|()| self.places.add(host.shard(), id)),
             // It has another.
             false => Ok(()),
         }

@@ -142,17 +142,19 @@ impl Transport {
         let Some(link) = self.link(id) else {
             return all;
         };
-        if link.input.comes_before_messages()
-            && !(self.take_proxy_header(host, id, input, &mut at)
-                && self.shake_hands(host, id, input, &mut at))
-        {
-            return all;
-        }
-        if matches!(self.link(id), Some(link) if matches!(link.input, Input::Requests(_))) {
-            at += self.feed_requests(host, id, &input[at..]);
-            // Unless it has become another codec's, that is all.
-            if !matches!(self.link(id), Some(link) if matches!(link.input, Input::Messages(_))) {
-                return at;
+        if link.input.comes_before_messages() {
+            if !self.take_proxy_header(host, id, input, &mut at)
+                || !self.shake_hands(host, id, input, &mut at)
+            {
+                return all;
+            }
+            if let Some(Input::Requests(_)) = self.link(id).map(|link| &link.input) {
+                at += self.feed_requests(host, id, &input[at..]);
+                match self.link(id).map(|link| &link.input) {
+                    Some(Input::Messages(_)) => {}
+                    Some(Input::Requests(_)) => return at,
+                    _ => return all,
+                }
             }
         }
         let helping = host.work() + UNITS_PER_HELPING;
