@@ -333,6 +333,8 @@ impl Host {
             Phase::Closing => Flow::End,
             Phase::Open if reading.leaving => Flow::Leave,
             Phase::Asking(Exchange::Answering) => Flow::Wait,
+            // What its requests cause is held against them one by one, and some cause nothing.
+            Phase::Asking(_) if !reading.full => Flow::Go,
             _ if self.local.holds(id, &reading).is_none() => Flow::Go,
             _ => Flow::Pause,
         }

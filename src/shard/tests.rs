@@ -1,5 +1,6 @@
 //! Tests of the shard as a whole: what it counts, what it closes, and who goes first.
 
+mod asking;
 mod compression;
 mod events;
 mod lateness;

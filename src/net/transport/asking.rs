@@ -167,23 +167,18 @@ impl Transport {
             }
             Ok(None) => false,
             Err(error) => {
-                let refused = decoder
-                    .request()
-                    .map(|request| self.too_large(host, id, request));
-                let error = match (error.status, refused) {
-                    (413, Some(Some(instead))) => instead,
+                let asked = decoder.request().zip(self.port(host, id));
+                let instead = asked.and_then(|(request, (_, port))| {
+                    port.body_bounds(request, self.sites.body_bytes_max).1
+                });
+                let error = match error.status {
+                    413 => instead.unwrap_or(error),
                     _ => error,
                 };
                 self.refuse_request(host, id, error, CloseReason::Protocol);
                 false
             }
         }
-    }
-
-    /// What is said of a body that is too large, if not just that.
-    fn too_large(&self, host: &mut Host, id: ConnId, request: &Request) -> Option<HttpError> {
-        let (_, port) = self.port(host, id)?;
-        port.body_bounds(request, self.sites.body_bytes_max).1
     }
 
     /// Whether what has come is within the rate. It is told if not.
@@ -413,10 +408,11 @@ impl Transport {
         let bytes = answer.written(manner);
         host.shard().work.copied(bytes.len());
         host.shard().fill(reply, Message::Binary(&bytes));
-        if !manner.keep_alive {
-            return host.close(id, CloseReason::Normal);
+        match (manner.keep_alive, self.stopping) {
+            (true, _) => host.shard().set_exchange(id, Exchange::Idle),
+            (false, true) => host.close(id, CloseReason::Stopping),
+            (false, false) => host.close(id, CloseReason::Normal),
         }
-        host.shard().set_exchange(id, Exchange::Idle);
     }
 
     /// The server stops: connections that ask nothing end, the others after their answer.

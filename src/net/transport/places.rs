@@ -150,3 +150,69 @@ impl Transport {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::ident::Space;
+    use crate::protocol::Codec;
+    use crate::shard::ListenerSpec;
+
+    fn shard() -> Shard {
+        let spec = ListenerSpec {
+            app: 0,
+            codec: Codec::Http,
+            space: Space(0),
+            binds: false,
+            proves: false,
+            pauses: true,
+            tells: false,
+            message_bytes_max: 0,
+            outbox_bytes_max: 1_000,
+            compress: false,
+            shown: 0,
+        };
+        Shard::new(&Config::default(), Rc::from([spec]), 1)
+    }
+
+    fn come(shard: &mut Shard, places: &mut Places) -> ConnId {
+        let id = shard.insert_asking(0, ([127, 0, 0, 1], 1).into());
+        places.add(shard, id);
+        id
+    }
+
+    #[test]
+    fn who_has_asked_nothing_for_longest_goes() {
+        let (mut shard, mut places) = (shard(), Places::default());
+        let [first, second, third] = [(); 3].map(|()| come(&mut shard, &mut places));
+        assert_eq!(places.longest(&shard, |_| true), None);
+        shard.set_now(IDLE_MIN / 2);
+        shard.set_exchange(first, Exchange::Idle);
+        shard.set_now(IDLE_MIN);
+        // The first has asked since, and another is asking.
+        shard.set_exchange(second, Exchange::Arriving);
+        assert_eq!(places.longest(&shard, |_| true), Some(third));
+        shard.close(third, CloseReason::Idle);
+        assert_eq!(places.longest(&shard, |_| true), None);
+        shard.set_exchange(second, Exchange::Idle);
+        shard.set_now(3 * IDLE_MIN);
+        // Of those that it holds for; the others stay where they are.
+        assert_eq!(places.longest(&shard, |id| id == second), Some(second));
+        assert_eq!(places.longest(&shard, |_| true), Some(first));
+        assert_eq!(places.longest(&shard, |_| true), None);
+    }
+
+    #[test]
+    fn those_gone_leave_no_entries() {
+        let (mut shard, mut places) = (shard(), Places::default());
+        for _ in 0..10_000 {
+            let id = come(&mut shard, &mut places);
+            shard.close(id, CloseReason::ByPeer);
+            shard.remove(id);
+        }
+        assert!(places.idle.len() <= 2 * STALE_MAX);
+    }
+}
