@@ -16,8 +16,16 @@ fn admission(config: Config, census: &Arc<Census>) -> Admission {
         door(Pool::Clients, true, max, 0),
         door(Pool::BackEnds, false, 0, 0),
         door(Pool::Http, false, 2, 1),
+        door(Pool::HttpClients, false, max, HTTP_TOGETHER),
+        door(Pool::HttpClients, false, 1, 6),
     ];
     Admission::new(&config, Arc::clone(census), &doors)
+}
+
+/// Addresses that are counted.
+fn addresses(census: &Census) -> usize {
+    let parts = census.parts.iter();
+    parts.map(|part| part.lock().unwrap().len()).sum()
 }
 
 fn peer(ip: &str) -> SocketAddr {
@@ -52,12 +60,11 @@ fn of_one_address_so_many_on_any_core() {
     assert_eq!(other.enter(0, here), Ok(Counted::Address));
     one.leave(0, Counted::Address, Some(here));
     one.leave(0, Counted::Address, Some(peer("192.0.2.2")));
-    let left: usize = census
-        .parts
-        .iter()
-        .map(|part| part.lock().unwrap().len())
-        .sum();
-    assert_eq!(left, 0, "addresses without a connection are kept");
+    assert_eq!(
+        addresses(&census),
+        0,
+        "addresses without a connection are kept"
+    );
 }
 
 #[test]
@@ -151,6 +158,65 @@ fn an_address_counts_by_itself_where_a_listener_has_its_own_limit() {
     admission.leave(3, Counted::Address, Some(here));
     assert_eq!(admission.enter(3, here), Ok(Counted::Address));
     assert_eq!(admission.enter(0, here), Err(CloseReason::AddressLimit));
+}
+
+#[test]
+fn a_back_end_gives_back_what_it_had_before_it_was_known() {
+    let census = Arc::new(Census::new(None));
+    let config = Config {
+        http_connections_max: 2,
+        connections_per_address_max: 1,
+        ..Config::default()
+    };
+    let mut admission = admission(config, &census);
+    let here = peer("192.0.2.1");
+    let mut known = Vec::new();
+    // One after the other of one address: each makes room for the next.
+    for _ in 0..2 {
+        let mut counted = admission.enter(4, here).expect("a place");
+        assert_eq!(admission.enter(4, here), Err(CloseReason::AddressLimit));
+        assert_eq!(admission.promote(4, &mut counted, here), Ok(()));
+        assert_eq!(counted, Counted::BackEnd);
+        // Once is enough.
+        assert_eq!(admission.promote(4, &mut counted, here), Ok(()));
+        known.push((4, counted));
+    }
+    // There are as many as may be; who has another place keeps it, and a guest has none.
+    let mut third = admission.enter(4, here).expect("a place");
+    let mut guest = Counted::Guest;
+    for counted in [&mut third, &mut guest] {
+        let had = *counted;
+        assert_eq!(
+            admission.promote(4, counted, here),
+            Err(CloseReason::ConnectionLimit)
+        );
+        assert_eq!(*counted, had);
+    }
+    known.push((4, third));
+    let (door, counted) = known.remove(0);
+    admission.leave(door, counted, Some(here));
+    // Where a listener has a number of its own, that holds for a back end's address, too, however it came in.
+    let mut own = admission.enter(5, here).expect("a place");
+    assert_eq!(admission.promote(5, &mut own, here), Ok(()));
+    assert_eq!(own, Counted::BackEndOfAddress);
+    assert_eq!(admission.enter(5, here), Err(CloseReason::AddressLimit));
+    known.push((5, own));
+    let (door, counted) = known.remove(0);
+    admission.leave(door, counted, Some(here));
+    let mut guest = Counted::Guest;
+    assert_eq!(
+        admission.promote(5, &mut guest, here),
+        Err(CloseReason::AddressLimit)
+    );
+    assert_eq!(admission.promote(5, &mut guest, peer("192.0.2.2")), Ok(()));
+    admission.leave(5, guest, Some(peer("192.0.2.2")));
+    for (door, counted) in known {
+        admission.leave(door, counted, Some(here));
+    }
+    for pool in POOLS_ALL {
+        assert_eq!(census.count(pool), 0, "{pool:?}");
+    }
+    assert_eq!(addresses(&census), 0);
 }
 
 #[test]
