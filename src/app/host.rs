@@ -332,12 +332,16 @@ impl Host {
             Phase::Free => Flow::Gone,
             Phase::Closing => Flow::End,
             Phase::Open if reading.leaving => Flow::Leave,
-            Phase::Asking(Exchange::Answering) => Flow::Wait,
+            Phase::Asking if self.awaits_answer(id) => Flow::Wait,
             // What its requests cause is held against them one by one, and some cause nothing.
-            Phase::Asking(_) if !reading.full => Flow::Go,
+            Phase::Asking if !reading.full => Flow::Go,
             _ if self.local.holds(id, &reading).is_none() => Flow::Go,
             _ => Flow::Pause,
         }
+    }
+
+    fn awaits_answer(&self, id: ConnId) -> bool {
+        self.local.shard.exchange(id) == Some(Exchange::Answering)
     }
 
     /// Whether what no connection pays for may add to what is on the way to other cores, and to what waits here.

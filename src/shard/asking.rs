@@ -7,11 +7,10 @@
 use std::net::SocketAddr;
 
 use super::deadlines::Due;
-use super::slot::{ListenerSpec, Phase, Slot};
+use super::slot::{Binding, Phase, Slot};
 use super::wheel::{TICKS_SECOND, Tick};
 use super::{ConnId, Limits, Shard};
 use crate::close::CloseReason;
-use crate::protocol::Codec;
 use crate::protocol::http::HttpError;
 
 /// One that asks nothing, or does not take its answer, for this long is closed.
@@ -58,35 +57,40 @@ pub fn is_counted(reason: CloseReason) -> bool {
 }
 
 impl Slot {
+    /// Whether it asks by HTTP, or has until it was to end.
+    #[inline]
+    pub fn asks(&self) -> bool {
+        matches!(self.binding, Binding::Asks(_))
+    }
+
     /// What is due while it asks.
-    pub(super) fn asking_due(&self, exchange: Exchange, limits: &Limits) -> Due {
-        match exchange {
-            Exchange::Guest => Due::Close(self.since + GUEST, CloseReason::ConnectionLimit),
-            Exchange::New | Exchange::Arriving => {
+    pub(super) fn asking_due(&self, limits: &Limits) -> Due {
+        match self.binding {
+            Binding::Asks(Exchange::Guest) => {
+                Due::Close(self.since + GUEST, CloseReason::ConnectionLimit)
+            }
+            Binding::Asks(Exchange::New | Exchange::Arriving) => {
                 Due::Close(self.since + limits.handshake, CloseReason::HandshakeTimeout)
             }
-            Exchange::Answering | Exchange::Idle => {
-                Due::Close(self.since + KEEP_ALIVE, CloseReason::Idle)
-            }
+            _ => Due::Close(self.since + KEEP_ALIVE, CloseReason::Idle),
         }
     }
 
     /// How long it may take to end. One that asks has the time for a request, for it may still be sending one that is
     /// answered already, and a reset would take the answer away; but while the server stops not longer than any other.
-    pub(super) fn time_to_end(&self, spec: &ListenerSpec, limits: &Limits) -> Tick {
-        match spec.codec {
-            Codec::Http if self.reason != CloseReason::Stopping => {
-                limits.handshake.max(limits.close)
-            }
-            _ => limits.close,
+    pub(super) fn time_to_end(&self, limits: &Limits) -> Tick {
+        match self.asks() && self.reason != CloseReason::Stopping {
+            true => limits.handshake.max(limits.close),
+            false => limits.close,
         }
     }
 
     /// Tells one whose request has not come in time, or that finds no place. Returns what that costs.
-    pub(super) fn push_timeout(&mut self, was: Phase, reason: CloseReason) -> usize {
-        let error = match (was, reason) {
-            (Phase::Asking(Exchange::Arriving), CloseReason::HandshakeTimeout) => TOO_SLOW,
-            (Phase::Asking(Exchange::Guest), CloseReason::ConnectionLimit) => FULL,
+    pub(super) fn push_timeout(&mut self, asked: bool, reason: CloseReason) -> usize {
+        let error = match (self.binding, reason) {
+            _ if !asked => return 0,
+            (Binding::Asks(Exchange::Arriving), CloseReason::HandshakeTimeout) => TOO_SLOW,
+            (Binding::Asks(Exchange::Guest), CloseReason::ConnectionLimit) => FULL,
             _ => return 0,
         };
         let answer = error.refusal();
@@ -96,16 +100,14 @@ impl Slot {
 }
 
 impl Shard {
-    /// Whether the connections of this listener ask by HTTP.
-    #[inline]
-    pub(super) fn asks(&self, listener: u16) -> bool {
-        self.listeners[usize::from(listener)].codec == Codec::Http
-    }
-
     /// A new connection of an HTTP listener.
     pub fn insert_asking(&mut self, listener: u16, peer: SocketAddr) -> ConnId {
         let id = self.take(listener, peer);
-        self.slots[id.slot].phase = Phase::Asking(Exchange::New);
+        self.stats.connections -= 1;
+        self.asking += 1;
+        let slot = &mut self.slots[id.slot];
+        slot.phase = Phase::Asking;
+        slot.binding = Binding::Asks(Exchange::New);
         self.schedule(id);
         id
     }
@@ -117,8 +119,9 @@ impl Shard {
 
     /// Where it is in asking, if it asks and is not to end.
     pub fn exchange(&self, id: ConnId) -> Option<Exchange> {
-        match self.phase(id) {
-            Phase::Asking(exchange) => Some(exchange),
+        let slot = self.get(id).filter(|slot| slot.phase == Phase::Asking)?;
+        match slot.binding {
+            Binding::Asks(exchange) => Some(exchange),
             _ => None,
         }
     }
@@ -127,9 +130,9 @@ impl Shard {
     pub fn set_exchange(&mut self, id: ConnId, exchange: Exchange) {
         let now = self.now;
         if let Some(slot) = self.get_mut(id)
-            && matches!(slot.phase, Phase::Asking(_))
+            && slot.phase == Phase::Asking
         {
-            slot.phase = Phase::Asking(exchange);
+            slot.binding = Binding::Asks(exchange);
             if exchange == Exchange::Idle {
                 // Most connections that ask nothing go on so.
                 slot.replies = None;
@@ -153,12 +156,14 @@ impl Shard {
     pub fn turn_into(&mut self, id: ConnId, listener: u16) {
         let now = self.now;
         let Some(slot) = self.get_mut(id) else { return };
-        assert!(
-            matches!(slot.phase, Phase::Asking(_)),
+        assert_eq!(
+            slot.phase,
+            Phase::Asking,
             "only one that asks becomes another"
         );
         let was = std::mem::replace(&mut slot.listener, listener);
         slot.phase = Phase::Opening;
+        slot.binding = Binding::NotAsked;
         slot.replies = None;
         slot.since = now;
         slot.heard = now;
@@ -173,11 +178,9 @@ impl Shard {
     /// The server stops: one that is closing is to be quick about it.
     pub fn hasten(&mut self, id: ConnId) {
         let now = self.now;
-        if self
-            .listener(id)
-            .is_some_and(|spec| spec.codec == Codec::Http)
-            && let Some(slot) = self.get_mut(id)
+        if let Some(slot) = self.get_mut(id)
             && slot.phase == Phase::Closing
+            && slot.asks()
             && slot.reason != CloseReason::Stopping
         {
             slot.reason = CloseReason::Stopping;

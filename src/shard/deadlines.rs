@@ -37,18 +37,16 @@ fn whole_second(tick: Tick) -> Tick {
 fn next_due(slot: &Slot, spec: &ListenerSpec, limits: &Limits) -> Due {
     match slot.phase {
         Phase::Free => Due::Never,
-        Phase::Asking(exchange) => slot.asking_due(exchange, limits),
+        Phase::Asking => slot.asking_due(limits),
         // While we do not read it, its silence is ours.
         Phase::Opening | Phase::Open | Phase::Home if slot.paused => Due::Never,
         Phase::Opening => Due::Close(slot.since + limits.handshake, CloseReason::HandshakeTimeout),
         Phase::Open if !spec.binds || !spec.codec.hears() => Due::Never,
         Phase::Open => Due::Close(slot.since + limits.login, CloseReason::LoginTimeout),
         Phase::Closing => Due::CutOff(
-            (slot.since + slot.time_to_end(spec, limits)).min(
-                slot.heard.saturating_add(
-                    slot.time_to_end(spec, limits)
-                        .saturating_mul(CLOSE_TIMEOUTS_MAX),
-                ),
+            (slot.since + slot.time_to_end(limits)).min(
+                slot.heard
+                    .saturating_add(slot.time_to_end(limits).saturating_mul(CLOSE_TIMEOUTS_MAX)),
             ),
         ),
         Phase::Home if !spec.binds => Due::Never,

@@ -327,7 +327,7 @@ impl Shard {
             freed = slot.outbox.truncate();
         }
         if codec == Codec::Http {
-            cost = slot.push_timeout(was, reason);
+            cost = slot.push_timeout(was == Phase::Asking, reason);
         } else if was != Phase::Opening && reason.code().is_some() && codec.pings() {
             if awaits_head {
                 freed += slot.outbox.clear();
@@ -355,7 +355,7 @@ impl Shard {
         }
         self.mark_dirty(id, Dirty::Urgent);
         self.schedule(id);
-        if matches!(was, Phase::Opening | Phase::Asking(_)) {
+        if matches!(was, Phase::Opening | Phase::Asking) {
             self.stats.opening -= u64::from(was == Phase::Opening);
             // The app has never heard of it.
             return;
@@ -384,10 +384,7 @@ impl Shard {
     pub fn remove(&mut self, id: ConnId) {
         let Some(slot) = self.get_mut(id) else { return };
         assert!(
-            matches!(
-                slot.phase,
-                Phase::Closing | Phase::Opening | Phase::Asking(_)
-            ),
+            matches!(slot.phase, Phase::Closing | Phase::Opening | Phase::Asking),
             "a connection is closed before it is removed"
         );
         let (was, listener) = (slot.phase, slot.listener);
@@ -415,10 +412,7 @@ impl Shard {
             generation: self.generation.checked_add(1).unwrap_or(1),
         };
         self.generation = id.generation;
-        match self.asks(listener) {
-            true => self.asking += 1,
-            false => self.stats.connections += 1,
-        }
+        self.stats.connections += 1;
         *self.at_listener(listener) += 1;
         *self.accepted.claim(id.slot) = accepted;
         self.slots[id.slot] = Slot {
@@ -438,7 +432,7 @@ impl Shard {
         self.backlog.forget(id);
         self.refusals.forget(id);
         *self.at_listener(listener) -= 1;
-        let asked = self.asks(listener);
+        let asked = self.slots[id.slot].asks();
         self.slots.free(id.slot);
         self.accepted.free(id.slot);
         if self.slots.is_empty() {
@@ -513,7 +507,7 @@ impl Shard {
         let slot = self.get(id)?;
         Some(Reading {
             phase: slot.phase,
-            leaving: slot.binding == slot::Binding::Leaving,
+            leaving: matches!(slot.binding, slot::Binding::Leaving),
             transit: slot.transit as usize,
             full: slot.is_full(&self.listeners[usize::from(slot.listener)]),
         })

@@ -140,7 +140,7 @@ impl Shard {
             return;
         };
         // The message takes over what its place has counted. An answer of HTTP is as long as it is, and not counted.
-        let asks = matches!(self.phase(id), Phase::Asking(_));
+        let asks = self.phase(id) == Phase::Asking;
         if !self.has_open_replies(id)
             || !asks && !self.admit(id, codec.encoded_len(message), OUTBOX_MESSAGE_COST)
         {

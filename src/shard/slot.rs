@@ -43,7 +43,7 @@ pub enum Phase {
     /// The slot holds no connection.
     Free,
     /// It asks by HTTP, and has no app.
-    Asking(Exchange),
+    Asking,
     /// Its opening handshake is under way; the app does not know it yet.
     Opening,
     /// The app knows it; it is not bound, so no table holds it.
@@ -54,7 +54,7 @@ pub enum Phase {
     Closing,
 }
 
-/// How far a connection's one bind has come, before it is home.
+/// How far a connection's one bind has come, before it is home; or, of one that asks by HTTP, where it is in that.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Binding {
     NotAsked,
@@ -62,6 +62,8 @@ pub enum Binding {
     Asked,
     /// Its home is another core, and it is to move there.
     Leaving,
+    /// It asks by HTTP, and binds nothing, until it is closed or becomes another kind.
+    Asks(Exchange),
 }
 
 /// How urgently a connection's outbox is to be written.

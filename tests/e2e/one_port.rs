@@ -94,8 +94,8 @@ async fn apps_have_their_paths(cores: usize) {
     };
     assert_eq!(open(&format!("ws://{address}/ws"), "push"), 1, "{metrics}");
     assert_eq!(open(&format!("ws://{address}/relay"), "relay"), 1);
-    // That of events, and the one that asks.
-    assert_eq!(open(&format!("http://{address}"), "http"), 2);
+    // That of events, and the one that asks; those that have asked may be still leaving.
+    assert!(open(&format!("http://{address}"), "http") >= 2);
 }
 
 async fn a_path_is_for_websockets_alone(cores: usize) {
