@@ -1,6 +1,6 @@
 //! One port for all: websockets at paths of an HTTP listener, beside its page, API and events; and a proxy's header there.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::time::{sleep, timeout};
@@ -25,6 +25,7 @@ on_cores! {
     what_a_proxy_brings_is_not_this_machines,
     addresses_behind_a_proxy_are_limited,
     a_small_request_does_not_wait_for_a_large_batch,
+    a_drain_lets_no_clients_in_by_http,
 }
 
 const LISTENERS: &[&str] = &[
@@ -347,6 +348,37 @@ async fn addresses_behind_a_proxy_are_limited(cores: usize) {
         assert_eq!(answer.status, status, "{answer:?}");
         kept.push(http);
     }
+}
+
+async fn a_drain_lets_no_clients_in_by_http(cores: usize) {
+    let settings = [("DRAIN_RATE", "1"), ("DRAIN_TIMEOUT", "120s")];
+    let mut server = Server::on(cores, &settings, LISTENERS).await;
+    let address = server.address("http", "page");
+    let mut kept = Vec::new();
+    for n in 0..30 {
+        kept.push(login(&server, "/ws", &format!("u{n}")).await);
+    }
+    server.signal(libc::SIGTERM);
+    let start = Instant::now();
+    loop {
+        let mut raw = Raw::dial(address).await;
+        raw.write(at("/ws", "").as_bytes()).await;
+        match raw.status().await {
+            // Not yet.
+            Some(101) => sleep(Duration::from_millis(20)).await,
+            status => break assert_eq!(status, Some(503)),
+        }
+        assert!(start.elapsed() < PATIENCE);
+    }
+    // One that listens is told nothing, so that its browser comes back; others are served.
+    let mut listens = Http::dial(address).await;
+    let events = format!("GET /v1/events?uid=x HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    listens.write(events.as_bytes()).await;
+    assert!(listens.response().await.is_none());
+    assert_eq!(get(address, "/readyz").await.status, 503);
+    assert_eq!(get(address, "/v1/uids/u29").await.status, 200);
+    drop(kept);
+    assert_eq!(server.wait_exit(PATIENCE).await.code(), Some(0));
 }
 
 async fn a_small_request_does_not_wait_for_a_large_batch(cores: usize) {
