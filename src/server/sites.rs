@@ -238,3 +238,113 @@ fn site_spec(number: u16) -> ListenerSpec {
         shown: number,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::{App, Context};
+    use crate::config::Config;
+    use crate::payload::Message;
+
+    struct Silent;
+
+    impl App for Silent {
+        type Session = ();
+        type Note = ();
+        const SPACE: &'static str = "silent";
+
+        fn on_connect(&mut self, _: &mut Context<'_, Self>) {}
+
+        fn on_message(&mut self, _: &mut Context<'_, Self>, _: &mut (), _: Message<'_>) {}
+    }
+
+    const SITE: Site = Site {
+        assets: &[],
+        reach: &["silent"],
+        roles: Roles::ALL,
+    };
+
+    fn server(listens: &[&str]) -> Server {
+        let listens: Vec<Listen> = listens.iter().map(|url| Listen::new(*url)).collect();
+        Server::new(Config::default()).listen(listens, || Silent)
+    }
+
+    #[test]
+    fn everything_has_its_number() {
+        let listens = [
+            "websocket://127.0.0.1:2/a",
+            "text://127.0.0.1:1",
+            "websocket://127.0.0.1:3/b",
+        ];
+        let server = server(&listens)
+            .listen(Listen::events(), || Silent)
+            .site("http://127.0.0.1:2", SITE)
+            .site("http://127.0.0.1:3", SITE);
+        let layout = server.layout().expect("it is right");
+        let codecs: Vec<Codec> = layout.specs.iter().map(|spec| spec.codec).collect();
+        let (http, socket, events) = (Codec::Http, Codec::WebSocket, Codec::Events);
+        assert_eq!(
+            codecs,
+            [Codec::Text, http, http, socket, socket, events, events]
+        );
+        // Clients that listen are told as their site's.
+        let shown: Vec<u16> = layout.specs.iter().map(|spec| spec.shown).collect();
+        assert_eq!(shown, [0, 1, 2, 3, 4, 1, 2]);
+        assert_eq!(layout.urls.len(), 5);
+        assert_eq!((layout.rates.len(), layout.doors.len()), (7, 7));
+        let pools: Vec<Pool> = layout.doors.iter().map(|door| door.pool).collect();
+        assert_eq!(
+            pools.iter().filter(|pool| **pool == Pool::Clients).count(),
+            5
+        );
+        for (site, (path, websocket), listener) in [(0, ("/a", 3), 5), (1, ("/b", 4), 6)] {
+            let site = &layout.sites[site];
+            assert_eq!(site.websockets, [(path.to_owned(), websocket)]);
+            assert_eq!(site.events.map(|door| door.listener), Some(listener));
+        }
+    }
+
+    #[test]
+    fn a_path_is_at_one_site_that_has_the_role() {
+        let events = Site {
+            roles: Roles::EVENTS,
+            ..SITE
+        };
+        let at = "websocket://127.0.0.1:2/a";
+        for (server, words) in [
+            (server(&[at]), "there is none"),
+            (
+                server(&[at]).site("http://127.0.0.1:3", SITE),
+                "there is none",
+            ),
+            (
+                server(&[at]).site("http://127.0.0.1:2", events),
+                "has not the role",
+            ),
+            (
+                server(&[at, at]).site("http://127.0.0.1:2", SITE),
+                "two apps have this path",
+            ),
+            (
+                server(&["websocket://127.0.0.1:0/a"])
+                    .site("http://127.0.0.1:0", SITE)
+                    .site("http://127.0.0.1:0", SITE),
+                "more than one",
+            ),
+            (
+                server(&["text://127.0.0.1:2/a"]),
+                "only websocket:// has a path",
+            ),
+            (
+                server(&[]).site("http://127.0.0.1:2/a", SITE),
+                "has no path",
+            ),
+        ] {
+            let error = match server.start() {
+                Ok(_) => panic!("it starts, and should say {words:?}"),
+                Err(error) => error.to_string(),
+            };
+            assert!(error.contains(words), "{words:?} in {error}");
+        }
+    }
+}

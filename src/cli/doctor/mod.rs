@@ -85,7 +85,8 @@ impl Plan {
                 .filter(|one| one.path.is_none())
                 .count() as u64,
             ports: ports.filter(|port| *port != 0).collect(),
-            http_connections: (config.http_connections_max * sites) as u64,
+            // Of back ends, and of all others.
+            http_connections: (config.http_connections_max * 2 * sites.min(1)) as u64,
             http_connections_max: config.http_connections_max as u64,
             backend_connections: config.backend_connections_max as u64,
             outbox_bytes_core: config.outbox_bytes_core_max as u64,

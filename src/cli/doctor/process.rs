@@ -39,8 +39,7 @@ fn kept_descriptors(plan: &Plan, limit: u64) -> u64 {
 
 /// What a limit should be, with room for the HTTP port's connections, to whole thousands.
 fn wanted_descriptors(plan: &Plan) -> u64 {
-    let http = plan.cores * plan.http_connections;
-    (plan.connections + own_descriptors(plan) + http).next_multiple_of(1_000)
+    (plan.connections + own_descriptors(plan) + plan.http_connections).next_multiple_of(1_000)
 }
 
 /// Whether each core has a descriptor table, and so the limit, of its own.
