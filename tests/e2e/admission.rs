@@ -22,6 +22,7 @@ on_cores! {
     back_ends_have_a_limit_of_their_own,
     http_connections_have_a_limit_of_their_own,
     back_ends_streams_and_health_find_a_place_in_http_however_many_others_there_are,
+    who_asks_and_goes_keeps_a_place_until_it_is_answered,
     an_address_has_so_many_http_connections_beside_its_websockets,
     a_listener_may_have_its_own_limit_by_address,
     an_address_has_so_many_connections_and_one_more_is_refused,
@@ -294,6 +295,37 @@ async fn back_ends_streams_and_health_find_a_place_in_http_however_many_others_t
         http.write(b"{}").await;
         assert_eq!(http.response().await.expect("an answer").status, 400);
     }
+}
+
+/// Else there could be any number of requests under way.
+async fn who_asks_and_goes_keeps_a_place_until_it_is_answered(cores: usize) {
+    let settings = [
+        ("HTTP_CONNECTIONS_MAX", "1"),
+        ("BACKEND_TOKEN", "0123456789abcdef"),
+    ];
+    let server = Server::with(cores, &settings).await;
+    let page = server.address("http", "page");
+    // Answered after a pause.
+    let wrong =
+        "GET /v1/stats HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer fedcba9876543210\r\n\r\n";
+    // On a busy machine it may be reset before it is read, or be answered before we come to ask.
+    for _ in 0..20 {
+        let mut gone = Raw::dial(page).await;
+        gone.write(wrong.as_bytes()).await;
+        sleep(Duration::from_millis(50)).await;
+        gone.reset();
+        sleep(Duration::from_millis(50)).await;
+        let is_kept = ask(page, "GET /").await.1 == 503;
+        let start = Instant::now();
+        while ask(page, "GET /").await.1 != 200 {
+            assert!(start.elapsed() < PATIENCE, "the place is lost");
+            sleep(Duration::from_millis(20)).await;
+        }
+        if is_kept {
+            return;
+        }
+    }
+    panic!("another had its place while it was not answered, each time");
 }
 
 async fn an_address_has_so_many_http_connections_beside_its_websockets(cores: usize) {

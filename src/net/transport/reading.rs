@@ -78,8 +78,10 @@ impl Transport {
             }
             Flow::Go if quiet => return,
             Flow::Go | Flow::End => {}
-            Flow::Pause | Flow::Wait if link.broken => return self.break_off(host, id),
+            Flow::Pause if link.broken => return self.break_off(host, id),
             Flow::Pause => return self.pause(host, id),
+            // What it has asked for goes on even if it is gone, and so long it keeps its place: or who asks and goes would
+            // have any number of requests under way.
             Flow::Leave | Flow::Wait | Flow::Gone => return,
         }
         if !link.unread.is_empty() {
