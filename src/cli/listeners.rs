@@ -236,6 +236,9 @@ impl Listener {
         if !path.starts_with('/') {
             return Err(format!("the path {path:?} does not begin with a slash"));
         }
+        if path == "/" {
+            return Err("the path / is the page's; have another, such as /ws".to_owned());
+        }
         let url = format!("websocket://{}{path}", self.address);
         let limits = ListenerLimits {
             connections_per_address_max: self.limits.connections_per_address_max,
@@ -514,13 +517,16 @@ fn check_paths(all: &[Listener], listener: &Listener) -> Result<(), String> {
     if listener.path.is_none() {
         return Ok(());
     }
-    match all.iter().find(is_site) {
-        Some(site) if site.roles.has(Roles::WEBSOCKET) => Ok(()),
-        Some(site) => Err(format!(
+    let mut sites = all.iter().filter(is_site);
+    match (sites.next(), sites.next()) {
+        // Any free port may be asked for twice.
+        (_, Some(_)) => Err("more than one http:// listener has its address".to_owned()),
+        (Some(site), _) if site.roles.has(Roles::WEBSOCKET) => Ok(()),
+        (Some(site), _) => Err(format!(
             "the listener {site} serves {} alone; add websocket to its roles",
             site.roles
         )),
-        None => Err(format!(
+        (None, _) => Err(format!(
             "a listener with a path is served by the http:// listener of its address, and there is none: add \
              http://{}=page:websocket, or leave the path away",
             listener.address

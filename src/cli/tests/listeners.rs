@@ -182,6 +182,7 @@ fn an_http_listener_may_have_websockets_at_paths() {
             "expected a table of paths and apps",
         ),
         ("paths = { 'ws' = 'push' }", "does not begin with a slash"),
+        ("paths = { '/' = 'push' }", "the path / is the page's"),
         ("paths = { '/ws' = 'pushh' }", "did you mean \"push\"?"),
         (
             "paths = { '/ws' = 'page' }",
@@ -197,6 +198,15 @@ fn an_http_listener_may_have_websockets_at_paths() {
     says(from_file(text), &["paths are those of http://"]);
     let proxied = "[[listen]]\nurl = 'ws://127.0.0.1:1/ws'\napp = 'push'\nproxy_protocol = true";
     says(from_file(proxied), &["that of the http:// listener"]);
+    let free = [
+        "http://127.0.0.1:0=page",
+        "http://127.0.0.1:0=page",
+        "ws://127.0.0.1:0/a=push",
+    ];
+    says(
+        from_flags(&[], &free),
+        &["more than one http:// listener has its address"],
+    );
     let twice = [
         "http://127.0.0.1:1=page",
         "ws://127.0.0.1:1/a=push",
