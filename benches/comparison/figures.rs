@@ -33,6 +33,9 @@ pub struct Figures {
     pub disturbed: Option<String>,
 }
 
+/// Nothing arrived in the measured time, which is short for a busy machine, or the server's process was not found.
+pub const NOT_MEASURED: &str = "bench did not measure the server";
+
 impl Figures {
     /// Reads a run; an error if the run had faults, or did not measure the server.
     pub fn read(workload: Workload, run: &Value) -> Result<Figures, String> {
@@ -55,7 +58,7 @@ impl Figures {
         let micros = |name: &str| run["latency"][name].as_f64();
         let limit = run["clients"]["limit"].as_str().unwrap_or("");
         Ok(Figures {
-            cost: cost.ok_or("bench did not measure the server")?,
+            cost: cost.ok_or(NOT_MEASURED)?,
             cost_of_cpus: match workload {
                 Workload::Idle => None,
                 _ => run["server"]["cpus_per_million"].as_f64(),

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::Args;
 use crate::contender::{Contender, Places};
-use crate::figures::{Figures, Summary};
+use crate::figures::{Figures, NOT_MEASURED, Summary};
 use crate::workload::Workload;
 
 /// A server (its place in the list), a workload, and how many connections.
@@ -85,7 +85,7 @@ impl Series {
                 self.show_progress(made, all, start, round, contender, *workload, *connections);
                 made += 1;
                 let summary = results.entry((*at, *workload, *connections)).or_default();
-                match self.run(contender, *workload, *connections) {
+                match self.run_until_measured(contender, *workload, *connections) {
                     Ok(figures) => summary.runs.push(figures),
                     Err(problem) => {
                         summary.failed += 1;
@@ -114,11 +114,32 @@ impl Series {
         &self.report
     }
 
+    /// A run, and again with twice the time where that was too short for anything to arrive in it.
+    fn run_until_measured(
+        &self,
+        contender: &Contender,
+        workload: Workload,
+        connections: usize,
+    ) -> Result<Figures, String> {
+        let mut seconds = self.seconds;
+        loop {
+            match self.run(contender, workload, connections, seconds) {
+                Err(problem)
+                    if problem.starts_with(NOT_MEASURED) && seconds < 30.0 * self.seconds =>
+                {
+                    seconds *= 2.0;
+                }
+                result => return result,
+            }
+        }
+    }
+
     fn run(
         &self,
         contender: &Contender,
         workload: Workload,
         connections: usize,
+        seconds: f64,
     ) -> Result<Figures, String> {
         let server = contender.start(workload, &self.cpus, &self.places)?;
         let output = Command::new(self.places.built.join("ringpost"))
@@ -126,7 +147,7 @@ impl Series {
             .args(workload.arguments(connections))
             .args(["--url", &contender.url(workload)])
             .args(["--backend", &Contender::backend()])
-            .args(["--seconds", &self.seconds.to_string()])
+            .args(["--seconds", &seconds.to_string()])
             .args(["--warmup", &self.warmup.to_string()])
             .args(["--server-pid", &server.pid().to_string()])
             .args(["--name", &contender.name(), "--json", "--report"])
