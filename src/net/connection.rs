@@ -104,6 +104,12 @@ impl Link {
         self.unread = Vec::new();
     }
 
+    /// Whether each side has told the other that it sends no more (RFC 6455, 1.4), once our close frame has left. The peer
+    /// has nothing to say after its own, so no byte of it finds the socket gone.
+    pub fn is_agreed_end(&self) -> bool {
+        self.peer_closed && self.codec == Codec::WebSocket
+    }
+
     /// Whether a close frame of the peer's is still to be waited for before we end the stream.
     pub fn awaits_close(&self) -> bool {
         let answers = self.codec == Codec::WebSocket && matches!(self.input, Input::Messages(_));

@@ -1,6 +1,7 @@
 //! How connections end: broken, closed by the peer or by us, each seen through to its last byte or cut off.
 
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use tracing::debug;
@@ -16,6 +17,22 @@ use crate::shard::Phase;
 
 /// What is read of a peer that still sends after its last answer.
 const LINGER_BYTES_MAX: usize = 16 << 20;
+
+/// What the kernel may have to send yet of a connection that is let go of: a close frame, and no more of what a peer may
+/// never take.
+const LEFT_BYTES_MAX: usize = 256;
+
+/// Bytes that the kernel has taken and not sent once (tcp(7), SIOCOUTQ, but for what is on its way).
+fn bytes_unsent(stream: &TcpStream) -> usize {
+    // linux/sockios.h
+    const SIOCOUTQNSD: libc::Ioctl = 0x894B;
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the request writes one int, which outlives the call.
+    match unsafe { libc::ioctl(stream.as_raw_fd(), SIOCOUTQNSD, &raw mut bytes) } {
+        0 => bytes as usize,
+        _ => usize::MAX,
+    }
+}
 
 impl Transport {
     /// The socket is of no use any more.
@@ -49,7 +66,7 @@ impl Transport {
     }
 
     /// A closing connection has sent its last byte: waits for the peer's close where one is due, then
-    /// ends the stream, then waits for the peer's end.
+    /// ends the stream, then waits for the peer's end. Where both have said that it ends, the kernel does the latter.
     pub(super) fn finish(&mut self, host: &mut Host, id: ConnId) {
         let broken = host.shard().reason(id) == Some(CloseReason::Reset);
         let Some(link) = self.link(id) else { return };
@@ -62,6 +79,9 @@ impl Transport {
             return self.end(host, id);
         }
         let Some(link) = self.link(id) else { return };
+        if link.is_agreed_end() && !link.readable && bytes_unsent(&link.stream) <= LEFT_BYTES_MAX {
+            return self.end(host, id);
+        }
         if !link.awaits_close() && !link.shut {
             link.shut = true;
             // An error means that the peer is gone, which the wire reports.

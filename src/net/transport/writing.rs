@@ -7,7 +7,7 @@ use super::Transport;
 use crate::app::host::{Flow, Host};
 use crate::ident::ConnId;
 use crate::net::wire::{Batch, WRITE_BYTES_MAX, Written};
-use crate::shard::Shard;
+use crate::shard::{Phase, Shard};
 
 /// Some 1.3 ms of small writes.
 const WRITES_PER_ROUND: usize = 256;
@@ -56,6 +56,13 @@ impl Transport {
                 && link.id == id
             {
                 batch.push(id, &link.stream, shard.pieces(id));
+                // Then `finish` follows.
+                if shard.phase(id) == Phase::Closing
+                    && shard.bytes_waiting(id) <= WRITE_BYTES_MAX
+                    && !link.awaits_close()
+                {
+                    batch.ends_stream();
+                }
             }
         }
         self.wire.write(&mut batch);

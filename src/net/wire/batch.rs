@@ -54,6 +54,8 @@ pub struct Write<'a> {
     place: Place,
     /// The sum of its pieces.
     bytes: usize,
+    /// The stream ends behind it.
+    pub is_last: bool,
     pub written: Written,
 }
 
@@ -146,8 +148,17 @@ impl<'a> Batch<'a> {
             stream: stream.as_fd(),
             place,
             bytes,
+            is_last: false,
             written: Written::Bytes(0),
         });
+    }
+
+    /// The stream ends right behind what was pushed last: the kernel may wait with it for the end, and then sends both
+    /// in one packet. Whoever says so ends the stream, or goes on writing, as soon as the batch is written.
+    pub fn ends_stream(&mut self) {
+        if let Some(write) = self.writes.last_mut() {
+            write.is_last = true;
+        }
     }
 
     /// Joins the last pieces of the list. Returns where they are then.

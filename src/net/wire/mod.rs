@@ -201,19 +201,30 @@ impl Wire {
     }
 }
 
-/// The sockets do not block anyway; a broken pipe is an error and no signal.
+/// The sockets do not block anyway, and a send takes what there is room for; a broken pipe is an error and no signal.
 const SEND_FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+
+/// What is sent with it waits for more: for the end of the stream, of which it is told at once (send(2), MSG_MORE).
+const LAST_FLAGS: libc::c_int = SEND_FLAGS | libc::MSG_MORE;
+
+fn send_flags(is_last: bool) -> libc::c_int {
+    match is_last {
+        true => LAST_FLAGS,
+        false => SEND_FLAGS,
+    }
+}
 
 /// One system call for each write.
 fn write_each(batch: &mut Batch<'_>) {
     for number in 0..batch.writes.len() {
         let socket = batch.writes[number].stream.as_raw_fd();
+        let flags = send_flags(batch.writes[number].is_last);
         // Not write(2) and writev(2), which come to the socket by way of the file system.
         let count = match batch.content(number) {
             Content::Nothing => continue,
             // SAFETY: the bytes outlive the call.
             Content::Bytes(bytes) => unsafe {
-                libc::send(socket, bytes.as_ptr().cast(), bytes.len(), SEND_FLAGS)
+                libc::send(socket, bytes.as_ptr().cast(), bytes.len(), flags)
             },
             Content::Pieces(pieces) => {
                 // SAFETY: zero is a valid value of every field.
@@ -222,7 +233,7 @@ fn write_each(batch: &mut Batch<'_>) {
                 header.msg_iov = pieces.as_ptr().cast_mut().cast();
                 header.msg_iovlen = pieces.len() as _;
                 // SAFETY: the header, the pieces and their bytes outlive the call.
-                unsafe { libc::sendmsg(socket, &header, SEND_FLAGS) }
+                unsafe { libc::sendmsg(socket, &header, flags) }
             }
         };
         batch.writes[number].written = match count {

@@ -30,7 +30,7 @@ use std::time::Duration;
 use tracing::error;
 
 use super::batch::Content;
-use super::{Batch, EVENTS_PER_TURN, Ready, Written};
+use super::{Batch, EVENTS_PER_TURN, Ready, Written, send_flags};
 use crate::ident::ConnId;
 #[cfg(asan)]
 use checked::Ring;
@@ -170,12 +170,14 @@ impl<K: Kernel> Uring<K> {
         for number in 0..batch.writes.len() {
             let user = u64::from(self.batch) << 32 | SEND | number as u64;
             let socket = batch.writes[number].stream.as_raw_fd();
+            let flags = send_flags(batch.writes[number].is_last);
             let request = match batch.content(number) {
                 Content::Nothing => continue,
                 Content::Bytes(bytes) => Request::Send {
                     socket,
                     bytes: bytes.as_ptr(),
                     length: bytes.len() as u32,
+                    flags,
                     user,
                 },
                 Content::Pieces(_) => {
@@ -185,6 +187,7 @@ impl<K: Kernel> Uring<K> {
                     Request::SendPieces {
                         socket,
                         header,
+                        flags,
                         user,
                     }
                 }
@@ -280,19 +283,16 @@ fn event(polls: &mut usize, completion: Completion) -> Option<Ready> {
     if !completion.more {
         *polls -= 1;
     }
-    Some(match completion.result {
-        flags @ 0.. => Ready {
+    match completion.result {
+        flags @ 0.. => Some(Ready {
             unwatched: !completion.more,
             ..Ready::new(completion.user, flags as u32)
-        },
+        }),
         // By our own cancel, and then nobody has the connection any more.
-        errno if errno == -libc::ECANCELED => Ready {
-            unwatched: true,
-            ..Ready::new(completion.user, 0)
-        },
+        errno if errno == -libc::ECANCELED => None,
         // It cannot be watched, so it cannot live.
-        _ => Ready::new(completion.user, libc::EPOLLERR as u32),
-    })
+        _ => Some(Ready::new(completion.user, libc::EPOLLERR as u32)),
+    }
 }
 
 /// Notes what became of a send.

@@ -140,12 +140,14 @@ mod tests {
             true => Request::SendPieces {
                 socket,
                 header: &header,
+                flags: 0,
                 user,
             },
             false => Request::Send {
                 socket,
                 bytes: gone.as_ptr(),
                 length: gone.len() as u32,
+                flags: 0,
                 user,
             },
         };

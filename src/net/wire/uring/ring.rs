@@ -26,9 +26,6 @@ const GET_EVENTS: u32 = 1;
 /// none. RDHUP, for after a short read the end may be there already.
 const INTEREST: i32 = libc::POLLIN as i32 | libc::POLLOUT as i32 | libc::POLLRDHUP as i32;
 
-/// DONTWAIT: a send takes what there is room for, and is over at once. NOSIGNAL: no SIGPIPE.
-const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-
 /// One request.
 #[derive(Clone, Copy, Debug)]
 pub enum Request {
@@ -36,17 +33,19 @@ pub enum Request {
     Poll { socket: RawFd, user: u64 },
     /// Ends the poll of that name, which has its last completion then. Has none itself, if it finds it.
     Cancel { target: u64, user: u64 },
-    /// One piece.
+    /// One piece. The flags are send(2)'s.
     Send {
         socket: RawFd,
         bytes: *const u8,
         length: u32,
+        flags: i32,
         user: u64,
     },
     /// Several pieces; the same otherwise.
     SendPieces {
         socket: RawFd,
         header: *const libc::msghdr,
+        flags: i32,
         user: u64,
     },
 }
@@ -187,17 +186,19 @@ fn entry(request: Request) -> Entry {
             socket,
             bytes,
             length,
+            flags,
             user,
         } => opcode::Send::new(Fd(socket), bytes, length)
-            .flags(SEND_FLAGS)
+            .flags(flags)
             .build()
             .user_data(user),
         Request::SendPieces {
             socket,
             header,
+            flags,
             user,
         } => opcode::SendMsg::new(Fd(socket), header)
-            .flags(SEND_FLAGS as u32)
+            .flags(flags as u32)
             .build()
             .user_data(user),
     }

@@ -253,6 +253,7 @@ impl Model {
                 bytes,
                 length,
                 user,
+                ..
             } => {
                 // SAFETY: the wire's promise, which is what is tested.
                 let bytes = unsafe { std::slice::from_raw_parts(bytes, length as usize) };
@@ -265,6 +266,7 @@ impl Model {
                 socket,
                 header,
                 user,
+                ..
             } => {
                 // SAFETY: the same.
                 let bytes: Vec<u8> = unsafe {
