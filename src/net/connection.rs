@@ -45,6 +45,8 @@ pub struct Link<S = TcpStream> {
     pub unread: Vec<u8>,
     /// The limits that it counts towards.
     pub counted: Counted,
+    /// The wire watches it: not before its first input has been looked for.
+    pub watched: bool,
     /// The wire said that there is something to read, and we have not read to its end.
     pub readable: bool,
     /// The end of the stream is in sight; reading goes on until it has come.
@@ -76,6 +78,7 @@ impl Link {
             input,
             unread: Vec::new(),
             counted,
+            watched: false,
             readable: false,
             ending: false,
             broken: false,
@@ -127,6 +130,7 @@ impl<S> Link<S> {
             input,
             unread,
             counted,
+            watched,
             readable,
             ending,
             broken,
@@ -142,6 +146,7 @@ impl<S> Link<S> {
             input,
             unread,
             counted,
+            watched,
             readable,
             ending,
             broken,

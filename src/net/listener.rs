@@ -20,6 +20,11 @@ const USER_TIMEOUT: Duration = Duration::from_secs(120);
 const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
+/// For a client to say its first bytes before its connection is shown without (tcp(7), TCP_DEFER_ACCEPT). The least there
+/// is: until then it counts towards no limit but the backlog. The kernel reckons in repetitions of its SYN-ACK, the first
+/// after a second.
+const FIRST_BYTES_TIME: Duration = Duration::from_secs(1);
+
 /// How the kernel finds out that a peer is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Watch {
@@ -43,6 +48,21 @@ pub fn ask_after_silence(socket: &impl AsFd) -> io::Result<()> {
         .with_time(KEEPALIVE_TIME)
         .with_interval(KEEPALIVE_INTERVAL);
     SockRef::from(socket).set_tcp_keepalive(&keepalive)
+}
+
+/// Has the kernel wait for the first bytes. One that cannot shows connections without.
+fn defer_accept(socket: &Socket) {
+    let seconds = FIRST_BYTES_TIME.as_secs() as libc::c_int;
+    // SAFETY: the value is an int that outlives the call.
+    unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_DEFER_ACCEPT,
+            (&raw const seconds).cast(),
+            size_of_val(&seconds) as libc::socklen_t,
+        )
+    };
 }
 
 impl Listener {
@@ -73,11 +93,13 @@ impl Listener {
     }
 
     /// Listens at an address. Every core opens its own; the kernel spreads connections over them. Each gets a
-    /// send buffer of this size, or of the kernel's choice if it is 0.
+    /// send buffer of this size, or of the kernel's choice if it is 0. Where the client speaks `first`, the kernel shows a
+    /// connection when it has, or has let [`FIRST_BYTES_TIME`] pass.
     pub fn bind(
         address: SocketAddr,
         send_buffer_bytes: usize,
         watch: Watch,
+        first: bool,
     ) -> io::Result<Listener> {
         let socket = Listener::socket(address)?;
         socket.set_reuse_port(true)?;
@@ -90,6 +112,9 @@ impl Listener {
         }
         if send_buffer_bytes > 0 {
             socket.set_send_buffer_size(send_buffer_bytes)?;
+        }
+        if first {
+            defer_accept(&socket);
         }
         socket.bind(&SockAddr::from(address))?;
         socket.listen(BACKLOG)?;
@@ -157,7 +182,7 @@ mod tests {
             (Watch::SentAndSilence, Some(USER_TIMEOUT), true),
             (Watch::Silence, None, true),
         ] {
-            let listener = Listener::bind(([127, 0, 0, 1], 0).into(), 0, watch).expect("binds");
+            let listener = Listener::bind(([127, 0, 0, 1], 0).into(), 0, watch, false).expect("binds");
             let address = listener.address().expect("an address");
             let _client = TcpStream::connect(address).expect("connects");
             let (accepted, _) = listener.accept().expect("accepts");

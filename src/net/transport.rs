@@ -37,6 +37,7 @@ use super::rates::Rates;
 use super::wire::{BatchMemory, EVENTS_PER_TURN, Ready, Wire, Written};
 use crate::app::host::Host;
 use crate::app::round::Way;
+use crate::close::CloseReason;
 use crate::ident::ConnId;
 use crate::pages::Pages;
 use crate::protocol::websocket::deflate::Inflater;
@@ -83,7 +84,7 @@ pub struct Transport {
     writing: Vec<ConnId>,
     written: Vec<(ConnId, Written)>,
     batch: BatchMemory,
-    /// Connections that the wire has reported and that a round had no room for.
+    /// Newcomers, and connections that the wire has reported and that a round had no room for.
     fresh: VecDeque<ConnId>,
     /// Connections with more to read than their helping, in a later turn. Each is in one of the two, once
     /// (`Link::queued`).
@@ -168,12 +169,18 @@ impl Transport {
     }
 
     fn install(&mut self, mut link: Link) -> io::Result<()> {
-        let id = link.id;
         link.queued = false;
-        self.wire.watch(id, &link.stream)?;
-        self.halves.enter(link.bytes_held());
-        *self.links.claim(id.slot) = Some(link);
+        self.wire.watch(link.id, &link.stream)?;
+        link.watched = true;
+        self.place(link);
         Ok(())
+    }
+
+    /// Gives a connection its place in the table.
+    fn place(&mut self, link: Link) {
+        self.halves.enter(link.bytes_held());
+        let slot = link.id.slot;
+        *self.links.claim(slot) = Some(link);
     }
 
     fn link(&mut self, id: ConnId) -> Option<&mut Link> {
@@ -246,10 +253,30 @@ impl Transport {
     }
 
     fn read_queued(&mut self, host: &mut Host, id: ConnId) {
-        if let Some(link) = self.link(id) {
-            link.queued = false;
-            self.read(host, id);
+        let Some(link) = self.link(id) else { return };
+        link.queued = false;
+        let is_new = !link.watched;
+        self.read(host, id);
+        if is_new {
+            self.watch_newcomer(host, id);
         }
+    }
+
+    /// Has the wire watch one whose first input has been taken, or was not there yet, unless it has gone by that.
+    fn watch_newcomer(&mut self, host: &mut Host, id: ConnId) {
+        let Some(link) = link_of(&mut self.links, id) else {
+            return;
+        };
+        match self.wire.watch(id, &link.stream) {
+            Ok(()) => link.watched = true,
+            Err(error) => self.drop_unwatched(host, id, &error),
+        }
+    }
+
+    fn drop_unwatched(&mut self, host: &mut Host, id: ConnId, error: &io::Error) {
+        warn!(%error, "a connection could not be watched and is dropped");
+        host.close(id, CloseReason::Internal);
+        self.end(host, id);
     }
 
     /// Whether what has arrived so far has been looked at, so that silence can be judged: or else we

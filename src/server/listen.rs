@@ -189,8 +189,11 @@ pub fn bind_all(
             Some(spec) if spec.binds && idles => Watch::Sent,
             _ => Watch::SentAndSilence,
         };
+        // A proxy, or a client of HTTP. To others the app may have something to say.
+        let first = listen.proxy_protocol
+            || spec.is_none_or(|spec| matches!(spec.codec, Codec::WebSocket | Codec::Http));
         for of_core in &mut bound {
-            let listener = Listener::bind(address, config.send_buffer_bytes, watch)
+            let listener = Listener::bind(address, config.send_buffer_bytes, watch, first)
                 .map_err(|error| refused(&listen.url, &error))?;
             address = listener.address()?;
             of_core.listeners.push(listener);

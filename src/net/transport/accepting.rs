@@ -7,7 +7,7 @@
 
 use std::net::{SocketAddr, TcpStream};
 
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::{Transport, link_of};
 use crate::app::host::{Flow, Host};
@@ -71,7 +71,8 @@ impl Transport {
         }
     }
 
-    /// Gives a connection its places: in the shard, on the wire, among the rates.
+    /// Gives a connection its places: in the shard, in the table, among the rates. What a client has to say first has mostly
+    /// come with it, so that is looked for in the round that follows, and the wire watches for what is next.
     pub(super) fn begin(
         &mut self,
         host: &mut Host,
@@ -83,17 +84,21 @@ impl Transport {
     ) -> Option<ConnId> {
         let codec = self.listeners[usize::from(listener)].codec;
         let id = host.connect(listener, peer);
-        if let Err(error) = self.install(Link::new(id, stream, codec, input, counted)) {
-            warn!(%error, "a connection could not be watched and is dropped");
-            host.close(id, CloseReason::Internal);
-            host.shard().remove(id);
-            self.admission.leave(listener, counted, Some(peer));
-            return None;
+        let asks_first = !matches!(input, Input::Messages(_));
+        let mut link = Link::new(id, stream, codec, input, counted);
+        if asks_first {
+            link.readable = true;
+            link.queued = true;
+            self.fresh.push_back(id);
         }
+        self.place(link);
         if let Some(rates) = &mut self.rates {
             rates.enter(id, listener);
         }
-        Some(id)
+        if !asks_first {
+            self.watch_newcomer(host, id);
+        }
+        self.link(id).map(|link| link.id)
     }
 
     /// What a connection's first own bytes are.

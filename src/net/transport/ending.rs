@@ -129,9 +129,12 @@ impl Transport {
                 rates.take(id);
             }
             debug!(connection = %ConnName(host.core(), id), reason = %host.shard().reason(id).map_or("none", CloseReason::text), "ended");
+            let watched = link.watched;
             // This closes the socket's descriptor; the socket itself goes when the wire has let go of it.
             drop(link);
-            self.wire.forget(id);
+            if watched {
+                self.wire.forget(id);
+            }
             host.shard().remove(id);
         }
     }

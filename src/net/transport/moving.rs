@@ -94,7 +94,9 @@ impl Transport {
             let Some(link) = self.take_link(id) else {
                 continue;
             };
-            if let Err(error) = self.wire.release(id, &link.stream) {
+            if link.watched
+                && let Err(error) = self.wire.release(id, &link.stream)
+            {
                 warn!(%error, "a connection could not be taken off the wire");
             }
             debug!(connection = %ConnName(host.core(), id), home = %leaving.home, uid = %Escaped(&leaving.uid), "moves");
