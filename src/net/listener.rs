@@ -173,6 +173,8 @@ impl From<OwnedFd> for Listener {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     #[test]
@@ -182,7 +184,8 @@ mod tests {
             (Watch::SentAndSilence, Some(USER_TIMEOUT), true),
             (Watch::Silence, None, true),
         ] {
-            let listener = Listener::bind(([127, 0, 0, 1], 0).into(), 0, watch, false).expect("binds");
+            let listener =
+                Listener::bind(([127, 0, 0, 1], 0).into(), 0, watch, false).expect("binds");
             let address = listener.address().expect("an address");
             let _client = TcpStream::connect(address).expect("connects");
             let (accepted, _) = listener.accept().expect("accepts");
@@ -192,5 +195,41 @@ mod tests {
         }
         // Some are lost before one that has no answer ends it.
         assert!(KEEPALIVE_TIME + 4 * KEEPALIVE_INTERVAL <= USER_TIMEOUT);
+    }
+
+    /// The next connection, however long it takes, and whether it has said something.
+    fn accept(listener: &Listener) -> (TcpStream, bool) {
+        loop {
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    let speaks = stream.peek(&mut [0]).is_ok();
+                    return (stream, speaks);
+                }
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn where_the_client_speaks_first_it_is_shown_when_it_has_or_after_a_while() {
+        let loopback = ([127, 0, 0, 1], 0).into();
+        let listener = Listener::bind(loopback, 0, Watch::Sent, true).expect("binds");
+        let address = listener.address().expect("an address");
+        let silent = TcpStream::connect(address).expect("connects");
+        let (accepted, speaks) = accept(&listener);
+        assert!(!speaks);
+        let ends = [silent.local_addr(), accepted.peer_addr()].map(|end| end.expect("an end"));
+        assert_eq!(ends[0], ends[1]);
+        // Once of several times, or this thread has had to wait for that while each time.
+        let speaking = (0..10).any(|_| {
+            let mut client = TcpStream::connect(address).expect("connects");
+            if listener.accept().is_ok() {
+                return false;
+            }
+            client.write_all(b"hello").expect("writes");
+            accept(&listener).1
+        });
+        assert!(speaking);
     }
 }

@@ -1,5 +1,7 @@
 //! The transport over real sockets, its turns made by hand.
 
+mod connecting;
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::ops::Range;

@@ -132,6 +132,49 @@ fn a_batch_is_written_in_order_and_whole() {
     });
 }
 
+/// Packets that have come.
+fn packets(stream: &TcpStream) -> u32 {
+    // linux/tcp.h: tcpi_segs_in of struct tcp_info.
+    const AT: usize = 140;
+    let mut info = [0_u8; AT + 4];
+    let mut length = info.len() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, which there are.
+    let done = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &mut length,
+        )
+    };
+    assert_eq!((done, length as usize), (0, info.len()));
+    u32::from_ne_bytes(info[AT..].try_into().unwrap())
+}
+
+/// Unless this thread has to wait for so long in between that the kernel does not.
+#[test]
+fn the_last_bytes_and_the_end_of_the_stream_come_in_one_packet() {
+    on_both(|mut wire| {
+        let mut least = u32::MAX;
+        for pieces in [&[&b"last"[..]][..], &[&[7; 16 << 10], b"last"]].repeat(10) {
+            let (stream, mut client) = pair();
+            let before = packets(&client);
+            let mut batch = Batch::new(BatchMemory::default());
+            batch.push(id(1, 1), &stream, pieces.iter().copied());
+            batch.ends_stream();
+            wire.write(&mut batch);
+            batch.finish(&mut Vec::new());
+            stream.shutdown(Shutdown::Write).unwrap();
+            let mut bytes = Vec::new();
+            client.read_to_end(&mut bytes).unwrap();
+            assert_eq!(bytes, pieces.concat());
+            least = least.min(packets(&client) - before);
+        }
+        assert_eq!(least, 1);
+    });
+}
+
 #[test]
 fn a_write_that_does_not_fit_says_how_much_it_was_and_room_is_reported() {
     on_both(|mut wire| {
