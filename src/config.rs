@@ -173,7 +173,7 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// A websocket connection quiet for this long gets a ping. Zero turns it off.
     pub ping_interval: Duration,
-    /// Time to complete the opening handshake.
+    /// Time to complete the opening handshake, from its first byte on, or from a second after connecting.
     pub handshake_timeout: Duration,
     /// Time to bind a uid, or for a back end to show its token; then 4004.
     pub login_timeout: Duration,

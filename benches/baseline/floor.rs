@@ -5,7 +5,9 @@
 //!
 //! - `echo`: everything comes back, one read and one send a time;
 //! - `broadcast`: what anybody sends goes to everybody, in as many reads as it took to arrive;
-//! - `connect`: the third read, a close, comes back and the connection ends.
+//! - `connect`: the third read, a close, comes back and the connection ends, both in one packet.
+//!
+//! A connection is shown by the kernel when its first bytes have come, and read at once.
 //!
 //! With `--sends single` every send is a send(2), with `--sends ring` those of a turn are submitted to
 //! the kernel together. It has no outbox: a client that does not take its bytes at once ends the program
@@ -99,6 +101,20 @@ impl Floor {
         listener.set_nonblocking(true)?;
         // SAFETY: listening again only makes the backlog longer; the descriptor is open.
         check(unsafe { libc::listen(listener.as_raw_fd(), 4_096) })?;
+        // What is accepted inherits the one; the other has the kernel wait for the first bytes, a second at most.
+        for option in [libc::TCP_NODELAY, libc::TCP_DEFER_ACCEPT] {
+            let one: libc::c_int = 1;
+            // SAFETY: the value is an int that lives through the call.
+            check(unsafe {
+                libc::setsockopt(
+                    listener.as_raw_fd(),
+                    libc::IPPROTO_TCP,
+                    option,
+                    (&raw const one).cast(),
+                    size_of::<libc::c_int>() as u32,
+                )
+            })?;
+        }
         // SAFETY: no pointers; the result is checked before it is owned.
         let set = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
         Ok(Floor {
@@ -170,22 +186,12 @@ impl Floor {
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
                 Err(error) => return Err(Error::new(error.kind(), format!("accept: {error}"))),
             };
-            let on: libc::c_int = 1;
-            // SAFETY: the value is an int that lives through the call.
-            check(unsafe {
-                libc::setsockopt(
-                    socket,
-                    libc::IPPROTO_TCP,
-                    libc::TCP_NODELAY,
-                    (&raw const on).cast(),
-                    size_of::<libc::c_int>() as u32,
-                )
-            })?;
             let at = socket as usize;
             if self.reads.len() <= at {
                 self.reads.resize(at + 1, 0);
             }
             self.reads[at] = 0;
+            self.read(socket)?;
             self.watch(socket)?;
         }
     }
@@ -223,7 +229,7 @@ impl Floor {
                 }
             }
             (_, Mode::Connect) => {
-                self.out.send(socket, bytes)?;
+                self.out.send_last(socket, bytes)?;
                 self.closing.push(socket);
             }
         }
@@ -260,9 +266,18 @@ enum Out {
 impl Out {
     /// The bytes must stay until `submit`.
     fn send(&mut self, socket: RawFd, bytes: &[u8]) -> io::Result<()> {
+        self.send_with(socket, bytes, 0)
+    }
+
+    /// The same, and the kernel waits for the end of the stream, which comes with the turn's end.
+    fn send_last(&mut self, socket: RawFd, bytes: &[u8]) -> io::Result<()> {
+        self.send_with(socket, bytes, libc::MSG_MORE)
+    }
+
+    fn send_with(&mut self, socket: RawFd, bytes: &[u8], more: libc::c_int) -> io::Result<()> {
         match self {
             Out::Single => {
-                let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+                let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | more;
                 // SAFETY: the bytes live through the call.
                 let count =
                     unsafe { libc::send(socket, bytes.as_ptr().cast(), bytes.len(), flags) };
@@ -274,7 +289,7 @@ impl Out {
             }
             Out::Ring(ring) => {
                 // Without WAITALL a part of the bytes would count as success.
-                let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | libc::MSG_WAITALL;
+                let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | libc::MSG_WAITALL | more;
                 let send = opcode::Send::new(types::Fd(socket), bytes.as_ptr(), bytes.len() as u32)
                     .flags(flags)
                     .build()
