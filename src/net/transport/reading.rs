@@ -93,8 +93,11 @@ impl Transport {
                 link.unread = unread;
                 return;
             }
-            if !matches!(host.flow(id), Flow::Go | Flow::End) {
-                return;
+            match host.flow(id) {
+                Flow::Go | Flow::End => {}
+                // The wire has told of what is left in the socket, and does so once.
+                Flow::Pause if link.readable => return self.pause(host, id),
+                _ => return,
             }
         }
         let Some(link) = self.link(id) else { return };
