@@ -59,8 +59,17 @@ impl Core {
     }
 
     fn over(wire: Wire, binds: bool, rates: Option<Rates>) -> Core {
+        Core::at_listener(wire, binds, rates, |_| {})
+    }
+
+    fn at_listener(
+        wire: Wire,
+        binds: bool,
+        rates: Option<Rates>,
+        change: impl FnOnce(&mut ListenerSpec),
+    ) -> Core {
         let config = Config::default();
-        let specs: Rc<[ListenerSpec]> = Rc::from([ListenerSpec {
+        let mut spec = ListenerSpec {
             app: 0,
             codec: Codec::WebSocket,
             space: Space(0),
@@ -72,7 +81,9 @@ impl Core {
             outbox_bytes_max: 2 << 20,
             compress: false,
             shown: 0,
-        }]);
+        };
+        change(&mut spec);
+        let specs: Rc<[ListenerSpec]> = Rc::from([spec]);
         let door = Door {
             pool: Pool::Clients,
             proxied: false,
@@ -195,6 +206,34 @@ fn a_panic_closes_its_connection_alone_and_the_core_goes_on_on(kind: Kind) {
     sound.write_all(HI).unwrap();
     core.turn();
     assert_eq!(read(&mut sound, 4), HI_ANSWER);
+}
+
+#[test]
+fn one_that_pauses_with_its_last_kept_byte_is_read_on_afterwards() {
+    on_both(one_that_pauses_with_its_last_kept_byte_is_read_on_afterwards_on);
+}
+
+fn one_that_pauses_with_its_last_kept_byte_is_read_on_afterwards_on(kind: Kind) {
+    let mut core = Core::at_listener(Wire::new(kind).unwrap(), false, None, |spec| {
+        spec.pauses = true;
+        spec.outbox_bytes_max = 8;
+    });
+    let (mut client, id) = core.connect();
+    // A helping has left this, whose answer fills the outbox; and the wire has told of what is in the socket.
+    let link = core.transport.link(id).unwrap();
+    let held = link.bytes_held();
+    link.unread = HI.to_vec();
+    let more = link.bytes_held() - held;
+    core.transport.halves.enter(more);
+    client.write_all(HI).unwrap();
+    core.turn();
+    assert_eq!(read(&mut client, 4), HI_ANSWER);
+    assert!(core.host.shard().is_paused(id));
+    for _ in 0..2 {
+        core.turn();
+    }
+    assert!(!core.host.shard().is_paused(id));
+    assert_eq!(read(&mut client, 4), HI_ANSWER);
 }
 
 #[test]
