@@ -289,10 +289,11 @@ def check_bound(visitor):
     assert visitor.at("#relay-log .line").count() == LOG_LINES_MAX
 
 
-def check_restart(alice, bob):
+def check_restart(alice, bob, carl):
     step("restart: the pages come back by themselves, those kicked do not")
     server = alice.server
-    for visitor in (alice, bob):
+    # Every open page looks for its server now and then, logged in or not.
+    for visitor in (alice, bob, carl):
         visitor.server_may_be_away = True
     server.stop()
     for pane in ("relay", "chat"):
@@ -308,7 +309,7 @@ def check_restart(alice, bob):
             visitor.see(f"#{pane}-state[data-state=online]", RETURN_TIMEOUT_MS)
     rows = alice.at("#receivers li[data-state=online]")
     expect(rows).to_have_count(2, timeout=RETURN_TIMEOUT_MS)
-    for visitor in (alice, bob):
+    for visitor in (alice, bob, carl):
         expect(visitor.at("#server")).to_have_text(re.compile("^Served by "), timeout=RETURN_TIMEOUT_MS)
         visitor.server_may_be_away = False
     expect(alice.at("#push-submit")).to_be_enabled()
@@ -585,7 +586,7 @@ def check_all(browser, server, renew):
     check_kick(alice)
     check_bound(alice)
     check_times(alice)
-    check_restart(alice, bob)
+    check_restart(alice, bob, carl)
     check_keyboard(alice)
     check_status(carl, bob)
     check_listeners(carl)
