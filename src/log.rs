@@ -188,7 +188,7 @@ fn write_whole(to: &mut impl Write, mut rest: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{PipeReader, Read, pipe};
+    use std::io::{Read, pipe};
 
     use super::*;
 
@@ -201,12 +201,6 @@ mod tests {
             queue.put(LINE);
         }
         (1..more).for_each(|_| queue.put(LINE));
-    }
-
-    fn read_some(pipe: &mut PipeReader) -> String {
-        let mut bytes = vec![0; 64 << 10];
-        let length = pipe.read(&mut bytes).expect("a pipe to read");
-        String::from_utf8(bytes[..length].to_vec()).expect("UTF-8")
     }
 
     #[test]
@@ -226,17 +220,19 @@ mod tests {
         queue.flush(Duration::from_millis(20));
         assert!(counts.waiting.load(Ordering::Relaxed) > 0);
         // All of them in the end, or counted, and that is told once there is somebody to tell.
-        let mut lines = 0;
+        let reads = thread::spawn(move || {
+            let mut all = String::new();
+            reading.read_to_string(&mut all).map(|_| all)
+        });
         while counts.waiting.load(Ordering::Relaxed) > 0 {
-            lines += read_some(&mut reading).matches('\n').count() as u64;
+            thread::sleep(FLUSH_INTERVAL);
         }
         queue.put(b"the last\n");
         drop(queue);
         writes.join().expect("it ends with the queue");
-        let mut rest = String::new();
-        reading.read_to_string(&mut rest).expect("the rest");
-        assert!(rest.ends_with("the last\n"));
-        lines += rest.matches('\n').count() as u64;
+        let all = reads.join().expect("a reader").expect("all of them");
+        assert!(all.ends_with("the last\n"));
+        let lines = all.matches('\n').count();
         let lost = counts.lost.load(Ordering::Relaxed);
         let told: Vec<(u64, u64)> = tells.iter().collect();
         assert_eq!(told.iter().map(|(lines, _)| lines).sum::<u64>(), lost);
