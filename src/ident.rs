@@ -132,19 +132,26 @@ impl fmt::Display for UidError {
 
 impl std::error::Error for UidError {}
 
-/// Checks a uid or group name: 1–128 bytes of UTF-8 without control characters, and not `all`.
+/// Checks a uid: 1–128 bytes of UTF-8 without control characters, and not `all`.
 pub fn check_uid(uid: &str) -> Result<(), UidError> {
-    if uid.is_empty() {
-        return Err(UidError::Empty);
-    }
-    if uid.len() > UID_BYTES_MAX {
-        return Err(UidError::TooLong);
-    }
-    if !is_plain(uid) && uid.chars().any(char::is_control) {
-        return Err(UidError::ControlCharacter);
-    }
+    check_name(uid)?;
     if uid == EVERYBODY {
         return Err(UidError::Reserved);
+    }
+    Ok(())
+}
+
+/// Checks the name of a group, or of a member of one: the same as a uid's, but that `all` is as good as any, for it is no
+/// address there.
+pub fn check_name(name: &str) -> Result<(), UidError> {
+    if name.is_empty() {
+        return Err(UidError::Empty);
+    }
+    if name.len() > UID_BYTES_MAX {
+        return Err(UidError::TooLong);
+    }
+    if !is_plain(name) && name.chars().any(char::is_control) {
+        return Err(UidError::ControlCharacter);
     }
     Ok(())
 }
@@ -256,6 +263,9 @@ mod tests {
         assert_eq!(check_uid("a\nb"), Err(UidError::ControlCharacter));
         assert_eq!(check_uid("all"), Err(UidError::Reserved));
         assert_eq!(check_uid("All"), Ok(()));
+        assert_eq!(check_name("all"), Ok(()));
+        assert_eq!(check_name(""), Err(UidError::Empty));
+        assert_eq!(check_name("a\nb"), Err(UidError::ControlCharacter));
         assert_eq!(check_uid("李雷"), Ok(()));
     }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput};
 use ringpost::Config;
-use ringpost::bus::{Endpoint, Writing, connect};
+use ringpost::bus::{Endpoint, Until, Writing, connect};
 use ringpost::ident::{ConnId, CoreId};
 
 const NEAR: CoreId = CoreId(0);
@@ -71,7 +71,12 @@ fn to_itself(group: &mut BenchmarkGroup<'_, WallTime>) {
         bencher.iter(|| {
             for number in 0..BURST {
                 let letter = Letter::new(number, &[1; MESSAGE_BYTES]);
-                bus.post(NEAR, Some((payer, MESSAGE_BYTES)), black_box(letter));
+                bus.post(
+                    NEAR,
+                    Some((payer, MESSAGE_BYTES)),
+                    Until::Taken,
+                    black_box(letter),
+                );
             }
             let mut taken = 0;
             while let Some(envelope) = bus.take() {
@@ -192,7 +197,7 @@ fn send(bus: &mut Bus, count: u64, message: &[u8]) {
         let mut posts = POSTED_PER_TURN.min(count - sent);
         while posts > 0 && bus.in_transit_bytes() < in_transit_max {
             let letter = Letter::new(sent, message);
-            lent += bus.post(FAR, Some((payer, message.len())), letter);
+            lent += bus.post(FAR, Some((payer, message.len())), Until::Taken, letter);
             sent += 1;
             posts -= 1;
         }
@@ -241,7 +246,12 @@ fn round_trips(cpus: Cpus, count: u64, waiting: Waiting) -> Duration {
     let near = |bus: &mut Bus| {
         let start = Instant::now();
         for number in 0..count {
-            bus.post(FAR, Some((payer, 0)), Letter::new(number, &[]));
+            bus.post(
+                FAR,
+                Some((payer, 0)),
+                Until::Taken,
+                Letter::new(number, &[]),
+            );
             assert_eq!(next(bus, waiting).number, number);
             bus.publish_taken(Writing::NOTHING);
             bus.settle_credits(|_, _| {});
@@ -252,7 +262,7 @@ fn round_trips(cpus: Cpus, count: u64, waiting: Waiting) -> Duration {
         for number in 0..count {
             let letter = next(bus, waiting);
             assert_eq!(letter.number, number);
-            bus.post(NEAR, None, letter);
+            bus.post(NEAR, None, Until::Taken, letter);
             bus.publish_taken(Writing::NOTHING);
         }
     })

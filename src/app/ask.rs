@@ -23,7 +23,7 @@ impl Local {
         Ticket(question)
     }
 
-    fn open(&mut self, asker: Asker, parts: usize, is_push: bool) -> u64 {
+    pub(super) fn open(&mut self, asker: Asker, parts: usize, is_push: bool) -> u64 {
         // For its answers, which ride on it.
         let cost = parts * crate::bus::ENVELOPE_COST;
         let payer = asker.payer();
@@ -35,12 +35,22 @@ impl Local {
     }
 
     fn ask(&mut self, question: u64, core: CoreId, payer: Option<ConnId>, bytes: usize, what: Ask) {
-        if core != self.core() {
+        if core != self.core() || self.goes_by_mail(payer) {
             self.post(core, payer, bytes, Body::Ask { question, what });
         } else {
             let part = self.find(what);
             self.answered(question, part);
         }
+    }
+
+    /// Asks this core, of something that is for many.
+    fn ask_here(&mut self, question: u64, payer: Option<ConnId>, receivers: usize, what: Ask) {
+        if self.goes_by_mail(payer) {
+            let body = Body::Ask { question, what };
+            return self.post_bulk(self.core(), payer, 0, receivers, body);
+        }
+        let part = self.find(what);
+        self.answered(question, part);
     }
 
     pub fn push(&mut self, reach: Reach, asker: Asker, uid: &str, message: Message<'_>) -> Ticket {
@@ -49,7 +59,7 @@ impl Local {
                 return self.push_answered_at_once(asker, 0);
             }
             let home = self.bus.home(uid);
-            if home == self.core() {
+            if home == self.core() && !self.goes_by_mail(asker.payer()) {
                 // At home already: no copy.
                 let reached = self.shard.send_to_uid(reach, uid, message);
                 return self.push_answered_at_once(asker, reached);
@@ -60,7 +70,12 @@ impl Local {
         }
         let payload = Payload::new(message);
         let payer = asker.payer();
+        let path = self.path_of(payer);
         let question = self.open(asker, self.bus.cores(), true);
+        if !path.is_empty() {
+            self.spread_along(path, reach, payer, payload, Some(question));
+            return Ticket(question);
+        }
         let receivers = self.shard.count_everybody(reach);
         for core in self.other_cores() {
             let payload = payload.clone();
@@ -68,8 +83,12 @@ impl Local {
             let body = Body::Ask { question, what };
             self.post_bulk(core, payer, message.len(), receivers, body);
         }
-        let part = self.find(Ask::PushEverybody { reach, payload });
-        self.answered(question, part);
+        self.ask_here(
+            question,
+            payer,
+            receivers,
+            Ask::PushEverybody { reach, payload },
+        );
         Ticket(question)
     }
 
@@ -120,7 +139,7 @@ impl Local {
         Ticket(question)
     }
 
-    fn push_answered_at_once(&mut self, asker: Asker, reached: u32) -> Ticket {
+    pub(super) fn push_answered_at_once(&mut self, asker: Asker, reached: u32) -> Ticket {
         self.shard.count_push(reached);
         self.answer_at_once(asker, reached)
     }

@@ -153,16 +153,25 @@ impl<'a, A: App> Context<'a, A> {
         }
     }
 
-    /// Puts the connection into a group (named like a uid). Before it is bound this waits for the bind.
+    /// Puts the connection into a group. Before it is bound this waits for the bind. [`App::on_joined`] tells when it is in it
+    /// for everybody, on every core, or why it is not.
     pub fn join(&mut self, group: &str) {
         if let Some(connection) = self.connection {
-            self.local.shard.join(connection, group);
+            self.local.join(connection, group, None);
+        }
+    }
+
+    /// The same under a name of its own in this group, by which its members are listed, in place of the connection's uid.
+    /// One that is in it goes by that name from now on.
+    pub fn join_as(&mut self, group: &str, member: &str) {
+        if let Some(connection) = self.connection {
+            self.local.join(connection, group, Some(member));
         }
     }
 
     /// Puts a bound connection of this core into a group, from any callback; a stale id goes nowhere.
     pub fn join_for(&mut self, connection: ConnId, group: &str) {
-        self.local.shard.join(connection, group);
+        self.local.join(connection, group, None);
     }
 
     /// Takes the connection out of a group.
@@ -207,6 +216,13 @@ impl<'a, A: App> Context<'a, A> {
     pub fn stats(&mut self) -> Ticket {
         let asker = self.asker();
         self.local.stats(asker)
+    }
+
+    /// The cores that what this callback sends to a uid or to all passes, and whether it goes to this one by its mailbox.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn path(&mut self) -> (super::order::Path, bool) {
+        let path = self.local.path_of(self.connection);
+        (path, self.local.goes_by_mail(self.connection))
     }
 
     fn asker(&self) -> Asker {

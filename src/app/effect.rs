@@ -4,7 +4,7 @@
 //! behind a callback that is due, others of the same callback would overtake them. Empty between
 //! turns: the host takes from it until nothing is left.
 
-use super::{Answer, AnyNote, BindError};
+use super::{Answer, AnyNote, BindError, JoinError};
 use crate::ident::{ConnId, CoreId, Ticket};
 
 /// A callback that is due.
@@ -28,9 +28,20 @@ pub enum Effect {
         connection: ConnId,
         uid: Box<str>,
     },
+    /// It has joined a group, or could not.
+    Joined {
+        connection: ConnId,
+        joined: Box<Joined>,
+    },
     Note {
         app: u8,
         from: CoreId,
         note: AnyNote,
     },
+}
+
+/// What has come of a join.
+pub struct Joined {
+    pub group: Box<str>,
+    pub result: Result<(), JoinError>,
 }

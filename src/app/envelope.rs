@@ -4,12 +4,16 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Instant;
 
+use smallvec::SmallVec;
+
 use super::AnyNote;
+use super::groups::{AskedBy, ToGroup};
 use super::inquiry::{Finding, Inquiry};
+use super::order::{Path, Way};
 use crate::events::KickedBy;
-use crate::ident::{ConnId, Reach};
+use crate::ident::{ConnId, CoreId, Reach, Space};
 use crate::payload::{Message, Payload};
-use crate::shard::Passage;
+use crate::shard::{Interest, Passage};
 use crate::stats::CoreStats;
 
 pub enum Body {
@@ -25,12 +29,31 @@ pub enum Body {
         reach: Reach,
         payload: Payload,
     },
-    ToGroup {
+    /// The same from a core that passes it on to all for another.
+    Spread {
         reach: Reach,
-        refresh: bool,
-        group: Box<str>,
         payload: Payload,
+        asked: AskedBy,
     },
+    /// To a group that is at home here.
+    ToGroup {
+        to_group: Arc<ToGroup>,
+        asked: AskedBy,
+    },
+    /// The same from its home, for its members here.
+    ToMembers {
+        to_group: Arc<ToGroup>,
+        asked: AskedBy,
+    },
+    /// A group that is at home here has members there now, or none any more.
+    Interest(Box<Interest>),
+    /// The home has the group that this connection of yours has joined: its space, number and name.
+    JoinedBack {
+        connection: ConnId,
+        joined: Box<(Space, u64, Box<str>)>,
+    },
+    /// To be passed on.
+    Pass(Box<Passing>),
     /// A question and its number on the asking core, which gets exactly one answer to it.
     Ask {
         question: u64,
@@ -62,9 +85,22 @@ pub enum Body {
     RollCall,
 }
 
+/// What goes by other cores, behind what these pass on besides.
+pub struct Passing {
+    /// Who sends it, and has the answer.
+    pub origin: CoreId,
+    /// The cores that are left, the last of which it is for.
+    pub path: Path,
+    /// Whether it is for many.
+    pub is_bulk: bool,
+    pub body: Body,
+}
+
 /// A connection between two cores: all that it is.
 pub struct Move {
     pub passage: Passage,
+    /// What it has at cores that pass it on.
+    pub ways: SmallVec<[Way; 2]>,
     pub session: Box<dyn Any + Send>,
     /// The transport's part: descriptor, unread input, half a message. Only the transport looks inside.
     pub link: Box<dyn Any + Send>,
@@ -93,6 +129,8 @@ pub enum Ask {
 
 /// One core's part of an answer.
 pub enum Part {
+    /// So many other cores have parts, too.
+    More(u32),
     Reached(u32),
     Stats(Box<CoreStats>),
     Found(Box<Finding>),

@@ -14,8 +14,8 @@ use ahash::RandomState;
 use tracing::info;
 
 use super::BindError;
-use super::effect::Effect;
-use super::envelope::{Body, Move, Stage};
+use super::effect::{Effect, Joined};
+use super::envelope::{Body, Move, Passing, Stage};
 use super::hosted::Hosted;
 pub(crate) use super::local::Leaving;
 use super::local::{Local, QUEUE_KEPT};
@@ -23,7 +23,7 @@ use super::proving::ending;
 use super::question::Questions;
 use super::round::{Round, Way};
 use crate::auth::Verifier;
-use crate::bus::{Endpoint, Envelope, Writing};
+use crate::bus::{Endpoint, Envelope, Until, Writing};
 use crate::close::{CloseReason, Flaw};
 use crate::config::Config;
 use crate::events::Reporter;
@@ -386,6 +386,7 @@ impl Host {
         if let Some(passage) = self.local.shard.depart(leaving.connection, leaving.uid) {
             let passing = Box::new(Move {
                 passage,
+                ways: self.local.ways.take(leaving.connection),
                 session,
                 link,
             });
@@ -400,9 +401,13 @@ impl Host {
 
     /// Delivers what an envelope holds.
     pub fn receive(&mut self, envelope: Envelope<Body>) -> Received {
-        let from = envelope.from;
         self.local.shard.work.called();
-        match envelope.body {
+        self.receive_from(envelope.from, envelope.body)
+    }
+
+    fn receive_from(&mut self, from: CoreId, body: Body) -> Received {
+        match body {
+            Body::Pass(passing) => return self.pass(*passing),
             Body::Move(passing) => return self.arrive(*passing),
             Body::Drain(stage) => return Received::Drain(stage),
             Body::Renew(renewal) => return Received::Renew(renewal),
@@ -436,24 +441,43 @@ impl Host {
             Body::ToEverybody { reach, payload } => {
                 self.local.shard.send_to_everybody(reach, payload.message());
             }
-            Body::ToGroup {
+            Body::Spread {
                 reach,
-                refresh,
-                group,
                 payload,
-            } => {
-                let message = payload.message();
-                let shard = &mut self.local.shard;
-                shard.send_to_group(reach, &group, message, refresh);
+                asked,
+            } => self.local.spread_for(reach, payload, asked),
+            Body::ToGroup { to_group, asked } => self.local.pass_on(to_group, asked),
+            Body::ToMembers { to_group, asked } => {
+                let reached = self.local.deliver_to_members(&to_group);
+                self.local.report_reached(asked, reached);
             }
+            Body::Interest(interest) => self.local.note_interest(from, &interest),
+            Body::JoinedBack { connection, joined } => self.local.joined_back(connection, *joined),
         }
         self.settle();
+        Received::Done
+    }
+
+    /// What goes by this core: to the next, or it is here.
+    fn pass(&mut self, mut passing: Passing) -> Received {
+        if passing.path.is_empty() {
+            return self.receive_from(passing.origin, passing.body);
+        }
+        let next = passing.path.remove(0);
+        let until = match (passing.path.is_empty(), passing.is_bulk) {
+            (true, true) => Until::Written,
+            (true, false) => Until::Taken,
+            // These are passed in the order of their numbers, so that no two wait for each other.
+            (false, _) => Until::Relayed,
+        };
+        self.local.relay(next, until, Body::Pass(Box::new(passing)));
         Received::Done
     }
 
     fn arrive(&mut self, passing: Move) -> Received {
         let Move {
             mut passage,
+            ways,
             session,
             link,
         } = passing;
@@ -464,6 +488,7 @@ impl Host {
         };
         let uid = std::mem::take(&mut passage.uid);
         let connection = self.local.shard.arrive(&mut passage, session);
+        self.local.ways.put(connection, ways);
         self.bind(connection, &uid);
         self.settle();
         Received::Arrived(Arrival { connection, link })
@@ -472,6 +497,7 @@ impl Host {
     /// Binds at home and tells the app; one that is kept out is closed.
     fn bind(&mut self, id: ConnId, uid: &str) {
         if self.local.shard.bind(id, uid) {
+            self.local.settle_joins(id);
             if let Some((app, session)) = self.session_of(id) {
                 self.apps[app].bound(&mut self.local, id, session, Ok(()));
             }
@@ -516,6 +542,7 @@ impl Host {
                 }
                 self.apps[usize::from(app)].close(&mut self.local, connection, session, reason);
             } else {
+                self.local.post_interests();
                 if self.local.effects.capacity() > QUEUE_KEPT {
                     self.local.effects.shrink_to(QUEUE_KEPT);
                 }
@@ -556,6 +583,14 @@ impl Host {
             Effect::Offline { connection, uid } => {
                 if let Some((app, session)) = self.session_of(connection) {
                     self.apps[app].offline(&mut self.local, connection, session, &uid);
+                }
+            }
+            Effect::Joined { connection, joined } => {
+                let Joined { group, result } = *joined;
+                let is_true = result.is_err() || self.local.shard.is_in(connection, &group);
+                if is_true && let Some((app, session)) = self.session_of(connection) {
+                    let app = &mut self.apps[app];
+                    app.joined(&mut self.local, connection, session, &group, result);
                 }
             }
             Effect::Note { app, from, note } => {

@@ -7,7 +7,7 @@ use std::any::Any;
 use tracing::error;
 
 use super::local::Local;
-use super::{Answer, AnyNote, App, BindError, Context};
+use super::{Answer, AnyNote, App, BindError, Context, JoinError};
 use crate::close::{CloseReason, Flaw};
 use crate::guard::{Fault, guard};
 use crate::ident::{ConnId, CoreId, Reach, Ticket};
@@ -23,6 +23,14 @@ pub trait Hosted {
     fn proved(&mut self, local: &mut Local, id: ConnId, session: u32, uid: &str);
     fn claimed(&mut self, local: &mut Local, id: ConnId, session: u32, uid: &str);
     fn bound(&mut self, local: &mut Local, id: ConnId, session: u32, result: Result<(), BindError>);
+    fn joined(
+        &mut self,
+        local: &mut Local,
+        id: ConnId,
+        session: u32,
+        group: &str,
+        result: Result<(), JoinError>,
+    );
     fn offline(&mut self, local: &mut Local, id: ConnId, session: u32, uid: &str);
     fn close(&mut self, local: &mut Local, id: ConnId, session: u32, reason: CloseReason);
     /// The answer to a question, and whose callback asked it.
@@ -163,6 +171,21 @@ impl<A: App> Hosted for Hosting<A> {
         self.guard(local, Some(id), "on_bound", |app, sessions, cx| {
             if let Some(session) = sessions.get_mut(session).and_then(Option::as_mut) {
                 app.on_bound(cx, session, result);
+            }
+        });
+    }
+
+    fn joined(
+        &mut self,
+        local: &mut Local,
+        id: ConnId,
+        session: u32,
+        group: &str,
+        result: Result<(), JoinError>,
+    ) {
+        self.guard(local, Some(id), "on_joined", |app, sessions, cx| {
+            if let Some(session) = sessions.get_mut(session).and_then(Option::as_mut) {
+                app.on_joined(cx, session, group, result);
             }
         });
     }

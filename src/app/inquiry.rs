@@ -22,11 +22,6 @@ pub enum Inquiry {
         uids: Vec<Box<str>>,
         payload: Payload,
     },
-    PushToGroup {
-        reach: Reach,
-        group: Box<str>,
-        payload: Payload,
-    },
     /// The uid's present connections enter the group.
     Join {
         reach: Reach,
@@ -86,10 +81,7 @@ pub enum Finding {
 
 impl Inquiry {
     fn is_push(&self) -> bool {
-        matches!(
-            self,
-            Inquiry::PushToUids { .. } | Inquiry::PushToGroup { .. }
-        )
+        matches!(self, Inquiry::PushToUids { .. })
     }
 }
 
@@ -102,22 +94,14 @@ impl Local {
 
     fn inquire_as(&mut self, question: u64, core: CoreId, what: Inquiry) {
         let what = Box::new(what);
-        if core == self.core() {
+        let nobody = Some(ConnId::NOBODY);
+        if core == self.core() && !self.goes_by_mail(nobody) {
             return self.look_into(core, question, *what);
         }
-        let nobody = Some(ConnId::NOBODY);
         let many = match &*what {
             Inquiry::PushToUids { uids, payload, .. } => {
                 Some((payload.message().len(), uids.len()))
             }
-            Inquiry::PushToGroup {
-                reach,
-                group,
-                payload,
-            } => Some((
-                payload.message().len(),
-                self.shard.count_group(*reach, group),
-            )),
             _ => None,
         };
         let body = Body::Inquire { question, what };
@@ -137,14 +121,11 @@ impl Local {
                 uids,
                 payload,
             } => Finding::ReachedEach(shard.send_to_uids(reach, &uids, payload.message())),
-            Inquiry::PushToGroup {
-                reach,
-                group,
-                payload,
-            } => Finding::Reached(shard.send_to_group(reach, &group, payload.message(), false)),
             Inquiry::Join { reach, uid, group } => {
                 let (joined, refused) = shard.join_uid(reach, &uid, &group);
-                Finding::Joined { joined, refused }
+                self.post_interests();
+                let finding = Finding::Joined { joined, refused };
+                return self.reply_by_home(&group, from, question, finding);
             }
             Inquiry::Leave { reach, uid, group } => {
                 Finding::Reached(shard.leave_uid(reach, &uid, &group))
@@ -178,6 +159,16 @@ impl Local {
         self.reply(from, question, finding);
     }
 
+    /// The same when the home of a group has been told who is in it.
+    fn reply_by_home(&mut self, group: &str, to: CoreId, question: u64, finding: Finding) {
+        let home = self.bus.home(group);
+        if home == self.core() || self.bus.cores() == 1 {
+            return self.reply(to, question, finding);
+        }
+        let part = Part::Found(Box::new(finding));
+        self.send_back(home, to, Body::Answer { question, part });
+    }
+
     fn reply(&mut self, to: CoreId, question: u64, finding: Finding) {
         let part = Part::Found(Box::new(finding));
         if to == self.core() {
@@ -195,6 +186,27 @@ impl Host {
         let waiting = Waiting::default();
         let asker = Asker::Task(waiting.clone());
         self.local.push(reach, asker, uid, message);
+        self.settle();
+        waiting
+    }
+
+    /// The cores that what tasks send to a uid or to all passes, and whether it goes to this one by its mailbox.
+    #[cfg(all(test, not(loom)))]
+    pub fn path_of_tasks(&mut self) -> (super::order::Path, bool) {
+        let path = self.local.path_of(Some(ConnId::NOBODY));
+        (path, self.local.goes_by_mail(Some(ConnId::NOBODY)))
+    }
+
+    /// To everybody in a group.
+    pub fn push_to_group(
+        &mut self,
+        reach: Reach,
+        group: &str,
+        message: Message<'_>,
+    ) -> Waiting<Answer> {
+        let waiting = Waiting::default();
+        let asker = Asker::Task(waiting.clone());
+        self.local.push_to_group(reach, asker, group, message);
         self.settle();
         waiting
     }

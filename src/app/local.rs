@@ -9,12 +9,14 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::effect::Effect;
-use super::envelope::{Addressed, Body};
+use super::envelope::{Addressed, Ask, Body, Passing};
+use super::groups::{AskedBy, Homes};
+use super::order::{NOTES, Path, Ways};
 use super::question::Questions;
 use super::repeats::Repeats;
 use super::{AnyNote, BindError, To};
 use crate::auth::ProofError;
-use crate::bus::{Endpoint, RECEIVER_COST};
+use crate::bus::{Endpoint, RECEIVER_COST, Until};
 use crate::config::Config;
 use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, check_uid};
 use crate::payload::{Message, Payload};
@@ -42,6 +44,10 @@ pub struct Local {
     pub repeats: Repeats,
     pub effects: VecDeque<Effect>,
     pub leaving: VecDeque<Leaving>,
+    /// Which cores have members of the groups that are at home here.
+    pub homes: Homes,
+    /// What senders have at cores that pass it on.
+    pub ways: Ways,
     timers: BinaryHeap<Timer>,
     now: Instant,
     transit_bytes: usize,
@@ -64,6 +70,8 @@ impl Local {
             repeats: Repeats::new(config.idempotency_window, config.idempotency_ids_max),
             effects: VecDeque::new(),
             leaving: VecDeque::new(),
+            homes: Homes::default(),
+            ways: Ways::default(),
             timers: BinaryHeap::new(),
             now,
             transit_bytes: config.transit_bytes_max,
@@ -100,13 +108,14 @@ impl Local {
             .filter(move |core| *core != own)
     }
 
-    /// Posts on a connection's account, if there is one.
+    /// Posts on a connection's account, if there is one, behind all that it has sent.
     pub fn post(&mut self, to: CoreId, payer: Option<ConnId>, bytes: usize, body: Body) {
-        self.shard.stats.envelopes_out += 1;
-        let payer = payer.map(|payer| (payer, bytes));
-        let charge = self.bus.post(to, payer, body);
-        if let Some((payer, _)) = payer {
-            self.shard.add_transit(payer, charge);
+        let path = self.path_of(payer);
+        if is_straight(&path, to) {
+            self.post_until(to, payer, bytes, Until::Taken, body);
+            self.follow_here(payer, to);
+        } else {
+            self.post_along(payer, path, to, (payer, bytes, false), body);
         }
     }
 
@@ -119,11 +128,85 @@ impl Local {
         receivers: usize,
         body: Body,
     ) {
-        self.shard.stats.envelopes_out += 1;
+        let path = self.path_of(payer);
         let payer = payer.unwrap_or(ConnId::NOBODY);
         let bytes = bytes + receivers * RECEIVER_COST;
-        let charge = self.bus.post_bulk(to, Some((payer, bytes)), body);
-        self.shard.add_transit(payer, charge);
+        if is_straight(&path, to) {
+            self.post_until(to, Some(payer), bytes, Until::Written, body);
+            self.follow_here(Some(payer), to);
+        } else {
+            self.post_along(Some(payer), path, to, (Some(payer), bytes, true), body);
+        }
+    }
+
+    /// What goes to this core by its mailbox is followed by what comes after it.
+    fn follow_here(&mut self, sender: Option<ConnId>, to: CoreId) {
+        if to == self.core() {
+            self.ways.went_here(sender, &self.bus);
+        }
+    }
+
+    /// Posts on a connection's account, if there is one, by the straight way.
+    pub fn post_until(
+        &mut self,
+        to: CoreId,
+        payer: Option<ConnId>,
+        bytes: usize,
+        until: Until,
+        body: Body,
+    ) {
+        self.shard.stats.envelopes_out += 1;
+        let charge = self
+            .bus
+            .post(to, payer.map(|payer| (payer, bytes)), until, body);
+        if let Some(payer) = payer {
+            self.shard.add_transit(payer, charge);
+        }
+    }
+
+    /// Passes on what another core has sent, on its account.
+    pub fn relay(&mut self, to: CoreId, until: Until, body: Body) {
+        self.shard.stats.envelopes_out += 1;
+        self.bus.relay(to, until, body);
+    }
+
+    /// Whether what this one sends to this core has to go by its mailbox, lest it overtakes what has been passed on to it.
+    #[inline]
+    pub fn goes_by_mail(&mut self, sender: Option<ConnId>) -> bool {
+        !self.ways.are_free() && self.ways.go_by_mail(sender, &self.bus)
+    }
+
+    /// The cores that what this one sends has to pass, lest it overtakes what it has sent to a group.
+    #[inline]
+    pub fn path_of(&mut self, sender: Option<ConnId>) -> Path {
+        match self.ways.are_free() {
+            true => Path::new(),
+            false => self.ways.path(sender, &self.bus),
+        }
+    }
+
+    /// Posts by a path, of whose first core it is on the account, with who pays, the bytes, and whether it is for many.
+    fn post_along(
+        &mut self,
+        sender: Option<ConnId>,
+        path: Path,
+        to: CoreId,
+        (payer, bytes, is_bulk): (Option<ConnId>, usize, bool),
+        body: Body,
+    ) {
+        let first = path[0];
+        let mut left = Path::from_slice(&path[1..]);
+        if path.last() != Some(&to) {
+            left.push(to);
+        }
+        let passing = Box::new(Passing {
+            origin: self.core(),
+            path: left,
+            is_bulk,
+            body,
+        });
+        self.post_until(first, payer, bytes, Until::Relayed, Body::Pass(passing));
+        self.ways.went_along(sender, &path, &self.bus);
     }
 
     /// Whether the core has less on the way than it may.
@@ -133,7 +216,7 @@ impl Local {
 
     /// Posts what answers or follows something that was paid for already.
     pub fn post_free(&mut self, to: CoreId, body: Body) {
-        self.post(to, None, 0, body);
+        self.post_until(to, None, 0, Until::Taken, body);
     }
 
     /// Gives back the credit for what other cores have taken since.
@@ -143,6 +226,9 @@ impl Local {
             *returned += 1;
             shard.sub_transit(payer, bytes);
         });
+        if !self.ways.are_free() {
+            self.ways.prune(&self.bus);
+        }
     }
 
     /// Whether a connection with this much on the way may be read: it has its share, as long as that is there. Who
@@ -201,7 +287,7 @@ impl Local {
         }
         let tell = payer.filter(|_| tell);
         let home = self.bus.home(uid);
-        if home != self.core() {
+        if home != self.core() || self.goes_by_mail(payer) {
             let body = Body::ToUid {
                 reach,
                 addressed: Addressed::new(uid, message),
@@ -223,43 +309,81 @@ impl Local {
     }
 
     pub fn broadcast(&mut self, reach: Reach, payer: Option<ConnId>, message: Message<'_>) {
+        let path = self.path_of(payer);
+        if !path.is_empty() {
+            return self.spread_along(path, reach, payer, Payload::new(message), None);
+        }
         // It is copied for other cores only.
         if self.bus.cores() > 1 {
             let payload = Payload::new(message);
             let receivers = self.shard.count_everybody(reach);
-            for core in self.other_cores() {
+            let by_mail = self.goes_by_mail(payer).then(|| self.core());
+            for core in self.other_cores().chain(by_mail) {
                 let payload = payload.clone();
                 let body = Body::ToEverybody { reach, payload };
                 self.post_bulk(core, payer, message.len(), receivers, body);
+            }
+            if by_mail.is_some() {
+                return;
             }
         }
         self.shard.send_to_everybody(reach, message);
     }
 
-    pub fn send_to_group(
+    /// Has the last core of a path send it to everybody, this core's own included.
+    pub fn spread_along(
         &mut self,
+        mut path: Path,
         reach: Reach,
         payer: Option<ConnId>,
-        group: &str,
-        message: Message<'_>,
-        refresh: bool,
+        payload: Payload,
+        question: Option<u64>,
     ) {
-        let receivers = self.shard.send_to_group(reach, group, message, refresh) as usize;
-        if self.bus.cores() > 1 {
-            let payload = Payload::new(message);
-            for core in self.other_cores() {
-                let body = Body::ToGroup {
-                    reach,
-                    refresh,
-                    group: Box::from(group),
-                    payload: payload.clone(),
-                };
-                self.post_bulk(core, payer, group.len() + message.len(), receivers, body);
-            }
+        let payer = payer.unwrap_or(ConnId::NOBODY);
+        let receivers = self.shard.count_everybody(reach) * self.bus.cores();
+        let bytes = payload.message().len() + receivers * RECEIVER_COST;
+        let asked = question.map(|question| (self.core(), question));
+        let body = Body::Spread {
+            reach,
+            payload,
+            asked,
+        };
+        let Some(by) = path.pop() else { return };
+        if path.is_empty() {
+            self.post_until(by, Some(payer), bytes, Until::Relayed, body);
+            self.ways.went(Some(payer), by, &self.bus);
+        } else {
+            let mut all = path.clone();
+            all.push(by);
+            let cost = (Some(payer), bytes, true);
+            self.post_along(Some(payer), path, by, cost, body);
+            self.ways.went_along(Some(payer), &all, &self.bus);
         }
     }
 
-    /// Sends a note to the app's value on one core or all.
+    /// Sends to everybody for another core.
+    pub fn spread_for(&mut self, reach: Reach, payload: Payload, asked: AskedBy) {
+        for core in self.other_cores() {
+            let payload = payload.clone();
+            let body = match asked {
+                Some((asker, question)) => Body::Pass(Box::new(Passing {
+                    origin: asker,
+                    path: Path::new(),
+                    is_bulk: true,
+                    body: Body::Ask {
+                        question,
+                        what: Ask::PushEverybody { reach, payload },
+                    },
+                })),
+                None => Body::ToEverybody { reach, payload },
+            };
+            self.relay(core, Until::Written, body);
+        }
+        let reached = self.shard.send_to_everybody(reach, payload.message());
+        self.report_reached(asked, reached);
+    }
+
+    /// Sends a note to the app's value on one core or all, behind all that this core has sent.
     pub fn tell(&mut self, app: u8, payer: Option<ConnId>, to: To, make: impl Fn() -> AnyNote) {
         let cores = match to {
             To::Core(core) => usize::from(core.0)..usize::from(core.0) + 1,
@@ -269,11 +393,19 @@ impl Local {
         for core in cores {
             let core = CoreId(core as u16);
             let note = make();
-            if core == self.core() {
+            let path = self.ways.path_of_all(&self.bus);
+            // All free: nothing is left in the mailbox either.
+            if core == self.core() && self.ways.are_free() {
                 let from = core;
                 self.effects.push_back(Effect::Note { app, from, note });
+                continue;
+            }
+            let body = Body::Note { app, note };
+            if is_straight(&path, core) {
+                self.post_until(core, payer, 0, Until::Taken, body);
+                self.follow_here(Some(NOTES), core);
             } else {
-                self.post(core, payer, 0, Body::Note { app, note });
+                self.post_along(Some(NOTES), path, core, (payer, 0, false), body);
             }
         }
     }
@@ -352,4 +484,9 @@ impl Local {
             },
         });
     }
+}
+
+/// Whether a path that ends there is the straight way.
+fn is_straight(path: &[CoreId], to: CoreId) -> bool {
+    path.is_empty() || path == [to]
 }

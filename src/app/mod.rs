@@ -9,12 +9,14 @@ mod context;
 mod effect;
 pub(crate) mod envelope;
 mod gather;
+mod groups;
 #[doc(hidden)]
 pub mod host;
 #[doc(hidden)]
 pub mod hosted;
 pub(crate) mod inquiry;
 mod local;
+mod order;
 mod proving;
 pub(crate) mod question;
 pub(crate) mod repeats;
@@ -34,6 +36,7 @@ use crate::auth::ProofError;
 use crate::close::{CloseReason, Flaw};
 use crate::ident::{CoreId, Ticket, UidError};
 use crate::payload::Message;
+pub use crate::shard::JoinError;
 
 /// Whether an app's connections bind a uid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -157,6 +160,18 @@ pub trait App: Sized + 'static {
         result: Result<(), BindError>,
     ) {
         let _ = (cx, session, result);
+    }
+
+    /// What has come of a join: the connection is in the group, and whatever is sent to that from now on, by anybody on any
+    /// core, reaches it; or why it is not in it. What was sent before may have reached it as well.
+    fn on_joined(
+        &mut self,
+        cx: &mut Context<'_, Self>,
+        session: &mut Self::Session,
+        group: &str,
+        result: Result<(), JoinError>,
+    ) {
+        let _ = (cx, session, group, result);
     }
 
     /// A message that this connection sent by [`Context::send_to_uid_or_tell`] found nobody.

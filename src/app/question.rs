@@ -118,6 +118,7 @@ impl Questions {
     pub fn part(&mut self, number: u64, part: Part) -> Option<Answered> {
         let question = self.open.get_mut(&number)?;
         match part {
+            Part::More(cores) => question.parts_left += cores as usize + 1,
             Part::Reached(count) => question.reached += count,
             Part::Stats(stats) => question.stats.push(*stats),
             Part::Found(finding) => question.found.push(*finding),

@@ -20,10 +20,16 @@ pub struct Counters {
     /// By destination, then sender, the outside last. The destination writes, the sender reads at its
     /// own pace: a line each, so that senders do not disturb each other.
     taken: Box<[CachePadded<AtomicU64>]>,
-    /// The same of what has been dealt with and written.
-    written: Box<[CachePadded<AtomicU64>]>,
+    /// The same of what has been dealt with and written, and of what has been passed on and is paid back where it went.
+    done: Box<[CachePadded<Done>]>,
     /// By destination: its endpoint is gone and takes nothing any more.
     gone: Box<[CachePadded<AtomicBool>]>,
+}
+
+#[derive(Debug, Default)]
+struct Done {
+    written: AtomicU64,
+    relayed: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -61,7 +67,7 @@ impl Counters {
             taken: (0..cores * (cores + 1))
                 .map(|_| CachePadded::default())
                 .collect(),
-            written: (0..cores * (cores + 1))
+            done: (0..cores * (cores + 1))
                 .map(|_| CachePadded::default())
                 .collect(),
             gone: (0..cores).map(|_| CachePadded::default()).collect(),
@@ -108,6 +114,11 @@ impl Counters {
     pub fn posted_by(&self, from: CoreId) -> u64 {
         let counts = self.posted[self.sender(from)].to.iter();
         counts.map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Envelopes this core has posted to that one.
+    pub(super) fn posted_to(&self, from: CoreId, to: CoreId) -> u64 {
+        self.posted[from.index()].to[to.index()].load(Ordering::Relaxed)
     }
 
     /// Envelopes this core has taken and dealt with.
@@ -159,7 +170,14 @@ impl Counters {
 
     /// Tells the sender up to which of its envelopes all that they have caused has been written.
     pub(super) fn publish_written(&self, from: CoreId, to: CoreId, count: u64) {
-        self.written[self.pair(from, to)].store(count, Ordering::Release);
+        let done = &self.done[self.pair(from, to)];
+        done.written.store(count, Ordering::Release);
+    }
+
+    /// Tells the sender up to which of the envelopes that were to be passed on that has been done, and paid back.
+    pub(super) fn publish_relayed(&self, from: CoreId, to: CoreId, count: u64) {
+        let done = &self.done[self.pair(from, to)];
+        done.relayed.store(count, Ordering::Release);
     }
 
     /// The same as [`Counters::taken_of`] for that.
@@ -167,7 +185,17 @@ impl Counters {
         if self.is_gone(to.index()) {
             return u64::MAX;
         }
-        self.written[self.pair(from, to)].load(Ordering::Acquire)
+        let done = &self.done[self.pair(from, to)];
+        done.written.load(Ordering::Acquire)
+    }
+
+    /// The same for that.
+    pub(super) fn relayed_of(&self, from: CoreId, to: CoreId) -> u64 {
+        if self.is_gone(to.index()) {
+            return u64::MAX;
+        }
+        let done = &self.done[self.pair(from, to)];
+        done.relayed.load(Ordering::Acquire)
     }
 
     pub(super) fn declare_gone(&self, core: CoreId) {

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 
+use super::envelope::Until;
 use crate::ident::{ConnId, CoreId};
 
 /// Places that an emptied queue keeps.
@@ -19,6 +20,8 @@ pub(super) struct Reached {
     pub taken: u64,
     /// What all up to this one have caused has been written.
     pub written: u64,
+    /// What all up to this one were passed on as is paid back.
+    pub relayed: u64,
 }
 
 /// What is owed to connections of one core, by destination.
@@ -32,25 +35,46 @@ pub(super) struct CreditBook {
 struct Owed {
     until_taken: VecDeque<Loan>,
     until_written: VecDeque<Loan>,
+    until_relayed: VecDeque<Loan>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Loan {
-    payer: ConnId,
+    payer: Payer,
     bytes: usize,
     /// The envelope's number among all from this core to that one.
     number: u64,
 }
 
+/// On whose account an envelope is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Payer {
+    /// A connection of this core.
+    Own(ConnId),
+    /// Who sent what is passed on with this number. It has been charged for on that one's core.
+    Relay(u64),
+}
+
 impl Owed {
+    fn queues(&self, reached: Reached) -> [(&VecDeque<Loan>, u64); 3] {
+        [
+            (&self.until_taken, reached.taken),
+            (&self.until_written, reached.written),
+            (&self.until_relayed, reached.relayed),
+        ]
+    }
+
     fn is_empty(&self) -> bool {
-        self.until_taken.is_empty() && self.until_written.is_empty()
+        self.until_taken.is_empty()
+            && self.until_written.is_empty()
+            && self.until_relayed.is_empty()
     }
 
     /// The next that is paid back.
     fn take(&mut self, reached: Reached) -> Option<Loan> {
         next(&mut self.until_taken, reached.taken)
             .or_else(|| next(&mut self.until_written, reached.written))
+            .or_else(|| next(&mut self.until_relayed, reached.relayed))
     }
 }
 
@@ -80,25 +104,29 @@ impl CreditBook {
     #[cfg(test)]
     pub(super) fn owed_by(&self, payer: ConnId) -> usize {
         let loans = self.owed.iter();
-        let loans = loans.flat_map(|owed| owed.until_taken.iter().chain(&owed.until_written));
-        let own = loans.filter(|loan| loan.payer == payer);
+        let loans = loans.flat_map(|owed| {
+            let paid_later = owed.until_written.iter().chain(&owed.until_relayed);
+            owed.until_taken.iter().chain(paid_later)
+        });
+        let own = loans.filter(|loan| loan.payer == Payer::Own(payer));
         own.map(|loan| loan.bytes).sum()
     }
 
-    /// Lends a connection so much for an envelope with this number; `is_bulk`, until what it causes is written.
+    /// Lends somebody so much for an envelope with this number.
     pub(super) fn lend(
         &mut self,
         to: CoreId,
-        payer: ConnId,
+        payer: Payer,
         bytes: usize,
         number: u64,
-        is_bulk: bool,
+        until: Until,
     ) {
         self.bytes += bytes;
         let owed = &mut self.owed[to.index()];
-        let loans = match is_bulk {
-            true => &mut owed.until_written,
-            false => &mut owed.until_taken,
+        let loans = match until {
+            Until::Taken => &mut owed.until_taken,
+            Until::Written => &mut owed.until_written,
+            Until::Relayed => &mut owed.until_relayed,
         };
         loans.push_back(Loan {
             payer,
@@ -112,9 +140,9 @@ impl CreditBook {
     pub(super) fn settle(
         &mut self,
         reached: impl Fn(CoreId) -> Reached,
-        mut back: impl FnMut(ConnId, usize),
+        mut back: impl FnMut(Payer, usize),
     ) -> bool {
-        let before = self.bytes;
+        let mut any = false;
         for (to, owed) in self.owed.iter_mut().enumerate() {
             if owed.is_empty() {
                 continue;
@@ -123,14 +151,15 @@ impl CreditBook {
             while let Some(loan) = owed.take(reached) {
                 self.bytes -= loan.bytes;
                 back(loan.payer, loan.bytes);
+                any = true;
             }
         }
-        self.bytes != before
+        any
     }
 
     /// Whether [`CreditBook::settle`] would give anything back.
     pub(super) fn returns(&self, reached: impl Fn(CoreId) -> Reached) -> bool {
-        let paid = |loans: &VecDeque<Loan>, reached| {
+        let paid = |(loans, reached): (&VecDeque<Loan>, u64)| {
             let first = loans.front();
             first.is_some_and(|loan| loan.number <= reached)
         };
@@ -138,7 +167,7 @@ impl CreditBook {
         owed.any(|(to, owed)| {
             !owed.is_empty() && {
                 let reached = reached(CoreId(to as u16));
-                paid(&owed.until_taken, reached.taken) || paid(&owed.until_written, reached.written)
+                owed.queues(reached).into_iter().any(paid)
             }
         })
     }

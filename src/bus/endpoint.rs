@@ -14,11 +14,12 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 
 use super::counters::Counters;
-use super::credit::{CreditBook, Reached};
+use super::credit::{CreditBook, Payer, Reached};
 use super::doorbell::{Doorbell, WakeFor};
-use super::envelope::{ENVELOPE_COST, Envelope};
+use super::envelope::{ENVELOPE_COST, Envelope, Until};
 use super::eventfd::Eventfd;
 use super::mailbox::{Mailbox, Remote};
+use super::relays::Relays;
 use super::route::Route;
 use crate::ident::{ConnId, CoreId};
 
@@ -37,9 +38,15 @@ pub struct Endpoint<B> {
     tallies: Box<[Tally]>,
     /// The senders whose tally is not published, each once; never grows past its first capacity.
     unpublished: Vec<CoreId>,
+    /// Envelopes it has taken.
+    took: u64,
     /// What has been taken that is for many, and not been written: whose it is, up to which of its envelopes, and how
     /// much must have been written then. Bounded by the senders' credit.
     unwritten: VecDeque<(CoreId, u64, u64)>,
+    /// The same of what was to be passed on, with how much of that must have been paid back. Its credit depends on that of
+    /// `unwritten` elsewhere and never the other way, so no core waits for itself.
+    passing: VecDeque<(CoreId, u64, u64, u64)>,
+    relays: Relays,
 }
 
 /// How far a core is with its writing, in bytes since its start.
@@ -74,6 +81,8 @@ struct Tally {
     credited: bool,
     /// The latest that is for many, if it is not listed among the unwritten.
     bulk: Option<u64>,
+    /// The same of those to be passed on.
+    relay: Option<u64>,
 }
 
 /// Makes the endpoints of so many cores, all connected, with uids spread by a seed of their own.
@@ -105,7 +114,10 @@ pub fn connect_by<B: Send>(route: Route) -> io::Result<Vec<Endpoint<B>>> {
         wants_credit: false,
         tallies: vec![Tally::default(); cores + 1].into(),
         unpublished: Vec::with_capacity(cores + 1),
+        took: 0,
         unwritten: VecDeque::new(),
+        passing: VecDeque::new(),
+        relays: Relays::default(),
     };
     Ok(queues.into_iter().enumerate().map(endpoint).collect())
 }
@@ -128,53 +140,93 @@ impl<B> Endpoint<B> {
 
     /// Posts to a core, oneself too. It never waits, and rings only if that core sleeps.
     ///
-    /// `payer` is the local connection whose credit the envelope uses until it is taken, and the
+    /// `payer` is the local connection whose credit the envelope uses until then, and the
     /// bytes it carries; `None` for what is bounded otherwise. Returns what was charged: the bytes
     /// and [`ENVELOPE_COST`], which [`Endpoint::settle_credits`] gives back in one piece; or 0 for
     /// what has no payer. To a core that is gone nothing is charged: the body is dropped and counted.
-    pub fn post(&mut self, to: CoreId, payer: Option<(ConnId, usize)>, body: B) -> usize {
-        self.post_as(to, payer, false, body)
-    }
-
-    /// The same for what is for many there: it is paid for until what it has caused is written.
-    pub fn post_bulk(&mut self, to: CoreId, payer: Option<(ConnId, usize)>, body: B) -> usize {
-        self.post_as(to, payer, true, body)
-    }
-
-    fn post_as(
+    pub fn post(
         &mut self,
         to: CoreId,
         payer: Option<(ConnId, usize)>,
-        is_bulk: bool,
+        until: Until,
         body: B,
     ) -> usize {
-        let number = self.counters.count_post(self.core, to);
-        let envelope = Envelope {
-            from: self.core,
-            credited: payer.is_some(),
-            is_bulk,
-            body,
-        };
-        if !self.mailboxes[to.index()].put(envelope) {
-            self.counters.count_undeliverable(self.core);
-            return 0;
-        }
-        let Some((connection, bytes)) = payer else {
+        let posted = self.put(to, payer.is_some(), until, body);
+        let (Some(number), Some((connection, bytes))) = (posted, payer) else {
             return 0;
         };
         let charge = bytes + ENVELOPE_COST;
-        self.credit.lend(to, connection, charge, number, is_bulk);
+        let payer = Payer::Own(connection);
+        self.credit.lend(to, payer, charge, number, until);
         charge
+    }
+
+    /// Passes on what an envelope has brought. It is on the account of whoever sent that, on the core that it came from,
+    /// and nothing is charged here: that one gets its credit back ([`Until::Relayed`]) when this is paid back. What is
+    /// passed on once more ([`Until::Relayed`] again) goes to cores of ever higher numbers, lest two wait for each other.
+    pub fn relay(&mut self, to: CoreId, until: Until, body: B) {
+        debug_assert!(
+            until != Until::Relayed || to.0 > self.core.0,
+            "two cores would wait for each other"
+        );
+        if let Some(number) = self.put(to, true, until, body) {
+            let payer = Payer::Relay(self.relays.begin());
+            self.credit.lend(to, payer, 0, number, until);
+        }
+    }
+
+    /// The envelope's number among those to that core, if that is not gone.
+    fn put(&mut self, to: CoreId, credited: bool, until: Until, body: B) -> Option<u64> {
+        let number = self.counters.count_post(self.core, to);
+        let envelope = Envelope {
+            from: self.core,
+            credited,
+            until,
+            body,
+        };
+        if self.mailboxes[to.index()].put(envelope) {
+            return Some(number);
+        }
+        self.counters.count_undeliverable(self.core);
+        None
+    }
+
+    /// A point in this core's own mailbox: what waits there now is before it.
+    pub fn mark(&self) -> u64 {
+        self.took + self.queue.len() as u64
+    }
+
+    /// Whether all before that point is taken.
+    pub fn has_passed(&self, mark: u64) -> bool {
+        self.took >= mark
+    }
+
+    /// How many envelopes this core has posted to that one.
+    pub fn posted_to(&self, to: CoreId) -> u64 {
+        self.counters.posted_to(self.core, to)
+    }
+
+    /// Whether so many envelopes from one core to another have been dealt with there: what they have caused is posted.
+    pub fn has_taken(&self, from: CoreId, to: CoreId, number: u64) -> bool {
+        self.counters.taken_of(from, to) >= number
+    }
+
+    /// Whether so many have been dealt with there and where they were passed on to.
+    pub fn has_relayed(&self, from: CoreId, to: CoreId, number: u64) -> bool {
+        self.counters.relayed_of(from, to) >= number
     }
 
     /// The next envelope of one's own mailbox, at once or not at all.
     pub fn take(&mut self) -> Option<Envelope<B>> {
         let envelope = self.queue.try_recv().ok()?;
+        self.took += 1;
         let sender = envelope.from.index().min(self.cores());
         let tally = &mut self.tallies[sender];
         tally.taken += 1;
-        if envelope.is_bulk {
-            tally.bulk = Some(tally.taken);
+        match envelope.until {
+            Until::Taken => {}
+            Until::Written => tally.bulk = Some(tally.taken),
+            Until::Relayed => tally.relay = Some(tally.taken),
         }
         tally.credited |= envelope.credited;
         if !tally.listed {
@@ -196,6 +248,10 @@ impl<B> Endpoint<B> {
             if let Some(number) = tally.bulk.take() {
                 self.unwritten.push_back((from, number, writing.due));
             }
+            if let Some(number) = tally.relay.take() {
+                let relays = self.relays.begun();
+                self.passing.push_back((from, number, writing.due, relays));
+            }
             self.counters.publish_taken(from, self.core, tally.taken);
             if credited {
                 self.mailboxes[from.index()].bell.credit_returned();
@@ -210,20 +266,42 @@ impl<B> Endpoint<B> {
                 mailbox.bell.credit_returned();
             }
         }
+        while let Some(&(from, number, due, relays)) = self.passing.front()
+            && writing.reaches(due)
+            && relays <= self.relays.done()
+        {
+            self.passing.pop_front();
+            self.counters.publish_relayed(from, self.core, number);
+            if let Some(mailbox) = self.mailboxes.get(from.index()) {
+                mailbox.bell.credit_returned();
+            }
+        }
     }
 
-    /// Calls `back` with the payer and its charge for each credited envelope that has been taken
-    /// since, in the order posted to each core. Returns whether there was any. The payer may be
+    /// Calls `back` with the payer and its charge for each envelope of a connection's that is paid back
+    /// since, in the order posted to each core. Returns whether anything was paid back. The payer may be
     /// closed by now.
-    pub fn settle_credits(&mut self, back: impl FnMut(ConnId, usize)) -> bool {
-        let (counters, core) = (&self.counters, self.core);
-        self.credit.settle(|to| reached(counters, core, to), back)
+    pub fn settle_credits(&mut self, mut back: impl FnMut(ConnId, usize)) -> bool {
+        let (counters, relays, core) = (&self.counters, &mut self.relays, self.core);
+        self.credit.settle(
+            |to| reached(counters, core, to),
+            |payer, bytes| match payer {
+                Payer::Own(connection) => back(connection, bytes),
+                Payer::Relay(number) => relays.end(number),
+            },
+        )
     }
 
     /// Charges of this core's connections that have not been settled: what other cores have not
     /// taken, at most.
     pub fn in_transit_bytes(&self) -> usize {
         self.credit.bytes()
+    }
+
+    /// Whether all that it has passed on is paid back, for the simulation.
+    #[cfg(test)]
+    pub fn has_passed_all(&self) -> bool {
+        self.passing.is_empty() && self.relays.begun() == self.relays.done()
     }
 
     /// What one connection has on the way, for the simulation.
@@ -245,7 +323,8 @@ impl<B> Endpoint<B> {
     pub fn arm(&mut self) -> bool {
         self.publish_taken(Writing::NOTHING);
         let (counters, core) = (&self.counters, self.core);
-        if !self.wants_credit {
+        // What is passed on is paid back here first, and its sender may wait for that.
+        if !self.wants_credit && self.passing.is_empty() {
             return self.bell.arm(WakeFor::Mail, || self.queue.is_empty());
         }
         self.bell.arm(WakeFor::MailAndCredit, || {
@@ -310,6 +389,7 @@ fn reached(counters: &Counters, from: CoreId, to: CoreId) -> Reached {
     Reached {
         taken: counters.taken_of(from, to),
         written: counters.written_of(from, to),
+        relayed: counters.relayed_of(from, to),
     }
 }
 

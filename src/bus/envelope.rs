@@ -13,15 +13,26 @@ pub const RECEIVER_COST: usize = 64;
 /// The sender of envelopes that no core sent: a thread that has only a [`Remote`](super::Remote).
 pub const OUTSIDE: CoreId = CoreId(u16::MAX);
 
+/// Until when an envelope is on the account of who pays for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Until {
+    /// Until it is taken: what is for one cannot outrun the writing.
+    Taken,
+    /// Until what it has caused there is written, being for many.
+    Written,
+    /// Until that core has caused it elsewhere, too, and it is paid back there: that core only passes it on.
+    Relayed,
+}
+
 /// One thing that crosses from a core to another.
 #[derive(Debug)]
 pub struct Envelope<B> {
     /// The core that posted it, or [`OUTSIDE`].
     pub from: CoreId,
-    /// Whether a connection of the sender pays for it until it is taken.
+    /// Whether somebody of the sender pays for it.
     pub credited: bool,
-    /// Whether it is paid for until what it has caused is written, being for many.
-    pub is_bulk: bool,
+    /// Until when.
+    pub until: Until,
     /// What it carries.
     pub body: B,
 }

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::counters::Counters;
 use super::doorbell::Doorbell;
-use super::envelope::{Envelope, OUTSIDE};
+use super::envelope::{Envelope, OUTSIDE, Until};
 use super::eventfd::Eventfd;
 use crate::ident::CoreId;
 
@@ -69,7 +69,7 @@ impl<B> Remote<B> {
         let envelope = Envelope {
             from: OUTSIDE,
             credited: false,
-            is_bulk: false,
+            until: Until::Taken,
             body,
         };
         if !self.mailboxes[to.index()].put(envelope) {

@@ -13,6 +13,7 @@ mod endpoint;
 mod envelope;
 mod eventfd;
 mod mailbox;
+mod relays;
 mod route;
 #[cfg(all(test, not(loom)))]
 mod stress;
@@ -20,7 +21,7 @@ mod stress;
 pub use counters::{Counters, Look};
 pub use doorbell::{Doorbell, Ring, WakeFor};
 pub use endpoint::{Endpoint, Writing, connect, connect_by};
-pub use envelope::{ENVELOPE_COST, Envelope, OUTSIDE, RECEIVER_COST};
+pub use envelope::{ENVELOPE_COST, Envelope, OUTSIDE, RECEIVER_COST, Until};
 pub use eventfd::Eventfd;
 pub use mailbox::Remote;
 pub use route::{CORES_MAX, Route};

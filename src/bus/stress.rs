@@ -4,7 +4,7 @@
 use std::os::fd::AsRawFd;
 use std::thread;
 
-use super::{Endpoint, Writing, connect};
+use super::{Endpoint, Until, Writing, connect};
 use crate::ident::{ConnId, CoreId};
 
 const CORES: usize = 4;
@@ -56,7 +56,7 @@ fn run(mut endpoint: Endpoint<u64>, messages: u64, in_transit_bytes_max: usize) 
                 break;
             }
             let to = CoreId((sent % cores) as u16);
-            lent += endpoint.post(to, Some((connection, 8)), sent / cores);
+            lent += endpoint.post(to, Some((connection, 8)), Until::Taken, sent / cores);
             sent += 1;
         }
         if sent == messages && received == messages && lent == returned {

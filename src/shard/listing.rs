@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 
 use ahash::AHashMap;
 
-use super::Shard;
 use super::uids::Mark;
+use super::{Joining, Shard};
 use crate::config::OUTBOX_MESSAGE_COST;
 use crate::ident::{ConnId, Reach, Space};
 use crate::payload::Message;
@@ -144,12 +144,14 @@ impl Shard {
             };
             connections += length;
             complete &= length <= left;
-            for id in members.take(left) {
+            for (id, called) in members.take(left) {
                 left -= 1;
-                // One without a uid has no name to tell.
-                let Some(uid) = self.uid(id) else { continue };
+                // One without either has no name to tell.
+                let Some(name) = called.or_else(|| self.uid(id)) else {
+                    continue;
+                };
                 let room = found.len() < members_max;
-                match found.entry(uid) {
+                match found.entry(name) {
                     Entry::Occupied(mut entry) => *entry.get_mut() += 1,
                     Entry::Vacant(entry) if room => {
                         entry.insert(1);
@@ -172,9 +174,9 @@ impl Shard {
         let (mut joined, mut refused) = (0, 0);
         for space in reach.spaces() {
             for id in self.connections_of(space, uid) {
-                match self.join(id, group) {
-                    true => joined += 1,
-                    false => refused += 1,
+                match self.join(id, group, None) {
+                    Joining::In { .. } | Joining::Later => joined += 1,
+                    Joining::Stale | Joining::Refused(_) => refused += 1,
                 }
             }
         }

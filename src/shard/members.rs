@@ -1,13 +1,16 @@
 //! Who is in which group, on one core.
 //!
 //! A connection is removed from a list of any length in constant time, because it knows its place in
-//! each. Bound: `groups_per_connection_max` entries a connection.
+//! each. Who somebody is in a group belongs to the membership: a connection may have a name of its own in each.
+//! Bound: `groups_per_connection_max` entries a connection.
 
+use std::collections::VecDeque;
+use std::fmt;
 use std::rc::Rc;
 
-use ahash::RandomState;
+use ahash::{AHashMap, RandomState};
 
-use crate::ident::{ConnId, Space};
+use crate::ident::{ConnId, Space, UidError};
 
 type Table<V> = std::collections::HashMap<Rc<str>, V, RandomState>;
 
@@ -30,7 +33,41 @@ struct Group {
     space: Space,
     name: Rc<str>,
     members: Vec<Member>,
+    /// What members are called here that are not called by their connection's uid.
+    called: Option<Box<AHashMap<ConnId, Box<str>>>>,
+    /// The group's home knows that it has members here.
+    confirmed: bool,
 }
+
+/// A group has members on this core now, or none any more: its home is to know.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Interest {
+    pub space: Space,
+    pub group: Box<str>,
+    pub wanted: bool,
+}
+
+/// Why a connection is not put into a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum JoinError {
+    /// The string is no name of a group or of a member: 1 to 128 bytes of UTF-8 without control characters.
+    Name(UidError),
+    /// It is in as many groups as it may be (`groups_per_connection_max`).
+    TooMany,
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            JoinError::Name(error) => error.fmt(f),
+            JoinError::TooMany => {
+                f.write_str("in as many groups as it may be (groups_per_connection_max)")
+            }
+        }
+    }
+}
+
+impl std::error::Error for JoinError {}
 
 /// The groups of one core.
 pub struct Groups {
@@ -38,6 +75,8 @@ pub struct Groups {
     groups: Vec<Option<Group>>,
     free: Vec<u32>,
     next_id: u64,
+    /// What the homes are to be told, in order.
+    interests: VecDeque<Interest>,
 }
 
 impl Groups {
@@ -52,6 +91,7 @@ impl Groups {
             groups: Vec::new(),
             free: Vec::new(),
             next_id: 0,
+            interests: VecDeque::new(),
         }
     }
 
@@ -77,15 +117,72 @@ impl Groups {
         Some(group.id)
     }
 
-    /// How many connections a group has, and they one by one.
+    /// How many connections a group has, and they one by one, with their names if these are the group's own.
     pub fn look(
         &self,
         space: Space,
         name: &str,
-    ) -> Option<(usize, impl Iterator<Item = ConnId> + '_)> {
+    ) -> Option<(usize, impl Iterator<Item = (ConnId, Option<&str>)> + '_)> {
         let group = self.groups[self.find(space, name)? as usize].as_ref()?;
-        let members = group.members.iter().map(|member| member.connection);
+        let members = group.members.iter().map(|member| {
+            let called = group.called.as_ref();
+            let called = called.and_then(|called| called.get(&member.connection));
+            (member.connection, called.map(|name| &**name))
+        });
         Some((group.members.len(), members))
+    }
+
+    /// The number of the group, which no other has had.
+    pub fn number(&self, space: Space, name: &str) -> Option<u64> {
+        let group = self.groups[self.find(space, name)? as usize].as_ref()?;
+        Some(group.id)
+    }
+
+    /// Calls a member by this name in the group, or by its uid again.
+    pub fn call(&mut self, space: Space, name: &str, connection: ConnId, called: Option<&str>) {
+        let number = self.find(space, name);
+        let group = number.and_then(|number| self.groups[number as usize].as_mut());
+        let Some(group) = group else { return };
+        match (called, &mut group.called) {
+            (Some(called), names) => {
+                let names = names.get_or_insert_default();
+                names.insert(connection, Box::from(called));
+            }
+            (None, Some(names)) => {
+                names.remove(&connection);
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// Whether the home knows that this group has members here.
+    pub fn is_confirmed(&self, space: Space, name: &str, id: u64) -> bool {
+        let number = self.find(space, name);
+        let group = number.and_then(|number| self.groups[number as usize].as_ref());
+        group.is_some_and(|group| group.id == id && group.confirmed)
+    }
+
+    /// It does.
+    pub fn confirm(&mut self, space: Space, name: &str, id: u64) {
+        let number = self.find(space, name);
+        let group = number.and_then(|number| self.groups[number as usize].as_mut());
+        if let Some(group) = group.filter(|group| group.id == id) {
+            group.confirmed = true;
+        }
+    }
+
+    #[inline]
+    pub fn has_interests(&self) -> bool {
+        !self.interests.is_empty()
+    }
+
+    /// The next thing that a home is to be told.
+    pub fn next_interest(&mut self) -> Option<Interest> {
+        let interest = self.interests.pop_front();
+        if interest.is_none() {
+            self.interests.shrink_to(super::LIST_KEPT);
+        }
+        interest
     }
 
     /// Whether a connection with these memberships is in the group, and as which of them.
@@ -103,6 +200,11 @@ impl Groups {
         memberships: &mut Vec<Membership>,
     ) {
         let number = self.find(space, name).unwrap_or_else(|| {
+            self.interests.push_back(Interest {
+                space,
+                group: Box::from(name),
+                wanted: true,
+            });
             let name: Rc<str> = Rc::from(name);
             self.next_id += 1;
             let group = Some(Group {
@@ -110,6 +212,8 @@ impl Groups {
                 space,
                 name: Rc::clone(&name),
                 members: Vec::new(),
+                called: None,
+                confirmed: false,
             });
             let number = match self.free.pop() {
                 Some(number) => {
@@ -148,13 +252,21 @@ impl Groups {
         let Some(group) = &mut self.groups[number as usize] else {
             return;
         };
-        group.members.swap_remove(at as usize);
+        let gone = group.members.swap_remove(at as usize);
+        if let Some(called) = &mut group.called {
+            called.remove(&gone.connection);
+        }
         if let Some(member) = group.members.get(at as usize) {
             // The group's last member has come to the place that became free.
             moved(member.connection, member.nth as usize, Place(at));
         }
         if group.members.is_empty() {
             self.names[usize::from(group.space.0)].remove(&group.name);
+            self.interests.push_back(Interest {
+                space: group.space,
+                group: Box::from(&*group.name),
+                wanted: false,
+            });
             self.groups[number as usize] = None;
             self.free.push(number);
         }

@@ -2,12 +2,28 @@
 
 use smallvec::SmallVec;
 
-use super::slot::{Binding, Memberships, Phase};
-use super::{Dirty, Shard};
+use super::members::JoinError;
+use super::slot::{Binding, Memberships, Phase, Wish};
+use super::{Dirty, Interest, Shard};
 use crate::close::CloseReason;
 use crate::config::UidPolicy;
 use crate::events::KickedBy;
-use crate::ident::{ConnId, Reach, Space, check_uid};
+use crate::ident::{ConnId, Reach, Space, check_name};
+
+/// What has come of a join.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Joining {
+    /// There is no such connection, or it is to end.
+    Stale,
+    /// It joins when it is home.
+    Later,
+    /// It is in the group, which has this number.
+    In {
+        space: Space,
+        number: u64,
+    },
+    Refused(JoinError),
+}
 
 impl Shard {
     /// Marks that the connection asks for a uid. False if it has asked before.
@@ -55,7 +71,7 @@ impl Shard {
         true
     }
 
-    /// Makes a connection one of everybody, and lets the joins it asked for take effect.
+    /// Makes a connection one of everybody.
     pub(super) fn settle(&mut self, id: ConnId) {
         let space = usize::from(self.spec(id).space.0);
         let at = self.everybody[space].len() as u32;
@@ -66,12 +82,13 @@ impl Shard {
         slot.everybody_at = at;
         slot.since = now;
         slot.heard = now;
-        if let Some(groups) = &mut slot.groups {
-            for group in std::mem::take(&mut groups.asked) {
-                self.join(id, &group);
-            }
-        }
         self.schedule(id);
+    }
+
+    /// The groups that a connection asked to join before it was home. It is to join them now.
+    pub fn take_wishes(&mut self, id: ConnId) -> Vec<Wish> {
+        let groups = self.get_mut(id).and_then(|slot| slot.groups.as_mut());
+        groups.map_or_else(Vec::new, |groups| std::mem::take(&mut groups.asked))
     }
 
     /// Takes a connection out of every table. Whether it had a uid.
@@ -106,38 +123,85 @@ impl Shard {
         had_uid
     }
 
-    /// Puts a connection into a group, or, before it is home, notes that it is to be. Whether it is, or will be.
-    pub fn join(&mut self, id: ConnId, group: &str) -> bool {
-        if check_uid(group).is_err() {
-            return false;
+    /// Puts a connection into a group, or, before it is home, notes that it is to be. It is called by that name there, or by
+    /// its uid. One that is in it is called anew.
+    pub fn join(&mut self, id: ConnId, group: &str, called: Option<&str>) -> Joining {
+        for name in [Some(group), called].into_iter().flatten() {
+            if let Err(error) = check_name(name) {
+                return Joining::Refused(JoinError::Name(error));
+            }
         }
         let phase = self.phase(id);
         if phase != Phase::Open && phase != Phase::Home {
-            return false;
+            return Joining::Stale;
         }
         let space = self.spec(id).space;
         let most = self.limits.groups_per_connection;
         let Some(slot) = self.get_mut(id) else {
-            return false;
+            return Joining::Stale;
         };
         let mut groups = slot.groups.take().unwrap_or_default();
-        let mut joined = true;
-        if groups.joined.len() + groups.asked.len() < most {
-            if phase == Phase::Open {
-                if groups.asked.iter().all(|asked| **asked != *group) {
-                    groups.asked.push(Box::from(group));
-                }
-            } else if self.groups.position(&groups.joined, space, group).is_none() {
+        let is_full = groups.joined.len() + groups.asked.len() >= most;
+        let joining = if phase == Phase::Open {
+            let wish = groups.asked.iter_mut().find(|wish| *wish.group == *group);
+            match wish {
+                Some(wish) => wish.called = called.map(Box::from),
+                None if is_full => {}
+                None => groups.asked.push(Wish::new(group, called)),
+            }
+            Joining::Later
+        } else {
+            let is_in = self.groups.position(&groups.joined, space, group).is_some();
+            if !is_in && !is_full {
                 self.groups.join(space, group, id, &mut groups.joined);
             }
-        } else {
-            joined = self.groups.position(&groups.joined, space, group).is_some();
-            self.stats.joins_refused += 1;
-        }
+            if is_in || !is_full {
+                self.groups.call(space, group, id, called);
+            }
+            match self.groups.number(space, group) {
+                Some(number) if is_in || !is_full => Joining::In { space, number },
+                _ => Joining::Refused(JoinError::TooMany),
+            }
+        };
+        let is_noted = groups.asked.iter().any(|wish| *wish.group == *group);
+        let joining = match joining {
+            Joining::Later if !is_noted => Joining::Refused(JoinError::TooMany),
+            joining => joining,
+        };
+        self.stats.joins_refused += u64::from(joining == Joining::Refused(JoinError::TooMany));
         if let Some(slot) = self.get_mut(id) {
             slot.groups = Some(groups);
         }
-        joined
+        joining
+    }
+
+    /// Whether the home of this group knows that it has members here.
+    pub fn is_confirmed(&self, space: Space, group: &str, number: u64) -> bool {
+        self.groups.is_confirmed(space, group, number)
+    }
+
+    /// It does.
+    pub fn confirm(&mut self, space: Space, group: &str, number: u64) {
+        self.groups.confirm(space, group, number);
+    }
+
+    #[inline]
+    pub fn has_interests(&self) -> bool {
+        self.groups.has_interests()
+    }
+
+    /// The next thing that the home of a group is to be told.
+    pub fn next_interest(&mut self) -> Option<Interest> {
+        self.groups.next_interest()
+    }
+
+    /// Whether a connection is in a group.
+    pub fn is_in(&self, id: ConnId, group: &str) -> bool {
+        let groups = self.get(id).and_then(|slot| slot.groups.as_ref());
+        groups.is_some_and(|groups| {
+            let space = self.spec(id).space;
+            self.groups.position(&groups.joined, space, group).is_some()
+        })
     }
 
     /// Takes a connection out of a group. Whether it was in it.
@@ -149,7 +213,7 @@ impl Shard {
             return false;
         };
         let asked = groups.asked.len();
-        groups.asked.retain(|asked| **asked != *group);
+        groups.asked.retain(|wish| *wish.group != *group);
         let nth = self.groups.position(&groups.joined, space, group);
         if let Some(nth) = nth {
             self.leave_nth(&mut groups, nth);

@@ -32,8 +32,10 @@ pub use backlog::{Backlog, Debt};
 pub use listing::{
     Cursor, GroupLook, MEMBERS_MAX, SEATS_MAX, Seat, UIDS_PER_PAGE_MAX, UidLook, UidPage,
 };
+pub use members::{Interest, JoinError};
+pub use membership::Joining;
 pub use outbox::Outbox;
-pub use slot::{Dirty, Ended, ListenerSpec, Passage, Peer, Phase};
+pub use slot::{Dirty, Ended, ListenerSpec, Passage, Peer, Phase, Wish};
 pub use wheel::{TICK, Tick, Wheel, ticks};
 pub use work::Work;
 

@@ -178,7 +178,22 @@ impl Default for Slot {
 pub struct Memberships {
     pub joined: Vec<Membership>,
     /// Joins asked for before the connection is home.
-    pub asked: Vec<Box<str>>,
+    pub asked: Vec<Wish>,
+}
+
+/// A group that a connection is to join, and what it is called there if not by its uid.
+pub struct Wish {
+    pub group: Box<str>,
+    pub called: Option<Box<str>>,
+}
+
+impl Wish {
+    pub fn new(group: &str, called: Option<&str>) -> Wish {
+        Wish {
+            group: Box::from(group),
+            called: called.map(Box::from),
+        }
+    }
 }
 
 /// A connection's end, as its app is to be told of it.
@@ -199,7 +214,7 @@ pub struct Passage {
     /// The uid to bind at home.
     pub uid: Box<str>,
     /// Groups to join there.
-    pub groups: Vec<Box<str>>,
+    pub groups: Vec<Wish>,
     /// Encoded bytes not yet written.
     pub unsent: Vec<u8>,
     /// What it has proved.

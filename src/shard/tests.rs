@@ -133,8 +133,11 @@ fn accounts_match_the_slots_on_every_way() {
                 (5, _) => drop(shard.send_to_uid(REACH, &name, message)),
                 (6, _) => drop(shard.send_to_group(REACH, &name, message, random.bool())),
                 (7, _) => drop(shard.kick(REACH, &name, KickedBy::App)),
-                (8, Some(id)) => drop(shard.bind(id, &name)),
-                (9, Some(id)) => drop(shard.join(id, &name)),
+                (8, Some(id)) => {
+                    shard.bind(id, &name);
+                    join_wishes(&mut shard, id);
+                }
+                (9, Some(id)) => drop(shard.join(id, &name, None)),
                 (10, Some(id)) => drop(shard.send(id, message)),
                 (11, Some(id)) => {
                     let bytes = waiting(&shard, id).len();
@@ -272,7 +275,7 @@ fn who_only_listens_is_written_while_others_talk_without_a_pause() {
 fn a_refresh_that_replaces_needs_room_for_itself_alone() {
     let mut shard = shard(&Config::default());
     let slow = bound(&mut shard, 0, "slow");
-    shard.join(slow, "room");
+    shard.join(slow, "room", None);
     let roster = |fill: &str| fill.repeat(4_500);
     shard.send_to_group(REACH, "room", Message::Text(&roster("1")), true);
     shard.written(slow, 1);
@@ -291,8 +294,8 @@ fn a_refresh_that_replaces_needs_room_for_itself_alone() {
 fn refreshes_of_two_groups_both_arrive() {
     let mut shard = shard(&Config::default());
     let id = bound(&mut shard, 1, "u");
-    shard.join(id, "prices");
-    shard.join(id, "weather");
+    shard.join(id, "prices", None);
+    shard.join(id, "weather", None);
     shard.send_to_group(REACH, "prices", Message::Text("1"), true);
     shard.send_to_group(REACH, "weather", Message::Text("sun"), true);
     shard.send_to_group(REACH, "prices", Message::Text("2"), true);
@@ -387,6 +390,13 @@ fn a_reply_may_fill_the_outbox_to_its_last_byte() {
     assert!(!shard.send(id, Message::Text("")));
 }
 
+/// As the host does when it is home.
+fn join_wishes(shard: &mut Shard, id: ConnId) {
+    for wish in shard.take_wishes(id) {
+        shard.join(id, &wish.group, wish.called.as_deref());
+    }
+}
+
 #[test]
 fn joins_above_the_limit_are_counted() {
     let config = Config {
@@ -395,10 +405,12 @@ fn joins_above_the_limit_are_counted() {
     };
     let mut shard = shard(&config);
     let id = open(&mut shard, 0);
-    shard.join(id, "a");
-    shard.join(id, "b");
+    shard.join(id, "a", None);
+    let refused = Joining::Refused(JoinError::TooMany);
+    assert_eq!(shard.join(id, "b", None), refused);
     shard.bind(id, "u");
-    shard.join(id, "c");
+    join_wishes(&mut shard, id);
+    assert_eq!(shard.join(id, "c", None), refused);
     assert_eq!(shard.stats.joins_refused, 2);
     assert_eq!(shard.groups.len(), 1);
 }
@@ -407,11 +419,12 @@ fn joins_above_the_limit_are_counted() {
 fn left_before_home_is_not_joined() {
     let mut shard = shard(&Config::default());
     let id = open(&mut shard, 0);
-    shard.join(id, "a");
-    shard.join(id, "a");
-    shard.join(id, "b");
+    shard.join(id, "a", None);
+    shard.join(id, "a", None);
+    shard.join(id, "b", None);
     shard.leave(id, "a");
     shard.bind(id, "u");
+    join_wishes(&mut shard, id);
     assert_eq!(
         shard.send_to_group(REACH, "a", Message::Text("x"), false),
         0

@@ -9,7 +9,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use super::model::{Model, Question, Sender, Shared, Target};
-use crate::app::{Answer, App, BindError, Context, Login, To};
+use crate::app::{Answer, App, BindError, Context, JoinError, Login, To};
 use crate::close::CloseReason;
 use crate::ident::{CoreId, EVERYBODY, Reach, Reply, Ticket};
 use crate::payload::Message;
@@ -110,15 +110,19 @@ impl<P: Part> Actor<P> {
         let bytes = |word: &str| word.parse().expect("a number of bytes");
         let shared = Shared::clone(&self.model);
         let mut model = shared.lock().expect(UNBROKEN);
+        let (path, by_mail) = cx.path();
+        let path = (&path[..], by_mail);
         let text = match *words {
             ["all", size] | ["uid" | "tell" | "push", EVERYBODY, size] => {
-                model.send(who, Target::Everybody, P::REACH, bytes(size))
+                model.send(who, Target::Everybody, P::REACH, path, bytes(size))
             }
             ["group" | "refresh", group, size] => {
-                model.send(who, Target::Group(group.to_owned()), P::REACH, bytes(size))
+                let group = Target::Group(group.to_owned());
+                model.send(who, group, P::REACH, path, bytes(size))
             }
             ["uid" | "tell" | "push", uid, size] => {
-                model.send(who, Target::Uid(uid.to_owned()), P::REACH, bytes(size))
+                let uid = Target::Uid(uid.to_owned());
+                model.send(who, uid, P::REACH, path, bytes(size))
             }
             _ => return false,
         };
@@ -161,7 +165,7 @@ impl<P: Part> Actor<P> {
             ["echo", size] => {
                 let bytes = size.parse().expect("a number of bytes");
                 let who = (Sender::Client(client), core);
-                let text = model.send(who, Target::Own, P::REACH, bytes);
+                let text = model.send(who, Target::Own, P::REACH, (&[], false), bytes);
                 cx.send(&text);
             }
             ["join", group] => {
@@ -316,6 +320,25 @@ impl<P: Part> App for Actor<P> {
             Err(BindError::Twice) => {}
             Err(_) => self.model().clients[client].refused = true,
         }
+    }
+
+    fn on_joined(
+        &mut self,
+        _: &mut Context<'_, Self>,
+        session: &mut Session,
+        group: &str,
+        result: Result<(), JoinError>,
+    ) {
+        let mut model = self.model();
+        let track = &mut model.clients[session.client];
+        let joins = track.joins.get_mut(group);
+        let joins = joins.expect("a join that was asked for");
+        assert!(*joins > 0, "a join is answered once");
+        *joins -= 1;
+        if result.is_ok() {
+            model.joined(session.client, group);
+        }
+        model.refused_joins += usize::from(result == Err(JoinError::TooMany));
     }
 
     fn on_offline(&mut self, _: &mut Context<'_, Self>, session: &mut Session, uid: &str) {

@@ -34,6 +34,8 @@ const USUAL: &[(&str, usize)] = &[
     ("answers", 500),
     ("slept", 2_000),
     ("offline", 3_000),
+    ("joins answered", 1_000),
+    ("joins refused", 100),
     ("refreshed", 8_000),
     ("kicked", 400),
     ("replaced", 200),

@@ -5,15 +5,16 @@
 //! next number. Every message is named by its place in [`Model::sent`], so that one sender's messages
 //! are in order where the numbers rise.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Mutex;
 use std::time::Instant;
 
 use super::scene::{GROUPS_MAX, Scene};
 use crate::app::Answer;
+use crate::bus::Route;
 use crate::close::CloseReason;
-use crate::ident::{Reach, Space};
+use crate::ident::{CoreId, Reach, Space};
 use crate::protocol::Codec;
 
 pub type Stamp = u64;
@@ -27,6 +28,16 @@ pub enum Sender {
     App(u16, u8),
     /// A task of a core.
     Task(u16),
+}
+
+impl Sender {
+    /// On whose account it sends: what no connection sends is its core's.
+    pub fn account(self) -> Sender {
+        match self {
+            Sender::Client(_) => self,
+            Sender::App(core, _) | Sender::Task(core) => Sender::Task(core),
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,6 +55,10 @@ pub struct Sent {
     pub at: Stamp,
     pub target: Target,
     pub reach: Reach,
+    /// The cores that it passes on its way.
+    pub path: Vec<u16>,
+    /// It goes to its own core by its mailbox.
+    pub by_mail: bool,
     pub refresh: bool,
     /// The sender wants to hear of it if nobody is there, and can.
     pub tell: bool,
@@ -56,6 +71,8 @@ pub struct Sent {
 pub struct Stay {
     pub group: String,
     pub from: Stamp,
+    /// When it was told that it is in it.
+    pub told: Stamp,
     pub until: Stamp,
 }
 
@@ -82,6 +99,10 @@ pub struct Track {
     pub closed: Option<Closed>,
     pub stays: Vec<Stay>,
     pub asked: Vec<String>,
+    /// Joins that are not answered yet, by group.
+    pub joins: BTreeMap<String, usize>,
+    /// Groups that it was told to be in.
+    pub answered_joins: BTreeSet<String>,
     /// Messages of its that the app got.
     pub executed: u32,
     pub reserved: u32,
@@ -112,6 +133,7 @@ pub type Shared = Rc<Mutex<Model>>;
 
 pub struct Model {
     pub scene: Scene,
+    pub route: Route,
     pub clock: Stamp,
     pub clients: Vec<Track>,
     pub sent: Vec<Sent>,
@@ -124,6 +146,7 @@ pub struct Model {
     timers: BTreeMap<u64, (u16, u8, Instant)>,
     timed: u64,
     pub now: Vec<Instant>,
+    pub refused_joins: usize,
     /// When replies were filled.
     pub filled: Vec<Stamp>,
     /// Uids kicked, with the reach of who did it.
@@ -131,10 +154,11 @@ pub struct Model {
 }
 
 impl Model {
-    pub fn new(scene: Scene, started: Instant) -> Model {
+    pub fn new(scene: Scene, route: Route, started: Instant) -> Model {
         let cores = scene.cores;
         Model {
             scene,
+            route,
             clock: STEP,
             clients: Vec::new(),
             sent: Vec::new(),
@@ -145,6 +169,7 @@ impl Model {
             timers: BTreeMap::new(),
             timed: 0,
             now: vec![started; cores],
+            refused_joins: 0,
             filled: Vec::new(),
             kicked: Vec::new(),
         }
@@ -183,9 +208,15 @@ impl Model {
         (sender, core): (Sender, u16),
         target: Target,
         reach: Reach,
+        (path, by_mail): (&[CoreId], bool),
         bytes: usize,
     ) -> String {
         let at = self.stamp();
+        let path = match &target {
+            Target::Own => Vec::new(),
+            Target::Group(group) => Vec::from([self.route.home(group).0]),
+            _ => path.iter().map(|core| core.0).collect(),
+        };
         let mut text = format!("m{} ", self.sent.len());
         while text.len() < bytes {
             text.push((b'a' + (text.len() % 26) as u8) as char);
@@ -196,6 +227,8 @@ impl Model {
             at,
             target,
             reach,
+            path,
+            by_mail,
             refresh: false,
             tell: false,
             reached: None,
@@ -231,6 +264,7 @@ impl Model {
             track.stays.push(Stay {
                 group,
                 from: at,
+                told: Stamp::MAX,
                 until: Stamp::MAX,
             });
         }
@@ -260,6 +294,7 @@ impl Model {
         let track = &mut self.clients[client];
         let open = |stay: &&Stay| stay.until == Stamp::MAX;
         let joined = track.stays.iter().filter(open).count() + track.asked.len();
+        *track.joins.entry(group.to_owned()).or_default() += 1;
         let inside = track.stays.iter().filter(open).any(|s| s.group == group)
             || track.asked.iter().any(|asked| asked == group);
         if track.closed.is_some() || inside || joined >= GROUPS_MAX {
@@ -271,8 +306,19 @@ impl Model {
             track.stays.push(Stay {
                 group: group.to_owned(),
                 from,
+                told: Stamp::MAX,
                 until: Stamp::MAX,
             });
+        }
+    }
+
+    pub fn joined(&mut self, client: usize, group: &str) {
+        let at = self.stamp();
+        let track = &mut self.clients[client];
+        track.answered_joins.insert(group.to_owned());
+        let open = |stay: &&mut Stay| stay.group == group && stay.until == Stamp::MAX;
+        if let Some(stay) = track.stays.iter_mut().find(open) {
+            stay.told = stay.told.min(at);
         }
     }
 

@@ -197,6 +197,15 @@ impl World {
             assert_eq!(host.shard().snapshot().outbox_bytes, 0);
             assert_eq!(host.bus().in_transit_bytes(), 0);
             assert!(!host.has_open_questions());
+            let local = host.local();
+            assert!(
+                local.homes.is_empty(),
+                "a home knows of members that are gone"
+            );
+            assert!(
+                local.bus.has_passed_all(),
+                "something is still to be paid back"
+            );
             let counters = host.bus().counters();
             assert!(counters.look().settled());
             assert_eq!(counters.undeliverable(), 0);

@@ -84,7 +84,7 @@ impl Scene {
         }
     }
 
-    fn group(rng: &mut Rng) -> String {
+    pub fn group(rng: &mut Rng) -> String {
         format!("g{}", rng.usize(0..5))
     }
 

@@ -1,6 +1,6 @@
 //! Who must have got what, from the model's lists alone, and whether it is so.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Tally;
 use super::client::Seen;
@@ -35,6 +35,8 @@ impl Track {
             closed: None,
             stays: Vec::new(),
             asked: Vec::new(),
+            joins: Default::default(),
+            answered_joins: Default::default(),
             executed: 0,
             reserved: 0,
             offline: Default::default(),
@@ -53,12 +55,42 @@ impl Track {
 impl Model {
     /// The last moment at which the message can have been delivered on a core.
     fn delivered(&self, sent: &Sent, core: u16) -> Stamp {
-        if sent.core == core {
-            return Model::step_end(sent.at);
+        // Behind what has been passed on to its own core, it goes by that one's mailbox, too.
+        let mut on = match sent.by_mail {
+            true => u16::MAX,
+            false => sent.core,
+        };
+        let mut at = sent.at;
+        for next in sent.path.iter().copied().chain([core]) {
+            // A step of its own core does it at once, but what passes a core goes through that one's mailbox.
+            if next != on {
+                let emptied = &self.emptied[usize::from(next)];
+                let place = emptied.partition_point(|then| *then <= at);
+                at = emptied.get(place).copied().unwrap_or(Stamp::MAX);
+            }
+            on = next;
         }
-        let emptied = &self.emptied[usize::from(core)];
-        let next = emptied.partition_point(|at| *at <= sent.at);
-        emptied.get(next).copied().unwrap_or(Stamp::MAX)
+        match at == sent.at {
+            true => Model::step_end(at),
+            false => at,
+        }
+    }
+
+    /// Whether a message may arrive before an earlier one of the same sender: one to a group, behind one to another group or
+    /// what has followed that; and what is said to the connection itself, which goes by no other core.
+    fn may_overtake(&self, late: usize, early: usize) -> bool {
+        let (one, other) = (&self.sent[late], &self.sent[early]);
+        match &one.target {
+            Target::Own => {
+                let is_late = !other.path.is_empty() || other.by_mail;
+                !matches!(other.target, Target::Own) && is_late
+            }
+            Target::Group(group) => self.sent[..=early].iter().any(|before| {
+                let is_other = matches!(&before.target, Target::Group(of) if of != group);
+                is_other && before.sender.account() == one.sender.account()
+            }),
+            _ => false,
+        }
     }
 
     /// Whether it was this message that did not fit, or one just before it: so it was not queued.
@@ -111,7 +143,7 @@ impl Model {
                 // Behind a note to its own core a join or leave takes effect after the callback, within
                 // the step.
                 let claims = stays.map(|one| {
-                    let sure = stay(Model::step_end(one.from), one.until);
+                    let sure = stay(Model::step_end(one.told), one.until);
                     let possible = stay(one.from, Model::step_end(one.until));
                     match (sure, possible) {
                         (Claim::Must, _) => Claim::Must,
@@ -136,6 +168,7 @@ impl World {
         let mut received_by = vec![0; model.sent.len()];
         let mut may_have = vec![0; model.sent.len()];
         let mut possible = vec![false; model.sent.len()];
+        let mut orders = Orders::default();
         for (client, one) in self.clients.iter().enumerate() {
             let track = &model.clients[client];
             let (seen, left) = one.seen();
@@ -151,6 +184,7 @@ impl World {
             check_reason(&model, client, closed);
             check_end(track, closed, &seen);
             let got = messages(&model, client, &seen);
+            orders.note(&model, &got);
             check_claims(&model, client, &got, tally);
             for number in &got {
                 received_by[*number] += 1;
@@ -172,6 +206,8 @@ impl World {
                 );
             }
         }
+        orders.check();
+        check_joins(&model, tally);
         check_offline(&model, &received_by, &possible, tally);
         check_policy(&model);
         check_questions(&model);
@@ -184,7 +220,7 @@ impl World {
 fn messages(model: &Model, client: usize, seen: &[Seen]) -> Vec<usize> {
     let mut got = Vec::new();
     let mut replies = 0;
-    let mut last: HashMap<Sender, usize> = HashMap::new();
+    let mut before: HashMap<Sender, Vec<usize>> = HashMap::new();
     for one in seen {
         let Seen::Text(text) = one else { continue };
         if text.starts_with('r') {
@@ -196,13 +232,20 @@ fn messages(model: &Model, client: usize, seen: &[Seen]) -> Vec<usize> {
         let number: usize = number.parse().expect("a message of ours");
         let sent = &model.sent[number];
         assert_eq!(*text, sent.text, "client {client} got it as sent");
-        if let Some(before) = last.insert(sent.sender, number) {
+        let earlier = before.entry(sent.sender).or_default();
+        for late in earlier.iter().rev().filter(|before| **before > number) {
             assert!(
-                before < number,
-                "client {client} got m{number} after m{before} of {:?}",
-                sent.sender
+                model.may_overtake(*late, number),
+                "client {client} got m{number} after m{late} of {:?}: {:?} and {:?}",
+                sent.sender,
+                (sent.core, &sent.target, &sent.path),
+                {
+                    let late = &model.sent[*late];
+                    (late.core, &late.target, &late.path)
+                }
             );
         }
+        earlier.push(number);
         got.push(number);
     }
     let track = &model.clients[client];
@@ -211,6 +254,70 @@ fn messages(model: &Model, client: usize, seen: &[Seen]) -> Vec<usize> {
         assert_eq!(replies, track.reserved, "client {client} lost replies");
     }
     got
+}
+
+/// In which order the members of each group have got its messages.
+#[derive(Default)]
+struct Orders {
+    /// By message, those that somebody got right after it among the group's.
+    next: HashMap<usize, HashSet<usize>>,
+}
+
+impl Orders {
+    fn note(&mut self, model: &Model, got: &[usize]) {
+        let mut last: HashMap<&str, usize> = HashMap::new();
+        for number in got {
+            if let Target::Group(group) = &model.sent[*number].target
+                && let Some(before) = last.insert(group, *number)
+            {
+                self.next.entry(before).or_default().insert(*number);
+            }
+        }
+    }
+
+    /// There is one order that all of them have seen parts of.
+    fn check(&self) {
+        let mut behind: HashMap<usize, usize> = HashMap::new();
+        for next in self.next.values().flatten() {
+            *behind.entry(*next).or_default() += 1;
+        }
+        let first = self.next.keys().filter(|one| !behind.contains_key(one));
+        let mut free: Vec<usize> = first.copied().collect();
+        while let Some(one) = free.pop() {
+            for next in self.next.get(&one).into_iter().flatten() {
+                let left = behind.get_mut(next).expect("it is behind one");
+                *left -= 1;
+                if *left == 0 {
+                    behind.remove(next);
+                    free.push(*next);
+                }
+            }
+        }
+        assert!(
+            behind.is_empty(),
+            "a group's messages came in two orders: {:?}",
+            behind.keys().collect::<Vec<_>>()
+        );
+    }
+}
+
+/// Whoever is in a group at the end has been told so.
+fn check_joins(model: &Model, tally: &mut Tally) {
+    for (client, track) in model.clients.iter().enumerate() {
+        let stopped = track
+            .closed
+            .is_some_and(|closed| closed.reason == CloseReason::Stopping);
+        for stay in track.stays.iter().filter(|stay| stay.until == Stamp::MAX) {
+            let answered = track.answered_joins.contains(&stay.group);
+            assert!(
+                answered || !stopped,
+                "client {client} was never told that it is in {}",
+                stay.group
+            );
+            count(tally, "joins answered", usize::from(answered));
+        }
+    }
+    count(tally, "joins refused", model.refused_joins);
 }
 
 fn count(tally: &mut Tally, name: &'static str, times: usize) {
@@ -222,7 +329,7 @@ fn check_claims(model: &Model, client: usize, got: &[usize], tally: &mut Tally) 
     let track = &model.clients[client];
     let mut has = vec![false; model.sent.len()];
     got.iter().for_each(|number| has[*number] = true);
-    let mut gaps: HashMap<Sender, usize> = HashMap::new();
+    let mut gaps: HashMap<Sender, Vec<usize>> = HashMap::new();
     for (number, sent) in model.sent.iter().enumerate() {
         let claim = model.claim(sent, client);
         match claim {
@@ -235,8 +342,11 @@ fn check_claims(model: &Model, client: usize, got: &[usize], tally: &mut Tally) 
                 claim != Claim::No,
                 "client {client} got m{number}, not its own"
             );
-            if let Some(gap) = gaps.get(&sent.sender) {
-                panic!("client {client} got m{number}, but not m{gap} before it");
+            for gap in gaps.get(&sent.sender).into_iter().flatten() {
+                assert!(
+                    model.may_overtake(number, *gap),
+                    "client {client} got m{number}, but not m{gap} before it"
+                );
             }
         } else if claim == Claim::Must && sent.refresh {
             let refreshed = is_refreshed(model, client, sent, got);
@@ -251,7 +361,7 @@ fn check_claims(model: &Model, client: usize, got: &[usize], tally: &mut Tally) 
                 "client {client} lost m{number}: {:?}",
                 sent.target
             );
-            gaps.entry(sent.sender).or_insert(number);
+            gaps.entry(sent.sender).or_default().push(number);
         }
     }
 }

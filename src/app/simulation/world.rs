@@ -71,7 +71,9 @@ impl World {
         let mut rng = Rng::with_seed(seed);
         let scene = Scene::draw(&mut rng);
         let now = Instant::now();
-        let model = Rc::new(Mutex::new(Model::new(scene.clone(), now)));
+        let route = Route::with_seed(scene.cores, seed).expect("a few cores");
+        let model = Model::new(scene.clone(), route.clone(), now);
+        let model = Rc::new(Mutex::new(model));
         let alive = Arc::new(());
         let listeners: Rc<[ListenerSpec]> = Rc::from([
             listen::<Talk>(&scene, Codec::Text),
@@ -81,7 +83,6 @@ impl World {
             listen::<Desk>(&scene, Codec::Text),
             listen::<Console>(&scene, Codec::Text),
         ]);
-        let route = Route::with_seed(scene.cores, seed).expect("a few cores");
         let host = |bus: Endpoint<Body>| {
             let apps = vec![
                 hosting::<Talk>(&model, &alive),
@@ -209,17 +210,24 @@ impl World {
             0..40 => "all".to_owned(),
             _ => self.scene.uid(&mut self.rng),
         };
+        let group = Scene::group(&mut self.rng);
         let target = match &*uid {
             "all" => Target::Everybody,
+            _ if self.rng.u8(..) < 80 => Target::Group(group.clone()),
             _ => Target::Uid(uid.clone()),
         };
         let reach = Desk::REACH;
+        let (path, by_mail) = self.hosts[core].path_of_tasks();
         let who = (Sender::Task(core as u16), core as u16);
         let mut model = self.model();
-        let text = model.send(who, target, reach, 20);
+        let text = model.send(who, target.clone(), reach, (&path, by_mail), 20);
         let number = model.last_sent().0;
         drop(model);
-        let waiting = self.hosts[core].push(reach, &uid, Message::Text(&text));
+        let message = Message::Text(&text);
+        let waiting = match target {
+            Target::Group(_) => self.hosts[core].push_to_group(reach, &group, message),
+            _ => self.hosts[core].push(reach, &uid, message),
+        };
         self.tasks.push((number, waiting));
     }
 

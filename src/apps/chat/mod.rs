@@ -4,13 +4,13 @@
 //! **One login.** A valid `login:NAME` takes a seat and binds the user's `ip:port`, so an address is
 //! bound, and reachable, exactly as long as its user is logged in. At home the user is welcomed and
 //! core 0, which alone keeps the roster, gets a note; its note back puts the user into the room's
-//! group, to which the rosters go.
+//! group, to which the rosters go. When he is in it, core 0 hears of that, and sends a roster.
 //!
 //! **Why a user sees `notice:success`, `msg:welcome NAME`, then rosters, each with himself in it:**
 //! the welcome is sent before the note leaves; a roster reaches him only once he is in the group; that
-//! happens by core 0's note, sent after core 0 has entered him, so that earlier rosters went ahead of
-//! it on the same way, and later ones have him. On core 0 itself there is no way between, and he is put
-//! into the group at once.
+//! happens by core 0's note, sent after core 0 has entered him. A note follows all that its core has sent
+//! before, so earlier rosters went ahead of it, and later ones have him. And one is sent when he is surely in
+//! the group, so he sees one.
 //!
 //! **Why there are no ghosts:** a connection that has entered leaves by a note from the same
 //! core, so after it; one that closes before has told core 0 nothing; a seat is given back with the
@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ringpost::app::{App, BindError, Context, To};
+use ringpost::app::{App, BindError, Context, JoinError, To};
 use ringpost::close::CloseReason;
 use ringpost::ident::{ConnId, CoreId};
 use ringpost::payload::Message;
@@ -135,6 +135,8 @@ pub enum Note {
     },
     /// From core 0: the user is in the roster, and may have it.
     Entered { connection: ConnId },
+    /// To core 0: a user of mine is in the group, and waits for a roster.
+    Joined,
     /// To core 0: this user of mine has gone.
     Leave {
         connection: ConnId,
@@ -223,11 +225,6 @@ impl Chat {
         );
         cx.after(rest, 0);
     }
-
-    /// Puts a user of this core whom the roster has into the room's group.
-    fn entered(&self, cx: &mut Context<'_, Self>, connection: ConnId) {
-        cx.join_for(connection, &self.room.group);
-    }
 }
 
 impl App for Chat {
@@ -293,6 +290,18 @@ impl App for Chat {
         cx.tell(To::Core(ROSTER_CORE), note);
     }
 
+    fn on_joined(
+        &mut self,
+        cx: &mut Context<'_, Self>,
+        _: &mut Option<User>,
+        _: &str,
+        result: Result<(), JoinError>,
+    ) {
+        if result.is_ok() {
+            cx.tell(To::Core(ROSTER_CORE), Note::Joined);
+        }
+    }
+
     fn on_offline(&mut self, cx: &mut Context<'_, Self>, _: &mut Option<User>, _: &str) {
         cx.send(CommandError::NoSuchUser.notice());
     }
@@ -319,15 +328,10 @@ impl App for Chat {
                 name,
             } => {
                 self.roster.enter(address, connection, name);
-                self.changed = true;
-                // A note to ourselves would come after the roster that we may send now.
-                if from == cx.core() {
-                    self.entered(cx, connection);
-                } else {
-                    cx.tell(To::Core(from), Note::Entered { connection });
-                }
+                cx.tell(To::Core(from), Note::Entered { connection });
             }
-            Note::Entered { connection } => self.entered(cx, connection),
+            Note::Entered { connection } => cx.join_for(connection, &self.room.group),
+            Note::Joined => self.changed = true,
             Note::Leave {
                 connection,
                 address,

@@ -42,8 +42,8 @@ fn endpoints_may_go_to_their_threads() {
 fn each_pair_is_first_in_first_out() {
     let (mut a, mut b) = pair();
     for n in 0..100 {
-        a.post(B, None, n);
-        a.post(A, None, 1000 + n);
+        a.post(B, None, Until::Taken, n);
+        a.post(A, None, Until::Taken, 1000 + n);
     }
     let envelope = b.take().unwrap();
     assert_eq!((envelope.from, envelope.body), (A, 0));
@@ -64,10 +64,13 @@ fn all_endpoints_agree_on_the_home() {
 #[test]
 fn credit_comes_back_once_and_in_order() {
     let (mut a, mut b) = pair();
-    assert_eq!(a.post(B, Some((payer(1), 10)), 0), 10 + ENVELOPE_COST);
-    assert_eq!(a.post(B, None, 1), 0);
-    a.post(B, Some((payer(2), 0)), 2);
-    a.post(B, Some((payer(1), 30)), 3);
+    assert_eq!(
+        a.post(B, Some((payer(1), 10)), Until::Taken, 0),
+        10 + ENVELOPE_COST
+    );
+    assert_eq!(a.post(B, None, Until::Taken, 1), 0);
+    a.post(B, Some((payer(2), 0)), Until::Taken, 2);
+    a.post(B, Some((payer(1), 30)), Until::Taken, 3);
     assert_eq!(a.in_transit_bytes(), 40 + 3 * ENVELOPE_COST);
     assert!(settled(&mut a).is_empty());
 
@@ -98,7 +101,7 @@ fn credit_comes_back_once_and_in_order() {
 #[test]
 fn credit_for_posts_to_oneself() {
     let (mut a, _b) = pair();
-    a.post(A, Some((payer(3), 5)), 7);
+    a.post(A, Some((payer(3), 5)), Until::Taken, 7);
     assert_eq!(taken(&mut a), [7]);
     a.publish_taken(Writing::NOTHING);
     assert_eq!(settled(&mut a), [(3, 5 + ENVELOPE_COST)]);
@@ -107,7 +110,7 @@ fn credit_for_posts_to_oneself() {
 #[test]
 fn nobody_rings_an_awake_core() {
     let (mut a, b) = pair();
-    a.post(B, None, 1);
+    a.post(B, None, Until::Taken, 1);
     b.remote().post(B, 2);
     assert_eq!(b.bell().rings(), 0);
     assert!(!b.drain());
@@ -117,8 +120,8 @@ fn nobody_rings_an_awake_core() {
 fn a_burst_to_a_sleeping_core_rings_once() {
     let (mut a, mut b) = pair();
     assert!(b.arm());
-    a.post(B, None, 1);
-    a.post(B, None, 2);
+    a.post(B, None, Until::Taken, 1);
+    a.post(B, None, Until::Taken, 2);
     b.remote().post(B, 3);
     assert_eq!(b.bell().rings(), 1);
     b.disarm();
@@ -126,7 +129,7 @@ fn a_burst_to_a_sleeping_core_rings_once() {
     assert!(!b.arm(), "three envelopes wait");
     assert_eq!(taken(&mut b), [1, 2, 3]);
     assert!(b.arm());
-    a.post(B, None, 4);
+    a.post(B, None, Until::Taken, 4);
     assert_eq!(b.bell().rings(), 2);
 }
 
@@ -142,7 +145,7 @@ fn a_core_rings_itself_for_another_turn() {
 fn credit_wakes_a_core_that_wants_it() {
     let (mut a, mut b) = pair();
     for wanted in [false, true] {
-        a.post(B, Some((payer(1), 1)), 0);
+        a.post(B, Some((payer(1), 1)), Until::Taken, 0);
         a.want_credit(wanted);
         assert!(a.arm());
         b.take().unwrap();
@@ -157,7 +160,7 @@ fn credit_wakes_a_core_that_wants_it() {
         a.disarm();
     }
     // What nobody paid for gives nothing back, and wakes nobody.
-    a.post(B, None, 0);
+    a.post(B, None, Until::Taken, 0);
     assert!(a.arm());
     b.take().unwrap();
     b.publish_taken(Writing::NOTHING);
@@ -167,7 +170,7 @@ fn credit_wakes_a_core_that_wants_it() {
 #[test]
 fn arming_publishes_what_was_taken() {
     let (mut a, mut b) = pair();
-    a.post(B, Some((payer(1), 1)), 0);
+    a.post(B, Some((payer(1), 1)), Until::Taken, 0);
     a.want_credit(true);
     assert!(a.arm());
     b.take().unwrap();
@@ -178,7 +181,7 @@ fn arming_publishes_what_was_taken() {
 #[test]
 fn a_core_that_is_gone_keeps_no_credit() {
     let (mut a, b) = pair();
-    a.post(B, Some((payer(1), 1)), 0);
+    a.post(B, Some((payer(1), 1)), Until::Taken, 0);
     a.want_credit(true);
     assert!(a.arm());
     drop(b);
@@ -186,7 +189,7 @@ fn a_core_that_is_gone_keeps_no_credit() {
     a.disarm();
     assert_eq!(settled(&mut a), [(1, 1 + ENVELOPE_COST)]);
 
-    assert_eq!(a.post(B, Some((payer(1), 1)), 0), 0);
+    assert_eq!(a.post(B, Some((payer(1), 1)), Until::Taken, 0), 0);
     a.remote().post(B, 0);
     assert_eq!(a.in_transit_bytes(), 0);
     assert_eq!(a.counters().undeliverable(), 2);
@@ -198,7 +201,7 @@ fn remotes_are_counted() {
     let (mut a, mut b) = pair();
     let remote = a.remote().clone();
     remote.post(B, 9);
-    a.post(B, None, 8);
+    a.post(B, None, Until::Taken, 8);
     assert_eq!(
         a.counters().look(),
         Look {
@@ -238,9 +241,9 @@ fn what_is_for_many_is_paid_back_when_it_is_written() {
         due,
         slack: 10,
     };
-    a.post_bulk(B, Some((payer(1), 0)), 0);
-    a.post(B, Some((payer(2), 0)), 1);
-    a.post_bulk(B, Some((payer(3), 0)), 2);
+    a.post(B, Some((payer(1), 0)), Until::Written, 0);
+    a.post(B, Some((payer(2), 0)), Until::Taken, 1);
+    a.post(B, Some((payer(3), 0)), Until::Written, 2);
     b.take().unwrap();
     // It has caused 100 bytes, behind 50 that waited.
     b.publish_taken(writing(0, 150));

@@ -69,7 +69,7 @@ fn a_broadcast_is_compressed_once_for_all_who_want_it() {
     // The same for the connections of a uid, and for a group.
     for (n, bits) in [12, 15].into_iter().enumerate() {
         let id = bound(&mut shard, bits, "twice");
-        shard.join(id, "group");
+        shard.join(id, "group", None);
         let reached = shard.send_to_uid(REACH, "twice", Message::Text(&news));
         assert_eq!(reached as usize, n + 1);
     }

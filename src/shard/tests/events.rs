@@ -33,7 +33,7 @@ fn a_group_and_everybody_hold_them_beside_websockets() {
     let one = asked(&mut shard);
     assert!(shard.bind(one, "b"));
     for id in [socket, one] {
-        shard.join(id, "g");
+        shard.join(id, "g", None);
         write_all(&mut shard, id);
     }
     let reach = Reach(1);

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::*;
+use crate::shard::Joining;
 
 /// An outbox that holds a largest message and its head, no more, and what a codec makes most of: bytes that are no
 /// UTF-8 are three each on a text connection, line ends seven each among events.
@@ -21,7 +22,8 @@ fn whoever_has_refused_nothing_takes_a_largest_message_of_any_codec() {
         let specs = Rc::from([spec(codec, 0, most)]);
         let mut shard = Shard::new(&Config::default(), specs, 2);
         let id = bound(&mut shard, 0, "u");
-        assert!(shard.join(id, "g"));
+        let joining = shard.join(id, "g", None);
+        assert!(matches!(joining, Joining::In { .. }), "{joining:?}");
         for way in 0..4 {
             let reached = match way {
                 0 => u32::from(shard.send(id, message)),

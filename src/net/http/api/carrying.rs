@@ -37,6 +37,9 @@ enum Pending {
     Each(Vec<(Vec<usize>, Waiting<Vec<Finding>>)>),
 }
 
+/// What waits, in the order of a batch: the place in it, the command, and for what.
+type UnderWay<'c, 'r> = VecDeque<(usize, &'c Command<'r>, Pending)>;
+
 impl Port {
     /// Does one thing, and says what has come of it.
     pub(super) async fn one(&self, command: Result<Command<'_>, ApiError>) -> Outcome {
@@ -54,7 +57,7 @@ impl Port {
         self.refuse_large(&mut commands);
         let mut due = self.claim(&commands, &mut pace).await;
         let mut outcomes: Vec<Option<Outcome>> = due.iter().map(|_| None).collect();
-        let mut under_way = VecDeque::new();
+        let mut under_way = UnderWay::new();
         let mut weight = 0;
         for (nth, command) in commands.iter().enumerate() {
             let command = match (command, &mut due[nth]) {
@@ -70,7 +73,7 @@ impl Port {
                 }
             };
             let own = weight_of(command);
-            while weight + own > WEIGHT_MAX
+            while (weight + own > WEIGHT_MAX || waits_for_join(command, &under_way))
                 && let Some((nth, command, pending)) = under_way.pop_front()
             {
                 weight -= weight_of(command);
@@ -149,12 +152,8 @@ impl Port {
                         Pending::Reached(host.broadcast(reach, Message::Text(&push.message)))
                     }
                     Target::Group(group) => {
-                        let payload = Payload::new(Message::Text(&push.message));
-                        Pending::Found(host.inquire_all(|| Inquiry::PushToGroup {
-                            reach,
-                            group: Box::from(&**group),
-                            payload: payload.clone(),
-                        }))
+                        let message = Message::Text(&push.message);
+                        Pending::Reached(host.push_to_group(reach, group, message))
                     }
                     Target::Uids(uids) => {
                         drop(host);
@@ -223,6 +222,19 @@ impl Port {
         }
         outcome
     }
+}
+
+/// Whether a message is for a group that somebody is still on the way into: the join is known to the uid's home and the
+/// group's, the message to the group's alone, so it could come first.
+fn waits_for_join(command: &Command<'_>, under_way: &UnderWay<'_, '_>) -> bool {
+    let Command::Push(push) = command else {
+        return false;
+    };
+    let Target::Group(group) = &push.target else {
+        return false;
+    };
+    let mut before = under_way.iter();
+    before.any(|(_, command, _)| matches!(command, Command::Join(joined, _) if joined == group))
 }
 
 fn weight_of(command: &Command<'_>) -> usize {

@@ -1,0 +1,327 @@
+//! Groups over all cores. Each has a home, by its name as a uid has: that one knows which cores have members, and is the
+//! one place that orders its messages.
+//!
+//! A message goes to the home, which passes it on to the cores with members, its own directly. A core tells the home when
+//! the first of its connections enters a group and when the last leaves it; whoever joins is answered when the home has
+//! that. Bound: an entry a group at its home, with the cores that have members.
+
+use std::sync::Arc;
+
+use ahash::AHashMap;
+use smallvec::SmallVec;
+
+use super::JoinError;
+use super::effect::{Effect, Joined};
+use super::envelope::{Body, Part, Passing};
+use super::local::Local;
+use super::order::Path;
+use super::question::Asker;
+use crate::bus::{RECEIVER_COST, Until};
+use crate::ident::{ConnId, CoreId, Reach, Space, Ticket};
+use crate::payload::{Message, Payload};
+use crate::shard::{Interest, Joining, Wish};
+
+/// Cores with members, in order.
+type Cores = SmallVec<[CoreId; 4]>;
+
+/// Which cores have members of the groups that are at home here.
+#[derive(Default)]
+pub struct Homes {
+    spaces: AHashMap<Space, AHashMap<Box<str>, Cores>>,
+}
+
+impl Homes {
+    fn set(&mut self, core: CoreId, of: &Interest) {
+        let Interest {
+            space,
+            group,
+            wanted,
+        } = of;
+        if *wanted {
+            let groups = self.spaces.entry(*space).or_default();
+            let cores = groups.entry(Box::from(&**group)).or_default();
+            if let Err(at) = cores.binary_search(&core) {
+                cores.insert(at, core);
+            }
+            return;
+        }
+        let Some(groups) = self.spaces.get_mut(space) else {
+            return;
+        };
+        let Some(cores) = groups.get_mut(&**group) else {
+            return;
+        };
+        cores.retain(|one| *one != core);
+        if cores.is_empty() {
+            groups.remove(&**group);
+            if groups.len() < groups.capacity() / 4 {
+                let kept = 2 * groups.len();
+                groups.shrink_to(kept);
+            }
+        }
+        if groups.is_empty() {
+            self.spaces.remove(space);
+        }
+    }
+
+    /// The cores with members within reach, in order.
+    fn cores(&self, reach: Reach, group: &str) -> Cores {
+        let mut found = Cores::new();
+        for space in reach.spaces() {
+            let groups = self.spaces.get(&space);
+            found.extend(
+                groups
+                    .and_then(|groups| groups.get(group))
+                    .into_iter()
+                    .flatten()
+                    .copied(),
+            );
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.spaces.is_empty()
+    }
+}
+
+/// A message to a group.
+pub struct ToGroup {
+    pub reach: Reach,
+    pub refresh: bool,
+    pub group: Box<str>,
+    pub payload: Payload,
+}
+
+/// Who asked how many it has reached: the core, and its question's number.
+pub type AskedBy = Option<(CoreId, u64)>;
+
+impl Local {
+    pub fn send_to_group(
+        &mut self,
+        reach: Reach,
+        payer: Option<ConnId>,
+        group: &str,
+        message: Message<'_>,
+        refresh: bool,
+    ) {
+        if self.bus.cores() == 1 {
+            self.shard.send_to_group(reach, group, message, refresh);
+            return;
+        }
+        let to_group = ToGroup {
+            reach,
+            refresh,
+            group: Box::from(group),
+            payload: Payload::new(message),
+        };
+        self.send_home(payer, to_group, None);
+    }
+
+    /// The same for who wants to know how many it has reached.
+    pub fn push_to_group(
+        &mut self,
+        reach: Reach,
+        asker: Asker,
+        group: &str,
+        message: Message<'_>,
+    ) -> Ticket {
+        if self.bus.cores() == 1 {
+            let reached = self.shard.send_to_group(reach, group, message, false);
+            return self.push_answered_at_once(asker, reached);
+        }
+        let payer = asker.payer();
+        let question = self.open(asker, 1, true);
+        let to_group = ToGroup {
+            reach,
+            refresh: false,
+            group: Box::from(group),
+            payload: Payload::new(message),
+        };
+        self.send_home(payer, to_group, Some(question));
+        Ticket(question)
+    }
+
+    fn send_home(&mut self, payer: Option<ConnId>, to_group: ToGroup, question: Option<u64>) {
+        self.post_interests();
+        let home = self.bus.home(&to_group.group);
+        let asked = question.map(|question| (self.core(), question));
+        let to_group = Arc::new(to_group);
+        let payer = payer.unwrap_or(ConnId::NOBODY);
+        if home == self.core() && !self.goes_by_mail(Some(payer)) {
+            return self.spread(payer, to_group, asked);
+        }
+        // There are about as many on each core as here: uids are spread evenly.
+        let here = self.shard.count_group(to_group.reach, &to_group.group);
+        let receivers = here * self.bus.cores();
+        let bytes = to_group.group.len() + to_group.payload.message().len();
+        let bytes = bytes + receivers * RECEIVER_COST;
+        let body = Body::ToGroup { to_group, asked };
+        self.post_until(home, Some(payer), bytes, Until::Relayed, body);
+        self.ways.went(Some(payer), home, &self.bus);
+    }
+
+    /// At the group's home: to its members here, and to every core that has some, on a connection's account.
+    fn spread(&mut self, payer: ConnId, to_group: Arc<ToGroup>, asked: AskedBy) {
+        let cores = self.others_with_members(&to_group);
+        self.expect_more(asked, cores.len());
+        let reached = self.deliver_to_members(&to_group);
+        let bytes = to_group.group.len() + to_group.payload.message().len();
+        for core in cores {
+            let to_group = Arc::clone(&to_group);
+            let body = Body::ToMembers { to_group, asked };
+            let bytes = bytes + reached as usize * RECEIVER_COST;
+            // Straight, for the order of the group's messages is that in which they leave here.
+            self.post_until(core, Some(payer), bytes, Until::Written, body);
+        }
+        self.report_reached(asked, reached);
+    }
+
+    /// The same for one of another core, on whose account it is.
+    pub fn pass_on(&mut self, to_group: Arc<ToGroup>, asked: AskedBy) {
+        let cores = self.others_with_members(&to_group);
+        self.expect_more(asked, cores.len());
+        for core in cores {
+            let to_group = Arc::clone(&to_group);
+            self.relay(core, Until::Written, Body::ToMembers { to_group, asked });
+        }
+        let reached = self.deliver_to_members(&to_group);
+        self.report_reached(asked, reached);
+    }
+
+    fn others_with_members(&self, to_group: &ToGroup) -> Cores {
+        let own = self.core();
+        let mut cores = self.homes.cores(to_group.reach, &to_group.group);
+        cores.retain(|core| *core != own);
+        cores
+    }
+
+    /// To the members on this core, where the home has sent it.
+    pub fn deliver_to_members(&mut self, to_group: &ToGroup) -> u32 {
+        let ToGroup {
+            reach,
+            refresh,
+            group,
+            payload,
+        } = to_group;
+        self.shard
+            .send_to_group(*reach, group, payload.message(), *refresh)
+    }
+
+    /// So many cores will tell the asker, besides this one. It hears of that before it hears of any of them: that is
+    /// posted before they are.
+    fn expect_more(&mut self, asked: AskedBy, cores: usize) {
+        if cores > 0 {
+            self.answer_part(asked, Part::More(cores as u32));
+        }
+    }
+
+    pub fn report_reached(&mut self, asked: AskedBy, reached: u32) {
+        self.answer_part(asked, Part::Reached(reached));
+    }
+
+    pub(super) fn answer_part(&mut self, asked: AskedBy, part: Part) {
+        match asked {
+            None => {}
+            Some((core, question)) if core == self.core() => self.answered(question, part),
+            Some((core, question)) => self.post_free(core, Body::Answer { question, part }),
+        }
+    }
+
+    /// Joins; the app is told when the group's home has it.
+    pub fn join(&mut self, connection: ConnId, group: &str, called: Option<&str>) {
+        let joining = self.shard.join(connection, group, called);
+        self.post_interests();
+        match joining {
+            Joining::Stale | Joining::Later => {}
+            Joining::Refused(error) => self.joined(connection, group, Err(error)),
+            Joining::In { space, number } => self.confirm(connection, space, group, number),
+        }
+    }
+
+    /// Has the app told when the home has it: at once if it has.
+    fn confirm(&mut self, connection: ConnId, space: Space, group: &str, number: u64) {
+        let home = self.bus.home(group);
+        if home == self.core() || self.shard.is_confirmed(space, group, number) {
+            return self.joined(connection, group, Ok(()));
+        }
+        let body = Body::JoinedBack {
+            connection,
+            joined: Box::new((space, number, Box::from(group))),
+        };
+        let to = self.core();
+        self.send_back(home, to, body);
+    }
+
+    /// Has a core send this on when it has dealt with what it has been sent before.
+    pub(super) fn send_back(&mut self, by: CoreId, to: CoreId, body: Body) {
+        let mut path = Path::new();
+        path.push(to);
+        let passing = Box::new(Passing {
+            origin: self.core(),
+            path,
+            is_bulk: false,
+            body,
+        });
+        self.post_free(by, Body::Pass(passing));
+    }
+
+    /// The home has this group of ours.
+    pub fn joined_back(&mut self, connection: ConnId, joined: (Space, u64, Box<str>)) {
+        let (space, number, group) = joined;
+        self.shard.confirm(space, &group, number);
+        self.joined(connection, &group, Ok(()));
+    }
+
+    pub(super) fn joined(
+        &mut self,
+        connection: ConnId,
+        group: &str,
+        result: Result<(), JoinError>,
+    ) {
+        let joined = Joined {
+            group: Box::from(group),
+            result,
+        };
+        self.effects.push_back(Effect::Joined {
+            connection,
+            joined: Box::new(joined),
+        });
+    }
+
+    /// What the connection asked to join before it was home; it is there now.
+    pub(super) fn settle_joins(&mut self, connection: ConnId) {
+        for Wish { group, called } in self.shard.take_wishes(connection) {
+            self.join(connection, &group, called.as_deref());
+        }
+    }
+
+    /// Tells the homes which groups have members here now, before anything else is sent.
+    #[inline]
+    pub fn post_interests(&mut self) {
+        if self.shard.has_interests() {
+            self.tell_homes();
+        }
+    }
+
+    fn tell_homes(&mut self) {
+        while let Some(interest) = self.shard.next_interest() {
+            let home = self.bus.home(&interest.group);
+            if self.bus.cores() == 1 {
+                continue;
+            }
+            if home == self.core() {
+                self.homes.set(home, &interest);
+            } else {
+                self.post_free(home, Body::Interest(Box::new(interest)));
+            }
+        }
+    }
+
+    /// A core has the first member of a group that is at home here, or has none any more.
+    pub fn note_interest(&mut self, core: CoreId, interest: &Interest) {
+        self.homes.set(core, interest);
+    }
+}

@@ -1,0 +1,197 @@
+//! What keeps a sender's messages to one receiver in order when some of them go by the home of a group: [`Ways`].
+//!
+//! A message to a group goes to the group's home, which passes it on to the cores that have members. One to a uid, sent
+//! right after it, would go straight to the uid's home and could overtake it there. So while a sender has something at a
+//! core that passes things on, what it sends goes by that core, too. As soon as that core has dealt with it the straight
+//! way is free; but what it has passed on to this very core may still lie in the mailbox here, and then what is for this core
+//! goes by the mailbox, too. Several such cores are passed in the order of their numbers.
+//!
+//! Messages to two groups have no order among each other: each group's home makes an order of its own, and one that holds
+//! across two homes would cost a wait for the first before the second is sent.
+//!
+//! Bound: an entry for each such core of a sender that has something there, as its credit lets it.
+
+use ahash::AHashMap;
+use smallvec::SmallVec;
+
+use super::envelope::Body;
+use crate::bus::Endpoint;
+use crate::ident::{ConnId, CoreId};
+
+/// What apps tell each other goes as one sender's.
+pub const NOTES: ConnId = ConnId {
+    slot: ConnId::NOBODY.slot,
+    generation: 1,
+};
+
+/// The cores that something passes, in their order.
+pub type Path = SmallVec<[CoreId; 2]>;
+
+/// What a sender has at a core that passes it on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Way {
+    by: CoreId,
+    /// It is done when this core has dealt with so many envelopes of that one.
+    from: CoreId,
+    to: CoreId,
+    number: u64,
+    /// Then those to whom it passed them on have dealt with them, too.
+    relayed: bool,
+}
+
+/// What a sender has under way.
+#[derive(Default)]
+struct Sends {
+    ways: SmallVec<[Way; 2]>,
+    /// What was passed on to this core has come, or is in its mailbox before this point.
+    here: u64,
+}
+
+impl Sends {
+    /// Takes out what is done. Whether nothing is left that anything has to wait for.
+    fn prune(&mut self, bus: &Endpoint<Body>) -> bool {
+        let before = self.ways.len();
+        self.ways.retain(|way| !way.is_done(bus));
+        if self.ways.len() < before {
+            self.here = bus.mark();
+        }
+        self.ways.is_empty() && bus.has_passed(self.here)
+    }
+}
+
+impl Way {
+    fn is_done<B>(&self, bus: &Endpoint<B>) -> bool {
+        match self.relayed {
+            true => bus.has_relayed(self.from, self.to, self.number),
+            false => bus.has_taken(self.from, self.to, self.number),
+        }
+    }
+}
+
+/// What the senders of one core have at such cores. What no connection sends is one sender's.
+#[derive(Default)]
+pub struct Ways {
+    of: AHashMap<ConnId, Sends>,
+}
+
+impl Ways {
+    /// Nobody has anything there, as nearly always.
+    #[inline]
+    pub fn are_free(&self) -> bool {
+        self.of.is_empty()
+    }
+
+    /// The cores that what this one sends has to pass.
+    pub fn path(&mut self, sender: Option<ConnId>, bus: &Endpoint<Body>) -> Path {
+        let sender = sender.unwrap_or(ConnId::NOBODY);
+        let Some(sends) = self.of.get_mut(&sender) else {
+            return Path::new();
+        };
+        if sends.prune(bus) {
+            self.of.remove(&sender);
+            return Path::new();
+        }
+        sorted(sends.ways.iter())
+    }
+
+    /// Whether what this one sends to this core has to go by its mailbox.
+    pub fn go_by_mail(&mut self, sender: Option<ConnId>, bus: &Endpoint<Body>) -> bool {
+        let sender = sender.unwrap_or(ConnId::NOBODY);
+        let Some(sends) = self.of.get_mut(&sender) else {
+            return false;
+        };
+        let is_free = sends.prune(bus);
+        if is_free {
+            self.of.remove(&sender);
+        }
+        !is_free
+    }
+
+    /// The cores that have something of anybody of this core.
+    pub fn path_of_all(&mut self, bus: &Endpoint<Body>) -> Path {
+        if self.are_free() {
+            return Path::new();
+        }
+        self.prune(bus);
+        sorted(self.of.values().flat_map(|sends| &sends.ways))
+    }
+
+    /// What has just been posted to this core itself is to be followed by what comes after it.
+    pub fn went_here(&mut self, sender: Option<ConnId>, bus: &Endpoint<Body>) {
+        let sends = self.of.entry(sender.unwrap_or(ConnId::NOBODY)).or_default();
+        sends.here = bus.mark();
+    }
+
+    /// What has just been posted there is to be passed on by that core.
+    pub fn went(&mut self, sender: Option<ConnId>, by: CoreId, bus: &Endpoint<Body>) {
+        self.note(
+            sender,
+            Way {
+                by,
+                from: bus.core(),
+                to: by,
+                number: bus.posted_to(by),
+                relayed: false,
+            },
+        );
+    }
+
+    /// What has just been posted to the first of them passes all.
+    pub fn went_along(&mut self, sender: Option<ConnId>, path: &[CoreId], bus: &Endpoint<Body>) {
+        let &[first, _, ..] = path else {
+            return path.iter().for_each(|by| self.went(sender, *by, bus));
+        };
+        for &by in path {
+            self.note(
+                sender,
+                Way {
+                    by,
+                    from: bus.core(),
+                    to: first,
+                    number: bus.posted_to(first),
+                    relayed: true,
+                },
+            );
+        }
+    }
+
+    fn note(&mut self, sender: Option<ConnId>, way: Way) {
+        let sends = self.of.entry(sender.unwrap_or(ConnId::NOBODY)).or_default();
+        let ways = &mut sends.ways;
+        let same = |one: &&mut Way| {
+            (one.by, one.from, one.to, one.relayed) == (way.by, way.from, way.to, way.relayed)
+        };
+        match ways.iter_mut().find(same) {
+            Some(one) => one.number = way.number,
+            None => ways.push(way),
+        }
+    }
+
+    /// Forgets what is done.
+    pub fn prune(&mut self, bus: &Endpoint<Body>) {
+        self.of.retain(|_, sends| !sends.prune(bus));
+        if self.of.is_empty() && self.of.capacity() > super::local::QUEUE_KEPT {
+            self.of.shrink_to(super::local::QUEUE_KEPT);
+        }
+    }
+
+    /// What a sender has there, because it moves to another core.
+    pub fn take(&mut self, sender: ConnId) -> SmallVec<[Way; 2]> {
+        let sends = self.of.remove(&sender);
+        sends.map(|sends| sends.ways).unwrap_or_default()
+    }
+
+    /// A sender has come with this from another core.
+    pub fn put(&mut self, sender: ConnId, ways: SmallVec<[Way; 2]>) {
+        if !ways.is_empty() {
+            self.of.insert(sender, Sends { ways, here: 0 });
+        }
+    }
+}
+
+fn sorted<'w>(ways: impl Iterator<Item = &'w Way>) -> Path {
+    let mut path: Path = ways.map(|way| way.by).collect();
+    path.sort_unstable();
+    path.dedup();
+    path
+}
