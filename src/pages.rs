@@ -6,30 +6,29 @@
 
 use std::ops::{Index, IndexMut};
 
-/// Places of a page.
-const PAGE: usize = 256;
-const WORDS: usize = PAGE / u64::BITS as usize;
+/// Places for each word of bits that a page has.
+const PLACES: usize = u64::BITS as usize;
 
-/// Values by number. A place that is not taken holds the default value.
+/// Values by number. A place that is not taken holds the default value. A page has 256 places unless its words are told.
 #[derive(Debug)]
-pub struct Pages<T> {
-    pages: Vec<Option<Box<Page<T>>>>,
+pub struct Pages<T, const WORDS: usize = 4> {
+    pages: Vec<Option<Box<Page<T, WORDS>>>>,
     /// No page before this one has a free place.
     roomy: usize,
     taken: usize,
 }
 
 #[derive(Debug)]
-struct Page<T> {
-    items: [T; PAGE],
+struct Page<T, const WORDS: usize> {
+    items: [[T; PLACES]; WORDS],
     /// One bit a place that is taken.
     taken: [u64; WORDS],
 }
 
-impl<T: Default> Page<T> {
-    fn new() -> Box<Page<T>> {
+impl<T: Default, const WORDS: usize> Page<T, WORDS> {
+    fn new() -> Box<Page<T, WORDS>> {
         Box::new(Page {
-            items: std::array::from_fn(|_| T::default()),
+            items: std::array::from_fn(|_| std::array::from_fn(|_| T::default())),
             taken: [0; WORDS],
         })
     }
@@ -40,8 +39,8 @@ impl<T: Default> Page<T> {
     }
 }
 
-impl<T> Default for Pages<T> {
-    fn default() -> Pages<T> {
+impl<T, const WORDS: usize> Default for Pages<T, WORDS> {
+    fn default() -> Pages<T, WORDS> {
         Pages {
             pages: Vec::new(),
             roomy: 0,
@@ -50,11 +49,7 @@ impl<T> Default for Pages<T> {
     }
 }
 
-fn split(number: u32) -> (usize, usize) {
-    (number as usize / PAGE, number as usize % PAGE)
-}
-
-impl<T: Default> Pages<T> {
+impl<T: Default, const WORDS: usize> Pages<T, WORDS> {
     /// Takes the lowest free place.
     pub fn take(&mut self) -> u32 {
         loop {
@@ -63,7 +58,7 @@ impl<T: Default> Pages<T> {
                 Some(None) | None => Some(0),
             };
             if let Some(place) = place {
-                let number = (self.roomy * PAGE + place) as u32;
+                let number = (self.roomy * Self::PAGE + place) as u32;
                 self.claim(number);
                 return number;
             }
@@ -73,7 +68,7 @@ impl<T: Default> Pages<T> {
 
     /// Takes this place, for a table whose numbers another one gives.
     pub fn claim(&mut self, number: u32) -> &mut T {
-        let (at, place) = split(number);
+        let (at, place) = Self::split(number);
         if self.pages.len() <= at {
             self.pages.resize_with(at + 1, || None);
         }
@@ -81,19 +76,19 @@ impl<T: Default> Pages<T> {
         let bit = 1 << (place % 64);
         self.taken += usize::from(page.taken[place / 64] & bit == 0);
         page.taken[place / 64] |= bit;
-        &mut page.items[place]
+        &mut page.items.as_flattened_mut()[place]
     }
 
     /// Frees a place, and with the last one of a page its memory.
     pub fn free(&mut self, number: u32) {
-        let (at, place) = split(number);
+        let (at, place) = Self::split(number);
         let Some(Some(page)) = self.pages.get_mut(at) else {
             return;
         };
         let bit = 1 << (place % 64);
         self.taken -= usize::from(page.taken[place / 64] & bit != 0);
         page.taken[place / 64] &= !bit;
-        page.items[place] = T::default();
+        page.items.as_flattened_mut()[place] = T::default();
         self.roomy = self.roomy.min(at);
         if page.taken == [0; WORDS] {
             self.pages[at] = None;
@@ -107,7 +102,14 @@ impl<T: Default> Pages<T> {
     }
 }
 
-impl<T> Pages<T> {
+impl<T, const WORDS: usize> Pages<T, WORDS> {
+    /// Places of a page.
+    const PAGE: usize = WORDS * PLACES;
+
+    fn split(number: u32) -> (usize, usize) {
+        (number as usize / Self::PAGE, number as usize % Self::PAGE)
+    }
+
     /// How many places are taken.
     #[cfg(test)]
     pub fn len(&self) -> usize {
@@ -120,22 +122,22 @@ impl<T> Pages<T> {
 
     /// No place from this one on is taken.
     pub fn end(&self) -> u32 {
-        (self.pages.len() * PAGE) as u32
+        (self.pages.len() * Self::PAGE) as u32
     }
 
     /// What a place holds; it may not be taken.
     #[inline]
     pub fn get(&self, number: u32) -> Option<&T> {
-        let (at, place) = split(number);
+        let (at, place) = Self::split(number);
         let page = self.pages.get(at)?.as_ref()?;
-        Some(&page.items[place])
+        Some(&page.items.as_flattened()[place])
     }
 
     #[inline]
     pub fn get_mut(&mut self, number: u32) -> Option<&mut T> {
-        let (at, place) = split(number);
+        let (at, place) = Self::split(number);
         let page = self.pages.get_mut(at)?.as_mut()?;
-        Some(&mut page.items[place])
+        Some(&mut page.items.as_flattened_mut()[place])
     }
 
     /// All places of the pages there are, taken or not, with their numbers.
@@ -143,14 +145,14 @@ impl<T> Pages<T> {
         let pages = self.pages.iter().enumerate();
         let pages = pages.filter_map(|(at, page)| Some((at, page.as_ref()?)));
         pages.flat_map(|(at, page)| {
-            let items = page.items.iter().enumerate();
-            items.map(move |(place, item)| ((at * PAGE + place) as u32, item))
+            let items = page.items.as_flattened().iter().enumerate();
+            items.map(move |(place, item)| ((at * Self::PAGE + place) as u32, item))
         })
     }
 }
 
 /// Panics where there is no such page.
-impl<T> Index<u32> for Pages<T> {
+impl<T, const WORDS: usize> Index<u32> for Pages<T, WORDS> {
     type Output = T;
 
     fn index(&self, number: u32) -> &T {
@@ -161,7 +163,7 @@ impl<T> Index<u32> for Pages<T> {
     }
 }
 
-impl<T> IndexMut<u32> for Pages<T> {
+impl<T, const WORDS: usize> IndexMut<u32> for Pages<T, WORDS> {
     fn index_mut(&mut self, number: u32) -> &mut T {
         match self.get_mut(number) {
             Some(item) => item,
@@ -205,8 +207,8 @@ mod tests {
                 .filter_map(|(number, item)| Some((number, (*item)?)))
                 .collect();
             assert_eq!(held, model, "seed {seed}");
-            let needed: std::collections::BTreeSet<usize> =
-                model.keys().map(|number| split(*number).0).collect();
+            let needed: std::collections::BTreeSet<u32> =
+                model.keys().map(|number| number / 256).collect();
             assert_eq!(pages.pages.iter().flatten().count(), needed.len());
         }
     }

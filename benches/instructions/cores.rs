@@ -104,7 +104,7 @@ fn spec(number: u16, codec: Codec, binds: bool) -> ListenerSpec {
     ListenerSpec {
         app: number as u8,
         codec,
-        space: Space(number as u8),
+        space: Space(number.into()),
         binds,
         proves: false,
         pauses: number == BACKEND,
@@ -117,9 +117,12 @@ fn spec(number: u16, codec: Codec, binds: bool) -> ListenerSpec {
 }
 
 fn hosting<A: App>(app: A, number: u16, reach: &[u16]) -> Box<dyn Hosted> {
-    let reach = reach.iter().fold(Reach::default(), |reach, space| {
-        reach.with(Space(*space as u8))
-    });
+    let reach = reach
+        .iter()
+        .try_fold(Reach::default(), |reach, space| {
+            reach.with(Space((*space).into()))
+        })
+        .expect("a few spaces are reached together");
     Box::new(Hosting::new(app, number as u8, reach))
 }
 

@@ -44,7 +44,7 @@ fn shard() -> Shard {
 }
 
 fn reach() -> Reach {
-    Reach::default().with(SPACE)
+    Reach::of(SPACE)
 }
 
 /// A connection comes and binds.

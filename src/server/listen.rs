@@ -200,7 +200,7 @@ pub fn bind_all(
         }
         let (space, scheme) = match spec {
             Some(spec) => (
-                spaces[usize::from(spec.space.0)],
+                spaces[spec.space.0 as usize],
                 match spec.codec {
                     Codec::WebSocket => "ws",
                     Codec::Text => "text",

@@ -141,7 +141,10 @@ impl Server {
     ) -> Server {
         let number = self.apps.len();
         let space = self.space(A::SPACE);
-        let reach = self.reach(A::REACH);
+        let reach = match self.reach(A::REACH) {
+            Ok(reach) => reach,
+            Err(error) => return self.mistaken(&error),
+        };
         if number > usize::from(u8::MAX) {
             return self.mistaken("a server has at most 256 apps");
         }

@@ -73,7 +73,10 @@ impl Server {
             Ok(Some(_)) => return self.mistaken("a site's listener is http://"),
             Err(error) => return self.mistaken(&error),
         }
-        let reach = self.reach(site.reach);
+        let reach = match self.reach(site.reach) {
+            Ok(reach) => reach,
+            Err(error) => return self.mistaken(&error),
+        };
         let rate = Rate {
             messages_per_second: listen.limits.messages_per_second_max.unwrap_or(0),
             bytes_per_second: listen.limits.bytes_per_second_max.unwrap_or(0),
@@ -209,7 +212,7 @@ impl Server {
             let address = listening[self.listeners.len() + at].address;
             let path = mount.listen.path().unwrap_or_default();
             listening.push(Listening {
-                space: self.spaces[usize::from(mount.spec.space.0)],
+                space: self.spaces[mount.spec.space.0 as usize],
                 url: format!("ws://{address}{path}"),
                 address,
             });

@@ -1,27 +1,58 @@
 //! The numbers of a server's spaces, which apps know by name.
 
 use super::Server;
-use crate::ident::{Reach, SPACES_MAX, Space};
+use crate::ident::{Reach, Space};
 
 impl Server {
     pub(super) fn space(&mut self, name: &'static str) -> Space {
-        let number = match self.spaces.iter().position(|known| *known == name) {
-            Some(number) => number,
-            None => {
-                assert!(
-                    self.spaces.len() < SPACES_MAX,
-                    "a server has at most {SPACES_MAX} spaces"
-                );
-                self.spaces.push(name);
-                self.spaces.len() - 1
-            }
-        };
-        Space(number as u8)
+        let known = self.spaces.iter().position(|known| *known == name);
+        let number = known.unwrap_or_else(|| {
+            self.spaces.push(name);
+            self.spaces.len() - 1
+        });
+        Space(number as u32)
     }
 
-    pub(super) fn reach(&mut self, names: &[&'static str]) -> Reach {
-        names
-            .iter()
-            .fold(Reach::default(), |reach, name| reach.with(self.space(name)))
+    /// An error if one of several is not among the first so many.
+    pub(super) fn reach(&mut self, names: &[&'static str]) -> Result<Reach, String> {
+        let mut reach = Reach::default();
+        for name in names {
+            reach = reach.with(self.space(name)).ok_or_else(|| {
+                format!(
+                    "what reaches several name spaces, {name:?} among them, is to be put on the server before others: \
+                     only the first {} can be reached together",
+                    Reach::TOGETHER
+                )
+            })?;
+        }
+        Ok(reach)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn names(count: usize) -> Vec<&'static str> {
+        let names = (0..count).map(|number| &*format!("space{number}").leak());
+        names.collect()
+    }
+
+    #[test]
+    fn a_server_may_have_more_spaces_than_can_be_reached_together() {
+        let mut server = Server::new(Config::default());
+        let names = names(100);
+        let all = server.reach(&names[..63]).expect("each has a bit");
+        assert_eq!(all.spaces().count(), 63);
+        for (number, name) in names.iter().enumerate() {
+            let reach = server.reach(&[name, name]).expect("one alone");
+            assert_eq!(reach, Reach::of(Space(number as u32)));
+        }
+        let error = server.reach(&[names[0], names[63]]).expect_err("no bit");
+        assert!(
+            error.contains("space63") && error.contains("first 63"),
+            "{error}"
+        );
     }
 }

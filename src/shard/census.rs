@@ -28,7 +28,7 @@ impl Shard {
             let space = self.spec(id).space;
             if slot.phase == Phase::Home {
                 home += 1;
-                let list = &self.everybody[usize::from(space.0)];
+                let list = self.everybody.get(space).expect("somebody is in it");
                 assert_eq!(list.get(slot.everybody_at as usize), Some(&id));
                 joined += slot.groups.as_ref().map_or(0, |groups| groups.joined.len());
             }

@@ -248,7 +248,7 @@ impl Shard {
     pub fn count_everybody(&self, reach: Reach) -> usize {
         let spaces = reach.spaces();
         spaces
-            .map(|space| self.everybody[usize::from(space.0)].len())
+            .map(|space| self.everybody.get(space).map_or(0, Vec::len))
             .sum()
     }
 
@@ -265,7 +265,9 @@ impl Shard {
     pub fn send_to_everybody(&mut self, reach: Reach, message: Message<'_>) -> u32 {
         let mut receivers = std::mem::take(&mut self.receivers);
         for space in reach.spaces() {
-            receivers.extend_from_slice(&self.everybody[usize::from(space.0)]);
+            if let Some(list) = self.everybody.get(space) {
+                receivers.extend_from_slice(list);
+            }
         }
         let reached = self.fan_out(&mut receivers, &mut Fanout::new(message), Dirty::Bulk);
         self.receivers = receivers;

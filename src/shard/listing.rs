@@ -50,7 +50,7 @@ pub struct UidLook {
 /// How far a listing of a shard's uids has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Cursor {
-    pub space: u8,
+    pub space: u32,
     /// The next place, and where the space's listing ends, as it was when that began (`Mark`).
     pub place: u32,
     pub until: u32,

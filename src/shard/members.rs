@@ -6,13 +6,11 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::rc::Rc;
 
 use ahash::{AHashMap, RandomState};
+use hashbrown::HashTable;
 
 use crate::ident::{ConnId, Space, UidError};
-
-type Table<V> = std::collections::HashMap<Rc<str>, V, RandomState>;
 
 /// A connection's membership: which group, and where in its list.
 #[derive(Clone, Copy)]
@@ -31,7 +29,7 @@ struct Group {
     /// Never used again, while its number is.
     id: u64,
     space: Space,
-    name: Rc<str>,
+    name: Box<str>,
     members: Vec<Member>,
     /// What members are called here that are not called by their connection's uid.
     called: Option<Box<AHashMap<ConnId, Box<str>>>>,
@@ -69,9 +67,16 @@ impl fmt::Display for JoinError {
 
 impl std::error::Error for JoinError {}
 
+fn hash_of(hasher: &RandomState, group: &Option<Group>) -> u64 {
+    let group = group.as_ref();
+    group.map_or(0, |group| hasher.hash_one((group.space, &*group.name)))
+}
+
 /// The groups of one core.
 pub struct Groups {
-    names: Vec<Table<u32>>,
+    hasher: RandomState,
+    /// Their numbers, by space and name.
+    names: HashTable<u32>,
     groups: Vec<Option<Group>>,
     free: Vec<u32>,
     next_id: u64,
@@ -80,14 +85,15 @@ pub struct Groups {
 }
 
 impl Groups {
-    pub fn new(spaces: usize) -> Groups {
-        Groups::with_hasher(spaces, RandomState::new)
+    pub fn new() -> Groups {
+        Groups::with_hasher(RandomState::new())
     }
 
-    /// The same with hashers of the caller's, one for each table.
-    pub fn with_hasher(spaces: usize, hasher: impl Fn() -> RandomState) -> Groups {
+    /// The same with a hasher of the caller's.
+    pub fn with_hasher(hasher: RandomState) -> Groups {
         Groups {
-            names: (0..spaces).map(|_| Table::with_hasher(hasher())).collect(),
+            hasher,
+            names: HashTable::new(),
             groups: Vec::new(),
             free: Vec::new(),
             next_id: 0,
@@ -106,7 +112,12 @@ impl Groups {
     }
 
     fn find(&self, space: Space, name: &str) -> Option<u32> {
-        self.names.get(usize::from(space.0))?.get(name).copied()
+        let hash = self.hasher.hash_one((space, name));
+        let is_it = |group: &Group| group.space == space && *group.name == *name;
+        let found = self.names.find(hash, |number| {
+            self.groups[*number as usize].as_ref().is_some_and(is_it)
+        });
+        found.copied()
     }
 
     /// Copies a group's members into `out`, and says which group that is, if there is one.
@@ -205,12 +216,11 @@ impl Groups {
                 group: Box::from(name),
                 wanted: true,
             });
-            let name: Rc<str> = Rc::from(name);
             self.next_id += 1;
             let group = Some(Group {
                 id: self.next_id,
                 space,
-                name: Rc::clone(&name),
+                name: Box::from(name),
                 members: Vec::new(),
                 called: None,
                 confirmed: false,
@@ -225,7 +235,11 @@ impl Groups {
                     self.groups.len() as u32 - 1
                 }
             };
-            self.names[usize::from(space.0)].insert(name, number);
+            let hash = self.hasher.hash_one((space, name));
+            let (groups, hasher) = (&self.groups, &self.hasher);
+            self.names.insert_unique(hash, number, |number| {
+                hash_of(hasher, &groups[*number as usize])
+            });
             number
         });
         if let Some(group) = &mut self.groups[number as usize] {
@@ -261,7 +275,10 @@ impl Groups {
             moved(member.connection, member.nth as usize, Place(at));
         }
         if group.members.is_empty() {
-            self.names[usize::from(group.space.0)].remove(&group.name);
+            let hash = self.hasher.hash_one((group.space, &*group.name));
+            if let Ok(entry) = self.names.find_entry(hash, |of| *of == number) {
+                entry.remove();
+            }
             self.interests.push_back(Interest {
                 space: group.space,
                 group: Box::from(&*group.name),
@@ -308,7 +325,7 @@ mod tests {
     fn groups_match_a_model() {
         for seed in 0..100 {
             let mut random = fastrand::Rng::with_seed(seed);
-            let mut groups = Groups::new(1);
+            let mut groups = Groups::new();
             let mut lists: Vec<Vec<Membership>> = vec![Vec::new(); 10];
             let mut model: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
             for _ in 0..400 {

@@ -73,9 +73,10 @@ impl Shard {
 
     /// Makes a connection one of everybody.
     pub(super) fn settle(&mut self, id: ConnId) {
-        let space = usize::from(self.spec(id).space.0);
-        let at = self.everybody[space].len() as u32;
-        self.everybody[space].push(id);
+        let space = self.spec(id).space;
+        let list = self.everybody.claim(space);
+        let at = list.len() as u32;
+        list.push(id);
         let now = self.now;
         let Some(slot) = self.get_mut(id) else { return };
         slot.phase = Phase::Home;
@@ -112,13 +113,16 @@ impl Shard {
                 self.leave_nth(&mut groups, 0);
             }
         }
-        let list = &mut self.everybody[usize::from(space.0)];
+        let list = self.everybody.claim(space);
         list.swap_remove(at);
         if list.len() < list.capacity() / 4 {
             list.shrink_to(2 * list.len());
         }
         if let Some(&moved) = list.get(at) {
             self.slots[moved.slot].everybody_at = at as u32;
+        }
+        if list.is_empty() {
+            self.everybody.give_back(space);
         }
         had_uid
     }

@@ -21,6 +21,7 @@ mod refusals;
 mod replies;
 mod reports;
 mod slot;
+mod spaces;
 #[cfg(test)]
 mod tests;
 mod uids;
@@ -60,6 +61,7 @@ use members::Groups;
 use proofs::Proofs;
 use refusals::Refusals;
 use slot::Slot;
+use spaces::BySpace;
 use uids::Uids;
 
 /// Places that an emptied list of connections keeps: after a broadcast it would be as long as everybody's for
@@ -76,10 +78,12 @@ pub struct Shard {
     generation: u32,
     uids: Uids,
     groups: Groups,
+    /// So many spaces, the first ones, are the apps'.
+    own_spaces: usize,
     /// What connections have proved.
     proofs: Proofs,
     /// The connections at home, by space.
-    everybody: Vec<Vec<ConnId>>,
+    everybody: BySpace<Vec<ConnId>>,
     wheel: Wheel,
     /// What has come up on the wheel and is still to be looked at, of one tick.
     expiring: (Tick, Vec<ConnId>),
@@ -161,6 +165,7 @@ impl Limits {
 }
 
 impl Shard {
+    /// The first `spaces` are the apps'.
     pub fn new(config: &Config, listeners: Rc<[ListenerSpec]>, spaces: usize) -> Shard {
         let by_listener = vec![0; listeners.len()];
         Shard {
@@ -170,9 +175,10 @@ impl Shard {
             accepted: Pages::default(),
             generation: 0,
             uids: Uids::new(spaces),
-            groups: Groups::new(spaces),
+            groups: Groups::new(),
             proofs: Proofs::default(),
-            everybody: vec![Vec::new(); spaces],
+            everybody: BySpace::new(spaces),
+            own_spaces: spaces,
             wheel: Wheel::default(),
             expiring: (0, Vec::new()),
             now: 0,
@@ -221,9 +227,9 @@ impl Shard {
     /// Has the tables, which must still be empty, hash alike in every run, for counts that can be compared.
     pub fn hash_by(&mut self, hasher: &RandomState) {
         assert!(self.slots.is_empty(), "no connection has been there yet");
-        let spaces = self.everybody.len();
-        self.uids = Uids::with_hasher(spaces, || hasher.clone());
-        self.groups = Groups::with_hasher(spaces, || hasher.clone());
+        self.uids = Uids::with_hasher(self.own_spaces, hasher.clone());
+        self.groups = Groups::with_hasher(hasher.clone());
+        self.everybody = BySpace::with_hasher(self.own_spaces, hasher.clone());
     }
 
     /// Sets the time that everything in this turn happens at.

@@ -20,7 +20,7 @@ use crate::payload::Message;
 
 const REACH: Reach = Reach(0b11);
 
-fn spec(codec: Codec, space: u8, outbox_bytes_max: usize) -> ListenerSpec {
+fn spec(codec: Codec, space: u32, outbox_bytes_max: usize) -> ListenerSpec {
     ListenerSpec {
         app: 0,
         codec,

@@ -10,6 +10,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
 use super::slot::Slot;
+use super::spaces::BySpace;
 use crate::ident::{ConnId, Space};
 use crate::pages::Pages;
 
@@ -18,14 +19,16 @@ pub const NO_SLOT: u32 = u32::MAX;
 
 /// The uids of one core, a table per space.
 pub struct Uids {
-    spaces: Vec<Table>,
+    hasher: RandomState,
+    spaces: BySpace<Table>,
 }
 
+#[derive(Default)]
 struct Table {
-    hasher: RandomState,
     chains: HashTable<Chain>,
-    /// The first connection of each uid, by the uid's place, which is the same while it has any connection.
-    places: Pages<Place>,
+    /// The first connection of each uid, by the uid's place, which is the same while it has any connection. Its pages
+    /// are small: there may be many spaces with few in each.
+    places: Pages<Place, 1>,
 }
 
 /// The slot of a uid's first connection; [`NO_SLOT`] where the place is free.
@@ -64,8 +67,8 @@ fn name(slots: &Slots, slot: u32) -> &str {
 }
 
 impl Table {
-    fn find(&self, slots: &Slots, uid: &str) -> Option<&Chain> {
-        let hash = self.hasher.hash_one(uid);
+    fn find(&self, hasher: &RandomState, slots: &Slots, uid: &str) -> Option<&Chain> {
+        let hash = hasher.hash_one(uid);
         self.chains
             .find(hash, |chain| name(slots, chain.first) == uid)
     }
@@ -73,26 +76,22 @@ impl Table {
 
 impl Uids {
     pub fn new(spaces: usize) -> Uids {
-        Uids::with_hasher(spaces, RandomState::new)
+        Uids::with_hasher(spaces, RandomState::new())
     }
 
-    /// The same with hashers of the caller's, one for each table.
-    pub fn with_hasher(spaces: usize, hasher: impl Fn() -> RandomState) -> Uids {
-        let table = |_| Table {
-            hasher: hasher(),
-            chains: HashTable::new(),
-            places: Pages::default(),
-        };
+    /// The same with a hasher of the caller's.
+    pub fn with_hasher(spaces: usize, hasher: RandomState) -> Uids {
         Uids {
-            spaces: (0..spaces).map(table).collect(),
+            spaces: BySpace::with_hasher(spaces, hasher.clone()),
+            hasher,
         }
     }
 
     /// How many connections the uid has.
     pub fn count(&self, slots: &Slots, space: Space, uid: &str) -> usize {
         self.spaces
-            .get(usize::from(space.0))
-            .and_then(|table| table.find(slots, uid))
+            .get(space)
+            .and_then(|table| table.find(&self.hasher, slots, uid))
             .map_or(0, |chain| chain.length as usize)
     }
 
@@ -105,8 +104,8 @@ impl Uids {
     ) -> impl ExactSizeIterator<Item = ConnId> + use<'s> {
         let chain = self
             .spaces
-            .get(usize::from(space.0))
-            .and_then(|table| table.find(slots, uid));
+            .get(space)
+            .and_then(|table| table.find(&self.hasher, slots, uid));
         Connections {
             slots,
             next: chain.map_or(NO_SLOT, |chain| chain.first),
@@ -116,11 +115,8 @@ impl Uids {
 
     /// Adds a connection that has no uid yet.
     pub fn insert(&mut self, slots: &mut Slots, space: Space, uid: &str, connection: ConnId) {
-        let Table {
-            hasher,
-            chains,
-            places,
-        } = &mut self.spaces[usize::from(space.0)];
+        let hasher = &self.hasher;
+        let Table { chains, places } = self.spaces.claim(space);
         let hash = hasher.hash_one(uid);
         let same = |chain: &Chain| name(slots, chain.first) == uid;
         let rehash = |chain: &Chain| hasher.hash_one(name(slots, chain.first));
@@ -151,11 +147,10 @@ impl Uids {
 
     /// Removes this connection alone, whoever else has the uid. Its slot keeps the name.
     pub fn remove(&mut self, slots: &mut Slots, space: Space, connection: ConnId) {
-        let Table {
-            hasher,
-            chains,
-            places,
-        } = &mut self.spaces[usize::from(space.0)];
+        let hasher = &self.hasher;
+        let Some(Table { chains, places }) = self.spaces.get_mut(space) else {
+            return;
+        };
         let slot = &slots[connection.slot];
         let (next, last) = (slot.next_of_uid, slot.last_of_uid);
         let uid = name(slots, connection.slot);
@@ -172,6 +167,9 @@ impl Uids {
             if chains.len() < chains.capacity() / 8 {
                 let rehash = |chain: &Chain| hasher.hash_one(name(slots, chain.first));
                 chains.shrink_to(2 * chains.len(), rehash);
+            }
+            if chains.is_empty() {
+                self.spaces.give_back(space);
             }
             return;
         }
@@ -199,7 +197,7 @@ impl Uids {
         uids_max: usize,
         uids: &mut Vec<Box<str>>,
     ) -> Option<Mark> {
-        let table = self.spaces.get(usize::from(space.0))?;
+        let table = self.spaces.get(space)?;
         let until = match from.until {
             0 => table.places.end(),
             until => until.min(table.places.end()),
@@ -224,6 +222,12 @@ impl Uids {
     pub fn connections(&self) -> usize {
         let chains = self.spaces.iter().flat_map(|table| &table.chains);
         chains.map(|chain| chain.length as usize).sum()
+    }
+
+    /// Spaces with a table here that are no app's.
+    #[cfg(test)]
+    pub fn others(&self) -> usize {
+        self.spaces.others()
     }
 }
 
@@ -296,6 +300,10 @@ mod tests {
                 }
             }
         }
+    }
+
+    fn table(uids: &Uids) -> &Table {
+        uids.spaces.get(SPACE).expect("an app's has its table")
     }
 
     fn connect(uids: &mut Uids, slots: &mut Slots, uid: &str) -> ConnId {
@@ -381,13 +389,13 @@ mod tests {
                 let come: Vec<ConnId> = (0..2_000)
                     .map(|nth| connect(&mut uids, &mut slots, &format!("{page} {nth}")))
                     .collect();
-                most = most.max(uids.spaces[0].chains.capacity());
+                most = most.max(table(&uids).chains.capacity());
                 if shrinks {
                     for connection in come {
                         disconnect(&mut uids, &mut slots, connection);
                     }
                 }
-                least = least.min(uids.spaces[0].chains.capacity());
+                least = least.min(table(&uids).chains.capacity());
             }
             assert!(!shrinks || most > 4 * least, "{most} from {least}");
             listed.retain(|uid| uid.starts_with('s'));
@@ -409,7 +417,34 @@ mod tests {
             disconnect(&mut uids, &mut slots, connection);
         }
         assert_eq!(uids.len(), 0);
-        assert_eq!(uids.spaces[0].places.end(), 0);
-        assert!(uids.spaces[0].chains.capacity() < 16);
+        assert_eq!(table(&uids).places.end(), 0);
+        assert!(table(&uids).chains.capacity() < 16);
+    }
+
+    /// A uid of one name in each of many spaces that are no app's: each has its own, and its table while it has.
+    #[test]
+    fn a_space_has_a_table_while_somebody_is_in_it() {
+        let (mut uids, mut slots) = (Uids::new(1), Slots::default());
+        let mut connections = Vec::new();
+        for number in 1..=1_000 {
+            let connection = ConnId {
+                slot: slots.take(),
+                generation: 0,
+            };
+            uids.insert(&mut slots, Space(number), "u", connection);
+            connections.push(connection);
+        }
+        assert_eq!((uids.others(), uids.len()), (1_000, 1_000));
+        for (number, connection) in (1..).zip(&connections) {
+            let found: Vec<ConnId> = uids.get(&slots, Space(number), "u").collect();
+            assert_eq!(found, [*connection]);
+            let mut page = Vec::new();
+            let next = uids.page(&slots, Space(number), Mark::default(), 10, &mut page);
+            assert_eq!((page.len(), next), (1, None));
+            uids.remove(&mut slots, Space(number), *connection);
+            assert_eq!(uids.count(&slots, Space(number), "u"), 0);
+            assert_eq!(uids.others(), 1_000 - number as usize);
+        }
+        assert_eq!(uids.count(&slots, Space(0), "u"), 0);
     }
 }

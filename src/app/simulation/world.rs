@@ -48,7 +48,7 @@ fn listen<P: Part>(scene: &Scene, codec: Codec) -> ListenerSpec {
     ListenerSpec {
         app: P::NUMBER,
         codec,
-        space: Space(P::NUMBER),
+        space: Space(P::NUMBER.into()),
         binds,
         proves: false,
         pauses: !binds,

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::{ApiError, names};
 use crate::app::Answer;
 use crate::app::inquiry::{Finding, Inquiry};
-use crate::ident::{CoreId, SPACES_MAX};
+use crate::ident::CoreId;
 use crate::net::http::{Facts, Port};
 use crate::shard::{Cursor, MEMBERS_MAX, Seat, UIDS_PER_PAGE_MAX};
 
@@ -186,10 +186,9 @@ fn place_of(text: &str, cores: usize) -> Option<(CoreId, Cursor)> {
     let mut next = || numbers.next()?.ok();
     let (core, space, place, until) = (next()?, next()?, next()?, next()?);
     let core = CoreId(u16::try_from(core).ok()?);
-    let space = u8::try_from(space).ok()?;
-    let known = core.index() < cores && usize::from(space) < SPACES_MAX;
+    let known = core.index() < cores;
     let from = Cursor {
-        space,
+        space: u32::try_from(space).ok()?,
         place: u32::try_from(place).ok()?,
         until: u32::try_from(until).ok()?,
     };
@@ -224,7 +223,7 @@ mod tests {
             "0.0.0",
             "0.0.0.",
             "0.0.0.0.0",
-            "0.20.0.0",
+            "0.100000000.0.0",
             "x.0.0.0",
             "-1.0.0.0",
             "0.0.0.100000000",
