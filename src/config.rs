@@ -98,6 +98,10 @@ pub struct Config {
     pub connections_per_uid_max: usize,
     /// Groups that one connection may be in; a further join is ignored.
     pub groups_per_connection_max: usize,
+    /// Name spaces that the server may have, the apps' own and those made while it runs
+    /// ([`Context::namespace`](crate::app::Context::namespace)); one more is an error to the app that asks for it. None is
+    /// ever taken away.
+    pub namespaces_max: usize,
     /// Messages that one client may send a second, however many frames they come in; more closes it with 1008.
     /// As many pings and pongs it may send beside them, sixteen fragments counting as one. It holds for apps
     /// whose connections bind a uid; others have it where their listener says so. Zero turns it off.
@@ -202,6 +206,7 @@ impl Default for Config {
             handshakes_max: 4_096,
             connections_per_uid_max: 256,
             groups_per_connection_max: 64,
+            namespaces_max: 65_536,
             messages_per_second_max: 0,
             bytes_per_second_max: 0,
             rate_burst: Duration::from_secs(1),

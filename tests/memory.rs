@@ -1,5 +1,5 @@
 //! What the server itself allocates, counted block by block: for an idle connection, for one that had to prove
-//! who it is, for readers that have stalled, and that all of it is given back, by connections that are reset at
+//! who it is, for a namespace made while it runs, for readers that have stalled, and that all of it is given back, by connections that are reset at
 //! any moment, too. The kernel's share is not in it.
 //!
 //! The server runs in this process and everything allocated here counts, so the clients hold nothing but
@@ -13,10 +13,11 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringpost::app::{App, BindError, Context};
+use ringpost::app::{App, BindError, Context, To};
 use ringpost::auth::{Keyring, ends_after};
 use ringpost::close::CloseReason;
 use ringpost::config::Auth;
+use ringpost::ident::CoreId;
 use ringpost::payload::Message;
 use ringpost::{Config, Roles, Running, Server, Site};
 use socket2::{Domain, Socket, Type};
@@ -61,12 +62,21 @@ fn live() -> isize {
 /// Readers that were too slow.
 static CUT_OFF: AtomicUsize = AtomicUsize::new(0);
 
-/// The first message is the uid; each later one is `uid bytes`, and sends as many bytes to that uid.
+/// Namespaces that cores have found.
+static FOUND: AtomicUsize = AtomicUsize::new(0);
+
+/// As long as an identifier of a tenant usually is.
+fn namespace_name(number: usize) -> String {
+    format!("tenant-{number:013}")
+}
+
+/// The first message is the uid, or `in NAME uid`; each later one is `uid bytes`, and sends as many bytes to that uid, or
+/// `make number`, and every core finds so many namespaces.
 struct Filler;
 
 impl App for Filler {
     type Session = ();
-    type Note = ();
+    type Note = usize;
     const SPACE: &'static str = "filler";
 
     fn on_connect(&mut self, _: &mut Context<'_, Self>) {}
@@ -74,13 +84,30 @@ impl App for Filler {
     fn on_message(&mut self, cx: &mut Context<'_, Self>, _: &mut (), message: Message<'_>) {
         let text = message.text().expect("these clients write text");
         if cx.uid().is_none() {
-            return cx.bind_uid(text);
+            let Some((name, uid)) = text
+                .strip_prefix("in ")
+                .and_then(|rest| rest.split_once(' '))
+            else {
+                return cx.bind_uid(text);
+            };
+            let namespace = cx.namespace(name).expect("there is room");
+            cx.enter(namespace).expect("it is not too late");
+            return cx.bind_uid(uid);
         }
         let (uid, bytes) = text.split_once(' ').expect("uid and bytes");
         match uid {
+            "make" => cx.tell(To::All, bytes.parse().expect("a number")),
             "all" => cx.broadcast("x".repeat(bytes.parse().expect("a number"))),
             uid => cx.send_to_uid(uid, "x".repeat(bytes.parse().expect("a number"))),
         }
+    }
+
+    fn on_note(&mut self, cx: &mut Context<'_, Self>, _: CoreId, count: usize) {
+        for number in 0..count {
+            cx.namespace(&namespace_name(number))
+                .expect("there is room");
+        }
+        FOUND.fetch_add(count, Ordering::Relaxed);
     }
 
     fn on_close(&mut self, _: &mut Context<'_, Self>, _: (), reason: CloseReason) {
@@ -125,6 +152,11 @@ const REQUEST: &str = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnec
 /// One from an address of its group of ten thousand, since an address has so many ports. With a `window`, it
 /// takes no more than about that much before it is read.
 fn connect(server: SocketAddr, number: usize, window: Option<usize>) -> TcpStream {
+    connect_by(server, number, window, &format!("u{number}"))
+}
+
+/// The same, with this for a first message.
+fn connect_by(server: SocketAddr, number: usize, window: Option<usize>, first: &str) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     let own = SocketAddr::from(([127, 0, 1, (number / 10_000) as u8], 0));
     if let Some(bytes) = window {
@@ -134,7 +166,7 @@ fn connect(server: SocketAddr, number: usize, window: Option<usize>) -> TcpStrea
     socket.connect(&server.into()).expect("connects");
     let mut stream = TcpStream::from(socket);
     shake_hands(&mut stream, "");
-    say(&mut stream, format_args!("u{number}"));
+    say(&mut stream, format_args!("{first}"));
     is_bound(&mut stream);
     stream
 }
@@ -222,6 +254,7 @@ fn memory_is_bounded_and_given_back() {
     idle_connections_are_small();
     idle_connections_of_http_are_small();
     proved_connections_are_hardly_larger();
+    namespaces_are_small();
     stalled_readers_cost_their_outboxes();
     resets_leave_nothing();
 }
@@ -334,6 +367,44 @@ fn proved_connections_are_hardly_larger() {
     println!("{each:.0} bytes for an idle connection that has proved its uid");
     assert!(each <= 330.0 + 80.0, "{each} bytes");
     comes_down_to(base + CORES as isize * KEPT_BY_CORE);
+    running.stop().expect("it stops");
+}
+
+/// A namespace that every core knows, with nobody in it, and then with one connection, beside what one costs anyway.
+fn namespaces_are_small() {
+    // One more than a table of hashes holds before it doubles: it is as empty as it ever is.
+    const COUNT: usize = 14_337;
+    const CONNECTED: usize = 3_585;
+    let (running, server) = start(Config::default());
+    let (alone, plain, within) = with_clients(move || {
+        let mut clients = Vec::with_capacity(2 * CONNECTED + 1);
+        clients.push(connect(server, 0, None));
+        thread::sleep(Duration::from_millis(300));
+        let base = live();
+        say(&mut clients[0], format_args!("make {COUNT}"));
+        let until = Instant::now() + Duration::from_secs(20);
+        while FOUND.load(Ordering::Relaxed) < CORES * COUNT {
+            assert!(Instant::now() < until, "namespaces are not made");
+            thread::sleep(Duration::from_millis(10));
+        }
+        let alone = settled() - base;
+        let base = live();
+        clients.extend((1..=CONNECTED).map(|number| connect(server, number, None)));
+        let plain = settled() - base;
+        let base = live();
+        clients.extend((1..=CONNECTED).map(|number| {
+            let first = format!("in {} u{number}", namespace_name(number));
+            connect_by(server, CONNECTED + number, None, &first)
+        }));
+        (alone, plain, settled() - base)
+    });
+    let alone = alone as f64 / COUNT as f64;
+    let more = (within - plain) as f64 / CONNECTED as f64;
+    println!(
+        "{alone:.0} bytes for a namespace that {CORES} cores know; {more:.0} more with one connection in it"
+    );
+    assert!(alone <= 200.0, "{alone} bytes");
+    assert!(alone + more <= 1024.0, "{alone} and {more} bytes");
     running.stop().expect("it stops");
 }
 

@@ -17,6 +17,7 @@ use ringpost::Config;
 use ringpost::app::App;
 use ringpost::app::host::{Arrival, Flow, Host, Received};
 use ringpost::app::hosted::{Hosted, Hosting};
+use ringpost::app::namespaces::Registry;
 use ringpost::auth::bearer::Bearers;
 use ringpost::bus::{Route, connect_by};
 use ringpost::ident::{ConnId, Reach, Space};
@@ -137,6 +138,7 @@ impl Cores {
         let now = Instant::now();
         let route = Route::with_seed(cores, SEED).expect("a few cores");
         let ends = connect_by(route).expect("the doorbells open");
+        let registry = Registry::new(4);
         let hosts = ends.into_iter().map(|bus| {
             let apps = vec![
                 hosting(Relay::new(Arc::new(AtomicBool::new(true))), RELAY, &[RELAY]),
@@ -153,7 +155,14 @@ impl Cores {
                 hosting(Echo, ECHO, &[]),
             ];
             let listeners = Rc::clone(&listeners);
-            let mut host = Host::new(&Config::default(), bus, listeners, apps.len(), apps, now);
+            let mut host = Host::new(
+                &Config::default(),
+                bus,
+                listeners,
+                Arc::clone(&registry),
+                apps,
+                now,
+            );
             host.hash_by(&RandomState::with_seeds(SEED, !SEED, 1, 2));
             host.start();
             host

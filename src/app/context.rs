@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use super::App;
 use super::local::Local;
+use super::namespaces::{Namespace, NamespaceError};
 use super::question::Asker;
 use crate::close::CloseReason;
 use crate::ident::{ConnId, CoreId, Reach, Reply, Ticket};
 use crate::payload::AsMessage;
+use crate::shard::EnterError;
 
 /// The cores a note goes to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,6 +80,42 @@ impl<'a, A: App> Context<'a, A> {
     /// The uid that the connection has proved to be, where the configuration asks for proofs.
     pub fn proved(&self) -> Option<&str> {
         self.local.shard.proved(self.connection?)
+    }
+
+    /// The namespace of this name, made if there is none: the same for every app and on every core of the server, and
+    /// there until the server ends. What is called alike in two namespaces, a uid or a group, has nothing to do with each
+    /// other. Names are like uids, and apart from the apps' own ([`App::SPACE`]).
+    ///
+    /// The first time on a core this takes a lock; keep what it returns all the same, in the session say. A namespace
+    /// costs its name and some 100 bytes, with two cores, until the server ends.
+    ///
+    /// # Errors
+    /// [`NamespaceError::Name`] if the string is no name, and [`NamespaceError::Full`] if there are
+    /// [`Config::namespaces_max`](crate::Config::namespaces_max), the apps' own counted.
+    pub fn namespace(&mut self, name: &str) -> Result<Namespace, NamespaceError> {
+        self.local.namespaces.find_or_make(name)
+    }
+
+    /// Puts the connection into this namespace, in place of the app's own ([`App::SPACE`]): its uid, its groups and
+    /// whoever sends to all find it there from when it is home. It may be called again until then. A uid that is asked for
+    /// in the same callback ([`Context::bind_uid`]) is bound in the namespace that holds at the callback's end.
+    ///
+    /// This context goes on reaching what it did; see [`Context::within`].
+    ///
+    /// # Errors
+    /// [`EnterError::AtHome`] if it is too late: the connection is bound, or, where it never binds
+    /// ([`Login::Never`](super::Login)), `on_connect` is over. [`EnterError::InGroup`] if, never to bind, it has joined a
+    /// group in this `on_connect`. [`EnterError::NoConnection`] if the callback is about none, or one that is closing.
+    pub fn enter(&mut self, namespace: Namespace) -> Result<(), EnterError> {
+        let connection = self.connection.ok_or(EnterError::NoConnection)?;
+        self.local.shard.enter(connection, namespace.space)
+    }
+
+    /// The same context, but that all it sends, pushes, kicks, asks after and broadcasts reaches this namespace, and
+    /// nothing else. What it does to a connection (send, bind, join, close) is done where that connection is.
+    pub fn within(&mut self, namespace: Namespace) -> Context<'_, A> {
+        let reach = Reach::of(namespace.space);
+        Context::new(self.local, self.number, reach, self.connection)
     }
 
     /// Sends to the connection this callback is about.

@@ -19,6 +19,7 @@ use super::envelope::{Body, Move, Passing, Stage};
 use super::hosted::Hosted;
 pub(crate) use super::local::Leaving;
 use super::local::{Local, QUEUE_KEPT};
+use super::namespaces::Registry;
 use super::proving::ending;
 use super::question::Questions;
 use super::round::{Round, Way};
@@ -98,15 +99,14 @@ impl Host {
         config: &Config,
         bus: Endpoint<Body>,
         listeners: Rc<[ListenerSpec]>,
-        spaces: usize,
+        registry: Arc<Registry>,
         apps: Vec<Box<dyn Hosted>>,
         now: Instant,
     ) -> Host {
-        let shard = Shard::new(config, Rc::clone(&listeners), spaces);
         Host {
             apps,
+            local: Local::new(config, Rc::clone(&listeners), bus, registry, now),
             listeners,
-            local: Local::new(config, shard, bus, now),
             verifier: None,
             started: now,
             stall: None,

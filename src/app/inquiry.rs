@@ -236,6 +236,11 @@ impl Host {
         self.local.bus.cores()
     }
 
+    /// How many name spaces the server has; each number is less.
+    pub fn spaces(&self) -> u32 {
+        self.local.namespaces.spaces()
+    }
+
     /// The core that has what is called so: a uid's connections, what is known of an id.
     pub fn home(&mut self, name: &str) -> CoreId {
         self.local.bus.home(name)

@@ -6,11 +6,13 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::effect::Effect;
 use super::envelope::{Addressed, Ask, Body, Passing};
 use super::groups::{AskedBy, Homes};
+use super::namespaces::{Namespaces, Registry};
 use super::order::{NOTES, Path, Ways};
 use super::question::Questions;
 use super::repeats::Repeats;
@@ -42,6 +44,8 @@ pub struct Local {
     pub questions: Questions,
     /// Requests that have come with an id of their own.
     pub repeats: Repeats,
+    /// Those made while the server runs.
+    pub namespaces: Namespaces,
     pub effects: VecDeque<Effect>,
     pub leaving: VecDeque<Leaving>,
     /// Which cores have members of the groups that are at home here.
@@ -62,12 +66,19 @@ pub const QUEUE_KEPT: usize = 256;
 const TRANSIT_BYTES_FREE: usize = 64 << 10;
 
 impl Local {
-    pub fn new(config: &Config, shard: Shard, bus: Endpoint<Body>, now: Instant) -> Local {
+    pub fn new(
+        config: &Config,
+        listeners: Rc<[ListenerSpec]>,
+        bus: Endpoint<Body>,
+        registry: Arc<Registry>,
+        now: Instant,
+    ) -> Local {
         Local {
-            shard,
+            shard: Shard::new(config, listeners, registry.apps()),
             bus,
             questions: Questions::default(),
             repeats: Repeats::new(config.idempotency_window, config.idempotency_ids_max),
+            namespaces: Namespaces::new(registry, config.namespaces_max),
             effects: VecDeque::new(),
             leaving: VecDeque::new(),
             homes: Homes::default(),
@@ -84,6 +95,7 @@ impl Local {
     pub fn renew(&mut self, config: &Config, listeners: Rc<[ListenerSpec]>) -> bool {
         self.transit_bytes = config.transit_bytes_max;
         self.transit_bytes_core = config.transit_bytes_core_max;
+        self.namespaces.set_most(config.namespaces_max);
         self.repeats
             .renew(config.idempotency_window, config.idempotency_ids_max);
         self.shard.renew(config, listeners)

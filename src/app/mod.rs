@@ -16,6 +16,8 @@ pub mod host;
 pub mod hosted;
 pub(crate) mod inquiry;
 mod local;
+#[doc(hidden)]
+pub mod namespaces;
 mod order;
 mod proving;
 pub(crate) mod question;
@@ -26,7 +28,9 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
+pub use crate::shard::EnterError;
 pub use context::{Context, To};
+pub use namespaces::{Namespace, NamespaceError};
 pub(crate) use proving::ending;
 
 use std::any::Any;
@@ -91,8 +95,12 @@ pub trait App: Sized + 'static {
     type Note: Clone + Send + 'static;
 
     /// The name space of this app's uids and groups. Apps with the same name share one.
+    ///
+    /// It is where its connections are, unless they [enter](Context::enter) another that is made while the server runs
+    /// ([`Context::namespace`]). Those have names of their own: one called like an app's is not the app's.
     const SPACE: &'static str;
-    /// The spaces that this app's sends, pushes, kicks and broadcasts reach.
+    /// The spaces that this app's sends, pushes, kicks and broadcasts reach. They are apps'; one that is made while the
+    /// server runs is reached by [`Context::within`] alone. Several spaces must be among the first 63 of a server.
     const REACH: &'static [&'static str] = &[Self::SPACE];
     /// Who connects to it.
     const PEERS: Peers = Peers::Clients;

@@ -1,5 +1,6 @@
 //! Tests of hosts without sockets: what callbacks may do and when, and what becomes of sessions.
 
+mod namespaces;
 mod proving;
 mod queues;
 
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::host::{Flow, Host, Received};
 use super::hosted::Hosting;
+use super::namespaces::Registry;
 use super::*;
 use crate::bus::{Route, connect_by};
 use crate::config::{Auth, Config};
@@ -135,6 +137,7 @@ impl Cores {
             compress: false,
             shown: 0,
         }]);
+        let registry = Registry::new(1);
         let host = |bus| {
             let app = Scripted {
                 script,
@@ -142,7 +145,14 @@ impl Cores {
             };
             let hosting = Hosting::new(app, 0, Reach(1));
             let apps: Vec<Box<dyn hosted::Hosted>> = vec![Box::new(hosting)];
-            Host::new(config, bus, Rc::clone(&specs), 1, apps, started)
+            Host::new(
+                config,
+                bus,
+                Rc::clone(&specs),
+                registry.clone(),
+                apps,
+                started,
+            )
         };
         let ends = connect_by(Route::with_seed(cores, 1).unwrap()).unwrap();
         Cores {
@@ -183,6 +193,7 @@ impl Cores {
             for core in 0..self.hosts.len() {
                 let host = &mut self.hosts[core];
                 while let Some(leaving) = host.next_leaving() {
+                    idle = false;
                     let at = (core, leaving.connection);
                     let client = self.clients.iter().position(|is| *is == at).unwrap();
                     if host.flow(leaving.connection) == Flow::Leave {

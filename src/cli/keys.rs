@@ -115,6 +115,8 @@ keys! {
     full live "groups_per_connection_max" =>
         |s| Slot::Count(&mut s.config.groups_per_connection_max, 0..=COUNT_MAX),
         "Groups that one connection may be in; a further join is ignored";
+    full live "namespaces_max" => |s| Slot::Count(&mut s.config.namespaces_max, 1..=COUNT_MAX),
+        "Name spaces of uids and groups, the apps' own and those they make; one more is an error";
     full live "messages_per_second_max" =>
         |s| Slot::Count(&mut s.config.messages_per_second_max, 0..=COUNT_MAX),
         "Messages a second from one client; more closes it with 1008; 0: any number";
@@ -331,6 +333,7 @@ mod tests {
             connections_per_address_max,
             handshakes_max,
             groups_per_connection_max,
+            namespaces_max,
             messages_per_second_max,
             bytes_per_second_max,
             rate_burst,

@@ -36,6 +36,7 @@ use tracing::{info, warn};
 
 use crate::app::envelope::Body;
 use crate::app::hosted::{Hosted, Hosting};
+use crate::app::namespaces::Registry;
 use crate::app::{App, Login, Peers, WhenFlawed, WhenFull};
 use crate::auth::bearer::Bearers;
 use crate::auth::{Keyring, Verifier};
@@ -306,6 +307,7 @@ impl Server {
         };
         let descriptors_max = tables::raise_limit();
         need.check(descriptors_max)?;
+        self.check_namespaces()?;
         let keyring = Keyring::open(&self.config)?;
         let Layout {
             sites,
@@ -360,7 +362,7 @@ impl Server {
             specs,
             rates,
             started,
-            spaces: self.spaces.len(),
+            registry: Registry::new(self.spaces.len()),
             apps: self.apps,
             sites,
             bearers: bearers.clone(),
@@ -497,7 +499,8 @@ struct Plan {
     exhausted: Arc<SharedHush>,
     /// The same on every core.
     started: Instant,
-    spaces: usize,
+    /// Of namespaces; the apps' spaces are the first.
+    registry: Arc<Registry>,
     apps: Vec<(MakeApp, Reach)>,
     sites: Vec<SitePlan>,
     bearers: Bearers,

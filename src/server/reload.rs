@@ -100,6 +100,7 @@ impl Reload {
         if let Some(mistake) = server.mistake {
             return Err(mistake);
         }
+        server.check_namespaces()?;
         let Layout {
             specs,
             rates,

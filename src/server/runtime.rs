@@ -147,7 +147,7 @@ impl Tasks {
             &plan.config,
             bus,
             specs,
-            plan.spaces,
+            Arc::clone(&plan.registry),
             plan.make_apps(),
             Instant::now(),
         );

@@ -1,5 +1,7 @@
 //! The numbers of a server's spaces, which apps know by name.
 
+use std::io;
+
 use super::Server;
 use crate::ident::{Reach, Space};
 
@@ -26,6 +28,17 @@ impl Server {
             })?;
         }
         Ok(reach)
+    }
+
+    /// An error if the apps alone have more spaces than there may be.
+    pub(super) fn check_namespaces(&self) -> io::Result<()> {
+        let (own, most) = (self.spaces.len(), self.config.namespaces_max);
+        if own <= most {
+            return Ok(());
+        }
+        let text =
+            format!("namespaces_max = {most}: the apps of this server have {own} of their own");
+        Err(io::Error::new(io::ErrorKind::InvalidInput, text))
     }
 }
 
@@ -54,5 +67,11 @@ mod tests {
             error.contains("space63") && error.contains("first 63"),
             "{error}"
         );
+        server.config.namespaces_max = 100;
+        assert!(server.check_namespaces().is_ok());
+        server.config.namespaces_max = 99;
+        let error = server.check_namespaces().expect_err("one too few");
+        let words = "namespaces_max = 99: the apps of this server have 100";
+        assert!(error.to_string().contains(words), "{error}");
     }
 }

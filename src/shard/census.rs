@@ -14,6 +14,7 @@ impl Shard {
                 generation: slot.generation,
             };
             if slot.phase == Phase::Free {
+                assert!(self.entered(id).is_none(), "nobody has entered a space");
                 assert!(slot.outbox.is_empty(), "a free slot holds an outbox");
                 continue;
             }
@@ -25,7 +26,7 @@ impl Shard {
             };
             let waits = !slot.outbox.is_empty() && !slot.blocked;
             assert!(!waits || slot.dirty != Dirty::Clean, "nobody will write it");
-            let space = self.spec(id).space;
+            let space = self.space_of(id);
             if slot.phase == Phase::Home {
                 home += 1;
                 let list = self.everybody.get(space).expect("somebody is in it");
@@ -57,8 +58,10 @@ impl Shard {
     pub fn leftovers(&self) -> usize {
         let everybody: usize = self.everybody.iter().map(Vec::len).sum();
         let connections = self.slots.len();
+        let others = self.uids.others() + self.everybody.others() + self.entered.len();
         connections
             + everybody
+            + others
             + self.uids.len()
             + self.groups.len()
             + self.outbox_bytes

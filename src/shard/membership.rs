@@ -49,7 +49,7 @@ impl Shard {
         if self.phase(id) != Phase::Open {
             return false;
         }
-        let space = self.spec(id).space;
+        let space = self.space_of(id);
         let present = self.uids.count(&self.slots, space, uid);
         let mut replaced = SmallVec::new();
         match self.limits.uid_policy {
@@ -73,7 +73,7 @@ impl Shard {
 
     /// Makes a connection one of everybody.
     pub(super) fn settle(&mut self, id: ConnId) {
-        let space = self.spec(id).space;
+        let space = self.space_of(id);
         let list = self.everybody.claim(space);
         let at = list.len() as u32;
         list.push(id);
@@ -97,7 +97,7 @@ impl Shard {
         if self.phase(id) != Phase::Home {
             return false;
         }
-        let space = self.spec(id).space;
+        let space = self.space_of(id);
         let Some(slot) = self.get_mut(id) else {
             return false;
         };
@@ -139,7 +139,7 @@ impl Shard {
         if phase != Phase::Open && phase != Phase::Home {
             return Joining::Stale;
         }
-        let space = self.spec(id).space;
+        let space = self.space_of(id);
         let most = self.limits.groups_per_connection;
         let Some(slot) = self.get_mut(id) else {
             return Joining::Stale;
@@ -210,12 +210,10 @@ impl Shard {
 
     /// Takes a connection out of a group. Whether it was in it.
     pub fn leave(&mut self, id: ConnId, group: &str) -> bool {
-        let Some(space) = self.listener(id).map(|spec| spec.space) else {
-            return false;
-        };
         let Some(mut groups) = self.get_mut(id).and_then(|slot| slot.groups.take()) else {
             return false;
         };
+        let space = self.space_of(id);
         let asked = groups.asked.len();
         groups.asked.retain(|wish| *wish.group != *group);
         let nth = self.groups.position(&groups.joined, space, group);

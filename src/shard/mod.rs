@@ -11,6 +11,7 @@ mod census;
 mod deadlines;
 mod delivery;
 mod dirty;
+mod entering;
 mod listing;
 mod members;
 mod membership;
@@ -30,6 +31,7 @@ mod work;
 
 pub use asking::{Exchange, FULL as HTTP_FULL};
 pub use backlog::{Backlog, Debt};
+pub use entering::EnterError;
 pub use listing::{
     Cursor, GroupLook, MEMBERS_MAX, SEATS_MAX, Seat, UIDS_PER_PAGE_MAX, UidLook, UidPage,
 };
@@ -57,6 +59,7 @@ use crate::protocol::websocket::extension::Window;
 use crate::protocol::{Codec, events};
 use crate::stats::CoreStats;
 use dirty::DirtyLists;
+use entering::Entered;
 use members::Groups;
 use proofs::Proofs;
 use refusals::Refusals;
@@ -82,6 +85,8 @@ pub struct Shard {
     own_spaces: usize,
     /// What connections have proved.
     proofs: Proofs,
+    /// The spaces of those that are not in their listener's.
+    entered: Pages<Entered>,
     /// The connections at home, by space.
     everybody: BySpace<Vec<ConnId>>,
     wheel: Wheel,
@@ -177,6 +182,7 @@ impl Shard {
             uids: Uids::new(spaces),
             groups: Groups::new(),
             proofs: Proofs::default(),
+            entered: Pages::default(),
             everybody: BySpace::new(spaces),
             own_spaces: spaces,
             wheel: Wheel::default(),
@@ -437,6 +443,7 @@ impl Shard {
 
     fn release(&mut self, id: ConnId, listener: u16) {
         self.take_proof(id);
+        self.free_entered(id);
         self.backlog.forget(id);
         self.refusals.forget(id);
         *self.at_listener(listener) -= 1;

@@ -11,6 +11,7 @@ impl Shard {
     pub fn depart(&mut self, id: ConnId, uid: Box<str>) -> Option<Passage> {
         self.get(id)?;
         let proof = self.take_proof(id);
+        let entered = self.entered(id);
         let slot = self.get_mut(id)?;
         assert_eq!(slot.phase, Phase::Open, "only an open connection moves");
         let late = match slot.blocked {
@@ -23,6 +24,7 @@ impl Shard {
             peer: slot.peer,
             accepted: 0,
             window: slot.window,
+            entered,
             uid,
             groups: slot
                 .groups
@@ -46,6 +48,7 @@ impl Shard {
         let id = self.take_slot(passage.listener, passage.peer, passage.accepted);
         self.stats.moved_in += 1;
         self.hold(id, passage.proof.take());
+        self.set_entered(id, passage.entered);
         let groups = std::mem::take(&mut passage.groups);
         let unsent = std::mem::take(&mut passage.unsent);
         let mut cost = 0;

@@ -25,7 +25,7 @@ impl Shard {
         if self.reporter.is_none() {
             return;
         }
-        let space = self.spec(id).space;
+        let space = self.space_of(id);
         let Some(uid) = self.uid(id) else { return };
         let last = self.uids.count(&self.slots, space, uid) == 0;
         self.report(id, |of| What::Disconnect { of, reason, last });

@@ -211,6 +211,8 @@ pub struct Passage {
     /// When it was accepted, in seconds since 1970.
     pub accepted: u32,
     pub window: Option<Window>,
+    /// The space that it has entered in place of its listener's.
+    pub entered: Option<Space>,
     /// The uid to bind at home.
     pub uid: Box<str>,
     /// Groups to join there.

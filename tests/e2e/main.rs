@@ -82,6 +82,7 @@ mod sse_hostile;
 mod sse_rules;
 mod start;
 mod tables;
+mod tenants;
 mod timeouts;
 mod trouble_clock;
 mod trouble_descriptors;

@@ -9,7 +9,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use super::model::{Model, Question, Sender, Shared, Target};
-use crate::app::{Answer, App, BindError, Context, JoinError, Login, To};
+use crate::app::{Answer, App, BindError, Context, EnterError, JoinError, Login, Namespace, To};
 use crate::close::CloseReason;
 use crate::ident::{CoreId, EVERYBODY, Reach, Reply, Ticket};
 use crate::payload::Message;
@@ -71,6 +71,8 @@ pub struct Actor<P> {
 
 pub struct Session {
     client: usize,
+    /// The namespace made while running that the client is in, if any.
+    within: Option<Namespace>,
     next: u32,
     _alive: Arc<()>,
 }
@@ -100,12 +102,41 @@ impl<P: Part> Actor<P> {
         let sender = Sender::App(cx.core().0, P::NUMBER);
         for command in then.split('_').filter(|command| !command.is_empty()) {
             let words: Vec<&str> = command.split(',').collect();
-            self.send(cx, sender, &words);
+            match words[..] {
+                ["in", name, ref rest @ ..] => {
+                    let namespace = cx.namespace(name).expect("there is room");
+                    self.send(cx, sender, Some(namespace), rest);
+                }
+                _ => _ = self.send(cx, sender, None, &words),
+            }
         }
     }
 
-    /// What any sender can do. False if it is none of that.
-    fn send(&mut self, cx: &mut Context<'_, Self>, sender: Sender, words: &[&str]) -> bool {
+    /// What any sender can do, within a namespace or where its app reaches. False if it is none of that.
+    fn send(
+        &mut self,
+        cx: &mut Context<'_, Self>,
+        sender: Sender,
+        within: Option<Namespace>,
+        words: &[&str],
+    ) -> bool {
+        match within {
+            Some(namespace) => {
+                let reach = Reach::of(namespace.space);
+                self.send_to(&mut cx.within(namespace), sender, reach, words)
+            }
+            None => self.send_to(cx, sender, P::REACH, words),
+        }
+    }
+
+    /// The same by a context that reaches so far.
+    fn send_to(
+        &mut self,
+        cx: &mut Context<'_, Self>,
+        sender: Sender,
+        reach: Reach,
+        words: &[&str],
+    ) -> bool {
         let who = (sender, cx.core().0);
         let bytes = |word: &str| word.parse().expect("a number of bytes");
         let shared = Shared::clone(&self.model);
@@ -114,15 +145,15 @@ impl<P: Part> Actor<P> {
         let path = (&path[..], by_mail);
         let text = match *words {
             ["all", size] | ["uid" | "tell" | "push", EVERYBODY, size] => {
-                model.send(who, Target::Everybody, P::REACH, path, bytes(size))
+                model.send(who, Target::Everybody, reach, path, bytes(size))
             }
             ["group" | "refresh", group, size] => {
                 let group = Target::Group(group.to_owned());
-                model.send(who, group, P::REACH, path, bytes(size))
+                model.send(who, group, reach, path, bytes(size))
             }
             ["uid" | "tell" | "push", uid, size] => {
                 let uid = Target::Uid(uid.to_owned());
-                model.send(who, uid, P::REACH, path, bytes(size))
+                model.send(who, uid, reach, path, bytes(size))
             }
             _ => return false,
         };
@@ -150,10 +181,14 @@ impl<P: Part> Actor<P> {
     }
 
     /// What only a connection can do, or asks for.
-    fn act(&mut self, cx: &mut Context<'_, Self>, client: usize, words: &[&str]) {
-        if self.send(cx, Sender::Client(client), words) {
+    fn act(&mut self, cx: &mut Context<'_, Self>, session: &mut Session, words: &[&str]) {
+        let client = session.client;
+        // Now and then one speaks to where its app reaches, though it is elsewhere.
+        let within = session.within.filter(|_| !session.next.is_multiple_of(4));
+        if self.send(cx, Sender::Client(client), within, words) {
             return;
         }
+        let reach = within.map_or(P::REACH, |namespace| Reach::of(namespace.space));
         let core = cx.core().0;
         let shared = Shared::clone(&self.model);
         let mut model = shared.lock().expect(UNBROKEN);
@@ -180,14 +215,31 @@ impl<P: Part> Actor<P> {
                 model.clients[client].asked_to_close = true;
                 cx.close(CloseReason::Normal);
             }
+            ["enter", name] => {
+                let namespace = cx.namespace(name).expect("there is room");
+                let track = &mut model.clients[client];
+                match cx.enter(namespace) {
+                    Ok(()) => {
+                        assert!(track.home.is_none(), "it stays where it is");
+                        track.space = namespace.space;
+                        session.within = Some(namespace);
+                    }
+                    Err(EnterError::AtHome) => assert!(track.home.is_some()),
+                    // It is closing: it has asked for that, or what it got did not fit.
+                    Err(error) => assert_eq!(error, EnterError::NoConnection),
+                }
+            }
             ["kick", uid] => {
                 let at = model.stamp();
-                model.kicked.push((uid.to_owned(), P::REACH));
-                let ticket = cx.kick(uid);
+                model.kicked.push((uid.to_owned(), reach));
+                let ticket = match within {
+                    Some(namespace) => cx.within(namespace).kick(uid),
+                    None => cx.kick(uid),
+                };
                 model.asked(core, P::NUMBER, ticket.0, at, Question::Kick);
             }
             ["online", uid] => {
-                self.online(cx, &mut model, uid);
+                self.online(cx, &mut model, within, uid);
             }
             ["stats"] => {
                 let at = model.stamp();
@@ -209,7 +261,7 @@ impl<P: Part> Actor<P> {
                         model.filled();
                         return cx.fill(reply, &text);
                     }
-                    "answer" => Due::Answer(self.online(cx, &mut model, what)),
+                    "answer" => Due::Answer(self.online(cx, &mut model, within, what)),
                     _ => Due::Timer(Self::after(cx, &mut model, what)),
                 };
                 self.replies.insert(due, (reply, text));
@@ -218,10 +270,19 @@ impl<P: Part> Actor<P> {
         }
     }
 
-    fn online(&mut self, cx: &mut Context<'_, Self>, model: &mut Model, uid: &str) -> Ticket {
+    fn online(
+        &mut self,
+        cx: &mut Context<'_, Self>,
+        model: &mut Model,
+        within: Option<Namespace>,
+        uid: &str,
+    ) -> Ticket {
         let at = model.stamp();
-        let ticket = cx.online(uid);
-        let question = Question::Online(uid.to_owned(), P::REACH);
+        let (ticket, reach) = match within {
+            Some(namespace) => (cx.within(namespace).online(uid), Reach::of(namespace.space)),
+            None => (cx.online(uid), P::REACH),
+        };
+        let question = Question::Online(uid.to_owned(), reach);
         model.asked(cx.core().0, P::NUMBER, ticket.0, at, question);
         ticket
     }
@@ -268,9 +329,17 @@ impl<P: Part> App for Actor<P> {
     fn on_connect(&mut self, cx: &mut Context<'_, Self>) -> Session {
         let client = cx.peer().expect("a connection has a peer").port().into();
         let home = P::LOGIN == Login::Never;
-        self.model().opened(client, cx.core().0, home);
+        let mut model = self.model();
+        let name = model.scene.namespace_of(client);
+        let within = name.map(|name| cx.namespace(name).expect("there is room"));
+        if let Some(namespace) = within {
+            cx.enter(namespace).expect("it is not too late");
+            model.clients[client].space = namespace.space;
+        }
+        model.opened(client, cx.core().0, home);
         Session {
             client,
+            within,
             next: 0,
             _alive: Arc::clone(&self.alive),
         }
@@ -295,7 +364,7 @@ impl<P: Part> App for Actor<P> {
         session.next += 1;
         for command in commands.split(';') {
             let words: Vec<&str> = command.split(' ').collect();
-            self.act(cx, session.client, &words);
+            self.act(cx, session, &words);
         }
     }
 
@@ -313,8 +382,8 @@ impl<P: Part> App for Actor<P> {
                 let says = model.scene.says_when_bound;
                 drop(model);
                 if says {
-                    self.act(cx, client, &["group", "g0", "12"]);
-                    self.act(cx, client, &["echo", "10"]);
+                    self.act(cx, session, &["group", "g0", "12"]);
+                    self.act(cx, session, &["echo", "10"]);
                 }
             }
             Err(BindError::Twice) => {}

@@ -25,6 +25,7 @@ type Tally = BTreeMap<&'static str, usize>;
 const USUAL: &[(&str, usize)] = &[
     ("sent", 100_000),
     ("claims", 200_000),
+    ("claims elsewhere", 50_000),
     ("asked", 20_000),
     ("moved", 1_000),
     ("paused", 10_000),

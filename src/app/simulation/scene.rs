@@ -7,6 +7,8 @@ use fastrand::Rng;
 use crate::config::{Config, UidPolicy};
 
 pub const GROUPS_MAX: usize = 3;
+/// Namespaces that are made while it runs. One is called like an app's own, with which it has nothing to do.
+const NAMESPACES: [&str; 3] = ["talk", "n1", "n2"];
 
 /// Drawn once from the seed.
 #[derive(Clone, Debug)]
@@ -88,10 +90,31 @@ impl Scene {
         format!("g{}", rng.usize(0..5))
     }
 
+    fn namespace(rng: &mut Rng) -> &'static str {
+        NAMESPACES[rng.usize(0..NAMESPACES.len())]
+    }
+
+    /// Where a client is from the first: most are in their app's own.
+    pub fn namespace_of(&self, client: usize) -> Option<&'static str> {
+        let nth = client % 12;
+        NAMESPACES
+            .get(nth / 2)
+            .copied()
+            .filter(|_| !nth.is_multiple_of(2))
+    }
+
     /// What an app does in its own name.
     fn then(&self, rng: &mut Rng) -> String {
         let size = self.size(rng);
-        match rng.u8(0..6) {
+        match rng.u8(0..7) {
+            6 => {
+                let (name, group) = (Self::namespace(rng), Self::group(rng));
+                match rng.u8(0..3) {
+                    0 => format!("in,{name},all,{size}"),
+                    1 => format!("in,{name},group,{group},{size}"),
+                    _ => format!("in,{name},push,{},{size}", self.uid(rng)),
+                }
+            }
             0 => String::new(),
             1 => format!("all,{size}"),
             2 => format!("group,{},{size}", Self::group(rng)),
@@ -126,6 +149,7 @@ impl Scene {
             86..90 => format!("reply answer {uid}"),
             90..93 => format!("reply timer {}", rng.u32(0..2000)),
             93..94 if rng.u8(..) < 40 => "close".to_owned(),
+            94..95 => format!("enter {}", Self::namespace(rng)),
             _ => format!("echo {size}"),
         }
     }
@@ -135,6 +159,10 @@ impl Scene {
         let mut commands = Vec::new();
         for _ in 0..[1, 1, 1, 2, 4][rng.usize(0..5)] {
             commands.push(self.command(rng));
+        }
+        if binds && rng.u8(..) < 40 {
+            let at = rng.usize(0..=commands.len());
+            commands.insert(at, format!("enter {}", Self::namespace(rng)));
         }
         if binds && rng.u8(..) < 160 {
             let at = rng.usize(0..=commands.len());

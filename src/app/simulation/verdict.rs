@@ -333,6 +333,10 @@ fn check_claims(model: &Model, client: usize, got: &[usize], tally: &mut Tally) 
     for (number, sent) in model.sent.iter().enumerate() {
         let claim = model.claim(sent, client);
         match claim {
+            Claim::Must if track.space.0 >= 3 => {
+                count(tally, "claims", 1);
+                count(tally, "claims elsewhere", 1);
+            }
             Claim::Must => count(tally, "claims", 1),
             Claim::May => count(tally, "open claims", 1),
             Claim::No => {}

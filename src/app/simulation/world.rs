@@ -18,6 +18,7 @@ use super::scene::Scene;
 use crate::app::envelope::Body;
 use crate::app::host::Host;
 use crate::app::hosted::{Hosted, Hosting};
+use crate::app::namespaces::Registry;
 use crate::app::question::Waiting;
 use crate::app::{Answer, App, Login};
 use crate::bus::{ENVELOPE_COST, Endpoint, RECEIVER_COST, Route, connect_by};
@@ -83,13 +84,16 @@ impl World {
             listen::<Desk>(&scene, Codec::Text),
             listen::<Console>(&scene, Codec::Text),
         ]);
+        let registry = Registry::new(3);
         let host = |bus: Endpoint<Body>| {
             let apps = vec![
                 hosting::<Talk>(&model, &alive),
                 hosting::<Desk>(&model, &alive),
                 hosting::<Console>(&model, &alive),
             ];
-            let mut host = Host::new(&scene.config(), bus, Rc::clone(&listeners), 3, apps, now);
+            let registry = Arc::clone(&registry);
+            let listeners = Rc::clone(&listeners);
+            let mut host = Host::new(&scene.config(), bus, listeners, registry, apps, now);
             host.start();
             host
         };

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::app::host::Flow;
 use crate::app::hosted::{Hosted, Hosting};
+use crate::app::namespaces::Registry;
 use crate::app::{App, Context, Login};
 use crate::bus;
 use crate::close::CloseReason;
@@ -98,7 +99,7 @@ impl Core {
                 &config,
                 bus,
                 Rc::clone(&specs),
-                1,
+                Registry::new(1),
                 vec![app],
                 Instant::now(),
             ),

@@ -79,11 +79,14 @@ impl Port {
     pub(super) async fn uids(&self, query: &str) -> Result<String, ApiError> {
         let [cursor, limit] = names::fields(query, ["cursor", "limit"])?;
         let limit = names::limit(limit, UIDS_PER_PAGE, UIDS_PER_PAGE_MAX)?;
-        let cores = self.host.borrow_mut().cores();
+        let (cores, spaces) = {
+            let mut host = self.host.borrow_mut();
+            (host.cores(), host.spaces())
+        };
         let start = (CoreId(0), Cursor::default());
         let mut at = match cursor {
             None => Some(start),
-            Some(text) => Some(place_of(text, cores).ok_or_else(bad_cursor)?),
+            Some(text) => Some(place_of(text, cores, spaces).ok_or_else(bad_cursor)?),
         };
         let mut uids = Vec::new();
         for _ in 0..PIECES_PER_PAGE {
@@ -178,17 +181,18 @@ fn cursor_of(core: CoreId, from: Cursor) -> String {
     text
 }
 
-/// The inverse; `None` if it is no cursor of a server with so many cores.
-fn place_of(text: &str, cores: usize) -> Option<(CoreId, Cursor)> {
+/// The inverse; `None` if it is no cursor of a server with so many cores and name spaces.
+fn place_of(text: &str, cores: usize, spaces: u32) -> Option<(CoreId, Cursor)> {
     let mut numbers = text
         .splitn(4, '.')
         .map(|part| u64::from_str_radix(part, 16));
     let mut next = || numbers.next()?.ok();
     let (core, space, place, until) = (next()?, next()?, next()?, next()?);
     let core = CoreId(u16::try_from(core).ok()?);
-    let known = core.index() < cores;
+    let space = u32::try_from(space).ok()?;
+    let known = core.index() < cores && space < spaces;
     let from = Cursor {
-        space: u32::try_from(space).ok()?,
+        space,
         place: u32::try_from(place).ok()?,
         until: u32::try_from(until).ok()?,
     };
@@ -215,8 +219,9 @@ mod tests {
             until: u32::MAX,
         };
         let text = cursor_of(CoreId(9), from);
-        assert_eq!(place_of(&text, 10), Some((CoreId(9), from)));
-        assert_eq!(place_of(&text, 9), None);
+        assert_eq!(place_of(&text, 10, 4), Some((CoreId(9), from)));
+        assert_eq!(place_of(&text, 9, 4), None);
+        assert_eq!(place_of(&text, 10, 3), None);
         for bad in [
             "",
             "0",
@@ -228,7 +233,7 @@ mod tests {
             "-1.0.0.0",
             "0.0.0.100000000",
         ] {
-            assert_eq!(place_of(bad, 10), None, "{bad}");
+            assert_eq!(place_of(bad, 10, u32::MAX), None, "{bad}");
         }
     }
 }

@@ -198,6 +198,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::app::namespaces::Registry;
     use crate::bus::{Route, connect_by};
     use crate::config::Config;
 
@@ -216,7 +217,7 @@ mod tests {
             &config,
             bus,
             listeners,
-            1,
+            Registry::new(1),
             Vec::new(),
             Instant::now(),
         ))
