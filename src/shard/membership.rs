@@ -203,7 +203,7 @@ impl Shard {
     pub fn is_in(&self, id: ConnId, group: &str) -> bool {
         let groups = self.get(id).and_then(|slot| slot.groups.as_ref());
         groups.is_some_and(|groups| {
-            let space = self.spec(id).space;
+            let space = self.space_of(id);
             self.groups.position(&groups.joined, space, group).is_some()
         })
     }
