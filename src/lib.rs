@@ -67,6 +67,8 @@ mod guard;
 mod hush;
 pub mod ident;
 pub mod log;
+#[doc(hidden)]
+pub mod migration;
 mod net;
 mod pages;
 pub mod payload;

@@ -20,7 +20,8 @@ use ringpost::app::hosted::{Hosted, Hosting};
 use ringpost::app::namespaces::Registry;
 use ringpost::auth::bearer::Bearers;
 use ringpost::bus::{Route, connect_by};
-use ringpost::ident::{ConnId, Reach, Space};
+use ringpost::ident::{ConnId, CoreId, Reach, Space};
+use ringpost::migration::{Carriage, Counted, Input as Reading, Progress, Socket};
 use ringpost::protocol::websocket::handshake::Handshake;
 use ringpost::protocol::{Codec, Decoder, Event};
 use ringpost::shard::ListenerSpec;
@@ -63,11 +64,6 @@ struct Client {
     listener: u16,
     place: Place,
     input: Input,
-}
-
-/// The transport's part of a connection that moves.
-struct Link {
-    client: usize,
 }
 
 /// What one client sends in one turn: which bytes of the script's.
@@ -256,8 +252,10 @@ impl Cores {
     }
 
     fn adopt(&mut self, core: usize, arrival: Arrival) {
-        let link = arrival.link.downcast::<Link>().expect("what departed");
-        self.clients[link.client].place = Place::On(core, arrival.connection);
+        let Socket::Sent { number, .. } = arrival.socket else {
+            unreachable!("a client has no descriptor");
+        };
+        self.clients[number as usize].place = Place::On(core, arrival.connection);
     }
 
     /// Only who has just been read can want to leave.
@@ -267,7 +265,13 @@ impl Cores {
             let place = std::mem::replace(&mut self.clients[client].place, Place::Moving);
             assert!(matches!(place, Place::On(on, is) if (on, is) == (core, id)));
             assert!(self.hosts[core].flow(id) == Flow::Leave);
-            self.hosts[core].depart(leaving, Box::new(Link { client }));
+            let progress = Progress::new(Reading::Ignored, Counted::Connection);
+            let socket = Socket::Sent {
+                from: CoreId(core as u16),
+                number: client as u64,
+            };
+            let carriage = Carriage::new(progress, self.now);
+            self.hosts[core].depart(leaving, carriage, socket);
         }
     }
 

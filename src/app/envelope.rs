@@ -12,8 +12,9 @@ use super::inquiry::{Finding, Inquiry};
 use super::order::{Path, Way};
 use crate::events::KickedBy;
 use crate::ident::{ConnId, CoreId, Reach, Space};
+use crate::migration::{Migrant, Socket};
 use crate::payload::{Message, Payload};
-use crate::shard::{Interest, Passage};
+use crate::shard::Interest;
 use crate::stats::CoreStats;
 
 pub enum Body {
@@ -96,14 +97,12 @@ pub struct Passing {
     pub body: Body,
 }
 
-/// A connection between two cores: all that it is.
+/// A connection between two cores.
 pub struct Move {
-    pub passage: Passage,
+    pub migrant: Migrant,
+    pub socket: Socket,
     /// What it has at cores that pass it on.
     pub ways: SmallVec<[Way; 2]>,
-    pub session: Box<dyn Any + Send>,
-    /// The transport's part: descriptor, unread input, half a message. Only the transport looks inside.
-    pub link: Box<dyn Any + Send>,
 }
 
 pub enum Ask {

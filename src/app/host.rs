@@ -30,6 +30,7 @@ use crate::config::Config;
 use crate::events::Reporter;
 use crate::hush::Hush;
 use crate::ident::{ConnId, CoreId};
+use crate::migration::{Carriage, Socket};
 use crate::payload::Message;
 use crate::protocol::Codec;
 use crate::shard::{Ended, Exchange, ListenerSpec, Phase, Shard, TICK, Tick};
@@ -52,10 +53,11 @@ pub enum Flow {
     Gone,
 }
 
-/// A connection that has come from another core, with the transport's part of it.
+/// A connection that has come from elsewhere, and is in the shard. What is left of it is the transport's.
 pub struct Arrival {
     pub connection: ConnId,
-    pub link: Box<dyn Any + Send>,
+    pub carriage: Carriage,
+    pub socket: Socket,
 }
 
 /// What an envelope means to the layers above.
@@ -76,7 +78,7 @@ const PULSE: Duration = Duration::from_secs(1);
 
 pub struct Host {
     pub(super) apps: Vec<Box<dyn Hosted>>,
-    listeners: Rc<[ListenerSpec]>,
+    pub(super) listeners: Rc<[ListenerSpec]>,
     pub(super) local: Local,
     /// Checks who connections are, where they have to prove it.
     pub(super) verifier: Option<Verifier>,
@@ -375,22 +377,23 @@ impl Host {
         leaving
     }
 
-    /// Sends a connection on its way, with the transport's part of it.
-    pub fn depart(&mut self, leaving: Leaving, link: Box<dyn Any + Send>) {
-        let Some((app, session)) = self.session_of(leaving.connection) else {
-            return;
-        };
-        let Some(session) = self.apps[app].take_session(session) else {
-            return;
-        };
-        if let Some(passage) = self.local.shard.depart(leaving.connection, leaving.uid) {
-            let passing = Box::new(Move {
-                passage,
-                ways: self.local.ways.take(leaving.connection),
-                session,
-                link,
+    /// Sends a connection on its way home, with the transport's part of it.
+    pub fn depart(&mut self, leaving: Leaving, carriage: Carriage, socket: Socket) {
+        let Leaving {
+            connection,
+            home,
+            uid,
+        } = leaving;
+        let ways = self.local.ways.take(connection);
+        if let Ok(session) = self.take_session(connection)
+            && let Ok(migrant) = self.take_out(connection, Some(uid), session, carriage)
+        {
+            let moving = Box::new(Move {
+                migrant,
+                socket,
+                ways,
             });
-            self.local.post_free(leaving.home, Body::Move(passing));
+            self.local.post_free(home, Body::Move(moving));
         }
     }
 
@@ -408,7 +411,7 @@ impl Host {
     fn receive_from(&mut self, from: CoreId, body: Body) -> Received {
         match body {
             Body::Pass(passing) => return self.pass(*passing),
-            Body::Move(passing) => return self.arrive(*passing),
+            Body::Move(passing) => return self.received(passing),
             Body::Drain(stage) => return Received::Drain(stage),
             Body::Renew(renewal) => return Received::Renew(renewal),
             Body::RollCall => return Received::Done,
@@ -474,28 +477,8 @@ impl Host {
         Received::Done
     }
 
-    fn arrive(&mut self, passing: Move) -> Received {
-        let Move {
-            mut passage,
-            ways,
-            session,
-            link,
-        } = passing;
-        let app = usize::from(self.listeners[usize::from(passage.listener)].app);
-        let Some(session) = self.apps[app].put_session(session) else {
-            debug_assert!(false, "a session goes to the app that made it");
-            return Received::Done;
-        };
-        let uid = std::mem::take(&mut passage.uid);
-        let connection = self.local.shard.arrive(&mut passage, session);
-        self.local.ways.put(connection, ways);
-        self.bind(connection, &uid);
-        self.settle();
-        Received::Arrived(Arrival { connection, link })
-    }
-
     /// Binds at home and tells the app; one that is kept out is closed.
-    fn bind(&mut self, id: ConnId, uid: &str) {
+    pub(super) fn bind(&mut self, id: ConnId, uid: &str) {
         if self.local.shard.bind(id, uid) {
             self.local.settle_joins(id);
             if let Some((app, session)) = self.session_of(id) {

@@ -16,6 +16,7 @@ pub mod host;
 pub mod hosted;
 pub(crate) mod inquiry;
 mod local;
+mod migrating;
 #[doc(hidden)]
 pub mod namespaces;
 mod order;

@@ -16,6 +16,7 @@ use super::*;
 use crate::bus::{Route, connect_by};
 use crate::config::{Auth, Config};
 use crate::ident::{ConnId, Reach, Reply, Space};
+use crate::migration::{Carriage, Counted, Input, Progress, Socket};
 use crate::protocol::Codec;
 use crate::shard::{ListenerSpec, Phase};
 
@@ -197,14 +198,22 @@ impl Cores {
                     let at = (core, leaving.connection);
                     let client = self.clients.iter().position(|is| *is == at).unwrap();
                     if host.flow(leaving.connection) == Flow::Leave {
-                        host.depart(leaving, Box::new(client));
+                        let progress = Progress::new(Input::Ignored, Counted::Connection);
+                        let socket = Socket::Sent {
+                            from: CoreId(core as u16),
+                            number: client as u64,
+                        };
+                        let carriage = Carriage::new(progress, host.now());
+                        host.depart(leaving, carriage, socket);
                     }
                 }
                 while let Some(envelope) = host.take() {
                     idle = false;
                     if let Received::Arrived(arrival) = host.receive(envelope) {
-                        let client = arrival.link.downcast::<usize>().unwrap();
-                        self.clients[*client] = (core, arrival.connection);
+                        let Socket::Sent { number, .. } = arrival.socket else {
+                            panic!("a client has no descriptor");
+                        };
+                        self.clients[number as usize] = (core, arrival.connection);
                     }
                 }
                 host.publish_taken();

@@ -21,6 +21,7 @@ use super::proxies::Proxies;
 use crate::close::CloseReason;
 use crate::config::Config;
 use crate::hush::Hush;
+use crate::migration::Counted;
 use crate::protocol::http::HttpError;
 
 /// Locks that the table of addresses is cut into.
@@ -78,34 +79,6 @@ pub struct Door {
     pub counted_with: u16,
     /// Whether this machine alone reaches it.
     pub on_loopback: bool,
-}
-
-/// What a connection counts towards. Its end gives back just that.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Counted {
-    /// None of the limits: it was refused, and is being told so.
-    Nothing,
-    /// Its pool's connections.
-    Connection,
-    /// Its address' connections, too.
-    Address,
-    /// Back ends' connections by HTTP.
-    BackEnd,
-    /// The same, and its address' connections, where its listener has a limit of its own.
-    BackEndOfAddress,
-    /// None of the limits yet: it found no place, and may still show that it needs none of those.
-    Guest,
-}
-
-impl Counted {
-    /// Whether it is a back end's by HTTP.
-    pub fn is_back_end(self) -> bool {
-        matches!(self, Counted::BackEnd | Counted::BackEndOfAddress)
-    }
-
-    fn has_address(self) -> bool {
-        matches!(self, Counted::Address | Counted::BackEndOfAddress)
-    }
 }
 
 /// A part of the table: connections by address, and by the number of the doors that are added up.
@@ -425,6 +398,11 @@ impl Admission {
         let may = self.told < TOLD_MAX;
         self.told += usize::from(may);
         may
+    }
+
+    /// One that is being told that it is refused has come from another core.
+    pub fn count_told(&mut self) {
+        self.told += 1;
     }
 
     /// Says that a connection was refused, by which key or why, once a second for each limit.

@@ -13,6 +13,7 @@
 use std::time::{Duration, Instant};
 
 use crate::ident::ConnId;
+use crate::migration::Spent;
 use crate::pages::Pages;
 
 /// Largest head of a message as a client sends it (RFC 6455, section 5.2).
@@ -109,7 +110,7 @@ impl Limit {
 
 /// What one connection has spent, in nanoseconds since the epoch that all cores share.
 #[derive(Clone, Copy, Default)]
-pub struct Bucket {
+struct Bucket {
     /// When all that its messages have cost is earned again.
     messages_until: u64,
     /// The same of frames that are no message.
@@ -162,25 +163,41 @@ impl Rates {
         };
     }
 
-    /// One that has come from another core, with its bucket from there. That core's time may have been read
-    /// later than ours, so much `ahead`: what is spent there must not weigh more here.
-    pub fn put(&mut self, id: ConnId, bucket: Bucket, ahead: Duration) {
-        let ahead = u64::try_from(ahead.as_nanos()).unwrap_or(u64::MAX);
-        let behind_since = match bucket.behind_since {
-            0 => 0,
-            since => since.saturating_sub(ahead).max(1),
-        };
+    /// One has come from elsewhere, where it had spent so much, so long ago: that has been earned since.
+    pub fn put(&mut self, id: ConnId, listener: u16, spent: &Spent, way: Duration, now: Instant) {
+        let now = self.since_epoch(now);
+        let way = i64::try_from(way.as_nanos()).unwrap_or(i64::MAX);
+        let until = |left: i64| now.saturating_add_signed(left.saturating_sub(way));
+        let since = |ago: u64| now.saturating_sub(ago.saturating_add_signed(way)).max(1);
         *self.buckets.claim(id.slot) = Bucket {
-            messages_until: bucket.messages_until.saturating_sub(ahead),
-            others_until: bucket.others_until.saturating_sub(ahead),
-            bytes_until: bucket.bytes_until.saturating_sub(ahead),
-            behind_since,
-            listener: bucket.listener,
+            messages_until: until(spent.messages_in),
+            others_until: until(spent.others_in),
+            bytes_until: until(spent.bytes_in),
+            behind_since: spent.behind.map_or(0, since),
+            listener,
         };
     }
 
-    /// One is gone, or leaves for another core and has its bucket travel along.
-    pub fn take(&mut self, id: ConnId) -> Bucket {
+    /// One leaves for elsewhere, with what it has spent.
+    pub fn leave(&mut self, id: ConnId, now: Instant) -> Spent {
+        let now = self.since_epoch(now);
+        let bucket = self.take(id);
+        let left = |until: u64| (until as i64).wrapping_sub(now as i64);
+        let behind = (bucket.behind_since > 0).then(|| now.saturating_sub(bucket.behind_since));
+        Spent {
+            messages_in: left(bucket.messages_until),
+            others_in: left(bucket.others_until),
+            bytes_in: left(bucket.bytes_until),
+            behind,
+        }
+    }
+
+    /// One is gone.
+    pub fn forget(&mut self, id: ConnId) {
+        self.take(id);
+    }
+
+    fn take(&mut self, id: ConnId) -> Bucket {
         let bucket = self.buckets.get(id.slot).copied();
         self.buckets.free(id.slot);
         bucket.unwrap_or_default()
@@ -361,10 +378,10 @@ mod tests {
         // It did not matter that it was said again.
         rates.fall_behind(ID, now + second);
         assert_eq!(takes(&mut rates, late), 60);
-        // On another core it goes on.
-        let bucket = rates.take(ID);
+        // Elsewhere it goes on, and its way there is counted.
+        let spent = rates.leave(ID, late - second);
         rates.enter(ID, 1);
-        rates.put(ID, bucket, Duration::ZERO);
+        rates.put(ID, 1, &spent, second, late);
         assert_eq!(takes(&mut rates, late), 60);
         rates.catch_up(ID);
         assert_eq!(takes(&mut rates, late), 10);
@@ -387,10 +404,17 @@ mod tests {
         for _ in 0..9 {
             assert!(rates.spend(ID, 0, Unit::Message, now));
         }
-        let bucket = rates.take(ID);
+        let spent = rates.leave(ID, now);
         rates.enter(ID, 1);
-        rates.put(ID, bucket, Duration::ZERO);
+        rates.put(ID, 1, &spent, Duration::ZERO, now);
         assert_eq!(takes(&mut rates, now), 1);
+        // As much as it earns on its way it may send more, there as here.
+        let (way, later) = (Duration::from_millis(300), Duration::from_millis(500));
+        let spent = rates.leave(ID, now + later);
+        rates.put(ID, 1, &spent, way, now + later + way);
+        let here = rates.buckets[3];
+        assert_eq!(here.messages_until, 900_000_001);
+        assert_eq!(takes(&mut rates, now + later + way), 9);
     }
 
     #[test]
@@ -398,8 +422,9 @@ mod tests {
         let ahead = Duration::from_millis(3);
         let (mut rates, now) = rates(10, 0, 1);
         assert!(rates.spend(ID, 0, Unit::Message, now + ahead));
-        let bucket = rates.take(ID);
-        rates.put(ID, bucket, ahead);
+        let spent = rates.leave(ID, now + ahead);
+        // It has not been on its way at all, as time is there.
+        rates.put(ID, 1, &spent, Duration::ZERO, now);
         assert_eq!(takes(&mut rates, now), 9);
     }
 }

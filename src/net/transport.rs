@@ -178,7 +178,7 @@ impl Transport {
 
     /// Gives a connection its place in the table.
     fn place(&mut self, link: Link) {
-        self.halves.enter(link.bytes_held());
+        self.halves.enter(link.progress.bytes_held());
         let slot = link.id.slot;
         *self.links.claim(slot) = Some(link);
     }
@@ -190,7 +190,7 @@ impl Transport {
     /// Takes a connection's part out of the table.
     fn take_link(&mut self, id: ConnId) -> Option<Link> {
         let link = self.links.get_mut(id.slot)?.take_if(|link| link.id == id)?;
-        self.halves.leave(id, link.bytes_held());
+        self.halves.leave(id, link.progress.bytes_held());
         self.links.free(id.slot);
         Some(link)
     }
@@ -289,11 +289,11 @@ impl Transport {
     fn event(&mut self, host: &mut Host, event: Ready) {
         let id = event.connection();
         let Some(link) = self.link(id) else { return };
-        link.ending |= event.ending;
-        link.broken |= event.broken;
+        link.progress.ending |= event.ending;
+        link.progress.broken |= event.broken;
         // What the peer sent before it broke off is read first; then the read finds the error.
-        link.readable |= event.readable || event.broken;
-        let reads = link.readable && !link.queued;
+        link.progress.readable |= event.readable || event.broken;
+        let reads = link.progress.readable && !link.queued;
         if event.unwatched {
             self.watch_again(host, id);
         }

@@ -10,6 +10,7 @@ use std::fmt;
 use ahash::{AHashMap, RandomState};
 use hashbrown::HashTable;
 
+use super::slot::Wish;
 use crate::ident::{ConnId, Space, UidError};
 
 /// A connection's membership: which group, and where in its list.
@@ -194,6 +195,14 @@ impl Groups {
             self.interests.shrink_to(super::LIST_KEPT);
         }
         interest
+    }
+
+    /// The group of a membership, and what the member is called there if that is not its uid.
+    pub fn wish(&self, membership: Membership, connection: ConnId) -> Option<Wish> {
+        let group = self.groups[membership.group as usize].as_ref()?;
+        let called = group.called.as_ref();
+        let called = called.and_then(|called| called.get(&connection));
+        Some(Wish::new(&group.name, called.map(AsRef::as_ref)))
     }
 
     /// Whether a connection with these memberships is in the group, and as which of them.

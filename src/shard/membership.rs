@@ -73,10 +73,7 @@ impl Shard {
 
     /// Makes a connection one of everybody.
     pub(super) fn settle(&mut self, id: ConnId) {
-        let space = self.space_of(id);
-        let list = self.everybody.claim(space);
-        let at = list.len() as u32;
-        list.push(id);
+        let at = self.enter_everybody(id, self.space_of(id));
         let now = self.now;
         let Some(slot) = self.get_mut(id) else { return };
         slot.phase = Phase::Home;
@@ -84,6 +81,13 @@ impl Shard {
         slot.since = now;
         slot.heard = now;
         self.schedule(id);
+    }
+
+    /// Makes a connection one of everybody, and says at which place.
+    pub(super) fn enter_everybody(&mut self, id: ConnId, space: Space) -> u32 {
+        let list = self.everybody.claim(space);
+        list.push(id);
+        list.len() as u32 - 1
     }
 
     /// The groups that a connection asked to join before it was home. It is to join them now.

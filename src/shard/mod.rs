@@ -37,8 +37,9 @@ pub use listing::{
 };
 pub use members::{Interest, JoinError};
 pub use membership::Joining;
+pub use moving::{Passage, Stage, Stays, Unsent};
 pub use outbox::Outbox;
-pub use slot::{Dirty, Ended, ListenerSpec, Passage, Peer, Phase, Wish};
+pub use slot::{Dirty, Ended, ListenerSpec, Peer, Phase, Wish};
 pub use wheel::{TICK, Tick, Wheel, ticks};
 pub use work::Work;
 

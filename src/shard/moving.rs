@@ -1,75 +1,277 @@
-//! What a shard gives up of a connection that moves to another core, and takes of one that comes from there.
+//! All that a shard knows of a connection, taken out of it in any phase and put into another: [`Passage`].
 //!
+//! Moments become durations, for they mean nothing elsewhere. Two things are left out: bytes on their way to other
+//! cores, which come back to the shard that they left, and that its kernel takes no more, which the next write finds out.
 //! Called by the host, with the connection's session and the transport's part.
 
-use super::slot::{Binding, Memberships, Passage, Phase};
-use super::{ConnId, Dirty, Shard};
+use super::proofs::Taken;
+use super::replies::Replies;
+use super::slot::{Binding, Memberships, Peer, Phase, Slot, Wish};
+use super::wheel::Tick;
+use super::{ConnId, Dirty, Exchange, Shard};
+use crate::close::CloseReason;
+use crate::ident::Space;
+use crate::protocol::websocket::extension::Window;
+
+/// What a shard knows of a connection that is in none.
+pub struct Passage {
+    pub listener: u16,
+    pub peer: Peer,
+    /// When it was accepted, in seconds since 1970.
+    pub accepted: u32,
+    pub stage: Stage,
+    /// If compression is agreed on, how far back what is sent may refer.
+    pub window: Option<Window>,
+    /// How long ago something last arrived; of a closing one, since that was decided.
+    pub heard: Tick,
+    /// How long ago its phase began, or it was last pinged.
+    pub since: Tick,
+    /// It is not read for now.
+    pub paused: bool,
+    /// The space that it has entered in place of its listener's.
+    pub entered: Option<Space>,
+    /// Groups that it is in once home, and before that those that it has asked for.
+    pub groups: Vec<Wish>,
+    /// What it has proved.
+    pub proof: Option<Taken>,
+    /// Places of its replies that are open, or filled and held back by one that is.
+    pub replies: Option<Box<Replies>>,
+    pub unsent: Unsent,
+}
+
+/// How far it has come, and what is known of it then.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// Its opening handshake is under way, or a proxy's header before it.
+    Opening,
+    /// It asks by HTTP.
+    Asking(Exchange),
+    /// Its app knows it.
+    Open {
+        /// The uid that it is to be bound to where it arrives.
+        binds: Option<Box<str>>,
+    },
+    /// It is where it stays, or never binds.
+    Home { uid: Option<Box<str>> },
+    /// It is to end, and its app has been told.
+    Closing {
+        reason: CloseReason,
+        /// Where it was in asking, if it asked by HTTP.
+        exchange: Option<Exchange>,
+    },
+}
+
+/// Encoded bytes not yet written.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Unsent {
+    pub bytes: Vec<u8>,
+    /// Whether a part of their first unit may have left: it cannot be dropped then.
+    pub begun: bool,
+}
+
+/// Why a connection cannot be taken out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stays {
+    /// It is not there any more.
+    Gone,
+    /// It has asked by HTTP, and its answer is not known yet.
+    Answering,
+    /// It is on its way to its home core already.
+    Leaving,
+    /// Its app cannot write its session down, so that it stays in this process.
+    Unwritten,
+}
+
+impl std::fmt::Display for Stays {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Stays::Gone => "the connection is gone",
+            Stays::Answering => "its request is not answered yet",
+            Stays::Leaving => "it moves to its home core already",
+            Stays::Unwritten => "its app cannot write its session down",
+        })
+    }
+}
+
+impl Slot {
+    /// How far it has come; `binds` is the uid that it leaves for.
+    fn stage(&self, binds: Option<Box<str>>) -> Result<Stage, Stays> {
+        let exchange = match self.binding {
+            Binding::Asks(exchange) => Some(exchange),
+            _ => None,
+        };
+        Ok(match (self.phase, exchange) {
+            (Phase::Free, _) => return Err(Stays::Gone),
+            (Phase::Opening, _) => Stage::Opening,
+            (Phase::Asking, Some(Exchange::Answering)) => return Err(Stays::Answering),
+            (Phase::Asking, exchange) => Stage::Asking(exchange.unwrap_or(Exchange::New)),
+            (Phase::Open, _) if self.binding == Binding::Leaving && binds.is_none() => {
+                return Err(Stays::Leaving);
+            }
+            (Phase::Open, _) => Stage::Open { binds },
+            // The tables still go by its uid.
+            (Phase::Home, _) => Stage::Home { uid: None },
+            (Phase::Closing, exchange) => Stage::Closing {
+                reason: self.reason,
+                exchange,
+            },
+        })
+    }
+}
 
 impl Shard {
-    /// Takes an open connection out for its move to its uid's home core. Its session is taken from
-    /// the app by the caller.
-    pub fn depart(&mut self, id: ConnId, uid: Box<str>) -> Option<Passage> {
-        self.get(id)?;
-        let proof = self.take_proof(id);
-        let entered = self.entered(id);
-        let slot = self.get_mut(id)?;
-        assert_eq!(slot.phase, Phase::Open, "only an open connection moves");
+    /// Whether [`Shard::depart`] can take the connection out, by itself and not for a uid.
+    pub fn may_depart(&self, id: ConnId) -> Result<(), Stays> {
+        let slot = self.get(id).ok_or(Stays::Gone)?;
+        match (slot.phase, slot.binding) {
+            (Phase::Asking, Binding::Asks(Exchange::Answering)) => Err(Stays::Answering),
+            (Phase::Open, Binding::Leaving) => Err(Stays::Leaving),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a connection out: out of every table, without a word to anybody. An open one may do so for a uid that it is
+    /// to be bound to at its home. Its session is taken from the app by the caller.
+    pub fn depart(&mut self, id: ConnId, binds: Option<Box<str>>) -> Result<Passage, Stays> {
+        let now = self.now;
+        let (accepted, entered) = (self.accepted(id), self.entered(id));
+        let mut stage = self.get(id).ok_or(Stays::Gone)?.stage(binds)?;
+        let groups = self.groups_of(id);
+        self.forget(id);
+        let proof = self.take_proof(id).map(|held| held.taken(now));
+        let slot = self.get_mut(id).ok_or(Stays::Gone)?;
         let late = match slot.blocked {
             true => 0,
             false => slot.outbox.bytes(),
         };
+        if let Stage::Home { uid } = &mut stage {
+            *uid = slot.uid.take();
+        }
         let (unsent, freed) = slot.outbox.flatten();
         let passage = Passage {
             listener: slot.listener,
             peer: slot.peer,
-            accepted: 0,
+            accepted,
             window: slot.window,
+            heard: now.saturating_sub(slot.heard),
+            since: now.saturating_sub(slot.since),
+            paused: slot.paused,
             entered,
-            uid,
-            groups: slot
-                .groups
-                .take()
-                .map_or_else(Vec::new, |groups| groups.asked),
-            unsent,
+            groups,
             proof,
+            replies: slot.replies.take().filter(|replies| !replies.is_empty()),
+            unsent,
+            stage,
         };
         self.outbox_bytes -= freed;
         self.backlog.settled(late);
-        let accepted = self.accepted(id);
+        self.stats.opening -= u64::from(passage.stage == Stage::Opening);
         self.release(id, passage.listener);
-        Some(Passage {
-            accepted,
-            ..passage
-        })
+        Ok(passage)
     }
 
-    /// Puts a connection that has come from another core into a slot. It is to be bound next.
+    /// The groups that a connection is in, or has asked for.
+    fn groups_of(&mut self, id: ConnId) -> Vec<Wish> {
+        let slot = self.slots.get_mut(id.slot);
+        let Some(of) = slot.and_then(|slot| slot.groups.as_mut()) else {
+            return Vec::new();
+        };
+        let mut wishes = std::mem::take(&mut of.asked);
+        wishes.extend(
+            of.joined
+                .iter()
+                .filter_map(|one| self.groups.wish(*one, id)),
+        );
+        wishes
+    }
+
+    /// Puts a connection that has come from elsewhere into a slot, and takes what there is in its passage. One that has
+    /// come for a uid is to be bound next.
     pub fn arrive(&mut self, passage: &mut Passage, session: u32) -> ConnId {
         let id = self.take_slot(passage.listener, passage.peer, passage.accepted);
+        let now = self.now;
         self.stats.moved_in += 1;
-        self.hold(id, passage.proof.take());
+        let proof = passage.proof.take();
+        self.hold(id, proof.map(|taken| taken.held(now)));
         self.set_entered(id, passage.entered);
         let groups = std::mem::take(&mut passage.groups);
         let unsent = std::mem::take(&mut passage.unsent);
-        let mut cost = 0;
         let slot = &mut self.slots[id.slot];
-        slot.phase = Phase::Open;
         slot.session = session;
         slot.window = passage.window;
-        slot.binding = Binding::Asked;
-        if !groups.is_empty() {
-            slot.groups = Some(Box::new(Memberships {
-                joined: Vec::new(),
-                asked: groups,
-            }));
-        }
-        if !unsent.is_empty() {
+        slot.heard = now.saturating_sub(passage.heard);
+        slot.since = now.saturating_sub(passage.since);
+        slot.paused = passage.paused;
+        slot.replies = passage.replies.take();
+        let mut cost = 0;
+        if !unsent.bytes.is_empty() {
             cost = slot.outbox.push_moved(unsent);
-            self.mark_dirty(id, Dirty::Urgent);
         }
         self.outbox_bytes += cost;
         self.backlog.queued(cost);
+        // Where nothing waits any more, a closing one is still to be ended.
+        if cost > 0 || matches!(passage.stage, Stage::Closing { .. }) {
+            self.mark_dirty(id, Dirty::Urgent);
+        }
+        self.enter_stage(id, &passage.stage, groups);
         self.schedule(id);
         id
+    }
+
+    /// Gives one that arrives its phase, and the tables theirs of it.
+    fn enter_stage(&mut self, id: ConnId, stage: &Stage, groups: Vec<Wish>) {
+        let slot = &mut self.slots[id.slot];
+        let exchange = match stage {
+            Stage::Opening => {
+                self.stats.opening += 1;
+                return;
+            }
+            Stage::Open { binds } => {
+                slot.phase = Phase::Open;
+                if binds.is_some() {
+                    slot.binding = Binding::Asked;
+                }
+                if !groups.is_empty() {
+                    slot.groups = Some(Box::new(Memberships {
+                        joined: Vec::new(),
+                        asked: groups,
+                    }));
+                }
+                return;
+            }
+            Stage::Home { uid } => {
+                slot.phase = Phase::Home;
+                let space = self.space_of(id);
+                return self.enter_home(id, space, uid.as_deref(), &groups);
+            }
+            Stage::Asking(exchange) => {
+                slot.phase = Phase::Asking;
+                Some(*exchange)
+            }
+            Stage::Closing { reason, exchange } => {
+                slot.phase = Phase::Closing;
+                slot.reason = *reason;
+                *exchange
+            }
+        };
+        if let Some(exchange) = exchange {
+            slot.binding = Binding::Asks(exchange);
+            self.stats.connections -= 1;
+            self.asking += 1;
+        }
+    }
+
+    /// The same of one that was home already: nobody is told, and no policy asked again.
+    fn enter_home(&mut self, id: ConnId, space: Space, uid: Option<&str>, groups: &[Wish]) {
+        if let Some(uid) = uid {
+            self.slots[id.slot].binding = Binding::Asked;
+            self.uids.insert(&mut self.slots, space, uid, id);
+            self.stats.bound += 1;
+            self.bound_as_proved(id);
+        }
+        self.slots[id.slot].everybody_at = self.enter_everybody(id, space);
+        for Wish { group, called } in groups {
+            self.join(id, group, called.as_deref());
+        }
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use super::moving::Unsent;
 use crate::config::OUTBOX_MESSAGE_COST;
 
 /// An own chunk takes further small messages up to this size, so that a burst to one connection is
@@ -21,8 +22,8 @@ const JOINED_BYTES_MAX: usize = 1 << 10;
 enum Content {
     /// Encoded for this connection alone.
     Own(Vec<u8>),
-    /// What waited when the connection moved here. The other core may have sent a part of its first
-    /// unit, so it stays whole.
+    /// What waited when the connection moved here, of whose first unit a part has been sent elsewhere. So it
+    /// stays whole.
     Moved(Box<[u8]>),
     /// Encoded once for all connections of this core that get it.
     Shared(Rc<[u8]>),
@@ -175,11 +176,16 @@ impl Outbox {
         self.chunks.push_back(Chunk { content, word });
     }
 
-    /// Takes what another core's outbox gave up by [`Outbox::flatten`], before anything else. Returns
+    /// Takes what another outbox gave up by [`Outbox::flatten`], before anything else. Returns
     /// what it costs.
-    pub fn push_moved(&mut self, bytes: Vec<u8>) -> usize {
+    pub fn push_moved(&mut self, unsent: Unsent) -> usize {
+        let Unsent { bytes, begun } = unsent;
         let cost = bytes.len() + OUTBOX_MESSAGE_COST;
-        self.push(Content::Moved(bytes.into()), cost as u64);
+        let content = match begun {
+            true => Content::Moved(bytes.into()),
+            false => Content::Own(bytes),
+        };
+        self.push(content, cost as u64);
         self.count(cost, cost);
         cost
     }
@@ -248,14 +254,7 @@ impl Outbox {
     /// Drops what waits, except the rest of a unit that has begun to leave: a close frame can
     /// follow that, but not stand in its middle. Returns what is freed.
     pub fn truncate(&mut self) -> usize {
-        let moved = matches!(
-            self.chunks.front(),
-            Some(Chunk {
-                content: Content::Moved(_),
-                ..
-            })
-        );
-        let keep = usize::from(self.sent > 0 || moved);
+        let keep = usize::from(self.has_begun());
         let mut freed = 0;
         while self.chunks.len() > keep
             && let Some(chunk) = self.chunks.pop_back()
@@ -263,6 +262,12 @@ impl Outbox {
             freed += self.release(chunk);
         }
         freed
+    }
+
+    /// Whether a part of the first unit has left, here or elsewhere.
+    fn has_begun(&self) -> bool {
+        let first = self.chunks.front().map(|chunk| &chunk.content);
+        self.sent > 0 || matches!(first, Some(Content::Moved(_)))
     }
 
     /// Drops everything. Returns what is freed.
@@ -275,17 +280,17 @@ impl Outbox {
         off.freed
     }
 
-    /// Takes everything out as plain bytes, for the connection's move to another core, and says what
-    /// is freed here.
-    pub fn flatten(&mut self) -> (Vec<u8>, usize) {
+    /// Takes everything out as plain bytes, for the connection's move elsewhere, and says what is freed here.
+    pub fn flatten(&mut self) -> (Unsent, usize) {
+        let begun = self.has_begun();
         let length: usize = self.pieces().map(<[u8]>::len).sum();
-        let mut all = Vec::with_capacity(length);
+        let mut bytes = Vec::with_capacity(length);
         let mut skip = self.sent as usize;
         for chunk in &self.chunks {
-            all.extend_from_slice(&chunk.bytes()[skip..]);
+            bytes.extend_from_slice(&chunk.bytes()[skip..]);
             skip = 0;
         }
-        (all, self.clear())
+        (Unsent { bytes, begun }, self.clear())
     }
 
     /// What it holds of the core's memory, but for shared messages that were `seen` in other outboxes.
@@ -405,13 +410,32 @@ mod tests {
     }
 
     #[test]
+    fn what_has_not_begun_elsewhere_can_be_dropped() {
+        let (mut there, mut here) = (Outbox::default(), Outbox::default());
+        own(&mut there, b"head");
+        here.push_moved(there.flatten().0);
+        own(&mut here, b"tail");
+        assert_eq!(contents(&here), b"headtail");
+        here.truncate();
+        assert!(here.is_empty());
+        // One that has begun has so after another move, too.
+        own(&mut there, b"head");
+        there.advance(1);
+        here.push_moved(there.flatten().0);
+        there.push_moved(here.flatten().0);
+        there.truncate();
+        assert_eq!(contents(&there), b"ead");
+    }
+
+    #[test]
     fn flatten_takes_the_unwritten_bytes() {
         let mut outbox = Outbox::default();
         own(&mut outbox, b"abc");
         outbox.push_shared(Rc::from(&b"def"[..]), None);
         outbox.advance(2);
         let freed = 6 + 2 * OUTBOX_MESSAGE_COST;
-        assert_eq!(outbox.flatten(), (b"cdef".to_vec(), freed));
+        let bytes = b"cdef".to_vec();
+        assert_eq!(outbox.flatten(), (Unsent { bytes, begun: true }, freed));
         assert!(outbox.is_empty());
         assert_eq!(outbox.bytes(), 0);
     }

@@ -28,6 +28,36 @@ pub struct Held {
     refreshed: Tick,
 }
 
+/// The same of a connection that is in no shard.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Taken {
+    pub uid: Option<Box<str>>,
+    pub expires: WallTime,
+    /// How long it is until all that it has used up is earned again.
+    pub refreshed_in: Tick,
+}
+
+impl Held {
+    pub(super) fn taken(self, now: Tick) -> Taken {
+        Taken {
+            uid: self.uid,
+            expires: self.expires,
+            refreshed_in: self.refreshed.saturating_sub(now),
+        }
+    }
+}
+
+impl Taken {
+    pub(super) fn held(self, now: Tick) -> Held {
+        let most = REFRESHES_AT_ONCE * TICKS_SECOND;
+        Held {
+            uid: self.uid,
+            expires: self.expires,
+            refreshed: now + self.refreshed_in.min(most),
+        }
+    }
+}
+
 /// The proofs of one core's connections, by their slots.
 #[derive(Default)]
 pub struct Proofs {

@@ -6,7 +6,6 @@ use std::net::{IpAddr, SocketAddr};
 use super::asking::Exchange;
 use super::members::Membership;
 use super::outbox::Outbox;
-use super::proofs::Held;
 use super::replies::Replies;
 use super::uids::NO_SLOT;
 use super::wheel::Tick;
@@ -202,23 +201,4 @@ pub struct Ended {
     pub app: u8,
     pub session: u32,
     pub reason: CloseReason,
-}
-
-/// All of a connection that the shard carries to another core.
-pub struct Passage {
-    pub listener: u16,
-    pub peer: Peer,
-    /// When it was accepted, in seconds since 1970.
-    pub accepted: u32,
-    pub window: Option<Window>,
-    /// The space that it has entered in place of its listener's.
-    pub entered: Option<Space>,
-    /// The uid to bind at home.
-    pub uid: Box<str>,
-    /// Groups to join there.
-    pub groups: Vec<Wish>,
-    /// Encoded bytes not yet written.
-    pub unsent: Vec<u8>,
-    /// What it has proved.
-    pub proof: Option<Held>,
 }

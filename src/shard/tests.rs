@@ -149,7 +149,7 @@ fn accounts_match_the_slots_on_every_way() {
                 }
                 (13, Some(id)) if shard.phase(id) == Phase::Closing => shard.remove(id),
                 (14, Some(id)) if shard.phase(id) == Phase::Open => {
-                    let mut passage = shard.depart(id, name.as_str().into()).unwrap();
+                    let mut passage = shard.depart(id, Some(name.as_str().into())).unwrap();
                     check_accounts(&shard, &format!("seed {seed} step {step} departed"));
                     ids.push(shard.arrive(&mut passage, 0));
                 }

@@ -12,6 +12,7 @@ pub const LAYERS: &[&[&str]] = &[
     // its part of `config`, so they are above them.
     &["protocol", "stats", "guard", "auth", "events"],
     &["shard", "bus"],
+    &["migration"],
     &["app"],
     &["net"],
     &["server"],

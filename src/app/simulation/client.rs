@@ -36,12 +36,6 @@ pub struct Client {
     pub hung_up: bool,
 }
 
-/// What travels in an envelope, opaque to all but the world.
-pub struct Link {
-    pub client: usize,
-    pub held: VecDeque<String>,
-}
-
 /// One thing that a client received.
 #[derive(PartialEq, Eq, Debug)]
 pub enum Seen {

@@ -1,11 +1,12 @@
 //! The transport's part of the world: what it does with sockets, here between hosts and simulated clients.
 
-use super::client::{Link, Place};
+use super::client::Place;
 use super::world::World;
 use crate::app::host::{Arrival, Flow, Received};
 use crate::bus::{ENVELOPE_COST, RECEIVER_COST};
 use crate::close::CloseReason;
-use crate::ident::ConnId;
+use crate::ident::{ConnId, CoreId};
+use crate::migration::{Carriage, Counted, Input, Progress, Socket};
 use crate::payload::Message;
 
 impl World {
@@ -75,15 +76,19 @@ impl World {
     }
 
     fn adopt(&mut self, core: usize, arrival: Arrival) {
-        let link = arrival.link.downcast::<Link>().expect("what departed");
-        let one = &mut self.clients[link.client];
+        let Socket::Sent { number, .. } = arrival.socket else {
+            panic!("a client has no descriptor");
+        };
+        let client = number as usize;
+        let one = &mut self.clients[client];
         assert_eq!(one.place, Place::Travelling);
         one.place = Place::On(core, arrival.connection);
-        one.held = link.held;
+        let unread = String::from_utf8(arrival.carriage.progress.unread);
+        one.held = unread.expect("text").lines().map(str::to_owned).collect();
         *self.tally.entry("moved").or_default() += 1;
-        self.links[core].insert(arrival.connection, link.client);
+        self.links[core].insert(arrival.connection, client);
         let count = self.rng.usize(0..3);
-        self.read(link.client, count);
+        self.read(client, count);
     }
 
     pub fn depart_all(&mut self, core: usize) {
@@ -101,7 +106,15 @@ impl World {
             one.place = Place::Travelling;
             one.paused = false;
             one.blocked = false;
-            self.hosts[core].depart(leaving, Box::new(Link { client, held }));
+            let mut progress = Progress::new(Input::Ignored, Counted::Connection);
+            let lines = held.iter().flat_map(|line| [line, "\n"]);
+            progress.unread = lines.collect::<String>().into_bytes();
+            let socket = Socket::Sent {
+                from: CoreId(core as u16),
+                number: client as u64,
+            };
+            let carriage = Carriage::new(progress, self.now);
+            self.hosts[core].depart(leaving, carriage, socket);
         }
     }
 

@@ -13,8 +13,7 @@ use super::{Transport, link_of};
 use crate::app::host::{Flow, Host};
 use crate::close::CloseReason;
 use crate::ident::{ConnId, ConnName};
-use crate::net::admission::Counted;
-use crate::net::connection::{Input, Link};
+use crate::net::connection::{Counted, Input, Link, Progress};
 use crate::protocol::http::HttpError;
 use crate::protocol::proxy::Source;
 use crate::protocol::websocket::handshake::Handshake;
@@ -85,9 +84,9 @@ impl Transport {
         let codec = self.listeners[usize::from(listener)].codec;
         let id = host.connect(listener, peer);
         let asks_first = !matches!(input, Input::Messages(_));
-        let mut link = Link::new(id, stream, codec, input, counted);
+        let mut link = Link::new(id, stream, codec, Progress::new(input, counted));
         if asks_first {
-            link.readable = true;
+            link.progress.readable = true;
             link.queued = true;
             self.fresh.push_back(id);
         }
@@ -192,7 +191,7 @@ impl Transport {
         let Some(link) = link_of(&mut self.links, id) else {
             return false;
         };
-        let Input::ProxyHeader(header) = &mut link.input else {
+        let Input::ProxyHeader(header) = &mut link.progress.input else {
             return true;
         };
         if host.flow(id) == Flow::End {
@@ -215,7 +214,7 @@ impl Transport {
                 self.leave_proxy_behind(host, id)
             }
             Err(cause) => {
-                link.input = Input::Ignored;
+                link.progress.input = Input::Ignored;
                 let reason = CloseReason::BadProxy;
                 self.admission.complain(listener, reason, peer, cause);
                 host.close(id, CloseReason::BadProxy);
@@ -234,7 +233,7 @@ impl Transport {
         let input = self.first_input(listener, peer);
         let opens = matches!(input, Input::Messages(_));
         if let Some(link) = self.link(id) {
-            link.input = input;
+            link.progress.input = input;
         }
         if opens {
             host.open(id);
@@ -250,7 +249,7 @@ impl Transport {
         };
         if self
             .link(id)
-            .is_some_and(|link| link.counted == Counted::Guest)
+            .is_some_and(|link| link.progress.counted == Counted::Guest)
         {
             // What it counts towards, its request shows.
             host.shard().set_peer(id, client);
@@ -262,7 +261,7 @@ impl Transport {
         };
         match counted {
             Ok(counted) => {
-                link.counted = counted;
+                link.progress.counted = counted;
                 host.shard().set_peer(id, client);
                 true
             }
@@ -273,8 +272,8 @@ impl Transport {
             }
             Err(reason) => {
                 // It is no connection of the pool any more.
-                self.admission.leave(listener, link.counted, None);
-                link.counted = Counted::Nothing;
+                self.admission.leave(listener, link.progress.counted, None);
+                link.progress.counted = Counted::Nothing;
                 let answer = match link.codec {
                     Codec::WebSocket => ADDRESS_FULL.response(),
                     Codec::Http => ADDRESS_FULL.refusal(),

@@ -16,8 +16,7 @@ use crate::app::round::UNITS_PER_HELPING;
 use crate::close::CloseReason;
 use crate::guard::guard;
 use crate::ident::{ConnId, Reply};
-use crate::net::admission::Counted;
-use crate::net::connection::{Input, Link};
+use crate::net::connection::{Counted, Input, Link};
 use crate::net::http::{Answer, Desk, Done, Errands, Kind, Manner, Port, Routed};
 use crate::net::rates::Unit;
 use crate::payload::Message;
@@ -96,13 +95,13 @@ impl Transport {
             let Some(link) = link_of(&mut self.links, id) else {
                 return input.len();
             };
-            let Input::Requests(decoder) = &mut link.input else {
+            let Input::Requests(decoder) = &mut link.progress.input else {
                 return at;
             };
             let mut decoder = std::mem::take(decoder);
             let goes_on = self.take_request(host, id, &mut decoder, input, &mut at);
             if let Some(link) = link_of(&mut self.links, id)
-                && let Input::Requests(place) = &mut link.input
+                && let Input::Requests(place) = &mut link.progress.input
             {
                 *place = decoder;
             }
@@ -391,7 +390,7 @@ impl Transport {
         }
         // What has come meanwhile: another request, or the peer's end.
         if let Some(link) = self.link(id)
-            && (link.readable || !link.unread.is_empty())
+            && (link.progress.readable || !link.progress.unread.is_empty())
         {
             self.read_later(id);
         }
@@ -402,7 +401,7 @@ impl Transport {
         if let Some(error) = answer.told {
             self.explain(host, id, error);
         }
-        let is_guest = |link: &mut Link| link.counted == Counted::Guest;
+        let is_guest = |link: &mut Link| link.progress.counted == Counted::Guest;
         let has_place = !self.link(id).is_some_and(is_guest);
         manner.keep_alive &= has_place && !self.stopping && !answer.is_last;
         let bytes = answer.written(manner);

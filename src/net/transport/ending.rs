@@ -10,8 +10,7 @@ use super::Transport;
 use crate::app::host::{Flow, Host};
 use crate::close::CloseReason;
 use crate::ident::{ConnId, ConnName};
-use crate::net::admission::Counted;
-use crate::net::connection::Input;
+use crate::net::connection::{Counted, Input};
 use crate::protocol::Event;
 use crate::shard::Phase;
 
@@ -57,7 +56,7 @@ impl Transport {
             return;
         }
         let Some(link) = self.link(id) else { return };
-        if let Input::Messages(decoder) = &mut link.input
+        if let Input::Messages(decoder) = &mut link.progress.input
             && let Some((flaw, line)) = decoder.finish().and_then(Event::flawed)
         {
             let line = line.to_vec();
@@ -70,20 +69,23 @@ impl Transport {
     pub(super) fn finish(&mut self, host: &mut Host, id: ConnId) {
         let broken = host.shard().reason(id) == Some(CloseReason::Reset);
         let Some(link) = self.link(id) else { return };
-        if link.at_end || broken {
+        if link.progress.at_end || broken {
             self.end(host, id);
             return;
         }
         // Those who are told that there is no place are bounded, and others end at once.
-        if link.counted == Counted::Guest && !self.give_up_place(host, id) {
+        if link.progress.counted == Counted::Guest && !self.give_up_place(host, id) {
             return self.end(host, id);
         }
         let Some(link) = self.link(id) else { return };
-        if link.is_agreed_end() && !link.readable && bytes_unsent(&link.stream) <= LEFT_BYTES_MAX {
+        if link.is_agreed_end()
+            && !link.progress.readable
+            && bytes_unsent(&link.stream) <= LEFT_BYTES_MAX
+        {
             return self.end(host, id);
         }
-        if !link.awaits_close() && !link.shut {
-            link.shut = true;
+        if !link.awaits_close() && !link.progress.shut {
+            link.progress.shut = true;
             // An error means that the peer is gone, which the wire reports.
             let _ = link.stream.shutdown(Shutdown::Write);
         }
@@ -93,7 +95,7 @@ impl Transport {
     pub(super) fn shed_halves(&mut self, host: &mut Host) {
         let mut fullest: Vec<(usize, ConnId)> = Vec::new();
         for id in host.shard().ids() {
-            let held = self.link(id).map_or(0, |link| link.bytes_held());
+            let held = self.link(id).map_or(0, |link| link.progress.bytes_held());
             if held > 0 {
                 fullest.push((held, id));
             }
@@ -104,7 +106,7 @@ impl Transport {
                 break;
             }
             if let Some(link) = self.link(id) {
-                link.ignore();
+                link.progress.ignore();
                 self.halves.leave(id, held);
                 host.close(id, CloseReason::Policy);
             }
@@ -124,9 +126,9 @@ impl Transport {
         self.end_visit(id);
         self.lingering.remove(&id);
         if let Some(link) = self.take_link(id) {
-            self.leave(host, id, link.counted);
+            self.leave(host, id, link.progress.counted);
             if let Some(rates) = &mut self.rates {
-                rates.take(id);
+                rates.forget(id);
             }
             debug!(connection = %ConnName(host.core(), id), reason = %host.shard().reason(id).map_or("none", CloseReason::text), "ended");
             let watched = link.watched;

@@ -1,4 +1,4 @@
-//! Connections on their way to and from other cores.
+//! Connections taken out of a core, whole, and put into one: on their way home to other cores, and elsewhere.
 
 use std::io;
 use std::net::TcpStream;
@@ -11,77 +11,88 @@ use super::Transport;
 use crate::app::host::{Arrival, Flow, Host, Leaving};
 use crate::close::CloseReason;
 use crate::escape::Escaped;
-use crate::ident::{ConnName, CoreId};
+use crate::ident::{ConnId, ConnName};
+use crate::migration::{Carriage, Counted, Socket, Spent};
 use crate::net::connection::Link;
 use crate::net::handover::BATCH;
-use crate::net::rates::Bucket;
+use crate::shard::Phase;
 
-/// The transport's part of a connection between two cores.
-struct Passenger {
-    link: Link<()>,
-    socket: Passing,
-    bucket: Option<Bucket>,
-    /// The time on the core that it has left.
-    left_at: Instant,
-}
-
-/// How a socket comes along.
-enum Passing {
-    /// As it is: all cores have one descriptor table.
-    Here(TcpStream),
-    /// By the handover, as this one's number so much.
-    Sent { from: CoreId, number: u64 },
-}
-
-/// A connection that leaves.
+/// A connection that leaves for its home.
 pub(super) struct Boarding {
     leaving: Leaving,
     link: Link,
-    bucket: Option<Bucket>,
+    spent: Option<Spent>,
+    left_at: Instant,
 }
 
 impl Transport {
     /// A connection has come from another core, and goes on where that one stopped.
     pub fn adopt(&mut self, host: &mut Host, arrival: Arrival) {
-        let Ok(passenger) = arrival.link.downcast::<Passenger>() else {
-            debug_assert!(false, "a passenger is what departs");
-            return;
-        };
-        let Passenger {
-            mut link,
+        let Arrival {
+            connection: id,
+            carriage,
             socket,
-            bucket,
-            left_at,
-        } = *passenger;
-        let id = arrival.connection;
-        link.id = id;
-        let counted = link.counted;
-        let socket = match (socket, &mut self.handover) {
-            (Passing::Here(stream), _) => Ok(stream),
-            (Passing::Sent { from, number }, Some(handover)) => handover.take(from, number),
-            (Passing::Sent { .. }, None) => Err(io::ErrorKind::Unsupported.into()),
+        } = arrival;
+        let stream = match (socket, &mut self.handover) {
+            (Socket::Here(stream), _) => Ok(stream),
+            (Socket::Sent { from, number }, Some(handover)) => handover.take(from, number),
+            (Socket::Sent { .. }, None) => Err(io::ErrorKind::Unsupported.into()),
         };
-        let installed = socket.and_then(|stream| self.install(link.exchange(stream).0));
+        let counted = carriage.progress.counted;
+        self.resume_lists(host, id, &carriage);
+        let codec = host.shard().listener(id).map(|spec| spec.codec);
+        let installed = stream.and_then(|stream| {
+            let codec = codec.ok_or(io::ErrorKind::NotFound)?;
+            self.install(Link::new(id, stream, codec, carriage.progress))
+        });
         if let Err(error) = installed {
             warn!(%error, "a connection that moved cannot be served here and is dropped");
+            self.end_visit(id);
+            self.lingering.remove(&id);
+            if let Some(rates) = &mut self.rates {
+                rates.forget(id);
+            }
             self.leave(host, id, counted);
             host.close(id, CloseReason::Internal);
             host.shard().remove(id);
             return;
         }
-        match (&mut self.rates, bucket) {
-            (Some(rates), Some(bucket)) => {
-                rates.put(id, bucket, left_at.saturating_duration_since(host.now()));
-            }
-            // Where it comes from there was no rate yet.
-            (Some(rates), None) => {
-                rates.enter(id, host.shard().listener_number(id).unwrap_or_default());
-            }
-            (None, _) => {}
-        }
         // The limit may have changed while it was on its way.
         self.renew_message_bytes_max(host, id);
         self.read(host, id);
+    }
+
+    /// Enters one that has come where its like are remembered.
+    fn resume_lists(&mut self, host: &mut Host, id: ConnId, carriage: &Carriage) {
+        let listener = host.shard().listener_number(id).unwrap_or_default();
+        let now = host.now();
+        match (&mut self.rates, &carriage.spent) {
+            (Some(rates), Some(spent)) => rates.put(id, listener, spent, carriage.way(now), now),
+            // Where it comes from there was no rate yet.
+            (Some(rates), None) => rates.enter(id, listener),
+            (None, _) => {}
+        }
+        if carriage.progress.counted == Counted::Nothing {
+            self.admission.count_told();
+        }
+        if let Some(visitor) = carriage.visitor {
+            self.visits.insert(id, (listener, visitor));
+        }
+        if carriage.lingered > 0 {
+            self.lingering.insert(id, carriage.lingered as usize);
+        }
+        match host.shard().phase(id) {
+            Phase::Opening => self.opening.push_back(id),
+            Phase::Asking => self.places.come_back(host.shard(), id),
+            Phase::Closing => return,
+            _ => {}
+        }
+        if host.shard().is_paused(id) {
+            self.stay_paused(host, id);
+        }
+        if carriage.progress.at_end {
+            self.half_closed.push(id);
+        }
     }
 
     /// Sends every connection on its way that is to move.
@@ -94,26 +105,33 @@ impl Transport {
             let Some(link) = self.take_link(id) else {
                 continue;
             };
-            if link.watched
-                && let Err(error) = self.wire.release(id, &link.stream)
-            {
-                warn!(%error, "a connection could not be taken off the wire");
-            }
+            self.release(&link);
             debug!(connection = %ConnName(host.core(), id), home = %leaving.home, uid = %Escaped(&leaving.uid), "moves");
-            let bucket = self.rates.as_mut().map(|rates| rates.take(id));
+            let left_at = host.now();
+            let spent = self.rates.as_mut().map(|rates| rates.leave(id, left_at));
             let boarding = Boarding {
                 leaving,
                 link,
-                bucket,
+                spent,
+                left_at,
             };
             if self.handover.is_some() {
                 self.boarding.push(boarding);
             } else {
-                depart(host, boarding, Passing::Here);
+                depart(host, boarding, Socket::Here);
             }
         }
         if !self.boarding.is_empty() {
             self.hand_over(host);
+        }
+    }
+
+    /// Has the wire let go of one that goes on elsewhere.
+    fn release(&mut self, link: &Link) {
+        if link.watched
+            && let Err(error) = self.wire.release(link.id, &link.stream)
+        {
+            warn!(%error, "a connection could not be taken off the wire");
         }
     }
 
@@ -145,7 +163,7 @@ impl Transport {
                     let from = host.core();
                     for (number, one) in (first..).zip(batch.drain(..)) {
                         // The socket is on its way; this closes our descriptor of it.
-                        depart(host, one, |_| Passing::Sent { from, number });
+                        depart(host, one, |_| Socket::Sent { from, number });
                     }
                 }
                 Err(error) => {
@@ -163,7 +181,7 @@ impl Transport {
     fn stay(&mut self, host: &mut Host, boarding: Boarding) {
         let Boarding { leaving, link, .. } = boarding;
         let id = leaving.connection;
-        let counted = link.counted;
+        let counted = link.progress.counted;
         match self.install(link) {
             Ok(()) => self.end(host, id),
             Err(_) => {
@@ -175,18 +193,16 @@ impl Transport {
 }
 
 /// Posts the envelope of one that leaves.
-fn depart(host: &mut Host, boarding: Boarding, passing: impl FnOnce(TcpStream) -> Passing) {
+fn depart(host: &mut Host, boarding: Boarding, socket: impl FnOnce(TcpStream) -> Socket) {
     let Boarding {
         leaving,
         link,
-        bucket,
+        spent,
+        left_at,
     } = boarding;
-    let (link, stream) = link.exchange(());
-    let passenger = Passenger {
-        link,
-        socket: passing(stream),
-        bucket,
-        left_at: host.now(),
+    let carriage = Carriage {
+        spent,
+        ..Carriage::new(link.progress, left_at)
     };
-    host.depart(leaving, Box::new(passenger));
+    host.depart(leaving, carriage, socket(link.stream));
 }

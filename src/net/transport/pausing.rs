@@ -98,6 +98,13 @@ impl Transport {
         }
     }
 
+    /// One that has come was paused already.
+    pub(super) fn stay_paused(&mut self, host: &Host, id: ConnId) {
+        let hold = host.hold(id).unwrap_or(Hold::Memory);
+        let counted = host.now();
+        self.paused.push(Pause { id, hold, counted });
+    }
+
     /// Lets those be read that may be again, and ends what has its answers.
     pub fn resume(&mut self, host: &mut Host) {
         if !self.quiet && self.paused.wants_look(host) {

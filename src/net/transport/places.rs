@@ -13,7 +13,7 @@ use super::Transport;
 use crate::app::host::Host;
 use crate::close::CloseReason;
 use crate::ident::ConnId;
-use crate::net::admission::Counted;
+use crate::net::connection::Counted;
 use crate::net::http::Kind;
 use crate::shard::{Exchange, Shard, TICK, Tick};
 
@@ -41,6 +41,14 @@ impl Places {
         if self.idle.len() > 2 * shard.asking() + STALE_MAX {
             self.idle.retain(|(id, _)| shard.exchange(*id).is_some());
             self.idle.shrink_to(STALE_MAX);
+        }
+    }
+
+    /// One that has come from elsewhere.
+    pub fn come_back(&mut self, shard: &Shard, id: ConnId) {
+        match shard.exchange(id) {
+            Some(Exchange::Guest) => self.guests.push_back(id),
+            _ => self.add(shard, id),
         }
     }
 
@@ -81,7 +89,7 @@ impl Transport {
         let links = &self.links;
         let is_like = |id: ConnId| {
             let link = links.get(id.slot).and_then(Option::as_ref);
-            link.is_some_and(|link| link.counted.is_back_end() == for_back_end)
+            link.is_some_and(|link| link.progress.counted.is_back_end() == for_back_end)
         };
         let Some(id) = self.places.longest(host.shard(), is_like) else {
             return false;
@@ -114,7 +122,7 @@ impl Transport {
         listener: u16,
         kind: Kind,
     ) -> Result<(), CloseReason> {
-        let counted = self.link(id).map(|link| link.counted);
+        let counted = self.link(id).map(|link| link.progress.counted);
         let Some((mut counted, peer)) = counted.zip(host.shard().peer(id)) else {
             return Ok(());
         };
@@ -129,7 +137,7 @@ impl Transport {
             entered = self.admission.promote(listener, &mut counted, peer);
         }
         if let Some(link) = self.link(id) {
-            link.counted = counted;
+            link.progress.counted = counted;
         }
         match is_guest {
             true => entered.inspect(|()| self.places.add(host.shard(), id)),
@@ -144,7 +152,7 @@ impl Transport {
             return false;
         }
         if let Some(link) = self.link(id) {
-            let had = std::mem::replace(&mut link.counted, Counted::Nothing);
+            let had = std::mem::replace(&mut link.progress.counted, Counted::Nothing);
             self.leave(host, id, had);
         }
         true

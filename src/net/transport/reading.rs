@@ -37,7 +37,7 @@ impl Transport {
     /// Reads what there is for one connection, if it may be read now. A panic in there is a mistake of
     /// ours that this connection has met: it is closed, and no other one notices.
     pub(super) fn read(&mut self, host: &mut Host, id: ConnId) {
-        let held = self.link(id).map_or(0, |link| link.bytes_held());
+        let held = self.link(id).map_or(0, |link| link.progress.bytes_held());
         self.halves.begin(id, held);
         let mut buffer = std::mem::take(&mut self.buffer);
         let done = guard(|| self.read_into(host, id, &mut buffer));
@@ -46,18 +46,18 @@ impl Transport {
             host.shard().stats.panics += 1;
             error!(connection = id.to_bits(), %fault, "a panic; its connection is closed");
             if let Some(link) = self.link(id) {
-                link.ignore();
+                link.progress.ignore();
             }
             host.close(id, CloseReason::Internal);
         }
-        let held = self.link(id).map_or(0, |link| link.bytes_held());
+        let held = self.link(id).map_or(0, |link| link.progress.bytes_held());
         if self.halves.end(held) {
             self.shed_halves(host);
         }
         if let Some(rates) = &mut self.rates
             && let Some(link) = link_of(&mut self.links, id)
-            && !link.readable
-            && link.unread.is_empty()
+            && !link.progress.readable
+            && link.progress.unread.is_empty()
             && host.flow(id) == Flow::Go
         {
             rates.catch_up(id);
@@ -73,49 +73,52 @@ impl Transport {
         let Some(link) = self.link(id) else { return };
         match host.flow(id) {
             // Nothing that it still waits for can reach it.
-            Flow::Go | Flow::Pause | Flow::End if link.broken && (quiet || link.at_end) => {
+            Flow::Go | Flow::Pause | Flow::End
+                if link.progress.broken && (quiet || link.progress.at_end) =>
+            {
                 return self.break_off(host, id);
             }
             Flow::Go if quiet => return,
             Flow::Go | Flow::End => {}
-            Flow::Pause if link.broken => return self.break_off(host, id),
+            Flow::Pause if link.progress.broken => return self.break_off(host, id),
             Flow::Pause => return self.pause(host, id),
             // What it has asked for goes on even if it is gone, and so long it keeps its place: or who asks and goes would
             // have any number of requests under way.
             Flow::Leave | Flow::Wait | Flow::Gone => return,
         }
-        if !link.unread.is_empty() {
-            let mut unread = std::mem::take(&mut link.unread);
+        if !link.progress.unread.is_empty() {
+            let mut unread = std::mem::take(&mut link.progress.unread);
             let taken = self.feed(host, id, &mut unread);
             let Some(link) = self.link(id) else { return };
             if taken < unread.len() {
                 unread.drain(..taken);
-                link.unread = unread;
+                link.progress.unread = unread;
                 return;
             }
             match host.flow(id) {
                 Flow::Go | Flow::End => {}
                 // The wire has told of what is left in the socket, and does so once.
-                Flow::Pause if link.readable => return self.pause(host, id),
+                Flow::Pause if link.progress.readable => return self.pause(host, id),
                 _ => return,
             }
         }
         let Some(link) = self.link(id) else { return };
-        if !link.readable || link.at_end {
+        if !link.progress.readable || link.progress.at_end {
             return;
         }
         match link.stream.read(buffer) {
-            Ok(0) if link.broken => self.break_off(host, id),
+            Ok(0) if link.progress.broken => self.break_off(host, id),
             Ok(0) => {
-                link.readable = false;
-                link.at_end = true;
+                link.progress.readable = false;
+                link.progress.at_end = true;
                 self.reached_end(host, id);
             }
             Ok(length) => {
                 // A short read has emptied the socket, unless its end waits behind the bytes.
                 let asks = link.codec == Codec::Http;
-                link.readable = length == buffer.len() || link.ending || link.broken;
-                if link.readable {
+                link.progress.readable =
+                    length == buffer.len() || link.progress.ending || link.progress.broken;
+                if link.progress.readable {
                     self.read_later(id);
                 }
                 if asks {
@@ -128,11 +131,11 @@ impl Transport {
                 if taken < length
                     && let Some(link) = self.link(id)
                 {
-                    link.unread = input[taken..].to_vec();
+                    link.progress.unread = input[taken..].to_vec();
                 }
             }
             Err(error) => match error.kind() {
-                ErrorKind::WouldBlock if !link.broken => link.readable = false,
+                ErrorKind::WouldBlock if !link.progress.broken => link.progress.readable = false,
                 ErrorKind::Interrupted => self.read_later(id),
                 _ => self.break_off(host, id),
             },
@@ -147,15 +150,15 @@ impl Transport {
         let Some(link) = self.link(id) else {
             return all;
         };
-        if link.input.comes_before_messages() {
+        if link.progress.input.comes_before_messages() {
             if !self.take_proxy_header(host, id, input, &mut at)
                 || !self.shake_hands(host, id, input, &mut at)
             {
                 return all;
             }
-            if let Some(Input::Requests(_)) = self.link(id).map(|link| &link.input) {
+            if let Some(Input::Requests(_)) = self.link(id).map(|link| &link.progress.input) {
                 at += self.feed_requests(host, id, &input[at..]);
-                match self.link(id).map(|link| &link.input) {
+                match self.link(id).map(|link| &link.progress.input) {
                     Some(Input::Messages(_)) => {}
                     Some(Input::Requests(_)) => return at,
                     _ => return all,
@@ -172,7 +175,7 @@ impl Transport {
                 return all;
             };
             if at == input.len()
-                && let Input::Messages(decoder) = &link.input
+                && let Input::Messages(decoder) = &link.progress.input
                 && decoder.bytes_held() == 0
             {
                 // Most reads are one whole message, and then there is nothing to ask for.
@@ -192,7 +195,7 @@ impl Transport {
                 self.read_later(id);
                 return at;
             }
-            let decoder = match &mut link.input {
+            let decoder = match &mut link.progress.input {
                 Input::Messages(decoder) => decoder,
                 #[cfg(test)]
                 Input::Panics => panic!("a codec's mistake"),
@@ -250,8 +253,8 @@ impl Transport {
                 }
                 Ok(Some(Event::Pong)) => host.shard().work.called(),
                 Ok(Some(Event::Close { code })) => {
-                    link.peer_closed = true;
-                    link.input = Input::Ignored;
+                    link.progress.peer_closed = true;
+                    link.progress.input = Input::Ignored;
                     if flow == Flow::Go {
                         host.shard()
                             .send_raw(id, |codec, out| codec.encode_close_echo(code, out));
@@ -285,7 +288,7 @@ impl Transport {
         let Some(link) = link_of(&mut self.links, id) else {
             return;
         };
-        let Input::Messages(decoder) = &mut link.input else {
+        let Input::Messages(decoder) = &mut link.progress.input else {
             return;
         };
         // One that leaves takes them along.
@@ -301,7 +304,7 @@ impl Transport {
     /// What came is against the codec's rules, or too much.
     fn reject(&mut self, host: &mut Host, id: ConnId, reason: CloseReason) {
         if let Some(link) = self.link(id) {
-            link.input = Input::Ignored;
+            link.progress.input = Input::Ignored;
         }
         host.close(id, reason);
     }
@@ -317,7 +320,7 @@ impl Transport {
         let Some(link) = self.link(id) else {
             return false;
         };
-        let Input::Handshake(handshake) = &mut link.input else {
+        let Input::Handshake(handshake) = &mut link.progress.input else {
             return true;
         };
         if host.flow(id) == Flow::End {
@@ -377,7 +380,7 @@ impl Transport {
             None => Decoder::new(Codec::WebSocket, bytes_max),
         };
         if let Some(link) = self.link(id) {
-            link.input = Input::Messages(decoder);
+            link.progress.input = Input::Messages(decoder);
         }
         host.shard()
             .send_raw(id, |_, out| out.extend_from_slice(&accepted.response));
@@ -455,7 +458,7 @@ impl Transport {
         reason: CloseReason,
     ) {
         if let Some(link) = self.link(id) {
-            link.input = Input::Ignored;
+            link.progress.input = Input::Ignored;
         }
         host.shard()
             .send_raw(id, |_, out| out.extend_from_slice(response));

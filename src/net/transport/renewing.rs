@@ -79,7 +79,7 @@ impl Transport {
         let spec = host.shard().listener(id);
         if let Some(bytes_max) = spec.map(|spec| spec.message_bytes_max)
             && let Some(link) = self.link(id)
-            && let Input::Messages(decoder) = &mut link.input
+            && let Input::Messages(decoder) = &mut link.progress.input
         {
             decoder.set_message_bytes_max(bytes_max);
         }

@@ -42,7 +42,7 @@ impl Transport {
             return self.refuse(host, id, &answer, reason);
         }
         if let Some(link) = self.link(id) {
-            link.input = Input::Messages(Decoder::new(Codec::Events, 0));
+            link.progress.input = Input::Messages(Decoder::new(Codec::Events, 0));
         }
         debug!(connection = %ConnName(host.core(), id), %peer, "listens");
         // Cores count alike, but clients come from ports of their own.
@@ -115,7 +115,7 @@ impl Transport {
             }
         };
         if let Some(link) = self.link(id) {
-            let had = std::mem::replace(&mut link.counted, counted);
+            let had = std::mem::replace(&mut link.progress.counted, counted);
             self.leave(host, id, had);
         }
         host.shard().turn_into(id, listener);
@@ -125,7 +125,7 @@ impl Transport {
             link.codec = codec;
         }
         if let Some(rates) = &mut self.rates {
-            rates.take(id);
+            rates.forget(id);
             rates.enter(id, listener);
         }
         Ok(())

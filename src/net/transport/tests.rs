@@ -127,7 +127,7 @@ impl Core {
         self.transport.accept(&mut self.host, 0, stream, peer);
         let id = *self.host.shard().ids().last().unwrap();
         let link = self.transport.link(id).unwrap();
-        link.input = Input::Messages(Decoder::new(Codec::WebSocket, 1 << 20));
+        link.progress.input = Input::Messages(Decoder::new(Codec::WebSocket, 1 << 20));
         self.host.open(id);
         (client, id)
     }
@@ -187,7 +187,7 @@ fn a_panic_closes_its_connection_alone_and_the_core_goes_on_on(kind: Kind) {
     let mut core = Core::new(kind);
     let (mut broken, id) = core.connect();
     let (mut sound, _) = core.connect();
-    core.transport.link(id).unwrap().input = Input::Panics;
+    core.transport.link(id).unwrap().progress.input = Input::Panics;
     broken.write_all(HI).unwrap();
     sound.write_all(HI).unwrap();
     core.turn();
@@ -222,9 +222,9 @@ fn one_that_pauses_with_its_last_kept_byte_is_read_on_afterwards_on(kind: Kind) 
     let (mut client, id) = core.connect();
     // A helping has left this, whose answer fills the outbox; and the wire has told of what is in the socket.
     let link = core.transport.link(id).unwrap();
-    let held = link.bytes_held();
-    link.unread = HI.to_vec();
-    let more = link.bytes_held() - held;
+    let held = link.progress.bytes_held();
+    link.progress.unread = HI.to_vec();
+    let more = link.progress.bytes_held() - held;
     core.transport.halves.enter(more);
     client.write_all(HI).unwrap();
     core.turn();
@@ -282,7 +282,7 @@ fn folded(zeros: usize) -> Vec<u8> {
 /// A connection that has agreed on compression.
 fn connect_compressed(core: &mut Core) -> (TcpStream, ConnId) {
     let (client, id) = core.connect();
-    core.transport.link(id).unwrap().input = Input::Messages(Decoder::deflate(1 << 20));
+    core.transport.link(id).unwrap().progress.input = Input::Messages(Decoder::deflate(1 << 20));
     (client, id)
 }
 

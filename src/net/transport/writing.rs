@@ -87,8 +87,8 @@ impl Transport {
                 // It takes nothing more, but may have sent something before it broke off: a back
                 // end that reads no answers and goes. The read ends it.
                 if let Some(link) = self.link(id) {
-                    link.broken = true;
-                    link.readable = true;
+                    link.progress.broken = true;
+                    link.progress.readable = true;
                     self.read_later(id);
                 }
                 host.shard().set_blocked(id, true);

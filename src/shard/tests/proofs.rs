@@ -127,7 +127,7 @@ fn a_proof_moves_with_its_connection() {
     let (mut from, mut to) = (proving(), proving());
     let id = open(&mut from, 0);
     from.prove(id, "tom".into(), START + 3_000);
-    let mut passage = from.depart(id, "tom".into()).expect("it is there");
+    let mut passage = from.depart(id, Some("tom".into())).expect("it is there");
     assert_eq!(from.proofs(), 0);
     let id = to.arrive(&mut passage, 0);
     assert_eq!(to.proved(id), Some("tom"));

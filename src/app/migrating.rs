@@ -1,0 +1,120 @@
+//! Connections taken out of a core and put into one: what their shard knows, and their apps' sessions.
+
+use smallvec::SmallVec;
+
+use super::envelope::Move;
+use super::host::{Arrival, Host, Received};
+use super::order::Way;
+use crate::ident::ConnId;
+use crate::migration::{Carriage, Migrant, Session};
+use crate::shard::{Stage, Stays};
+
+/// Why a connection cannot be put in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refused {
+    /// It is of a listener that is not here.
+    Listener,
+    /// Its app does not take its session.
+    Session,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Refused::Listener => "its listener is not here",
+            Refused::Session => "its app cannot read its session",
+        })
+    }
+}
+
+impl Host {
+    /// Takes what the app keeps of a connection, which is to be taken out next.
+    pub fn take_session(&mut self, id: ConnId) -> Result<Session, Stays> {
+        self.local
+            .shard
+            .may_depart(id)
+            .or_else(|stays| match stays {
+                // Its uid is what it is taken out for.
+                Stays::Leaving => Ok(()),
+                _ => Err(stays),
+            })?;
+        let Some((app, session)) = self.session_of(id) else {
+            return Ok(Session::None);
+        };
+        let session = self.apps[app].take_session(session);
+        session.map(Session::Value).ok_or(Stays::Gone)
+    }
+
+    /// Takes a connection out, with its session and the transport's part of it.
+    pub fn take_out(
+        &mut self,
+        id: ConnId,
+        binds: Option<Box<str>>,
+        session: Session,
+        carriage: Carriage,
+    ) -> Result<Migrant, Stays> {
+        let passage = self.local.shard.depart(id, binds)?;
+        // What it has at cores that pass it on is no sender's any more.
+        self.local.ways.take(id);
+        Ok(Migrant {
+            passage,
+            carriage,
+            session,
+        })
+    }
+
+    /// Puts a connection in. Its app hears of nothing but, of one that has come for its uid, how its bind came out.
+    pub(super) fn put_in(
+        &mut self,
+        migrant: &mut Migrant,
+        ways: SmallVec<[Way; 2]>,
+    ) -> Result<ConnId, Refused> {
+        let passage = &mut migrant.passage;
+        let spec = self.listeners.get(usize::from(passage.listener));
+        let app = usize::from(spec.ok_or(Refused::Listener)?.app);
+        let is_known = matches!(passage.stage, Stage::Open { .. } | Stage::Home { .. });
+        let session = match std::mem::replace(&mut migrant.session, Session::None) {
+            Session::None if !is_known => None,
+            Session::Value(session) if is_known => self.apps[app].put_session(session),
+            _ => None,
+        };
+        if session.is_none() && is_known {
+            return Err(Refused::Session);
+        }
+        let id = self
+            .local
+            .shard
+            .arrive(passage, session.unwrap_or(u32::MAX));
+        self.local.ways.put(id, ways);
+        if let Stage::Open { binds } = &mut passage.stage
+            && let Some(uid) = binds.take()
+        {
+            self.bind(id, &uid);
+        }
+        self.settle();
+        Ok(id)
+    }
+
+    /// One has come from another core.
+    pub(super) fn received(&mut self, moving: Box<Move>) -> Received {
+        let Move {
+            mut migrant,
+            socket,
+            ways,
+        } = *moving;
+        match self.put_in(&mut migrant, ways) {
+            Ok(connection) => Received::Arrived(Arrival {
+                connection,
+                carriage: migrant.carriage,
+                socket,
+            }),
+            Err(refused) => {
+                debug_assert!(
+                    false,
+                    "all cores have the same listeners and apps: {refused}"
+                );
+                Received::Done
+            }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! A connection on its way to another core or process: [`Migrant`], all that it is but for its descriptor.
+//!
+//! Between cores the value itself crosses. Another process gets its [written form](Migrant::write) and reads it
+//! back. The host takes a migrant's [passage](Passage) out of its shard and its session from the app, the transport adds
+//! its own part, the [`Carriage`]; where it arrives each takes its own again.
+
+mod progress;
+
+use std::any::Any;
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+pub use progress::{Counted, Input, Progress, Spent};
+
+use crate::ident::CoreId;
+use crate::shard::Passage;
+
+/// A connection that is on no core.
+pub struct Migrant {
+    /// What its shard knew of it.
+    pub passage: Passage,
+    /// What its transport did.
+    pub carriage: Carriage,
+    /// What its app keeps of it.
+    pub session: Session,
+}
+
+/// The app's part, which only the app can look into.
+pub enum Session {
+    /// The app does not know it, or has been told of its end.
+    None,
+    /// As it is, within a process.
+    Value(Box<dyn Any + Send>),
+    /// As the app has written it down.
+    Written(Vec<u8>),
+}
+
+/// The transport's part.
+pub struct Carriage {
+    pub progress: Progress,
+    /// What it has spent of its rates, where there are any.
+    pub spent: Option<Spent>,
+    /// The client that a proxy has brought, as long as the request of its that has begun is counted as one of its
+    /// connections.
+    pub visitor: Option<SocketAddr>,
+    /// Bytes read of it since its last answer by HTTP.
+    pub lingered: u64,
+    /// The time where it left.
+    pub left_at: Instant,
+}
+
+impl Carriage {
+    /// Of one that leaves at this time.
+    pub fn new(progress: Progress, left_at: Instant) -> Carriage {
+        Carriage {
+            progress,
+            spent: None,
+            visitor: None,
+            lingered: 0,
+            left_at,
+        }
+    }
+
+    /// How long it has been on its way, by the time where it is now. Cores read the time apart, and one that looks back
+    /// sees none.
+    pub fn way(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.left_at)
+    }
+}
+
+/// How a connection's descriptor comes along.
+#[derive(Debug)]
+pub enum Socket {
+    /// As it is: all cores have one descriptor table.
+    Here(TcpStream),
+    /// By the handover, as this one's number so much.
+    Sent { from: CoreId, number: u64 },
+}

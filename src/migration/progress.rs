@@ -1,0 +1,128 @@
+//! What the transport makes of one connection's bytes, and how far its end has come: [`Progress`], plain data that
+//! goes with the connection wherever that goes. What it counts towards, and what it has spent of its rates.
+
+use crate::protocol::proxy::ProxyHeader;
+use crate::protocol::websocket::handshake::Handshake;
+use crate::protocol::{Decoder, http};
+
+/// What the bytes that arrive are.
+#[derive(Debug)]
+pub enum Input {
+    /// A proxy's header, which tells whose connection it is.
+    ProxyHeader(Box<ProxyHeader>),
+    /// The opening handshake.
+    Handshake(Box<Handshake>),
+    /// Requests of HTTP.
+    Requests(http::Decoder),
+    /// Messages.
+    Messages(Decoder),
+    /// Nothing that matters any more: they are read so that the peer sees an orderly end.
+    Ignored,
+    /// What breaks whoever looks at it, in place of a codec that does.
+    #[cfg(test)]
+    Panics,
+}
+
+impl Input {
+    pub fn comes_before_messages(&self) -> bool {
+        matches!(
+            self,
+            Input::ProxyHeader(_) | Input::Handshake(_) | Input::Requests(_)
+        )
+    }
+}
+
+/// What a connection counts towards. Its end gives back just that.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Counted {
+    /// None of the limits: it was refused, and is being told so.
+    Nothing,
+    /// Its pool's connections.
+    Connection,
+    /// Its address' connections, too.
+    Address,
+    /// Back ends' connections by HTTP.
+    BackEnd,
+    /// The same, and its address' connections, where its listener has a limit of its own.
+    BackEndOfAddress,
+    /// None of the limits yet: it found no place, and may still show that it needs none of those.
+    Guest,
+}
+
+impl Counted {
+    /// Whether it is a back end's by HTTP.
+    pub fn is_back_end(self) -> bool {
+        matches!(self, Counted::BackEnd | Counted::BackEndOfAddress)
+    }
+
+    pub fn has_address(self) -> bool {
+        matches!(self, Counted::Address | Counted::BackEndOfAddress)
+    }
+}
+
+/// How far the reading of one connection has come, and its end.
+#[derive(Debug)]
+pub struct Progress {
+    pub input: Input,
+    /// Read but not looked at, because the connection was paused or moved meanwhile.
+    pub unread: Vec<u8>,
+    /// The limits that it counts towards.
+    pub counted: Counted,
+    /// The wire said that there is something to read, and we have not read to its end.
+    pub readable: bool,
+    /// The end of the stream is in sight; reading goes on until it has come.
+    pub ending: bool,
+    /// The socket has an error. What came before it is read, and then the connection ends.
+    pub broken: bool,
+    /// The peer sends no more.
+    pub at_end: bool,
+    /// The peer's close frame has come.
+    pub peer_closed: bool,
+    /// We send no more, and have told the peer's kernel.
+    pub shut: bool,
+}
+
+impl Progress {
+    pub fn new(input: Input, counted: Counted) -> Progress {
+        Progress {
+            input,
+            unread: Vec::new(),
+            counted,
+            readable: false,
+            ending: false,
+            broken: false,
+            at_end: false,
+            peer_closed: false,
+            shut: false,
+        }
+    }
+
+    /// Bytes kept of what has come: half a request or a message, and input that is not looked at yet.
+    pub fn bytes_held(&self) -> usize {
+        let half = match &self.input {
+            Input::ProxyHeader(header) => header.bytes_held(),
+            Input::Handshake(handshake) => handshake.bytes_held(),
+            Input::Requests(decoder) => decoder.bytes_held(),
+            Input::Messages(decoder) => decoder.bytes_held(),
+            _ => 0,
+        };
+        half + self.unread.capacity()
+    }
+
+    /// Drops all that, and takes no more.
+    pub fn ignore(&mut self) {
+        self.input = Input::Ignored;
+        self.unread = Vec::new();
+    }
+}
+
+/// What a connection has spent of its rates: in how many nanoseconds that is earned again, or since when it has been.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Spent {
+    pub messages_in: i64,
+    /// The same of frames that are no message.
+    pub others_in: i64,
+    pub bytes_in: i64,
+    /// For so many nanoseconds we have not read all that it sent.
+    pub behind: Option<u64>,
+}
