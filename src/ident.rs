@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Longest uid or group name in bytes.
 pub const UID_BYTES_MAX: usize = 128;
 /// The address that means everybody within reach; nobody can claim it.
@@ -82,7 +84,7 @@ pub struct Reply {
 /// A name space of uids and groups, by its number: first those of a server's apps, as they are registered, then those
 /// that are made while it runs.
 #[doc(hidden)]
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct Space(pub u32);
 
 /// What an app's sends can reach: any set of the first [`Reach::TOGETHER`] spaces, or one space.

@@ -15,7 +15,7 @@ use tracing::info;
 
 use super::BindError;
 use super::effect::{Effect, Joined};
-use super::envelope::{Body, Move, Passing, Stage};
+use super::envelope::{Body, Passing, Stage};
 use super::hosted::Hosted;
 pub(crate) use super::local::Leaving;
 use super::local::{Local, QUEUE_KEPT};
@@ -76,6 +76,9 @@ const TIMERS_PER_ROUND: usize = 64;
 /// when something is would not know how it had stood still until then.
 const PULSE: Duration = Duration::from_secs(1);
 
+/// The tick at which a core begins, 30 days: what has come from another process may have been silent for long.
+const BEGINNING: Tick = 30 * 24 * 60 * 60 * 10;
+
 pub struct Host {
     pub(super) apps: Vec<Box<dyn Hosted>>,
     pub(super) listeners: Rc<[ListenerSpec]>,
@@ -105,9 +108,13 @@ impl Host {
         apps: Vec<Box<dyn Hosted>>,
         now: Instant,
     ) -> Host {
+        let mut local = Local::new(config, Rc::clone(&listeners), bus, registry, now);
+        local.shard.set_now(BEGINNING);
+        // Nothing is due yet; the wheel is there, too, from now on.
+        local.shard.expire();
         Host {
             apps,
-            local: Local::new(config, Rc::clone(&listeners), bus, registry, now),
+            local,
             listeners,
             verifier: None,
             started: now,
@@ -167,7 +174,7 @@ impl Host {
         self.forgive_stall(now);
         self.local.set_now(now);
         let ticks = now.duration_since(self.started).as_millis() / TICK.as_millis();
-        self.local.shard.set_now(ticks as Tick);
+        self.local.shard.set_now(BEGINNING + ticks as Tick);
         self.read_wall();
     }
 
@@ -257,7 +264,8 @@ impl Host {
         let shard = &self.local.shard;
         let pulse =
             (shard.stats.connections > 0 || shard.asking() > 0).then(|| self.local.now() + PULSE);
-        let deadline = shard.next_tick_due().map(|tick| self.started + TICK * tick);
+        let time = |tick: Tick| TICK * tick.saturating_sub(BEGINNING);
+        let deadline = shard.next_tick_due().map(|tick| self.started + time(tick));
         pulse.into_iter().chain(deadline).min()
     }
 
@@ -365,36 +373,6 @@ impl Host {
             shard.stats.bytes_out,
             shard.stats.closed.iter().sum(),
         ]
-    }
-
-    /// The next connection that is to move to its home core.
-    #[inline]
-    pub fn next_leaving(&mut self) -> Option<Leaving> {
-        let leaving = self.local.leaving.pop_front();
-        if leaving.is_none() && self.local.leaving.capacity() > QUEUE_KEPT {
-            self.local.leaving.shrink_to(QUEUE_KEPT);
-        }
-        leaving
-    }
-
-    /// Sends a connection on its way home, with the transport's part of it.
-    pub fn depart(&mut self, leaving: Leaving, carriage: Carriage, socket: Socket) {
-        let Leaving {
-            connection,
-            home,
-            uid,
-        } = leaving;
-        let ways = self.local.ways.take(connection);
-        if let Ok(session) = self.take_session(connection)
-            && let Ok(migrant) = self.take_out(connection, Some(uid), session, carriage)
-        {
-            let moving = Box::new(Move {
-                migrant,
-                socket,
-                ways,
-            });
-            self.local.post_free(home, Body::Move(moving));
-        }
     }
 
     /// The next envelope of this core's mailbox.

@@ -45,6 +45,9 @@ pub trait Hosted {
     fn timer(&mut self, local: &mut Local, token: u64);
     fn take_session(&mut self, session: u32) -> Option<Box<dyn Any + Send>>;
     fn put_session(&mut self, session: Box<dyn Any + Send>) -> Option<u32>;
+    /// Takes a session as the app writes it down, if it does.
+    fn pack_session(&mut self, local: &mut Local, session: u32) -> Option<Vec<u8>>;
+    fn unpack_session(&mut self, local: &mut Local, bytes: &[u8]) -> Option<u32>;
 }
 
 pub struct Hosting<A: App> {
@@ -247,5 +250,18 @@ impl<A: App> Hosted for Hosting<A> {
     fn put_session(&mut self, session: Box<dyn Any + Send>) -> Option<u32> {
         let session = session.downcast::<A::Session>().ok()?;
         Some(self.insert(*session))
+    }
+
+    fn pack_session(&mut self, local: &mut Local, session: u32) -> Option<Vec<u8>> {
+        let bytes = self.guard(local, None, "pack", |app, sessions, _| {
+            app.pack(sessions.get(session)?.as_ref()?)
+        })??;
+        self.remove(session);
+        Some(bytes)
+    }
+
+    fn unpack_session(&mut self, local: &mut Local, bytes: &[u8]) -> Option<u32> {
+        let session = self.guard(local, None, "unpack", |app, _, _| app.unpack(bytes))??;
+        Some(self.insert(session))
     }
 }

@@ -2,18 +2,21 @@
 
 use smallvec::SmallVec;
 
-use super::envelope::Move;
-use super::host::{Arrival, Host, Received};
+use super::envelope::{Body, Move};
+use super::host::{Arrival, Host, Leaving, Received};
+use super::local::QUEUE_KEPT;
 use super::order::Way;
 use crate::ident::ConnId;
-use crate::migration::{Carriage, Migrant, Session};
+use crate::migration::{Carriage, Crossing, Migrant, Session, Socket};
 use crate::shard::{Stage, Stays};
 
 /// Why a connection cannot be put in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refused {
-    /// It is of a listener that is not here.
+    /// It is of a listener that is not here, or that speaks another protocol.
     Listener,
+    /// It has entered a namespace that is not here.
+    Namespace,
     /// Its app does not take its session.
     Session,
 }
@@ -21,7 +24,8 @@ pub enum Refused {
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Refused::Listener => "its listener is not here",
+            Refused::Listener => "its listener is not here, or speaks another protocol",
+            Refused::Namespace => "its namespace is not here",
             Refused::Session => "its app cannot read its session",
         })
     }
@@ -29,7 +33,7 @@ impl std::fmt::Display for Refused {
 
 impl Host {
     /// Takes what the app keeps of a connection, which is to be taken out next.
-    pub fn take_session(&mut self, id: ConnId) -> Result<Session, Stays> {
+    pub fn take_session(&mut self, id: ConnId, crossing: Crossing) -> Result<Session, Stays> {
         self.local
             .shard
             .may_depart(id)
@@ -41,8 +45,17 @@ impl Host {
         let Some((app, session)) = self.session_of(id) else {
             return Ok(Session::None);
         };
-        let session = self.apps[app].take_session(session);
-        session.map(Session::Value).ok_or(Stays::Gone)
+        let app = &mut self.apps[app];
+        match crossing {
+            Crossing::Core => {
+                let session = app.take_session(session);
+                session.map(Session::Value).ok_or(Stays::Gone)
+            }
+            Crossing::Process => {
+                let bytes = app.pack_session(&mut self.local, session);
+                bytes.map(Session::Written).ok_or(Stays::Unwritten)
+            }
+        }
     }
 
     /// Takes a connection out, with its session and the transport's part of it.
@@ -63,19 +76,66 @@ impl Host {
         })
     }
 
+    /// The next connection that is to move to its home core.
+    #[inline]
+    pub fn next_leaving(&mut self) -> Option<Leaving> {
+        let leaving = self.local.leaving.pop_front();
+        if leaving.is_none() && self.local.leaving.capacity() > QUEUE_KEPT {
+            self.local.leaving.shrink_to(QUEUE_KEPT);
+        }
+        leaving
+    }
+
+    /// Sends a connection on its way home, with the transport's part of it.
+    pub fn depart(&mut self, leaving: Leaving, carriage: Carriage, socket: Socket) {
+        let Leaving {
+            connection,
+            home,
+            uid,
+        } = leaving;
+        let ways = self.local.ways.take(connection);
+        if let Ok(session) = self.take_session(connection, Crossing::Core)
+            && let Ok(migrant) = self.take_out(connection, Some(uid), session, carriage)
+        {
+            let moving = Box::new(Move {
+                migrant,
+                socket,
+                ways,
+            });
+            self.local.post_free(home, Body::Move(moving));
+        }
+    }
+
+    /// Puts in a connection that has come from another process; see [`Host::put_in`].
+    pub fn take_in(&mut self, migrant: &mut Migrant) -> Result<ConnId, Refused> {
+        self.put_in(migrant, SmallVec::new())
+    }
+
     /// Puts a connection in. Its app hears of nothing but, of one that has come for its uid, how its bind came out.
-    pub(super) fn put_in(
+    fn put_in(
         &mut self,
         migrant: &mut Migrant,
         ways: SmallVec<[Way; 2]>,
     ) -> Result<ConnId, Refused> {
         let passage = &mut migrant.passage;
         let spec = self.listeners.get(usize::from(passage.listener));
-        let app = usize::from(spec.ok_or(Refused::Listener)?.app);
+        let spec = spec.ok_or(Refused::Listener)?;
+        let (app, input) = (usize::from(spec.app), &migrant.carriage.progress.input);
+        if !input.fits(passage, spec.codec) {
+            return Err(Refused::Listener);
+        }
+        if let Some(space) = passage.entered
+            && space.0 >= self.local.namespaces.spaces()
+        {
+            return Err(Refused::Namespace);
+        }
         let is_known = matches!(passage.stage, Stage::Open { .. } | Stage::Home { .. });
         let session = match std::mem::replace(&mut migrant.session, Session::None) {
             Session::None if !is_known => None,
             Session::Value(session) if is_known => self.apps[app].put_session(session),
+            Session::Written(bytes) if is_known => {
+                self.apps[app].unpack_session(&mut self.local, &bytes)
+            }
             _ => None,
         };
         if session.is_none() && is_known {

@@ -16,7 +16,7 @@ pub mod host;
 pub mod hosted;
 pub(crate) mod inquiry;
 mod local;
-mod migrating;
+pub(crate) mod migrating;
 #[doc(hidden)]
 pub mod namespaces;
 mod order;
@@ -111,6 +111,22 @@ pub trait App: Sized + 'static {
     const WHEN_FULL: WhenFull = WhenFull::Close;
     /// What happens to a connection that sends what is no message.
     const WHEN_FLAWED: WhenFlawed = WhenFlawed::Close;
+
+    /// Writes down what the app keeps of a connection that is to go on in another process, in a form of the app's own. The
+    /// other process may run a later version of the app, and reads it by [`App::unpack`]. `None`, the default: the
+    /// connection cannot leave this process. Called between callbacks; whatever else the app keeps of the connection
+    /// stays behind, and what it was to be told or answered there does not reach it.
+    fn pack(&self, session: &Self::Session) -> Option<Vec<u8>> {
+        let _ = session;
+        None
+    }
+
+    /// The inverse of [`App::pack`]. The connection goes on where it stopped, without [`App::on_connect`]. `None` if that
+    /// is no session: the connection is dropped.
+    fn unpack(&mut self, bytes: &[u8]) -> Option<Self::Session> {
+        let _ = bytes;
+        None
+    }
 
     /// Called once on each core before any connection.
     fn on_start(&mut self, cx: &mut Context<'_, Self>) {

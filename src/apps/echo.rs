@@ -14,6 +14,15 @@ impl App for Echo {
     const SPACE: &'static str = "echo";
     const LOGIN: Login = Login::Never;
 
+    /// Nothing is kept of a connection.
+    fn pack(&self, _: &()) -> Option<Vec<u8>> {
+        Some(Vec::new())
+    }
+
+    fn unpack(&mut self, bytes: &[u8]) -> Option<()> {
+        bytes.is_empty().then_some(())
+    }
+
     fn on_connect(&mut self, _: &mut Context<'_, Self>) {}
 
     fn on_message(&mut self, cx: &mut Context<'_, Self>, _: &mut (), message: Message<'_>) {

@@ -18,6 +18,15 @@ impl App for Push {
     /// A push client sends to nobody.
     const REACH: &'static [&'static str] = &[];
 
+    /// Nothing is kept of a connection.
+    fn pack(&self, _: &()) -> Option<Vec<u8>> {
+        Some(Vec::new())
+    }
+
+    fn unpack(&mut self, bytes: &[u8]) -> Option<()> {
+        bytes.is_empty().then_some(())
+    }
+
     fn on_connect(&mut self, _: &mut Context<'_, Self>) {}
 
     /// The first message is the uid, answered by nothing; a refused one closes with 4006. What comes

@@ -5,12 +5,14 @@
 //! its own part, the [`Carriage`]; where it arrives each takes its own again.
 
 mod progress;
+mod written;
 
 use std::any::Any;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 pub use progress::{Counted, Input, Progress, Spent};
+pub use written::{Unreadable, VERSION};
 
 use crate::ident::CoreId;
 use crate::shard::Passage;
@@ -66,6 +68,15 @@ impl Carriage {
     pub fn way(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.left_at)
     }
+}
+
+/// How far a connection goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Crossing {
+    /// To another core: its session goes as it is.
+    Core,
+    /// To another process: its app writes that down.
+    Process,
 }
 
 /// How a connection's descriptor comes along.

@@ -1,12 +1,15 @@
 //! What the transport makes of one connection's bytes, and how far its end has come: [`Progress`], plain data that
 //! goes with the connection wherever that goes. What it counts towards, and what it has spent of its rates.
 
+use serde::{Deserialize, Serialize};
+
 use crate::protocol::proxy::ProxyHeader;
 use crate::protocol::websocket::handshake::Handshake;
-use crate::protocol::{Decoder, http};
+use crate::protocol::{Codec, Decoder, http};
+use crate::shard::{Passage, Stage};
 
 /// What the bytes that arrive are.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub enum Input {
     /// A proxy's header, which tells whose connection it is.
     ProxyHeader(Box<ProxyHeader>),
@@ -20,6 +23,7 @@ pub enum Input {
     Ignored,
     /// What breaks whoever looks at it, in place of a codec that does.
     #[cfg(test)]
+    #[serde(skip)]
     Panics,
 }
 
@@ -30,10 +34,28 @@ impl Input {
             Input::ProxyHeader(_) | Input::Handshake(_) | Input::Requests(_)
         )
     }
+
+    /// Whether a connection of this codec that has come so far can be read so.
+    pub fn fits(&self, passage: &Passage, codec: Codec) -> bool {
+        if passage.asks() != (codec == Codec::Http) {
+            return false;
+        }
+        let is_closing = matches!(passage.stage, Stage::Closing { .. });
+        let is_known = matches!(passage.stage, Stage::Open { .. } | Stage::Home { .. });
+        match self {
+            Input::ProxyHeader(_) => !is_known,
+            Input::Handshake(_) => !is_known && codec == Codec::WebSocket,
+            Input::Requests(_) => passage.asks(),
+            Input::Messages(decoder) => (is_known || is_closing) && decoder.codec() == codec,
+            Input::Ignored => true,
+            #[cfg(test)]
+            Input::Panics => true,
+        }
+    }
 }
 
 /// What a connection counts towards. Its end gives back just that.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Counted {
     /// None of the limits: it was refused, and is being told so.
     Nothing,
@@ -61,7 +83,7 @@ impl Counted {
 }
 
 /// How far the reading of one connection has come, and its end.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Progress {
     pub input: Input,
     /// Read but not looked at, because the connection was paused or moved meanwhile.
@@ -117,7 +139,7 @@ impl Progress {
 }
 
 /// What a connection has spent of its rates: in how many nanoseconds that is earned again, or since when it has been.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Spent {
     pub messages_in: i64,
     /// The same of frames that are no message.

@@ -400,6 +400,36 @@ impl Admission {
         may
     }
 
+    /// One that is in already has come from another process, whatever the limits are here.
+    pub fn readmit(
+        &mut self,
+        listener: u16,
+        counted: Counted,
+        peer: SocketAddr,
+        visitor: Option<SocketAddr>,
+    ) {
+        let one_more = |address: SocketAddr| {
+            let counted_with = self.door(listener).counted_with;
+            self.census
+                .count_of(address.ip(), counted_with, |count| *count += 1);
+        };
+        match counted {
+            Counted::Nothing | Counted::Guest => {}
+            Counted::BackEnd | Counted::BackEndOfAddress => {
+                self.census.enter(Pool::Http, usize::MAX);
+            }
+            Counted::Connection | Counted::Address => {
+                self.census.enter(self.door(listener).pool, usize::MAX);
+            }
+        }
+        if counted.has_address() {
+            one_more(peer);
+        }
+        if let Some(visitor) = visitor {
+            one_more(visitor);
+        }
+    }
+
     /// One that is being told that it is refused has come from another core.
     pub fn count_told(&mut self) {
         self.told += 1;

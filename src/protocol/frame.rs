@@ -4,6 +4,8 @@
 //! Bound: a body of `message_bytes_max` bytes, checked when the length has arrived and, since the limit may change,
 //! with every piece. Called through [`super::Decoder`] and [`super::Codec`].
 
+use serde::{Deserialize, Serialize};
+
 use super::{Event, gather};
 use crate::close::CloseReason;
 use crate::payload::Message;
@@ -11,12 +13,12 @@ use crate::payload::Message;
 const HEADER_BYTES: usize = 4;
 
 /// Cuts a stream into frames.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Decoder {
     partial: Option<Box<Partial>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Partial {
     header: [u8; HEADER_BYTES],
     header_len: u8,
@@ -34,9 +36,7 @@ impl Decoder {
         input: &'a mut [u8],
         at: &mut usize,
     ) -> Result<Option<Event<'a>>, CloseReason> {
-        if self.partial.as_ref().is_some_and(|partial| partial.spent) {
-            self.partial = None;
-        }
+        self.release();
         let mut rest = &input[*at..];
         if rest.is_empty() {
             return Ok(None);
@@ -54,6 +54,29 @@ impl Decoder {
             rest = tail;
         }
         self.resume(bytes_max, rest, at)
+    }
+
+    /// Frees what went out with the last event.
+    pub(super) fn release(&mut self) {
+        if self.partial.as_ref().is_some_and(|partial| partial.spent) {
+            self.partial = None;
+        }
+    }
+
+    /// Goes on with what was written down, if a decoder can have written it.
+    pub(super) fn resume_written(&mut self) -> Result<(), &'static str> {
+        self.release();
+        let Some(partial) = &self.partial else {
+            return Ok(());
+        };
+        let fits = match partial.body_len {
+            Some(body_len) => partial.body.len() <= body_len as usize,
+            None => usize::from(partial.header_len) < HEADER_BYTES && partial.body.is_empty(),
+        };
+        match fits {
+            true => Ok(()),
+            false => Err("half a frame that is more than one"),
+        }
     }
 
     /// Goes on with a frame that did not come in one piece.

@@ -18,6 +18,8 @@ mod linear;
 #[cfg(test)]
 mod tests;
 
+use serde::{Deserialize, Serialize};
+
 use crate::close::{CloseReason, Flaw};
 use crate::payload::Message;
 use stranger::{Opening, Stranger};
@@ -81,13 +83,14 @@ impl<'a> Event<'a> {
     }
 }
 
-/// Cuts one connection's bytes into events. It is `Send` and takes half a message along.
-#[derive(Debug)]
+/// Cuts one connection's bytes into events. It is `Send` and takes half a message along, also in writing.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(try_from = "Of")]
 pub struct Decoder(Of);
 
 /// Each codec's own decoder, and the most bytes of a message. The limit stands here, where it shares
 /// a word with the tag: every idle connection carries a decoder.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 enum Of {
     /// With whether compression is agreed on.
     WebSocket(websocket::Decoder, u32, bool),
@@ -108,7 +111,41 @@ fn bounded(message_bytes_max: usize) -> u32 {
         .min(u32::MAX - 4)
 }
 
+/// What was written down may be anything.
+impl TryFrom<Of> for Decoder {
+    type Error = &'static str;
+
+    fn try_from(mut of: Of) -> Result<Decoder, &'static str> {
+        match &mut of {
+            Of::WebSocket(decoder, bytes_max, deflate) => {
+                *bytes_max = bounded(*bytes_max as usize);
+                decoder.resume_written(*deflate)?;
+            }
+            Of::Text(decoder, bytes_max, ..) => {
+                *bytes_max = bounded(*bytes_max as usize);
+                decoder.resume_written()?;
+            }
+            Of::Frame(decoder, bytes_max, _) => {
+                *bytes_max = bounded(*bytes_max as usize);
+                decoder.resume_written()?;
+            }
+            Of::Events(_) => {}
+        }
+        Ok(Decoder(of))
+    }
+}
+
 impl Decoder {
+    /// The codec whose messages it cuts out.
+    pub fn codec(&self) -> Codec {
+        match &self.0 {
+            Of::WebSocket(..) => Codec::WebSocket,
+            Of::Text(..) => Codec::Text,
+            Of::Frame(..) => Codec::Frame,
+            Of::Events(_) => Codec::Events,
+        }
+    }
+
     /// A decoder at the start of a stream. A message longer than `message_bytes_max` is an error.
     #[inline]
     pub fn new(codec: Codec, message_bytes_max: usize) -> Decoder {
@@ -193,6 +230,16 @@ impl Decoder {
         match &mut self.0 {
             Of::Text(decoder, _, _, true) => decoder.finish(),
             _ => None,
+        }
+    }
+
+    /// Frees what went out with the last event, as the next call would.
+    pub fn release(&mut self) {
+        match &mut self.0 {
+            Of::WebSocket(decoder, ..) => decoder.release(),
+            Of::Text(decoder, ..) => decoder.release(),
+            Of::Frame(decoder, ..) => decoder.release(),
+            Of::Events(_) => {}
         }
     }
 

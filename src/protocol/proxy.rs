@@ -6,6 +6,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use serde::{Deserialize, Serialize};
+
 /// Largest header taken. Its own parts need 232 bytes; the rest is what proxies add about TLS and the like.
 pub const HEADER_BYTES_MAX: usize = 4 << 10;
 
@@ -26,9 +28,28 @@ pub enum Source {
 }
 
 /// A header under way.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(try_from = "Held")]
 pub struct ProxyHeader {
     held: Vec<u8>,
+}
+
+/// What was written down of one, which may be anything.
+#[derive(Deserialize)]
+struct Held {
+    held: Vec<u8>,
+}
+
+impl TryFrom<Held> for ProxyHeader {
+    type Error = &'static str;
+
+    fn try_from(written: Held) -> Result<ProxyHeader, &'static str> {
+        let mut header = ProxyHeader::default();
+        match header.advance(&written.held)? {
+            None => Ok(header),
+            Some(_) => Err("half a PROXY header that is a whole one"),
+        }
+    }
 }
 
 impl ProxyHeader {

@@ -5,8 +5,10 @@
 //! [`Opening`] is what a decoder keeps of it, one byte. Only a connection's beginning is looked at: what a client
 //! sends later is its own.
 
+use serde::{Deserialize, Serialize};
+
 /// A protocol that does not belong here.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Stranger {
     /// A request line, of any method and version.
     Http,
@@ -27,7 +29,7 @@ impl Stranger {
 }
 
 /// How a connection has begun.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum Opening {
     /// Its first message is not complete.
     #[default]

@@ -4,6 +4,7 @@
 mod conversation;
 mod limits;
 mod lines;
+mod written;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -58,7 +59,7 @@ pub(super) type Outcome = (Vec<Seen>, Option<CloseReason>);
 
 /// Decodes the stream in pieces of the given lengths (again and again), each piece in a buffer of
 /// its own. With `moves`, what an event leaves unread goes on in a new buffer, as it does when the
-/// connection moves to another core.
+/// connection moves to another core, and the decoder in one that is read from its written form.
 pub(super) fn decode(
     codec: Codec,
     bytes_max: usize,
@@ -105,7 +106,11 @@ pub(super) fn decode_by(
             if moves {
                 input.drain(..at);
                 at = 0;
+                decoder = written::again(&decoder);
             }
+        }
+        if moves {
+            decoder = written::again(&decoder);
         }
         // The last event's buffer is free by now: what is held belongs to one message.
         assert!(decoder.bytes_held() <= 2 * bytes_max + 1_024);

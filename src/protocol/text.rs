@@ -8,6 +8,7 @@
 use std::ops::Range;
 
 use memchr::{memchr, memchr_iter};
+use serde::{Deserialize, Serialize};
 
 use super::{Event, gather};
 use crate::close::CloseReason;
@@ -19,12 +20,12 @@ pub(super) const SKIPPED_BYTES_MAX: usize = 16 << 20;
 const EDGE_BYTES: usize = 64;
 
 /// Cuts a stream into lines.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Decoder {
     partial: Option<Box<Partial>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Partial {
     /// What has come of a line, or the two edges of one that is skipped.
     line: Vec<u8>,
@@ -49,9 +50,7 @@ impl Decoder {
         input: &'a mut [u8],
         at: &mut usize,
     ) -> Result<Option<Event<'a>>, CloseReason> {
-        if self.partial.as_ref().is_some_and(|partial| partial.spent) {
-            self.partial = None;
-        }
+        self.release();
         if *at == input.len() {
             return Ok(None);
         }
@@ -76,6 +75,28 @@ impl Decoder {
             Err(_) if tells => Ok(Some(Event::NotUtf8(line))),
             Err(_) => Err(CloseReason::NotUtf8),
         }
+    }
+
+    /// Frees what went out with the last event.
+    pub(super) fn release(&mut self) {
+        if self.partial.as_ref().is_some_and(|partial| partial.spent) {
+            self.partial = None;
+        }
+    }
+
+    /// Goes on with what was written down, if a decoder can have written it.
+    pub(super) fn resume_written(&mut self) -> Result<(), &'static str> {
+        self.release();
+        let Some(partial) = &self.partial else {
+            return Ok(());
+        };
+        let (length, skipped) = (partial.line.len(), partial.skipped);
+        if memchr(b'\n', &partial.line).is_some() {
+            return Err("half a line with its end");
+        } else if skipped > 0 && (length > 2 * EDGE_BYTES || skipped > SKIPPED_BYTES_MAX) {
+            return Err("a skipped line that is too long");
+        }
+        Ok(())
     }
 
     /// Goes to the line's end, or keeps what there is of it. Takes nothing if the line is too long.

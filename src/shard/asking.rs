@@ -6,6 +6,8 @@
 
 use std::net::SocketAddr;
 
+use serde::{Deserialize, Serialize};
+
 use super::deadlines::Due;
 use super::slot::{Binding, Phase, Slot};
 use super::wheel::{TICKS_SECOND, Tick};
@@ -27,7 +29,7 @@ pub const FULL: HttpError = HttpError::new(
 const TOO_SLOW: HttpError = HttpError::new(408, "the request took too long to arrive");
 
 /// Where a connection is in asking and being answered.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Exchange {
     /// It has not asked anything yet.
     New,

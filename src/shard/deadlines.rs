@@ -66,7 +66,7 @@ fn next_due(slot: &Slot, spec: &ListenerSpec, limits: &Limits) -> Due {
 }
 
 impl Shard {
-    fn due(&self, id: ConnId) -> Due {
+    pub(super) fn due(&self, id: ConnId) -> Due {
         self.get(id).map_or(Due::Never, |slot| {
             let spec = &self.listeners[usize::from(slot.listener)];
             let due = next_due(slot, spec, &self.limits);

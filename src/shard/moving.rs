@@ -4,16 +4,19 @@
 //! cores, which come back to the shard that they left, and that its kernel takes no more, which the next write finds out.
 //! Called by the host, with the connection's session and the transport's part.
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use super::proofs::Taken;
 use super::replies::Replies;
 use super::slot::{Binding, Memberships, Peer, Phase, Slot, Wish};
 use super::wheel::Tick;
 use super::{ConnId, Dirty, Exchange, Shard};
 use crate::close::CloseReason;
-use crate::ident::Space;
+use crate::ident::{Space, check_name, check_uid};
 use crate::protocol::websocket::extension::Window;
 
 /// What a shard knows of a connection that is in none.
+#[derive(PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Passage {
     pub listener: u16,
     pub peer: Peer,
@@ -40,7 +43,7 @@ pub struct Passage {
 }
 
 /// How far it has come, and what is known of it then.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Stage {
     /// Its opening handshake is under way, or a proxy's header before it.
     Opening,
@@ -55,6 +58,7 @@ pub enum Stage {
     Home { uid: Option<Box<str>> },
     /// It is to end, and its app has been told.
     Closing {
+        #[serde(with = "by_text")]
         reason: CloseReason,
         /// Where it was in asking, if it asked by HTTP.
         exchange: Option<Exchange>,
@@ -62,11 +66,62 @@ pub enum Stage {
 }
 
 /// Encoded bytes not yet written.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Unsent {
     pub bytes: Vec<u8>,
     /// Whether a part of their first unit may have left: it cannot be dropped then.
     pub begun: bool,
+}
+
+/// A reason in writing: its words, whatever its place among others.
+mod by_text {
+    use serde::de::Error;
+
+    use super::*;
+
+    pub fn serialize<S: Serializer>(reason: &CloseReason, out: S) -> Result<S::Ok, S::Error> {
+        reason.text().serialize(out)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<CloseReason, D::Error> {
+        let text = <&str>::deserialize(from)?;
+        let mut all = CloseReason::ALL.iter().copied();
+        let reason = all.find(|reason| reason.text() == text);
+        reason.ok_or_else(|| D::Error::custom("a reason that is none"))
+    }
+}
+
+impl Passage {
+    /// Whether a shard can have given it up. What was written down may be anything.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let uid = match &self.stage {
+            Stage::Open { binds: uid } | Stage::Home { uid } => uid.as_deref(),
+            Stage::Asking(Exchange::Answering) => return Err("a request that is being answered"),
+            _ => None,
+        };
+        let proved = self.proof.as_ref().and_then(|proof| proof.uid.as_deref());
+        for uid in uid.into_iter().chain(proved) {
+            check_uid(uid).map_err(|_| "a uid that is none")?;
+        }
+        for Wish { group, called } in &self.groups {
+            for name in [Some(group), called.as_ref()].into_iter().flatten() {
+                check_name(name).map_err(|_| "a name that is none")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether its codec is, or was, HTTP.
+    pub fn asks(&self) -> bool {
+        matches!(
+            self.stage,
+            Stage::Asking(_)
+                | Stage::Closing {
+                    exchange: Some(_),
+                    ..
+                }
+        )
+    }
 }
 
 /// Why a connection cannot be taken out.
@@ -136,7 +191,10 @@ impl Shard {
         let now = self.now;
         let (accepted, entered) = (self.accepted(id), self.entered(id));
         let mut stage = self.get(id).ok_or(Stays::Gone)?.stage(binds)?;
-        let groups = self.groups_of(id);
+        let groups = match stage {
+            Stage::Closing { .. } => Vec::new(),
+            _ => self.groups_of(id),
+        };
         self.forget(id);
         let proof = self.take_proof(id).map(|held| held.taken(now));
         let slot = self.get_mut(id).ok_or(Stays::Gone)?;

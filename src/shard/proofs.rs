@@ -5,6 +5,7 @@
 //! every hundred seconds at the latest. Bound: an entry a connection.
 
 use ahash::AHashMap;
+use serde::{Deserialize, Serialize};
 
 use super::deadlines::Due;
 use super::slot::{Phase, Slot};
@@ -29,7 +30,7 @@ pub struct Held {
 }
 
 /// The same of a connection that is in no shard.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Taken {
     pub uid: Option<Box<str>>,
     pub expires: WallTime,

@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize, Serializer};
+
 use super::Shard;
 use super::refusals::Excess;
 use super::slot::{ListenerSpec, Phase, Slot};
@@ -17,13 +19,43 @@ use crate::payload::Message;
 /// Places for which an idle connection that has asked keeps the memory.
 const PLACES_KEPT: usize = 8;
 
-#[derive(Default)]
+#[derive(PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(from = "Written<VecDeque<Option<Vec<u8>>>>")]
 pub struct Replies {
     /// The number of the first place still here.
     first: u32,
     places: VecDeque<Option<Vec<u8>>>,
     /// Encoded bytes held in filled places.
     bytes: usize,
+}
+
+/// What is written down of them.
+#[derive(Serialize, Deserialize)]
+struct Written<P> {
+    first: u32,
+    places: P,
+}
+
+impl Serialize for Replies {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let written = Written {
+            first: self.first,
+            places: &self.places,
+        };
+        written.serialize(serializer)
+    }
+}
+
+impl From<Written<VecDeque<Option<Vec<u8>>>>> for Replies {
+    fn from(written: Written<VecDeque<Option<Vec<u8>>>>) -> Replies {
+        let Written { first, places } = written;
+        let bytes = places.iter().flatten().map(Vec::len).sum();
+        Replies {
+            first,
+            places,
+            bytes,
+        }
+    }
 }
 
 impl Replies {

@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use serde::{Deserialize, Serialize};
+
 use super::asking::Exchange;
 use super::members::Membership;
 use super::outbox::Outbox;
@@ -76,7 +78,7 @@ pub enum Dirty {
 }
 
 /// A peer's address without the parts a server does not need; 18 bytes where `SocketAddr` takes 32.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Peer {
     ip: [u8; 16],
     port: u16,
@@ -181,6 +183,7 @@ pub struct Memberships {
 }
 
 /// A group that a connection is to join, and what it is called there if not by its uid.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Wish {
     pub group: Box<str>,
     pub called: Option<Box<str>>,

@@ -4,6 +4,7 @@ mod asking;
 mod compression;
 mod events;
 mod lateness;
+mod moving;
 mod proofs;
 mod room;
 
@@ -148,8 +149,9 @@ fn accounts_match_the_slots_on_every_way() {
                     shard.close(id, random.choice(reasons).unwrap_or(CloseReason::Normal));
                 }
                 (13, Some(id)) if shard.phase(id) == Phase::Closing => shard.remove(id),
-                (14, Some(id)) if shard.phase(id) == Phase::Open => {
-                    let mut passage = shard.depart(id, Some(name.as_str().into())).unwrap();
+                (14, Some(id)) if shard.phase(id) != Phase::Free => {
+                    let binds = Some(Box::from(&*name)).filter(|_| random.bool());
+                    let mut passage = shard.depart(id, binds).unwrap();
                     check_accounts(&shard, &format!("seed {seed} step {step} departed"));
                     ids.push(shard.arrive(&mut passage, 0));
                 }

@@ -36,8 +36,10 @@ pub struct Backend {
     token_timeout: TokenTimeout,
     /// The connections that have not shown one, or a wrong one.
     strangers: Strangers,
-    /// The places that wait for an answer.
-    open: AHashMap<Ticket, Reply>,
+    /// The places that wait for an answer, each with its session's number.
+    open: AHashMap<Ticket, (Reply, u64)>,
+    /// How many sessions there have been.
+    sessions: u64,
 }
 
 /// Time to show a token, which may change; clones share it.
@@ -67,6 +69,8 @@ impl TokenTimeout {
 pub struct Session {
     /// What it may do: with what it has shown, or all if no token is configured.
     rights: Option<Rights>,
+    /// No other session of this core has had it.
+    number: u64,
 }
 
 impl Backend {
@@ -79,10 +83,20 @@ impl Backend {
             token_timeout,
             strangers: Strangers::default(),
             open: AHashMap::new(),
+            sessions: 0,
         }
     }
 
-    fn ask(&mut self, cx: &mut Context<'_, Self>, rights: Rights, line: &str) {
+    fn session(&mut self, rights: Option<Rights>) -> Session {
+        self.sessions += 1;
+        Session {
+            rights,
+            number: self.sessions,
+        }
+    }
+
+    fn ask(&mut self, cx: &mut Context<'_, Self>, asker: (u64, Rights), line: &str) {
+        let (number, rights) = asker;
         let read = line::read(line);
         if let Ok(read) = &read
             && !rights.has(right_for(read))
@@ -103,7 +117,7 @@ impl Backend {
             Err(error) => return answer(cx, &format!("fail: {error}")),
         };
         let place = cx.reserve();
-        self.open.insert(ticket, place);
+        self.open.insert(ticket, (place, number));
     }
 
     /// The first line where a token is configured: the token, or the end, after a pause.
@@ -151,6 +165,23 @@ impl App for Backend {
     const WHEN_FULL: WhenFull = WhenFull::Pause;
     const WHEN_FLAWED: WhenFlawed = WhenFlawed::Tell;
 
+    /// Its rights by their names. One that has shown none yet stays, for its time to do so runs here; so does one whose
+    /// questions are open, since their answers come here.
+    fn pack(&self, session: &Session) -> Option<Vec<u8>> {
+        let rights = session.rights?;
+        let mut askers = self.open.values().map(|(_, number)| *number);
+        let asks = askers.any(|number| number == session.number);
+        (!asks).then(|| rights.to_string().into_bytes())
+    }
+
+    fn unpack(&mut self, bytes: &[u8]) -> Option<Session> {
+        let rights = match bytes {
+            b"" => Rights::NONE,
+            names => Rights::parse(std::str::from_utf8(names).ok()?)?,
+        };
+        Some(self.session(Some(rights)))
+    }
+
     fn on_connect(&mut self, cx: &mut Context<'_, Self>) -> Session {
         if !self.bearers.is_empty()
             && let Some(connection) = cx.connection()
@@ -158,9 +189,7 @@ impl App for Backend {
             self.strangers.enter(connection);
             cx.after(self.token_timeout.get(), connection.to_bits());
         }
-        Session {
-            rights: self.bearers.is_empty().then_some(Rights::ALL),
-        }
+        self.session(self.bearers.is_empty().then_some(Rights::ALL))
     }
 
     fn on_message(
@@ -171,7 +200,7 @@ impl App for Backend {
     ) {
         match (text_of(message).map(plain), session.rights) {
             (Some(line), _) if line::is_http(line.as_bytes()) => cx.close(CloseReason::Protocol),
-            (Some(line), Some(rights)) => self.ask(cx, rights, line),
+            (Some(line), Some(rights)) => self.ask(cx, (session.number, rights), line),
             (Some(line), None) => self.authorize(cx, session, line),
             (None, Some(_)) => answer(cx, "fail: not UTF-8"),
             (None, None) => self.authorize(cx, session, ""),
@@ -196,7 +225,7 @@ impl App for Backend {
             (Flaw::Unended, Some(rights)) => match text {
                 // An object says where it ends; half a name would be another's.
                 Some(text) if plain(text).trim_ascii_start().starts_with('{') => {
-                    self.ask(cx, rights, plain(text));
+                    self.ask(cx, (session.number, rights), plain(text));
                 }
                 Some(_) => answer(cx, "fail: the last line has no end (\\n)"),
                 None => answer(cx, "fail: not UTF-8"),
@@ -223,7 +252,7 @@ impl App for Backend {
 
     /// A connection that has ended meanwhile has no place any more, and the answer goes nowhere.
     fn on_answer(&mut self, cx: &mut Context<'_, Self>, ticket: Ticket, answer: Answer) {
-        let Some(place) = self.open.remove(&ticket) else {
+        let Some((place, _)) = self.open.remove(&ticket) else {
             return;
         };
         match &answer {
@@ -252,5 +281,27 @@ fn right_for(line: &Line<'_>) -> Rights {
         Line::Kick(_) => Rights::KICK,
         Line::Online(_) | Line::Stats => Rights::READ,
         Line::Auth(_) => Rights::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rights_are_written_by_their_names() {
+        let timeout = TokenTimeout::new(Duration::from_secs(1));
+        let mut backend = Backend::new(Bearers::default(), timeout, Facts::new());
+        for rights in [Rights::ALL, Rights::PUSH, Rights::NONE] {
+            let session = backend.session(Some(rights));
+            let bytes = backend.pack(&session).expect("nothing is open");
+            let again = backend.unpack(&bytes).expect("a session");
+            assert_eq!(again.rights, Some(rights));
+            assert_ne!(again.number, session.number);
+        }
+        let stranger = backend.session(None);
+        assert_eq!(backend.pack(&stranger), None);
+        assert!(backend.unpack(b"push,fly").is_none());
+        assert!(backend.unpack(b"\xff").is_none());
     }
 }

@@ -33,6 +33,7 @@ use ringpost::app::{App, BindError, Context, JoinError, To};
 use ringpost::close::CloseReason;
 use ringpost::ident::{ConnId, CoreId};
 use ringpost::payload::Message;
+use serde::{Deserialize, Serialize};
 
 use self::command::{Command, CommandError};
 use self::roster::Roster;
@@ -122,6 +123,14 @@ pub struct User {
     _seat: Seat,
     /// The connection's final id, once core 0 has been told of the user.
     entered: Option<ConnId>,
+}
+
+/// A user in writing.
+#[derive(Serialize, Deserialize)]
+struct Packed<'a> {
+    name: &'a str,
+    address: SocketAddr,
+    entered: Option<u64>,
 }
 
 /// What the cores tell each other.
@@ -234,6 +243,38 @@ impl App for Chat {
 
     const SPACE: &'static str = "chat";
 
+    /// Nothing before the login. A user as the roster has him: by the id that he entered it with, which says who leaves.
+    fn pack(&self, session: &Option<User>) -> Option<Vec<u8>> {
+        let packed = session.as_ref().map(|user| Packed {
+            name: &user.name,
+            address: user.address,
+            entered: user.entered.map(ConnId::to_bits),
+        });
+        serde_json::to_vec(&packed).ok()
+    }
+
+    fn unpack(&mut self, bytes: &[u8]) -> Option<Option<User>> {
+        let packed: Option<Packed<'_>> = serde_json::from_slice(bytes).ok()?;
+        let Some(packed) = packed else {
+            return Some(None);
+        };
+        let Packed {
+            name,
+            address,
+            entered,
+        } = packed;
+        if !name::is_whole(name) {
+            return None;
+        }
+        let bytes = roster::entry_bytes(&address.to_string(), name);
+        Some(Some(User {
+            name: name.into(),
+            address,
+            _seat: self.room.seats.keep(bytes),
+            entered: entered.map(ConnId::from_bits),
+        }))
+    }
+
     fn on_connect(&mut self, _: &mut Context<'_, Self>) -> Option<User> {
         None
     }
@@ -343,5 +384,52 @@ impl App for Chat {
     fn on_timer(&mut self, cx: &mut Context<'_, Self>, _: u64) {
         self.resting = false;
         self.send_roster(cx);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_written_and_keeps_his_seat() {
+        let limits = Limits {
+            users_max: 1,
+            ..Limits::default()
+        };
+        let (old, new) = (Room::new(&limits), Room::new(&limits));
+        let old = Chat::new(old);
+        let mut chat = Chat::new(new);
+        let seat = old.room.seats.take(30).expect("a seat");
+        let user = User {
+            name: "李雷1".into(),
+            address: ([192, 0, 2, 7], 4_660).into(),
+            _seat: seat,
+            entered: Some(ConnId::from_bits(1 << 40 | 5)),
+        };
+        let bytes = old.pack(&Some(user)).expect("a user is written");
+        // Another has the one seat there already, and the user is in all the same.
+        let other = chat.room.seats.take(30).expect("a seat");
+        let again = chat.unpack(&bytes).expect("a session").expect("a user");
+        assert_eq!(&*again.name, "李雷1");
+        assert_eq!(again.address, ([192, 0, 2, 7], 4_660).into());
+        assert_eq!(again.entered.map(ConnId::to_bits), Some(1 << 40 | 5));
+        drop(other);
+        assert!(chat.room.seats.take(30).is_none());
+        drop(again);
+        assert!(chat.room.seats.take(30).is_some());
+        let bytes = chat.pack(&None).expect("nobody is written");
+        assert!(chat.unpack(&bytes).is_some_and(|session| session.is_none()));
+    }
+
+    #[test]
+    fn what_is_no_user_is_refused() {
+        let mut chat = Chat::new(Room::new(&Limits::default()));
+        let user =
+            |name: &str| format!(r#"{{"name":"{name}","address":"192.0.2.7:1","entered":null}}"#);
+        assert!(chat.unpack(user("lucy").as_bytes()).is_some());
+        for bytes in ["", "7", "{}", &user("no name"), &user("x\\u0000")] {
+            assert!(chat.unpack(bytes.as_bytes()).is_none(), "{bytes}");
+        }
     }
 }

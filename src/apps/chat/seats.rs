@@ -55,6 +55,18 @@ impl Seats {
     }
 }
 
+impl Seats {
+    /// The same for one who has had one in another process, whether there is one or not.
+    pub fn keep(self: &Arc<Seats>, bytes: usize) -> Seat {
+        self.users.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Seat {
+            seats: self.clone(),
+            bytes,
+        }
+    }
+}
+
 impl Drop for Seat {
     fn drop(&mut self) {
         self.seats.users.fetch_sub(1, Ordering::Relaxed);

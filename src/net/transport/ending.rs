@@ -15,7 +15,7 @@ use crate::protocol::Event;
 use crate::shard::Phase;
 
 /// What is read of a peer that still sends after its last answer.
-const LINGER_BYTES_MAX: usize = 16 << 20;
+pub(super) const LINGER_BYTES_MAX: usize = 16 << 20;
 
 /// What the kernel may have to send yet of a connection that is let go of: a close frame, and no more of what a peer may
 /// never take.

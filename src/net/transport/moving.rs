@@ -8,14 +8,16 @@ use std::time::Instant;
 use tracing::{debug, warn};
 
 use super::Transport;
+use super::ending::LINGER_BYTES_MAX;
 use crate::app::host::{Arrival, Flow, Host, Leaving};
+use crate::app::migrating::Refused;
 use crate::close::CloseReason;
 use crate::escape::Escaped;
 use crate::ident::{ConnId, ConnName};
-use crate::migration::{Carriage, Counted, Socket, Spent};
-use crate::net::connection::Link;
+use crate::migration::{Carriage, Counted, Crossing, Migrant, Socket, Spent};
+use crate::net::connection::{Input, Link};
 use crate::net::handover::BATCH;
-use crate::shard::Phase;
+use crate::shard::{Phase, Stays};
 
 /// A connection that leaves for its home.
 pub(super) struct Boarding {
@@ -62,6 +64,78 @@ impl Transport {
         self.read(host, id);
     }
 
+    /// Takes a connection out, in whatever phase it is, unless it has to stay.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "connections go home alone so far")
+    )]
+    pub fn take_out(
+        &mut self,
+        host: &mut Host,
+        id: ConnId,
+        crossing: Crossing,
+    ) -> Result<(Migrant, TcpStream), Stays> {
+        host.shard().may_depart(id)?;
+        // Of a message that has gone out, which is not kept any longer.
+        self.spend_fragments(host, id);
+        if self.link(id).is_none() {
+            return Err(Stays::Gone);
+        }
+        let session = host.take_session(id, crossing)?;
+        let mut link = self.take_link(id).ok_or(Stays::Gone)?;
+        self.release(&link);
+        match &mut link.progress.input {
+            Input::Messages(decoder) => decoder.release(),
+            // It may be what ends it, and none of it is looked at.
+            input if host.flow(id) == Flow::End => *input = Input::Ignored,
+            _ => {}
+        }
+        let now = host.now();
+        let visit = self.visits.remove(&id);
+        let lingered = self.lingering.remove(&id).unwrap_or_default();
+        let counted = link.progress.counted;
+        if counted == Counted::Nothing {
+            self.admission.leave(0, counted, None);
+        }
+        let carriage = Carriage {
+            spent: self.rates.as_mut().map(|rates| rates.leave(id, now)),
+            visitor: visit.map(|(_, client)| client),
+            lingered: lingered as u64,
+            ..Carriage::new(link.progress, now)
+        };
+        let migrant = host.take_out(id, None, session, carriage)?;
+        Ok((migrant, link.stream))
+    }
+
+    /// Takes in a connection that another process has had, and counts it: nobody is kept out who is in.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "no other process has had one so far")
+    )]
+    pub fn take_in(
+        &mut self,
+        host: &mut Host,
+        mut migrant: Migrant,
+        stream: TcpStream,
+    ) -> Result<ConnId, Refused> {
+        let id = host.take_in(&mut migrant)?;
+        if let Some((listener, peer)) = host.shard().listener_number(id).zip(host.shard().peer(id))
+        {
+            let Carriage {
+                progress, visitor, ..
+            } = &migrant.carriage;
+            self.admission
+                .readmit(listener, progress.counted, peer, *visitor);
+        }
+        let arrival = Arrival {
+            connection: id,
+            carriage: migrant.carriage,
+            socket: Socket::Here(stream),
+        };
+        self.adopt(host, arrival);
+        Ok(id)
+    }
+
     /// Enters one that has come where its like are remembered.
     fn resume_lists(&mut self, host: &mut Host, id: ConnId, carriage: &Carriage) {
         let listener = host.shard().listener_number(id).unwrap_or_default();
@@ -79,7 +153,8 @@ impl Transport {
             self.visits.insert(id, (listener, visitor));
         }
         if carriage.lingered > 0 {
-            self.lingering.insert(id, carriage.lingered as usize);
+            let lingered = carriage.lingered.min(LINGER_BYTES_MAX as u64);
+            self.lingering.insert(id, lingered as usize);
         }
         match host.shard().phase(id) {
             Phase::Opening => self.opening.push_back(id),

@@ -283,7 +283,7 @@ impl Transport {
     }
 
     /// Has fragments count that were no event, where there is a rate.
-    fn spend_fragments(&mut self, host: &mut Host, id: ConnId) {
+    pub(super) fn spend_fragments(&mut self, host: &mut Host, id: ConnId) {
         let Some(rates) = &mut self.rates else { return };
         let Some(link) = link_of(&mut self.links, id) else {
             return;

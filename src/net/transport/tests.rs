@@ -1,6 +1,7 @@
 //! The transport over real sockets, its turns made by hand.
 
 mod connecting;
+mod moving;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

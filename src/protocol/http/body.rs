@@ -4,6 +4,8 @@
 //! Bounds: the body's bytes, given at the start; `OVERHEAD_BYTES_MAX` for all that surrounds
 //! chunks. The reader keeps no bytes at all.
 
+use serde::{Deserialize, Serialize};
+
 use super::head::Framing;
 use super::response::HttpError;
 
@@ -14,7 +16,7 @@ const MALFORMED: HttpError = HttpError::new(400, "malformed chunks");
 const TOO_LARGE: HttpError = HttpError::new(413, "the request's body is too large");
 
 /// Reads one body.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Body {
     state: State,
     /// What chunks may still bring.
@@ -22,7 +24,7 @@ pub struct Body {
     overhead: u32,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 enum State {
     /// So many bytes are left of a body with a length.
     Length(u64),
@@ -85,6 +87,22 @@ impl Body {
             room,
             overhead: 0,
         })
+    }
+
+    /// Whether it can be where a body of this framing is when so much of it has come. What was written down may be
+    /// anything.
+    pub(super) fn may_follow(&self, framing: Framing, taken: usize) -> bool {
+        let is_between = self.overhead <= OVERHEAD_BYTES_MAX;
+        is_between
+            && match (framing, self.state) {
+                (Framing::Length(length), State::Length(left)) => {
+                    (taken as u64).checked_add(left) == Some(length)
+                }
+                (Framing::None, _) | (Framing::Length(_), _) => false,
+                (Framing::Chunked, State::Length(_) | State::Done) => false,
+                (Framing::Chunked, State::Size { digits, .. }) => digits <= 16,
+                (Framing::Chunked, _) => true,
+            }
     }
 
     /// Takes bytes from `input[*at..]`, advances `at`, and returns the next part, or `None` when all

@@ -4,6 +4,9 @@
 //! becomes another kind. Bounds: of a head what the caller gives, of a body what the caller's reader was given; what is
 //! incomplete is kept, and nothing between requests. Called by the transport.
 
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use super::body::{Body, Part};
 use super::head::Head;
 use super::reader::HeadReader;
@@ -14,7 +17,7 @@ use super::response::HttpError;
 #[derive(Debug, Default)]
 pub struct Decoder(State);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 enum State {
     /// Nothing of a request has come.
     #[default]
@@ -23,6 +26,25 @@ enum State {
     AfterReturn,
     Head(Box<HeadReader>),
     Body(Box<(Request, Body)>),
+}
+
+/// A body that is not what its request says it is was written by nobody.
+impl<'de> Deserialize<'de> for Decoder {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Decoder, D::Error> {
+        let state = State::deserialize(deserializer)?;
+        if let State::Body(both) = &state
+            && !both.1.may_follow(both.0.framing, both.0.body.len())
+        {
+            return Err(D::Error::custom("half a body that is none"));
+        }
+        Ok(Decoder(state))
+    }
+}
+
+impl Serialize for Decoder {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
 }
 
 impl Decoder {

@@ -2,14 +2,54 @@
 //!
 //! Bound: the head's bytes, given at its start, and kept only if they come in pieces.
 
+use serde::{Deserialize, Serialize, Serializer};
+
 use super::head::{Head, HeadScan, check_head};
 use super::response::HttpError;
+use crate::config::REQUEST_HEAD_BYTES_LIMIT;
 
 /// Reads one head.
-#[derive(Debug)]
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "Held<Vec<u8>>")]
 pub struct HeadReader {
     held: Vec<u8>,
     scan: HeadScan,
+}
+
+/// What is written down of one: what it has been fed, which another one is fed again. It may be anything.
+#[derive(Serialize, Deserialize)]
+struct Held<B> {
+    held: B,
+    bytes_max: usize,
+}
+
+impl Serialize for HeadReader {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let held = Held {
+            held: &self.held[..],
+            bytes_max: self.scan.bytes_max(),
+        };
+        held.serialize(serializer)
+    }
+}
+
+impl TryFrom<Held<Vec<u8>>> for HeadReader {
+    type Error = &'static str;
+
+    fn try_from(written: Held<Vec<u8>>) -> Result<HeadReader, &'static str> {
+        if written.bytes_max > REQUEST_HEAD_BYTES_LIMIT {
+            return Err("half a head with too high a limit");
+        }
+        let mut reader = HeadReader::new(written.bytes_max);
+        if !written.held.is_empty() {
+            match reader.advance(&written.held) {
+                Ok(None) => {}
+                Ok(Some(_)) => return Err("half a head that is a whole one"),
+                Err(error) => return Err(error.text),
+            }
+        }
+        Ok(reader)
+    }
 }
 
 impl HeadReader {

@@ -1,17 +1,19 @@
 //! A request as it is handed on, whole: [`Request`].
 
 use monoio_http::common::request::RequestHead;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::body::Body;
 use super::fields::Field;
-use super::head::{Framing, Head, decode_head};
+use super::head::{Framing, Head, HeadScan, check_head, decode_head};
 use super::health::Health;
 use super::response::HttpError;
 use crate::protocol::events;
 use crate::protocol::websocket::offers::{self, Token};
 
 /// A request whose head has passed the check. Its body is complete when the decoder yields it.
-#[derive(Debug)]
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "Written")]
 pub struct Request {
     /// Method, target and fields, in the types of the `http` crate.
     head: RequestHead,
@@ -37,7 +39,64 @@ pub struct Request {
     pub body: Vec<u8>,
 }
 
+/// What is written down of a request: its head again, as its fields say, and what has come of its body.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    head: Vec<u8>,
+    is_forwarded: bool,
+    body: Vec<u8>,
+}
+
+impl Serialize for Request {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let written = Written {
+            head: self.head_again(),
+            is_forwarded: self.is_forwarded,
+            body: self.body.clone(),
+        };
+        written.serialize(serializer)
+    }
+}
+
+/// It may be anything, and is checked as what comes from outside.
+impl TryFrom<Written> for Request {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> Result<Request, &'static str> {
+        let mut scan = HeadScan::new(written.head.len() + 1);
+        let head = match check_head(&mut scan, &written.head) {
+            Ok(Some(head)) if head.len == written.head.len() => head,
+            Ok(_) => return Err("the head of a request that is none"),
+            Err(error) => return Err(error.text),
+        };
+        let request = Request::new(&head).map_err(|error| error.text)?;
+        Ok(Request {
+            is_forwarded: written.is_forwarded,
+            body: written.body,
+            ..request
+        })
+    }
+}
+
 impl Request {
+    /// Its head in bytes, which say the same as those that it came in.
+    fn head_again(&self) -> Vec<u8> {
+        let version = match self.is_old {
+            true => "HTTP/1.0",
+            false => "HTTP/1.1",
+        };
+        let line = format!("{} {} {version}\r\n", self.head.method, self.head.uri);
+        let mut bytes = line.into_bytes();
+        for (name, value) in &self.head.headers {
+            bytes.extend_from_slice(name.as_str().as_bytes());
+            bytes.extend_from_slice(b": ");
+            bytes.extend_from_slice(value.as_bytes());
+            bytes.extend_from_slice(b"\r\n");
+        }
+        bytes.extend_from_slice(b"\r\n");
+        bytes
+    }
+
     /// Of a head that has passed the check; the body is still to come.
     pub fn new(head: &Head<'_>) -> Result<Request, HttpError> {
         let token = match head.path {

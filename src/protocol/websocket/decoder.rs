@@ -8,6 +8,8 @@
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use super::header::{HEADER_BYTES_MAX, Header, Opcode};
 use super::mask;
 use crate::close::CloseReason;
@@ -23,13 +25,13 @@ pub(in crate::protocol) struct Terms {
 }
 
 /// Cuts a client's stream into messages and control frames.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Decoder {
     partial: Option<Box<Partial>>,
 }
 
 /// What is incomplete: a header, a frame's payload, a message between its fragments, or several.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Partial {
     header: [u8; HEADER_BYTES_MAX],
     header_len: u8,
@@ -49,7 +51,7 @@ struct Partial {
     ended: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Frame {
     fin: bool,
     opcode: Opcode,
@@ -58,7 +60,7 @@ struct Frame {
     left: u32,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 enum Spent {
     Message,
     Control,
@@ -139,6 +141,18 @@ impl Decoder {
         }))
     }
 
+    /// Goes on with what was written down, if a decoder can have written it. What else it says is looked at with the
+    /// bytes that follow.
+    pub(in crate::protocol) fn resume_written(
+        &mut self,
+        deflate: bool,
+    ) -> Result<(), &'static str> {
+        match &mut self.partial {
+            Some(partial) => partial.resume_written(deflate),
+            None => Ok(()),
+        }
+    }
+
     /// The unmasked payload of an event.
     fn payload<'a>(&'a self, step: &Step, input: &'a [u8]) -> &'a [u8] {
         match (&step.place, &self.partial) {
@@ -150,7 +164,7 @@ impl Decoder {
     }
 
     /// Frees what the last event borrowed, and the whole [`Partial`] when nothing is incomplete.
-    fn release(&mut self) {
+    pub(in crate::protocol) fn release(&mut self) {
         let Some(partial) = self.partial.as_deref_mut() else {
             return;
         };
@@ -281,6 +295,49 @@ impl Terms {
 }
 
 impl Partial {
+    /// See [`Decoder::resume_written`].
+    fn resume_written(&mut self, deflate: bool) -> Result<(), &'static str> {
+        match self.spent.take() {
+            Some(Spent::Message) => (self.message, self.message_bytes) = (None, Vec::new()),
+            Some(Spent::Control) => self.control_bytes = Vec::new(),
+            None => {}
+        }
+        let header = self.header.get(..usize::from(self.header_len));
+        let is_half = |header| matches!(Header::parse(header, deflate), Ok(None));
+        if !header.is_some_and(is_half) || self.header_len > 0 && self.frame.is_some() {
+            return Err("half a header that is none");
+        }
+        let frame = self.frame.filter(|frame| !frame.opcode.is_control());
+        let control = self.frame.filter(|frame| frame.opcode.is_control());
+        let control_len = self.control_bytes.len() + control.map_or(0, |frame| frame.left as usize);
+        let is_control = control.is_some_and(|frame| frame.fin);
+        if control_len > super::CONTROL_BYTES_MAX
+            || control.is_some() != is_control
+            || control.is_none() && control_len > 0
+        {
+            return Err("half a control frame that is none");
+        }
+        let is_message = |opcode: Opcode| {
+            let is_data = matches!(opcode, Opcode::Text | Opcode::Binary);
+            is_data || deflate && opcode.is_compressed()
+        };
+        let fits = match (self.message, frame.map(|frame| frame.opcode)) {
+            (None, None) => self.message_bytes.is_empty(),
+            (None, Some(opcode)) => is_message(opcode) && self.message_bytes.is_empty(),
+            (Some(message), None | Some(Opcode::Continuation)) => is_message(message),
+            (Some(message), Some(opcode)) => is_message(message) && message == opcode,
+        };
+        if !fits {
+            return Err("half a message that is none");
+        }
+        // What is called UTF-8 is not looked at again.
+        self.utf8_len = 0;
+        match self.message {
+            Some(Opcode::Text) => self.check_utf8().map_err(|_| "half a text that is none"),
+            _ => Ok(()),
+        }
+    }
+
     /// Gathers what the input has of a frame's payload. Keeps the frame if there is more to come.
     fn take_piece(
         &mut self,

@@ -8,6 +8,8 @@
 use std::num::NonZeroU8;
 use std::ops::RangeInclusive;
 
+use serde::{Deserialize, Serialize};
+
 use crate::protocol::http::head::is_token;
 
 /// How far back anything that we compress refers, as a power of two: 4 KiB. More would be of use to messages
@@ -18,8 +20,21 @@ pub const WINDOW_BITS: NonZeroU8 = NonZeroU8::new(12).unwrap();
 const WINDOW_BITS_ALLOWED: RangeInclusive<u8> = 8..=15;
 
 /// How far back what is sent to a connection may refer. It has agreed to compression.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "NonZeroU8")]
 pub struct Window(NonZeroU8);
+
+/// What was written down may be anything.
+impl TryFrom<NonZeroU8> for Window {
+    type Error = &'static str;
+
+    fn try_from(bits: NonZeroU8) -> Result<Window, &'static str> {
+        match WINDOW_BITS_ALLOWED.contains(&bits.get()) {
+            true => Ok(Window(bits)),
+            false => Err("a window that nobody can have"),
+        }
+    }
+}
 
 impl Window {
     /// Whether what we make of a message of this length keeps within it.

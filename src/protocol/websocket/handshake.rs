@@ -6,6 +6,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
 
 use super::extension::{Offer, Window};
@@ -21,14 +22,14 @@ const KEY_BYTES: usize = 24;
 const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// An opening handshake under way.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Handshake {
     head: HeadReader,
     wants: Wants,
 }
 
 /// What is looked for in a handshake.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Wants {
     /// Whether what proxies say of the client is wanted.
     pub forwarded: bool,

@@ -1,6 +1,8 @@
 //! A frame's header (RFC 6455, section 5.2), checked as far as it can be by itself. The decoder
 //! checks what depends on the frames before.
 
+use serde::{Deserialize, Serialize};
+
 use super::CONTROL_BYTES_MAX;
 use crate::close::CloseReason;
 
@@ -11,7 +13,7 @@ pub(super) const HEADER_BYTES_MAX: usize = 14;
 pub(super) const COMPRESSED: u8 = 0x40;
 
 /// What a frame is: its opcode, and that bit.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[repr(u8)]
 pub(super) enum Opcode {
     Continuation = 0,

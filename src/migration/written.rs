@@ -1,0 +1,273 @@
+//! A migrant's written form: the number of its version, then its parts by serde and postcard.
+//!
+//! Nothing in it names a field, so whatever changes in a type that is part of it makes another version. What is read back
+//! may be damaged: each part is checked as what comes from outside is, and nothing is allocated that has not come.
+//! A listener and a namespace are written as their numbers, which whoever reads them maps to its own.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Carriage, Migrant, Progress, Session, Spent};
+use crate::shard::Passage;
+
+/// The version that is written, and read.
+pub const VERSION: u32 = 1;
+
+/// What stands behind the version's number, borrowed where it is written.
+#[derive(Serialize, Deserialize)]
+struct Written<P, G, S> {
+    passage: P,
+    progress: G,
+    session: S,
+    spent: Option<Spent>,
+    visitor: Option<SocketAddr>,
+    lingered: u64,
+}
+
+/// Why bytes are no connection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Unreadable {
+    /// They are of this version, and another one is read here.
+    Version(u32),
+    /// They are damaged, or never were one.
+    Damaged(String),
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unreadable::Version(version) => write!(
+                f,
+                "a connection is written in version {version}, and this server reads version {VERSION}"
+            ),
+            Unreadable::Damaged(what) => write!(f, "no connection was written there: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for Unreadable {}
+
+impl From<postcard::Error> for Unreadable {
+    fn from(error: postcard::Error) -> Unreadable {
+        Unreadable::Damaged(error.to_string())
+    }
+}
+
+impl Migrant {
+    /// Writes it down. `None` if its session is the value itself: the app writes that first.
+    pub fn write(&self) -> Option<Vec<u8>> {
+        let session = match &self.session {
+            Session::None => None,
+            Session::Written(bytes) => Some(&bytes[..]),
+            Session::Value(_) => return None,
+        };
+        let written = Written {
+            passage: &self.passage,
+            progress: &self.carriage.progress,
+            session,
+            spent: self.carriage.spent,
+            visitor: self.carriage.visitor,
+            lingered: self.carriage.lingered,
+        };
+        postcard::to_allocvec(&(VERSION, written)).ok()
+    }
+
+    /// Reads it back, at this time.
+    pub fn read(bytes: &[u8], now: Instant) -> Result<Migrant, Unreadable> {
+        let (version, rest) = postcard::take_from_bytes::<u32>(bytes)?;
+        if version != VERSION {
+            return Err(Unreadable::Version(version));
+        }
+        let (written, rest) =
+            postcard::take_from_bytes::<Written<Passage, Progress, Option<Vec<u8>>>>(rest)?;
+        if !rest.is_empty() {
+            return Err(Unreadable::Damaged("more than one is there".to_owned()));
+        }
+        let checked = written.passage.check();
+        checked.map_err(|what| Unreadable::Damaged(what.to_owned()))?;
+        let Written {
+            passage,
+            progress,
+            session,
+            spent,
+            visitor,
+            lingered,
+        } = written;
+        Ok(Migrant {
+            passage,
+            session: session.map_or(Session::None, Session::Written),
+            carriage: Carriage {
+                spent,
+                visitor,
+                lingered,
+                ..Carriage::new(progress, now)
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::ident::Space;
+    use crate::migration::{Counted, Input};
+    use crate::payload::Message;
+    use crate::protocol::{Codec, Decoder};
+    use crate::shard::{ListenerSpec, Shard, Stage, Wish};
+
+    /// At home, in two groups, with half a message from it and an answer that waits for an earlier one.
+    fn migrant() -> Migrant {
+        let spec = ListenerSpec {
+            app: 0,
+            codec: Codec::WebSocket,
+            space: Space(0),
+            binds: true,
+            proves: true,
+            pauses: false,
+            tells: false,
+            message_bytes_max: 1_000,
+            outbox_bytes_max: 1_000,
+            compress: true,
+            shown: 0,
+        };
+        let mut shard = Shard::new(&Config::default(), Rc::from([spec]), 1);
+        shard.set_now(500);
+        let id = shard.insert(0, ([192, 0, 2, 7], 4_660).into());
+        assert!(shard.opened(id));
+        shard.prove(id, "tom".into(), 1_800_000_000_000);
+        assert!(shard.bind(id, "tom"));
+        shard.join(id, "g", None);
+        shard.join(id, "h", Some("him"));
+        shard.send(id, Message::Text("hello"));
+        shard.written(id, 3);
+        let _first = shard.reserve(id);
+        let second = shard.reserve(id);
+        shard.fill(second, Message::Text("later"));
+        shard.set_now(620);
+        let mut passage = shard.depart(id, None).expect("it may leave");
+        passage.accepted = 1_790_000_000;
+        let mut decoder = Decoder::deflate(1_000);
+        let mut input = b"\x01\x83\0\0\0\0\xc3\xa9\xc3\x89\x82\0\0\0\0hi\x80\xfe\x01\0".to_vec();
+        let mut at = 0;
+        while decoder.next(&mut input, &mut at) != Ok(None) {}
+        let mut progress = Progress::new(Input::Messages(decoder), Counted::Address);
+        progress.unread = b"unread".to_vec();
+        let spent = Spent {
+            messages_in: -3_000_000,
+            others_in: 0,
+            bytes_in: 5,
+            behind: Some(1_000),
+        };
+        Migrant {
+            passage,
+            session: Session::Written(b"session".to_vec()),
+            carriage: Carriage {
+                spent: Some(spent),
+                visitor: Some(([192, 0, 2, 9], 1).into()),
+                lingered: 300,
+                ..Carriage::new(progress, Instant::now())
+            },
+        }
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn bytes_of(hex: &str) -> Vec<u8> {
+        let digits = hex.as_bytes().chunks(2);
+        let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+        digits.map(|pair| byte(pair).expect("a byte")).collect()
+    }
+
+    /// The same as version 1 has written it. While that is read at all, it is read like this; a change that breaks this
+    /// test makes another version.
+    const VERSION_1: &str = "010000000000000000000000ffffc0000207b42480f7c4d506030103746f6d0078780000020167000168010368696d01\
+        0080a0f1c2b1340001000200010781056c6174657204656c6c6f0103000180fe01000000000000000000000004000101\
+        03c3a9c30200010000e8070106756e7265616402000000000000010773657373696f6e01ff9aee02000a01e8070100c0\
+        00020901ac02";
+
+    #[test]
+    fn what_an_earlier_release_has_written_is_read() {
+        let written = migrant().write().expect("its session is written");
+        assert_eq!(hex(&written), VERSION_1);
+        let read = Migrant::read(&bytes_of(VERSION_1), Instant::now()).expect("a connection");
+        let expected = migrant();
+        assert_eq!(read.passage, expected.passage);
+        let uid = Some("tom".into());
+        assert_eq!(read.passage.stage, Stage::Home { uid });
+        let shown = |migrant: &Migrant| {
+            let Carriage {
+                progress,
+                spent,
+                visitor,
+                lingered,
+                ..
+            } = &migrant.carriage;
+            format!("{progress:?} {spent:?} {visitor:?} {lingered}")
+        };
+        assert_eq!(shown(&read), shown(&expected));
+        assert!(matches!(read.session, Session::Written(bytes) if bytes == b"session"));
+    }
+
+    #[test]
+    fn another_version_is_named() {
+        let mut written = migrant().write().expect("its session is written");
+        written[0] = 7;
+        let error = Migrant::read(&written, Instant::now()).err();
+        assert_eq!(error, Some(Unreadable::Version(7)));
+        let text = error.map(|error| error.to_string()).unwrap_or_default();
+        assert!(
+            text.contains("version 7") && text.contains("version 1"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_session_as_a_value_is_not_written() {
+        let mut migrant = migrant();
+        migrant.session = Session::Value(Box::new(()));
+        assert_eq!(migrant.write(), None);
+    }
+
+    #[test]
+    fn what_is_cut_off_or_damaged_is_refused_or_sound() {
+        let written = migrant().write().expect("its session is written");
+        for length in 0..written.len() {
+            assert!(Migrant::read(&written[..length], Instant::now()).is_err());
+        }
+        let more = [&written[..], b"x"].concat();
+        assert!(Migrant::read(&more, Instant::now()).is_err());
+        let mut refused = 0;
+        for at in 0..written.len() {
+            for byte in 0..=u8::MAX {
+                let mut damaged = written.clone();
+                damaged[at] = byte;
+                match Migrant::read(&damaged, Instant::now()) {
+                    // What it says now can be written again.
+                    Ok(read) => assert!(read.write().is_some()),
+                    Err(_) => refused += 1,
+                }
+            }
+        }
+        assert!(refused > 1_000, "{refused}");
+    }
+
+    #[test]
+    fn names_that_nobody_can_have_are_refused() {
+        for (uid, group) in [("all", "g"), ("", "g"), ("a\n", "g"), ("tom", "a\u{7f}")] {
+            let mut migrant = migrant();
+            let uid = Some(uid.into());
+            migrant.passage.stage = Stage::Home { uid };
+            migrant.passage.groups = vec![Wish::new(group, None)];
+            let written = migrant.write().expect("its session is written");
+            assert!(Migrant::read(&written, Instant::now()).is_err());
+        }
+    }
+}
