@@ -33,6 +33,7 @@ impl std::fmt::Display for Refused {
 
 impl Host {
     /// Takes what the app keeps of a connection, which is to be taken out next.
+    #[inline]
     pub fn take_session(&mut self, id: ConnId, crossing: Crossing) -> Result<Session, Stays> {
         self.local
             .shard
@@ -59,6 +60,7 @@ impl Host {
     }
 
     /// Takes a connection out, with its session and the transport's part of it.
+    #[inline]
     pub fn take_out(
         &mut self,
         id: ConnId,
@@ -112,6 +114,7 @@ impl Host {
     }
 
     /// Puts a connection in. Its app hears of nothing but, of one that has come for its uid, how its bind came out.
+    #[inline]
     fn put_in(
         &mut self,
         migrant: &mut Migrant,

@@ -195,7 +195,9 @@ impl Shard {
             Stage::Closing { .. } => Vec::new(),
             _ => self.groups_of(id),
         };
-        self.forget(id);
+        if matches!(stage, Stage::Home { .. }) {
+            self.forget(id);
+        }
         let proof = self.take_proof(id).map(|held| held.taken(now));
         let slot = self.get_mut(id).ok_or(Stays::Gone)?;
         let late = match slot.blocked {
@@ -320,6 +322,7 @@ impl Shard {
     }
 
     /// The same of one that was home already: nobody is told, and no policy asked again.
+    #[inline(never)]
     fn enter_home(&mut self, id: ConnId, space: Space, uid: Option<&str>, groups: &[Wish]) {
         if let Some(uid) = uid {
             self.slots[id.slot].binding = Binding::Asked;
