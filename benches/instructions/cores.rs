@@ -103,6 +103,7 @@ fn spec(number: u16, codec: Codec, binds: bool) -> ListenerSpec {
         codec,
         space: Space(number.into()),
         binds,
+        optional: false,
         proves: false,
         pauses: number == BACKEND,
         tells: false,

@@ -67,6 +67,7 @@ impl Crowd {
             codec: Codec::WebSocket,
             space: Space(0),
             binds: true,
+            optional: false,
             proves: false,
             pauses: false,
             tells: false,

@@ -32,6 +32,7 @@ fn shard() -> Shard {
         codec: Codec::Text,
         space: SPACE,
         binds: true,
+        optional: false,
         proves: false,
         pauses: false,
         tells: false,

@@ -43,16 +43,6 @@ impl Local {
         }
     }
 
-    /// Asks this core, of something that is for many.
-    fn ask_here(&mut self, question: u64, payer: Option<ConnId>, receivers: usize, what: Ask) {
-        if self.goes_by_mail(payer) {
-            let body = Body::Ask { question, what };
-            return self.post_bulk(self.core(), payer, 0, receivers, body);
-        }
-        let part = self.find(what);
-        self.answered(question, part);
-    }
-
     pub fn push(&mut self, reach: Reach, asker: Asker, uid: &str, message: Message<'_>) -> Ticket {
         if uid != EVERYBODY {
             if check_uid(uid).is_err() {
@@ -77,18 +67,30 @@ impl Local {
             return Ticket(question);
         }
         let receivers = self.shard.count_everybody(reach);
+        let bulk = self.next_bulk();
         for core in self.other_cores() {
             let payload = payload.clone();
-            let what = Ask::PushEverybody { reach, payload };
+            let what = Ask::PushEverybody {
+                bulk,
+                reach,
+                payload,
+            };
             let body = Body::Ask { question, what };
             self.post_bulk(core, payer, message.len(), receivers, body);
         }
-        self.ask_here(
-            question,
-            payer,
-            receivers,
-            Ask::PushEverybody { reach, payload },
-        );
+        let what = Ask::PushEverybody {
+            bulk,
+            reach,
+            payload,
+        };
+        if self.goes_by_mail(payer) {
+            let body = Body::Ask { question, what };
+            self.post_bulk(self.core(), payer, message.len(), receivers, body);
+            self.crossings.mailed_here(&self.bus);
+        } else {
+            let part = self.find(what);
+            self.answered(question, part);
+        }
         Ticket(question)
     }
 
@@ -152,9 +154,11 @@ impl Local {
                 addressed.uid(),
                 addressed.message(),
             )),
-            Ask::PushEverybody { reach, payload } => {
-                Part::Reached(self.shard.send_to_everybody(reach, payload.message()))
-            }
+            Ask::PushEverybody {
+                bulk,
+                reach,
+                payload,
+            } => Part::Reached(self.deliver_to_everybody(bulk, reach, &payload)),
             Ask::Kick { reach, uid, by } => Part::Reached(self.shard.kick(reach, &uid, by)),
             Ask::Online { reach, uid } => Part::Reached(self.shard.online(reach, &uid)),
             Ask::Stats => {

@@ -175,11 +175,21 @@ impl<'a, A: App> Context<'a, A> {
         self.local.shard.backlog.room()
     }
 
-    /// Binds the connection to a uid, once, from any callback about it before. After this callback the connection moves to the uid's home
-    /// core, and [`App::on_bound`] tells the outcome there.
+    /// Binds the connection to a uid, from any callback about it, in place of one that it has. After this callback the
+    /// connection moves to the uid's home core, and [`App::on_bound`] tells the outcome there. Groups, unsent messages and
+    /// open replies come along, and nothing that is sent to its groups or to all is lost to it or comes twice. From the one
+    /// uid to the other it has none.
     pub fn bind_uid(&mut self, uid: &str) {
         if let Some(connection) = self.connection {
             self.local.bind_uid(connection, uid);
+        }
+    }
+
+    /// Takes the connection's uid from it. It stays in its groups and among all. Where a login is required
+    /// ([`Login::Required`](super::Login)) it has `login_timeout` to bind anew.
+    pub fn unbind(&mut self) {
+        if let Some(connection) = self.connection {
+            self.local.shard.unbind(connection);
         }
     }
 
@@ -272,7 +282,8 @@ impl<'a, A: App> Context<'a, A> {
 
     /// Takes the next place in the order of the connection's replies. Replies leave in the order
     /// reserved, whenever they are filled; what [`Context::send`] sends does not wait for them. What
-    /// waits counts against the outbox. A connection with open replies cannot bind.
+    /// waits counts against the outbox. They come along when the connection moves, and are filled from where they were
+    /// reserved.
     ///
     /// # Panics
     /// In a callback that is about no connection.
@@ -283,9 +294,9 @@ impl<'a, A: App> Context<'a, A> {
         self.local.shard.reserve(connection)
     }
 
-    /// Fills a reserved place, from any later callback on the same core.
+    /// Fills a reserved place, from any later callback on the core where it was reserved.
     pub fn fill(&mut self, reply: Reply, message: impl AsMessage) {
-        self.local.shard.fill(reply, message.as_message());
+        self.local.fill(reply, message.as_message());
     }
 
     /// Sends a note to this app's value on another core, or on all.

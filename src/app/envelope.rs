@@ -7,11 +7,12 @@ use std::time::Instant;
 use smallvec::SmallVec;
 
 use super::AnyNote;
+use super::crossing::{Bulk, Crossing};
 use super::groups::{AskedBy, ToGroup};
 use super::inquiry::{Finding, Inquiry};
 use super::order::{Path, Way};
 use crate::events::KickedBy;
-use crate::ident::{ConnId, CoreId, Reach, Space};
+use crate::ident::{ConnId, CoreId, Reach, Reply, Space};
 use crate::migration::{Migrant, Socket};
 use crate::payload::{Message, Payload};
 use crate::shard::Interest;
@@ -27,6 +28,7 @@ pub enum Body {
         tell: Option<ConnId>,
     },
     ToEverybody {
+        bulk: Bulk,
         reach: Reach,
         payload: Payload,
     },
@@ -43,6 +45,7 @@ pub enum Body {
     },
     /// The same from its home, for its members here.
     ToMembers {
+        bulk: Bulk,
         to_group: Arc<ToGroup>,
         asked: AskedBy,
     },
@@ -55,6 +58,29 @@ pub enum Body {
     },
     /// To be passed on.
     Pass(Box<Passing>),
+    /// A connection that is home here, in these groups, is to cross to you.
+    Announce {
+        number: u64,
+        groups: Box<[(Space, Box<str>)]>,
+    },
+    /// Send a fence there, behind all that you have sent.
+    Fence {
+        to: CoreId,
+        number: u64,
+    },
+    /// It.
+    Fenced {
+        number: u64,
+    },
+    /// The one that was announced does not come.
+    Withdrawn {
+        number: u64,
+    },
+    /// What fills a place among the replies of a connection that has moved from here to you, by its id here.
+    Fill {
+        reply: Reply,
+        payload: Payload,
+    },
     /// A question and its number on the asking core, which gets exactly one answer to it.
     Ask {
         question: u64,
@@ -103,6 +129,10 @@ pub struct Move {
     pub socket: Socket,
     /// What it has at cores that pass it on.
     pub ways: SmallVec<[Way; 2]>,
+    /// What one that was home already needs besides.
+    pub crossing: Option<Box<Crossing>>,
+    /// Its id where it comes from, if replies of its are open there.
+    pub owed_as: Option<ConnId>,
 }
 
 pub enum Ask {
@@ -111,6 +141,7 @@ pub enum Ask {
         addressed: Addressed,
     },
     PushEverybody {
+        bulk: Bulk,
         reach: Reach,
         payload: Payload,
     },

@@ -108,6 +108,7 @@ impl Local {
         refresh: bool,
     ) {
         if self.bus.cores() == 1 {
+            // Nobody crosses to another core.
             self.shard.send_to_group(reach, group, message, refresh);
             return;
         }
@@ -167,11 +168,16 @@ impl Local {
     fn spread(&mut self, payer: ConnId, to_group: Arc<ToGroup>, asked: AskedBy) {
         let cores = self.others_with_members(&to_group);
         self.expect_more(asked, cores.len());
-        let reached = self.deliver_to_members(&to_group);
+        let bulk = self.next_bulk();
+        let reached = self.deliver_to_members(bulk, &to_group);
         let bytes = to_group.group.len() + to_group.payload.message().len();
         for core in cores {
             let to_group = Arc::clone(&to_group);
-            let body = Body::ToMembers { to_group, asked };
+            let body = Body::ToMembers {
+                bulk,
+                to_group,
+                asked,
+            };
             let bytes = bytes + reached as usize * RECEIVER_COST;
             // Straight, for the order of the group's messages is that in which they leave here.
             self.post_until(core, Some(payer), bytes, Until::Written, body);
@@ -183,11 +189,17 @@ impl Local {
     pub fn pass_on(&mut self, to_group: Arc<ToGroup>, asked: AskedBy) {
         let cores = self.others_with_members(&to_group);
         self.expect_more(asked, cores.len());
+        let bulk = self.next_bulk();
         for core in cores {
             let to_group = Arc::clone(&to_group);
-            self.relay(core, Until::Written, Body::ToMembers { to_group, asked });
+            let body = Body::ToMembers {
+                bulk,
+                to_group,
+                asked,
+            };
+            self.relay(core, Until::Written, body);
         }
-        let reached = self.deliver_to_members(&to_group);
+        let reached = self.deliver_to_members(bulk, &to_group);
         self.report_reached(asked, reached);
     }
 
@@ -196,18 +208,6 @@ impl Local {
         let mut cores = self.homes.cores(to_group.reach, &to_group.group);
         cores.retain(|core| *core != own);
         cores
-    }
-
-    /// To the members on this core, where the home has sent it.
-    pub fn deliver_to_members(&mut self, to_group: &ToGroup) -> u32 {
-        let ToGroup {
-            reach,
-            refresh,
-            group,
-            payload,
-        } = to_group;
-        self.shard
-            .send_to_group(*reach, group, payload.message(), *refresh)
     }
 
     /// So many cores will tell the asker, besides this one. It hears of that before it hears of any of them: that is

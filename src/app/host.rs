@@ -341,7 +341,7 @@ impl Host {
         match reading.phase {
             Phase::Free => Flow::Gone,
             Phase::Closing => Flow::End,
-            Phase::Open if reading.leaving => Flow::Leave,
+            Phase::Open | Phase::Home if reading.leaving => Flow::Leave,
             Phase::Asking if self.awaits_answer(id) => Flow::Wait,
             // What its requests cause is held against them one by one, and some cause nothing.
             Phase::Asking if !reading.full => Flow::Go,
@@ -389,7 +389,7 @@ impl Host {
     fn receive_from(&mut self, from: CoreId, body: Body) -> Received {
         match body {
             Body::Pass(passing) => return self.pass(*passing),
-            Body::Move(passing) => return self.received(passing),
+            Body::Move(moving) => return self.received(from, moving),
             Body::Drain(stage) => return Received::Drain(stage),
             Body::Renew(renewal) => return Received::Renew(renewal),
             Body::RollCall => return Received::Done,
@@ -414,22 +414,33 @@ impl Host {
                 if reached == 0
                     && let Some(connection) = tell
                 {
-                    let uid = Box::from(uid);
-                    let body = Body::Offline { connection, uid };
-                    self.local.post_free(from, body);
+                    self.local.answer_offline(from, connection, uid);
                 }
             }
-            Body::ToEverybody { reach, payload } => {
-                self.local.shard.send_to_everybody(reach, payload.message());
+            Body::ToEverybody {
+                bulk,
+                reach,
+                payload,
+            } => {
+                self.local.deliver_to_everybody(bulk, reach, &payload);
             }
+            Body::Announce { number, groups } => self.local.expect(from, number, groups),
+            Body::Fence { to, number } => self.local.fence(to, number),
+            Body::Fenced { number } => self.local.fenced(number),
+            Body::Withdrawn { number } => self.local.expect_no_more(from, number),
+            Body::Fill { reply, payload } => self.local.fill_for(from, reply, payload.message()),
             Body::Spread {
                 reach,
                 payload,
                 asked,
             } => self.local.spread_for(reach, payload, asked),
             Body::ToGroup { to_group, asked } => self.local.pass_on(to_group, asked),
-            Body::ToMembers { to_group, asked } => {
-                let reached = self.local.deliver_to_members(&to_group);
+            Body::ToMembers {
+                bulk,
+                to_group,
+                asked,
+            } => {
+                let reached = self.local.deliver_to_members(bulk, &to_group);
                 self.local.report_reached(asked, reached);
             }
             Body::Interest(interest) => self.local.note_interest(from, &interest),
@@ -473,7 +484,7 @@ impl Host {
         }
         let reason = match error {
             BindError::InUse => CloseReason::UidInUse,
-            BindError::Uid(_) | BindError::RepliesOpen => CloseReason::BadLogin,
+            BindError::Uid(_) => CloseReason::BadLogin,
             BindError::Unproved(error) => ending(error),
             // It has a uid; asking again is the app's mistake and changes nothing.
             BindError::Twice => return,
@@ -488,6 +499,7 @@ impl Host {
             if let Some(effect) = self.local.effects.pop_front() {
                 self.apply(effect);
             } else if let Some(ended) = self.local.shard.next_ended() {
+                self.local.withdraw(ended.connection);
                 let Ended {
                     connection,
                     app,
@@ -514,26 +526,7 @@ impl Host {
 
     fn apply(&mut self, effect: Effect) {
         match effect {
-            Effect::Bind { connection, uid } => {
-                if self.local.shard.phase(connection) != Phase::Open {
-                    return;
-                }
-                // Asked here, for places may be reserved after the bind in one callback.
-                if self.local.shard.has_open_replies(connection) {
-                    return self.refuse(connection, BindError::RepliesOpen);
-                }
-                let home = self.local.bus.home(&uid);
-                if home == self.core() {
-                    self.bind(connection, &uid);
-                } else {
-                    self.local.shard.set_leaving(connection);
-                    self.local.leaving.push_back(Leaving {
-                        connection,
-                        home,
-                        uid,
-                    });
-                }
-            }
+            Effect::Bind { connection, uid } => self.go_home(connection, uid),
             Effect::Refuse { connection, error } => self.refuse(connection, error),
             Effect::Answer {
                 app,
@@ -557,6 +550,34 @@ impl Host {
             Effect::Note { app, from, note } => {
                 self.apps[usize::from(app)].note(&mut self.local, from, note);
             }
+        }
+    }
+
+    /// Binds a connection here, or has it move to its uid's home.
+    fn go_home(&mut self, connection: ConnId, uid: Box<str>) {
+        let home = self.local.bus.home(&uid);
+        let leaving = Leaving {
+            connection,
+            home,
+            uid,
+        };
+        match self.local.shard.phase(connection) {
+            Phase::Open if home == self.core() => self.bind(connection, &leaving.uid),
+            Phase::Open => {
+                self.local.shard.set_leaving(connection);
+                self.local.leaving.push_back(leaving);
+            }
+            Phase::Home => {
+                let shard = &mut self.local.shard;
+                if shard.uid(connection) != Some(&*leaving.uid) {
+                    shard.unbind(connection);
+                }
+                match home == self.core() {
+                    true => self.bind(connection, &leaving.uid),
+                    false => self.local.announce(leaving),
+                }
+            }
+            _ => {}
         }
     }
 

@@ -9,8 +9,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::crossing::Crossings;
 use super::effect::Effect;
 use super::envelope::{Addressed, Ask, Body, Passing};
+use super::forwards::Forwards;
 use super::groups::{AskedBy, Homes};
 use super::namespaces::{Namespaces, Registry};
 use super::order::{NOTES, Path, Ways};
@@ -52,6 +54,10 @@ pub struct Local {
     pub homes: Homes,
     /// What senders have at cores that pass it on.
     pub ways: Ways,
+    /// Moves of connections that are home already.
+    pub crossings: Crossings,
+    /// Where replies of connections go that have moved.
+    pub forwards: Forwards,
     timers: BinaryHeap<Timer>,
     now: Instant,
     transit_bytes: usize,
@@ -73,6 +79,7 @@ impl Local {
         registry: Arc<Registry>,
         now: Instant,
     ) -> Local {
+        let crossings = Crossings::new(bus.cores());
         Local {
             shard: Shard::new(config, listeners, registry.apps()),
             bus,
@@ -83,6 +90,8 @@ impl Local {
             leaving: VecDeque::new(),
             homes: Homes::default(),
             ways: Ways::default(),
+            crossings,
+            forwards: Forwards::default(),
             timers: BinaryHeap::new(),
             now,
             transit_bytes: config.transit_bytes_max,
@@ -260,14 +269,16 @@ impl Local {
         let all = self.bus.in_transit_bytes() + self.questions.bytes();
         let is_little = reading.transit + all <= self.transit_bytes_core
             && reading.transit <= self.transit_bytes;
-        if is_little && !reading.full && !self.shard.backlog.is_much() {
+        if is_little && !reading.full && !reading.crossing && !self.shard.backlog.is_much() {
             return None;
         }
         self.find_hold(id, reading)
     }
 
     fn find_hold(&self, id: ConnId, reading: &Reading) -> Option<Hold> {
-        if reading.full {
+        if reading.crossing {
+            Some(Hold::Transit)
+        } else if reading.full {
             Some(Hold::Answers)
         } else if !self.has_credit(reading.transit) {
             Some(Hold::Transit)
@@ -313,6 +324,15 @@ impl Local {
         }
     }
 
+    /// Nobody was there for what another core's connection has sent; or this one's, which went by others.
+    pub fn answer_offline(&mut self, from: CoreId, connection: ConnId, uid: &str) {
+        if from == self.core() {
+            return self.tell_offline(connection, uid);
+        }
+        let uid = Box::from(uid);
+        self.post_free(from, Body::Offline { connection, uid });
+    }
+
     pub fn tell_offline(&mut self, connection: ConnId, uid: &str) {
         self.effects.push_back(Effect::Offline {
             connection,
@@ -325,6 +345,7 @@ impl Local {
         if !path.is_empty() {
             return self.spread_along(path, reach, payer, Payload::new(message), None);
         }
+        let bulk = self.next_bulk();
         // It is copied for other cores only.
         if self.bus.cores() > 1 {
             let payload = Payload::new(message);
@@ -332,14 +353,18 @@ impl Local {
             let by_mail = self.goes_by_mail(payer).then(|| self.core());
             for core in self.other_cores().chain(by_mail) {
                 let payload = payload.clone();
-                let body = Body::ToEverybody { reach, payload };
+                let body = Body::ToEverybody {
+                    bulk,
+                    reach,
+                    payload,
+                };
                 self.post_bulk(core, payer, message.len(), receivers, body);
             }
             if by_mail.is_some() {
-                return;
+                return self.crossings.mailed_here(&self.bus);
             }
         }
-        self.shard.send_to_everybody(reach, message);
+        self.deliver_own(bulk, reach, message);
     }
 
     /// Has the last core of a path send it to everybody, this core's own included.
@@ -375,23 +400,32 @@ impl Local {
 
     /// Sends to everybody for another core.
     pub fn spread_for(&mut self, reach: Reach, payload: Payload, asked: AskedBy) {
+        let bulk = self.next_bulk();
         for core in self.other_cores() {
             let payload = payload.clone();
             let body = match asked {
-                Some((asker, question)) => Body::Pass(Box::new(Passing {
-                    origin: asker,
+                Some((origin, question)) => Body::Pass(Box::new(Passing {
+                    origin,
                     path: Path::new(),
                     is_bulk: true,
                     body: Body::Ask {
                         question,
-                        what: Ask::PushEverybody { reach, payload },
+                        what: Ask::PushEverybody {
+                            bulk,
+                            reach,
+                            payload,
+                        },
                     },
                 })),
-                None => Body::ToEverybody { reach, payload },
+                None => Body::ToEverybody {
+                    bulk,
+                    reach,
+                    payload,
+                },
             };
             self.relay(core, Until::Written, body);
         }
-        let reached = self.shard.send_to_everybody(reach, payload.message());
+        let reached = self.deliver_to_everybody(bulk, reach, &payload);
         self.report_reached(asked, reached);
     }
 

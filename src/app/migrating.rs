@@ -6,9 +6,10 @@ use super::envelope::{Body, Move};
 use super::host::{Arrival, Host, Leaving, Received};
 use super::local::QUEUE_KEPT;
 use super::order::Way;
-use crate::ident::ConnId;
+use crate::close::CloseReason;
+use crate::ident::{ConnId, CoreId};
 use crate::migration::{Carriage, Crossing, Migrant, Session, Socket};
-use crate::shard::{Stage, Stays};
+use crate::shard::{Phase, Stage, Stays};
 
 /// Why a connection cannot be put in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,6 +82,11 @@ impl Host {
     /// The next connection that is to move to its home core.
     #[inline]
     pub fn next_leaving(&mut self) -> Option<Leaving> {
+        let local = &self.local;
+        let first = local.leaving.front();
+        if first.is_some_and(|first| !local.crossings.may_go(first.connection, &local.bus)) {
+            return None;
+        }
         let leaving = self.local.leaving.pop_front();
         if leaving.is_none() && self.local.leaving.capacity() > QUEUE_KEPT {
             self.local.leaving.shrink_to(QUEUE_KEPT);
@@ -96,6 +102,8 @@ impl Host {
             uid,
         } = leaving;
         let ways = self.local.ways.take(connection);
+        let owed_as = self.local.forward(connection, home);
+        let crossing = self.local.cross(connection);
         if let Ok(session) = self.take_session(connection, Crossing::Core)
             && let Ok(migrant) = self.take_out(connection, Some(uid), session, carriage)
         {
@@ -103,17 +111,22 @@ impl Host {
                 migrant,
                 socket,
                 ways,
+                crossing,
+                owed_as,
             });
             self.local.post_free(home, Body::Move(moving));
         }
+        self.local.post_interests();
     }
 
     /// Puts in a connection that has come from another process; see [`Host::put_in`].
     pub fn take_in(&mut self, migrant: &mut Migrant) -> Result<ConnId, Refused> {
-        self.put_in(migrant, SmallVec::new())
+        let id = self.put_in(migrant, SmallVec::new())?;
+        self.settle_in(id, migrant);
+        Ok(id)
     }
 
-    /// Puts a connection in. Its app hears of nothing but, of one that has come for its uid, how its bind came out.
+    /// Puts a connection in, without a word to its app.
     #[inline]
     fn put_in(
         &mut self,
@@ -149,28 +162,51 @@ impl Host {
             .shard
             .arrive(passage, session.unwrap_or(u32::MAX));
         self.local.ways.put(id, ways);
-        if let Stage::Open { binds } = &mut passage.stage
-            && let Some(uid) = binds.take()
-        {
-            self.bind(id, &uid);
-        }
-        self.settle();
         Ok(id)
     }
 
+    /// Binds one that has come for its uid, and lets the joins take effect that it has asked for on its way.
+    fn settle_in(&mut self, id: ConnId, migrant: &mut Migrant) {
+        let (Stage::Open { binds } | Stage::Home { binds, .. }) = &mut migrant.passage.stage else {
+            return self.settle();
+        };
+        let uid = binds.take();
+        if self.local.shard.phase(id) == Phase::Home {
+            self.local.settle_joins(id);
+        }
+        if let Some(uid) = uid {
+            self.bind(id, &uid);
+        }
+        self.settle();
+    }
+
     /// One has come from another core.
-    pub(super) fn received(&mut self, moving: Box<Move>) -> Received {
+    pub(super) fn received(&mut self, from: CoreId, moving: Box<Move>) -> Received {
         let Move {
             mut migrant,
             socket,
             ways,
+            crossing,
+            owed_as,
         } = *moving;
         match self.put_in(&mut migrant, ways) {
-            Ok(connection) => Received::Arrived(Arrival {
-                connection,
-                carriage: migrant.carriage,
-                socket,
-            }),
+            Ok(connection) => {
+                if let Some(was) = owed_as {
+                    self.local.expect_replies(from, was, connection);
+                }
+                if let Some(crossing) = crossing
+                    && !self.local.catch_up(connection, from, &crossing)
+                {
+                    // More than may be kept was sent while it was on its way.
+                    self.local.shard.close(connection, CloseReason::Overloaded);
+                }
+                self.settle_in(connection, &mut migrant);
+                Received::Arrived(Arrival {
+                    connection,
+                    carriage: migrant.carriage,
+                    socket,
+                })
+            }
             Err(refused) => {
                 debug_assert!(
                     false,

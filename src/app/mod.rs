@@ -6,8 +6,10 @@
 
 mod ask;
 mod context;
+mod crossing;
 mod effect;
 pub(crate) mod envelope;
+mod forwards;
 mod gather;
 mod groups;
 #[doc(hidden)]
@@ -49,6 +51,9 @@ pub enum Login {
     /// They do: one that has not within `login_timeout` is closed with 4004, one from which nothing
     /// comes for `idle_timeout` with 4003. Groups and broadcasts hold a connection once it is bound.
     Required,
+    /// They may, at any time: no login timeout, and groups and broadcasts hold a connection from its start. Idleness and
+    /// pings are as where it is required.
+    Optional,
     /// They never do: no login timeout, no idle timeout, no pings (TCP keepalive ends the dead
     /// ones), and groups and broadcasts hold a connection from its start.
     Never,
@@ -257,11 +262,8 @@ pub enum BindError {
     InUse,
     /// The connection has not proved that it is that uid, and has to.
     Unproved(ProofError),
-    /// The connection has a uid already, or asked for one: it binds once. Or it never binds
-    /// ([`Login::Never`]).
+    /// A bind of the connection's is under way. Or it never binds ([`Login::Never`]).
     Twice,
-    /// Replies reserved with [`Context::reserve`] are open, and they cannot move.
-    RepliesOpen,
 }
 
 impl fmt::Display for BindError {
@@ -270,8 +272,7 @@ impl fmt::Display for BindError {
             BindError::Uid(error) => error.fmt(f),
             BindError::Unproved(error) => error.fmt(f),
             BindError::InUse => f.write_str("the uid is in use"),
-            BindError::Twice => f.write_str("this connection has a uid already"),
-            BindError::RepliesOpen => f.write_str("replies are open; bind before reserving any"),
+            BindError::Twice => f.write_str("this connection is being bound already, or never is"),
         }
     }
 }

@@ -130,6 +130,7 @@ impl Cores {
             codec: Codec::Text,
             space: Space(0),
             binds,
+            optional: false,
             proves: config.auth != Auth::None,
             pauses: false,
             tells: false,
@@ -376,20 +377,36 @@ fn what_a_callback_sends_arrives_in_its_order_whichever_way() {
     }
 }
 
+/// They are filled from where they were reserved, in any order, and leave in theirs.
 #[test]
-fn places_reserved_after_the_bind_do_not_move_away() {
-    for core in 0..2 {
-        let mut cores = Cores::new(2, |cx, state, event| {
-            if let Some(uid) = event.strip_prefix("message ") {
+fn replies_that_are_open_come_along() {
+    for core in 0..3 {
+        let mut cores = Cores::new(3, |cx, state, event| match event.split_once(' ') {
+            Some(("message", "fill")) | Some(("note", _)) => {}
+            Some(("message", uid)) => {
+                state.places.push(cx.reserve());
                 cx.bind_uid(uid);
                 state.places.push(cx.reserve());
+                cx.after(Duration::from_millis(5), 1);
             }
+            Some(("timer", _)) => {
+                while let Some(place) = state.places.pop() {
+                    cx.fill(place, format!("place {}", state.places.len()));
+                }
+            }
+            _ => {}
         });
         let uid = cores.uid_of(core);
         let client = cores.open(0);
         cores.say(client, &uid);
-        assert!(cores.log().contains(&"bound Err(RepliesOpen)".to_owned()));
-        assert_eq!(cores.phase(client), Phase::Closing);
+        assert_eq!(cores.phase(client), Phase::Home);
+        cores.tick(0, Duration::from_millis(10));
+        cores.run();
+        assert_eq!(
+            cores.lines(client),
+            ["place 0", "place 1"],
+            "to core {core}"
+        );
         cores.end();
     }
 }

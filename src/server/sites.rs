@@ -232,6 +232,7 @@ fn site_spec(number: u16) -> ListenerSpec {
         codec: Codec::Http,
         space: Space(0),
         binds: false,
+        optional: false,
         proves: false,
         pauses: true,
         tells: false,

@@ -50,6 +50,10 @@ fn next_due(slot: &Slot, spec: &ListenerSpec, limits: &Limits) -> Due {
             ),
         ),
         Phase::Home if !spec.binds => Due::Never,
+        // It had one, and has the time of a login for another.
+        Phase::Home if slot.uid.is_none() && !spec.optional && spec.codec.hears() => {
+            Due::Close(slot.since + limits.login, CloseReason::LoginTimeout)
+        }
         Phase::Home => {
             let idle = whole_second(slot.heard + limits.idle);
             let quiet_since = slot.heard.max(slot.since);

@@ -298,6 +298,10 @@ impl Shard {
     /// Empties `receivers` into their outboxes. It is a copy of the table's list, because a receiver
     /// that overflows leaves the tables meanwhile.
     fn fan_out(&mut self, receivers: &mut Vec<ConnId>, fanout: &mut Fanout<'_>, how: Dirty) -> u32 {
+        if !self.passed_by.is_empty() {
+            let passed_by = &self.passed_by;
+            receivers.retain(|id| !passed_by.contains(id));
+        }
         // The fan-out's own hold on the encodings keeps them from being freed, and counted as such, below.
         let before = fanout.bytes_held();
         self.work.delivered(receivers.len());
@@ -342,6 +346,21 @@ impl Shard {
         self.outbox_bytes = self.outbox_bytes + SHARED_COST - freed;
         self.dirty.mark(id, slot, how);
         true
+    }
+
+    /// Has what is sent to many from now on pass by a connection: it has got it on the core where it was.
+    pub fn pass_by(&mut self, id: ConnId) {
+        self.passed_by.push(id);
+    }
+
+    /// And now by nobody any more.
+    pub fn pass_by_nobody(&mut self) {
+        self.passed_by.clear();
+    }
+
+    /// Whether there is such a connection.
+    pub fn is_here(&self, id: ConnId) -> bool {
+        self.get(id).is_some()
     }
 
     fn is_live(&self, id: ConnId) -> bool {

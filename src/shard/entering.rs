@@ -70,7 +70,7 @@ impl Shard {
     }
 
     /// The space of a live connection.
-    pub(super) fn space_of(&self, id: ConnId) -> Space {
+    pub fn space_of(&self, id: ConnId) -> Space {
         self.entered(id).unwrap_or(self.spec(id).space)
     }
 

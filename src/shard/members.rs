@@ -36,6 +36,8 @@ struct Group {
     called: Option<Box<AHashMap<ConnId, Box<str>>>>,
     /// The group's home knows that it has members here.
     confirmed: bool,
+    /// Connections that are to come and will be members.
+    pins: u32,
 }
 
 /// A group has members on this core now, or none any more: its home is to know.
@@ -211,6 +213,81 @@ impl Groups {
         of.iter().position(|membership| membership.group == number)
     }
 
+    fn find_or_make(&mut self, space: Space, name: &str) -> u32 {
+        if let Some(number) = self.find(space, name) {
+            return number;
+        }
+        self.interests.push_back(Interest {
+            space,
+            group: Box::from(name),
+            wanted: true,
+        });
+        self.next_id += 1;
+        let group = Some(Group {
+            id: self.next_id,
+            space,
+            name: Box::from(name),
+            members: Vec::new(),
+            called: None,
+            confirmed: false,
+            pins: 0,
+        });
+        let number = match self.free.pop() {
+            Some(number) => {
+                self.groups[number as usize] = group;
+                number
+            }
+            None => {
+                self.groups.push(group);
+                self.groups.len() as u32 - 1
+            }
+        };
+        let hash = self.hasher.hash_one((space, name));
+        let (groups, hasher) = (&self.groups, &self.hasher);
+        self.names.insert_unique(hash, number, |number| {
+            hash_of(hasher, &groups[*number as usize])
+        });
+        number
+    }
+
+    /// Wants a group's messages here, whether it has members or not.
+    pub fn pin(&mut self, space: Space, name: &str) {
+        let number = self.find_or_make(space, name);
+        if let Some(group) = &mut self.groups[number as usize] {
+            group.pins += 1;
+        }
+    }
+
+    /// Ends that once.
+    pub fn unpin(&mut self, space: Space, name: &str) {
+        let Some(number) = self.find(space, name) else {
+            return;
+        };
+        if let Some(group) = &mut self.groups[number as usize] {
+            group.pins = group.pins.saturating_sub(1);
+        }
+        self.drop_unwanted(number);
+    }
+
+    /// Forgets a group that nobody wants anything of here.
+    fn drop_unwanted(&mut self, number: u32) {
+        let group = self.groups[number as usize].as_ref();
+        let Some(group) = group.filter(|group| group.members.is_empty() && group.pins == 0) else {
+            return;
+        };
+        let hash = self.hasher.hash_one((group.space, &*group.name));
+        if let Ok(entry) = self.names.find_entry(hash, |of| *of == number) {
+            entry.remove();
+        }
+        self.interests.push_back(Interest {
+            space: group.space,
+            group: Box::from(&*group.name),
+            wanted: false,
+        });
+        self.groups[number as usize] = None;
+        self.free.push(number);
+    }
+
     /// Adds a connection that is not in the group; `memberships` is the connection's own list.
     pub fn join(
         &mut self,
@@ -219,38 +296,7 @@ impl Groups {
         connection: ConnId,
         memberships: &mut Vec<Membership>,
     ) {
-        let number = self.find(space, name).unwrap_or_else(|| {
-            self.interests.push_back(Interest {
-                space,
-                group: Box::from(name),
-                wanted: true,
-            });
-            self.next_id += 1;
-            let group = Some(Group {
-                id: self.next_id,
-                space,
-                name: Box::from(name),
-                members: Vec::new(),
-                called: None,
-                confirmed: false,
-            });
-            let number = match self.free.pop() {
-                Some(number) => {
-                    self.groups[number as usize] = group;
-                    number
-                }
-                None => {
-                    self.groups.push(group);
-                    self.groups.len() as u32 - 1
-                }
-            };
-            let hash = self.hasher.hash_one((space, name));
-            let (groups, hasher) = (&self.groups, &self.hasher);
-            self.names.insert_unique(hash, number, |number| {
-                hash_of(hasher, &groups[*number as usize])
-            });
-            number
-        });
+        let number = self.find_or_make(space, name);
         if let Some(group) = &mut self.groups[number as usize] {
             memberships.push(Membership {
                 group: number,
@@ -283,19 +329,7 @@ impl Groups {
             // The group's last member has come to the place that became free.
             moved(member.connection, member.nth as usize, Place(at));
         }
-        if group.members.is_empty() {
-            let hash = self.hasher.hash_one((group.space, &*group.name));
-            if let Ok(entry) = self.names.find_entry(hash, |of| *of == number) {
-                entry.remove();
-            }
-            self.interests.push_back(Interest {
-                space: group.space,
-                group: Box::from(&*group.name),
-                wanted: false,
-            });
-            self.groups[number as usize] = None;
-            self.free.push(number);
-        }
+        self.drop_unwanted(number);
         if let Some(shifted) = memberships.get(nth) {
             // The connection's last membership has come to the index that became free.
             if let Some(group) = &mut self.groups[shifted.group as usize] {

@@ -28,12 +28,28 @@ pub enum Joining {
 impl Shard {
     /// Marks that the connection asks for a uid. False if it has asked before.
     pub fn ask_to_bind(&mut self, id: ConnId) -> bool {
+        let binds = self.listener(id).is_some_and(|spec| spec.binds);
         match self.get_mut(id) {
             Some(slot) if slot.binding == Binding::NotAsked && slot.phase == Phase::Open => {
                 slot.binding = Binding::Asked;
                 true
             }
+            Some(slot)
+                if matches!(slot.binding, Binding::NotAsked | Binding::Asked)
+                    && slot.phase == Phase::Home
+                    && binds =>
+            {
+                slot.binding = Binding::AsksAnew;
+                true
+            }
             _ => false,
+        }
+    }
+
+    /// Marks that the connection is announced to another core, so that it is not read here any more.
+    pub fn set_crossing(&mut self, id: ConnId) {
+        if let Some(slot) = self.get_mut(id) {
+            slot.binding = Binding::Crossing;
         }
     }
 
@@ -46,7 +62,12 @@ impl Shard {
 
     /// Binds a connection on its uid's home core. False if the policy keeps it out.
     pub fn bind(&mut self, id: ConnId, uid: &str) -> bool {
-        if self.phase(id) != Phase::Open {
+        let phase = self.phase(id);
+        if self.uid(id) == Some(uid) {
+            self.set_asked(id);
+            return true;
+        }
+        if phase != Phase::Open && phase != Phase::Home || self.uid(id).is_some() {
             return false;
         }
         let space = self.space_of(id);
@@ -62,13 +83,40 @@ impl Shard {
         self.stats.bound += 1;
         self.stats.binds += 1;
         self.bound_as_proved(id);
-        self.settle(id);
+        self.set_asked(id);
+        match phase {
+            Phase::Home => self.schedule(id),
+            _ => self.settle(id),
+        }
         self.report_connect(id, present == 0);
         // Behind it, so that the uid is not offline in between.
         for other in replaced {
             self.close(other, CloseReason::Replaced);
         }
         true
+    }
+
+    fn set_asked(&mut self, id: ConnId) {
+        if let Some(slot) = self.get_mut(id) {
+            slot.binding = Binding::Asked;
+        }
+    }
+
+    /// Takes a connection's uid from it. It stays in its groups and among everybody.
+    pub fn unbind(&mut self, id: ConnId) {
+        let now = self.now;
+        if self.phase(id) != Phase::Home || self.uid(id).is_none() {
+            return;
+        }
+        let space = self.space_of(id);
+        self.uids.remove(&mut self.slots, space, id);
+        self.stats.bound -= 1;
+        self.report_disconnect(id, CloseReason::Normal);
+        let slot = &mut self.slots[id.slot];
+        let uid = slot.uid.take();
+        slot.since = now;
+        self.keep_proved(id, uid);
+        self.schedule(id);
     }
 
     /// Makes a connection one of everybody.
@@ -144,13 +192,16 @@ impl Shard {
             return Joining::Stale;
         }
         let space = self.space_of(id);
+        let is_going = self
+            .reading(id)
+            .is_some_and(|one| one.leaving || one.crossing);
         let most = self.limits.groups_per_connection;
         let Some(slot) = self.get_mut(id) else {
             return Joining::Stale;
         };
         let mut groups = slot.groups.take().unwrap_or_default();
         let is_full = groups.joined.len() + groups.asked.len() >= most;
-        let joining = if phase == Phase::Open {
+        let joining = if phase == Phase::Open || is_going {
             let wish = groups.asked.iter_mut().find(|wish| *wish.group == *group);
             match wish {
                 Some(wish) => wish.called = called.map(Box::from),
@@ -201,6 +252,25 @@ impl Shard {
     /// The next thing that the home of a group is to be told.
     pub fn next_interest(&mut self) -> Option<Interest> {
         self.groups.next_interest()
+    }
+
+    /// The groups that a connection is in.
+    pub fn memberships(&self, id: ConnId) -> Vec<Wish> {
+        let groups = self.get(id).and_then(|slot| slot.groups.as_ref());
+        let joined = groups.into_iter().flat_map(|groups| &groups.joined);
+        joined
+            .filter_map(|one| self.groups.wish(*one, id))
+            .collect()
+    }
+
+    /// Wants a group's messages here, for a connection that is to come.
+    pub fn pin(&mut self, space: Space, group: &str) {
+        self.groups.pin(space, group);
+    }
+
+    /// It has come, or does not.
+    pub fn unpin(&mut self, space: Space, group: &str) {
+        self.groups.unpin(space, group);
     }
 
     /// Whether a connection is in a group.

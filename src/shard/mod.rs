@@ -115,6 +115,8 @@ pub struct Shard {
     pub abandoned: std::collections::HashSet<ConnId>,
     /// Reused by every fan-out.
     receivers: Vec<ConnId>,
+    /// Whom the present one passes by.
+    passed_by: Vec<ConnId>,
     /// For every connection that has agreed on compression.
     compressor: Compressor,
     /// Where it is told who comes and goes, if anybody wants to know.
@@ -127,6 +129,8 @@ pub struct Reading {
     pub phase: Phase,
     /// It is to move to its home core.
     pub leaving: bool,
+    /// It waits to be let go there.
+    pub crossing: bool,
     /// Its bytes on the way to other cores.
     pub transit: usize,
     /// It pauses when its outbox is full, and that is full.
@@ -200,6 +204,7 @@ impl Shard {
             #[cfg(test)]
             abandoned: std::collections::HashSet::new(),
             receivers: Vec::new(),
+            passed_by: Vec::new(),
             compressor: Compressor::new(config.compress_bytes_min),
             reporter: None,
             stats: CoreStats {
@@ -283,7 +288,8 @@ impl Shard {
         slot.since = now;
         slot.heard = now;
         self.stats.opening -= 1;
-        if !self.spec(id).binds {
+        let spec = self.spec(id);
+        if !spec.binds || spec.optional {
             self.settle(id);
         }
         self.schedule(id);
@@ -524,6 +530,7 @@ impl Shard {
         Some(Reading {
             phase: slot.phase,
             leaving: matches!(slot.binding, slot::Binding::Leaving),
+            crossing: matches!(slot.binding, slot::Binding::Crossing),
             transit: slot.transit as usize,
             full: slot.is_full(&self.listeners[usize::from(slot.listener)]),
         })

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::proofs::Taken;
 use super::replies::Replies;
-use super::slot::{Binding, Memberships, Peer, Phase, Slot, Wish};
+use super::slot::{Binding, Peer, Phase, Slot, Wish};
 use super::wheel::Tick;
 use super::{ConnId, Dirty, Exchange, Shard};
 use crate::close::CloseReason;
@@ -33,8 +33,10 @@ pub struct Passage {
     pub paused: bool,
     /// The space that it has entered in place of its listener's.
     pub entered: Option<Space>,
-    /// Groups that it is in once home, and before that those that it has asked for.
+    /// Groups that it is in.
     pub groups: Vec<Wish>,
+    /// Those that it has asked for, until it is home.
+    pub wishes: Vec<Wish>,
     /// What it has proved.
     pub proof: Option<Taken>,
     /// Places of its replies that are open, or filled and held back by one that is.
@@ -55,7 +57,11 @@ pub enum Stage {
         binds: Option<Box<str>>,
     },
     /// It is where it stays, or never binds.
-    Home { uid: Option<Box<str>> },
+    Home {
+        uid: Option<Box<str>>,
+        /// The one that it is to be bound to where it arrives.
+        binds: Option<Box<str>>,
+    },
     /// It is to end, and its app has been told.
     Closing {
         #[serde(with = "by_text")]
@@ -95,7 +101,8 @@ impl Passage {
     /// Whether a shard can have given it up. What was written down may be anything.
     pub fn check(&self) -> Result<(), &'static str> {
         let uid = match &self.stage {
-            Stage::Open { binds: uid } | Stage::Home { uid } => uid.as_deref(),
+            Stage::Open { binds: uid } => uid.as_deref(),
+            Stage::Home { uid, binds } => uid.as_deref().or(binds.as_deref()),
             Stage::Asking(Exchange::Answering) => return Err("a request that is being answered"),
             _ => None,
         };
@@ -103,7 +110,7 @@ impl Passage {
         for uid in uid.into_iter().chain(proved) {
             check_uid(uid).map_err(|_| "a uid that is none")?;
         }
-        for Wish { group, called } in &self.groups {
+        for Wish { group, called } in self.groups.iter().chain(&self.wishes) {
             for name in [Some(group), called.as_ref()].into_iter().flatten() {
                 check_name(name).map_err(|_| "a name that is none")?;
             }
@@ -165,7 +172,7 @@ impl Slot {
             }
             (Phase::Open, _) => Stage::Open { binds },
             // The tables still go by its uid.
-            (Phase::Home, _) => Stage::Home { uid: None },
+            (Phase::Home, _) => Stage::Home { uid: None, binds },
             (Phase::Closing, exchange) => Stage::Closing {
                 reason: self.reason,
                 exchange,
@@ -193,8 +200,10 @@ impl Shard {
         let mut stage = self.get(id).ok_or(Stays::Gone)?.stage(binds)?;
         let groups = match stage {
             Stage::Closing { .. } => Vec::new(),
-            _ => self.groups_of(id),
+            _ => self.memberships(id),
         };
+        let slot = self.get_mut(id).and_then(|slot| slot.groups.as_mut());
+        let wishes = slot.map_or_else(Vec::new, |groups| std::mem::take(&mut groups.asked));
         if matches!(stage, Stage::Home { .. }) {
             self.forget(id);
         }
@@ -204,7 +213,7 @@ impl Shard {
             true => 0,
             false => slot.outbox.bytes(),
         };
-        if let Stage::Home { uid } = &mut stage {
+        if let Stage::Home { uid, .. } = &mut stage {
             *uid = slot.uid.take();
         }
         let (unsent, freed) = slot.outbox.flatten();
@@ -218,6 +227,7 @@ impl Shard {
             paused: slot.paused,
             entered,
             groups,
+            wishes,
             proof,
             replies: slot.replies.take().filter(|replies| !replies.is_empty()),
             unsent,
@@ -230,21 +240,6 @@ impl Shard {
         Ok(passage)
     }
 
-    /// The groups that a connection is in, or has asked for.
-    fn groups_of(&mut self, id: ConnId) -> Vec<Wish> {
-        let slot = self.slots.get_mut(id.slot);
-        let Some(of) = slot.and_then(|slot| slot.groups.as_mut()) else {
-            return Vec::new();
-        };
-        let mut wishes = std::mem::take(&mut of.asked);
-        wishes.extend(
-            of.joined
-                .iter()
-                .filter_map(|one| self.groups.wish(*one, id)),
-        );
-        wishes
-    }
-
     /// Puts a connection that has come from elsewhere into a slot, and takes what there is in its passage. One that has
     /// come for a uid is to be bound next.
     pub fn arrive(&mut self, passage: &mut Passage, session: u32) -> ConnId {
@@ -255,6 +250,7 @@ impl Shard {
         self.hold(id, proof.map(|taken| taken.held(now)));
         self.set_entered(id, passage.entered);
         let groups = std::mem::take(&mut passage.groups);
+        let wishes = std::mem::take(&mut passage.wishes);
         let unsent = std::mem::take(&mut passage.unsent);
         let slot = &mut self.slots[id.slot];
         slot.session = session;
@@ -274,6 +270,11 @@ impl Shard {
             self.mark_dirty(id, Dirty::Urgent);
         }
         self.enter_stage(id, &passage.stage, groups);
+        if !wishes.is_empty()
+            && let Some(slot) = self.get_mut(id)
+        {
+            slot.groups.get_or_insert_default().asked = wishes;
+        }
         self.schedule(id);
         id
     }
@@ -291,16 +292,13 @@ impl Shard {
                 if binds.is_some() {
                     slot.binding = Binding::Asked;
                 }
-                if !groups.is_empty() {
-                    slot.groups = Some(Box::new(Memberships {
-                        joined: Vec::new(),
-                        asked: groups,
-                    }));
-                }
                 return;
             }
-            Stage::Home { uid } => {
+            Stage::Home { uid, binds } => {
                 slot.phase = Phase::Home;
+                if binds.is_some() {
+                    slot.binding = Binding::AsksAnew;
+                }
                 let space = self.space_of(id);
                 return self.enter_home(id, space, uid.as_deref(), &groups);
             }

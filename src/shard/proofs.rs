@@ -135,6 +135,15 @@ impl Shard {
         }
     }
 
+    /// A connection is bound to this no more, and has still proved it.
+    pub(super) fn keep_proved(&mut self, id: ConnId, uid: Option<Box<str>>) {
+        if let Some(held) = self.proofs.held.get_mut(&id.slot)
+            && held.uid.is_none()
+        {
+            held.uid = uid;
+        }
+    }
+
     /// Takes what a connection has proved, because it goes.
     pub(super) fn take_proof(&mut self, id: ConnId) -> Option<Held> {
         if self.proofs.held.is_empty() {

@@ -70,6 +70,11 @@ impl Replies {
         self.places.is_empty()
     }
 
+    /// How many places wait to be filled.
+    pub fn open(&self) -> usize {
+        self.places.iter().filter(|place| place.is_none()).count()
+    }
+
     /// Bytes held back, each reserved place counting as a message.
     pub fn bytes(&self) -> usize {
         self.bytes + self.places.len() * OUTBOX_MESSAGE_COST
@@ -158,7 +163,13 @@ impl Shard {
         }
     }
 
-    /// Whether replies are open, which cannot move to another core.
+    /// How many places are open.
+    pub fn open_replies(&self, id: ConnId) -> usize {
+        let replies = self.get(id).and_then(|slot| slot.replies.as_ref());
+        replies.map_or(0, |replies| replies.open())
+    }
+
+    /// Whether replies are open.
     pub fn has_open_replies(&self, id: ConnId) -> bool {
         self.get(id)
             .and_then(|slot| slot.replies.as_ref())

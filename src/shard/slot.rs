@@ -25,6 +25,8 @@ pub struct ListenerSpec {
     pub space: Space,
     /// Whether its connections bind a uid; if not they have no login, idle or ping deadline.
     pub binds: bool,
+    /// Whether they may live without one, at home from their start.
+    pub optional: bool,
     /// Whether who they are must be proved before they bind.
     pub proves: bool,
     /// Whether a full outbox pauses the reading, in place of closing.
@@ -61,6 +63,10 @@ pub enum Binding {
     NotAsked,
     /// It asked for a uid; binds once.
     Asked,
+    /// It is home, and asks for another uid.
+    AsksAnew,
+    /// It is home, and announced to the core that is to be its home.
+    Crossing,
     /// Its home is another core, and it is to move there.
     Leaving,
     /// It asks by HTTP, and binds nothing, until it is closed or becomes another kind.

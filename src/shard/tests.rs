@@ -27,6 +27,7 @@ fn spec(codec: Codec, space: u32, outbox_bytes_max: usize) -> ListenerSpec {
         codec,
         space: Space(space),
         binds: true,
+        optional: false,
         proves: false,
         pauses: false,
         tells: false,

@@ -29,6 +29,8 @@ pub struct Talk;
 pub struct Desk;
 /// Never binds, and reaches all.
 pub struct Console;
+/// Binds when it likes, and reaches `Talk`, too.
+pub struct Lobby;
 
 impl Part for Talk {
     const NUMBER: u8 = 0;
@@ -44,11 +46,18 @@ impl Part for Desk {
     const REACH: Reach = Reach(0b011);
 }
 
+impl Part for Lobby {
+    const NUMBER: u8 = 3;
+    const SPACE: &'static str = "lobby";
+    const LOGIN: Login = Login::Optional;
+    const REACH: Reach = Reach(0b1001);
+}
+
 impl Part for Console {
     const NUMBER: u8 = 2;
     const SPACE: &'static str = "console";
     const LOGIN: Login = Login::Never;
-    const REACH: Reach = Reach(0b111);
+    const REACH: Reach = Reach(0b1111);
 }
 
 /// A core guards itself against an app's panic; the lock that is poisoned then makes the run fail.
@@ -157,12 +166,15 @@ impl<P: Part> Actor<P> {
             }
             _ => return false,
         };
+        let home = match sender {
+            Sender::Client(client) => model.clients[client].home.is_some(),
+            _ => false,
+        };
         let (number, sent) = model.last_sent();
         let at = sent.at;
         match *words {
             ["uid", uid, _] => cx.send_to_uid(uid, &text),
             ["tell", uid, _] => {
-                let home = cx.uid().is_some() || P::LOGIN == Login::Never;
                 sent.tell = home && uid != EVERYBODY && cx.connection().is_some();
                 cx.send_to_uid_or_tell(uid, &text);
             }
@@ -195,7 +207,18 @@ impl<P: Part> Actor<P> {
         match *words {
             ["bind", uid] => {
                 model.clients[client].asked_to_bind = true;
+                model.unbound(client, Some(uid));
                 cx.bind_uid(uid);
+            }
+            ["anew", uid] => {
+                if cx.uid().is_some() {
+                    model.unbound(client, Some(uid));
+                    cx.bind_uid(uid);
+                }
+            }
+            ["unbind"] => {
+                model.unbound(client, None);
+                cx.unbind();
             }
             ["echo", size] => {
                 let bytes = size.parse().expect("a number of bytes");
@@ -328,7 +351,7 @@ impl<P: Part> App for Actor<P> {
 
     fn on_connect(&mut self, cx: &mut Context<'_, Self>) -> Session {
         let client = cx.peer().expect("a connection has a peer").port().into();
-        let home = P::LOGIN == Login::Never;
+        let home = P::LOGIN != Login::Required;
         let mut model = self.model();
         let name = model.scene.namespace_of(client);
         let within = name.map(|name| cx.namespace(name).expect("there is room"));
@@ -387,7 +410,12 @@ impl<P: Part> App for Actor<P> {
                 }
             }
             Err(BindError::Twice) => {}
-            Err(_) => self.model().clients[client].refused = true,
+            Err(_) => {
+                let mut model = self.model();
+                model.clients[client].refused = true;
+                // It may have come there for that.
+                model.clients[client].cores.push(cx.core().0);
+            }
         }
     }
 

@@ -76,6 +76,14 @@ pub struct Stay {
     pub until: Stamp,
 }
 
+/// A connection's time with a uid.
+pub struct Tenure {
+    pub uid: String,
+    pub core: u16,
+    pub from: Stamp,
+    pub until: Stamp,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct Closed {
     /// It was closed between these two.
@@ -90,9 +98,12 @@ pub struct Track {
     pub space: Space,
     pub codec: Codec,
     pub opened: Option<(Stamp, Instant)>,
-    /// Since when it is home, and on which core.
+    /// Since when it is home, and on which core it was bound last.
     pub home: Option<(Stamp, u16)>,
+    /// All cores where it has been home.
+    pub cores: Vec<u16>,
     pub uid: Option<String>,
+    pub uids: Vec<Tenure>,
     pub asked_to_bind: bool,
     pub refused: bool,
     pub asked_to_close: bool,
@@ -147,6 +158,8 @@ pub struct Model {
     timed: u64,
     pub now: Vec<Instant>,
     pub refused_joins: usize,
+    /// How often a connection that was home has moved.
+    pub crossed: usize,
     /// When replies were filled.
     pub filled: Vec<Stamp>,
     /// Uids kicked, with the reach of who did it.
@@ -170,6 +183,7 @@ impl Model {
             timed: 0,
             now: vec![started; cores],
             refused_joins: 0,
+            crossed: 0,
             filled: Vec::new(),
             kicked: Vec::new(),
         }
@@ -250,6 +264,7 @@ impl Model {
         track.heard = time;
         if home {
             track.home = Some((at, core));
+            track.cores.push(core);
         }
     }
 
@@ -257,9 +272,25 @@ impl Model {
         let at = self.stamp();
         let track = &mut self.clients[client];
         assert!(track.closed.is_none(), "on_bound before on_close");
-        track.home = Some((at, core));
-        assert!(track.uid.is_none(), "on_bound once");
-        track.uid = Some(uid.expect("a bound connection has its uid").to_owned());
+        let (from, was) = track.home.unwrap_or((at, core));
+        track.home = Some((from, core));
+        track.cores.push(core);
+        self.crossed += usize::from(was != core);
+        let uid = uid.expect("a bound connection has its uid").to_owned();
+        // One that has asked for the uid that it has goes on with it.
+        if track.uid.as_ref() != Some(&uid) {
+            assert!(
+                track.uid.is_none(),
+                "a uid is taken before another is given"
+            );
+            track.uids.push(Tenure {
+                uid: uid.clone(),
+                core,
+                from: at,
+                until: Stamp::MAX,
+            });
+            track.uid = Some(uid);
+        }
         for group in std::mem::take(&mut track.asked) {
             track.stays.push(Stay {
                 group,
@@ -267,6 +298,18 @@ impl Model {
                 told: Stamp::MAX,
                 until: Stamp::MAX,
             });
+        }
+    }
+
+    /// It asks for another uid, or for none.
+    pub fn unbound(&mut self, client: usize, for_uid: Option<&str>) {
+        let at = self.stamp();
+        let track = &mut self.clients[client];
+        if track.uid.as_deref() != for_uid
+            && let Some(last) = track.uids.last_mut()
+        {
+            last.until = last.until.min(at);
+            track.uid = None;
         }
     }
 

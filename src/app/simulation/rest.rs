@@ -202,6 +202,8 @@ impl World {
                 local.homes.is_empty(),
                 "a home knows of members that are gone"
             );
+            assert!(local.crossings.is_empty(), "somebody is still to cross");
+            assert!(local.forwards.is_empty(), "replies are still waited for");
             assert!(
                 local.bus.has_passed_all(),
                 "something is still to be paid back"
@@ -211,7 +213,7 @@ impl World {
             assert_eq!(counters.undeliverable(), 0);
         }
         // The world's own, and one for each app's value.
-        let apps = self.scene.cores * 3;
+        let apps = self.scene.cores * 4;
         assert_eq!(
             Arc::strong_count(&self.alive),
             1 + apps,

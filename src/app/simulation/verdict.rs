@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::Tally;
 use super::client::Seen;
-use super::model::{Closed, Model, Question, Sender, Sent, Stamp, Target, Track};
+use super::model::{Closed, Model, Question, Sender, Sent, Stamp, Target, Tenure, Track};
 use super::world::World;
 use crate::close::CloseReason;
 use crate::config::UidPolicy;
@@ -28,6 +28,8 @@ impl Track {
             codec,
             opened: None,
             home: None,
+            cores: Vec::new(),
+            uids: Vec::new(),
             uid: None,
             asked_to_bind: false,
             refused: false,
@@ -120,11 +122,12 @@ impl Model {
             };
         }
         let reached = sent.reach.spaces().any(|space| space == track.space);
-        let (true, Some((home, closed)), Some((_, core))) = (reached, track.at_home(), track.home)
-        else {
+        let (true, Some((home, closed))) = (reached, track.at_home()) else {
             return Claim::No;
         };
-        let done = self.delivered(sent, core);
+        // One that has moved has got it where it was then.
+        let done = track.cores.iter().map(|core| self.delivered(sent, *core));
+        let done = done.max().unwrap_or(Stamp::MAX);
         let stay = |from: Stamp, until: Stamp| {
             if from <= sent.at && until.min(closed.earliest) > done {
                 Claim::Must
@@ -136,8 +139,21 @@ impl Model {
         };
         match &sent.target {
             Target::Everybody => stay(home, Stamp::MAX),
-            Target::Uid(uid) if track.uid.as_ref() == Some(uid) => stay(home, Stamp::MAX),
-            Target::Uid(_) | Target::Own => Claim::No,
+            Target::Uid(uid) => {
+                let claims = track.uids.iter().filter(|one| one.uid == *uid).map(|one| {
+                    let done = self.delivered(sent, one.core);
+                    if one.from <= sent.at && one.until.min(closed.earliest) > done {
+                        return Claim::Must;
+                    }
+                    let until = Model::step_end(one.until).min(closed.latest);
+                    match one.from <= done && until >= sent.at {
+                        true => Claim::May,
+                        false => Claim::No,
+                    }
+                });
+                claims.fold(Claim::No, best)
+            }
+            Target::Own => Claim::No,
             Target::Group(group) => {
                 let stays = track.stays.iter().filter(|one| one.group == *group);
                 // Behind a note to its own core a join or leave takes effect after the callback, within
@@ -151,13 +167,17 @@ impl Model {
                         _ => Claim::May,
                     }
                 });
-                claims.fold(Claim::No, |best, claim| match (best, claim) {
-                    (Claim::Must, _) | (_, Claim::Must) => Claim::Must,
-                    (Claim::May, _) | (_, Claim::May) => Claim::May,
-                    _ => Claim::No,
-                })
+                claims.fold(Claim::No, best)
             }
         }
+    }
+}
+
+fn best(one: Claim, other: Claim) -> Claim {
+    match (one, other) {
+        (Claim::Must, _) | (_, Claim::Must) => Claim::Must,
+        (Claim::May, _) | (_, Claim::May) => Claim::May,
+        _ => Claim::No,
     }
 }
 
@@ -167,6 +187,7 @@ impl World {
         let model = self.model();
         let mut received_by = vec![0; model.sent.len()];
         let mut may_have = vec![0; model.sent.len()];
+        let mut on_the_way = vec![0; model.sent.len()];
         let mut possible = vec![false; model.sent.len()];
         let mut orders = Orders::default();
         for (client, one) in self.clients.iter().enumerate() {
@@ -188,6 +209,8 @@ impl World {
             check_claims(&model, client, &got, tally);
             for number in &got {
                 received_by[*number] += 1;
+                // What is kept for one on his way is in no count.
+                on_the_way[*number] += u32::from(track.cores.len() > 1);
             }
             for (number, sent) in model.sent.iter().enumerate() {
                 let claim = model.claim(sent, client);
@@ -198,7 +221,8 @@ impl World {
         }
         for (number, sent) in model.sent.iter().enumerate() {
             // A lossy one that has received it is counted twice, which only widens the bound.
-            let (least, most) = (received_by[number], received_by[number] + may_have[number]);
+            let least = received_by[number] - on_the_way[number];
+            let most = received_by[number] + may_have[number];
             if let Some(reached) = sent.reached {
                 assert!(
                     (least..=most).contains(&reached),
@@ -318,6 +342,7 @@ fn check_joins(model: &Model, tally: &mut Tally) {
         }
     }
     count(tally, "joins refused", model.refused_joins);
+    count(tally, "crossed", model.crossed);
 }
 
 fn count(tally: &mut Tally, name: &'static str, times: usize) {
@@ -402,19 +427,19 @@ fn check_reason(model: &Model, client: usize, closed: Closed) {
     let cause = match closed.reason {
         CloseReason::Normal => track.asked_to_close,
         CloseReason::Stopping | CloseReason::ByPeer | CloseReason::Reset => true,
-        CloseReason::Replaced => scene.policy == UidPolicy::Replace && track.uid.is_some(),
+        CloseReason::Replaced => scene.policy == UidPolicy::Replace && !track.uids.is_empty(),
         CloseReason::UidInUse => {
             let full = scene.policy == UidPolicy::Multi && scene.per_uid < 256;
             track.refused && (scene.policy == UidPolicy::Reject || full)
         }
         CloseReason::BadLogin => track.refused,
-        CloseReason::Idle => quiet(55) && track.uid.is_some(),
+        CloseReason::Idle => quiet(55) && track.home.is_some(),
         CloseReason::LoginTimeout => track.uid.is_none() && !young(10),
         CloseReason::SlowConsumer => !scene.roomy(),
         CloseReason::Overloaded => scene.outbox_core < 1 << 30,
         CloseReason::Kicked => model.kicked.iter().any(|(uid, reach)| {
             let reached = reach.spaces().any(|space| space == track.space);
-            reached && track.uid.as_ref() == Some(uid)
+            reached && track.uids.iter().any(|one| one.uid == *uid)
         }),
         _ => false,
     };
@@ -457,16 +482,17 @@ fn check_policy(model: &Model) {
         UidPolicy::Replace | UidPolicy::Reject => 1,
     };
     for track in &model.clients {
-        let Some((bound, _)) = track.at_home().filter(|_| track.uid.is_some()) else {
-            continue;
-        };
-        let there = |other: &&Track| {
-            let at_home = other.at_home();
-            let then = at_home.is_some_and(|(from, end)| from <= bound && bound < end.earliest);
-            then && other.uid == track.uid && other.space == track.space
-        };
-        let count = model.clients.iter().filter(there).count();
-        assert!(count <= most, "{:?} has {count} connections", track.uid);
+        for one in &track.uids {
+            let there = |other: &&Track| {
+                let end = other.closed.map_or(Stamp::MAX, |closed| closed.earliest);
+                let then = |its: &Tenure| {
+                    its.uid == one.uid && its.from <= one.from && one.from < its.until.min(end)
+                };
+                other.space == track.space && other.uids.iter().any(then)
+            };
+            let count = model.clients.iter().filter(there).count();
+            assert!(count <= most, "{:?} has {count} connections", one.uid);
+        }
     }
 }
 
@@ -479,13 +505,16 @@ fn check_questions(model: &Model) {
             Question::Online(uid, reach) => {
                 let (mut least, mut most) = (0, 0);
                 for track in &model.clients {
-                    let Some((from, closed)) = track.at_home() else {
+                    let Some((_, closed)) = track.at_home() else {
                         continue;
                     };
                     let reached = reach.spaces().any(|space| space == track.space);
-                    if reached && track.uid.as_ref() == Some(uid) {
-                        least += u32::from(from <= asked.at && closed.earliest > until);
-                        most += u32::from(from <= until && closed.latest >= asked.at);
+                    let its = track.uids.iter().filter(|one| reached && one.uid == *uid);
+                    for one in its {
+                        let sure = one.until.min(closed.earliest);
+                        let end = Model::step_end(one.until).min(closed.latest);
+                        least += u32::from(one.from <= asked.at && sure > until);
+                        most += u32::from(one.from <= until && end >= asked.at);
                     }
                 }
                 let said = asked.reached;

@@ -11,7 +11,7 @@ use std::time::Instant;
 use fastrand::Rng;
 
 use super::Tally;
-use super::actor::{Actor, Console, Desk, Part, Talk};
+use super::actor::{Actor, Console, Desk, Lobby, Part, Talk};
 use super::client::{Client, Place};
 use super::model::{Model, Sender, Shared, Target, Track};
 use super::scene::Scene;
@@ -45,12 +45,13 @@ pub struct World {
 }
 
 fn listen<P: Part>(scene: &Scene, codec: Codec) -> ListenerSpec {
-    let binds = P::LOGIN == Login::Required;
+    let binds = P::LOGIN != Login::Never;
     ListenerSpec {
         app: P::NUMBER,
         codec,
         space: Space(P::NUMBER.into()),
         binds,
+        optional: P::LOGIN == Login::Optional,
         proves: false,
         pauses: !binds,
         tells: false,
@@ -83,13 +84,15 @@ impl World {
             listen::<Desk>(&scene, Codec::WebSocket),
             listen::<Desk>(&scene, Codec::Text),
             listen::<Console>(&scene, Codec::Text),
+            listen::<Lobby>(&scene, Codec::WebSocket),
         ]);
-        let registry = Registry::new(3);
+        let registry = Registry::new(4);
         let host = |bus: Endpoint<Body>| {
             let apps = vec![
                 hosting::<Talk>(&model, &alive),
                 hosting::<Desk>(&model, &alive),
                 hosting::<Console>(&model, &alive),
+                hosting::<Lobby>(&model, &alive),
             ];
             let registry = Arc::clone(&registry);
             let listeners = Rc::clone(&listeners);

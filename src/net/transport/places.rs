@@ -175,6 +175,7 @@ mod tests {
             codec: Codec::Http,
             space: Space(0),
             binds: false,
+            optional: false,
             proves: false,
             pauses: true,
             tells: false,

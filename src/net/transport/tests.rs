@@ -76,6 +76,7 @@ impl Core {
             codec: Codec::WebSocket,
             space: Space(0),
             binds,
+            optional: false,
             proves: false,
             pauses: false,
             tells: false,

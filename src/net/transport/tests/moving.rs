@@ -93,6 +93,7 @@ fn spec(number: usize) -> ListenerSpec {
         codec: CODECS[number],
         space: Space(0),
         binds: true,
+        optional: false,
         proves: false,
         pauses: CODECS[number] == Codec::Text || CODECS[number] == Codec::Http,
         tells: CODECS[number] == Codec::Text,

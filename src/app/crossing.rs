@@ -1,0 +1,389 @@
+//! Moves of connections that are home already, in groups and among everybody: whatever is sent to these reaches one once,
+//! whichever core it is on by then.
+//!
+//! What is for many has a number on the core that sends it out, and each core takes such messages of one core in their
+//! order. A connection crosses like this:
+//!
+//! 1. Its old core announces it to the new one, which from now on keeps what it delivers to many, tells the homes of the
+//!    connection's groups that it wants their messages, and asks each core for a fence.
+//! 2. Each core sends the fence to the old core, behind all that it has sent there.
+//! 3. When the old core has all fences, it has delivered whatever the new one has not kept. It lets the connection go,
+//!    with the number of the last message of each core that it has delivered.
+//! 4. The new core delivers what it has kept and is newer than that. What is not, and comes yet, passes by the connection.
+//!
+//! Meanwhile the connection is not read. Bound: what is kept is shared, and as long as such moves take; past
+//! [`KEPT_BYTES_MAX`] the connections that it is kept for are closed.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use ahash::AHashMap;
+
+use super::envelope::Body;
+use super::groups::ToGroup;
+use super::local::{Leaving, Local};
+use crate::bus::Endpoint;
+use crate::ident::{ConnId, CoreId, Reach, Space};
+use crate::payload::{Message, Payload};
+use crate::shard::Shard;
+
+/// What is kept for connections on their way, in bytes of messages.
+const KEPT_BYTES_MAX: usize = 16 << 20;
+
+/// A message for many by the core that sent it out, and its number there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bulk {
+    pub by: CoreId,
+    pub number: u64,
+}
+
+/// What comes along with a connection that crosses.
+pub struct Crossing {
+    /// As it was announced.
+    number: u64,
+    /// By core, the number of the last message that it has been sent.
+    seen: Box<[u64]>,
+}
+
+/// A connection that is to cross.
+struct Going {
+    number: u64,
+    leaving: Leaving,
+    fences_left: usize,
+}
+
+/// One that is to come.
+struct Expected {
+    /// What is kept for it begins with this one.
+    from: u64,
+    groups: Box<[(Space, Box<str>)]>,
+    is_lost: bool,
+}
+
+enum Kept {
+    Everybody(Reach, Payload),
+    Group(Arc<ToGroup>),
+}
+
+impl Kept {
+    fn bytes(&self) -> usize {
+        match self {
+            Kept::Everybody(_, payload) => payload.message().len(),
+            Kept::Group(to_group) => to_group.payload.message().len(),
+        }
+    }
+}
+
+/// The moves of one core.
+pub struct Crossings {
+    /// The number of the last message for many that this core has sent out.
+    sent: u64,
+    /// By core, that of the last one that it has delivered.
+    seen: Box<[u64]>,
+    /// Up to where in this core's own mailbox there may be messages for many that it has sent out and not delivered.
+    mailed: u64,
+    announced: u64,
+    going: AHashMap<ConnId, Going>,
+    expected: AHashMap<(CoreId, u64), Expected>,
+    /// What has been delivered since the first of them was announced.
+    kept: VecDeque<(Bulk, Kept)>,
+    kept_bytes: usize,
+    /// How many have been kept before these.
+    kept_before: u64,
+    /// Those who have come and were sent more than this core has, on the core where they were.
+    ahead: Vec<(ConnId, Box<[u64]>)>,
+}
+
+impl Crossings {
+    pub fn new(cores: usize) -> Crossings {
+        Crossings {
+            sent: 0,
+            seen: vec![0; cores].into(),
+            mailed: 0,
+            announced: 0,
+            going: AHashMap::new(),
+            expected: AHashMap::new(),
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+            kept_before: 0,
+            ahead: Vec::new(),
+        }
+    }
+
+    /// Nobody is on his way here or from here.
+    pub fn is_empty(&self) -> bool {
+        self.going.is_empty() && self.expected.is_empty() && self.kept.is_empty()
+    }
+
+    /// What this core has sent out is for it, too, and in its mailbox.
+    pub fn mailed_here(&mut self, bus: &Endpoint<Body>) {
+        self.mailed = bus.mark();
+    }
+
+    /// Whether a connection that is to go has all that this core has sent out.
+    pub fn may_go(&self, connection: ConnId, bus: &Endpoint<Body>) -> bool {
+        bus.has_passed(self.mailed) || !self.going.contains_key(&connection)
+    }
+
+    fn keep(&mut self, bulk: Bulk, kept: Kept) {
+        self.kept_bytes += kept.bytes();
+        self.kept.push_back((bulk, kept));
+        if self.kept_bytes > KEPT_BYTES_MAX {
+            self.expected
+                .values_mut()
+                .for_each(|one| one.is_lost = true);
+            self.trim();
+        }
+    }
+
+    /// Lets go of what is kept for nobody any more.
+    fn trim(&mut self) {
+        let wanted = self.expected.values().filter(|one| !one.is_lost);
+        let from = wanted.map(|one| one.from).min();
+        let end = self.kept_before + self.kept.len() as u64;
+        while self.kept_before < from.unwrap_or(end)
+            && let Some((_, kept)) = self.kept.pop_front()
+        {
+            self.kept_bytes -= kept.bytes();
+            self.kept_before += 1;
+        }
+        if self.kept.is_empty() {
+            self.kept = VecDeque::new();
+        }
+    }
+}
+
+/// Messages for many, as they are delivered.
+impl Local {
+    /// A message for many that this core sends out.
+    pub fn next_bulk(&mut self) -> Bulk {
+        self.crossings.sent += 1;
+        Bulk {
+            by: self.core(),
+            number: self.crossings.sent,
+        }
+    }
+
+    /// To everybody here, from this core.
+    pub fn deliver_own(&mut self, bulk: Bulk, reach: Reach, message: Message<'_>) -> u32 {
+        if !self.crossings.expected.is_empty() {
+            self.crossings
+                .keep(bulk, Kept::Everybody(reach, Payload::new(message)));
+        }
+        self.pass_by(bulk);
+        let reached = self.shard.send_to_everybody(reach, message);
+        self.delivered(bulk);
+        reached
+    }
+
+    /// The same from any core.
+    pub fn deliver_to_everybody(&mut self, bulk: Bulk, reach: Reach, payload: &Payload) -> u32 {
+        if !self.crossings.expected.is_empty() {
+            self.crossings
+                .keep(bulk, Kept::Everybody(reach, payload.clone()));
+        }
+        self.pass_by(bulk);
+        let reached = self.shard.send_to_everybody(reach, payload.message());
+        self.delivered(bulk);
+        reached
+    }
+
+    /// To the members of a group on this core, where the home has sent it.
+    pub fn deliver_to_members(&mut self, bulk: Bulk, to_group: &Arc<ToGroup>) -> u32 {
+        if !self.crossings.expected.is_empty() {
+            self.crossings.keep(bulk, Kept::Group(Arc::clone(to_group)));
+        }
+        self.pass_by(bulk);
+        let ToGroup {
+            reach,
+            refresh,
+            group,
+            payload,
+        } = &**to_group;
+        let reached = self
+            .shard
+            .send_to_group(*reach, group, payload.message(), *refresh);
+        self.delivered(bulk);
+        reached
+    }
+
+    /// Has it pass by those who have got it where they were.
+    fn pass_by(&mut self, bulk: Bulk) {
+        for (connection, seen) in &self.crossings.ahead {
+            if seen[bulk.by.index()] >= bulk.number {
+                self.shard.pass_by(*connection);
+            }
+        }
+    }
+
+    fn delivered(&mut self, bulk: Bulk) {
+        let crossings = &mut self.crossings;
+        let seen = &mut crossings.seen[bulk.by.index()];
+        let is_own = bulk.by == self.bus.core();
+        debug_assert!(
+            *seen < bulk.number || is_own,
+            "one core's messages come in order"
+        );
+        *seen = bulk.number.max(*seen);
+        if !crossings.ahead.is_empty() {
+            self.shard.pass_by_nobody();
+            let seen = &crossings.seen;
+            let shard = &self.shard;
+            let waits = !self.bus.has_passed(crossings.mailed);
+            crossings
+                .ahead
+                .retain(|(id, theirs)| shard.is_here(*id) && (waits || is_ahead(theirs, seen)));
+        }
+    }
+}
+
+fn is_ahead(theirs: &[u64], ours: &[u64]) -> bool {
+    theirs.iter().zip(ours).any(|(theirs, ours)| theirs > ours)
+}
+
+/// The steps.
+impl Local {
+    /// A connection that is home is to cross to another core, to be bound there.
+    pub fn announce(&mut self, leaving: Leaving) {
+        let (connection, home) = (leaving.connection, leaving.home);
+        let crossings = &mut self.crossings;
+        crossings.announced += 1;
+        let number = crossings.announced;
+        let fences_left = self.bus.cores() - 1;
+        let going = Going {
+            number,
+            leaving,
+            fences_left,
+        };
+        crossings.going.insert(connection, going);
+        self.shard.set_crossing(connection);
+        let space = self.shard.space_of(connection);
+        let wishes = self.shard.memberships(connection);
+        let groups = wishes.into_iter().map(|wish| (space, wish.group)).collect();
+        // Behind all that it has sent, so that what this has caused is at the old core before the fences.
+        self.post(home, Some(connection), 0, Body::Announce { number, groups });
+    }
+
+    /// One is to come from there.
+    pub fn expect(&mut self, from: CoreId, number: u64, groups: Box<[(Space, Box<str>)]>) {
+        for (space, group) in &groups {
+            self.shard.pin(*space, group);
+        }
+        self.post_interests();
+        let crossings = &mut self.crossings;
+        let expected = Expected {
+            from: crossings.kept_before + crossings.kept.len() as u64,
+            groups,
+            is_lost: false,
+        };
+        crossings.expected.insert((from, number), expected);
+        for core in self.other_cores() {
+            if core != from {
+                self.post_free(core, Body::Fence { to: from, number });
+            }
+        }
+        self.post_free(from, Body::Fenced { number });
+    }
+
+    /// Sends a fence to a core that a connection leaves.
+    pub fn fence(&mut self, to: CoreId, number: u64) {
+        self.post_free(to, Body::Fenced { number });
+    }
+
+    /// A core has sent all that it had sent to many when a connection was announced. The last one opens the way.
+    pub fn fenced(&mut self, number: u64) {
+        let mut going = self.crossings.going.iter_mut();
+        let Some((_, going)) = going.find(|(_, one)| one.number == number) else {
+            return;
+        };
+        going.fences_left -= 1;
+        if going.fences_left == 0 {
+            let Leaving {
+                connection,
+                home,
+                ref uid,
+            } = going.leaving;
+            let uid = uid.clone();
+            self.shard.set_leaving(connection);
+            self.leaving.push_back(Leaving {
+                connection,
+                home,
+                uid,
+            });
+        }
+    }
+
+    /// A connection goes now: what it takes along.
+    pub fn cross(&mut self, connection: ConnId) -> Option<Box<Crossing>> {
+        let going = self.crossings.going.remove(&connection)?;
+        let mut seen = self.crossings.seen.clone();
+        seen[self.bus.core().index()] = self.crossings.sent;
+        Some(Box::new(Crossing {
+            number: going.number,
+            seen,
+        }))
+    }
+
+    /// One that was to cross has ended.
+    pub fn withdraw(&mut self, connection: ConnId) {
+        if let Some(going) = self.crossings.going.remove(&connection) {
+            let body = Body::Withdrawn {
+                number: going.number,
+            };
+            // By the way of what has announced it, and so behind that.
+            self.post(going.leaving.home, Some(connection), 0, body);
+        }
+    }
+
+    /// One that was to come does not.
+    pub fn expect_no_more(&mut self, from: CoreId, number: u64) {
+        if let Some(expected) = self.crossings.expected.remove(&(from, number)) {
+            self.unpin(&expected);
+            self.crossings.trim();
+        }
+    }
+
+    fn unpin(&mut self, expected: &Expected) {
+        for (space, group) in &expected.groups {
+            self.shard.unpin(*space, group);
+        }
+    }
+
+    /// It has come: it gets what it has not got. False if that was too much.
+    pub fn catch_up(&mut self, connection: ConnId, from: CoreId, crossing: &Crossing) -> bool {
+        let crossings = &mut self.crossings;
+        let Some(expected) = crossings.expected.remove(&(from, crossing.number)) else {
+            return false;
+        };
+        let first = expected.from.saturating_sub(crossings.kept_before) as usize;
+        if !expected.is_lost {
+            for (bulk, kept) in crossings.kept.iter().skip(first) {
+                if bulk.number > crossing.seen[bulk.by.index()] {
+                    deliver(&mut self.shard, connection, kept);
+                }
+            }
+        }
+        if is_ahead(&crossing.seen, &crossings.seen) || !self.bus.has_passed(crossings.mailed) {
+            crossings.ahead.push((connection, crossing.seen.clone()));
+        }
+        self.unpin(&expected);
+        self.crossings.trim();
+        !expected.is_lost
+    }
+}
+
+fn deliver(shard: &mut Shard, connection: ConnId, kept: &Kept) {
+    let space = shard.space_of(connection);
+    let within = |reach: &Reach| reach.spaces().any(|one| one == space);
+    match kept {
+        Kept::Everybody(reach, payload) if within(reach) => {
+            shard.send(connection, payload.message());
+        }
+        Kept::Group(to_group)
+            if within(&to_group.reach) && shard.is_in(connection, &to_group.group) =>
+        {
+            shard.send(connection, to_group.payload.message());
+        }
+        _ => {}
+    }
+}
