@@ -6,9 +6,9 @@
 //!
 //! 1. Its old core announces it to the new one, which from now on keeps what it delivers to many, tells the homes of the
 //!    connection's groups that it wants their messages, and asks each core for a fence.
-//! 2. Each core sends the fence to the old core, behind all that it has sent there.
+//! 2. Each core sends the fence to the old core, behind all that it has sent there, with the number of its last message.
 //! 3. When the old core has all fences, it has delivered whatever the new one has not kept. It lets the connection go,
-//!    with the number of the last message of each core that it has delivered.
+//!    with the number of the last message of each core up to which the connection has all that was for it.
 //! 4. The new core delivers what it has kept and is newer than that. What is not, and comes yet, passes by the connection.
 //!
 //! Meanwhile the connection is not read. Bound: what is kept is shared, and as long as such moves take; past
@@ -16,6 +16,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
 
@@ -29,6 +30,8 @@ use crate::shard::Shard;
 
 /// What is kept for connections on their way, in bytes of messages.
 const KEPT_BYTES_MAX: usize = 16 << 20;
+/// How long it is looked at whether what comes has been delivered elsewhere.
+const AHEAD_MAX: Duration = Duration::from_secs(60);
 
 /// A message for many by the core that sent it out, and its number there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,7 +44,7 @@ pub struct Bulk {
 pub struct Crossing {
     /// As it was announced.
     number: u64,
-    /// By core, the number of the last message that it has been sent.
+    /// By core, the number up to which it has all messages that were for it.
     seen: Box<[u64]>,
 }
 
@@ -50,6 +53,8 @@ struct Going {
     number: u64,
     leaving: Leaving,
     fences_left: usize,
+    /// By core, the number of the last message before its fence.
+    fenced: Box<[u64]>,
 }
 
 /// One that is to come.
@@ -58,6 +63,14 @@ struct Expected {
     from: u64,
     groups: Box<[(Space, Box<str>)]>,
     is_lost: bool,
+}
+
+/// What is for it up to these numbers passes by a connection.
+struct Ahead {
+    connection: ConnId,
+    seen: Box<[u64]>,
+    /// When all of that has come for sure: a core sends a message to all in one go.
+    until: Instant,
 }
 
 enum Kept {
@@ -91,7 +104,7 @@ pub struct Crossings {
     /// How many have been kept before these.
     kept_before: u64,
     /// Those who have come and were sent more than this core has, on the core where they were.
-    ahead: Vec<(ConnId, Box<[u64]>)>,
+    ahead: Vec<Ahead>,
 }
 
 impl Crossings {
@@ -209,14 +222,15 @@ impl Local {
 
     /// Has it pass by those who have got it where they were.
     fn pass_by(&mut self, bulk: Bulk) {
-        for (connection, seen) in &self.crossings.ahead {
-            if seen[bulk.by.index()] >= bulk.number {
-                self.shard.pass_by(*connection);
+        for ahead in &self.crossings.ahead {
+            if ahead.seen[bulk.by.index()] >= bulk.number {
+                self.shard.pass_by(ahead.connection);
             }
         }
     }
 
     fn delivered(&mut self, bulk: Bulk) {
+        let now = self.now();
         let crossings = &mut self.crossings;
         let seen = &mut crossings.seen[bulk.by.index()];
         let is_own = bulk.by == self.bus.core();
@@ -230,9 +244,10 @@ impl Local {
             let seen = &crossings.seen;
             let shard = &self.shard;
             let waits = !self.bus.has_passed(crossings.mailed);
-            crossings
-                .ahead
-                .retain(|(id, theirs)| shard.is_here(*id) && (waits || is_ahead(theirs, seen)));
+            crossings.ahead.retain(|ahead| {
+                let is_ahead = waits || is_ahead(&ahead.seen, seen);
+                is_ahead && now < ahead.until && shard.is_here(ahead.connection)
+            });
         }
     }
 }
@@ -254,6 +269,7 @@ impl Local {
             number,
             leaving,
             fences_left,
+            fenced: vec![0; self.bus.cores()].into(),
         };
         crossings.going.insert(connection, going);
         self.shard.set_crossing(connection);
@@ -282,20 +298,22 @@ impl Local {
                 self.post_free(core, Body::Fence { to: from, number });
             }
         }
-        self.post_free(from, Body::Fenced { number });
+        self.fence(from, number);
     }
 
     /// Sends a fence to a core that a connection leaves.
     pub fn fence(&mut self, to: CoreId, number: u64) {
-        self.post_free(to, Body::Fenced { number });
+        let sent = self.crossings.sent;
+        self.post_free(to, Body::Fenced { number, sent });
     }
 
     /// A core has sent all that it had sent to many when a connection was announced. The last one opens the way.
-    pub fn fenced(&mut self, number: u64) {
+    pub fn fenced(&mut self, from: CoreId, number: u64, sent: u64) {
         let mut going = self.crossings.going.iter_mut();
         let Some((_, going)) = going.find(|(_, one)| one.number == number) else {
             return;
         };
+        going.fenced[from.index()] = sent;
         going.fences_left -= 1;
         if going.fences_left == 0 {
             let Leaving {
@@ -317,6 +335,9 @@ impl Local {
     pub fn cross(&mut self, connection: ConnId) -> Option<Box<Crossing>> {
         let going = self.crossings.going.remove(&connection)?;
         let mut seen = self.crossings.seen.clone();
+        for (seen, fenced) in seen.iter_mut().zip(&going.fenced) {
+            *seen = (*seen).max(*fenced);
+        }
         seen[self.bus.core().index()] = self.crossings.sent;
         Some(Box::new(Crossing {
             number: going.number,
@@ -351,6 +372,7 @@ impl Local {
 
     /// It has come: it gets what it has not got. False if that was too much.
     pub fn catch_up(&mut self, connection: ConnId, from: CoreId, crossing: &Crossing) -> bool {
+        let now = self.now();
         let crossings = &mut self.crossings;
         let Some(expected) = crossings.expected.remove(&(from, crossing.number)) else {
             return false;
@@ -364,7 +386,11 @@ impl Local {
             }
         }
         if is_ahead(&crossing.seen, &crossings.seen) || !self.bus.has_passed(crossings.mailed) {
-            crossings.ahead.push((connection, crossing.seen.clone()));
+            crossings.ahead.push(Ahead {
+                connection,
+                seen: crossing.seen.clone(),
+                until: now + AHEAD_MAX,
+            });
         }
         self.unpin(&expected);
         self.crossings.trim();

@@ -71,6 +71,8 @@ pub enum Body {
     /// It.
     Fenced {
         number: u64,
+        /// The number of the last message for many that you have sent out.
+        sent: u64,
     },
     /// The one that was announced does not come.
     Withdrawn {

@@ -3,7 +3,6 @@
 //! The transport tells it what arrives; the turn hands it the envelopes of its mailbox. It knows no
 //! sockets, so a simulation can drive several hosts on one thread.
 
-use std::any::Any;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -15,16 +14,17 @@ use tracing::info;
 
 use super::BindError;
 use super::effect::{Effect, Joined};
-use super::envelope::{Body, Passing, Stage};
+use super::envelope::Body;
 use super::hosted::Hosted;
 pub(crate) use super::local::Leaving;
 use super::local::{Local, QUEUE_KEPT};
 use super::namespaces::Registry;
 use super::proving::ending;
 use super::question::Questions;
+pub use super::receiving::Received;
 use super::round::{Round, Way};
 use crate::auth::Verifier;
-use crate::bus::{Endpoint, Envelope, Until, Writing};
+use crate::bus::{Endpoint, Writing};
 use crate::close::{CloseReason, Flaw};
 use crate::config::Config;
 use crate::events::Reporter;
@@ -58,14 +58,6 @@ pub struct Arrival {
     pub connection: ConnId,
     pub carriage: Carriage,
     pub socket: Socket,
-}
-
-/// What an envelope means to the layers above.
-pub enum Received {
-    Done,
-    Arrived(Arrival),
-    Drain(Stage),
-    Renew(Arc<dyn Any + Send + Sync>),
 }
 
 /// A core that wakes later than this after it meant to stood still.
@@ -373,97 +365,6 @@ impl Host {
             shard.stats.bytes_out,
             shard.stats.closed.iter().sum(),
         ]
-    }
-
-    /// The next envelope of this core's mailbox.
-    pub fn take(&mut self) -> Option<Envelope<Body>> {
-        self.local.bus.take()
-    }
-
-    /// Delivers what an envelope holds.
-    pub fn receive(&mut self, envelope: Envelope<Body>) -> Received {
-        self.local.shard.work.called();
-        self.receive_from(envelope.from, envelope.body)
-    }
-
-    fn receive_from(&mut self, from: CoreId, body: Body) -> Received {
-        match body {
-            Body::Pass(passing) => return self.pass(*passing),
-            Body::Move(moving) => return self.received(from, moving),
-            Body::Drain(stage) => return Received::Drain(stage),
-            Body::Renew(renewal) => return Received::Renew(renewal),
-            Body::RollCall => return Received::Done,
-            Body::Ask { question, what } => {
-                let part = self.local.find(what);
-                self.local.post_free(from, Body::Answer { question, part });
-            }
-            Body::Inquire { question, what } => self.local.look_into(from, question, *what),
-            Body::Answer { question, part } => self.local.answered(question, part),
-            Body::Offline { connection, uid } => self.local.tell_offline(connection, &uid),
-            Body::Note { app, note } => {
-                self.apps[usize::from(app)].note(&mut self.local, from, note);
-            }
-            Body::ToUid {
-                reach,
-                addressed,
-                tell,
-            } => {
-                let uid = addressed.uid();
-                let message = addressed.message();
-                let reached = self.local.shard.send_to_uid(reach, uid, message);
-                if reached == 0
-                    && let Some(connection) = tell
-                {
-                    self.local.answer_offline(from, connection, uid);
-                }
-            }
-            Body::ToEverybody {
-                bulk,
-                reach,
-                payload,
-            } => {
-                self.local.deliver_to_everybody(bulk, reach, &payload);
-            }
-            Body::Announce { number, groups } => self.local.expect(from, number, groups),
-            Body::Fence { to, number } => self.local.fence(to, number),
-            Body::Fenced { number } => self.local.fenced(number),
-            Body::Withdrawn { number } => self.local.expect_no_more(from, number),
-            Body::Fill { reply, payload } => self.local.fill_for(from, reply, payload.message()),
-            Body::Spread {
-                reach,
-                payload,
-                asked,
-            } => self.local.spread_for(reach, payload, asked),
-            Body::ToGroup { to_group, asked } => self.local.pass_on(to_group, asked),
-            Body::ToMembers {
-                bulk,
-                to_group,
-                asked,
-            } => {
-                let reached = self.local.deliver_to_members(bulk, &to_group);
-                self.local.report_reached(asked, reached);
-            }
-            Body::Interest(interest) => self.local.note_interest(from, &interest),
-            Body::JoinedBack { connection, joined } => self.local.joined_back(connection, *joined),
-        }
-        self.settle();
-        Received::Done
-    }
-
-    /// What goes by this core: to the next, or it is here.
-    fn pass(&mut self, mut passing: Passing) -> Received {
-        if passing.path.is_empty() {
-            return self.receive_from(passing.origin, passing.body);
-        }
-        let next = passing.path.remove(0);
-        let until = match (passing.path.is_empty(), passing.is_bulk) {
-            (true, true) => Until::Written,
-            (true, false) => Until::Taken,
-            // These are passed in the order of their numbers, so that no two wait for each other.
-            (false, _) => Until::Relayed,
-        };
-        self.local.relay(next, until, Body::Pass(Box::new(passing)));
-        Received::Done
     }
 
     /// Binds at home and tells the app; one that is kept out is closed.

@@ -24,6 +24,7 @@ pub mod namespaces;
 mod order;
 mod proving;
 pub(crate) mod question;
+mod receiving;
 pub(crate) mod repeats;
 pub(crate) mod round;
 #[cfg(all(test, not(loom)))]

@@ -1,0 +1,114 @@
+//! What a core does with the envelopes of its mailbox, each by its kind.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use super::envelope::{Body, Passing, Stage};
+use super::host::{Arrival, Host};
+use crate::bus::{Envelope, Until};
+use crate::ident::CoreId;
+
+/// What an envelope means to the layers above.
+pub enum Received {
+    /// All is done that it asks for.
+    Done,
+    /// A connection has come, which is the transport's next.
+    Arrived(Arrival),
+    /// A step of stopping, which is the turn's.
+    Drain(Stage),
+    /// Another configuration, in the form of the server.
+    Renew(Arc<dyn Any + Send + Sync>),
+}
+
+impl Host {
+    /// The next envelope of this core's mailbox.
+    pub fn take(&mut self) -> Option<Envelope<Body>> {
+        self.local.bus.take()
+    }
+
+    /// Delivers what an envelope holds.
+    pub fn receive(&mut self, envelope: Envelope<Body>) -> Received {
+        self.local.shard.work.called();
+        self.receive_from(envelope.from, envelope.body)
+    }
+
+    fn receive_from(&mut self, from: CoreId, body: Body) -> Received {
+        match body {
+            Body::Pass(passing) => return self.pass(*passing),
+            Body::Move(moving) => return self.received(from, moving),
+            Body::Drain(stage) => return Received::Drain(stage),
+            Body::Renew(renewal) => return Received::Renew(renewal),
+            Body::RollCall => return Received::Done,
+            Body::Ask { question, what } => {
+                let part = self.local.find(what);
+                self.local.post_free(from, Body::Answer { question, part });
+            }
+            Body::Inquire { question, what } => self.local.look_into(from, question, *what),
+            Body::Answer { question, part } => self.local.answered(question, part),
+            Body::Offline { connection, uid } => self.local.tell_offline(connection, &uid),
+            Body::Note { app, note } => {
+                self.apps[usize::from(app)].note(&mut self.local, from, note);
+            }
+            Body::ToUid {
+                reach,
+                addressed,
+                tell,
+            } => {
+                let uid = addressed.uid();
+                let message = addressed.message();
+                let reached = self.local.shard.send_to_uid(reach, uid, message);
+                if reached == 0
+                    && let Some(connection) = tell
+                {
+                    self.local.answer_offline(from, connection, uid);
+                }
+            }
+            Body::ToEverybody {
+                bulk,
+                reach,
+                payload,
+            } => {
+                self.local.deliver_to_everybody(bulk, reach, &payload);
+            }
+            Body::Announce { number, groups } => self.local.expect(from, number, groups),
+            Body::Fence { to, number } => self.local.fence(to, number),
+            Body::Fenced { number, sent } => self.local.fenced(from, number, sent),
+            Body::Withdrawn { number } => self.local.expect_no_more(from, number),
+            Body::Fill { reply, payload } => self.local.fill_for(from, reply, payload.message()),
+            Body::Spread {
+                reach,
+                payload,
+                asked,
+            } => self.local.spread_for(reach, payload, asked),
+            Body::ToGroup { to_group, asked } => self.local.pass_on(to_group, asked),
+            Body::ToMembers {
+                bulk,
+                to_group,
+                asked,
+            } => {
+                let reached = self.local.deliver_to_members(bulk, &to_group);
+                self.local.report_reached(asked, reached);
+            }
+            Body::Interest(interest) => self.local.note_interest(from, &interest),
+            Body::JoinedBack { connection, joined } => self.local.joined_back(connection, *joined),
+        }
+        self.settle();
+        Received::Done
+    }
+
+    /// What goes by this core: to the next, or it is here.
+    fn pass(&mut self, mut passing: Passing) -> Received {
+        if passing.path.is_empty() {
+            return self.receive_from(passing.origin, passing.body);
+        }
+        let next = passing.path.remove(0);
+        let until = match (passing.path.is_empty(), passing.is_bulk) {
+            (true, true) => Until::Written,
+            (true, false) => Until::Taken,
+            // These are passed in the order of their numbers, so that no two wait for each other.
+            (false, _) => Until::Relayed,
+        };
+        self.local.relay(next, until, Body::Pass(Box::new(passing)));
+        Received::Done
+    }
+}
