@@ -26,11 +26,20 @@ struct Page<T, const WORDS: usize> {
 }
 
 impl<T: Default, const WORDS: usize> Page<T, WORDS> {
+    /// Made where it stays: a page is some 40 KB, and would be copied twice otherwise.
     fn new() -> Box<Page<T, WORDS>> {
-        Box::new(Page {
-            items: std::array::from_fn(|_| std::array::from_fn(|_| T::default())),
-            taken: [0; WORDS],
-        })
+        let mut page = Box::<Page<T, WORDS>>::new_uninit();
+        let new = page.as_mut_ptr();
+        // SAFETY: `new` points to memory for a page that nothing else sees, and each part of a page is written, the items
+        // one by one, before it is said to be one. Should a default panic, the memory is freed and no item is dropped.
+        unsafe {
+            let items = (&raw mut (*new).items).cast::<T>();
+            for place in 0..WORDS * PLACES {
+                items.add(place).write(T::default());
+            }
+            (&raw mut (*new).taken).write([0; WORDS]);
+            page.assume_init()
+        }
     }
 
     fn free_place(&self) -> Option<usize> {

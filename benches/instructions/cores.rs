@@ -31,6 +31,7 @@ use crate::apps::backend::{Backend, TokenTimeout};
 use crate::apps::echo::Echo;
 use crate::apps::push::Push;
 use crate::apps::relay::Relay;
+use crate::room::Room;
 
 /// The seed of every table, and of uid -> core.
 const SEED: u64 = 0x7269_6e67_706f_7374;
@@ -46,6 +47,7 @@ pub const RELAY: u16 = 0;
 pub const PUSH: u16 = 1;
 pub const BACKEND: u16 = 2;
 pub const ECHO: u16 = 3;
+pub const ROOM: u16 = 4;
 
 /// What the bytes of a client are to the server.
 enum Input {
@@ -131,11 +133,12 @@ impl Cores {
             spec(PUSH, Codec::WebSocket, true),
             spec(BACKEND, Codec::Text, false),
             spec(ECHO, Codec::WebSocket, false),
+            spec(ROOM, Codec::WebSocket, true),
         ]);
         let now = Instant::now();
         let route = Route::with_seed(cores, SEED).expect("a few cores");
         let ends = connect_by(route).expect("the doorbells open");
-        let registry = Registry::new(4);
+        let registry = Registry::new(5);
         let hosts = ends.into_iter().map(|bus| {
             let apps = vec![
                 hosting(Relay::new(Arc::new(AtomicBool::new(true))), RELAY, &[RELAY]),
@@ -150,6 +153,7 @@ impl Cores {
                     &[RELAY, PUSH],
                 ),
                 hosting(Echo, ECHO, &[]),
+                hosting(Room, ROOM, &[ROOM]),
             ];
             let listeners = Rc::clone(&listeners);
             let mut host = Host::new(

@@ -20,6 +20,7 @@ mod cores;
 mod frames;
 mod machine;
 mod record;
+mod room;
 mod scripts;
 mod workloads;
 

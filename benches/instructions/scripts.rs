@@ -3,12 +3,16 @@
 //! Their sizes are fixed: a count stays comparable for as long as nobody changes them. Each begins with
 //! one message of its kind, uncounted, whose bytes must be right. Called by `workloads`.
 
-use crate::cores::{BACKEND, Cores, ECHO, PUSH, RELAY, Read, Script, Step};
+use crate::cores::{self, BACKEND, Cores, ECHO, PUSH, RELAY, Read, Script, Step};
 use crate::frames::{self, Numbers};
+use crate::room::ROOM;
 use crate::workloads::{Outcome, Prepared};
 
 /// Messages of a workload, or deliveries where one message goes to many.
 const MESSAGES: usize = 100_000;
+/// Messages to a room of three, and how many of them in one turn.
+const GROUP_MESSAGES: usize = 20_000;
+const GROUP_READS_PER_TURN: usize = 16;
 /// Lines of a back end, fewer because each is dearer.
 const LINES: usize = 50_000;
 /// Connections at home on each core.
@@ -181,6 +185,49 @@ pub fn broadcast(waiting: usize) -> Prepared {
             envelopes: 0,
             moved: 0,
             bytes: messages * sent.len() as u64,
+        },
+    }
+}
+
+/// One of three, each at home on a core of his own and none on the room's, speaks to the room.
+pub fn group(on: usize) -> Prepared {
+    let mut cores = Cores::new(on);
+    let home = cores.home(ROOM);
+    let mut members = Vec::new();
+    for core in (0..on).filter(|core| *core != home).take(3) {
+        members.extend(
+            at_home(&mut cores, cores::ROOM, core, 1)
+                .into_iter()
+                .map(|(client, _)| (core, client)),
+        );
+    }
+    let (core, sender) = members[0];
+    let mut numbers = Numbers(7);
+    let mut script = Script::default();
+    let body = letters(&mut numbers, BODY_BYTES);
+    let sent = frames::sent_text(&body);
+    script.say(sender, |out| frames::push_text(&mut numbers, &body, out));
+    script.step(core);
+    expect(&mut cores, &mut script, &sent.repeat(members.len()));
+    for number in 0..GROUP_MESSAGES {
+        script.say(sender, |out| frames::push_text(&mut numbers, &body, out));
+        if (number + 1) % GROUP_READS_PER_TURN == 0 || number + 1 == GROUP_MESSAGES {
+            script.step(core);
+            (0..on).for_each(|core| script.step(core));
+            (0..on).for_each(|core| script.step(core));
+        }
+    }
+    let deliveries = (GROUP_MESSAGES * members.len()) as u64;
+    Prepared {
+        cores,
+        script,
+        expected: Outcome {
+            messages: GROUP_MESSAGES as u64,
+            queued: deliveries,
+            // To the room's home, and to each core that has a member.
+            envelopes: (GROUP_MESSAGES * (1 + members.len())) as u64,
+            moved: 0,
+            bytes: deliveries * sent.len() as u64,
         },
     }
 }

@@ -3,7 +3,7 @@
 //! `check` runs each in a process of its own, and only [`instructions_counted`] is counted there.
 
 use crate::cores::{Cores, Script};
-use crate::scripts::{bind, broadcast, echo, handshake, push, relay};
+use crate::scripts::{bind, broadcast, echo, group, handshake, push, relay};
 
 pub struct Workload {
     pub name: &'static str,
@@ -32,6 +32,16 @@ pub const WORKLOADS: &[Workload] = &[
         name: "broadcast-16",
         what: "the same, 16 in one write",
         prepare: || broadcast(16),
+    },
+    Workload {
+        name: "group-8",
+        what: "to a room of three on three of 8 cores, by its home",
+        prepare: || group(8),
+    },
+    Workload {
+        name: "group-64",
+        what: "the same on 64 cores",
+        prepare: || group(64),
     },
     Workload {
         name: "push",

@@ -3,9 +3,11 @@
 //! A question goes to the core that it concerns, or to all; [`Local::find`] does there what it asks. Bound:
 //! what a question costs stays on its asker's credit until it is answered.
 
+use std::sync::Arc;
+
 use super::Answer;
 use super::effect::Effect;
-use super::envelope::{Addressed, Ask, Body, Part};
+use super::envelope::{Addressed, Ask, Body, Part, ToAll};
 use super::inquiry::Finding;
 use super::local::Local;
 use super::question::{Answered, Asker};
@@ -67,22 +69,17 @@ impl Local {
             return Ticket(question);
         }
         let receivers = self.shard.count_everybody(reach);
-        let bulk = self.next_bulk();
+        let to_all = Arc::new(ToAll {
+            bulk: self.next_bulk(),
+            reach,
+            payload,
+        });
         for core in self.other_cores() {
-            let payload = payload.clone();
-            let what = Ask::PushEverybody {
-                bulk,
-                reach,
-                payload,
-            };
+            let what = Ask::PushEverybody(Arc::clone(&to_all));
             let body = Body::Ask { question, what };
             self.post_bulk(core, payer, message.len(), receivers, body);
         }
-        let what = Ask::PushEverybody {
-            bulk,
-            reach,
-            payload,
-        };
+        let what = Ask::PushEverybody(to_all);
         if self.goes_by_mail(payer) {
             let body = Body::Ask { question, what };
             self.post_bulk(self.core(), payer, message.len(), receivers, body);
@@ -154,11 +151,7 @@ impl Local {
                 addressed.uid(),
                 addressed.message(),
             )),
-            Ask::PushEverybody {
-                bulk,
-                reach,
-                payload,
-            } => Part::Reached(self.deliver_to_everybody(bulk, reach, &payload)),
+            Ask::PushEverybody(to_all) => Part::Reached(self.deliver_to_everybody(&to_all)),
             Ask::Kick { reach, uid, by } => Part::Reached(self.shard.kick(reach, &uid, by)),
             Ask::Online { reach, uid } => Part::Reached(self.shard.online(reach, &uid)),
             Ask::Stats => {

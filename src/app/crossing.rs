@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
 
-use super::envelope::Body;
+use super::envelope::{Body, ToAll};
 use super::groups::ToGroup;
 use super::local::{Leaving, Local};
 use crate::bus::Endpoint;
@@ -35,9 +35,22 @@ const AHEAD_MAX: Duration = Duration::from_secs(60);
 
 /// A message for many by the core that sent it out, and its number there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Bulk {
-    pub by: CoreId,
-    pub number: u64,
+pub struct Bulk(u64);
+
+impl Bulk {
+    /// One word for both: a core would be busy for years with so many.
+    fn new(by: CoreId, number: u64) -> Bulk {
+        debug_assert!(number < 1 << 48);
+        Bulk(number << 16 | u64::from(by.0))
+    }
+
+    fn by(self) -> usize {
+        usize::from(self.0 as u16)
+    }
+
+    fn number(self) -> u64 {
+        self.0 >> 16
+    }
 }
 
 /// What comes along with a connection that crosses.
@@ -74,14 +87,14 @@ struct Ahead {
 }
 
 enum Kept {
-    Everybody(Reach, Payload),
+    Everybody(Arc<ToAll>),
     Group(Arc<ToGroup>),
 }
 
 impl Kept {
     fn bytes(&self) -> usize {
         match self {
-            Kept::Everybody(_, payload) => payload.message().len(),
+            Kept::Everybody(to_all) => to_all.payload.message().len(),
             Kept::Group(to_group) => to_group.payload.message().len(),
         }
     }
@@ -135,7 +148,9 @@ impl Crossings {
 
     /// Whether a connection that is to go has all that this core has sent out.
     pub fn may_go(&self, connection: ConnId, bus: &Endpoint<Body>) -> bool {
-        bus.has_passed(self.mailed) || !self.going.contains_key(&connection)
+        self.going.is_empty()
+            || bus.has_passed(self.mailed)
+            || !self.going.contains_key(&connection)
     }
 
     fn keep(&mut self, bulk: Bulk, kept: Kept) {
@@ -171,17 +186,18 @@ impl Local {
     /// A message for many that this core sends out.
     pub fn next_bulk(&mut self) -> Bulk {
         self.crossings.sent += 1;
-        Bulk {
-            by: self.core(),
-            number: self.crossings.sent,
-        }
+        Bulk::new(self.core(), self.crossings.sent)
     }
 
     /// To everybody here, from this core.
     pub fn deliver_own(&mut self, bulk: Bulk, reach: Reach, message: Message<'_>) -> u32 {
         if !self.crossings.expected.is_empty() {
-            self.crossings
-                .keep(bulk, Kept::Everybody(reach, Payload::new(message)));
+            let to_all = Arc::new(ToAll {
+                bulk,
+                reach,
+                payload: Payload::new(message),
+            });
+            self.crossings.keep(bulk, Kept::Everybody(to_all));
         }
         self.pass_by(bulk);
         let reached = self.shard.send_to_everybody(reach, message);
@@ -190,13 +206,15 @@ impl Local {
     }
 
     /// The same from any core.
-    pub fn deliver_to_everybody(&mut self, bulk: Bulk, reach: Reach, payload: &Payload) -> u32 {
+    pub fn deliver_to_everybody(&mut self, to_all: &Arc<ToAll>) -> u32 {
+        let bulk = to_all.bulk;
         if !self.crossings.expected.is_empty() {
             self.crossings
-                .keep(bulk, Kept::Everybody(reach, payload.clone()));
+                .keep(bulk, Kept::Everybody(Arc::clone(to_all)));
         }
         self.pass_by(bulk);
-        let reached = self.shard.send_to_everybody(reach, payload.message());
+        let message = to_all.payload.message();
+        let reached = self.shard.send_to_everybody(to_all.reach, message);
         self.delivered(bulk);
         reached
     }
@@ -223,7 +241,7 @@ impl Local {
     /// Has it pass by those who have got it where they were.
     fn pass_by(&mut self, bulk: Bulk) {
         for ahead in &self.crossings.ahead {
-            if ahead.seen[bulk.by.index()] >= bulk.number {
+            if ahead.seen[bulk.by()] >= bulk.number() {
                 self.shard.pass_by(ahead.connection);
             }
         }
@@ -232,13 +250,13 @@ impl Local {
     fn delivered(&mut self, bulk: Bulk) {
         let now = self.now();
         let crossings = &mut self.crossings;
-        let seen = &mut crossings.seen[bulk.by.index()];
-        let is_own = bulk.by == self.bus.core();
+        let seen = &mut crossings.seen[bulk.by()];
+        let is_own = bulk.by() == self.bus.core().index();
         debug_assert!(
-            *seen < bulk.number || is_own,
+            *seen < bulk.number() || is_own,
             "one core's messages come in order"
         );
-        *seen = bulk.number.max(*seen);
+        *seen = bulk.number().max(*seen);
         if !crossings.ahead.is_empty() {
             self.shard.pass_by_nobody();
             let seen = &crossings.seen;
@@ -333,6 +351,9 @@ impl Local {
 
     /// A connection goes now: what it takes along.
     pub fn cross(&mut self, connection: ConnId) -> Option<Box<Crossing>> {
+        if self.crossings.going.is_empty() {
+            return None;
+        }
         let going = self.crossings.going.remove(&connection)?;
         let mut seen = self.crossings.seen.clone();
         for (seen, fenced) in seen.iter_mut().zip(&going.fenced) {
@@ -347,6 +368,9 @@ impl Local {
 
     /// One that was to cross has ended.
     pub fn withdraw(&mut self, connection: ConnId) {
+        if self.crossings.going.is_empty() {
+            return;
+        }
         if let Some(going) = self.crossings.going.remove(&connection) {
             let body = Body::Withdrawn {
                 number: going.number,
@@ -380,7 +404,7 @@ impl Local {
         let first = expected.from.saturating_sub(crossings.kept_before) as usize;
         if !expected.is_lost {
             for (bulk, kept) in crossings.kept.iter().skip(first) {
-                if bulk.number > crossing.seen[bulk.by.index()] {
+                if bulk.number() > crossing.seen[bulk.by()] {
                     deliver(&mut self.shard, connection, kept);
                 }
             }
@@ -402,8 +426,8 @@ fn deliver(shard: &mut Shard, connection: ConnId, kept: &Kept) {
     let space = shard.space_of(connection);
     let within = |reach: &Reach| reach.spaces().any(|one| one == space);
     match kept {
-        Kept::Everybody(reach, payload) if within(reach) => {
-            shard.send(connection, payload.message());
+        Kept::Everybody(to_all) if within(&to_all.reach) => {
+            shard.send(connection, to_all.payload.message());
         }
         Kept::Group(to_group)
             if within(&to_group.reach) && shard.is_in(connection, &to_group.group) =>

@@ -21,23 +21,15 @@ use crate::stats::CoreStats;
 pub enum Body {
     /// A connection on its way to its uid's home core. It follows every envelope it has caused.
     Move(Box<Move>),
-    /// To every connection of a uid. If nobody is there, the sender named hears of it.
+    /// To every connection of a uid. If nobody is there, the sender named hears of it; with [`ConnId::NOBODY`] none does.
     ToUid {
         reach: Reach,
         addressed: Addressed,
-        tell: Option<ConnId>,
+        tell: ConnId,
     },
-    ToEverybody {
-        bulk: Bulk,
-        reach: Reach,
-        payload: Payload,
-    },
+    ToEverybody(Arc<ToAll>),
     /// The same from a core that passes it on to all for another.
-    Spread {
-        reach: Reach,
-        payload: Payload,
-        asked: AskedBy,
-    },
+    Spread(Box<Spread>),
     /// To a group that is at home here.
     ToGroup {
         to_group: Arc<ToGroup>,
@@ -114,6 +106,20 @@ pub enum Body {
     RollCall,
 }
 
+/// A message for everybody, as it goes to each core.
+pub struct ToAll {
+    pub bulk: Bulk,
+    pub reach: Reach,
+    pub payload: Payload,
+}
+
+/// One that a core is to send to everybody for another.
+pub struct Spread {
+    pub reach: Reach,
+    pub payload: Payload,
+    pub asked: AskedBy,
+}
+
 /// What goes by other cores, behind what these pass on besides.
 pub struct Passing {
     /// Who sends it, and has the answer.
@@ -142,11 +148,7 @@ pub enum Ask {
         reach: Reach,
         addressed: Addressed,
     },
-    PushEverybody {
-        bulk: Bulk,
-        reach: Reach,
-        payload: Payload,
-    },
+    PushEverybody(Arc<ToAll>),
     Kick {
         reach: Reach,
         uid: Box<str>,
@@ -228,7 +230,7 @@ mod tests {
 
     #[test]
     fn an_envelope_stays_small() {
-        assert!(size_of::<Body>() <= 64, "{}", size_of::<Body>());
+        assert!(size_of::<Body>() <= 48, "{}", size_of::<Body>());
     }
 
     #[test]

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use super::crossing::Crossings;
 use super::effect::Effect;
-use super::envelope::{Addressed, Ask, Body, Passing};
+use super::envelope::{Addressed, Ask, Body, Passing, Spread, ToAll};
 use super::forwards::Forwards;
-use super::groups::{AskedBy, Homes};
+use super::groups::Homes;
 use super::namespaces::{Namespaces, Registry};
 use super::order::{NOTES, Path, Ways};
 use super::question::Questions;
@@ -314,7 +314,7 @@ impl Local {
             let body = Body::ToUid {
                 reach,
                 addressed: Addressed::new(uid, message),
-                tell,
+                tell: tell.unwrap_or(ConnId::NOBODY),
             };
             self.post(home, payer, uid.len() + message.len(), body);
         } else if self.shard.send_to_uid(reach, uid, message) == 0
@@ -348,16 +348,15 @@ impl Local {
         let bulk = self.next_bulk();
         // It is copied for other cores only.
         if self.bus.cores() > 1 {
-            let payload = Payload::new(message);
+            let to_all = Arc::new(ToAll {
+                bulk,
+                reach,
+                payload: Payload::new(message),
+            });
             let receivers = self.shard.count_everybody(reach);
             let by_mail = self.goes_by_mail(payer).then(|| self.core());
             for core in self.other_cores().chain(by_mail) {
-                let payload = payload.clone();
-                let body = Body::ToEverybody {
-                    bulk,
-                    reach,
-                    payload,
-                };
+                let body = Body::ToEverybody(Arc::clone(&to_all));
                 self.post_bulk(core, payer, message.len(), receivers, body);
             }
             if by_mail.is_some() {
@@ -380,11 +379,11 @@ impl Local {
         let receivers = self.shard.count_everybody(reach) * self.bus.cores();
         let bytes = payload.message().len() + receivers * RECEIVER_COST;
         let asked = question.map(|question| (self.core(), question));
-        let body = Body::Spread {
+        let body = Body::Spread(Box::new(Spread {
             reach,
             payload,
             asked,
-        };
+        }));
         let Some(by) = path.pop() else { return };
         if path.is_empty() {
             self.post_until(by, Some(payer), bytes, Until::Relayed, body);
@@ -399,10 +398,19 @@ impl Local {
     }
 
     /// Sends to everybody for another core.
-    pub fn spread_for(&mut self, reach: Reach, payload: Payload, asked: AskedBy) {
-        let bulk = self.next_bulk();
+    pub fn spread_for(&mut self, spread: Spread) {
+        let Spread {
+            reach,
+            payload,
+            asked,
+        } = spread;
+        let to_all = Arc::new(ToAll {
+            bulk: self.next_bulk(),
+            reach,
+            payload,
+        });
         for core in self.other_cores() {
-            let payload = payload.clone();
+            let to_all = Arc::clone(&to_all);
             let body = match asked {
                 Some((origin, question)) => Body::Pass(Box::new(Passing {
                     origin,
@@ -410,22 +418,14 @@ impl Local {
                     is_bulk: true,
                     body: Body::Ask {
                         question,
-                        what: Ask::PushEverybody {
-                            bulk,
-                            reach,
-                            payload,
-                        },
+                        what: Ask::PushEverybody(to_all),
                     },
                 })),
-                None => Body::ToEverybody {
-                    bulk,
-                    reach,
-                    payload,
-                },
+                None => Body::ToEverybody(to_all),
             };
             self.relay(core, Until::Written, body);
         }
-        let reached = self.deliver_to_everybody(bulk, reach, &payload);
+        let reached = self.deliver_to_everybody(&to_all);
         self.report_reached(asked, reached);
     }
 

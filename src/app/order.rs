@@ -177,6 +177,9 @@ impl Ways {
 
     /// What a sender has there, because it moves to another core.
     pub fn take(&mut self, sender: ConnId) -> SmallVec<[Way; 2]> {
+        if self.are_free() {
+            return SmallVec::new();
+        }
         let sends = self.of.remove(&sender);
         sends.map(|sends| sends.ways).unwrap_or_default()
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::envelope::{Body, Passing, Stage};
 use super::host::{Arrival, Host};
 use crate::bus::{Envelope, Until};
-use crate::ident::CoreId;
+use crate::ident::{ConnId, CoreId};
 
 /// What an envelope means to the layers above.
 pub enum Received {
@@ -57,29 +57,19 @@ impl Host {
                 let uid = addressed.uid();
                 let message = addressed.message();
                 let reached = self.local.shard.send_to_uid(reach, uid, message);
-                if reached == 0
-                    && let Some(connection) = tell
-                {
-                    self.local.answer_offline(from, connection, uid);
+                if reached == 0 && tell != ConnId::NOBODY {
+                    self.local.answer_offline(from, tell, uid);
                 }
             }
-            Body::ToEverybody {
-                bulk,
-                reach,
-                payload,
-            } => {
-                self.local.deliver_to_everybody(bulk, reach, &payload);
+            Body::ToEverybody(to_all) => {
+                self.local.deliver_to_everybody(&to_all);
             }
             Body::Announce { number, groups } => self.local.expect(from, number, groups),
             Body::Fence { to, number } => self.local.fence(to, number),
             Body::Fenced { number, sent } => self.local.fenced(from, number, sent),
             Body::Withdrawn { number } => self.local.expect_no_more(from, number),
             Body::Fill { reply, payload } => self.local.fill_for(from, reply, payload.message()),
-            Body::Spread {
-                reach,
-                payload,
-                asked,
-            } => self.local.spread_for(reach, payload, asked),
+            Body::Spread(spread) => self.local.spread_for(*spread),
             Body::ToGroup { to_group, asked } => self.local.pass_on(to_group, asked),
             Body::ToMembers {
                 bulk,

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
-use super::envelope::OUTSIDE;
+use super::envelope::{OUTSIDE, Until};
 use crate::ident::CoreId;
 
 /// The counts of the whole bus, shared by all.
@@ -196,6 +196,15 @@ impl Counters {
         }
         let done = &self.done[self.pair(from, to)];
         done.relayed.load(Ordering::Acquire)
+    }
+
+    /// How far the destination is with what this core has sent it, of one kind.
+    pub(super) fn reached(&self, from: CoreId, to: CoreId, until: Until) -> u64 {
+        match until {
+            Until::Taken => self.taken_of(from, to),
+            Until::Written => self.written_of(from, to),
+            Until::Relayed => self.relayed_of(from, to),
+        }
     }
 
     pub(super) fn declare_gone(&self, core: CoreId) {

@@ -13,22 +13,13 @@ use crate::ident::{ConnId, CoreId};
 /// Places that an emptied queue keeps.
 const KEPT: usize = 1 << 10;
 
-/// How far a destination is, in the numbers of the envelopes sent there.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Reached {
-    /// All up to this one have been dealt with.
-    pub taken: u64,
-    /// What all up to this one have caused has been written.
-    pub written: u64,
-    /// What all up to this one were passed on as is paid back.
-    pub relayed: u64,
-}
-
 /// What is owed to connections of one core, by destination.
 #[derive(Debug)]
 pub(super) struct CreditBook {
     owed: Box<[Owed]>,
     bytes: usize,
+    /// How many loans there are.
+    loans: usize,
 }
 
 #[derive(Debug, Default)]
@@ -56,25 +47,12 @@ pub(super) enum Payer {
 }
 
 impl Owed {
-    fn queues(&self, reached: Reached) -> [(&VecDeque<Loan>, u64); 3] {
+    fn queues(&mut self) -> [(&mut VecDeque<Loan>, Until); 3] {
         [
-            (&self.until_taken, reached.taken),
-            (&self.until_written, reached.written),
-            (&self.until_relayed, reached.relayed),
+            (&mut self.until_taken, Until::Taken),
+            (&mut self.until_written, Until::Written),
+            (&mut self.until_relayed, Until::Relayed),
         ]
-    }
-
-    fn is_empty(&self) -> bool {
-        self.until_taken.is_empty()
-            && self.until_written.is_empty()
-            && self.until_relayed.is_empty()
-    }
-
-    /// The next that is paid back.
-    fn take(&mut self, reached: Reached) -> Option<Loan> {
-        next(&mut self.until_taken, reached.taken)
-            .or_else(|| next(&mut self.until_written, reached.written))
-            .or_else(|| next(&mut self.until_relayed, reached.relayed))
     }
 }
 
@@ -92,6 +70,7 @@ impl CreditBook {
         CreditBook {
             owed: (0..cores).map(|_| Owed::default()).collect(),
             bytes: 0,
+            loans: 0,
         }
     }
 
@@ -122,6 +101,7 @@ impl CreditBook {
         until: Until,
     ) {
         self.bytes += bytes;
+        self.loans += 1;
         let owed = &mut self.owed[to.index()];
         let loans = match until {
             Until::Taken => &mut owed.until_taken,
@@ -135,40 +115,46 @@ impl CreditBook {
         });
     }
 
-    /// Gives back what the destinations are done with, each once and in order. `reached` is asked only
-    /// for those that owe something. Returns whether anything came back.
+    /// Gives back what the destinations are done with, each once and in order. `reached` is asked up to which envelope a
+    /// destination is, and only for those that owe something. Returns whether anything came back.
     pub(super) fn settle(
         &mut self,
-        reached: impl Fn(CoreId) -> Reached,
+        reached: impl Fn(CoreId, Until) -> u64,
         mut back: impl FnMut(Payer, usize),
     ) -> bool {
-        let mut any = false;
+        let before = self.loans;
+        if before == 0 {
+            return false;
+        }
         for (to, owed) in self.owed.iter_mut().enumerate() {
-            if owed.is_empty() {
-                continue;
-            }
-            let reached = reached(CoreId(to as u16));
-            while let Some(loan) = owed.take(reached) {
-                self.bytes -= loan.bytes;
-                back(loan.payer, loan.bytes);
-                any = true;
+            for (loans, until) in owed.queues() {
+                if loans.is_empty() {
+                    continue;
+                }
+                let reached = reached(CoreId(to as u16), until);
+                while let Some(loan) = next(loans, reached) {
+                    self.bytes -= loan.bytes;
+                    self.loans -= 1;
+                    back(loan.payer, loan.bytes);
+                }
             }
         }
-        any
+        self.loans < before
     }
 
     /// Whether [`CreditBook::settle`] would give anything back.
-    pub(super) fn returns(&self, reached: impl Fn(CoreId) -> Reached) -> bool {
-        let paid = |(loans, reached): (&VecDeque<Loan>, u64)| {
-            let first = loans.front();
-            first.is_some_and(|loan| loan.number <= reached)
-        };
+    pub(super) fn returns(&self, reached: impl Fn(CoreId, Until) -> u64) -> bool {
         let mut owed = self.owed.iter().enumerate();
         owed.any(|(to, owed)| {
-            !owed.is_empty() && {
-                let reached = reached(CoreId(to as u16));
-                owed.queues(reached).into_iter().any(paid)
-            }
+            let queues = [
+                (&owed.until_taken, Until::Taken),
+                (&owed.until_written, Until::Written),
+                (&owed.until_relayed, Until::Relayed),
+            ];
+            queues.into_iter().any(|(loans, until)| {
+                let first = loans.front();
+                first.is_some_and(|loan| loan.number <= reached(CoreId(to as u16), until))
+            })
         })
     }
 }

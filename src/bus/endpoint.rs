@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 
 use super::counters::Counters;
-use super::credit::{CreditBook, Payer, Reached};
+use super::credit::{CreditBook, Payer};
 use super::doorbell::{Doorbell, WakeFor};
 use super::envelope::{ENVELOPE_COST, Envelope, Until};
 use super::eventfd::Eventfd;
@@ -284,7 +284,7 @@ impl<B> Endpoint<B> {
     pub fn settle_credits(&mut self, mut back: impl FnMut(ConnId, usize)) -> bool {
         let (counters, relays, core) = (&self.counters, &mut self.relays, self.core);
         self.credit.settle(
-            |to| reached(counters, core, to),
+            |to, until| counters.reached(core, to, until),
             |payer, bytes| match payer {
                 Payer::Own(connection) => back(connection, bytes),
                 Payer::Relay(number) => relays.end(number),
@@ -328,7 +328,10 @@ impl<B> Endpoint<B> {
             return self.bell.arm(WakeFor::Mail, || self.queue.is_empty());
         }
         self.bell.arm(WakeFor::MailAndCredit, || {
-            self.queue.is_empty() && !self.credit.returns(|to| reached(counters, core, to))
+            self.queue.is_empty()
+                && !self
+                    .credit
+                    .returns(|to, until| counters.reached(core, to, until))
         })
     }
 
@@ -381,15 +384,6 @@ impl<B> Endpoint<B> {
     /// A way to post for threads that are no core.
     pub fn remote(&self) -> Remote<B> {
         Remote::new(Arc::clone(&self.mailboxes), Arc::clone(&self.counters))
-    }
-}
-
-/// How far a destination is with what this core has sent it.
-fn reached(counters: &Counters, from: CoreId, to: CoreId) -> Reached {
-    Reached {
-        taken: counters.taken_of(from, to),
-        written: counters.written_of(from, to),
-        relayed: counters.relayed_of(from, to),
     }
 }
 

@@ -96,6 +96,7 @@ impl Uids {
     }
 
     /// The connections of a uid, the latest first.
+    #[inline]
     pub fn get<'s>(
         &self,
         slots: &'s Slots,
