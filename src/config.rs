@@ -96,7 +96,7 @@ pub struct Config {
     pub handshakes_max: usize,
     /// Connections that one uid may have under [`UidPolicy::Multi`]; one more is closed with 4002.
     pub connections_per_uid_max: usize,
-    /// Groups that one connection may be in; a further join is ignored.
+    /// Groups that one connection may be in; a further join is refused.
     pub groups_per_connection_max: usize,
     /// Name spaces that the server may have, the apps' own and those made while it runs
     /// ([`Context::namespace`](crate::app::Context::namespace)); one more is an error to the app that asks for it. None is

@@ -114,7 +114,7 @@ keys! {
         "Connections that one uid may have; one more is closed with 4002";
     full live "groups_per_connection_max" =>
         |s| Slot::Count(&mut s.config.groups_per_connection_max, 0..=COUNT_MAX),
-        "Groups that one connection may be in; a further join is ignored";
+        "Groups that one connection may be in; a further join is refused";
     full live "namespaces_max" => |s| Slot::Count(&mut s.config.namespaces_max, 1..=COUNT_MAX),
         "Name spaces of uids and groups, the apps' own and those they make; one more is an error";
     full live "messages_per_second_max" =>
