@@ -292,7 +292,14 @@ impl Local {
     }
 
     /// What the connection asked to join before it was home; it is there now.
+    #[inline]
     pub(super) fn settle_joins(&mut self, connection: ConnId) {
+        if self.shard.has_groups(connection) {
+            self.join_wishes(connection);
+        }
+    }
+
+    fn join_wishes(&mut self, connection: ConnId) {
         for Wish { group, called } in self.shard.take_wishes(connection) {
             self.join(connection, &group, called.as_deref());
         }

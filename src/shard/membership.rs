@@ -138,6 +138,12 @@ impl Shard {
         list.len() as u32 - 1
     }
 
+    /// Whether a connection is in any group, or has asked to be.
+    #[inline]
+    pub fn has_groups(&self, id: ConnId) -> bool {
+        self.get(id).is_some_and(|slot| slot.groups.is_some())
+    }
+
     /// The groups that a connection asked to join before it was home. It is to join them now.
     pub fn take_wishes(&mut self, id: ConnId) -> Vec<Wish> {
         let groups = self.get_mut(id).and_then(|slot| slot.groups.as_mut());

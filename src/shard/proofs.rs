@@ -121,7 +121,11 @@ impl Shard {
     }
 
     /// A connection has been bound: if to what it has proved, that is kept once.
+    #[inline]
     pub(super) fn bound_as_proved(&mut self, id: ConnId) {
+        if self.proofs.held.is_empty() {
+            return;
+        }
         if let Some(slot) = self.get(id)
             && let uid @ Some(_) = slot.uid.as_deref()
             && self

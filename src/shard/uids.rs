@@ -88,6 +88,7 @@ impl Uids {
     }
 
     /// How many connections the uid has.
+    #[inline]
     pub fn count(&self, slots: &Slots, space: Space, uid: &str) -> usize {
         self.spaces
             .get(space)
@@ -115,6 +116,7 @@ impl Uids {
     }
 
     /// Adds a connection that has no uid yet.
+    #[inline]
     pub fn insert(&mut self, slots: &mut Slots, space: Space, uid: &str, connection: ConnId) {
         let hasher = &self.hasher;
         let Table { chains, places } = self.spaces.claim(space);
