@@ -4,6 +4,7 @@ use std::net::TcpStream;
 
 use crate::ident::ConnId;
 pub use crate::migration::{Counted, Input, Progress};
+use crate::net::wire::Watch;
 use crate::protocol::Codec;
 
 /// One connection's part.
@@ -14,8 +15,8 @@ pub struct Link {
     pub codec: Codec,
     /// What goes with it when it moves.
     pub progress: Progress,
-    /// The wire watches it: not before its first input has been looked for.
-    pub watched: bool,
+    /// How the wire watches it: not at all before its first input has been looked for.
+    pub watch: Watch,
     /// A later turn reads on.
     pub queued: bool,
 }
@@ -27,7 +28,7 @@ impl Link {
             stream,
             codec,
             progress,
-            watched: false,
+            watch: Watch::Not,
             queued: false,
         }
     }

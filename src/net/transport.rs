@@ -34,7 +34,7 @@ use super::handover::Handover;
 use super::http::Standing;
 use super::origin::Origins;
 use super::rates::Rates;
-use super::wire::{BatchMemory, EVENTS_PER_TURN, Ready, Wire, Written};
+use super::wire::{BatchMemory, EVENTS_PER_TURN, Ready, Watch, Wire, Written};
 use crate::app::host::Host;
 use crate::app::round::Way;
 use crate::close::CloseReason;
@@ -170,8 +170,7 @@ impl Transport {
 
     fn install(&mut self, mut link: Link) -> io::Result<()> {
         link.queued = false;
-        self.wire.watch(link.id, &link.stream)?;
-        link.watched = true;
+        link.watch = self.wire.watch_once(link.id, &link.stream)?;
         self.place(link);
         Ok(())
     }
@@ -255,20 +254,25 @@ impl Transport {
     fn read_queued(&mut self, host: &mut Host, id: ConnId) {
         let Some(link) = self.link(id) else { return };
         link.queued = false;
-        let is_new = !link.watched;
         self.read(host, id);
-        if is_new {
-            self.watch_newcomer(host, id);
-        }
+        self.watch_rest(host, id);
     }
 
-    /// Has the wire watch one whose first input has been taken, or was not there yet, unless it has gone by that.
-    fn watch_newcomer(&mut self, host: &mut Host, id: ConnId) {
+    /// Has the wire watch one that it does not, after what it had to say has been taken, unless it has gone by that or is
+    /// read on first. A newcomer's next message is mostly the one that has it move.
+    fn watch_rest(&mut self, host: &mut Host, id: ConnId) {
         let Some(link) = link_of(&mut self.links, id) else {
             return;
         };
-        match self.wire.watch(id, &link.stream) {
-            Ok(()) => link.watched = true,
+        let watched = match link.watch {
+            // After its turn.
+            _ if link.queued => return,
+            Watch::Not => self.wire.watch_once(id, &link.stream),
+            Watch::Over => self.wire.watch(id, &link.stream).map(|()| Watch::Always),
+            watch => Ok(watch),
+        };
+        match watched {
+            Ok(watch) => link.watch = watch,
             Err(error) => self.drop_unwatched(host, id, &error),
         }
     }
@@ -289,23 +293,33 @@ impl Transport {
     fn event(&mut self, host: &mut Host, event: Ready) {
         let id = event.connection();
         let Some(link) = self.link(id) else { return };
+        if event.recalled {
+            if link.watch == Watch::Recalled {
+                self.watch_again(host, id);
+            }
+            return;
+        }
         link.progress.ending |= event.ending;
         link.progress.broken |= event.broken;
         // What the peer sent before it broke off is read first; then the read finds the error.
         link.progress.readable |= event.readable || event.broken;
         let reads = link.progress.readable && !link.queued;
-        if event.unwatched {
-            self.watch_again(host, id);
+        match link.watch {
+            Watch::Once if event.unwatched => link.watch = Watch::Over,
+            _ if event.unwatched => self.watch_again(host, id),
+            _ => {}
         }
         if event.writable {
             host.shard().set_blocked(id, false);
         }
         if !reads {
+            self.watch_rest(host, id);
         } else if host.shard().backlog.is_owed_by(id) {
             // What it has caused is still to be written: who has little waiting is served before.
             self.read_later(id);
         } else if host.goes_on() {
             self.read(host, id);
+            self.watch_rest(host, id);
         } else if let Some(link) = self.link(id) {
             link.queued = true;
             self.fresh.push_back(id);
@@ -314,13 +328,25 @@ impl Transport {
 
     /// The wire has stopped watching one that is still there.
     fn watch_again(&mut self, host: &mut Host, id: ConnId) {
-        let place = self.links.get(id.slot);
-        let Some(link) = place.and_then(Option::as_ref) else {
+        let Some(link) = link_of(&mut self.links, id) else {
             return;
         };
-        if let Err(error) = self.wire.watch(id, &link.stream) {
-            warn!(%error, "a connection can be watched no longer");
-            self.break_off(host, id);
+        match self.wire.watch(id, &link.stream) {
+            Ok(()) => link.watch = Watch::Always,
+            Err(error) => {
+                warn!(%error, "a connection can be watched no longer");
+                self.break_off(host, id);
+            }
+        }
+    }
+
+    /// One takes no more for now. That it does again is told only of those that are watched for good.
+    fn watch_for_room(&mut self, id: ConnId) {
+        if let Some(link) = link_of(&mut self.links, id)
+            && link.watch == Watch::Once
+        {
+            link.watch = Watch::Recalled;
+            self.wire.recall(id);
         }
     }
 

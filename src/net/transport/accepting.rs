@@ -95,7 +95,7 @@ impl Transport {
             rates.enter(id, listener);
         }
         if !asks_first {
-            self.watch_newcomer(host, id);
+            self.watch_rest(host, id);
         }
         self.link(id).map(|link| link.id)
     }

@@ -131,7 +131,7 @@ impl Transport {
                 rates.forget(id);
             }
             debug!(connection = %ConnName(host.core(), id), reason = %host.shard().reason(id).map_or("none", CloseReason::text), "ended");
-            let watched = link.watched;
+            let watched = link.watch.is_on();
             // This closes the socket's descriptor; the socket itself goes when the wire has let go of it.
             drop(link);
             if watched {

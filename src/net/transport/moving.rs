@@ -17,6 +17,7 @@ use crate::ident::{ConnId, ConnName};
 use crate::migration::{Carriage, Counted, Crossing, Migrant, Socket, Spent};
 use crate::net::connection::{Input, Link};
 use crate::net::handover::BATCH;
+use crate::net::wire::Watch;
 use crate::shard::{Phase, Stays};
 
 /// A connection that leaves for its home.
@@ -83,7 +84,7 @@ impl Transport {
         }
         let session = host.take_session(id, crossing)?;
         let mut link = self.take_link(id).ok_or(Stays::Gone)?;
-        self.release(&link);
+        self.release(&mut link);
         match &mut link.progress.input {
             Input::Messages(decoder) => decoder.release(),
             // It may be what ends it, and none of it is looked at.
@@ -177,10 +178,10 @@ impl Transport {
             if host.flow(id) != Flow::Leave {
                 continue;
             }
-            let Some(link) = self.take_link(id) else {
+            let Some(mut link) = self.take_link(id) else {
                 continue;
             };
-            self.release(&link);
+            self.release(&mut link);
             debug!(connection = %ConnName(host.core(), id), home = %leaving.home, uid = %Escaped(&leaving.uid), "moves");
             let left_at = host.now();
             let spent = self.rates.as_mut().map(|rates| rates.leave(id, left_at));
@@ -202,8 +203,9 @@ impl Transport {
     }
 
     /// Has the wire let go of one that goes on elsewhere.
-    fn release(&mut self, link: &Link) {
-        if link.watched
+    fn release(&mut self, link: &mut Link) {
+        let watch = std::mem::replace(&mut link.watch, Watch::Not);
+        if watch.is_on()
             && let Err(error) = self.wire.release(link.id, &link.stream)
         {
             warn!(%error, "a connection could not be taken off the wire");
@@ -255,15 +257,8 @@ impl Transport {
     /// One that has been closed while it waited to leave ends here.
     fn stay(&mut self, host: &mut Host, boarding: Boarding) {
         let Boarding { leaving, link, .. } = boarding;
-        let id = leaving.connection;
-        let counted = link.progress.counted;
-        match self.install(link) {
-            Ok(()) => self.end(host, id),
-            Err(_) => {
-                self.leave(host, id, counted);
-                host.shard().remove(id);
-            }
-        }
+        self.place(link);
+        self.end(host, leaving.connection);
     }
 }
 

@@ -385,8 +385,13 @@ fn what_came_before_a_reset_is_read_on(kind: Kind) {
 /// A ring of eight completions, and more connections than have room in it.
 fn many_on_a_small_ring() -> Option<(Core, Vec<TcpStream>)> {
     let mut core = Core::over(Wire::small_ring(4, 8)?, false, None);
-    let clients = (0..60).map(|_| core.connect().0).collect();
-    core.turn();
+    let mut clients: Vec<TcpStream> = (0..60).map(|_| core.connect().0).collect();
+    // They are watched for good once they have said something.
+    for client in &mut clients {
+        client.write_all(HI).unwrap();
+        core.turn();
+        assert_eq!(read(client, 4), HI_ANSWER);
+    }
     Some((core, clients))
 }
 

@@ -82,7 +82,10 @@ impl Transport {
                     self.finish(host, id);
                 }
             }
-            Written::Blocked => host.shard().set_blocked(id, true),
+            Written::Blocked => {
+                host.shard().set_blocked(id, true);
+                self.watch_for_room(id);
+            }
             Written::Broken => {
                 // It takes nothing more, but may have sent something before it broke off: a back
                 // end that reads no answers and goes. The read ends it.

@@ -23,6 +23,10 @@ use uring::Uring;
 /// Events taken in one call. What is left keeps the descriptor readable.
 pub const EVENTS_PER_TURN: usize = 512;
 
+/// So few writes are system calls of their own on the ring, too. Completions of theirs would end the runtime's wait for
+/// the ring's descriptor, and so cause a turn in which nothing is left to do: more than what the calls cost.
+const FEW_WRITES: usize = 4;
+
 /// What has happened to a connection since it was last asked.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Ready {
@@ -39,6 +43,30 @@ pub struct Ready {
     /// The wire has stopped watching. Whoever still has the connection has it watched again, and loses
     /// nothing by it: what is ready then is reported.
     pub unwatched: bool,
+    /// The wire has stopped watching, as it was told to. Nothing else is said with it.
+    pub recalled: bool,
+}
+
+/// How the wire watches a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Watch {
+    /// Not yet.
+    Not,
+    /// Until it has input, and not for room to write.
+    Once,
+    /// So it was, until it was told to stop, which it has not confirmed.
+    Recalled,
+    /// Not any more: it has had input, and is to be watched for good.
+    Over,
+    /// For good.
+    Always,
+}
+
+impl Watch {
+    /// Whether the wire has it.
+    pub fn is_on(self) -> bool {
+        matches!(self, Watch::Once | Watch::Recalled | Watch::Always)
+    }
 }
 
 impl Ready {
@@ -52,6 +80,7 @@ impl Ready {
             writable: has(libc::EPOLLOUT),
             broken: has(libc::EPOLLERR),
             unwatched: false,
+            recalled: false,
         }
     }
 
@@ -136,6 +165,25 @@ impl Wire {
         }
     }
 
+    /// Begins to watch a connection until it has input, which is then told with [`Ready::unwatched`]. For one that is
+    /// likely to move by that input: nothing has to be ended then. Returns how it is watched.
+    pub fn watch_once(&mut self, id: ConnId, stream: &TcpStream) -> io::Result<Watch> {
+        match self {
+            // It would have to be taken out of the set even so.
+            Wire::Epoll(epoll) => epoll.watch(id, stream).map(|()| Watch::Always),
+            Wire::Uring(uring) => {
+                uring.watch_once(id, stream);
+                Ok(Watch::Once)
+            }
+        }
+    }
+
+    /// Has it stop to watch one that it watches once. What was to be told even so is told with [`Ready::unwatched`],
+    /// else [`Ready::recalled`] is.
+    pub fn recall(&mut self, id: ConnId) {
+        self.forget(id);
+    }
+
     /// Ends that, before the connection moves. Events that come even so are stale by their id.
     pub fn release(&mut self, id: ConnId, stream: &TcpStream) -> io::Result<()> {
         match self {
@@ -170,8 +218,8 @@ impl Wire {
     /// Does every write of the batch. When this returns, the kernel is done with the batch's memory.
     pub fn write(&mut self, batch: &mut Batch<'_>) {
         match self {
-            Wire::Epoll(_) => write_each(batch),
-            Wire::Uring(uring) => uring.write(batch),
+            Wire::Uring(uring) if batch.writes.len() > FEW_WRITES => uring.write(batch),
+            _ => write_each(batch),
         }
     }
 

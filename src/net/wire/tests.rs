@@ -286,3 +286,63 @@ fn one_that_is_closed_is_let_go_of_and_its_slot_used_again() {
         }
     });
 }
+
+#[test]
+fn one_that_is_watched_once_is_told_of_input_and_not_of_room() {
+    on_both(|mut wire| {
+        let (stream, mut client) = pair();
+        let own = id(1, 1);
+        if wire.watch_once(own, &stream).unwrap() != Watch::Once {
+            assert_eq!(wire.kind(), Kind::Epoll);
+            return;
+        }
+        assert!(drain(&mut wire).is_empty(), "there is room from the start");
+        client.write_all(b"hello").unwrap();
+        let event = until(&mut wire, own, |one| one.readable);
+        assert!(event.unwatched && !event.writable && !event.recalled);
+        client.write_all(b"more").unwrap();
+        assert!(drain(&mut wire).is_empty(), "it is watched on");
+        // What has come meanwhile is told then.
+        wire.watch(own, &stream).unwrap();
+        until(&mut wire, own, |one| one.readable && one.writable);
+    });
+}
+
+#[test]
+fn one_that_is_recalled_says_so_or_what_has_come() {
+    on_both(|mut wire| {
+        for number in 0..100 {
+            let (stream, mut client) = pair();
+            let own = id(1, number);
+            if wire.watch_once(own, &stream).unwrap() != Watch::Once {
+                return;
+            }
+            wire.settle();
+            if number % 2 == 0 {
+                client.write_all(b"hello").unwrap();
+            }
+            wire.recall(own);
+            let last = drain(&mut wire);
+            assert_eq!(last.len(), 1, "{last:?}");
+            assert_ne!(last[0].unwatched, last[0].recalled, "{last:?}");
+            assert!(last[0].recalled || number % 2 == 0, "nothing has come");
+            if let Wire::Uring(uring) = &wire {
+                assert_eq!(uring.in_flight(), 0, "a poll is left");
+            }
+        }
+    });
+}
+
+/// So a turn that something else has begun is not followed by another for them.
+#[test]
+fn few_writes_do_not_wake_who_waits() {
+    on_both(|mut wire| {
+        let (stream, mut client) = pair();
+        assert_eq!(
+            write(&mut wire, id(1, 1), &stream, &[b"hello"]),
+            Written::Bytes(5)
+        );
+        assert!(!wakes(&wire, 0));
+        client.read_exact(&mut [0; 5]).unwrap();
+    });
+}

@@ -93,13 +93,22 @@ impl<K: Kernel> Uring<K> {
 
     /// Arms a connection. The kernel gets to know of it with the turn's writes.
     pub fn watch(&mut self, id: ConnId, stream: &TcpStream) {
+        let (socket, user) = (stream.as_raw_fd(), self.name_poll(id));
+        self.queue(Request::Poll { socket, user });
+    }
+
+    /// Arms one until it has input. That event is its poll's last completion, so nothing is left to cancel.
+    pub fn watch_once(&mut self, id: ConnId, stream: &TcpStream) {
+        let (socket, user) = (stream.as_raw_fd(), self.name_poll(id));
+        self.queue(Request::PollOnce { socket, user });
+    }
+
+    /// The name of a poll that is to be queued, which is counted from here on.
+    fn name_poll(&mut self, id: ConnId) -> u64 {
         let user = id.to_bits();
         assert!(user & NO_POLL == 0, "a table of two thousand million slots");
         self.polls += 1;
-        self.queue(Request::Poll {
-            socket: stream.as_raw_fd(),
-            user,
-        });
+        user
     }
 
     /// Ends the poll of a connection. Closing its descriptor would not, and the kernel keeps the socket open
@@ -288,8 +297,11 @@ fn event(polls: &mut usize, completion: Completion) -> Option<Ready> {
             unwatched: !completion.more,
             ..Ready::new(completion.user, flags as u32)
         }),
-        // By our own cancel, and then nobody has the connection any more.
-        errno if errno == -libc::ECANCELED => None,
+        // By our own cancel. Mostly nobody has the connection any more.
+        errno if errno == -libc::ECANCELED => Some(Ready {
+            recalled: true,
+            ..Ready::new(completion.user, 0)
+        }),
         // It cannot be watched, so it cannot live.
         _ => Some(Ready::new(completion.user, libc::EPOLLERR as u32)),
     }

@@ -42,7 +42,9 @@ fn read_head(client: &mut TcpStream) {
 }
 
 fn is_watched(core: &mut Core, id: ConnId) -> bool {
-    core.transport.link(id).is_some_and(|link| link.watched)
+    core.transport
+        .link(id)
+        .is_some_and(|link| link.watch.is_on())
 }
 
 #[test]
@@ -132,5 +134,68 @@ fn who_is_gone_before_it_was_read_is_passed_over() {
         read_head(&mut other);
         assert!(is_watched(&mut core, next));
         assert!(client.read(&mut [0]).is_err());
+    });
+}
+
+/// Until it has said something it is watched for that alone.
+#[test]
+fn who_takes_no_more_before_its_first_message_gets_the_rest() {
+    on_both(|kind| {
+        let mut core = Core::new(kind);
+        let mut client = connect(&mut core, Some(1));
+        client.write_all(REQUEST).unwrap();
+        let id = accept(&mut core);
+        core.turn();
+        let much = vec![7; 1 << 20];
+        let mut bytes = 0;
+        while core.host.shard().outbox_is_empty(id) {
+            let shard = core.host.shard();
+            shard.send_raw(id, |_, out| out.extend_from_slice(&much));
+            bytes += much.len();
+            core.turn();
+        }
+        read_head(&mut client);
+        let reader = std::thread::spawn(move || {
+            let all = read(&mut client, bytes);
+            (client, all.iter().all(|byte| *byte == 7))
+        });
+        while !reader.is_finished() {
+            core.turn();
+        }
+        let (mut client, is_whole) = reader.join().unwrap();
+        assert!(is_whole);
+        client.write_all(HI).unwrap();
+        while core.host.shard().stats.messages_in == 0 {
+            core.turn();
+        }
+        assert_eq!(read(&mut client, 4), HI_ANSWER);
+        if kind == Kind::Uring {
+            assert_eq!(watched(&core), 1, "one poll, and no more");
+        }
+    });
+}
+
+/// What comes while it is not watched is told when it is.
+#[test]
+fn what_follows_a_first_message_at_any_time_is_read() {
+    on_both(|kind| {
+        let mut core = Core::new(kind);
+        let (mut client, id) = core.connect();
+        core.turn();
+        client.write_all(HI).unwrap();
+        for event in core.take_events() {
+            core.transport.event(&mut core.host, event);
+            // Its first has been read, and this is there before the kernel hears that it is watched on.
+            client.write_all(HI).unwrap();
+        }
+        while core.host.shard().stats.messages_in < 2 {
+            core.turn();
+        }
+        core.turn();
+        assert_eq!(read(&mut client, 8), [HI_ANSWER, HI_ANSWER].concat());
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        while core.host.flow(id) != Flow::Gone {
+            core.turn();
+        }
     });
 }

@@ -24,13 +24,17 @@ const GET_EVENTS: u32 = 1;
 /// What a connection's poll reports. Room to write is asked for from the start: a socket that is armed has
 /// it, which costs one event in its life, and after that the kernel reports it only when a write had found
 /// none. RDHUP, for after a short read the end may be there already.
-const INTEREST: i32 = libc::POLLIN as i32 | libc::POLLOUT as i32 | libc::POLLRDHUP as i32;
+const INTEREST: i32 = INPUT | libc::POLLOUT as i32;
+/// What a poll reports that ends with it. That there is room, it would report at once.
+const INPUT: i32 = libc::POLLIN as i32 | libc::POLLRDHUP as i32;
 
 /// One request.
 #[derive(Clone, Copy, Debug)]
 pub enum Request {
     /// Reports, again and again, what becomes possible on the socket.
     Poll { socket: RawFd, user: u64 },
+    /// Reports input or its end, and is over.
+    PollOnce { socket: RawFd, user: u64 },
     /// Ends the poll of that name, which has its last completion then. Has none itself, if it finds it.
     Cancel { target: u64, user: u64 },
     /// One piece. The flags are send(2)'s.
@@ -176,6 +180,9 @@ fn entry(request: Request) -> Entry {
     match request {
         Request::Poll { socket, user } => opcode::PollAdd::new(Fd(socket), INTEREST as u32)
             .multi(true)
+            .build()
+            .user_data(user),
+        Request::PollOnce { socket, user } => opcode::PollAdd::new(Fd(socket), INPUT as u32)
             .build()
             .user_data(user),
         Request::Cancel { target, user } => opcode::AsyncCancel::new(target)

@@ -12,6 +12,7 @@ use crate::net::wire::uring::ring::{Completion, Kernel, Request};
 const IN: u32 = libc::POLLIN as u32;
 const OUT: u32 = libc::POLLOUT as u32;
 const END: u32 = libc::POLLRDHUP as u32;
+const ALL: u32 = IN | OUT | END;
 
 /// An open socket, which lives for as long as a descriptor or a poll holds it.
 #[derive(Default)]
@@ -27,7 +28,8 @@ pub struct Socket {
     /// What our sends have put into it.
     pub sent: Vec<u8>,
     descriptors: usize,
-    polls: HashSet<(usize, u64)>,
+    /// With what wakes them.
+    polls: HashMap<(usize, u64), u32>,
 }
 
 impl Socket {
@@ -92,8 +94,10 @@ impl World {
     }
 
     fn wake(&mut self, socket: u64, flags: u32) {
-        for poll in &self.sockets[&socket].polls {
-            *self.woken.entry(*poll).or_default() |= flags;
+        for (poll, interest) in &self.sockets[&socket].polls {
+            if flags & interest != 0 {
+                *self.woken.entry(*poll).or_default() |= flags & interest;
+            }
         }
     }
 }
@@ -135,7 +139,8 @@ impl Model {
 
     /// Arms that the kernel has not taken yet.
     pub fn arms_queued(&self) -> usize {
-        let arms = |request: &&Request| matches!(request, Request::Poll { .. });
+        let arms =
+            |request: &&Request| matches!(request, Request::Poll { .. } | Request::PollOnce { .. });
         self.queue.iter().filter(arms).count()
     }
 
@@ -159,21 +164,17 @@ impl Model {
                 continue;
             }
             // What has woken it, or what is so by now.
+            let (state, interest) = {
+                let mut world = self.world.borrow_mut();
+                let socket = world.sockets.get_mut(&socket).unwrap();
+                (socket.state(), socket.polls[&(own, user)])
+            };
             let flags = match self.rng.bool() {
                 true => flags,
-                false => {
-                    flags
-                        | self
-                            .world
-                            .borrow_mut()
-                            .sockets
-                            .get_mut(&socket)
-                            .unwrap()
-                            .state()
-                }
+                false => flags | state & interest,
             };
             let full = self.ready.len() >= self.completions_max || !self.overflow.is_empty();
-            if full || self.rng.u8(..) < 8 {
+            if full || interest != ALL || self.rng.u8(..) < 8 {
                 self.end(user, flags as i32);
             } else {
                 self.complete(user, flags as i32, true);
@@ -227,19 +228,25 @@ impl Model {
             ..
         } = &mut *world;
         let (user, result) = match request {
-            Request::Poll { socket, user } => match find(descriptors, sockets, socket) {
-                Some((socket, one)) => {
-                    let before = self.polls.insert(user, socket);
-                    assert_eq!(before, None, "armed twice");
-                    one.polls.insert((self.number, user));
-                    let flags = one.state();
-                    if flags != 0 {
-                        woken.insert((self.number, user), flags);
+            Request::Poll { socket, user } | Request::PollOnce { socket, user } => {
+                match find(descriptors, sockets, socket) {
+                    Some((socket, one)) => {
+                        let before = self.polls.insert(user, socket);
+                        assert_eq!(before, None, "armed twice");
+                        let interest = match request {
+                            Request::PollOnce { .. } => IN | END,
+                            _ => ALL,
+                        };
+                        one.polls.insert((self.number, user), interest);
+                        let flags = one.state() & interest;
+                        if flags != 0 {
+                            woken.insert((self.number, user), flags);
+                        }
+                        return None;
                     }
-                    return None;
+                    None => (user, -libc::EBADF),
                 }
-                None => (user, -libc::EBADF),
-            },
+            }
             Request::Cancel { target, user } => {
                 if self.polls.contains_key(&target) {
                     self.cancelled.insert(target);

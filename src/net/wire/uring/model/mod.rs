@@ -16,7 +16,7 @@ use std::rc::Rc;
 
 use super::Uring;
 use crate::ident::ConnId;
-use crate::net::wire::{Batch, BatchMemory, Written};
+use crate::net::wire::{Batch, BatchMemory, Watch, Written};
 use kernel::{Model, World};
 
 const SEEDS: u64 = 400;
@@ -31,6 +31,7 @@ struct Connection {
     outbox: VecDeque<Box<[u8]>>,
     queued: Vec<u8>,
     blocked: bool,
+    watch: Watch,
 }
 
 #[derive(Default)]
@@ -47,6 +48,7 @@ const USUAL: usize = 1_000;
 struct Tally {
     stale: usize,
     watched_again: usize,
+    recalled: usize,
     short: usize,
     blocked: usize,
     moved: usize,
@@ -88,16 +90,22 @@ impl Core {
                 continue;
             };
             assert!(!event.broken, "no socket breaks here");
-            if event.unwatched {
-                self.tally.watched_again += 1;
-                self.wire.watch(id, &connection.stream);
+            if event.recalled && connection.watch != Watch::Recalled {
+                self.tally.stale += 1;
+                continue;
             }
+            self.tally.recalled += usize::from(event.recalled);
             if event.writable {
                 connection.blocked = false;
             }
             if event.readable {
                 let mut world = world.borrow_mut();
                 world.sockets.get_mut(&connection.socket).unwrap().unread = 0;
+            }
+            if event.unwatched || event.recalled {
+                self.tally.watched_again += 1;
+                self.wire.watch(id, &connection.stream);
+                connection.watch = Watch::Always;
             }
         }
         !ready.is_empty()
@@ -133,6 +141,10 @@ impl Core {
                     Written::Blocked => {
                         connection.blocked = true;
                         self.tally.blocked += 1;
+                        if connection.watch == Watch::Once {
+                            connection.watch = Watch::Recalled;
+                            self.wire.forget(id);
+                        }
                     }
                     Written::Broken => panic!("no socket breaks here"),
                 }
@@ -221,14 +233,21 @@ impl Run {
             outbox: VecDeque::new(),
             queued: Vec::new(),
             blocked: false,
+            watch: Watch::Always,
         };
         self.install(core, slot, connection);
     }
 
-    fn install(&mut self, core: usize, number: usize, connection: Connection) {
+    fn install(&mut self, core: usize, number: usize, mut connection: Connection) {
         let core = &mut self.cores[core];
         let slot = &mut core.slots[number];
-        core.wire.watch(id(number, slot), &connection.stream);
+        if self.rng.bool() {
+            core.wire.watch_once(id(number, slot), &connection.stream);
+            connection.watch = Watch::Once;
+        } else {
+            core.wire.watch(id(number, slot), &connection.stream);
+            connection.watch = Watch::Always;
+        }
         slot.connection = Some(connection);
     }
 
@@ -371,6 +390,7 @@ fn nothing_is_lost_or_left_whatever_the_order() {
         for one in tallies {
             sum.stale += one.stale;
             sum.watched_again += one.watched_again;
+            sum.recalled += one.recalled;
             sum.short += one.short;
             sum.blocked += one.blocked;
             sum.moved += one.moved;
@@ -380,6 +400,7 @@ fn nothing_is_lost_or_left_whatever_the_order() {
     let counts = [
         sum.stale,
         sum.watched_again,
+        sum.recalled,
         sum.short,
         sum.blocked,
         sum.moved,
