@@ -1,5 +1,5 @@
-//! The wire on a ring of the core's own: a connection is armed once for its lifetime by a multishot poll, and
-//! the writes of a turn are handed to the kernel in one call.
+//! The wire on a ring of the core's own: a connection is armed by a poll that its next input ends, and from then
+//! on by a multishot poll for its lifetime; the writes of a turn are handed to the kernel in one call.
 //!
 //! Nothing in user space for a connection that waits. Two things are counted on, and checked by [`probe`]:
 //! - A poll is in the kernel's hands, and holds the socket open, until its last completion (the one without
