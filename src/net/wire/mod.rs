@@ -23,10 +23,6 @@ use uring::Uring;
 /// Events taken in one call. What is left keeps the descriptor readable.
 pub const EVENTS_PER_TURN: usize = 512;
 
-/// So few writes are system calls of their own on the ring, too. Completions of theirs would end the runtime's wait for
-/// the ring's descriptor, and so cause a turn in which nothing is left to do: more than what the calls cost.
-const FEW_WRITES: usize = 4;
-
 /// What has happened to a connection since it was last asked.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Ready {
@@ -218,7 +214,9 @@ impl Wire {
     /// Does every write of the batch. When this returns, the kernel is done with the batch's memory.
     pub fn write(&mut self, batch: &mut Batch<'_>) {
         match self {
-            Wire::Uring(uring) if batch.writes.len() > FEW_WRITES => uring.write(batch),
+            Wire::Uring(uring) if batch.writes.len() > 1 => uring.write(batch),
+            // One is a call either way, and its completion would end the runtime's wait for the ring's descriptor: a
+            // turn more, in which nothing is left to do.
             _ => write_each(batch),
         }
     }

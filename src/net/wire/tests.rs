@@ -333,9 +333,9 @@ fn one_that_is_recalled_says_so_or_what_has_come() {
     });
 }
 
-/// So a turn that something else has begun is not followed by another for them.
+/// So a turn that something else has begun is not followed by another for it.
 #[test]
-fn few_writes_do_not_wake_who_waits() {
+fn a_single_write_does_not_wake_who_waits() {
     on_both(|mut wire| {
         let (stream, mut client) = pair();
         assert_eq!(
