@@ -39,7 +39,7 @@ const TAKEN_UP: &str = "permessage-deflate; server_no_context_takeover; client_n
 /// What each flush ends with, and is not sent.
 const FLUSH_END: &[u8] = b"\x00\x00\xff\xff";
 
-fn deflate(bytes: &[u8]) -> Vec<u8> {
+pub fn deflate(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(bytes).expect("memory takes it");
     encoder.flush().expect("memory takes it");
@@ -47,7 +47,7 @@ fn deflate(bytes: &[u8]) -> Vec<u8> {
     all.strip_suffix(FLUSH_END).expect("a flush").to_vec()
 }
 
-fn inflate(payload: &[u8]) -> Vec<u8> {
+pub fn inflate(payload: &[u8]) -> Vec<u8> {
     let stream = [payload, FLUSH_END].concat();
     let mut bytes = Vec::new();
     // The stream has no end of its own, and the reader complains of that when all is out.

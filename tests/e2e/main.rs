@@ -75,6 +75,7 @@ mod relay;
 mod relay_login;
 mod reload;
 mod roles;
+mod rooms;
 mod shutdown;
 mod slow_consumer;
 mod sse_delivery;
@@ -94,6 +95,7 @@ mod trouble_ring;
 mod trouble_stalled;
 mod trouble_standstill;
 mod uid_policy;
+mod wanderers;
 mod webhooks;
 mod webhooks_trouble;
 
