@@ -252,11 +252,18 @@ impl Local {
             joined: Box::new((space, number, Box::from(group))),
         };
         let to = self.core();
-        self.send_back(home, to, body);
+        self.send_back(home, to, Some((connection, group.len())), body);
     }
 
-    /// Has a core send this on when it has dealt with what it has been sent before.
-    pub(super) fn send_back(&mut self, by: CoreId, to: CoreId, body: Body) {
+    /// Has a core send this on when it has dealt with what it has been sent before, on a connection's account if it pays:
+    /// whoever joins and leaves without end causes as many envelopes.
+    pub(super) fn send_back(
+        &mut self,
+        by: CoreId,
+        to: CoreId,
+        payer: Option<(ConnId, usize)>,
+        body: Body,
+    ) {
         let mut path = Path::new();
         path.push(to);
         let passing = Box::new(Passing {
@@ -265,7 +272,9 @@ impl Local {
             is_bulk: false,
             body,
         });
-        self.post_free(by, Body::Pass(passing));
+        let (payer, bytes) = payer.unzip();
+        let bytes = bytes.unwrap_or_default();
+        self.post_until(by, payer, bytes, Until::Taken, Body::Pass(passing));
     }
 
     /// The home has this group of ours.

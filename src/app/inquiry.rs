@@ -166,7 +166,7 @@ impl Local {
             return self.reply(to, question, finding);
         }
         let part = Part::Found(Box::new(finding));
-        self.send_back(home, to, Body::Answer { question, part });
+        self.send_back(home, to, None, Body::Answer { question, part });
     }
 
     fn reply(&mut self, to: CoreId, question: u64, finding: Finding) {
