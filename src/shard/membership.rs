@@ -188,6 +188,17 @@ impl Shard {
     /// Puts a connection into a group, or, before it is home, notes that it is to be. It is called by that name there, or by
     /// its uid. One that is in it is called anew.
     pub fn join(&mut self, id: ConnId, group: &str, called: Option<&str>) -> Joining {
+        self.join_within(id, group, called, self.limits.groups_per_connection)
+    }
+
+    /// The same where it may be in so many.
+    pub(super) fn join_within(
+        &mut self,
+        id: ConnId,
+        group: &str,
+        called: Option<&str>,
+        most: usize,
+    ) -> Joining {
         for name in [Some(group), called].into_iter().flatten() {
             if let Err(error) = check_name(name) {
                 return Joining::Refused(JoinError::Name(error));
@@ -201,22 +212,21 @@ impl Shard {
         let is_going = self
             .reading(id)
             .is_some_and(|one| one.leaving || one.crossing);
-        let most = self.limits.groups_per_connection;
         let Some(slot) = self.get_mut(id) else {
             return Joining::Stale;
         };
         let mut groups = slot.groups.take().unwrap_or_default();
         let is_full = groups.joined.len() + groups.asked.len() >= most;
+        let is_in = self.groups.position(&groups.joined, space, group).is_some();
         let joining = if phase == Phase::Open || is_going {
             let wish = groups.asked.iter_mut().find(|wish| *wish.group == *group);
             match wish {
                 Some(wish) => wish.called = called.map(Box::from),
-                None if is_full => {}
+                None if is_full && !is_in => {}
                 None => groups.asked.push(Wish::new(group, called)),
             }
             Joining::Later
         } else {
-            let is_in = self.groups.position(&groups.joined, space, group).is_some();
             if !is_in && !is_full {
                 self.groups.join(space, group, id, &mut groups.joined);
             }
