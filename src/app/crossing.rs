@@ -14,7 +14,7 @@
 //! Meanwhile the connection is not read. Bound: what is kept is shared, and as long as such moves take; past
 //! [`KEPT_BYTES_MAX`] the connections that it is kept for are closed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,8 +28,11 @@ use crate::ident::{ConnId, CoreId, Reach, Space};
 use crate::payload::{Message, Payload};
 use crate::shard::Shard;
 
-/// What is kept for connections on their way, in bytes of messages.
+/// What is kept for connections on their way, in bytes of messages and what each costs besides.
 const KEPT_BYTES_MAX: usize = 16 << 20;
+const KEPT_COST: usize = 128;
+/// Of a fence that one asks for who has nobody to let go.
+const OWN_FENCE: u64 = 0;
 /// How long it is looked at whether what comes has been delivered elsewhere.
 const AHEAD_MAX: Duration = Duration::from_secs(60);
 
@@ -93,10 +96,11 @@ enum Kept {
 
 impl Kept {
     fn bytes(&self) -> usize {
-        match self {
-            Kept::Everybody(to_all) => to_all.payload.message().len(),
-            Kept::Group(to_group) => to_group.payload.message().len(),
-        }
+        let payload = match self {
+            Kept::Everybody(to_all) => &to_all.payload,
+            Kept::Group(to_group) => &to_group.payload,
+        };
+        KEPT_COST + payload.message().len()
     }
 }
 
@@ -110,7 +114,13 @@ pub struct Crossings {
     mailed: u64,
     announced: u64,
     going: AHashMap<ConnId, Going>,
+    /// By the number under which they are announced.
+    numbers: AHashMap<u64, ConnId>,
+    /// Those that have all their fences.
+    ready: VecDeque<Leaving>,
     expected: AHashMap<(CoreId, u64), Expected>,
+    /// Where what is kept for them begins, and for how many of them there: none of those for which too much was.
+    wanted: BTreeMap<u64, usize>,
     /// What has been delivered since the first of them was announced.
     kept: VecDeque<(Bulk, Kept)>,
     kept_bytes: usize,
@@ -118,6 +128,8 @@ pub struct Crossings {
     kept_before: u64,
     /// Those who have come and were sent more than this core has, on the core where they were.
     ahead: Vec<Ahead>,
+    /// The cores that have been asked how much they have sent here, for their sake.
+    asked: Box<[bool]>,
 }
 
 impl Crossings {
@@ -128,17 +140,34 @@ impl Crossings {
             mailed: 0,
             announced: 0,
             going: AHashMap::new(),
+            numbers: AHashMap::new(),
+            ready: VecDeque::new(),
             expected: AHashMap::new(),
+            wanted: BTreeMap::new(),
             kept: VecDeque::new(),
             kept_bytes: 0,
             kept_before: 0,
             ahead: Vec::new(),
+            asked: vec![false; cores].into(),
         }
     }
 
     /// Nobody is on his way here or from here.
     pub fn is_empty(&self) -> bool {
-        self.going.is_empty() && self.expected.is_empty() && self.kept.is_empty()
+        self.going.is_empty()
+            && self.ready.is_empty()
+            && self.expected.is_empty()
+            && self.kept.is_empty()
+    }
+
+    #[cfg(all(test, not(loom)))]
+    pub fn kept(&self) -> usize {
+        self.kept.len()
+    }
+
+    #[cfg(all(test, not(loom)))]
+    pub fn ahead(&self) -> usize {
+        self.ahead.len()
     }
 
     /// What this core has sent out is for it, too, and in its mailbox.
@@ -153,6 +182,45 @@ impl Crossings {
             || !self.going.contains_key(&connection)
     }
 
+    /// The next that has all its fences, and what this core has sent out.
+    pub fn next_ready(&mut self, bus: &Endpoint<Body>) -> Option<Leaving> {
+        let leaving = self.ready.front()?;
+        if !self.may_go(leaving.connection, bus) {
+            return None;
+        }
+        let leaving = self.ready.pop_front();
+        if self.ready.is_empty() {
+            self.ready = VecDeque::new();
+        }
+        leaving
+    }
+
+    /// Whether what comes is kept for somebody.
+    fn keeps(&self) -> bool {
+        !self.wanted.is_empty()
+    }
+
+    /// One that was to go does so, or ends.
+    fn let_go(&mut self, connection: ConnId) -> Option<Going> {
+        let going = self.going.remove(&connection)?;
+        self.numbers.remove(&going.number);
+        Some(going)
+    }
+
+    /// One that was to come does so, or ends.
+    fn no_more(&mut self, from: CoreId, number: u64) -> Option<Expected> {
+        let expected = self.expected.remove(&(from, number))?;
+        if !expected.is_lost
+            && let Some(count) = self.wanted.get_mut(&expected.from)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.wanted.remove(&expected.from);
+            }
+        }
+        Some(expected)
+    }
+
     fn keep(&mut self, bulk: Bulk, kept: Kept) {
         self.kept_bytes += kept.bytes();
         self.kept.push_back((bulk, kept));
@@ -160,14 +228,14 @@ impl Crossings {
             self.expected
                 .values_mut()
                 .for_each(|one| one.is_lost = true);
+            self.wanted.clear();
             self.trim();
         }
     }
 
     /// Lets go of what is kept for nobody any more.
     fn trim(&mut self) {
-        let wanted = self.expected.values().filter(|one| !one.is_lost);
-        let from = wanted.map(|one| one.from).min();
+        let from = self.wanted.keys().next().copied();
         let end = self.kept_before + self.kept.len() as u64;
         while self.kept_before < from.unwrap_or(end)
             && let Some((_, kept)) = self.kept.pop_front()
@@ -191,7 +259,7 @@ impl Local {
 
     /// To everybody here, from this core.
     pub fn deliver_own(&mut self, bulk: Bulk, reach: Reach, message: Message<'_>) -> u32 {
-        if !self.crossings.expected.is_empty() {
+        if self.crossings.keeps() {
             let to_all = Arc::new(ToAll {
                 bulk,
                 reach,
@@ -208,7 +276,7 @@ impl Local {
     /// The same from any core.
     pub fn deliver_to_everybody(&mut self, to_all: &Arc<ToAll>) -> u32 {
         let bulk = to_all.bulk;
-        if !self.crossings.expected.is_empty() {
+        if self.crossings.keeps() {
             self.crossings
                 .keep(bulk, Kept::Everybody(Arc::clone(to_all)));
         }
@@ -221,7 +289,7 @@ impl Local {
 
     /// To the members of a group on this core, where the home has sent it.
     pub fn deliver_to_members(&mut self, bulk: Bulk, to_group: &Arc<ToGroup>) -> u32 {
-        if !self.crossings.expected.is_empty() {
+        if self.crossings.keeps() {
             self.crossings.keep(bulk, Kept::Group(Arc::clone(to_group)));
         }
         self.pass_by(bulk);
@@ -259,14 +327,51 @@ impl Local {
         *seen = bulk.number().max(*seen);
         if !crossings.ahead.is_empty() {
             self.shard.pass_by_nobody();
-            let seen = &crossings.seen;
-            let shard = &self.shard;
-            let waits = !self.bus.has_passed(crossings.mailed);
-            crossings.ahead.retain(|ahead| {
-                let is_ahead = waits || is_ahead(&ahead.seen, seen);
-                is_ahead && now < ahead.until && shard.is_here(ahead.connection)
-            });
+            self.look_ahead(now);
         }
+    }
+
+    /// Forgets those that are ahead of this core no more, or gone.
+    fn look_ahead(&mut self, now: Instant) {
+        let crossings = &mut self.crossings;
+        let seen = &crossings.seen;
+        let shard = &self.shard;
+        let waits = !self.bus.has_passed(crossings.mailed);
+        crossings.ahead.retain(|ahead| {
+            let is_ahead = waits || is_ahead(&ahead.seen, seen);
+            is_ahead && now < ahead.until && shard.is_here(ahead.connection)
+        });
+    }
+
+    /// Asks the cores that somebody is ahead with, each once at a time, how much they have sent here: the last of it may have
+    /// been for other cores alone.
+    fn ask_ahead(&mut self) {
+        let own = self.core();
+        for core in 0..self.bus.cores() {
+            let crossings = &mut self.crossings;
+            let seen = crossings.seen[core];
+            let mut ahead = crossings.ahead.iter();
+            if core != own.index()
+                && !crossings.asked[core]
+                && ahead.any(|one| one.seen[core] > seen)
+            {
+                crossings.asked[core] = true;
+                let body = Body::Fence {
+                    to: own,
+                    number: OWN_FENCE,
+                };
+                self.post_free(CoreId(core as u16), body);
+            }
+        }
+    }
+
+    /// This is behind all that a core has sent here.
+    fn fenced_in(&mut self, from: CoreId, sent: u64) {
+        self.crossings.asked[from.index()] = false;
+        let seen = &mut self.crossings.seen[from.index()];
+        *seen = sent.max(*seen);
+        self.look_ahead(self.now());
+        self.ask_ahead();
     }
 }
 
@@ -290,6 +395,7 @@ impl Local {
             fenced: vec![0; self.bus.cores()].into(),
         };
         crossings.going.insert(connection, going);
+        crossings.numbers.insert(number, connection);
         self.shard.set_crossing(connection);
         let space = self.shard.space_of(connection);
         let wishes = self.shard.memberships(connection);
@@ -310,6 +416,7 @@ impl Local {
             groups,
             is_lost: false,
         };
+        *crossings.wanted.entry(expected.from).or_default() += 1;
         crossings.expected.insert((from, number), expected);
         for core in self.other_cores() {
             if core != from {
@@ -327,8 +434,13 @@ impl Local {
 
     /// A core has sent all that it had sent to many when a connection was announced. The last one opens the way.
     pub fn fenced(&mut self, from: CoreId, number: u64, sent: u64) {
-        let mut going = self.crossings.going.iter_mut();
-        let Some((_, going)) = going.find(|(_, one)| one.number == number) else {
+        if number == OWN_FENCE {
+            return self.fenced_in(from, sent);
+        }
+        let crossings = &mut self.crossings;
+        let connection = crossings.numbers.get(&number);
+        let Some(going) = connection.and_then(|connection| crossings.going.get_mut(connection))
+        else {
             return;
         };
         going.fenced[from.index()] = sent;
@@ -341,7 +453,7 @@ impl Local {
             } = going.leaving;
             let uid = uid.clone();
             self.shard.set_leaving(connection);
-            self.leaving.push_back(Leaving {
+            self.crossings.ready.push_back(Leaving {
                 connection,
                 home,
                 uid,
@@ -354,7 +466,7 @@ impl Local {
         if self.crossings.going.is_empty() {
             return None;
         }
-        let going = self.crossings.going.remove(&connection)?;
+        let going = self.crossings.let_go(connection)?;
         let mut seen = self.crossings.seen.clone();
         for (seen, fenced) in seen.iter_mut().zip(&going.fenced) {
             *seen = (*seen).max(*fenced);
@@ -371,7 +483,7 @@ impl Local {
         if self.crossings.going.is_empty() {
             return;
         }
-        if let Some(going) = self.crossings.going.remove(&connection) {
+        if let Some(going) = self.crossings.let_go(connection) {
             let body = Body::Withdrawn {
                 number: going.number,
             };
@@ -382,7 +494,7 @@ impl Local {
 
     /// One that was to come does not.
     pub fn expect_no_more(&mut self, from: CoreId, number: u64) {
-        if let Some(expected) = self.crossings.expected.remove(&(from, number)) {
+        if let Some(expected) = self.crossings.no_more(from, number) {
             self.unpin(&expected);
             self.crossings.trim();
         }
@@ -398,7 +510,7 @@ impl Local {
     pub fn catch_up(&mut self, connection: ConnId, from: CoreId, crossing: &Crossing) -> bool {
         let now = self.now();
         let crossings = &mut self.crossings;
-        let Some(expected) = crossings.expected.remove(&(from, crossing.number)) else {
+        let Some(expected) = crossings.no_more(from, crossing.number) else {
             return false;
         };
         let first = expected.from.saturating_sub(crossings.kept_before) as usize;
@@ -416,6 +528,7 @@ impl Local {
                 until: now + AHEAD_MAX,
             });
         }
+        self.ask_ahead();
         self.unpin(&expected);
         self.crossings.trim();
         !expected.is_lost

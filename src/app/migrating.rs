@@ -82,16 +82,20 @@ impl Host {
     /// The next connection that is to move to its home core.
     #[inline]
     pub fn next_leaving(&mut self) -> Option<Leaving> {
-        let local = &self.local;
-        let first = local.leaving.front();
-        if first.is_some_and(|first| !local.crossings.may_go(first.connection, &local.bus)) {
-            return None;
+        let local = &mut self.local;
+        let leaving = local.leaving.pop_front();
+        if leaving.is_none() && !local.crossings.is_empty() {
+            return local.crossings.next_ready(&local.bus);
         }
-        let leaving = self.local.leaving.pop_front();
         if leaving.is_none() && self.local.leaving.capacity() > QUEUE_KEPT {
             self.local.leaving.shrink_to(QUEUE_KEPT);
         }
         leaving
+    }
+
+    /// Whether one that was to go may do so still, having what this core has sent out since.
+    pub fn may_go(&self, connection: ConnId) -> bool {
+        self.local.crossings.may_go(connection, &self.local.bus)
     }
 
     /// Sends a connection on its way home, with the transport's part of it.

@@ -181,8 +181,7 @@ pub trait App: Sized + 'static {
 
     /// The outcome of [`Context::bind_uid`], on the uid's home core, before the connection's next
     /// message. After an error the connection is closed unless the app has closed it itself: with 4002
-    /// where the uid is in use, with 4006 where the uid is none, is not proved, or replies are open, with 4008
-    /// where its proof has expired. A first message that is no proof where one must be comes here, too.
+    /// where the uid is in use, with 4006 where the uid is none or is not proved, with 4008 where its proof has expired. A first message that is no proof where one must be comes here, too.
     /// [`BindError::Twice`] alone changes nothing.
     fn on_bound(
         &mut self,

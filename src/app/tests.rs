@@ -1,5 +1,6 @@
 //! Tests of hosts without sockets: what callbacks may do and when, and what becomes of sessions.
 
+mod crossings;
 mod namespaces;
 mod proving;
 mod queues;

@@ -350,7 +350,7 @@ impl Shard {
 
     /// Has what is sent to many from now on pass by a connection: it has got it on the core where it was.
     pub fn pass_by(&mut self, id: ConnId) {
-        self.passed_by.push(id);
+        self.passed_by.insert(id);
     }
 
     /// And now by nobody any more.

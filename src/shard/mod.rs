@@ -116,7 +116,7 @@ pub struct Shard {
     /// Reused by every fan-out.
     receivers: Vec<ConnId>,
     /// Whom the present one passes by.
-    passed_by: Vec<ConnId>,
+    passed_by: ahash::AHashSet<ConnId>,
     /// For every connection that has agreed on compression.
     compressor: Compressor,
     /// Where it is told who comes and goes, if anybody wants to know.
@@ -204,7 +204,7 @@ impl Shard {
             #[cfg(test)]
             abandoned: std::collections::HashSet::new(),
             receivers: Vec::new(),
-            passed_by: Vec::new(),
+            passed_by: ahash::AHashSet::new(),
             compressor: Compressor::new(config.compress_bytes_min),
             reporter: None,
             stats: CoreStats {

@@ -223,10 +223,11 @@ impl Transport {
         let mut batch = Vec::with_capacity(BATCH);
         while let Some(one) = boarding.next() {
             let home = one.leaving.home;
-            if host.flow(one.leaving.connection) == Flow::Leave {
-                batch.push(one);
-            } else {
-                self.stay(host, one);
+            let id = one.leaving.connection;
+            match host.flow(id) == Flow::Leave {
+                true if host.may_go(id) => batch.push(one),
+                true => self.boarding.push(one),
+                false => self.stay(host, one),
             }
             let is_more = boarding
                 .peek()
