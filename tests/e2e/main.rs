@@ -24,6 +24,7 @@ mod tokens;
 mod toll;
 
 mod admission;
+mod anew;
 mod api;
 mod api_batch;
 mod api_examples;

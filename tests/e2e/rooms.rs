@@ -3,17 +3,22 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use ringpost::app::{App, BindError, Context, JoinError};
 use ringpost::{Config, Message, Running, Server};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::Barrier;
 use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{sleep, timeout};
 
 use crate::api::told;
-use crate::client::Client;
-use crate::on_cores;
+use crate::client::{Client, PATIENCE};
 use crate::server::Server as Binary;
+use crate::{on_cores, run_alone};
 
 const MEMBERS: usize = 30;
 const SENDERS: usize = 6;
@@ -24,43 +29,39 @@ on_cores! {
     all_members_see_one_order,
     a_push_to_a_member_follows_one_to_its_group,
     what_becomes_of_a_join_is_told,
+    whoever_joins_and_leaves_without_end_leaves_others_alone,
 }
 
-/// The first message is the uid. Then `join GROUP`, `join GROUP as NAME`, `leave GROUP`, `group NAME text`, `uid NAME text`
-/// and `all text`; what is none of these comes back.
-struct Rooms;
+/// Readers of a room that is flooded.
+const READERS: usize = 1_000;
+
+/// `bind UID`, `unbind`, `join GROUP`, `join GROUP NAME`, `leave GROUP`, `group NAME text`, `uid NAME text` and `all text`;
+/// what is none of these comes back. To have joined the group `fatal` is.
+pub struct Rooms;
 
 impl App for Rooms {
-    type Session = bool;
+    type Session = ();
     type Note = ();
     const SPACE: &'static str = "rooms";
 
-    fn on_connect(&mut self, _: &mut Context<'_, Self>) -> bool {
-        false
-    }
+    fn on_connect(&mut self, _: &mut Context<'_, Self>) {}
 
-    fn on_message(&mut self, cx: &mut Context<'_, Self>, known: &mut bool, message: Message<'_>) {
+    fn on_message(&mut self, cx: &mut Context<'_, Self>, _: &mut (), message: Message<'_>) {
         let text = message.text().unwrap_or_default();
-        if !std::mem::replace(known, true) {
-            return cx.bind_uid(text);
-        }
         match text.splitn(3, ' ').collect::<Vec<_>>()[..] {
+            ["bind", uid] => cx.bind_uid(uid),
+            ["unbind"] => cx.unbind(),
             ["join", group] => cx.join(group),
             ["join", group, name] => cx.join_as(group, name),
             ["leave", group] => cx.leave(group),
             ["group", group, text] => cx.send_to_group(group, text),
             ["uid", uid, text] => cx.send_to_uid(uid, text),
-            ["all", text] => cx.broadcast(text),
+            ["all", ..] => cx.broadcast(&text["all ".len()..]),
             _ => cx.send(text),
         }
     }
 
-    fn on_bound(
-        &mut self,
-        cx: &mut Context<'_, Self>,
-        _: &mut bool,
-        result: Result<(), BindError>,
-    ) {
+    fn on_bound(&mut self, cx: &mut Context<'_, Self>, _: &mut (), result: Result<(), BindError>) {
         cx.send(match result {
             Ok(()) => "bound",
             Err(_) => "refused",
@@ -70,10 +71,11 @@ impl App for Rooms {
     fn on_joined(
         &mut self,
         cx: &mut Context<'_, Self>,
-        _: &mut bool,
+        _: &mut (),
         group: &str,
         result: Result<(), JoinError>,
     ) {
+        assert_ne!(group, "fatal", "on purpose");
         cx.send(match result {
             Ok(()) => format!("joined {group}"),
             Err(error) => format!("not {group}: {error}"),
@@ -82,28 +84,36 @@ impl App for Rooms {
 }
 
 /// With the addresses of its listeners, as [`SCHEMES`] has them.
-async fn start(config: Config) -> (Running, [SocketAddr; 3]) {
+pub async fn start(config: Config) -> (Running, [SocketAddr; 3]) {
+    start_with(config, |server| server).await
+}
+
+/// The same with more.
+pub async fn start_with(
+    config: Config,
+    more: impl FnOnce(Server) -> Server,
+) -> (Running, [SocketAddr; 3]) {
     let listens = [
         "websocket://127.0.0.1:0",
         "text://127.0.0.1:0",
         "frame://127.0.0.1:0",
     ];
-    let server = Server::new(config).listen(listens, || Rooms);
+    let server = more(Server::new(config).listen(listens, || Rooms));
     let running = spawn_blocking(|| server.start()).await.expect("no panic");
     let running = running.expect("it starts");
     let addresses = [0, 1, 2].map(|at| running.listening()[at].address);
     (running, addresses)
 }
 
-async fn stop(running: Running) {
+pub async fn stop(running: Running) {
     spawn_blocking(|| running.stop().expect("it stops"))
         .await
         .expect("no panic");
 }
 
-async fn enter(addresses: &[SocketAddr; 3], nth: usize, uid: &str) -> Client {
+pub async fn enter(addresses: &[SocketAddr; 3], nth: usize, uid: &str) -> Client {
     let mut client = Client::connect(SCHEMES[nth % 3], addresses[nth % 3]).await;
-    client.send(uid).await;
+    client.send(&format!("bind {uid}")).await;
     client.expect("bound").await;
     client
 }
@@ -287,5 +297,173 @@ async fn what_becomes_of_a_join_is_told(cores: usize) {
     client.send("leave b").await;
     client.send("join c").await;
     client.expect("joined c").await;
+    stop(running).await;
+}
+
+/// A client that answers itself until it is over: how long each answer took, in order of size.
+async fn echo(addresses: [SocketAddr; 3], nth: usize, over: Arc<AtomicBool>) -> Vec<Duration> {
+    let mut client = enter(&addresses, nth, &format!("quiet{nth}")).await;
+    let mut took = Vec::new();
+    while !over.load(Ordering::Relaxed) {
+        let began = Instant::now();
+        client.send("echo").await;
+        client.expect("echo").await;
+        took.push(began.elapsed());
+        sleep(Duration::from_millis(2)).await;
+    }
+    took.sort();
+    took
+}
+
+/// Memory of this process in bytes, the server's included.
+fn memory() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let words = line.expect("it is told").split_whitespace().nth(1);
+    words
+        .and_then(|kb| kb.parse::<usize>().ok())
+        .expect("kilobytes")
+        << 10
+}
+
+/// Writes as much of this as the server takes, until it is over, and reads nothing.
+async fn flood(address: SocketAddr, uid: String, line: String, over: Arc<AtomicBool>) -> u64 {
+    let mut socket = TcpStream::connect(address).await.expect("a connection");
+    let bind = format!("bind {uid}\n");
+    socket.write_all(bind.as_bytes()).await.expect("it leaves");
+    let (mut read, mut write) = socket.into_split();
+    let reading = tokio::spawn(async move {
+        let mut piece = vec![0; 64 << 10];
+        while let Ok(1..) = read.read(&mut piece).await {}
+    });
+    let block = line.repeat((16 << 10) / line.len() + 1);
+    let mut bytes = 0;
+    while !over.load(Ordering::Relaxed) {
+        let writing = write.write(block.as_bytes());
+        if let Ok(written) = timeout(Duration::from_millis(100), writing).await {
+            // What is cut in two goes on with the next: lines are alike, and one may be odd.
+            bytes += written.expect("it is not closed") as u64;
+        }
+    }
+    drop(write);
+    let _ = timeout(PATIENCE, reading).await;
+    bytes
+}
+
+async fn a_flooded_room(cores: usize) {
+    let (running, addresses) = start(Config {
+        cores,
+        pin: false,
+        ..Config::default()
+    })
+    .await;
+    let received = Arc::new(AtomicU64::new(0));
+    let over = Arc::new(AtomicBool::new(false));
+    let mut readers = JoinSet::new();
+    for nth in 0..READERS {
+        let mut socket = TcpStream::connect(addresses[1])
+            .await
+            .expect("a connection");
+        let lines = format!("bind reader{nth}\njoin room\n");
+        socket.write_all(lines.as_bytes()).await.expect("it leaves");
+        let mut answers = [0; "bound\njoined room\n".len()];
+        socket.read_exact(&mut answers).await.expect("answers");
+        let (received, over) = (Arc::clone(&received), Arc::clone(&over));
+        readers.spawn(async move {
+            let mut piece = vec![0; 16 << 10];
+            while !over.load(Ordering::Relaxed) {
+                let reading = timeout(Duration::from_millis(200), socket.read(&mut piece));
+                match reading.await {
+                    Ok(Ok(count @ 1..)) => received.fetch_add(count as u64, Ordering::Relaxed),
+                    Ok(end) => panic!("reader {nth} was closed: {end:?}"),
+                    Err(_) => 0,
+                };
+            }
+        });
+    }
+    let before = memory();
+    let mut quiet = JoinSet::new();
+    for nth in 0..6 {
+        quiet.spawn(echo(addresses, nth, Arc::clone(&over)));
+    }
+    let mut floods = JoinSet::new();
+    for from in 0..4 {
+        let line = format!("group room {}\n", "x".repeat(100));
+        floods.spawn(flood(
+            addresses[1],
+            format!("flood{from}"),
+            line,
+            Arc::clone(&over),
+        ));
+    }
+    let mut most = 0;
+    for _ in 0..40 {
+        sleep(Duration::from_millis(100)).await;
+        most = most.max(memory());
+    }
+    over.store(true, Ordering::Relaxed);
+    let sent: u64 = floods.join_all().await.iter().sum();
+    let took: Vec<Duration> = quiet.join_all().await.into_iter().flatten().collect();
+    readers.join_all().await;
+    let slowest = took.iter().max().expect("answers");
+    let mut took_sorted = took.clone();
+    took_sorted.sort();
+    let grown = most.saturating_sub(before);
+    println!(
+        "{cores} cores: {} bytes sent, {} received, memory +{} MB; {} echoes, median {:?}, 99 % {:?}, slowest {slowest:?}",
+        sent,
+        received.load(Ordering::Relaxed),
+        grown >> 20,
+        took.len(),
+        took_sorted[took.len() / 2],
+        took_sorted[took.len() * 99 / 100],
+    );
+    assert!(grown < 512 << 20, "{} MB", grown >> 20);
+    stop(running).await;
+}
+
+/// Four flood a room of a thousand: none of its readers is closed, quiet clients are answered, and memory stays bounded.
+#[test]
+fn a_flooded_room_leaves_others_their_turn_on_2_cores() {
+    run_alone(a_flooded_room(2));
+}
+
+#[test]
+fn a_flooded_room_leaves_others_their_turn_on_4_cores() {
+    run_alone(a_flooded_room(4));
+}
+
+/// Each join of an empty group and each leave is told its home: whoever does so as fast as he can is slowed down with it.
+async fn whoever_joins_and_leaves_without_end_leaves_others_alone(cores: usize) {
+    let (running, addresses) = start(Config {
+        cores,
+        pin: false,
+        ..Config::default()
+    })
+    .await;
+    let over = Arc::new(AtomicBool::new(false));
+    let before = memory();
+    let mut floods = JoinSet::new();
+    for from in 0..4 {
+        let line = format!("join g{from}\nleave g{from}\n");
+        floods.spawn(flood(
+            addresses[1],
+            format!("flood{from}"),
+            line,
+            Arc::clone(&over),
+        ));
+    }
+    let quiet = tokio::spawn(echo(addresses, 0, Arc::clone(&over)));
+    let mut most = 0;
+    for _ in 0..10 {
+        sleep(Duration::from_millis(100)).await;
+        most = most.max(memory());
+    }
+    over.store(true, Ordering::Relaxed);
+    floods.join_all().await;
+    assert!(!quiet.await.expect("no panic").is_empty());
+    let grown = most.saturating_sub(before);
+    println!("{cores} cores: memory +{} MB", grown >> 20);
+    assert!(grown < 256 << 20, "{} MB", grown >> 20);
     stop(running).await;
 }
