@@ -35,6 +35,7 @@ on_cores! {
     nothing_is_lost_or_doubled,
     nothing_is_lost_where_each_core_has_a_table,
     a_drain_ends_all_by_name,
+    a_drain_little_by_little_ends_all_by_name,
 }
 
 on_drivers! {
@@ -585,32 +586,21 @@ async fn nothing_is_lost_on_either_wire(driver: &'static str) {
     }
 }
 
-/// The server is stopped in the middle: what it has taken is delivered to all, and each is told why it ends.
-async fn a_drain_ends_all_by_name(cores: usize) {
-    let (running, addresses, ends) = start(config(cores)).await;
+/// Each goes its steps until the server, stopped in the middle, ends it.
+async fn wander_to_the_end(config: Config) -> (Vec<Wanderer>, Ends) {
+    let (running, addresses, ends) = start(config).await;
     let mut rng = seed::rng();
-    let all = gather(&addresses).await;
     let mut tasks = JoinSet::new();
-    for mut one in all {
+    for mut one in gather(&addresses).await {
         let rng = rng.fork();
         tasks.spawn(async move {
             wander(&mut one, rng).await;
-            let has_ended = one
-                .seen
-                .last()
-                .is_some_and(|last| last.starts_with("closed "));
-            while !has_ended
+            let is_end = |last: &String| last.starts_with("closed ");
+            // Its close is answered by ours.
+            while !one.seen.last().is_some_and(is_end)
                 && let Some(got) = timeout(PATIENCE, one.got.recv()).await.expect("it ends")
             {
                 one.seen.push(got);
-                // Its close is answered by ours.
-                if one
-                    .seen
-                    .last()
-                    .is_some_and(|last| last.starts_with("closed "))
-                {
-                    break;
-                }
             }
             let _ = one.write.shutdown().await;
             one
@@ -618,17 +608,26 @@ async fn a_drain_ends_all_by_name(cores: usize) {
     }
     sleep(Duration::from_millis(rng.u64(50..300))).await;
     stop(running).await;
-    let all = tasks.join_all().await;
+    (tasks.join_all().await, ends)
+}
+
+fn expect_told(all: &[Wanderer]) {
+    for one in all.iter().filter(|one| one.codec.listener() == 0) {
+        let last = one.seen.last().expect("a close");
+        assert_eq!(last, "closed Some(1001)", "{}", one.nth);
+    }
+}
+
+/// What the server has taken is delivered to all, and each is told why it ends.
+async fn a_drain_ends_all_by_name(cores: usize) {
+    let (all, ends) = wander_to_the_end(config(cores)).await;
+    let first = &all[0];
     for one in &all {
         for from in 0..WANDERERS {
             for group in ["east", "west"] {
-                // The same for all, and in order.
-                let seen = of_sender(&one.seen, from, group);
-                let first = &all[0];
-                let of_first = of_sender(&first.seen, from, group);
                 assert_eq!(
-                    seen.len(),
-                    of_first.len(),
+                    of_sender(&one.seen, from, group).len(),
+                    of_sender(&first.seen, from, group).len(),
                     "{} and {} of {from}: {:?}",
                     one.nth,
                     first.nth,
@@ -636,10 +635,18 @@ async fn a_drain_ends_all_by_name(cores: usize) {
                 );
             }
         }
-        if one.codec.listener() == 0 {
-            let last = one.seen.last().expect("a close");
-            assert_eq!(last, "closed Some(1001)", "{}", one.nth);
-        }
     }
+    expect_told(&all);
+    all_have_ended(&ends, &["server stopping"]);
+}
+
+/// Those that are still there go on moving meanwhile.
+async fn a_drain_little_by_little_ends_all_by_name(cores: usize) {
+    let (all, ends) = wander_to_the_end(Config {
+        drain_rate: 40,
+        ..config(cores)
+    })
+    .await;
+    expect_told(&all);
     all_have_ended(&ends, &["server stopping"]);
 }
