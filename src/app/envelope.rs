@@ -75,6 +75,10 @@ pub enum Body {
         reply: Reply,
         payload: Payload,
     },
+    /// A connection that has moved from you with replies open, with this id there, has ended.
+    Unfilled {
+        connection: ConnId,
+    },
     /// A question and its number on the asking core, which gets exactly one answer to it.
     Ask {
         question: u64,

@@ -1,6 +1,7 @@
 //! Replies of connections that have moved to another core: what fills a place there comes from where it was reserved.
 //!
 //! A core remembers where a connection with open replies has gone, the next one who it was, until all of them are filled.
+//! When it ends where it is by then, the cores behind it are told.
 //! Bound: an entry for each connection that has moved with replies open.
 
 use ahash::AHashMap;
@@ -17,12 +18,14 @@ pub struct Forwards {
     gone: AHashMap<ConnId, (CoreId, usize)>,
     /// Who those that have come were where they come from.
     come: AHashMap<(CoreId, ConnId), (ConnId, usize)>,
+    /// The same by who they are here.
+    from: AHashMap<ConnId, (CoreId, ConnId)>,
 }
 
 impl Forwards {
     #[cfg(all(test, not(loom)))]
     pub fn is_empty(&self) -> bool {
-        self.gone.is_empty() && self.come.is_empty()
+        self.gone.is_empty() && self.come.is_empty() && self.from.is_empty()
     }
 }
 
@@ -56,6 +59,7 @@ impl Local {
         *open -= 1;
         if *open == 0 {
             self.forwards.come.remove(&was);
+            self.forwards.from.remove(&connection);
         }
         let number = reply.number;
         self.fill(Reply { connection, number }, message);
@@ -74,5 +78,19 @@ impl Local {
     pub fn expect_replies(&mut self, from: CoreId, was: ConnId, connection: ConnId) {
         let open = self.shard.open_replies(connection);
         self.forwards.come.insert((from, was), (connection, open));
+        self.forwards.from.insert(connection, (from, was));
+    }
+
+    /// A connection has ended, here or where it has gone: nothing fills its replies any more, wherever they were reserved.
+    pub fn forget_replies(&mut self, connection: ConnId) {
+        if self.forwards.from.is_empty() && self.forwards.gone.is_empty() {
+            return;
+        }
+        self.forwards.gone.remove(&connection);
+        if let Some(was) = self.forwards.from.remove(&connection) {
+            self.forwards.come.remove(&was);
+            let (from, connection) = was;
+            self.post_free(from, Body::Unfilled { connection });
+        }
     }
 }

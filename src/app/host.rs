@@ -401,6 +401,7 @@ impl Host {
                 self.apply(effect);
             } else if let Some(ended) = self.local.shard.next_ended() {
                 self.local.withdraw(ended.connection);
+                self.local.forget_replies(ended.connection);
                 let Ended {
                     connection,
                     app,

@@ -68,6 +68,7 @@ impl Host {
             Body::Fence { to, number } => self.local.fence(to, number),
             Body::Fenced { number, sent } => self.local.fenced(from, number, sent),
             Body::Withdrawn { number } => self.local.expect_no_more(from, number),
+            Body::Unfilled { connection } => self.local.forget_replies(connection),
             Body::Fill { reply, payload } => self.local.fill_for(from, reply, payload.message()),
             Body::Spread(spread) => self.local.spread_for(*spread),
             Body::ToGroup { to_group, asked } => self.local.pass_on(to_group, asked),

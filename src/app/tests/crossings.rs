@@ -6,10 +6,11 @@ use super::*;
 use crate::app::envelope::{Body, ToAll};
 use crate::payload::Payload;
 
-/// `bind UID`, `join GROUP`, `leave GROUP`, `group GROUP text`.
-fn script(cx: &mut Context<'_, Scripted>, _: &mut State, event: &str) {
+/// `bind UID`, `reserve`, `join GROUP`, `leave GROUP`, `group GROUP text`.
+fn script(cx: &mut Context<'_, Scripted>, state: &mut State, event: &str) {
     match event.splitn(4, ' ').collect::<Vec<_>>()[..] {
         ["message", "bind", uid] => cx.bind_uid(uid),
+        ["message", "reserve"] => state.places.push(cx.reserve()),
         ["message", "join", group] => cx.join(group),
         ["message", "leave", group] => cx.leave(group),
         ["message", "group", group, text] => cx.send_to_group(group, text),
@@ -158,5 +159,30 @@ fn whoever_moves_stays_in_its_groups_whatever_the_limit_is_now() {
     let groups = shard.memberships(id);
     assert_eq!(groups.len(), 3);
     assert_eq!(shard.stats.joins_refused, 0);
+    cores.end();
+}
+
+/// Replies that are never filled are not remembered longer than their connection lives, on none of the cores that it was on.
+#[test]
+fn replies_of_one_that_has_moved_and_ended_are_forgotten() {
+    let mut cores = Cores::new(3, script);
+    let client = client_on(&mut cores, 0);
+    for core in [1, 2, 0] {
+        cores.say(client, "reserve");
+        let uid = cores.uid_of(core);
+        cores.say(client, &format!("bind {uid}"));
+        assert_eq!(cores.clients[client].0, core);
+    }
+    let are_empty = |cores: &Cores| {
+        let hosts = cores.hosts.iter();
+        hosts
+            .map(|host| host.local.forwards.is_empty())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(are_empty(&cores), [false; 3]);
+    let (core, id) = cores.clients[client];
+    cores.hosts[core].close(id, CloseReason::ByPeer);
+    cores.run();
+    assert_eq!(are_empty(&cores), [true; 3]);
     cores.end();
 }
