@@ -24,7 +24,8 @@ pub enum To {
 
 /// What a callback acts through. Sending never waits and never fails loudly: a message goes into the
 /// outboxes of the live connections it is for, here or by one envelope to another core. What one
-/// callback does to one connection happens in the order in which it is done.
+/// callback does to one connection happens in the order in which it is done; but what goes to a group goes by the group's
+/// home core, and may come after what is done here at once ([`Context::send`], [`Context::close`]).
 pub struct Context<'a, A: App> {
     local: &'a mut Local,
     number: u8,

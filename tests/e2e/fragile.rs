@@ -200,20 +200,28 @@ pub struct Site {
     ended: u64,
 }
 
+/// The cores' panics are what is tested: only those of the tests are worth reading. To be called before any server starts
+/// in this process, for that one has the place of each panic noted in front of this.
+pub fn quiet_cores() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let thread = std::thread::current();
+            if !thread.name().is_some_and(|name| name.starts_with("core-")) {
+                before(panic);
+            }
+        }));
+    });
+}
+
 impl Site {
     pub async fn start(cores: usize, uid_policy: UidPolicy) -> Site {
+        quiet_cores();
         static ONCE: Once = Once::new();
         ONCE.call_once(|| {
             let lines = tracing_subscriber::fmt().with_ansi(false);
             lines.with_writer(|| Log).init();
-            // The cores' panics are what is tested: only those of the tests are worth reading.
-            let before = std::panic::take_hook();
-            std::panic::set_hook(Box::new(move |panic| {
-                let thread = std::thread::current();
-                if !thread.name().is_some_and(|name| name.starts_with("core-")) {
-                    before(panic);
-                }
-            }));
         });
         let config = Config {
             cores,

@@ -98,6 +98,7 @@ pub async fn start_with(
         "text://127.0.0.1:0",
         "frame://127.0.0.1:0",
     ];
+    crate::fragile::quiet_cores();
     let server = more(Server::new(config).listen(listens, || Rooms));
     let running = spawn_blocking(|| server.start()).await.expect("no panic");
     let running = running.expect("it starts");

@@ -433,6 +433,7 @@ async fn start(config: Config) -> (Running, [SocketAddr; 3], Ends) {
     ];
     let of_app = Arc::clone(&ends);
     let listens = listens.map(Listen::new);
+    crate::fragile::quiet_cores();
     let server = Server::new(config).listen(listens, move || Wander {
         ends: Arc::clone(&of_app),
         replies: HashMap::new(),
