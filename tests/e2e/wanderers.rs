@@ -304,7 +304,7 @@ async fn hear(
 
 /// Whether it sends to both groups. Then one to a group may overtake what has followed one to the other.
 fn sends_to_both(nth: usize) -> bool {
-    nth % 3 == 0
+    nth.is_multiple_of(3)
 }
 
 /// What one sends in a step; the last thing is answered.
@@ -364,11 +364,10 @@ async fn wander(one: &mut Wanderer, mut rng: Rng) -> Vec<String> {
             break;
         }
         sent.extend(lines.into_iter().filter_map(|line| {
-            let line = line.strip_prefix("all ").map(str::to_owned).or_else(|| {
+            line.strip_prefix("all ").map(str::to_owned).or_else(|| {
                 let line = line.strip_prefix("group ")?;
                 Some(line.split_once(' ')?.1.to_owned())
-            });
-            line
+            })
         }));
         if !one.wait(&answer).await {
             break;
