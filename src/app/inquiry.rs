@@ -224,6 +224,16 @@ impl Host {
         waiting
     }
 
+    /// A sender of its own, for a request.
+    pub fn new_speaker(&mut self) -> ConnId {
+        self.local.ways.new_speaker()
+    }
+
+    /// From now on this request asks; or, with [`ConnId::NOBODY`], none does.
+    pub fn set_speaker(&mut self, speaker: ConnId) {
+        self.local.ways.set_speaker(speaker);
+    }
+
     /// The counters of every core.
     pub fn stats(&mut self) -> Waiting<Answer> {
         let waiting = Waiting::default();

@@ -68,10 +68,23 @@ impl Way {
     }
 }
 
-/// What the senders of one core have at such cores. What no connection sends is one sender's.
-#[derive(Default)]
+/// What the senders of one core have at such cores. What no connection sends is one sender's, but for requests.
 pub struct Ways {
     of: AHashMap<ConnId, Sends>,
+    /// Who sends now what no connection does.
+    speaker: ConnId,
+    /// The latest request that was one.
+    request: u32,
+}
+
+impl Default for Ways {
+    fn default() -> Ways {
+        Ways {
+            of: AHashMap::new(),
+            speaker: ConnId::NOBODY,
+            request: NOTES.generation,
+        }
+    }
 }
 
 impl Ways {
@@ -81,9 +94,28 @@ impl Ways {
         self.of.is_empty()
     }
 
+    /// A sender of its own, for a request: what requests send has no order among each other.
+    pub fn new_speaker(&mut self) -> ConnId {
+        self.request = self.request.checked_add(1).unwrap_or(NOTES.generation + 1);
+        ConnId {
+            slot: ConnId::NOBODY.slot,
+            generation: self.request,
+        }
+    }
+
+    /// From now on this one sends what no connection does; or, with [`ConnId::NOBODY`], the core itself.
+    pub fn set_speaker(&mut self, speaker: ConnId) {
+        self.speaker = speaker;
+    }
+
+    fn sender(&self, sender: Option<ConnId>) -> ConnId {
+        let connection = sender.filter(|sender| *sender != ConnId::NOBODY);
+        connection.unwrap_or(self.speaker)
+    }
+
     /// The cores that what this one sends has to pass.
     pub fn path(&mut self, sender: Option<ConnId>, bus: &Endpoint<Body>) -> Path {
-        let sender = sender.unwrap_or(ConnId::NOBODY);
+        let sender = self.sender(sender);
         let Some(sends) = self.of.get_mut(&sender) else {
             return Path::new();
         };
@@ -96,7 +128,7 @@ impl Ways {
 
     /// Whether what this one sends to this core has to go by its mailbox.
     pub fn go_by_mail(&mut self, sender: Option<ConnId>, bus: &Endpoint<Body>) -> bool {
-        let sender = sender.unwrap_or(ConnId::NOBODY);
+        let sender = self.sender(sender);
         let Some(sends) = self.of.get_mut(&sender) else {
             return false;
         };
@@ -118,7 +150,8 @@ impl Ways {
 
     /// What has just been posted to this core itself is to be followed by what comes after it.
     pub fn went_here(&mut self, sender: Option<ConnId>, bus: &Endpoint<Body>) {
-        let sends = self.of.entry(sender.unwrap_or(ConnId::NOBODY)).or_default();
+        let sender = self.sender(sender);
+        let sends = self.of.entry(sender).or_default();
         sends.here = bus.mark();
     }
 
@@ -156,7 +189,8 @@ impl Ways {
     }
 
     fn note(&mut self, sender: Option<ConnId>, way: Way) {
-        let sends = self.of.entry(sender.unwrap_or(ConnId::NOBODY)).or_default();
+        let sender = self.sender(sender);
+        let sends = self.of.entry(sender).or_default();
         let ways = &mut sends.ways;
         let same = |one: &&mut Way| {
             (one.by, one.from, one.to, one.relayed) == (way.by, way.from, way.to, way.relayed)

@@ -15,7 +15,7 @@ use super::repeating::Due;
 use crate::app::Answer;
 use crate::app::inquiry::{Finding, Inquiry};
 use crate::app::question::Waiting;
-use crate::ident::{CoreId, EVERYBODY};
+use crate::ident::{ConnId, CoreId, EVERYBODY};
 use crate::net::http::Port;
 use crate::payload::{Message, Payload};
 
@@ -143,7 +143,8 @@ impl Port {
         let mark = Mark::new(&mut self.host.borrow_mut());
         let pending = {
             let mut host = self.host.borrow_mut();
-            match command {
+            host.set_speaker(pace.speaker);
+            let pending = match command {
                 Command::Push(push) => match &push.target {
                     Target::Uid(uid) => {
                         Pending::Reached(host.push(reach, uid, Message::Text(&push.message)))
@@ -156,6 +157,7 @@ impl Port {
                         Pending::Reached(host.push_to_group(reach, group, message))
                     }
                     Target::Uids(uids) => {
+                        host.set_speaker(ConnId::NOBODY);
                         drop(host);
                         return self.begin_many(push, uids, pace).await;
                     }
@@ -171,7 +173,9 @@ impl Port {
                     let (uid, group) = (Box::from(&**uid), Box::from(&**group));
                     Pending::Found(host.inquire(home, Inquiry::Leave { reach, uid, group }))
                 }
-            }
+            };
+            host.set_speaker(ConnId::NOBODY);
+            pending
         };
         pace.spend(mark, 1).await;
         pending
@@ -191,6 +195,7 @@ impl Port {
             let mark = Mark::new(&mut self.host.borrow_mut());
             {
                 let mut host = self.host.borrow_mut();
+                host.set_speaker(pace.speaker);
                 let mut homes: Vec<(CoreId, usize)> = (first..last)
                     .map(|place| (host.home(&uids[place]), place))
                     .collect();
@@ -205,6 +210,7 @@ impl Port {
                     };
                     parts.push((places, host.inquire(of_core[0].0, what)));
                 }
+                host.set_speaker(ConnId::NOBODY);
             }
             pace.spend(mark, last - first).await;
         }

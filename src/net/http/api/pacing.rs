@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::app::host::Host;
 use crate::app::round::UNITS_PER_HELPING;
+use crate::ident::ConnId;
 use crate::net::http::Port;
 use crate::shard::Debt;
 
@@ -23,6 +24,8 @@ pub struct Pace<'p> {
     units: u64,
     bytes: u64,
     debt: Debt,
+    /// Who it is as a sender, so that its messages wait for no other's.
+    pub speaker: ConnId,
 }
 
 /// What a core had done when a part of a request began.
@@ -47,6 +50,7 @@ impl<'p> Pace<'p> {
             units: 0,
             bytes: 0,
             debt: Debt::default(),
+            speaker: port.host.borrow_mut().new_speaker(),
         }
     }
 
