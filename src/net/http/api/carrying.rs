@@ -140,6 +140,11 @@ impl Port {
     /// Queues a command where it is to be done.
     async fn begin(&self, command: &Command<'_>, pace: &mut Pace<'_>) -> Pending {
         let reach = self.reach;
+        if let Command::Push(push) = command
+            && let Target::Uids(uids) = &push.target
+        {
+            return self.begin_many(push, uids, pace).await;
+        }
         let mark = Mark::new(&mut self.host.borrow_mut());
         let pending = {
             let mut host = self.host.borrow_mut();
@@ -156,11 +161,8 @@ impl Port {
                         let message = Message::Text(&push.message);
                         Pending::Reached(host.push_to_group(reach, group, message))
                     }
-                    Target::Uids(uids) => {
-                        host.set_speaker(ConnId::NOBODY);
-                        drop(host);
-                        return self.begin_many(push, uids, pace).await;
-                    }
+                    // These have begun.
+                    Target::Uids(_) => Pending::Each(Vec::new()),
                 },
                 Command::Kick(uid) => Pending::Reached(host.kick(reach, uid)),
                 Command::Join(group, uid) => {
