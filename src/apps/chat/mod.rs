@@ -4,13 +4,14 @@
 //! **One login.** A valid `login:NAME` takes a seat and binds the user's `ip:port`, so an address is
 //! bound, and reachable, exactly as long as its user is logged in. At home the user is welcomed and
 //! core 0, which alone keeps the roster, gets a note; its note back puts the user into the room's
-//! group, to which the rosters go. When he is in it, core 0 hears of that, and sends a roster.
+//! group, to which the rosters go. When he is in it, core 0 hears of that. Until then it holds the next roster back, for
+//! [`PATIENCE`] at most.
 //!
 //! **Why a user sees `notice:success`, `msg:welcome NAME`, then rosters, each with himself in it:**
 //! the welcome is sent before the note leaves; a roster reaches him only once he is in the group; that
 //! happens by core 0's note, sent after core 0 has entered him. A note follows all that its core has sent
-//! before, so earlier rosters went ahead of it, and later ones have him. And one is sent when he is surely in
-//! the group, so he sees one.
+//! before, so earlier rosters went ahead of it, and later ones have him. The first of these is sent when he is
+//! surely in the group, so he sees it, and once. Should one have gone out earlier, another follows.
 //!
 //! **Why there are no ghosts:** a connection that has entered leaves by a note from the same
 //! core, so after it; one that closes before has told core 0 nothing; a seat is given back with the
@@ -24,6 +25,7 @@ mod name;
 mod roster;
 mod seats;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -42,6 +44,12 @@ use super::text_of;
 
 /// The core that keeps the roster.
 const ROSTER_CORE: CoreId = CoreId(0);
+
+/// For so long a roster waits for those who are on their way into the group.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The timers: of the rest between two rosters, and of the patience with the next.
+const RESTED: u64 = 0;
+const WAITED: u64 = 1;
 
 /// The limits of a room.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -113,6 +121,10 @@ pub struct Chat {
     changed: bool,
     /// Whether the timer runs after which the next roster may be sent.
     resting: bool,
+    /// Users of the roster that are not in the group yet, and whether a roster has gone out meanwhile.
+    coming: HashMap<SocketAddr, bool>,
+    /// Whether the timer runs after which it is sent without them.
+    waiting: bool,
 }
 
 /// A user from the login on.
@@ -145,7 +157,7 @@ pub enum Note {
     /// From core 0: the user is in the roster, and may have it.
     Entered { connection: ConnId },
     /// To core 0: a user of mine is in the group, and waits for a roster.
-    Joined,
+    Joined { address: SocketAddr },
     /// To core 0: this user of mine has gone.
     Leave {
         connection: ConnId,
@@ -161,6 +173,8 @@ impl Chat {
             roster: Roster::new(),
             changed: false,
             resting: false,
+            coming: HashMap::new(),
+            waiting: false,
         }
     }
 
@@ -218,10 +232,24 @@ impl Chat {
         Ok(())
     }
 
-    /// Sends the roster, unless one has been sent lately; then it waits for the timer.
+    /// Sends the roster, unless one has been sent lately, or somebody is on his way to it; then it waits for a timer.
     fn send_roster(&mut self, cx: &mut Context<'_, Self>) {
         if self.resting || !self.changed {
             return;
+        }
+        if !self.coming.is_empty() {
+            if !self.waiting {
+                self.waiting = true;
+                cx.after(PATIENCE, WAITED);
+            }
+            return;
+        }
+        self.send_now(cx);
+    }
+
+    fn send_now(&mut self, cx: &mut Context<'_, Self>) {
+        for misses in self.coming.values_mut() {
+            *misses = true;
         }
         let message = self.roster.message();
         cx.refresh_group(&self.room.group, &message);
@@ -232,7 +260,7 @@ impl Chat {
             self.roster.len(),
             message.len(),
         );
-        cx.after(rest, 0);
+        cx.after(rest, RESTED);
     }
 }
 
@@ -334,12 +362,12 @@ impl App for Chat {
     fn on_joined(
         &mut self,
         cx: &mut Context<'_, Self>,
-        _: &mut Option<User>,
+        session: &mut Option<User>,
         _: &str,
-        result: Result<(), JoinError>,
+        _: Result<(), JoinError>,
     ) {
-        if result.is_ok() {
-            cx.tell(To::Core(ROSTER_CORE), Note::Joined);
+        if let Some(User { address, .. }) = *session {
+            cx.tell(To::Core(ROSTER_CORE), Note::Joined { address });
         }
     }
 
@@ -369,21 +397,42 @@ impl App for Chat {
                 name,
             } => {
                 self.roster.enter(address, connection, name);
+                self.coming.insert(address, false);
+                self.changed = true;
                 cx.tell(To::Core(from), Note::Entered { connection });
             }
             Note::Entered { connection } => cx.join_for(connection, &self.room.group),
-            Note::Joined => self.changed = true,
+            Note::Joined { address } => {
+                let misses = self.coming.remove(&address);
+                self.changed |= misses.unwrap_or(false);
+            }
             Note::Leave {
                 connection,
                 address,
-            } => self.changed |= self.roster.leave(address, connection),
+            } => {
+                if self.roster.leave(address, connection) {
+                    self.coming.remove(&address);
+                    self.changed = true;
+                }
+            }
         }
         self.send_roster(cx);
     }
 
-    fn on_timer(&mut self, cx: &mut Context<'_, Self>, _: u64) {
-        self.resting = false;
-        self.send_roster(cx);
+    fn on_timer(&mut self, cx: &mut Context<'_, Self>, token: u64) {
+        match token {
+            RESTED => {
+                self.resting = false;
+                self.send_roster(cx);
+            }
+            _ => {
+                self.waiting = false;
+                if self.changed && !self.resting && !self.coming.is_empty() {
+                    return self.send_now(cx);
+                }
+                self.send_roster(cx);
+            }
+        }
     }
 }
 
