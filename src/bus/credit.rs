@@ -37,13 +37,34 @@ struct Loan {
     number: u64,
 }
 
-/// On whose account an envelope is.
+/// On whose account an envelope is: a connection of this core, or, in the place of one, who sent what is passed on. That
+/// one has been charged on its core. In one word, since there may be many loans.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Payer {
-    /// A connection of this core.
-    Own(ConnId),
-    /// Who sent what is passed on with this number. It has been charged for on that one's core.
-    Relay(u64),
+pub(super) struct Payer(ConnId);
+
+/// No connection has this slot.
+const RELAY: u32 = u32::MAX;
+
+impl Payer {
+    pub(super) fn own(connection: ConnId) -> Payer {
+        Payer(connection)
+    }
+
+    /// Of what is passed on with this number.
+    pub(super) fn relay(number: u64) -> Payer {
+        Payer(ConnId {
+            slot: RELAY,
+            generation: number as u32,
+        })
+    }
+
+    /// The connection; or the end of the number.
+    pub(super) fn connection(self) -> Result<ConnId, u32> {
+        match self.0.slot {
+            RELAY => Err(self.0.generation),
+            _ => Ok(self.0),
+        }
+    }
 }
 
 impl Owed {
@@ -87,7 +108,7 @@ impl CreditBook {
             let paid_later = owed.until_written.iter().chain(&owed.until_relayed);
             owed.until_taken.iter().chain(paid_later)
         });
-        let own = loans.filter(|loan| loan.payer == Payer::Own(payer));
+        let own = loans.filter(|loan| loan.payer == Payer::own(payer));
         own.map(|loan| loan.bytes).sum()
     }
 

@@ -156,7 +156,7 @@ impl<B> Endpoint<B> {
             return 0;
         };
         let charge = bytes + ENVELOPE_COST;
-        let payer = Payer::Own(connection);
+        let payer = Payer::own(connection);
         self.credit.lend(to, payer, charge, number, until);
         charge
     }
@@ -170,7 +170,7 @@ impl<B> Endpoint<B> {
             "two cores would wait for each other"
         );
         if let Some(number) = self.put(to, true, until, body) {
-            let payer = Payer::Relay(self.relays.begin());
+            let payer = Payer::relay(self.relays.begin());
             self.credit.lend(to, payer, 0, number, until);
         }
     }
@@ -285,9 +285,9 @@ impl<B> Endpoint<B> {
         let (counters, relays, core) = (&self.counters, &mut self.relays, self.core);
         self.credit.settle(
             |to, until| counters.reached(core, to, until),
-            |payer, bytes| match payer {
-                Payer::Own(connection) => back(connection, bytes),
-                Payer::Relay(number) => relays.end(number),
+            |payer, bytes| match payer.connection() {
+                Ok(connection) => back(connection, bytes),
+                Err(number) => relays.end(number),
             },
         )
     }

@@ -35,10 +35,10 @@ impl Relays {
         self.done
     }
 
-    /// This one is paid back.
-    pub(super) fn end(&mut self, number: u64) {
-        let place = number.checked_sub(self.done + 1);
-        if let Some(ended) = place.and_then(|place| self.ended.get_mut(place as usize)) {
+    /// The one whose number ends so is paid back. Fewer are under way than there are such ends.
+    pub(super) fn end(&mut self, number: u32) {
+        let place = number.wrapping_sub(self.done as u32).wrapping_sub(1);
+        if let Some(ended) = self.ended.get_mut(place as usize) {
             *ended = true;
         }
         while self.ended.front() == Some(&true) {
