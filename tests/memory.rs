@@ -473,8 +473,8 @@ fn resets_leave_nothing() {
         }
         base
     });
-    // Less than sixteen bytes for each of them, whatever a list may have grown by: queues keep some thousand places.
-    comes_down_to(base + COUNT as isize * 16);
+    // Less than a dozen bytes for each of them, whatever a list may have grown by.
+    comes_down_to(base + COUNT as isize * 12);
     println!("{} bytes are left of {COUNT} resets", live() - base);
     running.stop().expect("it stops");
 }

@@ -11,7 +11,7 @@ use super::envelope::Until;
 use crate::ident::{ConnId, CoreId};
 
 /// Places that an emptied queue keeps.
-const KEPT: usize = 1 << 10;
+const KEPT: usize = 1 << 8;
 
 /// What is owed to connections of one core, by destination.
 #[derive(Debug)]

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 /// Places that an emptied list keeps.
-const KEPT: usize = 1 << 10;
+const KEPT: usize = 1 << 8;
 
 /// See the module.
 #[derive(Debug, Default)]

@@ -422,7 +422,7 @@ fn check_reason(model: &Model, client: usize, closed: Closed) {
     let quiet = |seconds| (closed.time - track.heard).as_secs() >= seconds;
     let young = |seconds: u128| {
         let (_, opened) = track.opened.expect("it was open");
-        (closed.time - opened).as_millis() < seconds * 1000 - 500
+        (closed.time - opened).as_millis() < seconds * 1000 - 200
     };
     let cause = match closed.reason {
         CloseReason::Normal => track.asked_to_close,
