@@ -207,17 +207,17 @@ impl<P: Part> Actor<P> {
         match *words {
             ["bind", uid] => {
                 model.clients[client].asked_to_bind = true;
-                model.unbound(client, Some(uid));
+                model.unbound(client, core, Some(uid));
                 cx.bind_uid(uid);
             }
             ["anew", uid] => {
                 if cx.uid().is_some() {
-                    model.unbound(client, Some(uid));
+                    model.unbound(client, core, Some(uid));
                     cx.bind_uid(uid);
                 }
             }
             ["unbind"] => {
-                model.unbound(client, None);
+                model.unbound(client, core, None);
                 cx.unbind();
             }
             ["echo", size] => {

@@ -104,6 +104,8 @@ pub struct Track {
     pub cores: Vec<u16>,
     pub uid: Option<String>,
     pub uids: Vec<Tenure>,
+    /// Since when it has no uid, by the clock of the core where it was then.
+    pub without: Option<Instant>,
     pub asked_to_bind: bool,
     pub refused: bool,
     pub asked_to_close: bool,
@@ -262,6 +264,7 @@ impl Model {
         assert!(track.opened.is_none(), "on_connect once");
         track.opened = Some((at, time));
         track.heard = time;
+        track.without = Some(time);
         if home {
             track.home = Some((at, core));
             track.cores.push(core);
@@ -302,14 +305,16 @@ impl Model {
     }
 
     /// It asks for another uid, or for none.
-    pub fn unbound(&mut self, client: usize, for_uid: Option<&str>) {
-        let at = self.stamp();
+    pub fn unbound(&mut self, client: usize, core: u16, for_uid: Option<&str>) {
+        let (at, time) = (self.stamp(), self.now[usize::from(core)]);
         let track = &mut self.clients[client];
         if track.uid.as_deref() != for_uid
             && let Some(last) = track.uids.last_mut()
         {
             last.until = last.until.min(at);
-            track.uid = None;
+            if track.uid.take().is_some() {
+                track.without = Some(time);
+            }
         }
     }
 

@@ -30,6 +30,7 @@ impl Track {
             home: None,
             cores: Vec::new(),
             uids: Vec::new(),
+            without: None,
             uid: None,
             asked_to_bind: false,
             refused: false,
@@ -421,8 +422,8 @@ fn check_reason(model: &Model, client: usize, closed: Closed) {
     let scene = &model.scene;
     let quiet = |seconds| (closed.time - track.heard).as_secs() >= seconds;
     let young = |seconds: u128| {
-        let (_, opened) = track.opened.expect("it was open");
-        (closed.time - opened).as_millis() < seconds * 1000 - 200
+        let without = track.without.expect("it was open");
+        (closed.time - without).as_millis() < seconds * 1000 - 200
     };
     let cause = match closed.reason {
         CloseReason::Normal => track.asked_to_close,
