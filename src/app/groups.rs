@@ -277,11 +277,15 @@ impl Local {
         self.post_until(by, payer, bytes, Until::Taken, Body::Pass(passing));
     }
 
-    /// The home has this group of ours.
+    /// The home has this group of ours. If the connection has left it meanwhile and joined anew, the home may not have that
+    /// yet, and it is asked again.
     pub fn joined_back(&mut self, connection: ConnId, joined: (Space, u64, Box<str>)) {
         let (space, number, group) = joined;
         self.shard.confirm(space, &group, number);
-        self.joined(connection, &group, Ok(()));
+        match self.shard.group_of(connection, &group) {
+            Some((space, now)) if now != number => self.confirm(connection, space, &group, now),
+            _ => self.joined(connection, &group, Ok(())),
+        }
     }
 
     pub(super) fn joined(

@@ -88,6 +88,16 @@ impl App for Scripted {
         self.on(cx, format!("bound {result:?}"));
     }
 
+    fn on_joined(
+        &mut self,
+        cx: &mut Context<'_, Self>,
+        _: &mut Session,
+        group: &str,
+        result: Result<(), JoinError>,
+    ) {
+        self.on(cx, format!("joined {group} {result:?}"));
+    }
+
     fn on_offline(&mut self, cx: &mut Context<'_, Self>, _: &mut Session, uid: &str) {
         self.on(cx, format!("offline {uid}"));
     }

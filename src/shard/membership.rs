@@ -298,6 +298,15 @@ impl Shard {
         })
     }
 
+    /// The space and the number of a group that a connection is in.
+    pub fn group_of(&self, id: ConnId, group: &str) -> Option<(Space, u64)> {
+        if !self.is_in(id, group) {
+            return None;
+        }
+        let space = self.space_of(id);
+        Some((space, self.groups.number(space, group)?))
+    }
+
     /// Takes a connection out of a group. Whether it was in it.
     pub fn leave(&mut self, id: ConnId, group: &str) -> bool {
         let Some(mut groups) = self.get_mut(id).and_then(|slot| slot.groups.take()) else {

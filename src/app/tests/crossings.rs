@@ -61,6 +61,27 @@ fn whoever_joins_and_leaves_without_end_is_not_read_for_a_while() {
     cores.end();
 }
 
+/// What the home has of an earlier stay is no answer to a later join.
+#[test]
+fn a_join_is_answered_when_the_home_has_that_one() {
+    let mut cores = Cores::new(2, script);
+    let client = client_on(&mut cores, 0);
+    let group = cores.uid_of(1);
+    let joined = |cores: &Cores| {
+        let log = cores.log();
+        log.iter().filter(|one| one.starts_with("joined")).count()
+    };
+    message(&mut cores, client, &format!("join {group}"));
+    message(&mut cores, client, &format!("leave {group}"));
+    deliver(&mut cores, 1);
+    message(&mut cores, client, &format!("join {group}"));
+    deliver(&mut cores, 0);
+    assert_eq!(joined(&cores), 0, "the home does not know it as a member");
+    cores.run();
+    assert_eq!(joined(&cores), 2);
+    cores.end();
+}
+
 /// One that waits for messages in its core's own mailbox does not hold up those that come to bind.
 #[test]
 fn a_login_is_not_held_up_by_one_that_crosses() {

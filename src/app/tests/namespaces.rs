@@ -173,6 +173,7 @@ fn one_that_never_binds_enters_in_on_connect() {
         "Ok(())",
         "Ok(())",
         "Err(InGroup)",
+        "joined g Ok(())",
         "message enter",
         "Err(AtHome)",
     ];
