@@ -451,8 +451,12 @@ fn stalled_readers_cost_their_outboxes() {
     running.stop().expect("it stops");
 }
 
+/// A leak shows in every round; that a list has grown because the server came later than ever, in one.
 fn resets_leave_nothing() {
-    const COUNT: usize = 5_000;
+    const COUNT: usize = 2_500;
+    const ROUNDS: usize = 6;
+    // Less than a dozen bytes for each of them.
+    const MOST: isize = COUNT as isize * 12;
     let soon = Duration::from_secs(1);
     // What was noted of a deadline stays until it is due.
     let (running, server) = start_as_it_is(Config {
@@ -461,21 +465,24 @@ fn resets_leave_nothing() {
         idle_timeout: soon,
         ..Config::default()
     });
-    let base = with_clients(move || {
-        let mut random = fastrand::Rng::with_seed(7);
-        for number in 0..COUNT / 2 {
-            reset_somewhere(server, number, &mut random);
-        }
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut left = Vec::new();
+    let mut base = isize::MAX;
+    // The first is to use what stays.
+    while left.len() <= ROUNDS && left.iter().skip(1).all(|left| *left > MOST) {
+        random = with_clients(move || {
+            for number in 0..COUNT {
+                reset_somewhere(server, number, &mut random);
+            }
+            random
+        });
         thread::sleep(4 * soon);
-        let base = settled();
-        for number in 0..COUNT {
-            reset_somewhere(server, number, &mut random);
-        }
-        base
-    });
-    // Less than a dozen bytes for each of them, whatever a list may have grown by.
-    comes_down_to(base + COUNT as isize * 12);
-    println!("{} bytes are left of {COUNT} resets", live() - base);
+        let after = settled();
+        left.push(after - base.min(after));
+        base = after;
+    }
+    println!("{left:?} bytes are left of rounds of {COUNT} resets");
+    assert!(left.iter().skip(1).any(|left| *left <= MOST));
     running.stop().expect("it stops");
 }
 
