@@ -42,7 +42,7 @@ const USUAL: &[(&str, usize)] = &[
     ("kicked", 400),
     ("replaced", 200),
     ("uid in use", 200),
-    ("bad login", 100),
+    ("bad login", 400),
     ("slow consumer", 500),
     ("reset by peer", 80),
     ("closed by peer", 60),

@@ -6,6 +6,8 @@ use fastrand::Rng;
 
 use crate::config::{Config, UidPolicy};
 
+/// What no uid may be.
+const NO_UID: &str = "no\u{7f}uid";
 pub const GROUPS_MAX: usize = 3;
 /// Namespaces that are made while it runs. One is called like an app's own, with which it has nothing to do.
 const NAMESPACES: [&str; 3] = ["talk", "n1", "n2"];
@@ -80,7 +82,7 @@ impl Scene {
 
     pub fn uid(&self, rng: &mut Rng) -> String {
         match rng.u8(..) {
-            0..3 => "no\u{7f}uid".to_owned(),
+            0..3 => NO_UID.to_owned(),
             3..10 => "nobody".to_owned(),
             _ => format!("u{}", rng.usize(0..self.uids)),
         }
@@ -168,7 +170,12 @@ impl Scene {
         }
         if binds && rng.u8(..) < 160 {
             let at = rng.usize(0..=commands.len());
-            commands.insert(at, format!("bind {}", self.uid(rng)));
+            // Nearly one in ten is refused.
+            let uid = match rng.u8(..) {
+                0..20 => NO_UID.to_owned(),
+                _ => self.uid(rng),
+            };
+            commands.insert(at, format!("bind {uid}"));
         }
         commands.join(";")
     }
