@@ -2,7 +2,7 @@
 //! changes nothing.
 
 use std::os::fd::{FromRawFd, OwnedFd};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -491,6 +491,14 @@ fn at_a_terminal_without_a_file_it_ends_with_the_terminal() {
         let (_ours, theirs) = terminal();
         let mut by_hand = command(1, &[], &[listener]);
         by_hand.stdin(Stdio::from(theirs));
+        // Who runs the tests by nohup has it ignored, and so would the server.
+        // SAFETY: the call may be made between fork and exec (signal-safety(7)).
+        unsafe {
+            by_hand.pre_exec(|| match libc::signal(SIGHUP, libc::SIG_DFL) {
+                libc::SIG_ERR => Err(std::io::Error::last_os_error()),
+                _ => Ok(()),
+            });
+        }
         let mut server = Server::spawn(by_hand, 1).await;
         server.signal(SIGHUP);
         let status = server.wait_exit(Duration::from_secs(5)).await;
