@@ -89,15 +89,20 @@ async fn closes_are_spread_and_readyz_tells_first(cores: usize) {
     let last = ends[999];
     assert!(last > Duration::from_millis(1_700), "all within {last:?}");
     assert!(last < Duration::from_secs(10), "the last after {last:?}");
-    // A histogram of half seconds: 250 in each, and what a busy machine brings together.
     let mut histogram = [0; 20];
     for at in &ends {
         histogram[(at.as_millis() / 500) as usize] += 1;
     }
     println!("closed in each half second: {histogram:?}");
-    assert!(histogram.iter().all(|count| *count <= 375), "{histogram:?}");
-    let half = ends[499];
-    assert!(half > Duration::from_millis(700), "half within {half:?}");
+    // Nobody before his time. A busy machine brings some together, but never sooner.
+    for (n, at) in ends.iter().enumerate() {
+        let due = Duration::from_millis(2 * n as u64);
+        let early = due.saturating_sub(*at);
+        assert!(
+            early < Duration::from_millis(250),
+            "{n} after {at:?}, {histogram:?}"
+        );
+    }
     let told = observer.await.expect("no panic") - signalled;
     // The first is closed at once, and asking takes some time; nearly all come after it.
     assert!(
