@@ -466,10 +466,10 @@ fn resets_leave_nothing() {
         ..Config::default()
     });
     let mut random = fastrand::Rng::with_seed(7);
-    let mut left = Vec::new();
-    let mut base = isize::MAX;
+    let mut left: Vec<isize> = Vec::new();
+    let mut base = settled();
     // The first is to use what stays.
-    while left.len() <= ROUNDS && left.iter().skip(1).all(|left| *left > MOST) {
+    while left.len() <= ROUNDS && left.iter().skip(1).all(|left| left.abs() > MOST) {
         random = with_clients(move || {
             for number in 0..COUNT {
                 reset_somewhere(server, number, &mut random);
@@ -478,11 +478,12 @@ fn resets_leave_nothing() {
         });
         thread::sleep(4 * soon);
         let after = settled();
-        left.push(after - base.min(after));
+        left.push(after - base);
         base = after;
     }
     println!("{left:?} bytes are left of rounds of {COUNT} resets");
-    assert!(left.iter().skip(1).any(|left| *left <= MOST));
+    // One in which something else was given back could hide a leak, and does not count.
+    assert!(left.iter().skip(1).any(|left| left.abs() <= MOST));
     running.stop().expect("it stops");
 }
 
