@@ -251,8 +251,10 @@ impl Cores {
         }
         self.hosts[core].expire();
         self.hosts[core].bus().want_credit(false);
+        self.hosts[core].bus().ring_posted();
         let writes_left = self.flush(core);
         self.hosts[core].publish_taken();
+        self.hosts[core].bus().ring_posted();
         writes_left || !self.hosts[core].bus().arm()
     }
 

@@ -3,7 +3,7 @@
 //!
 //! Owned by the core's thread. A turn of it: [`Endpoint::disarm`] and [`Endpoint::drain`] on waking;
 //! [`Endpoint::take`] until nothing is left or the turn is long enough, and deal with each;
-//! [`Endpoint::publish_taken`]; [`Endpoint::settle_credits`]; then wait on the descriptor if
+//! [`Endpoint::publish_taken`]; [`Endpoint::settle_credits`]; [`Endpoint::ring_posted`] when all is posted; then wait on the descriptor if
 //! [`Endpoint::arm`] agrees, or [`Endpoint::ring_self`] for another turn.
 
 use std::collections::VecDeque;
@@ -22,6 +22,9 @@ use super::mailbox::{Mailbox, Remote};
 use super::relays::Relays;
 use super::route::Route;
 use crate::ident::{ConnId, CoreId};
+
+/// Envelopes to one core after which it is rung even amid a burst: with a CPU of its own it can begin.
+const BURST: u32 = 32;
 
 /// See the module.
 #[derive(Debug)]
@@ -47,6 +50,10 @@ pub struct Endpoint<B> {
     /// `unwritten` elsewhere and never the other way, so no core waits for itself.
     passing: VecDeque<(CoreId, u64, u64, u64)>,
     relays: Relays,
+    /// By core: what has been posted to it since it was last rung.
+    unrung: Box<[u32]>,
+    /// The cores with any, each once; never grows past its first capacity.
+    to_ring: Vec<CoreId>,
 }
 
 /// How far a core is with its writing, in bytes since its start.
@@ -118,6 +125,8 @@ pub fn connect_by<B: Send>(route: Route) -> io::Result<Vec<Endpoint<B>>> {
         unwritten: VecDeque::new(),
         passing: VecDeque::new(),
         relays: Relays::default(),
+        unrung: vec![0; cores].into(),
+        to_ring: Vec::with_capacity(cores),
     };
     Ok(queues.into_iter().enumerate().map(endpoint).collect())
 }
@@ -138,7 +147,7 @@ impl<B> Endpoint<B> {
         self.route.home(uid)
     }
 
-    /// Posts to a core, oneself too. It never waits, and rings only if that core sleeps.
+    /// Posts to a core, oneself too. It never waits. A core that sleeps is rung by [`Endpoint::ring_posted`].
     ///
     /// `payer` is the local connection whose credit the envelope uses until then, and the
     /// bytes it carries; `None` for what is bounded otherwise. Returns what was charged: the bytes
@@ -185,10 +194,35 @@ impl<B> Endpoint<B> {
             body,
         };
         if self.mailboxes[to.index()].put(envelope) {
+            self.remember_to_ring(to);
             return Some(number);
         }
         self.counters.count_undeliverable(self.core);
         None
+    }
+
+    fn remember_to_ring(&mut self, to: CoreId) {
+        let unrung = &mut self.unrung[to.index()];
+        *unrung += 1;
+        match *unrung {
+            1 => self.to_ring.push(to),
+            BURST => {
+                *unrung = 1;
+                self.mailboxes[to.index()].bell.mail_posted();
+            }
+            _ => {}
+        }
+    }
+
+    /// Wakes the cores that something was posted to, if they sleep. A core that is rung at the first envelope of a burst
+    /// takes that one alone, and sleeps again before the next: each costs it a wake-up, and where the two share a CPU,
+    /// both a switch. So this is called when the burst is over, before the writing.
+    #[inline]
+    pub fn ring_posted(&mut self) {
+        while let Some(core) = self.to_ring.pop() {
+            self.unrung[core.index()] = 0;
+            self.mailboxes[core.index()].bell.mail_posted();
+        }
     }
 
     /// A point in this core's own mailbox: what waits there now is before it.
@@ -317,10 +351,11 @@ impl<B> Endpoint<B> {
     }
 
     /// About to wait: true if nothing is there to do, and from then on whoever posts rings; false if
-    /// an envelope waits, or credit that is wanted. Publishes what was taken: a core never sleeps on
-    /// other cores' credit.
+    /// an envelope waits, or credit that is wanted. Rings, and publishes what was taken: a core never sleeps on
+    /// other cores' mail or credit.
     #[must_use]
     pub fn arm(&mut self) -> bool {
+        self.ring_posted();
         self.publish_taken(Writing::NOTHING);
         let (counters, core) = (&self.counters, self.core);
         // What is passed on is paid back here first, and its sender may wait for that.
@@ -392,6 +427,7 @@ impl<B> Drop for Endpoint<B> {
     /// is dropped, and its senders are told that nothing waits there any more. What it took and did
     /// not publish falls under the same.
     fn drop(&mut self) {
+        self.ring_posted();
         self.counters.declare_gone(self.core);
         for mailbox in self.mailboxes.iter() {
             mailbox.bell.credit_returned();

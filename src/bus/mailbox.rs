@@ -32,14 +32,10 @@ impl<B> Mailbox<B> {
         self.queue.len()
     }
 
-    /// Puts an envelope in and wakes a sleeping owner; false if there is no owner any more, and then
-    /// the envelope is dropped.
+    /// Puts an envelope in; false if there is no owner any more, and then the envelope is dropped. Whoever puts it there
+    /// has to call [`Doorbell::mail_posted`] afterwards.
     pub(super) fn put(&self, envelope: Envelope<B>) -> bool {
-        let kept = self.queue.send(envelope).is_ok();
-        if kept {
-            self.bell.mail_posted();
-        }
-        kept
+        self.queue.send(envelope).is_ok()
     }
 }
 
@@ -72,7 +68,10 @@ impl<B> Remote<B> {
             until: Until::Taken,
             body,
         };
-        if !self.mailboxes[to.index()].put(envelope) {
+        let mailbox = &self.mailboxes[to.index()];
+        if mailbox.put(envelope) {
+            mailbox.bell.mail_posted();
+        } else {
             self.counters.count_undeliverable_from_outside();
         }
     }

@@ -174,10 +174,12 @@ impl Turn {
         *most = units.max(*most);
         self.transport.resume(host);
         self.transport.cut_off_overdue(host);
+        host.bus().ring_posted();
         let writes_left = self.transport.flush(host);
         self.transport.depart_all(host);
         self.transport.settle();
         host.publish_taken();
+        host.bus().ring_posted();
         let swept = !self.sweeps.is_under_way() && !self.farewell.is_behind();
         mail_left || writes_left || !swept || host.has_due()
     }

@@ -111,6 +111,7 @@ fn credit_for_posts_to_oneself() {
 fn nobody_rings_an_awake_core() {
     let (mut a, b) = pair();
     a.post(B, None, Until::Taken, 1);
+    a.ring_posted();
     b.remote().post(B, 2);
     assert_eq!(b.bell().rings(), 0);
     assert!(!b.drain());
@@ -122,6 +123,9 @@ fn a_burst_to_a_sleeping_core_rings_once() {
     assert!(b.arm());
     a.post(B, None, Until::Taken, 1);
     a.post(B, None, Until::Taken, 2);
+    assert_eq!(b.bell().rings(), 0, "the burst is not over");
+    a.ring_posted();
+    a.ring_posted();
     b.remote().post(B, 3);
     assert_eq!(b.bell().rings(), 1);
     b.disarm();
@@ -130,7 +134,37 @@ fn a_burst_to_a_sleeping_core_rings_once() {
     assert_eq!(taken(&mut b), [1, 2, 3]);
     assert!(b.arm());
     a.post(B, None, Until::Taken, 4);
+    assert!(a.arm(), "who sleeps has rung before");
     assert_eq!(b.bell().rings(), 2);
+}
+
+#[test]
+fn a_long_burst_rings_on_the_way() {
+    let (mut a, mut b) = pair();
+    for round in 1..=3 {
+        assert!(b.arm());
+        for _ in 1..BURST {
+            a.post(B, None, Until::Taken, 0);
+        }
+        assert_eq!(b.bell().rings(), 2 * round - 2);
+        a.post(B, None, Until::Taken, 0);
+        assert_eq!(b.bell().rings(), 2 * round - 1);
+        taken(&mut b);
+        assert!(b.arm());
+        a.post(B, None, Until::Taken, 0);
+        a.ring_posted();
+        assert_eq!(b.bell().rings(), 2 * round);
+        taken(&mut b);
+    }
+}
+
+#[test]
+fn a_core_that_goes_rings_for_what_it_has_posted() {
+    let (mut a, mut b) = pair();
+    assert!(b.arm());
+    a.post(B, None, Until::Taken, 1);
+    drop(a);
+    assert!(b.drain());
 }
 
 #[test]
