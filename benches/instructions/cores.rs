@@ -21,7 +21,7 @@ use ringpost::app::namespaces::Registry;
 use ringpost::auth::bearer::Bearers;
 use ringpost::bus::{Route, connect_by};
 use ringpost::ident::{ConnId, CoreId, Reach, Space};
-use ringpost::migration::{Carriage, Counted, Input as Reading, Progress, Socket};
+use ringpost::migration::{Counted, Input as Reading, Progress, Socket, TransportPart};
 use ringpost::protocol::websocket::handshake::Handshake;
 use ringpost::protocol::{Codec, Decoder, Event};
 use ringpost::shard::ListenerSpec;
@@ -267,8 +267,8 @@ impl Cores {
 
     /// Only who has just been read can want to leave.
     fn depart(&mut self, core: usize, client: usize) {
-        while let Some(leaving) = self.hosts[core].next_leaving() {
-            let id = leaving.connection;
+        while let Some(departure) = self.hosts[core].next_departure() {
+            let id = departure.connection;
             let place = std::mem::replace(&mut self.clients[client].place, Place::Moving);
             assert!(matches!(place, Place::On(on, is) if (on, is) == (core, id)));
             assert!(self.hosts[core].flow(id) == Flow::Leave);
@@ -277,8 +277,8 @@ impl Cores {
                 from: CoreId(core as u16),
                 number: client as u64,
             };
-            let carriage = Carriage::new(progress, self.now);
-            self.hosts[core].depart(leaving, carriage, socket);
+            let transport_part = TransportPart::new(progress, self.now);
+            self.hosts[core].depart(departure, transport_part, socket);
         }
     }
 

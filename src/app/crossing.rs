@@ -22,7 +22,7 @@ use ahash::AHashMap;
 
 use super::envelope::{Body, ToAll};
 use super::groups::ToGroup;
-use super::local::{Leaving, Local};
+use super::local::{Departure, Local};
 use crate::bus::Endpoint;
 use crate::ident::{ConnId, CoreId, Reach, Space};
 use crate::payload::{Message, Payload};
@@ -67,7 +67,7 @@ pub struct Crossing {
 /// A connection that is to cross.
 struct Going {
     number: u64,
-    leaving: Leaving,
+    departure: Departure,
     fences_left: usize,
     /// By core, the number of the last message before its fence.
     fenced: Box<[u64]>,
@@ -117,7 +117,7 @@ pub struct Crossings {
     /// By the number under which they are announced.
     numbers: AHashMap<u64, ConnId>,
     /// Those that have all their fences.
-    ready: VecDeque<Leaving>,
+    ready: VecDeque<Departure>,
     expected: AHashMap<(CoreId, u64), Expected>,
     /// Where what is kept for them begins, and for how many of them there: none of those for which too much was.
     wanted: BTreeMap<u64, usize>,
@@ -183,16 +183,16 @@ impl Crossings {
     }
 
     /// The next that has all its fences, and what this core has sent out.
-    pub fn next_ready(&mut self, bus: &Endpoint<Body>) -> Option<Leaving> {
-        let leaving = self.ready.front()?;
-        if !self.may_go(leaving.connection, bus) {
+    pub fn next_ready(&mut self, bus: &Endpoint<Body>) -> Option<Departure> {
+        let departure = self.ready.front()?;
+        if !self.may_go(departure.connection, bus) {
             return None;
         }
-        let leaving = self.ready.pop_front();
+        let departure = self.ready.pop_front();
         if self.ready.is_empty() {
             self.ready = VecDeque::new();
         }
-        leaving
+        departure
     }
 
     /// Whether what comes is kept for somebody.
@@ -382,15 +382,15 @@ fn is_ahead(theirs: &[u64], ours: &[u64]) -> bool {
 /// The steps.
 impl Local {
     /// A connection that is home is to cross to another core, to be bound there.
-    pub fn announce(&mut self, leaving: Leaving) {
-        let (connection, home) = (leaving.connection, leaving.home);
+    pub fn announce(&mut self, departure: Departure) {
+        let (connection, home) = (departure.connection, departure.home);
         let crossings = &mut self.crossings;
         crossings.announced += 1;
         let number = crossings.announced;
         let fences_left = self.bus.cores() - 1;
         let going = Going {
             number,
-            leaving,
+            departure,
             fences_left,
             fenced: vec![0; self.bus.cores()].into(),
         };
@@ -446,14 +446,14 @@ impl Local {
         going.fenced[from.index()] = sent;
         going.fences_left -= 1;
         if going.fences_left == 0 {
-            let Leaving {
+            let Departure {
                 connection,
                 home,
                 ref uid,
-            } = going.leaving;
+            } = going.departure;
             let uid = uid.clone();
             self.shard.set_leaving(connection);
-            self.crossings.ready.push_back(Leaving {
+            self.crossings.ready.push_back(Departure {
                 connection,
                 home,
                 uid,
@@ -488,7 +488,7 @@ impl Local {
                 number: going.number,
             };
             // By the way of what has announced it, and so behind that.
-            self.post(going.leaving.home, Some(connection), 0, body);
+            self.post(going.departure.home, Some(connection), 0, body);
         }
     }
 

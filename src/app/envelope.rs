@@ -13,14 +13,14 @@ use super::inquiry::{Finding, Inquiry};
 use super::order::{Path, Way};
 use crate::events::KickedBy;
 use crate::ident::{ConnId, CoreId, Reach, Reply, Space};
-use crate::migration::{Migrant, Socket};
+use crate::migration::{Migration, Socket};
 use crate::payload::{Message, Payload};
 use crate::shard::Interest;
 use crate::stats::CoreStats;
 
 pub enum Body {
     /// A connection on its way to its uid's home core. It follows every envelope it has caused.
-    Move(Box<Move>),
+    Transfer(Box<Transfer>),
     /// To every connection of a uid. If nobody is there, the sender named hears of it; with [`ConnId::NOBODY`] none does.
     ToUid {
         reach: Reach,
@@ -103,7 +103,7 @@ pub enum Body {
         note: AnyNote,
     },
     /// The server stops.
-    Drain(Stage),
+    Drain(DrainStep),
     /// Other limits from now on. Only the server looks inside.
     Renew(Arc<dyn Any + Send + Sync>),
     /// Nothing: whoever posted it sees that it is taken, so that this core makes turns.
@@ -136,8 +136,8 @@ pub struct Passing {
 }
 
 /// A connection between two cores.
-pub struct Move {
-    pub migrant: Migrant,
+pub struct Transfer {
+    pub migration: Migration,
     pub socket: Socket,
     /// What it has at cores that pass it on.
     pub ways: SmallVec<[Way; 2]>,
@@ -176,7 +176,7 @@ pub enum Part {
 
 /// The steps of stopping.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stage {
+pub enum DrainStep {
     /// Let no clients in; say how many there are.
     Shut,
     /// Close so many clients; serve the others.

@@ -16,7 +16,7 @@ use super::BindError;
 use super::effect::{Effect, Joined};
 use super::envelope::Body;
 use super::hosted::Hosted;
-pub(crate) use super::local::Leaving;
+pub(crate) use super::local::Departure;
 use super::local::{Local, QUEUE_KEPT};
 use super::namespaces::Registry;
 use super::proving::ending;
@@ -30,7 +30,7 @@ use crate::config::Config;
 use crate::events::Reporter;
 use crate::hush::Hush;
 use crate::ident::{ConnId, CoreId};
-use crate::migration::{Carriage, Socket};
+use crate::migration::{Socket, TransportPart};
 use crate::payload::Message;
 use crate::protocol::Codec;
 use crate::shard::{Ended, Exchange, ListenerSpec, Phase, Shard, TICK, Tick};
@@ -56,7 +56,7 @@ pub enum Flow {
 /// A connection that has come from elsewhere, and is in the shard. What is left of it is the transport's.
 pub struct Arrival {
     pub connection: ConnId,
-    pub carriage: Carriage,
+    pub transport_part: TransportPart,
     pub socket: Socket,
 }
 
@@ -458,25 +458,25 @@ impl Host {
     /// Binds a connection here, or has it move to its uid's home.
     fn go_home(&mut self, connection: ConnId, uid: Box<str>) {
         let home = self.local.bus.home(&uid);
-        let leaving = Leaving {
+        let departure = Departure {
             connection,
             home,
             uid,
         };
         match self.local.shard.phase(connection) {
-            Phase::Open if home == self.core() => self.bind(connection, &leaving.uid),
+            Phase::Open if home == self.core() => self.bind(connection, &departure.uid),
             Phase::Open => {
                 self.local.shard.set_leaving(connection);
-                self.local.leaving.push_back(leaving);
+                self.local.departures.push_back(departure);
             }
             Phase::Home => {
                 let shard = &mut self.local.shard;
-                if shard.uid(connection) != Some(&*leaving.uid) {
+                if shard.uid(connection) != Some(&*departure.uid) {
                     shard.unbind(connection);
                 }
                 match home == self.core() {
-                    true => self.bind(connection, &leaving.uid),
-                    false => self.local.announce(leaving),
+                    true => self.bind(connection, &departure.uid),
+                    false => self.local.announce(departure),
                 }
             }
             _ => {}

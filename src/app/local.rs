@@ -28,7 +28,7 @@ use crate::shard::{ListenerSpec, Reading, Shard};
 use crate::stats::Hold;
 
 /// A connection that is to move: where to, and the uid to bind there.
-pub struct Leaving {
+pub struct Departure {
     pub connection: ConnId,
     pub home: CoreId,
     pub uid: Box<str>,
@@ -49,7 +49,7 @@ pub struct Local {
     /// Those made while the server runs.
     pub namespaces: Namespaces,
     pub effects: VecDeque<Effect>,
-    pub leaving: VecDeque<Leaving>,
+    pub departures: VecDeque<Departure>,
     /// Which cores have members of the groups that are at home here.
     pub homes: Homes,
     /// What senders have at cores that pass it on.
@@ -87,7 +87,7 @@ impl Local {
             repeats: Repeats::new(config.idempotency_window, config.idempotency_ids_max),
             namespaces: Namespaces::new(registry, config.namespaces_max),
             effects: VecDeque::new(),
-            leaving: VecDeque::new(),
+            departures: VecDeque::new(),
             homes: Homes::default(),
             ways: Ways::default(),
             crossings,

@@ -18,7 +18,7 @@ pub mod host;
 pub mod hosted;
 pub(crate) mod inquiry;
 mod local;
-pub(crate) mod migrating;
+pub(crate) mod migration;
 #[doc(hidden)]
 pub mod namespaces;
 mod order;

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use super::envelope::{Body, Passing, Stage};
+use super::envelope::{Body, DrainStep, Passing};
 use super::host::{Arrival, Host};
 use crate::bus::{Envelope, Until};
 use crate::ident::{ConnId, CoreId};
@@ -15,7 +15,7 @@ pub enum Received {
     /// A connection has come, which is the transport's next.
     Arrived(Arrival),
     /// A step of stopping, which is the turn's.
-    Drain(Stage),
+    Drain(DrainStep),
     /// Another configuration, in the form of the server.
     Renew(Arc<dyn Any + Send + Sync>),
 }
@@ -35,7 +35,7 @@ impl Host {
     fn receive_from(&mut self, from: CoreId, body: Body) -> Received {
         match body {
             Body::Pass(passing) => return self.pass(*passing),
-            Body::Move(moving) => return self.received(from, moving),
+            Body::Transfer(moving) => return self.received(from, moving),
             Body::Drain(stage) => return Received::Drain(stage),
             Body::Renew(renewal) => return Received::Renew(renewal),
             Body::RollCall => return Received::Done,

@@ -18,7 +18,7 @@ use super::*;
 use crate::bus::{Route, connect_by};
 use crate::config::{Auth, Config};
 use crate::ident::{ConnId, Reach, Reply, Space};
-use crate::migration::{Carriage, Counted, Input, Progress, Socket};
+use crate::migration::{Counted, Input, Progress, Socket, TransportPart};
 use crate::protocol::Codec;
 use crate::shard::{ListenerSpec, Phase};
 
@@ -206,18 +206,18 @@ impl Cores {
             let mut idle = true;
             for core in 0..self.hosts.len() {
                 let host = &mut self.hosts[core];
-                while let Some(leaving) = host.next_leaving() {
+                while let Some(departure) = host.next_departure() {
                     idle = false;
-                    let at = (core, leaving.connection);
+                    let at = (core, departure.connection);
                     let client = self.clients.iter().position(|is| *is == at).unwrap();
-                    if host.flow(leaving.connection) == Flow::Leave {
+                    if host.flow(departure.connection) == Flow::Leave {
                         let progress = Progress::new(Input::Ignored, Counted::Connection);
                         let socket = Socket::Sent {
                             from: CoreId(core as u16),
                             number: client as u64,
                         };
-                        let carriage = Carriage::new(progress, host.now());
-                        host.depart(leaving, carriage, socket);
+                        let transport_part = TransportPart::new(progress, host.now());
+                        host.depart(departure, transport_part, socket);
                     }
                 }
                 while let Some(envelope) = host.take() {

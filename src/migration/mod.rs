@@ -1,8 +1,12 @@
-//! A connection on its way to another core or process: [`Migrant`], all that it is but for its descriptor.
+//! A connection on its way to another core or process: [`Migration`], all that it is but for its descriptor.
 //!
-//! Between cores the value itself crosses. Another process gets its [written form](Migrant::write) and reads it
-//! back. The host takes a migrant's [passage](Passage) out of its shard and its session from the app, the transport adds
-//! its own part, the [`Carriage`]; where it arrives each takes its own again.
+//! Between cores the value itself crosses. Another process gets its [written form](Migration::write) and reads it
+//! back. The host takes the [`ShardPart`] out of its shard and the [`SessionPart`] from the app, the transport adds
+//! the [`TransportPart`]; where it arrives each takes its own again.
+//!
+//! Between cores a migration has these stages: a `Departure` (`app/local`) is decided on, waits as a
+//! `PendingDeparture` (`net/transport/migration`) until its descriptor can go, crosses in the envelope of a `Transfer`
+//! (`app/envelope`), and is an `Arrival` (`app/host`) until the transport has it.
 
 mod progress;
 mod written;
@@ -15,20 +19,20 @@ pub use progress::{Counted, Input, Progress, Spent};
 pub use written::{Unreadable, VERSION};
 
 use crate::ident::CoreId;
-use crate::shard::Passage;
+use crate::shard::ShardPart;
 
 /// A connection that is on no core.
-pub struct Migrant {
+pub struct Migration {
     /// What its shard knew of it.
-    pub passage: Passage,
+    pub shard_part: ShardPart,
     /// What its transport did.
-    pub carriage: Carriage,
+    pub transport_part: TransportPart,
     /// What its app keeps of it.
-    pub session: Session,
+    pub session: SessionPart,
 }
 
 /// The app's part, which only the app can look into.
-pub enum Session {
+pub enum SessionPart {
     /// The app does not know it, or has been told of its end.
     None,
     /// As it is, within a process.
@@ -38,7 +42,7 @@ pub enum Session {
 }
 
 /// The transport's part.
-pub struct Carriage {
+pub struct TransportPart {
     pub progress: Progress,
     /// What it has spent of its rates, where there are any.
     pub spent: Option<Spent>,
@@ -51,10 +55,10 @@ pub struct Carriage {
     pub left_at: Instant,
 }
 
-impl Carriage {
+impl TransportPart {
     /// Of one that leaves at this time.
-    pub fn new(progress: Progress, left_at: Instant) -> Carriage {
-        Carriage {
+    pub fn new(progress: Progress, left_at: Instant) -> TransportPart {
+        TransportPart {
             progress,
             spent: None,
             visitor: None,
@@ -72,7 +76,7 @@ impl Carriage {
 
 /// How far a connection goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Crossing {
+pub enum Destination {
     /// To another core: its session goes as it is.
     Core,
     /// To another process: its app writes that down.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::protocol::proxy::ProxyHeader;
 use crate::protocol::websocket::handshake::Handshake;
 use crate::protocol::{Codec, Decoder, http};
-use crate::shard::{Passage, Stage};
+use crate::shard::{SavedPhase, ShardPart};
 
 /// What the bytes that arrive are.
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,16 +36,19 @@ impl Input {
     }
 
     /// Whether a connection of this codec that has come so far can be read so.
-    pub fn fits(&self, passage: &Passage, codec: Codec) -> bool {
-        if passage.asks() != (codec == Codec::Http) {
+    pub fn fits(&self, shard_part: &ShardPart, codec: Codec) -> bool {
+        if shard_part.asks() != (codec == Codec::Http) {
             return false;
         }
-        let is_closing = matches!(passage.stage, Stage::Closing { .. });
-        let is_known = matches!(passage.stage, Stage::Open { .. } | Stage::Home { .. });
+        let is_closing = matches!(shard_part.stage, SavedPhase::Closing { .. });
+        let is_known = matches!(
+            shard_part.stage,
+            SavedPhase::Open { .. } | SavedPhase::Home { .. }
+        );
         match self {
             Input::ProxyHeader(_) => !is_known,
             Input::Handshake(_) => !is_known && codec == Codec::WebSocket,
-            Input::Requests(_) => passage.asks(),
+            Input::Requests(_) => shard_part.asks(),
             Input::Messages(decoder) => (is_known || is_closing) && decoder.codec() == codec,
             Input::Ignored => true,
             #[cfg(test)]

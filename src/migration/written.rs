@@ -1,4 +1,4 @@
-//! A migrant's written form: the number of its version, then its parts by serde and postcard.
+//! A migration's written form: the number of its version, then its parts by serde and postcard.
 //!
 //! Nothing in it names a field, so whatever changes in a type that is part of it makes another version. What is read back
 //! may be damaged: each part is checked as what comes from outside is, and nothing is allocated that has not come.
@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Carriage, Migrant, Progress, Session, Spent};
-use crate::shard::Passage;
+use super::{Migration, Progress, SessionPart, Spent, TransportPart};
+use crate::shard::ShardPart;
 
 /// The version that is written, and read.
 pub const VERSION: u32 = 1;
@@ -19,7 +19,7 @@ pub const VERSION: u32 = 1;
 /// What stands behind the version's number, borrowed where it is written.
 #[derive(Serialize, Deserialize)]
 struct Written<P, G, S> {
-    passage: P,
+    shard_part: P,
     progress: G,
     session: S,
     spent: Option<Spent>,
@@ -56,54 +56,54 @@ impl From<postcard::Error> for Unreadable {
     }
 }
 
-impl Migrant {
+impl Migration {
     /// Writes it down. `None` if its session is the value itself: the app writes that first.
     pub fn write(&self) -> Option<Vec<u8>> {
         let session = match &self.session {
-            Session::None => None,
-            Session::Written(bytes) => Some(&bytes[..]),
-            Session::Value(_) => return None,
+            SessionPart::None => None,
+            SessionPart::Written(bytes) => Some(&bytes[..]),
+            SessionPart::Value(_) => return None,
         };
         let written = Written {
-            passage: &self.passage,
-            progress: &self.carriage.progress,
+            shard_part: &self.shard_part,
+            progress: &self.transport_part.progress,
             session,
-            spent: self.carriage.spent,
-            visitor: self.carriage.visitor,
-            lingered: self.carriage.lingered,
+            spent: self.transport_part.spent,
+            visitor: self.transport_part.visitor,
+            lingered: self.transport_part.lingered,
         };
         postcard::to_allocvec(&(VERSION, written)).ok()
     }
 
     /// Reads it back, at this time.
-    pub fn read(bytes: &[u8], now: Instant) -> Result<Migrant, Unreadable> {
+    pub fn read(bytes: &[u8], now: Instant) -> Result<Migration, Unreadable> {
         let (version, rest) = postcard::take_from_bytes::<u32>(bytes)?;
         if version != VERSION {
             return Err(Unreadable::Version(version));
         }
         let (written, rest) =
-            postcard::take_from_bytes::<Written<Passage, Progress, Option<Vec<u8>>>>(rest)?;
+            postcard::take_from_bytes::<Written<ShardPart, Progress, Option<Vec<u8>>>>(rest)?;
         if !rest.is_empty() {
             return Err(Unreadable::Damaged("more than one is there".to_owned()));
         }
-        let checked = written.passage.check();
+        let checked = written.shard_part.check();
         checked.map_err(|what| Unreadable::Damaged(what.to_owned()))?;
         let Written {
-            passage,
+            shard_part,
             progress,
             session,
             spent,
             visitor,
             lingered,
         } = written;
-        Ok(Migrant {
-            passage,
-            session: session.map_or(Session::None, Session::Written),
-            carriage: Carriage {
+        Ok(Migration {
+            shard_part,
+            session: session.map_or(SessionPart::None, SessionPart::Written),
+            transport_part: TransportPart {
                 spent,
                 visitor,
                 lingered,
-                ..Carriage::new(progress, now)
+                ..TransportPart::new(progress, now)
             },
         })
     }
@@ -119,10 +119,10 @@ mod tests {
     use crate::migration::{Counted, Input};
     use crate::payload::Message;
     use crate::protocol::{Codec, Decoder};
-    use crate::shard::{ListenerSpec, Shard, Stage, Wish};
+    use crate::shard::{ListenerSpec, SavedPhase, Shard, Wish};
 
     /// At home, in two groups, with half a message from it and an answer that waits for an earlier one.
-    fn migrant() -> Migrant {
+    fn migration() -> Migration {
         let spec = ListenerSpec {
             app: 0,
             codec: Codec::WebSocket,
@@ -151,8 +151,8 @@ mod tests {
         let second = shard.reserve(id);
         shard.fill(second, Message::Text("later"));
         shard.set_now(620);
-        let mut passage = shard.depart(id, None).expect("it may leave");
-        passage.accepted = 1_790_000_000;
+        let mut shard_part = shard.depart(id, None).expect("it may leave");
+        shard_part.accepted = 1_790_000_000;
         let mut decoder = Decoder::deflate(1_000);
         let mut input = b"\x01\x83\0\0\0\0\xc3\xa9\xc3\x89\x82\0\0\0\0hi\x80\xfe\x01\0".to_vec();
         let mut at = 0;
@@ -165,14 +165,14 @@ mod tests {
             bytes_in: 5,
             behind: Some(1_000),
         };
-        Migrant {
-            passage,
-            session: Session::Written(b"session".to_vec()),
-            carriage: Carriage {
+        Migration {
+            shard_part,
+            session: SessionPart::Written(b"session".to_vec()),
+            transport_part: TransportPart {
                 spent: Some(spent),
                 visitor: Some(([192, 0, 2, 9], 1).into()),
                 lingered: 300,
-                ..Carriage::new(progress, Instant::now())
+                ..TransportPart::new(progress, Instant::now())
             },
         }
     }
@@ -196,32 +196,32 @@ mod tests {
 
     #[test]
     fn what_an_earlier_release_has_written_is_read() {
-        let written = migrant().write().expect("its session is written");
+        let written = migration().write().expect("its session is written");
         assert_eq!(hex(&written), VERSION_1);
-        let read = Migrant::read(&bytes_of(VERSION_1), Instant::now()).expect("a connection");
-        let expected = migrant();
-        assert_eq!(read.passage, expected.passage);
+        let read = Migration::read(&bytes_of(VERSION_1), Instant::now()).expect("a connection");
+        let expected = migration();
+        assert_eq!(read.shard_part, expected.shard_part);
         let uid = Some("tom".into());
-        assert_eq!(read.passage.stage, Stage::Home { uid, binds: None });
-        let shown = |migrant: &Migrant| {
-            let Carriage {
+        assert_eq!(read.shard_part.stage, SavedPhase::Home { uid, binds: None });
+        let shown = |migration: &Migration| {
+            let TransportPart {
                 progress,
                 spent,
                 visitor,
                 lingered,
                 ..
-            } = &migrant.carriage;
+            } = &migration.transport_part;
             format!("{progress:?} {spent:?} {visitor:?} {lingered}")
         };
         assert_eq!(shown(&read), shown(&expected));
-        assert!(matches!(read.session, Session::Written(bytes) if bytes == b"session"));
+        assert!(matches!(read.session, SessionPart::Written(bytes) if bytes == b"session"));
     }
 
     #[test]
     fn another_version_is_named() {
-        let mut written = migrant().write().expect("its session is written");
+        let mut written = migration().write().expect("its session is written");
         written[0] = 7;
-        let error = Migrant::read(&written, Instant::now()).err();
+        let error = Migration::read(&written, Instant::now()).err();
         assert_eq!(error, Some(Unreadable::Version(7)));
         let text = error.map(|error| error.to_string()).unwrap_or_default();
         assert!(
@@ -232,25 +232,25 @@ mod tests {
 
     #[test]
     fn a_session_as_a_value_is_not_written() {
-        let mut migrant = migrant();
-        migrant.session = Session::Value(Box::new(()));
-        assert_eq!(migrant.write(), None);
+        let mut migration = migration();
+        migration.session = SessionPart::Value(Box::new(()));
+        assert_eq!(migration.write(), None);
     }
 
     #[test]
     fn what_is_cut_off_or_damaged_is_refused_or_sound() {
-        let written = migrant().write().expect("its session is written");
+        let written = migration().write().expect("its session is written");
         for length in 0..written.len() {
-            assert!(Migrant::read(&written[..length], Instant::now()).is_err());
+            assert!(Migration::read(&written[..length], Instant::now()).is_err());
         }
         let more = [&written[..], b"x"].concat();
-        assert!(Migrant::read(&more, Instant::now()).is_err());
+        assert!(Migration::read(&more, Instant::now()).is_err());
         let mut refused = 0;
         for at in 0..written.len() {
             for byte in 0..=u8::MAX {
                 let mut damaged = written.clone();
                 damaged[at] = byte;
-                match Migrant::read(&damaged, Instant::now()) {
+                match Migration::read(&damaged, Instant::now()) {
                     // What it says now can be written again.
                     Ok(read) => assert!(read.write().is_some()),
                     Err(_) => refused += 1,
@@ -263,12 +263,12 @@ mod tests {
     #[test]
     fn names_that_nobody_can_have_are_refused() {
         for (uid, group) in [("all", "g"), ("", "g"), ("a\n", "g"), ("tom", "a\u{7f}")] {
-            let mut migrant = migrant();
+            let mut migration = migration();
             let uid = Some(uid.into());
-            migrant.passage.stage = Stage::Home { uid, binds: None };
-            migrant.passage.groups = vec![Wish::new(group, None)];
-            let written = migrant.write().expect("its session is written");
-            assert!(Migrant::read(&written, Instant::now()).is_err());
+            migration.shard_part.stage = SavedPhase::Home { uid, binds: None };
+            migration.shard_part.groups = vec![Wish::new(group, None)];
+            let written = migration.write().expect("its session is written");
+            assert!(Migration::read(&written, Instant::now()).is_err());
         }
     }
 }

@@ -7,7 +7,7 @@
 mod accepting;
 mod asking;
 mod ending;
-mod moving;
+mod migration;
 mod pausing;
 mod places;
 mod reading;
@@ -43,7 +43,7 @@ use crate::pages::Pages;
 use crate::protocol::websocket::deflate::Inflater;
 use crate::shard::ListenerSpec;
 use asking::Sites;
-use moving::Boarding;
+use migration::PendingDeparture;
 use pausing::Paused;
 use places::Places;
 pub use renewing::Touch;
@@ -98,7 +98,7 @@ pub struct Transport {
     /// How sockets reach other cores, where each has a descriptor table of its own.
     handover: Option<Handover>,
     /// Connections that move, whose sockets are still here.
-    boarding: Vec<Boarding>,
+    departing: Vec<PendingDeparture>,
     /// The server drains: no clients are let in.
     shut: bool,
     /// The server stops: nothing is read,
@@ -151,7 +151,7 @@ impl Transport {
             half_closed: Vec::new(),
             behind_since: None,
             handover,
-            boarding: Vec::new(),
+            departing: Vec::new(),
             shut: false,
             quiet: false,
             stopping: false,
@@ -363,6 +363,6 @@ impl Transport {
     /// Whether there is input that the wire will not report, or a move that has not begun.
     pub fn has_input_left(&self) -> bool {
         let queued = !self.fresh.is_empty() || !self.again.is_empty();
-        queued || self.wire.has_stash() || !self.boarding.is_empty()
+        queued || self.wire.has_stash() || !self.departing.is_empty()
     }
 }

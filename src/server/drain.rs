@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use super::reload::Current;
-use crate::app::envelope::{Body, Stage};
+use crate::app::envelope::{Body, DrainStep};
 use crate::bus::Remote;
 use crate::ident::CoreId;
 use crate::net::http::Standing;
@@ -121,10 +121,10 @@ impl Draining {
         let until = begun + config.drain_timeout;
         let end_time = (config.drain_timeout / 2).min(END_TIME_MAX);
         if config.drain_rate > 0 {
-            self.tell(Stage::Shut);
+            self.tell(DrainStep::Shut);
             self.close_clients(config.drain_rate, until - end_time, &mut reports);
         }
-        self.tell(Stage::Quiet);
+        self.tell(DrainStep::Quiet);
         // Closing needs time, too.
         let now = Instant::now();
         let settled = self.wait_until_settled(now + until.saturating_duration_since(now) / 2);
@@ -140,7 +140,7 @@ impl Draining {
                 connections, "still under way near the end of drain_timeout; closing connections"
             );
         }
-        self.tell(Stage::Finish { until });
+        self.tell(DrainStep::Finish { until });
     }
 
     /// Has clients closed at this rate (a second, of all cores) until none is left, or until this time.
@@ -170,7 +170,8 @@ impl Draining {
                     return;
                 }
                 for (core, count) in pace.shares(&clients, now - since) {
-                    self.remote.post(core, Body::Drain(Stage::Close { count }));
+                    self.remote
+                        .post(core, Body::Drain(DrainStep::Close { count }));
                 }
             }
             if now >= until {
@@ -188,13 +189,13 @@ impl Draining {
 
     /// Ends the cores at once.
     pub fn abandon(&self) {
-        self.tell(Stage::Quiet);
-        self.tell(Stage::Finish {
+        self.tell(DrainStep::Quiet);
+        self.tell(DrainStep::Finish {
             until: Instant::now(),
         });
     }
 
-    fn tell(&self, stage: Stage) {
+    fn tell(&self, stage: DrainStep) {
         for core in 0..self.remote.cores() {
             self.remote.post(CoreId(core as u16), Body::Drain(stage));
         }

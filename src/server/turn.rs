@@ -16,7 +16,7 @@ use super::drain::Progress;
 use super::farewell::Farewell;
 use super::reload::Renewal;
 use super::sweep::{Sweeps, What};
-use crate::app::envelope::Stage;
+use crate::app::envelope::DrainStep;
 use crate::app::host::{Host, Received};
 use crate::app::round::Way;
 use crate::ident::CoreId;
@@ -266,9 +266,9 @@ impl Turn {
         self.sweeps.begin(host, &mut self.transport, what);
     }
 
-    fn advance(&mut self, host: &mut Host, stage: Stage) {
+    fn advance(&mut self, host: &mut Host, stage: DrainStep) {
         match stage {
-            Stage::Shut => {
+            DrainStep::Shut => {
                 self.phase = Phase::Shut;
                 self.transport.be_shut();
                 for (number, listener) in self.listeners.iter().enumerate() {
@@ -278,15 +278,15 @@ impl Turn {
                 }
                 self.farewell.begin(host, &self.transport);
             }
-            Stage::Close { count } => self.farewell.close(host, count),
-            Stage::Quiet => {
+            DrainStep::Close { count } => self.farewell.close(host, count),
+            DrainStep::Quiet => {
                 self.phase = Phase::Quiet;
                 for listener in &*self.listeners {
                     listener.stop();
                 }
                 self.transport.be_quiet(host);
             }
-            Stage::Finish { until } => {
+            DrainStep::Finish { until } => {
                 self.phase = Phase::Finishing(until);
                 self.transport.begin_to_close();
                 self.sweeps.begin(host, &mut self.transport, What::Close);

@@ -15,7 +15,7 @@ mod entering;
 mod listing;
 mod members;
 mod membership;
-mod moving;
+mod migration;
 mod outbox;
 mod proofs;
 mod refusals;
@@ -37,7 +37,7 @@ pub use listing::{
 };
 pub use members::{Interest, JoinError};
 pub use membership::Joining;
-pub use moving::{Passage, Stage, Stays, Unsent};
+pub use migration::{DepartError, SavedPhase, ShardPart, Unsent};
 pub use outbox::Outbox;
 pub use slot::{Dirty, Ended, ListenerSpec, Peer, Phase, Wish};
 pub use wheel::{TICK, Tick, Wheel, ticks};

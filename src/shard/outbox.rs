@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use super::moving::Unsent;
+use super::migration::Unsent;
 use crate::config::OUTBOX_MESSAGE_COST;
 
 /// An own chunk takes further small messages up to this size, so that a burst to one connection is

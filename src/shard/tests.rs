@@ -4,7 +4,7 @@ mod asking;
 mod compression;
 mod events;
 mod lateness;
-mod moving;
+mod migration;
 mod proofs;
 mod room;
 
@@ -152,9 +152,9 @@ fn accounts_match_the_slots_on_every_way() {
                 (13, Some(id)) if shard.phase(id) == Phase::Closing => shard.remove(id),
                 (14, Some(id)) if shard.phase(id) != Phase::Free => {
                     let binds = Some(Box::from(&*name)).filter(|_| random.bool());
-                    let mut passage = shard.depart(id, binds).unwrap();
+                    let mut shard_part = shard.depart(id, binds).unwrap();
                     check_accounts(&shard, &format!("seed {seed} step {step} departed"));
-                    ids.push(shard.arrive(&mut passage, 0));
+                    ids.push(shard.arrive(&mut shard_part, 0));
                 }
                 (15, Some(id)) => {
                     let reply = shard.reserve(id);

@@ -170,7 +170,7 @@ impl World {
             assert_eq!(local.bus.in_transit_bytes(), 0, "credit is lost");
             assert_eq!(local.questions.bytes(), 0, "a question's credit is lost");
             assert!(!host.has_open_questions(), "a question is open");
-            assert!(local.leaving.is_empty());
+            assert!(local.departures.is_empty());
         }
     }
 

@@ -6,7 +6,7 @@ use crate::app::host::{Arrival, Flow, Received};
 use crate::bus::{ENVELOPE_COST, RECEIVER_COST};
 use crate::close::CloseReason;
 use crate::ident::{ConnId, CoreId};
-use crate::migration::{Carriage, Counted, Input, Progress, Socket};
+use crate::migration::{Counted, Input, Progress, Socket, TransportPart};
 use crate::payload::Message;
 
 impl World {
@@ -83,7 +83,7 @@ impl World {
         let one = &mut self.clients[client];
         assert_eq!(one.place, Place::Travelling);
         one.place = Place::On(core, arrival.connection);
-        let unread = String::from_utf8(arrival.carriage.progress.unread);
+        let unread = String::from_utf8(arrival.transport_part.progress.unread);
         one.held = unread.expect("text").lines().map(str::to_owned).collect();
         *self.tally.entry("moved").or_default() += 1;
         self.links[core].insert(arrival.connection, client);
@@ -92,8 +92,8 @@ impl World {
     }
 
     pub fn depart_all(&mut self, core: usize) {
-        while let Some(leaving) = self.hosts[core].next_leaving() {
-            let id = leaving.connection;
+        while let Some(departure) = self.hosts[core].next_departure() {
+            let id = departure.connection;
             if self.hosts[core].flow(id) != Flow::Leave {
                 continue;
             }
@@ -113,8 +113,8 @@ impl World {
                 from: CoreId(core as u16),
                 number: client as u64,
             };
-            let carriage = Carriage::new(progress, self.now);
-            self.hosts[core].depart(leaving, carriage, socket);
+            let transport_part = TransportPart::new(progress, self.now);
+            self.hosts[core].depart(departure, transport_part, socket);
         }
     }
 

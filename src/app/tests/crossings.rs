@@ -96,11 +96,13 @@ fn a_login_is_not_held_up_by_one_that_crosses() {
     local.post_free(CoreId(0), Body::RollCall);
     local.crossings.mailed_here(&local.bus);
     message(&mut cores, newcomer, &format!("bind {uid}"));
-    let leaving = cores.hosts[0].next_leaving().expect("the newcomer may go");
-    assert_eq!(leaving.connection, cores.clients[newcomer].1);
-    assert!(cores.hosts[0].next_leaving().is_none());
+    let departure = cores.hosts[0]
+        .next_departure()
+        .expect("the newcomer may go");
+    assert_eq!(departure.connection, cores.clients[newcomer].1);
+    assert!(cores.hosts[0].next_departure().is_none());
     let local = &mut cores.hosts[0].local;
-    local.leaving.push_back(leaving);
+    local.departures.push_back(departure);
     cores.run();
     assert_eq!(cores.clients[crossing].0, 1);
     assert_eq!(cores.clients[newcomer].0, 1);

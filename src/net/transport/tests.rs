@@ -1,7 +1,7 @@
 //! The transport over real sockets, its turns made by hand.
 
 mod connecting;
-mod moving;
+mod migration;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -117,8 +117,8 @@ fn what_it_has_agreed_on_moves_along() {
     let message = text(2_000);
     for (bits, first) in [(15, 0xc1), (10, 0x81)] {
         let id = open(&mut shard, bits);
-        let mut passage = shard.depart(id, Some("u".into())).unwrap();
-        let id = shard.arrive(&mut passage, 0);
+        let mut shard_part = shard.depart(id, Some("u".into())).unwrap();
+        let id = shard.arrive(&mut shard_part, 0);
         shard.send(id, Message::Text(&message));
         assert_eq!(take(&mut shard, id), (first, message.clone()));
         shard.close(id, CloseReason::Normal);

@@ -66,8 +66,8 @@ fn a_status_takes_the_place_of_a_head_that_has_not_left() {
     check_accounts(&shard, "kept out");
     // One that has moved before it binds is no other.
     let one = asked(&mut shard);
-    let mut passage = shard.depart(one, Some("a".into())).expect("it is there");
-    let one = shard.arrive(&mut passage, 0);
+    let mut shard_part = shard.depart(one, Some("a".into())).expect("it is there");
+    let one = shard.arrive(&mut shard_part, 0);
     shard.close(one, CloseReason::UidInUse);
     assert!(starts(&shard, one, "HTTP/1.1 409 "));
     // One that is bound has been let in: it gets its head, and what was sent to it.

@@ -127,9 +127,9 @@ fn a_proof_moves_with_its_connection() {
     let (mut from, mut to) = (proving(), proving());
     let id = open(&mut from, 0);
     from.prove(id, "tom".into(), START + 3_000);
-    let mut passage = from.depart(id, Some("tom".into())).expect("it is there");
+    let mut shard_part = from.depart(id, Some("tom".into())).expect("it is there");
     assert_eq!(from.proofs(), 0);
-    let id = to.arrive(&mut passage, 0);
+    let id = to.arrive(&mut shard_part, 0);
     assert_eq!(to.proved(id), Some("tom"));
     assert!(to.bind(id, "tom"));
     assert_eq!(to.proved(id), Some("tom"));

@@ -1,4 +1,4 @@
-//! All that a shard knows of a connection, taken out of it in any phase and put into another: [`Passage`].
+//! All that a shard knows of a connection, taken out of it in any phase and put into another: [`ShardPart`].
 //!
 //! Moments become durations, for they mean nothing elsewhere. Two things are left out: bytes on their way to other
 //! cores, which come back to the shard that they left, and that its kernel takes no more, which the next write finds out.
@@ -17,12 +17,12 @@ use crate::protocol::websocket::extension::Window;
 
 /// What a shard knows of a connection that is in none.
 #[derive(PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Passage {
+pub struct ShardPart {
     pub listener: u16,
     pub peer: Peer,
     /// When it was accepted, in seconds since 1970.
     pub accepted: u32,
-    pub stage: Stage,
+    pub stage: SavedPhase,
     /// If compression is agreed on, how far back what is sent may refer.
     pub window: Option<Window>,
     /// How long ago something last arrived; of a closing one, since that was decided.
@@ -46,7 +46,7 @@ pub struct Passage {
 
 /// How far it has come, and what is known of it then.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Stage {
+pub enum SavedPhase {
     /// Its opening handshake is under way, or a proxy's header before it.
     Opening,
     /// It asks by HTTP.
@@ -97,13 +97,15 @@ mod by_text {
     }
 }
 
-impl Passage {
+impl ShardPart {
     /// Whether a shard can have given it up. What was written down may be anything.
     pub fn check(&self) -> Result<(), &'static str> {
         let uid = match &self.stage {
-            Stage::Open { binds: uid } => uid.as_deref(),
-            Stage::Home { uid, binds } => uid.as_deref().or(binds.as_deref()),
-            Stage::Asking(Exchange::Answering) => return Err("a request that is being answered"),
+            SavedPhase::Open { binds: uid } => uid.as_deref(),
+            SavedPhase::Home { uid, binds } => uid.as_deref().or(binds.as_deref()),
+            SavedPhase::Asking(Exchange::Answering) => {
+                return Err("a request that is being answered");
+            }
             _ => None,
         };
         let proved = self.proof.as_ref().and_then(|proof| proof.uid.as_deref());
@@ -122,8 +124,8 @@ impl Passage {
     pub fn asks(&self) -> bool {
         matches!(
             self.stage,
-            Stage::Asking(_)
-                | Stage::Closing {
+            SavedPhase::Asking(_)
+                | SavedPhase::Closing {
                     exchange: Some(_),
                     ..
                 }
@@ -133,7 +135,7 @@ impl Passage {
 
 /// Why a connection cannot be taken out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stays {
+pub enum DepartError {
     /// It is not there any more.
     Gone,
     /// It has asked by HTTP, and its answer is not known yet.
@@ -144,36 +146,36 @@ pub enum Stays {
     Unwritten,
 }
 
-impl std::fmt::Display for Stays {
+impl std::fmt::Display for DepartError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Stays::Gone => "the connection is gone",
-            Stays::Answering => "its request is not answered yet",
-            Stays::Leaving => "it moves to its home core already",
-            Stays::Unwritten => "its app cannot write its session down",
+            DepartError::Gone => "the connection is gone",
+            DepartError::Answering => "its request is not answered yet",
+            DepartError::Leaving => "it moves to its home core already",
+            DepartError::Unwritten => "its app cannot write its session down",
         })
     }
 }
 
 impl Slot {
     /// How far it has come; `binds` is the uid that it leaves for.
-    fn stage(&self, binds: Option<Box<str>>) -> Result<Stage, Stays> {
+    fn stage(&self, binds: Option<Box<str>>) -> Result<SavedPhase, DepartError> {
         let exchange = match self.binding {
             Binding::Asks(exchange) => Some(exchange),
             _ => None,
         };
         Ok(match (self.phase, exchange) {
-            (Phase::Free, _) => return Err(Stays::Gone),
-            (Phase::Opening, _) => Stage::Opening,
-            (Phase::Asking, Some(Exchange::Answering)) => return Err(Stays::Answering),
-            (Phase::Asking, exchange) => Stage::Asking(exchange.unwrap_or(Exchange::New)),
+            (Phase::Free, _) => return Err(DepartError::Gone),
+            (Phase::Opening, _) => SavedPhase::Opening,
+            (Phase::Asking, Some(Exchange::Answering)) => return Err(DepartError::Answering),
+            (Phase::Asking, exchange) => SavedPhase::Asking(exchange.unwrap_or(Exchange::New)),
             (Phase::Open, _) if self.binding == Binding::Leaving && binds.is_none() => {
-                return Err(Stays::Leaving);
+                return Err(DepartError::Leaving);
             }
-            (Phase::Open, _) => Stage::Open { binds },
+            (Phase::Open, _) => SavedPhase::Open { binds },
             // The tables still go by its uid.
-            (Phase::Home, _) => Stage::Home { uid: None, binds },
-            (Phase::Closing, exchange) => Stage::Closing {
+            (Phase::Home, _) => SavedPhase::Home { uid: None, binds },
+            (Phase::Closing, exchange) => SavedPhase::Closing {
                 reason: self.reason,
                 exchange,
             },
@@ -183,41 +185,45 @@ impl Slot {
 
 impl Shard {
     /// Whether [`Shard::depart`] can take the connection out, by itself and not for a uid.
-    pub fn may_depart(&self, id: ConnId) -> Result<(), Stays> {
-        let slot = self.get(id).ok_or(Stays::Gone)?;
+    pub fn may_depart(&self, id: ConnId) -> Result<(), DepartError> {
+        let slot = self.get(id).ok_or(DepartError::Gone)?;
         match (slot.phase, slot.binding) {
-            (Phase::Asking, Binding::Asks(Exchange::Answering)) => Err(Stays::Answering),
-            (Phase::Open, Binding::Leaving) => Err(Stays::Leaving),
+            (Phase::Asking, Binding::Asks(Exchange::Answering)) => Err(DepartError::Answering),
+            (Phase::Open, Binding::Leaving) => Err(DepartError::Leaving),
             _ => Ok(()),
         }
     }
 
     /// Takes a connection out: out of every table, without a word to anybody. An open one may do so for a uid that it is
     /// to be bound to at its home. Its session is taken from the app by the caller.
-    pub fn depart(&mut self, id: ConnId, binds: Option<Box<str>>) -> Result<Passage, Stays> {
+    pub fn depart(
+        &mut self,
+        id: ConnId,
+        binds: Option<Box<str>>,
+    ) -> Result<ShardPart, DepartError> {
         let now = self.now;
         let (accepted, entered) = (self.accepted(id), self.entered(id));
-        let mut stage = self.get(id).ok_or(Stays::Gone)?.stage(binds)?;
+        let mut stage = self.get(id).ok_or(DepartError::Gone)?.stage(binds)?;
         let groups = match stage {
-            Stage::Closing { .. } => Vec::new(),
+            SavedPhase::Closing { .. } => Vec::new(),
             _ => self.memberships(id),
         };
         let slot = self.get_mut(id).and_then(|slot| slot.groups.as_mut());
         let wishes = slot.map_or_else(Vec::new, |groups| std::mem::take(&mut groups.asked));
-        if matches!(stage, Stage::Home { .. }) {
+        if matches!(stage, SavedPhase::Home { .. }) {
             self.forget(id);
         }
         let proof = self.take_proof(id).map(|held| held.taken(now));
-        let slot = self.get_mut(id).ok_or(Stays::Gone)?;
+        let slot = self.get_mut(id).ok_or(DepartError::Gone)?;
         let late = match slot.blocked {
             true => 0,
             false => slot.outbox.bytes(),
         };
-        if let Stage::Home { uid, .. } = &mut stage {
+        if let SavedPhase::Home { uid, .. } = &mut stage {
             *uid = slot.uid.take();
         }
         let (unsent, freed) = slot.outbox.flatten();
-        let passage = Passage {
+        let shard_part = ShardPart {
             listener: slot.listener,
             peer: slot.peer,
             accepted,
@@ -235,30 +241,30 @@ impl Shard {
         };
         self.outbox_bytes -= freed;
         self.backlog.settled(late);
-        self.stats.opening -= u64::from(passage.stage == Stage::Opening);
-        self.release(id, passage.listener);
-        Ok(passage)
+        self.stats.opening -= u64::from(shard_part.stage == SavedPhase::Opening);
+        self.release(id, shard_part.listener);
+        Ok(shard_part)
     }
 
-    /// Puts a connection that has come from elsewhere into a slot, and takes what there is in its passage. One that has
+    /// Puts a connection that has come from elsewhere into a slot, and takes what there is in its part of the migration. One that has
     /// come for a uid is to be bound next.
-    pub fn arrive(&mut self, passage: &mut Passage, session: u32) -> ConnId {
-        let id = self.take_slot(passage.listener, passage.peer, passage.accepted);
+    pub fn arrive(&mut self, shard_part: &mut ShardPart, session: u32) -> ConnId {
+        let id = self.take_slot(shard_part.listener, shard_part.peer, shard_part.accepted);
         let now = self.now;
         self.stats.moved_in += 1;
-        let proof = passage.proof.take();
+        let proof = shard_part.proof.take();
         self.hold(id, proof.map(|taken| taken.held(now)));
-        self.set_entered(id, passage.entered);
-        let groups = std::mem::take(&mut passage.groups);
-        let wishes = std::mem::take(&mut passage.wishes);
-        let unsent = std::mem::take(&mut passage.unsent);
+        self.set_entered(id, shard_part.entered);
+        let groups = std::mem::take(&mut shard_part.groups);
+        let wishes = std::mem::take(&mut shard_part.wishes);
+        let unsent = std::mem::take(&mut shard_part.unsent);
         let slot = &mut self.slots[id.slot];
         slot.session = session;
-        slot.window = passage.window;
-        slot.heard = now.saturating_sub(passage.heard);
-        slot.since = now.saturating_sub(passage.since);
-        slot.paused = passage.paused;
-        slot.replies = passage.replies.take();
+        slot.window = shard_part.window;
+        slot.heard = now.saturating_sub(shard_part.heard);
+        slot.since = now.saturating_sub(shard_part.since);
+        slot.paused = shard_part.paused;
+        slot.replies = shard_part.replies.take();
         let mut cost = 0;
         if !unsent.bytes.is_empty() {
             cost = slot.outbox.push_moved(unsent);
@@ -266,10 +272,10 @@ impl Shard {
         self.outbox_bytes += cost;
         self.backlog.queued(cost);
         // Where nothing waits any more, a closing one is still to be ended.
-        if cost > 0 || matches!(passage.stage, Stage::Closing { .. }) {
+        if cost > 0 || matches!(shard_part.stage, SavedPhase::Closing { .. }) {
             self.mark_dirty(id, Dirty::Urgent);
         }
-        self.enter_stage(id, &passage.stage, groups);
+        self.enter_stage(id, &shard_part.stage, groups);
         if !wishes.is_empty()
             && let Some(slot) = self.get_mut(id)
         {
@@ -280,21 +286,21 @@ impl Shard {
     }
 
     /// Gives one that arrives its phase, and the tables theirs of it.
-    fn enter_stage(&mut self, id: ConnId, stage: &Stage, groups: Vec<Wish>) {
+    fn enter_stage(&mut self, id: ConnId, stage: &SavedPhase, groups: Vec<Wish>) {
         let slot = &mut self.slots[id.slot];
         let exchange = match stage {
-            Stage::Opening => {
+            SavedPhase::Opening => {
                 self.stats.opening += 1;
                 return;
             }
-            Stage::Open { binds } => {
+            SavedPhase::Open { binds } => {
                 slot.phase = Phase::Open;
                 if binds.is_some() {
                     slot.binding = Binding::Asked;
                 }
                 return;
             }
-            Stage::Home { uid, binds } => {
+            SavedPhase::Home { uid, binds } => {
                 slot.phase = Phase::Home;
                 if binds.is_some() {
                     slot.binding = Binding::AsksAnew;
@@ -302,11 +308,11 @@ impl Shard {
                 let space = self.space_of(id);
                 return self.enter_home(id, space, uid.as_deref(), &groups);
             }
-            Stage::Asking(exchange) => {
+            SavedPhase::Asking(exchange) => {
                 slot.phase = Phase::Asking;
                 Some(*exchange)
             }
-            Stage::Closing { reason, exchange } => {
+            SavedPhase::Closing { reason, exchange } => {
                 slot.phase = Phase::Closing;
                 slot.reason = *reason;
                 *exchange

@@ -62,20 +62,20 @@ impl Side {
 
     fn go(&mut self, passed: Tick, written: bool, clock: Tick) {
         let accepted = self.shard.accepted(self.id);
-        let passage = self.shard.depart(self.id, None);
-        let mut passage = passage.expect("it may leave");
+        let shard_part = self.shard.depart(self.id, None);
+        let mut shard_part = shard_part.expect("it may leave");
         self.shard.check();
         assert_eq!(self.shard.leftovers(), 0);
         if written {
-            let read: Passage = again(&passage);
-            assert_eq!(read, passage);
+            let read: ShardPart = again(&shard_part);
+            assert_eq!(read, shard_part);
             assert_eq!(read.check(), Ok(()));
-            passage = read;
+            shard_part = read;
         }
         self.shard = shard_with_proofs();
         self.clock = clock;
         self.pass(passed);
-        self.id = self.shard.arrive(&mut passage, 7);
+        self.id = self.shard.arrive(&mut shard_part, 7);
         assert_eq!(self.shard.accepted(self.id), accepted);
     }
 

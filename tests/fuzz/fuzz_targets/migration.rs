@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use libfuzzer_sys::fuzz_target;
 use ringpost::Message;
-use ringpost::migration::{Input, Migrant, Unreadable, VERSION};
+use ringpost::migration::{Input, Migration, Unreadable, VERSION};
 use ringpost::protocol::Event;
 
 const BYTES_MAX: usize = 1_000;
@@ -17,23 +17,23 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     let (written, follow) = bytes.split_at(bytes.len() - usize::from(more).min(bytes.len()));
-    let mut migrant = match Migrant::read(written, Instant::now()) {
-        Ok(migrant) => migrant,
+    let mut migration = match Migration::read(written, Instant::now()) {
+        Ok(migration) => migration,
         Err(Unreadable::Version(version)) => return assert_ne!(version, VERSION),
         Err(Unreadable::Damaged(_)) => return,
     };
-    let held = migrant.carriage.progress.bytes_held();
+    let held = migration.transport_part.progress.bytes_held();
     assert!(
         held <= 8 * written.len() + 2_048,
         "{held} bytes are held of {} that were written",
         written.len()
     );
-    let once = migrant.write().expect("its session was written");
-    let again = Migrant::read(&once, Instant::now()).expect("what was written is read");
+    let once = migration.write().expect("its session was written");
+    let again = Migration::read(&once, Instant::now()).expect("what was written is read");
     assert_eq!(again.write(), Some(once), "it says something else");
     let mut input = follow.to_vec();
     let mut at = 0;
-    match &mut migrant.carriage.progress.input {
+    match &mut migration.transport_part.progress.input {
         Input::Messages(decoder) => {
             decoder.set_message_bytes_max(BYTES_MAX);
             while let Ok(Some(event)) = decoder.next(&mut input, &mut at) {

@@ -11,14 +11,14 @@ use std::net::Shutdown;
 use script::{CODECS, FRAME, HTTP, PROXIED, PROXIED_TEXT, WEBSOCKET, said};
 
 use super::*;
-use crate::app::migrating::Refused;
+use crate::app::migration::ArriveError;
 use crate::app::namespaces::Registry;
 use crate::auth::bearer::Bearers;
 use crate::config::UidPolicy;
 use crate::ident::Reply;
-use crate::migration::{Crossing, Migrant, Session};
+use crate::migration::{Destination, Migration, SessionPart};
 use crate::net::http::{Asset, Facts, Pausing, Port, Roles, Site};
-use crate::shard::{Exchange, Phase, Stage, Stays};
+use crate::shard::{DepartError, Exchange, Phase, SavedPhase};
 
 /// `bind UID`, `join GROUP`, `group GROUP WORDS`, `to UID WORDS`, `ask` for a place, and `fill` what is open, the last
 /// first; anything else is said again. It counts what was said.
@@ -246,26 +246,26 @@ impl Scene {
     }
 
     /// It goes to the next core. What there was of it on its way, if it is still there.
-    fn go(&mut self, crossing: Crossing) -> Vec<&'static str> {
+    fn go(&mut self, destination: Destination) -> Vec<&'static str> {
         let here = &mut self.cores[self.on];
         let Some(id) = here.host.shard().ids().first().copied() else {
             return Vec::new();
         };
-        let taken = here.transport.take_out(&mut here.host, id, crossing);
-        let (mut migrant, stream) = taken.unwrap();
+        let taken = here.transport.take_out(&mut here.host, id, destination);
+        let (mut migration, stream) = taken.unwrap();
         here.transport.settle();
         here.host.shard().check();
         assert_eq!(here.host.shard().leftovers(), 0);
         assert!(here.transport.link(id).is_none());
         self.on = 1 - self.on;
         let there = &mut self.cores[self.on];
-        if crossing == Crossing::Process {
-            let bytes = migrant.write().unwrap();
-            migrant = Migrant::read(&bytes, there.host.now()).unwrap();
-            assert_eq!(migrant.write().unwrap(), bytes);
+        if destination == Destination::Process {
+            let bytes = migration.write().unwrap();
+            migration = Migration::read(&bytes, there.host.now()).unwrap();
+            assert_eq!(migration.write().unwrap(), bytes);
         }
-        let mut seen = seen(&migrant);
-        let put = there.transport.take_in(&mut there.host, migrant, stream);
+        let mut seen = seen(&migration);
+        let put = there.transport.take_in(&mut there.host, migration, stream);
         let id = put.unwrap();
         there.host.shard().check();
         seen.push(match there.host.shard().phase(id) {
@@ -312,8 +312,8 @@ const SEEN: [&str; 16] = [
 ];
 
 /// What of that there is of this one.
-fn seen(migrant: &Migrant) -> Vec<&'static str> {
-    let (passage, progress) = (&migrant.passage, &migrant.carriage.progress);
+fn seen(migration: &Migration) -> Vec<&'static str> {
+    let (shard_part, progress) = (&migration.shard_part, &migration.transport_part.progress);
     let half = match &progress.input {
         _ if progress.bytes_held() == progress.unread.capacity() => "nothing half",
         Input::Messages(_) => "half a message",
@@ -322,20 +322,20 @@ fn seen(migrant: &Migrant) -> Vec<&'static str> {
         Input::ProxyHeader(_) => "half a proxy's header",
         _ => "nothing half",
     };
-    let stage = match &passage.stage {
-        Stage::Opening => "opening",
-        Stage::Asking(_) => "asking",
-        Stage::Open { .. } => "open",
-        Stage::Home { .. } => "home",
-        Stage::Closing { .. } => "closing",
+    let stage = match &shard_part.stage {
+        SavedPhase::Opening => "opening",
+        SavedPhase::Asking(_) => "asking",
+        SavedPhase::Open { .. } => "open",
+        SavedPhase::Home { .. } => "home",
+        SavedPhase::Closing { .. } => "closing",
     };
     let mut seen = vec![half, stage];
     for (name, is_there) in [
-        ("paused", passage.paused),
-        ("unsent", !passage.unsent.bytes.is_empty()),
-        ("places", passage.replies.is_some()),
-        ("groups", !passage.groups.is_empty()),
-        ("window", passage.window.is_some()),
+        ("paused", shard_part.paused),
+        ("unsent", !shard_part.unsent.bytes.is_empty()),
+        ("places", shard_part.replies.is_some()),
+        ("groups", !shard_part.groups.is_empty()),
+        ("window", shard_part.window.is_some()),
         ("unread", !progress.unread.is_empty()),
         ("end", progress.at_end),
     ] {
@@ -379,8 +379,8 @@ fn who_moves_is_answered_as_who_stays() {
                     _ => {}
                 }
                 let crossing = match rng.bool() {
-                    true => Crossing::Core,
-                    false => Crossing::Process,
+                    true => Destination::Core,
+                    false => Destination::Process,
                 };
                 if rng.bool() {
                     for one in scene.go(crossing) {
@@ -392,7 +392,7 @@ fn who_moves_is_answered_as_who_stays() {
                 // Its end is found where it has gone.
                 let _ = scene.client.shutdown(Shutdown::Write);
                 scene.half_turn();
-                for one in scene.go(Crossing::Process) {
+                for one in scene.go(Destination::Process) {
                     *seen.entry(one).or_insert(0) += 1;
                 }
             }
@@ -429,16 +429,20 @@ fn whose_session_is_not_written_stays_in_the_process_and_is_served() {
     let (mut core, mut client, id) = speaker(false, b"one\n");
     let refused = core
         .transport
-        .take_out(&mut core.host, id, Crossing::Process);
-    assert_eq!(refused.err(), Some(Stays::Unwritten));
+        .take_out(&mut core.host, id, Destination::Process);
+    assert_eq!(refused.err(), Some(DepartError::Unwritten));
     client.write_all(b"two\n").unwrap();
     core.turn();
     assert_eq!(read(&mut client, 14), b"1: one\n2: two\n");
     // To another core it can go.
-    let taken = core.transport.take_out(&mut core.host, id, Crossing::Core);
+    let taken = core
+        .transport
+        .take_out(&mut core.host, id, Destination::Core);
     assert!(taken.is_ok());
-    let again = core.transport.take_out(&mut core.host, id, Crossing::Core);
-    assert_eq!(again.err(), Some(Stays::Gone));
+    let again = core
+        .transport
+        .take_out(&mut core.host, id, Destination::Core);
+    assert_eq!(again.err(), Some(DepartError::Gone));
 }
 
 #[test]
@@ -446,28 +450,31 @@ fn who_is_of_no_listener_here_or_has_no_session_is_refused() {
     let (mut core, _client, id) = speaker(true, b"one\n");
     let taken = core
         .transport
-        .take_out(&mut core.host, id, Crossing::Process);
-    let (migrant, stream) = taken.unwrap();
-    let bytes = migrant.write().unwrap();
-    type Change = fn(&mut Migrant);
-    let cases: [(Change, Refused); 4] = [
-        (|it| it.passage.listener = 6, Refused::Listener),
-        (|it| it.passage.listener = FRAME, Refused::Listener),
-        (|it| it.passage.listener = HTTP, Refused::Listener),
-        (|it| it.session = Session::None, Refused::Session),
+        .take_out(&mut core.host, id, Destination::Process);
+    let (migration, stream) = taken.unwrap();
+    let bytes = migration.write().unwrap();
+    type Change = fn(&mut Migration);
+    let cases: [(Change, ArriveError); 4] = [
+        (|it| it.shard_part.listener = 6, ArriveError::Listener),
+        (|it| it.shard_part.listener = FRAME, ArriveError::Listener),
+        (|it| it.shard_part.listener = HTTP, ArriveError::Listener),
+        (
+            |it| it.session = SessionPart::None,
+            ArriveError::SessionPart,
+        ),
     ];
     for (change, expected) in cases {
-        let mut migrant = Migrant::read(&bytes, core.host.now()).unwrap();
-        change(&mut migrant);
+        let mut migration = Migration::read(&bytes, core.host.now()).unwrap();
+        change(&mut migration);
         let stream = stream.try_clone().unwrap();
-        let refused = core.transport.take_in(&mut core.host, migrant, stream);
+        let refused = core.transport.take_in(&mut core.host, migration, stream);
         assert_eq!(refused, Err(expected));
         core.host.shard().check();
         assert_eq!(core.host.shard().leftovers(), 0);
     }
     // As it was it comes back.
-    let migrant = Migrant::read(&bytes, core.host.now()).unwrap();
-    let back = core.transport.take_in(&mut core.host, migrant, stream);
+    let migration = Migration::read(&bytes, core.host.now()).unwrap();
+    let back = core.transport.take_in(&mut core.host, migration, stream);
     assert!(back.is_ok());
 }
 
@@ -478,17 +485,19 @@ fn a_request_that_is_being_answered_stays_until_it_is() {
     let here = &mut scene.cores[0];
     let id = here.host.shard().ids()[0];
     here.host.shard().set_exchange(id, Exchange::Answering);
-    let refused = here.transport.take_out(&mut here.host, id, Crossing::Core);
-    assert_eq!(refused.err(), Some(Stays::Answering));
+    let refused = here
+        .transport
+        .take_out(&mut here.host, id, Destination::Core);
+    assert_eq!(refused.err(), Some(DepartError::Answering));
     here.host.shard().set_exchange(id, Exchange::Idle);
-    assert!(scene.go(Crossing::Process).contains(&"asking"));
+    assert!(scene.go(Destination::Process).contains(&"asking"));
 }
 
 /// What an address has is counted where its connections are: of two processes only one has this.
 #[test]
 fn its_place_is_counted_once_and_given_back() {
     let mut scene = Scene::new(Kind::Epoll, FRAME, 2);
-    scene.go(Crossing::Process);
+    scene.go(Destination::Process);
     let there = &mut scene.cores[1];
     let peer = ([127, 0, 0, 1], 4_000).into();
     // With as many as an address may have, it is one of them.
@@ -514,7 +523,7 @@ fn a_deadline_is_where_it_was() {
     let begun = scene.cores[0].host.now();
     let timeout = Config::default().handshake_timeout.as_secs() as u32;
     scene.cores[0].pass(begun, 0..timeout - 2);
-    assert!(scene.go(Crossing::Process).contains(&"opening"));
+    assert!(scene.go(Destination::Process).contains(&"opening"));
     let there = &mut scene.cores[1];
     let begun = there.host.now();
     let id = there.host.shard().ids()[0];

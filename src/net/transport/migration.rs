@@ -9,20 +9,20 @@ use tracing::{debug, warn};
 
 use super::Transport;
 use super::ending::LINGER_BYTES_MAX;
-use crate::app::host::{Arrival, Flow, Host, Leaving};
-use crate::app::migrating::Refused;
+use crate::app::host::{Arrival, Departure, Flow, Host};
+use crate::app::migration::ArriveError;
 use crate::close::CloseReason;
 use crate::escape::Escaped;
 use crate::ident::{ConnId, ConnName};
-use crate::migration::{Carriage, Counted, Crossing, Migrant, Socket, Spent};
+use crate::migration::{Counted, Destination, Migration, Socket, Spent, TransportPart};
 use crate::net::connection::{Input, Link};
 use crate::net::handover::BATCH;
 use crate::net::wire::Watch;
-use crate::shard::{Phase, Stays};
+use crate::shard::{DepartError, Phase};
 
 /// A connection that leaves for its home.
-pub(super) struct Boarding {
-    leaving: Leaving,
+pub(super) struct PendingDeparture {
+    departure: Departure,
     link: Link,
     spent: Option<Spent>,
     left_at: Instant,
@@ -33,7 +33,7 @@ impl Transport {
     pub fn adopt(&mut self, host: &mut Host, arrival: Arrival) {
         let Arrival {
             connection: id,
-            carriage,
+            transport_part,
             socket,
         } = arrival;
         let stream = match (socket, &mut self.handover) {
@@ -41,12 +41,12 @@ impl Transport {
             (Socket::Sent { from, number }, Some(handover)) => handover.take(from, number),
             (Socket::Sent { .. }, None) => Err(io::ErrorKind::Unsupported.into()),
         };
-        let counted = carriage.progress.counted;
-        self.resume_lists(host, id, &carriage);
+        let counted = transport_part.progress.counted;
+        self.resume_lists(host, id, &transport_part);
         let codec = host.shard().listener(id).map(|spec| spec.codec);
         let installed = stream.and_then(|stream| {
             let codec = codec.ok_or(io::ErrorKind::NotFound)?;
-            self.install(Link::new(id, stream, codec, carriage.progress))
+            self.install(Link::new(id, stream, codec, transport_part.progress))
         });
         if let Err(error) = installed {
             warn!(%error, "a connection that moved cannot be served here and is dropped");
@@ -74,16 +74,16 @@ impl Transport {
         &mut self,
         host: &mut Host,
         id: ConnId,
-        crossing: Crossing,
-    ) -> Result<(Migrant, TcpStream), Stays> {
+        destination: Destination,
+    ) -> Result<(Migration, TcpStream), DepartError> {
         host.shard().may_depart(id)?;
         // Of a message that has gone out, which is not kept any longer.
         self.spend_fragments(host, id);
         if self.link(id).is_none() {
-            return Err(Stays::Gone);
+            return Err(DepartError::Gone);
         }
-        let session = host.take_session(id, crossing)?;
-        let mut link = self.take_link(id).ok_or(Stays::Gone)?;
+        let session = host.take_session(id, destination)?;
+        let mut link = self.take_link(id).ok_or(DepartError::Gone)?;
         self.release(&mut link);
         match &mut link.progress.input {
             Input::Messages(decoder) => decoder.release(),
@@ -98,14 +98,14 @@ impl Transport {
         if counted == Counted::Nothing {
             self.admission.leave(0, counted, None);
         }
-        let carriage = Carriage {
+        let transport_part = TransportPart {
             spent: self.rates.as_mut().map(|rates| rates.leave(id, now)),
             visitor: visit.map(|(_, client)| client),
             lingered: lingered as u64,
-            ..Carriage::new(link.progress, now)
+            ..TransportPart::new(link.progress, now)
         };
-        let migrant = host.take_out(id, None, session, carriage)?;
-        Ok((migrant, link.stream))
+        let migration = host.take_out(id, None, session, transport_part)?;
+        Ok((migration, link.stream))
     }
 
     /// Takes in a connection that another process has had, and counts it: nobody is kept out who is in.
@@ -116,21 +116,21 @@ impl Transport {
     pub fn take_in(
         &mut self,
         host: &mut Host,
-        mut migrant: Migrant,
+        mut migration: Migration,
         stream: TcpStream,
-    ) -> Result<ConnId, Refused> {
-        let id = host.take_in(&mut migrant)?;
+    ) -> Result<ConnId, ArriveError> {
+        let id = host.take_in(&mut migration)?;
         if let Some((listener, peer)) = host.shard().listener_number(id).zip(host.shard().peer(id))
         {
-            let Carriage {
+            let TransportPart {
                 progress, visitor, ..
-            } = &migrant.carriage;
+            } = &migration.transport_part;
             self.admission
                 .readmit(listener, progress.counted, peer, *visitor);
         }
         let arrival = Arrival {
             connection: id,
-            carriage: migrant.carriage,
+            transport_part: migration.transport_part,
             socket: Socket::Here(stream),
         };
         self.adopt(host, arrival);
@@ -138,23 +138,25 @@ impl Transport {
     }
 
     /// Enters one that has come where its like are remembered.
-    fn resume_lists(&mut self, host: &mut Host, id: ConnId, carriage: &Carriage) {
+    fn resume_lists(&mut self, host: &mut Host, id: ConnId, transport_part: &TransportPart) {
         let listener = host.shard().listener_number(id).unwrap_or_default();
         let now = host.now();
-        match (&mut self.rates, &carriage.spent) {
-            (Some(rates), Some(spent)) => rates.put(id, listener, spent, carriage.way(now), now),
+        match (&mut self.rates, &transport_part.spent) {
+            (Some(rates), Some(spent)) => {
+                rates.put(id, listener, spent, transport_part.way(now), now)
+            }
             // Where it comes from there was no rate yet.
             (Some(rates), None) => rates.enter(id, listener),
             (None, _) => {}
         }
-        if carriage.progress.counted == Counted::Nothing {
+        if transport_part.progress.counted == Counted::Nothing {
             self.admission.count_told();
         }
-        if let Some(visitor) = carriage.visitor {
+        if let Some(visitor) = transport_part.visitor {
             self.visits.insert(id, (listener, visitor));
         }
-        if carriage.lingered > 0 {
-            let lingered = carriage.lingered.min(LINGER_BYTES_MAX as u64);
+        if transport_part.lingered > 0 {
+            let lingered = transport_part.lingered.min(LINGER_BYTES_MAX as u64);
             self.lingering.insert(id, lingered as usize);
         }
         match host.shard().phase(id) {
@@ -166,15 +168,15 @@ impl Transport {
         if host.shard().is_paused(id) {
             self.stay_paused(host, id);
         }
-        if carriage.progress.at_end {
+        if transport_part.progress.at_end {
             self.half_closed.push(id);
         }
     }
 
     /// Sends every connection on its way that is to move.
     pub fn depart_all(&mut self, host: &mut Host) {
-        while let Some(leaving) = host.next_leaving() {
-            let id = leaving.connection;
+        while let Some(departure) = host.next_departure() {
+            let id = departure.connection;
             if host.flow(id) != Flow::Leave {
                 continue;
             }
@@ -182,22 +184,22 @@ impl Transport {
                 continue;
             };
             self.release(&mut link);
-            debug!(connection = %ConnName(host.core(), id), home = %leaving.home, uid = %Escaped(&leaving.uid), "moves");
+            debug!(connection = %ConnName(host.core(), id), home = %departure.home, uid = %Escaped(&departure.uid), "moves");
             let left_at = host.now();
             let spent = self.rates.as_mut().map(|rates| rates.leave(id, left_at));
-            let boarding = Boarding {
-                leaving,
+            let departing = PendingDeparture {
+                departure,
                 link,
                 spent,
                 left_at,
             };
             if self.handover.is_some() {
-                self.boarding.push(boarding);
+                self.departing.push(departing);
             } else {
-                depart(host, boarding, Socket::Here);
+                depart(host, departing, Socket::Here);
             }
         }
-        if !self.boarding.is_empty() {
+        if !self.departing.is_empty() {
             self.hand_over(host);
         }
     }
@@ -212,26 +214,26 @@ impl Transport {
         }
     }
 
-    /// Sends the sockets of those that board, many at a time, and each envelope after its socket.
+    /// Sends the sockets of those that depart, many at a time, and each envelope after its socket.
     fn hand_over(&mut self, host: &mut Host) {
         let Some(mut handover) = self.handover.take() else {
             return;
         };
-        let mut boarding = std::mem::take(&mut self.boarding);
-        boarding.sort_by_key(|one| one.leaving.home.0);
-        let mut boarding = boarding.into_iter().peekable();
+        let mut departing = std::mem::take(&mut self.departing);
+        departing.sort_by_key(|one| one.departure.home.0);
+        let mut departing = departing.into_iter().peekable();
         let mut batch = Vec::with_capacity(BATCH);
-        while let Some(one) = boarding.next() {
-            let home = one.leaving.home;
-            let id = one.leaving.connection;
+        while let Some(one) = departing.next() {
+            let home = one.departure.home;
+            let id = one.departure.connection;
             match host.flow(id) == Flow::Leave {
                 true if host.may_go(id) => batch.push(one),
-                true => self.boarding.push(one),
+                true => self.departing.push(one),
                 false => self.stay(host, one),
             }
-            let is_more = boarding
+            let is_more = departing
                 .peek()
-                .is_some_and(|next| next.leaving.home == home);
+                .is_some_and(|next| next.departure.home == home);
             if is_more && batch.len() < BATCH || batch.is_empty() {
                 continue;
             }
@@ -248,7 +250,7 @@ impl Transport {
                     if error.kind() != io::ErrorKind::WouldBlock {
                         warn!(%error, core = %home, "connections cannot move there yet");
                     }
-                    self.boarding.append(&mut batch);
+                    self.departing.append(&mut batch);
                 }
             }
         }
@@ -256,24 +258,26 @@ impl Transport {
     }
 
     /// One that has been closed while it waited to leave ends here.
-    fn stay(&mut self, host: &mut Host, boarding: Boarding) {
-        let Boarding { leaving, link, .. } = boarding;
+    fn stay(&mut self, host: &mut Host, departing: PendingDeparture) {
+        let PendingDeparture {
+            departure, link, ..
+        } = departing;
         self.place(link);
-        self.end(host, leaving.connection);
+        self.end(host, departure.connection);
     }
 }
 
 /// Posts the envelope of one that leaves.
-fn depart(host: &mut Host, boarding: Boarding, socket: impl FnOnce(TcpStream) -> Socket) {
-    let Boarding {
-        leaving,
+fn depart(host: &mut Host, departing: PendingDeparture, socket: impl FnOnce(TcpStream) -> Socket) {
+    let PendingDeparture {
+        departure,
         link,
         spent,
         left_at,
-    } = boarding;
-    let carriage = Carriage {
+    } = departing;
+    let transport_part = TransportPart {
         spent,
-        ..Carriage::new(link.progress, left_at)
+        ..TransportPart::new(link.progress, left_at)
     };
-    host.depart(leaving, carriage, socket(link.stream));
+    host.depart(departure, transport_part, socket(link.stream));
 }

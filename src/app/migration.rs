@@ -2,32 +2,32 @@
 
 use smallvec::SmallVec;
 
-use super::envelope::{Body, Move};
-use super::host::{Arrival, Host, Leaving, Received};
+use super::envelope::{Body, Transfer};
+use super::host::{Arrival, Departure, Host, Received};
 use super::local::QUEUE_KEPT;
 use super::order::Way;
 use crate::close::CloseReason;
 use crate::ident::{ConnId, CoreId};
-use crate::migration::{Carriage, Crossing, Migrant, Session, Socket};
-use crate::shard::{Phase, Stage, Stays};
+use crate::migration::{Destination, Migration, SessionPart, Socket, TransportPart};
+use crate::shard::{DepartError, Phase, SavedPhase};
 
 /// Why a connection cannot be put in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Refused {
+pub enum ArriveError {
     /// It is of a listener that is not here, or that speaks another protocol.
     Listener,
     /// It has entered a namespace that is not here.
     Namespace,
     /// Its app does not take its session.
-    Session,
+    SessionPart,
 }
 
-impl std::fmt::Display for Refused {
+impl std::fmt::Display for ArriveError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Refused::Listener => "its listener is not here, or speaks another protocol",
-            Refused::Namespace => "its namespace is not here",
-            Refused::Session => "its app cannot read its session",
+            ArriveError::Listener => "its listener is not here, or speaks another protocol",
+            ArriveError::Namespace => "its namespace is not here",
+            ArriveError::SessionPart => "its app cannot read its session",
         })
     }
 }
@@ -35,27 +35,33 @@ impl std::fmt::Display for Refused {
 impl Host {
     /// Takes what the app keeps of a connection, which is to be taken out next.
     #[inline]
-    pub fn take_session(&mut self, id: ConnId, crossing: Crossing) -> Result<Session, Stays> {
+    pub fn take_session(
+        &mut self,
+        id: ConnId,
+        destination: Destination,
+    ) -> Result<SessionPart, DepartError> {
         self.local
             .shard
             .may_depart(id)
             .or_else(|stays| match stays {
                 // Its uid is what it is taken out for.
-                Stays::Leaving => Ok(()),
+                DepartError::Leaving => Ok(()),
                 _ => Err(stays),
             })?;
         let Some((app, session)) = self.session_of(id) else {
-            return Ok(Session::None);
+            return Ok(SessionPart::None);
         };
         let app = &mut self.apps[app];
-        match crossing {
-            Crossing::Core => {
+        match destination {
+            Destination::Core => {
                 let session = app.take_session(session);
-                session.map(Session::Value).ok_or(Stays::Gone)
+                session.map(SessionPart::Value).ok_or(DepartError::Gone)
             }
-            Crossing::Process => {
+            Destination::Process => {
                 let bytes = app.pack_session(&mut self.local, session);
-                bytes.map(Session::Written).ok_or(Stays::Unwritten)
+                bytes
+                    .map(SessionPart::Written)
+                    .ok_or(DepartError::Unwritten)
             }
         }
     }
@@ -66,31 +72,31 @@ impl Host {
         &mut self,
         id: ConnId,
         binds: Option<Box<str>>,
-        session: Session,
-        carriage: Carriage,
-    ) -> Result<Migrant, Stays> {
-        let passage = self.local.shard.depart(id, binds)?;
+        session: SessionPart,
+        transport_part: TransportPart,
+    ) -> Result<Migration, DepartError> {
+        let shard_part = self.local.shard.depart(id, binds)?;
         // What it has at cores that pass it on is no sender's any more.
         self.local.ways.take(id);
-        Ok(Migrant {
-            passage,
-            carriage,
+        Ok(Migration {
+            shard_part,
+            transport_part,
             session,
         })
     }
 
     /// The next connection that is to move to its home core.
     #[inline]
-    pub fn next_leaving(&mut self) -> Option<Leaving> {
+    pub fn next_departure(&mut self) -> Option<Departure> {
         let local = &mut self.local;
-        let leaving = local.leaving.pop_front();
-        if leaving.is_none() && !local.crossings.is_empty() {
+        let departure = local.departures.pop_front();
+        if departure.is_none() && !local.crossings.is_empty() {
             return local.crossings.next_ready(&local.bus);
         }
-        if leaving.is_none() && self.local.leaving.capacity() > QUEUE_KEPT {
-            self.local.leaving.shrink_to(QUEUE_KEPT);
+        if departure.is_none() && self.local.departures.capacity() > QUEUE_KEPT {
+            self.local.departures.shrink_to(QUEUE_KEPT);
         }
-        leaving
+        departure
     }
 
     /// Whether one that was to go may do so still, having what this core has sent out since.
@@ -99,34 +105,34 @@ impl Host {
     }
 
     /// Sends a connection on its way home, with the transport's part of it.
-    pub fn depart(&mut self, leaving: Leaving, carriage: Carriage, socket: Socket) {
-        let Leaving {
+    pub fn depart(&mut self, departure: Departure, transport_part: TransportPart, socket: Socket) {
+        let Departure {
             connection,
             home,
             uid,
-        } = leaving;
+        } = departure;
         let ways = self.local.ways.take(connection);
         let owed_as = self.local.forward(connection, home);
         let crossing = self.local.cross(connection);
-        if let Ok(session) = self.take_session(connection, Crossing::Core)
-            && let Ok(migrant) = self.take_out(connection, Some(uid), session, carriage)
+        if let Ok(session) = self.take_session(connection, Destination::Core)
+            && let Ok(migration) = self.take_out(connection, Some(uid), session, transport_part)
         {
-            let moving = Box::new(Move {
-                migrant,
+            let moving = Box::new(Transfer {
+                migration,
                 socket,
                 ways,
                 crossing,
                 owed_as,
             });
-            self.local.post_free(home, Body::Move(moving));
+            self.local.post_free(home, Body::Transfer(moving));
         }
         self.local.post_interests();
     }
 
     /// Puts in a connection that has come from another process; see [`Host::put_in`].
-    pub fn take_in(&mut self, migrant: &mut Migrant) -> Result<ConnId, Refused> {
-        let id = self.put_in(migrant, SmallVec::new())?;
-        self.settle_in(id, migrant);
+    pub fn take_in(&mut self, migration: &mut Migration) -> Result<ConnId, ArriveError> {
+        let id = self.put_in(migration, SmallVec::new())?;
+        self.settle_in(id, migration);
         Ok(id)
     }
 
@@ -134,44 +140,52 @@ impl Host {
     #[inline]
     fn put_in(
         &mut self,
-        migrant: &mut Migrant,
+        migration: &mut Migration,
         ways: SmallVec<[Way; 2]>,
-    ) -> Result<ConnId, Refused> {
-        let passage = &mut migrant.passage;
-        let spec = self.listeners.get(usize::from(passage.listener));
-        let spec = spec.ok_or(Refused::Listener)?;
-        let (app, input) = (usize::from(spec.app), &migrant.carriage.progress.input);
-        if !input.fits(passage, spec.codec) {
-            return Err(Refused::Listener);
+    ) -> Result<ConnId, ArriveError> {
+        let shard_part = &mut migration.shard_part;
+        let spec = self.listeners.get(usize::from(shard_part.listener));
+        let spec = spec.ok_or(ArriveError::Listener)?;
+        let (app, input) = (
+            usize::from(spec.app),
+            &migration.transport_part.progress.input,
+        );
+        if !input.fits(shard_part, spec.codec) {
+            return Err(ArriveError::Listener);
         }
-        if let Some(space) = passage.entered
+        if let Some(space) = shard_part.entered
             && space.0 >= self.local.namespaces.spaces()
         {
-            return Err(Refused::Namespace);
+            return Err(ArriveError::Namespace);
         }
-        let is_known = matches!(passage.stage, Stage::Open { .. } | Stage::Home { .. });
-        let session = match std::mem::replace(&mut migrant.session, Session::None) {
-            Session::None if !is_known => None,
-            Session::Value(session) if is_known => self.apps[app].put_session(session),
-            Session::Written(bytes) if is_known => {
+        let is_known = matches!(
+            shard_part.stage,
+            SavedPhase::Open { .. } | SavedPhase::Home { .. }
+        );
+        let session = match std::mem::replace(&mut migration.session, SessionPart::None) {
+            SessionPart::None if !is_known => None,
+            SessionPart::Value(session) if is_known => self.apps[app].put_session(session),
+            SessionPart::Written(bytes) if is_known => {
                 self.apps[app].unpack_session(&mut self.local, &bytes)
             }
             _ => None,
         };
         if session.is_none() && is_known {
-            return Err(Refused::Session);
+            return Err(ArriveError::SessionPart);
         }
         let id = self
             .local
             .shard
-            .arrive(passage, session.unwrap_or(u32::MAX));
+            .arrive(shard_part, session.unwrap_or(u32::MAX));
         self.local.ways.put(id, ways);
         Ok(id)
     }
 
     /// Binds one that has come for its uid, and lets the joins take effect that it has asked for on its way.
-    fn settle_in(&mut self, id: ConnId, migrant: &mut Migrant) {
-        let (Stage::Open { binds } | Stage::Home { binds, .. }) = &mut migrant.passage.stage else {
+    fn settle_in(&mut self, id: ConnId, migration: &mut Migration) {
+        let (SavedPhase::Open { binds } | SavedPhase::Home { binds, .. }) =
+            &mut migration.shard_part.stage
+        else {
             return self.settle();
         };
         let uid = binds.take();
@@ -185,15 +199,15 @@ impl Host {
     }
 
     /// One has come from another core.
-    pub(super) fn received(&mut self, from: CoreId, moving: Box<Move>) -> Received {
-        let Move {
-            mut migrant,
+    pub(super) fn received(&mut self, from: CoreId, moving: Box<Transfer>) -> Received {
+        let Transfer {
+            mut migration,
             socket,
             ways,
             crossing,
             owed_as,
         } = *moving;
-        match self.put_in(&mut migrant, ways) {
+        match self.put_in(&mut migration, ways) {
             Ok(connection) => {
                 if let Some(was) = owed_as {
                     self.local.expect_replies(from, was, connection);
@@ -204,10 +218,10 @@ impl Host {
                     // More than may be kept was sent while it was on its way.
                     self.local.shard.close(connection, CloseReason::Overloaded);
                 }
-                self.settle_in(connection, &mut migrant);
+                self.settle_in(connection, &mut migration);
                 Received::Arrived(Arrival {
                     connection,
-                    carriage: migrant.carriage,
+                    transport_part: migration.transport_part,
                     socket,
                 })
             }
