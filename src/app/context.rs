@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::App;
 use super::local::Local;
 use super::namespaces::{Namespace, NamespaceError};
-use super::question::Asker;
+use super::pending::Caller;
 use crate::close::CloseReason;
 use crate::ident::{ConnId, CoreId, Reach, Reply, Ticket};
 use crate::payload::AsMessage;
@@ -244,27 +244,27 @@ impl<'a, A: App> Context<'a, A> {
 
     /// Asks: queue this for every connection of the uid within reach. `all` means everybody.
     pub fn push(&mut self, uid: &str, message: impl AsMessage) -> Ticket {
-        let asker = self.asker();
+        let caller = self.caller();
         self.local
-            .push(self.reach, asker, uid, message.as_message())
+            .push(self.reach, caller, uid, message.as_message())
     }
 
     /// Asks: close every connection of the uid within reach with 4007.
     pub fn kick(&mut self, uid: &str) -> Ticket {
-        let asker = self.asker();
-        self.local.kick(self.reach, asker, uid)
+        let caller = self.caller();
+        self.local.kick(self.reach, caller, uid)
     }
 
     /// Asks: how many connections has the uid within reach?
     pub fn online(&mut self, uid: &str) -> Ticket {
-        let asker = self.asker();
-        self.local.online(self.reach, asker, uid)
+        let caller = self.caller();
+        self.local.online(self.reach, caller, uid)
     }
 
     /// Asks for the counters of every core.
     pub fn stats(&mut self) -> Ticket {
-        let asker = self.asker();
-        self.local.stats(asker)
+        let caller = self.caller();
+        self.local.stats(caller)
     }
 
     /// The cores that what this callback sends to a uid or to all passes, and whether it goes to this one by its mailbox.
@@ -274,8 +274,8 @@ impl<'a, A: App> Context<'a, A> {
         (path, self.local.goes_by_mail(self.connection))
     }
 
-    fn asker(&self) -> Asker {
-        Asker::App {
+    fn caller(&self) -> Caller {
+        Caller::App {
             number: self.number,
             connection: self.connection,
         }

@@ -8,9 +8,9 @@ use smallvec::SmallVec;
 
 use super::AnyNote;
 use super::crossing::{Bulk, Crossing};
-use super::groups::{AskedBy, ToGroup};
-use super::inquiry::{Finding, Inquiry};
+use super::groups::{ReplyTo, ToGroup};
 use super::order::{Path, Way};
+use super::query::{Query, QueryResult};
 use crate::events::KickedBy;
 use crate::ident::{ConnId, CoreId, Reach, Reply, Space};
 use crate::migration::{Migration, Socket};
@@ -33,13 +33,13 @@ pub enum Body {
     /// To a group that is at home here.
     ToGroup {
         to_group: Arc<ToGroup>,
-        asked: AskedBy,
+        asked: ReplyTo,
     },
     /// The same from its home, for its members here.
     ToMembers {
         bulk: Bulk,
         to_group: Arc<ToGroup>,
-        asked: AskedBy,
+        asked: ReplyTo,
     },
     /// A group that is at home here has members there now, or none any more.
     Interest(Box<Interest>),
@@ -79,19 +79,19 @@ pub enum Body {
     Unfilled {
         connection: ConnId,
     },
-    /// A question and its number on the asking core, which gets exactly one answer to it.
-    Ask {
-        question: u64,
-        what: Ask,
+    /// A call and its number on the asking core, which gets exactly one answer to it.
+    Call {
+        call: u64,
+        what: Call,
     },
     /// The same from a task of that core.
-    Inquire {
-        question: u64,
-        what: Box<Inquiry>,
+    Query {
+        call: u64,
+        what: Box<Query>,
     },
     Answer {
-        question: u64,
-        part: Part,
+        call: u64,
+        part: AnswerPart,
     },
     /// A message from this connection of yours found nobody.
     Offline {
@@ -121,7 +121,7 @@ pub struct ToAll {
 pub struct Spread {
     pub reach: Reach,
     pub payload: Payload,
-    pub asked: AskedBy,
+    pub asked: ReplyTo,
 }
 
 /// What goes by other cores, behind what these pass on besides.
@@ -147,7 +147,7 @@ pub struct Transfer {
     pub owed_as: Option<ConnId>,
 }
 
-pub enum Ask {
+pub enum Call {
     Push {
         reach: Reach,
         addressed: Addressed,
@@ -166,12 +166,12 @@ pub enum Ask {
 }
 
 /// One core's part of an answer.
-pub enum Part {
+pub enum AnswerPart {
     /// So many other cores have parts, too.
     More(u32),
     Reached(u32),
     Stats(Box<CoreStats>),
-    Found(Box<Finding>),
+    Found(Box<QueryResult>),
 }
 
 /// The steps of stopping.

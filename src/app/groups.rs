@@ -12,10 +12,10 @@ use smallvec::SmallVec;
 
 use super::JoinError;
 use super::effect::{Effect, Joined};
-use super::envelope::{Body, Part, Passing};
+use super::envelope::{AnswerPart, Body, Passing};
 use super::local::Local;
 use super::order::Path;
-use super::question::Asker;
+use super::pending::Caller;
 use crate::bus::{RECEIVER_COST, Until};
 use crate::ident::{ConnId, CoreId, Reach, Space, Ticket};
 use crate::payload::{Message, Payload};
@@ -95,8 +95,8 @@ pub struct ToGroup {
     pub payload: Payload,
 }
 
-/// Who asked how many it has reached: the core, and its question's number.
-pub type AskedBy = Option<(CoreId, u64)>;
+/// Who asked how many it has reached: the core, and its call's number.
+pub type ReplyTo = Option<(CoreId, u64)>;
 
 impl Local {
     pub fn send_to_group(
@@ -125,30 +125,30 @@ impl Local {
     pub fn push_to_group(
         &mut self,
         reach: Reach,
-        asker: Asker,
+        caller: Caller,
         group: &str,
         message: Message<'_>,
     ) -> Ticket {
         if self.bus.cores() == 1 {
             let reached = self.shard.send_to_group(reach, group, message, false);
-            return self.push_answered_at_once(asker, reached);
+            return self.push_answered_at_once(caller, reached);
         }
-        let payer = asker.payer();
-        let question = self.open(asker, 1, true);
+        let payer = caller.payer();
+        let call = self.open(caller, 1, true);
         let to_group = ToGroup {
             reach,
             refresh: false,
             group: Box::from(group),
             payload: Payload::new(message),
         };
-        self.send_home(payer, to_group, Some(question));
-        Ticket(question)
+        self.send_home(payer, to_group, Some(call));
+        Ticket(call)
     }
 
-    fn send_home(&mut self, payer: Option<ConnId>, to_group: ToGroup, question: Option<u64>) {
+    fn send_home(&mut self, payer: Option<ConnId>, to_group: ToGroup, call: Option<u64>) {
         self.post_interests();
         let home = self.bus.home(&to_group.group);
-        let asked = question.map(|question| (self.core(), question));
+        let asked = call.map(|call| (self.core(), call));
         let to_group = Arc::new(to_group);
         let payer = payer.unwrap_or(ConnId::NOBODY);
         if home == self.core() && !self.goes_by_mail(Some(payer)) {
@@ -165,7 +165,7 @@ impl Local {
     }
 
     /// At the group's home: to its members here, and to every core that has some, on a connection's account.
-    fn spread(&mut self, payer: ConnId, to_group: Arc<ToGroup>, asked: AskedBy) {
+    fn spread(&mut self, payer: ConnId, to_group: Arc<ToGroup>, asked: ReplyTo) {
         let cores = self.others_with_members(&to_group);
         self.expect_more(asked, cores.len());
         let bulk = self.next_bulk();
@@ -186,7 +186,7 @@ impl Local {
     }
 
     /// The same for one of another core, on whose account it is.
-    pub fn pass_on(&mut self, to_group: Arc<ToGroup>, asked: AskedBy) {
+    pub fn pass_on(&mut self, to_group: Arc<ToGroup>, asked: ReplyTo) {
         let cores = self.others_with_members(&to_group);
         self.expect_more(asked, cores.len());
         let bulk = self.next_bulk();
@@ -210,23 +210,23 @@ impl Local {
         cores
     }
 
-    /// So many cores will tell the asker, besides this one. It hears of that before it hears of any of them: that is
+    /// So many cores will tell the caller, besides this one. It hears of that before it hears of any of them: that is
     /// posted before they are.
-    fn expect_more(&mut self, asked: AskedBy, cores: usize) {
+    fn expect_more(&mut self, asked: ReplyTo, cores: usize) {
         if cores > 0 {
-            self.answer_part(asked, Part::More(cores as u32));
+            self.answer_part(asked, AnswerPart::More(cores as u32));
         }
     }
 
-    pub fn report_reached(&mut self, asked: AskedBy, reached: u32) {
-        self.answer_part(asked, Part::Reached(reached));
+    pub fn report_reached(&mut self, asked: ReplyTo, reached: u32) {
+        self.answer_part(asked, AnswerPart::Reached(reached));
     }
 
-    pub(super) fn answer_part(&mut self, asked: AskedBy, part: Part) {
+    pub(super) fn answer_part(&mut self, asked: ReplyTo, part: AnswerPart) {
         match asked {
             None => {}
-            Some((core, question)) if core == self.core() => self.answered(question, part),
-            Some((core, question)) => self.post_free(core, Body::Answer { question, part }),
+            Some((core, call)) if core == self.core() => self.answered(call, part),
+            Some((core, call)) => self.post_free(core, Body::Answer { call, part }),
         }
     }
 

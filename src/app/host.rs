@@ -19,8 +19,8 @@ use super::hosted::Hosted;
 pub(crate) use super::local::Departure;
 use super::local::{Local, QUEUE_KEPT};
 use super::namespaces::Registry;
+use super::pending::PendingCalls;
 use super::proving::ending;
-use super::question::Questions;
 pub use super::receiving::Received;
 use super::round::{Round, Way};
 use crate::auth::Verifier;
@@ -128,7 +128,7 @@ impl Host {
     /// is started; for counts that can be compared.
     pub fn hash_by(&mut self, hasher: &RandomState) {
         self.local.shard.hash_by(hasher);
-        self.local.questions = Questions::with_hasher(hasher.clone());
+        self.local.pending = PendingCalls::with_hasher(hasher.clone());
     }
 
     /// Has those outside told who comes and goes. Before it is started.
@@ -499,9 +499,9 @@ impl Host {
         self.local.settle_credits();
     }
 
-    /// Whether questions of this core are open.
-    pub fn has_open_questions(&self) -> bool {
-        !self.local.questions.is_empty()
+    /// Whether calls of this core are open.
+    pub fn has_pending_calls(&self) -> bool {
+        !self.local.pending.is_empty()
     }
 
     fn app_of(&self, id: ConnId) -> Option<usize> {

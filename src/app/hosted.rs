@@ -33,7 +33,7 @@ pub trait Hosted {
     );
     fn offline(&mut self, local: &mut Local, id: ConnId, session: u32, uid: &str);
     fn close(&mut self, local: &mut Local, id: ConnId, session: u32, reason: CloseReason);
-    /// The answer to a question, and whose callback asked it.
+    /// The answer to a call, and whose callback asked it.
     fn answer(
         &mut self,
         local: &mut Local,

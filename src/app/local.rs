@@ -1,4 +1,4 @@
-//! What the callbacks of one core act on: its shard, its end of the bus, its questions and timers.
+//! What the callbacks of one core act on: its shard, its end of the bus, its calls and timers.
 //!
 //! Whoever sends computes the home core here: its own is delivered to directly, another gets one
 //! envelope. Callbacks that are due wait as [`Effect`]s.
@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use super::crossing::Crossings;
 use super::effect::Effect;
-use super::envelope::{Addressed, Ask, Body, Passing, Spread, ToAll};
+use super::envelope::{Addressed, Body, Call, Passing, Spread, ToAll};
 use super::forwards::Forwards;
 use super::groups::Homes;
 use super::namespaces::{Namespaces, Registry};
 use super::order::{NOTES, Path, Ways};
-use super::question::Questions;
+use super::pending::PendingCalls;
 use super::repeats::Repeats;
 use super::{AnyNote, BindError, To};
 use crate::auth::ProofError;
@@ -43,7 +43,7 @@ type Timer = Reverse<(Instant, u8, u64)>;
 pub struct Local {
     pub shard: Shard,
     pub bus: Endpoint<Body>,
-    pub questions: Questions,
+    pub pending: PendingCalls,
     /// Requests that have come with an id of their own.
     pub repeats: Repeats,
     /// Those made while the server runs.
@@ -83,7 +83,7 @@ impl Local {
         Local {
             shard: Shard::new(config, listeners, registry.apps()),
             bus,
-            questions: Questions::default(),
+            pending: PendingCalls::default(),
             repeats: Repeats::new(config.idempotency_window, config.idempotency_ids_max),
             namespaces: Namespaces::new(registry, config.namespaces_max),
             effects: VecDeque::new(),
@@ -232,7 +232,7 @@ impl Local {
 
     /// Whether the core has less on the way than it may.
     pub fn has_transit_room(&self) -> bool {
-        self.bus.in_transit_bytes() + self.questions.bytes() <= self.transit_bytes_core
+        self.bus.in_transit_bytes() + self.pending.bytes() <= self.transit_bytes_core
     }
 
     /// Posts what answers or follows something that was paid for already.
@@ -256,7 +256,7 @@ impl Local {
     /// has little on the way is not held up by those who have much, but past twice the core's sum nobody is read.
     fn has_credit(&self, transit: usize) -> bool {
         let most = self.transit_bytes_core;
-        let all = self.bus.in_transit_bytes() + self.questions.bytes();
+        let all = self.bus.in_transit_bytes() + self.pending.bytes();
         let free = TRANSIT_BYTES_FREE.min(most / 8);
         transit <= self.transit_bytes
             && transit <= most.saturating_sub(all).max(free)
@@ -266,7 +266,7 @@ impl Local {
     /// Why a connection is not to be read, if it is to wait.
     #[inline]
     pub fn holds(&self, id: ConnId, reading: &Reading) -> Option<Hold> {
-        let all = self.bus.in_transit_bytes() + self.questions.bytes();
+        let all = self.bus.in_transit_bytes() + self.pending.bytes();
         let is_little = reading.transit + all <= self.transit_bytes_core
             && reading.transit <= self.transit_bytes;
         if is_little && !reading.full && !reading.crossing && !self.shard.backlog.is_much() {
@@ -373,12 +373,12 @@ impl Local {
         reach: Reach,
         payer: Option<ConnId>,
         payload: Payload,
-        question: Option<u64>,
+        call: Option<u64>,
     ) {
         let payer = payer.unwrap_or(ConnId::NOBODY);
         let receivers = self.shard.count_everybody(reach) * self.bus.cores();
         let bytes = payload.message().len() + receivers * RECEIVER_COST;
-        let asked = question.map(|question| (self.core(), question));
+        let asked = call.map(|call| (self.core(), call));
         let body = Body::Spread(Box::new(Spread {
             reach,
             payload,
@@ -412,13 +412,13 @@ impl Local {
         for core in self.other_cores() {
             let to_all = Arc::clone(&to_all);
             let body = match asked {
-                Some((origin, question)) => Body::Pass(Box::new(Passing {
+                Some((origin, call)) => Body::Pass(Box::new(Passing {
                     origin,
                     path: Path::new(),
                     is_bulk: true,
-                    body: Body::Ask {
-                        question,
-                        what: Ask::PushEverybody(to_all),
+                    body: Body::Call {
+                        call,
+                        what: Call::PushEverybody(to_all),
                     },
                 })),
                 None => Body::ToEverybody(to_all),

@@ -4,7 +4,7 @@
 //! and never nest: closing or overflowing a connection inside one marks it, and its `on_close`
 //! comes after.
 
-mod ask;
+mod calls;
 mod context;
 mod crossing;
 mod effect;
@@ -16,14 +16,15 @@ mod groups;
 pub mod host;
 #[doc(hidden)]
 pub mod hosted;
-pub(crate) mod inquiry;
 mod local;
 pub(crate) mod migration;
 #[doc(hidden)]
 pub mod namespaces;
 mod order;
+pub(crate) mod pending;
+pub(crate) mod promise;
 mod proving;
-pub(crate) mod question;
+pub(crate) mod query;
 mod receiving;
 pub(crate) mod repeats;
 pub(crate) mod round;
@@ -220,7 +221,7 @@ pub trait App: Sized + 'static {
         let _ = (cx, session, reason);
     }
 
-    /// The answer to a question, exactly once for each ticket, on the asking core.
+    /// The answer to a request, exactly once for each ticket, on the asking core.
     fn on_answer(&mut self, cx: &mut Context<'_, Self>, ticket: Ticket, answer: Answer) {
         let _ = (cx, ticket, answer);
     }
@@ -236,7 +237,7 @@ pub trait App: Sized + 'static {
     }
 }
 
-/// What a question found.
+/// What a request found.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Answer {
     /// To a push: in how many live connections' outboxes the message was queued. To a kick: how

@@ -39,12 +39,12 @@ impl Host {
             Body::Drain(stage) => return Received::Drain(stage),
             Body::Renew(renewal) => return Received::Renew(renewal),
             Body::RollCall => return Received::Done,
-            Body::Ask { question, what } => {
+            Body::Call { call, what } => {
                 let part = self.local.find(what);
-                self.local.post_free(from, Body::Answer { question, part });
+                self.local.post_free(from, Body::Answer { call, part });
             }
-            Body::Inquire { question, what } => self.local.look_into(from, question, *what),
-            Body::Answer { question, part } => self.local.answered(question, part),
+            Body::Query { call, what } => self.local.run_query(from, call, *what),
+            Body::Answer { call, part } => self.local.answered(call, part),
             Body::Offline { connection, uid } => self.local.tell_offline(connection, &uid),
             Body::Note { app, note } => {
                 self.apps[usize::from(app)].note(&mut self.local, from, note);

@@ -19,7 +19,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Of an id, or of what a request asks for: so long that no two are alike.
 pub type Digest = [u8; 16];
 
-/// Who waits: a core and its question.
+/// Who waits: a core and its call.
 type Waiter = (CoreId, u64);
 
 /// What becomes of a request.

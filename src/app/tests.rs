@@ -465,7 +465,7 @@ fn credit_is_back_whatever_became_of_the_payer() {
     cores.say(ended, "end");
     for host in &mut cores.hosts {
         assert_eq!(host.bus().in_transit_bytes(), 0);
-        assert!(!host.has_open_questions());
+        assert!(!host.has_pending_calls());
     }
     let (core, id) = cores.clients[moved];
     assert_eq!(cores.hosts[core].shard().transit(id), 0);

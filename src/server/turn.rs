@@ -301,7 +301,7 @@ impl Turn {
             let clients = self.farewell.len() as u64;
             return self.progress[self.core.index()].publish_shut(connections, clients);
         }
-        let working = unfinished || self.errands.len() > 0 || host.has_open_questions();
+        let working = unfinished || self.errands.len() > 0 || host.has_pending_calls();
         self.progress[self.core.index()].publish_quiet(working, connections);
         let asking = host.shard().asking();
         if let Phase::Finishing(until) = self.phase

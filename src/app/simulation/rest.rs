@@ -168,16 +168,16 @@ impl World {
             }
             let local = host.local();
             assert_eq!(local.bus.in_transit_bytes(), 0, "credit is lost");
-            assert_eq!(local.questions.bytes(), 0, "a question's credit is lost");
-            assert!(!host.has_open_questions(), "a question is open");
+            assert_eq!(local.pending.bytes(), 0, "a question's credit is lost");
+            assert!(!host.has_pending_calls(), "a question is open");
             assert!(local.departures.is_empty());
         }
     }
 
     fn answer_tasks(&mut self) {
-        for (number, waiting) in std::mem::take(&mut self.tasks) {
+        for (number, promise) in std::mem::take(&mut self.tasks) {
             let mut task = Context::from_waker(Waker::noop());
-            let Poll::Ready(answer) = pin!(waiting).poll(&mut task) else {
+            let Poll::Ready(answer) = pin!(promise).poll(&mut task) else {
                 panic!("a task has no answer");
             };
             let Answer::Reached(reached) = answer else {
@@ -196,7 +196,7 @@ impl World {
             assert_eq!(host.shard().leftovers(), 0);
             assert_eq!(host.shard().snapshot().outbox_bytes, 0);
             assert_eq!(host.bus().in_transit_bytes(), 0);
-            assert!(!host.has_open_questions());
+            assert!(!host.has_pending_calls());
             let local = host.local();
             assert!(
                 local.homes.is_empty(),

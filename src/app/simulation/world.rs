@@ -19,7 +19,7 @@ use crate::app::envelope::Body;
 use crate::app::host::Host;
 use crate::app::hosted::{Hosted, Hosting};
 use crate::app::namespaces::Registry;
-use crate::app::question::Waiting;
+use crate::app::promise::Promise;
 use crate::app::{Answer, App, Login};
 use crate::bus::{ENVELOPE_COST, Endpoint, RECEIVER_COST, Route, connect_by};
 use crate::ident::{ConnId, Space};
@@ -36,7 +36,7 @@ pub struct World {
     pub links: Vec<HashMap<ConnId, usize>>,
     pub asleep: Vec<bool>,
     pub now: Instant,
-    pub tasks: Vec<(usize, Waiting<Answer>)>,
+    pub tasks: Vec<(usize, Promise<Answer>)>,
     pub alive: Arc<()>,
     listeners: Rc<[ListenerSpec]>,
     pub tally: Tally,
@@ -231,11 +231,11 @@ impl World {
         let number = model.last_sent().0;
         drop(model);
         let message = Message::Text(&text);
-        let waiting = match target {
+        let promise = match target {
             Target::Group(_) => self.hosts[core].push_to_group(reach, &group, message),
             _ => self.hosts[core].push(reach, &uid, message),
         };
-        self.tasks.push((number, waiting));
+        self.tasks.push((number, promise));
     }
 
     /// What must hold at any time.
@@ -245,10 +245,10 @@ impl World {
             let local = host.local();
             assert!(local.effects.is_empty(), "a callback was left undone");
             for id in local.shard.ids() {
-                let owed = local.bus.owed_by(id) + local.questions.owed_by(id);
+                let owed = local.bus.owed_by(id) + local.pending.owed_by(id);
                 assert_eq!(local.shard.transit(id), owed, "credit of one connection");
             }
-            let on_the_way = local.bus.in_transit_bytes() + local.questions.bytes();
+            let on_the_way = local.bus.in_transit_bytes() + local.pending.bytes();
             if !self.scene.says_when_bound {
                 // Who has little on the way goes on beyond what one core may have, up to twice that.
                 // What tasks push is bounded by their waiting, which these do not.

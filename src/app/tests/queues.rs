@@ -27,7 +27,7 @@ fn timers_fire_while_deadlines_wait_for_the_wire() {
     cores.end();
 }
 
-/// Ten thousand timers, notes to the own core and questions at once: when they are done, the queues they have
+/// Ten thousand timers, notes to the own core and calls at once: when they are done, the queues they have
 /// filled are not as long as that for good.
 #[test]
 fn queues_are_short_again_after_a_burst() {
@@ -45,7 +45,7 @@ fn queues_are_short_again_after_a_burst() {
     let (core, id) = cores.clients[client];
     cores.hosts[core].message(id, Message::Text("burst"));
     assert!(cores.hosts[core].local.timers_capacity() >= BURST);
-    assert!(cores.hosts[core].local.questions.capacity() >= BURST);
+    assert!(cores.hosts[core].local.pending.capacity() >= BURST);
     cores.run();
     for second in 1..=BURST as u64 {
         cores.tick(core, Duration::from_millis(second));
@@ -62,7 +62,7 @@ fn queues_are_short_again_after_a_burst() {
     for (what, capacity) in [
         ("timers", local.timers_capacity()),
         ("effects", local.effects.capacity()),
-        ("questions", local.questions.capacity()),
+        ("questions", local.pending.capacity()),
     ] {
         // Tables have some places more than asked for.
         assert!(capacity <= 8 * QUEUE_KEPT, "{what}: {capacity}");

@@ -201,7 +201,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::app::question::Waiting;
+    use crate::app::promise::Promise;
     use crate::ident::ConnId;
 
     fn begin(errands: &Errands, slot: u32, work: impl Future<Output = Answer> + 'static) {
@@ -267,8 +267,8 @@ mod tests {
     #[test]
     fn what_is_waited_for_wakes_and_late_wakes_do_no_harm() {
         let errands = Rc::new(Errands::default());
-        let waiting: Waiting<u32> = Waiting::default();
-        let other = waiting.clone();
+        let promise: Promise<u32> = Promise::default();
+        let other = promise.clone();
         begin(&errands, 1, async move {
             let status = other.await;
             Answer::error(status as u16, "", "")
@@ -278,7 +278,7 @@ mod tests {
         let _ = errands.woken.0.send(0);
         let _ = errands.woken.0.send(7);
         assert_eq!(play(&errands), [Vec::<u32>::new()]);
-        waiting.fulfil(204);
+        promise.fulfil(204);
         let key = errands.next_woken().expect("it was woken");
         let done = errands.poll(key).expect("it is done");
         assert_eq!(done.answer.map(|answer| answer.status).ok(), Some(204));

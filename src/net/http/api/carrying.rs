@@ -13,8 +13,8 @@ use super::bodies::{Command, Push, Target};
 use super::pacing::{Mark, Pace};
 use super::repeating::Due;
 use crate::app::Answer;
-use crate::app::inquiry::{Finding, Inquiry};
-use crate::app::question::Waiting;
+use crate::app::promise::Promise;
+use crate::app::query::{Query, QueryResult};
 use crate::ident::{ConnId, CoreId, EVERYBODY};
 use crate::net::http::Port;
 use crate::payload::{Message, Payload};
@@ -31,10 +31,10 @@ pub type Outcome = Result<String, ApiError>;
 
 /// What a command waits for.
 enum Pending {
-    Reached(Waiting<Answer>),
-    Found(Waiting<Vec<Finding>>),
+    Reached(Promise<Answer>),
+    Found(Promise<Vec<QueryResult>>),
     /// Of many uids: which of them each answer is about, by their places in the command.
-    Each(Vec<(Vec<usize>, Waiting<Vec<Finding>>)>),
+    Each(Vec<(Vec<usize>, Promise<Vec<QueryResult>>)>),
 }
 
 /// What waits, in the order of a batch: the place in it, the command, and for what.
@@ -168,12 +168,12 @@ impl Port {
                 Command::Join(group, uid) => {
                     let home = host.home(uid);
                     let (uid, group) = (Box::from(&**uid), Box::from(&**group));
-                    Pending::Found(host.inquire(home, Inquiry::Join { reach, uid, group }))
+                    Pending::Found(host.query(home, Query::Join { reach, uid, group }))
                 }
                 Command::Leave(group, uid) => {
                     let home = host.home(uid);
                     let (uid, group) = (Box::from(&**uid), Box::from(&**group));
-                    Pending::Found(host.inquire(home, Inquiry::Leave { reach, uid, group }))
+                    Pending::Found(host.query(home, Query::Leave { reach, uid, group }))
                 }
             };
             host.set_speaker(ConnId::NOBODY);
@@ -205,12 +205,12 @@ impl Port {
                 for of_core in homes.chunk_by(|one, next| one.0 == next.0) {
                     let places: Vec<usize> = of_core.iter().map(|(_, place)| *place).collect();
                     let names = places.iter().map(|place| Box::from(&*uids[*place]));
-                    let what = Inquiry::PushToUids {
+                    let what = Query::PushToUids {
                         reach: self.reach,
                         uids: names.collect(),
                         payload: payload.clone(),
                     };
-                    parts.push((places, host.inquire(of_core[0].0, what)));
+                    parts.push((places, host.query(of_core[0].0, what)));
                 }
                 host.set_speaker(ConnId::NOBODY);
             }
@@ -284,17 +284,17 @@ async fn outcome(command: &Command<'_>, pending: Pending) -> Outcome {
     let mut each = Vec::new();
     let (mut connections, mut refused) = (0, 0);
     match pending {
-        Pending::Reached(waiting) => {
-            if let Answer::Reached(reached) = waiting.await {
+        Pending::Reached(promise) => {
+            if let Answer::Reached(reached) = promise.await {
                 each.push(reached);
                 connections = u64::from(reached);
             }
         }
-        Pending::Found(waiting) => {
-            for finding in waiting.await {
-                match finding {
-                    Finding::Reached(reached) => connections += u64::from(reached),
-                    Finding::Joined { joined, refused: r } => {
+        Pending::Found(promise) => {
+            for result in promise.await {
+                match result {
+                    QueryResult::Reached(reached) => connections += u64::from(reached),
+                    QueryResult::Joined { joined, refused: r } => {
                         connections += u64::from(joined);
                         refused += r;
                     }
@@ -303,9 +303,9 @@ async fn outcome(command: &Command<'_>, pending: Pending) -> Outcome {
             }
         }
         Pending::Each(parts) => {
-            for (places, waiting) in parts {
-                for finding in waiting.await {
-                    let Finding::ReachedEach(reached) = finding else {
+            for (places, promise) in parts {
+                for result in promise.await {
+                    let QueryResult::ReachedEach(reached) = result else {
                         continue;
                     };
                     for (place, reached) in places.iter().zip(reached) {

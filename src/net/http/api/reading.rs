@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::{ApiError, names};
 use crate::app::Answer;
-use crate::app::inquiry::{Finding, Inquiry};
+use crate::app::query::{Query, QueryResult};
 use crate::ident::CoreId;
 use crate::net::http::{Facts, Port};
 use crate::shard::{Cursor, MEMBERS_MAX, Seat, UIDS_PER_PAGE_MAX};
@@ -55,13 +55,13 @@ struct UidList {
 impl Port {
     pub(super) async fn uid(&self, name: &str) -> Result<String, ApiError> {
         let uid = names::uid(name)?;
-        let waiting = {
+        let promise = {
             let mut host = self.host.borrow_mut();
             let home = host.home(&uid);
             let (reach, uid) = (self.reach, Box::from(&*uid));
-            host.inquire(home, Inquiry::Uid { reach, uid })
+            host.query(home, Query::Uid { reach, uid })
         };
-        let Some(Finding::Uid(look)) = waiting.await.pop() else {
+        let Some(QueryResult::Uid(look)) = promise.await.pop() else {
             return Err(no_answer());
         };
         let list: Vec<Told<'_>> = look
@@ -93,13 +93,13 @@ impl Port {
             let Some((core, from)) = at.filter(|_| uids.len() < limit) else {
                 break;
             };
-            let what = Inquiry::Uids {
+            let what = Query::Uids {
                 reach: self.reach,
                 from,
                 uids_max: limit - uids.len(),
             };
-            let waiting = self.host.borrow_mut().inquire(core, what);
-            let Some(Finding::Uids(page)) = waiting.await.pop() else {
+            let promise = self.host.borrow_mut().query(core, what);
+            let Some(QueryResult::Uids(page)) = promise.await.pop() else {
                 return Err(no_answer());
             };
             uids.extend(page.uids);
@@ -118,15 +118,15 @@ impl Port {
         let [limit] = names::fields(query, ["limit"])?;
         let limit = names::limit(limit, MEMBERS, MEMBERS_MAX)?;
         let reach = self.reach;
-        let waiting = self.host.borrow_mut().inquire_all(|| Inquiry::Group {
+        let promise = self.host.borrow_mut().query_all(|| Query::Group {
             reach,
             group: Box::from(&*group),
             members_max: limit,
         });
         let (mut connections, mut complete) = (0, true);
         let mut members = Map::new();
-        for finding in waiting.await {
-            let Finding::Group(look) = finding else {
+        for result in promise.await {
+            let QueryResult::Group(look) = result else {
                 continue;
             };
             connections += look.connections;
@@ -144,8 +144,8 @@ impl Port {
     }
 
     pub(super) async fn stats(&self) -> Result<String, ApiError> {
-        let waiting = self.host.borrow_mut().stats();
-        match waiting.await {
+        let promise = self.host.borrow_mut().stats();
+        match promise.await {
             Answer::Stats(stats) => text(&*stats),
             Answer::Reached(_) => Err(no_answer()),
         }

@@ -11,7 +11,7 @@ use super::bodies::{Command, Push, Target};
 use super::carrying::Outcome;
 use super::pacing::{Mark, Pace};
 use crate::app::host::Host;
-use crate::app::inquiry::{Finding, Inquiry};
+use crate::app::query::{Query, QueryResult};
 use crate::app::repeats::{Claim, Digest};
 use crate::ident::CoreId;
 use crate::net::http::Port;
@@ -53,7 +53,7 @@ impl Held<'_> {
         let Key { home, id, .. } = self.key;
         match self.host.try_borrow_mut() {
             // What it answers tells nothing.
-            Ok(mut host) => drop(host.inquire(home, Inquiry::Settle { id, answer })),
+            Ok(mut host) => drop(host.query(home, Query::Settle { id, answer })),
             // A panic has ended this request within a turn. Whoever asks again must not wait for it for ever.
             Err(_) => self.unsettled.borrow_mut().push(self.key),
         }
@@ -73,11 +73,11 @@ impl Port {
 fn give_up(host: &RefCell<Host>, unsettled: &RefCell<Vec<Key>>) -> bool {
     let left = std::mem::take(&mut *unsettled.borrow_mut());
     for Key { home, id, .. } in &left {
-        let what = Inquiry::Settle {
+        let what = Query::Settle {
             id: *id,
             answer: None,
         };
-        drop(host.borrow_mut().inquire(*home, what));
+        drop(host.borrow_mut().query(*home, what));
     }
     !left.is_empty()
 }
@@ -110,15 +110,15 @@ impl Port {
                     wanted: wanted(push),
                 };
                 let Key { home, id, wanted } = key;
-                let what = Inquiry::Claim { id, wanted };
+                let what = Query::Claim { id, wanted };
                 let mark = Mark::new(&mut self.host.borrow_mut());
-                let waiting = self.host.borrow_mut().inquire(home, what);
-                asked.push((nth, key, waiting));
+                let promise = self.host.borrow_mut().query(home, what);
+                asked.push((nth, key, promise));
                 pace.spend(mark, 1).await;
             }
         }
-        for (nth, key, waiting) in asked {
-            due[nth] = self.due(key, waiting.await);
+        for (nth, key, promise) in asked {
+            due[nth] = self.due(key, promise.await);
         }
         due
     }
@@ -127,34 +127,34 @@ impl Port {
     pub(super) async fn wait_for<'p>(&'p self, due: &mut Due<'p>) {
         let Due::Later(key) = *due else { return };
         let Key { home, id, wanted } = key;
-        let what = Inquiry::Await { id, wanted };
-        let waiting = self.host.borrow_mut().inquire(home, what);
-        *due = self.due(key, waiting.await);
+        let what = Query::Await { id, wanted };
+        let promise = self.host.borrow_mut().query(home, what);
+        *due = self.due(key, promise.await);
     }
 
-    fn due(&self, key: Key, found: Vec<Finding>) -> Due<'_> {
+    fn due(&self, key: Key, found: Vec<QueryResult>) -> Due<'_> {
         let refused = |status, code, words: &str| {
             let error = ApiError::new(status, code, words);
             Due::Known(Some(Err(error)))
         };
         match found.into_iter().next() {
-            Some(Finding::Claim(Claim::Fresh)) => Due::Now(Some(Held {
+            Some(QueryResult::Claim(Claim::Fresh)) => Due::Now(Some(Held {
                 host: &self.host,
                 unsettled: &self.unsettled,
                 key,
                 settled: false,
             })),
-            Some(Finding::Claim(Claim::UnderWay)) => Due::Later(key),
-            Some(Finding::Claim(Claim::Done(answer))) => {
+            Some(QueryResult::Claim(Claim::UnderWay)) => Due::Later(key),
+            Some(QueryResult::Claim(Claim::Done(answer))) => {
                 let inner = answer.strip_suffix('}').unwrap_or(&answer);
                 Due::Known(Some(Ok(format!("{inner},\"repeated\":true}}"))))
             }
-            Some(Finding::Claim(Claim::Conflict)) => refused(
+            Some(QueryResult::Claim(Claim::Conflict)) => refused(
                 409,
                 "id_in_use",
                 "this id is that of another request, which asked for something else",
             ),
-            Some(Finding::Claim(Claim::Full)) => refused(
+            Some(QueryResult::Claim(Claim::Full)) => refused(
                 503,
                 "too_many_ids",
                 "as many ids are kept as may be (idempotency_ids_max); without one it is pushed",
@@ -226,12 +226,12 @@ mod tests {
     /// What its home says of the id; one core alone answers at once.
     fn claim(host: &RefCell<Host>) -> Claim {
         let Key { home, id, wanted } = KEY;
-        let what = Inquiry::Claim { id, wanted };
-        let mut waiting = pin!(host.borrow_mut().inquire(home, what));
+        let what = Query::Claim { id, wanted };
+        let mut promise = pin!(host.borrow_mut().query(home, what));
         let mut context = Context::from_waker(Waker::noop());
-        match waiting.as_mut().poll(&mut context) {
+        match promise.as_mut().poll(&mut context) {
             Poll::Ready(mut found) => match found.pop() {
-                Some(Finding::Claim(claim)) => claim,
+                Some(QueryResult::Claim(claim)) => claim,
                 _ => panic!("another answer"),
             },
             Poll::Pending => panic!("no answer"),

@@ -1,21 +1,22 @@
-//! What a task of a core (an HTTP request) asks of one core or of all: [`Inquiry`], and what each of them finds:
-//! [`Finding`].
+//! What a task of a core (an HTTP request) asks of one core or of all: [`Query`], and what each of them finds:
+//! [`QueryResult`].
 //!
-//! It goes as any question does, and its answer comes back exactly once, with one finding a core asked. Bound: none
+//! It goes as any call does, and its answer comes back exactly once, with one result a core asked. Bound: none
 //! here; a request has so many of them under way as `net/http/api` lets it.
 
 use super::Answer;
-use super::envelope::{Body, Part};
+use super::envelope::{AnswerPart, Body};
 use super::host::Host;
 use super::local::Local;
-use super::question::{Asker, Waiting};
+use super::pending::Caller;
+use super::promise::Promise;
 use super::repeats::{Claim, Digest};
 use crate::ident::{ConnId, CoreId, EVERYBODY, Reach};
 use crate::payload::{Message, Payload};
 use crate::shard::{Cursor, GroupLook, UidLook, UidPage};
 
 /// See the module.
-pub enum Inquiry {
+pub enum Query {
     /// Push to these uids, all of which are at home on the core asked.
     PushToUids {
         reach: Reach,
@@ -65,7 +66,7 @@ pub enum Inquiry {
 }
 
 /// See the module.
-pub enum Finding {
+pub enum QueryResult {
     Reached(u32),
     /// Of each uid, in their order.
     ReachedEach(Vec<u32>),
@@ -79,102 +80,100 @@ pub enum Finding {
     Claim(Claim),
 }
 
-impl Inquiry {
+impl Query {
     fn is_push(&self) -> bool {
-        matches!(self, Inquiry::PushToUids { .. })
+        matches!(self, Query::PushToUids { .. })
     }
 }
 
 impl Local {
     /// Asks one core.
-    fn inquire(&mut self, asker: Asker, core: CoreId, what: Inquiry) {
-        let question = self.questions.open(asker, 1, None, what.is_push());
-        self.inquire_as(question, core, what);
+    fn query(&mut self, caller: Caller, core: CoreId, what: Query) {
+        let call = self.pending.open(caller, 1, None, what.is_push());
+        self.query_as(call, core, what);
     }
 
-    fn inquire_as(&mut self, question: u64, core: CoreId, what: Inquiry) {
+    fn query_as(&mut self, call: u64, core: CoreId, what: Query) {
         let what = Box::new(what);
         let nobody = Some(ConnId::NOBODY);
         if core == self.core() && !self.goes_by_mail(nobody) {
-            return self.look_into(core, question, *what);
+            return self.run_query(core, call, *what);
         }
         let many = match &*what {
-            Inquiry::PushToUids { uids, payload, .. } => {
-                Some((payload.message().len(), uids.len()))
-            }
+            Query::PushToUids { uids, payload, .. } => Some((payload.message().len(), uids.len())),
             _ => None,
         };
-        let body = Body::Inquire { question, what };
+        let body = Body::Query { call, what };
         match many {
             Some((bytes, receivers)) => self.post_bulk(core, nobody, bytes, receivers, body),
             None => self.post(core, nobody, 0, body),
         }
     }
 
-    /// Does what an inquiry asks, on the core asked, and answers it, now or when it is known.
-    pub(super) fn look_into(&mut self, from: CoreId, question: u64, what: Inquiry) {
+    /// Does what a query asks, on the core asked, and answers it, now or when it is known.
+    pub(super) fn run_query(&mut self, from: CoreId, call: u64, what: Query) {
         let now = self.now();
         let shard = &mut self.shard;
-        let finding = match what {
-            Inquiry::PushToUids {
+        let result = match what {
+            Query::PushToUids {
                 reach,
                 uids,
                 payload,
-            } => Finding::ReachedEach(shard.send_to_uids(reach, &uids, payload.message())),
-            Inquiry::Join { reach, uid, group } => {
+            } => QueryResult::ReachedEach(shard.send_to_uids(reach, &uids, payload.message())),
+            Query::Join { reach, uid, group } => {
                 let (joined, refused) = shard.join_uid(reach, &uid, &group);
                 self.post_interests();
-                let finding = Finding::Joined { joined, refused };
-                return self.reply_by_home(&group, from, question, finding);
+                let result = QueryResult::Joined { joined, refused };
+                return self.reply_by_home(&group, from, call, result);
             }
-            Inquiry::Leave { reach, uid, group } => {
-                Finding::Reached(shard.leave_uid(reach, &uid, &group))
+            Query::Leave { reach, uid, group } => {
+                QueryResult::Reached(shard.leave_uid(reach, &uid, &group))
             }
-            Inquiry::Uid { reach, uid } => Finding::Uid(shard.look_at_uid(reach, &uid)),
-            Inquiry::Uids {
+            Query::Uid { reach, uid } => QueryResult::Uid(shard.look_at_uid(reach, &uid)),
+            Query::Uids {
                 reach,
                 from,
                 uids_max,
-            } => Finding::Uids(shard.list_uids(reach, from, uids_max)),
-            Inquiry::Group {
+            } => QueryResult::Uids(shard.list_uids(reach, from, uids_max)),
+            Query::Group {
                 reach,
                 group,
                 members_max,
-            } => Finding::Group(shard.look_at_group(reach, &group, members_max)),
-            Inquiry::Claim { id, wanted } => Finding::Claim(self.repeats.claim(now, id, wanted)),
-            Inquiry::Await { id, wanted } => {
-                match self.repeats.wait(now, id, wanted, (from, question)) {
-                    Some(claim) => Finding::Claim(claim),
+            } => QueryResult::Group(shard.look_at_group(reach, &group, members_max)),
+            Query::Claim { id, wanted } => QueryResult::Claim(self.repeats.claim(now, id, wanted)),
+            Query::Await { id, wanted } => {
+                match self.repeats.wait(now, id, wanted, (from, call)) {
+                    Some(claim) => QueryResult::Claim(claim),
                     // It is answered when the one under way is settled.
                     None => return,
                 }
             }
-            Inquiry::Settle { id, answer } => {
-                for ((from, question), claim) in self.repeats.settle(id, answer) {
-                    self.reply(from, question, Finding::Claim(claim));
+            Query::Settle { id, answer } => {
+                for ((from, call), claim) in self.repeats.settle(id, answer) {
+                    self.reply(from, call, QueryResult::Claim(claim));
                 }
-                Finding::Reached(0)
+                QueryResult::Reached(0)
             }
         };
-        self.reply(from, question, finding);
+        self.reply(from, call, result);
     }
 
     /// The same when the home of a group has been told who is in it.
-    fn reply_by_home(&mut self, group: &str, to: CoreId, question: u64, finding: Finding) {
+    fn reply_by_home(&mut self, group: &str, to: CoreId, call: u64, result: QueryResult) {
         let home = self.bus.home(group);
         if home == self.core() || self.bus.cores() == 1 {
-            return self.reply(to, question, finding);
+            return self.reply(to, call, result);
         }
-        let part = Part::Found(Box::new(finding));
-        self.send_back(home, to, None, Body::Answer { question, part });
+        let part = AnswerPart::Found(Box::new(result));
+        self.send_back(home, to, None, Body::Answer { call, part });
     }
 
-    fn reply(&mut self, to: CoreId, question: u64, finding: Finding) {
-        let part = Part::Found(Box::new(finding));
+    fn reply(&mut self, to: CoreId, call: u64, result: QueryResult) {
+        let part = AnswerPart::Found(Box::new(result));
         if to == self.core() {
-            self.answered(question, part);
+            self.answered(call, part);
         } else {
-            self.post_free(to, Body::Answer { question, part });
+            self.post_free(to, Body::Answer { call, part });
         }
     }
 }
@@ -182,12 +181,12 @@ impl Local {
 /// What a task asks. What it has queued is written or posted by the next turn, which the task is to make.
 impl Host {
     /// The same as the apps' push; `all` is everybody.
-    pub fn push(&mut self, reach: Reach, uid: &str, message: Message<'_>) -> Waiting<Answer> {
-        let waiting = Waiting::default();
-        let asker = Asker::Task(waiting.clone());
-        self.local.push(reach, asker, uid, message);
+    pub fn push(&mut self, reach: Reach, uid: &str, message: Message<'_>) -> Promise<Answer> {
+        let promise = Promise::default();
+        let caller = Caller::Task(promise.clone());
+        self.local.push(reach, caller, uid, message);
         self.settle();
-        waiting
+        promise
     }
 
     /// The cores that what tasks send to a uid or to all passes, and whether it goes to this one by its mailbox.
@@ -203,25 +202,25 @@ impl Host {
         reach: Reach,
         group: &str,
         message: Message<'_>,
-    ) -> Waiting<Answer> {
-        let waiting = Waiting::default();
-        let asker = Asker::Task(waiting.clone());
-        self.local.push_to_group(reach, asker, group, message);
+    ) -> Promise<Answer> {
+        let promise = Promise::default();
+        let caller = Caller::Task(promise.clone());
+        self.local.push_to_group(reach, caller, group, message);
         self.settle();
-        waiting
+        promise
     }
 
     /// To everybody within reach.
-    pub fn broadcast(&mut self, reach: Reach, message: Message<'_>) -> Waiting<Answer> {
+    pub fn broadcast(&mut self, reach: Reach, message: Message<'_>) -> Promise<Answer> {
         self.push(reach, EVERYBODY, message)
     }
 
     /// Closes the uid's connections.
-    pub fn kick(&mut self, reach: Reach, uid: &str) -> Waiting<Answer> {
-        let waiting = Waiting::default();
-        self.local.kick(reach, Asker::Task(waiting.clone()), uid);
+    pub fn kick(&mut self, reach: Reach, uid: &str) -> Promise<Answer> {
+        let promise = Promise::default();
+        self.local.kick(reach, Caller::Task(promise.clone()), uid);
         self.settle();
-        waiting
+        promise
     }
 
     /// A sender of its own, for a request.
@@ -235,10 +234,10 @@ impl Host {
     }
 
     /// The counters of every core.
-    pub fn stats(&mut self) -> Waiting<Answer> {
-        let waiting = Waiting::default();
-        self.local.stats(Asker::Task(waiting.clone()));
-        waiting
+    pub fn stats(&mut self) -> Promise<Answer> {
+        let promise = Promise::default();
+        self.local.stats(Caller::Task(promise.clone()));
+        promise
     }
 
     /// How many cores there are to ask.
@@ -257,26 +256,25 @@ impl Host {
     }
 
     /// Asks one core.
-    pub fn inquire(&mut self, core: CoreId, what: Inquiry) -> Waiting<Vec<Finding>> {
-        let waiting = Waiting::default();
-        self.local
-            .inquire(Asker::Inquirer(waiting.clone()), core, what);
+    pub fn query(&mut self, core: CoreId, what: Query) -> Promise<Vec<QueryResult>> {
+        let promise = Promise::default();
+        self.local.query(Caller::Query(promise.clone()), core, what);
         self.settle();
-        waiting
+        promise
     }
 
-    /// Asks every core; the findings come in no order.
-    pub fn inquire_all(&mut self, what: impl Fn() -> Inquiry) -> Waiting<Vec<Finding>> {
-        let waiting = Waiting::default();
-        let asker = Asker::Inquirer(waiting.clone());
+    /// Asks every core; the results come in no order.
+    pub fn query_all(&mut self, what: impl Fn() -> Query) -> Promise<Vec<QueryResult>> {
+        let promise = Promise::default();
+        let caller = Caller::Query(promise.clone());
         let cores = self.local.bus.cores();
         let is_push = what().is_push();
-        let question = self.local.questions.open(asker, cores, None, is_push);
+        let call = self.local.pending.open(caller, cores, None, is_push);
         let own = self.local.core();
         for core in self.local.other_cores().chain([own]) {
-            self.local.inquire_as(question, core, what());
+            self.local.query_as(call, core, what());
         }
         self.settle();
-        waiting
+        promise
     }
 }

@@ -1,0 +1,227 @@
+//! Asking: push, kick, online and stats, each answered exactly once on the core that asked.
+//!
+//! A call goes to the core that it concerns, or to all; [`Local::find`] does there what it asks. Bound:
+//! what a call costs stays on its caller's credit until it is answered.
+
+use std::sync::Arc;
+
+use super::Answer;
+use super::effect::Effect;
+use super::envelope::{Addressed, AnswerPart, Body, Call, ToAll};
+use super::local::Local;
+use super::pending::{AnsweredCall, Caller};
+use super::query::QueryResult;
+use crate::events::KickedBy;
+use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, Ticket, check_uid};
+use crate::payload::{Message, Payload};
+
+impl Local {
+    /// Opens a call to one core.
+    fn call_one(&mut self, caller: Caller, bytes: usize, home: CoreId, what: Call) -> Ticket {
+        let is_push = matches!(what, Call::Push { .. });
+        let payer = caller.payer();
+        let call = self.open(caller, 1, is_push);
+        self.call(call, home, payer, bytes, what);
+        Ticket(call)
+    }
+
+    pub(super) fn open(&mut self, caller: Caller, parts: usize, is_push: bool) -> u64 {
+        // For its answers, which ride on it.
+        let cost = parts * crate::bus::ENVELOPE_COST;
+        let payer = caller.payer();
+        if let Some(payer) = payer {
+            self.shard.add_transit(payer, cost);
+        }
+        let payer = payer.map(|payer| (payer, cost));
+        self.pending.open(caller, parts, payer, is_push)
+    }
+
+    fn call(&mut self, call: u64, core: CoreId, payer: Option<ConnId>, bytes: usize, what: Call) {
+        if core != self.core() || self.goes_by_mail(payer) {
+            self.post(core, payer, bytes, Body::Call { call, what });
+        } else {
+            let part = self.find(what);
+            self.answered(call, part);
+        }
+    }
+
+    pub fn push(
+        &mut self,
+        reach: Reach,
+        caller: Caller,
+        uid: &str,
+        message: Message<'_>,
+    ) -> Ticket {
+        if uid != EVERYBODY {
+            if check_uid(uid).is_err() {
+                return self.push_answered_at_once(caller, 0);
+            }
+            let home = self.bus.home(uid);
+            if home == self.core() && !self.goes_by_mail(caller.payer()) {
+                // At home already: no copy.
+                let reached = self.shard.send_to_uid(reach, uid, message);
+                return self.push_answered_at_once(caller, reached);
+            }
+            let addressed = Addressed::new(uid, message);
+            let bytes = uid.len() + message.len();
+            return self.call_one(caller, bytes, home, Call::Push { reach, addressed });
+        }
+        let payload = Payload::new(message);
+        let payer = caller.payer();
+        let path = self.path_of(payer);
+        let call = self.open(caller, self.bus.cores(), true);
+        if !path.is_empty() {
+            self.spread_along(path, reach, payer, payload, Some(call));
+            return Ticket(call);
+        }
+        let receivers = self.shard.count_everybody(reach);
+        let to_all = Arc::new(ToAll {
+            bulk: self.next_bulk(),
+            reach,
+            payload,
+        });
+        for core in self.other_cores() {
+            let what = Call::PushEverybody(Arc::clone(&to_all));
+            let body = Body::Call { call, what };
+            self.post_bulk(core, payer, message.len(), receivers, body);
+        }
+        let what = Call::PushEverybody(to_all);
+        if self.goes_by_mail(payer) {
+            let body = Body::Call { call, what };
+            self.post_bulk(self.core(), payer, message.len(), receivers, body);
+            self.crossings.mailed_here(&self.bus);
+        } else {
+            let part = self.find(what);
+            self.answered(call, part);
+        }
+        Ticket(call)
+    }
+
+    pub fn kick(&mut self, reach: Reach, caller: Caller, uid: &str) -> Ticket {
+        if check_uid(uid).is_err() {
+            return self.answer_at_once(caller, 0);
+        }
+        let uid = Box::from(uid);
+        let home = self.bus.home(&uid);
+        let by = self.named(&caller);
+        self.call_one(caller, uid.len(), home, Call::Kick { reach, uid, by })
+    }
+
+    /// Who asks, as those outside are told.
+    fn named(&self, caller: &Caller) -> KickedBy {
+        match caller {
+            Caller::Task(_) | Caller::Query(_) => KickedBy::Http,
+            Caller::App { connection, .. } => connection
+                .and_then(|connection| self.shard.shown_listener(connection))
+                .map_or(KickedBy::App, KickedBy::Listener),
+        }
+    }
+
+    pub fn online(&mut self, reach: Reach, caller: Caller, uid: &str) -> Ticket {
+        if check_uid(uid).is_err() {
+            return self.answer_at_once(caller, 0);
+        }
+        let uid = Box::from(uid);
+        let home = self.bus.home(&uid);
+        self.call_one(caller, uid.len(), home, Call::Online { reach, uid })
+    }
+
+    pub fn stats(&mut self, caller: Caller) -> Ticket {
+        let payer = caller.payer();
+        let call = self.open(caller, self.bus.cores(), false);
+        for core in self.other_cores() {
+            self.call(call, core, payer, 0, Call::Stats);
+        }
+        self.call(call, self.core(), payer, 0, Call::Stats);
+        Ticket(call)
+    }
+
+    /// A call whose answer is known: of a uid that is at home, or of what is no uid, which reaches
+    /// nobody. It is never open and costs its caller nothing.
+    fn answer_at_once(&mut self, caller: Caller, reached: u32) -> Ticket {
+        let call = self.pending.number();
+        self.tell_caller(call, caller, Answer::Reached(reached));
+        Ticket(call)
+    }
+
+    pub(super) fn push_answered_at_once(&mut self, caller: Caller, reached: u32) -> Ticket {
+        self.shard.count_push(reached);
+        self.answer_at_once(caller, reached)
+    }
+
+    /// Does what a call asks, on the core that it concerns.
+    pub fn find(&mut self, what: Call) -> AnswerPart {
+        match what {
+            Call::Push { reach, addressed } => AnswerPart::Reached(self.shard.send_to_uid(
+                reach,
+                addressed.uid(),
+                addressed.message(),
+            )),
+            Call::PushEverybody(to_all) => AnswerPart::Reached(self.deliver_to_everybody(&to_all)),
+            Call::Kick { reach, uid, by } => AnswerPart::Reached(self.shard.kick(reach, &uid, by)),
+            Call::Online { reach, uid } => AnswerPart::Reached(self.shard.online(reach, &uid)),
+            Call::Stats => {
+                let mut stats = self.shard.snapshot();
+                stats.core = self.core().0;
+                stats.doorbells = self.bus.bell().rings();
+                AnswerPart::Stats(Box::new(stats))
+            }
+        }
+    }
+
+    /// A part of an answer has come; the last one goes to who asked.
+    pub fn answered(&mut self, call: u64, part: AnswerPart) {
+        let Some(answered) = self.pending.part(call, part) else {
+            return;
+        };
+        if let Some((payer, bytes)) = answered.payer {
+            self.returned += 1;
+            self.shard.sub_transit(payer, bytes);
+        }
+        if answered.is_push {
+            self.count_pushes(&answered);
+        }
+        match answered.caller {
+            Caller::Query(promise) => promise.fulfil(answered.found),
+            caller => self.tell_caller(call, caller, answered.answer),
+        }
+    }
+
+    /// By verdict: one to a group is one, and one to several uids as many as these are.
+    fn count_pushes(&mut self, answered: &AnsweredCall) {
+        let mut of_all = None;
+        if let Answer::Reached(reached) = answered.answer
+            && !matches!(answered.caller, Caller::Query(_))
+        {
+            of_all = Some(reached);
+        }
+        for result in &answered.found {
+            match result {
+                QueryResult::ReachedEach(each) => {
+                    for reached in each {
+                        self.shard.count_push(*reached);
+                    }
+                }
+                QueryResult::Reached(reached) => of_all = Some(of_all.unwrap_or(0) + reached),
+                _ => {}
+            }
+        }
+        if let Some(reached) = of_all {
+            self.shard.count_push(reached);
+        }
+    }
+
+    fn tell_caller(&mut self, call: u64, caller: Caller, answer: Answer) {
+        match caller {
+            Caller::App { number, connection } => self.effects.push_back(Effect::Answer {
+                app: number,
+                asked_by: connection,
+                ticket: Ticket(call),
+                answer,
+            }),
+            Caller::Task(promise) => promise.fulfil(answer),
+            // Its call is opened for what is found, and never answered at once.
+            Caller::Query(promise) => promise.fulfil(Vec::new()),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Calls under way: who asked, and what has been answered so far. Each ends with exactly one answer.
+//!
+//! Bound: a call's cost stays on its caller's credit until it is answered.
+
+use ahash::{AHashMap, RandomState};
+
+use super::Answer;
+use super::envelope::AnswerPart;
+use super::promise::Promise;
+use super::query::QueryResult;
+use crate::ident::ConnId;
+use crate::stats::{CoreStats, Stats};
+
+pub enum Caller {
+    App {
+        number: u8,
+        /// Whose callback asked. It pays, and it is closed if the app panics over the answer.
+        connection: Option<ConnId>,
+    },
+    /// A task of this core (an HTTP request).
+    Task(Promise<Answer>),
+    /// The same, of more than there is an [`Answer`] for.
+    Query(Promise<Vec<QueryResult>>),
+}
+
+/// Places that the table of open calls keeps when it is empty.
+const CALLS_KEPT: usize = 1 << 10;
+
+impl Caller {
+    /// Whose credit the call is on, if anybody's.
+    pub fn payer(&self) -> Option<ConnId> {
+        match self {
+            Caller::App { connection, .. } => *connection,
+            Caller::Task(_) | Caller::Query(_) => Some(ConnId::NOBODY),
+        }
+    }
+}
+
+struct PendingCall {
+    caller: Caller,
+    parts_left: usize,
+    reached: u32,
+    stats: Vec<CoreStats>,
+    found: Vec<QueryResult>,
+    payer: Option<(ConnId, usize)>,
+    is_push: bool,
+}
+
+/// A call whose last part has come.
+pub struct AnsweredCall {
+    pub caller: Caller,
+    pub answer: Answer,
+    /// What was found, in place of an answer.
+    pub found: Vec<QueryResult>,
+    pub payer: Option<(ConnId, usize)>,
+    /// Whether it was to push something, and its answer is a verdict.
+    pub is_push: bool,
+}
+
+#[derive(Default)]
+pub struct PendingCalls {
+    next: u64,
+    open: AHashMap<u64, PendingCall>,
+    /// Credited bytes of all pending calls.
+    bytes: usize,
+}
+
+impl PendingCalls {
+    /// A table that hashes by this, for runs that are to be alike.
+    pub fn with_hasher(hasher: RandomState) -> PendingCalls {
+        PendingCalls {
+            open: AHashMap::with_hasher(hasher),
+            ..PendingCalls::default()
+        }
+    }
+
+    #[cfg(test)]
+    pub fn capacity(&self) -> usize {
+        self.open.capacity()
+    }
+
+    /// The number of a call that is answered at once.
+    pub fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    pub fn open(
+        &mut self,
+        caller: Caller,
+        parts: usize,
+        payer: Option<(ConnId, usize)>,
+        is_push: bool,
+    ) -> u64 {
+        let number = self.number();
+        self.bytes += payer.map_or(0, |(_, bytes)| bytes);
+        self.open.insert(
+            number,
+            PendingCall {
+                caller,
+                parts_left: parts,
+                reached: 0,
+                stats: Vec::new(),
+                found: Vec::new(),
+                payer,
+                is_push,
+            },
+        );
+        number
+    }
+
+    /// Takes one part; the whole answer, if that was the last.
+    pub fn part(&mut self, number: u64, part: AnswerPart) -> Option<AnsweredCall> {
+        let call = self.open.get_mut(&number)?;
+        match part {
+            AnswerPart::More(cores) => call.parts_left += cores as usize + 1,
+            AnswerPart::Reached(count) => call.reached += count,
+            AnswerPart::Stats(stats) => call.stats.push(*stats),
+            AnswerPart::Found(result) => call.found.push(*result),
+        }
+        call.parts_left -= 1;
+        if call.parts_left > 0 {
+            return None;
+        }
+        let mut call = self.open.remove(&number)?;
+        // After a burst the table would be as large as that for good.
+        if self.open.is_empty() && self.open.capacity() > 2 * CALLS_KEPT {
+            self.open.shrink_to(CALLS_KEPT);
+        }
+        self.bytes -= call.payer.map_or(0, |(_, bytes)| bytes);
+        let answer = if call.stats.is_empty() {
+            Answer::Reached(call.reached)
+        } else {
+            call.stats.sort_by_key(|stats| stats.core);
+            Answer::Stats(Box::new(Stats { cores: call.stats }))
+        };
+        Some(AnsweredCall {
+            caller: call.caller,
+            answer,
+            found: call.found,
+            payer: call.payer,
+            is_push: call.is_push,
+        })
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What the open calls of one connection cost it, for the simulation.
+    #[cfg(test)]
+    pub fn owed_by(&self, payer: ConnId) -> usize {
+        let payers = self.open.values().filter_map(|call| call.payer);
+        let own = payers.filter(|(id, _)| *id == payer);
+        own.map(|(_, bytes)| bytes).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+}
