@@ -10,7 +10,6 @@ mod crossing;
 mod effect;
 pub(crate) mod envelope;
 mod forwards;
-mod gather;
 mod groups;
 #[doc(hidden)]
 pub mod host;
@@ -30,6 +29,7 @@ pub(crate) mod repeats;
 pub(crate) mod round;
 #[cfg(all(test, not(loom)))]
 mod simulation;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 

@@ -433,7 +433,7 @@ fn turns(core: &CoreStats) -> Metric {
 
 impl Port {
     pub(super) async fn metrics(&self) -> Answer {
-        let gathering = self.host.borrow_mut().gather();
+        let gathering = self.host.borrow_mut().snapshot();
         let app::Answer::Stats(stats) = gathering.stats.await else {
             return Answer::error(500, "internal", "the cores' answer is none");
         };

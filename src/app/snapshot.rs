@@ -1,4 +1,4 @@
-//! What a look at the whole server gathers: every core's counters, and what waits in each mailbox.
+//! A snapshot of the whole server: every core's counters, and what waits in each mailbox.
 //!
 //! One call to all cores, as `stats` is, on behalf of a task that awaits the answer. Called by the HTTP port.
 
@@ -7,8 +7,8 @@ use super::host::Host;
 use super::pending::Caller;
 use super::promise::Promise;
 
-/// A look under way.
-pub struct Gathering {
+/// A snapshot under way.
+pub struct Snapshot {
     /// Envelopes in each core's mailbox when it was asked: each empties its own before it answers.
     pub depths: Vec<usize>,
     /// The counters to come.
@@ -17,11 +17,11 @@ pub struct Gathering {
 
 impl Host {
     /// Asks every core.
-    pub fn gather(&mut self) -> Gathering {
+    pub fn snapshot(&mut self) -> Snapshot {
         let depths = self.local.bus.depths().collect();
         let stats = Promise::default();
         self.local.stats(Caller::Task(stats.clone()));
         self.settle();
-        Gathering { depths, stats }
+        Snapshot { depths, stats }
     }
 }
