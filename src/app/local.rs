@@ -14,10 +14,10 @@ use super::effect::Effect;
 use super::envelope::{Addressed, Body, Call, Passing, Spread, ToAll};
 use super::forwards::Forwards;
 use super::groups::Homes;
+use super::idempotency::IdempotencyTable;
 use super::namespaces::{Namespaces, Registry};
 use super::order::{NOTES, Path, Ways};
 use super::pending::PendingCalls;
-use super::repeats::Repeats;
 use super::{AnyNote, BindError, To};
 use crate::auth::ProofError;
 use crate::bus::{Endpoint, RECEIVER_COST, Until};
@@ -45,7 +45,7 @@ pub struct Local {
     pub bus: Endpoint<Body>,
     pub pending: PendingCalls,
     /// Requests that have come with an id of their own.
-    pub repeats: Repeats,
+    pub idempotency: IdempotencyTable,
     /// Those made while the server runs.
     pub namespaces: Namespaces,
     pub effects: VecDeque<Effect>,
@@ -84,7 +84,10 @@ impl Local {
             shard: Shard::new(config, listeners, registry.apps()),
             bus,
             pending: PendingCalls::default(),
-            repeats: Repeats::new(config.idempotency_window, config.idempotency_ids_max),
+            idempotency: IdempotencyTable::new(
+                config.idempotency_window,
+                config.idempotency_ids_max,
+            ),
             namespaces: Namespaces::new(registry, config.namespaces_max),
             effects: VecDeque::new(),
             departures: VecDeque::new(),
@@ -105,7 +108,7 @@ impl Local {
         self.transit_bytes = config.transit_bytes_max;
         self.transit_bytes_core = config.transit_bytes_core_max;
         self.namespaces.set_most(config.namespaces_max);
-        self.repeats
+        self.idempotency
             .renew(config.idempotency_window, config.idempotency_ids_max);
         self.shard.renew(config, listeners)
     }

@@ -15,6 +15,7 @@ mod groups;
 pub mod host;
 #[doc(hidden)]
 pub mod hosted;
+pub(crate) mod idempotency;
 mod local;
 pub(crate) mod migration;
 #[doc(hidden)]
@@ -25,7 +26,6 @@ pub(crate) mod promise;
 mod proving;
 pub(crate) mod query;
 mod receiving;
-pub(crate) mod repeats;
 pub(crate) mod round;
 #[cfg(all(test, not(loom)))]
 mod simulation;

@@ -7,10 +7,10 @@
 use super::Answer;
 use super::envelope::{AnswerPart, Body};
 use super::host::Host;
+use super::idempotency::{Claim, Digest};
 use super::local::Local;
 use super::pending::Caller;
 use super::promise::Promise;
-use super::repeats::{Claim, Digest};
 use crate::ident::{ConnId, CoreId, EVERYBODY, Reach};
 use crate::payload::{Message, Payload};
 use crate::shard::{Cursor, GroupLook, UidLook, UidPage};
@@ -140,16 +140,18 @@ impl Local {
                 group,
                 members_max,
             } => QueryResult::Group(shard.look_at_group(reach, &group, members_max)),
-            Query::Claim { id, wanted } => QueryResult::Claim(self.repeats.claim(now, id, wanted)),
+            Query::Claim { id, wanted } => {
+                QueryResult::Claim(self.idempotency.claim(now, id, wanted))
+            }
             Query::Await { id, wanted } => {
-                match self.repeats.wait(now, id, wanted, (from, call)) {
+                match self.idempotency.wait(now, id, wanted, (from, call)) {
                     Some(claim) => QueryResult::Claim(claim),
                     // It is answered when the one under way is settled.
                     None => return,
                 }
             }
             Query::Settle { id, answer } => {
-                for ((from, call), claim) in self.repeats.settle(id, answer) {
+                for ((from, call), claim) in self.idempotency.settle(id, answer) {
                     self.reply(from, call, QueryResult::Claim(claim));
                 }
                 QueryResult::Reached(0)

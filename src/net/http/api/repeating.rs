@@ -1,6 +1,6 @@
 //! Requests with an `id`: asked of its home core before they are carried out, and told there when they are done.
 //!
-//! Bound: what [`crate::app::repeats`] keeps. A request that ends without an outcome gives its id up.
+//! Bound: what [`crate::app::idempotency`] keeps. A request that ends without an outcome gives its id up.
 
 use std::cell::RefCell;
 
@@ -11,8 +11,8 @@ use super::bodies::{Command, Push, Target};
 use super::carrying::Outcome;
 use super::pacing::{Mark, Pace};
 use crate::app::host::Host;
+use crate::app::idempotency::{Claim, Digest};
 use crate::app::query::{Query, QueryResult};
-use crate::app::repeats::{Claim, Digest};
 use crate::ident::CoreId;
 use crate::net::http::Port;
 

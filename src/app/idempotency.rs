@@ -1,4 +1,4 @@
-//! Which requests with an id of their own have been carried out of late, at the home core of each id: [`Repeats`].
+//! Which requests with an id of their own have been carried out of late, at the home core of each id: [`IdempotencyTable`].
 //!
 //! A back end that has got no answer asks again with the same id, of any core, and this is where both requests
 //! meet: the first is carried out, the second gets its answer, while the first is still under way, too. Bounds:
@@ -37,30 +37,30 @@ pub enum Claim {
     Full,
 }
 
-enum State {
+enum IdState {
     UnderWay(Vec<Waiter>),
     Done(Arc<str>),
 }
 
-struct Entry {
+struct IdEntry {
     wanted: Digest,
     since: Instant,
-    state: State,
+    state: IdState,
 }
 
 /// See the module.
-pub struct Repeats {
+pub struct IdempotencyTable {
     window: Duration,
     ids_max: usize,
-    entries: AHashMap<Digest, Entry>,
+    entries: AHashMap<Digest, IdEntry>,
     /// In the order in which they came.
     order: VecDeque<(Instant, Digest)>,
     answer_bytes: usize,
 }
 
-impl Repeats {
-    pub fn new(window: Duration, ids_max: usize) -> Repeats {
-        Repeats {
+impl IdempotencyTable {
+    pub fn new(window: Duration, ids_max: usize) -> IdempotencyTable {
+        IdempotencyTable {
             window,
             ids_max,
             entries: AHashMap::new(),
@@ -81,16 +81,16 @@ impl Repeats {
         if let Some(entry) = self.entries.get(&id) {
             return match &entry.state {
                 _ if entry.wanted != wanted => Claim::Conflict,
-                State::UnderWay(_) => Claim::UnderWay,
-                State::Done(answer) => Claim::Done(Arc::clone(answer)),
+                IdState::UnderWay(_) => Claim::UnderWay,
+                IdState::Done(answer) => Claim::Done(Arc::clone(answer)),
             };
         }
         if self.order.len() >= self.ids_max || self.answer_bytes >= ANSWER_BYTES_MAX {
             return Claim::Full;
         }
-        let state = State::UnderWay(Vec::new());
+        let state = IdState::UnderWay(Vec::new());
         let since = now;
-        let entry = Entry {
+        let entry = IdEntry {
             wanted,
             since,
             state,
@@ -100,7 +100,7 @@ impl Repeats {
         Claim::Fresh
     }
 
-    /// The same, but where one is under way, its outcome is waited for: `None`, and [`Repeats::settle`] tells.
+    /// The same, but where one is under way, its outcome is waited for: `None`, and [`IdempotencyTable::settle`] tells.
     pub fn wait(
         &mut self,
         now: Instant,
@@ -110,8 +110,8 @@ impl Repeats {
     ) -> Option<Claim> {
         let claim = self.claim(now, id, wanted);
         if claim == Claim::UnderWay
-            && let Some(Entry {
-                state: State::UnderWay(waiters),
+            && let Some(IdEntry {
+                state: IdState::UnderWay(waiters),
                 ..
             }) = self.entries.get_mut(&id)
         {
@@ -127,7 +127,7 @@ impl Repeats {
         let Some(entry) = self.entries.get_mut(&id) else {
             return Vec::new();
         };
-        let State::UnderWay(waiters) = &mut entry.state else {
+        let IdState::UnderWay(waiters) = &mut entry.state else {
             return Vec::new();
         };
         match answer {
@@ -137,7 +137,7 @@ impl Repeats {
                 let told = told.map(|waiter| (waiter, Claim::Done(Arc::clone(&answer))));
                 let told = told.collect();
                 self.answer_bytes += answer.len();
-                entry.state = State::Done(answer);
+                entry.state = IdState::Done(answer);
                 told
             }
             None if waiters.is_empty() => {
@@ -163,11 +163,11 @@ impl Repeats {
                 continue;
             }
             match &entry.state {
-                State::UnderWay(_) => {
+                IdState::UnderWay(_) => {
                     entry.since = now;
                     self.order.push_back((now, id));
                 }
-                State::Done(answer) => {
+                IdState::Done(answer) => {
                     self.answer_bytes -= answer.len();
                     self.entries.remove(&id);
                 }
@@ -199,93 +199,90 @@ mod tests {
 
     #[test]
     fn the_second_gets_the_firsts_answer_until_the_window_is_over() {
-        let mut repeats = Repeats::new(WINDOW, 10);
+        let mut table = IdempotencyTable::new(WINDOW, 10);
         let start = Instant::now();
-        assert_eq!(repeats.claim(start, id(1), WANTED), Claim::Fresh);
-        assert_eq!(repeats.claim(start, id(1), WANTED), Claim::UnderWay);
-        assert_eq!(repeats.claim(start, id(1), [8; 16]), Claim::Conflict);
-        assert!(repeats.settle(id(1), Some("x".into())).is_empty());
+        assert_eq!(table.claim(start, id(1), WANTED), Claim::Fresh);
+        assert_eq!(table.claim(start, id(1), WANTED), Claim::UnderWay);
+        assert_eq!(table.claim(start, id(1), [8; 16]), Claim::Conflict);
+        assert!(table.settle(id(1), Some("x".into())).is_empty());
         let nearly = start + WINDOW - Duration::from_nanos(1);
-        assert_eq!(repeats.claim(nearly, id(1), WANTED), done("x"));
-        assert_eq!(repeats.claim(nearly, id(1), [8; 16]), Claim::Conflict);
-        assert_eq!(repeats.claim(start + WINDOW, id(1), [8; 16]), Claim::Fresh);
+        assert_eq!(table.claim(nearly, id(1), WANTED), done("x"));
+        assert_eq!(table.claim(nearly, id(1), [8; 16]), Claim::Conflict);
+        assert_eq!(table.claim(start + WINDOW, id(1), [8; 16]), Claim::Fresh);
         // A second end of the same changes nothing.
-        repeats.settle(id(1), Some("y".into()));
-        assert!(repeats.settle(id(1), Some("z".into())).is_empty());
-        assert_eq!(repeats.claim(start + WINDOW, id(1), [8; 16]), done("y"));
-        repeats.claim(start + 3 * WINDOW, id(2), WANTED);
-        assert_eq!((repeats.answer_bytes, repeats.entries.len()), (0, 1));
+        table.settle(id(1), Some("y".into()));
+        assert!(table.settle(id(1), Some("z".into())).is_empty());
+        assert_eq!(table.claim(start + WINDOW, id(1), [8; 16]), done("y"));
+        table.claim(start + 3 * WINDOW, id(2), WANTED);
+        assert_eq!((table.answer_bytes, table.entries.len()), (0, 1));
     }
 
     #[test]
     fn whoever_waits_is_told_once() {
-        let mut repeats = Repeats::new(WINDOW, 10);
+        let mut table = IdempotencyTable::new(WINDOW, 10);
         let now = Instant::now();
         let (one, two) = ((CoreId(0), 1), (CoreId(1), 1));
-        assert_eq!(repeats.wait(now, id(1), WANTED, one), Some(Claim::Fresh));
-        assert_eq!(repeats.wait(now, id(1), WANTED, one), None);
-        assert_eq!(repeats.wait(now, id(1), WANTED, two), None);
-        assert_eq!(
-            repeats.wait(now, id(1), [8; 16], two),
-            Some(Claim::Conflict)
-        );
+        assert_eq!(table.wait(now, id(1), WANTED, one), Some(Claim::Fresh));
+        assert_eq!(table.wait(now, id(1), WANTED, one), None);
+        assert_eq!(table.wait(now, id(1), WANTED, two), None);
+        assert_eq!(table.wait(now, id(1), [8; 16], two), Some(Claim::Conflict));
         // The first gives up: one of them takes its place, the other goes on waiting.
-        assert_eq!(repeats.settle(id(1), None), [(one, Claim::Fresh)]);
-        assert_eq!(repeats.claim(now, id(1), WANTED), Claim::UnderWay);
-        assert_eq!(repeats.settle(id(1), Some("x".into())), [(two, done("x"))]);
-        assert_eq!(repeats.wait(now, id(1), WANTED, one), Some(done("x")));
+        assert_eq!(table.settle(id(1), None), [(one, Claim::Fresh)]);
+        assert_eq!(table.claim(now, id(1), WANTED), Claim::UnderWay);
+        assert_eq!(table.settle(id(1), Some("x".into())), [(two, done("x"))]);
+        assert_eq!(table.wait(now, id(1), WANTED, one), Some(done("x")));
         // Nobody is left to take its place.
-        assert_eq!(repeats.claim(now, id(2), WANTED), Claim::Fresh);
-        assert!(repeats.settle(id(2), None).is_empty());
-        assert_eq!(repeats.claim(now, id(2), WANTED), Claim::Fresh);
+        assert_eq!(table.claim(now, id(2), WANTED), Claim::Fresh);
+        assert!(table.settle(id(2), None).is_empty());
+        assert_eq!(table.claim(now, id(2), WANTED), Claim::Fresh);
     }
 
     #[test]
     fn one_id_too_many_is_refused_and_the_others_stay() {
         const MOST: u64 = 5;
-        let mut repeats = Repeats::new(WINDOW, MOST as usize);
+        let mut table = IdempotencyTable::new(WINDOW, MOST as usize);
         let start = Instant::now();
         let at = |number: u64| start + Duration::from_secs(number);
         for number in 0..MOST {
-            assert_eq!(repeats.claim(at(number), id(number), WANTED), Claim::Fresh);
-            repeats.settle(id(number), Some("x".into()));
+            assert_eq!(table.claim(at(number), id(number), WANTED), Claim::Fresh);
+            table.settle(id(number), Some("x".into()));
         }
-        assert_eq!(repeats.claim(at(MOST), id(MOST), WANTED), Claim::Full);
+        assert_eq!(table.claim(at(MOST), id(MOST), WANTED), Claim::Full);
         for number in 0..MOST {
-            assert_eq!(repeats.claim(at(MOST), id(number), WANTED), done("x"));
+            assert_eq!(table.claim(at(MOST), id(number), WANTED), done("x"));
         }
         // The first one's time is over: there is room for one.
         let later = start + WINDOW;
-        assert_eq!(repeats.claim(later, id(MOST), WANTED), Claim::Fresh);
-        assert_eq!(repeats.claim(later, id(0), WANTED), Claim::Full);
-        assert_eq!(repeats.entries.len(), MOST as usize);
+        assert_eq!(table.claim(later, id(MOST), WANTED), Claim::Fresh);
+        assert_eq!(table.claim(later, id(0), WANTED), Claim::Full);
+        assert_eq!(table.entries.len(), MOST as usize);
     }
 
     #[test]
     fn answers_are_bounded_together() {
-        let mut repeats = Repeats::new(WINDOW, 100);
+        let mut table = IdempotencyTable::new(WINDOW, 100);
         let now = Instant::now();
         let half: Box<str> = "x".repeat(ANSWER_BYTES_MAX / 2).into();
         for number in 0..2 {
-            assert_eq!(repeats.claim(now, id(number), WANTED), Claim::Fresh);
-            repeats.settle(id(number), Some(half.clone()));
+            assert_eq!(table.claim(now, id(number), WANTED), Claim::Fresh);
+            table.settle(id(number), Some(half.clone()));
         }
-        assert_eq!(repeats.claim(now, id(2), WANTED), Claim::Full);
-        assert_eq!(repeats.claim(now + WINDOW, id(2), WANTED), Claim::Fresh);
-        assert_eq!(repeats.answer_bytes, 0);
+        assert_eq!(table.claim(now, id(2), WANTED), Claim::Full);
+        assert_eq!(table.claim(now + WINDOW, id(2), WANTED), Claim::Fresh);
+        assert_eq!(table.answer_bytes, 0);
     }
 
     #[test]
     fn one_under_way_outlives_the_window() {
-        let mut repeats = Repeats::new(WINDOW, 100);
+        let mut table = IdempotencyTable::new(WINDOW, 100);
         let now = Instant::now();
-        assert_eq!(repeats.claim(now, id(1), WANTED), Claim::Fresh);
+        assert_eq!(table.claim(now, id(1), WANTED), Claim::Fresh);
         assert_eq!(
-            repeats.claim(now + 2 * WINDOW, id(1), WANTED),
+            table.claim(now + 2 * WINDOW, id(1), WANTED),
             Claim::UnderWay
         );
-        repeats.settle(id(1), Some("x".into()));
-        assert_eq!(repeats.claim(now + 2 * WINDOW, id(1), WANTED), done("x"));
-        assert_eq!(repeats.claim(now + 3 * WINDOW, id(1), WANTED), Claim::Fresh);
+        table.settle(id(1), Some("x".into()));
+        assert_eq!(table.claim(now + 2 * WINDOW, id(1), WANTED), done("x"));
+        assert_eq!(table.claim(now + 3 * WINDOW, id(1), WANTED), Claim::Fresh);
     }
 }
