@@ -3,9 +3,9 @@
 
 pub mod admission;
 pub mod connection;
-pub mod halves;
 pub mod handover;
 pub mod http;
+pub mod input_buffers;
 pub mod listener;
 pub mod origin;
 pub mod proxies;

@@ -29,9 +29,9 @@ use tracing::warn;
 
 use super::admission::Admission;
 use super::connection::Link;
-use super::halves::Halves;
 use super::handover::Handover;
 use super::http::Standing;
+use super::input_buffers::InputBuffers;
 use super::origin::Origins;
 use super::rates::Rates;
 use super::wire::{BatchMemory, EVENTS_PER_TURN, Ready, Watch, Wire, Written};
@@ -73,7 +73,7 @@ pub struct Transport {
     /// How fast connections may send, where some listener has a limit to that.
     rates: Option<Rates>,
     /// What connections keep of what they have sent.
-    halves: Halves,
+    input_buffers: InputBuffers,
     links: Pages<Option<Link>>,
     /// Connections whose handshake is under way, as they came; some of them are further by now.
     opening: VecDeque<ConnId>,
@@ -122,7 +122,7 @@ impl Transport {
         origins: Origins,
         admission: Admission,
         rates: Option<Rates>,
-        halves: Halves,
+        input_buffers: InputBuffers,
         handover: Option<Handover>,
     ) -> Transport {
         Transport {
@@ -136,7 +136,7 @@ impl Transport {
             visits: HashMap::new(),
             lingering: HashMap::new(),
             rates,
-            halves,
+            input_buffers,
             links: Pages::default(),
             opening: VecDeque::new(),
             buffer: vec![0; READ_BYTES],
@@ -177,7 +177,7 @@ impl Transport {
 
     /// Gives a connection its place in the table.
     fn place(&mut self, link: Link) {
-        self.halves.enter(link.progress.bytes_held());
+        self.input_buffers.enter(link.progress.bytes_held());
         let slot = link.id.slot;
         *self.links.claim(slot) = Some(link);
     }
@@ -189,7 +189,7 @@ impl Transport {
     /// Takes a connection's part out of the table.
     fn take_link(&mut self, id: ConnId) -> Option<Link> {
         let link = self.links.get_mut(id.slot)?.take_if(|link| link.id == id)?;
-        self.halves.leave(id, link.progress.bytes_held());
+        self.input_buffers.leave(id, link.progress.bytes_held());
         self.links.free(id.slot);
         Some(link)
     }

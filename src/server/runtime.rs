@@ -25,8 +25,8 @@ use crate::app::envelope::Body;
 use crate::app::host::Host;
 use crate::bus::Endpoint;
 use crate::hush::SharedHush;
-use crate::net::halves::Halves;
 use crate::net::http::{Errands, Pausing, Port};
+use crate::net::input_buffers::InputBuffers;
 use crate::net::listener::Listener;
 use crate::net::origin::Origins;
 use crate::net::readiness::Readiness;
@@ -135,7 +135,7 @@ impl Tasks {
             origins,
             plan.admission(),
             plan.rates(),
-            Halves::new(plan.config.inbox_bytes_core_max),
+            InputBuffers::new(plan.config.inbox_bytes_core_max),
             bound.handover,
         );
         transport.show(Arc::clone(&plan.standing));

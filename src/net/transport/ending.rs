@@ -102,12 +102,12 @@ impl Transport {
         }
         fullest.sort_unstable_by_key(|(held, id)| (std::cmp::Reverse(*held), id.slot));
         for (held, id) in fullest {
-            if !self.halves.are_many() {
+            if !self.input_buffers.are_many() {
                 break;
             }
             if let Some(link) = self.link(id) {
                 link.progress.ignore();
-                self.halves.leave(id, held);
+                self.input_buffers.leave(id, held);
                 host.close(id, CloseReason::Policy);
             }
         }

@@ -38,7 +38,7 @@ impl Transport {
     /// ours that this connection has met: it is closed, and no other one notices.
     pub(super) fn read(&mut self, host: &mut Host, id: ConnId) {
         let held = self.link(id).map_or(0, |link| link.progress.bytes_held());
-        self.halves.begin(id, held);
+        self.input_buffers.begin(id, held);
         let mut buffer = std::mem::take(&mut self.buffer);
         let done = guard(|| self.read_into(host, id, &mut buffer));
         self.buffer = buffer;
@@ -51,7 +51,7 @@ impl Transport {
             host.close(id, CloseReason::Internal);
         }
         let held = self.link(id).map_or(0, |link| link.progress.bytes_held());
-        if self.halves.end(held) {
+        if self.input_buffers.end(held) {
             self.shed_halves(host);
         }
         if let Some(rates) = &mut self.rates

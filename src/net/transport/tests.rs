@@ -111,7 +111,7 @@ impl Core {
                 Origins::default(),
                 Admission::new(&config, Arc::new(Census::new(None)), &[door]),
                 rates,
-                Halves::new(config.inbox_bytes_core_max),
+                InputBuffers::new(config.inbox_bytes_core_max),
                 None,
             ),
             listener: TcpListener::bind("127.0.0.1:0").unwrap(),
@@ -227,7 +227,7 @@ fn one_that_pauses_with_its_last_kept_byte_is_read_on_afterwards_on(kind: Kind) 
     let held = link.progress.bytes_held();
     link.progress.unread = HI.to_vec();
     let more = link.progress.bytes_held() - held;
-    core.transport.halves.enter(more);
+    core.transport.input_buffers.enter(more);
     client.write_all(HI).unwrap();
     core.turn();
     assert_eq!(read(&mut client, 4), HI_ANSWER);

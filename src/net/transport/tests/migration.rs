@@ -177,7 +177,7 @@ fn core(kind: Kind, writes: bool) -> Core {
         Origins::default(),
         Admission::new(&config, Arc::new(Census::new(None)), &doors),
         rates,
-        Halves::new(config.inbox_bytes_core_max),
+        InputBuffers::new(config.inbox_bytes_core_max),
         None,
     );
     let ports = (0..CODECS.len() as u16).map(|number| (number == HTTP).then(port));

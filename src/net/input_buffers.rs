@@ -7,16 +7,16 @@
 use crate::ident::ConnId;
 
 /// The account of one core.
-pub struct Halves {
+pub struct InputBuffers {
     bytes: usize,
     bytes_max: usize,
     /// Being read, and not in the account meanwhile.
     reading: Option<ConnId>,
 }
 
-impl Halves {
-    pub fn new(bytes_max: usize) -> Halves {
-        Halves {
+impl InputBuffers {
+    pub fn new(bytes_max: usize) -> InputBuffers {
+        InputBuffers {
             bytes: 0,
             bytes_max,
             reading: None,
@@ -72,24 +72,24 @@ mod tests {
     #[test]
     fn up_to_the_limit_and_not_a_byte_more() {
         for (bytes, too_many) in [(999, false), (1_000, false), (1_001, true)] {
-            let mut halves = Halves::new(1_000);
-            halves.enter(500);
-            halves.begin(ONE, 0);
-            assert_eq!(halves.end(bytes - 500), too_many, "{bytes}");
+            let mut input_buffers = InputBuffers::new(1_000);
+            input_buffers.enter(500);
+            input_buffers.begin(ONE, 0);
+            assert_eq!(input_buffers.end(bytes - 500), too_many, "{bytes}");
         }
     }
 
     #[test]
     fn what_goes_is_taken_off_whenever_it_goes() {
-        let mut halves = Halves::new(1_000);
-        halves.enter(100);
-        halves.begin(ONE, 100);
+        let mut input_buffers = InputBuffers::new(1_000);
+        input_buffers.enter(100);
+        input_buffers.begin(ONE, 100);
         // While it is read it may come to hold anything, and go.
-        halves.leave(ONE, 900);
-        assert!(!halves.end(0));
-        halves.begin(ONE, 0);
-        assert!(!halves.end(300));
-        halves.leave(ONE, 300);
-        assert_eq!(halves.bytes, 0);
+        input_buffers.leave(ONE, 900);
+        assert!(!input_buffers.end(0));
+        input_buffers.begin(ONE, 0);
+        assert!(!input_buffers.end(300));
+        input_buffers.leave(ONE, 300);
+        assert_eq!(input_buffers.bytes, 0);
     }
 }
