@@ -6,12 +6,12 @@
 
 mod asking;
 mod backlog;
-#[cfg(all(test, not(loom)))]
-mod census;
 mod deadlines;
 mod delivery;
 mod dirty;
 mod entering;
+#[cfg(all(test, not(loom)))]
+mod invariants;
 mod listing;
 mod members;
 mod membership;
