@@ -13,6 +13,7 @@ use ahash::RandomState;
 use tracing::info;
 
 use super::BindError;
+use super::authentication::ending;
 use super::effect::{Effect, Joined};
 use super::envelope::Body;
 use super::hosted::Hosted;
@@ -20,7 +21,6 @@ pub(crate) use super::local::Departure;
 use super::local::{Local, QUEUE_KEPT};
 use super::namespaces::Registry;
 use super::pending::PendingCalls;
-use super::proving::ending;
 pub use super::receiving::Received;
 use super::round::{Round, Way};
 use crate::auth::Verifier;
@@ -300,7 +300,7 @@ impl Host {
         shard.work.called();
         shard.work.copied(message.len());
         let caused = shard.backlog.caused();
-        if self.verifier.is_some() && self.take_proof(id, message) {
+        if self.verifier.is_some() && self.take_credential(id, message) {
             return self.settle();
         }
         self.apps[app].message(&mut self.local, id, session, message);

@@ -19,7 +19,7 @@ use super::namespaces::{Namespaces, Registry};
 use super::order::{NOTES, Path, Ways};
 use super::pending::PendingCalls;
 use super::{AnyNote, BindError, To};
-use crate::auth::ProofError;
+use crate::auth::CredentialError;
 use crate::bus::{Endpoint, RECEIVER_COST, Until};
 use crate::config::Config;
 use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, check_uid};
@@ -495,8 +495,8 @@ impl Local {
     pub fn bind_uid(&mut self, connection: ConnId, uid: &str) {
         let unproved = match self.shard.proved(connection) {
             Some(proved) if proved == uid => None,
-            Some(_) => Some(ProofError::OtherUid),
-            None => Some(ProofError::Missing),
+            Some(_) => Some(CredentialError::OtherUid),
+            None => Some(CredentialError::Missing),
         };
         self.ask_to_bind(connection, uid, unproved);
     }
@@ -508,12 +508,12 @@ impl Local {
         };
         let unproved = match self.shard.proved(connection) {
             Some(_) => None,
-            None => Some(ProofError::Missing),
+            None => Some(CredentialError::Missing),
         };
         self.ask_to_bind(connection, &peer.to_string(), unproved);
     }
 
-    fn ask_to_bind(&mut self, connection: ConnId, uid: &str, unproved: Option<ProofError>) {
+    fn ask_to_bind(&mut self, connection: ConnId, uid: &str, unproved: Option<CredentialError>) {
         let spec = self.shard.listener(connection);
         let unproved = unproved.filter(|_| spec.is_some_and(|spec| spec.proves));
         let refused = if let Err(error) = check_uid(uid) {

@@ -4,6 +4,7 @@
 //! and never nest: closing or overflowing a connection inside one marks it, and its `on_close`
 //! comes after.
 
+mod authentication;
 mod calls;
 mod context;
 mod crossing;
@@ -23,7 +24,6 @@ pub mod namespaces;
 mod order;
 pub(crate) mod pending;
 pub(crate) mod promise;
-mod proving;
 pub(crate) mod query;
 mod receiving;
 pub(crate) mod round;
@@ -34,14 +34,14 @@ mod snapshot;
 mod tests;
 
 pub use crate::shard::EnterError;
+pub(crate) use authentication::ending;
 pub use context::{Context, To};
 pub use namespaces::{Namespace, NamespaceError};
-pub(crate) use proving::ending;
 
 use std::any::Any;
 use std::fmt;
 
-use crate::auth::ProofError;
+use crate::auth::CredentialError;
 use crate::close::{CloseReason, Flaw};
 use crate::ident::{CoreId, Ticket, UidError};
 use crate::payload::Message;
@@ -262,7 +262,7 @@ pub enum BindError {
     /// The policy or `connections_per_uid_max` keeps the newcomer out.
     InUse,
     /// The connection has not proved that it is that uid, and has to.
-    Unproved(ProofError),
+    Unproved(CredentialError),
     /// A bind of the connection's is under way. Or it never binds ([`Login::Never`]).
     Twice,
 }

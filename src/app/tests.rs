@@ -1,8 +1,8 @@
 //! Tests of hosts without sockets: what callbacks may do and when, and what becomes of sessions.
 
+mod authentication;
 mod crossings;
 mod namespaces;
-mod proving;
 mod queues;
 mod rooms;
 

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 
-use super::{Proof, ProofError, WallTime};
+use super::{Credential, CredentialError, WallTime};
 use crate::config::{Auth, Config};
 
 /// There is none.
@@ -54,7 +54,7 @@ impl Verifier {
     }
 
     /// Is never called: there is none.
-    pub fn verify(&mut self, _: &str, _: WallTime) -> Result<Proof, ProofError> {
+    pub fn verify(&mut self, _: &str, _: WallTime) -> Result<Credential, CredentialError> {
         match self.0.0 {}
     }
 }

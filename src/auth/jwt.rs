@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 
 use super::keyfile::SECRET_BYTES_MIN;
 use super::keys::KEYS_MAX;
-use super::{FAR_MAX, NO_TOKEN, Proof, ProofError, WallTime, from_seconds};
+use super::{Credential, CredentialError, FAR_MAX, NO_TOKEN, WallTime, from_seconds};
 use crate::ident::check_uid;
 
 /// How far the issuer's clock may be ahead of ours, in what it says of a token's beginning.
@@ -216,11 +216,11 @@ fn checked(
 }
 
 /// Checks a token against the keys of its algorithm, and of its `kid` where keys have one.
-pub fn verify(keys: &[JwtKey], token: &str, now: WallTime) -> Result<Proof, ProofError> {
+pub fn verify(keys: &[JwtKey], token: &str, now: WallTime) -> Result<Credential, CredentialError> {
     let head = head(token)?;
     let algorithm: Option<Algorithm> = head.alg.parse().ok();
     let algorithm = algorithm.filter(|known| keys.iter().any(|key| key.algorithm == *known));
-    let algorithm = algorithm.ok_or(ProofError::Algorithm)?;
+    let algorithm = algorithm.ok_or(CredentialError::Algorithm)?;
     let mut candidates: Vec<&JwtKey> = keys
         .iter()
         .filter(|key| key.algorithm == algorithm)
@@ -233,22 +233,22 @@ pub fn verify(keys: &[JwtKey], token: &str, now: WallTime) -> Result<Proof, Proo
         }
     }
     let mut found = match candidates.is_empty() {
-        true => Err(ProofError::Key),
-        false => Err(ProofError::Signature),
+        true => Err(CredentialError::Key),
+        false => Err(CredentialError::Signature),
     };
     for key in candidates.iter().take(KEYS_MAX) {
         match jsonwebtoken::decode::<Claims>(token, &key.key, &key.validation) {
             Ok(decoded) => return judge(&decoded.claims, now),
             Err(error) => found = Err(refusal(error.kind(), token, now)),
         }
-        if found != Err(ProofError::Signature) {
+        if found != Err(CredentialError::Signature) {
             break;
         }
     }
     found
 }
 
-fn head(token: &str) -> Result<Head, ProofError> {
+fn head(token: &str) -> Result<Head, CredentialError> {
     let mut parts = token.split('.');
     let (Some(head), Some(_), Some(_), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
@@ -258,34 +258,37 @@ fn head(token: &str) -> Result<Head, ProofError> {
     let bytes = URL_SAFE_NO_PAD.decode(head).map_err(|_| NO_TOKEN)?;
     let head: Head = serde_json::from_slice(&bytes).map_err(|_| HEAD)?;
     match head.crit {
-        Some(_) => Err(ProofError::Malformed(
+        Some(_) => Err(CredentialError::Malformed(
             "the token's header has crit, and asks for what is not known here",
         )),
         None => Ok(head),
     }
 }
 
-const HEAD: ProofError =
-    ProofError::Malformed("the token's header is no JSON object with the alg of a JSON web token");
-const CLAIMS: ProofError = ProofError::Malformed("the token's claims are no JSON object");
-const SUB: ProofError =
-    ProofError::Malformed("the token's sub is missing, or no string and no whole number");
-const EXP: ProofError =
-    ProofError::Malformed("the token's exp is missing, or no number of seconds since 1970");
-const NBF: ProofError = ProofError::Malformed("the token's nbf is no number of seconds since 1970");
-const IAT: ProofError = ProofError::Malformed("the token's iat is no number of seconds since 1970");
-const FAR_EXP: ProofError = ProofError::Malformed(
+const HEAD: CredentialError = CredentialError::Malformed(
+    "the token's header is no JSON object with the alg of a JSON web token",
+);
+const CLAIMS: CredentialError = CredentialError::Malformed("the token's claims are no JSON object");
+const SUB: CredentialError =
+    CredentialError::Malformed("the token's sub is missing, or no string and no whole number");
+const EXP: CredentialError =
+    CredentialError::Malformed("the token's exp is missing, or no number of seconds since 1970");
+const NBF: CredentialError =
+    CredentialError::Malformed("the token's nbf is no number of seconds since 1970");
+const IAT: CredentialError =
+    CredentialError::Malformed("the token's iat is no number of seconds since 1970");
+const FAR_EXP: CredentialError = CredentialError::Malformed(
     "the token's exp is more than ten years away: it is in seconds, not in milliseconds",
 );
-const FAR_NBF: ProofError = ProofError::Malformed(
+const FAR_NBF: CredentialError = CredentialError::Malformed(
     "the token's nbf is more than ten years away: it is in seconds, not in milliseconds",
 );
-const FAR_IAT: ProofError = ProofError::Malformed(
+const FAR_IAT: CredentialError = CredentialError::Malformed(
     "the token's iat is more than ten years away: it is in seconds, not in milliseconds",
 );
 
 /// Holds what is signed against the time and our own rules.
-fn judge(claims: &Claims, now: WallTime) -> Result<Proof, ProofError> {
+fn judge(claims: &Claims, now: WallTime) -> Result<Credential, CredentialError> {
     let uid = subject(claims.sub.as_deref())?;
     let plausible = |time: WallTime, far| match time > now.saturating_add(FAR_MAX) {
         true => Err(far),
@@ -299,20 +302,20 @@ fn judge(claims: &Claims, now: WallTime) -> Result<Proof, ProofError> {
     if let Some(begins) = time(claims.nbf.as_deref(), NBF)?
         && plausible(begins, FAR_NBF)? > now.saturating_add(EARLY_MAX)
     {
-        return Err(ProofError::Early);
+        return Err(CredentialError::Early);
     }
-    check_uid(&uid).map_err(ProofError::Uid)?;
+    check_uid(&uid).map_err(CredentialError::Uid)?;
     if expires <= now {
-        return Err(ProofError::Expired);
+        return Err(CredentialError::Expired);
     }
-    Ok(Proof {
+    Ok(Credential {
         uid: uid.into_boxed_str(),
         expires,
     })
 }
 
 /// A string, or a whole number as it is written, as a back end may write it too.
-fn subject(sub: Option<&RawValue>) -> Result<String, ProofError> {
+fn subject(sub: Option<&RawValue>) -> Result<String, CredentialError> {
     let raw = sub.ok_or(SUB)?.get();
     match raw.as_bytes() {
         [b'"', ..] => serde_json::from_str(raw).map_err(|_| SUB),
@@ -324,7 +327,10 @@ fn subject(sub: Option<&RawValue>) -> Result<String, ProofError> {
 }
 
 /// A time; `null` is none.
-fn time(claim: Option<&RawValue>, wrong: ProofError) -> Result<Option<WallTime>, ProofError> {
+fn time(
+    claim: Option<&RawValue>,
+    wrong: CredentialError,
+) -> Result<Option<WallTime>, CredentialError> {
     let Some(raw) = claim.map(RawValue::get).filter(|raw| *raw != "null") else {
         return Ok(None);
     };
@@ -332,12 +338,12 @@ fn time(claim: Option<&RawValue>, wrong: ProofError) -> Result<Option<WallTime>,
     from_seconds(seconds).map(Some).ok_or(wrong)
 }
 
-fn refusal(error: &ErrorKind, token: &str, now: WallTime) -> ProofError {
+fn refusal(error: &ErrorKind, token: &str, now: WallTime) -> CredentialError {
     match error {
-        ErrorKind::InvalidSignature | ErrorKind::InvalidAlgorithm => ProofError::Signature,
-        ErrorKind::InvalidAudience | ErrorKind::InvalidIssuer => ProofError::Elsewhere,
+        ErrorKind::InvalidSignature | ErrorKind::InvalidAlgorithm => CredentialError::Signature,
+        ErrorKind::InvalidAudience | ErrorKind::InvalidIssuer => CredentialError::Elsewhere,
         ErrorKind::MissingRequiredClaim(claim) if matches!(claim.as_str(), "aud" | "iss") => {
-            ProofError::Elsewhere
+            CredentialError::Elsewhere
         }
         ErrorKind::Json(_) | ErrorKind::Utf8(_) => fault(token, now),
         _ => NO_TOKEN,
@@ -345,7 +351,7 @@ fn refusal(error: &ErrorKind, token: &str, now: WallTime) -> ProofError {
 }
 
 /// Which of the claims of a token that is signed as it should be is none.
-fn fault(token: &str, now: WallTime) -> ProofError {
+fn fault(token: &str, now: WallTime) -> CredentialError {
     let payload = token.split('.').nth(1).unwrap_or_default();
     let claims = URL_SAFE_NO_PAD.decode(payload).ok();
     let claims = claims.and_then(|json| serde_json::from_slice::<Claims>(&json).ok());

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use aws_lc_rs::hmac;
 
 use super::jwt::{self, JwtKey, Parties};
-use super::{Proof, ProofError, TOKEN_BYTES_MAX, WallTime, keyfile, plain};
+use super::{Credential, CredentialError, TOKEN_BYTES_MAX, WallTime, keyfile, plain};
 use crate::config::{Auth, Config};
 use crate::ident::check_uid;
 
@@ -159,9 +159,9 @@ impl Verifier {
     }
 
     /// What the token proves at this time.
-    pub fn verify(&mut self, token: &str, now: WallTime) -> Result<Proof, ProofError> {
+    pub fn verify(&mut self, token: &str, now: WallTime) -> Result<Credential, CredentialError> {
         if token.len() > TOKEN_BYTES_MAX {
-            return Err(ProofError::TooLong);
+            return Err(CredentialError::TooLong);
         }
         let version = self.keyring.version.load(Ordering::Acquire);
         if version != self.version {

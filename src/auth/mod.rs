@@ -37,7 +37,7 @@ pub const TOKEN_BYTES_MAX: usize = 4 << 10;
 #[cfg(feature = "auth")]
 const FAR_MAX: WallTime = 3_653 * 24 * 3_600 * 1_000;
 
-pub(crate) const NO_TOKEN: ProofError = ProofError::Malformed(
+pub(crate) const NO_TOKEN: CredentialError = CredentialError::Malformed(
     "this is not a token: expected three parts of base64url with dots between them",
 );
 
@@ -53,7 +53,7 @@ pub fn wall_time() -> WallTime {
 
 /// What a token has proved.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Proof {
+pub struct Credential {
     /// Whose it is.
     pub uid: Box<str>,
     /// From when on it proves nothing.
@@ -62,7 +62,7 @@ pub struct Proof {
 
 /// Why a token proves nothing, or not what was claimed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ProofError {
+pub enum CredentialError {
     /// There is none.
     Missing,
     /// It is not of the form that is configured, or says something that cannot be: this, in words.
@@ -87,39 +87,43 @@ pub enum ProofError {
     OtherUid,
 }
 
-impl ProofError {
+impl CredentialError {
     /// In words, for whoever sent it.
     pub fn text(self) -> &'static str {
         match self {
-            ProofError::Missing => "a token is needed here",
-            ProofError::Malformed(text) => text,
-            ProofError::TooLong => "the token is too long",
-            ProofError::Signature => "the token is not signed by a key of this server",
-            ProofError::Algorithm => "the token's alg is none that a key of this server is for",
-            ProofError::Key => "the token's kid names no key of this server",
-            ProofError::Expired => "the token has expired",
-            ProofError::Early => "the token is not valid yet",
-            ProofError::Elsewhere => "the token is for another audience, or by another issuer",
-            ProofError::Uid(UidError::Empty) => "the token's uid is none: it is empty",
-            ProofError::Uid(UidError::TooLong) => {
+            CredentialError::Missing => "a token is needed here",
+            CredentialError::Malformed(text) => text,
+            CredentialError::TooLong => "the token is too long",
+            CredentialError::Signature => "the token is not signed by a key of this server",
+            CredentialError::Algorithm => {
+                "the token's alg is none that a key of this server is for"
+            }
+            CredentialError::Key => "the token's kid names no key of this server",
+            CredentialError::Expired => "the token has expired",
+            CredentialError::Early => "the token is not valid yet",
+            CredentialError::Elsewhere => "the token is for another audience, or by another issuer",
+            CredentialError::Uid(UidError::Empty) => "the token's uid is none: it is empty",
+            CredentialError::Uid(UidError::TooLong) => {
                 "the token's uid is none: it has more than 128 bytes"
             }
-            ProofError::Uid(UidError::ControlCharacter) => {
+            CredentialError::Uid(UidError::ControlCharacter) => {
                 "the token's uid is none: it has a control character"
             }
-            ProofError::Uid(UidError::Reserved) => "the token's uid is none: \"all\" is reserved",
-            ProofError::OtherUid => "the token is another uid's",
+            CredentialError::Uid(UidError::Reserved) => {
+                "the token's uid is none: \"all\" is reserved"
+            }
+            CredentialError::OtherUid => "the token is another uid's",
         }
     }
 }
 
-impl fmt::Display for ProofError {
+impl fmt::Display for CredentialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.text())
     }
 }
 
-impl std::error::Error for ProofError {}
+impl std::error::Error for CredentialError {}
 
 /// Whether the bytes have the outer form of a token: three parts of base64url with dots between them.
 pub fn looks_like_token(bytes: &[u8]) -> bool {

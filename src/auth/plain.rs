@@ -13,23 +13,23 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::{FAR_MAX, NO_TOKEN, Proof, ProofError, WallTime};
+use super::{Credential, CredentialError, FAR_MAX, NO_TOKEN, WallTime};
 use crate::ident::check_uid;
 
 /// Most digits of an expiry. Of milliseconds, and even of nanoseconds, it is said what they are.
 const DIGITS_MAX: usize = 19;
 const MAC_BYTES: usize = 32;
 
-const MAC: ProofError = ProofError::Malformed(
+const MAC: CredentialError = CredentialError::Malformed(
     "this is not a token: its last part is no HMAC-SHA-256 in base64url without padding",
 );
-const EXPIRY: ProofError =
-    ProofError::Malformed("the token's expiry is no number of seconds since 1970 in digits");
-const FAR: ProofError = ProofError::Malformed(
+const EXPIRY: CredentialError =
+    CredentialError::Malformed("the token's expiry is no number of seconds since 1970 in digits");
+const FAR: CredentialError = CredentialError::Malformed(
     "the token's expiry is more than ten years away: it is in seconds, not in milliseconds",
 );
-const UID: ProofError =
-    ProofError::Malformed("the token's uid is no UTF-8 in base64url without padding");
+const UID: CredentialError =
+    CredentialError::Malformed("the token's uid is no UTF-8 in base64url without padding");
 
 /// Makes a token.
 pub fn mint(key: &hmac::Key, uid: &str, expires: u64) -> String {
@@ -41,7 +41,11 @@ pub fn mint(key: &hmac::Key, uid: &str, expires: u64) -> String {
 }
 
 /// Checks one against each of the keys.
-pub fn verify(keys: &[hmac::Key], token: &str, now: WallTime) -> Result<Proof, ProofError> {
+pub fn verify(
+    keys: &[hmac::Key],
+    token: &str,
+    now: WallTime,
+) -> Result<Credential, CredentialError> {
     let (claim, mac) = token.rsplit_once('.').ok_or(NO_TOKEN)?;
     let (uid, expiry) = claim.split_once('.').ok_or(NO_TOKEN)?;
     let mut given = [0; MAC_BYTES];
@@ -54,18 +58,18 @@ pub fn verify(keys: &[hmac::Key], token: &str, now: WallTime) -> Result<Proof, P
         .iter()
         .any(|key| hmac::verify(key, claim.as_bytes(), &given).is_ok())
     {
-        return Err(ProofError::Signature);
+        return Err(CredentialError::Signature);
     }
     let uid = URL_SAFE_NO_PAD.decode(uid).map_err(|_| UID)?;
     let uid = String::from_utf8(uid).map_err(|_| UID)?;
-    check_uid(&uid).map_err(ProofError::Uid)?;
+    check_uid(&uid).map_err(CredentialError::Uid)?;
     if expires > now.saturating_add(FAR_MAX) {
         return Err(FAR);
     }
     if expires <= now {
-        return Err(ProofError::Expired);
+        return Err(CredentialError::Expired);
     }
-    Ok(Proof {
+    Ok(Credential {
         uid: uid.into_boxed_str(),
         expires,
     })

@@ -131,8 +131,8 @@ fn tom() -> Value {
     json!({"sub": "tom", "exp": LATER})
 }
 
-fn proof(uid: &str) -> Result<Proof, ProofError> {
-    Ok(Proof {
+fn credential(uid: &str) -> Result<Credential, CredentialError> {
+    Ok(Credential {
         uid: uid.into(),
         expires: LATER * 1_000,
     })
@@ -167,10 +167,14 @@ fn each_algorithm_by_its_key() {
     ] {
         let mut verifier = verifier(Auth::Jwt, keys);
         let token = jwt(algorithm, signs, &tom());
-        assert_eq!(verifier.verify(&token, NOW), proof("tom"), "{algorithm:?}");
+        assert_eq!(
+            verifier.verify(&token, NOW),
+            credential("tom"),
+            "{algorithm:?}"
+        );
         assert_eq!(
             verifier.verify(&token, LATER * 1_000),
-            Err(ProofError::Expired)
+            Err(CredentialError::Expired)
         );
         // The same with another key of that kind.
         let foreign = match algorithm {
@@ -180,7 +184,10 @@ fn each_algorithm_by_its_key() {
             Algorithm::ES384 => jwt(algorithm, &p384().0, &tom()),
             _ => jwt(algorithm, &rsa().0, &tom()),
         };
-        assert_eq!(verifier.verify(&foreign, NOW), Err(ProofError::Signature));
+        assert_eq!(
+            verifier.verify(&foreign, NOW),
+            Err(CredentialError::Signature)
+        );
     }
 }
 
@@ -201,13 +208,19 @@ fn the_key_decides_the_algorithm() {
         let key = EncodingKey::from_secret(secret);
         for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
             let forged = jwt(algorithm, &key, &tom());
-            assert_eq!(verifier.verify(&forged, NOW), Err(ProofError::Algorithm));
+            assert_eq!(
+                verifier.verify(&forged, NOW),
+                Err(CredentialError::Algorithm)
+            );
         }
     }
     let mut verifier = self::verifier(Auth::Jwt, SECRET);
     let key = EncodingKey::from_secret(SECRET.as_bytes());
     let other = jwt(Algorithm::HS512, &key, &tom());
-    assert_eq!(verifier.verify(&other, NOW), Err(ProofError::Algorithm));
+    assert_eq!(
+        verifier.verify(&other, NOW),
+        Err(CredentialError::Algorithm)
+    );
     for none in ["none", "None", "NONE", "", "hs256"] {
         let header = URL_SAFE_NO_PAD.encode(json!({"alg": none, "typ": "JWT"}).to_string());
         let payload = URL_SAFE_NO_PAD.encode(tom().to_string());
@@ -223,7 +236,7 @@ fn what_a_json_web_token_must_say() {
     let mut verifier = verifier(Auth::Jwt, SECRET);
     let ten_years = 3_653 * 24 * 3_600;
     let now = NOW / 1_000;
-    let of_uid = |uid: &str| proof(uid).map_err(|_| "");
+    let of_uid = |uid: &str| credential(uid).map_err(|_| "");
     for (claims, expected) in [
         (
             json!({"sub": "tom", "exp": LATER, "name": "Tom", "iss": "me"}),
@@ -321,7 +334,11 @@ fn what_a_json_web_token_must_say() {
 }
 
 /// A proof, or an error with these words.
-fn holds(shown: &Result<Proof, ProofError>, expected: Result<Proof, &str>, of: &str) {
+fn holds(
+    shown: &Result<Credential, CredentialError>,
+    expected: Result<Credential, &str>,
+    of: &str,
+) {
     match (shown, &expected) {
         (Err(error), Err(words)) if error.text().contains(words) => {}
         (Ok(shown), Ok(expected)) if shown == expected => {}
@@ -349,7 +366,7 @@ fn a_whole_number_loses_no_digit_and_each_fault_has_its_name() {
     for digits in ["9007199254740993", "123456789012345678901234567890", "-0"] {
         let claims = format!(r#"{{"sub": {digits} ,"exp":{later}}}"#);
         let shown = verifier.verify(&hs256_of(head, &claims), NOW);
-        assert_eq!(shown, proof(digits));
+        assert_eq!(shown, credential(digits));
     }
     let claims = |sub: &str| format!(r#"{{"sub":{sub},"exp":{later}}}"#);
     let tom = claims("\"tom\"");
@@ -393,18 +410,21 @@ fn audience_and_issuer_hold_as_configured() {
     let keyring = open(&config);
     let mut verifier = Verifier::new(Arc::clone(&keyring));
     for (more, expected) in [
-        (json!({"aud": "push", "iss": "login"}), proof("tom")),
-        (json!({"aud": ["x", "push"], "iss": "login"}), proof("tom")),
+        (json!({"aud": "push", "iss": "login"}), credential("tom")),
+        (
+            json!({"aud": ["x", "push"], "iss": "login"}),
+            credential("tom"),
+        ),
         (
             json!({"aud": "pull", "iss": "login"}),
-            Err(ProofError::Elsewhere),
+            Err(CredentialError::Elsewhere),
         ),
         (
             json!({"aud": "push", "iss": "other"}),
-            Err(ProofError::Elsewhere),
+            Err(CredentialError::Elsewhere),
         ),
-        (json!({"aud": "push"}), Err(ProofError::Elsewhere)),
-        (json!({"iss": "login"}), Err(ProofError::Elsewhere)),
+        (json!({"aud": "push"}), Err(CredentialError::Elsewhere)),
+        (json!({"iss": "login"}), Err(CredentialError::Elsewhere)),
     ] {
         let mut claims = tom();
         for (name, value) in more.as_object().expect("an object") {
@@ -417,7 +437,7 @@ fn audience_and_issuer_hold_as_configured() {
         );
     }
     let minted = keyring.mint("tom", LATER).expect("a secret signs");
-    assert_eq!(verifier.verify(&minted, NOW), proof("tom"));
+    assert_eq!(verifier.verify(&minted, NOW), credential("tom"));
 }
 
 #[test]
@@ -516,8 +536,11 @@ fn a_long_token_is_not_looked_at() {
     for auth in [Auth::Hmac, Auth::Jwt] {
         let mut verifier = verifier(auth, SECRET);
         let long = "a".repeat(TOKEN_BYTES_MAX + 1);
-        assert_eq!(verifier.verify(&long, NOW), Err(ProofError::TooLong));
-        assert_ne!(verifier.verify(&long[1..], NOW), Err(ProofError::TooLong));
+        assert_eq!(verifier.verify(&long, NOW), Err(CredentialError::TooLong));
+        assert_ne!(
+            verifier.verify(&long[1..], NOW),
+            Err(CredentialError::TooLong)
+        );
     }
 }
 

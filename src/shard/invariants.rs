@@ -51,7 +51,7 @@ impl Shard {
         assert_eq!(self.backlog.bytes(), backlog, "what waits for us");
         assert_eq!(self.stats.connections + self.asking as u64, live);
         assert_eq!(self.slots.len(), live as usize);
-        assert!(self.proofs() <= live as usize, "a proof of nobody");
+        assert!(self.credentials() <= live as usize, "a proof of nobody");
     }
 
     /// What is left of it, when nothing should be.
@@ -66,6 +66,6 @@ impl Shard {
             + self.groups.len()
             + self.outbox_bytes
             + self.backlog.bytes()
-            + self.proofs()
+            + self.credentials()
     }
 }

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::proofs::Taken;
+use super::credentials::SavedCredential;
 use super::replies::Replies;
 use super::slot::{Binding, Peer, Phase, Slot, Wish};
 use super::wheel::Tick;
@@ -38,7 +38,7 @@ pub struct ShardPart {
     /// Those that it has asked for, until it is home.
     pub wishes: Vec<Wish>,
     /// What it has proved.
-    pub proof: Option<Taken>,
+    pub credential: Option<SavedCredential>,
     /// Places of its replies that are open, or filled and held back by one that is.
     pub replies: Option<Box<Replies>>,
     pub unsent: Unsent,
@@ -108,7 +108,10 @@ impl ShardPart {
             }
             _ => None,
         };
-        let proved = self.proof.as_ref().and_then(|proof| proof.uid.as_deref());
+        let proved = self
+            .credential
+            .as_ref()
+            .and_then(|credential| credential.uid.as_deref());
         for uid in uid.into_iter().chain(proved) {
             check_uid(uid).map_err(|_| "a uid that is none")?;
         }
@@ -213,7 +216,7 @@ impl Shard {
         if matches!(stage, SavedPhase::Home { .. }) {
             self.forget(id);
         }
-        let proof = self.take_proof(id).map(|held| held.taken(now));
+        let credential = self.take_credential(id).map(|held| held.taken(now));
         let slot = self.get_mut(id).ok_or(DepartError::Gone)?;
         let late = match slot.blocked {
             true => 0,
@@ -234,7 +237,7 @@ impl Shard {
             entered,
             groups,
             wishes,
-            proof,
+            credential,
             replies: slot.replies.take().filter(|replies| !replies.is_empty()),
             unsent,
             stage,
@@ -252,8 +255,8 @@ impl Shard {
         let id = self.take_slot(shard_part.listener, shard_part.peer, shard_part.accepted);
         let now = self.now;
         self.stats.moved_in += 1;
-        let proof = shard_part.proof.take();
-        self.hold(id, proof.map(|taken| taken.held(now)));
+        let credential = shard_part.credential.take();
+        self.hold(id, credential.map(|taken| taken.held(now)));
         self.set_entered(id, shard_part.entered);
         let groups = std::mem::take(&mut shard_part.groups);
         let wishes = std::mem::take(&mut shard_part.wishes);

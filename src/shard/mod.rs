@@ -6,6 +6,7 @@
 
 mod asking;
 mod backlog;
+mod credentials;
 mod deadlines;
 mod delivery;
 mod dirty;
@@ -17,7 +18,6 @@ mod members;
 mod membership;
 mod migration;
 mod outbox;
-mod proofs;
 mod refusals;
 mod replies;
 mod reports;
@@ -59,10 +59,10 @@ use crate::protocol::websocket::deflate::Compressor;
 use crate::protocol::websocket::extension::Window;
 use crate::protocol::{Codec, events};
 use crate::stats::CoreStats;
+use credentials::Credentials;
 use dirty::DirtyLists;
 use entering::Entered;
 use members::Groups;
-use proofs::Proofs;
 use refusals::Refusals;
 use slot::Slot;
 use spaces::BySpace;
@@ -85,7 +85,7 @@ pub struct Shard {
     /// So many spaces, the first ones, are the apps'.
     own_spaces: usize,
     /// What connections have proved.
-    proofs: Proofs,
+    credentials: Credentials,
     /// The spaces of those that are not in their listener's.
     entered: Pages<Entered>,
     /// The connections at home, by space.
@@ -186,7 +186,7 @@ impl Shard {
             generation: 0,
             uids: Uids::new(spaces),
             groups: Groups::new(),
-            proofs: Proofs::default(),
+            credentials: Credentials::default(),
             entered: Pages::default(),
             everybody: BySpace::new(spaces),
             own_spaces: spaces,
@@ -449,7 +449,7 @@ impl Shard {
     }
 
     fn release(&mut self, id: ConnId, listener: u16) {
-        self.take_proof(id);
+        self.take_credential(id);
         self.free_entered(id);
         self.backlog.forget(id);
         self.refusals.forget(id);

@@ -2,10 +2,10 @@
 
 mod asking;
 mod compression;
+mod credentials;
 mod events;
 mod lateness;
 mod migration;
-mod proofs;
 mod room;
 
 use std::net::SocketAddr;

@@ -98,15 +98,15 @@ fn a_set_has_keys_of_every_kind() {
         ] {
             // With the name of its key, and without.
             let named = jwt_by(kid, algorithm, signs);
-            assert_eq!(verifier.verify(&named, NOW), proof("tom"), "{kid}");
+            assert_eq!(verifier.verify(&named, NOW), credential("tom"), "{kid}");
             let unnamed = jwt(algorithm, signs, &tom());
-            assert_eq!(verifier.verify(&unnamed, NOW), proof("tom"), "{kid}");
+            assert_eq!(verifier.verify(&unnamed, NOW), credential("tom"), "{kid}");
             let unknown = jwt_by("other", algorithm, signs);
-            assert_eq!(verifier.verify(&unknown, NOW), Err(ProofError::Key));
+            assert_eq!(verifier.verify(&unknown, NOW), Err(CredentialError::Key));
         }
         // The algorithm is the key's: this one is for PS256.
         let other = jwt_by("pss", Algorithm::RS256, &pss_signs);
-        assert_eq!(verifier.verify(&other, NOW), Err(ProofError::Key));
+        assert_eq!(verifier.verify(&other, NOW), Err(CredentialError::Key));
     }
 }
 
@@ -119,10 +119,10 @@ fn the_kid_chooses() {
     ]);
     let mut verifier = verifier(Auth::Jwt, &keys);
     for (kid, key, expected) in [
-        ("new", &signs.0, proof("tom")),
-        ("old", &others.0, proof("tom")),
-        ("new", &others.0, Err(ProofError::Signature)),
-        ("old", &signs.0, Err(ProofError::Signature)),
+        ("new", &signs.0, credential("tom")),
+        ("old", &others.0, credential("tom")),
+        ("new", &others.0, Err(CredentialError::Signature)),
+        ("old", &signs.0, Err(CredentialError::Signature)),
     ] {
         let token = jwt_by(kid, Algorithm::EdDSA, key);
         assert_eq!(verifier.verify(&token, NOW), expected, "{kid}");
@@ -130,13 +130,16 @@ fn the_kid_chooses() {
     // One key alone, and keys that have no name take any.
     let mut verifier = self::verifier(Auth::Jwt, &signs.1.to_string());
     let token = jwt_by("any", Algorithm::EdDSA, &signs.0);
-    assert_eq!(verifier.verify(&token, NOW), proof("tom"));
+    assert_eq!(verifier.verify(&token, NOW), credential("tom"));
     let keyring = open(&config(
         Auth::Jwt,
         &File::new(&set(&[with(oct_jwk(SECRET), json!({"kid": "a"}))])),
     ));
     let minted = keyring.mint("tom", LATER).expect("a secret signs");
-    assert_eq!(Verifier::new(keyring).verify(&minted, NOW), proof("tom"));
+    assert_eq!(
+        Verifier::new(keyring).verify(&minted, NOW),
+        credential("tom")
+    );
 }
 
 #[test]
@@ -155,7 +158,7 @@ fn of_a_set_what_checks_no_signatures_is_passed_over() {
     let token = jwt(Algorithm::EdDSA, &signs, &tom());
     assert_eq!(
         verifier(Auth::Jwt, &set(&all)).verify(&token, NOW),
-        proof("tom")
+        credential("tom")
     );
     let error = refused(Auth::Jwt, &set(&foreign));
     assert!(error.contains("none of its 6 keys"), "{error}");
@@ -288,11 +291,11 @@ fn secrets_as_people_make_them_are_taken() {
         let file = format!("# made by: openssl rand, on a Monday in March\n\u{feff}{secret}\r\n");
         let mut verifier = verifier(Auth::Jwt, &file);
         let shown = verifier.verify(&hs256(secret, &tom()), NOW);
-        assert_eq!(shown, proof("tom"), "{secret}");
+        assert_eq!(shown, credential("tom"), "{secret}");
         // The comment is no secret.
         let comment = "# made by: openssl rand, on a Monday in March";
         let forged = verifier.verify(&hs256(comment, &tom()), NOW);
-        assert_eq!(forged, Err(ProofError::Signature));
+        assert_eq!(forged, Err(CredentialError::Signature));
     }
 }
 
@@ -318,5 +321,5 @@ fn what_is_no_text_is_told_by_its_form() {
     let (signs, public) = ed25519();
     let mut verifier = verifier(Auth::Jwt, &format!("\u{feff}{public}"));
     let token = jwt(Algorithm::EdDSA, &signs, &tom());
-    assert_eq!(verifier.verify(&token, NOW), proof("tom"));
+    assert_eq!(verifier.verify(&token, NOW), credential("tom"));
 }

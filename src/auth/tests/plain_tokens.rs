@@ -9,7 +9,7 @@ fn a_plain_token_as_other_languages_make_it() {
     assert_eq!(plain_token(SECRET, "tom", LATER), token);
     assert_eq!(
         verifier(Auth::Hmac, SECRET).verify(token, NOW),
-        proof("tom")
+        credential("tom")
     );
 }
 
@@ -20,7 +20,7 @@ fn a_plain_token_of_any_uid() {
     for uid in ["a.b", "a.1", ".", "李雷", "a b\"c", &longest] {
         let token = plain_token(SECRET, uid, LATER);
         assert!(looks_like_token(token.as_bytes()));
-        assert_eq!(verifier.verify(&token, NOW), proof(uid));
+        assert_eq!(verifier.verify(&token, NOW), credential(uid));
     }
     let too_long = "x".repeat(129);
     for (uid, error) in [
@@ -30,7 +30,10 @@ fn a_plain_token_of_any_uid() {
         (too_long.as_str(), UidError::TooLong),
     ] {
         let token = plain_token(SECRET, uid, LATER);
-        assert_eq!(verifier.verify(&token, NOW), Err(ProofError::Uid(error)));
+        assert_eq!(
+            verifier.verify(&token, NOW),
+            Err(CredentialError::Uid(error))
+        );
     }
 }
 
@@ -38,14 +41,20 @@ fn a_plain_token_of_any_uid() {
 fn a_plain_token_ends_when_it_says() {
     let mut verifier = verifier(Auth::Hmac, SECRET);
     let token = plain_token(SECRET, "tom", LATER);
-    assert_eq!(verifier.verify(&token, LATER * 1_000 - 1), proof("tom"));
+    assert_eq!(
+        verifier.verify(&token, LATER * 1_000 - 1),
+        credential("tom")
+    );
     assert_eq!(
         verifier.verify(&token, LATER * 1_000),
-        Err(ProofError::Expired)
+        Err(CredentialError::Expired)
     );
     // Of a token that is not ours nothing is told but that.
     let foreign = plain_token(OTHER, "tom", 1);
-    assert_eq!(verifier.verify(&foreign, NOW), Err(ProofError::Signature));
+    assert_eq!(
+        verifier.verify(&foreign, NOW),
+        Err(CredentialError::Signature)
+    );
 }
 
 #[test]
@@ -69,7 +78,10 @@ fn no_byte_of_a_plain_token_can_be_changed() {
     assert!(verifier.verify(&format!("{token}A"), NOW).is_err());
     let (claim, mac) = token.rsplit_once('.').expect("dots");
     let longer = format!("{}.{mac}", claim.replace('.', ".0"));
-    assert_eq!(verifier.verify(&longer, NOW), Err(ProofError::Signature));
+    assert_eq!(
+        verifier.verify(&longer, NOW),
+        Err(CredentialError::Signature)
+    );
 }
 
 #[test]

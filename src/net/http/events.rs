@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 use super::{Answer, Desk, Port};
 use crate::app::ending;
-use crate::auth::{Proof, ProofError};
+use crate::auth::{Credential, CredentialError};
 use crate::close::CloseReason;
 use crate::ident::check_uid;
 use crate::net::origin::{Foreign, Visitor};
@@ -33,7 +33,7 @@ pub enum Claim {
     /// It says so.
     Uid(String),
     /// It has proved it.
-    Proof(Proof),
+    Credential(Credential),
 }
 
 /// A client that is let in.
@@ -166,14 +166,14 @@ fn claim_uid(
         return Ok(Claim::Uid(uid));
     }
     let shown = match token {
-        Some(token) => desk.host.check_proof(&token.text),
-        None => Err(ProofError::Missing),
+        Some(token) => desk.host.check_credential(&token.text),
+        None => Err(CredentialError::Missing),
     };
-    let shown = shown.and_then(|proof| match uid {
-        Some(uid) if *uid != *proof.uid => Err(ProofError::OtherUid),
-        _ => Ok(proof),
+    let shown = shown.and_then(|credential| match uid {
+        Some(uid) if *uid != *credential.uid => Err(CredentialError::OtherUid),
+        _ => Ok(credential),
     });
-    shown.map(Claim::Proof).map_err(|error| {
+    shown.map(Claim::Credential).map_err(|error| {
         desk.count(ending(error));
         let answer = Answer::error(401, "unauthorized", error.text());
         answer.with("WWW-Authenticate", "Bearer")

@@ -9,7 +9,7 @@ use super::{Transport, link_of};
 use crate::app::ending;
 use crate::app::host::{Flow, Host};
 use crate::app::round::UNITS_PER_HELPING;
-use crate::auth::Proof;
+use crate::auth::Credential;
 use crate::close::CloseReason;
 use crate::guard::guard;
 use crate::ident::ConnId;
@@ -368,7 +368,7 @@ impl Transport {
         if !self.admits(host, id, accepted) {
             return false;
         }
-        let Some(proof) = self.take_token(host, id, accepted.token.as_ref()) else {
+        let Some(credential) = self.take_token(host, id, accepted.token.as_ref()) else {
             return false;
         };
         let bytes_max = message_bytes_max(host, id);
@@ -385,8 +385,8 @@ impl Transport {
         host.shard()
             .send_raw(id, |_, out| out.extend_from_slice(&accepted.response));
         host.open(id);
-        if let Some(proof) = proof {
-            host.prove(id, proof);
+        if let Some(credential) = credential {
+            host.prove(id, credential);
         }
         true
     }
@@ -428,12 +428,12 @@ impl Transport {
         host: &mut Host,
         id: ConnId,
         token: Option<&Token>,
-    ) -> Option<Option<Proof>> {
+    ) -> Option<Option<Credential>> {
         let Some(token) = token else {
             return Some(None);
         };
-        match host.check_proof(&token.text) {
-            Ok(proof) => Some(Some(proof)),
+        match host.check_credential(&token.text) {
+            Ok(credential) => Some(Some(credential)),
             Err(error) => {
                 let refused = Refused::from(HttpError {
                     status: 401,

@@ -53,7 +53,7 @@ impl Transport {
         host.open(id);
         match claim {
             Claim::Uid(uid) => host.claim(id, &uid),
-            Claim::Proof(proof) => host.prove(id, proof),
+            Claim::Credential(credential) => host.prove(id, credential),
         }
     }
 

@@ -119,7 +119,7 @@ fn a_slots_next_connection_has_proved_nothing() {
     shard.prove(id, "tom".into(), START + 9_000);
     shard.refresh(id, START + 9_000);
     assert_eq!(shard.proved(next), None);
-    assert_eq!(shard.proofs(), 0);
+    assert_eq!(shard.credentials(), 0);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn a_proof_moves_with_its_connection() {
     let id = open(&mut from, 0);
     from.prove(id, "tom".into(), START + 3_000);
     let mut shard_part = from.depart(id, Some("tom".into())).expect("it is there");
-    assert_eq!(from.proofs(), 0);
+    assert_eq!(from.credentials(), 0);
     let id = to.arrive(&mut shard_part, 0);
     assert_eq!(to.proved(id), Some("tom"));
     assert!(to.bind(id, "tom"));

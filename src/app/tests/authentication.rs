@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::auth::{Keyring, Proof, Verifier, ends_after, wall_time};
+use crate::auth::{Credential, Keyring, Verifier, ends_after, wall_time};
 use crate::config::Auth;
 
 /// Cores that ask for proofs, and what makes them.
-fn proving(cores: usize, script: Script) -> (Cores, Arc<Keyring>) {
+fn authentication(cores: usize, script: Script) -> (Cores, Arc<Keyring>) {
     let name = format!("ringpost-app-{}-{}", std::process::id(), fastrand::u64(..));
     let file = std::env::temp_dir().join(name);
     std::fs::write(&file, "a secret that has 32 characters!").expect("a file is written");
@@ -33,7 +33,7 @@ fn token(keyring: &Keyring, uid: &str) -> String {
 #[test]
 fn a_proof_stands_in_for_the_first_message() {
     for core in 0..2 {
-        let (mut cores, keyring) = proving(2, |cx, _, event| {
+        let (mut cores, keyring) = authentication(2, |cx, _, event| {
             if let Some(uid) = event.strip_prefix("proved ") {
                 cx.bind_uid(uid);
             }
@@ -60,7 +60,7 @@ fn a_proof_stands_in_for_the_first_message() {
 
 #[test]
 fn nothing_binds_that_was_not_proved() {
-    let (mut cores, keyring) = proving(2, |cx, _, event| {
+    let (mut cores, keyring) = authentication(2, |cx, _, event| {
         if event.starts_with("proved ") {
             cx.bind_uid("ann");
         }
@@ -91,7 +91,7 @@ fn nothing_binds_before_a_proof() {
                 }
             },
         };
-        let (mut cores, _) = proving(2, script);
+        let (mut cores, _) = authentication(2, script);
         let client = cores.open(0);
         assert_eq!(cores.phase(client), Phase::Closing);
         let log = cores.log();
@@ -102,7 +102,7 @@ fn nothing_binds_before_a_proof() {
 
 #[test]
 fn an_address_binds_with_any_proof() {
-    let (mut cores, keyring) = proving(2, |cx, _, event| {
+    let (mut cores, keyring) = authentication(2, |cx, _, event| {
         if event.starts_with("proved ") {
             assert_eq!(cx.proved(), Some("tom"));
             cx.bind_address();
@@ -117,7 +117,7 @@ fn an_address_binds_with_any_proof() {
 
 #[test]
 fn a_proof_comes_with_the_handshake_too() {
-    let (mut cores, keyring) = proving(1, |cx, _, event| {
+    let (mut cores, keyring) = authentication(1, |cx, _, event| {
         if let Some(uid) = event.strip_prefix("proved ") {
             cx.bind_uid(uid);
         }
@@ -125,11 +125,13 @@ fn a_proof_comes_with_the_handshake_too() {
     let client = cores.open(0);
     let (core, id) = cores.clients[client];
     let token = token(&keyring, "tom");
-    let proof = cores.hosts[core].check_proof(&token).expect("a good token");
-    assert!(proof.expires > wall_time());
-    cores.hosts[core].prove(id, Proof { ..proof });
+    let credential = cores.hosts[core]
+        .check_credential(&token)
+        .expect("a good token");
+    assert!(credential.expires > wall_time());
+    cores.hosts[core].prove(id, Credential { ..credential });
     assert_eq!(cores.phase(client), Phase::Home);
     assert_eq!(cores.hosts[core].shard().uid(id), Some("tom"));
-    assert!(cores.hosts[core].check_proof("tom").is_err());
+    assert!(cores.hosts[core].check_credential("tom").is_err());
     cores.end();
 }

@@ -10,7 +10,7 @@ use tracing::info;
 
 use super::BindError;
 use super::host::Host;
-use crate::auth::{NO_TOKEN, Proof, ProofError, Verifier, looks_like_token, wall_time};
+use crate::auth::{Credential, CredentialError, NO_TOKEN, Verifier, looks_like_token, wall_time};
 use crate::close::CloseReason;
 use crate::ident::ConnId;
 use crate::payload::Message;
@@ -34,11 +34,11 @@ impl Host {
     }
 
     /// What a token that the handshake has brought proves.
-    pub fn check_proof(&mut self, token: &str) -> Result<Proof, ProofError> {
+    pub fn check_credential(&mut self, token: &str) -> Result<Credential, CredentialError> {
         let now = self.local.shard.wall();
         match &mut self.verifier {
             Some(verifier) => verifier.verify(token, now),
-            None => Err(ProofError::Missing),
+            None => Err(CredentialError::Missing),
         }
     }
 
@@ -51,21 +51,21 @@ impl Host {
     }
 
     /// A connection that is open has proved who it is; its app is told.
-    pub fn prove(&mut self, id: ConnId, proof: Proof) {
-        self.accept_proof(id, proof);
+    pub fn prove(&mut self, id: ConnId, credential: Credential) {
+        self.accept_proof(id, credential);
         self.settle();
     }
 
-    fn accept_proof(&mut self, id: ConnId, proof: Proof) {
+    fn accept_proof(&mut self, id: ConnId, credential: Credential) {
         let shard = &mut self.local.shard;
-        shard.prove(id, proof.uid.clone(), proof.expires);
+        shard.prove(id, credential.uid.clone(), credential.expires);
         if let Some((app, session)) = self.session_of(id) {
-            self.apps[app].proved(&mut self.local, id, session, &proof.uid);
+            self.apps[app].proved(&mut self.local, id, session, &credential.uid);
         }
     }
 
     /// Takes the message if it is a proof, or stands where one must. False if it is the app's.
-    pub(super) fn take_proof(&mut self, id: ConnId, message: Message<'_>) -> bool {
+    pub(super) fn take_credential(&mut self, id: ConnId, message: Message<'_>) -> bool {
         let shard = &self.local.shard;
         if !shard.listener(id).is_some_and(|spec| spec.proves) {
             return false;
@@ -78,7 +78,7 @@ impl Host {
         }
         if shard.proved(id).is_none() {
             match self.check_bytes(marked.unwrap_or(bytes)) {
-                Ok(proof) => self.accept_proof(id, proof),
+                Ok(credential) => self.accept_proof(id, credential),
                 Err(error) => self.refuse(id, BindError::Unproved(error)),
             }
             return true;
@@ -92,10 +92,10 @@ impl Host {
         }
     }
 
-    fn check_bytes(&mut self, token: &[u8]) -> Result<Proof, ProofError> {
+    fn check_bytes(&mut self, token: &[u8]) -> Result<Credential, CredentialError> {
         match std::str::from_utf8(token) {
-            Ok(token) if looks_like_token(token.as_bytes()) => self.check_proof(token),
-            _ if token.is_empty() => Err(ProofError::Missing),
+            Ok(token) if looks_like_token(token.as_bytes()) => self.check_credential(token),
+            _ if token.is_empty() => Err(CredentialError::Missing),
             _ => Err(NO_TOKEN),
         }
     }
@@ -106,13 +106,13 @@ impl Host {
             return self.local.shard.close(id, CloseReason::RateLimit);
         }
         let shown = match self.check_bytes(token) {
-            Ok(proof) if self.local.shard.proved(id) != Some(&proof.uid) => {
-                Err(ProofError::OtherUid)
+            Ok(credential) if self.local.shard.proved(id) != Some(&credential.uid) => {
+                Err(CredentialError::OtherUid)
             }
             shown => shown,
         };
         match shown {
-            Ok(proof) => self.local.shard.refresh(id, proof.expires),
+            Ok(credential) => self.local.shard.refresh(id, credential.expires),
             Err(error) => {
                 self.tell_refusal(id, &BindError::Unproved(error));
                 self.local.shard.close(id, ending(error));
@@ -135,9 +135,9 @@ impl Host {
 }
 
 /// How a connection ends that has shown no proof, or a bad one.
-pub fn ending(error: ProofError) -> CloseReason {
+pub fn ending(error: CredentialError) -> CloseReason {
     match error {
-        ProofError::Expired => CloseReason::Expired,
+        CredentialError::Expired => CloseReason::Expired,
         _ => CloseReason::BadLogin,
     }
 }

@@ -21,7 +21,7 @@ type WallTime = u64;
 const REFRESHES_AT_ONCE: Tick = 4;
 
 /// What a connection has proved.
-pub struct Held {
+pub struct HeldCredential {
     /// Whose it is; `None` once it is bound to just that.
     uid: Option<Box<str>>,
     expires: WallTime,
@@ -31,16 +31,16 @@ pub struct Held {
 
 /// The same of a connection that is in no shard.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Taken {
+pub struct SavedCredential {
     pub uid: Option<Box<str>>,
     pub expires: WallTime,
     /// How long it is until all that it has used up is earned again.
     pub refreshed_in: Tick,
 }
 
-impl Held {
-    pub(super) fn taken(self, now: Tick) -> Taken {
-        Taken {
+impl HeldCredential {
+    pub(super) fn taken(self, now: Tick) -> SavedCredential {
+        SavedCredential {
             uid: self.uid,
             expires: self.expires,
             refreshed_in: self.refreshed.saturating_sub(now),
@@ -48,10 +48,10 @@ impl Held {
     }
 }
 
-impl Taken {
-    pub(super) fn held(self, now: Tick) -> Held {
+impl SavedCredential {
+    pub(super) fn held(self, now: Tick) -> HeldCredential {
         let most = REFRESHES_AT_ONCE * TICKS_SECOND;
-        Held {
+        HeldCredential {
             uid: self.uid,
             expires: self.expires,
             refreshed: now + self.refreshed_in.min(most),
@@ -61,8 +61,8 @@ impl Taken {
 
 /// The proofs of one core's connections, by their slots.
 #[derive(Default)]
-pub struct Proofs {
-    held: AHashMap<u32, Held>,
+pub struct Credentials {
+    held: AHashMap<u32, HeldCredential>,
     /// The time now.
     wall: WallTime,
 }
@@ -70,18 +70,18 @@ pub struct Proofs {
 impl Shard {
     /// Sets the time that proofs end by.
     pub fn set_wall(&mut self, now: WallTime) {
-        self.proofs.wall = now;
+        self.credentials.wall = now;
     }
 
     /// The same again.
     pub fn wall(&self) -> WallTime {
-        self.proofs.wall
+        self.credentials.wall
     }
 
     /// An open connection has proved whose it is.
     pub fn prove(&mut self, id: ConnId, uid: Box<str>, expires: WallTime) {
         if self.phase(id) == Phase::Open {
-            let held = Held {
+            let held = HeldCredential {
                 uid: Some(uid),
                 expires,
                 refreshed: self.now,
@@ -94,7 +94,7 @@ impl Shard {
     /// The uid that a connection has proved to be.
     pub fn proved(&self, id: ConnId) -> Option<&str> {
         let slot = self.get(id)?;
-        let held = self.proofs.held.get(&id.slot)?;
+        let held = self.credentials.held.get(&id.slot)?;
         held.uid.as_deref().or(slot.uid.as_deref())
     }
 
@@ -104,7 +104,7 @@ impl Shard {
         if self.get(id).is_none() {
             return false;
         }
-        self.proofs.held.get_mut(&id.slot).is_some_and(|held| {
+        self.credentials.held.get_mut(&id.slot).is_some_and(|held| {
             held.refreshed = held.refreshed.max(now) + TICKS_SECOND;
             held.refreshed - now <= REFRESHES_AT_ONCE * TICKS_SECOND
         })
@@ -113,7 +113,7 @@ impl Shard {
     /// A connection has shown a further proof of its uid. One that ends sooner changes nothing.
     pub fn refresh(&mut self, id: ConnId, expires: WallTime) {
         if self.get(id).is_some()
-            && let Some(held) = self.proofs.held.get_mut(&id.slot)
+            && let Some(held) = self.credentials.held.get_mut(&id.slot)
         {
             held.expires = held.expires.max(expires);
             self.schedule(id);
@@ -123,17 +123,17 @@ impl Shard {
     /// A connection has been bound: if to what it has proved, that is kept once.
     #[inline]
     pub(super) fn bound_as_proved(&mut self, id: ConnId) {
-        if self.proofs.held.is_empty() {
+        if self.credentials.held.is_empty() {
             return;
         }
         if let Some(slot) = self.get(id)
             && let uid @ Some(_) = slot.uid.as_deref()
             && self
-                .proofs
+                .credentials
                 .held
                 .get(&id.slot)
                 .is_some_and(|held| held.uid.as_deref() == uid)
-            && let Some(held) = self.proofs.held.get_mut(&id.slot)
+            && let Some(held) = self.credentials.held.get_mut(&id.slot)
         {
             held.uid = None;
         }
@@ -141,7 +141,7 @@ impl Shard {
 
     /// A connection is bound to this no more, and has still proved it.
     pub(super) fn keep_proved(&mut self, id: ConnId, uid: Option<Box<str>>) {
-        if let Some(held) = self.proofs.held.get_mut(&id.slot)
+        if let Some(held) = self.credentials.held.get_mut(&id.slot)
             && held.uid.is_none()
         {
             held.uid = uid;
@@ -149,34 +149,34 @@ impl Shard {
     }
 
     /// Takes what a connection has proved, because it goes.
-    pub(super) fn take_proof(&mut self, id: ConnId) -> Option<Held> {
-        if self.proofs.held.is_empty() {
+    pub(super) fn take_credential(&mut self, id: ConnId) -> Option<HeldCredential> {
+        if self.credentials.held.is_empty() {
             return None;
         }
-        let held = self.proofs.held.remove(&id.slot);
-        if self.proofs.held.len() < self.proofs.held.capacity() / 4 {
-            let kept = (2 * self.proofs.held.len()).max(LIST_KEPT);
-            self.proofs.held.shrink_to(kept);
+        let held = self.credentials.held.remove(&id.slot);
+        if self.credentials.held.len() < self.credentials.held.capacity() / 4 {
+            let kept = (2 * self.credentials.held.len()).max(LIST_KEPT);
+            self.credentials.held.shrink_to(kept);
         }
         held
     }
 
     /// Keeps what a connection has proved, here or on the core that it has come from.
-    pub(super) fn hold(&mut self, id: ConnId, held: Option<Held>) {
+    pub(super) fn hold(&mut self, id: ConnId, held: Option<HeldCredential>) {
         if let Some(held) = held {
-            self.proofs.held.insert(id.slot, held);
+            self.credentials.held.insert(id.slot, held);
         }
     }
 
     /// What is due for a connection, given what is due besides, if its proof ends before that.
     pub(super) fn due_or_expired(&self, id: ConnId, slot: &Slot, due: Due) -> Due {
-        let Some(held) = self.proofs.held.get(&id.slot) else {
+        let Some(held) = self.credentials.held.get(&id.slot) else {
             return due;
         };
         if !matches!(slot.phase, Phase::Open | Phase::Home) {
             return due;
         }
-        let left = held.expires.saturating_sub(self.proofs.wall);
+        let left = held.expires.saturating_sub(self.credentials.wall);
         let ticks = left.div_ceil(TICK.as_millis() as WallTime);
         // Beyond the wheel's end it does not matter how far.
         let expires = self.now + ticks.min(WallTime::from(Tick::MAX / 4)) as Tick;
@@ -188,7 +188,7 @@ impl Shard {
 
     /// How many connections have proved something.
     #[cfg(all(test, not(loom)))]
-    pub(super) fn proofs(&self) -> usize {
-        self.proofs.held.len()
+    pub(super) fn credentials(&self) -> usize {
+        self.credentials.held.len()
     }
 }
