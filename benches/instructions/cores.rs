@@ -18,7 +18,7 @@ use ringpost::app::App;
 use ringpost::app::host::{Arrival, Flow, Host, Received};
 use ringpost::app::hosted::{Hosted, Hosting};
 use ringpost::app::namespaces::Registry;
-use ringpost::auth::bearer::Bearers;
+use ringpost::auth::backend_tokens::BackendTokens;
 use ringpost::bus::{Route, connect_by};
 use ringpost::ident::{ConnId, CoreId, Reach, Space};
 use ringpost::migration::{Counted, Input as Reading, Progress, Socket, TransportPart};
@@ -145,7 +145,7 @@ impl Cores {
                 hosting(Push, PUSH, &[]),
                 hosting(
                     Backend::new(
-                        Bearers::default(),
+                        BackendTokens::default(),
                         TokenTimeout::new(Duration::from_secs(10)),
                         Facts::new(),
                     ),

@@ -3,9 +3,9 @@
 //! A [`Keyring`] is read at the start and may be read again while the server runs; each core has a
 //! [`Verifier`] on it, which looks at one number to see whether the keys are still the same. Checking costs
 //! a signature, so it is done when a connection says who it is, and not again. Bound:
-//! [`TOKEN_BYTES_MAX`] of a token, `keys::KEYS_MAX` keys tried. Beside it, [`bearer`]: who a back end is.
+//! [`TOKEN_BYTES_MAX`] of a token, `keys::KEYS_MAX` keys tried. Beside it, [`backend_tokens`]: who a back end is.
 
-pub mod bearer;
+pub mod backend_tokens;
 #[cfg(feature = "auth")]
 mod jwks;
 #[cfg(feature = "auth")]

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command};
-use ringpost::auth::bearer::BEARER_BYTES_MIN;
+use ringpost::auth::backend_tokens::BACKEND_TOKEN_BYTES_MIN;
 use ringpost::config::{CORES_MAX, REQUEST_HEAD_BYTES_LIMIT};
 
 use super::settings::Settings;
@@ -199,7 +199,7 @@ keys! {
     full live "chat.roster_interval" =>
         |s| Slot::Time(&mut s.chat.roster_interval, Duration::from_millis(10)),
         "Least time between two rosters to a chat user";
-    full live "backend.token" => |s| Slot::Secret(&mut s.backend.token, BEARER_BYTES_MIN),
+    full live "backend.token" => |s| Slot::Secret(&mut s.backend.token, BACKEND_TOKEN_BYTES_MIN),
         "What a back end must send as \"auth TOKEN\" first; it has all rights; 16 characters at least";
     full live "backend.tokens_file" => |s| Slot::File(&mut s.backend.tokens_file),
         "Tokens of back ends, a line each: its rights (push,kick,read), a blank and the token";

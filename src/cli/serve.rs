@@ -124,9 +124,9 @@ fn start(args: &ServeArgs, settings: Settings, level: Level) -> io::Result<()> {
 /// The server, and its listeners in the order in which it has them. All listeners of one app share
 /// one app, so that a chat on two codecs is one room.
 pub fn build(settings: Settings, live: &Live) -> io::Result<(Server, Vec<Listener>)> {
-    let bearers = tokens::bearers(&settings.backend).map_err(io::Error::other)?;
+    let backend_tokens = tokens::backend_tokens(&settings.backend).map_err(io::Error::other)?;
     let mut server = Server::new(settings.config)
-        .bearers(bearers.clone())
+        .backend_tokens(backend_tokens.clone())
         .webhooks(settings.webhooks);
     let (mut ordered, mut at_paths) = (Vec::new(), Vec::new());
     for app in [
@@ -159,10 +159,11 @@ pub fn build(settings: Settings, live: &Live) -> io::Result<(Server, Vec<Listene
             }
             AppName::Push => server.listen(listens, || Push),
             AppName::PushBackend => {
-                let (bearers, timeout) = (bearers.clone(), live.token_timeout.clone());
+                let (backend_tokens, timeout) =
+                    (backend_tokens.clone(), live.token_timeout.clone());
                 let facts = live.facts.clone();
                 server.listen(listens, move || {
-                    Backend::new(bearers.clone(), timeout.clone(), facts.clone())
+                    Backend::new(backend_tokens.clone(), timeout.clone(), facts.clone())
                 })
             }
             AppName::Chat => {

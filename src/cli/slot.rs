@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ringpost::auth::bearer::{BEARER_BYTES_MAX, BEARER_BYTES_MIN};
+use ringpost::auth::backend_tokens::{BACKEND_TOKEN_BYTES_MAX, BACKEND_TOKEN_BYTES_MIN};
 use ringpost::config::{EventKinds, IpNet};
 
 use super::settings::Choice;
@@ -16,7 +16,7 @@ use super::settings::Choice;
 /// Longest time that can be set: far beyond any use, and far from overflowing a clock.
 pub const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3_600);
 /// Longest token.
-const TOKEN_BYTES_MAX: usize = BEARER_BYTES_MAX;
+const TOKEN_BYTES_MAX: usize = BACKEND_TOKEN_BYTES_MAX;
 /// Longest word, such as an audience's name.
 const WORD_BYTES_MAX: usize = 256;
 
@@ -142,7 +142,7 @@ impl Slot<'_> {
                 let mut text = format!(
                     "{least} to {TOKEN_BYTES_MAX} printable ASCII characters without a space"
                 );
-                if *least == BEARER_BYTES_MIN {
+                if *least == BACKEND_TOKEN_BYTES_MIN {
                     text.push_str("; `ringpost token --back-end` makes one");
                 }
                 text

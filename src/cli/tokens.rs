@@ -4,7 +4,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use ringpost::auth::Keyring;
-use ringpost::auth::bearer::{BEARER_BYTES_MIN, BEARERS_MAX, Bearers, Rights};
+use ringpost::auth::backend_tokens::{
+    BACKEND_TOKEN_BYTES_MIN, BACKEND_TOKENS_MAX, BackendTokens, Rights,
+};
 
 use super::settings::{BackendSettings, Settings};
 use super::slot::is_token;
@@ -15,8 +17,8 @@ const FILE_BYTES_MAX: u64 = 64 << 10;
 pub fn check(settings: &Settings) -> Vec<String> {
     let keys = Keyring::open(&settings.config).err();
     let keys = keys.map(|error| error.to_string());
-    let bearers = bearers(&settings.backend).err();
-    keys.into_iter().chain(bearers).collect()
+    let backend_tokens = backend_tokens(&settings.backend).err();
+    keys.into_iter().chain(backend_tokens).collect()
 }
 
 /// What is right and may not be meant: files with secrets that others on this machine may read.
@@ -56,18 +58,18 @@ fn others_may_read(file: &Path) -> bool {
 }
 
 /// The tokens of back ends: the one with all rights, and those of the file.
-pub fn bearers(settings: &BackendSettings) -> Result<Bearers, String> {
-    let mut bearers = Bearers::default();
+pub fn backend_tokens(settings: &BackendSettings) -> Result<BackendTokens, String> {
+    let mut backend_tokens = BackendTokens::default();
     if let Some(token) = &settings.token {
-        bearers = bearers.with(token, Rights::ALL);
+        backend_tokens = backend_tokens.with(token, Rights::ALL);
     }
     match &settings.tokens_file {
-        Some(file) => read(bearers, file),
-        None => Ok(bearers),
+        Some(file) => read(backend_tokens, file),
+        None => Ok(backend_tokens),
     }
 }
 
-fn read(bearers: Bearers, file: &Path) -> Result<Bearers, String> {
+fn read(backend_tokens: BackendTokens, file: &Path) -> Result<BackendTokens, String> {
     let name = format!("backend.tokens_file {}", file.display());
     let metadata = std::fs::metadata(file).map_err(|error| format!("{name}: {error}"))?;
     // A device or a pipe would be read for ever.
@@ -75,12 +77,12 @@ fn read(bearers: Bearers, file: &Path) -> Result<Bearers, String> {
         return Err(format!("{name}: expected a file of at most 64 KiB"));
     }
     let text = std::fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
-    let before = bearers.is_empty();
+    let before = backend_tokens.is_empty();
     let lines = text.lines().enumerate();
     let lines =
         lines.map(|(number, line)| (number + 1, line.trim_start_matches('\u{feff}').trim()));
     let mut lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-    let (bearers, count) = lines.try_fold((bearers, 0), |(bearers, count), (number, line)| {
+    let (backend_tokens, count) = lines.try_fold((backend_tokens, 0), |(backend_tokens, count), (number, line)| {
         // The line itself is not shown: it holds a secret.
         let (token, rights) = parse(line).ok_or_else(|| {
             format!(
@@ -89,20 +91,22 @@ fn read(bearers: Bearers, file: &Path) -> Result<Bearers, String> {
                  makes one"
             )
         })?;
-        Ok::<_, String>((bearers.with(token, rights), count + 1))
+        Ok::<_, String>((backend_tokens.with(token, rights), count + 1))
     })?;
     match count {
         // A file that was meant to guard must not leave everything open.
         0 if before => Err(format!("{name}: there is no token in it")),
-        0..=BEARERS_MAX => Ok(bearers),
-        _ => Err(format!("{name}: {count} tokens; at most {BEARERS_MAX}")),
+        0..=BACKEND_TOKENS_MAX => Ok(backend_tokens),
+        _ => Err(format!(
+            "{name}: {count} tokens; at most {BACKEND_TOKENS_MAX}"
+        )),
     }
 }
 
 fn parse(line: &str) -> Option<(&str, Rights)> {
     let (rights, token) = line.rsplit_once([' ', '\t'])?;
     Some((token, Rights::parse(rights.trim())?))
-        .filter(|(token, _)| token.len() >= BEARER_BYTES_MIN && is_token(token))
+        .filter(|(token, _)| token.len() >= BACKEND_TOKEN_BYTES_MIN && is_token(token))
 }
 
 #[cfg(test)]
@@ -118,10 +122,10 @@ mod tests {
         );
         let file = std::env::temp_dir().join(name);
         std::fs::write(&file, "\u{feff}push 0123456789abcdef\r\n").unwrap();
-        let bearers = read(Bearers::default(), &file);
+        let backend_tokens = read(BackendTokens::default(), &file);
         std::fs::remove_file(&file).unwrap();
         assert_eq!(
-            bearers.unwrap().rights("0123456789abcdef"),
+            backend_tokens.unwrap().rights("0123456789abcdef"),
             Rights::parse("push")
         );
     }

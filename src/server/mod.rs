@@ -38,7 +38,7 @@ use crate::app::envelope::Body;
 use crate::app::hosted::{Hosted, Hosting};
 use crate::app::namespaces::Registry;
 use crate::app::{App, Login, Peers, WhenFlawed, WhenFull};
-use crate::auth::bearer::Bearers;
+use crate::auth::backend_tokens::BackendTokens;
 use crate::auth::{Keyring, Verifier};
 use crate::bus::{self, Remote};
 use crate::config::{self, Auth, CORES_MAX, Config, OUTBOX_MESSAGE_COST, Webhooks};
@@ -102,7 +102,7 @@ pub struct Server {
     /// The same of theirs.
     site_gates: Vec<(Door, Rate)>,
     /// Who may push by a site.
-    bearers: Bearers,
+    backend_tokens: BackendTokens,
     /// What SIGHUP does.
     on_reload: Option<OnReload>,
     /// The app's part of clients that listen by sites.
@@ -125,7 +125,7 @@ impl Server {
             sites: Vec::new(),
             mounts: Vec::new(),
             site_gates: Vec::new(),
-            bearers: Bearers::default(),
+            backend_tokens: BackendTokens::default(),
             on_reload: None,
             events: None,
             webhooks: Webhooks::default(),
@@ -327,7 +327,7 @@ impl Server {
         let driver = Arc::new(Drivers::choose(config.driver)?);
         let (bound, mut listening) =
             listen::bind_all(&self.listeners, &self.sites, &self.spaces, cores, &config)?;
-        if self.bearers.is_empty() {
+        if self.backend_tokens.is_empty() {
             let of_sites = &listening[self.listeners.len()..];
             listen::keep_sites_to_loopback(of_sites, &self.sites)?;
         }
@@ -351,9 +351,10 @@ impl Server {
             Arc::clone(&current),
         )?;
         let progress: Arc<[Progress]> = (0..cores).map(|_| Progress::default()).collect();
-        let (bearers, started) = (self.bearers, Instant::now());
+        let (backend_tokens, started) = (self.backend_tokens, Instant::now());
         let standing = Arc::new(Standing::default());
-        let listeners_json = listen::to_json(&listening, &specs, &doors, !bearers.is_empty());
+        let listeners_json =
+            listen::to_json(&listening, &specs, &doors, !backend_tokens.is_empty());
         let plan = Arc::new(Plan {
             config: Arc::clone(&config),
             driver: Arc::clone(&driver),
@@ -366,7 +367,7 @@ impl Server {
             registry: Registry::new(self.spaces.len()),
             apps: self.apps,
             sites,
-            bearers: bearers.clone(),
+            backend_tokens: backend_tokens.clone(),
             keyring: keyring.clone(),
             reporting,
             listeners_json,
@@ -390,7 +391,7 @@ impl Server {
                 remote: remote.clone(),
                 current,
                 keyring,
-                bearers,
+                backend_tokens,
                 outline: Arc::new(outline),
                 epoch: started,
             },
@@ -504,7 +505,7 @@ struct Plan {
     registry: Arc<Registry>,
     apps: Vec<(MakeApp, Reach)>,
     sites: Vec<SitePlan>,
-    bearers: Bearers,
+    backend_tokens: BackendTokens,
     keyring: Option<Arc<Keyring>>,
     /// How cores tell of events, if anybody wants to know.
     reporting: Option<Reporting>,

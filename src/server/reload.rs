@@ -17,7 +17,7 @@ use super::Server;
 use super::sites::Layout;
 use crate::app::envelope::Body;
 use crate::auth::Keyring;
-use crate::auth::bearer::Bearers;
+use crate::auth::backend_tokens::BackendTokens;
 use crate::bus::Remote;
 use crate::config::Config;
 use crate::ident::CoreId;
@@ -68,7 +68,7 @@ pub struct Reload {
     pub(super) remote: Remote<Body>,
     pub(super) current: Arc<Current>,
     pub(super) keyring: Option<Arc<Keyring>>,
-    pub(super) bearers: Bearers,
+    pub(super) backend_tokens: BackendTokens,
     pub(super) outline: Arc<Outline>,
     pub(super) epoch: Instant,
 }
@@ -112,7 +112,7 @@ impl Reload {
         if !self.outline.has_same_listeners(&outline) {
             return Err(refused("a running server keeps its listeners and apps"));
         }
-        if server.bearers.is_empty() != self.bearers.is_empty() {
+        if server.backend_tokens.is_empty() != self.backend_tokens.is_empty() {
             return Err(refused(
                 "whether tokens are asked for stays as it was at the start",
             ));
@@ -121,7 +121,7 @@ impl Reload {
             let keys = keyring.renew(&server.config)?;
             info!(keys, "the keys of clients' proofs have been read anew");
         }
-        if self.bearers.renew(&server.bearers) {
+        if self.backend_tokens.renew(&server.backend_tokens) {
             info!("the tokens of back ends have changed");
         }
         let config = Arc::new(fixed(server.config, &self.current.config()));

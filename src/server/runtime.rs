@@ -340,7 +340,7 @@ fn make_ports(
             errands: Rc::clone(errands),
             site: site.site,
             reach: site.reach,
-            bearers: plan.bearers.clone(),
+            backend_tokens: plan.backend_tokens.clone(),
             listeners: Rc::from(plan.listeners_json.as_str()),
             facts: Arc::clone(&plan.facts),
             pausing: Pausing::default(),

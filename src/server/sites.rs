@@ -9,7 +9,7 @@ use std::io;
 
 use super::listen::Listening;
 use super::{Listen, Server};
-use crate::auth::bearer::Bearers;
+use crate::auth::backend_tokens::BackendTokens;
 use crate::ident::{Reach, Space};
 use crate::net::admission::{CLIENTS_TOGETHER, Door, Pool};
 use crate::net::http::{self, Roles, Site};
@@ -91,8 +91,8 @@ impl Server {
 
     /// Has sites ask for one of these tokens where something is to be done. A site that other machines reach
     /// needs them.
-    pub fn bearers(mut self, bearers: Bearers) -> Server {
-        self.bearers = bearers;
+    pub fn backend_tokens(mut self, backend_tokens: BackendTokens) -> Server {
+        self.backend_tokens = backend_tokens;
         self
     }
 

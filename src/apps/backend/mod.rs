@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use ahash::AHashMap;
 use ringpost::app::{Answer, App, Context, Login, Peers, WhenFlawed, WhenFull};
-use ringpost::auth::bearer::{Bearers, Rights};
+use ringpost::auth::backend_tokens::{BackendTokens, Rights};
 use ringpost::close::{CloseReason, Flaw};
 use ringpost::ident::{ConnId, Reply, Ticket};
 use ringpost::payload::Message;
@@ -31,7 +31,7 @@ use super::text_of;
 pub struct Backend {
     /// What `stats` tells of the server.
     facts: Facts,
-    bearers: Bearers,
+    backend_tokens: BackendTokens,
     /// Strangers who say nothing would keep back ends out otherwise.
     token_timeout: TokenTimeout,
     /// The connections that have not shown one, or a wrong one.
@@ -76,10 +76,14 @@ pub struct Session {
 impl Backend {
     /// With tokens, the first line of each connection must be `auth TOKEN` with one of them, and come within
     /// this time.
-    pub fn new(bearers: Bearers, token_timeout: TokenTimeout, facts: Facts) -> Backend {
+    pub fn new(
+        backend_tokens: BackendTokens,
+        token_timeout: TokenTimeout,
+        facts: Facts,
+    ) -> Backend {
         Backend {
             facts,
-            bearers,
+            backend_tokens,
             token_timeout,
             strangers: Strangers::default(),
             open: AHashMap::new(),
@@ -110,7 +114,7 @@ impl Backend {
             Ok(Line::Online(uid)) => cx.online(uid),
             Ok(Line::Stats) => cx.stats(),
             // Not `ok`: whoever sends a token believes this port to be guarded.
-            Ok(Line::Auth(_)) if self.bearers.is_empty() => {
+            Ok(Line::Auth(_)) if self.backend_tokens.is_empty() => {
                 return answer(cx, "fail: no token is configured");
             }
             Ok(Line::Auth(_)) => return answer(cx, "fail: authorized already"),
@@ -133,7 +137,7 @@ impl Backend {
             answer(cx, "fail: the first line must be \"auth TOKEN\"");
             return cx.close(CloseReason::Policy);
         };
-        session.rights = self.bearers.rights(given);
+        session.rights = self.backend_tokens.rights(given);
         if session.rights.is_some() {
             return answer(cx, "ok");
         }
@@ -183,13 +187,13 @@ impl App for Backend {
     }
 
     fn on_connect(&mut self, cx: &mut Context<'_, Self>) -> Session {
-        if !self.bearers.is_empty()
+        if !self.backend_tokens.is_empty()
             && let Some(connection) = cx.connection()
         {
             self.strangers.enter(connection);
             cx.after(self.token_timeout.get(), connection.to_bits());
         }
-        self.session(self.bearers.is_empty().then_some(Rights::ALL))
+        self.session(self.backend_tokens.is_empty().then_some(Rights::ALL))
     }
 
     fn on_message(
@@ -291,7 +295,7 @@ mod tests {
     #[test]
     fn rights_are_written_by_their_names() {
         let timeout = TokenTimeout::new(Duration::from_secs(1));
-        let mut backend = Backend::new(Bearers::default(), timeout, Facts::new());
+        let mut backend = Backend::new(BackendTokens::default(), timeout, Facts::new());
         for rights in [Rights::ALL, Rights::PUSH, Rights::NONE] {
             let session = backend.session(Some(rights));
             let bytes = backend.pack(&session).expect("nothing is open");

@@ -30,7 +30,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::app::host::Host;
-use crate::auth::bearer::Bearers;
+use crate::auth::backend_tokens::BackendTokens;
 use crate::ident::Reach;
 use crate::protocol::http::{HttpError, Request};
 use crate::protocol::websocket::offers::bearer;
@@ -63,7 +63,7 @@ pub struct Port {
     pub site: Site,
     pub reach: Reach,
     /// Who may push; everybody if there are none.
-    pub bearers: Bearers,
+    pub backend_tokens: BackendTokens,
     /// What `/listeners.json` answers.
     pub listeners: Rc<str>,
     /// What `/metrics` says beside what the cores count.
@@ -92,9 +92,9 @@ impl Port {
     pub fn kind(&self, request: &Request) -> Kind {
         let role = Roles::of_path(request.path());
         let token = request.authorization.as_deref().and_then(bearer);
-        let may_act = match self.bearers.is_empty() {
+        let may_act = match self.backend_tokens.is_empty() {
             true => !request.is_forwarded,
-            false => token.is_some_and(|token| self.bearers.rights(token).is_some()),
+            false => token.is_some_and(|token| self.backend_tokens.rights(token).is_some()),
         };
         match role {
             Roles::NONE if request.health.is_some() => Kind::Health,
@@ -111,8 +111,8 @@ impl Port {
         let roles = self.site.roles;
         let is_for_api = roles.has(Roles::API) && Roles::of_path(request.path()) == Roles::API;
         let token = request.authorization.as_deref().and_then(bearer);
-        let rights = token.and_then(|token| self.bearers.rights(token));
-        let is_open = self.bearers.is_empty();
+        let rights = token.and_then(|token| self.backend_tokens.rights(token));
+        let is_open = self.backend_tokens.is_empty();
         if is_for_api && (is_open && !request.is_forwarded || rights.is_some()) {
             return (bytes_max, None);
         }

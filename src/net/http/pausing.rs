@@ -66,7 +66,8 @@ impl Port {
     /// Whether it shows a token that is none which is known here. What proves who a client is, is another matter.
     pub(super) fn is_stranger(&self, request: &Request) -> bool {
         let token = request.authorization.as_deref().and_then(bearer);
-        let is_known = |token| self.bearers.is_empty() || self.bearers.rights(token).is_some();
+        let is_known =
+            |token| self.backend_tokens.is_empty() || self.backend_tokens.rights(token).is_some();
         let listens = self.events.is_some() && request.path() == PATH;
         !listens && !token.is_none_or(is_known)
     }

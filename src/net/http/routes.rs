@@ -7,7 +7,7 @@ use super::errands::Work;
 use super::events::Admitted;
 use super::{Answer, Port, Roles, api};
 use crate::app::host::Host;
-use crate::auth::bearer::Rights;
+use crate::auth::backend_tokens::Rights;
 use crate::net::origin::{Origins, host_name, is_loopback};
 use crate::net::proxies::Proxies;
 use crate::protocol::http::{HttpError, Request, health};
@@ -141,7 +141,7 @@ impl Port {
         // A name that resolves here today and elsewhere tomorrow must not borrow a browser's trust
         // (DNS rebinding). Where a token is asked for there is no such trust, nor for clients, whose page is looked at.
         // And no browser leaves the Host out, as a request of HTTP/1.0 may.
-        let is_open = !self.bearers.is_empty() || role.are_for_clients();
+        let is_open = !self.backend_tokens.is_empty() || role.are_for_clients();
         let host = request.host.to_ascii_lowercase();
         if is_open || host.is_empty() || host_name(&host).is_some_and(is_loopback) {
             return None;
@@ -151,7 +151,7 @@ impl Port {
 
     /// Whether who asks may do this; what is answered if not.
     pub(super) fn authorize(&self, request: &Request, right: Rights) -> Result<(), Answer> {
-        if self.bearers.is_empty() {
+        if self.backend_tokens.is_empty() {
             // Whoever is on this machine may; but a proxy is on it for others.
             if !request.is_forwarded {
                 return Ok(());
@@ -159,7 +159,7 @@ impl Port {
             return Err(Answer::told(FORWARDED, "forwarded"));
         }
         let token = request.authorization.as_deref().and_then(bearer);
-        match token.and_then(|token| self.bearers.rights(token)) {
+        match token.and_then(|token| self.backend_tokens.rights(token)) {
             Some(rights) if rights.has(right) => Ok(()),
             Some(_) => Err(Answer::error(
                 403,

@@ -6,7 +6,7 @@
 use super::bodies::{self, Command, Target, string_end};
 use super::pacing::Pace;
 use super::{ApiError, bodies::Push};
-use crate::auth::bearer::Rights;
+use crate::auth::backend_tokens::Rights;
 use crate::net::http::Port;
 use crate::protocol::http::Request;
 

@@ -17,7 +17,7 @@ use errors::ApiError;
 pub use repeating::Key;
 
 use super::{Answer, Port};
-use crate::auth::bearer::Rights;
+use crate::auth::backend_tokens::Rights;
 use crate::protocol::http::Request;
 
 /// One path and its method.

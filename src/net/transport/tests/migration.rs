@@ -13,7 +13,7 @@ use script::{CODECS, FRAME, HTTP, PROXIED, PROXIED_TEXT, WEBSOCKET, said};
 use super::*;
 use crate::app::migration::ArriveError;
 use crate::app::namespaces::Registry;
-use crate::auth::bearer::Bearers;
+use crate::auth::backend_tokens::BackendTokens;
 use crate::config::UidPolicy;
 use crate::ident::Reply;
 use crate::migration::{Destination, Migration, SessionPart};
@@ -124,7 +124,7 @@ fn port() -> Rc<Port> {
             roles: Roles::ALL,
         },
         reach: Reach::default(),
-        bearers: Bearers::default(),
+        backend_tokens: BackendTokens::default(),
         listeners: Rc::from("[]"),
         facts: Arc::new(Facts::new(Vec::new())),
         pausing: Pausing::default(),

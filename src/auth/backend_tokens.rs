@@ -1,4 +1,4 @@
-//! Who a back end is: [`Bearers`], tokens with rights. Given to the back end's port and the HTTP port at the
+//! Who a back end is: [`BackendTokens`], tokens with rights. Given to the back end's port and the HTTP port at the
 //! start; kept as hashes, and compared in a time that depends on how many there are and on nothing else. They may
 //! change while the server runs, so they are behind a lock, taken once for a back end's connection or request.
 
@@ -9,11 +9,11 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 /// Longest token of a back end.
-pub const BEARER_BYTES_MAX: usize = 256;
+pub const BACKEND_TOKEN_BYTES_MAX: usize = 256;
 /// Shortest token of a back end that the program takes: who can guess one can push to anybody.
-pub const BEARER_BYTES_MIN: usize = 16;
+pub const BACKEND_TOKEN_BYTES_MIN: usize = 16;
 /// Most tokens.
-pub const BEARERS_MAX: usize = 64;
+pub const BACKEND_TOKENS_MAX: usize = 64;
 
 /// What a back end may do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -66,18 +66,18 @@ type Known = Arc<[(Hash, Rights)]>;
 
 /// The tokens of back ends. Clones share them, and what becomes of them.
 #[derive(Clone, Default)]
-pub struct Bearers {
+pub struct BackendTokens {
     /// Whether there are any, for good.
     any: bool,
     known: Arc<RwLock<Known>>,
 }
 
-impl Bearers {
+impl BackendTokens {
     /// These and one more.
-    pub fn with(self, token: &str, rights: Rights) -> Bearers {
+    pub fn with(self, token: &str, rights: Rights) -> BackendTokens {
         let known = self.known();
         let known = known.iter().copied().chain([(hash(token), rights)]);
-        Bearers {
+        BackendTokens {
             any: true,
             known: Arc::new(RwLock::new(known.collect())),
         }
@@ -85,7 +85,7 @@ impl Bearers {
 
     /// Has these hold in place of the present ones, in all clones; whoever has shown a token keeps his rights. Says
     /// whether that is a change. Where none is asked for that stays so, and the other way round.
-    pub fn renew(&self, others: &Bearers) -> bool {
+    pub fn renew(&self, others: &BackendTokens) -> bool {
         let fresh = others.known();
         if fresh.is_empty() == self.any || *fresh == *self.known() {
             return false;
@@ -105,7 +105,7 @@ impl Bearers {
 
     /// What whoever shows this token may do; `None` for a token that is not among them.
     pub fn rights(&self, given: &str) -> Option<Rights> {
-        if given.len() > BEARER_BYTES_MAX {
+        if given.len() > BACKEND_TOKEN_BYTES_MAX {
             return None;
         }
         let given = hash(given);
@@ -120,9 +120,9 @@ impl Bearers {
 }
 
 // By hand, so that nothing that prints a configuration shows what could be tried out.
-impl fmt::Debug for Bearers {
+impl fmt::Debug for BackendTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Bearers({})", self.known().len())
+        write!(f, "BackendTokens({})", self.known().len())
     }
 }
 
@@ -137,11 +137,11 @@ mod tests {
 
     #[test]
     fn a_token_has_its_rights_and_no_other_has_any() {
-        let bearers = Bearers::default()
+        let backend_tokens = BackendTokens::default()
             .with("secret", Rights::ALL)
             .with("reader", Rights::READ);
-        assert_eq!(bearers.rights("secret"), Some(Rights::ALL));
-        assert_eq!(bearers.rights("reader"), Some(Rights::READ));
+        assert_eq!(backend_tokens.rights("secret"), Some(Rights::ALL));
+        assert_eq!(backend_tokens.rights("reader"), Some(Rights::READ));
         for wrong in [
             "",
             "secreT",
@@ -150,24 +150,24 @@ mod tests {
             "readers",
             &"x".repeat(257),
         ] {
-            assert_eq!(bearers.rights(wrong), None, "{wrong:?}");
+            assert_eq!(backend_tokens.rights(wrong), None, "{wrong:?}");
         }
-        assert_eq!(Bearers::default().rights(""), None);
+        assert_eq!(BackendTokens::default().rights(""), None);
         assert!(!Rights::READ.has(Rights::PUSH) && Rights::ALL.has(Rights::KICK));
-        assert_eq!(format!("{bearers:?}"), "Bearers(2)");
+        assert_eq!(format!("{backend_tokens:?}"), "BackendTokens(2)");
     }
 
     #[test]
     fn tokens_change_in_every_clone_but_are_asked_for_as_before() {
-        let bearers = Bearers::default().with("old", Rights::ALL);
-        let clone = bearers.clone();
-        let fresh = Bearers::default().with("new", Rights::READ);
-        assert!(bearers.renew(&fresh) && !bearers.renew(&fresh));
+        let backend_tokens = BackendTokens::default().with("old", Rights::ALL);
+        let clone = backend_tokens.clone();
+        let fresh = BackendTokens::default().with("new", Rights::READ);
+        assert!(backend_tokens.renew(&fresh) && !backend_tokens.renew(&fresh));
         assert_eq!(clone.rights("old"), None);
         assert_eq!(clone.rights("new"), Some(Rights::READ));
-        assert!(!bearers.renew(&Bearers::default()));
+        assert!(!backend_tokens.renew(&BackendTokens::default()));
         assert!(!clone.is_empty() && clone.rights("new").is_some());
-        let open = Bearers::default();
+        let open = BackendTokens::default();
         assert!(!open.renew(&fresh) && open.is_empty());
     }
 
