@@ -22,7 +22,7 @@ use super::local::{Local, QUEUE_KEPT};
 use super::namespaces::Registry;
 use super::pending::PendingCalls;
 pub use super::receiving::Received;
-use super::round::{Round, Way};
+use super::round::{Round, WorkSource};
 use crate::auth::Verifier;
 use crate::bus::{Endpoint, Writing};
 use crate::close::{CloseReason, Flaw};
@@ -182,10 +182,10 @@ impl Host {
         self.round.begin(self.work(), Instant::now());
     }
 
-    /// What follows comes by this way, until another is entered.
-    pub fn enter(&mut self, way: Way) {
+    /// What follows comes from this source, until another is entered.
+    pub fn enter(&mut self, source: WorkSource) {
         let units = self.work();
-        self.round.enter(way, units);
+        self.round.enter(source, units);
     }
 
     /// Whether the round has room for one more item.

@@ -36,7 +36,7 @@ use super::origin::Origins;
 use super::rates::Rates;
 use super::wire::{BatchMemory, EVENTS_PER_TURN, Ready, Watch, Wire, Written};
 use crate::app::host::Host;
-use crate::app::round::Way;
+use crate::app::round::WorkSource;
 use crate::close::CloseReason;
 use crate::ident::ConnId;
 use crate::pages::Pages;
@@ -203,12 +203,12 @@ impl Transport {
             rates.stood_still(time, host.now());
         }
         self.read_fresh(host);
-        self.read_again(host, Way::Again);
+        self.read_again(host, WorkSource::Again);
     }
 
     /// Those that have had nothing read lately, before the others' second helping.
     fn read_fresh(&mut self, host: &mut Host) {
-        host.enter(Way::Fresh);
+        host.enter(WorkSource::Fresh);
         while !self.fresh.is_empty() && host.goes_on() {
             if let Some(id) = self.fresh.pop_front() {
                 self.read_queued(host, id);
@@ -231,8 +231,8 @@ impl Transport {
     }
 
     /// Those that a helping was not enough for, each once at most.
-    fn read_again(&mut self, host: &mut Host, way: Way) {
-        host.enter(way);
+    fn read_again(&mut self, host: &mut Host, source: WorkSource) {
+        host.enter(source);
         for _ in 0..self.again.len() {
             if !host.goes_on() {
                 return;
@@ -247,7 +247,7 @@ impl Transport {
     /// Goes on with what is left to be read, as far as the round has room for it.
     pub fn read_rest(&mut self, host: &mut Host) {
         if !self.again.is_empty() {
-            self.read_again(host, Way::Rest);
+            self.read_again(host, WorkSource::Rest);
         }
     }
 

@@ -18,7 +18,7 @@ use super::reload::Renewal;
 use super::sweep::{Sweeps, What};
 use crate::app::envelope::DrainStep;
 use crate::app::host::{Host, Received};
-use crate::app::round::Way;
+use crate::app::round::WorkSource;
 use crate::ident::CoreId;
 use crate::net::http::Errands;
 use crate::net::listener::{Listener, ask_after_silence};
@@ -150,13 +150,13 @@ impl Turn {
         let host = &mut *borrowed;
         host.begin_round(now);
         let begun = host.work();
-        let mut mail_left = self.deliver(host, Way::Mail);
+        let mut mail_left = self.deliver(host, WorkSource::Mail);
         host.settle_credits();
         self.transport.take_events(host);
         if !mail_left {
             self.transport.read_rest(host);
         } else if !self.transport.has_input_left() {
-            mail_left = self.deliver(host, Way::Rest);
+            mail_left = self.deliver(host, WorkSource::Rest);
         }
         drop(borrowed);
         self.run_errands(shared, now);
@@ -192,14 +192,14 @@ impl Turn {
         if !self.errands.are_left() {
             return self.transport.settle_left();
         }
-        host.borrow_mut().enter(Way::Fresh);
+        host.borrow_mut().enter(WorkSource::Fresh);
         while let Some(key) = self.errands.next_woken() {
             self.run_errand(host, key);
             if !host.borrow_mut().goes_on() {
                 break;
             }
         }
-        host.borrow_mut().enter(Way::Again);
+        host.borrow_mut().enter(WorkSource::Again);
         for _ in 0..resting {
             let Some(key) = self.errands.next_resting() else {
                 break;
@@ -219,8 +219,8 @@ impl Turn {
     }
 
     /// Delivers what the mailbox holds. Returns whether there is more than the round has room for.
-    fn deliver(&mut self, host: &mut Host, way: Way) -> bool {
-        host.enter(way);
+    fn deliver(&mut self, host: &mut Host, source: WorkSource) -> bool {
+        host.enter(source);
         while host.goes_on() {
             let Some(envelope) = host.take() else {
                 return false;
