@@ -398,8 +398,11 @@ impl Local {
         crossings.numbers.insert(number, connection);
         self.shard.set_crossing(connection);
         let space = self.shard.space_of(connection);
-        let wishes = self.shard.memberships(connection);
-        let groups = wishes.into_iter().map(|wish| (space, wish.group)).collect();
+        let join_requests = self.shard.memberships(connection);
+        let groups = join_requests
+            .into_iter()
+            .map(|wish| (space, wish.group))
+            .collect();
         // Behind all that it has sent, so that what this has caused is at the old core before the fences.
         self.post(home, Some(connection), 0, Body::Announce { number, groups });
     }

@@ -19,7 +19,7 @@ use super::pending::Caller;
 use crate::bus::{RECEIVER_COST, Until};
 use crate::ident::{ConnId, CoreId, Reach, Space, Ticket};
 use crate::payload::{Message, Payload};
-use crate::shard::{Interest, Joining, Wish};
+use crate::shard::{Interest, JoinRequest, Joining};
 
 /// Cores with members, in order.
 type Cores = SmallVec<[CoreId; 4]>;
@@ -313,7 +313,7 @@ impl Local {
     }
 
     fn join_wishes(&mut self, connection: ConnId) {
-        for Wish { group, called } in self.shard.take_wishes(connection) {
+        for JoinRequest { group, called } in self.shard.take_wishes(connection) {
             self.join(connection, &group, called.as_deref());
         }
     }

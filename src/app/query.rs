@@ -13,7 +13,7 @@ use super::pending::Caller;
 use super::promise::Promise;
 use crate::ident::{ConnId, CoreId, EVERYBODY, Reach};
 use crate::payload::{Message, Payload};
-use crate::shard::{Cursor, GroupLook, UidLook, UidPage};
+use crate::shard::{Cursor, GroupInfo, UidInfo, UidPage};
 
 /// See the module.
 pub enum Query {
@@ -74,9 +74,9 @@ pub enum QueryResult {
         joined: u32,
         refused: u32,
     },
-    Uid(UidLook),
+    Uid(UidInfo),
     Uids(UidPage),
-    Group(GroupLook),
+    Group(GroupInfo),
     Claim(Claim),
 }
 
@@ -129,7 +129,7 @@ impl Local {
             Query::Leave { reach, uid, group } => {
                 QueryResult::Reached(shard.leave_uid(reach, &uid, &group))
             }
-            Query::Uid { reach, uid } => QueryResult::Uid(shard.look_at_uid(reach, &uid)),
+            Query::Uid { reach, uid } => QueryResult::Uid(shard.uid_info(reach, &uid)),
             Query::Uids {
                 reach,
                 from,
@@ -139,7 +139,7 @@ impl Local {
                 reach,
                 group,
                 members_max,
-            } => QueryResult::Group(shard.look_at_group(reach, &group, members_max)),
+            } => QueryResult::Group(shard.group_info(reach, &group, members_max)),
             Query::Claim { id, wanted } => {
                 QueryResult::Claim(self.idempotency.claim(now, id, wanted))
             }

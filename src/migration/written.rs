@@ -18,7 +18,7 @@ pub const VERSION: u32 = 1;
 
 /// What stands behind the version's number, borrowed where it is written.
 #[derive(Serialize, Deserialize)]
-struct Written<P, G, S> {
+struct WrittenMigration<P, G, S> {
     shard_part: P,
     progress: G,
     session: S,
@@ -64,7 +64,7 @@ impl Migration {
             SessionPart::Written(bytes) => Some(&bytes[..]),
             SessionPart::Value(_) => return None,
         };
-        let written = Written {
+        let written = WrittenMigration {
             shard_part: &self.shard_part,
             progress: &self.transport_part.progress,
             session,
@@ -81,14 +81,15 @@ impl Migration {
         if version != VERSION {
             return Err(Unreadable::Version(version));
         }
-        let (written, rest) =
-            postcard::take_from_bytes::<Written<ShardPart, Progress, Option<Vec<u8>>>>(rest)?;
+        let (written, rest) = postcard::take_from_bytes::<
+            WrittenMigration<ShardPart, Progress, Option<Vec<u8>>>,
+        >(rest)?;
         if !rest.is_empty() {
             return Err(Unreadable::Damaged("more than one is there".to_owned()));
         }
         let checked = written.shard_part.check();
         checked.map_err(|what| Unreadable::Damaged(what.to_owned()))?;
-        let Written {
+        let WrittenMigration {
             shard_part,
             progress,
             session,
@@ -119,7 +120,7 @@ mod tests {
     use crate::migration::{Counted, Input};
     use crate::payload::Message;
     use crate::protocol::{Codec, Decoder};
-    use crate::shard::{ListenerSpec, SavedPhase, Shard, Wish};
+    use crate::shard::{JoinRequest, ListenerSpec, SavedPhase, Shard};
 
     /// At home, in two groups, with half a message from it and an answer that waits for an earlier one.
     fn migration() -> Migration {
@@ -266,7 +267,7 @@ mod tests {
             let mut migration = migration();
             let uid = Some(uid.into());
             migration.shard_part.stage = SavedPhase::Home { uid, binds: None };
-            migration.shard_part.groups = vec![Wish::new(group, None)];
+            migration.shard_part.groups = vec![JoinRequest::new(group, None)];
             let written = migration.write().expect("its session is written");
             assert!(Migration::read(&written, Instant::now()).is_err());
         }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::deadlines::Due;
 use super::slot::{Binding, Phase, Slot};
 use super::wheel::{TICKS_SECOND, Tick};
-use super::{ConnId, Limits, Shard};
+use super::{ConnId, Shard, ShardLimits};
 use crate::close::CloseReason;
 use crate::protocol::http::HttpError;
 
@@ -66,7 +66,7 @@ impl Slot {
     }
 
     /// What is due while it asks.
-    pub(super) fn asking_due(&self, limits: &Limits) -> Due {
+    pub(super) fn asking_due(&self, limits: &ShardLimits) -> Due {
         match self.binding {
             Binding::Asks(Exchange::Guest) => {
                 Due::Close(self.since + GUEST, CloseReason::ConnectionLimit)
@@ -80,7 +80,7 @@ impl Slot {
 
     /// How long it may take to end. One that asks has the time for a request, for it may still be sending one that is
     /// answered already, and a reset would take the answer away; but while the server stops not longer than any other.
-    pub(super) fn time_to_end(&self, limits: &Limits) -> Tick {
+    pub(super) fn time_to_end(&self, limits: &ShardLimits) -> Tick {
         match self.asks() && self.reason != CloseReason::Stopping {
             true => limits.handshake.max(limits.close),
             false => limits.close,

@@ -11,10 +11,8 @@ use super::deadlines::Due;
 use super::slot::{Phase, Slot};
 use super::wheel::{TICK, TICKS_SECOND, Tick};
 use super::{ConnId, LIST_KEPT, Shard};
+use crate::auth::WallTime;
 use crate::close::CloseReason;
-
-/// A moment in milliseconds since 1970.
-type WallTime = u64;
 
 /// Proofs that a connection may show one after the other before it has to wait a second for each: checking
 /// one costs a signature.

@@ -3,7 +3,7 @@
 
 use super::slot::{Phase, Slot};
 use super::wheel::{TICKS_SECOND, Tick};
-use super::{ConnId, Dirty, Limits, ListenerSpec, Shard};
+use super::{ConnId, Dirty, ListenerSpec, Shard, ShardLimits};
 use crate::close::CloseReason;
 
 /// Connections whose deadlines are looked at in one round: all of those that came at one time are due at one time.
@@ -34,7 +34,7 @@ fn whole_second(tick: Tick) -> Tick {
     tick.div_ceil(TICKS_SECOND).saturating_mul(TICKS_SECOND)
 }
 
-fn next_due(slot: &Slot, spec: &ListenerSpec, limits: &Limits) -> Due {
+fn next_due(slot: &Slot, spec: &ListenerSpec, limits: &ShardLimits) -> Due {
     match slot.phase {
         Phase::Free => Due::Never,
         Phase::Asking => slot.asking_due(limits),

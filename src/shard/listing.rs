@@ -1,7 +1,7 @@
 //! What a shard tells about itself: the connections of a uid, its uids page by page, who is in a group; and what is
 //! done to all connections of a uid at once.
 //!
-//! Called for questions of back ends. Bounds: [`SEATS_MAX`] connections, [`UIDS_PER_PAGE_MAX`] uids,
+//! Called for questions of back ends. Bounds: [`CONNECTIONS_LISTED_MAX`] connections, [`UIDS_PER_PAGE_MAX`] uids,
 //! [`MEMBERS_MAX`] members an answer, and what is looked at for one is some times that.
 
 use std::collections::hash_map::Entry;
@@ -9,14 +9,14 @@ use std::net::SocketAddr;
 
 use ahash::AHashMap;
 
-use super::uids::Mark;
+use super::uids::ListingMark;
 use super::{Joining, Shard};
 use crate::config::OUTBOX_MESSAGE_COST;
 use crate::ident::{ConnId, Reach, Space};
 use crate::payload::Message;
 
 /// Most connections of a uid that are told one by one.
-pub const SEATS_MAX: usize = 1_000;
+pub const CONNECTIONS_LISTED_MAX: usize = 1_000;
 /// Most uids of one page.
 pub const UIDS_PER_PAGE_MAX: usize = 10_000;
 /// Most uids of a group that are told by name.
@@ -28,7 +28,7 @@ const UNIT_HEAD_BYTES: usize = 10;
 
 /// One connection of a uid.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Seat {
+pub struct ConnectionInfo {
     /// When it was accepted, in seconds since 1970.
     pub since: u32,
     pub address: SocketAddr,
@@ -40,18 +40,18 @@ pub struct Seat {
     pub paused: bool,
 }
 
-/// The connections of a uid: all of them counted, the first [`SEATS_MAX`] one by one.
+/// The connections of a uid: all of them counted, the first [`CONNECTIONS_LISTED_MAX`] one by one.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct UidLook {
+pub struct UidInfo {
     pub connections: usize,
-    pub seats: Vec<Seat>,
+    pub listed: Vec<ConnectionInfo>,
 }
 
 /// How far a listing of a shard's uids has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Cursor {
     pub space: u32,
-    /// The next place, and where the space's listing ends, as it was when that began (`Mark`).
+    /// The next place, and where the space's listing ends, as it was when that began (`ListingMark`).
     pub place: u32,
     pub until: u32,
 }
@@ -65,7 +65,7 @@ pub struct UidPage {
 
 /// Who is in a group on one core.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct GroupLook {
+pub struct GroupInfo {
     pub connections: usize,
     /// Some of its uids, with how many connections in it each has.
     pub members: Vec<(Box<str>, u32)>,
@@ -79,14 +79,14 @@ impl Shard {
     }
 
     /// The connections of a uid within reach.
-    pub fn look_at_uid(&self, reach: Reach, uid: &str) -> UidLook {
-        let mut look = UidLook::default();
+    pub fn uid_info(&self, reach: Reach, uid: &str) -> UidInfo {
+        let mut look = UidInfo::default();
         for space in reach.spaces() {
             let connections = self.uids.get(&self.slots, space, uid);
             look.connections += connections.len();
-            for id in connections.take(SEATS_MAX - look.seats.len()) {
+            for id in connections.take(CONNECTIONS_LISTED_MAX - look.listed.len()) {
                 let slot = &self.slots[id.slot];
-                look.seats.push(Seat {
+                look.listed.push(ConnectionInfo {
                     since: self.accepted(id),
                     address: slot.peer.address(),
                     listener: self.listeners[usize::from(slot.listener)].shown,
@@ -102,14 +102,14 @@ impl Shard {
     /// one of them.
     pub fn list_uids(&self, reach: Reach, from: Cursor, uids_max: usize) -> UidPage {
         let mut uids = Vec::new();
-        let mut mark = Mark {
+        let mut mark = ListingMark {
             place: from.place,
             until: from.until,
         };
         let spaces = reach.spaces().filter(|space| space.0 >= from.space);
         let mut spaces = spaces.peekable();
         if spaces.peek() != Some(&Space(from.space)) {
-            mark = Mark::default();
+            mark = ListingMark::default();
         }
         while let Some(space) = spaces.next() {
             let found = self
@@ -118,7 +118,7 @@ impl Shard {
             // A page ends with its table: what it looks at is bounded.
             let next = match found {
                 Some(mark) => Some((space, mark)),
-                None => spaces.peek().map(|space| (*space, Mark::default())),
+                None => spaces.peek().map(|space| (*space, ListingMark::default())),
             };
             if next.is_some() {
                 let next = next.map(|(space, mark)| Cursor {
@@ -133,7 +133,7 @@ impl Shard {
     }
 
     /// Who is in a group, up to so many uids by name.
-    pub fn look_at_group(&self, reach: Reach, group: &str, members_max: usize) -> GroupLook {
+    pub fn group_info(&self, reach: Reach, group: &str, members_max: usize) -> GroupInfo {
         let mut connections = 0;
         let mut complete = true;
         let mut found: AHashMap<&str, u32> = AHashMap::new();
@@ -161,7 +161,7 @@ impl Shard {
             }
         }
         let members = found.into_iter();
-        GroupLook {
+        GroupInfo {
             connections,
             members: members.map(|(uid, count)| (uid.into(), count)).collect(),
             complete,

@@ -10,7 +10,7 @@ use std::fmt;
 use ahash::{AHashMap, RandomState};
 use hashbrown::HashTable;
 
-use super::slot::Wish;
+use super::slot::JoinRequest;
 use crate::ident::{ConnId, Space, UidError};
 
 /// A connection's membership: which group, and where in its list.
@@ -200,11 +200,11 @@ impl Groups {
     }
 
     /// The group of a membership, and what the member is called there if that is not its uid.
-    pub fn wish(&self, membership: Membership, connection: ConnId) -> Option<Wish> {
+    pub fn wish(&self, membership: Membership, connection: ConnId) -> Option<JoinRequest> {
         let group = self.groups[membership.group as usize].as_ref()?;
         let called = group.called.as_ref();
         let called = called.and_then(|called| called.get(&connection));
-        Some(Wish::new(&group.name, called.map(AsRef::as_ref)))
+        Some(JoinRequest::new(&group.name, called.map(AsRef::as_ref)))
     }
 
     /// Whether a connection with these memberships is in the group, and as which of them.
@@ -315,7 +315,7 @@ impl Groups {
         &mut self,
         memberships: &mut Vec<Membership>,
         nth: usize,
-        moved: impl FnOnce(ConnId, usize, Place),
+        moved: impl FnOnce(ConnId, usize, GroupIndex),
     ) {
         let Membership { group: number, at } = memberships.swap_remove(nth);
         let Some(group) = &mut self.groups[number as usize] else {
@@ -327,7 +327,7 @@ impl Groups {
         }
         if let Some(member) = group.members.get(at as usize) {
             // The group's last member has come to the place that became free.
-            moved(member.connection, member.nth as usize, Place(at));
+            moved(member.connection, member.nth as usize, GroupIndex(at));
         }
         self.drop_unwanted(number);
         if let Some(shifted) = memberships.get(nth) {
@@ -341,10 +341,10 @@ impl Groups {
 
 /// A new place in a group's list.
 #[derive(Clone, Copy)]
-pub struct Place(u32);
+pub struct GroupIndex(u32);
 
 impl Membership {
-    pub fn move_to(&mut self, place: Place) {
+    pub fn move_to(&mut self, place: GroupIndex) {
         self.at = place.0;
     }
 }

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::members::JoinError;
-use super::slot::{Binding, Memberships, Phase, Wish};
+use super::slot::{Binding, JoinRequest, Memberships, Phase};
 use super::{Dirty, Interest, Shard};
 use crate::close::CloseReason;
 use crate::config::UidPolicy;
@@ -145,7 +145,7 @@ impl Shard {
     }
 
     /// The groups that a connection asked to join before it was home. It is to join them now.
-    pub fn take_wishes(&mut self, id: ConnId) -> Vec<Wish> {
+    pub fn take_wishes(&mut self, id: ConnId) -> Vec<JoinRequest> {
         let groups = self.get_mut(id).and_then(|slot| slot.groups.as_mut());
         groups.map_or_else(Vec::new, |groups| std::mem::take(&mut groups.asked))
     }
@@ -223,7 +223,7 @@ impl Shard {
             match wish {
                 Some(wish) => wish.called = called.map(Box::from),
                 None if is_full && !is_in => {}
-                None => groups.asked.push(Wish::new(group, called)),
+                None => groups.asked.push(JoinRequest::new(group, called)),
             }
             Joining::Later
         } else {
@@ -271,7 +271,7 @@ impl Shard {
     }
 
     /// The groups that a connection is in.
-    pub fn memberships(&self, id: ConnId) -> Vec<Wish> {
+    pub fn memberships(&self, id: ConnId) -> Vec<JoinRequest> {
         let groups = self.get(id).and_then(|slot| slot.groups.as_ref());
         let joined = groups.into_iter().flat_map(|groups| &groups.joined);
         joined

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::credentials::SavedCredential;
 use super::replies::Replies;
-use super::slot::{Binding, Peer, Phase, Slot, Wish};
+use super::slot::{Binding, JoinRequest, Peer, Phase, Slot};
 use super::wheel::Tick;
 use super::{ConnId, Dirty, Exchange, Shard};
 use crate::close::CloseReason;
@@ -34,9 +34,9 @@ pub struct ShardPart {
     /// The space that it has entered in place of its listener's.
     pub entered: Option<Space>,
     /// Groups that it is in.
-    pub groups: Vec<Wish>,
+    pub groups: Vec<JoinRequest>,
     /// Those that it has asked for, until it is home.
-    pub wishes: Vec<Wish>,
+    pub join_requests: Vec<JoinRequest>,
     /// What it has proved.
     pub credential: Option<SavedCredential>,
     /// Places of its replies that are open, or filled and held back by one that is.
@@ -115,7 +115,7 @@ impl ShardPart {
         for uid in uid.into_iter().chain(proved) {
             check_uid(uid).map_err(|_| "a uid that is none")?;
         }
-        for Wish { group, called } in self.groups.iter().chain(&self.wishes) {
+        for JoinRequest { group, called } in self.groups.iter().chain(&self.join_requests) {
             for name in [Some(group), called.as_ref()].into_iter().flatten() {
                 check_name(name).map_err(|_| "a name that is none")?;
             }
@@ -212,7 +212,7 @@ impl Shard {
             _ => self.memberships(id),
         };
         let slot = self.get_mut(id).and_then(|slot| slot.groups.as_mut());
-        let wishes = slot.map_or_else(Vec::new, |groups| std::mem::take(&mut groups.asked));
+        let join_requests = slot.map_or_else(Vec::new, |groups| std::mem::take(&mut groups.asked));
         if matches!(stage, SavedPhase::Home { .. }) {
             self.forget(id);
         }
@@ -236,7 +236,7 @@ impl Shard {
             paused: slot.paused,
             entered,
             groups,
-            wishes,
+            join_requests,
             credential,
             replies: slot.replies.take().filter(|replies| !replies.is_empty()),
             unsent,
@@ -259,7 +259,7 @@ impl Shard {
         self.hold(id, credential.map(|taken| taken.held(now)));
         self.set_entered(id, shard_part.entered);
         let groups = std::mem::take(&mut shard_part.groups);
-        let wishes = std::mem::take(&mut shard_part.wishes);
+        let join_requests = std::mem::take(&mut shard_part.join_requests);
         let unsent = std::mem::take(&mut shard_part.unsent);
         let slot = &mut self.slots[id.slot];
         slot.session = session;
@@ -279,17 +279,17 @@ impl Shard {
             self.mark_dirty(id, Dirty::Urgent);
         }
         self.enter_stage(id, &shard_part.stage, groups);
-        if !wishes.is_empty()
+        if !join_requests.is_empty()
             && let Some(slot) = self.get_mut(id)
         {
-            slot.groups.get_or_insert_default().asked = wishes;
+            slot.groups.get_or_insert_default().asked = join_requests;
         }
         self.schedule(id);
         id
     }
 
     /// Gives one that arrives its phase, and the tables theirs of it.
-    fn enter_stage(&mut self, id: ConnId, stage: &SavedPhase, groups: Vec<Wish>) {
+    fn enter_stage(&mut self, id: ConnId, stage: &SavedPhase, groups: Vec<JoinRequest>) {
         let slot = &mut self.slots[id.slot];
         let exchange = match stage {
             SavedPhase::Opening => {
@@ -330,7 +330,7 @@ impl Shard {
 
     /// The same of one that was home already: nobody is told, and no policy asked again.
     #[inline(never)]
-    fn enter_home(&mut self, id: ConnId, space: Space, uid: Option<&str>, groups: &[Wish]) {
+    fn enter_home(&mut self, id: ConnId, space: Space, uid: Option<&str>, groups: &[JoinRequest]) {
         if let Some(uid) = uid {
             self.slots[id.slot].binding = Binding::Asked;
             self.uids.insert(&mut self.slots, space, uid, id);
@@ -338,7 +338,7 @@ impl Shard {
             self.bound_as_proved(id);
         }
         self.slots[id.slot].everybody_at = self.enter_everybody(id, space);
-        for Wish { group, called } in groups {
+        for JoinRequest { group, called } in groups {
             // Whatever the limit is by now.
             self.join_within(id, group, called.as_deref(), usize::MAX);
         }

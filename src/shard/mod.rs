@@ -33,13 +33,14 @@ pub use asking::{Exchange, FULL as HTTP_FULL};
 pub use backlog::{Backlog, Debt};
 pub use entering::EnterError;
 pub use listing::{
-    Cursor, GroupLook, MEMBERS_MAX, SEATS_MAX, Seat, UIDS_PER_PAGE_MAX, UidLook, UidPage,
+    CONNECTIONS_LISTED_MAX, ConnectionInfo, Cursor, GroupInfo, MEMBERS_MAX, UIDS_PER_PAGE_MAX,
+    UidInfo, UidPage,
 };
 pub use members::{Interest, JoinError};
 pub use membership::Joining;
 pub use migration::{DepartError, SavedPhase, ShardPart, Unsent};
 pub use outbox::Outbox;
-pub use slot::{Dirty, Ended, ListenerSpec, Peer, Phase, Wish};
+pub use slot::{Dirty, Ended, JoinRequest, ListenerSpec, Peer, Phase};
 pub use wheel::{TICK, Tick, Wheel, ticks};
 pub use work::Work;
 
@@ -73,7 +74,7 @@ use uids::Uids;
 const LIST_KEPT: usize = 1 << 10;
 
 pub struct Shard {
-    limits: Limits,
+    limits: ShardLimits,
     listeners: Rc<[ListenerSpec]>,
     slots: Pages<Slot>,
     /// When each was accepted, in seconds since 1970: beside the slots, which the data path has in its caches.
@@ -139,7 +140,7 @@ pub struct Reading {
 
 /// The configured limits in the shard's own units.
 #[derive(PartialEq)]
-struct Limits {
+struct ShardLimits {
     uid_policy: UidPolicy,
     connections_per_uid: usize,
     groups_per_connection: usize,
@@ -151,8 +152,8 @@ struct Limits {
     close: Tick,
 }
 
-impl Limits {
-    fn new(config: &Config) -> Limits {
+impl ShardLimits {
+    fn new(config: &Config) -> ShardLimits {
         let off_if_zero = |duration: std::time::Duration, grace| {
             if duration.is_zero() {
                 0
@@ -160,7 +161,7 @@ impl Limits {
                 ticks(duration.saturating_add(grace))
             }
         };
-        Limits {
+        ShardLimits {
             uid_policy: config.uid_policy,
             connections_per_uid: config.connections_per_uid_max,
             groups_per_connection: config.groups_per_connection_max,
@@ -179,7 +180,7 @@ impl Shard {
     pub fn new(config: &Config, listeners: Rc<[ListenerSpec]>, spaces: usize) -> Shard {
         let by_listener = vec![0; listeners.len()];
         Shard {
-            limits: Limits::new(config),
+            limits: ShardLimits::new(config),
             listeners,
             slots: Pages::default(),
             accepted: Pages::default(),
@@ -224,7 +225,7 @@ impl Shard {
         self.compressor.set_bytes_min(config.compress_bytes_min);
         self.backlog.renew(config.outbox_bytes_core_max);
         self.refusals.renew(config.outbox_bytes_core_max);
-        let old = std::mem::replace(&mut self.limits, Limits::new(config));
+        let old = std::mem::replace(&mut self.limits, ShardLimits::new(config));
         let idle = self.limits.idle;
         // Who was not asked often enough for the new time has all of it from now on, and a ping in it.
         let is_unasked = idle > 0 && (old.idle == 0 || old.ping == 0 || old.ping >= idle);

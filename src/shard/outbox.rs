@@ -19,7 +19,7 @@ const OWN_BYTES_MIN: usize = 64;
 /// account has.
 const JOINED_BYTES_MAX: usize = 1 << 10;
 
-enum Content {
+enum Encoded {
     /// Encoded for this connection alone.
     Own(Vec<u8>),
     /// What waited when the connection moved here, of whose first unit a part has been sent elsewhere. So it
@@ -32,7 +32,7 @@ enum Content {
 }
 
 struct Chunk {
-    content: Content,
+    content: Encoded,
     /// What an own or moved chunk costs. Of which group a refresh is.
     word: u64,
 }
@@ -55,17 +55,17 @@ struct Account {
 impl Chunk {
     fn bytes(&self) -> &[u8] {
         match &self.content {
-            Content::Own(bytes) => bytes,
-            Content::Moved(bytes) => bytes,
-            Content::Shared(bytes) | Content::Refresh(bytes) => bytes,
+            Encoded::Own(bytes) => bytes,
+            Encoded::Moved(bytes) => bytes,
+            Encoded::Shared(bytes) | Encoded::Refresh(bytes) => bytes,
         }
     }
 
     /// All that it counts for in its outbox.
     fn cost(&self) -> usize {
         match &self.content {
-            Content::Own(_) | Content::Moved(_) => self.word as usize,
-            Content::Shared(bytes) | Content::Refresh(bytes) => bytes.len() + OUTBOX_MESSAGE_COST,
+            Encoded::Own(_) | Encoded::Moved(_) => self.word as usize,
+            Encoded::Shared(bytes) | Encoded::Refresh(bytes) => bytes.len() + OUTBOX_MESSAGE_COST,
         }
     }
 
@@ -73,12 +73,12 @@ impl Chunk {
     #[inline]
     fn release(self, off: &mut Account) {
         match self.content {
-            Content::Own(_) | Content::Moved(_) => {
+            Encoded::Own(_) | Encoded::Moved(_) => {
                 off.cost += self.word as usize;
                 off.own += self.word as usize;
                 off.freed += self.word as usize;
             }
-            Content::Shared(bytes) | Content::Refresh(bytes) => {
+            Encoded::Shared(bytes) | Encoded::Refresh(bytes) => {
                 off.cost += bytes.len() + OUTBOX_MESSAGE_COST;
                 off.own += SHARED_COST;
                 off.freed += SHARED_COST;
@@ -139,16 +139,16 @@ impl Outbox {
         let joins = length <= JOINED_BYTES_MAX
             && matches!(
                 self.chunks.back(),
-                Some(Chunk { content: Content::Own(bytes), .. }) if bytes.len() + length <= CHUNK_BYTES
+                Some(Chunk { content: Encoded::Own(bytes), .. }) if bytes.len() + length <= CHUNK_BYTES
             );
         if !joins {
             self.push(
-                Content::Own(Vec::with_capacity(length.max(OWN_BYTES_MIN))),
+                Encoded::Own(Vec::with_capacity(length.max(OWN_BYTES_MIN))),
                 0,
             );
         }
         let Some(Chunk {
-            content: Content::Own(bytes),
+            content: Encoded::Own(bytes),
             word,
         }) = self.chunks.back_mut()
         else {
@@ -166,7 +166,7 @@ impl Outbox {
         cost
     }
 
-    fn push(&mut self, content: Content, word: u64) {
+    fn push(&mut self, content: Encoded, word: u64) {
         let length = self.chunks.len();
         if length == self.chunks.capacity() {
             // A long list that doubled would hold up to as much again as the account says.
@@ -182,8 +182,8 @@ impl Outbox {
         let Unsent { bytes, begun } = unsent;
         let cost = bytes.len() + OUTBOX_MESSAGE_COST;
         let content = match begun {
-            true => Content::Moved(bytes.into()),
-            false => Content::Own(bytes),
+            true => Encoded::Moved(bytes.into()),
+            false => Encoded::Own(bytes),
         };
         self.push(content, cost as u64);
         self.count(cost, cost);
@@ -199,8 +199,8 @@ impl Outbox {
         let replaced = earlier.and_then(|at| self.chunks.remove(at));
         let freed = replaced.map_or(0, |chunk| self.release(chunk));
         match refresh {
-            Some(of) => self.push(Content::Refresh(bytes), of),
-            None => self.push(Content::Shared(bytes), 0),
+            Some(of) => self.push(Encoded::Refresh(bytes), of),
+            None => self.push(Encoded::Shared(bytes), 0),
         }
         self.count(cost, SHARED_COST);
         freed
@@ -210,7 +210,7 @@ impl Outbox {
     fn replaceable(&self, of: u64) -> Option<usize> {
         let first_whole = usize::from(self.sent > 0);
         (first_whole..self.chunks.len())
-            .find(|&at| matches!(&self.chunks[at], Chunk { content: Content::Refresh(_), word } if *word == of))
+            .find(|&at| matches!(&self.chunks[at], Chunk { content: Encoded::Refresh(_), word } if *word == of))
     }
 
     /// What a refresh of this group would free of what waits here.
@@ -267,7 +267,7 @@ impl Outbox {
     /// Whether a part of the first unit has left, here or elsewhere.
     fn has_begun(&self) -> bool {
         let first = self.chunks.front().map(|chunk| &chunk.content);
-        self.sent > 0 || matches!(first, Some(Content::Moved(_)))
+        self.sent > 0 || matches!(first, Some(Encoded::Moved(_)))
     }
 
     /// Drops everything. Returns what is freed.
@@ -297,8 +297,8 @@ impl Outbox {
     #[cfg(test)]
     pub fn held(&self, seen: &mut std::collections::HashSet<*const u8>) -> usize {
         let held = self.chunks.iter().map(|chunk| match &chunk.content {
-            Content::Own(_) | Content::Moved(_) => chunk.word as usize,
-            Content::Shared(bytes) | Content::Refresh(bytes) => {
+            Encoded::Own(_) | Encoded::Moved(_) => chunk.word as usize,
+            Encoded::Shared(bytes) | Encoded::Refresh(bytes) => {
                 SHARED_COST + usize::from(seen.insert(bytes.as_ptr())) * bytes.len()
             }
         });

@@ -20,7 +20,7 @@ use crate::payload::Message;
 const PLACES_KEPT: usize = 8;
 
 #[derive(PartialEq, Eq, Debug, Default, Deserialize)]
-#[serde(from = "Written<VecDeque<Option<Vec<u8>>>>")]
+#[serde(from = "SavedReplies<VecDeque<Option<Vec<u8>>>>")]
 pub struct Replies {
     /// The number of the first place still here.
     first: u32,
@@ -31,14 +31,14 @@ pub struct Replies {
 
 /// What is written down of them.
 #[derive(Serialize, Deserialize)]
-struct Written<P> {
+struct SavedReplies<P> {
     first: u32,
     places: P,
 }
 
 impl Serialize for Replies {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let written = Written {
+        let written = SavedReplies {
             first: self.first,
             places: &self.places,
         };
@@ -46,9 +46,9 @@ impl Serialize for Replies {
     }
 }
 
-impl From<Written<VecDeque<Option<Vec<u8>>>>> for Replies {
-    fn from(written: Written<VecDeque<Option<Vec<u8>>>>) -> Replies {
-        let Written { first, places } = written;
+impl From<SavedReplies<VecDeque<Option<Vec<u8>>>>> for Replies {
+    fn from(written: SavedReplies<VecDeque<Option<Vec<u8>>>>) -> Replies {
+        let SavedReplies { first, places } = written;
         let bytes = places.iter().flatten().map(Vec::len).sum();
         Replies {
             first,

@@ -185,19 +185,19 @@ impl Default for Slot {
 pub struct Memberships {
     pub joined: Vec<Membership>,
     /// Joins asked for before the connection is home.
-    pub asked: Vec<Wish>,
+    pub asked: Vec<JoinRequest>,
 }
 
 /// A group that a connection is to join, and what it is called there if not by its uid.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Wish {
+pub struct JoinRequest {
     pub group: Box<str>,
     pub called: Option<Box<str>>,
 }
 
-impl Wish {
-    pub fn new(group: &str, called: Option<&str>) -> Wish {
-        Wish {
+impl JoinRequest {
+    pub fn new(group: &str, called: Option<&str>) -> JoinRequest {
+        JoinRequest {
             group: Box::from(group),
             called: called.map(Box::from),
         }

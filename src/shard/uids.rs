@@ -28,21 +28,21 @@ struct Table {
     chains: HashTable<Chain>,
     /// The first connection of each uid, by the uid's place, which is the same while it has any connection. Its pages
     /// are small: there may be many spaces with few in each.
-    places: Pages<Place, 1>,
+    places: Pages<FirstSlot, 1>,
 }
 
 /// The slot of a uid's first connection; [`NO_SLOT`] where the place is free.
-struct Place(u32);
+struct FirstSlot(u32);
 
-impl Default for Place {
-    fn default() -> Place {
-        Place(NO_SLOT)
+impl Default for FirstSlot {
+    fn default() -> FirstSlot {
+        FirstSlot(NO_SLOT)
     }
 }
 
 /// How far a listing of a table has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Mark {
+pub struct ListingMark {
     /// The next place.
     pub place: u32,
     /// Where it ends: who was there when it began is before that. 0 if it has not begun.
@@ -141,7 +141,7 @@ impl Uids {
             NO_SLOT => places.take(),
             earlier => std::mem::replace(&mut slots[earlier].last_of_uid, connection.slot),
         };
-        places[place] = Place(connection.slot);
+        places[place] = FirstSlot(connection.slot);
         let slot = &mut slots[connection.slot];
         slot.uid = Some(Box::from(uid));
         slot.next_of_uid = earlier;
@@ -179,7 +179,7 @@ impl Uids {
         if was_first {
             chain.first = next;
             // Here `last` is the uid's place, which the next one has from now on.
-            places[last] = Place(next);
+            places[last] = FirstSlot(next);
         } else {
             slots[last].next_of_uid = next;
         }
@@ -196,10 +196,10 @@ impl Uids {
         &self,
         slots: &Slots,
         space: Space,
-        from: Mark,
+        from: ListingMark,
         uids_max: usize,
         uids: &mut Vec<Box<str>>,
-    ) -> Option<Mark> {
+    ) -> Option<ListingMark> {
         let table = self.spaces.get(space)?;
         let until = match from.until {
             0 => table.places.end(),
@@ -214,7 +214,7 @@ impl Uids {
             }
             place += 1;
         }
-        (place < until).then_some(Mark { place, until })
+        (place < until).then_some(ListingMark { place, until })
     }
 
     pub fn len(&self) -> usize {
@@ -338,7 +338,7 @@ mod tests {
             }
             let limit = random.usize(1..30);
             let churn = random.usize(0..20);
-            let (mut listed, mut mark) = (BTreeMap::new(), Mark::default());
+            let (mut listed, mut mark) = (BTreeMap::new(), ListingMark::default());
             for page in 0.. {
                 // All places are in the first 256, which come together.
                 assert!(page <= 256, "seed {seed}: no end");
@@ -380,7 +380,7 @@ mod tests {
             for number in 0..100 {
                 connect(&mut uids, &mut slots, &format!("s{number}"));
             }
-            let (mut listed, mut mark) = (Vec::new(), Mark::default());
+            let (mut listed, mut mark) = (Vec::new(), ListingMark::default());
             let (mut least, mut most) = (usize::MAX, 0);
             for page in 0.. {
                 assert!(page < 100, "no end (shrinks: {shrinks})");
@@ -442,7 +442,7 @@ mod tests {
             let found: Vec<ConnId> = uids.get(&slots, Space(number), "u").collect();
             assert_eq!(found, [*connection]);
             let mut page = Vec::new();
-            let next = uids.page(&slots, Space(number), Mark::default(), 10, &mut page);
+            let next = uids.page(&slots, Space(number), ListingMark::default(), 10, &mut page);
             assert_eq!((page.len(), next), (1, None));
             uids.remove(&mut slots, Space(number), *connection);
             assert_eq!(uids.count(&slots, Space(number), "u"), 0);

@@ -51,7 +51,7 @@ impl Written {
 pub struct Write<'a> {
     pub connection: ConnId,
     pub stream: BorrowedFd<'a>,
-    place: Place,
+    place: WritePlace,
     /// The sum of its pieces.
     bytes: usize,
     /// The stream ends behind it.
@@ -61,7 +61,7 @@ pub struct Write<'a> {
 
 /// Where the bytes of a write are.
 #[derive(Clone, Copy)]
-enum Place {
+enum WritePlace {
     /// As they are: a part of the list of pieces.
     Pieces { first: u32, count: u32 },
     /// Joined, from here on.
@@ -135,10 +135,10 @@ impl<'a> Batch<'a> {
             }
         }
         let place = match self.pieces.len() - first {
-            count @ 2.. if bytes <= JOINED_BYTES_MAX => Place::Joined {
+            count @ 2.. if bytes <= JOINED_BYTES_MAX => WritePlace::Joined {
                 from: self.join(first, count),
             },
-            count => Place::Pieces {
+            count => WritePlace::Pieces {
                 first: first as u32,
                 count: count as u32,
             },
@@ -179,15 +179,17 @@ impl<'a> Batch<'a> {
     }
 
     /// What one write consists of. Stays where it is until something is pushed.
-    pub fn content(&self, write: usize) -> Content<'_, 'a> {
+    pub fn content(&self, write: usize) -> WriteContent<'_, 'a> {
         let Write { place, bytes, .. } = self.writes[write];
         match place {
-            Place::Joined { from } => Content::Bytes(&self.joined[from as usize..][..bytes]),
-            Place::Pieces { first, count } => {
+            WritePlace::Joined { from } => {
+                WriteContent::Bytes(&self.joined[from as usize..][..bytes])
+            }
+            WritePlace::Pieces { first, count } => {
                 match &self.pieces[first as usize..][..count as usize] {
-                    [] => Content::Nothing,
-                    [piece] => Content::Bytes(piece),
-                    pieces => Content::Pieces(pieces),
+                    [] => WriteContent::Nothing,
+                    [piece] => WriteContent::Bytes(piece),
+                    pieces => WriteContent::Pieces(pieces),
                 }
             }
         }
@@ -195,7 +197,7 @@ impl<'a> Batch<'a> {
 }
 
 /// One write's bytes.
-pub enum Content<'b, 'a> {
+pub enum WriteContent<'b, 'a> {
     Nothing,
     Bytes(&'b [u8]),
     /// At least two.
@@ -234,9 +236,11 @@ mod tests {
 
     fn contents(batch: &Batch<'_>, write: usize) -> Vec<u8> {
         match batch.content(write) {
-            Content::Nothing => Vec::new(),
-            Content::Bytes(bytes) => bytes.to_vec(),
-            Content::Pieces(pieces) => pieces.iter().flat_map(|piece| piece.to_vec()).collect(),
+            WriteContent::Nothing => Vec::new(),
+            WriteContent::Bytes(bytes) => bytes.to_vec(),
+            WriteContent::Pieces(pieces) => {
+                pieces.iter().flat_map(|piece| piece.to_vec()).collect()
+            }
         }
     }
 
@@ -266,7 +270,7 @@ mod tests {
         }
         // 0, 1 and 4 are one; 5 and 7 have their own; 6 is too large, and 2 has but one piece.
         assert_eq!(batch.joined.len(), 150 + 150 + 149);
-        assert!(matches!(batch.content(6), Content::Pieces(_)));
-        assert!(matches!(batch.content(3), Content::Nothing));
+        assert!(matches!(batch.content(6), WriteContent::Pieces(_)));
+        assert!(matches!(batch.content(3), WriteContent::Nothing));
     }
 }

@@ -9,7 +9,7 @@ mod epoll;
 mod tests;
 mod uring;
 
-use batch::Content;
+use batch::WriteContent;
 pub use batch::{Batch, BatchMemory, WRITE_BYTES_MAX, Written};
 
 use std::io;
@@ -267,12 +267,12 @@ fn write_each(batch: &mut Batch<'_>) {
         let flags = send_flags(batch.writes[number].is_last);
         // Not write(2) and writev(2), which come to the socket by way of the file system.
         let count = match batch.content(number) {
-            Content::Nothing => continue,
+            WriteContent::Nothing => continue,
             // SAFETY: the bytes outlive the call.
-            Content::Bytes(bytes) => unsafe {
+            WriteContent::Bytes(bytes) => unsafe {
                 libc::send(socket, bytes.as_ptr().cast(), bytes.len(), flags)
             },
-            Content::Pieces(pieces) => {
+            WriteContent::Pieces(pieces) => {
                 // SAFETY: zero is a valid value of every field.
                 let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
                 // The kernel only reads, and an `IoSlice` has the layout of an `iovec`.

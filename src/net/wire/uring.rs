@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use tracing::error;
 
-use super::batch::Content;
+use super::batch::WriteContent;
 use super::{Batch, EVENTS_PER_TURN, Ready, Written, send_flags};
 use crate::ident::ConnId;
 #[cfg(asan)]
@@ -181,15 +181,15 @@ impl<K: Kernel> Uring<K> {
             let socket = batch.writes[number].stream.as_raw_fd();
             let flags = send_flags(batch.writes[number].is_last);
             let request = match batch.content(number) {
-                Content::Nothing => continue,
-                Content::Bytes(bytes) => Request::Send {
+                WriteContent::Nothing => continue,
+                WriteContent::Bytes(bytes) => Request::Send {
                     socket,
                     bytes: bytes.as_ptr(),
                     length: bytes.len() as u32,
                     flags,
                     user,
                 },
-                Content::Pieces(_) => {
+                WriteContent::Pieces(_) => {
                     let header = headers;
                     // SAFETY: `make_headers` has made one for each write that comes by here.
                     headers = unsafe { headers.add(1) };
@@ -222,7 +222,7 @@ impl<K: Kernel> Uring<K> {
     fn make_headers(&mut self, batch: &Batch<'_>) {
         self.headers.clear();
         for number in 0..batch.writes.len() {
-            if let Content::Pieces(pieces) = batch.content(number) {
+            if let WriteContent::Pieces(pieces) = batch.content(number) {
                 // SAFETY: zero is a valid value of every field.
                 let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
                 // The kernel only reads, and an `IoSlice` has the layout of an `iovec`.

@@ -122,7 +122,7 @@ fn step(side: &mut Side, rng: &mut fastrand::Rng, places: &mut Vec<u32>, passed:
         2 => shard.prove(id, "u1".into(), u64::from(passed) * 100 + rng.u64(..90_000)),
         3 if shard.phase(id) == Phase::Open => {
             shard.bind(id, "u1");
-            for Wish { group, called } in shard.take_wishes(id) {
+            for JoinRequest { group, called } in shard.take_wishes(id) {
                 shard.join(id, &group, called.as_deref());
             }
         }

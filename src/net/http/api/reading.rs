@@ -13,7 +13,7 @@ use crate::app::Answer;
 use crate::app::query::{Query, QueryResult};
 use crate::ident::CoreId;
 use crate::net::http::{Facts, Port};
-use crate::shard::{Cursor, MEMBERS_MAX, Seat, UIDS_PER_PAGE_MAX};
+use crate::shard::{ConnectionInfo, Cursor, MEMBERS_MAX, UIDS_PER_PAGE_MAX};
 
 /// Uids of a page, and members of a group, unless the request says otherwise.
 const UIDS_PER_PAGE: usize = 1_000;
@@ -65,9 +65,9 @@ impl Port {
             return Err(no_answer());
         };
         let list: Vec<Told<'_>> = look
-            .seats
+            .listed
             .iter()
-            .map(|seat| told(seat, &self.facts))
+            .map(|info| told(info, &self.facts))
             .collect();
         text(&UidTold {
             uid,
@@ -152,16 +152,16 @@ impl Port {
     }
 }
 
-fn told<'l>(seat: &Seat, facts: &'l Facts) -> Told<'l> {
-    let listener = facts.app_listener(seat.listener);
-    let since = UNIX_EPOCH + Duration::from_secs(u64::from(seat.since));
+fn told<'l>(info: &ConnectionInfo, facts: &'l Facts) -> Told<'l> {
+    let listener = facts.app_listener(info.listener);
+    let since = UNIX_EPOCH + Duration::from_secs(u64::from(info.since));
     Told {
         since: humantime::format_rfc3339_seconds(since).to_string(),
-        address: seat.address.to_string(),
+        address: info.address.to_string(),
         listener: listener.map(|(_, url)| url),
         app: listener.map(|(app, _)| app),
-        bytes_waiting: seat.bytes_waiting,
-        paused: seat.paused,
+        bytes_waiting: info.bytes_waiting,
+        paused: info.paused,
     }
 }
 
