@@ -254,8 +254,8 @@ impl Host {
     #[inline]
     fn next_look(&self) -> Option<Instant> {
         let shard = &self.local.shard;
-        let pulse =
-            (shard.stats.connections > 0 || shard.asking() > 0).then(|| self.local.now() + PULSE);
+        let pulse = (shard.stats.connections > 0 || shard.http_connections() > 0)
+            .then(|| self.local.now() + PULSE);
         let time = |tick: Tick| TICK * tick.saturating_sub(BEGINNING);
         let deadline = shard.next_tick_due().map(|tick| self.started + time(tick));
         pulse.into_iter().chain(deadline).min()
@@ -270,7 +270,7 @@ impl Host {
     /// A connection has been accepted; its handshake is to follow.
     pub fn connect(&mut self, listener: u16, peer: SocketAddr) -> ConnId {
         match self.listeners[usize::from(listener)].codec {
-            Codec::Http => self.local.shard.insert_asking(listener, peer),
+            Codec::Http => self.local.shard.insert_http(listener, peer),
             _ => self.local.shard.insert(listener, peer),
         }
     }
@@ -334,9 +334,9 @@ impl Host {
             Phase::Free => Flow::Gone,
             Phase::Closing => Flow::End,
             Phase::Open | Phase::Home if reading.leaving => Flow::Leave,
-            Phase::Asking if self.awaits_answer(id) => Flow::Wait,
+            Phase::Http if self.awaits_answer(id) => Flow::Wait,
             // What its requests cause is held against them one by one, and some cause nothing.
-            Phase::Asking if !reading.full => Flow::Go,
+            Phase::Http if !reading.full => Flow::Go,
             _ if self.local.holds(id, &reading).is_none() => Flow::Go,
             _ => Flow::Pause,
         }

@@ -48,7 +48,7 @@ pub struct TransportPart {
     pub spent: Option<Spent>,
     /// The client that a proxy has brought, as long as the request of its that has begun is counted as one of its
     /// connections.
-    pub visitor: Option<SocketAddr>,
+    pub proxied_client: Option<SocketAddr>,
     /// Bytes read of it since its last answer by HTTP.
     pub lingered: u64,
     /// The time where it left.
@@ -61,7 +61,7 @@ impl TransportPart {
         TransportPart {
             progress,
             spent: None,
-            visitor: None,
+            proxied_client: None,
             lingered: 0,
             left_at,
         }

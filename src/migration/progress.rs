@@ -37,7 +37,7 @@ impl Input {
 
     /// Whether a connection of this codec that has come so far can be read so.
     pub fn fits(&self, shard_part: &ShardPart, codec: Codec) -> bool {
-        if shard_part.asks() != (codec == Codec::Http) {
+        if shard_part.is_http() != (codec == Codec::Http) {
             return false;
         }
         let is_closing = matches!(shard_part.stage, SavedPhase::Closing { .. });
@@ -48,7 +48,7 @@ impl Input {
         match self {
             Input::ProxyHeader(_) => !is_known,
             Input::Handshake(_) => !is_known && codec == Codec::WebSocket,
-            Input::Requests(_) => shard_part.asks(),
+            Input::Requests(_) => shard_part.is_http(),
             Input::Messages(decoder) => (is_known || is_closing) && decoder.codec() == codec,
             Input::Ignored => true,
             #[cfg(test)]
@@ -71,7 +71,7 @@ pub enum Counted {
     /// The same, and its address' connections, where its listener has a limit of its own.
     BackEndOfAddress,
     /// None of the limits yet: it found no place, and may still show that it needs none of those.
-    Guest,
+    Provisional,
 }
 
 impl Counted {

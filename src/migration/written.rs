@@ -23,7 +23,7 @@ struct WrittenMigration<P, G, S> {
     progress: G,
     session: S,
     spent: Option<Spent>,
-    visitor: Option<SocketAddr>,
+    proxied_client: Option<SocketAddr>,
     lingered: u64,
 }
 
@@ -69,7 +69,7 @@ impl Migration {
             progress: &self.transport_part.progress,
             session,
             spent: self.transport_part.spent,
-            visitor: self.transport_part.visitor,
+            proxied_client: self.transport_part.proxied_client,
             lingered: self.transport_part.lingered,
         };
         postcard::to_allocvec(&(VERSION, written)).ok()
@@ -94,7 +94,7 @@ impl Migration {
             progress,
             session,
             spent,
-            visitor,
+            proxied_client,
             lingered,
         } = written;
         Ok(Migration {
@@ -102,7 +102,7 @@ impl Migration {
             session: session.map_or(SessionPart::None, SessionPart::Written),
             transport_part: TransportPart {
                 spent,
-                visitor,
+                proxied_client,
                 lingered,
                 ..TransportPart::new(progress, now)
             },
@@ -171,7 +171,7 @@ mod tests {
             session: SessionPart::Written(b"session".to_vec()),
             transport_part: TransportPart {
                 spent: Some(spent),
-                visitor: Some(([192, 0, 2, 9], 1).into()),
+                proxied_client: Some(([192, 0, 2, 9], 1).into()),
                 lingered: 300,
                 ..TransportPart::new(progress, Instant::now())
             },
@@ -208,11 +208,11 @@ mod tests {
             let TransportPart {
                 progress,
                 spent,
-                visitor,
+                proxied_client,
                 lingered,
                 ..
             } = &migration.transport_part;
-            format!("{progress:?} {spent:?} {visitor:?} {lingered}")
+            format!("{progress:?} {spent:?} {proxied_client:?} {lingered}")
         };
         assert_eq!(shown(&read), shown(&expected));
         assert!(matches!(read.session, SessionPart::Written(bytes) if bytes == b"session"));

@@ -338,7 +338,7 @@ impl Admission {
                 left = Counted::Connection;
                 Counted::BackEndOfAddress
             }
-            Counted::Guest if self.has_own_limit(listener) => {
+            Counted::Provisional if self.has_own_limit(listener) => {
                 match self.enter_address(listener, peer) {
                     Ok(Counted::Address) => Counted::BackEndOfAddress,
                     Ok(_) => Counted::BackEnd,
@@ -361,7 +361,7 @@ impl Admission {
     }
 
     /// Counts a request that a trusted proxy brings, as a connection of its client's. Whether it counts.
-    pub fn visit(&mut self, listener: u16, client: SocketAddr) -> Result<bool, CloseReason> {
+    pub fn enter_client(&mut self, listener: u16, client: SocketAddr) -> Result<bool, CloseReason> {
         let counted = self.enter_address(listener, client)?;
         Ok(counted == Counted::Address)
     }
@@ -373,7 +373,7 @@ impl Admission {
                 self.told -= 1;
                 return;
             }
-            Counted::Guest => return,
+            Counted::Provisional => return,
             Counted::BackEnd | Counted::BackEndOfAddress => self.census.leave(Pool::Http),
             Counted::Connection | Counted::Address => {
                 self.census.leave(self.door(listener).pool);
@@ -406,7 +406,7 @@ impl Admission {
         listener: u16,
         counted: Counted,
         peer: SocketAddr,
-        visitor: Option<SocketAddr>,
+        proxied_client: Option<SocketAddr>,
     ) {
         let one_more = |address: SocketAddr| {
             let counted_with = self.door(listener).counted_with;
@@ -414,7 +414,7 @@ impl Admission {
                 .count_of(address.ip(), counted_with, |count| *count += 1);
         };
         match counted {
-            Counted::Nothing | Counted::Guest => {}
+            Counted::Nothing | Counted::Provisional => {}
             Counted::BackEnd | Counted::BackEndOfAddress => {
                 self.census.enter(Pool::Http, usize::MAX);
             }
@@ -425,8 +425,8 @@ impl Admission {
         if counted.has_address() {
             one_more(peer);
         }
-        if let Some(visitor) = visitor {
-            one_more(visitor);
+        if let Some(proxied_client) = proxied_client {
+            one_more(proxied_client);
         }
     }
 

@@ -5,13 +5,13 @@
 //! it is not read, at most one buffer of input.
 
 mod accepting;
-mod asking;
 mod ending;
 mod migration;
 mod pausing;
-mod places;
+mod permits;
 mod reading;
 mod renewing;
+mod requests;
 mod subscribing;
 #[cfg(test)]
 mod tests;
@@ -42,11 +42,11 @@ use crate::ident::ConnId;
 use crate::pages::Pages;
 use crate::protocol::websocket::deflate::Inflater;
 use crate::shard::ListenerSpec;
-use asking::Sites;
 use migration::PendingDeparture;
 use pausing::Paused;
-use places::Places;
+use permits::HttpPermits;
 pub use renewing::Touch;
+use requests::HttpListeners;
 
 /// One read takes at most this much. What it holds beyond a helping
 /// ([`UNITS_PER_HELPING`](crate::app::round::UNITS_PER_HELPING)) waits for the others' turn.
@@ -62,12 +62,12 @@ pub struct Transport {
     /// What a load balancer is told that asks after health on a websocket's port.
     standing: Arc<Standing>,
     /// What HTTP listeners serve.
-    sites: Sites,
+    http_listeners: HttpListeners,
     /// Who of those that ask by HTTP could go for a newcomer.
-    places: Places,
+    permits: HttpPermits,
     /// Clients of proxies that are believed, each counted while its request is under way: by connection, the listener and
     /// its address.
-    visits: HashMap<ConnId, (u16, SocketAddr)>,
+    client_permits: HashMap<ConnId, (u16, SocketAddr)>,
     /// What was read of those that have had their last answer.
     lingering: HashMap<ConnId, usize>,
     /// How fast connections may send, where some listener has a limit to that.
@@ -131,9 +131,9 @@ impl Transport {
             origins,
             admission,
             standing: Arc::default(),
-            sites: Sites::default(),
-            places: Places::default(),
-            visits: HashMap::new(),
+            http_listeners: HttpListeners::default(),
+            permits: HttpPermits::default(),
+            client_permits: HashMap::new(),
             lingering: HashMap::new(),
             rates,
             input_buffers,

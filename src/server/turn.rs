@@ -303,9 +303,9 @@ impl Turn {
         }
         let working = unfinished || self.errands.len() > 0 || host.has_pending_calls();
         self.progress[self.core.index()].publish_quiet(working, connections);
-        let asking = host.shard().asking();
+        let http_connections = host.shard().http_connections();
         if let Phase::Finishing(until) = self.phase
-            && (connections == 0 && asking == 0 || Instant::now() >= until)
+            && (connections == 0 && http_connections == 0 || Instant::now() >= until)
         {
             self.phase = Phase::Finished;
         }

@@ -37,7 +37,7 @@ fn whole_second(tick: Tick) -> Tick {
 fn next_due(slot: &Slot, spec: &ListenerSpec, limits: &ShardLimits) -> Due {
     match slot.phase {
         Phase::Free => Due::Never,
-        Phase::Asking => slot.asking_due(limits),
+        Phase::Http => slot.http_due(limits),
         // While we do not read it, its silence is ours.
         Phase::Opening | Phase::Open | Phase::Home if slot.paused => Due::Never,
         Phase::Opening => Due::Close(slot.since + limits.handshake, CloseReason::HandshakeTimeout),

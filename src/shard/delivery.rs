@@ -508,7 +508,7 @@ impl Shard {
         let now = self.now;
         let Some(slot) = self.get_mut(id) else { return };
         // HTTP is left out of what is told.
-        let told = if slot.asks() { 0 } else { bytes as u64 };
+        let told = if slot.is_http() { 0 } else { bytes as u64 };
         let waited = slot.outbox.bytes();
         let freed = slot.outbox.advance(bytes);
         let left = waited - slot.outbox.bytes();

@@ -49,7 +49,7 @@ impl Shard {
         assert_eq!(self.groups.memberships(), joined, "memberships");
         assert_eq!(self.outbox_bytes, outbox, "bytes in outboxes");
         assert_eq!(self.backlog.bytes(), backlog, "what waits for us");
-        assert_eq!(self.stats.connections + self.asking as u64, live);
+        assert_eq!(self.stats.connections + self.http_connections as u64, live);
         assert_eq!(self.slots.len(), live as usize);
         assert!(self.credentials() <= live as usize, "a proof of nobody");
     }

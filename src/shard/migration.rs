@@ -50,7 +50,7 @@ pub enum SavedPhase {
     /// Its opening handshake is under way, or a proxy's header before it.
     Opening,
     /// It asks by HTTP.
-    Asking(Exchange),
+    Http(Exchange),
     /// Its app knows it.
     Open {
         /// The uid that it is to be bound to where it arrives.
@@ -103,7 +103,7 @@ impl ShardPart {
         let uid = match &self.stage {
             SavedPhase::Open { binds: uid } => uid.as_deref(),
             SavedPhase::Home { uid, binds } => uid.as_deref().or(binds.as_deref()),
-            SavedPhase::Asking(Exchange::Answering) => {
+            SavedPhase::Http(Exchange::Answering) => {
                 return Err("a request that is being answered");
             }
             _ => None,
@@ -124,10 +124,10 @@ impl ShardPart {
     }
 
     /// Whether its codec is, or was, HTTP.
-    pub fn asks(&self) -> bool {
+    pub fn is_http(&self) -> bool {
         matches!(
             self.stage,
-            SavedPhase::Asking(_)
+            SavedPhase::Http(_)
                 | SavedPhase::Closing {
                     exchange: Some(_),
                     ..
@@ -164,14 +164,14 @@ impl Slot {
     /// How far it has come; `binds` is the uid that it leaves for.
     fn stage(&self, binds: Option<Box<str>>) -> Result<SavedPhase, DepartError> {
         let exchange = match self.binding {
-            Binding::Asks(exchange) => Some(exchange),
+            Binding::Http(exchange) => Some(exchange),
             _ => None,
         };
         Ok(match (self.phase, exchange) {
             (Phase::Free, _) => return Err(DepartError::Gone),
             (Phase::Opening, _) => SavedPhase::Opening,
-            (Phase::Asking, Some(Exchange::Answering)) => return Err(DepartError::Answering),
-            (Phase::Asking, exchange) => SavedPhase::Asking(exchange.unwrap_or(Exchange::New)),
+            (Phase::Http, Some(Exchange::Answering)) => return Err(DepartError::Answering),
+            (Phase::Http, exchange) => SavedPhase::Http(exchange.unwrap_or(Exchange::New)),
             (Phase::Open, _) if self.binding == Binding::Leaving && binds.is_none() => {
                 return Err(DepartError::Leaving);
             }
@@ -191,7 +191,7 @@ impl Shard {
     pub fn may_depart(&self, id: ConnId) -> Result<(), DepartError> {
         let slot = self.get(id).ok_or(DepartError::Gone)?;
         match (slot.phase, slot.binding) {
-            (Phase::Asking, Binding::Asks(Exchange::Answering)) => Err(DepartError::Answering),
+            (Phase::Http, Binding::Http(Exchange::Answering)) => Err(DepartError::Answering),
             (Phase::Open, Binding::Leaving) => Err(DepartError::Leaving),
             _ => Ok(()),
         }
@@ -311,8 +311,8 @@ impl Shard {
                 let space = self.space_of(id);
                 return self.enter_home(id, space, uid.as_deref(), &groups);
             }
-            SavedPhase::Asking(exchange) => {
-                slot.phase = Phase::Asking;
+            SavedPhase::Http(exchange) => {
+                slot.phase = Phase::Http;
                 Some(*exchange)
             }
             SavedPhase::Closing { reason, exchange } => {
@@ -322,9 +322,9 @@ impl Shard {
             }
         };
         if let Some(exchange) = exchange {
-            slot.binding = Binding::Asks(exchange);
+            slot.binding = Binding::Http(exchange);
             self.stats.connections -= 1;
-            self.asking += 1;
+            self.http_connections += 1;
         }
     }
 

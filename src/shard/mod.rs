@@ -4,13 +4,13 @@
 //! the transport takes out of it what is to be written. Bounds: `outbox_bytes_max` a connection,
 //! `outbox_bytes_core_max` in all; what does not fit closes a connection and no other one notices.
 
-mod asking;
 mod backlog;
 mod credentials;
 mod deadlines;
 mod delivery;
 mod dirty;
 mod entering;
+mod exchange;
 #[cfg(all(test, not(loom)))]
 mod invariants;
 mod listing;
@@ -29,9 +29,9 @@ mod uids;
 mod wheel;
 mod work;
 
-pub use asking::{Exchange, FULL as HTTP_FULL};
 pub use backlog::{Backlog, Debt};
 pub use entering::EnterError;
+pub use exchange::{Exchange, FULL as HTTP_FULL};
 pub use listing::{
     CONNECTIONS_LISTED_MAX, ConnectionInfo, Cursor, GroupInfo, MEMBERS_MAX, UIDS_PER_PAGE_MAX,
     UidInfo, UidPage,
@@ -106,7 +106,7 @@ pub struct Shard {
     /// Connections with something to write.
     dirty: DirtyLists,
     /// Connections that ask by HTTP, those closing included.
-    asking: usize,
+    http_connections: usize,
     /// Connections marked to end whose app has not been told.
     ended: VecDeque<Ended>,
     /// Connections to be cut off without another word.
@@ -199,7 +199,7 @@ impl Shard {
             refusals: Refusals::new(config.outbox_bytes_core_max),
             work: Work::default(),
             dirty: DirtyLists::default(),
-            asking: 0,
+            http_connections: 0,
             ended: VecDeque::new(),
             overdue: Vec::new(),
             #[cfg(test)]
@@ -349,7 +349,7 @@ impl Shard {
             freed = slot.outbox.truncate();
         }
         if codec == Codec::Http {
-            cost = slot.push_timeout(was == Phase::Asking, reason);
+            cost = slot.push_timeout(was == Phase::Http, reason);
         } else if was != Phase::Opening && reason.code().is_some() && codec.pings() {
             if awaits_head {
                 freed += slot.outbox.clear();
@@ -372,12 +372,12 @@ impl Shard {
         if codec == Codec::Http {
             self.stats.http_closed[reason.index()] += 1;
         }
-        if codec != Codec::Http || asking::is_counted(reason) {
+        if codec != Codec::Http || exchange::is_counted(reason) {
             self.stats.closed[reason.index()] += 1;
         }
         self.mark_dirty(id, Dirty::Urgent);
         self.schedule(id);
-        if matches!(was, Phase::Opening | Phase::Asking) {
+        if matches!(was, Phase::Opening | Phase::Http) {
             self.stats.opening -= u64::from(was == Phase::Opening);
             // The app has never heard of it.
             return;
@@ -406,7 +406,7 @@ impl Shard {
     pub fn remove(&mut self, id: ConnId) {
         let Some(slot) = self.get_mut(id) else { return };
         assert!(
-            matches!(slot.phase, Phase::Closing | Phase::Opening | Phase::Asking),
+            matches!(slot.phase, Phase::Closing | Phase::Opening | Phase::Http),
             "a connection is closed before it is removed"
         );
         let (was, listener) = (slot.phase, slot.listener);
@@ -455,7 +455,7 @@ impl Shard {
         self.backlog.forget(id);
         self.refusals.forget(id);
         *self.at_listener(listener) -= 1;
-        let asked = self.slots[id.slot].asks();
+        let asked = self.slots[id.slot].is_http();
         self.slots.free(id.slot);
         self.accepted.free(id.slot);
         if self.slots.is_empty() {
@@ -464,7 +464,7 @@ impl Shard {
             self.expiring.1 = Vec::new();
         }
         match asked {
-            true => self.asking -= 1,
+            true => self.http_connections -= 1,
             false => self.stats.connections -= 1,
         }
     }

@@ -183,9 +183,9 @@ impl Shard {
             return;
         };
         // The message takes over what its place has counted. An answer of HTTP is as long as it is, and not counted.
-        let asks = self.phase(id) == Phase::Asking;
+        let is_http = self.phase(id) == Phase::Http;
         if !self.has_open_replies(id)
-            || !asks && !self.admit(id, codec.encoded_len(message), OUTBOX_MESSAGE_COST)
+            || !is_http && !self.admit(id, codec.encoded_len(message), OUTBOX_MESSAGE_COST)
         {
             return;
         }
@@ -196,7 +196,7 @@ impl Shard {
             self.append(id, codec.encoded_len(message), |out| {
                 codec.encode(message, out)
             });
-            self.stats.messages_out += u64::from(!asks);
+            self.stats.messages_out += u64::from(!is_http);
             while let Some(encoded) = replies.next_filled() {
                 if self.admit(id, encoded.len(), 0) {
                     self.append(id, encoded.len(), |out| out.extend_from_slice(&encoded));

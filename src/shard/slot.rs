@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::asking::Exchange;
+use super::exchange::Exchange;
 use super::members::Membership;
 use super::outbox::Outbox;
 use super::replies::Replies;
@@ -46,7 +46,7 @@ pub enum Phase {
     /// The slot holds no connection.
     Free,
     /// It asks by HTTP, and has no app.
-    Asking,
+    Http,
     /// Its opening handshake is under way; the app does not know it yet.
     Opening,
     /// The app knows it; it is not bound, so no table holds it.
@@ -70,7 +70,7 @@ pub enum Binding {
     /// Its home is another core, and it is to move there.
     Leaving,
     /// It asks by HTTP, and binds nothing, until it is closed or becomes another kind.
-    Asks(Exchange),
+    Http(Exchange),
 }
 
 /// How urgently a connection's outbox is to be written.

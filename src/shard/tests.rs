@@ -1,9 +1,9 @@
 //! Tests of the shard as a whole: what it counts, what it closes, and who goes first.
 
-mod asking;
 mod compression;
 mod credentials;
 mod events;
+mod exchange;
 mod lateness;
 mod migration;
 mod room;

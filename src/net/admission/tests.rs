@@ -181,10 +181,10 @@ fn a_back_end_gives_back_what_it_had_before_it_was_known() {
         assert_eq!(admission.promote(4, &mut counted, here), Ok(()));
         known.push((4, counted));
     }
-    // There are as many as may be; who has another place keeps it, and a guest has none.
+    // There are as many as may be; who has another place keeps it, and a provisional one has none.
     let mut third = admission.enter(4, here).expect("a place");
-    let mut guest = Counted::Guest;
-    for counted in [&mut third, &mut guest] {
+    let mut provisional = Counted::Provisional;
+    for counted in [&mut third, &mut provisional] {
         let had = *counted;
         assert_eq!(
             admission.promote(4, counted, here),
@@ -203,13 +203,16 @@ fn a_back_end_gives_back_what_it_had_before_it_was_known() {
     known.push((5, own));
     let (door, counted) = known.remove(0);
     admission.leave(door, counted, Some(here));
-    let mut guest = Counted::Guest;
+    let mut provisional = Counted::Provisional;
     assert_eq!(
-        admission.promote(5, &mut guest, here),
+        admission.promote(5, &mut provisional, here),
         Err(CloseReason::AddressLimit)
     );
-    assert_eq!(admission.promote(5, &mut guest, peer("192.0.2.2")), Ok(()));
-    admission.leave(5, guest, Some(peer("192.0.2.2")));
+    assert_eq!(
+        admission.promote(5, &mut provisional, peer("192.0.2.2")),
+        Ok(())
+    );
+    admission.leave(5, provisional, Some(peer("192.0.2.2")));
     for (door, counted) in known {
         admission.leave(door, counted, Some(here));
     }

@@ -35,12 +35,12 @@ const STALE_MAX: usize = 64;
 impl Transport {
     /// A listener has accepted a connection.
     pub fn accept(&mut self, host: &mut Host, listener: u16, stream: TcpStream, peer: SocketAddr) {
-        let asks = self.listeners[usize::from(listener)].codec == Codec::Http;
+        let is_http = self.listeners[usize::from(listener)].codec == Codec::Http;
         let mut entered = self.admission.enter(listener, peer);
-        if asks && entered == Err(CloseReason::ConnectionLimit) {
+        if is_http && entered == Err(CloseReason::ConnectionLimit) {
             entered = match self.make_room(host, false) {
                 true => self.admission.enter(listener, peer),
-                false => Ok(Counted::Guest),
+                false => Ok(Counted::Provisional),
             };
         }
         let counted = match entered {
@@ -60,10 +60,10 @@ impl Transport {
         if opens {
             host.open(id);
             self.depart_all(host);
-        } else if counted == Counted::Guest {
-            self.receive_guest(host, id);
-        } else if asks {
-            self.places.add(host.shard(), id);
+        } else if counted == Counted::Provisional {
+            self.receive_provisional(host, id);
+        } else if is_http {
+            self.permits.add(host.shard(), id);
         } else {
             self.opening.push_back(id);
             self.bound_handshakes(host);
@@ -249,7 +249,7 @@ impl Transport {
         };
         if self
             .link(id)
-            .is_some_and(|link| link.progress.counted == Counted::Guest)
+            .is_some_and(|link| link.progress.counted == Counted::Provisional)
         {
             // What it counts towards, its request shows.
             host.shard().set_peer(id, client);

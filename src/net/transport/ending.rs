@@ -74,7 +74,7 @@ impl Transport {
             return;
         }
         // Those who are told that there is no place are bounded, and others end at once.
-        if link.progress.counted == Counted::Guest && !self.give_up_place(host, id) {
+        if link.progress.counted == Counted::Provisional && !self.give_up_permit(host, id) {
             return self.end(host, id);
         }
         let Some(link) = self.link(id) else { return };
@@ -123,7 +123,7 @@ impl Transport {
 
     /// Lets go of a connection whose close has been seen through, or that broke.
     pub(super) fn end(&mut self, host: &mut Host, id: ConnId) {
-        self.end_visit(id);
+        self.end_client_permit(id);
         self.lingering.remove(&id);
         if let Some(link) = self.take_link(id) {
             self.leave(host, id, link.progress.counted);

@@ -50,7 +50,7 @@ impl Transport {
         });
         if let Err(error) = installed {
             warn!(%error, "a connection that moved cannot be served here and is dropped");
-            self.end_visit(id);
+            self.end_client_permit(id);
             self.lingering.remove(&id);
             if let Some(rates) = &mut self.rates {
                 rates.forget(id);
@@ -92,7 +92,7 @@ impl Transport {
             _ => {}
         }
         let now = host.now();
-        let visit = self.visits.remove(&id);
+        let client_permit = self.client_permits.remove(&id);
         let lingered = self.lingering.remove(&id).unwrap_or_default();
         let counted = link.progress.counted;
         if counted == Counted::Nothing {
@@ -100,7 +100,7 @@ impl Transport {
         }
         let transport_part = TransportPart {
             spent: self.rates.as_mut().map(|rates| rates.leave(id, now)),
-            visitor: visit.map(|(_, client)| client),
+            proxied_client: client_permit.map(|(_, client)| client),
             lingered: lingered as u64,
             ..TransportPart::new(link.progress, now)
         };
@@ -123,10 +123,12 @@ impl Transport {
         if let Some((listener, peer)) = host.shard().listener_number(id).zip(host.shard().peer(id))
         {
             let TransportPart {
-                progress, visitor, ..
+                progress,
+                proxied_client,
+                ..
             } = &migration.transport_part;
             self.admission
-                .readmit(listener, progress.counted, peer, *visitor);
+                .readmit(listener, progress.counted, peer, *proxied_client);
         }
         let arrival = Arrival {
             connection: id,
@@ -152,8 +154,8 @@ impl Transport {
         if transport_part.progress.counted == Counted::Nothing {
             self.admission.count_told();
         }
-        if let Some(visitor) = transport_part.visitor {
-            self.visits.insert(id, (listener, visitor));
+        if let Some(proxied_client) = transport_part.proxied_client {
+            self.client_permits.insert(id, (listener, proxied_client));
         }
         if transport_part.lingered > 0 {
             let lingered = transport_part.lingered.min(LINGER_BYTES_MAX as u64);
@@ -161,7 +163,7 @@ impl Transport {
         }
         match host.shard().phase(id) {
             Phase::Opening => self.opening.push_back(id),
-            Phase::Asking => self.places.come_back(host.shard(), id),
+            Phase::Http => self.permits.come_back(host.shard(), id),
             Phase::Closing => return,
             _ => {}
         }

@@ -115,13 +115,13 @@ impl Transport {
             }
             Ok(length) => {
                 // A short read has emptied the socket, unless its end waits behind the bytes.
-                let asks = link.codec == Codec::Http;
+                let is_http = link.codec == Codec::Http;
                 link.progress.readable =
                     length == buffer.len() || link.progress.ending || link.progress.broken;
                 if link.progress.readable {
                     self.read_later(id);
                 }
-                if asks {
+                if is_http {
                     self.count_lingering(host, id, length);
                 } else {
                     host.shard().heard(id, length);

@@ -37,7 +37,7 @@ impl Transport {
         self.listeners = listeners;
         self.origins = Origins::new(&config.origins);
         self.admission.renew(config, doors);
-        self.sites.body_bytes_max = config.http_body_bytes_max;
+        self.http_listeners.body_bytes_max = config.http_body_bytes_max;
         self.input_buffers.set_max(config.inbox_bytes_core_max);
         let rates_begin = self.rates.is_none() && rates.is_some();
         match (&mut self.rates, rates) {

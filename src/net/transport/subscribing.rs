@@ -110,7 +110,7 @@ impl Transport {
         let counted = match self.admission.enter(listener, peer) {
             Ok(counted) => counted,
             Err(reason) => {
-                self.give_up_place(host, id);
+                self.give_up_permit(host, id);
                 return Err(reason);
             }
         };

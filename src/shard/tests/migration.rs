@@ -40,7 +40,7 @@ impl Side {
         let mut shard = shard_with_proofs();
         shard.set_now(CLOCKS[0]);
         let id = match listener {
-            3 => shard.insert_asking(listener, peer()),
+            3 => shard.insert_http(listener, peer()),
             _ => shard.insert(listener, peer()),
         };
         Side {
@@ -157,7 +157,7 @@ fn step(side: &mut Side, rng: &mut fastrand::Rng, places: &mut Vec<u32>, passed:
         }
         22 => shard.agree(id, postcard::from_bytes(&[9]).expect("a window")),
         23 => {
-            let at = [Exchange::Arriving, Exchange::Idle, Exchange::Guest];
+            let at = [Exchange::Arriving, Exchange::Idle, Exchange::Provisional];
             shard.set_exchange(id, at[rng.usize(..3)]);
         }
         _ => {}

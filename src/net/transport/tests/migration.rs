@@ -324,7 +324,7 @@ fn seen(migration: &Migration) -> Vec<&'static str> {
     };
     let stage = match &shard_part.stage {
         SavedPhase::Opening => "opening",
-        SavedPhase::Asking(_) => "asking",
+        SavedPhase::Http(_) => "asking",
         SavedPhase::Open { .. } => "open",
         SavedPhase::Home { .. } => "home",
         SavedPhase::Closing { .. } => "closing",

@@ -40,7 +40,7 @@ fn each_state_has_its_time_and_its_last_word() {
     for (exchange, time, reason, word) in [
         (Exchange::New, handshake, CloseReason::HandshakeTimeout, ""),
         (
-            Exchange::Guest,
+            Exchange::Provisional,
             Duration::from_secs(1),
             CloseReason::ConnectionLimit,
             "HTTP/1.1 503 ",
@@ -55,7 +55,7 @@ fn each_state_has_its_time_and_its_last_word() {
         (Exchange::Idle, minute, CloseReason::Idle, ""),
     ] {
         let mut shard = site();
-        let id = shard.insert_asking(0, peer());
+        let id = shard.insert_http(0, peer());
         // Each begins anew.
         pass(&mut shard, handshake / 2);
         shard.set_exchange(id, exchange);
@@ -68,9 +68,12 @@ fn each_state_has_its_time_and_its_last_word() {
         assert!(shard.next_ended().is_none());
         write_all(&mut shard, id);
         shard.remove(id);
-        assert_eq!((shard.asking(), shard.stats.by_listener[0]), (0, 0));
+        assert_eq!(
+            (shard.http_connections(), shard.stats.by_listener[0]),
+            (0, 0)
+        );
         assert_eq!(shard.stats.http_closed[reason.index()], 1);
-        let counted = u64::from(exchange == Exchange::Guest);
+        let counted = u64::from(exchange == Exchange::Provisional);
         assert_eq!(shard.stats.closed.iter().sum::<u64>(), counted);
     }
 }
@@ -80,14 +83,14 @@ fn one_that_has_had_its_last_answer_may_go_on_sending_for_a_while() {
     let config = Config::default();
     assert!(config.close_timeout * 5 < config.handshake_timeout);
     let mut shard = site();
-    let id = shard.insert_asking(0, peer());
+    let id = shard.insert_http(0, peer());
     shard.close(id, CloseReason::Normal);
     pass(&mut shard, config.handshake_timeout - TICK);
     assert!(shard.take_overdue().is_empty());
     pass(&mut shard, 2 * TICK);
     assert_eq!(shard.take_overdue(), [id]);
     // Unless the server stops.
-    let other = shard.insert_asking(0, peer());
+    let other = shard.insert_http(0, peer());
     shard.close(other, CloseReason::Normal);
     shard.hasten(other);
     pass(&mut shard, config.close_timeout + TICK);
@@ -97,7 +100,7 @@ fn one_that_has_had_its_last_answer_may_go_on_sending_for_a_while() {
 #[test]
 fn answers_leave_whatever_their_size_and_are_counted_nowhere() {
     let mut shard = site();
-    let id = shard.insert_asking(0, peer());
+    let id = shard.insert_http(0, peer());
     for size in [10, 5_000] {
         shard.set_exchange(id, Exchange::Answering);
         let reply = shard.reserve(id);
@@ -121,7 +124,10 @@ fn answers_leave_whatever_their_size_and_are_counted_nowhere() {
         (connections, opening, messages_out, bytes_out),
         (0, 0, 0, 0)
     );
-    assert_eq!((shard.asking(), shard.stats.by_listener[0]), (1, 1));
+    assert_eq!(
+        (shard.http_connections(), shard.stats.by_listener[0]),
+        (1, 1)
+    );
     // What comes for one that is gone goes nowhere.
     shard.set_exchange(id, Exchange::Answering);
     let reply = shard.reserve(id);
@@ -129,18 +135,18 @@ fn answers_leave_whatever_their_size_and_are_counted_nowhere() {
     shard.fill(reply, Message::Binary(b"late"));
     assert!(shard.outbox_is_empty(id));
     shard.remove(id);
-    assert_eq!(shard.asking(), 0);
+    assert_eq!(shard.http_connections(), 0);
 }
 
 #[test]
 fn one_becomes_another_kind_in_place() {
     for (listener, shown) in [(1, [0, 1]), (2, [1, 0])] {
         let mut shard = site();
-        let id = shard.insert_asking(0, peer());
+        let id = shard.insert_http(0, peer());
         shard.set_exchange(id, Exchange::Answering);
         shard.turn_into(id, listener);
         assert_eq!(shard.phase(id), Phase::Opening);
-        assert_eq!((shard.asking(), shard.stats.connections), (0, 1));
+        assert_eq!((shard.http_connections(), shard.stats.connections), (0, 1));
         assert_eq!(shard.stats.by_listener[..2], shown);
         assert!(shard.opened(id) && shard.set_session(id, 0));
         assert!(shard.bind(id, "tom"));

@@ -1,11 +1,12 @@
-//! Places of HTTP connections: where there are as many as may be, one that asks nothing goes for a newcomer.
+//! Permits of HTTP connections: where there are as many as may be, one that asks nothing goes for a newcomer.
 //!
-//! Where none does, the newcomer is a guest. Back ends have places of their own, listening clients and websockets those of
-//! clients, and health needs none; so a guest that asks for one of these at once is served, whoever has the others, and
-//! who asks for something else, or dawdles, is told that there is no place. Of too many guests the oldest is.
+//! Where none does, the newcomer is provisional. Back ends have permits of their own, listening clients and websockets
+//! those of clients, and health needs none; so a provisional connection that asks for one of these at once is served,
+//! whoever has the others, and one that asks for something else, or dawdles, is told that there is no place. Of too many
+//! provisional ones the oldest is.
 //!
-//! Bound: twice as many entries as there are such connections on this core, and some; [`GUESTS_MAX`] guests. Called by the
-//! transport for each newcomer, and for each request's head.
+//! Bound: twice as many entries as there are such connections on this core, and some; [`PROVISIONAL_MAX`] provisional
+//! ones. Called by the transport for each newcomer, and for each request's head.
 
 use std::collections::VecDeque;
 
@@ -17,28 +18,28 @@ use crate::net::connection::Counted;
 use crate::net::http::Kind;
 use crate::shard::{Exchange, Shard, TICK, Tick};
 
-/// One that has asked nothing for less than this is about to ask, and keeps its place.
+/// One that has asked nothing for less than this is about to ask, and keeps its permit.
 const IDLE_MIN: Tick = (5_000 / TICK.as_millis()) as Tick;
 /// Entries that may be stale beside as many that are not.
 const STALE_MAX: usize = 64;
 
-/// Guests of one core.
-const GUESTS_MAX: usize = 64;
+/// Provisional connections of one core.
+const PROVISIONAL_MAX: usize = 64;
 
 /// See the module.
 #[derive(Default)]
-pub struct Places {
+pub struct HttpPermits {
     /// Connections, by a time until when they had asked something; some of them have asked later, or are gone, by now.
     idle: VecDeque<(ConnId, Tick)>,
-    /// Guests as they came; some are none any more.
-    guests: VecDeque<ConnId>,
+    /// Provisional ones as they came; some are so no more.
+    provisional: VecDeque<ConnId>,
 }
 
-impl Places {
+impl HttpPermits {
     /// A newcomer, which asks nothing yet.
     pub fn add(&mut self, shard: &Shard, id: ConnId) {
         self.idle.push_back((id, shard.since(id)));
-        if self.idle.len() > 2 * shard.asking() + STALE_MAX {
+        if self.idle.len() > 2 * shard.http_connections() + STALE_MAX {
             self.idle.retain(|(id, _)| shard.exchange(*id).is_some());
             self.idle.shrink_to(STALE_MAX);
         }
@@ -47,7 +48,7 @@ impl Places {
     /// One that has come from elsewhere.
     pub fn come_back(&mut self, shard: &Shard, id: ConnId) {
         match shard.exchange(id) {
-            Some(Exchange::Guest) => self.guests.push_back(id),
+            Some(Exchange::Provisional) => self.provisional.push_back(id),
             _ => self.add(shard, id),
         }
     }
@@ -91,7 +92,7 @@ impl Transport {
             let link = links.get(id.slot).and_then(Option::as_ref);
             link.is_some_and(|link| link.progress.counted.is_back_end() == for_back_end)
         };
-        let Some(id) = self.places.longest(host.shard(), is_like) else {
+        let Some(id) = self.permits.longest(host.shard(), is_like) else {
             return false;
         };
         host.close(id, CloseReason::Idle);
@@ -99,23 +100,23 @@ impl Transport {
         true
     }
 
-    /// Takes a newcomer in that found no place. Of too many the oldest is told so.
-    pub(super) fn receive_guest(&mut self, host: &mut Host, id: ConnId) {
-        host.shard().set_exchange(id, Exchange::Guest);
-        let guests = &mut self.places.guests;
-        guests.push_back(id);
-        if guests.len() > GUESTS_MAX {
-            guests.retain(|id| host.shard().exchange(*id) == Some(Exchange::Guest));
-            if guests.len() > GUESTS_MAX
-                && let Some(oldest) = guests.pop_front()
+    /// Takes a newcomer in that found no permit. Of too many the oldest is told so.
+    pub(super) fn receive_provisional(&mut self, host: &mut Host, id: ConnId) {
+        host.shard().set_exchange(id, Exchange::Provisional);
+        let provisional = &mut self.permits.provisional;
+        provisional.push_back(id);
+        if provisional.len() > PROVISIONAL_MAX {
+            provisional.retain(|id| host.shard().exchange(*id) == Some(Exchange::Provisional));
+            if provisional.len() > PROVISIONAL_MAX
+                && let Some(oldest) = provisional.pop_front()
             {
                 host.close(oldest, CloseReason::ConnectionLimit);
             }
         }
     }
 
-    /// Counts a request's connection as what its head shows it to be. An error if it has no place, and needs one.
-    pub(super) fn take_place(
+    /// Counts a request's connection as what its head shows it to be. An error if it has no permit, and needs one.
+    pub(super) fn take_permit(
         &mut self,
         host: &mut Host,
         id: ConnId,
@@ -126,9 +127,9 @@ impl Transport {
         let Some((mut counted, peer)) = counted.zip(host.shard().peer(id)) else {
             return Ok(());
         };
-        let is_guest = counted == Counted::Guest;
+        let is_provisional = counted == Counted::Provisional;
         match kind {
-            Kind::Other if is_guest => return Err(CloseReason::ConnectionLimit),
+            Kind::Other if is_provisional => return Err(CloseReason::ConnectionLimit),
             Kind::BackEnd if !counted.is_back_end() => {}
             _ => return Ok(()),
         }
@@ -139,15 +140,15 @@ impl Transport {
         if let Some(link) = self.link(id) {
             link.progress.counted = counted;
         }
-        match is_guest {
-            true => entered.inspect(|()| self.places.add(host.shard(), id)),
+        match is_provisional {
+            true => entered.inspect(|()| self.permits.add(host.shard(), id)),
             // It has another.
             false => Ok(()),
         }
     }
 
     /// One that is refused counts towards nothing any more. False if too many are being told already.
-    pub(super) fn give_up_place(&mut self, host: &mut Host, id: ConnId) -> bool {
+    pub(super) fn give_up_permit(&mut self, host: &mut Host, id: ConnId) -> bool {
         if !self.admission.may_tell() {
             return false;
         }
@@ -187,41 +188,41 @@ mod tests {
         Shard::new(&Config::default(), Rc::from([spec]), 1)
     }
 
-    fn come(shard: &mut Shard, places: &mut Places) -> ConnId {
-        let id = shard.insert_asking(0, ([127, 0, 0, 1], 1).into());
-        places.add(shard, id);
+    fn come(shard: &mut Shard, permits: &mut HttpPermits) -> ConnId {
+        let id = shard.insert_http(0, ([127, 0, 0, 1], 1).into());
+        permits.add(shard, id);
         id
     }
 
     #[test]
     fn who_has_asked_nothing_for_longest_goes() {
-        let (mut shard, mut places) = (shard(), Places::default());
-        let [first, second, third] = [(); 3].map(|()| come(&mut shard, &mut places));
-        assert_eq!(places.longest(&shard, |_| true), None);
+        let (mut shard, mut permits) = (shard(), HttpPermits::default());
+        let [first, second, third] = [(); 3].map(|()| come(&mut shard, &mut permits));
+        assert_eq!(permits.longest(&shard, |_| true), None);
         shard.set_now(IDLE_MIN / 2);
         shard.set_exchange(first, Exchange::Idle);
         shard.set_now(IDLE_MIN);
         // The first has asked since, and another is asking.
         shard.set_exchange(second, Exchange::Arriving);
-        assert_eq!(places.longest(&shard, |_| true), Some(third));
+        assert_eq!(permits.longest(&shard, |_| true), Some(third));
         shard.close(third, CloseReason::Idle);
-        assert_eq!(places.longest(&shard, |_| true), None);
+        assert_eq!(permits.longest(&shard, |_| true), None);
         shard.set_exchange(second, Exchange::Idle);
         shard.set_now(3 * IDLE_MIN);
         // Of those that it holds for; the others stay where they are.
-        assert_eq!(places.longest(&shard, |id| id == second), Some(second));
-        assert_eq!(places.longest(&shard, |_| true), Some(first));
-        assert_eq!(places.longest(&shard, |_| true), None);
+        assert_eq!(permits.longest(&shard, |id| id == second), Some(second));
+        assert_eq!(permits.longest(&shard, |_| true), Some(first));
+        assert_eq!(permits.longest(&shard, |_| true), None);
     }
 
     #[test]
     fn those_gone_leave_no_entries() {
-        let (mut shard, mut places) = (shard(), Places::default());
+        let (mut shard, mut permits) = (shard(), HttpPermits::default());
         for _ in 0..10_000 {
-            let id = come(&mut shard, &mut places);
+            let id = come(&mut shard, &mut permits);
             shard.close(id, CloseReason::ByPeer);
             shard.remove(id);
         }
-        assert!(places.idle.len() <= 2 * STALE_MAX);
+        assert!(permits.idle.len() <= 2 * STALE_MAX);
     }
 }

@@ -19,7 +19,7 @@ use crate::protocol::http::HttpError;
 const KEEP_ALIVE: Tick = 60 * TICKS_SECOND;
 
 /// Time in which one without a place is to say what it wants.
-const GUEST: Tick = TICKS_SECOND;
+const PROVISIONAL: Tick = TICKS_SECOND;
 
 /// There is no place.
 pub const FULL: HttpError = HttpError::new(
@@ -34,7 +34,7 @@ pub enum Exchange {
     /// It has not asked anything yet.
     New,
     /// The same, and it has found no place: it gets a moment to show that it needs none.
-    Guest,
+    Provisional,
     /// A request is arriving.
     Arriving,
     /// One has come whole, and its answer is not known.
@@ -61,17 +61,17 @@ pub fn is_counted(reason: CloseReason) -> bool {
 impl Slot {
     /// Whether it asks by HTTP, or has until it was to end.
     #[inline]
-    pub fn asks(&self) -> bool {
-        matches!(self.binding, Binding::Asks(_))
+    pub fn is_http(&self) -> bool {
+        matches!(self.binding, Binding::Http(_))
     }
 
     /// What is due while it asks.
-    pub(super) fn asking_due(&self, limits: &ShardLimits) -> Due {
+    pub(super) fn http_due(&self, limits: &ShardLimits) -> Due {
         match self.binding {
-            Binding::Asks(Exchange::Guest) => {
-                Due::Close(self.since + GUEST, CloseReason::ConnectionLimit)
+            Binding::Http(Exchange::Provisional) => {
+                Due::Close(self.since + PROVISIONAL, CloseReason::ConnectionLimit)
             }
-            Binding::Asks(Exchange::New | Exchange::Arriving) => {
+            Binding::Http(Exchange::New | Exchange::Arriving) => {
                 Due::Close(self.since + limits.handshake, CloseReason::HandshakeTimeout)
             }
             _ => Due::Close(self.since + KEEP_ALIVE, CloseReason::Idle),
@@ -81,7 +81,7 @@ impl Slot {
     /// How long it may take to end. One that asks has the time for a request, for it may still be sending one that is
     /// answered already, and a reset would take the answer away; but while the server stops not longer than any other.
     pub(super) fn time_to_end(&self, limits: &ShardLimits) -> Tick {
-        match self.asks() && self.reason != CloseReason::Stopping {
+        match self.is_http() && self.reason != CloseReason::Stopping {
             true => limits.handshake.max(limits.close),
             false => limits.close,
         }
@@ -91,8 +91,8 @@ impl Slot {
     pub(super) fn push_timeout(&mut self, asked: bool, reason: CloseReason) -> usize {
         let error = match (self.binding, reason) {
             _ if !asked => return 0,
-            (Binding::Asks(Exchange::Arriving), CloseReason::HandshakeTimeout) => TOO_SLOW,
-            (Binding::Asks(Exchange::Guest), CloseReason::ConnectionLimit) => FULL,
+            (Binding::Http(Exchange::Arriving), CloseReason::HandshakeTimeout) => TOO_SLOW,
+            (Binding::Http(Exchange::Provisional), CloseReason::ConnectionLimit) => FULL,
             _ => return 0,
         };
         let answer = error.refusal();
@@ -103,27 +103,27 @@ impl Slot {
 
 impl Shard {
     /// A new connection of an HTTP listener.
-    pub fn insert_asking(&mut self, listener: u16, peer: SocketAddr) -> ConnId {
+    pub fn insert_http(&mut self, listener: u16, peer: SocketAddr) -> ConnId {
         let id = self.take(listener, peer);
         self.stats.connections -= 1;
-        self.asking += 1;
+        self.http_connections += 1;
         let slot = &mut self.slots[id.slot];
-        slot.phase = Phase::Asking;
-        slot.binding = Binding::Asks(Exchange::New);
+        slot.phase = Phase::Http;
+        slot.binding = Binding::Http(Exchange::New);
         self.schedule(id);
         id
     }
 
     /// How many there are, those closing included.
-    pub fn asking(&self) -> usize {
-        self.asking
+    pub fn http_connections(&self) -> usize {
+        self.http_connections
     }
 
     /// Where it is in asking, if it asks and is not to end.
     pub fn exchange(&self, id: ConnId) -> Option<Exchange> {
-        let slot = self.get(id).filter(|slot| slot.phase == Phase::Asking)?;
+        let slot = self.get(id).filter(|slot| slot.phase == Phase::Http)?;
         match slot.binding {
-            Binding::Asks(exchange) => Some(exchange),
+            Binding::Http(exchange) => Some(exchange),
             _ => None,
         }
     }
@@ -132,9 +132,9 @@ impl Shard {
     pub fn set_exchange(&mut self, id: ConnId, exchange: Exchange) {
         let now = self.now;
         if let Some(slot) = self.get_mut(id)
-            && slot.phase == Phase::Asking
+            && slot.phase == Phase::Http
         {
-            slot.binding = Binding::Asks(exchange);
+            slot.binding = Binding::Http(exchange);
             if exchange == Exchange::Idle {
                 // Most connections that ask nothing go on so.
                 slot.replies = None;
@@ -160,7 +160,7 @@ impl Shard {
         let Some(slot) = self.get_mut(id) else { return };
         assert_eq!(
             slot.phase,
-            Phase::Asking,
+            Phase::Http,
             "only one that asks becomes another"
         );
         let was = std::mem::replace(&mut slot.listener, listener);
@@ -171,7 +171,7 @@ impl Shard {
         slot.heard = now;
         *self.at_listener(was) -= 1;
         *self.at_listener(listener) += 1;
-        self.asking -= 1;
+        self.http_connections -= 1;
         self.stats.connections += 1;
         self.stats.opening += 1;
         self.schedule(id);
@@ -182,7 +182,7 @@ impl Shard {
         let now = self.now;
         if let Some(slot) = self.get_mut(id)
             && slot.phase == Phase::Closing
-            && slot.asks()
+            && slot.is_http()
             && slot.reason != CloseReason::Stopping
         {
             slot.reason = CloseReason::Stopping;

@@ -33,7 +33,7 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// What HTTP listeners share on one core.
 #[derive(Default)]
-pub struct Sites {
+pub struct HttpListeners {
     /// By listener; `None` of those that speak no HTTP.
     ports: Vec<Option<Rc<Port>>>,
     errands: Rc<Errands>,
@@ -48,7 +48,7 @@ impl Transport {
         errands: Rc<Errands>,
         body_bytes_max: usize,
     ) {
-        self.sites = Sites {
+        self.http_listeners = HttpListeners {
             ports,
             errands,
             body_bytes_max,
@@ -57,19 +57,23 @@ impl Transport {
 
     /// Requests whose answers are not known.
     pub fn errands(&self) -> Rc<Errands> {
-        Rc::clone(&self.sites.errands)
+        Rc::clone(&self.http_listeners.errands)
     }
 
     /// What of requests a panic has left undone.
     pub fn settle_left(&self) {
-        for port in self.sites.ports.iter().flatten() {
+        for port in self.http_listeners.ports.iter().flatten() {
             port.settle_left();
         }
     }
 
     fn port(&self, host: &mut Host, id: ConnId) -> Option<(u16, Rc<Port>)> {
         let listener = host.shard().listener_number(id)?;
-        let port = self.sites.ports.get(usize::from(listener))?.clone()?;
+        let port = self
+            .http_listeners
+            .ports
+            .get(usize::from(listener))?
+            .clone()?;
         Some((listener, port))
     }
 
@@ -168,7 +172,8 @@ impl Transport {
             Err(error) => {
                 let asked = decoder.request().zip(self.port(host, id));
                 let instead = asked.and_then(|(request, (_, port))| {
-                    port.body_bounds(request, self.sites.body_bytes_max).1
+                    port.body_bounds(request, self.http_listeners.body_bytes_max)
+                        .1
                 });
                 let error = match error.status {
                     413 => instead.unwrap_or(error),
@@ -194,9 +199,9 @@ impl Transport {
 
     /// A request has begun to arrive: so much time it has.
     fn begin_request(&mut self, host: &mut Host, id: ConnId) {
-        // A guest has no more than its moment.
+        // A provisional one has no more than its moment.
         let exchange = host.shard().exchange(id);
-        if !matches!(exchange, Some(Exchange::Arriving | Exchange::Guest)) {
+        if !matches!(exchange, Some(Exchange::Arriving | Exchange::Provisional)) {
             host.shard().set_exchange(id, Exchange::Arriving);
         }
     }
@@ -221,7 +226,7 @@ impl Transport {
         let taken = self
             .read_head(host, id, head, (listener, &port, peer))
             .and_then(|request| {
-                let bounds = port.body_bounds(&request, self.sites.body_bytes_max);
+                let bounds = port.body_bounds(&request, self.http_listeners.body_bytes_max);
                 match request.body_reader(bounds.0) {
                     Ok(body) => Ok((request, body)),
                     Err(error) => Err(refused(bounds.1.unwrap_or(error))),
@@ -255,9 +260,9 @@ impl Transport {
         request.is_forwarded |= self.admission.is_proxied(listener);
         let kind = port.kind(&request);
         self.begin_visit(id, listener, peer, head, kind)?;
-        self.take_place(host, id, listener, kind)
+        self.take_permit(host, id, listener, kind)
             .map_err(|reason| (HTTP_FULL, reason))?;
-        if host.shard().exchange(id) == Some(Exchange::Guest) && kind == Kind::BackEnd {
+        if host.shard().exchange(id) == Some(Exchange::Provisional) && kind == Kind::BackEnd {
             host.shard().set_exchange(id, Exchange::Arriving);
         }
         Ok(request)
@@ -285,17 +290,17 @@ impl Transport {
             return Ok(());
         }
         let client = SocketAddr::new(ip, peer.port());
-        let counted = self.admission.visit(listener, client);
+        let counted = self.admission.enter_client(listener, client);
         if counted.map_err(|reason| (ADDRESS_FULL, reason))? {
-            self.visits.insert(id, (listener, client));
+            self.client_permits.insert(id, (listener, client));
         }
         Ok(())
     }
 
     /// The request of a proxy's client is answered, or will not be.
-    pub(super) fn end_visit(&mut self, id: ConnId) {
-        if !self.visits.is_empty()
-            && let Some((listener, client)) = self.visits.remove(&id)
+    pub(super) fn end_client_permit(&mut self, id: ConnId) {
+        if !self.client_permits.is_empty()
+            && let Some((listener, client)) = self.client_permits.remove(&id)
         {
             self.admission.leave_address(listener, client);
         }
@@ -309,7 +314,7 @@ impl Transport {
         error: HttpError,
         reason: CloseReason,
     ) {
-        self.end_visit(id);
+        self.end_client_permit(id);
         // The limits on connections and rates have told the log of themselves.
         if reason == CloseReason::Protocol {
             self.explain(host, id, error);
@@ -354,12 +359,12 @@ impl Transport {
         host.shard().set_exchange(id, Exchange::Answering);
         match routed {
             Routed::Listens(admitted) => {
-                self.end_visit(id);
+                self.end_client_permit(id);
                 self.subscribe(host, id, admitted);
             }
             Routed::Later(work) => {
                 let reply = host.shard().reserve(id);
-                self.sites.errands.begin(reply, manner, work);
+                self.http_listeners.errands.begin(reply, manner, work);
             }
             Routed::Now(answer) => {
                 let done = Done {
@@ -380,7 +385,7 @@ impl Transport {
             answer,
         } = done;
         let id = reply.connection;
-        self.end_visit(id);
+        self.end_client_permit(id);
         let answered =
             answer.and_then(|answer| guard(|| self.write_answer(host, reply, manner, answer)));
         if let Err(fault) = answered {
@@ -401,8 +406,8 @@ impl Transport {
         if let Some(error) = answer.told {
             self.explain(host, id, error);
         }
-        let is_guest = |link: &mut Link| link.progress.counted == Counted::Guest;
-        let has_place = !self.link(id).is_some_and(is_guest);
+        let is_provisional = |link: &mut Link| link.progress.counted == Counted::Provisional;
+        let has_place = !self.link(id).is_some_and(is_provisional);
         manner.keep_alive &= has_place && !self.stopping && !answer.is_last;
         let bytes = answer.written(manner);
         host.shard().work.copied(bytes.len());
@@ -417,7 +422,7 @@ impl Transport {
     /// The server stops: connections that ask nothing end, the others after their answer.
     pub(super) fn dismiss(&mut self, host: &mut Host) {
         self.stopping = true;
-        if host.shard().asking() == 0 {
+        if host.shard().http_connections() == 0 {
             return;
         }
         for id in host.shard().ids() {
