@@ -105,25 +105,116 @@ impl App for Rooms {
     }
 }
 
-fn main() -> ExitCode {
-    // Without a subscriber of `tracing` nothing is printed.
-    tracing_subscriber::fmt()
-        .with_writer(ringpost::log::stderr)
-        .init();
+/// All of it, also for its tests.
+fn server() -> Server {
     // Back ends have the whole HTTP API for this app's users: POST /v1/push, /v1/kick, GET /v1/uids, /metrics, ….
     let site = Site {
         assets: &[],
         reach: &[Rooms::SPACE],
         roles: Roles::ALL,
     };
-    let server = Server::new(Config::default())
+    Server::new(Config::default())
         .listen("websocket://127.0.0.1:1234", || Rooms)
-        .site("http://127.0.0.1:8080", site);
-    match server.run() {
+        .site("http://127.0.0.1:8080", site)
+}
+
+fn main() -> ExitCode {
+    // Without a subscriber of `tracing` nothing is printed.
+    tracing_subscriber::fmt()
+        .with_writer(ringpost::log::stderr)
+        .init();
+    match server().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("rooms: {error}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// Without sockets: `cargo test --example rooms`.
+#[cfg(test)]
+mod tests {
+    use ringpost::testing::{Client, TestServer};
+
+    use super::*;
+
+    fn start(cores: usize) -> TestServer {
+        TestServer::of(server(), cores).expect("the server can be put together")
+    }
+
+    fn enter(server: &mut TestServer, name: &str, rooms: &[&str]) -> Client {
+        let client = server.connect();
+        server.say(client, name);
+        for room in rooms {
+            server.say(client, format!("/join {room}"));
+        }
+        let welcome = server.take_messages(client);
+        assert_eq!(welcome[0], "welcome; /join a room");
+        client
+    }
+
+    #[test]
+    fn a_room_is_heard_by_those_who_are_in_it() {
+        for cores in 1..4 {
+            let mut server = start(cores);
+            let tom = enter(&mut server, "tom", &["kitchen"]);
+            let ann = enter(&mut server, "ann", &["kitchen", "attic"]);
+            let bob = enter(&mut server, "bob", &["attic"]);
+            server.take_messages(ann);
+            server.say(tom, "kitchen tea?");
+            server.say(tom, "attic anybody?");
+            assert_eq!(
+                server.take_messages(tom),
+                [
+                    "kitchen: ann is here",
+                    "kitchen: tom: tea?",
+                    "you are not in that room"
+                ]
+            );
+            assert_eq!(server.take_messages(ann), ["kitchen: tom: tea?"]);
+            assert!(server.take_messages(bob).is_empty());
+            server.say(ann, "/leave kitchen");
+            server.close(ann);
+            assert_eq!(server.take_messages(tom), ["kitchen: ann has left"]);
+            assert_eq!(server.take_messages(bob), ["attic: somebody has left"]);
+        }
+    }
+
+    #[test]
+    fn nobody_is_in_more_rooms_than_there_may_be() {
+        let mut server = start(2);
+        let rooms: Vec<String> = (0..ROOMS_MAX).map(|room| format!("room{room}")).collect();
+        let rooms: Vec<&str> = rooms.iter().map(String::as_str).collect();
+        let tom = enter(&mut server, "tom", &rooms);
+        server.say(tom, "/join one_more");
+        assert_eq!(server.take_messages(tom), ["you are in too many rooms"]);
+        server.say(tom, "help");
+        assert_eq!(
+            server.take_messages(tom),
+            ["try: /join ROOM, /leave ROOM, ROOM TEXT"]
+        );
+    }
+
+    /// Whatever is first of what happens at once, each in the room hears all of it, and in one order.
+    #[test]
+    fn all_hear_the_same() {
+        for seed in 0..50 {
+            let mut server = start(3).seeded(seed);
+            let names = ["ann", "bob", "tom", "eve"];
+            let clients = names.map(|name| enter(&mut server, name, &["kitchen"]));
+            for client in clients {
+                server.take_messages(client);
+                server.post(client, "kitchen one");
+                server.post(client, "kitchen two");
+            }
+            server.run();
+            let heard = clients.map(|client| server.take_messages(client));
+            assert_eq!(heard[0].len(), 8, "seed {seed}");
+            assert!(
+                heard.iter().all(|one| *one == heard[0]),
+                "seed {seed}: {heard:?}"
+            );
         }
     }
 }

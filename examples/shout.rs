@@ -49,3 +49,37 @@ fn main() -> ExitCode {
         }
     }
 }
+
+/// Without sockets: `cargo test --example shout`.
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ringpost::CloseReason;
+    use ringpost::testing::TestServer;
+
+    use super::*;
+
+    #[test]
+    fn everybody_hears_who_shouts_on_whichever_core() {
+        let mut server = TestServer::new(2, || Shout);
+        let (ann, bob) = (server.connect(), server.connect());
+        assert_eq!(server.take_messages(ann), ["who are you?"]);
+        server.say(ann, "ann");
+        server.say(bob, "bob");
+        server.say(ann, "tea");
+        assert_eq!(server.take_messages(ann), ["speak", "ann: TEA!"]);
+        assert_eq!(
+            server.take_messages(bob),
+            ["who are you?", "speak", "ann: TEA!"]
+        );
+    }
+
+    #[test]
+    fn who_does_not_say_who_he_is_is_closed() {
+        let mut server = TestServer::new(1, || Shout);
+        let nobody = server.connect();
+        server.advance(Duration::from_secs(60));
+        assert_eq!(server.close_reason(nobody), Some(CloseReason::LoginTimeout));
+    }
+}

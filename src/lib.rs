@@ -78,6 +78,7 @@ mod server;
 #[doc(hidden)]
 pub mod shard;
 pub mod stats;
+pub mod testing;
 
 pub use close::CloseReason;
 pub use config::Config;

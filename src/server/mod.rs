@@ -6,6 +6,7 @@ mod drain;
 mod driver;
 mod farewell;
 mod listen;
+mod parts;
 mod reload;
 mod runtime;
 mod signals;
@@ -22,6 +23,7 @@ mod webhooks;
 pub use cpus::{control_groups, cores_for, cpu_percent};
 pub use driver::{RingTrial, try_rings};
 pub use listen::{Listen, Listening, Listens};
+pub(crate) use parts::Parts;
 pub use reload::Reload;
 pub use tables::DescriptorNeed;
 
@@ -517,11 +519,7 @@ struct Plan {
 
 impl Plan {
     fn make_apps(&self) -> Vec<Box<dyn Hosted>> {
-        self.apps
-            .iter()
-            .enumerate()
-            .map(|(number, (make, reach))| make(number as u8, *reach))
-            .collect()
+        parts::make_apps(&self.apps)
     }
 
     fn specs(&self) -> Rc<[ListenerSpec]> {

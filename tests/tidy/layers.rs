@@ -16,6 +16,7 @@ pub const LAYERS: &[&[&str]] = &[
     &["app"],
     &["net"],
     &["server"],
+    &["testing"],
 ];
 
 /// Parts of the binary, and which of the others each may use. They see the library by its name.
