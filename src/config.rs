@@ -3,11 +3,13 @@
 //! Plain data: the program's configuration file, variables and flags end here, and so does a
 //! library user's `Config { cores: 2, ..Config::default() }`.
 
+mod history;
 mod webhooks;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use history::{HISTORY_BYTES_CORE_MIN, HISTORY_RULES_MAX, HistoryRule, KEEP_MAX, StreamKind};
 pub use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 pub use webhooks::{EventKinds, Webhooks};
@@ -141,6 +143,12 @@ pub struct Config {
     /// connection may have as much as is left of it, and always 64 KiB; past twice the sum no connection of the core
     /// is read.
     pub transit_bytes_core_max: usize,
+    /// Which messages are kept for those who are not there; of several rules that fit the first holds. At most
+    /// [`HISTORY_RULES_MAX`].
+    pub history: Vec<HistoryRule>,
+    /// The sum of all that one core keeps so; past it the oldest message goes, and whoever misses it is told. At least
+    /// [`HISTORY_BYTES_CORE_MIN`].
+    pub history_bytes_core_max: usize,
     /// How clients prove who they are, in every app whose connections bind a uid.
     pub auth: Auth,
     /// The file with the keys that their proofs are checked with: public keys in PEM, or a secret a line.
@@ -219,6 +227,8 @@ impl Default for Config {
             send_buffer_bytes: 64 << 10,
             transit_bytes_max: 1 << 20,
             transit_bytes_core_max: 4 << 20,
+            history: Vec::new(),
+            history_bytes_core_max: 64 << 20,
             auth: Auth::None,
             auth_key_file: None,
             auth_audience: None,

@@ -78,6 +78,8 @@ mod server;
 #[doc(hidden)]
 pub mod shard;
 pub mod stats;
+#[doc(hidden)]
+pub mod streams;
 pub mod testing;
 
 pub use close::CloseReason;

@@ -11,7 +11,7 @@ pub const LAYERS: &[&[&str]] = &[
     // `stats` and `events` name reasons of `close`, `guard` escapes what it quotes, and `auth` checks uids and reads
     // its part of `config`, so they are above them.
     &["protocol", "stats", "guard", "auth", "events"],
-    &["shard", "bus"],
+    &["shard", "bus", "streams"],
     &["migration"],
     &["app"],
     &["net"],

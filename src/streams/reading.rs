@@ -1,0 +1,240 @@
+//! Reading the streams of a [`Store`]: whether somebody can have all that it has missed, and that, piece by piece.
+
+use std::collections::vec_deque::Iter;
+use std::time::Instant;
+
+use super::address::Address;
+use super::engine::{Appended, Engine, Gap, Id, Limit, Page, Recovery};
+use super::kept::Messages;
+use super::list::NONE;
+use super::position::Position;
+use super::rules::Keep;
+use super::store::{DUE_PER_CALL, Store, Why};
+use crate::payload::Payload;
+
+impl Store {
+    /// See [`Engine::top`].
+    pub fn top(&mut self, now: Instant, of: Address<'_>) -> Position {
+        self.advance(now, DUE_PER_CALL);
+        self.top_of(self.find(of))
+    }
+
+    fn top_of(&self, number: Option<u32>) -> Position {
+        match number {
+            Some(number) => self.streams[number].at(self.streams[number].top),
+            None => self.nursery.position(),
+        }
+    }
+
+    /// Whether somebody who holds this position can have all that followed it. An unreadable one is `None`.
+    pub fn recover(&mut self, now: Instant, of: Address<'_>, asked: Option<Position>) -> Recovery {
+        self.advance(now, DUE_PER_CALL);
+        match self.judge(self.find(of), asked) {
+            Ok(after) => Recovery::Recovered {
+                after,
+                top: self.top_of(self.find(of)),
+            },
+            Err(gap) => {
+                self.counters.gaps += 1;
+                Recovery::Gap(gap)
+            }
+        }
+    }
+
+    /// What a position means in a stream as it is now, if all that follows is there.
+    fn judge(&self, number: Option<u32>, asked: Option<Position>) -> Result<Position, Gap> {
+        let top = self.top_of(number);
+        let stream = number.map(|number| &self.streams[number]);
+        let after = asked.and_then(|asked| {
+            let Some(stream) = stream else {
+                return self.nursery.turn_of(asked).map(|_| top);
+            };
+            let offset = if asked.epoch == top.epoch {
+                asked.offset
+            } else {
+                // Told before the stream was born.
+                let turn = self.nursery.turn_of(asked)?;
+                (turn <= stream.born).then_some(0)?
+            };
+            let there = stream.floor..=stream.top;
+            there.contains(&offset).then(|| stream.at(offset))
+        });
+        after.ok_or_else(|| Gap {
+            asked,
+            first: stream
+                .filter(|stream| stream.floor < stream.top)
+                .map(|stream| stream.at(stream.floor + 1)),
+            top,
+        })
+    }
+
+    /// What follows a position, the oldest first, up to a limit, without a copy: all of it, or a gap. Whoever reads a
+    /// stream piece by piece holds the position of the last message that it has had, and nothing else; what goes
+    /// meanwhile is a gap to the next piece.
+    pub fn read(
+        &mut self,
+        now: Instant,
+        of: Address<'_>,
+        after: Option<Position>,
+        limit: Limit,
+    ) -> Result<Piece<'_>, Gap> {
+        self.advance(now, DUE_PER_CALL);
+        let number = self.find(of);
+        match self.judge(number, after) {
+            Ok(after) => Ok(self.piece(number, after.offset, limit)),
+            Err(gap) => {
+                self.counters.gaps += 1;
+                Err(gap)
+            }
+        }
+    }
+
+    /// What is there after an offset, up to a limit; what is gone is passed over. For what waits for a uid without
+    /// positions, and for listings.
+    pub fn read_what_is_there(
+        &mut self,
+        now: Instant,
+        of: Address<'_>,
+        after: u64,
+        limit: Limit,
+    ) -> Piece<'_> {
+        self.advance(now, DUE_PER_CALL);
+        self.piece(self.find(of), after, limit)
+    }
+
+    fn piece(&self, number: Option<u32>, after: u64, limit: Limit) -> Piece<'_> {
+        let stream = number.map(|number| &self.streams[number]);
+        Piece {
+            messages: &self.messages,
+            numbers: stream.map_or(Iter::default(), |stream| stream.after(after)),
+            limit,
+            backwards: false,
+            is_first: true,
+            top: self.top_of(number),
+        }
+    }
+
+    /// See [`Engine::discard`].
+    pub fn discard(&mut self, now: Instant, of: Address<'_>) -> u32 {
+        self.advance(now, DUE_PER_CALL);
+        let Some(number) = self.find(of) else {
+            return 0;
+        };
+        let stream = &self.streams[number];
+        let (count, top) = (stream.messages, stream.top);
+        while let Some(oldest) = self.streams[number].oldest() {
+            self.take_out(oldest, Why::Wish);
+        }
+        self.streams[number].floor = top;
+        count
+    }
+
+    /// The offset up to which a uid's messages were delivered; 0 at first, and where there is no stream.
+    pub fn delivered(&self, of: Address<'_>) -> u64 {
+        let stream = self.find(of).map(|number| &self.streams[number]);
+        stream.map_or(0, |stream| stream.delivered)
+    }
+
+    /// Says up to which offset they were. A lower one than before puts what follows it back.
+    pub fn set_delivered(&mut self, of: Address<'_>, offset: u64) {
+        if let Some(number) = self.find(of) {
+            let stream = &mut self.streams[number];
+            stream.delivered = offset.min(stream.top);
+        }
+    }
+}
+
+/// Messages of a stream with their positions, lent.
+pub struct Piece<'s> {
+    messages: &'s Messages,
+    numbers: Iter<'s, u32>,
+    limit: Limit,
+    backwards: bool,
+    /// None has been read yet.
+    is_first: bool,
+    top: Position,
+}
+
+impl Piece<'_> {
+    /// Where the stream ends.
+    pub fn top(&self) -> Position {
+        self.top
+    }
+
+    /// The same from its other end: the newest first.
+    pub fn backwards(self) -> Self {
+        Piece {
+            backwards: true,
+            ..self
+        }
+    }
+}
+
+impl<'s> Iterator for Piece<'s> {
+    type Item = (Position, &'s Payload);
+
+    fn next(&mut self) -> Option<(Position, &'s Payload)> {
+        if self.limit.messages == 0 {
+            return None;
+        }
+        loop {
+            let number = match self.backwards {
+                false => self.numbers.next()?,
+                true => self.numbers.next_back()?,
+            };
+            if *number == NONE {
+                continue;
+            }
+            let kept = self.messages.get(*number)?;
+            let payload = kept.payload.as_ref()?;
+            let length = payload.message().len();
+            if length > self.limit.bytes && !self.is_first {
+                self.limit.messages = 0;
+                return None;
+            }
+            self.is_first = false;
+            self.limit.messages -= 1;
+            self.limit.bytes = self.limit.bytes.saturating_sub(length);
+            let epoch = self.top.epoch;
+            let offset = kept.offset;
+            return Some((Position { epoch, offset }, payload));
+        }
+    }
+}
+
+impl Engine for Store {
+    fn append(
+        &mut self,
+        now: Instant,
+        to: Address<'_>,
+        keep: Keep,
+        id: Option<Id>,
+        payload: &Payload,
+    ) -> Appended {
+        Store::append(self, now, to, keep, id, payload)
+    }
+
+    fn read(
+        &mut self,
+        now: Instant,
+        of: Address<'_>,
+        after: Option<Position>,
+        limit: Limit,
+    ) -> Result<Page, Gap> {
+        let piece = Store::read(self, now, of, after, limit)?;
+        let top = piece.top();
+        let messages = piece.map(|(position, payload)| (position, payload.clone()));
+        Ok(Page {
+            messages: messages.collect(),
+            top,
+        })
+    }
+
+    fn top(&mut self, now: Instant, of: Address<'_>) -> Position {
+        Store::top(self, now, of)
+    }
+
+    fn discard(&mut self, now: Instant, of: Address<'_>) -> u32 {
+        Store::discard(self, now, of)
+    }
+}

@@ -1,0 +1,365 @@
+//! [`Store`]: the streams of one core, in its memory.
+//!
+//! Bound: [`Config::history_bytes_core_max`] of messages, what they take beside their bytes, streams and ids; past it the
+//! oldest message of all streams goes. A stream that has no messages left is remembered for [`META_TIME`], and all such
+//! take a quarter of the bound at most; so do ids. It has no clock: each call is told the time, and what is due by then
+//! is gone first. Much that is due at once goes in helpings ([`Store::advance`]).
+
+use std::time::{Duration, Instant};
+
+use ahash::RandomState;
+
+use super::address::Address;
+use super::counters::{Counters, Undelivered};
+use super::engine::{Appended, Id, Outcome};
+use super::ids::{ID_COST, Ids};
+use super::kept::{KEPT_COST, Messages, Second};
+use super::list::{List, NONE};
+use super::names::{Names, Streams};
+use super::nursery::Nursery;
+use super::position::{Epoch, Position};
+use super::rules::Keep;
+use super::stream::Stream;
+use crate::config::Config;
+use crate::payload::Payload;
+
+/// How long an empty stream's position is remembered. Whoever comes back later is told of a gap.
+pub const META_TIME: Duration = Duration::from_secs(24 * 3_600);
+/// What a stream counts beside its name: itself and its entry in the table of names.
+const STREAM_COST: usize = 128;
+/// What a place in a stream's window counts, of which up to half are empty.
+const PLACE_COST: usize = 8;
+/// What a message counts beside its bytes: its place, and the count of those who share it.
+const MESSAGE_COST: usize = KEPT_COST + PLACE_COST + 16;
+/// Things that go with each call, if so many are due.
+pub(super) const DUE_PER_CALL: usize = 64;
+/// Streams whose undelivered messages went, until somebody takes the list.
+const UNDELIVERED_MAX: usize = 4_096;
+
+/// Why a message goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    Bytes,
+    Size,
+    Time,
+    Wish,
+}
+
+/// See the module.
+pub struct Store {
+    start: Instant,
+    /// All that was due until this second is gone, unless a helping was not enough.
+    now: Second,
+    pub(super) streams: Streams,
+    names: Names,
+    pub(super) messages: Messages,
+    empty: List,
+    empty_bytes: usize,
+    pub(super) nursery: Nursery,
+    ids: Ids,
+    id_window: Duration,
+    bytes: usize,
+    bytes_max: usize,
+    /// What holds while a bound that was lowered has not been reached.
+    bytes_for_now: usize,
+    pub(super) counters: Counters,
+    undelivered: Vec<Undelivered>,
+}
+
+impl Store {
+    /// An empty one. Its names are hashed by `hasher`, and its epochs are drawn by it.
+    pub fn new(config: &Config, now: Instant, hasher: RandomState) -> Store {
+        let mut names = Names::new(hasher.clone());
+        let nursery = Nursery::new(names.draw());
+        let bytes_max = config.history_bytes_core_max;
+        Store {
+            start: now,
+            now: 0,
+            streams: Streams::default(),
+            names,
+            messages: Messages::default(),
+            empty: List::default(),
+            empty_bytes: 0,
+            nursery,
+            ids: Ids::new(hasher),
+            id_window: config.idempotency_window,
+            bytes: 0,
+            bytes_max,
+            bytes_for_now: bytes_max,
+            counters: Counters::default(),
+            undelivered: Vec::new(),
+        }
+    }
+
+    /// Goes on with other bounds. What is beyond a lower one goes in helpings.
+    pub fn renew(&mut self, config: &Config) {
+        self.id_window = config.idempotency_window;
+        self.bytes_max = config.history_bytes_core_max;
+        self.bytes_for_now = self.bytes_max.max(self.bytes);
+    }
+
+    /// What has happened, and what there is.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            bytes: (self.bytes + self.ids.bytes()) as u64,
+            streams: self.names.len() as u64,
+            messages: u64::from(self.messages.count()),
+            ..self.counters
+        }
+    }
+
+    /// Takes the list of those whose messages went undelivered. A longer one than its bound is only counted.
+    pub fn take_undelivered(&mut self) -> Vec<Undelivered> {
+        std::mem::take(&mut self.undelivered)
+    }
+
+    pub(super) fn find(&self, of: Address<'_>) -> Option<u32> {
+        self.names.find(&self.streams, of)
+    }
+
+    /// Lets go what is due by now, so many things at most. Returns whether more are.
+    pub fn advance(&mut self, now: Instant, most: usize) -> bool {
+        let now = second_of(now.saturating_duration_since(self.start));
+        if now > self.now {
+            self.now = now;
+            self.nursery.go_on();
+        }
+        let mut left = most;
+        while let Some(number) = self.messages.due(self.now) {
+            if left == 0 {
+                return true;
+            }
+            left -= 1;
+            self.take_out(number, Why::Time);
+        }
+        while self.empty.first != NONE
+            && after(self.streams[self.empty.first].empty_since, META_TIME) <= self.now
+        {
+            if left == 0 {
+                return true;
+            }
+            left -= 1;
+            self.forget(self.empty.first);
+        }
+        while let Some(since) = self.ids.oldest()
+            && after(since, self.id_window) <= self.now
+        {
+            if left == 0 {
+                return true;
+            }
+            left -= 1;
+            self.ids.forget_oldest();
+        }
+        while self.used() > self.bytes_max {
+            if left == 0 {
+                self.bytes_for_now = self.used();
+                return true;
+            }
+            left -= 1;
+            self.evict();
+        }
+        self.bytes_for_now = self.bytes_max;
+        false
+    }
+
+    /// Places that its tables have.
+    #[cfg(test)]
+    pub(super) fn tables(&self) -> (u32, usize) {
+        (self.streams.end(), self.names.capacity())
+    }
+
+    #[inline]
+    fn used(&self) -> usize {
+        self.bytes + self.ids.bytes()
+    }
+
+    /// See [`Engine::append`].
+    pub fn append(
+        &mut self,
+        now: Instant,
+        to: Address<'_>,
+        keep: Keep,
+        id: Option<Id>,
+        payload: &Payload,
+    ) -> Appended {
+        self.advance(now, DUE_PER_CALL);
+        let number = self.find_or_bear(to);
+        if let Some(id) = id {
+            let epoch = self.streams[number].epoch();
+            if let Some(offset) = self.ids.find(epoch, id) {
+                self.counters.repeated += 1;
+                return Appended {
+                    position: Position { epoch, offset },
+                    outcome: Outcome::Repeated,
+                };
+            }
+        }
+        let due = second_after(now.saturating_duration_since(self.start) + keep.ttl);
+        let outcome = self.take_in(number, keep, due, payload);
+        let stream = &self.streams[number];
+        let position = stream.at(stream.top);
+        if let Some(id) = id {
+            while self.ids.bytes() + ID_COST > self.bytes_max / 4 && self.ids.forget_oldest() {
+                self.counters.ids_forgotten += 1;
+            }
+            self.ids
+                .insert(self.now, position.epoch, id, position.offset);
+        }
+        while self.used() > self.bytes_for_now && self.evict() {}
+        Appended { position, outcome }
+    }
+
+    /// The stream's number; a message is about to make it one.
+    fn find_or_bear(&mut self, of: Address<'_>) -> u32 {
+        if let Some(number) = self.find(of) {
+            return number;
+        }
+        let epoch = Epoch::of(self.names.draw());
+        let number = self.streams.take();
+        self.streams[number] = Stream::new(of, epoch, self.nursery.birth());
+        self.names.insert(&self.streams, number);
+        let cost = STREAM_COST + of.name.len();
+        self.bytes += cost;
+        self.become_empty(number);
+        number
+    }
+
+    fn become_empty(&mut self, number: u32) {
+        let stream = &mut self.streams[number];
+        stream.empty_since = self.now;
+        self.empty_bytes += STREAM_COST + stream.address().name.len();
+        self.empty.push(&mut self.streams, number);
+    }
+
+    fn is_empty_no_more(&mut self, number: u32) {
+        self.empty.remove(&mut self.streams, number);
+        self.empty_bytes -= STREAM_COST + self.streams[number].address().name.len();
+    }
+
+    /// Gives a message the next offset, and keeps it if it is not too large.
+    fn take_in(&mut self, number: u32, keep: Keep, due: Second, payload: &Payload) -> Outcome {
+        let stream = &mut self.streams[number];
+        stream.top += 1;
+        stream.queues = keep.queue;
+        let cost = MESSAGE_COST + payload.message().len();
+        if cost + STREAM_COST + stream.address().name.len() > self.bytes_max {
+            let holes = stream.holes();
+            stream.push(NONE);
+            self.bytes += PLACE_COST * (stream.holes() - holes);
+            stream.floor = stream.top;
+            self.counters.too_large += 1;
+            let offset = stream.top;
+            self.tell_undelivered(number, offset);
+            return Outcome::TooLarge;
+        }
+        if stream.messages == 0 {
+            self.is_empty_no_more(number);
+        }
+        let stream = &mut self.streams[number];
+        let kept = self
+            .messages
+            .insert(number, stream.top, due, payload.clone());
+        stream.push(kept);
+        self.bytes += cost;
+        self.counters.appended += 1;
+        while self.streams[number].messages > keep.size.max(1) {
+            let Some(oldest) = self.streams[number].oldest() else {
+                break;
+            };
+            self.take_out(oldest, Why::Size);
+        }
+        Outcome::Kept
+    }
+
+    /// A message goes.
+    pub(super) fn take_out(&mut self, number: u32, why: Why) {
+        let Some(kept) = self.messages.remove(number) else {
+            return;
+        };
+        let stream = &mut self.streams[kept.stream];
+        let holes = stream.holes();
+        stream.remove(kept.offset);
+        let length = kept.payload.map_or(0, |payload| payload.message().len());
+        self.bytes += PLACE_COST * stream.holes();
+        self.bytes -= PLACE_COST * holes + MESSAGE_COST + length;
+        let is_empty = stream.messages == 0;
+        let counter = match why {
+            Why::Bytes => Some(&mut self.counters.evicted_by_bytes),
+            Why::Size => Some(&mut self.counters.evicted_by_size),
+            Why::Time => Some(&mut self.counters.evicted_by_time),
+            Why::Wish => None,
+        };
+        if let Some(counter) = counter {
+            *counter += 1;
+            self.tell_undelivered(kept.stream, kept.offset);
+        }
+        if is_empty {
+            self.become_empty(kept.stream);
+        }
+    }
+
+    fn tell_undelivered(&mut self, number: u32, offset: u64) {
+        let stream = &self.streams[number];
+        if !stream.queues || offset <= stream.delivered {
+            return;
+        }
+        self.counters.undelivered += 1;
+        let Address { space, name, .. } = stream.address();
+        let has_room = self.undelivered.len() < UNDELIVERED_MAX;
+        match self.undelivered.last_mut() {
+            Some(last) if last.space == space && *last.uid == *name => last.messages += 1,
+            _ if has_room => self.undelivered.push(Undelivered {
+                space,
+                uid: Box::from(name),
+                messages: 1,
+            }),
+            _ => {}
+        }
+    }
+
+    /// Nothing is remembered of an empty stream.
+    fn forget(&mut self, number: u32) {
+        self.is_empty_no_more(number);
+        let stream = &self.streams[number];
+        let (cost, born) = (STREAM_COST + stream.address().name.len(), stream.born);
+        self.names.remove(&mut self.streams, number);
+        self.bytes -= cost;
+        self.nursery.forget(born);
+    }
+
+    /// Makes room: the oldest message goes, but the newest of all stays; or the empty stream that has been so for
+    /// longest, if such take more than their part or only the newest message is left; or the oldest id. False if there
+    /// is nothing.
+    fn evict(&mut self) -> bool {
+        let last_one = self.messages.count() <= 1;
+        if self.empty.first != NONE && (last_one || self.empty_bytes > self.bytes_max / 4) {
+            self.counters.forgotten_by_bytes += 1;
+            self.forget(self.empty.first);
+            return true;
+        }
+        if last_one && self.ids.forget_oldest() {
+            self.counters.ids_forgotten += 1;
+            return true;
+        }
+        let Some(oldest) = self.messages.oldest() else {
+            return false;
+        };
+        self.take_out(oldest, Why::Bytes);
+        true
+    }
+}
+
+/// The second that has begun.
+fn second_of(elapsed: Duration) -> Second {
+    Second::try_from(elapsed.as_secs()).unwrap_or(Second::MAX)
+}
+
+/// The first second that begins then or later.
+fn second_after(elapsed: Duration) -> Second {
+    let more = u64::from(elapsed.subsec_nanos() > 0);
+    Second::try_from(elapsed.as_secs().saturating_add(more)).unwrap_or(Second::MAX)
+}
+
+fn after(since: Second, time: Duration) -> Second {
+    since.saturating_add(second_after(time))
+}

@@ -1,0 +1,53 @@
+//! Streams, tested: the cases that every engine must pass, a store against a plain engine, a store that is short of
+//! memory against the whole truth, and what it holds.
+
+mod cases;
+mod memory;
+mod plain;
+mod tight;
+
+use std::time::{Duration, Instant};
+
+use ahash::RandomState;
+use proptest::test_runner::{Config as Runs, FileFailurePersistence};
+
+use super::*;
+use crate::config::Config;
+use crate::ident::Space;
+use crate::payload::{Message, Payload};
+
+const SPACE: Space = Space(0);
+const SECOND: Duration = Duration::from_secs(1);
+const ALL: Limit = Limit {
+    messages: usize::MAX,
+    bytes: usize::MAX,
+};
+
+fn text(text: &str) -> Payload {
+    Payload::new(Message::Text(text))
+}
+
+fn keep(size: u32, seconds: u64) -> Keep {
+    Keep {
+        size,
+        ttl: Duration::from_secs(seconds),
+        queue: false,
+    }
+}
+
+/// A store of so many bytes.
+fn store(now: Instant, bytes_max: usize) -> Store {
+    let config = Config {
+        history_bytes_core_max: bytes_max,
+        ..Config::default()
+    };
+    Store::new(&config, now, RandomState::with_seeds(1, 2, 3, 4))
+}
+
+fn runs(cases: u32) -> Runs {
+    Runs {
+        cases,
+        failure_persistence: Some(Box::new(FileFailurePersistence::Off)),
+        ..Runs::default()
+    }
+}
