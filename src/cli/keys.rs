@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command};
 use ringpost::auth::backend_tokens::BACKEND_TOKEN_BYTES_MIN;
-use ringpost::config::{CORES_MAX, REQUEST_HEAD_BYTES_LIMIT};
+use ringpost::config::{CORES_MAX, HISTORY_BYTES_CORE_MIN, REQUEST_HEAD_BYTES_LIMIT};
 
 use super::settings::Settings;
 use super::slot::Slot;
@@ -141,6 +141,9 @@ keys! {
     full live "inbox_bytes_core_max" =>
         |s| Slot::Bytes(&mut s.config.inbox_bytes_core_max, 1..=BYTES_MAX),
         "Bytes of half messages on one core; past it the longest are closed with 1008";
+    full live "history_bytes_core_max" =>
+        |s| Slot::Bytes(&mut s.config.history_bytes_core_max, HISTORY_BYTES_CORE_MIN..=BYTES_MAX),
+        "Bytes of kept messages ([[history]]) on one core; past it the oldest goes";
     full "send_buffer_bytes" =>
         |s| Slot::Bytes(&mut s.config.send_buffer_bytes, 0..=SEND_BUFFER_MAX),
         "The kernel's send buffer of a connection (SO_SNDBUF); 0: as the kernel likes";
@@ -344,6 +347,8 @@ mod tests {
             outbox_bytes_max,
             outbox_bytes_core_max,
             inbox_bytes_core_max,
+            history,
+            history_bytes_core_max,
             send_buffer_bytes,
             transit_bytes_max,
             transit_bytes_core_max,
@@ -366,6 +371,8 @@ mod tests {
             auth_issuer,
             origins,
         });
+        // Tables of the file, as the listeners are.
+        let fields = fields.into_iter().filter(|field| *field != "history");
         for field in fields {
             assert!(find(field).is_some(), "no key for Config::{field}");
         }
