@@ -3,8 +3,10 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
-use std::process::{Command, Output};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// The program, with none of our variables inherited.
 fn ringpost(arguments: &[&str]) -> Command {
@@ -38,7 +40,7 @@ fn run(command: &mut Command) -> Outcome {
 }
 
 /// A file of its own for a test, removed at the end.
-struct ConfigFile(std::path::PathBuf);
+struct ConfigFile(PathBuf);
 
 impl ConfigFile {
     fn new(name: &str, text: &str) -> ConfigFile {
@@ -454,4 +456,171 @@ fn trouble_is_status_2_and_says_what_to_do() {
         "{}",
         outcome.stderr
     );
+}
+
+/// A directory of its own for a test, removed at the end.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Directory {
+        let path = std::env::temp_dir().join(format!("ringpost-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a directory");
+        Directory(path)
+    }
+
+    fn file(&self, name: &str) -> String {
+        std::fs::read_to_string(self.0.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What a help says: the first words of its lines that begin with this.
+fn first_words<'h>(help: &'h str, beginning: &str) -> Vec<&'h str> {
+    let words = help.lines().filter_map(|line| {
+        let is_indented = line.starts_with("  ");
+        let word = line
+            .split([' ', '<', '[', '='])
+            .find(|word| !word.is_empty());
+        word.filter(|word| is_indented && word.starts_with(beginning))
+    });
+    words.collect()
+}
+
+#[test]
+fn the_manual_has_every_command_and_flag_and_what_it_is_for() {
+    let directory = Directory::new("man");
+    let path = directory.0.to_str().expect("UTF-8");
+    let written = run(&mut ringpost(&["man", path]));
+    assert_eq!((written.status, written.stderr.as_str()), (0, ""), "{path}");
+    let page = directory.file("ringpost.1");
+    let help = run(&mut ringpost(&["--help"])).stdout;
+    let (_, commands) = help.split_once("Commands:\n").expect("the commands");
+    let (commands, flags) = commands.split_once("\n\n").expect("their end");
+    let commands = first_words(commands, "");
+    let commands = commands.iter().filter(|command| **command != "help");
+    assert!(commands.clone().count() > 10, "{help}");
+    for command in commands.clone() {
+        assert!(
+            page.contains(&format!("ringpost\\-{command}(1)")),
+            "{command}"
+        );
+        let page = directory.file(&format!("ringpost-{command}.1"));
+        let help = run(&mut ringpost(&[command, "--help"])).stdout;
+        for flag in first_words(&help, "--") {
+            let flag = flag.replace('-', "\\-");
+            assert!(page.contains(&flag), "{command}: no {flag} in {page}");
+        }
+    }
+    let flags = first_words(flags, "--");
+    assert!(flags.len() > 50, "{flags:?}");
+    for flag in flags {
+        let item = format!(".TP\n\\fB{}\\fR", flag.replace('-', "\\-"));
+        let (_, rest) = page.split_once(&item).unwrap_or_else(|| panic!("{flag}"));
+        let about = rest.lines().nth(1).unwrap_or_default();
+        assert!(
+            about.len() > 10 && !about.starts_with('.'),
+            "{flag}: {about:?}"
+        );
+    }
+    assert!(page.contains("SIGHUP") && page.contains("drain_timeout"));
+    let lost = run(&mut ringpost(&["man", "/nonexistent"]));
+    assert_eq!(lost.status, 1);
+    assert!(lost.stderr.contains("/nonexistent/"), "{}", lost.stderr);
+}
+
+#[test]
+fn completions_have_every_command_and_the_values_of_a_flag() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = run(&mut ringpost(&["completions", shell]));
+        assert_eq!((script.status, script.stderr.as_str()), (0, ""), "{shell}");
+        // These two know no values.
+        let values: &[&str] = match shell {
+            "elvish" | "powershell" => &[],
+            _ => &["per_core", "replace"],
+        };
+        for word in ["doctor", "back-end", "drain-timeout"].iter().chain(values) {
+            assert!(script.stdout.contains(word), "{shell}: no {word}");
+        }
+    }
+    assert_eq!(run(&mut ringpost(&["completions", "tcsh"])).status, 2);
+}
+
+/// A server of a page and a websocket, and the addresses of both.
+fn server() -> (Child, Vec<String>) {
+    let listeners = ["http://127.0.0.1:0=page", "websocket://127.0.0.1:0=echo"];
+    let mut command = ringpost(&["--cores", "1", "--pin", "false", "--drain-delay", "5m"]);
+    command.args(["--listen", listeners[0], "--listen", listeners[1]]);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    let mut banner = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let mut address = || {
+        let line = banner.next().expect("a line").expect("UTF-8");
+        let url = line.split_whitespace().nth(1).expect("a URL");
+        let address = url.split_once("://").expect("a URL").1;
+        address.trim_end_matches('/').to_owned()
+    };
+    let addresses = vec![address(), address()];
+    (child, addresses)
+}
+
+#[test]
+fn health_is_a_status() {
+    let (mut child, addresses) = server();
+    let ask = |more: &[&str], to: &str| {
+        run(ringpost(&["health", "--timeout", "1m", "--to", to]).args(more))
+    };
+    for to in &addresses {
+        let lives = ask(&[], to);
+        assert_eq!((lives.status, lives.stderr.as_str()), (0, ""), "{to}");
+        let ready = ask(&["--ready"], to);
+        assert_eq!(
+            (ready.status, ready.stdout.as_str()),
+            (0, "ready\n"),
+            "{to}"
+        );
+    }
+    // It stops: it takes no clients, and lives.
+    let id = child.id().try_into().expect("an id");
+    // SAFETY: a signal to a child that has not been waited for.
+    assert_eq!(unsafe { libc::kill(id, libc::SIGTERM) }, 0);
+    let refused = loop {
+        let ready = ask(&["--ready"], &addresses[0]);
+        if ready.status != 0 {
+            break ready;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let words = "answers /readyz with 503: draining\n";
+    assert_eq!(refused.status, 1);
+    assert!(refused.stderr.ends_with(words), "{}", refused.stderr);
+    assert_eq!(ask(&[], &addresses[1]).status, 0);
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    let gone = ask(&[], &nobody());
+    assert_eq!(gone.status, 1);
+    let words = "nothing listens on";
+    assert!(gone.stderr.contains(words), "{}", gone.stderr);
+    let (to, thread) = back_end_port(&["fail\n"]);
+    let other = ask(&[], &to);
+    assert_eq!(other.status, 1);
+    assert!(
+        other.stderr.contains("--to names another"),
+        "{}",
+        other.stderr
+    );
+    thread.join().expect("no panic");
+    // One that accepts and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let to = silent.local_addr().expect("an address").to_string();
+    let late = run(&mut ringpost(&["health", "--timeout", "50ms", "--to", &to]));
+    assert_eq!(late.status, 1);
+    assert!(late.stderr.contains("within 50ms"), "{}", late.stderr);
 }

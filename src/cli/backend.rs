@@ -3,7 +3,7 @@
 //! Everything is bounded: connecting and answering by `--timeout`, the answer by a size.
 
 use std::io::{self, ErrorKind, IsTerminal, Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use ringpost::escape::Escaped;
@@ -189,6 +189,33 @@ fn ask(server: &ServerArgs, line: &str) -> Result<String, Trouble> {
     conversation.exchange(line)
 }
 
+/// Connects to the first address of a name that takes it, all within the time; else says why not.
+pub fn connect(to: &str, timeout: Duration) -> Result<TcpStream, String> {
+    let shown = Escaped(to);
+    let addresses = to.to_socket_addrs().map_err(|error| {
+        format!("\"{shown}\" is no address to connect to: {error} (--to HOST:PORT)")
+    })?;
+    let deadline = Instant::now() + timeout;
+    let mut last = io::Error::from(ErrorKind::AddrNotAvailable);
+    for address in addresses {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match TcpStream::connect_timeout(&address, left.max(Duration::from_millis(1))) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(match last.kind() {
+        ErrorKind::ConnectionRefused => {
+            format!("nothing listens on {shown}; is ringpost running? (--to HOST:PORT)")
+        }
+        ErrorKind::TimedOut => format!(
+            "no connection to {shown} within {} (--to HOST:PORT, --timeout TIME)",
+            humantime::format_duration(timeout)
+        ),
+        _ => format!("no connection to {shown}: {last} (--to HOST:PORT)"),
+    })
+}
+
 /// One connection to a back-end port, with one deadline for all of it.
 struct Conversation<'a> {
     stream: TcpStream,
@@ -200,41 +227,14 @@ struct Conversation<'a> {
 
 impl<'a> Conversation<'a> {
     fn open(server: &'a ServerArgs) -> Result<Conversation<'a>, Trouble> {
-        let to = Escaped(&server.to);
-        let addresses: Vec<SocketAddr> = match server.to.to_socket_addrs() {
-            Ok(addresses) => addresses.collect(),
-            Err(error) => {
-                return Err(Trouble::Connection(format!(
-                    "\"{to}\" is no address to connect to: {error} (--to HOST:PORT)"
-                )));
-            }
-        };
         let deadline = Instant::now() + server.timeout;
-        let mut last = io::Error::from(ErrorKind::AddrNotAvailable);
-        for address in addresses {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match TcpStream::connect_timeout(&address, left.max(Duration::from_millis(1))) {
-                Ok(stream) => {
-                    return Ok(Conversation {
-                        stream,
-                        received: Vec::new(),
-                        deadline,
-                        server,
-                    });
-                }
-                Err(error) => last = error,
-            }
-        }
-        Err(Trouble::Connection(match last.kind() {
-            ErrorKind::ConnectionRefused => {
-                format!("nothing listens on {to}; is ringpost running? (--to HOST:PORT)")
-            }
-            ErrorKind::TimedOut => format!(
-                "no connection to {to} within {} (--to HOST:PORT, --timeout TIME)",
-                humantime::format_duration(server.timeout)
-            ),
-            _ => format!("no connection to {to}: {last} (--to HOST:PORT)"),
-        }))
+        let stream = connect(&server.to, server.timeout).map_err(Trouble::Connection)?;
+        Ok(Conversation {
+            stream,
+            received: Vec::new(),
+            deadline,
+            server,
+        })
     }
 
     /// Sends a line and reads one; `fail: …` is an error that every caller passes on.

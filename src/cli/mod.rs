@@ -1,7 +1,8 @@
 //! The command line: what can be asked of the program, and which file answers.
 //!
 //! Bare `ringpost` serves. The other commands are clients of a running server: of its back-end port,
-//! and `bench` of whatever it measures; except `check` and `doctor`, which only read, and `token`, which signs.
+//! and `bench` of whatever it measures; except `check` and `doctor`, which only read, `token`, which signs, and
+//! `completions` and `man`, which tell of the command line itself.
 
 mod backend;
 mod banner;
@@ -9,11 +10,13 @@ mod check;
 mod doctor;
 mod drain;
 mod file;
+mod health;
 mod hooks;
 mod keys;
 mod layers;
 mod listeners;
 mod log;
+mod manual;
 mod mint;
 mod panics;
 mod reload;
@@ -71,12 +74,13 @@ Examples:
   ringpost doctor --connections 100k           does this machine hold them, and what mends it?
   ringpost token tom --ttl 1h                  a proof for a server with auth, to try it with
   ringpost bench relay --connections 10000     load on a server; see ringpost bench --help
+  ringpost health --ready                      exit status 0 while it takes clients
 
 A value is taken from the file, then from a RINGPOST_* variable, then from a flag; the later wins.
 At SIGHUP a running server reads them anew; (restart) marks what it does not take over.
 
 Exit status: 0 done, or answered ok; 1 answered fail, or the server failed, or doctor found what
-breaks; 2 bad command line or configuration, or nobody answers.";
+breaks, or health that it is not well; 2 bad command line or configuration, or nobody answers.";
 
 #[derive(Parser, Debug)]
 #[command(
@@ -137,12 +141,18 @@ enum Command {
     /// Put load on a running server: measure it, and check that every message arrives
     #[cfg(feature = "bench")]
     Bench(Box<BenchArgs>),
-    /// Make a token that proves a uid to a server with auth, for trying; or one for back ends
+    /// Make a token that proves a uid to a server with auth, for trying; or a back end's
     Token(mint::TokenArgs),
-    /// Say whether a configuration is right (file, variables, flags), and what would be served
+    /// Say whether a configuration is right (file, variables, flags), and what it serves
     Check(Box<check::CheckArgs>),
     /// Say how many connections this machine holds, what would break, and what mends it
     Doctor(doctor::DoctorArgs),
+    /// Ask whether a server lives, or takes clients: for a container's health check
+    Health(health::HealthArgs),
+    /// Print what a shell completes commands and flags by
+    Completions(manual::CompletionsArgs),
+    /// Write the manual pages, one a command
+    Man(manual::ManArgs),
 }
 
 /// The same that takes an empty variable for an unset one, as [`layers`] does.
@@ -180,6 +190,9 @@ pub fn run() -> ExitCode {
         Some(Command::Token(args)) => mint::run(&args),
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Doctor(args)) => doctor::run(&args),
+        Some(Command::Health(args)) => health::run(&args),
+        Some(Command::Completions(args)) => manual::completions(&args),
+        Some(Command::Man(args)) => manual::pages(&args),
     };
     status.into()
 }
