@@ -96,6 +96,7 @@ def steps(full):
         Step("haproxy", ["python3", "tests/haproxy/haproxy.py", BINARY], ready),
         Step("proxies", ["tests/proxies/run", BINARY], ready),
         Step("tuning", ["tests/tuning/run", BINARY], ready),
+        Step("debian package", ["tests/packaging/debian", BINARY], ready),
         Step("dependencies", ["tests/dependencies/run", *(["--deny"] if full else [])], ["python packages"]),
         Step("micro-benchmarks", ["cargo", "test", "--quiet", "--bench", "micro"], ["build"]),
     ]
