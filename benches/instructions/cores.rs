@@ -113,6 +113,8 @@ fn spec(number: u16, codec: Codec, binds: bool) -> ListenerSpec {
         outbox_bytes_max: config.outbox_bytes_max,
         compress: false,
         shown: 0,
+        url: "".into(),
+        headers: &[],
     }
 }
 

@@ -75,6 +75,8 @@ impl Crowd {
             outbox_bytes_max: config.outbox_bytes_max,
             compress: false,
             shown: 0,
+            url: "".into(),
+            headers: &[],
         };
         let mut crowd = Crowd {
             shard: Shard::new(&config, Rc::from([spec]), 1),

@@ -40,6 +40,8 @@ fn shard() -> Shard {
         outbox_bytes_max: config.outbox_bytes_max,
         compress: false,
         shown: 0,
+        url: "".into(),
+        headers: &[],
     };
     Shard::new(&config, Rc::from([spec]), 1)
 }

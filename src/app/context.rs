@@ -4,13 +4,14 @@ use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::App;
 use super::local::Local;
 use super::namespaces::{Namespace, NamespaceError};
 use super::pending::Caller;
+use super::{App, Protocol};
 use crate::close::CloseReason;
 use crate::ident::{ConnId, CoreId, Reach, Reply, Ticket};
 use crate::payload::AsMessage;
+use crate::protocol::opening::OpeningRequest;
 use crate::shard::EnterError;
 
 /// The cores a note goes to.
@@ -31,6 +32,7 @@ pub struct Context<'a, A: App> {
     number: u8,
     reach: Reach,
     connection: Option<ConnId>,
+    pub(super) request: Option<&'a OpeningRequest>,
     app: PhantomData<A>,
 }
 
@@ -46,6 +48,7 @@ impl<'a, A: App> Context<'a, A> {
             number,
             reach,
             connection,
+            request: None,
             app: PhantomData,
         }
     }
@@ -71,6 +74,27 @@ impl<'a, A: App> Context<'a, A> {
     /// form. `None` where [`Context::connection`] is.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.local.shard.peer(self.connection?)
+    }
+
+    /// The request by which the connection came, in [`App::on_connect`]; `None` in every other callback, and of a
+    /// connection that came by none: text and frame connections begin with their first message. It is lent, so an app
+    /// keeps in its session what it needs later, and nothing else is kept. Header fields are in it that
+    /// [`App::HEADERS`] names.
+    pub fn request(&self) -> Option<&'a OpeningRequest> {
+        self.request
+    }
+
+    /// The listener that the connection came by: its URL, as the server was asked for it; the site's of a client that listens
+    /// by events. `None` where [`Context::connection`] is.
+    pub fn listener(&self) -> Option<&str> {
+        let spec = self.local.shard.listener(self.connection?)?;
+        Some(&spec.url)
+    }
+
+    /// What the connection speaks. `None` where [`Context::connection`] is.
+    pub fn protocol(&self) -> Option<Protocol> {
+        let spec = self.local.shard.listener(self.connection?)?;
+        Protocol::of(spec.codec)
     }
 
     /// The uid of the connection, once bound.
@@ -116,7 +140,11 @@ impl<'a, A: App> Context<'a, A> {
     /// nothing else. What it does to a connection (send, bind, join, close) is done where that connection is.
     pub fn within(&mut self, namespace: Namespace) -> Context<'_, A> {
         let reach = Reach::of(namespace.space);
-        Context::new(self.local, self.number, reach, self.connection)
+        Context {
+            local: self.local,
+            reach,
+            ..*self
+        }
     }
 
     /// Sends to the connection this callback is about.

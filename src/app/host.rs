@@ -33,6 +33,7 @@ use crate::ident::{ConnId, CoreId};
 use crate::migration::{Socket, TransportPart};
 use crate::payload::Message;
 use crate::protocol::Codec;
+use crate::protocol::opening::OpeningRequest;
 use crate::shard::{Ended, Exchange, ListenerSpec, Phase, Shard, TICK, Tick};
 use crate::stats::Hold;
 
@@ -275,13 +276,18 @@ impl Host {
         }
     }
 
-    /// Its handshake is done: the app gets to know it.
+    /// One that comes without a request is there: the app gets to know it.
     pub fn open(&mut self, id: ConnId) {
+        self.open_by(id, None);
+    }
+
+    /// Its handshake is done, or what came in place of one: the app gets to know it, and its request.
+    pub fn open_by(&mut self, id: ConnId, request: Option<&OpeningRequest>) {
         let Some(app) = self.app_of(id) else { return };
         if !self.local.shard.opened(id) {
             return;
         }
-        if let Some(session) = self.apps[app].connect(&mut self.local, id)
+        if let Some(session) = self.apps[app].connect(&mut self.local, id, request)
             && !self.local.shard.set_session(id, session)
         {
             // It was closed before there was a session, so its end is told here.

@@ -13,11 +13,17 @@ use crate::guard::{Fault, guard};
 use crate::ident::{ConnId, CoreId, Reach, Ticket};
 use crate::pages::Pages;
 use crate::payload::Message;
+use crate::protocol::opening::OpeningRequest;
 
 pub trait Hosted {
     fn start(&mut self, local: &mut Local);
     /// Makes the connection's session and returns its key.
-    fn connect(&mut self, local: &mut Local, id: ConnId) -> Option<u32>;
+    fn connect(
+        &mut self,
+        local: &mut Local,
+        id: ConnId,
+        request: Option<&OpeningRequest>,
+    ) -> Option<u32>;
     fn message(&mut self, local: &mut Local, id: ConnId, session: u32, message: Message<'_>);
     fn flawed(&mut self, local: &mut Local, id: ConnId, session: u32, flaw: Flaw, line: &[u8]);
     fn proved(&mut self, local: &mut Local, id: ConnId, session: u32, uid: &str);
@@ -87,8 +93,21 @@ impl<A: App> Hosting<A> {
         name: &'static str,
         callback: impl FnOnce(&mut A, &mut Pages<Option<A::Session>>, &mut Context<'_, A>) -> R,
     ) -> Option<R> {
+        self.guard_by(local, (connection, None), name, callback)
+    }
+
+    /// The same, with the request that the connection has come by.
+    #[inline(always)]
+    fn guard_by<R>(
+        &mut self,
+        local: &mut Local,
+        (connection, request): (Option<ConnId>, Option<&OpeningRequest>),
+        name: &'static str,
+        callback: impl FnOnce(&mut A, &mut Pages<Option<A::Session>>, &mut Context<'_, A>) -> R,
+    ) -> Option<R> {
         let (app, sessions) = (&mut self.app, &mut self.sessions);
         let mut cx = Context::new(local, self.number, self.reach, connection);
+        cx.request = request;
         // The app's own state is its own affair after a panic; the session's ends with its connection.
         match guard(|| callback(app, sessions, &mut cx)) {
             Ok(result) => Some(result),
@@ -125,8 +144,13 @@ impl<A: App> Hosted for Hosting<A> {
         self.guard(local, None, "on_start", |app, _, cx| app.on_start(cx));
     }
 
-    fn connect(&mut self, local: &mut Local, id: ConnId) -> Option<u32> {
-        let session = self.guard(local, Some(id), "on_connect", |app, _, cx| {
+    fn connect(
+        &mut self,
+        local: &mut Local,
+        id: ConnId,
+        request: Option<&OpeningRequest>,
+    ) -> Option<u32> {
+        let session = self.guard_by(local, (Some(id), request), "on_connect", |app, _, cx| {
             app.on_connect(cx)
         })?;
         Some(self.insert(session))

@@ -45,6 +45,8 @@ use crate::auth::CredentialError;
 use crate::close::{CloseReason, Flaw};
 use crate::ident::{CoreId, Ticket, UidError};
 use crate::payload::Message;
+use crate::protocol::Codec;
+pub use crate::protocol::opening::OpeningRequest;
 pub use crate::shard::JoinError;
 
 /// Whether an app's connections bind a uid.
@@ -59,6 +61,33 @@ pub enum Login {
     /// They never do: no login timeout, no idle timeout, no pings (TCP keepalive ends the dead
     /// ones), and groups and broadcasts hold a connection from its start.
     Never,
+}
+
+/// What a connection speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// Websocket (RFC 6455).
+    WebSocket,
+    /// Lines of text.
+    Text,
+    /// Messages behind their length.
+    Frame,
+    /// Server-Sent Events: it listens, and says nothing after its request.
+    Events,
+}
+
+impl Protocol {
+    fn of(codec: Codec) -> Option<Protocol> {
+        match codec {
+            Codec::WebSocket => Some(Protocol::WebSocket),
+            Codec::Text => Some(Protocol::Text),
+            Codec::Frame => Some(Protocol::Frame),
+            Codec::Events => Some(Protocol::Events),
+            // It has no app.
+            Codec::Http => None,
+        }
+    }
 }
 
 /// Who connects to an app.
@@ -114,6 +143,11 @@ pub trait App: Sized + 'static {
     const PEERS: Peers = Peers::Clients;
     /// Whether its connections bind a uid.
     const LOGIN: Login = Login::Required;
+    /// The header fields that it wants to see of the requests by which connections come
+    /// ([`OpeningRequest::header`]), by their names in any case; `Cookie` for [`OpeningRequest::cookie`]. Others are not
+    /// copied, and a connection keeps none of them after [`App::on_connect`]. At most 64 names, each an RFC 9110 token;
+    /// else [`Server::start`](crate::Server::start) returns an error.
+    const HEADERS: &'static [&'static str] = &[];
     /// What happens to a connection whose outbox is full.
     const WHEN_FULL: WhenFull = WhenFull::Close;
     /// What happens to a connection that sends what is no message.
@@ -140,7 +174,8 @@ pub trait App: Sized + 'static {
         let _ = cx;
     }
 
-    /// A connection is open (its handshake, if any, is done). Returns its session. Closed here, it ends
+    /// A connection is open (its handshake, if any, is done). Returns its session. By what request it came is shown here
+    /// alone ([`Context::request`]). Closed here, it ends
     /// with an [`App::on_close`] like any other; a panic here leaves no session and calls none.
     fn on_connect(&mut self, cx: &mut Context<'_, Self>) -> Self::Session;
 

@@ -150,6 +150,8 @@ impl Cores {
             outbox_bytes_max: 10_000,
             compress: false,
             shown: 0,
+            url: "".into(),
+            headers: &[],
         }]);
         let registry = Registry::new(1);
         let host = |bus| {

@@ -137,6 +137,8 @@ mod tests {
             outbox_bytes_max: 1_000,
             compress: true,
             shown: 0,
+            url: "".into(),
+            headers: &[],
         };
         let mut shard = Shard::new(&Config::default(), Rc::from([spec]), 1);
         shard.set_now(500);

@@ -8,6 +8,7 @@
 pub mod events;
 pub mod frame;
 pub mod http;
+pub mod opening;
 pub mod proxy;
 pub mod stranger;
 pub mod text;

@@ -55,6 +55,7 @@ use crate::net::listener::Listener;
 use crate::net::rates::{Rate, Rates};
 use crate::net::webhooks::Target;
 use crate::protocol::Codec;
+use crate::protocol::opening::check_names;
 use crate::shard::ListenerSpec;
 use cores::Cores;
 use drain::{Draining, Progress};
@@ -148,6 +149,9 @@ impl Server {
             Ok(reach) => reach,
             Err(error) => return self.mistaken(&error),
         };
+        if let Err(error) = check_names(A::HEADERS) {
+            return self.mistaken(&error);
+        }
         if number > usize::from(u8::MAX) {
             return self.mistaken("a server has at most 256 apps");
         }
@@ -191,6 +195,8 @@ impl Server {
                 outbox_bytes_max,
                 compress: listen.limits.compress.unwrap_or(self.config.compress),
                 shown: self.listeners.len() as u16,
+                url: Arc::from(&*listen.url),
+                headers: A::HEADERS,
             };
             if codec == Codec::Events {
                 self = self.take_events(spec);

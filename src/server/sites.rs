@@ -6,6 +6,7 @@
 //! its start.
 
 use std::io;
+use std::sync::Arc;
 
 use super::listen::Listening;
 use super::{Listen, Server};
@@ -157,6 +158,7 @@ impl Server {
             let spec = ListenerSpec {
                 // They are told as their site's.
                 shown: layout.sites[at].number,
+                url: Arc::from(&*listen.url),
                 ..events.clone()
             };
             let door = Door {
@@ -174,6 +176,7 @@ impl Server {
             layout.sites[at].events = has_role.then_some(http::Door {
                 listener,
                 proves: events.proves,
+                headers: events.headers,
             });
         }
     }
@@ -240,6 +243,8 @@ fn site_spec(number: u16) -> ListenerSpec {
         outbox_bytes_max: ANSWERS_BYTES_MAX,
         compress: false,
         shown: number,
+        url: "".into(),
+        headers: &[],
     }
 }
 

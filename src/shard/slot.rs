@@ -2,6 +2,7 @@
 //! [`ListenerSpec`].
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +40,10 @@ pub struct ListenerSpec {
     pub compress: bool,
     /// The listener that its connections are told and counted as.
     pub shown: u16,
+    /// Its URL, as it was asked for.
+    pub url: Arc<str>,
+    /// The header fields that its app wants to see of the requests that open connections.
+    pub headers: &'static [&'static str],
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

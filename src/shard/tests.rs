@@ -35,6 +35,8 @@ fn spec(codec: Codec, space: u32, outbox_bytes_max: usize) -> ListenerSpec {
         outbox_bytes_max,
         compress: false,
         shown: 0,
+        url: "".into(),
+        headers: &[],
     }
 }
 

@@ -1,6 +1,9 @@
 //! How a client connects: [`Dial`].
 
+use std::fmt::Write;
 use std::net::SocketAddr;
+
+use crate::protocol::events::PATH;
 
 /// How a client connects to a [`TestServer`](super::TestServer), where it matters: to which listener, on which core,
 /// and with what. What is not said is the first listener, the next core, and an address on loopback.
@@ -15,8 +18,9 @@ pub struct Dial {
     pub(super) url: Option<String>,
     pub(super) core: Option<usize>,
     pub(super) peer: Option<SocketAddr>,
-    pub(super) token: Option<String>,
     pub(super) uid: Option<String>,
+    target: Option<String>,
+    fields: Vec<(String, String)>,
 }
 
 impl Dial {
@@ -57,10 +61,23 @@ impl Dial {
     /// knows of it.
     #[must_use]
     pub fn with_token(self, token: impl Into<String>) -> Dial {
+        self.with_header("Authorization", &format!("Bearer {}", token.into()))
+    }
+
+    /// Asks for this path and query, in place of `/` ([`OpeningRequest`](crate::app::OpeningRequest)).
+    #[must_use]
+    pub fn at(self, target: impl Into<String>) -> Dial {
         Dial {
-            token: Some(token.into()),
+            target: Some(target.into()),
             ..self
         }
+    }
+
+    /// With one more header field in the request, `Cookie` say.
+    #[must_use]
+    pub fn with_header(mut self, name: &str, value: &str) -> Dial {
+        self.fields.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// With this uid in the request, where the client listens by events and proves nothing
@@ -71,5 +88,24 @@ impl Dial {
             uid: Some(uid.into()),
             ..self
         }
+    }
+
+    /// The head of its request, as a client writes it that opens a websocket or, if it `listens`, asks for events.
+    pub(super) fn head(&self, listens: bool) -> String {
+        let target = match (&self.target, listens) {
+            (Some(target), _) => target,
+            (None, true) => PATH,
+            (None, false) => "/",
+        };
+        let mut head = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n");
+        if !listens {
+            head += "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        }
+        for (name, value) in &self.fields {
+            // Writing into a String does not fail.
+            let _ = write!(head, "{name}: {value}\r\n");
+        }
+        head + "\r\n"
     }
 }

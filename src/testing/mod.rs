@@ -53,7 +53,7 @@
 //!
 //! # What is not played
 //!
-//! Whatever needs a socket: opening handshakes and compression, HTTP and its API, proxies' headers, origins, rates, and
+//! Whatever needs a socket: how a handshake is answered and compression, HTTP and its API, proxies' headers, origins, rates, and
 //! the limits on connections and on input that is kept. A close is over when it has been sent. A token's expiry goes by
 //! the machine's clock. For these start a real [`Server`] on port 0.
 
@@ -72,12 +72,17 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use crate::app::{self, App};
+use crate::app::{self, App, OpeningRequest};
 use crate::close::CloseReason;
 use crate::config::Config;
+use crate::ident::ConnId;
 use crate::payload::AsMessage;
 use crate::protocol::Codec;
+use crate::protocol::http::head::{HeadScan, check_head};
+use crate::protocol::websocket::handshake::Handshake;
+use crate::protocol::websocket::offers::{self, Token};
 use crate::server::{Parts, Server};
+use crate::shard::ListenerSpec;
 use client::{Connection, Place};
 use cores::Cores;
 
@@ -85,6 +90,31 @@ use cores::Cores;
 const URL: &str = "websocket://127.0.0.1:0";
 /// The first client's port; the others' follow.
 const FIRST_PORT: u16 = 10_000;
+
+/// What a request comes to that opens a connection.
+type Opened = (OpeningRequest, Option<Token>);
+
+/// Reads a client's request as the server does.
+fn ask(dial: &Dial, spec: &ListenerSpec) -> Result<Opened, CloseReason> {
+    let listens = spec.codec == Codec::Events;
+    let bytes = dial.head(listens);
+    if !listens {
+        let mut handshake = Handshake::new().with_token(spec.proves);
+        return match handshake.advance_for(bytes.as_bytes(), spec.headers) {
+            Ok(accepted) => {
+                let accepted = accepted.expect("its head is whole");
+                Ok((accepted.request, accepted.token))
+            }
+            Err(_) => Err(CloseReason::BadHandshake),
+        };
+    }
+    let mut scan = HeadScan::new(bytes.len());
+    let head = check_head(&mut scan, bytes.as_bytes());
+    let head = head.ok().flatten().ok_or(CloseReason::BadHandshake)?;
+    let token = offers::token(&head).map_err(|_| CloseReason::BadHandshake)?;
+    let request = OpeningRequest::new(head.path, head.query, head.fields(), spec.headers);
+    Ok((request, token.filter(|_| spec.proves)))
+}
 
 /// A server on one thread, without sockets.
 ///
@@ -166,31 +196,53 @@ impl TestServer {
         let place = Place::On(core, id);
         let connection = Connection::new(place, spec.codec, Cores::decoder(spec));
         self.cores.connections.push(connection);
-        let shown = dial.token.map(|token| host.check_credential(&token));
-        match shown {
-            Some(Err(error)) => host.close(id, app::ending(error)),
-            Some(Ok(credential)) => {
-                host.open(id);
-                host.prove(id, credential);
-            }
-            None => {
-                host.open(id);
-                if let Some(uid) = dial.uid {
-                    host.claim(id, &uid);
-                }
-            }
-        }
+        let opened = match spec.codec {
+            Codec::WebSocket | Codec::Events => ask(&dial, spec).map(Some),
+            Codec::Text | Codec::Frame | Codec::Http => Ok(None),
+        };
+        self.open(core, id, opened, dial.uid);
         self.cores.depart_all(core);
         self.run();
         Client(client)
     }
 
+    /// Lets a client in by its request, if it came by one, or ends it.
+    fn open(
+        &mut self,
+        core: usize,
+        id: ConnId,
+        opened: Result<Option<Opened>, CloseReason>,
+        uid: Option<String>,
+    ) {
+        let host = &mut self.cores.hosts[core];
+        let (request, token) = match opened {
+            Ok(opened) => opened.unzip(),
+            Err(reason) => return host.close(id, reason),
+        };
+        match token
+            .flatten()
+            .map(|token| host.check_credential(&token.text))
+        {
+            Some(Err(error)) => host.close(id, app::ending(error)),
+            Some(Ok(credential)) => {
+                host.open_by(id, request.as_ref());
+                host.prove(id, credential);
+            }
+            None => {
+                host.open_by(id, request.as_ref());
+                if let Some(uid) = uid {
+                    host.claim(id, &uid);
+                }
+            }
+        }
+    }
+
     fn listener(&self, url: Option<&str>) -> usize {
-        let of_app = |spec: &crate::shard::ListenerSpec| spec.codec != Codec::Http;
+        let of_app = |spec: &ListenerSpec| spec.codec != Codec::Http;
         let found = match url {
             None => self.parts.specs.iter().position(of_app),
             Some("events://") => {
-                let is_events = |spec: &crate::shard::ListenerSpec| spec.codec == Codec::Events;
+                let is_events = |spec: &ListenerSpec| spec.codec == Codec::Events;
                 self.parts.specs.iter().position(is_events)
             }
             Some(url) => self.parts.urls.iter().position(|known| known == url),

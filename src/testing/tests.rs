@@ -411,3 +411,102 @@ fn a_server_that_would_not_start_is_an_error() {
     let server = Server::new(Config::default()).listen(URL, || Told);
     assert!(TestServer::of(server, 0).is_err(), "no cores");
 }
+
+/// Tells each newcomer by what request it came.
+struct Mirror;
+
+impl App for Mirror {
+    type Session = Option<String>;
+    type Note = ();
+    const SPACE: &'static str = "mirror";
+    const LOGIN: Login = Login::Optional;
+    const HEADERS: &'static [&'static str] = &["Cookie", "X-Tenant"];
+
+    fn on_connect(&mut self, cx: &mut Context<'_, Self>) -> Option<String> {
+        let listener = cx.listener().unwrap_or_default().to_owned();
+        let (protocol, peer) = (cx.protocol(), cx.peer());
+        let by = (protocol.expect("one"), listener, peer.expect("one"));
+        cx.send(format!("{by:?}"));
+        let request = cx.request()?;
+        // It is lent for the whole callback, whatever the context is used for.
+        cx.send(format!("{} {:?}", request.path(), request.query()));
+        for (name, value) in request.cookies() {
+            cx.send(format!("{name}={value}"));
+        }
+        request.header("x-tenant").map(str::to_owned)
+    }
+
+    fn on_message(
+        &mut self,
+        cx: &mut Context<'_, Self>,
+        tenant: &mut Option<String>,
+        _: Message<'_>,
+    ) {
+        assert_eq!(cx.request(), None, "it is over");
+        cx.send(format!("{tenant:?} {:?}", cx.protocol()));
+    }
+
+    fn on_close(&mut self, cx: &mut Context<'_, Self>, _: Option<String>, _: CloseReason) {
+        assert!(cx.request().is_none());
+    }
+}
+
+#[test]
+fn an_app_sees_the_request_it_came_by() {
+    let server = Server::new(Config::default()).listen([URL, TEXT], || Mirror);
+    let mut server = TestServer::of(server, 2).expect("an app");
+    let dial = Dial::new()
+        .at("/rooms/7?name=%C3%BC&x")
+        .from(([192, 0, 2, 1], 80))
+        .with_header("X-Secret", "not asked for")
+        .with_header("cookie", "sid=abc; theme=dark")
+        .with_header("X-Tenant", "blue");
+    let client = server.dial(dial);
+    server.say(client, "?");
+    assert_eq!(
+        server.take_messages(client),
+        [
+            "(WebSocket, \"websocket://127.0.0.1:0\", 192.0.2.1:80)",
+            "/rooms/7 Some(\"name=%C3%BC&x\")",
+            "sid=abc",
+            "theme=dark",
+            "Some(\"blue\") Some(WebSocket)",
+        ]
+    );
+    let plain = server.connect();
+    assert_eq!(server.take_messages(plain)[1..], ["/ None"]);
+    let lines = server.connect_to(TEXT);
+    server.say(lines, "?");
+    assert_eq!(
+        server.take_messages(lines),
+        [
+            "(Text, \"text://127.0.0.1:5678\", 127.0.0.1:10002)",
+            "None Some(Text)"
+        ]
+    );
+    let refused = server.dial(Dial::new().at("no path"));
+    assert_eq!(
+        server.close_reason(refused),
+        Some(CloseReason::BadHandshake)
+    );
+}
+
+/// Asks for what is no header.
+struct Asks;
+
+impl App for Asks {
+    type Session = ();
+    type Note = ();
+    const SPACE: &'static str = "asks";
+    const HEADERS: &'static [&'static str] = &["Set Cookie"];
+
+    fn on_connect(&mut self, _: &mut Context<'_, Self>) {}
+    fn on_message(&mut self, _: &mut Context<'_, Self>, _: &mut (), _: Message<'_>) {}
+}
+
+#[test]
+fn what_is_no_header_is_a_mistake() {
+    let server = Server::new(Config::default()).listen(URL, || Asks);
+    let error = TestServer::of(server, 1).err().expect("no name");
+    assert!(error.to_string().contains("\"Set Cookie\""), "{error}");
+}

@@ -59,6 +59,8 @@ fn listen<P: Part>(scene: &Scene, codec: Codec) -> ListenerSpec {
         outbox_bytes_max: scene.outbox,
         compress: false,
         shown: 0,
+        url: "".into(),
+        headers: &[],
     }
 }
 

@@ -17,6 +17,7 @@ use crate::net::origin::{Foreign, Visitor};
 use crate::protocol::events::PATH;
 use crate::protocol::http::query::unescape;
 use crate::protocol::http::{HttpError, Request};
+use crate::protocol::opening::OpeningRequest;
 use crate::protocol::websocket::offers::Token;
 
 /// Where the clients of a port go that listen.
@@ -26,6 +27,8 @@ pub struct Door {
     pub listener: u16,
     /// Whether they must prove who they are.
     pub proves: bool,
+    /// The header fields that their app wants to see.
+    pub headers: &'static [&'static str],
 }
 
 /// Who a client is.
@@ -44,6 +47,8 @@ pub struct Admitted {
     pub peer: SocketAddr,
     /// The page's origin, if that is to be told that it is let in.
     pub origin: Option<String>,
+    /// What its app is shown.
+    pub request: OpeningRequest,
 }
 
 impl Port {
@@ -101,6 +106,7 @@ impl Port {
             claim,
             peer,
             origin: origin.map(str::to_owned),
+            request: request.opening(door.headers),
         })
     }
 }

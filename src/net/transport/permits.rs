@@ -184,6 +184,8 @@ mod tests {
             outbox_bytes_max: 1_000,
             compress: false,
             shown: 0,
+            url: "".into(),
+            headers: &[],
         };
         Shard::new(&Config::default(), Rc::from([spec]), 1)
     }

@@ -326,7 +326,11 @@ impl Transport {
         if host.flow(id) == Flow::End {
             return false;
         }
-        match handshake.advance(&input[*at..]) {
+        let headers = host
+            .shard()
+            .listener(id)
+            .map_or(&[][..], |spec| spec.headers);
+        match handshake.advance_for(&input[*at..], headers) {
             Ok(None) => false,
             Ok(Some(accepted)) => {
                 *at += accepted.consumed;
@@ -384,7 +388,7 @@ impl Transport {
         }
         host.shard()
             .send_raw(id, |_, out| out.extend_from_slice(&accepted.response));
-        host.open(id);
+        host.open_by(id, Some(&accepted.request));
         if let Some(credential) = credential {
             host.prove(id, credential);
         }

@@ -30,6 +30,7 @@ impl Transport {
             claim,
             peer,
             origin,
+            request,
         } = admitted;
         if self.shut {
             // Without a word: a browser that is told a status does not come back, and it is to.
@@ -50,7 +51,7 @@ impl Transport {
         let head = events::head(origin.as_deref(), spread);
         host.shard()
             .send_raw(id, |_, out| out.extend_from_slice(&head));
-        host.open(id);
+        host.open_by(id, Some(&request));
         match claim {
             Claim::Uid(uid) => host.claim(id, &uid),
             Claim::Credential(credential) => host.prove(id, credential),
@@ -74,7 +75,7 @@ impl Transport {
             compress: spec.compress,
             token: spec.proves,
         };
-        let accepted = match accept(head, wants) {
+        let accepted = match accept(head, wants, spec.headers) {
             Ok(accepted) => accepted,
             Err(error) => {
                 self.explain(host, id, error);

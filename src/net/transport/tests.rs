@@ -84,6 +84,8 @@ impl Core {
             outbox_bytes_max: 2 << 20,
             compress: false,
             shown: 0,
+            url: "".into(),
+            headers: &[],
         };
         change(&mut spec);
         let specs: Rc<[ListenerSpec]> = Rc::from([spec]);

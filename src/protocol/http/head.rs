@@ -287,12 +287,20 @@ impl<'a> Head<'a> {
 
     /// The values of a field that may be there more than once, which are looked for when it is asked for.
     pub fn each(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        let fields = self.fields();
+        fields.filter_map(move |(own, value)| {
+            own.eq_ignore_ascii_case(name.as_bytes()).then_some(value)
+        })
+    }
+
+    /// All its fields as they came, name and value, but that a request line with a colon looks like one, too: whose name no
+    /// field has.
+    pub fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         let lines = self.bytes.split(|&byte| byte == b'\n');
-        lines.filter_map(move |line| {
+        lines.filter_map(|line| {
             let at = line.iter().position(|&byte| byte == b':')?;
-            let (own, value) = line.split_at(at);
-            own.eq_ignore_ascii_case(name.as_bytes())
-                .then(|| value[1..].trim_ascii())
+            let (name, value) = line.split_at(at);
+            Some((name, value[1..].trim_ascii()))
         })
     }
 }

@@ -9,6 +9,7 @@ use super::head::{Framing, Head, HeadScan, check_head, decode_head};
 use super::health::Health;
 use super::response::HttpError;
 use crate::protocol::events;
+use crate::protocol::opening::OpeningRequest;
 use crate::protocol::websocket::offers::{self, Token};
 
 /// A request whose head has passed the check. Its body is complete when the decoder yields it.
@@ -141,6 +142,13 @@ impl Request {
     /// The first value of a field, if that is text.
     pub fn field(&self, name: &str) -> Option<&str> {
         std::str::from_utf8(self.head.headers.get(name)?.as_bytes()).ok()
+    }
+
+    /// What an app that wants these header fields is shown of it.
+    pub fn opening(&self, headers: &[&'static str]) -> OpeningRequest {
+        let fields = self.head.headers.iter();
+        let fields = fields.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+        OpeningRequest::new(self.path(), self.head.uri.query(), fields, headers)
     }
 
     /// What the X-Forwarded-For fields say, in their order, for each proxy may have added its own.

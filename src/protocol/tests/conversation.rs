@@ -46,7 +46,11 @@ fn converse<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<String> {
                     Ok(Some(accepted)) => {
                         at += accepted.consumed;
                         stage = Stage::Open(Decoder::new(Codec::WebSocket, 50));
-                        Ok(format!("{} {:?}", accepted.path, accepted.response))
+                        Ok(format!(
+                            "{} {:?}",
+                            accepted.request.path(),
+                            accepted.response
+                        ))
                     }
                     Err(Declined::Refused(refused)) => Err(refused.text.to_owned()),
                     Err(Declined::Health(health)) => Err(format!("{health:?}")),

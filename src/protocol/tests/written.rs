@@ -133,7 +133,7 @@ fn open(pieces: &[&[u8]], moves: bool) -> Vec<String> {
             Ok(Some(accepted)) => {
                 let window = accepted.window.map(|window| again(&window));
                 assert_eq!(window, accepted.window);
-                let shown = (&accepted.path, &accepted.forwarded, &accepted.token);
+                let shown = (&accepted.request, &accepted.forwarded, &accepted.token);
                 seen.push(format!("{shown:?} {:?}", accepted.response));
                 return seen;
             }

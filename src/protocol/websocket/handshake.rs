@@ -16,6 +16,7 @@ use crate::protocol::http::fields::Field;
 use crate::protocol::http::head::{Framing, Head};
 use crate::protocol::http::response::HttpError;
 use crate::protocol::http::{HeadReader, Health};
+use crate::protocol::opening::OpeningRequest;
 
 /// The base64 of 16 bytes.
 const KEY_BYTES: usize = 24;
@@ -46,10 +47,8 @@ pub struct Accepted {
     pub consumed: usize,
     /// The 101 to send.
     pub response: Vec<u8>,
-    /// The path asked for, beginning with `/`, escapes as they came.
-    pub path: String,
-    /// What followed the first `?`.
-    pub query: Option<String>,
+    /// What its app is shown.
+    pub request: OpeningRequest,
     /// The host and port that the client meant.
     pub host: String,
     /// The page that a browser was on.
@@ -150,6 +149,15 @@ impl Handshake {
     /// Takes what has come. `None` means that all of it was taken and more is needed. Not called
     /// again after an outcome.
     pub fn advance(&mut self, input: &[u8]) -> Result<Option<Accepted>, Declined> {
+        self.advance_for(input, &[])
+    }
+
+    /// The same for an app that wants to see these header fields, which are told each time: nothing is kept of them.
+    pub fn advance_for(
+        &mut self,
+        input: &[u8],
+        headers: &[&'static str],
+    ) -> Result<Option<Accepted>, Declined> {
         let Some((head, consumed)) = self.head.advance(input)? else {
             return Ok(None);
         };
@@ -158,7 +166,7 @@ impl Handshake {
         {
             return Err(Declined::Health(health));
         }
-        let accepted = accept(&head, self.wants)?;
+        let accepted = accept(&head, self.wants, headers)?;
         Ok(Some(Accepted {
             consumed,
             ..accepted
@@ -177,8 +185,13 @@ pub fn opens(head: &Head<'_>) -> bool {
     head.to_websocket() || !matches!(head.single(Field::WebSocketKey), Ok(None))
 }
 
-/// What is answered to a head that is to open a websocket. None of what follows it is counted as consumed.
-pub fn accept(head: &Head<'_>, wants: Wants) -> Result<Accepted, HttpError> {
+/// What is answered to a head that is to open a websocket, for an app that wants to see these `headers`. None of what
+/// follows it is counted as consumed.
+pub fn accept(
+    head: &Head<'_>,
+    wants: Wants,
+    headers: &[&'static str],
+) -> Result<Accepted, HttpError> {
     let bad = |text| Err(HttpError::new(400, text));
     if head.method != "GET" {
         return Err(HttpError::new(405, "a websocket opens with GET"));
@@ -222,8 +235,7 @@ pub fn accept(head: &Head<'_>, wants: Wants) -> Result<Accepted, HttpError> {
     Ok(Accepted {
         consumed: 0,
         response: response(key, offer, offers::offers_subprotocol(head)),
-        path: head.path.to_owned(),
-        query: head.query.map(str::to_owned),
+        request: OpeningRequest::new(head.path, head.query, head.fields(), headers),
         host: head.host.to_owned(),
         origin: head.origin.map(str::to_owned),
         token: match wants.token {
@@ -304,7 +316,7 @@ mod tests {
         assert!(response.contains("\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
         assert!(response.ends_with("\r\n\r\n"));
         assert_eq!(
-            (accepted.path.as_str(), accepted.query.as_deref()),
+            (accepted.request.path(), accepted.request.query()),
             ("/chat", Some("a=1"))
         );
         assert_eq!(accepted.host, "server.example.com");

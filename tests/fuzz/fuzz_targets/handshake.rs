@@ -7,6 +7,9 @@ use ringpost::protocol::http::Health;
 use ringpost::protocol::websocket::handshake::{Accepted, Declined, Handshake};
 use ringpost_fuzz::{Input, check_head_bytes, status};
 
+/// What an app wants to see.
+const WANTED: &[&str] = &["Cookie", "origin"];
+
 fuzz_target!(|bytes: &[u8]| {
     let Some(input) = Input::new(bytes) else {
         return;
@@ -51,7 +54,7 @@ fn run<'a>(
     // Each piece in memory of its own, so that the sanitizer sees its end.
     for (before, piece) in pieces {
         let piece = piece.to_vec();
-        let outcome = handshake.advance(&piece)?;
+        let outcome = handshake.advance_for(&piece, WANTED)?;
         assert!(
             handshake.bytes_held() <= 2 * REQUEST_HEAD_BYTES_DEFAULT,
             "more is held than a head"
@@ -72,7 +75,14 @@ fn check_accepted(input: &Input<'_>, accepted: &Accepted) {
     check_head_bytes(head);
     assert!(head.trim_ascii_start().starts_with(b"GET "));
     assert_eq!(status(&accepted.response), 101);
-    assert!(accepted.path.starts_with('/') && !accepted.path.contains(['?', ' ', '#']));
+    let path = accepted.request.path();
+    assert!(path.starts_with('/') && !path.contains(['?', ' ', '#']));
+    for (name, value) in accepted.request.headers() {
+        assert!(WANTED.contains(&name) && !value.contains(&b'\n'));
+    }
+    for (name, value) in accepted.request.cookies() {
+        assert!(!name.is_empty() && !name.contains([';', '=']) && !value.contains(';'));
+    }
     assert!(!accepted.host.is_empty());
     assert!(
         compress || accepted.window.is_none(),

@@ -105,6 +105,8 @@ fn spec(number: usize) -> ListenerSpec {
         },
         compress: true,
         shown: number as u16,
+        url: "".into(),
+        headers: &[],
     }
 }
 
