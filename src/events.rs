@@ -16,8 +16,8 @@ use tracing::warn;
 
 use crate::close::CloseReason;
 use crate::config::EventKinds;
-use crate::hush::SharedHush;
 use crate::ident::{ConnId, CoreId};
+use crate::log_limiter::SharedLogLimiter;
 
 /// One of them.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -89,7 +89,7 @@ pub struct Reporting {
     kinds: EventKinds,
     queue: Sender<Event>,
     tallies: Arc<[Tally]>,
-    full: Arc<SharedHush>,
+    full: Arc<SharedLogLimiter>,
 }
 
 impl Reporting {
@@ -100,7 +100,7 @@ impl Reporting {
             kinds,
             queue,
             tallies: (0..cores).map(|_| Tally::default()).collect(),
-            full: Arc::new(SharedHush::new()),
+            full: Arc::new(SharedLogLimiter::new()),
         };
         (reporting, taken)
     }
@@ -143,7 +143,7 @@ impl Reporter {
         };
         if self.shared.queue.try_send(event).is_err() {
             self.tally().dropped.fetch_add(1, Ordering::Relaxed);
-            if let Some(more) = self.shared.full.ends(Instant::now()) {
+            if let Some(more) = self.shared.full.may_log(Instant::now()) {
                 warn!(
                     more,
                     "webhooks: queue_events_max events wait already; this one is dropped"

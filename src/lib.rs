@@ -64,9 +64,9 @@ pub mod escape;
 #[doc(hidden)]
 pub mod events;
 mod guard;
-mod hush;
 pub mod ident;
 pub mod log;
+mod log_limiter;
 #[doc(hidden)]
 pub mod migration;
 mod net;

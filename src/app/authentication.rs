@@ -127,8 +127,8 @@ impl Host {
         let Some(peer) = self.local.shard.peer(id) else {
             return;
         };
-        let hush = self.reasons.entry(error.to_string()).or_default();
-        if let Some(more) = hush.ends(Instant::now()) {
+        let log_limiter = self.reasons.entry(error.to_string()).or_default();
+        if let Some(more) = log_limiter.may_log(Instant::now()) {
             info!(%peer, more, "a bind was refused: {error}");
         }
     }

@@ -28,8 +28,8 @@ use crate::bus::{Endpoint, Writing};
 use crate::close::{CloseReason, Flaw};
 use crate::config::Config;
 use crate::events::Reporter;
-use crate::hush::Hush;
 use crate::ident::{ConnId, CoreId};
+use crate::log_limiter::LogLimiter;
 use crate::migration::{Socket, TransportPart};
 use crate::payload::Message;
 use crate::protocol::Codec;
@@ -85,9 +85,9 @@ pub struct Host {
     /// What is left of the present round.
     round: Round,
     /// Of binds that an app has refused.
-    refusals: Hush,
+    refusals: LogLimiter,
     /// Of binds that were refused here, by the reason.
-    pub(super) reasons: HashMap<String, Hush>,
+    pub(super) reasons: HashMap<String, LogLimiter>,
     /// The connection whose reason has been seen to last.
     pub(super) reasoned: Option<ConnId>,
 }
@@ -113,7 +113,7 @@ impl Host {
             started: now,
             stall: None,
             round: Round::new(now),
-            refusals: Hush::default(),
+            refusals: LogLimiter::default(),
             reasons: HashMap::new(),
             reasoned: None,
         }
@@ -417,7 +417,7 @@ impl Host {
                 if matches!(reason, CloseReason::BadLogin | CloseReason::UidInUse)
                     && self.reasoned != Some(connection)
                     && let Some(peer) = self.local.shard.peer(connection)
-                    && let Some(more) = self.refusals.ends(Instant::now())
+                    && let Some(more) = self.refusals.may_log(Instant::now())
                 {
                     info!(%peer, %reason, more, "a bind was refused");
                 }

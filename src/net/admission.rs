@@ -20,7 +20,7 @@ use tracing::{info, warn};
 use super::proxies::Proxies;
 use crate::close::CloseReason;
 use crate::config::Config;
-use crate::hush::Hush;
+use crate::log_limiter::LogLimiter;
 use crate::migration::Counted;
 use crate::protocol::http::HttpError;
 
@@ -187,9 +187,9 @@ pub struct Admission {
     /// Connections that are being told that they are refused.
     told: usize,
     /// Of connections refused, by limit.
-    refusals: HashMap<CloseReason, Hush>,
+    refusals: HashMap<CloseReason, LogLimiter>,
     /// Of requests refused, by what was said of them.
-    requests: HashMap<&'static str, Hush>,
+    requests: HashMap<&'static str, LogLimiter>,
 }
 
 impl Admission {
@@ -438,8 +438,8 @@ impl Admission {
     /// Says that a connection was refused, by which key or why, once a second for each limit.
     pub fn complain(&mut self, listener: u16, reason: CloseReason, peer: SocketAddr, cause: &str) {
         let door = self.door(listener);
-        let hush = self.refusals.entry(reason).or_default();
-        let Some(more) = hush.ends(Instant::now()) else {
+        let log_limiter = self.refusals.entry(reason).or_default();
+        let Some(more) = log_limiter.may_log(Instant::now()) else {
             return;
         };
         let by = match reason {
@@ -470,8 +470,8 @@ impl Admission {
     /// Says that a request was refused, and why, once a second for each cause. The peer has been told, but who runs the
     /// server has not.
     pub fn explain(&mut self, peer: SocketAddr, error: HttpError) {
-        let hush = self.requests.entry(error.text).or_default();
-        let Some(more) = hush.ends(Instant::now()) else {
+        let log_limiter = self.requests.entry(error.text).or_default();
+        let Some(more) = log_limiter.may_log(Instant::now()) else {
             return;
         };
         let HttpError { status, text } = error;

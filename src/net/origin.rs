@@ -13,7 +13,7 @@ use std::time::Instant;
 use tracing::warn;
 
 use crate::escape::Escaped;
-use crate::hush::Hush;
+use crate::log_limiter::LogLimiter;
 use crate::protocol::http::HttpError;
 
 /// Most characters of an origin in the log.
@@ -24,7 +24,7 @@ const LOGGED_MAX: usize = 128;
 pub struct Origins {
     listed: Vec<Pattern>,
     /// Of pages that were refused.
-    refusals: Hush,
+    refusals: LogLimiter,
 }
 
 /// One entry of the list.
@@ -134,7 +134,7 @@ impl Origins {
     pub fn new(listed: &[String]) -> Origins {
         Origins {
             listed: listed.iter().map(|one| Pattern::new(one)).collect(),
-            refusals: Hush::default(),
+            refusals: LogLimiter::default(),
         }
     }
 
@@ -199,7 +199,7 @@ impl Origins {
         host: &str,
         peer: Option<SocketAddr>,
     ) {
-        let Some(more) = self.refusals.ends(Instant::now()) else {
+        let Some(more) = self.refusals.may_log(Instant::now()) else {
             return;
         };
         let peer = peer.map(tracing::field::display);

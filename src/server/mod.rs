@@ -46,8 +46,8 @@ use crate::bus::{self, Remote};
 use crate::config::{self, Auth, CORES_MAX, Config, OUTBOX_MESSAGE_COST, Webhooks};
 use crate::events::Reporting;
 use crate::guard::watch_panics;
-use crate::hush::SharedHush;
 use crate::ident::Reach;
+use crate::log_limiter::SharedLogLimiter;
 use crate::net::admission::{Admission, CLIENTS_TOGETHER, Census, Door, HTTP_TOGETHER, Pool};
 use crate::net::handover::Handover;
 use crate::net::http::{Facts, Site, Standing};
@@ -368,7 +368,7 @@ impl Server {
             driver: Arc::clone(&driver),
             doors,
             census: Arc::new(Census::new(room)),
-            exhausted: Arc::new(SharedHush::new()),
+            exhausted: Arc::new(SharedLogLimiter::new()),
             specs,
             rates,
             started,
@@ -506,7 +506,7 @@ struct Plan {
     doors: Vec<Door>,
     census: Arc<Census>,
     /// Of descriptors, or memory, that have run out.
-    exhausted: Arc<SharedHush>,
+    exhausted: Arc<SharedLogLimiter>,
     /// The same on every core.
     started: Instant,
     /// Of namespaces; the apps' spaces are the first.

@@ -24,7 +24,7 @@ use super::{Bound, Plan};
 use crate::app::envelope::Body;
 use crate::app::host::Host;
 use crate::bus::Endpoint;
-use crate::hush::SharedHush;
+use crate::log_limiter::SharedLogLimiter;
 use crate::net::http::{Errands, Pausing, Port};
 use crate::net::input_buffers::InputBuffers;
 use crate::net::listener::Listener;
@@ -112,7 +112,7 @@ pub struct Tasks {
     /// All that wait for the core's end.
     until_end: RefCell<Vec<Waker>>,
     /// What keeps connections from being accepted.
-    exhausted: Arc<SharedHush>,
+    exhausted: Arc<SharedLogLimiter>,
 }
 
 impl Tasks {
@@ -369,8 +369,8 @@ async fn watch(mut ready: Readiness, turn: impl Fn()) {
 
 /// Says why nobody can come in: every listener of every core tries once a second, and one line a second is
 /// enough of it.
-fn complain(exhausted: &SharedHush, listener: &Listener, error: &io::Error) {
-    let Some(more) = exhausted.ends(Instant::now()) else {
+fn complain(exhausted: &SharedLogLimiter, listener: &Listener, error: &io::Error) {
+    let Some(more) = exhausted.may_log(Instant::now()) else {
         return;
     };
     let listener = listener.address().map(tracing::field::display).ok();

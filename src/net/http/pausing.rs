@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tracing::warn;
 
 use super::{Answer, Port, Routed};
-use crate::hush::Hush;
+use crate::log_limiter::LogLimiter;
 use crate::net::admission::key_of;
 use crate::protocol::events::PATH;
 use crate::protocol::http::Request;
@@ -30,7 +30,7 @@ const PAUSED_MAX: usize = 256;
 #[derive(Default)]
 pub struct Pausing {
     paused: RefCell<HashMap<u128, usize>>,
-    hush: RefCell<Hush>,
+    log_limiter: RefCell<LogLimiter>,
 }
 
 /// One of them, for as long as it pauses.
@@ -74,7 +74,12 @@ impl Port {
 
     /// Keeps a stranger's answer back for a while, and says so.
     pub fn hold_back(self: &Rc<Port>, answer: Answer, peer: SocketAddr) -> Routed {
-        if let Some(more) = self.pausing.hush.borrow_mut().ends(Instant::now()) {
+        if let Some(more) = self
+            .pausing
+            .log_limiter
+            .borrow_mut()
+            .may_log(Instant::now())
+        {
             warn!(%peer, more, "a back end has shown a wrong token");
         }
         let port = Rc::clone(self);

@@ -11,8 +11,8 @@ use tracing::info;
 
 use super::Transport;
 use crate::app::host::{Flow, Host};
-use crate::hush::SharedHush;
 use crate::ident::ConnId;
+use crate::log_limiter::SharedLogLimiter;
 use crate::stats::Hold;
 
 /// Looked at in one round, some 30 µs.
@@ -21,7 +21,8 @@ const LOOKED_AT: usize = 1_024;
 const KEPT: usize = 64;
 
 /// How often it is said, by all cores together, that somebody is slowed.
-static SAID: LazyLock<SharedHush> = LazyLock::new(|| SharedHush::every(Duration::from_secs(60)));
+static SAID: LazyLock<SharedLogLimiter> =
+    LazyLock::new(|| SharedLogLimiter::every(Duration::from_secs(60)));
 
 struct Pause {
     id: ConnId,
@@ -79,7 +80,7 @@ impl Transport {
             let counted = host.now();
             self.paused.push(Pause { id, hold, counted });
             host.shard().stats.pauses += 1;
-            if let Some(more) = SAID.ends(counted) {
+            if let Some(more) = SAID.may_log(counted) {
                 let listener = host.shard().listener_number(id);
                 let peer = host.shard().peer(id).map(tracing::field::display);
                 let reason = hold.name();

@@ -18,7 +18,7 @@ use super::post::Post;
 use super::signature::sign;
 use crate::config::Webhooks;
 use crate::events::{Event, Tally};
-use crate::hush::Hush;
+use crate::log_limiter::LogLimiter;
 
 /// While a batch waits for more, whether it is full is looked at so often: a core that told of each event would
 /// have to wake this thread for each.
@@ -51,7 +51,7 @@ pub struct Errand<P, C> {
     told: u64,
     /// Requests in vain since the last that was not.
     in_vain: u64,
-    complaints: Hush,
+    complaints: LogLimiter,
 }
 
 impl<P: Post, C: Clock> Errand<P, C> {
@@ -81,7 +81,7 @@ impl<P: Post, C: Clock> Errand<P, C> {
             number: 0,
             told: 0,
             in_vain: 0,
-            complaints: Hush::default(),
+            complaints: LogLimiter::default(),
         }
     }
 
@@ -196,7 +196,7 @@ impl<P: Post, C: Clock> Errand<P, C> {
             return false;
         }
         self.in_vain += 1;
-        if let Some(more) = self.complaints.ends(now) {
+        if let Some(more) = self.complaints.may_log(now) {
             let tried = self.in_vain;
             warn!(
                 why,

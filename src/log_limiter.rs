@@ -1,5 +1,5 @@
-//! [`Hush`]: a log line that peers can cause as often as they like, said once a second at most; and
-//! [`SharedHush`], the same for a line that is one and the same whichever core says it.
+//! [`LogLimiter`]: a log line that peers can cause as often as they like, said once a second at most; and
+//! [`SharedLogLimiter`], the same for a line that is one and the same whichever core says it.
 //!
 //! Who refuses peers has one for each line it says of them; what is kept is a time and a count.
 
@@ -11,14 +11,14 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often one log line is said.
 #[derive(Default)]
-pub struct Hush {
+pub struct LogLimiter {
     next: Option<Instant>,
     unsaid: u64,
 }
 
-impl Hush {
+impl LogLimiter {
     /// Whether the line may be said now, and then how many have not been said since the last.
-    pub fn ends(&mut self, now: Instant) -> Option<u64> {
+    pub fn may_log(&mut self, now: Instant) -> Option<u64> {
         if self.next.is_some_and(|next| now < next) {
             self.unsaid += 1;
             return None;
@@ -29,7 +29,7 @@ impl Hush {
 }
 
 /// How often one log line is said by all cores together.
-pub struct SharedHush {
+pub struct SharedLogLimiter {
     epoch: Instant,
     interval: Duration,
     /// In milliseconds since then.
@@ -37,14 +37,14 @@ pub struct SharedHush {
     unsaid: AtomicU64,
 }
 
-impl SharedHush {
-    pub fn new() -> SharedHush {
-        SharedHush::every(INTERVAL)
+impl SharedLogLimiter {
+    pub fn new() -> SharedLogLimiter {
+        SharedLogLimiter::every(INTERVAL)
     }
 
     /// One that is said once in this time at most.
-    pub fn every(interval: Duration) -> SharedHush {
-        SharedHush {
+    pub fn every(interval: Duration) -> SharedLogLimiter {
+        SharedLogLimiter {
             epoch: Instant::now(),
             interval,
             next: AtomicU64::new(0),
@@ -52,8 +52,8 @@ impl SharedHush {
         }
     }
 
-    /// The same as [`Hush::ends`].
-    pub fn ends(&self, now: Instant) -> Option<u64> {
+    /// The same as [`LogLimiter::may_log`].
+    pub fn may_log(&self, now: Instant) -> Option<u64> {
         let now = now.saturating_duration_since(self.epoch).as_millis() as u64;
         let next = |next| (now >= next).then(|| now + self.interval.as_millis() as u64);
         let (set, get) = (Ordering::Relaxed, Ordering::Relaxed);
@@ -71,11 +71,14 @@ mod tests {
 
     #[test]
     fn cores_together_say_one_line_a_second() {
-        let hush = SharedHush::new();
+        let log_limiter = SharedLogLimiter::new();
         let said: Vec<(usize, u64)> = (0..100)
             .filter_map(|n| {
-                let now = hush.epoch + Duration::from_millis(20) * n as u32;
-                std::thread::scope(|core| core.spawn(|| Some((n, hush.ends(now)?))).join()).unwrap()
+                let now = log_limiter.epoch + Duration::from_millis(20) * n as u32;
+                std::thread::scope(|core| {
+                    core.spawn(|| Some((n, log_limiter.may_log(now)?))).join()
+                })
+                .unwrap()
             })
             .collect();
         assert_eq!(said, [(0, 0), (50, 49)]);
@@ -83,9 +86,14 @@ mod tests {
 
     #[test]
     fn one_line_a_second_tells_of_the_others() {
-        let (mut hush, start) = (Hush::default(), Instant::now());
+        let (mut log_limiter, start) = (LogLimiter::default(), Instant::now());
         let said: Vec<(usize, u64)> = (0..100)
-            .filter_map(|n| Some((n, hush.ends(start + Duration::from_millis(20) * n as u32)?)))
+            .filter_map(|n| {
+                Some((
+                    n,
+                    log_limiter.may_log(start + Duration::from_millis(20) * n as u32)?,
+                ))
+            })
             .collect();
         assert_eq!(said, [(0, 0), (50, 49)]);
     }
