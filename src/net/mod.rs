@@ -2,6 +2,7 @@
 //! wire they wait on, and the HTTP port.
 
 pub mod admission;
+pub mod async_fd;
 pub mod connection;
 pub mod handover;
 pub mod http;
@@ -10,7 +11,6 @@ pub mod listener;
 pub mod origin;
 pub mod proxies;
 pub mod rates;
-pub mod readiness;
 pub mod transport;
 #[cfg(feature = "webhooks")]
 pub mod webhooks;

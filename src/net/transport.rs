@@ -30,7 +30,7 @@ use tracing::warn;
 use super::admission::Admission;
 use super::connection::Link;
 use super::handover::Handover;
-use super::http::Standing;
+use super::http::Readiness;
 use super::input_buffers::InputBuffers;
 use super::origin::Origins;
 use super::rates::Rates;
@@ -60,7 +60,7 @@ pub struct Transport {
     origins: Origins,
     admission: Admission,
     /// What a load balancer is told that asks after health on a websocket's port.
-    standing: Arc<Standing>,
+    readiness: Arc<Readiness>,
     /// What HTTP listeners serve.
     http_listeners: HttpListeners,
     /// Who of those that ask by HTTP could go for a newcomer.
@@ -130,7 +130,7 @@ impl Transport {
             listeners,
             origins,
             admission,
-            standing: Arc::default(),
+            readiness: Arc::default(),
             http_listeners: HttpListeners::default(),
             permits: HttpPermits::default(),
             client_permits: HashMap::new(),
@@ -159,8 +159,8 @@ impl Transport {
     }
 
     /// Has it tell this of the server's health.
-    pub fn show(&mut self, standing: Arc<Standing>) {
-        self.standing = standing;
+    pub fn show(&mut self, readiness: Arc<Readiness>) {
+        self.readiness = readiness;
     }
 
     /// Readable when the wire has events.

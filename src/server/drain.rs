@@ -18,7 +18,7 @@ use super::reload::Current;
 use crate::app::envelope::{Body, DrainStep};
 use crate::bus::Remote;
 use crate::ident::CoreId;
-use crate::net::http::Standing;
+use crate::net::http::Readiness;
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 /// Between two orders to close some clients: short enough that what they cause when they connect elsewhere is
@@ -77,7 +77,7 @@ pub struct Draining {
     remote: Remote<Body>,
     progress: Arc<[Progress]>,
     current: Arc<Current>,
-    standing: Arc<Standing>,
+    readiness: Arc<Readiness>,
 }
 
 impl Draining {
@@ -85,13 +85,13 @@ impl Draining {
         remote: Remote<Body>,
         progress: Arc<[Progress]>,
         current: Arc<Current>,
-        standing: Arc<Standing>,
+        readiness: Arc<Readiness>,
     ) -> Draining {
         Draining {
             remote,
             progress,
             current,
-            standing,
+            readiness,
         }
     }
 
@@ -108,7 +108,7 @@ impl Draining {
             next: Instant::now(),
             tell,
         };
-        self.standing.drain();
+        self.readiness.drain();
         reports.look(|| self.connections());
         let begun = Instant::now();
         while let left = config.drain_delay.saturating_sub(begun.elapsed())

@@ -50,7 +50,7 @@ use crate::ident::Reach;
 use crate::log_limiter::SharedLogLimiter;
 use crate::net::admission::{Admission, CLIENTS_TOGETHER, Census, Door, HTTP_TOGETHER, Pool};
 use crate::net::handover::Handover;
-use crate::net::http::{Facts, Site, Standing};
+use crate::net::http::{Facts, Readiness, Site};
 use crate::net::listener::Listener;
 use crate::net::rates::{Rate, Rates};
 use crate::net::webhooks::Target;
@@ -360,7 +360,7 @@ impl Server {
         )?;
         let progress: Arc<[Progress]> = (0..cores).map(|_| Progress::default()).collect();
         let (backend_tokens, started) = (self.backend_tokens, Instant::now());
-        let standing = Arc::new(Standing::default());
+        let readiness = Arc::new(Readiness::default());
         let listeners_json =
             listen::to_json(&listening, &specs, &doors, !backend_tokens.is_empty());
         let plan = Arc::new(Plan {
@@ -381,7 +381,7 @@ impl Server {
             listeners_json,
             facts: listen::facts(&listening),
             progress: Arc::clone(&progress),
-            standing: Arc::clone(&standing),
+            readiness: Arc::clone(&readiness),
         });
         watch_panics();
         let (report, reports) = mpsc::channel();
@@ -393,7 +393,7 @@ impl Server {
                 remote.clone(),
                 progress,
                 Arc::clone(&current),
-                Arc::clone(&standing),
+                Arc::clone(&readiness),
             ),
             reload: Reload {
                 remote: remote.clone(),
@@ -448,7 +448,7 @@ impl Server {
                 return Err(named("a core cannot start", &error));
             }
         }
-        standing.ready();
+        readiness.ready();
         // Each core has its copies.
         drop(originals);
         let descriptors = format_args!(
@@ -520,7 +520,7 @@ struct Plan {
     listeners_json: String,
     facts: Arc<Facts>,
     progress: Arc<[Progress]>,
-    standing: Arc<Standing>,
+    readiness: Arc<Readiness>,
 }
 
 impl Plan {

@@ -25,11 +25,11 @@ use crate::app::envelope::Body;
 use crate::app::host::Host;
 use crate::bus::Endpoint;
 use crate::log_limiter::SharedLogLimiter;
+use crate::net::async_fd::AsyncFd;
 use crate::net::http::{Errands, Pausing, Port};
 use crate::net::input_buffers::InputBuffers;
 use crate::net::listener::Listener;
 use crate::net::origin::Origins;
-use crate::net::readiness::Readiness;
 use crate::net::transport::Transport;
 use crate::net::wire::Kind;
 use crate::stats::Driver;
@@ -138,9 +138,9 @@ impl Tasks {
             InputBuffers::new(plan.config.inbox_bytes_core_max),
             bound.handover,
         );
-        transport.show(Arc::clone(&plan.standing));
-        let wire = Readiness::new(transport.descriptor())?;
-        let bell = Readiness::new(bus.descriptor())?;
+        transport.show(Arc::clone(&plan.readiness));
+        let wire = AsyncFd::new(transport.descriptor())?;
+        let bell = AsyncFd::new(bus.descriptor())?;
         let core_number = bus.core();
         let _ = bus.arm();
         let mut host = Host::new(
@@ -184,8 +184,8 @@ impl Tasks {
     /// Starts the tasks that wait: for events, for mail, for time, for connections.
     fn spawn_all(
         self: &Rc<Self>,
-        wire: Readiness,
-        bell: Readiness,
+        wire: AsyncFd,
+        bell: AsyncFd,
         listeners: &Rc<[Listener]>,
     ) -> io::Result<Vec<JoinHandle<()>>> {
         let tasks = Rc::clone(self);
@@ -201,7 +201,7 @@ impl Tasks {
             self.spawn(Rc::clone(self).keep_time()),
         ];
         for number in 0..listeners.len() {
-            let ready = Readiness::new(listeners[number].descriptor())?;
+            let ready = AsyncFd::new(listeners[number].descriptor())?;
             let accepting = Rc::clone(self).accept(Rc::clone(listeners), number, ready);
             spawned.push(self.spawn(accepting));
         }
@@ -286,12 +286,7 @@ impl Tasks {
         })
     }
 
-    async fn accept(
-        self: Rc<Self>,
-        listeners: Rc<[Listener]>,
-        number: usize,
-        mut ready: Readiness,
-    ) {
+    async fn accept(self: Rc<Self>, listeners: Rc<[Listener]>, number: usize, mut ready: AsyncFd) {
         while ready.wait().await.is_ok() && self.turn.borrow().accepts(number as u16) {
             let mut exhausted = false;
             for _ in 0..ACCEPTS_PER_TURN {
@@ -346,7 +341,7 @@ fn make_ports(
             pausing: Pausing::default(),
             events: site.events,
             websockets: site.websockets.clone(),
-            standing: Arc::clone(&plan.standing),
+            readiness: Arc::clone(&plan.readiness),
             unsettled: RefCell::default(),
         }));
     }
@@ -354,7 +349,7 @@ fn make_ports(
 }
 
 /// Calls `turn` whenever the descriptor can be read.
-async fn watch(mut ready: Readiness, turn: impl Fn()) {
+async fn watch(mut ready: AsyncFd, turn: impl Fn()) {
     loop {
         match ready.wait().await {
             Ok(()) => turn(),

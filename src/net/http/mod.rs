@@ -10,20 +10,20 @@ mod errands;
 mod events;
 mod metrics;
 mod pausing;
+mod readiness;
 mod roles;
 mod routes;
 mod site;
-mod standing;
 
 pub use answer::{Answer, Manner};
 pub use errands::{Done, Errands};
 pub use events::{Admitted, Claim, Door};
 pub use metrics::{Facts, SITE};
 pub use pausing::Pausing;
+pub use readiness::Readiness;
 pub use roles::Roles;
 pub use routes::{Desk, Routed};
 pub use site::{Asset, Site};
-pub use standing::Standing;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -75,7 +75,7 @@ pub struct Port {
     /// Where websockets go, by path.
     pub websockets: Vec<(String, u16)>,
     /// What `/readyz` answers.
-    pub standing: Arc<Standing>,
+    pub readiness: Arc<Readiness>,
     /// Ids of requests that a panic has ended, and that are still to be given up.
     pub unsettled: RefCell<Vec<api::Key>>,
 }

@@ -79,7 +79,7 @@ impl Port {
         let asset = asset.clone().find(|asset| asset.path == request.path());
         let shows_page = asset.is_some() && self.site.roles.has(Roles::PAGE) && reads;
         if let Some(health) = request.health.filter(|_| !shows_page) {
-            let (status, fields, body) = health.answer(self.standing.answer());
+            let (status, fields, body) = health.answer(self.readiness.answer());
             return Routed::Now(Answer::new(status, &fields, body));
         }
         if let "/healthz" | "/readyz" = request.path() {

@@ -337,7 +337,7 @@ impl Transport {
                 self.let_in(host, id, &accepted)
             }
             Err(Declined::Health(health)) => {
-                let answer = health.response(self.standing.answer());
+                let answer = health.response(self.readiness.answer());
                 self.refuse(host, id, &answer, CloseReason::Normal);
                 false
             }

@@ -132,7 +132,7 @@ fn port() -> Rc<Port> {
         pausing: Pausing::default(),
         events: None,
         websockets: vec![("/ws".to_owned(), WEBSOCKET)],
-        standing: Arc::default(),
+        readiness: Arc::default(),
         unsettled: RefCell::default(),
     })
 }

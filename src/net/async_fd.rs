@@ -12,7 +12,7 @@ use std::pin::pin;
 
 use monoio::net::UnixStream;
 
-pub struct Readiness {
+pub struct AsyncFd {
     /// monoio offers `readable()` on its sockets only. It polls the descriptor and calls nothing that
     /// only a socket has, so any descriptor that can be polled may stand here. It is registered once: the
     /// kernel goes through a whole epoll set, the wire's, whenever that is put into another.
@@ -22,15 +22,15 @@ pub struct Readiness {
     always: Option<UnixStream>,
 }
 
-impl Readiness {
+impl AsyncFd {
     /// Must be called on the runtime's thread.
-    pub fn new(descriptor: BorrowedFd<'_>) -> io::Result<Readiness> {
+    pub fn new(descriptor: BorrowedFd<'_>) -> io::Result<AsyncFd> {
         let own = StdUnixStream::from(descriptor.try_clone_to_owned()?);
         let always = match monoio::utils::is_legacy() {
             true => Some(UnixStream::from_std(always_readable()?)?),
             false => None,
         };
-        Ok(Readiness {
+        Ok(AsyncFd {
             stream: UnixStream::from_std(own)?,
             always,
         })
@@ -104,7 +104,7 @@ mod tests {
 
     async fn waiting_starves_nobody() {
         let end = always_readable().unwrap();
-        let mut always = Readiness::new(end.as_fd()).unwrap();
+        let mut always = AsyncFd::new(end.as_fd()).unwrap();
         starves_nobody(async move || always.wait().await).await;
     }
 
@@ -166,7 +166,7 @@ mod tests {
     /// The shortest of many waits for an event of that set.
     async fn shortest_wait(entries: usize) -> Duration {
         let (set, bells) = set(entries);
-        let mut ready = Readiness::new(set.as_fd()).unwrap();
+        let mut ready = AsyncFd::new(set.as_fd()).unwrap();
         let mut shortest = Duration::MAX;
         for _ in 0..300 {
             ring(&bells[entries - 1]);

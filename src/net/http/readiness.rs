@@ -1,4 +1,4 @@
-//! Whether clients are to be sent here, as `/readyz` tells whoever balances them: [`Standing`], one for all cores.
+//! Whether clients are to be sent here, as `/readyz` tells whoever balances them: [`Readiness`], one for all cores.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -8,9 +8,9 @@ const DRAINING: u8 = 2;
 
 /// Starting, ready or draining, in this order.
 #[derive(Default)]
-pub struct Standing(AtomicU8);
+pub struct Readiness(AtomicU8);
 
-impl Standing {
+impl Readiness {
     /// Every core has started.
     pub fn ready(&self) {
         self.0.fetch_max(READY, Ordering::Relaxed);
@@ -37,12 +37,12 @@ mod tests {
 
     #[test]
     fn who_drains_is_never_ready_again() {
-        let standing = Standing::default();
-        assert_eq!(standing.answer(), (503, "starting\n"));
-        standing.ready();
-        assert_eq!(standing.answer(), (200, "ready\n"));
-        standing.drain();
-        standing.ready();
-        assert_eq!(standing.answer(), (503, "draining\n"));
+        let readiness = Readiness::default();
+        assert_eq!(readiness.answer(), (503, "starting\n"));
+        readiness.ready();
+        assert_eq!(readiness.answer(), (200, "ready\n"));
+        readiness.drain();
+        readiness.ready();
+        assert_eq!(readiness.answer(), (503, "draining\n"));
     }
 }
