@@ -77,7 +77,7 @@ pub struct Port {
     /// What `/readyz` answers.
     pub readiness: Arc<Readiness>,
     /// Ids of requests that a panic has ended, and that are still to be given up.
-    pub unsettled: RefCell<Vec<api::Key>>,
+    pub unsettled: RefCell<Vec<api::IdKey>>,
 }
 
 impl Port {

@@ -3,9 +3,9 @@
 //! All of it is read before anything is done, so that what is no JSON does nothing. Bounds: [`BATCH_MAX`] entries,
 //! [`BATCH_UIDS_MAX`] uids in all of them; and the core goes on with other things between any two small parts.
 
-use super::bodies::{self, Command, Target, string_end};
-use super::pacing::Pace;
-use super::{ApiError, bodies::Push};
+use super::pacing::RequestPace;
+use super::requests::{self, ApiCommand, PushTarget, string_end};
+use super::{ApiError, requests::PushCommand};
 use crate::auth::backend_tokens::Rights;
 use crate::net::http::Port;
 use crate::protocol::http::Request;
@@ -19,7 +19,7 @@ const BYTES_PER_STEP: usize = 64 << 10;
 
 impl Port {
     pub(super) async fn batch(&self, request: &Request) -> Result<String, ApiError> {
-        let mut entries = Entries::new(bodies::text(request)?);
+        let mut entries = Entries::new(requests::text(request)?);
         let mut commands = Vec::new();
         let (mut uids, mut step) = (0, 0);
         let may = |right| self.authorize(request, right).is_ok();
@@ -30,10 +30,10 @@ impl Port {
                 let words = format!("a batch has at most {BATCH_MAX} entries");
                 return Err(ApiError::new(400, "too_many", words));
             }
-            let command = bodies::entry(text)
+            let command = requests::entry(text)
                 .map_err(|error| ApiError::bad_request(format!("entry {nth}: {error}")))?;
-            if let Ok(Command::Push(Push {
-                target: Target::Uids(many),
+            if let Ok(ApiCommand::Push(PushCommand {
+                target: PushTarget::Uids(many),
                 ..
             })) = &command
             {
@@ -44,7 +44,7 @@ impl Port {
                 return Err(ApiError::new(400, "too_many", words));
             }
             let may = match &command {
-                Ok(Command::Kick(_)) => may_kick,
+                Ok(ApiCommand::Kick(_)) => may_kick,
                 Ok(_) => may_push,
                 Err(_) => true,
             };
@@ -59,11 +59,11 @@ impl Port {
             step += text.len();
             if step > BYTES_PER_STEP {
                 step = 0;
-                Pace::new(self).rest().await;
+                RequestPace::new(self).rest().await;
             }
         }
         let mut answers = String::from("{\"answers\":[");
-        for (nth, outcome) in self.carry_out(commands).await.into_iter().enumerate() {
+        for (nth, outcome) in self.execute_all(commands).await.into_iter().enumerate() {
             if nth > 0 {
                 answers.push(',');
             }
@@ -82,11 +82,11 @@ impl Port {
 struct Entries<'t> {
     text: &'t str,
     at: usize,
-    state: State,
+    state: ScanState,
 }
 
 #[derive(PartialEq)]
-enum State {
+enum ScanState {
     Before,
     Within,
     After,
@@ -99,23 +99,23 @@ impl<'t> Entries<'t> {
         Entries {
             text,
             at: 0,
-            state: State::Before,
+            state: ScanState::Before,
         }
     }
 
     fn next(&mut self) -> Result<Option<&'t str>, &'static str> {
-        if self.state == State::Before {
+        if self.state == ScanState::Before {
             if self.take_byte() != Some(b'[') {
                 return Err(NO_ARRAY);
             }
-            self.state = State::Within;
+            self.state = ScanState::Within;
             self.skip_space();
             if self.text.as_bytes().get(self.at) == Some(&b']') {
                 self.at += 1;
-                self.state = State::After;
+                self.state = ScanState::After;
             }
         }
-        if self.state == State::After {
+        if self.state == ScanState::After {
             return match self.take_byte() {
                 None => Ok(None),
                 Some(_) => Err("something follows the array"),
@@ -124,7 +124,7 @@ impl<'t> Entries<'t> {
         let entry = self.take_entry();
         match self.take_byte() {
             Some(b',') => {}
-            Some(b']') => self.state = State::After,
+            Some(b']') => self.state = ScanState::After,
             _ => return Err("the array has no end"),
         }
         Ok(Some(entry))

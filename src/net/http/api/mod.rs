@@ -1,38 +1,38 @@
 //! The HTTP API of back ends: what is served under `/v1/` ([`ROUTES`]), who may ask for it, and its errors.
 //!
-//! Every core serves it, and asks the cores that a request is about; see [`carrying`] for what does something and
-//! [`reading`] for what only tells. Bounds: the body's bytes (`http_body_bytes_max`), and what each of these files
+//! Every core serves it, and asks the cores that a request is about; see [`execute`] for what does something and
+//! [`queries`] for what only tells. Bounds: the body's bytes (`http_body_bytes_max`), and what each of these files
 //! names. Called by the port for each request under its paths.
 
 mod batch;
-mod bodies;
-mod carrying;
 mod errors;
+mod execute;
+mod idempotency;
 mod names;
 mod pacing;
-mod reading;
-mod repeating;
+mod queries;
+mod requests;
 
 use errors::ApiError;
-pub use repeating::Key;
+pub use idempotency::IdKey;
 
 use super::{Answer, Port};
 use crate::auth::backend_tokens::Rights;
 use crate::protocol::http::Request;
 
 /// One path and its method.
-pub struct Route {
+pub struct ApiRoute {
     /// Whether it only tells something: GET and HEAD; else it is POST.
     reads: bool,
     /// A part in braces is a name.
     path: &'static str,
     /// What whoever asks must have, if there are tokens.
     right: Option<Rights>,
-    call: Call,
+    call: Operation,
 }
 
 #[derive(Clone, Copy)]
-enum Call {
+enum Operation {
     Push,
     Broadcast,
     Kick,
@@ -46,8 +46,8 @@ enum Call {
     Description,
 }
 
-const fn post(path: &'static str, right: Rights, call: Call) -> Route {
-    Route {
+const fn post(path: &'static str, right: Rights, call: Operation) -> ApiRoute {
+    ApiRoute {
         reads: false,
         path,
         right: Some(right),
@@ -55,8 +55,8 @@ const fn post(path: &'static str, right: Rights, call: Call) -> Route {
     }
 }
 
-const fn get(path: &'static str, call: Call) -> Route {
-    Route {
+const fn get(path: &'static str, call: Operation) -> ApiRoute {
+    ApiRoute {
         reads: true,
         path,
         right: Some(Rights::READ),
@@ -65,29 +65,29 @@ const fn get(path: &'static str, call: Call) -> Route {
 }
 
 /// All that is served. `openapi.json` describes it; a test holds one against the other.
-const ROUTES: &[Route] = &[
-    post("/v1/push", Rights::PUSH, Call::Push),
-    post("/v1/broadcast", Rights::PUSH, Call::Broadcast),
-    post("/v1/kick", Rights::KICK, Call::Kick),
+const ROUTES: &[ApiRoute] = &[
+    post("/v1/push", Rights::PUSH, Operation::Push),
+    post("/v1/broadcast", Rights::PUSH, Operation::Broadcast),
+    post("/v1/kick", Rights::KICK, Operation::Kick),
     // Each of its entries needs the right to it.
-    post("/v1/batch", Rights::NONE, Call::Batch),
-    post("/v1/groups/{group}/join", Rights::PUSH, Call::Join),
-    post("/v1/groups/{group}/leave", Rights::PUSH, Call::Leave),
-    get("/v1/groups/{group}", Call::Group),
-    get("/v1/uids/{uid}", Call::Uid),
-    get("/v1/uids", Call::Uids),
-    get("/v1/stats", Call::Stats),
-    Route {
+    post("/v1/batch", Rights::NONE, Operation::Batch),
+    post("/v1/groups/{group}/join", Rights::PUSH, Operation::Join),
+    post("/v1/groups/{group}/leave", Rights::PUSH, Operation::Leave),
+    get("/v1/groups/{group}", Operation::Group),
+    get("/v1/uids/{uid}", Operation::Uid),
+    get("/v1/uids", Operation::Uids),
+    get("/v1/stats", Operation::Stats),
+    ApiRoute {
         reads: true,
         path: "/openapi.json",
         right: None,
-        call: Call::Description,
+        call: Operation::Description,
     },
 ];
 
 const DESCRIPTION: &str = include_str!("openapi.json");
 
-impl Route {
+impl ApiRoute {
     /// The name in the path if this is its route; an empty one if it has none.
     fn name<'p>(&self, path: &'p str) -> Option<&'p str> {
         let (mut parts, mut name) = (path.split('/'), "");
@@ -117,7 +117,7 @@ pub(super) fn is_path(path: &str) -> bool {
 
 impl Port {
     /// The route of a request of one of the API's paths, or why it goes none.
-    pub(super) fn find_call(&self, request: &Request) -> Result<&'static Route, Answer> {
+    pub(super) fn find_call(&self, request: &Request) -> Result<&'static ApiRoute, Answer> {
         let mut routes = ROUTES.iter();
         let found = routes.find(|route| route.name(request.path()).is_some());
         let route = found.ok_or_else(Answer::not_found)?;
@@ -140,21 +140,21 @@ impl Port {
     }
 
     /// The answer to a request of this route.
-    pub(super) async fn api(&self, route: &Route, request: Request) -> Answer {
+    pub(super) async fn api(&self, route: &ApiRoute, request: Request) -> Answer {
         let request = &request;
         let name = route.name(request.path()).unwrap_or_default();
         let answer = match route.call {
-            Call::Push => self.one(bodies::push(request)).await,
-            Call::Broadcast => self.one(bodies::broadcast(request)).await,
-            Call::Kick => self.one(bodies::kick(request)).await,
-            Call::Join => self.one(bodies::join(request, name)).await,
-            Call::Leave => self.one(bodies::leave(request, name)).await,
-            Call::Batch => self.batch(request).await,
-            Call::Uid => self.uid(name).await,
-            Call::Uids => self.uids(request.query()).await,
-            Call::Group => self.group(name, request.query()).await,
-            Call::Stats => self.stats().await,
-            Call::Description => Ok(DESCRIPTION.to_owned()),
+            Operation::Push => self.execute(requests::push(request)).await,
+            Operation::Broadcast => self.execute(requests::broadcast(request)).await,
+            Operation::Kick => self.execute(requests::kick(request)).await,
+            Operation::Join => self.execute(requests::join(request, name)).await,
+            Operation::Leave => self.execute(requests::leave(request, name)).await,
+            Operation::Batch => self.batch(request).await,
+            Operation::Uid => self.uid(name).await,
+            Operation::Uids => self.uids(request.query()).await,
+            Operation::Group => self.group(name, request.query()).await,
+            Operation::Stats => self.stats().await,
+            Operation::Description => Ok(DESCRIPTION.to_owned()),
         };
         match answer {
             Ok(text) => Answer::json_text(200, text),

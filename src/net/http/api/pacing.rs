@@ -1,4 +1,4 @@
-//! A request's share of its core: [`Pace`].
+//! A request's share of its core: [`RequestPace`].
 //!
 //! What a request queues is written, and the core goes on with other things, each time that it has done a small part of
 //! a round's work. And as a connection is not read, a request waits while it has caused more than its core, or the
@@ -18,7 +18,7 @@ const BYTES_PER_HELPING: u64 = 64 << 10;
 const PATIENCE: Duration = Duration::from_millis(1);
 
 /// See the module.
-pub struct Pace<'p> {
+pub struct RequestPace<'p> {
     port: &'p Port,
     /// Units and bytes of the present helping.
     units: u64,
@@ -29,23 +29,23 @@ pub struct Pace<'p> {
 }
 
 /// What a core had done when a part of a request began.
-pub struct Mark {
+pub struct PaceMark {
     units: u64,
     bytes: u64,
 }
 
-impl Mark {
-    pub fn new(host: &mut Host) -> Mark {
-        Mark {
+impl PaceMark {
+    pub fn new(host: &mut Host) -> PaceMark {
+        PaceMark {
             units: host.work(),
             bytes: host.shard().backlog.caused(),
         }
     }
 }
 
-impl<'p> Pace<'p> {
-    pub fn new(port: &'p Port) -> Pace<'p> {
-        Pace {
+impl<'p> RequestPace<'p> {
+    pub fn new(port: &'p Port) -> RequestPace<'p> {
+        RequestPace {
             port,
             units: 0,
             bytes: 0,
@@ -55,7 +55,7 @@ impl<'p> Pace<'p> {
     }
 
     /// What was done since the mark is this request's doing, and so are a few units elsewhere.
-    pub async fn spend(&mut self, since: Mark, elsewhere: usize) {
+    pub async fn spend(&mut self, since: PaceMark, elsewhere: usize) {
         {
             let mut host = self.port.host.borrow_mut();
             self.units += host.work() - since.units + elsewhere as u64;

@@ -1,4 +1,4 @@
-//! What requests say: their bodies, read into [`Command`]s.
+//! What requests say: their bodies, read into [`ApiCommand`]s.
 //!
 //! Bounds: [`UIDS_MAX`] uids, [`NESTING_MAX`] levels of `data`. Nothing of `data` is built: it is passed on as it is
 //! written, but for the white space around its parts, so that no number loses a digit and no key its place.
@@ -21,21 +21,21 @@ pub const UIDS_MAX: usize = 10_000;
 const NESTING_MAX: usize = 128;
 
 /// Something to be done.
-pub enum Command<'r> {
-    Push(Push<'r>),
+pub enum ApiCommand<'r> {
+    Push(PushCommand<'r>),
     Kick(Cow<'r, str>),
     Join(Cow<'r, str>, Cow<'r, str>),
     Leave(Cow<'r, str>, Cow<'r, str>),
 }
 
-pub struct Push<'r> {
-    pub target: Target<'r>,
+pub struct PushCommand<'r> {
+    pub target: PushTarget<'r>,
     pub message: Cow<'r, str>,
     /// By which a back end knows the request again.
     pub id: Option<Cow<'r, str>>,
 }
 
-pub enum Target<'r> {
+pub enum PushTarget<'r> {
     /// `all` is everybody.
     Uid(Cow<'r, str>),
     /// Each once.
@@ -50,7 +50,7 @@ struct PushBody<'r> {
     #[serde(default, borrow, deserialize_with = "present")]
     uid: Option<Uid<'r>>,
     #[serde(default, borrow, deserialize_with = "present")]
-    uids: Option<Uids<'r>>,
+    uids: Option<UidSet<'r>>,
     #[serde(default, borrow, deserialize_with = "present")]
     group: Option<Text<'r>>,
     #[serde(default, borrow, deserialize_with = "present")]
@@ -93,7 +93,7 @@ struct MemberBody<'r> {
 #[serde(rename_all = "lowercase")]
 enum EntryBody<'r> {
     #[serde(borrow)]
-    Push(PushBody<'r>),
+    PushCommand(PushBody<'r>),
     #[serde(borrow)]
     Broadcast(BroadcastBody<'r>),
     #[serde(borrow)]
@@ -113,9 +113,9 @@ struct Text<'r>(Cow<'r, str>);
 
 impl<'de: 'r, 'r> Deserialize<'de> for Text<'r> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Read;
+        struct TextVisitor;
 
-        impl<'de> Visitor<'de> for Read {
+        impl<'de> Visitor<'de> for TextVisitor {
             type Value = Text<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -131,7 +131,7 @@ impl<'de: 'r, 'r> Deserialize<'de> for Text<'r> {
             }
         }
 
-        from.deserialize_str(Read)
+        from.deserialize_str(TextVisitor)
     }
 }
 
@@ -155,20 +155,20 @@ impl<'de: 'r, 'r> Deserialize<'de> for Uid<'r> {
 }
 
 /// Up to [`UIDS_MAX`] of them; what follows is not even read.
-struct Uids<'r>(Vec<Cow<'r, str>>);
+struct UidSet<'r>(Vec<Cow<'r, str>>);
 
-impl<'de: 'r, 'r> Deserialize<'de> for Uids<'r> {
+impl<'de: 'r, 'r> Deserialize<'de> for UidSet<'r> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Read;
+        struct UidsVisitor;
 
-        impl<'de> Visitor<'de> for Read {
-            type Value = Uids<'de>;
+        impl<'de> Visitor<'de> for UidsVisitor {
+            type Value = UidSet<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an array of uids")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Uids<'de>, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<UidSet<'de>, A::Error> {
                 let mut uids = Vec::new();
                 while let Some(Uid(uid)) = seq.next_element()? {
                     if uids.len() == UIDS_MAX {
@@ -177,38 +177,38 @@ impl<'de: 'r, 'r> Deserialize<'de> for Uids<'r> {
                     }
                     uids.push(uid);
                 }
-                Ok(Uids(uids))
+                Ok(UidSet(uids))
             }
         }
 
-        from.deserialize_seq(Read)
+        from.deserialize_seq(UidsVisitor)
     }
 }
 
-pub fn push(request: &Request) -> Result<Command<'_>, ApiError> {
+pub fn push(request: &Request) -> Result<ApiCommand<'_>, ApiError> {
     const SHAPE: &str = "{\"uid\", \"uids\" or \"group\", and \"data\" or \"text\"}";
     read::<PushBody<'_>>(request, SHAPE)?.command()
 }
 
-pub fn broadcast(request: &Request) -> Result<Command<'_>, ApiError> {
+pub fn broadcast(request: &Request) -> Result<ApiCommand<'_>, ApiError> {
     read::<BroadcastBody<'_>>(request, "{\"data\" or \"text\"}")?.command()
 }
 
-pub fn kick(request: &Request) -> Result<Command<'_>, ApiError> {
+pub fn kick(request: &Request) -> Result<ApiCommand<'_>, ApiError> {
     read::<UidBody<'_>>(request, "{\"uid\":\"…\"}").and_then(UidBody::command)
 }
 
-pub fn join<'r>(request: &'r Request, group: &str) -> Result<Command<'r>, ApiError> {
-    member(request, group).map(|(group, uid)| Command::Join(group, uid))
+pub fn join<'r>(request: &'r Request, group: &str) -> Result<ApiCommand<'r>, ApiError> {
+    member(request, group).map(|(group, uid)| ApiCommand::Join(group, uid))
 }
 
-pub fn leave<'r>(request: &'r Request, group: &str) -> Result<Command<'r>, ApiError> {
-    member(request, group).map(|(group, uid)| Command::Leave(group, uid))
+pub fn leave<'r>(request: &'r Request, group: &str) -> Result<ApiCommand<'r>, ApiError> {
+    member(request, group).map(|(group, uid)| ApiCommand::Leave(group, uid))
 }
 
-type Member<'r> = (Cow<'r, str>, Cow<'r, str>);
+type MembershipPath<'r> = (Cow<'r, str>, Cow<'r, str>);
 
-fn member<'r>(request: &'r Request, group: &str) -> Result<Member<'r>, ApiError> {
+fn member<'r>(request: &'r Request, group: &str) -> Result<MembershipPath<'r>, ApiError> {
     let group = Cow::Owned(names::group(group)?);
     let UidBody { uid } = read(request, "{\"uid\":\"…\"}")?;
     Ok((group, checked(uid)?))
@@ -227,16 +227,16 @@ fn read<'r, T: Deserialize<'r>>(request: &'r Request, shape: &str) -> Result<T, 
 }
 
 /// One entry of a batch: the outer error is that it is no JSON.
-pub fn entry(text: &str) -> Result<Result<Command<'_>, ApiError>, serde_json::Error> {
+pub fn entry(text: &str) -> Result<Result<ApiCommand<'_>, ApiError>, serde_json::Error> {
     match serde_json::from_str(text) {
-        Ok(EntryBody::Push(push)) => Ok(push.command()),
+        Ok(EntryBody::PushCommand(push)) => Ok(push.command()),
         Ok(EntryBody::Broadcast(broadcast)) => Ok(broadcast.command()),
         Ok(EntryBody::Kick(kick)) => Ok(kick.command()),
         Ok(EntryBody::Join(MemberBody { group, uid })) => {
-            Ok(group_name(group).and_then(|group| Ok(Command::Join(group, checked(uid)?))))
+            Ok(group_name(group).and_then(|group| Ok(ApiCommand::Join(group, checked(uid)?))))
         }
         Ok(EntryBody::Leave(MemberBody { group, uid })) => {
-            Ok(group_name(group).and_then(|group| Ok(Command::Leave(group, checked(uid)?))))
+            Ok(group_name(group).and_then(|group| Ok(ApiCommand::Leave(group, checked(uid)?))))
         }
         Err(error) if error.is_data() => Ok(Err(ApiError::bad_request(format!(
             "expected {{\"push\":{{…}}}}, or broadcast, kick, join or leave: {error}"
@@ -246,18 +246,18 @@ pub fn entry(text: &str) -> Result<Result<Command<'_>, ApiError>, serde_json::Er
 }
 
 impl<'r> PushBody<'r> {
-    fn command(self) -> Result<Command<'r>, ApiError> {
+    fn command(self) -> Result<ApiCommand<'r>, ApiError> {
         let target = match (self.uid, self.uids, self.group) {
-            (Some(Uid(uid)), None, None) if uid == EVERYBODY => Target::Uid(uid),
-            (Some(uid), None, None) => Target::Uid(checked(uid)?),
-            (None, Some(Uids(uids)), None) => Target::Uids(each_once(uids)?),
-            (None, None, Some(group)) => Target::Group(group_name(group)?),
+            (Some(Uid(uid)), None, None) if uid == EVERYBODY => PushTarget::Uid(uid),
+            (Some(uid), None, None) => PushTarget::Uid(checked(uid)?),
+            (None, Some(UidSet(uids)), None) => PushTarget::Uids(each_once(uids)?),
+            (None, None, Some(group)) => PushTarget::Group(group_name(group)?),
             _ => {
                 let words = "expected exactly one of uid, uids and group";
                 return Err(ApiError::bad_request(words));
             }
         };
-        Ok(Command::Push(Push {
+        Ok(ApiCommand::Push(PushCommand {
             target,
             message: message(self.data, self.text)?,
             id: id(self.id)?,
@@ -266,9 +266,9 @@ impl<'r> PushBody<'r> {
 }
 
 impl<'r> BroadcastBody<'r> {
-    fn command(self) -> Result<Command<'r>, ApiError> {
-        Ok(Command::Push(Push {
-            target: Target::Everybody,
+    fn command(self) -> Result<ApiCommand<'r>, ApiError> {
+        Ok(ApiCommand::Push(PushCommand {
+            target: PushTarget::Everybody,
             message: message(self.data, self.text)?,
             id: id(self.id)?,
         }))
@@ -276,8 +276,8 @@ impl<'r> BroadcastBody<'r> {
 }
 
 impl<'r> UidBody<'r> {
-    fn command(self) -> Result<Command<'r>, ApiError> {
-        checked(self.uid).map(Command::Kick)
+    fn command(self) -> Result<ApiCommand<'r>, ApiError> {
+        checked(self.uid).map(ApiCommand::Kick)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Carries commands out: one of a request, or all of a batch in their order.
 //!
 //! They go to their cores without waiting for each other's answers, and many of them by one turn, at a request's
-//! [`Pace`]. Bound: [`WEIGHT_MAX`] of what is under way.
+//! [`RequestPace`]. Bound: [`WEIGHT_MAX`] of what is under way.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -9,9 +9,9 @@ use std::collections::VecDeque;
 use serde::{Serialize, Serializer};
 
 use super::ApiError;
-use super::bodies::{Command, Push, Target};
-use super::pacing::{Mark, Pace};
-use super::repeating::Due;
+use super::idempotency::Claimed;
+use super::pacing::{PaceMark, RequestPace};
+use super::requests::{ApiCommand, PushCommand, PushTarget};
 use crate::app::Answer;
 use crate::app::promise::Promise;
 use crate::app::query::{Query, QueryResult};
@@ -27,7 +27,7 @@ const WEIGHT_MAX: usize = 2_048;
 const WEIGHT_OF_MANY: usize = 256;
 
 /// An answer's text, one object of JSON.
-pub type Outcome = Result<String, ApiError>;
+pub type CommandResult = Result<String, ApiError>;
 
 /// What a command waits for.
 enum Pending {
@@ -38,35 +38,35 @@ enum Pending {
 }
 
 /// What waits, in the order of a batch: the place in it, the command, and for what.
-type UnderWay<'c, 'r> = VecDeque<(usize, &'c Command<'r>, Pending)>;
+type UnderWay<'c, 'r> = VecDeque<(usize, &'c ApiCommand<'r>, Pending)>;
 
 impl Port {
     /// Does one thing, and says what has come of it.
-    pub(super) async fn one(&self, command: Result<Command<'_>, ApiError>) -> Outcome {
-        let mut outcomes = self.carry_out(vec![command]).await;
+    pub(super) async fn execute(&self, command: Result<ApiCommand<'_>, ApiError>) -> CommandResult {
+        let mut outcomes = self.execute_all(vec![command]).await;
         outcomes.swap_remove(0)
     }
 
     /// Does all of them, in their order; there are as many outcomes. A command whose id is under way by another
     /// request is answered when that is, after the others have been done.
-    pub(super) async fn carry_out(
+    pub(super) async fn execute_all(
         &self,
-        mut commands: Vec<Result<Command<'_>, ApiError>>,
-    ) -> Vec<Outcome> {
-        let mut pace = Pace::new(self);
+        mut commands: Vec<Result<ApiCommand<'_>, ApiError>>,
+    ) -> Vec<CommandResult> {
+        let mut pace = RequestPace::new(self);
         self.refuse_large(&mut commands);
         let mut due = self.claim(&commands, &mut pace).await;
-        let mut outcomes: Vec<Option<Outcome>> = due.iter().map(|_| None).collect();
+        let mut outcomes: Vec<Option<CommandResult>> = due.iter().map(|_| None).collect();
         let mut under_way = UnderWay::new();
         let mut weight = 0;
         for (nth, command) in commands.iter().enumerate() {
             let command = match (command, &mut due[nth]) {
-                (Ok(command), Due::Now(_)) => command,
-                (Ok(_), Due::Known(outcome)) => {
+                (Ok(command), Claimed::Now(_)) => command,
+                (Ok(_), Claimed::Known(outcome)) => {
                     outcomes[nth] = outcome.take();
                     continue;
                 }
-                (Ok(_), Due::Later(_)) => continue,
+                (Ok(_), Claimed::Later(_)) => continue,
                 (Err(error), _) => {
                     outcomes[nth] = Some(Err(error.clone()));
                     continue;
@@ -89,7 +89,7 @@ impl Port {
         // Who asks for more once he has the answer is slowed by that.
         pace.catch_up().await;
         for (nth, command) in commands.iter().enumerate() {
-            if let (Due::Later(_), Ok(command)) = (&due[nth], command) {
+            if let (Claimed::Later(_), Ok(command)) = (&due[nth], command) {
                 outcomes[nth] = Some(self.await_other(command, &mut due[nth], &mut pace).await);
             }
         }
@@ -103,12 +103,12 @@ impl Port {
     /// Of one that another request had begun: its answer, or, if that gave up, our own.
     async fn await_other<'p>(
         &'p self,
-        command: &Command<'_>,
-        due: &mut Due<'p>,
-        pace: &mut Pace<'_>,
-    ) -> Outcome {
+        command: &ApiCommand<'_>,
+        due: &mut Claimed<'p>,
+        pace: &mut RequestPace<'_>,
+    ) -> CommandResult {
         self.wait_for(due).await;
-        if let Due::Known(outcome) = due
+        if let Claimed::Known(outcome) = due
             && let Some(outcome) = outcome.take()
         {
             return outcome;
@@ -118,11 +118,11 @@ impl Port {
     }
 
     /// What no outbox can hold would close all those it is for.
-    fn refuse_large(&self, commands: &mut [Result<Command<'_>, ApiError>]) {
+    fn refuse_large(&self, commands: &mut [Result<ApiCommand<'_>, ApiError>]) {
         let mut host = self.host.borrow_mut();
         let most = host.shard().message_bytes_max(self.reach);
         for command in commands {
-            if let Ok(Command::Push(push)) = command
+            if let Ok(ApiCommand::Push(push)) = command
                 && (push.message.len() > most
                     || !host
                         .shard()
@@ -138,39 +138,39 @@ impl Port {
     }
 
     /// Queues a command where it is to be done.
-    async fn begin(&self, command: &Command<'_>, pace: &mut Pace<'_>) -> Pending {
+    async fn begin(&self, command: &ApiCommand<'_>, pace: &mut RequestPace<'_>) -> Pending {
         let reach = self.reach;
-        if let Command::Push(push) = command
-            && let Target::Uids(uids) = &push.target
+        if let ApiCommand::Push(push) = command
+            && let PushTarget::Uids(uids) = &push.target
         {
             return self.begin_many(push, uids, pace).await;
         }
-        let mark = Mark::new(&mut self.host.borrow_mut());
+        let mark = PaceMark::new(&mut self.host.borrow_mut());
         let pending = {
             let mut host = self.host.borrow_mut();
             host.set_speaker(pace.speaker);
             let pending = match command {
-                Command::Push(push) => match &push.target {
-                    Target::Uid(uid) => {
+                ApiCommand::Push(push) => match &push.target {
+                    PushTarget::Uid(uid) => {
                         Pending::Reached(host.push(reach, uid, Message::Text(&push.message)))
                     }
-                    Target::Everybody => {
+                    PushTarget::Everybody => {
                         Pending::Reached(host.broadcast(reach, Message::Text(&push.message)))
                     }
-                    Target::Group(group) => {
+                    PushTarget::Group(group) => {
                         let message = Message::Text(&push.message);
                         Pending::Reached(host.push_to_group(reach, group, message))
                     }
                     // These have begun.
-                    Target::Uids(_) => Pending::Each(Vec::new()),
+                    PushTarget::Uids(_) => Pending::Each(Vec::new()),
                 },
-                Command::Kick(uid) => Pending::Reached(host.kick(reach, uid)),
-                Command::Join(group, uid) => {
+                ApiCommand::Kick(uid) => Pending::Reached(host.kick(reach, uid)),
+                ApiCommand::Join(group, uid) => {
                     let home = host.home(uid);
                     let (uid, group) = (Box::from(&**uid), Box::from(&**group));
                     Pending::Found(host.query(home, Query::Join { reach, uid, group }))
                 }
-                Command::Leave(group, uid) => {
+                ApiCommand::Leave(group, uid) => {
                     let home = host.home(uid);
                     let (uid, group) = (Box::from(&**uid), Box::from(&**group));
                     Pending::Found(host.query(home, Query::Leave { reach, uid, group }))
@@ -186,15 +186,15 @@ impl Port {
     /// To many uids: what is at home on one core goes there together, the message with it once.
     async fn begin_many(
         &self,
-        push: &Push<'_>,
+        push: &PushCommand<'_>,
         uids: &[Cow<'_, str>],
-        pace: &mut Pace<'_>,
+        pace: &mut RequestPace<'_>,
     ) -> Pending {
         let payload = Payload::new(Message::Text(&push.message));
         let mut parts = Vec::new();
         for first in (0..uids.len()).step_by(UIDS_PER_PART) {
             let last = uids.len().min(first + UIDS_PER_PART);
-            let mark = Mark::new(&mut self.host.borrow_mut());
+            let mark = PaceMark::new(&mut self.host.borrow_mut());
             {
                 let mut host = self.host.borrow_mut();
                 host.set_speaker(pace.speaker);
@@ -220,12 +220,17 @@ impl Port {
     }
 
     /// Waits for what has come of a command, and keeps that for whoever asks again.
-    async fn end(&self, command: &Command<'_>, pending: Pending, due: &mut Due<'_>) -> Outcome {
+    async fn end(
+        &self,
+        command: &ApiCommand<'_>,
+        pending: Pending,
+        due: &mut Claimed<'_>,
+    ) -> CommandResult {
         let outcome = outcome(command, pending).await;
         match (&outcome, due) {
-            (Ok(answer), Due::Now(Some(held))) => held.settle(answer),
+            (Ok(answer), Claimed::Now(Some(held))) => held.settle(answer),
             // Given up now: one further down with the same id may wait for it.
-            (Err(_), Due::Now(held)) => *held = None,
+            (Err(_), Claimed::Now(held)) => *held = None,
             _ => {}
         }
         outcome
@@ -234,26 +239,26 @@ impl Port {
 
 /// Whether a message is for a group that somebody is still on the way into: the join is known to the uid's home and the
 /// group's, the message to the group's alone, so it could come first.
-fn waits_for_join(command: &Command<'_>, under_way: &UnderWay<'_, '_>) -> bool {
-    let Command::Push(push) = command else {
+fn waits_for_join(command: &ApiCommand<'_>, under_way: &UnderWay<'_, '_>) -> bool {
+    let ApiCommand::Push(push) = command else {
         return false;
     };
-    let Target::Group(group) = &push.target else {
+    let PushTarget::Group(group) = &push.target else {
         return false;
     };
     let mut before = under_way.iter();
-    before.any(|(_, command, _)| matches!(command, Command::Join(joined, _) if joined == group))
+    before.any(|(_, command, _)| matches!(command, ApiCommand::Join(joined, _) if joined == group))
 }
 
-fn weight_of(command: &Command<'_>) -> usize {
+fn weight_of(command: &ApiCommand<'_>) -> usize {
     match command {
-        Command::Push(push) => match &push.target {
-            Target::Uid(uid) if uid == EVERYBODY => WEIGHT_OF_MANY,
-            Target::Uid(_) => 1,
-            Target::Uids(uids) => uids.len().clamp(1, WEIGHT_MAX),
-            Target::Group(_) | Target::Everybody => WEIGHT_OF_MANY,
+        ApiCommand::Push(push) => match &push.target {
+            PushTarget::Uid(uid) if uid == EVERYBODY => WEIGHT_OF_MANY,
+            PushTarget::Uid(_) => 1,
+            PushTarget::Uids(uids) => uids.len().clamp(1, WEIGHT_MAX),
+            PushTarget::Group(_) | PushTarget::Everybody => WEIGHT_OF_MANY,
         },
-        Command::Kick(_) | Command::Join(..) | Command::Leave(..) => 1,
+        ApiCommand::Kick(_) | ApiCommand::Join(..) | ApiCommand::Leave(..) => 1,
     }
 }
 
@@ -280,7 +285,7 @@ struct Pushed<'a> {
     connections: u64,
 }
 
-async fn outcome(command: &Command<'_>, pending: Pending) -> Outcome {
+async fn outcome(command: &ApiCommand<'_>, pending: Pending) -> CommandResult {
     let mut each = Vec::new();
     let (mut connections, mut refused) = (0, 0);
     match pending {
@@ -319,19 +324,19 @@ async fn outcome(command: &Command<'_>, pending: Pending) -> Outcome {
     }
     let one;
     let uids: &[_] = match command {
-        Command::Push(push) => match &push.target {
-            Target::Uid(uid) => {
+        ApiCommand::Push(push) => match &push.target {
+            PushTarget::Uid(uid) => {
                 one = [Cow::Borrowed(&**uid)];
                 &one
             }
-            Target::Uids(uids) => uids,
-            Target::Group(_) | Target::Everybody => return Ok(count(connections)),
+            PushTarget::Uids(uids) => uids,
+            PushTarget::Group(_) | PushTarget::Everybody => return Ok(count(connections)),
         },
-        Command::Join(..) => {
+        ApiCommand::Join(..) => {
             let refused = format!(",\"refused\":{refused}}}");
             return Ok(count(connections).replace('}', &refused));
         }
-        Command::Kick(_) | Command::Leave(..) => return Ok(count(connections)),
+        ApiCommand::Kick(_) | ApiCommand::Leave(..) => return Ok(count(connections)),
     };
     let reached = &each[..];
     let verdicts = Verdicts { uids, reached };

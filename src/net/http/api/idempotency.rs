@@ -7,9 +7,9 @@ use std::cell::RefCell;
 use sha2::{Digest as _, Sha256};
 
 use super::ApiError;
-use super::bodies::{Command, Push, Target};
-use super::carrying::Outcome;
-use super::pacing::{Mark, Pace};
+use super::execute::CommandResult;
+use super::pacing::{PaceMark, RequestPace};
+use super::requests::{ApiCommand, PushCommand, PushTarget};
 use crate::app::host::Host;
 use crate::app::idempotency::{Claim, Digest};
 use crate::app::query::{Query, QueryResult};
@@ -17,40 +17,40 @@ use crate::ident::CoreId;
 use crate::net::http::Port;
 
 /// What is to become of a command.
-pub enum Due<'p> {
+pub enum Claimed<'p> {
     /// It is to be carried out; with an id, that is held meanwhile.
-    Now(Option<Held<'p>>),
+    Now(Option<ClaimedId<'p>>),
     /// Another request is about to.
-    Later(Key),
+    Later(IdKey),
     /// It was, or will not be.
-    Known(Option<Outcome>),
+    Known(Option<CommandResult>),
 }
 
 /// An id, what it stands for, and where that is known.
 #[derive(Clone, Copy)]
-pub struct Key {
+pub struct IdKey {
     home: CoreId,
     id: Digest,
     wanted: Digest,
 }
 
 /// An id that this request carries out. Others wait for that, so it is given up if nothing comes of it.
-pub struct Held<'p> {
+pub struct ClaimedId<'p> {
     host: &'p RefCell<Host>,
     /// Those that cannot be given up when they end.
-    unsettled: &'p RefCell<Vec<Key>>,
-    key: Key,
+    unsettled: &'p RefCell<Vec<IdKey>>,
+    key: IdKey,
     settled: bool,
 }
 
-impl Held<'_> {
+impl ClaimedId<'_> {
     pub fn settle(&mut self, answer: &str) {
         self.settled = true;
         self.tell(Some(Box::from(answer)));
     }
 
     fn tell(&self, answer: Option<Box<str>>) {
-        let Key { home, id, .. } = self.key;
+        let IdKey { home, id, .. } = self.key;
         match self.host.try_borrow_mut() {
             // What it answers tells nothing.
             Ok(mut host) => drop(host.query(home, Query::Settle { id, answer })),
@@ -70,9 +70,9 @@ impl Port {
 }
 
 /// Whether there were any.
-fn give_up(host: &RefCell<Host>, unsettled: &RefCell<Vec<Key>>) -> bool {
+fn give_up(host: &RefCell<Host>, unsettled: &RefCell<Vec<IdKey>>) -> bool {
     let left = std::mem::take(&mut *unsettled.borrow_mut());
-    for Key { home, id, .. } in &left {
+    for IdKey { home, id, .. } in &left {
         let what = Query::Settle {
             id: *id,
             answer: None,
@@ -82,7 +82,7 @@ fn give_up(host: &RefCell<Host>, unsettled: &RefCell<Vec<Key>>) -> bool {
     !left.is_empty()
 }
 
-impl Drop for Held<'_> {
+impl Drop for ClaimedId<'_> {
     fn drop(&mut self) {
         if !self.settled {
             self.tell(None);
@@ -94,24 +94,24 @@ impl Port {
     /// Asks for all commands that have an id whether they are to be carried out.
     pub(super) async fn claim<'p>(
         &'p self,
-        commands: &[Result<Command<'_>, ApiError>],
-        pace: &mut Pace<'_>,
-    ) -> Vec<Due<'p>> {
+        commands: &[Result<ApiCommand<'_>, ApiError>],
+        pace: &mut RequestPace<'_>,
+    ) -> Vec<Claimed<'p>> {
         let mut due = Vec::with_capacity(commands.len());
         let mut asked = Vec::new();
         for (nth, command) in commands.iter().enumerate() {
-            due.push(Due::Now(None));
-            if let Ok(Command::Push(push)) = command
+            due.push(Claimed::Now(None));
+            if let Ok(ApiCommand::Push(push)) = command
                 && let Some(id) = &push.id
             {
-                let key = Key {
+                let key = IdKey {
                     home: self.host.borrow_mut().home(id),
                     id: digest([id.as_bytes()]),
                     wanted: wanted(push),
                 };
-                let Key { home, id, wanted } = key;
+                let IdKey { home, id, wanted } = key;
                 let what = Query::Claim { id, wanted };
-                let mark = Mark::new(&mut self.host.borrow_mut());
+                let mark = PaceMark::new(&mut self.host.borrow_mut());
                 let promise = self.host.borrow_mut().query(home, what);
                 asked.push((nth, key, promise));
                 pace.spend(mark, 1).await;
@@ -124,30 +124,30 @@ impl Port {
     }
 
     /// Waits for what another request makes of this id.
-    pub(super) async fn wait_for<'p>(&'p self, due: &mut Due<'p>) {
-        let Due::Later(key) = *due else { return };
-        let Key { home, id, wanted } = key;
+    pub(super) async fn wait_for<'p>(&'p self, due: &mut Claimed<'p>) {
+        let Claimed::Later(key) = *due else { return };
+        let IdKey { home, id, wanted } = key;
         let what = Query::Await { id, wanted };
         let promise = self.host.borrow_mut().query(home, what);
         *due = self.due(key, promise.await);
     }
 
-    fn due(&self, key: Key, found: Vec<QueryResult>) -> Due<'_> {
+    fn due(&self, key: IdKey, found: Vec<QueryResult>) -> Claimed<'_> {
         let refused = |status, code, words: &str| {
             let error = ApiError::new(status, code, words);
-            Due::Known(Some(Err(error)))
+            Claimed::Known(Some(Err(error)))
         };
         match found.into_iter().next() {
-            Some(QueryResult::Claim(Claim::Fresh)) => Due::Now(Some(Held {
+            Some(QueryResult::Claim(Claim::Fresh)) => Claimed::Now(Some(ClaimedId {
                 host: &self.host,
                 unsettled: &self.unsettled,
                 key,
                 settled: false,
             })),
-            Some(QueryResult::Claim(Claim::UnderWay)) => Due::Later(key),
+            Some(QueryResult::Claim(Claim::UnderWay)) => Claimed::Later(key),
             Some(QueryResult::Claim(Claim::Done(answer))) => {
                 let inner = answer.strip_suffix('}').unwrap_or(&answer);
-                Due::Known(Some(Ok(format!("{inner},\"repeated\":true}}"))))
+                Claimed::Known(Some(Ok(format!("{inner},\"repeated\":true}}"))))
             }
             Some(QueryResult::Claim(Claim::Conflict)) => refused(
                 409,
@@ -165,12 +165,12 @@ impl Port {
 }
 
 /// Of whom a push is for, and of what it says.
-fn wanted(push: &Push<'_>) -> Digest {
+fn wanted(push: &PushCommand<'_>) -> Digest {
     let (kind, uids): (&[u8], &[_]) = match &push.target {
-        Target::Uid(uid) => (b"uid", std::slice::from_ref(uid)),
-        Target::Uids(uids) => (b"uids", uids),
-        Target::Group(group) => (b"group", std::slice::from_ref(group)),
-        Target::Everybody => (b"everybody", &[]),
+        PushTarget::Uid(uid) => (b"uid", std::slice::from_ref(uid)),
+        PushTarget::Uids(uids) => (b"uids", uids),
+        PushTarget::Group(group) => (b"group", std::slice::from_ref(group)),
+        PushTarget::Everybody => (b"everybody", &[]),
     };
     let names = uids.iter().map(|uid| uid.as_bytes());
     digest([kind, push.message.as_bytes()].into_iter().chain(names))
@@ -202,7 +202,7 @@ mod tests {
     use crate::bus::{Route, connect_by};
     use crate::config::Config;
 
-    const KEY: Key = Key {
+    const KEY: IdKey = IdKey {
         home: CoreId(0),
         id: [1; 16],
         wanted: [2; 16],
@@ -225,7 +225,7 @@ mod tests {
 
     /// What its home says of the id; one core alone answers at once.
     fn claim(host: &RefCell<Host>) -> Claim {
-        let Key { home, id, wanted } = KEY;
+        let IdKey { home, id, wanted } = KEY;
         let what = Query::Claim { id, wanted };
         let mut promise = pin!(host.borrow_mut().query(home, what));
         let mut context = Context::from_waker(Waker::noop());
@@ -238,10 +238,10 @@ mod tests {
         }
     }
 
-    fn held<'p>(host: &'p RefCell<Host>, unsettled: &'p RefCell<Vec<Key>>) -> Held<'p> {
+    fn held<'p>(host: &'p RefCell<Host>, unsettled: &'p RefCell<Vec<IdKey>>) -> ClaimedId<'p> {
         assert_eq!(claim(host), Claim::Fresh);
         assert_eq!(claim(host), Claim::UnderWay);
-        Held {
+        ClaimedId {
             host,
             unsettled,
             key: KEY,

@@ -4,10 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn parse(body: &str) -> Result<Push<'_>, ApiError> {
+fn parse(body: &str) -> Result<PushCommand<'_>, ApiError> {
     match serde_json::from_str::<PushBody<'_>>(body) {
         Ok(push) => match push.command()? {
-            Command::Push(push) => Ok(push),
+            ApiCommand::Push(push) => Ok(push),
             _ => unreachable!("a push is a push"),
         },
         Err(error) => Err(ApiError::bad_request(error.to_string())),
@@ -123,7 +123,7 @@ fn uids_are_bounded_and_each_comes_once() {
         assert_eq!(parse(&body(count)).is_ok(), fits, "{count}");
     }
     let twice = parse(r#"{"uids":["a",1,"a","1","b"],"text":"x"}"#).expect("good");
-    let Target::Uids(uids) = twice.target else {
+    let PushTarget::Uids(uids) = twice.target else {
         unreachable!("many");
     };
     assert_eq!(uids, ["a", "1", "b"]);
