@@ -26,7 +26,7 @@ use crate::app::host::Host;
 use crate::bus::Endpoint;
 use crate::log_limiter::SharedLogLimiter;
 use crate::net::async_fd::AsyncFd;
-use crate::net::http::{Errands, Pausing, Port};
+use crate::net::http::{Pausing, PendingRequests, Port};
 use crate::net::input_buffers::InputBuffers;
 use crate::net::listener::Listener;
 use crate::net::origin::Origins;
@@ -159,9 +159,9 @@ impl Tasks {
             host.report_to(reporter);
         }
         let host = Rc::new(RefCell::new(host));
-        let errands = Rc::new(Errands::default());
-        let ports = make_ports(plan, &host, &errands);
-        transport.serve(ports, errands, plan.config.http_body_bytes_max);
+        let pending_requests = Rc::new(PendingRequests::default());
+        let ports = make_ports(plan, &host, &pending_requests);
+        transport.serve(ports, pending_requests, plan.config.http_body_bytes_max);
         let listeners: Rc<[Listener]> = bound.listeners.into();
         let tasks = Rc::new(Tasks {
             turn: RefCell::new(Turn::new(
@@ -326,13 +326,13 @@ fn runtime_kind() -> Kind {
 fn make_ports(
     plan: &Plan,
     host: &Rc<RefCell<Host>>,
-    errands: &Rc<Errands>,
+    pending_requests: &Rc<PendingRequests>,
 ) -> Vec<Option<Rc<Port>>> {
     let mut ports = vec![None; plan.specs.len()];
     for site in &plan.sites {
         ports[usize::from(site.number)] = Some(Rc::new(Port {
             host: Rc::clone(host),
-            errands: Rc::clone(errands),
+            pending_requests: Rc::clone(pending_requests),
             site: site.site,
             reach: site.reach,
             backend_tokens: plan.backend_tokens.clone(),

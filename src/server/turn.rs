@@ -20,7 +20,7 @@ use crate::app::envelope::DrainStep;
 use crate::app::host::{Host, Received};
 use crate::app::round::WorkSource;
 use crate::ident::CoreId;
-use crate::net::http::Errands;
+use crate::net::http::PendingRequests;
 use crate::net::listener::{Listener, ask_after_silence};
 use crate::net::rates::Rates;
 use crate::net::transport::Transport;
@@ -46,7 +46,7 @@ enum Phase {
 pub struct Turn {
     transport: Transport,
     /// Requests whose answers are not known.
-    errands: Rc<Errands>,
+    pending_requests: Rc<PendingRequests>,
     listeners: Rc<[Listener]>,
     progress: Arc<[Progress]>,
     core: CoreId,
@@ -65,7 +65,7 @@ impl Turn {
         core: CoreId,
     ) -> Turn {
         Turn {
-            errands: transport.errands(),
+            pending_requests: transport.pending_requests(),
             transport,
             listeners,
             progress,
@@ -96,8 +96,8 @@ impl Turn {
             Phase::Finishing(until) => Some(until),
             _ => None,
         };
-        let errands = self.errands.next_due();
-        [host.next_due(), errands, until]
+        let pending_requests = self.pending_requests.next_due();
+        [host.next_due(), pending_requests, until]
             .into_iter()
             .flatten()
             .min()
@@ -111,7 +111,7 @@ impl Turn {
         }
     }
 
-    /// Makes a turn. The host is borrowed within it, but not while a request's errand goes on, which borrows it itself.
+    /// Makes a turn. The host is borrowed within it, but not while a request goes on, which borrows it itself.
     pub fn run(&mut self, host: &RefCell<Host>) {
         host.borrow_mut().bus().disarm();
         let began = Instant::now();
@@ -128,7 +128,7 @@ impl Turn {
         }
         let host = &mut *host.borrow_mut();
         let unfinished = left
-            || self.errands.are_left()
+            || self.pending_requests.are_left()
             || self.transport.has_input_left()
             || self.transport.can_resume(host);
         // Unfinished work rings our own bell: the loop parks once, and whatever else has arrived in the
@@ -159,7 +159,7 @@ impl Turn {
             mail_left = self.deliver(host, WorkSource::Rest);
         }
         drop(borrowed);
-        self.run_errands(shared, now);
+        self.poll_requests(shared, now);
         let host = &mut *shared.borrow_mut();
         self.sweeps.go_on(host, &mut self.transport);
         self.farewell.go_on(host);
@@ -186,25 +186,25 @@ impl Turn {
 
     /// Goes on with requests that are not answered: those that are new or have what they waited for, then one helping each
     /// of those that have had one. At least one of either: however much else there is, they get on.
-    fn run_errands(&mut self, host: &RefCell<Host>, now: Instant) {
-        self.errands.wake_due(now);
-        let resting = self.errands.resting();
-        if !self.errands.are_left() {
+    fn poll_requests(&mut self, host: &RefCell<Host>, now: Instant) {
+        self.pending_requests.wake_due(now);
+        let resting = self.pending_requests.resting();
+        if !self.pending_requests.are_left() {
             return self.transport.settle_left();
         }
         host.borrow_mut().enter(WorkSource::Fresh);
-        while let Some(key) = self.errands.next_woken() {
-            self.run_errand(host, key);
+        while let Some(key) = self.pending_requests.next_woken() {
+            self.poll_request(host, key);
             if !host.borrow_mut().goes_on() {
                 break;
             }
         }
         host.borrow_mut().enter(WorkSource::Again);
         for _ in 0..resting {
-            let Some(key) = self.errands.next_resting() else {
+            let Some(key) = self.pending_requests.next_resting() else {
                 break;
             };
-            self.run_errand(host, key);
+            self.poll_request(host, key);
             if !host.borrow_mut().goes_on() {
                 break;
             }
@@ -212,8 +212,8 @@ impl Turn {
         self.transport.settle_left();
     }
 
-    fn run_errand(&mut self, host: &RefCell<Host>, key: usize) {
-        if let Some(done) = self.errands.poll(key) {
+    fn poll_request(&mut self, host: &RefCell<Host>, key: usize) {
+        if let Some(done) = self.pending_requests.poll(key) {
             self.transport.answer(&mut host.borrow_mut(), done);
         }
     }
@@ -301,7 +301,7 @@ impl Turn {
             let clients = self.farewell.len() as u64;
             return self.progress[self.core.index()].publish_shut(connections, clients);
         }
-        let working = unfinished || self.errands.len() > 0 || host.has_pending_calls();
+        let working = unfinished || self.pending_requests.len() > 0 || host.has_pending_calls();
         self.progress[self.core.index()].publish_quiet(working, connections);
         let http_connections = host.shard().http_connections();
         if let Phase::Finishing(until) = self.phase

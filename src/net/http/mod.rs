@@ -1,25 +1,25 @@
 //! What is served over HTTP: the page, health, `/metrics`, the API, and clients that listen.
 //!
 //! The transport reads requests and writes answers, as it does for every codec; here is decided what the answer is. Each
-//! core has a [`Port`] for each HTTP listener. What is not known at once is an errand of the core ([`Errands`]). Bounds: a
+//! core has a [`Port`] for each HTTP listener. What is not known at once is a pending request of the core ([`PendingRequests`]). Bounds: a
 //! body's bytes ([`Port::body_bounds`]), and what each of these files names.
 
 mod answer;
 mod api;
-mod errands;
 mod events;
 mod metrics;
 mod pausing;
+mod pending;
 mod readiness;
 mod roles;
 mod routes;
 mod site;
 
 pub use answer::{Answer, Manner};
-pub use errands::{Done, Errands};
 pub use events::{Admitted, Claim, Door};
 pub use metrics::{Facts, SITE};
 pub use pausing::Pausing;
+pub use pending::{FinishedRequest, PendingRequests};
 pub use readiness::Readiness;
 pub use roles::Roles;
 pub use routes::{Desk, Routed};
@@ -59,7 +59,7 @@ pub enum Kind {
 /// What one HTTP listener serves on one core.
 pub struct Port {
     pub host: Rc<RefCell<Host>>,
-    pub errands: Rc<Errands>,
+    pub pending_requests: Rc<PendingRequests>,
     pub site: Site,
     pub reach: Reach,
     /// Who may push; everybody if there are none.

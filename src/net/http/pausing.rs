@@ -85,7 +85,9 @@ impl Port {
         let port = Rc::clone(self);
         Routed::Later(Box::pin(async move {
             if let Some(_paused) = port.pausing.enter(peer) {
-                port.errands.sleep_until(Instant::now() + PAUSE).await;
+                port.pending_requests
+                    .sleep_until(Instant::now() + PAUSE)
+                    .await;
             }
             answer
         }))

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use super::errands::Work;
 use super::events::Admitted;
+use super::pending::AnswerFuture;
 use super::{Answer, Port, Roles, api};
 use crate::app::host::Host;
 use crate::auth::backend_tokens::Rights;
@@ -51,7 +51,7 @@ pub enum Routed {
     /// Its answer is known.
     Now(Answer),
     /// It will be.
-    Later(Work),
+    Later(AnswerFuture),
     /// Its connection is to listen.
     Listens(Admitted),
 }

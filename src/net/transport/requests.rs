@@ -17,7 +17,9 @@ use crate::close::CloseReason;
 use crate::guard::guard;
 use crate::ident::{ConnId, Reply};
 use crate::net::connection::{Counted, Input, Link};
-use crate::net::http::{Answer, Desk, Done, Errands, Kind, Manner, Port, Routed};
+use crate::net::http::{
+    Answer, Desk, FinishedRequest, Kind, Manner, PendingRequests, Port, Routed,
+};
 use crate::net::rates::Unit;
 use crate::payload::Message;
 use crate::protocol::http::head::Head;
@@ -36,7 +38,7 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 pub struct HttpListeners {
     /// By listener; `None` of those that speak no HTTP.
     ports: Vec<Option<Rc<Port>>>,
-    errands: Rc<Errands>,
+    pending_requests: Rc<PendingRequests>,
     pub(super) body_bytes_max: usize,
 }
 
@@ -45,19 +47,19 @@ impl Transport {
     pub fn serve(
         &mut self,
         ports: Vec<Option<Rc<Port>>>,
-        errands: Rc<Errands>,
+        pending_requests: Rc<PendingRequests>,
         body_bytes_max: usize,
     ) {
         self.http_listeners = HttpListeners {
             ports,
-            errands,
+            pending_requests,
             body_bytes_max,
         };
     }
 
     /// Requests whose answers are not known.
-    pub fn errands(&self) -> Rc<Errands> {
-        Rc::clone(&self.http_listeners.errands)
+    pub fn pending_requests(&self) -> Rc<PendingRequests> {
+        Rc::clone(&self.http_listeners.pending_requests)
     }
 
     /// What of requests a panic has left undone.
@@ -364,10 +366,12 @@ impl Transport {
             }
             Routed::Later(work) => {
                 let reply = host.shard().reserve(id);
-                self.http_listeners.errands.begin(reply, manner, work);
+                self.http_listeners
+                    .pending_requests
+                    .begin(reply, manner, work);
             }
             Routed::Now(answer) => {
-                let done = Done {
+                let done = FinishedRequest {
                     reply: host.shard().reserve(id),
                     manner,
                     answer: Ok(answer),
@@ -378,8 +382,8 @@ impl Transport {
     }
 
     /// A request's answer is known, or lost by a panic, which ends its connection.
-    pub fn answer(&mut self, host: &mut Host, done: Done) {
-        let Done {
+    pub fn answer(&mut self, host: &mut Host, done: FinishedRequest) {
+        let FinishedRequest {
             reply,
             manner,
             answer,

@@ -78,7 +78,7 @@ impl<'p> RequestPace<'p> {
             // Our own core has nothing to do meanwhile if it is the others that are late.
             let now = Instant::now();
             if now - *since.get_or_insert(now) > PATIENCE {
-                self.port.errands.sleep_until(now + PATIENCE).await;
+                self.port.pending_requests.sleep_until(now + PATIENCE).await;
             }
         }
     }
@@ -93,6 +93,6 @@ impl<'p> RequestPace<'p> {
     pub async fn rest(&mut self) {
         self.units = 0;
         self.bytes = 0;
-        self.port.errands.rest().await;
+        self.port.pending_requests.rest().await;
     }
 }

@@ -119,7 +119,7 @@ fn port() -> Rc<Port> {
     let other = Core::new(Kind::Epoll).host;
     Rc::new(Port {
         host: Rc::new(RefCell::new(other)),
-        errands: Rc::default(),
+        pending_requests: Rc::default(),
         site: Site {
             assets: ASSETS,
             reach: &[],

@@ -1,6 +1,6 @@
-//! Requests whose answers are not known at once: [`Errands`], one for each, carried on within a core's rounds.
+//! Requests whose answers are not known at once: [`PendingRequests`], one for each, carried on within a core's rounds.
 //!
-//! An errand is a future that waits for other cores, for time, or for its next helping ([`Errands::rest`]). The turn polls
+//! A pending request is a future that waits for other cores, for time, or for its next helping ([`PendingRequests::rest`]). The turn polls
 //! those that may go on between reading and writing, so what they queue is written or posted in the same round, whoever
 //! wrote them. Those that are new, or have their answer, come before those that have had a helping: a request with little
 //! to do does not wait for a large one. Bound: one for each HTTP connection, as none has two requests under way.
@@ -22,18 +22,18 @@ use crate::guard::{Fault, guard};
 use crate::ident::Reply;
 
 /// The future of one.
-pub type Work = Pin<Box<dyn Future<Output = Answer>>>;
+pub type AnswerFuture = Pin<Box<dyn Future<Output = Answer>>>;
 
-struct Errand {
+struct PendingRequest {
     /// Taken out while it is polled.
-    work: Option<Work>,
+    work: Option<AnswerFuture>,
     reply: Reply,
     manner: Manner,
     waker: Waker,
 }
 
 /// One that is done.
-pub struct Done {
+pub struct FinishedRequest {
     /// The place of its answer.
     pub reply: Reply,
     /// How it is to be written.
@@ -43,8 +43,8 @@ pub struct Done {
 }
 
 /// See the module.
-pub struct Errands {
-    all: RefCell<Slab<Errand>>,
+pub struct PendingRequests {
+    all: RefCell<Slab<PendingRequest>>,
     /// Those that may go on. A queue with two ends only because a waker must be one that any thread could have.
     woken: (Sender<usize>, Receiver<usize>),
     /// Those that have had a helping.
@@ -54,22 +54,22 @@ pub struct Errands {
     current: Cell<usize>,
 }
 
-/// Wakes an errand by its key. A late one may wake another, which looks and goes on waiting.
-struct Bell {
+/// Wakes a request by its key. A late one may wake another, which looks and goes on waiting.
+struct RequestWaker {
     key: usize,
     woken: Sender<usize>,
 }
 
-impl Wake for Bell {
+impl Wake for RequestWaker {
     fn wake(self: Arc<Self>) {
         // It fails when the core is gone, and nobody waits.
         let _ = self.woken.send(self.key);
     }
 }
 
-impl Default for Errands {
-    fn default() -> Errands {
-        Errands {
+impl Default for PendingRequests {
+    fn default() -> PendingRequests {
+        PendingRequests {
             all: RefCell::default(),
             woken: crossbeam_channel::unbounded(),
             resting: RefCell::default(),
@@ -79,15 +79,15 @@ impl Default for Errands {
     }
 }
 
-impl Errands {
+impl PendingRequests {
     /// Begins one, for this place among its connection's replies. It is polled in the present round.
-    pub fn begin(&self, reply: Reply, manner: Manner, work: Work) {
+    pub fn begin(&self, reply: Reply, manner: Manner, work: AnswerFuture) {
         let mut all = self.all.borrow_mut();
         let entry = all.vacant_entry();
         let (key, woken) = (entry.key(), self.woken.0.clone());
-        let waker = Waker::from(Arc::new(Bell { key, woken }));
+        let waker = Waker::from(Arc::new(RequestWaker { key, woken }));
         waker.wake_by_ref();
-        entry.insert(Errand {
+        entry.insert(PendingRequest {
             work: Some(work),
             reply,
             manner,
@@ -138,18 +138,18 @@ impl Errands {
     }
 
     /// Has one go on. What it has come to, if it is done.
-    pub fn poll(&self, key: usize) -> Option<Done> {
+    pub fn poll(&self, key: usize) -> Option<FinishedRequest> {
         let mut all = self.all.borrow_mut();
         // One that is gone may be woken even so.
-        let errand = all.get_mut(key)?;
-        let (mut work, waker) = (errand.work.take()?, errand.waker.clone());
+        let request = all.get_mut(key)?;
+        let (mut work, waker) = (request.work.take()?, request.waker.clone());
         drop(all);
         self.current.set(key);
         let polled = guard(|| work.as_mut().poll(&mut Context::from_waker(&waker)));
         let answer = match polled {
             Ok(Poll::Pending) => {
-                if let Some(errand) = self.all.borrow_mut().get_mut(key) {
-                    errand.work = Some(work);
+                if let Some(request) = self.all.borrow_mut().get_mut(key) {
+                    request.work = Some(work);
                 }
                 return None;
             }
@@ -158,16 +158,16 @@ impl Errands {
         };
         // What it holds is given up before its place is another's.
         drop(work);
-        let errand = self.all.borrow_mut().remove(key);
-        Some(Done {
-            reply: errand.reply,
-            manner: errand.manner,
+        let request = self.all.borrow_mut().remove(key);
+        Some(FinishedRequest {
+            reply: request.reply,
+            manner: request.manner,
             answer,
         })
     }
 
     /// Lets the rest of the core go on: it is polled again in a later round, behind all that have not had so much. To be
-    /// awaited by an errand.
+    /// awaited by a request.
     pub fn rest(&self) -> impl Future<Output = ()> + '_ {
         let mut rested = false;
         poll_fn(move |_| match std::mem::replace(&mut rested, true) {
@@ -179,7 +179,7 @@ impl Errands {
         })
     }
 
-    /// Waits until then. To be awaited by an errand.
+    /// Waits until then. To be awaited by a request.
     pub fn sleep_until(&self, until: Instant) -> impl Future<Output = ()> + '_ {
         let mut sleeps = false;
         poll_fn(move |_| {
@@ -204,7 +204,11 @@ mod tests {
     use crate::app::promise::Promise;
     use crate::ident::ConnId;
 
-    fn begin(errands: &Errands, slot: u32, work: impl Future<Output = Answer> + 'static) {
+    fn begin(
+        pending_requests: &PendingRequests,
+        slot: u32,
+        work: impl Future<Output = Answer> + 'static,
+    ) {
         let manner = Manner {
             head_only: false,
             is_old: false,
@@ -217,24 +221,28 @@ mod tests {
             },
             number: 0,
         };
-        errands.begin(reply, manner, Box::pin(work));
+        pending_requests.begin(reply, manner, Box::pin(work));
     }
 
     /// Plays rounds until all are done; returns whose were done in which.
-    fn play(errands: &Errands) -> Vec<Vec<u32>> {
+    fn play(pending_requests: &PendingRequests) -> Vec<Vec<u32>> {
         let mut rounds = Vec::new();
-        while errands.are_left() {
+        while pending_requests.are_left() {
             let mut done = Vec::new();
             let mut note = |key| {
-                let ended = errands.poll(key);
+                let ended = pending_requests.poll(key);
                 done.extend(ended.map(|done| done.reply.connection.slot));
             };
-            let resting = errands.resting();
-            while let Some(key) = errands.next_woken() {
+            let resting = pending_requests.resting();
+            while let Some(key) = pending_requests.next_woken() {
                 note(key);
             }
             for _ in 0..resting {
-                note(errands.next_resting().expect("as many as there were"));
+                note(
+                    pending_requests
+                        .next_resting()
+                        .expect("as many as there were"),
+                );
             }
             rounds.push(done);
             assert!(rounds.len() < 100, "no end");
@@ -244,9 +252,9 @@ mod tests {
 
     #[test]
     fn a_small_one_does_not_wait_for_a_large_ones_next_helping() {
-        let errands = Rc::new(Errands::default());
-        let large = Rc::clone(&errands);
-        begin(&errands, 1, async move {
+        let pending_requests = Rc::new(PendingRequests::default());
+        let large = Rc::clone(&pending_requests);
+        begin(&pending_requests, 1, async move {
             for helping in 0..10 {
                 if helping == 3 {
                     // It comes while the large one is under way.
@@ -256,64 +264,68 @@ mod tests {
             }
             Answer::error(200, "", "")
         });
-        let rounds = play(&errands);
+        let rounds = play(&pending_requests);
         assert_eq!(rounds.len(), 11);
         // In the next round at the latest, before the large one's next helping in it.
         assert_eq!(rounds[4], [2]);
         assert_eq!(rounds[10], [1]);
-        assert_eq!(errands.len(), 0);
+        assert_eq!(pending_requests.len(), 0);
     }
 
     #[test]
     fn what_is_waited_for_wakes_and_late_wakes_do_no_harm() {
-        let errands = Rc::new(Errands::default());
+        let pending_requests = Rc::new(PendingRequests::default());
         let promise: Promise<u32> = Promise::default();
         let other = promise.clone();
-        begin(&errands, 1, async move {
+        begin(&pending_requests, 1, async move {
             let status = other.await;
             Answer::error(status as u16, "", "")
         });
-        assert_eq!(play(&errands), [Vec::<u32>::new()]);
-        assert!(!errands.are_left());
-        let _ = errands.woken.0.send(0);
-        let _ = errands.woken.0.send(7);
-        assert_eq!(play(&errands), [Vec::<u32>::new()]);
+        assert_eq!(play(&pending_requests), [Vec::<u32>::new()]);
+        assert!(!pending_requests.are_left());
+        let _ = pending_requests.woken.0.send(0);
+        let _ = pending_requests.woken.0.send(7);
+        assert_eq!(play(&pending_requests), [Vec::<u32>::new()]);
         promise.fulfil(204);
-        let key = errands.next_woken().expect("it was woken");
-        let done = errands.poll(key).expect("it is done");
+        let key = pending_requests.next_woken().expect("it was woken");
+        let done = pending_requests.poll(key).expect("it is done");
         assert_eq!(done.answer.map(|answer| answer.status).ok(), Some(204));
-        assert!(errands.poll(key).is_none());
+        assert!(pending_requests.poll(key).is_none());
     }
 
     #[test]
     fn who_sleeps_is_woken_in_time() {
-        let errands = Rc::new(Errands::default());
-        let (own, now) = (Rc::clone(&errands), Instant::now());
+        let pending_requests = Rc::new(PendingRequests::default());
+        let (own, now) = (Rc::clone(&pending_requests), Instant::now());
         let until = now + Duration::from_millis(20);
-        begin(&errands, 1, async move {
+        begin(&pending_requests, 1, async move {
             own.sleep_until(until).await;
             Answer::error(200, "", "")
         });
-        assert_eq!(play(&errands), [Vec::<u32>::new()]);
-        assert_eq!(errands.next_due(), Some(until));
-        errands.wake_due(now);
-        assert!(!errands.are_left());
+        assert_eq!(play(&pending_requests), [Vec::<u32>::new()]);
+        assert_eq!(pending_requests.next_due(), Some(until));
+        pending_requests.wake_due(now);
+        assert!(!pending_requests.are_left());
         while Instant::now() < until {
             std::thread::sleep(Duration::from_millis(1));
         }
-        errands.wake_due(Instant::now());
-        assert_eq!(play(&errands), [vec![1]]);
-        assert_eq!(errands.next_due(), None);
+        pending_requests.wake_due(Instant::now());
+        assert_eq!(play(&pending_requests), [vec![1]]);
+        assert_eq!(pending_requests.next_due(), None);
     }
 
     #[test]
     fn a_panic_ends_one() {
-        let errands = Errands::default();
-        begin(&errands, 1, async { panic!("a mistake") });
-        begin(&errands, 2, async { Answer::error(200, "", "") });
-        let first = errands.next_woken().and_then(|key| errands.poll(key));
+        let pending_requests = PendingRequests::default();
+        begin(&pending_requests, 1, async { panic!("a mistake") });
+        begin(&pending_requests, 2, async { Answer::error(200, "", "") });
+        let first = pending_requests
+            .next_woken()
+            .and_then(|key| pending_requests.poll(key));
         assert!(first.is_some_and(|done| done.answer.is_err()));
-        let second = errands.next_woken().and_then(|key| errands.poll(key));
+        let second = pending_requests
+            .next_woken()
+            .and_then(|key| pending_requests.poll(key));
         assert!(second.is_some_and(|done| done.answer.is_ok()));
     }
 }
