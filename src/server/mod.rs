@@ -53,7 +53,7 @@ use crate::net::handover::Handover;
 use crate::net::http::{Facts, Readiness, Site};
 use crate::net::listener::Listener;
 use crate::net::rates::{Rate, Rates};
-use crate::net::webhooks::Target;
+use crate::net::webhooks::WebhookTarget;
 use crate::protocol::Codec;
 use crate::protocol::opening::check_names;
 use crate::shard::ListenerSpec;
@@ -64,7 +64,7 @@ use reload::{Current, Outline};
 use sites::{Layout, Mount, SitePlan};
 use starting::named;
 use tables::Claim;
-use webhooks::Telling;
+use webhooks::WebhookDelivery;
 
 /// Largest head of a unit around a message, in any codec (RFC 6455, section 5.2: 10 bytes unmasked).
 const UNIT_HEAD_BYTES: usize = 10;
@@ -330,7 +330,7 @@ impl Server {
             specs: specs.clone(),
             doors: doors.clone(),
         };
-        let target = Target::open(&self.webhooks)?;
+        let target = WebhookTarget::open(&self.webhooks)?;
         let config = Arc::new(self.config.clone());
         let driver = Arc::new(Drivers::choose(config.driver)?);
         let (bound, mut listening) =
@@ -351,7 +351,7 @@ impl Server {
             (bound.into_iter().map(Claim::Bound).collect(), None)
         };
         let current = Arc::new(Current::new(Arc::clone(&config)));
-        let (telling, reporting) = Telling::start(
+        let (webhook_delivery, reporting) = WebhookDelivery::start(
             &self.webhooks,
             target,
             &listening,
@@ -404,7 +404,7 @@ impl Server {
                 epoch: started,
             },
             bus: remote,
-            telling,
+            webhook_delivery,
         };
         for (number, (endpoint, claim)) in endpoints.into_iter().zip(claims).enumerate() {
             let (plan, report) = (Arc::clone(&plan), report.clone());
@@ -562,7 +562,7 @@ pub struct Running {
     /// thread's table if that is another.
     bus: Remote<Body>,
     reload: Reload,
-    telling: Telling,
+    webhook_delivery: WebhookDelivery,
 }
 
 impl Running {
@@ -587,7 +587,7 @@ impl Running {
         let began = Instant::now();
         self.draining.run(|_| ());
         let result = self.cores.wait();
-        self.telling.finish(began);
+        self.webhook_delivery.finish(began);
         result
     }
 }

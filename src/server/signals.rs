@@ -81,7 +81,7 @@ fn wait(
         cores,
         draining,
         bus,
-        telling,
+        webhook_delivery,
         ..
     } = running;
     // A core that ends by itself is our mistake: the others must not go on as if nothing were.
@@ -109,7 +109,7 @@ fn wait(
         .unwrap_or_else(|_| Err(io::Error::other("the watch over the cores panicked")));
     // The last events have some time, too.
     tell(None);
-    telling.finish(began);
+    webhook_delivery.finish(began);
     handle.close();
     result
 }

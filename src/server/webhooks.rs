@@ -10,7 +10,7 @@ use super::{Plan, Server};
 use crate::config::Webhooks;
 use crate::events::{Reporter, Reporting};
 use crate::ident::CoreId;
-use crate::net::webhooks::{Courier, Named, Target};
+use crate::net::webhooks::{DeliveryThread, ListenerName, WebhookTarget};
 
 /// What is left for the last events when the drain has taken all of its time.
 const FLUSH_TIME_MIN: Duration = Duration::from_secs(1);
@@ -33,44 +33,44 @@ impl Plan {
 }
 
 /// The thread that delivers, while the server runs.
-pub struct Telling {
-    courier: Option<Courier>,
+pub struct WebhookDelivery {
+    thread: Option<DeliveryThread>,
     /// For how long a drain may take, as it is configured by then.
     current: Arc<Current>,
 }
 
-impl Telling {
+impl WebhookDelivery {
     /// Starts it where it is configured.
     pub fn start(
         config: &Webhooks,
-        target: Option<Target>,
+        target: Option<WebhookTarget>,
         listening: &[Listening],
         cores: usize,
         current: Arc<Current>,
-    ) -> io::Result<(Telling, Option<Reporting>)> {
+    ) -> io::Result<(WebhookDelivery, Option<Reporting>)> {
         let Some(target) = target else {
-            let courier = None;
-            return Ok((Telling { courier, current }, None));
+            let thread = None;
+            return Ok((WebhookDelivery { thread, current }, None));
         };
-        let listeners = listening.iter().map(|one| Named {
+        let listeners = listening.iter().map(|one| ListenerName {
             app: one.space,
             url: one.url.clone(),
         });
         let (reporting, queue) =
             Reporting::new(config.events, config.queue_events_max.max(1), cores);
         let tallies = reporting.tallies();
-        let courier = Courier::start(config, target, listeners.collect(), queue, tallies)?;
-        let courier = Some(courier);
-        Ok((Telling { courier, current }, Some(reporting)))
+        let thread = DeliveryThread::start(config, target, listeners.collect(), queue, tallies)?;
+        let thread = Some(thread);
+        Ok((WebhookDelivery { thread, current }, Some(reporting)))
     }
 
     /// The cores have ended, after a drain that began then: what it has left of its time is for what waits, within
     /// bounds.
     pub fn finish(self, drain_began: Instant) {
-        if let Some(courier) = self.courier {
+        if let Some(thread) = self.thread {
             let (config, now) = (self.current.config(), Instant::now());
             let until = drain_began + config.drain_delay + config.drain_timeout;
-            courier.finish(until.clamp(now + FLUSH_TIME_MIN, now + FLUSH_TIME_MAX));
+            thread.finish(until.clamp(now + FLUSH_TIME_MIN, now + FLUSH_TIME_MAX));
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::config::Webhooks;
 use crate::events::{Event, Tally};
 
 /// A listener as it is named to those outside.
-pub struct Named {
+pub struct ListenerName {
     #[expect(dead_code, reason = "nobody is told")]
     pub app: &'static str,
     #[expect(dead_code, reason = "nobody is told")]
@@ -20,11 +20,11 @@ pub struct Named {
 }
 
 /// There is none.
-pub struct Target(Infallible);
+pub struct WebhookTarget(Infallible);
 
-impl Target {
+impl WebhookTarget {
     /// An error if there are to be webhooks.
-    pub fn open(config: &Webhooks) -> io::Result<Option<Target>> {
+    pub fn open(config: &Webhooks) -> io::Result<Option<WebhookTarget>> {
         check_webhooks(config).map(|()| None)
     }
 }
@@ -41,17 +41,17 @@ pub fn check_webhooks(config: &Webhooks) -> io::Result<()> {
 }
 
 /// There is none.
-pub struct Courier(Infallible);
+pub struct DeliveryThread(Infallible);
 
-impl Courier {
-    /// Is never called: there is no [`Target`].
+impl DeliveryThread {
+    /// Is never called: there is no [`WebhookTarget`].
     pub fn start(
         _: &Webhooks,
-        target: Target,
-        _: Vec<Named>,
+        target: WebhookTarget,
+        _: Vec<ListenerName>,
         _: Receiver<Event>,
         _: Arc<[Tally]>,
-    ) -> io::Result<Courier> {
+    ) -> io::Result<DeliveryThread> {
         match target.0 {}
     }
 

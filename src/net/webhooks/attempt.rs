@@ -1,4 +1,4 @@
-//! What a request has come to ([`Outcome`]), and how long to wait before it is made again ([`Backoff`]).
+//! What a request has come to ([`AttemptResult`]), and how long to wait before it is made again ([`Backoff`]).
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
 
 /// What a request has come to.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Outcome {
+pub enum AttemptResult {
     /// The receiver has the batch.
     Delivered,
     /// It may have it later, perhaps after a time that it names.
@@ -21,21 +21,21 @@ pub enum Outcome {
     Refused { why: String },
 }
 
-impl Outcome {
+impl AttemptResult {
     /// What a response means.
-    pub fn of(status: u16, retry_after: Option<&str>) -> Outcome {
+    pub fn of(status: u16, retry_after: Option<&str>) -> AttemptResult {
         let why = format!("status {status}");
         match status {
-            200..=299 => Outcome::Delivered,
-            408 | 425 | 429 | 500..=599 => Outcome::Later {
+            200..=299 => AttemptResult::Delivered,
+            408 | 425 | 429 | 500..=599 => AttemptResult::Later {
                 why,
                 after: retry_after.and_then(seconds),
             },
             // The configured URL is meant: another one might be anybody's, and would get uids and addresses.
-            300..=399 => Outcome::Refused {
+            300..=399 => AttemptResult::Refused {
                 why: format!("{why}: redirects are not followed"),
             },
-            _ => Outcome::Refused { why },
+            _ => AttemptResult::Refused { why },
         }
     }
 }
@@ -79,18 +79,18 @@ mod tests {
     #[test]
     fn what_responses_mean() {
         for status in [200, 204, 299] {
-            assert_eq!(Outcome::of(status, None), Outcome::Delivered);
+            assert_eq!(AttemptResult::of(status, None), AttemptResult::Delivered);
         }
         for status in [408, 429, 500, 503, 599] {
-            let outcome = Outcome::of(status, None);
+            let outcome = AttemptResult::of(status, None);
             assert!(
-                matches!(outcome, Outcome::Later { after: None, .. }),
+                matches!(outcome, AttemptResult::Later { after: None, .. }),
                 "{status}"
             );
         }
         for status in [301, 307, 400, 401, 404, 410, 999] {
-            let outcome = Outcome::of(status, Some("1"));
-            assert!(matches!(outcome, Outcome::Refused { .. }), "{status}");
+            let outcome = AttemptResult::of(status, Some("1"));
+            assert!(matches!(outcome, AttemptResult::Refused { .. }), "{status}");
         }
     }
 
@@ -105,7 +105,7 @@ mod tests {
             ("soon", None),
             ("Fri, 31 Dec 1999 23:59:59 GMT", None),
         ] {
-            let Outcome::Later { after, .. } = Outcome::of(429, Some(text)) else {
+            let AttemptResult::Later { after, .. } = AttemptResult::of(429, Some(text)) else {
                 panic!("{text}")
             };
             assert_eq!(after, expected.map(Duration::from_secs), "{text}");

@@ -8,48 +8,48 @@ use crate::events::{Event, KickedBy, Origin, What};
 use crate::ident::ConnName;
 
 /// A listener as it is named to those outside.
-pub struct Named {
+pub struct ListenerName {
     pub app: &'static str,
     pub url: String,
 }
 
 /// What is the same in every batch.
-pub struct Sender {
+pub struct BatchSender {
     /// This start of the server, by a random name.
     pub server: String,
     /// By number.
-    pub listeners: Vec<Named>,
+    pub listeners: Vec<ListenerName>,
 }
 
 #[derive(Serialize)]
-struct Body<'a> {
+struct BatchBody<'a> {
     server: &'a str,
     /// Counted from 1; one that is sent again has the same number.
     batch: u64,
     /// Events that nobody will get, since the last batch that was delivered.
     dropped: u64,
-    events: Vec<Entry<'a>>,
+    events: Vec<BatchEntry<'a>>,
 }
 
 #[derive(Serialize)]
-struct Entry<'a> {
+struct BatchEntry<'a> {
     id: String,
     event: &'static str,
     /// In seconds since 1970.
     time: f64,
     uid: &'a str,
     #[serde(flatten)]
-    place: Option<Place<'a>>,
+    place: Option<BatchPlace<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     first: Option<bool>,
     #[serde(flatten)]
-    end: Option<End>,
+    end: Option<BatchEnd>,
     #[serde(flatten)]
-    kick: Option<Kick<'a>>,
+    kick: Option<BatchKick<'a>>,
 }
 
 #[derive(Serialize)]
-struct Place<'a> {
+struct BatchPlace<'a> {
     connection: String,
     address: SocketAddr,
     app: &'a str,
@@ -57,22 +57,22 @@ struct Place<'a> {
 }
 
 #[derive(Serialize)]
-struct End {
+struct BatchEnd {
     reason: &'static str,
     code: Option<u16>,
     last: bool,
 }
 
 #[derive(Serialize)]
-struct Kick<'a> {
+struct BatchKick<'a> {
     connections: u32,
     by: &'a str,
 }
 
-impl Sender {
+impl BatchSender {
     /// The body of a request.
     pub fn encode(&self, batch: u64, dropped: u64, events: &[Event]) -> Vec<u8> {
-        let body = Body {
+        let body = BatchBody {
             server: &self.server,
             batch,
             dropped,
@@ -82,11 +82,11 @@ impl Sender {
         serde_json::to_vec(&body).unwrap_or_default()
     }
 
-    fn entry<'a>(&'a self, event: &'a Event) -> Entry<'a> {
+    fn entry<'a>(&'a self, event: &'a Event) -> BatchEntry<'a> {
         let (name, place, first, end, kick) = match event.what {
             What::Connect { of, first } => ("connect", Some(of), Some(first), None, None),
             What::Disconnect { of, reason, last } => {
-                let end = End {
+                let end = BatchEnd {
                     reason: reason.text(),
                     code: reason.code(),
                     last,
@@ -95,10 +95,16 @@ impl Sender {
             }
             What::Kick { connections, by } => {
                 let by = self.kicked_by(by);
-                ("kick", None, None, None, Some(Kick { connections, by }))
+                (
+                    "kick",
+                    None,
+                    None,
+                    None,
+                    Some(BatchKick { connections, by }),
+                )
             }
         };
-        Entry {
+        BatchEntry {
             id: format!("{}-{}-{}", self.server, event.core, event.number),
             event: name,
             time: event.at as f64 / 1_000.0,
@@ -110,9 +116,9 @@ impl Sender {
         }
     }
 
-    fn place(&self, event: &Event, of: Origin) -> Place<'_> {
+    fn place(&self, event: &Event, of: Origin) -> BatchPlace<'_> {
         let named = self.listeners.get(usize::from(of.listener));
-        Place {
+        BatchPlace {
             // Ids mean something on one core only.
             connection: ConnName(event.core, of.connection).to_string(),
             address: of.peer,
@@ -153,10 +159,10 @@ mod tests {
             uid: Box::from("t\"m"),
             what,
         };
-        let sender = Sender {
+        let sender = BatchSender {
             server: "5e".to_owned(),
             listeners: ["relay", "push"]
-                .map(|app| Named {
+                .map(|app| ListenerName {
                     app,
                     url: format!("ws://127.0.0.1/{app}"),
                 })

@@ -16,22 +16,22 @@ pub trait Clock {
 }
 
 /// The real one.
-pub struct Live {
+pub struct SystemClock {
     /// Says once when all is to be over.
     closing: Receiver<Instant>,
     until: std::cell::Cell<Option<Instant>>,
 }
 
-impl Live {
-    pub fn new(closing: Receiver<Instant>) -> Live {
-        Live {
+impl SystemClock {
+    pub fn new(closing: Receiver<Instant>) -> SystemClock {
+        SystemClock {
             closing,
             until: std::cell::Cell::new(None),
         }
     }
 }
 
-impl Clock for Live {
+impl Clock for SystemClock {
     fn now(&self) -> Instant {
         Instant::now()
     }

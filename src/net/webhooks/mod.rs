@@ -1,4 +1,4 @@
-//! Webhooks: a back end is told by HTTP who comes and goes. [`Courier`] is the thread that does so; the cores put
+//! Webhooks: a back end is told by HTTP who comes and goes. [`DeliveryThread`] is the thread that does so; the cores put
 //! events into its queue ([`crate::events`]) and know nothing else of it.
 //!
 //! Started by `server` where a URL is configured. Bounds: `queue_events_max` events wait, `batch_events_max` are under
@@ -7,7 +7,7 @@
 mod attempt;
 mod batch;
 mod clock;
-mod errand;
+mod delivery;
 mod post;
 mod signature;
 
@@ -20,14 +20,14 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tracing::{error, warn};
 
-pub use batch::Named;
-pub use post::{Target, check_webhooks};
+pub use batch::ListenerName;
+pub use post::{WebhookTarget, check_webhooks};
 
 use crate::config::Webhooks;
 use crate::events::{Event, Tally};
 use crate::guard::guard;
-use clock::Live;
-use errand::Errand;
+use clock::SystemClock;
+use delivery::Delivery;
 use post::{Post, Poster};
 
 /// After a panic of ours, before it goes on.
@@ -36,7 +36,7 @@ const PANIC_PAUSE: Duration = Duration::from_secs(1);
 const LENIENCE: Duration = Duration::from_millis(50);
 
 /// The thread that delivers.
-pub struct Courier {
+pub struct DeliveryThread {
     queue: Receiver<Event>,
     under_way: Arc<AtomicUsize>,
     closing: Sender<Instant>,
@@ -44,34 +44,34 @@ pub struct Courier {
     ended: Receiver<()>,
 }
 
-impl Courier {
+impl DeliveryThread {
     /// Starts it.
     pub fn start(
         config: &Webhooks,
-        target: Target,
-        listeners: Vec<Named>,
+        target: WebhookTarget,
+        listeners: Vec<ListenerName>,
         queue: Receiver<Event>,
         tallies: Arc<[Tally]>,
-    ) -> io::Result<Courier> {
+    ) -> io::Result<DeliveryThread> {
         let (closing, told) = bounded(1);
         let (ending, ended) = bounded::<()>(0);
-        let sender = batch::Sender {
+        let sender = batch::BatchSender {
             server: random_name()?,
             listeners,
         };
         let key = target.key.clone();
         let post = Poster::new(target, config.timeout);
         let taken = queue.clone();
-        let means = (key, post, Live::new(told));
-        let errand = Errand::new(config, taken, tallies, sender, means);
-        let under_way = errand.under_way();
+        let means = (key, post, SystemClock::new(told));
+        let delivery = Delivery::new(config, taken, tallies, sender, means);
+        let under_way = delivery.under_way();
         thread::Builder::new()
             .name("webhooks".into())
             .spawn(move || {
-                run(errand);
+                run(delivery);
                 drop(ending);
             })?;
-        Ok(Courier {
+        Ok(DeliveryThread {
             queue,
             under_way,
             closing,
@@ -94,12 +94,12 @@ impl Courier {
 }
 
 /// A panic is our mistake, costs the batch in hand and nothing else.
-fn run<P: Post>(mut errand: Errand<P, Live>) {
+fn run<P: Post>(mut delivery: Delivery<P, SystemClock>) {
     use clock::Clock;
-    while let Err(fault) = guard(|| errand.run()) {
+    while let Err(fault) = guard(|| delivery.run()) {
         error!(%fault, "webhooks: the delivery panicked; its batch is dropped");
-        errand.give_up_batch();
-        errand.clock.pause(PANIC_PAUSE);
+        delivery.give_up_batch();
+        delivery.clock.pause(PANIC_PAUSE);
     }
 }
 

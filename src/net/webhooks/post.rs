@@ -9,7 +9,7 @@ use ureq::Agent;
 use ureq::http::Uri;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
-use super::attempt::Outcome;
+use super::attempt::AttemptResult;
 use super::signature::FIELD;
 use crate::config::Webhooks;
 use crate::escape::Escaped;
@@ -23,15 +23,15 @@ const RESPONSE_BYTES_MAX: u64 = 64 << 10;
 const IDLE_AGE_MAX: Duration = Duration::from_secs(3);
 
 /// What the configuration comes to, checked.
-pub struct Target {
+pub struct WebhookTarget {
     url: String,
     pub key: hmac::Key,
     roots: RootCerts,
 }
 
-impl Target {
+impl WebhookTarget {
     /// `None` where there are no webhooks. The error names the key that is wrong, and shows no secret.
-    pub fn open(config: &Webhooks) -> io::Result<Option<Target>> {
+    pub fn open(config: &Webhooks) -> io::Result<Option<WebhookTarget>> {
         let Some(url) = &config.url else {
             return Ok(None);
         };
@@ -53,7 +53,7 @@ impl Target {
             }
             None => RootCerts::PlatformVerifier,
         };
-        Ok(Some(Target {
+        Ok(Some(WebhookTarget {
             url: url.clone(),
             key: secret(config)?,
             roots,
@@ -63,7 +63,7 @@ impl Target {
 
 /// What is wrong with webhooks so configured, if anything.
 pub fn check_webhooks(config: &Webhooks) -> io::Result<()> {
-    Target::open(config).map(|_| ())
+    WebhookTarget::open(config).map(|_| ())
 }
 
 fn check_url(url: &str) -> Result<(), &'static str> {
@@ -145,7 +145,7 @@ fn invalid(text: &str) -> io::Error {
 
 /// Makes one request.
 pub trait Post {
-    fn post(&mut self, body: &[u8], signature: &str, timeout: Duration) -> Outcome;
+    fn post(&mut self, body: &[u8], signature: &str, timeout: Duration) -> AttemptResult;
 }
 
 /// The client.
@@ -156,7 +156,7 @@ pub struct Poster {
 }
 
 impl Poster {
-    pub fn new(target: Target, timeout: Duration) -> Poster {
+    pub fn new(target: WebhookTarget, timeout: Duration) -> Poster {
         let cryptography = rustls::crypto::aws_lc_rs::default_provider();
         let tls = TlsConfig::builder()
             .root_certs(target.roots)
@@ -182,7 +182,7 @@ impl Poster {
 }
 
 impl Post for Poster {
-    fn post(&mut self, body: &[u8], signature: &str, timeout: Duration) -> Outcome {
+    fn post(&mut self, body: &[u8], signature: &str, timeout: Duration) -> AttemptResult {
         let mut request = self.agent.post(&self.url);
         if timeout < self.timeout {
             request = request.config().timeout_global(Some(timeout)).build();
@@ -195,13 +195,13 @@ impl Post for Poster {
             Ok(mut response) => {
                 let retry_after = response.headers().get("Retry-After");
                 let retry_after = retry_after.and_then(|value| value.to_str().ok());
-                let outcome = Outcome::of(response.status().as_u16(), retry_after);
+                let outcome = AttemptResult::of(response.status().as_u16(), retry_after);
                 let body = response.body_mut().with_config();
                 let _ = body.limit(RESPONSE_BYTES_MAX).read_to_vec();
                 outcome
             }
             // It may quote the receiver.
-            Err(error) => Outcome::Later {
+            Err(error) => AttemptResult::Later {
                 why: Escaped(&error.to_string()).to_string(),
                 after: None,
             },
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn without_a_url_there_are_none() {
-        assert!(Target::open(&Webhooks::default()).unwrap().is_none());
+        assert!(WebhookTarget::open(&Webhooks::default()).unwrap().is_none());
     }
 
     #[test]

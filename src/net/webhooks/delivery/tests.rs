@@ -19,7 +19,7 @@ struct Scene {
     pauses: Vec<Duration>,
     until: Option<Duration>,
     /// What the next requests come to, the last first; without any they are delivered.
-    outcomes: Vec<Outcome>,
+    outcomes: Vec<AttemptResult>,
     /// How long each takes.
     takes: Duration,
     posts: Vec<(Value, String, Duration)>,
@@ -58,19 +58,19 @@ impl Clock for Shared {
 }
 
 impl Post for Shared {
-    fn post(&mut self, body: &[u8], signature: &str, timeout: Duration) -> Outcome {
+    fn post(&mut self, body: &[u8], signature: &str, timeout: Duration) -> AttemptResult {
         let mut scene = self.0.borrow_mut();
         let body = serde_json::from_slice(body).expect("JSON");
         scene.posts.push((body, signature.to_owned(), timeout));
         let takes = scene.takes;
         scene.elapsed += takes;
         assert!(!std::mem::take(&mut scene.panics), "a mistake");
-        scene.outcomes.pop().unwrap_or(Outcome::Delivered)
+        scene.outcomes.pop().unwrap_or(AttemptResult::Delivered)
     }
 }
 
-fn later() -> Outcome {
-    Outcome::Later {
+fn later() -> AttemptResult {
+    AttemptResult::Later {
         why: "status 503".to_owned(),
         after: None,
     }
@@ -84,7 +84,7 @@ fn tell(reporter: &mut Reporter, events: usize) {
 }
 
 /// Three events a batch, ten waiting.
-fn scene() -> (Errand<Shared, Shared>, Shared, Reporting) {
+fn scene() -> (Delivery<Shared, Shared>, Shared, Reporting) {
     let config = Webhooks {
         batch_events_max: 3,
         queue_events_max: 10,
@@ -92,21 +92,21 @@ fn scene() -> (Errand<Shared, Shared>, Shared, Reporting) {
     };
     let (reporting, queue) = Reporting::new(EventKinds::ALL, config.queue_events_max, 2);
     let shared = Shared(Rc::default(), Instant::now());
-    let sender = Sender {
+    let sender = BatchSender {
         server: "s".to_owned(),
         listeners: Vec::new(),
     };
     let key = hmac::Key::new(hmac::HMAC_SHA256, b"secret");
     let means = (key, shared.clone(), shared.clone());
-    let errand = Errand::new(&config, queue, reporting.tallies(), sender, means);
-    (errand, shared, reporting)
+    let delivery = Delivery::new(&config, queue, reporting.tallies(), sender, means);
+    (delivery, shared, reporting)
 }
 
 /// Runs it to its end: no core is left.
-fn run(mut errand: Errand<Shared, Shared>, reporting: Reporting) -> [u64; 3] {
+fn run(mut delivery: Delivery<Shared, Shared>, reporting: Reporting) -> [u64; 3] {
     let tallies = reporting.tallies();
     drop(reporting);
-    errand.run();
+    delivery.run();
     let sum = |count: fn(&Tally) -> u64| tallies.iter().map(count).sum();
     [
         sum(|tally| tally.sent.load(Ordering::Relaxed)),
@@ -134,12 +134,12 @@ fn a_full_batch_leaves_at_once_and_a_smaller_one_when_it_is_old() {
         (3, vec![3], false),
         (4, vec![3, 1], true),
     ] {
-        let (mut errand, shared, reporting) = scene();
+        let (mut delivery, shared, reporting) = scene();
         tell(&mut reporting.reporter(CoreId(0)), events);
         for _ in &batches {
-            let first = errand.queue.recv().unwrap();
-            errand.collect(first);
-            errand.deliver();
+            let first = delivery.queue.recv().unwrap();
+            delivery.collect(first);
+            delivery.deliver();
         }
         let sizes: Vec<usize> = posted(&shared).iter().map(Vec::len).collect();
         assert_eq!(sizes, batches);
@@ -151,25 +151,25 @@ fn a_full_batch_leaves_at_once_and_a_smaller_one_when_it_is_old() {
 
 #[test]
 fn what_comes_meanwhile_goes_along() {
-    let (mut errand, shared, reporting) = scene();
+    let (mut delivery, shared, reporting) = scene();
     let mut reporter = reporting.reporter(CoreId(0));
     tell(&mut reporter, 2);
     shared.0.borrow_mut().coming = Some((4, reporter));
-    let first = errand.queue.recv().unwrap();
-    errand.collect(first);
-    assert_eq!(errand.batch.len(), 3);
+    let first = delivery.queue.recv().unwrap();
+    delivery.collect(first);
+    assert_eq!(delivery.batch.len(), 3);
     // It was full then, after a few looks and long before it was old.
     assert_eq!(shared.0.borrow().elapsed, 4 * LOOK_INTERVAL);
 }
 
 #[test]
 fn what_comes_to_nothing_is_tried_again_in_order_and_signed_anew() {
-    let (errand, shared, reporting) = scene();
+    let (delivery, shared, reporting) = scene();
     tell(&mut reporting.reporter(CoreId(1)), 4);
     let after = Some(Duration::from_secs(7));
     let why = String::new();
-    shared.0.borrow_mut().outcomes = vec![Outcome::Later { why, after }, later(), later()];
-    assert_eq!(run(errand, reporting), [4, 0, 0]);
+    shared.0.borrow_mut().outcomes = vec![AttemptResult::Later { why, after }, later(), later()];
+    assert_eq!(run(delivery, reporting), [4, 0, 0]);
     let first = ["s-1-1".to_owned(), "s-1-2".into(), "s-1-3".into()];
     let posts = posted(&shared);
     assert_eq!(posts[..4], [&first[..]; 4].map(<[_]>::to_vec));
@@ -190,11 +190,11 @@ fn what_comes_to_nothing_is_tried_again_in_order_and_signed_anew() {
 
 #[test]
 fn a_receiver_that_says_at_once_waits_like_any_other() {
-    let (errand, shared, reporting) = scene();
+    let (delivery, shared, reporting) = scene();
     tell(&mut reporting.reporter(CoreId(0)), 1);
-    let at_once = Outcome::of(503, Some("0"));
+    let at_once = AttemptResult::of(503, Some("0"));
     shared.0.borrow_mut().outcomes = vec![at_once; 3];
-    assert_eq!(run(errand, reporting), [1, 0, 0]);
+    assert_eq!(run(delivery, reporting), [1, 0, 0]);
     let scene = shared.0.borrow();
     let pauses: Vec<u128> = scene.pauses.iter().map(Duration::as_millis).collect();
     assert_eq!(pauses, [250, 500, 1_000]);
@@ -202,11 +202,11 @@ fn a_receiver_that_says_at_once_waits_like_any_other() {
 
 #[test]
 fn a_refused_batch_is_counted_and_told_of_and_the_next_goes() {
-    let (errand, shared, reporting) = scene();
+    let (delivery, shared, reporting) = scene();
     tell(&mut reporting.reporter(CoreId(0)), 4);
     let why = "status 404".to_owned();
-    shared.0.borrow_mut().outcomes = vec![Outcome::Refused { why }];
-    assert_eq!(run(errand, reporting), [1, 3, 0]);
+    shared.0.borrow_mut().outcomes = vec![AttemptResult::Refused { why }];
+    assert_eq!(run(delivery, reporting), [1, 3, 0]);
     let scene = shared.0.borrow();
     assert_eq!(scene.posts.len(), 2);
     assert_eq!(scene.posts[0].0["dropped"], 0);
@@ -216,11 +216,11 @@ fn a_refused_batch_is_counted_and_told_of_and_the_next_goes() {
 
 #[test]
 fn what_found_no_room_is_told_of_once() {
-    let (errand, shared, reporting) = scene();
+    let (delivery, shared, reporting) = scene();
     let mut reporter = reporting.reporter(CoreId(0));
     tell(&mut reporter, 15);
     drop(reporter);
-    assert_eq!(run(errand, reporting), [10, 0, 5]);
+    assert_eq!(run(delivery, reporting), [10, 0, 5]);
     let dropped = |(body, ..): &(Value, String, Duration)| body["dropped"].as_u64().unwrap();
     let scene = shared.0.borrow();
     let told: Vec<u64> = scene.posts.iter().map(dropped).collect();
@@ -229,10 +229,10 @@ fn what_found_no_room_is_told_of_once() {
 
 #[test]
 fn a_batch_is_given_up_in_the_end() {
-    let (errand, shared, reporting) = scene();
+    let (delivery, shared, reporting) = scene();
     tell(&mut reporting.reporter(CoreId(0)), 4);
     shared.0.borrow_mut().outcomes = vec![later(); 400];
-    assert_eq!(run(errand, reporting), [0, 4, 0]);
+    assert_eq!(run(delivery, reporting), [0, 4, 0]);
     let scene = shared.0.borrow();
     let hour = Duration::from_secs(3_600);
     let most = 2 * (hour + Duration::from_secs(30));
@@ -247,7 +247,7 @@ fn a_batch_is_given_up_in_the_end() {
 
 #[test]
 fn when_the_server_stops_the_time_for_all_of_it_is_bounded() {
-    let (errand, shared, reporting) = scene();
+    let (delivery, shared, reporting) = scene();
     tell(&mut reporting.reporter(CoreId(0)), 4);
     {
         let mut scene = shared.0.borrow_mut();
@@ -255,8 +255,8 @@ fn when_the_server_stops_the_time_for_all_of_it_is_bounded() {
         scene.takes = Duration::from_millis(700);
         scene.outcomes = vec![later(); 200];
     }
-    let under_way = errand.under_way();
-    assert_eq!(run(errand, reporting), [0, 0, 0]);
+    let under_way = delivery.under_way();
+    assert_eq!(run(delivery, reporting), [0, 0, 0]);
     let scene = shared.0.borrow();
     assert_eq!(scene.elapsed, Duration::from_secs(3));
     // Each request gets no more time than is left.
@@ -271,11 +271,11 @@ fn when_the_server_stops_the_time_for_all_of_it_is_bounded() {
 
 #[test]
 fn a_panic_costs_its_batch_alone() {
-    let (mut errand, shared, reporting) = scene();
+    let (mut delivery, shared, reporting) = scene();
     tell(&mut reporting.reporter(CoreId(0)), 4);
     shared.0.borrow_mut().panics = true;
-    assert!(crate::guard::guard(|| errand.run()).is_err());
-    errand.give_up_batch();
-    assert_eq!(run(errand, reporting), [1, 3, 0]);
+    assert!(crate::guard::guard(|| delivery.run()).is_err());
+    delivery.give_up_batch();
+    assert_eq!(run(delivery, reporting), [1, 3, 0]);
     assert_eq!(posted(&shared)[1], ["s-0-4"]);
 }

@@ -1,4 +1,4 @@
-//! The delivering thread's work: [`Errand`] takes events from the queue, makes batches of them and has each
+//! The delivering thread's work: [`Delivery`] takes events from the queue, makes batches of them and has each
 //! delivered before the next, so that what happens to a uid arrives in order.
 //!
 //! Bound: one batch beside the queue. Whatever the receiver does, no core notices.
@@ -11,8 +11,8 @@ use aws_lc_rs::hmac;
 use crossbeam_channel::{Receiver, TryRecvError};
 use tracing::{error, info, warn};
 
-use super::attempt::{Backoff, Outcome};
-use super::batch::Sender;
+use super::attempt::{AttemptResult, Backoff};
+use super::batch::BatchSender;
 use super::clock::Clock;
 use super::post::Post;
 use super::signature::sign;
@@ -25,20 +25,20 @@ use crate::log_limiter::LogLimiter;
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// What it may take.
-pub struct Pace {
+pub struct DeliveryLimits {
     batch_events_max: usize,
     batch_delay: Duration,
     timeout: Duration,
     retry_timeout: Duration,
 }
 
-pub struct Errand<P, C> {
+pub struct Delivery<P, C> {
     queue: Receiver<Event>,
-    sender: Sender,
+    sender: BatchSender,
     key: hmac::Key,
     post: P,
     pub clock: C,
-    pace: Pace,
+    limits: DeliveryLimits,
     tallies: Arc<[Tally]>,
     backoff: Backoff,
     /// The batch that is being made or delivered.
@@ -54,21 +54,21 @@ pub struct Errand<P, C> {
     complaints: LogLimiter,
 }
 
-impl<P: Post, C: Clock> Errand<P, C> {
+impl<P: Post, C: Clock> Delivery<P, C> {
     pub fn new(
         config: &Webhooks,
         queue: Receiver<Event>,
         tallies: Arc<[Tally]>,
-        sender: Sender,
+        sender: BatchSender,
         (key, post, clock): (hmac::Key, P, C),
-    ) -> Errand<P, C> {
-        Errand {
+    ) -> Delivery<P, C> {
+        Delivery {
             queue,
             sender,
             key,
             post,
             clock,
-            pace: Pace {
+            limits: DeliveryLimits {
                 batch_events_max: config.batch_events_max.max(1),
                 batch_delay: config.batch_delay,
                 timeout: config.timeout,
@@ -114,9 +114,9 @@ impl<P: Post, C: Clock> Errand<P, C> {
 
     /// Waits until the batch is full, or old enough, or nobody is left to add to it.
     fn collect(&mut self, first: Event) {
-        let due = self.clock.now() + self.pace.batch_delay;
+        let due = self.clock.now() + self.limits.batch_delay;
         self.add(first);
-        while self.batch.len() < self.pace.batch_events_max {
+        while self.batch.len() < self.limits.batch_events_max {
             match self.queue.try_recv() {
                 Ok(event) => self.add(event),
                 Err(TryRecvError::Disconnected) => return,
@@ -145,7 +145,7 @@ impl<P: Post, C: Clock> Errand<P, C> {
             .encode(self.number, lost - self.told, &self.batch);
         let began = self.clock.now();
         loop {
-            let mut timeout = self.pace.timeout;
+            let mut timeout = self.limits.timeout;
             if let Some(until) = self.clock.until() {
                 timeout = timeout.min(until.saturating_duration_since(self.clock.now()));
                 if timeout.is_zero() {
@@ -154,18 +154,18 @@ impl<P: Post, C: Clock> Errand<P, C> {
             }
             let signature = sign(&self.key, self.clock.wall_seconds(), &body);
             match self.post.post(&body, &signature, timeout) {
-                Outcome::Delivered => {
+                AttemptResult::Delivered => {
                     self.told = lost;
                     self.delivered();
                     return;
                 }
-                Outcome::Refused { why } => {
+                AttemptResult::Refused { why } => {
                     let events = self.batch.len();
                     error!(%why, events, "webhooks: a batch was refused; it is dropped");
                     self.finish_batch(|tally| &tally.failed);
                     return;
                 }
-                Outcome::Later { why, after } => {
+                AttemptResult::Later { why, after } => {
                     if !self.wait(&why, after, began) {
                         return;
                     }
@@ -186,7 +186,7 @@ impl<P: Post, C: Clock> Errand<P, C> {
     fn wait(&mut self, why: &str, after: Option<Duration>, began: Instant) -> bool {
         let now = self.clock.now();
         let waiting = self.queue.len() + self.batch.len();
-        if now.saturating_duration_since(began) >= self.pace.retry_timeout {
+        if now.saturating_duration_since(began) >= self.limits.retry_timeout {
             let events = self.batch.len();
             error!(
                 why,
@@ -206,7 +206,7 @@ impl<P: Post, C: Clock> Errand<P, C> {
         // Not sooner for a receiver that says "at once".
         let pause = self.backoff.pause(self.clock.random());
         let spent = now.saturating_duration_since(began);
-        let left = self.pace.retry_timeout.saturating_sub(spent);
+        let left = self.limits.retry_timeout.saturating_sub(spent);
         let mut pause = after.unwrap_or(pause).max(pause).min(left);
         if let Some(until) = self.clock.until() {
             pause = pause.min(until.saturating_duration_since(now));
