@@ -1,17 +1,17 @@
 //! Starts and pins the cores, owns each core's turn, drains, stops.
 
+mod client_drain;
 mod cores;
 mod cpus;
 mod drain;
 mod driver;
-mod farewell;
+mod http_listeners;
 mod listen;
+mod namespaces;
 mod parts;
 mod reload;
 mod runtime;
 mod signals;
-mod sites;
-mod spaces;
 mod starting;
 mod supervisor;
 mod sweep;
@@ -60,8 +60,8 @@ use crate::shard::ListenerSpec;
 use cores::Cores;
 use drain::{Draining, Progress};
 use driver::Drivers;
+use http_listeners::{HttpListenerPlan, Layout, Mount};
 use reload::{Current, Outline};
-use sites::{Layout, Mount, SitePlan};
 use starting::named;
 use tables::Claim;
 use webhooks::WebhookDelivery;
@@ -512,7 +512,7 @@ struct Plan {
     /// Of namespaces; the apps' spaces are the first.
     registry: Arc<Registry>,
     apps: Vec<(MakeApp, Reach)>,
-    sites: Vec<SitePlan>,
+    sites: Vec<HttpListenerPlan>,
     backend_tokens: BackendTokens,
     keyring: Option<Arc<Keyring>>,
     /// How cores tell of events, if anybody wants to know.

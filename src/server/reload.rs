@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tracing::info;
 
 use super::Server;
-use super::sites::Layout;
+use super::http_listeners::Layout;
 use crate::app::envelope::Body;
 use crate::auth::Keyring;
 use crate::auth::backend_tokens::BackendTokens;

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
+use super::client_drain::ClientDrain;
 use super::drain::Progress;
-use super::farewell::Farewell;
 use super::reload::Renewal;
 use super::sweep::{Sweeps, What};
 use crate::app::envelope::DrainStep;
@@ -52,7 +52,7 @@ pub struct Turn {
     core: CoreId,
     phase: Phase,
     /// Whom to close in [`Phase::Shut`].
-    farewell: Farewell,
+    client_drain: ClientDrain,
     /// What is being done to everybody.
     sweeps: Sweeps,
 }
@@ -71,7 +71,7 @@ impl Turn {
             progress,
             core,
             phase: Phase::Serving,
-            farewell: Farewell::default(),
+            client_drain: ClientDrain::default(),
             sweeps: Sweeps::default(),
         }
     }
@@ -162,7 +162,7 @@ impl Turn {
         self.poll_requests(shared, now);
         let host = &mut *shared.borrow_mut();
         self.sweeps.go_on(host, &mut self.transport);
-        self.farewell.go_on(host);
+        self.client_drain.go_on(host);
         // After the events: what had arrived before a deadline counts, even if we were late to look. And after
         // everybody has been told of other deadlines.
         match self.transport.has_caught_up(now) && !self.sweeps.is_under_way() {
@@ -180,7 +180,7 @@ impl Turn {
         self.transport.settle();
         host.publish_taken();
         host.bus().ring_posted();
-        let swept = !self.sweeps.is_under_way() && !self.farewell.is_behind();
+        let swept = !self.sweeps.is_under_way() && !self.client_drain.is_behind();
         mail_left || writes_left || !swept || host.has_due()
     }
 
@@ -231,7 +231,7 @@ impl Turn {
                     let id = arrival.connection;
                     self.transport.adopt(host, arrival);
                     match self.phase {
-                        Phase::Shut => self.farewell.add(id),
+                        Phase::Shut => self.client_drain.add(id),
                         Phase::Finishing(_) => self.transport.close(host, id),
                         _ => {}
                     }
@@ -276,9 +276,9 @@ impl Turn {
                         listener.stop();
                     }
                 }
-                self.farewell.begin(host, &self.transport);
+                self.client_drain.begin(host, &self.transport);
             }
-            DrainStep::Close { count } => self.farewell.close(host, count),
+            DrainStep::Close { count } => self.client_drain.close(host, count),
             DrainStep::Quiet => {
                 self.phase = Phase::Quiet;
                 for listener in &*self.listeners {
@@ -298,7 +298,7 @@ impl Turn {
     fn report(&mut self, host: &mut Host, unfinished: bool) {
         let connections = host.shard().stats.connections;
         if self.phase == Phase::Shut {
-            let clients = self.farewell.len() as u64;
+            let clients = self.client_drain.len() as u64;
             return self.progress[self.core.index()].publish_shut(connections, clients);
         }
         let working = unfinished || self.pending_requests.len() > 0 || host.has_pending_calls();

@@ -18,10 +18,10 @@ mod listening;
 mod load;
 mod raw;
 mod receiver;
+mod resources;
 mod seed;
 mod server;
 mod tokens;
-mod toll;
 
 mod admission;
 mod anew;

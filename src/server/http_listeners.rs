@@ -22,7 +22,7 @@ use crate::shard::ListenerSpec;
 const ANSWERS_BYTES_MAX: usize = 256 << 10;
 
 /// One HTTP port.
-pub struct SitePlan {
+pub struct HttpListenerPlan {
     /// Its number.
     pub number: u16,
     pub site: Site,
@@ -43,7 +43,7 @@ pub struct Mount {
 
 /// Everything that is listened on, by its number.
 pub struct Layout {
-    pub sites: Vec<SitePlan>,
+    pub sites: Vec<HttpListenerPlan>,
     pub specs: Vec<ListenerSpec>,
     pub rates: Vec<Rate>,
     pub doors: Vec<Door>,
@@ -124,7 +124,7 @@ impl Server {
         for ((_, site, reach), (door, rate)) in self.sites.iter().zip(&self.site_gates) {
             let number = layout.specs.len() as u16;
             layout.add(site_spec(number), *rate, *door);
-            layout.sites.push(SitePlan {
+            layout.sites.push(HttpListenerPlan {
                 number,
                 site: *site,
                 reach: *reach,

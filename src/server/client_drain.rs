@@ -1,4 +1,4 @@
-//! The clients of one core that are still to be closed while the server drains: [`Farewell`].
+//! The clients of one core that are still to be closed while the server drains: [`ClientDrain`].
 //!
 //! Listed once when clients are let in no longer; who comes from another core after that is added. Who goes by
 //! himself meanwhile stays on the list and is passed over. Bound: eight bytes a client.
@@ -15,13 +15,13 @@ use crate::shard::Phase;
 const CLOSED_PER_ROUND: usize = 1_024;
 
 #[derive(Default)]
-pub struct Farewell {
+pub struct ClientDrain {
     waiting: VecDeque<ConnId>,
     /// How many of them are to be closed by now.
     due: usize,
 }
 
-impl Farewell {
+impl ClientDrain {
     /// Lists all that are there now.
     pub fn begin(&mut self, host: &mut Host, transport: &Transport) {
         self.waiting = transport.clients(host).into();
