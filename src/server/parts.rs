@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::sites::Layout;
+use super::http_listeners::Layout;
 use super::{MakeApp, Server};
 use crate::app::hosted::Hosted;
 use crate::auth::{Keyring, Verifier};
