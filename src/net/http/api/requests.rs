@@ -93,7 +93,7 @@ struct MemberBody<'r> {
 #[serde(rename_all = "lowercase")]
 enum EntryBody<'r> {
     #[serde(borrow)]
-    PushCommand(PushBody<'r>),
+    Push(PushBody<'r>),
     #[serde(borrow)]
     Broadcast(BroadcastBody<'r>),
     #[serde(borrow)]
@@ -229,7 +229,7 @@ fn read<'r, T: Deserialize<'r>>(request: &'r Request, shape: &str) -> Result<T, 
 /// One entry of a batch: the outer error is that it is no JSON.
 pub fn entry(text: &str) -> Result<Result<ApiCommand<'_>, ApiError>, serde_json::Error> {
     match serde_json::from_str(text) {
-        Ok(EntryBody::PushCommand(push)) => Ok(push.command()),
+        Ok(EntryBody::Push(push)) => Ok(push.command()),
         Ok(EntryBody::Broadcast(broadcast)) => Ok(broadcast.command()),
         Ok(EntryBody::Kick(kick)) => Ok(kick.command()),
         Ok(EntryBody::Join(MemberBody { group, uid })) => {
