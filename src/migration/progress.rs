@@ -16,7 +16,7 @@ pub enum Input {
     /// The opening handshake.
     Handshake(Box<Handshake>),
     /// Requests of HTTP.
-    Requests(http::Decoder),
+    Requests(http::RequestDecoder),
     /// Messages.
     Messages(Decoder),
     /// Nothing that matters any more: they are read so that the peer sees an orderly end.

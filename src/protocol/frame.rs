@@ -2,7 +2,7 @@
 //! UTF-8 is text, another is binary.
 //!
 //! Bound: a body of `message_bytes_max` bytes, checked when the length has arrived and, since the limit may change,
-//! with every piece. Called through [`super::Decoder`] and [`super::Codec`].
+//! with every piece. Called through [`super::FrameDecoder`] and [`super::Codec`].
 
 use serde::{Deserialize, Serialize};
 
@@ -14,12 +14,12 @@ const HEADER_BYTES: usize = 4;
 
 /// Cuts a stream into frames.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Decoder {
-    partial: Option<Box<Partial>>,
+pub struct FrameDecoder {
+    partial: Option<Box<PartialFrame>>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Partial {
+struct PartialFrame {
     header: [u8; HEADER_BYTES],
     header_len: u8,
     /// The body's length, once the header is complete.
@@ -29,7 +29,7 @@ struct Partial {
     spent: bool,
 }
 
-impl Decoder {
+impl FrameDecoder {
     pub(super) fn next<'a>(
         &'a mut self,
         bytes_max: usize,
@@ -124,9 +124,9 @@ impl Decoder {
     }
 
     pub(super) fn bytes_held(&self) -> usize {
-        self.partial
-            .as_ref()
-            .map_or(0, |partial| size_of::<Partial>() + partial.body.capacity())
+        self.partial.as_ref().map_or(0, |partial| {
+            size_of::<PartialFrame>() + partial.body.capacity()
+        })
     }
 }
 

@@ -38,7 +38,7 @@ pub enum Codec {
     Frame,
     /// Server-Sent Events, one way alone.
     Events,
-    /// HTTP/1, whose requests a decoder of [its own](http::Decoder) yields, and whose messages are whole answers.
+    /// HTTP/1, whose requests a decoder of [its own](http::RequestDecoder) yields, and whose messages are whole answers.
     Http,
 }
 
@@ -94,10 +94,10 @@ pub struct Decoder(Of);
 #[derive(Debug, Serialize, Deserialize)]
 enum Of {
     /// With whether compression is agreed on.
-    WebSocket(websocket::Decoder, u32, bool),
+    WebSocket(websocket::WebSocketDecoder, u32, bool),
     /// With how the connection has begun, and whether lines that are none are told.
-    Text(text::Decoder, u32, Opening, bool),
-    Frame(frame::Decoder, u32, Opening),
+    Text(text::LineDecoder, u32, Opening, bool),
+    Frame(frame::FrameDecoder, u32, Opening),
     /// With how much has been ignored.
     Events(u32),
 }
@@ -152,9 +152,16 @@ impl Decoder {
     pub fn new(codec: Codec, message_bytes_max: usize) -> Decoder {
         let bytes_max = bounded(message_bytes_max);
         Decoder(match codec {
-            Codec::WebSocket => Of::WebSocket(websocket::Decoder::default(), bytes_max, false),
-            Codec::Text => Of::Text(text::Decoder::default(), bytes_max, Opening::Unheard, false),
-            Codec::Frame => Of::Frame(frame::Decoder::default(), bytes_max, Opening::Unheard),
+            Codec::WebSocket => {
+                Of::WebSocket(websocket::WebSocketDecoder::default(), bytes_max, false)
+            }
+            Codec::Text => Of::Text(
+                text::LineDecoder::default(),
+                bytes_max,
+                Opening::Unheard,
+                false,
+            ),
+            Codec::Frame => Of::Frame(frame::FrameDecoder::default(), bytes_max, Opening::Unheard),
             // A decoder of its own has taken what comes before; what would come here says nothing.
             Codec::Events | Codec::Http => Of::Events(0),
         })
@@ -348,7 +355,7 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 /// The next event of a text connection that has sent no line yet. One that begins with another protocol is refused
 /// before anything of it is taken for a message.
 fn first_line<'a>(
-    decoder: &'a mut text::Decoder,
+    decoder: &'a mut text::LineDecoder,
     bytes_max: usize,
     tells: bool,
     opening: &mut Opening,
@@ -388,7 +395,7 @@ fn first_line<'a>(
 
 /// The same of a frame connection, where another protocol's first bytes are a length that is too long.
 fn first_frame<'a>(
-    decoder: &'a mut frame::Decoder,
+    decoder: &'a mut frame::FrameDecoder,
     bytes_max: usize,
     opening: &mut Opening,
     input: &'a mut [u8],

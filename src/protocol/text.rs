@@ -2,8 +2,8 @@
 //!
 //! Bound: a line of `message_bytes_max` bytes; one more is [`CloseReason::TooBig`] as soon as it is
 //! certain, without waiting for the line's end. Where that is to be told and not to end the connection
-//! ([`super::Decoder::telling`]), such a line is skipped to its end, `SKIPPED_BYTES_MAX` at most, of which
-//! only its two edges are kept. Called through [`super::Decoder`] and [`super::Codec`].
+//! ([`super::LineDecoder::telling`]), such a line is skipped to its end, `SKIPPED_BYTES_MAX` at most, of which
+//! only its two edges are kept. Called through [`super::LineDecoder`] and [`super::Codec`].
 
 use std::ops::Range;
 
@@ -21,12 +21,12 @@ const EDGE_BYTES: usize = 64;
 
 /// Cuts a stream into lines.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Decoder {
-    partial: Option<Box<Partial>>,
+pub struct LineDecoder {
+    partial: Option<Box<PartialLine>>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Partial {
+struct PartialLine {
     /// What has come of a line, or the two edges of one that is skipped.
     line: Vec<u8>,
     /// How much has come of one that is skipped; 0 of any other.
@@ -36,12 +36,12 @@ struct Partial {
 }
 
 /// Where a line's bytes lie.
-enum Place {
+enum LinePlace {
     Input(Range<usize>),
     Partial,
 }
 
-impl Decoder {
+impl LineDecoder {
     /// The next line. With `tells`, one that is none is an event, too.
     pub(super) fn next<'a>(
         &'a mut self,
@@ -67,8 +67,8 @@ impl Decoder {
             Ok(Some(place)) => place,
         };
         let line = match place {
-            Place::Input(range) => &input[range],
-            Place::Partial => self.line(),
+            LinePlace::Input(range) => &input[range],
+            LinePlace::Partial => self.line(),
         };
         match simdutf8::basic::from_utf8(line) {
             Ok(text) => Ok(Some(Event::Message(Message::Text(text)))),
@@ -105,7 +105,7 @@ impl Decoder {
         bytes_max: usize,
         input: &[u8],
         at: &mut usize,
-    ) -> Result<Option<Place>, CloseReason> {
+    ) -> Result<Option<LinePlace>, CloseReason> {
         let rest = &input[*at..];
         let Some(end) = memchr(b'\n', rest) else {
             self.keep(bytes_max, rest)?;
@@ -125,12 +125,12 @@ impl Decoder {
         let start = *at;
         *at += end + 1;
         Ok(Some(match self.partial.as_deref_mut() {
-            None => Place::Input(start..start + len),
+            None => LinePlace::Input(start..start + len),
             Some(partial) => {
                 gather(&mut partial.line, piece, bytes_max + 1);
                 partial.line.truncate(len);
                 partial.spent = true;
-                Place::Partial
+                LinePlace::Partial
             }
         }))
     }
@@ -161,7 +161,7 @@ impl Decoder {
     /// What is kept is the beginning of a line that is too long.
     fn begin_skip(&mut self) {
         let line = self.partial.take().map_or(Vec::new(), |it| it.line);
-        let mut partial = Box::<Partial>::default();
+        let mut partial = Box::<PartialLine>::default();
         partial.add(&line);
         self.partial = Some(partial);
     }
@@ -210,13 +210,13 @@ impl Decoder {
     }
 
     pub(super) fn bytes_held(&self) -> usize {
-        self.partial
-            .as_ref()
-            .map_or(0, |partial| size_of::<Partial>() + partial.line.capacity())
+        self.partial.as_ref().map_or(0, |partial| {
+            size_of::<PartialLine>() + partial.line.capacity()
+        })
     }
 }
 
-impl Partial {
+impl PartialLine {
     /// Takes some more of a line that is skipped: between its edges it is dropped.
     fn add(&mut self, bytes: &[u8]) {
         self.skipped += bytes.len();

@@ -23,7 +23,7 @@ use crate::net::http::{
 use crate::net::rates::Unit;
 use crate::payload::Message;
 use crate::protocol::http::head::Head;
-use crate::protocol::http::{Body, Decoder, HttpError, Request};
+use crate::protocol::http::{Body, HttpError, Request, RequestDecoder};
 use crate::protocol::websocket::handshake::opens;
 use crate::shard::{Exchange, HTTP_FULL};
 
@@ -122,7 +122,7 @@ impl Transport {
         &mut self,
         host: &mut Host,
         id: ConnId,
-        decoder: &mut Decoder,
+        decoder: &mut RequestDecoder,
         input: &[u8],
         at: &mut usize,
     ) -> bool {

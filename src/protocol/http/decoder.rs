@@ -1,4 +1,4 @@
-//! Requests out of one connection's bytes: [`Decoder`], without I/O.
+//! Requests out of one connection's bytes: [`RequestDecoder`], without I/O.
 //!
 //! A request comes in two steps, because what its head says decides how large its body may be, and whether the connection
 //! becomes another kind. Bounds: of a head what the caller gives, of a body what the caller's reader was given; what is
@@ -15,7 +15,7 @@ use super::response::HttpError;
 
 /// Cuts one connection's bytes into requests.
 #[derive(Debug, Default)]
-pub struct Decoder(State);
+pub struct RequestDecoder(State);
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 enum State {
@@ -29,25 +29,25 @@ enum State {
 }
 
 /// A body that is not what its request says it is was written by nobody.
-impl<'de> Deserialize<'de> for Decoder {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Decoder, D::Error> {
+impl<'de> Deserialize<'de> for RequestDecoder {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RequestDecoder, D::Error> {
         let state = State::deserialize(deserializer)?;
         if let State::Body(both) = &state
             && !both.1.may_follow(both.0.framing, both.0.body.len())
         {
             return Err(D::Error::custom("half a body that is none"));
         }
-        Ok(Decoder(state))
+        Ok(RequestDecoder(state))
     }
 }
 
-impl Serialize for Decoder {
+impl Serialize for RequestDecoder {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.serialize(serializer)
     }
 }
 
-impl Decoder {
+impl RequestDecoder {
     /// Whether a request has begun to arrive. Empty lines before one have not begun it: a client that ends a body with
     /// one too many (RFC 9112, section 2.2) has not begun another.
     pub fn has_begun(&self) -> bool {
@@ -60,7 +60,7 @@ impl Decoder {
     }
 
     /// Takes bytes of a head of at most `bytes_max` from `input[*at..]`, and advances `at`. `None` means that all is taken
-    /// and more is to come. After a head its request goes on by [`Decoder::expect_body`], or with another decoder.
+    /// and more is to come. After a head its request goes on by [`RequestDecoder::expect_body`], or with another decoder.
     pub fn head<'a>(
         &'a mut self,
         input: &'a [u8],
@@ -148,7 +148,7 @@ impl Decoder {
     }
 }
 
-const _: () = assert!(size_of::<Decoder>() == 16);
+const _: () = assert!(size_of::<RequestDecoder>() == 16);
 
 #[cfg(test)]
 mod tests {
@@ -162,7 +162,7 @@ mod tests {
 
     /// What the requests in these pieces say, and what ends them.
     fn read(pieces: &[&[u8]]) -> (Vec<String>, Option<HttpError>) {
-        let (mut decoder, mut requests) = (Decoder::default(), Vec::new());
+        let (mut decoder, mut requests) = (RequestDecoder::default(), Vec::new());
         for piece in pieces {
             if let Err(error) = feed(&mut decoder, piece, &mut requests) {
                 return (requests, Some(error));
@@ -172,7 +172,7 @@ mod tests {
     }
 
     fn feed(
-        decoder: &mut Decoder,
+        decoder: &mut RequestDecoder,
         piece: &[u8],
         requests: &mut Vec<String>,
     ) -> Result<(), HttpError> {
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn empty_lines_begin_nothing() {
-        let mut decoder = Decoder::default();
+        let mut decoder = RequestDecoder::default();
         for (piece, begun) in [
             (&b"\r\n\r\n"[..], false),
             (b"\r", false),

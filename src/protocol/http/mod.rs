@@ -1,4 +1,4 @@
-//! HTTP/1 on the server's side: a request's [head], its [body], both out of one connection's bytes ([`Decoder`]), and the
+//! HTTP/1 on the server's side: a request's [head], its [body], both out of one connection's bytes ([`RequestDecoder`]), and the
 //! [answer](mod@response).
 //!
 //! The strict check comes first, because what reads the head afterwards is lenient where leniency
@@ -22,7 +22,7 @@ mod plain;
 mod tests;
 
 pub use body::{Body, Part};
-pub use decoder::Decoder;
+pub use decoder::RequestDecoder;
 pub use head::{Framing, Head, HeadScan, check_head, decode_head};
 pub use health::Health;
 pub use reader::HeadReader;

@@ -59,7 +59,7 @@ fn words(request: &Request) -> String {
 
 /// The requests in these pieces, and what ends them.
 fn ask(pieces: &[&[u8]], moves: bool) -> Vec<String> {
-    let (mut decoder, mut seen) = (http::Decoder::default(), Vec::new());
+    let (mut decoder, mut seen) = (http::RequestDecoder::default(), Vec::new());
     for piece in pieces {
         let mut at = 0;
         loop {
@@ -82,7 +82,7 @@ fn ask(pieces: &[&[u8]], moves: bool) -> Vec<String> {
 }
 
 fn ask_once(
-    decoder: &mut http::Decoder,
+    decoder: &mut http::RequestDecoder,
     piece: &[u8],
     at: &mut usize,
 ) -> Result<Option<String>, http::HttpError> {
@@ -225,7 +225,7 @@ proptest! {
     #[test]
     fn noise_is_no_decoder(bytes in vec(any::<u8>(), 0..200)) {
         let _ = postcard::from_bytes::<Decoder>(&bytes);
-        let _ = postcard::from_bytes::<http::Decoder>(&bytes);
+        let _ = postcard::from_bytes::<http::RequestDecoder>(&bytes);
         let _ = postcard::from_bytes::<Handshake>(&bytes);
         let _ = postcard::from_bytes::<ProxyHeader>(&bytes);
     }

@@ -1,7 +1,7 @@
 //! A websocket client's frames, put together to messages (RFC 6455, sections 5 to 8).
 //!
 //! A message that lies complete in the input, as nearly all do, is unmasked in place and costs no
-//! allocation. Any other is gathered, unmasked, in a [`Partial`] that exists only as long as
+//! allocation. Any other is gathered, unmasked, in a [`PartialMessage`] that exists only as long as
 //! something is incomplete. Bound: `message_bytes_max`, checked when a header announces it and, since it may
 //! change, with every piece; a control frame's 125 bytes. A compressed message goes out as it came, for the core to
 //! [inflate](super::deflate::Inflater).
@@ -26,13 +26,13 @@ pub(in crate::protocol) struct Terms {
 
 /// Cuts a client's stream into messages and control frames.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Decoder {
-    partial: Option<Box<Partial>>,
+pub struct WebSocketDecoder {
+    partial: Option<Box<PartialMessage>>,
 }
 
 /// What is incomplete: a header, a frame's payload, a message between its fragments, or several.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Partial {
+struct PartialMessage {
     header: [u8; HEADER_BYTES_MAX],
     header_len: u8,
     /// The frame whose payload is still coming.
@@ -46,7 +46,7 @@ struct Partial {
     /// Fragments that have not been asked for.
     fragments: u32,
     /// What went out with the last event and is freed by the next call.
-    spent: Option<Spent>,
+    spent: Option<SpentEvent>,
     /// A close frame came: whatever follows is dropped.
     ended: bool,
 }
@@ -61,7 +61,7 @@ struct Frame {
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-enum Spent {
+enum SpentEvent {
     Message,
     Control,
 }
@@ -69,20 +69,20 @@ enum Spent {
 /// An event that does not borrow yet: a whole message (its kind as the opcode), or a control frame.
 struct Step {
     opcode: Opcode,
-    place: Place,
+    place: FramePlace,
 }
 
 /// Where an event's bytes lie.
-enum Place {
+enum FramePlace {
     Input(Range<usize>),
     Partial,
 }
 
-impl Decoder {
+impl WebSocketDecoder {
     #[inline]
     pub(in crate::protocol) fn bytes_held(&self) -> usize {
         self.partial.as_ref().map_or(0, |partial| {
-            size_of::<Partial>()
+            size_of::<PartialMessage>()
                 + partial.message_bytes.capacity()
                 + partial.control_bytes.capacity()
         })
@@ -115,22 +115,22 @@ impl Decoder {
         };
         if step.opcode == Opcode::Close {
             let code = close_code(self.payload(&step, input))?;
-            self.partial = Some(Box::new(Partial {
+            self.partial = Some(Box::new(PartialMessage {
                 ended: true,
-                ..Partial::default()
+                ..PartialMessage::default()
             }));
             return Ok(Some(Event::Close { code }));
         }
         let payload = self.payload(&step, input);
         Ok(Some(match (step.opcode, step.place) {
-            (Opcode::Text, Place::Input(_)) => match simdutf8::basic::from_utf8(payload) {
+            (Opcode::Text, FramePlace::Input(_)) => match simdutf8::basic::from_utf8(payload) {
                 Ok(text) => Event::Message(Message::Text(text)),
                 Err(_) => return Err(CloseReason::NotUtf8),
             },
-            // SAFETY: the bytes are `Partial::message_bytes` of a text that is not compressed, and
+            // SAFETY: the bytes are `PartialMessage::message_bytes` of a text that is not compressed, and
             // `take_piece` checks every byte of one as it is gathered and refuses a last fragment that
             // ends inside a character.
-            (Opcode::Text, Place::Partial) => Event::Message(Message::Text(unsafe {
+            (Opcode::Text, FramePlace::Partial) => Event::Message(Message::Text(unsafe {
                 std::str::from_utf8_unchecked(payload)
             })),
             (Opcode::Ping, _) => Event::Ping(payload),
@@ -156,21 +156,23 @@ impl Decoder {
     /// The unmasked payload of an event.
     fn payload<'a>(&'a self, step: &Step, input: &'a [u8]) -> &'a [u8] {
         match (&step.place, &self.partial) {
-            (Place::Input(range), _) => &input[range.clone()],
-            (Place::Partial, Some(partial)) if step.opcode.is_control() => &partial.control_bytes,
-            (Place::Partial, Some(partial)) => &partial.message_bytes,
-            (Place::Partial, None) => &[],
+            (FramePlace::Input(range), _) => &input[range.clone()],
+            (FramePlace::Partial, Some(partial)) if step.opcode.is_control() => {
+                &partial.control_bytes
+            }
+            (FramePlace::Partial, Some(partial)) => &partial.message_bytes,
+            (FramePlace::Partial, None) => &[],
         }
     }
 
-    /// Frees what the last event borrowed, and the whole [`Partial`] when nothing is incomplete.
+    /// Frees what the last event borrowed, and the whole [`PartialMessage`] when nothing is incomplete.
     pub(in crate::protocol) fn release(&mut self) {
         let Some(partial) = self.partial.as_deref_mut() else {
             return;
         };
         match partial.spent.take() {
-            Some(Spent::Message) => partial.message = None,
-            Some(Spent::Control) => partial.control_bytes = Vec::new(),
+            Some(SpentEvent::Message) => partial.message = None,
+            Some(SpentEvent::Control) => partial.control_bytes = Vec::new(),
             None => {}
         }
         // A message that went out was the last that had come: this frees its bytes as well.
@@ -208,7 +210,7 @@ impl Decoder {
                 *at = range.end;
                 return Ok(Some(Step {
                     opcode: frame.opcode,
-                    place: Place::Input(range),
+                    place: FramePlace::Input(range),
                 }));
             }
             let partial = self.partial.get_or_insert_default();
@@ -258,7 +260,7 @@ impl Decoder {
     fn begin(&mut self, terms: Terms, header: Header) -> Result<Frame, CloseReason> {
         if !header.opcode.is_control() {
             let (gathering, opcode, gathered) = match self.partial.as_deref() {
-                Some(Partial {
+                Some(PartialMessage {
                     message: Some(opcode),
                     message_bytes,
                     ..
@@ -294,12 +296,12 @@ impl Terms {
     }
 }
 
-impl Partial {
-    /// See [`Decoder::resume_written`].
+impl PartialMessage {
+    /// See [`WebSocketDecoder::resume_written`].
     fn resume_written(&mut self, deflate: bool) -> Result<(), &'static str> {
         match self.spent.take() {
-            Some(Spent::Message) => (self.message, self.message_bytes) = (None, Vec::new()),
-            Some(Spent::Control) => self.control_bytes = Vec::new(),
+            Some(SpentEvent::Message) => (self.message, self.message_bytes) = (None, Vec::new()),
+            Some(SpentEvent::Control) => self.control_bytes = Vec::new(),
             None => {}
         }
         let header = self.header.get(..usize::from(self.header_len));
@@ -375,10 +377,10 @@ impl Partial {
             return Ok(None);
         }
         if frame.opcode.is_control() {
-            self.spent = Some(Spent::Control);
+            self.spent = Some(SpentEvent::Control);
             return Ok(Some(Step {
                 opcode: frame.opcode,
-                place: Place::Partial,
+                place: FramePlace::Partial,
             }));
         }
         match self.message {
@@ -386,10 +388,10 @@ impl Partial {
                 if opcode == Opcode::Text && self.utf8_len < self.message_bytes.len() {
                     return Err(CloseReason::NotUtf8);
                 }
-                self.spent = Some(Spent::Message);
+                self.spent = Some(SpentEvent::Message);
                 Ok(Some(Step {
                     opcode,
-                    place: Place::Partial,
+                    place: FramePlace::Partial,
                 }))
             }
             _ => {

@@ -1,4 +1,4 @@
-//! The websocket codec, RFC 6455: [frames in](Decoder), frames out (here), and the opening
+//! The websocket codec, RFC 6455: [frames in](WebSocketDecoder), frames out (here), and the opening
 //! [handshake]; and its one [extension], by which messages are [compressed](deflate), RFC 7692.
 //!
 //! Called through [`super::Decoder`] and [`super::Codec`].
@@ -13,8 +13,8 @@ pub mod offers;
 #[cfg(test)]
 mod tests;
 
-pub use decoder::Decoder;
 pub(in crate::protocol) use decoder::Terms;
+pub use decoder::WebSocketDecoder;
 
 use crate::payload::Message;
 use header::Opcode;

@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use ringpost::config::REQUEST_HEAD_BYTES_DEFAULT;
 use ringpost::protocol::http::{
-    self, Body, Decoder, Framing, HeadScan, HttpError, Part, check_head, decode_head,
+    self, Body, RequestDecoder, Framing, HeadScan, HttpError, Part, check_head, decode_head,
 };
 use ringpost_fuzz::{Input, check_head_bytes, status};
 
@@ -52,7 +52,7 @@ fn decode_all<'a>(
     pieces: impl Iterator<Item = &'a [u8]>,
     bytes_max: usize,
 ) -> (Vec<Vec<u8>>, Option<HttpError>) {
-    let (mut decoder, mut bodies) = (Decoder::default(), Vec::new());
+    let (mut decoder, mut bodies) = (RequestDecoder::default(), Vec::new());
     for piece in pieces {
         if let Err(error) = decode(&mut decoder, piece, bytes_max, &mut bodies) {
             return (bodies, Some(error));
@@ -62,7 +62,7 @@ fn decode_all<'a>(
 }
 
 fn decode(
-    decoder: &mut Decoder,
+    decoder: &mut RequestDecoder,
     piece: &[u8],
     bytes_max: usize,
     bodies: &mut Vec<Vec<u8>>,
