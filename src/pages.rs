@@ -13,7 +13,9 @@ const PLACES: usize = u64::BITS as usize;
 #[derive(Debug)]
 pub struct Pages<T, const WORDS: usize = 4> {
     pages: Vec<Option<Box<Page<T, WORDS>>>>,
-    /// No page before this one has a free place.
+    /// One bit a page that has no free place, so that none of those is looked at for one.
+    full: Vec<u64>,
+    /// No page of a word before this one has a free place.
     roomy: usize,
     taken: usize,
 }
@@ -46,12 +48,17 @@ impl<T: Default, const WORDS: usize> Page<T, WORDS> {
         let word = self.taken.iter().position(|word| *word != u64::MAX)?;
         Some(word * 64 + self.taken[word].trailing_ones() as usize)
     }
+
+    fn is_full(&self) -> bool {
+        self.taken == [u64::MAX; WORDS]
+    }
 }
 
 impl<T, const WORDS: usize> Default for Pages<T, WORDS> {
     fn default() -> Pages<T, WORDS> {
         Pages {
             pages: Vec::new(),
+            full: Vec::new(),
             roomy: 0,
             taken: 0,
         }
@@ -61,18 +68,19 @@ impl<T, const WORDS: usize> Default for Pages<T, WORDS> {
 impl<T: Default, const WORDS: usize> Pages<T, WORDS> {
     /// Takes the lowest free place.
     pub fn take(&mut self) -> u32 {
-        loop {
-            let place = match self.pages.get(self.roomy) {
-                Some(Some(page)) => page.free_place(),
-                Some(None) | None => Some(0),
-            };
-            if let Some(place) = place {
-                let number = (self.roomy * Self::PAGE + place) as u32;
-                self.claim(number);
-                return number;
-            }
+        while self.full.get(self.roomy) == Some(&u64::MAX) {
             self.roomy += 1;
         }
+        let full = self
+            .full
+            .get(self.roomy)
+            .map_or(0, |word| word.trailing_ones());
+        let at = self.roomy * 64 + full as usize;
+        let page = self.pages.get(at).and_then(Option::as_ref);
+        let place = page.and_then(|page| page.free_place()).unwrap_or(0);
+        let number = (at * Self::PAGE + place) as u32;
+        self.claim(number);
+        number
     }
 
     /// Takes this place, for a table whose numbers another one gives.
@@ -80,11 +88,15 @@ impl<T: Default, const WORDS: usize> Pages<T, WORDS> {
         let (at, place) = Self::split(number);
         if self.pages.len() <= at {
             self.pages.resize_with(at + 1, || None);
+            self.full.resize(at / 64 + 1, 0);
         }
         let page = self.pages[at].get_or_insert_with(Page::new);
         let bit = 1 << (place % 64);
         self.taken += usize::from(page.taken[place / 64] & bit == 0);
         page.taken[place / 64] |= bit;
+        if page.is_full() {
+            self.full[at / 64] |= 1 << (at % 64);
+        }
         &mut page.items.as_flattened_mut()[place]
     }
 
@@ -98,14 +110,17 @@ impl<T: Default, const WORDS: usize> Pages<T, WORDS> {
         self.taken -= usize::from(page.taken[place / 64] & bit != 0);
         page.taken[place / 64] &= !bit;
         page.items.as_flattened_mut()[place] = T::default();
-        self.roomy = self.roomy.min(at);
+        self.full[at / 64] &= !(1 << (at % 64));
+        self.roomy = self.roomy.min(at / 64);
         if page.taken == [0; WORDS] {
             self.pages[at] = None;
             while let Some(None) = self.pages.last() {
                 self.pages.pop();
             }
+            self.full.truncate(self.pages.len().div_ceil(64));
             if self.pages.len() < self.pages.capacity() / 4 {
                 self.pages.shrink_to(2 * self.pages.len());
+                self.full.shrink_to(2 * self.full.len());
             }
         }
     }
@@ -189,13 +204,19 @@ mod tests {
     /// Against a map: what is taken, the lowest first, and no page without a taken place.
     #[test]
     fn matches_a_map() {
-        for seed in 0..20 {
+        matches::<4>(20, 1_500, 6_000);
+        // Of more than 64 pages.
+        matches::<1>(2, 5_000, 25_000);
+    }
+
+    fn matches<const WORDS: usize>(seeds: u64, most: usize, steps: u32) {
+        for seed in 0..seeds {
             let mut random = fastrand::Rng::with_seed(seed);
-            let mut pages: Pages<Option<u32>> = Pages::default();
+            let mut pages: Pages<Option<u32>, WORDS> = Pages::default();
             let mut model: BTreeMap<u32, u32> = BTreeMap::new();
             let mut grows = true;
-            for step in 0..6_000 {
-                if model.len() > 1_500 || model.is_empty() {
+            for step in 0..steps {
+                if model.len() > most || model.is_empty() {
                     grows = model.is_empty();
                 }
                 if random.u8(..10) < if grows { 7 } else { 3 } {
@@ -210,14 +231,24 @@ mod tests {
                     model.remove(&number);
                 }
                 assert_eq!(pages.len(), model.len());
+                let is_full = |at: usize| {
+                    let page = pages.pages[at].as_ref();
+                    page.is_some_and(|page| page.free_place().is_none())
+                };
+                for at in 0..pages.pages.len() {
+                    let said = pages.full[at / 64] >> (at % 64) & 1 == 1;
+                    assert_eq!(said, is_full(at), "seed {seed}, step {step}");
+                }
             }
             let held: BTreeMap<u32, u32> = pages
                 .iter()
                 .filter_map(|(number, item)| Some((number, (*item)?)))
                 .collect();
             assert_eq!(held, model, "seed {seed}");
-            let needed: std::collections::BTreeSet<u32> =
-                model.keys().map(|number| number / 256).collect();
+            let needed: std::collections::BTreeSet<u32> = model
+                .keys()
+                .map(|number| number / (WORDS as u32 * 64))
+                .collect();
             assert_eq!(pages.pages.iter().flatten().count(), needed.len());
         }
     }
@@ -233,6 +264,6 @@ mod tests {
             pages.free(number);
         }
         assert!(pages.is_empty());
-        assert_eq!(pages.pages.capacity(), 0);
+        assert_eq!((pages.pages.capacity(), pages.full.capacity()), (0, 0));
     }
 }
