@@ -129,7 +129,8 @@ fn a_bad_command_line_is_status_2() {
 fn check_says_what_would_be_served() {
     let file = ConfigFile::new(
         "right",
-        "preset = 'push'\nidle_timeout = '2m'\npublic = true\n",
+        "preset = 'push'\nidle_timeout = '2m'\npublic = true\n\
+         [[history]]\nkind = 'all'\nsize = 10\nttl = '1m'\n",
     );
     let outcome = run(&mut ringpost(&["check", file.path()]));
     assert_eq!(outcome.status, 0, "{}", outcome.stderr);
@@ -160,6 +161,8 @@ fn check_says_what_would_be_served() {
         "{}",
         outcome.stdout
     );
+    let rules = "keeping, by the first rule that fits\n  all: 10 messages, 1m\n";
+    assert!(outcome.stdout.ends_with(rules), "{}", outcome.stdout);
 }
 
 #[test]

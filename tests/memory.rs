@@ -1,5 +1,5 @@
 //! What the server itself allocates, counted block by block: for an idle connection, for one that had to prove
-//! who it is, for a namespace made while it runs, for readers that have stalled, and that all of it is given back, by connections that are reset at
+//! who it is, for a namespace made while it runs, for a stream and what it keeps, for readers that have stalled, and that all of it is given back, by connections that are reset at
 //! any moment, too. The kernel's share is not in it.
 //!
 //! The server runs in this process and everything allocated here counts, so the clients hold nothing but
@@ -13,12 +13,14 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ahash::RandomState;
 use ringpost::app::{App, BindError, Context, To};
 use ringpost::auth::{Keyring, ends_after};
 use ringpost::close::CloseReason;
 use ringpost::config::Auth;
-use ringpost::ident::CoreId;
-use ringpost::payload::Message;
+use ringpost::ident::{CoreId, Space};
+use ringpost::payload::{Message, Payload};
+use ringpost::streams::{Address, Keep, Store};
 use ringpost::{Config, Roles, Running, Server, Site};
 use socket2::{Domain, Socket, Type};
 
@@ -255,6 +257,7 @@ fn memory_is_bounded_and_given_back() {
     idle_connections_of_http_are_small();
     proved_connections_are_hardly_larger();
     namespaces_are_small();
+    streams_are_small();
     stalled_readers_cost_their_outboxes();
     resets_leave_nothing();
 }
@@ -406,6 +409,60 @@ fn namespaces_are_small() {
     assert!(alone <= 200.0, "{alone} bytes");
     assert!(alone + more <= 1024.0, "{alone} and {more} bytes");
     running.stop().expect("it stops");
+}
+
+/// A stream of which nothing is kept but where it ends, and then each message, beside their own bytes.
+fn streams_are_small() {
+    // One more than a table of hashes holds before it doubles: it is as empty as it ever is.
+    const COUNT: usize = 14_337;
+    let now = Instant::now();
+    let config = Config {
+        history_bytes_core_max: 1 << 30,
+        ..Config::default()
+    };
+    let before = live();
+    let mut store = Store::new(&config, now, RandomState::new());
+    let keep = Keep {
+        size: 100,
+        ttl: Duration::from_secs(60),
+        queue: false,
+    };
+    let text = "a message of some bytes";
+    let append = |store: &mut Store, number: usize| {
+        let name = namespace_name(number);
+        let to = Address::uid(Space(0), &name);
+        store.append(now, to, keep, None, &Payload::new(Message::Text(text)));
+        name.len()
+    };
+    let names: usize = (0..COUNT).map(|number| append(&mut store, number)).sum();
+    let one = live() - before;
+    (0..COUNT).for_each(|number| _ = append(&mut store, number));
+    let two = live() - before;
+    let counted = store.counters().bytes as isize;
+    for number in 0..COUNT {
+        let name = namespace_name(number);
+        store.discard(now, Address::uid(Space(0), &name));
+    }
+    let none = live() - before - names as isize;
+    let each = |bytes: isize| bytes as f64 / COUNT as f64;
+    let message = each(two - one) - text.len() as f64;
+    println!(
+        "{:.0} bytes for a stream, {message:.0} for each message in it",
+        each(none)
+    );
+    assert!(each(none) <= 128.0, "{} bytes", each(none));
+    assert!(message <= 80.0, "{message} bytes");
+    assert!(
+        two <= counted,
+        "{two} bytes, of which {counted} are counted"
+    );
+    // Nothing of it is left when its time is over.
+    for seconds in [120, 100_000] {
+        while store.advance(now + Duration::from_secs(seconds), 1_000) {}
+    }
+    assert_eq!(store.counters().streams, 0);
+    let left = live() - before;
+    assert!(left <= 4 << 10, "{left} bytes are left");
 }
 
 fn stalled_readers_cost_their_outboxes() {

@@ -18,6 +18,7 @@ mod deflate;
 mod input;
 mod mask;
 mod outbox;
+mod streams;
 mod uids;
 mod utf8;
 mod wheel;
@@ -45,6 +46,7 @@ fn main() {
     uids::run(&mut criterion);
     bus::run(&mut criterion);
     outbox::run(&mut criterion);
+    streams::run(&mut criterion);
     wheel::run(&mut criterion);
     deadlines::run(&mut criterion);
     criterion.final_summary();

@@ -10,7 +10,7 @@ use super::banner::banner;
 use super::keys::{KEYS, KeyFlags};
 use super::layers::Layer;
 use super::settings::Settings;
-use super::{Status, listeners, print, serve, tokens};
+use super::{Status, history, listeners, print, serve, tokens};
 
 /// What `check` is given: as `serve`, but for the file's place.
 #[derive(clap::Args, Debug)]
@@ -48,7 +48,7 @@ pub fn run(args: &CheckArgs) -> Status {
     }
 }
 
-/// The listeners, then the keys that differ from their defaults.
+/// The listeners, then the keys that differ from their defaults, then the rules of what is kept.
 fn describe(mut settings: Settings) -> String {
     let configured = settings.listeners.iter().map(|it| (it.clone(), it.address));
     let mut text = format!("would serve\n{}", banner(&configured.collect::<Vec<_>>()));
@@ -71,6 +71,12 @@ fn describe(mut settings: Settings) -> String {
         false => {
             let _ = write!(text, "with\n{changed}");
         }
+    }
+    if !settings.config.history.is_empty() {
+        text.push_str("keeping, by the first rule that fits\n");
+    }
+    for rule in &settings.config.history {
+        let _ = writeln!(text, "  {}", history::show(rule));
     }
     text
 }

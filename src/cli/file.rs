@@ -31,7 +31,7 @@ const LISTEN_KEYS: [&str; 11] = [
 ];
 
 /// A configuration file being read.
-struct File<'a> {
+pub struct File<'a> {
     name: Rc<str>,
     text: &'a str,
 }
@@ -61,7 +61,7 @@ pub fn read(name: &str, text: &str) -> Layer {
 }
 
 impl File<'_> {
-    fn origin(&self, span: Range<usize>) -> Origin {
+    pub(super) fn origin(&self, span: Range<usize>) -> Origin {
         let before = &self.text.as_bytes()[..span.start.min(self.text.len())];
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
         Origin::File {
@@ -79,6 +79,15 @@ impl File<'_> {
             let origin = self.origin(key.span());
             if name == "listen" {
                 self.read_listen(value, layer);
+                continue;
+            }
+            if name == "history" {
+                self.read_history(
+                    value.get_ref(),
+                    &origin,
+                    &mut layer.history,
+                    &mut layer.problems,
+                );
                 continue;
             }
             match value.get_ref() {
@@ -274,7 +283,7 @@ fn is_misplaced(prefix: &str, name: &str) -> bool {
     keys::find(&format!("{prefix}{name}")).is_none() && keys::find(name).is_some()
 }
 
-fn misplaced(name: &str, table: &str) -> String {
+pub fn misplaced(name: &str, table: &str) -> String {
     format!(
         "\"{}\" is a key of the whole server, and what follows {table} belongs to that: move it above the first table",
         Escaped(name)
@@ -291,7 +300,7 @@ fn has_keys(table: &str) -> bool {
 }
 
 /// A single value as the text that a variable or flag would have.
-fn as_text(value: &DeValue<'_>) -> Option<String> {
+pub fn as_text(value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(text) => Some(text.clone().into_owned()),
         DeValue::Boolean(value) => Some(value.to_string()),
@@ -318,7 +327,7 @@ fn wrong_type(name: &str, value: &DeValue<'_>, origin: &Origin) -> String {
     }
 }
 
-fn kind(value: &DeValue<'_>) -> &'static str {
+pub fn kind(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::Datetime(_) => "a date",
         DeValue::Array(_) => "an array",

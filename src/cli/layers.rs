@@ -9,6 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::rc::Rc;
 
+use ringpost::config::HistoryRule;
 use ringpost::escape::Escaped;
 
 use super::hooks;
@@ -67,6 +68,8 @@ pub struct Layer {
     pub values: Vec<(String, String, Origin)>,
     /// Listeners listed one by one; any puts those of earlier layers aside.
     pub listeners: Vec<(Listener, Origin)>,
+    /// Rules of what is kept; the file alone can have them.
+    pub history: Vec<HistoryRule>,
     /// What could not even be read.
     pub problems: Vec<String>,
 }
@@ -158,6 +161,7 @@ pub fn resolve(layers: impl IntoIterator<Item = Layer>) -> Result<Settings, Prob
                 _ => {}
             }
         }
+        settings.config.history.extend(layer.history);
         if !layer.listeners.is_empty() {
             listeners = layer.listeners;
         }

@@ -11,6 +11,7 @@ mod doctor;
 mod drain;
 mod file;
 mod health;
+mod history;
 mod hooks;
 mod keys;
 mod layers;

@@ -19,7 +19,7 @@ use super::listeners::{self, Listener};
 use super::log::Level;
 use super::settings::Settings;
 use super::slot::Slot;
-use super::{doctor, drain, serve, tokens};
+use super::{doctor, drain, history, serve, tokens};
 use crate::apps::backend::TokenTimeout;
 use crate::apps::backend::report::Facts;
 use crate::apps::chat::Room;
@@ -191,6 +191,8 @@ pub fn merge(running: &Settings, read: Settings) -> Merged {
             merged.fixed.push(key.name.to_owned());
         }
     }
+    let rules = (&old.config.history, &merged.settings.config.history);
+    merged.changed.extend(history::changed(rules.0, rules.1));
     merge_listeners(&old.listeners, &mut merged);
     merged
 }

@@ -75,6 +75,31 @@ pub fn stalled(machine: &Machine, plan: &Plan) -> Option<Finding> {
     )
 }
 
+/// What is kept for those who are not there.
+pub fn kept(machine: &Machine, plan: &Plan) -> Option<Finding> {
+    let (available, _) = available(machine)?;
+    let most = plan.cores * plan.history_bytes_core;
+    let idle = plan.connections * (USER_BYTES + KERNEL_BYTES);
+    let room = available.saturating_sub(idle);
+    let found = format!(
+        "{} at most ({} cores), forgotten by a restart",
+        sized(most),
+        grouped(plan.cores)
+    );
+    let because = format!(
+        "Kept messages may grow to that (history_bytes_core_max), and the connections leave {}. Beyond that the kernel \
+         kills the server.",
+        sized(room)
+    );
+    let each = ((room / 2 / plan.cores.max(1)) >> 20).max(1);
+    let mend = [Place::Configuration.line(format!("history_bytes_core_max = \"{each} MiB\""))];
+    Some(
+        Finding::ok("history", found)
+            .noted(most > room)
+            .because(because, &mend),
+    )
+}
+
 /// `net.ipv4.tcp_mem`.
 pub fn tcp_memory(machine: &Machine, plan: &Plan) -> Option<Finding> {
     let pages = machine.numbers("net.ipv4.tcp_mem")?;

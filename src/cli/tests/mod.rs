@@ -4,6 +4,7 @@ mod command_line;
 mod documents;
 mod errors;
 mod example;
+mod history;
 mod layers;
 mod listeners;
 mod reload;

@@ -1,6 +1,7 @@
 //! Each finding on a machine laid out for it: where it breaks, where it does not, and what mends it.
 
 mod groups;
+mod memory;
 
 use std::fs;
 use std::path::PathBuf;
@@ -250,44 +251,6 @@ fn files_of_the_whole_machine() {
     // Root may pass it.
     fake.put("proc/self/status", "CapEff:\t000001ffffffffff\n");
     is(&fake.examine(50_000), "open files", Verdict::Ok, "");
-}
-
-#[test]
-fn memory_of_the_machine() {
-    let fake = Fake::new();
-    fake.put("proc/meminfo", "MemAvailable:  2097152 kB\n");
-    let findings = fake.examine(500_000);
-    is(&findings, "memory", Verdict::Breaks, "MemoryMax=5G");
-    // 2 GiB and 4.7 KB each.
-    let holds = named(&findings, "memory").holds.unwrap();
-    assert!((440_000..470_000).contains(&holds), "{holds}");
-    is(&fake.examine(400_000), "memory", Verdict::Ok, "");
-}
-
-#[test]
-fn outboxes_that_would_not_fit() {
-    let fake = Fake::new();
-    fake.put("proc/meminfo", "MemAvailable:  2097152 kB\n");
-    is(
-        &fake.examine(10_000),
-        "outboxes",
-        Verdict::Note,
-        "outbox_bytes_core_max = \"500 MiB\"",
-    );
-    fake.put("proc/meminfo", "MemAvailable:  4194304 kB\n");
-    is(&fake.examine(10_000), "outboxes", Verdict::Ok, "");
-}
-
-#[test]
-fn buffers_of_tcp() {
-    let fake = Fake::new();
-    is(
-        &fake.examine(400_000),
-        "TCP's memory",
-        Verdict::Note,
-        "net.ipv4.tcp_mem='393216 524288 786432'",
-    );
-    is(&fake.examine(300_000), "TCP's memory", Verdict::Ok, "");
 }
 
 #[test]
