@@ -1,6 +1,6 @@
 //! [`Ids`]: which messages with an id were appended of late, and where.
 //!
-//! Beside `Repeats` of the apps, which answers a whole request again: that one knows what a request asked for and who
+//! Beside the idempotency of the HTTP API, which answers a whole request again: that one knows what a request asked for and who
 //! waits for it, at the home core of its id. This one is the second line, within the step that appends: of a request
 //! that was given up half-way and is made again, and of one that reaches two nodes of a cluster. So an id is forgotten
 //! early here, and counted, where that one refuses. Bounds: a time, and bytes.
