@@ -81,6 +81,9 @@ pub mod stats;
 #[doc(hidden)]
 pub mod streams;
 pub mod testing;
+#[cfg(feature = "tls")]
+#[doc(hidden)]
+pub mod tls;
 
 pub use close::CloseReason;
 pub use config::Config;

@@ -16,8 +16,8 @@ pub const LAYERS: &[&[&str]] = &[
         "pages",
     ],
     // `stats` and `events` name reasons of `close`, `guard` escapes what it quotes, and `auth` checks uids and reads
-    // its part of `config`, so they are above them.
-    &["protocol", "stats", "guard", "auth", "events"],
+    // its part of `config`, so they are above them. `tls` needs nothing of the crate.
+    &["protocol", "stats", "guard", "auth", "events", "tls"],
     &["shard", "bus", "streams"],
     &["migration"],
     &["app"],

@@ -1,0 +1,24 @@
+//! TLS, bytes in and bytes out: rustls does the handshake ([`Handshake`]), and what a connection keeps of it are the
+//! [`Records`], some 230 bytes by which it opens what arrives and seals what leaves.
+//!
+//! Knows neither sockets nor clocks. Bound: a handshake holds what rustls needs (some 10 KB) and
+//! [`HANDSHAKE_BYTES_MAX`](handshake::HANDSHAKE_BYTES_MAX) of input; records hold nothing, a half one stays with the
+//! caller. TLS 1.3 and 1.2, without renegotiation, compression and 0-RTT.
+
+pub mod credentials;
+pub mod failure;
+pub mod handshake;
+mod names;
+pub mod records;
+mod resolver;
+mod secrets;
+pub mod server;
+#[cfg(test)]
+mod tests;
+mod x509;
+
+pub use credentials::{Pair, Sources};
+pub use failure::{End, Failure};
+pub use handshake::{Established, Handshake, HandshakeError, Step, Stranger};
+pub use records::{Cipher, Opened, Records, Version};
+pub use server::Server;

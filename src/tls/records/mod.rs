@@ -1,0 +1,182 @@
+//! The record layer of an established connection (RFC 8446, 5; RFC 5246, 6.2): both directions' keys and how far they
+//! are used, and nothing else. [`Records::open`] in `opening.rs`, [`Records::seal`] in `sealing.rs`.
+//!
+//! A record that has arrived in part stays with the caller. Keys are expanded for each call, which costs some hundred
+//! nanoseconds, rather than kept, which would cost some 600 bytes for each direction. The value can be written down: it
+//! moves between processes with its connection. Whoever writes it down has the keys.
+
+mod keys;
+mod opening;
+mod sealing;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use keys::Keys;
+pub use keys::Secret;
+pub use opening::Opened;
+pub use sealing::Exhausted;
+
+/// Most bytes that a record holds (RFC 8446, 5.1).
+pub const RECORD_PLAIN_MAX: usize = 1 << 14;
+/// A record's type, version and length.
+pub const HEADER_BYTES: usize = 5;
+/// Most bytes that a record has beside those it holds: header, TLS 1.2's part of the nonce or TLS 1.3's type, tag.
+pub const OVERHEAD_MAX: usize = HEADER_BYTES + 8 + TAG_BYTES;
+/// Most bytes that may be left over of an unfinished record.
+pub const RECORD_BYTES_MAX: usize = HEADER_BYTES + RECORD_PLAIN_MAX + EXPANSION_12_MAX;
+/// So many records in succession without a byte for the application end the connection: empty ones, key updates,
+/// warnings. Each costs us as much as one that brings something.
+pub const FRUITLESS_MAX: u8 = 32;
+
+const TAG_BYTES: usize = 16;
+/// What a record of TLS 1.2 may have on top of what it holds (RFC 5246, 6.2.3), and one of TLS 1.3 (RFC 8446, 5.2).
+const EXPANSION_12_MAX: usize = 2_048;
+const EXPANSION_13_MAX: usize = 256;
+/// So many records are sealed with one key of AES-GCM at most (RFC 8446, 5.5, allows 2^24.5).
+const RECORDS_PER_KEY_MAX: u64 = 1 << 23;
+
+const CHANGE_CIPHER_SPEC: u8 = 20;
+const ALERT: u8 = 21;
+const HANDSHAKE: u8 = 22;
+const APPLICATION_DATA: u8 = 23;
+
+/// What is spoken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Version {
+    /// TLS 1.2.
+    Tls12,
+    /// TLS 1.3.
+    Tls13,
+}
+
+/// How records are sealed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Cipher {
+    /// AES-128-GCM; with SHA-256 in TLS 1.3.
+    Aes128Gcm,
+    /// AES-256-GCM; with SHA-384 in TLS 1.3.
+    Aes256Gcm,
+    /// ChaCha20-Poly1305; with SHA-256 in TLS 1.3.
+    ChaCha20Poly1305,
+}
+
+/// The record layer of one connection.
+#[derive(Serialize, Deserialize)]
+pub struct Records {
+    version: Version,
+    cipher: Cipher,
+    /// Records without a byte for the application since the last one with some.
+    fruitless: u8,
+    /// A handshake message of the peer's that has come in part.
+    held: [u8; 4],
+    held_len: u8,
+    /// The peer has asked for a key update of ours; it goes before what we send next.
+    owes_update: bool,
+    /// Our next key update asks for one of the peer's, whose key has been used enough.
+    wants_update: bool,
+    /// Nothing of what arrives is looked at any more.
+    ended: bool,
+    /// What opens.
+    theirs: Keys,
+    /// What seals.
+    ours: Keys,
+}
+
+impl Records {
+    /// The record layer that begins with these traffic secrets (RFC 8446, 7.3), no record of either being sent yet. TLS
+    /// 1.3.
+    pub fn new(cipher: Cipher, theirs: &Secret, ours: &Secret) -> Records {
+        Records::with(
+            Version::Tls13,
+            cipher,
+            Keys::derived(cipher, theirs),
+            Keys::derived(cipher, ours),
+        )
+    }
+
+    fn with(version: Version, cipher: Cipher, theirs: Keys, ours: Keys) -> Records {
+        Records {
+            version,
+            cipher,
+            fruitless: 0,
+            held: [0; 4],
+            held_len: 0,
+            owes_update: false,
+            wants_update: false,
+            ended: false,
+            theirs,
+            ours,
+        }
+    }
+
+    /// The record layer of a handshake that rustls has done, by the keys it uses and how many records each has sealed.
+    /// `None` if `secrets`, which TLS 1.3 needs, the client's first, do not make these keys.
+    pub(super) fn extracted(
+        version: Version,
+        cipher: Cipher,
+        theirs: ((&[u8], &[u8]), u64),
+        ours: ((&[u8], &[u8]), u64),
+        secrets: Option<(Secret, Secret)>,
+    ) -> Option<Records> {
+        let ((their_key, their_iv), their_sequence) = theirs;
+        let ((our_key, our_iv), our_sequence) = ours;
+        if version == Version::Tls12 {
+            let theirs = Keys::given(cipher, their_key, their_iv, their_sequence)?;
+            let ours = Keys::given(cipher, our_key, our_iv, our_sequence)?;
+            return Some(Records::with(version, cipher, theirs, ours));
+        }
+        let (client, server) = secrets?;
+        let mut records = Records::new(cipher, &client, &server);
+        records.theirs.sequence = their_sequence;
+        records.ours.sequence = our_sequence;
+        let are_the_same = records.theirs.are(cipher, their_key, their_iv)
+            && records.ours.are(cipher, our_key, our_iv);
+        are_the_same.then_some(records)
+    }
+
+    /// What was agreed on.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// What was agreed on.
+    pub fn cipher(&self) -> Cipher {
+        self.cipher
+    }
+
+    /// Whether nothing more will be opened.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Has nothing more opened, whatever arrives.
+    pub fn ignore_rest(&mut self) {
+        self.ended = true;
+    }
+
+    /// The other end of the same connection.
+    pub fn mirrored(&self) -> Records {
+        Records::with(
+            self.version,
+            self.cipher,
+            self.ours.again(),
+            self.theirs.again(),
+        )
+    }
+}
+
+/// Tells no key.
+impl fmt::Debug for Records {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Records")
+            .field("version", &self.version)
+            .field("cipher", &self.cipher)
+            .field("opened", &self.theirs.sequence)
+            .field("sealed", &self.ours.sequence)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,121 @@
+//! What a server's TLS is, made of its certificates once and shared by all cores: rustls' configuration for listeners that
+//! speak HTTP and for those that do not.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
+use rustls::version::{TLS12, TLS13};
+
+use super::credentials::{Expired, Sources};
+use super::resolver::Resolver;
+use super::secrets::Catch;
+
+/// TLS 1.3 tickets that a client is given. Each is good for one connection.
+const TICKETS: usize = 2;
+
+/// A server's TLS.
+pub struct Server {
+    http: Arc<ServerConfig>,
+    lines: Arc<ServerConfig>,
+    tickets: Arc<dyn ProducesTickets>,
+    /// Whether clients have to show certificates.
+    asks_clients: bool,
+    expires: i64,
+    certificates: usize,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("certificates", &self.certificates)
+            .field("expires", &self.expires)
+            .field("asks_clients", &self.asks_clients)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Reads the files: the server's TLS, and what is wrong with them that is no error. `now` is in seconds since 1970.
+    pub fn open(sources: &Sources, now: i64) -> Result<(Server, Vec<String>), String> {
+        let tickets =
+            aws_lc_rs::Ticketer::new().map_err(|error| format!("TLS tickets: {error}"))?;
+        Server::build(sources, now, Expired::Refused, tickets)
+    }
+
+    /// Reads the files again, for connections to come. Tickets stay good, unless clients show certificates: who has one
+    /// is not asked again, and the new files may know him no more.
+    pub fn renewed(&self, sources: &Sources, now: i64) -> Result<(Server, Vec<String>), String> {
+        let tickets = match self.asks_clients || sources.client_ca_file.is_some() {
+            true => aws_lc_rs::Ticketer::new().map_err(|error| format!("TLS tickets: {error}"))?,
+            false => self.tickets.clone(),
+        };
+        Server::build(sources, now, Expired::Warned, tickets)
+    }
+
+    fn build(
+        sources: &Sources,
+        now: i64,
+        expired: Expired,
+        tickets: Arc<dyn ProducesTickets>,
+    ) -> Result<(Server, Vec<String>), String> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let credentials = sources.read(&provider, now, expired)?;
+        let certificates = credentials.served.len();
+        let asks_clients = credentials.client_roots.is_some();
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[&TLS13, &TLS12])
+            .map_err(|error| error.to_string())?;
+        let builder = match credentials.client_roots {
+            None => builder.with_no_client_auth(),
+            Some(roots) => {
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
+                let verifier = verifier.build().map_err(|error| error.to_string())?;
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let resolver = Arc::new(Resolver(credentials.served));
+        let mut http = builder.with_cert_resolver(resolver);
+        http.enable_secret_extraction = true;
+        http.key_log = Arc::new(Catch);
+        // Tickets hold all: nothing is kept here of who has been here.
+        http.session_storage = Arc::new(NoServerSessionStorage {});
+        http.ticketer = tickets.clone();
+        http.send_tls13_tickets = TICKETS;
+        // What arrives before the handshake is over could be sent again by anybody.
+        http.max_early_data_size = 0;
+        let lines = http.clone();
+        http.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let server = Server {
+            http: Arc::new(http),
+            lines: Arc::new(lines),
+            tickets,
+            asks_clients,
+            expires: credentials.expires,
+            certificates,
+        };
+        Ok((server, credentials.warnings))
+    }
+
+    /// For listeners that speak HTTP or websocket: a client that offers protocols (ALPN) has to offer `http/1.1`.
+    pub fn http(&self) -> &Arc<ServerConfig> {
+        &self.http
+    }
+
+    /// For listeners of the text and frame codecs: what a client offers is ignored.
+    pub fn lines(&self) -> &Arc<ServerConfig> {
+        &self.lines
+    }
+
+    /// When the first certificate expires: seconds since 1970.
+    pub fn expires(&self) -> i64 {
+        self.expires
+    }
+
+    /// How many certificates there are.
+    pub fn certificates(&self) -> usize {
+        self.certificates
+    }
+}
