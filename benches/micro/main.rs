@@ -19,6 +19,8 @@ mod input;
 mod mask;
 mod outbox;
 mod streams;
+#[cfg(feature = "tls")]
+mod tls;
 mod uids;
 mod utf8;
 mod wheel;
@@ -49,5 +51,7 @@ fn main() {
     streams::run(&mut criterion);
     wheel::run(&mut criterion);
     deadlines::run(&mut criterion);
+    #[cfg(feature = "tls")]
+    tls::run(&mut criterion);
     criterion.final_summary();
 }

@@ -14,7 +14,7 @@ use rustls::{ConnectionTrafficSecrets, HandshakeKind, ProtocolVersion, ServerCon
 
 use super::failure::alert_name;
 use super::names;
-use super::records::{Cipher, HEADER_BYTES, RECORD_BYTES_MAX, Records, Version};
+use super::records::{Cipher, Given, HEADER_BYTES, RECORD_BYTES_MAX, Records, Version};
 use super::secrets::Secrets;
 
 /// So much may a client send before the handshake is done. A ClientHello has 500 to 2,000 bytes; a client's
@@ -316,18 +316,10 @@ impl Handshake {
         let (extracted, _) = (*connection)
             .dangerous_into_kernel_connection()
             .map_err(HandshakeError::Refused)?;
-        let (rx_sequence, rx) = extracted.rx;
-        let (tx_sequence, tx) = extracted.tx;
-        let (cipher, theirs) = material(&rx)?;
-        let (_, ours) = material(&tx)?;
+        let (cipher, theirs) = given(&extracted.rx)?;
+        let (_, ours) = given(&extracted.tx)?;
         let secrets = self.secrets.client.take().zip(self.secrets.server.take());
-        let records = Records::extracted(
-            version,
-            cipher,
-            (theirs, rx_sequence),
-            (ours, tx_sequence),
-            secrets,
-        );
+        let records = Records::extracted(version, cipher, theirs, ours, secrets);
         let differ = HandshakeError::Internal("rustls has told other secrets than it uses");
         Ok(Box::new(Established {
             records: Box::new(records.ok_or(differ)?),
@@ -399,9 +391,9 @@ fn is_alert(record: &[u8]) -> bool {
     matches!(record, [21, ..] | [23, 3, 3, 0, 19, ..])
 }
 
-type Material<'a> = (&'a [u8], &'a [u8]);
-
-fn material(secrets: &ConnectionTrafficSecrets) -> Result<(Cipher, Material<'_>), HandshakeError> {
+fn given(
+    (sequence, secrets): &(u64, ConnectionTrafficSecrets),
+) -> Result<(Cipher, Given<'_>), HandshakeError> {
     let (cipher, key, iv) = match secrets {
         ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (Cipher::Aes128Gcm, key, iv),
         ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (Cipher::Aes256Gcm, key, iv),
@@ -410,5 +402,10 @@ fn material(secrets: &ConnectionTrafficSecrets) -> Result<(Cipher, Material<'_>)
         }
         _ => return Err(HandshakeError::Internal("an unknown cipher")),
     };
-    Ok((cipher, (key.as_ref(), iv.as_ref())))
+    let given = Given {
+        key: key.as_ref(),
+        iv: iv.as_ref(),
+        sequence: *sequence,
+    };
+    Ok((cipher, given))
 }

@@ -64,6 +64,17 @@ pub enum Cipher {
     ChaCha20Poly1305,
 }
 
+/// One direction's keys, as rustls gives them.
+#[derive(Clone, Copy)]
+pub struct Given<'a> {
+    /// As long as the cipher wants it.
+    pub key: &'a [u8],
+    /// Twelve bytes, of which AES-GCM in TLS 1.2 has four from the handshake.
+    pub iv: &'a [u8],
+    /// So many records have been sealed.
+    pub sequence: u64,
+}
+
 /// The record layer of one connection.
 #[derive(Serialize, Deserialize)]
 pub struct Records {
@@ -113,28 +124,32 @@ impl Records {
         }
     }
 
-    /// The record layer of a handshake that rustls has done, by the keys it uses and how many records each has sealed.
-    /// `None` if `secrets`, which TLS 1.3 needs, the client's first, do not make these keys.
+    /// The record layer of TLS 1.2 with these keys and IVs, of which so many records have been sealed. `None` if one is
+    /// not of the cipher's length.
+    pub fn new_12(cipher: Cipher, theirs: Given<'_>, ours: Given<'_>) -> Option<Records> {
+        let keys = |given: Given<'_>| Keys::given(cipher, given.key, given.iv, given.sequence);
+        let (theirs, ours) = (keys(theirs)?, keys(ours)?);
+        Some(Records::with(Version::Tls12, cipher, theirs, ours))
+    }
+
+    /// The record layer of a handshake that rustls has done. `None` if `secrets`, which TLS 1.3 needs, the client's
+    /// first, do not make the keys that rustls uses.
     pub(super) fn extracted(
         version: Version,
         cipher: Cipher,
-        theirs: ((&[u8], &[u8]), u64),
-        ours: ((&[u8], &[u8]), u64),
+        theirs: Given<'_>,
+        ours: Given<'_>,
         secrets: Option<(Secret, Secret)>,
     ) -> Option<Records> {
-        let ((their_key, their_iv), their_sequence) = theirs;
-        let ((our_key, our_iv), our_sequence) = ours;
         if version == Version::Tls12 {
-            let theirs = Keys::given(cipher, their_key, their_iv, their_sequence)?;
-            let ours = Keys::given(cipher, our_key, our_iv, our_sequence)?;
-            return Some(Records::with(version, cipher, theirs, ours));
+            return Records::new_12(cipher, theirs, ours);
         }
         let (client, server) = secrets?;
         let mut records = Records::new(cipher, &client, &server);
-        records.theirs.sequence = their_sequence;
-        records.ours.sequence = our_sequence;
-        let are_the_same = records.theirs.are(cipher, their_key, their_iv)
-            && records.ours.are(cipher, our_key, our_iv);
+        records.theirs.sequence = theirs.sequence;
+        records.ours.sequence = ours.sequence;
+        let are_the_same = records.theirs.are(cipher, theirs.key, theirs.iv)
+            && records.ours.are(cipher, ours.key, ours.iv);
         are_the_same.then_some(records)
     }
 

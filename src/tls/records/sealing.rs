@@ -68,7 +68,7 @@ impl Records {
     pub fn seal_alert(&mut self, alert: u8, out: &mut Vec<u8>) {
         let is_warning = [CLOSE_NOTIFY, USER_CANCELED, NO_RENEGOTIATION].contains(&alert);
         let level = if is_warning { 1 } else { 2 };
-        self.seal_one(ALERT, &[level, alert], out);
+        self.seal_record(ALERT, &[level, alert], out);
     }
 
     /// Begins a new key of ours with what is sent next, and has the peer do the same if it is asked to. With TLS 1.2 there
@@ -93,7 +93,7 @@ impl Records {
             1,
             self.wants_update.into(),
         ];
-        self.seal_one(HANDSHAKE, &key_update, out);
+        self.seal_record(HANDSHAKE, &key_update, out);
         self.ours.update(self.cipher);
         *key = self.ours.expanded(self.cipher);
         (self.owes_update, self.wants_update) = (false, false);
@@ -102,7 +102,7 @@ impl Records {
 
     /// Appends one record of any kind, also one that has no place. It holds `RECORD_PLAIN_MAX` bytes at most, if the peer is
     /// to take it.
-    pub fn seal_one(&mut self, kind: u8, bytes: &[u8], out: &mut Vec<u8>) {
+    pub fn seal_record(&mut self, kind: u8, bytes: &[u8], out: &mut Vec<u8>) {
         let key = self.ours.expanded(self.cipher);
         let record = self.begin(kind, out);
         out.extend_from_slice(bytes);

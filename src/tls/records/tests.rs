@@ -29,11 +29,14 @@ fn ends(version: Version, cipher: Cipher) -> (Records, Records) {
     let server = match version {
         Version::Tls13 => Records::new(cipher, &secret(cipher, 1), &secret(cipher, 2)),
         Version::Tls12 => {
-            let keys = |byte: u8| {
-                let key = vec![byte; cipher.key_bytes()];
-                Keys::given(cipher, &key, &[byte + 10; 12], 1).expect("keys")
+            let [theirs, ours] = [1, 2].map(|byte| vec![byte; cipher.key_bytes()]);
+            let given = |key, iv| Given {
+                key,
+                iv,
+                sequence: 1,
             };
-            Records::with(version, cipher, keys(1), keys(2))
+            let ends = Records::new_12(cipher, given(&theirs, &[3; 12]), given(&ours, &[4; 12]));
+            ends.expect("keys")
         }
     };
     let client = server.mirrored();
@@ -53,7 +56,7 @@ fn all_ends() -> Vec<(Records, Records)> {
 /// A record of any kind.
 fn record(by: &mut Records, kind: u8, held: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    by.seal_one(kind, held, &mut out);
+    by.seal_record(kind, held, &mut out);
     out
 }
 
@@ -182,7 +185,7 @@ fn many_pieces_are_sealed_as_one_write() {
         // Three records: two of 16 KiB, and what is left of 40,000.
         let overhead = out.len() - 40_000;
         assert!(
-            overhead <= 3 * OVERHEAD_MAX && overhead >= 3 * 21,
+            (3 * 21..=3 * OVERHEAD_MAX).contains(&overhead),
             "{overhead}"
         );
         assert_eq!(opened(&mut client, out), (pieces.concat(), None));
@@ -547,7 +550,7 @@ fn a_key_is_renewed_before_it_is_worn() {
         }
         client.wants_update = false;
         let mut out = Vec::new();
-        client.seal_one(APPLICATION_DATA, b"last", &mut out);
+        client.seal_record(APPLICATION_DATA, b"last", &mut out);
         assert_eq!(opened(&mut server, out), (b"last".to_vec(), None));
         let asking = sealed(&mut server, b"renew");
         client.owes_update = false;

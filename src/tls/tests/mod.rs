@@ -1,6 +1,7 @@
 //! The handshake and the records against rustls' own client, OpenSSL, Python and curl.
 
 mod credentials;
+mod driver;
 mod failing;
 mod handshakes;
 mod peers;
