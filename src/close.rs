@@ -10,6 +10,7 @@ macro_rules! reasons {
         /// The codes from 4001 are ours (RFC 6455, section 7.4.2, leaves 4000–4999 to applications).
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         #[repr(u8)]
+        #[non_exhaustive]
         pub enum CloseReason { $($(#[$doc])* $variant,)* }
 
         impl CloseReason {
@@ -96,6 +97,7 @@ impl CloseReason {
 /// Why bytes that have come are no message, where their sender is told and goes on
 /// ([`crate::app::WhenFlawed::Tell`]).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Flaw {
     /// A text line longer than `message_bytes_max`.
     TooBig,

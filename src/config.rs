@@ -253,7 +253,7 @@ impl Default for Config {
 }
 
 /// Grace beyond `idle_timeout`, so that a client which beats exactly that often lives.
-pub const IDLE_GRACE: Duration = Duration::from_secs(2);
+pub(crate) const IDLE_GRACE: Duration = Duration::from_secs(2);
 /// What a message in an outbox counts beyond its bytes.
 pub const OUTBOX_MESSAGE_COST: usize = 32;
 /// [`Config::request_head_bytes_max`], unless configured.

@@ -1,9 +1,14 @@
-//! Names of things: cores, connections, uids, spaces, tickets. Plain values, no behaviour beyond
-//! their own limits.
+//! Names of things: cores, connections, uids, tickets. Plain values, no behaviour beyond their own limits.
+
+mod reach;
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+#[cfg(not(feature = "internals"))]
+pub(crate) use reach::{Reach, Space};
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub use reach::{Reach, Space};
 
 /// Longest uid or group name in bytes.
 pub const UID_BYTES_MAX: usize = 128;
@@ -44,14 +49,12 @@ impl ConnId {
         generation: 0,
     };
 
-    /// Both parts in one word, as the wire hands it to the kernel and back.
-    #[doc(hidden)]
+    /// Both parts in one word: the token of a timer about this connection, say.
     pub fn to_bits(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.slot)
     }
 
     /// The inverse of [`ConnId::to_bits`].
-    #[doc(hidden)]
     pub const fn from_bits(bits: u64) -> ConnId {
         ConnId {
             slot: bits as u32,
@@ -61,8 +64,7 @@ impl ConnId {
 }
 
 /// A connection as logs and webhooks name it: `3-100000002`, by the core where it is.
-#[doc(hidden)]
-pub struct ConnName(pub CoreId, pub ConnId);
+pub(crate) struct ConnName(pub CoreId, pub ConnId);
 
 impl fmt::Display for ConnName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -81,65 +83,9 @@ pub struct Reply {
     pub(crate) number: u32,
 }
 
-/// A name space of uids and groups, by its number: first those of a server's apps, as they are registered, then those
-/// that are made while it runs.
-#[doc(hidden)]
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-pub struct Space(pub u32);
-
-/// What an app's sends can reach: any set of the first [`Reach::TOGETHER`] spaces, or one space.
-///
-/// In 64 bits, so that an envelope stays small: a bit a space, or the top bit and the number of one that has no bit.
-#[doc(hidden)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Reach(pub(crate) u64);
-
-impl Reach {
-    /// So many spaces, the first ones, can be reached together with others.
-    pub const TOGETHER: u32 = 63;
-    /// Set where what is below it is the number of a space.
-    const NUMBER: u64 = 1 << Reach::TOGETHER;
-
-    /// This space alone.
-    pub const fn of(space: Space) -> Reach {
-        match space.0 < Reach::TOGETHER {
-            true => Reach(1 << space.0),
-            false => Reach(Reach::NUMBER | space.0 as u64),
-        }
-    }
-
-    /// This space, too. `None` if one of several has no bit.
-    pub const fn with(self, space: Space) -> Option<Reach> {
-        let more = Reach::of(space);
-        if self.0 == 0 || self.0 == more.0 {
-            return Some(more);
-        }
-        match (self.0 | more.0) & Reach::NUMBER {
-            0 => Some(Reach(self.0 | more.0)),
-            _ => None,
-        }
-    }
-
-    #[inline]
-    pub(crate) fn spaces(self) -> impl Iterator<Item = Space> {
-        let mut left = self.0;
-        std::iter::from_fn(move || {
-            if left == 0 {
-                return None;
-            }
-            if left & Reach::NUMBER != 0 {
-                left = 0;
-                return Some(Space(self.0 as u32));
-            }
-            let lowest = Space(left.trailing_zeros());
-            left &= left - 1;
-            Some(lowest)
-        })
-    }
-}
-
 /// Why a string cannot be a uid or a group name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum UidError {
     /// Nothing in it.
     Empty,
@@ -262,38 +208,6 @@ mod tests {
             let control = uid.chars().any(char::is_control);
             prop_assert_eq!(check_uid(&uid) == Err(UidError::ControlCharacter), control);
         }
-
-        #[test]
-        fn a_reach_has_the_spaces_that_were_put_in(bits in 0..1_u64 << Reach::TOGETHER) {
-            let put = (0..Reach::TOGETHER).filter(|bit| bits & (1 << bit) != 0).map(Space);
-            let put: Vec<Space> = put.collect();
-            let reach = put.iter().try_fold(Reach::default(), |reach, space| reach.with(*space));
-            prop_assert_eq!(reach.expect("all have bits").spaces().collect::<Vec<_>>(), put);
-        }
-
-        #[test]
-        fn a_reach_of_one_space_has_it_whatever_its_number(number in any::<u32>(), other in any::<u32>()) {
-            let reach = Reach::of(Space(number));
-            prop_assert_eq!(reach.spaces().collect::<Vec<_>>(), [Space(number)]);
-            prop_assert_eq!(reach.with(Space(number)), Some(reach));
-            let both = reach.with(Space(other));
-            prop_assert_eq!(both.is_some(), number == other || number.max(other) < Reach::TOGETHER);
-        }
-    }
-
-    #[test]
-    fn reaches_at_the_edges() {
-        let spaces = |reach: Reach| reach.spaces().map(|space| space.0).collect::<Vec<_>>();
-        assert!(spaces(Reach::default()).is_empty());
-        for number in [0, 62, 63, 64, u32::MAX] {
-            assert_eq!(spaces(Reach::of(Space(number))), [number]);
-        }
-        assert_eq!(spaces(Reach(u64::MAX >> 1)), (0..63).collect::<Vec<_>>());
-        let of = |number| Reach::of(Space(number));
-        assert_eq!(of(62).with(Space(63)), None);
-        assert_eq!(of(63).with(Space(0)), None);
-        assert_eq!(of(63).with(Space(64)), None);
-        assert_eq!(Reach::default().with(Space(64)), Some(of(64)));
     }
 
     #[test]

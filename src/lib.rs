@@ -49,35 +49,63 @@
 //! core when the uid is [bound](app::Context::bind_uid), and stays there. So a send is one hop to another core at most.
 //! What is sent waits in outboxes, and each connection gets one write at the end of a core's turn.
 //!
+//! # What is public
+//!
+//! [`app`] is what an app is written against, [`Server`] and [`Config`] what it is served by, and [`testing`] what it is
+//! tested with. [`auth`], [`close`], [`ident`], [`payload`] and [`stats`] hold the types that these speak of; [`log`],
+//! [`escape`] and [`machine`] are what the program itself needs beside them. Enums and structs that may grow are
+//! `non_exhaustive`; a [`Config`] grows, too, so write `..Config::default()`. The feature `internals` opens what is under
+//! all this to the project's own benchmarks and fuzzing: nothing of it is promised.
+//!
 //! `ARCHITECTURE.md` in the repository tells the life of one push step by step, with the places in the source; the
 //! pages in `docs/` tell the rest.
 
 #![warn(missing_docs)]
+// What benchmarks and fuzzing alone use is no dead code. Clippy looks for that with the feature.
+#![cfg_attr(not(feature = "internals"), allow(dead_code, unused_imports))]
 
 pub mod app;
 pub mod auth;
+#[cfg(not(feature = "internals"))]
+mod bus;
+#[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod bus;
 pub mod close;
 pub mod config;
 pub mod escape;
+#[cfg(not(feature = "internals"))]
+mod events;
+#[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod events;
 mod guard;
 pub mod ident;
 pub mod log;
 mod log_limiter;
+#[cfg(not(feature = "internals"))]
+mod migration;
+#[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod migration;
 mod net;
 mod pages;
 pub mod payload;
+#[cfg(not(feature = "internals"))]
+mod protocol;
+#[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod protocol;
 mod server;
+#[cfg(not(feature = "internals"))]
+mod shard;
+#[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod shard;
 pub mod stats;
+#[cfg(not(feature = "internals"))]
+mod streams;
+#[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod streams;
 pub mod testing;
@@ -90,10 +118,14 @@ pub use config::Config;
 pub use net::http::{Asset, Roles, Site};
 pub use net::webhooks::check_webhooks;
 pub use payload::Message;
-pub use server::{
-    DescriptorNeed, Listen, Listening, Listens, Reload, RingTrial, Running, Server, control_groups,
-    cores_for, cpu_percent, try_rings,
-};
+pub use server::{Listen, Listening, Listens, Reload, Running, Server};
+
+/// What a server finds out about its machine before it starts, and what `ringpost doctor` tells of it.
+pub mod machine {
+    pub use crate::server::{
+        DescriptorNeed, RingTrial, control_groups, cores_for, cpu_percent, try_rings,
+    };
+}
 
 /// The programs in the documents are compiled, too.
 #[cfg(doctest)]

@@ -8,6 +8,7 @@ use crate::close::CloseReason;
 
 /// What one core has counted since its start, and what it holds now.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
+#[non_exhaustive]
 pub struct CoreStats {
     /// The core's number.
     pub core: u16,
@@ -63,7 +64,7 @@ pub struct CoreStats {
     /// How long its turns took.
     #[serde(skip)]
     pub turns: TurnTimes,
-    /// The most units of work ([`crate::shard::Work`]) that one round of a turn has done.
+    /// The most units of work (`shard::Work`) that one round of a turn has done.
     #[serde(skip)]
     pub round_units_max: u64,
     /// How often a connection was not read for a while.
@@ -102,6 +103,7 @@ impl CoreStats {
 
 /// Why a connection is not read for now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Hold {
     /// What it has sent is still to be written to those it is for, by this core.
     Backlog,
@@ -130,6 +132,7 @@ impl Hold {
 
 /// What a core waits with: `io_uring` or `epoll`, once for its runtime and once for its connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct Driver {
     /// The runtime's.
     pub runtime: &'static str,
@@ -177,6 +180,7 @@ impl TurnTimes {
 
 /// The counters of every core.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
+#[non_exhaustive]
 pub struct Stats {
     /// One entry a core, in order.
     pub cores: Vec<CoreStats>,

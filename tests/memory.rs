@@ -13,13 +13,19 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "internals")]
 use ahash::RandomState;
 use ringpost::app::{App, BindError, Context, To};
 use ringpost::auth::{Keyring, ends_after};
 use ringpost::close::CloseReason;
 use ringpost::config::Auth;
-use ringpost::ident::{CoreId, Space};
-use ringpost::payload::{Message, Payload};
+use ringpost::ident::CoreId;
+#[cfg(feature = "internals")]
+use ringpost::ident::Space;
+use ringpost::payload::Message;
+#[cfg(feature = "internals")]
+use ringpost::payload::Payload;
+#[cfg(feature = "internals")]
 use ringpost::streams::{Address, Keep, Store};
 use ringpost::{Config, Roles, Running, Server, Site};
 use socket2::{Domain, Socket, Type};
@@ -257,6 +263,7 @@ fn memory_is_bounded_and_given_back() {
     idle_connections_of_http_are_small();
     proved_connections_are_hardly_larger();
     namespaces_are_small();
+    #[cfg(feature = "internals")]
     streams_are_small();
     stalled_readers_cost_their_outboxes();
     resets_leave_nothing();
@@ -412,6 +419,7 @@ fn namespaces_are_small() {
 }
 
 /// A stream of which nothing is kept but where it ends, and then each message, beside their own bytes.
+#[cfg(feature = "internals")]
 fn streams_are_small() {
     // One more than a table of hashes holds before it doubles: it is as empty as it ever is.
     const COUNT: usize = 14_337;

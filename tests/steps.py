@@ -21,6 +21,9 @@ SLOTS = 2
 # How often a step that is under way says so, in seconds.
 PROGRESS = 30
 
+# What is under the library's public API is open to benchmarks and to some tests, so all is built with it, once.
+INTERNALS = ["--features", "internals"]
+
 # So many lines of its log are shown of a step that has failed.
 TAIL = 40
 
@@ -65,20 +68,20 @@ def steps(full):
     in_python = [*ready, "python packages"]
     return [
         Step("packages", ["tests/packages"], quick=True),
-        Step("build", ["cargo", "build", "--all-targets"], ["packages"], compiles=True, quick=True),
+        Step("build", ["cargo", "build", "--all-targets", *INTERNALS], ["packages"], compiles=True, quick=True),
         Step("format", shell("cargo fmt --all --check",
                              "for one in fuzz loom; do cargo fmt --check --manifest-path tests/$one/Cargo.toml; done"),
              quick=True),
         Step("python packages", shell(*install_python()), ["packages"], quick=True),
-        Step("end to end", ["cargo", "test", "--no-fail-fast", "--test", "e2e"], ["build"], quick=True, env=cargo),
+        Step("end to end", ["cargo", "test", "--no-fail-fast", *INTERNALS, "--test", "e2e"], ["build"], quick=True, env=cargo),
         # And what a library's user may leave out, left out.
-        Step("clippy", shell("cargo clippy --all-targets -- -D warnings",
+        Step("clippy", shell(f"cargo clippy --all-targets {' '.join(INTERNALS)} -- -D warnings",
                              "cargo clippy --no-default-features -- -D warnings"), ["build"], compiles=True, quick=True),
         Step("documentation", ["cargo", "doc", "--no-deps"], ["clippy"], compiles=True, quick=True,
              env={"RUSTDOCFLAGS": "-D warnings"}),
         # All but those end to end, which take as long as the others together.
-        Step("cargo test", shell(f"cargo test --no-fail-fast --lib --bins --examples {others}",
-                                 "cargo test --no-fail-fast --doc"), ["build"], quick=True, env=cargo),
+        Step("cargo test", shell(f"cargo test --no-fail-fast {' '.join(INTERNALS)} --lib --bins --examples {others}",
+                                 f"cargo test --no-fail-fast {' '.join(INTERNALS)} --doc"), ["build"], quick=True, env=cargo),
         Step("php", shell(f"php -d display_errors=stderr tests/php/backend.php {BINARY}",
                           "php -d display_errors=stderr tests/php/baseline.php"), ready, quick=True),
         Step("python", shell(*(f"{python} tests/python/test_{one}.py {BINARY}"
@@ -101,7 +104,7 @@ def steps(full):
                                 f"python3 tests/packaging/container.py {BINARY}"), in_python),
         Step("crate", ["tests/packaging/crate", *(["--full"] if full else [])], ["clippy"], compiles=True),
         Step("dependencies", ["tests/dependencies/run", *(["--deny"] if full else [])], ["python packages"]),
-        Step("micro-benchmarks", ["cargo", "test", "--quiet", "--bench", "micro"], ["build"]),
+        Step("micro-benchmarks", ["cargo", "test", "--quiet", *INTERNALS, "--bench", "micro"], ["build"]),
     ]
 
 

@@ -1,4 +1,4 @@
-//! `cargo bench`: what each step of the data path costs by itself, on the library's own types.
+//! `cargo bench --features internals`: what each step of the data path costs by itself, on the library's own types.
 //!
 //! One file a noun; each measures one thing at a time, with inputs from one seed, and looks at what came
 //! out before it measures. `cargo bench -- outbox` runs what has that in its name, `cargo bench -- --test`

@@ -16,6 +16,7 @@ use crate::shard::EnterError;
 
 /// The cores a note goes to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum To {
     /// One core, possibly this one.
     Core(CoreId),

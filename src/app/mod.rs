@@ -12,13 +12,22 @@ mod effect;
 pub(crate) mod envelope;
 mod forwards;
 mod groups;
+#[cfg(not(feature = "internals"))]
+pub(crate) mod host;
+#[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod host;
+#[cfg(not(feature = "internals"))]
+pub(crate) mod hosted;
+#[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod hosted;
 pub(crate) mod idempotency;
 mod local;
 pub(crate) mod migration;
+#[cfg(not(feature = "internals"))]
+pub(crate) mod namespaces;
+#[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod namespaces;
 mod order;
@@ -51,6 +60,7 @@ pub use crate::shard::JoinError;
 
 /// Whether an app's connections bind a uid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Login {
     /// They do: one that has not within `login_timeout` is closed with 4004, one from which nothing
     /// comes for `idle_timeout` with 4003. Groups and broadcasts hold a connection once it is bound.
@@ -92,6 +102,7 @@ impl Protocol {
 
 /// Who connects to an app.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Peers {
     /// Clients, who may be anybody and many: `max_connections` counts them.
     Clients,
@@ -101,6 +112,7 @@ pub enum Peers {
 
 /// What happens to a connection whose outbox is full.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum WhenFull {
     /// It is closed with 4005, for a client cannot see a gap but can reconnect.
     Close,
@@ -111,6 +123,7 @@ pub enum WhenFull {
 
 /// What happens to a connection that sends what is no message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum WhenFlawed {
     /// It is closed, with the code that fits.
     Close,
@@ -274,6 +287,7 @@ pub trait App: Sized + 'static {
 
 /// What a request found.
 #[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
 pub enum Answer {
     /// To a push: in how many live connections' outboxes the message was queued. To a kick: how
     /// many connections were closed. To `online`: how many the uid has.
@@ -291,6 +305,7 @@ impl Answer {
 
 /// Why a connection could not be bound to a uid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum BindError {
     /// The string is no uid.
     Uid(UidError),

@@ -23,6 +23,7 @@ pub struct Namespace {
 
 /// Why there is no namespace of a name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum NamespaceError {
     /// The string is no name: names are like uids.
     Name(UidError),

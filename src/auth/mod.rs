@@ -62,6 +62,7 @@ pub struct Credential {
 
 /// Why a token proves nothing, or not what was claimed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum CredentialError {
     /// There is none.
     Missing,
@@ -126,7 +127,7 @@ impl fmt::Display for CredentialError {
 impl std::error::Error for CredentialError {}
 
 /// Whether the bytes have the outer form of a token: three parts of base64url with dots between them.
-pub fn looks_like_token(bytes: &[u8]) -> bool {
+pub(crate) fn looks_like_token(bytes: &[u8]) -> bool {
     bytes.len() <= TOKEN_BYTES_MAX
         && bytes.iter().filter(|byte| **byte == b'.').count() == 2
         && bytes

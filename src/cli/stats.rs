@@ -157,16 +157,16 @@ mod tests {
     use ringpost::stats::{CoreStats, Stats};
 
     fn stats(cores: usize) -> Value {
-        let core = |core: usize| CoreStats {
-            core: core as u16,
-            connections: 1_000 + core as u64,
-            closed: vec![1; CloseReason::COUNT],
-            ..CoreStats::default()
+        let core = |core: usize| {
+            let mut stats = CoreStats::default();
+            stats.core = core as u16;
+            stats.connections = 1_000 + core as u64;
+            stats.closed = vec![1; CloseReason::COUNT];
+            stats
         };
-        serde_json::to_value(Stats {
-            cores: (0..cores).map(core).collect(),
-        })
-        .unwrap()
+        let mut stats = Stats::default();
+        stats.cores = (0..cores).map(core).collect();
+        serde_json::to_value(stats).unwrap()
     }
 
     #[test]

@@ -146,6 +146,7 @@ impl<L: Into<Listen>, const N: usize> Listens for [L; N] {
 
 /// A listener as it was bound.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Listening {
     /// The space of its app; `http` for a site.
     pub space: &'static str,

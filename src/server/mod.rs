@@ -90,6 +90,7 @@ type OnReload = Box<dyn FnMut(&Reload) + Send>;
 ///     .run()?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
+#[must_use = "a server serves when it is run or started"]
 pub struct Server {
     config: Config,
     spaces: Vec<&'static str>,
@@ -554,6 +555,7 @@ struct Bound {
 }
 
 /// A server that runs.
+#[must_use = "the server runs until it is stopped, and cannot be stopped without this"]
 pub struct Running {
     listening: Vec<Listening>,
     cores: Cores,

@@ -24,6 +24,7 @@ impl Default for Entered {
 
 /// Why a connection cannot enter a namespace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum EnterError {
     /// The callback is about no connection, or one that is closing.
     NoConnection,

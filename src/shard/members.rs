@@ -50,6 +50,7 @@ pub struct Interest {
 
 /// Why a connection is not put into a group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum JoinError {
     /// The string is no name of a group or of a member: 1 to 128 bytes of UTF-8 without control characters.
     Name(UidError),

@@ -135,6 +135,7 @@ impl App for Fragile {
         let text = match answer {
             Answer::Reached(count) => count.to_string(),
             Answer::Stats(stats) => serde_json::to_string(&*stats).expect("numbers and names"),
+            other => format!("{other:?}"),
         };
         cx.send_to(connection, &text);
     }

@@ -235,6 +235,7 @@ impl App for Backend {
                 None => answer(cx, "fail: not UTF-8"),
             },
             (_, None) => self.authorize(cx, session, ""),
+            (_, Some(_)) => cx.close(flaw.reason()),
         }
     }
 

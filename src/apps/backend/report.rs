@@ -115,17 +115,17 @@ mod tests {
     fn sums_come_before_cores() {
         let mut closed = vec![0; CloseReason::COUNT];
         closed[CloseReason::Idle.index()] = 2;
-        let core = |core, connections| CoreStats {
-            core,
-            connections,
-            closed: closed.clone(),
-            ..CoreStats::default()
+        let core = |core, connections| {
+            let mut stats = CoreStats::default();
+            stats.core = core;
+            stats.connections = connections;
+            stats.closed = closed.clone();
+            stats
         };
         // A core that has counted no reason yet may have no table of them.
         let bare = CoreStats::default();
-        let stats = Stats {
-            cores: vec![core(0, 3), core(1, 4), bare],
-        };
+        let mut stats = Stats::default();
+        stats.cores = vec![core(0, 3), core(1, 4), bare];
 
         let facts = Facts::new();
         facts.listen(vec![Named {

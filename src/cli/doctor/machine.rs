@@ -99,7 +99,7 @@ impl Machine {
     pub fn cores(&self) -> usize {
         let groups = self.groups();
         let percent = groups.iter().filter_map(|group| group.cpu_percent).min();
-        ringpost::cores_for(self.cpus().unwrap_or(1), percent)
+        ringpost::machine::cores_for(self.cpus().unwrap_or(1), percent)
     }
 
     /// Bytes by a name in /proc/meminfo.
@@ -140,7 +140,7 @@ impl Machine {
 
     /// The control groups that hold the process, of both versions, from its own up to the root.
     pub fn groups(&self) -> Vec<Group> {
-        let groups = ringpost::control_groups(&self.root, &self.process);
+        let groups = ringpost::machine::control_groups(&self.root, &self.process);
         groups.iter().map(|path| self.group(path)).collect()
     }
 
@@ -159,7 +159,7 @@ impl Machine {
             memory_used: self.memory_used(path),
             tasks_max: number(&["pids.max"]),
             tasks: number(&["pids.current"]).unwrap_or(0),
-            cpu_percent: ringpost::cpu_percent(&self.root, path),
+            cpu_percent: ringpost::machine::cpu_percent(&self.root, path),
         }
     }
 

@@ -11,8 +11,8 @@ mod report;
 
 use std::path::{Path, PathBuf};
 
-use ringpost::RingTrial;
 use ringpost::config::{DescriptorTables, Driver};
+use ringpost::machine::RingTrial;
 
 use super::layers::Layer;
 use super::listeners::Scheme;
@@ -156,7 +156,7 @@ pub fn run(args: &DoctorArgs) -> Status {
     let mut plan = Plan::new(&settings, asked, &machine);
     // Rings are made by ourselves, on this machine: of another root or process that says nothing.
     if args.root == Path::new("/") && args.pid.is_none() {
-        plan.rings = Some(ringpost::try_rings());
+        plan.rings = Some(ringpost::machine::try_rings());
     }
     if asked == 0 {
         let bound = settle(&machine, &mut plan);

@@ -1,7 +1,7 @@
 //! What a process may have: descriptors, rings, threads, CPUs.
 
 use ringpost::config::{CORES_MAX, DescriptorTables, Driver};
-use ringpost::{DescriptorNeed, RingTrial};
+use ringpost::machine::{DescriptorNeed, RingTrial};
 
 use super::Plan;
 use super::finding::{Finding, Place, grouped, sized};
