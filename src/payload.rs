@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// One whole message, borrowed from where its bytes lie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Message<'a> {
@@ -115,10 +117,41 @@ impl<'a> From<&'a [u8]> for Message<'a> {
 
 /// A message owned by no core in particular: what a broadcast's envelopes share. One atomic count a
 /// core, none a connection.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
 pub struct Payload {
     bytes: Arc<[u8]>,
     text: bool,
+}
+
+/// A payload in writing. What is read may be anything.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    text: bool,
+    bytes: Box<[u8]>,
+}
+
+impl From<Payload> for Written {
+    fn from(payload: Payload) -> Written {
+        Written {
+            text: payload.text,
+            bytes: Box::from(&*payload.bytes),
+        }
+    }
+}
+
+impl TryFrom<Written> for Payload {
+    type Error = &'static str;
+
+    fn try_from(Written { text, bytes }: Written) -> Result<Payload, &'static str> {
+        if text && simdutf8::basic::from_utf8(&bytes).is_err() {
+            return Err("a text that is not UTF-8");
+        }
+        Ok(Payload {
+            bytes: Arc::from(bytes),
+            text,
+        })
+    }
 }
 
 impl Payload {

@@ -9,11 +9,12 @@ use super::Answer;
 use super::effect::Effect;
 use super::envelope::{Addressed, AnswerPart, Body, Call, ToAll};
 use super::local::Local;
-use super::pending::{AnsweredCall, Caller};
+use super::pending::{AnsweredCall, Caller, Delivered};
 use super::query::QueryResult;
 use crate::events::KickedBy;
 use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, Ticket, check_uid};
 use crate::payload::{Message, Payload};
+use crate::streams::Wish;
 
 impl Local {
     /// Opens a call to one core.
@@ -51,6 +52,7 @@ impl Local {
         caller: Caller,
         uid: &str,
         message: Message<'_>,
+        wish: Wish,
     ) -> Ticket {
         if uid != EVERYBODY {
             if check_uid(uid).is_err() {
@@ -59,8 +61,8 @@ impl Local {
             let home = self.bus.home(uid);
             if home == self.core() && !self.goes_by_mail(caller.payer()) {
                 // At home already: no copy.
-                let reached = self.shard.send_to_uid(reach, uid, message);
-                return self.push_answered_at_once(caller, reached);
+                let delivered = self.deliver_to_uid(reach, uid, message, wish);
+                return self.push_answered_at_once(caller, delivered.reached);
             }
             let addressed = Addressed::new(uid, message);
             let bytes = uid.len() + message.len();
@@ -70,14 +72,19 @@ impl Local {
         let payer = caller.payer();
         let path = self.path_of(payer);
         let call = self.open(caller, self.bus.cores(), true);
+        if self.goes_by_home_of_all(wish) {
+            self.spread_by_home(path, reach, payer, (payload, wish), Some(call));
+            return Ticket(call);
+        }
         if !path.is_empty() {
-            self.spread_along(path, reach, payer, payload, Some(call));
+            self.spread_along(path, reach, payer, (payload, wish), Some(call));
             return Ticket(call);
         }
         let receivers = self.shard.count_everybody(reach);
         let to_all = Arc::new(ToAll {
             bulk: self.next_bulk(),
             reach,
+            mark: None,
             payload,
         });
         for core in self.other_cores() {
@@ -110,7 +117,7 @@ impl Local {
     /// Who asks, as those outside are told.
     fn named(&self, caller: &Caller) -> KickedBy {
         match caller {
-            Caller::Task(_) | Caller::Query(_) => KickedBy::Http,
+            Caller::Task(_) | Caller::Push(_) | Caller::Query(_) => KickedBy::Http,
             Caller::App { connection, .. } => connection
                 .and_then(|connection| self.shard.shown_listener(connection))
                 .map_or(KickedBy::App, KickedBy::Listener),
@@ -152,11 +159,11 @@ impl Local {
     /// Does what a call asks, on the core that it concerns.
     pub fn find(&mut self, what: Call) -> AnswerPart {
         match what {
-            Call::Push { reach, addressed } => AnswerPart::Reached(self.shard.send_to_uid(
-                reach,
-                addressed.uid(),
-                addressed.message(),
-            )),
+            Call::Push { reach, addressed } => {
+                let (uid, message) = (addressed.uid(), addressed.message());
+                let delivered = self.deliver_to_uid(reach, uid, message, Wish::AsRuled);
+                AnswerPart::Reached(delivered.reached)
+            }
             Call::PushEverybody(to_all) => AnswerPart::Reached(self.deliver_to_everybody(&to_all)),
             Call::Kick { reach, uid, by } => AnswerPart::Reached(self.shard.kick(reach, &uid, by)),
             Call::Online { reach, uid } => AnswerPart::Reached(self.shard.online(reach, &uid)),
@@ -182,6 +189,15 @@ impl Local {
             self.count_pushes(&answered);
         }
         match answered.caller {
+            Caller::Push(promise) => {
+                let Answer::Reached(reached) = answered.answer else {
+                    return;
+                };
+                promise.fulfil(Delivered {
+                    reached,
+                    position: answered.position,
+                });
+            }
             Caller::Query(promise) => promise.fulfil(answered.found),
             caller => self.tell_caller(call, caller, answered.answer),
         }
@@ -197,6 +213,11 @@ impl Local {
         }
         for result in &answered.found {
             match result {
+                QueryResult::DeliveredEach(each) => {
+                    for delivered in each {
+                        self.shard.count_push(delivered.reached);
+                    }
+                }
                 QueryResult::ReachedEach(each) => {
                     for reached in each {
                         self.shard.count_push(*reached);
@@ -220,6 +241,13 @@ impl Local {
                 answer,
             }),
             Caller::Task(promise) => promise.fulfil(answer),
+            Caller::Push(promise) => promise.fulfil(match answer {
+                Answer::Reached(reached) => Delivered {
+                    reached,
+                    position: None,
+                },
+                _ => Delivered::default(),
+            }),
             // Its call is opened for what is found, and never answered at once.
             Caller::Query(promise) => promise.fulfil(Vec::new()),
         }

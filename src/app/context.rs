@@ -13,6 +13,7 @@ use crate::ident::{ConnId, CoreId, Reach, Reply, Ticket};
 use crate::payload::AsMessage;
 use crate::protocol::opening::OpeningRequest;
 use crate::shard::EnterError;
+use crate::streams::Wish;
 
 /// The cores a note goes to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -275,7 +276,7 @@ impl<'a, A: App> Context<'a, A> {
     pub fn push(&mut self, uid: &str, message: impl AsMessage) -> Ticket {
         let caller = self.caller();
         self.local
-            .push(self.reach, caller, uid, message.as_message())
+            .push(self.reach, caller, uid, message.as_message(), Wish::AsRuled)
     }
 
     /// Asks: close every connection of the uid within reach with 4007.

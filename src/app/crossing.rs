@@ -22,11 +22,13 @@ use ahash::AHashMap;
 
 use super::envelope::{Body, ToAll};
 use super::groups::ToGroup;
+use super::keeping::marked_for_all;
 use super::local::{Departure, Local};
 use crate::bus::Endpoint;
 use crate::ident::{ConnId, CoreId, Reach, Space};
 use crate::payload::{Message, Payload};
-use crate::shard::Shard;
+use crate::shard::{Shard, Tops};
+use crate::streams::Address;
 
 /// What is kept for connections on their way, in bytes of messages and what each costs besides.
 const KEPT_BYTES_MAX: usize = 16 << 20;
@@ -263,12 +265,16 @@ impl Local {
             let to_all = Arc::new(ToAll {
                 bulk,
                 reach,
+                mark: None,
                 payload: Payload::new(message),
             });
             self.crossings.keep(bulk, Kept::Everybody(to_all));
         }
         self.pass_by(bulk);
-        let reached = self.shard.send_to_everybody(reach, message);
+        let reached = match self.shard.any_behind() {
+            true => self.deliver_marked_to_all(reach, None, &Payload::new(message)),
+            false => self.shard.send_to_everybody(reach, message),
+        };
         self.delivered(bulk);
         reached
     }
@@ -281,8 +287,16 @@ impl Local {
                 .keep(bulk, Kept::Everybody(Arc::clone(to_all)));
         }
         self.pass_by(bulk);
-        let message = to_all.payload.message();
-        let reached = self.shard.send_to_everybody(to_all.reach, message);
+        let ToAll {
+            reach,
+            mark,
+            payload,
+            ..
+        } = &**to_all;
+        let reached = match mark.is_some() || self.shard.any_behind() {
+            true => self.deliver_marked_to_all(*reach, *mark, payload),
+            false => self.shard.send_to_everybody(*reach, payload.message()),
+        };
         self.delivered(bulk);
         reached
     }
@@ -298,10 +312,14 @@ impl Local {
             refresh,
             group,
             payload,
+            mark,
+            ..
         } = &**to_group;
-        let reached = self
-            .shard
-            .send_to_group(*reach, group, payload.message(), *refresh);
+        let shard = &mut self.shard;
+        let reached = match mark.is_some() || shard.any_behind() {
+            true => self.deliver_marked_to_group(to_group),
+            false => shard.send_to_group(*reach, group, payload.message(), *refresh),
+        };
         self.delivered(bulk);
         reached
     }
@@ -520,7 +538,9 @@ impl Local {
         if !expected.is_lost {
             for (bulk, kept) in crossings.kept.iter().skip(first) {
                 if bulk.number() > crossing.seen[bulk.by()] {
-                    deliver(&mut self.shard, connection, kept);
+                    let (store, now) = (&mut self.streams.store, now);
+                    let mut tops = |space, uid: &str| store.top(now, Address::uid(space, uid));
+                    deliver(&mut self.shard, connection, kept, &mut tops);
                 }
             }
         }
@@ -538,17 +558,21 @@ impl Local {
     }
 }
 
-fn deliver(shard: &mut Shard, connection: ConnId, kept: &Kept) {
+fn deliver(shard: &mut Shard, connection: ConnId, kept: &Kept, tops: Tops<'_>) {
     let space = shard.space_of(connection);
     let within = |reach: &Reach| reach.spaces().any(|one| one == space);
     match kept {
         Kept::Everybody(to_all) if within(&to_all.reach) => {
-            shard.send(connection, to_all.payload.message());
+            shard.send_marked(
+                connection,
+                marked_for_all(to_all.mark, &to_all.payload),
+                tops,
+            );
         }
         Kept::Group(to_group)
             if within(&to_group.reach) && shard.is_in(connection, &to_group.group) =>
         {
-            shard.send(connection, to_group.payload.message());
+            shard.send_marked(connection, to_group.marked(), tops);
         }
         _ => {}
     }

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use super::AnyNote;
 use super::crossing::{Bulk, Crossing};
+use super::following::FollowStep;
 use super::groups::{ReplyTo, ToGroup};
 use super::order::{Path, Way};
 use super::query::{Query, QueryResult};
@@ -15,8 +16,9 @@ use crate::events::KickedBy;
 use crate::ident::{ConnId, CoreId, Reach, Reply, Space};
 use crate::migration::{Migration, Socket};
 use crate::payload::{Message, Payload};
-use crate::shard::Interest;
+use crate::shard::{Interest, Mark};
 use crate::stats::CoreStats;
+use crate::streams::{Position, Wish};
 
 pub enum Body {
     /// A connection on its way to its uid's home core. It follows every envelope it has caused.
@@ -79,6 +81,8 @@ pub enum Body {
     Unfilled {
         connection: ConnId,
     },
+    /// A step in following a stream.
+    Follow(Box<FollowStep>),
     /// A call and its number on the asking core, which gets exactly one answer to it.
     Call {
         call: u64,
@@ -114,12 +118,15 @@ pub enum Body {
 pub struct ToAll {
     pub bulk: Bulk,
     pub reach: Reach,
+    /// Where it stands in everybody's stream: then it is of one space.
+    pub mark: Option<Mark>,
     pub payload: Payload,
 }
 
 /// One that a core is to send to everybody for another.
 pub struct Spread {
     pub reach: Reach,
+    pub wish: Wish,
     pub payload: Payload,
     pub asked: ReplyTo,
 }
@@ -170,6 +177,11 @@ pub enum AnswerPart {
     /// So many other cores have parts, too.
     More(u32),
     Reached(u32),
+    /// The same of a message that its stream keeps.
+    Kept {
+        reached: u32,
+        position: Position,
+    },
     Stats(Box<CoreStats>),
     Found(Box<QueryResult>),
 }

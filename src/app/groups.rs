@@ -13,13 +13,15 @@ use smallvec::SmallVec;
 use super::JoinError;
 use super::effect::{Effect, Joined};
 use super::envelope::{AnswerPart, Body, Passing};
+use super::keeping::part_of;
 use super::local::Local;
 use super::order::Path;
 use super::pending::Caller;
 use crate::bus::{RECEIVER_COST, Until};
 use crate::ident::{ConnId, CoreId, Reach, Space, Ticket};
 use crate::payload::{Message, Payload};
-use crate::shard::{Interest, JoinRequest, Joining};
+use crate::shard::{Interest, JoinRequest, Joining, Mark};
+use crate::streams::{Kind, Wish};
 
 /// Cores with members, in order.
 type Cores = SmallVec<[CoreId; 4]>;
@@ -91,6 +93,9 @@ impl Homes {
 pub struct ToGroup {
     pub reach: Reach,
     pub refresh: bool,
+    pub wish: Wish,
+    /// Where it stands in its group's stream, if that has anything: then it is of one space.
+    pub mark: Option<Mark>,
     pub group: Box<str>,
     pub payload: Payload,
 }
@@ -107,7 +112,7 @@ impl Local {
         message: Message<'_>,
         refresh: bool,
     ) {
-        if self.bus.cores() == 1 {
+        if self.bus.cores() == 1 && self.is_plain(Kind::Group, group, Wish::AsRuled) {
             // Nobody crosses to another core.
             self.shard.send_to_group(reach, group, message, refresh);
             return;
@@ -115,6 +120,8 @@ impl Local {
         let to_group = ToGroup {
             reach,
             refresh,
+            wish: Wish::AsRuled,
+            mark: None,
             group: Box::from(group),
             payload: Payload::new(message),
         };
@@ -128,8 +135,9 @@ impl Local {
         caller: Caller,
         group: &str,
         message: Message<'_>,
+        wish: Wish,
     ) -> Ticket {
-        if self.bus.cores() == 1 {
+        if self.bus.cores() == 1 && self.is_plain(Kind::Group, group, wish) {
             let reached = self.shard.send_to_group(reach, group, message, false);
             return self.push_answered_at_once(caller, reached);
         }
@@ -138,6 +146,8 @@ impl Local {
         let to_group = ToGroup {
             reach,
             refresh: false,
+            wish,
+            mark: None,
             group: Box::from(group),
             payload: Payload::new(message),
         };
@@ -166,6 +176,15 @@ impl Local {
 
     /// At the group's home: to its members here, and to every core that has some, on a connection's account.
     fn spread(&mut self, payer: ConnId, to_group: Arc<ToGroup>, asked: ReplyTo) {
+        if self.is_plain(Kind::Group, &to_group.group, to_group.wish) {
+            return self.spread_placed(payer, to_group, asked);
+        }
+        for to_group in self.place_for_group(&to_group, asked) {
+            self.spread_placed(payer, to_group, asked);
+        }
+    }
+
+    fn spread_placed(&mut self, payer: ConnId, to_group: Arc<ToGroup>, asked: ReplyTo) {
         let cores = self.others_with_members(&to_group);
         self.expect_more(asked, cores.len());
         let bulk = self.next_bulk();
@@ -182,11 +201,20 @@ impl Local {
             // Straight, for the order of the group's messages is that in which they leave here.
             self.post_until(core, Some(payer), bytes, Until::Written, body);
         }
-        self.report_reached(asked, reached);
+        self.report_placed(asked, reached, to_group.mark);
     }
 
     /// The same for one of another core, on whose account it is.
     pub fn pass_on(&mut self, to_group: Arc<ToGroup>, asked: ReplyTo) {
+        if self.is_plain(Kind::Group, &to_group.group, to_group.wish) {
+            return self.pass_on_placed(to_group, asked);
+        }
+        for to_group in self.place_for_group(&to_group, asked) {
+            self.pass_on_placed(to_group, asked);
+        }
+    }
+
+    fn pass_on_placed(&mut self, to_group: Arc<ToGroup>, asked: ReplyTo) {
         let cores = self.others_with_members(&to_group);
         self.expect_more(asked, cores.len());
         let bulk = self.next_bulk();
@@ -200,7 +228,7 @@ impl Local {
             self.relay(core, Until::Written, body);
         }
         let reached = self.deliver_to_members(bulk, &to_group);
-        self.report_reached(asked, reached);
+        self.report_placed(asked, reached, to_group.mark);
     }
 
     fn others_with_members(&self, to_group: &ToGroup) -> Cores {
@@ -212,10 +240,15 @@ impl Local {
 
     /// So many cores will tell the caller, besides this one. It hears of that before it hears of any of them: that is
     /// posted before they are.
-    fn expect_more(&mut self, asked: ReplyTo, cores: usize) {
+    pub(super) fn expect_more(&mut self, asked: ReplyTo, cores: usize) {
         if cores > 0 {
             self.answer_part(asked, AnswerPart::More(cores as u32));
         }
+    }
+
+    /// The same of the home, which tells where the message stands if that is kept.
+    pub(super) fn report_placed(&mut self, asked: ReplyTo, reached: u32, mark: Option<Mark>) {
+        self.answer_part(asked, part_of(reached, mark));
     }
 
     pub fn report_reached(&mut self, asked: ReplyTo, reached: u32) {

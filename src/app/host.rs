@@ -377,6 +377,7 @@ impl Host {
     pub(super) fn bind(&mut self, id: ConnId, uid: &str) {
         if self.local.shard.bind(id, uid) {
             self.local.settle_joins(id);
+            self.local.begin_to_follow(id);
             if let Some((app, session)) = self.session_of(id) {
                 self.apps[app].bound(&mut self.local, id, session, Ok(()));
             }
@@ -503,6 +504,19 @@ impl Host {
     /// Gives back the credit for what other cores have taken since the last turn.
     pub fn settle_credits(&mut self) {
         self.local.settle_credits();
+    }
+
+    /// Reads on for those who have missed something.
+    pub fn read_on(&mut self) {
+        if self.local.has_readers() {
+            self.local.read_on();
+            self.settle();
+        }
+    }
+
+    /// Whether somebody is to be read on for.
+    pub fn has_readers(&self) -> bool {
+        self.local.has_readers()
     }
 
     /// Whether calls of this core are open.

@@ -9,12 +9,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ahash::RandomState;
+
 use super::crossing::Crossings;
 use super::effect::Effect;
 use super::envelope::{Addressed, Body, Call, Passing, Spread, ToAll};
+use super::following::Readers;
 use super::forwards::Forwards;
 use super::groups::Homes;
 use super::idempotency::IdempotencyTable;
+use super::keeping::Streams;
 use super::namespaces::{Namespaces, Registry};
 use super::order::{NOTES, Path, Ways};
 use super::pending::PendingCalls;
@@ -24,8 +28,9 @@ use crate::bus::{Endpoint, RECEIVER_COST, Until};
 use crate::config::Config;
 use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, check_uid};
 use crate::payload::{Message, Payload};
-use crate::shard::{ListenerSpec, Reading, Shard};
+use crate::shard::{ListenerSpec, Mark, Reading, Shard};
 use crate::stats::Hold;
+use crate::streams::{Kind, Store, Wish};
 
 /// A connection that is to move: where to, and the uid to bind there.
 pub struct Departure {
@@ -58,8 +63,12 @@ pub struct Local {
     pub crossings: Crossings,
     /// Where replies of connections go that have moved.
     pub forwards: Forwards,
+    /// What is kept of messages.
+    pub streams: Streams,
+    /// Who is read on for.
+    pub(super) readers: Readers,
     timers: BinaryHeap<Timer>,
-    now: Instant,
+    pub(super) now: Instant,
     transit_bytes: usize,
     transit_bytes_core: usize,
     /// How often credit has come back.
@@ -80,6 +89,8 @@ impl Local {
         now: Instant,
     ) -> Local {
         let crossings = Crossings::new(bus.cores());
+        let store = Store::new(config, now, RandomState::new());
+        let streams = Streams::new(store, config, &listeners);
         Local {
             shard: Shard::new(config, listeners, registry.apps()),
             bus,
@@ -95,6 +106,8 @@ impl Local {
             ways: Ways::default(),
             crossings,
             forwards: Forwards::default(),
+            streams,
+            readers: Readers::default(),
             timers: BinaryHeap::new(),
             now,
             transit_bytes: config.transit_bytes_max,
@@ -110,6 +123,7 @@ impl Local {
         self.namespaces.set_most(config.namespaces_max);
         self.idempotency
             .renew(config.idempotency_window, config.idempotency_ids_max);
+        self.streams.renew(config, &listeners);
         self.shard.renew(config, listeners)
     }
 
@@ -320,7 +334,10 @@ impl Local {
                 tell: tell.unwrap_or(ConnId::NOBODY),
             };
             self.post(home, payer, uid.len() + message.len(), body);
-        } else if self.shard.send_to_uid(reach, uid, message) == 0
+        } else if self
+            .deliver_to_uid(reach, uid, message, Wish::AsRuled)
+            .reached
+            == 0
             && let Some(connection) = tell
         {
             self.tell_offline(connection, uid);
@@ -345,8 +362,13 @@ impl Local {
 
     pub fn broadcast(&mut self, reach: Reach, payer: Option<ConnId>, message: Message<'_>) {
         let path = self.path_of(payer);
+        if self.goes_by_home_of_all(Wish::AsRuled) {
+            let payload = Payload::new(message);
+            return self.spread_by_home(path, reach, payer, (payload, Wish::AsRuled), None);
+        }
         if !path.is_empty() {
-            return self.spread_along(path, reach, payer, Payload::new(message), None);
+            let message = (Payload::new(message), Wish::AsRuled);
+            return self.spread_along(path, reach, payer, message, None);
         }
         let bulk = self.next_bulk();
         // It is copied for other cores only.
@@ -354,6 +376,7 @@ impl Local {
             let to_all = Arc::new(ToAll {
                 bulk,
                 reach,
+                mark: None,
                 payload: Payload::new(message),
             });
             let receivers = self.shard.count_everybody(reach);
@@ -375,7 +398,7 @@ impl Local {
         mut path: Path,
         reach: Reach,
         payer: Option<ConnId>,
-        payload: Payload,
+        (payload, wish): (Payload, Wish),
         call: Option<u64>,
     ) {
         let payer = payer.unwrap_or(ConnId::NOBODY);
@@ -384,6 +407,7 @@ impl Local {
         let asked = call.map(|call| (self.core(), call));
         let body = Body::Spread(Box::new(Spread {
             reach,
+            wish,
             payload,
             asked,
         }));
@@ -402,14 +426,25 @@ impl Local {
 
     /// Sends to everybody for another core.
     pub fn spread_for(&mut self, spread: Spread) {
+        if self.is_plain(Kind::All, EVERYBODY, spread.wish) {
+            return self.spread_placed_for(spread, None);
+        }
+        for (spread, mark) in self.place_for_all(spread) {
+            self.spread_placed_for(spread, mark);
+        }
+    }
+
+    fn spread_placed_for(&mut self, spread: Spread, mark: Option<Mark>) {
         let Spread {
             reach,
             payload,
             asked,
+            ..
         } = spread;
         let to_all = Arc::new(ToAll {
             bulk: self.next_bulk(),
             reach,
+            mark,
             payload,
         });
         for core in self.other_cores() {
@@ -429,7 +464,7 @@ impl Local {
             self.relay(core, Until::Written, body);
         }
         let reached = self.deliver_to_everybody(&to_all);
-        self.report_reached(asked, reached);
+        self.report_placed(asked, reached, mark);
     }
 
     /// Sends a note to the app's value on one core or all, behind all that this core has sent.

@@ -10,8 +10,10 @@ mod context;
 mod crossing;
 mod effect;
 pub(crate) mod envelope;
+mod following;
 mod forwards;
 mod groups;
+pub(crate) mod history;
 #[cfg(not(feature = "internals"))]
 pub(crate) mod host;
 #[cfg(feature = "internals")]
@@ -23,6 +25,7 @@ pub(crate) mod hosted;
 #[doc(hidden)]
 pub mod hosted;
 pub(crate) mod idempotency;
+mod keeping;
 mod local;
 pub(crate) mod migration;
 #[cfg(not(feature = "internals"))]

@@ -10,6 +10,7 @@ use super::promise::Promise;
 use super::query::QueryResult;
 use crate::ident::ConnId;
 use crate::stats::{CoreStats, Stats};
+use crate::streams::Position;
 
 pub enum Caller {
     App {
@@ -19,8 +20,19 @@ pub enum Caller {
     },
     /// A task of this core (an HTTP request).
     Task(Promise<Answer>),
+    /// The same, of a push that wants to know its position.
+    Push(Promise<Delivered>),
     /// The same, of more than there is an [`Answer`] for.
     Query(Promise<Vec<QueryResult>>),
+}
+
+/// What has become of a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Delivered {
+    /// How many connections it has reached.
+    pub reached: u32,
+    /// Where it stands in its stream, if it is kept.
+    pub position: Option<Position>,
 }
 
 /// Places that the table of open calls keeps when it is empty.
@@ -31,7 +43,7 @@ impl Caller {
     pub fn payer(&self) -> Option<ConnId> {
         match self {
             Caller::App { connection, .. } => *connection,
-            Caller::Task(_) | Caller::Query(_) => Some(ConnId::NOBODY),
+            Caller::Task(_) | Caller::Push(_) | Caller::Query(_) => Some(ConnId::NOBODY),
         }
     }
 }
@@ -40,6 +52,7 @@ struct PendingCall {
     caller: Caller,
     parts_left: usize,
     reached: u32,
+    position: Option<Position>,
     stats: Vec<CoreStats>,
     found: Vec<QueryResult>,
     payer: Option<(ConnId, usize)>,
@@ -50,6 +63,8 @@ struct PendingCall {
 pub struct AnsweredCall {
     pub caller: Caller,
     pub answer: Answer,
+    /// Of a push that is kept.
+    pub position: Option<Position>,
     /// What was found, in place of an answer.
     pub found: Vec<QueryResult>,
     pub payer: Option<(ConnId, usize)>,
@@ -100,6 +115,7 @@ impl PendingCalls {
                 caller,
                 parts_left: parts,
                 reached: 0,
+                position: None,
                 stats: Vec::new(),
                 found: Vec::new(),
                 payer,
@@ -115,6 +131,10 @@ impl PendingCalls {
         match part {
             AnswerPart::More(cores) => call.parts_left += cores as usize + 1,
             AnswerPart::Reached(count) => call.reached += count,
+            AnswerPart::Kept { reached, position } => {
+                call.reached += reached;
+                call.position = call.position.or(Some(position));
+            }
             AnswerPart::Stats(stats) => call.stats.push(*stats),
             AnswerPart::Found(result) => call.found.push(*result),
         }
@@ -137,6 +157,7 @@ impl PendingCalls {
         Some(AnsweredCall {
             caller: call.caller,
             answer,
+            position: call.position,
             found: call.found,
             payer: call.payer,
             is_push: call.is_push,

@@ -6,14 +6,16 @@
 
 use super::Answer;
 use super::envelope::{AnswerPart, Body};
+use super::history::{HistoryPage, HistoryQuery};
 use super::host::Host;
 use super::idempotency::{Claim, Digest};
 use super::local::Local;
-use super::pending::Caller;
+use super::pending::{Caller, Delivered};
 use super::promise::Promise;
 use crate::ident::{ConnId, CoreId, EVERYBODY, Reach};
 use crate::payload::{Message, Payload};
 use crate::shard::{Cursor, GroupInfo, UidInfo, UidPage};
+use crate::streams::{Kind, Wish};
 
 /// See the module.
 pub enum Query {
@@ -22,6 +24,15 @@ pub enum Query {
         reach: Reach,
         uids: Vec<Box<str>>,
         payload: Payload,
+        wish: Wish,
+    },
+    /// What a stream that is at home on the core asked keeps.
+    History(HistoryQuery),
+    /// Throw that away.
+    ForgetHistory {
+        reach: Reach,
+        kind: Kind,
+        name: Box<str>,
     },
     /// The uid's present connections enter the group.
     Join {
@@ -70,6 +81,9 @@ pub enum QueryResult {
     Reached(u32),
     /// Of each uid, in their order.
     ReachedEach(Vec<u32>),
+    /// The same where it may be kept.
+    DeliveredEach(Vec<Delivered>),
+    History(HistoryPage),
     Joined {
         joined: u32,
         refused: u32,
@@ -119,7 +133,12 @@ impl Local {
                 reach,
                 uids,
                 payload,
-            } => QueryResult::ReachedEach(shard.send_to_uids(reach, &uids, payload.message())),
+                wish,
+            } => self.push_to_uids(reach, &uids, &payload, wish),
+            Query::History(query) => QueryResult::History(self.read_history(&query)),
+            Query::ForgetHistory { reach, kind, name } => {
+                QueryResult::Reached(self.forget_history(reach, kind, &name))
+            }
             Query::Join { reach, uid, group } => {
                 let (joined, refused) = shard.join_uid(reach, &uid, &group);
                 self.post_interests();
@@ -183,10 +202,16 @@ impl Local {
 /// What a task asks. What it has queued is written or posted by the next turn, which the task is to make.
 impl Host {
     /// The same as the apps' push; `all` is everybody.
-    pub fn push(&mut self, reach: Reach, uid: &str, message: Message<'_>) -> Promise<Answer> {
+    pub fn push(
+        &mut self,
+        reach: Reach,
+        uid: &str,
+        message: Message<'_>,
+        wish: Wish,
+    ) -> Promise<Delivered> {
         let promise = Promise::default();
-        let caller = Caller::Task(promise.clone());
-        self.local.push(reach, caller, uid, message);
+        let caller = Caller::Push(promise.clone());
+        self.local.push(reach, caller, uid, message, wish);
         self.settle();
         promise
     }
@@ -204,17 +229,29 @@ impl Host {
         reach: Reach,
         group: &str,
         message: Message<'_>,
-    ) -> Promise<Answer> {
+        wish: Wish,
+    ) -> Promise<Delivered> {
         let promise = Promise::default();
-        let caller = Caller::Task(promise.clone());
-        self.local.push_to_group(reach, caller, group, message);
+        let caller = Caller::Push(promise.clone());
+        self.local
+            .push_to_group(reach, caller, group, message, wish);
         self.settle();
         promise
     }
 
     /// To everybody within reach.
-    pub fn broadcast(&mut self, reach: Reach, message: Message<'_>) -> Promise<Answer> {
-        self.push(reach, EVERYBODY, message)
+    pub fn broadcast(
+        &mut self,
+        reach: Reach,
+        message: Message<'_>,
+        wish: Wish,
+    ) -> Promise<Delivered> {
+        self.push(reach, EVERYBODY, message, wish)
+    }
+
+    /// Whether a message to a uid may be kept, so that it is asked for where it stands.
+    pub fn may_keep(&self, wish: Wish) -> bool {
+        self.local.may_keep(wish)
     }
 
     /// Closes the uid's connections.

@@ -7,6 +7,7 @@ use super::envelope::{Body, DrainStep, Passing};
 use super::host::{Arrival, Host};
 use crate::bus::{Envelope, Until};
 use crate::ident::{ConnId, CoreId};
+use crate::streams::Wish;
 
 /// What an envelope means to the layers above.
 pub enum Received {
@@ -56,7 +57,9 @@ impl Host {
             } => {
                 let uid = addressed.uid();
                 let message = addressed.message();
-                let reached = self.local.shard.send_to_uid(reach, uid, message);
+                let wish = Wish::AsRuled;
+                let delivered = self.local.deliver_to_uid(reach, uid, message, wish);
+                let reached = delivered.reached;
                 if reached == 0 && tell != ConnId::NOBODY {
                     self.local.answer_offline(from, tell, uid);
                 }
@@ -70,6 +73,7 @@ impl Host {
             Body::Withdrawn { number } => self.local.expect_no_more(from, number),
             Body::Unfilled { connection } => self.local.forget_replies(connection),
             Body::Fill { reply, payload } => self.local.fill_for(from, reply, payload.message()),
+            Body::Follow(step) => self.local.follow(from, *step),
             Body::Spread(spread) => self.local.spread_for(*spread),
             Body::ToGroup { to_group, asked } => self.local.pass_on(to_group, asked),
             Body::ToMembers {

@@ -10,6 +10,7 @@ use std::io::Write;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use memchr::memchr2;
+use serde::Serialize;
 
 use super::http::response::{HttpError, response_head};
 use crate::close::CloseReason;
@@ -132,6 +133,57 @@ pub(super) fn encode(message: Message<'_>, out: &mut Vec<u8>) {
             push_line(&STANDARD.encode(message.bytes()), out);
         }
     }
+    out.push(b'\n');
+}
+
+/// Appends the positions of a client that has got nothing yet: a block without data, which sets the id that it comes back
+/// with (section 9.2.6) and is no event.
+pub fn encode_position(positions: &str, out: &mut Vec<u8>) {
+    push_id(positions, out);
+    out.push(b'\n');
+}
+
+/// Appends the message as one event, with the positions that its client has with it.
+pub fn encode_positioned(positions: &str, message: Message<'_>, out: &mut Vec<u8>) {
+    push_id(positions, out);
+    encode(message, out);
+}
+
+/// How long that is.
+pub fn positioned_len(positions: &str, message: Message<'_>) -> usize {
+    ID.len() + positions.len() + 1 + encoded_len(message)
+}
+
+/// Appends the event `gap`: not all can be had that a client has missed.
+pub fn encode_gap(positions: &str, told: &ToldGap<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"event: gap\n");
+    push_id(positions, out);
+    // Of strings alone; it does not fail.
+    let json = serde_json::to_string(told).unwrap_or_default();
+    push_line(&json, out);
+    out.push(b'\n');
+}
+
+/// What the event `gap` says, as its JSON.
+#[derive(Serialize)]
+pub struct ToldGap<'a> {
+    /// `uid`, `group` or `all`.
+    pub kind: &'a str,
+    /// Which.
+    pub name: &'a str,
+    /// The position that was asked for, if it could be read.
+    pub asked: Option<String>,
+    /// Where what is there begins.
+    pub first: Option<String>,
+    /// Where it ends: the client goes on from here.
+    pub top: String,
+}
+
+const ID: &str = "id: ";
+
+fn push_id(positions: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(ID.as_bytes());
+    out.extend_from_slice(positions.as_bytes());
     out.push(b'\n');
 }
 

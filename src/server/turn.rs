@@ -130,7 +130,8 @@ impl Turn {
         let unfinished = left
             || self.pending_requests.are_left()
             || self.transport.has_input_left()
-            || self.transport.can_resume(host);
+            || self.transport.can_resume(host)
+            || host.has_readers();
         // Unfinished work rings our own bell: the loop parks once, and whatever else has arrived in the
         // meantime gets its turn, too. A task that woke itself would starve the others.
         if unfinished || !host.bus().arm() {
@@ -174,6 +175,7 @@ impl Turn {
         *most = units.max(*most);
         self.transport.resume(host);
         self.transport.cut_off_overdue(host);
+        host.read_on();
         host.bus().ring_posted();
         let writes_left = self.transport.flush(host);
         self.transport.depart_all(host);

@@ -22,10 +22,10 @@ use crate::protocol::{CODECS, Codec};
 const COPY_BYTES_MAX: usize = 4 << 10;
 
 /// A message on its way to many: its encodings, made when a receiver first needs one.
-struct Fanout<'m> {
+pub(super) struct Fanout<'m> {
     message: Message<'m>,
     /// Of which group it is a refresh, if it is one.
-    refresh: Option<u64>,
+    pub(super) refresh: Option<u64>,
     encoded: [Option<Rc<[u8]>>; CODECS],
     /// For those who have agreed on compression; an inner `None` if it is not worth while.
     compressed: Option<Option<Rc<[u8]>>>,
@@ -38,7 +38,7 @@ struct Fanout<'m> {
 }
 
 impl<'m> Fanout<'m> {
-    fn new(message: Message<'m>) -> Fanout<'m> {
+    pub(super) fn new(message: Message<'m>) -> Fanout<'m> {
         Fanout {
             message,
             refresh: None,
@@ -297,7 +297,12 @@ impl Shard {
 
     /// Empties `receivers` into their outboxes. It is a copy of the table's list, because a receiver
     /// that overflows leaves the tables meanwhile.
-    fn fan_out(&mut self, receivers: &mut Vec<ConnId>, fanout: &mut Fanout<'_>, how: Dirty) -> u32 {
+    pub(super) fn fan_out(
+        &mut self,
+        receivers: &mut Vec<ConnId>,
+        fanout: &mut Fanout<'_>,
+        how: Dirty,
+    ) -> u32 {
         if !self.passed_by.is_empty() {
             let passed_by = &self.passed_by;
             receivers.retain(|id| !passed_by.contains(id));
@@ -521,6 +526,9 @@ impl Shard {
         }
         self.outbox_bytes -= freed;
         self.refusals.took(id, waited == left, now);
+        if waited == left {
+            self.note_drained(id);
+        }
         self.stats.bytes_out += told;
     }
 

@@ -367,4 +367,9 @@ impl Shard {
             self.dirty.mark(id, slot, how);
         }
     }
+
+    /// Groups that one connection may be in.
+    pub fn groups_per_connection_max(&self) -> usize {
+        self.limits.groups_per_connection
+    }
 }

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::credentials::SavedCredential;
+use super::following::Following;
 use super::replies::Replies;
 use super::slot::{Binding, JoinRequest, Peer, Phase, Slot};
 use super::wheel::Tick;
@@ -37,6 +38,8 @@ pub struct ShardPart {
     pub groups: Vec<JoinRequest>,
     /// Those that it has asked for, until it is home.
     pub join_requests: Vec<JoinRequest>,
+    /// The streams that it follows, if it does not have all of them, or more than its uid's.
+    pub following: Option<Box<Following>>,
     /// What it has proved.
     pub credential: Option<SavedCredential>,
     /// Places of its replies that are open, or filled and held back by one that is.
@@ -216,6 +219,7 @@ impl Shard {
         if matches!(stage, SavedPhase::Home { .. }) {
             self.forget(id);
         }
+        let following = self.unfollow(id.slot).map(Following::taken);
         let credential = self.take_credential(id).map(|held| held.taken(now));
         let slot = self.get_mut(id).ok_or(DepartError::Gone)?;
         let late = match slot.blocked {
@@ -237,6 +241,7 @@ impl Shard {
             entered,
             groups,
             join_requests,
+            following,
             credential,
             replies: slot.replies.take().filter(|replies| !replies.is_empty()),
             unsent,
@@ -258,6 +263,9 @@ impl Shard {
         let credential = shard_part.credential.take();
         self.hold(id, credential.map(|taken| taken.held(now)));
         self.set_entered(id, shard_part.entered);
+        if let Some(following) = shard_part.following.take() {
+            self.follow_on(id, following);
+        }
         let groups = std::mem::take(&mut shard_part.groups);
         let join_requests = std::mem::take(&mut shard_part.join_requests);
         let unsent = std::mem::take(&mut shard_part.unsent);

@@ -11,9 +11,11 @@ mod delivery;
 mod dirty;
 mod entering;
 mod exchange;
+mod following;
 #[cfg(all(test, not(loom)))]
 mod invariants;
 mod listing;
+mod marked;
 mod members;
 mod membership;
 mod migration;
@@ -32,6 +34,7 @@ mod work;
 pub use backlog::{Backlog, Debt};
 pub use entering::EnterError;
 pub use exchange::{Exchange, FULL as HTTP_FULL};
+pub use following::{Followed, Following, Mark, Marked, Since, Tops};
 pub use listing::{
     CONNECTIONS_LISTED_MAX, ConnectionInfo, Cursor, GroupInfo, MEMBERS_MAX, UIDS_PER_PAGE_MAX,
     UidInfo, UidPage,
@@ -63,6 +66,7 @@ use crate::stats::CoreStats;
 use credentials::Credentials;
 use dirty::DirtyLists;
 use entering::Entered;
+use following::Followers;
 use members::Groups;
 use refusals::Refusals;
 use slot::Slot;
@@ -91,6 +95,8 @@ pub struct Shard {
     entered: Pages<Entered>,
     /// The connections at home, by space.
     everybody: BySpace<Vec<ConnId>>,
+    /// How far those have come that follow streams.
+    followers: Followers,
     wheel: Wheel,
     /// What has come up on the wheel and is still to be looked at, of one tick.
     expiring: (Tick, Vec<ConnId>),
@@ -190,6 +196,7 @@ impl Shard {
             credentials: Credentials::default(),
             entered: Pages::default(),
             everybody: BySpace::new(spaces),
+            followers: Followers::default(),
             own_spaces: spaces,
             wheel: Wheel::default(),
             expiring: (0, Vec::new()),
@@ -452,6 +459,7 @@ impl Shard {
     fn release(&mut self, id: ConnId, listener: u16) {
         self.take_credential(id);
         self.free_entered(id);
+        self.unfollow(id.slot);
         self.backlog.forget(id);
         self.refusals.forget(id);
         *self.at_listener(listener) -= 1;

@@ -8,6 +8,8 @@
 
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 use super::address::Address;
 use super::position::Position;
 use super::rules::Keep;
@@ -85,7 +87,7 @@ pub struct Page {
 }
 
 /// Not all that followed a position can be had.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Gap {
     /// The position; `None` if it was unreadable.
     pub asked: Option<Position>,

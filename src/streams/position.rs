@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// Letters and digits of an epoch.
 const EPOCH_CHARS: usize = 10;
 const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
@@ -10,7 +12,7 @@ const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 pub const POSITIONS_MAX: usize = 256;
 
 /// One life of a stream: a random number below 36^10, some 52 bits, which as text is ten of `0`–`9` and `a`–`z`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct Epoch(u64);
 
 impl Epoch {
@@ -62,7 +64,7 @@ impl fmt::Display for Epoch {
 
 /// How far somebody has come in a stream: all messages up to this offset of this epoch. As text `EPOCH:OFFSET`, such as
 /// `k3v09xq2mh:17`. One text for each position: nothing else reads as it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Position {
     /// Of which life of the stream.
     pub epoch: Epoch,

@@ -102,6 +102,11 @@ impl Rules {
         }
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.each.is_empty()
+    }
+
     /// Whether and how a message is kept. Without any rule and wish that is one comparison.
     #[inline]
     pub fn what_to_keep(&self, kind: Kind, name: &str, wish: Wish) -> Option<Keep> {

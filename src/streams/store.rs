@@ -98,6 +98,12 @@ impl Store {
         self.bytes_for_now = self.bytes_max.max(self.bytes);
     }
 
+    /// Whether no stream lives.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.names.len() == 0
+    }
+
     /// What has happened, and what there is.
     pub fn counters(&self) -> Counters {
         Counters {

@@ -26,6 +26,8 @@ pub struct Listening {
     /// Of the event under way.
     kind: String,
     data: Vec<String>,
+    /// What a browser would come back with.
+    pub id: String,
     pub status: u16,
     /// The answer's head in lower case.
     pub head: String,
@@ -61,6 +63,7 @@ impl Listening {
             unread: Vec::new(),
             kind: String::new(),
             data: Vec::new(),
+            id: String::new(),
             status: 0,
             head: String::new(),
         };
@@ -107,11 +110,14 @@ impl Listening {
             };
             let line = &line[..line.len() - 1];
             match line.split_once(": ") {
+                // A block without data is no event.
+                _ if line.is_empty() && self.data.is_empty() => self.kind.clear(),
                 _ if line.is_empty() => {
                     let data = std::mem::take(&mut self.data).join("\n");
                     return Came::Event(std::mem::take(&mut self.kind), data);
                 }
                 Some(("data", text)) => self.data.push(text.to_owned()),
+                Some(("id", id)) => self.id = id.to_owned(),
                 Some(("event", name)) => self.kind = name.to_owned(),
                 Some(("retry", time)) => assert!(time.parse::<u32>().is_ok(), "{time}"),
                 _ if line == ":" => return Came::Comment,

@@ -72,6 +72,7 @@ mod proxies;
 mod push;
 mod rates;
 mod reach;
+mod recovery;
 mod relay;
 mod relay_login;
 mod reload;

@@ -17,8 +17,10 @@ pub const LAYERS: &[&[&str]] = &[
     ],
     // `stats` and `events` name reasons of `close`, `guard` escapes what it quotes, and `auth` checks uids and reads
     // its part of `config`, so they are above them. `tls` needs nothing of the crate.
-    &["protocol", "stats", "guard", "auth", "events", "tls"],
-    &["shard", "bus", "streams"],
+    &[
+        "protocol", "stats", "guard", "auth", "events", "streams", "tls",
+    ],
+    &["shard", "bus"],
     &["migration"],
     &["app"],
     &["net"],

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use super::client::Place;
 use super::world::World;
-use crate::app::Answer;
 use crate::app::host::{Flow, Host};
 use crate::close::CloseReason;
 
@@ -177,13 +176,10 @@ impl World {
     fn answer_tasks(&mut self) {
         for (number, promise) in std::mem::take(&mut self.tasks) {
             let mut task = Context::from_waker(Waker::noop());
-            let Poll::Ready(answer) = pin!(promise).poll(&mut task) else {
+            let Poll::Ready(delivered) = pin!(promise).poll(&mut task) else {
                 panic!("a task has no answer");
             };
-            let Answer::Reached(reached) = answer else {
-                panic!("a push was answered by {answer:?}");
-            };
-            self.model().sent[number].reached = Some(reached);
+            self.model().sent[number].reached = Some(delivered.reached);
         }
     }
 

@@ -19,13 +19,15 @@ use crate::app::envelope::Body;
 use crate::app::host::Host;
 use crate::app::hosted::{Hosted, Hosting};
 use crate::app::namespaces::Registry;
+use crate::app::pending::Delivered;
 use crate::app::promise::Promise;
-use crate::app::{Answer, App, Login};
+use crate::app::{App, Login};
 use crate::bus::{ENVELOPE_COST, Endpoint, RECEIVER_COST, Route, connect_by};
 use crate::ident::{ConnId, Space};
 use crate::payload::Message;
 use crate::protocol::Codec;
 use crate::shard::ListenerSpec;
+use crate::streams::Wish;
 
 pub struct World {
     pub scene: Scene,
@@ -36,7 +38,7 @@ pub struct World {
     pub links: Vec<HashMap<ConnId, usize>>,
     pub asleep: Vec<bool>,
     pub now: Instant,
-    pub tasks: Vec<(usize, Promise<Answer>)>,
+    pub tasks: Vec<(usize, Promise<Delivered>)>,
     pub alive: Arc<()>,
     listeners: Rc<[ListenerSpec]>,
     pub tally: Tally,
@@ -234,8 +236,10 @@ impl World {
         drop(model);
         let message = Message::Text(&text);
         let promise = match target {
-            Target::Group(_) => self.hosts[core].push_to_group(reach, &group, message),
-            _ => self.hosts[core].push(reach, &uid, message),
+            Target::Group(_) => {
+                self.hosts[core].push_to_group(reach, &group, message, Wish::AsRuled)
+            }
+            _ => self.hosts[core].push(reach, &uid, message, Wish::AsRuled),
         };
         self.tasks.push((number, promise));
     }

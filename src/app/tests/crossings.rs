@@ -120,6 +120,7 @@ fn empty_messages_that_are_kept_count_too() {
     let local = &mut cores.hosts[1].local;
     for _ in 0..400_000 {
         let to_all = Arc::new(ToAll {
+            mark: None,
             bulk: local.next_bulk(),
             reach: Reach(1),
             payload: Payload::new(Message::Text("")),

@@ -19,6 +19,7 @@ use crate::protocol::http::query::unescape;
 use crate::protocol::http::{HttpError, Request};
 use crate::protocol::opening::OpeningRequest;
 use crate::protocol::websocket::offers::Token;
+use crate::shard::Following;
 
 /// Where the clients of a port go that listen.
 #[derive(Clone, Copy)]
@@ -43,6 +44,8 @@ pub enum Claim {
 pub struct Admitted {
     pub door: Door,
     pub claim: Claim,
+    /// What it follows, and from where on.
+    pub following: Following,
     /// Its own address, whoever is in between.
     pub peer: SocketAddr,
     /// The page's origin, if that is to be told that it is let in.
@@ -101,9 +104,12 @@ impl Port {
             return Err(tell(answer.with("Retry-After", "1")));
         }
         let claim = claim_uid(request, door, token, desk).map_err(tell)?;
+        let most = desk.host.shard().groups_per_connection_max();
+        let following = follow(request, door, most).map_err(tell)?;
         Ok(Admitted {
             door,
             claim,
+            following,
             peer,
             origin: origin.map(str::to_owned),
             request: request.opening(door.headers),
@@ -197,6 +203,42 @@ fn preflight() -> Answer {
         ("Access-Control-Max-Age", "600"),
     ];
     Answer::new(204, &fields, "")
+}
+
+/// What a client follows: its uid's stream, those of the groups that it names, and everybody's; from where it says that it
+/// was, by the field that a browser sends or else by its query.
+fn follow(request: &Request, door: Door, groups_max: usize) -> Result<Following, Answer> {
+    let bad = |code: &'static str, text: &str| Answer::error(400, code, text);
+    let mut groups: Vec<String> = Vec::new();
+    let mut since = None;
+    for pair in request.query().split('&') {
+        if let Some(value) = pair.strip_prefix("group=") {
+            let group = unescape(value)
+                .ok_or_else(|| bad("bad_group", "the group's escapes are no UTF-8"))?;
+            check_uid(&group).map_err(|error| bad("bad_group", &error.to_string()))?;
+            if groups.contains(&group) {
+                return Err(bad("bad_group", "a group is named twice"));
+            }
+            groups.push(group);
+        } else if let Some(value) = pair.strip_prefix("since=") {
+            // What cannot be read is a gap.
+            since = Some(unescape(value).unwrap_or_else(|| value.to_owned()));
+        }
+    }
+    if groups.len() > groups_max {
+        let words = format!("a connection has at most {groups_max} groups");
+        return Err(bad("too_many_groups", &words));
+    }
+    if door.proves && !groups.is_empty() {
+        let words = "no token names groups that its client may join: a back end joins it";
+        return Err(Answer::error(403, "forbidden_group", words));
+    }
+    // A browser that comes back asks by the URL of its page, which is older.
+    let field = request.field("last-event-id").map(str::to_owned);
+    let since = field
+        .filter(|id| !id.is_empty())
+        .or(since.filter(|text| !text.is_empty()));
+    Ok(Following::of_client(&groups, since.as_deref()))
 }
 
 /// The uid that a query names, if it does.

@@ -53,14 +53,14 @@ pub enum Routed {
     /// It will be.
     Later(AnswerFuture),
     /// Its connection is to listen.
-    Listens(Admitted),
+    Listens(Box<Admitted>),
 }
 
 impl Port {
     /// Decides about a request that has come whole.
     pub fn route(self: &Rc<Port>, request: Request, desk: &mut Desk<'_>) -> Routed {
         match self.admit(&request, desk) {
-            Some(Ok(admitted)) => return Routed::Listens(admitted),
+            Some(Ok(admitted)) => return Routed::Listens(Box::new(admitted)),
             Some(Err(declined)) => return Routed::Now(declined),
             None => {}
         }

@@ -362,7 +362,7 @@ impl Transport {
         match routed {
             Routed::Listens(admitted) => {
                 self.end_client_permit(id);
-                self.subscribe(host, id, admitted);
+                self.subscribe(host, id, *admitted);
             }
             Routed::Later(work) => {
                 let reply = host.shard().reserve(id);

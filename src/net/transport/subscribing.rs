@@ -28,6 +28,7 @@ impl Transport {
         let Admitted {
             door,
             claim,
+            following,
             peer,
             origin,
             request,
@@ -51,6 +52,7 @@ impl Transport {
         let head = events::head(origin.as_deref(), spread);
         host.shard()
             .send_raw(id, |_, out| out.extend_from_slice(&head));
+        host.shard().follow(id, following);
         host.open_by(id, Some(&request));
         match claim {
             Claim::Uid(uid) => host.claim(id, &uid),

@@ -4,7 +4,7 @@
 //! [`RequestPace`]. Bound: [`WEIGHT_MAX`] of what is under way.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Serialize, Serializer};
 
@@ -13,6 +13,7 @@ use super::idempotency::Claimed;
 use super::pacing::{PaceMark, RequestPace};
 use super::requests::{ApiCommand, PushCommand, PushTarget};
 use crate::app::Answer;
+use crate::app::pending::Delivered;
 use crate::app::promise::Promise;
 use crate::app::query::{Query, QueryResult};
 use crate::ident::{ConnId, CoreId, EVERYBODY};
@@ -32,6 +33,7 @@ pub type CommandResult = Result<String, ApiError>;
 /// What a command waits for.
 enum Pending {
     Reached(Promise<Answer>),
+    Delivered(Promise<Delivered>),
     Found(Promise<Vec<QueryResult>>),
     /// Of many uids: which of them each answer is about, by their places in the command.
     Each(Vec<(Vec<usize>, Promise<Vec<QueryResult>>)>),
@@ -145,6 +147,13 @@ impl Port {
         {
             return self.begin_many(push, uids, pace).await;
         }
+        if let ApiCommand::Push(push) = command
+            && let PushTarget::Uid(uid) = &push.target
+            && uid != EVERYBODY
+            && self.host.borrow().may_keep(push.wish)
+        {
+            return self.begin_many(push, std::slice::from_ref(uid), pace).await;
+        }
         let mark = PaceMark::new(&mut self.host.borrow_mut());
         let pending = {
             let mut host = self.host.borrow_mut();
@@ -152,14 +161,16 @@ impl Port {
             let pending = match command {
                 ApiCommand::Push(push) => match &push.target {
                     PushTarget::Uid(uid) => {
-                        Pending::Reached(host.push(reach, uid, Message::Text(&push.message)))
+                        let message = Message::Text(&push.message);
+                        Pending::Delivered(host.push(reach, uid, message, push.wish))
                     }
                     PushTarget::Everybody => {
-                        Pending::Reached(host.broadcast(reach, Message::Text(&push.message)))
+                        let message = Message::Text(&push.message);
+                        Pending::Delivered(host.broadcast(reach, message, push.wish))
                     }
                     PushTarget::Group(group) => {
                         let message = Message::Text(&push.message);
-                        Pending::Reached(host.push_to_group(reach, group, message))
+                        Pending::Delivered(host.push_to_group(reach, group, message, push.wish))
                     }
                     // These have begun.
                     PushTarget::Uids(_) => Pending::Each(Vec::new()),
@@ -209,6 +220,7 @@ impl Port {
                         reach: self.reach,
                         uids: names.collect(),
                         payload: payload.clone(),
+                        wish: push.wish,
                     };
                     parts.push((places, host.query(of_core[0].0, what)));
                 }
@@ -265,16 +277,20 @@ fn weight_of(command: &ApiCommand<'_>) -> usize {
 /// Each uid's verdict, in the order of the request.
 struct Verdicts<'a> {
     uids: &'a [Cow<'a, str>],
-    reached: &'a [u32],
+    each: &'a [Delivered],
 }
 
 impl Serialize for Verdicts<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let verdict = |reached: &u32| match reached {
-            0 => "offline",
+        let verdict = |delivered: &Delivered| match delivered {
+            Delivered {
+                reached: 0,
+                position: None,
+            } => "offline",
+            Delivered { reached: 0, .. } => "kept",
             _ => "delivered",
         };
-        let verdicts = self.reached.iter().map(verdict);
+        let verdicts = self.each.iter().map(verdict);
         serializer.collect_map(self.uids.iter().zip(verdicts))
     }
 }
@@ -283,6 +299,19 @@ impl Serialize for Verdicts<'_> {
 struct Pushed<'a> {
     verdicts: Verdicts<'a>,
     connections: u64,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    positions: Positions<'a>,
+}
+
+/// Of those whose message is kept, where it stands.
+type Positions<'a> = BTreeMap<&'a str, String>;
+
+/// What has become of a message to many who are not named.
+#[derive(Serialize)]
+struct PushedToMany<'a> {
+    connections: u64,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    positions: Positions<'a>,
 }
 
 async fn outcome(command: &ApiCommand<'_>, pending: Pending) -> CommandResult {
@@ -291,9 +320,13 @@ async fn outcome(command: &ApiCommand<'_>, pending: Pending) -> CommandResult {
     match pending {
         Pending::Reached(promise) => {
             if let Answer::Reached(reached) = promise.await {
-                each.push(reached);
                 connections = u64::from(reached);
             }
+        }
+        Pending::Delivered(promise) => {
+            let delivered = promise.await;
+            each.push(delivered);
+            connections = u64::from(delivered.reached);
         }
         Pending::Found(promise) => {
             for result in promise.await {
@@ -310,13 +343,10 @@ async fn outcome(command: &ApiCommand<'_>, pending: Pending) -> CommandResult {
         Pending::Each(parts) => {
             for (places, promise) in parts {
                 for result in promise.await {
-                    let QueryResult::ReachedEach(reached) = result else {
-                        continue;
-                    };
-                    for (place, reached) in places.iter().zip(reached) {
-                        each.resize(each.len().max(place + 1), 0);
-                        each[*place] = reached;
-                        connections += u64::from(reached);
+                    for (place, delivered) in places.iter().zip(delivered_each(result)) {
+                        each.resize(each.len().max(place + 1), Delivered::default());
+                        each[*place] = delivered;
+                        connections += u64::from(delivered.reached);
                     }
                 }
             }
@@ -330,7 +360,8 @@ async fn outcome(command: &ApiCommand<'_>, pending: Pending) -> CommandResult {
                 &one
             }
             PushTarget::Uids(uids) => uids,
-            PushTarget::Group(_) | PushTarget::Everybody => return Ok(count(connections)),
+            PushTarget::Group(group) => return to_many(group, connections, each.first()),
+            PushTarget::Everybody => return to_many(EVERYBODY, connections, each.first()),
         },
         ApiCommand::Join(..) => {
             let refused = format!(",\"refused\":{refused}}}");
@@ -338,14 +369,45 @@ async fn outcome(command: &ApiCommand<'_>, pending: Pending) -> CommandResult {
         }
         ApiCommand::Kick(_) | ApiCommand::Leave(..) => return Ok(count(connections)),
     };
-    let reached = &each[..];
-    let verdicts = Verdicts { uids, reached };
-    let pushed = Pushed {
-        verdicts,
+    let kept = uids.iter().zip(&each);
+    let positions = kept.filter_map(|(uid, delivered)| {
+        let position = delivered.position?;
+        Some((&**uid, position.to_string()))
+    });
+    json(&Pushed {
+        verdicts: Verdicts { uids, each: &each },
         connections,
-    };
-    serde_json::to_string(&pushed)
-        .map_err(|error| ApiError::new(500, "internal", error.to_string()))
+        positions: positions.collect(),
+    })
+}
+
+fn delivered_each(result: QueryResult) -> Vec<Delivered> {
+    match result {
+        QueryResult::ReachedEach(each) => each
+            .into_iter()
+            .map(|reached| Delivered {
+                reached,
+                position: None,
+            })
+            .collect(),
+        QueryResult::DeliveredEach(each) => each,
+        _ => Vec::new(),
+    }
+}
+
+fn to_many(name: &str, connections: u64, delivered: Option<&Delivered>) -> CommandResult {
+    let position = delivered.and_then(|delivered| delivered.position);
+    json(&PushedToMany {
+        connections,
+        positions: position
+            .map(|position| (name, position.to_string()))
+            .into_iter()
+            .collect(),
+    })
+}
+
+fn json(answer: &impl Serialize) -> CommandResult {
+    serde_json::to_string(answer).map_err(|error| ApiError::new(500, "internal", error.to_string()))
 }
 
 fn count(connections: u64) -> String {

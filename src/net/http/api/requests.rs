@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use ahash::AHashSet;
 use serde::de::{Error, SeqAccess, Visitor};
@@ -12,8 +13,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::{ApiError, names};
+use crate::config::KEEP_MAX;
 use crate::ident::{EVERYBODY, UidError, check_uid};
 use crate::protocol::http::Request;
+use crate::streams::Wish;
 
 /// Most uids of one push.
 pub const UIDS_MAX: usize = 10_000;
@@ -33,6 +36,8 @@ pub struct PushCommand<'r> {
     pub message: Cow<'r, str>,
     /// By which a back end knows the request again.
     pub id: Option<Cow<'r, str>>,
+    /// Whether it is to be kept.
+    pub wish: Wish,
 }
 
 pub enum PushTarget<'r> {
@@ -59,6 +64,8 @@ struct PushBody<'r> {
     text: Option<Text<'r>>,
     #[serde(default, borrow, deserialize_with = "present")]
     id: Option<Text<'r>>,
+    #[serde(default)]
+    keep: Keeping,
 }
 
 #[derive(Deserialize)]
@@ -70,6 +77,8 @@ struct BroadcastBody<'r> {
     text: Option<Text<'r>>,
     #[serde(default, borrow, deserialize_with = "present")]
     id: Option<Text<'r>>,
+    #[serde(default)]
+    keep: Keeping,
 }
 
 #[derive(Deserialize)]
@@ -108,6 +117,46 @@ enum EntryBody<'r> {
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
     T::deserialize(from).map(Some)
 }
+
+/// A time, as `"10m"`, or whether at all.
+#[derive(Default)]
+struct Keeping(Wish);
+
+impl<'de> Deserialize<'de> for Keeping {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Read;
+
+        impl Visitor<'_> for Read {
+            type Value = Keeping;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("keep: a time such as \"10m\", true or false")
+            }
+
+            fn visit_bool<E: Error>(self, keep: bool) -> Result<Keeping, E> {
+                Ok(Keeping(if keep { Wish::AsRuled } else { Wish::Never }))
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Keeping, E> {
+                let most = humantime::format_duration(KEEP_MAX);
+                match humantime::parse_duration(text) {
+                    Ok(time) if (KEEP_MIN..=KEEP_MAX).contains(&time) => {
+                        Ok(Keeping(Wish::For(time)))
+                    }
+                    Ok(_) => Err(E::custom(format!(
+                        "keep: a message is kept for 1s to {most}"
+                    ))),
+                    Err(error) => Err(E::custom(format!("keep: {error}"))),
+                }
+            }
+        }
+
+        from.deserialize_any(Read)
+    }
+}
+
+/// The shortest time that a message is kept for.
+const KEEP_MIN: Duration = Duration::from_secs(1);
 
 struct Text<'r>(Cow<'r, str>);
 
@@ -261,6 +310,7 @@ impl<'r> PushBody<'r> {
             target,
             message: message(self.data, self.text)?,
             id: id(self.id)?,
+            wish: self.keep.0,
         }))
     }
 }
@@ -271,6 +321,7 @@ impl<'r> BroadcastBody<'r> {
             target: PushTarget::Everybody,
             message: message(self.data, self.text)?,
             id: id(self.id)?,
+            wish: self.keep.0,
         }))
     }
 }

@@ -1,0 +1,244 @@
+//! How a connection comes to have all of the streams that it follows: [`FollowStep`].
+//!
+//! 1. When it is bound, its core joins its groups and asks the home of each stream where it stands: all that it missed is
+//!    there, or there is a gap. Its uid's stream is at home here.
+//! 2. When all have answered, it is told its positions, and the gaps.
+//! 3. What it has missed is read in pieces, each when the one before has left. A home answers with a piece and with where
+//!    the stream ends; what is sent to the stream from then on follows in the mailbox. So whoever has had the last piece
+//!    has everything, and gets what comes next as it comes.
+//!
+//! Bound: one piece a stream of a connection is under way; a round reads as many as [`PIECES_PER_ROUND`].
+
+use std::collections::VecDeque;
+
+use super::envelope::Body;
+use super::local::{Local, QUEUE_KEPT};
+use crate::ident::{ConnId, CoreId, EVERYBODY, Space};
+use crate::payload::Payload;
+use crate::shard::Since;
+use crate::streams::{Address, Gap, Kind, Limit, Position, Recovery};
+
+/// What is read at once.
+const PIECE: Limit = Limit {
+    messages: 64,
+    bytes: 16 << 10,
+};
+/// Pieces that one round reads: some hundreds of microseconds, that live messages may have to wait for.
+const PIECES_PER_ROUND: usize = 32;
+/// Whoever has so much waiting is read on for when that has left.
+const WAITING_BYTES_MAX: usize = 32 << 10;
+
+/// What is asked of a stream's home, and its answers.
+pub struct FollowStep {
+    pub connection: ConnId,
+    /// Which of its streams.
+    pub nth: usize,
+    pub what: Step,
+}
+
+pub enum Step {
+    /// Where does it stand?
+    Ask {
+        of: Stream,
+        since: Since,
+    },
+    Answer(Recovery),
+    /// What follows this position?
+    Read {
+        of: Stream,
+        after: Position,
+    },
+    Piece(Result<Piece, Gap>),
+}
+
+/// A stream, as it is named between cores.
+pub struct Stream {
+    pub space: Space,
+    pub kind: Kind,
+    pub name: Box<str>,
+}
+
+impl Stream {
+    fn address(&self) -> Address<'_> {
+        let Stream { space, kind, name } = self;
+        Address {
+            space: *space,
+            kind: *kind,
+            name,
+        }
+    }
+}
+
+/// A piece of what somebody has missed.
+pub struct Piece {
+    messages: Vec<(Position, Payload)>,
+    /// Nothing follows it.
+    is_last: bool,
+}
+
+/// Those to be read on for.
+#[derive(Default)]
+pub struct Readers {
+    ready: VecDeque<ConnId>,
+}
+
+impl Local {
+    /// A connection is bound that is to follow streams.
+    pub(super) fn begin_to_follow(&mut self, connection: ConnId) {
+        if self.shard.following(connection).is_none() {
+            return;
+        }
+        let space = self.shard.space_of(connection);
+        if self.shard.all_seen(space).is_none() {
+            self.shard.follow_no_more(connection, Kind::All);
+        }
+        let Some(following) = self.shard.following(connection) else {
+            return;
+        };
+        let streams: Vec<(Kind, Box<str>, Option<Since>)> = following
+            .streams
+            .iter()
+            .map(|one| (one.kind, one.name.clone(), one.asked()))
+            .collect();
+        for (nth, (kind, name, asked)) in streams.into_iter().enumerate() {
+            let Some(since) = asked else { continue };
+            let name = match kind {
+                Kind::Uid => Box::from(self.shard.uid(connection).unwrap_or_default()),
+                Kind::Group => {
+                    self.join(connection, &name, None);
+                    name
+                }
+                Kind::All => Box::from(EVERYBODY),
+            };
+            let of = Stream { space, kind, name };
+            self.follow_step(self.home_of(&of), connection, nth, Step::Ask { of, since });
+        }
+    }
+
+    fn home_of(&self, of: &Stream) -> CoreId {
+        self.bus.home(&of.name)
+    }
+
+    fn follow_step(&mut self, to: CoreId, connection: ConnId, nth: usize, what: Step) {
+        let step = FollowStep {
+            connection,
+            nth,
+            what,
+        };
+        match to == self.core() {
+            true => self.follow(to, step),
+            false => self.post_free(to, Body::Follow(Box::new(step))),
+        }
+    }
+
+    /// A step that another core or this one has come to.
+    pub fn follow(&mut self, from: CoreId, step: FollowStep) {
+        let FollowStep {
+            connection,
+            nth,
+            what,
+        } = step;
+        let now = self.now();
+        match what {
+            Step::Ask { of, since } => {
+                let store = &mut self.streams.store;
+                let answer = match since {
+                    Since::Now => {
+                        let top = store.top(now, of.address());
+                        Recovery::Recovered { after: top, top }
+                    }
+                    Since::At(asked) => store.recover(now, of.address(), asked),
+                    Since::Beginning => {
+                        let top = store.top(now, of.address());
+                        let beginning = Position { offset: 0, ..top };
+                        store.recover(now, of.address(), Some(beginning))
+                    }
+                };
+                self.follow_step(from, connection, nth, Step::Answer(answer));
+            }
+            Step::Answer(answer) => {
+                self.shard.answer_follower(connection, nth, &answer);
+                if self.shard.may_begin_to_follow(connection) {
+                    let store = &mut self.streams.store;
+                    let mut tops = |space, uid: &str| store.top(now, Address::uid(space, uid));
+                    self.shard.begin_to_follow(connection, &mut tops);
+                    self.readers.ready.push_back(connection);
+                }
+            }
+            Step::Read { of, after } => {
+                let read = self
+                    .streams
+                    .store
+                    .read(now, of.address(), Some(after), PIECE);
+                let piece = read.map(|piece| {
+                    let top = piece.top();
+                    let messages: Vec<_> = piece
+                        .map(|(position, payload)| (position, payload.clone()))
+                        .collect();
+                    let end = messages
+                        .last()
+                        .map_or(after.offset, |(last, _)| last.offset);
+                    Piece {
+                        is_last: end >= top.offset || messages.is_empty(),
+                        messages,
+                    }
+                });
+                self.follow_step(from, connection, nth, Step::Piece(piece));
+            }
+            Step::Piece(piece) => self.take_piece(connection, nth, piece),
+        }
+    }
+
+    fn take_piece(&mut self, connection: ConnId, nth: usize, piece: Result<Piece, Gap>) {
+        let (store, now) = (&mut self.streams.store, self.now);
+        let mut tops = |space, uid: &str| store.top(now, Address::uid(space, uid));
+        match piece {
+            Ok(Piece { messages, is_last }) => {
+                self.shard
+                    .catch_up(connection, nth, &messages, is_last, &mut tops);
+                if !is_last {
+                    self.readers.ready.push_back(connection);
+                }
+            }
+            Err(gap) => self.shard.tell_gap(connection, nth, &gap, &mut tops),
+        }
+    }
+
+    /// Reads on for those who have missed something, so much as one round may.
+    pub fn read_on(&mut self) {
+        if self.shard.has_drained() {
+            self.readers.ready.extend(self.shard.take_drained());
+        }
+        for _ in 0..PIECES_PER_ROUND {
+            let Some(connection) = self.readers.ready.pop_front() else {
+                break;
+            };
+            if self.shard.bytes_waiting(connection) > WAITING_BYTES_MAX {
+                self.shard.await_drained(connection);
+                continue;
+            }
+            while let Some((nth, of, after)) = self.next_to_read(connection) {
+                self.follow_step(self.home_of(&of), connection, nth, Step::Read { of, after });
+            }
+        }
+        if self.readers.ready.is_empty() {
+            self.readers.ready.shrink_to(QUEUE_KEPT);
+        }
+    }
+
+    fn next_to_read(&mut self, connection: ConnId) -> Option<(usize, Stream, Position)> {
+        let (nth, kind, name, after) = self.shard.next_to_read(connection)?;
+        let space = self.shard.space_of(connection);
+        let name = match kind {
+            Kind::Uid => Box::from(self.shard.uid(connection)?),
+            Kind::Group => name,
+            Kind::All => Box::from(EVERYBODY),
+        };
+        Some((nth, Stream { space, kind, name }, after))
+    }
+
+    /// Whether somebody is to be read on for in the next round.
+    pub fn has_readers(&self) -> bool {
+        !self.readers.ready.is_empty() || self.shard.has_drained()
+    }
+}

@@ -1,0 +1,117 @@
+//! What streams keep, as tasks of a core (HTTP requests) ask for it: pages of it, and to throw it away.
+
+use super::keeping::Streams;
+use super::local::Local;
+use super::pending::Delivered;
+use super::query::QueryResult;
+use crate::ident::Reach;
+use crate::payload::Payload;
+use crate::streams::{Address, Gap, Kind, Limit, Position, Wish};
+
+/// What is asked for of one stream.
+pub struct HistoryQuery {
+    pub reach: Reach,
+    pub kind: Kind,
+    pub name: Box<str>,
+    /// What follows this; without one all that is there.
+    pub since: Option<Option<Position>>,
+    pub limit: Limit,
+    /// The newest first.
+    pub reverse: bool,
+}
+
+/// A page of one stream.
+pub struct HistoryPage {
+    pub top: Position,
+    /// In the order asked for.
+    pub messages: Vec<(Position, Payload)>,
+    /// What was asked for is not there whole.
+    pub gap: Option<Gap>,
+}
+
+impl Local {
+    /// To several uids that are at home here.
+    pub(super) fn push_to_uids(
+        &mut self,
+        reach: Reach,
+        uids: &[Box<str>],
+        payload: &Payload,
+        wish: Wish,
+    ) -> QueryResult {
+        let is_plain =
+            !self.shard.any_behind() && self.streams.store.is_empty() && !self.may_keep(wish);
+        if is_plain {
+            let reached = self.shard.send_to_uids(reach, uids, payload.message());
+            return QueryResult::ReachedEach(reached);
+        }
+        let each = uids.iter();
+        let delivered: Vec<Delivered> = each
+            .map(|uid| self.keep_for_uid(reach, uid, payload, wish))
+            .collect();
+        QueryResult::DeliveredEach(delivered)
+    }
+
+    pub(super) fn read_history(&mut self, query: &HistoryQuery) -> HistoryPage {
+        let now = self.now();
+        let Some(space) = self.streams.spaces(query.reach).first().copied() else {
+            return HistoryPage {
+                top: self
+                    .streams
+                    .store
+                    .top(now, Address::all(crate::ident::Space(0))),
+                messages: Vec::new(),
+                gap: None,
+            };
+        };
+        let of = Address {
+            space,
+            kind: query.kind,
+            name: &query.name,
+        };
+        self.streams.page(now, of, query)
+    }
+
+    pub(super) fn forget_history(&mut self, reach: Reach, kind: Kind, name: &str) -> u32 {
+        let now = self.now();
+        let spaces = reach.spaces();
+        spaces
+            .map(|space| {
+                let of = Address { space, kind, name };
+                self.streams.store.discard(now, of)
+            })
+            .sum()
+    }
+}
+
+impl Streams {
+    fn page(
+        &mut self,
+        now: std::time::Instant,
+        of: Address<'_>,
+        query: &HistoryQuery,
+    ) -> HistoryPage {
+        let store = &mut self.store;
+        let top = store.top(now, of);
+        let mut gap = None;
+        let after = match query.since {
+            None => 0,
+            Some(asked) => match store.recover(now, of, asked) {
+                crate::streams::Recovery::Recovered { after, .. } => after.offset,
+                crate::streams::Recovery::Gap(found) => {
+                    gap = Some(found);
+                    0
+                }
+            },
+        };
+        let limit = query.limit;
+        let piece = store.read_what_is_there(now, of, after, limit);
+        let piece = match query.reverse {
+            false => piece,
+            true => piece.backwards(),
+        };
+        let messages = piece
+            .map(|(position, payload)| (position, payload.clone()))
+            .collect();
+        HistoryPage { top, messages, gap }
+    }
+}

@@ -1,0 +1,379 @@
+//! What is kept of messages: each is appended to its stream where that is at home, and delivered with its position.
+//!
+//! The home of a uid has its stream and all its connections. The home of a group keeps before it passes on, so that all
+//! members see the order of the stream; everybody's stream is at home where the name `all` is, and what is kept of it is
+//! sent out from there. Where nothing is kept and nobody catches up, this costs a look at three numbers.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::envelope::{AnswerPart, Body, Call, Spread, ToAll};
+use super::groups::{ReplyTo, ToGroup};
+use super::local::Local;
+use super::order::Path;
+use super::pending::Delivered;
+use crate::config::Config;
+use crate::ident::{ConnId, EVERYBODY, Reach, Space};
+use crate::payload::{Message, Payload};
+use crate::protocol::Codec;
+use crate::shard::{ListenerSpec, Mark, Marked};
+use crate::streams::{Address, Appended, Keep, Kind, Outcome, Position, Rules, Store, Wish};
+
+/// The streams of one core, and what is kept in them.
+pub struct Streams {
+    pub store: Store,
+    rules: Rules,
+    /// The spaces whose clients can come back for what they have missed.
+    readable: Box<[Space]>,
+}
+
+impl Streams {
+    pub fn new(store: Store, config: &Config, listeners: &[ListenerSpec]) -> Streams {
+        Streams {
+            store,
+            rules: Rules::new(&config.history),
+            readable: readable(listeners),
+        }
+    }
+
+    /// Goes on by other rules and bounds.
+    pub fn renew(&mut self, config: &Config, listeners: &[ListenerSpec]) {
+        self.store.renew(config);
+        self.rules = Rules::new(&config.history);
+        self.readable = readable(listeners);
+    }
+
+    /// Where messages within this reach are kept: in each space whose clients can come back for them; if there is none, in
+    /// the first.
+    pub fn spaces(&self, reach: Reach) -> SmallVec<[Space; 2]> {
+        let spaces = reach.spaces();
+        let mut found: SmallVec<[Space; 2]> = spaces
+            .filter(|space| self.readable.contains(space))
+            .collect();
+        if found.is_empty() {
+            found.extend(reach.spaces().next());
+        }
+        found
+    }
+}
+
+fn readable(listeners: &[ListenerSpec]) -> Box<[Space]> {
+    let events = listeners.iter().filter(|spec| spec.codec == Codec::Events);
+    let mut spaces: Vec<Space> = events.map(|spec| spec.space).collect();
+    spaces.sort_unstable_by_key(|space| space.0);
+    spaces.dedup();
+    spaces.into()
+}
+
+/// Where a message stands.
+enum Place {
+    At(Option<Mark>),
+    /// It has come before, and was delivered then.
+    Repeated(Position),
+}
+
+/// A part of an answer, with where the message stands if it is kept.
+pub fn part_of(reached: u32, mark: Option<Mark>) -> AnswerPart {
+    match mark.filter(|mark| mark.kept) {
+        Some(Mark { position, .. }) => AnswerPart::Kept { reached, position },
+        None => AnswerPart::Reached(reached),
+    }
+}
+
+impl From<Delivered> for AnswerPart {
+    fn from(delivered: Delivered) -> AnswerPart {
+        let Delivered { reached, position } = delivered;
+        match position {
+            Some(position) => AnswerPart::Kept { reached, position },
+            None => AnswerPart::Reached(reached),
+        }
+    }
+}
+
+impl Local {
+    /// Whether a message is delivered without a thought of streams.
+    #[inline]
+    pub(super) fn is_plain(&self, kind: Kind, name: &str, wish: Wish) -> bool {
+        !self.shard.any_behind()
+            && self.streams.store.is_empty()
+            && self.what_to_keep(kind, name, wish).is_none()
+    }
+
+    #[inline]
+    fn what_to_keep(&self, kind: Kind, name: &str, wish: Wish) -> Option<Keep> {
+        self.streams.rules.what_to_keep(kind, name, wish)
+    }
+
+    /// Whether a message to a uid may be kept, so that its caller wants to know where it stands.
+    pub fn may_keep(&self, wish: Wish) -> bool {
+        matches!(wish, Wish::For(_)) || !self.streams.rules.is_empty()
+    }
+
+    /// To the connections of a uid that is at home here.
+    #[inline]
+    pub fn deliver_to_uid(
+        &mut self,
+        reach: Reach,
+        uid: &str,
+        message: Message<'_>,
+        wish: Wish,
+    ) -> Delivered {
+        if self.is_plain(Kind::Uid, uid, wish) {
+            let reached = self.shard.send_to_uid(reach, uid, message);
+            return Delivered {
+                reached,
+                position: None,
+            };
+        }
+        self.keep_for_uid(reach, uid, &Payload::new(message), wish)
+    }
+
+    /// The same of a message that may be kept, or held for who catches up.
+    #[inline(never)]
+    pub fn keep_for_uid(
+        &mut self,
+        reach: Reach,
+        uid: &str,
+        payload: &Payload,
+        wish: Wish,
+    ) -> Delivered {
+        let mut delivered = Delivered::default();
+        for space in reach.spaces() {
+            let mark = match self.place(reach, Address::uid(space, uid), payload, wish) {
+                Place::At(mark) => mark,
+                Place::Repeated(position) => {
+                    delivered.position = delivered.position.or(Some(position));
+                    continue;
+                }
+            };
+            if let Some(mark) = mark.filter(|mark| mark.kept) {
+                delivered.position = delivered.position.or(Some(mark.position));
+            }
+            let marked = Marked {
+                kind: Kind::Uid,
+                name: uid,
+                mark,
+                payload,
+            };
+            let (store, now) = (&mut self.streams.store, self.now);
+            let mut tops = |space, uid: &str| store.top(now, Address::uid(space, uid));
+            delivered.reached += self.shard.send_marked_to_uid(space, marked, &mut tops);
+        }
+        delivered
+    }
+
+    /// Gives a message its place in its stream.
+    fn place(
+        &mut self,
+        reach: Reach,
+        address: Address<'_>,
+        payload: &Payload,
+        wish: Wish,
+    ) -> Place {
+        let now = self.now;
+        let keep = self.what_to_keep(address.kind, address.name, wish);
+        let is_kept = |_: &Keep| self.streams.spaces(reach).contains(&address.space);
+        let keep = keep.filter(is_kept);
+        let store = &mut self.streams.store;
+        let Some(keep) = keep else {
+            let position = store.top(now, address);
+            let mark = Mark {
+                position,
+                kept: false,
+            };
+            return Place::At((position.offset > 0).then_some(mark));
+        };
+        let Appended { position, outcome } = store.append(now, address, keep, None, payload);
+        match outcome {
+            Outcome::Kept | Outcome::TooLarge => Place::At(Some(Mark {
+                position,
+                kept: true,
+            })),
+            Outcome::Repeated => Place::Repeated(position),
+        }
+    }
+
+    /// At a group's home: the message as its members in each space get it.
+    pub(super) fn place_for_group(
+        &mut self,
+        to_group: &ToGroup,
+        asked: ReplyTo,
+    ) -> SmallVec<[Arc<ToGroup>; 1]> {
+        let ToGroup {
+            reach,
+            refresh,
+            wish,
+            group,
+            payload,
+            ..
+        } = to_group;
+        let mut placed = SmallVec::new();
+        for space in reach.spaces() {
+            let address = Address::group(space, group);
+            if let Place::At(mark) = self.place(*reach, address, payload, *wish) {
+                placed.push(Arc::new(ToGroup {
+                    reach: Reach::of(space),
+                    refresh: *refresh,
+                    wish: *wish,
+                    mark,
+                    group: group.clone(),
+                    payload: payload.clone(),
+                }));
+            }
+        }
+        match placed.len() {
+            0 => self.answer_part(asked, AnswerPart::Reached(0)),
+            several => self.expect_more(asked, several - 1),
+        }
+        placed
+    }
+
+    /// Whether a message to everybody is sent out by the home of everybody's stream.
+    #[inline]
+    pub(super) fn goes_by_home_of_all(&self, wish: Wish) -> bool {
+        self.what_to_keep(Kind::All, EVERYBODY, wish).is_some()
+    }
+
+    /// Has it sent out by that core, behind all that it has to follow.
+    pub(super) fn spread_by_home(
+        &mut self,
+        mut path: Path,
+        reach: Reach,
+        payer: Option<ConnId>,
+        (payload, wish): (Payload, Wish),
+        call: Option<u64>,
+    ) {
+        let home = self.bus.home(EVERYBODY);
+        if home != self.core() || !path.is_empty() || self.goes_by_mail(payer) {
+            path.retain(|core| *core != home);
+            path.push(home);
+            return self.spread_along(path, reach, payer, (payload, wish), call);
+        }
+        let spread = Spread {
+            reach,
+            wish,
+            payload,
+            asked: call.map(|call| (home, call)),
+        };
+        for (spread, mark) in self.place_for_all(spread) {
+            self.spread_own(payer, spread, mark);
+        }
+    }
+
+    /// At the home of everybody's stream: the message as everybody in each space gets it.
+    pub(super) fn place_for_all(
+        &mut self,
+        spread: Spread,
+    ) -> SmallVec<[(Spread, Option<Mark>); 1]> {
+        let Spread {
+            reach,
+            wish,
+            payload,
+            asked,
+        } = spread;
+        let mut placed = SmallVec::new();
+        for space in reach.spaces() {
+            if let Place::At(mark) = self.place(reach, Address::all(space), &payload, wish) {
+                let spread = Spread {
+                    reach: Reach::of(space),
+                    wish,
+                    payload: payload.clone(),
+                    asked,
+                };
+                placed.push((spread, mark));
+            }
+        }
+        // Each core answers for each of them.
+        let cores = self.bus.cores();
+        match placed.len() {
+            0 => (0..cores).for_each(|_| self.answer_part(asked, AnswerPart::Reached(0))),
+            several => self.expect_more(asked, cores * (several - 1)),
+        }
+        placed
+    }
+
+    /// Sends to everybody from here, on a connection's account.
+    fn spread_own(&mut self, payer: Option<ConnId>, spread: Spread, mark: Option<Mark>) {
+        let Spread {
+            reach,
+            payload,
+            asked,
+            ..
+        } = spread;
+        let bytes = payload.message().len();
+        let receivers = self.shard.count_everybody(reach);
+        let to_all = Arc::new(ToAll {
+            bulk: self.next_bulk(),
+            reach,
+            mark,
+            payload,
+        });
+        for core in self.other_cores() {
+            let to_all = Arc::clone(&to_all);
+            let body = match asked {
+                Some((_, call)) => Body::Call {
+                    call,
+                    what: Call::PushEverybody(to_all),
+                },
+                None => Body::ToEverybody(to_all),
+            };
+            self.post_bulk(core, payer, bytes, receivers, body);
+        }
+        let reached = self.deliver_to_everybody(&to_all);
+        self.answer_part(asked, part_of(reached, mark));
+    }
+
+    #[inline(never)]
+    pub(super) fn deliver_marked_to_group(&mut self, to_group: &ToGroup) -> u32 {
+        let (store, now) = (&mut self.streams.store, self.now);
+        let mut tops = |space, uid: &str| store.top(now, Address::uid(space, uid));
+        let marked = to_group.marked();
+        let mut reached = 0;
+        for space in to_group.reach.spaces() {
+            reached += self
+                .shard
+                .send_marked_to_group(space, marked, to_group.refresh, &mut tops);
+        }
+        reached
+    }
+
+    #[inline(never)]
+    pub(super) fn deliver_marked_to_all(
+        &mut self,
+        reach: Reach,
+        mark: Option<Mark>,
+        payload: &Payload,
+    ) -> u32 {
+        let (store, now) = (&mut self.streams.store, self.now);
+        let mut tops = |space, uid: &str| store.top(now, Address::uid(space, uid));
+        let mut reached = 0;
+        for space in reach.spaces() {
+            let marked = marked_for_all(mark, payload);
+            reached += self
+                .shard
+                .send_marked_to_everybody(space, marked, &mut tops);
+        }
+        reached
+    }
+}
+
+pub(super) fn marked_for_all(mark: Option<Mark>, payload: &Payload) -> Marked<'_> {
+    Marked {
+        kind: Kind::All,
+        name: EVERYBODY,
+        mark,
+        payload,
+    }
+}
+
+impl ToGroup {
+    pub(super) fn marked(&self) -> Marked<'_> {
+        Marked {
+            kind: Kind::Group,
+            name: &self.group,
+            mark: self.mark,
+            payload: &self.payload,
+        }
+    }
+}

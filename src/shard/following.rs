@@ -1,0 +1,537 @@
+//! How far connections have come in the streams they follow: [`Following`], beside the slots.
+//!
+//! Only connections whose codec tells positions (events) follow streams. One that has all there is of its uid's stream and
+//! follows no other has no entry: each position that it is told is the one of the message at hand. So an entry is there as
+//! long as something is to be caught up with, and for those that follow groups.
+//!
+//! The home of a stream says where somebody stands who begins to follow it, and what of it is missing; see
+//! `app/recovery`. Meanwhile a kept message passes by the connection, since it will be read with what is missing; one
+//! that is not kept is held until the place in the stream is reached behind which it came. Bound: what is held counts as
+//! waiting for the connection, up to `outbox_bytes_max`.
+
+use std::collections::VecDeque;
+
+use ahash::{AHashMap, AHashSet};
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use super::{ConnId, Shard};
+use crate::close::CloseReason;
+use crate::config::OUTBOX_MESSAGE_COST;
+use crate::ident::Space;
+use crate::payload::{Message, Payload};
+use crate::protocol::{Codec, events};
+use crate::streams::{Gap, Kind, Position, Positions, Recovery};
+
+/// Where a message stands in the stream of those that it is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mark {
+    /// Its own position, or that of the last kept message before it.
+    pub position: Position,
+    /// Which of these.
+    pub kept: bool,
+}
+
+/// What a message for many is in, as far as positions go.
+#[derive(Clone, Copy, Debug)]
+pub struct Marked<'a> {
+    pub kind: Kind,
+    pub name: &'a str,
+    /// `None`: nothing of the stream is kept.
+    pub mark: Option<Mark>,
+    pub payload: &'a Payload,
+}
+
+/// What a client says of where it was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Since {
+    /// Nothing: it begins now.
+    Now,
+    /// There, if that can be read.
+    At(Option<Position>),
+    /// It has had nothing of it.
+    Beginning,
+}
+
+/// How a connection stands in one stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Standing {
+    /// The home has not said yet.
+    Asked(Since),
+    /// It may not have got all that there is.
+    Behind,
+    /// It has.
+    Abreast,
+}
+
+/// One stream that a connection follows.
+#[derive(PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Followed {
+    pub kind: Kind,
+    /// The group; of a uid and of everybody it is empty.
+    pub name: Box<str>,
+    /// Up to where it has everything; while it is asked, nothing yet.
+    pub position: Option<Position>,
+    pub standing: Standing,
+    /// What it is to be told of, when it begins.
+    gap: Option<Gap>,
+    /// What came while it was behind, and is kept nowhere: each behind this offset, or at last.
+    held: VecDeque<(Option<u64>, Payload)>,
+    /// What is missing is being read.
+    #[serde(skip)]
+    reading: bool,
+}
+
+impl Followed {
+    /// One that is to be asked for.
+    pub fn new(kind: Kind, name: &str, since: Since) -> Followed {
+        Followed {
+            kind,
+            name: Box::from(name),
+            position: None,
+            standing: Standing::Asked(since),
+            gap: None,
+            held: VecDeque::new(),
+            reading: false,
+        }
+    }
+
+    /// What is to be asked of its home, if that is.
+    pub fn asked(&self) -> Option<Since> {
+        match self.standing {
+            Standing::Asked(since) => Some(since),
+            _ => None,
+        }
+    }
+
+    fn is_abreast(&self) -> bool {
+        self.standing == Standing::Abreast
+    }
+}
+
+/// What a connection follows, in the order of its positions.
+#[derive(PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Following {
+    pub streams: SmallVec<[Followed; 1]>,
+    /// Its first block is queued.
+    begun: bool,
+    held_bytes: usize,
+}
+
+impl Following {
+    /// What a client follows that is in these groups, since the positions that it names: one for its uid, one for each
+    /// group, and one for everybody's stream if it had that.
+    pub fn of_client(groups: &[String], since: Option<&str>) -> Following {
+        let asked: Option<Vec<Option<Position>>> = since.map(|text| {
+            let list: Result<Positions, _> = text.parse();
+            list.map(|list| list.0).unwrap_or_default()
+        });
+        let own = 1 + groups.len();
+        // More or fewer than there are streams are none of them.
+        let asked = asked.map(|list| match list.len() {
+            length if length == own || length == own + 1 => list,
+            _ => vec![None; own + 1],
+        });
+        let since = |nth: usize| match &asked {
+            None => Since::Now,
+            Some(list) => match list.get(nth) {
+                Some(position) => Since::At(*position),
+                None => Since::Beginning,
+            },
+        };
+        let mut streams = SmallVec::new();
+        streams.push(Followed::new(Kind::Uid, "", since(0)));
+        for (nth, group) in groups.iter().enumerate() {
+            streams.push(Followed::new(Kind::Group, group, since(1 + nth)));
+        }
+        if asked.is_some() {
+            streams.push(Followed::new(Kind::All, "", since(own)));
+        }
+        Following {
+            streams,
+            ..Following::default()
+        }
+    }
+}
+
+/// Who follows what.
+#[derive(Default)]
+pub struct Followers {
+    of: AHashMap<u32, Box<Following>>,
+    /// Those that are not abreast everywhere.
+    behind: AHashSet<u32>,
+    /// The last kept message for everybody, by space: all that are abreast have got it.
+    all: AHashMap<Space, Position>,
+    /// Those to be read on for when their outboxes are empty.
+    waiting: AHashSet<u32>,
+    /// Whose are.
+    drained: Vec<ConnId>,
+}
+
+impl Followers {
+    /// Whether somebody is behind, so that messages may have to be held.
+    #[inline]
+    pub fn any_behind(&self) -> bool {
+        !self.behind.is_empty()
+    }
+}
+
+/// What is known of the streams of uids.
+pub type Tops<'a> = &'a mut dyn FnMut(Space, &str) -> Position;
+
+impl Shard {
+    /// Whether it tells positions.
+    pub fn tells_positions(&self, id: ConnId) -> bool {
+        self.listener(id)
+            .is_some_and(|spec| spec.codec == Codec::Events)
+    }
+
+    /// What a connection is to follow from when it is bound.
+    pub fn follow(&mut self, id: ConnId, following: Following) {
+        self.followers.behind.insert(id.slot);
+        self.followers.of.insert(id.slot, Box::new(following));
+    }
+
+    /// It has come with this from elsewhere.
+    pub(super) fn follow_on(&mut self, id: ConnId, following: Box<Following>) {
+        if !following.begun || !following.streams.iter().all(Followed::is_abreast) {
+            self.followers.behind.insert(id.slot);
+        }
+        self.followers.of.insert(id.slot, following);
+    }
+
+    pub fn following(&self, id: ConnId) -> Option<&Following> {
+        self.get(id)?;
+        self.followers.of.get(&id.slot).map(|one| &**one)
+    }
+
+    pub fn following_mut(&mut self, id: ConnId) -> Option<&mut Following> {
+        self.get(id)?;
+        self.followers.of.get_mut(&id.slot).map(|one| &mut **one)
+    }
+
+    /// It leaves, or ends.
+    pub(super) fn unfollow(&mut self, slot: u32) -> Option<Box<Following>> {
+        if self.followers.of.is_empty() {
+            return None;
+        }
+        self.followers.behind.remove(&slot);
+        self.followers.waiting.remove(&slot);
+        let following = self.followers.of.remove(&slot);
+        if self.followers.of.is_empty() {
+            self.followers.of.shrink_to(super::LIST_KEPT);
+            self.followers.behind.shrink_to(super::LIST_KEPT);
+            self.followers.waiting.shrink_to(super::LIST_KEPT);
+        }
+        following
+    }
+
+    #[inline]
+    pub fn any_behind(&self) -> bool {
+        self.followers.any_behind()
+    }
+
+    /// The position of everybody's stream that all here have reached, if anything of it was ever kept.
+    pub fn all_seen(&self, space: Space) -> Option<Position> {
+        self.followers.all.get(&space).copied()
+    }
+
+    /// Everybody's stream has come this far here.
+    pub fn see_all(&mut self, space: Space, position: Position) {
+        self.followers.all.insert(space, position);
+    }
+
+    /// The positions of a connection as its client keeps them.
+    fn positions(&self, id: ConnId, tops: Tops<'_>) -> String {
+        let space = self.space_of(id);
+        let mut text = String::new();
+        let mut push = |position: Position| {
+            if !text.is_empty() {
+                text.push(',');
+            }
+            text.push_str(&position.to_string());
+        };
+        let following = self.following(id);
+        let mut has_all = false;
+        match following {
+            Some(following) => {
+                for one in &following.streams {
+                    has_all |= one.kind == Kind::All;
+                    // Who has had nothing of everybody's has no position there.
+                    let told = |at: &Position| one.kind != Kind::All || at.offset > 0;
+                    if let Some(position) = one.position.filter(told) {
+                        push(position);
+                    }
+                }
+            }
+            None => push(tops(space, self.uid(id).unwrap_or_default())),
+        }
+        if !has_all && let Some(all) = self.all_seen(space) {
+            push(all);
+        }
+        text
+    }
+
+    /// Queues the first block, which has the positions and nothing else.
+    pub fn begin_to_follow(&mut self, id: ConnId, tops: Tops<'_>) {
+        let positions = self.positions(id, tops);
+        self.send_raw(id, |_, out| events::encode_position(&positions, out));
+        let Some(following) = self.following_mut(id) else {
+            return;
+        };
+        following.begun = true;
+        for nth in 0..following.streams.len() {
+            if let Some(gap) = self.followed(id, nth).and_then(|one| one.gap.take()) {
+                self.tell_gap(id, nth, &gap, tops);
+            }
+        }
+    }
+
+    /// It need not ask for a stream of which nothing was ever kept.
+    pub fn follow_no_more(&mut self, id: ConnId, kind: Kind) {
+        if let Some(following) = self.following_mut(id) {
+            following.streams.retain(|one| one.kind != kind);
+        }
+    }
+
+    /// The home has said where a connection stands in a stream.
+    pub fn answer_follower(&mut self, id: ConnId, nth: usize, answer: &Recovery) {
+        let Some(one) = self.followed(id, nth) else {
+            return;
+        };
+        one.standing = Standing::Behind;
+        match answer {
+            Recovery::Recovered { after, .. } => one.position = Some(*after),
+            Recovery::Gap(gap) => {
+                one.position = Some(gap.top);
+                one.gap = Some(*gap);
+            }
+        }
+    }
+
+    /// Whether all its streams have been answered for, so that it may begin.
+    pub fn may_begin_to_follow(&self, id: ConnId) -> bool {
+        self.following(id).is_some_and(|following| {
+            let mut streams = following.streams.iter();
+            streams.all(|one| !matches!(one.standing, Standing::Asked(_)))
+        })
+    }
+
+    /// Forgets what needs not be remembered any more.
+    fn settle_following(&mut self, id: ConnId) {
+        let Some(following) = self.following(id) else {
+            return;
+        };
+        if !following.begun || !following.streams.iter().all(Followed::is_abreast) {
+            return;
+        }
+        let kinds = following.streams.iter().map(|one| one.kind);
+        let is_plain = kinds.eq([Kind::Uid]) || {
+            let kinds = following.streams.iter().map(|one| one.kind);
+            kinds.eq([Kind::Uid, Kind::All])
+        };
+        self.followers.behind.remove(&id.slot);
+        self.followers.waiting.remove(&id.slot);
+        if is_plain {
+            self.unfollow(id.slot);
+        }
+    }
+
+    /// The next stream of a connection of which something is missing and nothing is being read: which one, and from where.
+    pub fn next_to_read(&mut self, id: ConnId) -> Option<(usize, Kind, Box<str>, Position)> {
+        let following = self.following_mut(id).filter(|following| following.begun)?;
+        let mut streams = following.streams.iter_mut().enumerate();
+        streams.find_map(|(nth, one)| match (one.standing, one.position) {
+            (Standing::Behind, Some(position)) if !one.reading => {
+                one.reading = true;
+                Some((nth, one.kind, one.name.clone(), position))
+            }
+            _ => None,
+        })
+    }
+
+    /// Queues a piece of what it has missed; with `is_last` that is all there is.
+    pub fn catch_up(
+        &mut self,
+        id: ConnId,
+        nth: usize,
+        messages: &[(Position, Payload)],
+        is_last: bool,
+        tops: Tops<'_>,
+    ) {
+        for (position, payload) in messages {
+            self.release_held(id, nth, Some(position.offset));
+            if let Some(one) = self.followed(id, nth) {
+                one.position = Some(*position);
+            }
+            self.send_with_positions(id, payload.message(), tops);
+        }
+        let Some(one) = self.followed(id, nth) else {
+            return;
+        };
+        one.reading = false;
+        if is_last {
+            self.be_abreast(id, nth);
+        }
+    }
+
+    /// Tells it of a gap: it goes on from the top.
+    pub fn tell_gap(&mut self, id: ConnId, nth: usize, gap: &Gap, tops: Tops<'_>) {
+        let Some(one) = self.followed(id, nth) else {
+            return;
+        };
+        one.position = Some(gap.top);
+        let (kind, name) = (one.kind, one.name.clone());
+        let positions = self.positions(id, tops);
+        let name = match kind {
+            Kind::Uid => self.uid(id).map(Box::from),
+            _ => Some(name),
+        };
+        let told = events::ToldGap {
+            kind: &kind.to_string(),
+            name: name.as_deref().unwrap_or_default(),
+            asked: gap.asked.map(|it| it.to_string()),
+            first: gap.first.map(|it| it.to_string()),
+            top: gap.top.to_string(),
+        };
+        self.send_raw(id, |_, out| events::encode_gap(&positions, &told, out));
+        self.be_abreast(id, nth);
+    }
+
+    fn followed(&mut self, id: ConnId, nth: usize) -> Option<&mut Followed> {
+        self.following_mut(id)?.streams.get_mut(nth)
+    }
+
+    /// It has everything of this stream; what was held follows.
+    pub fn be_abreast(&mut self, id: ConnId, nth: usize) {
+        self.release_held(id, nth, None);
+        if let Some(one) = self.followed(id, nth) {
+            one.standing = Standing::Abreast;
+        }
+        self.settle_following(id);
+    }
+
+    /// Queues what came behind what it has by now: all that was held before this offset was kept, or all.
+    fn release_held(&mut self, id: ConnId, nth: usize, before: Option<u64>) {
+        loop {
+            let Some(following) = self.following_mut(id) else {
+                return;
+            };
+            let Some(one) = following.streams.get_mut(nth) else {
+                return;
+            };
+            let is_due = one.held.front().is_some_and(|(behind, _)| {
+                before.is_none_or(|before| behind.is_some_and(|behind| behind < before))
+            });
+            if !is_due {
+                return;
+            }
+            let Some((_, payload)) = one.held.pop_front() else {
+                return;
+            };
+            following.held_bytes -= payload.message().len() + OUTBOX_MESSAGE_COST;
+            self.send(id, payload.message());
+        }
+    }
+
+    /// Queues a kept message with the positions that its client has with it.
+    fn send_with_positions(&mut self, id: ConnId, message: Message<'_>, tops: Tops<'_>) -> bool {
+        let positions = self.positions(id, tops);
+        let length = events::positioned_len(&positions, message);
+        if !self.admit(id, length, 0) {
+            return false;
+        }
+        self.append(id, length, |out| {
+            events::encode_positioned(&positions, message, out);
+        });
+        self.work.copied(length);
+        self.stats.messages_out += 1;
+        true
+    }
+
+    /// A message of a stream for one that tells positions. Whether it has got it, or will.
+    pub(super) fn send_followed(&mut self, id: ConnId, marked: Marked<'_>, tops: Tops<'_>) -> bool {
+        let kept = marked.mark.is_some_and(|mark| mark.kept);
+        let message = marked.payload.message();
+        let all = self.all_seen(self.space_of(id));
+        let all = all.filter(|_| marked.kind == Kind::All);
+        let most = self.listener(id).map_or(0, |spec| spec.outbox_bytes_max);
+        let Some(following) = self.following_mut(id) else {
+            return match kept {
+                true => self.send_with_positions(id, message, tops),
+                false => self.send(id, message),
+            };
+        };
+        let mut streams = following.streams.iter_mut();
+        let Some(one) = streams.find(|one| one.is_of(marked)) else {
+            // Everybody's, of which it has all; or a group that it has come into by itself, not by its request.
+            return match kept && marked.kind == Kind::All {
+                true => self.send_with_positions(id, message, tops),
+                false => self.send(id, message),
+            };
+        };
+        match (one.standing, marked.mark) {
+            // It is read with what is missing; or was sent before its join is answered.
+            (Standing::Asked(_) | Standing::Behind, Some(Mark { kept: true, .. })) => true,
+            (Standing::Asked(_) | Standing::Behind, mark) => {
+                let behind = mark.map(|mark| mark.position).or(all);
+                let behind = behind.map(|position| position.offset);
+                one.held.push_back((behind, marked.payload.clone()));
+                following.held_bytes += message.len() + OUTBOX_MESSAGE_COST;
+                if following.held_bytes > most {
+                    self.close(id, CloseReason::SlowConsumer);
+                    return false;
+                }
+                true
+            }
+            (Standing::Abreast, Some(mark)) if mark.kept => {
+                // Older than where it began.
+                let is_old = one.position.is_some_and(|at| {
+                    at.epoch == mark.position.epoch && at.offset >= mark.position.offset
+                });
+                if is_old {
+                    return true;
+                }
+                one.position = Some(mark.position);
+                self.send_with_positions(id, message, tops)
+            }
+            (Standing::Abreast, _) => self.send(id, message),
+        }
+    }
+
+    /// Has it be told when its outbox is empty.
+    pub fn await_drained(&mut self, id: ConnId) {
+        self.followers.waiting.insert(id.slot);
+    }
+
+    /// Its outbox is empty.
+    #[inline]
+    pub(super) fn note_drained(&mut self, id: ConnId) {
+        if !self.followers.waiting.is_empty() && self.followers.waiting.remove(&id.slot) {
+            self.followers.drained.push(id);
+        }
+    }
+
+    /// Those whose outboxes have become empty.
+    pub fn take_drained(&mut self) -> Vec<ConnId> {
+        std::mem::take(&mut self.followers.drained)
+    }
+
+    pub fn has_drained(&self) -> bool {
+        !self.followers.drained.is_empty()
+    }
+}
+
+impl Followed {
+    fn is_of(&self, marked: Marked<'_>) -> bool {
+        self.kind == marked.kind && (self.kind != Kind::Group || *self.name == *marked.name)
+    }
+}
+
+impl Following {
+    /// As it comes along with a connection that moves: what is being read is read anew.
+    pub(super) fn taken(mut self: Box<Self>) -> Box<Self> {
+        self.streams.iter_mut().for_each(|one| one.reading = false);
+        self
+    }
+}

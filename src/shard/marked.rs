@@ -1,0 +1,92 @@
+//! Delivering what has a place in a stream: to those that tell positions one by one, since each has its own, and to all
+//! others as ever.
+
+use super::delivery::Fanout;
+use super::following::{Marked, Tops};
+use super::slot::Dirty;
+use super::{ConnId, Shard};
+use crate::ident::Space;
+use crate::protocol::Codec;
+
+impl Shard {
+    /// Queues a message that has a place in a stream for every connection of its uid in a space.
+    pub fn send_marked_to_uid(&mut self, space: Space, marked: Marked<'_>, tops: Tops<'_>) -> u32 {
+        let mut receivers = std::mem::take(&mut self.receivers);
+        receivers.extend(self.uids.get(&self.slots, space, marked.name));
+        let mut fanout = Fanout::new(marked.payload.message());
+        let reached = self.fan_out_marked(&mut receivers, &mut fanout, Dirty::Urgent, marked, tops);
+        self.receivers = receivers;
+        reached
+    }
+
+    /// The same for everybody in a space.
+    pub fn send_marked_to_everybody(
+        &mut self,
+        space: Space,
+        marked: Marked<'_>,
+        tops: Tops<'_>,
+    ) -> u32 {
+        if let Some(mark) = marked.mark.filter(|mark| mark.kept) {
+            self.see_all(space, mark.position);
+        }
+        let mut receivers = std::mem::take(&mut self.receivers);
+        if let Some(list) = self.everybody.get(space) {
+            receivers.extend_from_slice(list);
+        }
+        let mut fanout = Fanout::new(marked.payload.message());
+        let reached = self.fan_out_marked(&mut receivers, &mut fanout, Dirty::Bulk, marked, tops);
+        self.receivers = receivers;
+        reached
+    }
+
+    /// The same for the members of its group in a space.
+    pub fn send_marked_to_group(
+        &mut self,
+        space: Space,
+        marked: Marked<'_>,
+        refresh: bool,
+        tops: Tops<'_>,
+    ) -> u32 {
+        let mut receivers = std::mem::take(&mut self.receivers);
+        let mut fanout = Fanout::new(marked.payload.message());
+        let found = self.groups.members(space, marked.name, &mut receivers);
+        fanout.refresh = found.filter(|_| refresh);
+        let reached = self.fan_out_marked(&mut receivers, &mut fanout, Dirty::Bulk, marked, tops);
+        self.receivers = receivers;
+        reached
+    }
+
+    /// The same for one of those that it is for, which comes from where it has not got it.
+    pub fn send_marked(&mut self, id: ConnId, marked: Marked<'_>, tops: Tops<'_>) -> bool {
+        match self.tells_positions(id) {
+            true => self.send_followed(id, marked, tops),
+            false => self.send(id, marked.payload.message()),
+        }
+    }
+
+    /// Queues for those that tell positions one by one, since each has its own, and for the others as always.
+    fn fan_out_marked(
+        &mut self,
+        receivers: &mut Vec<ConnId>,
+        fanout: &mut Fanout<'_>,
+        how: Dirty,
+        marked: Marked<'_>,
+        tops: Tops<'_>,
+    ) -> u32 {
+        let passed_by = &self.passed_by;
+        let mut followers = Vec::new();
+        let (slots, listeners) = (&self.slots, &self.listeners);
+        receivers.retain(|id| {
+            let listener = slots[id.slot].listener;
+            let follows = listeners[usize::from(listener)].codec == Codec::Events;
+            if follows && !passed_by.contains(id) {
+                followers.push(*id);
+            }
+            !follows
+        });
+        let reached = self.fan_out(receivers, fanout, how);
+        self.work.delivered(followers.len());
+        followers.retain(|id| self.send_followed(*id, marked, tops));
+        reached + followers.len() as u32
+    }
+}
