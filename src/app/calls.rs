@@ -61,8 +61,11 @@ impl Local {
             let home = self.bus.home(uid);
             if home == self.core() && !self.goes_by_mail(caller.payer()) {
                 // At home already: no copy.
-                let delivered = self.deliver_to_uid(reach, uid, message, wish);
-                return self.push_answered_at_once(caller, delivered.reached);
+                let reached = match wish {
+                    Wish::AsRuled => self.send_to_own_uid(reach, uid, message),
+                    wish => self.deliver_to_uid(reach, uid, message, wish).reached,
+                };
+                return self.push_answered_at_once(caller, reached);
             }
             let addressed = Addressed::new(uid, message);
             let bytes = uid.len() + message.len();
@@ -161,8 +164,7 @@ impl Local {
         match what {
             Call::Push { reach, addressed } => {
                 let (uid, message) = (addressed.uid(), addressed.message());
-                let delivered = self.deliver_to_uid(reach, uid, message, Wish::AsRuled);
-                AnswerPart::Reached(delivered.reached)
+                AnswerPart::Reached(self.send_to_own_uid(reach, uid, message))
             }
             Call::PushEverybody(to_all) => AnswerPart::Reached(self.deliver_to_everybody(&to_all)),
             Call::Kick { reach, uid, by } => AnswerPart::Reached(self.shard.kick(reach, &uid, by)),

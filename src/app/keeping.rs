@@ -92,12 +92,34 @@ impl From<Delivered> for AnswerPart {
 }
 
 impl Local {
-    /// Whether a message is delivered without a thought of streams.
+    /// Whether nothing is kept and nobody catches up, so that messages are delivered without a thought of streams.
+    #[inline(always)]
+    fn is_idle(&self) -> bool {
+        !self.shard.any_behind() && self.streams.store.is_empty() && self.streams.rules.is_empty()
+    }
+
+    /// Whether this message is.
     #[inline]
     pub(super) fn is_plain(&self, kind: Kind, name: &str, wish: Wish) -> bool {
         !self.shard.any_behind()
             && self.streams.store.is_empty()
             && self.what_to_keep(kind, name, wish).is_none()
+    }
+
+    /// To the connections of a uid that is at home here, kept as the rules say. How many it has reached.
+    #[inline(always)]
+    pub fn send_to_own_uid(&mut self, reach: Reach, uid: &str, message: Message<'_>) -> u32 {
+        match self.is_idle() {
+            true => self.shard.send_to_uid(reach, uid, message),
+            false => self.keep_by_rule(reach, uid, message),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn keep_by_rule(&mut self, reach: Reach, uid: &str, message: Message<'_>) -> u32 {
+        self.deliver_to_uid(reach, uid, message, Wish::AsRuled)
+            .reached
     }
 
     #[inline]
@@ -110,8 +132,7 @@ impl Local {
         matches!(wish, Wish::For(_)) || !self.streams.rules.is_empty()
     }
 
-    /// To the connections of a uid that is at home here.
-    #[inline]
+    /// The same by a wish, with where it stands.
     pub fn deliver_to_uid(
         &mut self,
         reach: Reach,

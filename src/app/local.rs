@@ -334,10 +334,7 @@ impl Local {
                 tell: tell.unwrap_or(ConnId::NOBODY),
             };
             self.post(home, payer, uid.len() + message.len(), body);
-        } else if self
-            .deliver_to_uid(reach, uid, message, Wish::AsRuled)
-            .reached
-            == 0
+        } else if self.send_to_own_uid(reach, uid, message) == 0
             && let Some(connection) = tell
         {
             self.tell_offline(connection, uid);

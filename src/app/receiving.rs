@@ -7,7 +7,6 @@ use super::envelope::{Body, DrainStep, Passing};
 use super::host::{Arrival, Host};
 use crate::bus::{Envelope, Until};
 use crate::ident::{ConnId, CoreId};
-use crate::streams::Wish;
 
 /// What an envelope means to the layers above.
 pub enum Received {
@@ -57,9 +56,7 @@ impl Host {
             } => {
                 let uid = addressed.uid();
                 let message = addressed.message();
-                let wish = Wish::AsRuled;
-                let delivered = self.local.deliver_to_uid(reach, uid, message, wish);
-                let reached = delivered.reached;
+                let reached = self.local.send_to_own_uid(reach, uid, message);
                 if reached == 0 && tell != ConnId::NOBODY {
                     self.local.answer_offline(from, tell, uid);
                 }
