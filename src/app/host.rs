@@ -174,6 +174,7 @@ impl Host {
     /// A round of a turn begins at this time.
     pub fn begin_round(&mut self, now: Instant) {
         self.set_now(now);
+        self.local.streams.advance(now);
         self.round.begin(self.work(), now);
     }
 
@@ -255,7 +256,8 @@ impl Host {
     #[inline]
     fn next_look(&self) -> Option<Instant> {
         let shard = &self.local.shard;
-        let pulse = (shard.stats.connections > 0 || shard.http_connections() > 0)
+        let keeps = !self.local.streams.store.is_empty();
+        let pulse = (shard.stats.connections > 0 || shard.http_connections() > 0 || keeps)
             .then(|| self.local.now() + PULSE);
         let time = |tick: Tick| TICK * tick.saturating_sub(BEGINNING);
         let deadline = shard.next_tick_due().map(|tick| self.started + time(tick));

@@ -5,6 +5,7 @@
 //! sent out from there. Where nothing is kept and nobody catches up, this costs a look at three numbers.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use smallvec::SmallVec;
 
@@ -19,6 +20,9 @@ use crate::payload::{Message, Payload};
 use crate::protocol::Codec;
 use crate::shard::{ListenerSpec, Mark, Marked};
 use crate::streams::{Address, Appended, Keep, Kind, Outcome, Position, Rules, Store, Wish};
+
+/// Messages that a round lets go because their time is over: more than a core is sent in one.
+const DUE_PER_ROUND: usize = 1_024;
 
 /// The streams of one core, and what is kept in them.
 pub struct Streams {
@@ -42,6 +46,14 @@ impl Streams {
         self.store.renew(config);
         self.rules = Rules::new(&config.history);
         self.readable = readable(listeners);
+    }
+
+    /// Lets go of what is over by now, so much as one round may.
+    #[inline]
+    pub fn advance(&mut self, now: Instant) {
+        if !self.store.is_empty() {
+            self.store.advance(now, DUE_PER_ROUND);
+        }
     }
 
     /// Where messages within this reach are kept: in each space whose clients can come back for them; if there is none, in

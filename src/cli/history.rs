@@ -13,7 +13,7 @@ use super::keys::{self, COUNT_MAX};
 use super::layers::{Origin, unknown_key};
 
 /// The keys of a `[[history]]` table.
-const HISTORY_KEYS: [&str; 5] = ["kind", "name", "size", "ttl", "offline"];
+const HISTORY_KEYS: [&str; 4] = ["kind", "name", "size", "ttl"];
 /// Longest pattern: twice what a name may have.
 const PATTERN_BYTES_MAX: usize = 256;
 /// Rules that are shown one by one where something has changed.
@@ -59,8 +59,7 @@ impl File<'_> {
 
     fn read_rule(&self, table: &DeTable<'_>, origin: &Origin) -> Result<HistoryRule, String> {
         let mut of = None;
-        let (mut name, mut size, mut ttl, mut queue) = ("*".to_owned(), None, None, false);
-        let mut offline_from = origin.clone();
+        let (mut name, mut size, mut ttl) = ("*".to_owned(), None, None);
         let mut name_from = origin.clone();
         for (key, value) in table.iter() {
             let origin = self.origin(key.span());
@@ -83,11 +82,7 @@ impl File<'_> {
                     is_pattern(&text).then(|| name.clone_from(&text))
                 }
                 "size" => parse_size(&text).map(|count| size = Some(count)),
-                "ttl" => parse_ttl(&text).map(|time| ttl = Some(time)),
-                _ => {
-                    offline_from = origin.clone();
-                    (text == "queue").then(|| queue = true)
-                }
+                _ => parse_ttl(&text).map(|time| ttl = Some(time)),
             };
             if taken.is_none() {
                 let shown = Escaped(&text).to_string();
@@ -108,16 +103,12 @@ impl File<'_> {
             name,
             size: size.ok_or_else(|| missing("size"))?,
             ttl: ttl.ok_or_else(|| missing("ttl"))?,
-            queue,
+            queue: false,
         };
         match rule.kind {
             StreamKind::All if rule.name != "*" => Err(format!(
                 "{name_from}: history.name = {:?}: there is one stream of kind \"all\"; leave the name out",
                 Escaped(&rule.name).to_string()
-            )),
-            StreamKind::Group | StreamKind::All if rule.queue => Err(format!(
-                "{offline_from}: history.offline: only a uid has a next login; make it a rule of kind = \"uid\", or \
-                 leave it out"
             )),
             _ => Ok(rule),
         }
@@ -132,8 +123,7 @@ fn expected(key: &str) -> String {
             "a name in which each * stands for any characters, at most {PATTERN_BYTES_MAX} bytes"
         ),
         "size" => format!("a whole number of messages from 1 to {COUNT_MAX}"),
-        "ttl" => "a time from \"1s\" to \"30days\", such as \"10m\"".to_owned(),
-        _ => "\"queue\"".to_owned(),
+        _ => "a time from \"1s\" to \"30days\", such as \"10m\"".to_owned(),
     }
 }
 
@@ -153,7 +143,7 @@ fn parse_ttl(text: &str) -> Option<Duration> {
         .then_some(ttl)
 }
 
-/// A rule for people: `uid "order.*": 100 messages, 10m, queued for the next login`.
+/// A rule for people: `uid "order.*": 100 messages, 10m`.
 pub fn show(rule: &HistoryRule) -> String {
     let mut text = rule.kind.to_string();
     if rule.kind != StreamKind::All {
@@ -165,9 +155,6 @@ pub fn show(rule: &HistoryRule) -> String {
         rule.size,
         format_duration(rule.ttl)
     );
-    if rule.queue {
-        text.push_str(", queued for the next login");
-    }
     text
 }
 

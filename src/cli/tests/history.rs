@@ -17,7 +17,7 @@ fn rules(text: &str) -> Vec<HistoryRule> {
 #[test]
 fn rules_are_read_in_their_order() {
     assert!(rules("").is_empty());
-    let text = format!("{RULE}[[history]]\nkind='uid'\nsize=1\nttl='30days'\noffline='queue'");
+    let text = format!("{RULE}[[history]]\nkind='uid'\nsize=1\nttl='30days'");
     let hour = Duration::from_secs(3_600);
     let expected = [
         HistoryRule {
@@ -32,7 +32,7 @@ fn rules_are_read_in_their_order() {
             name: "*".to_owned(),
             size: 1,
             ttl: 30 * 24 * hour,
-            queue: true,
+            queue: false,
         },
     ];
     assert_eq!(rules(&text), expected);
@@ -40,7 +40,7 @@ fn rules_are_read_in_their_order() {
         expected.each_ref().map(show),
         [
             "group \"order.*\": 1000 messages, 1h",
-            "uid \"*\": 1 messages, 30days, queued for the next login",
+            "uid \"*\": 1 messages, 30days",
         ]
     );
 }
@@ -74,8 +74,8 @@ fn a_wrong_rule_names_its_line_and_what_to_do() {
             "f.toml:2: history.ttl = \"900ms\": expected a time",
         ),
         (
-            "offline='keep'",
-            "f.toml:2: history.offline = \"keep\": expected \"queue\"",
+            "offline='queue'",
+            "f.toml:2: [[history]]: unknown key \"offline\"",
         ),
         (
             "kinds='uid'",
@@ -100,10 +100,6 @@ fn a_wrong_rule_names_its_line_and_what_to_do() {
         (
             "kind='all'\nsize=1\nttl='1m'\nname='x*'",
             "f.toml:5: history.name = \"x*\": there is one stream of kind \"all\"; leave the name out",
-        ),
-        (
-            "kind='group'\nsize=1\nttl='1m'\noffline='queue'",
-            "f.toml:5: history.offline: only a uid has a next login",
         ),
     ] {
         says(from_file(&format!("[[history]]\n{text}\n")), &[said]);
@@ -144,7 +140,7 @@ fn the_rules_of_the_example_work_alone() {
     assert_eq!(
         shown,
         [
-            "uid \"*\": 100 messages, 10m, queued for the next login",
+            "uid \"*\": 100 messages, 10m",
             "group \"order.*\": 1000 messages, 1h",
             "all: 10 messages, 1m",
         ]
