@@ -46,9 +46,9 @@ fn main() {
     utf8::run(&mut criterion);
     deflate::run(&mut criterion);
     uids::run(&mut criterion);
+    streams::run(&mut criterion);
     bus::run(&mut criterion);
     outbox::run(&mut criterion);
-    streams::run(&mut criterion);
     wheel::run(&mut criterion);
     deadlines::run(&mut criterion);
     #[cfg(feature = "tls")]

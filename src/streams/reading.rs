@@ -9,13 +9,13 @@ use super::kept::Messages;
 use super::list::NONE;
 use super::position::Position;
 use super::rules::Keep;
-use super::store::{DUE_PER_CALL, Store, Why};
+use super::store::{Store, Why};
 use crate::payload::Payload;
 
 impl Store {
     /// See [`Engine::top`].
     pub fn top(&mut self, now: Instant, of: Address<'_>) -> Position {
-        self.advance(now, DUE_PER_CALL);
+        self.catch_up(now);
         self.top_of(self.find(of))
     }
 
@@ -28,7 +28,7 @@ impl Store {
 
     /// Whether somebody who holds this position can have all that followed it. An unreadable one is `None`.
     pub fn recover(&mut self, now: Instant, of: Address<'_>, asked: Option<Position>) -> Recovery {
-        self.advance(now, DUE_PER_CALL);
+        self.catch_up(now);
         match self.judge(self.find(of), asked) {
             Ok(after) => Recovery::Recovered {
                 after,
@@ -78,7 +78,7 @@ impl Store {
         after: Option<Position>,
         limit: Limit,
     ) -> Result<Piece<'_>, Gap> {
-        self.advance(now, DUE_PER_CALL);
+        self.catch_up(now);
         let number = self.find(of);
         match self.judge(number, after) {
             Ok(after) => Ok(self.piece(number, after.offset, limit)),
@@ -98,7 +98,7 @@ impl Store {
         after: u64,
         limit: Limit,
     ) -> Piece<'_> {
-        self.advance(now, DUE_PER_CALL);
+        self.catch_up(now);
         self.piece(self.find(of), after, limit)
     }
 
@@ -116,7 +116,7 @@ impl Store {
 
     /// See [`Engine::discard`].
     pub fn discard(&mut self, now: Instant, of: Address<'_>) -> u32 {
-        self.advance(now, DUE_PER_CALL);
+        self.catch_up(now);
         let Some(number) = self.find(of) else {
             return 0;
         };

@@ -32,7 +32,7 @@ const PLACE_COST: usize = 8;
 /// What a message counts beside its bytes: its place, and the count of those who share it.
 const MESSAGE_COST: usize = KEPT_COST + PLACE_COST + 16;
 /// Things that go with each call, if so many are due.
-pub(super) const DUE_PER_CALL: usize = 64;
+const DUE_PER_CALL: usize = 64;
 /// Streams whose undelivered messages went, until somebody takes the list.
 const UNDELIVERED_MAX: usize = 4_096;
 
@@ -50,6 +50,8 @@ pub struct Store {
     start: Instant,
     /// All that was due until this second is gone, unless a helping was not enough.
     now: Second,
+    /// A helping was not enough.
+    is_behind: bool,
     pub(super) streams: Streams,
     names: Names,
     pub(super) messages: Messages,
@@ -75,6 +77,7 @@ impl Store {
         Store {
             start: now,
             now: 0,
+            is_behind: false,
             streams: Streams::default(),
             names,
             messages: Messages::default(),
@@ -95,7 +98,8 @@ impl Store {
     pub fn renew(&mut self, config: &Config) {
         self.id_window = config.idempotency_window;
         self.bytes_max = config.history_bytes_core_max;
-        self.bytes_for_now = self.bytes_max.max(self.bytes);
+        self.bytes_for_now = self.bytes_max.max(self.used());
+        self.is_behind = true;
     }
 
     /// Whether no stream lives.
@@ -130,6 +134,21 @@ impl Store {
             self.now = now;
             self.nursery.go_on();
         }
+        self.is_behind = self.let_go(most);
+        self.is_behind
+    }
+
+    /// The same where it has not been done in this second, or not to the end. Returns the time since the start.
+    #[inline]
+    pub(super) fn catch_up(&mut self, now: Instant) -> Duration {
+        let elapsed = now.saturating_duration_since(self.start);
+        if self.is_behind || second_of(elapsed) > self.now {
+            self.advance(now, DUE_PER_CALL);
+        }
+        elapsed
+    }
+
+    fn let_go(&mut self, most: usize) -> bool {
         let mut left = most;
         while let Some(number) = self.messages.due(self.now) {
             if left == 0 {
@@ -188,7 +207,7 @@ impl Store {
         id: Option<Id>,
         payload: &Payload,
     ) -> Appended {
-        self.advance(now, DUE_PER_CALL);
+        let elapsed = self.catch_up(now);
         let number = self.find_or_bear(to);
         if let Some(id) = id {
             let epoch = self.streams[number].epoch();
@@ -200,7 +219,9 @@ impl Store {
                 };
             }
         }
-        let due = second_after(now.saturating_duration_since(self.start) + keep.ttl);
+        let due = second_after(elapsed.saturating_add(keep.ttl));
+        // One whose time is over at once: it was told an older time than before.
+        self.is_behind |= due <= self.now;
         let outcome = self.take_in(number, keep, due, payload);
         let stream = &self.streams[number];
         let position = stream.at(stream.top);

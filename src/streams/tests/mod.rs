@@ -44,9 +44,9 @@ fn store(now: Instant, bytes_max: usize) -> Store {
     Store::new(&config, now, RandomState::with_seeds(1, 2, 3, 4))
 }
 
-fn runs(cases: u32) -> Runs {
+/// As many runs as PROPTEST_CASES says, or 256.
+fn runs() -> Runs {
     Runs {
-        cases,
         failure_persistence: Some(Box::new(FileFailurePersistence::Off)),
         ..Runs::default()
     }

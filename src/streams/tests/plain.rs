@@ -224,7 +224,7 @@ fn offsets(gap: Gap) -> (Option<u64>, Option<u64>, u64) {
 }
 
 proptest! {
-    #![proptest_config(runs(300))]
+    #![proptest_config(runs())]
     #[test]
     fn a_store_with_room_does_as_a_plain_engine(steps in prop::collection::vec(step(), 1..300)) {
         let mut now = Instant::now();

@@ -367,7 +367,7 @@ fn run(steps: Vec<Step>) -> World {
 }
 
 proptest! {
-    #![proptest_config(runs(300))]
+    #![proptest_config(runs())]
     #[test]
     fn all_or_told(steps in prop::collection::vec(step(), 1..400)) {
         run(steps);
