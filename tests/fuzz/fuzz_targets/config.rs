@@ -6,6 +6,7 @@
 #[path = "../../../src/cli"]
 mod cli {
     pub mod file;
+    pub mod history;
     pub mod hooks;
     pub mod keys;
     pub mod layers;
