@@ -113,6 +113,8 @@ impl Local {
             let of = Stream { space, kind, name };
             self.follow_step(self.home_of(&of), connection, nth, Step::Ask { of, since });
         }
+        // One that has come from another core may be amid something.
+        self.readers.ready.push_back(connection);
     }
 
     fn home_of(&self, of: &Stream) -> CoreId {

@@ -481,6 +481,7 @@ impl Host {
             Phase::Home => {
                 let shard = &mut self.local.shard;
                 if shard.uid(connection) != Some(&*departure.uid) {
+                    shard.follow_another_uid(connection);
                     shard.unbind(connection);
                 }
                 match home == self.core() {

@@ -287,6 +287,24 @@ impl Shard {
         }
     }
 
+    /// It is to be bound to another uid, whose stream it follows from then on.
+    pub fn follow_another_uid(&mut self, id: ConnId) {
+        if self.following(id).is_none() {
+            return;
+        }
+        self.followers.behind.insert(id.slot);
+        let of_uid = |following: &Following| {
+            let mut streams = following.streams.iter();
+            streams.position(|one| one.kind == Kind::Uid)
+        };
+        if let Some(nth) = self.following(id).and_then(of_uid) {
+            self.release_held(id, nth, None);
+            if let Some(one) = self.followed(id, nth) {
+                *one = Followed::new(Kind::Uid, "", Since::Now);
+            }
+        }
+    }
+
     /// It need not ask for a stream of which nothing was ever kept.
     pub fn follow_no_more(&mut self, id: ConnId, kind: Kind) {
         if let Some(following) = self.following_mut(id) {

@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use ringpost::config::REQUEST_HEAD_BYTES_DEFAULT;
 use ringpost::protocol::http::{
-    self, Body, RequestDecoder, Framing, HeadScan, HttpError, Part, check_head, decode_head,
+    self, Body, Framing, HeadScan, HttpError, Part, RequestDecoder, check_head, decode_head,
 };
 use ringpost_fuzz::{Input, check_head_bytes, status};
 
