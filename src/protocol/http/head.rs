@@ -264,7 +264,7 @@ impl<'a> Head<'a> {
     }
 
     /// Whether the Upgrade field names `websocket`.
-    pub fn to_websocket(&self) -> bool {
+    pub fn to_websocket(self) -> bool {
         self.fields.to_websocket
     }
 
