@@ -76,7 +76,7 @@ pub struct CoreStats {
     pub paused: Vec<[Duration; Hold::ALL.len()]>,
     /// What it waits with.
     #[serde(skip)]
-    pub driver: Driver,
+    pub driver: DriverNames,
     /// Bytes waiting in outboxes.
     pub outbox_bytes: u64,
     /// What waits because the core has not come to write it, each receiver of a message counted.
@@ -133,7 +133,7 @@ impl Hold {
 /// What a core waits with: `io_uring` or `epoll`, once for its runtime and once for its connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
-pub struct Driver {
+pub struct DriverNames {
     /// The runtime's.
     pub runtime: &'static str,
     /// The connections'.

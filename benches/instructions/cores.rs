@@ -26,7 +26,7 @@ use ringpost::protocol::websocket::handshake::Handshake;
 use ringpost::protocol::{Codec, Decoder, Event};
 use ringpost::shard::ListenerSpec;
 
-use crate::apps::backend::report::Facts;
+use crate::apps::backend::report::ServerFacts;
 use crate::apps::backend::{Backend, TokenTimeout};
 use crate::apps::echo::Echo;
 use crate::apps::push::Push;
@@ -149,7 +149,7 @@ impl Cores {
                     Backend::new(
                         BackendTokens::default(),
                         TokenTimeout::new(Duration::from_secs(10)),
-                        Facts::new(),
+                        ServerFacts::new(),
                     ),
                     BACKEND,
                     &[RELAY, PUSH],

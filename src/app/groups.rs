@@ -24,12 +24,12 @@ use crate::shard::{Interest, JoinRequest, Joining, Mark};
 use crate::streams::{Kind, Wish};
 
 /// Cores with members, in order.
-type Cores = SmallVec<[CoreId; 4]>;
+type CoreList = SmallVec<[CoreId; 4]>;
 
 /// Which cores have members of the groups that are at home here.
 #[derive(Default)]
 pub struct Homes {
-    spaces: AHashMap<Space, AHashMap<Box<str>, Cores>>,
+    spaces: AHashMap<Space, AHashMap<Box<str>, CoreList>>,
 }
 
 impl Homes {
@@ -67,8 +67,8 @@ impl Homes {
     }
 
     /// The cores with members within reach, in order.
-    fn cores(&self, reach: Reach, group: &str) -> Cores {
-        let mut found = Cores::new();
+    fn cores(&self, reach: Reach, group: &str) -> CoreList {
+        let mut found = CoreList::new();
         for space in reach.spaces() {
             let groups = self.spaces.get(&space);
             found.extend(
@@ -231,7 +231,7 @@ impl Local {
         self.report_placed(asked, reached, to_group.mark);
     }
 
-    fn others_with_members(&self, to_group: &ToGroup) -> Cores {
+    fn others_with_members(&self, to_group: &ToGroup) -> CoreList {
         let own = self.core();
         let mut cores = self.homes.cores(to_group.reach, &to_group.group);
         cores.retain(|core| *core != own);

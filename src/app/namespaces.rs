@@ -50,36 +50,36 @@ impl std::error::Error for NamespaceError {}
 
 /// A namespace by its name, in one block however many cores know it.
 #[derive(Clone)]
-struct Named(Arc<Entry>);
+struct NamedSpace(Arc<Entry>);
 
 struct Entry {
     space: Space,
     name: Box<str>,
 }
 
-impl Borrow<str> for Named {
+impl Borrow<str> for NamedSpace {
     fn borrow(&self) -> &str {
         &self.0.name
     }
 }
 
-impl Hash for Named {
+impl Hash for NamedSpace {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.0.name.hash(state);
     }
 }
 
-impl PartialEq for Named {
-    fn eq(&self, other: &Named) -> bool {
+impl PartialEq for NamedSpace {
+    fn eq(&self, other: &NamedSpace) -> bool {
         self.0.name == other.0.name
     }
 }
 
-impl Eq for Named {}
+impl Eq for NamedSpace {}
 
 /// All namespaces of a server.
 pub struct Registry {
-    known: Mutex<AHashSet<Named>>,
+    known: Mutex<AHashSet<NamedSpace>>,
     /// So many spaces, the first ones, are the apps'.
     apps: u32,
     /// How many spaces there are, the apps' first.
@@ -107,7 +107,7 @@ impl Registry {
     }
 
     /// The namespace of this name, made if there is none and there may be one more than `most - 1` spaces.
-    fn find_or_make(&self, name: &str, most: usize) -> Result<Named, NamespaceError> {
+    fn find_or_make(&self, name: &str, most: usize) -> Result<NamedSpace, NamespaceError> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = known.get(name) {
             return Ok(found.clone());
@@ -117,7 +117,7 @@ impl Registry {
         if number as usize >= most || number == u32::MAX {
             return Err(NamespaceError::Full(most));
         }
-        let named = Named(Arc::new(Entry {
+        let named = NamedSpace(Arc::new(Entry {
             space: Space(number),
             name: Box::from(name),
         }));
@@ -131,7 +131,7 @@ impl Registry {
 pub struct Namespaces {
     registry: Arc<Registry>,
     /// What this core has found.
-    found: AHashSet<Named>,
+    found: AHashSet<NamedSpace>,
     most: usize,
 }
 

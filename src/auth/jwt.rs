@@ -49,7 +49,7 @@ pub struct Parties {
 
 /// What is looked at before the signature.
 #[derive(Deserialize)]
-struct Head {
+struct JwtHeader {
     alg: String,
     #[serde(default)]
     kid: Option<String>,
@@ -248,7 +248,7 @@ pub fn verify(keys: &[JwtKey], token: &str, now: WallTime) -> Result<Credential,
     found
 }
 
-fn head(token: &str) -> Result<Head, CredentialError> {
+fn head(token: &str) -> Result<JwtHeader, CredentialError> {
     let mut parts = token.split('.');
     let (Some(head), Some(_), Some(_), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
@@ -256,7 +256,7 @@ fn head(token: &str) -> Result<Head, CredentialError> {
         return Err(NO_TOKEN);
     };
     let bytes = URL_SAFE_NO_PAD.decode(head).map_err(|_| NO_TOKEN)?;
-    let head: Head = serde_json::from_slice(&bytes).map_err(|_| HEAD)?;
+    let head: JwtHeader = serde_json::from_slice(&bytes).map_err(|_| HEAD)?;
     match head.crit {
         Some(_) => Err(CredentialError::Malformed(
             "the token's header has crit, and asks for what is not known here",

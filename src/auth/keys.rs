@@ -29,21 +29,21 @@ pub struct Keyring {
     auth: Auth,
     /// How often they have been read.
     version: AtomicU64,
-    held: Mutex<Held>,
+    held: Mutex<LoadedKeys>,
 }
 
 /// Where the keys are from, and the keys.
 #[derive(Clone)]
-struct Held {
+struct LoadedKeys {
     file: PathBuf,
     parties: Parties,
     keys: Arc<Keys>,
 }
 
-impl Held {
-    fn read(auth: Auth, file: PathBuf, parties: Parties) -> io::Result<Held> {
+impl LoadedKeys {
+    fn read(auth: Auth, file: PathBuf, parties: Parties) -> io::Result<LoadedKeys> {
         let keys = Arc::new(read(auth, &file, &parties)?);
-        Ok(Held {
+        Ok(LoadedKeys {
             file,
             parties,
             keys,
@@ -51,7 +51,7 @@ impl Held {
     }
 
     /// As configured.
-    fn open(auth: Auth, config: &Config) -> io::Result<Held> {
+    fn open(auth: Auth, config: &Config) -> io::Result<LoadedKeys> {
         let Some(file) = config.auth_key_file.clone() else {
             return Err(invalid(
                 "auth needs auth_key_file, the file with the key that proofs are checked with",
@@ -61,7 +61,7 @@ impl Held {
             audience: config.auth_audience.clone(),
             issuer: config.auth_issuer.clone(),
         };
-        Held::read(auth, file, parties)
+        LoadedKeys::read(auth, file, parties)
     }
 }
 
@@ -75,7 +75,7 @@ impl Keyring {
         Ok(Some(Arc::new(Keyring {
             auth: config.auth,
             version: AtomicU64::new(0),
-            held: Mutex::new(Held::open(config.auth, config)?),
+            held: Mutex::new(LoadedKeys::open(config.auth, config)?),
         })))
     }
 
@@ -83,23 +83,23 @@ impl Keyring {
     /// they are stay until their time is over. After an error the keys are what they were. Returns how many
     /// there are.
     pub fn reload(&self) -> io::Result<usize> {
-        let Held { file, parties, .. } = self.held();
-        Ok(self.hold(Held::read(self.auth, file, parties)?))
+        let LoadedKeys { file, parties, .. } = self.held();
+        Ok(self.hold(LoadedKeys::read(self.auth, file, parties)?))
     }
 
     /// The same with the file, the audience and the issuer that are configured now.
     pub fn renew(&self, config: &Config) -> io::Result<usize> {
-        Ok(self.hold(Held::open(self.auth, config)?))
+        Ok(self.hold(LoadedKeys::open(self.auth, config)?))
     }
 
-    fn hold(&self, held: Held) -> usize {
+    fn hold(&self, held: LoadedKeys) -> usize {
         let count = held.keys.count();
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
         self.version.fetch_add(1, Ordering::Release);
         count
     }
 
-    fn held(&self) -> Held {
+    fn held(&self) -> LoadedKeys {
         self.held
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -121,7 +121,7 @@ impl Keyring {
     /// Makes a proof for a uid with the first key that can sign, until `expires` (in seconds since 1970).
     pub fn mint(&self, uid: &str, expires: u64) -> Result<String, String> {
         check_uid(uid).map_err(|error| error.to_string())?;
-        let Held { keys, parties, .. } = self.held();
+        let LoadedKeys { keys, parties, .. } = self.held();
         let token = match &*keys {
             Keys::Plain(keys) => keys.first().map(|key| plain::mint(key, uid, expires)),
             Keys::Jwt(keys) => keys.iter().find_map(|key| key.mint(uid, expires, &parties)),

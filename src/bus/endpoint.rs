@@ -38,7 +38,7 @@ pub struct Endpoint<B> {
     credit: CreditBook,
     wants_credit: bool,
     /// By sender, the outside last: what this core has taken from it.
-    tallies: Box<[Tally]>,
+    tallies: Box<[TakenCount]>,
     /// The senders whose tally is not published, each once; never grows past its first capacity.
     unpublished: Vec<CoreId>,
     /// Envelopes it has taken.
@@ -81,7 +81,7 @@ impl Writing {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Tally {
+struct TakenCount {
     taken: u64,
     listed: bool,
     /// Whether any that is not published was credited, so that the sender may wait for it.
@@ -119,7 +119,7 @@ pub fn connect_by<B: Send>(route: Route) -> io::Result<Vec<Endpoint<B>>> {
         counters: Arc::clone(&counters),
         credit: CreditBook::new(cores),
         wants_credit: false,
-        tallies: vec![Tally::default(); cores + 1].into(),
+        tallies: vec![TakenCount::default(); cores + 1].into(),
         unpublished: Vec::with_capacity(cores + 1),
         took: 0,
         unwritten: VecDeque::new(),

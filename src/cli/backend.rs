@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use ringpost::escape::Escaped;
 use ringpost::ident::{EVERYBODY, check_uid};
 
-use super::slot::{Slot, parse_time};
+use super::slot::{SettingSlot, parse_time};
 use super::{Status, complain, print, stats};
 
 /// Longest answer that is read: the counters of very many cores.
@@ -171,7 +171,7 @@ impl Trouble {
 fn ask(server: &ServerArgs, line: &str) -> Result<String, Trouble> {
     if let Some(token) = &server.token {
         let mut checked = None;
-        Slot::Secret(&mut checked, 1)
+        SettingSlot::Secret(&mut checked, 1)
             .put(token)
             .map_err(|expected| {
                 Trouble::Connection(format!(

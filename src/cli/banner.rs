@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use ringpost::Roles;
 
-use super::listeners::{Listener, Scheme, WITHOUT_PATHS};
+use super::listeners::{ListenerSettings, Scheme, WITHOUT_PATHS};
 use super::settings::AppName;
 
 /// Where the pages of Workerman's uid server and of its push pattern connect, both.
@@ -14,7 +14,7 @@ const PATTERN_PORT: u16 = 1234;
 /// One line for each listener and the address it is really bound to: `  <app>  <url>  <hint>`.
 ///
 /// The form is relied on: two blanks, then words of no blank, so that the second word is the URL.
-pub fn banner(listeners: &[(Listener, SocketAddr)]) -> String {
+pub fn banner(listeners: &[(ListenerSettings, SocketAddr)]) -> String {
     let urls: Vec<String> = listeners
         .iter()
         .map(|(listener, address)| url(listener, *address))
@@ -35,7 +35,7 @@ pub fn banner(listeners: &[(Listener, SocketAddr)]) -> String {
 }
 
 /// The address as a client would write it: browsers say `ws://`.
-pub fn url(listener: &Listener, address: SocketAddr) -> String {
+pub fn url(listener: &ListenerSettings, address: SocketAddr) -> String {
     let path = listener.path.as_deref().unwrap_or_default();
     match listener.scheme {
         Scheme::Websocket => format!("ws://{address}{path}"),
@@ -44,7 +44,7 @@ pub fn url(listener: &Listener, address: SocketAddr) -> String {
     }
 }
 
-fn hint(listener: &Listener, address: SocketAddr) -> String {
+fn hint(listener: &ListenerSettings, address: SocketAddr) -> String {
     let hint = match listener.app {
         AppName::Relay => {
             let hint = "first message is your uid, then \"uid:message\" or \"all:message\"";
@@ -105,7 +105,7 @@ mod tests {
     fn the_second_word_of_each_line_is_the_url_really_bound() {
         let mut listeners = of_preset(Preset::Default, true);
         listeners[2].address.set_port(0);
-        let bound = |listener: &Listener| match listener.address.port() {
+        let bound = |listener: &ListenerSettings| match listener.address.port() {
             0 => SocketAddr::new(listener.address.ip(), 40_001),
             _ => listener.address,
         };

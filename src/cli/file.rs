@@ -10,10 +10,10 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, BYTES_MAX, COUNT_MAX, KEYS, MESSAGE_BYTES_MAX};
-use super::layers::{Layer, Origin, unknown_key};
-use super::listeners::{Listener, parse_roles};
+use super::layers::{Layer, ValueOrigin, unknown_key};
+use super::listeners::{ListenerSettings, parse_roles};
 use super::settings::Settings;
-use super::slot::Slot;
+use super::slot::SettingSlot;
 
 /// The keys of a `[[listen]]` table.
 const LISTEN_KEYS: [&str; 11] = [
@@ -61,10 +61,10 @@ pub fn read(name: &str, text: &str) -> Layer {
 }
 
 impl File<'_> {
-    pub(super) fn origin(&self, span: Range<usize>) -> Origin {
+    pub(super) fn origin(&self, span: Range<usize>) -> ValueOrigin {
         let before = &self.text.as_bytes()[..span.start.min(self.text.len())];
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        Origin::File {
+        ValueOrigin::File {
             name: self.name.clone(),
             line,
         }
@@ -141,7 +141,11 @@ impl File<'_> {
     }
 
     /// A listener, and those at paths of it.
-    fn read_listener(&self, table: &DeTable<'_>, origin: &Origin) -> Result<Vec<Listener>, String> {
+    fn read_listener(
+        &self,
+        table: &DeTable<'_>,
+        origin: &ValueOrigin,
+    ) -> Result<Vec<ListenerSettings>, String> {
         let mut url = String::new();
         let mut app = String::new();
         let mut limits = ListenerLimits::default();
@@ -184,8 +188,10 @@ impl File<'_> {
                     app = text;
                     continue;
                 }
-                "proxy_protocol" => Slot::Switch(&mut proxy_protocol).put(&text),
-                "compress" => Slot::Switch(limits.compress.get_or_insert_default()).put(&text),
+                "proxy_protocol" => SettingSlot::Switch(&mut proxy_protocol).put(&text),
+                "compress" => {
+                    SettingSlot::Switch(limits.compress.get_or_insert_default()).put(&text)
+                }
                 _ => put_limit(&mut limits, name, &text),
             };
             if let Err(expected) = taken {
@@ -200,7 +206,7 @@ impl File<'_> {
                 return Err(format!("{origin}: [[listen]] needs a key \"{name}\""));
             }
         }
-        Listener::parse(&url, &app, limits)
+        ListenerSettings::parse(&url, &app, limits)
             .and_then(|listener| listener.with_proxy_protocol(proxy_protocol))
             .and_then(|listener| match roles {
                 Some(roles) => listener.with_roles(roles),
@@ -209,7 +215,7 @@ impl File<'_> {
             .and_then(|listener| {
                 let parts = paths.iter();
                 let parts = parts.map(|(path, app)| listener.at_path(path, app));
-                let parts: Vec<Listener> = parts.collect::<Result<_, _>>()?;
+                let parts: Vec<ListenerSettings> = parts.collect::<Result<_, _>>()?;
                 Ok([vec![listener], parts].concat())
             })
             .map_err(|error| {
@@ -261,10 +267,10 @@ fn put_limit(limits: &mut ListenerLimits, name: &str, text: &str) -> Result<(), 
     let mut value = 0;
     let mut slot = match name {
         "connections_per_address_max" | "messages_per_second_max" => {
-            Slot::Count(&mut value, 0..=COUNT_MAX)
+            SettingSlot::Count(&mut value, 0..=COUNT_MAX)
         }
-        "bytes_per_second_max" => Slot::Bytes(&mut value, 0..=BYTES_MAX),
-        _ => Slot::Bytes(&mut value, 1..=2 * MESSAGE_BYTES_MAX),
+        "bytes_per_second_max" => SettingSlot::Bytes(&mut value, 0..=BYTES_MAX),
+        _ => SettingSlot::Bytes(&mut value, 1..=2 * MESSAGE_BYTES_MAX),
     };
     slot.put(text)?;
     let place = match name {
@@ -313,7 +319,7 @@ pub fn as_text(value: &DeValue<'_>) -> Option<String> {
     }
 }
 
-fn wrong_type(name: &str, value: &DeValue<'_>, origin: &Origin) -> String {
+fn wrong_type(name: &str, value: &DeValue<'_>, origin: &ValueOrigin) -> String {
     let kind = kind(value);
     match keys::find(name) {
         Some(key) => {

@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::file::{File, as_text, kind, misplaced};
 use super::keys::{self, COUNT_MAX};
-use super::layers::{Origin, unknown_key};
+use super::layers::{ValueOrigin, unknown_key};
 
 /// The keys of a `[[history]]` table.
 const HISTORY_KEYS: [&str; 4] = ["kind", "name", "size", "ttl"];
@@ -24,7 +24,7 @@ impl File<'_> {
     pub(super) fn read_history(
         &self,
         value: &DeValue<'_>,
-        origin: &Origin,
+        origin: &ValueOrigin,
         rules: &mut Vec<HistoryRule>,
         problems: &mut Vec<String>,
     ) {
@@ -57,7 +57,7 @@ impl File<'_> {
         }
     }
 
-    fn read_rule(&self, table: &DeTable<'_>, origin: &Origin) -> Result<HistoryRule, String> {
+    fn read_rule(&self, table: &DeTable<'_>, origin: &ValueOrigin) -> Result<HistoryRule, String> {
         let mut of = None;
         let (mut name, mut size, mut ttl) = ("*".to_owned(), None, None);
         let mut name_from = origin.clone();

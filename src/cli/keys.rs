@@ -10,7 +10,7 @@ use ringpost::auth::backend_tokens::BACKEND_TOKEN_BYTES_MIN;
 use ringpost::config::{CORES_MAX, HISTORY_BYTES_CORE_MIN, REQUEST_HEAD_BYTES_LIMIT};
 
 use super::settings::Settings;
-use super::slot::Slot;
+use super::slot::SettingSlot;
 
 /// Largest message that can be allowed: its length must fit a frame's 32 bits with room to spare.
 pub const MESSAGE_BYTES_MAX: usize = 1 << 30;
@@ -26,7 +26,7 @@ const QUEUE_EVENTS_MAX: usize = 10_000_000;
 pub const VARIABLE_PREFIX: &str = "RINGPOST_";
 
 /// One setting by name.
-pub struct Key {
+pub struct ConfigKey {
     /// Its name in the file, with the table before a dot.
     pub name: &'static str,
     /// One line for `--help`.
@@ -36,10 +36,10 @@ pub struct Key {
     /// Whether a running server takes it over at SIGHUP; else it takes a restart.
     pub live: bool,
     /// Its place in the settings.
-    pub slot: fn(&mut Settings) -> Slot<'_>,
+    pub slot: fn(&mut Settings) -> SettingSlot<'_>,
 }
 
-impl Key {
+impl ConfigKey {
     /// `relay.errors` → `RINGPOST_RELAY_ERRORS`.
     pub fn variable(&self) -> String {
         format!(
@@ -56,19 +56,22 @@ impl Key {
     /// Whether it may be a flag: a secret may not, since every user of a machine sees its processes'
     /// command lines.
     fn is_flag(&self) -> bool {
-        !matches!((self.slot)(&mut Settings::default()), Slot::Secret(..))
+        !matches!(
+            (self.slot)(&mut Settings::default()),
+            SettingSlot::Secret(..)
+        )
     }
 }
 
 /// The key of that name.
-pub fn find(name: &str) -> Option<&'static Key> {
+pub fn find(name: &str) -> Option<&'static ConfigKey> {
     KEYS.iter().find(|key| key.name == name)
 }
 
 macro_rules! keys {
     ($($common:ident $($live:ident)? $name:literal => $slot:expr, $about:literal;)*) => {
         /// Every setting but the listeners.
-        pub const KEYS: &[Key] = &[$(Key {
+        pub const KEYS: &[ConfigKey] = &[$(ConfigKey {
             name: $name,
             about: $about,
             common: stringify!($common).len() == "common".len(),
@@ -81,156 +84,156 @@ macro_rules! keys {
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 keys! {
-    common "cores" => |s| Slot::Count(&mut s.config.cores, 0..=CORES_MAX),
+    common "cores" => |s| SettingSlot::Count(&mut s.config.cores, 0..=CORES_MAX),
         "Cores to use, each a thread; 0: every CPU the process may use";
-    common "pin" => |s| Slot::Switch(&mut s.config.pin),
+    common "pin" => |s| SettingSlot::Switch(&mut s.config.pin),
         "Pin each core's thread to a CPU";
-    common "driver" => |s| Slot::Choice(&mut s.config.driver),
+    common "driver" => |s| SettingSlot::Choice(&mut s.config.driver),
         "How a core waits for its sockets; auto: io_uring, or epoll where that is forbidden";
-    full "descriptor_tables" => |s| Slot::Choice(&mut s.config.descriptor_tables),
+    full "descriptor_tables" => |s| SettingSlot::Choice(&mut s.config.descriptor_tables),
         "Descriptors of all cores in one table, or one a core; auto: by max_connections";
-    common "public" => |s| Slot::Switch(&mut s.public),
+    common "public" => |s| SettingSlot::Switch(&mut s.public),
         "Open the preset's client listeners (relay, push, chat) to other machines, on [::]";
-    common "preset" => |s| Slot::Choice(&mut s.preset),
+    common "preset" => |s| SettingSlot::Choice(&mut s.preset),
         "The listeners to begin with; push: 1234 for browsers, 5678 for the back end";
-    common live "log" => |s| Slot::Choice(&mut s.log.level),
+    common live "log" => |s| SettingSlot::Choice(&mut s.log.level),
         "The least important level that is logged, to stderr";
-    common "log_format" => |s| Slot::Choice(&mut s.log.format),
+    common "log_format" => |s| SettingSlot::Choice(&mut s.log.format),
         "Log lines for people, or one JSON object each";
-    common live "uid_policy" => |s| Slot::Choice(&mut s.config.uid_policy),
+    common live "uid_policy" => |s| SettingSlot::Choice(&mut s.config.uid_policy),
         "A second connection of a uid: both stay, the newest stays, or it is refused";
-    common live "max_connections" => |s| Slot::Count(&mut s.config.max_connections, 0..=COUNT_MAX),
+    common live "max_connections" => |s| SettingSlot::Count(&mut s.config.max_connections, 0..=COUNT_MAX),
         "Clients' connections; one more is refused; 0: as many as descriptors allow";
     full live "backend_connections_max" =>
-        |s| Slot::Count(&mut s.config.backend_connections_max, 0..=COUNT_MAX),
+        |s| SettingSlot::Count(&mut s.config.backend_connections_max, 0..=COUNT_MAX),
         "Back ends' connections, counted apart; one more is refused; 0: any number";
     full live "connections_per_address_max" =>
-        |s| Slot::Count(&mut s.config.connections_per_address_max, 0..=COUNT_MAX),
+        |s| SettingSlot::Count(&mut s.config.connections_per_address_max, 0..=COUNT_MAX),
         "Clients' connections of one address, or one IPv6 /64; one more is refused; 0: any number";
-    full live "handshakes_max" => |s| Slot::Count(&mut s.config.handshakes_max, 1..=COUNT_MAX),
+    full live "handshakes_max" => |s| SettingSlot::Count(&mut s.config.handshakes_max, 1..=COUNT_MAX),
         "Opening handshakes under way on one core; one more, and the oldest is reset";
     full live "connections_per_uid_max" =>
-        |s| Slot::Count(&mut s.config.connections_per_uid_max, 1..=COUNT_MAX),
+        |s| SettingSlot::Count(&mut s.config.connections_per_uid_max, 1..=COUNT_MAX),
         "Connections that one uid may have; one more is closed with 4002";
     full live "groups_per_connection_max" =>
-        |s| Slot::Count(&mut s.config.groups_per_connection_max, 0..=COUNT_MAX),
+        |s| SettingSlot::Count(&mut s.config.groups_per_connection_max, 0..=COUNT_MAX),
         "Groups that one connection may be in; a further join is refused";
-    full live "namespaces_max" => |s| Slot::Count(&mut s.config.namespaces_max, 1..=COUNT_MAX),
+    full live "namespaces_max" => |s| SettingSlot::Count(&mut s.config.namespaces_max, 1..=COUNT_MAX),
         "Name spaces of uids and groups, the apps' own and those they make; one more is an error";
     full live "messages_per_second_max" =>
-        |s| Slot::Count(&mut s.config.messages_per_second_max, 0..=COUNT_MAX),
+        |s| SettingSlot::Count(&mut s.config.messages_per_second_max, 0..=COUNT_MAX),
         "Messages a second from one client; more closes it with 1008; 0: any number";
     full live "bytes_per_second_max" =>
-        |s| Slot::Bytes(&mut s.config.bytes_per_second_max, 0..=BYTES_MAX),
+        |s| SettingSlot::Bytes(&mut s.config.bytes_per_second_max, 0..=BYTES_MAX),
         "Bytes a second from one client; more closes it with 1008; 0: any number";
-    full live "rate_burst" => |s| Slot::Time(&mut s.config.rate_burst, Duration::from_secs(1)),
+    full live "rate_burst" => |s| SettingSlot::Time(&mut s.config.rate_burst, Duration::from_secs(1)),
         "How much of these rates a quiet client saves up, as the time to earn it";
     common live "message_bytes_max" =>
-        |s| Slot::Bytes(&mut s.config.message_bytes_max, 1..=MESSAGE_BYTES_MAX),
+        |s| SettingSlot::Bytes(&mut s.config.message_bytes_max, 1..=MESSAGE_BYTES_MAX),
         "Largest message from a client; one byte more closes it with 1009";
-    common live "compress" => |s| Slot::Switch(&mut s.config.compress),
+    common live "compress" => |s| SettingSlot::Switch(&mut s.config.compress),
         "Compress websocket messages for clients that offer it (permessage-deflate)";
     full live "compress_bytes_min" =>
-        |s| Slot::Bytes(&mut s.config.compress_bytes_min, 1..=BYTES_MAX),
+        |s| SettingSlot::Bytes(&mut s.config.compress_bytes_min, 1..=BYTES_MAX),
         "Smallest message that is compressed";
-    common live "outbox_bytes_max" => |s| Slot::Bytes(&mut s.config.outbox_bytes_max, 1..=BYTES_MAX),
+    common live "outbox_bytes_max" => |s| SettingSlot::Bytes(&mut s.config.outbox_bytes_max, 1..=BYTES_MAX),
         "Bytes that a connection may leave waiting; more closes it with 4005";
     full live "outbox_bytes_core_max" =>
-        |s| Slot::Bytes(&mut s.config.outbox_bytes_core_max, 1..=BYTES_MAX),
+        |s| SettingSlot::Bytes(&mut s.config.outbox_bytes_core_max, 1..=BYTES_MAX),
         "Bytes that may wait on one core; past it who takes none is closed with 4005";
     full live "inbox_bytes_core_max" =>
-        |s| Slot::Bytes(&mut s.config.inbox_bytes_core_max, 1..=BYTES_MAX),
+        |s| SettingSlot::Bytes(&mut s.config.inbox_bytes_core_max, 1..=BYTES_MAX),
         "Bytes of half messages on one core; past it the longest are closed with 1008";
     full live "history_bytes_core_max" =>
-        |s| Slot::Bytes(&mut s.config.history_bytes_core_max, HISTORY_BYTES_CORE_MIN..=BYTES_MAX),
+        |s| SettingSlot::Bytes(&mut s.config.history_bytes_core_max, HISTORY_BYTES_CORE_MIN..=BYTES_MAX),
         "Bytes of kept messages ([[history]]) on one core; past it the oldest goes";
     full "send_buffer_bytes" =>
-        |s| Slot::Bytes(&mut s.config.send_buffer_bytes, 0..=SEND_BUFFER_MAX),
+        |s| SettingSlot::Bytes(&mut s.config.send_buffer_bytes, 0..=SEND_BUFFER_MAX),
         "The kernel's send buffer of a connection (SO_SNDBUF); 0: as the kernel likes";
-    full live "transit_bytes_max" => |s| Slot::Bytes(&mut s.config.transit_bytes_max, 1..=BYTES_MAX),
+    full live "transit_bytes_max" => |s| SettingSlot::Bytes(&mut s.config.transit_bytes_max, 1..=BYTES_MAX),
         "Bytes of one connection on the way to other cores; past it it is not read";
     full live "transit_bytes_core_max" =>
-        |s| Slot::Bytes(&mut s.config.transit_bytes_core_max, 1..=BYTES_MAX),
+        |s| SettingSlot::Bytes(&mut s.config.transit_bytes_core_max, 1..=BYTES_MAX),
         "The same for a whole core";
-    common "auth" => |s| Slot::Choice(&mut s.config.auth),
+    common "auth" => |s| SettingSlot::Choice(&mut s.config.auth),
         "How clients prove their uid: not at all, by a JSON web token, or by a plain one";
-    common live "auth_key_file" => |s| Slot::File(&mut s.config.auth_key_file),
+    common live "auth_key_file" => |s| SettingSlot::File(&mut s.config.auth_key_file),
         "The keys that clients' tokens are checked by: public keys in PEM, or a secret a line";
-    full live "auth_audience" => |s| Slot::Word(&mut s.config.auth_audience),
+    full live "auth_audience" => |s| SettingSlot::Word(&mut s.config.auth_audience),
         "The audience that a JSON web token must name";
-    full live "auth_issuer" => |s| Slot::Word(&mut s.config.auth_issuer),
+    full live "auth_issuer" => |s| SettingSlot::Word(&mut s.config.auth_issuer),
         "The issuer that a JSON web token must name";
-    full live "origins" => |s| Slot::Origins(&mut s.config.origins),
+    full live "origins" => |s| SettingSlot::Origins(&mut s.config.origins),
         "Pages that may open a websocket, in place of those of the server's own host";
-    full live "trusted_proxies" => |s| Slot::Networks(&mut s.config.trusted_proxies),
+    full live "trusted_proxies" => |s| SettingSlot::Networks(&mut s.config.trusted_proxies),
         "Networks of the proxies that are believed when they tell a client's address";
     full live "request_head_bytes_max" =>
-        |s| Slot::Bytes(&mut s.config.request_head_bytes_max, 1_024..=REQUEST_HEAD_BYTES_LIMIT),
+        |s| SettingSlot::Bytes(&mut s.config.request_head_bytes_max, 1_024..=REQUEST_HEAD_BYTES_LIMIT),
         "Largest head of a request, cookies included; a longer one gets 431";
     full live "http_connections_max" =>
-        |s| Slot::Count(&mut s.config.http_connections_max, 1..=COUNT_MAX),
+        |s| SettingSlot::Count(&mut s.config.http_connections_max, 1..=COUNT_MAX),
         "HTTP connections of the process; one more is refused with status 503";
     full live "http_body_bytes_max" =>
-        |s| Slot::Bytes(&mut s.config.http_body_bytes_max, 1..=MESSAGE_BYTES_MAX),
+        |s| SettingSlot::Bytes(&mut s.config.http_body_bytes_max, 1..=MESSAGE_BYTES_MAX),
         "Largest body of an HTTP request; one byte more gets 413";
     full live "idempotency_window" =>
-        |s| Slot::Time(&mut s.config.idempotency_window, MILLISECOND),
+        |s| SettingSlot::Time(&mut s.config.idempotency_window, MILLISECOND),
         "For how long a push over HTTP with the same id is not made again";
     full live "idempotency_ids_max" =>
-        |s| Slot::Count(&mut s.config.idempotency_ids_max, 0..=COUNT_MAX),
+        |s| SettingSlot::Count(&mut s.config.idempotency_ids_max, 0..=COUNT_MAX),
         "Such ids that one core keeps; one more gets status 503";
-    common live "idle_timeout" => |s| Slot::Time(&mut s.config.idle_timeout, Duration::ZERO),
+    common live "idle_timeout" => |s| SettingSlot::Time(&mut s.config.idle_timeout, Duration::ZERO),
         "A client silent for this long, and 2 s, is closed with 4003; 0: never";
-    common live "ping_interval" => |s| Slot::Time(&mut s.config.ping_interval, Duration::ZERO),
+    common live "ping_interval" => |s| SettingSlot::Time(&mut s.config.ping_interval, Duration::ZERO),
         "A websocket client quiet for this long gets a ping; 0: never";
-    full live "handshake_timeout" => |s| Slot::Time(&mut s.config.handshake_timeout, MILLISECOND),
+    full live "handshake_timeout" => |s| SettingSlot::Time(&mut s.config.handshake_timeout, MILLISECOND),
         "Time to complete the opening handshake";
-    full live "login_timeout" => |s| Slot::Time(&mut s.config.login_timeout, MILLISECOND),
+    full live "login_timeout" => |s| SettingSlot::Time(&mut s.config.login_timeout, MILLISECOND),
         "Time to send a uid, or a back end's token; then 4004";
-    full live "close_timeout" => |s| Slot::Time(&mut s.config.close_timeout, MILLISECOND),
+    full live "close_timeout" => |s| SettingSlot::Time(&mut s.config.close_timeout, MILLISECOND),
         "Time to answer a close; then a reset";
-    full live "drain_rate" => |s| Slot::Count(&mut s.config.drain_rate, 0..=COUNT_MAX),
+    full live "drain_rate" => |s| SettingSlot::Count(&mut s.config.drain_rate, 0..=COUNT_MAX),
         "Clients closed a second when the server stops; 0: all at once";
-    full live "drain_delay" => |s| Slot::Time(&mut s.config.drain_delay, Duration::ZERO),
+    full live "drain_delay" => |s| SettingSlot::Time(&mut s.config.drain_delay, Duration::ZERO),
         "Time in which /readyz says that the server stops before anything else does";
-    full live "drain_timeout" => |s| Slot::Time(&mut s.config.drain_timeout, Duration::ZERO),
+    full live "drain_timeout" => |s| SettingSlot::Time(&mut s.config.drain_timeout, Duration::ZERO),
         "Time to close all of them and deliver what is under way; then it leaves anyway";
-    full live "relay.errors" => |s| Slot::Switch(&mut s.relay.errors),
+    full live "relay.errors" => |s| SettingSlot::Switch(&mut s.relay.errors),
         "Answer bad input to the relay with \"error: …\"";
-    full live "chat.users_max" => |s| Slot::Count(&mut s.chat.users_max, 1..=COUNT_MAX),
+    full live "chat.users_max" => |s| SettingSlot::Count(&mut s.chat.users_max, 1..=COUNT_MAX),
         "Users in the chat room; one more is told that it is full";
     full live "chat.roster_interval" =>
-        |s| Slot::Time(&mut s.chat.roster_interval, Duration::from_millis(10)),
+        |s| SettingSlot::Time(&mut s.chat.roster_interval, Duration::from_millis(10)),
         "Least time between two rosters to a chat user";
-    full live "backend.token" => |s| Slot::Secret(&mut s.backend.token, BACKEND_TOKEN_BYTES_MIN),
+    full live "backend.token" => |s| SettingSlot::Secret(&mut s.backend.token, BACKEND_TOKEN_BYTES_MIN),
         "What a back end must send as \"auth TOKEN\" first; it has all rights; 16 characters at least";
-    full live "backend.tokens_file" => |s| Slot::File(&mut s.backend.tokens_file),
+    full live "backend.tokens_file" => |s| SettingSlot::File(&mut s.backend.tokens_file),
         "Tokens of back ends, a line each: its rights (push,kick,read), a blank and the token";
-    full "webhooks.url" => |s| Slot::Word(&mut s.webhooks.url),
+    full "webhooks.url" => |s| SettingSlot::Word(&mut s.webhooks.url),
         "Where a back end is told who connects, disconnects and is kicked: https:// or http://";
-    full "webhooks.secret" => |s| Slot::Secret(&mut s.webhooks.secret, 1),
+    full "webhooks.secret" => |s| SettingSlot::Secret(&mut s.webhooks.secret, 1),
         "What webhooks are signed with; at least 32 characters";
-    full "webhooks.secret_file" => |s| Slot::File(&mut s.webhooks.secret_file),
+    full "webhooks.secret_file" => |s| SettingSlot::File(&mut s.webhooks.secret_file),
         "The file with the secret that webhooks are signed with";
-    full "webhooks.ca_file" => |s| Slot::File(&mut s.webhooks.ca_file),
+    full "webhooks.ca_file" => |s| SettingSlot::File(&mut s.webhooks.ca_file),
         "Certificates (PEM) that the receiver's is checked by, in place of the system's";
-    full "webhooks.events" => |s| Slot::Events(&mut s.webhooks.events),
+    full "webhooks.events" => |s| SettingSlot::Events(&mut s.webhooks.events),
         "The events that are told";
     full "webhooks.batch_events_max" =>
-        |s| Slot::Count(&mut s.webhooks.batch_events_max, 1..=10_000),
+        |s| SettingSlot::Count(&mut s.webhooks.batch_events_max, 1..=10_000),
         "Events in one request; so many leave at once";
-    full "webhooks.batch_delay" => |s| Slot::Time(&mut s.webhooks.batch_delay, Duration::ZERO),
+    full "webhooks.batch_delay" => |s| SettingSlot::Time(&mut s.webhooks.batch_delay, Duration::ZERO),
         "How long fewer wait for more";
     full "webhooks.queue_events_max" =>
-        |s| Slot::Count(&mut s.webhooks.queue_events_max, 1..=QUEUE_EVENTS_MAX),
+        |s| SettingSlot::Count(&mut s.webhooks.queue_events_max, 1..=QUEUE_EVENTS_MAX),
         "Events that wait for the receiver; one more is dropped, and counted";
-    full "webhooks.timeout" => |s| Slot::Time(&mut s.webhooks.timeout, MILLISECOND),
+    full "webhooks.timeout" => |s| SettingSlot::Time(&mut s.webhooks.timeout, MILLISECOND),
         "Time for a request and its response; then it is made again";
     full "webhooks.retry_delay_max" =>
-        |s| Slot::Time(&mut s.webhooks.retry_delay_max, MILLISECOND),
+        |s| SettingSlot::Time(&mut s.webhooks.retry_delay_max, MILLISECOND),
         "The longest pause before a request is made again";
     full "webhooks.retry_timeout" =>
-        |s| Slot::Time(&mut s.webhooks.retry_timeout, Duration::ZERO),
+        |s| SettingSlot::Time(&mut s.webhooks.retry_timeout, Duration::ZERO),
         "For how long a request is made again and again before its events are dropped";
 }
 
@@ -259,7 +262,7 @@ impl clap::Args for KeyFlags {
                 } else {
                     "Limits, timeouts, apps"
                 });
-            if matches!(slot, Slot::Switch(_)) {
+            if matches!(slot, SettingSlot::Switch(_)) {
                 arg = arg.num_args(0..=1).default_missing_value("true");
             }
             if key.name == "preset" {
@@ -384,17 +387,19 @@ mod tests {
         let mut settings = Settings::default();
         for key in KEYS {
             let place = match (key.slot)(&mut settings) {
-                Slot::Switch(place) => place as *const bool as usize,
-                Slot::Count(place, _) | Slot::Bytes(place, _) => place as *const usize as usize,
-                Slot::Time(place, _) => place as *const Duration as usize,
-                Slot::Choice(place) => place as *const dyn Choice as *const u8 as usize,
-                Slot::Origins(place) => place as *const Vec<String> as usize,
-                Slot::Networks(place) => place as *const Vec<IpNet> as usize,
-                Slot::Secret(place, _) | Slot::Word(place) => {
+                SettingSlot::Switch(place) => place as *const bool as usize,
+                SettingSlot::Count(place, _) | SettingSlot::Bytes(place, _) => {
+                    place as *const usize as usize
+                }
+                SettingSlot::Time(place, _) => place as *const Duration as usize,
+                SettingSlot::Choice(place) => place as *const dyn Choice as *const u8 as usize,
+                SettingSlot::Origins(place) => place as *const Vec<String> as usize,
+                SettingSlot::Networks(place) => place as *const Vec<IpNet> as usize,
+                SettingSlot::Secret(place, _) | SettingSlot::Word(place) => {
                     place as *const Option<String> as usize
                 }
-                Slot::File(place) => place as *const Option<PathBuf> as usize,
-                Slot::Events(place) => place as *const EventKinds as usize,
+                SettingSlot::File(place) => place as *const Option<PathBuf> as usize,
+                SettingSlot::Events(place) => place as *const EventKinds as usize,
             };
             assert!(places.insert(place), "{} shares its place", key.name);
         }

@@ -14,9 +14,9 @@ use ringpost::escape::Escaped;
 
 use super::hooks;
 use super::keys::{self, KEYS, VARIABLE_PREFIX, nearest};
-use super::listeners::{self, Listener};
+use super::listeners::{self, ListenerSettings};
 use super::settings::Settings;
-use super::slot::Slot;
+use super::slot::SettingSlot;
 use super::tokens;
 
 /// The variables of ours that are no settings: the file to read, and what client commands talk to.
@@ -24,7 +24,7 @@ const OTHER_VARIABLES: [&str; 3] = ["RINGPOST_CONFIG", "RINGPOST_TO", "RINGPOST_
 
 /// Where a value came from.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Origin {
+pub enum ValueOrigin {
     File {
         name: Rc<str>,
         line: usize,
@@ -36,14 +36,14 @@ pub enum Origin {
     Running,
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for ValueOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Origin::File { name, line } => write!(f, "{name}:{line}"),
-            Origin::Variable(name) => write!(f, "variable {name}"),
-            Origin::Flag(name) => write!(f, "flag --{name}"),
-            Origin::Preset => f.write_str("preset"),
-            Origin::Running => f.write_str("without a restart"),
+            ValueOrigin::File { name, line } => write!(f, "{name}:{line}"),
+            ValueOrigin::Variable(name) => write!(f, "variable {name}"),
+            ValueOrigin::Flag(name) => write!(f, "flag --{name}"),
+            ValueOrigin::Preset => f.write_str("preset"),
+            ValueOrigin::Running => f.write_str("without a restart"),
         }
     }
 }
@@ -65,9 +65,9 @@ impl fmt::Display for Problems {
 #[derive(Default, Debug)]
 pub struct Layer {
     /// Key, value as text, origin.
-    pub values: Vec<(String, String, Origin)>,
+    pub values: Vec<(String, String, ValueOrigin)>,
     /// Listeners listed one by one; any puts those of earlier layers aside.
-    pub listeners: Vec<(Listener, Origin)>,
+    pub listeners: Vec<(ListenerSettings, ValueOrigin)>,
     /// Rules of what is kept; the file alone can have them.
     pub history: Vec<HistoryRule>,
     /// What could not even be read.
@@ -95,7 +95,7 @@ impl Layer {
                     .push(format!("variable {}: not UTF-8", Escaped(&name)));
                 continue;
             };
-            let origin = Origin::Variable(name.clone().into_owned());
+            let origin = ValueOrigin::Variable(name.clone().into_owned());
             if name == "RINGPOST_LISTEN" {
                 layer.read_listeners(value.split([',', ' ']), &origin);
             } else if let Some(key) = KEYS.iter().find(|key| key.variable() == name) {
@@ -116,16 +116,16 @@ impl Layer {
             let flag = keys::find(name).map_or_else(|| name.clone(), |key| key.flag());
             layer
                 .values
-                .push((name.clone(), value.clone(), Origin::Flag(flag)));
+                .push((name.clone(), value.clone(), ValueOrigin::Flag(flag)));
         }
-        let origin = Origin::Flag("listen".to_owned());
+        let origin = ValueOrigin::Flag("listen".to_owned());
         layer.read_listeners(listeners.iter().map(String::as_str), &origin);
         layer
     }
 
-    fn read_listeners<'a>(&mut self, pairs: impl Iterator<Item = &'a str>, origin: &Origin) {
+    fn read_listeners<'a>(&mut self, pairs: impl Iterator<Item = &'a str>, origin: &ValueOrigin) {
         for pair in pairs.filter(|pair| !pair.is_empty()) {
-            match Listener::parse_pair(pair) {
+            match ListenerSettings::parse_pair(pair) {
                 Ok(listener) => self.listeners.push((listener, origin.clone())),
                 Err(error) => {
                     self.problems.push(format!(
@@ -143,8 +143,8 @@ pub fn resolve(layers: impl IntoIterator<Item = Layer>) -> Result<Settings, Prob
     let mut settings = Settings::default();
     let mut problems = Vec::new();
     let mut listeners = Vec::new();
-    let mut public_from = Origin::Preset;
-    let mut places: BTreeMap<&str, Origin> = BTreeMap::new();
+    let mut public_from = ValueOrigin::Preset;
+    let mut places: BTreeMap<&str, ValueOrigin> = BTreeMap::new();
     for layer in layers {
         problems.extend(layer.problems);
         for (name, text, origin) in layer.values {
@@ -166,10 +166,10 @@ pub fn resolve(layers: impl IntoIterator<Item = Layer>) -> Result<Settings, Prob
             listeners = layer.listeners;
         }
     }
-    let origins: Vec<Origin>;
+    let origins: Vec<ValueOrigin>;
     if listeners.is_empty() {
         settings.listeners = listeners::of_preset(settings.preset, settings.public);
-        origins = vec![Origin::Preset; settings.listeners.len()];
+        origins = vec![ValueOrigin::Preset; settings.listeners.len()];
     } else {
         (settings.listeners, origins) = listeners.into_iter().unzip();
         if settings.public {
@@ -192,7 +192,7 @@ pub fn resolve(layers: impl IntoIterator<Item = Layer>) -> Result<Settings, Prob
 }
 
 /// The same with the place of the key that it is about, which it names first.
-fn placed(problem: String, places: &BTreeMap<&str, Origin>) -> String {
+fn placed(problem: String, places: &BTreeMap<&str, ValueOrigin>) -> String {
     let is_of = |name: &str| {
         let rest = problem.strip_prefix(name);
         rest.is_some_and(|rest| !rest.starts_with(|c: char| c == '_' || c.is_ascii_alphanumeric()))
@@ -203,7 +203,12 @@ fn placed(problem: String, places: &BTreeMap<&str, Origin>) -> String {
     }
 }
 
-fn put(settings: &mut Settings, name: &str, text: &str, origin: &Origin) -> Result<(), String> {
+fn put(
+    settings: &mut Settings,
+    name: &str,
+    text: &str,
+    origin: &ValueOrigin,
+) -> Result<(), String> {
     let Some(key) = keys::find(name) else {
         return Err(format!(
             "{origin}: {}",
@@ -211,7 +216,7 @@ fn put(settings: &mut Settings, name: &str, text: &str, origin: &Origin) -> Resu
         ));
     };
     let mut slot = (key.slot)(settings);
-    let secret = matches!(slot, Slot::Secret(..));
+    let secret = matches!(slot, SettingSlot::Secret(..));
     slot.put(text).map_err(|expected| match secret {
         true => format!("{origin}: {name}: expected {expected} (the value is not shown)"),
         false => {

@@ -1,4 +1,4 @@
-//! [`Listener`]: a URL and the app behind it; the presets; and the rules that listeners are held to.
+//! [`ListenerSettings`]: a URL and the app behind it; the presets; and the rules that listeners are held to.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -8,7 +8,7 @@ use ringpost::config::{Auth, ListenerLimits, OUTBOX_MESSAGE_COST};
 
 use super::hooks;
 use super::keys::nearest;
-use super::layers::Origin;
+use super::layers::ValueOrigin;
 use super::settings::{AppName, Choice, Preset, Settings};
 use super::slot::{one_of, show_bytes};
 
@@ -92,7 +92,7 @@ fn default_limits(app: AppName) -> ListenerLimits {
 
 /// One listener: where, how messages are cut, and what they mean.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Listener {
+pub struct ListenerSettings {
     pub scheme: Scheme,
     /// Port 0 is any free one.
     pub address: SocketAddr,
@@ -129,20 +129,20 @@ impl Scheme {
 }
 
 /// The listener's URL, as `Server::listen` takes it.
-impl fmt::Display for Listener {
+impl fmt::Display for ListenerSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.scheme.name(), self.address)?;
         f.write_str(self.path.as_deref().unwrap_or_default())
     }
 }
 
-impl Listener {
+impl ListenerSettings {
     /// Reads a URL and an app's name, of `page` with roles after a colon if not all are served; `own` are limits
     /// given for this listener alone.
-    pub fn parse(url: &str, app: &str, own: ListenerLimits) -> Result<Listener, String> {
+    pub fn parse(url: &str, app: &str, own: ListenerLimits) -> Result<ListenerSettings, String> {
         if let Some((app, roles)) = app.split_once(':') {
             let roles = parse_roles(roles.split('+'))?;
-            return Listener::parse(url, app, own)?.with_roles(roles);
+            return ListenerSettings::parse(url, app, own)?.with_roles(roles);
         }
         let mut name = AppName::Echo;
         if !name.choose(app) {
@@ -190,7 +190,7 @@ impl Listener {
             compress: own.compress.or(default.compress),
             ..own
         };
-        Ok(Listener {
+        Ok(ListenerSettings {
             scheme,
             address,
             path,
@@ -202,14 +202,14 @@ impl Listener {
     }
 
     /// The same that serves these roles alone.
-    pub fn with_roles(self, roles: Roles) -> Result<Listener, String> {
+    pub fn with_roles(self, roles: Roles) -> Result<ListenerSettings, String> {
         if self.app != AppName::Page {
             return Err(format!(
                 "roles are what of http:// is served; {} has none",
                 self.app
             ));
         }
-        Ok(Listener { roles, ..self })
+        Ok(ListenerSettings { roles, ..self })
     }
 
     /// Whether its connections are users, who claim a uid or a name.
@@ -218,18 +218,18 @@ impl Listener {
     }
 
     /// The same whose connections begin with a PROXY protocol header, or not.
-    pub fn with_proxy_protocol(self, proxy_protocol: bool) -> Result<Listener, String> {
+    pub fn with_proxy_protocol(self, proxy_protocol: bool) -> Result<ListenerSettings, String> {
         if proxy_protocol && self.path.is_some() {
             return Err("proxy_protocol is that of the http:// listener of its address".to_owned());
         }
-        Ok(Listener {
+        Ok(ListenerSettings {
             proxy_protocol,
             ..self
         })
     }
 
     /// The same address' listener for websockets at a path.
-    pub fn at_path(&self, path: &str, app: &str) -> Result<Listener, String> {
+    pub fn at_path(&self, path: &str, app: &str) -> Result<ListenerSettings, String> {
         if self.scheme != Scheme::Http {
             return Err(format!("paths are those of http://, and this is {self}"));
         }
@@ -244,13 +244,15 @@ impl Listener {
             connections_per_address_max: self.limits.connections_per_address_max,
             ..ListenerLimits::default()
         };
-        Listener::parse(&url, app, limits)
+        ListenerSettings::parse(&url, app, limits)
     }
 
     /// Reads `URL=APP`.
-    pub fn parse_pair(text: &str) -> Result<Listener, String> {
+    pub fn parse_pair(text: &str) -> Result<ListenerSettings, String> {
         match text.trim().rsplit_once('=') {
-            Some((url, app)) => Listener::parse(url.trim(), app.trim(), ListenerLimits::default()),
+            Some((url, app)) => {
+                ListenerSettings::parse(url.trim(), app.trim(), ListenerLimits::default())
+            }
             None => Err("expected URL=APP, such as websocket://127.0.0.1:9001=echo".to_owned()),
         }
     }
@@ -343,7 +345,7 @@ fn parse_host(host: &str) -> Result<IpAddr, String> {
 }
 
 /// The listeners of a preset.
-pub fn of_preset(preset: Preset, public: bool) -> Vec<Listener> {
+pub fn of_preset(preset: Preset, public: bool) -> Vec<ListenerSettings> {
     use AppName::*;
     use Scheme::*;
     let ports: &[(Scheme, u16, AppName)] = match preset {
@@ -364,7 +366,7 @@ pub fn of_preset(preset: Preset, public: bool) -> Vec<Listener> {
                 false => IpAddr::V4(Ipv4Addr::LOCALHOST),
             };
             let limits = default_limits(app);
-            Listener {
+            ListenerSettings {
                 scheme,
                 address: SocketAddr::new(host, port),
                 path: None,
@@ -378,7 +380,7 @@ pub fn of_preset(preset: Preset, public: bool) -> Vec<Listener> {
 }
 
 /// What is wrong with the listeners, given the rest of the settings and where each came from.
-pub fn check(settings: &Settings, origins: &[Origin]) -> Vec<String> {
+pub fn check(settings: &Settings, origins: &[ValueOrigin]) -> Vec<String> {
     let mut problems = Vec::new();
     for (index, listener) in settings.listeners.iter().enumerate() {
         let earlier = &settings.listeners[..index];
@@ -400,7 +402,7 @@ pub fn check(settings: &Settings, origins: &[Origin]) -> Vec<String> {
     problems
 }
 
-fn check_limits(settings: &Settings, listener: &Listener) -> Result<(), String> {
+fn check_limits(settings: &Settings, listener: &ListenerSettings) -> Result<(), String> {
     if listener.app == AppName::Page {
         return Ok(());
     }
@@ -441,7 +443,7 @@ fn check_limits(settings: &Settings, listener: &Listener) -> Result<(), String> 
     Ok(())
 }
 
-fn check_exposure(settings: &Settings, listener: &Listener) -> Result<(), String> {
+fn check_exposure(settings: &Settings, listener: &ListenerSettings) -> Result<(), String> {
     match listener.app {
         AppName::PushBackend if !settings.backend.asks_for_token() => {
             if !listener.is_loopback() {
@@ -500,8 +502,9 @@ fn check_exposure(settings: &Settings, listener: &Listener) -> Result<(), String
 }
 
 /// A listener with a path is a part of another one.
-fn check_paths(all: &[Listener], listener: &Listener) -> Result<(), String> {
-    let is_site = |one: &&Listener| one.scheme == Scheme::Http && one.address == listener.address;
+fn check_paths(all: &[ListenerSettings], listener: &ListenerSettings) -> Result<(), String> {
+    let is_site =
+        |one: &&ListenerSettings| one.scheme == Scheme::Http && one.address == listener.address;
     let has_websockets = listener.roles.has(Roles::WEBSOCKET);
     if listener.scheme == Scheme::Http && has_websockets {
         let mut parts = all.iter().filter(|one| one.path.is_some());
@@ -535,7 +538,7 @@ fn check_paths(all: &[Listener], listener: &Listener) -> Result<(), String> {
 }
 
 /// Has HTTP listeners serve the websockets that are at paths of theirs, unless their roles were chosen.
-pub fn join_paths(listeners: &mut [Listener]) {
+pub fn join_paths(listeners: &mut [ListenerSettings]) {
     let parts = listeners.iter().filter(|one| one.path.is_some());
     let addresses: Vec<SocketAddr> = parts.map(|one| one.address).collect();
     for site in listeners {
@@ -547,7 +550,7 @@ pub fn join_paths(listeners: &mut [Listener]) {
 
 /// SO_REUSEPORT would let two listeners share a port, and the kernel would deal the connections out
 /// between them; so we look ourselves.
-fn check_address(listener: &Listener, earlier: &[Listener]) -> Result<(), String> {
+fn check_address(listener: &ListenerSettings, earlier: &[ListenerSettings]) -> Result<(), String> {
     let (ip, port) = (
         listener.address.ip().to_canonical(),
         listener.address.port(),
@@ -566,7 +569,7 @@ fn check_address(listener: &Listener, earlier: &[Listener]) -> Result<(), String
 
 /// What to say once at start, though nothing is wrong.
 pub fn warnings(settings: &Settings) -> Vec<String> {
-    let open = |is: fn(&Listener) -> bool| {
+    let open = |is: fn(&ListenerSettings) -> bool| {
         let open = settings.listeners.iter().filter(|one| !one.is_loopback());
         let shown: Vec<String> = open
             .filter(|one| is(one))
@@ -576,7 +579,7 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
     };
     let mut warnings = Vec::new();
     if settings.config.auth == Auth::None
-        && let Some(listeners) = open(Listener::is_for_clients)
+        && let Some(listeners) = open(ListenerSettings::is_for_clients)
     {
         warnings.push(format!(
             "open to other machines: {listeners}. A uid or name sent as the first message is only a \

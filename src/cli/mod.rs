@@ -95,13 +95,13 @@ breaks, or health that it is not well; 2 bad command line or configuration, or n
 )]
 struct CommandLine {
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<CliCommand>,
     #[command(flatten)]
     serve: serve::ServeArgs,
 }
 
 #[derive(Subcommand, Debug)]
-enum Command {
+enum CliCommand {
     /// Run the server (the same without "serve")
     Serve(serve::ServeArgs),
     /// Send {"uid":UID,"text":TEXT} to every connection of a uid; "all" is everybody
@@ -177,23 +177,23 @@ pub fn run() -> ExitCode {
     let line = line.unwrap_or_else(|error| error.exit());
     let status = match line.command {
         None => serve::run(&line.serve),
-        Some(Command::Serve(args)) => serve::run(&args),
-        Some(Command::Push { uid, text, server }) => backend::push(&server, &uid, &text),
-        Some(Command::Kick { uid, server }) => backend::kick(&server, &uid),
-        Some(Command::Online { uid, server }) => backend::online(&server, &uid),
-        Some(Command::Stats {
+        Some(CliCommand::Serve(args)) => serve::run(&args),
+        Some(CliCommand::Push { uid, text, server }) => backend::push(&server, &uid, &text),
+        Some(CliCommand::Kick { uid, server }) => backend::kick(&server, &uid),
+        Some(CliCommand::Online { uid, server }) => backend::online(&server, &uid),
+        Some(CliCommand::Stats {
             json,
             watch,
             server,
         }) => backend::stats(&server, json, watch),
         #[cfg(feature = "bench")]
-        Some(Command::Bench(args)) => measure(&args),
-        Some(Command::Token(args)) => mint::run(&args),
-        Some(Command::Check(args)) => check::run(&args),
-        Some(Command::Doctor(args)) => doctor::run(&args),
-        Some(Command::Health(args)) => health::run(&args),
-        Some(Command::Completions(args)) => manual::completions(&args),
-        Some(Command::Man(args)) => manual::pages(&args),
+        Some(CliCommand::Bench(args)) => measure(&args),
+        Some(CliCommand::Token(args)) => mint::run(&args),
+        Some(CliCommand::Check(args)) => check::run(&args),
+        Some(CliCommand::Doctor(args)) => doctor::run(&args),
+        Some(CliCommand::Health(args)) => health::run(&args),
+        Some(CliCommand::Completions(args)) => manual::completions(&args),
+        Some(CliCommand::Man(args)) => manual::pages(&args),
     };
     status.into()
 }

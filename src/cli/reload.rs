@@ -14,14 +14,14 @@ use ringpost::{Reload, Server};
 use tracing::{error, info, warn};
 
 use super::keys::KEYS;
-use super::layers::{Layer, Origin};
-use super::listeners::{self, Listener};
+use super::layers::{Layer, ValueOrigin};
+use super::listeners::{self, ListenerSettings};
 use super::log::Level;
 use super::settings::Settings;
-use super::slot::Slot;
+use super::slot::SettingSlot;
 use super::{doctor, drain, history, serve, tokens};
 use crate::apps::backend::TokenTimeout;
-use crate::apps::backend::report::Facts;
+use crate::apps::backend::report::ServerFacts;
 use crate::apps::chat::Room;
 
 /// What the apps look at while they run.
@@ -30,7 +30,7 @@ pub struct Live {
     pub relay_errors: Arc<AtomicBool>,
     pub token_timeout: TokenTimeout,
     pub room: Room,
-    pub facts: Facts,
+    pub facts: ServerFacts,
 }
 
 impl Live {
@@ -39,7 +39,7 @@ impl Live {
             relay_errors: Arc::new(AtomicBool::new(settings.relay.errors)),
             token_timeout: TokenTimeout::new(settings.config.login_timeout),
             room: Room::new(&serve::room_limits(settings)),
-            facts: Facts::new(),
+            facts: ServerFacts::new(),
         }
     }
 
@@ -111,7 +111,7 @@ impl Reloading {
         let merged = merge(&self.settings, read.map_err(|problems| problems.0)?);
         let settings = &merged.settings;
         // Each was right by itself, but they need not fit.
-        let origins = vec![Origin::Running; settings.listeners.len()];
+        let origins = vec![ValueOrigin::Running; settings.listeners.len()];
         let mut problems = listeners::check(settings, &origins);
         problems.extend(tokens::check(settings));
         if !problems.is_empty() {
@@ -181,7 +181,7 @@ pub fn merge(running: &Settings, read: Settings) -> Merged {
         let guards = key.name.starts_with("backend.token");
         if key.live && (same_guard || !guards) {
             let [from, to] = [from.show(), to.show()].map(|it| it.unwrap_or("nothing".to_owned()));
-            let line = match matches!((key.slot)(&mut old), Slot::Secret(..)) {
+            let line = match matches!((key.slot)(&mut old), SettingSlot::Secret(..)) {
                 true => format!("{}: changed (it is not shown)", key.name),
                 false => format!("{}: {from} -> {to}", key.name),
             };
@@ -198,9 +198,9 @@ pub fn merge(running: &Settings, read: Settings) -> Merged {
 }
 
 /// Of listeners their own limits can change.
-fn merge_listeners(running: &[Listener], merged: &mut Merged) {
+fn merge_listeners(running: &[ListenerSettings], merged: &mut Merged) {
     let read = &mut merged.settings.listeners;
-    let place = |one: &Listener| {
+    let place = |one: &ListenerSettings| {
         let path = one.path.clone();
         let what = (one.app, one.roles, one.proxy_protocol);
         (one.scheme, one.address, path, what)

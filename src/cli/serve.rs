@@ -8,13 +8,13 @@ use ringpost::{Listen, Roles, Server, Site};
 
 use super::keys::KeyFlags;
 use super::layers::{self, Layer, Problems};
-use super::listeners::{CHAT_OUTBOX_BYTES, Listener};
+use super::listeners::{CHAT_OUTBOX_BYTES, ListenerSettings};
 use super::log::Level;
 use super::reload::{Live, Reloading};
 use super::settings::{AppName, Settings};
 use super::{Status, doctor, drain, file, listeners, log, panics, tokens};
 use crate::apps::backend::Backend;
-use crate::apps::backend::report::Named;
+use crate::apps::backend::report::BoundListener;
 use crate::apps::chat::{Chat, Limits};
 use crate::apps::echo::Echo;
 use crate::apps::page;
@@ -111,8 +111,9 @@ fn start(args: &ServeArgs, settings: Settings, level: Level) -> io::Result<()> {
     }
     server.run_with(|running| {
         let addresses = running.listening().iter().map(|one| one.address);
-        let bound: Vec<(Listener, SocketAddr)> = listeners.into_iter().zip(addresses).collect();
-        let named = bound.iter().map(|(listener, address)| Named {
+        let bound: Vec<(ListenerSettings, SocketAddr)> =
+            listeners.into_iter().zip(addresses).collect();
+        let named = bound.iter().map(|(listener, address)| BoundListener {
             app: listener.app.to_string(),
             url: super::banner::url(listener, *address),
         });
@@ -123,7 +124,7 @@ fn start(args: &ServeArgs, settings: Settings, level: Level) -> io::Result<()> {
 
 /// The server, and its listeners in the order in which it has them. All listeners of one app share
 /// one app, so that a chat on two codecs is one room.
-pub fn build(settings: Settings, live: &Live) -> io::Result<(Server, Vec<Listener>)> {
+pub fn build(settings: Settings, live: &Live) -> io::Result<(Server, Vec<ListenerSettings>)> {
     let backend_tokens = tokens::backend_tokens(&settings.backend).map_err(io::Error::other)?;
     let mut server = Server::new(settings.config)
         .backend_tokens(backend_tokens.clone())
@@ -137,8 +138,8 @@ pub fn build(settings: Settings, live: &Live) -> io::Result<(Server, Vec<Listene
         AppName::Echo,
     ] {
         let own = settings.listeners.iter().filter(|one| one.app == app);
-        let own: Vec<Listener> = own.cloned().collect();
-        let has_events = |one: &Listener| one.roles.has(Roles::EVENTS);
+        let own: Vec<ListenerSettings> = own.cloned().collect();
+        let has_events = |one: &ListenerSettings| one.roles.has(Roles::EVENTS);
         let events = app == AppName::Push && settings.listeners.iter().any(has_events);
         if own.is_empty() && !events {
             continue;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ringpost::config::{Auth, Config, DescriptorTables, Driver, UidPolicy, Webhooks};
 
-use super::listeners::Listener;
+use super::listeners::ListenerSettings;
 
 /// The whole configuration after file, variables and flags.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -21,7 +21,7 @@ pub struct Settings {
     /// Whether the preset's client listeners are open to other machines.
     pub public: bool,
     /// What is served, already checked.
-    pub listeners: Vec<Listener>,
+    pub listeners: Vec<ListenerSettings>,
     /// The relay app.
     pub relay: RelaySettings,
     /// The chat app.

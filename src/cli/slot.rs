@@ -1,4 +1,4 @@
-//! [`Slot`]: the place of one setting, and how it is read from and written as text.
+//! [`SettingSlot`]: the place of one setting, and how it is read from and written as text.
 //!
 //! File, variables and flags all end as text here, so that a value is understood, bounded and
 //! complained about in one way wherever it came from.
@@ -22,7 +22,7 @@ const WORD_BYTES_MAX: usize = 256;
 
 /// A setting's place in the settings, with the values it takes.
 #[derive(PartialEq)]
-pub enum Slot<'a> {
+pub enum SettingSlot<'a> {
     Switch(&'a mut bool),
     Count(&'a mut usize, RangeInclusive<usize>),
     /// A size in bytes.
@@ -44,36 +44,36 @@ pub enum Slot<'a> {
     Secret(&'a mut Option<String>, usize),
 }
 
-impl Slot<'_> {
+impl SettingSlot<'_> {
     /// Takes the value that the text means; the error says what was expected instead.
     pub fn put(&mut self, text: &str) -> Result<(), String> {
         let text = text.trim();
         let taken = match self {
-            Slot::Switch(place) => parse_switch(text).map(|value| **place = value),
-            Slot::Count(place, range) => text
+            SettingSlot::Switch(place) => parse_switch(text).map(|value| **place = value),
+            SettingSlot::Count(place, range) => text
                 .parse()
                 .ok()
                 .filter(|value| range.contains(value))
                 .map(|value| **place = value),
-            Slot::Bytes(place, range) => parse_bytes(text)
+            SettingSlot::Bytes(place, range) => parse_bytes(text)
                 .filter(|value| range.contains(value))
                 .map(|value| **place = value),
-            Slot::Time(place, shortest) => humantime::parse_duration(text)
+            SettingSlot::Time(place, shortest) => humantime::parse_duration(text)
                 .ok()
                 .filter(|value| (*shortest..=TIME_MAX).contains(value))
                 .map(|value| **place = value),
-            Slot::Choice(place) => place.choose(text).then_some(()),
-            Slot::Origins(place) => parse_origins(text).map(|value| **place = value),
-            Slot::Networks(place) => parse_networks(text).map(|value| **place = value),
-            Slot::Events(place) => EventKinds::parse(text).map(|value| **place = value),
-            Slot::File(place) => (!text.contains(char::is_control)).then(|| {
+            SettingSlot::Choice(place) => place.choose(text).then_some(()),
+            SettingSlot::Origins(place) => parse_origins(text).map(|value| **place = value),
+            SettingSlot::Networks(place) => parse_networks(text).map(|value| **place = value),
+            SettingSlot::Events(place) => EventKinds::parse(text).map(|value| **place = value),
+            SettingSlot::File(place) => (!text.contains(char::is_control)).then(|| {
                 **place = (!text.is_empty()).then(|| PathBuf::from(text));
             }),
-            Slot::Word(place) => {
+            SettingSlot::Word(place) => {
                 let fits = text.len() <= WORD_BYTES_MAX && !text.contains(char::is_control);
                 fits.then(|| **place = (!text.is_empty()).then(|| text.to_owned()))
             }
-            Slot::Secret(place, least) => {
+            SettingSlot::Secret(place, least) => {
                 (text.len() >= *least && is_token(text)).then(|| **place = Some(text.to_owned()))
             }
         };
@@ -81,21 +81,21 @@ impl Slot<'_> {
     }
 
     /// Takes the value of the same setting elsewhere.
-    pub fn take(&mut self, other: &mut Slot<'_>) {
+    pub fn take(&mut self, other: &mut SettingSlot<'_>) {
         match (self, other) {
-            (Slot::Switch(place), Slot::Switch(other)) => **place = **other,
-            (Slot::Count(place, _), Slot::Count(other, _))
-            | (Slot::Bytes(place, _), Slot::Bytes(other, _)) => **place = **other,
-            (Slot::Time(place, _), Slot::Time(other, _)) => **place = **other,
-            (Slot::Choice(place), Slot::Choice(other)) => {
+            (SettingSlot::Switch(place), SettingSlot::Switch(other)) => **place = **other,
+            (SettingSlot::Count(place, _), SettingSlot::Count(other, _))
+            | (SettingSlot::Bytes(place, _), SettingSlot::Bytes(other, _)) => **place = **other,
+            (SettingSlot::Time(place, _), SettingSlot::Time(other, _)) => **place = **other,
+            (SettingSlot::Choice(place), SettingSlot::Choice(other)) => {
                 place.choose(other.name());
             }
-            (Slot::Origins(place), Slot::Origins(other)) => place.clone_from(other),
-            (Slot::Networks(place), Slot::Networks(other)) => place.clone_from(other),
-            (Slot::Events(place), Slot::Events(other)) => **place = **other,
-            (Slot::File(place), Slot::File(other)) => place.clone_from(other),
-            (Slot::Word(place), Slot::Word(other))
-            | (Slot::Secret(place, _), Slot::Secret(other, _)) => {
+            (SettingSlot::Origins(place), SettingSlot::Origins(other)) => place.clone_from(other),
+            (SettingSlot::Networks(place), SettingSlot::Networks(other)) => place.clone_from(other),
+            (SettingSlot::Events(place), SettingSlot::Events(other)) => **place = **other,
+            (SettingSlot::File(place), SettingSlot::File(other)) => place.clone_from(other),
+            (SettingSlot::Word(place), SettingSlot::Word(other))
+            | (SettingSlot::Secret(place, _), SettingSlot::Secret(other, _)) => {
                 place.clone_from(other);
             }
             _ => debug_assert!(false, "one setting has one kind of value"),
@@ -105,40 +105,40 @@ impl Slot<'_> {
     /// The values it takes, in words that follow "expected".
     pub fn expected(&self) -> String {
         match self {
-            Slot::Switch(_) => "true or false".to_owned(),
-            Slot::Count(_, range) => {
+            SettingSlot::Switch(_) => "true or false".to_owned(),
+            SettingSlot::Count(_, range) => {
                 format!("a whole number from {} to {}", range.start(), range.end())
             }
-            Slot::Bytes(_, range) => format!(
+            SettingSlot::Bytes(_, range) => format!(
                 "a size from {} to {}, as bytes or with a unit, such as 65536 or \"64 KiB\"",
                 show_bytes(*range.start()),
                 show_bytes(*range.end())
             ),
-            Slot::Time(_, shortest) if shortest.is_zero() => {
+            SettingSlot::Time(_, shortest) if shortest.is_zero() => {
                 "a time with its unit, such as \"55s\", \"100ms\" or \"1m30s\", or 0; at most \
                  365 days"
                     .to_owned()
             }
-            Slot::Time(_, shortest) => format!(
+            SettingSlot::Time(_, shortest) => format!(
                 "a time with its unit, such as \"55s\", \"100ms\" or \"1m30s\", from {} to 365 days",
                 humantime::format_duration(*shortest)
             ),
-            Slot::Choice(place) => one_of(place.names()),
-            Slot::Origins(_) => {
+            SettingSlot::Choice(place) => one_of(place.names()),
+            SettingSlot::Origins(_) => {
                 "origins separated by commas, such as \"https://shop.example, https://*.shop.example, null\", or \"*\""
                     .to_owned()
             }
-            Slot::Networks(_) => {
+            SettingSlot::Networks(_) => {
                 "addresses or networks separated by commas, such as \"10.0.0.0/8, ::1\"".to_owned()
             }
-            Slot::Events(_) => {
+            SettingSlot::Events(_) => {
                 "events separated by commas, such as \"connect, disconnect, kick\"".to_owned()
             }
-            Slot::File(_) => "the path of a file, without control characters".to_owned(),
-            Slot::Word(_) => {
+            SettingSlot::File(_) => "the path of a file, without control characters".to_owned(),
+            SettingSlot::Word(_) => {
                 format!("at most {WORD_BYTES_MAX} bytes without control characters")
             }
-            Slot::Secret(_, least) => {
+            SettingSlot::Secret(_, least) => {
                 let mut text = format!(
                     "{least} to {TOKEN_BYTES_MAX} printable ASCII characters without a space"
                 );
@@ -153,9 +153,9 @@ impl Slot<'_> {
     /// Of a list, the first entry that is none; `None` of what is no list.
     pub fn misfit<'t>(&self, text: &'t str) -> Option<&'t str> {
         let fits: fn(&str) -> bool = match self {
-            Slot::Origins(_) => |one| parse_origins(one).is_some(),
-            Slot::Networks(_) => |one| parse_networks(one).is_some(),
-            Slot::Events(_) => |one| EventKinds::parse(one).is_some(),
+            SettingSlot::Origins(_) => |one| parse_origins(one).is_some(),
+            SettingSlot::Networks(_) => |one| parse_networks(one).is_some(),
+            SettingSlot::Events(_) => |one| EventKinds::parse(one).is_some(),
             _ => return None,
         };
         text.split(',').map(str::trim).find(|one| !fits(one))
@@ -164,37 +164,41 @@ impl Slot<'_> {
     /// The present value as it stands in a TOML file; `None` if it has none.
     pub fn show(&self) -> Option<String> {
         match self {
-            Slot::Switch(place) => Some(place.to_string()),
-            Slot::Count(place, _) => Some(place.to_string()),
-            Slot::Bytes(place, _) => Some(format!("\"{}\"", show_bytes(**place))),
-            Slot::Time(place, _) => Some(format!("\"{}\"", humantime::format_duration(**place))),
-            Slot::Choice(place) => Some(format!("\"{}\"", place.name())),
-            Slot::Origins(place) => Some(format!("\"{}\"", place.join(", "))),
-            Slot::Networks(place) => {
+            SettingSlot::Switch(place) => Some(place.to_string()),
+            SettingSlot::Count(place, _) => Some(place.to_string()),
+            SettingSlot::Bytes(place, _) => Some(format!("\"{}\"", show_bytes(**place))),
+            SettingSlot::Time(place, _) => {
+                Some(format!("\"{}\"", humantime::format_duration(**place)))
+            }
+            SettingSlot::Choice(place) => Some(format!("\"{}\"", place.name())),
+            SettingSlot::Origins(place) => Some(format!("\"{}\"", place.join(", "))),
+            SettingSlot::Networks(place) => {
                 let networks: Vec<String> = place.iter().map(IpNet::to_string).collect();
                 Some(format!("\"{}\"", networks.join(", ")))
             }
-            Slot::Events(place) => Some(format!("\"{place}\"")),
-            Slot::File(place) => place.as_ref().map(|path| format!("\"{}\"", path.display())),
-            Slot::Word(place) => place.as_ref().map(|word| format!("\"{word}\"")),
-            Slot::Secret(place, _) => place.as_ref().map(|_| "(hidden)".to_owned()),
+            SettingSlot::Events(place) => Some(format!("\"{place}\"")),
+            SettingSlot::File(place) => {
+                place.as_ref().map(|path| format!("\"{}\"", path.display()))
+            }
+            SettingSlot::Word(place) => place.as_ref().map(|word| format!("\"{word}\"")),
+            SettingSlot::Secret(place, _) => place.as_ref().map(|_| "(hidden)".to_owned()),
         }
     }
 
     /// What stands for the value in `--help`.
     pub fn value_name(&self) -> String {
         match self {
-            Slot::Switch(_) => "true|false".to_owned(),
-            Slot::Count(..) => "N".to_owned(),
-            Slot::Bytes(..) => "SIZE".to_owned(),
-            Slot::Time(..) => "TIME".to_owned(),
-            Slot::Choice(place) => place.names().join("|"),
-            Slot::Origins(_) => "ORIGINS".to_owned(),
-            Slot::Networks(_) => "NETWORKS".to_owned(),
-            Slot::Events(_) => "EVENTS".to_owned(),
-            Slot::File(_) => "FILE".to_owned(),
-            Slot::Word(_) => "NAME".to_owned(),
-            Slot::Secret(..) => "TOKEN".to_owned(),
+            SettingSlot::Switch(_) => "true|false".to_owned(),
+            SettingSlot::Count(..) => "N".to_owned(),
+            SettingSlot::Bytes(..) => "SIZE".to_owned(),
+            SettingSlot::Time(..) => "TIME".to_owned(),
+            SettingSlot::Choice(place) => place.names().join("|"),
+            SettingSlot::Origins(_) => "ORIGINS".to_owned(),
+            SettingSlot::Networks(_) => "NETWORKS".to_owned(),
+            SettingSlot::Events(_) => "EVENTS".to_owned(),
+            SettingSlot::File(_) => "FILE".to_owned(),
+            SettingSlot::Word(_) => "NAME".to_owned(),
+            SettingSlot::Secret(..) => "TOKEN".to_owned(),
         }
     }
 }
@@ -212,7 +216,7 @@ pub fn one_of(names: &[&str]) -> String {
 /// A time for a flag that is no setting.
 pub fn parse_time(text: &str) -> Result<Duration, String> {
     let mut time = Duration::ZERO;
-    Slot::Time(&mut time, Duration::from_millis(1))
+    SettingSlot::Time(&mut time, Duration::from_millis(1))
         .put(text)
         .map_err(|expected| format!("expected {expected}"))?;
     Ok(time)
@@ -379,19 +383,23 @@ mod tests {
     #[test]
     fn times_have_bounds() {
         let mut time = Duration::ZERO;
-        let mut slot = Slot::Time(&mut time, Duration::from_secs(1));
+        let mut slot = SettingSlot::Time(&mut time, Duration::from_secs(1));
         assert!(slot.put("1m30s").is_ok());
         for text in ["0", "999ms", "55", "", "soon", "366 days", "-1s"] {
             assert!(slot.put(text).is_err(), "{text}");
         }
         assert_eq!(time, Duration::from_secs(90));
-        assert!(Slot::Time(&mut time, Duration::ZERO).put("0").is_ok());
+        assert!(
+            SettingSlot::Time(&mut time, Duration::ZERO)
+                .put("0")
+                .is_ok()
+        );
     }
 
     #[test]
     fn networks() {
         let mut networks = Vec::new();
-        let mut slot = Slot::Networks(&mut networks);
+        let mut slot = SettingSlot::Networks(&mut networks);
         for text in [
             "10.0.0.0/33",
             "10.0.0",
@@ -467,7 +475,7 @@ mod tests {
     #[test]
     fn a_token_is_one_word() {
         let mut token = None;
-        let mut slot = Slot::Secret(&mut token, 7);
+        let mut slot = SettingSlot::Secret(&mut token, 7);
         for text in [
             "",
             "a token",

@@ -69,7 +69,7 @@ pub const HTTP_TOGETHER: u16 = u16::MAX;
 
 /// One listener, by which connections come in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Door {
+pub struct EntryRules {
     pub pool: Pool,
     /// Whether its connections begin with a PROXY protocol header.
     pub proxied: bool,
@@ -82,11 +82,11 @@ pub struct Door {
 }
 
 /// A part of the table: connections by address, and by the number of the doors that are added up.
-type Part = CachePadded<Mutex<HashMap<(u128, u16), usize, RandomState>>>;
+type AddressCounts = CachePadded<Mutex<HashMap<(u128, u16), usize, RandomState>>>;
 
 /// How many connections the process' descriptors hold, where `max_connections` leaves that to them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Room {
+pub struct DescriptorRoom {
     /// Clients, so that back ends and HTTP find some left.
     pub clients: usize,
     /// Clients and HTTP connections together, so that back ends do.
@@ -94,19 +94,19 @@ pub struct Room {
 }
 
 /// The counts that all cores share.
-pub struct Census {
-    room: Option<Room>,
+pub struct ConnectionCounters {
+    room: Option<DescriptorRoom>,
     connections: [CachePadded<AtomicUsize>; POOLS],
-    parts: Box<[Part]>,
+    parts: Box<[AddressCounts]>,
 }
 
-impl Census {
+impl ConnectionCounters {
     /// Without connections. Where no limit of clients is configured, room is left for others.
-    pub fn new(room: Option<Room>) -> Census {
-        Census {
+    pub fn new(room: Option<DescriptorRoom>) -> ConnectionCounters {
+        ConnectionCounters {
             room,
             connections: Default::default(),
-            parts: (0..PARTS).map(|_| Part::default()).collect(),
+            parts: (0..PARTS).map(|_| AddressCounts::default()).collect(),
         }
     }
 
@@ -161,7 +161,7 @@ pub fn key_of(address: IpAddr) -> u128 {
 }
 
 /// The limits of each pool, and of clients and HTTP together.
-fn limits(config: &Config, room: Option<Room>) -> ([usize; POOLS], usize) {
+fn limits(config: &Config, room: Option<DescriptorRoom>) -> ([usize; POOLS], usize) {
     let mut limits = POOLS_ALL.map(|pool| pool.connections_max(config));
     match room.filter(|_| config.max_connections == 0) {
         Some(room) => {
@@ -174,7 +174,7 @@ fn limits(config: &Config, room: Option<Room>) -> ([usize; POOLS], usize) {
 
 /// The limits as one core keeps them.
 pub struct Admission {
-    census: Arc<Census>,
+    connection_counters: Arc<ConnectionCounters>,
     /// By pool.
     connections_max: [usize; POOLS],
     /// Of clients and HTTP together, where nobody has said how many clients there may be.
@@ -183,7 +183,7 @@ pub struct Admission {
     pub request_head_bytes_max: usize,
     pub proxies: Proxies,
     /// By listener.
-    doors: Box<[Door]>,
+    doors: Box<[EntryRules]>,
     /// Connections that are being told that they are refused.
     told: usize,
     /// Of connections refused, by limit.
@@ -193,10 +193,14 @@ pub struct Admission {
 }
 
 impl Admission {
-    pub fn new(config: &Config, census: Arc<Census>, doors: &[Door]) -> Admission {
-        let (connections_max, together_max) = limits(config, census.room);
+    pub fn new(
+        config: &Config,
+        connection_counters: Arc<ConnectionCounters>,
+        doors: &[EntryRules],
+    ) -> Admission {
+        let (connections_max, together_max) = limits(config, connection_counters.room);
         Admission {
-            census,
+            connection_counters,
             connections_max,
             together_max,
             handshakes_max: config.handshakes_max,
@@ -210,8 +214,8 @@ impl Admission {
     }
 
     /// Goes on with other limits. Connections keep what they count towards.
-    pub fn renew(&mut self, config: &Config, doors: &[Door]) {
-        (self.connections_max, self.together_max) = limits(config, self.census.room);
+    pub fn renew(&mut self, config: &Config, doors: &[EntryRules]) {
+        (self.connections_max, self.together_max) = limits(config, self.connection_counters.room);
         self.handshakes_max = config.handshakes_max;
         self.request_head_bytes_max = config.request_head_bytes_max;
         self.proxies = Proxies::new(&config.trusted_proxies);
@@ -221,12 +225,13 @@ impl Admission {
     /// Whether descriptors leave none for one more of a pool, where they are the limit: clients leave some to HTTP, and
     /// both to back ends.
     fn is_full(&self, pool: Pool) -> bool {
-        let clients = self.census.count(Pool::Clients) + self.census.count(Pool::HttpClients);
+        let clients = self.connection_counters.count(Pool::Clients)
+            + self.connection_counters.count(Pool::HttpClients);
         match pool {
             Pool::Clients | Pool::HttpClients => {
                 clients >= self.connections_max[Pool::Clients as usize]
             }
-            Pool::Http => clients + self.census.count(pool) >= self.together_max,
+            Pool::Http => clients + self.connection_counters.count(pool) >= self.together_max,
             Pool::BackEnds => false,
         }
     }
@@ -237,13 +242,13 @@ impl Admission {
         match pool {
             Pool::Clients => self.together_max < usize::MAX,
             Pool::Http | Pool::HttpClients => {
-                self.together_max < usize::MAX && self.census.count(pool) < key_max
+                self.together_max < usize::MAX && self.connection_counters.count(pool) < key_max
             }
             Pool::BackEnds => false,
         }
     }
 
-    fn door(&self, listener: u16) -> Door {
+    fn door(&self, listener: u16) -> EntryRules {
         self.doors[usize::from(listener)]
     }
 
@@ -263,7 +268,7 @@ impl Admission {
 
     /// Counts a newcomer, or says which limit keeps it out.
     pub fn enter(&mut self, listener: u16, peer: SocketAddr) -> Result<Counted, CloseReason> {
-        let Door { pool, proxied, .. } = self.door(listener);
+        let EntryRules { pool, proxied, .. } = self.door(listener);
         if proxied && !self.proxies.is_empty() && !self.proxies.trust(peer.ip()) {
             self.complain(
                 listener,
@@ -277,7 +282,7 @@ impl Admission {
         let most = if max == 0 { usize::MAX } else { max };
         // Two counts at a time may pass it by as many as there are cores, for which there is room.
         let is_full = self.together_max < usize::MAX && self.is_full(pool);
-        if is_full || !self.census.enter(pool, most) {
+        if is_full || !self.connection_counters.enter(pool, most) {
             self.complain(listener, CloseReason::ConnectionLimit, peer, "");
             return Err(CloseReason::ConnectionLimit);
         }
@@ -300,11 +305,13 @@ impl Admission {
         if max == 0 || self.proxies.trust(peer.ip()) {
             return Ok(Counted::Connection);
         }
-        let enters = self.census.count_of(peer.ip(), door.counted_with, |count| {
-            let enters = *count < max;
-            *count += usize::from(enters);
-            enters
-        });
+        let enters = self
+            .connection_counters
+            .count_of(peer.ip(), door.counted_with, |count| {
+                let enters = *count < max;
+                *count += usize::from(enters);
+                enters
+            });
         if !enters {
             self.complain(listener, CloseReason::AddressLimit, peer, "");
             return Err(CloseReason::AddressLimit);
@@ -327,7 +334,7 @@ impl Admission {
         let max = self.connections_max[Pool::Http as usize];
         let most = if max == 0 { usize::MAX } else { max };
         let is_full = self.together_max < usize::MAX && self.is_full(Pool::Http);
-        if is_full || !self.census.enter(Pool::Http, most) {
+        if is_full || !self.connection_counters.enter(Pool::Http, most) {
             self.complain(listener, CloseReason::ConnectionLimit, peer, "");
             return Err(CloseReason::ConnectionLimit);
         }
@@ -343,7 +350,7 @@ impl Admission {
                     Ok(Counted::Address) => Counted::BackEndOfAddress,
                     Ok(_) => Counted::BackEnd,
                     Err(reason) => {
-                        self.census.leave(Pool::Http);
+                        self.connection_counters.leave(Pool::Http);
                         return Err(reason);
                     }
                 }
@@ -374,9 +381,11 @@ impl Admission {
                 return;
             }
             Counted::Provisional => return,
-            Counted::BackEnd | Counted::BackEndOfAddress => self.census.leave(Pool::Http),
+            Counted::BackEnd | Counted::BackEndOfAddress => {
+                self.connection_counters.leave(Pool::Http)
+            }
             Counted::Connection | Counted::Address => {
-                self.census.leave(self.door(listener).pool);
+                self.connection_counters.leave(self.door(listener).pool);
             }
         }
         if counted.has_address()
@@ -389,7 +398,7 @@ impl Admission {
     /// One connection of an address is gone, or serves it no more.
     pub fn leave_address(&self, listener: u16, peer: SocketAddr) {
         let counted_with = self.door(listener).counted_with;
-        self.census
+        self.connection_counters
             .count_of(peer.ip(), counted_with, |count| *count -= 1);
     }
 
@@ -410,16 +419,17 @@ impl Admission {
     ) {
         let one_more = |address: SocketAddr| {
             let counted_with = self.door(listener).counted_with;
-            self.census
+            self.connection_counters
                 .count_of(address.ip(), counted_with, |count| *count += 1);
         };
         match counted {
             Counted::Nothing | Counted::Provisional => {}
             Counted::BackEnd | Counted::BackEndOfAddress => {
-                self.census.enter(Pool::Http, usize::MAX);
+                self.connection_counters.enter(Pool::Http, usize::MAX);
             }
             Counted::Connection | Counted::Address => {
-                self.census.enter(self.door(listener).pool, usize::MAX);
+                self.connection_counters
+                    .enter(self.door(listener).pool, usize::MAX);
             }
         }
         if counted.has_address() {
@@ -446,8 +456,9 @@ impl Admission {
             CloseReason::ConnectionLimit if self.is_room_of(door.pool) => format!(
                 "as many connections are there as descriptors leave room for beside back ends (clients {}, HTTP \
                  {}; ulimit -n, LimitNOFILE=)",
-                self.census.count(Pool::Clients),
-                self.census.count(Pool::Http) + self.census.count(Pool::HttpClients)
+                self.connection_counters.count(Pool::Clients),
+                self.connection_counters.count(Pool::Http)
+                    + self.connection_counters.count(Pool::HttpClients)
             ),
             CloseReason::ConnectionLimit => {
                 let max = self.connections_max[door.pool as usize];

@@ -1,7 +1,7 @@
 //! Listening sockets, one a core for each address (SO_REUSEPORT), and accepting from them.
 //!
 //! Options that accepted connections inherit are set here once: no delay for small writes, a bounded send
-//! buffer, and how the kernel ends the connections of peers that are gone ([`Watch`]).
+//! buffer, and how the kernel ends the connections of peers that are gone ([`KeepaliveMode`]).
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -27,7 +27,7 @@ const FIRST_BYTES_TIME: Duration = Duration::from_secs(1);
 
 /// How the kernel finds out that a peer is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Watch {
+pub enum KeepaliveMode {
     /// By what it does not acknowledge. Silence is watched by the server itself (`idle_timeout`): the kernel's
     /// questions to all who connected in one second leave at once, and would be more than a queue holds.
     Sent,
@@ -98,16 +98,16 @@ impl Listener {
     pub fn bind(
         address: SocketAddr,
         send_buffer_bytes: usize,
-        watch: Watch,
+        watch: KeepaliveMode,
         first: bool,
     ) -> io::Result<Listener> {
         let socket = Listener::socket(address)?;
         socket.set_reuse_port(true)?;
         socket.set_tcp_nodelay(true)?;
-        if watch != Watch::Silence {
+        if watch != KeepaliveMode::Silence {
             socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
         }
-        if watch != Watch::Sent {
+        if watch != KeepaliveMode::Sent {
             ask_after_silence(&socket)?;
         }
         if send_buffer_bytes > 0 {
@@ -180,9 +180,9 @@ mod tests {
     #[test]
     fn what_is_accepted_is_watched_as_its_listener_says() {
         for (watch, timeout, asks) in [
-            (Watch::Sent, Some(USER_TIMEOUT), false),
-            (Watch::SentAndSilence, Some(USER_TIMEOUT), true),
-            (Watch::Silence, None, true),
+            (KeepaliveMode::Sent, Some(USER_TIMEOUT), false),
+            (KeepaliveMode::SentAndSilence, Some(USER_TIMEOUT), true),
+            (KeepaliveMode::Silence, None, true),
         ] {
             let listener =
                 Listener::bind(([127, 0, 0, 1], 0).into(), 0, watch, false).expect("binds");
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn where_the_client_speaks_first_it_is_shown_when_it_has_or_after_a_while() {
         let loopback = ([127, 0, 0, 1], 0).into();
-        let listener = Listener::bind(loopback, 0, Watch::Sent, true).expect("binds");
+        let listener = Listener::bind(loopback, 0, KeepaliveMode::Sent, true).expect("binds");
         let address = listener.address().expect("an address");
         let silent = TcpStream::connect(address).expect("connects");
         let (accepted, speaks) = accept(&listener);

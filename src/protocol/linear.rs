@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use super::http::head::{HeadScan, check_head};
-use super::http::{Body, Framing, Part};
+use super::http::{BodyReader, Framing, Part};
 use super::proxy::ProxyHeader;
 use super::websocket::handshake::Handshake;
 use super::{Codec, Decoder};
@@ -110,7 +110,7 @@ fn requests_byte_by_byte() {
         });
     }
     expect_linear("a body in chunks", 10_000, |length| {
-        let mut body = Body::new(Framing::Chunked, 1 << 20).expect("within the limit");
+        let mut body = BodyReader::new(Framing::Chunked, 1 << 20).expect("within the limit");
         for byte in b"1;x\r\ny\r\n".repeat(length / 8) {
             let mut at = 0;
             while let Ok(Some(Part::Bytes(bytes))) = body.next(&[byte], &mut at) {

@@ -29,21 +29,21 @@ pub enum Source {
 
 /// A header under way.
 #[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(try_from = "Held")]
+#[serde(try_from = "WrittenProxyHeader")]
 pub struct ProxyHeader {
     held: Vec<u8>,
 }
 
 /// What was written down of one, which may be anything.
 #[derive(Deserialize)]
-struct Held {
+struct WrittenProxyHeader {
     held: Vec<u8>,
 }
 
-impl TryFrom<Held> for ProxyHeader {
+impl TryFrom<WrittenProxyHeader> for ProxyHeader {
     type Error = &'static str;
 
-    fn try_from(written: Held) -> Result<ProxyHeader, &'static str> {
+    fn try_from(written: WrittenProxyHeader) -> Result<ProxyHeader, &'static str> {
         let mut header = ProxyHeader::default();
         match header.advance(&written.held)? {
             None => Ok(header),

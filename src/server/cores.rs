@@ -6,16 +6,16 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
 /// The threads of a server's cores, while they run.
-pub struct Cores {
+pub struct CoreThreads {
     threads: Vec<JoinHandle<()>>,
     end: Sender<io::Result<()>>,
     ends: Receiver<io::Result<()>>,
 }
 
-impl Cores {
-    pub fn new() -> Cores {
+impl CoreThreads {
+    pub fn new() -> CoreThreads {
         let (end, ends) = channel();
-        Cores {
+        CoreThreads {
             threads: Vec::new(),
             end,
             ends,
@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn the_failure_of_any_core_is_told_while_others_run() {
         let (stop, stopped) = mpsc::channel::<()>();
-        let mut cores = Cores::new();
+        let mut cores = CoreThreads::new();
         cores
             .spawn(0, move || {
                 let _ = stopped.recv();
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn all_are_waited_for() {
-        let mut cores = Cores::new();
+        let mut cores = CoreThreads::new();
         for number in 0..3 {
             cores.spawn(number, || Ok(())).unwrap();
         }

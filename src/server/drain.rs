@@ -33,7 +33,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How far one core's drain is, written by it alone.
 #[derive(Default)]
-pub struct Progress {
+pub struct DrainProgress {
     shut: AtomicBool,
     quiet: AtomicBool,
     working: AtomicBool,
@@ -42,7 +42,7 @@ pub struct Progress {
     clients: AtomicU64,
 }
 
-impl Progress {
+impl DrainProgress {
     /// The core lets no clients in.
     pub fn publish_shut(&self, connections: u64, clients: u64) {
         self.connections.store(connections, Ordering::Relaxed);
@@ -75,7 +75,7 @@ impl Progress {
 
 pub struct Draining {
     remote: Remote<Body>,
-    progress: Arc<[Progress]>,
+    progress: Arc<[DrainProgress]>,
     current: Arc<Current>,
     readiness: Arc<Readiness>,
 }
@@ -83,7 +83,7 @@ pub struct Draining {
 impl Draining {
     pub fn new(
         remote: Remote<Body>,
-        progress: Arc<[Progress]>,
+        progress: Arc<[DrainProgress]>,
         current: Arc<Current>,
         readiness: Arc<Readiness>,
     ) -> Draining {
@@ -203,7 +203,7 @@ impl Draining {
 
     /// All that there are, once every core has told.
     fn connections(&self) -> Option<u64> {
-        self.progress.iter().map(Progress::connections).sum()
+        self.progress.iter().map(DrainProgress::connections).sum()
     }
 
     fn wait_until_settled(&self, until: Instant) -> bool {

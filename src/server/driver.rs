@@ -13,7 +13,7 @@ use std::time::Duration;
 use tracing::warn;
 
 use crate::config::Driver as Wanted;
-use crate::net::wire::{Kind, Wire};
+use crate::net::wire::{Wire, WireKind};
 
 /// Entries of a runtime's ring. Few operations are in flight: no connection on the wire has one there.
 pub const RING_ENTRIES: u32 = 4096;
@@ -36,7 +36,7 @@ pub enum RuntimeKind {
 /// The drivers in use, the same on every core unless one has to fall back.
 pub struct Drivers {
     pub runtime: RuntimeKind,
-    pub wire: Kind,
+    pub wire: WireKind,
     pub may_fall_back: bool,
     /// One warning is enough, however many cores it is about.
     warned: Once,
@@ -48,11 +48,11 @@ impl fmt::Display for Drivers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match (self.runtime, self.wire) {
             (RuntimeKind::Epoll, _) => "epoll",
-            (_, Kind::Epoll) => "io_uring, connections on epoll",
-            (_, Kind::Uring) if self.fallen_back.load(Ordering::Relaxed) => {
+            (_, WireKind::Epoll) => "io_uring, connections on epoll",
+            (_, WireKind::Uring) if self.fallen_back.load(Ordering::Relaxed) => {
                 "io_uring, some cores on epoll"
             }
-            (_, Kind::Uring) => "io_uring",
+            (_, WireKind::Uring) => "io_uring",
         })
     }
 }
@@ -84,7 +84,7 @@ impl Drivers {
     pub fn choose(wanted: Wanted) -> io::Result<Drivers> {
         let mut drivers = Drivers {
             runtime: RuntimeKind::Epoll,
-            wire: Kind::Epoll,
+            wire: WireKind::Epoll,
             may_fall_back: wanted != Wanted::Uring,
             warned: Once::new(),
             fallen_back: AtomicBool::new(false),
@@ -99,8 +99,8 @@ impl Drivers {
                 return Ok(drivers);
             }
         }
-        match Wire::probe(Kind::Uring) {
-            Ok(()) => drivers.wire = Kind::Uring,
+        match Wire::probe(WireKind::Uring) {
+            Ok(()) => drivers.wire = WireKind::Uring,
             Err(cause) => drivers.refused("io_uring for connections", &cause)?,
         }
         Ok(drivers)
@@ -129,11 +129,11 @@ impl Drivers {
     }
 
     /// A core's wire.
-    pub fn wire(&self, kind: Kind) -> io::Result<Wire> {
+    pub fn wire(&self, kind: WireKind) -> io::Result<Wire> {
         match patiently(|| Wire::new(kind)) {
-            Err(cause) if kind == Kind::Uring => {
+            Err(cause) if kind == WireKind::Uring => {
                 self.refused("io_uring for connections on every core", &cause)?;
-                Wire::new(Kind::Epoll)
+                Wire::new(WireKind::Epoll)
             }
             made => made,
         }
@@ -172,7 +172,7 @@ pub fn try_rings() -> Vec<RingTrial> {
         RingTrial {
             what: "connections",
             flags: "SINGLE_ISSUER COOP_TASKRUN TASKRUN_FLAG SUBMIT_ALL",
-            refusal: told(Wire::probe(Kind::Uring)),
+            refusal: told(Wire::probe(WireKind::Uring)),
         },
     ]
 }

@@ -12,7 +12,7 @@ use super::listen::Listening;
 use super::{Listen, Server};
 use crate::auth::backend_tokens::BackendTokens;
 use crate::ident::{Reach, Space};
-use crate::net::admission::{CLIENTS_TOGETHER, Door, Pool};
+use crate::net::admission::{CLIENTS_TOGETHER, EntryRules, Pool};
 use crate::net::http::{self, Roles, Site};
 use crate::net::rates::Rate;
 use crate::protocol::Codec;
@@ -28,7 +28,7 @@ pub struct HttpListenerPlan {
     pub site: Site,
     pub reach: Reach,
     /// Where clients go that listen by it.
-    pub events: Option<http::Door>,
+    pub events: Option<http::EventsListener>,
     /// Where websockets go, by path.
     pub websockets: Vec<(String, u16)>,
 }
@@ -38,7 +38,7 @@ pub struct Mount {
     pub listen: Listen,
     pub spec: ListenerSpec,
     pub rate: Rate,
-    pub door: Door,
+    pub door: EntryRules,
 }
 
 /// Everything that is listened on, by its number.
@@ -46,14 +46,14 @@ pub struct Layout {
     pub sites: Vec<HttpListenerPlan>,
     pub specs: Vec<ListenerSpec>,
     pub rates: Vec<Rate>,
-    pub doors: Vec<Door>,
+    pub doors: Vec<EntryRules>,
     /// As they were asked for, of all but the clients' of sites.
     pub urls: Vec<String>,
 }
 
 impl Layout {
     /// Adds what comes next.
-    fn add(&mut self, spec: ListenerSpec, rate: Rate, door: Door) -> u16 {
+    fn add(&mut self, spec: ListenerSpec, rate: Rate, door: EntryRules) -> u16 {
         self.specs.push(spec);
         self.rates.push(rate);
         self.doors.push(door);
@@ -161,7 +161,7 @@ impl Server {
                 url: Arc::from(&*listen.url),
                 ..events.clone()
             };
-            let door = Door {
+            let door = EntryRules {
                 pool: Pool::Clients,
                 // That has been read.
                 proxied: false,
@@ -173,7 +173,7 @@ impl Server {
             };
             let listener = layout.add(spec, Rate::default(), door);
             let has_role = site.roles.has(Roles::EVENTS);
-            layout.sites[at].events = has_role.then_some(http::Door {
+            layout.sites[at].events = has_role.then_some(http::EventsListener {
                 listener,
                 proves: events.proves,
                 headers: events.headers,

@@ -10,9 +10,9 @@ use tracing::warn;
 use super::{Bound, starting};
 use crate::config::{Config, ListenerLimits};
 use crate::ident::Reach;
-use crate::net::admission::{Door, Pool};
+use crate::net::admission::{EntryRules, Pool};
 use crate::net::http::{Facts, SITE, Site};
-use crate::net::listener::{Listener, Watch};
+use crate::net::listener::{KeepaliveMode, Listener};
 use crate::protocol::Codec;
 use crate::shard::ListenerSpec;
 
@@ -186,9 +186,9 @@ pub fn bind_all(
             Listener::check_free(address).map_err(|error| refused(&listen.url, &error))?;
         }
         let watch = match spec {
-            Some(spec) if spec.pauses => Watch::Silence,
-            Some(spec) if spec.binds && idles => Watch::Sent,
-            _ => Watch::SentAndSilence,
+            Some(spec) if spec.pauses => KeepaliveMode::Silence,
+            Some(spec) if spec.binds && idles => KeepaliveMode::Sent,
+            _ => KeepaliveMode::SentAndSilence,
         };
         // A proxy, or a client of HTTP. To others the app may have something to say.
         let first = listen.proxy_protocol
@@ -265,7 +265,7 @@ fn refused(url: &str, error: &io::Error) -> io::Error {
 pub fn to_json(
     listening: &[Listening],
     specs: &[ListenerSpec],
-    doors: &[Door],
+    doors: &[EntryRules],
     tokens: bool,
 ) -> String {
     let apps: Vec<_> = listening

@@ -48,7 +48,9 @@ use crate::events::Reporting;
 use crate::guard::watch_panics;
 use crate::ident::Reach;
 use crate::log_limiter::SharedLogLimiter;
-use crate::net::admission::{Admission, CLIENTS_TOGETHER, Census, Door, HTTP_TOGETHER, Pool};
+use crate::net::admission::{
+    Admission, CLIENTS_TOGETHER, ConnectionCounters, EntryRules, HTTP_TOGETHER, Pool,
+};
 use crate::net::handover::Handover;
 use crate::net::http::{Facts, Readiness, Site};
 use crate::net::listener::Listener;
@@ -57,13 +59,13 @@ use crate::net::webhooks::WebhookTarget;
 use crate::protocol::Codec;
 use crate::protocol::opening::check_names;
 use crate::shard::ListenerSpec;
-use cores::Cores;
-use drain::{Draining, Progress};
+use cores::CoreThreads;
+use drain::{DrainProgress, Draining};
 use driver::Drivers;
 use http_listeners::{HttpListenerPlan, Layout, Mount};
 use reload::{Current, Outline};
 use starting::named;
-use tables::Claim;
+use tables::ListenerSource;
 use webhooks::WebhookDelivery;
 
 /// Largest head of a unit around a message, in any codec (RFC 6455, section 5.2: 10 bytes unmasked).
@@ -99,12 +101,12 @@ pub struct Server {
     /// How fast their connections may send, in the same order.
     rates: Vec<Rate>,
     /// What their connections count towards, in the same order.
-    doors: Vec<Door>,
+    doors: Vec<EntryRules>,
     sites: Vec<(Listen, Site, Reach)>,
     /// Apps' listeners at paths of them.
     mounts: Vec<Mount>,
     /// The same of theirs.
-    site_gates: Vec<(Door, Rate)>,
+    site_gates: Vec<(EntryRules, Rate)>,
     /// Who may push by a site.
     backend_tokens: BackendTokens,
     /// What SIGHUP does.
@@ -251,7 +253,7 @@ impl Server {
     }
 
     /// What the connections of the next listener count towards.
-    fn door(&self, listen: &Listen, pool: Pool) -> Door {
+    fn door(&self, listen: &Listen, pool: Pool) -> EntryRules {
         let number = self.doors.len() + self.site_gates.len() + self.mounts.len();
         let own = listen.limits.connections_per_address_max;
         let general = self.config.connections_per_address_max;
@@ -260,7 +262,7 @@ impl Server {
             Pool::HttpClients | Pool::Http => (general, HTTP_TOGETHER),
             Pool::BackEnds => (0, CLIENTS_TOGETHER),
         };
-        Door {
+        EntryRules {
             pool,
             proxied: listen.proxy_protocol,
             per_address_max: own.unwrap_or(general),
@@ -349,7 +351,7 @@ impl Server {
         let (claims, originals) = if own_tables {
             tables::split(bound).map_err(|error| named("no descriptor tables", &error))?
         } else {
-            (bound.into_iter().map(Claim::Bound).collect(), None)
+            (bound.into_iter().map(ListenerSource::Bound).collect(), None)
         };
         let current = Arc::new(Current::new(Arc::clone(&config)));
         let (webhook_delivery, reporting) = WebhookDelivery::start(
@@ -359,7 +361,7 @@ impl Server {
             cores,
             Arc::clone(&current),
         )?;
-        let progress: Arc<[Progress]> = (0..cores).map(|_| Progress::default()).collect();
+        let progress: Arc<[DrainProgress]> = (0..cores).map(|_| DrainProgress::default()).collect();
         let (backend_tokens, started) = (self.backend_tokens, Instant::now());
         let readiness = Arc::new(Readiness::default());
         let listeners_json =
@@ -368,7 +370,7 @@ impl Server {
             config: Arc::clone(&config),
             driver: Arc::clone(&driver),
             doors,
-            census: Arc::new(Census::new(room)),
+            connection_counters: Arc::new(ConnectionCounters::new(room)),
             exhausted: Arc::new(SharedLogLimiter::new()),
             specs,
             rates,
@@ -389,7 +391,7 @@ impl Server {
         let pinned = Arc::new(AtomicUsize::new(0));
         let mut running = Running {
             listening,
-            cores: Cores::new(),
+            cores: CoreThreads::new(),
             draining: Draining::new(
                 remote.clone(),
                 progress,
@@ -504,8 +506,8 @@ struct Plan {
     specs: Vec<ListenerSpec>,
     rates: Vec<Rate>,
     /// In the same order.
-    doors: Vec<Door>,
-    census: Arc<Census>,
+    doors: Vec<EntryRules>,
+    connection_counters: Arc<ConnectionCounters>,
     /// Of descriptors, or memory, that have run out.
     exhausted: Arc<SharedLogLimiter>,
     /// The same on every core.
@@ -520,7 +522,7 @@ struct Plan {
     reporting: Option<Reporting>,
     listeners_json: String,
     facts: Arc<Facts>,
-    progress: Arc<[Progress]>,
+    progress: Arc<[DrainProgress]>,
     readiness: Arc<Readiness>,
 }
 
@@ -538,7 +540,11 @@ impl Plan {
     }
 
     fn admission(&self) -> Admission {
-        Admission::new(&self.config, Arc::clone(&self.census), &self.doors)
+        Admission::new(
+            &self.config,
+            Arc::clone(&self.connection_counters),
+            &self.doors,
+        )
     }
 
     fn rates(&self) -> Option<Rates> {
@@ -558,7 +564,7 @@ struct Bound {
 #[must_use = "the server runs until it is stopped, and cannot be stopped without this"]
 pub struct Running {
     listening: Vec<Listening>,
-    cores: Cores,
+    cores: CoreThreads,
     draining: Draining,
     /// Its descriptors, closed here when no core needs them: one that a core closes last stays open in this
     /// thread's table if that is another.

@@ -21,7 +21,7 @@ use crate::auth::backend_tokens::BackendTokens;
 use crate::bus::Remote;
 use crate::config::Config;
 use crate::ident::CoreId;
-use crate::net::admission::Door;
+use crate::net::admission::EntryRules;
 use crate::net::rates::Rate;
 use crate::shard::ListenerSpec;
 
@@ -53,7 +53,7 @@ pub struct Renewal {
     pub rates: Vec<Rate>,
     /// When what these count in began, on every core.
     pub epoch: Instant,
-    pub doors: Vec<Door>,
+    pub doors: Vec<EntryRules>,
 }
 
 impl Renewal {
@@ -77,7 +77,7 @@ pub struct Reload {
 pub struct Outline {
     pub urls: Vec<String>,
     pub specs: Vec<ListenerSpec>,
-    pub doors: Vec<Door>,
+    pub doors: Vec<EntryRules>,
 }
 
 impl Outline {
@@ -158,10 +158,10 @@ impl Reload {
     }
 
     /// Connections give back what they count towards, so that must stay the same.
-    fn doors(&self, doors: Vec<Door>) -> Vec<Door> {
+    fn doors(&self, doors: Vec<EntryRules>) -> Vec<EntryRules> {
         let doors = doors.into_iter().zip(&self.outline.doors);
         doors
-            .map(|(door, own)| Door {
+            .map(|(door, own)| EntryRules {
                 per_address_max: door.per_address_max,
                 ..*own
             })

@@ -31,8 +31,8 @@ use crate::net::input_buffers::InputBuffers;
 use crate::net::listener::Listener;
 use crate::net::origin::Origins;
 use crate::net::transport::Transport;
-use crate::net::wire::Kind;
-use crate::stats::Driver;
+use crate::net::wire::WireKind;
+use crate::stats::DriverNames;
 
 /// Connections accepted before what they have sent is looked at.
 const ACCEPTS_PER_TURN: usize = 64;
@@ -65,7 +65,7 @@ pub fn run(
     };
     let epoll = || RuntimeBuilder::<LegacyDriver>::new().enable_timer().build();
     match fallen_back.and_then(|()| epoll()) {
-        Ok(mut runtime) => runtime.block_on(serve(plan, Kind::Epoll, bus, bound, report)),
+        Ok(mut runtime) => runtime.block_on(serve(plan, WireKind::Epoll, bus, bound, report)),
         Err(error) => {
             let text = format!("a core's runtime could not be built: {error}");
             let _ = report.send(Err(io::Error::new(error.kind(), text)));
@@ -76,7 +76,7 @@ pub fn run(
 
 async fn serve(
     plan: &Plan,
-    wire: Kind,
+    wire: WireKind,
     bus: Endpoint<Body>,
     bound: Bound,
     report: &Sender<io::Result<()>>,
@@ -118,14 +118,14 @@ pub struct Tasks {
 impl Tasks {
     fn start(
         plan: &Plan,
-        wire: Kind,
+        wire: WireKind,
         mut bus: Endpoint<Body>,
         bound: Bound,
     ) -> io::Result<(Rc<Tasks>, Vec<JoinHandle<()>>)> {
         let specs = plan.specs();
         let origins = Origins::new(&plan.config.origins);
         let wire = plan.driver.wire(wire)?;
-        let driver = Driver {
+        let driver = DriverNames {
             runtime: runtime_kind().name(),
             connections: wire.kind().name(),
         };
@@ -315,10 +315,10 @@ impl Tasks {
 }
 
 /// What this thread's runtime waits with.
-fn runtime_kind() -> Kind {
+fn runtime_kind() -> WireKind {
     match monoio::utils::is_legacy() {
-        true => Kind::Epoll,
-        false => Kind::Uring,
+        true => WireKind::Epoll,
+        false => WireKind::Uring,
     }
 }
 

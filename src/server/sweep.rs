@@ -15,7 +15,7 @@ pub const TOUCHED_PER_ROUND: usize = 1_024;
 
 /// What is done to each.
 #[derive(Clone, Copy)]
-pub enum What {
+pub enum SweepTask {
     /// It is held to other limits. `since_now`: to a time of silence that begins now.
     Renew { since_now: bool, touch: Touch },
     /// It is closed, because the server stops.
@@ -24,11 +24,11 @@ pub enum What {
 
 /// See the module.
 #[derive(Default)]
-pub struct Sweeps(VecDeque<(What, Vec<ConnId>)>);
+pub struct Sweeps(VecDeque<(SweepTask, Vec<ConnId>)>);
 
 impl Sweeps {
     /// Begins with those that are there now.
-    pub fn begin(&mut self, host: &mut Host, transport: &mut Transport, what: What) {
+    pub fn begin(&mut self, host: &mut Host, transport: &mut Transport, what: SweepTask) {
         let mut ids = host.shard().ids();
         ids.reverse();
         self.0.push_back((what, ids));
@@ -48,11 +48,11 @@ impl Sweeps {
         for _ in 0..TOUCHED_PER_ROUND {
             let Some(id) = ids.pop() else { break };
             match *what {
-                What::Renew { since_now, touch } => {
+                SweepTask::Renew { since_now, touch } => {
                     host.shard().renew_connection(id, since_now);
                     transport.touch(host, id, touch);
                 }
-                What::Close => transport.close(host, id),
+                SweepTask::Close => transport.close(host, id),
             }
         }
         if ids.is_empty() {

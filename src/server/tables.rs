@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::Bound;
 use crate::config::{Config, DescriptorTables};
 use crate::ident::CoreId;
-use crate::net::admission::Room;
+use crate::net::admission::DescriptorRoom;
 use crate::net::handover::{Handover, Numbers, Pairs};
 use crate::net::listener::Listener;
 
@@ -64,7 +64,7 @@ impl DescriptorNeed {
 
     /// Clients that there may be where nothing else says how many: those that a table of so many descriptors holds
     /// beside the server's own, and what is kept for back ends and HTTP. `None` if descriptors set no limit.
-    pub fn room(&self, config: &Config, descriptors_max: usize) -> Option<Room> {
+    pub fn room(&self, config: &Config, descriptors_max: usize) -> Option<DescriptorRoom> {
         if descriptors_max > UNLIMITED {
             return None;
         }
@@ -75,7 +75,7 @@ impl DescriptorNeed {
                 true => self.held_by_tables(self.cores, descriptors_max.saturating_sub(kept)),
                 false => descriptors_max.saturating_sub(self.own() + kept),
             };
-        Some(Room {
+        Some(DescriptorRoom {
             clients: held(back_ends + http),
             with_http: held(back_ends),
         })
@@ -156,7 +156,7 @@ pub fn make_own() -> io::Result<()> {
 }
 
 /// A core's way to its listening sockets.
-pub enum Claim {
+pub enum ListenerSource {
     /// They are in the table that all cores have.
     Bound(Bound),
     /// It finds them in its copy of the table.
@@ -177,7 +177,7 @@ pub struct Originals {
 }
 
 /// Sees to it that each core can take its own with it.
-pub fn split(bound: Vec<Bound>) -> io::Result<(Vec<Claim>, Option<Originals>)> {
+pub fn split(bound: Vec<Bound>) -> io::Result<(Vec<ListenerSource>, Option<Originals>)> {
     let pairs = Pairs::open(bound.len())?;
     let numbers = |listeners: &[Listener]| {
         let number = |listener: &Listener| listener.descriptor().as_raw_fd();
@@ -190,7 +190,7 @@ pub fn split(bound: Vec<Bound>) -> io::Result<(Vec<Claim>, Option<Originals>)> {
             .collect(),
         pairs: pairs.numbers(),
     });
-    let claim = |core| Claim::Copy {
+    let claim = |core| ListenerSource::Copy {
         core: CoreId(core as u16),
         copies: Arc::clone(&copies),
     };
@@ -202,12 +202,12 @@ pub fn split(bound: Vec<Bound>) -> io::Result<(Vec<Claim>, Option<Originals>)> {
     Ok((claims, Some(originals)))
 }
 
-impl Claim {
+impl ListenerSource {
     /// To be called once, on the core's thread.
     pub fn redeem(self) -> io::Result<Bound> {
         let (core, copies) = match self {
-            Claim::Bound(bound) => return Ok(bound),
-            Claim::Copy { core, copies } => (core, copies),
+            ListenerSource::Bound(bound) => return Ok(bound),
+            ListenerSource::Copy { core, copies } => (core, copies),
         };
         make_own()?;
         // SAFETY: the table is this thread's alone, each number was open when it was copied, for the
@@ -274,7 +274,7 @@ mod tests {
         let config = Config::default();
         let room = |limit| need.room(&config, limit);
         let (clients, with_http) = (20_000 - 54 - 2 * 313, 20_000 - 54 - 313);
-        assert_eq!(room(20_000), Some(Room { clients, with_http }));
+        assert_eq!(room(20_000), Some(DescriptorRoom { clients, with_http }));
         // Of each pool no more than it may have.
         let clients = 1_048_576 - 54 - 2 * 1_024;
         assert_eq!(room(1_048_576).map(|room| room.clients), Some(clients));

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use tracing::warn;
 
 use super::client_drain::ClientDrain;
-use super::drain::Progress;
+use super::drain::DrainProgress;
 use super::reload::Renewal;
-use super::sweep::{Sweeps, What};
+use super::sweep::{SweepTask, Sweeps};
 use crate::app::envelope::DrainStep;
 use crate::app::host::{Host, Received};
 use crate::app::round::WorkSource;
@@ -32,7 +32,7 @@ const ROUNDS_PER_TURN: usize = 8;
 const ROUNDS_TIME: Duration = Duration::from_millis(1);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum TurnPhase {
     Serving,
     /// No clients are let in, and those that are there are closed by and by; all else is served.
     Shut,
@@ -48,10 +48,10 @@ pub struct Turn {
     /// Requests whose answers are not known.
     pending_requests: Rc<PendingRequests>,
     listeners: Rc<[Listener]>,
-    progress: Arc<[Progress]>,
+    progress: Arc<[DrainProgress]>,
     core: CoreId,
-    phase: Phase,
-    /// Whom to close in [`Phase::Shut`].
+    phase: TurnPhase,
+    /// Whom to close in [`TurnPhase::Shut`].
     client_drain: ClientDrain,
     /// What is being done to everybody.
     sweeps: Sweeps,
@@ -61,7 +61,7 @@ impl Turn {
     pub fn new(
         transport: Transport,
         listeners: Rc<[Listener]>,
-        progress: Arc<[Progress]>,
+        progress: Arc<[DrainProgress]>,
         core: CoreId,
     ) -> Turn {
         Turn {
@@ -70,7 +70,7 @@ impl Turn {
             listeners,
             progress,
             core,
-            phase: Phase::Serving,
+            phase: TurnPhase::Serving,
             client_drain: ClientDrain::default(),
             sweeps: Sweeps::default(),
         }
@@ -79,21 +79,21 @@ impl Turn {
     /// Whether a listener still lets connections in.
     pub fn accepts(&self, listener: u16) -> bool {
         match self.phase {
-            Phase::Serving => true,
-            Phase::Shut => !self.transport.is_for_clients(listener),
+            TurnPhase::Serving => true,
+            TurnPhase::Shut => !self.transport.is_for_clients(listener),
             _ => false,
         }
     }
 
     pub fn is_finished(&self) -> bool {
-        self.phase == Phase::Finished
+        self.phase == TurnPhase::Finished
     }
 
     /// When there is to be a turn even if nothing happens: when something is due, or the core ends even if connections are
     /// left.
     pub fn next_due(&self, host: &Host) -> Option<Instant> {
         let until = match self.phase {
-            Phase::Finishing(until) => Some(until),
+            TurnPhase::Finishing(until) => Some(until),
             _ => None,
         };
         let pending_requests = self.pending_requests.next_due();
@@ -137,7 +137,7 @@ impl Turn {
         if unfinished || !host.bus().arm() {
             host.bus().ring_self();
         }
-        if self.phase != Phase::Serving {
+        if self.phase != TurnPhase::Serving {
             self.report(host, unfinished);
         }
         // The one other look at the clock of a turn, however much was done in it.
@@ -233,8 +233,8 @@ impl Turn {
                     let id = arrival.connection;
                     self.transport.adopt(host, arrival);
                     match self.phase {
-                        Phase::Shut => self.client_drain.add(id),
-                        Phase::Finishing(_) => self.transport.close(host, id),
+                        TurnPhase::Shut => self.client_drain.add(id),
+                        TurnPhase::Finishing(_) => self.transport.close(host, id),
                         _ => {}
                     }
                 }
@@ -264,14 +264,14 @@ impl Turn {
             }
             touch.ask_after_silence = true;
         }
-        let what = What::Renew { since_now, touch };
+        let what = SweepTask::Renew { since_now, touch };
         self.sweeps.begin(host, &mut self.transport, what);
     }
 
     fn advance(&mut self, host: &mut Host, stage: DrainStep) {
         match stage {
             DrainStep::Shut => {
-                self.phase = Phase::Shut;
+                self.phase = TurnPhase::Shut;
                 self.transport.be_shut();
                 for (number, listener) in self.listeners.iter().enumerate() {
                     if self.transport.is_for_clients(number as u16) {
@@ -282,16 +282,17 @@ impl Turn {
             }
             DrainStep::Close { count } => self.client_drain.close(host, count),
             DrainStep::Quiet => {
-                self.phase = Phase::Quiet;
+                self.phase = TurnPhase::Quiet;
                 for listener in &*self.listeners {
                     listener.stop();
                 }
                 self.transport.be_quiet(host);
             }
             DrainStep::Finish { until } => {
-                self.phase = Phase::Finishing(until);
+                self.phase = TurnPhase::Finishing(until);
                 self.transport.begin_to_close();
-                self.sweeps.begin(host, &mut self.transport, What::Close);
+                self.sweeps
+                    .begin(host, &mut self.transport, SweepTask::Close);
             }
         }
     }
@@ -299,17 +300,17 @@ impl Turn {
     /// Tells the thread that drains how far this core is.
     fn report(&mut self, host: &mut Host, unfinished: bool) {
         let connections = host.shard().stats.connections;
-        if self.phase == Phase::Shut {
+        if self.phase == TurnPhase::Shut {
             let clients = self.client_drain.len() as u64;
             return self.progress[self.core.index()].publish_shut(connections, clients);
         }
         let working = unfinished || self.pending_requests.len() > 0 || host.has_pending_calls();
         self.progress[self.core.index()].publish_quiet(working, connections);
         let http_connections = host.shard().http_connections();
-        if let Phase::Finishing(until) = self.phase
+        if let TurnPhase::Finishing(until) = self.phase
             && (connections == 0 && http_connections == 0 || Instant::now() >= until)
         {
-            self.phase = Phase::Finished;
+            self.phase = TurnPhase::Finished;
         }
     }
 }

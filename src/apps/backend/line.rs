@@ -169,9 +169,9 @@ struct Object<'a> {
 
 impl<'a> Deserialize<'a> for Object<'a> {
     fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
+        struct ObjectVisitor;
 
-        impl<'a> Visitor<'a> for Fields {
+        impl<'a> Visitor<'a> for ObjectVisitor {
             type Value = Object<'a>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -182,8 +182,8 @@ impl<'a> Deserialize<'a> for Object<'a> {
                 let mut uid = None;
                 while let Some(key) = map.next_key()? {
                     match key {
-                        Key::Uid => uid = Some(map.next_value()?),
-                        Key::Other => {
+                        FieldName::Uid => uid = Some(map.next_value()?),
+                        FieldName::Other => {
                             map.next_value::<IgnoredAny>()?;
                         }
                     }
@@ -192,29 +192,33 @@ impl<'a> Deserialize<'a> for Object<'a> {
             }
         }
 
-        deserializer.deserialize_map(Fields)
+        deserializer.deserialize_map(ObjectVisitor)
     }
 }
 
 /// A key, its escapes decoded: `"\u0075id"` is `uid` too.
-enum Key {
+enum FieldName {
     Uid,
     Other,
 }
 
-impl<'a> Deserialize<'a> for Key {
+impl<'a> Deserialize<'a> for FieldName {
     fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {
         struct Name;
 
         impl Visitor<'_> for Name {
-            type Value = Key;
+            type Value = FieldName;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a key")
             }
 
-            fn visit_str<E: Error>(self, name: &str) -> Result<Key, E> {
-                Ok(if name == "uid" { Key::Uid } else { Key::Other })
+            fn visit_str<E: Error>(self, name: &str) -> Result<FieldName, E> {
+                Ok(if name == "uid" {
+                    FieldName::Uid
+                } else {
+                    FieldName::Other
+                })
             }
         }
 

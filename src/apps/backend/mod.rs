@@ -23,14 +23,14 @@ use ringpost::ident::{ConnId, Reply, Ticket};
 use ringpost::payload::Message;
 
 use self::line::Line;
-use self::report::Facts;
+use self::report::ServerFacts;
 use self::strangers::{PAUSE, Strangers};
 use super::text_of;
 
 /// The app's value on one core.
 pub struct Backend {
     /// What `stats` tells of the server.
-    facts: Facts,
+    facts: ServerFacts,
     backend_tokens: BackendTokens,
     /// Strangers who say nothing would keep back ends out otherwise.
     token_timeout: TokenTimeout,
@@ -79,7 +79,7 @@ impl Backend {
     pub fn new(
         backend_tokens: BackendTokens,
         token_timeout: TokenTimeout,
-        facts: Facts,
+        facts: ServerFacts,
     ) -> Backend {
         Backend {
             facts,
@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn rights_are_written_by_their_names() {
         let timeout = TokenTimeout::new(Duration::from_secs(1));
-        let mut backend = Backend::new(BackendTokens::default(), timeout, Facts::new());
+        let mut backend = Backend::new(BackendTokens::default(), timeout, ServerFacts::new());
         for rights in [Rights::ALL, Rights::PUSH, Rights::NONE] {
             let session = backend.session(Some(rights));
             let bytes = backend.pack(&session).expect("nothing is open");

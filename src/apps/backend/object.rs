@@ -12,7 +12,7 @@ const DEPTH_MAX: u32 = 64;
 /// The uid, a string without escapes or an integer as it is written; of two the last. Whether somebody
 /// could have it is for the caller to check.
 pub fn find(line: &str) -> Option<&str> {
-    let mut scan = Scan { line, at: 0 };
+    let mut scan = ObjectScan { line, at: 0 };
     let mut uid = None;
     scan.spaces();
     scan.take(b'{')?;
@@ -53,13 +53,13 @@ fn mark(eight: [u8; 8]) -> u64 {
     zeros(eight ^ (ONES * u64::from(b'"'))) | zeros(eight ^ (ONES * u64::from(b'\\')))
 }
 
-struct Scan<'a> {
+struct ObjectScan<'a> {
     line: &'a str,
     /// What is before it has been read. On a character's first byte.
     at: usize,
 }
 
-impl<'a> Scan<'a> {
+impl<'a> ObjectScan<'a> {
     fn peek(&self) -> Option<u8> {
         self.line.as_bytes().get(self.at).copied()
     }

@@ -9,30 +9,30 @@ use serde::{Serialize, Serializer};
 
 /// What is told of the server beside its counters. Clones are of the same.
 #[derive(Clone)]
-pub struct Facts {
+pub struct ServerFacts {
     started: Instant,
     /// Known once they are bound.
-    listeners: Arc<OnceLock<Vec<Named>>>,
+    listeners: Arc<OnceLock<Vec<BoundListener>>>,
 }
 
 /// A listener, as it is really bound.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Named {
+pub struct BoundListener {
     pub app: String,
     pub url: String,
 }
 
-impl Facts {
+impl ServerFacts {
     /// Of a server that starts now.
-    pub fn new() -> Facts {
-        Facts {
+    pub fn new() -> ServerFacts {
+        ServerFacts {
             started: Instant::now(),
             listeners: Arc::default(),
         }
     }
 
     /// They are bound.
-    pub fn listen(&self, listeners: Vec<Named>) {
+    pub fn listen(&self, listeners: Vec<BoundListener>) {
         // They stay what they are.
         let _ = self.listeners.set(listeners);
     }
@@ -45,7 +45,7 @@ struct Report<'a> {
     version: &'static str,
     uptime_seconds: u64,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    listeners: &'a [Named],
+    listeners: &'a [BoundListener],
     connections: u64,
     bound: u64,
     binds: u64,
@@ -68,7 +68,7 @@ struct Report<'a> {
 }
 
 /// The line, without its line end.
-pub fn line(facts: &Facts, stats: &Stats) -> String {
+pub fn line(facts: &ServerFacts, stats: &Stats) -> String {
     let report = Report {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: facts.started.elapsed().as_secs(),
@@ -127,8 +127,8 @@ mod tests {
         let mut stats = Stats::default();
         stats.cores = vec![core(0, 3), core(1, 4), bare];
 
-        let facts = Facts::new();
-        facts.listen(vec![Named {
+        let facts = ServerFacts::new();
+        facts.listen(vec![BoundListener {
             app: "relay".to_owned(),
             url: "ws://127.0.0.1:1".to_owned(),
         }]);

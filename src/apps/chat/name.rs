@@ -24,12 +24,12 @@ const MARKS_MAX: usize = 4;
 pub fn beginning(text: &str) -> Option<&str> {
     let (mut chars, mut marks, mut end) = (0, 0, 0);
     for (at, c) in text.char_indices() {
-        match Part::of(c) {
-            Some(Part::Character) if chars < CHARS_MAX => {
+        match NamePart::of(c) {
+            Some(NamePart::Character) if chars < CHARS_MAX => {
                 chars += 1;
                 marks = 0;
             }
-            Some(Part::Mark) if chars > 0 && marks < MARKS_MAX => marks += 1,
+            Some(NamePart::Mark) if chars > 0 && marks < MARKS_MAX => marks += 1,
             _ => break,
         }
         end = at + c.len_utf8();
@@ -43,24 +43,26 @@ pub fn is_whole(text: &str) -> bool {
 }
 
 /// What a code point is in a name.
-enum Part {
+enum NamePart {
     /// The first of a character.
     Character,
     /// One more of the character before it.
     Mark,
 }
 
-impl Part {
-    fn of(c: char) -> Option<Part> {
+impl NamePart {
+    fn of(c: char) -> Option<NamePart> {
         match c {
-            '_' | '0'..='9' | 'A'..='Z' | 'a'..='z' => return Some(Part::Character),
+            '_' | '0'..='9' | 'A'..='Z' | 'a'..='z' => return Some(NamePart::Character),
             // Vowels and final consonants of a syllable's parts (The Unicode Standard, 3.12).
-            '\u{1160}'..='\u{11FF}' | '\u{D7B0}'..='\u{D7FB}' => return Some(Part::Mark),
+            '\u{1160}'..='\u{11FF}' | '\u{D7B0}'..='\u{D7FB}' => return Some(NamePart::Mark),
             _ => {}
         }
         match c.general_category_group() {
-            GeneralCategoryGroup::Letter | GeneralCategoryGroup::Number => Some(Part::Character),
-            GeneralCategoryGroup::Mark => Some(Part::Mark),
+            GeneralCategoryGroup::Letter | GeneralCategoryGroup::Number => {
+                Some(NamePart::Character)
+            }
+            GeneralCategoryGroup::Mark => Some(NamePart::Mark),
             _ => None,
         }
     }

@@ -22,10 +22,10 @@ const SHARE: u32 = 10;
 pub struct Roster<Id> {
     /// Nearly always one user an address. Two are possible for a moment, when a client comes
     /// back from its old port before the end of its old connection was noticed; the newest is shown.
-    users: BTreeMap<SocketAddr, SmallVec<[User<Id>; 1]>>,
+    users: BTreeMap<SocketAddr, SmallVec<[RosterEntry<Id>; 1]>>,
 }
 
-struct User<Id> {
+struct RosterEntry<Id> {
     id: Id,
     name: Box<str>,
 }
@@ -41,7 +41,7 @@ impl<Id: PartialEq> Roster<Id> {
     /// Enters a user.
     pub fn enter(&mut self, address: SocketAddr, id: Id, name: Box<str>) {
         let here = self.users.entry(address).or_default();
-        here.push(User { id, name });
+        here.push(RosterEntry { id, name });
     }
 
     /// Removes that user, and nobody who has the address by now. Whether it was there.

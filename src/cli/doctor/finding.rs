@@ -17,7 +17,7 @@ pub enum Verdict {
 /// Where a line belongs that mends something.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Place {
+pub enum MendPlace {
     /// A command for root; what it sets is gone with the next boot.
     RootShell,
     /// The shell that starts the server, of root.
@@ -33,11 +33,11 @@ pub enum Place {
 /// A line to copy, as it is.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Mend {
-    pub place: Place,
+    pub place: MendPlace,
     pub line: String,
 }
 
-impl Place {
+impl MendPlace {
     /// A line that belongs there.
     pub fn line(self, line: impl Into<String>) -> Mend {
         Mend {

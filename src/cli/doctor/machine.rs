@@ -15,7 +15,7 @@ pub struct Machine {
 
 /// A control group that holds the process, and what it allows; `None` is no limit.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Group {
+pub struct ControlGroup {
     pub path: PathBuf,
     pub memory_max: Option<u64>,
     pub memory_used: u64,
@@ -139,12 +139,12 @@ impl Machine {
     }
 
     /// The control groups that hold the process, of both versions, from its own up to the root.
-    pub fn groups(&self) -> Vec<Group> {
+    pub fn groups(&self) -> Vec<ControlGroup> {
         let groups = ringpost::machine::control_groups(&self.root, &self.process);
         groups.iter().map(|path| self.group(path)).collect()
     }
 
-    fn group(&self, path: &Path) -> Group {
+    fn group(&self, path: &Path) -> ControlGroup {
         let number = |names: &[&str]| {
             let texts = names.iter().filter_map(|name| self.read(path.join(name)));
             texts
@@ -153,7 +153,7 @@ impl Machine {
         };
         // Version 1 says "no limit" by a number that no machine has.
         let is_limit = |bytes: &u64| *bytes < 1 << 60;
-        Group {
+        ControlGroup {
             path: Path::new("/").join(path),
             memory_max: number(&["memory.max", "memory.limit_in_bytes"]).filter(is_limit),
             memory_used: self.memory_used(path),

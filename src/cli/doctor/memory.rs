@@ -1,7 +1,7 @@
 //! What connections cost in memory: ours, the kernel's, and what TCP may take for its buffers.
 
-use super::Plan;
-use super::finding::{Finding, Place, grouped, sized};
+use super::DoctorPlan;
+use super::finding::{Finding, MendPlace, grouped, sized};
 use super::machine::Machine;
 
 /// Resident bytes of an idle, bound websocket connection, measured with 10,000 and 19,000 of them.
@@ -27,7 +27,7 @@ fn available(machine: &Machine) -> Option<(u64, String)> {
 }
 
 /// Idle connections.
-pub fn memory(machine: &Machine, plan: &Plan) -> Option<Finding> {
+pub fn memory(machine: &Machine, plan: &DoctorPlan) -> Option<Finding> {
     let (available, by) = available(machine)?;
     let each = USER_BYTES + KERNEL_BYTES;
     let found = format!("{} free ({by})", sized(available));
@@ -44,12 +44,12 @@ pub fn memory(machine: &Machine, plan: &Plan) -> Option<Finding> {
         sized(needed)
     );
     let gibibytes = (needed * 2).div_ceil(1 << 30);
-    let mend = [Place::Unit.line(format!("MemoryMax={gibibytes}G"))];
+    let mend = [MendPlace::Unit.line(format!("MemoryMax={gibibytes}G"))];
     Some(finding.because(because, &mend))
 }
 
 /// What clients that do not read can make it.
-pub fn stalled(machine: &Machine, plan: &Plan) -> Option<Finding> {
+pub fn stalled(machine: &Machine, plan: &DoctorPlan) -> Option<Finding> {
     let (available, _) = available(machine)?;
     let outboxes = plan.cores * plan.outbox_bytes_core;
     let idle = plan.connections * (USER_BYTES + KERNEL_BYTES);
@@ -67,7 +67,7 @@ pub fn stalled(machine: &Machine, plan: &Plan) -> Option<Finding> {
         sized(2 * plan.send_buffer_bytes)
     );
     let each = ((room / 2 / plan.cores.max(1)) >> 20).max(1);
-    let mend = [Place::Configuration.line(format!("outbox_bytes_core_max = \"{each} MiB\""))];
+    let mend = [MendPlace::Configuration.line(format!("outbox_bytes_core_max = \"{each} MiB\""))];
     Some(
         Finding::ok("outboxes", found)
             .noted(outboxes > room)
@@ -76,7 +76,7 @@ pub fn stalled(machine: &Machine, plan: &Plan) -> Option<Finding> {
 }
 
 /// What is kept for those who are not there.
-pub fn kept(machine: &Machine, plan: &Plan) -> Option<Finding> {
+pub fn kept(machine: &Machine, plan: &DoctorPlan) -> Option<Finding> {
     let (available, _) = available(machine)?;
     let most = plan.cores * plan.history_bytes_core;
     let idle = plan.connections * (USER_BYTES + KERNEL_BYTES);
@@ -92,7 +92,7 @@ pub fn kept(machine: &Machine, plan: &Plan) -> Option<Finding> {
         sized(room)
     );
     let each = ((room / 2 / plan.cores.max(1)) >> 20).max(1);
-    let mend = [Place::Configuration.line(format!("history_bytes_core_max = \"{each} MiB\""))];
+    let mend = [MendPlace::Configuration.line(format!("history_bytes_core_max = \"{each} MiB\""))];
     Some(
         Finding::ok("history", found)
             .noted(most > room)
@@ -101,7 +101,7 @@ pub fn kept(machine: &Machine, plan: &Plan) -> Option<Finding> {
 }
 
 /// `net.ipv4.tcp_mem`.
-pub fn tcp_memory(machine: &Machine, plan: &Plan) -> Option<Finding> {
+pub fn tcp_memory(machine: &Machine, plan: &DoctorPlan) -> Option<Finding> {
     let pages = machine.numbers("net.ipv4.tcp_mem")?;
     let &[_, pressure, most] = pages.as_slice() else {
         return None;
@@ -121,7 +121,7 @@ pub fn tcp_memory(machine: &Machine, plan: &Plan) -> Option<Finding> {
         grouped(most)
     );
     let wanted = plan.connections.next_power_of_two();
-    let mend = [Place::RootShell.line(format!(
+    let mend = [MendPlace::RootShell.line(format!(
         "sysctl -w net.ipv4.tcp_mem='{} {wanted} {}'",
         wanted / 4 * 3,
         wanted / 2 * 3

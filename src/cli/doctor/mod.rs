@@ -48,7 +48,7 @@ pub struct DoctorArgs {
 
 /// What is to be served, as far as the machine's limits are about it.
 #[derive(Clone, Debug)]
-struct Plan {
+struct DoctorPlan {
     connections: u64,
     cores: u64,
     listeners: u64,
@@ -68,13 +68,13 @@ struct Plan {
     rings: Option<Vec<RingTrial>>,
 }
 
-impl Plan {
-    fn new(settings: &Settings, connections: u64, machine: &Machine) -> Plan {
+impl DoctorPlan {
+    fn new(settings: &Settings, connections: u64, machine: &Machine) -> DoctorPlan {
         let config = &settings.config;
         let sites = settings.listeners.iter();
         let sites = sites.filter(|one| one.scheme == Scheme::Http).count();
         let ports = settings.listeners.iter().map(|one| one.address.port());
-        Plan {
+        DoctorPlan {
             connections,
             cores: match config.cores {
                 0 => machine.cores() as u64,
@@ -102,7 +102,7 @@ impl Plan {
 }
 
 /// Everything that is looked at, in the order in which connections meet it.
-const CHECKS: &[fn(&Machine, &Plan) -> Option<Finding>] = &[
+const CHECKS: &[fn(&Machine, &DoctorPlan) -> Option<Finding>] = &[
     process::descriptors,
     process::descriptors_ceiling,
     process::open_files,
@@ -123,7 +123,7 @@ const CHECKS: &[fn(&Machine, &Plan) -> Option<Finding>] = &[
     network::dropped,
 ];
 
-fn examine(machine: &Machine, plan: &Plan) -> Vec<Finding> {
+fn examine(machine: &Machine, plan: &DoctorPlan) -> Vec<Finding> {
     let findings = CHECKS.iter().filter_map(|check| check(machine, plan));
     findings.collect()
 }
@@ -153,7 +153,7 @@ pub fn run(args: &DoctorArgs) -> Status {
     }
     let configured = settings.config.max_connections as u64;
     let asked = args.connections.unwrap_or(configured);
-    let mut plan = Plan::new(&settings, asked, &machine);
+    let mut plan = DoctorPlan::new(&settings, asked, &machine);
     // Rings are made by ourselves, on this machine: of another root or process that says nothing.
     if args.root == Path::new("/") && args.pid.is_none() {
         plan.rings = Some(ringpost::machine::try_rings());
@@ -180,7 +180,7 @@ pub fn run(args: &DoctorArgs) -> Status {
 }
 
 /// Has the plan be for as many connections as the machine holds, and says what bounds them.
-fn settle(machine: &Machine, plan: &mut Plan) -> Option<&'static str> {
+fn settle(machine: &Machine, plan: &mut DoctorPlan) -> Option<&'static str> {
     let mut bound = None;
     plan.connections = super::keys::COUNT_MAX as u64;
     // What a limit holds may depend a little on how many are wanted.
@@ -206,11 +206,11 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
         return Vec::new();
     }
     let machine = Machine::new(Path::new("/"), None);
-    let plan = Plan::new(settings, connections, &machine);
+    let plan = DoctorPlan::new(settings, connections, &machine);
     lines(&plan, &examine(&machine, &plan))
 }
 
-fn lines(plan: &Plan, findings: &[Finding]) -> Vec<String> {
+fn lines(plan: &DoctorPlan, findings: &[Finding]) -> Vec<String> {
     let broken = findings
         .iter()
         .filter(|finding| finding.verdict == Verdict::Breaks);

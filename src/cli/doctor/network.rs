@@ -1,7 +1,7 @@
 //! What the kernel's network stack holds: queues, tracked connections, ports, tables; and what it has dropped.
 
-use super::Plan;
-use super::finding::{Finding, Place, grouped};
+use super::DoctorPlan;
+use super::finding::{Finding, MendPlace, grouped};
 use super::machine::Machine;
 
 /// What a listener asks for; the kernel gives no more than `net.core.somaxconn`.
@@ -13,7 +13,7 @@ const WIDE: (u64, u64) = (10_240, 65_535);
 const PACKETS: u64 = 8_192;
 
 /// The queue of each listener on each core.
-pub fn queue(machine: &Machine, plan: &Plan) -> Option<Finding> {
+pub fn queue(machine: &Machine, plan: &DoctorPlan) -> Option<Finding> {
     let most = machine.number("net.core.somaxconn")?;
     let found = format!("{} a core (net.core.somaxconn)", grouped(most.min(BACKLOG)));
     let because = format!(
@@ -22,13 +22,13 @@ pub fn queue(machine: &Machine, plan: &Plan) -> Option<Finding> {
          s. A server that runs has to be started anew.",
         grouped(BACKLOG)
     );
-    let mend = [Place::RootShell.line(format!("sysctl -w net.core.somaxconn={BACKLOG}"))];
+    let mend = [MendPlace::RootShell.line(format!("sysctl -w net.core.somaxconn={BACKLOG}"))];
     let finding = Finding::ok("accept queue", found).noted(most < BACKLOG.min(plan.connections));
     Some(finding.because(because, &mend))
 }
 
 /// Half-open connections, which the kernel bounds by its own number where it sends no cookies.
-pub fn half_open(machine: &Machine, plan: &Plan) -> Option<Finding> {
+pub fn half_open(machine: &Machine, plan: &DoctorPlan) -> Option<Finding> {
     let most = machine.number("net.ipv4.tcp_max_syn_backlog")?;
     let cookies = machine.number("net.ipv4.tcp_syncookies")?;
     let found = match cookies {
@@ -40,12 +40,12 @@ pub fn half_open(machine: &Machine, plan: &Plan) -> Option<Finding> {
         "A flood of {} half-open connections keeps everybody else out.",
         grouped(most.min(plan.connections))
     );
-    let mend = [Place::RootShell.line("sysctl -w net.ipv4.tcp_syncookies=1")];
+    let mend = [MendPlace::RootShell.line("sysctl -w net.ipv4.tcp_syncookies=1")];
     Some(finding.because(because, &mend))
 }
 
 /// Connection tracking, if the kernel does it.
-pub fn tracked(machine: &Machine, plan: &Plan) -> Option<Finding> {
+pub fn tracked(machine: &Machine, plan: &DoctorPlan) -> Option<Finding> {
     let most = machine.number("net.netfilter.nf_conntrack_max")?;
     let there = machine
         .number("net.netfilter.nf_conntrack_count")
@@ -66,12 +66,12 @@ pub fn tracked(machine: &Machine, plan: &Plan) -> Option<Finding> {
                    `notrack` rules for the listeners' ports, in both directions.";
     let wanted = (2 * plan.connections).next_power_of_two();
     let mend =
-        [Place::RootShell.line(format!("sysctl -w net.netfilter.nf_conntrack_max={wanted}"))];
+        [MendPlace::RootShell.line(format!("sysctl -w net.netfilter.nf_conntrack_max={wanted}"))];
     Some(finding.because(because, &mend))
 }
 
 /// Ports to connect from: a limit of clients and proxies, not of a server.
-pub fn ports(machine: &Machine, plan: &Plan) -> Option<Finding> {
+pub fn ports(machine: &Machine, plan: &DoctorPlan) -> Option<Finding> {
     let range = machine.numbers("net.ipv4.ip_local_port_range")?;
     let &[first, last] = range.as_slice() else {
         return None;
@@ -96,7 +96,7 @@ pub fn ports(machine: &Machine, plan: &Plan) -> Option<Finding> {
         ));
         if first > WIDE.0 || last < WIDE.1 {
             let [first, last] = [first.min(WIDE.0), last.max(WIDE.1)];
-            mend.push(Place::RootShell.line(format!(
+            mend.push(MendPlace::RootShell.line(format!(
                 "sysctl -w net.ipv4.ip_local_port_range='{first} {last}'"
             )));
         }
@@ -107,7 +107,7 @@ pub fn ports(machine: &Machine, plan: &Plan) -> Option<Finding> {
             "Port {taken} of a listener is among them: another program's connection may \
              have it when the server starts."
         ));
-        mend.push(Place::RootShell.line(format!(
+        mend.push(MendPlace::RootShell.line(format!(
             "sysctl -w net.ipv4.ip_local_reserved_ports={taken}"
         )));
     }
@@ -115,7 +115,7 @@ pub fn ports(machine: &Machine, plan: &Plan) -> Option<Finding> {
 }
 
 /// The table in which the kernel finds the socket of each packet. Its size is fixed at boot.
-pub fn sockets_table(machine: &Machine, plan: &Plan) -> Option<Finding> {
+pub fn sockets_table(machine: &Machine, plan: &DoctorPlan) -> Option<Finding> {
     let buckets = machine.number("net.ipv4.tcp_ehash_entries")?;
     let found = format!("{} chains (net.ipv4.tcp_ehash_entries)", grouped(buckets));
     let finding = Finding::ok("table of sockets", found).noted(plan.connections > buckets);
@@ -125,7 +125,7 @@ pub fn sockets_table(machine: &Machine, plan: &Plan) -> Option<Finding> {
         grouped(plan.connections),
         plan.connections.div_ceil(buckets.max(1))
     );
-    let mend = [Place::Boot.line(format!(
+    let mend = [MendPlace::Boot.line(format!(
         "thash_entries={}",
         plan.connections.next_power_of_two()
     ))];
@@ -133,13 +133,13 @@ pub fn sockets_table(machine: &Machine, plan: &Plan) -> Option<Finding> {
 }
 
 /// Sockets that are closed and not gone: a mass close makes many at once.
-pub fn leftovers(machine: &Machine, plan: &Plan) -> Option<Finding> {
+pub fn leftovers(machine: &Machine, plan: &DoctorPlan) -> Option<Finding> {
     let orphans = machine.number("net.ipv4.tcp_max_orphans")?;
     let found = format!("{} at most (net.ipv4.tcp_max_orphans)", grouped(orphans));
     let finding = Finding::ok("orphans", found).noted(orphans < plan.connections);
     let because = "Sockets closed with bytes still to be sent; the kernel resets those above that number. \
                    It matters where a network fails and all its connections end at once.";
-    let mend = [Place::RootShell.line(format!(
+    let mend = [MendPlace::RootShell.line(format!(
         "sysctl -w net.ipv4.tcp_max_orphans={}",
         plan.connections.next_power_of_two()
     ))];
@@ -147,7 +147,7 @@ pub fn leftovers(machine: &Machine, plan: &Plan) -> Option<Finding> {
 }
 
 /// What has been dropped since boot, whatever the settings say.
-pub fn dropped(machine: &Machine, _: &Plan) -> Option<Finding> {
+pub fn dropped(machine: &Machine, _: &DoctorPlan) -> Option<Finding> {
     let counters = [
         ("ListenOverflows", "an accept queue was full"),
         ("TCPReqQFullDrop", "too many were half-open"),
@@ -175,7 +175,8 @@ pub fn dropped(machine: &Machine, _: &Plan) -> Option<Finding> {
         let now = machine.number("net.core.netdev_max_backlog");
         if now.is_some_and(|now| now < PACKETS) {
             mend.push(
-                Place::RootShell.line(format!("sysctl -w net.core.netdev_max_backlog={PACKETS}")),
+                MendPlace::RootShell
+                    .line(format!("sysctl -w net.core.netdev_max_backlog={PACKETS}")),
             );
         }
     }

@@ -3,8 +3,8 @@
 use ringpost::config::{CORES_MAX, DescriptorTables, Driver};
 use ringpost::machine::{DescriptorNeed, RingTrial};
 
-use super::Plan;
-use super::finding::{Finding, Place, grouped, sized};
+use super::DoctorPlan;
+use super::finding::{Finding, MendPlace, grouped, sized};
 use super::machine::Machine;
 
 /// Locked memory of a core's two rings.
@@ -15,7 +15,7 @@ const THREADS: u64 = 5;
 const CAP_IPC_LOCK: u32 = 14;
 const CAP_SYS_ADMIN: u32 = 21;
 
-fn need(plan: &Plan) -> DescriptorNeed {
+fn need(plan: &DoctorPlan) -> DescriptorNeed {
     DescriptorNeed {
         max_connections: plan.max_connections as usize,
         cores: plan.cores as usize,
@@ -24,12 +24,12 @@ fn need(plan: &Plan) -> DescriptorNeed {
 }
 
 /// Descriptors that are no clients'.
-fn own_descriptors(plan: &Plan) -> u64 {
+fn own_descriptors(plan: &DoctorPlan) -> u64 {
     need(plan).own() as u64
 }
 
 /// What is kept for back ends and HTTP where nothing says how many clients there may be.
-fn kept_descriptors(plan: &Plan, limit: u64) -> u64 {
+fn kept_descriptors(plan: &DoctorPlan, limit: u64) -> u64 {
     let kept = |most: u64| need(plan).kept(most as usize, limit as usize) as u64;
     match plan.max_connections {
         0 => kept(plan.backend_connections) + kept(plan.http_connections_max),
@@ -38,28 +38,28 @@ fn kept_descriptors(plan: &Plan, limit: u64) -> u64 {
 }
 
 /// What a limit should be, with room for the HTTP port's connections, to whole thousands.
-fn wanted_descriptors(plan: &Plan) -> u64 {
+fn wanted_descriptors(plan: &DoctorPlan) -> u64 {
     (plan.connections + own_descriptors(plan) + plan.http_connections).next_multiple_of(1_000)
 }
 
 /// Whether each core has a descriptor table, and so the limit, of its own.
-fn has_own_tables(plan: &Plan, limit: u64) -> bool {
+fn has_own_tables(plan: &DoctorPlan, limit: u64) -> bool {
     need(plan).has_own_tables(plan.tables, limit as usize)
 }
 
 /// What so many cores hold together, each with a table of its own.
-fn held_by_tables(plan: &Plan, cores: u64, limit: u64) -> u64 {
+fn held_by_tables(plan: &DoctorPlan, cores: u64, limit: u64) -> u64 {
     need(plan).held_by_tables(cores as usize, limit as usize) as u64
 }
 
 /// RLIMIT_NOFILE; the server raises the soft limit to the hard one itself.
-pub fn descriptors(machine: &Machine, plan: &Plan) -> Option<Finding> {
+pub fn descriptors(machine: &Machine, plan: &DoctorPlan) -> Option<Finding> {
     let (_, hard) = machine.limit("Max open files")?;
     let own = own_descriptors(plan);
     let wanted = wanted_descriptors(plan);
     let mut mend = vec![
-        Place::Unit.line(format!("LimitNOFILE={wanted}")),
-        Place::StartingShell.line(format!("ulimit -n {wanted}")),
+        MendPlace::Unit.line(format!("LimitNOFILE={wanted}")),
+        MendPlace::StartingShell.line(format!("ulimit -n {wanted}")),
     ];
     let enough = |cores: &u64| held_by_tables(plan, *cores, hard) >= plan.connections;
     let cores = (plan.cores..=CORES_MAX as u64).find(enough);
@@ -76,13 +76,13 @@ pub fn descriptors(machine: &Machine, plan: &Plan) -> Option<Finding> {
         );
         if !has_own {
             let most = plan.connections;
-            mend.push(Place::Configuration.line(format!("max_connections = {most}")));
+            mend.push(MendPlace::Configuration.line(format!("max_connections = {most}")));
         }
         if !has_own && plan.tables == DescriptorTables::Shared {
-            mend.push(Place::Configuration.line("descriptor_tables = \"auto\""));
+            mend.push(MendPlace::Configuration.line("descriptor_tables = \"auto\""));
         }
         if cores > plan.cores {
-            mend.push(Place::Configuration.line(format!("cores = {cores}")));
+            mend.push(MendPlace::Configuration.line(format!("cores = {cores}")));
         }
     }
     let (holds, found) = if has_own {
@@ -100,7 +100,7 @@ pub fn descriptors(machine: &Machine, plan: &Plan) -> Option<Finding> {
 }
 
 /// `fs.nr_open`: what that limit can be raised to. Told where it stands in the way of raising it.
-pub fn descriptors_ceiling(machine: &Machine, plan: &Plan) -> Option<Finding> {
+pub fn descriptors_ceiling(machine: &Machine, plan: &DoctorPlan) -> Option<Finding> {
     let ceiling = machine.number("fs.nr_open")?;
     let (_, hard) = machine.limit("Max open files")?;
     if has_own_tables(plan, hard) && held_by_tables(plan, plan.cores, hard) >= plan.connections {
@@ -109,7 +109,7 @@ pub fn descriptors_ceiling(machine: &Machine, plan: &Plan) -> Option<Finding> {
     let wanted = wanted_descriptors(plan);
     let because = "No limit of open files can be set above it, not even by root: the unit starts \
                    with less, `ulimit` fails.";
-    let mend = [Place::RootShell.line(format!(
+    let mend = [MendPlace::RootShell.line(format!(
         "sysctl -w fs.nr_open={}",
         wanted.next_power_of_two()
     ))];
@@ -123,7 +123,7 @@ pub fn descriptors_ceiling(machine: &Machine, plan: &Plan) -> Option<Finding> {
 }
 
 /// `fs.file-max`: what the whole machine may have open.
-pub fn open_files(machine: &Machine, plan: &Plan) -> Option<Finding> {
+pub fn open_files(machine: &Machine, plan: &DoctorPlan) -> Option<Finding> {
     let most = machine.number("fs.file-max")?;
     let open = machine.open_files().unwrap_or(0);
     let found = match most >> 62 {
@@ -142,12 +142,12 @@ pub fn open_files(machine: &Machine, plan: &Plan) -> Option<Finding> {
         grouped(open)
     );
     let wanted = (open + 2 * wanted_descriptors(plan)).next_power_of_two();
-    let mend = [Place::RootShell.line(format!("sysctl -w fs.file-max={wanted}"))];
+    let mend = [MendPlace::RootShell.line(format!("sysctl -w fs.file-max={wanted}"))];
     Some(finding.because(because, &mend))
 }
 
 /// Which rings the kernel gives us, by what happened when some were made.
-pub fn rings(machine: &Machine, plan: &Plan) -> Option<Finding> {
+pub fn rings(machine: &Machine, plan: &DoctorPlan) -> Option<Finding> {
     let trials = plan.rings.as_ref()?;
     let works = |what: &str| {
         let mut of_kind = trials.iter().filter(|trial| trial.what == what);
@@ -171,7 +171,7 @@ pub fn rings(machine: &Machine, plan: &Plan) -> Option<Finding> {
     let refusals: Vec<String> = refusals.collect();
     let mut mend = Vec::new();
     if machine.number("kernel.io_uring_disabled").unwrap_or(0) > 0 {
-        mend.push(Place::RootShell.line("sysctl -w kernel.io_uring_disabled=0"));
+        mend.push(MendPlace::RootShell.line("sysctl -w kernel.io_uring_disabled=0"));
     }
     let old = machine.kernel().filter(|version| *version < (6, 1));
     let old = old.map(|(major, minor)| format!(" This kernel is {major}.{minor}; it takes 6.1."));
@@ -190,7 +190,7 @@ pub fn rings(machine: &Machine, plan: &Plan) -> Option<Finding> {
 }
 
 /// RLIMIT_MEMLOCK, which rings count against unless the process is privileged.
-pub fn locked_memory(machine: &Machine, plan: &Plan) -> Option<Finding> {
+pub fn locked_memory(machine: &Machine, plan: &DoctorPlan) -> Option<Finding> {
     let (_, hard) = machine.limit("Max locked memory")?;
     // One more while they are tried out at start, and while the kernel takes its time to give that back.
     let needed = (plan.cores + 1) * RING_BYTES;
@@ -213,14 +213,14 @@ pub fn locked_memory(machine: &Machine, plan: &Plan) -> Option<Finding> {
     );
     let mebibytes = needed.div_ceil(1 << 20).next_power_of_two().max(8);
     let mend = [
-        Place::Unit.line(format!("LimitMEMLOCK={mebibytes}M")),
-        Place::StartingShell.line(format!("ulimit -l {}", mebibytes << 10)),
+        MendPlace::Unit.line(format!("LimitMEMLOCK={mebibytes}M")),
+        MendPlace::StartingShell.line(format!("ulimit -l {}", mebibytes << 10)),
     ];
     Some(finding.because(because, &mend))
 }
 
 /// How many threads there may be.
-pub fn threads(machine: &Machine, plan: &Plan) -> Option<Finding> {
+pub fn threads(machine: &Machine, plan: &DoctorPlan) -> Option<Finding> {
     let needed = plan.cores + THREADS;
     let of_user = machine.limit("Max processes").map(|(_, hard)| hard);
     let groups = machine.groups();
@@ -239,14 +239,14 @@ pub fn threads(machine: &Machine, plan: &Plan) -> Option<Finding> {
     };
     let because = format!("The server has {needed}, and does not start without them.");
     let mend = [
-        Place::Unit.line(format!("TasksMax={}", needed * 2)),
-        Place::StartingShell.line(format!("ulimit -u {}", needed * 2)),
+        MendPlace::Unit.line(format!("TasksMax={}", needed * 2)),
+        MendPlace::StartingShell.line(format!("ulimit -u {}", needed * 2)),
     ];
     Some(finding.because(because, &mend))
 }
 
 /// CPUs for the cores, and a quota on their time.
-pub fn cpus(machine: &Machine, plan: &Plan) -> Option<Finding> {
+pub fn cpus(machine: &Machine, plan: &DoctorPlan) -> Option<Finding> {
     let cpus = machine.cpus()? as u64;
     let groups = machine.groups();
     let quota = groups.iter().filter_map(|group| group.cpu_percent).min();
@@ -269,7 +269,7 @@ pub fn cpus(machine: &Machine, plan: &Plan) -> Option<Finding> {
         let limit = machine.limit("Max open files").map(|(_, hard)| hard);
         let is_enough = |limit| held_by_tables(plan, cpus, limit) >= plan.connections;
         if limit.is_none_or(|limit| !has_own_tables(plan, limit) || is_enough(limit)) {
-            mend.push(Place::Configuration.line(format!("cores = {cpus}")));
+            mend.push(MendPlace::Configuration.line(format!("cores = {cpus}")));
         }
     }
     if less_time {
@@ -277,7 +277,7 @@ pub fn cpus(machine: &Machine, plan: &Plan) -> Option<Finding> {
             "A group that has used up its time stands still to the end of the period, \
              with all its connections.",
         );
-        mend.push(Place::Unit.line("CPUQuota="));
+        mend.push(MendPlace::Unit.line("CPUQuota="));
     }
     let finding = Finding::ok("CPUs", found).noted(more_cores || less_time);
     Some(finding.because(because.join(" "), &mend))

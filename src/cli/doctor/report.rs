@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::json;
 
-use super::finding::{Finding, Place, Verdict, grouped};
+use super::finding::{Finding, MendPlace, Verdict, grouped};
 use super::worst;
 
 /// Widest line of prose. What is to be copied is not broken.
@@ -106,13 +106,13 @@ fn put(text: &mut String, finding: &Finding) {
     text.push('\n');
 }
 
-fn place(place: Place) -> &'static str {
+fn place(place: MendPlace) -> &'static str {
     match place {
-        Place::RootShell => "As root",
-        Place::StartingShell => "As root, in the shell that starts the server",
-        Place::Unit => "In the unit, under [Service]",
-        Place::Configuration => "In the configuration",
-        Place::Boot => "On the kernel's command line",
+        MendPlace::RootShell => "As root",
+        MendPlace::StartingShell => "As root, in the shell that starts the server",
+        MendPlace::Unit => "In the unit, under [Service]",
+        MendPlace::Configuration => "In the configuration",
+        MendPlace::Boot => "On the kernel's command line",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use clap::{CommandFactory, Parser};
 
-use crate::cli::{Command, CommandLine};
+use crate::cli::{CliCommand, CommandLine};
 
 // Clap wraps only with a dependency more, so the texts are kept short.
 #[test]
@@ -23,7 +23,7 @@ fn bare_flags_mean_serve() {
     let bare = CommandLine::parse_from(["ringpost", "--cores", "2", "--public"]);
     assert!(bare.command.is_none());
     let spelled = CommandLine::parse_from(["ringpost", "serve", "--cores", "2", "--public"]);
-    let Some(Command::Serve(args)) = spelled.command else {
+    let Some(CliCommand::Serve(args)) = spelled.command else {
         panic!("{spelled:?}")
     };
     assert_eq!(format!("{:?}", bare.serve), format!("{args:?}"));

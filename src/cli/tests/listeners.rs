@@ -3,7 +3,7 @@
 use ringpost::config::ListenerLimits;
 
 use super::*;
-use crate::cli::listeners::Listener;
+use crate::cli::listeners::ListenerSettings;
 
 #[test]
 fn addresses_of_every_form() {
@@ -13,7 +13,7 @@ fn addresses_of_every_form() {
         ("TEXT://[::]:0", "text://[::]:0"),
         ("frame://0.0.0.0:65535", "frame://0.0.0.0:65535"),
     ] {
-        let listener = Listener::parse(text, "echo", ListenerLimits::default()).unwrap();
+        let listener = ListenerSettings::parse(text, "echo", ListenerLimits::default()).unwrap();
         assert_eq!(listener.to_string(), shown);
     }
 }

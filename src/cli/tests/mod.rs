@@ -1,4 +1,4 @@
-//! The configuration as a whole, from any source to settings; single values are tested beside `Slot`.
+//! The configuration as a whole, from any source to settings; single values are tested beside `SettingSlot`.
 
 mod command_line;
 mod documents;

@@ -1,35 +1,35 @@
 //! What SIGHUP takes over: each key of the table, held against its column.
 
 use super::*;
-use crate::cli::keys::{KEYS, Key};
+use crate::cli::keys::{ConfigKey, KEYS};
 use crate::cli::reload::merge;
-use crate::cli::slot::Slot;
+use crate::cli::slot::SettingSlot;
 
 /// Another value that the key takes.
-fn other(key: &Key) -> String {
+fn other(key: &ConfigKey) -> String {
     let mut settings = Settings::default();
     match (key.slot)(&mut settings) {
-        Slot::Switch(place) => (!*place).to_string(),
-        Slot::Count(place, _) => (*place + 7).to_string(),
-        Slot::Bytes(place, range) => match *place * 2 {
+        SettingSlot::Switch(place) => (!*place).to_string(),
+        SettingSlot::Count(place, _) => (*place + 7).to_string(),
+        SettingSlot::Bytes(place, range) => match *place * 2 {
             0 => "4 KiB".to_owned(),
             twice => twice.min(*range.end()).to_string(),
         },
-        Slot::Time(place, _) => format!("{}ms", place.as_millis() + 1_500),
-        Slot::Choice(place) => {
+        SettingSlot::Time(place, _) => format!("{}ms", place.as_millis() + 1_500),
+        SettingSlot::Choice(place) => {
             let others = place.names().iter().filter(|name| **name != place.name());
             others.last().expect("two names").to_string()
         }
-        Slot::Origins(_) => "https://shop.example".to_owned(),
-        Slot::Networks(_) => "10.0.0.0/8".to_owned(),
-        Slot::File(_) => "/nowhere".to_owned(),
-        Slot::Events(_) => "connect".to_owned(),
-        Slot::Word(_) | Slot::Secret(..) => "other-secret-of-ours".to_owned(),
+        SettingSlot::Origins(_) => "https://shop.example".to_owned(),
+        SettingSlot::Networks(_) => "10.0.0.0/8".to_owned(),
+        SettingSlot::File(_) => "/nowhere".to_owned(),
+        SettingSlot::Events(_) => "connect".to_owned(),
+        SettingSlot::Word(_) | SettingSlot::Secret(..) => "other-secret-of-ours".to_owned(),
     }
 }
 
 /// Settings in which this key alone is another.
-fn with(key: &Key, text: &str) -> Settings {
+fn with(key: &ConfigKey, text: &str) -> Settings {
     let mut settings = from_file("").expect("the defaults");
     settings.backend.token = Some("first-secret-of-ours".to_owned());
     (key.slot)(&mut settings).put(text).expect("a value");

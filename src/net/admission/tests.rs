@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn admission(config: Config, census: &Arc<Census>) -> Admission {
-    let door = |pool, proxied, per_address_max, counted_with| Door {
+fn admission(config: Config, connection_counters: &Arc<ConnectionCounters>) -> Admission {
+    let door = |pool, proxied, per_address_max, counted_with| EntryRules {
         pool,
         proxied,
         per_address_max,
@@ -19,12 +19,12 @@ fn admission(config: Config, census: &Arc<Census>) -> Admission {
         door(Pool::HttpClients, false, max, HTTP_TOGETHER),
         door(Pool::HttpClients, false, 1, 6),
     ];
-    Admission::new(&config, Arc::clone(census), &doors)
+    Admission::new(&config, Arc::clone(connection_counters), &doors)
 }
 
 /// Addresses that are counted.
-fn addresses(census: &Census) -> usize {
-    let parts = census.parts.iter();
+fn addresses(connection_counters: &ConnectionCounters) -> usize {
+    let parts = connection_counters.parts.iter();
     parts.map(|part| part.lock().unwrap().len()).sum()
 }
 
@@ -43,12 +43,15 @@ fn an_ipv6_network_is_one_address() {
 
 #[test]
 fn of_one_address_so_many_on_any_core() {
-    let census = Arc::new(Census::new(None));
+    let connection_counters = Arc::new(ConnectionCounters::new(None));
     let config = || Config {
         connections_per_address_max: 2,
         ..Config::default()
     };
-    let (mut one, mut other) = (admission(config(), &census), admission(config(), &census));
+    let (mut one, mut other) = (
+        admission(config(), &connection_counters),
+        admission(config(), &connection_counters),
+    );
     let here = peer("192.0.2.1");
     assert_eq!(one.enter(0, here), Ok(Counted::Address));
     assert_eq!(other.enter(0, here), Ok(Counted::Address));
@@ -61,7 +64,7 @@ fn of_one_address_so_many_on_any_core() {
     one.leave(0, Counted::Address, Some(here));
     one.leave(0, Counted::Address, Some(peer("192.0.2.2")));
     assert_eq!(
-        addresses(&census),
+        addresses(&connection_counters),
         0,
         "addresses without a connection are kept"
     );
@@ -69,13 +72,13 @@ fn of_one_address_so_many_on_any_core() {
 
 #[test]
 fn who_is_refused_for_its_address_is_no_connection() {
-    let census = Arc::new(Census::new(None));
+    let connection_counters = Arc::new(ConnectionCounters::new(None));
     let config = Config {
         max_connections: 2,
         connections_per_address_max: 1,
         ..Config::default()
     };
-    let mut admission = admission(config, &census);
+    let mut admission = admission(config, &connection_counters);
     assert!(admission.enter(0, peer("192.0.2.1")).is_ok());
     for _ in 0..5 {
         let again = admission.enter(0, peer("192.0.2.1"));
@@ -88,14 +91,14 @@ fn who_is_refused_for_its_address_is_no_connection() {
 
 #[test]
 fn each_pool_has_its_own_limit() {
-    let census = Arc::new(Census::new(None));
+    let connection_counters = Arc::new(ConnectionCounters::new(None));
     let config = Config {
         max_connections: 1,
         backend_connections_max: 2,
         http_connections_max: 3,
         ..Config::default()
     };
-    let mut admission = admission(config, &census);
+    let mut admission = admission(config, &connection_counters);
     for (listener, max) in [(0, 1), (2, 2), (3, 3)] {
         for n in 0..max {
             let here = peer(&format!("192.0.2.{n}"));
@@ -110,12 +113,12 @@ fn each_pool_has_its_own_limit() {
 
 #[test]
 fn where_descriptors_are_the_limit_back_ends_find_some_left() {
-    let room = Room {
+    let room = DescriptorRoom {
         clients: 3,
         with_http: 4,
     };
-    let census = Arc::new(Census::new(Some(room)));
-    let mut admission = admission(Config::default(), &census);
+    let connection_counters = Arc::new(ConnectionCounters::new(Some(room)));
+    let mut admission = admission(Config::default(), &connection_counters);
     for n in 0..3 {
         assert!(admission.enter(0, peer(&format!("192.0.2.{n}"))).is_ok());
     }
@@ -139,12 +142,12 @@ fn where_descriptors_are_the_limit_back_ends_find_some_left() {
 
 #[test]
 fn an_address_counts_by_itself_where_a_listener_has_its_own_limit() {
-    let census = Arc::new(Census::new(None));
+    let connection_counters = Arc::new(ConnectionCounters::new(None));
     let config = Config {
         connections_per_address_max: 1,
         ..Config::default()
     };
-    let mut admission = admission(config, &census);
+    let mut admission = admission(config, &connection_counters);
     let here = peer("192.0.2.1");
     assert_eq!(admission.enter(0, here), Ok(Counted::Address));
     assert_eq!(admission.enter(0, here), Err(CloseReason::AddressLimit));
@@ -162,13 +165,13 @@ fn an_address_counts_by_itself_where_a_listener_has_its_own_limit() {
 
 #[test]
 fn a_back_end_gives_back_what_it_had_before_it_was_known() {
-    let census = Arc::new(Census::new(None));
+    let connection_counters = Arc::new(ConnectionCounters::new(None));
     let config = Config {
         http_connections_max: 2,
         connections_per_address_max: 1,
         ..Config::default()
     };
-    let mut admission = admission(config, &census);
+    let mut admission = admission(config, &connection_counters);
     let here = peer("192.0.2.1");
     let mut known = Vec::new();
     // One after the other of one address: each makes room for the next.
@@ -217,20 +220,20 @@ fn a_back_end_gives_back_what_it_had_before_it_was_known() {
         admission.leave(door, counted, Some(here));
     }
     for pool in POOLS_ALL {
-        assert_eq!(census.count(pool), 0, "{pool:?}");
+        assert_eq!(connection_counters.count(pool), 0, "{pool:?}");
     }
-    assert_eq!(addresses(&census), 0);
+    assert_eq!(addresses(&connection_counters), 0);
 }
 
 #[test]
 fn proxies_have_no_limit_of_their_own() {
-    let census = Arc::new(Census::new(None));
+    let connection_counters = Arc::new(ConnectionCounters::new(None));
     let config = Config {
         connections_per_address_max: 1,
         trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
         ..Config::default()
     };
-    let mut admission = admission(config, &census);
+    let mut admission = admission(config, &connection_counters);
     for _ in 0..3 {
         assert_eq!(
             admission.enter(0, peer("10.0.0.1")),
@@ -247,23 +250,26 @@ fn proxies_have_no_limit_of_their_own() {
 
 #[test]
 fn cores_that_count_at_once_never_pass_the_limit() {
-    let census = Census::new(None);
+    let connection_counters = ConnectionCounters::new(None);
     let most = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
                 for _ in 0..10_000 {
-                    if census.enter(Pool::Clients, 3) {
+                    if connection_counters.enter(Pool::Clients, 3) {
                         most.fetch_max(
-                            census.connections[0].load(Ordering::Relaxed),
+                            connection_counters.connections[0].load(Ordering::Relaxed),
                             Ordering::Relaxed,
                         );
-                        census.leave(Pool::Clients);
+                        connection_counters.leave(Pool::Clients);
                     }
                 }
             });
         }
     });
-    assert_eq!(census.connections[0].load(Ordering::Relaxed), 0);
+    assert_eq!(
+        connection_counters.connections[0].load(Ordering::Relaxed),
+        0
+    );
     assert!((1..=3).contains(&most.into_inner()));
 }

@@ -1,11 +1,11 @@
-//! What is answered to a request, and how it is written: [`Answer`].
+//! What is answered to a request, and how it is written: [`HttpAnswer`].
 
 use crate::protocol::events;
 use crate::protocol::http::response::{JSON_FIELDS, error_text, response_head};
 use crate::protocol::http::{HttpError, Request};
 
 /// One answer.
-pub struct Answer {
+pub struct HttpAnswer {
     pub status: u16,
     pub fields: Vec<(&'static str, &'static str)>,
     pub body: Vec<u8>,
@@ -17,13 +17,13 @@ pub struct Answer {
     pub is_last: bool,
 }
 
-impl Answer {
+impl HttpAnswer {
     pub fn new(
         status: u16,
         fields: &[(&'static str, &'static str)],
         body: impl Into<Vec<u8>>,
-    ) -> Answer {
-        Answer {
+    ) -> HttpAnswer {
+        HttpAnswer {
             status,
             fields: fields.to_vec(),
             body: body.into(),
@@ -34,36 +34,36 @@ impl Answer {
     }
 
     /// One value of JSON, as its text.
-    pub fn json_text(status: u16, mut text: String) -> Answer {
+    pub fn json_text(status: u16, mut text: String) -> HttpAnswer {
         if !text.ends_with('\n') {
             text.push('\n');
         }
-        Answer::new(status, &JSON_FIELDS, text)
+        HttpAnswer::new(status, &JSON_FIELDS, text)
     }
 
-    pub fn error(status: u16, code: &str, message: &str) -> Answer {
-        Answer::json_text(status, error_text(code, message))
+    pub fn error(status: u16, code: &str, message: &str) -> HttpAnswer {
+        HttpAnswer::json_text(status, error_text(code, message))
     }
 
     /// The same of which the log is told, too.
-    pub fn told(error: HttpError, code: &str) -> Answer {
-        Answer {
+    pub fn told(error: HttpError, code: &str) -> HttpAnswer {
+        HttpAnswer {
             told: Some(error),
-            ..Answer::error(error.status, code, error.text)
+            ..HttpAnswer::error(error.status, code, error.text)
         }
     }
 
-    pub fn not_found() -> Answer {
-        Answer::error(404, "not_found", "nothing is served at this path")
+    pub fn not_found() -> HttpAnswer {
+        HttpAnswer::error(404, "not_found", "nothing is served at this path")
     }
 
-    pub fn method_not_allowed(allowed: &'static str) -> Answer {
-        Answer::error(405, "method_not_allowed", "this path takes other methods")
+    pub fn method_not_allowed(allowed: &'static str) -> HttpAnswer {
+        HttpAnswer::error(405, "method_not_allowed", "this path takes other methods")
             .with("Allow", allowed)
     }
 
     /// The same with a further field.
-    pub fn with(mut self, name: &'static str, value: &'static str) -> Answer {
+    pub fn with(mut self, name: &'static str, value: &'static str) -> HttpAnswer {
         self.fields.push((name, value));
         self
     }

@@ -8,7 +8,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Answer, Desk, Port};
+use super::{Desk, HttpAnswer, Port};
 use crate::app::ending;
 use crate::auth::{Credential, CredentialError};
 use crate::close::CloseReason;
@@ -23,7 +23,7 @@ use crate::shard::Following;
 
 /// Where the clients of a port go that listen.
 #[derive(Clone, Copy)]
-pub struct Door {
+pub struct EventsListener {
     /// The listener that they are connections of.
     pub listener: u16,
     /// Whether they must prove who they are.
@@ -33,7 +33,7 @@ pub struct Door {
 }
 
 /// Who a client is.
-pub enum Claim {
+pub enum ClientIdentity {
     /// It says so.
     Uid(String),
     /// It has proved it.
@@ -42,8 +42,8 @@ pub enum Claim {
 
 /// A client that is let in.
 pub struct Admitted {
-    pub door: Door,
-    pub claim: Claim,
+    pub door: EventsListener,
+    pub claim: ClientIdentity,
     /// What it follows, and from where on.
     pub following: Following,
     /// Its own address, whoever is in between.
@@ -60,7 +60,7 @@ impl Port {
         &self,
         request: &Request,
         desk: &mut Desk<'_>,
-    ) -> Option<Result<Admitted, Answer>> {
+    ) -> Option<Result<Admitted, HttpAnswer>> {
         let door = self.events.filter(|_| request.path() == PATH)?;
         Some(self.examine(request, door, desk))
     }
@@ -68,15 +68,15 @@ impl Port {
     fn examine(
         &self,
         request: &Request,
-        door: Door,
+        door: EventsListener,
         desk: &mut Desk<'_>,
-    ) -> Result<Admitted, Answer> {
+    ) -> Result<Admitted, HttpAnswer> {
         let peer = desk
             .client(request)
-            .map_err(|error| Answer::error(error.status, "bad_request", error.text))?;
+            .map_err(|error| HttpAnswer::error(error.status, "bad_request", error.text))?;
         let token = match &request.token {
             Ok(token) => token.as_ref().filter(|_| door.proves),
-            Err(error) => return Err(Answer::error(error.status, "bad_token", error.text)),
+            Err(error) => return Err(HttpAnswer::error(error.status, "bad_token", error.text)),
         };
         let origin = request.field("origin");
         // A page that sends the field has asked before whether it may (below).
@@ -86,21 +86,21 @@ impl Port {
             desk.origins.log_refusal(foreign, origin, host, Some(peer));
             desk.count(CloseReason::BadHandshake);
             let HttpError { status, text } = foreign.answer();
-            return Err(Answer::error(status, "foreign_origin", text));
+            return Err(HttpAnswer::error(status, "foreign_origin", text));
         }
-        let tell = |answer: Answer| Answer {
+        let tell = |answer: HttpAnswer| HttpAnswer {
             readable_by: origin.map(str::to_owned),
             ..answer
         };
         match request.method() {
             "GET" => {}
             "OPTIONS" => return Err(tell(preflight())),
-            _ => return Err(tell(Answer::method_not_allowed("GET, OPTIONS"))),
+            _ => return Err(tell(HttpAnswer::method_not_allowed("GET, OPTIONS"))),
         }
         if desk.stopping {
             let reason = CloseReason::Stopping;
             desk.count(reason);
-            let answer = Answer::error(503, "stopping", reason.text());
+            let answer = HttpAnswer::error(503, "stopping", reason.text());
             return Err(tell(answer.with("Retry-After", "1")));
         }
         let claim = claim_uid(request, door, token, desk).map_err(tell)?;
@@ -166,16 +166,16 @@ fn admit_origin(request: &Request, strict: bool, desk: &Desk<'_>) -> Result<(), 
 /// Who the client is, by what it says or, where that is asked for, by what it proves.
 fn claim_uid(
     request: &Request,
-    door: Door,
+    door: EventsListener,
     token: Option<&Token>,
     desk: &mut Desk<'_>,
-) -> Result<Claim, Answer> {
-    let bad_uid = |text: &str| Answer::error(400, "bad_uid", text);
+) -> Result<ClientIdentity, HttpAnswer> {
+    let bad_uid = |text: &str| HttpAnswer::error(400, "bad_uid", text);
     let uid = uid_in(request.query()).map_err(bad_uid)?;
     if !door.proves {
         let uid = uid.ok_or_else(|| bad_uid("expected /v1/events?uid=UID"))?;
         check_uid(&uid).map_err(|error| bad_uid(&error.to_string()))?;
-        return Ok(Claim::Uid(uid));
+        return Ok(ClientIdentity::Uid(uid));
     }
     let shown = match token {
         Some(token) => desk.host.check_credential(&token.text),
@@ -185,15 +185,15 @@ fn claim_uid(
         Some(uid) if *uid != *credential.uid => Err(CredentialError::OtherUid),
         _ => Ok(credential),
     });
-    shown.map(Claim::Credential).map_err(|error| {
+    shown.map(ClientIdentity::Credential).map_err(|error| {
         desk.count(ending(error));
-        let answer = Answer::error(401, "unauthorized", error.text());
+        let answer = HttpAnswer::error(401, "unauthorized", error.text());
         answer.with("WWW-Authenticate", "Bearer")
     })
 }
 
 /// What a browser asks first where a page sends fields of its own.
-fn preflight() -> Answer {
+fn preflight() -> HttpAnswer {
     let fields = [
         ("Access-Control-Allow-Methods", "GET"),
         (
@@ -202,13 +202,17 @@ fn preflight() -> Answer {
         ),
         ("Access-Control-Max-Age", "600"),
     ];
-    Answer::new(204, &fields, "")
+    HttpAnswer::new(204, &fields, "")
 }
 
 /// What a client follows: its uid's stream, those of the groups that it names, and everybody's; from where it says that it
 /// was, by the field that a browser sends or else by its query.
-fn follow(request: &Request, door: Door, groups_max: usize) -> Result<Following, Answer> {
-    let bad = |code: &'static str, text: &str| Answer::error(400, code, text);
+fn follow(
+    request: &Request,
+    door: EventsListener,
+    groups_max: usize,
+) -> Result<Following, HttpAnswer> {
+    let bad = |code: &'static str, text: &str| HttpAnswer::error(400, code, text);
     let mut groups: Vec<String> = Vec::new();
     let mut since = None;
     for pair in request.query().split('&') {
@@ -231,7 +235,7 @@ fn follow(request: &Request, door: Door, groups_max: usize) -> Result<Following,
     }
     if door.proves && !groups.is_empty() {
         let words = "no token names groups that its client may join: a back end joins it";
-        return Err(Answer::error(403, "forbidden_group", words));
+        return Err(HttpAnswer::error(403, "forbidden_group", words));
     }
     // A browser that comes back asks by the URL of its page, which is older.
     let field = request.field("last-event-id").map(str::to_owned);

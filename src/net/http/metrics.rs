@@ -11,7 +11,7 @@ use prometheus::proto::{
 };
 use prometheus::{TEXT_FORMAT, TextEncoder};
 
-use super::{Answer, Port};
+use super::{HttpAnswer, Port};
 use crate::app;
 use crate::close::CloseReason;
 use crate::stats::{CoreStats, Hold, Stats, TurnTimes};
@@ -178,11 +178,11 @@ const FIGURES: &[Figure] = &[
 
 /// One answer in the making.
 #[derive(Default)]
-struct Page {
+struct MetricsPage {
     families: Vec<MetricFamily>,
 }
 
-impl Page {
+impl MetricsPage {
     /// A family without samples is none, and left out.
     fn family(&mut self, name: &str, help: &str, kind: MetricType, samples: Vec<Metric>) {
         if samples.is_empty() {
@@ -234,8 +234,8 @@ fn sample(kind: MetricType, labels: Vec<LabelPair>, value: f64) -> Metric {
 }
 
 /// Everything that one answer says.
-fn page(facts: &Facts, stats: &Stats, depths: &[usize]) -> Page {
-    let mut page = Page::default();
+fn page(facts: &Facts, stats: &Stats, depths: &[usize]) -> MetricsPage {
+    let mut page = MetricsPage::default();
     add_server(&mut page, facts, stats);
     add_connections(&mut page, facts, stats);
     for figure in FIGURES {
@@ -269,7 +269,7 @@ fn page(facts: &Facts, stats: &Stats, depths: &[usize]) -> Page {
     page
 }
 
-fn add_server(page: &mut Page, facts: &Facts, stats: &Stats) {
+fn add_server(page: &mut MetricsPage, facts: &Facts, stats: &Stats) {
     let version = vec![label("version", env!("CARGO_PKG_VERSION"))];
     page.family(
         "ringpost_build_info",
@@ -316,7 +316,7 @@ fn add_server(page: &mut Page, facts: &Facts, stats: &Stats) {
     );
 }
 
-fn add_connections(page: &mut Page, facts: &Facts, stats: &Stats) {
+fn add_connections(page: &mut MetricsPage, facts: &Facts, stats: &Stats) {
     let mut samples = Vec::new();
     for (number, (app, url)) in facts.listeners.iter().enumerate() {
         for core in &stats.cores {
@@ -337,7 +337,7 @@ fn add_connections(page: &mut Page, facts: &Facts, stats: &Stats) {
     );
 }
 
-fn add_pauses(page: &mut Page, facts: &Facts, stats: &Stats) {
+fn add_pauses(page: &mut MetricsPage, facts: &Facts, stats: &Stats) {
     let mut samples = Vec::new();
     for (number, (app, url)) in facts.listeners.iter().enumerate() {
         for hold in Hold::ALL {
@@ -364,7 +364,7 @@ fn add_pauses(page: &mut Page, facts: &Facts, stats: &Stats) {
     );
 }
 
-fn add_verdicts(page: &mut Page, stats: &Stats) {
+fn add_verdicts(page: &mut MetricsPage, stats: &Stats) {
     let delivered = stats.sum(|core| core.pushes_delivered);
     let offline = stats.sum(|core| core.pushes_offline);
     let verdicts = [("delivered", delivered), ("offline", offline)];
@@ -380,7 +380,7 @@ fn add_verdicts(page: &mut Page, stats: &Stats) {
     );
 }
 
-fn add_webhooks(page: &mut Page, stats: &Stats) {
+fn add_webhooks(page: &mut MetricsPage, stats: &Stats) {
     let results = [
         ("sent", stats.sum(|core| core.webhooks_sent)),
         ("failed", stats.sum(|core| core.webhooks_failed)),
@@ -399,7 +399,7 @@ fn add_webhooks(page: &mut Page, stats: &Stats) {
 }
 
 /// Every reason, those that have not occurred too: a rate wants a first value.
-fn add_closes(page: &mut Page, stats: &Stats) {
+fn add_closes(page: &mut MetricsPage, stats: &Stats) {
     page.closes(
         "ringpost_closes_total",
         "Connections that ended, or were refused, by the reason.",
@@ -432,14 +432,14 @@ fn turns(core: &CoreStats) -> Metric {
 }
 
 impl Port {
-    pub(super) async fn metrics(&self) -> Answer {
+    pub(super) async fn metrics(&self) -> HttpAnswer {
         let gathering = self.host.borrow_mut().snapshot();
         let app::Answer::Stats(stats) = gathering.stats.await else {
-            return Answer::error(500, "internal", "the cores' answer is none");
+            return HttpAnswer::error(500, "internal", "the cores' answer is none");
         };
         let page = page(&self.facts, &stats, &gathering.depths);
         match TextEncoder::new().encode_to_string(&page.families) {
-            Ok(text) => Answer::new(
+            Ok(text) => HttpAnswer::new(
                 200,
                 &[
                     ("Content-Type", TEXT_FORMAT),
@@ -448,7 +448,7 @@ impl Port {
                 ],
                 text,
             ),
-            Err(error) => Answer::error(500, "internal", &error.to_string()),
+            Err(error) => HttpAnswer::error(500, "internal", &error.to_string()),
         }
     }
 }

@@ -15,8 +15,8 @@ mod roles;
 mod routes;
 mod site;
 
-pub use answer::{Answer, Manner};
-pub use events::{Admitted, Claim, Door};
+pub use answer::{HttpAnswer, Manner};
+pub use events::{Admitted, ClientIdentity, EventsListener};
 pub use metrics::{Facts, SITE};
 pub use pausing::Pausing;
 pub use pending::{FinishedRequest, PendingRequests};
@@ -45,7 +45,7 @@ const LARGE_AND_UNKNOWN: HttpError = HttpError::new(
 
 /// Whose a request is, which decides what its connection counts towards.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum RequestKind {
     /// A back end's, or a scraper's, that may do what it asks for.
     BackEnd,
     /// A load balancer's or monitor's.
@@ -71,7 +71,7 @@ pub struct Port {
     /// Who waits since his token was wrong.
     pub pausing: Pausing,
     /// Where clients go that listen, if they may.
-    pub events: Option<Door>,
+    pub events: Option<EventsListener>,
     /// Where websockets go, by path.
     pub websockets: Vec<(String, u16)>,
     /// What `/readyz` answers.
@@ -89,7 +89,7 @@ impl Port {
     }
 
     /// Whose it is, by what its head says.
-    pub fn kind(&self, request: &Request) -> Kind {
+    pub fn kind(&self, request: &Request) -> RequestKind {
         let role = Roles::of_path(request.path());
         let token = request.authorization.as_deref().and_then(bearer);
         let may_act = match self.backend_tokens.is_empty() {
@@ -97,11 +97,11 @@ impl Port {
             false => token.is_some_and(|token| self.backend_tokens.rights(token).is_some()),
         };
         match role {
-            Roles::NONE if request.health.is_some() => Kind::Health,
-            role if !self.site.roles.has(role) => Kind::Other,
-            Roles::EVENTS => Kind::Stream,
-            Roles::API | Roles::METRICS if may_act => Kind::BackEnd,
-            _ => Kind::Other,
+            Roles::NONE if request.health.is_some() => RequestKind::Health,
+            role if !self.site.roles.has(role) => RequestKind::Other,
+            Roles::EVENTS => RequestKind::Stream,
+            Roles::API | Roles::METRICS if may_act => RequestKind::BackEnd,
+            _ => RequestKind::Other,
         }
     }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-use super::{Answer, Port, Routed};
+use super::{HttpAnswer, Port, Routed};
 use crate::log_limiter::LogLimiter;
 use crate::net::admission::key_of;
 use crate::protocol::events::PATH;
@@ -34,10 +34,10 @@ pub struct Pausing {
 }
 
 /// One of them, for as long as it pauses.
-struct Paused<'a>(&'a Pausing, u128);
+struct PausePermit<'a>(&'a Pausing, u128);
 
 impl Pausing {
-    fn enter(&self, peer: SocketAddr) -> Option<Paused<'_>> {
+    fn enter(&self, peer: SocketAddr) -> Option<PausePermit<'_>> {
         let mut paused = self.paused.borrow_mut();
         if paused.values().sum::<usize>() >= PAUSED_MAX {
             return None;
@@ -46,11 +46,11 @@ impl Pausing {
         let count = paused.entry(address).or_default();
         let may = *count < PAUSED_OF_ADDRESS_MAX;
         *count += usize::from(may);
-        may.then(|| Paused(self, address))
+        may.then(|| PausePermit(self, address))
     }
 }
 
-impl Drop for Paused<'_> {
+impl Drop for PausePermit<'_> {
     fn drop(&mut self) {
         let mut paused = self.0.paused.borrow_mut();
         if let Some(count) = paused.get_mut(&self.1) {
@@ -73,7 +73,7 @@ impl Port {
     }
 
     /// Keeps a stranger's answer back for a while, and says so.
-    pub fn hold_back(self: &Rc<Port>, answer: Answer, peer: SocketAddr) -> Routed {
+    pub fn hold_back(self: &Rc<Port>, answer: HttpAnswer, peer: SocketAddr) -> Routed {
         if let Some(more) = self
             .pausing
             .log_limiter

@@ -17,12 +17,12 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender};
 use slab::Slab;
 
-use super::answer::{Answer, Manner};
+use super::answer::{HttpAnswer, Manner};
 use crate::guard::{Fault, guard};
 use crate::ident::Reply;
 
 /// The future of one.
-pub type AnswerFuture = Pin<Box<dyn Future<Output = Answer>>>;
+pub type AnswerFuture = Pin<Box<dyn Future<Output = HttpAnswer>>>;
 
 struct PendingRequest {
     /// Taken out while it is polled.
@@ -39,7 +39,7 @@ pub struct FinishedRequest {
     /// How it is to be written.
     pub manner: Manner,
     /// What it has come to; a fault if it has panicked.
-    pub answer: Result<Answer, Fault>,
+    pub answer: Result<HttpAnswer, Fault>,
 }
 
 /// See the module.
@@ -207,7 +207,7 @@ mod tests {
     fn begin(
         pending_requests: &PendingRequests,
         slot: u32,
-        work: impl Future<Output = Answer> + 'static,
+        work: impl Future<Output = HttpAnswer> + 'static,
     ) {
         let manner = Manner {
             head_only: false,
@@ -258,11 +258,11 @@ mod tests {
             for helping in 0..10 {
                 if helping == 3 {
                     // It comes while the large one is under way.
-                    begin(&large, 2, async { Answer::error(200, "", "") });
+                    begin(&large, 2, async { HttpAnswer::error(200, "", "") });
                 }
                 large.rest().await;
             }
-            Answer::error(200, "", "")
+            HttpAnswer::error(200, "", "")
         });
         let rounds = play(&pending_requests);
         assert_eq!(rounds.len(), 11);
@@ -279,7 +279,7 @@ mod tests {
         let other = promise.clone();
         begin(&pending_requests, 1, async move {
             let status = other.await;
-            Answer::error(status as u16, "", "")
+            HttpAnswer::error(status as u16, "", "")
         });
         assert_eq!(play(&pending_requests), [Vec::<u32>::new()]);
         assert!(!pending_requests.are_left());
@@ -300,7 +300,7 @@ mod tests {
         let until = now + Duration::from_millis(20);
         begin(&pending_requests, 1, async move {
             own.sleep_until(until).await;
-            Answer::error(200, "", "")
+            HttpAnswer::error(200, "", "")
         });
         assert_eq!(play(&pending_requests), [Vec::<u32>::new()]);
         assert_eq!(pending_requests.next_due(), Some(until));
@@ -318,7 +318,9 @@ mod tests {
     fn a_panic_ends_one() {
         let pending_requests = PendingRequests::default();
         begin(&pending_requests, 1, async { panic!("a mistake") });
-        begin(&pending_requests, 2, async { Answer::error(200, "", "") });
+        begin(&pending_requests, 2, async {
+            HttpAnswer::error(200, "", "")
+        });
         let first = pending_requests
             .next_woken()
             .and_then(|key| pending_requests.poll(key));

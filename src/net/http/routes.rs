@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::events::Admitted;
 use super::pending::AnswerFuture;
-use super::{Answer, Port, Roles, api};
+use super::{HttpAnswer, Port, Roles, api};
 use crate::app::host::Host;
 use crate::auth::backend_tokens::Rights;
 use crate::net::origin::{Origins, host_name, is_loopback};
@@ -49,7 +49,7 @@ pub struct Desk<'a> {
 /// What is to become of a request.
 pub enum Routed {
     /// Its answer is known.
-    Now(Answer),
+    Now(HttpAnswer),
     /// It will be.
     Later(AnswerFuture),
     /// Its connection is to listen.
@@ -80,13 +80,13 @@ impl Port {
         let shows_page = asset.is_some() && self.site.roles.has(Roles::PAGE) && reads;
         if let Some(health) = request.health.filter(|_| !shows_page) {
             let (status, fields, body) = health.answer(self.readiness.answer());
-            return Routed::Now(Answer::new(status, &fields, body));
+            return Routed::Now(HttpAnswer::new(status, &fields, body));
         }
         if let "/healthz" | "/readyz" = request.path() {
-            return Routed::Now(Answer::method_not_allowed(health::METHODS));
+            return Routed::Now(HttpAnswer::method_not_allowed(health::METHODS));
         }
         if !shows_page && self.websocket_at(request.path()).is_some() {
-            let answer = Answer::told(NO_WEBSOCKET, "websocket_only");
+            let answer = HttpAnswer::told(NO_WEBSOCKET, "websocket_only");
             return Routed::Now(answer.with("Upgrade", "websocket"));
         }
         if let Some(refused) = self.misses(&request) {
@@ -104,8 +104,8 @@ impl Port {
                 Ok(()) => return Routed::Later(Box::pin(async move { port.metrics().await })),
                 Err(refused) => refused,
             },
-            "/metrics" => Answer::method_not_allowed("GET, HEAD"),
-            "/listeners.json" if reads => Answer::new(
+            "/metrics" => HttpAnswer::method_not_allowed("GET, HEAD"),
+            "/listeners.json" if reads => HttpAnswer::new(
                 200,
                 &[
                     ("Content-Type", "application/json"),
@@ -114,8 +114,8 @@ impl Port {
                 self.listeners.as_bytes(),
             ),
             _ => match asset {
-                Some(_) if !reads => Answer::method_not_allowed("GET, HEAD"),
-                Some(asset) => Answer::new(
+                Some(_) if !reads => HttpAnswer::method_not_allowed("GET, HEAD"),
+                Some(asset) => HttpAnswer::new(
                     200,
                     &[
                         ("Content-Type", asset.content_type),
@@ -126,17 +126,17 @@ impl Port {
                     ],
                     asset.bytes,
                 ),
-                None => Answer::not_found(),
+                None => HttpAnswer::not_found(),
             },
         })
     }
 
     /// What is answered to a request that has no business here: its path has a role that this listener has not, or it
     /// was meant for another host.
-    fn misses(&self, request: &Request) -> Option<Answer> {
+    fn misses(&self, request: &Request) -> Option<HttpAnswer> {
         let role = Roles::of_path(request.path());
         if !self.site.roles.has(role) {
-            return Some(Answer::not_found());
+            return Some(HttpAnswer::not_found());
         }
         // A name that resolves here today and elsewhere tomorrow must not borrow a browser's trust
         // (DNS rebinding). Where a token is asked for there is no such trust, nor for clients, whose page is looked at.
@@ -146,22 +146,22 @@ impl Port {
         if is_open || host.is_empty() || host_name(&host).is_some_and(is_loopback) {
             return None;
         }
-        Some(Answer::told(UNKNOWN_HOST, "unknown_host"))
+        Some(HttpAnswer::told(UNKNOWN_HOST, "unknown_host"))
     }
 
     /// Whether who asks may do this; what is answered if not.
-    pub(super) fn authorize(&self, request: &Request, right: Rights) -> Result<(), Answer> {
+    pub(super) fn authorize(&self, request: &Request, right: Rights) -> Result<(), HttpAnswer> {
         if self.backend_tokens.is_empty() {
             // Whoever is on this machine may; but a proxy is on it for others.
             if !request.is_forwarded {
                 return Ok(());
             }
-            return Err(Answer::told(FORWARDED, "forwarded"));
+            return Err(HttpAnswer::told(FORWARDED, "forwarded"));
         }
         let token = request.authorization.as_deref().and_then(bearer);
         match token.and_then(|token| self.backend_tokens.rights(token)) {
             Some(rights) if rights.has(right) => Ok(()),
-            Some(_) => Err(Answer::error(
+            Some(_) => Err(HttpAnswer::error(
                 403,
                 "no_right",
                 &format!("this token has no right to {right}"),
@@ -171,7 +171,7 @@ impl Port {
                     Some(_) => "wrong token",
                     None => "expected Authorization: Bearer TOKEN",
                 };
-                let answer = Answer::error(401, "unauthorized", words);
+                let answer = HttpAnswer::error(401, "unauthorized", words);
                 Err(answer.with("WWW-Authenticate", "Bearer"))
             }
         }

@@ -15,7 +15,7 @@ use crate::app::host::Host;
 use crate::close::CloseReason;
 use crate::ident::ConnId;
 use crate::net::connection::Counted;
-use crate::net::http::Kind;
+use crate::net::http::RequestKind;
 use crate::shard::{Exchange, Shard, TICK, Tick};
 
 /// One that has asked nothing for less than this is about to ask, and keeps its permit.
@@ -121,7 +121,7 @@ impl Transport {
         host: &mut Host,
         id: ConnId,
         listener: u16,
-        kind: Kind,
+        kind: RequestKind,
     ) -> Result<(), CloseReason> {
         let counted = self.link(id).map(|link| link.progress.counted);
         let Some((mut counted, peer)) = counted.zip(host.shard().peer(id)) else {
@@ -129,8 +129,8 @@ impl Transport {
         };
         let is_provisional = counted == Counted::Provisional;
         match kind {
-            Kind::Other if is_provisional => return Err(CloseReason::ConnectionLimit),
-            Kind::BackEnd if !counted.is_back_end() => {}
+            RequestKind::Other if is_provisional => return Err(CloseReason::ConnectionLimit),
+            RequestKind::BackEnd if !counted.is_back_end() => {}
             _ => return Ok(()),
         }
         let mut entered = self.admission.promote(listener, &mut counted, peer);

@@ -8,7 +8,7 @@ use super::{Transport, link_of};
 use crate::app::host::Host;
 use crate::config::Config;
 use crate::ident::ConnId;
-use crate::net::admission::Door;
+use crate::net::admission::EntryRules;
 use crate::net::connection::Input;
 use crate::net::listener;
 use crate::net::origin::Origins;
@@ -31,7 +31,7 @@ impl Transport {
         &mut self,
         listeners: Rc<[ListenerSpec]>,
         config: &Config,
-        doors: &[Door],
+        doors: &[EntryRules],
         rates: Option<Rates>,
     ) -> Touch {
         self.listeners = listeners;

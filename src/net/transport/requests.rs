@@ -18,12 +18,12 @@ use crate::guard::guard;
 use crate::ident::{ConnId, Reply};
 use crate::net::connection::{Counted, Input, Link};
 use crate::net::http::{
-    Answer, Desk, FinishedRequest, Kind, Manner, PendingRequests, Port, Routed,
+    Desk, FinishedRequest, HttpAnswer, Manner, PendingRequests, Port, RequestKind, Routed,
 };
 use crate::net::rates::Unit;
 use crate::payload::Message;
 use crate::protocol::http::head::Head;
-use crate::protocol::http::{Body, HttpError, Request, RequestDecoder};
+use crate::protocol::http::{BodyReader, HttpError, Request, RequestDecoder};
 use crate::protocol::websocket::handshake::opens;
 use crate::shard::{Exchange, HTTP_FULL};
 
@@ -215,7 +215,7 @@ impl Transport {
         id: ConnId,
         head: &Head<'_>,
         is_all: bool,
-    ) -> Option<(Request, Body)> {
+    ) -> Option<(Request, BodyReader)> {
         let (listener, port) = self.port(host, id)?;
         if opens(head)
             && let Some(listener) = port.websocket_at(head.path)
@@ -264,7 +264,8 @@ impl Transport {
         self.begin_visit(id, listener, peer, head, kind)?;
         self.take_permit(host, id, listener, kind)
             .map_err(|reason| (HTTP_FULL, reason))?;
-        if host.shard().exchange(id) == Some(Exchange::Provisional) && kind == Kind::BackEnd {
+        if host.shard().exchange(id) == Some(Exchange::Provisional) && kind == RequestKind::BackEnd
+        {
             host.shard().set_exchange(id, Exchange::Arriving);
         }
         Ok(request)
@@ -277,7 +278,7 @@ impl Transport {
         listener: u16,
         peer: SocketAddr,
         head: &Head<'_>,
-        kind: Kind,
+        kind: RequestKind,
     ) -> Result<(), (HttpError, CloseReason)> {
         if !self.admission.proxies.trust(peer.ip()) {
             return Ok(());
@@ -288,7 +289,7 @@ impl Transport {
         let ip = self.admission.proxies.client(&forwarded);
         let ip = ip.map_err(|error| (error, CloseReason::Protocol))?;
         // Of back ends there may be any number, unless the listener says how many.
-        if kind == Kind::BackEnd && !self.admission.has_own_limit(listener) {
+        if kind == RequestKind::BackEnd && !self.admission.has_own_limit(listener) {
             return Ok(());
         }
         let client = SocketAddr::new(ip, peer.port());
@@ -325,9 +326,9 @@ impl Transport {
             && let Some((_, port)) = self.port(host, id)
             && let Some(peer) = host.shard().peer(id)
         {
-            let answer = Answer {
+            let answer = HttpAnswer {
                 is_last: true,
-                ..Answer::error(error.status, "bad_request", error.text)
+                ..HttpAnswer::error(error.status, "bad_request", error.text)
             };
             let routed = port.hold_back(answer, peer);
             return self.follow(host, id, Manner::PLAIN, routed);
@@ -405,7 +406,13 @@ impl Transport {
         }
     }
 
-    fn write_answer(&mut self, host: &mut Host, reply: Reply, mut manner: Manner, answer: Answer) {
+    fn write_answer(
+        &mut self,
+        host: &mut Host,
+        reply: Reply,
+        mut manner: Manner,
+        answer: HttpAnswer,
+    ) {
         let id = reply.connection;
         if let Some(error) = answer.told {
             self.explain(host, id, error);

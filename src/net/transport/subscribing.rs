@@ -13,7 +13,7 @@ use crate::app::host::Host;
 use crate::close::CloseReason;
 use crate::ident::{ConnId, ConnName};
 use crate::net::connection::Input;
-use crate::net::http::{Admitted, Claim};
+use crate::net::http::{Admitted, ClientIdentity};
 use crate::protocol::http::HttpError;
 use crate::protocol::http::head::Head;
 use crate::protocol::websocket::handshake::{Refused, Wants, accept};
@@ -55,8 +55,8 @@ impl Transport {
         host.shard().follow(id, following);
         host.open_by(id, Some(&request));
         match claim {
-            Claim::Uid(uid) => host.claim(id, &uid),
-            Claim::Credential(credential) => host.prove(id, credential),
+            ClientIdentity::Uid(uid) => host.claim(id, &uid),
+            ClientIdentity::Credential(credential) => host.prove(id, credential),
         }
     }
 

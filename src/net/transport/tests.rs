@@ -21,10 +21,10 @@ use crate::close::CloseReason;
 use crate::config::Config;
 use crate::guard::watch_panics;
 use crate::ident::{Reach, Space};
-use crate::net::admission::{Census, Door, Pool};
+use crate::net::admission::{ConnectionCounters, EntryRules, Pool};
 use crate::net::connection::Input;
 use crate::net::rates::Rate;
-use crate::net::wire::Kind;
+use crate::net::wire::WireKind;
 use crate::payload::Message;
 use crate::protocol::{Codec, Decoder};
 
@@ -51,12 +51,12 @@ struct Core {
 }
 
 impl Core {
-    fn new(kind: Kind) -> Core {
+    fn new(kind: WireKind) -> Core {
         Core::with(kind, false, None)
     }
 
     /// One whose connections have deadlines or not, and may send so fast.
-    fn with(kind: Kind, binds: bool, rates: Option<Rates>) -> Core {
+    fn with(kind: WireKind, binds: bool, rates: Option<Rates>) -> Core {
         Core::over(Wire::new(kind).unwrap(), binds, rates)
     }
 
@@ -89,7 +89,7 @@ impl Core {
         };
         change(&mut spec);
         let specs: Rc<[ListenerSpec]> = Rc::from([spec]);
-        let door = Door {
+        let door = EntryRules {
             pool: Pool::Clients,
             proxied: false,
             per_address_max: 0,
@@ -111,7 +111,7 @@ impl Core {
                 wire,
                 specs,
                 Origins::default(),
-                Admission::new(&config, Arc::new(Census::new(None)), &[door]),
+                Admission::new(&config, Arc::new(ConnectionCounters::new(None)), &[door]),
                 rates,
                 InputBuffers::new(config.inbox_bytes_core_max),
                 None,
@@ -164,10 +164,10 @@ impl Core {
 }
 
 /// Runs a test on each backend that works here.
-fn on_both(test: impl Fn(Kind)) {
-    test(Kind::Epoll);
-    if Wire::probe(Kind::Uring).is_ok() {
-        test(Kind::Uring);
+fn on_both(test: impl Fn(WireKind)) {
+    test(WireKind::Epoll);
+    if Wire::probe(WireKind::Uring).is_ok() {
+        test(WireKind::Uring);
     }
 }
 
@@ -186,7 +186,7 @@ fn a_panic_closes_its_connection_alone_and_the_core_goes_on() {
     on_both(a_panic_closes_its_connection_alone_and_the_core_goes_on_on);
 }
 
-fn a_panic_closes_its_connection_alone_and_the_core_goes_on_on(kind: Kind) {
+fn a_panic_closes_its_connection_alone_and_the_core_goes_on_on(kind: WireKind) {
     watch_panics();
     let mut core = Core::new(kind);
     let (mut broken, id) = core.connect();
@@ -218,7 +218,7 @@ fn one_that_pauses_with_its_last_kept_byte_is_read_on_afterwards() {
     on_both(one_that_pauses_with_its_last_kept_byte_is_read_on_afterwards_on);
 }
 
-fn one_that_pauses_with_its_last_kept_byte_is_read_on_afterwards_on(kind: Kind) {
+fn one_that_pauses_with_its_last_kept_byte_is_read_on_afterwards_on(kind: WireKind) {
     let mut core = Core::at_listener(Wire::new(kind).unwrap(), false, None, |spec| {
         spec.pauses = true;
         spec.outbox_bytes_max = 8;
@@ -246,7 +246,7 @@ fn one_that_sends_without_end_waits_its_turn() {
     on_both(one_that_sends_without_end_waits_its_turn_on);
 }
 
-fn one_that_sends_without_end_waits_its_turn_on(kind: Kind) {
+fn one_that_sends_without_end_waits_its_turn_on(kind: WireKind) {
     let mut core = Core::new(kind);
     let (mut client, id) = core.connect();
     client.set_nonblocking(true).unwrap();
@@ -295,7 +295,7 @@ fn one_that_folds_much_into_little_waits_its_turn() {
     on_both(one_that_folds_much_into_little_waits_its_turn_on);
 }
 
-fn one_that_folds_much_into_little_waits_its_turn_on(kind: Kind) {
+fn one_that_folds_much_into_little_waits_its_turn_on(kind: WireKind) {
     const MESSAGES: u64 = 12;
     let mut core = Core::new(kind);
     let (mut client, id) = connect_compressed(&mut core);
@@ -326,7 +326,7 @@ fn what_is_inflated_leaves_nothing_behind() {
         ((1 << 20) + 1, Some(CloseReason::TooBig)),
         (8 << 20, Some(CloseReason::TooBig)),
     ] {
-        let mut core = Core::new(Kind::Epoll);
+        let mut core = Core::new(WireKind::Epoll);
         let (mut client, id) = connect_compressed(&mut core);
         client.write_all(&folded(zeros)).unwrap();
         core.turn();
@@ -349,7 +349,7 @@ fn what_is_inflated_counts_as_bytes_that_were_sent() {
         };
         let burst = Duration::from_secs(1);
         let rates = Rates::new(&[rate], burst, Instant::now());
-        let mut core = Core::with(Kind::Epoll, false, rates);
+        let mut core = Core::with(WireKind::Epoll, false, rates);
         let (mut client, id) = connect_compressed(&mut core);
         client.write_all(&folded(100_000).repeat(2)).unwrap();
         core.turn();
@@ -367,7 +367,7 @@ fn what_came_before_a_reset_is_read() {
     on_both(what_came_before_a_reset_is_read_on);
 }
 
-fn what_came_before_a_reset_is_read_on(kind: Kind) {
+fn what_came_before_a_reset_is_read_on(kind: WireKind) {
     let mut core = Core::new(kind);
     let (mut client, id) = core.connect();
     client.write_all(HI).unwrap();
@@ -465,7 +465,7 @@ fn one_that_cannot_be_watched_again_is_closed_on_the_ring() {
 
 #[test]
 fn one_that_cannot_be_watched_again_is_closed_at_once() {
-    let mut core = Core::new(Kind::Epoll);
+    let mut core = Core::new(WireKind::Epoll);
     let (mut client, id) = core.connect();
     let (mut sound, _) = core.connect();
     core.turn();

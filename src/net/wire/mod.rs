@@ -87,17 +87,17 @@ impl Ready {
 
 /// Which backend.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum WireKind {
     Uring,
     Epoll,
 }
 
-impl Kind {
+impl WireKind {
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Uring => "io_uring",
-            Kind::Epoll => "epoll",
+            WireKind::Uring => "io_uring",
+            WireKind::Epoll => "epoll",
         }
     }
 }
@@ -111,34 +111,34 @@ pub enum Wire {
 
 impl Wire {
     /// Must be called on the core's own thread.
-    pub fn new(kind: Kind) -> io::Result<Wire> {
+    pub fn new(kind: WireKind) -> io::Result<Wire> {
         Ok(match kind {
-            Kind::Epoll => Wire::Epoll(Epoll::new()?),
-            Kind::Uring => Wire::Uring(Box::new(Uring::new()?)),
+            WireKind::Epoll => Wire::Epoll(Epoll::new()?),
+            WireKind::Uring => Wire::Uring(Box::new(Uring::new()?)),
         })
     }
 
     /// A ring that holds so many requests and completions. `None` if none works here.
     #[cfg(test)]
     pub fn small_ring(requests: u32, completions: u32) -> Option<Wire> {
-        Wire::probe(Kind::Uring).ok()?;
+        Wire::probe(WireKind::Uring).ok()?;
         let uring = Uring::with_sizes(requests, completions).unwrap();
         Some(Wire::Uring(Box::new(uring)))
     }
 
     /// Finds out whether the backend works here, by using one as a core would.
-    pub fn probe(kind: Kind) -> io::Result<()> {
+    pub fn probe(kind: WireKind) -> io::Result<()> {
         match kind {
-            Kind::Epoll => Ok(()),
-            Kind::Uring => uring::probe(),
+            WireKind::Epoll => Ok(()),
+            WireKind::Uring => uring::probe(),
         }
     }
 
     /// Which it is.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> WireKind {
         match self {
-            Wire::Epoll(_) => Kind::Epoll,
-            Wire::Uring(_) => Kind::Uring,
+            Wire::Epoll(_) => WireKind::Epoll,
+            Wire::Uring(_) => WireKind::Uring,
         }
     }
 

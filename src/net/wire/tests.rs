@@ -9,9 +9,9 @@ use super::*;
 
 /// Runs a test on each backend that works here.
 fn on_both(test: fn(Wire)) {
-    test(Wire::new(Kind::Epoll).unwrap());
-    match Wire::probe(Kind::Uring) {
-        Ok(()) => test(Wire::new(Kind::Uring).unwrap()),
+    test(Wire::new(WireKind::Epoll).unwrap());
+    match Wire::probe(WireKind::Uring) {
+        Ok(()) => test(Wire::new(WireKind::Uring).unwrap()),
         Err(cause) => eprintln!("not tested on io_uring: {cause}"),
     }
 }
@@ -237,8 +237,8 @@ fn one_that_broke_does_not_spoil_the_batch() {
 fn one_that_moves_is_the_other_wires_alone_and_ends_there() {
     on_both(|mut wire| {
         let kind = match wire {
-            Wire::Epoll(_) => Kind::Epoll,
-            Wire::Uring(_) => Kind::Uring,
+            Wire::Epoll(_) => WireKind::Epoll,
+            Wire::Uring(_) => WireKind::Uring,
         };
         let mut there = Wire::new(kind).unwrap();
         let (stream, mut client) = pair();
@@ -293,7 +293,7 @@ fn one_that_is_watched_once_is_told_of_input_and_not_of_room() {
         let (stream, mut client) = pair();
         let own = id(1, 1);
         if wire.watch_once(own, &stream).unwrap() != Watch::Once {
-            assert_eq!(wire.kind(), Kind::Epoll);
+            assert_eq!(wire.kind(), WireKind::Epoll);
             return;
         }
         assert!(drain(&mut wire).is_empty(), "there is room from the start");

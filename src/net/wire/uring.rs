@@ -36,7 +36,7 @@ use crate::ident::ConnId;
 use checked::Ring;
 #[cfg(not(asan))]
 use ring::Ring;
-use ring::{Completion, Kernel, Request};
+use ring::{Completion, Kernel, RingRequest};
 
 /// A poll's name is its connection's, whose slot never reaches this bit.
 const NO_POLL: u64 = 1 << 31;
@@ -94,13 +94,13 @@ impl<K: Kernel> Uring<K> {
     /// Arms a connection. The kernel gets to know of it with the turn's writes.
     pub fn watch(&mut self, id: ConnId, stream: &TcpStream) {
         let (socket, user) = (stream.as_raw_fd(), self.name_poll(id));
-        self.queue(Request::Poll { socket, user });
+        self.queue(RingRequest::Poll { socket, user });
     }
 
     /// Arms one until it has input. That event is its poll's last completion, so nothing is left to cancel.
     pub fn watch_once(&mut self, id: ConnId, stream: &TcpStream) {
         let (socket, user) = (stream.as_raw_fd(), self.name_poll(id));
-        self.queue(Request::PollOnce { socket, user });
+        self.queue(RingRequest::PollOnce { socket, user });
     }
 
     /// The name of a poll that is to be queued, which is counted from here on.
@@ -114,14 +114,14 @@ impl<K: Kernel> Uring<K> {
     /// Ends the poll of a connection. Closing its descriptor would not, and the kernel keeps the socket open
     /// for it: the cancel is taken with the turn's writes, and the poll's own last completion follows.
     pub fn forget(&mut self, id: ConnId) {
-        self.queue(Request::Cancel {
+        self.queue(RingRequest::Cancel {
             target: id.to_bits(),
             user: CANCEL,
         });
     }
 
     /// Queues a request that points to no memory.
-    fn queue(&mut self, request: Request) {
+    fn queue(&mut self, request: RingRequest) {
         // SAFETY: it points to nothing.
         while !unsafe { self.kernel.push(request) } {
             self.hand_over(None);
@@ -182,7 +182,7 @@ impl<K: Kernel> Uring<K> {
             let flags = send_flags(batch.writes[number].is_last);
             let request = match batch.content(number) {
                 WriteContent::Nothing => continue,
-                WriteContent::Bytes(bytes) => Request::Send {
+                WriteContent::Bytes(bytes) => RingRequest::Send {
                     socket,
                     bytes: bytes.as_ptr(),
                     length: bytes.len() as u32,
@@ -193,7 +193,7 @@ impl<K: Kernel> Uring<K> {
                     let header = headers;
                     // SAFETY: `make_headers` has made one for each write that comes by here.
                     headers = unsafe { headers.add(1) };
-                    Request::SendPieces {
+                    RingRequest::SendPieces {
                         socket,
                         header,
                         flags,

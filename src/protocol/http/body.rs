@@ -17,15 +17,15 @@ const TOO_LARGE: HttpError = HttpError::new(413, "the request's body is too larg
 
 /// Reads one body.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Body {
-    state: State,
+pub struct BodyReader {
+    state: BodyState,
     /// What chunks may still bring.
     room: u64,
     overhead: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-enum State {
+enum BodyState {
     /// So many bytes are left of a body with a length.
     Length(u64),
     /// In a chunk's size; how many digits were seen.
@@ -71,18 +71,18 @@ pub enum Part<'a> {
     End,
 }
 
-impl Body {
+impl BodyReader {
     /// A reader for a body of at most `bytes_max`. A longer one that says so is refused here, before
     /// `100 Continue` would invite it.
-    pub fn new(framing: Framing, bytes_max: usize) -> Result<Body, HttpError> {
+    pub fn new(framing: Framing, bytes_max: usize) -> Result<BodyReader, HttpError> {
         let room = bytes_max as u64;
         let state = match framing {
-            Framing::None => State::Done,
+            Framing::None => BodyState::Done,
             Framing::Length(len) if len > room => return Err(TOO_LARGE),
-            Framing::Length(len) => State::Length(len),
-            Framing::Chunked => State::Size { size: 0, digits: 0 },
+            Framing::Length(len) => BodyState::Length(len),
+            Framing::Chunked => BodyState::Size { size: 0, digits: 0 },
         };
-        Ok(Body {
+        Ok(BodyReader {
             state,
             room,
             overhead: 0,
@@ -95,12 +95,12 @@ impl Body {
         let is_between = self.overhead <= OVERHEAD_BYTES_MAX;
         is_between
             && match (framing, self.state) {
-                (Framing::Length(length), State::Length(left)) => {
+                (Framing::Length(length), BodyState::Length(left)) => {
                     (taken as u64).checked_add(left) == Some(length)
                 }
                 (Framing::None, _) | (Framing::Length(_), _) => false,
-                (Framing::Chunked, State::Length(_) | State::Done) => false,
-                (Framing::Chunked, State::Size { digits, .. }) => digits <= 16,
+                (Framing::Chunked, BodyState::Length(_) | BodyState::Done) => false,
+                (Framing::Chunked, BodyState::Size { digits, .. }) => digits <= 16,
                 (Framing::Chunked, _) => true,
             }
     }
@@ -114,15 +114,17 @@ impl Body {
     ) -> Result<Option<Part<'a>>, HttpError> {
         loop {
             match self.state {
-                State::Done | State::Length(0) => return Ok(Some(Part::End)),
-                State::Chunk { left: 0 } => self.state = State::ChunkEnd { after_cr: false },
+                BodyState::Done | BodyState::Length(0) => return Ok(Some(Part::End)),
+                BodyState::Chunk { left: 0 } => {
+                    self.state = BodyState::ChunkEnd { after_cr: false }
+                }
                 _ => {}
             }
             let rest = &input[*at..];
             let Some(&byte) = rest.first() else {
                 return Ok(None);
             };
-            if let State::Length(left) | State::Chunk { left } = &mut self.state {
+            if let BodyState::Length(left) | BodyState::Chunk { left } = &mut self.state {
                 let len = rest.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
                 *left -= len as u64;
                 *at += len;
@@ -134,63 +136,67 @@ impl Body {
     }
 
     /// The state after one byte around the chunks.
-    fn step(&mut self, byte: u8) -> Result<State, HttpError> {
+    fn step(&mut self, byte: u8) -> Result<BodyState, HttpError> {
         Ok(match (self.state, byte) {
-            (State::Size { size, digits }, _) if byte.is_ascii_hexdigit() => {
+            (BodyState::Size { size, digits }, _) if byte.is_ascii_hexdigit() => {
                 // Sixteen digits fill the number; more could only be zeros in front.
                 if digits == 16 {
                     return Err(MALFORMED);
                 }
                 let digit = (byte as char).to_digit(16).unwrap_or(0);
-                State::Size {
+                BodyState::Size {
                     size: size << 4 | u64::from(digit),
                     digits: digits + 1,
                 }
             }
-            (State::Size { digits: 0, .. }, _) => return Err(MALFORMED),
-            (State::Size { size, .. } | State::Extension { size, begun: true }, b'\r') => {
-                State::SizeEnd { size }
+            (BodyState::Size { digits: 0, .. }, _) => return Err(MALFORMED),
+            (BodyState::Size { size, .. } | BodyState::Extension { size, begun: true }, b'\r') => {
+                BodyState::SizeEnd { size }
             }
-            (State::Size { size, .. } | State::Extension { size, .. }, b';') => {
+            (BodyState::Size { size, .. } | BodyState::Extension { size, .. }, b';') => {
                 self.count_overhead()?;
-                State::Extension { size, begun: true }
+                BodyState::Extension { size, begun: true }
             }
-            (State::Size { size, .. }, b' ' | b'\t') => {
+            (BodyState::Size { size, .. }, b' ' | b'\t') => {
                 self.count_overhead()?;
-                State::Extension { size, begun: false }
+                BodyState::Extension { size, begun: false }
             }
-            (State::Extension { size, begun }, b'\t' | b' '..=b'~' | 0x80..)
+            (BodyState::Extension { size, begun }, b'\t' | b' '..=b'~' | 0x80..)
                 if begun || byte == b' ' || byte == b'\t' =>
             {
                 self.count_overhead()?;
-                State::Extension { size, begun }
+                BodyState::Extension { size, begun }
             }
-            (State::SizeEnd { size: 0 }, b'\n') => State::Trailer {
+            (BodyState::SizeEnd { size: 0 }, b'\n') => BodyState::Trailer {
                 empty: true,
                 colon: false,
             },
-            (State::SizeEnd { size }, b'\n') => {
+            (BodyState::SizeEnd { size }, b'\n') => {
                 self.room = self.room.checked_sub(size).ok_or(TOO_LARGE)?;
-                State::Chunk { left: size }
+                BodyState::Chunk { left: size }
             }
-            (State::ChunkEnd { after_cr: false }, b'\r') => State::ChunkEnd { after_cr: true },
-            (State::ChunkEnd { after_cr: true }, b'\n') => State::Size { size: 0, digits: 0 },
-            (State::Trailer { empty, colon }, b'\r') if empty || colon => {
-                State::TrailerEnd { empty }
+            (BodyState::ChunkEnd { after_cr: false }, b'\r') => {
+                BodyState::ChunkEnd { after_cr: true }
             }
-            (State::Trailer { empty, colon }, b'\t' | b' '..=b'~' | 0x80..) => {
+            (BodyState::ChunkEnd { after_cr: true }, b'\n') => {
+                BodyState::Size { size: 0, digits: 0 }
+            }
+            (BodyState::Trailer { empty, colon }, b'\r') if empty || colon => {
+                BodyState::TrailerEnd { empty }
+            }
+            (BodyState::Trailer { empty, colon }, b'\t' | b' '..=b'~' | 0x80..) => {
                 self.count_overhead()?;
                 // A field's name: no white space, and at least one character before the colon.
                 if !colon && (byte <= b' ' || byte >= 0x80 || (empty && byte == b':')) {
                     return Err(MALFORMED);
                 }
-                State::Trailer {
+                BodyState::Trailer {
                     empty: false,
                     colon: colon || byte == b':',
                 }
             }
-            (State::TrailerEnd { empty: true }, b'\n') => State::Done,
-            (State::TrailerEnd { empty: false }, b'\n') => State::Trailer {
+            (BodyState::TrailerEnd { empty: true }, b'\n') => BodyState::Done,
+            (BodyState::TrailerEnd { empty: false }, b'\n') => BodyState::Trailer {
                 empty: true,
                 colon: false,
             },

@@ -7,7 +7,7 @@
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::body::{Body, Part};
+use super::body::{BodyReader, Part};
 use super::head::Head;
 use super::reader::HeadReader;
 use super::request::Request;
@@ -15,24 +15,24 @@ use super::response::HttpError;
 
 /// Cuts one connection's bytes into requests.
 #[derive(Debug, Default)]
-pub struct RequestDecoder(State);
+pub struct RequestDecoder(RequestState);
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-enum State {
+enum RequestState {
     /// Nothing of a request has come.
     #[default]
     Between,
     /// The carriage return of what may be an empty line between two requests.
     AfterReturn,
     Head(Box<HeadReader>),
-    Body(Box<(Request, Body)>),
+    Body(Box<(Request, BodyReader)>),
 }
 
 /// A body that is not what its request says it is was written by nobody.
 impl<'de> Deserialize<'de> for RequestDecoder {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RequestDecoder, D::Error> {
-        let state = State::deserialize(deserializer)?;
-        if let State::Body(both) = &state
+        let state = RequestState::deserialize(deserializer)?;
+        if let RequestState::Body(both) = &state
             && !both.1.may_follow(both.0.framing, both.0.body.len())
         {
             return Err(D::Error::custom("half a body that is none"));
@@ -51,12 +51,12 @@ impl RequestDecoder {
     /// Whether a request has begun to arrive. Empty lines before one have not begun it: a client that ends a body with
     /// one too many (RFC 9112, section 2.2) has not begun another.
     pub fn has_begun(&self) -> bool {
-        matches!(self.0, State::Head(_) | State::Body(_))
+        matches!(self.0, RequestState::Head(_) | RequestState::Body(_))
     }
 
     /// Whether a request's body is what comes next.
     pub fn is_in_body(&self) -> bool {
-        matches!(self.0, State::Body(_))
+        matches!(self.0, RequestState::Body(_))
     }
 
     /// Takes bytes of a head of at most `bytes_max` from `input[*at..]`, and advances `at`. `None` means that all is taken
@@ -67,28 +67,28 @@ impl RequestDecoder {
         at: &mut usize,
         bytes_max: usize,
     ) -> Result<Option<Head<'a>>, HttpError> {
-        let has_return = matches!(self.0, State::AfterReturn);
+        let has_return = matches!(self.0, RequestState::AfterReturn);
         if has_return && *at < input.len() {
             if input[*at] == b'\n' {
                 *at += 1;
-                self.0 = State::Between;
+                self.0 = RequestState::Between;
             } else {
                 let mut reader = HeadReader::new(bytes_max);
                 reader.advance(b"\r")?;
-                self.0 = State::Head(Box::new(reader));
+                self.0 = RequestState::Head(Box::new(reader));
             }
         }
-        if matches!(self.0, State::Between) {
+        if matches!(self.0, RequestState::Between) {
             while input[*at..].starts_with(b"\r\n") {
                 *at += 2;
             }
             self.0 = match &input[*at..] {
-                b"" => State::Between,
-                b"\r" => State::AfterReturn,
-                _ => State::Head(Box::new(HeadReader::new(bytes_max))),
+                b"" => RequestState::Between,
+                b"\r" => RequestState::AfterReturn,
+                _ => RequestState::Head(Box::new(HeadReader::new(bytes_max))),
             };
         }
-        let State::Head(reader) = &mut self.0 else {
+        let RequestState::Head(reader) = &mut self.0 else {
             *at = input.len();
             return Ok(None);
         };
@@ -106,21 +106,21 @@ impl RequestDecoder {
     }
 
     /// The head's request goes on with its body, taken by this reader.
-    pub fn expect_body(&mut self, request: Request, body: Body) {
-        self.0 = State::Body(Box::new((request, body)));
+    pub fn expect_body(&mut self, request: Request, body: BodyReader) {
+        self.0 = RequestState::Body(Box::new((request, body)));
     }
 
     /// The request whose body is to come.
     pub fn request(&self) -> Option<&Request> {
         match &self.0 {
-            State::Body(both) => Some(&both.0),
+            RequestState::Body(both) => Some(&both.0),
             _ => None,
         }
     }
 
     /// Takes bytes of a body from `input[*at..]`, advances `at`, and returns the request when that is whole.
     pub fn body(&mut self, input: &[u8], at: &mut usize) -> Result<Option<Request>, HttpError> {
-        let State::Body(both) = &mut self.0 else {
+        let RequestState::Body(both) = &mut self.0 else {
             return Ok(None);
         };
         let (request, body) = &mut **both;
@@ -128,7 +128,7 @@ impl RequestDecoder {
             match body.next(input, at)? {
                 Some(Part::Bytes(bytes)) => request.body.extend_from_slice(bytes),
                 Some(Part::End) => {
-                    let State::Body(both) = std::mem::take(&mut self.0) else {
+                    let RequestState::Body(both) = std::mem::take(&mut self.0) else {
                         return Ok(None);
                     };
                     return Ok(Some(both.0));
@@ -141,9 +141,9 @@ impl RequestDecoder {
     /// Heap bytes kept of what is incomplete.
     pub fn bytes_held(&self) -> usize {
         match &self.0 {
-            State::Between | State::AfterReturn => 0,
-            State::Head(reader) => size_of::<HeadReader>() + reader.bytes_held(),
-            State::Body(both) => size_of::<(Request, Body)>() + both.0.body.capacity(),
+            RequestState::Between | RequestState::AfterReturn => 0,
+            RequestState::Head(reader) => size_of::<HeadReader>() + reader.bytes_held(),
+            RequestState::Body(both) => size_of::<(Request, BodyReader)>() + both.0.body.capacity(),
         }
     }
 }

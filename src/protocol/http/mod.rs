@@ -21,7 +21,7 @@ mod plain;
 #[cfg(test)]
 mod tests;
 
-pub use body::{Body, Part};
+pub use body::{BodyReader, Part};
 pub use decoder::RequestDecoder;
 pub use head::{Framing, Head, HeadScan, check_head, decode_head};
 pub use health::Health;

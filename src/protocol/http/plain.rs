@@ -12,16 +12,16 @@ use super::head::{
 use super::response::HttpError;
 
 /// [`head::HeadScan`](super::head::HeadScan), byte by byte.
-struct Scan {
+struct PlainScan {
     bytes_max: usize,
     at: usize,
     line_start: usize,
     first: usize,
 }
 
-impl Scan {
-    fn new(bytes_max: usize) -> Scan {
-        Scan {
+impl PlainScan {
+    fn new(bytes_max: usize) -> PlainScan {
+        PlainScan {
             bytes_max,
             at: 0,
             line_start: 0,
@@ -96,9 +96,9 @@ fn check_method_byte(bytes: &[u8]) -> Result<(), HttpError> {
 }
 
 /// What [`Head`] says, each field looked up by a pass of its own over the lines.
-struct Lines<'a>(&'a [u8]);
+struct HeadLines<'a>(&'a [u8]);
 
-impl<'a> Lines<'a> {
+impl<'a> HeadLines<'a> {
     fn all(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
         let lines = self.0.split(|&byte| byte == b'\n');
         let lines = lines.skip_while(|line| *line == b"\r").skip(1);
@@ -229,7 +229,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-fn check(scan: &mut Scan, bytes: &[u8]) -> Result<Option<String>, HttpError> {
+fn check(scan: &mut PlainScan, bytes: &[u8]) -> Result<Option<String>, HttpError> {
     let Some(len) = scan.advance(bytes)? else {
         return Ok(None);
     };
@@ -249,7 +249,7 @@ fn check(scan: &mut Scan, bytes: &[u8]) -> Result<Option<String>, HttpError> {
     }
     let (method, target) = (request.method.unwrap_or(""), request.path.unwrap_or(""));
     let is_old = request.version == Some(0);
-    Lines(bytes).check(method, target, is_old).map(Some)
+    HeadLines(bytes).check(method, target, is_old).map(Some)
 }
 
 fn text(head: &Head<'_>) -> String {
@@ -379,7 +379,7 @@ proptest! {
         cuts in vec(1..120usize, 1..5),
         bytes_max in prop_oneof![30..250usize, Just(8 << 10)],
     ) {
-        let (mut scan, mut plain) = (HeadScan::new(bytes_max), Scan::new(bytes_max));
+        let (mut scan, mut plain) = (HeadScan::new(bytes_max), PlainScan::new(bytes_max));
         let mut have = 0;
         for cut in cuts.iter().cycle() {
             have = (have + cut).min(bytes.len());
@@ -394,7 +394,7 @@ proptest! {
 
     #[test]
     fn noise_is_refused_alike(bytes in vec(any::<u8>(), 0..80), cut in 1..80usize) {
-        let (mut scan, mut plain) = (HeadScan::new(60), Scan::new(60));
+        let (mut scan, mut plain) = (HeadScan::new(60), PlainScan::new(60));
         for have in [cut.min(bytes.len()), bytes.len()] {
             let end = scan.advance(&bytes[..have]);
             prop_assert_eq!(end, plain.advance(&bytes[..have]));

@@ -10,7 +10,7 @@ use crate::config::REQUEST_HEAD_BYTES_LIMIT;
 
 /// Reads one head.
 #[derive(Debug, Deserialize)]
-#[serde(try_from = "Held<Vec<u8>>")]
+#[serde(try_from = "WrittenHead<Vec<u8>>")]
 pub struct HeadReader {
     held: Vec<u8>,
     scan: HeadScan,
@@ -18,14 +18,14 @@ pub struct HeadReader {
 
 /// What is written down of one: what it has been fed, which another one is fed again. It may be anything.
 #[derive(Serialize, Deserialize)]
-struct Held<B> {
+struct WrittenHead<B> {
     held: B,
     bytes_max: usize,
 }
 
 impl Serialize for HeadReader {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let held = Held {
+        let held = WrittenHead {
             held: &self.held[..],
             bytes_max: self.scan.bytes_max(),
         };
@@ -33,10 +33,10 @@ impl Serialize for HeadReader {
     }
 }
 
-impl TryFrom<Held<Vec<u8>>> for HeadReader {
+impl TryFrom<WrittenHead<Vec<u8>>> for HeadReader {
     type Error = &'static str;
 
-    fn try_from(written: Held<Vec<u8>>) -> Result<HeadReader, &'static str> {
+    fn try_from(written: WrittenHead<Vec<u8>>) -> Result<HeadReader, &'static str> {
         if written.bytes_max > REQUEST_HEAD_BYTES_LIMIT {
             return Err("half a head with too high a limit");
         }

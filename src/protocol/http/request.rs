@@ -3,7 +3,7 @@
 use monoio_http::common::request::RequestHead;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::body::Body;
+use super::body::BodyReader;
 use super::fields::Field;
 use super::head::{Framing, Head, HeadScan, check_head, decode_head};
 use super::health::Health;
@@ -14,7 +14,7 @@ use crate::protocol::websocket::offers::{self, Token};
 
 /// A request whose head has passed the check. Its body is complete when the decoder yields it.
 #[derive(Debug, Deserialize)]
-#[serde(try_from = "Written")]
+#[serde(try_from = "WrittenRequest")]
 pub struct Request {
     /// Method, target and fields, in the types of the `http` crate.
     head: RequestHead,
@@ -42,7 +42,7 @@ pub struct Request {
 
 /// What is written down of a request: its head again, as its fields say, and what has come of its body.
 #[derive(Serialize, Deserialize)]
-struct Written {
+struct WrittenRequest {
     head: Vec<u8>,
     is_forwarded: bool,
     body: Vec<u8>,
@@ -50,7 +50,7 @@ struct Written {
 
 impl Serialize for Request {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let written = Written {
+        let written = WrittenRequest {
             head: self.head_again(),
             is_forwarded: self.is_forwarded,
             body: self.body.clone(),
@@ -60,10 +60,10 @@ impl Serialize for Request {
 }
 
 /// It may be anything, and is checked as what comes from outside.
-impl TryFrom<Written> for Request {
+impl TryFrom<WrittenRequest> for Request {
     type Error = &'static str;
 
-    fn try_from(written: Written) -> Result<Request, &'static str> {
+    fn try_from(written: WrittenRequest) -> Result<Request, &'static str> {
         let mut scan = HeadScan::new(written.head.len() + 1);
         let head = match check_head(&mut scan, &written.head) {
             Ok(Some(head)) if head.len == written.head.len() => head,
@@ -161,7 +161,7 @@ impl Request {
     }
 
     /// A reader of its body, of at most so many bytes.
-    pub fn body_reader(&self, bytes_max: usize) -> Result<Body, HttpError> {
-        Body::new(self.framing, bytes_max)
+    pub fn body_reader(&self, bytes_max: usize) -> Result<BodyReader, HttpError> {
+        BodyReader::new(self.framing, bytes_max)
     }
 }

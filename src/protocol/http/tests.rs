@@ -317,7 +317,7 @@ fn every_byte_in_every_place() {
 
 /// Reads a body in pieces; returns it and what was left after it, or the status of the error.
 fn read(framing: Framing, bytes_max: usize, stream: &[u8], cuts: &[usize]) -> Result<Vec<u8>, u16> {
-    let mut body = Body::new(framing, bytes_max).map_err(|error| error.status)?;
+    let mut body = BodyReader::new(framing, bytes_max).map_err(|error| error.status)?;
     let mut cuts = cuts.iter().copied().cycle();
     let mut out = Vec::new();
     let mut rest = stream;

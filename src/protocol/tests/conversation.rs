@@ -4,7 +4,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::super::http::{Body, HeadScan, HttpError, Part, check_head};
+use super::super::http::{BodyReader, HeadScan, HttpError, Part, check_head};
 use super::super::proxy::ProxyHeader;
 use super::super::websocket::handshake::{Declined, Handshake};
 use super::super::{Codec, Decoder};
@@ -104,7 +104,7 @@ fn request<'a>(
         input.extend_from_slice(piece);
     };
     input.drain(..len);
-    let mut reader = Body::new(framing, BODY_BYTES_MAX)?;
+    let mut reader = BodyReader::new(framing, BODY_BYTES_MAX)?;
     let (mut bytes, mut at) = (Vec::new(), 0);
     loop {
         match reader.next(input, &mut at)? {

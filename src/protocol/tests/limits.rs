@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::{Seen, client_frame};
 use crate::close::CloseReason;
 use crate::payload::Message;
-use crate::protocol::http::{Body, Framing, Part};
+use crate::protocol::http::{BodyReader, Framing, Part};
 use crate::protocol::websocket::deflate::{Compressor, Inflater};
 use crate::protocol::websocket::extension::Offer;
 use crate::protocol::{Codec, Decoder, Event};
@@ -157,7 +157,7 @@ proptest! {
             .flat_map(|len| format!("{len:x}\r\n{}\r\n", "a".repeat(*len)).into_bytes())
             .collect();
         stream.extend(b"0\r\n\r\n");
-        let mut body = Body::new(Framing::Chunked, bytes_max).expect("no length yet");
+        let mut body = BodyReader::new(Framing::Chunked, bytes_max).expect("no length yet");
         let (mut taken, mut whole, mut refused) = (0, false, false);
         let mut rest = &stream[..];
         let mut cuts = cuts.iter().cycle();

@@ -53,7 +53,7 @@ pub struct Offer {
 impl Offer {
     /// The first offer on a header line that can be taken up.
     pub fn first(line: &[u8]) -> Option<Offer> {
-        let mut scan = Scan(line);
+        let mut scan = OfferScan(line);
         loop {
             let offer = scan.offer()?;
             if offer.is_some() {
@@ -125,9 +125,9 @@ fn window_bits(value: &[u8]) -> Option<NonZeroU8> {
 }
 
 /// What is left of a header line (RFC 6455, section 9.1).
-struct Scan<'a>(&'a [u8]);
+struct OfferScan<'a>(&'a [u8]);
 
-impl<'a> Scan<'a> {
+impl<'a> OfferScan<'a> {
     /// Goes through one extension with its parameters, up to a comma or the end. `None` if the line is
     /// malformed there, an inner `None` for an extension that cannot be taken up.
     fn offer(&mut self) -> Option<Option<Offer>> {

@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use ringpost::config::REQUEST_HEAD_BYTES_DEFAULT;
 use ringpost::protocol::http::{
-    self, Body, Framing, HeadScan, HttpError, Part, RequestDecoder, check_head, decode_head,
+    self, BodyReader, Framing, HeadScan, HttpError, Part, RequestDecoder, check_head, decode_head,
 };
 use ringpost_fuzz::{Input, check_head_bytes, status};
 
@@ -73,7 +73,7 @@ fn decode(
             let Some(head) = decoder.head(piece, &mut at, REQUEST_HEAD_BYTES_DEFAULT)? else {
                 return Ok(());
             };
-            let body = Body::new(head.framing, bytes_max)?;
+            let body = BodyReader::new(head.framing, bytes_max)?;
             let request = http::Request::new(&head)?;
             assert_eq!(request.method(), head.method);
             decoder.expect_body(request, body);
@@ -124,7 +124,7 @@ fn read_one<'a>(
         input.extend_from_slice(piece);
     };
     input.drain(..len);
-    let mut reader = Body::new(framing, bytes_max)?;
+    let mut reader = BodyReader::new(framing, bytes_max)?;
     let mut body = Vec::new();
     let mut at = 0;
     loop {
@@ -174,7 +174,7 @@ fn check_chunks(input: &Input<'_>, bytes_max: usize) {
 
 /// A body and the bytes that it took, if it is whole.
 fn dechunk(stream: &[u8], bytes_max: usize) -> Result<Option<(Vec<u8>, usize)>, HttpError> {
-    let mut reader = Body::new(Framing::Chunked, bytes_max)?;
+    let mut reader = BodyReader::new(Framing::Chunked, bytes_max)?;
     let (mut body, mut at) = (Vec::new(), 0);
     loop {
         match reader.next(stream, &mut at)? {

@@ -82,10 +82,10 @@ impl Fake {
         self.examine_by(connections, |_| {})
     }
 
-    fn examine_by(&self, connections: u64, change: impl FnOnce(&mut Plan)) -> Vec<Finding> {
+    fn examine_by(&self, connections: u64, change: impl FnOnce(&mut DoctorPlan)) -> Vec<Finding> {
         let settings = serve::resolve(None, Layer::default()).unwrap();
         let machine = self.machine();
-        let mut plan = Plan::new(&settings, connections, &machine);
+        let mut plan = DoctorPlan::new(&settings, connections, &machine);
         change(&mut plan);
         examine(&machine, &plan)
     }
@@ -193,7 +193,7 @@ fn descriptors_of_each_core() {
     let findings = fake.examine(1_000_000);
     let mend = "max_connections = 1000000\ncores = 53";
     is(&findings, "descriptors", Verdict::Breaks, mend);
-    let followed = |plan: &mut Plan, cores| {
+    let followed = |plan: &mut DoctorPlan, cores| {
         plan.max_connections = 1_000_000;
         plan.cores = cores;
     };
@@ -479,7 +479,7 @@ fn a_warning_of_the_server_is_a_line() {
     settings.config.max_connections = 20_000;
     settings.config.descriptor_tables = DescriptorTables::Shared;
     let machine = fake.machine();
-    let plan = Plan::new(&settings, 20_000, &machine);
+    let plan = DoctorPlan::new(&settings, 20_000, &machine);
     let lines = lines(&plan, &examine(&machine, &plan));
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(

@@ -1,6 +1,6 @@
 //! What the API answers where it does not do what it is asked: [`ApiError`], in one shape for all.
 
-use crate::net::http::Answer;
+use crate::net::http::HttpAnswer;
 use crate::protocol::http::response::error_text;
 
 /// Most characters of what an answer says of a bad request.
@@ -37,7 +37,7 @@ impl ApiError {
         error_text(self.code, &self.message)
     }
 
-    pub fn answer(&self) -> Answer {
-        Answer::error(self.status, self.code, &self.message)
+    pub fn answer(&self) -> HttpAnswer {
+        HttpAnswer::error(self.status, self.code, &self.message)
     }
 }

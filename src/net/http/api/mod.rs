@@ -16,7 +16,7 @@ mod requests;
 use errors::ApiError;
 pub use idempotency::IdKey;
 
-use super::{Answer, Port};
+use super::{HttpAnswer, Port};
 use crate::auth::backend_tokens::Rights;
 use crate::protocol::http::Request;
 
@@ -117,30 +117,30 @@ pub(super) fn is_path(path: &str) -> bool {
 
 impl Port {
     /// The route of a request of one of the API's paths, or why it goes none.
-    pub(super) fn find_call(&self, request: &Request) -> Result<&'static ApiRoute, Answer> {
+    pub(super) fn find_call(&self, request: &Request) -> Result<&'static ApiRoute, HttpAnswer> {
         let mut routes = ROUTES.iter();
         let found = routes.find(|route| route.name(request.path()).is_some());
-        let route = found.ok_or_else(Answer::not_found)?;
+        let route = found.ok_or_else(HttpAnswer::not_found)?;
         if !route.takes(request.method()) {
             let methods = if route.reads { "GET, HEAD" } else { "POST" };
-            return Err(Answer::method_not_allowed(methods));
+            return Err(HttpAnswer::method_not_allowed(methods));
         }
         if let Some(right) = route.right {
             self.authorize(request, right)?;
         }
         if is_foreign(request) {
             let words = "only pages of this server may ask";
-            return Err(Answer::error(403, "foreign_origin", words));
+            return Err(HttpAnswer::error(403, "foreign_origin", words));
         }
         if !route.reads && !is_json(request) {
             let words = "expected Content-Type: application/json";
-            return Err(Answer::error(415, "not_json", words));
+            return Err(HttpAnswer::error(415, "not_json", words));
         }
         Ok(route)
     }
 
     /// The answer to a request of this route.
-    pub(super) async fn api(&self, route: &ApiRoute, request: Request) -> Answer {
+    pub(super) async fn api(&self, route: &ApiRoute, request: Request) -> HttpAnswer {
         let request = &request;
         let name = route.name(request.path()).unwrap_or_default();
         let answer = match route.call {
@@ -157,7 +157,7 @@ impl Port {
             Operation::Description => Ok(DESCRIPTION.to_owned()),
         };
         match answer {
-            Ok(text) => Answer::json_text(200, text),
+            Ok(text) => HttpAnswer::json_text(200, text),
             Err(error) => error.answer(),
         }
     }

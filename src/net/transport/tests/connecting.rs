@@ -169,7 +169,7 @@ fn who_takes_no_more_before_its_first_message_gets_the_rest() {
             core.turn();
         }
         assert_eq!(read(&mut client, 4), HI_ANSWER);
-        if kind == Kind::Uring {
+        if kind == WireKind::Uring {
             assert_eq!(watched(&core), 1, "one poll, and no more");
         }
     });

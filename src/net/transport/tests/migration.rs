@@ -116,7 +116,7 @@ fn port() -> Rc<Port> {
         content_type: "text/html",
         bytes: b"a page",
     }];
-    let other = Core::new(Kind::Epoll).host;
+    let other = Core::new(WireKind::Epoll).host;
     Rc::new(Port {
         host: Rc::new(RefCell::new(other)),
         pending_requests: Rc::default(),
@@ -138,14 +138,14 @@ fn port() -> Rc<Port> {
 }
 
 /// A core with all listeners.
-fn core(kind: Kind, writes: bool) -> Core {
+fn core(kind: WireKind, writes: bool) -> Core {
     let config = Config {
         uid_policy: UidPolicy::Reject,
         ..Config::default()
     };
     let specs: Rc<[ListenerSpec]> = (0..CODECS.len()).map(spec).collect();
-    let doors: Vec<Door> = (0..CODECS.len() as u16)
-        .map(|number| Door {
+    let doors: Vec<EntryRules> = (0..CODECS.len() as u16)
+        .map(|number| EntryRules {
             pool: match number {
                 HTTP => Pool::HttpClients,
                 _ => Pool::Clients,
@@ -177,7 +177,7 @@ fn core(kind: Kind, writes: bool) -> Core {
         Wire::new(kind).unwrap(),
         specs,
         Origins::default(),
-        Admission::new(&config, Arc::new(Census::new(None)), &doors),
+        Admission::new(&config, Arc::new(ConnectionCounters::new(None)), &doors),
         rates,
         InputBuffers::new(config.inbox_bytes_core_max),
         None,
@@ -201,7 +201,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(kind: Kind, listener: u16, cores: usize) -> Scene {
+    fn new(kind: WireKind, listener: u16, cores: usize) -> Scene {
         let mut cores: Vec<Core> = (0..cores).map(|_| core(kind, true)).collect();
         let first = &mut cores[0];
         let client = TcpStream::connect(first.listener.local_addr().unwrap()).unwrap();
@@ -349,7 +349,7 @@ fn seen(migration: &Migration) -> Vec<&'static str> {
 }
 
 /// What is answered to one that stays.
-fn answered(kind: Kind, listener: u16, said: &[u8]) -> Vec<u8> {
+fn answered(kind: WireKind, listener: u16, said: &[u8]) -> Vec<u8> {
     let mut scene = Scene::new(kind, listener, 1);
     scene.client.set_nonblocking(false).unwrap();
     scene.client.write_all(said).unwrap();
@@ -415,7 +415,7 @@ fn who_moves_is_answered_as_who_stays() {
 
 /// A text connection that has said this on a core whose app writes sessions down, or does not.
 fn speaker(writes: bool, said: &[u8]) -> (Core, TcpStream, ConnId) {
-    let mut core = core(Kind::Epoll, writes);
+    let mut core = core(WireKind::Epoll, writes);
     let client = TcpStream::connect(core.listener.local_addr().unwrap()).unwrap();
     let (stream, peer) = core.listener.accept().unwrap();
     stream.set_nonblocking(true).unwrap();
@@ -482,7 +482,7 @@ fn who_is_of_no_listener_here_or_has_no_session_is_refused() {
 
 #[test]
 fn a_request_that_is_being_answered_stays_until_it_is() {
-    let mut scene = Scene::new(Kind::Epoll, HTTP, 2);
+    let mut scene = Scene::new(WireKind::Epoll, HTTP, 2);
     scene.turn();
     let here = &mut scene.cores[0];
     let id = here.host.shard().ids()[0];
@@ -498,7 +498,7 @@ fn a_request_that_is_being_answered_stays_until_it_is() {
 /// What an address has is counted where its connections are: of two processes only one has this.
 #[test]
 fn its_place_is_counted_once_and_given_back() {
-    let mut scene = Scene::new(Kind::Epoll, FRAME, 2);
+    let mut scene = Scene::new(WireKind::Epoll, FRAME, 2);
     scene.go(Destination::Process);
     let there = &mut scene.cores[1];
     let peer = ([127, 0, 0, 1], 4_000).into();
@@ -521,7 +521,7 @@ fn its_place_is_counted_once_and_given_back() {
 /// The time that it has had goes with it, into a process that has just begun.
 #[test]
 fn a_deadline_is_where_it_was() {
-    let mut scene = Scene::new(Kind::Epoll, WEBSOCKET, 2);
+    let mut scene = Scene::new(WireKind::Epoll, WEBSOCKET, 2);
     let begun = scene.cores[0].host.now();
     let timeout = Config::default().handshake_timeout.as_secs() as u32;
     scene.cores[0].pass(begun, 0..timeout - 2);

@@ -8,7 +8,7 @@ use std::ffi::c_void;
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use super::ring::{self, Completion, Kernel, Request};
+use super::ring::{self, Completion, Kernel, RingRequest};
 
 unsafe extern "C" {
     /// Of the sanitizer: the first byte of the region that is nobody's, or null.
@@ -18,7 +18,7 @@ unsafe extern "C" {
 pub struct Ring {
     ring: ring::Ring,
     /// Sends whose completion has not come, by their names.
-    sends: HashMap<u64, Request>,
+    sends: HashMap<u64, RingRequest>,
 }
 
 impl Ring {
@@ -44,10 +44,10 @@ impl Ring {
 }
 
 impl Kernel for Ring {
-    unsafe fn push(&mut self, request: Request) -> bool {
+    unsafe fn push(&mut self, request: RingRequest) -> bool {
         // SAFETY: the caller's promise is the one asked for here.
         let pushed = unsafe { self.ring.push(request) };
-        if let Request::Send { user, .. } | Request::SendPieces { user, .. } = request
+        if let RingRequest::Send { user, .. } | RingRequest::SendPieces { user, .. } = request
             && pushed
         {
             self.sends.insert(user, request);
@@ -87,10 +87,10 @@ impl Kernel for Ring {
 }
 
 /// Touches all that the kernel may have read for a send. What is freed already, the sanitizer reports.
-fn check(send: Request) {
+fn check(send: RingRequest) {
     match send {
-        Request::Send { bytes, length, .. } => touch(bytes, length as usize),
-        Request::SendPieces { header, .. } => {
+        RingRequest::Send { bytes, length, .. } => touch(bytes, length as usize),
+        RingRequest::SendPieces { header, .. } => {
             // SAFETY: as promised when it was pushed. To see whether that was kept is what this is for.
             let pieces = unsafe { (*header).msg_iov };
             // SAFETY: as above.
@@ -100,7 +100,7 @@ fn check(send: Request) {
                 touch(piece.iov_base.cast(), piece.iov_len);
             }
         }
-        Request::Poll { .. } | Request::PollOnce { .. } | Request::Cancel { .. } => {}
+        RingRequest::Poll { .. } | RingRequest::PollOnce { .. } | RingRequest::Cancel { .. } => {}
     }
 }
 
@@ -137,13 +137,13 @@ mod tests {
         header.msg_iovlen = parts.len();
         let (socket, user) = (stream.as_raw_fd(), 1);
         let request = match pieces {
-            true => Request::SendPieces {
+            true => RingRequest::SendPieces {
                 socket,
                 header: &header,
                 flags: 0,
                 user,
             },
-            false => Request::Send {
+            false => RingRequest::Send {
                 socket,
                 bytes: gone.as_ptr(),
                 length: gone.len() as u32,

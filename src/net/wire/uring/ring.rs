@@ -30,7 +30,7 @@ const INPUT: i32 = libc::POLLIN as i32 | libc::POLLRDHUP as i32;
 
 /// One request.
 #[derive(Clone, Copy, Debug)]
-pub enum Request {
+pub enum RingRequest {
     /// Reports, again and again, what becomes possible on the socket.
     Poll { socket: RawFd, user: u64 },
     /// Reports input or its end, and is over.
@@ -70,7 +70,7 @@ pub trait Kernel {
     /// # Safety
     ///
     /// What the request points to is valid until the kernel is done with it.
-    unsafe fn push(&mut self, request: Request) -> bool;
+    unsafe fn push(&mut self, request: RingRequest) -> bool;
 
     /// Requests in the queue that the kernel has not taken.
     fn queued(&mut self) -> usize;
@@ -128,7 +128,7 @@ impl Ring {
 }
 
 impl Kernel for Ring {
-    unsafe fn push(&mut self, request: Request) -> bool {
+    unsafe fn push(&mut self, request: RingRequest) -> bool {
         let entry = entry(request);
         // SAFETY: the caller's promise is the one asked for here.
         unsafe { self.ring.submission().push(&entry).is_ok() }
@@ -176,20 +176,20 @@ impl Kernel for Ring {
     }
 }
 
-fn entry(request: Request) -> Entry {
+fn entry(request: RingRequest) -> Entry {
     match request {
-        Request::Poll { socket, user } => opcode::PollAdd::new(Fd(socket), INTEREST as u32)
+        RingRequest::Poll { socket, user } => opcode::PollAdd::new(Fd(socket), INTEREST as u32)
             .multi(true)
             .build()
             .user_data(user),
-        Request::PollOnce { socket, user } => opcode::PollAdd::new(Fd(socket), INPUT as u32)
+        RingRequest::PollOnce { socket, user } => opcode::PollAdd::new(Fd(socket), INPUT as u32)
             .build()
             .user_data(user),
-        Request::Cancel { target, user } => opcode::AsyncCancel::new(target)
+        RingRequest::Cancel { target, user } => opcode::AsyncCancel::new(target)
             .build()
             .flags(Flags::SKIP_SUCCESS)
             .user_data(user),
-        Request::Send {
+        RingRequest::Send {
             socket,
             bytes,
             length,
@@ -199,7 +199,7 @@ fn entry(request: Request) -> Entry {
             .flags(flags)
             .build()
             .user_data(user),
-        Request::SendPieces {
+        RingRequest::SendPieces {
             socket,
             header,
             flags,

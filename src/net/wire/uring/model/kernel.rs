@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 
-use crate::net::wire::uring::ring::{Completion, Kernel, Request};
+use crate::net::wire::uring::ring::{Completion, Kernel, RingRequest};
 
 const IN: u32 = libc::POLLIN as u32;
 const OUT: u32 = libc::POLLOUT as u32;
@@ -107,7 +107,7 @@ pub struct Model {
     number: usize,
     world: Rc<RefCell<World>>,
     rng: fastrand::Rng,
-    queue: VecDeque<Request>,
+    queue: VecDeque<RingRequest>,
     requests_max: usize,
     /// The polls that are armed, with their sockets.
     pub polls: HashMap<u64, u64>,
@@ -117,7 +117,7 @@ pub struct Model {
     /// What found no room.
     overflow: VecDeque<Completion>,
     /// Sends begun and not done yet: a kernel may, and their memory is read as late as that.
-    kept: Vec<Request>,
+    kept: Vec<RingRequest>,
 }
 
 impl Model {
@@ -139,8 +139,12 @@ impl Model {
 
     /// Arms that the kernel has not taken yet.
     pub fn arms_queued(&self) -> usize {
-        let arms =
-            |request: &&Request| matches!(request, Request::Poll { .. } | Request::PollOnce { .. });
+        let arms = |request: &&RingRequest| {
+            matches!(
+                request,
+                RingRequest::Poll { .. } | RingRequest::PollOnce { .. }
+            )
+        };
         self.queue.iter().filter(arms).count()
     }
 
@@ -212,14 +216,14 @@ impl Model {
         }
     }
 
-    fn begin(&mut self, request: Request) {
+    fn begin(&mut self, request: RingRequest) {
         if let Some((user, result)) = self.issue(request) {
             self.complete(user, result, false);
         }
     }
 
     /// What is told of it at once, if anything is.
-    fn issue(&mut self, request: Request) -> Option<(u64, i32)> {
+    fn issue(&mut self, request: RingRequest) -> Option<(u64, i32)> {
         let mut world = self.world.borrow_mut();
         let World {
             sockets,
@@ -228,13 +232,13 @@ impl Model {
             ..
         } = &mut *world;
         let (user, result) = match request {
-            Request::Poll { socket, user } | Request::PollOnce { socket, user } => {
+            RingRequest::Poll { socket, user } | RingRequest::PollOnce { socket, user } => {
                 match find(descriptors, sockets, socket) {
                     Some((socket, one)) => {
                         let before = self.polls.insert(user, socket);
                         assert_eq!(before, None, "armed twice");
                         let interest = match request {
-                            Request::PollOnce { .. } => IN | END,
+                            RingRequest::PollOnce { .. } => IN | END,
                             _ => ALL,
                         };
                         one.polls.insert((self.number, user), interest);
@@ -247,7 +251,7 @@ impl Model {
                     None => (user, -libc::EBADF),
                 }
             }
-            Request::Cancel { target, user } => {
+            RingRequest::Cancel { target, user } => {
                 if self.polls.contains_key(&target) {
                     self.cancelled.insert(target);
                     woken.entry((self.number, target)).or_default();
@@ -255,7 +259,7 @@ impl Model {
                 }
                 (user, -libc::ENOENT)
             }
-            Request::Send {
+            RingRequest::Send {
                 socket,
                 bytes,
                 length,
@@ -269,7 +273,7 @@ impl Model {
                     send(find(descriptors, sockets, socket).unwrap().1, bytes),
                 )
             }
-            Request::SendPieces {
+            RingRequest::SendPieces {
                 socket,
                 header,
                 user,
@@ -317,7 +321,7 @@ fn send(socket: &mut Socket, bytes: &[u8]) -> i32 {
 }
 
 impl Kernel for Model {
-    unsafe fn push(&mut self, request: Request) -> bool {
+    unsafe fn push(&mut self, request: RingRequest) -> bool {
         let room = self.queue.len() < self.requests_max;
         if room {
             self.queue.push_back(request);
@@ -343,7 +347,10 @@ impl Kernel for Model {
         };
         for _ in 0..most {
             if let Some(request) = self.queue.pop_front() {
-                let sends = matches!(request, Request::Send { .. } | Request::SendPieces { .. });
+                let sends = matches!(
+                    request,
+                    RingRequest::Send { .. } | RingRequest::SendPieces { .. }
+                );
                 match sends && self.rng.u8(..) < 30 {
                     true => self.kept.push(request),
                     false => self.begin(request),
