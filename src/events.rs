@@ -1,4 +1,4 @@
-//! What happens to uids, for those outside who want to know: [`Event`]s, and each core's [`Reporter`], which puts
+//! What happens to uids, for those outside who want to know: [`UidEvent`]s, and each core's [`Reporter`], which puts
 //! them where one thread takes them.
 //!
 //! Made by `shard` where binds, ends and kicks are decided, taken by `net::webhooks`. A core never waits: the queue
@@ -21,7 +21,7 @@ use crate::log_limiter::SharedLogLimiter;
 
 /// One of them.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Event {
+pub struct UidEvent {
     /// The uid's home core. What happens to one uid happens there, and is told in order.
     pub core: CoreId,
     /// Its place among those of its core, dropped ones included, from 1.
@@ -29,11 +29,11 @@ pub struct Event {
     /// Milliseconds since 1970.
     pub at: u64,
     pub uid: Box<str>,
-    pub what: What,
+    pub what: UidEventKind,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum What {
+pub enum UidEventKind {
     /// A connection has bound the uid; whether it is the only one of its app's.
     Connect { of: Origin, first: bool },
     /// One that had bound it has ended; whether none of its app's is left.
@@ -46,12 +46,12 @@ pub enum What {
     Kick { connections: u32, by: KickedBy },
 }
 
-impl What {
+impl UidEventKind {
     fn kind(&self) -> EventKinds {
         match self {
-            What::Connect { .. } => EventKinds::CONNECT,
-            What::Disconnect { .. } => EventKinds::DISCONNECT,
-            What::Kick { .. } => EventKinds::KICK,
+            UidEventKind::Connect { .. } => EventKinds::CONNECT,
+            UidEventKind::Disconnect { .. } => EventKinds::DISCONNECT,
+            UidEventKind::Kick { .. } => EventKinds::KICK,
         }
     }
 }
@@ -87,14 +87,18 @@ pub struct Tally {
 #[derive(Clone)]
 pub struct Reporting {
     kinds: EventKinds,
-    queue: Sender<Event>,
+    queue: Sender<UidEvent>,
     tallies: Arc<[Tally]>,
     full: Arc<SharedLogLimiter>,
 }
 
 impl Reporting {
     /// The queue for so many cores, and its other end.
-    pub fn new(kinds: EventKinds, events_max: usize, cores: usize) -> (Reporting, Receiver<Event>) {
+    pub fn new(
+        kinds: EventKinds,
+        events_max: usize,
+        cores: usize,
+    ) -> (Reporting, Receiver<UidEvent>) {
         let (queue, taken) = bounded(events_max);
         let reporting = Reporting {
             kinds,
@@ -129,12 +133,12 @@ pub struct Reporter {
 
 impl Reporter {
     /// Puts an event into the queue, if its kind is wanted.
-    pub fn tell(&mut self, uid: &str, what: What) {
+    pub fn tell(&mut self, uid: &str, what: UidEventKind) {
         if !self.shared.kinds.has(what.kind()) {
             return;
         }
         self.number += 1;
-        let event = Event {
+        let event = UidEvent {
             core: self.core,
             number: self.number,
             at: wall_millis(),
@@ -167,8 +171,8 @@ fn wall_millis() -> u64 {
 mod tests {
     use super::*;
 
-    fn kick(connections: u32) -> What {
-        What::Kick {
+    fn kick(connections: u32) -> UidEventKind {
+        UidEventKind::Kick {
             connections,
             by: KickedBy::App,
         }
@@ -196,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_place_in_the_queue_is_small() {
-        assert!(size_of::<Event>() <= 96, "{}", size_of::<Event>());
+        assert!(size_of::<UidEvent>() <= 96, "{}", size_of::<UidEvent>());
     }
 
     #[test]

@@ -12,7 +12,7 @@ const PLACES: usize = u64::BITS as usize;
 /// Values by number. A place that is not taken holds the default value. A page has 256 places unless its words are told.
 #[derive(Debug)]
 pub struct Pages<T, const WORDS: usize = 4> {
-    pages: Vec<Option<Box<Page<T, WORDS>>>>,
+    pages: Vec<Option<Box<PageOf<T, WORDS>>>>,
     /// One bit a page that has no free place, so that none of those is looked at for one.
     full: Vec<u64>,
     /// No page of a word before this one has a free place.
@@ -21,16 +21,16 @@ pub struct Pages<T, const WORDS: usize = 4> {
 }
 
 #[derive(Debug)]
-struct Page<T, const WORDS: usize> {
+struct PageOf<T, const WORDS: usize> {
     items: [[T; PLACES]; WORDS],
     /// One bit a place that is taken.
     taken: [u64; WORDS],
 }
 
-impl<T: Default, const WORDS: usize> Page<T, WORDS> {
+impl<T: Default, const WORDS: usize> PageOf<T, WORDS> {
     /// Made where it stays: a page is some 40 KB, and would be copied twice otherwise.
-    fn new() -> Box<Page<T, WORDS>> {
-        let mut page = Box::<Page<T, WORDS>>::new_uninit();
+    fn new() -> Box<PageOf<T, WORDS>> {
+        let mut page = Box::<PageOf<T, WORDS>>::new_uninit();
         let new = page.as_mut_ptr();
         // SAFETY: `new` points to memory for a page that nothing else sees, and each part of a page is written, the items
         // one by one, before it is said to be one. Should a default panic, the memory is freed and no item is dropped.
@@ -90,7 +90,7 @@ impl<T: Default, const WORDS: usize> Pages<T, WORDS> {
             self.pages.resize_with(at + 1, || None);
             self.full.resize(at / 64 + 1, 0);
         }
-        let page = self.pages[at].get_or_insert_with(Page::new);
+        let page = self.pages[at].get_or_insert_with(PageOf::new);
         let bit = 1 << (place % 64);
         self.taken += usize::from(page.taken[place / 64] & bit == 0);
         page.taken[place / 64] |= bit;

@@ -14,6 +14,8 @@ mod names;
 mod route;
 #[path = "tidy/source.rs"]
 mod source;
+#[path = "tidy/types.rs"]
+mod types;
 
 use std::path::PathBuf;
 
@@ -52,6 +54,12 @@ fn imports_point_to_strictly_lower_layers() {
 #[test]
 fn names_use_none_of_the_forbidden_words() {
     check(names::violations);
+}
+
+#[test]
+fn a_types_name_stands_for_one_thing() {
+    let violations = types::violations(&source::read_all(&root()));
+    assert!(violations.is_empty(), "\n{}\n", violations.join("\n"));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use ahash::RandomState;
 use ringpost::Config;
 use ringpost::app::App;
-use ringpost::app::host::{Arrival, Flow, Host, Received};
+use ringpost::app::host::{Arrival, Flow, Handled, Host};
 use ringpost::app::hosted::{Hosted, Hosting};
 use ringpost::app::namespaces::Registry;
 use ringpost::auth::backend_tokens::BackendTokens;
@@ -242,9 +242,9 @@ impl Cores {
         host.set_now(self.now);
         while let Some(envelope) = self.hosts[core].take() {
             match self.hosts[core].receive(envelope) {
-                Received::Done => {}
-                Received::Arrived(arrival) => self.adopt(core, arrival),
-                Received::Drain(_) | Received::Renew(_) => unreachable!("nobody stops this server"),
+                Handled::Done => {}
+                Handled::Arrived(arrival) => self.adopt(core, arrival),
+                Handled::Drain(_) | Handled::Renew(_) => unreachable!("nobody stops this server"),
             }
         }
         self.hosts[core].settle_credits();

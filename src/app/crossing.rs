@@ -91,16 +91,16 @@ struct Ahead {
     until: Instant,
 }
 
-enum Kept {
+enum KeptMessage {
     Everybody(Arc<ToAll>),
     Group(Arc<ToGroup>),
 }
 
-impl Kept {
+impl KeptMessage {
     fn bytes(&self) -> usize {
         let payload = match self {
-            Kept::Everybody(to_all) => &to_all.payload,
-            Kept::Group(to_group) => &to_group.payload,
+            KeptMessage::Everybody(to_all) => &to_all.payload,
+            KeptMessage::Group(to_group) => &to_group.payload,
         };
         KEPT_COST + payload.message().len()
     }
@@ -124,7 +124,7 @@ pub struct Crossings {
     /// Where what is kept for them begins, and for how many of them there: none of those for which too much was.
     wanted: BTreeMap<u64, usize>,
     /// What has been delivered since the first of them was announced.
-    kept: VecDeque<(Bulk, Kept)>,
+    kept: VecDeque<(Bulk, KeptMessage)>,
     kept_bytes: usize,
     /// How many have been kept before these.
     kept_before: u64,
@@ -223,7 +223,7 @@ impl Crossings {
         Some(expected)
     }
 
-    fn keep(&mut self, bulk: Bulk, kept: Kept) {
+    fn keep(&mut self, bulk: Bulk, kept: KeptMessage) {
         self.kept_bytes += kept.bytes();
         self.kept.push_back((bulk, kept));
         if self.kept_bytes > KEPT_BYTES_MAX {
@@ -268,7 +268,7 @@ impl Local {
                 mark: None,
                 payload: Payload::new(message),
             });
-            self.crossings.keep(bulk, Kept::Everybody(to_all));
+            self.crossings.keep(bulk, KeptMessage::Everybody(to_all));
         }
         self.pass_by(bulk);
         let reached = match self.shard.any_behind() {
@@ -284,7 +284,7 @@ impl Local {
         let bulk = to_all.bulk;
         if self.crossings.keeps() {
             self.crossings
-                .keep(bulk, Kept::Everybody(Arc::clone(to_all)));
+                .keep(bulk, KeptMessage::Everybody(Arc::clone(to_all)));
         }
         self.pass_by(bulk);
         let ToAll {
@@ -304,7 +304,8 @@ impl Local {
     /// To the members of a group on this core, where the home has sent it.
     pub fn deliver_to_members(&mut self, bulk: Bulk, to_group: &Arc<ToGroup>) -> u32 {
         if self.crossings.keeps() {
-            self.crossings.keep(bulk, Kept::Group(Arc::clone(to_group)));
+            self.crossings
+                .keep(bulk, KeptMessage::Group(Arc::clone(to_group)));
         }
         self.pass_by(bulk);
         let ToGroup {
@@ -558,18 +559,18 @@ impl Local {
     }
 }
 
-fn deliver(shard: &mut Shard, connection: ConnId, kept: &Kept, tops: Tops<'_>) {
+fn deliver(shard: &mut Shard, connection: ConnId, kept: &KeptMessage, tops: Tops<'_>) {
     let space = shard.space_of(connection);
     let within = |reach: &Reach| reach.spaces().any(|one| one == space);
     match kept {
-        Kept::Everybody(to_all) if within(&to_all.reach) => {
+        KeptMessage::Everybody(to_all) if within(&to_all.reach) => {
             shard.send_marked(
                 connection,
                 marked_for_all(to_all.mark, &to_all.payload),
                 tops,
             );
         }
-        Kept::Group(to_group)
+        KeptMessage::Group(to_group)
             if within(&to_group.reach) && shard.is_in(connection, &to_group.group) =>
         {
             shard.send_marked(connection, to_group.marked(), tops);

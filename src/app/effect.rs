@@ -31,7 +31,7 @@ pub enum Effect {
     /// It has joined a group, or could not.
     Joined {
         connection: ConnId,
-        joined: Box<Joined>,
+        joined: Box<JoinOutcome>,
     },
     Note {
         app: u8,
@@ -41,7 +41,7 @@ pub enum Effect {
 }
 
 /// What has come of a join.
-pub struct Joined {
+pub struct JoinOutcome {
     pub group: Box<str>,
     pub result: Result<(), JoinError>,
 }

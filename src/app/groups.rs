@@ -11,7 +11,7 @@ use ahash::AHashMap;
 use smallvec::SmallVec;
 
 use super::JoinError;
-use super::effect::{Effect, Joined};
+use super::effect::{Effect, JoinOutcome};
 use super::envelope::{AnswerPart, Body, Passing};
 use super::keeping::part_of;
 use super::local::Local;
@@ -327,7 +327,7 @@ impl Local {
         group: &str,
         result: Result<(), JoinError>,
     ) {
-        let joined = Joined {
+        let joined = JoinOutcome {
             group: Box::from(group),
             result,
         };

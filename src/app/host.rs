@@ -14,14 +14,14 @@ use tracing::info;
 
 use super::BindError;
 use super::authentication::ending;
-use super::effect::{Effect, Joined};
+use super::effect::{Effect, JoinOutcome};
 use super::envelope::Body;
 use super::hosted::Hosted;
 pub(crate) use super::local::Departure;
 use super::local::{Local, QUEUE_KEPT};
 use super::namespaces::Registry;
 use super::pending::PendingCalls;
-pub use super::receiving::Received;
+pub use super::receiving::Handled;
 use super::round::{Round, WorkSource};
 use crate::auth::Verifier;
 use crate::bus::{Endpoint, Writing};
@@ -451,7 +451,7 @@ impl Host {
                 }
             }
             Effect::Joined { connection, joined } => {
-                let Joined { group, result } = *joined;
+                let JoinOutcome { group, result } = *joined;
                 let is_true = result.is_err() || self.local.shard.is_in(connection, &group);
                 if is_true && let Some((app, session)) = self.session_of(connection) {
                     let app = &mut self.apps[app];

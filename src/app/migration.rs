@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::envelope::{Body, Transfer};
-use super::host::{Arrival, Departure, Host, Received};
+use super::host::{Arrival, Departure, Handled, Host};
 use super::local::QUEUE_KEPT;
 use super::order::Way;
 use crate::close::CloseReason;
@@ -199,7 +199,7 @@ impl Host {
     }
 
     /// One has come from another core.
-    pub(super) fn received(&mut self, from: CoreId, moving: Box<Transfer>) -> Received {
+    pub(super) fn received(&mut self, from: CoreId, moving: Box<Transfer>) -> Handled {
         let Transfer {
             mut migration,
             socket,
@@ -219,7 +219,7 @@ impl Host {
                     self.local.shard.close(connection, CloseReason::Overloaded);
                 }
                 self.settle_in(connection, &mut migration);
-                Received::Arrived(Arrival {
+                Handled::Arrived(Arrival {
                     connection,
                     transport_part: migration.transport_part,
                     socket,
@@ -230,7 +230,7 @@ impl Host {
                     false,
                     "all cores have the same listeners and apps: {refused}"
                 );
-                Received::Done
+                Handled::Done
             }
         }
     }

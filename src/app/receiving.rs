@@ -9,7 +9,7 @@ use crate::bus::{Envelope, Until};
 use crate::ident::{ConnId, CoreId};
 
 /// What an envelope means to the layers above.
-pub enum Received {
+pub enum Handled {
     /// All is done that it asks for.
     Done,
     /// A connection has come, which is the transport's next.
@@ -27,18 +27,18 @@ impl Host {
     }
 
     /// Delivers what an envelope holds.
-    pub fn receive(&mut self, envelope: Envelope<Body>) -> Received {
+    pub fn receive(&mut self, envelope: Envelope<Body>) -> Handled {
         self.local.shard.work.called();
         self.receive_from(envelope.from, envelope.body)
     }
 
-    fn receive_from(&mut self, from: CoreId, body: Body) -> Received {
+    fn receive_from(&mut self, from: CoreId, body: Body) -> Handled {
         match body {
             Body::Pass(passing) => return self.pass(*passing),
             Body::Transfer(moving) => return self.received(from, moving),
-            Body::Drain(stage) => return Received::Drain(stage),
-            Body::Renew(renewal) => return Received::Renew(renewal),
-            Body::RollCall => return Received::Done,
+            Body::Drain(stage) => return Handled::Drain(stage),
+            Body::Renew(renewal) => return Handled::Renew(renewal),
+            Body::RollCall => return Handled::Done,
             Body::Call { call, what } => {
                 let part = self.local.find(what);
                 self.local.post_free(from, Body::Answer { call, part });
@@ -85,11 +85,11 @@ impl Host {
             Body::JoinedBack { connection, joined } => self.local.joined_back(connection, *joined),
         }
         self.settle();
-        Received::Done
+        Handled::Done
     }
 
     /// What goes by this core: to the next, or it is here.
-    fn pass(&mut self, mut passing: Passing) -> Received {
+    fn pass(&mut self, mut passing: Passing) -> Handled {
         if passing.path.is_empty() {
             return self.receive_from(passing.origin, passing.body);
         }
@@ -101,6 +101,6 @@ impl Host {
             (false, _) => Until::Relayed,
         };
         self.local.relay(next, until, Body::Pass(Box::new(passing)));
-        Received::Done
+        Handled::Done
     }
 }

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::host::{Flow, Host, Received};
+use super::host::{Flow, Handled, Host};
 use super::hosted::Hosting;
 use super::namespaces::Registry;
 use super::*;
@@ -224,7 +224,7 @@ impl Cores {
                 }
                 while let Some(envelope) = host.take() {
                     idle = false;
-                    if let Received::Arrived(arrival) = host.receive(envelope) {
+                    if let Handled::Arrived(arrival) = host.receive(envelope) {
                         let Socket::Sent { number, .. } = arrival.socket else {
                             panic!("a client has no descriptor");
                         };

@@ -62,14 +62,14 @@ impl fmt::Display for Rights {
 
 type Hash = [u8; 32];
 
-type Known = Arc<[(Hash, Rights)]>;
+type KnownTokens = Arc<[(Hash, Rights)]>;
 
 /// The tokens of back ends. Clones share them, and what becomes of them.
 #[derive(Clone, Default)]
 pub struct BackendTokens {
     /// Whether there are any, for good.
     any: bool,
-    known: Arc<RwLock<Known>>,
+    known: Arc<RwLock<KnownTokens>>,
 }
 
 impl BackendTokens {
@@ -94,7 +94,7 @@ impl BackendTokens {
         true
     }
 
-    fn known(&self) -> Known {
+    fn known(&self) -> KnownTokens {
         Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner))
     }
 

@@ -13,7 +13,7 @@ use crate::ident::CoreId;
 
 /// The counts of the whole bus, shared by all.
 #[derive(Debug)]
-pub struct Counters {
+pub struct BusCounters {
     cores: usize,
     /// By sender, the outside last: written by the sender, one count a destination.
     posted: Box<[Row]>,
@@ -39,7 +39,7 @@ struct Row {
     undeliverable: CachePadded<AtomicU64>,
 }
 
-/// What was counted at one moment, by [`Counters::look`].
+/// What was counted at one moment, by [`BusCounters::look`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Look {
     /// Envelopes posted to cores that live.
@@ -55,13 +55,13 @@ impl Look {
     }
 }
 
-impl Counters {
-    pub(super) fn new(cores: usize) -> Counters {
+impl BusCounters {
+    pub(super) fn new(cores: usize) -> BusCounters {
         let row = |_| Row {
             to: (0..cores).map(|_| AtomicU64::new(0)).collect(),
             undeliverable: CachePadded::default(),
         };
-        Counters {
+        BusCounters {
             cores,
             posted: (0..=cores).map(row).collect(),
             taken: (0..cores * (cores + 1))
@@ -159,7 +159,7 @@ impl Counters {
         self.taken[self.pair(from, to)].store(count, Ordering::Release);
     }
 
-    /// How far the destination is, from 1, in the numbers that [`Counters::count_post`] gave;
+    /// How far the destination is, from 1, in the numbers that [`BusCounters::count_post`] gave;
     /// `u64::MAX` when it is gone, for then nothing waits there any more.
     pub(super) fn taken_of(&self, from: CoreId, to: CoreId) -> u64 {
         if self.is_gone(to.index()) {
@@ -180,7 +180,7 @@ impl Counters {
         done.relayed.store(count, Ordering::Release);
     }
 
-    /// The same as [`Counters::taken_of`] for that.
+    /// The same as [`BusCounters::taken_of`] for that.
     pub(super) fn written_of(&self, from: CoreId, to: CoreId) -> u64 {
         if self.is_gone(to.index()) {
             return u64::MAX;
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_look_is_settled_when_all_is_taken() {
-        let counters = Counters::new(2);
+        let counters = BusCounters::new(2);
         let (a, b) = (CoreId(0), CoreId(1));
         assert!(counters.look().settled());
         assert_eq!(counters.count_post(a, b), 1);
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn what_was_posted_to_the_dead_is_not_waited_for() {
-        let counters = Counters::new(2);
+        let counters = BusCounters::new(2);
         counters.count_post(CoreId(0), CoreId(1));
         counters.declare_gone(CoreId(1));
         assert!(counters.look().settled());

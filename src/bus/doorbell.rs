@@ -28,7 +28,7 @@ use std::sync::atomic::{AtomicU8, Ordering, fence};
 
 /// What makes the owner's wait end; an eventfd, or a stand-in under loom. A ring while nobody waits is
 /// kept for the next wait.
-pub trait Ring {
+pub trait Notify {
     /// Ends the owner's wait, the present or the next.
     fn ring(&self);
 }
@@ -59,7 +59,7 @@ pub struct Doorbell<R, const FENCED: bool = true> {
     ring: R,
 }
 
-impl<R: Ring, const FENCED: bool> Doorbell<R, FENCED> {
+impl<R: Notify, const FENCED: bool> Doorbell<R, FENCED> {
     /// A doorbell whose owner is awake.
     pub fn new(ring: R) -> Self {
         Doorbell {
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     struct Silent;
-    impl Ring for Silent {
+    impl Notify for Silent {
         fn ring(&self) {}
     }
 

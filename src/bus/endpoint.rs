@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 
-use super::counters::Counters;
+use super::counters::BusCounters;
 use super::credit::{CreditBook, Payer};
 use super::doorbell::{Doorbell, WakeFor};
 use super::envelope::{ENVELOPE_COST, Envelope, Until};
@@ -34,7 +34,7 @@ pub struct Endpoint<B> {
     mailboxes: Arc<[Mailbox<B>]>,
     queue: Receiver<Envelope<B>>,
     bell: Arc<Doorbell<Eventfd>>,
-    counters: Arc<Counters>,
+    counters: Arc<BusCounters>,
     credit: CreditBook,
     wants_credit: bool,
     /// By sender, the outside last: what this core has taken from it.
@@ -100,7 +100,7 @@ pub fn connect<B: Send>(cores: usize) -> io::Result<Vec<Endpoint<B>>> {
 /// The same with a route of the caller's.
 pub fn connect_by<B: Send>(route: Route) -> io::Result<Vec<Endpoint<B>>> {
     let cores = route.cores();
-    let counters = Arc::new(Counters::new(cores));
+    let counters = Arc::new(BusCounters::new(cores));
     let mut mailboxes = Vec::with_capacity(cores);
     let mut queues = Vec::with_capacity(cores);
     for _ in 0..cores {
@@ -271,7 +271,7 @@ impl<B> Endpoint<B> {
     }
 
     /// Gives the senders back the credit of what was taken, and wakes those that sleep for it. To be
-    /// called when that is dealt with, what it caused being posted: [`Counters::look`] relies on it. Of what is for many
+    /// called when that is dealt with, what it caused being posted: [`BusCounters::look`] relies on it. Of what is for many
     /// they get it back when what waits now is written.
     pub fn publish_taken(&mut self, writing: Writing) {
         let cores = self.cores();
@@ -412,7 +412,7 @@ impl<B> Endpoint<B> {
     }
 
     /// The counts of the whole bus.
-    pub fn counters(&self) -> &Arc<Counters> {
+    pub fn counters(&self) -> &Arc<BusCounters> {
         &self.counters
     }
 

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use super::doorbell::Ring;
+use super::doorbell::Notify;
 
 /// A non-blocking eventfd that is closed on exec.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Eventfd {
     }
 }
 
-impl Ring for Eventfd {
+impl Notify for Eventfd {
     fn ring(&self) {
         // It can fail only when the count is full, and then the descriptor is readable anyway.
         let rung = (&self.0).write(&1u64.to_ne_bytes());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::counters::Counters;
+use super::counters::BusCounters;
 use super::doorbell::Doorbell;
 use super::envelope::{Envelope, OUTSIDE, Until};
 use super::eventfd::Eventfd;
@@ -43,11 +43,11 @@ impl<B> Mailbox<B> {
 #[derive(Debug)]
 pub struct Remote<B> {
     mailboxes: Arc<[Mailbox<B>]>,
-    counters: Arc<Counters>,
+    counters: Arc<BusCounters>,
 }
 
 impl<B> Remote<B> {
-    pub(super) fn new(mailboxes: Arc<[Mailbox<B>]>, counters: Arc<Counters>) -> Remote<B> {
+    pub(super) fn new(mailboxes: Arc<[Mailbox<B>]>, counters: Arc<BusCounters>) -> Remote<B> {
         Remote {
             mailboxes,
             counters,
@@ -83,7 +83,7 @@ impl<B> Remote<B> {
     }
 
     /// The counts of the bus, to see whether anything is under way.
-    pub fn counters(&self) -> &Arc<Counters> {
+    pub fn counters(&self) -> &Arc<BusCounters> {
         &self.counters
     }
 }

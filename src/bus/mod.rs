@@ -18,8 +18,8 @@ mod route;
 #[cfg(all(test, not(loom)))]
 mod stress;
 
-pub use counters::{Counters, Look};
-pub use doorbell::{Doorbell, Ring, WakeFor};
+pub use counters::{BusCounters, Look};
+pub use doorbell::{Doorbell, Notify, WakeFor};
 pub use endpoint::{Endpoint, Writing, connect, connect_by};
 pub use envelope::{ENVELOPE_COST, Envelope, OUTSIDE, RECEIVER_COST, Until};
 pub use eventfd::Eventfd;

@@ -22,13 +22,13 @@ const LOGGED_MAX: usize = 128;
 /// The origins let in.
 #[derive(Default)]
 pub struct Origins {
-    listed: Vec<Pattern>,
+    listed: Vec<OriginPattern>,
     /// Of pages that were refused.
     refusals: LogLimiter,
 }
 
 /// One entry of the list.
-enum Pattern {
+enum OriginPattern {
     /// `*`: all of them, and none.
     Any,
     /// An origin as it is compared; or `null`, or `none`.
@@ -37,26 +37,26 @@ enum Pattern {
     Below { scheme: String, end: String },
 }
 
-impl Pattern {
-    fn new(text: &str) -> Pattern {
+impl OriginPattern {
+    fn new(text: &str) -> OriginPattern {
         let text = plain(text);
         match text.split_once("://*") {
-            _ if text == "*" => Pattern::Any,
-            Some((scheme, end)) if end.starts_with('.') => Pattern::Below {
+            _ if text == "*" => OriginPattern::Any,
+            Some((scheme, end)) if end.starts_with('.') => OriginPattern::Below {
                 scheme: scheme.to_owned(),
                 end: end.to_owned(),
             },
-            _ => Pattern::One(text),
+            _ => OriginPattern::One(text),
         }
     }
 
     /// Whether an origin as it is compared is one of these.
     fn has(&self, origin: &str) -> bool {
         match self {
-            Pattern::Any => true,
+            OriginPattern::Any => true,
             // What stands for no origin is none.
-            Pattern::One(one) => one == origin && origin != "none",
-            Pattern::Below { scheme, end } => origin
+            OriginPattern::One(one) => one == origin && origin != "none",
+            OriginPattern::Below { scheme, end } => origin
                 .split_once("://")
                 .filter(|(own, _)| own == scheme)
                 .and_then(|(_, host)| host.strip_suffix(end.as_str()))
@@ -133,7 +133,7 @@ impl Foreign {
 impl Origins {
     pub fn new(listed: &[String]) -> Origins {
         Origins {
-            listed: listed.iter().map(|one| Pattern::new(one)).collect(),
+            listed: listed.iter().map(|one| OriginPattern::new(one)).collect(),
             refusals: LogLimiter::default(),
         }
     }
@@ -141,10 +141,10 @@ impl Origins {
     /// Whether one may come in, or why not.
     pub fn admit(&self, visitor: Visitor<'_>) -> Result<(), Foreign> {
         let Some(origin) = visitor.origin else {
-            let is_listed = |one: &Pattern| match one {
-                Pattern::Any => true,
-                Pattern::One(one) => one == "none",
-                Pattern::Below { .. } => false,
+            let is_listed = |one: &OriginPattern| match one {
+                OriginPattern::Any => true,
+                OriginPattern::One(one) => one == "none",
+                OriginPattern::Below { .. } => false,
             };
             return match !visitor.strict || self.listed.iter().any(is_listed) {
                 true => Ok(()),

@@ -45,7 +45,7 @@ pub enum Unit {
 
 /// The same in nanoseconds.
 #[derive(Clone, Copy)]
-struct Limit {
+struct RateLimit {
     /// The time that earns one message; 0 is no limit.
     per_message: u64,
     messages_saved: u64,
@@ -53,14 +53,14 @@ struct Limit {
     bytes_saved: u64,
 }
 
-impl Limit {
-    fn new(rate: &Rate, burst: Duration) -> Limit {
+impl RateLimit {
+    fn new(rate: &Rate, burst: Duration) -> RateLimit {
         let burst = u64::try_from(burst.as_nanos()).unwrap_or(u64::MAX / 4);
         let per_message = match rate.messages_per_second as u64 {
             0 => 0,
             messages => (SECOND / messages).max(1),
         };
-        let mut limit = Limit {
+        let mut limit = RateLimit {
             per_message,
             messages_saved: burst.max(per_message),
             bytes_per_second: rate.bytes_per_second as u64,
@@ -126,7 +126,7 @@ struct Bucket {
 pub struct Rates {
     epoch: Instant,
     /// By listener.
-    limits: Box<[Limit]>,
+    limits: Box<[RateLimit]>,
     /// By slot.
     buckets: Pages<Bucket>,
     /// After the core stood still: since when, and until when that counts.
@@ -139,7 +139,10 @@ impl Rates {
         let limited = |rate: &Rate| rate.messages_per_second > 0 || rate.bytes_per_second > 0;
         rates.iter().any(limited).then(|| Rates {
             epoch,
-            limits: rates.iter().map(|rate| Limit::new(rate, burst)).collect(),
+            limits: rates
+                .iter()
+                .map(|rate| RateLimit::new(rate, burst))
+                .collect(),
             buckets: Pages::default(),
             stood_still: None,
         })

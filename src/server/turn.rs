@@ -17,7 +17,7 @@ use super::drain::DrainProgress;
 use super::reload::Renewal;
 use super::sweep::{SweepTask, Sweeps};
 use crate::app::envelope::DrainStep;
-use crate::app::host::{Host, Received};
+use crate::app::host::{Handled, Host};
 use crate::app::round::WorkSource;
 use crate::ident::CoreId;
 use crate::net::http::PendingRequests;
@@ -228,8 +228,8 @@ impl Turn {
                 return false;
             };
             match host.receive(envelope) {
-                Received::Done => {}
-                Received::Arrived(arrival) => {
+                Handled::Done => {}
+                Handled::Arrived(arrival) => {
                     let id = arrival.connection;
                     self.transport.adopt(host, arrival);
                     match self.phase {
@@ -238,8 +238,8 @@ impl Turn {
                         _ => {}
                     }
                 }
-                Received::Drain(stage) => self.advance(host, stage),
-                Received::Renew(renewal) => self.renew(host, &*renewal),
+                Handled::Drain(stage) => self.advance(host, stage),
+                Handled::Renew(renewal) => self.renew(host, &*renewal),
             }
         }
         true

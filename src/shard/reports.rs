@@ -3,7 +3,7 @@
 
 use super::Shard;
 use crate::close::CloseReason;
-use crate::events::{KickedBy, Origin, Reporter, What};
+use crate::events::{KickedBy, Origin, Reporter, UidEventKind};
 use crate::ident::ConnId;
 use crate::stats::CoreStats;
 
@@ -16,7 +16,7 @@ impl Shard {
     /// A connection is bound; whether its uid had none in its space.
     pub(super) fn report_connect(&mut self, id: ConnId, first: bool) {
         if self.reporter.is_some() {
-            self.report(id, |of| What::Connect { of, first });
+            self.report(id, |of| UidEventKind::Connect { of, first });
         }
     }
 
@@ -28,7 +28,7 @@ impl Shard {
         let space = self.space_of(id);
         let Some(uid) = self.uid(id) else { return };
         let last = self.uids.count(&self.slots, space, uid) == 0;
-        self.report(id, |of| What::Disconnect { of, reason, last });
+        self.report(id, |of| UidEventKind::Disconnect { of, reason, last });
     }
 
     /// The uid's connections are to be closed.
@@ -36,11 +36,11 @@ impl Shard {
         if let Some(reporter) = &mut self.reporter
             && connections > 0
         {
-            reporter.tell(uid, What::Kick { connections, by });
+            reporter.tell(uid, UidEventKind::Kick { connections, by });
         }
     }
 
-    fn report(&mut self, id: ConnId, what: impl FnOnce(Origin) -> What) {
+    fn report(&mut self, id: ConnId, what: impl FnOnce(Origin) -> UidEventKind) {
         let slot = &self.slots[id.slot];
         let of = Origin {
             connection: id,

@@ -20,11 +20,11 @@ pub const NO_SLOT: u32 = u32::MAX;
 /// The uids of one core, a table per space.
 pub struct Uids {
     hasher: RandomState,
-    spaces: BySpace<Table>,
+    spaces: BySpace<UidTable>,
 }
 
 #[derive(Default)]
-struct Table {
+struct UidTable {
     chains: HashTable<Chain>,
     /// The first connection of each uid, by the uid's place, which is the same while it has any connection. Its pages
     /// are small: there may be many spaces with few in each.
@@ -66,7 +66,7 @@ fn name(slots: &Slots, slot: u32) -> &str {
     slots[slot].uid.as_deref().unwrap_or_default()
 }
 
-impl Table {
+impl UidTable {
     fn find(&self, hasher: &RandomState, slots: &Slots, uid: &str) -> Option<&Chain> {
         let hash = hasher.hash_one(uid);
         self.chains
@@ -119,7 +119,7 @@ impl Uids {
     #[inline]
     pub fn insert(&mut self, slots: &mut Slots, space: Space, uid: &str, connection: ConnId) {
         let hasher = &self.hasher;
-        let Table { chains, places } = self.spaces.claim(space);
+        let UidTable { chains, places } = self.spaces.claim(space);
         let hash = hasher.hash_one(uid);
         let same = |chain: &Chain| name(slots, chain.first) == uid;
         let rehash = |chain: &Chain| hasher.hash_one(name(slots, chain.first));
@@ -151,7 +151,7 @@ impl Uids {
     /// Removes this connection alone, whoever else has the uid. Its slot keeps the name.
     pub fn remove(&mut self, slots: &mut Slots, space: Space, connection: ConnId) {
         let hasher = &self.hasher;
-        let Some(Table { chains, places }) = self.spaces.get_mut(space) else {
+        let Some(UidTable { chains, places }) = self.spaces.get_mut(space) else {
             return;
         };
         let slot = &slots[connection.slot];
@@ -305,7 +305,7 @@ mod tests {
         }
     }
 
-    fn table(uids: &Uids) -> &Table {
+    fn table(uids: &Uids) -> &UidTable {
         uids.spaces.get(SPACE).expect("an app's has its table")
     }
 

@@ -17,16 +17,16 @@
 use super::position::{Epoch, Position};
 
 /// A time in which streams are born under one epoch of the core.
-pub type Turn = u64;
+pub type BirthTurn = u64;
 
 /// See the module. The epochs of a core's turns are consecutive numbers from a random one on, so that none need be
 /// remembered.
 #[derive(Clone, Copy, Debug)]
 pub struct Nursery {
     base: u64,
-    current: Turn,
+    current: BirthTurn,
     /// Positions of turns before this one are no good.
-    oldest: Turn,
+    oldest: BirthTurn,
     /// A stream was born in the current turn.
     fertile: bool,
 }
@@ -51,20 +51,20 @@ impl Nursery {
     }
 
     /// In which turn a position was told, if it is one of an unborn stream, and still good.
-    pub fn turn_of(&self, asked: Position) -> Option<Turn> {
+    pub fn turn_of(&self, asked: Position) -> Option<BirthTurn> {
         let since_base = (asked.epoch.number() + Epoch::COUNT - self.base) % Epoch::COUNT;
         let good = asked.offset == 0 && (self.oldest..=self.current).contains(&since_base);
         good.then_some(since_base)
     }
 
     /// A stream is born: in this turn.
-    pub fn birth(&mut self) -> Turn {
+    pub fn birth(&mut self) -> BirthTurn {
         self.fertile = true;
         self.current
     }
 
     /// A stream is forgotten, of which nothing is remembered from now on.
-    pub fn forget(&mut self, born: Turn) {
+    pub fn forget(&mut self, born: BirthTurn) {
         self.oldest = self.oldest.max(born + 1);
         if self.current < self.oldest {
             self.current = self.oldest;

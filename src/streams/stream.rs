@@ -6,7 +6,7 @@ use std::collections::vec_deque::Iter;
 use super::address::{Address, Kind};
 use super::kept::Second;
 use super::list::{Links, NONE};
-use super::nursery::Turn;
+use super::nursery::BirthTurn;
 use super::position::{Epoch, Position};
 use crate::ident::Space;
 
@@ -14,7 +14,7 @@ use crate::ident::Space;
 pub struct Stream {
     name: Box<str>,
     epoch: Epoch,
-    pub born: Turn,
+    pub born: BirthTurn,
     /// Offset of the last message; 0 where no stream is.
     pub top: u64,
     /// The last offset whose message is gone: what follows a position below it cannot be had whole.
@@ -45,7 +45,7 @@ impl Default for Stream {
 }
 
 impl Stream {
-    pub fn new(address: Address<'_>, epoch: Epoch, born: Turn) -> Stream {
+    pub fn new(address: Address<'_>, epoch: Epoch, born: BirthTurn) -> Stream {
         Stream {
             name: Box::from(address.name),
             epoch,

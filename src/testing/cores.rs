@@ -12,7 +12,7 @@ use ahash::RandomState;
 use fastrand::Rng;
 
 use super::client::{Connection, Place};
-use crate::app::host::{Arrival, Flow, Host, Received};
+use crate::app::host::{Arrival, Flow, Handled, Host};
 use crate::app::namespaces::Registry;
 use crate::bus::{Route, connect_by};
 use crate::close::CloseReason;
@@ -164,9 +164,9 @@ impl Cores {
             };
             worked = true;
             match self.hosts[core].receive(envelope) {
-                Received::Done => {}
-                Received::Arrived(arrival) => self.adopt(core, arrival),
-                Received::Drain(_) | Received::Renew(_) => unreachable!("nobody stops or reloads"),
+                Handled::Done => {}
+                Handled::Arrived(arrival) => self.adopt(core, arrival),
+                Handled::Drain(_) | Handled::Renew(_) => unreachable!("nobody stops or reloads"),
             }
             self.depart_all(core);
         }

@@ -10,7 +10,7 @@
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
-use ringpost_loom::{Doorbell, Ring, WakeFor};
+use ringpost_loom::{Doorbell, Notify, WakeFor};
 
 /// The eventfd.
 struct Chime {
@@ -18,7 +18,7 @@ struct Chime {
     changed: Condvar,
 }
 
-impl Ring for Chime {
+impl Notify for Chime {
     fn ring(&self) {
         *self.rung.lock().unwrap() = true;
         self.changed.notify_one();

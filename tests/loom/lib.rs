@@ -4,4 +4,4 @@
 #[path = "../../src/bus/doorbell.rs"]
 mod doorbell;
 
-pub use doorbell::{Doorbell, Ring, WakeFor};
+pub use doorbell::{Doorbell, Notify, WakeFor};

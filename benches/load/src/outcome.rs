@@ -41,7 +41,7 @@ pub struct Outcome {
     /// From the measured time to the end of the draining, with `--metrics`.
     pub turns: Option<TurnsMade>,
     pub setup: Option<Setup>,
-    pub idle: Option<Idle>,
+    pub idle: Option<IdleCost>,
     pub clients: Clients,
     pub machine: Machine,
     /// What else the workload counted.
@@ -129,7 +129,7 @@ pub const IDLE_CONNECTIONS_SOUND: usize = 5_000;
 /// What connections cost that do nothing. Resident memory grows in a freshly started server only: one
 /// that has had as many before keeps what it took.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Idle {
+pub struct IdleCost {
     /// The server's resident bytes, with the connections less without.
     pub user_bytes_per_connection: Option<f64>,
     /// The kernel's slabs, and all memory that is no longer available: of the server's ends, and of the

@@ -15,7 +15,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Speaks to the listeners of a plan; the error says what is wrong and what would mend it.
 pub fn check(plan: &Plan) -> Result<(), String> {
-    let mut front = Talk::open(&plan.target, "--url")?;
+    let mut front = ProbeTalk::open(&plan.target, "--url")?;
     let url = &plan.target.url;
     let uid = format!("{:08x}-probe", plan.run);
     match plan.kind {
@@ -53,7 +53,7 @@ pub fn check(plan: &Plan) -> Result<(), String> {
 }
 
 fn check_backend(target: &Target, token: Option<&str>, uid: &str) -> Result<(), String> {
-    let mut back = Talk::open(target, "--backend")?;
+    let mut back = ProbeTalk::open(target, "--backend")?;
     if let Some(token) = token {
         let answer = back.ask(&format!("auth {token}"))?;
         if answer != "ok" {
@@ -77,15 +77,15 @@ fn check_backend(target: &Target, token: Option<&str>, uid: &str) -> Result<(), 
 }
 
 /// One blocking connection.
-struct Talk<'a> {
+struct ProbeTalk<'a> {
     target: &'a Target,
     stream: TcpStream,
     received: Vec<u8>,
     deadline: Instant,
 }
 
-impl<'a> Talk<'a> {
-    fn open(target: &'a Target, flag: &str) -> Result<Talk<'a>, String> {
+impl<'a> ProbeTalk<'a> {
+    fn open(target: &'a Target, flag: &str) -> Result<ProbeTalk<'a>, String> {
         let url = &target.url;
         let stream = TcpStream::connect_timeout(&target.address, TIMEOUT).map_err(|error| {
             match error.kind() {
@@ -96,7 +96,7 @@ impl<'a> Talk<'a> {
                 _ => format!("no connection to {url}: {error} ({flag})"),
             }
         })?;
-        let mut talk = Talk {
+        let mut talk = ProbeTalk {
             target,
             stream,
             received: Vec::new(),

@@ -4,7 +4,7 @@ use super::clock;
 use super::conductor::{Reading, Readings};
 use super::generator::Effort;
 use super::meter::{CpuSpent, Meter};
-use super::outcome::{Clients, Idle, Latency, Limit, Machine, Moment, Outcome, Server, Setup};
+use super::outcome::{Clients, IdleCost, Latency, Limit, Machine, Moment, Outcome, Server, Setup};
 use super::plan::{Kind, Plan};
 
 /// A generator, or a server's CPU, that is busy for this part of the time has no more to give.
@@ -134,12 +134,12 @@ fn setup(plan: &Plan, readings: &Readings) -> Option<Setup> {
 }
 
 /// What was used and held at rest, between two moments.
-fn idle(scene: &Scene<'_>, readings: &Readings, from: &Reading, now: &Reading) -> Idle {
+fn idle(scene: &Scene<'_>, readings: &Readings, from: &Reading, now: &Reading) -> IdleCost {
     let seconds = clock::seconds(now.time - from.time);
     let each = |bytes: i64| bytes as f64 / scene.plan.connections as f64;
     let grown = |then: u64, now: u64| each(now as i64 - then as i64);
     let (first, before) = (scene.first, &readings.before);
-    Idle {
+    IdleCost {
         user_bytes_per_connection: first
             .resident_bytes
             .zip(now.resident_bytes)

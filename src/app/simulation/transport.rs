@@ -2,7 +2,7 @@
 
 use super::client::Place;
 use super::world::World;
-use crate::app::host::{Arrival, Flow, Received};
+use crate::app::host::{Arrival, Flow, Handled};
 use crate::bus::{ENVELOPE_COST, RECEIVER_COST};
 use crate::close::CloseReason;
 use crate::ident::{ConnId, CoreId};
@@ -61,9 +61,9 @@ impl World {
                 break;
             };
             match self.hosts[core].receive(envelope) {
-                Received::Done => {}
-                Received::Arrived(arrival) => self.adopt(core, arrival),
-                Received::Drain(_) | Received::Renew(_) => panic!("nobody has stopped the server"),
+                Handled::Done => {}
+                Handled::Arrived(arrival) => self.adopt(core, arrival),
+                Handled::Drain(_) | Handled::Renew(_) => panic!("nobody has stopped the server"),
             }
             if self.rng.bool() {
                 self.depart_all(core);

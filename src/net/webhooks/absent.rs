@@ -9,7 +9,7 @@ use std::time::Instant;
 use crossbeam_channel::Receiver;
 
 use crate::config::Webhooks;
-use crate::events::{Event, Tally};
+use crate::events::{Tally, UidEvent};
 
 /// A listener as it is named to those outside.
 pub struct ListenerName {
@@ -49,7 +49,7 @@ impl DeliveryThread {
         _: &Webhooks,
         target: WebhookTarget,
         _: Vec<ListenerName>,
-        _: Receiver<Event>,
+        _: Receiver<UidEvent>,
         _: Arc<[Tally]>,
     ) -> io::Result<DeliveryThread> {
         match target.0 {}

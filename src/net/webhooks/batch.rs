@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
-use crate::events::{Event, KickedBy, Origin, What};
+use crate::events::{KickedBy, Origin, UidEvent, UidEventKind};
 use crate::ident::ConnName;
 
 /// A listener as it is named to those outside.
@@ -71,7 +71,7 @@ struct BatchKick<'a> {
 
 impl BatchSender {
     /// The body of a request.
-    pub fn encode(&self, batch: u64, dropped: u64, events: &[Event]) -> Vec<u8> {
+    pub fn encode(&self, batch: u64, dropped: u64, events: &[UidEvent]) -> Vec<u8> {
         let body = BatchBody {
             server: &self.server,
             batch,
@@ -82,10 +82,10 @@ impl BatchSender {
         serde_json::to_vec(&body).unwrap_or_default()
     }
 
-    fn entry<'a>(&'a self, event: &'a Event) -> BatchEntry<'a> {
+    fn entry<'a>(&'a self, event: &'a UidEvent) -> BatchEntry<'a> {
         let (name, place, first, end, kick) = match event.what {
-            What::Connect { of, first } => ("connect", Some(of), Some(first), None, None),
-            What::Disconnect { of, reason, last } => {
+            UidEventKind::Connect { of, first } => ("connect", Some(of), Some(first), None, None),
+            UidEventKind::Disconnect { of, reason, last } => {
                 let end = BatchEnd {
                     reason: reason.text(),
                     code: reason.code(),
@@ -93,7 +93,7 @@ impl BatchSender {
                 };
                 ("disconnect", Some(of), None, Some(end), None)
             }
-            What::Kick { connections, by } => {
+            UidEventKind::Kick { connections, by } => {
                 let by = self.kicked_by(by);
                 (
                     "kick",
@@ -116,7 +116,7 @@ impl BatchSender {
         }
     }
 
-    fn place(&self, event: &Event, of: Origin) -> BatchPlace<'_> {
+    fn place(&self, event: &UidEvent, of: Origin) -> BatchPlace<'_> {
         let named = self.listeners.get(usize::from(of.listener));
         BatchPlace {
             // Ids mean something on one core only.
@@ -152,7 +152,7 @@ mod tests {
             peer: "192.0.2.7:4711".parse().unwrap(),
             listener: 1,
         };
-        let event = |number, what| Event {
+        let event = |number, what| UidEvent {
             core: CoreId(3),
             number,
             at: 1_700_000_000_250,
@@ -168,17 +168,17 @@ mod tests {
                 })
                 .into(),
         };
-        let disconnect = |reason| What::Disconnect {
+        let disconnect = |reason| UidEventKind::Disconnect {
             of,
             reason,
             last: true,
         };
-        let kick = |by| What::Kick { connections: 2, by };
+        let kick = |by| UidEventKind::Kick { connections: 2, by };
         let body = sender.encode(
             7,
             1,
             &[
-                event(1, What::Connect { of, first: true }),
+                event(1, UidEventKind::Connect { of, first: true }),
                 event(2, disconnect(CloseReason::Kicked)),
                 event(3, disconnect(CloseReason::ByPeer)),
                 event(4, kick(KickedBy::Listener(0))),

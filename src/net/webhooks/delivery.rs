@@ -17,7 +17,7 @@ use super::clock::Clock;
 use super::post::Post;
 use super::signature::sign;
 use crate::config::Webhooks;
-use crate::events::{Event, Tally};
+use crate::events::{Tally, UidEvent};
 use crate::log_limiter::LogLimiter;
 
 /// While a batch waits for more, whether it is full is looked at so often: a core that told of each event would
@@ -33,7 +33,7 @@ pub struct DeliveryLimits {
 }
 
 pub struct Delivery<P, C> {
-    queue: Receiver<Event>,
+    queue: Receiver<UidEvent>,
     sender: BatchSender,
     key: hmac::Key,
     post: P,
@@ -42,7 +42,7 @@ pub struct Delivery<P, C> {
     tallies: Arc<[Tally]>,
     backoff: Backoff,
     /// The batch that is being made or delivered.
-    batch: Vec<Event>,
+    batch: Vec<UidEvent>,
     /// How many it holds, for whoever waits for the end.
     under_way: Arc<AtomicUsize>,
     /// Batches that have been begun.
@@ -57,7 +57,7 @@ pub struct Delivery<P, C> {
 impl<P: Post, C: Clock> Delivery<P, C> {
     pub fn new(
         config: &Webhooks,
-        queue: Receiver<Event>,
+        queue: Receiver<UidEvent>,
         tallies: Arc<[Tally]>,
         sender: BatchSender,
         (key, post, clock): (hmac::Key, P, C),
@@ -113,7 +113,7 @@ impl<P: Post, C: Clock> Delivery<P, C> {
     }
 
     /// Waits until the batch is full, or old enough, or nobody is left to add to it.
-    fn collect(&mut self, first: Event) {
+    fn collect(&mut self, first: UidEvent) {
         let due = self.clock.now() + self.limits.batch_delay;
         self.add(first);
         while self.batch.len() < self.limits.batch_events_max {
@@ -131,7 +131,7 @@ impl<P: Post, C: Clock> Delivery<P, C> {
         }
     }
 
-    fn add(&mut self, event: Event) {
+    fn add(&mut self, event: UidEvent) {
         self.batch.push(event);
         self.under_way.store(self.batch.len(), Ordering::Release);
     }

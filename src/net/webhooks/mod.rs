@@ -24,7 +24,7 @@ pub use batch::ListenerName;
 pub use post::{WebhookTarget, check_webhooks};
 
 use crate::config::Webhooks;
-use crate::events::{Event, Tally};
+use crate::events::{Tally, UidEvent};
 use crate::guard::guard;
 use clock::SystemClock;
 use delivery::Delivery;
@@ -37,7 +37,7 @@ const LENIENCE: Duration = Duration::from_millis(50);
 
 /// The thread that delivers.
 pub struct DeliveryThread {
-    queue: Receiver<Event>,
+    queue: Receiver<UidEvent>,
     under_way: Arc<AtomicUsize>,
     closing: Sender<Instant>,
     /// Nothing comes of it: it is closed when the thread has ended.
@@ -50,7 +50,7 @@ impl DeliveryThread {
         config: &Webhooks,
         target: WebhookTarget,
         listeners: Vec<ListenerName>,
-        queue: Receiver<Event>,
+        queue: Receiver<UidEvent>,
         tallies: Arc<[Tally]>,
     ) -> io::Result<DeliveryThread> {
         let (closing, told) = bounded(1);

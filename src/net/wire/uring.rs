@@ -33,7 +33,7 @@ use super::batch::WriteContent;
 use super::{Batch, EVENTS_PER_TURN, Ready, Written, send_flags};
 use crate::ident::ConnId;
 #[cfg(asan)]
-use checked::Ring;
+use checked::CheckedRing as Ring;
 #[cfg(not(asan))]
 use ring::Ring;
 use ring::{Completion, Kernel, RingRequest};

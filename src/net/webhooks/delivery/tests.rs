@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::config::EventKinds;
-use crate::events::{KickedBy, Reporter, Reporting, What};
+use crate::events::{KickedBy, Reporter, Reporting, UidEventKind};
 use crate::ident::CoreId;
 
 /// What all parts of a test share.
@@ -79,7 +79,7 @@ fn later() -> AttemptResult {
 fn tell(reporter: &mut Reporter, events: usize) {
     for _ in 0..events {
         let by = KickedBy::App;
-        reporter.tell("tom", What::Kick { connections: 1, by });
+        reporter.tell("tom", UidEventKind::Kick { connections: 1, by });
     }
 }
 

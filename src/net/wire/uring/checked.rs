@@ -15,24 +15,27 @@ unsafe extern "C" {
     fn __asan_region_is_poisoned(begin: *const c_void, size: usize) -> *const u8;
 }
 
-pub struct Ring {
+pub struct CheckedRing {
     ring: ring::Ring,
     /// Sends whose completion has not come, by their names.
     sends: HashMap<u64, RingRequest>,
 }
 
-impl Ring {
-    pub fn new() -> io::Result<Ring> {
-        Ok(Ring::over(ring::Ring::new()?))
+impl CheckedRing {
+    pub fn new() -> io::Result<CheckedRing> {
+        Ok(CheckedRing::over(ring::Ring::new()?))
     }
 
     #[cfg(test)]
-    pub fn with_sizes(requests: u32, completions: u32) -> io::Result<Ring> {
-        Ok(Ring::over(ring::Ring::with_sizes(requests, completions)?))
+    pub fn with_sizes(requests: u32, completions: u32) -> io::Result<CheckedRing> {
+        Ok(CheckedRing::over(ring::Ring::with_sizes(
+            requests,
+            completions,
+        )?))
     }
 
-    fn over(ring: ring::Ring) -> Ring {
-        Ring {
+    fn over(ring: ring::Ring) -> CheckedRing {
+        CheckedRing {
             ring,
             sends: HashMap::new(),
         }
@@ -43,7 +46,7 @@ impl Ring {
     }
 }
 
-impl Kernel for Ring {
+impl Kernel for CheckedRing {
     unsafe fn push(&mut self, request: RingRequest) -> bool {
         // SAFETY: the caller's promise is the one asked for here.
         let pushed = unsafe { self.ring.push(request) };
@@ -72,7 +75,7 @@ impl Kernel for Ring {
     }
 
     fn reap(&mut self, most: usize, mut take: impl FnMut(Completion)) {
-        let Ring { ring, sends } = self;
+        let CheckedRing { ring, sends } = self;
         ring.reap(most, |completion| {
             if let Some(send) = sends.remove(&completion.user) {
                 check(send);
@@ -125,7 +128,7 @@ mod tests {
     /// Sends from memory that is freed before the completion is taken: in one piece, or as the middle one.
     fn free_too_early(pieces: bool) {
         let (stream, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
-        let mut ring = Ring::new().unwrap();
+        let mut ring = CheckedRing::new().unwrap();
         let gone = vec![7; 1000];
         let parts = [&b"one"[..], &gone, b"three"].map(|part| libc::iovec {
             iov_base: part.as_ptr().cast_mut().cast(),
