@@ -18,7 +18,7 @@ mod cli {
 
 use cli::keys::KEYS;
 use cli::settings::Settings;
-use cli::slot::Slot;
+use cli::slot::SettingSlot;
 use cli::{file, layers, listeners};
 use libfuzzer_sys::fuzz_target;
 
@@ -52,7 +52,7 @@ fn check_settings(mut settings: Settings) {
     let mut again = Settings::default();
     for key in KEYS {
         let slot = (key.slot)(&mut settings);
-        let is_secret = matches!(slot, Slot::Secret(..));
+        let is_secret = matches!(slot, SettingSlot::Secret(..));
         let Some(shown) = slot.show() else {
             continue;
         };
