@@ -174,7 +174,7 @@ fn limits(config: &Config, room: Option<DescriptorRoom>) -> ([usize; POOLS], usi
 
 /// The limits as one core keeps them.
 pub struct Admission {
-    connection_counters: Arc<ConnectionCounters>,
+    counters: Arc<ConnectionCounters>,
     /// By pool.
     connections_max: [usize; POOLS],
     /// Of clients and HTTP together, where nobody has said how many clients there may be.
@@ -195,12 +195,12 @@ pub struct Admission {
 impl Admission {
     pub fn new(
         config: &Config,
-        connection_counters: Arc<ConnectionCounters>,
+        counters: Arc<ConnectionCounters>,
         doors: &[EntryRules],
     ) -> Admission {
-        let (connections_max, together_max) = limits(config, connection_counters.room);
+        let (connections_max, together_max) = limits(config, counters.room);
         Admission {
-            connection_counters,
+            counters,
             connections_max,
             together_max,
             handshakes_max: config.handshakes_max,
@@ -215,7 +215,7 @@ impl Admission {
 
     /// Goes on with other limits. Connections keep what they count towards.
     pub fn renew(&mut self, config: &Config, doors: &[EntryRules]) {
-        (self.connections_max, self.together_max) = limits(config, self.connection_counters.room);
+        (self.connections_max, self.together_max) = limits(config, self.counters.room);
         self.handshakes_max = config.handshakes_max;
         self.request_head_bytes_max = config.request_head_bytes_max;
         self.proxies = Proxies::new(&config.trusted_proxies);
@@ -225,13 +225,12 @@ impl Admission {
     /// Whether descriptors leave none for one more of a pool, where they are the limit: clients leave some to HTTP, and
     /// both to back ends.
     fn is_full(&self, pool: Pool) -> bool {
-        let clients = self.connection_counters.count(Pool::Clients)
-            + self.connection_counters.count(Pool::HttpClients);
+        let clients = self.counters.count(Pool::Clients) + self.counters.count(Pool::HttpClients);
         match pool {
             Pool::Clients | Pool::HttpClients => {
                 clients >= self.connections_max[Pool::Clients as usize]
             }
-            Pool::Http => clients + self.connection_counters.count(pool) >= self.together_max,
+            Pool::Http => clients + self.counters.count(pool) >= self.together_max,
             Pool::BackEnds => false,
         }
     }
@@ -242,7 +241,7 @@ impl Admission {
         match pool {
             Pool::Clients => self.together_max < usize::MAX,
             Pool::Http | Pool::HttpClients => {
-                self.together_max < usize::MAX && self.connection_counters.count(pool) < key_max
+                self.together_max < usize::MAX && self.counters.count(pool) < key_max
             }
             Pool::BackEnds => false,
         }
@@ -282,7 +281,7 @@ impl Admission {
         let most = if max == 0 { usize::MAX } else { max };
         // Two counts at a time may pass it by as many as there are cores, for which there is room.
         let is_full = self.together_max < usize::MAX && self.is_full(pool);
-        if is_full || !self.connection_counters.enter(pool, most) {
+        if is_full || !self.counters.enter(pool, most) {
             self.complain(listener, CloseReason::ConnectionLimit, peer, "");
             return Err(CloseReason::ConnectionLimit);
         }
@@ -306,7 +305,7 @@ impl Admission {
             return Ok(Counted::Connection);
         }
         let enters = self
-            .connection_counters
+            .counters
             .count_of(peer.ip(), door.counted_with, |count| {
                 let enters = *count < max;
                 *count += usize::from(enters);
@@ -334,7 +333,7 @@ impl Admission {
         let max = self.connections_max[Pool::Http as usize];
         let most = if max == 0 { usize::MAX } else { max };
         let is_full = self.together_max < usize::MAX && self.is_full(Pool::Http);
-        if is_full || !self.connection_counters.enter(Pool::Http, most) {
+        if is_full || !self.counters.enter(Pool::Http, most) {
             self.complain(listener, CloseReason::ConnectionLimit, peer, "");
             return Err(CloseReason::ConnectionLimit);
         }
@@ -350,7 +349,7 @@ impl Admission {
                     Ok(Counted::Address) => Counted::BackEndOfAddress,
                     Ok(_) => Counted::BackEnd,
                     Err(reason) => {
-                        self.connection_counters.leave(Pool::Http);
+                        self.counters.leave(Pool::Http);
                         return Err(reason);
                     }
                 }
@@ -381,11 +380,9 @@ impl Admission {
                 return;
             }
             Counted::Provisional => return,
-            Counted::BackEnd | Counted::BackEndOfAddress => {
-                self.connection_counters.leave(Pool::Http)
-            }
+            Counted::BackEnd | Counted::BackEndOfAddress => self.counters.leave(Pool::Http),
             Counted::Connection | Counted::Address => {
-                self.connection_counters.leave(self.door(listener).pool);
+                self.counters.leave(self.door(listener).pool);
             }
         }
         if counted.has_address()
@@ -398,7 +395,7 @@ impl Admission {
     /// One connection of an address is gone, or serves it no more.
     pub fn leave_address(&self, listener: u16, peer: SocketAddr) {
         let counted_with = self.door(listener).counted_with;
-        self.connection_counters
+        self.counters
             .count_of(peer.ip(), counted_with, |count| *count -= 1);
     }
 
@@ -419,17 +416,16 @@ impl Admission {
     ) {
         let one_more = |address: SocketAddr| {
             let counted_with = self.door(listener).counted_with;
-            self.connection_counters
+            self.counters
                 .count_of(address.ip(), counted_with, |count| *count += 1);
         };
         match counted {
             Counted::Nothing | Counted::Provisional => {}
             Counted::BackEnd | Counted::BackEndOfAddress => {
-                self.connection_counters.enter(Pool::Http, usize::MAX);
+                self.counters.enter(Pool::Http, usize::MAX);
             }
             Counted::Connection | Counted::Address => {
-                self.connection_counters
-                    .enter(self.door(listener).pool, usize::MAX);
+                self.counters.enter(self.door(listener).pool, usize::MAX);
             }
         }
         if counted.has_address() {
@@ -456,9 +452,8 @@ impl Admission {
             CloseReason::ConnectionLimit if self.is_room_of(door.pool) => format!(
                 "as many connections are there as descriptors leave room for beside back ends (clients {}, HTTP \
                  {}; ulimit -n, LimitNOFILE=)",
-                self.connection_counters.count(Pool::Clients),
-                self.connection_counters.count(Pool::Http)
-                    + self.connection_counters.count(Pool::HttpClients)
+                self.counters.count(Pool::Clients),
+                self.counters.count(Pool::Http) + self.counters.count(Pool::HttpClients)
             ),
             CloseReason::ConnectionLimit => {
                 let max = self.connections_max[door.pool as usize];

@@ -370,7 +370,7 @@ impl Server {
             config: Arc::clone(&config),
             driver: Arc::clone(&driver),
             doors,
-            connection_counters: Arc::new(ConnectionCounters::new(room)),
+            counters: Arc::new(ConnectionCounters::new(room)),
             exhausted: Arc::new(SharedLogLimiter::new()),
             specs,
             rates,
@@ -507,7 +507,7 @@ struct Plan {
     rates: Vec<Rate>,
     /// In the same order.
     doors: Vec<EntryRules>,
-    connection_counters: Arc<ConnectionCounters>,
+    counters: Arc<ConnectionCounters>,
     /// Of descriptors, or memory, that have run out.
     exhausted: Arc<SharedLogLimiter>,
     /// The same on every core.
@@ -540,11 +540,7 @@ impl Plan {
     }
 
     fn admission(&self) -> Admission {
-        Admission::new(
-            &self.config,
-            Arc::clone(&self.connection_counters),
-            &self.doors,
-        )
+        Admission::new(&self.config, Arc::clone(&self.counters), &self.doors)
     }
 
     fn rates(&self) -> Option<Rates> {

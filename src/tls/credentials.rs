@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use super::resolver::Served;
-use super::x509::{self, Facts};
+use super::x509::{self, CertificateFacts};
 
 /// Longest file that is read.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -50,7 +50,7 @@ pub enum Expired {
 }
 
 /// What was read.
-pub(super) struct Credentials {
+pub(super) struct Certificates {
     pub served: Vec<Served>,
     pub client_roots: Option<Arc<RootCertStore>>,
     /// When the first of them expires: seconds since 1970.
@@ -65,7 +65,7 @@ impl Sources {
         provider: &CryptoProvider,
         now: i64,
         expired: Expired,
-    ) -> Result<Credentials, String> {
+    ) -> Result<Certificates, String> {
         let mut pairs = self.pairs.clone();
         if let Some(folder) = &self.folder {
             pairs.extend(pairs_in(folder)?);
@@ -85,7 +85,7 @@ impl Sources {
         if pairs.len() > PAIRS_MAX {
             return Err(format!("{} certificates; at most {PAIRS_MAX}", pairs.len()));
         }
-        let mut credentials = Credentials {
+        let mut credentials = Certificates {
             served: Vec::new(),
             client_roots: None,
             expires: i64::MAX,
@@ -101,7 +101,7 @@ impl Sources {
     }
 }
 
-impl Credentials {
+impl Certificates {
     fn add(
         &mut self,
         pair: &Pair,
@@ -120,7 +120,7 @@ impl Credentials {
             )
         })?;
         let facts = chain.iter().map(|der| x509::read(der));
-        let facts: Option<Vec<Facts<'_>>> = facts.collect();
+        let facts: Option<Vec<CertificateFacts<'_>>> = facts.collect();
         let facts = facts.ok_or_else(|| format!("{file}: a certificate in it is damaged"))?;
         let own = &facts[0];
         for (number, facts) in facts.iter().enumerate() {
@@ -175,7 +175,7 @@ impl Credentials {
 }
 
 /// What is wrong with a certificate's time.
-fn validity(facts: &Facts<'_>, now: i64) -> Option<String> {
+fn validity(facts: &CertificateFacts<'_>, now: i64) -> Option<String> {
     let days = |seconds: i64| match seconds / 86_400 {
         0 => "less than a day".to_owned(),
         1 => "a day".to_owned(),

@@ -20,5 +20,5 @@ mod x509;
 pub use credentials::{Pair, Sources};
 pub use failure::{End, Failure};
 pub use handshake::{Established, Handshake, HandshakeError, Step, Stranger};
-pub use records::{Cipher, Given, Opened, Records, Secret, Version};
+pub use records::{Cipher, Given, OpenedRecords, Records, Secret, Version};
 pub use server::Server;

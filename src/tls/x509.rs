@@ -26,7 +26,7 @@ const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 
 /// What is read of a certificate.
 #[derive(Debug, Default)]
-pub struct Facts<'a> {
+pub struct CertificateFacts<'a> {
     /// The names themselves, as DER: they are compared only.
     pub issuer: &'a [u8],
     pub subject: &'a [u8],
@@ -42,7 +42,7 @@ pub struct Facts<'a> {
 }
 
 /// Reads a certificate. `None` if it is none.
-pub fn read(der: &[u8]) -> Option<Facts<'_>> {
+pub fn read(der: &[u8]) -> Option<CertificateFacts<'_>> {
     let mut certificate = Reader(Reader(der).expect(SEQUENCE)?);
     let mut body = Reader(certificate.expect(SEQUENCE)?);
     if body.peek() == Some(VERSION) {
@@ -54,13 +54,13 @@ pub fn read(der: &[u8]) -> Option<Facts<'_>> {
     let issuer = body.expect(SEQUENCE)?;
     let mut validity = Reader(body.expect(SEQUENCE)?);
     let subject = body.expect(SEQUENCE)?;
-    let mut facts = Facts {
+    let mut facts = CertificateFacts {
         issuer,
         subject,
         not_before: time(validity.next()?)?,
         not_after: time(validity.next()?)?,
         common_name: common_name(subject),
-        ..Facts::default()
+        ..CertificateFacts::default()
     };
     // The public key, and ids that nobody uses.
     while let Some((tag, value)) = body.next() {
@@ -71,7 +71,7 @@ pub fn read(der: &[u8]) -> Option<Facts<'_>> {
     Some(facts)
 }
 
-fn extensions<'a>(extensions: &'a [u8], facts: &mut Facts<'a>) -> Option<()> {
+fn extensions<'a>(extensions: &'a [u8], facts: &mut CertificateFacts<'a>) -> Option<()> {
     let mut extensions = Reader(extensions);
     while !extensions.0.is_empty() {
         let mut extension = Reader(extensions.expect(SEQUENCE)?);

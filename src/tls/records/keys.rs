@@ -105,7 +105,7 @@ impl fmt::Debug for Secret {
 
 /// What one direction's records are sealed with. Cleared when dropped.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Keys {
+pub(super) struct TrafficKeys {
     /// TLS 1.3: what the next key is made of.
     secret: Secret,
     key: [u8; KEY_BYTES_MAX],
@@ -114,10 +114,10 @@ pub(super) struct Keys {
     pub sequence: u64,
 }
 
-impl Keys {
+impl TrafficKeys {
     /// The first ones of a traffic secret.
-    pub fn derived(cipher: Cipher, secret: &Secret) -> Keys {
-        let mut keys = Keys {
+    pub fn derived(cipher: Cipher, secret: &Secret) -> TrafficKeys {
+        let mut keys = TrafficKeys {
             secret: secret.clone(),
             key: [0; KEY_BYTES_MAX],
             iv: [0; NONCE_LEN],
@@ -128,8 +128,8 @@ impl Keys {
     }
 
     /// Those of TLS 1.2, `sequence` records on. `None` if they are not of this cipher's length.
-    pub fn given(cipher: Cipher, key: &[u8], iv: &[u8], sequence: u64) -> Option<Keys> {
-        let mut keys = Keys {
+    pub fn given(cipher: Cipher, key: &[u8], iv: &[u8], sequence: u64) -> Option<TrafficKeys> {
+        let mut keys = TrafficKeys {
             secret: Secret::none(),
             key: [0; KEY_BYTES_MAX],
             iv: [0; NONCE_LEN],
@@ -198,8 +198,8 @@ impl Keys {
     }
 
     /// The same, for the connection's other end.
-    pub fn again(&self) -> Keys {
-        Keys {
+    pub fn again(&self) -> TrafficKeys {
+        TrafficKeys {
             secret: self.secret.clone(),
             key: self.key,
             iv: self.iv,
@@ -208,7 +208,7 @@ impl Keys {
     }
 }
 
-impl Drop for Keys {
+impl Drop for TrafficKeys {
     fn drop(&mut self) {
         self.key.zeroize();
         self.iv.zeroize();

@@ -15,9 +15,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use keys::Keys;
 pub use keys::Secret;
-pub use opening::Opened;
+use keys::TrafficKeys;
+pub use opening::OpenedRecords;
 pub use sealing::Exhausted;
 
 /// Most bytes that a record holds (RFC 8446, 5.1).
@@ -92,9 +92,9 @@ pub struct Records {
     /// Nothing of what arrives is looked at any more.
     ended: bool,
     /// What opens.
-    theirs: Keys,
+    theirs: TrafficKeys,
     /// What seals.
-    ours: Keys,
+    ours: TrafficKeys,
 }
 
 impl Records {
@@ -104,12 +104,12 @@ impl Records {
         Records::with(
             Version::Tls13,
             cipher,
-            Keys::derived(cipher, theirs),
-            Keys::derived(cipher, ours),
+            TrafficKeys::derived(cipher, theirs),
+            TrafficKeys::derived(cipher, ours),
         )
     }
 
-    fn with(version: Version, cipher: Cipher, theirs: Keys, ours: Keys) -> Records {
+    fn with(version: Version, cipher: Cipher, theirs: TrafficKeys, ours: TrafficKeys) -> Records {
         Records {
             version,
             cipher,
@@ -127,7 +127,8 @@ impl Records {
     /// The record layer of TLS 1.2 with these keys and IVs, of which so many records have been sealed. `None` if one is
     /// not of the cipher's length.
     pub fn new_12(cipher: Cipher, theirs: Given<'_>, ours: Given<'_>) -> Option<Records> {
-        let keys = |given: Given<'_>| Keys::given(cipher, given.key, given.iv, given.sequence);
+        let keys =
+            |given: Given<'_>| TrafficKeys::given(cipher, given.key, given.iv, given.sequence);
         let (theirs, ours) = (keys(theirs)?, keys(ours)?);
         Some(Records::with(Version::Tls12, cipher, theirs, ours))
     }

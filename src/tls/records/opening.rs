@@ -16,7 +16,7 @@ const WARNING: u8 = 1;
 
 /// What became of input.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Opened {
+pub struct OpenedRecords {
     /// So many bytes of the input are done with. What follows is the beginning of a record.
     pub taken: usize,
     /// So many bytes at the input's beginning are now what the peer has sent, in one piece.
@@ -28,7 +28,7 @@ pub struct Opened {
 impl Records {
     /// Opens the records that are whole in `input`, moving what they hold to its beginning. After an end nothing more is
     /// looked at, and all is taken.
-    pub fn open(&mut self, input: &mut [u8]) -> Opened {
+    pub fn open(&mut self, input: &mut [u8]) -> OpenedRecords {
         let (mut taken, mut plain) = (0, 0);
         let mut key = None;
         let end = loop {
@@ -46,7 +46,7 @@ impl Records {
                 }
             }
         };
-        Opened { taken, plain, end }
+        OpenedRecords { taken, plain, end }
     }
 
     /// Opens the record at `at`: how long it was, and how many bytes of the application it brought to `plain`. `None` if

@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ringpost::tls::{Cipher, End, Failure, Given, Opened, Records, Secret};
+use ringpost::tls::{Cipher, End, Failure, Given, OpenedRecords, Records, Secret};
 
 const CIPHERS: [Cipher; 3] = [
     Cipher::Aes128Gcm,
@@ -73,7 +73,7 @@ fn open(records: &mut Records, stream: &[u8], piece: usize, seed: u8) -> (Vec<u8
         };
         held.extend_from_slice(&rest[..now]);
         rest = &rest[now..];
-        let Opened {
+        let OpenedRecords {
             taken,
             plain: len,
             end,
