@@ -118,7 +118,7 @@ impl<'a> From<&'a [u8]> for Message<'a> {
 /// A message owned by no core in particular: what a broadcast's envelopes share. One atomic count a
 /// core, none a connection.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(try_from = "Written", into = "Written")]
+#[serde(try_from = "WrittenPayload", into = "WrittenPayload")]
 pub struct Payload {
     bytes: Arc<[u8]>,
     text: bool,
@@ -126,24 +126,24 @@ pub struct Payload {
 
 /// A payload in writing. What is read may be anything.
 #[derive(Serialize, Deserialize)]
-struct Written {
+struct WrittenPayload {
     text: bool,
     bytes: Box<[u8]>,
 }
 
-impl From<Payload> for Written {
-    fn from(payload: Payload) -> Written {
-        Written {
+impl From<Payload> for WrittenPayload {
+    fn from(payload: Payload) -> WrittenPayload {
+        WrittenPayload {
             text: payload.text,
             bytes: Box::from(&*payload.bytes),
         }
     }
 }
 
-impl TryFrom<Written> for Payload {
+impl TryFrom<WrittenPayload> for Payload {
     type Error = &'static str;
 
-    fn try_from(Written { text, bytes }: Written) -> Result<Payload, &'static str> {
+    fn try_from(WrittenPayload { text, bytes }: WrittenPayload) -> Result<Payload, &'static str> {
         if text && simdutf8::basic::from_utf8(&bytes).is_err() {
             return Err("a text that is not UTF-8");
         }

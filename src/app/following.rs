@@ -39,28 +39,28 @@ pub struct FollowStep {
 pub enum Step {
     /// Where does it stand?
     Ask {
-        of: Stream,
+        of: FollowedStream,
         since: Since,
     },
     Answer(Recovery),
     /// What follows this position?
     Read {
-        of: Stream,
+        of: FollowedStream,
         after: Position,
     },
-    Piece(Result<Piece, Gap>),
+    Piece(Result<FollowedPiece, Gap>),
 }
 
 /// A stream, as it is named between cores.
-pub struct Stream {
+pub struct FollowedStream {
     pub space: Space,
     pub kind: Kind,
     pub name: Box<str>,
 }
 
-impl Stream {
+impl FollowedStream {
     fn address(&self) -> Address<'_> {
-        let Stream { space, kind, name } = self;
+        let FollowedStream { space, kind, name } = self;
         Address {
             space: *space,
             kind: *kind,
@@ -70,7 +70,7 @@ impl Stream {
 }
 
 /// A piece of what somebody has missed.
-pub struct Piece {
+pub struct FollowedPiece {
     messages: Vec<(Position, Payload)>,
     /// Nothing follows it.
     is_last: bool,
@@ -110,14 +110,14 @@ impl Local {
                 }
                 Kind::All => Box::from(EVERYBODY),
             };
-            let of = Stream { space, kind, name };
+            let of = FollowedStream { space, kind, name };
             self.follow_step(self.home_of(&of), connection, nth, Step::Ask { of, since });
         }
         // One that has come from another core may be amid something.
         self.readers.ready.push_back(connection);
     }
 
-    fn home_of(&self, of: &Stream) -> CoreId {
+    fn home_of(&self, of: &FollowedStream) -> CoreId {
         self.bus.home(&of.name)
     }
 
@@ -180,7 +180,7 @@ impl Local {
                     let end = messages
                         .last()
                         .map_or(after.offset, |(last, _)| last.offset);
-                    Piece {
+                    FollowedPiece {
                         is_last: end >= top.offset || messages.is_empty(),
                         messages,
                     }
@@ -191,11 +191,11 @@ impl Local {
         }
     }
 
-    fn take_piece(&mut self, connection: ConnId, nth: usize, piece: Result<Piece, Gap>) {
+    fn take_piece(&mut self, connection: ConnId, nth: usize, piece: Result<FollowedPiece, Gap>) {
         let (store, now) = (&mut self.streams.store, self.now);
         let mut tops = |space, uid: &str| store.top(now, Address::uid(space, uid));
         match piece {
-            Ok(Piece { messages, is_last }) => {
+            Ok(FollowedPiece { messages, is_last }) => {
                 self.shard
                     .catch_up(connection, nth, &messages, is_last, &mut tops);
                 if !is_last {
@@ -228,7 +228,7 @@ impl Local {
         }
     }
 
-    fn next_to_read(&mut self, connection: ConnId) -> Option<(usize, Stream, Position)> {
+    fn next_to_read(&mut self, connection: ConnId) -> Option<(usize, FollowedStream, Position)> {
         let (nth, kind, name, after) = self.shard.next_to_read(connection)?;
         let space = self.shard.space_of(connection);
         let name = match kind {
@@ -236,7 +236,7 @@ impl Local {
             Kind::Group => name,
             Kind::All => Box::from(EVERYBODY),
         };
-        Some((nth, Stream { space, kind, name }, after))
+        Some((nth, FollowedStream { space, kind, name }, after))
     }
 
     /// Whether somebody is to be read on for in the next round.

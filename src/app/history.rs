@@ -1,6 +1,6 @@
 //! What streams keep, as tasks of a core (HTTP requests) ask for it: pages of it, and to throw it away.
 
-use super::keeping::Streams;
+use super::keeping::KeptStreams;
 use super::local::Local;
 use super::pending::Delivered;
 use super::query::QueryResult;
@@ -83,7 +83,7 @@ impl Local {
     }
 }
 
-impl Streams {
+impl KeptStreams {
     fn page(
         &mut self,
         now: std::time::Instant,

@@ -25,16 +25,16 @@ use crate::streams::{Address, Appended, Keep, Kind, Outcome, Position, Rules, St
 const DUE_PER_ROUND: usize = 1_024;
 
 /// The streams of one core, and what is kept in them.
-pub struct Streams {
+pub struct KeptStreams {
     pub store: Store,
     rules: Rules,
     /// The spaces whose clients can come back for what they have missed.
     readable: Box<[Space]>,
 }
 
-impl Streams {
-    pub fn new(store: Store, config: &Config, listeners: &[ListenerSpec]) -> Streams {
-        Streams {
+impl KeptStreams {
+    pub fn new(store: Store, config: &Config, listeners: &[ListenerSpec]) -> KeptStreams {
+        KeptStreams {
             store,
             rules: Rules::new(&config.history),
             readable: readable(listeners),
@@ -79,7 +79,7 @@ fn readable(listeners: &[ListenerSpec]) -> Box<[Space]> {
 }
 
 /// Where a message stands.
-enum Place {
+enum KeptPlace {
     At(Option<Mark>),
     /// It has come before, and was delivered then.
     Repeated(Position),
@@ -174,8 +174,8 @@ impl Local {
         let mut delivered = Delivered::default();
         for space in reach.spaces() {
             let mark = match self.place(reach, Address::uid(space, uid), payload, wish) {
-                Place::At(mark) => mark,
-                Place::Repeated(position) => {
+                KeptPlace::At(mark) => mark,
+                KeptPlace::Repeated(position) => {
                     delivered.position = delivered.position.or(Some(position));
                     continue;
                 }
@@ -203,7 +203,7 @@ impl Local {
         address: Address<'_>,
         payload: &Payload,
         wish: Wish,
-    ) -> Place {
+    ) -> KeptPlace {
         let now = self.now;
         let keep = self.what_to_keep(address.kind, address.name, wish);
         let is_kept = |_: &Keep| self.streams.spaces(reach).contains(&address.space);
@@ -215,15 +215,15 @@ impl Local {
                 position,
                 kept: false,
             };
-            return Place::At((position.offset > 0).then_some(mark));
+            return KeptPlace::At((position.offset > 0).then_some(mark));
         };
         let Appended { position, outcome } = store.append(now, address, keep, None, payload);
         match outcome {
-            Outcome::Kept | Outcome::TooLarge => Place::At(Some(Mark {
+            Outcome::Kept | Outcome::TooLarge => KeptPlace::At(Some(Mark {
                 position,
                 kept: true,
             })),
-            Outcome::Repeated => Place::Repeated(position),
+            Outcome::Repeated => KeptPlace::Repeated(position),
         }
     }
 
@@ -244,7 +244,7 @@ impl Local {
         let mut placed = SmallVec::new();
         for space in reach.spaces() {
             let address = Address::group(space, group);
-            if let Place::At(mark) = self.place(*reach, address, payload, *wish) {
+            if let KeptPlace::At(mark) = self.place(*reach, address, payload, *wish) {
                 placed.push(Arc::new(ToGroup {
                     reach: Reach::of(space),
                     refresh: *refresh,
@@ -307,7 +307,7 @@ impl Local {
         } = spread;
         let mut placed = SmallVec::new();
         for space in reach.spaces() {
-            if let Place::At(mark) = self.place(reach, Address::all(space), &payload, wish) {
+            if let KeptPlace::At(mark) = self.place(reach, Address::all(space), &payload, wish) {
                 let spread = Spread {
                     reach: Reach::of(space),
                     wish,

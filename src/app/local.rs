@@ -18,7 +18,7 @@ use super::following::Readers;
 use super::forwards::Forwards;
 use super::groups::Homes;
 use super::idempotency::IdempotencyTable;
-use super::keeping::Streams;
+use super::keeping::KeptStreams;
 use super::namespaces::{Namespaces, Registry};
 use super::order::{NOTES, Path, Ways};
 use super::pending::PendingCalls;
@@ -64,7 +64,7 @@ pub struct Local {
     /// Where replies of connections go that have moved.
     pub forwards: Forwards,
     /// What is kept of messages.
-    pub streams: Streams,
+    pub streams: KeptStreams,
     /// Who is read on for.
     pub(super) readers: Readers,
     timers: BinaryHeap<Timer>,
@@ -90,7 +90,7 @@ impl Local {
     ) -> Local {
         let crossings = Crossings::new(bus.cores());
         let store = Store::new(config, now, RandomState::new());
-        let streams = Streams::new(store, config, &listeners);
+        let streams = KeptStreams::new(store, config, &listeners);
         Local {
             shard: Shard::new(config, listeners, registry.apps()),
             bus,

@@ -300,18 +300,18 @@ struct Pushed<'a> {
     verdicts: Verdicts<'a>,
     connections: u64,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    positions: Positions<'a>,
+    positions: PushPositions<'a>,
 }
 
 /// Of those whose message is kept, where it stands.
-type Positions<'a> = BTreeMap<&'a str, String>;
+type PushPositions<'a> = BTreeMap<&'a str, String>;
 
 /// What has become of a message to many who are not named.
 #[derive(Serialize)]
 struct PushedToMany<'a> {
     connections: u64,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    positions: Positions<'a>,
+    positions: PushPositions<'a>,
 }
 
 async fn outcome(command: &ApiCommand<'_>, pending: Pending) -> CommandResult {
