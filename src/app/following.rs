@@ -33,10 +33,10 @@ pub struct FollowStep {
     pub connection: ConnId,
     /// Which of its streams.
     pub nth: usize,
-    pub what: Step,
+    pub what: StreamStep,
 }
 
-pub enum Step {
+pub enum StreamStep {
     /// Where does it stand?
     Ask {
         of: FollowedStream,
@@ -111,7 +111,12 @@ impl Local {
                 Kind::All => Box::from(EVERYBODY),
             };
             let of = FollowedStream { space, kind, name };
-            self.follow_step(self.home_of(&of), connection, nth, Step::Ask { of, since });
+            self.follow_step(
+                self.home_of(&of),
+                connection,
+                nth,
+                StreamStep::Ask { of, since },
+            );
         }
         // One that has come from another core may be amid something.
         self.readers.ready.push_back(connection);
@@ -121,7 +126,7 @@ impl Local {
         self.bus.home(&of.name)
     }
 
-    fn follow_step(&mut self, to: CoreId, connection: ConnId, nth: usize, what: Step) {
+    fn follow_step(&mut self, to: CoreId, connection: ConnId, nth: usize, what: StreamStep) {
         let step = FollowStep {
             connection,
             nth,
@@ -142,7 +147,7 @@ impl Local {
         } = step;
         let now = self.now();
         match what {
-            Step::Ask { of, since } => {
+            StreamStep::Ask { of, since } => {
                 let store = &mut self.streams.store;
                 let answer = match since {
                     Since::Now => {
@@ -156,9 +161,9 @@ impl Local {
                         store.recover(now, of.address(), Some(beginning))
                     }
                 };
-                self.follow_step(from, connection, nth, Step::Answer(answer));
+                self.follow_step(from, connection, nth, StreamStep::Answer(answer));
             }
-            Step::Answer(answer) => {
+            StreamStep::Answer(answer) => {
                 self.shard.answer_follower(connection, nth, &answer);
                 if self.shard.may_begin_to_follow(connection) {
                     let store = &mut self.streams.store;
@@ -167,7 +172,7 @@ impl Local {
                     self.readers.ready.push_back(connection);
                 }
             }
-            Step::Read { of, after } => {
+            StreamStep::Read { of, after } => {
                 let read = self
                     .streams
                     .store
@@ -185,9 +190,9 @@ impl Local {
                         messages,
                     }
                 });
-                self.follow_step(from, connection, nth, Step::Piece(piece));
+                self.follow_step(from, connection, nth, StreamStep::Piece(piece));
             }
-            Step::Piece(piece) => self.take_piece(connection, nth, piece),
+            StreamStep::Piece(piece) => self.take_piece(connection, nth, piece),
         }
     }
 
@@ -220,7 +225,12 @@ impl Local {
                 continue;
             }
             while let Some((nth, of, after)) = self.next_to_read(connection) {
-                self.follow_step(self.home_of(&of), connection, nth, Step::Read { of, after });
+                self.follow_step(
+                    self.home_of(&of),
+                    connection,
+                    nth,
+                    StreamStep::Read { of, after },
+                );
             }
         }
         if self.readers.ready.is_empty() {
