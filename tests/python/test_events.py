@@ -36,6 +36,11 @@ class Listener:
         self.source = await self.stream.__aenter__()
         self.status = self.source.response.status_code
         self.events = self.source.aiter_sse()
+        if self.status == 200:
+            # It begins with a position and no data, which a browser takes for no event; this library hands it on.
+            first = await self.next()
+            assert (first.event, first.data) == ("message", ""), first
+            assert first.id.endswith(":0"), first
         return self
 
     async def __aexit__(self, *error):
