@@ -12,7 +12,7 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
 use rustls::{ConnectionTrafficSecrets, HandshakeKind, ProtocolVersion, ServerConfig};
 
-use super::failure::alert_name;
+use super::failure::{Failure, alert_name};
 use super::names;
 use super::records::{Cipher, Given, HEADER_BYTES, RECORD_BYTES_MAX, Records, Version};
 use super::secrets::Secrets;
@@ -164,6 +164,8 @@ pub struct Handshake {
     seen: usize,
     /// How much the client has sent.
     taken: usize,
+    /// What we send is sealed from now on, or will be soon.
+    has_answered: bool,
 }
 
 impl fmt::Debug for Handshake {
@@ -192,6 +194,7 @@ impl Handshake {
             held: Vec::new(),
             seen: 0,
             taken: 0,
+            has_answered: false,
         })
     }
 
@@ -232,6 +235,7 @@ impl Handshake {
             self.taken += part.len();
             if self.taken > HANDSHAKE_BYTES_MAX {
                 self.connection = None;
+                self.tell(output);
                 return (at, Err(HandshakeError::TooLong));
             }
             if part.len() < missing {
@@ -269,10 +273,12 @@ impl Handshake {
                 return Err(HandshakeError::Internal("the handshake is over"));
             };
             let held = &mut self.held;
+            let before = output.len();
             let (discard, next) = self.secrets.catch(|| {
                 let UnbufferedStatus { discard, state, .. } = connection.process_tls_records(held);
                 (discard, state.map(|state| take_step(state, output)))
             });
+            self.has_answered |= output.len() > before;
             self.held.drain(..discard.min(self.held.len()));
             self.seen = self.held.len();
             match next {
@@ -287,14 +293,25 @@ impl Handshake {
                 }
                 Ok(Err(error)) => return Err(error),
                 Err(error) => {
+                    if let rustls::Error::AlertReceived(alert) = error {
+                        self.connection = None;
+                        return Err(HandshakeError::Alert(alert.into()));
+                    }
                     drain_alert(connection, &mut self.held, output);
                     self.connection = None;
-                    return Err(match error {
-                        rustls::Error::AlertReceived(alert) => HandshakeError::Alert(alert.into()),
-                        error => HandshakeError::Refused(error),
-                    });
+                    if output.len() == before {
+                        self.tell(output);
+                    }
+                    return Err(HandshakeError::Refused(error));
                 }
             }
+        }
+    }
+
+    /// Tells of an end that rustls has no alert for, as long as that needs no key.
+    fn tell(&self, output: &mut Vec<u8>) {
+        if !self.has_answered {
+            output.extend_from_slice(&[21, 3, 3, 0, 2, 2, Failure::Decode.alert()]);
         }
     }
 

@@ -13,17 +13,16 @@ pub fn covers(name: &str, host: &str) -> bool {
     }
 }
 
-/// All that a client's certificate calls it: names of hosts, URIs, e-mail addresses, and the common name last.
+/// What a client's certificate calls it: names of hosts, URIs, e-mail addresses; the common name only if there are none
+/// (RFC 6125, 6.4.4), since not every authority looks at it.
 pub fn of_client(certificate: &[u8]) -> Vec<Box<str>> {
     let Some(facts) = x509::read(certificate) else {
         return Vec::new();
     };
-    let mut names: Vec<Box<str>> = Vec::new();
-    let all = facts.dns.iter().chain(&facts.others);
-    for name in all.chain(facts.common_name.iter()) {
-        if !names.iter().any(|known| **known == **name) {
-            names.push((*name).into());
-        }
+    let names = facts.dns.iter().chain(&facts.others);
+    let names: Vec<Box<str>> = names.map(|name| (*name).into()).collect();
+    match names.is_empty() && facts.ips.is_empty() {
+        true => facts.common_name.into_iter().map(Into::into).collect(),
+        false => names,
     }
-    names
 }
