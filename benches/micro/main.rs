@@ -45,13 +45,13 @@ fn main() {
     mask::run(&mut criterion);
     utf8::run(&mut criterion);
     deflate::run(&mut criterion);
+    #[cfg(feature = "tls")]
+    tls::run(&mut criterion);
     uids::run(&mut criterion);
     streams::run(&mut criterion);
     bus::run(&mut criterion);
     outbox::run(&mut criterion);
     wheel::run(&mut criterion);
     deadlines::run(&mut criterion);
-    #[cfg(feature = "tls")]
-    tls::run(&mut criterion);
     criterion.final_summary();
 }
