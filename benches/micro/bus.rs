@@ -201,6 +201,7 @@ fn send(bus: &mut Bus, count: u64, message: &[u8]) {
             sent += 1;
             posts -= 1;
         }
+        bus.ring_posted();
         // Awake while the connection may be read and has more.
         let waits = sent == count || bus.in_transit_bytes() >= in_transit_max;
         bus.want_credit(waits);
@@ -252,6 +253,7 @@ fn round_trips(cpus: Cpus, count: u64, waiting: Waiting) -> Duration {
                 Until::Taken,
                 Letter::new(number, &[]),
             );
+            bus.ring_posted();
             assert_eq!(next(bus, waiting).number, number);
             bus.publish_taken(Writing::NOTHING);
             bus.settle_credits(|_, _| {});
@@ -263,6 +265,7 @@ fn round_trips(cpus: Cpus, count: u64, waiting: Waiting) -> Duration {
             let letter = next(bus, waiting);
             assert_eq!(letter.number, number);
             bus.post(NEAR, None, Until::Taken, letter);
+            bus.ring_posted();
             bus.publish_taken(Writing::NOTHING);
         }
     })
