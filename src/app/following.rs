@@ -90,7 +90,7 @@ impl Local {
         }
         let space = self.shard.space_of(connection);
         if self.shard.all_seen(space).is_none() {
-            self.shard.follow_no_more(connection, Kind::All);
+            self.shard.ask_not_for_all(connection);
         }
         let Some(following) = self.shard.following(connection) else {
             return;
@@ -207,7 +207,10 @@ impl Local {
                     self.readers.ready.push_back(connection);
                 }
             }
-            Err(gap) => self.shard.tell_gap(connection, nth, &gap, &mut tops),
+            Err(gap) => {
+                self.shard.tell_gap(connection, nth, &gap, &mut tops);
+                self.readers.ready.push_back(connection);
+            }
         }
     }
 

@@ -38,9 +38,7 @@ impl Local {
         payload: &Payload,
         wish: Wish,
     ) -> QueryResult {
-        let is_plain =
-            !self.shard.any_behind() && self.streams.store.is_empty() && !self.may_keep(wish);
-        if is_plain {
+        if !self.shard.any_behind() && !self.may_keep(wish) {
             let reached = self.shard.send_to_uids(reach, uids, payload.message());
             return QueryResult::ReachedEach(reached);
         }

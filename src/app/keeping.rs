@@ -107,14 +107,15 @@ impl Local {
     /// Whether nothing is kept and nobody catches up, so that messages are delivered without a thought of streams.
     #[inline(always)]
     fn is_idle(&self) -> bool {
-        !self.shard.any_behind() && self.streams.store.is_empty() && self.streams.rules.is_empty()
+        !self.shard.any_behind() && self.streams.rules.is_empty()
     }
 
-    /// Whether this message is.
+    /// Whether this message is. One to a group is told its place behind what is kept: who catches up may be on another
+    /// core.
     #[inline]
     pub(super) fn is_plain(&self, kind: Kind, name: &str, wish: Wish) -> bool {
         !self.shard.any_behind()
-            && self.streams.store.is_empty()
+            && (kind != Kind::Group || self.streams.store.is_empty())
             && self.what_to_keep(kind, name, wish).is_none()
     }
 

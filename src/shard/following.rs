@@ -305,10 +305,17 @@ impl Shard {
         }
     }
 
-    /// It need not ask for a stream of which nothing was ever kept.
-    pub fn follow_no_more(&mut self, id: ConnId, kind: Kind) {
+    /// It names no position in everybody's stream, and nothing of that was ever kept: it need not ask for it.
+    pub fn ask_not_for_all(&mut self, id: ConnId) {
         if let Some(following) = self.following_mut(id) {
-            following.streams.retain(|one| one.kind != kind);
+            let streams = &mut following.streams;
+            streams.retain(|one| {
+                let names_none = matches!(
+                    one.standing,
+                    Standing::Asked(Since::Beginning | Since::At(None))
+                );
+                one.kind != Kind::All || !names_none
+            });
         }
     }
 
@@ -393,12 +400,13 @@ impl Shard {
         }
     }
 
-    /// Tells it of a gap: it goes on from the top.
+    /// Tells it of a gap: it is read on for from the top, since what was kept after that may have passed by it already.
     pub fn tell_gap(&mut self, id: ConnId, nth: usize, gap: &Gap, tops: Tops<'_>) {
         let Some(one) = self.followed(id, nth) else {
             return;
         };
         one.position = Some(gap.top);
+        one.reading = false;
         let (kind, name) = (one.kind, one.name.clone());
         let positions = self.positions(id, tops);
         let name = match kind {
@@ -413,7 +421,6 @@ impl Shard {
             top: gap.top.to_string(),
         };
         self.send_raw(id, |_, out| events::encode_gap(&positions, &told, out));
-        self.be_abreast(id, nth);
     }
 
     fn followed(&mut self, id: ConnId, nth: usize) -> Option<&mut Followed> {

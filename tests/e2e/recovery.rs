@@ -20,6 +20,7 @@ on_cores! {
     what_is_gone_is_a_gap,
     a_browser_comes_back_by_the_field_not_by_its_url,
     what_is_sent_while_somebody_catches_up_comes_once,
+    after_a_gap_everything_comes,
     clients_that_come_and_go_miss_nothing,
 }
 
@@ -298,6 +299,59 @@ async fn what_is_sent_while_somebody_catches_up_comes_once(cores: usize) {
             came[nth] += 1;
         }
         since = one.id.clone();
+    }
+}
+
+/// What is kept between a home's answer and the client's being told of the gap is behind the gap's top.
+async fn after_a_gap_everything_comes(cores: usize) {
+    let server = Server::start(cores).await;
+    let uid = seed::uid(&mut seed::rng());
+    let query = format!("uid={uid}&group=g&group=h&since=nonsense");
+    let addresses = [
+        json!({"uid": uid}),
+        json!({"group": "g"}),
+        json!({"group": "h"}),
+    ];
+    let mut sent = 0;
+    for round in 0..40 {
+        let keep_some = async {
+            let from = sent;
+            for number in from..from + 8 {
+                for to in &addresses {
+                    keep(&server, to.clone(), &number.to_string()).await;
+                }
+            }
+        };
+        let (mut one, ()) = tokio::join!(listen(&server, &query), keep_some);
+        sent += 8;
+        // By kind and name the offset that comes next: messages have their own numbers, one less.
+        let mut next: HashMap<usize, usize> = HashMap::new();
+        while next.len() < 3 || next.values().any(|next| *next <= sent) {
+            let Came::Event(kind, _) = one.next().await else {
+                continue;
+            };
+            let offsets: Vec<usize> = one
+                .id
+                .split(',')
+                .map(|one| {
+                    one.split_once(':')
+                        .expect("a position")
+                        .1
+                        .parse()
+                        .expect("a number")
+                })
+                .collect();
+            for (nth, offset) in offsets.into_iter().enumerate() {
+                let next = next.entry(nth).or_insert(offset + 1);
+                assert!(
+                    offset < *next + 1,
+                    "round {round}: {nth} went from {next} to {offset}"
+                );
+                if kind.is_empty() && offset == *next {
+                    *next += 1;
+                }
+            }
+        }
     }
 }
 
