@@ -9,13 +9,14 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use super::envelope::{AnswerPart, Body, Call, Spread, ToAll};
+use super::envelope::{AnswerPart, Body, Call, Passing, Spread, ToAll};
 use super::groups::{ReplyTo, ToGroup};
 use super::local::Local;
 use super::order::Path;
 use super::pending::Delivered;
+use crate::bus::Until;
 use crate::config::Config;
-use crate::ident::{ConnId, EVERYBODY, Reach, Space};
+use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, Space};
 use crate::payload::{Message, Payload};
 use crate::protocol::Codec;
 use crate::shard::{ListenerSpec, Mark, Marked};
@@ -329,14 +330,55 @@ impl Local {
 
     /// Sends to everybody from here, on a connection's account.
     fn spread_own(&mut self, payer: Option<ConnId>, spread: Spread, mark: Option<Mark>) {
+        let bytes = spread.payload.message().len();
+        let receivers = self.shard.count_everybody(spread.reach);
+        self.send_out(spread, mark, |local, core, asked, to_all| {
+            let body = match asked {
+                Some((_, call)) => push_everybody(call, to_all),
+                None => Body::ToEverybody(to_all),
+            };
+            local.post_bulk(core, payer, bytes, receivers, body);
+        });
+    }
+
+    /// Sends to everybody for another core.
+    pub fn spread_for(&mut self, spread: Spread) {
+        if self.is_plain(Kind::All, EVERYBODY, spread.wish) {
+            return self.relay_to_all(spread, None);
+        }
+        for (spread, mark) in self.place_for_all(spread) {
+            self.relay_to_all(spread, mark);
+        }
+    }
+
+    fn relay_to_all(&mut self, spread: Spread, mark: Option<Mark>) {
+        self.send_out(spread, mark, |local, core, asked, to_all| {
+            let body = match asked {
+                Some((origin, call)) => Body::Pass(Box::new(Passing {
+                    origin,
+                    path: Path::new(),
+                    is_bulk: true,
+                    body: push_everybody(call, to_all),
+                })),
+                None => Body::ToEverybody(to_all),
+            };
+            local.relay(core, Until::Written, body);
+        });
+    }
+
+    /// Sends to everybody: here, and by `post` to each other core.
+    fn send_out(
+        &mut self,
+        spread: Spread,
+        mark: Option<Mark>,
+        mut post: impl FnMut(&mut Local, CoreId, ReplyTo, Arc<ToAll>),
+    ) {
         let Spread {
             reach,
             payload,
             asked,
             ..
         } = spread;
-        let bytes = payload.message().len();
-        let receivers = self.shard.count_everybody(reach);
         let to_all = Arc::new(ToAll {
             bulk: self.next_bulk(),
             reach,
@@ -344,15 +386,7 @@ impl Local {
             payload,
         });
         for core in self.other_cores() {
-            let to_all = Arc::clone(&to_all);
-            let body = match asked {
-                Some((_, call)) => Body::Call {
-                    call,
-                    what: Call::PushEverybody(to_all),
-                },
-                None => Body::ToEverybody(to_all),
-            };
-            self.post_bulk(core, payer, bytes, receivers, body);
+            post(self, core, asked, Arc::clone(&to_all));
         }
         let reached = self.deliver_to_everybody(&to_all);
         self.answer_part(asked, part_of(reached, mark));
@@ -410,4 +444,9 @@ impl ToGroup {
             payload: &self.payload,
         }
     }
+}
+
+fn push_everybody(call: u64, to_all: Arc<ToAll>) -> Body {
+    let what = Call::PushEverybody(to_all);
+    Body::Call { call, what }
 }

@@ -13,7 +13,7 @@ use ahash::RandomState;
 
 use super::crossing::Crossings;
 use super::effect::Effect;
-use super::envelope::{Addressed, Body, Call, Passing, Spread, ToAll};
+use super::envelope::{Addressed, Body, Passing, Spread, ToAll};
 use super::following::Readers;
 use super::forwards::Forwards;
 use super::groups::Homes;
@@ -28,9 +28,9 @@ use crate::bus::{Endpoint, RECEIVER_COST, Until};
 use crate::config::Config;
 use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, check_uid};
 use crate::payload::{Message, Payload};
-use crate::shard::{ListenerSpec, Mark, Reading, Shard};
+use crate::shard::{ListenerSpec, Reading, Shard};
 use crate::stats::Hold;
-use crate::streams::{Kind, Store, Wish};
+use crate::streams::{Store, Wish};
 
 /// A connection that is to move: where to, and the uid to bind there.
 pub struct Departure {
@@ -419,49 +419,6 @@ impl Local {
             self.post_along(Some(payer), path, by, cost, body);
             self.ways.went_along(Some(payer), &all, &self.bus);
         }
-    }
-
-    /// Sends to everybody for another core.
-    pub fn spread_for(&mut self, spread: Spread) {
-        if self.is_plain(Kind::All, EVERYBODY, spread.wish) {
-            return self.spread_placed_for(spread, None);
-        }
-        for (spread, mark) in self.place_for_all(spread) {
-            self.spread_placed_for(spread, mark);
-        }
-    }
-
-    fn spread_placed_for(&mut self, spread: Spread, mark: Option<Mark>) {
-        let Spread {
-            reach,
-            payload,
-            asked,
-            ..
-        } = spread;
-        let to_all = Arc::new(ToAll {
-            bulk: self.next_bulk(),
-            reach,
-            mark,
-            payload,
-        });
-        for core in self.other_cores() {
-            let to_all = Arc::clone(&to_all);
-            let body = match asked {
-                Some((origin, call)) => Body::Pass(Box::new(Passing {
-                    origin,
-                    path: Path::new(),
-                    is_bulk: true,
-                    body: Body::Call {
-                        call,
-                        what: Call::PushEverybody(to_all),
-                    },
-                })),
-                None => Body::ToEverybody(to_all),
-            };
-            self.relay(core, Until::Written, body);
-        }
-        let reached = self.deliver_to_everybody(&to_all);
-        self.report_placed(asked, reached, mark);
     }
 
     /// Sends a note to the app's value on one core or all, behind all that this core has sent.
