@@ -51,7 +51,7 @@ impl Local {
 
     pub(super) fn read_history(&mut self, query: &HistoryQuery) -> HistoryPage {
         let now = self.now();
-        let Some(space) = self.streams.spaces(query.reach).first().copied() else {
+        let Some(space) = self.streams.first_space(query.reach) else {
             return HistoryPage {
                 top: self
                     .streams

@@ -57,17 +57,9 @@ impl KeptStreams {
         }
     }
 
-    /// Where messages within this reach are kept: in each space whose clients can come back for them; if there is none, in
-    /// the first.
-    pub fn spaces(&self, reach: Reach) -> SmallVec<[Space; 2]> {
-        let spaces = reach.spaces();
-        let mut found: SmallVec<[Space; 2]> = spaces
-            .filter(|space| self.readable.contains(space))
-            .collect();
-        if found.is_empty() {
-            found.extend(reach.spaces().next());
-        }
-        found
+    /// The first space within reach where messages are kept: one whose clients can come back for them.
+    pub fn first_space(&self, reach: Reach) -> Option<Space> {
+        reach.spaces().find(|space| self.readable.contains(space))
     }
 }
 
@@ -175,7 +167,7 @@ impl Local {
     ) -> Delivered {
         let mut delivered = Delivered::default();
         for space in reach.spaces() {
-            let mark = match self.place(reach, Address::uid(space, uid), payload, wish) {
+            let mark = match self.place(Address::uid(space, uid), payload, wish) {
                 KeptPlace::At(mark) => mark,
                 KeptPlace::Repeated(position) => {
                     delivered.position = delivered.position.or(Some(position));
@@ -199,17 +191,10 @@ impl Local {
     }
 
     /// Gives a message its place in its stream.
-    fn place(
-        &mut self,
-        reach: Reach,
-        address: Address<'_>,
-        payload: &Payload,
-        wish: Wish,
-    ) -> KeptPlace {
+    fn place(&mut self, address: Address<'_>, payload: &Payload, wish: Wish) -> KeptPlace {
         let now = self.now;
         let keep = self.what_to_keep(address.kind, address.name, wish);
-        let is_kept = |_: &Keep| self.streams.spaces(reach).contains(&address.space);
-        let keep = keep.filter(is_kept);
+        let keep = keep.filter(|_| self.streams.readable.contains(&address.space));
         let store = &mut self.streams.store;
         let Some(keep) = keep else {
             let position = store.top(now, address);
@@ -246,7 +231,7 @@ impl Local {
         let mut placed = SmallVec::new();
         for space in reach.spaces() {
             let address = Address::group(space, group);
-            if let KeptPlace::At(mark) = self.place(*reach, address, payload, *wish) {
+            if let KeptPlace::At(mark) = self.place(address, payload, *wish) {
                 placed.push(Arc::new(ToGroup {
                     reach: Reach::of(space),
                     refresh: *refresh,
@@ -309,7 +294,7 @@ impl Local {
         } = spread;
         let mut placed = SmallVec::new();
         for space in reach.spaces() {
-            if let KeptPlace::At(mark) = self.place(reach, Address::all(space), &payload, wish) {
+            if let KeptPlace::At(mark) = self.place(Address::all(space), &payload, wish) {
                 let spread = Spread {
                     reach: Reach::of(space),
                     wish,

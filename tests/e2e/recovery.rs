@@ -21,6 +21,7 @@ on_cores! {
     a_browser_comes_back_by_the_field_not_by_its_url,
     what_is_sent_while_somebody_catches_up_comes_once,
     after_a_gap_everything_comes,
+    rules_keep_what_any_port_pushes,
     clients_that_come_and_go_miss_nothing,
 }
 
@@ -299,6 +300,71 @@ async fn what_is_sent_while_somebody_catches_up_comes_once(cores: usize) {
             came[nth] += 1;
         }
         since = one.id.clone();
+    }
+}
+
+async fn rules_keep_what_any_port_pushes(cores: usize) {
+    let file = r#"
+[[listen]]
+url = "text://127.0.0.1:0"
+app = "relay"
+[[listen]]
+url = "text://127.0.0.1:0"
+app = "push-backend"
+[[listen]]
+url = "http://127.0.0.1:0"
+app = "page"
+[[history]]
+kind = "uid"
+name = "k*"
+size = 3
+ttl = "10m"
+[[history]]
+kind = "all"
+size = 10
+ttl = "10m"
+"#;
+    let server = Server::from_file(cores, file).await;
+    let mut backend = server.backend().await;
+    let line = |uid: &str, number: usize| format!("{{\"uid\":\"{uid}\",\"n\":{number}}}");
+    let mut one = listen(&server, "uid=kim").await;
+    let unborn = first_position(&mut one, &server, "kim").await;
+    drop(one);
+    server.wait_offline("kim").await;
+    // The text port's own answer is what it was: nobody is there.
+    for number in 0..3 {
+        assert_eq!(backend.ask(&line("kim", number)).await, "fail");
+        assert_eq!(backend.ask(&line("tom", number)).await, "fail");
+    }
+    assert_eq!(backend.ask(&line("all", 9)).await, "fail");
+    let mut back = listen(&server, &format!("uid=kim&since={unborn}")).await;
+    let mut came = Vec::new();
+    for _ in 0..4 {
+        if let Came::Event(kind, data) = back.next().await {
+            came.push(format!("{kind}{data}"));
+        }
+    }
+    came.sort();
+    let mut sent: Vec<String> = (0..3).map(|number| line("kim", number)).collect();
+    sent.push(line("all", 9));
+    sent.sort();
+    assert_eq!(came, sent);
+    drop(back);
+    server.wait_offline("kim").await;
+    // One more than its rule has, and the oldest is gone.
+    assert_eq!(backend.ask(&line("kim", 3)).await, "fail");
+    expect_gap(&mut listen(&server, &format!("uid=kim&since={unborn}")).await).await;
+    // A push may say otherwise, and of whom no rule is, nothing is kept.
+    for (uid, keep, verdict) in [
+        ("kate", json!(true), "kept"),
+        ("kate", json!(false), "offline"),
+        ("tom", json!(true), "offline"),
+        ("tom", json!("1m"), "kept"),
+    ] {
+        let body = json!({"uid": uid, "text": "x", "keep": keep});
+        let answer = told(&server, "/v1/push", &body.to_string()).await;
+        assert_eq!(answer["verdicts"][uid], json!(verdict), "{body}");
+        assert_eq!(answer["positions"].is_object(), verdict == "kept", "{body}");
     }
 }
 
