@@ -39,7 +39,7 @@ const SEED: u64 = 0x7269_6e67_706f_7374;
 const TURN: Duration = Duration::from_micros(100);
 /// Pieces of one write, as in the wire (`src/net/wire/batch.rs`).
 const PIECES_MAX: usize = 64;
-/// As in the transport (`src/net/transport.rs`).
+/// As in the transport (`src/net/transport/mod.rs`).
 const WRITES_PER_TURN: usize = 256;
 
 /// The apps, each with one listener, by their numbers as app, listener and space.

@@ -482,7 +482,7 @@ mod tests {
         for good in [
             "`Wire::watch`, `Wire::watch` (`net/one.rs`)",
             "`Wire::watch`\n(`one.rs`) and `Stage::Shut`, `Stage::Close` (`two.rs`)",
-            "`tests/tidy.rs` and `std::fs`",
+            "`tests/tidy/main.rs` and `std::fs`",
         ] {
             assert_eq!(names(good), 0, "{good}");
         }

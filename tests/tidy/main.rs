@@ -4,17 +4,11 @@
 //! The checks are plain functions from a file's text to its violations, and tests plant violations to
 //! see that they find them.
 
-#[path = "tidy/documents.rs"]
 mod documents;
-#[path = "tidy/layers.rs"]
 mod layers;
-#[path = "tidy/names.rs"]
 mod names;
-#[path = "tidy/route.rs"]
 mod route;
-#[path = "tidy/source.rs"]
 mod source;
-#[path = "tidy/types.rs"]
 mod types;
 
 use std::path::PathBuf;
@@ -75,6 +69,12 @@ fn every_file_begins_with_what_it_is() {
 #[test]
 fn no_file_is_too_long() {
     check(length);
+}
+
+#[test]
+fn a_module_with_files_of_its_own_is_their_folders_mod_rs() {
+    let violations = beside_their_folder(&source::read_all(&root()));
+    assert!(violations.is_empty(), "\n{}\n", violations.join("\n"));
 }
 
 #[test]
@@ -168,6 +168,18 @@ fn beginning(source: &Source) -> Vec<String> {
     }
 }
 
+/// One style of modules: `net/wire/mod.rs`, not `net/wire.rs` beside the folder.
+fn beside_their_folder(sources: &[Source]) -> Vec<String> {
+    let is_beside = |source: &&Source| {
+        let folder = source.path.replace(".rs", "/");
+        sources.iter().any(|other| other.path.starts_with(&folder))
+    };
+    let beside = sources.iter().filter(is_beside);
+    beside
+        .map(|source| format!("{}: stands beside its folder", source.path))
+        .collect()
+}
+
 fn length(source: &Source) -> Vec<String> {
     match source.text.lines().count() {
         0..=LINES_MAX => Vec::new(),
@@ -199,5 +211,18 @@ fn a_planted_beginning_and_length_are_found() {
     assert_eq!(
         length(&Source::new("src/ident.rs", &"\n".repeat(601))).len(),
         1
+    );
+}
+
+#[test]
+fn a_planted_module_beside_its_folder_is_found() {
+    let found = |paths: &[&str]| {
+        let sources: Vec<Source> = paths.iter().map(|path| Source::new(path, "")).collect();
+        beside_their_folder(&sources).len()
+    };
+    assert_eq!(found(&["src/net.rs", "src/net/wire.rs"]), 1);
+    assert_eq!(
+        found(&["src/net/mod.rs", "src/net/wire.rs", "src/network.rs"]),
+        0
     );
 }
