@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use tracing::info;
 
-use super::BindError;
 use super::host::Host;
+use super::outcome::{BindError, ending};
 use crate::auth::{Credential, CredentialError, NO_TOKEN, Verifier, looks_like_token, wall_time};
 use crate::close::CloseReason;
 use crate::ident::ConnId;
@@ -131,13 +131,5 @@ impl Host {
         if let Some(more) = log_limiter.may_log(Instant::now()) {
             info!(%peer, more, "a bind was refused: {error}");
         }
-    }
-}
-
-/// How a connection ends that has shown no proof, or a bad one.
-pub fn ending(error: CredentialError) -> CloseReason {
-    match error {
-        CredentialError::Expired => CloseReason::Expired,
-        _ => CloseReason::BadLogin,
     }
 }

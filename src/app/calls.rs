@@ -5,11 +5,13 @@
 
 use std::sync::Arc;
 
-use super::Answer;
+use super::addressed::Addressed;
+use super::bulk::ToAll;
 use super::effect::Effect;
-use super::envelope::{Addressed, AnswerPart, Body, Call, ToAll};
+use super::envelope::{AnswerPart, Body, Call};
 use super::local::Local;
-use super::pending::{AnsweredCall, Caller, Delivered};
+use super::outcome::{Answer, Delivered};
+use super::pending::{AnsweredCall, Caller};
 use super::query::QueryResult;
 use crate::events::KickedBy;
 use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, Ticket, check_uid};

@@ -1,13 +1,13 @@
 //! What an app's callback can do: [`Context`].
 
-use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::local::Local;
+use super::callbacks::{App, Context};
 use super::namespaces::{Namespace, NamespaceError};
+use super::note::To;
 use super::pending::Caller;
-use super::{App, Protocol};
+use super::policy::Protocol;
 use crate::close::CloseReason;
 use crate::ident::{ConnId, CoreId, Reach, Reply, Ticket};
 use crate::payload::AsMessage;
@@ -15,46 +15,7 @@ use crate::protocol::opening::OpeningRequest;
 use crate::shard::EnterError;
 use crate::streams::Wish;
 
-/// The cores a note goes to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum To {
-    /// One core, possibly this one.
-    Core(CoreId),
-    /// Every core, this one included.
-    All,
-}
-
-/// What a callback acts through. Sending never waits and never fails loudly: a message goes into the
-/// outboxes of the live connections it is for, here or by one envelope to another core. What one
-/// callback does to one connection happens in the order in which it is done; but what goes to a group goes by the group's
-/// home core, and may come after what is done here at once ([`Context::send`], [`Context::close`]).
-pub struct Context<'a, A: App> {
-    local: &'a mut Local,
-    number: u8,
-    reach: Reach,
-    connection: Option<ConnId>,
-    pub(super) request: Option<&'a OpeningRequest>,
-    app: PhantomData<A>,
-}
-
 impl<'a, A: App> Context<'a, A> {
-    pub(super) fn new(
-        local: &'a mut Local,
-        number: u8,
-        reach: Reach,
-        connection: Option<ConnId>,
-    ) -> Context<'a, A> {
-        Context {
-            local,
-            number,
-            reach,
-            connection,
-            request: None,
-            app: PhantomData,
-        }
-    }
-
     /// The core this callback runs on.
     pub fn core(&self) -> CoreId {
         self.local.core()

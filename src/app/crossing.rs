@@ -20,10 +20,10 @@ use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
 
-use super::envelope::{Body, ToAll};
-use super::groups::ToGroup;
-use super::keeping::marked_for_all;
-use super::local::{Departure, Local};
+use super::bulk::{Bulk, ToAll, ToGroup, marked_for_all};
+use super::envelope::Body;
+use super::local::Local;
+use super::transfer::{Crossing, Departure};
 use crate::bus::Endpoint;
 use crate::ident::{ConnId, CoreId, Reach, Space};
 use crate::payload::{Message, Payload};
@@ -37,34 +37,6 @@ const KEPT_COST: usize = 128;
 const OWN_FENCE: u64 = 0;
 /// How long it is looked at whether what comes has been delivered elsewhere.
 const AHEAD_MAX: Duration = Duration::from_secs(60);
-
-/// A message for many by the core that sent it out, and its number there.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Bulk(u64);
-
-impl Bulk {
-    /// One word for both: a core would be busy for years with so many.
-    fn new(by: CoreId, number: u64) -> Bulk {
-        debug_assert!(number < 1 << 48);
-        Bulk(number << 16 | u64::from(by.0))
-    }
-
-    fn by(self) -> usize {
-        usize::from(self.0 as u16)
-    }
-
-    fn number(self) -> u64 {
-        self.0 >> 16
-    }
-}
-
-/// What comes along with a connection that crosses.
-pub struct Crossing {
-    /// As it was announced.
-    number: u64,
-    /// By core, the number up to which it has all messages that were for it.
-    seen: Box<[u64]>,
-}
 
 /// A connection that is to cross.
 struct Going {

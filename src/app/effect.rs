@@ -4,7 +4,9 @@
 //! behind a callback that is due, others of the same callback would overtake them. Empty between
 //! turns: the host takes from it until nothing is left.
 
-use super::{Answer, AnyNote, BindError, JoinError};
+use super::JoinError;
+use super::note::AnyNote;
+use super::outcome::{Answer, BindError};
 use crate::ident::{ConnId, CoreId, Ticket};
 
 /// A callback that is due.

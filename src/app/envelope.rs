@@ -4,21 +4,19 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Instant;
 
-use smallvec::SmallVec;
-
-use super::AnyNote;
-use super::crossing::{Bulk, Crossing};
-use super::following::FollowStep;
-use super::groups::{ReplyTo, ToGroup};
-use super::order::{Path, Way};
+use super::addressed::Addressed;
+use super::bulk::{Bulk, ReplyTo, Spread, ToAll, ToGroup};
+use super::follow_step::FollowStep;
+use super::note::AnyNote;
+use super::order::Path;
 use super::query::{Query, QueryResult};
+use super::transfer::{Arrival, Transfer};
 use crate::events::KickedBy;
 use crate::ident::{ConnId, CoreId, Reach, Reply, Space};
-use crate::migration::{Migration, Socket};
-use crate::payload::{Message, Payload};
-use crate::shard::{Interest, Mark};
+use crate::payload::Payload;
+use crate::shard::Interest;
 use crate::stats::CoreStats;
-use crate::streams::{Position, Wish};
+use crate::streams::Position;
 
 pub enum Body {
     /// A connection on its way to its uid's home core. It follows every envelope it has caused.
@@ -114,23 +112,6 @@ pub enum Body {
     RollCall,
 }
 
-/// A message for everybody, as it goes to each core.
-pub struct ToAll {
-    pub bulk: Bulk,
-    pub reach: Reach,
-    /// Where it stands in everybody's stream: then it is of one space.
-    pub mark: Option<Mark>,
-    pub payload: Payload,
-}
-
-/// One that a core is to send to everybody for another.
-pub struct Spread {
-    pub reach: Reach,
-    pub wish: Wish,
-    pub payload: Payload,
-    pub asked: ReplyTo,
-}
-
 /// What goes by other cores, behind what these pass on besides.
 pub struct Passing {
     /// Who sends it, and has the answer.
@@ -140,18 +121,6 @@ pub struct Passing {
     /// Whether it is for many.
     pub is_bulk: bool,
     pub body: Body,
-}
-
-/// A connection between two cores.
-pub struct Transfer {
-    pub migration: Migration,
-    pub socket: Socket,
-    /// What it has at cores that pass it on.
-    pub ways: SmallVec<[Way; 2]>,
-    /// What one that was home already needs besides.
-    pub crossing: Option<Box<Crossing>>,
-    /// Its id where it comes from, if replies of its are open there.
-    pub owed_as: Option<ConnId>,
 }
 
 pub enum Call {
@@ -202,42 +171,16 @@ pub enum DrainStep {
     },
 }
 
-/// A uid and a message for it in one allocation.
-pub struct Addressed {
-    bytes: Box<[u8]>,
-    uid_bytes: u8,
-    text: bool,
-}
-
-impl Addressed {
-    /// The uid has passed `check_uid`, so its length fits.
-    pub fn new(uid: &str, message: Message<'_>) -> Addressed {
-        assert!(uid.len() <= crate::ident::UID_BYTES_MAX);
-        let mut bytes = Vec::with_capacity(uid.len() + message.len());
-        bytes.extend_from_slice(uid.as_bytes());
-        bytes.extend_from_slice(message.bytes());
-        Addressed {
-            bytes: bytes.into_boxed_slice(),
-            uid_bytes: uid.len() as u8,
-            text: matches!(message, Message::Text(_)),
-        }
-    }
-
-    pub fn uid(&self) -> &str {
-        let uid = &self.bytes[..usize::from(self.uid_bytes)];
-        // SAFETY: the first `uid_bytes` bytes were copied from a `str` in `new`.
-        unsafe { std::str::from_utf8_unchecked(uid) }
-    }
-
-    pub fn message(&self) -> Message<'_> {
-        let bytes = &self.bytes[usize::from(self.uid_bytes)..];
-        if self.text {
-            // SAFETY: `text` is set only where these bytes were copied from a `str` in `new`.
-            Message::Text(unsafe { std::str::from_utf8_unchecked(bytes) })
-        } else {
-            Message::Binary(bytes)
-        }
-    }
+/// What an envelope means to the layers above.
+pub enum Handled {
+    /// All is done that it asks for.
+    Done,
+    /// A connection has come, which is the transport's next.
+    Arrived(Arrival),
+    /// A step of stopping, which is the turn's.
+    Drain(DrainStep),
+    /// Another configuration, in the form of the server.
+    Renew(Arc<dyn Any + Send + Sync>),
 }
 
 #[cfg(test)]
@@ -247,14 +190,5 @@ mod tests {
     #[test]
     fn an_envelope_stays_small() {
         assert!(size_of::<Body>() <= 48, "{}", size_of::<Body>());
-    }
-
-    #[test]
-    fn addressed_gives_back_what_it_got() {
-        let both = Addressed::new("李", Message::Text("hé"));
-        assert_eq!(both.uid(), "李");
-        assert_eq!(both.message(), Message::Text("hé"));
-        let bytes = Addressed::new("u", Message::Binary(&[0xff]));
-        assert_eq!(bytes.message(), Message::Binary(&[0xff]));
     }
 }

@@ -12,9 +12,9 @@
 use std::collections::VecDeque;
 
 use super::envelope::Body;
+use super::follow_step::{FollowStep, FollowedPiece, FollowedStream, StreamStep};
 use super::local::{Local, QUEUE_KEPT};
-use crate::ident::{ConnId, CoreId, EVERYBODY, Space};
-use crate::payload::Payload;
+use crate::ident::{ConnId, CoreId, EVERYBODY};
 use crate::shard::Since;
 use crate::streams::{Address, Gap, Kind, Limit, Position, Recovery};
 
@@ -27,54 +27,6 @@ const PIECE: Limit = Limit {
 const PIECES_PER_ROUND: usize = 32;
 /// Whoever has so much waiting is read on for when that has left.
 const WAITING_BYTES_MAX: usize = 32 << 10;
-
-/// What is asked of a stream's home, and its answers.
-pub struct FollowStep {
-    pub connection: ConnId,
-    /// Which of its streams.
-    pub nth: usize,
-    pub what: StreamStep,
-}
-
-pub enum StreamStep {
-    /// Where does it stand?
-    Ask {
-        of: FollowedStream,
-        since: Since,
-    },
-    Answer(Recovery),
-    /// What follows this position?
-    Read {
-        of: FollowedStream,
-        after: Position,
-    },
-    Piece(Result<FollowedPiece, Gap>),
-}
-
-/// A stream, as it is named between cores.
-pub struct FollowedStream {
-    pub space: Space,
-    pub kind: Kind,
-    pub name: Box<str>,
-}
-
-impl FollowedStream {
-    fn address(&self) -> Address<'_> {
-        let FollowedStream { space, kind, name } = self;
-        Address {
-            space: *space,
-            kind: *kind,
-            name,
-        }
-    }
-}
-
-/// A piece of what somebody has missed.
-pub struct FollowedPiece {
-    messages: Vec<(Position, Payload)>,
-    /// Nothing follows it.
-    is_last: bool,
-}
 
 /// Those to be read on for.
 #[derive(Default)]

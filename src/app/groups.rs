@@ -11,6 +11,7 @@ use ahash::AHashMap;
 use smallvec::SmallVec;
 
 use super::JoinError;
+use super::bulk::{ReplyTo, ToGroup};
 use super::effect::{Effect, JoinOutcome};
 use super::envelope::{AnswerPart, Body, Passing};
 use super::keeping::part_of;
@@ -88,20 +89,6 @@ impl Homes {
         self.spaces.is_empty()
     }
 }
-
-/// A message to a group.
-pub struct ToGroup {
-    pub reach: Reach,
-    pub refresh: bool,
-    pub wish: Wish,
-    /// Where it stands in its group's stream, if that has anything: then it is of one space.
-    pub mark: Option<Mark>,
-    pub group: Box<str>,
-    pub payload: Payload,
-}
-
-/// Who asked how many it has reached: the core, and its call's number.
-pub type ReplyTo = Option<(CoreId, u64)>;
 
 impl Local {
     pub fn send_to_group(

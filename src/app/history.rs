@@ -2,32 +2,11 @@
 
 use super::keeping::KeptStreams;
 use super::local::Local;
-use super::pending::Delivered;
-use super::query::QueryResult;
+use super::outcome::Delivered;
+use super::query::{HistoryPage, HistoryQuery, QueryResult};
 use crate::ident::Reach;
 use crate::payload::Payload;
-use crate::streams::{Address, Gap, Kind, Limit, Position, Wish};
-
-/// What is asked for of one stream.
-pub struct HistoryQuery {
-    pub reach: Reach,
-    pub kind: Kind,
-    pub name: Box<str>,
-    /// What follows this; without one all that is there.
-    pub since: Option<Option<Position>>,
-    pub limit: Limit,
-    /// The newest first.
-    pub reverse: bool,
-}
-
-/// A page of one stream.
-pub struct HistoryPage {
-    pub top: Position,
-    /// In the order asked for.
-    pub messages: Vec<(Position, Payload)>,
-    /// What was asked for is not there whole.
-    pub gap: Option<Gap>,
-}
+use crate::streams::{Address, Kind, Wish};
 
 impl Local {
     /// To several uids that are at home here.

@@ -3,6 +3,10 @@
 //! The transport tells it what arrives; the turn hands it the envelopes of its mailbox. It knows no
 //! sockets, so a simulation can drive several hosts on one thread.
 
+pub use super::envelope::Handled;
+pub use super::transfer::Arrival;
+pub(crate) use super::transfer::Departure;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -12,16 +16,13 @@ use std::time::{Duration, Instant};
 use ahash::RandomState;
 use tracing::info;
 
-use super::BindError;
-use super::authentication::ending;
 use super::effect::{Effect, JoinOutcome};
 use super::envelope::Body;
 use super::hosted::Hosted;
-pub(crate) use super::local::Departure;
 use super::local::{Local, QUEUE_KEPT};
 use super::namespaces::Registry;
+use super::outcome::{BindError, ending};
 use super::pending::PendingCalls;
-pub use super::receiving::Handled;
 use super::round::{Round, WorkSource};
 use crate::auth::Verifier;
 use crate::bus::{Endpoint, Writing};
@@ -30,7 +31,6 @@ use crate::config::Config;
 use crate::events::Reporter;
 use crate::ident::{ConnId, CoreId};
 use crate::log_limiter::LogLimiter;
-use crate::migration::{Socket, TransportPart};
 use crate::payload::Message;
 use crate::protocol::Codec;
 use crate::protocol::opening::OpeningRequest;
@@ -52,13 +52,6 @@ pub enum Flow {
     End,
     /// It is gone.
     Gone,
-}
-
-/// A connection that has come from elsewhere, and is in the shard. What is left of it is the transport's.
-pub struct Arrival {
-    pub connection: ConnId,
-    pub transport_part: TransportPart,
-    pub socket: Socket,
 }
 
 /// A core that wakes later than this after it meant to stood still.

@@ -6,8 +6,11 @@ use std::any::Any;
 
 use tracing::error;
 
+use super::JoinError;
+use super::callbacks::{App, Context};
 use super::local::Local;
-use super::{Answer, AnyNote, App, BindError, Context, JoinError};
+use super::note::AnyNote;
+use super::outcome::{Answer, BindError};
 use crate::close::{CloseReason, Flaw};
 use crate::guard::{Fault, guard};
 use crate::ident::{ConnId, CoreId, Reach, Ticket};

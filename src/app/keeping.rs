@@ -9,11 +9,11 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use super::envelope::{AnswerPart, Body, Call, Passing, Spread, ToAll};
-use super::groups::{ReplyTo, ToGroup};
+use super::bulk::{ReplyTo, Spread, ToAll, ToGroup, marked_for_all};
+use super::envelope::{AnswerPart, Body, Call, Passing};
 use super::local::Local;
 use super::order::Path;
-use super::pending::Delivered;
+use super::outcome::Delivered;
 use crate::bus::Until;
 use crate::config::Config;
 use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, Space};
@@ -408,26 +408,6 @@ impl Local {
                 .send_marked_to_everybody(space, marked, &mut tops);
         }
         reached
-    }
-}
-
-pub(super) fn marked_for_all(mark: Option<Mark>, payload: &Payload) -> Marked<'_> {
-    Marked {
-        kind: Kind::All,
-        name: EVERYBODY,
-        mark,
-        payload,
-    }
-}
-
-impl ToGroup {
-    pub(super) fn marked(&self) -> Marked<'_> {
-        Marked {
-            kind: Kind::Group,
-            name: &self.group,
-            mark: self.mark,
-            payload: &self.payload,
-        }
     }
 }
 

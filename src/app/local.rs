@@ -11,18 +11,22 @@ use std::time::{Duration, Instant};
 
 use ahash::RandomState;
 
+use super::addressed::Addressed;
+use super::bulk::{Spread, ToAll};
 use super::crossing::Crossings;
 use super::effect::Effect;
-use super::envelope::{Addressed, Body, Passing, Spread, ToAll};
+use super::envelope::{Body, Passing};
 use super::following::Readers;
 use super::forwards::Forwards;
 use super::groups::Homes;
 use super::idempotency::IdempotencyTable;
 use super::keeping::KeptStreams;
 use super::namespaces::{Namespaces, Registry};
+use super::note::{AnyNote, To};
 use super::order::{NOTES, Path, Ways};
+use super::outcome::BindError;
 use super::pending::PendingCalls;
-use super::{AnyNote, BindError, To};
+use super::transfer::Departure;
 use crate::auth::CredentialError;
 use crate::bus::{Endpoint, RECEIVER_COST, Until};
 use crate::config::Config;
@@ -31,13 +35,6 @@ use crate::payload::{Message, Payload};
 use crate::shard::{ListenerSpec, Reading, Shard};
 use crate::stats::Hold;
 use crate::streams::{Store, Wish};
-
-/// A connection that is to move: where to, and the uid to bind there.
-pub struct Departure {
-    pub connection: ConnId,
-    pub home: CoreId,
-    pub uid: Box<str>,
-}
 
 /// No timer is shorter.
 const TIMER_MIN: Duration = Duration::from_millis(1);

@@ -2,10 +2,11 @@
 
 use smallvec::SmallVec;
 
-use super::envelope::{Body, Transfer};
-use super::host::{Arrival, Departure, Handled, Host};
+use super::envelope::{Body, Handled};
+use super::host::Host;
 use super::local::QUEUE_KEPT;
 use super::order::Way;
+use super::transfer::{Arrival, Departure, Transfer};
 use crate::close::CloseReason;
 use crate::ident::{ConnId, CoreId};
 use crate::migration::{Destination, Migration, SessionPart, Socket, TransportPart};

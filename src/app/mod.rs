@@ -4,12 +4,16 @@
 //! and never nest: closing or overflowing a connection inside one marks it, and its `on_close`
 //! comes after.
 
+mod addressed;
 mod authentication;
+mod bulk;
+mod callbacks;
 mod calls;
 mod context;
 mod crossing;
 mod effect;
 pub(crate) mod envelope;
+mod follow_step;
 mod following;
 mod forwards;
 mod groups;
@@ -33,305 +37,29 @@ pub(crate) mod namespaces;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod namespaces;
+mod note;
 mod order;
+pub(crate) mod outcome;
 pub(crate) mod pending;
+mod policy;
 pub(crate) mod promise;
+mod queries;
 pub(crate) mod query;
 mod receiving;
 pub(crate) mod round;
 #[cfg(all(test, not(loom)))]
 mod simulation;
 mod snapshot;
+mod tasks;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
-pub use crate::shard::EnterError;
-pub(crate) use authentication::ending;
-pub use context::{Context, To};
-pub use namespaces::{Namespace, NamespaceError};
-
-use std::any::Any;
-use std::fmt;
-
-use crate::auth::CredentialError;
-use crate::close::{CloseReason, Flaw};
-use crate::ident::{CoreId, Ticket, UidError};
-use crate::payload::Message;
-use crate::protocol::Codec;
 pub use crate::protocol::opening::OpeningRequest;
-pub use crate::shard::JoinError;
-
-/// Whether an app's connections bind a uid.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum Login {
-    /// They do: one that has not within `login_timeout` is closed with 4004, one from which nothing
-    /// comes for `idle_timeout` with 4003. Groups and broadcasts hold a connection once it is bound.
-    Required,
-    /// They may, at any time: no login timeout, and groups and broadcasts hold a connection from its start. Idleness and
-    /// pings are as where it is required.
-    Optional,
-    /// They never do: no login timeout, no idle timeout, no pings (TCP keepalive ends the dead
-    /// ones), and groups and broadcasts hold a connection from its start.
-    Never,
-}
-
-/// What a connection speaks.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[non_exhaustive]
-pub enum Protocol {
-    /// Websocket (RFC 6455).
-    WebSocket,
-    /// Lines of text.
-    Text,
-    /// Messages behind their length.
-    Frame,
-    /// Server-Sent Events: it listens, and says nothing after its request.
-    Events,
-}
-
-impl Protocol {
-    fn of(codec: Codec) -> Option<Protocol> {
-        match codec {
-            Codec::WebSocket => Some(Protocol::WebSocket),
-            Codec::Text => Some(Protocol::Text),
-            Codec::Frame => Some(Protocol::Frame),
-            Codec::Events => Some(Protocol::Events),
-            // It has no app.
-            Codec::Http => None,
-        }
-    }
-}
-
-/// Who connects to an app.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum Peers {
-    /// Clients, who may be anybody and many: `max_connections` counts them.
-    Clients,
-    /// Back ends, which are to get in however many clients there are: `backend_connections_max` counts them.
-    BackEnds,
-}
-
-/// What happens to a connection whose outbox is full.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum WhenFull {
-    /// It is closed with 4005, for a client cannot see a gap but can reconnect.
-    Close,
-    /// It is not read until half of its outbox has left. Only for apps in which nobody but the
-    /// connection itself causes what is sent to it, as with a back end and its answers.
-    Pause,
-}
-
-/// What happens to a connection that sends what is no message.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum WhenFlawed {
-    /// It is closed, with the code that fits.
-    Close,
-    /// The app is told ([`App::on_flawed`]), and the connection goes on behind it. Of text lines alone: of what is wrong
-    /// with other codecs nobody knows where it ends.
-    Tell,
-}
-
-/// A program on this server. See the crate's start page for one in twenty lines.
-///
-/// A panic in a callback is counted and logged with its place, and closes the connection that the callback is
-/// about with 1011: in `on_answer` the one that asked, in `on_start`, `on_note` and `on_timer` none. The core goes
-/// on with the same value, so what that shares between connections must bear it.
-pub trait App: Sized + 'static {
-    /// The app's state for one connection. It travels along when the connection moves to its
-    /// uid's home core.
-    type Session: Send + 'static;
-    /// What the app's values on different cores tell each other.
-    type Note: Clone + Send + 'static;
-
-    /// The name space of this app's uids and groups. Apps with the same name share one.
-    ///
-    /// It is where its connections are, unless they [enter](Context::enter) another that is made while the server runs
-    /// ([`Context::namespace`]). Those have names of their own: one called like an app's is not the app's.
-    const SPACE: &'static str;
-    /// The spaces that this app's sends, pushes, kicks and broadcasts reach. They are apps'; one that is made while the
-    /// server runs is reached by [`Context::within`] alone. Several spaces must be among the first 63 of a server.
-    const REACH: &'static [&'static str] = &[Self::SPACE];
-    /// Who connects to it.
-    const PEERS: Peers = Peers::Clients;
-    /// Whether its connections bind a uid.
-    const LOGIN: Login = Login::Required;
-    /// The header fields that it wants to see of the requests by which connections come
-    /// ([`OpeningRequest::header`]), by their names in any case; `Cookie` for [`OpeningRequest::cookie`]. Others are not
-    /// copied, and a connection keeps none of them after [`App::on_connect`]. At most 64 names, each an RFC 9110 token;
-    /// else [`Server::start`](crate::Server::start) returns an error.
-    const HEADERS: &'static [&'static str] = &[];
-    /// What happens to a connection whose outbox is full.
-    const WHEN_FULL: WhenFull = WhenFull::Close;
-    /// What happens to a connection that sends what is no message.
-    const WHEN_FLAWED: WhenFlawed = WhenFlawed::Close;
-
-    /// Writes down what the app keeps of a connection that is to go on in another process, in a form of the app's own. The
-    /// other process may run a later version of the app, and reads it by [`App::unpack`]. `None`, the default: the
-    /// connection cannot leave this process. Called between callbacks; whatever else the app keeps of the connection
-    /// stays behind, and what it was to be told or answered there does not reach it.
-    fn pack(&self, session: &Self::Session) -> Option<Vec<u8>> {
-        let _ = session;
-        None
-    }
-
-    /// The inverse of [`App::pack`]. The connection goes on where it stopped, without [`App::on_connect`]. `None` if that
-    /// is no session: the connection is dropped.
-    fn unpack(&mut self, bytes: &[u8]) -> Option<Self::Session> {
-        let _ = bytes;
-        None
-    }
-
-    /// Called once on each core before any connection.
-    fn on_start(&mut self, cx: &mut Context<'_, Self>) {
-        let _ = cx;
-    }
-
-    /// A connection is open (its handshake, if any, is done). Returns its session. By what request it came is shown here
-    /// alone ([`Context::request`]). Closed here, it ends
-    /// with an [`App::on_close`] like any other; a panic here leaves no session and calls none.
-    fn on_connect(&mut self, cx: &mut Context<'_, Self>) -> Self::Session;
-
-    /// A whole message has come from the connection.
-    fn on_message(
-        &mut self,
-        cx: &mut Context<'_, Self>,
-        session: &mut Self::Session,
-        message: Message<'_>,
-    );
-
-    /// In place of a message something has come that is none, where [`App::WHEN_FLAWED`] says so. `line` is all of it, but
-    /// of one that is too long only its beginning and its end.
-    fn on_flawed(
-        &mut self,
-        cx: &mut Context<'_, Self>,
-        session: &mut Self::Session,
-        flaw: Flaw,
-        line: &[u8],
-    ) {
-        let _ = (session, line);
-        cx.close(flaw.reason());
-    }
-
-    /// The connection has proved that it is this uid, where the configuration asks for proofs: by its
-    /// handshake, right after [`App::on_connect`], or by its first message, which comes here in place of
-    /// [`App::on_message`]. It can bind no other. By default it is bound to it.
-    fn on_proved(&mut self, cx: &mut Context<'_, Self>, session: &mut Self::Session, uid: &str) {
-        let _ = session;
-        cx.bind_uid(uid);
-    }
-
-    /// The request by which the connection listens ([`Listen::events`](crate::Listen::events)) names this uid, where no proof
-    /// is asked for. It comes right after [`App::on_connect`]. By default the connection is bound to it.
-    fn on_claimed(&mut self, cx: &mut Context<'_, Self>, session: &mut Self::Session, uid: &str) {
-        let _ = session;
-        cx.bind_uid(uid);
-    }
-
-    /// The outcome of [`Context::bind_uid`], on the uid's home core, before the connection's next
-    /// message. After an error the connection is closed unless the app has closed it itself: with 4002
-    /// where the uid is in use, with 4006 where the uid is none or is not proved, with 4008 where its proof has expired. A first message that is no proof where one must be comes here, too.
-    /// [`BindError::Twice`] alone changes nothing.
-    fn on_bound(
-        &mut self,
-        cx: &mut Context<'_, Self>,
-        session: &mut Self::Session,
-        result: Result<(), BindError>,
-    ) {
-        let _ = (cx, session, result);
-    }
-
-    /// What has come of a join: the connection is in the group, and whatever is sent to that from now on, by anybody on any
-    /// core, reaches it; or why it is not in it. What was sent before may have reached it as well.
-    fn on_joined(
-        &mut self,
-        cx: &mut Context<'_, Self>,
-        session: &mut Self::Session,
-        group: &str,
-        result: Result<(), JoinError>,
-    ) {
-        let _ = (cx, session, group, result);
-    }
-
-    /// A message that this connection sent by [`Context::send_to_uid_or_tell`] found nobody.
-    fn on_offline(&mut self, cx: &mut Context<'_, Self>, session: &mut Self::Session, uid: &str) {
-        let _ = (cx, session, uid);
-    }
-
-    /// The connection has ended, or was marked to end. It is in no table any more; what the app
-    /// sends to it goes nowhere.
-    fn on_close(
-        &mut self,
-        cx: &mut Context<'_, Self>,
-        session: Self::Session,
-        reason: CloseReason,
-    ) {
-        let _ = (cx, session, reason);
-    }
-
-    /// The answer to a request, exactly once for each ticket, on the asking core.
-    fn on_answer(&mut self, cx: &mut Context<'_, Self>, ticket: Ticket, answer: Answer) {
-        let _ = (cx, ticket, answer);
-    }
-
-    /// A note from this app's value on core `from`.
-    fn on_note(&mut self, cx: &mut Context<'_, Self>, from: CoreId, note: Self::Note) {
-        let _ = (cx, from, note);
-    }
-
-    /// A timer set by [`Context::after`] has run out.
-    fn on_timer(&mut self, cx: &mut Context<'_, Self>, token: u64) {
-        let _ = (cx, token);
-    }
-}
-
-/// What a request found.
-#[derive(Clone, PartialEq, Debug)]
-#[non_exhaustive]
-pub enum Answer {
-    /// To a push: in how many live connections' outboxes the message was queued. To a kick: how
-    /// many connections were closed. To `online`: how many the uid has.
-    Reached(u32),
-    /// To `stats`: the counters of every core.
-    Stats(Box<crate::stats::Stats>),
-}
-
-impl Answer {
-    /// Whether at least one connection was reached.
-    pub fn is_ok(&self) -> bool {
-        !matches!(self, Answer::Reached(0))
-    }
-}
-
-/// Why a connection could not be bound to a uid.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum BindError {
-    /// The string is no uid.
-    Uid(UidError),
-    /// The policy or `connections_per_uid_max` keeps the newcomer out.
-    InUse,
-    /// The connection has not proved that it is that uid, and has to.
-    Unproved(CredentialError),
-    /// A bind of the connection's is under way. Or it never binds ([`Login::Never`]).
-    Twice,
-}
-
-impl fmt::Display for BindError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            BindError::Uid(error) => error.fmt(f),
-            BindError::Unproved(error) => error.fmt(f),
-            BindError::InUse => f.write_str("the uid is in use"),
-            BindError::Twice => f.write_str("this connection is being bound already, or never is"),
-        }
-    }
-}
-
-impl std::error::Error for BindError {}
-
-/// A note on its way, its type known to the app alone.
-pub(crate) type AnyNote = Box<dyn Any + Send>;
+pub use crate::shard::{EnterError, JoinError};
+pub use callbacks::{App, Context};
+pub use namespaces::{Namespace, NamespaceError};
+pub use note::To;
+pub(crate) use outcome::ending;
+pub use outcome::{Answer, BindError};
+pub use policy::{Login, Peers, Protocol, WhenFlawed, WhenFull};

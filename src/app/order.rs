@@ -14,7 +14,6 @@
 use ahash::AHashMap;
 use smallvec::SmallVec;
 
-use super::envelope::Body;
 use crate::bus::Endpoint;
 use crate::ident::{ConnId, CoreId};
 
@@ -49,7 +48,7 @@ struct Sends {
 
 impl Sends {
     /// Takes out what is done. Whether nothing is left that anything has to wait for.
-    fn prune(&mut self, bus: &Endpoint<Body>) -> bool {
+    fn prune<B>(&mut self, bus: &Endpoint<B>) -> bool {
         let before = self.ways.len();
         self.ways.retain(|way| !way.is_done(bus));
         if self.ways.len() < before {
@@ -114,7 +113,7 @@ impl Ways {
     }
 
     /// The cores that what this one sends has to pass.
-    pub fn path(&mut self, sender: Option<ConnId>, bus: &Endpoint<Body>) -> Path {
+    pub fn path<B>(&mut self, sender: Option<ConnId>, bus: &Endpoint<B>) -> Path {
         let sender = self.sender(sender);
         let Some(sends) = self.of.get_mut(&sender) else {
             return Path::new();
@@ -127,7 +126,7 @@ impl Ways {
     }
 
     /// Whether what this one sends to this core has to go by its mailbox.
-    pub fn go_by_mail(&mut self, sender: Option<ConnId>, bus: &Endpoint<Body>) -> bool {
+    pub fn go_by_mail<B>(&mut self, sender: Option<ConnId>, bus: &Endpoint<B>) -> bool {
         let sender = self.sender(sender);
         let Some(sends) = self.of.get_mut(&sender) else {
             return false;
@@ -140,7 +139,7 @@ impl Ways {
     }
 
     /// The cores that have something of anybody of this core.
-    pub fn path_of_all(&mut self, bus: &Endpoint<Body>) -> Path {
+    pub fn path_of_all<B>(&mut self, bus: &Endpoint<B>) -> Path {
         if self.are_free() {
             return Path::new();
         }
@@ -149,14 +148,14 @@ impl Ways {
     }
 
     /// What has just been posted to this core itself is to be followed by what comes after it.
-    pub fn went_here(&mut self, sender: Option<ConnId>, bus: &Endpoint<Body>) {
+    pub fn went_here<B>(&mut self, sender: Option<ConnId>, bus: &Endpoint<B>) {
         let sender = self.sender(sender);
         let sends = self.of.entry(sender).or_default();
         sends.here = bus.mark();
     }
 
     /// What has just been posted there is to be passed on by that core.
-    pub fn went(&mut self, sender: Option<ConnId>, by: CoreId, bus: &Endpoint<Body>) {
+    pub fn went<B>(&mut self, sender: Option<ConnId>, by: CoreId, bus: &Endpoint<B>) {
         self.note(
             sender,
             Way {
@@ -170,7 +169,7 @@ impl Ways {
     }
 
     /// What has just been posted to the first of them passes all.
-    pub fn went_along(&mut self, sender: Option<ConnId>, path: &[CoreId], bus: &Endpoint<Body>) {
+    pub fn went_along<B>(&mut self, sender: Option<ConnId>, path: &[CoreId], bus: &Endpoint<B>) {
         let &[first, _, ..] = path else {
             return path.iter().for_each(|by| self.went(sender, *by, bus));
         };
@@ -202,7 +201,7 @@ impl Ways {
     }
 
     /// Forgets what is done.
-    pub fn prune(&mut self, bus: &Endpoint<Body>) {
+    pub fn prune<B>(&mut self, bus: &Endpoint<B>) {
         self.of.retain(|_, sends| !sends.prune(bus));
         if self.of.is_empty() && self.of.capacity() > super::local::QUEUE_KEPT {
             self.of.shrink_to(super::local::QUEUE_KEPT);

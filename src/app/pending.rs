@@ -4,8 +4,8 @@
 
 use ahash::{AHashMap, RandomState};
 
-use super::Answer;
 use super::envelope::AnswerPart;
+use super::outcome::{Answer, Delivered};
 use super::promise::Promise;
 use super::query::QueryResult;
 use crate::ident::ConnId;
@@ -24,15 +24,6 @@ pub enum Caller {
     Push(Promise<Delivered>),
     /// The same, of more than there is an [`Answer`] for.
     Query(Promise<Vec<QueryResult>>),
-}
-
-/// What has become of a message.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Delivered {
-    /// How many connections it has reached.
-    pub reached: u32,
-    /// Where it stands in its stream, if it is kept.
-    pub position: Option<Position>,
 }
 
 /// Places that the table of open calls keeps when it is empty.

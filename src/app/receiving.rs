@@ -1,24 +1,9 @@
 //! What a core does with the envelopes of its mailbox, each by its kind.
 
-use std::any::Any;
-use std::sync::Arc;
-
-use super::envelope::{Body, DrainStep, Passing};
-use super::host::{Arrival, Host};
+use super::envelope::{Body, Handled, Passing};
+use super::host::Host;
 use crate::bus::{Envelope, Until};
 use crate::ident::{ConnId, CoreId};
-
-/// What an envelope means to the layers above.
-pub enum Handled {
-    /// All is done that it asks for.
-    Done,
-    /// A connection has come, which is the transport's next.
-    Arrived(Arrival),
-    /// A step of stopping, which is the turn's.
-    Drain(DrainStep),
-    /// Another configuration, in the form of the server.
-    Renew(Arc<dyn Any + Send + Sync>),
-}
 
 impl Host {
     /// The next envelope of this core's mailbox.

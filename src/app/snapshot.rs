@@ -2,8 +2,8 @@
 //!
 //! One call to all cores, as `stats` is, on behalf of a task that awaits the answer. Called by the HTTP port.
 
-use super::Answer;
 use super::host::Host;
+use super::outcome::Answer;
 use super::pending::Caller;
 use super::promise::Promise;
 

@@ -4,9 +4,9 @@
 //! back. The host takes the [`ShardPart`] out of its shard and the [`SessionPart`] from the app, the transport adds
 //! the [`TransportPart`]; where it arrives each takes its own again.
 //!
-//! Between cores a migration has these stages: a `Departure` (`app/local`) is decided on, waits as a
+//! Between cores a migration has these stages: a `Departure` (`app/transfer`) is decided on, waits as a
 //! `PendingDeparture` (`net/transport/migration`) until its descriptor can go, crosses in the envelope of a `Transfer`
-//! (`app/envelope`), and is an `Arrival` (`app/host`) until the transport has it.
+//! and is an `Arrival` there (`app/transfer`) until the transport has it.
 
 mod progress;
 mod written;

@@ -19,7 +19,7 @@ use crate::app::envelope::Body;
 use crate::app::host::Host;
 use crate::app::hosted::{Hosted, Hosting};
 use crate::app::namespaces::Registry;
-use crate::app::pending::Delivered;
+use crate::app::outcome::Delivered;
 use crate::app::promise::Promise;
 use crate::app::{App, Login};
 use crate::bus::{ENVELOPE_COST, Endpoint, RECEIVER_COST, Route, connect_by};

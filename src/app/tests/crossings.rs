@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::app::envelope::{Body, ToAll};
+use crate::app::bulk::ToAll;
+use crate::app::envelope::Body;
 use crate::payload::Payload;
 
 /// `bind UID`, `reserve`, `join GROUP`, `leave GROUP`, `group GROUP text`.

@@ -16,9 +16,11 @@ use super::hosted::Hosting;
 use super::namespaces::Registry;
 use super::*;
 use crate::bus::{Route, connect_by};
+use crate::close::CloseReason;
 use crate::config::{Auth, Config};
-use crate::ident::{ConnId, Reach, Reply, Space};
+use crate::ident::{ConnId, CoreId, Reach, Reply, Space, Ticket};
 use crate::migration::{Counted, Input, Progress, Socket, TransportPart};
+use crate::payload::Message;
 use crate::protocol::Codec;
 use crate::shard::{ListenerSpec, Phase};
 

@@ -13,7 +13,7 @@ use super::idempotency::Claimed;
 use super::pacing::{PaceMark, RequestPace};
 use super::requests::{ApiCommand, PushCommand, PushTarget};
 use crate::app::Answer;
-use crate::app::pending::Delivered;
+use crate::app::outcome::Delivered;
 use crate::app::promise::Promise;
 use crate::app::query::{Query, QueryResult};
 use crate::ident::{ConnId, CoreId, EVERYBODY};

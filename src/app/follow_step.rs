@@ -1,0 +1,54 @@
+//! What cores tell each other of a connection that follows streams: [`FollowStep`].
+
+use crate::ident::{ConnId, Space};
+use crate::payload::Payload;
+use crate::shard::Since;
+use crate::streams::{Address, Gap, Kind, Position, Recovery};
+
+/// What is asked of a stream's home, and its answers.
+pub struct FollowStep {
+    pub connection: ConnId,
+    /// Which of its streams.
+    pub nth: usize,
+    pub what: StreamStep,
+}
+
+pub enum StreamStep {
+    /// Where does it stand?
+    Ask {
+        of: FollowedStream,
+        since: Since,
+    },
+    Answer(Recovery),
+    /// What follows this position?
+    Read {
+        of: FollowedStream,
+        after: Position,
+    },
+    Piece(Result<FollowedPiece, Gap>),
+}
+
+/// A stream, as it is named between cores.
+pub struct FollowedStream {
+    pub space: Space,
+    pub kind: Kind,
+    pub name: Box<str>,
+}
+
+impl FollowedStream {
+    pub(super) fn address(&self) -> Address<'_> {
+        let FollowedStream { space, kind, name } = self;
+        Address {
+            space: *space,
+            kind: *kind,
+            name,
+        }
+    }
+}
+
+/// A piece of what somebody has missed.
+pub struct FollowedPiece {
+    pub(super) messages: Vec<(Position, Payload)>,
+    /// Nothing follows it.
+    pub(super) is_last: bool,
+}

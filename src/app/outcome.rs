@@ -1,0 +1,70 @@
+//! What has come of what was asked: an [`Answer`], a bind that was refused, a message that was delivered.
+
+use std::fmt;
+
+use crate::auth::CredentialError;
+use crate::close::CloseReason;
+use crate::ident::UidError;
+use crate::streams::Position;
+
+/// What a request found.
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+pub enum Answer {
+    /// To a push: in how many live connections' outboxes the message was queued. To a kick: how
+    /// many connections were closed. To `online`: how many the uid has.
+    Reached(u32),
+    /// To `stats`: the counters of every core.
+    Stats(Box<crate::stats::Stats>),
+}
+
+impl Answer {
+    /// Whether at least one connection was reached.
+    pub fn is_ok(&self) -> bool {
+        !matches!(self, Answer::Reached(0))
+    }
+}
+
+/// Why a connection could not be bound to a uid.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum BindError {
+    /// The string is no uid.
+    Uid(UidError),
+    /// The policy or `connections_per_uid_max` keeps the newcomer out.
+    InUse,
+    /// The connection has not proved that it is that uid, and has to.
+    Unproved(CredentialError),
+    /// A bind of the connection's is under way. Or it never binds ([`Login::Never`]).
+    Twice,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BindError::Uid(error) => error.fmt(f),
+            BindError::Unproved(error) => error.fmt(f),
+            BindError::InUse => f.write_str("the uid is in use"),
+            BindError::Twice => f.write_str("this connection is being bound already, or never is"),
+        }
+    }
+}
+
+impl std::error::Error for BindError {}
+
+/// How a connection ends that has shown no proof, or a bad one.
+pub fn ending(error: CredentialError) -> CloseReason {
+    match error {
+        CredentialError::Expired => CloseReason::Expired,
+        _ => CloseReason::BadLogin,
+    }
+}
+
+/// What has become of a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Delivered {
+    /// How many connections it has reached.
+    pub reached: u32,
+    /// Where it stands in its stream, if it is kept.
+    pub position: Option<Position>,
+}

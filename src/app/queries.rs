@@ -1,0 +1,106 @@
+//! Queries between cores: each is run on the core asked, and answered exactly once.
+
+use super::envelope::{AnswerPart, Body};
+use super::local::Local;
+use super::pending::Caller;
+use super::query::{Query, QueryResult};
+use crate::ident::{ConnId, CoreId};
+
+impl Local {
+    /// Asks one core.
+    pub(super) fn query(&mut self, caller: Caller, core: CoreId, what: Query) {
+        let call = self.pending.open(caller, 1, None, what.is_push());
+        self.query_as(call, core, what);
+    }
+
+    pub(super) fn query_as(&mut self, call: u64, core: CoreId, what: Query) {
+        let what = Box::new(what);
+        let nobody = Some(ConnId::NOBODY);
+        if core == self.core() && !self.goes_by_mail(nobody) {
+            return self.run_query(core, call, *what);
+        }
+        let many = match &*what {
+            Query::PushToUids { uids, payload, .. } => Some((payload.message().len(), uids.len())),
+            _ => None,
+        };
+        let body = Body::Query { call, what };
+        match many {
+            Some((bytes, receivers)) => self.post_bulk(core, nobody, bytes, receivers, body),
+            None => self.post(core, nobody, 0, body),
+        }
+    }
+
+    /// Does what a query asks, on the core asked, and answers it, now or when it is known.
+    pub(super) fn run_query(&mut self, from: CoreId, call: u64, what: Query) {
+        let now = self.now();
+        let shard = &mut self.shard;
+        let result = match what {
+            Query::PushToUids {
+                reach,
+                uids,
+                payload,
+                wish,
+            } => self.push_to_uids(reach, &uids, &payload, wish),
+            Query::History(query) => QueryResult::History(self.read_history(&query)),
+            Query::ForgetHistory { reach, kind, name } => {
+                QueryResult::Reached(self.forget_history(reach, kind, &name))
+            }
+            Query::Join { reach, uid, group } => {
+                let (joined, refused) = shard.join_uid(reach, &uid, &group);
+                self.post_interests();
+                let result = QueryResult::Joined { joined, refused };
+                return self.reply_by_home(&group, from, call, result);
+            }
+            Query::Leave { reach, uid, group } => {
+                QueryResult::Reached(shard.leave_uid(reach, &uid, &group))
+            }
+            Query::Uid { reach, uid } => QueryResult::Uid(shard.uid_info(reach, &uid)),
+            Query::Uids {
+                reach,
+                from,
+                uids_max,
+            } => QueryResult::Uids(shard.list_uids(reach, from, uids_max)),
+            Query::Group {
+                reach,
+                group,
+                members_max,
+            } => QueryResult::Group(shard.group_info(reach, &group, members_max)),
+            Query::Claim { id, wanted } => {
+                QueryResult::Claim(self.idempotency.claim(now, id, wanted))
+            }
+            Query::Await { id, wanted } => {
+                match self.idempotency.wait(now, id, wanted, (from, call)) {
+                    Some(claim) => QueryResult::Claim(claim),
+                    // It is answered when the one under way is settled.
+                    None => return,
+                }
+            }
+            Query::Settle { id, answer } => {
+                for ((from, call), claim) in self.idempotency.settle(id, answer) {
+                    self.reply(from, call, QueryResult::Claim(claim));
+                }
+                QueryResult::Reached(0)
+            }
+        };
+        self.reply(from, call, result);
+    }
+
+    /// The same when the home of a group has been told who is in it.
+    fn reply_by_home(&mut self, group: &str, to: CoreId, call: u64, result: QueryResult) {
+        let home = self.bus.home(group);
+        if home == self.core() || self.bus.cores() == 1 {
+            return self.reply(to, call, result);
+        }
+        let part = AnswerPart::Found(Box::new(result));
+        self.send_back(home, to, None, Body::Answer { call, part });
+    }
+
+    fn reply(&mut self, to: CoreId, call: u64, result: QueryResult) {
+        let part = AnswerPart::Found(Box::new(result));
+        if to == self.core() {
+            self.answered(call, part);
+        } else {
+            self.post_free(to, Body::Answer { call, part });
+        }
+    }
+}
