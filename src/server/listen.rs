@@ -7,14 +7,15 @@ use std::sync::Arc;
 use serde_json::json;
 use tracing::warn;
 
-use super::{Bound, starting};
+use super::layout::{Layout, Listeners, SiteListener};
+use super::spaces::Spaces;
+use super::start_error;
 use crate::config::{Config, ListenerLimits};
-use crate::ident::Reach;
-use crate::net::admission::{EntryRules, Pool};
-use crate::net::http::{Facts, SITE, Site};
+use crate::net::admission::Pool;
+use crate::net::handover::Handover;
+use crate::net::http::{Facts, SITE};
 use crate::net::listener::{KeepaliveMode, Listener};
 use crate::protocol::Codec;
-use crate::shard::ListenerSpec;
 
 /// A listener to be: its URL, and its own limits if it has any.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,7 +47,7 @@ impl Listen {
         Listen::new("events://")
     }
 
-    /// The same with limits of its own.
+    /// The listener with limits of its own, where it has any.
     pub fn with_limits(self, limits: ListenerLimits) -> Listen {
         Listen { limits, ..self }
     }
@@ -156,11 +157,18 @@ pub struct Listening {
     pub address: SocketAddr,
 }
 
+/// One core's listening sockets.
+pub struct Bound {
+    /// In the order of the specs: the apps', then the sites'.
+    pub listeners: Vec<Listener>,
+    /// How connections move, where each core has a descriptor table of its own.
+    pub handover: Option<Handover>,
+}
+
 /// Binds every listener once a core. The first core's decides the port where 0 was asked for.
 pub fn bind_all(
-    listeners: &[(Listen, ListenerSpec)],
-    sites: &[(Listen, Site, Reach)],
-    spaces: &[&'static str],
+    listeners: &Listeners,
+    spaces: &Spaces,
     cores: usize,
     config: &Config,
 ) -> io::Result<(Vec<Bound>, Vec<Listening>)> {
@@ -172,8 +180,12 @@ pub fn bind_all(
         .collect();
     let mut listening = Vec::new();
     let idles = !config.idle_timeout.is_zero();
-    let apps = listeners.iter().map(|(listen, spec)| (listen, Some(spec)));
-    for (listen, spec) in apps.chain(sites.iter().map(|(listen, ..)| (listen, None))) {
+    let apps = listeners
+        .apps
+        .iter()
+        .map(|app| (&app.listen, Some(&app.spec)));
+    let sites = listeners.sites.iter().map(|site| (&site.listen, None));
+    for (listen, spec) in apps.chain(sites) {
         let mut address = listen.address()?;
         if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && !Listener::has_ipv6() {
             address.set_ip(Ipv4Addr::UNSPECIFIED.into());
@@ -201,7 +213,7 @@ pub fn bind_all(
         }
         let (space, scheme) = match spec {
             Some(spec) => (
-                spaces[spec.space.0 as usize],
+                spaces.name(spec.space),
                 match spec.codec {
                     Codec::WebSocket => "ws",
                     Codec::Text => "text",
@@ -223,15 +235,12 @@ pub fn bind_all(
 
 /// Without tokens whoever reaches a site can push to anybody, unless it is for clients alone. `listening` are the
 /// sites' own.
-pub fn keep_sites_to_loopback(
-    listening: &[Listening],
-    sites: &[(Listen, Site, Reach)],
-) -> io::Result<()> {
+pub fn keep_sites_to_loopback(listening: &[Listening], sites: &[SiteListener]) -> io::Result<()> {
     let is_open = |one: &Listening| !one.address.ip().to_canonical().is_loopback();
     let open = listening
         .iter()
         .zip(sites)
-        .find(|(one, (_, site, _))| is_open(one) && !site.roles.are_for_clients());
+        .find(|(one, asked)| is_open(one) && !asked.site.roles.are_for_clients());
     open.map_or(Ok(()), |(one, _)| {
         let text = format!(
             "{}: whoever reaches it could push to anybody; keep it to loopback, or give the server tokens of \
@@ -252,7 +261,7 @@ fn refused(url: &str, error: &io::Error) -> io::Error {
         _ if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
             "; this machine has no IPv6: write 127.0.0.1 for [::1]"
         }
-        _ => return starting::named(&format!("cannot listen on {url}"), error),
+        _ => return start_error::named(&format!("cannot listen on {url}"), error),
     };
     io::Error::new(
         error.kind(),
@@ -261,17 +270,12 @@ fn refused(url: &str, error: &io::Error) -> io::Error {
 }
 
 /// The apps' listeners, for the page: each with its app, its address, and whether it asks for a token, a client's or, if
-/// back ends have `tokens`, theirs. `doors` are those of the listeners, and more.
-pub fn to_json(
-    listening: &[Listening],
-    specs: &[ListenerSpec],
-    doors: &[EntryRules],
-    tokens: bool,
-) -> String {
+/// back ends have `tokens`, theirs.
+pub fn to_json(listening: &[Listening], layout: &Layout, tokens: bool) -> String {
     let apps: Vec<_> = listening
         .iter()
-        .zip(specs)
-        .zip(doors)
+        .zip(&layout.specs)
+        .zip(&layout.doors)
         .filter(|((one, _), _)| one.space != SITE)
         .map(|((one, spec), door)| {
             let token = spec.proves || tokens && door.pool == Pool::BackEnds;

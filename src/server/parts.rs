@@ -3,8 +3,9 @@
 use std::io;
 use std::sync::Arc;
 
-use super::http_listeners::Layout;
-use super::{MakeApp, Server};
+use super::builder::Server;
+use super::layout::Layout;
+use super::plan::{MakeApp, make_apps};
 use crate::app::hosted::Hosted;
 use crate::auth::{Keyring, Verifier};
 use crate::config::Config;
@@ -27,17 +28,15 @@ pub(crate) struct Parts {
 impl Server {
     /// Takes it apart. The first mistake in what was asked for is an error, as at its start.
     pub(crate) fn into_parts(mut self) -> io::Result<Parts> {
-        if let Some(mistake) = self.mistake.take() {
-            return Err(mistake);
-        }
-        self.check_namespaces()?;
+        self.check()?;
+        self.spaces.check(self.config.namespaces_max)?;
         let keyring = Keyring::open(&self.config)?;
-        let Layout { specs, urls, .. } = self.layout()?;
+        let Layout { specs, urls, .. } = self.listeners.layout()?;
         Ok(Parts {
             specs,
             urls,
             keyring,
-            spaces: self.spaces.len(),
+            spaces: self.spaces.count(),
             apps: self.apps,
             config: self.config,
         })
@@ -54,12 +53,4 @@ impl Parts {
     pub fn verifier(&self) -> Option<Verifier> {
         self.keyring.clone().map(Verifier::new)
     }
-}
-
-/// Makes each app's value of one core, in the order of their numbers.
-pub(super) fn make_apps(apps: &[(MakeApp, Reach)]) -> Vec<Box<dyn Hosted>> {
-    let numbered = apps.iter().enumerate();
-    numbered
-        .map(|(number, (make, reach))| make(number as u8, *reach))
-        .collect()
 }

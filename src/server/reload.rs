@@ -13,8 +13,7 @@ use std::time::{Duration, Instant};
 
 use tracing::info;
 
-use super::Server;
-use super::http_listeners::Layout;
+use super::layout::Layout;
 use crate::app::envelope::Body;
 use crate::auth::Keyring;
 use crate::auth::backend_tokens::BackendTokens;
@@ -69,69 +68,42 @@ pub struct Reload {
     pub(super) current: Arc<Current>,
     pub(super) keyring: Option<Arc<Keyring>>,
     pub(super) backend_tokens: BackendTokens,
-    pub(super) outline: Arc<Outline>,
+    /// What it was started with.
+    pub(super) layout: Arc<Layout>,
     pub(super) epoch: Instant,
 }
 
-/// What of a server stays as it was started.
-pub struct Outline {
-    pub urls: Vec<String>,
-    pub specs: Vec<ListenerSpec>,
-    pub doors: Vec<EntryRules>,
-}
-
-impl Outline {
-    fn has_same_listeners(&self, other: &Outline) -> bool {
-        let same = |(own, other): (&ListenerSpec, &ListenerSpec)| {
-            own.app == other.app && own.space == other.space && own.binds == other.binds
-        };
-        self.urls == other.urls
-            && self.specs.len() == other.specs.len()
-            && self.specs.iter().zip(&other.specs).all(same)
-    }
-}
-
 impl Reload {
-    /// Has the running server go on with the limits, times, origins, keys and tokens of this one, which is not
-    /// started. It must have the same listeners, with the same apps. Of its configuration the cores, the descriptors,
-    /// the send buffers and the way of proving are passed over. After an error all is as it was. Newcomers are held
-    /// to lower limits on their number from then on, while those that are there stay; times and sizes hold for all.
-    pub fn apply(&self, server: Server) -> io::Result<()> {
-        if let Some(mistake) = server.mistake {
-            return Err(mistake);
-        }
-        server.check_namespaces()?;
-        let Layout {
-            specs,
-            rates,
-            doors,
-            urls,
-            ..
-        } = server.layout()?;
-        let outline = Outline { urls, specs, doors };
-        if !self.outline.has_same_listeners(&outline) {
+    /// What of a server put together for it holds from now on: [`Reload::apply`].
+    pub(super) fn take_over(
+        &self,
+        config: Config,
+        layout: Layout,
+        backend_tokens: &BackendTokens,
+    ) -> io::Result<()> {
+        if !self.layout.has_listeners_of(&layout) {
             return Err(refused("a running server keeps its listeners and apps"));
         }
-        if server.backend_tokens.is_empty() != self.backend_tokens.is_empty() {
+        if backend_tokens.is_empty() != self.backend_tokens.is_empty() {
             return Err(refused(
                 "whether tokens are asked for stays as it was at the start",
             ));
         }
         if let Some(keyring) = &self.keyring {
-            let keys = keyring.renew(&server.config)?;
+            let keys = keyring.renew(&config)?;
             info!(keys, "the keys of clients' proofs have been read anew");
         }
-        if self.backend_tokens.renew(&server.backend_tokens) {
+        if self.backend_tokens.renew(backend_tokens) {
             info!("the tokens of back ends have changed");
         }
-        let config = Arc::new(fixed(server.config, &self.current.config()));
+        let config = Arc::new(fixed(config, &self.current.config()));
         self.current.set(Arc::clone(&config));
         let renewal: Arc<dyn Any + Send + Sync> = Arc::new(Renewal {
             config,
-            specs: self.specs(outline.specs),
-            rates,
+            specs: self.specs(layout.specs),
+            rates: layout.rates,
             epoch: self.epoch,
-            doors: self.doors(outline.doors),
+            doors: self.doors(layout.doors),
         });
         for core in 0..self.remote.cores() {
             let body = Body::Renew(Arc::clone(&renewal));
@@ -151,7 +123,7 @@ impl Reload {
     }
 
     fn specs(&self, mut specs: Vec<ListenerSpec>) -> Vec<ListenerSpec> {
-        for (spec, own) in specs.iter_mut().zip(&self.outline.specs) {
+        for (spec, own) in specs.iter_mut().zip(&self.layout.specs) {
             spec.proves = own.proves;
         }
         specs
@@ -159,7 +131,7 @@ impl Reload {
 
     /// Connections give back what they count towards, so that must stay the same.
     fn doors(&self, doors: Vec<EntryRules>) -> Vec<EntryRules> {
-        let doors = doors.into_iter().zip(&self.outline.doors);
+        let doors = doors.into_iter().zip(&self.layout.doors);
         doors
             .map(|(door, own)| EntryRules {
                 per_address_max: door.per_address_max,

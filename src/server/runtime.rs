@@ -19,8 +19,10 @@ use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 use tracing::{error, warn};
 
 use super::driver::{RING_ENTRIES, RuntimeKind, patiently, ring_builder};
+use super::listen::Bound;
+use super::plan::Plan;
 use super::turn::Turn;
-use super::{Bound, Plan};
+
 use crate::app::envelope::Body;
 use crate::app::host::Host;
 use crate::bus::Endpoint;
@@ -328,8 +330,8 @@ fn make_ports(
     host: &Rc<RefCell<Host>>,
     pending_requests: &Rc<PendingRequests>,
 ) -> Vec<Option<Rc<Port>>> {
-    let mut ports = vec![None; plan.specs.len()];
-    for site in &plan.sites {
+    let mut ports = vec![None; plan.layout.specs.len()];
+    for site in &plan.layout.sites {
         ports[usize::from(site.number)] = Some(Rc::new(Port {
             host: Rc::clone(host),
             pending_requests: Rc::clone(pending_requests),

@@ -1,7 +1,7 @@
 //! A server run by a process of its own, which signals end and a service manager watches: SIGINT or SIGTERM
 //! drains, a second one, after a second, leaves at once; SIGHUP has read anew what can be.
 //!
-//! One thread takes the signals, another waits for the cores, the caller's own drains. Called by [`Server::run`].
+//! One thread takes the signals, another waits for the cores, the caller's own drains. That is [`Server::run`].
 
 use std::io;
 use std::sync::Arc;
@@ -13,10 +13,12 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
 
-use super::starting::named;
+use super::builder::{OnReload, Server};
+use super::reload::Reload;
+use super::running::Running;
+use super::start_error::named;
 use super::supervisor::Supervisor;
 use super::watchdog::Watchdog;
-use super::{OnReload, Reload, Running, Server};
 use crate::auth::Keyring;
 use crate::config::Auth;
 
@@ -25,8 +27,30 @@ const SAME_SIGNAL: Duration = Duration::from_secs(1);
 /// For the log's last lines where the process leaves at once.
 const LAST_WORDS_TIME_MAX: Duration = Duration::from_millis(200);
 
+impl Server {
+    /// Binds the listeners, starts the cores, and serves until SIGINT or SIGTERM; then drains. A second
+    /// signal, a second or more after the first, ends the process at once, with status 1. A service manager that names
+    /// itself by `NOTIFY_SOCKET` is told of all that, and by its watchdog's time that every core makes turns
+    /// (sd_notify(3)).
+    ///
+    /// What there is to say, where it listens first, it says by [`tracing`]: without a subscriber, such as
+    /// `tracing_subscriber::fmt::init()`, nothing is printed.
+    pub fn run(self) -> io::Result<()> {
+        self.run_with(|running| {
+            for one in running.listening() {
+                info!(app = one.space, url = one.url, "listening");
+            }
+        })
+    }
+
+    /// Runs it as [`run`](Server::run) does, calling `ready` when every listener is bound, to say so. A signal that comes from then on drains.
+    pub fn run_with(self, ready: impl FnOnce(&Running)) -> io::Result<()> {
+        run(self, ready)
+    }
+}
+
 /// Starts a server, calls `ready`, and serves until a signal has drained it.
-pub fn run(mut server: Server, ready: impl FnOnce(&Running)) -> io::Result<()> {
+fn run(mut server: Server, ready: impl FnOnce(&Running)) -> io::Result<()> {
     let supervisor = Supervisor::from_environment().map(Arc::new);
     let mut wanted = vec![SIGINT, SIGTERM];
     let on_reload = server.on_reload.take();

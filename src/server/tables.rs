@@ -7,7 +7,8 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-use super::Bound;
+use super::listen::Bound;
+use super::start_error::named;
 use crate::config::{Config, DescriptorTables};
 use crate::ident::CoreId;
 use crate::net::admission::DescriptorRoom;
@@ -176,8 +177,19 @@ pub struct Originals {
     _pairs: Pairs,
 }
 
+/// How each core gets what is bound for it: as it is, or in a table of its own.
+pub fn for_cores(
+    bound: Vec<Bound>,
+    own_tables: bool,
+) -> io::Result<(Vec<ListenerSource>, Option<Originals>)> {
+    match own_tables {
+        true => split(bound).map_err(|error| named("no descriptor tables", &error)),
+        false => Ok((bound.into_iter().map(ListenerSource::Bound).collect(), None)),
+    }
+}
+
 /// Sees to it that each core can take its own with it.
-pub fn split(bound: Vec<Bound>) -> io::Result<(Vec<ListenerSource>, Option<Originals>)> {
+fn split(bound: Vec<Bound>) -> io::Result<(Vec<ListenerSource>, Option<Originals>)> {
     let pairs = Pairs::open(bound.len())?;
     let numbers = |listeners: &[Listener]| {
         let number = |listener: &Listener| listener.descriptor().as_raw_fd();

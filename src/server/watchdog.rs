@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::starting::named;
+use super::start_error::named;
 use super::supervisor::Supervisor;
 use crate::app::envelope::Body;
 use crate::bus::Remote;

@@ -1,4 +1,4 @@
-//! How a server has webhooks: asked for, started with its cores, and given a last while when they have ended.
+//! How a server has webhooks: started with its cores, and given a last while when they have ended.
 
 use std::io;
 use std::sync::Arc;
@@ -6,31 +6,14 @@ use std::time::{Duration, Instant};
 
 use super::listen::Listening;
 use super::reload::Current;
-use super::{Plan, Server};
 use crate::config::Webhooks;
-use crate::events::{Reporter, Reporting};
-use crate::ident::CoreId;
+use crate::events::Reporting;
 use crate::net::webhooks::{DeliveryThread, ListenerName, WebhookTarget};
 
 /// What is left for the last events when the drain has taken all of its time.
 const FLUSH_TIME_MIN: Duration = Duration::from_secs(1);
 /// A receiver that is away does not hold up the end for longer, whatever is left of the drain's time.
 const FLUSH_TIME_MAX: Duration = Duration::from_secs(10);
-
-impl Server {
-    /// Has a back end told by HTTP of connections that bind a uid or end, and of kicks. Without a URL it is not.
-    pub fn webhooks(mut self, webhooks: Webhooks) -> Server {
-        self.webhooks = webhooks;
-        self
-    }
-}
-
-impl Plan {
-    /// One core's way to tell of events, if anybody wants to know.
-    pub(super) fn reporter(&self, core: CoreId) -> Option<Reporter> {
-        self.reporting.as_ref().map(|all| all.reporter(core))
-    }
-}
 
 /// The thread that delivers, while the server runs.
 pub struct WebhookDelivery {

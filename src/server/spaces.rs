@@ -2,24 +2,38 @@
 
 use std::io;
 
-use super::Server;
 use crate::ident::{Reach, Space};
 
-impl Server {
-    pub(super) fn space(&mut self, name: &'static str) -> Space {
-        let known = self.spaces.iter().position(|known| *known == name);
+/// The spaces of a server being put together, by number. Bound: `namespaces_max`.
+#[derive(Default)]
+pub struct Spaces(Vec<&'static str>);
+
+impl Spaces {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The name that a space was given its number for.
+    pub fn name(&self, space: Space) -> &'static str {
+        self.0[space.0 as usize]
+    }
+
+    /// The number of a name, which it has from now on.
+    pub fn number(&mut self, name: &'static str) -> Space {
+        let known = self.0.iter().position(|known| *known == name);
         let number = known.unwrap_or_else(|| {
-            self.spaces.push(name);
-            self.spaces.len() - 1
+            self.0.push(name);
+            self.0.len() - 1
         });
         Space(number as u32)
     }
 
-    /// An error if one of several is not among the first so many.
-    pub(super) fn reach(&mut self, names: &[&'static str]) -> Result<Reach, String> {
+    /// What reaches all of these. An error if one of several is not among the first so many.
+    pub fn reach(&mut self, names: &[&'static str]) -> Result<Reach, String> {
         let mut reach = Reach::default();
         for name in names {
-            reach = reach.with(self.space(name)).ok_or_else(|| {
+            reach = reach.with(self.number(name)).ok_or_else(|| {
                 format!(
                     "what reaches several name spaces, {name:?} among them, is to be put on the server before others: \
                      only the first {} can be reached together",
@@ -30,9 +44,9 @@ impl Server {
         Ok(reach)
     }
 
-    /// An error if the apps alone have more spaces than there may be.
-    pub(super) fn check_namespaces(&self) -> io::Result<()> {
-        let (own, most) = (self.spaces.len(), self.config.namespaces_max);
+    /// An error if the apps alone have more spaces than there may be (`namespaces_max`).
+    pub fn check(&self, most: usize) -> io::Result<()> {
+        let own = self.count();
         if own <= most {
             return Ok(());
         }
@@ -45,7 +59,6 @@ impl Server {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
 
     fn names(count: usize) -> Vec<&'static str> {
         let names = (0..count).map(|number| &*format!("space{number}").leak());
@@ -54,23 +67,21 @@ mod tests {
 
     #[test]
     fn a_server_may_have_more_spaces_than_can_be_reached_together() {
-        let mut server = Server::new(Config::default());
+        let mut spaces = Spaces::default();
         let names = names(100);
-        let all = server.reach(&names[..63]).expect("each has a bit");
+        let all = spaces.reach(&names[..63]).expect("each has a bit");
         assert_eq!(all.spaces().count(), 63);
         for (number, name) in names.iter().enumerate() {
-            let reach = server.reach(&[name, name]).expect("one alone");
+            let reach = spaces.reach(&[name, name]).expect("one alone");
             assert_eq!(reach, Reach::of(Space(number as u32)));
         }
-        let error = server.reach(&[names[0], names[63]]).expect_err("no bit");
+        let error = spaces.reach(&[names[0], names[63]]).expect_err("no bit");
         assert!(
             error.contains("space63") && error.contains("first 63"),
             "{error}"
         );
-        server.config.namespaces_max = 100;
-        assert!(server.check_namespaces().is_ok());
-        server.config.namespaces_max = 99;
-        let error = server.check_namespaces().expect_err("one too few");
+        assert!(spaces.check(100).is_ok());
+        let error = spaces.check(99).expect_err("one too few");
         let words = "namespaces_max = 99: the apps of this server have 100";
         assert!(error.to_string().contains(words), "{error}");
     }

@@ -1,4 +1,4 @@
-//! The HTTP listeners of a server being put together, what of apps is served by them, and in which order it all is.
+//! What a server listens on, as it is asked for ([`Listeners`]) and by number ([`Layout`]).
 //!
 //! A connection that asks a site for events, or opens a websocket at a path of it, becomes one of a listener without a
 //! socket. So every number counts, in this order: the apps' listeners, the sites, the apps' listeners at paths of sites, and
@@ -8,9 +8,8 @@
 use std::io;
 use std::sync::Arc;
 
-use super::listen::Listening;
-use super::{Listen, Server};
-use crate::auth::backend_tokens::BackendTokens;
+use super::listen::{Listen, Listening};
+use super::spaces::Spaces;
 use crate::ident::{Reach, Space};
 use crate::net::admission::{CLIENTS_TOGETHER, EntryRules, Pool};
 use crate::net::http::{self, Roles, Site};
@@ -33,12 +32,34 @@ pub struct HttpListenerPlan {
     pub websockets: Vec<(String, u16)>,
 }
 
-/// An app's listener at a path of a site.
-pub struct Mount {
+/// An app's listener.
+pub struct AppListener {
     pub listen: Listen,
     pub spec: ListenerSpec,
+    /// How fast its connections may send.
+    pub rate: Rate,
+    /// What they count towards.
+    pub door: EntryRules,
+}
+
+/// A site's listener.
+pub struct SiteListener {
+    pub listen: Listen,
+    pub site: Site,
+    pub reach: Reach,
     pub rate: Rate,
     pub door: EntryRules,
+}
+
+/// Everything that a server is to listen on, as it is asked for.
+#[derive(Default)]
+pub struct Listeners {
+    pub apps: Vec<AppListener>,
+    pub sites: Vec<SiteListener>,
+    /// Apps' listeners at paths of sites.
+    mounts: Vec<AppListener>,
+    /// The app's part of clients that listen by sites.
+    events: Option<ListenerSpec>,
 }
 
 /// Everything that is listened on, by its number.
@@ -52,6 +73,16 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// Whether it has the same listeners, with the same apps, as another.
+    pub fn has_listeners_of(&self, other: &Layout) -> bool {
+        let same = |(own, other): (&ListenerSpec, &ListenerSpec)| {
+            own.app == other.app && own.space == other.space && own.binds == other.binds
+        };
+        self.urls == other.urls
+            && self.specs.len() == other.specs.len()
+            && self.specs.iter().zip(&other.specs).all(same)
+    }
+
     /// Adds what comes next.
     fn add(&mut self, spec: ListenerSpec, rate: Rate, door: EntryRules) -> u16 {
         self.specs.push(spec);
@@ -61,73 +92,51 @@ impl Layout {
     }
 }
 
-impl Server {
-    /// Serves a page, `/healthz` and the API at an `http://` URL, `GET /v1/events` for the app that has
-    /// [`Listen::events`], and websockets for apps that have a path there (`websocket://`, with the same host and port).
-    pub fn site(mut self, listen: impl Into<Listen>, site: Site) -> Server {
-        let listen = listen.into();
-        match listen.codec() {
-            Ok(None) if listen.path().is_some() => {
-                return self.mistaken("a site's listener has no path");
-            }
-            Ok(None) => {}
-            Ok(Some(_)) => return self.mistaken("a site's listener is http://"),
-            Err(error) => return self.mistaken(&error),
-        }
-        let reach = match self.reach(site.reach) {
-            Ok(reach) => reach,
-            Err(error) => return self.mistaken(&error),
-        };
-        let rate = Rate {
-            messages_per_second: listen.limits.messages_per_second_max.unwrap_or(0),
-            bytes_per_second: listen.limits.bytes_per_second_max.unwrap_or(0),
-            message_bytes_max: self.config.http_body_bytes_max + self.config.request_head_bytes_max,
-        };
-        // Whose they are their requests show.
-        let door = self.door(&listen, Pool::HttpClients);
-        self.site_gates.push((door, rate));
-        self.sites.push((listen, site, reach));
-        self
+impl Listeners {
+    /// How many there are that have a URL.
+    pub fn count(&self) -> usize {
+        self.apps.len() + self.sites.len() + self.mounts.len()
     }
 
-    /// Has sites ask for one of these tokens where something is to be done. A site that other machines reach
-    /// needs them.
-    pub fn backend_tokens(mut self, backend_tokens: BackendTokens) -> Server {
-        self.backend_tokens = backend_tokens;
-        self
+    /// Adds an app's, which has a path or not.
+    pub fn add(&mut self, listener: AppListener) {
+        match listener.listen.path() {
+            Some(_) => self.mounts.push(listener),
+            None => self.apps.push(listener),
+        }
     }
 
     /// Has sites with the role take clients that listen, for an app.
-    pub(super) fn take_events(mut self, spec: ListenerSpec) -> Server {
+    pub fn take_events(&mut self, spec: ListenerSpec) -> Result<(), &'static str> {
         if !spec.binds {
-            return self.mistaken("only an app whose connections bind a uid can have events");
+            return Err("only an app whose connections bind a uid can have events");
         }
-        if self.events.replace(spec).is_some() {
-            return self.mistaken("one app has the events of the sites");
+        match self.events.replace(spec) {
+            Some(_) => Err("one app has the events of the sites"),
+            None => Ok(()),
         }
-        self
     }
 
     /// Puts everything in its order. An error if an app's path is at no site.
-    pub(super) fn layout(&self) -> io::Result<Layout> {
-        let listeners = self.listeners.iter().map(|(listen, _)| listen);
-        let sites = self.sites.iter().map(|(listen, ..)| listen);
+    pub fn layout(&self) -> io::Result<Layout> {
+        let apps = self.apps.iter().map(|app| &app.listen);
+        let sites = self.sites.iter().map(|site| &site.listen);
         let mounts = self.mounts.iter().map(|mount| &mount.listen);
-        let urls = listeners.chain(sites).chain(mounts);
+        let urls = apps.chain(sites).chain(mounts);
         let mut layout = Layout {
             sites: Vec::new(),
-            specs: self.listeners.iter().map(|one| one.1.clone()).collect(),
-            rates: self.rates.clone(),
-            doors: self.doors.clone(),
+            specs: self.apps.iter().map(|app| app.spec.clone()).collect(),
+            rates: self.apps.iter().map(|app| app.rate).collect(),
+            doors: self.apps.iter().map(|app| app.door).collect(),
             urls: urls.map(|listen| listen.url.clone()).collect(),
         };
-        for ((_, site, reach), (door, rate)) in self.sites.iter().zip(&self.site_gates) {
+        for asked in &self.sites {
             let number = layout.specs.len() as u16;
-            layout.add(site_spec(number), *rate, *door);
+            layout.add(site_spec(number), asked.rate, asked.door);
             layout.sites.push(HttpListenerPlan {
                 number,
-                site: *site,
-                reach: *reach,
+                site: asked.site,
+                reach: asked.reach,
                 events: None,
                 websockets: Vec::new(),
             });
@@ -152,27 +161,25 @@ impl Server {
 
     fn lay_out_events(&self, layout: &mut Layout) {
         let Some(events) = &self.events else { return };
-        for (at, ((listen, site, _), (door, _))) in
-            self.sites.iter().zip(&self.site_gates).enumerate()
-        {
+        for (at, asked) in self.sites.iter().enumerate() {
             let spec = ListenerSpec {
                 // They are told as their site's.
                 shown: layout.sites[at].number,
-                url: Arc::from(&*listen.url),
+                url: Arc::from(&*asked.listen.url),
                 ..events.clone()
             };
             let door = EntryRules {
                 pool: Pool::Clients,
                 // That has been read.
                 proxied: false,
-                counted_with: match listen.limits.connections_per_address_max {
-                    Some(_) => door.counted_with,
+                counted_with: match asked.listen.limits.connections_per_address_max {
+                    Some(_) => asked.door.counted_with,
                     None => CLIENTS_TOGETHER,
                 },
-                ..*door
+                ..asked.door
             };
             let listener = layout.add(spec, Rate::default(), door);
-            let has_role = site.roles.has(Roles::EVENTS);
+            let has_role = asked.site.roles.has(Roles::EVENTS);
             layout.sites[at].events = has_role.then_some(http::EventsListener {
                 listener,
                 proves: events.proves,
@@ -185,8 +192,8 @@ impl Server {
     fn site_of(&self, listen: &Listen) -> io::Result<usize> {
         let address = listen.address()?;
         let mut at = None;
-        for (number, (site, what, _)) in self.sites.iter().enumerate() {
-            if site.address()? == address && at.replace((number, what)).is_some() {
+        for (number, asked) in self.sites.iter().enumerate() {
+            if asked.listen.address()? == address && at.replace((number, asked.site)).is_some() {
                 return Err(wrong(
                     listen,
                     "more than one http:// listener has this address",
@@ -207,15 +214,15 @@ impl Server {
     }
 
     /// Adds the apps' listeners at paths of sites to what is listened on.
-    pub(super) fn tell_mounts(&self, listening: &mut Vec<Listening>) {
+    pub fn add_mounts(&self, spaces: &Spaces, listening: &mut Vec<Listening>) {
         for mount in &self.mounts {
             let Ok(at) = self.site_of(&mount.listen) else {
                 continue;
             };
-            let address = listening[self.listeners.len() + at].address;
+            let address = listening[self.apps.len() + at].address;
             let path = mount.listen.path().unwrap_or_default();
             listening.push(Listening {
-                space: self.spaces[mount.spec.space.0 as usize],
+                space: spaces.name(mount.spec.space),
                 url: format!("ws://{address}{path}"),
                 address,
             });
@@ -250,6 +257,7 @@ fn site_spec(number: u16) -> ListenerSpec {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Server;
     use super::*;
     use crate::app::{App, Context};
     use crate::config::Config;
@@ -289,7 +297,7 @@ mod tests {
             .listen(Listen::events(), || Silent)
             .site("http://127.0.0.1:2", SITE)
             .site("http://127.0.0.1:3", SITE);
-        let layout = server.layout().expect("it is right");
+        let layout = server.listeners.layout().expect("it is right");
         let codecs: Vec<Codec> = layout.specs.iter().map(|spec| spec.codec).collect();
         let (http, socket, events) = (Codec::Http, Codec::WebSocket, Codec::Events);
         assert_eq!(

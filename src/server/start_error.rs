@@ -3,7 +3,7 @@
 
 use std::io;
 
-/// The same error with what was to be done, and what mends it where that is known.
+/// An error of the system, with what was to be done and what mends it where that is known.
 pub fn named(what: &str, error: &io::Error) -> io::Error {
     let hint = match error.raw_os_error() {
         Some(libc::EMFILE) => {

@@ -1,0 +1,256 @@
+//! How a server starts: what is asked for is checked, the listeners are bound, and each core gets its thread.
+//!
+//! Called once by [`Server::run`], or by whoever starts it himself. An error leaves nothing running.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::time::Instant;
+
+use core_affinity::CoreId as Cpu;
+use tracing::{info, warn};
+
+use super::builder::Server;
+use super::cores::CoreThreads;
+use super::cpus::{self, cores_for};
+use super::drain::DrainProgress;
+use super::driver::Drivers;
+use super::listen::{self, Bound, Listening};
+use super::plan::Plan;
+use super::reload::Current;
+use super::running::Running;
+use super::runtime;
+use super::start_error::named;
+use super::tables::{self, DescriptorNeed, ListenerSource};
+use super::webhooks::WebhookDelivery;
+use crate::app::envelope::Body;
+use crate::app::namespaces::Registry;
+use crate::auth::Keyring;
+use crate::bus::{self, Endpoint};
+use crate::config::{CORES_MAX, Config, REQUEST_HEAD_BYTES_LIMIT};
+use crate::guard::watch_panics;
+use crate::log_limiter::SharedLogLimiter;
+use crate::net::admission::{ConnectionCounters, DescriptorRoom};
+use crate::net::http::Readiness;
+use crate::net::webhooks::WebhookTarget;
+
+impl Server {
+    /// Binds the listeners and starts the cores. Every listener is bound when this returns.
+    pub fn start(mut self) -> io::Result<Running> {
+        self.check()?;
+        check_head(&self.config)?;
+        let cpus = core_affinity::get_core_ids().unwrap_or_default();
+        let cores = core_count(&self.config, cpus.len())?;
+        let descriptors = Descriptors::find(&self, cores)?;
+        self.spaces.check(self.config.namespaces_max)?;
+        let keyring = Keyring::open(&self.config)?;
+        let layout = Arc::new(self.listeners.layout()?);
+        let target = WebhookTarget::open(&self.webhooks)?;
+        let driver = Arc::new(Drivers::choose(self.config.driver)?);
+        let (bound, listening) = self.bind(cores)?;
+        let endpoints =
+            bus::connect(cores).map_err(|error| named("no doorbells for the cores", &error))?;
+        let remote = endpoints[0].remote();
+        let (sources, originals) = tables::for_cores(bound, descriptors.own_tables)?;
+        let config = Arc::new(self.config);
+        let current = Arc::new(Current::new(Arc::clone(&config)));
+        let (webhook_delivery, reporting) = WebhookDelivery::start(
+            &self.webhooks,
+            target,
+            &listening,
+            cores,
+            Arc::clone(&current),
+        )?;
+        let tokens = !self.backend_tokens.is_empty();
+        let plan = Arc::new(Plan {
+            config,
+            driver,
+            listeners_json: listen::to_json(&listening, &layout, tokens),
+            layout,
+            counters: Arc::new(ConnectionCounters::new(descriptors.room)),
+            exhausted: Arc::new(SharedLogLimiter::new()),
+            started: Instant::now(),
+            registry: Registry::new(self.spaces.count()),
+            apps: self.apps,
+            backend_tokens: self.backend_tokens,
+            keyring,
+            reporting,
+            facts: listen::facts(&listening),
+            progress: (0..cores).map(|_| DrainProgress::default()).collect(),
+            readiness: Arc::new(Readiness::default()),
+        });
+        watch_panics();
+        let mut running = Running::new(&plan, listening, remote, current, webhook_delivery);
+        let seats = endpoints.into_iter().zip(sources);
+        let pinned = match start_cores(&mut running.cores, &plan, &cpus, seats) {
+            Ok(pinned) => pinned,
+            Err(error) => {
+                // Those that have started hold the ports.
+                running.draining.abandon();
+                return Err(error);
+            }
+        };
+        plan.readiness.ready();
+        // Each core has its copies.
+        drop(originals);
+        descriptors.tell(&plan, pinned == cores);
+        Ok(running)
+    }
+
+    /// Binds the listeners for so many cores, and tells what they turned out to be.
+    fn bind(&self, cores: usize) -> io::Result<(Vec<Bound>, Vec<Listening>)> {
+        let listeners = &self.listeners;
+        let (bound, mut listening) =
+            listen::bind_all(listeners, &self.spaces, cores, &self.config)?;
+        if self.backend_tokens.is_empty() {
+            let of_sites = &listening[listeners.apps.len()..];
+            listen::keep_sites_to_loopback(of_sites, &listeners.sites)?;
+        }
+        listeners.add_mounts(&self.spaces, &mut listening);
+        Ok((bound, listening))
+    }
+}
+
+fn check_head(config: &Config) -> io::Result<()> {
+    if config.request_head_bytes_max > REQUEST_HEAD_BYTES_LIMIT {
+        let text = format!("request_head_bytes_max: at most {REQUEST_HEAD_BYTES_LIMIT}");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    Ok(())
+}
+
+/// As many cores as are configured, or by the CPUs that the process has and the time that it may use of them.
+fn core_count(config: &Config, cpus: usize) -> io::Result<usize> {
+    match config.cores {
+        0 => {
+            let percent = cpus::own_percent();
+            let cores = cores_for(cpus, percent);
+            if let Some(percent) = percent.filter(|_| cores < cpus) {
+                info!(
+                    cores,
+                    cpus,
+                    "the control group gives {}.{:02} CPUs' time, so there are as many cores; `cores` (--cores) \
+                     sets another number",
+                    percent / 100,
+                    percent % 100
+                );
+            }
+            Ok(cores)
+        }
+        cores if cores > CORES_MAX => {
+            let text = format!("cores = {cores}: at most {CORES_MAX}");
+            Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+        }
+        cores => Ok(cores),
+    }
+}
+
+/// What a server's descriptors are needed for, and how many there may be.
+struct Descriptors {
+    need: DescriptorNeed,
+    /// In one table (RLIMIT_NOFILE).
+    most: usize,
+    /// Whether each core has a table of its own.
+    own_tables: bool,
+    room: Option<DescriptorRoom>,
+}
+
+impl Descriptors {
+    /// Raises the limit as far as it goes. An error if that is too low for the server.
+    fn find(server: &Server, cores: usize) -> io::Result<Descriptors> {
+        let config = &server.config;
+        let need = DescriptorNeed {
+            max_connections: config.max_connections,
+            cores,
+            listeners: server.listeners.apps.len() + server.listeners.sites.len(),
+        };
+        let most = tables::raise_limit();
+        need.check(most)?;
+        Ok(Descriptors {
+            own_tables: need.has_own_tables(config.descriptor_tables, most),
+            room: need.room(config, most),
+            need,
+            most,
+        })
+    }
+
+    /// Tells the log that a server has started, and how many connections it has room for.
+    fn tell(&self, plan: &Plan, pinned: bool) {
+        let (config, driver) = (&plan.config, &plan.driver);
+        let each = if self.own_tables { " a core" } else { "" };
+        let descriptors = format_args!("{}{each}", self.most);
+        info!(cores = self.need.cores, %driver, pinned, %descriptors, "started");
+        if let Some(room) = self.room.filter(|_| config.max_connections == 0) {
+            info!(
+                "max_connections = 0: as many as descriptors hold, {} clients; {} are kept for back ends and HTTP",
+                room.clients,
+                self.need.kept(config.backend_connections_max, self.most)
+                    + self.need.kept(config.http_connections_max, self.most)
+            );
+        }
+    }
+}
+
+/// Starts the cores' threads, and returns when each has started, or one cannot. How many are pinned.
+fn start_cores(
+    cores: &mut CoreThreads,
+    plan: &Arc<Plan>,
+    cpus: &[Cpu],
+    seats: impl Iterator<Item = (Endpoint<Body>, ListenerSource)>,
+) -> io::Result<usize> {
+    let (report, reports) = mpsc::channel();
+    let pinned = Arc::new(AtomicUsize::new(0));
+    let mut count = 0;
+    for (number, (endpoint, source)) in seats.enumerate() {
+        let (plan, report) = (Arc::clone(plan), report.clone());
+        let pinned = Arc::clone(&pinned);
+        let cpu = match plan.config.pin {
+            true => cpus.get(number % cpus.len().max(1)).copied(),
+            false => None,
+        };
+        let core = move || {
+            if let Some(cpu) = cpu {
+                pin(number, cpu, &pinned);
+            }
+            run_core(&plan, endpoint, source, &report)
+        };
+        cores
+            .spawn(number, core)
+            .map_err(|error| named(&format!("no thread for core {number}"), &error))?;
+        count += 1;
+    }
+    drop(report);
+    for _ in 0..count {
+        let started = reports
+            .recv()
+            .unwrap_or_else(|_| Err(io::Error::other("a core ended while it was starting")));
+        started.map_err(|error| named("a core cannot start", &error))?;
+    }
+    Ok(pinned.load(Ordering::Relaxed))
+}
+
+/// Pins this thread, and counts it if that was done.
+fn pin(core: usize, cpu: Cpu, pinned: &AtomicUsize) {
+    match core_affinity::set_for_current(cpu) {
+        true => drop(pinned.fetch_add(1, Ordering::Relaxed)),
+        false => warn!(core, cpu = cpu.id, "the core could not be pinned"),
+    }
+}
+
+/// What a core's thread does, from its listeners to its end.
+fn run_core(
+    plan: &Plan,
+    endpoint: Endpoint<Body>,
+    source: ListenerSource,
+    report: &Sender<io::Result<()>>,
+) -> io::Result<()> {
+    match source.redeem() {
+        Ok(bound) => runtime::run(plan, endpoint, bound, report),
+        Err(error) => {
+            let text = format!("a core cannot have its own descriptor table: {error}");
+            let _ = report.send(Err(io::Error::new(error.kind(), text)));
+            Err(error)
+        }
+    }
+}
