@@ -14,9 +14,6 @@ use crate::net::connection::{Counted, Input};
 use crate::protocol::Event;
 use crate::shard::Phase;
 
-/// What is read of a peer that still sends after its last answer.
-pub(super) const LINGER_BYTES_MAX: usize = 16 << 20;
-
 /// What the kernel may have to send yet of a connection that is let go of: a close frame, and no more of what a peer may
 /// never take.
 const LEFT_BYTES_MAX: usize = 256;
@@ -44,7 +41,7 @@ impl Transport {
     pub(super) fn reached_end(&mut self, host: &mut Host, id: ConnId) {
         self.take_last(host, id);
         if host.shard().has_open_replies(id) {
-            self.half_closed.push(id);
+            self.paused.half_closed.push(id);
         } else {
             host.close(id, CloseReason::ByPeer);
         }
@@ -55,7 +52,9 @@ impl Transport {
         if host.flow(id) != Flow::Go {
             return;
         }
-        let Some(link) = self.link(id) else { return };
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
         if let Input::Messages(decoder) = &mut link.progress.input
             && let Some((flaw, line)) = decoder.finish().and_then(Event::flawed)
         {
@@ -68,7 +67,9 @@ impl Transport {
     /// ends the stream, then waits for the peer's end. Where both have said that it ends, the kernel does the latter.
     pub(super) fn finish(&mut self, host: &mut Host, id: ConnId) {
         let broken = host.shard().reason(id) == Some(CloseReason::Reset);
-        let Some(link) = self.link(id) else { return };
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
         if link.progress.at_end || broken {
             self.end(host, id);
             return;
@@ -77,7 +78,9 @@ impl Transport {
         if link.progress.counted == Counted::Provisional && !self.give_up_permit(host, id) {
             return self.end(host, id);
         }
-        let Some(link) = self.link(id) else { return };
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
         if link.is_agreed_end()
             && !link.progress.readable
             && bytes_unsent(&link.stream) <= LEFT_BYTES_MAX
@@ -92,24 +95,9 @@ impl Transport {
     }
 
     /// Closes those that keep the most of what they have sent, while all together keep too much.
-    pub(super) fn shed_halves(&mut self, host: &mut Host) {
-        let mut fullest: Vec<(usize, ConnId)> = Vec::new();
-        for id in host.shard().ids() {
-            let held = self.link(id).map_or(0, |link| link.progress.bytes_held());
-            if held > 0 {
-                fullest.push((held, id));
-            }
-        }
-        fullest.sort_unstable_by_key(|(held, id)| (std::cmp::Reverse(*held), id.slot));
-        for (held, id) in fullest {
-            if !self.input_buffers.are_many() {
-                break;
-            }
-            if let Some(link) = self.link(id) {
-                link.progress.ignore();
-                self.input_buffers.leave(id, held);
-                host.close(id, CloseReason::Policy);
-            }
+    pub(super) fn shed_input(&mut self, host: &mut Host) {
+        for id in self.links.shed(host.shard().ids()) {
+            host.close(id, CloseReason::Policy);
         }
     }
 
@@ -124,8 +112,8 @@ impl Transport {
     /// Lets go of a connection whose close has been seen through, or that broke.
     pub(super) fn end(&mut self, host: &mut Host, id: ConnId) {
         self.end_client_permit(id);
-        self.lingering.remove(&id);
-        if let Some(link) = self.take_link(id) {
+        self.http.lingering.take(id);
+        if let Some(link) = self.links.take(id) {
             self.leave(host, id, link.progress.counted);
             if let Some(rates) = &mut self.rates {
                 rates.forget(id);
@@ -143,12 +131,8 @@ impl Transport {
 
     /// So much was read of one that asks by HTTP. One that goes on sending for long after its last answer is cut off.
     pub(super) fn count_lingering(&mut self, host: &mut Host, id: ConnId, bytes: usize) {
-        if host.shard().phase(id) == Phase::Closing {
-            let read = self.lingering.entry(id).or_default();
-            *read += bytes;
-            if *read > LINGER_BYTES_MAX {
-                self.cut_off(host, id);
-            }
+        if host.shard().phase(id) == Phase::Closing && self.http.lingering.read(id, bytes) {
+            self.cut_off(host, id);
         }
     }
 
@@ -161,55 +145,11 @@ impl Transport {
 
     /// Ends a connection by a reset, which frees both sides' buffers.
     pub(super) fn cut_off(&mut self, host: &mut Host, id: ConnId) {
-        if let Some(link) = self.link(id) {
+        if let Some(link) = self.links.get_mut(id) {
             let socket = socket2::SockRef::from(&link.stream);
             // An error leaves an orderly close in its place, which the kernel ends by itself.
             let _ = socket.set_linger(Some(Duration::ZERO));
             self.end(host, id);
         }
-    }
-
-    /// The server drains: lets no clients in from now on.
-    pub fn be_shut(&mut self) {
-        self.shut = true;
-    }
-
-    /// The server stops: reads nothing from now on.
-    pub fn be_quiet(&mut self, host: &mut Host) {
-        self.shut = true;
-        self.quiet = true;
-        self.dismiss(host);
-    }
-
-    /// Those that are closed first when the server stops: all but back ends, which may still push to them.
-    pub fn clients(&self, host: &mut Host) -> Vec<ConnId> {
-        let mut ids = host.shard().ids();
-        ids.retain(|id| {
-            let listener = host.shard().listener_number(*id);
-            let is_client =
-                listener.is_some_and(|listener| self.admission.is_for_clients(listener));
-            is_client && host.shard().phase(*id) != Phase::Closing
-        });
-        ids
-    }
-
-    /// Whether a listener's connections are among them.
-    pub fn is_for_clients(&self, listener: u16) -> bool {
-        self.admission.is_for_clients(listener)
-    }
-
-    /// Every connection is about to be closed, and its end to be read.
-    pub fn begin_to_close(&mut self) {
-        self.quiet = false;
-    }
-
-    /// Closes one because the server stops. What waits for it is written first.
-    pub fn close(&mut self, host: &mut Host, id: ConnId) {
-        if host.shard().phase(id) != Phase::Closing {
-            host.close(id, CloseReason::Stopping);
-        }
-        host.shard().hasten(id);
-        // What had arrived while nothing was read may be the peer's close.
-        self.read_later(id);
     }
 }

@@ -2,31 +2,18 @@
 
 use std::io;
 use std::net::TcpStream;
-use std::os::fd::AsFd;
-use std::time::Instant;
 
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::Transport;
-use super::ending::LINGER_BYTES_MAX;
-use crate::app::host::{Arrival, Departure, Flow, Host};
+use crate::app::host::{Arrival, Flow, Host};
 use crate::app::migration::ArriveError;
 use crate::close::CloseReason;
-use crate::escape::Escaped;
-use crate::ident::{ConnId, ConnName};
-use crate::migration::{Counted, Destination, Migration, Socket, Spent, TransportPart};
+use crate::ident::ConnId;
+use crate::migration::{Counted, Destination, Migration, Socket, TransportPart};
 use crate::net::connection::{Input, Link};
-use crate::net::handover::BATCH;
 use crate::net::wire::Watch;
 use crate::shard::{DepartError, Phase};
-
-/// A connection that leaves for its home.
-pub(super) struct PendingDeparture {
-    departure: Departure,
-    link: Link,
-    spent: Option<Spent>,
-    left_at: Instant,
-}
 
 impl Transport {
     /// A connection has come from another core, and goes on where that one stopped.
@@ -36,7 +23,7 @@ impl Transport {
             transport_part,
             socket,
         } = arrival;
-        let stream = match (socket, &mut self.handover) {
+        let stream = match (socket, self.departures.handover()) {
             (Socket::Here(stream), _) => Ok(stream),
             (Socket::Sent { from, number }, Some(handover)) => handover.take(from, number),
             (Socket::Sent { .. }, None) => Err(io::ErrorKind::Unsupported.into()),
@@ -51,7 +38,7 @@ impl Transport {
         if let Err(error) = installed {
             warn!(%error, "a connection that moved cannot be served here and is dropped");
             self.end_client_permit(id);
-            self.lingering.remove(&id);
+            self.http.lingering.take(id);
             if let Some(rates) = &mut self.rates {
                 rates.forget(id);
             }
@@ -79,11 +66,11 @@ impl Transport {
         host.shard().may_depart(id)?;
         // Of a message that has gone out, which is not kept any longer.
         self.spend_fragments(host, id);
-        if self.link(id).is_none() {
+        if self.links.get_mut(id).is_none() {
             return Err(DepartError::Gone);
         }
         let session = host.take_session(id, destination)?;
-        let mut link = self.take_link(id).ok_or(DepartError::Gone)?;
+        let mut link = self.links.take(id).ok_or(DepartError::Gone)?;
         self.release(&mut link);
         match &mut link.progress.input {
             Input::Messages(decoder) => decoder.release(),
@@ -92,8 +79,8 @@ impl Transport {
             _ => {}
         }
         let now = host.now();
-        let client_permit = self.client_permits.remove(&id);
-        let lingered = self.lingering.remove(&id).unwrap_or_default();
+        let client_permit = self.http.permits.take_client(id);
+        let lingered = self.http.lingering.take(id);
         let counted = link.progress.counted;
         if counted == Counted::Nothing {
             self.admission.leave(0, counted, None);
@@ -155,15 +142,12 @@ impl Transport {
             self.admission.count_told();
         }
         if let Some(proxied_client) = transport_part.proxied_client {
-            self.client_permits.insert(id, (listener, proxied_client));
+            self.http.permits.add_client(id, listener, proxied_client);
         }
-        if transport_part.lingered > 0 {
-            let lingered = transport_part.lingered.min(LINGER_BYTES_MAX as u64);
-            self.lingering.insert(id, lingered as usize);
-        }
+        self.http.lingering.put(id, transport_part.lingered);
         match host.shard().phase(id) {
-            Phase::Opening => self.opening.push_back(id),
-            Phase::Http => self.permits.come_back(host.shard(), id),
+            Phase::Opening => self.handshakes.push(id),
+            Phase::Http => self.http.permits.come_back(host.shard(), id),
             Phase::Closing => return,
             _ => {}
         }
@@ -171,43 +155,12 @@ impl Transport {
             self.stay_paused(host, id);
         }
         if transport_part.progress.at_end {
-            self.half_closed.push(id);
-        }
-    }
-
-    /// Sends every connection on its way that is to move.
-    pub fn depart_all(&mut self, host: &mut Host) {
-        while let Some(departure) = host.next_departure() {
-            let id = departure.connection;
-            if host.flow(id) != Flow::Leave {
-                continue;
-            }
-            let Some(mut link) = self.take_link(id) else {
-                continue;
-            };
-            self.release(&mut link);
-            debug!(connection = %ConnName(host.core(), id), home = %departure.home, uid = %Escaped(&departure.uid), "moves");
-            let left_at = host.now();
-            let spent = self.rates.as_mut().map(|rates| rates.leave(id, left_at));
-            let departing = PendingDeparture {
-                departure,
-                link,
-                spent,
-                left_at,
-            };
-            if self.handover.is_some() {
-                self.departing.push(departing);
-            } else {
-                depart(host, departing, Socket::Here);
-            }
-        }
-        if !self.departing.is_empty() {
-            self.hand_over(host);
+            self.paused.half_closed.push(id);
         }
     }
 
     /// Has the wire let go of one that goes on elsewhere.
-    fn release(&mut self, link: &mut Link) {
+    pub(super) fn release(&mut self, link: &mut Link) {
         let watch = std::mem::replace(&mut link.watch, Watch::Not);
         if watch.is_on()
             && let Err(error) = self.wire.release(link.id, &link.stream)
@@ -215,71 +168,4 @@ impl Transport {
             warn!(%error, "a connection could not be taken off the wire");
         }
     }
-
-    /// Sends the sockets of those that depart, many at a time, and each envelope after its socket.
-    fn hand_over(&mut self, host: &mut Host) {
-        let Some(mut handover) = self.handover.take() else {
-            return;
-        };
-        let mut departing = std::mem::take(&mut self.departing);
-        departing.sort_by_key(|one| one.departure.home.0);
-        let mut departing = departing.into_iter().peekable();
-        let mut batch = Vec::with_capacity(BATCH);
-        while let Some(one) = departing.next() {
-            let home = one.departure.home;
-            let id = one.departure.connection;
-            match host.flow(id) == Flow::Leave {
-                true if host.may_go(id) => batch.push(one),
-                true => self.departing.push(one),
-                false => self.stay(host, one),
-            }
-            let is_more = departing
-                .peek()
-                .is_some_and(|next| next.departure.home == home);
-            if is_more && batch.len() < BATCH || batch.is_empty() {
-                continue;
-            }
-            let sockets: Vec<_> = batch.iter().map(|one| one.link.stream.as_fd()).collect();
-            match handover.send(home, &sockets) {
-                Ok(first) => {
-                    let from = host.core();
-                    for (number, one) in (first..).zip(batch.drain(..)) {
-                        // The socket is on its way; this closes our descriptor of it.
-                        depart(host, one, |_| Socket::Sent { from, number });
-                    }
-                }
-                Err(error) => {
-                    if error.kind() != io::ErrorKind::WouldBlock {
-                        warn!(%error, core = %home, "connections cannot move there yet");
-                    }
-                    self.departing.append(&mut batch);
-                }
-            }
-        }
-        self.handover = Some(handover);
-    }
-
-    /// One that has been closed while it waited to leave ends here.
-    fn stay(&mut self, host: &mut Host, departing: PendingDeparture) {
-        let PendingDeparture {
-            departure, link, ..
-        } = departing;
-        self.place(link);
-        self.end(host, departure.connection);
-    }
-}
-
-/// Posts the envelope of one that leaves.
-fn depart(host: &mut Host, departing: PendingDeparture, socket: impl FnOnce(TcpStream) -> Socket) {
-    let PendingDeparture {
-        departure,
-        link,
-        spent,
-        left_at,
-    } = departing;
-    let transport_part = TransportPart {
-        spent,
-        ..TransportPart::new(link.progress, left_at)
-    };
-    host.depart(departure, transport_part, socket(link.stream));
 }

@@ -40,6 +40,8 @@ pub struct Paused {
     /// What [`Host::relief`] was when all were last looked at, and how many are still to be looked at since.
     relief: [u64; 4],
     unseen: usize,
+    /// Connections whose peer sends no more, but still gets the answers it has asked for.
+    pub(super) half_closed: Vec<ConnId>,
 }
 
 impl Paused {
@@ -108,7 +110,7 @@ impl Transport {
 
     /// Lets those be read that may be again, and ends what has its answers.
     pub fn resume(&mut self, host: &mut Host) {
-        if !self.quiet && self.paused.wants_look(host) {
+        if !self.stage.is_quiet && self.paused.wants_look(host) {
             for _ in 0..self.paused.unseen.min(LOOKED_AT) {
                 self.paused.unseen -= 1;
                 if let Some(pause) = self.paused.pop() {
@@ -118,8 +120,8 @@ impl Transport {
             self.paused.list.shrink_to(KEPT.max(self.paused.list.len()));
         }
         host.bus().want_credit(!self.paused.list.is_empty());
-        if !self.half_closed.is_empty() {
-            let half_closed = std::mem::take(&mut self.half_closed);
+        if !self.paused.half_closed.is_empty() {
+            let half_closed = std::mem::take(&mut self.paused.half_closed);
             for id in half_closed {
                 match host.flow(id) {
                     Flow::Gone | Flow::End => {}
@@ -149,6 +151,6 @@ impl Transport {
 
     /// Whether a connection that was paused may be one to be read now.
     pub fn can_resume(&mut self, host: &Host) -> bool {
-        !self.quiet && self.paused.wants_look(host)
+        !self.stage.is_quiet && self.paused.wants_look(host)
     }
 }

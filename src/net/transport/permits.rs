@@ -8,7 +8,8 @@
 //! Bound: twice as many entries as there are such connections on this core, and some; [`PROVISIONAL_MAX`] provisional
 //! ones. Called by the transport for each newcomer, and for each request's head.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 
 use super::Transport;
 use crate::app::host::Host;
@@ -33,6 +34,9 @@ pub struct HttpPermits {
     idle: VecDeque<(ConnId, Tick)>,
     /// Provisional ones as they came; some are so no more.
     provisional: VecDeque<ConnId>,
+    /// Clients of proxies that are believed, each counted while its request is under way: by connection, the listener and
+    /// its address.
+    clients: HashMap<ConnId, (u16, SocketAddr)>,
 }
 
 impl HttpPermits {
@@ -50,6 +54,19 @@ impl HttpPermits {
         match shard.exchange(id) {
             Some(Exchange::Provisional) => self.provisional.push_back(id),
             _ => self.add(shard, id),
+        }
+    }
+
+    /// A proxy's client is counted, for a request of this connection.
+    pub fn add_client(&mut self, id: ConnId, listener: u16, client: SocketAddr) {
+        self.clients.insert(id, (listener, client));
+    }
+
+    /// The client that is counted for this connection, which from now on is not: its listener and its address.
+    pub fn take_client(&mut self, id: ConnId) -> Option<(u16, SocketAddr)> {
+        match self.clients.is_empty() {
+            true => None,
+            false => self.clients.remove(&id),
         }
     }
 
@@ -89,10 +106,10 @@ impl Transport {
     pub(super) fn make_room(&mut self, host: &mut Host, for_back_end: bool) -> bool {
         let links = &self.links;
         let is_like = |id: ConnId| {
-            let link = links.get(id.slot).and_then(Option::as_ref);
+            let link = links.get(id);
             link.is_some_and(|link| link.progress.counted.is_back_end() == for_back_end)
         };
-        let Some(id) = self.permits.longest(host.shard(), is_like) else {
+        let Some(id) = self.http.permits.longest(host.shard(), is_like) else {
             return false;
         };
         host.close(id, CloseReason::Idle);
@@ -103,7 +120,7 @@ impl Transport {
     /// Takes a newcomer in that found no permit. Of too many the oldest is told so.
     pub(super) fn receive_provisional(&mut self, host: &mut Host, id: ConnId) {
         host.shard().set_exchange(id, Exchange::Provisional);
-        let provisional = &mut self.permits.provisional;
+        let provisional = &mut self.http.permits.provisional;
         provisional.push_back(id);
         if provisional.len() > PROVISIONAL_MAX {
             provisional.retain(|id| host.shard().exchange(*id) == Some(Exchange::Provisional));
@@ -123,7 +140,7 @@ impl Transport {
         listener: u16,
         kind: RequestKind,
     ) -> Result<(), CloseReason> {
-        let counted = self.link(id).map(|link| link.progress.counted);
+        let counted = self.links.get_mut(id).map(|link| link.progress.counted);
         let Some((mut counted, peer)) = counted.zip(host.shard().peer(id)) else {
             return Ok(());
         };
@@ -137,11 +154,11 @@ impl Transport {
         if entered.is_err() && self.make_room(host, true) {
             entered = self.admission.promote(listener, &mut counted, peer);
         }
-        if let Some(link) = self.link(id) {
+        if let Some(link) = self.links.get_mut(id) {
             link.progress.counted = counted;
         }
         match is_provisional {
-            true => entered.inspect(|()| self.permits.add(host.shard(), id)),
+            true => entered.inspect(|()| self.http.permits.add(host.shard(), id)),
             // It has another.
             false => Ok(()),
         }
@@ -152,7 +169,7 @@ impl Transport {
         if !self.admission.may_tell() {
             return false;
         }
-        if let Some(link) = self.link(id) {
+        if let Some(link) = self.links.get_mut(id) {
             let had = std::mem::replace(&mut link.progress.counted, Counted::Nothing);
             self.leave(host, id, had);
         }

@@ -1,61 +1,67 @@
-//! From bytes to the host: reading one connection, its opening handshake, its messages.
+//! From bytes to the host: reading one connection, its messages.
 
 use std::io::{ErrorKind, Read};
-use std::net::SocketAddr;
 
-use tracing::{debug, error};
+use tracing::error;
 
-use super::{Transport, link_of};
-use crate::app::ending;
+use super::Transport;
 use crate::app::host::{Flow, Host};
 use crate::app::round::UNITS_PER_HELPING;
-use crate::auth::Credential;
 use crate::close::CloseReason;
 use crate::guard::guard;
 use crate::ident::ConnId;
 use crate::net::connection::Input;
-use crate::net::origin::Visitor;
 use crate::net::rates::{Rates, Unit};
-use crate::protocol::http::HttpError;
 use crate::protocol::stranger::Stranger;
 use crate::protocol::websocket::deflate::Inflater;
-use crate::protocol::websocket::handshake::{Accepted, Declined, Refused};
-use crate::protocol::websocket::offers::Token;
-use crate::protocol::{Codec, Decoder, Event};
+use crate::protocol::{Codec, Event};
+
+/// One read takes at most this much. What it holds beyond a helping ([`UNITS_PER_HELPING`]) waits for the others' turn.
+pub(super) const READ_BYTES: usize = 64 << 10;
+
+/// What is read into, and what compressed messages are inflated into. One a core.
+pub struct ReadMemory {
+    buffer: Vec<u8>,
+    pub(super) inflater: Inflater,
+}
+
+impl Default for ReadMemory {
+    fn default() -> ReadMemory {
+        ReadMemory {
+            buffer: vec![0; READ_BYTES],
+            inflater: Inflater::default(),
+        }
+    }
+}
 
 impl Transport {
     /// Has a connection read in a later turn.
     pub(super) fn read_later(&mut self, id: ConnId) {
-        if let Some(link) = self.link(id)
-            && !link.queued
-        {
-            link.queued = true;
-            self.again.push_back(id);
+        if let Some(link) = self.links.get_mut(id) {
+            self.queues.push_again(link);
         }
     }
 
     /// Reads what there is for one connection, if it may be read now. A panic in there is a mistake of
     /// ours that this connection has met: it is closed, and no other one notices.
     pub(super) fn read(&mut self, host: &mut Host, id: ConnId) {
-        let held = self.link(id).map_or(0, |link| link.progress.bytes_held());
-        self.input_buffers.begin(id, held);
-        let mut buffer = std::mem::take(&mut self.buffer);
+        self.links.begin_read(id);
+        let mut buffer = std::mem::take(&mut self.read_memory.buffer);
         let done = guard(|| self.read_into(host, id, &mut buffer));
-        self.buffer = buffer;
+        self.read_memory.buffer = buffer;
         if let Err(fault) = done {
             host.shard().stats.panics += 1;
             error!(connection = id.to_bits(), %fault, "a panic; its connection is closed");
-            if let Some(link) = self.link(id) {
+            if let Some(link) = self.links.get_mut(id) {
                 link.progress.ignore();
             }
             host.close(id, CloseReason::Internal);
         }
-        let held = self.link(id).map_or(0, |link| link.progress.bytes_held());
-        if self.input_buffers.end(held) {
-            self.shed_halves(host);
+        if self.links.end_read(id) {
+            self.shed_input(host);
         }
         if let Some(rates) = &mut self.rates
-            && let Some(link) = link_of(&mut self.links, id)
+            && let Some(link) = self.links.get_mut(id)
             && !link.progress.readable
             && link.progress.unread.is_empty()
             && host.flow(id) == Flow::Go
@@ -69,8 +75,10 @@ impl Transport {
     }
 
     pub(super) fn read_into(&mut self, host: &mut Host, id: ConnId, buffer: &mut [u8]) {
-        let quiet = self.quiet;
-        let Some(link) = self.link(id) else { return };
+        let quiet = self.stage.is_quiet;
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
         match host.flow(id) {
             // Nothing that it still waits for can reach it.
             Flow::Go | Flow::Pause | Flow::End
@@ -89,7 +97,9 @@ impl Transport {
         if !link.progress.unread.is_empty() {
             let mut unread = std::mem::take(&mut link.progress.unread);
             let taken = self.feed(host, id, &mut unread);
-            let Some(link) = self.link(id) else { return };
+            let Some(link) = self.links.get_mut(id) else {
+                return;
+            };
             if taken < unread.len() {
                 unread.drain(..taken);
                 link.progress.unread = unread;
@@ -102,7 +112,9 @@ impl Transport {
                 _ => return,
             }
         }
-        let Some(link) = self.link(id) else { return };
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
         if !link.progress.readable || link.progress.at_end {
             return;
         }
@@ -129,7 +141,7 @@ impl Transport {
                 let input = &mut buffer[..length];
                 let taken = self.feed(host, id, input);
                 if taken < length
-                    && let Some(link) = self.link(id)
+                    && let Some(link) = self.links.get_mut(id)
                 {
                     link.progress.unread = input[taken..].to_vec();
                 }
@@ -147,23 +159,14 @@ impl Transport {
     fn feed(&mut self, host: &mut Host, id: ConnId, input: &mut [u8]) -> usize {
         let all = input.len();
         let mut at = 0;
-        let Some(link) = self.link(id) else {
-            return all;
-        };
-        if link.progress.input.comes_before_messages() {
-            if !self.take_proxy_header(host, id, input, &mut at)
-                || !self.shake_hands(host, id, input, &mut at)
-            {
-                return all;
-            }
-            if let Some(Input::Requests(_)) = self.link(id).map(|link| &link.progress.input) {
-                at += self.feed_requests(host, id, &input[at..]);
-                match self.link(id).map(|link| &link.progress.input) {
-                    Some(Input::Messages(_)) => {}
-                    Some(Input::Requests(_)) => return at,
-                    _ => return all,
+        match self.links.get_mut(id) {
+            Some(link) if link.progress.input.comes_before_messages() => {
+                if let Some(taken) = self.feed_opening(host, id, input, &mut at) {
+                    return taken;
                 }
             }
+            Some(_) => {}
+            None => return all,
         }
         let helping = host.work() + UNITS_PER_HELPING;
         loop {
@@ -171,7 +174,7 @@ impl Transport {
             if self.rates.is_some() {
                 self.spend_fragments(host, id);
             }
-            let Some(link) = link_of(&mut self.links, id) else {
+            let Some(link) = self.links.get_mut(id) else {
                 return all;
             };
             if at == input.len()
@@ -213,63 +216,68 @@ impl Transport {
                 self.reject(host, id, CloseReason::RateLimit);
                 return all;
             }
-            match event {
+            let taken = match event {
                 Ok(None) => {
                     host.shard().work.copied(at - before);
                     self.spend_fragments(host, id);
                     return all;
                 }
-                Ok(Some(Event::Message(message))) => {
-                    if flow == Flow::Go {
-                        host.message(id, message);
-                    }
-                }
-                Ok(Some(
-                    event @ (Event::CompressedText(bytes) | Event::CompressedBinary(bytes)),
-                )) => {
-                    if flow != Flow::Go {
-                        continue;
-                    }
-                    let text = matches!(event, Event::CompressedText(_));
-                    let (inflater, rates) = (&mut self.inflater, self.rates.as_mut());
-                    if let Err(reason) = take_compressed(inflater, rates, host, id, bytes, text) {
-                        self.reject(host, id, reason);
-                        return all;
-                    }
-                }
-                Ok(Some(Event::Ping(payload))) => {
-                    host.shard().work.called();
-                    if flow == Flow::Go {
-                        host.shard()
-                            .send_raw(id, |codec, out| codec.encode_pong(payload, out));
-                    }
-                }
-                Ok(Some(event @ (Event::TooLong(_) | Event::NotUtf8(_) | Event::Unended(_)))) => {
-                    if flow == Flow::Go
-                        && let Some((flaw, line)) = event.flawed()
-                    {
-                        host.flawed(id, flaw, line);
-                    }
-                }
-                Ok(Some(Event::Pong)) => host.shard().work.called(),
                 Ok(Some(Event::Close { code })) => {
-                    link.progress.peer_closed = true;
-                    link.progress.input = Input::Ignored;
-                    if flow == Flow::Go {
-                        host.shard()
-                            .send_raw(id, |codec, out| codec.encode_close_echo(code, out));
-                        host.close(id, CloseReason::ByPeer);
-                    }
+                    self.take_close(host, id, flow, code);
                     return all;
+                }
+                Ok(Some(event)) => {
+                    let (memory, rates) = (&mut self.read_memory, self.rates.as_mut());
+                    memory.take(host, id, flow, event, rates)
                 }
                 Err(reason) => {
                     if let Some(stranger) = decoder.stranger() {
                         self.log_stranger(host, id, stranger);
                     }
-                    self.reject(host, id, reason);
-                    return all;
+                    Err(reason)
                 }
+            };
+            if let Err(reason) = taken {
+                self.reject(host, id, reason);
+                return all;
             }
+        }
+    }
+
+    /// Takes what comes before messages: a proxy's header, the handshake, requests. Returns how many bytes are taken,
+    /// unless messages may follow at `at`.
+    fn feed_opening(
+        &mut self,
+        host: &mut Host,
+        id: ConnId,
+        input: &[u8],
+        at: &mut usize,
+    ) -> Option<usize> {
+        let all = input.len();
+        if !self.take_proxy_header(host, id, input, at) || !self.shake_hands(host, id, input, at) {
+            return Some(all);
+        }
+        if let Some(Input::Requests(_)) = self.links.get(id).map(|link| &link.progress.input) {
+            *at += self.feed_requests(host, id, &input[*at..]);
+            return match self.links.get(id).map(|link| &link.progress.input) {
+                Some(Input::Messages(_)) => None,
+                Some(Input::Requests(_)) => Some(*at),
+                _ => Some(all),
+            };
+        }
+        None
+    }
+
+    /// The peer's close frame has come: nothing comes after it.
+    fn take_close(&mut self, host: &mut Host, id: ConnId, flow: Flow, code: Option<u16>) {
+        if let Some(link) = self.links.get_mut(id) {
+            link.progress.peer_closed = true;
+            link.progress.input = Input::Ignored;
+        }
+        if flow == Flow::Go {
+            host.shard()
+                .send_raw(id, |codec, out| codec.encode_close_echo(code, out));
+            host.close(id, CloseReason::ByPeer);
         }
     }
 
@@ -285,7 +293,7 @@ impl Transport {
     /// Has fragments count that were no event, where there is a rate.
     pub(super) fn spend_fragments(&mut self, host: &mut Host, id: ConnId) {
         let Some(rates) = &mut self.rates else { return };
-        let Some(link) = link_of(&mut self.links, id) else {
+        let Some(link) = self.links.get_mut(id) else {
             return;
         };
         let Input::Messages(decoder) = &mut link.progress.input else {
@@ -303,169 +311,9 @@ impl Transport {
 
     /// What came is against the codec's rules, or too much.
     fn reject(&mut self, host: &mut Host, id: ConnId, reason: CloseReason) {
-        if let Some(link) = self.link(id) {
+        if let Some(link) = self.links.get_mut(id) {
             link.progress.input = Input::Ignored;
         }
-        host.close(id, reason);
-    }
-
-    /// Takes the opening handshake, if that is what the bytes are. True if messages may follow at `at`.
-    pub(super) fn shake_hands(
-        &mut self,
-        host: &mut Host,
-        id: ConnId,
-        input: &[u8],
-        at: &mut usize,
-    ) -> bool {
-        let Some(link) = self.link(id) else {
-            return false;
-        };
-        let Input::Handshake(handshake) = &mut link.progress.input else {
-            return true;
-        };
-        if host.flow(id) == Flow::End {
-            return false;
-        }
-        let headers = host
-            .shard()
-            .listener(id)
-            .map_or(&[][..], |spec| spec.headers);
-        match handshake.advance_for(&input[*at..], headers) {
-            Ok(None) => false,
-            Ok(Some(accepted)) => {
-                *at += accepted.consumed;
-                self.let_in(host, id, &accepted)
-            }
-            Err(Declined::Health(health)) => {
-                let answer = health.response(self.readiness.answer());
-                self.refuse(host, id, &answer, CloseReason::Normal);
-                false
-            }
-            Err(Declined::Refused(refused)) => {
-                let Refused { status, text, .. } = refused;
-                debug!(connection = id.to_bits(), status, "{text}");
-                self.explain(host, id, HttpError { status, text });
-                self.refuse(host, id, &refused.response, CloseReason::BadHandshake);
-                false
-            }
-        }
-    }
-
-    /// Opens a websocket whose handshake is right, if its client may come in. Whether it did.
-    pub(super) fn let_in(&mut self, host: &mut Host, id: ConnId, accepted: &Accepted) -> bool {
-        if let Some(forwarded) = &accepted.forwarded
-            && let Some(peer) = host.shard().peer(id)
-        {
-            let client = match self.admission.proxies.client(forwarded) {
-                // The proxy's port keeps apart the clients of one address.
-                Ok(ip) => SocketAddr::new(ip, peer.port()),
-                Err(error) => {
-                    self.explain(host, id, error);
-                    self.refuse(host, id, &error.response(), CloseReason::BadHandshake);
-                    return false;
-                }
-            };
-            if !self.introduce(host, id, client) {
-                return false;
-            }
-        }
-        if !self.admits(host, id, accepted) {
-            return false;
-        }
-        let Some(credential) = self.take_token(host, id, accepted.token.as_ref()) else {
-            return false;
-        };
-        let bytes_max = message_bytes_max(host, id);
-        let decoder = match accepted.window {
-            Some(window) => {
-                host.shard().agree(id, window);
-                Decoder::deflate(bytes_max)
-            }
-            None => Decoder::new(Codec::WebSocket, bytes_max),
-        };
-        if let Some(link) = self.link(id) {
-            link.progress.input = Input::Messages(decoder);
-        }
-        host.shard()
-            .send_raw(id, |_, out| out.extend_from_slice(&accepted.response));
-        host.open_by(id, Some(&accepted.request));
-        if let Some(credential) = credential {
-            host.prove(id, credential);
-        }
-        true
-    }
-
-    /// Tells the log why a request is refused.
-    pub(super) fn explain(&mut self, host: &mut Host, id: ConnId, error: HttpError) {
-        if let Some(peer) = host.shard().peer(id) {
-            self.admission.explain(peer, error);
-        }
-    }
-
-    /// Whether the page that opens the websocket is let in, or the client that is no page.
-    fn admits(&mut self, host: &mut Host, id: ConnId, accepted: &Accepted) -> bool {
-        let listener = host.shard().listener(id);
-        // What a token in a field of its own comes from is no page; else a missing origin says nothing.
-        let by_field = accepted.token.as_ref().is_some_and(|it| it.authorization);
-        let strict = !by_field && listener.is_some_and(|spec| spec.proves);
-        let number = host.shard().listener_number(id);
-        let visitor = Visitor {
-            origin: accepted.origin.as_deref(),
-            host: &accepted.host,
-            strict,
-            on_loopback: number.is_some_and(|number| self.admission.is_on_loopback(number)),
-        };
-        let Err(foreign) = self.origins.admit(visitor) else {
-            return true;
-        };
-        let peer = host.shard().peer(id);
-        self.origins
-            .log_refusal(foreign, visitor.origin, visitor.host, peer);
-        let answer = foreign.answer().response();
-        self.refuse(host, id, &answer, CloseReason::BadHandshake);
-        false
-    }
-
-    /// Checks the token that a handshake has brought, if any. `None` if it was refused for that.
-    fn take_token(
-        &mut self,
-        host: &mut Host,
-        id: ConnId,
-        token: Option<&Token>,
-    ) -> Option<Option<Credential>> {
-        let Some(token) = token else {
-            return Some(None);
-        };
-        match host.check_credential(&token.text) {
-            Ok(credential) => Some(Some(credential)),
-            Err(error) => {
-                let refused = Refused::from(HttpError {
-                    status: 401,
-                    text: error.text(),
-                });
-                let listener = host.shard().listener_number(id);
-                if let Some((listener, peer)) = listener.zip(host.shard().peer(id)) {
-                    self.admission
-                        .complain(listener, CloseReason::BadLogin, peer, error.text());
-                }
-                self.refuse(host, id, &refused.response, ending(error));
-                None
-            }
-        }
-    }
-
-    pub(super) fn refuse(
-        &mut self,
-        host: &mut Host,
-        id: ConnId,
-        response: &[u8],
-        reason: CloseReason,
-    ) {
-        if let Some(link) = self.link(id) {
-            link.progress.input = Input::Ignored;
-        }
-        host.shard()
-            .send_raw(id, |_, out| out.extend_from_slice(response));
         host.close(id, reason);
     }
 }
@@ -483,6 +331,47 @@ fn unit_of(event: &Result<Option<Event<'_>>, CloseReason>) -> Unit {
             | Event::CompressedText(_)
             | Event::CompressedBinary(_),
         )) => Unit::Message,
+    }
+}
+
+impl ReadMemory {
+    /// Does what an event asks for, which does not end the connection. Those of one that is closing are looked at alone.
+    fn take(
+        &mut self,
+        host: &mut Host,
+        id: ConnId,
+        flow: Flow,
+        event: Event<'_>,
+        rates: Option<&mut Rates>,
+    ) -> Result<(), CloseReason> {
+        let goes_on = flow == Flow::Go;
+        match event {
+            Event::Message(message) => {
+                if goes_on {
+                    host.message(id, message);
+                }
+            }
+            Event::CompressedText(bytes) | Event::CompressedBinary(bytes) => {
+                if goes_on {
+                    let text = matches!(event, Event::CompressedText(_));
+                    return take_compressed(&mut self.inflater, rates, host, id, bytes, text);
+                }
+            }
+            Event::Ping(payload) => {
+                host.shard().work.called();
+                if goes_on {
+                    host.shard()
+                        .send_raw(id, |codec, out| codec.encode_pong(payload, out));
+                }
+            }
+            Event::TooLong(_) | Event::NotUtf8(_) | Event::Unended(_) => {
+                if goes_on && let Some((flaw, line)) = event.flawed() {
+                    host.flawed(id, flaw, line);
+                }
+            }
+            Event::Pong | Event::Close { .. } => host.shard().work.called(),
+        }
+        Ok(())
     }
 }
 
@@ -516,7 +405,7 @@ fn take_compressed(
     taken
 }
 
-fn message_bytes_max(host: &mut Host, id: ConnId) -> usize {
+pub(super) fn message_bytes_max(host: &mut Host, id: ConnId) -> usize {
     let listener = host.shard().listener(id);
     listener.map_or(0, |spec| spec.message_bytes_max)
 }

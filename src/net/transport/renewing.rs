@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use tracing::debug;
 
-use super::{Transport, link_of};
+use super::Transport;
 use crate::app::host::Host;
 use crate::config::Config;
 use crate::ident::ConnId;
@@ -37,8 +37,8 @@ impl Transport {
         self.listeners = listeners;
         self.origins = Origins::new(&config.origins);
         self.admission.renew(config, doors);
-        self.http_listeners.body_bytes_max = config.http_body_bytes_max;
-        self.input_buffers.set_max(config.inbox_bytes_core_max);
+        self.http.body_bytes_max = config.http_body_bytes_max;
+        self.links.set_input_bytes_max(config.inbox_bytes_core_max);
         let rates_begin = self.rates.is_none() && rates.is_some();
         match (&mut self.rates, rates) {
             (Some(running), Some(fresh)) => running.renew(fresh),
@@ -53,7 +53,7 @@ impl Transport {
     /// Tells one that is here.
     pub fn touch(&mut self, host: &mut Host, id: ConnId, touch: Touch) {
         self.renew_message_bytes_max(host, id);
-        let Some(link) = link_of(&mut self.links, id) else {
+        let Some(link) = self.links.get_mut(id) else {
             return;
         };
         if touch.ask_after_silence
@@ -78,7 +78,7 @@ impl Transport {
     pub(super) fn renew_message_bytes_max(&mut self, host: &mut Host, id: ConnId) {
         let spec = host.shard().listener(id);
         if let Some(bytes_max) = spec.map(|spec| spec.message_bytes_max)
-            && let Some(link) = self.link(id)
+            && let Some(link) = self.links.get_mut(id)
             && let Input::Messages(decoder) = &mut link.progress.input
         {
             decoder.set_message_bytes_max(bytes_max);

@@ -9,8 +9,10 @@ use std::rc::Rc;
 
 use tracing::error;
 
+use super::Transport;
 use super::accepting::ADDRESS_FULL;
-use super::{Transport, link_of};
+use super::lingering::Lingering;
+use super::permits::HttpPermits;
 use crate::app::host::{Flow, Host};
 use crate::app::round::UNITS_PER_HELPING;
 use crate::close::CloseReason;
@@ -33,13 +35,17 @@ const TOO_FAST: HttpError = HttpError::new(
 );
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// What HTTP listeners share on one core.
+/// The connections of a core that ask by HTTP, and what their listeners share.
 #[derive(Default)]
-pub struct HttpListeners {
+pub struct HttpConnections {
     /// By listener; `None` of those that speak no HTTP.
     ports: Vec<Option<Rc<Port>>>,
     pending_requests: Rc<PendingRequests>,
     pub(super) body_bytes_max: usize,
+    /// Who of them could go for a newcomer, and whose clients are counted.
+    pub(super) permits: HttpPermits,
+    /// Those that have had their last answer.
+    pub(super) lingering: Lingering,
 }
 
 impl Transport {
@@ -50,32 +56,26 @@ impl Transport {
         pending_requests: Rc<PendingRequests>,
         body_bytes_max: usize,
     ) {
-        self.http_listeners = HttpListeners {
-            ports,
-            pending_requests,
-            body_bytes_max,
-        };
+        self.http.ports = ports;
+        self.http.pending_requests = pending_requests;
+        self.http.body_bytes_max = body_bytes_max;
     }
 
     /// Requests whose answers are not known.
     pub fn pending_requests(&self) -> Rc<PendingRequests> {
-        Rc::clone(&self.http_listeners.pending_requests)
+        Rc::clone(&self.http.pending_requests)
     }
 
     /// What of requests a panic has left undone.
     pub fn settle_left(&self) {
-        for port in self.http_listeners.ports.iter().flatten() {
+        for port in self.http.ports.iter().flatten() {
             port.settle_left();
         }
     }
 
     fn port(&self, host: &mut Host, id: ConnId) -> Option<(u16, Rc<Port>)> {
         let listener = host.shard().listener_number(id)?;
-        let port = self
-            .http_listeners
-            .ports
-            .get(usize::from(listener))?
-            .clone()?;
+        let port = self.http.ports.get(usize::from(listener))?.clone()?;
         Some((listener, port))
     }
 
@@ -98,7 +98,7 @@ impl Transport {
                 self.read_later(id);
                 return at;
             }
-            let Some(link) = link_of(&mut self.links, id) else {
+            let Some(link) = self.links.get_mut(id) else {
                 return input.len();
             };
             let Input::Requests(decoder) = &mut link.progress.input else {
@@ -106,7 +106,7 @@ impl Transport {
             };
             let mut decoder = std::mem::take(decoder);
             let goes_on = self.take_request(host, id, &mut decoder, input, &mut at);
-            if let Some(link) = link_of(&mut self.links, id)
+            if let Some(link) = self.links.get_mut(id)
                 && let Input::Requests(place) = &mut link.progress.input
             {
                 *place = decoder;
@@ -174,8 +174,7 @@ impl Transport {
             Err(error) => {
                 let asked = decoder.request().zip(self.port(host, id));
                 let instead = asked.and_then(|(request, (_, port))| {
-                    port.body_bounds(request, self.http_listeners.body_bytes_max)
-                        .1
+                    port.body_bounds(request, self.http.body_bytes_max).1
                 });
                 let error = match error.status {
                     413 => instead.unwrap_or(error),
@@ -228,7 +227,7 @@ impl Transport {
         let taken = self
             .read_head(host, id, head, (listener, &port, peer))
             .and_then(|request| {
-                let bounds = port.body_bounds(&request, self.http_listeners.body_bytes_max);
+                let bounds = port.body_bounds(&request, self.http.body_bytes_max);
                 match request.body_reader(bounds.0) {
                     Ok(body) => Ok((request, body)),
                     Err(error) => Err(refused(bounds.1.unwrap_or(error))),
@@ -295,16 +294,14 @@ impl Transport {
         let client = SocketAddr::new(ip, peer.port());
         let counted = self.admission.enter_client(listener, client);
         if counted.map_err(|reason| (ADDRESS_FULL, reason))? {
-            self.client_permits.insert(id, (listener, client));
+            self.http.permits.add_client(id, listener, client);
         }
         Ok(())
     }
 
     /// The request of a proxy's client is answered, or will not be.
     pub(super) fn end_client_permit(&mut self, id: ConnId) {
-        if !self.client_permits.is_empty()
-            && let Some((listener, client)) = self.client_permits.remove(&id)
-        {
+        if let Some((listener, client)) = self.http.permits.take_client(id) {
             self.admission.leave_address(listener, client);
         }
     }
@@ -351,7 +348,7 @@ impl Transport {
             proxies: &self.admission.proxies,
             peer,
             on_loopback: self.admission.is_on_loopback(listener),
-            stopping: self.stopping,
+            stopping: self.stage.is_stopping,
         };
         let routed = port.route(request, &mut desk);
         self.follow(host, id, manner, routed);
@@ -367,9 +364,7 @@ impl Transport {
             }
             Routed::Later(work) => {
                 let reply = host.shard().reserve(id);
-                self.http_listeners
-                    .pending_requests
-                    .begin(reply, manner, work);
+                self.http.pending_requests.begin(reply, manner, work);
             }
             Routed::Now(answer) => {
                 let done = FinishedRequest {
@@ -399,7 +394,7 @@ impl Transport {
             host.close(id, CloseReason::Internal);
         }
         // What has come meanwhile: another request, or the peer's end.
-        if let Some(link) = self.link(id)
+        if let Some(link) = self.links.get_mut(id)
             && (link.progress.readable || !link.progress.unread.is_empty())
         {
             self.read_later(id);
@@ -418,29 +413,15 @@ impl Transport {
             self.explain(host, id, error);
         }
         let is_provisional = |link: &mut Link| link.progress.counted == Counted::Provisional;
-        let has_place = !self.link(id).is_some_and(is_provisional);
-        manner.keep_alive &= has_place && !self.stopping && !answer.is_last;
+        let has_place = !self.links.get_mut(id).is_some_and(is_provisional);
+        manner.keep_alive &= has_place && !self.stage.is_stopping && !answer.is_last;
         let bytes = answer.written(manner);
         host.shard().work.copied(bytes.len());
         host.shard().fill(reply, Message::Binary(&bytes));
-        match (manner.keep_alive, self.stopping) {
+        match (manner.keep_alive, self.stage.is_stopping) {
             (true, _) => host.shard().set_exchange(id, Exchange::Idle),
             (false, true) => host.close(id, CloseReason::Stopping),
             (false, false) => host.close(id, CloseReason::Normal),
-        }
-    }
-
-    /// The server stops: connections that ask nothing end, the others after their answer.
-    pub(super) fn dismiss(&mut self, host: &mut Host) {
-        self.stopping = true;
-        if host.shard().http_connections() == 0 {
-            return;
-        }
-        for id in host.shard().ids() {
-            let exchange = host.shard().exchange(id);
-            if exchange.is_some_and(|exchange| exchange != Exchange::Answering) {
-                host.close(id, CloseReason::Stopping);
-            }
         }
     }
 }

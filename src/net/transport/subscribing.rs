@@ -33,7 +33,7 @@ impl Transport {
             origin,
             request,
         } = admitted;
-        if self.shut {
+        if self.stage.is_shut {
             // Without a word: a browser that is told a status does not come back, and it is to.
             host.shard().count_refused(CloseReason::Stopping);
             host.close(id, CloseReason::Stopping);
@@ -43,7 +43,7 @@ impl Transport {
             let answer = HttpError::new(503, reason.text()).response_with(&[RETRY_AFTER]);
             return self.refuse(host, id, &answer, reason);
         }
-        if let Some(link) = self.link(id) {
+        if let Some(link) = self.links.get_mut(id) {
             link.progress.input = Input::Messages(Decoder::new(Codec::Events, 0));
         }
         debug!(connection = %ConnName(host.core(), id), %peer, "listens");
@@ -85,7 +85,7 @@ impl Transport {
                 return self.refuse(host, id, &refused.response, CloseReason::BadHandshake);
             }
         };
-        if self.shut {
+        if self.stage.is_shut {
             let reason = CloseReason::Stopping;
             let answer = HttpError::new(503, reason.text()).response_with(&[RETRY_AFTER]);
             return self.refuse(host, id, &answer, reason);
@@ -117,14 +117,14 @@ impl Transport {
                 return Err(reason);
             }
         };
-        if let Some(link) = self.link(id) {
+        if let Some(link) = self.links.get_mut(id) {
             let had = std::mem::replace(&mut link.progress.counted, counted);
             self.leave(host, id, had);
         }
         host.shard().turn_into(id, listener);
         host.shard().set_peer(id, peer);
         let codec = self.listeners[usize::from(listener)].codec;
-        if let Some(link) = self.link(id) {
+        if let Some(link) = self.links.get_mut(id) {
             link.codec = codec;
         }
         if let Some(rates) = &mut self.rates {

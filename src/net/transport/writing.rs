@@ -6,7 +6,7 @@
 use super::Transport;
 use crate::app::host::{Flow, Host};
 use crate::ident::ConnId;
-use crate::net::wire::{Batch, WRITE_BYTES_MAX, Written};
+use crate::net::wire::{Batch, BatchMemory, WRITE_BYTES_MAX, Written};
 use crate::shard::{Phase, Shard};
 
 /// Some 1.3 ms of small writes.
@@ -14,34 +14,42 @@ const WRITES_PER_ROUND: usize = 256;
 /// Some 2 ms of large ones.
 const BYTES_PER_ROUND: usize = 8 << 20;
 
+/// Connections being written in this round, and what became of it.
+#[derive(Default)]
+pub struct Writes {
+    connections: Vec<ConnId>,
+    results: Vec<(ConnId, Written)>,
+    memory: BatchMemory,
+}
+
 impl Transport {
     /// Writes what waits, as much as one round may. Returns whether some is left.
     pub fn flush(&mut self, host: &mut Host) -> bool {
         let mut bytes = 0;
-        while self.writing.len() < WRITES_PER_ROUND
+        while self.writes.connections.len() < WRITES_PER_ROUND
             && bytes < BYTES_PER_ROUND
             && let Some(id) = host.shard().next_dirty(true)
         {
             bytes += host.shard().bytes_waiting(id).min(WRITE_BYTES_MAX);
-            self.writing.push(id);
+            self.writes.connections.push(id);
         }
         let mut bytes = 0;
-        while !self.writing.is_empty() {
+        while !self.writes.connections.is_empty() {
             if bytes >= BYTES_PER_ROUND {
-                for id in self.writing.drain(..) {
+                for id in self.writes.connections.drain(..) {
                     host.shard().write_later(id);
                 }
                 break;
             }
             self.write(host.shard());
-            let mut written = std::mem::take(&mut self.written);
+            let mut written = std::mem::take(&mut self.writes.results);
             for (id, result) in written.drain(..) {
                 if let Written::Bytes(taken) = result {
                     bytes += taken;
                 }
                 self.wrote(host, id, result);
             }
-            self.written = written;
+            self.writes.results = written;
         }
         host.shard().backlog.share_out(self.paused.debtors());
         host.shard().has_dirty()
@@ -49,12 +57,9 @@ impl Transport {
 
     /// Writes to the connections listed, which empties the list.
     fn write(&mut self, shard: &Shard) {
-        let mut batch = Batch::new(std::mem::take(&mut self.batch));
-        for id in self.writing.drain(..) {
-            let place = self.links.get(id.slot);
-            if let Some(link) = place.and_then(Option::as_ref)
-                && link.id == id
-            {
+        let mut batch = Batch::new(std::mem::take(&mut self.writes.memory));
+        for id in self.writes.connections.drain(..) {
+            if let Some(link) = self.links.get(id) {
                 batch.push(id, &link.stream, shard.pieces(id));
                 // Then `finish` follows.
                 if shard.phase(id) == Phase::Closing
@@ -66,7 +71,7 @@ impl Transport {
             }
         }
         self.wire.write(&mut batch);
-        self.batch = batch.finish(&mut self.written);
+        self.writes.memory = batch.finish(&mut self.writes.results);
     }
 
     /// One connection's write has come to this.
@@ -77,7 +82,7 @@ impl Transport {
                     host.shard().written(id, bytes);
                 }
                 if !host.shard().outbox_is_empty(id) {
-                    self.writing.push(id);
+                    self.writes.connections.push(id);
                 } else if host.flow(id) == Flow::End {
                     self.finish(host, id);
                 }
@@ -89,7 +94,7 @@ impl Transport {
             Written::Broken => {
                 // It takes nothing more, but may have sent something before it broke off: a back
                 // end that reads no answers and goes. The read ends it.
-                if let Some(link) = self.link(id) {
+                if let Some(link) = self.links.get_mut(id) {
                     link.progress.broken = true;
                     link.progress.readable = true;
                     self.read_later(id);

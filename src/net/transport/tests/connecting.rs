@@ -43,7 +43,8 @@ fn read_head(client: &mut TcpStream) {
 
 fn is_watched(core: &mut Core, id: ConnId) -> bool {
     core.transport
-        .link(id)
+        .links
+        .get_mut(id)
         .is_some_and(|link| link.watch.is_on())
 }
 

@@ -11,8 +11,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::reading::READ_BYTES;
 use super::*;
-use crate::app::host::Flow;
+use crate::app::host::{Flow, Host};
 use crate::app::hosted::{Hosted, Hosting};
 use crate::app::namespaces::Registry;
 use crate::app::{App, Context, Login};
@@ -20,7 +21,7 @@ use crate::bus;
 use crate::close::CloseReason;
 use crate::config::Config;
 use crate::guard::watch_panics;
-use crate::ident::{Reach, Space};
+use crate::ident::{ConnId, Reach, Space};
 use crate::net::admission::{ConnectionCounters, EntryRules, Pool};
 use crate::net::connection::Input;
 use crate::net::rates::Rate;
@@ -130,7 +131,7 @@ impl Core {
         stream.set_nonblocking(true).unwrap();
         self.transport.accept(&mut self.host, 0, stream, peer);
         let id = *self.host.shard().ids().last().unwrap();
-        let link = self.transport.link(id).unwrap();
+        let link = self.transport.links.get_mut(id).unwrap();
         link.progress.input = Input::Messages(Decoder::new(Codec::WebSocket, 1 << 20));
         self.host.open(id);
         (client, id)
@@ -191,7 +192,7 @@ fn a_panic_closes_its_connection_alone_and_the_core_goes_on_on(kind: WireKind) {
     let mut core = Core::new(kind);
     let (mut broken, id) = core.connect();
     let (mut sound, _) = core.connect();
-    core.transport.link(id).unwrap().progress.input = Input::Panics;
+    core.transport.links.get_mut(id).unwrap().progress.input = Input::Panics;
     broken.write_all(HI).unwrap();
     sound.write_all(HI).unwrap();
     core.turn();
@@ -225,11 +226,11 @@ fn one_that_pauses_with_its_last_kept_byte_is_read_on_afterwards_on(kind: WireKi
     });
     let (mut client, id) = core.connect();
     // A helping has left this, whose answer fills the outbox; and the wire has told of what is in the socket.
-    let link = core.transport.link(id).unwrap();
+    let link = core.transport.links.get_mut(id).unwrap();
     let held = link.progress.bytes_held();
     link.progress.unread = HI.to_vec();
     let more = link.progress.bytes_held() - held;
-    core.transport.input_buffers.enter(more);
+    core.transport.links.hold_more(more);
     client.write_all(HI).unwrap();
     core.turn();
     assert_eq!(read(&mut client, 4), HI_ANSWER);
@@ -262,7 +263,10 @@ fn one_that_sends_without_end_waits_its_turn_on(kind: WireKind) {
         let read = core.host.shard().stats.bytes_in - before;
         // Once because it waited, and once because more has come.
         assert!(read <= 2 * READ_BYTES as u64, "{read} bytes in one turn");
-        assert!(core.transport.again.len() <= 1, "it is queued twice");
+        assert!(
+            core.transport.queues.again_count() <= 1,
+            "it is queued twice"
+        );
         assert_eq!(core.host.flow(id), Flow::Go);
     }
 }
@@ -286,7 +290,8 @@ fn folded(zeros: usize) -> Vec<u8> {
 /// A connection that has agreed on compression.
 fn connect_compressed(core: &mut Core) -> (TcpStream, ConnId) {
     let (client, id) = core.connect();
-    core.transport.link(id).unwrap().progress.input = Input::Messages(Decoder::deflate(1 << 20));
+    core.transport.links.get_mut(id).unwrap().progress.input =
+        Input::Messages(Decoder::deflate(1 << 20));
     (client, id)
 }
 
@@ -331,7 +336,7 @@ fn what_is_inflated_leaves_nothing_behind() {
         client.write_all(&folded(zeros)).unwrap();
         core.turn();
         assert_eq!(core.host.shard().reason(id), reason, "{zeros}");
-        let held = core.transport.inflater.buffer_bytes();
+        let held = core.transport.read_memory.inflater.buffer_bytes();
         assert!(held <= 128 << 10, "{held} bytes after {zeros}");
         let taken = core.host.shard().stats.messages_in;
         assert_eq!(taken, u64::from(reason.is_none()));
@@ -444,7 +449,7 @@ fn one_that_cannot_be_watched_again_is_closed_on_the_ring() {
         .custom_flags(libc::O_PATH)
         .open("/")
         .unwrap();
-    let socket = core.transport.link(id).unwrap().stream.as_raw_fd();
+    let socket = core.transport.links.get_mut(id).unwrap().stream.as_raw_fd();
     // SAFETY: two open descriptors, each of which stays its owner's.
     assert_eq!(unsafe { libc::dup2(unfit.as_raw_fd(), socket) }, socket);
     // Or else reading would find out before the ring does.

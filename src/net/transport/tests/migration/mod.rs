@@ -258,7 +258,7 @@ impl Scene {
         here.transport.settle();
         here.host.shard().check();
         assert_eq!(here.host.shard().leftovers(), 0);
-        assert!(here.transport.link(id).is_none());
+        assert!(here.transport.links.get(id).is_none());
         self.on = 1 - self.on;
         let there = &mut self.cores[self.on];
         if destination == Destination::Process {

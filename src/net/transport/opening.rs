@@ -1,0 +1,289 @@
+//! How connections open: a proxy's header, the websocket handshake, and who is let in by it.
+
+use std::net::SocketAddr;
+
+use tracing::debug;
+
+use super::Transport;
+use super::accepting::ADDRESS_FULL;
+use super::reading::message_bytes_max;
+use crate::app::ending;
+use crate::app::host::{Flow, Host};
+use crate::auth::Credential;
+use crate::close::CloseReason;
+use crate::ident::{ConnId, ConnName};
+use crate::net::connection::{Counted, Input};
+use crate::net::origin::Visitor;
+use crate::protocol::http::HttpError;
+use crate::protocol::proxy::Source;
+use crate::protocol::websocket::handshake::{Accepted, Declined, Refused};
+use crate::protocol::websocket::offers::Token;
+use crate::protocol::{Codec, Decoder};
+
+impl Transport {
+    /// Takes a proxy's header, if that is what the bytes are. True if more may follow at `at`.
+    pub(super) fn take_proxy_header(
+        &mut self,
+        host: &mut Host,
+        id: ConnId,
+        input: &[u8],
+        at: &mut usize,
+    ) -> bool {
+        let Some(link) = self.links.get_mut(id) else {
+            return false;
+        };
+        let Input::ProxyHeader(header) = &mut link.progress.input else {
+            return true;
+        };
+        if host.flow(id) == Flow::End {
+            return false;
+        }
+        let (Some(listener), Some(peer)) =
+            (host.shard().listener_number(id), host.shard().peer(id))
+        else {
+            return false;
+        };
+        match header.advance(&input[*at..]) {
+            Ok(None) => false,
+            Ok(Some((source, length))) => {
+                *at += length;
+                if let Source::Client(client) = source
+                    && !self.introduce(host, id, client)
+                {
+                    return false;
+                }
+                self.leave_proxy_behind(host, id)
+            }
+            Err(cause) => {
+                link.progress.input = Input::Ignored;
+                let reason = CloseReason::BadProxy;
+                self.admission.complain(listener, reason, peer, cause);
+                host.close(id, CloseReason::BadProxy);
+                false
+            }
+        }
+    }
+
+    /// The proxy's header has been read: what follows is the connection's own.
+    fn leave_proxy_behind(&mut self, host: &mut Host, id: ConnId) -> bool {
+        let (Some(listener), Some(peer)) =
+            (host.shard().listener_number(id), host.shard().peer(id))
+        else {
+            return false;
+        };
+        let input = self.first_input(listener, peer);
+        let opens = matches!(input, Input::Messages(_));
+        if let Some(link) = self.links.get_mut(id) {
+            link.progress.input = input;
+        }
+        if opens {
+            host.open(id);
+        }
+        true
+    }
+
+    /// A proxy that is believed tells whose connection it is. False if that address has too many.
+    pub(super) fn introduce(&mut self, host: &mut Host, id: ConnId, client: SocketAddr) -> bool {
+        debug!(connection = %ConnName(host.core(), id), peer = %client, "comes by a proxy");
+        let Some(listener) = host.shard().listener_number(id) else {
+            return false;
+        };
+        if self
+            .links
+            .get_mut(id)
+            .is_some_and(|link| link.progress.counted == Counted::Provisional)
+        {
+            // What it counts towards, its request shows.
+            host.shard().set_peer(id, client);
+            return true;
+        }
+        let counted = self.admission.enter_address(listener, client);
+        let Some(link) = self.links.get_mut(id) else {
+            return false;
+        };
+        match counted {
+            Ok(counted) => {
+                link.progress.counted = counted;
+                host.shard().set_peer(id, client);
+                true
+            }
+            Err(reason) if !self.admission.may_tell() => {
+                host.close(id, reason);
+                self.cut_off(host, id);
+                false
+            }
+            Err(reason) => {
+                // It is no connection of the pool any more.
+                self.admission.leave(listener, link.progress.counted, None);
+                link.progress.counted = Counted::Nothing;
+                let answer = match link.codec {
+                    Codec::WebSocket => ADDRESS_FULL.response(),
+                    Codec::Http => ADDRESS_FULL.refusal(),
+                    _ => Vec::new(),
+                };
+                self.refuse(host, id, &answer, reason);
+                false
+            }
+        }
+    }
+
+    /// Takes the opening handshake, if that is what the bytes are. True if messages may follow at `at`.
+    pub(super) fn shake_hands(
+        &mut self,
+        host: &mut Host,
+        id: ConnId,
+        input: &[u8],
+        at: &mut usize,
+    ) -> bool {
+        let Some(link) = self.links.get_mut(id) else {
+            return false;
+        };
+        let Input::Handshake(handshake) = &mut link.progress.input else {
+            return true;
+        };
+        if host.flow(id) == Flow::End {
+            return false;
+        }
+        let headers = host
+            .shard()
+            .listener(id)
+            .map_or(&[][..], |spec| spec.headers);
+        match handshake.advance_for(&input[*at..], headers) {
+            Ok(None) => false,
+            Ok(Some(accepted)) => {
+                *at += accepted.consumed;
+                self.let_in(host, id, &accepted)
+            }
+            Err(Declined::Health(health)) => {
+                let answer = health.response(self.readiness.answer());
+                self.refuse(host, id, &answer, CloseReason::Normal);
+                false
+            }
+            Err(Declined::Refused(refused)) => {
+                let Refused { status, text, .. } = refused;
+                debug!(connection = id.to_bits(), status, "{text}");
+                self.explain(host, id, HttpError { status, text });
+                self.refuse(host, id, &refused.response, CloseReason::BadHandshake);
+                false
+            }
+        }
+    }
+
+    /// Opens a websocket whose handshake is right, if its client may come in. Whether it did.
+    pub(super) fn let_in(&mut self, host: &mut Host, id: ConnId, accepted: &Accepted) -> bool {
+        if let Some(forwarded) = &accepted.forwarded
+            && let Some(peer) = host.shard().peer(id)
+        {
+            let client = match self.admission.proxies.client(forwarded) {
+                // The proxy's port keeps apart the clients of one address.
+                Ok(ip) => SocketAddr::new(ip, peer.port()),
+                Err(error) => {
+                    self.explain(host, id, error);
+                    self.refuse(host, id, &error.response(), CloseReason::BadHandshake);
+                    return false;
+                }
+            };
+            if !self.introduce(host, id, client) {
+                return false;
+            }
+        }
+        if !self.admits(host, id, accepted) {
+            return false;
+        }
+        let Some(credential) = self.take_token(host, id, accepted.token.as_ref()) else {
+            return false;
+        };
+        let bytes_max = message_bytes_max(host, id);
+        let decoder = match accepted.window {
+            Some(window) => {
+                host.shard().agree(id, window);
+                Decoder::deflate(bytes_max)
+            }
+            None => Decoder::new(Codec::WebSocket, bytes_max),
+        };
+        if let Some(link) = self.links.get_mut(id) {
+            link.progress.input = Input::Messages(decoder);
+        }
+        host.shard()
+            .send_raw(id, |_, out| out.extend_from_slice(&accepted.response));
+        host.open_by(id, Some(&accepted.request));
+        if let Some(credential) = credential {
+            host.prove(id, credential);
+        }
+        true
+    }
+
+    /// Tells the log why a request is refused.
+    pub(super) fn explain(&mut self, host: &mut Host, id: ConnId, error: HttpError) {
+        if let Some(peer) = host.shard().peer(id) {
+            self.admission.explain(peer, error);
+        }
+    }
+
+    /// Whether the page that opens the websocket is let in, or the client that is no page.
+    fn admits(&mut self, host: &mut Host, id: ConnId, accepted: &Accepted) -> bool {
+        let listener = host.shard().listener(id);
+        // What a token in a field of its own comes from is no page; else a missing origin says nothing.
+        let by_field = accepted.token.as_ref().is_some_and(|it| it.authorization);
+        let strict = !by_field && listener.is_some_and(|spec| spec.proves);
+        let number = host.shard().listener_number(id);
+        let visitor = Visitor {
+            origin: accepted.origin.as_deref(),
+            host: &accepted.host,
+            strict,
+            on_loopback: number.is_some_and(|number| self.admission.is_on_loopback(number)),
+        };
+        let Err(foreign) = self.origins.admit(visitor) else {
+            return true;
+        };
+        let peer = host.shard().peer(id);
+        self.origins
+            .log_refusal(foreign, visitor.origin, visitor.host, peer);
+        let answer = foreign.answer().response();
+        self.refuse(host, id, &answer, CloseReason::BadHandshake);
+        false
+    }
+
+    /// Checks the token that a handshake has brought, if any. `None` if it was refused for that.
+    fn take_token(
+        &mut self,
+        host: &mut Host,
+        id: ConnId,
+        token: Option<&Token>,
+    ) -> Option<Option<Credential>> {
+        let Some(token) = token else {
+            return Some(None);
+        };
+        match host.check_credential(&token.text) {
+            Ok(credential) => Some(Some(credential)),
+            Err(error) => {
+                let refused = Refused::from(HttpError {
+                    status: 401,
+                    text: error.text(),
+                });
+                let listener = host.shard().listener_number(id);
+                if let Some((listener, peer)) = listener.zip(host.shard().peer(id)) {
+                    self.admission
+                        .complain(listener, CloseReason::BadLogin, peer, error.text());
+                }
+                self.refuse(host, id, &refused.response, ending(error));
+                None
+            }
+        }
+    }
+
+    pub(super) fn refuse(
+        &mut self,
+        host: &mut Host,
+        id: ConnId,
+        response: &[u8],
+        reason: CloseReason,
+    ) {
+        if let Some(link) = self.links.get_mut(id) {
+            link.progress.input = Input::Ignored;
+        }
+        host.shard()
+            .send_raw(id, |_, out| out.extend_from_slice(response));
+        host.close(id, reason);
+    }
+}

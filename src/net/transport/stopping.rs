@@ -1,0 +1,78 @@
+//! What connections get of the server's end, step by step: no more clients, nothing read, every connection closed.
+
+use super::Transport;
+use crate::app::host::Host;
+use crate::close::CloseReason;
+use crate::ident::ConnId;
+use crate::shard::{Exchange, Phase};
+
+/// How far the server is with its end.
+#[derive(Default)]
+pub struct StopStage {
+    /// It drains: no clients are let in.
+    pub(super) is_shut: bool,
+    /// It stops: nothing is read,
+    pub(super) is_quiet: bool,
+    /// and no further request is answered, whatever is read.
+    pub(super) is_stopping: bool,
+}
+
+impl Transport {
+    /// The server drains: lets no clients in from now on.
+    pub fn be_shut(&mut self) {
+        self.stage.is_shut = true;
+    }
+
+    /// The server stops: reads nothing from now on.
+    pub fn be_quiet(&mut self, host: &mut Host) {
+        self.stage.is_shut = true;
+        self.stage.is_quiet = true;
+        self.dismiss(host);
+    }
+
+    /// Those that are closed first when the server stops: all but back ends, which may still push to them.
+    pub fn clients(&self, host: &mut Host) -> Vec<ConnId> {
+        let mut ids = host.shard().ids();
+        ids.retain(|id| {
+            let listener = host.shard().listener_number(*id);
+            let is_client =
+                listener.is_some_and(|listener| self.admission.is_for_clients(listener));
+            is_client && host.shard().phase(*id) != Phase::Closing
+        });
+        ids
+    }
+
+    /// Whether a listener's connections are among them.
+    pub fn is_for_clients(&self, listener: u16) -> bool {
+        self.admission.is_for_clients(listener)
+    }
+
+    /// Every connection is about to be closed, and its end to be read.
+    pub fn begin_to_close(&mut self) {
+        self.stage.is_quiet = false;
+    }
+
+    /// Closes one because the server stops. What waits for it is written first.
+    pub fn close(&mut self, host: &mut Host, id: ConnId) {
+        if host.shard().phase(id) != Phase::Closing {
+            host.close(id, CloseReason::Stopping);
+        }
+        host.shard().hasten(id);
+        // What had arrived while nothing was read may be the peer's close.
+        self.read_later(id);
+    }
+
+    /// The server stops: connections that ask nothing end, the others after their answer.
+    fn dismiss(&mut self, host: &mut Host) {
+        self.stage.is_stopping = true;
+        if host.shard().http_connections() == 0 {
+            return;
+        }
+        for id in host.shard().ids() {
+            let exchange = host.shard().exchange(id);
+            if exchange.is_some_and(|exchange| exchange != Exchange::Answering) {
+                host.close(id, CloseReason::Stopping);
+            }
+        }
+    }
+}
