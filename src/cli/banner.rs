@@ -5,8 +5,7 @@ use std::net::SocketAddr;
 
 use ringpost::Roles;
 
-use super::listeners::{ListenerSettings, Scheme, WITHOUT_PATHS};
-use super::settings::AppName;
+use super::listener::{AppName, ListenerSettings, Scheme, WITHOUT_PATHS};
 
 /// Where the pages of Workerman's uid server and of its push pattern connect, both.
 const PATTERN_PORT: u16 = 1234;

@@ -10,7 +10,8 @@ use super::banner::banner;
 use super::keys::{KEYS, KeyFlags};
 use super::layers::Layer;
 use super::settings::Settings;
-use super::{Status, history, listeners, print, serve, tokens};
+use super::sources::resolve;
+use super::{Status, history, listeners, print, tokens};
 
 /// What `check` is given: as `serve`, but for the file's place.
 #[derive(clap::Args, Debug)]
@@ -28,7 +29,7 @@ pub struct CheckArgs {
 /// Checks a file, variables and flags.
 pub fn run(args: &CheckArgs) -> Status {
     let flags = Layer::from_flags(&args.keys.0, &args.listen);
-    match serve::resolve(args.config.as_deref(), flags) {
+    match resolve(args.config.as_deref(), flags) {
         Ok(settings) => {
             let name = match &args.config {
                 Some(config) => config.display().to_string(),

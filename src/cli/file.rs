@@ -10,10 +10,11 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, BYTES_MAX, COUNT_MAX, KEYS, MESSAGE_BYTES_MAX};
-use super::layers::{Layer, ValueOrigin, unknown_key};
-use super::listeners::{ListenerSettings, parse_roles};
+use super::layers::{Layer, unknown_key};
+use super::listener::{ListenerSettings, parse_roles};
 use super::settings::Settings;
 use super::slot::SettingSlot;
+use super::value_origin::ValueOrigin;
 
 /// The keys of a `[[listen]]` table.
 const LISTEN_KEYS: [&str; 11] = [

@@ -10,7 +10,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::file::{File, as_text, kind, misplaced};
 use super::keys::{self, COUNT_MAX};
-use super::layers::{ValueOrigin, unknown_key};
+use super::layers::unknown_key;
+use super::value_origin::ValueOrigin;
 
 /// The keys of a `[[history]]` table.
 const HISTORY_KEYS: [&str; 4] = ["kind", "name", "size", "ttl"];

@@ -293,25 +293,10 @@ impl clap::FromArgMatches for KeyFlags {
     }
 }
 
-/// Of some names the one that a mistyped name most likely meant.
-pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let last = |name: &'a str| name.rsplit('.').next().unwrap_or(name);
-    known
-        .into_iter()
-        .map(|known| {
-            // `errors` at the top most likely means `relay.errors`.
-            let whole = strsim::jaro(name, known);
-            (whole.max(strsim::jaro(name, last(known))), known)
-        })
-        .filter(|(likeness, _)| *likeness > 0.75)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, known)| known)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::settings::Choice;
+    use crate::cli::choice::{Choice, nearest};
     use ringpost::config::{Config, EventKinds, IpNet};
     use std::collections::HashSet;
     use std::path::PathBuf;

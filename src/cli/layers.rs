@@ -7,46 +7,22 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::rc::Rc;
 
 use ringpost::config::HistoryRule;
 use ringpost::escape::Escaped;
 
+use super::choice::nearest;
 use super::hooks;
-use super::keys::{self, KEYS, VARIABLE_PREFIX, nearest};
-use super::listeners::{self, ListenerSettings};
+use super::keys::{self, KEYS, VARIABLE_PREFIX};
+use super::listener::ListenerSettings;
+use super::listeners;
 use super::settings::Settings;
 use super::slot::SettingSlot;
 use super::tokens;
+use super::value_origin::ValueOrigin;
 
 /// The variables of ours that are no settings: the file to read, and what client commands talk to.
 const OTHER_VARIABLES: [&str; 3] = ["RINGPOST_CONFIG", "RINGPOST_TO", "RINGPOST_LISTEN"];
-
-/// Where a value came from.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum ValueOrigin {
-    File {
-        name: Rc<str>,
-        line: usize,
-    },
-    Variable(String),
-    Flag(String),
-    Preset,
-    /// What the server runs with.
-    Running,
-}
-
-impl fmt::Display for ValueOrigin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ValueOrigin::File { name, line } => write!(f, "{name}:{line}"),
-            ValueOrigin::Variable(name) => write!(f, "variable {name}"),
-            ValueOrigin::Flag(name) => write!(f, "flag --{name}"),
-            ValueOrigin::Preset => f.write_str("preset"),
-            ValueOrigin::Running => f.write_str("without a restart"),
-        }
-    }
-}
 
 /// Everything that is wrong with a configuration, one line each.
 #[derive(PartialEq, Eq, Debug)]

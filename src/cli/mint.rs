@@ -8,7 +8,8 @@ use ringpost::auth::{Keyring, ends_after};
 
 use super::layers::Layer;
 use super::slot::parse_time;
-use super::{Status, complain, print, serve};
+use super::sources::resolve;
+use super::{Status, complain, print};
 
 /// What `ringpost token` is given.
 #[derive(clap::Args, Debug)]
@@ -62,7 +63,7 @@ fn random() -> Result<String, String> {
 }
 
 fn mint(uid: &str, args: &TokenArgs) -> Result<String, String> {
-    let settings = serve::resolve(args.config.as_deref(), Layer::default());
+    let settings = resolve(args.config.as_deref(), Layer::default());
     let settings = settings.map_err(|problems| problems.0.join("\nringpost: "))?;
     let keyring = Keyring::open(&settings.config).map_err(|error| error.to_string())?;
     let keyring = keyring.ok_or(

@@ -4,9 +4,11 @@
 //! and `bench` of whatever it measures; except `check` and `doctor`, which only read, `token`, which signs, and
 //! `completions` and `man`, which tell of the command line itself.
 
+mod assembly;
 mod backend;
 mod banner;
 mod check;
+mod choice;
 mod doctor;
 mod drain;
 mod file;
@@ -15,6 +17,7 @@ mod history;
 mod hooks;
 mod keys;
 mod layers;
+mod listener;
 mod listeners;
 mod log;
 mod manual;
@@ -24,8 +27,11 @@ mod reload;
 mod serve;
 mod settings;
 mod slot;
+mod sources;
 mod stats;
 mod tokens;
+mod value_origin;
+mod values;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -6,50 +6,21 @@
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use ringpost::config::ListenerLimits;
 use ringpost::{Reload, Server};
 use tracing::{error, info, warn};
 
+use super::assembly::{Live, build};
 use super::keys::KEYS;
-use super::layers::{Layer, ValueOrigin};
-use super::listeners::{self, ListenerSettings};
+use super::layers::Layer;
+use super::listener::ListenerSettings;
 use super::log::Level;
 use super::settings::Settings;
 use super::slot::SettingSlot;
-use super::{doctor, drain, history, serve, tokens};
-use crate::apps::backend::TokenTimeout;
-use crate::apps::backend::report::ServerFacts;
-use crate::apps::chat::Room;
-
-/// What the apps look at while they run.
-#[derive(Clone)]
-pub struct Live {
-    pub relay_errors: Arc<AtomicBool>,
-    pub token_timeout: TokenTimeout,
-    pub room: Room,
-    pub facts: ServerFacts,
-}
-
-impl Live {
-    pub fn new(settings: &Settings) -> Live {
-        Live {
-            relay_errors: Arc::new(AtomicBool::new(settings.relay.errors)),
-            token_timeout: TokenTimeout::new(settings.config.login_timeout),
-            room: Room::new(&serve::room_limits(settings)),
-            facts: ServerFacts::new(),
-        }
-    }
-
-    fn renew(&self, settings: &Settings) {
-        let errors = settings.relay.errors;
-        self.relay_errors.store(errors, Ordering::Relaxed);
-        self.token_timeout.set(settings.config.login_timeout);
-        self.room.renew(&serve::room_limits(settings));
-    }
-}
+use super::sources::resolve;
+use super::value_origin::ValueOrigin;
+use super::{doctor, drain, history, listeners, tokens};
 
 /// The sources of the settings, and those that the server runs with.
 pub struct Reloading {
@@ -107,7 +78,7 @@ impl Reloading {
 
     fn take_over(&mut self, server: &Reload) -> Result<Merged, Vec<String>> {
         let flags = Layer::from_flags(&self.values, &self.listen);
-        let read = serve::resolve(self.config.as_deref(), flags);
+        let read = resolve(self.config.as_deref(), flags);
         let merged = merge(&self.settings, read.map_err(|problems| problems.0)?);
         let settings = &merged.settings;
         // Each was right by itself, but they need not fit.
@@ -117,7 +88,7 @@ impl Reloading {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let built = serve::build(settings.clone(), &self.live);
+        let built = build(settings.clone(), &self.live);
         let taken = built.and_then(|(fresh, _): (Server, _)| server.apply(fresh));
         taken.map_err(|error| vec![error.to_string()])?;
         self.live.renew(settings);

@@ -7,9 +7,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ringpost::config::{Auth, Config, DescriptorTables, Driver, UidPolicy, Webhooks};
+use ringpost::config::{Config, Webhooks};
 
-use super::listeners::ListenerSettings;
+use super::choice::{Choice, choices};
+use super::listener::ListenerSettings;
 
 /// The whole configuration after file, variables and flags.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -133,78 +134,10 @@ pub enum LogFormat {
     Json,
 }
 
-/// The apps that a listener can have.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum AppName {
-    Relay,
-    Push,
-    PushBackend,
-    Chat,
-    Echo,
-    Page,
-}
-
-impl AppName {
-    /// Whether its connections are users, who claim a uid or a name.
-    pub fn is_for_clients(self) -> bool {
-        matches!(self, AppName::Relay | AppName::Push | AppName::Chat)
-    }
-}
-
-impl fmt::Display for AppName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// One of a few named values.
-pub trait Choice {
-    /// Every name, in the order in which they are listed to people.
-    fn names(&self) -> &'static [&'static str];
-    /// The present one.
-    fn name(&self) -> &'static str;
-    /// Takes the value of that name; false if there is none.
-    fn choose(&mut self, name: &str) -> bool;
-}
-
-impl PartialEq for dyn Choice + '_ {
-    fn eq(&self, other: &Self) -> bool {
-        self.name() == other.name()
-    }
-}
-
-macro_rules! choices {
-    ($($type:ident { $($name:literal = $variant:ident),* $(,)? })*) => { $(
-        impl Choice for $type {
-            fn names(&self) -> &'static [&'static str] {
-                &[$($name),*]
-            }
-            fn name(&self) -> &'static str {
-                match self { $($type::$variant => $name,)* }
-            }
-            fn choose(&mut self, name: &str) -> bool {
-                match name {
-                    $($name => *self = $type::$variant,)*
-                    _ => return false,
-                }
-                true
-            }
-        }
-    )* };
-}
-
 choices! {
-    Auth { "none" = None, "jwt" = Jwt, "hmac" = Hmac }
-    Driver { "auto" = Auto, "uring" = Uring, "epoll" = Epoll }
-    DescriptorTables { "auto" = Auto, "shared" = Shared, "per_core" = PerCore }
-    UidPolicy { "multi" = Multi, "replace" = Replace, "reject" = Reject }
     Preset { "default" = Default, "push" = Push }
     LogLevel {
         "off" = Off, "error" = Error, "warn" = Warn, "info" = Info, "debug" = Debug, "trace" = Trace,
     }
     LogFormat { "text" = Text, "json" = Json }
-    AppName {
-        "relay" = Relay, "push" = Push, "push-backend" = PushBackend, "chat" = Chat, "echo" = Echo,
-        "page" = Page,
-    }
 }

@@ -9,7 +9,7 @@ use ringpost::auth::backend_tokens::{
 };
 
 use super::settings::{BackendSettings, Settings};
-use super::slot::is_token;
+use super::values::is_token;
 
 const FILE_BYTES_MAX: u64 = 64 << 10;
 

@@ -15,9 +15,10 @@ use ringpost::config::{DescriptorTables, Driver};
 use ringpost::machine::RingTrial;
 
 use super::layers::Layer;
-use super::listeners::Scheme;
+use super::listener::Scheme;
 use super::settings::Settings;
-use super::{Status, complain, print, serve};
+use super::sources::resolve;
+use super::{Status, complain, print};
 use finding::{Finding, Verdict, grouped};
 use machine::Machine;
 
@@ -135,7 +136,7 @@ fn worst(findings: &[Finding]) -> Verdict {
 
 /// Looks, and says.
 pub fn run(args: &DoctorArgs) -> Status {
-    let settings = match serve::resolve(args.config.as_deref(), Layer::default()) {
+    let settings = match resolve(args.config.as_deref(), Layer::default()) {
         Ok(settings) => settings,
         Err(problems) => {
             eprint!("{problems}");

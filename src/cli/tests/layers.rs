@@ -6,8 +6,9 @@ use ringpost::config::{Driver, ListenerLimits, UidPolicy};
 
 use super::*;
 use crate::cli::keys::KEYS;
+use crate::cli::listener::AppName;
 use crate::cli::listeners::warnings;
-use crate::cli::settings::{AppName, LogFormat, LogLevel};
+use crate::cli::settings::{LogFormat, LogLevel};
 
 #[test]
 fn the_later_layer_wins() {

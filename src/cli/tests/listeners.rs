@@ -3,7 +3,7 @@
 use ringpost::config::ListenerLimits;
 
 use super::*;
-use crate::cli::listeners::ListenerSettings;
+use crate::cli::listener::ListenerSettings;
 
 #[test]
 fn addresses_of_every_form() {

@@ -11,9 +11,10 @@ mod reload;
 
 use std::ffi::OsString;
 
+use super::choice::Choice;
 use super::file;
 use super::layers::{Layer, resolve};
-use super::settings::{Choice, Settings};
+use super::settings::Settings;
 
 fn variables(pairs: &[(&str, &str)]) -> Layer {
     let owned = |text: &&str| OsString::from(*text);

@@ -83,7 +83,7 @@ impl Fake {
     }
 
     fn examine_by(&self, connections: u64, change: impl FnOnce(&mut DoctorPlan)) -> Vec<Finding> {
-        let settings = serve::resolve(None, Layer::default()).unwrap();
+        let settings = resolve(None, Layer::default()).unwrap();
         let machine = self.machine();
         let mut plan = DoctorPlan::new(&settings, connections, &machine);
         change(&mut plan);
@@ -475,7 +475,7 @@ fn what_was_dropped() {
 fn a_warning_of_the_server_is_a_line() {
     let fake = Fake::new();
     fake.put("proc/self/limits", "Max open files  1024  20000  files\n");
-    let mut settings = serve::resolve(None, Layer::default()).unwrap();
+    let mut settings = resolve(None, Layer::default()).unwrap();
     settings.config.max_connections = 20_000;
     settings.config.descriptor_tables = DescriptorTables::Shared;
     let machine = fake.machine();

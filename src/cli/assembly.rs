@@ -1,0 +1,138 @@
+//! From settings to a server: its apps on their listeners, and what of their settings can change while they run.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ringpost::{Listen, Roles, Server, Site};
+
+use super::listener::{AppName, CHAT_OUTBOX_BYTES, ListenerSettings};
+use super::settings::Settings;
+use super::tokens;
+use crate::apps::backend::report::ServerFacts;
+use crate::apps::backend::{Backend, TokenTimeout};
+use crate::apps::chat::{Chat, Limits, Room};
+use crate::apps::echo::Echo;
+use crate::apps::page;
+use crate::apps::push::Push;
+use crate::apps::relay::Relay;
+
+/// What the apps look at while they run.
+#[derive(Clone)]
+pub struct Live {
+    pub relay_errors: Arc<AtomicBool>,
+    pub token_timeout: TokenTimeout,
+    pub room: Room,
+    pub facts: ServerFacts,
+}
+
+impl Live {
+    /// For apps that begin with these settings.
+    pub fn new(settings: &Settings) -> Live {
+        Live {
+            relay_errors: Arc::new(AtomicBool::new(settings.relay.errors)),
+            token_timeout: TokenTimeout::new(settings.config.login_timeout),
+            room: Room::new(&room_limits(settings)),
+            facts: ServerFacts::new(),
+        }
+    }
+
+    /// Has the apps go on with these.
+    pub fn renew(&self, settings: &Settings) {
+        let errors = settings.relay.errors;
+        self.relay_errors.store(errors, Ordering::Relaxed);
+        self.token_timeout.set(settings.config.login_timeout);
+        self.room.renew(&room_limits(settings));
+    }
+}
+
+/// The server, and its listeners in the order in which it has them. All listeners of one app share
+/// one app, so that a chat on two codecs is one room.
+pub fn build(settings: Settings, live: &Live) -> io::Result<(Server, Vec<ListenerSettings>)> {
+    let backend_tokens = tokens::backend_tokens(&settings.backend).map_err(io::Error::other)?;
+    let mut server = Server::new(settings.config)
+        .backend_tokens(backend_tokens.clone())
+        .webhooks(settings.webhooks);
+    let (mut ordered, mut at_paths) = (Vec::new(), Vec::new());
+    for app in [
+        AppName::Relay,
+        AppName::Push,
+        AppName::PushBackend,
+        AppName::Chat,
+        AppName::Echo,
+    ] {
+        let own = settings.listeners.iter().filter(|one| one.app == app);
+        let own: Vec<ListenerSettings> = own.cloned().collect();
+        let has_events = |one: &ListenerSettings| one.roles.has(Roles::EVENTS);
+        let events = app == AppName::Push && settings.listeners.iter().any(has_events);
+        if own.is_empty() && !events {
+            continue;
+        }
+        let listens: Vec<Listen> = own
+            .iter()
+            .map(|one| Listen {
+                limits: one.limits,
+                proxy_protocol: one.proxy_protocol,
+                ..Listen::new(one.to_string())
+            })
+            .chain(events.then(Listen::events))
+            .collect();
+        server = match app {
+            AppName::Relay => {
+                let errors = live.relay_errors.clone();
+                server.listen(listens, move || Relay::new(errors.clone()))
+            }
+            AppName::Push => server.listen(listens, || Push),
+            AppName::PushBackend => {
+                let (backend_tokens, timeout) =
+                    (backend_tokens.clone(), live.token_timeout.clone());
+                let facts = live.facts.clone();
+                server.listen(listens, move || {
+                    Backend::new(backend_tokens.clone(), timeout.clone(), facts.clone())
+                })
+            }
+            AppName::Chat => {
+                let room = live.room.clone();
+                server.listen(listens, move || Chat::new(room.clone()))
+            }
+            AppName::Echo | AppName::Page => server.listen(listens, || Echo),
+        };
+        let (parts, whole): (Vec<_>, Vec<_>) = own.into_iter().partition(|one| one.path.is_some());
+        ordered.extend(whole);
+        at_paths.extend(parts);
+    }
+    for page in settings
+        .listeners
+        .iter()
+        .filter(|one| one.app == AppName::Page)
+    {
+        let listen = Listen {
+            limits: page.limits,
+            proxy_protocol: page.proxy_protocol,
+            ..Listen::new(page.to_string())
+        };
+        let site = Site {
+            roles: page.roles,
+            ..page::SITE
+        };
+        server = server.site(listen, site);
+        ordered.push(page.clone());
+    }
+    ordered.extend(at_paths);
+    Ok((server, ordered))
+}
+
+/// Two rosters, one of them on its way, must fit the smallest outbox of the room.
+fn room_limits(settings: &Settings) -> Limits {
+    let chat = &settings.chat;
+    let listeners = settings.listeners.iter();
+    let outbox = listeners
+        .filter(|one| one.app == AppName::Chat)
+        .filter_map(|one| one.limits.outbox_bytes_max)
+        .min();
+    Limits {
+        users_max: chat.users_max,
+        roster_bytes_max: outbox.unwrap_or(CHAT_OUTBOX_BYTES).saturating_sub(256) / 2,
+        roster_interval: chat.roster_interval,
+    }
+}
