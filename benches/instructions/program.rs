@@ -19,6 +19,7 @@ mod check;
 mod cores;
 mod frames;
 mod machine;
+mod prepared;
 mod record;
 mod room;
 mod scripts;

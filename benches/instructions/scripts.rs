@@ -5,8 +5,8 @@
 
 use crate::cores::{self, BACKEND, Cores, ECHO, PUSH, RELAY, Read, Script, Step};
 use crate::frames::{self, Numbers};
+use crate::prepared::{Outcome, Prepared};
 use crate::room::ROOM;
-use crate::workloads::{Outcome, Prepared};
 
 /// Messages of a workload, or deliveries where one message goes to many.
 const MESSAGES: usize = 100_000;

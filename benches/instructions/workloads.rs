@@ -3,6 +3,7 @@
 //! `check` runs each in a process of its own, and only [`instructions_counted`] is counted there.
 
 use crate::cores::{Cores, Script};
+use crate::prepared::{Outcome, Prepared};
 use crate::scripts::{bind, broadcast, echo, group, handshake, push, relay};
 
 pub struct Workload {
@@ -74,25 +75,6 @@ pub const WORKLOADS: &[Workload] = &[
         prepare: echo,
     },
 ];
-
-/// A workload ready to be counted.
-pub struct Prepared {
-    pub cores: Cores,
-    pub script: Script,
-    pub expected: Outcome,
-}
-
-/// What came out of a workload.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Outcome {
-    /// What the workload is counted by: messages, deliveries, connections.
-    pub messages: u64,
-    /// Messages queued for clients by the apps.
-    pub queued: u64,
-    pub envelopes: u64,
-    pub moved: u64,
-    pub bytes: u64,
-}
 
 impl Workload {
     pub fn find(name: &str) -> Option<&'static Workload> {

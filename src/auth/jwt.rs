@@ -16,9 +16,10 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::keyfile::SECRET_BYTES_MIN;
-use super::keys::KEYS_MAX;
-use super::{Credential, CredentialError, FAR_MAX, NO_TOKEN, WallTime, from_seconds};
+use super::{
+    Credential, CredentialError, FAR_MAX, KEYS_MAX, NO_TOKEN, SECRET_BYTES_MIN, WallTime,
+    from_seconds,
+};
 use crate::ident::check_uid;
 
 /// How far the issuer's clock may be ahead of ours, in what it says of a token's beginning.

@@ -12,11 +12,9 @@ use jsonwebtoken::Algorithm;
 
 use super::jwks;
 use super::jwt::{JwtKey, Parties};
-use super::keys::{KEYS_MAX, Keys};
+use super::key_set::Keys;
+use super::{KEYS_MAX, SECRET_BYTES_MIN};
 use crate::config::Auth;
-
-/// Shortest secret: as long as what it signs with (RFC 7518, section 3.2).
-pub const SECRET_BYTES_MIN: usize = 32;
 
 /// What a file may hold, after "expected".
 const EXPECTED: &str = "public keys in PEM (-----BEGIN PUBLIC KEY-----; RSA, P-256, P-384 or Ed25519), a JSON web key \

@@ -1,5 +1,5 @@
 //! The keys that proofs are checked with: [`Keyring`], read from a file and read again when told so, and
-//! each core's [`Verifier`]. At most [`KEYS_MAX`], so that the old key and the new hold at once while
+//! each core's [`Verifier`]. At most [`KEYS_MAX`](super::KEYS_MAX), so that the old key and the new hold at once while
 //! whoever signs goes from one to the other.
 
 use std::io;
@@ -7,22 +7,13 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_lc_rs::hmac;
-
-use super::jwt::{self, JwtKey, Parties};
-use super::{Credential, CredentialError, TOKEN_BYTES_MAX, WallTime, keyfile, plain};
+use super::jwt::Parties;
+use super::key_set::Keys;
+use super::{Credential, CredentialError, TOKEN_BYTES_MAX, WallTime, keyfile};
 use crate::config::{Auth, Config};
 use crate::ident::check_uid;
 
-/// Most keys of a file, but for a set whose keys have names; and most that are tried for one token.
-pub const KEYS_MAX: usize = 8;
 const FILE_BYTES_MAX: u64 = 256 << 10;
-
-/// The keys of a file.
-pub enum Keys {
-    Plain(Vec<hmac::Key>),
-    Jwt(Vec<JwtKey>),
-}
 
 /// The configured keys, shared by all cores.
 pub struct Keyring {
@@ -87,7 +78,7 @@ impl Keyring {
         Ok(self.hold(LoadedKeys::read(self.auth, file, parties)?))
     }
 
-    /// The same with the file, the audience and the issuer that are configured now.
+    /// Reads the file that is configured now, for the audience and the issuer that are, as [`Keyring::reload`] does.
     pub fn renew(&self, config: &Config) -> io::Result<usize> {
         Ok(self.hold(LoadedKeys::open(self.auth, config)?))
     }
@@ -112,32 +103,17 @@ impl Keyring {
 
     /// Whether whoever knows a key can make proofs: a public one cannot.
     pub fn has_secrets(&self) -> bool {
-        match &*self.keys() {
-            Keys::Plain(_) => true,
-            Keys::Jwt(keys) => keys.iter().any(JwtKey::is_secret),
-        }
+        self.keys().have_secrets()
     }
 
     /// Makes a proof for a uid with the first key that can sign, until `expires` (in seconds since 1970).
     pub fn mint(&self, uid: &str, expires: u64) -> Result<String, String> {
         check_uid(uid).map_err(|error| error.to_string())?;
         let LoadedKeys { keys, parties, .. } = self.held();
-        let token = match &*keys {
-            Keys::Plain(keys) => keys.first().map(|key| plain::mint(key, uid, expires)),
-            Keys::Jwt(keys) => keys.iter().find_map(|key| key.mint(uid, expires, &parties)),
-        };
+        let token = keys.mint(uid, expires, &parties);
         token.ok_or_else(|| {
             "a public key checks proofs and cannot make any: sign with the private one".to_owned()
         })
-    }
-}
-
-impl Keys {
-    pub fn count(&self) -> usize {
-        match self {
-            Keys::Plain(keys) => keys.len(),
-            Keys::Jwt(keys) => keys.len(),
-        }
     }
 }
 
@@ -168,10 +144,7 @@ impl Verifier {
             self.version = version;
             self.keys = self.keyring.keys();
         }
-        match &*self.keys {
-            Keys::Plain(keys) => plain::verify(keys, token, now),
-            Keys::Jwt(keys) => jwt::verify(keys, token, now),
-        }
+        self.keys.verify(token, now)
     }
 }
 

@@ -3,13 +3,15 @@
 //! A [`Keyring`] is read at the start and may be read again while the server runs; each core has a
 //! [`Verifier`] on it, which looks at one number to see whether the keys are still the same. Checking costs
 //! a signature, so it is done when a connection says who it is, and not again. Bound:
-//! [`TOKEN_BYTES_MAX`] of a token, `keys::KEYS_MAX` keys tried. Beside it, [`backend_tokens`]: who a back end is.
+//! [`TOKEN_BYTES_MAX`] of a token, `KEYS_MAX` keys tried. Beside it, [`backend_tokens`]: who a back end is.
 
 pub mod backend_tokens;
 #[cfg(feature = "auth")]
 mod jwks;
 #[cfg(feature = "auth")]
 mod jwt;
+#[cfg(feature = "auth")]
+mod key_set;
 #[cfg(feature = "auth")]
 mod keyfile;
 #[cfg(feature = "auth")]
@@ -31,6 +33,14 @@ use crate::ident::UidError;
 
 /// Longest token that is looked at. Some issuers put many claims into a token; a request's head has 8 KiB.
 pub const TOKEN_BYTES_MAX: usize = 4 << 10;
+
+/// Most keys of a file, but for a set whose keys have names; and most that are tried for one token.
+#[cfg(feature = "auth")]
+const KEYS_MAX: usize = 8;
+
+/// Shortest secret: as long as what it signs with (RFC 7518, section 3.2).
+#[cfg(feature = "auth")]
+const SECRET_BYTES_MIN: usize = 32;
 
 /// Further away no token ends, or begins: it is one that has milliseconds in place of seconds. Ten years, three leap
 /// days among them.

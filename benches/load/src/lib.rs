@@ -11,6 +11,7 @@
 
 mod clock;
 mod conductor;
+mod escape;
 mod generator;
 mod ledger;
 mod limits;

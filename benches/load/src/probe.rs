@@ -195,5 +195,5 @@ impl<'a> ProbeTalk<'a> {
 
 fn shown(text: &str) -> String {
     let start: String = text.chars().take(80).collect();
-    crate::show::escaped(&start)
+    crate::escape::escaped(&start)
 }

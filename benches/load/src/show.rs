@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::escape::escaped;
 use super::outcome::{IDLE_CONNECTIONS_SOUND, Latency, Outcome};
 
 /// Some lines, the headline first.
@@ -10,19 +11,6 @@ pub fn text(outcome: &Outcome) -> String {
     // Writing to a String does not fail.
     let _ = write(&mut text, outcome);
     text
-}
-
-/// Text from a server, made harmless for a terminal: what does not print, and the backslash, as Rust would write it in
-/// a literal. Quotation marks stay.
-pub fn escaped(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '\'' | '"' => shown.push(character),
-            _ => shown.extend(character.escape_debug()),
-        }
-    }
-    shown
 }
 
 fn write(out: &mut String, outcome: &Outcome) -> std::fmt::Result {

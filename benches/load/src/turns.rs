@@ -38,7 +38,7 @@ impl Turns {
         match turns.0.is_empty() {
             true => {
                 let first = page.lines().next().unwrap_or("nothing");
-                let first = super::show::escaped(first);
+                let first = super::escape::escaped(first);
                 Err(format!(
                     "--metrics {address}: expected ringpost's metrics, and it answers \"{first}\""
                 ))

@@ -9,7 +9,6 @@ use monoio_http::common::request::RequestHead;
 use monoio_http::h1::codec::decoder::RequestHeadDecoder;
 
 use super::fields::{Field, Fields};
-use super::health;
 use super::response::HttpError;
 
 /// Most header fields of a request; one more gets 431.
@@ -341,7 +340,7 @@ fn check_fields(bytes: &[u8]) -> Result<Head<'_>, HttpError> {
     let host = match fields.single(Field::Host)? {
         Some(host) if is_authority(host) => host,
         Some(_) => return Err(bad("the Host field is malformed")),
-        None if is_old || health::is_asked(method, path) => "",
+        None if is_old || asks_health(method, path) => "",
         None => return Err(bad("the Host field is missing")),
     };
     Ok(Head {
@@ -455,5 +454,16 @@ pub fn decode_head(mut head: &[u8]) -> Result<RequestHead, HttpError> {
     match RequestHeadDecoder.decode(&mut BytesMut::from(head)) {
         Ok(Decoded::Some(request)) => Ok(request),
         _ => Err(bad("a malformed head")),
+    }
+}
+
+/// Whether a method and a path ask after health wherever they come. RFC 9112, section 3.2, wants each request of HTTP/1.1
+/// without a Host refused; but this one is the same for every host, some balancers' checks have none, and would take a
+/// live server for dead.
+pub(super) fn asks_health(method: &str, path: &str) -> bool {
+    match method {
+        "GET" | "HEAD" => matches!(path, "/healthz" | "/readyz"),
+        "OPTIONS" => matches!(path, "/healthz" | "/readyz" | "/" | "*"),
+        _ => false,
     }
 }

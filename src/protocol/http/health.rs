@@ -3,7 +3,7 @@
 //!
 //! Nothing is kept. Called by the opening handshake and by the HTTP port.
 
-use super::head::Head;
+use super::head::{Head, asks_health};
 use super::response;
 
 /// What such a request asks.
@@ -26,17 +26,6 @@ pub struct Health {
     pub head_only: bool,
 }
 
-/// Whether a method and a path ask after health wherever they come. RFC 9112, section 3.2, wants each request of HTTP/1.1
-/// without a Host refused; but this one is the same for every host, some balancers' checks have none, and would take a
-/// live server for dead.
-pub(super) fn is_asked(method: &str, path: &str) -> bool {
-    match method {
-        "GET" | "HEAD" => matches!(path, "/healthz" | "/readyz"),
-        "OPTIONS" => matches!(path, "/healthz" | "/readyz" | "/" | "*"),
-        _ => false,
-    }
-}
-
 /// The methods that it may have.
 pub const METHODS: &str = "GET, HEAD, OPTIONS";
 const TEXT: (&str, &str) = ("Content-Type", "text/plain; charset=utf-8");
@@ -48,7 +37,7 @@ impl Health {
     pub fn of(head: &Head<'_>) -> Option<Health> {
         let reads = matches!(head.method, "GET" | "HEAD");
         let asks = match head.path {
-            path if is_asked(head.method, path) => match (head.method, path) {
+            path if asks_health(head.method, path) => match (head.method, path) {
                 ("OPTIONS", _) => Asks::Options,
                 (_, "/readyz") => Asks::Readiness,
                 _ => Asks::Life,
@@ -62,7 +51,7 @@ impl Health {
         })
     }
 
-    /// The same of a port that has nothing else to show at `/`, and so to HEAD.
+    /// What a request asks of a port that has nothing else to show at `/`, and so to HEAD.
     pub fn of_bare(head: &Head<'_>) -> Option<Health> {
         let by_head = (head.method, head.path) == ("HEAD", "/");
         Health::of(head).or_else(|| {

@@ -14,6 +14,9 @@ pub struct ApiError {
     pub message: String,
 }
 
+/// What a command has come to: its answer's text, one object of JSON.
+pub type CommandResult = Result<String, ApiError>;
+
 impl ApiError {
     pub fn new(status: u16, code: &'static str, message: impl Into<String>) -> ApiError {
         let mut message = message.into();

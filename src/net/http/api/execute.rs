@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Serialize, Serializer};
 
-use super::ApiError;
+use super::errors::{ApiError, CommandResult};
 use super::idempotency::Claimed;
 use super::pacing::{PaceMark, RequestPace};
 use super::requests::{ApiCommand, PushCommand, PushTarget};
@@ -26,9 +26,6 @@ const UIDS_PER_PART: usize = 512;
 const WEIGHT_MAX: usize = 2_048;
 /// What a message to a group or to everybody weighs: it goes to as many as there are.
 const WEIGHT_OF_MANY: usize = 256;
-
-/// An answer's text, one object of JSON.
-pub type CommandResult = Result<String, ApiError>;
 
 /// What a command waits for.
 enum Pending {

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use sha2::{Digest as _, Sha256};
 
 use super::ApiError;
-use super::execute::CommandResult;
+use super::errors::CommandResult;
 use super::pacing::{PaceMark, RequestPace};
 use super::requests::{ApiCommand, PushCommand, PushTarget};
 use crate::app::host::Host;
