@@ -60,6 +60,7 @@ async fn each_example_of_the_page_does_what_it_says(cores: usize) {
         "maintenance at noon",
         "extra",
         "one",
+        "for later",
     ] {
         client.expect(text).await;
     }

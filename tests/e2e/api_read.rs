@@ -257,6 +257,8 @@ async fn each_route_asks_for_its_right(cores: usize) {
         ("GET", "/v1/groups/g", "", "r"),
         ("GET", "/v1/uids/u", "", "r"),
         ("GET", "/v1/uids", "", "r"),
+        ("GET", "/v1/history?uid=u", "", "r"),
+        ("DELETE", "/v1/history?uid=u", "", "p"),
         ("GET", "/v1/stats", "", "r"),
         ("POST", "/v1/batch", "[]", "pkr"),
         ("GET", "/openapi.json", "", "pkr-"),

@@ -142,6 +142,9 @@ async fn who_is_left_is_served_and_fail_means_gone(cores: usize) {
     let mut backend = server.backend().await;
     let pages = pages(&server);
     server.signal(SIGTERM);
+    while get(pages, "/readyz").await.status != 503 {
+        sleep(Duration::from_millis(10)).await;
+    }
     let mut expected: Vec<Vec<String>> = vec![Vec::new(); clients.len()];
     let (mut delivered, mut failed) = (0, 0);
     for round in 0..6 {

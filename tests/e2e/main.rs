@@ -54,6 +54,7 @@ mod codec_websocket_violations;
 mod drain;
 mod endings;
 mod heartbeat;
+mod history;
 mod hostile_ends;
 mod hostile_frames;
 mod hostile_handshake;

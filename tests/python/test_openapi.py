@@ -72,6 +72,13 @@ BODIES = {
         ({}, False),
         ({"uid": "nobody", "more": 1}, False),
     ],
+    "Kick": [
+        ({"uid": "nobody"}, True),
+        ({"uid": 7, "forget": True}, True),
+        ({"uid": "all"}, False),
+        ({"uid": "nobody", "forget": 1}, False),
+        ({}, False),
+    ],
     "Batch": [
         ([], True),
         ([{"push": {"uid": "tom", "text": "x"}}, {"kick": {"uid": "nobody"}}], True),
@@ -83,6 +90,8 @@ BODIES = {
 }
 # Paths of the operations that have a name in theirs.
 NAMED = {"{uid}": "tom", "{group}": "g"}
+# What is asked of those that need a query.
+QUERIES = {"/v1/history": "?uid=tom"}
 
 
 class Server:
@@ -179,7 +188,7 @@ def described(server, token=None):
 def target(path):
     for name, value in NAMED.items():
         path = path.replace(name, value)
-    return path
+    return path + QUERIES.get(path, "")
 
 
 def schemas_are_schemas(binary):
@@ -218,14 +227,44 @@ async def with_clients(server):
                 description.check_answer(operation, status, body)
                 head, fields, nothing = server.ask("HEAD", target(path))
                 assert (head, nothing) == (200, b"") and int(fields["Content-Length"]) > 0
+            elif method == "DELETE":
+                status, _, body = server.ask(method, target(path))
+                assert status == 200, (path, body)
+                description.check_answer(operation, status, body)
             else:
                 bodies_are_taken_as_described(server, description, path, operation)
             refusals_are_described(server, description, path, method, operation)
-        assert asked == 11, asked
+        assert asked == 13, asked
         for query in ("limit=1", "limit=10000", "limit=0", "cursor=x", "x=1"):
             operation = description.document["paths"]["/v1/uids"]["get"]
             status, _, body = server.ask("GET", f"/v1/uids?{query}")
             description.check_answer(operation, status, body)
+        history_is_told_as_described(server, description)
+
+
+def history_is_told_as_described(server, description):
+    operation = description.document["paths"]["/v1/history"]["get"]
+    for message in ({"text": "x"}, {"text": ""}, {"data": {"a": 1}}, {"data": 2}):
+        status, _, body = server.ask("POST", "/v1/push", {"uid": "u", "keep": "1m", **message})
+        assert status == 200, body
+        assert json.loads(body)["verdicts"] == {"u": "kept"}, body
+    for query, messages in (
+        ("uid=u", 4),
+        ("uid=u&limit=2&reverse=true", 2),
+        ("uid=u&since=x", 4),
+        ("uid=all", 0),
+        ("group=u", 0),
+    ):
+        status, _, body = server.ask("GET", f"/v1/history?{query}")
+        assert status == 200, body
+        description.check_answer(operation, status, body)
+        page = json.loads(body)
+        assert len(page["messages"]) == messages, (query, page)
+        assert ("gap" in page) == ("since" in query), (query, page)
+    for query in ("", "uid=", "uid=u&limit=0", "uid=u&group=g"):
+        status, _, body = server.ask("GET", f"/v1/history?{query}")
+        assert status == 400
+        description.check_answer(operation, status, body)
 
 
 def bodies_are_taken_as_described(server, description, path, operation):
@@ -270,8 +309,7 @@ def refusals_are_described(server, description, path, method, operation):
         status, _, answer = server.ask(method, path, body, **{"Content-Type": "text/plain"})
         assert status == 415
         description.check_answer(operation, status, answer)
-    wrong = "PUT" if method == "POST" else "DELETE"
-    status, fields, answer = server.ask(wrong, path)
+    status, fields, answer = server.ask("PUT", path)
     assert status == 405 and method in fields["Allow"]
     description.check_answer(operation, status, answer)
 

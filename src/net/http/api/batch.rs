@@ -44,7 +44,7 @@ impl Port {
                 return Err(ApiError::new(400, "too_many", words));
             }
             let may = match &command {
-                Ok(ApiCommand::Kick(_)) => may_kick,
+                Ok(ApiCommand::Kick(..)) => may_kick,
                 Ok(_) => may_push,
                 Err(_) => true,
             };

@@ -4,21 +4,18 @@
 //! [`RequestPace`]. Bound: [`WEIGHT_MAX`] of what is under way.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, VecDeque};
-
-use serde::{Serialize, Serializer};
+use std::collections::VecDeque;
 
 use super::errors::{ApiError, CommandResult};
 use super::idempotency::Claimed;
+use super::outcomes::{Pending, outcome};
 use super::pacing::{PaceMark, RequestPace};
 use super::requests::{ApiCommand, PushCommand, PushTarget};
-use crate::app::Answer;
-use crate::app::outcome::Delivered;
-use crate::app::promise::Promise;
-use crate::app::query::{Query, QueryResult};
+use crate::app::query::Query;
 use crate::ident::{ConnId, CoreId, EVERYBODY};
 use crate::net::http::Port;
 use crate::payload::{Message, Payload};
+use crate::streams::Kind;
 
 /// Uids of one push that go to their cores together.
 const UIDS_PER_PART: usize = 512;
@@ -26,15 +23,6 @@ const UIDS_PER_PART: usize = 512;
 const WEIGHT_MAX: usize = 2_048;
 /// What a message to a group or to everybody weighs: it goes to as many as there are.
 const WEIGHT_OF_MANY: usize = 256;
-
-/// What a command waits for.
-enum Pending {
-    Reached(Promise<Answer>),
-    Delivered(Promise<Delivered>),
-    Found(Promise<Vec<QueryResult>>),
-    /// Of many uids: which of them each answer is about, by their places in the command.
-    Each(Vec<(Vec<usize>, Promise<Vec<QueryResult>>)>),
-}
 
 /// What waits, in the order of a batch: the place in it, the command, and for what.
 type UnderWay<'c, 'r> = VecDeque<(usize, &'c ApiCommand<'r>, Pending)>;
@@ -172,7 +160,13 @@ impl Port {
                     // These have begun.
                     PushTarget::Uids(_) => Pending::Each(Vec::new()),
                 },
-                ApiCommand::Kick(uid) => Pending::Reached(host.kick(reach, uid)),
+                ApiCommand::Kick(uid, false) => Pending::Reached(host.kick(reach, uid)),
+                ApiCommand::Kick(uid, true) => {
+                    let kicked = host.kick(reach, uid);
+                    let (home, kind, name) = (host.home(uid), Kind::Uid, Box::from(&**uid));
+                    let forget = Query::ForgetHistory { reach, kind, name };
+                    Pending::Kicked(kicked, host.query(home, forget))
+                }
                 ApiCommand::Join(group, uid) => {
                     let home = host.home(uid);
                     let (uid, group) = (Box::from(&**uid), Box::from(&**group));
@@ -267,146 +261,6 @@ fn weight_of(command: &ApiCommand<'_>) -> usize {
             PushTarget::Uids(uids) => uids.len().clamp(1, WEIGHT_MAX),
             PushTarget::Group(_) | PushTarget::Everybody => WEIGHT_OF_MANY,
         },
-        ApiCommand::Kick(_) | ApiCommand::Join(..) | ApiCommand::Leave(..) => 1,
+        ApiCommand::Kick(..) | ApiCommand::Join(..) | ApiCommand::Leave(..) => 1,
     }
-}
-
-/// Each uid's verdict, in the order of the request.
-struct Verdicts<'a> {
-    uids: &'a [Cow<'a, str>],
-    each: &'a [Delivered],
-}
-
-impl Serialize for Verdicts<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let verdict = |delivered: &Delivered| match delivered {
-            Delivered {
-                reached: 0,
-                position: None,
-            } => "offline",
-            Delivered { reached: 0, .. } => "kept",
-            _ => "delivered",
-        };
-        let verdicts = self.each.iter().map(verdict);
-        serializer.collect_map(self.uids.iter().zip(verdicts))
-    }
-}
-
-#[derive(Serialize)]
-struct Pushed<'a> {
-    verdicts: Verdicts<'a>,
-    connections: u64,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    positions: PushPositions<'a>,
-}
-
-/// Of those whose message is kept, where it stands.
-type PushPositions<'a> = BTreeMap<&'a str, String>;
-
-/// What has become of a message to many who are not named.
-#[derive(Serialize)]
-struct PushedToMany<'a> {
-    connections: u64,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    positions: PushPositions<'a>,
-}
-
-async fn outcome(command: &ApiCommand<'_>, pending: Pending) -> CommandResult {
-    let mut each = Vec::new();
-    let (mut connections, mut refused) = (0, 0);
-    match pending {
-        Pending::Reached(promise) => {
-            if let Answer::Reached(reached) = promise.await {
-                connections = u64::from(reached);
-            }
-        }
-        Pending::Delivered(promise) => {
-            let delivered = promise.await;
-            each.push(delivered);
-            connections = u64::from(delivered.reached);
-        }
-        Pending::Found(promise) => {
-            for result in promise.await {
-                match result {
-                    QueryResult::Reached(reached) => connections += u64::from(reached),
-                    QueryResult::Joined { joined, refused: r } => {
-                        connections += u64::from(joined);
-                        refused += r;
-                    }
-                    _ => {}
-                }
-            }
-        }
-        Pending::Each(parts) => {
-            for (places, promise) in parts {
-                for result in promise.await {
-                    for (place, delivered) in places.iter().zip(delivered_each(result)) {
-                        each.resize(each.len().max(place + 1), Delivered::default());
-                        each[*place] = delivered;
-                        connections += u64::from(delivered.reached);
-                    }
-                }
-            }
-        }
-    }
-    let one;
-    let uids: &[_] = match command {
-        ApiCommand::Push(push) => match &push.target {
-            PushTarget::Uid(uid) => {
-                one = [Cow::Borrowed(&**uid)];
-                &one
-            }
-            PushTarget::Uids(uids) => uids,
-            PushTarget::Group(group) => return to_many(group, connections, each.first()),
-            PushTarget::Everybody => return to_many(EVERYBODY, connections, each.first()),
-        },
-        ApiCommand::Join(..) => {
-            let refused = format!(",\"refused\":{refused}}}");
-            return Ok(count(connections).replace('}', &refused));
-        }
-        ApiCommand::Kick(_) | ApiCommand::Leave(..) => return Ok(count(connections)),
-    };
-    let kept = uids.iter().zip(&each);
-    let positions = kept.filter_map(|(uid, delivered)| {
-        let position = delivered.position?;
-        Some((&**uid, position.to_string()))
-    });
-    json(&Pushed {
-        verdicts: Verdicts { uids, each: &each },
-        connections,
-        positions: positions.collect(),
-    })
-}
-
-fn delivered_each(result: QueryResult) -> Vec<Delivered> {
-    match result {
-        QueryResult::ReachedEach(each) => each
-            .into_iter()
-            .map(|reached| Delivered {
-                reached,
-                position: None,
-            })
-            .collect(),
-        QueryResult::DeliveredEach(each) => each,
-        _ => Vec::new(),
-    }
-}
-
-fn to_many(name: &str, connections: u64, delivered: Option<&Delivered>) -> CommandResult {
-    let position = delivered.and_then(|delivered| delivered.position);
-    json(&PushedToMany {
-        connections,
-        positions: position
-            .map(|position| (name, position.to_string()))
-            .into_iter()
-            .collect(),
-    })
-}
-
-fn json(answer: &impl Serialize) -> CommandResult {
-    serde_json::to_string(answer).map_err(|error| ApiError::new(500, "internal", error.to_string()))
-}
-
-fn count(connections: u64) -> String {
-    format!("{{\"connections\":{connections}}}")
 }

@@ -7,8 +7,10 @@
 mod batch;
 mod errors;
 mod execute;
+mod history;
 mod idempotency;
 mod names;
+mod outcomes;
 mod pacing;
 mod queries;
 mod requests;
@@ -22,13 +24,21 @@ use crate::protocol::http::Request;
 
 /// One path and its method.
 pub struct ApiRoute {
-    /// Whether it only tells something: GET and HEAD; else it is POST.
-    reads: bool,
+    method: ApiMethod,
     /// A part in braces is a name.
     path: &'static str,
     /// What whoever asks must have, if there are tokens.
     right: Option<Rights>,
     call: Operation,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ApiMethod {
+    /// It only tells something; HEAD, too.
+    Get,
+    /// Its body says what is to be done.
+    Post,
+    Delete,
 }
 
 #[derive(Clone, Copy)]
@@ -42,13 +52,15 @@ enum Operation {
     Uid,
     Uids,
     Group,
+    History,
+    ForgetHistory,
     Stats,
     Description,
 }
 
 const fn post(path: &'static str, right: Rights, call: Operation) -> ApiRoute {
     ApiRoute {
-        reads: false,
+        method: ApiMethod::Post,
         path,
         right: Some(right),
         call,
@@ -57,7 +69,7 @@ const fn post(path: &'static str, right: Rights, call: Operation) -> ApiRoute {
 
 const fn get(path: &'static str, call: Operation) -> ApiRoute {
     ApiRoute {
-        reads: true,
+        method: ApiMethod::Get,
         path,
         right: Some(Rights::READ),
         call,
@@ -76,9 +88,16 @@ const ROUTES: &[ApiRoute] = &[
     get("/v1/groups/{group}", Operation::Group),
     get("/v1/uids/{uid}", Operation::Uid),
     get("/v1/uids", Operation::Uids),
+    get("/v1/history", Operation::History),
+    ApiRoute {
+        method: ApiMethod::Delete,
+        path: "/v1/history",
+        right: Some(Rights::PUSH),
+        call: Operation::ForgetHistory,
+    },
     get("/v1/stats", Operation::Stats),
     ApiRoute {
-        reads: true,
+        method: ApiMethod::Get,
         path: "/openapi.json",
         right: None,
         call: Operation::Description,
@@ -103,9 +122,10 @@ impl ApiRoute {
     }
 
     fn takes(&self, method: &str) -> bool {
-        match self.reads {
-            true => matches!(method, "GET" | "HEAD"),
-            false => method == "POST",
+        match self.method {
+            ApiMethod::Get => matches!(method, "GET" | "HEAD"),
+            ApiMethod::Post => method == "POST",
+            ApiMethod::Delete => method == "DELETE",
         }
     }
 }
@@ -118,13 +138,20 @@ pub(super) fn is_path(path: &str) -> bool {
 impl Port {
     /// The route of a request of one of the API's paths, or why it goes none.
     pub(super) fn find_call(&self, request: &Request) -> Result<&'static ApiRoute, HttpAnswer> {
-        let mut routes = ROUTES.iter();
-        let found = routes.find(|route| route.name(request.path()).is_some());
-        let route = found.ok_or_else(HttpAnswer::not_found)?;
-        if !route.takes(request.method()) {
-            let methods = if route.reads { "GET, HEAD" } else { "POST" };
-            return Err(HttpAnswer::method_not_allowed(methods));
+        let routes = ROUTES.iter();
+        let of_path = routes.filter(|route| route.name(request.path()).is_some());
+        let mut found = of_path.clone().peekable();
+        if found.peek().is_none() {
+            return Err(HttpAnswer::not_found());
         }
+        let Some(route) = found.find(|route| route.takes(request.method())) else {
+            let methods: Vec<ApiMethod> = of_path.map(|route| route.method).collect();
+            return Err(HttpAnswer::method_not_allowed(match methods[..] {
+                [ApiMethod::Get] => "GET, HEAD",
+                [ApiMethod::Post] => "POST",
+                _ => "GET, HEAD, DELETE",
+            }));
+        };
         if let Some(right) = route.right {
             self.authorize(request, right)?;
         }
@@ -132,7 +159,7 @@ impl Port {
             let words = "only pages of this server may ask";
             return Err(HttpAnswer::error(403, "foreign_origin", words));
         }
-        if !route.reads && !is_json(request) {
+        if route.method == ApiMethod::Post && !is_json(request) {
             let words = "expected Content-Type: application/json";
             return Err(HttpAnswer::error(415, "not_json", words));
         }
@@ -153,6 +180,8 @@ impl Port {
             Operation::Uid => self.uid(name).await,
             Operation::Uids => self.uids(request.query()).await,
             Operation::Group => self.group(name, request.query()).await,
+            Operation::History => self.history(request.query()).await,
+            Operation::ForgetHistory => self.forget_history(request.query()).await,
             Operation::Stats => self.stats().await,
             Operation::Description => Ok(DESCRIPTION.to_owned()),
         };
@@ -199,7 +228,11 @@ mod tests {
         let served: BTreeSet<(String, String)> = ROUTES
             .iter()
             .map(|route| {
-                let method = if route.reads { "get" } else { "post" };
+                let method = match route.method {
+                    ApiMethod::Get => "get",
+                    ApiMethod::Post => "post",
+                    ApiMethod::Delete => "delete",
+                };
                 (route.path.to_owned(), method.to_owned())
             })
             .collect();

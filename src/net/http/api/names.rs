@@ -2,7 +2,7 @@
 
 use super::ApiError;
 use crate::ident::check_uid;
-use crate::protocol::http::query::decode;
+use crate::protocol::http::query::{decode, unescape};
 
 /// A uid in a path.
 pub fn uid(part: &str) -> Result<String, ApiError> {
@@ -14,9 +14,22 @@ pub fn group(part: &str) -> Result<String, ApiError> {
     name(part, "bad_group")
 }
 
+/// A uid in a query.
+pub fn uid_in_query(value: &str) -> Result<String, ApiError> {
+    checked(unescape(value), "bad_uid")
+}
+
+/// A group in a query.
+pub fn group_in_query(value: &str) -> Result<String, ApiError> {
+    checked(unescape(value), "bad_group")
+}
+
 fn name(part: &str, code: &'static str) -> Result<String, ApiError> {
-    let name =
-        decode(part).ok_or_else(|| ApiError::new(400, code, "expected UTF-8, percent-encoded"))?;
+    checked(decode(part), code)
+}
+
+fn checked(name: Option<String>, code: &'static str) -> Result<String, ApiError> {
+    let name = name.ok_or_else(|| ApiError::new(400, code, "expected UTF-8, percent-encoded"))?;
     check_uid(&name).map_err(|error| ApiError::new(400, code, error.to_string()))?;
     Ok(name)
 }

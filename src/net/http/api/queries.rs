@@ -165,7 +165,7 @@ fn told<'l>(info: &ConnectionInfo, facts: &'l Facts) -> Told<'l> {
     }
 }
 
-fn text(answer: &impl Serialize) -> Result<String, ApiError> {
+pub(super) fn text(answer: &impl Serialize) -> Result<String, ApiError> {
     serde_json::to_string(answer).map_err(|_| no_answer())
 }
 
@@ -203,7 +203,7 @@ fn bad_cursor() -> ApiError {
     ApiError::new(400, "bad_cursor", "this is no cursor of a page of uids")
 }
 
-fn no_answer() -> ApiError {
+pub(super) fn no_answer() -> ApiError {
     ApiError::new(500, "internal", "a core has no answer to this")
 }
 

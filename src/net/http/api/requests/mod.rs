@@ -26,7 +26,8 @@ const NESTING_MAX: usize = 128;
 /// Something to be done.
 pub enum ApiCommand<'r> {
     Push(PushCommand<'r>),
-    Kick(Cow<'r, str>),
+    /// The connections of a uid; whether what is kept for it goes, too.
+    Kick(Cow<'r, str>, bool),
     Join(Cow<'r, str>, Cow<'r, str>),
     Leave(Cow<'r, str>, Cow<'r, str>),
 }
@@ -90,6 +91,15 @@ struct UidBody<'r> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct KickBody<'r> {
+    #[serde(borrow)]
+    uid: Uid<'r>,
+    #[serde(default)]
+    forget: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct MemberBody<'r> {
     #[serde(borrow)]
     group: Text<'r>,
@@ -106,7 +116,7 @@ enum EntryBody<'r> {
     #[serde(borrow)]
     Broadcast(BroadcastBody<'r>),
     #[serde(borrow)]
-    Kick(UidBody<'r>),
+    Kick(KickBody<'r>),
     #[serde(borrow)]
     Join(MemberBody<'r>),
     #[serde(borrow)]
@@ -244,7 +254,7 @@ pub fn broadcast(request: &Request) -> Result<ApiCommand<'_>, ApiError> {
 }
 
 pub fn kick(request: &Request) -> Result<ApiCommand<'_>, ApiError> {
-    read::<UidBody<'_>>(request, "{\"uid\":\"…\"}").and_then(UidBody::command)
+    read::<KickBody<'_>>(request, "{\"uid\":\"…\"}").and_then(KickBody::command)
 }
 
 pub fn join<'r>(request: &'r Request, group: &str) -> Result<ApiCommand<'r>, ApiError> {
@@ -326,9 +336,9 @@ impl<'r> BroadcastBody<'r> {
     }
 }
 
-impl<'r> UidBody<'r> {
+impl<'r> KickBody<'r> {
     fn command(self) -> Result<ApiCommand<'r>, ApiError> {
-        checked(self.uid).map(ApiCommand::Kick)
+        Ok(ApiCommand::Kick(checked(self.uid)?, self.forget))
     }
 }
 

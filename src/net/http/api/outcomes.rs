@@ -1,0 +1,191 @@
+//! What has become of a command, as the text of its answer.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::{Serialize, Serializer};
+
+use super::errors::{ApiError, CommandResult};
+use super::requests::{ApiCommand, PushTarget};
+use crate::app::Answer;
+use crate::app::outcome::Delivered;
+use crate::app::promise::Promise;
+use crate::app::query::QueryResult;
+use crate::ident::EVERYBODY;
+
+/// What a command waits for.
+pub enum Pending {
+    Reached(Promise<Answer>),
+    Delivered(Promise<Delivered>),
+    Found(Promise<Vec<QueryResult>>),
+    /// Of a kick, and of what is thrown away with it.
+    Kicked(Promise<Answer>, Promise<Vec<QueryResult>>),
+    /// Of many uids: which of them each answer is about, by their places in the command.
+    Each(Vec<(Vec<usize>, Promise<Vec<QueryResult>>)>),
+}
+
+/// Each uid's verdict, in the order of the request.
+struct Verdicts<'a> {
+    uids: &'a [Cow<'a, str>],
+    each: &'a [Delivered],
+}
+
+impl Serialize for Verdicts<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let verdict = |delivered: &Delivered| match delivered {
+            Delivered {
+                reached: 0,
+                position: None,
+            } => "offline",
+            Delivered { reached: 0, .. } => "kept",
+            _ => "delivered",
+        };
+        let verdicts = self.each.iter().map(verdict);
+        serializer.collect_map(self.uids.iter().zip(verdicts))
+    }
+}
+
+#[derive(Serialize)]
+struct Pushed<'a> {
+    verdicts: Verdicts<'a>,
+    connections: u64,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    positions: PushPositions<'a>,
+}
+
+/// Connections that something was done with.
+#[derive(Serialize)]
+struct ConnectionCount {
+    connections: u64,
+    /// Those that could not join.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<u32>,
+    /// Kept messages that were thrown away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forgotten: Option<u32>,
+}
+
+/// Of those whose message is kept, where it stands.
+type PushPositions<'a> = BTreeMap<&'a str, String>;
+
+/// What has become of a message to many who are not named.
+#[derive(Serialize)]
+struct PushedToMany<'a> {
+    connections: u64,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    positions: PushPositions<'a>,
+}
+
+/// Waits for it, and says it.
+pub async fn outcome(command: &ApiCommand<'_>, pending: Pending) -> CommandResult {
+    let mut each = Vec::new();
+    let (mut connections, mut refused, mut forgotten) = (0, 0, None);
+    match pending {
+        Pending::Reached(promise) => {
+            if let Answer::Reached(reached) = promise.await {
+                connections = u64::from(reached);
+            }
+        }
+        Pending::Kicked(kicked, forgot) => {
+            if let Answer::Reached(reached) = kicked.await {
+                connections = u64::from(reached);
+            }
+            if let Some(QueryResult::Reached(messages)) = forgot.await.pop() {
+                forgotten = Some(messages);
+            }
+        }
+        Pending::Delivered(promise) => {
+            let delivered = promise.await;
+            each.push(delivered);
+            connections = u64::from(delivered.reached);
+        }
+        Pending::Found(promise) => {
+            for result in promise.await {
+                match result {
+                    QueryResult::Reached(reached) => connections += u64::from(reached),
+                    QueryResult::Joined { joined, refused: r } => {
+                        connections += u64::from(joined);
+                        refused += r;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Pending::Each(parts) => {
+            for (places, promise) in parts {
+                for result in promise.await {
+                    for (place, delivered) in places.iter().zip(delivered_each(result)) {
+                        each.resize(each.len().max(place + 1), Delivered::default());
+                        each[*place] = delivered;
+                        connections += u64::from(delivered.reached);
+                    }
+                }
+            }
+        }
+    }
+    let one;
+    let uids: &[_] = match command {
+        ApiCommand::Push(push) => match &push.target {
+            PushTarget::Uid(uid) => {
+                one = [Cow::Borrowed(&**uid)];
+                &one
+            }
+            PushTarget::Uids(uids) => uids,
+            PushTarget::Group(group) => return to_many(group, connections, each.first()),
+            PushTarget::Everybody => return to_many(EVERYBODY, connections, each.first()),
+        },
+        ApiCommand::Join(..) => {
+            return json(&ConnectionCount {
+                connections,
+                refused: Some(refused),
+                forgotten,
+            });
+        }
+        ApiCommand::Kick(..) | ApiCommand::Leave(..) => {
+            return json(&ConnectionCount {
+                connections,
+                refused: None,
+                forgotten,
+            });
+        }
+    };
+    let kept = uids.iter().zip(&each);
+    let positions = kept.filter_map(|(uid, delivered)| {
+        let position = delivered.position?;
+        Some((&**uid, position.to_string()))
+    });
+    json(&Pushed {
+        verdicts: Verdicts { uids, each: &each },
+        connections,
+        positions: positions.collect(),
+    })
+}
+
+fn delivered_each(result: QueryResult) -> Vec<Delivered> {
+    match result {
+        QueryResult::ReachedEach(each) => each
+            .into_iter()
+            .map(|reached| Delivered {
+                reached,
+                position: None,
+            })
+            .collect(),
+        QueryResult::DeliveredEach(each) => each,
+        _ => Vec::new(),
+    }
+}
+
+fn to_many(name: &str, connections: u64, delivered: Option<&Delivered>) -> CommandResult {
+    let position = delivered.and_then(|delivered| delivered.position);
+    json(&PushedToMany {
+        connections,
+        positions: position
+            .map(|position| (name, position.to_string()))
+            .into_iter()
+            .collect(),
+    })
+}
+
+fn json(answer: &impl Serialize) -> CommandResult {
+    serde_json::to_string(answer).map_err(|error| ApiError::new(500, "internal", error.to_string()))
+}
