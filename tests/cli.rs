@@ -1,7 +1,7 @@
 //! The program as its users meet it: help, `check`, exit statuses, and the client commands against
 //! a stand-in for the back-end port.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -555,7 +555,7 @@ fn completions_have_every_command_and_the_values_of_a_flag() {
 
 /// A server of a page and a websocket, and the addresses of both.
 fn server() -> (Child, Vec<String>) {
-    let listeners = ["http://127.0.0.1:0=page", "websocket://127.0.0.1:0=echo"];
+    let listeners = ["http://127.0.0.1:0=page", "websocket://127.0.0.1:0=push"];
     let mut command = ringpost(&["--cores", "1", "--pin", "false", "--drain-delay", "5m"]);
     command.args(["--listen", listeners[0], "--listen", listeners[1]]);
     let mut child = command
@@ -626,4 +626,69 @@ fn health_is_a_status() {
     let late = run(&mut ringpost(&["health", "--timeout", "50ms", "--to", &to]));
     assert_eq!(late.status, 1);
     assert!(late.stderr.contains("within 50ms"), "{}", late.stderr);
+}
+
+#[test]
+fn history_is_shown_and_thrown_away() {
+    let (mut child, addresses) = server();
+    let to = &addresses[1];
+    let ask = |more: &[&str]| run(ringpost(&["history", "--timeout", "1m", "--to", to]).args(more));
+    let nothing = ask(&["tom"]);
+    assert_eq!((nothing.status, nothing.stdout.as_str()), (0, ""));
+    let mut positions = Vec::new();
+    for text in [
+        r#""text":"one\n""#,
+        r#""data":{"n":[2]}"#,
+        r#""text":"three""#,
+    ] {
+        let body = format!(r#"{{"uid":"tom","keep":"10m",{text}}}"#);
+        let mut stream = std::net::TcpStream::connect(to).expect("it listens");
+        let length = body.len();
+        let head = format!(
+            "POST /v1/push HTTP/1.0\r\nHost: {to}\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        );
+        stream.write_all(head.as_bytes()).expect("it reads");
+        let mut response = String::new();
+        stream.read_to_string(&mut response).expect("it answers");
+        let (_, body) = response.split_once("\r\n\r\n").expect("a body");
+        let answer: serde_json::Value = serde_json::from_str(body).expect("JSON");
+        positions.push(
+            answer["positions"]["tom"]
+                .as_str()
+                .expect("it is kept")
+                .to_owned(),
+        );
+    }
+    let all = ask(&["tom"]);
+    let lines = [
+        format!("{}  one\\n\n", positions[0]),
+        format!("{}  {{\"n\":[2]}}\n", positions[1]),
+        format!("{}  three\n", positions[2]),
+    ];
+    assert_eq!((all.status, all.stdout), (0, lines.concat()));
+    assert!(all.stderr.contains(&positions[2]), "{}", all.stderr);
+    assert_eq!(ask(&["tom", "--limit", "1"]).stdout, lines[2]);
+    let later = ask(&["tom", "--since", &positions[0], "--limit", "1"]);
+    assert_eq!(later.stdout, lines[1]);
+    let json = ask(&["tom", "--json", "--since", &positions[1]]);
+    let expected = format!("{{\"position\":\"{}\",\"text\":\"three\"}}\n", positions[2]);
+    assert_eq!(json.stdout, expected);
+    let gap = ask(&["tom", "--since", "none"]);
+    assert_eq!((gap.status, gap.stdout), (0, lines.concat()));
+    assert!(gap.stderr.contains("is no position"), "{}", gap.stderr);
+    assert_eq!(ask(&["tom", "--forget"]).stdout, "3 messages thrown away\n");
+    assert_eq!(ask(&["tom"]).stdout, "");
+    let nowhere = run(&mut ringpost(&[
+        "history",
+        "--group",
+        "g",
+        "--to",
+        &addresses[0],
+    ]));
+    assert_eq!(nowhere.status, 1, "{}", nowhere.stderr);
+    assert_eq!(ask(&[]).status, 2);
+    assert_eq!(ask(&["tom", "--group", "g"]).status, 2);
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
 }

@@ -11,7 +11,7 @@ use super::keys::{KEYS, KeyFlags};
 use super::layers::Layer;
 use super::settings::Settings;
 use super::sources::resolve;
-use super::{Status, history, listeners, print, tokens};
+use super::{Status, history_rules, listeners, print, tokens};
 
 /// What `check` is given: as `serve`, but for the file's place.
 #[derive(clap::Args, Debug)]
@@ -77,7 +77,7 @@ fn describe(mut settings: Settings) -> String {
         text.push_str("keeping, by the first rule that fits\n");
     }
     for rule in &settings.config.history {
-        let _ = writeln!(text, "  {}", history::show(rule));
+        let _ = writeln!(text, "  {}", history_rules::show(rule));
     }
     text
 }

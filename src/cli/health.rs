@@ -1,14 +1,13 @@
 //! `ringpost health`: whether a server lives (`/healthz`), or takes clients (`/readyz`), as an exit status. For where
 //! no other program is, as in a container.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ringpost::escape::Escaped;
 
+use super::http::HttpRequest;
 use super::slot::parse_time;
-use super::{Status, backend, complain, print};
+use super::{Status, complain, print};
 
 /// Longest response that is read: the server's own has some hundred bytes.
 const RESPONSE_BYTES_MAX: usize = 16 << 10;
@@ -33,7 +32,15 @@ pub fn run(args: &HealthArgs) -> Status {
         true => "/readyz",
         false => "/healthz",
     };
-    match ask(args, path) {
+    let request = HttpRequest {
+        to: &args.to,
+        method: "GET",
+        target: path,
+        token: None,
+        timeout: args.timeout,
+        bytes_max: RESPONSE_BYTES_MAX,
+    };
+    match request.send() {
         Ok((200, body)) => {
             print(&format!("{}\n", Escaped(body.trim_end())));
             Status::Done
@@ -48,54 +55,4 @@ pub fn run(args: &HealthArgs) -> Status {
             Status::Failed
         }
     }
-}
-
-/// The status and the body of the response.
-fn ask(args: &HealthArgs, path: &str) -> Result<(u16, String), String> {
-    let to = Escaped(&args.to);
-    let deadline = Instant::now() + args.timeout;
-    let mut stream = backend::connect(&args.to, args.timeout)?;
-    let response = exchange(&mut stream, path, deadline).map_err(|error| match error.kind() {
-        ErrorKind::TimedOut | ErrorKind::WouldBlock => format!(
-            "no response from {to} within {} (--timeout TIME)",
-            humantime::format_duration(args.timeout)
-        ),
-        _ => format!("{to}: {error}"),
-    })?;
-    parse(&response).ok().flatten().ok_or_else(|| {
-        format!("{to} does not answer as an http:// or websocket:// port does; --to names another")
-    })
-}
-
-/// Sends the request, and receives to the end that the server puts to a response over HTTP/1.0, or to where it can be
-/// none.
-fn exchange(stream: &mut TcpStream, path: &str, deadline: Instant) -> io::Result<Vec<u8>> {
-    let left = || match deadline.saturating_duration_since(Instant::now()) {
-        Duration::ZERO => Err(io::Error::from(ErrorKind::TimedOut)),
-        left => Ok(Some(left)),
-    };
-    stream.set_write_timeout(left()?)?;
-    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
-    let (mut response, mut chunk) = (Vec::new(), [0; 1024]);
-    while response.len() < RESPONSE_BYTES_MAX && parse(&response).is_ok() {
-        stream.set_read_timeout(left()?)?;
-        match stream.read(&mut chunk) {
-            Ok(0) => break,
-            Ok(count) => response.extend_from_slice(&chunk[..count]),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(response)
-}
-
-/// Status and body so far, once the head is whole.
-fn parse(response: &[u8]) -> Result<Option<(u16, String)>, httparse::Error> {
-    let mut headers = [httparse::EMPTY_HEADER; 32];
-    let mut head = httparse::Response::new(&mut headers);
-    let httparse::Status::Complete(length) = head.parse(response)? else {
-        return Ok(None);
-    };
-    let body = String::from_utf8_lossy(&response[length..]).into_owned();
-    Ok(head.code.map(|code| (code, body)))
 }

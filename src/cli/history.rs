@@ -1,170 +1,244 @@
-//! `[[history]]`: the rules of what is kept for those who are not there, read from the file's tables and shown to people.
+//! `ringpost history`: what a server keeps for a uid, a group or everybody, shown or thrown away, over its HTTP API.
 
-use std::fmt::Write;
 use std::time::Duration;
 
-use humantime::format_duration;
-use ringpost::config::{HISTORY_RULES_MAX, HistoryRule, KEEP_MAX, StreamKind};
+use clap::ArgGroup;
 use ringpost::escape::Escaped;
-use toml::de::{DeTable, DeValue};
+use ringpost::ident::{EVERYBODY, check_uid};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use super::file::{File, as_text, kind, misplaced};
-use super::keys::{self, COUNT_MAX};
-use super::layers::unknown_key;
-use super::value_origin::ValueOrigin;
+use super::http::HttpRequest;
+use super::slot::parse_time;
+use super::{Status, complain, print};
 
-/// The keys of a `[[history]]` table.
-const HISTORY_KEYS: [&str; 4] = ["kind", "name", "size", "ttl"];
-/// Longest pattern: twice what a name may have.
-const PATTERN_BYTES_MAX: usize = 256;
-/// Rules that are shown one by one where something has changed.
-const SHOWN_MAX: usize = 4;
+/// Longest response that is read: a page has 1 MiB of messages, or one message, of which each byte may be six.
+const RESPONSE_BYTES_MAX: usize = 128 << 20;
+/// Messages that one request may ask for.
+const PAGE_MAX: u32 = 1_000;
 
-impl File<'_> {
-    /// All tables of that name.
-    pub(super) fn read_history(
-        &self,
-        value: &DeValue<'_>,
-        origin: &ValueOrigin,
-        rules: &mut Vec<HistoryRule>,
-        problems: &mut Vec<String>,
-    ) {
-        let wrong = |what: &DeValue<'_>| {
-            format!(
-                "{origin}: history: expected tables [[history]] with kind, size and ttl, not {}",
-                kind(what)
-            )
-        };
-        let DeValue::Array(tables) = value else {
-            problems.push(wrong(value));
-            return;
-        };
-        for item in tables.iter() {
-            let rule = match item.get_ref() {
-                DeValue::Table(table) => self.read_rule(table, &self.origin(item.span())),
-                other => Err(wrong(other)),
-            };
-            match rule {
-                Ok(_) if rules.len() == HISTORY_RULES_MAX => {
-                    let place = self.origin(item.span());
-                    problems.push(format!(
-                        "{place}: history: at most {HISTORY_RULES_MAX} rules; a `*` in a name stands for many"
-                    ));
-                    return;
-                }
-                Ok(rule) => rules.push(rule),
-                Err(problem) => problems.push(problem),
-            }
+/// Whose messages, which of them, and which server.
+#[derive(clap::Args, Debug)]
+#[command(group = ArgGroup::new("stream").required(true).args(["uid", "group"]))]
+pub struct HistoryArgs {
+    /// Whose messages; "all" is what was sent to everybody
+    uid: Option<String>,
+    /// The messages of a group
+    #[arg(long, value_name = "GROUP")]
+    group: Option<String>,
+    /// What follows this position, the oldest first; without it the newest
+    #[arg(long, value_name = "EPOCH:OFFSET")]
+    since: Option<String>,
+    /// How many messages at most
+    #[arg(long, value_name = "COUNT", default_value_t = 20)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    limit: u32,
+    /// One object of JSON a message, as the server tells it
+    #[arg(long)]
+    json: bool,
+    /// Throw away what is kept; who comes back for it is told of a gap
+    #[arg(long, conflicts_with_all = ["since", "limit", "json"])]
+    forget: bool,
+    /// The server's http:// port with its API
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
+    to: String,
+    /// A back end's token with the right to read (or, with --forget, to push)
+    #[arg(long, env = "RINGPOST_BACKEND_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// How long to wait for the connection and each response
+    #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "5s")]
+    timeout: Duration,
+}
+
+#[derive(Deserialize)]
+struct PageAnswer<'p> {
+    top: String,
+    #[serde(borrow)]
+    messages: Vec<&'p RawValue>,
+    gap: Option<GapAnswer>,
+}
+
+#[derive(Deserialize)]
+struct GapAnswer {
+    asked: Option<String>,
+    first: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct MessageAnswer<'p> {
+    position: String,
+    #[serde(borrow)]
+    data: Option<&'p RawValue>,
+    text: Option<String>,
+    base64: Option<String>,
+}
+
+/// Shows it, or has it thrown away.
+pub fn run(args: &HistoryArgs) -> Status {
+    let (kind, name) = match (&args.uid, &args.group) {
+        (Some(uid), _) => ("uid", uid),
+        (None, Some(group)) => ("group", group),
+        (None, None) => return Status::Trouble,
+    };
+    if (kind, &**name) != ("uid", EVERYBODY)
+        && let Err(error) = check_uid(name)
+    {
+        complain(&format!("\"{}\" is no {kind}: {error}", Escaped(name)));
+        return Status::Trouble;
+    }
+    let stream = format!("{kind}={}", percent_encoded(name));
+    let done = match args.forget {
+        true => forget(args, &stream),
+        false => show(args, &stream),
+    };
+    match done {
+        Ok(()) => Status::Done,
+        Err(problem) => {
+            complain(&problem.words);
+            problem.status
         }
     }
+}
 
-    fn read_rule(&self, table: &DeTable<'_>, origin: &ValueOrigin) -> Result<HistoryRule, String> {
-        let mut of = None;
-        let (mut name, mut size, mut ttl) = ("*".to_owned(), None, None);
-        let mut name_from = origin.clone();
-        for (key, value) in table.iter() {
-            let origin = self.origin(key.span());
-            let key = &**key.get_ref();
-            if !HISTORY_KEYS.contains(&key) {
-                let problem = match keys::find(key) {
-                    Some(_) => misplaced(key, "[[history]]"),
-                    None => unknown_key(key, HISTORY_KEYS),
-                };
-                return Err(format!("{origin}: [[history]]: {problem}"));
-            }
-            let text = as_text(value.get_ref()).ok_or_else(|| {
-                let kind = kind(value.get_ref());
-                format!("{origin}: history.{key}: expected one value, not {kind}")
-            })?;
-            let taken = match key {
-                "kind" => StreamKind::parse(&text).map(|kind| of = Some(kind)),
-                "name" => {
-                    name_from = origin.clone();
-                    is_pattern(&text).then(|| name.clone_from(&text))
-                }
-                "size" => parse_size(&text).map(|count| size = Some(count)),
-                _ => parse_ttl(&text).map(|time| ttl = Some(time)),
-            };
-            if taken.is_none() {
-                let shown = Escaped(&text).to_string();
-                let expected = expected(key);
-                return Err(format!(
-                    "{origin}: history.{key} = {shown:?}: expected {expected}"
+/// Why it was not done.
+struct Problem {
+    status: Status,
+    words: String,
+}
+
+fn forget(args: &HistoryArgs, stream: &str) -> Result<(), Problem> {
+    let body = ask(args, "DELETE", stream)?;
+    let forgotten = serde_json::from_str::<serde_json::Value>(&body)
+        .ok()
+        .and_then(|answer| answer["forgotten"].as_u64());
+    let count = forgotten.ok_or_else(|| not_ours(args))?;
+    print(&format!("{count} messages thrown away\n"));
+    Ok(())
+}
+
+/// Asks page by page. Of the newest there is one page: they cannot be read on.
+fn show(args: &HistoryArgs, stream: &str) -> Result<(), Problem> {
+    let (mut left, mut since) = (args.limit, args.since.clone());
+    loop {
+        let limit = left.min(PAGE_MAX);
+        let order = match &since {
+            Some(since) => format!("since={}", percent_encoded(since)),
+            None => "reverse=true".to_owned(),
+        };
+        let body = ask(args, "GET", &format!("{stream}&limit={limit}&{order}"))?;
+        let mut page: PageAnswer<'_> = serde_json::from_str(&body).map_err(|_| not_ours(args))?;
+        if since.is_none() {
+            page.messages.reverse();
+        }
+        tell_gap(&page);
+        let mut last = None;
+        for raw in &page.messages {
+            let message: MessageAnswer<'_> =
+                serde_json::from_str(raw.get()).map_err(|_| not_ours(args))?;
+            print(&match args.json {
+                true => format!("{}\n", raw.get()),
+                false => line(&message),
+            });
+            last = Some(message.position);
+        }
+        left -= limit.min(u32::try_from(page.messages.len()).unwrap_or(limit));
+        let at_top = last.as_ref().is_none_or(|last| *last == page.top);
+        if since.is_none() || at_top || left == 0 {
+            if !args.json {
+                complain(&format!(
+                    "the position at the top is {}",
+                    Escaped(&page.top)
                 ));
             }
+            return Ok(());
         }
-        let missing = |key| {
-            format!(
-                "{origin}: [[history]] needs a key \"{key}\": {}",
-                expected(key)
-            )
-        };
-        let rule = HistoryRule {
-            kind: of.ok_or_else(|| missing("kind"))?,
-            name,
-            size: size.ok_or_else(|| missing("size"))?,
-            ttl: ttl.ok_or_else(|| missing("ttl"))?,
-            queue: false,
-        };
-        match rule.kind {
-            StreamKind::All if rule.name != "*" => Err(format!(
-                "{name_from}: history.name = {:?}: there is one stream of kind \"all\"; leave the name out",
-                Escaped(&rule.name).to_string()
-            )),
-            _ => Ok(rule),
-        }
+        since = last;
     }
 }
 
-/// What a key takes, in words that follow "expected".
-fn expected(key: &str) -> String {
-    match key {
-        "kind" => "\"uid\", \"group\" or \"all\"".to_owned(),
-        "name" => format!(
-            "a name in which each * stands for any characters, at most {PATTERN_BYTES_MAX} bytes"
-        ),
-        "size" => format!("a whole number of messages from 1 to {COUNT_MAX}"),
-        _ => "a time from \"1s\" to \"30days\", such as \"10m\"".to_owned(),
-    }
-}
-
-fn is_pattern(text: &str) -> bool {
-    (1..=PATTERN_BYTES_MAX).contains(&text.len()) && !text.contains(char::is_control)
-}
-
-fn parse_size(text: &str) -> Option<u32> {
-    let size = text.parse().ok()?;
-    (1..=COUNT_MAX as u32).contains(&size).then_some(size)
-}
-
-fn parse_ttl(text: &str) -> Option<Duration> {
-    let ttl = humantime::parse_duration(text.trim()).ok()?;
-    (Duration::from_secs(1)..=KEEP_MAX)
-        .contains(&ttl)
-        .then_some(ttl)
-}
-
-/// A rule for people: `uid "order.*": 100 messages, 10m`.
-pub fn show(rule: &HistoryRule) -> String {
-    let mut text = rule.kind.to_string();
-    if rule.kind != StreamKind::All {
-        let _ = write!(text, " {:?}", Escaped(&rule.name).to_string());
-    }
-    let _ = write!(
-        text,
-        ": {} messages, {}",
-        rule.size,
-        format_duration(rule.ttl)
-    );
-    text
-}
-
-/// What a reload says of rules that have changed.
-pub fn changed(old: &[HistoryRule], new: &[HistoryRule]) -> Option<String> {
-    let shown = |rules: &[HistoryRule]| match rules.len() {
-        0 => "nothing".to_owned(),
-        1..=SHOWN_MAX => rules.iter().map(show).collect::<Vec<_>>().join("; "),
-        count => format!("{count} rules"),
+/// For people: what cannot be shown is escaped, so that a message is one line.
+fn line(message: &MessageAnswer<'_>) -> String {
+    let text = match message {
+        MessageAnswer {
+            data: Some(data), ..
+        } => data.get().to_owned(),
+        MessageAnswer {
+            base64: Some(base64),
+            ..
+        } => format!("base64:{base64}"),
+        MessageAnswer { text, .. } => text.clone().unwrap_or_default(),
     };
-    (old != new).then(|| format!("history: {} -> {}", shown(old), shown(new)))
+    format!("{}  {}\n", Escaped(&message.position), Escaped(&text))
+}
+
+fn tell_gap(page: &PageAnswer<'_>) {
+    let Some(gap) = &page.gap else { return };
+    let asked = match &gap.asked {
+        Some(asked) => format!("not everything after {} is there", Escaped(asked)),
+        None => "--since is no position of this stream".to_owned(),
+    };
+    complain(&match &gap.first {
+        Some(first) => format!("{asked}; the oldest that is there is {}", Escaped(first)),
+        None => format!("{asked}; nothing is"),
+    });
+}
+
+fn ask(args: &HistoryArgs, method: &str, query: &str) -> Result<String, Problem> {
+    let request = HttpRequest {
+        to: &args.to,
+        method,
+        target: &format!("/v1/history?{query}"),
+        token: args.token.as_deref(),
+        timeout: args.timeout,
+        bytes_max: RESPONSE_BYTES_MAX,
+    };
+    match request.send() {
+        Ok((200, body)) => Ok(body),
+        Ok((status, body)) => Err(refused(args, status, &body)),
+        Err(words) => Err(Problem {
+            status: Status::Trouble,
+            words,
+        }),
+    }
+}
+
+fn refused(args: &HistoryArgs, status: u16, body: &str) -> Problem {
+    let error = serde_json::from_str::<serde_json::Value>(body).ok();
+    let words = error
+        .as_ref()
+        .and_then(|it| it["error"]["message"].as_str());
+    let hint = match status {
+        401 | 403 => " (--token TOKEN, or RINGPOST_BACKEND_TOKEN)",
+        404 => " (--to names an http:// port that serves api)",
+        _ => "",
+    };
+    let (to, words) = (
+        Escaped(&args.to),
+        Escaped(words.unwrap_or("no reason given")),
+    );
+    Problem {
+        status: Status::Failed,
+        words: format!("{to} answers with {status}: {words}{hint}"),
+    }
+}
+
+fn not_ours(args: &HistoryArgs) -> Problem {
+    Problem {
+        status: Status::Failed,
+        words: format!("{} does not answer as ringpost does", Escaped(&args.to)),
+    }
+}
+
+/// All but what RFC 3986 leaves unreserved (section 2.3).
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                encoded.push(char::from(byte));
+            }
+            other => encoded.push_str(&format!("%{other:02X}")),
+        }
+    }
+    encoded
 }

@@ -14,7 +14,9 @@ mod drain;
 mod file;
 mod health;
 mod history;
+mod history_rules;
 mod hooks;
+mod http;
 mod keys;
 mod layers;
 mod listener;
@@ -78,6 +80,7 @@ Examples:
   ringpost check /etc/ringpost.toml            is the file right, and what would be served?
   ringpost push uid1 'your order has shipped'  to every connection of uid1
   ringpost online uid1 && echo there           exit status 0 is yes, 1 is no
+  ringpost history uid1                        what is kept for uid1, the newest 20 messages
   ringpost doctor --connections 100k           does this machine hold them, and what mends it?
   ringpost token tom --ttl 1h                  a proof for a server with auth, to try it with
   ringpost bench relay --connections 10000     load on a server; see ringpost bench --help
@@ -133,6 +136,8 @@ enum CliCommand {
         #[command(flatten)]
         server: backend::ServerArgs,
     },
+    /// Show what a server keeps for a uid, a group or everybody, or throw it away
+    History(history::HistoryArgs),
     /// Show a running server's counters
     Stats {
         /// The server's own line of JSON instead of a table
@@ -187,6 +192,7 @@ pub fn run() -> ExitCode {
         Some(CliCommand::Push { uid, text, server }) => backend::push(&server, &uid, &text),
         Some(CliCommand::Kick { uid, server }) => backend::kick(&server, &uid),
         Some(CliCommand::Online { uid, server }) => backend::online(&server, &uid),
+        Some(CliCommand::History(args)) => history::run(&args),
         Some(CliCommand::Stats {
             json,
             watch,

@@ -20,7 +20,7 @@ use super::settings::Settings;
 use super::slot::SettingSlot;
 use super::sources::resolve;
 use super::value_origin::ValueOrigin;
-use super::{doctor, drain, history, listeners, tokens};
+use super::{doctor, drain, history_rules, listeners, tokens};
 
 /// The sources of the settings, and those that the server runs with.
 pub struct Reloading {
@@ -163,7 +163,9 @@ pub fn merge(running: &Settings, read: Settings) -> Merged {
         }
     }
     let rules = (&old.config.history, &merged.settings.config.history);
-    merged.changed.extend(history::changed(rules.0, rules.1));
+    merged
+        .changed
+        .extend(history_rules::changed(rules.0, rules.1));
     merge_listeners(&old.listeners, &mut merged);
     merged
 }

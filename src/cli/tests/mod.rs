@@ -4,7 +4,7 @@ mod command_line;
 mod documents;
 mod errors;
 mod example;
-mod history;
+mod history_rules;
 mod layers;
 mod listeners;
 mod reload;

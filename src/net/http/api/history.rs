@@ -11,8 +11,7 @@ use serde_json::value::RawValue;
 
 use super::queries::{no_answer, text};
 use super::{ApiError, names};
-use crate::app::history::{HistoryPage, HistoryQuery};
-use crate::app::query::{Query, QueryResult};
+use crate::app::query::{HistoryPage, HistoryQuery, Query, QueryResult};
 use crate::ident::EVERYBODY;
 use crate::net::http::Port;
 use crate::protocol::http::query::unescape;

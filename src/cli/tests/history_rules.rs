@@ -5,7 +5,7 @@ use std::time::Duration;
 use ringpost::config::{HistoryRule, StreamKind};
 
 use super::*;
-use crate::cli::history::show;
+use crate::cli::history_rules::show;
 use crate::cli::reload::merge;
 
 const RULE: &str = "[[history]]\nkind = 'group'\nname = 'order.*'\nsize = 1000\nttl = '1h'\n";

@@ -1,0 +1,93 @@
+//! One request over HTTP/1.0 to a server and its response, for the commands that no line of the back-end port does.
+//!
+//! Bounds: the time and the bytes of the response that the caller allows.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use ringpost::escape::Escaped;
+
+use super::backend;
+
+/// What is asked, of whom.
+pub struct HttpRequest<'r> {
+    /// The server's host and port.
+    pub to: &'r str,
+    pub method: &'r str,
+    pub target: &'r str,
+    /// A back end's, if the server has such.
+    pub token: Option<&'r str>,
+    /// How long to wait for the connection, and again for the response.
+    pub timeout: Duration,
+    /// Longest response that is read.
+    pub bytes_max: usize,
+}
+
+impl HttpRequest<'_> {
+    /// The status and the body of the response; or in words why there is none.
+    pub fn send(&self) -> Result<(u16, String), String> {
+        let to = Escaped(self.to);
+        let mut stream = backend::connect(self.to, self.timeout)?;
+        let deadline = Instant::now() + self.timeout;
+        let response =
+            self.exchange(&mut stream, deadline)
+                .map_err(|error| match error.kind() {
+                    ErrorKind::TimedOut | ErrorKind::WouldBlock => format!(
+                        "no response from {to} within {} (--timeout TIME)",
+                        humantime::format_duration(self.timeout)
+                    ),
+                    _ => format!("{to}: {error}"),
+                })?;
+        parse(&response).ok().flatten().ok_or_else(|| {
+            format!(
+                "{to} does not answer as an http:// or websocket:// port does; --to names another"
+            )
+        })
+    }
+
+    /// Sends it, and receives to the end that the server puts to a response over HTTP/1.0, or to where it can be none.
+    fn exchange(&self, stream: &mut TcpStream, deadline: Instant) -> io::Result<Vec<u8>> {
+        let left = || match deadline.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => Err(io::Error::from(ErrorKind::TimedOut)),
+            left => Ok(Some(left)),
+        };
+        stream.set_write_timeout(left()?)?;
+        let (method, target, to) = (self.method, self.target, self.to);
+        let token = self
+            .token
+            .map(|token| format!("Authorization: Bearer {token}\r\n"));
+        let token = token.unwrap_or_default();
+        let request = format!("{method} {target} HTTP/1.0\r\nHost: {to}\r\n{token}\r\n");
+        stream.write_all(request.as_bytes())?;
+        let (mut response, mut chunk) = (Vec::new(), [0; 16 << 10]);
+        let mut has_head = false;
+        while response.len() < self.bytes_max {
+            stream.set_read_timeout(left()?)?;
+            match stream.read(&mut chunk) {
+                Ok(0) => break,
+                Ok(count) => response.extend_from_slice(&chunk[..count]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            if !has_head {
+                match parse(&response) {
+                    Ok(found) => has_head = found.is_some(),
+                    Err(_) => break,
+                }
+            }
+        }
+        Ok(response)
+    }
+}
+
+/// Status and body so far, once the head is whole.
+fn parse(response: &[u8]) -> Result<Option<(u16, String)>, httparse::Error> {
+    let mut headers = [httparse::EMPTY_HEADER; 32];
+    let mut head = httparse::Response::new(&mut headers);
+    let httparse::Status::Complete(length) = head.parse(response)? else {
+        return Ok(None);
+    };
+    let body = String::from_utf8_lossy(&response[length..]).into_owned();
+    Ok(head.code.map(|code| (code, body)))
+}
