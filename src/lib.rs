@@ -96,6 +96,7 @@ mod protocol;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod protocol;
+mod queue;
 mod server;
 #[cfg(not(feature = "internals"))]
 mod shard;

@@ -28,7 +28,7 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 /// Between two looks at whether all is written.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(1);
 
-static STDERR: OnceLock<Option<Queue>> = OnceLock::new();
+static STDERR: OnceLock<Option<LineQueue>> = OnceLock::new();
 
 thread_local! {
     /// Whether this thread is the one that writes.
@@ -41,7 +41,7 @@ pub struct Lines(());
 
 /// A way to standard error on which nobody waits. The first call starts the thread that writes.
 pub fn stderr() -> Lines {
-    STDERR.get_or_init(|| Queue::start(io::stderr()).ok());
+    STDERR.get_or_init(|| LineQueue::start(io::stderr()).ok());
     Lines(())
 }
 
@@ -84,15 +84,15 @@ struct Counts {
 }
 
 /// Where lines are put.
-struct Queue {
+struct LineQueue {
     lines: Sender<Box<[u8]>>,
     counts: Arc<Counts>,
 }
 
-impl Queue {
+impl LineQueue {
     /// Starts a thread that writes what is put.
-    fn start(to: impl Write + Send + 'static) -> io::Result<Queue> {
-        let (queue, outlet) = Queue::new();
+    fn start(to: impl Write + Send + 'static) -> io::Result<LineQueue> {
+        let (queue, outlet) = LineQueue::new();
         thread::Builder::new().name("log".into()).spawn(move || {
             WRITES.set(true);
             outlet.run(to, |lines, in_all| {
@@ -105,10 +105,10 @@ impl Queue {
         Ok(queue)
     }
 
-    fn new() -> (Queue, Outlet) {
+    fn new() -> (LineQueue, Outlet) {
         let (sender, lines) = unbounded();
         let counts = Arc::new(Counts::default());
-        let queue = Queue {
+        let queue = LineQueue {
             lines: sender,
             counts: Arc::clone(&counts),
         };
@@ -196,7 +196,7 @@ mod tests {
         b"a line of the log, as long as most are, with fields and all the rest of it\n";
 
     /// Lines until the queue has no room, and some more.
-    fn overflow(queue: &Queue, more: u64) {
+    fn overflow(queue: &LineQueue, more: u64) {
         while queue.counts.lost.load(Ordering::Relaxed) == 0 {
             queue.put(LINE);
         }
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn a_pipe_that_nobody_reads_keeps_nobody_waiting() {
         let (mut reading, writing) = pipe().expect("a pipe");
-        let (queue, outlet) = Queue::new();
+        let (queue, outlet) = LineQueue::new();
         let counts = Arc::clone(&queue.counts);
         let (told, tells) = std::sync::mpsc::channel();
         let writes = thread::spawn(move || {
@@ -244,7 +244,7 @@ mod tests {
     fn what_cannot_be_written_is_counted_and_not_told_of() {
         let (reading, writing) = pipe().expect("a pipe");
         drop(reading);
-        let (queue, outlet) = Queue::new();
+        let (queue, outlet) = LineQueue::new();
         let counts = Arc::clone(&queue.counts);
         (0..10).for_each(|_| queue.put(LINE));
         drop(queue);

@@ -238,7 +238,7 @@ impl Local {
 
     fn tell_caller(&mut self, call: u64, caller: Caller, answer: Answer) {
         match caller {
-            Caller::App { number, connection } => self.effects.push_back(Effect::Answer {
+            Caller::App { number, connection } => self.effects.push(Effect::Answer {
                 app: number,
                 asked_by: connection,
                 ticket: Ticket(call),

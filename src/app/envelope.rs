@@ -9,12 +9,13 @@ use super::bulk::{Bulk, ReplyTo, Spread, ToAll, ToGroup};
 use super::follow_step::FollowStep;
 use super::note::AnyNote;
 use super::order::Path;
+use super::outcome::Delivered;
 use super::query::{Query, QueryResult};
 use super::transfer::{Arrival, Transfer};
 use crate::events::KickedBy;
 use crate::ident::{ConnId, CoreId, Reach, Reply, Space};
 use crate::payload::Payload;
-use crate::shard::Interest;
+use crate::shard::{Interest, Mark};
 use crate::stats::CoreStats;
 use crate::streams::Position;
 
@@ -153,6 +154,24 @@ pub enum AnswerPart {
     },
     Stats(Box<CoreStats>),
     Found(Box<QueryResult>),
+}
+
+/// A part of an answer, with where the message stands if it is kept.
+pub fn part_of(reached: u32, mark: Option<Mark>) -> AnswerPart {
+    match mark.filter(|mark| mark.kept) {
+        Some(Mark { position, .. }) => AnswerPart::Kept { reached, position },
+        None => AnswerPart::Reached(reached),
+    }
+}
+
+impl From<Delivered> for AnswerPart {
+    fn from(delivered: Delivered) -> AnswerPart {
+        let Delivered { reached, position } = delivered;
+        match position {
+            Some(position) => AnswerPart::Kept { reached, position },
+            None => AnswerPart::Reached(reached),
+        }
+    }
 }
 
 /// The steps of stopping.

@@ -9,11 +9,9 @@
 //!
 //! Bound: one piece a stream of a connection is under way; a round reads as many as [`PIECES_PER_ROUND`].
 
-use std::collections::VecDeque;
-
 use super::envelope::Body;
 use super::follow_step::{FollowStep, FollowedPiece, FollowedStream, StreamStep};
-use super::local::{Local, QUEUE_KEPT};
+use super::local::Local;
 use crate::ident::{ConnId, CoreId, EVERYBODY};
 use crate::shard::Since;
 use crate::streams::{Address, Gap, Kind, Limit, Position, Recovery};
@@ -27,12 +25,6 @@ const PIECE: Limit = Limit {
 const PIECES_PER_ROUND: usize = 32;
 /// Whoever has so much waiting is read on for when that has left.
 const WAITING_BYTES_MAX: usize = 32 << 10;
-
-/// Those to be read on for.
-#[derive(Default)]
-pub struct Readers {
-    ready: VecDeque<ConnId>,
-}
 
 impl Local {
     /// A connection is bound that is to follow streams.
@@ -71,7 +63,7 @@ impl Local {
             );
         }
         // One that has come from another core may be amid something.
-        self.readers.ready.push_back(connection);
+        self.readers.push(connection);
     }
 
     fn home_of(&self, of: &FollowedStream) -> CoreId {
@@ -121,7 +113,7 @@ impl Local {
                     let store = &mut self.streams.store;
                     let mut tops = |space, uid: &str| store.top(now, Address::uid(space, uid));
                     self.shard.begin_to_follow(connection, &mut tops);
-                    self.readers.ready.push_back(connection);
+                    self.readers.push(connection);
                 }
             }
             StreamStep::Read { of, after } => {
@@ -156,12 +148,12 @@ impl Local {
                 self.shard
                     .catch_up(connection, nth, &messages, is_last, &mut tops);
                 if !is_last {
-                    self.readers.ready.push_back(connection);
+                    self.readers.push(connection);
                 }
             }
             Err(gap) => {
                 self.shard.tell_gap(connection, nth, &gap, &mut tops);
-                self.readers.ready.push_back(connection);
+                self.readers.push(connection);
             }
         }
     }
@@ -169,10 +161,10 @@ impl Local {
     /// Reads on for those who have missed something, so much as one round may.
     pub fn read_on(&mut self) {
         if self.shard.has_drained() {
-            self.readers.ready.extend(self.shard.take_drained());
+            self.readers.extend(self.shard.take_drained());
         }
         for _ in 0..PIECES_PER_ROUND {
-            let Some(connection) = self.readers.ready.pop_front() else {
+            let Some(connection) = self.readers.pop() else {
                 break;
             };
             if self.shard.bytes_waiting(connection) > WAITING_BYTES_MAX {
@@ -187,9 +179,6 @@ impl Local {
                     StreamStep::Read { of, after },
                 );
             }
-        }
-        if self.readers.ready.is_empty() {
-            self.readers.ready.shrink_to(QUEUE_KEPT);
         }
     }
 
@@ -206,6 +195,6 @@ impl Local {
 
     /// Whether somebody is to be read on for in the next round.
     pub fn has_readers(&self) -> bool {
-        !self.readers.ready.is_empty() || self.shard.has_drained()
+        !self.readers.is_empty() || self.shard.has_drained()
     }
 }

@@ -1,15 +1,13 @@
-//! Replies of connections that have moved to another core: what fills a place there comes from where it was reserved.
+//! Connections that have moved between cores with replies open: [`Forwards`]. What fills a place there comes from where it
+//! was reserved.
 //!
-//! A core remembers where a connection with open replies has gone, the next one who it was, until all of them are filled.
-//! When it ends where it is by then, the cores behind it are told.
+//! A core remembers where such a connection has gone, the next one who it was, until all of them are filled. When it ends
+//! where it is by then, the cores behind it are told.
 //! Bound: an entry for each connection that has moved with replies open.
 
 use ahash::AHashMap;
 
-use super::envelope::Body;
-use super::local::Local;
-use crate::ident::{ConnId, CoreId, Reply};
-use crate::payload::{Message, Payload};
+use crate::ident::{ConnId, CoreId};
 
 /// See the module.
 #[derive(Default)]
@@ -27,70 +25,54 @@ impl Forwards {
     pub fn is_empty(&self) -> bool {
         self.gone.is_empty() && self.come.is_empty() && self.from.is_empty()
     }
-}
 
-impl Local {
-    /// Fills a reserved place, wherever its connection is.
-    pub fn fill(&mut self, reply: Reply, message: Message<'_>) {
-        let is_here = self.forwards.gone.is_empty();
-        let gone = match is_here {
-            true => None,
-            false => self.forwards.gone.get_mut(&reply.connection),
-        };
-        let Some((to, open)) = gone else {
-            return self.shard.fill(reply, message);
-        };
+    /// A place of a connection is filled: where that has gone, if it has. One fewer is open there.
+    #[inline]
+    pub fn fill_gone(&mut self, connection: ConnId) -> Option<CoreId> {
+        if self.gone.is_empty() {
+            return None;
+        }
+        let (to, open) = self.gone.get_mut(&connection)?;
         let to = *to;
         *open -= 1;
         if *open == 0 {
-            self.forwards.gone.remove(&reply.connection);
+            self.gone.remove(&connection);
         }
-        let payload = Payload::new(message);
-        self.post_free(to, Body::Fill { reply, payload });
+        Some(to)
     }
 
-    /// The same from a core where it was before.
-    pub fn fill_for(&mut self, from: CoreId, reply: Reply, message: Message<'_>) {
-        let was = (from, reply.connection);
-        let Some((connection, open)) = self.forwards.come.get_mut(&was) else {
-            return;
-        };
+    /// A place is filled from a core where its connection was before: who that is here. One fewer is open.
+    pub fn fill_come(&mut self, from: CoreId, was: ConnId) -> Option<ConnId> {
+        let was = (from, was);
+        let (connection, open) = self.come.get_mut(&was)?;
         let connection = *connection;
         *open -= 1;
         if *open == 0 {
-            self.forwards.come.remove(&was);
-            self.forwards.from.remove(&connection);
+            self.come.remove(&was);
+            self.from.remove(&connection);
         }
-        let number = reply.number;
-        self.fill(Reply { connection, number }, message);
+        Some(connection)
     }
 
-    /// A connection goes there. Its id here, if replies are open.
-    pub fn forward(&mut self, connection: ConnId, to: CoreId) -> Option<ConnId> {
-        let open = self.shard.open_replies(connection);
-        (open > 0).then(|| {
-            self.forwards.gone.insert(connection, (to, open));
-            connection
-        })
+    /// A connection goes there with so many places open.
+    pub fn go(&mut self, connection: ConnId, to: CoreId, open: usize) {
+        self.gone.insert(connection, (to, open));
     }
 
-    /// One has come from there, where it had this id.
-    pub fn expect_replies(&mut self, from: CoreId, was: ConnId, connection: ConnId) {
-        let open = self.shard.open_replies(connection);
-        self.forwards.come.insert((from, was), (connection, open));
-        self.forwards.from.insert(connection, (from, was));
+    /// One has come from there, where it had that id, with so many open.
+    pub fn come(&mut self, (from, was): (CoreId, ConnId), connection: ConnId, open: usize) {
+        self.come.insert((from, was), (connection, open));
+        self.from.insert(connection, (from, was));
     }
 
-    /// A connection has ended, here or where it has gone: nothing fills its replies any more, wherever they were reserved.
-    pub fn forget_replies(&mut self, connection: ConnId) {
-        if self.forwards.from.is_empty() && self.forwards.gone.is_empty() {
-            return;
+    /// A connection has ended, here or where it has gone: who it was on the core that it came from, which is to know.
+    pub fn forget(&mut self, connection: ConnId) -> Option<(CoreId, ConnId)> {
+        if self.from.is_empty() && self.gone.is_empty() {
+            return None;
         }
-        self.forwards.gone.remove(&connection);
-        if let Some(was) = self.forwards.from.remove(&connection) {
-            self.forwards.come.remove(&was);
-            let (from, connection) = was;
-            self.post_free(from, Body::Unfilled { connection });
-        }
+        self.gone.remove(&connection);
+        let was = self.from.remove(&connection)?;
+        self.come.remove(&was);
+        Some(was)
     }
 }

@@ -1,6 +1,5 @@
 //! What streams keep, as tasks of a core (HTTP requests) ask for it: pages of it, and to throw it away.
 
-use super::keeping::KeptStreams;
 use super::local::Local;
 use super::outcome::Delivered;
 use super::query::{HistoryPage, HistoryQuery, QueryResult};
@@ -57,38 +56,5 @@ impl Local {
                 self.streams.store.discard(now, of)
             })
             .sum()
-    }
-}
-
-impl KeptStreams {
-    fn page(
-        &mut self,
-        now: std::time::Instant,
-        of: Address<'_>,
-        query: &HistoryQuery,
-    ) -> HistoryPage {
-        let store = &mut self.store;
-        let top = store.top(now, of);
-        let mut gap = None;
-        let after = match query.since {
-            None => 0,
-            Some(asked) => match store.recover(now, of, asked) {
-                crate::streams::Recovery::Recovered { after, .. } => after.offset,
-                crate::streams::Recovery::Gap(found) => {
-                    gap = Some(found);
-                    0
-                }
-            },
-        };
-        let limit = query.limit;
-        let piece = store.read_what_is_there(now, of, after, limit);
-        let piece = match query.reverse {
-            false => piece,
-            true => piece.backwards(),
-        };
-        let messages = piece
-            .map(|(position, payload)| (position, payload.clone()))
-            .collect();
-        HistoryPage { top, messages, gap }
     }
 }

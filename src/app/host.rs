@@ -19,7 +19,7 @@ use tracing::info;
 use super::effect::{Effect, JoinOutcome};
 use super::envelope::Body;
 use super::hosted::Hosted;
-use super::local::{Local, QUEUE_KEPT};
+use super::local::Local;
 use super::namespaces::Registry;
 use super::outcome::{BindError, ending};
 use super::pending::PendingCalls;
@@ -399,7 +399,7 @@ impl Host {
     /// Makes the callbacks that the last one has caused, until none is due.
     pub fn settle(&mut self) {
         loop {
-            if let Some(effect) = self.local.effects.pop_front() {
+            if let Some(effect) = self.local.effects.pop() {
                 self.apply(effect);
             } else if let Some(ended) = self.local.shard.next_ended() {
                 self.local.withdraw(ended.connection);
@@ -420,9 +420,6 @@ impl Host {
                 self.apps[usize::from(app)].close(&mut self.local, connection, session, reason);
             } else {
                 self.local.post_interests();
-                if self.local.effects.capacity() > QUEUE_KEPT {
-                    self.local.effects.shrink_to(QUEUE_KEPT);
-                }
                 return;
             }
         }
@@ -469,7 +466,7 @@ impl Host {
             Phase::Open if home == self.core() => self.bind(connection, &departure.uid),
             Phase::Open => {
                 self.local.shard.set_leaving(connection);
-                self.local.departures.push_back(departure);
+                self.local.departures.push(departure);
             }
             Phase::Home => {
                 let shard = &mut self.local.shard;

@@ -5,95 +5,25 @@
 //! sent out from there. Where nothing is kept and nobody catches up, this costs a look at three numbers.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use smallvec::SmallVec;
 
 use super::bulk::{ReplyTo, Spread, ToAll, ToGroup, marked_for_all};
-use super::envelope::{AnswerPart, Body, Call, Passing};
+use super::envelope::{AnswerPart, Body, Call, Passing, part_of};
 use super::local::Local;
 use super::order::Path;
 use super::outcome::Delivered;
 use crate::bus::Until;
-use crate::config::Config;
-use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, Space};
+use crate::ident::{ConnId, CoreId, EVERYBODY, Reach};
 use crate::payload::{Message, Payload};
-use crate::protocol::Codec;
-use crate::shard::{ListenerSpec, Mark, Marked};
-use crate::streams::{Address, Appended, Keep, Kind, Outcome, Position, Rules, Store, Wish};
-
-/// Messages that a round lets go because their time is over: more than a core is sent in one.
-const DUE_PER_ROUND: usize = 1_024;
-
-/// The streams of one core, and what is kept in them.
-pub struct KeptStreams {
-    pub store: Store,
-    rules: Rules,
-    /// The spaces whose clients can come back for what they have missed.
-    readable: Box<[Space]>,
-}
-
-impl KeptStreams {
-    pub fn new(store: Store, config: &Config, listeners: &[ListenerSpec]) -> KeptStreams {
-        KeptStreams {
-            store,
-            rules: Rules::new(&config.history),
-            readable: readable(listeners),
-        }
-    }
-
-    /// Goes on by other rules and bounds.
-    pub fn renew(&mut self, config: &Config, listeners: &[ListenerSpec]) {
-        self.store.renew(config);
-        self.rules = Rules::new(&config.history);
-        self.readable = readable(listeners);
-    }
-
-    /// Lets go of what is over by now, so much as one round may.
-    #[inline]
-    pub fn advance(&mut self, now: Instant) {
-        if !self.store.is_empty() {
-            self.store.advance(now, DUE_PER_ROUND);
-        }
-    }
-
-    /// The first space within reach where messages are kept: one whose clients can come back for them.
-    pub fn first_space(&self, reach: Reach) -> Option<Space> {
-        reach.spaces().find(|space| self.readable.contains(space))
-    }
-}
-
-fn readable(listeners: &[ListenerSpec]) -> Box<[Space]> {
-    let events = listeners.iter().filter(|spec| spec.codec == Codec::Events);
-    let mut spaces: Vec<Space> = events.map(|spec| spec.space).collect();
-    spaces.sort_unstable_by_key(|space| space.0);
-    spaces.dedup();
-    spaces.into()
-}
+use crate::shard::{Mark, Marked};
+use crate::streams::{Address, Appended, Keep, Kind, Outcome, Position, Wish};
 
 /// Where a message stands.
 enum KeptPlace {
     At(Option<Mark>),
     /// It has come before, and was delivered then.
     Repeated(Position),
-}
-
-/// A part of an answer, with where the message stands if it is kept.
-pub fn part_of(reached: u32, mark: Option<Mark>) -> AnswerPart {
-    match mark.filter(|mark| mark.kept) {
-        Some(Mark { position, .. }) => AnswerPart::Kept { reached, position },
-        None => AnswerPart::Reached(reached),
-    }
-}
-
-impl From<Delivered> for AnswerPart {
-    fn from(delivered: Delivered) -> AnswerPart {
-        let Delivered { reached, position } = delivered;
-        match position {
-            Some(position) => AnswerPart::Kept { reached, position },
-            None => AnswerPart::Reached(reached),
-        }
-    }
 }
 
 impl Local {

@@ -4,7 +4,7 @@
 //! envelope. Callbacks that are due wait as [`Effect`]s.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::BinaryHeap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,14 +13,13 @@ use ahash::RandomState;
 
 use super::addressed::Addressed;
 use super::bulk::{Spread, ToAll};
-use super::crossing::Crossings;
+use super::crossings::Crossings;
 use super::effect::Effect;
 use super::envelope::{Body, Passing};
-use super::following::Readers;
 use super::forwards::Forwards;
-use super::groups::Homes;
+use super::homes::Homes;
 use super::idempotency::IdempotencyTable;
-use super::keeping::KeptStreams;
+use super::kept_streams::KeptStreams;
 use super::namespaces::{Namespaces, Registry};
 use super::note::{AnyNote, To};
 use super::order::{NOTES, Path, Ways};
@@ -32,6 +31,8 @@ use crate::bus::{Endpoint, RECEIVER_COST, Until};
 use crate::config::Config;
 use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, check_uid};
 use crate::payload::{Message, Payload};
+use crate::queue;
+use crate::queue::Queue;
 use crate::shard::{ListenerSpec, Reading, Shard};
 use crate::stats::Hold;
 use crate::streams::{Store, Wish};
@@ -50,8 +51,8 @@ pub struct Local {
     pub idempotency: IdempotencyTable,
     /// Those made while the server runs.
     pub namespaces: Namespaces,
-    pub effects: VecDeque<Effect>,
-    pub departures: VecDeque<Departure>,
+    pub effects: Queue<Effect>,
+    pub departures: Queue<Departure>,
     /// Which cores have members of the groups that are at home here.
     pub homes: Homes,
     /// What senders have at cores that pass it on.
@@ -63,7 +64,7 @@ pub struct Local {
     /// What is kept of messages.
     pub streams: KeptStreams,
     /// Who is read on for.
-    pub(super) readers: Readers,
+    pub(super) readers: Queue<ConnId>,
     timers: BinaryHeap<Timer>,
     pub(super) now: Instant,
     transit_bytes: usize,
@@ -72,8 +73,6 @@ pub struct Local {
     pub returned: u64,
 }
 
-/// Places that an emptied queue keeps: after a burst it would be as long as that for good.
-pub const QUEUE_KEPT: usize = 256;
 /// What a connection may always have on the way, however much others have.
 const TRANSIT_BYTES_FREE: usize = 64 << 10;
 
@@ -97,14 +96,14 @@ impl Local {
                 config.idempotency_ids_max,
             ),
             namespaces: Namespaces::new(registry, config.namespaces_max),
-            effects: VecDeque::new(),
-            departures: VecDeque::new(),
+            effects: Queue::default(),
+            departures: Queue::default(),
             homes: Homes::default(),
             ways: Ways::default(),
             crossings,
             forwards: Forwards::default(),
             streams,
-            readers: Readers::default(),
+            readers: Queue::default(),
             timers: BinaryHeap::new(),
             now,
             transit_bytes: config.transit_bytes_max,
@@ -348,7 +347,7 @@ impl Local {
     }
 
     pub fn tell_offline(&mut self, connection: ConnId, uid: &str) {
-        self.effects.push_back(Effect::Offline {
+        self.effects.push(Effect::Offline {
             connection,
             uid: Box::from(uid),
         });
@@ -432,7 +431,7 @@ impl Local {
             // All free: nothing is left in the mailbox either.
             if core == self.core() && self.ways.are_free() {
                 let from = core;
-                self.effects.push_back(Effect::Note { app, from, note });
+                self.effects.push(Effect::Note { app, from, note });
                 continue;
             }
             let body = Body::Note { app, note };
@@ -459,7 +458,7 @@ impl Local {
             Some(Reverse((due, ..))) if *due <= self.now => {
                 let Reverse((_, app, token)) = self.timers.pop()?;
                 if self.timers.is_empty() {
-                    self.timers.shrink_to(QUEUE_KEPT);
+                    self.timers.shrink_to(queue::KEPT);
                 }
                 Some((app, token))
             }
@@ -511,7 +510,7 @@ impl Local {
         } else {
             None
         };
-        self.effects.push_back(match refused {
+        self.effects.push(match refused {
             Some(error) => Effect::Refuse { connection, error },
             None => Effect::Bind {
                 connection,

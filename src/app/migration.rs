@@ -4,7 +4,6 @@ use smallvec::SmallVec;
 
 use super::envelope::{Body, Handled};
 use super::host::Host;
-use super::local::QUEUE_KEPT;
 use super::order::Way;
 use super::transfer::{Arrival, Departure, Transfer};
 use crate::close::CloseReason;
@@ -90,12 +89,9 @@ impl Host {
     #[inline]
     pub fn next_departure(&mut self) -> Option<Departure> {
         let local = &mut self.local;
-        let departure = local.departures.pop_front();
+        let departure = local.departures.pop();
         if departure.is_none() && !local.crossings.is_empty() {
             return local.crossings.next_ready(&local.bus);
-        }
-        if departure.is_none() && self.local.departures.capacity() > QUEUE_KEPT {
-            self.local.departures.shrink_to(QUEUE_KEPT);
         }
         departure
     }

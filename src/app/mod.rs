@@ -11,13 +11,16 @@ mod callbacks;
 mod calls;
 mod context;
 mod crossing;
+mod crossings;
 mod effect;
 pub(crate) mod envelope;
 mod follow_step;
 mod following;
+mod for_many;
 mod forwards;
 mod groups;
 pub(crate) mod history;
+mod homes;
 #[cfg(not(feature = "internals"))]
 pub(crate) mod host;
 #[cfg(feature = "internals")]
@@ -30,6 +33,7 @@ pub(crate) mod hosted;
 pub mod hosted;
 pub(crate) mod idempotency;
 mod keeping;
+mod kept_streams;
 mod local;
 pub(crate) mod migration;
 #[cfg(not(feature = "internals"))]
@@ -46,6 +50,7 @@ pub(crate) mod promise;
 mod queries;
 pub(crate) mod query;
 mod receiving;
+mod replies;
 pub(crate) mod round;
 #[cfg(all(test, not(loom)))]
 mod simulation;

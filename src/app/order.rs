@@ -16,6 +16,7 @@ use smallvec::SmallVec;
 
 use crate::bus::Endpoint;
 use crate::ident::{ConnId, CoreId};
+use crate::queue;
 
 /// What apps tell each other goes as one sender's.
 pub const NOTES: ConnId = ConnId {
@@ -203,8 +204,8 @@ impl Ways {
     /// Forgets what is done.
     pub fn prune<B>(&mut self, bus: &Endpoint<B>) {
         self.of.retain(|_, sends| !sends.prune(bus));
-        if self.of.is_empty() && self.of.capacity() > super::local::QUEUE_KEPT {
-            self.of.shrink_to(super::local::QUEUE_KEPT);
+        if self.of.is_empty() && self.of.capacity() > queue::KEPT {
+            self.of.shrink_to(queue::KEPT);
         }
     }
 

@@ -14,6 +14,7 @@ pub const LAYERS: &[&[&str]] = &[
         "log_limiter",
         "log",
         "pages",
+        "queue",
     ],
     // `stats` and `events` name reasons of `close`, `guard` escapes what it quotes, and `auth` checks uids and reads
     // its part of `config`, so they are above them. `tls` needs nothing of the crate.

@@ -103,7 +103,7 @@ fn a_login_is_not_held_up_by_one_that_crosses() {
     assert_eq!(departure.connection, cores.clients[newcomer].1);
     assert!(cores.hosts[0].next_departure().is_none());
     let local = &mut cores.hosts[0].local;
-    local.departures.push_back(departure);
+    local.departures.push(departure);
     cores.run();
     assert_eq!(cores.clients[crossing].0, 1);
     assert_eq!(cores.clients[newcomer].0, 1);

@@ -1,7 +1,7 @@
 //! What waits for its time or its turn: timers whatever else is busy, and queues after a burst.
 
-use super::super::local::QUEUE_KEPT;
 use super::*;
+use crate::queue;
 
 /// Where the wire is busy nobody's silence is judged, since what was sent may still be unread; but timers run out.
 #[test]
@@ -65,7 +65,7 @@ fn queues_are_short_again_after_a_burst() {
         ("questions", local.pending.capacity()),
     ] {
         // Tables have some places more than asked for.
-        assert!(capacity <= 8 * QUEUE_KEPT, "{what}: {capacity}");
+        assert!(capacity <= 8 * queue::KEPT, "{what}: {capacity}");
     }
     cores.end();
 }

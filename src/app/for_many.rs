@@ -1,0 +1,107 @@
+//! Messages for many, as a core sends them out and delivers them: numbered, kept for connections that are to come, and
+//! past those that have got them where they were ([`Crossings`](super::crossings::Crossings)).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::bulk::{Bulk, ToAll, ToGroup};
+use super::crossings::KeptMessage;
+use super::local::Local;
+use crate::ident::Reach;
+use crate::payload::{Message, Payload};
+
+impl Local {
+    /// A message for many that this core sends out.
+    pub fn next_bulk(&mut self) -> Bulk {
+        Bulk::new(self.core(), self.crossings.next_number())
+    }
+
+    /// To everybody here, from this core.
+    pub fn deliver_own(&mut self, bulk: Bulk, reach: Reach, message: Message<'_>) -> u32 {
+        if self.crossings.keeps() {
+            let to_all = Arc::new(ToAll {
+                bulk,
+                reach,
+                mark: None,
+                payload: Payload::new(message),
+            });
+            self.crossings.keep(bulk, KeptMessage::Everybody(to_all));
+        }
+        self.pass_by(bulk);
+        let reached = match self.shard.any_behind() {
+            true => self.deliver_marked_to_all(reach, None, &Payload::new(message)),
+            false => self.shard.send_to_everybody(reach, message),
+        };
+        self.delivered(bulk);
+        reached
+    }
+
+    /// To everybody here, from any core.
+    pub fn deliver_to_everybody(&mut self, to_all: &Arc<ToAll>) -> u32 {
+        let bulk = to_all.bulk;
+        if self.crossings.keeps() {
+            self.crossings
+                .keep(bulk, KeptMessage::Everybody(Arc::clone(to_all)));
+        }
+        self.pass_by(bulk);
+        let ToAll {
+            reach,
+            mark,
+            payload,
+            ..
+        } = &**to_all;
+        let reached = match mark.is_some() || self.shard.any_behind() {
+            true => self.deliver_marked_to_all(*reach, *mark, payload),
+            false => self.shard.send_to_everybody(*reach, payload.message()),
+        };
+        self.delivered(bulk);
+        reached
+    }
+
+    /// To the members of a group on this core, where the home has sent it.
+    pub fn deliver_to_members(&mut self, bulk: Bulk, to_group: &Arc<ToGroup>) -> u32 {
+        if self.crossings.keeps() {
+            self.crossings
+                .keep(bulk, KeptMessage::Group(Arc::clone(to_group)));
+        }
+        self.pass_by(bulk);
+        let ToGroup {
+            reach,
+            refresh,
+            group,
+            payload,
+            mark,
+            ..
+        } = &**to_group;
+        let shard = &mut self.shard;
+        let reached = match mark.is_some() || shard.any_behind() {
+            true => self.deliver_marked_to_group(to_group),
+            false => shard.send_to_group(*reach, group, payload.message(), *refresh),
+        };
+        self.delivered(bulk);
+        reached
+    }
+
+    /// Has it pass by those who have got it where they were.
+    fn pass_by(&mut self, bulk: Bulk) {
+        for connection in self.crossings.have_got(bulk) {
+            self.shard.pass_by(connection);
+        }
+    }
+
+    fn delivered(&mut self, bulk: Bulk) {
+        let now = self.now();
+        if self.crossings.delivered(bulk, self.bus.core()) {
+            self.shard.pass_by_nobody();
+            self.look_ahead(now);
+        }
+    }
+
+    /// Forgets those that are ahead of this core no more, or gone.
+    pub(super) fn look_ahead(&mut self, now: Instant) {
+        let waits = self.crossings.waits_here(&self.bus);
+        let shard = &self.shard;
+        self.crossings
+            .look_ahead(waits, now, |connection| shard.is_here(connection));
+    }
+}
