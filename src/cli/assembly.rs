@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ringpost::auth::backend_tokens::BackendTokens;
 use ringpost::{Listen, Roles, Server, Site};
 
 use super::listener::{AppName, CHAT_OUTBOX_BYTES, ListenerSettings};
@@ -53,6 +54,8 @@ pub fn build(settings: Settings, live: &Live) -> io::Result<(Server, Vec<Listene
     let mut server = Server::new(settings.config)
         .backend_tokens(backend_tokens.clone())
         .webhooks(settings.webhooks);
+    let listeners = settings.listeners;
+    let has_events = listeners.iter().any(|one| one.roles.has(Roles::EVENTS));
     let (mut ordered, mut at_paths) = (Vec::new(), Vec::new());
     for app in [
         AppName::Relay,
@@ -61,65 +64,63 @@ pub fn build(settings: Settings, live: &Live) -> io::Result<(Server, Vec<Listene
         AppName::Chat,
         AppName::Echo,
     ] {
-        let own = settings.listeners.iter().filter(|one| one.app == app);
-        let own: Vec<ListenerSettings> = own.cloned().collect();
-        let has_events = |one: &ListenerSettings| one.roles.has(Roles::EVENTS);
-        let events = app == AppName::Push && settings.listeners.iter().any(has_events);
-        if own.is_empty() && !events {
-            continue;
+        let own = listeners.iter().filter(|one| one.app == app);
+        let events = (app == AppName::Push && has_events).then(Listen::events);
+        let listens: Vec<Listen> = own.clone().map(listen).chain(events).collect();
+        if !listens.is_empty() {
+            server = add_app(server, app, listens, live, &backend_tokens);
         }
-        let listens: Vec<Listen> = own
-            .iter()
-            .map(|one| Listen {
-                limits: one.limits,
-                proxy_protocol: one.proxy_protocol,
-                ..Listen::new(one.to_string())
-            })
-            .chain(events.then(Listen::events))
-            .collect();
-        server = match app {
-            AppName::Relay => {
-                let errors = live.relay_errors.clone();
-                server.listen(listens, move || Relay::new(errors.clone()))
-            }
-            AppName::Push => server.listen(listens, || Push),
-            AppName::PushBackend => {
-                let (backend_tokens, timeout) =
-                    (backend_tokens.clone(), live.token_timeout.clone());
-                let facts = live.facts.clone();
-                server.listen(listens, move || {
-                    Backend::new(backend_tokens.clone(), timeout.clone(), facts.clone())
-                })
-            }
-            AppName::Chat => {
-                let room = live.room.clone();
-                server.listen(listens, move || Chat::new(room.clone()))
-            }
-            AppName::Echo | AppName::Page => server.listen(listens, || Echo),
-        };
-        let (parts, whole): (Vec<_>, Vec<_>) = own.into_iter().partition(|one| one.path.is_some());
+        let (parts, whole): (Vec<_>, Vec<_>) = own.cloned().partition(|one| one.path.is_some());
         ordered.extend(whole);
         at_paths.extend(parts);
     }
-    for page in settings
-        .listeners
-        .iter()
-        .filter(|one| one.app == AppName::Page)
-    {
-        let listen = Listen {
-            limits: page.limits,
-            proxy_protocol: page.proxy_protocol,
-            ..Listen::new(page.to_string())
-        };
+    for page in listeners.iter().filter(|one| one.app == AppName::Page) {
         let site = Site {
             roles: page.roles,
             ..page::SITE
         };
-        server = server.site(listen, site);
+        server = server.site(listen(page), site);
         ordered.push(page.clone());
     }
     ordered.extend(at_paths);
     Ok((server, ordered))
+}
+
+fn listen(listener: &ListenerSettings) -> Listen {
+    Listen {
+        limits: listener.limits,
+        proxy_protocol: listener.proxy_protocol,
+        ..Listen::new(listener.to_string())
+    }
+}
+
+/// Puts an app on its listeners.
+fn add_app(
+    server: Server,
+    app: AppName,
+    listens: Vec<Listen>,
+    live: &Live,
+    backend_tokens: &BackendTokens,
+) -> Server {
+    match app {
+        AppName::Relay => {
+            let errors = live.relay_errors.clone();
+            server.listen(listens, move || Relay::new(errors.clone()))
+        }
+        AppName::Push => server.listen(listens, || Push),
+        AppName::PushBackend => {
+            let (backend_tokens, timeout) = (backend_tokens.clone(), live.token_timeout.clone());
+            let facts = live.facts.clone();
+            server.listen(listens, move || {
+                Backend::new(backend_tokens.clone(), timeout.clone(), facts.clone())
+            })
+        }
+        AppName::Chat => {
+            let room = live.room.clone();
+            server.listen(listens, move || Chat::new(room.clone()))
+        }
+        AppName::Echo | AppName::Page => server.listen(listens, || Echo),
+    }
 }
 
 /// Two rosters, one of them on its way, must fit the smallest outbox of the room.

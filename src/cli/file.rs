@@ -147,12 +147,7 @@ impl File<'_> {
         table: &DeTable<'_>,
         origin: &ValueOrigin,
     ) -> Result<Vec<ListenerSettings>, String> {
-        let mut url = String::new();
-        let mut app = String::new();
-        let mut limits = ListenerLimits::default();
-        let mut proxy_protocol = false;
-        let mut roles = None;
-        let mut paths = Vec::new();
+        let mut read = ListenTable::default();
         for (key, value) in table.iter() {
             let origin = self.origin(key.span());
             let name = &**key.get_ref();
@@ -164,68 +159,87 @@ impl File<'_> {
                 };
                 return Err(format!("{origin}: [[listen]]: {problem}"));
             }
-            if name == "roles" {
-                let given = read_roles(value.get_ref());
-                roles = Some(given.map_err(|error| format!("{origin}: listen.roles: {error}"))?);
-                continue;
-            }
-            if name == "paths" {
-                let given = read_paths(value.get_ref());
-                paths = given.map_err(|error| format!("{origin}: listen.paths: {error}"))?;
-                continue;
-            }
-            let Some(text) = as_text(value.get_ref()) else {
-                let kind = kind(value.get_ref());
-                return Err(format!(
-                    "{origin}: listen.{name}: expected one value, not {kind}"
-                ));
-            };
-            let taken = match name {
-                "url" => {
-                    url = text;
-                    continue;
-                }
-                "app" => {
-                    app = text;
-                    continue;
-                }
-                "proxy_protocol" => SettingSlot::Switch(&mut proxy_protocol).put(&text),
-                "compress" => {
-                    SettingSlot::Switch(limits.compress.get_or_insert_default()).put(&text)
-                }
-                _ => put_limit(&mut limits, name, &text),
-            };
-            if let Err(expected) = taken {
-                let shown = Escaped(&text).to_string();
-                return Err(format!(
-                    "{origin}: listen.{name} = {shown:?}: expected {expected}"
-                ));
-            }
+            read.take(name, value.get_ref())
+                .map_err(|problem| format!("{origin}: listen.{name}{problem}"))?;
         }
-        for (name, text) in [("url", &url), ("app", &app)] {
+        for (name, text) in [("url", &read.url), ("app", &read.app)] {
             if text.is_empty() {
                 return Err(format!("{origin}: [[listen]] needs a key \"{name}\""));
             }
         }
-        ListenerSettings::parse(&url, &app, limits)
-            .and_then(|listener| listener.with_proxy_protocol(proxy_protocol))
-            .and_then(|listener| match roles {
-                Some(roles) => listener.with_roles(roles),
-                None => Ok(listener),
-            })
-            .and_then(|listener| {
-                let parts = paths.iter();
-                let parts = parts.map(|(path, app)| listener.at_path(path, app));
-                let parts: Vec<ListenerSettings> = parts.collect::<Result<_, _>>()?;
-                Ok([vec![listener], parts].concat())
-            })
-            .map_err(|error| {
-                format!(
-                    "{origin}: listen \"{}\" = \"{}\": {error}",
-                    Escaped(&url),
-                    Escaped(&app)
-                )
-            })
+        let named = format!(
+            "listen \"{}\" = \"{}\"",
+            Escaped(&read.url),
+            Escaped(&read.app)
+        );
+        read.listeners()
+            .map_err(|problem| format!("{origin}: {named}: {problem}"))
+    }
+}
+
+/// What a table `[[listen]]` says.
+#[derive(Default)]
+struct ListenTable {
+    url: String,
+    app: String,
+    limits: ListenerLimits,
+    proxy_protocol: bool,
+    roles: Option<Roles>,
+    /// Paths, and the apps at them.
+    paths: Vec<(String, String)>,
+}
+
+impl ListenTable {
+    /// Takes the value of a key. The error follows its name.
+    fn take(&mut self, name: &str, value: &DeValue<'_>) -> Result<(), String> {
+        match name {
+            "roles" => {
+                self.roles = Some(read_roles(value).map_err(|error| format!(": {error}"))?);
+                return Ok(());
+            }
+            "paths" => {
+                self.paths = read_paths(value).map_err(|error| format!(": {error}"))?;
+                return Ok(());
+            }
+            _ => {}
+        }
+        let Some(text) = as_text(value) else {
+            return Err(format!(": expected one value, not {}", kind(value)));
+        };
+        let taken = match name {
+            "url" => {
+                self.url = text;
+                return Ok(());
+            }
+            "app" => {
+                self.app = text;
+                return Ok(());
+            }
+            "proxy_protocol" => SettingSlot::Switch(&mut self.proxy_protocol).put(&text),
+            "compress" => {
+                let place = self.limits.compress.get_or_insert_default();
+                SettingSlot::Switch(place).put(&text)
+            }
+            _ => put_limit(&mut self.limits, name, &text),
+        };
+        taken.map_err(|expected| {
+            let shown = Escaped(&text).to_string();
+            format!(" = {shown:?}: expected {expected}")
+        })
+    }
+
+    /// The listener that it describes, and those at paths of it.
+    fn listeners(self) -> Result<Vec<ListenerSettings>, String> {
+        let listener = ListenerSettings::parse(&self.url, &self.app, self.limits)?
+            .with_proxy_protocol(self.proxy_protocol)?;
+        let listener = match self.roles {
+            Some(roles) => listener.with_roles(roles)?,
+            None => listener,
+        };
+        let parts = self.paths.iter();
+        let parts = parts.map(|(path, app)| listener.at_path(path, app));
+        let parts: Vec<ListenerSettings> = parts.collect::<Result<_, _>>()?;
+        Ok([vec![listener], parts].concat())
     }
 }
 

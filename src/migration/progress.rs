@@ -28,11 +28,29 @@ pub enum Input {
 }
 
 impl Input {
+    /// Whether it is still to come to messages.
     pub fn comes_before_messages(&self) -> bool {
         matches!(
             self,
             Input::ProxyHeader(_) | Input::Handshake(_) | Input::Requests(_)
         )
+    }
+
+    /// What cuts messages out of the bytes, once they are messages.
+    pub fn decoder(&mut self) -> Option<&mut Decoder> {
+        match self {
+            Input::Messages(decoder) => Some(decoder),
+            #[cfg(test)]
+            Input::Panics => panic!("a codec's mistake"),
+            Input::ProxyHeader(_) | Input::Handshake(_) | Input::Requests(_) | Input::Ignored => {
+                None
+            }
+        }
+    }
+
+    /// Whether the bytes up to here are whole messages.
+    pub fn is_between_messages(&self) -> bool {
+        matches!(self, Input::Messages(decoder) if decoder.bytes_held() == 0)
     }
 
     /// Whether a connection of this codec that has come so far can be read so.

@@ -5,6 +5,7 @@
 //! see that they find them.
 
 mod documents;
+mod functions;
 mod layers;
 mod names;
 mod route;
@@ -69,6 +70,11 @@ fn every_file_begins_with_what_it_is() {
 #[test]
 fn no_file_is_too_long() {
     check(length);
+}
+
+#[test]
+fn no_function_is_too_long() {
+    check(functions::violations);
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use super::escape::escaped;
-use super::outcome::{IDLE_CONNECTIONS_SOUND, Latency, Outcome};
+use super::outcome::{IDLE_CONNECTIONS_SOUND, IdleCost, Latency, Outcome};
+use super::turns::TurnsMade;
 
 /// Some lines, the headline first.
 pub fn text(outcome: &Outcome) -> String {
@@ -15,40 +16,64 @@ pub fn text(outcome: &Outcome) -> String {
 
 fn write(out: &mut String, outcome: &Outcome) -> std::fmt::Result {
     writeln!(out, "{}", heading(outcome))?;
-    let unit = outcome.unit;
-    match outcome.server.as_ref() {
-        Some(server) => {
-            if let Some(cpu) = server.per_million {
-                writeln!(
-                    out,
-                    "  server CPU     {:.2} s per million {unit} ({:.2} user, {:.2} system)",
-                    cpu.total, cpu.user, cpu.system
-                )?;
-            }
-            if let Some(all) = server.cpus_per_million {
-                writeln!(out, "                 {all:.2} s of all that its CPUs did")?;
-            }
-            let all = match server.cpus.len() {
-                0 => String::new(),
-                cpus => format!(" of {cpus}"),
-            };
-            writeln!(
-                out,
-                "  server         {:.2} CPUs{all} busy, {} resident",
-                server.busy,
-                bytes(server.resident_bytes as f64)
-            )?;
-        }
-        None => writeln!(
+    write_server(out, outcome)?;
+    write_rate(out, outcome)?;
+    if let Some(turns) = outcome.turns {
+        write_turns(out, turns)?;
+    }
+    if let Some(idle) = outcome.idle {
+        write_idle(out, idle, outcome.connections)?;
+    }
+    if let Some(setup) = outcome.setup {
+        let cpu = match setup.cpu_us_per_connection {
+            Some(cpu) => format!(", {cpu:.0} µs of the server's CPU for each"),
+            None => String::new(),
+        };
+        writeln!(out, "  setup          {:.2} s{cpu}", setup.seconds)?;
+    }
+    for (name, count) in &outcome.others {
+        writeln!(out, "  {name:14} {}", grouped(*count))?;
+    }
+    writeln!(out, "  clients        {}", outcome.clients.verdict)?;
+    write_faults(out, outcome)
+}
+
+fn write_server(out: &mut String, outcome: &Outcome) -> std::fmt::Result {
+    let Some(server) = outcome.server.as_ref() else {
+        return writeln!(
             out,
             "  server CPU     not known: --server-pid PID tells its process on this machine"
-        )?,
+        );
+    };
+    if let Some(cpu) = server.per_million {
+        writeln!(
+            out,
+            "  server CPU     {:.2} s per million {} ({:.2} user, {:.2} system)",
+            cpu.total, outcome.unit, cpu.user, cpu.system
+        )?;
     }
+    if let Some(all) = server.cpus_per_million {
+        writeln!(out, "                 {all:.2} s of all that its CPUs did")?;
+    }
+    let all = match server.cpus.len() {
+        0 => String::new(),
+        cpus => format!(" of {cpus}"),
+    };
+    writeln!(
+        out,
+        "  server         {:.2} CPUs{all} busy, {} resident",
+        server.busy,
+        bytes(server.resident_bytes as f64)
+    )
+}
+
+fn write_rate(out: &mut String, outcome: &Outcome) -> std::fmt::Result {
     if outcome.deliveries > 0 {
         writeln!(
             out,
-            "  rate           {} {unit}/s ({} in {:.1} s)",
+            "  rate           {} {}/s ({} in {:.1} s)",
             grouped(outcome.deliveries_per_second as u64),
+            outcome.unit,
             grouped(outcome.deliveries),
             outcome.seconds
         )?;
@@ -63,55 +88,47 @@ fn write(out: &mut String, outcome: &Outcome) -> std::fmt::Result {
             writeln!(out, "  {name:14} {}", percentiles(latency))?;
         }
     }
-    if let Some(turns) = outcome.turns {
-        let longest = match turns.longest_at_most_seconds {
-            Some(seconds) => format!("at most {}", time(seconds * 1e6)),
-            None => "longer than its histogram tells".to_owned(),
-        };
-        writeln!(
-            out,
-            "  server's turns {}, the longest {longest}, {} above 10 ms",
-            grouped(turns.count),
-            grouped(turns.above_10_ms)
-        )?;
+    Ok(())
+}
+
+fn write_turns(out: &mut String, turns: TurnsMade) -> std::fmt::Result {
+    let longest = match turns.longest_at_most_seconds {
+        Some(seconds) => format!("at most {}", time(seconds * 1e6)),
+        None => "longer than its histogram tells".to_owned(),
+    };
+    writeln!(
+        out,
+        "  server's turns {}, the longest {longest}, {} above 10 ms",
+        grouped(turns.count),
+        grouped(turns.above_10_ms)
+    )
+}
+
+fn write_idle(out: &mut String, idle: IdleCost, connections: usize) -> std::fmt::Result {
+    if let Some(user) = idle.user_bytes_per_connection {
+        writeln!(out, "  user memory    {user:.0} bytes a connection")?;
     }
-    if let Some(idle) = outcome.idle {
-        if let Some(user) = idle.user_bytes_per_connection {
-            writeln!(out, "  user memory    {user:.0} bytes a connection")?;
+    let ends = match idle.is_both_ends {
+        true => ", both ends of it",
+        false => ", the client's end of it",
+    };
+    writeln!(
+        out,
+        "  kernel memory  {:.0} bytes a connection in slabs{ends} ({:.0} of all memory)",
+        idle.kernel_bytes_per_connection, idle.memory_bytes_per_connection
+    )?;
+    writeln!(
+        out,
+        "                 {}",
+        match connections < IDLE_CONNECTIONS_SOUND {
+            true => "too few connections for sound figures of memory: 5,000 or more are better",
+            false => "sound only if the server was started freshly, and little else runs",
         }
-        let ends = match idle.is_both_ends {
-            true => ", both ends of it",
-            false => ", the client's end of it",
-        };
-        writeln!(
-            out,
-            "  kernel memory  {:.0} bytes a connection in slabs{ends} ({:.0} of all memory)",
-            idle.kernel_bytes_per_connection, idle.memory_bytes_per_connection
-        )?;
-        writeln!(
-            out,
-            "                 {}",
-            match outcome.connections < IDLE_CONNECTIONS_SOUND {
-                true => "too few connections for sound figures of memory: 5,000 or more are better",
-                false => "sound only if the server was started freshly, and little else runs",
-            }
-        )?;
-        if let Some(cpu) = idle.cpu_ms_per_second {
-            writeln!(out, "  CPU at rest    {cpu:.2} ms a second")?;
-        }
+    )?;
+    if let Some(cpu) = idle.cpu_ms_per_second {
+        writeln!(out, "  CPU at rest    {cpu:.2} ms a second")?;
     }
-    if let Some(setup) = outcome.setup {
-        let cpu = match setup.cpu_us_per_connection {
-            Some(cpu) => format!(", {cpu:.0} µs of the server's CPU for each"),
-            None => String::new(),
-        };
-        writeln!(out, "  setup          {:.2} s{cpu}", setup.seconds)?;
-    }
-    for (name, count) in &outcome.others {
-        writeln!(out, "  {name:14} {}", grouped(*count))?;
-    }
-    writeln!(out, "  clients        {}", outcome.clients.verdict)?;
-    write_faults(out, outcome)
+    Ok(())
 }
 
 fn heading(outcome: &Outcome) -> String {

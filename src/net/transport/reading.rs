@@ -75,43 +75,71 @@ impl Transport {
     }
 
     pub(super) fn read_into(&mut self, host: &mut Host, id: ConnId, buffer: &mut [u8]) {
+        if self.may_read(host, id) && self.feed_unread(host, id) {
+            self.read_stream(host, id, buffer);
+        }
+    }
+
+    /// Whether one may be read now. One that may not is paused, or broken off, or waits.
+    fn may_read(&mut self, host: &mut Host, id: ConnId) -> bool {
         let quiet = self.stage.is_quiet;
         let Some(link) = self.links.get_mut(id) else {
-            return;
+            return false;
         };
         match host.flow(id) {
             // Nothing that it still waits for can reach it.
             Flow::Go | Flow::Pause | Flow::End
                 if link.progress.broken && (quiet || link.progress.at_end) =>
             {
-                return self.break_off(host, id);
+                self.break_off(host, id);
+                false
             }
-            Flow::Go if quiet => return,
-            Flow::Go | Flow::End => {}
-            Flow::Pause if link.progress.broken => return self.break_off(host, id),
-            Flow::Pause => return self.pause(host, id),
+            Flow::Go => !quiet,
+            Flow::End => true,
+            Flow::Pause => {
+                match link.progress.broken {
+                    true => self.break_off(host, id),
+                    false => self.pause(host, id),
+                }
+                false
+            }
             // What it has asked for goes on even if it is gone, and so long it keeps its place: or who asks and goes would
             // have any number of requests under way.
-            Flow::Leave | Flow::Wait | Flow::Gone => return,
+            Flow::Leave | Flow::Wait | Flow::Gone => false,
         }
-        if !link.progress.unread.is_empty() {
-            let mut unread = std::mem::take(&mut link.progress.unread);
-            let taken = self.feed(host, id, &mut unread);
-            let Some(link) = self.links.get_mut(id) else {
-                return;
-            };
-            if taken < unread.len() {
-                unread.drain(..taken);
-                link.progress.unread = unread;
-                return;
-            }
-            match host.flow(id) {
-                Flow::Go | Flow::End => {}
-                // The wire has told of what is left in the socket, and does so once.
-                Flow::Pause if link.progress.readable => return self.pause(host, id),
-                _ => return,
-            }
+    }
+
+    /// Feeds what was read before and not taken. Whether the socket may be read then.
+    fn feed_unread(&mut self, host: &mut Host, id: ConnId) -> bool {
+        let Some(link) = self.links.get_mut(id) else {
+            return false;
+        };
+        if link.progress.unread.is_empty() {
+            return true;
         }
+        let mut unread = std::mem::take(&mut link.progress.unread);
+        let taken = self.feed(host, id, &mut unread);
+        let Some(link) = self.links.get_mut(id) else {
+            return false;
+        };
+        if taken < unread.len() {
+            unread.drain(..taken);
+            link.progress.unread = unread;
+            return false;
+        }
+        match host.flow(id) {
+            Flow::Go | Flow::End => true,
+            // The wire has told of what is left in the socket, and does so once.
+            Flow::Pause if link.progress.readable => {
+                self.pause(host, id);
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// Reads the socket, if it has something, and feeds that.
+    fn read_stream(&mut self, host: &mut Host, id: ConnId, buffer: &mut [u8]) {
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
@@ -177,10 +205,7 @@ impl Transport {
             let Some(link) = self.links.get_mut(id) else {
                 return all;
             };
-            if at == input.len()
-                && let Input::Messages(decoder) = &link.progress.input
-                && decoder.bytes_held() == 0
-            {
+            if at == input.len() && link.progress.input.is_between_messages() {
                 // Most reads are one whole message, and then there is nothing to ask for.
                 return all;
             }
@@ -198,14 +223,8 @@ impl Transport {
                 self.read_later(id);
                 return at;
             }
-            let decoder = match &mut link.progress.input {
-                Input::Messages(decoder) => decoder,
-                #[cfg(test)]
-                Input::Panics => panic!("a codec's mistake"),
-                Input::ProxyHeader(_)
-                | Input::Handshake(_)
-                | Input::Requests(_)
-                | Input::Ignored => return all,
+            let Some(decoder) = link.progress.input.decoder() else {
+                return all;
             };
             let before = at;
             let event = decoder.next(input, &mut at);

@@ -233,23 +233,21 @@ impl Model {
         } = &mut *world;
         let (user, result) = match request {
             RingRequest::Poll { socket, user } | RingRequest::PollOnce { socket, user } => {
-                match find(descriptors, sockets, socket) {
-                    Some((socket, one)) => {
-                        let before = self.polls.insert(user, socket);
-                        assert_eq!(before, None, "armed twice");
-                        let interest = match request {
-                            RingRequest::PollOnce { .. } => IN | END,
-                            _ => ALL,
-                        };
-                        one.polls.insert((self.number, user), interest);
-                        let flags = one.state() & interest;
-                        if flags != 0 {
-                            woken.insert((self.number, user), flags);
-                        }
-                        return None;
-                    }
-                    None => (user, -libc::EBADF),
+                let Some((socket, one)) = find(descriptors, sockets, socket) else {
+                    return Some((user, -libc::EBADF));
+                };
+                let before = self.polls.insert(user, socket);
+                assert_eq!(before, None, "armed twice");
+                let interest = match request {
+                    RingRequest::PollOnce { .. } => IN | END,
+                    _ => ALL,
+                };
+                one.polls.insert((self.number, user), interest);
+                let flags = one.state() & interest;
+                if flags != 0 {
+                    woken.insert((self.number, user), flags);
                 }
+                return None;
             }
             RingRequest::Cancel { target, user } => {
                 if self.polls.contains_key(&target) {
@@ -279,17 +277,8 @@ impl Model {
                 user,
                 ..
             } => {
-                // SAFETY: the same.
-                let bytes: Vec<u8> = unsafe {
-                    let header = &*header;
-                    std::slice::from_raw_parts(header.msg_iov, header.msg_iovlen as _)
-                        .iter()
-                        .flat_map(|one| {
-                            std::slice::from_raw_parts(one.iov_base.cast::<u8>(), one.iov_len)
-                        })
-                        .copied()
-                        .collect()
-                };
+                // SAFETY: the wire's promise, which is what is tested.
+                let bytes = unsafe { gathered(&*header) };
                 (
                     user,
                     send(find(descriptors, sockets, socket).unwrap().1, &bytes),
@@ -297,6 +286,22 @@ impl Model {
             }
         };
         Some((user, result))
+    }
+}
+
+/// The bytes of all pieces, one after the other.
+///
+/// # Safety
+///
+/// The header points to pieces, and these to bytes, that are there.
+unsafe fn gathered(header: &libc::msghdr) -> Vec<u8> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        std::slice::from_raw_parts(header.msg_iov, header.msg_iovlen as _)
+            .iter()
+            .flat_map(|one| std::slice::from_raw_parts(one.iov_base.cast::<u8>(), one.iov_len))
+            .copied()
+            .collect()
     }
 }
 
