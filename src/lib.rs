@@ -110,7 +110,9 @@ mod streams;
 #[doc(hidden)]
 pub mod streams;
 pub mod testing;
-#[cfg(feature = "tls")]
+#[cfg(all(feature = "tls", not(feature = "internals")))]
+mod tls;
+#[cfg(all(feature = "tls", feature = "internals"))]
 #[doc(hidden)]
 pub mod tls;
 

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
-use ringpost::tls::{Cipher, Handshake, Pair, Records, Secret, Server, Sources, Step};
+use ringpost::tls::{
+    Cipher, HandshakeStep, Pair, Records, Secret, Sources, TlsHandshake, TlsServer,
+};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
@@ -69,7 +71,7 @@ fn handshakes(group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::
         }],
         ..Sources::default()
     };
-    let (server, _) = Server::open(&sources, 1_800_000_000).expect("certificates");
+    let (server, _) = TlsServer::open(&sources, 1_800_000_000).expect("certificates");
     let mut roots = RootCertStore::empty();
     let ca = CertificateDer::from_pem_file(file("ca.pem")).expect("a certificate");
     roots.add(ca).expect("a root");
@@ -110,7 +112,7 @@ fn handshakes(group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::
 }
 
 /// One handshake: how long the server's part took.
-fn shake(server: &Server, client: &mut ClientConnection) -> std::time::Duration {
+fn shake(server: &TlsServer, client: &mut ClientConnection) -> std::time::Duration {
     let mut spent = std::time::Duration::ZERO;
     let mut handshake = None;
     loop {
@@ -120,7 +122,7 @@ fn shake(server: &Server, client: &mut ClientConnection) -> std::time::Duration 
         }
         let start = std::time::Instant::now();
         let handshake =
-            handshake.get_or_insert_with(|| Handshake::new(server.http()).expect("one"));
+            handshake.get_or_insert_with(|| TlsHandshake::new(server.http()).expect("one"));
         let mut output = Vec::new();
         let (_, step) = handshake.advance(&input, &mut output);
         spent += start.elapsed();
@@ -133,7 +135,7 @@ fn shake(server: &Server, client: &mut ClientConnection) -> std::time::Duration 
                 .process_new_packets()
                 .expect("a client that is content");
         }
-        if let Step::Done(established) = step.expect("a handshake") {
+        if let HandshakeStep::Done(established) = step.expect("a handshake") {
             black_box(established);
             return spent;
         }

@@ -26,50 +26,50 @@ const HEAD_BYTES: usize = 8;
 
 /// What began a connection that should begin with TLS.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stranger {
-    /// An HTTP request. Its client understands [`Stranger::answer`].
+pub enum NotTls {
+    /// An HTTP request. Its client understands [`NotTls::answer`].
     Http,
     /// Something else.
     Other,
 }
 
 /// What a connection has begun with.
-enum Head {
+enum FirstBytes {
     /// It cannot be said yet.
     Short,
     Tls,
-    Strange(Stranger),
+    Strange(NotTls),
 }
 
-impl Head {
-    fn of(head: &[u8]) -> Head {
+impl FirstBytes {
+    fn of(head: &[u8]) -> FirstBytes {
         // The record of a ClientHello, whose version begins with 3 (RFC 8446, 5.1).
         match head {
-            [] | [0x16] => return Head::Short,
-            [0x16, 3, ..] => return Head::Tls,
+            [] | [0x16] => return FirstBytes::Short,
+            [0x16, 3, ..] => return FirstBytes::Tls,
             _ => {}
         }
         let letters = head.iter().take_while(|byte| byte.is_ascii_uppercase());
         match (letters.count(), head.len()) {
             // A method, as long as it may be.
-            (HEAD_BYTES, _) => Head::Strange(Stranger::Http),
-            (letters, all) if letters == all => Head::Short,
-            (letters @ 3.., _) if head[letters] == b' ' => Head::Strange(Stranger::Http),
-            _ => Head::Strange(Stranger::Other),
+            (HEAD_BYTES, _) => FirstBytes::Strange(NotTls::Http),
+            (letters, all) if letters == all => FirstBytes::Short,
+            (letters @ 3.., _) if head[letters] == b' ' => FirstBytes::Strange(NotTls::Http),
+            _ => FirstBytes::Strange(NotTls::Other),
         }
     }
 }
 
-impl Stranger {
+impl NotTls {
     /// What to send before the end. Nothing to those who would not understand it.
     pub fn answer(self) -> &'static [u8] {
         match self {
-            Stranger::Http => {
+            NotTls::Http => {
                 b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 94\r\n\
                   Connection: close\r\n\r\nThis port speaks TLS, and a request without it came. Use https:// or wss:// in \
                   place of http.\n"
             }
-            Stranger::Other => b"",
+            NotTls::Other => b"",
         }
     }
 }
@@ -78,7 +78,7 @@ impl Stranger {
 #[derive(Debug)]
 pub enum HandshakeError {
     /// It did not begin with TLS.
-    Stranger(Stranger),
+    NotTls(NotTls),
     /// The client gave up and said why, by an alert. A client that does not know the certificate's issuer says
     /// `unknown_ca`, for example.
     Alert(u8),
@@ -95,7 +95,7 @@ impl HandshakeError {
     pub fn kind(&self) -> &'static str {
         use rustls::Error as E;
         match self {
-            HandshakeError::Stranger(_) => "plain",
+            HandshakeError::NotTls(_) => "plain",
             HandshakeError::Alert(_) => "alert",
             HandshakeError::TooLong => "too_long",
             HandshakeError::Refused(E::PeerIncompatible(_)) => "incompatible",
@@ -112,10 +112,10 @@ impl HandshakeError {
 impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            HandshakeError::Stranger(Stranger::Http) => {
+            HandshakeError::NotTls(NotTls::Http) => {
                 f.write_str("an HTTP request came without TLS to a port that speaks it")
             }
-            HandshakeError::Stranger(Stranger::Other) => {
+            HandshakeError::NotTls(NotTls::Other) => {
                 f.write_str("it is no TLS that came, to a port that speaks it")
             }
             HandshakeError::Alert(alert) => {
@@ -134,7 +134,7 @@ impl std::error::Error for HandshakeError {}
 
 /// How far the handshake is.
 #[derive(Debug)]
-pub enum Step {
+pub enum HandshakeStep {
     /// More has to arrive.
     More,
     /// It is done. What follows is sealed.
@@ -155,7 +155,7 @@ pub struct Established {
 }
 
 /// A handshake under way.
-pub struct Handshake {
+pub struct TlsHandshake {
     connection: Option<Box<UnbufferedServerConnection>>,
     secrets: Secrets,
     /// What rustls has not done with, and a record that has come in part.
@@ -168,9 +168,9 @@ pub struct Handshake {
     has_answered: bool,
 }
 
-impl fmt::Debug for Handshake {
+impl fmt::Debug for TlsHandshake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handshake")
+        f.debug_struct("TlsHandshake")
             .field("taken", &self.taken)
             .field("held", &self.held.len())
             .finish_non_exhaustive()
@@ -184,11 +184,11 @@ enum Next {
     Done,
 }
 
-impl Handshake {
+impl TlsHandshake {
     /// One that has not begun.
-    pub fn new(config: &Arc<ServerConfig>) -> Result<Handshake, HandshakeError> {
+    pub fn new(config: &Arc<ServerConfig>) -> Result<TlsHandshake, HandshakeError> {
         let connection = UnbufferedServerConnection::new(config.clone());
-        Ok(Handshake {
+        Ok(TlsHandshake {
             connection: Some(Box::new(connection.map_err(HandshakeError::Refused)?)),
             secrets: Secrets::default(),
             held: Vec::new(),
@@ -204,24 +204,24 @@ impl Handshake {
     }
 
     /// Takes what belongs to the handshake off `input`'s beginning: how much, and how far it is. Appends what is to be
-    /// sent to `output`, also when it fails. It is over with an error, and with [`Step::Done`].
+    /// sent to `output`, also when it fails. It is over with an error, and with [`HandshakeStep::Done`].
     pub fn advance(
         &mut self,
         input: &[u8],
         output: &mut Vec<u8>,
-    ) -> (usize, Result<Step, HandshakeError>) {
+    ) -> (usize, Result<HandshakeStep, HandshakeError>) {
         if self.taken < HEAD_BYTES && self.held.len() == self.taken {
             let rest = &input[..input.len().min(HEAD_BYTES - self.taken)];
-            match Head::of(&[&self.held[..], rest].concat()) {
-                Head::Tls => {}
-                Head::Short => {
+            match FirstBytes::of(&[&self.held[..], rest].concat()) {
+                FirstBytes::Tls => {}
+                FirstBytes::Short => {
                     self.held.extend_from_slice(rest);
                     self.taken += rest.len();
-                    return (rest.len(), Ok(Step::More));
+                    return (rest.len(), Ok(HandshakeStep::More));
                 }
-                Head::Strange(stranger) => {
+                FirstBytes::Strange(stranger) => {
                     output.extend_from_slice(stranger.answer());
-                    return (input.len(), Err(HandshakeError::Stranger(stranger)));
+                    return (input.len(), Err(HandshakeError::NotTls(stranger)));
                 }
             }
         }
@@ -239,13 +239,13 @@ impl Handshake {
                 return (at, Err(HandshakeError::TooLong));
             }
             if part.len() < missing {
-                return (at, Ok(Step::More));
+                return (at, Ok(HandshakeStep::More));
             }
             if self.missing() > 0 {
                 continue;
             }
             match self.process(output) {
-                Ok(Next::Done) => return (at, self.finish().map(Step::Done)),
+                Ok(Next::Done) => return (at, self.finish().map(HandshakeStep::Done)),
                 Ok(_) => {}
                 Err(error) => return (at, Err(error)),
             }

@@ -1,4 +1,4 @@
-//! TLS, bytes in and bytes out: rustls does the handshake ([`Handshake`]), and what a connection keeps of it are the
+//! TLS, bytes in and bytes out: rustls does the handshake ([`TlsHandshake`]), and what a connection keeps of it are the
 //! [`Records`], some 230 bytes by which it opens what arrives and seals what leaves.
 //!
 //! Knows neither sockets nor clocks. Bound: a handshake holds what rustls needs (some 10 KB) and
@@ -19,6 +19,6 @@ mod x509;
 
 pub use credentials::{Pair, Sources};
 pub use failure::{End, Failure};
-pub use handshake::{Established, Handshake, HandshakeError, Step, Stranger};
+pub use handshake::{Established, HandshakeError, HandshakeStep, NotTls, TlsHandshake};
 pub use records::{Cipher, Given, OpenedRecords, Records, Secret, Version};
-pub use server::Server;
+pub use server::TlsServer;

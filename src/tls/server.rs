@@ -17,7 +17,7 @@ use super::secrets::Catch;
 const TICKETS: usize = 2;
 
 /// A server's TLS.
-pub struct Server {
+pub struct TlsServer {
     http: Arc<ServerConfig>,
     lines: Arc<ServerConfig>,
     tickets: Arc<dyn ProducesTickets>,
@@ -27,9 +27,9 @@ pub struct Server {
     certificates: usize,
 }
 
-impl fmt::Debug for Server {
+impl fmt::Debug for TlsServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server")
+        f.debug_struct("TlsServer")
             .field("certificates", &self.certificates)
             .field("expires", &self.expires)
             .field("asks_clients", &self.asks_clients)
@@ -37,22 +37,22 @@ impl fmt::Debug for Server {
     }
 }
 
-impl Server {
+impl TlsServer {
     /// Reads the files: the server's TLS, and what is wrong with them that is no error. `now` is in seconds since 1970.
-    pub fn open(sources: &Sources, now: i64) -> Result<(Server, Vec<String>), String> {
+    pub fn open(sources: &Sources, now: i64) -> Result<(TlsServer, Vec<String>), String> {
         let tickets =
             aws_lc_rs::Ticketer::new().map_err(|error| format!("TLS tickets: {error}"))?;
-        Server::build(sources, now, Expired::Refused, tickets)
+        TlsServer::build(sources, now, Expired::Refused, tickets)
     }
 
     /// Reads the files again, for connections to come. Tickets stay good, unless clients show certificates: who has one
     /// is not asked again, and the new files may know him no more.
-    pub fn renewed(&self, sources: &Sources, now: i64) -> Result<(Server, Vec<String>), String> {
+    pub fn renewed(&self, sources: &Sources, now: i64) -> Result<(TlsServer, Vec<String>), String> {
         let tickets = match self.asks_clients || sources.client_ca_file.is_some() {
             true => aws_lc_rs::Ticketer::new().map_err(|error| format!("TLS tickets: {error}"))?,
             false => self.tickets.clone(),
         };
-        Server::build(sources, now, Expired::Warned, tickets)
+        TlsServer::build(sources, now, Expired::Warned, tickets)
     }
 
     fn build(
@@ -60,7 +60,7 @@ impl Server {
         now: i64,
         expired: Expired,
         tickets: Arc<dyn ProducesTickets>,
-    ) -> Result<(Server, Vec<String>), String> {
+    ) -> Result<(TlsServer, Vec<String>), String> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let credentials = sources.read(&provider, now, expired)?;
         let certificates = credentials.served.len();
@@ -88,7 +88,7 @@ impl Server {
         http.max_early_data_size = 0;
         let lines = http.clone();
         http.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let server = Server {
+        let server = TlsServer {
             http: Arc::new(http),
             lines: Arc::new(lines),
             tickets,

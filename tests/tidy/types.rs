@@ -11,14 +11,6 @@ use crate::source::Source;
 const TESTS: &[&str] = &["/tests/", "/tests.rs", "/simulation/", "/uring/model/"];
 /// What is in place of a module that is left out.
 const STAND_IN: &str = "/absent.rs";
-/// Types that have the name of another, where whoever uses them says the module's: `tls::Server`.
-const QUALIFIED: &[(&str, &[&str])] = &[
-    ("src/tls/server.rs", &["Server"]),
-    (
-        "src/tls/handshake.rs",
-        &["Handshake", "Head", "Step", "Stranger"],
-    ),
-];
 /// Crates by the folder of their sources.
 const CRATES: &[&str] = &["src/", "benches/load/src/"];
 
@@ -33,12 +25,7 @@ pub fn violations(sources: &[Source]) -> Vec<String> {
                 && !TESTS.iter().any(|place| source.path.contains(place))
         });
         for source in of_crate {
-            let qualified = QUALIFIED.iter().find(|(path, _)| *path == source.path);
-            let qualified = qualified.map_or(&[][..], |(_, names)| names);
             for (name, line) in declared(source) {
-                if qualified.contains(&name) {
-                    continue;
-                }
                 match known.get(name) {
                     Some(earlier) => {
                         let text = format!("another `{name}` is in {}", earlier.path);

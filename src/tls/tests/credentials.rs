@@ -4,7 +4,7 @@ use super::*;
 use crate::tls::x509;
 
 fn problem(sources: &Sources) -> String {
-    match Server::open(sources, NOW) {
+    match TlsServer::open(sources, NOW) {
         Ok((server, warnings)) => panic!("{server:?} {warnings:?}"),
         Err(problem) => problem,
     }
@@ -20,24 +20,23 @@ fn of(certificate: &str, key: &str) -> Sources {
     }
 }
 
+/// That these mistakes are told with the file and what to do: a certificate's file, a key's, the one that is named, and
+/// the words.
+fn are_told(mistakes: &[(&str, &str, &str, &str)]) {
+    for &(certificate, key, file, expected) in mistakes {
+        let told = problem(&of(certificate, key));
+        assert!(told.contains(expected), "{told}");
+        assert!(
+            told.split(':').next().expect("a file").ends_with(file),
+            "{told}"
+        );
+        assert!(!told.contains("PRIVATE KEY-----M"), "{told}");
+    }
+}
+
 #[test]
 fn mistakes_are_told_with_the_file_and_what_to_do() {
-    let folder = Folder::new("mistakes");
-    let empty = folder.put("empty.pem", "\n");
-    let text = folder.put("text.pem", "hello");
-    let broken = folder.put("broken.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n");
-    let damaged = folder.put(
-        "damaged.pem",
-        "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n",
-    );
-    let der = folder.put("cert.der", [0x30, 0x82, 1, 2]);
-    let long = folder.put("long.pem", vec![b'a'; (1 << 20) + 1]);
-    let bad_key = folder.put(
-        "bad.key",
-        "-----BEGIN PRIVATE KEY-----\nMAMCAQE=\n-----END PRIVATE KEY-----\n",
-    );
-    let with = |path: &PathBuf| path.to_str().expect("a path in UTF-8").to_owned();
-    for (certificate, key, file, expected) in [
+    are_told(&[
         (
             "p256.pem",
             "p384.key",
@@ -86,6 +85,28 @@ fn mistakes_are_told_with_the_file_and_what_to_do() {
             "absent.pem",
             "No such file or directory",
         ),
+    ]);
+    assert!(problem(&Sources::default()).contains("certificate_file and key_file"));
+}
+
+#[test]
+fn what_is_no_key_and_no_certificate_is_told_with_the_file_and_what_to_do() {
+    let folder = Folder::new("mistakes");
+    let empty = folder.put("empty.pem", "\n");
+    let text = folder.put("text.pem", "hello");
+    let broken = folder.put("broken.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n");
+    let damaged = folder.put(
+        "damaged.pem",
+        "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n",
+    );
+    let der = folder.put("cert.der", [0x30, 0x82, 1, 2]);
+    let long = folder.put("long.pem", vec![b'a'; (1 << 20) + 1]);
+    let bad_key = folder.put(
+        "bad.key",
+        "-----BEGIN PRIVATE KEY-----\nMAMCAQE=\n-----END PRIVATE KEY-----\n",
+    );
+    let with = |path: &PathBuf| path.to_str().expect("a path in UTF-8").to_owned();
+    are_told(&[
         (&with(&empty), "p256.key", "empty.pem", "the file is empty"),
         ("p256.pem", &with(&empty), "empty.pem", "the file is empty"),
         (
@@ -126,16 +147,7 @@ fn mistakes_are_told_with_the_file_and_what_to_do() {
             "bad.key",
             "a private key of a kind that TLS does not use here",
         ),
-    ] {
-        let told = problem(&of(certificate, key));
-        assert!(told.contains(expected), "{told}");
-        assert!(
-            told.split(':').next().expect("a file").ends_with(file),
-            "{told}"
-        );
-        assert!(!told.contains("PRIVATE KEY-----M"), "{told}");
-    }
-    assert!(problem(&Sources::default()).contains("certificate_file and key_file"));
+    ]);
 }
 
 #[test]
@@ -152,8 +164,8 @@ fn a_certificate_that_has_expired_is_an_error_at_first_and_then_a_warning() {
     assert_eq!(renewed.certificates(), 2);
     assert_eq!(renewed.expires(), 1_711_929_600);
     // A day before its end it is good, and before its beginning it is not.
-    assert!(Server::open(&sources(&["expired"]), 1_711_843_200).is_ok());
-    let early = Server::open(&sources(&["expired"]), 1_700_000_000).expect_err("an error");
+    assert!(TlsServer::open(&sources(&["expired"]), 1_711_843_200).is_ok());
+    let early = TlsServer::open(&sources(&["expired"]), 1_700_000_000).expect_err("an error");
     assert!(
         early.contains("is valid in 47 days only; is this machine's clock right?"),
         "{early}"
@@ -174,7 +186,7 @@ fn a_chain_out_of_order_is_a_warning() {
         }],
         ..Sources::default()
     };
-    let (_, warnings) = Server::open(&sources, NOW).expect("a warning only");
+    let (_, warnings) = TlsServer::open(&sources, NOW).expect("a warning only");
     assert!(
         warnings[0].contains("certificate 3 of the chain is not the issuer"),
         "{warnings:?}"
@@ -196,7 +208,7 @@ fn a_folder_of_pairs_is_read_in_all_its_ways() {
         folder: Some(folder.0.clone()),
         ..Sources::default()
     };
-    let (server, warnings) = Server::open(&sources, NOW).expect("certificates");
+    let (server, warnings) = TlsServer::open(&sources, NOW).expect("certificates");
     assert_eq!((server.certificates(), warnings.len()), (3, 0));
     let config = Terms::default().client();
     for host in ["localhost", "other.test", "chain.test"] {

@@ -62,7 +62,7 @@ fn talk(mut socket: TcpStream, config: &Arc<ServerConfig>, answer: Answer) -> Re
         error: None,
         bytes: 0,
     };
-    let mut handshake = Handshake::new(config).expect("one");
+    let mut handshake = TlsHandshake::new(config).expect("one");
     let mut buffer = vec![0; 64 << 10];
     // The records' unfinished one at the buffer's beginning, and what it held in clear.
     let (mut kept, mut plain) = (0, Vec::new());
@@ -78,8 +78,8 @@ fn talk(mut socket: TcpStream, config: &Arc<ServerConfig>, answer: Answer) -> Re
             buffer.copy_within(taken..arrived, 0);
             arrived -= taken;
             match step {
-                Ok(Step::More) => {}
-                Ok(Step::Done(established)) => {
+                Ok(HandshakeStep::More) => {}
+                Ok(HandshakeStep::Done(established)) => {
                     report.is_resumed = established.is_resumed;
                     report.records = Some(established.records);
                 }

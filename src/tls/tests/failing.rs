@@ -2,19 +2,19 @@
 
 use super::*;
 use crate::tls::handshake::HANDSHAKE_BYTES_MAX;
-use crate::tls::{Established, Stranger};
+use crate::tls::{Established, NotTls};
 
 /// What becomes of one, and what the client has heard.
 fn fails(server: &Arc<ServerConfig>, terms: Terms) -> (HandshakeError, Option<rustls::Error>) {
     let mut client = connect(&terms.client(), "localhost");
-    let mut handshake = Handshake::new(server).expect("one");
+    let mut handshake = TlsHandshake::new(server).expect("one");
     for _ in 0..4 {
         let mut output = Vec::new();
         let (_, step) = handshake.advance(&sent(&mut client), &mut output);
         let heard = heard(&mut client, &output).err();
         match step {
             Err(error) => return (error, heard),
-            Ok(step) => assert!(matches!(step, Step::More), "it has succeeded"),
+            Ok(step) => assert!(matches!(step, HandshakeStep::More), "it has succeeded"),
         }
     }
     panic!("it has not failed");
@@ -41,7 +41,7 @@ fn a_client_without_a_certificate_that_is_asked_for_one_is_told() {
         client_ca_file: Some(file("ca.pem")),
         ..sources(&["p256"])
     };
-    let (server, _) = Server::open(&sources, NOW).expect("certificates");
+    let (server, _) = TlsServer::open(&sources, NOW).expect("certificates");
     for (certificate, alert) in [
         (None, "CertificateRequired"),
         (Some("stranger"), "UnknownCA"),
@@ -83,28 +83,24 @@ fn plain_http_gets_an_answer_that_names_tls() {
         (b"\x15\x03\x03\x00\x02\x02\x28", false),
     ] {
         for piece in [1, 2, 3, request.len()] {
-            let mut handshake = Handshake::new(server.http()).expect("one");
+            let mut handshake = TlsHandshake::new(server.http()).expect("one");
             let mut output = Vec::new();
             let mut pieces = request.chunks(piece);
             let error = loop {
                 let piece = pieces.next().expect("it is known before all is there");
                 match handshake.advance(piece, &mut output).1 {
-                    Ok(step) => assert!(matches!(step, Step::More)),
+                    Ok(step) => assert!(matches!(step, HandshakeStep::More)),
                     Err(error) => break error,
                 }
             };
-            let HandshakeError::Stranger(stranger) = error else {
+            let HandshakeError::NotTls(stranger) = error else {
                 panic!("{request:?}: {error}");
             };
-            assert_eq!(
-                stranger == Stranger::Http,
-                is_http,
-                "{request:?} by {piece}"
-            );
+            assert_eq!(stranger == NotTls::Http, is_http, "{request:?} by {piece}");
             assert_eq!(output, stranger.answer());
         }
     }
-    let answer = str::from_utf8(Stranger::Http.answer()).expect("text");
+    let answer = str::from_utf8(NotTls::Http.answer()).expect("text");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
     assert!(
         head.starts_with("HTTP/1.1 400 ") && body.contains("TLS"),
@@ -120,7 +116,7 @@ fn plain_http_gets_an_answer_that_names_tls() {
 fn a_handshake_that_does_not_end_is_cut_off_and_holds_little() {
     let server = server(&["p256"]);
     // A ClientHello of the greatest length, in records of a byte each.
-    let mut handshake = Handshake::new(server.http()).expect("one");
+    let mut handshake = TlsHandshake::new(server.http()).expect("one");
     let hello = [1, 0, 0xff, 0xff].into_iter().chain(std::iter::repeat(0));
     let mut output = Vec::new();
     let mut sent = 0;
@@ -148,7 +144,7 @@ fn nonsense_after_the_first_byte_is_refused_with_an_alert() {
     let server = server(&["p256"]);
     let mut random = fastrand::Rng::with_seed(6);
     for _ in 0..2_000 {
-        let mut handshake = Handshake::new(server.http()).expect("one");
+        let mut handshake = TlsHandshake::new(server.http()).expect("one");
         let mut bytes = vec![0x16, 3, random.u8(..4)];
         bytes.extend((0..random.usize(2..400)).map(|_| random.u8(..)));
         if random.bool() {
@@ -174,7 +170,7 @@ fn changed_bytes_of_a_real_handshake_never_succeed_or_panic() {
     let mut random = fastrand::Rng::with_seed(7);
     for _ in 0..300 {
         let mut client = connect(&config, "localhost");
-        let mut handshake = Handshake::new(server.http()).expect("one");
+        let mut handshake = TlsHandshake::new(server.http()).expect("one");
         let flight = random.usize(..2);
         let mut outcome: Option<Box<Established>> = None;
         for number in 0..3 {
@@ -187,8 +183,8 @@ fn changed_bytes_of_a_real_handshake_never_succeed_or_panic() {
             let (_, step) = handshake.advance(&bytes, &mut output);
             let heard = heard(&mut client, &output);
             match step {
-                Ok(Step::More) if heard.is_ok() => {}
-                Ok(Step::Done(established)) => {
+                Ok(HandshakeStep::More) if heard.is_ok() => {}
+                Ok(HandshakeStep::Done(established)) => {
                     outcome = Some(established);
                     break;
                 }
@@ -205,7 +201,7 @@ fn changed_bytes_of_a_real_handshake_never_succeed_or_panic() {
 #[test]
 fn it_is_over_with_its_end() {
     let server = server(&["p256"]);
-    let mut handshake = Handshake::new(server.http()).expect("one");
+    let mut handshake = TlsHandshake::new(server.http()).expect("one");
     let mut output = Vec::new();
     let record = [0x16, 3, 1, 0, 4, 99, 0, 0, 0];
     assert!(handshake.advance(&record, &mut output).1.is_err());

@@ -95,13 +95,14 @@ fn handshakes_on_one_thread_at_the_same_time_keep_their_secrets_apart() {
     let mut pairs: Vec<_> = (0..5)
         .map(|_| {
             let client = connect(&config, "localhost");
-            (client, Handshake::new(server.http()).expect("one"), None)
+            (client, TlsHandshake::new(server.http()).expect("one"), None)
         })
         .collect();
     for _ in 0..4 {
         for (client, handshake, done) in &mut pairs {
             let mut output = Vec::new();
-            if let (_, Ok(Step::Done(established))) = handshake.advance(&sent(client), &mut output)
+            if let (_, Ok(HandshakeStep::Done(established))) =
+                handshake.advance(&sent(client), &mut output)
             {
                 *done = Some(established);
             }
@@ -226,7 +227,7 @@ fn a_client_with_a_certificate_is_known_by_its_names() {
         client_ca_file: Some(file("ca.pem")),
         ..sources(&["p256"])
     };
-    let (server, _) = Server::open(&sources, NOW).expect("certificates");
+    let (server, _) = TlsServer::open(&sources, NOW).expect("certificates");
     let known: [(_, &[&str]); 2] = [
         ("client", &["shop.test", "spiffe://ringpost.test/shop"]),
         // The common name counts where there is no other.

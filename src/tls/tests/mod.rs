@@ -16,7 +16,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
 
-use super::{Established, Handshake, HandshakeError, Pair, Server, Sources, Step};
+use super::{Established, HandshakeError, HandshakeStep, Pair, Sources, TlsHandshake, TlsServer};
 
 /// A moment at which the test certificates are valid.
 pub const NOW: i64 = 1_800_000_000;
@@ -42,8 +42,10 @@ pub fn sources(names: &[&str]) -> Sources {
     }
 }
 
-pub fn server(names: &[&str]) -> Server {
-    Server::open(&sources(names), NOW).expect("certificates").0
+pub fn server(names: &[&str]) -> TlsServer {
+    TlsServer::open(&sources(names), NOW)
+        .expect("certificates")
+        .0
 }
 
 /// What a client may choose of.
@@ -141,7 +143,7 @@ pub fn shake(
     client: &mut ClientConnection,
     mut cut: impl FnMut() -> usize,
 ) -> Result<(Box<Established>, Vec<u8>), HandshakeError> {
-    let mut handshake = Handshake::new(server)?;
+    let mut handshake = TlsHandshake::new(server)?;
     let mut input = Vec::new();
     loop {
         let arrived = sent(client);
@@ -154,7 +156,7 @@ pub fn shake(
             // It is told why there is none, before that is told here.
             let heard = heard(client, &output);
             input.drain(..taken);
-            if let Step::Done(established) = step? {
+            if let HandshakeStep::Done(established) = step? {
                 heard.expect("a client that is content");
                 return Ok((established, input));
             }

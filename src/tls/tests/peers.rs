@@ -244,7 +244,7 @@ fn openssl_shows_a_certificate_or_is_refused() {
         client_ca_file: Some(file("ca.pem")),
         ..sources(&["p256"])
     };
-    let (server, _) = Server::open(&sources, NOW).expect("certificates");
+    let (server, _) = TlsServer::open(&sources, NOW).expect("certificates");
     let (port, serving) = serve(server.lines().clone(), 2, echo);
     let [certificate, key] = ["client.pem", "client.key"].map(file);
     let [certificate, key] =

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn resumes(server: &Server, config: &Arc<ClientConfig>) -> bool {
+fn resumes(server: &TlsServer, config: &Arc<ClientConfig>) -> bool {
     let mut client = connect(config, "localhost");
     let (mut established, _) =
         shake(server.http(), &mut client, || usize::MAX).expect("a handshake");
@@ -35,7 +35,7 @@ fn a_client_that_shows_a_certificate_is_asked_again_after_a_reload() {
         client_ca_file: Some(file("ca.pem")),
         ..sources(&["p256"])
     };
-    let (server, _) = Server::open(&sources, NOW).expect("certificates");
+    let (server, _) = TlsServer::open(&sources, NOW).expect("certificates");
     let terms = Terms {
         certificate: Some("client"),
         ..Terms::default()

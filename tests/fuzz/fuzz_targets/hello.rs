@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use libfuzzer_sys::fuzz_target;
 use ringpost::tls::handshake::HANDSHAKE_BYTES_MAX;
-use ringpost::tls::{Handshake, Pair, Server, Sources, Step};
+use ringpost::tls::{TlsHandshake, Pair, TlsServer, Sources, HandshakeStep};
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((&piece, bytes)) = bytes.split_first() else {
@@ -20,23 +20,23 @@ fuzz_target!(|bytes: &[u8]| {
 
 /// What it comes to, in a word. What has been answered differs by random numbers.
 fn outcome(bytes: &[u8], piece: usize) -> String {
-    let mut handshake = Handshake::new(server().http()).expect("one");
+    let mut handshake = TlsHandshake::new(server().http()).expect("one");
     let mut output = Vec::new();
     for part in bytes.chunks(piece.min(bytes.len().max(1))) {
         let (taken, step) = handshake.advance(part, &mut output);
         assert!(taken <= part.len());
         assert!(handshake.bytes_held() <= 2 * HANDSHAKE_BYTES_MAX);
         match step {
-            Ok(Step::More) => assert_eq!(taken, part.len()),
-            Ok(Step::Done(_)) => panic!("there is no key"),
+            Ok(HandshakeStep::More) => assert_eq!(taken, part.len()),
+            Ok(HandshakeStep::Done(_)) => panic!("there is no key"),
             Err(error) => return error.to_string(),
         }
     }
     "more".to_owned()
 }
 
-fn server() -> &'static Arc<Server> {
-    static SERVER: OnceLock<Arc<Server>> = OnceLock::new();
+fn server() -> &'static Arc<TlsServer> {
+    static SERVER: OnceLock<Arc<TlsServer>> = OnceLock::new();
     SERVER.get_or_init(|| {
         let file = |name: &str| {
             PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -51,7 +51,7 @@ fn server() -> &'static Arc<Server> {
             ..Sources::default()
         };
         Arc::new(
-            Server::open(&sources, 1_800_000_000)
+            TlsServer::open(&sources, 1_800_000_000)
                 .expect("certificates")
                 .0,
         )
