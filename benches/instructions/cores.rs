@@ -303,7 +303,11 @@ impl Cores {
             let accepted = handshake.advance(input).ok().flatten();
             let accepted = accepted.expect("a good request");
             at = accepted.consumed;
-            let bytes_max = host.shard().listener(id).map(|one| one.message_bytes_max);
+            let bytes_max = host
+                .shard()
+                .connections
+                .listener(id)
+                .map(|one| one.message_bytes_max);
             client.input = Input::Messages(Decoder::new(Codec::WebSocket, bytes_max.unwrap_or(0)));
             host.shard()
                 .send_raw(id, |_, out| out.extend_from_slice(&accepted.response));
@@ -335,9 +339,9 @@ impl Cores {
             let Some(id) = shard.next_dirty(true) else {
                 return false;
             };
-            while !shard.outbox_is_empty(id) {
+            while !shard.connections.outbox_is_empty(id) {
                 let mut written = 0;
-                for piece in shard.pieces(id).take(PIECES_MAX) {
+                for piece in shard.connections.pieces(id).take(PIECES_MAX) {
                     written += piece.len();
                     if let Some(tap) = &mut self.tap {
                         tap.extend_from_slice(piece);

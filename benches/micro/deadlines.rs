@@ -99,14 +99,14 @@ impl Crowd {
 
     /// A group connects and binds.
     fn come(&mut self) {
-        self.shard.set_now(self.now());
-        while self.shard.is_expiring() {
+        self.shard.clock.set_now(self.now());
+        while self.shard.clock.is_expiring() {
             self.shard.expire();
         }
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         for _ in 0..GROUP {
             let id = self.shard.insert(0, peer);
-            assert!(self.shard.opened(id) && self.shard.set_session(id, 0));
+            assert!(self.shard.opened(id) && self.shard.connections.set_session(id, 0));
             assert!(
                 self.shard
                     .bind(id, &format!("user{}", self.connections.len()))
@@ -122,10 +122,10 @@ impl Crowd {
     /// The second's look at the wheel, and how long it took. Then this second's group is heard of.
     fn second(&mut self) -> Duration {
         let start = Instant::now();
-        self.shard.set_now(self.now());
+        self.shard.clock.set_now(self.now());
         self.shard.expire();
         // A core does so in its next rounds.
-        while self.shard.is_expiring() {
+        while self.shard.clock.is_expiring() {
             self.shard.expire();
         }
         let took = start.elapsed();
@@ -137,7 +137,7 @@ impl Crowd {
         self.second += 1;
         assert_eq!(self.shard.stats.bound, CONNECTIONS as u64);
         assert_eq!(
-            self.shard.next_tick_due(),
+            self.shard.clock.next_due(),
             Some(self.now()),
             "a group is next"
         );

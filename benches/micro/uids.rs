@@ -59,7 +59,7 @@ fn come(shard: &mut Shard, uid: &str) -> ConnId {
 
 fn go(shard: &mut Shard, id: ConnId) {
     shard.close(id, CloseReason::Normal);
-    assert!(shard.next_ended().is_some());
+    assert!(shard.endings.next_ended().is_some());
     assert_eq!(shard.next_dirty(true), Some(id));
     shard.remove(id);
 }
@@ -91,7 +91,7 @@ pub fn run(criterion: &mut Criterion) {
                 let uid = crowd.absent.next();
                 // So that the deadline of its handshake comes up and goes.
                 crowd.now += 1;
-                crowd.shard.set_now(crowd.now);
+                crowd.shard.clock.set_now(crowd.now);
                 crowd.shard.expire();
                 let id = come(&mut crowd.shard, black_box(uid));
                 go(&mut crowd.shard, id);

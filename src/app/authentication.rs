@@ -22,20 +22,20 @@ const MARK: &[u8] = b"auth ";
 impl Host {
     /// Has connections prove who they are, on the listeners that say so. Before it is started.
     pub fn set_verifier(&mut self, verifier: Verifier) {
-        self.local.shard.set_wall(wall_time());
+        self.local.shard.credentials.set_wall(wall_time());
         self.verifier = Some(verifier);
     }
 
     /// The time that proofs end by is read once a turn, as the other one is, and only where there are any.
     pub(super) fn read_wall(&mut self) {
         if self.verifier.is_some() {
-            self.local.shard.set_wall(wall_time());
+            self.local.shard.credentials.set_wall(wall_time());
         }
     }
 
     /// What a token that the handshake has brought proves.
     pub fn check_credential(&mut self, token: &str) -> Result<Credential, CredentialError> {
-        let now = self.local.shard.wall();
+        let now = self.local.shard.credentials.wall();
         match &mut self.verifier {
             Some(verifier) => verifier.verify(token, now),
             None => Err(CredentialError::Missing),
@@ -67,13 +67,17 @@ impl Host {
     /// Takes the message if it is a proof, or stands where one must. False if it is the app's.
     pub(super) fn take_credential(&mut self, id: ConnId, message: Message<'_>) -> bool {
         let shard = &self.local.shard;
-        if !shard.listener(id).is_some_and(|spec| spec.proves) {
+        if !shard
+            .connections
+            .listener(id)
+            .is_some_and(|spec| spec.proves)
+        {
             return false;
         }
         let bytes = message.bytes();
         let marked = bytes.strip_prefix(MARK);
         // Whoever is bound has proved something, so that most messages are looked at no further.
-        if marked.is_none() && shard.phase(id) == Phase::Home {
+        if marked.is_none() && shard.connections.phase(id) == Phase::Home {
             return false;
         }
         if shard.proved(id).is_none() {
@@ -124,7 +128,7 @@ impl Host {
     /// more than a code. There are as many reasons as there are faults, and none quotes what was sent.
     pub(super) fn tell_refusal(&mut self, id: ConnId, error: &BindError) {
         self.reasoned = Some(id);
-        let Some(peer) = self.local.shard.peer(id) else {
+        let Some(peer) = self.local.shard.connections.peer(id) else {
             return;
         };
         let log_limiter = self.reasons.entry(error.to_string()).or_default();

@@ -33,7 +33,7 @@ impl Local {
         let cost = parts * crate::bus::ENVELOPE_COST;
         let payer = caller.payer();
         if let Some(payer) = payer {
-            self.shard.add_transit(payer, cost);
+            self.shard.connections.add_transit(payer, cost);
         }
         let payer = payer.map(|payer| (payer, cost));
         self.pending.open(caller, parts, payer, is_push)
@@ -85,7 +85,7 @@ impl Local {
             self.spread_along(path, reach, payer, (payload, wish), Some(call));
             return Ticket(call);
         }
-        let receivers = self.shard.count_everybody(reach);
+        let receivers = self.shard.everybody.count(reach);
         let to_all = Arc::new(ToAll {
             bulk: self.next_bulk(),
             reach,
@@ -124,7 +124,7 @@ impl Local {
         match caller {
             Caller::Task(_) | Caller::Push(_) | Caller::Query(_) => KickedBy::Http,
             Caller::App { connection, .. } => connection
-                .and_then(|connection| self.shard.shown_listener(connection))
+                .and_then(|connection| self.shard.connections.shown_listener(connection))
                 .map_or(KickedBy::App, KickedBy::Listener),
         }
     }
@@ -187,7 +187,7 @@ impl Local {
         };
         if let Some((payer, bytes)) = answered.payer {
             self.returned += 1;
-            self.shard.sub_transit(payer, bytes);
+            self.shard.connections.sub_transit(payer, bytes);
         }
         if answered.is_push {
             self.count_pushes(&answered);

@@ -36,7 +36,7 @@ impl<'a, A: App> Context<'a, A> {
     /// The address of the connection's peer as the server sees it, an IPv4 peer always in its plain
     /// form. `None` where [`Context::connection`] is.
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.local.shard.peer(self.connection?)
+        self.local.shard.connections.peer(self.connection?)
     }
 
     /// The request by which the connection came, in [`App::on_connect`]; `None` in every other callback, and of a
@@ -50,19 +50,19 @@ impl<'a, A: App> Context<'a, A> {
     /// The listener that the connection came by: its URL, as the server was asked for it; the site's of a client that listens
     /// by events. `None` where [`Context::connection`] is.
     pub fn listener(&self) -> Option<&str> {
-        let spec = self.local.shard.listener(self.connection?)?;
+        let spec = self.local.shard.connections.listener(self.connection?)?;
         Some(&spec.url)
     }
 
     /// What the connection speaks. `None` where [`Context::connection`] is.
     pub fn protocol(&self) -> Option<Protocol> {
-        let spec = self.local.shard.listener(self.connection?)?;
+        let spec = self.local.shard.connections.listener(self.connection?)?;
         Protocol::of(spec.codec)
     }
 
     /// The uid of the connection, once bound.
     pub fn uid(&self) -> Option<&str> {
-        self.local.shard.uid(self.connection?)
+        self.local.shard.connections.uid(self.connection?)
     }
 
     /// The uid that the connection has proved to be, where the configuration asks for proofs.

@@ -31,8 +31,8 @@ impl Local {
     pub fn announce(&mut self, departure: Departure) {
         let (connection, home) = (departure.connection, departure.home);
         let number = self.crossings.announce(departure);
-        self.shard.set_crossing(connection);
-        let space = self.shard.space_of(connection);
+        self.shard.connections.set_crossing(connection);
+        let space = self.shard.connections.space_of(connection);
         let join_requests = self.shard.memberships(connection);
         let groups = join_requests
             .into_iter()
@@ -45,7 +45,7 @@ impl Local {
     /// One is to come from there.
     pub fn expect(&mut self, from: CoreId, number: u64, groups: Box<[(Space, Box<str>)]>) {
         for (space, group) in &groups {
-            self.shard.pin(*space, group);
+            self.shard.groups.pin(*space, group);
         }
         self.post_interests();
         self.crossings.expect(from, number, groups);
@@ -69,7 +69,7 @@ impl Local {
             return self.fenced_in(from, sent);
         }
         if let Some(connection) = self.crossings.fenced(from, number, sent) {
-            self.shard.set_leaving(connection);
+            self.shard.connections.set_leaving(connection);
         }
     }
 
@@ -113,7 +113,7 @@ impl Local {
 
     fn unpin(&mut self, expected: &Expected) {
         for (space, group) in &expected.groups {
-            self.shard.unpin(*space, group);
+            self.shard.groups.unpin(*space, group);
         }
     }
 
@@ -138,7 +138,7 @@ impl Local {
 }
 
 fn deliver(shard: &mut Shard, connection: ConnId, kept: &KeptMessage, tops: Tops<'_>) {
-    let space = shard.space_of(connection);
+    let space = shard.connections.space_of(connection);
     let within = |reach: &Reach| reach.spaces().any(|one| one == space);
     match kept {
         KeptMessage::Everybody(to_all) if within(&to_all.reach) => {

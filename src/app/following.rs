@@ -32,8 +32,8 @@ impl Local {
         if self.shard.following(connection).is_none() {
             return;
         }
-        let space = self.shard.space_of(connection);
-        if self.shard.all_seen(space).is_none() {
+        let space = self.shard.connections.space_of(connection);
+        if self.shard.followers.all_seen(space).is_none() {
             self.shard.ask_not_for_all(connection);
         }
         let Some(following) = self.shard.following(connection) else {
@@ -47,7 +47,7 @@ impl Local {
         for (nth, (kind, name, asked)) in streams.into_iter().enumerate() {
             let Some(since) = asked else { continue };
             let name = match kind {
-                Kind::Uid => Box::from(self.shard.uid(connection).unwrap_or_default()),
+                Kind::Uid => Box::from(self.shard.connections.uid(connection).unwrap_or_default()),
                 Kind::Group => {
                     self.join(connection, &name, None);
                     name
@@ -160,15 +160,15 @@ impl Local {
 
     /// Reads on for those who have missed something, so much as one round may.
     pub fn read_on(&mut self) {
-        if self.shard.has_drained() {
-            self.readers.extend(self.shard.take_drained());
+        if self.shard.followers.has_drained() {
+            self.readers.extend(self.shard.followers.take_drained());
         }
         for _ in 0..PIECES_PER_ROUND {
             let Some(connection) = self.readers.pop() else {
                 break;
             };
-            if self.shard.bytes_waiting(connection) > WAITING_BYTES_MAX {
-                self.shard.await_drained(connection);
+            if self.shard.connections.bytes_waiting(connection) > WAITING_BYTES_MAX {
+                self.shard.followers.await_drained(connection.slot);
                 continue;
             }
             while let Some((nth, of, after)) = self.next_to_read(connection) {
@@ -184,9 +184,9 @@ impl Local {
 
     fn next_to_read(&mut self, connection: ConnId) -> Option<(usize, FollowedStream, Position)> {
         let (nth, kind, name, after) = self.shard.next_to_read(connection)?;
-        let space = self.shard.space_of(connection);
+        let space = self.shard.connections.space_of(connection);
         let name = match kind {
-            Kind::Uid => Box::from(self.shard.uid(connection)?),
+            Kind::Uid => Box::from(self.shard.connections.uid(connection)?),
             Kind::Group => name,
             Kind::All => Box::from(EVERYBODY),
         };
@@ -195,6 +195,6 @@ impl Local {
 
     /// Whether somebody is to be read on for in the next round.
     pub fn has_readers(&self) -> bool {
-        !self.readers.is_empty() || self.shard.has_drained()
+        !self.readers.is_empty() || self.shard.followers.has_drained()
     }
 }

@@ -28,7 +28,7 @@ impl Local {
             self.crossings.keep(bulk, KeptMessage::Everybody(to_all));
         }
         self.pass_by(bulk);
-        let reached = match self.shard.any_behind() {
+        let reached = match self.shard.followers.any_behind() {
             true => self.deliver_marked_to_all(reach, None, &Payload::new(message)),
             false => self.shard.send_to_everybody(reach, message),
         };
@@ -50,7 +50,7 @@ impl Local {
             payload,
             ..
         } = &**to_all;
-        let reached = match mark.is_some() || self.shard.any_behind() {
+        let reached = match mark.is_some() || self.shard.followers.any_behind() {
             true => self.deliver_marked_to_all(*reach, *mark, payload),
             false => self.shard.send_to_everybody(*reach, payload.message()),
         };
@@ -74,7 +74,7 @@ impl Local {
             ..
         } = &**to_group;
         let shard = &mut self.shard;
-        let reached = match mark.is_some() || shard.any_behind() {
+        let reached = match mark.is_some() || shard.followers.any_behind() {
             true => self.deliver_marked_to_group(to_group),
             false => shard.send_to_group(*reach, group, payload.message(), *refresh),
         };
@@ -101,7 +101,8 @@ impl Local {
     pub(super) fn look_ahead(&mut self, now: Instant) {
         let waits = self.crossings.waits_here(&self.bus);
         let shard = &self.shard;
-        self.crossings
-            .look_ahead(waits, now, |connection| shard.is_here(connection));
+        self.crossings.look_ahead(waits, now, |connection| {
+            shard.connections.is_here(connection)
+        });
     }
 }

@@ -195,7 +195,7 @@ impl Local {
     /// Has the app told when the home has it: at once if it has.
     fn confirm(&mut self, connection: ConnId, space: Space, group: &str, number: u64) {
         let home = self.bus.home(group);
-        if home == self.core() || self.shard.is_confirmed(space, group, number) {
+        if home == self.core() || self.shard.groups.is_confirmed(space, group, number) {
             return self.joined(connection, group, Ok(()));
         }
         let body = Body::JoinedBack {
@@ -232,7 +232,7 @@ impl Local {
     /// yet, and it is asked again.
     pub fn joined_back(&mut self, connection: ConnId, joined: (Space, u64, Box<str>)) {
         let (space, number, group) = joined;
-        self.shard.confirm(space, &group, number);
+        self.shard.groups.confirm(space, &group, number);
         match self.shard.group_of(connection, &group) {
             Some((space, now)) if now != number => self.confirm(connection, space, &group, now),
             _ => self.joined(connection, &group, Ok(())),
@@ -258,13 +258,13 @@ impl Local {
     /// What the connection asked to join before it was home; it is there now.
     #[inline]
     pub(super) fn settle_joins(&mut self, connection: ConnId) {
-        if self.shard.has_groups(connection) {
+        if self.shard.connections.has_groups(connection) {
             self.join_wishes(connection);
         }
     }
 
     fn join_wishes(&mut self, connection: ConnId) {
-        for JoinRequest { group, called } in self.shard.take_wishes(connection) {
+        for JoinRequest { group, called } in self.shard.connections.take_wishes(connection) {
             self.join(connection, &group, called.as_deref());
         }
     }
@@ -272,13 +272,13 @@ impl Local {
     /// Tells the homes which groups have members here now, before anything else is sent.
     #[inline]
     pub fn post_interests(&mut self) {
-        if self.shard.has_interests() {
+        if self.shard.groups.has_interests() {
             self.tell_homes();
         }
     }
 
     fn tell_homes(&mut self) {
-        while let Some(interest) = self.shard.next_interest() {
+        while let Some(interest) = self.shard.groups.next_interest() {
             let home = self.bus.home(&interest.group);
             if self.bus.cores() == 1 {
                 continue;

@@ -16,7 +16,7 @@ impl Local {
         payload: &Payload,
         wish: Wish,
     ) -> QueryResult {
-        if !self.shard.any_behind() && !self.may_keep(wish) {
+        if !self.shard.followers.any_behind() && !self.may_keep(wish) {
             let reached = self.shard.send_to_uids(reach, uids, payload.message());
             return QueryResult::ReachedEach(reached);
         }

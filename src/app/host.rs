@@ -95,7 +95,7 @@ impl Host {
         now: Instant,
     ) -> Host {
         let mut local = Local::new(config, Rc::clone(&listeners), bus, registry, now);
-        local.shard.set_now(BEGINNING);
+        local.shard.clock.set_now(BEGINNING);
         // Nothing is due yet; the wheel is there, too, from now on.
         local.shard.expire();
         Host {
@@ -160,7 +160,7 @@ impl Host {
         self.forgive_stall(now);
         self.local.set_now(now);
         let ticks = now.duration_since(self.started).as_millis() / TICK.as_millis();
-        self.local.shard.set_now(BEGINNING + ticks as Tick);
+        self.local.shard.clock.set_now(BEGINNING + ticks as Tick);
         self.read_wall();
     }
 
@@ -218,7 +218,7 @@ impl Host {
     /// Whether more is due than one round has done.
     pub fn has_due(&self) -> bool {
         let timer = self.local.next_timer();
-        timer.is_some_and(|due| due <= self.now()) || self.local.shard.is_expiring()
+        timer.is_some_and(|due| due <= self.now()) || self.local.shard.clock.is_expiring()
     }
 
     /// Time in which this core stood still (its machine did, or its process was stopped) is nobody's
@@ -250,10 +250,11 @@ impl Host {
     fn next_look(&self) -> Option<Instant> {
         let shard = &self.local.shard;
         let keeps = !self.local.streams.store.is_empty();
-        let pulse = (shard.stats.connections > 0 || shard.http_connections() > 0 || keeps)
-            .then(|| self.local.now() + PULSE);
+        let pulse =
+            (shard.stats.connections > 0 || shard.connections.http_connections() > 0 || keeps)
+                .then(|| self.local.now() + PULSE);
         let time = |tick: Tick| TICK * tick.saturating_sub(BEGINNING);
-        let deadline = shard.next_tick_due().map(|tick| self.started + time(tick));
+        let deadline = shard.clock.next_due().map(|tick| self.started + time(tick));
         pulse.into_iter().chain(deadline).min()
     }
 
@@ -283,10 +284,15 @@ impl Host {
             return;
         }
         if let Some(session) = self.apps[app].connect(&mut self.local, id, request)
-            && !self.local.shard.set_session(id, session)
+            && !self.local.shard.connections.set_session(id, session)
         {
             // It was closed before there was a session, so its end is told here.
-            let reason = self.local.shard.reason(id).unwrap_or(CloseReason::Normal);
+            let reason = self
+                .local
+                .shard
+                .connections
+                .reason(id)
+                .unwrap_or(CloseReason::Normal);
             self.apps[app].close(&mut self.local, id, session, reason);
         }
         self.settle();
@@ -328,7 +334,7 @@ impl Host {
 
     /// What the transport may do with the connection now.
     pub fn flow(&self, id: ConnId) -> Flow {
-        let Some(reading) = self.local.shard.reading(id) else {
+        let Some(reading) = self.local.shard.connections.reading(id) else {
             return Flow::Gone;
         };
         match reading.phase {
@@ -344,7 +350,7 @@ impl Host {
     }
 
     fn awaits_answer(&self, id: ConnId) -> bool {
-        self.local.shard.exchange(id) == Some(Exchange::Answering)
+        self.local.shard.connections.exchange(id) == Some(Exchange::Answering)
     }
 
     /// Whether what no connection pays for may add to what is on the way to other cores, and to what waits here.
@@ -354,7 +360,8 @@ impl Host {
 
     /// Why the connection is not to be read, if it is for us to wait.
     pub fn hold(&self, id: ConnId) -> Option<Hold> {
-        self.local.holds(id, &self.local.shard.reading(id)?)
+        self.local
+            .holds(id, &self.local.shard.connections.reading(id)?)
     }
 
     /// Changes with whatever lets a connection go on that was not to be read.
@@ -401,7 +408,7 @@ impl Host {
         loop {
             if let Some(effect) = self.local.effects.pop() {
                 self.apply(effect);
-            } else if let Some(ended) = self.local.shard.next_ended() {
+            } else if let Some(ended) = self.local.shard.endings.next_ended() {
                 self.local.withdraw(ended.connection);
                 self.local.forget_replies(ended.connection);
                 let Ended {
@@ -412,7 +419,7 @@ impl Host {
                 } = ended;
                 if matches!(reason, CloseReason::BadLogin | CloseReason::UidInUse)
                     && self.reasoned != Some(connection)
-                    && let Some(peer) = self.local.shard.peer(connection)
+                    && let Some(peer) = self.local.shard.connections.peer(connection)
                     && let Some(more) = self.refusals.may_log(Instant::now())
                 {
                     info!(%peer, %reason, more, "a bind was refused");
@@ -462,15 +469,15 @@ impl Host {
             home,
             uid,
         };
-        match self.local.shard.phase(connection) {
+        match self.local.shard.connections.phase(connection) {
             Phase::Open if home == self.core() => self.bind(connection, &departure.uid),
             Phase::Open => {
-                self.local.shard.set_leaving(connection);
+                self.local.shard.connections.set_leaving(connection);
                 self.local.departures.push(departure);
             }
             Phase::Home => {
                 let shard = &mut self.local.shard;
-                if shard.uid(connection) != Some(&*departure.uid) {
+                if shard.connections.uid(connection) != Some(&*departure.uid) {
                     shard.follow_another_uid(connection);
                     shard.unbind(connection);
                 }
@@ -520,13 +527,14 @@ impl Host {
     fn app_of(&self, id: ConnId) -> Option<usize> {
         self.local
             .shard
+            .connections
             .listener(id)
             .map(|spec| usize::from(spec.app))
     }
 
     /// The app and session of a connection that is open and not closing.
     pub(super) fn session_of(&self, id: ConnId) -> Option<(usize, u32)> {
-        let (app, session) = self.local.shard.session(id)?;
+        let (app, session) = self.local.shard.connections.session(id)?;
         Some((usize::from(app), session))
     }
 }

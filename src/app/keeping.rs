@@ -30,14 +30,14 @@ impl Local {
     /// Whether nothing is kept and nobody catches up, so that messages are delivered without a thought of streams.
     #[inline(always)]
     fn is_idle(&self) -> bool {
-        !self.shard.any_behind() && self.streams.rules.is_empty()
+        !self.shard.followers.any_behind() && self.streams.rules.is_empty()
     }
 
     /// Whether this message is. One to a group is told its place behind what is kept: who catches up may be on another
     /// core.
     #[inline]
     pub(super) fn is_plain(&self, kind: Kind, name: &str, wish: Wish) -> bool {
-        !self.shard.any_behind()
+        !self.shard.followers.any_behind()
             && (kind != Kind::Group || self.streams.store.is_empty())
             && self.what_to_keep(kind, name, wish).is_none()
     }
@@ -246,7 +246,7 @@ impl Local {
     /// Sends to everybody from here, on a connection's account.
     fn spread_own(&mut self, payer: Option<ConnId>, spread: Spread, mark: Option<Mark>) {
         let bytes = spread.payload.message().len();
-        let receivers = self.shard.count_everybody(spread.reach);
+        let receivers = self.shard.everybody.count(spread.reach);
         self.send_out(spread, mark, |local, core, asked, to_all| {
             let body = match asked {
                 Some((_, call)) => push_everybody(call, to_all),

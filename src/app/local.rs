@@ -194,7 +194,7 @@ impl Local {
             .bus
             .post(to, payer.map(|payer| (payer, bytes)), until, body);
         if let Some(payer) = payer {
-            self.shard.add_transit(payer, charge);
+            self.shard.connections.add_transit(payer, charge);
         }
     }
 
@@ -258,7 +258,7 @@ impl Local {
         let (shard, returned) = (&mut self.shard, &mut self.returned);
         self.bus.settle_credits(|payer, bytes| {
             *returned += 1;
-            shard.sub_transit(payer, bytes);
+            shard.connections.sub_transit(payer, bytes);
         });
         if !self.ways.are_free() {
             self.ways.prune(&self.bus);
@@ -372,7 +372,7 @@ impl Local {
                 mark: None,
                 payload: Payload::new(message),
             });
-            let receivers = self.shard.count_everybody(reach);
+            let receivers = self.shard.everybody.count(reach);
             let by_mail = self.goes_by_mail(payer).then(|| self.core());
             for core in self.other_cores().chain(by_mail) {
                 let body = Body::ToEverybody(Arc::clone(&to_all));
@@ -395,7 +395,7 @@ impl Local {
         call: Option<u64>,
     ) {
         let payer = payer.unwrap_or(ConnId::NOBODY);
-        let receivers = self.shard.count_everybody(reach) * self.bus.cores();
+        let receivers = self.shard.everybody.count(reach) * self.bus.cores();
         let bytes = payload.message().len() + receivers * RECEIVER_COST;
         let asked = call.map(|call| (self.core(), call));
         let body = Body::Spread(Box::new(Spread {
@@ -488,7 +488,7 @@ impl Local {
 
     /// The same for its peer's address.
     pub fn bind_address(&mut self, connection: ConnId) {
-        let Some(peer) = self.shard.peer(connection) else {
+        let Some(peer) = self.shard.connections.peer(connection) else {
             return;
         };
         let unproved = match self.shard.proved(connection) {
@@ -499,13 +499,13 @@ impl Local {
     }
 
     fn ask_to_bind(&mut self, connection: ConnId, uid: &str, unproved: Option<CredentialError>) {
-        let spec = self.shard.listener(connection);
+        let spec = self.shard.connections.listener(connection);
         let unproved = unproved.filter(|_| spec.is_some_and(|spec| spec.proves));
         let refused = if let Err(error) = check_uid(uid) {
             Some(BindError::Uid(error))
         } else if let Some(error) = unproved {
             Some(BindError::Unproved(error))
-        } else if !self.shard.ask_to_bind(connection) {
+        } else if !self.shard.connections.ask_to_bind(connection) {
             Some(BindError::Twice)
         } else {
             None

@@ -186,7 +186,7 @@ impl Host {
             return self.settle();
         };
         let uid = binds.take();
-        if self.local.shard.phase(id) == Phase::Home {
+        if self.local.shard.connections.phase(id) == Phase::Home {
             self.local.settle_joins(id);
         }
         if let Some(uid) = uid {

@@ -29,7 +29,7 @@ impl Local {
 
     /// A connection goes there. Its id here, if replies are open.
     pub fn forward(&mut self, connection: ConnId, to: CoreId) -> Option<ConnId> {
-        let open = self.shard.open_replies(connection);
+        let open = self.shard.connections.open_replies(connection);
         (open > 0).then(|| {
             self.forwards.go(connection, to, open);
             connection
@@ -38,7 +38,7 @@ impl Local {
 
     /// One has come from there, where it had this id.
     pub fn expect_replies(&mut self, from: CoreId, was: ConnId, connection: ConnId) {
-        let open = self.shard.open_replies(connection);
+        let open = self.shard.connections.open_replies(connection);
         self.forwards.come((from, was), connection, open);
     }
 

@@ -141,7 +141,7 @@ mod tests {
             headers: &[],
         };
         let mut shard = Shard::new(&Config::default(), Rc::from([spec]), 1);
-        shard.set_now(500);
+        shard.clock.set_now(500);
         let id = shard.insert(0, ([192, 0, 2, 7], 4_660).into());
         assert!(shard.opened(id));
         shard.prove(id, "tom".into(), 1_800_000_000_000);
@@ -153,7 +153,7 @@ mod tests {
         let _first = shard.reserve(id);
         let second = shard.reserve(id);
         shard.fill(second, Message::Text("later"));
-        shard.set_now(620);
+        shard.clock.set_now(620);
         let mut shard_part = shard.depart(id, None).expect("it may leave");
         shard_part.accepted = 1_790_000_000;
         let mut decoder = Decoder::deflate(1_000);

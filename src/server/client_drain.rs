@@ -50,7 +50,10 @@ impl ClientDrain {
             && let Some(id) = self.waiting.pop_front()
         {
             // One that is on its way to another core gets its turn there.
-            if matches!(host.shard().phase(id), Phase::Free | Phase::Closing) {
+            if matches!(
+                host.shard().connections.phase(id),
+                Phase::Free | Phase::Closing
+            ) {
                 continue;
             }
             host.close(id, CloseReason::Stopping);

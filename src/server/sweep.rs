@@ -29,7 +29,7 @@ pub struct Sweeps(VecDeque<(SweepTask, Vec<ConnId>)>);
 impl Sweeps {
     /// Begins with those that are there now.
     pub fn begin(&mut self, host: &mut Host, transport: &mut Transport, what: SweepTask) {
-        let mut ids = host.shard().ids();
+        let mut ids = host.shard().connections.ids();
         ids.reverse();
         self.0.push_back((what, ids));
         self.go_on(host, transport);

@@ -306,7 +306,7 @@ impl Turn {
         }
         let working = unfinished || self.pending_requests.len() > 0 || host.has_pending_calls();
         self.progress[self.core.index()].publish_quiet(working, connections);
-        let http_connections = host.shard().http_connections();
+        let http_connections = host.shard().connections.http_connections();
         if let TurnPhase::Finishing(until) = self.phase
             && (connections == 0 && http_connections == 0 || Instant::now() >= until)
         {

@@ -3,11 +3,13 @@
 
 use std::rc::Rc;
 
+use super::limits::LIST_KEPT;
+use super::listener_spec::ListenerSpec;
 use super::outbox::SHARED_COST;
 use super::refusals::Excess;
-use super::slot::{Dirty, ListenerSpec, Phase, Slot};
+use super::slot::{Dirty, Phase, Slot};
 use super::work::Work;
-use super::{ConnId, LIST_KEPT, Shard};
+use super::{ConnId, Shard};
 use crate::close::CloseReason;
 use crate::config::OUTBOX_MESSAGE_COST;
 use crate::ident::Reach;
@@ -144,27 +146,15 @@ impl Slot {
                     most: spec.outbox_bytes_max,
                 })
     }
-
-    /// What is held for it alone, in its outbox or back for replies in order.
-    pub(super) fn own_bytes(&self) -> usize {
-        self.outbox.own_bytes() + self.replies_bytes()
-    }
-
-    /// What waits because its kernel takes no more for now.
-    #[inline]
-    pub(super) fn refused_bytes(&self) -> usize {
-        match self.blocked {
-            true => self.outbox.bytes(),
-            false => 0,
-        }
-    }
 }
 
 impl Shard {
     /// Queues a message for one connection. False if it takes no more: it is closing, or this message did
     /// not fit and closes it.
     pub fn send(&mut self, id: ConnId, message: Message<'_>) -> bool {
-        let Some((slot, spec)) = receiver(&mut self.slots, &self.listeners, id) else {
+        let Some((slot, spec)) =
+            receiver(&mut self.connections.slots, &self.connections.listeners, id)
+        else {
             return false;
         };
         let mut frame = Vec::new();
@@ -175,7 +165,10 @@ impl Shard {
             true => frame.len(),
             false => spec.codec.encoded_len(message),
         };
-        let beyond = |excess| self.refusals.allow(id, excess, self.outbox_bytes, self.now);
+        let beyond = |excess| {
+            self.refusals
+                .allow(id, excess, self.outbox_bytes, self.clock.now())
+        };
         if !slot.has_room(spec, length, length, 0, beyond) {
             self.close(id, CloseReason::SlowConsumer);
             return false;
@@ -195,7 +188,7 @@ impl Shard {
         }
         self.dirty.mark(id, slot, Dirty::Urgent);
         self.stats.messages_out += 1;
-        !self.shed() || self.is_live(id)
+        !self.shed() || self.connections.is_live(id)
     }
 
     /// Queues for every connection of the uid within reach, and says for how many.
@@ -203,7 +196,7 @@ impl Shard {
         let mut reached = 0;
         for space in reach.spaces() {
             let mut receivers = std::mem::take(&mut self.receivers);
-            receivers.extend(self.uids.get(&self.slots, space, uid));
+            receivers.extend(self.uids.get(&self.connections.slots, space, uid));
             reached += match receivers[..] {
                 [] => 0,
                 [only] => {
@@ -235,21 +228,13 @@ impl Shard {
         let mut receivers = std::mem::take(&mut self.receivers);
         let each = uids.iter().map(|uid| {
             for space in reach.spaces() {
-                receivers.extend(self.uids.get(&self.slots, space, uid));
+                receivers.extend(self.uids.get(&self.connections.slots, space, uid));
             }
             self.fan_out(&mut receivers, &mut fanout, Dirty::Urgent)
         });
         let reached = each.collect();
         self.receivers = receivers;
         reached
-    }
-
-    /// How many everybody within reach are.
-    pub fn count_everybody(&self, reach: Reach) -> usize {
-        let spaces = reach.spaces();
-        spaces
-            .map(|space| self.everybody.get(space).map_or(0, Vec::len))
-            .sum()
     }
 
     /// How many of them are in a group.
@@ -265,9 +250,7 @@ impl Shard {
     pub fn send_to_everybody(&mut self, reach: Reach, message: Message<'_>) -> u32 {
         let mut receivers = std::mem::take(&mut self.receivers);
         for space in reach.spaces() {
-            if let Some(list) = self.everybody.get(space) {
-                receivers.extend_from_slice(list);
-            }
+            receivers.extend_from_slice(self.everybody.of(space));
         }
         let reached = self.fan_out(&mut receivers, &mut Fanout::new(message), Dirty::Bulk);
         self.receivers = receivers;
@@ -318,7 +301,7 @@ impl Shard {
         let after = fanout.bytes_held();
         self.outbox_bytes += after - before;
         if self.shed() {
-            receivers.retain(|&id| self.is_live(id));
+            receivers.retain(|&id| self.connections.is_live(id));
             self.outbox_bytes -= after - fanout.bytes_held();
         }
         let reached = receivers.len() as u32;
@@ -328,7 +311,9 @@ impl Shard {
     }
 
     fn share(&mut self, id: ConnId, fanout: &mut Fanout<'_>, how: Dirty) -> bool {
-        let Some((slot, spec)) = receiver(&mut self.slots, &self.listeners, id) else {
+        let Some((slot, spec)) =
+            receiver(&mut self.connections.slots, &self.connections.listeners, id)
+        else {
             return false;
         };
         let encoded = slot
@@ -338,7 +323,10 @@ impl Shard {
         let replaced = fanout
             .refresh
             .map_or(0, |of| slot.outbox.replaceable_bytes(of));
-        let beyond = |excess| self.refusals.allow(id, excess, self.outbox_bytes, self.now);
+        let beyond = |excess| {
+            self.refusals
+                .allow(id, excess, self.outbox_bytes, self.clock.now())
+        };
         if !slot.has_room(spec, encoded.len(), 0, replaced, beyond) {
             self.close(id, CloseReason::SlowConsumer);
             return false;
@@ -363,15 +351,6 @@ impl Shard {
         self.passed_by.clear();
     }
 
-    /// Whether there is such a connection.
-    pub fn is_here(&self, id: ConnId) -> bool {
-        self.get(id).is_some()
-    }
-
-    fn is_live(&self, id: ConnId) -> bool {
-        matches!(self.phase(id), Phase::Open | Phase::Home)
-    }
-
     /// Whether a message of this encoded size, in place of some bytes that wait, may be queued; if not
     /// for its size, the connection is closed as a slow consumer.
     pub(super) fn admit(
@@ -380,10 +359,15 @@ impl Shard {
         encoded_bytes: usize,
         replaced_bytes: usize,
     ) -> bool {
-        let Some((slot, spec)) = receiver(&mut self.slots, &self.listeners, id) else {
+        let Some((slot, spec)) =
+            receiver(&mut self.connections.slots, &self.connections.listeners, id)
+        else {
             return false;
         };
-        let beyond = |excess| self.refusals.allow(id, excess, self.outbox_bytes, self.now);
+        let beyond = |excess| {
+            self.refusals
+                .allow(id, excess, self.outbox_bytes, self.clock.now())
+        };
         let fits = slot.has_room(spec, encoded_bytes, encoded_bytes, replaced_bytes, beyond);
         if !fits {
             self.close(id, CloseReason::SlowConsumer);
@@ -393,7 +377,7 @@ impl Shard {
 
     /// Queues what has been admitted.
     pub(super) fn append(&mut self, id: ConnId, length: usize, encode: impl FnOnce(&mut Vec<u8>)) {
-        let slot = &mut self.slots[id.slot];
+        let slot = &mut self.connections.slots[id.slot];
         let cost = slot.outbox.push_own(length, encode);
         self.outbox_bytes += cost;
         if !slot.blocked {
@@ -405,8 +389,10 @@ impl Shard {
 
     /// Queues bytes of the codec's own: a pong, the answer to a close, the end of a handshake.
     pub fn send_raw(&mut self, id: ConnId, encode: impl FnOnce(Codec, &mut Vec<u8>)) {
-        let Some(slot) = self.get(id) else { return };
-        let spec = &self.listeners[usize::from(slot.listener)];
+        let Some(slot) = self.connections.get(id) else {
+            return;
+        };
+        let spec = &self.connections.listeners[usize::from(slot.listener)];
         let codec = spec.codec;
         // A peer that pings and does not read must not grow its outbox without end.
         let excess = Excess {
@@ -415,7 +401,9 @@ impl Shard {
             most: spec.outbox_bytes_max,
         };
         if excess.wanted > excess.most
-            && !self.refusals.allow(id, excess, self.outbox_bytes, self.now)
+            && !self
+                .refusals
+                .allow(id, excess, self.outbox_bytes, self.clock.now())
         {
             self.close(id, CloseReason::SlowConsumer);
             return;
@@ -432,11 +420,12 @@ impl Shard {
             return false;
         }
         let mut waiting: Vec<(bool, usize, ConnId)> = self
+            .connections
             .ids()
             .into_iter()
-            .filter(|id| self.phase(*id) != Phase::Opening)
+            .filter(|id| self.connections.phase(*id) != Phase::Opening)
             .map(|id| {
-                let slot = &self.slots[id.slot];
+                let slot = &self.connections.slots[id.slot];
                 (slot.blocked, slot.outbox.bytes(), id)
             })
             .filter(|(_, bytes, _)| *bytes > 0)
@@ -453,7 +442,7 @@ impl Shard {
             self.begin_end(id, reason, true);
             // One that was closing already, or of which the kernel has a piece of something large, still
             // holds most of it. Others must not go in its place.
-            if self.slots[id.slot].outbox.bytes() > bytes / 2 {
+            if self.connections.slots[id.slot].outbox.bytes() > bytes / 2 {
                 self.abandon(id);
             }
         }
@@ -462,21 +451,21 @@ impl Shard {
 
     /// Drops all that waits for a closing connection, which can then be cut off only.
     fn abandon(&mut self, id: ConnId) {
-        let slot = &mut self.slots[id.slot];
+        let slot = &mut self.connections.slots[id.slot];
         if !slot.blocked {
             self.backlog.settled(slot.outbox.bytes());
         }
         let freed = slot.outbox.clear();
         self.outbox_bytes -= freed;
-        self.overdue.push(id);
+        self.endings.cut_off(id);
         #[cfg(test)]
-        self.abandoned.insert(id);
+        self.endings.abandoned.insert(id);
     }
 
     /// The next connection to be written; `bulk` says whether those that only a broadcast made dirty may
     /// come, too.
     pub fn next_dirty(&mut self, bulk: bool) -> Option<ConnId> {
-        self.dirty.next(&mut self.slots, bulk)
+        self.dirty.next(&mut self.connections.slots, bulk)
     }
 
     /// Whether something is left to be written by a later turn.
@@ -484,34 +473,18 @@ impl Shard {
         !self.dirty.is_empty()
     }
 
-    /// What waits for the connection, in pieces.
-    #[inline]
-    pub fn pieces(&self, id: ConnId) -> impl Iterator<Item = &[u8]> {
-        self.get(id)
-            .into_iter()
-            .flat_map(|slot| slot.outbox.pieces())
-    }
-
-    /// How much that is, each message counting 32 bytes more.
-    pub fn bytes_waiting(&self, id: ConnId) -> usize {
-        self.get(id).map_or(0, |slot| slot.outbox.bytes())
-    }
-
     /// It has had its part of this round's writing, and is written on in a later one.
     pub fn write_later(&mut self, id: ConnId) {
         self.mark_dirty(id, Dirty::Bulk);
     }
 
-    #[inline]
-    pub fn outbox_is_empty(&self, id: ConnId) -> bool {
-        self.get(id).is_none_or(|slot| slot.outbox.is_empty())
-    }
-
     /// The kernel has taken this much.
     #[inline]
     pub fn written(&mut self, id: ConnId, bytes: usize) {
-        let now = self.now;
-        let Some(slot) = self.get_mut(id) else { return };
+        let now = self.clock.now();
+        let Some(slot) = self.connections.get_mut(id) else {
+            return;
+        };
         // HTTP is left out of what is told.
         let told = if slot.is_http() { 0 } else { bytes as u64 };
         let waited = slot.outbox.bytes();
@@ -527,14 +500,16 @@ impl Shard {
         self.outbox_bytes -= freed;
         self.refusals.took(id, waited == left, now);
         if waited == left {
-            self.note_drained(id);
+            self.followers.note_drained(id);
         }
         self.stats.bytes_out += told;
     }
 
     /// The kernel takes no more until the connection is writable again.
     pub fn set_blocked(&mut self, id: ConnId, blocked: bool) {
-        let Some(slot) = self.get_mut(id) else { return };
+        let Some(slot) = self.connections.get_mut(id) else {
+            return;
+        };
         let was = std::mem::replace(&mut slot.blocked, blocked);
         let (waiting, listener) = (slot.outbox.bytes(), usize::from(slot.listener));
         // Where nothing waits any more, a closing one is still to be ended.
@@ -549,8 +524,8 @@ impl Shard {
         match (was, blocked) {
             (false, true) => {
                 self.backlog.settled(waiting);
-                let most = self.listeners[listener].outbox_bytes_max;
-                self.refusals.refused(id, waiting, most, self.now);
+                let most = self.connections.listeners[listener].outbox_bytes_max;
+                self.refusals.refused(id, waiting, most, self.clock.now());
             }
             (true, false) => self.backlog.taken_back(waiting),
             _ => {}

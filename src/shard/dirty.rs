@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use super::LIST_KEPT;
+use super::limits::LIST_KEPT;
 use super::slot::{Dirty, Slot};
 use crate::ident::ConnId;
 use crate::pages::Pages;

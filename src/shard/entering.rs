@@ -9,19 +9,6 @@ use super::slot::Phase;
 use super::{ConnId, Shard};
 use crate::ident::Space;
 
-/// No space has this number.
-const NONE: Space = Space(u32::MAX);
-
-/// The space that the connection of a slot has entered.
-#[derive(Clone, Copy)]
-pub struct Entered(Space);
-
-impl Default for Entered {
-    fn default() -> Entered {
-        Entered(NONE)
-    }
-}
-
 /// Why a connection cannot enter a namespace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -51,9 +38,9 @@ impl std::error::Error for EnterError {}
 impl Shard {
     /// Puts a connection that is not where it stays yet into this space.
     pub fn enter(&mut self, id: ConnId, space: Space) -> Result<(), EnterError> {
-        let slot = self.get(id).ok_or(EnterError::NoConnection)?;
+        let slot = self.connections.get(id).ok_or(EnterError::NoConnection)?;
         match slot.phase {
-            Phase::Open => self.set_entered(id, Some(space)),
+            Phase::Open => self.connections.set_entered(id, Some(space)),
             // One that never binds is at home before its app has heard of it: until there is a session, that is.
             Phase::Home if slot.session == u32::MAX && slot.uid.is_none() => {
                 let groups = slot.groups.as_ref();
@@ -61,36 +48,12 @@ impl Shard {
                     return Err(EnterError::InGroup);
                 }
                 self.forget(id);
-                self.set_entered(id, Some(space));
+                self.connections.set_entered(id, Some(space));
                 self.settle(id);
             }
             Phase::Home => return Err(EnterError::AtHome),
             _ => return Err(EnterError::NoConnection),
         }
         Ok(())
-    }
-
-    /// The space of a live connection.
-    pub fn space_of(&self, id: ConnId) -> Space {
-        self.entered(id).unwrap_or(self.spec(id).space)
-    }
-
-    /// The one it has entered, if any.
-    pub(super) fn entered(&self, id: ConnId) -> Option<Space> {
-        let Entered(space) = *self.entered.get(id.slot)?;
-        (space != NONE).then_some(space)
-    }
-
-    pub(super) fn set_entered(&mut self, id: ConnId, space: Option<Space>) {
-        if let Some(space) = space {
-            *self.entered.claim(id.slot) = Entered(space);
-        }
-    }
-
-    /// Forgets where a connection was, because it goes.
-    pub(super) fn free_entered(&mut self, id: ConnId) {
-        if !self.entered.is_empty() {
-            self.entered.free(id.slot);
-        }
     }
 }

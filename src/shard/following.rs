@@ -9,241 +9,33 @@
 //! that is not kept is held until the place in the stream is reached behind which it came. Bound: what is held counts as
 //! waiting for the connection, up to `outbox_bytes_max`.
 
-use std::collections::VecDeque;
-
-use ahash::{AHashMap, AHashSet};
-use serde::{Deserialize, Serialize};
-use smallvec::SmallVec;
-
+use super::followers::{Followed, Following, Mark, Marked, Since, Standing, Tops};
 use super::{ConnId, Shard};
 use crate::close::CloseReason;
 use crate::config::OUTBOX_MESSAGE_COST;
-use crate::ident::Space;
 use crate::payload::{Message, Payload};
-use crate::protocol::{Codec, events};
-use crate::streams::{Gap, Kind, Position, Positions, Recovery};
-
-/// Where a message stands in the stream of those that it is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Mark {
-    /// Its own position, or that of the last kept message before it.
-    pub position: Position,
-    /// Which of these.
-    pub kept: bool,
-}
-
-/// What a message for many is in, as far as positions go.
-#[derive(Clone, Copy, Debug)]
-pub struct Marked<'a> {
-    pub kind: Kind,
-    pub name: &'a str,
-    /// `None`: nothing of the stream is kept.
-    pub mark: Option<Mark>,
-    pub payload: &'a Payload,
-}
-
-/// What a client says of where it was.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Since {
-    /// Nothing: it begins now.
-    Now,
-    /// There, if that can be read.
-    At(Option<Position>),
-    /// It has had nothing of it.
-    Beginning,
-}
-
-/// How a connection stands in one stream.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Standing {
-    /// The home has not said yet.
-    Asked(Since),
-    /// It may not have got all that there is.
-    Behind,
-    /// It has.
-    Abreast,
-}
-
-/// One stream that a connection follows.
-#[derive(PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Followed {
-    pub kind: Kind,
-    /// The group; of a uid and of everybody it is empty.
-    pub name: Box<str>,
-    /// Up to where it has everything; while it is asked, nothing yet.
-    pub position: Option<Position>,
-    pub standing: Standing,
-    /// What it is to be told of, when it begins.
-    gap: Option<Gap>,
-    /// What came while it was behind, and is kept nowhere: each behind this offset, or at last.
-    held: VecDeque<(Option<u64>, Payload)>,
-    /// What is missing is being read.
-    #[serde(skip)]
-    reading: bool,
-}
-
-impl Followed {
-    /// One that is to be asked for.
-    pub fn new(kind: Kind, name: &str, since: Since) -> Followed {
-        Followed {
-            kind,
-            name: Box::from(name),
-            position: None,
-            standing: Standing::Asked(since),
-            gap: None,
-            held: VecDeque::new(),
-            reading: false,
-        }
-    }
-
-    /// What is to be asked of its home, if that is.
-    pub fn asked(&self) -> Option<Since> {
-        match self.standing {
-            Standing::Asked(since) => Some(since),
-            _ => None,
-        }
-    }
-
-    fn is_abreast(&self) -> bool {
-        self.standing == Standing::Abreast
-    }
-}
-
-/// What a connection follows, in the order of its positions.
-#[derive(PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Following {
-    pub streams: SmallVec<[Followed; 1]>,
-    /// Its first block is queued.
-    begun: bool,
-    held_bytes: usize,
-}
-
-impl Following {
-    /// What a client follows that is in these groups, since the positions that it names: one for its uid, one for each
-    /// group, and one for everybody's stream if it had that.
-    pub fn of_client(groups: &[String], since: Option<&str>) -> Following {
-        let asked: Option<Vec<Option<Position>>> = since.map(|text| {
-            let list: Result<Positions, _> = text.parse();
-            list.map(|list| list.0).unwrap_or_default()
-        });
-        let own = 1 + groups.len();
-        // More or fewer than there are streams are none of them.
-        let asked = asked.map(|list| match list.len() {
-            length if length == own || length == own + 1 => list,
-            _ => vec![None; own + 1],
-        });
-        let since = |nth: usize| match &asked {
-            None => Since::Now,
-            Some(list) => match list.get(nth) {
-                Some(position) => Since::At(*position),
-                None => Since::Beginning,
-            },
-        };
-        let mut streams = SmallVec::new();
-        streams.push(Followed::new(Kind::Uid, "", since(0)));
-        for (nth, group) in groups.iter().enumerate() {
-            streams.push(Followed::new(Kind::Group, group, since(1 + nth)));
-        }
-        if asked.is_some() {
-            streams.push(Followed::new(Kind::All, "", since(own)));
-        }
-        Following {
-            streams,
-            ..Following::default()
-        }
-    }
-}
-
-/// Who follows what.
-#[derive(Default)]
-pub struct Followers {
-    of: AHashMap<u32, Box<Following>>,
-    /// Those that are not abreast everywhere.
-    behind: AHashSet<u32>,
-    /// The last kept message for everybody, by space: all that are abreast have got it.
-    all: AHashMap<Space, Position>,
-    /// Those to be read on for when their outboxes are empty.
-    waiting: AHashSet<u32>,
-    /// Whose are.
-    drained: Vec<ConnId>,
-}
-
-impl Followers {
-    /// Whether somebody is behind, so that messages may have to be held.
-    #[inline]
-    pub fn any_behind(&self) -> bool {
-        !self.behind.is_empty()
-    }
-}
-
-/// What is known of the streams of uids.
-pub type Tops<'a> = &'a mut dyn FnMut(Space, &str) -> Position;
+use crate::protocol::events;
+use crate::streams::{Gap, Kind, Position, Recovery};
 
 impl Shard {
-    /// Whether it tells positions.
-    pub fn tells_positions(&self, id: ConnId) -> bool {
-        self.listener(id)
-            .is_some_and(|spec| spec.codec == Codec::Events)
-    }
-
     /// What a connection is to follow from when it is bound.
     pub fn follow(&mut self, id: ConnId, following: Following) {
-        self.followers.behind.insert(id.slot);
-        self.followers.of.insert(id.slot, Box::new(following));
-    }
-
-    /// It has come with this from elsewhere.
-    pub(super) fn follow_on(&mut self, id: ConnId, following: Box<Following>) {
-        if !following.begun || !following.streams.iter().all(Followed::is_abreast) {
-            self.followers.behind.insert(id.slot);
-        }
-        self.followers.of.insert(id.slot, following);
+        self.followers.follow(id.slot, Box::new(following));
     }
 
     pub fn following(&self, id: ConnId) -> Option<&Following> {
-        self.get(id)?;
-        self.followers.of.get(&id.slot).map(|one| &**one)
+        self.connections.get(id)?;
+        self.followers.get(id.slot)
     }
 
     pub fn following_mut(&mut self, id: ConnId) -> Option<&mut Following> {
-        self.get(id)?;
-        self.followers.of.get_mut(&id.slot).map(|one| &mut **one)
-    }
-
-    /// It leaves, or ends.
-    pub(super) fn unfollow(&mut self, slot: u32) -> Option<Box<Following>> {
-        if self.followers.of.is_empty() {
-            return None;
-        }
-        self.followers.behind.remove(&slot);
-        self.followers.waiting.remove(&slot);
-        let following = self.followers.of.remove(&slot);
-        if self.followers.of.is_empty() {
-            self.followers.of.shrink_to(super::LIST_KEPT);
-            self.followers.behind.shrink_to(super::LIST_KEPT);
-            self.followers.waiting.shrink_to(super::LIST_KEPT);
-        }
-        following
-    }
-
-    #[inline]
-    pub fn any_behind(&self) -> bool {
-        self.followers.any_behind()
-    }
-
-    /// The position of everybody's stream that all here have reached, if anything of it was ever kept.
-    pub fn all_seen(&self, space: Space) -> Option<Position> {
-        self.followers.all.get(&space).copied()
-    }
-
-    /// Everybody's stream has come this far here.
-    pub fn see_all(&mut self, space: Space, position: Position) {
-        self.followers.all.insert(space, position);
+        self.connections.get(id)?;
+        self.followers.get_mut(id.slot)
     }
 
     /// The positions of a connection as its client keeps them.
     fn positions(&self, id: ConnId, tops: Tops<'_>) -> String {
-        let space = self.space_of(id);
+        let space = self.connections.space_of(id);
         let mut text = String::new();
         let mut push = |position: Position| {
             if !text.is_empty() {
@@ -264,9 +56,9 @@ impl Shard {
                     }
                 }
             }
-            None => push(tops(space, self.uid(id).unwrap_or_default())),
+            None => push(tops(space, self.connections.uid(id).unwrap_or_default())),
         }
-        if !has_all && let Some(all) = self.all_seen(space) {
+        if !has_all && let Some(all) = self.followers.all_seen(space) {
             push(all);
         }
         text
@@ -292,7 +84,7 @@ impl Shard {
         if self.following(id).is_none() {
             return;
         }
-        self.followers.behind.insert(id.slot);
+        self.followers.be_behind(id.slot);
         let of_uid = |following: &Following| {
             let mut streams = following.streams.iter();
             streams.position(|one| one.kind == Kind::Uid)
@@ -355,10 +147,9 @@ impl Shard {
             let kinds = following.streams.iter().map(|one| one.kind);
             kinds.eq([Kind::Uid, Kind::All])
         };
-        self.followers.behind.remove(&id.slot);
-        self.followers.waiting.remove(&id.slot);
+        self.followers.be_abreast(id.slot);
         if is_plain {
-            self.unfollow(id.slot);
+            self.followers.unfollow(id.slot);
         }
     }
 
@@ -410,7 +201,7 @@ impl Shard {
         let (kind, name) = (one.kind, one.name.clone());
         let positions = self.positions(id, tops);
         let name = match kind {
-            Kind::Uid => self.uid(id).map(Box::from),
+            Kind::Uid => self.connections.uid(id).map(Box::from),
             _ => Some(name),
         };
         let told = events::ToldGap {
@@ -478,9 +269,12 @@ impl Shard {
     pub(super) fn send_followed(&mut self, id: ConnId, marked: Marked<'_>, tops: Tops<'_>) -> bool {
         let kept = marked.mark.is_some_and(|mark| mark.kept);
         let message = marked.payload.message();
-        let all = self.all_seen(self.space_of(id));
+        let all = self.followers.all_seen(self.connections.space_of(id));
         let all = all.filter(|_| marked.kind == Kind::All);
-        let most = self.listener(id).map_or(0, |spec| spec.outbox_bytes_max);
+        let most = self
+            .connections
+            .listener(id)
+            .map_or(0, |spec| spec.outbox_bytes_max);
         let Some(following) = self.following_mut(id) else {
             return match kept {
                 true => self.send_with_positions(id, message, tops),
@@ -522,41 +316,5 @@ impl Shard {
             }
             (Standing::Abreast, _) => self.send(id, message),
         }
-    }
-
-    /// Has it be told when its outbox is empty.
-    pub fn await_drained(&mut self, id: ConnId) {
-        self.followers.waiting.insert(id.slot);
-    }
-
-    /// Its outbox is empty.
-    #[inline]
-    pub(super) fn note_drained(&mut self, id: ConnId) {
-        if !self.followers.waiting.is_empty() && self.followers.waiting.remove(&id.slot) {
-            self.followers.drained.push(id);
-        }
-    }
-
-    /// Those whose outboxes have become empty.
-    pub fn take_drained(&mut self) -> Vec<ConnId> {
-        std::mem::take(&mut self.followers.drained)
-    }
-
-    pub fn has_drained(&self) -> bool {
-        !self.followers.drained.is_empty()
-    }
-}
-
-impl Followed {
-    fn is_of(&self, marked: Marked<'_>) -> bool {
-        self.kind == marked.kind && (self.kind != Kind::Group || *self.name == *marked.name)
-    }
-}
-
-impl Following {
-    /// As it comes along with a connection that moves: what is being read is read anew.
-    pub(super) fn taken(mut self: Box<Self>) -> Box<Self> {
-        self.streams.iter_mut().for_each(|one| one.reading = false);
-        self
     }
 }

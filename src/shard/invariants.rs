@@ -1,6 +1,7 @@
 //! A shard counted from scratch, for the simulation: every table must agree with the slots.
 
-use super::{ConnId, Dirty, Phase, Shard};
+use super::slot::{Dirty, Phase};
+use super::{ConnId, Shard};
 
 impl Shard {
     /// Panics where a table, a sum or a counter does not agree with the connections themselves.
@@ -8,13 +9,16 @@ impl Shard {
         let (mut live, mut home, mut bound, mut joined, mut outbox) = (0, 0, 0, 0, 0);
         let mut backlog = 0;
         let mut seen = std::collections::HashSet::new();
-        for (number, slot) in self.slots.iter() {
+        for (number, slot) in self.connections.slots.iter() {
             let id = ConnId {
                 slot: number,
                 generation: slot.generation,
             };
             if slot.phase == Phase::Free {
-                assert!(self.entered(id).is_none(), "nobody has entered a space");
+                assert!(
+                    self.connections.entered(id).is_none(),
+                    "nobody has entered a space"
+                );
                 assert!(slot.outbox.is_empty(), "a free slot holds an outbox");
                 continue;
             }
@@ -26,10 +30,10 @@ impl Shard {
             };
             let waits = !slot.outbox.is_empty() && !slot.blocked;
             assert!(!waits || slot.dirty != Dirty::Clean, "nobody will write it");
-            let space = self.space_of(id);
+            let space = self.connections.space_of(id);
             if slot.phase == Phase::Home {
                 home += 1;
-                let list = self.everybody.get(space).expect("somebody is in it");
+                let list = self.everybody.of(space);
                 assert_eq!(list.get(slot.everybody_at as usize), Some(&id));
                 joined += slot.groups.as_ref().map_or(0, |groups| groups.joined.len());
             }
@@ -37,28 +41,28 @@ impl Shard {
                 bound += 1;
                 let own = self
                     .uids
-                    .get(&self.slots, space, uid)
+                    .get(&self.connections.slots, space, uid)
                     .filter(|one| *one == id);
                 assert_eq!(own.count(), 1, "in its uid's list once");
             }
         }
-        let everybody: usize = self.everybody.iter().map(Vec::len).sum();
+        let everybody = self.everybody.total();
         assert_eq!(everybody, home, "everybody is who is home");
         assert_eq!(self.uids.connections(), bound, "connections with a uid");
         assert_eq!(self.stats.bound, bound as u64);
         assert_eq!(self.groups.memberships(), joined, "memberships");
         assert_eq!(self.outbox_bytes, outbox, "bytes in outboxes");
         assert_eq!(self.backlog.bytes(), backlog, "what waits for us");
-        assert_eq!(self.stats.connections + self.http_connections as u64, live);
-        assert_eq!(self.slots.len(), live as usize);
-        assert!(self.credentials() <= live as usize, "a proof of nobody");
+        assert_eq!(self.stats.connections + self.connections.http as u64, live);
+        assert_eq!(self.connections.slots.len(), live as usize);
+        assert!(self.credentials.len() <= live as usize, "a proof of nobody");
     }
 
     /// What is left of it, when nothing should be.
     pub fn leftovers(&self) -> usize {
-        let everybody: usize = self.everybody.iter().map(Vec::len).sum();
-        let connections = self.slots.len();
-        let others = self.uids.others() + self.everybody.others() + self.entered.len();
+        let everybody = self.everybody.total();
+        let connections = self.connections.slots.len();
+        let others = self.uids.others() + self.everybody.others() + self.connections.entries();
         connections
             + everybody
             + others
@@ -66,6 +70,6 @@ impl Shard {
             + self.groups.len()
             + self.outbox_bytes
             + self.backlog.bytes()
-            + self.credentials()
+            + self.credentials.len()
     }
 }

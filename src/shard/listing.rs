@@ -9,11 +9,9 @@ use std::net::SocketAddr;
 
 use ahash::AHashMap;
 
+use super::Shard;
 use super::uids::ListingMark;
-use super::{Joining, Shard};
-use crate::config::OUTBOX_MESSAGE_COST;
-use crate::ident::{ConnId, Reach, Space};
-use crate::payload::Message;
+use crate::ident::{Reach, Space};
 
 /// Most connections of a uid that are told one by one.
 pub const CONNECTIONS_LISTED_MAX: usize = 1_000;
@@ -23,9 +21,6 @@ pub const UIDS_PER_PAGE_MAX: usize = 10_000;
 pub const MEMBERS_MAX: usize = 1_000;
 /// Connections of a group that are looked at for that.
 const MEMBERS_LOOKED_AT: usize = 10 * MEMBERS_MAX;
-/// What a codec puts around a message at most.
-const UNIT_HEAD_BYTES: usize = 10;
-
 /// One connection of a uid.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConnectionInfo {
@@ -74,22 +69,18 @@ pub struct GroupInfo {
 }
 
 impl Shard {
-    pub(super) fn accepted(&self, id: ConnId) -> u32 {
-        self.accepted.get(id.slot).copied().unwrap_or(0)
-    }
-
     /// The connections of a uid within reach.
     pub fn uid_info(&self, reach: Reach, uid: &str) -> UidInfo {
         let mut look = UidInfo::default();
         for space in reach.spaces() {
-            let connections = self.uids.get(&self.slots, space, uid);
+            let connections = self.uids.get(&self.connections.slots, space, uid);
             look.connections += connections.len();
             for id in connections.take(CONNECTIONS_LISTED_MAX - look.listed.len()) {
-                let slot = &self.slots[id.slot];
+                let slot = &self.connections.slots[id.slot];
                 look.listed.push(ConnectionInfo {
-                    since: self.accepted(id),
+                    since: self.connections.accepted(id),
                     address: slot.peer.address(),
-                    listener: self.listeners[usize::from(slot.listener)].shown,
+                    listener: self.connections.listeners[usize::from(slot.listener)].shown,
                     bytes_waiting: slot.outbox.bytes() + slot.replies_bytes(),
                     paused: slot.paused,
                 });
@@ -114,7 +105,7 @@ impl Shard {
         while let Some(space) = spaces.next() {
             let found = self
                 .uids
-                .page(&self.slots, space, mark, uids_max, &mut uids);
+                .page(&self.connections.slots, space, mark, uids_max, &mut uids);
             // A page ends with its table: what it looks at is bounded.
             let next = match found {
                 Some(mark) => Some((space, mark)),
@@ -147,7 +138,7 @@ impl Shard {
             for (id, called) in members.take(left) {
                 left -= 1;
                 // One without either has no name to tell.
-                let Some(name) = called.or_else(|| self.uid(id)) else {
+                let Some(name) = called.or_else(|| self.connections.uid(id)) else {
                     continue;
                 };
                 let room = found.len() < members_max;
@@ -166,54 +157,5 @@ impl Shard {
             members: members.map(|(uid, count)| (uid.into(), count)).collect(),
             complete,
         }
-    }
-
-    /// Puts the present connections of a uid into a group. How many are in it then, and how many are not because
-    /// they are in as many as they may be.
-    pub fn join_uid(&mut self, reach: Reach, uid: &str, group: &str) -> (u32, u32) {
-        let (mut joined, mut refused) = (0, 0);
-        for space in reach.spaces() {
-            for id in self.connections_of(space, uid) {
-                match self.join(id, group, None) {
-                    Joining::In { .. } | Joining::Later => joined += 1,
-                    Joining::Stale | Joining::Refused(_) => refused += 1,
-                }
-            }
-        }
-        (joined, refused)
-    }
-
-    /// Takes them out of it, and says how many.
-    pub fn leave_uid(&mut self, reach: Reach, uid: &str, group: &str) -> u32 {
-        let mut left = 0;
-        for space in reach.spaces() {
-            for id in self.connections_of(space, uid) {
-                left += u32::from(self.leave(id, group));
-            }
-        }
-        left
-    }
-
-    /// The largest message that each connection within reach has room for when nothing waits for it.
-    pub fn message_bytes_max(&self, reach: Reach) -> usize {
-        let spaces: Vec<Space> = reach.spaces().collect();
-        let within = self.listeners.iter();
-        let within = within.filter(|spec| !spec.pauses && spaces.contains(&spec.space));
-        let rooms = within.map(|spec| spec.outbox_bytes_max);
-        rooms.min().map_or(usize::MAX, |room| {
-            room.saturating_sub(UNIT_HEAD_BYTES + OUTBOX_MESSAGE_COST)
-        })
-    }
-
-    /// Whether each of them has room for this one, whose bytes may become more in its codec.
-    pub fn has_room_for(&self, reach: Reach, message: Message<'_>) -> bool {
-        let spaces: Vec<Space> = reach.spaces().collect();
-        let within = self.listeners.iter();
-        let mut within = within.filter(|spec| !spec.pauses && spaces.contains(&spec.space));
-        within.all(|spec| {
-            // No codec makes eight times as much of a message, so a small one need not be looked at.
-            message.len() < spec.outbox_bytes_max / 8
-                || spec.codec.encoded_len(message) + OUTBOX_MESSAGE_COST <= spec.outbox_bytes_max
-        })
     }
 }

@@ -2,7 +2,7 @@
 //! others as ever.
 
 use super::delivery::Fanout;
-use super::following::{Marked, Tops};
+use super::followers::{Marked, Tops};
 use super::slot::Dirty;
 use super::{ConnId, Shard};
 use crate::ident::Space;
@@ -12,7 +12,7 @@ impl Shard {
     /// Queues a message that has a place in a stream for every connection of its uid in a space.
     pub fn send_marked_to_uid(&mut self, space: Space, marked: Marked<'_>, tops: Tops<'_>) -> u32 {
         let mut receivers = std::mem::take(&mut self.receivers);
-        receivers.extend(self.uids.get(&self.slots, space, marked.name));
+        receivers.extend(self.uids.get(&self.connections.slots, space, marked.name));
         let mut fanout = Fanout::new(marked.payload.message());
         let reached = self.fan_out_marked(&mut receivers, &mut fanout, Dirty::Urgent, marked, tops);
         self.receivers = receivers;
@@ -27,12 +27,10 @@ impl Shard {
         tops: Tops<'_>,
     ) -> u32 {
         if let Some(mark) = marked.mark.filter(|mark| mark.kept) {
-            self.see_all(space, mark.position);
+            self.followers.see_all(space, mark.position);
         }
         let mut receivers = std::mem::take(&mut self.receivers);
-        if let Some(list) = self.everybody.get(space) {
-            receivers.extend_from_slice(list);
-        }
+        receivers.extend_from_slice(self.everybody.of(space));
         let mut fanout = Fanout::new(marked.payload.message());
         let reached = self.fan_out_marked(&mut receivers, &mut fanout, Dirty::Bulk, marked, tops);
         self.receivers = receivers;
@@ -58,7 +56,7 @@ impl Shard {
 
     /// The same for one of those that it is for, which comes from where it has not got it.
     pub fn send_marked(&mut self, id: ConnId, marked: Marked<'_>, tops: Tops<'_>) -> bool {
-        match self.tells_positions(id) {
+        match self.connections.tells_positions(id) {
             true => self.send_followed(id, marked, tops),
             false => self.send(id, marked.payload.message()),
         }
@@ -75,7 +73,7 @@ impl Shard {
     ) -> u32 {
         let passed_by = &self.passed_by;
         let mut followers = Vec::new();
-        let (slots, listeners) = (&self.slots, &self.listeners);
+        let (slots, listeners) = (&self.connections.slots, &self.connections.listeners);
         receivers.retain(|id| {
             let listener = slots[id.slot].listener;
             let follows = listeners[usize::from(listener)].codec == Codec::Events;

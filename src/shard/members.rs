@@ -4,14 +4,15 @@
 //! each. Who somebody is in a group belongs to the membership: a connection may have a name of its own in each.
 //! Bound: `groups_per_connection_max` entries a connection.
 
-use std::collections::VecDeque;
 use std::fmt;
 
 use ahash::{AHashMap, RandomState};
 use hashbrown::HashTable;
+use serde::{Deserialize, Serialize};
 
-use super::slot::JoinRequest;
+use super::limits::LIST_KEPT;
 use crate::ident::{ConnId, Space, UidError};
+use crate::queue::Queue;
 
 /// A connection's membership: which group, and where in its list.
 #[derive(Clone, Copy)]
@@ -38,6 +39,30 @@ struct Group {
     confirmed: bool,
     /// Connections that are to come and will be members.
     pins: u32,
+}
+
+/// A connection's groups.
+#[derive(Default)]
+pub struct Memberships {
+    pub joined: Vec<Membership>,
+    /// Joins asked for before the connection is home.
+    pub asked: Vec<JoinRequest>,
+}
+
+/// A group that a connection is to join, and what it is called there if not by its uid.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct JoinRequest {
+    pub group: Box<str>,
+    pub called: Option<Box<str>>,
+}
+
+impl JoinRequest {
+    pub fn new(group: &str, called: Option<&str>) -> JoinRequest {
+        JoinRequest {
+            group: Box::from(group),
+            called: called.map(Box::from),
+        }
+    }
 }
 
 /// A group has members on this core now, or none any more: its home is to know.
@@ -85,7 +110,7 @@ pub struct Groups {
     free: Vec<u32>,
     next_id: u64,
     /// What the homes are to be told, in order.
-    interests: VecDeque<Interest>,
+    interests: Queue<Interest, LIST_KEPT>,
 }
 
 impl Groups {
@@ -101,7 +126,7 @@ impl Groups {
             groups: Vec::new(),
             free: Vec::new(),
             next_id: 0,
-            interests: VecDeque::new(),
+            interests: Queue::default(),
         }
     }
 
@@ -193,11 +218,7 @@ impl Groups {
 
     /// The next thing that a home is to be told.
     pub fn next_interest(&mut self) -> Option<Interest> {
-        let interest = self.interests.pop_front();
-        if interest.is_none() {
-            self.interests.shrink_to(super::LIST_KEPT);
-        }
-        interest
+        self.interests.pop()
     }
 
     /// The group of a membership, and what the member is called there if that is not its uid.
@@ -218,7 +239,7 @@ impl Groups {
         if let Some(number) = self.find(space, name) {
             return number;
         }
-        self.interests.push_back(Interest {
+        self.interests.push(Interest {
             space,
             group: Box::from(name),
             wanted: true,
@@ -280,7 +301,7 @@ impl Groups {
         if let Ok(entry) = self.names.find_entry(hash, |of| *of == number) {
             entry.remove();
         }
-        self.interests.push_back(Interest {
+        self.interests.push(Interest {
             space: group.space,
             group: Box::from(&*group.name),
             wanted: false,

@@ -7,11 +7,14 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::credentials::SavedCredential;
-use super::following::Following;
+use super::exchange::Exchange;
+use super::followers::Following;
+use super::members::JoinRequest;
+use super::outbox::Unsent;
 use super::replies::Replies;
-use super::slot::{Binding, JoinRequest, Peer, Phase, Slot};
+use super::slot::{Binding, Dirty, Peer, Phase, Slot};
 use super::wheel::Tick;
-use super::{ConnId, Dirty, Exchange, Shard};
+use super::{ConnId, Shard};
 use crate::close::CloseReason;
 use crate::ident::{Space, check_name, check_uid};
 use crate::protocol::websocket::extension::Window;
@@ -72,14 +75,6 @@ pub enum SavedPhase {
         /// Where it was in asking, if it asked by HTTP.
         exchange: Option<Exchange>,
     },
-}
-
-/// Encoded bytes not yet written.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Unsent {
-    pub bytes: Vec<u8>,
-    /// Whether a part of their first unit may have left: it cannot be dropped then.
-    pub begun: bool,
 }
 
 /// A reason in writing: its words, whatever its place among others.
@@ -192,7 +187,7 @@ impl Slot {
 impl Shard {
     /// Whether [`Shard::depart`] can take the connection out, by itself and not for a uid.
     pub fn may_depart(&self, id: ConnId) -> Result<(), DepartError> {
-        let slot = self.get(id).ok_or(DepartError::Gone)?;
+        let slot = self.connections.get(id).ok_or(DepartError::Gone)?;
         match (slot.phase, slot.binding) {
             (Phase::Http, Binding::Http(Exchange::Answering)) => Err(DepartError::Answering),
             (Phase::Open, Binding::Leaving) => Err(DepartError::Leaving),
@@ -207,21 +202,28 @@ impl Shard {
         id: ConnId,
         binds: Option<Box<str>>,
     ) -> Result<ShardPart, DepartError> {
-        let now = self.now;
-        let (accepted, entered) = (self.accepted(id), self.entered(id));
-        let mut stage = self.get(id).ok_or(DepartError::Gone)?.stage(binds)?;
+        let now = self.clock.now();
+        let (accepted, entered) = (self.connections.accepted(id), self.connections.entered(id));
+        let mut stage = self
+            .connections
+            .get(id)
+            .ok_or(DepartError::Gone)?
+            .stage(binds)?;
         let groups = match stage {
             SavedPhase::Closing { .. } => Vec::new(),
             _ => self.memberships(id),
         };
-        let slot = self.get_mut(id).and_then(|slot| slot.groups.as_mut());
+        let slot = self
+            .connections
+            .get_mut(id)
+            .and_then(|slot| slot.groups.as_mut());
         let join_requests = slot.map_or_else(Vec::new, |groups| std::mem::take(&mut groups.asked));
         if matches!(stage, SavedPhase::Home { .. }) {
             self.forget(id);
         }
-        let following = self.unfollow(id.slot).map(Following::taken);
-        let credential = self.take_credential(id).map(|held| held.taken(now));
-        let slot = self.get_mut(id).ok_or(DepartError::Gone)?;
+        let following = self.followers.unfollow(id.slot).map(Following::taken);
+        let credential = self.credentials.take(id.slot).map(|held| held.taken(now));
+        let slot = self.connections.get_mut(id).ok_or(DepartError::Gone)?;
         let late = match slot.blocked {
             true => 0,
             false => slot.outbox.bytes(),
@@ -258,18 +260,20 @@ impl Shard {
     /// come for a uid is to be bound next.
     pub fn arrive(&mut self, shard_part: &mut ShardPart, session: u32) -> ConnId {
         let id = self.take_slot(shard_part.listener, shard_part.peer, shard_part.accepted);
-        let now = self.now;
+        let now = self.clock.now();
         self.stats.moved_in += 1;
         let credential = shard_part.credential.take();
-        self.hold(id, credential.map(|taken| taken.held(now)));
-        self.set_entered(id, shard_part.entered);
+        if let Some(taken) = credential {
+            self.credentials.hold(id.slot, taken.held(now));
+        }
+        self.connections.set_entered(id, shard_part.entered);
         if let Some(following) = shard_part.following.take() {
-            self.follow_on(id, following);
+            self.followers.follow(id.slot, following);
         }
         let groups = std::mem::take(&mut shard_part.groups);
         let join_requests = std::mem::take(&mut shard_part.join_requests);
         let unsent = std::mem::take(&mut shard_part.unsent);
-        let slot = &mut self.slots[id.slot];
+        let slot = &mut self.connections.slots[id.slot];
         slot.session = session;
         slot.window = shard_part.window;
         slot.heard = now.saturating_sub(shard_part.heard);
@@ -288,7 +292,7 @@ impl Shard {
         }
         self.enter_stage(id, &shard_part.stage, groups);
         if !join_requests.is_empty()
-            && let Some(slot) = self.get_mut(id)
+            && let Some(slot) = self.connections.get_mut(id)
         {
             slot.groups.get_or_insert_default().asked = join_requests;
         }
@@ -298,7 +302,7 @@ impl Shard {
 
     /// Gives one that arrives its phase, and the tables theirs of it.
     fn enter_stage(&mut self, id: ConnId, stage: &SavedPhase, groups: Vec<JoinRequest>) {
-        let slot = &mut self.slots[id.slot];
+        let slot = &mut self.connections.slots[id.slot];
         let exchange = match stage {
             SavedPhase::Opening => {
                 self.stats.opening += 1;
@@ -316,7 +320,7 @@ impl Shard {
                 if binds.is_some() {
                     slot.binding = Binding::AsksAnew;
                 }
-                let space = self.space_of(id);
+                let space = self.connections.space_of(id);
                 return self.enter_home(id, space, uid.as_deref(), &groups);
             }
             SavedPhase::Http(exchange) => {
@@ -332,7 +336,7 @@ impl Shard {
         if let Some(exchange) = exchange {
             slot.binding = Binding::Http(exchange);
             self.stats.connections -= 1;
-            self.http_connections += 1;
+            self.connections.http += 1;
         }
     }
 
@@ -340,12 +344,13 @@ impl Shard {
     #[inline(never)]
     fn enter_home(&mut self, id: ConnId, space: Space, uid: Option<&str>, groups: &[JoinRequest]) {
         if let Some(uid) = uid {
-            self.slots[id.slot].binding = Binding::Asked;
-            self.uids.insert(&mut self.slots, space, uid, id);
+            self.connections.slots[id.slot].binding = Binding::Asked;
+            self.uids
+                .insert(&mut self.connections.slots, space, uid, id);
             self.stats.bound += 1;
-            self.bound_as_proved(id);
+            self.credentials.bind(id.slot, uid);
         }
-        self.slots[id.slot].everybody_at = self.enter_everybody(id, space);
+        self.connections.slots[id.slot].everybody_at = self.everybody.enter(space, id);
         for JoinRequest { group, called } in groups {
             // Whatever the limit is by now.
             self.join_within(id, group, called.as_deref(), usize::MAX);

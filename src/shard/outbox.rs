@@ -7,7 +7,8 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use super::migration::Unsent;
+use serde::{Deserialize, Serialize};
+
 use crate::config::OUTBOX_MESSAGE_COST;
 
 /// An own chunk takes further small messages up to this size, so that a burst to one connection is
@@ -18,6 +19,14 @@ const OWN_BYTES_MIN: usize = 64;
 /// A larger message gets a chunk of just its size: what is left over at the end of a chunk is memory that no
 /// account has.
 const JOINED_BYTES_MAX: usize = 1 << 10;
+
+/// Encoded bytes not yet written.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Unsent {
+    pub bytes: Vec<u8>,
+    /// Whether a part of their first unit may have left: it cannot be dropped then.
+    pub begun: bool,
+}
 
 enum Encoded {
     /// Encoded for this connection alone.

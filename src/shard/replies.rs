@@ -8,13 +8,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::Shard;
-use super::refusals::Excess;
-use super::slot::{ListenerSpec, Phase, Slot};
-use crate::close::CloseReason;
 use crate::config::OUTBOX_MESSAGE_COST;
-use crate::ident::{ConnId, Reply};
-use crate::payload::Message;
 
 /// Places for which an idle connection that has asked keeps the memory.
 const PLACES_KEPT: usize = 8;
@@ -113,103 +107,6 @@ impl Replies {
         // What a burst has taken is not kept; what one question at a time needs is.
         if self.places.is_empty() && self.places.capacity() > PLACES_KEPT {
             self.places = VecDeque::new();
-        }
-    }
-}
-
-impl Slot {
-    /// What open replies count against the outbox's limit.
-    pub fn replies_bytes(&self) -> usize {
-        self.replies.as_ref().map_or(0, |replies| replies.bytes())
-    }
-
-    /// Whether a connection that pauses when full is full: not to be read until half has left.
-    pub fn is_full(&self, spec: &ListenerSpec) -> bool {
-        if !spec.pauses {
-            return false;
-        }
-        let most = match self.paused {
-            true => spec.outbox_bytes_max / 2,
-            false => spec.outbox_bytes_max,
-        };
-        self.outbox.bytes() + self.replies_bytes() >= most
-    }
-}
-
-impl Shard {
-    /// Takes the next place in the connection's order of replies.
-    pub fn reserve(&mut self, id: ConnId) -> Reply {
-        let number = self
-            .get_mut(id)
-            .map_or(0, |slot| slot.replies.get_or_insert_default().reserve());
-        if let Some(slot) = self.get(id) {
-            let spec = &self.listeners[usize::from(slot.listener)];
-            let held = slot.refused_bytes() + slot.replies_bytes();
-            let excess = Excess {
-                wanted: held,
-                own: slot.own_bytes(),
-                most: spec.outbox_bytes_max,
-            };
-            if held > excess.most
-                && !spec.pauses
-                && !self.refusals.allow(id, excess, self.outbox_bytes, self.now)
-            {
-                self.close(id, CloseReason::SlowConsumer);
-            }
-        }
-        Reply {
-            connection: id,
-            number,
-        }
-    }
-
-    /// How many places are open.
-    pub fn open_replies(&self, id: ConnId) -> usize {
-        let replies = self.get(id).and_then(|slot| slot.replies.as_ref());
-        replies.map_or(0, |replies| replies.open())
-    }
-
-    /// Whether replies are open.
-    pub fn has_open_replies(&self, id: ConnId) -> bool {
-        self.get(id)
-            .and_then(|slot| slot.replies.as_ref())
-            .is_some_and(|replies| !replies.is_empty())
-    }
-
-    /// Fills a reserved place; what can leave in order is queued.
-    pub fn fill(&mut self, reply: Reply, message: Message<'_>) {
-        let id = reply.connection;
-        let Some(codec) = self.listener(id).map(|listener| listener.codec) else {
-            return;
-        };
-        // The message takes over what its place has counted. An answer of HTTP is as long as it is, and not counted.
-        let is_http = self.phase(id) == Phase::Http;
-        if !self.has_open_replies(id)
-            || !is_http && !self.admit(id, codec.encoded_len(message), OUTBOX_MESSAGE_COST)
-        {
-            return;
-        }
-        let Some(mut replies) = self.get_mut(id).and_then(|slot| slot.replies.take()) else {
-            return;
-        };
-        if replies.pass(reply.number) {
-            self.append(id, codec.encoded_len(message), |out| {
-                codec.encode(message, out)
-            });
-            self.stats.messages_out += u64::from(!is_http);
-            while let Some(encoded) = replies.next_filled() {
-                if self.admit(id, encoded.len(), 0) {
-                    self.append(id, encoded.len(), |out| out.extend_from_slice(&encoded));
-                    self.stats.messages_out += 1;
-                }
-            }
-        } else {
-            let mut encoded = Vec::with_capacity(codec.encoded_len(message));
-            codec.encode(message, &mut encoded);
-            replies.keep(reply.number, encoded);
-        }
-        if let Some(slot) = self.get_mut(id) {
-            slot.replies = Some(replies);
         }
     }
 }

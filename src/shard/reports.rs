@@ -25,9 +25,11 @@ impl Shard {
         if self.reporter.is_none() {
             return;
         }
-        let space = self.space_of(id);
-        let Some(uid) = self.uid(id) else { return };
-        let last = self.uids.count(&self.slots, space, uid) == 0;
+        let space = self.connections.space_of(id);
+        let Some(uid) = self.connections.uid(id) else {
+            return;
+        };
+        let last = self.uids.count(&self.connections.slots, space, uid) == 0;
         self.report(id, |of| UidEventKind::Disconnect { of, reason, last });
     }
 
@@ -41,11 +43,11 @@ impl Shard {
     }
 
     fn report(&mut self, id: ConnId, what: impl FnOnce(Origin) -> UidEventKind) {
-        let slot = &self.slots[id.slot];
+        let slot = &self.connections.slots[id.slot];
         let of = Origin {
             connection: id,
             peer: slot.peer.address(),
-            listener: self.spec(id).shown,
+            listener: self.connections.spec(id).shown,
         };
         if let (Some(reporter), Some(uid)) = (&mut self.reporter, &slot.uid) {
             reporter.tell(uid, what(of));

@@ -2,49 +2,20 @@
 //! [`ListenerSpec`].
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::exchange::Exchange;
-use super::members::Membership;
+use super::listener_spec::ListenerSpec;
+use super::members::Memberships;
 use super::outbox::Outbox;
 use super::replies::Replies;
-use super::uids::NO_SLOT;
 use super::wheel::Tick;
 use crate::close::CloseReason;
-use crate::ident::{ConnId, Space};
-use crate::protocol::Codec;
 use crate::protocol::websocket::extension::Window;
 
-/// What all connections of one listener share.
-#[derive(Clone, Debug)]
-pub struct ListenerSpec {
-    /// The app's number on every core.
-    pub app: u8,
-    pub codec: Codec,
-    pub space: Space,
-    /// Whether its connections bind a uid; if not they have no login, idle or ping deadline.
-    pub binds: bool,
-    /// Whether they may live without one, at home from their start.
-    pub optional: bool,
-    /// Whether who they are must be proved before they bind.
-    pub proves: bool,
-    /// Whether a full outbox pauses the reading, in place of closing.
-    pub pauses: bool,
-    /// Whether a line that is no message is told to the app, in place of closing.
-    pub tells: bool,
-    pub message_bytes_max: usize,
-    pub outbox_bytes_max: usize,
-    /// Whether compression may be agreed on.
-    pub compress: bool,
-    /// The listener that its connections are told and counted as.
-    pub shown: u16,
-    /// Its URL, as it was asked for.
-    pub url: Arc<str>,
-    /// The header fields that its app wants to see of the requests that open connections.
-    pub headers: &'static [&'static str],
-}
+/// No slot has this number.
+pub const NO_SLOT: u32 = u32::MAX;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
@@ -154,6 +125,45 @@ pub struct Slot {
     pub outbox: Outbox,
 }
 
+impl Slot {
+    /// Whether it asks by HTTP, or has until it was to end.
+    #[inline]
+    pub fn is_http(&self) -> bool {
+        matches!(self.binding, Binding::Http(_))
+    }
+
+    /// What open replies count against the outbox's limit.
+    pub fn replies_bytes(&self) -> usize {
+        self.replies.as_ref().map_or(0, |replies| replies.bytes())
+    }
+
+    /// Whether a connection that pauses when full is full: not to be read until half has left.
+    pub fn is_full(&self, spec: &ListenerSpec) -> bool {
+        if !spec.pauses {
+            return false;
+        }
+        let most = match self.paused {
+            true => spec.outbox_bytes_max / 2,
+            false => spec.outbox_bytes_max,
+        };
+        self.outbox.bytes() + self.replies_bytes() >= most
+    }
+
+    /// What is held for it alone, in its outbox or back for replies in order.
+    pub fn own_bytes(&self) -> usize {
+        self.outbox.own_bytes() + self.replies_bytes()
+    }
+
+    /// What waits because its kernel takes no more for now.
+    #[inline]
+    pub fn refused_bytes(&self) -> usize {
+        match self.blocked {
+            true => self.outbox.bytes(),
+            false => 0,
+        }
+    }
+}
+
 /// The place of no connection.
 impl Default for Slot {
     fn default() -> Slot {
@@ -185,34 +195,12 @@ impl Default for Slot {
     }
 }
 
-/// A connection's groups.
-#[derive(Default)]
-pub struct Memberships {
-    pub joined: Vec<Membership>,
-    /// Joins asked for before the connection is home.
-    pub asked: Vec<JoinRequest>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A group that a connection is to join, and what it is called there if not by its uid.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct JoinRequest {
-    pub group: Box<str>,
-    pub called: Option<Box<str>>,
-}
-
-impl JoinRequest {
-    pub fn new(group: &str, called: Option<&str>) -> JoinRequest {
-        JoinRequest {
-            group: Box::from(group),
-            called: called.map(Box::from),
-        }
+    #[test]
+    fn a_slot_stays_small() {
+        assert_eq!(size_of::<Slot>(), 144);
     }
-}
-
-/// A connection's end, as its app is to be told of it.
-pub struct Ended {
-    pub connection: ConnId,
-    pub app: u8,
-    pub session: u32,
-    pub reason: CloseReason,
 }

@@ -9,13 +9,10 @@ use ahash::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-use super::slot::Slot;
+use super::slot::{NO_SLOT, Slot};
 use super::spaces::BySpace;
 use crate::ident::{ConnId, Space};
 use crate::pages::Pages;
-
-/// No slot has this number.
-pub const NO_SLOT: u32 = u32::MAX;
 
 /// The uids of one core, a table per space.
 pub struct Uids {
@@ -108,7 +105,7 @@ impl Uids {
             .spaces
             .get(space)
             .and_then(|table| table.find(&self.hasher, slots, uid));
-        Connections {
+        ChainOfUid {
             slots,
             next: chain.map_or(NO_SLOT, |chain| chain.first),
             left: chain.map_or(0, |chain| chain.length),
@@ -234,13 +231,13 @@ impl Uids {
     }
 }
 
-struct Connections<'s> {
+struct ChainOfUid<'s> {
     slots: &'s Slots,
     next: u32,
     left: u32,
 }
 
-impl Iterator for Connections<'_> {
+impl Iterator for ChainOfUid<'_> {
     type Item = ConnId;
 
     fn next(&mut self) -> Option<ConnId> {
@@ -259,7 +256,7 @@ impl Iterator for Connections<'_> {
     }
 }
 
-impl ExactSizeIterator for Connections<'_> {}
+impl ExactSizeIterator for ChainOfUid<'_> {}
 
 #[cfg(test)]
 mod tests {

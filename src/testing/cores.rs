@@ -139,7 +139,7 @@ impl Cores {
         for client in 0..self.connections.len() {
             worked |= self.finish(client, core);
         }
-        for id in self.hosts[core].shard().take_overdue() {
+        for id in self.hosts[core].shard().endings.take_overdue() {
             self.remove(core, id);
             worked = true;
         }
@@ -292,7 +292,7 @@ impl Cores {
             return true;
         }
         // It may still read: what it has asked for is answered first.
-        if host.shard().has_open_replies(id) {
+        if host.shard().connections.has_open_replies(id) {
             return false;
         }
         host.close(id, CloseReason::ByPeer);
@@ -312,8 +312,8 @@ impl Cores {
                 shard.set_blocked(id, true);
                 continue;
             }
-            while !shard.outbox_is_empty(id) {
-                let bytes: Vec<u8> = shard.pieces(id).flatten().copied().collect();
+            while !shard.connections.outbox_is_empty(id) {
+                let bytes: Vec<u8> = shard.connections.pieces(id).flatten().copied().collect();
                 shard.written(id, bytes.len());
                 connection.take(&bytes);
             }
@@ -332,7 +332,9 @@ impl Cores {
             return false;
         };
         let host = &mut self.hosts[core];
-        let is_over = on == core && host.flow(id) == Flow::End && host.shard().outbox_is_empty(id);
+        let is_over = on == core
+            && host.flow(id) == Flow::End
+            && host.shard().connections.outbox_is_empty(id);
         if is_over {
             self.remove(core, id);
         }
@@ -344,7 +346,7 @@ impl Cores {
         if let Some(client) = self.client_at(core, id) {
             let connection = &mut self.connections[client];
             connection.place = Place::Gone;
-            connection.reason = self.hosts[core].shard().reason(id);
+            connection.reason = self.hosts[core].shard().connections.reason(id);
         }
         self.hosts[core].shard().remove(id);
     }

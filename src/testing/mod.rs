@@ -358,7 +358,11 @@ impl TestServer {
     /// The uid that a client's connection is bound to.
     pub fn uid_of(&mut self, client: Client) -> Option<String> {
         match self.connection(client).place {
-            Place::On(core, id) => self.cores.hosts[core].shard().uid(id).map(str::to_owned),
+            Place::On(core, id) => self.cores.hosts[core]
+                .shard()
+                .connections
+                .uid(id)
+                .map(str::to_owned),
             Place::Travelling | Place::Gone => None,
         }
     }

@@ -42,7 +42,7 @@ impl World {
         for core in 0..self.scene.cores {
             self.model().step();
             self.wake(core);
-            for id in self.hosts[core].shard().ids() {
+            for id in self.hosts[core].shard().connections.ids() {
                 if self.hosts[core].flow(id) != Flow::End {
                     self.hosts[core].close(id, CloseReason::Stopping);
                 }
@@ -89,7 +89,7 @@ impl World {
             Place::Opening(on, _) => on == core,
             Place::On(on, id) if on == core => match host.flow(id) {
                 Flow::Go => one.has_input() && !one.paused,
-                Flow::End => host.shard().outbox_is_empty(id),
+                Flow::End => host.shard().connections.outbox_is_empty(id),
                 _ => false,
             },
             _ => false,
@@ -153,7 +153,7 @@ impl World {
                     let hold = self.hosts[core].hold(id);
                     assert_eq!(flow, Flow::Go, "client {client} is stuck: {hold:?}");
                     assert!(!one.has_input(), "client {client} is not read");
-                    assert!(self.hosts[core].shard().outbox_is_empty(id));
+                    assert!(self.hosts[core].shard().connections.outbox_is_empty(id));
                 }
             }
         }
@@ -162,8 +162,8 @@ impl World {
     /// All credit is back. A core of which no connection waits for credit takes it with its next turn.
     fn check_credit(&mut self) {
         for host in &mut self.hosts {
-            for id in host.shard().ids() {
-                assert_eq!(host.shard().transit(id), 0, "credit is lost");
+            for id in host.shard().connections.ids() {
+                assert_eq!(host.shard().connections.transit(id), 0, "credit is lost");
             }
             let local = host.local();
             assert_eq!(local.bus.in_transit_bytes(), 0, "credit is lost");

@@ -180,7 +180,7 @@ impl World {
         let host = &mut self.hosts[core];
         host.shard().heard(id, text.len());
         host.message(id, Message::Text(text));
-        let on_the_way = host.shard().transit(id);
+        let on_the_way = host.shard().connections.transit(id);
         assert!(
             on_the_way <= self.scene.transit + charge + self.said_when_bound(),
             "{on_the_way} bytes on the way for one connection"
@@ -228,7 +228,13 @@ impl World {
         loop {
             let width = self.rng.usize(1..=4);
             let shard = self.hosts[core].shard();
-            let mut bytes: Vec<u8> = shard.pieces(id).take(width).flatten().copied().collect();
+            let mut bytes: Vec<u8> = shard
+                .connections
+                .pieces(id)
+                .take(width)
+                .flatten()
+                .copied()
+                .collect();
             if bytes.is_empty() {
                 return;
             }
@@ -270,9 +276,9 @@ impl World {
         self.model().now[core] = self.now;
         self.hosts[core].set_now(self.now);
         self.hosts[core].expire();
-        for id in self.hosts[core].shard().take_overdue() {
+        for id in self.hosts[core].shard().endings.take_overdue() {
             if let Some(client) = self.links[core].get(&id).copied() {
-                let unsent = !self.hosts[core].shard().outbox_is_empty(id);
+                let unsent = !self.hosts[core].shard().connections.outbox_is_empty(id);
                 self.model().clients[client].lossy |= unsent;
                 self.remove(core, id);
             }
@@ -281,9 +287,9 @@ impl World {
 
     /// Lets go of the connections whose close has been seen through.
     pub fn finish(&mut self, core: usize) {
-        for id in self.hosts[core].shard().ids() {
+        for id in self.hosts[core].shard().connections.ids() {
             let host = &mut self.hosts[core];
-            if host.flow(id) == Flow::End && host.shard().outbox_is_empty(id) {
+            if host.flow(id) == Flow::End && host.shard().connections.outbox_is_empty(id) {
                 self.remove(core, id);
             }
         }
@@ -297,7 +303,7 @@ impl World {
     }
 
     fn remove(&mut self, core: usize, id: ConnId) {
-        let abandoned = self.hosts[core].shard().abandoned.contains(&id);
+        let abandoned = self.hosts[core].shard().endings.abandoned.contains(&id);
         self.hosts[core].shard().remove(id);
         let client = self.links[core].remove(&id).expect("a live connection");
         self.model().clients[client].lossy |= abandoned;

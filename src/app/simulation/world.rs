@@ -250,9 +250,13 @@ impl World {
             host.shard().check();
             let local = host.local();
             assert!(local.effects.is_empty(), "a callback was left undone");
-            for id in local.shard.ids() {
+            for id in local.shard.connections.ids() {
                 let owed = local.bus.owed_by(id) + local.pending.owed_by(id);
-                assert_eq!(local.shard.transit(id), owed, "credit of one connection");
+                assert_eq!(
+                    local.shard.connections.transit(id),
+                    owed,
+                    "credit of one connection"
+                );
             }
             let on_the_way = local.bus.in_transit_bytes() + local.pending.bytes();
             if !self.scene.says_when_bound {

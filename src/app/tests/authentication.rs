@@ -131,7 +131,7 @@ fn a_proof_comes_with_the_handshake_too() {
     assert!(credential.expires > wall_time());
     cores.hosts[core].prove(id, Credential { ..credential });
     assert_eq!(cores.phase(client), Phase::Home);
-    assert_eq!(cores.hosts[core].shard().uid(id), Some("tom"));
+    assert_eq!(cores.hosts[core].shard().connections.uid(id), Some("tom"));
     assert!(cores.hosts[core].check_credential("tom").is_err());
     cores.end();
 }

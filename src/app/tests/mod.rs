@@ -251,14 +251,14 @@ impl Cores {
 
     fn phase(&mut self, client: usize) -> Phase {
         let (core, id) = self.clients[client];
-        self.hosts[core].shard().phase(id)
+        self.hosts[core].shard().connections.phase(id)
     }
 
     /// The lines that wait for a client, taken.
     fn lines(&mut self, client: usize) -> Vec<String> {
         let (core, id) = self.clients[client];
         let shard = self.hosts[core].shard();
-        let bytes: Vec<u8> = shard.pieces(id).flatten().copied().collect();
+        let bytes: Vec<u8> = shard.connections.pieces(id).flatten().copied().collect();
         if !bytes.is_empty() {
             shard.written(id, bytes.len());
         }
@@ -410,7 +410,7 @@ fn binding_twice_changes_nothing() {
         assert_eq!(cores.phase(client), Phase::Home);
         let (at, id) = cores.clients[client];
         assert_eq!(at, core);
-        assert_eq!(cores.hosts[at].shard().uid(id), Some(&*uid));
+        assert_eq!(cores.hosts[at].shard().connections.uid(id), Some(&*uid));
         cores.end();
     }
 }
@@ -472,7 +472,7 @@ fn credit_is_back_whatever_became_of_the_payer() {
         assert!(!host.has_pending_calls());
     }
     let (core, id) = cores.clients[moved];
-    assert_eq!(cores.hosts[core].shard().transit(id), 0);
+    assert_eq!(cores.hosts[core].shard().connections.transit(id), 0);
     assert!(cores.hosts[core].flow(id) == Flow::Go);
     cores.end();
 }

@@ -147,8 +147,12 @@ impl Transport {
         let most = self.admission.handshakes_max;
         while let Some(oldest) = self.handshakes.next_surplus(host.shard(), most) {
             let reason = CloseReason::HandshakeLimit;
-            if let Some(peer) = host.shard().peer(oldest) {
-                let listener = host.shard().listener_number(oldest).unwrap_or_default();
+            if let Some(peer) = host.shard().connections.peer(oldest) {
+                let listener = host
+                    .shard()
+                    .connections
+                    .listener_number(oldest)
+                    .unwrap_or_default();
                 self.admission.complain(listener, reason, peer, "");
             }
             host.close(oldest, reason);

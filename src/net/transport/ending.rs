@@ -40,7 +40,7 @@ impl Transport {
     /// The peer sends no more. It may still read: what it has asked for is answered first.
     pub(super) fn reached_end(&mut self, host: &mut Host, id: ConnId) {
         self.take_last(host, id);
-        if host.shard().has_open_replies(id) {
+        if host.shard().connections.has_open_replies(id) {
             self.paused.half_closed.push(id);
         } else {
             host.close(id, CloseReason::ByPeer);
@@ -66,7 +66,7 @@ impl Transport {
     /// A closing connection has sent its last byte: waits for the peer's close where one is due, then
     /// ends the stream, then waits for the peer's end. Where both have said that it ends, the kernel does the latter.
     pub(super) fn finish(&mut self, host: &mut Host, id: ConnId) {
-        let broken = host.shard().reason(id) == Some(CloseReason::Reset);
+        let broken = host.shard().connections.reason(id) == Some(CloseReason::Reset);
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
@@ -96,15 +96,15 @@ impl Transport {
 
     /// Closes those that keep the most of what they have sent, while all together keep too much.
     pub(super) fn shed_input(&mut self, host: &mut Host) {
-        for id in self.links.shed(host.shard().ids()) {
+        for id in self.links.shed(host.shard().connections.ids()) {
             host.close(id, CloseReason::Policy);
         }
     }
 
     /// It counts no more towards the limits on connections.
     pub(super) fn leave(&mut self, host: &mut Host, id: ConnId, counted: Counted) {
-        if let Some(listener) = host.shard().listener_number(id) {
-            let peer = host.shard().peer(id);
+        if let Some(listener) = host.shard().connections.listener_number(id) {
+            let peer = host.shard().connections.peer(id);
             self.admission.leave(listener, counted, peer);
         }
     }
@@ -118,7 +118,7 @@ impl Transport {
             if let Some(rates) = &mut self.rates {
                 rates.forget(id);
             }
-            debug!(connection = %ConnName(host.core(), id), reason = %host.shard().reason(id).map_or("none", CloseReason::text), "ended");
+            debug!(connection = %ConnName(host.core(), id), reason = %host.shard().connections.reason(id).map_or("none", CloseReason::text), "ended");
             let watched = link.watch.is_on();
             // This closes the socket's descriptor; the socket itself goes when the wire has let go of it.
             drop(link);
@@ -131,14 +131,16 @@ impl Transport {
 
     /// So much was read of one that asks by HTTP. One that goes on sending for long after its last answer is cut off.
     pub(super) fn count_lingering(&mut self, host: &mut Host, id: ConnId, bytes: usize) {
-        if host.shard().phase(id) == Phase::Closing && self.http.lingering.read(id, bytes) {
+        if host.shard().connections.phase(id) == Phase::Closing
+            && self.http.lingering.read(id, bytes)
+        {
             self.cut_off(host, id);
         }
     }
 
     /// Cuts off what did not answer its close in time.
     pub fn cut_off_overdue(&mut self, host: &mut Host) {
-        for id in host.shard().take_overdue() {
+        for id in host.shard().endings.take_overdue() {
             self.cut_off(host, id);
         }
     }

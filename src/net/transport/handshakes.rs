@@ -51,5 +51,5 @@ impl Handshakes {
 }
 
 fn under_way(shard: &Shard, id: ConnId) -> bool {
-    shard.phase(id) == Phase::Opening
+    shard.connections.phase(id) == Phase::Opening
 }

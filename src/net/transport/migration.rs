@@ -30,7 +30,7 @@ impl Transport {
         };
         let counted = transport_part.progress.counted;
         self.resume_lists(host, id, &transport_part);
-        let codec = host.shard().listener(id).map(|spec| spec.codec);
+        let codec = host.shard().connections.listener(id).map(|spec| spec.codec);
         let installed = stream.and_then(|stream| {
             let codec = codec.ok_or(io::ErrorKind::NotFound)?;
             self.install(Link::new(id, stream, codec, transport_part.progress))
@@ -107,7 +107,11 @@ impl Transport {
         stream: TcpStream,
     ) -> Result<ConnId, ArriveError> {
         let id = host.take_in(&mut migration)?;
-        if let Some((listener, peer)) = host.shard().listener_number(id).zip(host.shard().peer(id))
+        if let Some((listener, peer)) = host
+            .shard()
+            .connections
+            .listener_number(id)
+            .zip(host.shard().connections.peer(id))
         {
             let TransportPart {
                 progress,
@@ -128,7 +132,11 @@ impl Transport {
 
     /// Enters one that has come where its like are remembered.
     fn resume_lists(&mut self, host: &mut Host, id: ConnId, transport_part: &TransportPart) {
-        let listener = host.shard().listener_number(id).unwrap_or_default();
+        let listener = host
+            .shard()
+            .connections
+            .listener_number(id)
+            .unwrap_or_default();
         let now = host.now();
         match (&mut self.rates, &transport_part.spent) {
             (Some(rates), Some(spent)) => {
@@ -145,13 +153,13 @@ impl Transport {
             self.http.permits.add_client(id, listener, proxied_client);
         }
         self.http.lingering.put(id, transport_part.lingered);
-        match host.shard().phase(id) {
+        match host.shard().connections.phase(id) {
             Phase::Opening => self.handshakes.push(id),
             Phase::Http => self.http.permits.come_back(host.shard(), id),
             Phase::Closing => return,
             _ => {}
         }
-        if host.shard().is_paused(id) {
+        if host.shard().connections.is_paused(id) {
             self.stay_paused(host, id);
         }
         if transport_part.progress.at_end {

@@ -38,9 +38,10 @@ impl Transport {
         if host.flow(id) == Flow::End {
             return false;
         }
-        let (Some(listener), Some(peer)) =
-            (host.shard().listener_number(id), host.shard().peer(id))
-        else {
+        let (Some(listener), Some(peer)) = (
+            host.shard().connections.listener_number(id),
+            host.shard().connections.peer(id),
+        ) else {
             return false;
         };
         match header.advance(&input[*at..]) {
@@ -66,9 +67,10 @@ impl Transport {
 
     /// The proxy's header has been read: what follows is the connection's own.
     fn leave_proxy_behind(&mut self, host: &mut Host, id: ConnId) -> bool {
-        let (Some(listener), Some(peer)) =
-            (host.shard().listener_number(id), host.shard().peer(id))
-        else {
+        let (Some(listener), Some(peer)) = (
+            host.shard().connections.listener_number(id),
+            host.shard().connections.peer(id),
+        ) else {
             return false;
         };
         let input = self.first_input(listener, peer);
@@ -85,7 +87,7 @@ impl Transport {
     /// A proxy that is believed tells whose connection it is. False if that address has too many.
     pub(super) fn introduce(&mut self, host: &mut Host, id: ConnId, client: SocketAddr) -> bool {
         debug!(connection = %ConnName(host.core(), id), peer = %client, "comes by a proxy");
-        let Some(listener) = host.shard().listener_number(id) else {
+        let Some(listener) = host.shard().connections.listener_number(id) else {
             return false;
         };
         if self
@@ -94,7 +96,7 @@ impl Transport {
             .is_some_and(|link| link.progress.counted == Counted::Provisional)
         {
             // What it counts towards, its request shows.
-            host.shard().set_peer(id, client);
+            host.shard().connections.set_peer(id, client);
             return true;
         }
         let counted = self.admission.enter_address(listener, client);
@@ -104,7 +106,7 @@ impl Transport {
         match counted {
             Ok(counted) => {
                 link.progress.counted = counted;
-                host.shard().set_peer(id, client);
+                host.shard().connections.set_peer(id, client);
                 true
             }
             Err(reason) if !self.admission.may_tell() => {
@@ -146,6 +148,7 @@ impl Transport {
         }
         let headers = host
             .shard()
+            .connections
             .listener(id)
             .map_or(&[][..], |spec| spec.headers);
         match handshake.advance_for(&input[*at..], headers) {
@@ -172,7 +175,7 @@ impl Transport {
     /// Opens a websocket whose handshake is right, if its client may come in. Whether it did.
     pub(super) fn let_in(&mut self, host: &mut Host, id: ConnId, accepted: &Accepted) -> bool {
         if let Some(forwarded) = &accepted.forwarded
-            && let Some(peer) = host.shard().peer(id)
+            && let Some(peer) = host.shard().connections.peer(id)
         {
             let client = match self.admission.proxies.client(forwarded) {
                 // The proxy's port keeps apart the clients of one address.
@@ -196,7 +199,7 @@ impl Transport {
         let bytes_max = message_bytes_max(host, id);
         let decoder = match accepted.window {
             Some(window) => {
-                host.shard().agree(id, window);
+                host.shard().connections.agree(id, window);
                 Decoder::deflate(bytes_max)
             }
             None => Decoder::new(Codec::WebSocket, bytes_max),
@@ -215,18 +218,18 @@ impl Transport {
 
     /// Tells the log why a request is refused.
     pub(super) fn explain(&mut self, host: &mut Host, id: ConnId, error: HttpError) {
-        if let Some(peer) = host.shard().peer(id) {
+        if let Some(peer) = host.shard().connections.peer(id) {
             self.admission.explain(peer, error);
         }
     }
 
     /// Whether the page that opens the websocket is let in, or the client that is no page.
     fn admits(&mut self, host: &mut Host, id: ConnId, accepted: &Accepted) -> bool {
-        let listener = host.shard().listener(id);
+        let listener = host.shard().connections.listener(id);
         // What a token in a field of its own comes from is no page; else a missing origin says nothing.
         let by_field = accepted.token.as_ref().is_some_and(|it| it.authorization);
         let strict = !by_field && listener.is_some_and(|spec| spec.proves);
-        let number = host.shard().listener_number(id);
+        let number = host.shard().connections.listener_number(id);
         let visitor = Visitor {
             origin: accepted.origin.as_deref(),
             host: &accepted.host,
@@ -236,7 +239,7 @@ impl Transport {
         let Err(foreign) = self.origins.admit(visitor) else {
             return true;
         };
-        let peer = host.shard().peer(id);
+        let peer = host.shard().connections.peer(id);
         self.origins
             .log_refusal(foreign, visitor.origin, visitor.host, peer);
         let answer = foreign.answer().response();
@@ -261,8 +264,8 @@ impl Transport {
                     status: 401,
                     text: error.text(),
                 });
-                let listener = host.shard().listener_number(id);
-                if let Some((listener, peer)) = listener.zip(host.shard().peer(id)) {
+                let listener = host.shard().connections.listener_number(id);
+                if let Some((listener, peer)) = listener.zip(host.shard().connections.peer(id)) {
                     self.admission
                         .complain(listener, CloseReason::BadLogin, peer, error.text());
                 }

@@ -83,8 +83,12 @@ impl Transport {
             self.paused.push(Pause { id, hold, counted });
             host.shard().stats.pauses += 1;
             if let Some(more) = SAID.may_log(counted) {
-                let listener = host.shard().listener_number(id);
-                let peer = host.shard().peer(id).map(tracing::field::display);
+                let listener = host.shard().connections.listener_number(id);
+                let peer = host
+                    .shard()
+                    .connections
+                    .peer(id)
+                    .map(tracing::field::display);
                 let reason = hold.name();
                 info!(
                     listener,
@@ -134,7 +138,7 @@ impl Transport {
     /// One that is paused is read on, behind those that wait for that already, or stays where it is.
     fn look_at(&mut self, host: &mut Host, mut pause: Pause) {
         let now = host.now();
-        let Some(listener) = host.shard().shown_listener(pause.id) else {
+        let Some(listener) = host.shard().connections.shown_listener(pause.id) else {
             return;
         };
         let time = now.saturating_duration_since(pause.counted);

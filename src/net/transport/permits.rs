@@ -42,16 +42,17 @@ pub struct HttpPermits {
 impl HttpPermits {
     /// A newcomer, which asks nothing yet.
     pub fn add(&mut self, shard: &Shard, id: ConnId) {
-        self.idle.push_back((id, shard.since(id)));
-        if self.idle.len() > 2 * shard.http_connections() + STALE_MAX {
-            self.idle.retain(|(id, _)| shard.exchange(*id).is_some());
+        self.idle.push_back((id, shard.connections.since(id)));
+        if self.idle.len() > 2 * shard.connections.http_connections() + STALE_MAX {
+            self.idle
+                .retain(|(id, _)| shard.connections.exchange(*id).is_some());
             self.idle.shrink_to(STALE_MAX);
         }
     }
 
     /// One that has come from elsewhere.
     pub fn come_back(&mut self, shard: &Shard, id: ConnId) {
-        match shard.exchange(id) {
+        match shard.connections.exchange(id) {
             Some(Exchange::Provisional) => self.provisional.push_back(id),
             _ => self.add(shard, id),
         }
@@ -72,15 +73,15 @@ impl HttpPermits {
 
     /// The one that has asked nothing for longest, if that is a while, of those for which this holds.
     fn longest(&mut self, shard: &Shard, holds: impl Fn(ConnId) -> bool) -> Option<ConnId> {
-        let is_long = |since: Tick| shard.now().saturating_sub(since) >= IDLE_MIN;
+        let is_long = |since: Tick| shard.clock.now().saturating_sub(since) >= IDLE_MIN;
         let (mut found, mut others) = (None, Vec::new());
         // By when they were noted: who has asked since then is noted anew, and comes up later.
         while let Some((id, noted)) = self.idle.front().copied()
             && is_long(noted)
         {
             self.idle.pop_front();
-            let since = shard.since(id);
-            match shard.exchange(id) {
+            let since = shard.connections.since(id);
+            match shard.connections.exchange(id) {
                 Some(Exchange::New | Exchange::Idle) if since > noted => {
                     self.idle.push_back((id, since));
                 }
@@ -89,7 +90,7 @@ impl HttpPermits {
                     break;
                 }
                 Some(Exchange::New | Exchange::Idle) => others.push((id, noted)),
-                Some(_) => self.idle.push_back((id, shard.now())),
+                Some(_) => self.idle.push_back((id, shard.clock.now())),
                 None => {}
             }
         }
@@ -123,7 +124,8 @@ impl Transport {
         let provisional = &mut self.http.permits.provisional;
         provisional.push_back(id);
         if provisional.len() > PROVISIONAL_MAX {
-            provisional.retain(|id| host.shard().exchange(*id) == Some(Exchange::Provisional));
+            provisional
+                .retain(|id| host.shard().connections.exchange(*id) == Some(Exchange::Provisional));
             if provisional.len() > PROVISIONAL_MAX
                 && let Some(oldest) = provisional.pop_front()
             {
@@ -141,7 +143,7 @@ impl Transport {
         kind: RequestKind,
     ) -> Result<(), CloseReason> {
         let counted = self.links.get_mut(id).map(|link| link.progress.counted);
-        let Some((mut counted, peer)) = counted.zip(host.shard().peer(id)) else {
+        let Some((mut counted, peer)) = counted.zip(host.shard().connections.peer(id)) else {
             return Ok(());
         };
         let is_provisional = counted == Counted::Provisional;
@@ -218,16 +220,16 @@ mod tests {
         let (mut shard, mut permits) = (shard(), HttpPermits::default());
         let [first, second, third] = [(); 3].map(|()| come(&mut shard, &mut permits));
         assert_eq!(permits.longest(&shard, |_| true), None);
-        shard.set_now(IDLE_MIN / 2);
+        shard.clock.set_now(IDLE_MIN / 2);
         shard.set_exchange(first, Exchange::Idle);
-        shard.set_now(IDLE_MIN);
+        shard.clock.set_now(IDLE_MIN);
         // The first has asked since, and another is asking.
         shard.set_exchange(second, Exchange::Arriving);
         assert_eq!(permits.longest(&shard, |_| true), Some(third));
         shard.close(third, CloseReason::Idle);
         assert_eq!(permits.longest(&shard, |_| true), None);
         shard.set_exchange(second, Exchange::Idle);
-        shard.set_now(3 * IDLE_MIN);
+        shard.clock.set_now(3 * IDLE_MIN);
         // Of those that it holds for; the others stay where they are.
         assert_eq!(permits.longest(&shard, |id| id == second), Some(second));
         assert_eq!(permits.longest(&shard, |_| true), Some(first));

@@ -69,7 +69,7 @@ impl Transport {
             rates.catch_up(id);
         }
         self.depart_all(host);
-        if matches!(host.flow(id), Flow::End) && host.shard().outbox_is_empty(id) {
+        if matches!(host.flow(id), Flow::End) && host.shard().connections.outbox_is_empty(id) {
             self.finish(host, id);
         }
     }
@@ -303,7 +303,11 @@ impl Transport {
     /// Tells the log of a connection that began with another protocol.
     fn log_stranger(&mut self, host: &mut Host, id: ConnId, stranger: Stranger) {
         let shard = host.shard();
-        if let Some((listener, peer)) = shard.listener_number(id).zip(shard.peer(id)) {
+        if let Some((listener, peer)) = shard
+            .connections
+            .listener_number(id)
+            .zip(shard.connections.peer(id))
+        {
             self.admission
                 .complain(listener, CloseReason::Protocol, peer, stranger.text());
         }
@@ -425,6 +429,6 @@ fn take_compressed(
 }
 
 pub(super) fn message_bytes_max(host: &mut Host, id: ConnId) -> usize {
-    let listener = host.shard().listener(id);
+    let listener = host.shard().connections.listener(id);
     listener.map_or(0, |spec| spec.message_bytes_max)
 }

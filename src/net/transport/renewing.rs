@@ -64,10 +64,10 @@ impl Transport {
         // His bucket is full.
         if touch.rates_begin
             && let Some(rates) = &mut self.rates
-            && let Some(listener) = host.shard().listener_number(id)
+            && let Some(listener) = host.shard().connections.listener_number(id)
         {
             rates.enter(id, listener);
-            if host.shard().is_paused(id) {
+            if host.shard().connections.is_paused(id) {
                 rates.fall_behind(id, host.now());
             }
         }
@@ -76,7 +76,7 @@ impl Transport {
     /// Whoever is here is held to the size of messages that his listener has now: what is larger could close those it
     /// is for.
     pub(super) fn renew_message_bytes_max(&mut self, host: &mut Host, id: ConnId) {
-        let spec = host.shard().listener(id);
+        let spec = host.shard().connections.listener(id);
         if let Some(bytes_max) = spec.map(|spec| spec.message_bytes_max)
             && let Some(link) = self.links.get_mut(id)
             && let Input::Messages(decoder) = &mut link.progress.input

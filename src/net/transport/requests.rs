@@ -74,7 +74,7 @@ impl Transport {
     }
 
     fn port(&self, host: &mut Host, id: ConnId) -> Option<(u16, Rc<Port>)> {
-        let listener = host.shard().listener_number(id)?;
+        let listener = host.shard().connections.listener_number(id)?;
         let port = self.http.ports.get(usize::from(listener))?.clone()?;
         Some((listener, port))
     }
@@ -201,7 +201,7 @@ impl Transport {
     /// A request has begun to arrive: so much time it has.
     fn begin_request(&mut self, host: &mut Host, id: ConnId) {
         // A provisional one has no more than its moment.
-        let exchange = host.shard().exchange(id);
+        let exchange = host.shard().connections.exchange(id);
         if !matches!(exchange, Some(Exchange::Arriving | Exchange::Provisional)) {
             host.shard().set_exchange(id, Exchange::Arriving);
         }
@@ -222,7 +222,7 @@ impl Transport {
             self.open_websocket(host, id, listener, head);
             return None;
         }
-        let peer = host.shard().peer(id)?;
+        let peer = host.shard().connections.peer(id)?;
         let refused = |error| (error, CloseReason::Protocol);
         let taken = self
             .read_head(host, id, head, (listener, &port, peer))
@@ -263,7 +263,8 @@ impl Transport {
         self.begin_visit(id, listener, peer, head, kind)?;
         self.take_permit(host, id, listener, kind)
             .map_err(|reason| (HTTP_FULL, reason))?;
-        if host.shard().exchange(id) == Some(Exchange::Provisional) && kind == RequestKind::BackEnd
+        if host.shard().connections.exchange(id) == Some(Exchange::Provisional)
+            && kind == RequestKind::BackEnd
         {
             host.shard().set_exchange(id, Exchange::Arriving);
         }
@@ -321,7 +322,7 @@ impl Transport {
         }
         if error.status == 401
             && let Some((_, port)) = self.port(host, id)
-            && let Some(peer) = host.shard().peer(id)
+            && let Some(peer) = host.shard().connections.peer(id)
         {
             let answer = HttpAnswer {
                 is_last: true,
@@ -338,7 +339,7 @@ impl Transport {
         let Some((listener, port)) = self.port(host, id) else {
             return;
         };
-        let Some(peer) = host.shard().peer(id) else {
+        let Some(peer) = host.shard().connections.peer(id) else {
             return;
         };
         let manner = Manner::of(&request);

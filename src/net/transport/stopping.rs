@@ -32,12 +32,12 @@ impl Transport {
 
     /// Those that are closed first when the server stops: all but back ends, which may still push to them.
     pub fn clients(&self, host: &mut Host) -> Vec<ConnId> {
-        let mut ids = host.shard().ids();
+        let mut ids = host.shard().connections.ids();
         ids.retain(|id| {
-            let listener = host.shard().listener_number(*id);
+            let listener = host.shard().connections.listener_number(*id);
             let is_client =
                 listener.is_some_and(|listener| self.admission.is_for_clients(listener));
-            is_client && host.shard().phase(*id) != Phase::Closing
+            is_client && host.shard().connections.phase(*id) != Phase::Closing
         });
         ids
     }
@@ -54,7 +54,7 @@ impl Transport {
 
     /// Closes one because the server stops. What waits for it is written first.
     pub fn close(&mut self, host: &mut Host, id: ConnId) {
-        if host.shard().phase(id) != Phase::Closing {
+        if host.shard().connections.phase(id) != Phase::Closing {
             host.close(id, CloseReason::Stopping);
         }
         host.shard().hasten(id);
@@ -65,11 +65,11 @@ impl Transport {
     /// The server stops: connections that ask nothing end, the others after their answer.
     fn dismiss(&mut self, host: &mut Host) {
         self.stage.is_stopping = true;
-        if host.shard().http_connections() == 0 {
+        if host.shard().connections.http_connections() == 0 {
             return;
         }
-        for id in host.shard().ids() {
-            let exchange = host.shard().exchange(id);
+        for id in host.shard().connections.ids() {
+            let exchange = host.shard().connections.exchange(id);
             if exchange.is_some_and(|exchange| exchange != Exchange::Answering) {
                 host.close(id, CloseReason::Stopping);
             }

@@ -68,7 +68,7 @@ impl Transport {
         listener: u16,
         head: &Head<'_>,
     ) {
-        let Some(peer) = host.shard().peer(id) else {
+        let Some(peer) = host.shard().connections.peer(id) else {
             return;
         };
         let spec = &self.listeners[usize::from(listener)];
@@ -122,7 +122,7 @@ impl Transport {
             self.leave(host, id, had);
         }
         host.shard().turn_into(id, listener);
-        host.shard().set_peer(id, peer);
+        host.shard().connections.set_peer(id, peer);
         let codec = self.listeners[usize::from(listener)].codec;
         if let Some(link) = self.links.get_mut(id) {
             link.codec = codec;

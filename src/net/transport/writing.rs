@@ -30,7 +30,11 @@ impl Transport {
             && bytes < BYTES_PER_ROUND
             && let Some(id) = host.shard().next_dirty(true)
         {
-            bytes += host.shard().bytes_waiting(id).min(WRITE_BYTES_MAX);
+            bytes += host
+                .shard()
+                .connections
+                .bytes_waiting(id)
+                .min(WRITE_BYTES_MAX);
             self.writes.connections.push(id);
         }
         let mut bytes = 0;
@@ -60,10 +64,10 @@ impl Transport {
         let mut batch = Batch::new(std::mem::take(&mut self.writes.memory));
         for id in self.writes.connections.drain(..) {
             if let Some(link) = self.links.get(id) {
-                batch.push(id, &link.stream, shard.pieces(id));
+                batch.push(id, &link.stream, shard.connections.pieces(id));
                 // Then `finish` follows.
-                if shard.phase(id) == Phase::Closing
-                    && shard.bytes_waiting(id) <= WRITE_BYTES_MAX
+                if shard.connections.phase(id) == Phase::Closing
+                    && shard.connections.bytes_waiting(id) <= WRITE_BYTES_MAX
                     && !link.awaits_close()
                 {
                     batch.ends_stream();
@@ -78,10 +82,10 @@ impl Transport {
     fn wrote(&mut self, host: &mut Host, id: ConnId, result: Written) {
         match result {
             Written::Bytes(bytes) => {
-                if !host.shard().outbox_is_empty(id) {
+                if !host.shard().connections.outbox_is_empty(id) {
                     host.shard().written(id, bytes);
                 }
-                if !host.shard().outbox_is_empty(id) {
+                if !host.shard().connections.outbox_is_empty(id) {
                     self.writes.connections.push(id);
                 } else if host.flow(id) == Flow::End {
                     self.finish(host, id);

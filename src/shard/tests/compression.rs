@@ -9,7 +9,7 @@ pub fn open(shard: &mut Shard, bits: u8) -> ConnId {
     let id = super::open(shard, 0);
     let line = format!("permessage-deflate; server_max_window_bits={bits}");
     let offer = Offer::first(line.as_bytes()).unwrap();
-    shard.agree(id, offer.window());
+    shard.connections.agree(id, offer.window());
     id
 }
 
@@ -144,5 +144,8 @@ fn an_outbox_counts_what_is_sent() {
     check_accounts(&shard, "sent one by one");
     assert_eq!(shard.send_to_everybody(REACH, Message::Text(&large)), 1);
     check_accounts(&shard, "sent to everybody");
-    assert_eq!(shard.reason(does_not), Some(CloseReason::SlowConsumer));
+    assert_eq!(
+        shard.connections.reason(does_not),
+        Some(CloseReason::SlowConsumer)
+    );
 }

@@ -15,7 +15,7 @@ fn proving() -> Shard {
         ..Config::default()
     };
     let mut shard = Shard::new(&config, Rc::from([spec]), 1);
-    shard.set_wall(START);
+    shard.credentials.set_wall(START);
     shard
 }
 
@@ -29,8 +29,8 @@ fn proved(shard: &mut Shard, uid: &str, time: u64) -> ConnId {
 
 /// So many ticks after the start, with the clock on the wall so many milliseconds after it.
 fn pass(shard: &mut Shard, ticks: Tick, wall: u64) {
-    shard.set_now(ticks);
-    shard.set_wall(START + wall);
+    shard.clock.set_now(ticks);
+    shard.credentials.set_wall(START + wall);
     shard.expire();
 }
 
@@ -39,10 +39,10 @@ fn a_proof_ends_with_its_last_millisecond() {
     let mut shard = proving();
     let id = proved(&mut shard, "tom", 5_050);
     pass(&mut shard, 50, 5_000);
-    assert_eq!(shard.reason(id), None);
-    assert_eq!(shard.next_tick_due(), Some(51));
+    assert_eq!(shard.connections.reason(id), None);
+    assert_eq!(shard.clock.next_due(), Some(51));
     pass(&mut shard, 51, 5_100);
-    assert_eq!(shard.reason(id), Some(CloseReason::Expired));
+    assert_eq!(shard.connections.reason(id), Some(CloseReason::Expired));
 }
 
 #[test]
@@ -53,8 +53,8 @@ fn before_it_is_bound_it_ends_too_and_whether_it_is_read_or_not() {
     let paused = proved(&mut shard, "ann", 1_000);
     assert!(shard.set_paused(paused, true));
     pass(&mut shard, 10, 1_000);
-    assert_eq!(shard.reason(id), Some(CloseReason::Expired));
-    assert_eq!(shard.reason(paused), Some(CloseReason::Expired));
+    assert_eq!(shard.connections.reason(id), Some(CloseReason::Expired));
+    assert_eq!(shard.connections.reason(paused), Some(CloseReason::Expired));
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn a_clock_that_is_set_is_followed_soon() {
     pass(&mut shard, 100, 10_000);
     // Forward: whenever the wheel looks next.
     let mut tick = 100;
-    while shard.reason(id).is_none() {
+    while shard.connections.reason(id).is_none() {
         tick += 100;
         assert!(tick < 1_300, "the wheel has not looked");
         pass(&mut shard, tick, two_days + 10_000);
@@ -75,9 +75,9 @@ fn a_clock_that_is_set_is_followed_soon() {
     let id = proved(&mut shard, "tom", 2_000);
     pass(&mut shard, 10, 0);
     pass(&mut shard, 20, 1_000);
-    assert_eq!(shard.reason(id), None);
+    assert_eq!(shard.connections.reason(id), None);
     pass(&mut shard, 30, 2_000);
-    assert_eq!(shard.reason(id), Some(CloseReason::Expired));
+    assert_eq!(shard.connections.reason(id), Some(CloseReason::Expired));
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn the_longest_proof_overflows_nothing() {
     for tick in 1..30 {
         pass(&mut shard, 1_000 * tick, 100_000 * u64::from(tick));
     }
-    assert_eq!(shard.reason(id), None);
+    assert_eq!(shard.connections.reason(id), None);
 }
 
 #[test]
@@ -99,9 +99,9 @@ fn a_later_end_is_taken_and_an_earlier_one_is_not() {
     shard.refresh(id, START + 9_000);
     shard.refresh(id, START + 1_000);
     pass(&mut shard, 80, 8_000);
-    assert_eq!(shard.reason(id), None);
+    assert_eq!(shard.connections.reason(id), None);
     pass(&mut shard, 90, 9_000);
-    assert_eq!(shard.reason(id), Some(CloseReason::Expired));
+    assert_eq!(shard.connections.reason(id), Some(CloseReason::Expired));
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn a_slots_next_connection_has_proved_nothing() {
     shard.prove(id, "tom".into(), START + 9_000);
     shard.refresh(id, START + 9_000);
     assert_eq!(shard.proved(next), None);
-    assert_eq!(shard.credentials(), 0);
+    assert_eq!(shard.credentials.len(), 0);
 }
 
 #[test]
@@ -128,13 +128,13 @@ fn a_proof_moves_with_its_connection() {
     let id = open(&mut from, 0);
     from.prove(id, "tom".into(), START + 3_000);
     let mut shard_part = from.depart(id, Some("tom".into())).expect("it is there");
-    assert_eq!(from.credentials(), 0);
+    assert_eq!(from.credentials.len(), 0);
     let id = to.arrive(&mut shard_part, 0);
     assert_eq!(to.proved(id), Some("tom"));
     assert!(to.bind(id, "tom"));
     assert_eq!(to.proved(id), Some("tom"));
     pass(&mut to, 30, 3_000);
-    assert_eq!(to.reason(id), Some(CloseReason::Expired));
+    assert_eq!(to.connections.reason(id), Some(CloseReason::Expired));
 }
 
 #[test]
@@ -144,19 +144,19 @@ fn what_was_proved_is_not_always_what_is_bound() {
     shard.prove(id, "tom".into(), START + 3_000);
     assert!(shard.bind(id, "127.0.0.1:1"));
     assert_eq!(shard.proved(id), Some("tom"));
-    assert_eq!(shard.uid(id), Some("127.0.0.1:1"));
+    assert_eq!(shard.connections.uid(id), Some("127.0.0.1:1"));
 }
 
 #[test]
 fn four_at_once_and_then_one_a_second() {
     let mut shard = proving();
     let id = proved(&mut shard, "tom", 1 << 40);
-    shard.set_now(100);
+    shard.clock.set_now(100);
     let taken = |shard: &mut Shard| (0..10).filter(|_| shard.may_refresh(id)).count();
     assert_eq!(taken(&mut shard), 4);
     let other = proved(&mut shard, "ann", 1 << 40);
     for second in 1..5 {
-        shard.set_now(100 + 10 * second);
+        shard.clock.set_now(100 + 10 * second);
         assert!(shard.may_refresh(other), "{second}");
     }
     let nobody = open(&mut shard, 0);

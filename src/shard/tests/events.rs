@@ -18,7 +18,7 @@ fn asked(shard: &mut Shard) -> ConnId {
     let head = events::head(None, 0);
     shard.send_raw(id, |_, out| out.extend_from_slice(&head));
     assert!(shard.opened(id));
-    assert!(shard.set_session(id, 0));
+    assert!(shard.connections.set_session(id, 0));
     id
 }
 
@@ -123,7 +123,7 @@ fn their_silence_ends_nothing_and_they_are_pinged() {
     write_all(&mut shard, one);
     let mut pings = 0;
     for second in 1..=32 {
-        shard.set_now(ticks(Duration::from_secs(second)));
+        shard.clock.set_now(ticks(Duration::from_secs(second)));
         shard.expire();
         let pinged = waiting(&shard, one);
         assert!(pinged.is_empty() || pinged == b":\n", "{pinged:?}");
@@ -131,6 +131,6 @@ fn their_silence_ends_nothing_and_they_are_pinged() {
         write_all(&mut shard, one);
     }
     assert!((4..=7).contains(&pings), "{pings}");
-    assert_eq!(shard.phase(unbound), Phase::Open);
-    assert_eq!(shard.phase(one), Phase::Home);
+    assert_eq!(shard.connections.phase(unbound), Phase::Open);
+    assert_eq!(shard.connections.phase(one), Phase::Home);
 }

@@ -20,7 +20,7 @@ fn site() -> Shard {
 
 /// Lets so much time pass.
 fn pass(shard: &mut Shard, time: Duration) {
-    shard.set_now(shard.now() + ticks(time));
+    shard.clock.set_now(shard.clock.now() + ticks(time));
     shard.expire();
 }
 
@@ -60,16 +60,19 @@ fn each_state_has_its_time_and_its_last_word() {
         pass(&mut shard, handshake / 2);
         shard.set_exchange(id, exchange);
         pass(&mut shard, time - TICK);
-        assert_eq!(shard.exchange(id), Some(exchange));
+        assert_eq!(shard.connections.exchange(id), Some(exchange));
         pass(&mut shard, 2 * TICK);
-        assert_eq!(shard.reason(id), Some(reason), "{exchange:?}");
+        assert_eq!(shard.connections.reason(id), Some(reason), "{exchange:?}");
         says(&shard, id, word);
         // Its end is not an app's to know.
-        assert!(shard.next_ended().is_none());
+        assert!(shard.endings.next_ended().is_none());
         write_all(&mut shard, id);
         shard.remove(id);
         assert_eq!(
-            (shard.http_connections(), shard.stats.by_listener[0]),
+            (
+                shard.connections.http_connections(),
+                shard.stats.by_listener[0]
+            ),
             (0, 0)
         );
         assert_eq!(shard.stats.http_closed[reason.index()], 1);
@@ -86,15 +89,15 @@ fn one_that_has_had_its_last_answer_may_go_on_sending_for_a_while() {
     let id = shard.insert_http(0, peer());
     shard.close(id, CloseReason::Normal);
     pass(&mut shard, config.handshake_timeout - TICK);
-    assert!(shard.take_overdue().is_empty());
+    assert!(shard.endings.take_overdue().is_empty());
     pass(&mut shard, 2 * TICK);
-    assert_eq!(shard.take_overdue(), [id]);
+    assert_eq!(shard.endings.take_overdue(), [id]);
     // Unless the server stops.
     let other = shard.insert_http(0, peer());
     shard.close(other, CloseReason::Normal);
     shard.hasten(other);
     pass(&mut shard, config.close_timeout + TICK);
-    assert_eq!(shard.take_overdue(), [other]);
+    assert_eq!(shard.endings.take_overdue(), [other]);
 }
 
 #[test]
@@ -104,13 +107,16 @@ fn answers_leave_whatever_their_size_and_are_counted_nowhere() {
     for size in [10, 5_000] {
         shard.set_exchange(id, Exchange::Answering);
         let reply = shard.reserve(id);
-        assert!(shard.has_open_replies(id));
+        assert!(shard.connections.has_open_replies(id));
         let answer = text(size);
         shard.fill(reply, Message::Binary(answer.as_bytes()));
         shard.set_exchange(id, Exchange::Idle);
         assert_eq!(waiting(&shard, id), answer.as_bytes());
         // Further requests wait while much does.
-        assert_eq!(shard.reading(id).expect("it is there").full, size > 1_000);
+        assert_eq!(
+            shard.connections.reading(id).expect("it is there").full,
+            size > 1_000
+        );
         write_all(&mut shard, id);
     }
     let CoreStats {
@@ -125,7 +131,10 @@ fn answers_leave_whatever_their_size_and_are_counted_nowhere() {
         (0, 0, 0, 0)
     );
     assert_eq!(
-        (shard.http_connections(), shard.stats.by_listener[0]),
+        (
+            shard.connections.http_connections(),
+            shard.stats.by_listener[0]
+        ),
         (1, 1)
     );
     // What comes for one that is gone goes nowhere.
@@ -133,9 +142,9 @@ fn answers_leave_whatever_their_size_and_are_counted_nowhere() {
     let reply = shard.reserve(id);
     shard.close(id, CloseReason::Reset);
     shard.fill(reply, Message::Binary(b"late"));
-    assert!(shard.outbox_is_empty(id));
+    assert!(shard.connections.outbox_is_empty(id));
     shard.remove(id);
-    assert_eq!(shard.http_connections(), 0);
+    assert_eq!(shard.connections.http_connections(), 0);
 }
 
 #[test]
@@ -145,10 +154,16 @@ fn one_becomes_another_kind_in_place() {
         let id = shard.insert_http(0, peer());
         shard.set_exchange(id, Exchange::Answering);
         shard.turn_into(id, listener);
-        assert_eq!(shard.phase(id), Phase::Opening);
-        assert_eq!((shard.http_connections(), shard.stats.connections), (0, 1));
+        assert_eq!(shard.connections.phase(id), Phase::Opening);
+        assert_eq!(
+            (
+                shard.connections.http_connections(),
+                shard.stats.connections
+            ),
+            (0, 1)
+        );
         assert_eq!(shard.stats.by_listener[..2], shown);
-        assert!(shard.opened(id) && shard.set_session(id, 0));
+        assert!(shard.opened(id) && shard.connections.set_session(id, 0));
         assert!(shard.bind(id, "tom"));
         assert_eq!(
             shard.send_to_uid(Reach(1), "tom", Message::Text("hello")),
@@ -156,7 +171,7 @@ fn one_becomes_another_kind_in_place() {
         );
         check_accounts(&shard, "another kind");
         shard.close(id, CloseReason::Kicked);
-        assert!(shard.next_ended().is_some());
+        assert!(shard.endings.next_ended().is_some());
         write_all(&mut shard, id);
         shard.remove(id);
         check_accounts(&shard, "gone");

@@ -13,7 +13,7 @@ fn refusing(shard: &mut Shard) -> ConnId {
 /// A tenth of its outbox, for it and others.
 fn to_all(shard: &mut Shard, id: ConnId) -> bool {
     shard.send_to_everybody(REACH, Message::Text(&text(1_000 - 33)));
-    shard.phase(id) == Phase::Home
+    shard.connections.phase(id) == Phase::Home
 }
 
 /// The same for it alone.
@@ -27,7 +27,7 @@ fn fill(shard: &mut Shard, id: ConnId, send: fn(&mut Shard, ConnId) -> bool) -> 
 }
 
 fn is_slow(shard: &Shard, id: ConnId) -> bool {
-    shard.reason(id) == Some(CloseReason::SlowConsumer)
+    shard.connections.reason(id) == Some(CloseReason::SlowConsumer)
 }
 
 #[test]
@@ -115,14 +115,14 @@ fn who_takes_nothing_has_what_its_outbox_holds_and_ten_seconds() {
         assert!(to_all(&mut shard, id));
     }
     for (tick, slow) in [(1, false), (100, false), (101, true)] {
-        shard.set_now(tick);
+        shard.clock.set_now(tick);
         shard.expire();
         assert_eq!(is_slow(&shard, id), slow, "{tick}");
     }
     // More comes after that time.
     let mut shard = super::shard(&Config::default());
     let id = refusing(&mut shard);
-    shard.set_now(101);
+    shard.clock.set_now(101);
     assert_eq!(fill(&mut shard, id, to_all), 9);
     assert!(is_slow(&shard, id));
     // It has no more than its outbox holds.
@@ -131,7 +131,7 @@ fn who_takes_nothing_has_what_its_outbox_holds_and_ten_seconds() {
     for _ in 0..9 {
         assert!(to_all(&mut shard, id));
     }
-    shard.set_now(500);
+    shard.clock.set_now(500);
     shard.expire();
     assert!(!is_slow(&shard, id));
 }
@@ -141,7 +141,7 @@ fn who_goes_on_taking_has_ten_seconds_more() {
     let mut shard = shard(&Config::default());
     let id = refusing(&mut shard);
     for tick in (0..2_000).step_by(100) {
-        shard.set_now(tick);
+        shard.clock.set_now(tick);
         shard.heard(id, 1);
         shard.expire();
         for _ in 0..(if tick == 0 { 40 } else { 4 }) {
@@ -154,10 +154,10 @@ fn who_goes_on_taking_has_ten_seconds_more() {
         check_accounts(&shard, "taking");
     }
     // And then no more.
-    shard.set_now(2_000);
+    shard.clock.set_now(2_000);
     shard.expire();
     assert!(!is_slow(&shard, id));
-    shard.set_now(2_001);
+    shard.clock.set_now(2_001);
     shard.expire();
     assert!(is_slow(&shard, id));
 }
@@ -166,12 +166,12 @@ fn who_goes_on_taking_has_ten_seconds_more() {
 fn who_has_taken_all_begins_anew() {
     let mut shard = shard(&Config::default());
     let id = refusing(&mut shard);
-    shard.set_now(101);
+    shard.clock.set_now(101);
     shard.set_blocked(id, false);
     write_all(&mut shard, id);
     assert!(shard.send(id, Message::Text(&text(1_000 - 33))));
     shard.set_blocked(id, true);
-    shard.set_now(201);
+    shard.clock.set_now(201);
     assert_eq!(fill(&mut shard, id, to_all), 79);
 }
 
@@ -199,7 +199,10 @@ fn a_message_that_the_cores_sum_costs_its_receiver_has_not_reached_it() {
     let only = bound(&mut shard, 0, "u");
     let big = text(2_000);
     assert_eq!(shard.send_to_uid(REACH, "u", Message::Text(&big)), 0);
-    assert_eq!(shard.reason(only), Some(CloseReason::Overloaded));
+    assert_eq!(
+        shard.connections.reason(only),
+        Some(CloseReason::Overloaded)
+    );
     // The same where it is shared: of two it reaches the one that stays, and who takes nothing goes first.
     for (blocked, reason) in [
         (false, CloseReason::Overloaded),
@@ -213,6 +216,6 @@ fn a_message_that_the_cores_sum_costs_its_receiver_has_not_reached_it() {
         shard.set_blocked(first, blocked);
         shard.send(other_one, Message::Text(&text(other)));
         assert_eq!(shard.send_to_uid(REACH, "v", Message::Text(&text(400))), 1);
-        assert_eq!(shard.reason(first), Some(reason));
+        assert_eq!(shard.connections.reason(first), Some(reason));
     }
 }

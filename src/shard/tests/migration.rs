@@ -38,7 +38,7 @@ const CLOCKS: [Tick; 3] = [1_000, 70_000, 4_000_000];
 impl Side {
     fn new(listener: u16) -> Side {
         let mut shard = shard_with_proofs();
-        shard.set_now(CLOCKS[0]);
+        shard.clock.set_now(CLOCKS[0]);
         let id = match listener {
             3 => shard.insert_http(listener, peer()),
             _ => shard.insert(listener, peer()),
@@ -52,16 +52,16 @@ impl Side {
 
     /// So many ticks have passed.
     fn pass(&mut self, passed: Tick) {
-        self.shard.set_now(self.clock + passed);
-        self.shard.set_wall(u64::from(passed) * 100);
+        self.shard.clock.set_now(self.clock + passed);
+        self.shard.credentials.set_wall(u64::from(passed) * 100);
         self.shard.expire();
-        for id in self.shard.take_overdue() {
+        for id in self.shard.endings.take_overdue() {
             self.shard.remove(id);
         }
     }
 
     fn go(&mut self, passed: Tick, written: bool, clock: Tick) {
-        let accepted = self.shard.accepted(self.id);
+        let accepted = self.shard.connections.accepted(self.id);
         let shard_part = self.shard.depart(self.id, None);
         let mut shard_part = shard_part.expect("it may leave");
         self.shard.check();
@@ -76,7 +76,7 @@ impl Side {
         self.clock = clock;
         self.pass(passed);
         self.id = self.shard.arrive(&mut shard_part, 7);
-        assert_eq!(self.shard.accepted(self.id), accepted);
+        assert_eq!(self.shard.connections.accepted(self.id), accepted);
     }
 
     /// All that can be seen of it.
@@ -84,28 +84,35 @@ impl Side {
         let Side { shard, id, clock } = self;
         let due = shard.due(*id);
         let due = due.tick().map(|tick| tick - clock);
-        let of = shard.get(*id).and_then(|slot| slot.groups.as_ref());
+        let of = shard
+            .connections
+            .get(*id)
+            .and_then(|slot| slot.groups.as_ref());
         let of = of.iter().flat_map(|of| {
             let joined = of.joined.iter().map(|one| shard.groups.wish(*one, *id));
             joined.chain(of.asked.iter().cloned().map(Some))
         });
         let mut groups: Vec<String> = of.map(|one| format!("{one:?}")).collect();
         groups.sort();
-        if shard.phase(*id) == Phase::Closing {
+        if shard.connections.phase(*id) == Phase::Closing {
             groups.clear();
         }
-        let slot = shard.get(*id);
+        let slot = shard.connections.get(*id);
         let slot = slot.map(|slot| (slot.paused, slot.window, slot.replies_bytes()));
-        let phase = (shard.phase(*id), shard.reason(*id), shard.exchange(*id));
+        let phase = (
+            shard.connections.phase(*id),
+            shard.connections.reason(*id),
+            shard.connections.exchange(*id),
+        );
         // Nobody asks a closing one who it was.
-        let names = match shard.phase(*id) {
+        let names = match shard.connections.phase(*id) {
             Phase::Closing => (None, None),
-            _ => (shard.uid(*id), shard.proved(*id)),
+            _ => (shard.connections.uid(*id), shard.proved(*id)),
         };
         let waiting = waiting(shard, *id);
         format!(
             "{phase:?} {due:?} {slot:?} {names:?} {groups:?} {:?} {}",
-            (shard.peer(*id), shard.entered(*id)),
+            (shard.connections.peer(*id), shard.connections.entered(*id)),
             waiting.escape_ascii()
         )
     }
@@ -120,9 +127,9 @@ fn step(side: &mut Side, rng: &mut fastrand::Rng, places: &mut Vec<u32>, passed:
     match rng.u8(..24) {
         0 | 1 => drop(shard.opened(id)),
         2 => shard.prove(id, "u1".into(), u64::from(passed) * 100 + rng.u64(..90_000)),
-        3 if shard.phase(id) == Phase::Open => {
+        3 if shard.connections.phase(id) == Phase::Open => {
             shard.bind(id, "u1");
-            for JoinRequest { group, called } in shard.take_wishes(id) {
+            for JoinRequest { group, called } in shard.connections.take_wishes(id) {
                 shard.join(id, &group, called.as_deref());
             }
         }
@@ -135,7 +142,9 @@ fn step(side: &mut Side, rng: &mut fastrand::Rng, places: &mut Vec<u32>, passed:
         9 => drop(shard.send_to_group(REACH, "g", message, false)),
         10 => drop(shard.send_to_group(REACH, "h", message, false)),
         11 => drop(shard.send_to_everybody(REACH, message)),
-        12 | 13 if shard.phase(id) != Phase::Closing => places.push(shard.reserve(id).number),
+        12 | 13 if shard.connections.phase(id) != Phase::Closing => {
+            places.push(shard.reserve(id).number)
+        }
         14 | 15 if !places.is_empty() => {
             let number = places.swap_remove(rng.usize(..places.len()));
             let place = Reply {
@@ -155,7 +164,9 @@ fn step(side: &mut Side, rng: &mut fastrand::Rng, places: &mut Vec<u32>, passed:
             let all = [CloseReason::Normal, CloseReason::Kicked, CloseReason::Idle];
             shard.close(id, all[rng.usize(..3)]);
         }
-        22 => shard.agree(id, postcard::from_bytes(&[9]).expect("a window")),
+        22 => shard
+            .connections
+            .agree(id, postcard::from_bytes(&[9]).expect("a window")),
         23 => {
             let at = [Exchange::Arriving, Exchange::Idle, Exchange::Provisional];
             shard.set_exchange(id, at[rng.usize(..3)]);
@@ -182,7 +193,7 @@ fn who_moves_is_as_who_stays() {
                 let mut rng = fastrand::Rng::with_seed(same);
                 step(side, &mut rng, places, passed);
             }
-            if stays.shard.phase(stays.id) == Phase::Free {
+            if stays.shard.connections.phase(stays.id) == Phase::Free {
                 break;
             }
             if moved {
@@ -191,7 +202,7 @@ fn who_moves_is_as_who_stays() {
             moves.shard.check();
             let context = format!("seed {seed} step {at}");
             assert_eq!(moves.shown(), stays.shown(), "{context}");
-            seen.insert(format!("{:?}", moves.shard.phase(moves.id)));
+            seen.insert(format!("{:?}", moves.shard.connections.phase(moves.id)));
         }
     }
     assert_eq!(seen.len(), 5, "{seen:?}");

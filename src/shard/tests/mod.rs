@@ -12,12 +12,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::slot::Slot;
 use super::*;
-use crate::config::OUTBOX_MESSAGE_COST;
+use crate::config::{OUTBOX_MESSAGE_COST, UidPolicy};
 use crate::events::KickedBy;
 use crate::ident::{Reach, Space};
 use crate::payload::Message;
+use crate::protocol::Codec;
 
 const REACH: Reach = Reach(0b11);
 
@@ -56,7 +56,7 @@ fn peer() -> SocketAddr {
 fn open(shard: &mut Shard, listener: u16) -> ConnId {
     let id = shard.insert(listener, peer());
     assert!(shard.opened(id));
-    assert!(shard.set_session(id, 0));
+    assert!(shard.connections.set_session(id, 0));
     id
 }
 
@@ -72,11 +72,11 @@ fn text(bytes: usize) -> String {
 
 /// All that waits for a connection.
 fn waiting(shard: &Shard, id: ConnId) -> Vec<u8> {
-    shard.pieces(id).flatten().copied().collect()
+    shard.connections.pieces(id).flatten().copied().collect()
 }
 
 fn write_all(shard: &mut Shard, id: ConnId) {
-    while !shard.outbox_is_empty(id) {
+    while !shard.connections.outbox_is_empty(id) {
         let bytes = waiting(shard, id).len();
         shard.written(id, bytes);
     }
@@ -85,6 +85,7 @@ fn write_all(shard: &mut Shard, id: ConnId) {
 /// The counters against the slots themselves.
 fn check_accounts(shard: &Shard, context: &str) {
     let live = shard
+        .connections
         .slots
         .iter()
         .map(|(_, slot)| slot)
@@ -103,13 +104,8 @@ fn check_accounts(shard: &Shard, context: &str) {
         .filter(|slot| slot.phase == Phase::Home && slot.uid.is_some());
     assert_eq!(shard.stats.bound, bound.count() as u64, "{context}: bound");
     let home = live.filter(|slot| slot.phase == Phase::Home).count();
-    let listed: usize = shard.everybody.iter().map(Vec::len).sum();
+    let listed: usize = shard.everybody.total();
     assert_eq!(listed, home, "{context}: everybody");
-}
-
-#[test]
-fn a_slot_stays_small() {
-    assert_eq!(size_of::<Slot>(), 144);
 }
 
 #[test]
@@ -151,8 +147,8 @@ fn accounts_match_the_slots_on_every_way() {
                     let reasons = CloseReason::ALL.iter().copied();
                     shard.close(id, random.choice(reasons).unwrap_or(CloseReason::Normal));
                 }
-                (13, Some(id)) if shard.phase(id) == Phase::Closing => shard.remove(id),
-                (14, Some(id)) if shard.phase(id) != Phase::Free => {
+                (13, Some(id)) if shard.connections.phase(id) == Phase::Closing => shard.remove(id),
+                (14, Some(id)) if shard.connections.phase(id) != Phase::Free => {
                     let binds = Some(Box::from(&*name)).filter(|_| random.bool());
                     let mut shard_part = shard.depart(id, binds).unwrap();
                     check_accounts(&shard, &format!("seed {seed} step {step} departed"));
@@ -164,12 +160,12 @@ fn accounts_match_the_slots_on_every_way() {
                 }
                 _ => {}
             }
-            for id in shard.take_overdue() {
+            for id in shard.endings.take_overdue() {
                 shard.remove(id);
             }
             check_accounts(&shard, &format!("seed {seed} step {step}"));
         }
-        for id in shard.ids() {
+        for id in shard.connections.ids() {
             shard.close(id, CloseReason::Normal);
             shard.remove(id);
         }
@@ -199,7 +195,7 @@ fn a_message_for_many_counts_once_in_the_cores_sum() {
     // All but one take it: that one still holds it, and the sum has it until then.
     let held = shard.outbox_bytes;
     for id in &everyone[1..] {
-        let length = shard.slots[id.slot].outbox.bytes() - OUTBOX_MESSAGE_COST;
+        let length = shard.connections.slots[id.slot].outbox.bytes() - OUTBOX_MESSAGE_COST;
         shard.written(*id, length);
     }
     assert!(shard.outbox_bytes > 9_000 && shard.outbox_bytes < held);
@@ -230,8 +226,8 @@ fn what_waits_for_the_closing_costs_nobody_else_his_connection() {
         assert!(shard.send(living, Message::Text(&text(100))));
         check_accounts(&shard, "while shedding");
     }
-    assert_eq!(shard.phase(living), Phase::Home);
-    assert!(closing.contains(&shard.take_overdue()[0]));
+    assert_eq!(shard.connections.phase(living), Phase::Home);
+    assert!(closing.contains(&shard.endings.take_overdue()[0]));
 }
 
 #[test]
@@ -248,9 +244,13 @@ fn a_large_unit_half_written_is_given_up_before_others() {
         .map(|n| bound(&mut shard, 0, &format!("u{n}")))
         .collect();
     shard.send_to_everybody(REACH, Message::Text(&text(50)));
-    assert_eq!(shard.phase(slow), Phase::Closing);
-    assert!(others.iter().all(|id| shard.phase(*id) == Phase::Home));
-    assert_eq!(shard.take_overdue(), [slow]);
+    assert_eq!(shard.connections.phase(slow), Phase::Closing);
+    assert!(
+        others
+            .iter()
+            .all(|id| shard.connections.phase(*id) == Phase::Home)
+    );
+    assert_eq!(shard.endings.take_overdue(), [slow]);
 }
 
 #[test]
@@ -322,7 +322,10 @@ fn as_many_connections_a_uid_as_configured() {
     // Another space has uids of its own.
     bound(&mut shard, 1, "u");
     assert_eq!(shard.online(REACH, "u"), 4);
-    let first = shard.uids.get(&shard.slots, Space(0), "u").next();
+    let first = shard
+        .uids
+        .get(&shard.connections.slots, Space(0), "u")
+        .next();
     let first = first.expect("it is there");
     shard.close(first, CloseReason::Normal);
     assert!(shard.bind(fourth, "u"));
@@ -337,11 +340,11 @@ fn the_newest_replaces_all_and_is_alone_at_once() {
     let mut shard = shard(&config);
     let old = bound(&mut shard, 0, "u");
     let new = bound(&mut shard, 0, "u");
-    assert_eq!(shard.reason(old), Some(CloseReason::Replaced));
+    assert_eq!(shard.connections.reason(old), Some(CloseReason::Replaced));
     assert_eq!(shard.send_to_uid(REACH, "u", Message::Text("x")), 1);
     shard.remove(old);
     assert_eq!(shard.online(REACH, "u"), 1);
-    assert_eq!(shard.phase(new), Phase::Home);
+    assert_eq!(shard.connections.phase(new), Phase::Home);
     check_accounts(&shard, "replaced");
 }
 
@@ -349,15 +352,15 @@ fn the_newest_replaces_all_and_is_alone_at_once() {
 fn an_end_is_told_even_when_the_slot_is_free_again() {
     let mut shard = shard(&Config::default());
     let id = open(&mut shard, 0);
-    shard.set_session(id, 7);
+    shard.connections.set_session(id, 7);
     shard.close(id, CloseReason::Idle);
     shard.remove(id);
     let reused = shard.insert(0, peer());
     assert_eq!(reused.slot, id.slot);
-    let ended = shard.next_ended().unwrap();
+    let ended = shard.endings.next_ended().unwrap();
     assert_eq!((ended.connection, ended.session), (id, 7));
     assert_eq!(ended.reason, CloseReason::Idle);
-    assert!(shard.next_ended().is_none());
+    assert!(shard.endings.next_ended().is_none());
 }
 
 #[test]
@@ -368,7 +371,10 @@ fn open_replies_are_bounded_where_nothing_pauses() {
     for _ in 0..=10_000 / OUTBOX_MESSAGE_COST {
         shard.reserve(id);
     }
-    assert_eq!(shard.reason(id), Some(CloseReason::SlowConsumer));
+    assert_eq!(
+        shard.connections.reason(id),
+        Some(CloseReason::SlowConsumer)
+    );
     // Filled places that wait behind an open one.
     let id = bound(&mut shard, 0, "v");
     let first = shard.reserve(id);
@@ -376,7 +382,10 @@ fn open_replies_are_bounded_where_nothing_pauses() {
         let place = shard.reserve(id);
         shard.fill(place, Message::Text(&text(3_000)));
     }
-    assert_eq!(shard.reason(id), Some(CloseReason::SlowConsumer));
+    assert_eq!(
+        shard.connections.reason(id),
+        Some(CloseReason::SlowConsumer)
+    );
     shard.fill(first, Message::Text("late"));
     check_accounts(&shard, "replies");
 }
@@ -390,14 +399,14 @@ fn a_reply_may_fill_the_outbox_to_its_last_byte() {
         place,
         Message::Text(&text(10_000 - OUTBOX_MESSAGE_COST - 1)),
     );
-    assert_eq!(shard.phase(id), Phase::Home);
+    assert_eq!(shard.connections.phase(id), Phase::Home);
     shard.set_blocked(id, true);
     assert!(!shard.send(id, Message::Text("")));
 }
 
 /// As the host does when it is home.
 fn join_wishes(shard: &mut Shard, id: ConnId) {
-    for wish in shard.take_wishes(id) {
+    for wish in shard.connections.take_wishes(id) {
         shard.join(id, &wish.group, wish.called.as_deref());
     }
 }
@@ -449,7 +458,7 @@ fn a_closing_connection_that_was_blocked_is_ended_when_it_can_be() {
     shard.set_blocked(id, true);
     // What waits is dropped; the text codec has no close frame, so nothing is left to write.
     shard.close(id, CloseReason::Reset);
-    assert!(shard.outbox_is_empty(id));
+    assert!(shard.connections.outbox_is_empty(id));
     assert_eq!(shard.next_dirty(true), None);
     shard.set_blocked(id, false);
     assert_eq!(shard.next_dirty(true), Some(id));
@@ -466,7 +475,7 @@ fn durations_without_end_are_no_deadline_in_the_past() {
         ..Config::default()
     };
     let mut shard = shard(&config);
-    shard.set_now(100);
+    shard.clock.set_now(100);
     shard.expire();
     let ids = [
         bound(&mut shard, 0, "u"),
@@ -476,11 +485,11 @@ fn durations_without_end_are_no_deadline_in_the_past() {
     let closing = bound(&mut shard, 0, "v");
     shard.close(closing, CloseReason::Normal);
     for day in 1..100 {
-        shard.set_now(day * 864_000);
+        shard.clock.set_now(day * 864_000);
         shard.expire();
     }
-    assert!(ids.iter().all(|id| shard.reason(*id).is_none()));
-    assert!(shard.take_overdue().is_empty());
+    assert!(ids.iter().all(|id| shard.connections.reason(*id).is_none()));
+    assert!(shard.endings.take_overdue().is_empty());
 }
 
 #[test]
@@ -490,7 +499,7 @@ fn silence_is_idleness_only_while_it_is_read() {
     let silent = bound(&mut shard, 1, "silent");
     let paused = bound(&mut shard, 1, "paused");
     for second in 1..=60 {
-        shard.set_now(second * 10);
+        shard.clock.set_now(second * 10);
         shard.expire();
         if second == 10 {
             shard.set_paused(paused, true);
@@ -498,20 +507,20 @@ fn silence_is_idleness_only_while_it_is_read() {
         if second % 55 == 0 {
             shard.heard(heard, 1);
         }
-        let ended = shard.reason(silent).is_some();
+        let ended = shard.connections.reason(silent).is_some();
         assert_eq!(ended, second >= 57, "after {second} s");
     }
-    assert_eq!(shard.reason(heard), None);
-    shard.set_now(5_000);
+    assert_eq!(shard.connections.reason(heard), None);
+    shard.clock.set_now(5_000);
     shard.expire();
-    assert_eq!(shard.reason(paused), None);
+    assert_eq!(shard.connections.reason(paused), None);
     shard.set_paused(paused, false);
-    shard.set_now(5_000 + 569);
+    shard.clock.set_now(5_000 + 569);
     shard.expire();
-    assert_eq!(shard.reason(paused), None);
-    shard.set_now(5_000 + 570);
+    assert_eq!(shard.connections.reason(paused), None);
+    shard.clock.set_now(5_000 + 570);
     shard.expire();
-    assert_eq!(shard.reason(paused), Some(CloseReason::Idle));
+    assert_eq!(shard.connections.reason(paused), Some(CloseReason::Idle));
 }
 
 #[test]
@@ -525,9 +534,9 @@ fn a_closing_connection_is_cut_off_however_slowly_it_takes_its_last_messages() {
     }
     let mut cut_off = Vec::new();
     for tick in 1..=110 {
-        shard.set_now(tick);
+        shard.clock.set_now(tick);
         shard.expire();
-        for id in shard.take_overdue() {
+        for id in shard.endings.take_overdue() {
             cut_off.push((id, tick));
             shard.remove(id);
         }
@@ -567,15 +576,21 @@ fn the_time_to_log_in_stands_still_while_it_is_not_read() {
     let id = open(&mut shard, 0);
     let opening = shard.insert(0, peer());
     for tick in 1..=1_000 {
-        shard.set_now(tick);
+        shard.clock.set_now(tick);
         shard.expire();
         if tick == 50 || tick == 950 {
             shard.set_paused(id, tick == 50);
             shard.set_paused(opening, tick == 50);
         }
-        let ended = shard.reason(id).is_some();
+        let ended = shard.connections.reason(id).is_some();
         assert_eq!(ended, tick == 1_000, "at {tick}");
     }
-    assert_eq!(shard.reason(id), Some(CloseReason::LoginTimeout));
-    assert_eq!(shard.reason(opening), Some(CloseReason::HandshakeTimeout));
+    assert_eq!(
+        shard.connections.reason(id),
+        Some(CloseReason::LoginTimeout)
+    );
+    assert_eq!(
+        shard.connections.reason(opening),
+        Some(CloseReason::HandshakeTimeout)
+    );
 }

@@ -35,12 +35,15 @@ fn whoever_has_refused_nothing_takes_a_largest_message_of_any_codec() {
             assert!(waiting(&shard, id).len() >= encoded_least, "{codec:?}");
             write_all(&mut shard, id);
         }
-        assert_eq!(shard.phase(id), Phase::Home, "{codec:?}");
+        assert_eq!(shard.connections.phase(id), Phase::Home, "{codec:?}");
         // Who has refused one has no room for another.
         assert!(shard.send(id, message));
         shard.set_blocked(id, true);
         assert!(!shard.send(id, message), "{codec:?}");
-        assert_eq!(shard.reason(id), Some(CloseReason::SlowConsumer));
+        assert_eq!(
+            shard.connections.reason(id),
+            Some(CloseReason::SlowConsumer)
+        );
         check_accounts(&shard, "codecs");
     }
 }

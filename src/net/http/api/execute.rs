@@ -107,12 +107,13 @@ impl Port {
     /// What no outbox can hold would close all those it is for.
     fn refuse_large(&self, commands: &mut [Result<ApiCommand<'_>, ApiError>]) {
         let mut host = self.host.borrow_mut();
-        let most = host.shard().message_bytes_max(self.reach);
+        let most = host.shard().connections.message_bytes_max(self.reach);
         for command in commands {
             if let Ok(ApiCommand::Push(push)) = command
                 && (push.message.len() > most
                     || !host
                         .shard()
+                        .connections
                         .has_room_for(self.reach, Message::Text(&push.message)))
             {
                 let words = format!(

@@ -29,7 +29,7 @@ fn accept(core: &mut Core) -> ConnId {
     let (stream, peer) = core.listener.accept().unwrap();
     stream.set_nonblocking(true).unwrap();
     core.transport.accept(&mut core.host, 0, stream, peer);
-    *core.host.shard().ids().last().unwrap()
+    *core.host.shard().connections.ids().last().unwrap()
 }
 
 /// The head of the answer to the handshake.
@@ -103,7 +103,10 @@ fn who_has_said_close_and_does_not_read_is_not_let_go_of() {
         while core.host.flow(id) == Flow::Go {
             core.turn();
         }
-        assert!(core.host.shard().outbox_is_empty(id), "nothing is tested");
+        assert!(
+            core.host.shard().connections.outbox_is_empty(id),
+            "nothing is tested"
+        );
         core.turn();
         assert_eq!(core.host.flow(id), Flow::End);
         assert_eq!(read(&mut client, 4), b"\x82\x7e\x1f\x40");
@@ -149,7 +152,7 @@ fn who_takes_no_more_before_its_first_message_gets_the_rest() {
         core.turn();
         let much = vec![7; 1 << 20];
         let mut bytes = 0;
-        while core.host.shard().outbox_is_empty(id) {
+        while core.host.shard().connections.outbox_is_empty(id) {
             let shard = core.host.shard();
             shard.send_raw(id, |_, out| out.extend_from_slice(&much));
             bytes += much.len();

@@ -130,7 +130,7 @@ impl Core {
         let (stream, peer) = self.listener.accept().unwrap();
         stream.set_nonblocking(true).unwrap();
         self.transport.accept(&mut self.host, 0, stream, peer);
-        let id = *self.host.shard().ids().last().unwrap();
+        let id = *self.host.shard().connections.ids().last().unwrap();
         let link = self.transport.links.get_mut(id).unwrap();
         link.progress.input = Input::Messages(Decoder::new(Codec::WebSocket, 1 << 20));
         self.host.open(id);
@@ -199,7 +199,7 @@ fn a_panic_closes_its_connection_alone_and_the_core_goes_on_on(kind: WireKind) {
     assert_eq!(read(&mut broken, 4)[2..], 1011u16.to_be_bytes());
     assert_eq!(read(&mut sound, 4), HI_ANSWER);
     assert_eq!(
-        core.host.shard().reason(id),
+        core.host.shard().connections.reason(id),
         Some(CloseReason::Internal),
         "it is not closed for what it was"
     );
@@ -208,7 +208,11 @@ fn a_panic_closes_its_connection_alone_and_the_core_goes_on_on(kind: WireKind) {
     for _ in 0..2 {
         core.turn();
     }
-    assert_eq!(core.host.shard().ids().len(), 1, "its slot is kept");
+    assert_eq!(
+        core.host.shard().connections.ids().len(),
+        1,
+        "its slot is kept"
+    );
     sound.write_all(HI).unwrap();
     core.turn();
     assert_eq!(read(&mut sound, 4), HI_ANSWER);
@@ -234,11 +238,11 @@ fn one_that_pauses_with_its_last_kept_byte_is_read_on_afterwards_on(kind: WireKi
     client.write_all(HI).unwrap();
     core.turn();
     assert_eq!(read(&mut client, 4), HI_ANSWER);
-    assert!(core.host.shard().is_paused(id));
+    assert!(core.host.shard().connections.is_paused(id));
     for _ in 0..2 {
         core.turn();
     }
-    assert!(!core.host.shard().is_paused(id));
+    assert!(!core.host.shard().connections.is_paused(id));
     assert_eq!(read(&mut client, 4), HI_ANSWER);
 }
 
@@ -335,7 +339,7 @@ fn what_is_inflated_leaves_nothing_behind() {
         let (mut client, id) = connect_compressed(&mut core);
         client.write_all(&folded(zeros)).unwrap();
         core.turn();
-        assert_eq!(core.host.shard().reason(id), reason, "{zeros}");
+        assert_eq!(core.host.shard().connections.reason(id), reason, "{zeros}");
         let held = core.transport.read_memory.inflater.buffer_bytes();
         assert!(held <= 128 << 10, "{held} bytes after {zeros}");
         let taken = core.host.shard().stats.messages_in;
@@ -358,7 +362,7 @@ fn what_is_inflated_counts_as_bytes_that_were_sent() {
         let (mut client, id) = connect_compressed(&mut core);
         client.write_all(&folded(100_000).repeat(2)).unwrap();
         core.turn();
-        let reason = core.host.shard().reason(id);
+        let reason = core.host.shard().connections.reason(id);
         let expected = (!stays).then_some(CloseReason::RateLimit);
         assert_eq!(reason, expected, "{bytes_per_second}");
         // What is too much does not reach the app.
@@ -464,7 +468,7 @@ fn one_that_cannot_be_watched_again_is_closed_on_the_ring() {
     assert_eq!(core.host.flow(id), Flow::Gone);
     let closed = &core.host.shard().stats.closed;
     assert_eq!(closed[CloseReason::Reset.index()], 1);
-    assert_eq!(core.host.shard().ids().len(), clients.len() - 1);
+    assert_eq!(core.host.shard().connections.ids().len(), clients.len() - 1);
     assert_eq!(watched(&core), clients.len() - 1, "the others are not");
 }
 
@@ -502,7 +506,7 @@ fn answers(core: &mut Core, client: &mut TcpStream, id: ConnId, messages: usize)
     let before = core.host.shard().stats.messages_in;
     client.write_all(&HI.repeat(messages)).unwrap();
     core.turn();
-    let reason = core.host.shard().reason(id);
+    let reason = core.host.shard().connections.reason(id);
     assert!(
         matches!(reason, None | Some(CloseReason::RateLimit)),
         "{reason:?}"

@@ -250,7 +250,7 @@ impl Scene {
     /// It goes to the next core. What there was of it on its way, if it is still there.
     fn go(&mut self, destination: Destination) -> Vec<&'static str> {
         let here = &mut self.cores[self.on];
-        let Some(id) = here.host.shard().ids().first().copied() else {
+        let Some(id) = here.host.shard().connections.ids().first().copied() else {
             return Vec::new();
         };
         let taken = here.transport.take_out(&mut here.host, id, destination);
@@ -270,7 +270,7 @@ impl Scene {
         let put = there.transport.take_in(&mut there.host, migration, stream);
         let id = put.unwrap();
         there.host.shard().check();
-        seen.push(match there.host.shard().phase(id) {
+        seen.push(match there.host.shard().connections.phase(id) {
             Phase::Free => "gone",
             _ => "there",
         });
@@ -284,8 +284,8 @@ impl Scene {
             self.turn();
             if Instant::now() > until {
                 let core = &mut self.cores[self.on];
-                let id = core.host.shard().ids()[0];
-                let (phase, flow) = (core.host.shard().phase(id), core.host.flow(id));
+                let id = core.host.shard().connections.ids()[0];
+                let (phase, flow) = (core.host.shard().connections.phase(id), core.host.flow(id));
                 panic!("it does not end: {phase:?} {flow:?}");
             }
         }
@@ -422,7 +422,7 @@ fn speaker(writes: bool, said: &[u8]) -> (Core, TcpStream, ConnId) {
     core.transport.accept(&mut core.host, 1, stream, peer);
     (&client).write_all(said).unwrap();
     core.turn();
-    let id = core.host.shard().ids()[0];
+    let id = core.host.shard().connections.ids()[0];
     (core, client, id)
 }
 
@@ -485,7 +485,7 @@ fn a_request_that_is_being_answered_stays_until_it_is() {
     let mut scene = Scene::new(WireKind::Epoll, HTTP, 2);
     scene.turn();
     let here = &mut scene.cores[0];
-    let id = here.host.shard().ids()[0];
+    let id = here.host.shard().connections.ids()[0];
     here.host.shard().set_exchange(id, Exchange::Answering);
     let refused = here
         .transport
@@ -510,7 +510,7 @@ fn its_place_is_counted_once_and_given_back() {
     assert_eq!(entered, 999);
     drop(scene.client);
     let until = Instant::now() + Duration::from_secs(20);
-    while !there.host.shard().ids().is_empty() {
+    while !there.host.shard().connections.ids().is_empty() {
         there.turn();
         assert!(Instant::now() < until, "it does not end");
     }
@@ -528,10 +528,10 @@ fn a_deadline_is_where_it_was() {
     assert!(scene.go(Destination::Process).contains(&"opening"));
     let there = &mut scene.cores[1];
     let begun = there.host.now();
-    let id = there.host.shard().ids()[0];
+    let id = there.host.shard().connections.ids()[0];
     there.pass(begun, 0..1);
-    assert_eq!(there.host.shard().reason(id), None);
+    assert_eq!(there.host.shard().connections.reason(id), None);
     there.pass(begun, 1..3);
-    let reason = there.host.shard().reason(id);
+    let reason = there.host.shard().connections.reason(id);
     assert_eq!(reason, Some(CloseReason::HandshakeTimeout));
 }

@@ -1,0 +1,259 @@
+//! Which streams the connections of a core follow, and how far each has come: [`Followers`], beside the slots.
+//!
+//! Bound: an entry for each connection that is behind, or follows a group.
+
+use std::collections::VecDeque;
+
+use ahash::{AHashMap, AHashSet};
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use super::limits::LIST_KEPT;
+use crate::ident::{ConnId, Space};
+use crate::payload::Payload;
+use crate::streams::{Gap, Kind, Position, Positions};
+
+/// Where a message stands in the stream of those that it is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mark {
+    /// Its own position, or that of the last kept message before it.
+    pub position: Position,
+    /// Which of these.
+    pub kept: bool,
+}
+
+/// What a message for many is in, as far as positions go.
+#[derive(Clone, Copy, Debug)]
+pub struct Marked<'a> {
+    pub kind: Kind,
+    pub name: &'a str,
+    /// `None`: nothing of the stream is kept.
+    pub mark: Option<Mark>,
+    pub payload: &'a Payload,
+}
+
+/// What a client says of where it was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Since {
+    /// Nothing: it begins now.
+    Now,
+    /// There, if that can be read.
+    At(Option<Position>),
+    /// It has had nothing of it.
+    Beginning,
+}
+
+/// How a connection stands in one stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Standing {
+    /// The home has not said yet.
+    Asked(Since),
+    /// It may not have got all that there is.
+    Behind,
+    /// It has.
+    Abreast,
+}
+
+/// One stream that a connection follows.
+#[derive(PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Followed {
+    pub kind: Kind,
+    /// The group; of a uid and of everybody it is empty.
+    pub name: Box<str>,
+    /// Up to where it has everything; while it is asked, nothing yet.
+    pub position: Option<Position>,
+    pub standing: Standing,
+    /// What it is to be told of, when it begins.
+    pub(super) gap: Option<Gap>,
+    /// What came while it was behind, and is kept nowhere: each behind this offset, or at last.
+    pub(super) held: VecDeque<(Option<u64>, Payload)>,
+    /// What is missing is being read.
+    #[serde(skip)]
+    pub(super) reading: bool,
+}
+
+impl Followed {
+    /// One that is to be asked for.
+    pub fn new(kind: Kind, name: &str, since: Since) -> Followed {
+        Followed {
+            kind,
+            name: Box::from(name),
+            position: None,
+            standing: Standing::Asked(since),
+            gap: None,
+            held: VecDeque::new(),
+            reading: false,
+        }
+    }
+
+    /// What is to be asked of its home, if that is.
+    pub fn asked(&self) -> Option<Since> {
+        match self.standing {
+            Standing::Asked(since) => Some(since),
+            _ => None,
+        }
+    }
+
+    pub fn is_abreast(&self) -> bool {
+        self.standing == Standing::Abreast
+    }
+}
+
+/// What a connection follows, in the order of its positions.
+#[derive(PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Following {
+    pub streams: SmallVec<[Followed; 1]>,
+    /// Its first block is queued.
+    pub(super) begun: bool,
+    pub(super) held_bytes: usize,
+}
+
+impl Following {
+    /// What a client follows that is in these groups, since the positions that it names: one for its uid, one for each
+    /// group, and one for everybody's stream if it had that.
+    pub fn of_client(groups: &[String], since: Option<&str>) -> Following {
+        let asked: Option<Vec<Option<Position>>> = since.map(|text| {
+            let list: Result<Positions, _> = text.parse();
+            list.map(|list| list.0).unwrap_or_default()
+        });
+        let own = 1 + groups.len();
+        // More or fewer than there are streams are none of them.
+        let asked = asked.map(|list| match list.len() {
+            length if length == own || length == own + 1 => list,
+            _ => vec![None; own + 1],
+        });
+        let since = |nth: usize| match &asked {
+            None => Since::Now,
+            Some(list) => match list.get(nth) {
+                Some(position) => Since::At(*position),
+                None => Since::Beginning,
+            },
+        };
+        let mut streams = SmallVec::new();
+        streams.push(Followed::new(Kind::Uid, "", since(0)));
+        for (nth, group) in groups.iter().enumerate() {
+            streams.push(Followed::new(Kind::Group, group, since(1 + nth)));
+        }
+        if asked.is_some() {
+            streams.push(Followed::new(Kind::All, "", since(own)));
+        }
+        Following {
+            streams,
+            ..Following::default()
+        }
+    }
+}
+
+/// Who follows what.
+#[derive(Default)]
+pub struct Followers {
+    of: AHashMap<u32, Box<Following>>,
+    /// Those that are not abreast everywhere.
+    behind: AHashSet<u32>,
+    /// The last kept message for everybody, by space: all that are abreast have got it.
+    all: AHashMap<Space, Position>,
+    /// Those to be read on for when their outboxes are empty.
+    waiting: AHashSet<u32>,
+    /// Whose are.
+    drained: Vec<ConnId>,
+}
+
+/// What is known of the streams of uids.
+pub type Tops<'a> = &'a mut dyn FnMut(Space, &str) -> Position;
+
+impl Followed {
+    pub fn is_of(&self, marked: Marked<'_>) -> bool {
+        self.kind == marked.kind && (self.kind != Kind::Group || *self.name == *marked.name)
+    }
+}
+
+impl Following {
+    /// As it comes along with a connection that moves: what is being read is read anew.
+    pub fn taken(mut self: Box<Self>) -> Box<Self> {
+        self.streams.iter_mut().for_each(|one| one.reading = false);
+        self
+    }
+}
+
+impl Followers {
+    /// Whether somebody is behind, so that messages may have to be held.
+    #[inline]
+    pub fn any_behind(&self) -> bool {
+        !self.behind.is_empty()
+    }
+
+    /// What the connection of a slot follows.
+    pub fn get(&self, slot: u32) -> Option<&Following> {
+        self.of.get(&slot).map(|one| &**one)
+    }
+
+    pub fn get_mut(&mut self, slot: u32) -> Option<&mut Following> {
+        self.of.get_mut(&slot).map(|one| &mut **one)
+    }
+
+    /// It follows this, here or on from elsewhere.
+    pub fn follow(&mut self, slot: u32, following: Box<Following>) {
+        if !following.begun || !following.streams.iter().all(Followed::is_abreast) {
+            self.behind.insert(slot);
+        }
+        self.of.insert(slot, following);
+    }
+
+    /// It leaves, or ends.
+    pub fn unfollow(&mut self, slot: u32) -> Option<Box<Following>> {
+        if self.of.is_empty() {
+            return None;
+        }
+        self.be_abreast(slot);
+        let following = self.of.remove(&slot);
+        if self.of.is_empty() {
+            self.of.shrink_to(LIST_KEPT);
+            self.behind.shrink_to(LIST_KEPT);
+            self.waiting.shrink_to(LIST_KEPT);
+        }
+        following
+    }
+
+    /// It may not have got all that there is.
+    pub fn be_behind(&mut self, slot: u32) {
+        self.behind.insert(slot);
+    }
+
+    /// It has.
+    pub fn be_abreast(&mut self, slot: u32) {
+        self.behind.remove(&slot);
+        self.waiting.remove(&slot);
+    }
+
+    /// The position of everybody's stream that all here have reached, if anything of it was ever kept.
+    pub fn all_seen(&self, space: Space) -> Option<Position> {
+        self.all.get(&space).copied()
+    }
+
+    /// Everybody's stream has come this far here.
+    pub fn see_all(&mut self, space: Space, position: Position) {
+        self.all.insert(space, position);
+    }
+
+    /// Has it be told when its outbox is empty.
+    pub fn await_drained(&mut self, slot: u32) {
+        self.waiting.insert(slot);
+    }
+
+    /// Its outbox is empty.
+    #[inline]
+    pub fn note_drained(&mut self, id: ConnId) {
+        if !self.waiting.is_empty() && self.waiting.remove(&id.slot) {
+            self.drained.push(id);
+        }
+    }
+
+    /// Those whose outboxes have become empty.
+    pub fn take_drained(&mut self) -> Vec<ConnId> {
+        std::mem::take(&mut self.drained)
+    }
+
+    pub fn has_drained(&self) -> bool {
+        !self.drained.is_empty()
+    }
+}

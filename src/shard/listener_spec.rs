@@ -1,0 +1,35 @@
+//! What all connections of one listener share: [`ListenerSpec`].
+
+use std::sync::Arc;
+
+use crate::ident::Space;
+use crate::protocol::Codec;
+
+/// What all connections of one listener share.
+#[derive(Clone, Debug)]
+pub struct ListenerSpec {
+    /// The app's number on every core.
+    pub app: u8,
+    pub codec: Codec,
+    pub space: Space,
+    /// Whether its connections bind a uid; if not they have no login, idle or ping deadline.
+    pub binds: bool,
+    /// Whether they may live without one, at home from their start.
+    pub optional: bool,
+    /// Whether who they are must be proved before they bind.
+    pub proves: bool,
+    /// Whether a full outbox pauses the reading, in place of closing.
+    pub pauses: bool,
+    /// Whether a line that is no message is told to the app, in place of closing.
+    pub tells: bool,
+    pub message_bytes_max: usize,
+    pub outbox_bytes_max: usize,
+    /// Whether compression may be agreed on.
+    pub compress: bool,
+    /// The listener that its connections are told and counted as.
+    pub shown: u16,
+    /// Its URL, as it was asked for.
+    pub url: Arc<str>,
+    /// The header fields that its app wants to see of the requests that open connections.
+    pub headers: &'static [&'static str],
+}
