@@ -357,12 +357,8 @@ impl Workload for Flood {
         next
     }
 
-    fn up(&self) -> usize {
-        self.crowd.up()
-    }
-
-    fn is_ready(&self) -> bool {
-        self.crowd.is_complete()
+    fn crowd(&self) -> Option<&Crowd> {
+        Some(&self.crowd)
     }
 
     fn is_quiet(&self) -> bool {

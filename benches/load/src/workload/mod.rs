@@ -17,6 +17,7 @@ use super::plan::{Kind, Plan, Share};
 use super::record::Record;
 use super::shared::{Phase, Shared};
 use super::wire::{Client, Pool};
+use crowd::Crowd;
 
 /// The door to the listener, and to the back end's port.
 pub const FRONT: usize = 0;
@@ -29,10 +30,18 @@ pub const BACKLOG_BYTES_MAX: usize = 256 << 10;
 pub trait Workload: Client {
     /// Sends what is due. Returns when it wants to be called again at the latest.
     fn turn(&mut self, pool: &mut Pool, phase: Phase, now: u64) -> u64;
+    /// Its connections, where they all come in one way.
+    fn crowd(&self) -> Option<&Crowd> {
+        None
+    }
     /// Connections logged in.
-    fn up(&self) -> usize;
+    fn up(&self) -> usize {
+        self.crowd().map_or(0, Crowd::up)
+    }
     /// Whether all is set up.
-    fn is_ready(&self) -> bool;
+    fn is_ready(&self) -> bool {
+        self.crowd().is_none_or(Crowd::is_complete)
+    }
     /// Whether all that it was to do is done, where there is an end to that.
     fn is_done(&self) -> bool {
         false

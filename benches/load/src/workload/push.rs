@@ -269,8 +269,8 @@ impl Workload for Push {
         next
     }
 
-    fn up(&self) -> usize {
-        self.crowd.up()
+    fn crowd(&self) -> Option<&Crowd> {
+        Some(&self.crowd)
     }
 
     fn is_ready(&self) -> bool {
