@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ringpost::Roles;
-use ringpost::config::{Auth, OUTBOX_MESSAGE_COST};
+use ringpost::config::{Auth, OUTBOX_MESSAGE_COST, UNIT_HEAD_BYTES};
 
 use super::hooks;
 use super::listener::{
@@ -13,8 +13,6 @@ use super::settings::{Preset, Settings};
 use super::value_origin::ValueOrigin;
 use super::values::show_bytes;
 
-/// Most bytes that a codec adds to one message (a websocket header).
-const FRAMING_BYTES_MAX: usize = 14;
 /// The listeners of a preset.
 pub fn of_preset(preset: Preset, public: bool) -> Vec<ListenerSettings> {
     use AppName::*;
@@ -86,14 +84,14 @@ fn check_limits(settings: &Settings, listener: &ListenerSettings) -> Result<(), 
         .limits
         .outbox_bytes_max
         .unwrap_or(config.outbox_bytes_max);
-    let needed = message.saturating_add(OUTBOX_MESSAGE_COST + FRAMING_BYTES_MAX);
+    let needed = message.saturating_add(OUTBOX_MESSAGE_COST + UNIT_HEAD_BYTES);
     if outbox < needed {
         return Err(format!(
             "outbox_bytes_max = {} cannot hold one largest message: message_bytes_max = {} and {} \
              bytes of framing; expected outbox_bytes_max of at least {needed}",
             show_bytes(outbox),
             show_bytes(message),
-            OUTBOX_MESSAGE_COST + FRAMING_BYTES_MAX
+            OUTBOX_MESSAGE_COST + UNIT_HEAD_BYTES
         ));
     }
     // An outbox may be larger than the core's sum, which is what holds then; a message may not.

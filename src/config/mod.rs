@@ -256,6 +256,9 @@ impl Default for Config {
 pub(crate) const IDLE_GRACE: Duration = Duration::from_secs(2);
 /// What a message in an outbox counts beyond its bytes.
 pub const OUTBOX_MESSAGE_COST: usize = 32;
+/// Largest head of a unit that the server sends, around a message, in any codec (RFC 6455, section 5.2: 10 bytes
+/// unmasked).
+pub const UNIT_HEAD_BYTES: usize = 10;
 /// [`Config::request_head_bytes_max`], unless configured.
 pub const REQUEST_HEAD_BYTES_DEFAULT: usize = 16 << 10;
 /// The most that [`Config::request_head_bytes_max`] may be.

@@ -13,7 +13,7 @@ use super::spaces::Spaces;
 use crate::app::hosted::Hosting;
 use crate::app::{App, Login, Peers, WhenFlawed, WhenFull};
 use crate::auth::backend_tokens::BackendTokens;
-use crate::config::{Auth, Config, ListenerLimits, OUTBOX_MESSAGE_COST, Webhooks};
+use crate::config::{Auth, Config, ListenerLimits, OUTBOX_MESSAGE_COST, UNIT_HEAD_BYTES, Webhooks};
 use crate::ident::{Reach, Space};
 use crate::net::admission::{CLIENTS_TOGETHER, EntryRules, HTTP_TOGETHER, Pool};
 use crate::net::http::Site;
@@ -21,9 +21,6 @@ use crate::net::rates::Rate;
 use crate::protocol::Codec;
 use crate::protocol::opening::check_names;
 use crate::shard::ListenerSpec;
-
-/// Largest head of a unit around a message, in any codec (RFC 6455, section 5.2: 10 bytes unmasked).
-const UNIT_HEAD_BYTES: usize = 10;
 
 /// Called for SIGHUP.
 pub type OnReload = Box<dyn FnMut(&Reload) + Send>;

@@ -12,7 +12,7 @@ use super::members::JoinRequest;
 use super::slot::{Binding, Peer, Phase, Slot};
 use super::wheel::Tick;
 use crate::close::CloseReason;
-use crate::config::OUTBOX_MESSAGE_COST;
+use crate::config::{OUTBOX_MESSAGE_COST, UNIT_HEAD_BYTES};
 use crate::ident::{ConnId, Reach, Space};
 use crate::pages::Pages;
 use crate::payload::Message;
@@ -31,9 +31,6 @@ impl Default for Entered {
         Entered(NONE)
     }
 }
-
-/// What a codec puts around a message at most.
-const UNIT_HEAD_BYTES: usize = 10;
 
 /// What of a connection decides whether it is to be read.
 pub struct Reading {

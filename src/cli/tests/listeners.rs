@@ -269,16 +269,16 @@ fn a_back_end_port_behind_a_proxy_wants_a_token() {
 
 #[test]
 fn an_outbox_holds_one_largest_message() {
-    let error = from_file("message_bytes_max = 1000\noutbox_bytes_max = 1045").unwrap_err();
+    let error = from_file("message_bytes_max = 1000\noutbox_bytes_max = 1041").unwrap_err();
     assert!(
         error.contains("preset: listener websocket://127.0.0.1:1234 (relay)"),
         "{error}"
     );
     assert!(
-        error.contains("outbox_bytes_max of at least 1046"),
+        error.contains("outbox_bytes_max of at least 1042"),
         "{error}"
     );
-    assert!(from_file("message_bytes_max = 1000\noutbox_bytes_max = 1046").is_ok());
+    assert!(from_file("message_bytes_max = 1000\noutbox_bytes_max = 1042").is_ok());
     says(
         from_file("\n[[listen]]\nurl='text://127.0.0.1:1'\napp='echo'\noutbox_bytes_max='16 MiB'"),
         &["f.toml:2: listener text://127.0.0.1:1 (echo)", "16 MiB"],

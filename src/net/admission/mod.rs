@@ -7,158 +7,29 @@
 //! so that cores seldom meet). The count has to be exact and known at once, while the kernel may give one address' connections to any core.
 //! Bound: an entry for each address that has a connection. Called by the transport and the HTTP port.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+mod counters;
+mod pool;
+mod refusal_log;
+#[cfg(test)]
+mod tests;
 
-use ahash::RandomState;
-use crossbeam_utils::CachePadded;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
 use tracing::{info, warn};
 
+pub use self::counters::{ConnectionCounters, DescriptorRoom, key_of};
+pub use self::pool::{CLIENTS_TOGETHER, EntryRules, HTTP_TOGETHER, Pool};
+use self::pool::{POOLS, POOLS_ALL};
+use self::refusal_log::RefusalLog;
 use super::proxies::Proxies;
 use crate::close::CloseReason;
 use crate::config::Config;
-use crate::log_limiter::LogLimiter;
 use crate::migration::Counted;
 use crate::protocol::http::HttpError;
 
-/// Locks that the table of addresses is cut into.
-const PARTS: usize = 64;
 /// Refused connections of one core that are still being told so. Further ones just end.
 const TOLD_MAX: usize = 64;
-
-/// Whose connections are counted together, and apart from the others'.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Pool {
-    Clients,
-    BackEnds,
-    /// HTTP of back ends and scrapers, once a request has shown that it is theirs.
-    Http,
-    /// HTTP of all others, and of those who have not asked yet: however many there are, back ends get in.
-    HttpClients,
-}
-
-const POOLS: usize = Pool::HttpClients as usize + 1;
-const POOLS_ALL: [Pool; POOLS] = [Pool::Clients, Pool::BackEnds, Pool::Http, Pool::HttpClients];
-
-impl Pool {
-    /// The most connections of it; 0 is any number.
-    fn connections_max(self, config: &Config) -> usize {
-        match self {
-            Pool::Clients => config.max_connections,
-            Pool::BackEnds => config.backend_connections_max,
-            Pool::Http | Pool::HttpClients => config.http_connections_max,
-        }
-    }
-
-    /// The key that sets it.
-    fn key(self) -> &'static str {
-        match self {
-            Pool::Clients => "max_connections",
-            Pool::BackEnds => "backend_connections_max",
-            Pool::Http | Pool::HttpClients => "http_connections_max",
-        }
-    }
-}
-
-/// What the connections of an address count with, by default: clients', and those that ask by HTTP.
-pub const CLIENTS_TOGETHER: u16 = 0;
-pub const HTTP_TOGETHER: u16 = u16::MAX;
-
-/// One listener, by which connections come in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct EntryRules {
-    pub pool: Pool,
-    /// Whether its connections begin with a PROXY protocol header.
-    pub proxied: bool,
-    /// Connections that one address may have; 0 is any number.
-    pub per_address_max: usize,
-    /// Those of doors with the same number are added up.
-    pub counted_with: u16,
-    /// Whether this machine alone reaches it.
-    pub on_loopback: bool,
-}
-
-/// A part of the table: connections by address, and by the number of the doors that are added up.
-type AddressCounts = CachePadded<Mutex<HashMap<(u128, u16), usize, RandomState>>>;
-
-/// How many connections the process' descriptors hold, where `max_connections` leaves that to them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct DescriptorRoom {
-    /// Clients, so that back ends and HTTP find some left.
-    pub clients: usize,
-    /// Clients and HTTP connections together, so that back ends do.
-    pub with_http: usize,
-}
-
-/// The counts that all cores share.
-pub struct ConnectionCounters {
-    room: Option<DescriptorRoom>,
-    connections: [CachePadded<AtomicUsize>; POOLS],
-    parts: Box<[AddressCounts]>,
-}
-
-impl ConnectionCounters {
-    /// Without connections. Where no limit of clients is configured, room is left for others.
-    pub fn new(room: Option<DescriptorRoom>) -> ConnectionCounters {
-        ConnectionCounters {
-            room,
-            connections: Default::default(),
-            parts: (0..PARTS).map(|_| AddressCounts::default()).collect(),
-        }
-    }
-
-    /// Counts one more connection of a pool, unless there are so many.
-    fn enter(&self, pool: Pool, max: usize) -> bool {
-        // Never above the limit, not even for a moment: another core could refuse someone over it.
-        let more = |count| (count < max).then_some(count + 1);
-        let (set, get) = (Ordering::Relaxed, Ordering::Relaxed);
-        self.connections[pool as usize]
-            .fetch_update(set, get, more)
-            .is_ok()
-    }
-
-    fn count(&self, pool: Pool) -> usize {
-        self.connections[pool as usize].load(Ordering::Relaxed)
-    }
-
-    fn leave(&self, pool: Pool) {
-        self.connections[pool as usize].fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Does something with an address' count, which is dropped at zero.
-    fn count_of<R>(
-        &self,
-        address: IpAddr,
-        counted_with: u16,
-        change: impl FnOnce(&mut usize) -> R,
-    ) -> R {
-        let key = key_of(address);
-        // Any spread will do: two addresses of one part wait for each other for a moment at most.
-        let part = (key ^ key >> 64 ^ key >> 80) as usize % PARTS;
-        let mut counts = self.parts[part]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let key = (key, counted_with);
-        let count = counts.entry(key).or_default();
-        let result = change(count);
-        if *count == 0 {
-            counts.remove(&key);
-        }
-        result
-    }
-}
-
-/// What counts as one address: an IPv4 address, or an IPv6 network of 64 bits, the least that anyone with
-/// IPv6 is given.
-pub fn key_of(address: IpAddr) -> u128 {
-    match address.to_canonical() {
-        IpAddr::V4(address) => u128::from(address.to_ipv6_mapped()),
-        IpAddr::V6(address) => u128::from(address) >> 64 << 64,
-    }
-}
 
 /// The limits of each pool, and of clients and HTTP together.
 fn limits(config: &Config, room: Option<DescriptorRoom>) -> ([usize; POOLS], usize) {
@@ -186,10 +57,7 @@ pub struct Admission {
     doors: Box<[EntryRules]>,
     /// Connections that are being told that they are refused.
     told: usize,
-    /// Of connections refused, by limit.
-    refusals: HashMap<CloseReason, LogLimiter>,
-    /// Of requests refused, by what was said of them.
-    requests: HashMap<&'static str, LogLimiter>,
+    log: RefusalLog,
 }
 
 impl Admission {
@@ -208,8 +76,7 @@ impl Admission {
             proxies: Proxies::new(&config.trusted_proxies),
             doors: doors.into(),
             told: 0,
-            refusals: HashMap::new(),
-            requests: HashMap::new(),
+            log: RefusalLog::default(),
         }
     }
 
@@ -443,12 +310,15 @@ impl Admission {
 
     /// Says that a connection was refused, by which key or why, once a second for each limit.
     pub fn complain(&mut self, listener: u16, reason: CloseReason, peer: SocketAddr, cause: &str) {
-        let door = self.door(listener);
-        let log_limiter = self.refusals.entry(reason).or_default();
-        let Some(more) = log_limiter.may_log(Instant::now()) else {
-            return;
-        };
-        let by = match reason {
+        if let Some(more) = self.log.may_tell_of(reason) {
+            let by = self.by_which(self.door(listener), reason, cause);
+            warn!(%peer, more, "a connection was refused: {by}");
+        }
+    }
+
+    /// Which key a connection was refused by, or why.
+    fn by_which(&self, door: EntryRules, reason: CloseReason, cause: &str) -> String {
+        match reason {
             CloseReason::ConnectionLimit if self.is_room_of(door.pool) => format!(
                 "as many connections are there as descriptors leave room for beside back ends (clients {}, HTTP \
                  {}; ulimit -n, LimitNOFILE=)",
@@ -469,15 +339,13 @@ impl Admission {
             ),
             CloseReason::BadProxy => format!("proxy_protocol: {cause}"),
             _ => cause.to_owned(),
-        };
-        warn!(%peer, more, "a connection was refused: {by}");
+        }
     }
 
     /// Says that a request was refused, and why, once a second for each cause. The peer has been told, but who runs the
     /// server has not.
     pub fn explain(&mut self, peer: SocketAddr, error: HttpError) {
-        let log_limiter = self.requests.entry(error.text).or_default();
-        let Some(more) = log_limiter.may_log(Instant::now()) else {
+        let Some(more) = self.log.may_tell_of_request(error.text) else {
             return;
         };
         let HttpError { status, text } = error;
@@ -488,6 +356,3 @@ impl Admission {
         info!(%peer, status, more, "a request was refused: {text}{limit}");
     }
 }
-
-#[cfg(test)]
-mod tests;

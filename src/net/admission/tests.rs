@@ -1,5 +1,7 @@
 //! Who gets in by which limit, and what is given back.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::*;
 
 fn admission(config: Config, connection_counters: &Arc<ConnectionCounters>) -> Admission {
@@ -24,8 +26,7 @@ fn admission(config: Config, connection_counters: &Arc<ConnectionCounters>) -> A
 
 /// Addresses that are counted.
 fn addresses(connection_counters: &ConnectionCounters) -> usize {
-    let parts = connection_counters.parts.iter();
-    parts.map(|part| part.lock().unwrap().len()).sum()
+    connection_counters.addresses()
 }
 
 fn peer(ip: &str) -> SocketAddr {
@@ -257,19 +258,13 @@ fn cores_that_count_at_once_never_pass_the_limit() {
             scope.spawn(|| {
                 for _ in 0..10_000 {
                     if connection_counters.enter(Pool::Clients, 3) {
-                        most.fetch_max(
-                            connection_counters.connections[0].load(Ordering::Relaxed),
-                            Ordering::Relaxed,
-                        );
+                        most.fetch_max(connection_counters.count(Pool::Clients), Ordering::Relaxed);
                         connection_counters.leave(Pool::Clients);
                     }
                 }
             });
         }
     });
-    assert_eq!(
-        connection_counters.connections[0].load(Ordering::Relaxed),
-        0
-    );
+    assert_eq!(connection_counters.count(Pool::Clients), 0);
     assert!((1..=3).contains(&most.into_inner()));
 }

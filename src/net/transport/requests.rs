@@ -26,7 +26,7 @@ use crate::net::rates::Unit;
 use crate::payload::Message;
 use crate::protocol::http::head::Head;
 use crate::protocol::http::{BodyReader, HttpError, Request, RequestDecoder};
-use crate::protocol::websocket::handshake::opens;
+use crate::protocol::websocket::accepting::opens;
 use crate::shard::{Exchange, HTTP_FULL};
 
 const TOO_FAST: HttpError = HttpError::new(

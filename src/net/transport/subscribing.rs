@@ -16,7 +16,8 @@ use crate::net::connection::Input;
 use crate::net::http::{Admitted, ClientIdentity};
 use crate::protocol::http::HttpError;
 use crate::protocol::http::head::Head;
-use crate::protocol::websocket::handshake::{Refused, Wants, accept};
+use crate::protocol::websocket::accepting::{Wants, accept};
+use crate::protocol::websocket::handshake::Refused;
 use crate::protocol::{Codec, Decoder, events};
 
 /// For how many seconds a client that found no place is to stay away.

@@ -3,6 +3,7 @@
 //!
 //! Called through [`super::Decoder`] and [`super::Codec`].
 
+pub mod accepting;
 mod decoder;
 pub mod deflate;
 pub mod extension;

@@ -4,7 +4,8 @@
 use libfuzzer_sys::fuzz_target;
 use ringpost::config::REQUEST_HEAD_BYTES_DEFAULT;
 use ringpost::protocol::http::Health;
-use ringpost::protocol::websocket::handshake::{Accepted, Declined, Handshake};
+use ringpost::protocol::websocket::accepting::Accepted;
+use ringpost::protocol::websocket::handshake::{Declined, Handshake};
 use ringpost_fuzz::{Input, check_head_bytes, status};
 
 /// What an app wants to see.
