@@ -1,6 +1,5 @@
 //! What crosses cores: the concrete contents of the bus's envelopes.
 
-use std::any::Any;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -107,8 +106,8 @@ pub enum Body {
     },
     /// The server stops.
     Drain(DrainStep),
-    /// Other limits from now on. Only the server looks inside.
-    Renew(Arc<dyn Any + Send + Sync>),
+    /// Other limits hold from now on, which the server knows.
+    Renew,
     /// Nothing: whoever posted it sees that it is taken, so that this core makes turns.
     RollCall,
 }
@@ -198,8 +197,8 @@ pub enum Handled {
     Arrived(Arrival),
     /// A step of stopping, which is the turn's.
     Drain(DrainStep),
-    /// Another configuration, in the form of the server.
-    Renew(Arc<dyn Any + Send + Sync>),
+    /// Another configuration holds, which is the server's.
+    Renew,
 }
 
 #[cfg(test)]

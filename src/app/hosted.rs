@@ -2,8 +2,6 @@
 //!
 //! A panic in a callback closes the connection it is about with 1011, is counted and logged; the core goes on.
 
-use std::any::Any;
-
 use tracing::error;
 
 use super::JoinError;
@@ -14,6 +12,7 @@ use super::outcome::{Answer, BindError};
 use crate::close::{CloseReason, Flaw};
 use crate::guard::{Fault, guard};
 use crate::ident::{ConnId, CoreId, Reach, Ticket};
+use crate::migration::AnySession;
 use crate::pages::Pages;
 use crate::payload::Message;
 use crate::protocol::opening::OpeningRequest;
@@ -52,8 +51,8 @@ pub trait Hosted {
     );
     fn note(&mut self, local: &mut Local, from: CoreId, note: AnyNote);
     fn timer(&mut self, local: &mut Local, token: u64);
-    fn take_session(&mut self, session: u32) -> Option<Box<dyn Any + Send>>;
-    fn put_session(&mut self, session: Box<dyn Any + Send>) -> Option<u32>;
+    fn take_session(&mut self, session: u32) -> Option<AnySession>;
+    fn put_session(&mut self, session: AnySession) -> Option<u32>;
     /// Takes a session as the app writes it down, if it does.
     fn pack_session(&mut self, local: &mut Local, session: u32) -> Option<Vec<u8>>;
     fn unpack_session(&mut self, local: &mut Local, bytes: &[u8]) -> Option<u32>;
@@ -269,12 +268,12 @@ impl<A: App> Hosted for Hosting<A> {
         });
     }
 
-    fn take_session(&mut self, session: u32) -> Option<Box<dyn Any + Send>> {
+    fn take_session(&mut self, session: u32) -> Option<AnySession> {
         let session = self.remove(session)?;
         Some(Box::new(session))
     }
 
-    fn put_session(&mut self, session: Box<dyn Any + Send>) -> Option<u32> {
+    fn put_session(&mut self, session: AnySession) -> Option<u32> {
         let session = session.downcast::<A::Session>().ok()?;
         Some(self.insert(*session))
     }

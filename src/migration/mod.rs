@@ -31,12 +31,15 @@ pub struct Migration {
     pub session: SessionPart,
 }
 
+/// A session on its way, whose type its app alone knows: the apps of a server have several.
+pub type AnySession = Box<dyn Any + Send>;
+
 /// The app's part, which only the app can look into.
 pub enum SessionPart {
     /// The app does not know it, or has been told of its end.
     None,
     /// As it is, within a process.
-    Value(Box<dyn Any + Send>),
+    Value(AnySession),
     /// As the app has written it down.
     Written(Vec<u8>),
 }

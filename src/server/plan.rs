@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::drain::DrainProgress;
 use super::driver::Drivers;
 use super::layout::Layout;
+use super::reload::Current;
 use crate::app::hosted::Hosted;
 use crate::app::namespaces::Registry;
 use crate::auth::backend_tokens::BackendTokens;
@@ -26,6 +27,8 @@ pub type MakeApp = Arc<dyn Fn(u8, Reach) -> Box<dyn Hosted> + Send + Sync>;
 /// What every core needs to know at its start.
 pub struct Plan {
     pub config: Arc<Config>,
+    /// What holds of it, if that changes.
+    pub current: Arc<Current>,
     pub driver: Arc<Drivers>,
     /// Everything that is listened on, by number.
     pub layout: Arc<Layout>,

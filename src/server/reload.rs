@@ -1,11 +1,10 @@
 //! What a running server takes over of a configuration that has changed: [`Reload`].
 //!
 //! The caller puts a server together as for a start, and hands it over here instead of starting it. Its limits,
-//! times and origins go to every core in one envelope ([`Renewal`]), so that each core changes between two turns and
-//! nothing on the data path asks whether they have. What a server is started with (its listeners and apps, its cores,
+//! times and origins are what holds now ([`Renewal`]), and an envelope tells every core so. Each changes between two
+//! turns, and nothing on the data path asks whether they have. What a server is started with (its listeners and apps, its cores,
 //! how clients prove who they are) stays as it is: whoever calls tells people what needs a restart.
 
-use std::any::Any;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -28,19 +27,27 @@ use crate::shard::ListenerSpec;
 const TAKING_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// The configuration that holds now.
-pub struct Current(Mutex<Arc<Config>>);
+pub struct Current(Mutex<(Arc<Config>, Option<Arc<Renewal>>)>);
 
 impl Current {
     pub fn new(config: Arc<Config>) -> Current {
-        Current(Mutex::new(config))
+        Current(Mutex::new((config, None)))
     }
 
     pub fn config(&self) -> Arc<Config> {
-        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner).0)
     }
 
-    fn set(&self, config: Arc<Config>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = config;
+    /// What each core goes on with, if it has changed since the start.
+    pub fn renewal(&self) -> Option<Arc<Renewal>> {
+        let current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        current.1.clone()
+    }
+
+    fn set(&self, renewal: Renewal) {
+        let config = Arc::clone(&renewal.config);
+        let current = (config, Some(Arc::new(renewal)));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = current;
     }
 }
 
@@ -53,12 +60,6 @@ pub struct Renewal {
     /// When what these count in began, on every core.
     pub epoch: Instant,
     pub doors: Vec<EntryRules>,
-}
-
-impl Renewal {
-    pub fn of(envelope: &(dyn Any + Send + Sync)) -> Option<&Renewal> {
-        envelope.downcast_ref()
-    }
 }
 
 /// A running server's end of it. Clones are of the same server.
@@ -97,8 +98,7 @@ impl Reload {
             info!("the tokens of back ends have changed");
         }
         let config = Arc::new(fixed(config, &self.current.config()));
-        self.current.set(Arc::clone(&config));
-        let renewal: Arc<dyn Any + Send + Sync> = Arc::new(Renewal {
+        self.current.set(Renewal {
             config,
             specs: self.specs(layout.specs),
             rates: layout.rates,
@@ -106,8 +106,7 @@ impl Reload {
             doors: self.doors(layout.doors),
         });
         for core in 0..self.remote.cores() {
-            let body = Body::Renew(Arc::clone(&renewal));
-            self.remote.post(CoreId(core as u16), body);
+            self.remote.post(CoreId(core as u16), Body::Renew);
         }
         self.wait_until_taken();
         Ok(())

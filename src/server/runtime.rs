@@ -170,6 +170,7 @@ impl Tasks {
                 transport,
                 Rc::clone(&listeners),
                 plan.progress.clone(),
+                Arc::clone(&plan.current),
                 core_number,
             )),
             host: Rc::clone(&host),

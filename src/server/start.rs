@@ -65,6 +65,7 @@ impl Server {
         let tokens = !self.backend_tokens.is_empty();
         let plan = Arc::new(Plan {
             config,
+            current: Arc::clone(&current),
             driver,
             listeners_json: listen::to_json(&listening, &layout, tokens),
             layout,

@@ -3,7 +3,6 @@
 //! Time is read once; then the mailbox is delivered, the wire's events are read into the apps, what has its
 //! answers or its credit goes on, and at last each connection that something was queued for is written once.
 
-use std::any::Any;
 use std::cell::RefCell;
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
@@ -14,7 +13,7 @@ use tracing::warn;
 
 use super::client_drain::ClientDrain;
 use super::drain::DrainProgress;
-use super::reload::Renewal;
+use super::reload::Current;
 use super::sweep::{SweepTask, Sweeps};
 use crate::app::envelope::DrainStep;
 use crate::app::host::{Handled, Host};
@@ -49,6 +48,8 @@ pub struct Turn {
     pending_requests: Rc<PendingRequests>,
     listeners: Rc<[Listener]>,
     progress: Arc<[DrainProgress]>,
+    /// What holds, if that changes.
+    current: Arc<Current>,
     core: CoreId,
     phase: TurnPhase,
     /// Whom to close in [`TurnPhase::Shut`].
@@ -62,6 +63,7 @@ impl Turn {
         transport: Transport,
         listeners: Rc<[Listener]>,
         progress: Arc<[DrainProgress]>,
+        current: Arc<Current>,
         core: CoreId,
     ) -> Turn {
         Turn {
@@ -69,6 +71,7 @@ impl Turn {
             transport,
             listeners,
             progress,
+            current,
             core,
             phase: TurnPhase::Serving,
             client_drain: ClientDrain::default(),
@@ -239,16 +242,16 @@ impl Turn {
                     }
                 }
                 Handled::Drain(stage) => self.advance(host, stage),
-                Handled::Renew(renewal) => self.renew(host, &*renewal),
+                Handled::Renew => self.renew(host),
             }
         }
         true
     }
 
     /// Goes on with other limits.
-    fn renew(&mut self, host: &mut Host, renewal: &(dyn Any + Send + Sync)) {
-        let Some(renewal) = Renewal::of(renewal) else {
-            return debug_assert!(false, "only a renewal renews");
+    fn renew(&mut self, host: &mut Host) {
+        let Some(renewal) = self.current.renewal() else {
+            return debug_assert!(false, "there is a renewal before a core is told");
         };
         let (config, doors) = (&*renewal.config, &*renewal.doors);
         let specs: Rc<[ListenerSpec]> = renewal.specs.iter().cloned().collect();
