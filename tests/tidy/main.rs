@@ -4,6 +4,7 @@
 //! The checks are plain functions from a file's text to its violations, and tests plant violations to
 //! see that they find them.
 
+mod circles;
 mod documents;
 mod functions;
 mod layers;
@@ -44,6 +45,23 @@ fn check(rule: impl Fn(&Source) -> Vec<String>) {
 #[test]
 fn imports_point_to_strictly_lower_layers() {
     check(layers::violations);
+}
+
+#[test]
+fn no_folder_has_a_circle() {
+    let mut found = circles::folders(&source::read_all(&root()));
+    let known = circles::TANGLED.iter();
+    let loosened: Vec<&&str> = known
+        .filter(|folder| found.remove(**folder).is_none())
+        .collect();
+    assert!(loosened.is_empty(), "not tangled any more: {loosened:?}");
+    let lines: Vec<String> = found.into_values().flatten().collect();
+    assert!(lines.is_empty(), "\n{}\n", lines.join("\n"));
+}
+
+#[test]
+fn types_are_known_between_layers() {
+    check(types::untyped);
 }
 
 #[test]
