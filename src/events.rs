@@ -44,6 +44,8 @@ pub enum UidEventKind {
     },
     /// So many of them are to be closed.
     Kick { connections: u32, by: KickedBy },
+    /// So many messages that waited for its login are gone.
+    Expired { messages: u32 },
 }
 
 impl UidEventKind {
@@ -52,6 +54,7 @@ impl UidEventKind {
             UidEventKind::Connect { .. } => EventKinds::CONNECT,
             UidEventKind::Disconnect { .. } => EventKinds::DISCONNECT,
             UidEventKind::Kick { .. } => EventKinds::KICK,
+            UidEventKind::Expired { .. } => EventKinds::EXPIRED,
         }
     }
 }

@@ -79,6 +79,21 @@ pub struct CoreStats {
     pub driver: DriverNames,
     /// Bytes waiting in outboxes.
     pub outbox_bytes: u64,
+    /// Bytes of what is kept, as they count towards `history_bytes_core_max`.
+    pub history_bytes: u64,
+    /// Streams that are remembered.
+    pub history_streams: u64,
+    /// Messages that are kept.
+    pub history_messages: u64,
+    /// Messages that were kept since the start.
+    pub history_appended: u64,
+    /// Of these, what is gone: for want of room, for their stream's size, for their time.
+    #[serde(skip)]
+    pub history_evicted: [u64; 3],
+    /// Messages that waited for their uid's login and went before.
+    pub history_undelivered: u64,
+    /// Gaps that clients were told of.
+    pub history_gaps: u64,
     /// What waits because the core has not come to write it, each receiver of a message counted.
     #[serde(skip)]
     pub unwritten_bytes: u64,

@@ -175,6 +175,7 @@ impl Local {
                 let mut stats = self.shard.snapshot();
                 stats.core = self.core().0;
                 stats.doorbells = self.bus.bell().rings();
+                self.streams.count(&mut stats);
                 AnswerPart::Stats(Box::new(stats))
             }
         }
@@ -200,6 +201,7 @@ impl Local {
                 promise.fulfil(Delivered {
                     reached,
                     position: answered.position,
+                    waits: false,
                 });
             }
             Caller::Query(promise) => promise.fulfil(answered.found),
@@ -248,7 +250,7 @@ impl Local {
             Caller::Push(promise) => promise.fulfil(match answer {
                 Answer::Reached(reached) => Delivered {
                     reached,
-                    position: None,
+                    ..Delivered::default()
                 },
                 _ => Delivered::default(),
             }),

@@ -165,7 +165,9 @@ pub fn part_of(reached: u32, mark: Option<Mark>) -> AnswerPart {
 
 impl From<Delivered> for AnswerPart {
     fn from(delivered: Delivered) -> AnswerPart {
-        let Delivered { reached, position } = delivered;
+        let Delivered {
+            reached, position, ..
+        } = delivered;
         match position {
             Some(position) => AnswerPart::Kept { reached, position },
             None => AnswerPart::Reached(reached),

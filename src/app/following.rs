@@ -17,7 +17,7 @@ use crate::shard::Since;
 use crate::streams::{Address, Gap, Kind, Limit, Position, Recovery};
 
 /// What is read at once.
-const PIECE: Limit = Limit {
+pub(super) const PIECE: Limit = Limit {
     messages: 64,
     bytes: 16 << 10,
 };
@@ -29,6 +29,9 @@ const WAITING_BYTES_MAX: usize = 32 << 10;
 impl Local {
     /// A connection is bound that is to follow streams.
     pub(super) fn begin_to_follow(&mut self, connection: ConnId) {
+        if self.shard.connections.is_on_plain_wire(connection) {
+            return self.begin_queue(connection);
+        }
         if self.shard.following(connection).is_none() {
             return;
         }
@@ -171,7 +174,13 @@ impl Local {
                 self.shard.followers.await_drained(connection.slot);
                 continue;
             }
-            while let Some((nth, of, after)) = self.next_to_read(connection) {
+            let mut from = 0;
+            while let Some((nth, of, after)) = self.next_to_read(connection, from) {
+                from = nth + 1;
+                if self.shard.connections.is_on_plain_wire(connection) {
+                    self.read_queue(connection, after);
+                    continue;
+                }
                 self.follow_step(
                     self.home_of(&of),
                     connection,
@@ -182,8 +191,12 @@ impl Local {
         }
     }
 
-    fn next_to_read(&mut self, connection: ConnId) -> Option<(usize, FollowedStream, Position)> {
-        let (nth, kind, name, after) = self.shard.next_to_read(connection)?;
+    fn next_to_read(
+        &mut self,
+        connection: ConnId,
+        from: usize,
+    ) -> Option<(usize, FollowedStream, Position)> {
+        let (nth, kind, name, after) = self.shard.next_to_read(connection, from)?;
         let space = self.shard.connections.space_of(connection);
         let name = match kind {
             Kind::Uid => Box::from(self.shard.connections.uid(connection)?),

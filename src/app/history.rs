@@ -29,7 +29,10 @@ impl Local {
 
     pub(super) fn read_history(&mut self, query: &HistoryQuery) -> HistoryPage {
         let now = self.now();
-        let Some(space) = self.streams.first_space(query.reach) else {
+        let Some(space) = self
+            .streams
+            .first_space(query.reach, query.kind, &query.name)
+        else {
             return HistoryPage {
                 top: self
                     .streams

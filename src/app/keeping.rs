@@ -14,7 +14,7 @@ use super::local::Local;
 use super::order::Path;
 use super::outcome::Delivered;
 use crate::bus::Until;
-use crate::ident::{ConnId, CoreId, EVERYBODY, Reach};
+use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, Space};
 use crate::payload::{Message, Payload};
 use crate::shard::{Mark, Marked};
 use crate::streams::{Address, Appended, Keep, Kind, Outcome, Position, Wish};
@@ -42,7 +42,8 @@ impl Local {
             && self.what_to_keep(kind, name, wish).is_none()
     }
 
-    /// To the connections of a uid that is at home here, kept as the rules say. How many it has reached.
+    /// To the connections of a uid that is at home here, kept as the rules say. How many it has reached, or 1 if it waits
+    /// for the uid's login.
     #[inline(always)]
     pub fn send_to_own_uid(&mut self, reach: Reach, uid: &str, message: Message<'_>) -> u32 {
         match self.is_idle() {
@@ -54,8 +55,8 @@ impl Local {
     #[cold]
     #[inline(never)]
     fn keep_by_rule(&mut self, reach: Reach, uid: &str, message: Message<'_>) -> u32 {
-        self.deliver_to_uid(reach, uid, message, Wish::AsRuled)
-            .reached
+        let delivered = self.deliver_to_uid(reach, uid, message, Wish::AsRuled);
+        delivered.reached.max(u32::from(delivered.waits))
     }
 
     #[inline]
@@ -80,7 +81,7 @@ impl Local {
             let reached = self.shard.send_to_uid(reach, uid, message);
             return Delivered {
                 reached,
-                position: None,
+                ..Delivered::default()
             };
         }
         self.keep_for_uid(reach, uid, &Payload::new(message), wish)
@@ -96,6 +97,7 @@ impl Local {
         wish: Wish,
     ) -> Delivered {
         let mut delivered = Delivered::default();
+        let mut waits: SmallVec<[(Space, u64); 2]> = SmallVec::new();
         for space in reach.spaces() {
             let mark = match self.place(Address::uid(space, uid), payload, wish) {
                 KeptPlace::At(mark) => mark,
@@ -116,6 +118,15 @@ impl Local {
             let (store, now) = (&mut self.streams.store, self.now);
             let mut tops = |space, uid: &str| store.top(now, Address::uid(space, uid));
             delivered.reached += self.shard.send_marked_to_uid(space, marked, &mut tops);
+            if let Some(mark) = mark.filter(|mark| mark.queued) {
+                waits.push((space, mark.position.offset));
+            }
+        }
+        delivered.waits = delivered.reached == 0 && !waits.is_empty();
+        if delivered.reached > 0 {
+            for (space, offset) in waits {
+                self.take_as_delivered(space, uid, offset);
+            }
         }
         delivered
     }
@@ -123,14 +134,14 @@ impl Local {
     /// Gives a message its place in its stream.
     fn place(&mut self, address: Address<'_>, payload: &Payload, wish: Wish) -> KeptPlace {
         let now = self.now;
-        let keep = self.what_to_keep(address.kind, address.name, wish);
-        let keep = keep.filter(|_| self.streams.readable.contains(&address.space));
+        let keep = self.streams.what_to_keep(address, wish);
         let store = &mut self.streams.store;
         let Some(keep) = keep else {
             let position = store.top(now, address);
             let mark = Mark {
                 position,
                 kept: false,
+                queued: false,
             };
             return KeptPlace::At((position.offset > 0).then_some(mark));
         };
@@ -139,6 +150,7 @@ impl Local {
             Outcome::Kept | Outcome::TooLarge => KeptPlace::At(Some(Mark {
                 position,
                 kept: true,
+                queued: keep.queue && outcome == Outcome::Kept,
             })),
             Outcome::Repeated => KeptPlace::Repeated(position),
         }

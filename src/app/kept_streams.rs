@@ -7,7 +7,8 @@ use crate::config::Config;
 use crate::ident::{Reach, Space};
 use crate::protocol::Codec;
 use crate::shard::ListenerSpec;
-use crate::streams::{Address, Rules, Store};
+use crate::stats::CoreStats;
+use crate::streams::{Address, Keep, Kind, Rules, Store, Wish};
 
 /// Messages that a round lets go because their time is over: more than a core is sent in one.
 const DUE_PER_ROUND: usize = 1_024;
@@ -17,7 +18,9 @@ pub struct KeptStreams {
     pub store: Store,
     pub(super) rules: Rules,
     /// The spaces whose clients can come back for what they have missed.
-    pub(super) readable: Box<[Space]>,
+    readable: Box<[Space]>,
+    /// Those whose clients bind a uid on a wire without positions: what waits for them is delivered when they come.
+    queued: Box<[Space]>,
 }
 
 impl KeptStreams {
@@ -26,6 +29,7 @@ impl KeptStreams {
             store,
             rules: Rules::new(&config.history),
             readable: readable(listeners),
+            queued: queued(listeners),
         }
     }
 
@@ -34,6 +38,23 @@ impl KeptStreams {
         self.store.renew(config);
         self.rules = Rules::new(&config.history);
         self.readable = readable(listeners);
+        self.queued = queued(listeners);
+    }
+
+    /// Fills in what is kept, and what has become of it.
+    pub fn count(&self, stats: &mut CoreStats) {
+        let counters = self.store.counters();
+        stats.history_bytes = counters.bytes;
+        stats.history_streams = counters.streams;
+        stats.history_messages = counters.messages;
+        stats.history_appended = counters.appended;
+        stats.history_evicted = [
+            counters.evicted_by_bytes,
+            counters.evicted_by_size,
+            counters.evicted_by_time,
+        ];
+        stats.history_undelivered = counters.undelivered;
+        stats.history_gaps = counters.gaps;
     }
 
     /// Lets go of what is over by now, so much as one round may.
@@ -44,15 +65,41 @@ impl KeptStreams {
         }
     }
 
-    /// The first space within reach where messages are kept: one whose clients can come back for them.
-    pub fn first_space(&self, reach: Reach) -> Option<Space> {
-        reach.spaces().find(|space| self.readable.contains(space))
+    /// The first space within reach where messages to this name are kept: one whose clients can come back for them, or
+    /// else one where they wait.
+    pub fn first_space(&self, reach: Reach, kind: Kind, name: &str) -> Option<Space> {
+        let readable = reach.spaces().find(|space| self.readable.contains(space));
+        let waits = |space: &Space| kind == Kind::Uid && self.queues(*space, name);
+        readable.or_else(|| reach.spaces().find(waits))
+    }
+
+    /// Whether and how a message is kept in this stream.
+    pub fn what_to_keep(&self, of: Address<'_>, wish: Wish) -> Option<Keep> {
+        let mut keep = self.rules.what_to_keep(of.kind, of.name, wish)?;
+        keep.queue &= self.queued.contains(&of.space);
+        (keep.queue || self.readable.contains(&of.space)).then_some(keep)
+    }
+
+    /// Whether what comes for a uid waits for its login.
+    pub fn queues(&self, space: Space, uid: &str) -> bool {
+        let keep = self.rules.what_to_keep(Kind::Uid, uid, Wish::AsRuled);
+        keep.is_some_and(|keep| keep.queue) && self.queued.contains(&space)
     }
 }
 
 fn readable(listeners: &[ListenerSpec]) -> Box<[Space]> {
-    let events = listeners.iter().filter(|spec| spec.codec == Codec::Events);
-    let mut spaces: Vec<Space> = events.map(|spec| spec.space).collect();
+    spaces_of(listeners, |spec| spec.codec == Codec::Events)
+}
+
+fn queued(listeners: &[ListenerSpec]) -> Box<[Space]> {
+    spaces_of(listeners, |spec| {
+        spec.binds && !matches!(spec.codec, Codec::Events | Codec::Http)
+    })
+}
+
+fn spaces_of(listeners: &[ListenerSpec], wanted: impl Fn(&ListenerSpec) -> bool) -> Box<[Space]> {
+    let those = listeners.iter().filter(|spec| wanted(spec));
+    let mut spaces: Vec<Space> = those.map(|spec| spec.space).collect();
     spaces.sort_unstable_by_key(|space| space.0);
     spaces.dedup();
     spaces.into()

@@ -49,6 +49,7 @@ mod policy;
 pub(crate) mod promise;
 mod queries;
 pub(crate) mod query;
+mod queueing;
 mod receiving;
 mod replies;
 pub(crate) mod round;

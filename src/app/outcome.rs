@@ -11,7 +11,8 @@ use crate::streams::Position;
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
 pub enum Answer {
-    /// To a push: in how many live connections' outboxes the message was queued. To a kick: how
+    /// To a push: in how many live connections' outboxes the message was queued; or 1 if there was none, and it waits for the
+    /// uid's next login (a rule with `offline = "queue"`). To a kick: how
     /// many connections were closed. To `online`: how many the uid has.
     Reached(u32),
     /// To `stats`: the counters of every core.
@@ -67,4 +68,6 @@ pub struct Delivered {
     pub reached: u32,
     /// Where it stands in its stream, if it is kept.
     pub position: Option<Position>,
+    /// It has reached none, and is delivered when the uid's next one comes.
+    pub waits: bool,
 }

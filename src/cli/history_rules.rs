@@ -14,7 +14,7 @@ use super::layers::unknown_key;
 use super::value_origin::ValueOrigin;
 
 /// The keys of a `[[history]]` table.
-const HISTORY_KEYS: [&str; 4] = ["kind", "name", "size", "ttl"];
+const HISTORY_KEYS: [&str; 5] = ["kind", "name", "size", "ttl", "offline"];
 /// Longest pattern: twice what a name may have.
 const PATTERN_BYTES_MAX: usize = 256;
 /// Rules that are shown one by one where something has changed.
@@ -61,6 +61,7 @@ impl File<'_> {
     fn read_rule(&self, table: &DeTable<'_>, origin: &ValueOrigin) -> Result<HistoryRule, String> {
         let mut of = None;
         let (mut name, mut size, mut ttl) = ("*".to_owned(), None, None);
+        let mut queue = None;
         let mut name_from = origin.clone();
         for (key, value) in table.iter() {
             let origin = self.origin(key.span());
@@ -83,6 +84,7 @@ impl File<'_> {
                     is_pattern(&text).then(|| name.clone_from(&text))
                 }
                 "size" => parse_size(&text).map(|count| size = Some(count)),
+                "offline" => parse_offline(&text).map(|on| queue = on.then(|| origin.clone())),
                 _ => parse_ttl(&text).map(|time| ttl = Some(time)),
             };
             if taken.is_none() {
@@ -104,13 +106,20 @@ impl File<'_> {
             name,
             size: size.ok_or_else(|| missing("size"))?,
             ttl: ttl.ok_or_else(|| missing("ttl"))?,
-            queue: false,
+            queue: queue.is_some(),
         };
         match rule.kind {
             StreamKind::All if rule.name != "*" => Err(format!(
                 "{name_from}: history.name = {:?}: there is one stream of kind \"all\"; leave the name out",
                 Escaped(&rule.name).to_string()
             )),
+            StreamKind::Group | StreamKind::All if queue.is_some() => {
+                let origin = queue.unwrap_or(name_from);
+                Err(format!(
+                    "{origin}: history.offline: only what is for a uid waits for its login; leave it out of kind \"{}\"",
+                    rule.kind
+                ))
+            }
             _ => Ok(rule),
         }
     }
@@ -123,6 +132,7 @@ fn expected(key: &str) -> String {
         "name" => format!(
             "a name in which each * stands for any characters, at most {PATTERN_BYTES_MAX} bytes"
         ),
+        "offline" => "\"queue\", or \"off\" as without it".to_owned(),
         "size" => format!("a whole number of messages from 1 to {COUNT_MAX}"),
         _ => "a time from \"1s\" to \"30days\", such as \"10m\"".to_owned(),
     }
@@ -135,6 +145,15 @@ fn is_pattern(text: &str) -> bool {
 fn parse_size(text: &str) -> Option<u32> {
     let size = text.parse().ok()?;
     (1..=COUNT_MAX as u32).contains(&size).then_some(size)
+}
+
+/// Whether there is a queue.
+fn parse_offline(text: &str) -> Option<bool> {
+    match text {
+        "queue" => Some(true),
+        "off" => Some(false),
+        _ => None,
+    }
 }
 
 fn parse_ttl(text: &str) -> Option<Duration> {
@@ -156,6 +175,9 @@ pub fn show(rule: &HistoryRule) -> String {
         rule.size,
         format_duration(rule.ttl)
     );
+    if rule.queue {
+        text.push_str(", waiting for the uid's login");
+    }
     text
 }
 

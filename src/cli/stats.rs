@@ -10,7 +10,7 @@ use serde_json::Value;
 /// Most cores that get a column each; with more, only the total is shown.
 const COLUMNS_MAX: usize = 8;
 /// The figures that we know, in the order in which people ask for them; others follow by name.
-const FIGURES: [&str; 23] = [
+const FIGURES: [&str; 29] = [
     "connections",
     "opening",
     "bound",
@@ -34,6 +34,12 @@ const FIGURES: [&str; 23] = [
     "webhooks_failed",
     "webhooks_dropped",
     "outbox_bytes",
+    "history_bytes",
+    "history_streams",
+    "history_messages",
+    "history_appended",
+    "history_undelivered",
+    "history_gaps",
 ];
 
 /// The answer to `stats` as a table with a row a figure and a column a core; `None` if the answer

@@ -15,13 +15,16 @@ impl EventKinds {
     pub const DISCONNECT: EventKinds = EventKinds(2);
     /// A uid's connections have been closed by a back end.
     pub const KICK: EventKinds = EventKinds(4);
+    /// Messages that waited for a uid's login are gone.
+    pub const EXPIRED: EventKinds = EventKinds(8);
     /// All of them.
-    pub const ALL: EventKinds = EventKinds(7);
+    pub const ALL: EventKinds = EventKinds(15);
 
-    const NAMES: [(&str, EventKinds); 3] = [
+    const NAMES: [(&str, EventKinds); 4] = [
         ("connect", EventKinds::CONNECT),
         ("disconnect", EventKinds::DISCONNECT),
         ("kick", EventKinds::KICK),
+        ("expired", EventKinds::EXPIRED),
     ];
 
     /// Whether all of `others` are among them.
@@ -113,7 +116,7 @@ mod tests {
     #[test]
     fn events_by_name() {
         assert_eq!(
-            EventKinds::parse("kick,connect, disconnect"),
+            EventKinds::parse("kick,connect, disconnect, expired"),
             Some(EventKinds::ALL)
         );
         let some = EventKinds::parse("kick, connect").unwrap();

@@ -40,6 +40,8 @@ pub struct DrainProgress {
     connections: AtomicU64,
     /// Those still to be closed, before all the others.
     clients: AtomicU64,
+    /// Messages that its streams keep, and that end with it.
+    kept: AtomicU64,
 }
 
 impl DrainProgress {
@@ -50,8 +52,9 @@ impl DrainProgress {
         self.shut.store(true, Ordering::Release);
     }
 
-    /// The core accepts and reads nothing.
-    pub fn publish_quiet(&self, working: bool, connections: u64) {
+    /// The core accepts and reads nothing, and keeps so many messages.
+    pub fn publish_quiet(&self, working: bool, connections: u64, kept: u64) {
+        self.kept.store(kept, Ordering::Relaxed);
         self.working.store(working, Ordering::Release);
         self.connections.store(connections, Ordering::Relaxed);
         self.quiet.store(true, Ordering::Release);
@@ -138,6 +141,15 @@ impl Draining {
             warn!(
                 took = %shown(took),
                 connections, "still under way near the end of drain_timeout; closing connections"
+            );
+        }
+        let kept = self.progress.iter();
+        let kept: u64 = kept.map(|core| core.kept.load(Ordering::Relaxed)).sum();
+        if kept > 0 {
+            warn!(
+                messages = kept,
+                "what is kept ([[history]], \"keep\") is forgotten: a restart keeps none of it. Clients that come back \
+                 with a position are told of a gap; what waits for a login is lost"
             );
         }
         self.tell(DrainStep::Finish { until });

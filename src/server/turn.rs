@@ -178,6 +178,8 @@ impl Turn {
         *most = units.max(*most);
         self.transport.resume(host);
         self.transport.cut_off_overdue(host);
+        self.transport.ask_for_acknowledged(host);
+        host.tell_expired();
         host.read_on();
         host.bus().ring_posted();
         let writes_left = self.transport.flush(host);
@@ -308,7 +310,8 @@ impl Turn {
             return self.progress[self.core.index()].publish_shut(connections, clients);
         }
         let working = unfinished || self.pending_requests.len() > 0 || host.has_pending_calls();
-        self.progress[self.core.index()].publish_quiet(working, connections);
+        let kept = host.kept_messages();
+        self.progress[self.core.index()].publish_quiet(working, connections, kept);
         let http_connections = host.shard().connections.http_connections();
         if let TurnPhase::Finishing(until) = self.phase
             && (connections == 0 && http_connections == 0 || Instant::now() >= until)

@@ -173,6 +173,12 @@ impl Connections {
             .is_some_and(|spec| spec.codec == Codec::Events)
     }
 
+    /// Whether it is of an app, and told no positions.
+    pub fn is_on_plain_wire(&self, id: ConnId) -> bool {
+        self.listener(id)
+            .is_some_and(|spec| !matches!(spec.codec, Codec::Events | Codec::Http))
+    }
+
     pub fn peer(&self, id: ConnId) -> Option<SocketAddr> {
         self.get(id).map(|slot| slot.peer.address())
     }

@@ -503,6 +503,7 @@ impl Shard {
             self.followers.note_drained(id);
         }
         self.stats.bytes_out += told;
+        self.in_flight.note_written(id.slot, bytes);
     }
 
     /// The kernel takes no more until the connection is writable again.

@@ -20,6 +20,8 @@ pub struct Mark {
     pub position: Position,
     /// Which of these.
     pub kept: bool,
+    /// It waits for its uid's login, or is delivered by now.
+    pub queued: bool,
 }
 
 /// What a message for many is in, as far as positions go.
@@ -109,6 +111,18 @@ pub struct Following {
 }
 
 impl Following {
+    /// One on a plain wire, which is sent what follows this position of its uid's queue.
+    pub fn of_queue(after: Position) -> Following {
+        let mut own = Followed::new(Kind::Uid, "", Since::Now);
+        own.position = Some(after);
+        own.standing = Standing::Behind;
+        Following {
+            streams: SmallVec::from_iter([own]),
+            begun: true,
+            held_bytes: 0,
+        }
+    }
+
     /// What a client follows that is in these groups, since the positions that it names: one for its uid, one for each
     /// group, and one for everybody's stream if it had that.
     pub fn of_client(groups: &[String], since: Option<&str>) -> Following {
@@ -180,6 +194,12 @@ impl Followers {
     #[inline]
     pub fn any_behind(&self) -> bool {
         !self.behind.is_empty()
+    }
+
+    /// Whether the connection in this slot is.
+    #[inline]
+    pub fn is_behind(&self, slot: u32) -> bool {
+        self.any_behind() && self.behind.contains(&slot)
     }
 
     /// What the connection of a slot follows.

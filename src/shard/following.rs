@@ -33,6 +33,14 @@ impl Shard {
         self.followers.get_mut(id.slot)
     }
 
+    /// One on a plain wire is read on for from here, as it is or once more.
+    pub(super) fn follow_from(&mut self, id: ConnId, after: Position) {
+        match self.followed(id, 0) {
+            Some(own) => own.position = Some(after),
+            None => self.follow(id, Following::of_queue(after)),
+        }
+    }
+
     /// The positions of a connection as its client keeps them.
     fn positions(&self, id: ConnId, tops: Tops<'_>) -> String {
         let space = self.connections.space_of(id);
@@ -153,10 +161,15 @@ impl Shard {
         }
     }
 
-    /// The next stream of a connection of which something is missing and nothing is being read: which one, and from where.
-    pub fn next_to_read(&mut self, id: ConnId) -> Option<(usize, Kind, Box<str>, Position)> {
+    /// The next stream of a connection, this one or later, of which something is missing and nothing is being read: which
+    /// one, and from where.
+    pub fn next_to_read(
+        &mut self,
+        id: ConnId,
+        from: usize,
+    ) -> Option<(usize, Kind, Box<str>, Position)> {
         let following = self.following_mut(id).filter(|following| following.begun)?;
-        let mut streams = following.streams.iter_mut().enumerate();
+        let mut streams = following.streams.iter_mut().enumerate().skip(from);
         streams.find_map(|(nth, one)| match (one.standing, one.position) {
             (Standing::Behind, Some(position)) if !one.reading => {
                 one.reading = true;
@@ -180,7 +193,13 @@ impl Shard {
             if let Some(one) = self.followed(id, nth) {
                 one.position = Some(*position);
             }
-            self.send_with_positions(id, payload.message(), tops);
+            match self.connections.tells_positions(id) {
+                true => drop(self.send_with_positions(id, payload.message(), tops)),
+                false if self.send(id, payload.message()) => {
+                    self.note_in_flight(id, position.offset);
+                }
+                false => return,
+            }
         }
         let Some(one) = self.followed(id, nth) else {
             return;
@@ -267,6 +286,9 @@ impl Shard {
 
     /// A message of a stream for one that tells positions. Whether it has got it, or will.
     pub(super) fn send_followed(&mut self, id: ConnId, marked: Marked<'_>, tops: Tops<'_>) -> bool {
+        if !self.connections.tells_positions(id) {
+            return self.send_behind_queue(id, marked);
+        }
         let kept = marked.mark.is_some_and(|mark| mark.kept);
         let message = marked.payload.message();
         let all = self.followers.all_seen(self.connections.space_of(id));
@@ -297,11 +319,7 @@ impl Shard {
                 let behind = behind.map(|position| position.offset);
                 one.held.push_back((behind, marked.payload.clone()));
                 following.held_bytes += message.len() + OUTBOX_MESSAGE_COST;
-                if following.held_bytes > most {
-                    self.close(id, CloseReason::SlowConsumer);
-                    return false;
-                }
-                true
+                self.keep_held_within(id, most)
             }
             (Standing::Abreast, Some(mark)) if mark.kept => {
                 // Older than where it began.
@@ -316,5 +334,36 @@ impl Shard {
             }
             (Standing::Abreast, _) => self.send(id, message),
         }
+    }
+
+    /// A message for one that is read on for from its uid's queue, and is to have that first.
+    fn send_behind_queue(&mut self, id: ConnId, marked: Marked<'_>) -> bool {
+        let message = marked.payload.message();
+        let spec = self.connections.listener(id);
+        let most = spec.map_or(0, |spec| spec.outbox_bytes_max);
+        let is_queued = marked.kind == Kind::Uid && marked.mark.is_some_and(|mark| mark.queued);
+        let Some(following) = self.following_mut(id) else {
+            return self.send(id, message);
+        };
+        // It is in the queue, too.
+        if is_queued {
+            return true;
+        }
+        let Some(own) = following.streams.first_mut() else {
+            return self.send(id, message);
+        };
+        own.held.push_back((None, marked.payload.clone()));
+        following.held_bytes += message.len() + OUTBOX_MESSAGE_COST;
+        self.keep_held_within(id, most)
+    }
+
+    /// What is held for a connection waits for it, and so closes one for which there is too much.
+    fn keep_held_within(&mut self, id: ConnId, most: usize) -> bool {
+        let is_over = |following: &Following| following.held_bytes > most;
+        if self.following(id).is_some_and(is_over) {
+            self.close(id, CloseReason::SlowConsumer);
+            return false;
+        }
+        true
     }
 }

@@ -1,6 +1,8 @@
 //! Delivering what has a place in a stream: to those that tell positions one by one, since each has its own, and to all
 //! others as ever.
 
+use smallvec::SmallVec;
+
 use super::delivery::Fanout;
 use super::followers::{Marked, Tops};
 use super::slot::Dirty;
@@ -13,9 +15,21 @@ impl Shard {
     pub fn send_marked_to_uid(&mut self, space: Space, marked: Marked<'_>, tops: Tops<'_>) -> u32 {
         let mut receivers = std::mem::take(&mut self.receivers);
         receivers.extend(self.uids.get(&self.connections.slots, space, marked.name));
+        let queued = marked.mark.filter(|mark| mark.queued);
+        let to: SmallVec<[ConnId; 4]> = match queued {
+            Some(_) => receivers.iter().copied().collect(),
+            None => SmallVec::new(),
+        };
         let mut fanout = Fanout::new(marked.payload.message());
         let reached = self.fan_out_marked(&mut receivers, &mut fanout, Dirty::Urgent, marked, tops);
         self.receivers = receivers;
+        if let Some(mark) = queued {
+            for id in to {
+                if !self.followers.is_behind(id.slot) {
+                    self.note_in_flight(id, mark.position.offset);
+                }
+            }
+        }
         reached
     }
 
@@ -56,7 +70,7 @@ impl Shard {
 
     /// The same for one of those that it is for, which comes from where it has not got it.
     pub fn send_marked(&mut self, id: ConnId, marked: Marked<'_>, tops: Tops<'_>) -> bool {
-        match self.connections.tells_positions(id) {
+        match self.connections.tells_positions(id) || self.followers.is_behind(id.slot) {
             true => self.send_followed(id, marked, tops),
             false => self.send(id, marked.payload.message()),
         }
@@ -74,9 +88,11 @@ impl Shard {
         let passed_by = &self.passed_by;
         let mut followers = Vec::new();
         let (slots, listeners) = (&self.connections.slots, &self.connections.listeners);
+        let behind = &self.followers;
         receivers.retain(|id| {
             let listener = slots[id.slot].listener;
-            let follows = listeners[usize::from(listener)].codec == Codec::Events;
+            let follows = listeners[usize::from(listener)].codec == Codec::Events
+                || behind.is_behind(id.slot);
             if follows && !passed_by.contains(id) {
                 followers.push(*id);
             }

@@ -70,6 +70,7 @@ impl Shard {
             return;
         }
         let space = self.connections.space_of(id);
+        self.in_flight.leave(id);
         self.uids.remove(&mut self.connections.slots, space, id);
         self.stats.bound -= 1;
         self.report_disconnect(id, CloseReason::Normal);
@@ -108,6 +109,7 @@ impl Shard {
         let groups = slot.groups.take();
         let had_uid = slot.uid.is_some();
         if had_uid {
+            self.in_flight.leave(id);
             self.uids.remove(&mut self.connections.slots, space, id);
             self.stats.bound -= 1;
         }

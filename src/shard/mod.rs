@@ -19,6 +19,7 @@ mod exchange;
 mod followers;
 mod following;
 mod http;
+mod in_flight;
 #[cfg(all(test, not(loom)))]
 mod invariants;
 mod lifetime;
@@ -50,6 +51,7 @@ pub use endings::{Ended, Endings};
 pub use entering::EnterError;
 pub use exchange::{Exchange, FULL as HTTP_FULL};
 pub use followers::{Followed, Followers, Following, Mark, Marked, Since, Tops};
+pub use in_flight::{InFlight, InFlightTable};
 pub use listener_spec::ListenerSpec;
 pub use listing::{
     CONNECTIONS_LISTED_MAX, ConnectionInfo, Cursor, GroupInfo, MEMBERS_MAX, UIDS_PER_PAGE_MAX,
@@ -98,6 +100,8 @@ pub struct Shard {
     pub credentials: Credentials,
     /// How far those have come that follow streams.
     pub followers: Followers,
+    /// What they were sent of their uids' queues.
+    pub in_flight: InFlightTable,
     /// When to look at whom.
     pub clock: TurnClock,
     /// What the outboxes hold of the core's memory, a message shared by many counting once.
@@ -135,6 +139,7 @@ impl Shard {
             everybody: Everybody::new(spaces),
             credentials: Credentials::default(),
             followers: Followers::default(),
+            in_flight: InFlightTable::default(),
             own_spaces: spaces,
             clock: TurnClock::default(),
             outbox_bytes: 0,

@@ -42,6 +42,13 @@ impl Shard {
         }
     }
 
+    /// So many messages that waited for a uid's login are gone.
+    pub fn report_expired(&mut self, uid: &str, messages: u32) {
+        if let Some(reporter) = &mut self.reporter {
+            reporter.tell(uid, UidEventKind::Expired { messages });
+        }
+    }
+
     fn report(&mut self, id: ConnId, what: impl FnOnce(Origin) -> UidEventKind) {
         let slot = &self.connections.slots[id.slot];
         let of = Origin {

@@ -135,11 +135,22 @@ impl Store {
         stream.map_or(0, |stream| stream.delivered)
     }
 
-    /// Says up to which offset they were. A lower one than before puts what follows it back.
+    /// Says up to which offset they were, if it was less.
     pub fn set_delivered(&mut self, of: Address<'_>, offset: u64) {
         if let Some(number) = self.find(of) {
             let stream = &mut self.streams[number];
-            stream.delivered = offset.min(stream.top);
+            stream.delivered = stream.delivered.max(offset.min(stream.top));
+        }
+    }
+
+    /// What follows this offset was not delivered after all. Of what is gone already it is told as of all that goes.
+    pub fn put_back(&mut self, of: Address<'_>, offset: u64) {
+        let Some(number) = self.find(of) else { return };
+        let stream = &mut self.streams[number];
+        let (before, floor) = (stream.delivered, stream.floor);
+        stream.delivered = before.min(offset);
+        for gone in offset + 1..=before.min(floor) {
+            self.tell_undelivered(number, gone);
         }
     }
 }

@@ -118,6 +118,12 @@ impl Store {
         }
     }
 
+    /// Whether messages went undelivered that nobody was told of yet.
+    #[inline]
+    pub fn has_undelivered(&self) -> bool {
+        !self.undelivered.is_empty()
+    }
+
     /// Takes the list of those whose messages went undelivered. A longer one than its bound is only counted.
     pub fn take_undelivered(&mut self) -> Vec<Undelivered> {
         std::mem::take(&mut self.undelivered)
@@ -266,6 +272,10 @@ impl Store {
     /// Gives a message the next offset, and keeps it if it is not too large.
     fn take_in(&mut self, number: u32, keep: Keep, due: Second, payload: &Payload) -> Outcome {
         let stream = &mut self.streams[number];
+        if keep.queue && !stream.queues {
+            // What was kept before a rule said that it waits was never waited for.
+            stream.delivered = stream.top;
+        }
         stream.top += 1;
         stream.queues = keep.queue;
         let cost = MESSAGE_COST + payload.message().len();
@@ -325,7 +335,7 @@ impl Store {
         }
     }
 
-    fn tell_undelivered(&mut self, number: u32, offset: u64) {
+    pub(super) fn tell_undelivered(&mut self, number: u32, offset: u64) {
         let stream = &self.streams[number];
         if !stream.queues || offset <= stream.delivered {
             return;

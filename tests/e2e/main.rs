@@ -71,6 +71,7 @@ mod page;
 mod panic;
 mod proxies;
 mod push;
+mod queue;
 mod rates;
 mod reach;
 mod recovery;

@@ -74,8 +74,12 @@ fn a_wrong_rule_names_its_line_and_what_to_do() {
             "f.toml:2: history.ttl = \"900ms\": expected a time",
         ),
         (
-            "offline='queue'",
-            "f.toml:2: [[history]]: unknown key \"offline\"",
+            "offline='keep'",
+            "f.toml:2: history.offline = \"keep\": expected \"queue\", or \"off\"",
+        ),
+        (
+            "kind='group'\nsize=1\nttl='1m'\noffline='queue'",
+            "f.toml:5: history.offline: only what is for a uid waits for its login",
         ),
         (
             "kinds='uid'",
@@ -140,6 +144,7 @@ fn the_rules_of_the_example_work_alone() {
     assert_eq!(
         shown,
         [
+            "uid \"courier.*\": 100 messages, 1day, waiting for the uid's login",
             "uid \"*\": 100 messages, 10m",
             "group \"order.*\": 1000 messages, 1h",
             "all: 10 messages, 1m",

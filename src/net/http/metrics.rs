@@ -109,6 +109,36 @@ const FIGURES: &[Figure] = &[
         "The most that one round has done: messages put into outboxes, and other work measured by that.",
         |core| core.round_units_max,
     ),
+    gauge(
+        "ringpost_history_bytes",
+        "Bytes of what is kept, as they count towards history_bytes_core_max.",
+        |core| core.history_bytes,
+    ),
+    gauge(
+        "ringpost_history_streams",
+        "Streams that are remembered.",
+        |core| core.history_streams,
+    ),
+    gauge(
+        "ringpost_history_messages",
+        "Messages that are kept.",
+        |core| core.history_messages,
+    ),
+    counter(
+        "ringpost_history_appended_total",
+        "Messages that were kept.",
+        |core| core.history_appended,
+    ),
+    counter(
+        "ringpost_history_undelivered_total",
+        "Messages that waited for their uid's login and went before.",
+        |core| core.history_undelivered,
+    ),
+    counter(
+        "ringpost_history_gaps_total",
+        "Gaps that clients were told of: something that they had missed was gone.",
+        |core| core.history_gaps,
+    ),
     counter(
         "ringpost_pauses_total",
         "Times that a connection was not read for a while.",
@@ -258,6 +288,7 @@ fn page(facts: &Facts, stats: &Stats, depths: &[usize]) -> MetricsPage {
     add_pauses(&mut page, facts, stats);
     add_verdicts(&mut page, stats);
     add_webhooks(&mut page, stats);
+    add_evictions(&mut page, stats);
     add_closes(&mut page, stats);
     let turns = stats.cores.iter().map(turns);
     page.family(
@@ -377,6 +408,22 @@ fn add_verdicts(page: &mut MetricsPage, stats: &Stats) {
         "Pushes of back ends by their verdict: whether at least one connection was reached.",
         MetricType::COUNTER,
         samples.into(),
+    );
+}
+
+/// By why they went.
+fn add_evictions(page: &mut MetricsPage, stats: &Stats) {
+    let reasons = ["bytes", "size", "time"];
+    let samples = reasons.iter().enumerate().map(|(nth, reason)| {
+        let labels = vec![label("reason", reason)];
+        let count = stats.sum(|core| core.history_evicted[nth]);
+        sample(MetricType::COUNTER, labels, count as f64)
+    });
+    page.family(
+        "ringpost_history_evicted_total",
+        "Kept messages that went: for want of room (history_bytes_core_max), for their stream's size, for their time.",
+        MetricType::COUNTER,
+        samples.collect(),
     );
 }
 

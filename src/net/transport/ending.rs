@@ -22,9 +22,19 @@ const LEFT_BYTES_MAX: usize = 256;
 fn bytes_unsent(stream: &TcpStream) -> usize {
     // linux/sockios.h
     const SIOCOUTQNSD: libc::Ioctl = 0x894B;
+    bytes_by(stream, SIOCOUTQNSD)
+}
+
+/// Bytes that the kernel has taken and that the peer has not acknowledged (tcp(7), SIOCOUTQ).
+fn bytes_outstanding(stream: &TcpStream) -> usize {
+    bytes_by(stream, libc::TIOCOUTQ as libc::Ioctl)
+}
+
+/// As many as there can be if that is not known.
+fn bytes_by(stream: &TcpStream, request: libc::Ioctl) -> usize {
     let mut bytes: libc::c_int = 0;
-    // SAFETY: the request writes one int, which outlives the call.
-    match unsafe { libc::ioctl(stream.as_raw_fd(), SIOCOUTQNSD, &raw mut bytes) } {
+    // SAFETY: both requests write one int, which outlives the call.
+    match unsafe { libc::ioctl(stream.as_raw_fd(), request, &raw mut bytes) } {
         0 => bytes as usize,
         _ => usize::MAX,
     }
@@ -119,6 +129,7 @@ impl Transport {
                 rates.forget(id);
             }
             debug!(connection = %ConnName(host.core(), id), reason = %host.shard().connections.reason(id).map_or("none", CloseReason::text), "ended");
+            host.acknowledged(id, || bytes_outstanding(&link.stream));
             let watched = link.watch.is_on();
             // This closes the socket's descriptor; the socket itself goes when the wire has let go of it.
             drop(link);
@@ -135,6 +146,27 @@ impl Transport {
             && self.http.lingering.read(id, bytes)
         {
             self.cut_off(host, id);
+        }
+    }
+
+    /// Finds out what has arrived of messages that wait for their uid's login if it has not.
+    pub fn ask_for_acknowledged(&mut self, host: &mut Host) {
+        if !host.shard().in_flight.has_to_ask() {
+            return;
+        }
+        for id in host.shard().in_flight.take_long() {
+            if let Some(link) = self.links.get(id) {
+                let outstanding = bytes_outstanding(&link.stream);
+                host.shard().acknowledge(id, outstanding);
+            }
+        }
+        let left: Vec<ConnId> = host.shard().in_flight.left().collect();
+        for id in left {
+            let link = self.links.get(id);
+            // One that has moved on took its socket along.
+            host.acknowledged(id, || {
+                link.map_or(usize::MAX, |link| bytes_outstanding(&link.stream))
+            });
         }
     }
 

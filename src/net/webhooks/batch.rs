@@ -46,6 +46,8 @@ struct BatchEntry<'a> {
     end: Option<BatchEnd>,
     #[serde(flatten)]
     kick: Option<BatchKick<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    messages: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -83,37 +85,43 @@ impl BatchSender {
     }
 
     fn entry<'a>(&'a self, event: &'a UidEvent) -> BatchEntry<'a> {
-        let (name, place, first, end, kick) = match event.what {
-            UidEventKind::Connect { of, first } => ("connect", Some(of), Some(first), None, None),
+        let mut entry = BatchEntry {
+            id: format!("{}-{}-{}", self.server, event.core, event.number),
+            event: "",
+            time: event.at as f64 / 1_000.0,
+            uid: &event.uid,
+            place: None,
+            first: None,
+            end: None,
+            kick: None,
+            messages: None,
+        };
+        match event.what {
+            UidEventKind::Connect { of, first } => {
+                entry.event = "connect";
+                entry.place = Some(self.place(event, of));
+                entry.first = Some(first);
+            }
             UidEventKind::Disconnect { of, reason, last } => {
-                let end = BatchEnd {
+                entry.event = "disconnect";
+                entry.place = Some(self.place(event, of));
+                entry.end = Some(BatchEnd {
                     reason: reason.text(),
                     code: reason.code(),
                     last,
-                };
-                ("disconnect", Some(of), None, Some(end), None)
+                });
             }
             UidEventKind::Kick { connections, by } => {
                 let by = self.kicked_by(by);
-                (
-                    "kick",
-                    None,
-                    None,
-                    None,
-                    Some(BatchKick { connections, by }),
-                )
+                entry.event = "kick";
+                entry.kick = Some(BatchKick { connections, by });
             }
-        };
-        BatchEntry {
-            id: format!("{}-{}-{}", self.server, event.core, event.number),
-            event: name,
-            time: event.at as f64 / 1_000.0,
-            uid: &event.uid,
-            place: place.map(|of| self.place(event, of)),
-            first,
-            end,
-            kick,
+            UidEventKind::Expired { messages } => {
+                entry.event = "expired";
+                entry.messages = Some(messages);
+            }
         }
+        entry
     }
 
     fn place(&self, event: &UidEvent, of: Origin) -> BatchPlace<'_> {

@@ -373,7 +373,7 @@ fn what_goes_undelivered_is_told() {
     let waiting: Vec<u64> = waiting.map(|(it, _)| it.offset).collect();
     assert_eq!(waiting, [4, 5, 6]);
     // Put back, for its acknowledgement did not come.
-    store.set_delivered(uid, 2);
+    store.put_back(uid, 2);
     store.advance(start + 61 * SECOND, 100);
     let told = Undelivered {
         space: SPACE,

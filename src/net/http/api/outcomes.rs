@@ -36,6 +36,7 @@ impl Serialize for Verdicts<'_> {
             Delivered {
                 reached: 0,
                 position: None,
+                ..
             } => "offline",
             Delivered { reached: 0, .. } => "kept",
             _ => "delivered",
@@ -167,7 +168,7 @@ fn delivered_each(result: QueryResult) -> Vec<Delivered> {
             .into_iter()
             .map(|reached| Delivered {
                 reached,
-                position: None,
+                ..Delivered::default()
             })
             .collect(),
         QueryResult::DeliveredEach(each) => each,

@@ -1,0 +1,127 @@
+//! A uid's queue: what comes while it has no connection waits in its stream, and is sent to the next one on a plain wire, in
+//! order and before what is newer.
+//!
+//! The stream knows up to where messages are delivered: acknowledged, or on their way to a connection that is there. When
+//! one leaves its uid, what its peer's kernel has not acknowledged ([`InFlight`](crate::shard::InFlight)) goes to another of
+//! the uid's connections, if it was not sent that, or back to the queue. So each message arrives at least once, or its end
+//! is counted and told; one whose acknowledgement was lost comes twice.
+
+use super::following::PIECE;
+use super::host::Host;
+use super::local::Local;
+use crate::ident::{ConnId, Space};
+use crate::payload::Payload;
+use crate::shard::Following;
+use crate::streams::{Address, Position};
+
+impl Local {
+    /// A connection on a plain wire is bound: it is sent what has waited.
+    pub(super) fn begin_queue(&mut self, connection: ConnId) {
+        let space = self.shard.connections.space_of(connection);
+        let Some(uid) = self.shard.connections.uid(connection) else {
+            return;
+        };
+        if self.streams.rules.is_empty() || !self.streams.queues(space, uid) {
+            return;
+        }
+        let (of, now) = (Address::uid(space, uid), self.now);
+        let top = self.streams.store.top(now, of);
+        let after = self.streams.store.delivered(of);
+        let waits = after < top.offset || self.shard.in_flight.may_come_back(space, uid);
+        self.shard.take_from_queue(connection, after);
+        if waits {
+            let from = Position {
+                offset: after,
+                ..top
+            };
+            self.shard.follow(connection, Following::of_queue(from));
+            self.readers.push(connection);
+        }
+    }
+
+    /// Sends a piece of what has waited.
+    pub(super) fn read_queue(&mut self, connection: ConnId, after: Position) {
+        let space = self.shard.connections.space_of(connection);
+        let Some(uid) = self.shard.connections.uid(connection).map(Box::<str>::from) else {
+            return;
+        };
+        let (of, now) = (Address::uid(space, &uid), self.now);
+        let store = &mut self.streams.store;
+        let piece = store.read_what_is_there(now, of, after.offset, PIECE);
+        let top = piece.top();
+        let messages: Vec<(Position, Payload)> = piece
+            .map(|(position, payload)| (position, payload.clone()))
+            .collect();
+        let last = messages.last().map_or(top.offset, |(last, _)| last.offset);
+        let is_last = last >= top.offset;
+        // First, for a connection that has too much by this puts it back.
+        store.set_delivered(of, last);
+        let mut tops = |space, uid: &str| store.top(now, Address::uid(space, uid));
+        self.shard
+            .catch_up(connection, 0, &messages, is_last, &mut tops);
+        if !is_last {
+            self.readers.push(connection);
+        }
+    }
+
+    /// A message at this offset has reached a connection of its uid, there or in another space.
+    pub(super) fn take_as_delivered(&mut self, space: Space, uid: &str, offset: u64) {
+        let of = Address::uid(space, uid);
+        // What was there before and waits is read first, and this with it.
+        if self.streams.store.delivered(of) + 1 == offset && !self.shard.is_any_behind(space, uid) {
+            self.streams.store.set_delivered(of, offset);
+        }
+    }
+
+    /// A connection has left its uid, and its peer has everything up to this offset.
+    fn put_back(&mut self, space: Space, uid: &str, after: u64) {
+        let (of, now) = (Address::uid(space, uid), self.now);
+        match self.shard.lowest_in_flight(space, uid) {
+            None => self.streams.store.put_back(of, after),
+            Some((other, first)) if after < first => {
+                let top = self.streams.store.top(now, of);
+                let from = Position {
+                    offset: after,
+                    ..top
+                };
+                self.shard.take_from_queue_again(other, from);
+                self.readers.push(other);
+            }
+            // It has been sent that, or will be.
+            Some(_) => {}
+        }
+    }
+
+    fn tell_expired(&mut self) {
+        for undelivered in self.streams.store.take_undelivered() {
+            let (uid, messages) = (&undelivered.uid, undelivered.messages);
+            self.shard.report_expired(uid, messages);
+        }
+    }
+}
+
+impl Host {
+    /// So many bytes are not acknowledged of a connection that has left its uid; asked for where that is of any use.
+    pub fn acknowledged(&mut self, id: ConnId, outstanding: impl FnOnce() -> usize) {
+        if !self.local.shard.in_flight.has_to_ask() {
+            return;
+        }
+        let Some(mut one) = self.local.shard.in_flight.take_left(id) else {
+            return;
+        };
+        let after = one.acknowledge(outstanding());
+        self.local.put_back(one.space, &one.uid, after);
+    }
+
+    /// Messages that the core's streams keep.
+    pub fn kept_messages(&self) -> u64 {
+        self.local.streams.store.counters().messages
+    }
+
+    /// Tells of those whose messages went before they came.
+    pub fn tell_expired(&mut self) {
+        if self.local.streams.store.has_undelivered() {
+            self.local.tell_expired();
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Messages of a uid's queue on their way to its connections: [`InFlight`], beside the slots.
+//!
+//! A plain wire (websocket, text, frame) tells no positions, so what a peer has got is what its kernel has acknowledged: all
+//! bytes written but those that SIOCOUTQ (tcp(7)) still counts. Each connection of a uid with a queue has the messages that
+//! it was sent since, each with the byte at which it ends. What is not acknowledged when the connection leaves its uid goes
+//! back to the queue; see `app/queueing`. Bound: when more than [`LOOK_AT`] are not known to be acknowledged, the transport
+//! is asked what is, so they are about as many as outbox and kernel hold.
+
+use std::collections::VecDeque;
+
+use ahash::AHashMap;
+
+use super::limits::LIST_KEPT;
+use super::{ConnId, Shard};
+use crate::ident::Space;
+use crate::streams::Position;
+
+/// See the module.
+const LOOK_AT: usize = 64;
+
+/// What one connection was sent of its uid's queue.
+pub struct InFlight {
+    pub space: Space,
+    pub uid: Box<str>,
+    /// It is sent everything that follows this offset.
+    pub first: u64,
+    /// The last that it was sent.
+    sent: u64,
+    /// Bytes that the kernel has taken meanwhile.
+    written: u64,
+    /// Those not known to be acknowledged: each offset, and how many bytes there are up to its end.
+    unacknowledged: VecDeque<(u64, u64)>,
+    /// How many make it worth to ask.
+    look_at: usize,
+}
+
+impl InFlight {
+    /// The kernel has so many bytes that its peer has not acknowledged. Returns up to where everything is.
+    pub fn acknowledge(&mut self, outstanding: usize) -> u64 {
+        let acknowledged = self.written.saturating_sub(outstanding as u64);
+        while let Some((_, end)) = self.unacknowledged.front()
+            && *end <= acknowledged
+        {
+            self.unacknowledged.pop_front();
+        }
+        self.look_at = LOOK_AT.max(2 * self.unacknowledged.len());
+        if self.unacknowledged.is_empty() {
+            self.unacknowledged.shrink_to(LOOK_AT);
+        }
+        let lost = self.unacknowledged.iter().map(|(offset, _)| *offset).min();
+        lost.map_or(self.sent, |offset| offset - 1)
+    }
+
+    #[cfg(test)]
+    pub fn unacknowledged(&self) -> usize {
+        self.unacknowledged.len()
+    }
+}
+
+/// Those of one core.
+#[derive(Default)]
+pub struct InFlightTable {
+    of: AHashMap<u32, Box<InFlight>>,
+    /// Those of whom it is worth to ask what is acknowledged.
+    long: Vec<ConnId>,
+    /// Those that have left their uid, and of whom it is not known yet.
+    left: Vec<(ConnId, Box<InFlight>)>,
+}
+
+impl InFlightTable {
+    /// The kernel has taken so much of a slot's connection.
+    #[inline]
+    pub fn note_written(&mut self, slot: u32, bytes: usize) {
+        if !self.of.is_empty()
+            && let Some(one) = self.of.get_mut(&slot)
+        {
+            one.written += bytes as u64;
+        }
+    }
+
+    /// A connection is none of its uid any more.
+    #[inline]
+    pub fn leave(&mut self, id: ConnId) {
+        if !self.of.is_empty()
+            && let Some(one) = self.of.remove(&id.slot)
+        {
+            self.left.push((id, one));
+            if self.of.is_empty() {
+                self.of.shrink_to(LIST_KEPT);
+            }
+        }
+    }
+
+    /// Whether the kernel is to be asked what is acknowledged.
+    #[inline]
+    pub fn has_to_ask(&self) -> bool {
+        !self.long.is_empty() || !self.left.is_empty()
+    }
+
+    /// Those to ask for that go on.
+    pub fn take_long(&mut self) -> Vec<ConnId> {
+        std::mem::take(&mut self.long)
+    }
+
+    /// Those to ask for that have left.
+    pub fn left(&self) -> impl Iterator<Item = ConnId> {
+        self.left.iter().map(|(id, _)| *id)
+    }
+
+    /// What one of these was sent, the first time that it is asked for.
+    pub fn take_left(&mut self, id: ConnId) -> Option<Box<InFlight>> {
+        let at = self.left.iter().position(|(of, _)| *of == id)?;
+        Some(self.left.swap_remove(at).1)
+    }
+
+    /// Whether something may come back to a uid's queue.
+    pub fn may_come_back(&self, space: Space, uid: &str) -> bool {
+        let mut left = self.left.iter();
+        left.any(|(_, one)| one.space == space && *one.uid == *uid)
+    }
+}
+
+impl Shard {
+    /// From now on a connection is sent what follows this offset of its uid's queue.
+    pub fn take_from_queue(&mut self, id: ConnId, first: u64) {
+        let space = self.connections.space_of(id);
+        let Some(uid) = self.connections.uid(id).map(Box::from) else {
+            return;
+        };
+        let in_flight = InFlight {
+            space,
+            uid,
+            first,
+            sent: first,
+            written: 0,
+            unacknowledged: VecDeque::new(),
+            look_at: LOOK_AT,
+        };
+        self.in_flight.of.insert(id.slot, Box::new(in_flight));
+    }
+
+    /// The message at this offset has been queued for it.
+    pub(super) fn note_in_flight(&mut self, id: ConnId, offset: u64) {
+        if self.connections.get(id).is_none() || self.connections.tells_positions(id) {
+            return;
+        }
+        if !self.in_flight.of.contains_key(&id.slot) {
+            // Its uid had no queue when it was bound.
+            self.take_from_queue(id, offset - 1);
+        }
+        let pieces = self.connections.pieces(id);
+        let waiting = pieces.map(<[u8]>::len).sum::<usize>() as u64;
+        let Some(one) = self.in_flight.of.get_mut(&id.slot) else {
+            return;
+        };
+        one.sent = one.sent.max(offset);
+        one.unacknowledged
+            .push_back((offset, one.written + waiting));
+        if one.unacknowledged.len() == one.look_at {
+            self.in_flight.long.push(id);
+        }
+    }
+
+    /// So many bytes of one that goes on are not acknowledged.
+    pub fn acknowledge(&mut self, id: ConnId, outstanding: usize) {
+        if self.connections.get(id).is_some()
+            && let Some(one) = self.in_flight.of.get_mut(&id.slot)
+        {
+            one.acknowledge(outstanding);
+        }
+    }
+
+    /// One of a uid's connections on a plain wire, and the lowest offset that one of them is sent what follows of.
+    pub fn lowest_in_flight(&self, space: Space, uid: &str) -> Option<(ConnId, u64)> {
+        let connections = self.connections_of(space, uid).into_iter();
+        let plain = connections.filter(|id| !self.connections.tells_positions(*id));
+        let first = |id: ConnId| self.in_flight.of.get(&id.slot).map(|one| (id, one.first));
+        plain.filter_map(first).min_by_key(|(_, first)| *first)
+    }
+
+    /// It is sent what follows this, also what it was sent before.
+    pub fn take_from_queue_again(&mut self, id: ConnId, after: Position) {
+        if self.connections.get(id).is_none() {
+            return;
+        }
+        if let Some(one) = self.in_flight.of.get_mut(&id.slot) {
+            one.first = after.offset;
+            one.sent = after.offset;
+        }
+        self.follow_from(id, after);
+    }
+
+    /// Whether one of a uid's connections on a plain wire is still sent what has waited.
+    pub fn is_any_behind(&self, space: Space, uid: &str) -> bool {
+        let mut connections = self.connections_of(space, uid).into_iter();
+        let is_behind =
+            |id: ConnId| !self.connections.tells_positions(id) && self.followers.is_behind(id.slot);
+        self.followers.any_behind() && connections.any(is_behind)
+    }
+}
