@@ -52,7 +52,7 @@ impl SharedLogLimiter {
         }
     }
 
-    /// The same as [`LogLimiter::may_log`].
+    /// As [`LogLimiter::may_log`], for all cores together.
     pub fn may_log(&self, now: Instant) -> Option<u64> {
         let now = now.saturating_duration_since(self.epoch).as_millis() as u64;
         let next = |next| (now >= next).then(|| now + self.interval.as_millis() as u64);

@@ -16,7 +16,7 @@ pub struct CoreStats {
     pub connections: u64,
     /// Connections whose opening handshake is under way.
     pub opening: u64,
-    /// The same by listener: the apps' in their order, then the HTTP ports', whose connections the sum does not
+    /// Connections by listener: the apps' in their order, then the HTTP ports', whose connections the sum does not
     /// hold.
     #[serde(skip)]
     pub by_listener: Vec<u64>,

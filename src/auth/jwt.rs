@@ -156,7 +156,7 @@ impl JwtKey {
         Ok(JwtKey::new(Algorithm::EdDSA, key, parties))
     }
 
-    /// The same with a name that tokens may have in `kid`.
+    /// This key with a name that tokens may have in `kid`.
     pub fn named(self, kid: Option<String>) -> JwtKey {
         JwtKey { kid, ..self }
     }

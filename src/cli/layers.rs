@@ -167,7 +167,7 @@ pub fn resolve(layers: impl IntoIterator<Item = Layer>) -> Result<Settings, Prob
     }
 }
 
-/// The same with the place of the key that it is about, which it names first.
+/// A problem with the place of the key that it is about, which it names first.
 fn placed(problem: String, places: &BTreeMap<&str, ValueOrigin>) -> String {
     let is_of = |name: &str| {
         let rest = problem.strip_prefix(name);

@@ -72,7 +72,7 @@ pub fn pages(args: &ManArgs) -> Status {
     }
 }
 
-/// The same where values that are shown as "one|other" are known as such; `serve` itself says of a wrong one more than
+/// The command where values that are shown as "one|other" are known as such; `serve` itself says of a wrong one more than
 /// clap would.
 fn with_choices(command: Command) -> Command {
     let with_choices_of_arg = |arg: Arg| {

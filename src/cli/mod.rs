@@ -167,7 +167,7 @@ enum CliCommand {
     Man(manual::ManArgs),
 }
 
-/// The same that takes an empty variable for an unset one, as [`layers`] does.
+/// The command that takes an empty variable for an unset one, as [`layers`] does.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     let is_empty = |arg: &clap::Arg| {
         let value = arg.get_env().and_then(std::env::var_os);

@@ -108,7 +108,7 @@ pub struct Config {
     /// As many pings and pongs it may send beside them, sixteen fragments counting as one. It holds for apps
     /// whose connections bind a uid; others have it where their listener says so. Zero turns it off.
     pub messages_per_second_max: usize,
-    /// The same for all bytes that it sends after its handshake, as they lie on the wire, but of a compressed
+    /// As many bytes a client may send in a second, after its handshake: as they lie on the wire, but of a compressed
     /// message as many as it comes to.
     pub bytes_per_second_max: usize,
     /// How much of its rates a client may save up while it sends less, as the time to earn it; in bytes

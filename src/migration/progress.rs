@@ -86,7 +86,7 @@ pub enum Counted {
     Address,
     /// Back ends' connections by HTTP.
     BackEnd,
-    /// The same, and its address' connections, where its listener has a limit of its own.
+    /// Back ends' connections by HTTP, and its address' connections, where its listener has a limit of its own.
     BackEndOfAddress,
     /// None of the limits yet: it found no place, and may still show that it needs none of those.
     Provisional,
@@ -163,7 +163,7 @@ impl Progress {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Spent {
     pub messages_in: i64,
-    /// The same of frames that are no message.
+    /// When all that its frames that are no message have cost is earned again.
     pub others_in: i64,
     pub bytes_in: i64,
     /// For so many nanoseconds we have not read all that it sent.

@@ -48,7 +48,7 @@ impl AsyncFd {
         Ok(())
     }
 
-    /// The same, but says whether the others had their turn. The epoll driver remembers a descriptor that could
+    /// Waits until it can be read, and says whether the others had their turn. The epoll driver remembers a descriptor that could
     /// be read; it asks whether it still can, and if so answers at once.
     async fn until_ready(&self) -> io::Result<bool> {
         let mut ready = pin!(self.stream.readable(false));

@@ -59,7 +59,7 @@ pub enum Event<'a> {
     /// A websocket's whole text message as its sender compressed it; an [inflater](websocket::deflate)
     /// makes a message of it.
     CompressedText(&'a [u8]),
-    /// The same for a binary one.
+    /// A websocket's whole binary message as its sender compressed it.
     CompressedBinary(&'a [u8]),
     /// A websocket ping; [`Codec::encode_pong`] answers it with the same bytes.
     Ping(&'a [u8]),
@@ -178,7 +178,7 @@ impl Decoder {
         }
     }
 
-    /// The same, which tells of text lines that are none ([`Event::flawed`]) and goes on behind them, in place of an
+    /// This decoder, which tells of text lines that are none ([`Event::flawed`]) and goes on behind them, in place of an
     /// error. Other codecs stay as they are.
     pub fn telling(mut self) -> Decoder {
         if let Of::Text(_, _, _, tells) = &mut self.0 {
@@ -187,7 +187,7 @@ impl Decoder {
         self
     }
 
-    /// The same, for a websocket that has agreed on compression.
+    /// A decoder of a websocket that has agreed on compression.
     pub fn deflate(message_bytes_max: usize) -> Decoder {
         let mut decoder = Decoder::new(Codec::WebSocket, message_bytes_max);
         if let Of::WebSocket(_, _, deflate) = &mut decoder.0 {
@@ -393,7 +393,7 @@ fn first_line<'a>(
     Ok(event)
 }
 
-/// The same of a frame connection, where another protocol's first bytes are a length that is too long.
+/// The next event of a frame connection that has sent no frame yet, where another protocol's first bytes are a length that is too long.
 fn first_frame<'a>(
     decoder: &'a mut frame::FrameDecoder,
     bytes_max: usize,

@@ -23,11 +23,11 @@ const MOMENT_NANOS: u64 = 500_000_000;
 /// Time without any progress after which the setup, or the draining, is given up.
 const STALL_SETUP_NANOS: u64 = 30_000_000_000;
 const STALL_DRAIN_NANOS: u64 = 5_000_000_000;
-/// The same for work that has an end.
+/// How long work is waited for that has an end.
 const STALL_FINISH_NANOS: u64 = 10_000_000_000;
 /// Time between the setup and the traffic.
 const REST: Duration = Duration::from_millis(300);
-/// The same for idle: memory comes to rest.
+/// How long is waited before idle is measured: memory comes to rest.
 const REST_IDLE: Duration = Duration::from_secs(1);
 
 /// What a run is made with.

@@ -45,7 +45,7 @@ pub struct KernelMemory {
 }
 
 impl CpuSpent {
-    /// The same for each of so many.
+    /// What it comes to for each of so many.
     pub fn per(&self, count: f64) -> CpuSpent {
         CpuSpent {
             total: self.total / count,

@@ -106,7 +106,7 @@ pub struct Server {
     pub cpu: CpuSpent,
     /// CPU seconds for a million deliveries: the headline.
     pub per_million: Option<CpuSpent>,
-    /// The same of all that its CPUs did, the kernel's work charged to nobody included. Not known where
+    /// Seconds of all that its CPUs did, the kernel's work charged to nobody included. Not known where
     /// clients or others may have run there too.
     pub cpus_per_million: Option<f64>,
     /// CPUs that it kept busy, of those it has.
@@ -152,7 +152,7 @@ pub struct Clients {
     /// Where they ran; empty if they were not pinned.
     pub cpus: Vec<usize>,
     pub limit: Limit,
-    /// The same in words.
+    /// The verdict in words.
     pub verdict: String,
 }
 

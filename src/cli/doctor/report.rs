@@ -36,7 +36,7 @@ fn put_all(text: &mut String, pid: Option<u32>, findings: &[Finding]) {
     }
 }
 
-/// The same where nobody has said how many there are to be: what the machine holds, and by what.
+/// The report where nobody has said how many there are to be: what the machine holds, and by what.
 pub fn held(
     connections: u64,
     bound: Option<&str>,

@@ -45,7 +45,7 @@ impl HttpAnswer {
         HttpAnswer::json_text(status, error_text(code, message))
     }
 
-    /// The same of which the log is told, too.
+    /// An error of which the log is told, too.
     pub fn told(error: HttpError, code: &str) -> HttpAnswer {
         HttpAnswer {
             told: Some(error),
@@ -62,7 +62,7 @@ impl HttpAnswer {
             .with("Allow", allowed)
     }
 
-    /// The same with a further field.
+    /// This answer with a further field.
     pub fn with(mut self, name: &'static str, value: &'static str) -> HttpAnswer {
         self.fields.push((name, value));
         self

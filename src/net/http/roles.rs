@@ -40,7 +40,7 @@ impl Roles {
         self.0 & roles.0 == roles.0
     }
 
-    /// The same and these.
+    /// All of these and those.
     pub const fn with(self, roles: Roles) -> Roles {
         Roles(self.0 | roles.0)
     }

@@ -416,7 +416,7 @@ fn framing(fields: &Fields<'_>) -> Result<Framing, HttpError> {
     }
 }
 
-/// The same for a request of HTTP/1.0, which knows no chunks: one that has any is faulty (RFC 9112, section 6.1). And
+/// The framing of a request of HTTP/1.0, which knows no chunks: one that has any is faulty (RFC 9112, section 6.1). And
 /// where no length says where a body ends, the end of the stream would have to, which may as well be a broken one.
 fn old_framing(method: &str, fields: &Fields<'_>) -> Result<Framing, HttpError> {
     if fields.single(Field::TransferEncoding)?.is_some() {

@@ -25,7 +25,7 @@ impl HttpError {
         self.response_with(&[])
     }
 
-    /// The same as a port answers that speaks HTTP: in JSON, with a name for programs.
+    /// The whole answer of a port that speaks HTTP: in JSON, with a name for programs.
     pub fn refusal(self) -> Vec<u8> {
         let code = match self.status {
             408 => "request_timeout",
@@ -43,7 +43,7 @@ impl HttpError {
         response(self.status, &JSON_FIELDS, body.as_bytes(), false)
     }
 
-    /// The same with further header fields.
+    /// The whole answer, with further header fields.
     pub fn response_with(self, fields: &[(&str, &str)]) -> Vec<u8> {
         let mut all = vec![("Content-Type", "text/plain; charset=utf-8")];
         all.extend_from_slice(fields);

@@ -197,7 +197,7 @@ impl TrafficKeys {
         associated
     }
 
-    /// The same, for the connection's other end.
+    /// These keys again, for the connection's other end.
     pub fn again(&self) -> TrafficKeys {
         TrafficKeys {
             secret: self.secret.clone(),

@@ -55,7 +55,7 @@ impl Broadcast {
         }
     }
 
-    /// The same with so many messages and no more.
+    /// A broadcast of so many messages and no more.
     pub fn at_most(self, most: u32) -> Broadcast {
         Broadcast { most, ..self }
     }

@@ -12,7 +12,7 @@ use crate::ident::ConnId;
 use crate::net::http::Port;
 use crate::shard::Debt;
 
-/// The same in bytes to be written, as many as a send buffer takes.
+/// What a helping may cause, in bytes to be written: as many as a send buffer takes.
 const BYTES_PER_HELPING: u64 = 64 << 10;
 /// Who waits longer than this for other cores looks less often.
 const PATIENCE: Duration = Duration::from_millis(1);

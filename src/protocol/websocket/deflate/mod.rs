@@ -22,7 +22,7 @@ const LEVEL: i32 = 1;
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// What a flush ends with, and is not sent (section 7.2.1).
 const FLUSH_END: [u8; 4] = [0, 0, 0xff, 0xff];
-/// The same, and an empty last block: a message that is all there ends with it, and one that is cut short does
+/// What a flush ends with, and an empty last block: a message that is all there ends with it, and one that is cut short does
 /// not.
 const MESSAGE_END: [u8; 6] = [0, 0, 0xff, 0xff, 3, 0];
 /// The largest window that a client can use.
