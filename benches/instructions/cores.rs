@@ -99,22 +99,10 @@ pub struct Cores {
 }
 
 fn spec(number: u16, codec: Codec, binds: bool) -> ListenerSpec {
-    let config = Config::default();
     ListenerSpec {
-        app: number as u8,
-        codec,
-        space: Space(number.into()),
         binds,
-        optional: false,
-        proves: false,
         pauses: number == BACKEND,
-        tells: false,
-        message_bytes_max: config.message_bytes_max,
-        outbox_bytes_max: config.outbox_bytes_max,
-        compress: false,
-        shown: 0,
-        url: "".into(),
-        headers: &[],
+        ..ListenerSpec::new(number as u8, codec, Space(number.into()))
     }
 }
 

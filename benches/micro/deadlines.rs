@@ -63,20 +63,8 @@ impl Crowd {
     fn new() -> Crowd {
         let config = Config::default();
         let spec = ListenerSpec {
-            app: 0,
-            codec: Codec::WebSocket,
-            space: Space(0),
             binds: true,
-            optional: false,
-            proves: false,
-            pauses: false,
-            tells: false,
-            message_bytes_max: config.message_bytes_max,
-            outbox_bytes_max: config.outbox_bytes_max,
-            compress: false,
-            shown: 0,
-            url: "".into(),
-            headers: &[],
+            ..ListenerSpec::new(0, Codec::WebSocket, Space(0))
         };
         let mut crowd = Crowd {
             shard: Shard::new(&config, Rc::from([spec]), 1),

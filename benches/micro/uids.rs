@@ -28,20 +28,8 @@ fn shard() -> Shard {
         ..Config::default()
     };
     let spec = ListenerSpec {
-        app: 0,
-        codec: Codec::Text,
-        space: SPACE,
         binds: true,
-        optional: false,
-        proves: false,
-        pauses: false,
-        tells: false,
-        message_bytes_max: config.message_bytes_max,
-        outbox_bytes_max: config.outbox_bytes_max,
-        compress: false,
-        shown: 0,
-        url: "".into(),
-        headers: &[],
+        ..ListenerSpec::new(0, Codec::Text, SPACE)
     };
     Shard::new(&config, Rc::from([spec]), 1)
 }

@@ -125,20 +125,12 @@ mod tests {
     /// At home, in two groups, with half a message from it and an answer that waits for an earlier one.
     fn migration() -> Migration {
         let spec = ListenerSpec {
-            app: 0,
-            codec: Codec::WebSocket,
-            space: Space(0),
             binds: true,
-            optional: false,
             proves: true,
-            pauses: false,
-            tells: false,
             message_bytes_max: 1_000,
             outbox_bytes_max: 1_000,
             compress: true,
-            shown: 0,
-            url: "".into(),
-            headers: &[],
+            ..ListenerSpec::new(0, Codec::WebSocket, Space(0))
         };
         let mut shard = Shard::new(&Config::default(), Rc::from([spec]), 1);
         shard.clock.set_now(500);
@@ -190,7 +182,7 @@ mod tests {
         digits.map(|pair| byte(pair).expect("a byte")).collect()
     }
 
-    /// The same as version 1 has written it. While that is read at all, it is read like this; a change that breaks this
+    /// That migration as version 1 has written it. While that is read at all, it is read like this; a change that breaks this
     /// test makes another version.
     const VERSION_1: &str = "010000000000000000000000ffffc0000207b42480f7c4d506030103746f6d000078780000020167000168010368696d\
         0000010080a0f1c2b1340001000200010781056c6174657204656c6c6f0103000180fe01000000000000000000000004\

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::config::Config;
 use crate::ident::Space;
 use crate::protocol::Codec;
 
@@ -32,4 +33,27 @@ pub struct ListenerSpec {
     pub url: Arc<str>,
     /// The header fields that its app wants to see of the requests that open connections.
     pub headers: &'static [&'static str],
+}
+
+impl ListenerSpec {
+    /// An app's, in its space: whose connections bind nothing, with the limits of a configuration that says nothing.
+    pub fn new(app: u8, codec: Codec, space: Space) -> ListenerSpec {
+        let config = Config::default();
+        ListenerSpec {
+            app,
+            codec,
+            space,
+            binds: false,
+            optional: false,
+            proves: false,
+            pauses: false,
+            tells: false,
+            message_bytes_max: config.message_bytes_max,
+            outbox_bytes_max: config.outbox_bytes_max,
+            compress: false,
+            shown: 0,
+            url: "".into(),
+            headers: &[],
+        }
+    }
 }

@@ -49,20 +49,12 @@ pub struct World {
 fn listen<P: Part>(scene: &Scene, codec: Codec) -> ListenerSpec {
     let binds = P::LOGIN != Login::Never;
     ListenerSpec {
-        app: P::NUMBER,
-        codec,
-        space: Space(P::NUMBER.into()),
         binds,
         optional: P::LOGIN == Login::Optional,
-        proves: false,
         pauses: !binds,
-        tells: false,
         message_bytes_max: 1 << 16,
         outbox_bytes_max: scene.outbox,
-        compress: false,
-        shown: 0,
-        url: "".into(),
-        headers: &[],
+        ..ListenerSpec::new(P::NUMBER, codec, Space(P::NUMBER.into()))
     }
 }
 

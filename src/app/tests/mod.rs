@@ -140,20 +140,11 @@ impl Cores {
         let state = Rc::<RefCell<State>>::default();
         let started = Instant::now();
         let specs: Rc<[ListenerSpec]> = Rc::from([ListenerSpec {
-            app: 0,
-            codec: Codec::Text,
-            space: Space(0),
             binds,
-            optional: false,
             proves: config.auth != Auth::None,
-            pauses: false,
-            tells: false,
             message_bytes_max: 1_000,
             outbox_bytes_max: 10_000,
-            compress: false,
-            shown: 0,
-            url: "".into(),
-            headers: &[],
+            ..ListenerSpec::new(0, Codec::Text, Space(0))
         }]);
         let registry = Registry::new(1);
         let host = |bus| {

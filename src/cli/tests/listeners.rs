@@ -130,13 +130,15 @@ fn shown(settings: Settings) -> Vec<String> {
     shown.collect()
 }
 
+/// An HTTP listener that says this, too.
+fn table(rest: &str) -> Result<Settings, String> {
+    from_file(&format!(
+        "[[listen]]\nurl = 'http://127.0.0.1:1'\napp = 'page'\n{rest}"
+    ))
+}
+
 #[test]
 fn an_http_listener_may_have_websockets_at_paths() {
-    let table = |rest: &str| {
-        from_file(&format!(
-            "[[listen]]\nurl = 'http://127.0.0.1:1'\napp = 'page'\n{rest}"
-        ))
-    };
     let paths = "paths = { '/ws' = 'push', '/chat' = 'chat' }";
     assert_eq!(
         shown(table(paths).unwrap()),
@@ -170,6 +172,10 @@ fn an_http_listener_may_have_websockets_at_paths() {
     let own = own.unwrap().listeners;
     assert_eq!(own[1].limits.connections_per_address_max, Some(5));
     assert_eq!(own[3].limits.message_bytes_max, Some(7));
+}
+
+#[test]
+fn what_is_wrong_with_paths_is_said() {
     for (rest, words) in [
         ("roles = ['events', 'websocket']", "needs paths"),
         (

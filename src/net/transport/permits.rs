@@ -191,20 +191,10 @@ mod tests {
 
     fn shard() -> Shard {
         let spec = ListenerSpec {
-            app: 0,
-            codec: Codec::Http,
-            space: Space(0),
-            binds: false,
-            optional: false,
-            proves: false,
             pauses: true,
-            tells: false,
             message_bytes_max: 0,
             outbox_bytes_max: 1_000,
-            compress: false,
-            shown: 0,
-            url: "".into(),
-            headers: &[],
+            ..ListenerSpec::new(0, Codec::Http, Space(0))
         };
         Shard::new(&Config::default(), Rc::from([spec]), 1)
     }

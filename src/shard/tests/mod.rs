@@ -23,20 +23,10 @@ const REACH: Reach = Reach(0b11);
 
 fn spec(codec: Codec, space: u32, outbox_bytes_max: usize) -> ListenerSpec {
     ListenerSpec {
-        app: 0,
-        codec,
-        space: Space(space),
         binds: true,
-        optional: false,
-        proves: false,
-        pauses: false,
-        tells: false,
         message_bytes_max: 1_000,
         outbox_bytes_max,
-        compress: false,
-        shown: 0,
-        url: "".into(),
-        headers: &[],
+        ..ListenerSpec::new(0, codec, Space(space))
     }
 }
 

@@ -73,20 +73,10 @@ impl Core {
     ) -> Core {
         let config = Config::default();
         let mut spec = ListenerSpec {
-            app: 0,
-            codec: Codec::WebSocket,
-            space: Space(0),
             binds,
-            optional: false,
-            proves: false,
-            pauses: false,
-            tells: false,
             message_bytes_max: 1 << 20,
             outbox_bytes_max: 2 << 20,
-            compress: false,
-            shown: 0,
-            url: "".into(),
-            headers: &[],
+            ..ListenerSpec::new(0, Codec::WebSocket, Space(0))
         };
         change(&mut spec);
         let specs: Rc<[ListenerSpec]> = Rc::from([spec]);
