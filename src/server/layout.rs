@@ -12,7 +12,7 @@ use super::listen::{Listen, Listening};
 use super::spaces::Spaces;
 use crate::ident::{Reach, Space};
 use crate::net::admission::{CLIENTS_TOGETHER, EntryRules, Pool};
-use crate::net::http::{self, Roles, Site};
+use crate::net::http::{EventsListener, Roles, ServedSite, Site};
 use crate::net::rates::Rate;
 use crate::protocol::Codec;
 use crate::shard::ListenerSpec;
@@ -24,12 +24,8 @@ const ANSWERS_BYTES_MAX: usize = 256 << 10;
 pub struct HttpListenerPlan {
     /// Its number.
     pub number: u16,
-    pub site: Site,
     pub reach: Reach,
-    /// Where clients go that listen by it.
-    pub events: Option<http::EventsListener>,
-    /// Where websockets go, by path.
-    pub websockets: Vec<(String, u16)>,
+    pub served: ServedSite,
 }
 
 /// An app's listener.
@@ -135,10 +131,8 @@ impl Listeners {
             layout.add(site_spec(number), asked.rate, asked.door);
             layout.sites.push(HttpListenerPlan {
                 number,
-                site: asked.site,
                 reach: asked.reach,
-                events: None,
-                websockets: Vec::new(),
+                served: ServedSite::new(asked.site),
             });
         }
         for mount in &self.mounts {
@@ -149,7 +143,7 @@ impl Listeners {
             };
             let number = layout.add(spec, mount.rate, mount.door);
             let path = mount.listen.path().unwrap_or_default().to_owned();
-            let websockets = &mut layout.sites[at].websockets;
+            let websockets = &mut layout.sites[at].served.websockets;
             if websockets.iter().any(|(taken, _)| *taken == path) {
                 return Err(wrong(&mount.listen, "two apps have this path"));
             }
@@ -180,7 +174,7 @@ impl Listeners {
             };
             let listener = layout.add(spec, Rate::default(), door);
             let has_role = asked.site.roles.has(Roles::EVENTS);
-            layout.sites[at].events = has_role.then_some(http::EventsListener {
+            layout.sites[at].served.events = has_role.then_some(EventsListener {
                 listener,
                 proves: events.proves,
                 headers: events.headers,
@@ -238,20 +232,11 @@ fn wrong(listen: &Listen, text: &str) -> io::Error {
 /// What connections of a site are until they are another listener's. They have no app, and are in no space.
 fn site_spec(number: u16) -> ListenerSpec {
     ListenerSpec {
-        app: u8::MAX,
-        codec: Codec::Http,
-        space: Space(0),
-        binds: false,
-        optional: false,
-        proves: false,
         pauses: true,
-        tells: false,
         message_bytes_max: 0,
         outbox_bytes_max: ANSWERS_BYTES_MAX,
-        compress: false,
         shown: number,
-        url: "".into(),
-        headers: &[],
+        ..ListenerSpec::new(u8::MAX, Codec::Http, Space(0))
     }
 }
 
@@ -316,8 +301,8 @@ mod tests {
         );
         for (site, (path, websocket), listener) in [(0, ("/a", 3), 5), (1, ("/b", 4), 6)] {
             let site = &layout.sites[site];
-            assert_eq!(site.websockets, [(path.to_owned(), websocket)]);
-            assert_eq!(site.events.map(|door| door.listener), Some(listener));
+            assert_eq!(site.served.websockets, [(path.to_owned(), websocket)]);
+            assert_eq!(site.served.events.map(|door| door.listener), Some(listener));
         }
     }
 

@@ -1,5 +1,6 @@
 //! Starts and pins the cores, owns each core's turn, drains, stops.
 
+mod binding;
 mod builder;
 mod client_drain;
 mod cores;

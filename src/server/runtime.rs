@@ -18,8 +18,8 @@ use monoio::task::JoinHandle;
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 use tracing::{error, warn};
 
+use super::binding::Bound;
 use super::driver::{RING_ENTRIES, RuntimeKind, patiently, ring_builder};
-use super::listen::Bound;
 use super::plan::Plan;
 use super::turn::Turn;
 
@@ -28,7 +28,7 @@ use crate::app::host::Host;
 use crate::bus::Endpoint;
 use crate::log_limiter::SharedLogLimiter;
 use crate::net::async_fd::AsyncFd;
-use crate::net::http::{Pausing, PendingRequests, Port};
+use crate::net::http::{Access, Pausing, PendingRequests, Port};
 use crate::net::input_buffers::InputBuffers;
 use crate::net::listener::Listener;
 use crate::net::origin::Origins;
@@ -336,14 +336,12 @@ fn make_ports(
         ports[usize::from(site.number)] = Some(Rc::new(Port {
             host: Rc::clone(host),
             pending_requests: Rc::clone(pending_requests),
-            site: site.site,
             reach: site.reach,
-            backend_tokens: plan.backend_tokens.clone(),
+            served: site.served.clone(),
+            access: Access::new(plan.backend_tokens.clone()),
             listeners: Rc::from(plan.listeners_json.as_str()),
             facts: Arc::clone(&plan.facts),
             pausing: Pausing::default(),
-            events: site.events,
-            websockets: site.websockets.clone(),
             readiness: Arc::clone(&plan.readiness),
             unsettled: RefCell::default(),
         }));

@@ -11,12 +11,13 @@ use std::time::Instant;
 use core_affinity::CoreId as Cpu;
 use tracing::{info, warn};
 
+use super::binding::{self, Bound};
 use super::builder::Server;
 use super::cores::CoreThreads;
 use super::cpus::{self, cores_for};
 use super::drain::DrainProgress;
 use super::driver::Drivers;
-use super::listen::{self, Bound, Listening};
+use super::listen::Listening;
 use super::plan::Plan;
 use super::reload::Current;
 use super::running::Running;
@@ -67,7 +68,7 @@ impl Server {
             config,
             current: Arc::clone(&current),
             driver,
-            listeners_json: listen::to_json(&listening, &layout, tokens),
+            listeners_json: binding::to_json(&listening, &layout, tokens),
             layout,
             counters: Arc::new(ConnectionCounters::new(descriptors.room)),
             exhausted: Arc::new(SharedLogLimiter::new()),
@@ -77,7 +78,7 @@ impl Server {
             backend_tokens: self.backend_tokens,
             keyring,
             reporting,
-            facts: listen::facts(&listening),
+            facts: binding::facts(&listening),
             progress: (0..cores).map(|_| DrainProgress::default()).collect(),
             readiness: Arc::new(Readiness::default()),
         });
@@ -103,10 +104,10 @@ impl Server {
     fn bind(&self, cores: usize) -> io::Result<(Vec<Bound>, Vec<Listening>)> {
         let listeners = &self.listeners;
         let (bound, mut listening) =
-            listen::bind_all(listeners, &self.spaces, cores, &self.config)?;
+            binding::bind_all(listeners, &self.spaces, cores, &self.config)?;
         if self.backend_tokens.is_empty() {
             let of_sites = &listening[listeners.apps.len()..];
-            listen::keep_sites_to_loopback(of_sites, &listeners.sites)?;
+            binding::keep_sites_to_loopback(of_sites, &listeners.sites)?;
         }
         listeners.add_mounts(&self.spaces, &mut listening);
         Ok((bound, listening))

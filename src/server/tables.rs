@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-use super::listen::Bound;
+use super::binding::Bound;
 use super::start_error::named;
 use crate::config::{Config, DescriptorTables};
 use crate::ident::CoreId;

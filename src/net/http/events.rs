@@ -8,29 +8,17 @@
 
 use std::net::SocketAddr;
 
-use super::{Desk, HttpAnswer, Port};
+use super::{Desk, EventsListener, HttpAnswer, Port};
 use crate::app::ending;
 use crate::auth::{Credential, CredentialError};
 use crate::close::CloseReason;
 use crate::ident::check_uid;
 use crate::net::origin::{Foreign, Visitor};
-use crate::protocol::events::PATH;
 use crate::protocol::http::query::unescape;
 use crate::protocol::http::{HttpError, Request};
 use crate::protocol::opening::OpeningRequest;
 use crate::protocol::websocket::offers::Token;
 use crate::shard::Following;
-
-/// Where the clients of a port go that listen.
-#[derive(Clone, Copy)]
-pub struct EventsListener {
-    /// The listener that they are connections of.
-    pub listener: u16,
-    /// Whether they must prove who they are.
-    pub proves: bool,
-    /// The header fields that their app wants to see.
-    pub headers: &'static [&'static str],
-}
 
 /// Who a client is.
 pub enum ClientIdentity {
@@ -61,7 +49,7 @@ impl Port {
         request: &Request,
         desk: &mut Desk<'_>,
     ) -> Option<Result<Admitted, HttpAnswer>> {
-        let door = self.events.filter(|_| request.path() == PATH)?;
+        let door = self.served.events_at(request.path())?;
         Some(self.examine(request, door, desk))
     }
 

@@ -4,6 +4,7 @@
 //! core has a [`Port`] for each HTTP listener. What is not known at once is a pending request of the core ([`PendingRequests`]). Bounds: a
 //! body's bytes ([`Port::body_bounds`]), and what each of these files names.
 
+mod access;
 mod answer;
 mod api;
 mod events;
@@ -13,16 +14,19 @@ mod pending;
 mod readiness;
 mod roles;
 mod routes;
+mod served_site;
 mod site;
 
+pub use access::Access;
 pub use answer::{HttpAnswer, Manner};
-pub use events::{Admitted, ClientIdentity, EventsListener};
+pub use events::{Admitted, ClientIdentity};
 pub use metrics::{Facts, SITE};
 pub use pausing::Pausing;
 pub use pending::{FinishedRequest, PendingRequests};
 pub use readiness::Readiness;
 pub use roles::Roles;
 pub use routes::{Desk, Routed};
+pub use served_site::{EventsListener, ServedSite};
 pub use site::{Asset, Site};
 
 use std::cell::RefCell;
@@ -30,10 +34,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::app::host::Host;
-use crate::auth::backend_tokens::BackendTokens;
 use crate::ident::Reach;
 use crate::protocol::http::{HttpError, Request};
-use crate::protocol::websocket::offers::bearer;
 
 /// Largest body of who may not use the API.
 const STRANGERS_BODY_BYTES_MAX: usize = 64 << 10;
@@ -60,20 +62,16 @@ pub enum RequestKind {
 pub struct Port {
     pub host: Rc<RefCell<Host>>,
     pub pending_requests: Rc<PendingRequests>,
-    pub site: Site,
+    pub served: ServedSite,
     pub reach: Reach,
-    /// Who may push; everybody if there are none.
-    pub backend_tokens: BackendTokens,
+    /// Who may use the API and the metrics.
+    pub access: Access,
     /// What `/listeners.json` answers.
     pub listeners: Rc<str>,
     /// What `/metrics` says beside what the cores count.
     pub facts: Arc<Facts>,
     /// Who waits since his token was wrong.
     pub pausing: Pausing,
-    /// Where clients go that listen, if they may.
-    pub events: Option<EventsListener>,
-    /// Where websockets go, by path.
-    pub websockets: Vec<(String, u16)>,
     /// What `/readyz` answers.
     pub readiness: Arc<Readiness>,
     /// Ids of requests that a panic has ended, and that are still to be given up.
@@ -81,26 +79,14 @@ pub struct Port {
 }
 
 impl Port {
-    /// The listener whose websockets are at this path.
-    pub fn websocket_at(&self, path: &str) -> Option<u16> {
-        let mut websockets = self.websockets.iter();
-        let found = websockets.find(|(own, _)| own == path);
-        found.map(|(_, listener)| *listener)
-    }
-
     /// Whose it is, by what its head says.
     pub fn kind(&self, request: &Request) -> RequestKind {
         let role = Roles::of_path(request.path());
-        let token = request.authorization.as_deref().and_then(bearer);
-        let may_act = match self.backend_tokens.is_empty() {
-            true => !request.is_forwarded,
-            false => token.is_some_and(|token| self.backend_tokens.rights(token).is_some()),
-        };
         match role {
             Roles::NONE if request.health.is_some() => RequestKind::Health,
-            role if !self.site.roles.has(role) => RequestKind::Other,
+            role if !self.served.has(role) => RequestKind::Other,
             Roles::EVENTS => RequestKind::Stream,
-            Roles::API | Roles::METRICS if may_act => RequestKind::BackEnd,
+            Roles::API | Roles::METRICS if self.access.may_act(request) => RequestKind::BackEnd,
             _ => RequestKind::Other,
         }
     }
@@ -108,15 +94,13 @@ impl Port {
     /// How large a body may be, where the configuration lets it have `bytes_max`, and what is said of a larger one, if not
     /// just that. It is kept whole until the request is answered, so there is little room for who may not use the API.
     pub fn body_bounds(&self, request: &Request, bytes_max: usize) -> (usize, Option<HttpError>) {
-        let roles = self.site.roles;
-        let is_for_api = roles.has(Roles::API) && Roles::of_path(request.path()) == Roles::API;
-        let token = request.authorization.as_deref().and_then(bearer);
-        let rights = token.and_then(|token| self.backend_tokens.rights(token));
-        let is_open = self.backend_tokens.is_empty();
-        if is_for_api && (is_open && !request.is_forwarded || rights.is_some()) {
+        let is_for_api =
+            self.served.has(Roles::API) && Roles::of_path(request.path()) == Roles::API;
+        if is_for_api && self.access.may_act(request) {
             return (bytes_max, None);
         }
-        let unknown = (is_for_api && !is_open).then_some(LARGE_AND_UNKNOWN);
+        let asks = self.access.asks_for_token();
+        let unknown = (is_for_api && asks).then_some(LARGE_AND_UNKNOWN);
         (bytes_max.min(STRANGERS_BODY_BYTES_MAX), unknown)
     }
 }

@@ -15,9 +15,7 @@ use tracing::warn;
 use super::{HttpAnswer, Port, Routed};
 use crate::log_limiter::LogLimiter;
 use crate::net::admission::key_of;
-use crate::protocol::events::PATH;
 use crate::protocol::http::Request;
-use crate::protocol::websocket::offers::bearer;
 
 /// Time until it is answered.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -65,11 +63,8 @@ impl Drop for PausePermit<'_> {
 impl Port {
     /// Whether it shows a token that is none which is known here. What proves who a client is, is another matter.
     pub(super) fn is_stranger(&self, request: &Request) -> bool {
-        let token = request.authorization.as_deref().and_then(bearer);
-        let is_known =
-            |token| self.backend_tokens.is_empty() || self.backend_tokens.rights(token).is_some();
-        let listens = self.events.is_some() && request.path() == PATH;
-        !listens && !token.is_none_or(is_known)
+        let listens = self.served.events_at(request.path()).is_some();
+        !listens && self.access.is_wrong(request)
     }
 
     /// Keeps a stranger's answer back for a while, and says so.

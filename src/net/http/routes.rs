@@ -11,7 +11,6 @@ use crate::auth::backend_tokens::Rights;
 use crate::net::origin::{Origins, host_name, is_loopback};
 use crate::net::proxies::Proxies;
 use crate::protocol::http::{HttpError, Request, health};
-use crate::protocol::websocket::offers::bearer;
 
 /// The page loads nothing from elsewhere, runs no inline script, and talks to this host alone, on
 /// whatever ports the listeners have.
@@ -28,11 +27,6 @@ const NO_WEBSOCKET: HttpError = HttpError {
     status: 426,
     text: "this path speaks websocket (ws://), not plain HTTP",
 };
-const FORWARDED: HttpError = HttpError {
-    status: 403,
-    text: "a proxy has forwarded this; without backend.token the API and the metrics are for this machine alone",
-};
-
 /// What a core has for deciding about a request.
 pub struct Desk<'a> {
     pub host: &'a mut Host,
@@ -75,9 +69,9 @@ impl Port {
 
     fn find(self: &Rc<Port>, request: Request) -> Routed {
         let reads = request.reads();
-        let asset = self.site.assets.iter();
+        let asset = self.served.site.assets.iter();
         let asset = asset.clone().find(|asset| asset.path == request.path());
-        let shows_page = asset.is_some() && self.site.roles.has(Roles::PAGE) && reads;
+        let shows_page = asset.is_some() && self.served.has(Roles::PAGE) && reads;
         if let Some(health) = request.health.filter(|_| !shows_page) {
             let (status, fields, body) = health.answer(self.readiness.answer());
             return Routed::Now(HttpAnswer::new(status, &fields, body));
@@ -85,7 +79,7 @@ impl Port {
         if let "/healthz" | "/readyz" = request.path() {
             return Routed::Now(HttpAnswer::method_not_allowed(health::METHODS));
         }
-        if !shows_page && self.websocket_at(request.path()).is_some() {
+        if !shows_page && self.served.websocket_at(request.path()).is_some() {
             let answer = HttpAnswer::told(NO_WEBSOCKET, "websocket_only");
             return Routed::Now(answer.with("Upgrade", "websocket"));
         }
@@ -100,7 +94,7 @@ impl Port {
                 }
                 Err(refused) => refused,
             },
-            "/metrics" if reads => match self.authorize(&request, Rights::READ) {
+            "/metrics" if reads => match self.access.authorize(&request, Rights::READ) {
                 Ok(()) => return Routed::Later(Box::pin(async move { port.metrics().await })),
                 Err(refused) => refused,
             },
@@ -135,45 +129,17 @@ impl Port {
     /// was meant for another host.
     fn misses(&self, request: &Request) -> Option<HttpAnswer> {
         let role = Roles::of_path(request.path());
-        if !self.site.roles.has(role) {
+        if !self.served.has(role) {
             return Some(HttpAnswer::not_found());
         }
         // A name that resolves here today and elsewhere tomorrow must not borrow a browser's trust
         // (DNS rebinding). Where a token is asked for there is no such trust, nor for clients, whose page is looked at.
         // And no browser leaves the Host out, as a request of HTTP/1.0 may.
-        let is_open = !self.backend_tokens.is_empty() || role.are_for_clients();
+        let is_open = self.access.asks_for_token() || role.are_for_clients();
         let host = request.host.to_ascii_lowercase();
         if is_open || host.is_empty() || host_name(&host).is_some_and(is_loopback) {
             return None;
         }
         Some(HttpAnswer::told(UNKNOWN_HOST, "unknown_host"))
-    }
-
-    /// Whether who asks may do this; what is answered if not.
-    pub(super) fn authorize(&self, request: &Request, right: Rights) -> Result<(), HttpAnswer> {
-        if self.backend_tokens.is_empty() {
-            // Whoever is on this machine may; but a proxy is on it for others.
-            if !request.is_forwarded {
-                return Ok(());
-            }
-            return Err(HttpAnswer::told(FORWARDED, "forwarded"));
-        }
-        let token = request.authorization.as_deref().and_then(bearer);
-        match token.and_then(|token| self.backend_tokens.rights(token)) {
-            Some(rights) if rights.has(right) => Ok(()),
-            Some(_) => Err(HttpAnswer::error(
-                403,
-                "no_right",
-                &format!("this token has no right to {right}"),
-            )),
-            None => {
-                let words = match token {
-                    Some(_) => "wrong token",
-                    None => "expected Authorization: Bearer TOKEN",
-                };
-                let answer = HttpAnswer::error(401, "unauthorized", words);
-                Err(answer.with("WWW-Authenticate", "Bearer"))
-            }
-        }
     }
 }

@@ -5,6 +5,7 @@
 //! it is not read, at most one buffer of input.
 
 mod accepting;
+mod answering;
 mod departures;
 mod ending;
 mod handshakes;

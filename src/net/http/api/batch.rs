@@ -22,7 +22,7 @@ impl Port {
         let mut entries = Entries::new(requests::text(request)?);
         let mut commands = Vec::new();
         let (mut uids, mut step) = (0, 0);
-        let may = |right| self.authorize(request, right).is_ok();
+        let may = |right| self.access.authorize(request, right).is_ok();
         let (may_push, may_kick) = (may(Rights::PUSH), may(Rights::KICK));
         while let Some(text) = entries.next().map_err(ApiError::bad_request)? {
             let nth = commands.len();

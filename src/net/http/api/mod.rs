@@ -153,7 +153,7 @@ impl Port {
             }));
         };
         if let Some(right) = route.right {
-            self.authorize(request, right)?;
+            self.access.authorize(request, right)?;
         }
         if is_foreign(request) {
             let words = "only pages of this server may ask";

@@ -17,7 +17,7 @@ use crate::auth::backend_tokens::BackendTokens;
 use crate::config::UidPolicy;
 use crate::ident::Reply;
 use crate::migration::{Destination, Migration, SessionPart};
-use crate::net::http::{Asset, Facts, Pausing, Port, Roles, Site};
+use crate::net::http::{Access, Asset, Facts, Pausing, Port, Roles, ServedSite, Site};
 use crate::shard::{DepartError, Exchange, Phase, SavedPhase};
 
 /// `bind UID`, `join GROUP`, `group GROUP WORDS`, `to UID WORDS`, `ask` for a place, and `fill` what is open, the last
@@ -120,18 +120,19 @@ fn port() -> Rc<Port> {
     Rc::new(Port {
         host: Rc::new(RefCell::new(other)),
         pending_requests: Rc::default(),
-        site: Site {
-            assets: ASSETS,
-            reach: &[],
-            roles: Roles::ALL,
+        served: ServedSite {
+            websockets: vec![("/ws".to_owned(), WEBSOCKET)],
+            ..ServedSite::new(Site {
+                assets: ASSETS,
+                reach: &[],
+                roles: Roles::ALL,
+            })
         },
         reach: Reach::default(),
-        backend_tokens: BackendTokens::default(),
+        access: Access::new(BackendTokens::default()),
         listeners: Rc::from("[]"),
         facts: Arc::new(Facts::new(Vec::new())),
         pausing: Pausing::default(),
-        events: None,
-        websockets: vec![("/ws".to_owned(), WEBSOCKET)],
         readiness: Arc::default(),
         unsettled: RefCell::default(),
     })

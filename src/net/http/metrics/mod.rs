@@ -4,207 +4,22 @@
 //! asked, and nothing is kept. Bound: a core has some fifty samples and one a listener. Every name begins
 //! `ringpost_`; units and endings follow Prometheus' rules, which `promtool` holds us to in the tests.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+mod facts;
+mod figures;
+
+use std::time::UNIX_EPOCH;
 
 use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
 };
 use prometheus::{TEXT_FORMAT, TextEncoder};
 
+pub use self::facts::{Facts, SITE};
+use self::figures::FIGURES;
 use super::{HttpAnswer, Port};
 use crate::app;
 use crate::close::CloseReason;
 use crate::stats::{CoreStats, Hold, Stats, TurnTimes};
-
-/// What stands for an HTTP listener's app.
-pub const SITE: &str = "http";
-
-/// What the metrics say that no core counts.
-pub struct Facts {
-    /// App and URL of every listener, by its number.
-    listeners: Vec<(&'static str, String)>,
-    started: Instant,
-    /// The same by the time of day then.
-    started_at: SystemTime,
-}
-
-impl Facts {
-    /// App and URL of a listener of apps.
-    pub fn app_listener(&self, number: u16) -> Option<(&str, &str)> {
-        let (app, url) = self.listeners.get(usize::from(number))?;
-        (*app != SITE).then_some((*app, url))
-    }
-
-    /// Those of a server that starts now.
-    pub fn new(listeners: Vec<(&'static str, String)>) -> Facts {
-        Facts {
-            listeners,
-            started: Instant::now(),
-            started_at: SystemTime::now(),
-        }
-    }
-}
-
-/// A figure that each core has, with the core as its label.
-struct Figure {
-    name: &'static str,
-    help: &'static str,
-    kind: MetricType,
-    of: fn(&CoreStats) -> u64,
-}
-
-const fn gauge(name: &'static str, help: &'static str, of: fn(&CoreStats) -> u64) -> Figure {
-    let kind = MetricType::GAUGE;
-    Figure {
-        name,
-        help,
-        kind,
-        of,
-    }
-}
-
-const fn counter(name: &'static str, help: &'static str, of: fn(&CoreStats) -> u64) -> Figure {
-    let kind = MetricType::COUNTER;
-    Figure {
-        name,
-        help,
-        kind,
-        of,
-    }
-}
-
-const FIGURES: &[Figure] = &[
-    gauge(
-        "ringpost_opening_connections",
-        "Connections whose opening handshake is under way.",
-        |core| core.opening,
-    ),
-    gauge(
-        "ringpost_bound_connections",
-        "Connections bound to a uid.",
-        |core| core.bound,
-    ),
-    gauge(
-        "ringpost_uids",
-        "Uids with at least one connection.",
-        |core| core.uids,
-    ),
-    gauge(
-        "ringpost_groups",
-        "Groups with at least one member on the core.",
-        |core| core.groups,
-    ),
-    gauge(
-        "ringpost_outbox_bytes",
-        "Bytes waiting in outboxes, a message shared by many counting once.",
-        |core| core.outbox_bytes,
-    ),
-    gauge(
-        "ringpost_unwritten_bytes",
-        "What waits because the core has not come to write it, each receiver of a message counted.",
-        |core| core.unwritten_bytes,
-    ),
-    gauge(
-        "ringpost_round_work_max",
-        "The most that one round has done: messages put into outboxes, and other work measured by that.",
-        |core| core.round_units_max,
-    ),
-    gauge(
-        "ringpost_history_bytes",
-        "Bytes of what is kept, as they count towards history_bytes_core_max.",
-        |core| core.history_bytes,
-    ),
-    gauge(
-        "ringpost_history_streams",
-        "Streams that are remembered.",
-        |core| core.history_streams,
-    ),
-    gauge(
-        "ringpost_history_messages",
-        "Messages that are kept.",
-        |core| core.history_messages,
-    ),
-    counter(
-        "ringpost_history_appended_total",
-        "Messages that were kept.",
-        |core| core.history_appended,
-    ),
-    counter(
-        "ringpost_history_undelivered_total",
-        "Messages that waited for their uid's login and went before.",
-        |core| core.history_undelivered,
-    ),
-    counter(
-        "ringpost_history_gaps_total",
-        "Gaps that clients were told of: something that they had missed was gone.",
-        |core| core.history_gaps,
-    ),
-    counter(
-        "ringpost_pauses_total",
-        "Times that a connection was not read for a while.",
-        |core| core.pauses,
-    ),
-    counter(
-        "ringpost_binds_total",
-        "Connections that have been bound to a uid.",
-        |core| core.binds,
-    ),
-    counter(
-        "ringpost_received_messages_total",
-        "Messages received from clients and back ends.",
-        |core| core.messages_in,
-    ),
-    counter(
-        "ringpost_sent_messages_total",
-        "Messages queued for clients and back ends, each receiver counted.",
-        |core| core.messages_out,
-    ),
-    counter(
-        "ringpost_received_bytes_total",
-        "Bytes read from clients and back ends, HTTP left out.",
-        |core| core.bytes_in,
-    ),
-    counter(
-        "ringpost_sent_bytes_total",
-        "Bytes written to clients and back ends, HTTP left out.",
-        |core| core.bytes_out,
-    ),
-    counter(
-        "ringpost_inflated_messages_total",
-        "Messages received compressed.",
-        |core| core.messages_inflated,
-    ),
-    counter(
-        "ringpost_compressed_messages_total",
-        "Messages compressed for clients, one for many counting once a core.",
-        |core| core.messages_compressed,
-    ),
-    counter(
-        "ringpost_posted_envelopes_total",
-        "Envelopes that the core has posted to other cores.",
-        |core| core.envelopes_out,
-    ),
-    counter(
-        "ringpost_doorbells_total",
-        "Times that the core's doorbell was rung, by another core or, for a further turn, by itself.",
-        |core| core.doorbells,
-    ),
-    counter(
-        "ringpost_moved_connections_total",
-        "Connections that came to the core from another one, being bound to a uid of its.",
-        |core| core.moved_in,
-    ),
-    counter(
-        "ringpost_refused_joins_total",
-        "Joins ignored because the connection was in groups_per_connection_max groups.",
-        |core| core.joins_refused,
-    ),
-    counter(
-        "ringpost_panics_total",
-        "Panics in an app's callback, a codec or an HTTP request.",
-        |core| core.panics,
-    ),
-];
 
 /// One answer in the making.
 #[derive(Default)]

@@ -1,0 +1,32 @@
+//! [`Facts`]: what the metrics say that no core counts.
+
+use std::time::{Instant, SystemTime};
+
+/// What stands for an HTTP listener's app.
+pub const SITE: &str = "http";
+
+/// What the metrics say that no core counts.
+pub struct Facts {
+    /// App and URL of every listener, by its number.
+    pub(super) listeners: Vec<(&'static str, String)>,
+    pub(super) started: Instant,
+    /// The time of day then.
+    pub(super) started_at: SystemTime,
+}
+
+impl Facts {
+    /// App and URL of a listener of apps.
+    pub fn app_listener(&self, number: u16) -> Option<(&str, &str)> {
+        let (app, url) = self.listeners.get(usize::from(number))?;
+        (*app != SITE).then_some((*app, url))
+    }
+
+    /// Those of a server that starts now.
+    pub fn new(listeners: Vec<(&'static str, String)>) -> Facts {
+        Facts {
+            listeners,
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+        }
+    }
+}

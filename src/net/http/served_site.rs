@@ -1,0 +1,53 @@
+//! [`ServedSite`]: what one HTTP listener serves, and where connections go that become another listener's.
+
+use super::{Roles, Site};
+use crate::protocol::events::PATH;
+
+/// Where the clients of a port go that listen.
+#[derive(Clone, Copy)]
+pub struct EventsListener {
+    /// The listener that they are connections of.
+    pub listener: u16,
+    /// Whether they must prove who they are.
+    pub proves: bool,
+    /// The header fields that their app wants to see.
+    pub headers: &'static [&'static str],
+}
+
+/// See the module.
+#[derive(Clone)]
+pub struct ServedSite {
+    pub site: Site,
+    /// Where clients go that listen, if they may.
+    pub events: Option<EventsListener>,
+    /// Where websockets go, by path.
+    pub websockets: Vec<(String, u16)>,
+}
+
+impl ServedSite {
+    /// A site alone.
+    pub fn new(site: Site) -> ServedSite {
+        ServedSite {
+            site,
+            events: None,
+            websockets: Vec::new(),
+        }
+    }
+
+    /// Whether what belongs to these roles is served.
+    pub fn has(&self, roles: Roles) -> bool {
+        self.site.roles.has(roles)
+    }
+
+    /// The listener whose websockets are at this path.
+    pub fn websocket_at(&self, path: &str) -> Option<u16> {
+        let mut websockets = self.websockets.iter();
+        let found = websockets.find(|(own, _)| own == path);
+        found.map(|(_, listener)| *listener)
+    }
+
+    /// The listener of clients that listen at this path.
+    pub fn events_at(&self, path: &str) -> Option<EventsListener> {
+        self.events.filter(|_| path == PATH)
+    }
+}
