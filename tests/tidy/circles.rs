@@ -24,7 +24,6 @@ pub const TANGLED: &[&str] = &[
     "src/net/wire/uring",
     "src/protocol",
     "src/protocol/websocket",
-    "src/server",
     "src/tls/records",
 ];
 
