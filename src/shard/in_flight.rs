@@ -11,9 +11,8 @@ use std::collections::VecDeque;
 use ahash::AHashMap;
 
 use super::limits::LIST_KEPT;
-use super::{ConnId, Shard};
+use crate::ident::ConnId;
 use crate::ident::Space;
-use crate::streams::Position;
 
 /// See the module.
 const LOOK_AT: usize = 64;
@@ -35,6 +34,33 @@ pub struct InFlight {
 }
 
 impl InFlight {
+    /// One that is sent what follows this offset.
+    pub fn new(space: Space, uid: Box<str>, first: u64) -> InFlight {
+        InFlight {
+            space,
+            uid,
+            first,
+            sent: first,
+            written: 0,
+            unacknowledged: VecDeque::new(),
+            look_at: LOOK_AT,
+        }
+    }
+
+    /// It is sent what follows this offset, also what it was sent before.
+    pub fn begin_again(&mut self, after: u64) {
+        self.first = after;
+        self.sent = after;
+    }
+
+    /// The message at this offset waits for it, as the last of so many bytes. Whether the kernel is to be asked.
+    fn note(&mut self, offset: u64, waiting: u64) -> bool {
+        self.sent = self.sent.max(offset);
+        let end = self.written + waiting;
+        self.unacknowledged.push_back((offset, end));
+        self.unacknowledged.len() == self.look_at
+    }
+
     /// The kernel has so many bytes that its peer has not acknowledged. Returns up to where everything is.
     pub fn acknowledge(&mut self, outstanding: usize) -> u64 {
         let acknowledged = self.written.saturating_sub(outstanding as u64);
@@ -68,6 +94,29 @@ pub struct InFlightTable {
 }
 
 impl InFlightTable {
+    /// What the connection of a slot was sent.
+    pub fn get(&self, slot: u32) -> Option<&InFlight> {
+        self.of.get(&slot).map(|one| &**one)
+    }
+
+    pub fn get_mut(&mut self, slot: u32) -> Option<&mut InFlight> {
+        self.of.get_mut(&slot).map(|one| &mut **one)
+    }
+
+    /// It takes from its uid's queue.
+    pub fn insert(&mut self, slot: u32, in_flight: InFlight) {
+        self.of.insert(slot, Box::new(in_flight));
+    }
+
+    /// The message at this offset waits for a connection, as the last of so many bytes.
+    pub fn note(&mut self, id: ConnId, offset: u64, waiting: u64) {
+        if let Some(one) = self.of.get_mut(&id.slot)
+            && one.note(offset, waiting)
+        {
+            self.long.push(id);
+        }
+    }
+
     /// The kernel has taken so much of a slot's connection.
     #[inline]
     pub fn note_written(&mut self, slot: u32, bytes: usize) {
@@ -117,84 +166,5 @@ impl InFlightTable {
     pub fn may_come_back(&self, space: Space, uid: &str) -> bool {
         let mut left = self.left.iter();
         left.any(|(_, one)| one.space == space && *one.uid == *uid)
-    }
-}
-
-impl Shard {
-    /// From now on a connection is sent what follows this offset of its uid's queue.
-    pub fn take_from_queue(&mut self, id: ConnId, first: u64) {
-        let space = self.connections.space_of(id);
-        let Some(uid) = self.connections.uid(id).map(Box::from) else {
-            return;
-        };
-        let in_flight = InFlight {
-            space,
-            uid,
-            first,
-            sent: first,
-            written: 0,
-            unacknowledged: VecDeque::new(),
-            look_at: LOOK_AT,
-        };
-        self.in_flight.of.insert(id.slot, Box::new(in_flight));
-    }
-
-    /// The message at this offset has been queued for it.
-    pub(super) fn note_in_flight(&mut self, id: ConnId, offset: u64) {
-        if self.connections.get(id).is_none() || self.connections.tells_positions(id) {
-            return;
-        }
-        if !self.in_flight.of.contains_key(&id.slot) {
-            // Its uid had no queue when it was bound.
-            self.take_from_queue(id, offset - 1);
-        }
-        let pieces = self.connections.pieces(id);
-        let waiting = pieces.map(<[u8]>::len).sum::<usize>() as u64;
-        let Some(one) = self.in_flight.of.get_mut(&id.slot) else {
-            return;
-        };
-        one.sent = one.sent.max(offset);
-        one.unacknowledged
-            .push_back((offset, one.written + waiting));
-        if one.unacknowledged.len() == one.look_at {
-            self.in_flight.long.push(id);
-        }
-    }
-
-    /// So many bytes of one that goes on are not acknowledged.
-    pub fn acknowledge(&mut self, id: ConnId, outstanding: usize) {
-        if self.connections.get(id).is_some()
-            && let Some(one) = self.in_flight.of.get_mut(&id.slot)
-        {
-            one.acknowledge(outstanding);
-        }
-    }
-
-    /// One of a uid's connections on a plain wire, and the lowest offset that one of them is sent what follows of.
-    pub fn lowest_in_flight(&self, space: Space, uid: &str) -> Option<(ConnId, u64)> {
-        let connections = self.connections_of(space, uid).into_iter();
-        let plain = connections.filter(|id| !self.connections.tells_positions(*id));
-        let first = |id: ConnId| self.in_flight.of.get(&id.slot).map(|one| (id, one.first));
-        plain.filter_map(first).min_by_key(|(_, first)| *first)
-    }
-
-    /// It is sent what follows this, also what it was sent before.
-    pub fn take_from_queue_again(&mut self, id: ConnId, after: Position) {
-        if self.connections.get(id).is_none() {
-            return;
-        }
-        if let Some(one) = self.in_flight.of.get_mut(&id.slot) {
-            one.first = after.offset;
-            one.sent = after.offset;
-        }
-        self.follow_from(id, after);
-    }
-
-    /// Whether one of a uid's connections on a plain wire is still sent what has waited.
-    pub fn is_any_behind(&self, space: Space, uid: &str) -> bool {
-        let mut connections = self.connections_of(space, uid).into_iter();
-        let is_behind =
-            |id: ConnId| !self.connections.tells_positions(id) && self.followers.is_behind(id.slot);
-        self.followers.any_behind() && connections.any(is_behind)
     }
 }

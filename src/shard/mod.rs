@@ -32,6 +32,7 @@ mod membership;
 mod migration;
 mod outbox;
 mod proving;
+mod queueing;
 mod refusals;
 mod replies;
 mod replying;

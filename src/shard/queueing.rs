@@ -1,0 +1,68 @@
+//! Sending connections on a plain wire what has waited in their uids' queues, and what comes then; see [`InFlight`].
+
+use super::in_flight::InFlight;
+use super::{ConnId, Shard};
+use crate::ident::Space;
+use crate::streams::Position;
+
+impl Shard {
+    /// From now on a connection is sent what follows this offset of its uid's queue.
+    pub fn take_from_queue(&mut self, id: ConnId, first: u64) {
+        let space = self.connections.space_of(id);
+        let Some(uid) = self.connections.uid(id).map(Box::from) else {
+            return;
+        };
+        self.in_flight
+            .insert(id.slot, InFlight::new(space, uid, first));
+    }
+
+    /// The message at this offset has been queued for it.
+    pub(super) fn note_in_flight(&mut self, id: ConnId, offset: u64) {
+        if self.connections.get(id).is_none() || self.connections.tells_positions(id) {
+            return;
+        }
+        if self.in_flight.get(id.slot).is_none() {
+            // Its uid had no queue when it was bound.
+            self.take_from_queue(id, offset - 1);
+        }
+        let pieces = self.connections.pieces(id);
+        let waiting = pieces.map(<[u8]>::len).sum::<usize>() as u64;
+        self.in_flight.note(id, offset, waiting);
+    }
+
+    /// So many bytes of one that goes on are not acknowledged.
+    pub fn acknowledge(&mut self, id: ConnId, outstanding: usize) {
+        if self.connections.get(id).is_some()
+            && let Some(one) = self.in_flight.get_mut(id.slot)
+        {
+            one.acknowledge(outstanding);
+        }
+    }
+
+    /// One of a uid's connections on a plain wire, and the lowest offset that one of them is sent what follows of.
+    pub fn lowest_in_flight(&self, space: Space, uid: &str) -> Option<(ConnId, u64)> {
+        let connections = self.connections_of(space, uid).into_iter();
+        let plain = connections.filter(|id| !self.connections.tells_positions(*id));
+        let first = |id: ConnId| self.in_flight.get(id.slot).map(|one| (id, one.first));
+        plain.filter_map(first).min_by_key(|(_, first)| *first)
+    }
+
+    /// It is sent what follows this, also what it was sent before.
+    pub fn take_from_queue_again(&mut self, id: ConnId, after: Position) {
+        if self.connections.get(id).is_none() {
+            return;
+        }
+        if let Some(one) = self.in_flight.get_mut(id.slot) {
+            one.begin_again(after.offset);
+        }
+        self.follow_from(id, after);
+    }
+
+    /// Whether one of a uid's connections on a plain wire is still sent what has waited.
+    pub fn is_any_behind(&self, space: Space, uid: &str) -> bool {
+        let mut connections = self.connections_of(space, uid).into_iter();
+        let is_behind =
+            |id: ConnId| !self.connections.tells_positions(id) && self.followers.is_behind(id.slot);
+        self.followers.any_behind() && connections.any(is_behind)
+    }
+}
