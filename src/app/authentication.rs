@@ -4,10 +4,6 @@
 //! message that is no proof never reaches the app. Later ones are the app's, but for `auth TOKEN` with a
 //! further proof of the same uid, which puts off the connection's end.
 
-use std::time::Instant;
-
-use tracing::info;
-
 use super::host::Host;
 use super::outcome::{BindError, ending};
 use crate::auth::{Credential, CredentialError, NO_TOKEN, Verifier, looks_like_token, wall_time};
@@ -118,22 +114,10 @@ impl Host {
         match shown {
             Ok(credential) => self.local.shard.refresh(id, credential.expires),
             Err(error) => {
-                self.tell_refusal(id, &BindError::Unproved(error));
+                let peer = self.local.shard.connections.peer(id);
+                self.refusals.tell(id, peer, &BindError::Unproved(error));
                 self.local.shard.close(id, ending(error));
             }
-        }
-    }
-
-    /// Says why a connection may not be who it wants to be, once a second for each reason: what it is told itself is no
-    /// more than a code. There are as many reasons as there are faults, and none quotes what was sent.
-    pub(super) fn tell_refusal(&mut self, id: ConnId, error: &BindError) {
-        self.reasoned = Some(id);
-        let Some(peer) = self.local.shard.connections.peer(id) else {
-            return;
-        };
-        let log_limiter = self.reasons.entry(error.to_string()).or_default();
-        if let Some(more) = log_limiter.may_log(Instant::now()) {
-            info!(%peer, more, "a bind was refused: {error}");
         }
     }
 }

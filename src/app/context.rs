@@ -300,6 +300,7 @@ impl<'a, A: App> Context<'a, A> {
     /// Calls [`App::on_timer`] on this core after the given time, and at least 1 ms.
     /// Timers of one moment run in the order of their tokens.
     pub fn after(&mut self, time: Duration, token: u64) {
-        self.local.after(self.number, time, token);
+        let now = self.local.now();
+        self.local.timers.set(now, self.number, time, token);
     }
 }

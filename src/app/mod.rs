@@ -6,6 +6,8 @@
 
 mod addressed;
 mod authentication;
+mod bind_refusals;
+mod binding;
 mod bulk;
 mod callbacks;
 mod calls;
@@ -14,6 +16,7 @@ mod crossing;
 mod crossings;
 mod effect;
 pub(crate) mod envelope;
+mod flow;
 mod follow_step;
 mod following;
 mod for_many;
@@ -44,8 +47,10 @@ pub mod namespaces;
 mod note;
 mod order;
 pub(crate) mod outcome;
+mod pausing;
 pub(crate) mod pending;
 mod policy;
+mod posting;
 pub(crate) mod promise;
 mod queries;
 pub(crate) mod query;
@@ -53,13 +58,19 @@ mod queueing;
 mod receiving;
 mod replies;
 pub(crate) mod round;
+mod sending;
+mod settling;
 #[cfg(all(test, not(loom)))]
 mod simulation;
 mod snapshot;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod ticks;
+mod timekeeping;
+mod timers;
 mod transfer;
+mod transit;
 
 pub use crate::protocol::opening::OpeningRequest;
 pub use crate::shard::{EnterError, JoinError};

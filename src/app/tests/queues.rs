@@ -44,12 +44,12 @@ fn queues_are_short_again_after_a_burst() {
     let client = cores.open(0);
     let (core, id) = cores.clients[client];
     cores.hosts[core].message(id, Message::Text("burst"));
-    assert!(cores.hosts[core].local.timers_capacity() >= BURST);
+    assert!(cores.hosts[core].local.timers.capacity() >= BURST);
     assert!(cores.hosts[core].local.pending.capacity() >= BURST);
     cores.run();
     for second in 1..=BURST as u64 {
         cores.tick(core, Duration::from_millis(second));
-        if cores.hosts[core].local.next_timer().is_none() {
+        if cores.hosts[core].local.timers.next().is_none() {
             break;
         }
     }
@@ -60,7 +60,7 @@ fn queues_are_short_again_after_a_burst() {
     }
     let local = &cores.hosts[core].local;
     for (what, capacity) in [
-        ("timers", local.timers_capacity()),
+        ("timers", local.timers.capacity()),
         ("effects", local.effects.capacity()),
         ("questions", local.pending.capacity()),
     ] {

@@ -1,0 +1,129 @@
+//! Sending to a uid and to everybody: delivered at once on the home core, posted to it otherwise.
+
+use std::sync::Arc;
+
+use super::addressed::Addressed;
+use super::bulk::{Spread, ToAll};
+use super::effect::Effect;
+use super::envelope::Body;
+use super::local::Local;
+use super::order::Path;
+use crate::bus::{RECEIVER_COST, Until};
+use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, check_uid};
+use crate::payload::{Message, Payload};
+use crate::streams::Wish;
+
+impl Local {
+    pub fn send_to_uid(
+        &mut self,
+        reach: Reach,
+        payer: Option<ConnId>,
+        uid: &str,
+        message: Message<'_>,
+        tell: bool,
+    ) {
+        if uid == EVERYBODY {
+            return self.broadcast(reach, payer, message);
+        }
+        if check_uid(uid).is_err() {
+            if tell && let Some(connection) = payer {
+                self.tell_offline(connection, uid);
+            }
+            return;
+        }
+        let tell = payer.filter(|_| tell);
+        let home = self.bus.home(uid);
+        if home != self.core() || self.goes_by_mail(payer) {
+            let body = Body::ToUid {
+                reach,
+                addressed: Addressed::new(uid, message),
+                tell: tell.unwrap_or(ConnId::NOBODY),
+            };
+            self.post(home, payer, uid.len() + message.len(), body);
+        } else if self.send_to_own_uid(reach, uid, message) == 0
+            && let Some(connection) = tell
+        {
+            self.tell_offline(connection, uid);
+        }
+    }
+
+    /// Nobody was there for what another core's connection has sent; or this one's, which went by others.
+    pub fn answer_offline(&mut self, from: CoreId, connection: ConnId, uid: &str) {
+        if from == self.core() {
+            return self.tell_offline(connection, uid);
+        }
+        let uid = Box::from(uid);
+        self.post_free(from, Body::Offline { connection, uid });
+    }
+
+    pub fn tell_offline(&mut self, connection: ConnId, uid: &str) {
+        self.effects.push(Effect::Offline {
+            connection,
+            uid: Box::from(uid),
+        });
+    }
+
+    pub fn broadcast(&mut self, reach: Reach, payer: Option<ConnId>, message: Message<'_>) {
+        let path = self.path_of(payer);
+        if self.goes_by_home_of_all(Wish::AsRuled) {
+            let payload = Payload::new(message);
+            return self.spread_by_home(path, reach, payer, (payload, Wish::AsRuled), None);
+        }
+        if !path.is_empty() {
+            let message = (Payload::new(message), Wish::AsRuled);
+            return self.spread_along(path, reach, payer, message, None);
+        }
+        let bulk = self.next_bulk();
+        // It is copied for other cores only.
+        if self.bus.cores() > 1 {
+            let to_all = Arc::new(ToAll {
+                bulk,
+                reach,
+                mark: None,
+                payload: Payload::new(message),
+            });
+            let receivers = self.shard.everybody.count(reach);
+            let by_mail = self.goes_by_mail(payer).then(|| self.core());
+            for core in self.other_cores().chain(by_mail) {
+                let body = Body::ToEverybody(Arc::clone(&to_all));
+                self.post_bulk(core, payer, message.len(), receivers, body);
+            }
+            if by_mail.is_some() {
+                return self.crossings.mailed_here(&self.bus);
+            }
+        }
+        self.deliver_own(bulk, reach, message);
+    }
+
+    /// Has the last core of a path send it to everybody, this core's own included.
+    pub fn spread_along(
+        &mut self,
+        mut path: Path,
+        reach: Reach,
+        payer: Option<ConnId>,
+        (payload, wish): (Payload, Wish),
+        call: Option<u64>,
+    ) {
+        let payer = payer.unwrap_or(ConnId::NOBODY);
+        let receivers = self.shard.everybody.count(reach) * self.bus.cores();
+        let bytes = payload.message().len() + receivers * RECEIVER_COST;
+        let asked = call.map(|call| (self.core(), call));
+        let body = Body::Spread(Box::new(Spread {
+            reach,
+            wish,
+            payload,
+            asked,
+        }));
+        let Some(by) = path.pop() else { return };
+        if path.is_empty() {
+            self.post_until(by, Some(payer), bytes, Until::Relayed, body);
+            self.ways.went(Some(payer), by, &self.bus);
+        } else {
+            let mut all = path.clone();
+            all.push(by);
+            let cost = (Some(payer), bytes, true);
+            self.post_along(Some(payer), path, by, cost, body);
+            self.ways.went_along(Some(payer), &all, &self.bus);
+        }
+    }
+}
