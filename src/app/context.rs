@@ -129,7 +129,7 @@ impl<'a, A: App> Context<'a, A> {
             .send_to_uid(self.reach, self.connection, uid, message, false);
     }
 
-    /// The same, and if nobody is there, [`App::on_offline`] is called for the sending connection (unless
+    /// Sends to every connection of a uid, and if nobody is there, [`App::on_offline`] is called for the sending connection (unless
     /// it has moved meanwhile: bind before you ask).
     pub fn send_to_uid_or_tell(&mut self, uid: &str, message: impl AsMessage) {
         let message = message.as_message();
@@ -144,7 +144,7 @@ impl<'a, A: App> Context<'a, A> {
             .send_to_group(self.reach, self.connection, group, message, false);
     }
 
-    /// The same for a state of which only the last matters: in each outbox it takes the place of
+    /// Sends a state of which only the last matters: in each outbox it takes the place of
     /// an earlier refresh of the same group that still waits.
     pub fn refresh_group(&mut self, group: &str, message: impl AsMessage) {
         let message = message.as_message();
@@ -185,7 +185,7 @@ impl<'a, A: App> Context<'a, A> {
         }
     }
 
-    /// The same with its peer's address as the uid, as [`Context::peer`] has it. Where connections prove who they are,
+    /// Binds it to its peer's address as the uid, as [`Context::peer`] has it. Where connections prove who they are,
     /// this takes a proof of any uid, for an address is nobody's claim.
     pub fn bind_address(&mut self) {
         if let Some(connection) = self.connection {
@@ -201,7 +201,7 @@ impl<'a, A: App> Context<'a, A> {
         }
     }
 
-    /// The same under a name of its own in this group, by which its members are listed, in place of the connection's uid.
+    /// Puts the connection into a group under a name of its own, by which its members are listed, in place of the connection's uid.
     /// One that is in it goes by that name from now on.
     pub fn join_as(&mut self, group: &str, member: &str) {
         if let Some(connection) = self.connection {

@@ -28,14 +28,14 @@ pub enum Body {
         tell: ConnId,
     },
     ToEverybody(Arc<ToAll>),
-    /// The same from a core that passes it on to all for another.
+    /// To everybody, from a core that sends it out for another.
     Spread(Box<Spread>),
     /// To a group that is at home here.
     ToGroup {
         to_group: Arc<ToGroup>,
         asked: ReplyTo,
     },
-    /// The same from its home, for its members here.
+    /// To a group from its home, for its members here.
     ToMembers {
         bulk: Bulk,
         to_group: Arc<ToGroup>,
@@ -86,7 +86,7 @@ pub enum Body {
         call: u64,
         what: Call,
     },
-    /// The same from a task of that core.
+    /// A question of a task of that core.
     Query {
         call: u64,
         what: Box<Query>,
@@ -146,7 +146,7 @@ pub enum AnswerPart {
     /// So many other cores have parts, too.
     More(u32),
     Reached(u32),
-    /// The same of a message that its stream keeps.
+    /// How many a message has reached that its stream keeps.
     Kept {
         reached: u32,
         position: Position,

@@ -16,7 +16,7 @@ pub struct Forwards {
     gone: AHashMap<ConnId, (CoreId, usize)>,
     /// Who those that have come were where they come from.
     come: AHashMap<(CoreId, ConnId), (ConnId, usize)>,
-    /// The same by who they are here.
+    /// Where they come from and who they were there, by who they are here.
     from: AHashMap<ConnId, (CoreId, ConnId)>,
 }
 

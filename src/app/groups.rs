@@ -46,7 +46,7 @@ impl Local {
         self.send_home(payer, to_group, None);
     }
 
-    /// The same for who wants to know how many it has reached.
+    /// Sends to a group for who wants to know how many it has reached.
     pub fn push_to_group(
         &mut self,
         reach: Reach,
@@ -122,7 +122,7 @@ impl Local {
         self.report_placed(asked, reached, to_group.mark);
     }
 
-    /// The same for one of another core, on whose account it is.
+    /// At the group's home: a message of another core is sent on, on that core's account.
     pub fn pass_on(&mut self, to_group: Arc<ToGroup>, asked: ReplyTo) {
         if self.is_plain(Kind::Group, &to_group.group, to_group.wish) {
             return self.pass_on_placed(to_group, asked);
@@ -164,7 +164,7 @@ impl Local {
         }
     }
 
-    /// The same of the home, which tells where the message stands if that is kept.
+    /// The home has sent it: it tells where the message stands, too, if that is kept.
     pub(super) fn report_placed(&mut self, asked: ReplyTo, reached: u32, mark: Option<Mark>) {
         self.answer_part(asked, part_of(reached, mark));
     }

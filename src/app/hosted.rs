@@ -98,7 +98,7 @@ impl<A: App> Hosting<A> {
         self.guard_by(local, (connection, None), name, callback)
     }
 
-    /// The same, with the request that the connection has come by.
+    /// Runs a callback with the request that the connection has come by.
     #[inline(always)]
     fn guard_by<R>(
         &mut self,

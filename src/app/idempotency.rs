@@ -100,7 +100,7 @@ impl IdempotencyTable {
         Claim::Fresh
     }
 
-    /// The same, but where one is under way, its outcome is waited for: `None`, and [`IdempotencyTable::settle`] tells.
+    /// Claims an id, but where one is under way, its outcome is waited for: `None`, and [`IdempotencyTable::settle`] tells.
     pub fn wait(
         &mut self,
         now: Instant,

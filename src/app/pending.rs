@@ -20,9 +20,9 @@ pub enum Caller {
     },
     /// A task of this core (an HTTP request).
     Task(Promise<Answer>),
-    /// The same, of a push that wants to know its position.
+    /// A task whose push wants to know its position.
     Push(Promise<Delivered>),
-    /// The same, of more than there is an [`Answer`] for.
+    /// A task that asks for more than there is an [`Answer`] for.
     Query(Promise<Vec<QueryResult>>),
 }
 

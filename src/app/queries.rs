@@ -85,7 +85,7 @@ impl Local {
         self.reply(from, call, result);
     }
 
-    /// The same when the home of a group has been told who is in it.
+    /// Answers when the home of a group has been told who is in it.
     fn reply_by_home(&mut self, group: &str, to: CoreId, call: u64, result: QueryResult) {
         let home = self.bus.home(group);
         if home == self.core() || self.bus.cores() == 1 {

@@ -58,7 +58,7 @@ pub enum Query {
         id: Digest,
         wanted: Digest,
     },
-    /// The same, answered once that is decided: if it is under way, when it is done.
+    /// May it, answered once that is decided: if it is under way, when it is done.
     Await {
         id: Digest,
         wanted: Digest,
@@ -75,7 +75,7 @@ pub enum QueryResult {
     Reached(u32),
     /// Of each uid, in their order.
     ReachedEach(Vec<u32>),
-    /// The same where it may be kept.
+    /// Of each uid, where the message may be kept.
     DeliveredEach(Vec<Delivered>),
     History(HistoryPage),
     Joined {

@@ -11,7 +11,7 @@ use crate::streams::Wish;
 
 /// What a task asks. What it has queued is written or posted by the next turn, which the task is to make.
 impl Host {
-    /// The same as the apps' push; `all` is everybody.
+    /// Pushes to a uid, as an app does; `all` is everybody.
     pub fn push(
         &mut self,
         reach: Reach,

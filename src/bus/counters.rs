@@ -140,7 +140,7 @@ impl BusCounters {
         increase(&self.posted[from.index()].to[to.index()])
     }
 
-    /// The same for posts from outside, of which several threads may make some at a time.
+    /// Counts posts from outside, of which several threads may make some at a time.
     pub(super) fn count_post_from_outside(&self, to: CoreId) {
         self.posted[self.cores].to[to.index()].fetch_add(1, Ordering::Relaxed);
     }

@@ -24,7 +24,7 @@ pub struct HeldCredential {
     pub(super) refreshed: Tick,
 }
 
-/// The same of a connection that is in no shard.
+/// What a connection has proved that is in no shard.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SavedCredential {
     pub uid: Option<Box<str>>,

@@ -20,7 +20,7 @@ impl Everybody {
         }
     }
 
-    /// The same with a hasher of the caller's.
+    /// Lists that hash by the caller's hasher.
     pub fn with_hasher(own: usize, hasher: RandomState) -> Everybody {
         Everybody {
             lists: BySpace::with_hasher(own, hasher),

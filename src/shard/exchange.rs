@@ -15,7 +15,7 @@ pub const FULL: HttpError = HttpError::new(
 pub enum Exchange {
     /// It has not asked anything yet.
     New,
-    /// The same, and it has found no place: it gets a moment to show that it needs none.
+    /// It has not asked anything yet, and has found no place: it gets a moment to show that it needs none.
     Provisional,
     /// A request is arriving.
     Arriving,

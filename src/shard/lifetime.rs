@@ -83,8 +83,6 @@ impl Shard {
             self.report_disconnect(id, reason);
         }
         let codec = self.connections.spec(id).codec;
-        let mut cost = 0;
-        let mut freed = 0;
         let Some(slot) = self.connections.get_mut(id) else {
             return;
         };
@@ -92,6 +90,37 @@ impl Shard {
         slot.reason = reason;
         slot.since = now;
         slot.heard = now;
+        self.queue_end(id, was, reason, drops);
+        if codec == Codec::Http {
+            self.stats.http_closed[reason.index()] += 1;
+        }
+        if codec != Codec::Http || is_counted(reason) {
+            self.stats.closed[reason.index()] += 1;
+        }
+        self.mark_dirty(id, Dirty::Urgent);
+        self.schedule(id);
+        if matches!(was, Phase::Opening | Phase::Http) {
+            self.stats.opening -= u64::from(was == Phase::Opening);
+            // The app has never heard of it.
+            return;
+        }
+        let slot = &self.connections.slots[id.slot];
+        self.endings.tell(Ended {
+            connection: id,
+            app: self.connections.spec(id).app,
+            session: slot.session,
+            reason,
+        });
+    }
+
+    /// Queues the last words of a connection that ends; if it `drops`, in place of what waits.
+    fn queue_end(&mut self, id: ConnId, was: Phase, reason: CloseReason, drops: bool) {
+        let codec = self.connections.spec(id).codec;
+        let Some(slot) = self.connections.get_mut(id) else {
+            return;
+        };
+        let mut cost = 0;
+        let mut freed = 0;
         let waited = slot.outbox.bytes();
         // Looked at before anything is dropped. Who is home has been let in: what it was sent leaves behind the head.
         let awaits_head = codec == Codec::Events
@@ -121,26 +150,6 @@ impl Shard {
             self.backlog.queued(waits);
         }
         self.outbox_bytes = self.outbox_bytes + cost - freed;
-        if codec == Codec::Http {
-            self.stats.http_closed[reason.index()] += 1;
-        }
-        if codec != Codec::Http || is_counted(reason) {
-            self.stats.closed[reason.index()] += 1;
-        }
-        self.mark_dirty(id, Dirty::Urgent);
-        self.schedule(id);
-        if matches!(was, Phase::Opening | Phase::Http) {
-            self.stats.opening -= u64::from(was == Phase::Opening);
-            // The app has never heard of it.
-            return;
-        }
-        let slot = &self.connections.slots[id.slot];
-        self.endings.tell(Ended {
-            connection: id,
-            app: self.connections.spec(id).app,
-            session: slot.session,
-            reason,
-        });
     }
 
     /// The transport is gone: the slot becomes free, and every id of it stale.

@@ -33,7 +33,7 @@ impl Shard {
         reached
     }
 
-    /// The same for everybody in a space.
+    /// Queues one for everybody in a space.
     pub fn send_marked_to_everybody(
         &mut self,
         space: Space,
@@ -51,7 +51,7 @@ impl Shard {
         reached
     }
 
-    /// The same for the members of its group in a space.
+    /// Queues one for the members of its group in a space.
     pub fn send_marked_to_group(
         &mut self,
         space: Space,
@@ -68,7 +68,7 @@ impl Shard {
         reached
     }
 
-    /// The same for one of those that it is for, which comes from where it has not got it.
+    /// Queues one for a connection alone, which comes from where it has not got it.
     pub fn send_marked(&mut self, id: ConnId, marked: Marked<'_>, tops: Tops<'_>) -> bool {
         match self.connections.tells_positions(id) || self.followers.is_behind(id.slot) {
             true => self.send_followed(id, marked, tops),

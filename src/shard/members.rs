@@ -118,7 +118,7 @@ impl Groups {
         Groups::with_hasher(RandomState::new())
     }
 
-    /// The same with a hasher of the caller's.
+    /// Groups that hash by the caller's hasher.
     pub fn with_hasher(hasher: RandomState) -> Groups {
         Groups {
             hasher,

@@ -128,7 +128,7 @@ impl Shard {
         self.join_within(id, group, called, self.limits.groups_per_connection)
     }
 
-    /// The same where it may be in so many.
+    /// Puts a connection into a group where it may be in so many.
     pub(super) fn join_within(
         &mut self,
         id: ConnId,

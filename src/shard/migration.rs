@@ -340,7 +340,7 @@ impl Shard {
         }
     }
 
-    /// The same of one that was home already: nobody is told, and no policy asked again.
+    /// Enters one that was home already: nobody is told, and no policy asked again.
     #[inline(never)]
     fn enter_home(&mut self, id: ConnId, space: Space, uid: Option<&str>, groups: &[JoinRequest]) {
         if let Some(uid) = uid {

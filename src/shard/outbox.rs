@@ -36,7 +36,7 @@ enum Encoded {
     Moved(Box<[u8]>),
     /// Encoded once for all connections of this core that get it.
     Shared(Rc<[u8]>),
-    /// The same, and a newer one of the same state takes its place while it waits whole.
+    /// Encoded once for all, and a newer one of the same state takes its place while it waits whole.
     Refresh(Rc<[u8]>),
 }
 

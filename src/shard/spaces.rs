@@ -19,7 +19,7 @@ impl<T: Default> BySpace<T> {
         BySpace::with_hasher(own, RandomState::new())
     }
 
-    /// The same with a hasher of the caller's.
+    /// One that hashes by the caller's hasher.
     pub fn with_hasher(own: usize, hasher: RandomState) -> BySpace<T> {
         BySpace {
             own: (0..own).map(|_| T::default()).collect(),

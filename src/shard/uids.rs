@@ -76,7 +76,7 @@ impl Uids {
         Uids::with_hasher(spaces, RandomState::new())
     }
 
-    /// The same with a hasher of the caller's.
+    /// Tables that hash by the caller's hasher.
     pub fn with_hasher(spaces: usize, hasher: RandomState) -> Uids {
         Uids {
             spaces: BySpace::with_hasher(spaces, hasher.clone()),

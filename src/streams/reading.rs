@@ -172,7 +172,7 @@ impl Piece<'_> {
         self.top
     }
 
-    /// The same from its other end: the newest first.
+    /// The piece from its other end: the newest first.
     pub fn backwards(self) -> Self {
         Piece {
             backwards: true,

@@ -117,7 +117,7 @@ fn pushed_uid(line: &str) -> Result<Cow<'_, str>, LineError> {
     Ok(uid)
 }
 
-/// The same for any JSON, and what is wrong if it is none.
+/// Reads any JSON, and says what is wrong if it is none.
 pub(super) fn uid_by_serde(line: &str) -> Result<Cow<'_, str>, LineError> {
     if nests_too_deeply(line) {
         return Err(LineError::Nested);

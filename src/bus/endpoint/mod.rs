@@ -88,7 +88,7 @@ struct TakenCount {
     credited: bool,
     /// The latest that is for many, if it is not listed among the unwritten.
     bulk: Option<u64>,
-    /// The same of those to be passed on.
+    /// The latest that is to be passed on, if it is not listed.
     relay: Option<u64>,
 }
 
@@ -97,7 +97,7 @@ pub fn connect<B: Send>(cores: usize) -> io::Result<Vec<Endpoint<B>>> {
     connect_by(Route::new(cores)?)
 }
 
-/// The same with a route of the caller's.
+/// Connects so many cores by a route of the caller's.
 pub fn connect_by<B: Send>(route: Route) -> io::Result<Vec<Endpoint<B>>> {
     let cores = route.cores();
     let counters = Arc::new(BusCounters::new(cores));
