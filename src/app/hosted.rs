@@ -98,6 +98,23 @@ impl<A: App> Hosting<A> {
         self.guard_by(local, (connection, None), name, callback)
     }
 
+    /// Runs a callback about a connection that has a session.
+    #[inline(always)]
+    fn guard_session(
+        &mut self,
+        local: &mut Local,
+        id: ConnId,
+        session: u32,
+        name: &'static str,
+        callback: impl FnOnce(&mut A, &mut Context<'_, A>, &mut A::Session),
+    ) {
+        self.guard(local, Some(id), name, |app, sessions, cx| {
+            if let Some(session) = sessions.get_mut(session).and_then(Option::as_mut) {
+                callback(app, cx, session);
+            }
+        });
+    }
+
     /// Runs a callback with the request that the connection has come by.
     #[inline(always)]
     fn guard_by<R>(
@@ -159,34 +176,26 @@ impl<A: App> Hosted for Hosting<A> {
     }
 
     fn message(&mut self, local: &mut Local, id: ConnId, session: u32, message: Message<'_>) {
-        self.guard(local, Some(id), "on_message", |app, sessions, cx| {
-            if let Some(session) = sessions.get_mut(session).and_then(Option::as_mut) {
-                app.on_message(cx, session, message);
-            }
+        self.guard_session(local, id, session, "on_message", |app, cx, session| {
+            app.on_message(cx, session, message)
         });
     }
 
     fn flawed(&mut self, local: &mut Local, id: ConnId, session: u32, flaw: Flaw, line: &[u8]) {
-        self.guard(local, Some(id), "on_flawed", |app, sessions, cx| {
-            if let Some(session) = sessions.get_mut(session).and_then(Option::as_mut) {
-                app.on_flawed(cx, session, flaw, line);
-            }
+        self.guard_session(local, id, session, "on_flawed", |app, cx, session| {
+            app.on_flawed(cx, session, flaw, line)
         });
     }
 
     fn proved(&mut self, local: &mut Local, id: ConnId, session: u32, uid: &str) {
-        self.guard(local, Some(id), "on_proved", |app, sessions, cx| {
-            if let Some(session) = sessions.get_mut(session).and_then(Option::as_mut) {
-                app.on_proved(cx, session, uid);
-            }
+        self.guard_session(local, id, session, "on_proved", |app, cx, session| {
+            app.on_proved(cx, session, uid)
         });
     }
 
     fn claimed(&mut self, local: &mut Local, id: ConnId, session: u32, uid: &str) {
-        self.guard(local, Some(id), "on_claimed", |app, sessions, cx| {
-            if let Some(session) = sessions.get_mut(session).and_then(Option::as_mut) {
-                app.on_claimed(cx, session, uid);
-            }
+        self.guard_session(local, id, session, "on_claimed", |app, cx, session| {
+            app.on_claimed(cx, session, uid)
         });
     }
 
@@ -197,10 +206,8 @@ impl<A: App> Hosted for Hosting<A> {
         session: u32,
         result: Result<(), BindError>,
     ) {
-        self.guard(local, Some(id), "on_bound", |app, sessions, cx| {
-            if let Some(session) = sessions.get_mut(session).and_then(Option::as_mut) {
-                app.on_bound(cx, session, result);
-            }
+        self.guard_session(local, id, session, "on_bound", |app, cx, session| {
+            app.on_bound(cx, session, result)
         });
     }
 
@@ -212,18 +219,14 @@ impl<A: App> Hosted for Hosting<A> {
         group: &str,
         result: Result<(), JoinError>,
     ) {
-        self.guard(local, Some(id), "on_joined", |app, sessions, cx| {
-            if let Some(session) = sessions.get_mut(session).and_then(Option::as_mut) {
-                app.on_joined(cx, session, group, result);
-            }
+        self.guard_session(local, id, session, "on_joined", |app, cx, session| {
+            app.on_joined(cx, session, group, result)
         });
     }
 
     fn offline(&mut self, local: &mut Local, id: ConnId, session: u32, uid: &str) {
-        self.guard(local, Some(id), "on_offline", |app, sessions, cx| {
-            if let Some(session) = sessions.get_mut(session).and_then(Option::as_mut) {
-                app.on_offline(cx, session, uid);
-            }
+        self.guard_session(local, id, session, "on_offline", |app, cx, session| {
+            app.on_offline(cx, session, uid)
         });
     }
 
