@@ -13,7 +13,7 @@ use super::envelope::Body;
 use super::follow_step::{FollowStep, FollowedPiece, FollowedStream, StreamStep};
 use super::local::Local;
 use crate::ident::{ConnId, CoreId, EVERYBODY};
-use crate::shard::Since;
+use crate::shard::{Followed, Since};
 use crate::streams::{Address, Gap, Kind, Limit, Position, Recovery};
 
 /// What is read at once.
@@ -69,6 +69,20 @@ impl Local {
         self.readers.push(connection);
     }
 
+    /// Whether a client names a position of its uid's stream: it has had a connection of that uid.
+    pub(super) fn comes_back(&mut self, connection: ConnId, uid: &str) -> bool {
+        let Some(following) = self.shard.following(connection) else {
+            return false;
+        };
+        let mut streams = following.streams.iter();
+        let own = streams.find(|one| one.kind == Kind::Uid);
+        let Some(Since::At(Some(position))) = own.and_then(Followed::asked) else {
+            return false;
+        };
+        let of = Address::uid(self.shard.connections.space_of(connection), uid);
+        self.streams.store.has_told(self.now(), of, position)
+    }
+
     fn home_of(&self, of: &FollowedStream) -> CoreId {
         self.bus.home(&of.name)
     }
@@ -108,6 +122,9 @@ impl Local {
                         store.recover(now, of.address(), Some(beginning))
                     }
                 };
+                if let Recovery::Gap(gap) = &answer {
+                    self.streams.log_gap(now, of.address(), gap);
+                }
                 self.follow_step(from, connection, nth, StreamStep::Answer(answer));
             }
             StreamStep::Answer(answer) => {
@@ -137,6 +154,9 @@ impl Local {
                         messages,
                     }
                 });
+                if let Err(gap) = &piece {
+                    self.streams.log_gap(now, of.address(), gap);
+                }
                 self.follow_step(from, connection, nth, StreamStep::Piece(piece));
             }
             StreamStep::Piece(piece) => self.take_piece(connection, nth, piece),

@@ -2,13 +2,17 @@
 
 use std::time::Instant;
 
+use tracing::info;
+
 use super::query::{HistoryPage, HistoryQuery};
 use crate::config::Config;
+use crate::escape::Escaped;
 use crate::ident::{Reach, Space};
+use crate::log_limiter::LogLimiter;
 use crate::protocol::Codec;
 use crate::shard::ListenerSpec;
 use crate::stats::CoreStats;
-use crate::streams::{Address, Keep, Kind, Rules, Store, Wish};
+use crate::streams::{Address, Gap, Keep, Kind, Rules, Store, Wish};
 
 /// Messages that a round lets go because their time is over: more than a core is sent in one.
 const DUE_PER_ROUND: usize = 1_024;
@@ -21,6 +25,7 @@ pub struct KeptStreams {
     readable: Box<[Space]>,
     /// Those whose clients bind a uid on a wire without positions: what waits for them is delivered when they come.
     queued: Box<[Space]>,
+    gaps: LogLimiter,
 }
 
 impl KeptStreams {
@@ -30,6 +35,7 @@ impl KeptStreams {
             rules: Rules::new(&config.history),
             readable: readable(listeners),
             queued: queued(listeners),
+            gaps: LogLimiter::default(),
         }
     }
 
@@ -39,6 +45,25 @@ impl KeptStreams {
         self.rules = Rules::new(&config.history);
         self.readable = readable(listeners);
         self.queued = queued(listeners);
+    }
+
+    /// Says why a client cannot have all that it has missed, for whoever sets the bounds.
+    pub fn log_gap(&mut self, now: Instant, of: Address<'_>, gap: &Gap) {
+        let Some(more) = self.gaps.may_log(now) else {
+            return;
+        };
+        let why = match gap.asked {
+            None => "its position is none",
+            Some(asked) if asked.epoch != gap.top.epoch => {
+                "its position is of another life of the stream, as of before a restart"
+            }
+            Some(asked) if asked.offset > gap.top.offset => "its position is above the top",
+            Some(_) => {
+                "some of it is gone: too old, or evicted (ttl, size, history_bytes_core_max)"
+            }
+        };
+        let asked = gap.asked.map(tracing::field::display);
+        info!(kind = %of.kind, name = %Escaped(of.name), asked, top = %gap.top, more, "a client is told of a gap: {why}");
     }
 
     /// Fills in what is kept, and what has become of it.

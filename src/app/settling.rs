@@ -11,7 +11,8 @@ use crate::shard::{Ended, Phase};
 impl Host {
     /// Binds at home and tells the app; one that is kept out is closed.
     pub(super) fn bind(&mut self, id: ConnId, uid: &str) {
-        if self.local.shard.bind(id, uid) {
+        let comes_back = self.local.comes_back(id, uid);
+        if self.local.shard.bind_as(id, uid, comes_back) {
             self.local.settle_joins(id);
             self.local.begin_to_follow(id);
             if let Some((app, session)) = self.session_of(id) {

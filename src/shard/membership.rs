@@ -28,6 +28,12 @@ pub enum Joining {
 impl Shard {
     /// Binds a connection on its uid's home core. False if the policy keeps it out.
     pub fn bind(&mut self, id: ConnId, uid: &str) -> bool {
+        self.bind_as(id, uid, false)
+    }
+
+    /// Binds a connection whose client, if it comes back, takes the place of the one that it had, which may not be known to
+    /// be dead yet.
+    pub fn bind_as(&mut self, id: ConnId, uid: &str, comes_back: bool) -> bool {
         let phase = self.connections.phase(id);
         if self.connections.uid(id) == Some(uid) {
             self.connections.set_asked(id);
@@ -41,9 +47,9 @@ impl Shard {
         let mut replaced = SmallVec::new();
         match self.limits.uid_policy {
             UidPolicy::Multi if present >= self.limits.connections_per_uid => return false,
-            UidPolicy::Reject if present > 0 => return false,
-            UidPolicy::Replace => replaced = self.connections_of(space, uid),
-            UidPolicy::Multi | UidPolicy::Reject => {}
+            UidPolicy::Reject if present > 0 && !comes_back => return false,
+            UidPolicy::Multi => {}
+            UidPolicy::Reject | UidPolicy::Replace => replaced = self.connections_of(space, uid),
         }
         self.uids
             .insert(&mut self.connections.slots, space, uid, id);

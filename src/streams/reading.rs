@@ -41,6 +41,15 @@ impl Store {
         }
     }
 
+    /// Whether a position is one that clients of this stream were told, though not all that follows may be there.
+    pub fn has_told(&mut self, now: Instant, of: Address<'_>, asked: Position) -> bool {
+        self.catch_up(now);
+        let number = self.find(of);
+        let top = self.top_of(number);
+        let is_of_it = asked.epoch == top.epoch && asked.offset <= top.offset;
+        is_of_it || self.judge(number, Some(asked)).is_ok()
+    }
+
     /// What a position means in a stream as it is now, if all that follows is there.
     fn judge(&self, number: Option<u32>, asked: Option<Position>) -> Result<Position, Gap> {
         let top = self.top_of(number);

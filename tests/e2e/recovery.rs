@@ -23,6 +23,8 @@ on_cores! {
     after_a_gap_everything_comes,
     rules_keep_what_any_port_pushes,
     clients_that_come_and_go_miss_nothing,
+    who_comes_back_takes_its_own_place,
+    the_log_says_why_there_is_a_gap,
 }
 
 /// Asks by the page's listener to listen.
@@ -515,4 +517,30 @@ async fn read_some(client: &mut Option<Listening>, came: &mut HashMap<String, us
         assert_eq!(number.parse(), Ok(*wanted), "of {address}");
         *wanted += 1;
     }
+}
+
+/// Under `reject`: the old connection is not known to be dead yet.
+async fn who_comes_back_takes_its_own_place(cores: usize) {
+    let server = Server::with(cores, &[("UID_POLICY", "reject")]).await;
+    let mut one = listen(&server, "uid=kim").await;
+    let unborn = first_position(&mut one, &server, "kim").await;
+    // Who names none is a stranger, and so is one with a position of nothing here.
+    for query in ["uid=kim", "uid=kim&since=zzzzzzzzzz:0", "uid=kim&since=x"] {
+        let other = Listening::ask(server.address("http", "page"), query, "").await;
+        assert_eq!(other.status, 409, "{query}: {}", other.head);
+    }
+    let mut back = listen(&server, &format!("uid=kim&since={unborn}")).await;
+    one.expect_close(4001).await;
+    let position = keep(&server, json!({"uid": "kim"}), "a").await;
+    expect_at(&mut back, "a", &position).await;
+    let mut again = listen(&server, &format!("uid=kim&since={position}")).await;
+    let next = keep(&server, json!({"uid": "kim"}), "b").await;
+    expect_at(&mut again, "b", &next).await;
+}
+
+async fn the_log_says_why_there_is_a_gap(cores: usize) {
+    let server = Server::with(cores, &[("LOG", "info")]).await;
+    let _one = listen(&server, "uid=kim&since=zzzzzzzzzz:7").await;
+    let words = ["told of a gap", "name=kim", "zzzzzzzzzz:7", "another life"];
+    server.wait_log(&words).await;
 }
