@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use ringpost::escape::Escaped;
 use ringpost::ident::{EVERYBODY, check_uid};
 
+use super::output::{Status, complain, print};
 use super::slot::{SettingSlot, parse_time};
-use super::{Status, complain, print, stats};
+use super::stats;
 
 /// Longest answer that is read: the counters of very many cores.
 const ANSWER_BYTES_MAX: usize = 16 << 20;

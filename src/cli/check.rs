@@ -9,9 +9,10 @@ use ringpost::escape::Escaped;
 use super::banner::banner;
 use super::keys::{KEYS, KeyFlags};
 use super::layers::Layer;
+use super::output::{Status, print};
 use super::settings::Settings;
 use super::sources::resolve;
-use super::{Status, history_rules, listeners, print, tokens};
+use super::{history_rules, listeners, tokens};
 
 /// What `check` is given: as `serve`, but for the file's place.
 #[derive(clap::Args, Debug)]
@@ -43,7 +44,7 @@ pub fn run(args: &CheckArgs) -> Status {
             Status::Done
         }
         Err(problems) => {
-            super::list(&problems);
+            super::output::list(&problems);
             Status::Trouble
         }
     }

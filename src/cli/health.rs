@@ -6,8 +6,8 @@ use std::time::Duration;
 use ringpost::escape::Escaped;
 
 use super::http::HttpRequest;
+use super::output::{Status, complain, print};
 use super::slot::parse_time;
-use super::{Status, complain, print};
 
 /// Longest response that is read: the server's own has some hundred bytes.
 const RESPONSE_BYTES_MAX: usize = 16 << 10;

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::http::HttpRequest;
+use super::output::{Status, complain, print};
 use super::slot::parse_time;
-use super::{Status, complain, print};
 
 /// Longest response that is read: a page has 1 MiB of messages, or one message, of which each byte may be six.
 const RESPONSE_BYTES_MAX: usize = 128 << 20;

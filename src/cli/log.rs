@@ -80,7 +80,7 @@ pub fn print_aside(text: String) {
     ringpost::log::flush(READER_TIME_MAX);
     let (done, is_done) = mpsc::channel::<()>();
     let print = move || {
-        super::print(&text);
+        super::output::print(&text);
         drop(done);
     };
     match thread::Builder::new().name("banner".into()).spawn(print) {

@@ -6,12 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, Command};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use roff::{Roff, bold, roman};
 
-use super::{CommandLine, Status, complain, print};
+use super::output::{Status, complain, print};
 
 /// For which shell.
 #[derive(clap::Args, Debug)]
@@ -53,17 +53,17 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
 ];
 
 /// Prints a shell's script.
-pub fn completions(args: &CompletionsArgs) -> Status {
+pub fn completions(args: &CompletionsArgs, command: Command) -> Status {
     let mut script = Vec::new();
-    let mut command = with_choices(CommandLine::command());
+    let mut command = with_choices(command);
     clap_complete::generate(args.shell, &mut command, "ringpost", &mut script);
     print(&String::from_utf8_lossy(&script));
     Status::Done
 }
 
 /// Writes `ringpost.1`, and `ringpost-COMMAND.1` for each command.
-pub fn pages(args: &ManArgs) -> Status {
-    match write_pages(&args.directory) {
+pub fn pages(args: &ManArgs, command: Command) -> Status {
+    match write_pages(&args.directory, command) {
         Ok(()) => Status::Done,
         Err(problem) => {
             complain(&problem);
@@ -88,8 +88,8 @@ fn with_choices(command: Command) -> Command {
         .mut_subcommands(with_choices)
 }
 
-fn write_pages(directory: &Path) -> Result<(), String> {
-    let mut command = CommandLine::command().disable_help_subcommand(true);
+fn write_pages(directory: &Path, command: Command) -> Result<(), String> {
+    let mut command = command.disable_help_subcommand(true);
     command.build();
     let commands = command.get_subcommands().cloned();
     let pages = commands.map(|subcommand| (subcommand, "ringpost"));

@@ -7,9 +7,9 @@ use std::time::Duration;
 use ringpost::auth::{Keyring, ends_after};
 
 use super::layers::Layer;
+use super::output::{Status, complain, print};
 use super::slot::parse_time;
 use super::sources::resolve;
-use super::{Status, complain, print};
 
 /// What `ringpost token` is given.
 #[derive(clap::Args, Debug)]

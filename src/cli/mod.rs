@@ -24,6 +24,7 @@ mod listeners;
 mod log;
 mod manual;
 mod mint;
+mod output;
 mod panics;
 mod reload;
 mod serve;
@@ -35,32 +36,17 @@ mod tokens;
 mod value_origin;
 mod values;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::builder::{OsStr, Resettable};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use output::Status;
+#[cfg(feature = "bench")]
+use output::{complain, print};
 #[cfg(feature = "bench")]
 use ringpost_load::{self as bench, BenchArgs};
-
-/// What happened, as the process' exit status.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Status {
-    /// Done, or the server answered ok.
-    Done = 0,
-    /// The server answered fail, or failed.
-    Failed = 1,
-    /// A bad command line or configuration, or nobody answers.
-    Trouble = 2,
-}
-
-impl From<Status> for ExitCode {
-    fn from(status: Status) -> ExitCode {
-        ExitCode::from(status as u8)
-    }
-}
 
 const LONG_ABOUT: &str = "\
 A push server: clients hold a connection bound to a uid, and a back end pushes to one uid or
@@ -204,8 +190,8 @@ pub fn run() -> ExitCode {
         Some(CliCommand::Check(args)) => check::run(&args),
         Some(CliCommand::Doctor(args)) => doctor::run(&args),
         Some(CliCommand::Health(args)) => health::run(&args),
-        Some(CliCommand::Completions(args)) => manual::completions(&args),
-        Some(CliCommand::Man(args)) => manual::pages(&args),
+        Some(CliCommand::Completions(args)) => manual::completions(&args, CommandLine::command()),
+        Some(CliCommand::Man(args)) => manual::pages(&args, CommandLine::command()),
     };
     status.into()
 }
@@ -220,25 +206,6 @@ fn measure(args: &BenchArgs) -> Status {
             Status::Trouble
         }
     }
-}
-
-/// Prints to stdout. A reader that has gone (`ringpost stats | head -1`) is no error of ours, and
-/// `println!` would panic.
-fn print(text: &str) {
-    let mut stdout = io::stdout().lock();
-    let _ = stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush());
-}
-
-/// Says on stderr what keeps us from doing it.
-fn complain(problem: &str) {
-    let _ = writeln!(io::stderr(), "ringpost: {problem}");
-}
-
-/// Says on stderr what is wrong with the settings: whole lines, which name their places.
-fn list(problems: &layers::Problems) {
-    let _ = write!(io::stderr(), "{problems}");
 }
 
 #[cfg(test)]

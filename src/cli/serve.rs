@@ -9,10 +9,11 @@ use super::keys::KeyFlags;
 use super::layers::Layer;
 use super::listener::ListenerSettings;
 use super::log::Level;
+use super::output::Status;
 use super::reload::Reloading;
 use super::settings::Settings;
 use super::sources::resolve;
-use super::{Status, doctor, drain, listeners, log, panics, tokens};
+use super::{doctor, drain, listeners, log, panics, tokens};
 use crate::apps::backend::report::BoundListener;
 
 /// The flags of `serve`.
@@ -51,7 +52,7 @@ pub fn run(args: &ServeArgs) -> Status {
     let settings = match resolve(args.config.as_deref(), flags) {
         Ok(settings) => settings,
         Err(problems) => {
-            super::list(&problems);
+            super::output::list(&problems);
             return Status::Trouble;
         }
     };

@@ -86,7 +86,7 @@ fn drive(start: &Start, workload: &mut dyn Workload) -> io::Result<Effort> {
     let (plan, shared) = (&start.plan, &start.shared);
     let gauge = &shared.gauges[start.share.number];
     let number = start.share.number;
-    let door = |target: &super::target::Target| Door {
+    let door = |target: &super::wire::target::Target| Door {
         target: target.clone(),
         sources: Sources::new(&plan.sources, &target.address, number),
     };

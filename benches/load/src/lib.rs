@@ -30,7 +30,6 @@ mod report;
 mod shared;
 mod show;
 mod stamp;
-mod target;
 mod turns;
 mod wire;
 mod workload;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use super::plan::{Kind, Plan, To};
 use super::stamp::{STAMP_BYTES_MAX, STAMP_BYTES_MIN};
-use super::target::Target;
 use super::wire::codec::Codec;
+use super::wire::target::Target;
 use super::{limits, meter};
 
 /// Most connections of a run; the number of one must fit a stamp with room to spare.

@@ -6,8 +6,8 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use super::plan::{Kind, Plan};
-use super::target::Target;
 use super::wire::codec::Piece;
+use super::wire::target::Target;
 use super::wire::{read_upgrade, upgrade_request};
 
 /// For the whole conversation.

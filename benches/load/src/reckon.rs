@@ -278,7 +278,7 @@ mod tests {
     fn the_verdict_says_client_in_so_many_words() {
         let plan = Plan {
             kind: Kind::Echo,
-            target: super::super::target::Target::parse("ws://127.0.0.1:1").unwrap(),
+            target: super::super::wire::target::Target::parse("ws://127.0.0.1:1").unwrap(),
             backend: None,
             token: None,
             metrics: None,

@@ -138,3 +138,9 @@ pub fn sized(bytes: u64) -> String {
     }
     format!("{bytes} bytes")
 }
+
+/// The worst of them.
+pub fn worst(findings: &[Finding]) -> Verdict {
+    let verdicts = findings.iter().map(|finding| finding.verdict);
+    verdicts.max().unwrap_or(Verdict::Ok)
+}

@@ -1,8 +1,8 @@
 //! What connections cost in memory: ours, the kernel's, and what TCP may take for its buffers.
 
-use super::DoctorPlan;
 use super::finding::{Finding, MendPlace, grouped, sized};
 use super::machine::Machine;
+use super::plan::DoctorPlan;
 
 /// Resident bytes of an idle, bound websocket connection, measured with 10,000 and 19,000 of them.
 const USER_BYTES: u64 = 285;

@@ -6,21 +6,19 @@ mod finding;
 mod machine;
 mod memory;
 mod network;
+mod plan;
 mod process;
 mod report;
 
 use std::path::{Path, PathBuf};
 
-use ringpost::config::{DescriptorTables, Driver};
-use ringpost::machine::RingTrial;
-
 use super::layers::Layer;
-use super::listener::Scheme;
+use super::output::{Status, complain, print};
 use super::settings::Settings;
 use super::sources::resolve;
-use super::{Status, complain, print};
-use finding::{Finding, Verdict, grouped};
+use finding::{Finding, Verdict, grouped, worst};
 use machine::Machine;
+use plan::DoctorPlan;
 
 /// The flags of `doctor`.
 #[derive(clap::Args, Debug)]
@@ -45,61 +43,6 @@ pub struct DoctorArgs {
     /// Another directory that holds proc and sys, for tests
     #[arg(long, value_name = "DIRECTORY", hide = true, default_value = "/")]
     root: PathBuf,
-}
-
-/// What is to be served, as far as the machine's limits are about it.
-#[derive(Clone, Debug)]
-struct DoctorPlan {
-    connections: u64,
-    cores: u64,
-    listeners: u64,
-    /// Those that are known beforehand.
-    ports: Vec<u16>,
-    http_connections: u64,
-    /// What the process may have of them, and of back ends'; 0 is any number.
-    http_connections_max: u64,
-    backend_connections: u64,
-    outbox_bytes_core: u64,
-    history_bytes_core: u64,
-    send_buffer_bytes: u64,
-    driver: Driver,
-    tables: DescriptorTables,
-    max_connections: u64,
-    /// What happened when rings were made; `None` if none were.
-    rings: Option<Vec<RingTrial>>,
-}
-
-impl DoctorPlan {
-    fn new(settings: &Settings, connections: u64, machine: &Machine) -> DoctorPlan {
-        let config = &settings.config;
-        let sites = settings.listeners.iter();
-        let sites = sites.filter(|one| one.scheme == Scheme::Http).count();
-        let ports = settings.listeners.iter().map(|one| one.address.port());
-        DoctorPlan {
-            connections,
-            cores: match config.cores {
-                0 => machine.cores() as u64,
-                cores => cores as u64,
-            },
-            listeners: settings
-                .listeners
-                .iter()
-                .filter(|one| one.path.is_none())
-                .count() as u64,
-            ports: ports.filter(|port| *port != 0).collect(),
-            // Of back ends, and of all others.
-            http_connections: (config.http_connections_max * 2 * sites.min(1)) as u64,
-            http_connections_max: config.http_connections_max as u64,
-            backend_connections: config.backend_connections_max as u64,
-            outbox_bytes_core: config.outbox_bytes_core_max as u64,
-            history_bytes_core: config.history_bytes_core_max as u64,
-            send_buffer_bytes: config.send_buffer_bytes as u64,
-            driver: config.driver,
-            tables: config.descriptor_tables,
-            max_connections: config.max_connections as u64,
-            rings: None,
-        }
-    }
 }
 
 /// Everything that is looked at, in the order in which connections meet it.
@@ -127,11 +70,6 @@ const CHECKS: &[fn(&Machine, &DoctorPlan) -> Option<Finding>] = &[
 fn examine(machine: &Machine, plan: &DoctorPlan) -> Vec<Finding> {
     let findings = CHECKS.iter().filter_map(|check| check(machine, plan));
     findings.collect()
-}
-
-fn worst(findings: &[Finding]) -> Verdict {
-    let verdicts = findings.iter().map(|finding| finding.verdict);
-    verdicts.max().unwrap_or(Verdict::Ok)
 }
 
 /// Looks, and says.

@@ -1,8 +1,8 @@
 //! What the kernel's network stack holds: queues, tracked connections, ports, tables; and what it has dropped.
 
-use super::DoctorPlan;
 use super::finding::{Finding, MendPlace, grouped};
 use super::machine::Machine;
+use super::plan::DoctorPlan;
 
 /// What a listener asks for; the kernel gives no more than `net.core.somaxconn`.
 const BACKLOG: u64 = 4_096;

@@ -3,9 +3,9 @@
 use ringpost::config::{CORES_MAX, DescriptorTables, Driver};
 use ringpost::machine::{DescriptorNeed, RingTrial};
 
-use super::DoctorPlan;
 use super::finding::{Finding, MendPlace, grouped, sized};
 use super::machine::Machine;
+use super::plan::DoctorPlan;
 
 /// Locked memory of a core's two rings.
 const RING_BYTES: u64 = 700 << 10;

@@ -4,8 +4,7 @@ use std::fmt::Write;
 
 use serde_json::json;
 
-use super::finding::{Finding, MendPlace, Verdict, grouped};
-use super::worst;
+use super::finding::{Finding, MendPlace, Verdict, grouped, worst};
 
 /// Widest line of prose. What is to be copied is not broken.
 const COLUMNS: usize = 80;

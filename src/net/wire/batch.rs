@@ -220,6 +220,20 @@ fn reused<T, U>(mut list: Vec<T>) -> Vec<U> {
     list.into_iter().map(|_| unreachable!("cleared")).collect()
 }
 
+/// The sockets do not block anyway, and a send takes what there is room for; a broken pipe is an error and no signal.
+const SEND_FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+
+/// What is sent with it waits for more: for the end of the stream, of which it is told at once (send(2), MSG_MORE).
+const LAST_FLAGS: libc::c_int = SEND_FLAGS | libc::MSG_MORE;
+
+/// How one write is sent, which is its connection's last or not.
+pub fn send_flags(is_last: bool) -> libc::c_int {
+    match is_last {
+        true => LAST_FLAGS,
+        false => SEND_FLAGS,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use std::io;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use super::{EVENTS_PER_TURN, Ready};
+use super::ready::{EVENTS_PER_TURN, Ready};
 use crate::ident::ConnId;
 
 pub struct Epoll {

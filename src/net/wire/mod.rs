@@ -5,12 +5,15 @@
 
 mod batch;
 mod epoll;
+mod probe;
+mod ready;
 #[cfg(test)]
 mod tests;
 mod uring;
 
-use batch::WriteContent;
 pub use batch::{Batch, BatchMemory, WRITE_BYTES_MAX, Written};
+use batch::{WriteContent, send_flags};
+pub use ready::{EVENTS_PER_TURN, Ready, Watch};
 
 use std::io;
 use std::net::TcpStream;
@@ -19,71 +22,6 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use crate::ident::ConnId;
 use epoll::Epoll;
 use uring::Uring;
-
-/// Events taken in one call. What is left keeps the descriptor readable.
-pub const EVENTS_PER_TURN: usize = 512;
-
-/// What has happened to a connection since it was last asked.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct Ready {
-    /// The connection's id in one word, see [`Ready::connection`].
-    id: u64,
-    /// Bytes or the end of the stream can be read.
-    pub readable: bool,
-    /// The end of the stream is in sight: read to it.
-    pub ending: bool,
-    /// The kernel takes bytes again.
-    pub writable: bool,
-    /// The socket has an error.
-    pub broken: bool,
-    /// The wire has stopped watching. Whoever still has the connection has it watched again, and loses
-    /// nothing by it: what is ready then is reported.
-    pub unwatched: bool,
-    /// The wire has stopped watching, as it was told to. Nothing else is said with it.
-    pub recalled: bool,
-}
-
-/// How the wire watches a connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Watch {
-    /// Not yet.
-    Not,
-    /// Until it has input, and not for room to write.
-    Once,
-    /// So it was, until it was told to stop, which it has not confirmed.
-    Recalled,
-    /// Not any more: it has had input, and is to be watched for good.
-    Over,
-    /// For good.
-    Always,
-}
-
-impl Watch {
-    /// Whether the wire has it.
-    pub fn is_on(self) -> bool {
-        matches!(self, Watch::Once | Watch::Recalled | Watch::Always)
-    }
-}
-
-impl Ready {
-    /// From poll(2)'s flags, which are epoll's, too.
-    fn new(id: u64, flags: u32) -> Ready {
-        let has = |wanted: libc::c_int| flags & wanted as u32 != 0;
-        Ready {
-            id,
-            readable: has(libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLHUP),
-            ending: has(libc::EPOLLRDHUP | libc::EPOLLHUP),
-            writable: has(libc::EPOLLOUT),
-            broken: has(libc::EPOLLERR),
-            unwatched: false,
-            recalled: false,
-        }
-    }
-
-    pub fn connection(&self) -> ConnId {
-        ConnId::from_bits(self.id)
-    }
-}
 
 /// Which backend.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -130,7 +68,7 @@ impl Wire {
     pub fn probe(kind: WireKind) -> io::Result<()> {
         match kind {
             WireKind::Epoll => Ok(()),
-            WireKind::Uring => uring::probe(),
+            WireKind::Uring => probe::probe(),
         }
     }
 
@@ -244,19 +182,6 @@ impl Wire {
             Wire::Epoll(_) => false,
             Wire::Uring(uring) => uring.has_stash(),
         }
-    }
-}
-
-/// The sockets do not block anyway, and a send takes what there is room for; a broken pipe is an error and no signal.
-const SEND_FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-
-/// What is sent with it waits for more: for the end of the stream, of which it is told at once (send(2), MSG_MORE).
-const LAST_FLAGS: libc::c_int = SEND_FLAGS | libc::MSG_MORE;
-
-fn send_flags(is_last: bool) -> libc::c_int {
-    match is_last {
-        true => LAST_FLAGS,
-        false => SEND_FLAGS,
     }
 }
 

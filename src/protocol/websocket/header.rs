@@ -3,8 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::CONTROL_BYTES_MAX;
 use crate::close::CloseReason;
+
+/// The bit that says that a frame is its message's last.
+pub const FIN: u8 = 0x80;
+/// A control frame's largest payload (section 5.5).
+pub const CONTROL_BYTES_MAX: usize = 125;
 
 /// Two bytes, a length of eight and the mask.
 pub(super) const HEADER_BYTES_MAX: usize = 14;

@@ -18,12 +18,7 @@ pub(in crate::protocol) use decoder::Terms;
 pub use decoder::WebSocketDecoder;
 
 use crate::payload::Message;
-use header::Opcode;
-
-/// The bit that says that a frame is its message's last.
-const FIN: u8 = 0x80;
-/// A control frame's largest payload (section 5.5).
-const CONTROL_BYTES_MAX: usize = 125;
+use header::{CONTROL_BYTES_MAX, FIN, Opcode};
 
 /// Appends the message as one unmasked, unfragmented frame.
 pub(super) fn encode(message: Message<'_>, out: &mut Vec<u8>) {

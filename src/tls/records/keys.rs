@@ -7,11 +7,13 @@ use aws_lc_rs::hkdf::{self, Prk};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
-use super::{Cipher, Version};
+use super::cipher::{Cipher, Version};
 
 /// Longest hash, SHA-384's.
 const SECRET_BYTES_MAX: usize = 48;
 const KEY_BYTES_MAX: usize = 32;
+/// So many records are sealed with one key of AES-GCM at most (RFC 8446, 5.5, allows 2^24.5).
+pub(super) const RECORDS_PER_KEY_MAX: u64 = 1 << 23;
 
 impl Cipher {
     pub(super) fn key_bytes(self) -> usize {
@@ -47,7 +49,7 @@ impl Cipher {
     /// So many records are sealed with one key at most.
     pub(super) fn records_per_key_max(self) -> u64 {
         match self {
-            Cipher::Aes128Gcm | Cipher::Aes256Gcm => super::RECORDS_PER_KEY_MAX,
+            Cipher::Aes128Gcm | Cipher::Aes256Gcm => RECORDS_PER_KEY_MAX,
             Cipher::ChaCha20Poly1305 => u64::MAX,
         }
     }

@@ -5,6 +5,7 @@
 //! nanoseconds, rather than kept, which would cost some 600 bytes for each direction. The value can be written down: it
 //! moves between processes with its connection. Whoever writes it down has the keys.
 
+mod cipher;
 mod keys;
 mod opening;
 mod sealing;
@@ -15,6 +16,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use cipher::{Cipher, Version};
 pub use keys::Secret;
 use keys::TrafficKeys;
 pub use opening::OpenedRecords;
@@ -36,33 +38,11 @@ const TAG_BYTES: usize = 16;
 /// What a record of TLS 1.2 may have on top of what it holds (RFC 5246, 6.2.3), and one of TLS 1.3 (RFC 8446, 5.2).
 const EXPANSION_12_MAX: usize = 2_048;
 const EXPANSION_13_MAX: usize = 256;
-/// So many records are sealed with one key of AES-GCM at most (RFC 8446, 5.5, allows 2^24.5).
-const RECORDS_PER_KEY_MAX: u64 = 1 << 23;
 
 const CHANGE_CIPHER_SPEC: u8 = 20;
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 const APPLICATION_DATA: u8 = 23;
-
-/// What is spoken.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Version {
-    /// TLS 1.2.
-    Tls12,
-    /// TLS 1.3.
-    Tls13,
-}
-
-/// How records are sealed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Cipher {
-    /// AES-128-GCM; with SHA-256 in TLS 1.3.
-    Aes128Gcm,
-    /// AES-256-GCM; with SHA-384 in TLS 1.3.
-    Aes256Gcm,
-    /// ChaCha20-Poly1305; with SHA-256 in TLS 1.3.
-    ChaCha20Poly1305,
-}
 
 /// One direction's keys, as rustls gives them.
 #[derive(Clone, Copy)]

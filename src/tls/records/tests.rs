@@ -2,6 +2,7 @@
 
 use std::mem::size_of;
 
+use super::keys::RECORDS_PER_KEY_MAX;
 use super::*;
 use crate::tls::failure::{End, Failure};
 

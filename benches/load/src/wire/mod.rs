@@ -5,6 +5,7 @@ mod connection;
 mod epoll;
 mod pool;
 mod source;
+pub mod target;
 mod upgrade;
 
 pub use connection::Ending;

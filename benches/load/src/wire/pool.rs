@@ -9,9 +9,9 @@ use super::codec::Piece;
 use super::connection::{Connection, Ending, Stage};
 use super::epoll::{Epoll, Event, Events, Wake};
 use super::source::Sources;
+use super::target::Target;
 use super::upgrade;
 use crate::random::Random;
-use crate::target::Target;
 
 /// The token of the wake-up.
 const WAKE: u64 = u64::MAX;

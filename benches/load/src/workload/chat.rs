@@ -8,8 +8,9 @@ use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::crowd::FRONT;
 use super::crowd::cannot_open;
-use super::{FRONT, Workload};
+use super::driven::Workload;
 use crate::ledger::Inbox;
 use crate::plan::{Plan, Share};
 use crate::random::Random;

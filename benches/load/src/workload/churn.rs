@@ -7,9 +7,10 @@
 
 use std::sync::Arc;
 
+use super::crowd::FRONT;
 use super::crowd::{ERROR, LOGGED_IN, cannot_open, no_login};
+use super::driven::Workload;
 use super::talk::Talk;
-use super::{FRONT, Workload};
 use crate::plan::{Plan, Share};
 use crate::random::Random;
 use crate::record::Record;

@@ -4,8 +4,9 @@
 
 use std::sync::Arc;
 
+use super::crowd::FRONT;
 use super::crowd::{cannot_open, logged_in, no_login};
-use super::{FRONT, Workload};
+use super::driven::Workload;
 use crate::pace::Pace;
 use crate::plan::{Plan, Share};
 use crate::record::Record;

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use super::FRONT;
 use crate::plan::{Plan, Share};
 use crate::record::Record;
 use crate::wire::{Ending, Pool};
+
+/// The door to the listener, and to the back end's port.
+pub const FRONT: usize = 0;
+pub const BACK: usize = 1;
 
 /// Connections that one generator has under way to being logged in.
 const OPENING_MAX: usize = 128;

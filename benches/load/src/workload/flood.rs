@@ -10,8 +10,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::Workload;
 use super::crowd::{Crowd, ERROR};
+use super::driven::Workload;
 use crate::ledger::{Inbox, Sequence};
 use crate::pace::Pace;
 use crate::plan::{Plan, Share, To};

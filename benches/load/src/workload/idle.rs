@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Workload;
 use super::crowd::Crowd;
+use super::driven::Workload;
 use crate::plan::{Plan, Share};
 use crate::record::Record;
 use crate::shared::Phase;

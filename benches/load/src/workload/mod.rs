@@ -5,6 +5,7 @@ mod chat;
 mod churn;
 mod connect;
 mod crowd;
+mod driven;
 mod flood;
 mod idle;
 mod prove;
@@ -14,44 +15,8 @@ mod talk;
 use std::sync::Arc;
 
 use super::plan::{Kind, Plan, Share};
-use super::record::Record;
-use super::shared::{Phase, Shared};
-use super::wire::{Client, Pool};
-use crowd::Crowd;
-
-/// The door to the listener, and to the back end's port.
-pub const FRONT: usize = 0;
-pub const BACK: usize = 1;
-
-/// Bytes waiting for the kernel on one connection past which a fixed rate holds back.
-pub const BACKLOG_BYTES_MAX: usize = 256 << 10;
-
-/// A generator's clients, driven by its loop.
-pub trait Workload: Client {
-    /// Sends what is due. Returns when it wants to be called again at the latest.
-    fn turn(&mut self, pool: &mut Pool, phase: Phase, now: u64) -> u64;
-    /// Its connections, where they all come in one way.
-    fn crowd(&self) -> Option<&Crowd> {
-        None
-    }
-    /// Connections logged in.
-    fn up(&self) -> usize {
-        self.crowd().map_or(0, Crowd::up)
-    }
-    /// Whether all is set up.
-    fn is_ready(&self) -> bool {
-        self.crowd().is_none_or(Crowd::is_complete)
-    }
-    /// Whether all that it was to do is done, where there is an end to that.
-    fn is_done(&self) -> bool {
-        false
-    }
-    /// Whether nothing is on the way.
-    fn is_quiet(&self) -> bool;
-    /// Counts what has not arrived; nothing will any more.
-    fn conclude(&mut self);
-    fn record(&mut self) -> &mut Record;
-}
+use super::shared::Shared;
+pub use driven::Workload;
 
 /// The workload of a plan, for one generator.
 pub fn make(plan: &Arc<Plan>, share: Share, shared: &Arc<Shared>) -> Box<dyn Workload> {

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use super::Workload;
 use super::broadcast::Broadcast;
 use super::crowd::Crowd;
+use super::driven::Workload;
 use crate::plan::{Plan, Share};
 use crate::record::Record;
 use crate::shared::{Phase, Shared};

@@ -6,8 +6,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::crowd::BACK;
 use super::crowd::{Crowd, LOGGED_IN, cannot_open};
-use super::{BACK, BACKLOG_BYTES_MAX, Workload};
+use super::driven::{BACKLOG_BYTES_MAX, Workload};
 use crate::ledger::Inbox;
 use crate::pace::Pace;
 use crate::plan::{Plan, Share};

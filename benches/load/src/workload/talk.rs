@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::crowd::{Crowd, ERROR};
-use super::{BACKLOG_BYTES_MAX, Workload};
+use super::driven::{BACKLOG_BYTES_MAX, Workload};
 use crate::ledger::Inbox;
 use crate::pace::Pace;
 use crate::plan::{Kind, Plan, Share};

@@ -7,6 +7,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use ringpost::config::{DescriptorTables, Driver};
+use ringpost::machine::RingTrial;
+
 use super::*;
 
 /// A directory that looks like a machine on which 100,000 connections fit.

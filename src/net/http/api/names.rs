@@ -1,6 +1,6 @@
 //! Names in a request's target: a uid or a group in its path, a query's fields.
 
-use super::ApiError;
+use super::errors::ApiError;
 use crate::ident::check_uid;
 use crate::protocol::http::query::{decode, unescape};
 

@@ -1,7 +1,7 @@
 //! The wire on a ring of the core's own: a connection is armed by a poll that its next input ends, and from then
 //! on by a multishot poll for its lifetime; the writes of a turn are handed to the kernel in one call.
 //!
-//! Nothing in user space for a connection that waits. Two things are counted on, and checked by [`probe`]:
+//! Nothing in user space for a connection that waits. Two things are counted on, and checked by [`probe`](super::probe):
 //! - A poll is in the kernel's hands, and holds the socket open, until its last completion (the one without
 //!   `more`), which follows a cancel at once. Completions name the connection with its generation, so one that
 //!   comes late goes nowhere.
@@ -14,12 +14,9 @@
 mod checked;
 #[cfg(test)]
 mod model;
-mod probe;
 mod ring;
 #[cfg(test)]
 mod tests;
-
-pub use probe::probe;
 
 use std::collections::VecDeque;
 use std::io;
@@ -29,8 +26,8 @@ use std::time::Duration;
 
 use tracing::error;
 
-use super::batch::WriteContent;
-use super::{Batch, EVENTS_PER_TURN, Ready, Written, send_flags};
+use super::batch::{Batch, WriteContent, Written, send_flags};
+use super::ready::{EVENTS_PER_TURN, Ready};
 use crate::ident::ConnId;
 #[cfg(asan)]
 use checked::CheckedRing as Ring;

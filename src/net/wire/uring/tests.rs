@@ -14,7 +14,7 @@ struct Peer {
 }
 
 fn small(requests: u32, completions: u32) -> Option<Uring> {
-    super::probe().ok()?;
+    crate::net::wire::probe::probe().ok()?;
     Some(Uring::with_sizes(requests, completions).unwrap())
 }
 

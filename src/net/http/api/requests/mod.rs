@@ -12,7 +12,8 @@ use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::{ApiError, names};
+use super::errors::ApiError;
+use super::names;
 use crate::config::KEEP_MAX;
 use crate::ident::{EVERYBODY, UidError, check_uid};
 use crate::protocol::http::Request;

@@ -3,9 +3,10 @@
 use std::io::{self, Read};
 use std::net::{TcpListener, TcpStream};
 
-use super::Uring;
+use super::batch::{Batch, BatchMemory, Written};
+use super::ready::Ready;
+use super::uring::Uring;
 use crate::ident::ConnId;
-use crate::net::wire::{Batch, BatchMemory, Ready, Written};
 
 /// The send buffer of the socket tried (the kernel doubles it), and much more than that.
 const BUFFER: usize = 64 << 10;

@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use super::wire::codec::Codec;
+use super::codec::Codec;
 
 /// A listener and how to speak to it.
 #[derive(Clone, Debug)]

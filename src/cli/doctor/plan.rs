@@ -1,0 +1,64 @@
+//! [`DoctorPlan`]: what is to be served, as far as the machine's limits are about it.
+
+use ringpost::config::{DescriptorTables, Driver};
+use ringpost::machine::RingTrial;
+
+use super::machine::Machine;
+use crate::cli::listener::Scheme;
+use crate::cli::settings::Settings;
+
+/// What is to be served, as far as the machine's limits are about it.
+#[derive(Clone, Debug)]
+pub struct DoctorPlan {
+    pub connections: u64,
+    pub cores: u64,
+    pub listeners: u64,
+    /// Those that are known beforehand.
+    pub ports: Vec<u16>,
+    pub http_connections: u64,
+    /// What the process may have of them, and of back ends'; 0 is any number.
+    pub http_connections_max: u64,
+    pub backend_connections: u64,
+    pub outbox_bytes_core: u64,
+    pub history_bytes_core: u64,
+    pub send_buffer_bytes: u64,
+    pub driver: Driver,
+    pub tables: DescriptorTables,
+    pub max_connections: u64,
+    /// What happened when rings were made; `None` if none were.
+    pub rings: Option<Vec<RingTrial>>,
+}
+
+impl DoctorPlan {
+    /// Of these settings, with so many connections.
+    pub fn new(settings: &Settings, connections: u64, machine: &Machine) -> DoctorPlan {
+        let config = &settings.config;
+        let sites = settings.listeners.iter();
+        let sites = sites.filter(|one| one.scheme == Scheme::Http).count();
+        let ports = settings.listeners.iter().map(|one| one.address.port());
+        DoctorPlan {
+            connections,
+            cores: match config.cores {
+                0 => machine.cores() as u64,
+                cores => cores as u64,
+            },
+            listeners: settings
+                .listeners
+                .iter()
+                .filter(|one| one.path.is_none())
+                .count() as u64,
+            ports: ports.filter(|port| *port != 0).collect(),
+            // Of back ends, and of all others.
+            http_connections: (config.http_connections_max * 2 * sites.min(1)) as u64,
+            http_connections_max: config.http_connections_max as u64,
+            backend_connections: config.backend_connections_max as u64,
+            outbox_bytes_core: config.outbox_bytes_core_max as u64,
+            history_bytes_core: config.history_bytes_core_max as u64,
+            send_buffer_bytes: config.send_buffer_bytes as u64,
+            driver: config.driver,
+            tables: config.descriptor_tables,
+            max_connections: config.max_connections as u64,
+            rings: None,
+        }
+    }
+}
