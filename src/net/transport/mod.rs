@@ -6,24 +6,31 @@
 
 mod accepting;
 mod answering;
+mod departing;
 mod departures;
 mod ending;
 mod handshakes;
+mod http_connections;
 mod lingering;
 mod link_table;
 mod migration;
 mod opening;
+mod paused;
 mod pausing;
 mod permits;
+mod permitting;
+mod read_memory;
 mod read_queues;
 mod reading;
 mod renewing;
 mod requests;
+mod stop_stage;
 mod stopping;
 mod subscribing;
 #[cfg(test)]
 mod tests;
 mod watching;
+mod writes;
 mod writing;
 
 use std::os::fd::BorrowedFd;
@@ -40,14 +47,14 @@ use super::wire::{Ready, Wire};
 use crate::shard::ListenerSpec;
 use departures::Departures;
 use handshakes::Handshakes;
+use http_connections::HttpConnections;
 use link_table::LinkTable;
-use pausing::Paused;
+use paused::Paused;
+use read_memory::ReadMemory;
 use read_queues::ReadQueues;
-use reading::ReadMemory;
 pub use renewing::Touch;
-use requests::HttpConnections;
-use stopping::StopStage;
-use writing::Writes;
+use stop_stage::StopStage;
+use writes::Writes;
 
 /// See the module.
 pub struct Transport {

@@ -6,7 +6,7 @@ use tracing::debug;
 
 use super::Transport;
 use super::accepting::ADDRESS_FULL;
-use super::reading::message_bytes_max;
+use super::read_memory::message_bytes_max;
 use crate::app::ending;
 use crate::app::host::{Flow, Host};
 use crate::auth::Credential;

@@ -1,15 +1,15 @@
-//! Connections that are not read for now, and when they are again: [`Paused`].
+//! Connections that are not read for now, and when they are again.
 //!
-//! Bound: each is in the list once (`Slot::paused`); a round looks at [`LOOKED_AT`] of them, and at none while nothing
+//! Bound: a round looks at [`LOOKED_AT`] of them, and at none while nothing
 //! has changed that could let one go on.
 
-use std::collections::VecDeque;
 use std::sync::LazyLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing::info;
 
 use super::Transport;
+use super::paused::Pause;
 use crate::app::host::{Flow, Host};
 use crate::ident::ConnId;
 use crate::log_limiter::SharedLogLimiter;
@@ -23,57 +23,6 @@ const KEPT: usize = 64;
 /// How often it is said, by all cores together, that somebody is slowed.
 static SAID: LazyLock<SharedLogLimiter> =
     LazyLock::new(|| SharedLogLimiter::every(Duration::from_secs(60)));
-
-struct Pause {
-    id: ConnId,
-    hold: Hold,
-    /// Up to when it has been counted.
-    counted: Instant,
-}
-
-/// See the module.
-#[derive(Default)]
-pub struct Paused {
-    list: VecDeque<Pause>,
-    /// How many of them wait for what they have caused to be written.
-    debtors: usize,
-    /// What [`Host::relief`] was when all were last looked at, and how many are still to be looked at since.
-    relief: [u64; 4],
-    unseen: usize,
-    /// Connections whose peer sends no more, but still gets the answers it has asked for.
-    pub(super) half_closed: Vec<ConnId>,
-}
-
-impl Paused {
-    pub fn debtors(&self) -> usize {
-        self.debtors
-    }
-
-    fn push(&mut self, pause: Pause) {
-        self.debtors += usize::from(pause.hold == Hold::Backlog);
-        self.list.push_back(pause);
-    }
-
-    fn pop(&mut self) -> Option<Pause> {
-        let pause = self.list.pop_front()?;
-        self.debtors -= usize::from(pause.hold == Hold::Backlog);
-        Some(pause)
-    }
-
-    /// Whether one of them may have been let go on since it was looked at.
-    fn wants_look(&mut self, host: &Host) -> bool {
-        if self.list.is_empty() {
-            self.unseen = 0;
-            return false;
-        }
-        let relief = host.relief();
-        if relief != self.relief {
-            self.relief = relief;
-            self.unseen = self.list.len();
-        }
-        self.unseen > 0
-    }
-}
 
 impl Transport {
     pub(super) fn pause(&mut self, host: &mut Host, id: ConnId) {

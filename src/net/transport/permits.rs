@@ -11,12 +11,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 
-use super::Transport;
-use crate::app::host::Host;
-use crate::close::CloseReason;
 use crate::ident::ConnId;
-use crate::net::connection::Counted;
-use crate::net::http::RequestKind;
 use crate::shard::{Exchange, Shard, TICK, Tick};
 
 /// One that has asked nothing for less than this is about to ask, and keeps its permit.
@@ -24,16 +19,13 @@ const IDLE_MIN: Tick = (5_000 / TICK.as_millis()) as Tick;
 /// Entries that may be stale beside as many that are not.
 const STALE_MAX: usize = 64;
 
-/// Provisional connections of one core.
-const PROVISIONAL_MAX: usize = 64;
-
 /// See the module.
 #[derive(Default)]
 pub struct HttpPermits {
     /// Connections, by a time until when they had asked something; some of them have asked later, or are gone, by now.
     idle: VecDeque<(ConnId, Tick)>,
     /// Provisional ones as they came; some are so no more.
-    provisional: VecDeque<ConnId>,
+    pub(super) provisional: VecDeque<ConnId>,
     /// Clients of proxies that are believed, each counted while its request is under way: by connection, the listener and
     /// its address.
     clients: HashMap<ConnId, (u16, SocketAddr)>,
@@ -72,7 +64,7 @@ impl HttpPermits {
     }
 
     /// The one that has asked nothing for longest, if that is a while, of those for which this holds.
-    fn longest(&mut self, shard: &Shard, holds: impl Fn(ConnId) -> bool) -> Option<ConnId> {
+    pub fn longest(&mut self, shard: &Shard, holds: impl Fn(ConnId) -> bool) -> Option<ConnId> {
         let is_long = |since: Tick| shard.clock.now().saturating_sub(since) >= IDLE_MIN;
         let (mut found, mut others) = (None, Vec::new());
         // By when they were noted: who has asked since then is noted anew, and comes up later.
@@ -101,89 +93,12 @@ impl HttpPermits {
     }
 }
 
-impl Transport {
-    /// Ends a connection that asks nothing, for another: a back end's for a back end's. False if there is none that has for a
-    /// while.
-    pub(super) fn make_room(&mut self, host: &mut Host, for_back_end: bool) -> bool {
-        let links = &self.links;
-        let is_like = |id: ConnId| {
-            let link = links.get(id);
-            link.is_some_and(|link| link.progress.counted.is_back_end() == for_back_end)
-        };
-        let Some(id) = self.http.permits.longest(host.shard(), is_like) else {
-            return false;
-        };
-        host.close(id, CloseReason::Idle);
-        self.end(host, id);
-        true
-    }
-
-    /// Takes a newcomer in that found no permit. Of too many the oldest is told so.
-    pub(super) fn receive_provisional(&mut self, host: &mut Host, id: ConnId) {
-        host.shard().set_exchange(id, Exchange::Provisional);
-        let provisional = &mut self.http.permits.provisional;
-        provisional.push_back(id);
-        if provisional.len() > PROVISIONAL_MAX {
-            provisional
-                .retain(|id| host.shard().connections.exchange(*id) == Some(Exchange::Provisional));
-            if provisional.len() > PROVISIONAL_MAX
-                && let Some(oldest) = provisional.pop_front()
-            {
-                host.close(oldest, CloseReason::ConnectionLimit);
-            }
-        }
-    }
-
-    /// Counts a request's connection as what its head shows it to be. An error if it has no permit, and needs one.
-    pub(super) fn take_permit(
-        &mut self,
-        host: &mut Host,
-        id: ConnId,
-        listener: u16,
-        kind: RequestKind,
-    ) -> Result<(), CloseReason> {
-        let counted = self.links.get_mut(id).map(|link| link.progress.counted);
-        let Some((mut counted, peer)) = counted.zip(host.shard().connections.peer(id)) else {
-            return Ok(());
-        };
-        let is_provisional = counted == Counted::Provisional;
-        match kind {
-            RequestKind::Other if is_provisional => return Err(CloseReason::ConnectionLimit),
-            RequestKind::BackEnd if !counted.is_back_end() => {}
-            _ => return Ok(()),
-        }
-        let mut entered = self.admission.promote(listener, &mut counted, peer);
-        if entered.is_err() && self.make_room(host, true) {
-            entered = self.admission.promote(listener, &mut counted, peer);
-        }
-        if let Some(link) = self.links.get_mut(id) {
-            link.progress.counted = counted;
-        }
-        match is_provisional {
-            true => entered.inspect(|()| self.http.permits.add(host.shard(), id)),
-            // It has another.
-            false => Ok(()),
-        }
-    }
-
-    /// One that is refused counts towards nothing any more. False if too many are being told already.
-    pub(super) fn give_up_permit(&mut self, host: &mut Host, id: ConnId) -> bool {
-        if !self.admission.may_tell() {
-            return false;
-        }
-        if let Some(link) = self.links.get_mut(id) {
-            let had = std::mem::replace(&mut link.progress.counted, Counted::Nothing);
-            self.leave(host, id, had);
-        }
-        true
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::rc::Rc;
 
     use super::*;
+    use crate::close::CloseReason;
     use crate::config::Config;
     use crate::ident::Space;
     use crate::protocol::Codec;

@@ -11,28 +11,9 @@ use crate::close::CloseReason;
 use crate::guard::guard;
 use crate::ident::ConnId;
 use crate::net::connection::Input;
-use crate::net::rates::{Rates, Unit};
+use crate::net::rates::Unit;
 use crate::protocol::stranger::Stranger;
-use crate::protocol::websocket::deflate::Inflater;
 use crate::protocol::{Codec, Event};
-
-/// One read takes at most this much. What it holds beyond a helping ([`UNITS_PER_HELPING`]) waits for the others' turn.
-pub(super) const READ_BYTES: usize = 64 << 10;
-
-/// What is read into, and what compressed messages are inflated into. One a core.
-pub struct ReadMemory {
-    buffer: Vec<u8>,
-    pub(super) inflater: Inflater,
-}
-
-impl Default for ReadMemory {
-    fn default() -> ReadMemory {
-        ReadMemory {
-            buffer: vec![0; READ_BYTES],
-            inflater: Inflater::default(),
-        }
-    }
-}
 
 impl Transport {
     /// Has a connection read in a later turn.
@@ -355,80 +336,4 @@ fn unit_of(event: &Result<Option<Event<'_>>, CloseReason>) -> Unit {
             | Event::CompressedBinary(_),
         )) => Unit::Message,
     }
-}
-
-impl ReadMemory {
-    /// Does what an event asks for, which does not end the connection. Those of one that is closing are looked at alone.
-    fn take(
-        &mut self,
-        host: &mut Host,
-        id: ConnId,
-        flow: Flow,
-        event: Event<'_>,
-        rates: Option<&mut Rates>,
-    ) -> Result<(), CloseReason> {
-        let goes_on = flow == Flow::Go;
-        match event {
-            Event::Message(message) => {
-                if goes_on {
-                    host.message(id, message);
-                }
-            }
-            Event::CompressedText(bytes) | Event::CompressedBinary(bytes) => {
-                if goes_on {
-                    let text = matches!(event, Event::CompressedText(_));
-                    return take_compressed(&mut self.inflater, rates, host, id, bytes, text);
-                }
-            }
-            Event::Ping(payload) => {
-                host.shard().work.called();
-                if goes_on {
-                    host.shard()
-                        .send_raw(id, |codec, out| codec.encode_pong(payload, out));
-                }
-            }
-            Event::TooLong(_) | Event::NotUtf8(_) | Event::Unended(_) => {
-                if goes_on && let Some((flaw, line)) = event.flawed() {
-                    host.flawed(id, flaw, line);
-                }
-            }
-            Event::Pong | Event::Close { .. } => host.shard().work.called(),
-        }
-        Ok(())
-    }
-}
-
-/// Has the app take a message that has come compressed.
-fn take_compressed(
-    inflater: &mut Inflater,
-    rates: Option<&mut Rates>,
-    host: &mut Host,
-    id: ConnId,
-    bytes: &[u8],
-    text: bool,
-) -> Result<(), CloseReason> {
-    let bytes_max = message_bytes_max(host, id);
-    let inflated = inflater.inflate(bytes, text, bytes_max);
-    if let Ok(message) = &inflated {
-        host.shard().work.inflated(message.len());
-    }
-    let taken = inflated.and_then(|message| {
-        host.shard().stats.messages_inflated += 1;
-        // It is worth what it comes to: to the app, and to those whom it is sent on to.
-        let more = message.len().saturating_sub(bytes.len());
-        if let Some(rates) = rates
-            && !rates.spend(id, more, Unit::Nothing, host.now())
-        {
-            return Err(CloseReason::RateLimit);
-        }
-        host.message(id, message);
-        Ok(())
-    });
-    inflater.trim();
-    taken
-}
-
-pub(super) fn message_bytes_max(host: &mut Host, id: ConnId) -> usize {
-    let listener = host.shard().connections.listener(id);
-    listener.map_or(0, |spec| spec.message_bytes_max)
 }

@@ -9,8 +9,6 @@ use std::rc::Rc;
 
 use super::Transport;
 use super::accepting::ADDRESS_FULL;
-use super::lingering::Lingering;
-use super::permits::HttpPermits;
 use crate::app::host::{Flow, Host};
 use crate::app::round::UNITS_PER_HELPING;
 use crate::close::CloseReason;
@@ -28,19 +26,6 @@ const TOO_FAST: HttpError = HttpError::new(
     "this connection has sent more than it may in this time",
 );
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-
-/// The connections of a core that ask by HTTP, and what their listeners share.
-#[derive(Default)]
-pub struct HttpConnections {
-    /// By listener; `None` of those that speak no HTTP.
-    ports: Vec<Option<Rc<Port>>>,
-    pub(super) pending_requests: Rc<PendingRequests>,
-    pub(super) body_bytes_max: usize,
-    /// Who of them could go for a newcomer, and whose clients are counted.
-    pub(super) permits: HttpPermits,
-    /// Those that have had their last answer.
-    pub(super) lingering: Lingering,
-}
 
 impl Transport {
     /// Has it serve these at their listeners.

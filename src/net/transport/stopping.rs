@@ -6,17 +6,6 @@ use crate::close::CloseReason;
 use crate::ident::ConnId;
 use crate::shard::{Exchange, Phase};
 
-/// How far the server is with its end.
-#[derive(Default)]
-pub struct StopStage {
-    /// It drains: no clients are let in.
-    pub(super) is_shut: bool,
-    /// It stops: nothing is read,
-    pub(super) is_quiet: bool,
-    /// and no further request is answered, whatever is read.
-    pub(super) is_stopping: bool,
-}
-
 impl Transport {
     /// The server drains: lets no clients in from now on.
     pub fn be_shut(&mut self) {

@@ -6,21 +6,13 @@
 use super::Transport;
 use crate::app::host::{Flow, Host};
 use crate::ident::ConnId;
-use crate::net::wire::{Batch, BatchMemory, WRITE_BYTES_MAX, Written};
+use crate::net::wire::{Batch, WRITE_BYTES_MAX, Written};
 use crate::shard::{Phase, Shard};
 
 /// Some 1.3 ms of small writes.
 const WRITES_PER_ROUND: usize = 256;
 /// Some 2 ms of large ones.
 const BYTES_PER_ROUND: usize = 8 << 20;
-
-/// Connections being written in this round, and what became of it.
-#[derive(Default)]
-pub struct Writes {
-    connections: Vec<ConnId>,
-    results: Vec<(ConnId, Written)>,
-    memory: BatchMemory,
-}
 
 impl Transport {
     /// Writes what waits, as much as one round may. Returns whether some is left.

@@ -11,7 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::reading::READ_BYTES;
+use super::read_memory::READ_BYTES;
 use super::*;
 use crate::app::host::{Flow, Host};
 use crate::app::hosted::{Hosted, Hosting};
