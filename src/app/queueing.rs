@@ -11,7 +11,7 @@ use super::host::Host;
 use super::local::Local;
 use crate::ident::{ConnId, Space};
 use crate::payload::Payload;
-use crate::shard::Following;
+use crate::shard::{Following, InFlight};
 use crate::streams::{Address, Position};
 
 impl Local {
@@ -106,11 +106,15 @@ impl Host {
         if !self.local.shard.in_flight.has_to_ask() {
             return;
         }
-        let Some(mut one) = self.local.shard.in_flight.take_left(id) else {
-            return;
-        };
-        let after = one.acknowledge(outstanding());
-        self.local.put_back(one.space, &one.uid, after);
+        if let Some(in_flight) = self.local.shard.in_flight.take_left(id) {
+            self.put_back(in_flight, outstanding());
+        }
+    }
+
+    /// What a connection was sent that has left its uid, but for so many bytes at the end.
+    pub fn put_back(&mut self, mut in_flight: Box<InFlight>, outstanding: usize) {
+        let after = in_flight.acknowledge(outstanding);
+        self.local.put_back(in_flight.space, &in_flight.uid, after);
     }
 
     /// Messages that the core's streams keep.

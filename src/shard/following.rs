@@ -89,7 +89,8 @@ impl Shard {
 
     /// It is to be bound to another uid, whose stream it follows from then on.
     pub fn follow_another_uid(&mut self, id: ConnId) {
-        if self.following(id).is_none() {
+        // On a plain wire it is none's any more when it is unbound.
+        if self.following(id).is_none() || !self.connections.tells_positions(id) {
             return;
         }
         self.followers.be_behind(id.slot);
@@ -247,7 +248,7 @@ impl Shard {
     }
 
     /// Queues what came behind what it has by now: all that was held before this offset was kept, or all.
-    fn release_held(&mut self, id: ConnId, nth: usize, before: Option<u64>) {
+    pub(super) fn release_held(&mut self, id: ConnId, nth: usize, before: Option<u64>) {
         loop {
             let Some(following) = self.following_mut(id) else {
                 return;

@@ -151,14 +151,15 @@ impl InFlightTable {
         std::mem::take(&mut self.long)
     }
 
-    /// Those to ask for that have left.
-    pub fn left(&self) -> impl Iterator<Item = ConnId> {
-        self.left.iter().map(|(id, _)| *id)
+    /// All to ask for that have left, and what they were sent.
+    pub fn take_all_left(&mut self) -> Vec<(ConnId, Box<InFlight>)> {
+        std::mem::take(&mut self.left)
     }
 
     /// What one of these was sent, the first time that it is asked for.
     pub fn take_left(&mut self, id: ConnId) -> Option<Box<InFlight>> {
-        let at = self.left.iter().position(|(of, _)| *of == id)?;
+        // It has mostly left just now.
+        let at = self.left.iter().rposition(|(of, _)| *of == id)?;
         Some(self.left.swap_remove(at).1)
     }
 

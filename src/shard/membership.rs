@@ -76,7 +76,7 @@ impl Shard {
             return;
         }
         let space = self.connections.space_of(id);
-        self.in_flight.leave(id);
+        self.leave_queue(id);
         self.uids.remove(&mut self.connections.slots, space, id);
         self.stats.bound -= 1;
         self.report_disconnect(id, CloseReason::Normal);

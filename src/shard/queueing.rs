@@ -30,6 +30,16 @@ impl Shard {
         self.in_flight.note(id, offset, waiting);
     }
 
+    /// A connection on a plain wire is to be unbound: what is not for its uid and was held for it leaves, and what still
+    /// waits in the queue stays there.
+    pub(super) fn leave_queue(&mut self, id: ConnId) {
+        if self.followers.is_behind(id.slot) && self.connections.is_on_plain_wire(id) {
+            self.release_held(id, 0, None);
+            self.followers.unfollow(id.slot);
+        }
+        self.in_flight.leave(id);
+    }
+
     /// So many bytes of one that goes on are not acknowledged.
     pub fn acknowledge(&mut self, id: ConnId, outstanding: usize) {
         if self.connections.get(id).is_some()

@@ -135,6 +135,14 @@ impl Cores {
                 worked |= self.read(client);
             }
         }
+        let host = &mut self.hosts[core];
+        for (_, in_flight) in host.shard().in_flight.take_all_left() {
+            // Whoever is here has all that was written to it.
+            host.put_back(in_flight, 0);
+        }
+        host.tell_expired();
+        worked |= host.has_readers();
+        host.read_on();
         worked |= self.write(core);
         for client in 0..self.connections.len() {
             worked |= self.finish(client, core);

@@ -160,13 +160,11 @@ impl Transport {
                 host.shard().acknowledge(id, outstanding);
             }
         }
-        let left: Vec<ConnId> = host.shard().in_flight.left().collect();
-        for id in left {
+        for (id, in_flight) in host.shard().in_flight.take_all_left() {
             let link = self.links.get(id);
             // One that has moved on took its socket along.
-            host.acknowledged(id, || {
-                link.map_or(usize::MAX, |link| bytes_outstanding(&link.stream))
-            });
+            let outstanding = link.map_or(usize::MAX, |link| bytes_outstanding(&link.stream));
+            host.put_back(in_flight, outstanding);
         }
     }
 

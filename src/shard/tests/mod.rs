@@ -6,6 +6,7 @@ mod events;
 mod exchange;
 mod lateness;
 mod migration;
+mod queues;
 mod room;
 
 use std::net::SocketAddr;
