@@ -70,7 +70,7 @@ mod tests {
         for number in 0..100_000 {
             assert_eq!(queue.pop(), Some(number));
         }
-        assert!(queue.is_empty() && queue.len() == 0);
+        assert_eq!((queue.is_empty(), queue.len()), (true, 0));
         assert_eq!(queue.pop(), None);
         assert!(queue.capacity() <= 2 * KEPT, "{}", queue.capacity());
         queue.push(7);

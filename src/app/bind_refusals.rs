@@ -26,6 +26,7 @@ pub struct BindRefusals {
 
 impl BindRefusals {
     /// Tells why a connection may not be who it wants to be: what it is told itself is no more than a code.
+    #[cold]
     pub fn tell(&mut self, id: ConnId, peer: Option<SocketAddr>, error: &BindError) {
         self.told = Some(id);
         let Some(peer) = peer else { return };
@@ -36,6 +37,7 @@ impl BindRefusals {
     }
 
     /// A connection has ended for its bind. If that has not been told of, an app has refused it.
+    #[cold]
     pub fn ended(&mut self, id: ConnId, peer: Option<SocketAddr>, reason: CloseReason) {
         if self.told != Some(id)
             && let Some(peer) = peer

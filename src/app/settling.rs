@@ -23,6 +23,7 @@ impl Host {
         }
     }
 
+    #[cold]
     pub(super) fn refuse(&mut self, id: ConnId, error: BindError) {
         if let Some((app, session)) = self.session_of(id) {
             self.apps[app].bound(&mut self.local, id, session, Err(error));

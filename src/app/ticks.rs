@@ -28,6 +28,7 @@ impl Ticks {
     /// Time in which this core stood still (its machine did, or its process was stopped) is nobody's
     /// silence: what was sent meanwhile waits unread. So all deadlines move by that time, to a tick from
     /// now, when it will have been read. The core meant to wake at `awaited`.
+    #[inline]
     pub fn forgive_stall(&mut self, awaited: Option<Instant>, now: Instant) {
         let Some(awaited) = awaited else { return };
         let late = now.saturating_duration_since(awaited);
@@ -43,12 +44,14 @@ impl Ticks {
     }
 
     /// The tick of a time.
+    #[inline]
     pub fn at(&self, now: Instant) -> Tick {
         let ticks = now.duration_since(self.started).as_millis() / TICK.as_millis();
         BEGINNING + ticks as Tick
     }
 
     /// The time of a tick.
+    #[inline]
     pub fn time(&self, tick: Tick) -> Instant {
         self.started + TICK * tick.saturating_sub(BEGINNING)
     }

@@ -31,6 +31,7 @@ impl Timers {
     }
 
     /// One that has run out, as its app and token.
+    #[inline]
     pub fn pop(&mut self, now: Instant) -> Option<(u8, u64)> {
         match self.waiting.peek() {
             Some(Reverse((due, ..))) if *due <= now => {
@@ -45,6 +46,7 @@ impl Timers {
     }
 
     /// When the next one runs out.
+    #[inline]
     pub fn next(&self) -> Option<Instant> {
         self.waiting.peek().map(|Reverse((due, ..))| *due)
     }
