@@ -107,12 +107,12 @@ impl Host {
             return;
         }
         if let Some(in_flight) = self.local.shard.in_flight.take_left(id) {
-            self.put_back(in_flight, outstanding());
+            self.put_back(*in_flight, outstanding());
         }
     }
 
     /// What a connection was sent that has left its uid, but for so many bytes at the end.
-    pub fn put_back(&mut self, mut in_flight: Box<InFlight>, outstanding: usize) {
+    pub fn put_back(&mut self, mut in_flight: InFlight, outstanding: usize) {
         let after = in_flight.acknowledge(outstanding);
         self.local.put_back(in_flight.space, &in_flight.uid, after);
     }

@@ -42,9 +42,8 @@ use std::time::Duration;
 use clap::builder::{OsStr, Resettable};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use output::Status;
 #[cfg(feature = "bench")]
-use output::{complain, print};
+use output::{Status, complain, print};
 #[cfg(feature = "bench")]
 use ringpost_load::{self as bench, BenchArgs};
 

@@ -138,7 +138,7 @@ impl Cores {
         let host = &mut self.hosts[core];
         for (_, in_flight) in host.shard().in_flight.take_all_left() {
             // Whoever is here has all that was written to it.
-            host.put_back(in_flight, 0);
+            host.put_back(*in_flight, 0);
         }
         host.tell_expired();
         worked |= host.has_readers();

@@ -164,7 +164,7 @@ impl Transport {
             let link = self.links.get(id);
             // One that has moved on took its socket along.
             let outstanding = link.map_or(usize::MAX, |link| bytes_outstanding(&link.stream));
-            host.put_back(in_flight, outstanding);
+            host.put_back(*in_flight, outstanding);
         }
     }
 
