@@ -75,12 +75,12 @@ impl Local {
         }
         let payload = Payload::new(message);
         let payer = caller.payer();
-        let path = self.path_of(payer);
         let call = self.open(caller, self.bus.cores(), true);
         if self.goes_by_home_of_all(wish) {
-            self.spread_by_home(path, reach, payer, (payload, wish), Some(call));
+            self.spread_by_home(reach, payer, (payload, wish), Some(call));
             return Ticket(call);
         }
+        let path = self.path_of(payer);
         if !path.is_empty() {
             self.spread_along(path, reach, payer, (payload, wish), Some(call));
             return Ticket(call);

@@ -116,11 +116,7 @@ impl Local {
                         Recovery::Recovered { after: top, top }
                     }
                     Since::At(asked) => store.recover(now, of.address(), asked),
-                    Since::Beginning => {
-                        let top = store.top(now, of.address());
-                        let beginning = Position { offset: 0, ..top };
-                        store.recover(now, of.address(), Some(beginning))
-                    }
+                    Since::Beginning => store.recover_all(now, of.address()),
                 };
                 if let Recovery::Gap(gap) = &answer {
                     self.streams.log_gap(now, of.address(), gap);

@@ -13,7 +13,7 @@ use super::envelope::{AnswerPart, Body, Call, Passing, part_of};
 use super::local::Local;
 use super::order::Path;
 use super::outcome::Delivered;
-use crate::bus::Until;
+use crate::bus::{RECEIVER_COST, Until};
 use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, Space};
 use crate::payload::{Message, Payload};
 use crate::shard::{Mark, Marked};
@@ -146,6 +146,12 @@ impl Local {
             return KeptPlace::At((position.offset > 0).then_some(mark));
         };
         let Appended { position, outcome } = store.append(now, address, keep, None, payload);
+        #[cfg(all(test, not(loom)))]
+        if outcome != Outcome::Repeated {
+            let Address { space, kind, name } = address;
+            let noted = (space, kind, name.to_owned(), position, payload.clone());
+            self.streams.journal.push(noted);
+        }
         match outcome {
             Outcome::Kept | Outcome::TooLarge => KeptPlace::At(Some(Mark {
                 position,
@@ -197,19 +203,18 @@ impl Local {
         self.what_to_keep(Kind::All, EVERYBODY, wish).is_some()
     }
 
-    /// Has it sent out by that core, behind all that it has to follow.
+    /// Has it sent out by that core: as a message to a group goes to the group's home, it does not wait for what has gone
+    /// to others.
     pub(super) fn spread_by_home(
         &mut self,
-        mut path: Path,
         reach: Reach,
         payer: Option<ConnId>,
         (payload, wish): (Payload, Wish),
         call: Option<u64>,
     ) {
         let home = self.bus.home(EVERYBODY);
-        if home != self.core() || !path.is_empty() || self.goes_by_mail(payer) {
-            path.retain(|core| *core != home);
-            path.push(home);
+        if home != self.core() || self.goes_by_mail(payer) {
+            let path = Path::from_slice(&[home]);
             return self.spread_along(path, reach, payer, (payload, wish), call);
         }
         let spread = Spread {
@@ -257,20 +262,24 @@ impl Local {
 
     /// Sends to everybody from here, on a connection's account.
     fn spread_own(&mut self, payer: Option<ConnId>, spread: Spread, mark: Option<Mark>) {
-        let bytes = spread.payload.message().len();
         let receivers = self.shard.everybody.count(spread.reach);
+        let bytes = spread.payload.message().len() + receivers * RECEIVER_COST;
+        let payer = Some(payer.unwrap_or(ConnId::NOBODY));
         self.send_out(spread, mark, |local, core, asked, to_all| {
             let body = match asked {
                 Some((_, call)) => push_everybody(call, to_all),
                 None => Body::ToEverybody(to_all),
             };
-            local.post_bulk(core, payer, bytes, receivers, body);
+            // Straight, for the order of the stream is that in which its messages leave here.
+            local.post_until(core, payer, bytes, Until::Written, body);
         });
     }
 
     /// Sends to everybody for another core.
     pub fn spread_for(&mut self, spread: Spread) {
-        if self.is_plain(Kind::All, EVERYBODY, spread.wish) {
+        // By the rules of who has sent it here it is not kept: that the rules are others by now gives it no place.
+        let is_home = self.bus.home(EVERYBODY) == self.core();
+        if !is_home || self.is_plain(Kind::All, EVERYBODY, spread.wish) {
             return self.relay_to_all(spread, None);
         }
         for (spread, mark) in self.place_for_all(spread) {

@@ -9,9 +9,13 @@ use crate::config::Config;
 use crate::escape::Escaped;
 use crate::ident::{Reach, Space};
 use crate::log_limiter::LogLimiter;
+#[cfg(all(test, not(loom)))]
+use crate::payload::Payload;
 use crate::protocol::Codec;
 use crate::shard::ListenerSpec;
 use crate::stats::CoreStats;
+#[cfg(all(test, not(loom)))]
+use crate::streams::Position;
 use crate::streams::{Address, Gap, Keep, Kind, Rules, Store, Wish};
 
 /// Messages that a round lets go because their time is over: more than a core is sent in one.
@@ -26,6 +30,9 @@ pub struct KeptStreams {
     /// Those whose clients bind a uid on a wire without positions: what waits for them is delivered when they come.
     queued: Box<[Space]>,
     gaps: LogLimiter,
+    /// All that was ever kept, for the simulation.
+    #[cfg(all(test, not(loom)))]
+    pub journal: Vec<(Space, Kind, String, Position, Payload)>,
 }
 
 impl KeptStreams {
@@ -36,6 +43,8 @@ impl KeptStreams {
             readable: readable(listeners),
             queued: queued(listeners),
             gaps: LogLimiter::default(),
+            #[cfg(all(test, not(loom)))]
+            journal: Vec::new(),
         }
     }
 

@@ -64,11 +64,11 @@ impl Local {
     }
 
     pub fn broadcast(&mut self, reach: Reach, payer: Option<ConnId>, message: Message<'_>) {
-        let path = self.path_of(payer);
         if self.goes_by_home_of_all(Wish::AsRuled) {
             let payload = Payload::new(message);
-            return self.spread_by_home(path, reach, payer, (payload, Wish::AsRuled), None);
+            return self.spread_by_home(reach, payer, (payload, Wish::AsRuled), None);
         }
+        let path = self.path_of(payer);
         if !path.is_empty() {
             let message = (Payload::new(message), Wish::AsRuled);
             return self.spread_along(path, reach, payer, message, None);

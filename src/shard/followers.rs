@@ -62,7 +62,7 @@ pub struct Followed {
     pub kind: Kind,
     /// The group; of a uid and of everybody it is empty.
     pub name: Box<str>,
-    /// Up to where it has everything; while it is asked, nothing yet.
+    /// Up to where it has everything; while it is asked, up to where at most.
     pub position: Option<Position>,
     pub standing: Standing,
     /// What it is to be told of, when it begins.
@@ -85,6 +85,15 @@ impl Followed {
             gap: None,
             held: VecDeque::new(),
             reading: false,
+        }
+    }
+
+    /// Everybody's, of which it has all up to there.
+    pub(super) fn of_all(position: Option<Position>, standing: Standing) -> Followed {
+        Followed {
+            position,
+            standing,
+            ..Followed::new(Kind::All, "", Since::Now)
         }
     }
 
@@ -182,6 +191,36 @@ impl Followed {
 }
 
 impl Following {
+    /// A message has come for one that is to begin: its client gets nothing before the block that says where it stands. So
+    /// what is kept is read for it later, from behind what it has; and what is not is held.
+    pub(super) fn await_beginning(&mut self, marked: Marked<'_>, all: Option<Position>) {
+        let kept = marked.mark.filter(|mark| mark.kept);
+        let before = kept.map(|Mark { position, .. }| Position {
+            offset: position.offset - 1,
+            ..position
+        });
+        let streams = &mut self.streams;
+        match streams.iter_mut().find(|one| one.is_of(marked)) {
+            Some(one) if one.standing == Standing::Abreast => {
+                one.standing = Standing::Behind;
+                one.position = one.position.or(before);
+            }
+            // A join may have been answered before the home is asked where it stands, so that this is for it already.
+            Some(one) if one.standing == Standing::Asked(Since::Now) => {
+                one.position = one.position.or(before);
+            }
+            Some(one) if one.standing == Standing::Behind && one.gap.is_none() => {
+                one.position = one.position.or(before);
+            }
+            // It follows everybody's without having asked for it.
+            None if marked.kind == Kind::All => {
+                let all = before.or(all);
+                streams.push(Followed::of_all(all, Standing::Behind));
+            }
+            _ => {}
+        }
+    }
+
     /// As it comes along with a connection that moves: what is being read is read anew.
     pub fn taken(mut self: Box<Self>) -> Box<Self> {
         self.streams.iter_mut().for_each(|one| one.reading = false);

@@ -9,10 +9,11 @@
 //! that is not kept is held until the place in the stream is reached behind which it came. Bound: what is held counts as
 //! waiting for the connection, up to `outbox_bytes_max`.
 
-use super::followers::{Followed, Following, Mark, Marked, Since, Standing, Tops};
+use super::followers::{Followed, Following, Marked, Since, Standing, Tops};
 use super::{ConnId, Shard};
 use crate::close::CloseReason;
 use crate::config::OUTBOX_MESSAGE_COST;
+use crate::ident::EVERYBODY;
 use crate::payload::{Message, Payload};
 use crate::protocol::events;
 use crate::streams::{Gap, Kind, Position, Recovery};
@@ -57,9 +58,8 @@ impl Shard {
             Some(following) => {
                 for one in &following.streams {
                     has_all |= one.kind == Kind::All;
-                    // Who has had nothing of everybody's has no position there.
-                    let told = |at: &Position| one.kind != Kind::All || at.offset > 0;
-                    if let Some(position) = one.position.filter(told) {
+                    // Where nothing of everybody's was ever kept there is none.
+                    if let Some(position) = one.position {
                         push(position);
                     }
                 }
@@ -72,7 +72,8 @@ impl Shard {
         text
     }
 
-    /// Queues the first block, which has the positions and nothing else.
+    /// Queues the first block, which has the positions and nothing else. A client that is to be told of a gap has the
+    /// position with that: one that was cut off in between would never hear of it.
     pub fn begin_to_follow(&mut self, id: ConnId, tops: Tops<'_>) {
         let positions = self.positions(id, tops);
         self.send_raw(id, |_, out| events::encode_position(&positions, out));
@@ -81,24 +82,42 @@ impl Shard {
         };
         following.begun = true;
         for nth in 0..following.streams.len() {
-            if let Some(gap) = self.followed(id, nth).and_then(|one| one.gap.take()) {
+            let Some(one) = self.followed(id, nth) else {
+                return;
+            };
+            if let Some(gap) = one.gap.take() {
                 self.tell_gap(id, nth, &gap, tops);
+            } else if one.position.is_none() {
+                // Nothing of everybody's has ever been kept.
+                self.be_abreast(id, nth);
             }
         }
     }
 
-    /// It is to be bound to another uid, whose stream it follows from then on.
+    /// It is to be bound to another uid, whose stream it follows from then on. Until it is told where it stands in that it
+    /// is told nothing of the others, either.
     pub fn follow_another_uid(&mut self, id: ConnId) {
-        // On a plain wire it is none's any more when it is unbound.
-        if self.following(id).is_none() || !self.connections.tells_positions(id) {
+        // On a plain wire what waits is none's any more when it is unbound.
+        if !self.connections.tells_positions(id) {
             return;
         }
+        // Everybody's stream may have come further, or less far, where the other uid is at home.
+        let all = self.followers.all_seen(self.connections.space_of(id));
+        if self.following(id).is_none() {
+            let of_uid_alone = Box::new(Following::of_client(&[], None));
+            self.followers.follow(id.slot, of_uid_alone);
+        }
         self.followers.be_behind(id.slot);
-        let of_uid = |following: &Following| {
-            let mut streams = following.streams.iter();
-            streams.position(|one| one.kind == Kind::Uid)
+        let Some(following) = self.following_mut(id) else {
+            return;
         };
-        if let Some(nth) = self.following(id).and_then(of_uid) {
+        following.begun = false;
+        if !following.streams.iter().any(|one| one.kind == Kind::All) {
+            let all = Followed::of_all(all, Standing::Abreast);
+            following.streams.push(all);
+        }
+        let mut streams = following.streams.iter();
+        if let Some(nth) = streams.position(|one| one.kind == Kind::Uid) {
             self.release_held(id, nth, None);
             if let Some(one) = self.followed(id, nth) {
                 *one = Followed::new(Kind::Uid, "", Since::Now);
@@ -125,13 +144,22 @@ impl Shard {
         let Some(one) = self.followed(id, nth) else {
             return;
         };
+        let Standing::Asked(since) = one.standing else {
+            return;
+        };
         one.standing = Standing::Behind;
-        match answer {
-            Recovery::Recovered { after, .. } => one.position = Some(*after),
-            Recovery::Gap(gap) => {
-                one.position = Some(gap.top);
-                one.gap = Some(*gap);
-            }
+        one.position = match (answer, since) {
+            (Recovery::Recovered { after, .. }, Since::Now) => one.position.or(Some(*after)),
+            (Recovery::Recovered { after, .. }, _) => Some(*after),
+            // Until it is told of the gap it is where it was; or, where that cannot be said, where no stream comes.
+            (Recovery::Gap(gap), Since::At(asked)) => asked.or(Some(Position {
+                offset: u64::MAX,
+                ..gap.top
+            })),
+            (Recovery::Gap(_), _) => None,
+        };
+        if let Recovery::Gap(gap) = answer {
+            one.gap = Some(*gap);
         }
     }
 
@@ -151,10 +179,11 @@ impl Shard {
         if !following.begun || !following.streams.iter().all(Followed::is_abreast) {
             return;
         }
-        let kinds = following.streams.iter().map(|one| one.kind);
-        let is_plain = kinds.eq([Kind::Uid]) || {
-            let kinds = following.streams.iter().map(|one| one.kind);
-            kinds.eq([Kind::Uid, Kind::All])
+        let all = self.followers.all_seen(self.connections.space_of(id));
+        let is_plain = match &following.streams[..] {
+            [own] => own.kind == Kind::Uid,
+            [own, last] => (own.kind, last.kind) == (Kind::Uid, Kind::All) && last.position == all,
+            _ => false,
         };
         self.followers.be_abreast(id.slot);
         if is_plain {
@@ -189,11 +218,16 @@ impl Shard {
         is_last: bool,
         tops: Tops<'_>,
     ) {
+        if self.is_amid_beginning(id, nth) {
+            return;
+        }
         for (position, payload) in messages {
             self.release_held(id, nth, Some(position.offset));
-            if let Some(one) = self.followed(id, nth) {
-                one.position = Some(*position);
-            }
+            // It has left, or ended, maybe by what was held.
+            let Some(one) = self.followed(id, nth) else {
+                return;
+            };
+            one.position = Some(*position);
             match self.connections.tells_positions(id) {
                 true => drop(self.send_with_positions(id, payload.message(), tops)),
                 false if self.send(id, payload.message()) => {
@@ -211,8 +245,20 @@ impl Shard {
         }
     }
 
+    /// Whether it is to begin anew, since something was asked to be read for it: that is read again then.
+    fn is_amid_beginning(&mut self, id: ConnId, nth: usize) -> bool {
+        let is_amid = self.following(id).is_some_and(|following| !following.begun);
+        if is_amid && let Some(one) = self.followed(id, nth) {
+            one.reading = false;
+        }
+        is_amid
+    }
+
     /// Tells it of a gap: it is read on for from the top, since what was kept after that may have passed by it already.
     pub fn tell_gap(&mut self, id: ConnId, nth: usize, gap: &Gap, tops: Tops<'_>) {
+        if self.is_amid_beginning(id, nth) {
+            return;
+        }
         let Some(one) = self.followed(id, nth) else {
             return;
         };
@@ -222,7 +268,8 @@ impl Shard {
         let positions = self.positions(id, tops);
         let name = match kind {
             Kind::Uid => self.connections.uid(id).map(Box::from),
-            _ => Some(name),
+            Kind::Group => Some(name),
+            Kind::All => Some(Box::from(EVERYBODY)),
         };
         let told = events::ToldGap {
             kind: &kind.to_string(),
@@ -290,7 +337,7 @@ impl Shard {
         if !self.connections.tells_positions(id) {
             return self.send_behind_queue(id, marked);
         }
-        let kept = marked.mark.is_some_and(|mark| mark.kept);
+        let kept = marked.mark.filter(|mark| mark.kept);
         let message = marked.payload.message();
         let all = self.followers.all_seen(self.connections.space_of(id));
         let all = all.filter(|_| marked.kind == Kind::All);
@@ -300,29 +347,32 @@ impl Shard {
             .map_or(0, |spec| spec.outbox_bytes_max);
         let Some(following) = self.following_mut(id) else {
             return match kept {
-                true => self.send_with_positions(id, message, tops),
-                false => self.send(id, message),
+                Some(_) => self.send_with_positions(id, message, tops),
+                None => self.send(id, message),
             };
         };
+        if !following.begun {
+            following.await_beginning(marked, all);
+        }
         let mut streams = following.streams.iter_mut();
         let Some(one) = streams.find(|one| one.is_of(marked)) else {
             // Everybody's, of which it has all; or a group that it has come into by itself, not by its request.
-            return match kept && marked.kind == Kind::All {
-                true => self.send_with_positions(id, message, tops),
-                false => self.send(id, message),
+            return match kept.filter(|_| marked.kind == Kind::All) {
+                Some(_) => self.send_with_positions(id, message, tops),
+                None => self.send(id, message),
             };
         };
-        match (one.standing, marked.mark) {
+        match (one.standing, kept) {
             // It is read with what is missing; or was sent before its join is answered.
-            (Standing::Asked(_) | Standing::Behind, Some(Mark { kept: true, .. })) => true,
-            (Standing::Asked(_) | Standing::Behind, mark) => {
-                let behind = mark.map(|mark| mark.position).or(all);
-                let behind = behind.map(|position| position.offset);
-                one.held.push_back((behind, marked.payload.clone()));
+            (Standing::Asked(_) | Standing::Behind, Some(_)) => true,
+            (Standing::Asked(_) | Standing::Behind, None) => {
+                let behind = marked.mark.map(|mark| mark.position).or(all);
+                let behind = behind.map_or(0, |position| position.offset);
+                one.held.push_back((Some(behind), marked.payload.clone()));
                 following.held_bytes += message.len() + OUTBOX_MESSAGE_COST;
                 self.keep_held_within(id, most)
             }
-            (Standing::Abreast, Some(mark)) if mark.kept => {
+            (Standing::Abreast, Some(mark)) => {
                 // Older than where it began.
                 let is_old = one.position.is_some_and(|at| {
                     at.epoch == mark.position.epoch && at.offset >= mark.position.offset
@@ -333,7 +383,7 @@ impl Shard {
                 one.position = Some(mark.position);
                 self.send_with_positions(id, message, tops)
             }
-            (Standing::Abreast, _) => self.send(id, message),
+            (Standing::Abreast, None) => self.send(id, message),
         }
     }
 

@@ -82,6 +82,8 @@ impl Shard {
         if self.forget(id) {
             self.report_disconnect(id, reason);
         }
+        // What it is behind with is not read on for it: nothing follows its end.
+        self.followers.unfollow(id.slot);
         let codec = self.connections.spec(id).codec;
         let Some(slot) = self.connections.get_mut(id) else {
             return;

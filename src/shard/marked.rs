@@ -20,8 +20,8 @@ impl Shard {
             Some(_) => receivers.iter().copied().collect(),
             None => SmallVec::new(),
         };
-        let mut fanout = Fanout::new(marked.payload.message());
-        let reached = self.fan_out_marked(&mut receivers, &mut fanout, Dirty::Urgent, marked, tops);
+        let fanout = Fanout::new(marked.payload.message());
+        let reached = self.fan_out_marked(&mut receivers, fanout, Dirty::Urgent, marked, tops);
         self.receivers = receivers;
         if let Some(mark) = queued {
             for id in to {
@@ -45,8 +45,8 @@ impl Shard {
         }
         let mut receivers = std::mem::take(&mut self.receivers);
         receivers.extend_from_slice(self.everybody.of(space));
-        let mut fanout = Fanout::new(marked.payload.message());
-        let reached = self.fan_out_marked(&mut receivers, &mut fanout, Dirty::Bulk, marked, tops);
+        let fanout = Fanout::new(marked.payload.message());
+        let reached = self.fan_out_marked(&mut receivers, fanout, Dirty::Bulk, marked, tops);
         self.receivers = receivers;
         reached
     }
@@ -63,7 +63,7 @@ impl Shard {
         let mut fanout = Fanout::new(marked.payload.message());
         let found = self.groups.members(space, marked.name, &mut receivers);
         fanout.refresh = found.filter(|_| refresh);
-        let reached = self.fan_out_marked(&mut receivers, &mut fanout, Dirty::Bulk, marked, tops);
+        let reached = self.fan_out_marked(&mut receivers, fanout, Dirty::Bulk, marked, tops);
         self.receivers = receivers;
         reached
     }
@@ -80,7 +80,7 @@ impl Shard {
     fn fan_out_marked(
         &mut self,
         receivers: &mut Vec<ConnId>,
-        fanout: &mut Fanout<'_>,
+        mut fanout: Fanout<'_>,
         how: Dirty,
         marked: Marked<'_>,
         tops: Tops<'_>,
@@ -98,7 +98,9 @@ impl Shard {
             }
             !follows
         });
-        let reached = self.fan_out(receivers, fanout, how);
+        let reached = self.fan_out(receivers, &mut fanout, how);
+        // What it holds would not be taken off the account if an outbox gives it up below.
+        drop(fanout);
         self.work.delivered(followers.len());
         followers.retain(|id| self.send_followed(*id, marked, tops));
         reached + followers.len() as u32

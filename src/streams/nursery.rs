@@ -50,6 +50,14 @@ impl Nursery {
         }
     }
 
+    /// The position of whoever has had nothing since the core began.
+    pub fn first_position(&self) -> Position {
+        Position {
+            epoch: Epoch::of(self.base),
+            offset: 0,
+        }
+    }
+
     /// In which turn a position was told, if it is one of an unborn stream, and still good.
     pub fn turn_of(&self, asked: Position) -> Option<BirthTurn> {
         let since_base = (asked.epoch.number() + Epoch::COUNT - self.base) % Epoch::COUNT;

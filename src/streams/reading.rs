@@ -50,6 +50,15 @@ impl Store {
         is_of_it || self.judge(number, Some(asked)).is_ok()
     }
 
+    /// Whether somebody can have all that followed who has had nothing of the stream since the core began.
+    pub fn recover_all(&mut self, now: Instant, of: Address<'_>) -> Recovery {
+        let beginning = self.nursery.first_position();
+        match self.recover(now, of, Some(beginning)) {
+            Recovery::Gap(gap) => Recovery::Gap(Gap { asked: None, ..gap }),
+            recovered => recovered,
+        }
+    }
+
     /// What a position means in a stream as it is now, if all that follows is there.
     fn judge(&self, number: Option<u32>, asked: Option<Position>) -> Result<Position, Gap> {
         let top = self.top_of(number);

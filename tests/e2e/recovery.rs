@@ -410,6 +410,10 @@ async fn after_a_gap_everything_comes(cores: usize) {
                 })
                 .collect();
             for (nth, offset) in offsets.into_iter().enumerate() {
+                // Of this one it is still to be told the gap.
+                if offset == usize::MAX {
+                    continue;
+                }
                 let next = next.entry(nth).or_insert(offset + 1);
                 assert!(
                     offset < *next + 1,

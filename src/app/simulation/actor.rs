@@ -13,6 +13,7 @@ use crate::app::{Answer, App, BindError, Context, EnterError, JoinError, Login, 
 use crate::close::CloseReason;
 use crate::ident::{CoreId, EVERYBODY, Reach, Reply, Ticket};
 use crate::payload::Message;
+use crate::streams::Wish;
 
 /// One of the simulation's apps.
 pub trait Part: 'static {
@@ -60,6 +61,8 @@ impl Part for Console {
     const REACH: Reach = Reach(0b1111);
 }
 
+/// Apps say nothing of being kept.
+const AS_RULED: Wish = Wish::AsRuled;
 /// A core guards itself against an app's panic; the lock that is poisoned then makes the run fail.
 const UNBROKEN: &str = "no callback has panicked";
 
@@ -154,15 +157,15 @@ impl<P: Part> Actor<P> {
         let path = (&path[..], by_mail);
         let text = match *words {
             ["all", size] | ["uid" | "tell" | "push", EVERYBODY, size] => {
-                model.send(who, Target::Everybody, reach, path, bytes(size))
+                model.send(who, Target::Everybody, reach, path, bytes(size), AS_RULED)
             }
             ["group" | "refresh", group, size] => {
                 let group = Target::Group(group.to_owned());
-                model.send(who, group, reach, path, bytes(size))
+                model.send(who, group, reach, path, bytes(size), AS_RULED)
             }
             ["uid" | "tell" | "push", uid, size] => {
                 let uid = Target::Uid(uid.to_owned());
-                model.send(who, uid, reach, path, bytes(size))
+                model.send(who, uid, reach, path, bytes(size), AS_RULED)
             }
             _ => return false,
         };
@@ -223,7 +226,8 @@ impl<P: Part> Actor<P> {
             ["echo", size] => {
                 let bytes = size.parse().expect("a number of bytes");
                 let who = (Sender::Client(client), core);
-                let text = model.send(who, Target::Own, P::REACH, (&[], false), bytes);
+                let way = (&[][..], false);
+                let text = model.send(who, Target::Own, P::REACH, way, bytes, AS_RULED);
                 cx.send(&text);
             }
             ["join", group] => {
@@ -354,6 +358,7 @@ impl<P: Part> App for Actor<P> {
         let home = P::LOGIN != Login::Required;
         let mut model = self.model();
         let name = model.scene.namespace_of(client);
+        let name = name.filter(|_| !model.clients[client].follows_streams());
         let within = name.map(|name| cx.namespace(name).expect("there is room"));
         if let Some(namespace) = within {
             cx.enter(namespace).expect("it is not too late");
@@ -389,6 +394,13 @@ impl<P: Part> App for Actor<P> {
             let words: Vec<&str> = command.split(' ').collect();
             self.act(cx, session, &words);
         }
+    }
+
+    fn on_claimed(&mut self, cx: &mut Context<'_, Self>, session: &mut Session, uid: &str) {
+        let mut model = self.model();
+        model.clients[session.client].asked_to_bind = true;
+        drop(model);
+        cx.bind_uid(uid);
     }
 
     fn on_bound(
@@ -428,10 +440,13 @@ impl<P: Part> App for Actor<P> {
     ) {
         let mut model = self.model();
         let track = &mut model.clients[session.client];
-        let joins = track.joins.get_mut(group);
-        let joins = joins.expect("a join that was asked for");
-        assert!(*joins > 0, "a join is answered once");
-        *joins -= 1;
+        // What it follows it joins by itself, and anew if it moves before all of its streams have answered.
+        if !track.follows.iter().any(|followed| followed == group) {
+            let joins = track.joins.get_mut(group);
+            let joins = joins.expect("a join that was asked for");
+            assert!(*joins > 0, "a join is answered once");
+            *joins -= 1;
+        }
         if result.is_ok() {
             model.joined(session.client, group);
         }

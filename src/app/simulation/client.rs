@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use super::events;
 use crate::ident::ConnId;
 use crate::protocol::Codec;
 
@@ -34,6 +35,10 @@ pub struct Client {
     pub dead: bool,
     /// It has ended its stream in order.
     pub hung_up: bool,
+    /// It has come back by another connection, and reads nothing from this one any more.
+    pub deaf: bool,
+    /// Which follower's life it is, and its which one.
+    pub life: Option<(usize, usize)>,
 }
 
 /// One thing that a client received.
@@ -59,6 +64,8 @@ impl Client {
             paused: false,
             dead: false,
             hung_up: false,
+            deaf: false,
+            life: None,
         }
     }
 
@@ -75,6 +82,9 @@ impl Client {
 
     /// All that was received whole, and how many bytes are left over.
     pub fn seen(&self) -> (Vec<Seen>, usize) {
+        if self.codec == Codec::Events {
+            return events::seen(&self.received);
+        }
         let mut seen = Vec::new();
         let mut rest = &self.received[..];
         while let Some((one, taken)) = next(self.codec, rest) {
@@ -100,7 +110,7 @@ fn next(codec: Codec, bytes: &[u8]) -> Option<(Seen, usize)> {
             let end = u32::from_be_bytes(*bytes.first_chunk()?) as usize;
             (0x81, bytes.get(4..end)?, end)
         }
-        Codec::Events | Codec::Http => unreachable!("no listener of a scene"),
+        Codec::Events | Codec::Http => unreachable!("it has no frames"),
         Codec::WebSocket => {
             let (&[first, short], rest) = bytes.split_first_chunk()?;
             let (size, header) = match short {

@@ -1,12 +1,18 @@
 //! A seeded simulation: several hosts on one thread, their bus, and clients that say, move, die and wait,
-//! held against a plain model of who must have got what.
+//! held against a plain model of who must have got what. Some of them follow streams: they are cut off and come back
+//! with their positions, while messages are kept, evicted and thrown away.
 //!
 //! `SIM_SEED=7 cargo test --lib simulation` repeats one seed; without it so many are tried as fit a
 //! few seconds, `SIM_SEEDS` of them if that is set.
 
 mod actor;
 mod client;
+mod events;
+mod followers;
+mod keeping;
+mod logs;
 mod model;
+mod recovery;
 mod rest;
 mod scene;
 mod transport;
@@ -47,6 +53,14 @@ const USUAL: &[(&str, usize)] = &[
     ("reset by peer", 80),
     ("closed by peer", 60),
     ("normal", 150),
+    ("lives", 4_000),
+    ("kept", 40_000),
+    ("followed to the end", 500),
+    ("claims of followers", 4_000),
+    ("gaps", 700),
+    ("gaps of errors", 200),
+    ("discarded", 1_000),
+    ("reloads", 300),
 ];
 
 const SEEDS: u64 = 400;

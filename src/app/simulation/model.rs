@@ -14,8 +14,9 @@ use super::scene::{GROUPS_MAX, Scene};
 use crate::app::Answer;
 use crate::bus::Route;
 use crate::close::CloseReason;
-use crate::ident::{CoreId, Reach, Space};
+use crate::ident::{CoreId, EVERYBODY, Reach, Space};
 use crate::protocol::Codec;
+use crate::streams::{Kind, Position, Wish};
 
 pub type Stamp = u64;
 
@@ -40,7 +41,7 @@ impl Sender {
     }
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Target {
     Uid(String),
     Everybody,
@@ -64,6 +65,12 @@ pub struct Sent {
     pub tell: bool,
     /// What the answer to it was, if it was a question.
     pub reached: Option<u32>,
+    /// To everybody, by the home of everybody's stream.
+    pub by_home: bool,
+    /// How it is to be kept.
+    pub wish: Wish,
+    /// Where it stands, if its sender was told that.
+    pub position: Option<Option<Position>>,
     pub text: String,
 }
 
@@ -123,6 +130,8 @@ pub struct Track {
     /// It vanished, or was cut off: what was on its way to it may be lost.
     pub lossy: bool,
     pub heard: Instant,
+    /// The groups that one follows from its request on.
+    pub follows: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -166,6 +175,8 @@ pub struct Model {
     pub filled: Vec<Stamp>,
     /// Uids kicked, with the reach of who did it.
     pub kicked: Vec<(String, Reach)>,
+    /// By core, whether it goes by the rules of the reload.
+    pub reloaded: Vec<bool>,
 }
 
 impl Model {
@@ -188,6 +199,7 @@ impl Model {
             crossed: 0,
             filled: Vec::new(),
             kicked: Vec::new(),
+            reloaded: vec![false; cores],
         }
     }
 
@@ -226,13 +238,22 @@ impl Model {
         reach: Reach,
         (path, by_mail): (&[CoreId], bool),
         bytes: usize,
+        wish: Wish,
     ) -> String {
         let at = self.stamp();
-        let path = match &target {
+        let mut path = match &target {
             Target::Own => Vec::new(),
             Target::Group(group) => Vec::from([self.route.home(group).0]),
             _ => path.iter().map(|core| core.0).collect(),
         };
+        // What is kept of everybody's goes by the home of that, as if it were a group.
+        let keeps = self.scene.keeping.as_ref();
+        let keeps = keeps.map(|keeping| keeping.keeps(Kind::All, EVERYBODY, wish));
+        let reloaded = usize::from(self.reloaded[usize::from(core)]);
+        let by_home = target == Target::Everybody && keeps.is_some_and(|keeps| keeps[reloaded]);
+        if by_home {
+            path = Vec::from([self.route.home(EVERYBODY).0]);
+        }
         let mut text = format!("m{} ", self.sent.len());
         while text.len() < bytes {
             text.push((b'a' + (text.len() % 26) as u8) as char);
@@ -248,6 +269,9 @@ impl Model {
             refresh: false,
             tell: false,
             reached: None,
+            by_home,
+            wish,
+            position: None,
             text: text.clone(),
         });
         text
@@ -272,6 +296,13 @@ impl Model {
     }
 
     pub fn bound(&mut self, client: usize, core: u16, uid: Option<&str>) {
+        self.be_home(client, core, uid);
+        for group in self.clients[client].follows.clone() {
+            self.join(client, &group);
+        }
+    }
+
+    fn be_home(&mut self, client: usize, core: u16, uid: Option<&str>) {
         let at = self.stamp();
         let track = &mut self.clients[client];
         assert!(track.closed.is_none(), "on_bound before on_close");

@@ -8,12 +8,27 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::client::Place;
-use super::world::World;
+use super::model::Target;
+use super::world::{Task, World};
 use crate::app::host::{Flow, Host};
+use crate::app::outcome::Delivered;
+use crate::app::query::QueryResult;
 use crate::close::CloseReason;
 
 /// More rounds than any world needs; beyond it the cores wake each other without end.
 const ROUNDS_MAX: usize = 100_000;
+
+/// What a push to one uid has found.
+fn delivered(found: Vec<QueryResult>) -> Delivered {
+    match &found[..] {
+        [QueryResult::DeliveredEach(each)] => each[0],
+        [QueryResult::ReachedEach(each)] => Delivered {
+            reached: each[0],
+            ..Delivered::default()
+        },
+        _ => panic!("no answer to a push"),
+    }
+}
 
 impl World {
     /// Lets all that was begun come to its end, closes everything, and looks at what is left.
@@ -23,13 +38,17 @@ impl World {
                 self.unblock(client);
             }
         }
-        // One that sleeps has nothing to do, or is woken.
-        for core in 0..self.scene.cores {
-            if !self.asleep[core] {
-                self.turn(core);
+        // Those who were cut off come when that is seen.
+        for _ in 0..2 {
+            self.all_come();
+            // One that sleeps has nothing to do, or is woken.
+            for core in 0..self.scene.cores {
+                if !self.asleep[core] {
+                    self.turn(core);
+                }
             }
+            self.rest();
         }
-        self.rest();
         self.check_quiet();
         // Timers run for two seconds at most.
         for _ in 0..4 {
@@ -51,6 +70,7 @@ impl World {
         }
         self.rest();
         self.check_nothing_left();
+        self.collect_kept();
     }
 
     /// Time goes on, which wakes every core.
@@ -69,7 +89,7 @@ impl World {
             let mut worked = false;
             for core in 0..self.scene.cores {
                 let rung = self.hosts[core].bus().drain();
-                if rung || self.has_wire_events(core) {
+                if rung || self.has_wire_events(core) || self.hosts[core].has_readers() {
                     self.turn(core);
                     worked = true;
                 }
@@ -114,6 +134,7 @@ impl World {
         for client in paused {
             self.read(client, usize::MAX);
         }
+        self.hosts[core].read_on();
         while let Some(id) = self.hosts[core].shard().next_dirty(true) {
             let client = self.links[core][&id];
             self.write_to(core, id, client, 0);
@@ -123,10 +144,11 @@ impl World {
         self.depart_all(core);
         let paused = self.paused_on(core).next().is_some();
         let can_resume = self.can_resume(core);
+        let has_readers = self.hosts[core].has_readers();
         self.hosts[core].publish_taken();
         let bus = self.hosts[core].bus();
         bus.want_credit(paused);
-        if can_resume || !bus.arm() {
+        if can_resume || has_readers || !bus.arm() {
             bus.ring_self();
         }
         self.asleep[core] = true;
@@ -139,6 +161,13 @@ impl World {
         assert!(look.settled(), "envelopes are left: {look:?}");
         // As a core's next turn does first.
         self.hosts.iter_mut().for_each(Host::settle_credits);
+        for host in &mut self.hosts {
+            assert!(!host.has_readers(), "somebody is not read on for");
+            assert!(
+                !host.shard().followers.any_behind(),
+                "somebody is behind for good"
+            );
+        }
         for (client, one) in self.clients.iter().enumerate() {
             match one.place {
                 Place::Gone => continue,
@@ -174,12 +203,26 @@ impl World {
     }
 
     fn answer_tasks(&mut self) {
-        for (number, promise) in std::mem::take(&mut self.tasks) {
+        for (number, mut promise) in std::mem::take(&mut self.tasks) {
             let mut task = Context::from_waker(Waker::noop());
-            let Poll::Ready(delivered) = pin!(promise).poll(&mut task) else {
+            let delivered = match promise {
+                Task::Push(ref mut promise) => pin!(promise).poll(&mut task),
+                Task::Query(ref mut promise) => pin!(promise).poll(&mut task).map(delivered),
+            };
+            let Poll::Ready(Delivered {
+                reached, position, ..
+            }) = delivered
+            else {
                 panic!("a task has no answer");
             };
-            self.model().sent[number].reached = Some(delivered.reached);
+            let sent = &mut self.model().sent[number];
+            sent.reached = Some(reached);
+            // Of one to a uid an app's push tells no position.
+            if position.is_some()
+                || !matches!((&promise, &sent.target), (Task::Push(_), Target::Uid(_)))
+            {
+                sent.position = Some(position);
+            }
         }
     }
 

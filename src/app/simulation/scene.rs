@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+use super::keeping::Keeping;
 use crate::config::{Config, UidPolicy};
 
 /// What no uid may be.
@@ -30,6 +31,8 @@ pub struct Scene {
     /// How many in a hundred of the clients' steps are a death.
     pub deaths: u32,
     pub large: bool,
+    /// What is kept, if anything is.
+    pub keeping: Option<Keeping>,
 }
 
 impl Scene {
@@ -50,11 +53,12 @@ impl Scene {
             says_when_bound: !tight && rng.bool(),
             deaths: [0, 0, 2, 10][rng.usize(0..4)],
             large: rng.u8(..) < 60,
+            keeping: (rng.u8(..) < 160).then(|| Keeping::draw(rng)),
         }
     }
 
-    pub fn config(&self) -> Config {
-        Config {
+    pub fn config(&self, reloaded: bool) -> Config {
+        let mut config = Config {
             cores: self.cores,
             uid_policy: self.policy,
             connections_per_uid_max: self.per_uid,
@@ -64,7 +68,16 @@ impl Scene {
             transit_bytes_max: self.transit,
             transit_bytes_core_max: self.transit_core,
             ..Config::default()
+        };
+        if let Some(keeping) = &self.keeping {
+            keeping.configure(&mut config, reloaded);
         }
+        config
+    }
+
+    /// As how many a message counts that reaches all spaces: what may be kept goes out for each by itself.
+    pub fn spaces(&self) -> usize {
+        if self.keeping.is_some() { 4 } else { 1 }
     }
 
     /// Nothing is ever lost to a receiver that lives.
@@ -178,6 +191,26 @@ impl Scene {
             commands.insert(at, format!("bind {uid}"));
         }
         commands.join(";")
+    }
+
+    /// What one says who follows streams: it stays what it is, unless it is to be another uid.
+    pub fn message_of_follower(&self, rng: &mut Rng, is_home: bool) -> Option<String> {
+        let rebinds = self.keeping.as_ref().is_some_and(|keeping| keeping.rebinds);
+        let message = self.message(rng, false);
+        let said: Vec<&str> = message
+            .split(';')
+            .filter(|command| {
+                let word = command.split(' ').next().unwrap_or_default();
+                match word {
+                    "leave" | "enter" | "close" | "unbind" => false,
+                    // What it follows it has joined by then.
+                    "join" => is_home,
+                    "anew" => rebinds,
+                    _ => true,
+                }
+            })
+            .collect();
+        (!said.is_empty()).then(|| said.join(";"))
     }
 
     /// How far time goes on in one step.

@@ -21,7 +21,9 @@ impl World {
     pub fn sleep(&mut self, core: usize) {
         self.depart_all(core);
         let paused = self.paused_on(core).next().is_some();
-        if self.can_resume(core) || self.hosts[core].shard().has_dirty() {
+        let host = &mut self.hosts[core];
+        let is_busy = host.has_readers() || host.shard().has_dirty();
+        if is_busy || self.can_resume(core) {
             return;
         }
         let bus = self.hosts[core].bus();
@@ -126,7 +128,10 @@ impl World {
                 return self.remove(core, id);
             }
             self.clients[client].place = Place::On(core, id);
-            self.hosts[core].open(id);
+            match self.clients[client].life {
+                Some(life) => self.begin_life(client, life),
+                None => self.hosts[core].open(id),
+            }
         }
         let Some((core, id)) = self.clients[client].core() else {
             return;
@@ -175,7 +180,8 @@ impl World {
             let receivers = self.clients.len() * RECEIVER_COST;
             last.parse().unwrap_or(0) + 2 * ENVELOPE_COST + 64 + receivers
         };
-        let charge = self.scene.cores * text.split(';').map(size).sum::<usize>();
+        let each = self.scene.spaces() * self.scene.cores;
+        let charge = each * text.split(';').map(size).sum::<usize>();
         self.charge = self.charge.max(charge);
         let host = &mut self.hosts[core];
         host.shard().heard(id, text.len());
@@ -245,8 +251,12 @@ impl World {
             if kind > 0 {
                 bytes.truncate(self.rng.usize(0..=bytes.len()));
             }
-            one.received.extend_from_slice(&bytes);
+            if !one.deaf {
+                one.received.extend_from_slice(&bytes);
+            }
             shard.written(id, bytes.len());
+            self.note_received(client);
+            let (shard, one) = (self.hosts[core].shard(), &mut self.clients[client]);
             if kind > 0 && self.rng.bool() {
                 shard.set_blocked(id, true);
                 one.blocked = true;
@@ -275,6 +285,7 @@ impl World {
         self.wake(core);
         self.model().now[core] = self.now;
         self.hosts[core].set_now(self.now);
+        self.hosts[core].local.streams.advance(self.now);
         self.hosts[core].expire();
         for id in self.hosts[core].shard().endings.take_overdue() {
             if let Some(client) = self.links[core].get(&id).copied() {

@@ -5,15 +5,16 @@ use std::collections::{HashMap, HashSet};
 use super::Tally;
 use super::client::Seen;
 use super::model::{Closed, Model, Question, Sender, Sent, Stamp, Target, Tenure, Track};
+use super::recovery::check_claims_of_follower;
 use super::world::World;
 use crate::close::CloseReason;
 use crate::config::UidPolicy;
-use crate::ident::Space;
+use crate::ident::{EVERYBODY, Space};
 use crate::protocol::Codec;
 
 /// Whether a message is one client's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Claim {
+pub enum Claim {
     /// It was there from before the sending until after the delivery.
     Must,
     /// It came or went in between.
@@ -45,13 +46,30 @@ impl Track {
             offline: Default::default(),
             lossy: false,
             heard: now,
+            follows: Vec::new(),
         }
+    }
+
+    /// Whether it holds positions.
+    pub fn follows_streams(&self) -> bool {
+        self.codec == Codec::Events
     }
 
     /// From when to when it was surely, and at most, where messages for all reach it.
     fn at_home(&self) -> Option<(Stamp, Closed)> {
         let (from, _) = self.home?;
         Some((from, self.closed.expect("all are closed at the end")))
+    }
+}
+
+impl Sent {
+    /// The name whose home gives it its place, if one does.
+    fn home(&self) -> Option<&str> {
+        match &self.target {
+            Target::Group(group) => Some(group),
+            Target::Everybody if self.by_home => Some(EVERYBODY),
+            _ => None,
+        }
     }
 }
 
@@ -80,16 +98,16 @@ impl Model {
     }
 
     /// Whether a message may arrive before an earlier one of the same sender: one to a group, behind one to another group or
-    /// what has followed that; and what is said to the connection itself, which goes by no other core.
-    fn may_overtake(&self, late: usize, early: usize) -> bool {
+    /// what has followed that, and what is kept of everybody's is such a group's; and what is said to the connection itself, which goes by no other core.
+    pub fn may_overtake(&self, late: usize, early: usize) -> bool {
         let (one, other) = (&self.sent[late], &self.sent[early]);
         match &one.target {
             Target::Own => {
                 let is_late = !other.path.is_empty() || other.by_mail;
                 !matches!(other.target, Target::Own) && is_late
             }
-            Target::Group(group) => self.sent[..=early].iter().any(|before| {
-                let is_other = matches!(&before.target, Target::Group(of) if of != group);
+            _ if one.home().is_some() => self.sent[..=early].iter().any(|before| {
+                let is_other = before.home().is_some() && before.home() != one.home();
                 is_other && before.sender.account() == one.sender.account()
             }),
             _ => false,
@@ -113,7 +131,20 @@ impl Model {
         at_home && self.scene.outbox_core >= 1 << 30 && track.closed.is_some_and(then)
     }
 
-    fn claim(&self, sent: &Sent, client: usize) -> Claim {
+    pub fn claim(&self, sent: &Sent, client: usize) -> Claim {
+        let track = &self.clients[client];
+        let claim = self.claim_if_read(sent, client);
+        let closed = track.closed.map(|closed| closed.reason);
+        // What is held for one who catches up is lost with its connection.
+        match claim {
+            Claim::Must if track.follows_streams() && closed != Some(CloseReason::Stopping) => {
+                Claim::May
+            }
+            claim => claim,
+        }
+    }
+
+    fn claim_if_read(&self, sent: &Sent, client: usize) -> Claim {
         let track = &self.clients[client];
         if sent.target == Target::Own {
             return match (sent.sender == Sender::Client(client), track.closed) {
@@ -190,6 +221,7 @@ impl World {
         let mut may_have = vec![0; model.sent.len()];
         let mut on_the_way = vec![0; model.sent.len()];
         let mut possible = vec![false; model.sent.len()];
+        let kept = self.judge_streams(&model, tally);
         let mut orders = Orders::default();
         for (client, one) in self.clients.iter().enumerate() {
             let track = &model.clients[client];
@@ -207,8 +239,11 @@ impl World {
             check_end(track, closed, &seen);
             let got = messages(&model, client, &seen);
             orders.note(&model, &got);
-            check_claims(&model, client, &got, tally);
-            for number in &got {
+            match track.follows_streams() {
+                true => check_claims_of_follower(&model, client, &got, &kept, tally),
+                false => check_claims(&model, client, &got, tally),
+            }
+            for number in got.iter().filter(|_| !track.follows_streams()) {
                 received_by[*number] += 1;
                 // What is kept for one on his way is in no count.
                 on_the_way[*number] += u32::from(track.cores.len() > 1);
@@ -216,7 +251,9 @@ impl World {
             for (number, sent) in model.sent.iter().enumerate() {
                 let claim = model.claim(sent, client);
                 possible[number] |= claim != Claim::No;
-                let queued = track.lossy && !model.overflowed(number, client);
+                // Who follows streams may have read it later.
+                let queued =
+                    track.follows_streams() || track.lossy && !model.overflowed(number, client);
                 may_have[number] += u32::from(queued && claim != Claim::No);
             }
         }
@@ -245,7 +282,8 @@ impl World {
 fn messages(model: &Model, client: usize, seen: &[Seen]) -> Vec<usize> {
     let mut got = Vec::new();
     let mut replies = 0;
-    let mut before: HashMap<Sender, Vec<usize>> = HashMap::new();
+    let mut before: HashMap<(Sender, Option<&Target>), Vec<usize>> = HashMap::new();
+    let follows = model.clients[client].follows_streams();
     for one in seen {
         let Seen::Text(text) = one else { continue };
         if text.starts_with('r') {
@@ -257,7 +295,13 @@ fn messages(model: &Model, client: usize, seen: &[Seen]) -> Vec<usize> {
         let number: usize = number.parse().expect("a message of ours");
         let sent = &model.sent[number];
         assert_eq!(*text, sent.text, "client {client} got it as sent");
-        let earlier = before.entry(sent.sender).or_default();
+        // Who catches up does so in each stream by itself.
+        let way = (sent.sender, follows.then_some(&sent.target));
+        let earlier = before.entry(way).or_default();
+        assert!(
+            !earlier.contains(&number),
+            "client {client} got m{number} twice"
+        );
         for late in earlier.iter().rev().filter(|before| **before > number) {
             assert!(
                 model.may_overtake(*late, number),
@@ -346,7 +390,7 @@ fn check_joins(model: &Model, tally: &mut Tally) {
     count(tally, "crossed", model.crossed);
 }
 
-fn count(tally: &mut Tally, name: &'static str, times: usize) {
+pub fn count(tally: &mut Tally, name: &'static str, times: usize) {
     *tally.entry(name).or_default() += times;
 }
 
@@ -428,7 +472,15 @@ fn check_reason(model: &Model, client: usize, closed: Closed) {
     let cause = match closed.reason {
         CloseReason::Normal => track.asked_to_close,
         CloseReason::Stopping | CloseReason::ByPeer | CloseReason::Reset => true,
-        CloseReason::Replaced => scene.policy == UidPolicy::Replace && !track.uids.is_empty(),
+        CloseReason::Replaced => match scene.policy {
+            UidPolicy::Multi => false,
+            UidPolicy::Replace => !track.uids.is_empty(),
+            // One has come back with a position of the uid's.
+            UidPolicy::Reject => model.clients.iter().any(|other| {
+                let is_of_uid = |one: &Tenure| track.uids.iter().any(|own| own.uid == one.uid);
+                other.follows_streams() && other.uids.iter().any(is_of_uid)
+            }),
+        },
         CloseReason::UidInUse => {
             let full = scene.policy == UidPolicy::Multi && scene.per_uid < 256;
             track.refused && (scene.policy == UidPolicy::Reject || full)

@@ -13,6 +13,7 @@ use fastrand::Rng;
 use super::Tally;
 use super::actor::{Actor, Console, Desk, Lobby, Part, Talk};
 use super::client::{Client, Place};
+use super::followers::{Follower, Logs};
 use super::model::{Model, Sender, Shared, Target, Track};
 use super::scene::Scene;
 use crate::app::envelope::Body;
@@ -21,6 +22,7 @@ use crate::app::hosted::{Hosted, Hosting};
 use crate::app::namespaces::Registry;
 use crate::app::outcome::Delivered;
 use crate::app::promise::Promise;
+use crate::app::query::QueryResult;
 use crate::app::{App, Login};
 use crate::bus::{ENVELOPE_COST, Endpoint, RECEIVER_COST, Route, connect_by};
 use crate::ident::{ConnId, Space};
@@ -28,6 +30,12 @@ use crate::payload::Message;
 use crate::protocol::Codec;
 use crate::shard::ListenerSpec;
 use crate::streams::Wish;
+
+/// What a task waits for.
+pub enum Task {
+    Push(Promise<Delivered>),
+    Query(Promise<Vec<QueryResult>>),
+}
 
 pub struct World {
     pub scene: Scene,
@@ -38,13 +46,18 @@ pub struct World {
     pub links: Vec<HashMap<ConnId, usize>>,
     pub asleep: Vec<bool>,
     pub now: Instant,
-    pub tasks: Vec<(usize, Promise<Delivered>)>,
+    pub tasks: Vec<(usize, Task)>,
+    pub followers: Vec<Follower>,
+    pub logs: Logs,
     pub alive: Arc<()>,
-    listeners: Rc<[ListenerSpec]>,
+    pub listeners: Rc<[ListenerSpec]>,
     pub tally: Tally,
     /// The most that one message can have put on the way.
     pub charge: usize,
 }
+
+/// Of those whose clients hold no positions.
+const COMMON_LISTENERS: u16 = 7;
 
 fn listen<P: Part>(scene: &Scene, codec: Codec) -> ListenerSpec {
     let binds = P::LOGIN != Login::Never;
@@ -81,7 +94,11 @@ impl World {
             listen::<Desk>(&scene, Codec::Text),
             listen::<Console>(&scene, Codec::Text),
             listen::<Lobby>(&scene, Codec::WebSocket),
+            listen::<Talk>(&scene, Codec::Events),
+            listen::<Desk>(&scene, Codec::Events),
         ]);
+        // Nothing is kept where nobody can come back for it.
+        let events = COMMON_LISTENERS..listeners.len() as u16;
         let registry = Registry::new(4);
         let host = |bus: Endpoint<Body>| {
             let apps = vec![
@@ -92,17 +109,19 @@ impl World {
             ];
             let registry = Arc::clone(&registry);
             let listeners = Rc::clone(&listeners);
-            let mut host = Host::new(&scene.config(), bus, listeners, registry, apps, now);
+            let mut host = Host::new(&scene.config(false), bus, listeners, registry, apps, now);
             host.start();
             host
         };
         let endpoints = connect_by(route).expect("the doorbells open");
-        World {
+        let mut world = World {
             hosts: endpoints.into_iter().map(host).collect(),
             clients: Vec::new(),
             links: vec![HashMap::new(); scene.cores],
             asleep: vec![false; scene.cores],
             tasks: Vec::new(),
+            followers: Vec::new(),
+            logs: Logs::new(),
             tally: Tally::new(),
             charge: 0,
             scene,
@@ -111,7 +130,9 @@ impl World {
             now,
             alive,
             listeners,
-        }
+        };
+        world.draw_followers(events);
+        world
     }
 
     pub fn model(&self) -> MutexGuard<'_, Model> {
@@ -121,6 +142,9 @@ impl World {
     pub fn step(&mut self) {
         self.model().step();
         let core = self.rng.usize(0..self.scene.cores);
+        if !self.followers.is_empty() && self.rng.u8(..) < 60 {
+            return self.step_of_streams(core);
+        }
         match self.rng.u32(0..100) {
             0..5 => self.accept(core),
             5..25 => self.say(),
@@ -156,12 +180,13 @@ impl World {
     }
 
     fn accept(&mut self, core: usize) {
-        if self.clients.len() >= self.scene.clients_max {
+        let lives: usize = self.followers.iter().map(|one| one.lives.len()).sum();
+        if self.clients.len() - lives >= self.scene.clients_max {
             return;
         }
         self.wake(core);
         let client = self.clients.len();
-        let listener = self.rng.usize(0..self.listeners.len());
+        let listener = self.rng.usize(0..usize::from(COMMON_LISTENERS));
         let peer = ([127, 0, 0, 1], client as u16).into();
         let id = self.hosts[core].connect(listener as u16, peer);
         let spec = &self.listeners[listener];
@@ -184,7 +209,15 @@ impl World {
             if one.place == Place::Gone || one.dead || one.hung_up || one.unread.len() > 8 {
                 continue;
             }
-            let message = self.scene.message(&mut self.rng, !one.asks_to_bind);
+            let message = match one.life {
+                None => Some(self.scene.message(&mut self.rng, !one.asks_to_bind)),
+                Some(_) => {
+                    let model = self.model.lock().expect("no callback has panicked");
+                    let is_home = model.clients[client].home.is_some();
+                    self.scene.message_of_follower(&mut self.rng, is_home)
+                }
+            };
+            let Some(message) = message else { continue };
             one.asks_to_bind |= message.contains("bind");
             one.unread.push_back(format!("{} {message}", one.said));
             one.said += 1;
@@ -223,7 +256,8 @@ impl World {
         let (path, by_mail) = self.hosts[core].path_of_tasks();
         let who = (Sender::Task(core as u16), core as u16);
         let mut model = self.model();
-        let text = model.send(who, target.clone(), reach, (&path, by_mail), 20);
+        let path = (&path[..], by_mail);
+        let text = model.send(who, target.clone(), reach, path, 20, Wish::AsRuled);
         let number = model.last_sent().0;
         drop(model);
         let message = Message::Text(&text);
@@ -233,11 +267,12 @@ impl World {
             }
             _ => self.hosts[core].push(reach, &uid, message, Wish::AsRuled),
         };
-        self.tasks.push((number, promise));
+        self.tasks.push((number, Task::Push(promise)));
     }
 
     /// What must hold at any time.
     pub fn check(&mut self) {
+        let lives: usize = self.followers.iter().map(|one| one.lives.len()).sum();
         for host in &mut self.hosts {
             host.shard().check();
             let local = host.local();
@@ -254,9 +289,11 @@ impl World {
             if !self.scene.says_when_bound {
                 // Who has little on the way goes on beyond what one core may have, up to twice that.
                 // What tasks push is bounded by their waiting, which these do not.
-                let pushes = self.tasks.len() * self.scene.cores;
-                let task = 3 * ENVELOPE_COST + 64 + self.clients.len() * RECEIVER_COST;
-                let most = 2 * self.scene.transit_core + self.charge + pushes * task;
+                let pushes = self.tasks.len() * self.scene.cores * self.scene.spaces();
+                let task = 3 * ENVELOPE_COST + 364 + self.clients.len() * RECEIVER_COST;
+                // And one that follows groups joins them unasked.
+                let joins = 2 * lives * (2 * ENVELOPE_COST + 64);
+                let most = 2 * self.scene.transit_core + self.charge + pushes * task + joins;
                 assert!(
                     on_the_way <= most,
                     "{on_the_way} on the way, at most {most}"

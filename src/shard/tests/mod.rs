@@ -4,6 +4,7 @@ mod compression;
 mod credentials;
 mod events;
 mod exchange;
+mod following;
 mod lateness;
 mod migration;
 mod queues;

@@ -1,0 +1,203 @@
+//! Those who follow streams: what they are told when they come, when not all can be had, and when they end.
+
+use super::*;
+use crate::payload::Payload;
+use crate::shard::followers::{Following, Mark, Marked, Since, Standing};
+use crate::streams::{Epoch, Gap, Kind, Position, Recovery};
+
+fn at(offset: u64) -> Position {
+    let epoch = Epoch::of(7);
+    Position { epoch, offset }
+}
+
+fn payload(text: &str) -> Payload {
+    Payload::new(Message::Text(text))
+}
+
+/// Two listeners by events and text in one space, with 10 kB of outbox.
+fn shard_of_events() -> Shard {
+    let specs = [spec(Codec::Events, 0, 10_000), spec(Codec::Text, 0, 10_000)];
+    Shard::new(&Config::default(), Rc::from(specs), 1)
+}
+
+fn come(shard: &mut Shard, groups: &[&str], since: Option<&str>) -> ConnId {
+    let groups: Vec<String> = groups.iter().map(|one| (*one).to_owned()).collect();
+    let id = open(shard, 0);
+    shard.follow(id, Following::of_client(&groups, since));
+    assert!(shard.bind(id, "u"));
+    id
+}
+
+fn to_all(shard: &mut Shard, offset: u64, text: &str) {
+    let mark = Mark {
+        position: at(offset),
+        kept: true,
+        queued: false,
+    };
+    let payload = payload(text);
+    let marked = Marked {
+        kind: Kind::All,
+        name: "all",
+        mark: Some(mark),
+        payload: &payload,
+    };
+    shard.send_marked_to_everybody(Space(0), marked, &mut |_, _| at(0));
+}
+
+fn shown(shard: &Shard, id: ConnId) -> String {
+    String::from_utf8(waiting(shard, id)).expect("text")
+}
+
+fn recovered(offset: u64) -> Recovery {
+    Recovery::Recovered {
+        after: at(offset),
+        top: at(offset),
+    }
+}
+
+fn gap(asked: Option<u64>, top: u64) -> Gap {
+    Gap {
+        asked: asked.map(at),
+        first: None,
+        top: at(top),
+    }
+}
+
+/// Who is cut off between the first block and the event `gap` comes back with the first's positions: with these it is to
+/// hear of the gap again.
+#[test]
+fn a_gap_is_told_before_any_position_is_beyond_it() {
+    let mut shard = shard_of_events();
+    let since = format!("{},nonsense", at(3));
+    let id = come(&mut shard, &["g"], Some(&since));
+    shard.answer_follower(id, 0, &Recovery::Gap(gap(Some(3), 9)));
+    shard.answer_follower(id, 1, &Recovery::Gap(gap(None, 5)));
+    shard.ask_not_for_all(id);
+    assert!(shard.may_begin_to_follow(id));
+    shard.begin_to_follow(id, &mut |_, _| at(0));
+    let (none, shown) = (at(u64::MAX), shown(&shard, id));
+    let ids: Vec<&str> = shown
+        .lines()
+        .filter(|line| line.starts_with("id:"))
+        .collect();
+    let expected = [
+        format!("id: {},{none}", at(3)),
+        format!("id: {},{none}", at(9)),
+        format!("id: {},{}", at(9), at(5)),
+    ];
+    assert_eq!(ids, expected, "{shown}");
+}
+
+/// What is sent to everybody before the homes of its groups have answered is not told with half of its positions.
+#[test]
+fn nothing_comes_before_the_first_block() {
+    let mut shard = shard_of_events();
+    let id = come(&mut shard, &["g"], None);
+    shard.answer_follower(id, 0, &recovered(2));
+    to_all(&mut shard, 1, "early");
+    assert_eq!(shown(&shard, id), "");
+    shard.answer_follower(id, 1, &recovered(4));
+    shard.begin_to_follow(id, &mut |_, _| at(0));
+    let first = format!("id: {},{},{}\n\n", at(2), at(4), at(0));
+    assert_eq!(shown(&shard, id), first);
+    // It is read for it from behind what it has.
+    let mut to_read = Vec::new();
+    while let Some((_, kind, _, after)) = shard.next_to_read(id, 0) {
+        to_read.push((kind, after));
+    }
+    let expected = [(Kind::Uid, at(2)), (Kind::Group, at(4)), (Kind::All, at(0))];
+    assert_eq!(to_read, expected);
+}
+
+/// A join that is answered at once is so before the home of the group says where its stream stands.
+#[test]
+fn what_comes_before_the_home_has_answered_is_read() {
+    let mut shard = shard_of_events();
+    let id = come(&mut shard, &["g"], None);
+    shard.join(id, "g", None);
+    let (payload, mark) = (
+        payload("x"),
+        Mark {
+            position: at(6),
+            kept: true,
+            queued: false,
+        },
+    );
+    let marked = Marked {
+        kind: Kind::Group,
+        name: "g",
+        mark: Some(mark),
+        payload: &payload,
+    };
+    shard.send_marked_to_group(Space(0), marked, false, &mut |_, _| at(0));
+    shard.answer_follower(id, 1, &recovered(6));
+    let of_group = &shard.following(id).expect("it follows").streams[1];
+    assert_eq!(
+        (of_group.standing, of_group.position),
+        (Standing::Behind, Some(at(5)))
+    );
+    assert_ne!(of_group.standing, Standing::Asked(Since::Now));
+}
+
+/// A browser goes by the last id that it has read, and what follows the event `close` is read as well.
+#[test]
+fn nothing_follows_an_end_and_nobody_is_read_on_for_who_is_gone() {
+    let mut shard = shard_of_events();
+    let id = come(&mut shard, &["g"], None);
+    shard.answer_follower(id, 0, &recovered(2));
+    shard.answer_follower(id, 1, &recovered(2));
+    shard.begin_to_follow(id, &mut |_, _| at(0));
+    shard.close(id, CloseReason::Kicked);
+    let ended = shown(&shard, id);
+    let missed = [(at(3), payload("x"))];
+    shard.catch_up(id, 1, &missed, true, &mut |_, _| at(0));
+    shard.tell_gap(id, 1, &gap(Some(2), 9), &mut |_, _| at(0));
+    assert!(!shard.may_begin_to_follow(id));
+    assert_eq!(shown(&shard, id), ended);
+    // A piece that was on its way comes when its place in the table is gone, too.
+    write_all(&mut shard, id);
+    shard.remove(id);
+    shard.catch_up(id, 1, &missed, true, &mut |_, _| at(0));
+    assert!(!shard.followers.any_behind());
+}
+
+/// A slow one that is closed by a message gives up what others share; it is taken off the account.
+#[test]
+fn what_is_given_up_amid_a_message_is_off_the_account() {
+    let config = Config {
+        outbox_bytes_core_max: 2_000,
+        ..Config::default()
+    };
+    let specs = [spec(Codec::Events, 0, 10_000), spec(Codec::Text, 0, 10_000)];
+    let mut shard = Shard::new(&config, Rc::from(specs), 1);
+    let others: Vec<ConnId> = (0..3)
+        .map(|nth| bound(&mut shard, 1, &format!("t{nth}")))
+        .collect();
+    for nth in 0..20 {
+        bound(&mut shard, 0, &format!("u{nth}"));
+    }
+    for other in others {
+        shard.set_blocked(other, true);
+    }
+    for offset in 1..20 {
+        to_all(&mut shard, offset, &text(150));
+        check_accounts(&shard, "a message to all");
+    }
+}
+
+/// Everybody's stream may have come less far on the core that it moves to: it goes on from where it is.
+#[test]
+fn one_that_moves_takes_its_place_in_everybodys_stream_along() {
+    let mut shard = shard_of_events();
+    let id = bound(&mut shard, 0, "u");
+    to_all(&mut shard, 5, "x");
+    assert!(shard.following(id).is_none(), "it has all");
+    shard.follow_another_uid(id);
+    shard.unbind(id);
+    let following = shard.following(id).expect("it has a place");
+    let of_all = following.streams.last().expect("everybody's");
+    assert_eq!((of_all.kind, of_all.position), (Kind::All, Some(at(5))));
+    let before = shown(&shard, id);
+    to_all(&mut shard, 6, "y");
+    assert_eq!(shown(&shard, id), before, "it is read where it arrives");
+}
