@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use libfuzzer_sys::fuzz_target;
 use ringpost::tls::handshake::HANDSHAKE_BYTES_MAX;
-use ringpost::tls::{TlsHandshake, Pair, TlsServer, Sources, HandshakeStep};
+use ringpost::tls::{HandshakeStep, Pair, Sources, TlsHandshake, TlsServer};
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((&piece, bytes)) = bytes.split_first() else {
