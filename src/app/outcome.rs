@@ -36,7 +36,7 @@ pub enum BindError {
     InUse,
     /// The connection has not proved that it is that uid, and has to.
     Unproved(CredentialError),
-    /// A bind of the connection's is under way. Or it never binds ([`Login::Never`]).
+    /// A bind of the connection's is under way. Or it never binds ([`Login::Never`](crate::app::Login::Never)).
     Twice,
 }
 

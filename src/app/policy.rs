@@ -74,7 +74,7 @@ pub enum WhenFull {
 pub enum WhenFlawed {
     /// It is closed, with the code that fits.
     Close,
-    /// The app is told ([`App::on_flawed`]), and the connection goes on behind it. Of text lines alone: of what is wrong
-    /// with other codecs nobody knows where it ends.
+    /// The app is told ([`App::on_flawed`](crate::app::App::on_flawed)), and the connection goes on behind it. Of text
+    /// lines alone: of what is wrong with other codecs nobody knows where it ends.
     Tell,
 }
