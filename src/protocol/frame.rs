@@ -2,7 +2,7 @@
 //! UTF-8 is text, another is binary.
 //!
 //! Bound: a body of `message_bytes_max` bytes, checked when the length has arrived and, since the limit may change,
-//! with every piece. Called through [`FrameDecoder`] and [`super::Codec`].
+//! with every piece. Called through [`super::Decoder`] and [`super::Codec`].
 
 use serde::{Deserialize, Serialize};
 

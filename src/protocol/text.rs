@@ -2,8 +2,8 @@
 //!
 //! Bound: a line of `message_bytes_max` bytes; one more is [`CloseReason::TooBig`] as soon as it is
 //! certain, without waiting for the line's end. Where that is to be told and not to end the connection
-//! ([`LineDecoder::telling`]), such a line is skipped to its end, `SKIPPED_BYTES_MAX` at most, of which
-//! only its two edges are kept. Called through [`LineDecoder`] and [`super::Codec`].
+//! ([`super::Decoder::telling`]), such a line is skipped to its end, `SKIPPED_BYTES_MAX` at most, of which
+//! only its two edges are kept. Called through [`super::Decoder`] and [`super::Codec`].
 
 use std::ops::Range;
 
