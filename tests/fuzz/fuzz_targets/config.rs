@@ -5,15 +5,19 @@
 #[allow(dead_code)]
 #[path = "../../../src/cli"]
 mod cli {
+    pub mod choice;
     pub mod file;
-    pub mod history;
+    pub mod history_rules;
     pub mod hooks;
     pub mod keys;
     pub mod layers;
+    pub mod listener;
     pub mod listeners;
     pub mod settings;
     pub mod slot;
     pub mod tokens;
+    pub mod value_origin;
+    pub mod values;
 }
 
 use cli::keys::KEYS;
