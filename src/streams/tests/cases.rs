@@ -207,6 +207,11 @@ fn a_forgotten_stream_is_a_gap_to_all_that_may_have_missed_it() {
     let top = append(&mut store, born, 2, keep(100, 60));
     let between = store.top(born + 5 * SECOND, other);
     assert_ne!(before, between, "the core's epoch has moved on");
+    // Nobody was told that of a stream: no message of one that is not born, and none that was not born then.
+    let above = at(before, 1);
+    assert!(store.read(born, other, above, ALL).is_err());
+    assert!(read(&mut store, born, above).is_err());
+    assert!(read(&mut store, born + 5 * SECOND, Some(between)).is_err());
     // An empty stream is remembered for its time.
     let emptied = born + 61 * SECOND;
     assert!(!store.advance(emptied, 100));
@@ -249,7 +254,7 @@ fn a_forgotten_stream_is_a_gap_to_all_that_may_have_missed_it() {
     ] {
         assert!(read(&mut store, forgotten, Some(asked)).is_err());
     }
-    assert_eq!(store.counters().gaps, 1 + 4 + 1 + 4);
+    assert_eq!(store.counters().gaps, 3 + 1 + 4 + 1 + 4);
 }
 
 /// A stream that is born and forgotten within one turn.
