@@ -1,11 +1,12 @@
 //! How far connections have come in the streams they follow: [`Following`], beside the slots.
 //!
-//! Only connections whose codec tells positions (events) follow streams. One that has all there is of its uid's stream and
+//! Connections whose codec tells positions (events) follow streams, and one on a plain wire does until it has what has
+//! waited in its uid's queue. One that has all there is of its uid's stream and
 //! follows no other has no entry: each position that it is told is the one of the message at hand. So an entry is there as
 //! long as something is to be caught up with, and for those that follow groups.
 //!
 //! The home of a stream says where somebody stands who begins to follow it, and what of it is missing; see
-//! `app/recovery`. Meanwhile a kept message passes by the connection, since it will be read with what is missing; one
+//! `app/following`. Meanwhile a kept message passes by the connection, since it will be read with what is missing; one
 //! that is not kept is held until the place in the stream is reached behind which it came. Bound: what is held counts as
 //! waiting for the connection, up to `outbox_bytes_max`.
 
