@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::api::{read, told};
+use crate::client::Client;
 use crate::on_cores;
 use crate::raw::Raw;
 use crate::receiver::{Receiver, SECRET};
@@ -66,6 +67,22 @@ ttl = "10m"
 
 fn line(uid: &str, number: usize) -> String {
     format!("{{\"uid\":\"{uid}\",\"n\":{number}}}")
+}
+
+/// Receives up to the message before this number, each the next one; which was the first.
+async fn first_of_rest(client: &mut Client, end: usize) -> usize {
+    let mut first = None;
+    let mut next = None;
+    while next != Some(end) {
+        let text = client.text().await;
+        let value: Value = serde_json::from_str(&text).expect("JSON");
+        let number = value["n"].as_u64().expect("a number") as usize;
+        assert_eq!(number, next.unwrap_or(number));
+        assert!(number < end);
+        first.get_or_insert(number);
+        next = Some(number + 1);
+    }
+    first.expect("one came")
 }
 
 async fn what_waited_comes_at_the_login_in_order(cores: usize) {
@@ -163,17 +180,8 @@ async fn what_was_not_acknowledged_goes_back(cores: usize) {
     stalled.reset();
     server.wait_offline("q1").await;
     let mut client = server.push("text", "q1").await;
-    let mut next = None;
-    while next != Some(COUNT) {
-        let text = client.text().await;
-        let value: Value = serde_json::from_str(&text).expect("JSON");
-        let number = value["n"].as_u64().expect("a number") as usize;
-        // What the first has acknowledged does not come again; from there on all does.
-        assert_eq!(number, next.unwrap_or(number));
-        assert!(next.is_some() || number > 0, "something had fitted");
-        next = Some(number + 1);
-        assert!(number < COUNT);
-    }
+    let first = first_of_rest(&mut client, COUNT).await;
+    assert!(first > 0, "what had fitted was acknowledged");
 }
 
 async fn whoever_reads_to_the_end_misses_nothing(cores: usize) {
@@ -235,14 +243,7 @@ async fn a_newcomer_takes_what_the_replaced_one_has_not_got(cores: usize) {
     }
     // The phone comes by another network, and the old connection is still there.
     let mut client = server.push("text", "q1").await;
-    let mut next = None;
-    while next != Some(200) {
-        let text = client.text().await;
-        let value: Value = serde_json::from_str(&text).expect("JSON");
-        let number = value["n"].as_u64().expect("a number") as usize;
-        assert_eq!(number, next.unwrap_or(number));
-        next = Some(number + 1);
-    }
+    first_of_rest(&mut client, 200).await;
     drop(stalled);
 }
 
@@ -326,14 +327,7 @@ async fn another_device_gets_what_the_first_has_not_got(cores: usize) {
     assert_eq!(backend.ask(&message(COUNT)).await, "ok");
     second.expect(&message(COUNT)).await;
     stalled.reset();
-    let mut next = None;
-    while next != Some(COUNT + 1) {
-        let text = second.text().await;
-        let value: Value = serde_json::from_str(&text).expect("JSON");
-        let number = value["n"].as_u64().expect("a number") as usize;
-        assert_eq!(number, next.unwrap_or(number));
-        next = Some(number + 1);
-    }
+    first_of_rest(&mut second, COUNT + 1).await;
     second.close().await;
     server.wait_offline("q1").await;
     // All of it was delivered.
