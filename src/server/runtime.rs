@@ -28,7 +28,7 @@ use crate::app::host::Host;
 use crate::bus::Endpoint;
 use crate::log_limiter::SharedLogLimiter;
 use crate::net::async_fd::AsyncFd;
-use crate::net::http::{Access, Pausing, PendingRequests, Port};
+use crate::net::http::{Access, Api, PendingRequests, Port};
 use crate::net::input_buffers::InputBuffers;
 use crate::net::listener::Listener;
 use crate::net::origin::Origins;
@@ -333,18 +333,19 @@ fn make_ports(
 ) -> Vec<Option<Rc<Port>>> {
     let mut ports = vec![None; plan.layout.specs.len()];
     for site in &plan.layout.sites {
-        ports[usize::from(site.number)] = Some(Rc::new(Port {
-            host: Rc::clone(host),
-            pending_requests: Rc::clone(pending_requests),
-            reach: site.reach,
-            served: site.served.clone(),
-            access: Access::new(plan.backend_tokens.clone()),
-            listeners: Rc::from(plan.listeners_json.as_str()),
-            facts: Arc::clone(&plan.facts),
-            pausing: Pausing::default(),
-            readiness: Arc::clone(&plan.readiness),
-            unsettled: RefCell::default(),
-        }));
+        let api = Api::new(
+            Rc::clone(host),
+            Rc::clone(pending_requests),
+            site.reach,
+            Access::new(plan.backend_tokens.clone()),
+            Arc::clone(&plan.facts),
+        );
+        ports[usize::from(site.number)] = Some(Rc::new(Port::new(
+            site.served.clone(),
+            api,
+            Rc::from(plan.listeners_json.as_str()),
+            Arc::clone(&plan.readiness),
+        )));
     }
     ports
 }

@@ -8,7 +8,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Desk, EventsListener, HttpAnswer, Port};
+use super::{Desk, EventsListener, HttpAnswer, ServedSite};
 use crate::app::ending;
 use crate::auth::{Credential, CredentialError};
 use crate::close::CloseReason;
@@ -42,67 +42,64 @@ pub struct Admitted {
     pub request: OpeningRequest,
 }
 
-impl Port {
-    /// Lets a client in that asks to listen, or says why not. `None` of any other request.
-    pub(super) fn admit(
-        &self,
-        request: &Request,
-        desk: &mut Desk<'_>,
-    ) -> Option<Result<Admitted, HttpAnswer>> {
-        let door = self.served.events_at(request.path())?;
-        Some(self.examine(request, door, desk))
-    }
+/// Lets a client in that asks to listen, or says why not. `None` of any other request.
+pub(super) fn admit(
+    served: &ServedSite,
+    request: &Request,
+    desk: &mut Desk<'_>,
+) -> Option<Result<Admitted, HttpAnswer>> {
+    let door = served.events_at(request.path())?;
+    Some(examine(request, door, desk))
+}
 
-    fn examine(
-        &self,
-        request: &Request,
-        door: EventsListener,
-        desk: &mut Desk<'_>,
-    ) -> Result<Admitted, HttpAnswer> {
-        let peer = desk
-            .client(request)
-            .map_err(|error| HttpAnswer::error(error.status, "bad_request", error.text))?;
-        let token = match &request.token {
-            Ok(token) => token.as_ref().filter(|_| door.proves),
-            Err(error) => return Err(HttpAnswer::error(error.status, "bad_token", error.text)),
-        };
-        let origin = request.field("origin");
-        // A page that sends the field has asked before whether it may (below).
-        let by_field = token.is_some_and(|token| token.authorization);
-        if let Err(foreign) = admit_origin(request, door.proves && !by_field, desk) {
-            let host = &request.host;
-            desk.origins.log_refusal(foreign, origin, host, Some(peer));
-            desk.count(CloseReason::BadHandshake);
-            let HttpError { status, text } = foreign.answer();
-            return Err(HttpAnswer::error(status, "foreign_origin", text));
-        }
-        let tell = |answer: HttpAnswer| HttpAnswer {
-            readable_by: origin.map(str::to_owned),
-            ..answer
-        };
-        match request.method() {
-            "GET" => {}
-            "OPTIONS" => return Err(tell(preflight())),
-            _ => return Err(tell(HttpAnswer::method_not_allowed("GET, OPTIONS"))),
-        }
-        if desk.stopping {
-            let reason = CloseReason::Stopping;
-            desk.count(reason);
-            let answer = HttpAnswer::error(503, "stopping", reason.text());
-            return Err(tell(answer.with("Retry-After", "1")));
-        }
-        let claim = claim_uid(request, door, token, desk).map_err(tell)?;
-        let most = desk.host.shard().groups_per_connection_max();
-        let following = follow(request, door, most).map_err(tell)?;
-        Ok(Admitted {
-            door,
-            claim,
-            following,
-            peer,
-            origin: origin.map(str::to_owned),
-            request: request.opening(door.headers),
-        })
+fn examine(
+    request: &Request,
+    door: EventsListener,
+    desk: &mut Desk<'_>,
+) -> Result<Admitted, HttpAnswer> {
+    let peer = desk
+        .client(request)
+        .map_err(|error| HttpAnswer::error(error.status, "bad_request", error.text))?;
+    let token = match &request.token {
+        Ok(token) => token.as_ref().filter(|_| door.proves),
+        Err(error) => return Err(HttpAnswer::error(error.status, "bad_token", error.text)),
+    };
+    let origin = request.field("origin");
+    // A page that sends the field has asked before whether it may (below).
+    let by_field = token.is_some_and(|token| token.authorization);
+    if let Err(foreign) = admit_origin(request, door.proves && !by_field, desk) {
+        let host = &request.host;
+        desk.origins.log_refusal(foreign, origin, host, Some(peer));
+        desk.count(CloseReason::BadHandshake);
+        let HttpError { status, text } = foreign.answer();
+        return Err(HttpAnswer::error(status, "foreign_origin", text));
     }
+    let tell = |answer: HttpAnswer| HttpAnswer {
+        readable_by: origin.map(str::to_owned),
+        ..answer
+    };
+    match request.method() {
+        "GET" => {}
+        "OPTIONS" => return Err(tell(preflight())),
+        _ => return Err(tell(HttpAnswer::method_not_allowed("GET, OPTIONS"))),
+    }
+    if desk.stopping {
+        let reason = CloseReason::Stopping;
+        desk.count(reason);
+        let answer = HttpAnswer::error(503, "stopping", reason.text());
+        return Err(tell(answer.with("Retry-After", "1")));
+    }
+    let claim = claim_uid(request, door, token, desk).map_err(tell)?;
+    let most = desk.host.shard().groups_per_connection_max();
+    let following = follow(request, door, most).map_err(tell)?;
+    Ok(Admitted {
+        door,
+        claim,
+        following,
+        peer,
+        origin: origin.map(str::to_owned),
+        request: request.opening(door.headers),
+    })
 }
 
 impl Desk<'_> {

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-use super::{HttpAnswer, Port, Routed};
+use super::HttpAnswer;
+use super::pending::{AnswerFuture, PendingRequests};
 use crate::log_limiter::LogLimiter;
 use crate::net::admission::key_of;
-use crate::protocol::http::Request;
 
 /// Time until it is answered.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -25,8 +25,8 @@ const PAUSED_OF_ADDRESS_MAX: usize = 16;
 const PAUSED_MAX: usize = 256;
 
 /// Those of one port, by address.
-#[derive(Default)]
 pub struct Pausing {
+    pending_requests: Rc<PendingRequests>,
     paused: RefCell<HashMap<u128, usize>>,
     log_limiter: RefCell<LogLimiter>,
 }
@@ -35,6 +35,15 @@ pub struct Pausing {
 struct PausePermit<'a>(&'a Pausing, u128);
 
 impl Pausing {
+    /// None yet, of a core with these requests.
+    pub fn new(pending_requests: Rc<PendingRequests>) -> Pausing {
+        Pausing {
+            pending_requests,
+            paused: RefCell::default(),
+            log_limiter: RefCell::default(),
+        }
+    }
+
     fn enter(&self, peer: SocketAddr) -> Option<PausePermit<'_>> {
         let mut paused = self.paused.borrow_mut();
         if paused.values().sum::<usize>() >= PAUSED_MAX {
@@ -45,6 +54,21 @@ impl Pausing {
         let may = *count < PAUSED_OF_ADDRESS_MAX;
         *count += usize::from(may);
         may.then(|| PausePermit(self, address))
+    }
+
+    /// This answer, after the pause; and a line of the log.
+    pub fn hold_back(self: Rc<Self>, answer: HttpAnswer, peer: SocketAddr) -> AnswerFuture {
+        let may_log = self.log_limiter.borrow_mut().may_log(Instant::now());
+        if let Some(more) = may_log {
+            warn!(%peer, more, "a back end has shown a wrong token");
+        }
+        Box::pin(async move {
+            if let Some(_paused) = self.enter(peer) {
+                let until = Instant::now() + PAUSE;
+                self.pending_requests.sleep_until(until).await;
+            }
+            answer
+        })
     }
 }
 
@@ -60,42 +84,13 @@ impl Drop for PausePermit<'_> {
     }
 }
 
-impl Port {
-    /// Whether it shows a token that is none which is known here. What proves who a client is, is another matter.
-    pub(super) fn is_stranger(&self, request: &Request) -> bool {
-        let listens = self.served.events_at(request.path()).is_some();
-        !listens && self.access.is_wrong(request)
-    }
-
-    /// Keeps a stranger's answer back for a while, and says so.
-    pub fn hold_back(self: &Rc<Port>, answer: HttpAnswer, peer: SocketAddr) -> Routed {
-        if let Some(more) = self
-            .pausing
-            .log_limiter
-            .borrow_mut()
-            .may_log(Instant::now())
-        {
-            warn!(%peer, more, "a back end has shown a wrong token");
-        }
-        let port = Rc::clone(self);
-        Routed::Later(Box::pin(async move {
-            if let Some(_paused) = port.pausing.enter(peer) {
-                port.pending_requests
-                    .sleep_until(Instant::now() + PAUSE)
-                    .await;
-            }
-            answer
-        }))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn of_one_address_so_many_and_no_more_in_all() {
-        let pausing = Pausing::default();
+        let pausing = Pausing::new(Rc::default());
         let peer = |ip: &str| SocketAddr::new(ip.parse().expect("an address"), 1);
         let mut paused: Vec<_> = (0..20)
             .filter_map(|_| pausing.enter(peer("192.0.2.1")))

@@ -196,7 +196,7 @@ impl Transport {
     ) -> Option<(Request, BodyReader)> {
         let (listener, port) = self.port(host, id)?;
         if opens(head)
-            && let Some(listener) = port.served.websocket_at(head.path)
+            && let Some(listener) = port.websocket_at(head.path)
         {
             self.open_websocket(host, id, listener, head);
             return None;

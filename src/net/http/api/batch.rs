@@ -3,11 +3,11 @@
 //! All of it is read before anything is done, so that what is no JSON does nothing. Bounds: [`BATCH_MAX`] entries,
 //! [`BATCH_UIDS_MAX`] uids in all of them; and the core goes on with other things between any two small parts.
 
+use super::errors::ApiError;
 use super::pacing::RequestPace;
-use super::requests::{self, ApiCommand, PushTarget, string_end};
-use super::{ApiError, requests::PushCommand};
+use super::requests::{self, ApiCommand, PushCommand, PushTarget, string_end};
+use super::service::Api;
 use crate::auth::backend_tokens::Rights;
-use crate::net::http::Port;
 use crate::protocol::http::Request;
 
 /// Most entries of a batch.
@@ -17,7 +17,7 @@ const BATCH_UIDS_MAX: usize = 100_000;
 /// Bytes that are read before the core goes on with other things.
 const BYTES_PER_STEP: usize = 64 << 10;
 
-impl Port {
+impl Api {
     pub(super) async fn batch(&self, request: &Request) -> Result<String, ApiError> {
         let mut entries = Entries::new(requests::text(request)?);
         let mut commands = Vec::new();

@@ -11,9 +11,9 @@ use super::idempotency::Claimed;
 use super::outcomes::{Pending, outcome};
 use super::pacing::{PaceMark, RequestPace};
 use super::requests::{ApiCommand, PushCommand, PushTarget};
+use super::service::Api;
 use crate::app::query::Query;
 use crate::ident::{ConnId, CoreId, EVERYBODY};
-use crate::net::http::Port;
 use crate::payload::{Message, Payload};
 use crate::streams::Kind;
 
@@ -27,7 +27,7 @@ const WEIGHT_OF_MANY: usize = 256;
 /// What waits, in the order of a batch: the place in it, the command, and for what.
 type UnderWay<'c, 'r> = VecDeque<(usize, &'c ApiCommand<'r>, Pending)>;
 
-impl Port {
+impl Api {
     /// Does one thing, and says what has come of it.
     pub(super) async fn execute(&self, command: Result<ApiCommand<'_>, ApiError>) -> CommandResult {
         let mut outcomes = self.execute_all(vec![command]).await;

@@ -9,11 +9,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::errors::ApiError;
+use super::names;
 use super::queries::{no_answer, text};
-use super::{ApiError, names};
+use super::service::Api;
 use crate::app::query::{HistoryPage, HistoryQuery, Query, QueryResult};
 use crate::ident::EVERYBODY;
-use crate::net::http::Port;
 use crate::protocol::http::query::unescape;
 use crate::streams::{Gap, Kind, Limit, Position};
 
@@ -85,7 +86,7 @@ struct StreamName {
     name: Box<str>,
 }
 
-impl Port {
+impl Api {
     /// A page of what a stream keeps.
     pub(super) async fn history(&self, query: &str) -> Result<String, ApiError> {
         let known = ["uid", "group", "since", "limit", "reverse"];

@@ -5,6 +5,7 @@
 //! names. Called by the port for each request under its paths.
 
 mod batch;
+mod claims;
 mod errors;
 mod execute;
 mod history;
@@ -14,11 +15,11 @@ mod outcomes;
 mod pacing;
 mod queries;
 mod requests;
+mod service;
 
-use errors::ApiError;
-pub use idempotency::IdKey;
+pub use service::Api;
 
-use super::{HttpAnswer, Port};
+use super::HttpAnswer;
 use crate::auth::backend_tokens::Rights;
 use crate::protocol::http::Request;
 
@@ -135,9 +136,9 @@ pub(super) fn is_path(path: &str) -> bool {
     path.starts_with("/v1/") || path == "/openapi.json"
 }
 
-impl Port {
+impl Api {
     /// The route of a request of one of the API's paths, or why it goes none.
-    pub(super) fn find_call(&self, request: &Request) -> Result<&'static ApiRoute, HttpAnswer> {
+    pub(super) fn find(&self, request: &Request) -> Result<&'static ApiRoute, HttpAnswer> {
         let routes = ROUTES.iter();
         let of_path = routes.filter(|route| route.name(request.path()).is_some());
         let mut found = of_path.clone().peekable();
@@ -167,7 +168,7 @@ impl Port {
     }
 
     /// The answer to a request of this route.
-    pub(super) async fn api(&self, route: &ApiRoute, request: Request) -> HttpAnswer {
+    pub(super) async fn serve(&self, route: &ApiRoute, request: Request) -> HttpAnswer {
         let request = &request;
         let name = route.name(request.path()).unwrap_or_default();
         let answer = match route.call {

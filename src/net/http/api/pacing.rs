@@ -6,10 +6,10 @@
 
 use std::time::{Duration, Instant};
 
+use super::service::Api;
 use crate::app::host::Host;
 use crate::app::round::UNITS_PER_HELPING;
 use crate::ident::ConnId;
-use crate::net::http::Port;
 use crate::shard::Debt;
 
 /// What a helping may cause, in bytes to be written: as many as a send buffer takes.
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_millis(1);
 
 /// See the module.
 pub struct RequestPace<'p> {
-    port: &'p Port,
+    api: &'p Api,
     /// Units and bytes of the present helping.
     units: u64,
     bytes: u64,
@@ -44,20 +44,20 @@ impl PaceMark {
 }
 
 impl<'p> RequestPace<'p> {
-    pub fn new(port: &'p Port) -> RequestPace<'p> {
+    pub fn new(api: &'p Api) -> RequestPace<'p> {
         RequestPace {
-            port,
+            api,
             units: 0,
             bytes: 0,
             debt: Debt::default(),
-            speaker: port.host.borrow_mut().new_speaker(),
+            speaker: api.host.borrow_mut().new_speaker(),
         }
     }
 
     /// What was done since the mark is this request's doing, and so are a few units elsewhere.
     pub async fn spend(&mut self, since: PaceMark, elsewhere: usize) {
         {
-            let mut host = self.port.host.borrow_mut();
+            let mut host = self.api.host.borrow_mut();
             self.units += host.work() - since.units + elsewhere as u64;
             let backlog = &host.shard().backlog;
             let bytes = backlog.caused() - since.bytes;
@@ -78,13 +78,13 @@ impl<'p> RequestPace<'p> {
             // Our own core has nothing to do meanwhile if it is the others that are late.
             let now = Instant::now();
             if now - *since.get_or_insert(now) > PATIENCE {
-                self.port.pending_requests.sleep_until(now + PATIENCE).await;
+                self.api.pending_requests.sleep_until(now + PATIENCE).await;
             }
         }
     }
 
     fn lets_on(&self) -> bool {
-        let mut host = self.port.host.borrow_mut();
+        let mut host = self.api.host.borrow_mut();
         host.settle_credits();
         host.has_room_to_send() && host.shard().backlog.lets_on(self.debt)
     }
@@ -93,6 +93,6 @@ impl<'p> RequestPace<'p> {
     pub async fn rest(&mut self) {
         self.units = 0;
         self.bytes = 0;
-        self.port.pending_requests.rest().await;
+        self.api.pending_requests.rest().await;
     }
 }

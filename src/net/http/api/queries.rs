@@ -8,11 +8,13 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{ApiError, names};
+use super::errors::ApiError;
+use super::names;
+use super::service::Api;
 use crate::app::Answer;
 use crate::app::query::{Query, QueryResult};
 use crate::ident::CoreId;
-use crate::net::http::{Facts, Port};
+use crate::net::http::Facts;
 use crate::shard::{ConnectionInfo, Cursor, MEMBERS_MAX, UIDS_PER_PAGE_MAX};
 
 /// Uids of a page, and members of a group, unless the request says otherwise.
@@ -52,7 +54,7 @@ struct UidList {
     cursor: Option<String>,
 }
 
-impl Port {
+impl Api {
     pub(super) async fn uid(&self, name: &str) -> Result<String, ApiError> {
         let uid = names::uid(name)?;
         let promise = {

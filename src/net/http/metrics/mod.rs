@@ -7,6 +7,9 @@
 mod facts;
 mod figures;
 
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use prometheus::proto::{
@@ -16,8 +19,9 @@ use prometheus::{TEXT_FORMAT, TextEncoder};
 
 pub use self::facts::{Facts, SITE};
 use self::figures::FIGURES;
-use super::{HttpAnswer, Port};
+use super::HttpAnswer;
 use crate::app;
+use crate::app::host::Host;
 use crate::close::CloseReason;
 use crate::stats::{CoreStats, Hold, Stats, TurnTimes};
 
@@ -293,25 +297,24 @@ fn turns(core: &CoreStats) -> Metric {
     metric
 }
 
-impl Port {
-    pub(super) async fn metrics(&self) -> HttpAnswer {
-        let gathering = self.host.borrow_mut().snapshot();
-        let app::Answer::Stats(stats) = gathering.stats.await else {
-            return HttpAnswer::error(500, "internal", "the cores' answer is none");
-        };
-        let page = page(&self.facts, &stats, &gathering.depths);
-        match TextEncoder::new().encode_to_string(&page.families) {
-            Ok(text) => HttpAnswer::new(
-                200,
-                &[
-                    ("Content-Type", TEXT_FORMAT),
-                    ("Cache-Control", "no-store"),
-                    ("X-Content-Type-Options", "nosniff"),
-                ],
-                text,
-            ),
-            Err(error) => HttpAnswer::error(500, "internal", &error.to_string()),
-        }
+/// What `/metrics` answers on a core of this host.
+pub async fn scrape(host: Rc<RefCell<Host>>, facts: Arc<Facts>) -> HttpAnswer {
+    let gathering = host.borrow_mut().snapshot();
+    let app::Answer::Stats(stats) = gathering.stats.await else {
+        return HttpAnswer::error(500, "internal", "the cores' answer is none");
+    };
+    let page = page(&facts, &stats, &gathering.depths);
+    match TextEncoder::new().encode_to_string(&page.families) {
+        Ok(text) => HttpAnswer::new(
+            200,
+            &[
+                ("Content-Type", TEXT_FORMAT),
+                ("Cache-Control", "no-store"),
+                ("X-Content-Type-Options", "nosniff"),
+            ],
+            text,
+        ),
+        Err(error) => HttpAnswer::error(500, "internal", &error.to_string()),
     }
 }
 

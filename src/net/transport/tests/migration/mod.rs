@@ -17,7 +17,7 @@ use crate::auth::backend_tokens::BackendTokens;
 use crate::config::UidPolicy;
 use crate::ident::Reply;
 use crate::migration::{Destination, Migration, SessionPart};
-use crate::net::http::{Access, Asset, Facts, Pausing, Port, Roles, ServedSite, Site};
+use crate::net::http::{Access, Api, Asset, Facts, Port, Roles, ServedSite, Site};
 use crate::shard::{DepartError, Exchange, Phase, SavedPhase};
 
 /// `bind UID`, `join GROUP`, `group GROUP WORDS`, `to UID WORDS`, `ask` for a place, and `fill` what is open, the last
@@ -117,25 +117,22 @@ fn port() -> Rc<Port> {
         bytes: b"a page",
     }];
     let other = Core::new(WireKind::Epoll).host;
-    Rc::new(Port {
-        host: Rc::new(RefCell::new(other)),
-        pending_requests: Rc::default(),
-        served: ServedSite {
-            websockets: vec![("/ws".to_owned(), WEBSOCKET)],
-            ..ServedSite::new(Site {
-                assets: ASSETS,
-                reach: &[],
-                roles: Roles::ALL,
-            })
-        },
-        reach: Reach::default(),
-        access: Access::new(BackendTokens::default()),
-        listeners: Rc::from("[]"),
-        facts: Arc::new(Facts::new(Vec::new())),
-        pausing: Pausing::default(),
-        readiness: Arc::default(),
-        unsettled: RefCell::default(),
-    })
+    let api = Api::new(
+        Rc::new(RefCell::new(other)),
+        Rc::default(),
+        Reach::default(),
+        Access::new(BackendTokens::default()),
+        Arc::new(Facts::new(Vec::new())),
+    );
+    let served = ServedSite {
+        websockets: vec![("/ws".to_owned(), WEBSOCKET)],
+        ..ServedSite::new(Site {
+            assets: ASSETS,
+            reach: &[],
+            roles: Roles::ALL,
+        })
+    };
+    Rc::new(Port::new(served, api, Rc::from("[]"), Arc::default()))
 }
 
 /// A core with all listeners.
