@@ -10,7 +10,7 @@ use super::policy::{Login, Peers, WhenFlawed, WhenFull};
 use crate::close::{CloseReason, Flaw};
 use crate::ident::{ConnId, CoreId, Reach, Ticket};
 use crate::payload::Message;
-use crate::protocol::opening::OpeningRequest;
+use crate::protocol::http::opening::OpeningRequest;
 use crate::shard::JoinError;
 
 /// A program on this server. See the crate's start page for one in twenty lines.

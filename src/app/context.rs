@@ -11,7 +11,7 @@ use super::policy::Protocol;
 use crate::close::CloseReason;
 use crate::ident::{ConnId, CoreId, Reach, Reply, Ticket};
 use crate::payload::AsMessage;
-use crate::protocol::opening::OpeningRequest;
+use crate::protocol::http::opening::OpeningRequest;
 use crate::shard::EnterError;
 use crate::streams::Wish;
 

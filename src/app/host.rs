@@ -31,7 +31,7 @@ use crate::events::Reporter;
 use crate::ident::{ConnId, CoreId};
 use crate::payload::Message;
 use crate::protocol::Codec;
-use crate::protocol::opening::OpeningRequest;
+use crate::protocol::http::opening::OpeningRequest;
 use crate::shard::{ListenerSpec, Shard};
 
 pub struct Host {

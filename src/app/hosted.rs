@@ -15,7 +15,7 @@ use crate::ident::{ConnId, CoreId, Reach, Ticket};
 use crate::migration::AnySession;
 use crate::pages::Pages;
 use crate::payload::Message;
-use crate::protocol::opening::OpeningRequest;
+use crate::protocol::http::opening::OpeningRequest;
 
 pub trait Hosted {
     fn start(&mut self, local: &mut Local);

@@ -72,7 +72,7 @@ mod timers;
 mod transfer;
 mod transit;
 
-pub use crate::protocol::opening::OpeningRequest;
+pub use crate::protocol::http::opening::OpeningRequest;
 pub use crate::shard::{EnterError, JoinError};
 pub use callbacks::{App, Context};
 pub use namespaces::{Namespace, NamespaceError};

@@ -16,8 +16,6 @@ use super::http::response::{HttpError, response_head};
 use crate::close::CloseReason;
 use crate::payload::Message;
 
-/// Where a client asks for them.
-pub const PATH: &str = "/v1/events";
 /// What a client may send that has nothing more to say; more is no client.
 pub const IGNORED_BYTES_MAX: u32 = 16 << 10;
 /// What begins an answer that lets a client in.

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Event, gather};
+use super::{Event, incomplete};
 use crate::close::CloseReason;
 use crate::payload::Message;
 
@@ -106,7 +106,7 @@ impl FrameDecoder {
             return Err(CloseReason::TooBig);
         }
         let piece = &rest[..rest.len().min(body_len - partial.body.len())];
-        gather(&mut partial.body, piece, body_len);
+        incomplete::append(&mut partial.body, piece, body_len);
         *at += piece.len();
         partial.spent = partial.body.len() == body_len;
         let partial = self.partial.insert(partial);

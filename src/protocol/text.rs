@@ -10,7 +10,7 @@ use std::ops::Range;
 use memchr::{memchr, memchr_iter};
 use serde::{Deserialize, Serialize};
 
-use super::{Event, gather};
+use super::{Event, incomplete};
 use crate::close::CloseReason;
 use crate::payload::Message;
 
@@ -127,7 +127,7 @@ impl LineDecoder {
         Ok(Some(match self.partial.as_deref_mut() {
             None => LinePlace::Input(start..start + len),
             Some(partial) => {
-                gather(&mut partial.line, piece, bytes_max + 1);
+                incomplete::append(&mut partial.line, piece, bytes_max + 1);
                 partial.line.truncate(len);
                 partial.spent = true;
                 LinePlace::Partial
@@ -144,7 +144,7 @@ impl LineDecoder {
             return Err(CloseReason::TooBig);
         }
         let partial = self.partial.get_or_insert_default();
-        gather(&mut partial.line, piece, bytes_max + 1);
+        incomplete::append(&mut partial.line, piece, bytes_max + 1);
         Ok(())
     }
 

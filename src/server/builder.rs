@@ -19,7 +19,7 @@ use crate::net::admission::{CLIENTS_TOGETHER, EntryRules, HTTP_TOGETHER, Pool};
 use crate::net::http::Site;
 use crate::net::rates::Rate;
 use crate::protocol::Codec;
-use crate::protocol::opening::check_names;
+use crate::protocol::http::opening::check_names;
 use crate::shard::ListenerSpec;
 
 /// Called for SIGHUP.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 
-use crate::protocol::events::PATH;
+use crate::protocol::http::request::EVENTS_PATH;
 
 /// How a client connects to a [`TestServer`](super::TestServer), where it matters: to which listener, on which core,
 /// and with what. What is not said is the first listener, the next core, and an address on loopback.
@@ -94,7 +94,7 @@ impl Dial {
     pub(super) fn head(&self, listens: bool) -> String {
         let target = match (&self.target, listens) {
             (Some(target), _) => target,
-            (None, true) => PATH,
+            (None, true) => EVENTS_PATH,
             (None, false) => "/",
         };
         let mut head = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n");

@@ -79,8 +79,8 @@ use crate::ident::ConnId;
 use crate::payload::AsMessage;
 use crate::protocol::Codec;
 use crate::protocol::http::head::{HeadScan, check_head};
+use crate::protocol::http::token::{self, Token};
 use crate::protocol::websocket::handshake::Handshake;
-use crate::protocol::websocket::offers::{self, Token};
 use crate::server::{Parts, Server};
 use crate::shard::ListenerSpec;
 use client::{Connection, Place};
@@ -111,7 +111,7 @@ fn ask(dial: &Dial, spec: &ListenerSpec) -> Result<Opened, CloseReason> {
     let mut scan = HeadScan::new(bytes.len());
     let head = check_head(&mut scan, bytes.as_bytes());
     let head = head.ok().flatten().ok_or(CloseReason::BadHandshake)?;
-    let token = offers::token(&head).map_err(|_| CloseReason::BadHandshake)?;
+    let token = token::token(&head).map_err(|_| CloseReason::BadHandshake)?;
     let request = OpeningRequest::new(head.path, head.query, head.fields(), spec.headers);
     Ok((request, token.filter(|_| spec.proves)))
 }

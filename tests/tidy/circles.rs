@@ -11,8 +11,6 @@ use crate::source::{Source, Token};
 const LEFT_OUT: &[&str] = &["/tests/", "/tests.rs", "/simulation/", "/uring/model/"];
 /// Crates by the folder of their sources.
 const CRATES: &[&str] = &["src/", "benches/load/src/"];
-/// Folders that have a circle still. None is to be added.
-pub const TANGLED: &[&str] = &["src/protocol"];
 
 type Module = Vec<String>;
 /// Who imports from whom in a folder.

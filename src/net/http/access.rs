@@ -2,8 +2,8 @@
 
 use super::HttpAnswer;
 use crate::auth::backend_tokens::{BackendTokens, Rights};
+use crate::protocol::http::token::bearer;
 use crate::protocol::http::{HttpError, Request};
-use crate::protocol::websocket::offers::bearer;
 
 const FORWARDED: HttpError = HttpError {
     status: 403,

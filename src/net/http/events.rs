@@ -14,10 +14,10 @@ use crate::auth::{Credential, CredentialError};
 use crate::close::CloseReason;
 use crate::ident::check_uid;
 use crate::net::origin::{Foreign, Visitor};
+use crate::protocol::http::opening::OpeningRequest;
 use crate::protocol::http::query::unescape;
+use crate::protocol::http::token::Token;
 use crate::protocol::http::{HttpError, Request};
-use crate::protocol::opening::OpeningRequest;
-use crate::protocol::websocket::offers::Token;
 use crate::shard::Following;
 
 /// Who a client is.

@@ -1,7 +1,7 @@
 //! [`ServedSite`]: what one HTTP listener serves, and where connections go that become another listener's.
 
 use super::{Roles, Site};
-use crate::protocol::events::PATH;
+use crate::protocol::http::request::EVENTS_PATH;
 
 /// Where the clients of a port go that listen.
 #[derive(Clone, Copy)]
@@ -48,6 +48,6 @@ impl ServedSite {
 
     /// The listener of clients that listen at this path.
     pub fn events_at(&self, path: &str) -> Option<EventsListener> {
-        self.events.filter(|_| path == PATH)
+        self.events.filter(|_| path == EVENTS_PATH)
     }
 }

@@ -15,10 +15,10 @@ use crate::ident::{ConnId, ConnName};
 use crate::net::connection::{Counted, Input};
 use crate::net::origin::Visitor;
 use crate::protocol::http::HttpError;
+use crate::protocol::http::token::Token;
 use crate::protocol::proxy::Source;
 use crate::protocol::websocket::accepting::Accepted;
 use crate::protocol::websocket::handshake::{Declined, Refused};
-use crate::protocol::websocket::offers::Token;
 use crate::protocol::{Codec, Decoder};
 
 impl Transport {

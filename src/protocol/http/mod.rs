@@ -11,10 +11,12 @@ pub mod decoder;
 pub mod fields;
 pub mod head;
 pub mod health;
+pub mod opening;
 pub mod query;
 pub mod reader;
 pub mod request;
 pub mod response;
+pub mod token;
 
 #[cfg(test)]
 mod plain;

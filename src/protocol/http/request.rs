@@ -7,10 +7,12 @@ use super::body::BodyReader;
 use super::fields::Field;
 use super::head::{Framing, Head, HeadScan, check_head, decode_head};
 use super::health::Health;
+use super::opening::OpeningRequest;
 use super::response::HttpError;
-use crate::protocol::events;
-use crate::protocol::opening::OpeningRequest;
-use crate::protocol::websocket::offers::{self, Token};
+use super::token::{Token, token};
+
+/// Where a client asks for Server-Sent Events: the one path that takes a client's token.
+pub const EVENTS_PATH: &str = "/v1/events";
 
 /// A request whose head has passed the check. Its body is complete when the decoder yields it.
 #[derive(Debug, Deserialize)]
@@ -101,7 +103,7 @@ impl Request {
     /// Of a head that has passed the check; the body is still to come.
     pub fn new(head: &Head<'_>) -> Result<Request, HttpError> {
         let token = match head.path {
-            events::PATH => offers::token(head),
+            EVENTS_PATH => token(head),
             _ => Ok(None),
         };
         Ok(Request {

@@ -6,12 +6,14 @@ use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
 
 use super::extension::{Offer, Window};
-use super::offers::{self, SUBPROTOCOL, Token};
 use crate::protocol::http::fields::Field;
 use crate::protocol::http::head::{Framing, Head};
+use crate::protocol::http::opening::OpeningRequest;
 use crate::protocol::http::response::HttpError;
-use crate::protocol::opening::OpeningRequest;
+use crate::protocol::http::token::{Token, subprotocols, token};
 
+/// The one subprotocol that is taken up.
+const SUBPROTOCOL: &str = "ringpost";
 /// The base64 of 16 bytes.
 const KEY_BYTES: usize = 24;
 const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -103,12 +105,12 @@ pub fn accept(
     };
     Ok(Accepted {
         consumed: 0,
-        response: response(key, offer, offers::offers_subprotocol(head)),
+        response: response(key, offer, offers_subprotocol(head)),
         request: OpeningRequest::new(head.path, head.query, head.fields(), headers),
         host: head.host.to_owned(),
         origin: head.origin.map(str::to_owned),
         token: match wants.token {
-            true => offers::token(head)?,
+            true => token(head)?,
             false => None,
         },
         forwarded: match wants.forwarded {
@@ -144,4 +146,9 @@ fn response(key: &[u8; KEY_BYTES], offer: Option<Offer>, subprotocol: bool) -> V
     };
     let (extension, subprotocol) = (extension.as_bytes(), subprotocol.as_bytes());
     [HEAD, &proof, b"\r\n", extension, subprotocol, b"\r\n"].concat()
+}
+
+/// Whether our subprotocol is among those offered.
+fn offers_subprotocol(head: &Head<'_>) -> bool {
+    subprotocols(head).any(|one| one == SUBPROTOCOL.as_bytes())
 }

@@ -14,7 +14,7 @@ use super::header::{HEADER_BYTES_MAX, Header, Opcode};
 use super::mask;
 use crate::close::CloseReason;
 use crate::payload::Message;
-use crate::protocol::{Event, gather};
+use crate::protocol::{Event, incomplete};
 
 /// What a decoder is told with each call, so that it need not remember it.
 #[derive(Clone, Copy, Debug)]
@@ -355,7 +355,7 @@ impl PartialMessage {
         frame.left -= len as u32;
         *at += len;
         if frame.opcode.is_control() {
-            gather(&mut self.control_bytes, piece, super::CONTROL_BYTES_MAX);
+            incomplete::append(&mut self.control_bytes, piece, super::CONTROL_BYTES_MAX);
         } else {
             // Only the first fragment finds no message here, and it says what the message is.
             let opcode = *self.message.get_or_insert(frame.opcode);
@@ -367,7 +367,7 @@ impl PartialMessage {
             }
             // The last fragment tells how long the message gets.
             let bytes_max = if frame.fin { known_len } else { room };
-            gather(&mut self.message_bytes, piece, bytes_max);
+            incomplete::append(&mut self.message_bytes, piece, bytes_max);
             if opcode == Opcode::Text {
                 self.check_utf8()?;
             }

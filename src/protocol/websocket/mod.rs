@@ -10,7 +10,6 @@ pub mod extension;
 pub mod handshake;
 mod header;
 pub mod mask;
-pub mod offers;
 #[cfg(test)]
 mod tests;
 

@@ -1,19 +1,16 @@
-//! What a websocket's request brings beside the handshake itself: a token that proves who the client is, and
-//! subprotocols.
+//! The token by which a client proves who it is, as its request brings it: [`token`].
 //!
-//! A token comes in the query (`?token=`, percent-encoded or not), as `Authorization: Bearer`, or, since a page can send no field of its
-//! own, as one of the subprotocols that it offers: `ringpost.token.` and the token, beside [`SUBPROTOCOL`], which
-//! is the one that is answered. A token itself is never answered. All of it takes one pass over the head.
+//! It comes in the query (`?token=`, percent-encoded or not), as `Authorization: Bearer`, or, since a page can send no
+//! field of its own with a websocket, as one of the subprotocols that it offers: `ringpost.token.` and the token. A token
+//! is never answered. All of it takes one pass over the head, and nothing is kept.
 
 use std::borrow::Cow;
 
-use crate::protocol::http::fields::Field;
-use crate::protocol::http::head::Head;
-use crate::protocol::http::query::unescape;
-use crate::protocol::http::response::HttpError;
+use super::fields::Field;
+use super::head::Head;
+use super::query::unescape;
+use super::response::HttpError;
 
-/// The one subprotocol that is taken up.
-pub const SUBPROTOCOL: &str = "ringpost";
 /// What begins the offer of a subprotocol that is none, but a token.
 const TOKEN_PREFIX: &str = "ringpost.token.";
 
@@ -26,8 +23,8 @@ pub struct Token {
     pub authorization: bool,
 }
 
-/// The subprotocols offered, in their order.
-fn subprotocols<'a>(head: &Head<'a>) -> impl Iterator<Item = &'a [u8]> {
+/// The subprotocols that a websocket's request offers, in their order.
+pub fn subprotocols<'a>(head: &Head<'a>) -> impl Iterator<Item = &'a [u8]> {
     // Nearly nobody offers any, and then the head is not gone through again.
     let lists = head
         .offers_protocols()
@@ -36,11 +33,6 @@ fn subprotocols<'a>(head: &Head<'a>) -> impl Iterator<Item = &'a [u8]> {
         .into_iter()
         .flatten()
         .flat_map(|list| list.split(|&byte| byte == b',').map(<[u8]>::trim_ascii))
-}
-
-/// Whether ours is among them.
-pub fn offers_subprotocol(head: &Head<'_>) -> bool {
-    subprotocols(head).any(|one| one == SUBPROTOCOL.as_bytes())
 }
 
 /// The token that a request brings, if any. More than one is a mistake, for somebody would have to choose.

@@ -1,0 +1,93 @@
+//! [`Codec`]: which protocol a listener's connections speak, and how a message is written in it. Called by the shard for
+//! each message, and by the transport for what a codec has besides (closes, pings).
+
+use super::{events, frame, text, websocket};
+use crate::close::CloseReason;
+use crate::payload::Message;
+
+/// How messages are cut out of a listener's connections.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum Codec {
+    /// RFC 6455, after its opening [handshake](websocket::handshake).
+    WebSocket,
+    /// Lines that end with `\n`.
+    Text,
+    /// A four-byte big-endian length that counts itself, then the body.
+    Frame,
+    /// Server-Sent Events, one way alone.
+    Events,
+    /// HTTP/1, whose requests a decoder of [its own](http::RequestDecoder) yields, and whose messages are whole answers.
+    Http,
+}
+
+/// How many codecs there are.
+pub const CODECS: usize = Codec::Http as usize + 1;
+
+impl Codec {
+    /// Appends the message as the server sends it.
+    pub fn encode(self, message: Message<'_>, out: &mut Vec<u8>) {
+        match self {
+            Codec::WebSocket => websocket::encode(message, out),
+            Codec::Text => text::encode(message, out),
+            Codec::Frame => frame::encode(message, out),
+            Codec::Events => events::encode(message, out),
+            Codec::Http => out.extend_from_slice(message.bytes()),
+        }
+    }
+
+    /// How many bytes [`Codec::encode`] appends.
+    pub fn encoded_len(self, message: Message<'_>) -> usize {
+        match self {
+            Codec::WebSocket => websocket::encoded_len(message),
+            Codec::Text => text::encoded_len(message),
+            Codec::Frame => frame::encoded_len(message),
+            Codec::Events => events::encoded_len(message),
+            Codec::Http => message.len(),
+        }
+    }
+
+    /// Appends the close frame, or last event, for our own ending, with its code and its reason in words. Nothing
+    /// where the codec has no close, or the reason no code.
+    pub fn encode_close(self, reason: CloseReason, out: &mut Vec<u8>) {
+        match (self, reason.code()) {
+            (Codec::WebSocket, Some(code)) => websocket::encode_close(code, reason.text(), out),
+            (Codec::Events, Some(code)) => events::encode_close(code, reason, out),
+            _ => {}
+        }
+    }
+
+    /// Appends the answer to the peer's close frame: its code again, or none. Nothing where the
+    /// codec has no close.
+    pub fn encode_close_echo(self, code: Option<u16>, out: &mut Vec<u8>) {
+        if self == Codec::WebSocket {
+            websocket::encode_close_echo(code, out);
+        }
+    }
+
+    /// Appends an empty ping. Nothing where the codec has none.
+    pub fn encode_ping(self, out: &mut Vec<u8>) {
+        match self {
+            Codec::WebSocket => websocket::encode_ping(out),
+            Codec::Events => events::encode_ping(out),
+            Codec::Text | Codec::Frame | Codec::Http => {}
+        }
+    }
+
+    /// Whether it has pings.
+    pub fn pings(self) -> bool {
+        matches!(self, Codec::WebSocket | Codec::Events)
+    }
+
+    /// Whether a peer can say anything once it is there; if not, its silence says nothing.
+    pub fn hears(self) -> bool {
+        self != Codec::Events
+    }
+
+    /// Appends the answer to a ping. Nothing where the codec has none.
+    pub fn encode_pong(self, payload: &[u8], out: &mut Vec<u8>) {
+        if self == Codec::WebSocket {
+            websocket::encode_pong(payload, out);
+        }
+    }
+}
