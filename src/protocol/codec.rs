@@ -17,7 +17,7 @@ pub enum Codec {
     Frame,
     /// Server-Sent Events, one way alone.
     Events,
-    /// HTTP/1, whose requests a decoder of [its own](http::RequestDecoder) yields, and whose messages are whole answers.
+    /// HTTP/1, whose requests a decoder of [its own](super::http::RequestDecoder) yields, and whose messages are whole answers.
     Http,
 }
 

@@ -14,16 +14,16 @@ pub enum Event<'a> {
     NotUtf8(&'a [u8]),
     /// A line whose end has not come when the stream's has.
     Unended(&'a [u8]),
-    /// A websocket's whole text message as its sender compressed it; an [inflater](websocket::deflate)
+    /// A websocket's whole text message as its sender compressed it; an [inflater](super::websocket::deflate)
     /// makes a message of it.
     CompressedText(&'a [u8]),
     /// A websocket's whole binary message as its sender compressed it.
     CompressedBinary(&'a [u8]),
-    /// A websocket ping; [`Codec::encode_pong`] answers it with the same bytes.
+    /// A websocket ping; [`Codec::encode_pong`](super::Codec::encode_pong) answers it with the same bytes.
     Ping(&'a [u8]),
     /// A websocket pong: the peer lives.
     Pong,
-    /// The peer's close frame; [`Codec::encode_close_echo`] answers it. Nothing comes after it.
+    /// The peer's close frame; [`Codec::encode_close_echo`](super::Codec::encode_close_echo) answers it. Nothing comes after it.
     Close {
         /// The code in it, if any.
         code: Option<u16>,
