@@ -40,8 +40,14 @@ impl Local {
     }
 
     fn call(&mut self, call: u64, core: CoreId, payer: Option<ConnId>, bytes: usize, what: Call) {
-        if core != self.core() || self.goes_by_mail(payer) {
-            self.post(core, payer, bytes, Body::Call { call, what });
+        if core != self.core() || self.outgoing.goes_by_mail(payer) {
+            self.outgoing.post(
+                &mut self.shard.connections,
+                core,
+                payer,
+                bytes,
+                Body::Call { call, what },
+            );
         } else {
             let part = self.find(what);
             self.answered(call, part);
@@ -60,8 +66,8 @@ impl Local {
             if check_uid(uid).is_err() {
                 return self.push_answered_at_once(caller, 0);
             }
-            let home = self.bus.home(uid);
-            if home == self.core() && !self.goes_by_mail(caller.payer()) {
+            let home = self.outgoing.home(uid);
+            if home == self.core() && !self.outgoing.goes_by_mail(caller.payer()) {
                 // At home already: no copy.
                 let reached = match wish {
                     Wish::AsRuled => self.send_to_own_uid(reach, uid, message),
@@ -75,12 +81,12 @@ impl Local {
         }
         let payload = Payload::new(message);
         let payer = caller.payer();
-        let call = self.open(caller, self.bus.cores(), true);
+        let call = self.open(caller, self.outgoing.cores(), true);
         if self.goes_by_home_of_all(wish) {
             self.spread_by_home(reach, payer, (payload, wish), Some(call));
             return Ticket(call);
         }
-        let path = self.path_of(payer);
+        let path = self.outgoing.path_of(payer);
         if !path.is_empty() {
             self.spread_along(path, reach, payer, (payload, wish), Some(call));
             return Ticket(call);
@@ -95,13 +101,28 @@ impl Local {
         for core in self.other_cores() {
             let what = Call::PushEverybody(Arc::clone(&to_all));
             let body = Body::Call { call, what };
-            self.post_bulk(core, payer, message.len(), receivers, body);
+            self.outgoing.post_bulk(
+                &mut self.shard.connections,
+                core,
+                payer,
+                message.len(),
+                receivers,
+                body,
+            );
         }
         let what = Call::PushEverybody(to_all);
-        if self.goes_by_mail(payer) {
+        if self.outgoing.goes_by_mail(payer) {
+            let core = self.core();
             let body = Body::Call { call, what };
-            self.post_bulk(self.core(), payer, message.len(), receivers, body);
-            self.crossings.mailed_here(&self.bus);
+            self.outgoing.post_bulk(
+                &mut self.shard.connections,
+                core,
+                payer,
+                message.len(),
+                receivers,
+                body,
+            );
+            self.crossings.mailed_here(self.outgoing.bus());
         } else {
             let part = self.find(what);
             self.answered(call, part);
@@ -114,7 +135,7 @@ impl Local {
             return self.answer_at_once(caller, 0);
         }
         let uid = Box::from(uid);
-        let home = self.bus.home(&uid);
+        let home = self.outgoing.home(&uid);
         let by = self.named(&caller);
         self.call_one(caller, uid.len(), home, Call::Kick { reach, uid, by })
     }
@@ -134,13 +155,13 @@ impl Local {
             return self.answer_at_once(caller, 0);
         }
         let uid = Box::from(uid);
-        let home = self.bus.home(&uid);
+        let home = self.outgoing.home(&uid);
         self.call_one(caller, uid.len(), home, Call::Online { reach, uid })
     }
 
     pub fn stats(&mut self, caller: Caller) -> Ticket {
         let payer = caller.payer();
-        let call = self.open(caller, self.bus.cores(), false);
+        let call = self.open(caller, self.outgoing.cores(), false);
         for core in self.other_cores() {
             self.call(call, core, payer, 0, Call::Stats);
         }
@@ -174,7 +195,8 @@ impl Local {
             Call::Stats => {
                 let mut stats = self.shard.snapshot();
                 stats.core = self.core().0;
-                stats.doorbells = self.bus.bell().rings();
+                stats.doorbells = self.outgoing.bus().bell().rings();
+                stats.envelopes_out = self.outgoing.envelopes();
                 self.streams.count(&mut stats);
                 AnswerPart::Stats(Box::new(stats))
             }
@@ -187,7 +209,7 @@ impl Local {
             return;
         };
         if let Some((payer, bytes)) = answered.payer {
-            self.returned += 1;
+            self.outgoing.note_returned();
             self.shard.connections.sub_transit(payer, bytes);
         }
         if answered.is_push {

@@ -23,7 +23,7 @@ impl<'a, A: App> Context<'a, A> {
 
     /// How many cores the server has.
     pub fn cores(&self) -> usize {
-        self.local.bus.cores()
+        self.local.outgoing.cores()
     }
 
     /// The connection this callback is about; `None` in `on_start`, `on_answer`, `on_note` and
@@ -261,8 +261,8 @@ impl<'a, A: App> Context<'a, A> {
     /// The cores that what this callback sends to a uid or to all passes, and whether it goes to this one by its mailbox.
     #[cfg(all(test, not(loom)))]
     pub(super) fn path(&mut self) -> (super::order::Path, bool) {
-        let path = self.local.path_of(self.connection);
-        (path, self.local.goes_by_mail(self.connection))
+        let path = self.local.outgoing.path_of(self.connection);
+        (path, self.local.outgoing.goes_by_mail(self.connection))
     }
 
     fn caller(&self) -> Caller {

@@ -39,7 +39,13 @@ impl Local {
             .map(|wish| (space, wish.group))
             .collect();
         // Behind all that it has sent, so that what this has caused is at the old core before the fences.
-        self.post(home, Some(connection), 0, Body::Announce { number, groups });
+        self.outgoing.post(
+            &mut self.shard.connections,
+            home,
+            Some(connection),
+            0,
+            Body::Announce { number, groups },
+        );
     }
 
     /// One is to come from there.
@@ -51,7 +57,8 @@ impl Local {
         self.crossings.expect(from, number, groups);
         for core in self.other_cores() {
             if core != from {
-                self.post_free(core, Body::Fence { to: from, number });
+                self.outgoing
+                    .post_free(core, Body::Fence { to: from, number });
             }
         }
         self.fence(from, number);
@@ -60,7 +67,7 @@ impl Local {
     /// Sends a fence to a core that a connection leaves.
     pub fn fence(&mut self, to: CoreId, number: u64) {
         let sent = self.crossings.sent();
-        self.post_free(to, Body::Fenced { number, sent });
+        self.outgoing.post_free(to, Body::Fenced { number, sent });
     }
 
     /// A core has sent all that it had sent to many when a connection was announced. The last one opens the way.
@@ -86,20 +93,26 @@ impl Local {
         let to = self.core();
         while let Some(core) = self.crossings.next_to_ask(to) {
             let number = OWN_FENCE;
-            self.post_free(core, Body::Fence { to, number });
+            self.outgoing.post_free(core, Body::Fence { to, number });
         }
     }
 
     /// A connection goes now: what it takes along.
     pub fn cross(&mut self, connection: ConnId) -> Option<Box<Crossing>> {
-        self.crossings.cross(connection, self.bus.core())
+        self.crossings.cross(connection, self.outgoing.bus().core())
     }
 
     /// One that was to cross has ended.
     pub fn withdraw(&mut self, connection: ConnId) {
         if let Some((home, number)) = self.crossings.withdraw(connection) {
             // By the way of what has announced it, and so behind that.
-            self.post(home, Some(connection), 0, Body::Withdrawn { number });
+            self.outgoing.post(
+                &mut self.shard.connections,
+                home,
+                Some(connection),
+                0,
+                Body::Withdrawn { number },
+            );
         }
     }
 
@@ -128,7 +141,7 @@ impl Local {
             let mut tops = |space, uid: &str| store.top(now, Address::uid(space, uid));
             deliver(&mut self.shard, connection, kept, &mut tops);
         }
-        let waits = self.crossings.waits_here(&self.bus);
+        let waits = self.crossings.waits_here(self.outgoing.bus());
         self.crossings.come(connection, crossing, waits, now);
         self.ask_ahead();
         self.unpin(&expected);

@@ -84,7 +84,7 @@ impl Local {
     }
 
     fn home_of(&self, of: &FollowedStream) -> CoreId {
-        self.bus.home(&of.name)
+        self.outgoing.home(&of.name)
     }
 
     fn follow_step(&mut self, to: CoreId, connection: ConnId, nth: usize, what: StreamStep) {
@@ -95,7 +95,7 @@ impl Local {
         };
         match to == self.core() {
             true => self.follow(to, step),
-            false => self.post_free(to, Body::Follow(Box::new(step))),
+            false => self.outgoing.post_free(to, Body::Follow(Box::new(step))),
         }
     }
 

@@ -91,7 +91,7 @@ impl Local {
 
     fn delivered(&mut self, bulk: Bulk) {
         let now = self.now();
-        if self.crossings.delivered(bulk, self.bus.core()) {
+        if self.crossings.delivered(bulk, self.outgoing.bus().core()) {
             self.shard.pass_by_nobody();
             self.look_ahead(now);
         }
@@ -99,7 +99,7 @@ impl Local {
 
     /// Forgets those that are ahead of this core no more, or gone.
     pub(super) fn look_ahead(&mut self, now: Instant) {
-        let waits = self.crossings.waits_here(&self.bus);
+        let waits = self.crossings.waits_here(self.outgoing.bus());
         let shard = &self.shard;
         self.crossings.look_ahead(waits, now, |connection| {
             shard.connections.is_here(connection)

@@ -30,7 +30,7 @@ impl Local {
         message: Message<'_>,
         refresh: bool,
     ) {
-        if self.bus.cores() == 1 && self.is_plain(Kind::Group, group, Wish::AsRuled) {
+        if self.outgoing.cores() == 1 && self.is_plain(Kind::Group, group, Wish::AsRuled) {
             // Nobody crosses to another core.
             self.shard.send_to_group(reach, group, message, refresh);
             return;
@@ -55,7 +55,7 @@ impl Local {
         message: Message<'_>,
         wish: Wish,
     ) -> Ticket {
-        if self.bus.cores() == 1 && self.is_plain(Kind::Group, group, wish) {
+        if self.outgoing.cores() == 1 && self.is_plain(Kind::Group, group, wish) {
             let reached = self.shard.send_to_group(reach, group, message, false);
             return self.push_answered_at_once(caller, reached);
         }
@@ -75,21 +75,28 @@ impl Local {
 
     fn send_home(&mut self, payer: Option<ConnId>, to_group: ToGroup, call: Option<u64>) {
         self.post_interests();
-        let home = self.bus.home(&to_group.group);
+        let home = self.outgoing.home(&to_group.group);
         let asked = call.map(|call| (self.core(), call));
         let to_group = Arc::new(to_group);
         let payer = payer.unwrap_or(ConnId::NOBODY);
-        if home == self.core() && !self.goes_by_mail(Some(payer)) {
+        if home == self.core() && !self.outgoing.goes_by_mail(Some(payer)) {
             return self.spread(payer, to_group, asked);
         }
         // There are about as many on each core as here: uids are spread evenly.
         let here = self.shard.count_group(to_group.reach, &to_group.group);
-        let receivers = here * self.bus.cores();
+        let receivers = here * self.outgoing.cores();
         let bytes = to_group.group.len() + to_group.payload.message().len();
         let bytes = bytes + receivers * RECEIVER_COST;
         let body = Body::ToGroup { to_group, asked };
-        self.post_until(home, Some(payer), bytes, Until::Relayed, body);
-        self.ways.went(Some(payer), home, &self.bus);
+        self.outgoing.post_until(
+            &mut self.shard.connections,
+            home,
+            Some(payer),
+            bytes,
+            Until::Relayed,
+            body,
+        );
+        self.outgoing.went(Some(payer), home);
     }
 
     /// At the group's home: to its members here, and to every core that has some, on a connection's account.
@@ -117,7 +124,14 @@ impl Local {
             };
             let bytes = bytes + reached as usize * RECEIVER_COST;
             // Straight, for the order of the group's messages is that in which they leave here.
-            self.post_until(core, Some(payer), bytes, Until::Written, body);
+            self.outgoing.post_until(
+                &mut self.shard.connections,
+                core,
+                Some(payer),
+                bytes,
+                Until::Written,
+                body,
+            );
         }
         self.report_placed(asked, reached, to_group.mark);
     }
@@ -143,7 +157,7 @@ impl Local {
                 to_group,
                 asked,
             };
-            self.relay(core, Until::Written, body);
+            self.outgoing.relay(core, Until::Written, body);
         }
         let reached = self.deliver_to_members(bulk, &to_group);
         self.report_placed(asked, reached, to_group.mark);
@@ -177,7 +191,7 @@ impl Local {
         match asked {
             None => {}
             Some((core, call)) if core == self.core() => self.answered(call, part),
-            Some((core, call)) => self.post_free(core, Body::Answer { call, part }),
+            Some((core, call)) => self.outgoing.post_free(core, Body::Answer { call, part }),
         }
     }
 
@@ -194,7 +208,7 @@ impl Local {
 
     /// Has the app told when the home has it: at once if it has.
     fn confirm(&mut self, connection: ConnId, space: Space, group: &str, number: u64) {
-        let home = self.bus.home(group);
+        let home = self.outgoing.home(group);
         if home == self.core() || self.shard.groups.is_confirmed(space, group, number) {
             return self.joined(connection, group, Ok(()));
         }
@@ -225,7 +239,14 @@ impl Local {
         });
         let (payer, bytes) = payer.unzip();
         let bytes = bytes.unwrap_or_default();
-        self.post_until(by, payer, bytes, Until::Taken, Body::Pass(passing));
+        self.outgoing.post_until(
+            &mut self.shard.connections,
+            by,
+            payer,
+            bytes,
+            Until::Taken,
+            Body::Pass(passing),
+        );
     }
 
     /// The home has this group of ours. If the connection has left it meanwhile and joined anew, the home may not have that
@@ -279,14 +300,15 @@ impl Local {
 
     fn tell_homes(&mut self) {
         while let Some(interest) = self.shard.groups.next_interest() {
-            let home = self.bus.home(&interest.group);
-            if self.bus.cores() == 1 {
+            let home = self.outgoing.home(&interest.group);
+            if self.outgoing.cores() == 1 {
                 continue;
             }
             if home == self.core() {
                 self.homes.set(home, &interest);
             } else {
-                self.post_free(home, Body::Interest(Box::new(interest)));
+                self.outgoing
+                    .post_free(home, Body::Interest(Box::new(interest)));
             }
         }
     }

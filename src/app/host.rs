@@ -102,7 +102,7 @@ impl Host {
     }
 
     pub fn bus(&mut self) -> &mut Endpoint<Body> {
-        &mut self.local.bus
+        self.local.outgoing.bus_mut()
     }
 
     pub fn core(&self) -> CoreId {
@@ -186,7 +186,7 @@ impl Host {
     pub fn publish_taken(&mut self) {
         let backlog = &self.local.shard.backlog;
         let done = backlog.done();
-        self.local.bus.publish_taken(Writing {
+        self.local.outgoing.bus_mut().publish_taken(Writing {
             done,
             due: done + backlog.bytes() as u64,
             slack: backlog.slack() as u64,
@@ -195,7 +195,9 @@ impl Host {
 
     /// Gives back the credit for what other cores have taken since the last turn.
     pub fn settle_credits(&mut self) {
-        self.local.settle_credits();
+        self.local
+            .outgoing
+            .settle_credits(&mut self.local.shard.connections);
     }
 
     /// Reads on for those who have missed something.

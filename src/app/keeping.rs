@@ -212,8 +212,8 @@ impl Local {
         (payload, wish): (Payload, Wish),
         call: Option<u64>,
     ) {
-        let home = self.bus.home(EVERYBODY);
-        if home != self.core() || self.goes_by_mail(payer) {
+        let home = self.outgoing.home(EVERYBODY);
+        if home != self.core() || self.outgoing.goes_by_mail(payer) {
             let path = Path::from_slice(&[home]);
             return self.spread_along(path, reach, payer, (payload, wish), call);
         }
@@ -252,7 +252,7 @@ impl Local {
             }
         }
         // Each core answers for each of them.
-        let cores = self.bus.cores();
+        let cores = self.outgoing.cores();
         match placed.len() {
             0 => (0..cores).for_each(|_| self.answer_part(asked, AnswerPart::Reached(0))),
             several => self.expect_more(asked, cores * (several - 1)),
@@ -271,14 +271,21 @@ impl Local {
                 None => Body::ToEverybody(to_all),
             };
             // Straight, for the order of the stream is that in which its messages leave here.
-            local.post_until(core, payer, bytes, Until::Written, body);
+            local.outgoing.post_until(
+                &mut local.shard.connections,
+                core,
+                payer,
+                bytes,
+                Until::Written,
+                body,
+            );
         });
     }
 
     /// Sends to everybody for another core.
     pub fn spread_for(&mut self, spread: Spread) {
         // By the rules of who has sent it here it is not kept: that the rules are others by now gives it no place.
-        let is_home = self.bus.home(EVERYBODY) == self.core();
+        let is_home = self.outgoing.home(EVERYBODY) == self.core();
         if !is_home || self.is_plain(Kind::All, EVERYBODY, spread.wish) {
             return self.relay_to_all(spread, None);
         }
@@ -298,7 +305,7 @@ impl Local {
                 })),
                 None => Body::ToEverybody(to_all),
             };
-            local.relay(core, Until::Written, body);
+            local.outgoing.relay(core, Until::Written, body);
         });
     }
 

@@ -17,7 +17,7 @@ use super::homes::Homes;
 use super::idempotency::IdempotencyTable;
 use super::kept_streams::KeptStreams;
 use super::namespaces::{Namespaces, Registry};
-use super::order::Ways;
+use super::outgoing::Outgoing;
 use super::pending::PendingCalls;
 use super::timers::Timers;
 use super::transfer::Departure;
@@ -31,7 +31,8 @@ use crate::streams::Store;
 
 pub struct Local {
     pub shard: Shard,
-    pub bus: Endpoint<Body>,
+    /// What leaves for other cores.
+    pub outgoing: Outgoing,
     pub pending: PendingCalls,
     /// Requests that have come with an id of their own.
     pub idempotency: IdempotencyTable,
@@ -41,8 +42,6 @@ pub struct Local {
     pub departures: Queue<Departure>,
     /// Which cores have members of the groups that are at home here.
     pub homes: Homes,
-    /// What senders have at cores that pass it on.
-    pub ways: Ways,
     /// Moves of connections that are home already.
     pub crossings: Crossings,
     /// Where replies of connections go that have moved.
@@ -54,8 +53,6 @@ pub struct Local {
     pub timers: Timers,
     pub(super) now: Instant,
     pub(super) transit: TransitLimits,
-    /// How often credit has come back.
-    pub returned: u64,
 }
 
 impl Local {
@@ -71,7 +68,7 @@ impl Local {
         let streams = KeptStreams::new(store, config, &listeners);
         Local {
             shard: Shard::new(config, listeners, registry.apps()),
-            bus,
+            outgoing: Outgoing::new(bus),
             pending: PendingCalls::default(),
             idempotency: IdempotencyTable::new(
                 config.idempotency_window,
@@ -81,7 +78,6 @@ impl Local {
             effects: Queue::default(),
             departures: Queue::default(),
             homes: Homes::default(),
-            ways: Ways::default(),
             crossings,
             forwards: Forwards::default(),
             streams,
@@ -89,7 +85,6 @@ impl Local {
             timers: Timers::default(),
             now,
             transit: TransitLimits::new(config),
-            returned: 0,
         }
     }
 
@@ -112,12 +107,12 @@ impl Local {
     }
 
     pub fn core(&self) -> CoreId {
-        self.bus.core()
+        self.outgoing.core()
     }
 
     pub fn other_cores(&self) -> impl Iterator<Item = CoreId> + use<> {
         let own = self.core();
-        (0..self.bus.cores() as u16)
+        (0..self.outgoing.cores() as u16)
             .map(CoreId)
             .filter(move |core| *core != own)
     }

@@ -77,7 +77,7 @@ impl Host {
     ) -> Result<Migration, DepartError> {
         let shard_part = self.local.shard.depart(id, binds)?;
         // What it has at cores that pass it on is no sender's any more.
-        self.local.ways.take(id);
+        self.local.outgoing.take_ways(id);
         Ok(Migration {
             shard_part,
             transport_part,
@@ -91,14 +91,16 @@ impl Host {
         let local = &mut self.local;
         let departure = local.departures.pop();
         if departure.is_none() && !local.crossings.is_empty() {
-            return local.crossings.next_ready(&local.bus);
+            return local.crossings.next_ready(local.outgoing.bus());
         }
         departure
     }
 
     /// Whether one that was to go may do so still, having what this core has sent out since.
     pub fn may_go(&self, connection: ConnId) -> bool {
-        self.local.crossings.may_go(connection, &self.local.bus)
+        self.local
+            .crossings
+            .may_go(connection, self.local.outgoing.bus())
     }
 
     /// Sends a connection on its way home, with the transport's part of it.
@@ -108,7 +110,7 @@ impl Host {
             home,
             uid,
         } = departure;
-        let ways = self.local.ways.take(connection);
+        let ways = self.local.outgoing.take_ways(connection);
         let owed_as = self.local.forward(connection, home);
         let crossing = self.local.cross(connection);
         if let Ok(session) = self.take_session(connection, Destination::Core)
@@ -121,7 +123,7 @@ impl Host {
                 crossing,
                 owed_as,
             });
-            self.local.post_free(home, Body::Transfer(moving));
+            self.local.outgoing.post_free(home, Body::Transfer(moving));
         }
         self.local.post_interests();
     }
@@ -174,7 +176,7 @@ impl Host {
             .local
             .shard
             .arrive(shard_part, session.unwrap_or(u32::MAX));
-        self.local.ways.put(id, ways);
+        self.local.outgoing.put_ways(id, ways);
         Ok(id)
     }
 

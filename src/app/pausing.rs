@@ -44,7 +44,7 @@ impl Host {
     pub fn relief(&self) -> [u64; 4] {
         let shard = &self.local.shard;
         [
-            self.local.returned,
+            self.local.outgoing.returned(),
             shard.backlog.progress(),
             shard.stats.bytes_out,
             shard.stats.closed.iter().sum(),
@@ -56,7 +56,7 @@ impl Local {
     /// What is on the way to other cores, and what calls under way may bring back.
     #[inline]
     fn on_the_way(&self) -> usize {
-        self.bus.in_transit_bytes() + self.pending.bytes()
+        self.outgoing.bus().in_transit_bytes() + self.pending.bytes()
     }
 
     /// Whether the core has less on the way than it may.

@@ -16,7 +16,7 @@ impl Local {
     pub(super) fn query_as(&mut self, call: u64, core: CoreId, what: Query) {
         let what = Box::new(what);
         let nobody = Some(ConnId::NOBODY);
-        if core == self.core() && !self.goes_by_mail(nobody) {
+        if core == self.core() && !self.outgoing.goes_by_mail(nobody) {
             return self.run_query(core, call, *what);
         }
         let many = match &*what {
@@ -25,8 +25,17 @@ impl Local {
         };
         let body = Body::Query { call, what };
         match many {
-            Some((bytes, receivers)) => self.post_bulk(core, nobody, bytes, receivers, body),
-            None => self.post(core, nobody, 0, body),
+            Some((bytes, receivers)) => self.outgoing.post_bulk(
+                &mut self.shard.connections,
+                core,
+                nobody,
+                bytes,
+                receivers,
+                body,
+            ),
+            None => self
+                .outgoing
+                .post(&mut self.shard.connections, core, nobody, 0, body),
         }
     }
 
@@ -87,8 +96,8 @@ impl Local {
 
     /// Answers when the home of a group has been told who is in it.
     fn reply_by_home(&mut self, group: &str, to: CoreId, call: u64, result: QueryResult) {
-        let home = self.bus.home(group);
-        if home == self.core() || self.bus.cores() == 1 {
+        let home = self.outgoing.home(group);
+        if home == self.core() || self.outgoing.cores() == 1 {
             return self.reply(to, call, result);
         }
         let part = AnswerPart::Found(Box::new(result));
@@ -100,7 +109,7 @@ impl Local {
         if to == self.core() {
             self.answered(call, part);
         } else {
-            self.post_free(to, Body::Answer { call, part });
+            self.outgoing.post_free(to, Body::Answer { call, part });
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::ident::{ConnId, CoreId};
 impl Host {
     /// The next envelope of this core's mailbox.
     pub fn take(&mut self) -> Option<Envelope<Body>> {
-        self.local.bus.take()
+        self.local.outgoing.bus_mut().take()
     }
 
     /// Delivers what an envelope holds.
@@ -26,7 +26,9 @@ impl Host {
             Body::RollCall => return Handled::Done,
             Body::Call { call, what } => {
                 let part = self.local.find(what);
-                self.local.post_free(from, Body::Answer { call, part });
+                self.local
+                    .outgoing
+                    .post_free(from, Body::Answer { call, part });
             }
             Body::Query { call, what } => self.local.run_query(from, call, *what),
             Body::Answer { call, part } => self.local.answered(call, part),
@@ -85,7 +87,9 @@ impl Host {
             // These are passed in the order of their numbers, so that no two wait for each other.
             (false, _) => Until::Relayed,
         };
-        self.local.relay(next, until, Body::Pass(Box::new(passing)));
+        self.local
+            .outgoing
+            .relay(next, until, Body::Pass(Box::new(passing)));
         Handled::Done
     }
 }

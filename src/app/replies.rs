@@ -14,7 +14,7 @@ impl Local {
             None => self.shard.fill(reply, message),
             Some(to) => {
                 let payload = Payload::new(message);
-                self.post_free(to, Body::Fill { reply, payload });
+                self.outgoing.post_free(to, Body::Fill { reply, payload });
             }
         }
     }
@@ -45,7 +45,7 @@ impl Local {
     /// A connection has ended, here or where it has gone: nothing fills its replies any more, wherever they were reserved.
     pub fn forget_replies(&mut self, connection: ConnId) {
         if let Some((from, connection)) = self.forwards.forget(connection) {
-            self.post_free(from, Body::Unfilled { connection });
+            self.outgoing.post_free(from, Body::Unfilled { connection });
         }
     }
 }

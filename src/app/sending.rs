@@ -1,4 +1,5 @@
-//! Sending to a uid and to everybody: delivered at once on the home core, posted to it otherwise.
+//! Sending to a uid, to everybody, and from one of the app's values to another: delivered at once on the core that it is
+//! for, posted to it otherwise.
 
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use super::bulk::{Spread, ToAll};
 use super::effect::Effect;
 use super::envelope::Body;
 use super::local::Local;
+use super::note::{AnyNote, To};
 use super::order::Path;
 use crate::bus::{RECEIVER_COST, Until};
 use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, check_uid};
@@ -32,14 +34,20 @@ impl Local {
             return;
         }
         let tell = payer.filter(|_| tell);
-        let home = self.bus.home(uid);
-        if home != self.core() || self.goes_by_mail(payer) {
+        let home = self.outgoing.home(uid);
+        if home != self.core() || self.outgoing.goes_by_mail(payer) {
             let body = Body::ToUid {
                 reach,
                 addressed: Addressed::new(uid, message),
                 tell: tell.unwrap_or(ConnId::NOBODY),
             };
-            self.post(home, payer, uid.len() + message.len(), body);
+            self.outgoing.post(
+                &mut self.shard.connections,
+                home,
+                payer,
+                uid.len() + message.len(),
+                body,
+            );
         } else if self.send_to_own_uid(reach, uid, message) == 0
             && let Some(connection) = tell
         {
@@ -53,7 +61,8 @@ impl Local {
             return self.tell_offline(connection, uid);
         }
         let uid = Box::from(uid);
-        self.post_free(from, Body::Offline { connection, uid });
+        self.outgoing
+            .post_free(from, Body::Offline { connection, uid });
     }
 
     pub fn tell_offline(&mut self, connection: ConnId, uid: &str) {
@@ -68,14 +77,14 @@ impl Local {
             let payload = Payload::new(message);
             return self.spread_by_home(reach, payer, (payload, Wish::AsRuled), None);
         }
-        let path = self.path_of(payer);
+        let path = self.outgoing.path_of(payer);
         if !path.is_empty() {
             let message = (Payload::new(message), Wish::AsRuled);
             return self.spread_along(path, reach, payer, message, None);
         }
         let bulk = self.next_bulk();
         // It is copied for other cores only.
-        if self.bus.cores() > 1 {
+        if self.outgoing.cores() > 1 {
             let to_all = Arc::new(ToAll {
                 bulk,
                 reach,
@@ -83,13 +92,20 @@ impl Local {
                 payload: Payload::new(message),
             });
             let receivers = self.shard.everybody.count(reach);
-            let by_mail = self.goes_by_mail(payer).then(|| self.core());
+            let by_mail = self.outgoing.goes_by_mail(payer).then(|| self.core());
             for core in self.other_cores().chain(by_mail) {
                 let body = Body::ToEverybody(Arc::clone(&to_all));
-                self.post_bulk(core, payer, message.len(), receivers, body);
+                self.outgoing.post_bulk(
+                    &mut self.shard.connections,
+                    core,
+                    payer,
+                    message.len(),
+                    receivers,
+                    body,
+                );
             }
             if by_mail.is_some() {
-                return self.crossings.mailed_here(&self.bus);
+                return self.crossings.mailed_here(self.outgoing.bus());
             }
         }
         self.deliver_own(bulk, reach, message);
@@ -105,7 +121,7 @@ impl Local {
         call: Option<u64>,
     ) {
         let payer = payer.unwrap_or(ConnId::NOBODY);
-        let receivers = self.shard.everybody.count(reach) * self.bus.cores();
+        let receivers = self.shard.everybody.count(reach) * self.outgoing.cores();
         let bytes = payload.message().len() + receivers * RECEIVER_COST;
         let asked = call.map(|call| (self.core(), call));
         let body = Body::Spread(Box::new(Spread {
@@ -116,14 +132,47 @@ impl Local {
         }));
         let Some(by) = path.pop() else { return };
         if path.is_empty() {
-            self.post_until(by, Some(payer), bytes, Until::Relayed, body);
-            self.ways.went(Some(payer), by, &self.bus);
+            self.outgoing.post_until(
+                &mut self.shard.connections,
+                by,
+                Some(payer),
+                bytes,
+                Until::Relayed,
+                body,
+            );
+            self.outgoing.went(Some(payer), by);
         } else {
             let mut all = path.clone();
             all.push(by);
             let cost = (Some(payer), bytes, true);
-            self.post_along(Some(payer), path, by, cost, body);
-            self.ways.went_along(Some(payer), &all, &self.bus);
+            self.outgoing.post_along(
+                &mut self.shard.connections,
+                Some(payer),
+                path,
+                by,
+                cost,
+                body,
+            );
+            self.outgoing.went_along(Some(payer), &all);
+        }
+    }
+
+    /// Sends a note to the app's value on one core or all, behind all that this core has sent.
+    pub fn tell(&mut self, app: u8, payer: Option<ConnId>, to: To, make: impl Fn() -> AnyNote) {
+        let cores = match to {
+            To::Core(core) => usize::from(core.0)..usize::from(core.0) + 1,
+            To::All => 0..self.outgoing.cores(),
+        };
+        for core in cores.start..cores.end.min(self.outgoing.cores()) {
+            let core = CoreId(core as u16);
+            let connections = &mut self.shard.connections;
+            let own = self
+                .outgoing
+                .post_note(connections, core, payer, (app, make()));
+            if let Some(note) = own {
+                let from = core;
+                self.effects.push(Effect::Note { app, from, note });
+            }
         }
     }
 }

@@ -97,7 +97,7 @@ impl Host {
 
     /// Binds a connection here, or has it move to its uid's home.
     fn go_home(&mut self, connection: ConnId, uid: Box<str>) {
-        let home = self.local.bus.home(&uid);
+        let home = self.local.outgoing.home(&uid);
         let departure = Departure {
             connection,
             home,

@@ -18,7 +18,7 @@ pub struct Snapshot {
 impl Host {
     /// Asks every core.
     pub fn snapshot(&mut self) -> Snapshot {
-        let depths = self.local.bus.depths().collect();
+        let depths = self.local.outgoing.bus().depths().collect();
         let stats = Promise::default();
         self.local.stats(Caller::Task(stats.clone()));
         self.settle();

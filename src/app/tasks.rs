@@ -1,4 +1,4 @@
-//! What a task of a core (an HTTP request) asks of one core or of all, through [`Host`]; it gets a [`Promise`].
+//! What a task of a core (an HTTP request) asks of one core or of all: [`TaskCalls`], lent by [`Host`]. It gets a [`Promise`].
 
 use super::host::Host;
 use super::outcome::{Answer, Delivered};
@@ -10,7 +10,28 @@ use crate::payload::Message;
 use crate::streams::Wish;
 
 /// What a task asks. What it has queued is written or posted by the next turn, which the task is to make.
+pub struct TaskCalls<'h>(&'h mut Host);
+
 impl Host {
+    /// For a task that sends nothing, or whose messages are in one order with those of all other tasks.
+    pub fn tasks(&mut self) -> TaskCalls<'_> {
+        TaskCalls(self)
+    }
+
+    /// For a request that is a [sender of its own](TaskCalls::new_speaker), as long as this is held.
+    pub fn tasks_of(&mut self, speaker: ConnId) -> TaskCalls<'_> {
+        self.local.outgoing.set_speaker(speaker);
+        TaskCalls(self)
+    }
+}
+
+impl Drop for TaskCalls<'_> {
+    fn drop(&mut self) {
+        self.0.local.outgoing.set_speaker(ConnId::NOBODY);
+    }
+}
+
+impl TaskCalls<'_> {
     /// Pushes to a uid, as an app does; `all` is everybody.
     pub fn push(
         &mut self,
@@ -21,16 +42,19 @@ impl Host {
     ) -> Promise<Delivered> {
         let promise = Promise::default();
         let caller = Caller::Push(promise.clone());
-        self.local.push(reach, caller, uid, message, wish);
-        self.settle();
+        self.0.local.push(reach, caller, uid, message, wish);
+        self.0.settle();
         promise
     }
 
     /// The cores that what tasks send to a uid or to all passes, and whether it goes to this one by its mailbox.
     #[cfg(all(test, not(loom)))]
-    pub fn path_of_tasks(&mut self) -> (super::order::Path, bool) {
-        let path = self.local.path_of(Some(ConnId::NOBODY));
-        (path, self.local.goes_by_mail(Some(ConnId::NOBODY)))
+    pub fn path(&mut self) -> (super::order::Path, bool) {
+        let path = self.0.local.outgoing.path_of(Some(ConnId::NOBODY));
+        (
+            path,
+            self.0.local.outgoing.goes_by_mail(Some(ConnId::NOBODY)),
+        )
     }
 
     /// To everybody in a group.
@@ -43,9 +67,10 @@ impl Host {
     ) -> Promise<Delivered> {
         let promise = Promise::default();
         let caller = Caller::Push(promise.clone());
-        self.local
+        self.0
+            .local
             .push_to_group(reach, caller, group, message, wish);
-        self.settle();
+        self.0.settle();
         promise
     }
 
@@ -61,54 +86,51 @@ impl Host {
 
     /// Whether a message to a uid may be kept, so that it is asked for where it stands.
     pub fn may_keep(&self, wish: Wish) -> bool {
-        self.local.may_keep(wish)
+        self.0.local.may_keep(wish)
     }
 
     /// Closes the uid's connections.
     pub fn kick(&mut self, reach: Reach, uid: &str) -> Promise<Answer> {
         let promise = Promise::default();
-        self.local.kick(reach, Caller::Task(promise.clone()), uid);
-        self.settle();
+        self.0.local.kick(reach, Caller::Task(promise.clone()), uid);
+        self.0.settle();
         promise
     }
 
     /// A sender of its own, for a request.
     pub fn new_speaker(&mut self) -> ConnId {
-        self.local.ways.new_speaker()
-    }
-
-    /// From now on this request asks; or, with [`ConnId::NOBODY`], none does.
-    pub fn set_speaker(&mut self, speaker: ConnId) {
-        self.local.ways.set_speaker(speaker);
+        self.0.local.outgoing.new_speaker()
     }
 
     /// The counters of every core.
     pub fn stats(&mut self) -> Promise<Answer> {
         let promise = Promise::default();
-        self.local.stats(Caller::Task(promise.clone()));
+        self.0.local.stats(Caller::Task(promise.clone()));
         promise
     }
 
     /// How many cores there are to ask.
-    pub fn cores(&mut self) -> usize {
-        self.local.bus.cores()
+    pub fn cores(&self) -> usize {
+        self.0.local.outgoing.cores()
     }
 
-    /// How many name spaces the server has; each number is less.
+    /// How many namespaces the server has; each number is less.
     pub fn spaces(&self) -> u32 {
-        self.local.namespaces.spaces()
+        self.0.local.namespaces.spaces()
     }
 
     /// The core that has what is called so: a uid's connections, what is known of an id.
-    pub fn home(&mut self, name: &str) -> CoreId {
-        self.local.bus.home(name)
+    pub fn home(&self, name: &str) -> CoreId {
+        self.0.local.outgoing.home(name)
     }
 
     /// Asks one core.
     pub fn query(&mut self, core: CoreId, what: Query) -> Promise<Vec<QueryResult>> {
         let promise = Promise::default();
-        self.local.query(Caller::Query(promise.clone()), core, what);
-        self.settle();
+        self.0
+            .local
+            .query(Caller::Query(promise.clone()), core, what);
+        self.0.settle();
         promise
     }
 
@@ -116,14 +138,14 @@ impl Host {
     pub fn query_all(&mut self, what: impl Fn() -> Query) -> Promise<Vec<QueryResult>> {
         let promise = Promise::default();
         let caller = Caller::Query(promise.clone());
-        let cores = self.local.bus.cores();
+        let cores = self.0.local.outgoing.cores();
         let is_push = what().is_push();
-        let call = self.local.pending.open(caller, cores, None, is_push);
-        let own = self.local.core();
-        for core in self.local.other_cores().chain([own]) {
-            self.local.query_as(call, core, what());
+        let call = self.0.local.pending.open(caller, cores, None, is_push);
+        let own = self.0.local.core();
+        for core in self.0.local.other_cores().chain([own]) {
+            self.0.local.query_as(call, core, what());
         }
-        self.settle();
+        self.0.settle();
         promise
     }
 }

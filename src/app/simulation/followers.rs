@@ -242,7 +242,7 @@ impl World {
         let reach = Reach([0b01, 0b11][self.rng.usize(0..2)]);
         let who = (Sender::Task(core as u16), core as u16);
         let bytes = [20, 20, 300][self.rng.usize(0..3)];
-        let (path, by_mail) = self.hosts[core].path_of_tasks();
+        let (path, by_mail) = self.hosts[core].tasks().path();
         let mut model = self.model();
         let text = model.send(who, target.clone(), reach, (&path, by_mail), bytes, wish);
         let number = model.last_sent().0;
@@ -250,18 +250,20 @@ impl World {
         let message = Message::Text(&text);
         let host = &mut self.hosts[core];
         let task = match &target {
-            Target::Group(group) => Task::Push(host.push_to_group(reach, group, message, wish)),
+            Target::Group(group) => {
+                Task::Push(host.tasks().push_to_group(reach, group, message, wish))
+            }
             Target::Uid(uid) => {
-                let home = host.home(uid);
+                let home = host.tasks().home(uid);
                 let what = Query::PushToUids {
                     reach,
                     uids: vec![Box::from(&**uid)],
                     payload: Payload::new(message),
                     wish,
                 };
-                Task::Query(host.query(home, what))
+                Task::Query(host.tasks().query(home, what))
             }
-            _ => Task::Push(host.broadcast(reach, message, wish)),
+            _ => Task::Push(host.tasks().broadcast(reach, message, wish)),
         };
         self.tasks.push((number, task));
     }

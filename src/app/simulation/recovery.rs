@@ -66,7 +66,7 @@ impl World {
 
     /// Whether the home of a stream has forgotten any.
     fn has_forgotten(&self, stream: &StreamName) -> bool {
-        let home = self.hosts[0].local.bus.home(&stream.2);
+        let home = self.hosts[0].local.outgoing.home(&stream.2);
         let counters = self.hosts[home.index()].local.streams.store.counters();
         counters.forgotten_by_bytes > 0
     }

@@ -195,7 +195,7 @@ impl World {
                 assert_eq!(host.shard().connections.transit(id), 0, "credit is lost");
             }
             let local = host.local();
-            assert_eq!(local.bus.in_transit_bytes(), 0, "credit is lost");
+            assert_eq!(local.outgoing.bus().in_transit_bytes(), 0, "credit is lost");
             assert_eq!(local.pending.bytes(), 0, "a question's credit is lost");
             assert!(!host.has_pending_calls(), "a question is open");
             assert!(local.departures.is_empty());
@@ -244,7 +244,7 @@ impl World {
             assert!(local.crossings.is_empty(), "somebody is still to cross");
             assert!(local.forwards.is_empty(), "replies are still waited for");
             assert!(
-                local.bus.has_passed_all(),
+                local.outgoing.bus().has_passed_all(),
                 "something is still to be paid back"
             );
             let counters = host.bus().counters();

@@ -253,7 +253,7 @@ impl World {
             _ => Target::Uid(uid.clone()),
         };
         let reach = Desk::REACH;
-        let (path, by_mail) = self.hosts[core].path_of_tasks();
+        let (path, by_mail) = self.hosts[core].tasks().path();
         let who = (Sender::Task(core as u16), core as u16);
         let mut model = self.model();
         let path = (&path[..], by_mail);
@@ -263,9 +263,13 @@ impl World {
         let message = Message::Text(&text);
         let promise = match target {
             Target::Group(_) => {
-                self.hosts[core].push_to_group(reach, &group, message, Wish::AsRuled)
+                self.hosts[core]
+                    .tasks()
+                    .push_to_group(reach, &group, message, Wish::AsRuled)
             }
-            _ => self.hosts[core].push(reach, &uid, message, Wish::AsRuled),
+            _ => self.hosts[core]
+                .tasks()
+                .push(reach, &uid, message, Wish::AsRuled),
         };
         self.tasks.push((number, Task::Push(promise)));
     }
@@ -278,14 +282,14 @@ impl World {
             let local = host.local();
             assert!(local.effects.is_empty(), "a callback was left undone");
             for id in local.shard.connections.ids() {
-                let owed = local.bus.owed_by(id) + local.pending.owed_by(id);
+                let owed = local.outgoing.bus().owed_by(id) + local.pending.owed_by(id);
                 assert_eq!(
                     local.shard.connections.transit(id),
                     owed,
                     "credit of one connection"
                 );
             }
-            let on_the_way = local.bus.in_transit_bytes() + local.pending.bytes();
+            let on_the_way = local.outgoing.bus().in_transit_bytes() + local.pending.bytes();
             if !self.scene.says_when_bound {
                 // Who has little on the way goes on beyond what one core may have, up to twice that.
                 // What tasks push is bounded by their waiting, which these do not.

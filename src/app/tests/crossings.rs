@@ -94,8 +94,8 @@ fn a_login_is_not_held_up_by_one_that_crosses() {
     deliver(&mut cores, 1);
     deliver(&mut cores, 0);
     let local = &mut cores.hosts[0].local;
-    local.post_free(CoreId(0), Body::RollCall);
-    local.crossings.mailed_here(&local.bus);
+    local.outgoing.post_free(CoreId(0), Body::RollCall);
+    local.crossings.mailed_here(local.outgoing.bus());
     message(&mut cores, newcomer, &format!("bind {uid}"));
     let departure = cores.hosts[0]
         .next_departure()

@@ -30,7 +30,7 @@ impl UnsettledIds {
         }
         for IdKey { home, id, .. } in std::mem::take(&mut *self.0.borrow_mut()) {
             let what = Query::Settle { id, answer: None };
-            drop(host.borrow_mut().query(home, what));
+            drop(host.borrow_mut().tasks().query(home, what));
         }
         true
     }
@@ -66,7 +66,7 @@ impl<'p> ClaimedId<'p> {
         let IdKey { home, id, .. } = self.key;
         match self.host.try_borrow_mut() {
             // What it answers tells nothing.
-            Ok(mut host) => drop(host.query(home, Query::Settle { id, answer })),
+            Ok(mut host) => drop(host.tasks().query(home, Query::Settle { id, answer })),
             // A panic has ended this request within a turn. Whoever asks again must not wait for it for ever.
             Err(_) => self.unsettled.0.borrow_mut().push(self.key),
         }
@@ -121,7 +121,7 @@ mod tests {
     fn claim(host: &RefCell<Host>) -> Claim {
         let IdKey { home, id, wanted } = KEY;
         let what = Query::Claim { id, wanted };
-        let mut promise = pin!(host.borrow_mut().query(home, what));
+        let mut promise = pin!(host.borrow_mut().tasks().query(home, what));
         let mut context = Context::from_waker(Waker::noop());
         match promise.as_mut().poll(&mut context) {
             Poll::Ready(mut found) => match found.pop() {

@@ -13,7 +13,7 @@ use super::pacing::{PaceMark, RequestPace};
 use super::requests::{ApiCommand, PushCommand, PushTarget};
 use super::service::Api;
 use crate::app::query::Query;
-use crate::ident::{ConnId, CoreId, EVERYBODY};
+use crate::ident::{CoreId, EVERYBODY};
 use crate::payload::{Message, Payload};
 use crate::streams::Kind;
 
@@ -136,51 +136,49 @@ impl Api {
         if let ApiCommand::Push(push) = command
             && let PushTarget::Uid(uid) = &push.target
             && uid != EVERYBODY
-            && self.host.borrow().may_keep(push.wish)
+            && self.host.borrow_mut().tasks().may_keep(push.wish)
         {
             return self.begin_many(push, std::slice::from_ref(uid), pace).await;
         }
         let mark = PaceMark::new(&mut self.host.borrow_mut());
         let pending = {
             let mut host = self.host.borrow_mut();
-            host.set_speaker(pace.speaker);
-            let pending = match command {
+            let mut tasks = host.tasks_of(pace.speaker);
+            match command {
                 ApiCommand::Push(push) => match &push.target {
                     PushTarget::Uid(uid) => {
                         let message = Message::Text(&push.message);
-                        Pending::Delivered(host.push(reach, uid, message, push.wish))
+                        Pending::Delivered(tasks.push(reach, uid, message, push.wish))
                     }
                     PushTarget::Everybody => {
                         let message = Message::Text(&push.message);
-                        Pending::Delivered(host.broadcast(reach, message, push.wish))
+                        Pending::Delivered(tasks.broadcast(reach, message, push.wish))
                     }
                     PushTarget::Group(group) => {
                         let message = Message::Text(&push.message);
-                        Pending::Delivered(host.push_to_group(reach, group, message, push.wish))
+                        Pending::Delivered(tasks.push_to_group(reach, group, message, push.wish))
                     }
                     // These have begun.
                     PushTarget::Uids(_) => Pending::Each(Vec::new()),
                 },
-                ApiCommand::Kick(uid, false) => Pending::Reached(host.kick(reach, uid)),
+                ApiCommand::Kick(uid, false) => Pending::Reached(tasks.kick(reach, uid)),
                 ApiCommand::Kick(uid, true) => {
-                    let kicked = host.kick(reach, uid);
-                    let (home, kind, name) = (host.home(uid), Kind::Uid, Box::from(&**uid));
+                    let kicked = tasks.kick(reach, uid);
+                    let (home, kind, name) = (tasks.home(uid), Kind::Uid, Box::from(&**uid));
                     let forget = Query::ForgetHistory { reach, kind, name };
-                    Pending::Kicked(kicked, host.query(home, forget))
+                    Pending::Kicked(kicked, tasks.query(home, forget))
                 }
                 ApiCommand::Join(group, uid) => {
-                    let home = host.home(uid);
+                    let home = tasks.home(uid);
                     let (uid, group) = (Box::from(&**uid), Box::from(&**group));
-                    Pending::Found(host.query(home, Query::Join { reach, uid, group }))
+                    Pending::Found(tasks.query(home, Query::Join { reach, uid, group }))
                 }
                 ApiCommand::Leave(group, uid) => {
-                    let home = host.home(uid);
+                    let home = tasks.home(uid);
                     let (uid, group) = (Box::from(&**uid), Box::from(&**group));
-                    Pending::Found(host.query(home, Query::Leave { reach, uid, group }))
+                    Pending::Found(tasks.query(home, Query::Leave { reach, uid, group }))
                 }
-            };
-            host.set_speaker(ConnId::NOBODY);
-            pending
+            }
         };
         pace.spend(mark, 1).await;
         pending
@@ -200,9 +198,9 @@ impl Api {
             let mark = PaceMark::new(&mut self.host.borrow_mut());
             {
                 let mut host = self.host.borrow_mut();
-                host.set_speaker(pace.speaker);
+                let mut tasks = host.tasks_of(pace.speaker);
                 let mut homes: Vec<(CoreId, usize)> = (first..last)
-                    .map(|place| (host.home(&uids[place]), place))
+                    .map(|place| (tasks.home(&uids[place]), place))
                     .collect();
                 homes.sort_unstable();
                 for of_core in homes.chunk_by(|one, next| one.0 == next.0) {
@@ -214,9 +212,8 @@ impl Api {
                         payload: payload.clone(),
                         wish: push.wish,
                     };
-                    parts.push((places, host.query(of_core[0].0, what)));
+                    parts.push((places, tasks.query(of_core[0].0, what)));
                 }
-                host.set_speaker(ConnId::NOBODY);
             }
             pace.spend(mark, last - first).await;
         }

@@ -106,8 +106,9 @@ impl Api {
         };
         let promise = {
             let mut host = self.host.borrow_mut();
-            let home = host.home(&query.name);
-            host.query(home, Query::History(query))
+            let mut tasks = host.tasks();
+            let home = tasks.home(&query.name);
+            tasks.query(home, Query::History(query))
         };
         let Some(QueryResult::History(page)) = promise.await.pop() else {
             return Err(no_answer());
@@ -122,8 +123,9 @@ impl Api {
         let reach = self.reach;
         let promise = {
             let mut host = self.host.borrow_mut();
-            let home = host.home(&name);
-            host.query(home, Query::ForgetHistory { reach, kind, name })
+            let mut tasks = host.tasks();
+            let home = tasks.home(&name);
+            tasks.query(home, Query::ForgetHistory { reach, kind, name })
         };
         match promise.await.pop() {
             Some(QueryResult::Reached(forgotten)) => Ok(format!("{{\"forgotten\":{forgotten}}}")),

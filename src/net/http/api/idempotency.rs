@@ -37,14 +37,14 @@ impl Api {
                 && let Some(id) = &push.id
             {
                 let key = IdKey {
-                    home: self.host.borrow_mut().home(id),
+                    home: self.host.borrow_mut().tasks().home(id),
                     id: digest([id.as_bytes()]),
                     wanted: wanted(push),
                 };
                 let IdKey { home, id, wanted } = key;
                 let what = Query::Claim { id, wanted };
                 let mark = PaceMark::new(&mut self.host.borrow_mut());
-                let promise = self.host.borrow_mut().query(home, what);
+                let promise = self.host.borrow_mut().tasks().query(home, what);
                 asked.push((nth, key, promise));
                 pace.spend(mark, 1).await;
             }
@@ -60,7 +60,7 @@ impl Api {
         let Claimed::Later(key) = *due else { return };
         let IdKey { home, id, wanted } = key;
         let what = Query::Await { id, wanted };
-        let promise = self.host.borrow_mut().query(home, what);
+        let promise = self.host.borrow_mut().tasks().query(home, what);
         *due = self.due(key, promise.await);
     }
 

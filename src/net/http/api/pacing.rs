@@ -50,7 +50,7 @@ impl<'p> RequestPace<'p> {
             units: 0,
             bytes: 0,
             debt: Debt::default(),
-            speaker: api.host.borrow_mut().new_speaker(),
+            speaker: api.host.borrow_mut().tasks().new_speaker(),
         }
     }
 

@@ -59,9 +59,10 @@ impl Api {
         let uid = names::uid(name)?;
         let promise = {
             let mut host = self.host.borrow_mut();
-            let home = host.home(&uid);
+            let mut tasks = host.tasks();
+            let home = tasks.home(&uid);
             let (reach, uid) = (self.reach, Box::from(&*uid));
-            host.query(home, Query::Uid { reach, uid })
+            tasks.query(home, Query::Uid { reach, uid })
         };
         let Some(QueryResult::Uid(look)) = promise.await.pop() else {
             return Err(no_answer());
@@ -83,7 +84,8 @@ impl Api {
         let limit = names::limit(limit, UIDS_PER_PAGE, UIDS_PER_PAGE_MAX)?;
         let (cores, spaces) = {
             let mut host = self.host.borrow_mut();
-            (host.cores(), host.spaces())
+            let tasks = host.tasks();
+            (tasks.cores(), tasks.spaces())
         };
         let start = (CoreId(0), Cursor::default());
         let mut at = match cursor {
@@ -100,7 +102,7 @@ impl Api {
                 from,
                 uids_max: limit - uids.len(),
             };
-            let promise = self.host.borrow_mut().query(core, what);
+            let promise = self.host.borrow_mut().tasks().query(core, what);
             let Some(QueryResult::Uids(page)) = promise.await.pop() else {
                 return Err(no_answer());
             };
@@ -120,7 +122,7 @@ impl Api {
         let [limit] = names::fields(query, ["limit"])?;
         let limit = names::limit(limit, MEMBERS, MEMBERS_MAX)?;
         let reach = self.reach;
-        let promise = self.host.borrow_mut().query_all(|| Query::Group {
+        let promise = self.host.borrow_mut().tasks().query_all(|| Query::Group {
             reach,
             group: Box::from(&*group),
             members_max: limit,
@@ -146,7 +148,7 @@ impl Api {
     }
 
     pub(super) async fn stats(&self) -> Result<String, ApiError> {
-        let promise = self.host.borrow_mut().stats();
+        let promise = self.host.borrow_mut().tasks().stats();
         match promise.await {
             Answer::Stats(stats) => text(&*stats),
             Answer::Reached(_) => Err(no_answer()),
