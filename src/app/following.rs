@@ -9,10 +9,14 @@
 //!
 //! Bound: one piece a stream of a connection is under way; a round reads as many as [`PIECES_PER_ROUND`].
 
+use tracing::warn;
+
 use super::envelope::Body;
 use super::follow_step::{FollowStep, FollowedPiece, FollowedStream, StreamStep};
 use super::local::Local;
-use crate::ident::{ConnId, CoreId, EVERYBODY};
+use crate::close::CloseReason;
+use crate::escape::Escaped;
+use crate::ident::{ConnId, ConnName, CoreId, EVERYBODY};
 use crate::shard::{Followed, Since};
 use crate::streams::{Address, Gap, Kind, Limit, Position, Recovery};
 
@@ -52,7 +56,9 @@ impl Local {
             let name = match kind {
                 Kind::Uid => Box::from(self.shard.connections.uid(connection).unwrap_or_default()),
                 Kind::Group => {
-                    self.join(connection, &name, None);
+                    if !self.join_to_follow(connection, nth, &name) {
+                        return;
+                    }
                     name
                 }
                 Kind::All => Box::from(EVERYBODY),
@@ -67,6 +73,21 @@ impl Local {
         }
         // One that has come from another core may be amid something.
         self.readers.push(connection);
+    }
+
+    /// Puts it into a group that it follows, unless it has been taken out of it since it asked. False if it cannot be there:
+    /// then it ends, since it would miss what comes to the group, and not know.
+    fn join_to_follow(&mut self, connection: ConnId, nth: usize, group: &str) -> bool {
+        if self.shard.has_lost(connection, nth) || self.join(connection, group, None) {
+            return true;
+        }
+        warn!(
+            connection = %ConnName(self.core(), connection),
+            group = %Escaped(group),
+            "closed: its app has put it into so many groups that there is no place for one that its client follows"
+        );
+        self.shard.close(connection, CloseReason::Policy);
+        false
     }
 
     /// Whether a client names a position of its uid's stream: it has had a connection of that uid.
@@ -160,6 +181,9 @@ impl Local {
     }
 
     fn take_piece(&mut self, connection: ConnId, nth: usize, piece: Result<FollowedPiece, Gap>) {
+        if !self.shard.takes_piece(connection, nth) {
+            return;
+        }
         let (store, now) = (&mut self.streams.store, self.now);
         let mut tops = |space, uid: &str| store.top(now, Address::uid(space, uid));
         match piece {

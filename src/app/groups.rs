@@ -195,8 +195,8 @@ impl Local {
         }
     }
 
-    /// Joins; the app is told when the group's home has it.
-    pub fn join(&mut self, connection: ConnId, group: &str, called: Option<&str>) {
+    /// Joins; the app is told when the group's home has it. Whether it may.
+    pub fn join(&mut self, connection: ConnId, group: &str, called: Option<&str>) -> bool {
         let joining = self.shard.join(connection, group, called);
         self.post_interests();
         match joining {
@@ -204,6 +204,7 @@ impl Local {
             Joining::Refused(error) => self.joined(connection, group, Err(error)),
             Joining::In { space, number } => self.confirm(connection, space, group, number),
         }
+        !matches!(joining, Joining::Refused(_))
     }
 
     /// Has the app told when the home has it: at once if it has.

@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{
-    Credential, CredentialError, FAR_MAX, KEYS_MAX, NO_TOKEN, SECRET_BYTES_MIN, WallTime,
-    from_seconds,
+    Credential, CredentialError, FAR_MAX, GroupClaim, KEYS_MAX, NO_TOKEN, SECRET_BYTES_MIN,
+    WallTime, from_seconds,
 };
 use crate::ident::check_uid;
 
@@ -70,6 +70,8 @@ struct Claims {
     nbf: Option<Box<RawValue>>,
     #[serde(default)]
     iat: Option<Box<RawValue>>,
+    #[serde(default)]
+    groups: Option<Box<RawValue>>,
 }
 
 #[derive(Serialize)]
@@ -80,6 +82,8 @@ struct Minted<'a> {
     aud: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     iss: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    groups: &'a [String],
 }
 
 impl JwtKey {
@@ -191,12 +195,19 @@ impl JwtKey {
     }
 
     /// Makes a token, where the key can sign.
-    pub fn mint(&self, uid: &str, expires: u64, parties: &Parties) -> Option<String> {
+    pub fn mint(
+        &self,
+        uid: &str,
+        groups: &[String],
+        expires: u64,
+        parties: &Parties,
+    ) -> Option<String> {
         let claims = Minted {
             sub: uid,
             exp: expires,
             aud: parties.audience.as_deref(),
             iss: parties.issuer.as_deref(),
+            groups,
         };
         let mut header = Header::new(self.algorithm);
         header.kid.clone_from(&self.kid);
@@ -312,6 +323,7 @@ fn judge(claims: &Claims, now: WallTime) -> Result<Credential, CredentialError> 
     Ok(Credential {
         uid: uid.into_boxed_str(),
         expires,
+        groups: GroupClaim::new(claims.groups.as_deref().map(RawValue::get)),
     })
 }
 

@@ -37,10 +37,19 @@ impl Keys {
     }
 
     /// A proof for a uid by the first that can sign, until `expires` (in seconds since 1970).
-    pub fn mint(&self, uid: &str, expires: u64, parties: &Parties) -> Option<String> {
+    pub fn mint(
+        &self,
+        uid: &str,
+        groups: &[String],
+        expires: u64,
+        parties: &Parties,
+    ) -> Option<String> {
         match self {
             Keys::Plain(keys) => keys.first().map(|key| plain::mint(key, uid, expires)),
-            Keys::Jwt(keys) => keys.iter().find_map(|key| key.mint(uid, expires, parties)),
+            Keys::Jwt(keys) => {
+                let mut keys = keys.iter();
+                keys.find_map(|key| key.mint(uid, groups, expires, parties))
+            }
         }
     }
 }

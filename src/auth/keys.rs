@@ -108,9 +108,22 @@ impl Keyring {
 
     /// Makes a proof for a uid with the first key that can sign, until `expires` (in seconds since 1970).
     pub fn mint(&self, uid: &str, expires: u64) -> Result<String, String> {
+        self.mint_with_groups(uid, &[], expires)
+    }
+
+    /// The same of one that lets its client into groups, by names and patterns with `*`. Only JSON web tokens do.
+    pub fn mint_with_groups(
+        &self,
+        uid: &str,
+        groups: &[String],
+        expires: u64,
+    ) -> Result<String, String> {
         check_uid(uid).map_err(|error| error.to_string())?;
+        if self.auth != Auth::Jwt && !groups.is_empty() {
+            return Err("only a JSON web token has groups: set auth to \"jwt\"".to_owned());
+        }
         let LoadedKeys { keys, parties, .. } = self.held();
-        let token = keys.mint(uid, expires, &parties);
+        let token = keys.mint(uid, groups, expires, &parties);
         token.ok_or_else(|| {
             "a public key checks proofs and cannot make any: sign with the private one".to_owned()
         })

@@ -6,6 +6,7 @@
 //! [`TOKEN_BYTES_MAX`] of a token, `KEYS_MAX` keys tried. Beside it, [`backend_tokens`]: who a back end is.
 
 pub mod backend_tokens;
+mod group_claim;
 #[cfg(feature = "auth")]
 mod jwks;
 #[cfg(feature = "auth")]
@@ -24,6 +25,7 @@ mod plain;
 #[cfg(all(test, feature = "auth"))]
 mod tests;
 
+pub use group_claim::GroupClaim;
 pub use keys::{Keyring, Verifier};
 
 use std::fmt;
@@ -68,6 +70,8 @@ pub struct Credential {
     pub uid: Box<str>,
     /// From when on it proves nothing.
     pub expires: WallTime,
+    /// The groups that its client may put itself into.
+    pub groups: GroupClaim,
 }
 
 /// Why a token proves nothing, or not what was claimed.

@@ -13,7 +13,7 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::{Credential, CredentialError, FAR_MAX, NO_TOKEN, WallTime};
+use super::{Credential, CredentialError, FAR_MAX, GroupClaim, NO_TOKEN, WallTime};
 use crate::ident::check_uid;
 
 /// Most digits of an expiry. Of milliseconds, and even of nanoseconds, it is said what they are.
@@ -72,6 +72,7 @@ pub fn verify(
     Ok(Credential {
         uid: uid.into_boxed_str(),
         expires,
+        groups: GroupClaim::default(),
     })
 }
 

@@ -20,6 +20,9 @@ pub struct TokenArgs {
     /// Make a token of a back end instead, for backend.token or backend.tokens_file
     #[arg(long, conflicts_with = "uid")]
     back_end: bool,
+    /// A group that the client may put itself into; * in it stands for any characters. Only with auth = "jwt"
+    #[arg(long = "group", value_name = "PATTERN", conflicts_with = "back_end")]
+    groups: Vec<String>,
     /// How long it holds
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_time)]
     ttl: Duration,
@@ -69,5 +72,5 @@ fn mint(uid: &str, args: &TokenArgs) -> Result<String, String> {
     let keyring = keyring.ok_or(
         "auth is \"none\", so no token proves anything; set auth (RINGPOST_AUTH) and auth_key_file",
     )?;
-    keyring.mint(uid, ends_after(args.ttl))
+    keyring.mint_with_groups(uid, &args.groups, ends_after(args.ttl))
 }

@@ -69,6 +69,8 @@ pub struct Followed {
     pub(super) gap: Option<Gap>,
     /// What came while it was behind, and is kept nowhere: each behind this offset, or at last.
     pub(super) held: VecDeque<(Option<u64>, Payload)>,
+    /// It is in the group no more: it gets nothing of it, until it is in it again.
+    pub(super) lost: bool,
     /// What is missing is being read.
     #[serde(skip)]
     pub(super) reading: bool,
@@ -84,6 +86,7 @@ impl Followed {
             standing: Standing::Asked(since),
             gap: None,
             held: VecDeque::new(),
+            lost: false,
             reading: false,
         }
     }

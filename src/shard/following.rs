@@ -148,7 +148,10 @@ impl Shard {
         let Standing::Asked(since) = one.standing else {
             return;
         };
-        one.standing = Standing::Behind;
+        one.standing = match one.lost {
+            true => Standing::Abreast,
+            false => Standing::Behind,
+        };
         one.position = match (answer, since) {
             (Recovery::Recovered { after, .. }, Since::Now) => one.position.or(Some(*after)),
             (Recovery::Recovered { after, .. }, _) => Some(*after),
@@ -159,9 +162,47 @@ impl Shard {
             })),
             (Recovery::Gap(_), _) => None,
         };
-        if let Recovery::Gap(gap) = answer {
+        if let Recovery::Gap(gap) = answer
+            && !one.lost
+        {
             one.gap = Some(*gap);
         }
+    }
+
+    /// It has left a group: nothing more of that is for it, and what it has missed is not either.
+    pub(super) fn lose_stream(&mut self, id: ConnId, group: &str) {
+        let Some(following) = self.following_mut(id) else {
+            return;
+        };
+        let is_it = |one: &&mut Followed| one.kind == Kind::Group && *one.name == *group;
+        let Some(one) = following.streams.iter_mut().find(is_it) else {
+            return;
+        };
+        one.lost = true;
+        one.gap = None;
+        if one.standing == Standing::Behind {
+            one.standing = Standing::Abreast;
+        }
+        for (_, payload) in one.held.drain(..) {
+            following.held_bytes -= payload.message().len() + OUTBOX_MESSAGE_COST;
+        }
+        self.settle_following(id);
+    }
+
+    /// Whether it has left the group whose stream this is, since it asked for that.
+    pub fn has_lost(&self, id: ConnId, nth: usize) -> bool {
+        let following = self.following(id);
+        following.is_some_and(|following| following.streams.get(nth).is_some_and(|one| one.lost))
+    }
+
+    /// Whether a piece of a stream is for it that was read for it: it may have left the group meanwhile.
+    pub fn takes_piece(&mut self, id: ConnId, nth: usize) -> bool {
+        let Some(one) = self.followed(id, nth) else {
+            return false;
+        };
+        let is_behind = one.standing == Standing::Behind;
+        one.reading &= is_behind;
+        is_behind
     }
 
     /// Whether all its streams have been answered for, so that it may begin.
@@ -282,6 +323,26 @@ impl Shard {
         self.send_raw(id, |_, out| events::encode_gap(&positions, &told, out));
     }
 
+    /// It is in a group again that it had left: of what came meanwhile, before this, it is told.
+    fn tell_lost(&mut self, id: ConnId, nth: usize, next: Position, tops: Tops<'_>) {
+        let Some(one) = self.followed(id, nth) else {
+            return;
+        };
+        one.lost = false;
+        let top = Position {
+            offset: next.offset.saturating_sub(1),
+            ..next
+        };
+        if one.position != Some(top) {
+            let gap = Gap {
+                asked: one.position.filter(|asked| asked.offset != u64::MAX),
+                first: Some(next),
+                top,
+            };
+            self.tell_gap(id, nth, &gap, tops);
+        }
+    }
+
     fn followed(&mut self, id: ConnId, nth: usize) -> Option<&mut Followed> {
         self.following_mut(id)?.streams.get_mut(nth)
     }
@@ -355,8 +416,8 @@ impl Shard {
         if !following.begun {
             following.await_beginning(marked, all);
         }
-        let mut streams = following.streams.iter_mut();
-        let Some(one) = streams.find(|one| one.is_of(marked)) else {
+        let mut streams = following.streams.iter_mut().enumerate();
+        let Some((nth, one)) = streams.find(|(_, one)| one.is_of(marked)) else {
             // Everybody's, of which it has all; or a group that it has come into by itself, not by its request.
             return match kept.filter(|_| marked.kind == Kind::All) {
                 Some(_) => self.send_with_positions(id, message, tops),
@@ -378,10 +439,14 @@ impl Shard {
                 let is_old = one.position.is_some_and(|at| {
                     at.epoch == mark.position.epoch && at.offset >= mark.position.offset
                 });
-                if is_old {
+                if one.lost {
+                    self.tell_lost(id, nth, mark.position, tops);
+                } else if is_old {
                     return true;
                 }
-                one.position = Some(mark.position);
+                if let Some(one) = self.followed(id, nth) {
+                    one.position = Some(mark.position);
+                }
                 self.send_with_positions(id, message, tops)
             }
             (Standing::Abreast, None) => self.send(id, message),

@@ -242,6 +242,7 @@ impl Shard {
         let nth = self.groups.position(&groups.joined, space, group);
         if let Some(nth) = nth {
             self.leave_nth(&mut groups, nth);
+            self.lose_stream(id, group);
         }
         let left = nth.is_some() || groups.asked.len() < asked;
         if let Some(slot) = self.connections.get_mut(id) {

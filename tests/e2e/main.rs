@@ -75,6 +75,7 @@ mod queue;
 mod rates;
 mod reach;
 mod recovery;
+mod recovery_rights;
 mod relay;
 mod relay_login;
 mod reload;

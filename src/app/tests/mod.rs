@@ -2,6 +2,7 @@
 
 mod authentication;
 mod crossings;
+mod following;
 mod namespaces;
 mod queues;
 mod rooms;
@@ -77,6 +78,10 @@ impl App for Scripted {
         self.on(cx, format!("message {}", message.text().unwrap_or("?")));
     }
 
+    fn on_claimed(&mut self, cx: &mut Context<'_, Self>, _: &mut Session, uid: &str) {
+        self.on(cx, format!("claimed {uid}"));
+    }
+
     fn on_proved(&mut self, cx: &mut Context<'_, Self>, _: &mut Session, uid: &str) {
         self.on(cx, format!("proved {uid}"));
     }
@@ -122,7 +127,7 @@ impl App for Scripted {
     }
 }
 
-/// So many cores on one thread, with one text listener.
+/// So many cores on one thread, with a listener of text and one of events.
 struct Cores {
     hosts: Vec<Host>,
     state: Rc<RefCell<State>>,
@@ -139,13 +144,14 @@ impl Cores {
     fn with(cores: usize, config: &Config, binds: bool, script: Script) -> Cores {
         let state = Rc::<RefCell<State>>::default();
         let started = Instant::now();
-        let specs: Rc<[ListenerSpec]> = Rc::from([ListenerSpec {
+        let specs = [Codec::Text, Codec::Events].map(|codec| ListenerSpec {
             binds,
             proves: config.auth != Auth::None,
             message_bytes_max: 1_000,
             outbox_bytes_max: 10_000,
-            ..ListenerSpec::new(0, Codec::Text, Space(0))
-        }]);
+            ..ListenerSpec::new(0, codec, Space(0))
+        });
+        let specs: Rc<[ListenerSpec]> = Rc::from(specs);
         let registry = Registry::new(1);
         let host = |bus| {
             let app = Scripted {

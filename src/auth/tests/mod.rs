@@ -135,6 +135,7 @@ fn credential(uid: &str) -> Result<Credential, CredentialError> {
     Ok(Credential {
         uid: uid.into(),
         expires: LATER * 1_000,
+        groups: GroupClaim::default(),
     })
 }
 
@@ -457,12 +458,24 @@ fn audience_and_issuer_hold_as_configured() {
     }
     let minted = keyring.mint("tom", LATER).expect("a secret signs");
     assert_eq!(verifier.verify(&minted, NOW), credential("tom"));
+    let groups = ["news".to_owned(), "room.*".to_owned()];
+    let minted = keyring.mint_with_groups("tom", &groups, LATER);
+    let proved = verifier.verify(&minted.expect("a secret signs"), NOW);
+    assert_eq!(
+        proved.expect("a proof").groups.patterns(),
+        Ok(groups.to_vec())
+    );
 }
 
 #[test]
 fn keys_are_read_anew() {
     let file = File::new(SECRET);
     let keyring = open(&config(Auth::Hmac, &file));
+    assert!(
+        keyring
+            .mint_with_groups("tom", &["g".to_owned()], LATER)
+            .is_err()
+    );
     let mut verifier = Verifier::new(Arc::clone(&keyring));
     let (old, new) = (
         plain_token(SECRET, "tom", LATER),

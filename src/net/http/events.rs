@@ -19,6 +19,7 @@ use crate::protocol::http::query::unescape;
 use crate::protocol::http::token::Token;
 use crate::protocol::http::{HttpError, Request};
 use crate::shard::Following;
+use crate::streams::Pattern;
 
 /// Who a client is.
 pub enum ClientIdentity {
@@ -91,7 +92,11 @@ fn examine(
     }
     let claim = claim_uid(request, door, token, desk).map_err(tell)?;
     let most = desk.host.shard().groups_per_connection_max();
-    let following = follow(request, door, most).map_err(tell)?;
+    let groups = groups_in(request.query(), most).map_err(tell)?;
+    if let ClientIdentity::Credential(credential) = &claim {
+        check_rights(credential, &groups).map_err(tell)?;
+    }
+    let following = follow(request, &groups);
     Ok(Admitted {
         door,
         claim,
@@ -190,44 +195,62 @@ fn preflight() -> HttpAnswer {
     HttpAnswer::new(204, &fields, "")
 }
 
-/// What a client follows: its uid's stream, those of the groups that it names, and everybody's; from where it says that it
-/// was, by the field that a browser sends or else by its query.
-fn follow(
-    request: &Request,
-    door: EventsListener,
-    groups_max: usize,
-) -> Result<Following, HttpAnswer> {
+/// The groups that a query names.
+fn groups_in(query: &str, groups_max: usize) -> Result<Vec<String>, HttpAnswer> {
     let bad = |code: &'static str, text: &str| HttpAnswer::error(400, code, text);
     let mut groups: Vec<String> = Vec::new();
-    let mut since = None;
-    for pair in request.query().split('&') {
-        if let Some(value) = pair.strip_prefix("group=") {
-            let group = unescape(value)
-                .ok_or_else(|| bad("bad_group", "the group's escapes are no UTF-8"))?;
-            check_uid(&group).map_err(|error| bad("bad_group", &error.to_string()))?;
-            if groups.contains(&group) {
-                return Err(bad("bad_group", "a group is named twice"));
-            }
-            groups.push(group);
-        } else if let Some(value) = pair.strip_prefix("since=") {
-            // What cannot be read is a gap.
-            since = Some(unescape(value).unwrap_or_else(|| value.to_owned()));
+    let values = query
+        .split('&')
+        .filter_map(|pair| pair.strip_prefix("group="));
+    for value in values {
+        let group =
+            unescape(value).ok_or_else(|| bad("bad_group", "the group's escapes are no UTF-8"))?;
+        check_uid(&group).map_err(|error| bad("bad_group", &error.to_string()))?;
+        if groups.contains(&group) {
+            return Err(bad("bad_group", "a group is named twice"));
         }
+        if groups.len() == groups_max {
+            let words = format!("a connection has at most {groups_max} groups");
+            return Err(bad("too_many_groups", &words));
+        }
+        groups.push(group);
     }
-    if groups.len() > groups_max {
-        let words = format!("a connection has at most {groups_max} groups");
-        return Err(bad("too_many_groups", &words));
+    Ok(groups)
+}
+
+/// Whether what a client has proved lets it into all of these groups; if not, the answer names the first that it does not.
+fn check_rights(credential: &Credential, groups: &[String]) -> Result<(), HttpAnswer> {
+    if groups.is_empty() {
+        return Ok(());
     }
-    if door.proves && !groups.is_empty() {
-        let words = "no token names groups that its client may join: a back end joins it";
-        return Err(HttpAnswer::error(403, "forbidden_group", words));
-    }
+    let patterns = credential.groups.patterns();
+    let allowed: Vec<Pattern> = patterns.as_deref().map_or_else(
+        |_| Vec::new(),
+        |patterns| patterns.iter().map(|one| Pattern::new(one)).collect(),
+    );
+    let is_foreign = |group: &&String| !allowed.iter().any(|one| one.fits(group));
+    let Some(group) = groups.iter().find(is_foreign) else {
+        return Ok(());
+    };
+    let why = patterns.err().unwrap_or("the token's groups have it not");
+    let words = format!("group \"{group}\": {why}");
+    Err(HttpAnswer::error(403, "forbidden_group", &words))
+}
+
+/// What a client follows: its uid's stream, those of its groups, and everybody's; from where it says that it was, by the
+/// field that a browser sends or else by its query.
+fn follow(request: &Request, groups: &[String]) -> Following {
+    let mut pairs = request.query().split('&');
+    let since = pairs.rfind(|pair| pair.starts_with("since="));
+    let since = since.and_then(|pair| pair.strip_prefix("since="));
+    // What cannot be read is a gap.
+    let since = since.map(|value| unescape(value).unwrap_or_else(|| value.to_owned()));
     // A browser that comes back asks by the URL of its page, which is older.
     let field = request.field("last-event-id").map(str::to_owned);
     let since = field
         .filter(|id| !id.is_empty())
         .or(since.filter(|text| !text.is_empty()));
-    Ok(Following::of_client(&groups, since.as_deref()))
+    Following::of_client(groups, since.as_deref())
 }
 
 /// The uid that a query names, if it does.
