@@ -164,7 +164,7 @@ impl<'a, A: App> Context<'a, A> {
     /// [`outbox_bytes_core_max`](crate::Config::outbox_bytes_core_max) connections are closed with
     /// [`CloseReason::Overloaded`].
     pub fn room(&self) -> usize {
-        self.local.shard.backlog.room()
+        self.local.shard.outboxes.backlog.room()
     }
 
     /// Binds the connection to a uid, from any callback about it, in place of one that it has. After this callback the

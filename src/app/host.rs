@@ -156,13 +156,13 @@ impl Host {
         shard.stats.messages_in += 1;
         shard.work.called();
         shard.work.copied(message.len());
-        let caused = shard.backlog.caused();
+        let caused = shard.outboxes.backlog.caused();
         if self.verifier.is_some() && self.take_credential(id, message) {
             return self.settle();
         }
         self.apps[app].message(&mut self.local, id, session, message);
         self.settle();
-        let backlog = &mut self.local.shard.backlog;
+        let backlog = &mut self.local.shard.outboxes.backlog;
         backlog.charge_connection(id, backlog.caused() - caused);
     }
 
@@ -184,7 +184,7 @@ impl Host {
 
     /// Tells other cores how far this one is with what they have sent. At the end of a round, when that is dealt with.
     pub fn publish_taken(&mut self) {
-        let backlog = &self.local.shard.backlog;
+        let backlog = &self.local.shard.outboxes.backlog;
         let done = backlog.done();
         self.local.outgoing.bus_mut().publish_taken(Writing {
             done,

@@ -45,7 +45,7 @@ impl Host {
         let shard = &self.local.shard;
         [
             self.local.outgoing.returned(),
-            shard.backlog.progress(),
+            shard.outboxes.backlog.progress(),
             shard.stats.bytes_out,
             shard.stats.closed.iter().sum(),
         ]
@@ -70,7 +70,7 @@ impl Local {
         if self.transit.is_little(reading.transit, self.on_the_way())
             && !reading.full
             && !reading.crossing
-            && !self.shard.backlog.is_much()
+            && !self.shard.outboxes.backlog.is_much()
         {
             return None;
         }
@@ -86,7 +86,7 @@ impl Local {
             Some(Hold::Transit)
         } else if self.shard.is_short_of_memory() {
             Some(Hold::Memory)
-        } else if !self.shard.backlog.lets_connection_on(id) {
+        } else if !self.shard.outboxes.backlog.lets_connection_on(id) {
             Some(Hold::Backlog)
         } else {
             None

@@ -33,7 +33,7 @@ impl Shard {
         let is_open = matches!(slot.phase, Phase::Open | Phase::Home);
         let is_over = !spec.pauses && slot.refused_bytes() > spec.outbox_bytes_max;
         match is_open && is_over {
-            true => self.refusals.deadline(id),
+            true => self.outboxes.deadline(id),
             false => None,
         }
     }
@@ -97,7 +97,7 @@ impl Shard {
     /// Does what has come due: pings, closes, and marks to be cut off what was not answered. Looks at so many
     /// connections at most; [`TurnClock::is_expiring`](super::TurnClock::is_expiring) tells of more.
     pub fn expire(&mut self) {
-        for id in self.refusals.take_over() {
+        for id in self.outboxes.take_over() {
             self.schedule(id);
         }
         for _ in 0..EXPIRED_PER_ROUND {

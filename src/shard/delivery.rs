@@ -1,106 +1,22 @@
 //! Delivering: into one outbox, or into those of a uid, a group or everybody, each message encoded once a codec
 //! and compressed once.
 
-use std::rc::Rc;
-
-use super::limits::LIST_KEPT;
+use super::fanout::Fanout;
 use super::listener_spec::ListenerSpec;
 use super::outbox::SHARED_COST;
 use super::refusals::Excess;
 use super::slot::{Dirty, Phase, Slot};
-use super::work::Work;
 use super::{ConnId, Shard};
 use crate::close::CloseReason;
 use crate::config::OUTBOX_MESSAGE_COST;
 use crate::ident::Reach;
 use crate::pages::Pages;
 use crate::payload::Message;
-use crate::protocol::websocket::deflate::Compressor;
-use crate::protocol::websocket::extension::Window;
-use crate::protocol::{CODECS, Codec};
+use crate::protocol::Codec;
 
 /// Up to this size a message for several uids is encoded for each that has one connection, where it joins what waits
 /// there; a larger one is encoded once and shared.
-const COPY_BYTES_MAX: usize = 4 << 10;
-
-/// A message on its way to many: its encodings, made when a receiver first needs one.
-pub(super) struct Fanout<'m> {
-    message: Message<'m>,
-    /// Of which group it is a refresh, if it is one.
-    pub(super) refresh: Option<u64>,
-    encoded: [Option<Rc<[u8]>>; CODECS],
-    /// For those who have agreed on compression; an inner `None` if it is not worth while.
-    compressed: Option<Option<Rc<[u8]>>>,
-    /// Encodings made, and whether it was compressed, that have not been counted as work.
-    made: usize,
-    pressed: bool,
-    /// What has been queued where it is for us to write, and what that has replaced; not counted yet.
-    queued: usize,
-    replaced: usize,
-}
-
-impl<'m> Fanout<'m> {
-    pub(super) fn new(message: Message<'m>) -> Fanout<'m> {
-        Fanout {
-            message,
-            refresh: None,
-            encoded: [const { None }; CODECS],
-            compressed: None,
-            made: 0,
-            pressed: false,
-            queued: 0,
-            replaced: 0,
-        }
-    }
-
-    fn encoded(&mut self, codec: Codec) -> Rc<[u8]> {
-        let message = self.message;
-        let made = &mut self.made;
-        let encoded = self.encoded[codec as usize].get_or_insert_with(|| {
-            *made += 1;
-            let mut bytes = Vec::with_capacity(codec.encoded_len(message));
-            codec.encode(message, &mut bytes);
-            Rc::from(bytes)
-        });
-        Rc::clone(encoded)
-    }
-
-    /// For one who has agreed on compression with this window.
-    fn compressed(&mut self, window: Window, compressor: &mut Compressor) -> Option<Rc<[u8]>> {
-        if !window.holds(self.message.len()) {
-            return None;
-        }
-        let message = self.message;
-        let pressed = &mut self.pressed;
-        let compressed = self.compressed.get_or_insert_with(|| {
-            *pressed = true;
-            let mut bytes = Vec::new();
-            let done = compressor.encode(message, window, &mut bytes);
-            done.then(|| Rc::from(bytes))
-        });
-        compressed.clone()
-    }
-
-    /// What it has taken to make them, since this was last asked.
-    fn count_work(&mut self, work: &mut Work) {
-        work.copied(std::mem::take(&mut self.made) * self.message.len());
-        if std::mem::take(&mut self.pressed) {
-            work.compressed(self.message.len());
-        }
-    }
-
-    /// The bytes of the encodings that wait in some outbox.
-    fn bytes_held(&self) -> usize {
-        let held = self
-            .encoded
-            .iter()
-            .chain(self.compressed.as_slice())
-            .flatten();
-        held.filter(|encoded| Rc::strong_count(encoded) > 1)
-            .map(|encoded| encoded.len())
-            .sum()
-    }
-}
+pub const COPY_BYTES_MAX: usize = 4 << 10;
 
 /// A connection that messages can be queued for, with its listener's part.
 #[inline]
@@ -165,10 +81,7 @@ impl Shard {
             true => frame.len(),
             false => spec.codec.encoded_len(message),
         };
-        let beyond = |excess| {
-            self.refusals
-                .allow(id, excess, self.outbox_bytes, self.clock.now())
-        };
+        let beyond = |excess| self.outboxes.allow(id, excess, self.clock.now());
         if !slot.has_room(spec, length, length, 0, beyond) {
             self.close(id, CloseReason::SlowConsumer);
             return false;
@@ -177,16 +90,12 @@ impl Shard {
             true => out.extend_from_slice(&frame),
             false => spec.codec.encode(message, out),
         });
-        self.outbox_bytes += cost;
-        if !slot.blocked {
-            self.backlog.queued(cost);
-        }
+        self.outboxes.queued_own(id, slot, cost);
         // One message to one is part of what a call counts as, but for its bytes.
         match compressed {
             true => self.work.compressed(message.len()),
             false => self.work.copied(length),
         }
-        self.dirty.mark(id, slot, Dirty::Urgent);
         self.stats.messages_out += 1;
         !self.shed() || self.connections.is_live(id)
     }
@@ -195,7 +104,7 @@ impl Shard {
     pub fn send_to_uid(&mut self, reach: Reach, uid: &str, message: Message<'_>) -> u32 {
         let mut reached = 0;
         for space in reach.spaces() {
-            let mut receivers = std::mem::take(&mut self.receivers);
+            let mut receivers = self.receivers.take();
             receivers.extend(self.uids.get(&self.connections.slots, space, uid));
             reached += match receivers[..] {
                 [] => 0,
@@ -205,7 +114,7 @@ impl Shard {
                 }
                 _ => self.fan_out(&mut receivers, &mut Fanout::new(message), Dirty::Urgent),
             };
-            self.receivers = receivers;
+            self.receivers.put_back(receivers);
         }
         reached
     }
@@ -225,7 +134,7 @@ impl Shard {
                 .collect();
         }
         let mut fanout = Fanout::new(message);
-        let mut receivers = std::mem::take(&mut self.receivers);
+        let mut receivers = self.receivers.take();
         let each = uids.iter().map(|uid| {
             for space in reach.spaces() {
                 receivers.extend(self.uids.get(&self.connections.slots, space, uid));
@@ -233,7 +142,7 @@ impl Shard {
             self.fan_out(&mut receivers, &mut fanout, Dirty::Urgent)
         });
         let reached = each.collect();
-        self.receivers = receivers;
+        self.receivers.put_back(receivers);
         reached
     }
 
@@ -248,12 +157,12 @@ impl Shard {
 
     /// Queues for everybody within reach, and says for how many.
     pub fn send_to_everybody(&mut self, reach: Reach, message: Message<'_>) -> u32 {
-        let mut receivers = std::mem::take(&mut self.receivers);
+        let mut receivers = self.receivers.take();
         for space in reach.spaces() {
             receivers.extend_from_slice(self.everybody.of(space));
         }
         let reached = self.fan_out(&mut receivers, &mut Fanout::new(message), Dirty::Bulk);
-        self.receivers = receivers;
+        self.receivers.put_back(receivers);
         reached
     }
 
@@ -266,7 +175,7 @@ impl Shard {
         message: Message<'_>,
         refresh: bool,
     ) -> u32 {
-        let mut receivers = std::mem::take(&mut self.receivers);
+        let mut receivers = self.receivers.take();
         let mut fanout = Fanout::new(message);
         let mut reached = 0;
         for space in reach.spaces() {
@@ -274,7 +183,7 @@ impl Shard {
             fanout.refresh = found.filter(|_| refresh);
             reached += self.fan_out(&mut receivers, &mut fanout, Dirty::Bulk);
         }
-        self.receivers = receivers;
+        self.receivers.put_back(receivers);
         reached
     }
 
@@ -286,27 +195,27 @@ impl Shard {
         fanout: &mut Fanout<'_>,
         how: Dirty,
     ) -> u32 {
-        if !self.passed_by.is_empty() {
-            let passed_by = &self.passed_by;
-            receivers.retain(|id| !passed_by.contains(id));
-        }
+        self.receivers.leave_out(receivers);
         // The fan-out's own hold on the encodings keeps them from being freed, and counted as such, below.
         let before = fanout.bytes_held();
         self.work.delivered(receivers.len());
         receivers.retain(|&id| self.share(id, fanout, how));
         self.stats.messages_out += receivers.len() as u64;
         fanout.count_work(&mut self.work);
-        self.backlog.queued(std::mem::take(&mut fanout.queued));
-        self.backlog.settled(std::mem::take(&mut fanout.replaced));
+        self.outboxes
+            .backlog
+            .queued(std::mem::take(&mut fanout.queued));
+        self.outboxes
+            .backlog
+            .settled(std::mem::take(&mut fanout.replaced));
         let after = fanout.bytes_held();
-        self.outbox_bytes += after - before;
+        self.outboxes.hold(after - before);
         if self.shed() {
             receivers.retain(|&id| self.connections.is_live(id));
-            self.outbox_bytes -= after - fanout.bytes_held();
+            self.outboxes.free(after - fanout.bytes_held());
         }
         let reached = receivers.len() as u32;
         receivers.clear();
-        receivers.shrink_to(LIST_KEPT);
         reached
     }
 
@@ -323,10 +232,7 @@ impl Shard {
         let replaced = fanout
             .refresh
             .map_or(0, |of| slot.outbox.replaceable_bytes(of));
-        let beyond = |excess| {
-            self.refusals
-                .allow(id, excess, self.outbox_bytes, self.clock.now())
-        };
+        let beyond = |excess| self.outboxes.allow(id, excess, self.clock.now());
         if !slot.has_room(spec, encoded.len(), 0, replaced, beyond) {
             self.close(id, CloseReason::SlowConsumer);
             return false;
@@ -336,19 +242,20 @@ impl Shard {
             fanout.replaced += replaced;
         }
         let freed = slot.outbox.push_shared(encoded, fanout.refresh);
-        self.outbox_bytes = self.outbox_bytes + SHARED_COST - freed;
-        self.dirty.mark(id, slot, how);
+        self.outboxes.hold(SHARED_COST);
+        self.outboxes.free(freed);
+        self.outboxes.mark(id, slot, how);
         true
     }
 
     /// Has what is sent to many from now on pass by a connection: it has got it on the core where it was.
     pub fn pass_by(&mut self, id: ConnId) {
-        self.passed_by.insert(id);
+        self.receivers.pass_by(id);
     }
 
     /// And now by nobody any more.
     pub fn pass_by_nobody(&mut self) {
-        self.passed_by.clear();
+        self.receivers.pass_by_nobody();
     }
 
     /// Whether a message of this encoded size, in place of some bytes that wait, may be queued; if not
@@ -364,10 +271,7 @@ impl Shard {
         else {
             return false;
         };
-        let beyond = |excess| {
-            self.refusals
-                .allow(id, excess, self.outbox_bytes, self.clock.now())
-        };
+        let beyond = |excess| self.outboxes.allow(id, excess, self.clock.now());
         let fits = slot.has_room(spec, encoded_bytes, encoded_bytes, replaced_bytes, beyond);
         if !fits {
             self.close(id, CloseReason::SlowConsumer);
@@ -379,11 +283,7 @@ impl Shard {
     pub(super) fn append(&mut self, id: ConnId, length: usize, encode: impl FnOnce(&mut Vec<u8>)) {
         let slot = &mut self.connections.slots[id.slot];
         let cost = slot.outbox.push_own(length, encode);
-        self.outbox_bytes += cost;
-        if !slot.blocked {
-            self.backlog.queued(cost);
-        }
-        self.dirty.mark(id, slot, Dirty::Urgent);
+        self.outboxes.queued_own(id, slot, cost);
         self.shed();
     }
 
@@ -400,11 +300,7 @@ impl Shard {
             own: slot.own_bytes(),
             most: spec.outbox_bytes_max,
         };
-        if excess.wanted > excess.most
-            && !self
-                .refusals
-                .allow(id, excess, self.outbox_bytes, self.clock.now())
-        {
+        if excess.wanted > excess.most && !self.outboxes.allow(id, excess, self.clock.now()) {
             self.close(id, CloseReason::SlowConsumer);
             return;
         }
@@ -415,8 +311,7 @@ impl Shard {
     /// others, down to seven eighths of it, so that the search is not repeated for each message. What is left is what
     /// we have not come to write: an app has queued more than it had room for. Whether any had to go.
     fn shed(&mut self) -> bool {
-        let most = self.limits.outbox_bytes_core;
-        if self.outbox_bytes <= most {
+        if !self.outboxes.are_over() {
             return false;
         }
         let mut waiting: Vec<(bool, usize, ConnId)> = self
@@ -432,7 +327,7 @@ impl Shard {
             .collect();
         waiting.sort_unstable_by_key(|(blocked, bytes, _)| std::cmp::Reverse((*blocked, *bytes)));
         for (blocked, bytes, id) in waiting {
-            if self.outbox_bytes <= most - most / 8 {
+            if self.outboxes.have_room_again() {
                 break;
             }
             let reason = match blocked {
@@ -453,83 +348,12 @@ impl Shard {
     fn abandon(&mut self, id: ConnId) {
         let slot = &mut self.connections.slots[id.slot];
         if !slot.blocked {
-            self.backlog.settled(slot.outbox.bytes());
+            self.outboxes.backlog.settled(slot.outbox.bytes());
         }
         let freed = slot.outbox.clear();
-        self.outbox_bytes -= freed;
+        self.outboxes.free(freed);
         self.endings.cut_off(id);
         #[cfg(test)]
         self.endings.abandoned.insert(id);
-    }
-
-    /// The next connection to be written; `bulk` says whether those that only a broadcast made dirty may
-    /// come, too.
-    pub fn next_dirty(&mut self, bulk: bool) -> Option<ConnId> {
-        self.dirty.next(&mut self.connections.slots, bulk)
-    }
-
-    /// Whether something is left to be written by a later turn.
-    pub fn has_dirty(&self) -> bool {
-        !self.dirty.is_empty()
-    }
-
-    /// It has had its part of this round's writing, and is written on in a later one.
-    pub fn write_later(&mut self, id: ConnId) {
-        self.mark_dirty(id, Dirty::Bulk);
-    }
-
-    /// The kernel has taken this much.
-    #[inline]
-    pub fn written(&mut self, id: ConnId, bytes: usize) {
-        let now = self.clock.now();
-        let Some(slot) = self.connections.get_mut(id) else {
-            return;
-        };
-        // HTTP is left out of what is told.
-        let told = if slot.is_http() { 0 } else { bytes as u64 };
-        let waited = slot.outbox.bytes();
-        let freed = slot.outbox.advance(bytes);
-        let left = waited - slot.outbox.bytes();
-        if slot.phase == Phase::Closing {
-            // A peer that still takes its last messages is not cut off.
-            slot.since = now;
-        }
-        if !slot.blocked {
-            self.backlog.settled(left);
-        }
-        self.outbox_bytes -= freed;
-        self.refusals.took(id, waited == left, now);
-        if waited == left {
-            self.followers.note_drained(id);
-        }
-        self.stats.bytes_out += told;
-        self.in_flight.note_written(id.slot, bytes);
-    }
-
-    /// The kernel takes no more until the connection is writable again.
-    pub fn set_blocked(&mut self, id: ConnId, blocked: bool) {
-        let Some(slot) = self.connections.get_mut(id) else {
-            return;
-        };
-        let was = std::mem::replace(&mut slot.blocked, blocked);
-        let (waiting, listener) = (slot.outbox.bytes(), usize::from(slot.listener));
-        // Where nothing waits any more, a closing one is still to be ended.
-        if !blocked && (waiting > 0 || slot.phase == Phase::Closing) {
-            // Those who have much waiting would be as many as read a flood, and each of them has had his part.
-            let how = match waiting > COPY_BYTES_MAX {
-                true => Dirty::Bulk,
-                false => Dirty::Urgent,
-            };
-            self.mark_dirty(id, how);
-        }
-        match (was, blocked) {
-            (false, true) => {
-                self.backlog.settled(waiting);
-                let most = self.connections.listeners[listener].outbox_bytes_max;
-                self.refusals.refused(id, waiting, most, self.clock.now());
-            }
-            (true, false) => self.backlog.taken_back(waiting),
-            _ => {}
-        }
     }
 }

@@ -51,8 +51,8 @@ impl Shard {
         assert_eq!(self.uids.connections(), bound, "connections with a uid");
         assert_eq!(self.stats.bound, bound as u64);
         assert_eq!(self.groups.memberships(), joined, "memberships");
-        assert_eq!(self.outbox_bytes, outbox, "bytes in outboxes");
-        assert_eq!(self.backlog.bytes(), backlog, "what waits for us");
+        assert_eq!(self.outboxes.bytes(), outbox, "bytes in outboxes");
+        assert_eq!(self.outboxes.backlog.bytes(), backlog, "what waits for us");
         assert_eq!(self.stats.connections + self.connections.http as u64, live);
         assert_eq!(self.connections.slots.len(), live as usize);
         assert!(self.credentials.len() <= live as usize, "a proof of nobody");
@@ -68,8 +68,8 @@ impl Shard {
             + others
             + self.uids.len()
             + self.groups.len()
-            + self.outbox_bytes
-            + self.backlog.bytes()
+            + self.outboxes.bytes()
+            + self.outboxes.backlog.bytes()
             + self.credentials.len()
     }
 }

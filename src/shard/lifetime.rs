@@ -148,10 +148,11 @@ impl Shard {
         }
         if !slot.blocked {
             let waits = slot.outbox.bytes();
-            self.backlog.settled(waited);
-            self.backlog.queued(waits);
+            self.outboxes.backlog.settled(waited);
+            self.outboxes.backlog.queued(waits);
         }
-        self.outbox_bytes = self.outbox_bytes + cost - freed;
+        self.outboxes.hold(cost);
+        self.outboxes.free(freed);
     }
 
     /// The transport is gone: the slot becomes free, and every id of it stale.
@@ -171,8 +172,8 @@ impl Shard {
             false => slot.outbox.bytes(),
         };
         let freed = slot.outbox.clear();
-        self.backlog.settled(late);
-        self.outbox_bytes -= freed;
+        self.outboxes.backlog.settled(late);
+        self.outboxes.free(freed);
         self.stats.opening -= u64::from(was == Phase::Opening);
         self.release(id, listener);
     }
@@ -181,8 +182,7 @@ impl Shard {
     pub(super) fn release(&mut self, id: ConnId, listener: u16) {
         self.credentials.take(id.slot);
         self.followers.unfollow(id.slot);
-        self.backlog.forget(id);
-        self.refusals.forget(id);
+        self.outboxes.forget(id);
         *self.at_listener(listener) -= 1;
         let asked = self.connections.slots[id.slot].is_http();
         self.connections.free(id);

@@ -3,7 +3,7 @@
 
 use smallvec::SmallVec;
 
-use super::delivery::Fanout;
+use super::fanout::Fanout;
 use super::followers::{Marked, Tops};
 use super::slot::Dirty;
 use super::{ConnId, Shard};
@@ -13,7 +13,7 @@ use crate::protocol::Codec;
 impl Shard {
     /// Queues a message that has a place in a stream for every connection of its uid in a space.
     pub fn send_marked_to_uid(&mut self, space: Space, marked: Marked<'_>, tops: Tops<'_>) -> u32 {
-        let mut receivers = std::mem::take(&mut self.receivers);
+        let mut receivers = self.receivers.take();
         receivers.extend(self.uids.get(&self.connections.slots, space, marked.name));
         let queued = marked.mark.filter(|mark| mark.queued);
         let to: SmallVec<[ConnId; 4]> = match queued {
@@ -22,7 +22,7 @@ impl Shard {
         };
         let fanout = Fanout::new(marked.payload.message());
         let reached = self.fan_out_marked(&mut receivers, fanout, Dirty::Urgent, marked, tops);
-        self.receivers = receivers;
+        self.receivers.put_back(receivers);
         if let Some(mark) = queued {
             for id in to {
                 if !self.followers.is_behind(id.slot) {
@@ -43,11 +43,11 @@ impl Shard {
         if let Some(mark) = marked.mark.filter(|mark| mark.kept) {
             self.followers.see_all(space, mark.position);
         }
-        let mut receivers = std::mem::take(&mut self.receivers);
+        let mut receivers = self.receivers.take();
         receivers.extend_from_slice(self.everybody.of(space));
         let fanout = Fanout::new(marked.payload.message());
         let reached = self.fan_out_marked(&mut receivers, fanout, Dirty::Bulk, marked, tops);
-        self.receivers = receivers;
+        self.receivers.put_back(receivers);
         reached
     }
 
@@ -59,12 +59,12 @@ impl Shard {
         refresh: bool,
         tops: Tops<'_>,
     ) -> u32 {
-        let mut receivers = std::mem::take(&mut self.receivers);
+        let mut receivers = self.receivers.take();
         let mut fanout = Fanout::new(marked.payload.message());
         let found = self.groups.members(space, marked.name, &mut receivers);
         fanout.refresh = found.filter(|_| refresh);
         let reached = self.fan_out_marked(&mut receivers, fanout, Dirty::Bulk, marked, tops);
-        self.receivers = receivers;
+        self.receivers.put_back(receivers);
         reached
     }
 
@@ -85,7 +85,7 @@ impl Shard {
         marked: Marked<'_>,
         tops: Tops<'_>,
     ) -> u32 {
-        let passed_by = &self.passed_by;
+        let passing = &self.receivers;
         let mut followers = Vec::new();
         let (slots, listeners) = (&self.connections.slots, &self.connections.listeners);
         let behind = &self.followers;
@@ -93,7 +93,7 @@ impl Shard {
             let listener = slots[id.slot].listener;
             let follows = listeners[usize::from(listener)].codec == Codec::Events
                 || behind.is_behind(id.slot);
-            if follows && !passed_by.contains(id) {
+            if follows && !passing.passes_by(*id) {
                 followers.push(*id);
             }
             !follows

@@ -315,7 +315,7 @@ impl Shard {
     pub(super) fn mark_dirty(&mut self, id: ConnId, how: Dirty) {
         let place = self.connections.slots.get_mut(id.slot);
         if let Some(slot) = place.filter(|slot| slot.generation == id.generation) {
-            self.dirty.mark(id, slot, how);
+            self.outboxes.mark(id, slot, how);
         }
     }
 

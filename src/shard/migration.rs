@@ -249,8 +249,8 @@ impl Shard {
             unsent,
             stage,
         };
-        self.outbox_bytes -= freed;
-        self.backlog.settled(late);
+        self.outboxes.free(freed);
+        self.outboxes.backlog.settled(late);
         self.stats.opening -= u64::from(shard_part.stage == SavedPhase::Opening);
         self.release(id, shard_part.listener);
         Ok(shard_part)
@@ -284,8 +284,8 @@ impl Shard {
         if !unsent.bytes.is_empty() {
             cost = slot.outbox.push_moved(unsent);
         }
-        self.outbox_bytes += cost;
-        self.backlog.queued(cost);
+        self.outboxes.hold(cost);
+        self.outboxes.backlog.queued(cost);
         // Where nothing waits any more, a closing one is still to be ended.
         if cost > 0 || matches!(shard_part.stage, SavedPhase::Closing { .. }) {
             self.mark_dirty(id, Dirty::Urgent);

@@ -11,11 +11,13 @@ mod credentials;
 mod deadlines;
 mod delivery;
 mod dirty;
+mod draining;
 mod due;
 mod endings;
 mod entering;
 mod everybody;
 mod exchange;
+mod fanout;
 mod followers;
 mod following;
 mod http;
@@ -31,8 +33,10 @@ mod members;
 mod membership;
 mod migration;
 mod outbox;
+mod outboxes;
 mod proving;
 mod queueing;
+mod receivers;
 mod refusals;
 mod replies;
 mod replying;
@@ -45,7 +49,7 @@ mod uids;
 mod wheel;
 mod work;
 
-pub use backlog::{Backlog, Debt};
+pub use backlog::Debt;
 pub use clock::TurnClock;
 pub use connections::{Connections, Reading};
 pub use endings::{Ended, Endings};
@@ -77,11 +81,11 @@ use crate::ident::ConnId;
 use crate::protocol::websocket::deflate::Compressor;
 use crate::stats::CoreStats;
 use credentials::Credentials;
-use dirty::DirtyLists;
 use everybody::Everybody;
 use limits::ShardLimits;
 use members::Groups;
-use refusals::Refusals;
+use outboxes::Outboxes;
+use receivers::Receivers;
 use uids::Uids;
 
 /// See the module. Each part of it is owned by a type with methods of its own; what is here joins them.
@@ -105,22 +109,14 @@ pub struct Shard {
     pub in_flight: InFlightTable,
     /// When to look at whom.
     pub clock: TurnClock,
-    /// What the outboxes hold of the core's memory, a message shared by many counting once.
-    outbox_bytes: usize,
-    /// What of all that waits for us.
-    pub backlog: Backlog,
-    /// Whose kernels have refused bytes.
-    refusals: Refusals,
+    /// What waits to be written.
+    pub outboxes: Outboxes,
     /// What has been done.
     pub work: Work,
-    /// Connections with something to write.
-    dirty: DirtyLists,
     /// Connections that are to end.
     pub endings: Endings,
-    /// Reused by every fan-out.
-    receivers: Vec<ConnId>,
-    /// Whom the present one passes by.
-    passed_by: ahash::AHashSet<ConnId>,
+    /// Whom a message for many is for.
+    receivers: Receivers,
     /// For every connection that has agreed on compression.
     compressor: Compressor,
     /// Where it is told who comes and goes, if anybody wants to know.
@@ -143,14 +139,10 @@ impl Shard {
             in_flight: InFlightTable::default(),
             own_spaces: spaces,
             clock: TurnClock::default(),
-            outbox_bytes: 0,
-            backlog: Backlog::new(config.outbox_bytes_core_max),
-            refusals: Refusals::new(config.outbox_bytes_core_max),
+            outboxes: Outboxes::new(config.outbox_bytes_core_max),
             work: Work::default(),
-            dirty: DirtyLists::default(),
             endings: Endings::default(),
-            receivers: Vec::new(),
-            passed_by: ahash::AHashSet::new(),
+            receivers: Receivers::default(),
             compressor: Compressor::new(config.compress_bytes_min),
             reporter: None,
             stats: CoreStats {
@@ -168,8 +160,7 @@ impl Shard {
     pub fn renew(&mut self, config: &Config, listeners: Rc<[ListenerSpec]>) -> bool {
         self.connections.listeners = listeners;
         self.compressor.set_bytes_min(config.compress_bytes_min);
-        self.backlog.renew(config.outbox_bytes_core_max);
-        self.refusals.renew(config.outbox_bytes_core_max);
+        self.outboxes.renew(config.outbox_bytes_core_max);
         let old = std::mem::replace(&mut self.limits, ShardLimits::new(config));
         let idle = self.limits.idle;
         // Who was not asked often enough for the new time has all of it from now on, and a ping in it.
@@ -196,7 +187,7 @@ impl Shard {
     /// Whether outboxes hold so much, and so much of that waits for us, that nobody is to add to it.
     #[inline]
     pub fn is_short_of_memory(&self) -> bool {
-        self.backlog.is_much() && self.outbox_bytes > self.limits.outbox_bytes_core / 2
+        self.outboxes.are_short_of_memory()
     }
 
     /// A newcomer was refused before it had a place here.
@@ -217,8 +208,8 @@ impl Shard {
         let mut stats = CoreStats {
             uids: self.uids.len() as u64,
             groups: self.groups.len() as u64,
-            outbox_bytes: self.outbox_bytes as u64,
-            unwritten_bytes: self.backlog.bytes() as u64,
+            outbox_bytes: self.outboxes.bytes() as u64,
+            unwritten_bytes: self.outboxes.backlog.bytes() as u64,
             messages_compressed: self.compressor.count(),
             ..self.stats.clone()
         };

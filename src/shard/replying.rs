@@ -25,9 +25,7 @@ impl Shard {
             };
             if held > excess.most
                 && !spec.pauses
-                && !self
-                    .refusals
-                    .allow(id, excess, self.outbox_bytes, self.clock.now())
+                && !self.outboxes.allow(id, excess, self.clock.now())
             {
                 self.close(id, CloseReason::SlowConsumer);
             }

@@ -330,7 +330,7 @@ impl Cores {
             !one.unread.is_empty() && self.is_on(*client, core)
         };
         let debtors = self.connections.iter().enumerate().filter(paused).count();
-        self.hosts[core].shard().backlog.share_out(debtors);
+        self.hosts[core].shard().outboxes.backlog.share_out(debtors);
         worked
     }
 

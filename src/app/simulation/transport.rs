@@ -226,7 +226,7 @@ impl World {
     /// As a round does at the end of its writing.
     pub fn share_out(&mut self, core: usize) {
         let debtors = self.paused_on(core).count();
-        self.hosts[core].shard().backlog.share_out(debtors);
+        self.hosts[core].shard().outboxes.backlog.share_out(debtors);
     }
 
     /// Writes all that waits if `kind` is 0, else some of it.

@@ -108,7 +108,7 @@ impl Transport {
         }
         if !reads {
             self.watch_rest(host, id);
-        } else if host.shard().backlog.is_owed_by(id) {
+        } else if host.shard().outboxes.backlog.is_owed_by(id) {
             // What it has caused is still to be written: who has little waiting is served before.
             self.read_later(id);
         } else if host.goes_on() {

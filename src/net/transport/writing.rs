@@ -47,7 +47,10 @@ impl Transport {
             }
             self.writes.results = written;
         }
-        host.shard().backlog.share_out(self.paused.debtors());
+        host.shard()
+            .outboxes
+            .backlog
+            .share_out(self.paused.debtors());
         host.shard().has_dirty()
     }
 

@@ -65,7 +65,7 @@ fn a_broadcast_is_compressed_once_for_all_who_want_it() {
     assert_eq!(take(&mut shard, plain), (0x81, news.clone()));
     assert_eq!(waiting(&shard, line), [news.as_bytes(), b"\n"].concat());
     write_all(&mut shard, line);
-    assert_eq!(shard.outbox_bytes, 0);
+    assert_eq!(shard.outboxes.bytes(), 0);
     // The same for the connections of a uid, and for a group.
     for (n, bits) in [12, 15].into_iter().enumerate() {
         let id = bound(&mut shard, bits, "twice");
@@ -106,7 +106,7 @@ fn what_is_small_or_does_not_get_smaller_is_left_alone() {
         for send in sends {
             assert!(send(&mut shard, id, Message::Text(&message)));
             assert_eq!(take(&mut shard, id), (first, message.clone()));
-            assert_eq!(shard.outbox_bytes, 0);
+            assert_eq!(shard.outboxes.bytes(), 0);
         }
     }
 }

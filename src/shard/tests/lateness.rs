@@ -38,10 +38,13 @@ fn what_came_before_its_kernel_refused_is_not_held_against_it() {
     for _ in 0..20 {
         assert!(shard.send(id, Message::Text(&text(9_900))));
     }
-    assert_eq!(shard.backlog.bytes(), 20 * (9_901 + OUTBOX_MESSAGE_COST));
+    assert_eq!(
+        shard.outboxes.backlog.bytes(),
+        20 * (9_901 + OUTBOX_MESSAGE_COST)
+    );
     // Its kernel refuses: what waited was our lateness, and as much as ever may come beyond it.
     shard.set_blocked(id, true);
-    assert_eq!(shard.backlog.bytes(), 0);
+    assert_eq!(shard.outboxes.backlog.bytes(), 0);
     assert!(shard.send(id, Message::Text(&text(9_900))));
     assert!(!shard.send(id, Message::Text(&text(9_900))));
     assert!(is_slow(&shard, id));

@@ -85,10 +85,10 @@ fn check_accounts(shard: &Shard, context: &str) {
     let mut seen = std::collections::HashSet::new();
     let held = live.clone().map(|slot| slot.outbox.held(&mut seen));
     let outbox: usize = held.sum();
-    assert_eq!(shard.outbox_bytes, outbox, "{context}: outbox bytes");
+    assert_eq!(shard.outboxes.bytes(), outbox, "{context}: outbox bytes");
     let late = live.clone().filter(|slot| !slot.blocked);
     let late: usize = late.map(|slot| slot.outbox.bytes()).sum();
-    assert_eq!(shard.backlog.bytes(), late, "{context}: backlog");
+    assert_eq!(shard.outboxes.backlog.bytes(), late, "{context}: backlog");
     let connections = live.clone().count() as u64;
     assert_eq!(shard.stats.connections, connections, "{context}");
     let bound = live
@@ -163,7 +163,7 @@ fn accounts_match_the_slots_on_every_way() {
         }
         check_accounts(&shard, &format!("seed {seed} end"));
         assert_eq!(
-            (shard.outbox_bytes, shard.uids.len()),
+            (shard.outboxes.bytes(), shard.uids.len()),
             (0, 0),
             "seed {seed}"
         );
@@ -185,16 +185,16 @@ fn a_message_for_many_counts_once_in_the_cores_sum() {
     assert_eq!(shard.send_to_everybody(REACH, Message::Text(&big)), 300);
     check_accounts(&shard, "after the broadcast");
     // All but one take it: that one still holds it, and the sum has it until then.
-    let held = shard.outbox_bytes;
+    let held = shard.outboxes.bytes();
     for id in &everyone[1..] {
         let length = shard.connections.slots[id.slot].outbox.bytes() - OUTBOX_MESSAGE_COST;
         shard.written(*id, length);
     }
-    assert!(shard.outbox_bytes > 9_000 && shard.outbox_bytes < held);
+    assert!(shard.outboxes.bytes() > 9_000 && shard.outboxes.bytes() < held);
     check_accounts(&shard, "with one left");
     shard.close(everyone[0], CloseReason::Reset);
     shard.remove(everyone[0]);
-    assert_eq!(shard.outbox_bytes, 0);
+    assert_eq!(shard.outboxes.bytes(), 0);
 }
 
 #[test]
@@ -554,12 +554,12 @@ fn the_lists_of_what_is_to_be_written_hold_each_connection_once() {
             let id = shard.next_dirty(true).unwrap();
             write_all(&mut shard, id);
         }
-        assert!(shard.dirty.longest() <= 10);
+        assert!(shard.outboxes.longest_dirty() <= 10);
     }
     while let Some(id) = shard.next_dirty(true) {
         write_all(&mut shard, id);
     }
-    assert_eq!(shard.outbox_bytes, 0);
+    assert_eq!(shard.outboxes.bytes(), 0);
 }
 
 #[test]

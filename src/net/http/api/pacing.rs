@@ -38,7 +38,7 @@ impl PaceMark {
     pub fn new(host: &mut Host) -> PaceMark {
         PaceMark {
             units: host.work(),
-            bytes: host.shard().backlog.caused(),
+            bytes: host.shard().outboxes.backlog.caused(),
         }
     }
 }
@@ -59,7 +59,7 @@ impl<'p> RequestPace<'p> {
         {
             let mut host = self.api.host.borrow_mut();
             self.units += host.work() - since.units + elsewhere as u64;
-            let backlog = &host.shard().backlog;
+            let backlog = &host.shard().outboxes.backlog;
             let bytes = backlog.caused() - since.bytes;
             backlog.charge(&mut self.debt, bytes);
             self.bytes += bytes;
@@ -86,7 +86,7 @@ impl<'p> RequestPace<'p> {
     fn lets_on(&self) -> bool {
         let mut host = self.api.host.borrow_mut();
         host.settle_credits();
-        host.has_room_to_send() && host.shard().backlog.lets_on(self.debt)
+        host.has_room_to_send() && host.shard().outboxes.backlog.lets_on(self.debt)
     }
 
     /// Lets what it has queued be written or posted, and the core go on with other things.

@@ -1,0 +1,91 @@
+//! A message on its way to many: its encodings, made when a receiver first needs one ([`Fanout`]). Bound: one encoding a
+//! codec and one compressed, for as long as it is sent or waits in some outbox.
+
+use std::rc::Rc;
+
+use super::work::Work;
+use crate::payload::Message;
+use crate::protocol::websocket::deflate::Compressor;
+use crate::protocol::websocket::extension::Window;
+use crate::protocol::{CODECS, Codec};
+
+/// See the module.
+pub struct Fanout<'m> {
+    message: Message<'m>,
+    /// Of which group it is a refresh, if it is one.
+    pub refresh: Option<u64>,
+    encoded: [Option<Rc<[u8]>>; CODECS],
+    /// For those who have agreed on compression; an inner `None` if it is not worth while.
+    compressed: Option<Option<Rc<[u8]>>>,
+    /// Encodings made, and whether it was compressed, that have not been counted as work.
+    made: usize,
+    pressed: bool,
+    /// What has been queued where it is for us to write, and what that has replaced; not counted yet.
+    pub queued: usize,
+    pub replaced: usize,
+}
+
+impl<'m> Fanout<'m> {
+    /// Not encoded yet.
+    pub fn new(message: Message<'m>) -> Fanout<'m> {
+        Fanout {
+            message,
+            refresh: None,
+            encoded: [const { None }; CODECS],
+            compressed: None,
+            made: 0,
+            pressed: false,
+            queued: 0,
+            replaced: 0,
+        }
+    }
+
+    /// As one codec has it.
+    pub fn encoded(&mut self, codec: Codec) -> Rc<[u8]> {
+        let message = self.message;
+        let made = &mut self.made;
+        let encoded = self.encoded[codec as usize].get_or_insert_with(|| {
+            *made += 1;
+            let mut bytes = Vec::with_capacity(codec.encoded_len(message));
+            codec.encode(message, &mut bytes);
+            Rc::from(bytes)
+        });
+        Rc::clone(encoded)
+    }
+
+    /// For one who has agreed on compression with this window.
+    pub fn compressed(&mut self, window: Window, compressor: &mut Compressor) -> Option<Rc<[u8]>> {
+        if !window.holds(self.message.len()) {
+            return None;
+        }
+        let message = self.message;
+        let pressed = &mut self.pressed;
+        let compressed = self.compressed.get_or_insert_with(|| {
+            *pressed = true;
+            let mut bytes = Vec::new();
+            let done = compressor.encode(message, window, &mut bytes);
+            done.then(|| Rc::from(bytes))
+        });
+        compressed.clone()
+    }
+
+    /// What it has taken to make them, since this was last asked.
+    pub fn count_work(&mut self, work: &mut Work) {
+        work.copied(std::mem::take(&mut self.made) * self.message.len());
+        if std::mem::take(&mut self.pressed) {
+            work.compressed(self.message.len());
+        }
+    }
+
+    /// The bytes of the encodings that wait in some outbox.
+    pub fn bytes_held(&self) -> usize {
+        let held = self
+            .encoded
+            .iter()
+            .chain(self.compressed.as_slice())
+            .flatten();
+        held.filter(|encoded| Rc::strong_count(encoded) > 1)
+            .map(|encoded| encoded.len())
+            .sum()
+    }
+}

@@ -1,0 +1,58 @@
+//! Who a message for many is for: [`Receivers`].
+//!
+//! Bound: the list is as long as the largest fan-out while that runs, and [`LIST_KEPT`] after it; of those passed by there
+//! are as many as have come from other cores since a message that they had there.
+
+use ahash::AHashSet;
+
+use super::limits::LIST_KEPT;
+use crate::ident::ConnId;
+
+/// See the module.
+#[derive(Default)]
+pub struct Receivers {
+    /// Reused by every fan-out.
+    list: Vec<ConnId>,
+    /// Whom the present one passes by.
+    passed_by: AHashSet<ConnId>,
+}
+
+impl Receivers {
+    /// The list, empty, for one fan-out; it is to be put back.
+    #[inline]
+    pub fn take(&mut self) -> Vec<ConnId> {
+        std::mem::take(&mut self.list)
+    }
+
+    /// Emptied.
+    #[inline]
+    pub fn put_back(&mut self, mut list: Vec<ConnId>) {
+        list.clear();
+        list.shrink_to(LIST_KEPT);
+        self.list = list;
+    }
+
+    /// Has what is sent to many from now on pass by a connection: it has got it on the core where it was.
+    pub fn pass_by(&mut self, id: ConnId) {
+        self.passed_by.insert(id);
+    }
+
+    /// And now by nobody any more.
+    pub fn pass_by_nobody(&mut self) {
+        self.passed_by.clear();
+    }
+
+    /// Whether this one is passed by.
+    #[inline]
+    pub fn passes_by(&self, id: ConnId) -> bool {
+        !self.passed_by.is_empty() && self.passed_by.contains(&id)
+    }
+
+    /// Leaves those out that are passed by.
+    #[inline]
+    pub fn leave_out(&self, list: &mut Vec<ConnId>) {
+        if !self.passed_by.is_empty() {
+            list.retain(|id| !self.passed_by.contains(id));
+        }
+    }
+}
