@@ -48,6 +48,7 @@ pub const PUSH: u16 = 1;
 pub const BACKEND: u16 = 2;
 pub const ECHO: u16 = 3;
 pub const ROOM: u16 = 4;
+const EVENTS: u16 = 5;
 
 /// What the bytes of a client are to the server.
 enum Input {
@@ -118,17 +119,27 @@ fn hosting<A: App>(app: A, number: u16, reach: &[u16]) -> Box<dyn Hosted> {
 
 impl Cores {
     pub fn new(cores: usize) -> Cores {
+        Cores::configured(cores, &Config::default())
+    }
+
+    /// The same by this configuration.
+    pub fn configured(cores: usize, config: &Config) -> Cores {
         let listeners: Rc<[ListenerSpec]> = Rc::from([
             spec(RELAY, Codec::WebSocket, true),
             spec(PUSH, Codec::WebSocket, true),
             spec(BACKEND, Codec::Text, false),
             spec(ECHO, Codec::WebSocket, false),
             spec(ROOM, Codec::WebSocket, true),
+            // What is kept of the push app's uids can be had from here.
+            ListenerSpec {
+                space: Space(PUSH.into()),
+                ..spec(EVENTS, Codec::Events, true)
+            },
         ]);
         let now = Instant::now();
         let route = Route::with_seed(cores, SEED).expect("a few cores");
         let ends = connect_by(route).expect("the doorbells open");
-        let registry = Registry::new(5);
+        let registry = Registry::new(6);
         let hosts = ends.into_iter().map(|bus| {
             let apps = vec![
                 hosting(Relay::new(Arc::new(AtomicBool::new(true))), RELAY, &[RELAY]),
@@ -146,14 +157,7 @@ impl Cores {
                 hosting(Room, ROOM, &[ROOM]),
             ];
             let listeners = Rc::clone(&listeners);
-            let mut host = Host::new(
-                &Config::default(),
-                bus,
-                listeners,
-                Arc::clone(&registry),
-                apps,
-                now,
-            );
+            let mut host = Host::new(config, bus, listeners, Arc::clone(&registry), apps, now);
             host.hash_by(&RandomState::with_seeds(SEED, !SEED, 1, 2));
             host.start();
             host

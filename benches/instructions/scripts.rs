@@ -3,6 +3,10 @@
 //! Their sizes are fixed: a count stays comparable for as long as nobody changes them. Each begins with
 //! one message of its kind, uncounted, whose bytes must be right. Called by `workloads`.
 
+use std::time::Duration;
+
+use ringpost::config::{Config, HistoryRule, StreamKind};
+
 use crate::cores::{self, BACKEND, Cores, ECHO, PUSH, RELAY, Read, Script, Step};
 use crate::frames::{self, Numbers};
 use crate::prepared::{Outcome, Prepared};
@@ -15,6 +19,8 @@ const GROUP_MESSAGES: usize = 20_000;
 const GROUP_READS_PER_TURN: usize = 16;
 /// Lines of a back end, fewer because each is dearer.
 const LINES: usize = 50_000;
+/// Messages kept of each uid, where any are.
+const KEPT: u32 = 10;
 /// Connections at home on each core.
 const CLIENTS: usize = 1_000;
 /// Clients of which a core reads something in one turn.
@@ -234,8 +240,26 @@ pub fn group(on: usize) -> Prepared {
 
 /// A back end on core 0 writes lines ahead, 16 of which come in one read; each is for one client, and gets an answer.
 pub fn push(on: usize) -> Prepared {
+    lines_to(Cores::new(on), on, 0)
+}
+
+/// The same where of each uid the last [`KEPT`] messages are kept: each that comes takes the place of an older one.
+pub fn push_kept() -> Prepared {
+    let config = Config {
+        history: vec![HistoryRule {
+            kind: StreamKind::Uid,
+            name: "*".into(),
+            size: KEPT,
+            ttl: Duration::from_secs(600),
+            queue: false,
+        }],
+        ..Config::default()
+    };
+    lines_to(Cores::configured(1, &config), 1, KEPT)
+}
+
+fn lines_to(mut cores: Cores, on: usize, kept: u32) -> Prepared {
     const LINES_PER_READ: usize = 16;
-    let mut cores = Cores::new(on);
     let clients = at_home(&mut cores, PUSH, on - 1, CLIENTS);
     let backend = cores.add_client(BACKEND);
     let mut numbers = Numbers(3);
@@ -256,6 +280,16 @@ pub fn push(on: usize) -> Prepared {
     script.step(0);
     let expected = [frames::sent_text(&first), b"ok\n".to_vec()].concat();
     expect(&mut cores, &mut script, &expected);
+    for (_, uid) in &clients {
+        for _ in 0..kept {
+            let line = format!(r#"{{"uid":"{uid}","type":"note"}}"#);
+            script.say(backend, |out| {
+                out.extend_from_slice(format!("{line}\n").as_bytes())
+            });
+        }
+        script.step(0);
+    }
+    cores.play(&mut std::mem::take(&mut script));
     for _ in 0..LINES / LINES_PER_READ {
         script.say(backend, |out| {
             for _ in 0..LINES_PER_READ {

@@ -4,7 +4,7 @@
 
 use crate::cores::{Cores, Script};
 use crate::prepared::{Outcome, Prepared};
-use crate::scripts::{bind, broadcast, echo, group, handshake, push, relay};
+use crate::scripts::{bind, broadcast, echo, group, handshake, push, push_kept, relay};
 
 pub struct Workload {
     pub name: &'static str,
@@ -53,6 +53,11 @@ pub const WORKLOADS: &[Workload] = &[
         name: "push-bus",
         what: "a back end's line to one on the other core, answered",
         prepare: || push(2),
+    },
+    Workload {
+        name: "push-kept",
+        what: "the same on its core, kept in place of its uid's oldest message",
+        prepare: push_kept,
     },
     Workload {
         name: "handshake",

@@ -69,7 +69,7 @@ impl Local {
         matches!(wish, Wish::For(_)) || !self.streams.rules.is_empty()
     }
 
-    /// The same by a wish, with where it stands.
+    /// To the connections of a uid that is at home here, kept by a wish or as the rules say, and where it stands.
     pub fn deliver_to_uid(
         &mut self,
         reach: Reach,
@@ -77,18 +77,16 @@ impl Local {
         message: Message<'_>,
         wish: Wish,
     ) -> Delivered {
-        if self.is_plain(Kind::Uid, uid, wish) {
-            let reached = self.shard.send_to_uid(reach, uid, message);
-            return Delivered {
-                reached,
+        match self.keep_of_uid(reach, uid, wish) {
+            None if !self.shard.followers.any_behind() => Delivered {
+                reached: self.shard.send_to_uid(reach, uid, message),
                 ..Delivered::default()
-            };
+            },
+            keep => self.place_for_uid(reach, uid, &Payload::new(message), keep),
         }
-        self.keep_for_uid(reach, uid, &Payload::new(message), wish)
     }
 
-    /// The same of a message that may be kept, or held for who catches up.
-    #[inline(never)]
+    /// The same of a message that is one of many uids'.
     pub fn keep_for_uid(
         &mut self,
         reach: Reach,
@@ -96,10 +94,40 @@ impl Local {
         payload: &Payload,
         wish: Wish,
     ) -> Delivered {
+        let keep = self.keep_of_uid(reach, uid, wish);
+        self.place_for_uid(reach, uid, payload, keep)
+    }
+
+    /// How a message to a uid is kept within reach, if it is anywhere.
+    fn keep_of_uid(&self, reach: Reach, uid: &str, wish: Wish) -> Option<Keep> {
+        let keep = self.what_to_keep(Kind::Uid, uid, wish)?;
+        let mut spaces = reach.spaces();
+        spaces
+            .any(|space| self.streams.keeps_in(space, keep).is_some())
+            .then_some(keep)
+    }
+
+    /// Keeps it in each space where it is to be, and delivers it.
+    fn place_for_uid(
+        &mut self,
+        reach: Reach,
+        uid: &str,
+        payload: &Payload,
+        keep: Option<Keep>,
+    ) -> Delivered {
         let mut delivered = Delivered::default();
         let mut waits: SmallVec<[(Space, u64); 2]> = SmallVec::new();
         for space in reach.spaces() {
-            let mark = match self.place(Address::uid(space, uid), payload, wish) {
+            let keep = keep.and_then(|keep| self.streams.keeps_in(space, keep));
+            if keep.is_none()
+                && !self.shard.followers.any_behind()
+                && !self.streams.is_readable(space)
+            {
+                let reach = Reach::of(space);
+                delivered.reached += self.shard.send_to_uid(reach, uid, payload.message());
+                continue;
+            }
+            let mark = match self.place_by(Address::uid(space, uid), payload, keep) {
                 KeptPlace::At(mark) => mark,
                 KeptPlace::Repeated(position) => {
                     delivered.position = delivered.position.or(Some(position));
@@ -133,8 +161,17 @@ impl Local {
 
     /// Gives a message its place in its stream.
     fn place(&mut self, address: Address<'_>, payload: &Payload, wish: Wish) -> KeptPlace {
-        let now = self.now;
         let keep = self.streams.what_to_keep(address, wish);
+        self.place_by(address, payload, keep)
+    }
+
+    fn place_by(
+        &mut self,
+        address: Address<'_>,
+        payload: &Payload,
+        keep: Option<Keep>,
+    ) -> KeptPlace {
+        let now = self.now;
         let store = &mut self.streams.store;
         let Some(keep) = keep else {
             let position = store.top(now, address);

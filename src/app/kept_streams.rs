@@ -26,9 +26,9 @@ pub struct KeptStreams {
     pub store: Store,
     pub(super) rules: Rules,
     /// The spaces whose clients can come back for what they have missed.
-    readable: Box<[Space]>,
+    readable: SpaceSet,
     /// Those whose clients bind a uid on a wire without positions: what waits for them is delivered when they come.
-    queued: Box<[Space]>,
+    queued: SpaceSet,
     gaps: LogLimiter,
     /// All that was ever kept, for the simulation.
     #[cfg(all(test, not(loom)))]
@@ -102,41 +102,73 @@ impl KeptStreams {
     /// The first space within reach where messages to this name are kept: one whose clients can come back for them, or
     /// else one where they wait.
     pub fn first_space(&self, reach: Reach, kind: Kind, name: &str) -> Option<Space> {
-        let readable = reach.spaces().find(|space| self.readable.contains(space));
+        let readable = reach.spaces().find(|space| self.readable.contains(*space));
         let waits = |space: &Space| kind == Kind::Uid && self.queues(*space, name);
         readable.or_else(|| reach.spaces().find(waits))
     }
 
     /// Whether and how a message is kept in this stream.
     pub fn what_to_keep(&self, of: Address<'_>, wish: Wish) -> Option<Keep> {
-        let mut keep = self.rules.what_to_keep(of.kind, of.name, wish)?;
-        keep.queue &= self.queued.contains(&of.space);
-        (keep.queue || self.readable.contains(&of.space)).then_some(keep)
+        let keep = self.rules.what_to_keep(of.kind, of.name, wish)?;
+        self.keeps_in(of.space, keep)
+    }
+
+    /// How a message is kept in this space that the rules keep so: not at all where nobody can come back for it.
+    #[inline]
+    pub fn keeps_in(&self, space: Space, mut keep: Keep) -> Option<Keep> {
+        keep.queue &= self.queued.contains(space);
+        (keep.queue || self.readable.contains(space)).then_some(keep)
+    }
+
+    /// Whether clients of this space follow streams.
+    #[inline]
+    pub fn is_readable(&self, space: Space) -> bool {
+        self.readable.contains(space)
     }
 
     /// Whether what comes for a uid waits for its login.
     pub fn queues(&self, space: Space, uid: &str) -> bool {
         let keep = self.rules.what_to_keep(Kind::Uid, uid, Wish::AsRuled);
-        keep.is_some_and(|keep| keep.queue) && self.queued.contains(&space)
+        keep.is_some_and(|keep| keep.queue) && self.queued.contains(space)
     }
 }
 
-fn readable(listeners: &[ListenerSpec]) -> Box<[Space]> {
-    spaces_of(listeners, |spec| spec.codec == Codec::Events)
+fn readable(listeners: &[ListenerSpec]) -> SpaceSet {
+    SpaceSet::of(listeners, |spec| spec.codec == Codec::Events)
 }
 
-fn queued(listeners: &[ListenerSpec]) -> Box<[Space]> {
-    spaces_of(listeners, |spec| {
+fn queued(listeners: &[ListenerSpec]) -> SpaceSet {
+    SpaceSet::of(listeners, |spec| {
         spec.binds && !matches!(spec.codec, Codec::Events | Codec::Http)
     })
 }
 
-fn spaces_of(listeners: &[ListenerSpec], wanted: impl Fn(&ListenerSpec) -> bool) -> Box<[Space]> {
-    let those = listeners.iter().filter(|spec| wanted(spec));
-    let mut spaces: Vec<Space> = those.map(|spec| spec.space).collect();
-    spaces.sort_unstable_by_key(|space| space.0);
-    spaces.dedup();
-    spaces.into()
+/// Some of the spaces: a bit for each that has one in a [`Reach`], and a list of the others.
+#[derive(Default)]
+struct SpaceSet {
+    bits: u64,
+    others: Vec<Space>,
+}
+
+impl SpaceSet {
+    fn of(listeners: &[ListenerSpec], wanted: impl Fn(&ListenerSpec) -> bool) -> SpaceSet {
+        let mut set = SpaceSet::default();
+        for spec in listeners.iter().filter(|spec| wanted(spec)) {
+            match spec.space.0 < u64::BITS {
+                true => set.bits |= 1 << spec.space.0,
+                false => set.others.push(spec.space),
+            }
+        }
+        set
+    }
+
+    #[inline]
+    fn contains(&self, space: Space) -> bool {
+        match space.0 < u64::BITS {
+            true => self.bits & 1 << space.0 != 0,
+            false => self.others.contains(&space),
+        }
+    }
 }
 
 impl KeptStreams {

@@ -20,8 +20,17 @@ impl Shard {
             Some(_) => receivers.iter().copied().collect(),
             None => SmallVec::new(),
         };
-        let fanout = Fanout::new(marked.payload.message());
-        let reached = self.fan_out_marked(&mut receivers, fanout, Dirty::Urgent, marked, tops);
+        let reached = match receivers[..] {
+            [] => 0,
+            [only] if self.is_sent_plainly(only) => {
+                receivers.clear();
+                u32::from(self.send(only, marked.payload.message()))
+            }
+            _ => {
+                let fanout = Fanout::new(marked.payload.message());
+                self.fan_out_marked(&mut receivers, fanout, Dirty::Urgent, marked, tops)
+            }
+        };
         self.receivers.put_back(receivers);
         if let Some(mark) = queued {
             for id in to {
@@ -31,6 +40,13 @@ impl Shard {
             }
         }
         reached
+    }
+
+    /// Whether a connection gets what has a place in a stream as it gets all else.
+    fn is_sent_plainly(&self, id: ConnId) -> bool {
+        !self.connections.tells_positions(id)
+            && !self.followers.is_behind(id.slot)
+            && !self.receivers.passes_by(id)
     }
 
     /// Queues one for everybody in a space.

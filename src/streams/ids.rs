@@ -10,8 +10,8 @@ use std::collections::VecDeque;
 use ahash::{AHashMap, RandomState};
 
 use super::engine::Id;
-use super::kept::Second;
 use super::position::Epoch;
+use super::window::Second;
 
 /// What an id takes: its entry and its place in the order, in tables that are half empty.
 pub const ID_COST: usize = 128;

@@ -6,10 +6,11 @@
 //! in, values out, and the time is told. [`Rules`] say what is kept, [`Engine`] is what any store of streams must do.
 
 mod address;
+mod ages;
 mod counters;
+mod dues;
 mod engine;
 mod ids;
-mod kept;
 mod list;
 mod names;
 mod nursery;
@@ -20,6 +21,7 @@ mod store;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod window;
 
 pub use address::{Address, Kind};
 pub use counters::{Counters, Undelivered};

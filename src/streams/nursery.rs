@@ -16,8 +16,8 @@
 
 use super::position::{Epoch, Position};
 
-/// A time in which streams are born under one epoch of the core.
-pub type BirthTurn = u64;
+/// A time in which streams are born under one epoch of the core: a second, or more.
+pub type BirthTurn = u32;
 
 /// See the module. The epochs of a core's turns are consecutive numbers from a random one on, so that none need be
 /// remembered.
@@ -45,7 +45,7 @@ impl Nursery {
     #[inline]
     pub fn position(&self) -> Position {
         Position {
-            epoch: Epoch::of(self.base + self.current % Epoch::COUNT),
+            epoch: Epoch::of(self.base + u64::from(self.current)),
             offset: 0,
         }
     }
@@ -61,8 +61,9 @@ impl Nursery {
     /// In which turn a position was told, if it is one of an unborn stream, and still good.
     pub fn turn_of(&self, asked: Position) -> Option<BirthTurn> {
         let since_base = (asked.epoch.number() + Epoch::COUNT - self.base) % Epoch::COUNT;
-        let good = asked.offset == 0 && (self.oldest..=self.current).contains(&since_base);
-        good.then_some(since_base)
+        let turn = BirthTurn::try_from(since_base).ok()?;
+        let good = asked.offset == 0 && (self.oldest..=self.current).contains(&turn);
+        good.then_some(turn)
     }
 
     /// A stream is born: in this turn.

@@ -5,11 +5,10 @@ use std::time::Instant;
 
 use super::address::Address;
 use super::engine::{Appended, Engine, Gap, Id, Limit, Page, Recovery};
-use super::kept::Messages;
-use super::list::NONE;
 use super::position::Position;
 use super::rules::Keep;
 use super::store::{Store, Why};
+use super::window::Kept;
 use crate::payload::Payload;
 
 impl Store {
@@ -122,14 +121,13 @@ impl Store {
 
     fn piece(&self, number: Option<u32>, after: u64, limit: Limit) -> Piece<'_> {
         let stream = number.map(|number| &self.streams[number]);
-        Piece {
-            messages: &self.messages,
-            numbers: stream.map_or(Iter::default(), |stream| stream.after(after)),
-            limit,
-            backwards: false,
-            is_first: true,
-            top: self.top_of(number),
-        }
+        let top = self.top_of(number);
+        let Some(stream) = stream else {
+            return Piece::new(Iter::default(), (0, 0), limit, top);
+        };
+        let place = stream.place_after(after).min(stream.window.len());
+        let offsets = (stream.first() + place as u64, stream.top);
+        Piece::new(stream.window.from(place), offsets, limit, top)
     }
 
     /// See [`Engine::discard`].
@@ -139,10 +137,8 @@ impl Store {
             return 0;
         };
         let stream = &self.streams[number];
-        let (count, top) = (stream.messages, stream.top);
-        while let Some(oldest) = self.streams[number].oldest() {
-            self.take_out(oldest, Why::Wish);
-        }
+        let (count, top) = (stream.window.messages(), stream.top);
+        while self.take_out_oldest(number, Why::Wish) {}
         self.streams[number].floor = top;
         count
     }
@@ -175,8 +171,10 @@ impl Store {
 
 /// Messages of a stream with their positions, lent.
 pub struct Piece<'s> {
-    messages: &'s Messages,
-    numbers: Iter<'s, u32>,
+    messages: Iter<'s, Kept>,
+    /// The offsets of the first and the last of them.
+    first: u64,
+    last: u64,
     limit: Limit,
     backwards: bool,
     /// None has been read yet.
@@ -184,7 +182,41 @@ pub struct Piece<'s> {
     top: Position,
 }
 
-impl Piece<'_> {
+impl<'s> Piece<'s> {
+    fn new(
+        messages: Iter<'s, Kept>,
+        (first, last): (u64, u64),
+        limit: Limit,
+        top: Position,
+    ) -> Piece<'s> {
+        Piece {
+            messages,
+            first,
+            last,
+            limit,
+            backwards: false,
+            is_first: true,
+            top,
+        }
+    }
+
+    /// The next place of the window, with its offset.
+    fn next_place(&mut self) -> Option<(u64, &'s Kept)> {
+        match self.backwards {
+            false => {
+                let kept = self.messages.next()?;
+                self.first += 1;
+                Some((self.first - 1, kept))
+            }
+            true => {
+                let kept = self.messages.next_back()?;
+                let offset = self.last;
+                self.last -= 1;
+                Some((offset, kept))
+            }
+        }
+    }
+
     /// Where the stream ends.
     pub fn top(&self) -> Position {
         self.top
@@ -207,15 +239,10 @@ impl<'s> Iterator for Piece<'s> {
             return None;
         }
         loop {
-            let number = match self.backwards {
-                false => self.numbers.next()?,
-                true => self.numbers.next_back()?,
-            };
-            if *number == NONE {
+            let (offset, kept) = self.next_place()?;
+            let Some(payload) = &kept.payload else {
                 continue;
-            }
-            let kept = self.messages.get(*number)?;
-            let payload = kept.payload.as_ref()?;
+            };
             let length = payload.message().len();
             if length > self.limit.bytes && !self.is_first {
                 self.limit.messages = 0;
@@ -225,7 +252,6 @@ impl<'s> Iterator for Piece<'s> {
             self.limit.messages -= 1;
             self.limit.bytes = self.limit.bytes.saturating_sub(length);
             let epoch = self.top.epoch;
-            let offset = kept.offset;
             return Some((Position { epoch, offset }, payload));
         }
     }

@@ -10,16 +10,18 @@ use std::time::{Duration, Instant};
 use ahash::RandomState;
 
 use super::address::Address;
+use super::ages::{AGE_COST, Ages};
 use super::counters::{Counters, Undelivered};
+use super::dues::{Dues, Look};
 use super::engine::{Appended, Id, Outcome};
 use super::ids::{ID_COST, Ids};
-use super::kept::{KEPT_COST, Messages, Second};
 use super::list::{List, NONE};
 use super::names::{Names, Streams};
 use super::nursery::Nursery;
 use super::position::{Epoch, Position};
 use super::rules::Keep;
 use super::stream::Stream;
+use super::window::{KEPT_COST, Second};
 use crate::config::Config;
 use crate::payload::Payload;
 
@@ -27,10 +29,11 @@ use crate::payload::Payload;
 pub const META_TIME: Duration = Duration::from_secs(24 * 3_600);
 /// What a stream counts beside its name: itself and its entry in the table of names.
 const STREAM_COST: usize = 128;
-/// What a place in a stream's window counts, of which up to half are empty.
-const PLACE_COST: usize = 8;
-/// What a message counts beside its bytes: its place, and the count of those who share it.
-const MESSAGE_COST: usize = KEPT_COST + PLACE_COST + 16;
+/// What a message counts beside its bytes and the places of its stream's window: its age, and the counts of those who
+/// share it.
+const MESSAGE_COST: usize = AGE_COST + 16;
+/// So many places are looked at for the price of a message that goes.
+const PLACES_LOOKED_AT: u64 = 16;
 /// Things that go with each call, if so many are due.
 const DUE_PER_CALL: usize = 64;
 /// Streams whose undelivered messages went, until somebody takes the list.
@@ -54,7 +57,10 @@ pub struct Store {
     is_behind: bool,
     pub(super) streams: Streams,
     names: Names,
-    pub(super) messages: Messages,
+    /// Messages that are kept.
+    messages: u32,
+    ages: Ages,
+    dues: Dues,
     empty: List,
     empty_bytes: usize,
     pub(super) nursery: Nursery,
@@ -80,7 +86,9 @@ impl Store {
             is_behind: false,
             streams: Streams::default(),
             names,
-            messages: Messages::default(),
+            messages: 0,
+            ages: Ages::default(),
+            dues: Dues::default(),
             empty: List::default(),
             empty_bytes: 0,
             nursery,
@@ -113,7 +121,7 @@ impl Store {
         Counters {
             bytes: (self.bytes + self.ids.bytes()) as u64,
             streams: self.names.len() as u64,
-            messages: u64::from(self.messages.count()),
+            messages: u64::from(self.messages),
             ..self.counters
         }
     }
@@ -156,15 +164,17 @@ impl Store {
 
     fn let_go(&mut self, most: usize) -> bool {
         let mut left = most;
-        while let Some(number) = self.messages.due(self.now) {
+        while let Some(number) = self.dues.due(self.now) {
             if left == 0 {
                 return true;
             }
-            left -= 1;
-            self.take_out(number, Why::Time);
+            left = match self.streams[number].window.is_in_order_of_time() {
+                true => self.look_at_oldest(number, left),
+                false => self.look_at_all(number, left),
+            };
         }
         while self.empty.first != NONE
-            && after(self.streams[self.empty.first].empty_since, META_TIME) <= self.now
+            && after(self.streams[self.empty.first].second, META_TIME) <= self.now
         {
             if left == 0 {
                 return true;
@@ -193,10 +203,69 @@ impl Store {
         false
     }
 
+    /// Messages of this stream go whose time is over, or so many; the oldest are the first. Returns how many more may.
+    fn look_at_oldest(&mut self, number: u32, mut left: usize) -> usize {
+        while let Some(oldest) = self.streams[number].window.oldest() {
+            let due = oldest.due;
+            if due > self.now {
+                self.dues.put_off(&mut self.streams, number, due);
+                return left.saturating_sub(1);
+            }
+            if left == 0 {
+                return 0;
+            }
+            left -= 1;
+            self.take_out_oldest(number, Why::Time);
+        }
+        left
+    }
+
+    /// The same where they are in no order.
+    fn look_at_all(&mut self, number: u32, mut left: usize) -> usize {
+        let begun = self.dues.looked_at.filter(|look| look.stream == number);
+        let mut look = begun.unwrap_or(Look {
+            stream: number,
+            offset: 0,
+            first: Second::MAX,
+        });
+        loop {
+            let stream = &self.streams[number];
+            look.offset = look.offset.max(stream.first());
+            if look.offset > stream.top {
+                self.dues.looked_at = None;
+                self.dues.put_off(&mut self.streams, number, look.first);
+                return left.saturating_sub(1);
+            }
+            if left == 0 {
+                self.dues.looked_at = Some(look);
+                return 0;
+            }
+            let place = (look.offset - stream.first()) as usize;
+            let kept = stream.window.get(place);
+            let due = kept
+                .filter(|kept| kept.payload.is_some())
+                .map(|kept| kept.due);
+            if let Some(due) = due.filter(|due| *due > self.now) {
+                look.first = look.first.min(due);
+            }
+            let is_over = due.is_some_and(|due| due <= self.now);
+            left -= usize::from(is_over || look.offset % PLACES_LOOKED_AT == 0);
+            look.offset += 1;
+            if is_over {
+                self.take_out(number, place, Why::Time);
+                if self.streams[number].window.messages() == 0 {
+                    return left;
+                }
+            }
+        }
+    }
+
     /// Places that its tables have.
     #[cfg(test)]
-    pub(super) fn tables(&self) -> (u32, usize) {
-        (self.streams.end(), self.names.capacity())
+    pub(super) fn tables(&self) -> (u32, usize, usize) {
+        assert!(self.messages > 0 || self.dues.is_empty());
+        let places = (self.streams.end(), self.names.capacity());
+        (places.0, places.1, self.ages.entries())
     }
 
     #[inline]
@@ -259,7 +328,7 @@ impl Store {
 
     fn become_empty(&mut self, number: u32) {
         let stream = &mut self.streams[number];
-        stream.empty_since = self.now;
+        stream.second = self.now;
         self.empty_bytes += STREAM_COST + stream.address().name.len();
         self.empty.push(&mut self.streams, number);
     }
@@ -279,47 +348,56 @@ impl Store {
         stream.top += 1;
         stream.queues = keep.queue;
         let cost = MESSAGE_COST + payload.message().len();
-        if cost + STREAM_COST + stream.address().name.len() > self.bytes_max {
-            let holes = stream.holes();
-            stream.push(NONE);
-            self.bytes += PLACE_COST * (stream.holes() - holes);
+        let places = stream.window.bytes();
+        if cost + 2 * KEPT_COST + STREAM_COST + stream.address().name.len() > self.bytes_max {
+            stream.window.push_hole();
+            self.bytes += stream.window.bytes() - places;
             stream.floor = stream.top;
             self.counters.too_large += 1;
             let offset = stream.top;
             self.tell_undelivered(number, offset);
             return Outcome::TooLarge;
         }
-        if stream.messages == 0 {
+        self.messages += 1;
+        let oldest = |stream: u32| self.streams.get(stream)?.oldest_age();
+        let age = self.ages.push(number, self.messages, oldest);
+        if self.streams[number].window.messages() == 0 {
             self.is_empty_no_more(number);
+            self.dues.insert(&mut self.streams, number, due);
+        } else if due < self.streams[number].second {
+            self.dues.put_off(&mut self.streams, number, due);
         }
         let stream = &mut self.streams[number];
-        let kept = self
-            .messages
-            .insert(number, stream.top, due, payload.clone());
-        stream.push(kept);
-        self.bytes += cost;
+        stream.window.push(payload.clone(), age, due);
+        self.bytes += cost + stream.window.bytes() - places;
         self.counters.appended += 1;
-        while self.streams[number].messages > keep.size.max(1) {
-            let Some(oldest) = self.streams[number].oldest() else {
-                break;
-            };
-            self.take_out(oldest, Why::Size);
+        while self.streams[number].window.messages() > keep.size.max(1) {
+            self.take_out_oldest(number, Why::Size);
         }
         Outcome::Kept
     }
 
-    /// A message goes.
-    pub(super) fn take_out(&mut self, number: u32, why: Why) {
-        let Some(kept) = self.messages.remove(number) else {
+    /// The oldest message of a stream goes. Returns whether there was one.
+    pub(super) fn take_out_oldest(&mut self, number: u32, why: Why) -> bool {
+        let there = self.streams[number].window.messages() > 0;
+        if there {
+            self.take_out(number, 0, why);
+        }
+        there
+    }
+
+    /// The message at this place of a stream's window goes.
+    fn take_out(&mut self, number: u32, place: usize, why: Why) {
+        let stream = &mut self.streams[number];
+        let (offset, places) = (stream.first() + place as u64, stream.window.bytes());
+        let Some(payload) = stream.window.remove(place) else {
             return;
         };
-        let stream = &mut self.streams[kept.stream];
-        let holes = stream.holes();
-        stream.remove(kept.offset);
-        let length = kept.payload.map_or(0, |payload| payload.message().len());
-        self.bytes += PLACE_COST * stream.holes();
-        self.bytes -= PLACE_COST * holes + MESSAGE_COST + length;
-        let is_empty = stream.messages == 0;
+        stream.floor = stream.floor.max(offset);
+        let now_empty = stream.window.messages() == 0;
+        self.bytes -= MESSAGE_COST + payload.message().len();
+        self.bytes -= places - stream.window.bytes();
+        self.messages -= 1;
         let counter = match why {
             Why::Bytes => Some(&mut self.counters.evicted_by_bytes),
             Why::Size => Some(&mut self.counters.evicted_by_size),
@@ -328,10 +406,14 @@ impl Store {
         };
         if let Some(counter) = counter {
             *counter += 1;
-            self.tell_undelivered(kept.stream, kept.offset);
+            self.tell_undelivered(number, offset);
         }
-        if is_empty {
-            self.become_empty(kept.stream);
+        if now_empty {
+            self.dues.remove(&mut self.streams, number);
+            self.become_empty(number);
+        }
+        if self.messages == 0 {
+            self.ages.clear();
         }
     }
 
@@ -368,7 +450,7 @@ impl Store {
     /// longest, if such take more than their part or only the newest message is left; or the oldest id. False if there
     /// is nothing.
     fn evict(&mut self) -> bool {
-        let last_one = self.messages.count() <= 1;
+        let last_one = self.messages <= 1;
         if self.empty.first != NONE && (last_one || self.empty_bytes > self.bytes_max / 4) {
             self.counters.forgotten_by_bytes += 1;
             self.forget(self.empty.first);
@@ -378,11 +460,11 @@ impl Store {
             self.counters.ids_forgotten += 1;
             return true;
         }
-        let Some(oldest) = self.messages.oldest() else {
-            return false;
-        };
-        self.take_out(oldest, Why::Bytes);
-        true
+        let oldest = |stream: u32| self.streams.get(stream)?.oldest_age();
+        match self.ages.oldest(oldest) {
+            Some(stream) => self.take_out_oldest(stream, Why::Bytes),
+            None => false,
+        }
     }
 }
 

@@ -1,13 +1,11 @@
 //! [`Stream`]: what is remembered of one stream beside its messages.
 
-use std::collections::VecDeque;
-use std::collections::vec_deque::Iter;
-
 use super::address::{Address, Kind};
-use super::kept::Second;
-use super::list::{Links, NONE};
+use super::ages::Age;
+use super::list::Links;
 use super::nursery::BirthTurn;
 use super::position::{Epoch, Position};
+use super::window::{Second, Window};
 use crate::ident::Space;
 
 /// A stream that was born. One that is empty has only this.
@@ -21,15 +19,14 @@ pub struct Stream {
     pub floor: u64,
     /// What was delivered to the uid, where its rule has a queue.
     pub delivered: u64,
-    /// The numbers of the messages up to the top, [`NONE`] where one went before an older one. The first is there.
-    window: VecDeque<u32>,
-    /// Of those that are there.
-    pub messages: u32,
+    /// Its messages up to the top.
+    pub window: Window,
     space: Space,
-    /// Among the empty ones, in the order in which they became so.
+    /// Among those that are to be looked at in the same second; if it is empty, among the empty ones, in the order in
+    /// which they became so.
     pub links: Links,
-    /// When it became empty.
-    pub empty_since: Second,
+    /// When it is to be looked at; if it is empty, since when.
+    pub second: Second,
     kind: Kind,
     /// Its messages wait for the uid's login.
     pub queues: bool,
@@ -53,11 +50,10 @@ impl Stream {
             top: 0,
             floor: 0,
             delivered: 0,
-            window: VecDeque::new(),
-            messages: 0,
+            window: Window::default(),
             space: address.space,
             links: Links::default(),
-            empty_since: 0,
+            second: 0,
             kind: address.kind,
             queues: false,
         }
@@ -80,50 +76,21 @@ impl Stream {
         self.epoch
     }
 
-    /// Takes in the message at the top; [`NONE`] for one that is not kept.
+    /// The age of its oldest message.
     #[inline]
-    pub fn push(&mut self, number: u32) {
-        if number != NONE {
-            self.messages += 1;
-        } else if self.window.is_empty() {
-            return;
-        }
-        self.window.push_back(number);
+    pub fn oldest_age(&self) -> Option<Age> {
+        self.window.oldest().map(|oldest| oldest.age)
     }
 
-    /// The message at this offset is gone.
-    pub fn remove(&mut self, offset: u64) {
-        self.messages -= 1;
-        self.floor = self.floor.max(offset);
-        if self.messages == 0 {
-            self.window = VecDeque::new();
-            return;
-        }
-        let place = self.window.len() - 1 - (self.top - offset) as usize;
-        self.window[place] = NONE;
-        while self.window.front() == Some(&NONE) {
-            self.window.pop_front();
-        }
-        if self.window.len() < self.window.capacity() / 4 {
-            self.window.shrink_to(2 * self.window.len());
-        }
-    }
-
-    /// Places of messages that went before an older one.
-    pub fn holes(&self) -> usize {
-        self.window.len() - self.messages as usize
-    }
-
-    /// The number of the oldest message that is there.
-    pub fn oldest(&self) -> Option<u32> {
-        self.window.front().copied()
-    }
-
-    /// The numbers of the messages after an offset, the oldest first; [`NONE`] for those that are gone.
+    /// The offset of the oldest place of its window.
     #[inline]
-    pub fn after(&self, offset: u64) -> Iter<'_, u32> {
-        let first = self.top - self.window.len() as u64;
-        let from = offset.clamp(first, self.top) - first;
-        self.window.range(from as usize..)
+    pub fn first(&self) -> u64 {
+        self.top + 1 - self.window.len() as u64
+    }
+
+    /// The place in its window of the first message after an offset.
+    #[inline]
+    pub fn place_after(&self, offset: u64) -> usize {
+        (offset + 1).saturating_sub(self.first()) as usize
     }
 }

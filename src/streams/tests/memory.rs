@@ -22,5 +22,5 @@ fn an_emptied_store_counts_nothing() {
     let now = |it: Counters| (it.bytes, it.streams, it.messages);
     assert_eq!(now(counters), now(empty));
     assert_eq!(counters.evicted_by_time, 10_000);
-    assert_eq!(store.tables(), (0, 0));
+    assert_eq!(store.tables(), (0, 0, 0));
 }
