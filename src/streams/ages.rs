@@ -16,15 +16,15 @@ const PART: usize = 512;
 const LOOKED_AT: usize = 4;
 
 /// What a message takes here: its entry and that of one that is gone.
-pub const AGE_COST: usize = 2 * size_of::<Entry>();
+pub const AGE_COST: usize = 2 * size_of::<AgeEntry>();
 
 /// The number of the stream, and the age in two halves, so that it takes twelve bytes.
-type Entry = [u32; 3];
+type AgeEntry = [u32; 3];
 
 /// See the module.
 #[derive(Default)]
 pub struct Ages {
-    parts: VecDeque<Vec<Entry>>,
+    parts: VecDeque<Vec<AgeEntry>>,
     /// Entries of the first part that were dropped.
     dropped: usize,
     entries: usize,
@@ -34,11 +34,11 @@ pub struct Ages {
     waited: usize,
 }
 
-fn entry(stream: u32, age: Age) -> Entry {
+fn entry(stream: u32, age: Age) -> AgeEntry {
     [stream, age as u32, (age >> 32) as u32]
 }
 
-fn age_of([_, low, high]: Entry) -> Age {
+fn age_of([_, low, high]: AgeEntry) -> Age {
     Age::from(high) << 32 | Age::from(low)
 }
 
@@ -63,7 +63,7 @@ impl Ages {
     }
 
     #[inline(never)]
-    fn begin_part(&mut self, first: Entry) {
+    fn begin_part(&mut self, first: AgeEntry) {
         // One that was pruned is joined by what follows, if there is little left of it.
         let mut part = Vec::with_capacity(PART.min(4 * (self.entries + 1)));
         part.push(first);

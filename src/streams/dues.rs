@@ -15,12 +15,12 @@ use super::window::Second;
 pub struct Dues {
     seconds: BTreeMap<Second, List>,
     /// The stream that is being looked at in helpings.
-    pub(super) looked_at: Option<Look>,
+    pub(super) looked_at: Option<Sweep>,
 }
 
 /// How far a stream has been looked at whose messages are not in the order of their times.
 #[derive(Clone, Copy)]
-pub(super) struct Look {
+pub(super) struct Sweep {
     pub stream: u32,
     /// What is before it has been seen.
     pub offset: u64,

@@ -13,6 +13,8 @@ use crate::config::{HistoryRule, KEEP_MAX};
 pub struct Pattern {
     /// What stands before the first `*`, between each two, and after the last; one piece if there is none.
     pieces: Box<[Box<str>]>,
+    /// It is nothing but `*`.
+    fits_all: bool,
 }
 
 impl Pattern {
@@ -21,11 +23,15 @@ impl Pattern {
         let pieces = text.split('*').map(Box::from);
         Pattern {
             pieces: pieces.collect(),
+            fits_all: text == "*",
         }
     }
 
     /// Whether the whole name fits.
     pub fn fits(&self, name: &str) -> bool {
+        if self.fits_all {
+            return true;
+        }
         let (first, last, between) = match &*self.pieces {
             [] => return name.is_empty(),
             [whole] => return **whole == *name,

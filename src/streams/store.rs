@@ -12,7 +12,7 @@ use ahash::RandomState;
 use super::address::Address;
 use super::ages::{AGE_COST, Ages};
 use super::counters::{Counters, Undelivered};
-use super::dues::{Dues, Look};
+use super::dues::{Dues, Sweep};
 use super::engine::{Appended, Id, Outcome};
 use super::ids::{ID_COST, Ids};
 use super::list::{List, NONE};
@@ -223,7 +223,7 @@ impl Store {
     /// The same where they are in no order.
     fn look_at_all(&mut self, number: u32, mut left: usize) -> usize {
         let begun = self.dues.looked_at.filter(|look| look.stream == number);
-        let mut look = begun.unwrap_or(Look {
+        let mut look = begun.unwrap_or(Sweep {
             stream: number,
             offset: 0,
             first: Second::MAX,
@@ -249,7 +249,7 @@ impl Store {
                 look.first = look.first.min(due);
             }
             let is_over = due.is_some_and(|due| due <= self.now);
-            left -= usize::from(is_over || look.offset % PLACES_LOOKED_AT == 0);
+            left -= usize::from(is_over || look.offset.is_multiple_of(PLACES_LOOKED_AT));
             look.offset += 1;
             if is_over {
                 self.take_out(number, place, Why::Time);

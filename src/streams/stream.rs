@@ -5,7 +5,7 @@ use super::ages::Age;
 use super::list::Links;
 use super::nursery::BirthTurn;
 use super::position::{Epoch, Position};
-use super::window::{Second, Window};
+use super::window::{Second, StreamWindow};
 use crate::ident::Space;
 
 /// A stream that was born. One that is empty has only this.
@@ -20,7 +20,7 @@ pub struct Stream {
     /// What was delivered to the uid, where its rule has a queue.
     pub delivered: u64,
     /// Its messages up to the top.
-    pub window: Window,
+    pub window: StreamWindow,
     space: Space,
     /// Among those that are to be looked at in the same second; if it is empty, among the empty ones, in the order in
     /// which they became so.
@@ -50,7 +50,7 @@ impl Stream {
             top: 0,
             floor: 0,
             delivered: 0,
-            window: Window::default(),
+            window: StreamWindow::default(),
             space: address.space,
             links: Links::default(),
             second: 0,

@@ -1,4 +1,4 @@
-//! [`Window`]: the kept messages of one stream, in the order of their offsets.
+//! [`StreamWindow`]: the kept messages of one stream, in the order of their offsets.
 //!
 //! It ends with the newest message and begins with the oldest that is there. A message that went before an older one
 //! leaves a hole. Bound: its owner's; it counts what it has taken, and gives back what it does not need.
@@ -27,7 +27,7 @@ const _: () = assert!(KEPT_COST == 40);
 
 /// See the module.
 #[derive(Default)]
-pub struct Window {
+pub struct StreamWindow {
     each: VecDeque<Kept>,
     /// Of those that are there.
     messages: u32,
@@ -35,7 +35,7 @@ pub struct Window {
     mixed: bool,
 }
 
-impl Window {
+impl StreamWindow {
     pub fn messages(&self) -> u32 {
         self.messages
     }
@@ -107,7 +107,7 @@ impl Window {
         let payload = self.each.get_mut(place)?.payload.take()?;
         self.messages -= 1;
         if self.messages == 0 {
-            *self = Window::default();
+            *self = StreamWindow::default();
             return Some(payload);
         }
         while let Some(Kept { payload: None, .. }) = self.each.front() {

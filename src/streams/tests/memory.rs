@@ -24,3 +24,31 @@ fn an_emptied_store_counts_nothing() {
     assert_eq!(counters.evicted_by_time, 10_000);
     assert_eq!(store.tables(), (0, 0, 0));
 }
+
+/// What is over in a stream whose messages are in no order of their times goes in helpings, and the rest stays.
+#[test]
+fn messages_of_mixed_times_go_in_helpings() {
+    let start = Instant::now();
+    let mut store = store(start, 64 << 20);
+    let to = Address::uid(SPACE, "mixed");
+    for number in 0..10_000 {
+        let seconds = [600, 5][number % 2];
+        store.append(start, to, keep(u32::MAX, seconds), None, &text("x"));
+    }
+    let mut helpings = 0;
+    loop {
+        let before = store.counters().messages;
+        let more = store.advance(start + 10 * SECOND, 100);
+        let gone = before - store.counters().messages;
+        assert!(gone <= 100, "{gone} in one helping");
+        helpings += 1;
+        if !more {
+            break;
+        }
+    }
+    assert!((50..120).contains(&helpings), "{helpings}");
+    assert_eq!(store.counters().messages, 5_000);
+    while store.advance(start + 601 * SECOND, 100) {}
+    assert_eq!(store.counters().messages, 0);
+    assert_eq!(store.counters().evicted_by_time, 10_000);
+}
