@@ -47,7 +47,7 @@ fn read(line: &str) -> Option<Command<'_>> {
 impl App for Rooms {
     type Session = Session;
     type Note = ();
-    const SPACE: &'static str = "rooms";
+    const NAMESPACE: &'static str = "rooms";
 
     fn on_connect(&mut self, _: &mut Context<'_, Self>) -> Session {
         Session::new()
@@ -110,7 +110,7 @@ fn server() -> Server {
     // Back ends have the whole HTTP API for this app's users: POST /v1/push, /v1/kick, GET /v1/uids, /metrics, ….
     let site = Site {
         assets: &[],
-        reach: &[Rooms::SPACE],
+        reach: &[Rooms::NAMESPACE],
         roles: Roles::ALL,
     };
     Server::new(Config::default())

@@ -13,7 +13,7 @@ struct Shout;
 impl App for Shout {
     type Session = ();
     type Note = ();
-    const SPACE: &'static str = "shout";
+    const NAMESPACE: &'static str = "shout";
 
     fn on_connect(&mut self, cx: &mut Context<'_, Self>) {
         cx.send("who are you?");

@@ -18,7 +18,7 @@
 //! impl App for Shout {
 //!     type Session = ();
 //!     type Note = ();
-//!     const SPACE: &'static str = "shout";
+//!     const NAMESPACE: &'static str = "shout";
 //!
 //!     fn on_connect(&mut self, _: &mut Context<'_, Self>) {}
 //!

@@ -21,7 +21,7 @@ struct Mirror;
 impl App for Mirror {
     type Session = String;
     type Note = ();
-    const SPACE: &'static str = "mirror";
+    const NAMESPACE: &'static str = "mirror";
     const LOGIN: Login = Login::Optional;
     const HEADERS: &'static [&'static str] = &["cookie", "X-Tenant"];
 
@@ -71,7 +71,7 @@ fn start() -> Running {
     };
     let site = Site {
         assets: &[],
-        reach: &[Mirror::SPACE],
+        reach: &[Mirror::NAMESPACE],
         roles: Roles::ALL,
     };
     // The site's port is asked for twice, so it cannot be 0.

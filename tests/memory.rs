@@ -21,7 +21,7 @@ use ringpost::close::CloseReason;
 use ringpost::config::Auth;
 use ringpost::ident::CoreId;
 #[cfg(feature = "internals")]
-use ringpost::ident::Space;
+use ringpost::ident::NamespaceId;
 use ringpost::payload::Message;
 #[cfg(feature = "internals")]
 use ringpost::payload::Payload;
@@ -85,7 +85,7 @@ struct Filler;
 impl App for Filler {
     type Session = ();
     type Note = usize;
-    const SPACE: &'static str = "filler";
+    const NAMESPACE: &'static str = "filler";
 
     fn on_connect(&mut self, _: &mut Context<'_, Self>) {}
 
@@ -438,7 +438,7 @@ fn streams_are_small() {
     let text = "a message of some bytes";
     let append = |store: &mut Store, number: usize| {
         let name = namespace_name(number);
-        let to = Address::uid(Space(0), &name);
+        let to = Address::uid(NamespaceId(0), &name);
         store.append(now, to, keep, None, &Payload::new(Message::Text(text)));
         name.len()
     };
@@ -449,7 +449,7 @@ fn streams_are_small() {
     let counted = store.counters().bytes as isize;
     for number in 0..COUNT {
         let name = namespace_name(number);
-        store.discard(now, Address::uid(Space(0), &name));
+        store.discard(now, Address::uid(NamespaceId(0), &name));
     }
     let none = live() - before - names as isize;
     let each = |bytes: isize| bytes as f64 / COUNT as f64;

@@ -45,7 +45,7 @@ struct Shout;
 impl App for Shout {
     type Session = Vec<u8>;
     type Note = ();
-    const SPACE: &'static str = "shout";
+    const NAMESPACE: &'static str = "shout";
 
     fn on_connect(&mut self, _: &mut Context<'_, Shout>) -> Vec<u8> {
         vec![0; 1000]

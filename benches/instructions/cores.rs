@@ -20,7 +20,7 @@ use ringpost::app::hosted::{Hosted, Hosting};
 use ringpost::app::namespaces::Registry;
 use ringpost::auth::backend_tokens::BackendTokens;
 use ringpost::bus::{Route, connect_by};
-use ringpost::ident::{ConnId, CoreId, Reach, Space};
+use ringpost::ident::{ConnId, CoreId, NamespaceId, Reach};
 use ringpost::migration::{Counted, Input as Reading, Progress, Socket, TransportPart};
 use ringpost::protocol::websocket::handshake::Handshake;
 use ringpost::protocol::{Codec, Decoder, Event};
@@ -42,7 +42,7 @@ const PIECES_MAX: usize = 64;
 /// As in the transport (`src/net/transport/mod.rs`).
 const WRITES_PER_TURN: usize = 256;
 
-/// The apps, each with one listener, by their numbers as app, listener and space.
+/// The apps, each with one listener, by their numbers as app, listener and namespace.
 pub const RELAY: u16 = 0;
 pub const PUSH: u16 = 1;
 pub const BACKEND: u16 = 2;
@@ -103,17 +103,17 @@ fn spec(number: u16, codec: Codec, binds: bool) -> ListenerSpec {
     ListenerSpec {
         binds,
         pauses: number == BACKEND,
-        ..ListenerSpec::new(number as u8, codec, Space(number.into()))
+        ..ListenerSpec::new(number as u8, codec, NamespaceId(number.into()))
     }
 }
 
 fn hosting<A: App>(app: A, number: u16, reach: &[u16]) -> Box<dyn Hosted> {
     let reach = reach
         .iter()
-        .try_fold(Reach::default(), |reach, space| {
-            reach.with(Space((*space).into()))
+        .try_fold(Reach::default(), |reach, namespace| {
+            reach.with(NamespaceId((*namespace).into()))
         })
-        .expect("a few spaces are reached together");
+        .expect("a few namespaces are reached together");
     Box::new(Hosting::new(app, number as u8, reach))
 }
 
@@ -132,7 +132,7 @@ impl Cores {
             spec(ROOM, Codec::WebSocket, true),
             // What is kept of the push app's uids can be had from here.
             ListenerSpec {
-                space: Space(PUSH.into()),
+                namespace: NamespaceId(PUSH.into()),
                 ..spec(EVENTS, Codec::Events, true)
             },
         ]);

@@ -12,7 +12,7 @@ impl App for Room {
     type Session = bool;
     type Note = ();
 
-    const SPACE: &'static str = "room";
+    const NAMESPACE: &'static str = "room";
 
     fn on_connect(&mut self, _: &mut Context<'_, Self>) -> bool {
         false

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, SamplingMode, Throughput};
 use ringpost::Config;
-use ringpost::ident::{ConnId, Space};
+use ringpost::ident::{ConnId, NamespaceId};
 use ringpost::protocol::Codec;
 use ringpost::shard::{ListenerSpec, Shard, Tick, ticks};
 
@@ -64,7 +64,7 @@ impl Crowd {
         let config = Config::default();
         let spec = ListenerSpec {
             binds: true,
-            ..ListenerSpec::new(0, Codec::WebSocket, Space(0))
+            ..ListenerSpec::new(0, Codec::WebSocket, NamespaceId(0))
         };
         let mut crowd = Crowd {
             shard: Shard::new(&config, Rc::from([spec]), 1),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use ahash::RandomState;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use ringpost::Config;
-use ringpost::ident::Space;
+use ringpost::ident::NamespaceId;
 use ringpost::payload::{Message, Payload};
 use ringpost::streams::{Address, Keep, Limit, Outcome, Position, Store};
 
@@ -40,7 +40,7 @@ fn keep(store: &mut Store, now: Instant, name: &str, id: Option<[u8; 16]>, paylo
         ttl: Duration::from_secs(600),
         queue: false,
     };
-    let to = Address::uid(Space(0), name);
+    let to = Address::uid(NamespaceId(0), name);
     let appended = store.append(now, to, keep, id, payload);
     assert_eq!(appended.outcome, Outcome::Kept);
 }
@@ -100,7 +100,7 @@ pub fn run(criterion: &mut Criterion) {
             bytes: 256 << 10,
         };
         bencher.iter(|| {
-            let of = Address::uid(Space(0), next());
+            let of = Address::uid(NamespaceId(0), next());
             let top = store.top(now, of);
             let after = Position {
                 offset: top.offset - u64::from(SIZE),

@@ -13,13 +13,13 @@ use std::time::Duration;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use ringpost::Config;
 use ringpost::close::CloseReason;
-use ringpost::ident::{ConnId, Reach, Space};
+use ringpost::ident::{ConnId, NamespaceId, Reach};
 use ringpost::protocol::Codec;
 use ringpost::shard::{ListenerSpec, Shard, Tick};
 
 use crate::input::random;
 
-const SPACE: Space = Space(0);
+const NAMESPACE: NamespaceId = NamespaceId(0);
 
 /// A shard that expects nothing of a bound connection.
 fn shard() -> Shard {
@@ -29,13 +29,13 @@ fn shard() -> Shard {
     };
     let spec = ListenerSpec {
         binds: true,
-        ..ListenerSpec::new(0, Codec::Text, SPACE)
+        ..ListenerSpec::new(0, Codec::Text, NAMESPACE)
     };
     Shard::new(&config, Rc::from([spec]), 1)
 }
 
 fn reach() -> Reach {
-    Reach::of(SPACE)
+    Reach::of(NAMESPACE)
 }
 
 /// A connection comes and binds.

@@ -30,7 +30,7 @@ impl Bulk {
 pub struct ToAll {
     pub bulk: Bulk,
     pub reach: Reach,
-    /// Where it stands in everybody's stream: then it is of one space.
+    /// Where it stands in everybody's stream: then it is of one namespace.
     pub mark: Option<Mark>,
     pub payload: Payload,
 }
@@ -57,7 +57,7 @@ pub struct ToGroup {
     pub reach: Reach,
     pub refresh: bool,
     pub wish: Wish,
-    /// Where it stands in its group's stream, if that has anything: then it is of one space.
+    /// Where it stands in its group's stream, if that has anything: then it is of one namespace.
     pub mark: Option<Mark>,
     pub group: Box<str>,
     pub payload: Payload,

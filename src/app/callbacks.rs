@@ -25,14 +25,14 @@ pub trait App: Sized + 'static {
     /// What the app's values on different cores tell each other.
     type Note: Clone + Send + 'static;
 
-    /// The name space of this app's uids and groups. Apps with the same name share one.
+    /// The namespace of this app's uids and groups. Apps with the same name share one.
     ///
     /// It is where its connections are, unless they [enter](Context::enter) another that is made while the server runs
     /// ([`Context::namespace`]). Those have names of their own: one called like an app's is not the app's.
-    const SPACE: &'static str;
-    /// The spaces that this app's sends, pushes, kicks and broadcasts reach. They are apps'; one that is made while the
-    /// server runs is reached by [`Context::within`] alone. Several spaces must be among the first 63 of a server.
-    const REACH: &'static [&'static str] = &[Self::SPACE];
+    const NAMESPACE: &'static str;
+    /// The namespaces that this app's sends, pushes, kicks and broadcasts reach. They are apps'; one that is made while the
+    /// server runs is reached by [`Context::within`] alone. Several namespaces must be among the first 63 of a server.
+    const REACH: &'static [&'static str] = &[Self::NAMESPACE];
     /// Who connects to it.
     const PEERS: Peers = Peers::Clients;
     /// Whether its connections bind a uid.

@@ -72,7 +72,7 @@ impl<'a, A: App> Context<'a, A> {
 
     /// The namespace of this name, made if there is none: the same for every app and on every core of the server, and
     /// there until the server ends. What is called alike in two namespaces, a uid or a group, has nothing to do with each
-    /// other. Names are like uids, and apart from the apps' own ([`App::SPACE`]).
+    /// other. Names are like uids, and apart from the apps' own ([`App::NAMESPACE`]).
     ///
     /// The first time on a core this takes a lock; keep what it returns all the same, in the session say. A namespace
     /// costs its name and some 100 bytes, with two cores, until the server ends.
@@ -84,7 +84,7 @@ impl<'a, A: App> Context<'a, A> {
         self.local.namespaces.find_or_make(name)
     }
 
-    /// Puts the connection into this namespace, in place of the app's own ([`App::SPACE`]): its uid, its groups and
+    /// Puts the connection into this namespace, in place of the app's own ([`App::NAMESPACE`]): its uid, its groups and
     /// whoever sends to all find it there from when it is home. It may be called again until then. A uid that is asked for
     /// in the same callback ([`Context::bind_uid`]) is bound in the namespace that holds at the callback's end.
     ///
@@ -96,13 +96,13 @@ impl<'a, A: App> Context<'a, A> {
     /// group in this `on_connect`. [`EnterError::NoConnection`] if the callback is about none, or one that is closing.
     pub fn enter(&mut self, namespace: Namespace) -> Result<(), EnterError> {
         let connection = self.connection.ok_or(EnterError::NoConnection)?;
-        self.local.shard.enter(connection, namespace.space)
+        self.local.shard.enter(connection, namespace.id)
     }
 
     /// The same context, but that all it sends, pushes, kicks, asks after and broadcasts reaches this namespace, and
     /// nothing else. What it does to a connection (send, bind, join, close) is done where that connection is.
     pub fn within(&mut self, namespace: Namespace) -> Context<'_, A> {
-        let reach = Reach::of(namespace.space);
+        let reach = Reach::of(namespace.id);
         Context {
             local: self.local,
             reach,

@@ -19,7 +19,7 @@ use super::crossings::{Expected, KeptMessage};
 use super::envelope::Body;
 use super::local::Local;
 use super::transfer::{Crossing, Departure};
-use crate::ident::{ConnId, CoreId, Reach, Space};
+use crate::ident::{ConnId, CoreId, NamespaceId, Reach};
 use crate::shard::{Shard, Tops};
 use crate::streams::Address;
 
@@ -32,11 +32,11 @@ impl Local {
         let (connection, home) = (departure.connection, departure.home);
         let number = self.crossings.announce(departure);
         self.shard.connections.set_crossing(connection);
-        let space = self.shard.connections.space_of(connection);
+        let namespace = self.shard.connections.namespace_of(connection);
         let join_requests = self.shard.memberships(connection);
         let groups = join_requests
             .into_iter()
-            .map(|wish| (space, wish.group))
+            .map(|wish| (namespace, wish.group))
             .collect();
         // Behind all that it has sent, so that what this has caused is at the old core before the fences.
         self.outgoing.post(
@@ -49,9 +49,9 @@ impl Local {
     }
 
     /// One is to come from there.
-    pub fn expect(&mut self, from: CoreId, number: u64, groups: Box<[(Space, Box<str>)]>) {
-        for (space, group) in &groups {
-            self.shard.groups.pin(*space, group);
+    pub fn expect(&mut self, from: CoreId, number: u64, groups: Box<[(NamespaceId, Box<str>)]>) {
+        for (namespace, group) in &groups {
+            self.shard.groups.pin(*namespace, group);
         }
         self.post_interests();
         self.crossings.expect(from, number, groups);
@@ -125,8 +125,8 @@ impl Local {
     }
 
     fn unpin(&mut self, expected: &Expected) {
-        for (space, group) in &expected.groups {
-            self.shard.groups.unpin(*space, group);
+        for (namespace, group) in &expected.groups {
+            self.shard.groups.unpin(*namespace, group);
         }
     }
 
@@ -138,7 +138,7 @@ impl Local {
         };
         for kept in self.crossings.missed(&expected, crossing) {
             let store = &mut self.streams.store;
-            let mut tops = |space, uid: &str| store.top(now, Address::uid(space, uid));
+            let mut tops = |namespace, uid: &str| store.top(now, Address::uid(namespace, uid));
             deliver(&mut self.shard, connection, kept, &mut tops);
         }
         let waits = self.crossings.waits_here(self.outgoing.bus());
@@ -151,8 +151,8 @@ impl Local {
 }
 
 fn deliver(shard: &mut Shard, connection: ConnId, kept: &KeptMessage, tops: Tops<'_>) {
-    let space = shard.connections.space_of(connection);
-    let within = |reach: &Reach| reach.spaces().any(|one| one == space);
+    let namespace = shard.connections.namespace_of(connection);
+    let within = |reach: &Reach| reach.namespaces().any(|one| one == namespace);
     match kept {
         KeptMessage::Everybody(to_all) if within(&to_all.reach) => {
             shard.send_marked(

@@ -13,7 +13,7 @@ use ahash::AHashMap;
 use super::bulk::{Bulk, ToAll, ToGroup};
 use super::transfer::{Crossing, Departure};
 use crate::bus::Endpoint;
-use crate::ident::{ConnId, CoreId, Space};
+use crate::ident::{ConnId, CoreId, NamespaceId};
 
 /// What is kept for connections on their way, in bytes of messages and what each costs besides.
 const KEPT_BYTES_MAX: usize = 16 << 20;
@@ -35,7 +35,7 @@ pub struct Expected {
     /// What is kept for it begins with this one.
     from: u64,
     /// What it is in.
-    pub groups: Box<[(Space, Box<str>)]>,
+    pub groups: Box<[(NamespaceId, Box<str>)]>,
     /// More than may be kept has come meanwhile.
     pub is_lost: bool,
 }
@@ -344,7 +344,7 @@ impl Crossings {
     }
 
     /// One is to come from there: what is for many is kept from now on.
-    pub fn expect(&mut self, from: CoreId, number: u64, groups: Box<[(Space, Box<str>)]>) {
+    pub fn expect(&mut self, from: CoreId, number: u64, groups: Box<[(NamespaceId, Box<str>)]>) {
         let expected = Expected {
             from: self.kept_before + self.kept.len() as u64,
             groups,

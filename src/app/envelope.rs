@@ -12,7 +12,7 @@ use super::outcome::Delivered;
 use super::query::{Query, QueryResult};
 use super::transfer::{Arrival, Transfer};
 use crate::events::KickedBy;
-use crate::ident::{ConnId, CoreId, Reach, Reply, Space};
+use crate::ident::{ConnId, CoreId, NamespaceId, Reach, Reply};
 use crate::payload::Payload;
 use crate::shard::{Interest, Mark};
 use crate::stats::CoreStats;
@@ -43,17 +43,17 @@ pub enum Body {
     },
     /// A group that is at home here has members there now, or none any more.
     Interest(Box<Interest>),
-    /// The home has the group that this connection of yours has joined: its space, number and name.
+    /// The home has the group that this connection of yours has joined: its namespace, number and name.
     JoinedBack {
         connection: ConnId,
-        joined: Box<(Space, u64, Box<str>)>,
+        joined: Box<(NamespaceId, u64, Box<str>)>,
     },
     /// To be passed on.
     Pass(Box<Passing>),
     /// A connection that is home here, in these groups, is to cross to you.
     Announce {
         number: u64,
-        groups: Box<[(Space, Box<str>)]>,
+        groups: Box<[(NamespaceId, Box<str>)]>,
     },
     /// Send a fence there, behind all that you have sent.
     Fence {

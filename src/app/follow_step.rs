@@ -1,6 +1,6 @@
 //! What cores tell each other of a connection that follows streams: [`FollowStep`].
 
-use crate::ident::{ConnId, Space};
+use crate::ident::{ConnId, NamespaceId};
 use crate::payload::Payload;
 use crate::shard::Since;
 use crate::streams::{Address, Gap, Kind, Position, Recovery};
@@ -30,16 +30,20 @@ pub enum StreamStep {
 
 /// A stream, as it is named between cores.
 pub struct FollowedStream {
-    pub space: Space,
+    pub namespace: NamespaceId,
     pub kind: Kind,
     pub name: Box<str>,
 }
 
 impl FollowedStream {
     pub(super) fn address(&self) -> Address<'_> {
-        let FollowedStream { space, kind, name } = self;
+        let FollowedStream {
+            namespace,
+            kind,
+            name,
+        } = self;
         Address {
-            space: *space,
+            namespace: *namespace,
             kind: *kind,
             name,
         }

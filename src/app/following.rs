@@ -39,8 +39,8 @@ impl Local {
         if self.shard.following(connection).is_none() {
             return;
         }
-        let space = self.shard.connections.space_of(connection);
-        if self.shard.followers.all_seen(space).is_none() {
+        let namespace = self.shard.connections.namespace_of(connection);
+        if self.shard.followers.all_seen(namespace).is_none() {
             self.shard.ask_not_for_all(connection);
         }
         let Some(following) = self.shard.following(connection) else {
@@ -63,7 +63,11 @@ impl Local {
                 }
                 Kind::All => Box::from(EVERYBODY),
             };
-            let of = FollowedStream { space, kind, name };
+            let of = FollowedStream {
+                namespace,
+                kind,
+                name,
+            };
             self.follow_step(
                 self.home_of(&of),
                 connection,
@@ -100,7 +104,7 @@ impl Local {
         let Some(Since::At(Some(position))) = own.and_then(Followed::asked) else {
             return false;
         };
-        let of = Address::uid(self.shard.connections.space_of(connection), uid);
+        let of = Address::uid(self.shard.connections.namespace_of(connection), uid);
         self.streams.store.has_told(self.now(), of, position)
     }
 
@@ -148,7 +152,8 @@ impl Local {
                 self.shard.answer_follower(connection, nth, &answer);
                 if self.shard.may_begin_to_follow(connection) {
                     let store = &mut self.streams.store;
-                    let mut tops = |space, uid: &str| store.top(now, Address::uid(space, uid));
+                    let mut tops =
+                        |namespace, uid: &str| store.top(now, Address::uid(namespace, uid));
                     self.shard.begin_to_follow(connection, &mut tops);
                     self.readers.push(connection);
                 }
@@ -185,7 +190,7 @@ impl Local {
             return;
         }
         let (store, now) = (&mut self.streams.store, self.now);
-        let mut tops = |space, uid: &str| store.top(now, Address::uid(space, uid));
+        let mut tops = |namespace, uid: &str| store.top(now, Address::uid(namespace, uid));
         match piece {
             Ok(FollowedPiece { messages, is_last }) => {
                 self.shard
@@ -237,13 +242,21 @@ impl Local {
         from: usize,
     ) -> Option<(usize, FollowedStream, Position)> {
         let (nth, kind, name, after) = self.shard.next_to_read(connection, from)?;
-        let space = self.shard.connections.space_of(connection);
+        let namespace = self.shard.connections.namespace_of(connection);
         let name = match kind {
             Kind::Uid => Box::from(self.shard.connections.uid(connection)?),
             Kind::Group => name,
             Kind::All => Box::from(EVERYBODY),
         };
-        Some((nth, FollowedStream { space, kind, name }, after))
+        Some((
+            nth,
+            FollowedStream {
+                namespace,
+                kind,
+                name,
+            },
+            after,
+        ))
     }
 
     /// Whether somebody is to be read on for in the next round.

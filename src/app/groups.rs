@@ -16,7 +16,7 @@ use super::local::Local;
 use super::order::Path;
 use super::pending::Caller;
 use crate::bus::{RECEIVER_COST, Until};
-use crate::ident::{ConnId, CoreId, Reach, Space, Ticket};
+use crate::ident::{ConnId, CoreId, NamespaceId, Reach, Ticket};
 use crate::payload::{Message, Payload};
 use crate::shard::{Interest, JoinRequest, Joining, Mark};
 use crate::streams::{Kind, Wish};
@@ -202,20 +202,20 @@ impl Local {
         match joining {
             Joining::Stale | Joining::Later => {}
             Joining::Refused(error) => self.joined(connection, group, Err(error)),
-            Joining::In { space, number } => self.confirm(connection, space, group, number),
+            Joining::In { namespace, number } => self.confirm(connection, namespace, group, number),
         }
         !matches!(joining, Joining::Refused(_))
     }
 
     /// Has the app told when the home has it: at once if it has.
-    fn confirm(&mut self, connection: ConnId, space: Space, group: &str, number: u64) {
+    fn confirm(&mut self, connection: ConnId, namespace: NamespaceId, group: &str, number: u64) {
         let home = self.outgoing.home(group);
-        if home == self.core() || self.shard.groups.is_confirmed(space, group, number) {
+        if home == self.core() || self.shard.groups.is_confirmed(namespace, group, number) {
             return self.joined(connection, group, Ok(()));
         }
         let body = Body::JoinedBack {
             connection,
-            joined: Box::new((space, number, Box::from(group))),
+            joined: Box::new((namespace, number, Box::from(group))),
         };
         let to = self.core();
         self.send_back(home, to, Some((connection, group.len())), body);
@@ -252,11 +252,13 @@ impl Local {
 
     /// The home has this group of ours. If the connection has left it meanwhile and joined anew, the home may not have that
     /// yet, and it is asked again.
-    pub fn joined_back(&mut self, connection: ConnId, joined: (Space, u64, Box<str>)) {
-        let (space, number, group) = joined;
-        self.shard.groups.confirm(space, &group, number);
+    pub fn joined_back(&mut self, connection: ConnId, joined: (NamespaceId, u64, Box<str>)) {
+        let (namespace, number, group) = joined;
+        self.shard.groups.confirm(namespace, &group, number);
         match self.shard.group_of(connection, &group) {
-            Some((space, now)) if now != number => self.confirm(connection, space, &group, now),
+            Some((namespace, now)) if now != number => {
+                self.confirm(connection, namespace, &group, now)
+            }
             _ => self.joined(connection, &group, Ok(())),
         }
     }

@@ -29,21 +29,21 @@ impl Local {
 
     pub(super) fn read_history(&mut self, query: &HistoryQuery) -> HistoryPage {
         let now = self.now();
-        let Some(space) = self
+        let Some(namespace) = self
             .streams
-            .first_space(query.reach, query.kind, &query.name)
+            .first_namespace(query.reach, query.kind, &query.name)
         else {
             return HistoryPage {
                 top: self
                     .streams
                     .store
-                    .top(now, Address::all(crate::ident::Space(0))),
+                    .top(now, Address::all(crate::ident::NamespaceId(0))),
                 messages: Vec::new(),
                 gap: None,
             };
         };
         let of = Address {
-            space,
+            namespace,
             kind: query.kind,
             name: &query.name,
         };
@@ -52,10 +52,14 @@ impl Local {
 
     pub(super) fn forget_history(&mut self, reach: Reach, kind: Kind, name: &str) -> u32 {
         let now = self.now();
-        let spaces = reach.spaces();
-        spaces
-            .map(|space| {
-                let of = Address { space, kind, name };
+        let namespaces = reach.namespaces();
+        namespaces
+            .map(|namespace| {
+                let of = Address {
+                    namespace,
+                    kind,
+                    name,
+                };
                 self.streams.store.discard(now, of)
             })
             .sum()

@@ -5,7 +5,7 @@
 use ahash::AHashMap;
 use smallvec::SmallVec;
 
-use crate::ident::{CoreId, Reach, Space};
+use crate::ident::{CoreId, NamespaceId, Reach};
 use crate::shard::Interest;
 
 /// Cores with members, in order.
@@ -14,25 +14,25 @@ pub type CoreList = SmallVec<[CoreId; 4]>;
 /// Which cores have members of the groups that are at home here.
 #[derive(Default)]
 pub struct Homes {
-    spaces: AHashMap<Space, AHashMap<Box<str>, CoreList>>,
+    namespaces: AHashMap<NamespaceId, AHashMap<Box<str>, CoreList>>,
 }
 
 impl Homes {
     pub fn set(&mut self, core: CoreId, of: &Interest) {
         let Interest {
-            space,
+            namespace,
             group,
             wanted,
         } = of;
         if *wanted {
-            let groups = self.spaces.entry(*space).or_default();
+            let groups = self.namespaces.entry(*namespace).or_default();
             let cores = groups.entry(Box::from(&**group)).or_default();
             if let Err(at) = cores.binary_search(&core) {
                 cores.insert(at, core);
             }
             return;
         }
-        let Some(groups) = self.spaces.get_mut(space) else {
+        let Some(groups) = self.namespaces.get_mut(namespace) else {
             return;
         };
         let Some(cores) = groups.get_mut(&**group) else {
@@ -47,15 +47,15 @@ impl Homes {
             }
         }
         if groups.is_empty() {
-            self.spaces.remove(space);
+            self.namespaces.remove(namespace);
         }
     }
 
     /// The cores with members within reach, in order.
     pub fn cores(&self, reach: Reach, group: &str) -> CoreList {
         let mut found = CoreList::new();
-        for space in reach.spaces() {
-            let groups = self.spaces.get(&space);
+        for namespace in reach.namespaces() {
+            let groups = self.namespaces.get(&namespace);
             found.extend(
                 groups
                     .and_then(|groups| groups.get(group))
@@ -70,6 +70,6 @@ impl Homes {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.spaces.is_empty()
+        self.namespaces.is_empty()
     }
 }

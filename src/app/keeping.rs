@@ -14,7 +14,7 @@ use super::local::Local;
 use super::order::Path;
 use super::outcome::Delivered;
 use crate::bus::{RECEIVER_COST, Until};
-use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, Space};
+use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, NamespaceId};
 use crate::payload::{Message, Payload};
 use crate::shard::{Mark, Marked};
 use crate::streams::{Address, Appended, Keep, Kind, Outcome, Position, Wish};
@@ -101,13 +101,13 @@ impl Local {
     /// How a message to a uid is kept within reach, if it is anywhere.
     fn keep_of_uid(&self, reach: Reach, uid: &str, wish: Wish) -> Option<Keep> {
         let keep = self.what_to_keep(Kind::Uid, uid, wish)?;
-        let mut spaces = reach.spaces();
-        spaces
-            .any(|space| self.streams.keeps_in(space, keep).is_some())
+        let mut namespaces = reach.namespaces();
+        namespaces
+            .any(|namespace| self.streams.keeps_in(namespace, keep).is_some())
             .then_some(keep)
     }
 
-    /// Keeps it in each space where it is to be, and delivers it.
+    /// Keeps it in each namespace where it is to be, and delivers it.
     fn place_for_uid(
         &mut self,
         reach: Reach,
@@ -116,18 +116,18 @@ impl Local {
         keep: Option<Keep>,
     ) -> Delivered {
         let mut delivered = Delivered::default();
-        let mut waits: SmallVec<[(Space, u64); 2]> = SmallVec::new();
-        for space in reach.spaces() {
-            let keep = keep.and_then(|keep| self.streams.keeps_in(space, keep));
+        let mut waits: SmallVec<[(NamespaceId, u64); 2]> = SmallVec::new();
+        for namespace in reach.namespaces() {
+            let keep = keep.and_then(|keep| self.streams.keeps_in(namespace, keep));
             if keep.is_none()
                 && !self.shard.followers.any_behind()
-                && !self.streams.is_readable(space)
+                && !self.streams.is_readable(namespace)
             {
-                let reach = Reach::of(space);
+                let reach = Reach::of(namespace);
                 delivered.reached += self.shard.send_to_uid(reach, uid, payload.message());
                 continue;
             }
-            let mark = match self.place_by(Address::uid(space, uid), payload, keep) {
+            let mark = match self.place_by(Address::uid(namespace, uid), payload, keep) {
                 KeptPlace::At(mark) => mark,
                 KeptPlace::Repeated(position) => {
                     delivered.position = delivered.position.or(Some(position));
@@ -144,16 +144,16 @@ impl Local {
                 payload,
             };
             let (store, now) = (&mut self.streams.store, self.now);
-            let mut tops = |space, uid: &str| store.top(now, Address::uid(space, uid));
-            delivered.reached += self.shard.send_marked_to_uid(space, marked, &mut tops);
+            let mut tops = |namespace, uid: &str| store.top(now, Address::uid(namespace, uid));
+            delivered.reached += self.shard.send_marked_to_uid(namespace, marked, &mut tops);
             if let Some(mark) = mark.filter(|mark| mark.queued) {
-                waits.push((space, mark.position.offset));
+                waits.push((namespace, mark.position.offset));
             }
         }
         delivered.waits = delivered.reached == 0 && !waits.is_empty();
         if delivered.reached > 0 {
-            for (space, offset) in waits {
-                self.take_as_delivered(space, uid, offset);
+            for (namespace, offset) in waits {
+                self.take_as_delivered(namespace, uid, offset);
             }
         }
         delivered
@@ -185,8 +185,8 @@ impl Local {
         let Appended { position, outcome } = store.append(now, address, keep, None, payload);
         #[cfg(all(test, not(loom)))]
         if outcome != Outcome::Repeated {
-            let Address { space, kind, name } = address;
-            let noted = (space, kind, name.to_owned(), position, payload.clone());
+            let Address { namespace, kind, name } = address;
+            let noted = (namespace, kind, name.to_owned(), position, payload.clone());
             self.streams.journal.push(noted);
         }
         match outcome {
@@ -199,7 +199,7 @@ impl Local {
         }
     }
 
-    /// At a group's home: the message as its members in each space get it.
+    /// At a group's home: the message as its members in each namespace get it.
     pub(super) fn place_for_group(
         &mut self,
         to_group: &ToGroup,
@@ -214,11 +214,11 @@ impl Local {
             ..
         } = to_group;
         let mut placed = SmallVec::new();
-        for space in reach.spaces() {
-            let address = Address::group(space, group);
+        for namespace in reach.namespaces() {
+            let address = Address::group(namespace, group);
             if let KeptPlace::At(mark) = self.place(address, payload, *wish) {
                 placed.push(Arc::new(ToGroup {
-                    reach: Reach::of(space),
+                    reach: Reach::of(namespace),
                     refresh: *refresh,
                     wish: *wish,
                     mark,
@@ -265,7 +265,7 @@ impl Local {
         }
     }
 
-    /// At the home of everybody's stream: the message as everybody in each space gets it.
+    /// At the home of everybody's stream: the message as everybody in each namespace gets it.
     pub(super) fn place_for_all(
         &mut self,
         spread: Spread,
@@ -277,10 +277,10 @@ impl Local {
             asked,
         } = spread;
         let mut placed = SmallVec::new();
-        for space in reach.spaces() {
-            if let KeptPlace::At(mark) = self.place(Address::all(space), &payload, wish) {
+        for namespace in reach.namespaces() {
+            if let KeptPlace::At(mark) = self.place(Address::all(namespace), &payload, wish) {
                 let spread = Spread {
-                    reach: Reach::of(space),
+                    reach: Reach::of(namespace),
                     wish,
                     payload: payload.clone(),
                     asked,
@@ -375,13 +375,13 @@ impl Local {
     #[inline(never)]
     pub(super) fn deliver_marked_to_group(&mut self, to_group: &ToGroup) -> u32 {
         let (store, now) = (&mut self.streams.store, self.now);
-        let mut tops = |space, uid: &str| store.top(now, Address::uid(space, uid));
+        let mut tops = |namespace, uid: &str| store.top(now, Address::uid(namespace, uid));
         let marked = to_group.marked();
         let mut reached = 0;
-        for space in to_group.reach.spaces() {
+        for namespace in to_group.reach.namespaces() {
             reached += self
                 .shard
-                .send_marked_to_group(space, marked, to_group.refresh, &mut tops);
+                .send_marked_to_group(namespace, marked, to_group.refresh, &mut tops);
         }
         reached
     }
@@ -394,13 +394,13 @@ impl Local {
         payload: &Payload,
     ) -> u32 {
         let (store, now) = (&mut self.streams.store, self.now);
-        let mut tops = |space, uid: &str| store.top(now, Address::uid(space, uid));
+        let mut tops = |namespace, uid: &str| store.top(now, Address::uid(namespace, uid));
         let mut reached = 0;
-        for space in reach.spaces() {
+        for namespace in reach.namespaces() {
             let marked = marked_for_all(mark, payload);
             reached += self
                 .shard
-                .send_marked_to_everybody(space, marked, &mut tops);
+                .send_marked_to_everybody(namespace, marked, &mut tops);
         }
         reached
     }

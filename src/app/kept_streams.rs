@@ -7,7 +7,7 @@ use tracing::info;
 use super::query::{HistoryPage, HistoryQuery};
 use crate::config::Config;
 use crate::escape::Escaped;
-use crate::ident::{Reach, Space};
+use crate::ident::{Reach, NamespaceId};
 use crate::log_limiter::LogLimiter;
 #[cfg(all(test, not(loom)))]
 use crate::payload::Payload;
@@ -25,14 +25,14 @@ const DUE_PER_ROUND: usize = 1_024;
 pub struct KeptStreams {
     pub store: Store,
     pub(super) rules: Rules,
-    /// The spaces whose clients can come back for what they have missed.
-    readable: SpaceSet,
+    /// The namespaces whose clients can come back for what they have missed.
+    readable: NamespaceSet,
     /// Those whose clients bind a uid on a wire without positions: what waits for them is delivered when they come.
-    queued: SpaceSet,
+    queued: NamespaceSet,
     gaps: LogLimiter,
     /// All that was ever kept, for the simulation.
     #[cfg(all(test, not(loom)))]
-    pub journal: Vec<(Space, Kind, String, Position, Payload)>,
+    pub journal: Vec<(NamespaceId, Kind, String, Position, Payload)>,
 }
 
 impl KeptStreams {
@@ -99,74 +99,74 @@ impl KeptStreams {
         }
     }
 
-    /// The first space within reach where messages to this name are kept: one whose clients can come back for them, or
+    /// The first namespace within reach where messages to this name are kept: one whose clients can come back for them, or
     /// else one where they wait.
-    pub fn first_space(&self, reach: Reach, kind: Kind, name: &str) -> Option<Space> {
-        let readable = reach.spaces().find(|space| self.readable.contains(*space));
-        let waits = |space: &Space| kind == Kind::Uid && self.queues(*space, name);
-        readable.or_else(|| reach.spaces().find(waits))
+    pub fn first_namespace(&self, reach: Reach, kind: Kind, name: &str) -> Option<NamespaceId> {
+        let readable = reach.namespaces().find(|namespace| self.readable.contains(*namespace));
+        let waits = |namespace: &NamespaceId| kind == Kind::Uid && self.queues(*namespace, name);
+        readable.or_else(|| reach.namespaces().find(waits))
     }
 
     /// Whether and how a message is kept in this stream.
     pub fn what_to_keep(&self, of: Address<'_>, wish: Wish) -> Option<Keep> {
         let keep = self.rules.what_to_keep(of.kind, of.name, wish)?;
-        self.keeps_in(of.space, keep)
+        self.keeps_in(of.namespace, keep)
     }
 
-    /// How a message is kept in this space that the rules keep so: not at all where nobody can come back for it.
+    /// How a message is kept in this namespace that the rules keep so: not at all where nobody can come back for it.
     #[inline]
-    pub fn keeps_in(&self, space: Space, mut keep: Keep) -> Option<Keep> {
-        keep.queue &= self.queued.contains(space);
-        (keep.queue || self.readable.contains(space)).then_some(keep)
+    pub fn keeps_in(&self, namespace: NamespaceId, mut keep: Keep) -> Option<Keep> {
+        keep.queue &= self.queued.contains(namespace);
+        (keep.queue || self.readable.contains(namespace)).then_some(keep)
     }
 
-    /// Whether clients of this space follow streams.
+    /// Whether clients of this namespace follow streams.
     #[inline]
-    pub fn is_readable(&self, space: Space) -> bool {
-        self.readable.contains(space)
+    pub fn is_readable(&self, namespace: NamespaceId) -> bool {
+        self.readable.contains(namespace)
     }
 
     /// Whether what comes for a uid waits for its login.
-    pub fn queues(&self, space: Space, uid: &str) -> bool {
+    pub fn queues(&self, namespace: NamespaceId, uid: &str) -> bool {
         let keep = self.rules.what_to_keep(Kind::Uid, uid, Wish::AsRuled);
-        keep.is_some_and(|keep| keep.queue) && self.queued.contains(space)
+        keep.is_some_and(|keep| keep.queue) && self.queued.contains(namespace)
     }
 }
 
-fn readable(listeners: &[ListenerSpec]) -> SpaceSet {
-    SpaceSet::of(listeners, |spec| spec.codec == Codec::Events)
+fn readable(listeners: &[ListenerSpec]) -> NamespaceSet {
+    NamespaceSet::of(listeners, |spec| spec.codec == Codec::Events)
 }
 
-fn queued(listeners: &[ListenerSpec]) -> SpaceSet {
-    SpaceSet::of(listeners, |spec| {
+fn queued(listeners: &[ListenerSpec]) -> NamespaceSet {
+    NamespaceSet::of(listeners, |spec| {
         spec.binds && !matches!(spec.codec, Codec::Events | Codec::Http)
     })
 }
 
-/// Some of the spaces: a bit for each that has one in a [`Reach`], and a list of the others.
+/// Some of the namespaces: a bit for each that has one in a [`Reach`], and a list of the others.
 #[derive(Default)]
-struct SpaceSet {
+struct NamespaceSet {
     bits: u64,
-    others: Vec<Space>,
+    others: Vec<NamespaceId>,
 }
 
-impl SpaceSet {
-    fn of(listeners: &[ListenerSpec], wanted: impl Fn(&ListenerSpec) -> bool) -> SpaceSet {
-        let mut set = SpaceSet::default();
+impl NamespaceSet {
+    fn of(listeners: &[ListenerSpec], wanted: impl Fn(&ListenerSpec) -> bool) -> NamespaceSet {
+        let mut set = NamespaceSet::default();
         for spec in listeners.iter().filter(|spec| wanted(spec)) {
-            match spec.space.0 < u64::BITS {
-                true => set.bits |= 1 << spec.space.0,
-                false => set.others.push(spec.space),
+            match spec.namespace.0 < u64::BITS {
+                true => set.bits |= 1 << spec.namespace.0,
+                false => set.others.push(spec.namespace),
             }
         }
         set
     }
 
     #[inline]
-    fn contains(&self, space: Space) -> bool {
-        match space.0 < u64::BITS {
-            true => self.bits & 1 << space.0 != 0,
-            false => self.others.contains(&space),
+    fn contains(&self, namespace: NamespaceId) -> bool {
+        match namespace.0 < u64::BITS {
+            true => self.bits & 1 << namespace.0 != 0,
+            false => self.others.contains(&namespace),
         }
     }
 }

@@ -152,8 +152,8 @@ impl Host {
         if !input.fits(shard_part, spec.codec) {
             return Err(ArriveError::Listener);
         }
-        if let Some(space) = shard_part.entered
-            && space.0 >= self.local.namespaces.spaces()
+        if let Some(namespace) = shard_part.entered
+            && namespace.0 >= self.local.namespaces.count()
         {
             return Err(ArriveError::Namespace);
         }

@@ -12,13 +12,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ahash::AHashSet;
 
-use crate::ident::{Space, UidError, check_uid};
+use crate::ident::{NamespaceId, UidError, check_uid};
 
-/// A name space of uids and groups that was made while the server runs
+/// A namespace of uids and groups that was made while the server runs
 /// ([`Context::namespace`](super::Context::namespace)). The same on every core of that server, and nothing on another's.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Namespace {
-    pub(crate) space: Space,
+    pub(crate) id: NamespaceId,
 }
 
 /// Why there is no namespace of a name.
@@ -50,79 +50,79 @@ impl std::error::Error for NamespaceError {}
 
 /// A namespace by its name, in one block however many cores know it.
 #[derive(Clone)]
-struct NamedSpace(Arc<Entry>);
+struct NameEntry(Arc<Entry>);
 
 struct Entry {
-    space: Space,
+    namespace: NamespaceId,
     name: Box<str>,
 }
 
-impl Borrow<str> for NamedSpace {
+impl Borrow<str> for NameEntry {
     fn borrow(&self) -> &str {
         &self.0.name
     }
 }
 
-impl Hash for NamedSpace {
+impl Hash for NameEntry {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.0.name.hash(state);
     }
 }
 
-impl PartialEq for NamedSpace {
-    fn eq(&self, other: &NamedSpace) -> bool {
+impl PartialEq for NameEntry {
+    fn eq(&self, other: &NameEntry) -> bool {
         self.0.name == other.0.name
     }
 }
 
-impl Eq for NamedSpace {}
+impl Eq for NameEntry {}
 
 /// All namespaces of a server.
 pub struct Registry {
-    known: Mutex<AHashSet<NamedSpace>>,
-    /// So many spaces, the first ones, are the apps'.
+    known: Mutex<AHashSet<NameEntry>>,
+    /// So many namespaces, the first ones, are the apps'.
     apps: u32,
-    /// How many spaces there are, the apps' first.
-    spaces: AtomicU32,
+    /// How many namespaces there are, the apps' first.
+    namespaces: AtomicU32,
 }
 
 impl Registry {
-    /// Of a server whose apps have so many spaces.
+    /// Of a server whose apps have so many namespaces.
     pub fn new(apps: usize) -> Arc<Registry> {
         Arc::new(Registry {
             known: Mutex::default(),
             apps: apps as u32,
-            spaces: AtomicU32::new(apps as u32),
+            namespaces: AtomicU32::new(apps as u32),
         })
     }
 
-    /// How many of the spaces are the apps'.
+    /// How many of the namespaces are the apps'.
     pub fn apps(&self) -> usize {
         self.apps as usize
     }
 
-    /// How many spaces there are, the apps' counted: each number is less.
-    pub fn spaces(&self) -> u32 {
-        self.spaces.load(Ordering::Acquire)
+    /// How many namespaces there are, the apps' counted: each number is less.
+    pub fn count(&self) -> u32 {
+        self.namespaces.load(Ordering::Acquire)
     }
 
-    /// The namespace of this name, made if there is none and there may be one more than `most - 1` spaces.
-    fn find_or_make(&self, name: &str, most: usize) -> Result<NamedSpace, NamespaceError> {
+    /// The namespace of this name, made if there is none and there may be one more than `most - 1` namespaces.
+    fn find_or_make(&self, name: &str, most: usize) -> Result<NameEntry, NamespaceError> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = known.get(name) {
             return Ok(found.clone());
         }
         // Only changed here, under the lock.
-        let number = self.spaces();
+        let number = self.count();
         if number as usize >= most || number == u32::MAX {
             return Err(NamespaceError::Full(most));
         }
-        let named = NamedSpace(Arc::new(Entry {
-            space: Space(number),
+        let named = NameEntry(Arc::new(Entry {
+            namespace: NamespaceId(number),
             name: Box::from(name),
         }));
         known.insert(named.clone());
-        self.spaces.store(number + 1, Ordering::Release);
+        self.namespaces.store(number + 1, Ordering::Release);
         Ok(named)
     }
 }
@@ -131,7 +131,7 @@ impl Registry {
 pub struct Namespaces {
     registry: Arc<Registry>,
     /// What this core has found.
-    found: AHashSet<NamedSpace>,
+    found: AHashSet<NameEntry>,
     most: usize,
 }
 
@@ -149,20 +149,20 @@ impl Namespaces {
         self.most = most;
     }
 
-    pub fn spaces(&self) -> u32 {
-        self.registry.spaces()
+    pub fn count(&self) -> u32 {
+        self.registry.count()
     }
 
     pub fn find_or_make(&mut self, name: &str) -> Result<Namespace, NamespaceError> {
         if let Some(named) = self.found.get(name) {
-            let space = named.0.space;
-            return Ok(Namespace { space });
+            let id = named.0.namespace;
+            return Ok(Namespace { id });
         }
         check_uid(name).map_err(NamespaceError::Name)?;
         let named = self.registry.find_or_make(name, self.most)?;
-        let space = named.0.space;
+        let id = named.0.namespace;
         self.found.insert(named);
-        Ok(Namespace { space })
+        Ok(Namespace { id })
     }
 }
 
@@ -199,10 +199,10 @@ mod tests {
             cores.map(|core| core.join().expect("it makes them"))
         });
         assert_eq!(found[0], found[1]);
-        let mut numbers: Vec<u32> = found[0].iter().flatten().map(|one| one.space.0).collect();
+        let mut numbers: Vec<u32> = found[0].iter().flatten().map(|one| one.id.0).collect();
         numbers.sort_unstable();
         assert_eq!(numbers, Vec::from_iter(3..3 + COUNT));
-        assert_eq!(registry.spaces(), 3 + COUNT);
+        assert_eq!(registry.count(), 3 + COUNT);
     }
 
     #[test]
@@ -235,6 +235,6 @@ mod tests {
             let refused = namespaces.find_or_make(name);
             assert_eq!(refused, Err(NamespaceError::Name(error)), "{name:?}");
         }
-        assert_eq!(namespaces.spaces(), 1);
+        assert_eq!(namespaces.count(), 1);
     }
 }

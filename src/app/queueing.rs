@@ -9,7 +9,7 @@
 use super::following::PIECE;
 use super::host::Host;
 use super::local::Local;
-use crate::ident::{ConnId, Space};
+use crate::ident::{ConnId, NamespaceId};
 use crate::payload::Payload;
 use crate::shard::{Following, InFlight};
 use crate::streams::{Address, Position};
@@ -17,17 +17,17 @@ use crate::streams::{Address, Position};
 impl Local {
     /// A connection on a plain wire is bound: it is sent what has waited.
     pub(super) fn begin_queue(&mut self, connection: ConnId) {
-        let space = self.shard.connections.space_of(connection);
+        let namespace = self.shard.connections.namespace_of(connection);
         let Some(uid) = self.shard.connections.uid(connection) else {
             return;
         };
-        if self.streams.rules.is_empty() || !self.streams.queues(space, uid) {
+        if self.streams.rules.is_empty() || !self.streams.queues(namespace, uid) {
             return;
         }
-        let (of, now) = (Address::uid(space, uid), self.now);
+        let (of, now) = (Address::uid(namespace, uid), self.now);
         let top = self.streams.store.top(now, of);
         let after = self.streams.store.delivered(of);
-        let waits = after < top.offset || self.shard.in_flight.may_come_back(space, uid);
+        let waits = after < top.offset || self.shard.in_flight.may_come_back(namespace, uid);
         self.shard.take_from_queue(connection, after);
         if waits {
             let from = Position {
@@ -41,11 +41,11 @@ impl Local {
 
     /// Sends a piece of what has waited.
     pub(super) fn read_queue(&mut self, connection: ConnId, after: Position) {
-        let space = self.shard.connections.space_of(connection);
+        let namespace = self.shard.connections.namespace_of(connection);
         let Some(uid) = self.shard.connections.uid(connection).map(Box::<str>::from) else {
             return;
         };
-        let (of, now) = (Address::uid(space, &uid), self.now);
+        let (of, now) = (Address::uid(namespace, &uid), self.now);
         let store = &mut self.streams.store;
         let piece = store.read_what_is_there(now, of, after.offset, PIECE);
         let top = piece.top();
@@ -56,7 +56,7 @@ impl Local {
         let is_last = last >= top.offset;
         // First, for a connection that has too much by this puts it back.
         store.set_delivered(of, last);
-        let mut tops = |space, uid: &str| store.top(now, Address::uid(space, uid));
+        let mut tops = |namespace, uid: &str| store.top(now, Address::uid(namespace, uid));
         self.shard
             .catch_up(connection, 0, &messages, is_last, &mut tops);
         if !is_last {
@@ -64,19 +64,21 @@ impl Local {
         }
     }
 
-    /// A message at this offset has reached a connection of its uid, there or in another space.
-    pub(super) fn take_as_delivered(&mut self, space: Space, uid: &str, offset: u64) {
-        let of = Address::uid(space, uid);
+    /// A message at this offset has reached a connection of its uid, there or in another namespace.
+    pub(super) fn take_as_delivered(&mut self, namespace: NamespaceId, uid: &str, offset: u64) {
+        let of = Address::uid(namespace, uid);
         // What was there before and waits is read first, and this with it.
-        if self.streams.store.delivered(of) + 1 == offset && !self.shard.is_any_behind(space, uid) {
+        if self.streams.store.delivered(of) + 1 == offset
+            && !self.shard.is_any_behind(namespace, uid)
+        {
             self.streams.store.set_delivered(of, offset);
         }
     }
 
     /// A connection has left its uid, and its peer has everything up to this offset.
-    fn put_back(&mut self, space: Space, uid: &str, after: u64) {
-        let (of, now) = (Address::uid(space, uid), self.now);
-        match self.shard.lowest_in_flight(space, uid) {
+    fn put_back(&mut self, namespace: NamespaceId, uid: &str, after: u64) {
+        let (of, now) = (Address::uid(namespace, uid), self.now);
+        match self.shard.lowest_in_flight(namespace, uid) {
             None => self.streams.store.put_back(of, after),
             Some((other, first)) if after < first => {
                 let top = self.streams.store.top(now, of);
@@ -114,7 +116,8 @@ impl Host {
     /// What a connection was sent that has left its uid, but for so many bytes at the end.
     pub fn put_back(&mut self, mut in_flight: InFlight, outstanding: usize) {
         let after = in_flight.acknowledge(outstanding);
-        self.local.put_back(in_flight.space, &in_flight.uid, after);
+        self.local
+            .put_back(in_flight.namespace, &in_flight.uid, after);
     }
 
     /// Messages that the core's streams keep.

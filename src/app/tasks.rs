@@ -115,8 +115,8 @@ impl TaskCalls<'_> {
     }
 
     /// How many namespaces the server has; each number is less.
-    pub fn spaces(&self) -> u32 {
-        self.0.local.namespaces.spaces()
+    pub fn namespaces(&self) -> u32 {
+        self.0.local.namespaces.count()
     }
 
     /// The core that has what is called so: a uid's connections, what is known of an id.

@@ -11,7 +11,7 @@ impl App for Echo {
     type Session = ();
     type Note = ();
 
-    const SPACE: &'static str = "echo";
+    const NAMESPACE: &'static str = "echo";
     const LOGIN: Login = Login::Never;
 
     /// Nothing is kept of a connection.

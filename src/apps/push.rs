@@ -14,7 +14,7 @@ impl App for Push {
     type Session = ();
     type Note = ();
 
-    const SPACE: &'static str = "push";
+    const NAMESPACE: &'static str = "push";
     /// A push client sends to nobody.
     const REACH: &'static [&'static str] = &[];
 

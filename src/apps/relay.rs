@@ -44,7 +44,7 @@ impl App for Relay {
     type Session = ();
     type Note = ();
 
-    const SPACE: &'static str = "relay";
+    const NAMESPACE: &'static str = "relay";
 
     /// Nothing is kept of a connection.
     fn pack(&self, _: &()) -> Option<Vec<u8>> {

@@ -12,7 +12,7 @@ use crate::ident::CoreId;
 /// How many cores one server may have: each pair of them has a counter on a cache line of its own.
 pub const CORES_MAX: usize = 1024;
 
-/// Maps uids to their home cores. The space is no part of the hash: all that is called one uid
+/// Maps uids to their home cores. The namespace is no part of the hash: all that is called one uid
 /// lives on one core, whichever app speaks of it.
 #[derive(Clone, Debug)]
 pub struct Route {

@@ -119,7 +119,7 @@ keys! {
         |s| SettingSlot::Count(&mut s.config.groups_per_connection_max, 0..=COUNT_MAX),
         "Groups that one connection may be in; a further join is refused";
     full live "namespaces_max" => |s| SettingSlot::Count(&mut s.config.namespaces_max, 1..=COUNT_MAX),
-        "Name spaces of uids and groups, the apps' own and those they make; one more is an error";
+        "Namespaces of uids and groups, the apps' own and those they make; one more is an error";
     full live "messages_per_second_max" =>
         |s| SettingSlot::Count(&mut s.config.messages_per_second_max, 0..=COUNT_MAX),
         "Messages a second from one client; more closes it with 1008; 0: any number";

@@ -100,7 +100,7 @@ pub struct Config {
     pub connections_per_uid_max: usize,
     /// Groups that one connection may be in; a further join is refused.
     pub groups_per_connection_max: usize,
-    /// Name spaces that the server may have, the apps' own and those made while it runs
+    /// Namespaces that the server may have, the apps' own and those made while it runs
     /// ([`Context::namespace`](crate::app::Context::namespace)); one more is an error to the app that asks for it. None is
     /// ever taken away.
     pub namespaces_max: usize,

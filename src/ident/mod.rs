@@ -5,10 +5,10 @@ mod reach;
 use std::fmt;
 
 #[cfg(not(feature = "internals"))]
-pub(crate) use reach::{Reach, Space};
+pub(crate) use reach::{NamespaceId, Reach};
 #[cfg(feature = "internals")]
 #[doc(hidden)]
-pub use reach::{Reach, Space};
+pub use reach::{NamespaceId, Reach};
 
 /// Longest uid or group name in bytes.
 pub const UID_BYTES_MAX: usize = 128;
@@ -140,7 +140,7 @@ fn is_plain(uid: &str) -> bool {
     const TOPS: u64 = ONES << 7;
     let (words, tail) = uid.as_bytes().as_chunks();
     // Eight bytes at a time. Where no top bit is set, nothing is carried or borrowed from byte to byte:
-    // adding one sets it for 0x7f alone, and, once set, taking away a space's value keeps it for those
+    // adding one sets it for 0x7f alone, and, once set, taking away a namespace's value keeps it for those
     // that are no less.
     let plain = words
         .iter()

@@ -116,7 +116,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::ident::Space;
+    use crate::ident::NamespaceId;
     use crate::migration::{Counted, Input};
     use crate::payload::Message;
     use crate::protocol::{Codec, Decoder};
@@ -130,7 +130,7 @@ mod tests {
             message_bytes_max: 1_000,
             outbox_bytes_max: 1_000,
             compress: true,
-            ..ListenerSpec::new(0, Codec::WebSocket, Space(0))
+            ..ListenerSpec::new(0, Codec::WebSocket, NamespaceId(0))
         };
         let mut shard = Shard::new(&Config::default(), Rc::from([spec]), 1);
         shard.clock.set_now(500);

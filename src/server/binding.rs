@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::layout::{Layout, Listeners, SiteListener};
 use super::listen::{Listen, Listening};
-use super::spaces::Spaces;
+use super::namespaces::NamespaceNumbers;
 use super::start_error;
 use crate::config::Config;
 use crate::net::admission::Pool;
@@ -29,7 +29,7 @@ pub struct Bound {
 /// Binds every listener once a core. The first core's decides the port where 0 was asked for.
 pub fn bind_all(
     listeners: &Listeners,
-    spaces: &Spaces,
+    namespaces: &NamespaceNumbers,
     cores: usize,
     config: &Config,
 ) -> io::Result<(Vec<Bound>, Vec<Listening>)> {
@@ -62,10 +62,10 @@ pub fn bind_all(
             address = listener.address()?;
             of_core.listeners.push(listener);
         }
-        let space = spec.map_or(SITE, |spec| spaces.name(spec.space));
+        let namespace = spec.map_or(SITE, |spec| namespaces.name(spec.namespace));
         let scheme = scheme(spec.map_or(Codec::Http, |spec| spec.codec));
         listening.push(Listening {
-            space,
+            namespace,
             url: format!("{scheme}://{address}"),
             address,
         });
@@ -143,10 +143,10 @@ pub fn to_json(listening: &[Listening], layout: &Layout, tokens: bool) -> String
         .iter()
         .zip(&layout.specs)
         .zip(&layout.doors)
-        .filter(|((one, _), _)| one.space != SITE)
+        .filter(|((one, _), _)| one.namespace != SITE)
         .map(|((one, spec), door)| {
             let token = spec.proves || tokens && door.pool == Pool::BackEnds;
-            json!({"app": one.space, "url": one.url, "token": token})
+            json!({"app": one.namespace, "url": one.url, "token": token})
         })
         .collect();
     format!("{}\n", serde_json::Value::from(apps))
@@ -154,6 +154,6 @@ pub fn to_json(listening: &[Listening], layout: &Layout, tokens: bool) -> String
 
 /// The listeners by number, and when the server started, for its metrics.
 pub fn facts(listening: &[Listening]) -> Arc<Facts> {
-    let listeners = listening.iter().map(|one| (one.space, one.url.clone()));
+    let listeners = listening.iter().map(|one| (one.namespace, one.url.clone()));
     Arc::new(Facts::new(listeners.collect()))
 }

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use super::layout::{AppListener, Listeners, SiteListener};
 use super::listen::{Listen, Listens};
+use super::namespaces::NamespaceNumbers;
 use super::plan::MakeApp;
 use super::reload::Reload;
-use super::spaces::Spaces;
 use crate::app::hosted::Hosting;
 use crate::app::{App, Login, Peers, WhenFlawed, WhenFull};
 use crate::auth::backend_tokens::BackendTokens;
 use crate::config::{Auth, Config, ListenerLimits, OUTBOX_MESSAGE_COST, UNIT_HEAD_BYTES, Webhooks};
-use crate::ident::{Reach, Space};
+use crate::ident::{NamespaceId, Reach};
 use crate::net::admission::{CLIENTS_TOGETHER, EntryRules, HTTP_TOGETHER, Pool};
 use crate::net::http::Site;
 use crate::net::rates::Rate;
@@ -31,7 +31,7 @@ pub type OnReload = Box<dyn FnMut(&Reload) + Send>;
 /// # use ringpost::app::{App, Context}; use ringpost::{Config, Message, Server};
 /// # struct Shout;
 /// # impl App for Shout {
-/// #     type Session = (); type Note = (); const SPACE: &'static str = "shout";
+/// #     type Session = (); type Note = (); const NAMESPACE: &'static str = "shout";
 /// #     fn on_connect(&mut self, _: &mut Context<'_, Self>) {}
 /// #     fn on_message(&mut self, _: &mut Context<'_, Self>, _: &mut (), _: Message<'_>) {}
 /// # }
@@ -43,7 +43,7 @@ pub type OnReload = Box<dyn FnMut(&Reload) + Send>;
 #[must_use = "a server serves when it is run or started"]
 pub struct Server {
     pub(super) config: Config,
-    pub(super) spaces: Spaces,
+    pub(super) namespaces: NamespaceNumbers,
     pub(super) apps: Vec<(MakeApp, Reach)>,
     pub(super) listeners: Listeners,
     /// Who may push by a site.
@@ -60,7 +60,7 @@ impl Server {
     pub fn new(config: Config) -> Server {
         Server {
             config,
-            spaces: Spaces::default(),
+            namespaces: NamespaceNumbers::default(),
             apps: Vec::new(),
             listeners: Listeners::default(),
             backend_tokens: BackendTokens::default(),
@@ -77,9 +77,9 @@ impl Server {
         listens: impl Listens,
         make: impl Fn() -> A + Send + Sync + 'static,
     ) -> Server {
-        let added = self.add_app(make).and_then(|(number, space)| {
+        let added = self.add_app(make).and_then(|(number, namespace)| {
             let mut listens = listens.listens().into_iter();
-            listens.try_for_each(|listen| self.add_listener::<A>(number, space, listen))
+            listens.try_for_each(|listen| self.add_listener::<A>(number, namespace, listen))
         });
         self.unless_mistaken(added)
     }
@@ -125,31 +125,31 @@ impl Server {
         self
     }
 
-    /// Adds an app, which has this number and this space.
+    /// Adds an app, which has this number and this namespace.
     fn add_app<A: App>(
         &mut self,
         make: impl Fn() -> A + Send + Sync + 'static,
-    ) -> Result<(u8, Space), String> {
-        let space = self.spaces.number(A::SPACE);
-        let reach = self.spaces.reach(A::REACH)?;
+    ) -> Result<(u8, NamespaceId), String> {
+        let namespace = self.namespaces.number(A::NAMESPACE);
+        let reach = self.namespaces.reach(A::REACH)?;
         check_names(A::HEADERS)?;
         let number = u8::try_from(self.apps.len()).map_err(|_| "a server has at most 256 apps")?;
         let make: MakeApp = Arc::new(move |at, reach| Box::new(Hosting::new(make(), at, reach)));
         self.apps.push((make, reach));
-        Ok((number, space))
+        Ok((number, namespace))
     }
 
     /// Adds one of an app's listeners.
     fn add_listener<A: App>(
         &mut self,
         app: u8,
-        space: Space,
+        namespace: NamespaceId,
         listen: Listen,
     ) -> Result<(), String> {
         let Some(codec) = listen.codec()? else {
             return Err("an app's listener is websocket://, text:// or frame://".into());
         };
-        let spec = self.spec::<A>(app, space, codec, &listen)?;
+        let spec = self.spec::<A>(app, namespace, codec, &listen)?;
         if codec == Codec::Events {
             return Ok(self.listeners.take_events(spec)?);
         }
@@ -177,7 +177,7 @@ impl Server {
     fn spec<A: App>(
         &self,
         app: u8,
-        space: Space,
+        namespace: NamespaceId,
         codec: Codec,
         listen: &Listen,
     ) -> Result<ListenerSpec, String> {
@@ -195,7 +195,7 @@ impl Server {
         Ok(ListenerSpec {
             app,
             codec,
-            space,
+            namespace,
             binds: A::LOGIN != Login::Never,
             optional: A::LOGIN == Login::Optional,
             proves: A::LOGIN == Login::Required && config.auth != Auth::None,
@@ -231,7 +231,7 @@ impl Server {
             None => {}
             Some(_) => return Err("a site's listener is http://".into()),
         }
-        let reach = self.spaces.reach(site.reach)?;
+        let reach = self.namespaces.reach(site.reach)?;
         let rate = Rate {
             messages_per_second: listen.limits.messages_per_second_max.unwrap_or(0),
             bytes_per_second: listen.limits.bytes_per_second_max.unwrap_or(0),
@@ -276,7 +276,7 @@ impl Reload {
     /// to lower limits on their number from then on, while those that are there stay; times and sizes hold for all.
     pub fn apply(&self, mut server: Server) -> io::Result<()> {
         server.check()?;
-        server.spaces.check(server.config.namespaces_max)?;
+        server.namespaces.check(server.config.namespaces_max)?;
         let layout = server.listeners.layout()?;
         self.take_over(server.config, layout, &server.backend_tokens)
     }

@@ -9,8 +9,8 @@ use std::io;
 use std::sync::Arc;
 
 use super::listen::{Listen, Listening};
-use super::spaces::Spaces;
-use crate::ident::{Reach, Space};
+use super::namespaces::NamespaceNumbers;
+use crate::ident::{NamespaceId, Reach};
 use crate::net::admission::{CLIENTS_TOGETHER, EntryRules, Pool};
 use crate::net::http::{EventsListener, Roles, ServedSite, Site};
 use crate::net::rates::Rate;
@@ -72,7 +72,7 @@ impl Layout {
     /// Whether it has the same listeners, with the same apps, as another.
     pub fn has_listeners_of(&self, other: &Layout) -> bool {
         let same = |(own, other): (&ListenerSpec, &ListenerSpec)| {
-            own.app == other.app && own.space == other.space && own.binds == other.binds
+            own.app == other.app && own.namespace == other.namespace && own.binds == other.binds
         };
         self.urls == other.urls
             && self.specs.len() == other.specs.len()
@@ -208,7 +208,7 @@ impl Listeners {
     }
 
     /// Adds the apps' listeners at paths of sites to what is listened on.
-    pub fn add_mounts(&self, spaces: &Spaces, listening: &mut Vec<Listening>) {
+    pub fn add_mounts(&self, namespaces: &NamespaceNumbers, listening: &mut Vec<Listening>) {
         for mount in &self.mounts {
             let Ok(at) = self.site_of(&mount.listen) else {
                 continue;
@@ -216,7 +216,7 @@ impl Listeners {
             let address = listening[self.apps.len() + at].address;
             let path = mount.listen.path().unwrap_or_default();
             listening.push(Listening {
-                space: spaces.name(mount.spec.space),
+                namespace: namespaces.name(mount.spec.namespace),
                 url: format!("ws://{address}{path}"),
                 address,
             });
@@ -229,14 +229,14 @@ fn wrong(listen: &Listen, text: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, text)
 }
 
-/// What connections of a site are until they are another listener's. They have no app, and are in no space.
+/// What connections of a site are until they are another listener's. They have no app, and are in no namespace.
 fn site_spec(number: u16) -> ListenerSpec {
     ListenerSpec {
         pauses: true,
         message_bytes_max: 0,
         outbox_bytes_max: ANSWERS_BYTES_MAX,
         shown: number,
-        ..ListenerSpec::new(u8::MAX, Codec::Http, Space(0))
+        ..ListenerSpec::new(u8::MAX, Codec::Http, NamespaceId(0))
     }
 }
 
@@ -253,7 +253,7 @@ mod tests {
     impl App for Silent {
         type Session = ();
         type Note = ();
-        const SPACE: &'static str = "silent";
+        const NAMESPACE: &'static str = "silent";
 
         fn on_connect(&mut self, _: &mut Context<'_, Self>) {}
 

@@ -138,8 +138,8 @@ impl<L: Into<Listen>, const N: usize> Listens for [L; N] {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Listening {
-    /// The space of its app; `http` for a site.
-    pub space: &'static str,
+    /// The namespace of its app; `http` for a site.
+    pub namespace: &'static str,
     /// The URL as a client uses it: `ws://`, `text://`, `frame://` or `http://`, and the actual port.
     pub url: String,
     /// The address it is bound to.

@@ -19,8 +19,8 @@ pub(crate) struct Parts {
     pub specs: Vec<ListenerSpec>,
     /// As they were asked for, of all but the clients' that listen by sites.
     pub urls: Vec<String>,
-    /// How many name spaces the apps have.
-    pub spaces: usize,
+    /// How many namespaces the apps have.
+    pub namespaces: usize,
     apps: Vec<(MakeApp, Reach)>,
     keyring: Option<Arc<Keyring>>,
 }
@@ -29,14 +29,14 @@ impl Server {
     /// Takes it apart. The first mistake in what was asked for is an error, as at its start.
     pub(crate) fn into_parts(mut self) -> io::Result<Parts> {
         self.check()?;
-        self.spaces.check(self.config.namespaces_max)?;
+        self.namespaces.check(self.config.namespaces_max)?;
         let keyring = Keyring::open(&self.config)?;
         let Layout { specs, urls, .. } = self.listeners.layout()?;
         Ok(Parts {
             specs,
             urls,
             keyring,
-            spaces: self.spaces.count(),
+            namespaces: self.namespaces.count(),
             apps: self.apps,
             config: self.config,
         })

@@ -37,7 +37,7 @@ pub struct Plan {
     pub exhausted: Arc<SharedLogLimiter>,
     /// When what rates count in began, on every core.
     pub started: Instant,
-    /// Of namespaces; the apps' spaces are the first.
+    /// Of namespaces; the apps' namespaces are the first.
     pub registry: Arc<Registry>,
     pub apps: Vec<(MakeApp, Reach)>,
     pub backend_tokens: BackendTokens,

@@ -38,7 +38,7 @@ impl Server {
     pub fn run(self) -> io::Result<()> {
         self.run_with(|running| {
             for one in running.listening() {
-                info!(app = one.space, url = one.url, "listening");
+                info!(app = one.namespace, url = one.url, "listening");
             }
         })
     }

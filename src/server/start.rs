@@ -44,7 +44,7 @@ impl Server {
         let cpus = core_affinity::get_core_ids().unwrap_or_default();
         let cores = core_count(&self.config, cpus.len())?;
         let descriptors = Descriptors::find(&self, cores)?;
-        self.spaces.check(self.config.namespaces_max)?;
+        self.namespaces.check(self.config.namespaces_max)?;
         let keyring = Keyring::open(&self.config)?;
         let layout = Arc::new(self.listeners.layout()?);
         let target = WebhookTarget::open(&self.webhooks)?;
@@ -73,7 +73,7 @@ impl Server {
             counters: Arc::new(ConnectionCounters::new(descriptors.room)),
             exhausted: Arc::new(SharedLogLimiter::new()),
             started: Instant::now(),
-            registry: Registry::new(self.spaces.count()),
+            registry: Registry::new(self.namespaces.count()),
             apps: self.apps,
             backend_tokens: self.backend_tokens,
             keyring,
@@ -104,12 +104,12 @@ impl Server {
     fn bind(&self, cores: usize) -> io::Result<(Vec<Bound>, Vec<Listening>)> {
         let listeners = &self.listeners;
         let (bound, mut listening) =
-            binding::bind_all(listeners, &self.spaces, cores, &self.config)?;
+            binding::bind_all(listeners, &self.namespaces, cores, &self.config)?;
         if self.backend_tokens.is_empty() {
             let of_sites = &listening[listeners.apps.len()..];
             binding::keep_sites_to_loopback(of_sites, &listeners.sites)?;
         }
-        listeners.add_mounts(&self.spaces, &mut listening);
+        listeners.add_mounts(&self.namespaces, &mut listening);
         Ok((bound, listening))
     }
 }

@@ -36,7 +36,7 @@ impl WebhookDelivery {
             return Ok((WebhookDelivery { thread, current }, None));
         };
         let listeners = listening.iter().map(|one| ListenerName {
-            app: one.space,
+            app: one.namespace,
             url: one.url.clone(),
         });
         let (reporting, queue) =

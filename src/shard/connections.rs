@@ -13,18 +13,18 @@ use super::slot::{Binding, Peer, Phase, Slot};
 use super::wheel::Tick;
 use crate::close::CloseReason;
 use crate::config::{OUTBOX_MESSAGE_COST, UNIT_HEAD_BYTES};
-use crate::ident::{ConnId, Reach, Space};
+use crate::ident::{ConnId, NamespaceId, Reach};
 use crate::pages::Pages;
 use crate::payload::Message;
 use crate::protocol::Codec;
 use crate::protocol::websocket::extension::Window;
 
-/// No space has this number.
-const NONE: Space = Space(u32::MAX);
+/// No namespace has this number.
+const NONE: NamespaceId = NamespaceId(u32::MAX);
 
-/// The space that the connection of a slot has entered.
+/// The namespace that the connection of a slot has entered.
 #[derive(Clone, Copy)]
-pub struct Entered(Space);
+pub struct Entered(NamespaceId);
 
 impl Default for Entered {
     fn default() -> Entered {
@@ -53,7 +53,7 @@ pub struct Connections {
     accepted: Pages<u32>,
     /// The generation of the latest connection. Each has another, so a slot need not remember its last.
     generation: u32,
-    /// The spaces of those that are not in their listener's.
+    /// The namespaces of those that are not in their listener's.
     entered: Pages<Entered>,
     /// How many ask by HTTP, those closing included.
     pub(super) http: usize,
@@ -92,7 +92,7 @@ impl Connections {
         id
     }
 
-    /// How many have entered a space.
+    /// How many have entered a namespace.
     #[cfg(all(test, not(loom)))]
     pub(super) fn entries(&self) -> usize {
         self.entered.len()
@@ -194,20 +194,20 @@ impl Connections {
         self.accepted.get(id.slot).copied().unwrap_or(0)
     }
 
-    /// The space of a live connection.
-    pub fn space_of(&self, id: ConnId) -> Space {
-        self.entered(id).unwrap_or(self.spec(id).space)
+    /// The namespace of a live connection.
+    pub fn namespace_of(&self, id: ConnId) -> NamespaceId {
+        self.entered(id).unwrap_or(self.spec(id).namespace)
     }
 
     /// The one it has entered, if any.
-    pub fn entered(&self, id: ConnId) -> Option<Space> {
-        let Entered(space) = *self.entered.get(id.slot)?;
-        (space != NONE).then_some(space)
+    pub fn entered(&self, id: ConnId) -> Option<NamespaceId> {
+        let Entered(namespace) = *self.entered.get(id.slot)?;
+        (namespace != NONE).then_some(namespace)
     }
 
-    pub(super) fn set_entered(&mut self, id: ConnId, space: Option<Space>) {
-        if let Some(space) = space {
-            *self.entered.claim(id.slot) = Entered(space);
+    pub(super) fn set_entered(&mut self, id: ConnId, namespace: Option<NamespaceId>) {
+        if let Some(namespace) = namespace {
+            *self.entered.claim(id.slot) = Entered(namespace);
         }
     }
 
@@ -399,9 +399,9 @@ impl Connections {
 
     /// The largest message that each connection within reach has room for when nothing waits for it.
     pub fn message_bytes_max(&self, reach: Reach) -> usize {
-        let spaces: Vec<Space> = reach.spaces().collect();
+        let namespaces: Vec<NamespaceId> = reach.namespaces().collect();
         let within = self.listeners.iter();
-        let within = within.filter(|spec| !spec.pauses && spaces.contains(&spec.space));
+        let within = within.filter(|spec| !spec.pauses && namespaces.contains(&spec.namespace));
         let rooms = within.map(|spec| spec.outbox_bytes_max);
         rooms.min().map_or(usize::MAX, |room| {
             room.saturating_sub(UNIT_HEAD_BYTES + OUTBOX_MESSAGE_COST)
@@ -410,9 +410,9 @@ impl Connections {
 
     /// Whether each of them has room for this one, whose bytes may become more in its codec.
     pub fn has_room_for(&self, reach: Reach, message: Message<'_>) -> bool {
-        let spaces: Vec<Space> = reach.spaces().collect();
+        let namespaces: Vec<NamespaceId> = reach.namespaces().collect();
         let within = self.listeners.iter();
-        let mut within = within.filter(|spec| !spec.pauses && spaces.contains(&spec.space));
+        let mut within = within.filter(|spec| !spec.pauses && namespaces.contains(&spec.namespace));
         within.all(|spec| {
             // No codec makes eight times as much of a message, so a small one need not be looked at.
             message.len() < spec.outbox_bytes_max / 8

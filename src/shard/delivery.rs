@@ -103,9 +103,9 @@ impl Shard {
     /// Queues for every connection of the uid within reach, and says for how many.
     pub fn send_to_uid(&mut self, reach: Reach, uid: &str, message: Message<'_>) -> u32 {
         let mut reached = 0;
-        for space in reach.spaces() {
+        for namespace in reach.namespaces() {
             let mut receivers = self.receivers.take();
-            receivers.extend(self.uids.get(&self.connections.slots, space, uid));
+            receivers.extend(self.uids.get(&self.connections.slots, namespace, uid));
             reached += match receivers[..] {
                 [] => 0,
                 [only] => {
@@ -136,8 +136,8 @@ impl Shard {
         let mut fanout = Fanout::new(message);
         let mut receivers = self.receivers.take();
         let each = uids.iter().map(|uid| {
-            for space in reach.spaces() {
-                receivers.extend(self.uids.get(&self.connections.slots, space, uid));
+            for namespace in reach.namespaces() {
+                receivers.extend(self.uids.get(&self.connections.slots, namespace, uid));
             }
             self.fan_out(&mut receivers, &mut fanout, Dirty::Urgent)
         });
@@ -148,9 +148,9 @@ impl Shard {
 
     /// How many of them are in a group.
     pub fn count_group(&self, reach: Reach, group: &str) -> usize {
-        let groups = reach.spaces();
+        let groups = reach.namespaces();
         groups
-            .filter_map(|space| self.groups.look(space, group))
+            .filter_map(|namespace| self.groups.look(namespace, group))
             .map(|(count, _)| count)
             .sum()
     }
@@ -158,8 +158,8 @@ impl Shard {
     /// Queues for everybody within reach, and says for how many.
     pub fn send_to_everybody(&mut self, reach: Reach, message: Message<'_>) -> u32 {
         let mut receivers = self.receivers.take();
-        for space in reach.spaces() {
-            receivers.extend_from_slice(self.everybody.of(space));
+        for namespace in reach.namespaces() {
+            receivers.extend_from_slice(self.everybody.of(namespace));
         }
         let reached = self.fan_out(&mut receivers, &mut Fanout::new(message), Dirty::Bulk);
         self.receivers.put_back(receivers);
@@ -178,8 +178,8 @@ impl Shard {
         let mut receivers = self.receivers.take();
         let mut fanout = Fanout::new(message);
         let mut reached = 0;
-        for space in reach.spaces() {
-            let found = self.groups.members(space, group, &mut receivers);
+        for namespace in reach.namespaces() {
+            let found = self.groups.members(namespace, group, &mut receivers);
             fanout.refresh = found.filter(|_| refresh);
             reached += self.fan_out(&mut receivers, &mut fanout, Dirty::Bulk);
         }

@@ -1,13 +1,13 @@
-//! Which spaces connections are in that are not their listener's: those that their app has had them enter.
+//! Which namespaces connections are in that are not their listener's: those that their app has had them enter.
 //!
-//! Kept beside the slots, so that a connection in its listener's own space pays nothing. Bound: four bytes a connection,
+//! Kept beside the slots, so that a connection in its listener's own namespace pays nothing. Bound: four bytes a connection,
 //! in pages.
 
 use std::fmt;
 
 use super::slot::Phase;
 use super::{ConnId, Shard};
-use crate::ident::Space;
+use crate::ident::NamespaceId;
 
 /// Why a connection cannot enter a namespace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,11 +36,11 @@ impl fmt::Display for EnterError {
 impl std::error::Error for EnterError {}
 
 impl Shard {
-    /// Puts a connection that is not where it stays yet into this space.
-    pub fn enter(&mut self, id: ConnId, space: Space) -> Result<(), EnterError> {
+    /// Puts a connection that is not where it stays yet into this namespace.
+    pub fn enter(&mut self, id: ConnId, namespace: NamespaceId) -> Result<(), EnterError> {
         let slot = self.connections.get(id).ok_or(EnterError::NoConnection)?;
         match slot.phase {
-            Phase::Open => self.connections.set_entered(id, Some(space)),
+            Phase::Open => self.connections.set_entered(id, Some(namespace)),
             // One that never binds is at home before its app has heard of it: until there is a session, that is.
             Phase::Home if slot.session == u32::MAX && slot.uid.is_none() => {
                 let groups = slot.groups.as_ref();
@@ -48,7 +48,7 @@ impl Shard {
                     return Err(EnterError::InGroup);
                 }
                 self.forget(id);
-                self.connections.set_entered(id, Some(space));
+                self.connections.set_entered(id, Some(namespace));
                 self.settle(id);
             }
             Phase::Home => return Err(EnterError::AtHome),

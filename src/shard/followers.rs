@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::limits::LIST_KEPT;
-use crate::ident::{ConnId, Space};
+use crate::ident::{ConnId, NamespaceId};
 use crate::payload::Payload;
 use crate::streams::{Gap, Kind, Position, Positions};
 
@@ -176,8 +176,8 @@ pub struct Followers {
     of: AHashMap<u32, Box<Following>>,
     /// Those that are not abreast everywhere.
     behind: AHashSet<u32>,
-    /// The last kept message for everybody, by space: all that are abreast have got it.
-    all: AHashMap<Space, Position>,
+    /// The last kept message for everybody, by namespace: all that are abreast have got it.
+    all: AHashMap<NamespaceId, Position>,
     /// Those to be read on for when their outboxes are empty.
     waiting: AHashSet<u32>,
     /// Whose are.
@@ -185,7 +185,7 @@ pub struct Followers {
 }
 
 /// What is known of the streams of uids.
-pub type Tops<'a> = &'a mut dyn FnMut(Space, &str) -> Position;
+pub type Tops<'a> = &'a mut dyn FnMut(NamespaceId, &str) -> Position;
 
 impl Followed {
     pub fn is_of(&self, marked: Marked<'_>) -> bool {
@@ -288,13 +288,13 @@ impl Followers {
     }
 
     /// The position of everybody's stream that all here have reached, if anything of it was ever kept.
-    pub fn all_seen(&self, space: Space) -> Option<Position> {
-        self.all.get(&space).copied()
+    pub fn all_seen(&self, namespace: NamespaceId) -> Option<Position> {
+        self.all.get(&namespace).copied()
     }
 
     /// Everybody's stream has come this far here.
-    pub fn see_all(&mut self, space: Space, position: Position) {
-        self.all.insert(space, position);
+    pub fn see_all(&mut self, namespace: NamespaceId, position: Position) {
+        self.all.insert(namespace, position);
     }
 
     /// Has it be told when its outbox is empty.

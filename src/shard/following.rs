@@ -45,7 +45,7 @@ impl Shard {
 
     /// The positions of a connection as its client keeps them.
     fn positions(&self, id: ConnId, tops: Tops<'_>) -> String {
-        let space = self.connections.space_of(id);
+        let namespace = self.connections.namespace_of(id);
         let mut text = String::new();
         let mut push = |position: Position| {
             if !text.is_empty() {
@@ -65,9 +65,12 @@ impl Shard {
                     }
                 }
             }
-            None => push(tops(space, self.connections.uid(id).unwrap_or_default())),
+            None => push(tops(
+                namespace,
+                self.connections.uid(id).unwrap_or_default(),
+            )),
         }
-        if !has_all && let Some(all) = self.followers.all_seen(space) {
+        if !has_all && let Some(all) = self.followers.all_seen(namespace) {
             push(all);
         }
         text
@@ -103,7 +106,7 @@ impl Shard {
             return;
         }
         // Everybody's stream may have come further, or less far, where the other uid is at home.
-        let all = self.followers.all_seen(self.connections.space_of(id));
+        let all = self.followers.all_seen(self.connections.namespace_of(id));
         if self.following(id).is_none() {
             let of_uid_alone = Box::new(Following::of_client(&[], None));
             self.followers.follow(id.slot, of_uid_alone);
@@ -221,7 +224,7 @@ impl Shard {
         if !following.begun || !following.streams.iter().all(Followed::is_abreast) {
             return;
         }
-        let all = self.followers.all_seen(self.connections.space_of(id));
+        let all = self.followers.all_seen(self.connections.namespace_of(id));
         let is_plain = match &following.streams[..] {
             [own] => own.kind == Kind::Uid,
             [own, last] => (own.kind, last.kind) == (Kind::Uid, Kind::All) && last.position == all,
@@ -401,7 +404,7 @@ impl Shard {
         }
         let kept = marked.mark.filter(|mark| mark.kept);
         let message = marked.payload.message();
-        let all = self.followers.all_seen(self.connections.space_of(id));
+        let all = self.followers.all_seen(self.connections.namespace_of(id));
         let all = all.filter(|_| marked.kind == Kind::All);
         let most = self
             .connections

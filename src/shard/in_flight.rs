@@ -12,14 +12,14 @@ use ahash::AHashMap;
 
 use super::limits::LIST_KEPT;
 use crate::ident::ConnId;
-use crate::ident::Space;
+use crate::ident::NamespaceId;
 
 /// See the module.
 const LOOK_AT: usize = 64;
 
 /// What one connection was sent of its uid's queue.
 pub struct InFlight {
-    pub space: Space,
+    pub namespace: NamespaceId,
     pub uid: Box<str>,
     /// It is sent everything that follows this offset.
     pub first: u64,
@@ -35,9 +35,9 @@ pub struct InFlight {
 
 impl InFlight {
     /// One that is sent what follows this offset.
-    pub fn new(space: Space, uid: Box<str>, first: u64) -> InFlight {
+    pub fn new(namespace: NamespaceId, uid: Box<str>, first: u64) -> InFlight {
         InFlight {
-            space,
+            namespace,
             uid,
             first,
             sent: first,
@@ -164,8 +164,8 @@ impl InFlightTable {
     }
 
     /// Whether something may come back to a uid's queue.
-    pub fn may_come_back(&self, space: Space, uid: &str) -> bool {
+    pub fn may_come_back(&self, namespace: NamespaceId, uid: &str) -> bool {
         let mut left = self.left.iter();
-        left.any(|(_, one)| one.space == space && *one.uid == *uid)
+        left.any(|(_, one)| one.namespace == namespace && *one.uid == *uid)
     }
 }

@@ -17,7 +17,7 @@ impl Shard {
             if slot.phase == Phase::Free {
                 assert!(
                     self.connections.entered(id).is_none(),
-                    "nobody has entered a space"
+                    "nobody has entered a namespace"
                 );
                 assert!(slot.outbox.is_empty(), "a free slot holds an outbox");
                 continue;
@@ -30,10 +30,10 @@ impl Shard {
             };
             let waits = !slot.outbox.is_empty() && !slot.blocked;
             assert!(!waits || slot.dirty != Dirty::Clean, "nobody will write it");
-            let space = self.connections.space_of(id);
+            let namespace = self.connections.namespace_of(id);
             if slot.phase == Phase::Home {
                 home += 1;
-                let list = self.everybody.of(space);
+                let list = self.everybody.of(namespace);
                 assert_eq!(list.get(slot.everybody_at as usize), Some(&id));
                 joined += slot.groups.as_ref().map_or(0, |groups| groups.joined.len());
             }
@@ -41,7 +41,7 @@ impl Shard {
                 bound += 1;
                 let own = self
                     .uids
-                    .get(&self.connections.slots, space, uid)
+                    .get(&self.connections.slots, namespace, uid)
                     .filter(|one| *one == id);
                 assert_eq!(own.count(), 1, "in its uid's list once");
             }

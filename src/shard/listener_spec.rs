@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::ident::Space;
+use crate::ident::NamespaceId;
 use crate::protocol::Codec;
 
 /// What all connections of one listener share.
@@ -12,7 +12,7 @@ pub struct ListenerSpec {
     /// The app's number on every core.
     pub app: u8,
     pub codec: Codec,
-    pub space: Space,
+    pub namespace: NamespaceId,
     /// Whether its connections bind a uid; if not they have no login, idle or ping deadline.
     pub binds: bool,
     /// Whether they may live without one, at home from their start.
@@ -36,13 +36,13 @@ pub struct ListenerSpec {
 }
 
 impl ListenerSpec {
-    /// An app's, in its space: whose connections bind nothing, with the limits of a configuration that says nothing.
-    pub fn new(app: u8, codec: Codec, space: Space) -> ListenerSpec {
+    /// An app's, in its namespace: whose connections bind nothing, with the limits of a configuration that says nothing.
+    pub fn new(app: u8, codec: Codec, namespace: NamespaceId) -> ListenerSpec {
         let config = Config::default();
         ListenerSpec {
             app,
             codec,
-            space,
+            namespace,
             binds: false,
             optional: false,
             proves: false,

@@ -11,7 +11,7 @@ use ahash::AHashMap;
 
 use super::Shard;
 use super::uids::ListingMark;
-use crate::ident::{Reach, Space};
+use crate::ident::{NamespaceId, Reach};
 
 /// Most connections of a uid that are told one by one.
 pub const CONNECTIONS_LISTED_MAX: usize = 1_000;
@@ -45,8 +45,8 @@ pub struct UidInfo {
 /// How far a listing of a shard's uids has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Cursor {
-    pub space: u32,
-    /// The next place, and where the space's listing ends, as it was when that began (`ListingMark`).
+    pub namespace: u32,
+    /// The next place, and where the namespace's listing ends, as it was when that began (`ListingMark`).
     pub place: u32,
     pub until: u32,
 }
@@ -72,8 +72,8 @@ impl Shard {
     /// The connections of a uid within reach.
     pub fn uid_info(&self, reach: Reach, uid: &str) -> UidInfo {
         let mut look = UidInfo::default();
-        for space in reach.spaces() {
-            let connections = self.uids.get(&self.connections.slots, space, uid);
+        for namespace in reach.namespaces() {
+            let connections = self.uids.get(&self.connections.slots, namespace, uid);
             look.connections += connections.len();
             for id in connections.take(CONNECTIONS_LISTED_MAX - look.listed.len()) {
                 let slot = &self.connections.slots[id.slot];
@@ -97,23 +97,31 @@ impl Shard {
             place: from.place,
             until: from.until,
         };
-        let spaces = reach.spaces().filter(|space| space.0 >= from.space);
-        let mut spaces = spaces.peekable();
-        if spaces.peek() != Some(&Space(from.space)) {
+        let namespaces = reach
+            .namespaces()
+            .filter(|namespace| namespace.0 >= from.namespace);
+        let mut namespaces = namespaces.peekable();
+        if namespaces.peek() != Some(&NamespaceId(from.namespace)) {
             mark = ListingMark::default();
         }
-        while let Some(space) = spaces.next() {
-            let found = self
-                .uids
-                .page(&self.connections.slots, space, mark, uids_max, &mut uids);
+        while let Some(namespace) = namespaces.next() {
+            let found = self.uids.page(
+                &self.connections.slots,
+                namespace,
+                mark,
+                uids_max,
+                &mut uids,
+            );
             // A page ends with its table: what it looks at is bounded.
             let next = match found {
-                Some(mark) => Some((space, mark)),
-                None => spaces.peek().map(|space| (*space, ListingMark::default())),
+                Some(mark) => Some((namespace, mark)),
+                None => namespaces
+                    .peek()
+                    .map(|namespace| (*namespace, ListingMark::default())),
             };
             if next.is_some() {
-                let next = next.map(|(space, mark)| Cursor {
-                    space: space.0,
+                let next = next.map(|(namespace, mark)| Cursor {
+                    namespace: namespace.0,
                     place: mark.place,
                     until: mark.until,
                 });
@@ -129,8 +137,8 @@ impl Shard {
         let mut complete = true;
         let mut found: AHashMap<&str, u32> = AHashMap::new();
         let mut left = MEMBERS_LOOKED_AT;
-        for space in reach.spaces() {
-            let Some((length, members)) = self.groups.look(space, group) else {
+        for namespace in reach.namespaces() {
+            let Some((length, members)) = self.groups.look(namespace, group) else {
                 continue;
             };
             connections += length;

@@ -7,14 +7,14 @@ use super::fanout::Fanout;
 use super::followers::{Marked, Tops};
 use super::slot::Dirty;
 use super::{ConnId, Shard};
-use crate::ident::Space;
+use crate::ident::NamespaceId;
 use crate::protocol::Codec;
 
 impl Shard {
-    /// Queues a message that has a place in a stream for every connection of its uid in a space.
-    pub fn send_marked_to_uid(&mut self, space: Space, marked: Marked<'_>, tops: Tops<'_>) -> u32 {
+    /// Queues a message that has a place in a stream for every connection of its uid in a namespace.
+    pub fn send_marked_to_uid(&mut self, namespace: NamespaceId, marked: Marked<'_>, tops: Tops<'_>) -> u32 {
         let mut receivers = self.receivers.take();
-        receivers.extend(self.uids.get(&self.connections.slots, space, marked.name));
+        receivers.extend(self.uids.get(&self.connections.slots, namespace, marked.name));
         let queued = marked.mark.filter(|mark| mark.queued);
         let to: SmallVec<[ConnId; 4]> = match queued {
             Some(_) => receivers.iter().copied().collect(),
@@ -49,35 +49,35 @@ impl Shard {
             && !self.receivers.passes_by(id)
     }
 
-    /// Queues one for everybody in a space.
+    /// Queues one for everybody in a namespace.
     pub fn send_marked_to_everybody(
         &mut self,
-        space: Space,
+        namespace: NamespaceId,
         marked: Marked<'_>,
         tops: Tops<'_>,
     ) -> u32 {
         if let Some(mark) = marked.mark.filter(|mark| mark.kept) {
-            self.followers.see_all(space, mark.position);
+            self.followers.see_all(namespace, mark.position);
         }
         let mut receivers = self.receivers.take();
-        receivers.extend_from_slice(self.everybody.of(space));
+        receivers.extend_from_slice(self.everybody.of(namespace));
         let fanout = Fanout::new(marked.payload.message());
         let reached = self.fan_out_marked(&mut receivers, fanout, Dirty::Bulk, marked, tops);
         self.receivers.put_back(receivers);
         reached
     }
 
-    /// Queues one for the members of its group in a space.
+    /// Queues one for the members of its group in a namespace.
     pub fn send_marked_to_group(
         &mut self,
-        space: Space,
+        namespace: NamespaceId,
         marked: Marked<'_>,
         refresh: bool,
         tops: Tops<'_>,
     ) -> u32 {
         let mut receivers = self.receivers.take();
         let mut fanout = Fanout::new(marked.payload.message());
-        let found = self.groups.members(space, marked.name, &mut receivers);
+        let found = self.groups.members(namespace, marked.name, &mut receivers);
         fanout.refresh = found.filter(|_| refresh);
         let reached = self.fan_out_marked(&mut receivers, fanout, Dirty::Bulk, marked, tops);
         self.receivers.put_back(receivers);

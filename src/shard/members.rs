@@ -11,7 +11,7 @@ use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
 
 use super::limits::LIST_KEPT;
-use crate::ident::{ConnId, Space, UidError};
+use crate::ident::{ConnId, NamespaceId, UidError};
 use crate::queue::Queue;
 
 /// A connection's membership: which group, and where in its list.
@@ -30,7 +30,7 @@ struct Member {
 struct Group {
     /// Never used again, while its number is.
     id: u64,
-    space: Space,
+    namespace: NamespaceId,
     name: Box<str>,
     members: Vec<Member>,
     /// What members are called here that are not called by their connection's uid.
@@ -68,7 +68,7 @@ impl JoinRequest {
 /// A group has members on this core now, or none any more: its home is to know.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Interest {
-    pub space: Space,
+    pub namespace: NamespaceId,
     pub group: Box<str>,
     pub wanted: bool,
 }
@@ -98,13 +98,13 @@ impl std::error::Error for JoinError {}
 
 fn hash_of(hasher: &RandomState, group: &Option<Group>) -> u64 {
     let group = group.as_ref();
-    group.map_or(0, |group| hasher.hash_one((group.space, &*group.name)))
+    group.map_or(0, |group| hasher.hash_one((group.namespace, &*group.name)))
 }
 
 /// The groups of one core.
 pub struct Groups {
     hasher: RandomState,
-    /// Their numbers, by space and name.
+    /// Their numbers, by namespace and name.
     names: HashTable<u32>,
     groups: Vec<Option<Group>>,
     free: Vec<u32>,
@@ -140,9 +140,9 @@ impl Groups {
         groups.map(|group| group.members.len()).sum()
     }
 
-    fn find(&self, space: Space, name: &str) -> Option<u32> {
-        let hash = self.hasher.hash_one((space, name));
-        let is_it = |group: &Group| group.space == space && *group.name == *name;
+    fn find(&self, namespace: NamespaceId, name: &str) -> Option<u32> {
+        let hash = self.hasher.hash_one((namespace, name));
+        let is_it = |group: &Group| group.namespace == namespace && *group.name == *name;
         let found = self.names.find(hash, |number| {
             self.groups[*number as usize].as_ref().is_some_and(is_it)
         });
@@ -150,8 +150,13 @@ impl Groups {
     }
 
     /// Copies a group's members into `out`, and says which group that is, if there is one.
-    pub fn members(&self, space: Space, name: &str, out: &mut Vec<ConnId>) -> Option<u64> {
-        let number = self.find(space, name)?;
+    pub fn members(
+        &self,
+        namespace: NamespaceId,
+        name: &str,
+        out: &mut Vec<ConnId>,
+    ) -> Option<u64> {
+        let number = self.find(namespace, name)?;
         let group = self.groups[number as usize].as_ref()?;
         out.extend(group.members.iter().map(|member| member.connection));
         Some(group.id)
@@ -160,10 +165,10 @@ impl Groups {
     /// How many connections a group has, and they one by one, with their names if these are the group's own.
     pub fn look(
         &self,
-        space: Space,
+        namespace: NamespaceId,
         name: &str,
     ) -> Option<(usize, impl Iterator<Item = (ConnId, Option<&str>)> + '_)> {
-        let group = self.groups[self.find(space, name)? as usize].as_ref()?;
+        let group = self.groups[self.find(namespace, name)? as usize].as_ref()?;
         let members = group.members.iter().map(|member| {
             let called = group.called.as_ref();
             let called = called.and_then(|called| called.get(&member.connection));
@@ -173,14 +178,20 @@ impl Groups {
     }
 
     /// The number of the group, which no other has had.
-    pub fn number(&self, space: Space, name: &str) -> Option<u64> {
-        let group = self.groups[self.find(space, name)? as usize].as_ref()?;
+    pub fn number(&self, namespace: NamespaceId, name: &str) -> Option<u64> {
+        let group = self.groups[self.find(namespace, name)? as usize].as_ref()?;
         Some(group.id)
     }
 
     /// Calls a member by this name in the group, or by its uid again.
-    pub fn call(&mut self, space: Space, name: &str, connection: ConnId, called: Option<&str>) {
-        let number = self.find(space, name);
+    pub fn call(
+        &mut self,
+        namespace: NamespaceId,
+        name: &str,
+        connection: ConnId,
+        called: Option<&str>,
+    ) {
+        let number = self.find(namespace, name);
         let group = number.and_then(|number| self.groups[number as usize].as_mut());
         let Some(group) = group else { return };
         match (called, &mut group.called) {
@@ -196,15 +207,15 @@ impl Groups {
     }
 
     /// Whether the home knows that this group has members here.
-    pub fn is_confirmed(&self, space: Space, name: &str, id: u64) -> bool {
-        let number = self.find(space, name);
+    pub fn is_confirmed(&self, namespace: NamespaceId, name: &str, id: u64) -> bool {
+        let number = self.find(namespace, name);
         let group = number.and_then(|number| self.groups[number as usize].as_ref());
         group.is_some_and(|group| group.id == id && group.confirmed)
     }
 
     /// It does.
-    pub fn confirm(&mut self, space: Space, name: &str, id: u64) {
-        let number = self.find(space, name);
+    pub fn confirm(&mut self, namespace: NamespaceId, name: &str, id: u64) {
+        let number = self.find(namespace, name);
         let group = number.and_then(|number| self.groups[number as usize].as_mut());
         if let Some(group) = group.filter(|group| group.id == id) {
             group.confirmed = true;
@@ -230,24 +241,24 @@ impl Groups {
     }
 
     /// Whether a connection with these memberships is in the group, and as which of them.
-    pub fn position(&self, of: &[Membership], space: Space, name: &str) -> Option<usize> {
-        let number = self.find(space, name)?;
+    pub fn position(&self, of: &[Membership], namespace: NamespaceId, name: &str) -> Option<usize> {
+        let number = self.find(namespace, name)?;
         of.iter().position(|membership| membership.group == number)
     }
 
-    fn find_or_make(&mut self, space: Space, name: &str) -> u32 {
-        if let Some(number) = self.find(space, name) {
+    fn find_or_make(&mut self, namespace: NamespaceId, name: &str) -> u32 {
+        if let Some(number) = self.find(namespace, name) {
             return number;
         }
         self.interests.push(Interest {
-            space,
+            namespace,
             group: Box::from(name),
             wanted: true,
         });
         self.next_id += 1;
         let group = Some(Group {
             id: self.next_id,
-            space,
+            namespace,
             name: Box::from(name),
             members: Vec::new(),
             called: None,
@@ -264,7 +275,7 @@ impl Groups {
                 self.groups.len() as u32 - 1
             }
         };
-        let hash = self.hasher.hash_one((space, name));
+        let hash = self.hasher.hash_one((namespace, name));
         let (groups, hasher) = (&self.groups, &self.hasher);
         self.names.insert_unique(hash, number, |number| {
             hash_of(hasher, &groups[*number as usize])
@@ -273,16 +284,16 @@ impl Groups {
     }
 
     /// Wants a group's messages here, whether it has members or not.
-    pub fn pin(&mut self, space: Space, name: &str) {
-        let number = self.find_or_make(space, name);
+    pub fn pin(&mut self, namespace: NamespaceId, name: &str) {
+        let number = self.find_or_make(namespace, name);
         if let Some(group) = &mut self.groups[number as usize] {
             group.pins += 1;
         }
     }
 
     /// Ends that once.
-    pub fn unpin(&mut self, space: Space, name: &str) {
-        let Some(number) = self.find(space, name) else {
+    pub fn unpin(&mut self, namespace: NamespaceId, name: &str) {
+        let Some(number) = self.find(namespace, name) else {
             return;
         };
         if let Some(group) = &mut self.groups[number as usize] {
@@ -297,12 +308,12 @@ impl Groups {
         let Some(group) = group.filter(|group| group.members.is_empty() && group.pins == 0) else {
             return;
         };
-        let hash = self.hasher.hash_one((group.space, &*group.name));
+        let hash = self.hasher.hash_one((group.namespace, &*group.name));
         if let Ok(entry) = self.names.find_entry(hash, |of| *of == number) {
             entry.remove();
         }
         self.interests.push(Interest {
-            space: group.space,
+            namespace: group.namespace,
             group: Box::from(&*group.name),
             wanted: false,
         });
@@ -313,12 +324,12 @@ impl Groups {
     /// Adds a connection that is not in the group; `memberships` is the connection's own list.
     pub fn join(
         &mut self,
-        space: Space,
+        namespace: NamespaceId,
         name: &str,
         connection: ConnId,
         memberships: &mut Vec<Membership>,
     ) {
-        let number = self.find_or_make(space, name);
+        let number = self.find_or_make(namespace, name);
         if let Some(group) = &mut self.groups[number as usize] {
             memberships.push(Membership {
                 group: number,
@@ -376,7 +387,7 @@ mod tests {
     use super::*;
     use std::collections::{BTreeMap, BTreeSet};
 
-    const SPACE: Space = Space(0);
+    const NAMESPACE: NamespaceId = NamespaceId(0);
 
     fn id(slot: u32) -> ConnId {
         ConnId {
@@ -397,9 +408,9 @@ mod tests {
                 let slot = random.u32(0..10);
                 let name = format!("g{}", random.u32(0..6));
                 let mut own = std::mem::take(&mut lists[slot as usize]);
-                match groups.position(&own, SPACE, &name) {
+                match groups.position(&own, NAMESPACE, &name) {
                     None => {
-                        groups.join(SPACE, &name, id(slot), &mut own);
+                        groups.join(NAMESPACE, &name, id(slot), &mut own);
                         model.entry(name).or_default().insert(slot);
                     }
                     Some(nth) => {
@@ -414,7 +425,7 @@ mod tests {
                 assert_eq!(groups.len(), model.len(), "seed {seed}");
                 for (name, members) in &model {
                     let mut found = Vec::new();
-                    groups.members(SPACE, name, &mut found);
+                    groups.members(NAMESPACE, name, &mut found);
                     let found: BTreeSet<u32> = found.iter().map(|id| id.slot).collect();
                     assert_eq!(&found, members, "seed {seed}");
                 }

@@ -8,7 +8,7 @@ use super::slot::{Dirty, Phase};
 use crate::close::CloseReason;
 use crate::config::UidPolicy;
 use crate::events::KickedBy;
-use crate::ident::{ConnId, Reach, Space, check_name};
+use crate::ident::{ConnId, NamespaceId, Reach, check_name};
 
 /// What has come of a join.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,7 +19,7 @@ pub enum Joining {
     Later,
     /// It is in the group, which has this number.
     In {
-        space: Space,
+        namespace: NamespaceId,
         number: u64,
     },
     Refused(JoinError),
@@ -42,17 +42,19 @@ impl Shard {
         if phase != Phase::Open && phase != Phase::Home || self.connections.uid(id).is_some() {
             return false;
         }
-        let space = self.connections.space_of(id);
-        let present = self.uids.count(&self.connections.slots, space, uid);
+        let namespace = self.connections.namespace_of(id);
+        let present = self.uids.count(&self.connections.slots, namespace, uid);
         let mut replaced = SmallVec::new();
         match self.limits.uid_policy {
             UidPolicy::Multi if present >= self.limits.connections_per_uid => return false,
             UidPolicy::Reject if present > 0 && !comes_back => return false,
             UidPolicy::Multi => {}
-            UidPolicy::Reject | UidPolicy::Replace => replaced = self.connections_of(space, uid),
+            UidPolicy::Reject | UidPolicy::Replace => {
+                replaced = self.connections_of(namespace, uid)
+            }
         }
         self.uids
-            .insert(&mut self.connections.slots, space, uid, id);
+            .insert(&mut self.connections.slots, namespace, uid, id);
         self.stats.bound += 1;
         self.stats.binds += 1;
         self.credentials.bind(id.slot, uid);
@@ -75,9 +77,9 @@ impl Shard {
         if self.connections.phase(id) != Phase::Home || self.connections.uid(id).is_none() {
             return;
         }
-        let space = self.connections.space_of(id);
+        let namespace = self.connections.namespace_of(id);
         self.leave_queue(id);
-        self.uids.remove(&mut self.connections.slots, space, id);
+        self.uids.remove(&mut self.connections.slots, namespace, id);
         self.stats.bound -= 1;
         self.report_disconnect(id, CloseReason::Normal);
         let slot = &mut self.connections.slots[id.slot];
@@ -89,8 +91,8 @@ impl Shard {
 
     /// Makes a connection one of everybody.
     pub(super) fn settle(&mut self, id: ConnId) {
-        let space = self.connections.space_of(id);
-        let at = self.everybody.enter(space, id);
+        let namespace = self.connections.namespace_of(id);
+        let at = self.everybody.enter(namespace, id);
         let now = self.clock.now();
         let Some(slot) = self.connections.get_mut(id) else {
             return;
@@ -107,7 +109,7 @@ impl Shard {
         if self.connections.phase(id) != Phase::Home {
             return false;
         }
-        let space = self.connections.space_of(id);
+        let namespace = self.connections.namespace_of(id);
         let Some(slot) = self.connections.get_mut(id) else {
             return false;
         };
@@ -116,7 +118,7 @@ impl Shard {
         let had_uid = slot.uid.is_some();
         if had_uid {
             self.in_flight.leave(id);
-            self.uids.remove(&mut self.connections.slots, space, id);
+            self.uids.remove(&mut self.connections.slots, namespace, id);
             self.stats.bound -= 1;
         }
         if let Some(mut groups) = groups {
@@ -124,7 +126,8 @@ impl Shard {
                 self.leave_nth(&mut groups, 0);
             }
         }
-        self.everybody.leave(&mut self.connections.slots, space, at);
+        self.everybody
+            .leave(&mut self.connections.slots, namespace, at);
         had_uid
     }
 
@@ -151,7 +154,7 @@ impl Shard {
         if phase != Phase::Open && phase != Phase::Home {
             return Joining::Stale;
         }
-        let space = self.connections.space_of(id);
+        let namespace = self.connections.namespace_of(id);
         let is_going = self
             .connections
             .reading(id)
@@ -161,7 +164,10 @@ impl Shard {
         };
         let mut groups = slot.groups.take().unwrap_or_default();
         let is_full = groups.joined.len() + groups.asked.len() >= most;
-        let is_in = self.groups.position(&groups.joined, space, group).is_some();
+        let is_in = self
+            .groups
+            .position(&groups.joined, namespace, group)
+            .is_some();
         let joining = if phase == Phase::Open || is_going {
             let wish = groups.asked.iter_mut().find(|wish| *wish.group == *group);
             match wish {
@@ -172,13 +178,13 @@ impl Shard {
             Joining::Later
         } else {
             if !is_in && !is_full {
-                self.groups.join(space, group, id, &mut groups.joined);
+                self.groups.join(namespace, group, id, &mut groups.joined);
             }
             if is_in || !is_full {
-                self.groups.call(space, group, id, called);
+                self.groups.call(namespace, group, id, called);
             }
-            match self.groups.number(space, group) {
-                Some(number) if is_in || !is_full => Joining::In { space, number },
+            match self.groups.number(namespace, group) {
+                Some(number) if is_in || !is_full => Joining::In { namespace, number },
                 _ => Joining::Refused(JoinError::TooMany),
             }
         };
@@ -213,18 +219,20 @@ impl Shard {
             .get(id)
             .and_then(|slot| slot.groups.as_ref());
         groups.is_some_and(|groups| {
-            let space = self.connections.space_of(id);
-            self.groups.position(&groups.joined, space, group).is_some()
+            let namespace = self.connections.namespace_of(id);
+            self.groups
+                .position(&groups.joined, namespace, group)
+                .is_some()
         })
     }
 
-    /// The space and the number of a group that a connection is in.
-    pub fn group_of(&self, id: ConnId, group: &str) -> Option<(Space, u64)> {
+    /// The namespace and the number of a group that a connection is in.
+    pub fn group_of(&self, id: ConnId, group: &str) -> Option<(NamespaceId, u64)> {
         if !self.is_in(id, group) {
             return None;
         }
-        let space = self.connections.space_of(id);
-        Some((space, self.groups.number(space, group)?))
+        let namespace = self.connections.namespace_of(id);
+        Some((namespace, self.groups.number(namespace, group)?))
     }
 
     /// Takes a connection out of a group. Whether it was in it.
@@ -236,10 +244,10 @@ impl Shard {
         else {
             return false;
         };
-        let space = self.connections.space_of(id);
+        let namespace = self.connections.namespace_of(id);
         let asked = groups.asked.len();
         groups.asked.retain(|wish| *wish.group != *group);
-        let nth = self.groups.position(&groups.joined, space, group);
+        let nth = self.groups.position(&groups.joined, namespace, group);
         if let Some(nth) = nth {
             self.leave_nth(&mut groups, nth);
             self.lose_stream(id, group);
@@ -264,8 +272,8 @@ impl Shard {
     /// they are in as many as they may be.
     pub fn join_uid(&mut self, reach: Reach, uid: &str, group: &str) -> (u32, u32) {
         let (mut joined, mut refused) = (0, 0);
-        for space in reach.spaces() {
-            for id in self.connections_of(space, uid) {
+        for namespace in reach.namespaces() {
+            for id in self.connections_of(namespace, uid) {
                 match self.join(id, group, None) {
                     Joining::In { .. } | Joining::Later => joined += 1,
                     Joining::Stale | Joining::Refused(_) => refused += 1,
@@ -278,8 +286,8 @@ impl Shard {
     /// Takes them out of it, and says how many.
     pub fn leave_uid(&mut self, reach: Reach, uid: &str, group: &str) -> u32 {
         let mut left = 0;
-        for space in reach.spaces() {
-            for id in self.connections_of(space, uid) {
+        for namespace in reach.namespaces() {
+            for id in self.connections_of(namespace, uid) {
                 left += u32::from(self.leave(id, group));
             }
         }
@@ -289,22 +297,28 @@ impl Shard {
     /// How many connections the uid has within reach.
     pub fn online(&self, reach: Reach, uid: &str) -> u32 {
         reach
-            .spaces()
-            .map(|space| self.uids.count(&self.connections.slots, space, uid) as u32)
+            .namespaces()
+            .map(|namespace| self.uids.count(&self.connections.slots, namespace, uid) as u32)
             .sum()
     }
 
     /// A copy of the uid's connections, because closing takes each out of the chain.
-    pub(super) fn connections_of(&self, space: Space, uid: &str) -> SmallVec<[ConnId; 4]> {
-        self.uids.get(&self.connections.slots, space, uid).collect()
+    pub(super) fn connections_of(
+        &self,
+        namespace: NamespaceId,
+        uid: &str,
+    ) -> SmallVec<[ConnId; 4]> {
+        self.uids
+            .get(&self.connections.slots, namespace, uid)
+            .collect()
     }
 
     /// Closes every connection of the uid within reach, and says how many.
     pub fn kick(&mut self, reach: Reach, uid: &str, by: KickedBy) -> u32 {
         self.report_kick(uid, self.online(reach, uid), by);
         let mut kicked = 0;
-        for space in reach.spaces() {
-            for id in self.connections_of(space, uid) {
+        for namespace in reach.namespaces() {
+            for id in self.connections_of(namespace, uid) {
                 self.close(id, CloseReason::Kicked);
                 kicked += 1;
             }

@@ -16,7 +16,7 @@ use super::slot::{Binding, Dirty, Peer, Phase, Slot};
 use super::wheel::Tick;
 use super::{ConnId, Shard};
 use crate::close::CloseReason;
-use crate::ident::{Space, check_name, check_uid};
+use crate::ident::{NamespaceId, check_name, check_uid};
 use crate::protocol::websocket::extension::Window;
 
 /// What a shard knows of a connection that is in none.
@@ -35,8 +35,8 @@ pub struct ShardPart {
     pub since: Tick,
     /// It is not read for now.
     pub paused: bool,
-    /// The space that it has entered in place of its listener's.
-    pub entered: Option<Space>,
+    /// The namespace that it has entered in place of its listener's.
+    pub entered: Option<NamespaceId>,
     /// Groups that it is in.
     pub groups: Vec<JoinRequest>,
     /// Those that it has asked for, until it is home.
@@ -320,8 +320,8 @@ impl Shard {
                 if binds.is_some() {
                     slot.binding = Binding::AsksAnew;
                 }
-                let space = self.connections.space_of(id);
-                return self.enter_home(id, space, uid.as_deref(), &groups);
+                let namespace = self.connections.namespace_of(id);
+                return self.enter_home(id, namespace, uid.as_deref(), &groups);
             }
             SavedPhase::Http(exchange) => {
                 slot.phase = Phase::Http;
@@ -342,15 +342,21 @@ impl Shard {
 
     /// Enters one that was home already: nobody is told, and no policy asked again.
     #[inline(never)]
-    fn enter_home(&mut self, id: ConnId, space: Space, uid: Option<&str>, groups: &[JoinRequest]) {
+    fn enter_home(
+        &mut self,
+        id: ConnId,
+        namespace: NamespaceId,
+        uid: Option<&str>,
+        groups: &[JoinRequest],
+    ) {
         if let Some(uid) = uid {
             self.connections.slots[id.slot].binding = Binding::Asked;
             self.uids
-                .insert(&mut self.connections.slots, space, uid, id);
+                .insert(&mut self.connections.slots, namespace, uid, id);
             self.stats.bound += 1;
             self.credentials.bind(id.slot, uid);
         }
-        self.connections.slots[id.slot].everybody_at = self.everybody.enter(space, id);
+        self.connections.slots[id.slot].everybody_at = self.everybody.enter(namespace, id);
         for JoinRequest { group, called } in groups {
             // Whatever the limit is by now.
             self.join_within(id, group, called.as_deref(), usize::MAX);

@@ -32,6 +32,7 @@ mod marked;
 mod members;
 mod membership;
 mod migration;
+mod namespaces;
 mod outbox;
 mod outboxes;
 mod proving;
@@ -42,7 +43,6 @@ mod replies;
 mod replying;
 mod reports;
 mod slot;
-mod spaces;
 #[cfg(test)]
 mod tests;
 mod uids;
@@ -99,8 +99,8 @@ pub struct Shard {
     pub groups: Groups,
     /// Who of them is at home.
     pub everybody: Everybody,
-    /// So many spaces, the first ones, are the apps'.
-    own_spaces: usize,
+    /// So many namespaces, the first ones, are the apps'.
+    own_namespaces: usize,
     /// What connections have proved.
     pub credentials: Credentials,
     /// How far those have come that follow streams.
@@ -125,19 +125,19 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// The first `spaces` are the apps'.
-    pub fn new(config: &Config, listeners: Rc<[ListenerSpec]>, spaces: usize) -> Shard {
+    /// The first `namespaces` are the apps'.
+    pub fn new(config: &Config, listeners: Rc<[ListenerSpec]>, namespaces: usize) -> Shard {
         let by_listener = vec![0; listeners.len()];
         Shard {
             limits: ShardLimits::new(config),
             connections: Connections::new(listeners),
-            uids: Uids::new(spaces),
+            uids: Uids::new(namespaces),
             groups: Groups::new(),
-            everybody: Everybody::new(spaces),
+            everybody: Everybody::new(namespaces),
             credentials: Credentials::default(),
             followers: Followers::default(),
             in_flight: InFlightTable::default(),
-            own_spaces: spaces,
+            own_namespaces: namespaces,
             clock: TurnClock::default(),
             outboxes: Outboxes::new(config.outbox_bytes_core_max),
             work: Work::default(),
@@ -179,9 +179,9 @@ impl Shard {
             self.connections.slots.is_empty(),
             "no connection has been there yet"
         );
-        self.uids = Uids::with_hasher(self.own_spaces, hasher.clone());
+        self.uids = Uids::with_hasher(self.own_namespaces, hasher.clone());
         self.groups = Groups::with_hasher(hasher.clone());
-        self.everybody = Everybody::with_hasher(self.own_spaces, hasher.clone());
+        self.everybody = Everybody::with_hasher(self.own_namespaces, hasher.clone());
     }
 
     /// Whether outboxes hold so much, and so much of that waits for us, that nobody is to add to it.

@@ -2,18 +2,18 @@
 
 use super::in_flight::InFlight;
 use super::{ConnId, Shard};
-use crate::ident::Space;
+use crate::ident::NamespaceId;
 use crate::streams::Position;
 
 impl Shard {
     /// From now on a connection is sent what follows this offset of its uid's queue.
     pub fn take_from_queue(&mut self, id: ConnId, first: u64) {
-        let space = self.connections.space_of(id);
+        let namespace = self.connections.namespace_of(id);
         let Some(uid) = self.connections.uid(id).map(Box::from) else {
             return;
         };
         self.in_flight
-            .insert(id.slot, InFlight::new(space, uid, first));
+            .insert(id.slot, InFlight::new(namespace, uid, first));
     }
 
     /// The message at this offset has been queued for it.
@@ -50,8 +50,8 @@ impl Shard {
     }
 
     /// One of a uid's connections on a plain wire, and the lowest offset that one of them is sent what follows of.
-    pub fn lowest_in_flight(&self, space: Space, uid: &str) -> Option<(ConnId, u64)> {
-        let connections = self.connections_of(space, uid).into_iter();
+    pub fn lowest_in_flight(&self, namespace: NamespaceId, uid: &str) -> Option<(ConnId, u64)> {
+        let connections = self.connections_of(namespace, uid).into_iter();
         let plain = connections.filter(|id| !self.connections.tells_positions(*id));
         let first = |id: ConnId| self.in_flight.get(id.slot).map(|one| (id, one.first));
         plain.filter_map(first).min_by_key(|(_, first)| *first)
@@ -69,8 +69,8 @@ impl Shard {
     }
 
     /// Whether one of a uid's connections on a plain wire is still sent what has waited.
-    pub fn is_any_behind(&self, space: Space, uid: &str) -> bool {
-        let mut connections = self.connections_of(space, uid).into_iter();
+    pub fn is_any_behind(&self, namespace: NamespaceId, uid: &str) -> bool {
+        let mut connections = self.connections_of(namespace, uid).into_iter();
         let is_behind =
             |id: ConnId| !self.connections.tells_positions(id) && self.followers.is_behind(id.slot);
         self.followers.any_behind() && connections.any(is_behind)

@@ -13,7 +13,7 @@ impl Shard {
         self.reporter = Some(reporter);
     }
 
-    /// A connection is bound; whether its uid had none in its space.
+    /// A connection is bound; whether its uid had none in its namespace.
     pub(super) fn report_connect(&mut self, id: ConnId, first: bool) {
         if self.reporter.is_some() {
             self.report(id, |of| UidEventKind::Connect { of, first });
@@ -25,11 +25,11 @@ impl Shard {
         if self.reporter.is_none() {
             return;
         }
-        let space = self.connections.space_of(id);
+        let namespace = self.connections.namespace_of(id);
         let Some(uid) = self.connections.uid(id) else {
             return;
         };
-        let last = self.uids.count(&self.connections.slots, space, uid) == 0;
+        let last = self.uids.count(&self.connections.slots, namespace, uid) == 0;
         self.report(id, |of| UidEventKind::Disconnect { of, reason, last });
     }
 

@@ -105,7 +105,7 @@ pub struct Slot {
     pub peer: Peer,
     /// The app's key for the session.
     pub session: u32,
-    /// Place in the list of everybody in its space, while [`Phase::Home`].
+    /// Place in the list of everybody in its namespace, while [`Phase::Home`].
     pub everybody_at: u32,
     /// When something last arrived; when closing: when that was decided.
     pub heard: Tick,

@@ -9,22 +9,22 @@ use ahash::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
+use super::namespaces::ByNamespace;
 use super::slot::{NO_SLOT, Slot};
-use super::spaces::BySpace;
-use crate::ident::{ConnId, Space};
+use crate::ident::{ConnId, NamespaceId};
 use crate::pages::Pages;
 
-/// The uids of one core, a table per space.
+/// The uids of one core, a table per namespace.
 pub struct Uids {
     hasher: RandomState,
-    spaces: BySpace<UidTable>,
+    namespaces: ByNamespace<UidTable>,
 }
 
 #[derive(Default)]
 struct UidTable {
     chains: HashTable<Chain>,
     /// The first connection of each uid, by the uid's place, which is the same while it has any connection. Its pages
-    /// are small: there may be many spaces with few in each.
+    /// are small: there may be many namespaces with few in each.
     places: Pages<FirstSlot, 1>,
 }
 
@@ -72,23 +72,23 @@ impl UidTable {
 }
 
 impl Uids {
-    pub fn new(spaces: usize) -> Uids {
-        Uids::with_hasher(spaces, RandomState::new())
+    pub fn new(namespaces: usize) -> Uids {
+        Uids::with_hasher(namespaces, RandomState::new())
     }
 
     /// Tables that hash by the caller's hasher.
-    pub fn with_hasher(spaces: usize, hasher: RandomState) -> Uids {
+    pub fn with_hasher(namespaces: usize, hasher: RandomState) -> Uids {
         Uids {
-            spaces: BySpace::with_hasher(spaces, hasher.clone()),
+            namespaces: ByNamespace::with_hasher(namespaces, hasher.clone()),
             hasher,
         }
     }
 
     /// How many connections the uid has.
     #[inline]
-    pub fn count(&self, slots: &Slots, space: Space, uid: &str) -> usize {
-        self.spaces
-            .get(space)
+    pub fn count(&self, slots: &Slots, namespace: NamespaceId, uid: &str) -> usize {
+        self.namespaces
+            .get(namespace)
             .and_then(|table| table.find(&self.hasher, slots, uid))
             .map_or(0, |chain| chain.length as usize)
     }
@@ -98,12 +98,12 @@ impl Uids {
     pub fn get<'s>(
         &self,
         slots: &'s Slots,
-        space: Space,
+        namespace: NamespaceId,
         uid: &str,
     ) -> impl ExactSizeIterator<Item = ConnId> + use<'s> {
         let chain = self
-            .spaces
-            .get(space)
+            .namespaces
+            .get(namespace)
             .and_then(|table| table.find(&self.hasher, slots, uid));
         ChainOfUid {
             slots,
@@ -114,9 +114,15 @@ impl Uids {
 
     /// Adds a connection that has no uid yet.
     #[inline]
-    pub fn insert(&mut self, slots: &mut Slots, space: Space, uid: &str, connection: ConnId) {
+    pub fn insert(
+        &mut self,
+        slots: &mut Slots,
+        namespace: NamespaceId,
+        uid: &str,
+        connection: ConnId,
+    ) {
         let hasher = &self.hasher;
-        let UidTable { chains, places } = self.spaces.claim(space);
+        let UidTable { chains, places } = self.namespaces.claim(namespace);
         let hash = hasher.hash_one(uid);
         let same = |chain: &Chain| name(slots, chain.first) == uid;
         let rehash = |chain: &Chain| hasher.hash_one(name(slots, chain.first));
@@ -146,9 +152,9 @@ impl Uids {
     }
 
     /// Removes this connection alone, whoever else has the uid. Its slot keeps the name.
-    pub fn remove(&mut self, slots: &mut Slots, space: Space, connection: ConnId) {
+    pub fn remove(&mut self, slots: &mut Slots, namespace: NamespaceId, connection: ConnId) {
         let hasher = &self.hasher;
-        let Some(UidTable { chains, places }) = self.spaces.get_mut(space) else {
+        let Some(UidTable { chains, places }) = self.namespaces.get_mut(namespace) else {
             return;
         };
         let slot = &slots[connection.slot];
@@ -169,7 +175,7 @@ impl Uids {
                 chains.shrink_to(2 * chains.len(), rehash);
             }
             if chains.is_empty() {
-                self.spaces.give_back(space);
+                self.namespaces.give_back(namespace);
             }
             return;
         }
@@ -192,12 +198,12 @@ impl Uids {
     pub fn page(
         &self,
         slots: &Slots,
-        space: Space,
+        namespace: NamespaceId,
         from: ListingMark,
         uids_max: usize,
         uids: &mut Vec<Box<str>>,
     ) -> Option<ListingMark> {
-        let table = self.spaces.get(space)?;
+        let table = self.namespaces.get(namespace)?;
         let until = match from.until {
             0 => table.places.end(),
             until => until.min(table.places.end()),
@@ -215,19 +221,19 @@ impl Uids {
     }
 
     pub fn len(&self) -> usize {
-        self.spaces.iter().map(|table| table.chains.len()).sum()
+        self.namespaces.iter().map(|table| table.chains.len()).sum()
     }
 
     #[cfg(test)]
     pub fn connections(&self) -> usize {
-        let chains = self.spaces.iter().flat_map(|table| &table.chains);
+        let chains = self.namespaces.iter().flat_map(|table| &table.chains);
         chains.map(|chain| chain.length as usize).sum()
     }
 
-    /// Spaces with a table here that are no app's.
+    /// NamespaceNumbers with a table here that are no app's.
     #[cfg(test)]
     pub fn others(&self) -> usize {
-        self.spaces.others()
+        self.namespaces.others()
     }
 }
 
@@ -263,7 +269,7 @@ mod tests {
     use super::*;
     use std::collections::{BTreeMap, BTreeSet};
 
-    const SPACE: Space = Space(0);
+    const NAMESPACE: NamespaceId = NamespaceId(0);
 
     /// Comings and goings at random, many connections to a uid, against a plain model.
     #[test]
@@ -281,29 +287,31 @@ mod tests {
                         generation: 7,
                     };
                     slots[connection.slot].generation = 7;
-                    uids.insert(&mut slots, SPACE, &uid, connection);
+                    uids.insert(&mut slots, NAMESPACE, &uid, connection);
                     present.insert(connection.slot);
                 } else if let Some(&slot) = random.choice(present.iter()) {
                     let generation = 7;
-                    uids.remove(&mut slots, SPACE, ConnId { slot, generation });
+                    uids.remove(&mut slots, NAMESPACE, ConnId { slot, generation });
                     slots.free(slot);
                     present.remove(&slot);
                 }
                 model.retain(|_, present| !present.is_empty());
                 assert_eq!(uids.len(), model.len(), "seed {seed}");
                 for (uid, present) in &model {
-                    let found = uids.get(&slots, SPACE, uid);
+                    let found = uids.get(&slots, NAMESPACE, uid);
                     assert_eq!(found.len(), present.len(), "seed {seed}");
                     let found: BTreeSet<u32> = found.map(|id| id.slot).collect();
                     assert_eq!(&found, present, "seed {seed}");
-                    assert_eq!(uids.count(&slots, SPACE, uid), present.len());
+                    assert_eq!(uids.count(&slots, NAMESPACE, uid), present.len());
                 }
             }
         }
     }
 
     fn table(uids: &Uids) -> &UidTable {
-        uids.spaces.get(SPACE).expect("an app's has its table")
+        uids.namespaces
+            .get(NAMESPACE)
+            .expect("an app's has its table")
     }
 
     fn connect(uids: &mut Uids, slots: &mut Slots, uid: &str) -> ConnId {
@@ -311,12 +319,12 @@ mod tests {
             slot: slots.take(),
             generation: 0,
         };
-        uids.insert(slots, SPACE, uid, connection);
+        uids.insert(slots, NAMESPACE, uid, connection);
         connection
     }
 
     fn disconnect(uids: &mut Uids, slots: &mut Slots, connection: ConnId) {
-        uids.remove(slots, SPACE, connection);
+        uids.remove(slots, NAMESPACE, connection);
         slots.free(connection.slot);
     }
 
@@ -340,7 +348,7 @@ mod tests {
                 // All places are in the first 256, which come together.
                 assert!(page <= 256, "seed {seed}: no end");
                 let mut found = Vec::new();
-                let next = uids.page(&slots, SPACE, mark, limit, &mut found);
+                let next = uids.page(&slots, NAMESPACE, mark, limit, &mut found);
                 assert!(found.len() <= limit, "seed {seed}");
                 for uid in found {
                     *listed.entry(uid).or_insert(0) += 1;
@@ -382,7 +390,7 @@ mod tests {
             for page in 0.. {
                 assert!(page < 100, "no end (shrinks: {shrinks})");
                 let mut found = Vec::new();
-                let next = uids.page(&slots, SPACE, mark, 3, &mut found);
+                let next = uids.page(&slots, NAMESPACE, mark, 3, &mut found);
                 listed.extend(found);
                 let Some(next) = next else { break };
                 mark = next;
@@ -421,9 +429,9 @@ mod tests {
         assert!(table(&uids).chains.capacity() < 16);
     }
 
-    /// A uid of one name in each of many spaces that are no app's: each has its own, and its table while it has.
+    /// A uid of one name in each of many namespaces that are no app's: each has its own, and its table while it has.
     #[test]
-    fn a_space_has_a_table_while_somebody_is_in_it() {
+    fn a_namespace_has_a_table_while_somebody_is_in_it() {
         let (mut uids, mut slots) = (Uids::new(1), Slots::default());
         let mut connections = Vec::new();
         for number in 1..=1_000 {
@@ -431,20 +439,26 @@ mod tests {
                 slot: slots.take(),
                 generation: 0,
             };
-            uids.insert(&mut slots, Space(number), "u", connection);
+            uids.insert(&mut slots, NamespaceId(number), "u", connection);
             connections.push(connection);
         }
         assert_eq!((uids.others(), uids.len()), (1_000, 1_000));
         for (number, connection) in (1..).zip(&connections) {
-            let found: Vec<ConnId> = uids.get(&slots, Space(number), "u").collect();
+            let found: Vec<ConnId> = uids.get(&slots, NamespaceId(number), "u").collect();
             assert_eq!(found, [*connection]);
             let mut page = Vec::new();
-            let next = uids.page(&slots, Space(number), ListingMark::default(), 10, &mut page);
+            let next = uids.page(
+                &slots,
+                NamespaceId(number),
+                ListingMark::default(),
+                10,
+                &mut page,
+            );
             assert_eq!((page.len(), next), (1, None));
-            uids.remove(&mut slots, Space(number), *connection);
-            assert_eq!(uids.count(&slots, Space(number), "u"), 0);
+            uids.remove(&mut slots, NamespaceId(number), *connection);
+            assert_eq!(uids.count(&slots, NamespaceId(number), "u"), 0);
             assert_eq!(uids.others(), 1_000 - number as usize);
         }
-        assert_eq!(uids.count(&slots, Space(0), "u"), 0);
+        assert_eq!(uids.count(&slots, NamespaceId(0), "u"), 0);
     }
 }

@@ -1,13 +1,13 @@
 //! [`Address`]: which stream, borrowed from whoever asks.
 
 pub use crate::config::StreamKind as Kind;
-use crate::ident::{EVERYBODY, Space};
+use crate::ident::{EVERYBODY, NamespaceId};
 
-/// A stream by its name space, kind and name.
+/// A stream by its namespace, kind and name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Address<'a> {
     /// Whose uids and groups are meant.
-    pub space: Space,
+    pub namespace: NamespaceId,
     /// A uid's, a group's, or everybody's.
     pub kind: Kind,
     /// The uid or group; of everybody `all`.
@@ -16,20 +16,32 @@ pub struct Address<'a> {
 
 impl<'a> Address<'a> {
     /// A uid's stream.
-    pub fn uid(space: Space, name: &'a str) -> Address<'a> {
+    pub fn uid(namespace: NamespaceId, name: &'a str) -> Address<'a> {
         let kind = Kind::Uid;
-        Address { space, kind, name }
+        Address {
+            namespace,
+            kind,
+            name,
+        }
     }
 
     /// A group's stream.
-    pub fn group(space: Space, name: &'a str) -> Address<'a> {
+    pub fn group(namespace: NamespaceId, name: &'a str) -> Address<'a> {
         let kind = Kind::Group;
-        Address { space, kind, name }
+        Address {
+            namespace,
+            kind,
+            name,
+        }
     }
 
-    /// The stream of everybody in a space.
-    pub fn all(space: Space) -> Address<'a> {
+    /// The stream of everybody in a namespace.
+    pub fn all(namespace: NamespaceId) -> Address<'a> {
         let (kind, name) = (Kind::All, EVERYBODY);
-        Address { space, kind, name }
+        Address {
+            namespace,
+            kind,
+            name,
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! [`Counters`] of a store, and those whose messages went [`Undelivered`].
 
-use crate::ident::Space;
+use crate::ident::NamespaceId;
 
 /// What has happened since the store was made, and what there is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -37,7 +37,7 @@ pub struct Counters {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Undelivered {
     /// Whose uid.
-    pub space: Space,
+    pub namespace: NamespaceId,
     /// The uid.
     pub uid: Box<str>,
     /// How many.

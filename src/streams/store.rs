@@ -423,12 +423,14 @@ impl Store {
             return;
         }
         self.counters.undelivered += 1;
-        let Address { space, name, .. } = stream.address();
+        let Address {
+            namespace, name, ..
+        } = stream.address();
         let has_room = self.undelivered.len() < UNDELIVERED_MAX;
         match self.undelivered.last_mut() {
-            Some(last) if last.space == space && *last.uid == *name => last.messages += 1,
+            Some(last) if last.namespace == namespace && *last.uid == *name => last.messages += 1,
             _ if has_room => self.undelivered.push(Undelivered {
-                space,
+                namespace,
                 uid: Box::from(name),
                 messages: 1,
             }),

@@ -6,7 +6,7 @@ use super::list::Links;
 use super::nursery::BirthTurn;
 use super::position::{Epoch, Position};
 use super::window::{Second, StreamWindow};
-use crate::ident::Space;
+use crate::ident::NamespaceId;
 
 /// A stream that was born. One that is empty has only this.
 pub struct Stream {
@@ -21,7 +21,7 @@ pub struct Stream {
     pub delivered: u64,
     /// Its messages up to the top.
     pub window: StreamWindow,
-    space: Space,
+    namespace: NamespaceId,
     /// Among those that are to be looked at in the same second; if it is empty, among the empty ones, in the order in
     /// which they became so.
     pub links: Links,
@@ -36,7 +36,7 @@ const _: () = assert!(size_of::<Stream>() <= 112);
 
 impl Default for Stream {
     fn default() -> Stream {
-        let nobody = Address::all(Space(0));
+        let nobody = Address::all(NamespaceId(0));
         Stream::new(Address { name: "", ..nobody }, Epoch::of(0), 0)
     }
 }
@@ -51,7 +51,7 @@ impl Stream {
             floor: 0,
             delivered: 0,
             window: StreamWindow::default(),
-            space: address.space,
+            namespace: address.namespace,
             links: Links::default(),
             second: 0,
             kind: address.kind,
@@ -61,7 +61,7 @@ impl Stream {
 
     pub fn address(&self) -> Address<'_> {
         Address {
-            space: self.space,
+            namespace: self.namespace,
             kind: self.kind,
             name: &self.name,
         }

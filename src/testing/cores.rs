@@ -38,7 +38,7 @@ impl Cores {
     pub fn start(parts: &Parts, cores: usize) -> std::io::Result<Cores> {
         let now = Instant::now();
         let specs: Rc<[ListenerSpec]> = parts.specs.iter().cloned().collect();
-        let registry = Registry::new(parts.spaces);
+        let registry = Registry::new(parts.namespaces);
         let mut hosts = Vec::new();
         for bus in connect_by(Route::with_seed(cores, SEED)?)? {
             let (specs, registry) = (Rc::clone(&specs), Arc::clone(&registry));

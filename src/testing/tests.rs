@@ -22,7 +22,7 @@ struct Told;
 impl App for Told {
     type Session = usize;
     type Note = String;
-    const SPACE: &'static str = "told";
+    const NAMESPACE: &'static str = "told";
 
     fn on_connect(&mut self, cx: &mut Context<'_, Self>) -> usize {
         cx.send("hello");
@@ -76,8 +76,8 @@ struct Pushes;
 impl App for Pushes {
     type Session = ();
     type Note = ();
-    const SPACE: &'static str = "pushes";
-    const REACH: &'static [&'static str] = &[Told::SPACE];
+    const NAMESPACE: &'static str = "pushes";
+    const REACH: &'static [&'static str] = &[Told::NAMESPACE];
     const PEERS: Peers = Peers::BackEnds;
     const LOGIN: Login = Login::Never;
     const WHEN_FULL: WhenFull = WhenFull::Pause;
@@ -418,7 +418,7 @@ struct Mirror;
 impl App for Mirror {
     type Session = Option<String>;
     type Note = ();
-    const SPACE: &'static str = "mirror";
+    const NAMESPACE: &'static str = "mirror";
     const LOGIN: Login = Login::Optional;
     const HEADERS: &'static [&'static str] = &["Cookie", "X-Tenant"];
 
@@ -497,7 +497,7 @@ struct Asks;
 impl App for Asks {
     type Session = ();
     type Note = ();
-    const SPACE: &'static str = "asks";
+    const NAMESPACE: &'static str = "asks";
     const HEADERS: &'static [&'static str] = &["Set Cookie"];
 
     fn on_connect(&mut self, _: &mut Context<'_, Self>) {}

@@ -121,7 +121,7 @@ async fn everybody_is_reached(cores: usize) {
         client.expect(r#"{"at":"noon"}"#).await;
         client.expect("again").await;
     }
-    // A chat is a space of its own.
+    // A chat is a namespace of its own.
     room.expect_start("users:").await;
     room.expect_silence().await;
 }

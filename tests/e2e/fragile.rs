@@ -61,7 +61,7 @@ impl Fragile {
 impl App for Fragile {
     type Session = Session;
     type Note = ();
-    const SPACE: &'static str = "fragile";
+    const NAMESPACE: &'static str = "fragile";
 
     fn on_connect(&mut self, _: &mut Context<'_, Self>) -> Session {
         Session::default()
@@ -155,7 +155,7 @@ struct Unwelcoming(u64);
 impl App for Unwelcoming {
     type Session = ();
     type Note = ();
-    const SPACE: &'static str = "unwelcoming";
+    const NAMESPACE: &'static str = "unwelcoming";
 
     fn on_connect(&mut self, _: &mut Context<'_, Self>) {
         break_down("on_connect", self.0)

@@ -96,7 +96,7 @@ async fn nobody_can_claim_a_chat_address(cores: usize) {
     let server = Server::start(cores).await;
     let mut zoe = server.chat("Zoe").await;
     zoe.expect_start("users:").await;
-    // A push uid may look like an address, but it is one in another space.
+    // A push uid may look like an address, but it is one in another namespace.
     let mut claimant = server.push("ws", &zoe.local().to_string()).await;
     let mut max = server.chat("Max").await;
     max.expect_start("users:").await;

@@ -42,7 +42,7 @@ pub struct Rooms;
 impl App for Rooms {
     type Session = ();
     type Note = ();
-    const SPACE: &'static str = "rooms";
+    const NAMESPACE: &'static str = "rooms";
 
     fn on_connect(&mut self, _: &mut Context<'_, Self>) {}
 

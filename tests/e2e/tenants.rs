@@ -16,7 +16,7 @@ struct Tenants;
 impl App for Tenants {
     type Session = Option<Namespace>;
     type Note = ();
-    const SPACE: &'static str = "tenants";
+    const NAMESPACE: &'static str = "tenants";
 
     fn on_connect(&mut self, _: &mut Context<'_, Self>) -> Option<Namespace> {
         None
@@ -73,7 +73,7 @@ impl App for Tenants {
 /// The last is called like the app's own namespace, with which it has nothing to do.
 fn name_of(number: usize) -> String {
     match number {
-        99 => Tenants::SPACE.to_owned(),
+        99 => Tenants::NAMESPACE.to_owned(),
         _ => format!("tenant{number}"),
     }
 }

@@ -58,7 +58,7 @@ struct Wander {
 impl App for Wander {
     type Session = ();
     type Note = ();
-    const SPACE: &'static str = "wander";
+    const NAMESPACE: &'static str = "wander";
     const LOGIN: Login = Login::Optional;
 
     fn on_connect(&mut self, _: &mut Context<'_, Self>) {

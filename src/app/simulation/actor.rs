@@ -18,9 +18,9 @@ use crate::streams::Wish;
 /// One of the simulation's apps.
 pub trait Part: 'static {
     const NUMBER: u8;
-    const SPACE: &'static str;
+    const NAMESPACE: &'static str;
     const LOGIN: Login;
-    /// The bits of the spaces it reaches: its own is the bit of its number.
+    /// The bits of the namespaces it reaches: its own is the bit of its number.
     const REACH: Reach;
 }
 
@@ -35,28 +35,28 @@ pub struct Lobby;
 
 impl Part for Talk {
     const NUMBER: u8 = 0;
-    const SPACE: &'static str = "talk";
+    const NAMESPACE: &'static str = "talk";
     const LOGIN: Login = Login::Required;
     const REACH: Reach = Reach(0b001);
 }
 
 impl Part for Desk {
     const NUMBER: u8 = 1;
-    const SPACE: &'static str = "desk";
+    const NAMESPACE: &'static str = "desk";
     const LOGIN: Login = Login::Required;
     const REACH: Reach = Reach(0b011);
 }
 
 impl Part for Lobby {
     const NUMBER: u8 = 3;
-    const SPACE: &'static str = "lobby";
+    const NAMESPACE: &'static str = "lobby";
     const LOGIN: Login = Login::Optional;
     const REACH: Reach = Reach(0b1001);
 }
 
 impl Part for Console {
     const NUMBER: u8 = 2;
-    const SPACE: &'static str = "console";
+    const NAMESPACE: &'static str = "console";
     const LOGIN: Login = Login::Never;
     const REACH: Reach = Reach(0b1111);
 }
@@ -134,7 +134,7 @@ impl<P: Part> Actor<P> {
     ) -> bool {
         match within {
             Some(namespace) => {
-                let reach = Reach::of(namespace.space);
+                let reach = Reach::of(namespace.id);
                 self.send_to(&mut cx.within(namespace), sender, reach, words)
             }
             None => self.send_to(cx, sender, P::REACH, words),
@@ -203,7 +203,7 @@ impl<P: Part> Actor<P> {
         if self.send(cx, Sender::Client(client), within, words) {
             return;
         }
-        let reach = within.map_or(P::REACH, |namespace| Reach::of(namespace.space));
+        let reach = within.map_or(P::REACH, |namespace| Reach::of(namespace.id));
         let core = cx.core().0;
         let shared = Shared::clone(&self.model);
         let mut model = shared.lock().expect(UNBROKEN);
@@ -248,7 +248,7 @@ impl<P: Part> Actor<P> {
                 match cx.enter(namespace) {
                     Ok(()) => {
                         assert!(track.home.is_none(), "it stays where it is");
-                        track.space = namespace.space;
+                        track.namespace = namespace.id;
                         session.within = Some(namespace);
                     }
                     Err(EnterError::AtHome) => assert!(track.home.is_some()),
@@ -306,7 +306,7 @@ impl<P: Part> Actor<P> {
     ) -> Ticket {
         let at = model.stamp();
         let (ticket, reach) = match within {
-            Some(namespace) => (cx.within(namespace).online(uid), Reach::of(namespace.space)),
+            Some(namespace) => (cx.within(namespace).online(uid), Reach::of(namespace.id)),
             None => (cx.online(uid), P::REACH),
         };
         let question = Question::Online(uid.to_owned(), reach);
@@ -350,7 +350,7 @@ impl<P: Part> App for Actor<P> {
     type Session = Session;
     type Note = Note;
 
-    const SPACE: &'static str = P::SPACE;
+    const NAMESPACE: &'static str = P::NAMESPACE;
     const LOGIN: Login = P::LOGIN;
 
     fn on_connect(&mut self, cx: &mut Context<'_, Self>) -> Session {
@@ -362,7 +362,7 @@ impl<P: Part> App for Actor<P> {
         let within = name.map(|name| cx.namespace(name).expect("there is room"));
         if let Some(namespace) = within {
             cx.enter(namespace).expect("it is not too late");
-            model.clients[client].space = namespace.space;
+            model.clients[client].namespace = namespace.id;
         }
         model.opened(client, cx.core().0, home);
         Session {

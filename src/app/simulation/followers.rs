@@ -9,14 +9,14 @@ use super::model::{Sender, Target, Track};
 use super::scene::Scene;
 use super::world::{Task, World};
 use crate::app::query::Query;
-use crate::ident::{EVERYBODY, Reach, Space};
+use crate::ident::{EVERYBODY, NamespaceId, Reach};
 use crate::payload::{Message, Payload};
 use crate::protocol::Codec;
 use crate::shard::Following;
 use crate::streams::{Kind, Position};
 
-/// A stream by its space, kind and name.
-pub type StreamName = (Space, Kind, String);
+/// A stream by its namespace, kind and name.
+pub type StreamName = (NamespaceId, Kind, String);
 
 /// A message that was kept.
 pub struct Kept {
@@ -52,12 +52,12 @@ pub struct Life {
 
 impl Follower {
     /// What it follows in a life, in the order of its positions.
-    pub fn streams(&self, space: Space, uid: &str) -> Vec<StreamName> {
+    pub fn streams(&self, namespace: NamespaceId, uid: &str) -> Vec<StreamName> {
         let groups = self.groups.iter();
-        let groups = groups.map(|group| (space, Kind::Group, group.clone()));
-        let mut streams = vec![(space, Kind::Uid, uid.to_owned())];
+        let groups = groups.map(|group| (namespace, Kind::Group, group.clone()));
+        let mut streams = vec![(namespace, Kind::Uid, uid.to_owned())];
         streams.extend(groups);
-        streams.push((space, Kind::All, EVERYBODY.to_owned()));
+        streams.push((namespace, Kind::All, EVERYBODY.to_owned()));
         streams
     }
 }
@@ -133,15 +133,15 @@ impl World {
         one.life = Some((who, self.followers[who].lives.len()));
         self.clients.push(one);
         let mut track = Track::new(
-            self.listeners[usize::from(listener)].space,
+            self.listeners[usize::from(listener)].namespace,
             Codec::Events,
             self.now,
         );
         track.follows.clone_from(&self.followers[who].groups);
-        let space = track.space;
+        let namespace = track.namespace;
         self.model().clients.push(track);
         self.links[core].insert(id, client);
-        let kept_before = self.count_kept(who, space, &uid);
+        let kept_before = self.count_kept(who, namespace, &uid);
         self.followers[who].lives.push(Life {
             client,
             uid,
@@ -271,22 +271,22 @@ impl World {
     /// Notes what the cores have kept since the last time.
     pub fn collect_kept(&mut self) {
         for host in &mut self.hosts {
-            for (space, kind, name, position, payload) in host.local.streams.journal.drain(..) {
+            for (namespace, kind, name, position, payload) in host.local.streams.journal.drain(..) {
                 let text = payload.message().text().expect("text");
                 let number = text[1..]
                     .split(' ')
                     .next()
                     .and_then(|word| word.parse().ok());
                 let number = number.expect("a message of ours");
-                let log = self.logs.entry((space, kind, name)).or_default();
+                let log = self.logs.entry((namespace, kind, name)).or_default();
                 log.push(Kept { position, number });
             }
         }
     }
 
-    fn count_kept(&mut self, who: usize, space: Space, uid: &str) -> Vec<usize> {
+    fn count_kept(&mut self, who: usize, namespace: NamespaceId, uid: &str) -> Vec<usize> {
         self.collect_kept();
-        let streams = self.followers[who].streams(space, uid);
+        let streams = self.followers[who].streams(namespace, uid);
         let count = |name| self.logs.get(name).map_or(0, Vec::len);
         streams.iter().map(count).collect()
     }
@@ -296,9 +296,9 @@ impl World {
         let Some((who, nth)) = self.clients[client].life else {
             return;
         };
-        let space = self.model().clients[client].space;
+        let namespace = self.model().clients[client].namespace;
         let uid = self.followers[who].lives[nth].uid.clone();
-        let kept = self.count_kept(who, space, &uid);
+        let kept = self.count_kept(who, namespace, &uid);
         let received = self.clients[client].received.len();
         self.followers[who].lives[nth]
             .kept_at

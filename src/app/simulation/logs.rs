@@ -6,11 +6,11 @@ use super::Tally;
 use super::model::{Model, Sender, Sent, Target};
 use super::verdict::count;
 use super::world::World;
-use crate::ident::{EVERYBODY, Space, check_uid};
+use crate::ident::{EVERYBODY, NamespaceId, check_uid};
 use crate::streams::{Kind, Position};
 
-/// The spaces whose clients can come back.
-const KEPT_SPACES: [Space; 2] = [Space(0), Space(1)];
+/// The namespaces whose clients can come back.
+const KEPT_NAMESPACES: [NamespaceId; 2] = [NamespaceId(0), NamespaceId(1)];
 
 impl Sent {
     /// The kind and the name of what it was sent to, if that can be a stream.
@@ -25,9 +25,9 @@ impl Sent {
 }
 
 impl World {
-    /// Which messages are kept in which spaces.
-    pub fn check_logs(&self, model: &Model, tally: &mut Tally) -> HashSet<(usize, Space)> {
-        let mut kept: HashMap<(usize, Space), Position> = HashMap::new();
+    /// Which messages are kept in which namespaces.
+    pub fn check_logs(&self, model: &Model, tally: &mut Tally) -> HashSet<(usize, NamespaceId)> {
+        let mut kept: HashMap<(usize, NamespaceId), Position> = HashMap::new();
         for (stream, log) in &self.logs {
             let mut epochs = HashSet::new();
             let mut last: Option<Position> = None;
@@ -55,13 +55,13 @@ impl World {
         }
         for (number, sent) in model.sent.iter().enumerate() {
             let mut first = None;
-            for space in KEPT_SPACES {
-                let position = kept.get(&(number, space)).copied();
+            for namespace in KEPT_NAMESPACES {
+                let position = kept.get(&(number, namespace)).copied();
                 first = first.or(position);
-                let wanted = self.must_keep(sent, space);
+                let wanted = self.must_keep(sent, namespace);
                 assert!(
                     wanted.is_none_or(|wanted| wanted == position.is_some()),
-                    "m{number} to {:?} in {space:?}: kept {position:?}, wanted {wanted:?}",
+                    "m{number} to {:?} in {namespace:?}: kept {position:?}, wanted {wanted:?}",
                     sent.target
                 );
             }
@@ -73,9 +73,9 @@ impl World {
         kept.into_keys().collect()
     }
 
-    /// Whether a message is kept in a space, if that is sure.
-    fn must_keep(&self, sent: &Sent, space: Space) -> Option<bool> {
-        let reached = sent.reach.spaces().any(|reached| reached == space);
+    /// Whether a message is kept in a namespace, if that is sure.
+    fn must_keep(&self, sent: &Sent, namespace: NamespaceId) -> Option<bool> {
+        let reached = sent.reach.namespaces().any(|reached| reached == namespace);
         let (Some((kind, name)), Some(keeping), true) =
             (sent.stream(), &self.scene.keeping, reached)
         else {

@@ -14,7 +14,7 @@ use super::scene::{GROUPS_MAX, Scene};
 use crate::app::Answer;
 use crate::bus::Route;
 use crate::close::CloseReason;
-use crate::ident::{CoreId, EVERYBODY, Reach, Space};
+use crate::ident::{CoreId, EVERYBODY, NamespaceId, Reach};
 use crate::protocol::Codec;
 use crate::streams::{Kind, Position, Wish};
 
@@ -102,7 +102,7 @@ pub struct Closed {
 
 /// What is known of one client.
 pub struct Track {
-    pub space: Space,
+    pub namespace: NamespaceId,
     pub codec: Codec,
     pub opened: Option<(Stamp, Instant)>,
     /// Since when it is home, and on which core it was bound last.

@@ -12,7 +12,7 @@ use super::model::{Model, Target};
 use super::verdict::{Claim, count};
 use super::world::World;
 use crate::close::CloseReason;
-use crate::ident::Space;
+use crate::ident::NamespaceId;
 use crate::streams::{Kind, Position, Positions};
 
 /// How far a follower is in one stream.
@@ -43,7 +43,7 @@ struct Standing {
 
 impl World {
     /// Everything that was to be kept was, once; and all have had it who follow it. Returns what was kept where.
-    pub fn judge_streams(&self, model: &Model, tally: &mut Tally) -> HashSet<(usize, Space)> {
+    pub fn judge_streams(&self, model: &Model, tally: &mut Tally) -> HashSet<(usize, NamespaceId)> {
         let kept = self.check_logs(model, tally);
         for follower in &self.followers {
             let mut reading = Reading {
@@ -87,7 +87,7 @@ impl Reading<'_> {
         let client = &self.world.clients[life.client];
         let track = &self.model.clients[life.client];
         self.gaps.clear();
-        self.begin(life, track.space);
+        self.begin(life, track.namespace);
         let (blocks, _) = blocks(&client.received);
         let mut has_begun = false;
         for block in &blocks {
@@ -105,8 +105,8 @@ impl Reading<'_> {
     }
 
     /// Where it stands when it comes.
-    fn begin(&mut self, life: &Life, space: Space) {
-        let streams = self.follower.streams(space, &life.uid);
+    fn begin(&mut self, life: &Life, namespace: NamespaceId) {
+        let streams = self.follower.streams(namespace, &life.uid);
         let said: Option<Vec<Option<Position>>> = life.since.as_ref().map(|text| {
             let list: Result<Positions, _> = text.parse();
             list.map_or_else(|_| Vec::new(), |list| list.0)
@@ -506,7 +506,7 @@ impl Reading<'_> {
         let got: HashSet<usize> = texts.map(number_of).collect();
         let track = &self.model.clients[life.client];
         for tenure in &track.uids {
-            let stream = (track.space, Kind::Uid, tenure.uid.clone());
+            let stream = (track.namespace, Kind::Uid, tenure.uid.clone());
             for kept in self.world.log(&stream) {
                 let sent = &self.model.sent[kept.number];
                 let claim = self.model.claim(sent, life.client);
@@ -544,7 +544,7 @@ pub fn check_claims_of_follower(
     model: &Model,
     client: usize,
     got: &[usize],
-    kept: &HashSet<(usize, Space)>,
+    kept: &HashSet<(usize, NamespaceId)>,
     tally: &mut Tally,
 ) {
     let track = &model.clients[client];
@@ -555,7 +555,7 @@ pub fn check_claims_of_follower(
             Target::Own => false,
             Target::Uid(_) | Target::Everybody => true,
         };
-        let is_streams = follows && kept.contains(&(number, track.space));
+        let is_streams = follows && kept.contains(&(number, track.namespace));
         let claim = model.claim(sent, client);
         let has = has.contains(&number);
         if claim == Claim::Must && !is_streams {

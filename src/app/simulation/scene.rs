@@ -75,8 +75,8 @@ impl Scene {
         config
     }
 
-    /// As how many a message counts that reaches all spaces: what may be kept goes out for each by itself.
-    pub fn spaces(&self) -> usize {
+    /// As how many a message counts that reaches all namespaces: what may be kept goes out for each by itself.
+    pub fn namespaces(&self) -> usize {
         if self.keeping.is_some() { 4 } else { 1 }
     }
 

@@ -180,7 +180,7 @@ impl World {
             let receivers = self.clients.len() * RECEIVER_COST;
             last.parse().unwrap_or(0) + 2 * ENVELOPE_COST + 64 + receivers
         };
-        let each = self.scene.spaces() * self.scene.cores;
+        let each = self.scene.namespaces() * self.scene.cores;
         let charge = each * text.split(';').map(size).sum::<usize>();
         self.charge = self.charge.max(charge);
         let host = &mut self.hosts[core];

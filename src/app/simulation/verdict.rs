@@ -9,7 +9,7 @@ use super::recovery::check_claims_of_follower;
 use super::world::World;
 use crate::close::CloseReason;
 use crate::config::UidPolicy;
-use crate::ident::{EVERYBODY, Space};
+use crate::ident::{EVERYBODY, NamespaceId};
 use crate::protocol::Codec;
 
 /// Whether a message is one client's.
@@ -23,9 +23,9 @@ pub enum Claim {
 }
 
 impl Track {
-    pub fn new(space: Space, codec: Codec, now: std::time::Instant) -> Track {
+    pub fn new(namespace: NamespaceId, codec: Codec, now: std::time::Instant) -> Track {
         Track {
-            space,
+            namespace,
             codec,
             opened: None,
             home: None,
@@ -153,7 +153,10 @@ impl Model {
                 (false, _) => Claim::No,
             };
         }
-        let reached = sent.reach.spaces().any(|space| space == track.space);
+        let reached = sent
+            .reach
+            .namespaces()
+            .any(|namespace| namespace == track.namespace);
         let (true, Some((home, closed))) = (reached, track.at_home()) else {
             return Claim::No;
         };
@@ -403,7 +406,7 @@ fn check_claims(model: &Model, client: usize, got: &[usize], tally: &mut Tally) 
     for (number, sent) in model.sent.iter().enumerate() {
         let claim = model.claim(sent, client);
         match claim {
-            Claim::Must if track.space.0 >= 3 => {
+            Claim::Must if track.namespace.0 >= 3 => {
                 count(tally, "claims", 1);
                 count(tally, "claims elsewhere", 1);
             }
@@ -491,7 +494,9 @@ fn check_reason(model: &Model, client: usize, closed: Closed) {
         CloseReason::SlowConsumer => !scene.roomy(),
         CloseReason::Overloaded => scene.outbox_core < 1 << 30,
         CloseReason::Kicked => model.kicked.iter().any(|(uid, reach)| {
-            let reached = reach.spaces().any(|space| space == track.space);
+            let reached = reach
+                .namespaces()
+                .any(|namespace| namespace == track.namespace);
             reached && track.uids.iter().any(|one| one.uid == *uid)
         }),
         _ => false,
@@ -541,7 +546,7 @@ fn check_policy(model: &Model) {
                 let then = |its: &Tenure| {
                     its.uid == one.uid && its.from <= one.from && one.from < its.until.min(end)
                 };
-                other.space == track.space && other.uids.iter().any(then)
+                other.namespace == track.namespace && other.uids.iter().any(then)
             };
             let count = model.clients.iter().filter(there).count();
             assert!(count <= most, "{:?} has {count} connections", one.uid);
@@ -561,7 +566,9 @@ fn check_questions(model: &Model) {
                     let Some((_, closed)) = track.at_home() else {
                         continue;
                     };
-                    let reached = reach.spaces().any(|space| space == track.space);
+                    let reached = reach
+                        .namespaces()
+                        .any(|namespace| namespace == track.namespace);
                     let its = track.uids.iter().filter(|one| reached && one.uid == *uid);
                     for one in its {
                         let sure = one.until.min(closed.earliest);

@@ -25,7 +25,7 @@ use crate::app::promise::Promise;
 use crate::app::query::QueryResult;
 use crate::app::{App, Login};
 use crate::bus::{ENVELOPE_COST, Endpoint, RECEIVER_COST, Route, connect_by};
-use crate::ident::{ConnId, Space};
+use crate::ident::{ConnId, NamespaceId};
 use crate::payload::Message;
 use crate::protocol::Codec;
 use crate::shard::ListenerSpec;
@@ -67,13 +67,13 @@ fn listen<P: Part>(scene: &Scene, codec: Codec) -> ListenerSpec {
         pauses: !binds,
         message_bytes_max: 1 << 16,
         outbox_bytes_max: scene.outbox,
-        ..ListenerSpec::new(P::NUMBER, codec, Space(P::NUMBER.into()))
+        ..ListenerSpec::new(P::NUMBER, codec, NamespaceId(P::NUMBER.into()))
     }
 }
 
 fn hosting<P: Part>(model: &Shared, alive: &Arc<()>) -> Box<dyn Hosted> {
     let app = Actor::<P>::new(Shared::clone(model), Arc::clone(alive));
-    assert_eq!(<Actor<P> as App>::SPACE, P::SPACE);
+    assert_eq!(<Actor<P> as App>::NAMESPACE, P::NAMESPACE);
     Box::new(Hosting::new(app, P::NUMBER, P::REACH))
 }
 
@@ -192,7 +192,7 @@ impl World {
         let spec = &self.listeners[listener];
         self.clients
             .push(Client::new(spec.codec, Place::Opening(core, id)));
-        let track = Track::new(spec.space, spec.codec, self.now);
+        let track = Track::new(spec.namespace, spec.codec, self.now);
         self.model().clients.push(track);
         self.links[core].insert(id, client);
         if self.rng.bool() {
@@ -293,7 +293,7 @@ impl World {
             if !self.scene.says_when_bound {
                 // Who has little on the way goes on beyond what one core may have, up to twice that.
                 // What tasks push is bounded by their waiting, which these do not.
-                let pushes = self.tasks.len() * self.scene.cores * self.scene.spaces();
+                let pushes = self.tasks.len() * self.scene.cores * self.scene.namespaces();
                 let task = 3 * ENVELOPE_COST + 364 + self.clients.len() * RECEIVER_COST;
                 // And one that follows groups joins them unasked.
                 let joins = 2 * lives * (2 * ENVELOPE_COST + 64);

@@ -19,7 +19,7 @@ use super::*;
 use crate::bus::{Route, connect_by};
 use crate::close::CloseReason;
 use crate::config::{Auth, Config};
-use crate::ident::{ConnId, CoreId, Reach, Reply, Space, Ticket};
+use crate::ident::{ConnId, CoreId, NamespaceId, Reach, Reply, Ticket};
 use crate::migration::{Counted, Input, Progress, Socket, TransportPart};
 use crate::payload::Message;
 use crate::protocol::Codec;
@@ -67,7 +67,7 @@ fn sessions() -> usize {
 impl App for Scripted {
     type Session = Session;
     type Note = u32;
-    const SPACE: &'static str = "test";
+    const NAMESPACE: &'static str = "test";
 
     fn on_connect(&mut self, cx: &mut Context<'_, Self>) -> Session {
         self.on(cx, "connect".into());
@@ -149,7 +149,7 @@ impl Cores {
             proves: config.auth != Auth::None,
             message_bytes_max: 1_000,
             outbox_bytes_max: 10_000,
-            ..ListenerSpec::new(0, codec, Space(0))
+            ..ListenerSpec::new(0, codec, NamespaceId(0))
         });
         let specs: Rc<[ListenerSpec]> = Rc::from(specs);
         let registry = Registry::new(1);

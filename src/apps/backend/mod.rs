@@ -162,7 +162,7 @@ impl App for Backend {
     type Session = Session;
     type Note = ();
 
-    const SPACE: &'static str = "push-backend";
+    const NAMESPACE: &'static str = "push-backend";
     const REACH: &'static [&'static str] = &["relay", "push"];
     const PEERS: Peers = Peers::BackEnds;
     const LOGIN: Login = Login::Never;

@@ -80,7 +80,7 @@ pub struct Room {
     seats: Arc<Seats>,
     /// In microseconds.
     roster_interval: Arc<AtomicU64>,
-    /// The group of those logged in. Every room has its own, since all rooms are in one space.
+    /// The group of those logged in. Every room has its own, since all rooms are in one namespace.
     group: Arc<str>,
 }
 
@@ -269,7 +269,7 @@ impl App for Chat {
     type Session = Option<User>;
     type Note = Note;
 
-    const SPACE: &'static str = "chat";
+    const NAMESPACE: &'static str = "chat";
 
     /// Nothing before the login. A user as the roster has him: by the id that he entered it with, which says who leaves.
     fn pack(&self, session: &Option<User>) -> Option<Vec<u8>> {

@@ -18,7 +18,7 @@ pub struct Asset {
 pub struct Site {
     /// The files of the page.
     pub assets: &'static [Asset],
-    /// The spaces that pushes reach.
+    /// The namespaces that pushes reach.
     pub reach: &'static [&'static str],
     /// Which parts are served; what belongs to another gets 404.
     pub roles: Roles,

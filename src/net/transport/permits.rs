@@ -100,7 +100,7 @@ mod tests {
     use super::*;
     use crate::close::CloseReason;
     use crate::config::Config;
-    use crate::ident::Space;
+    use crate::ident::NamespaceId;
     use crate::protocol::Codec;
     use crate::shard::ListenerSpec;
 
@@ -109,7 +109,7 @@ mod tests {
             pauses: true,
             message_bytes_max: 0,
             outbox_bytes_max: 1_000,
-            ..ListenerSpec::new(0, Codec::Http, Space(0))
+            ..ListenerSpec::new(0, Codec::Http, NamespaceId(0))
         };
         Shard::new(&Config::default(), Rc::from([spec]), 1)
     }

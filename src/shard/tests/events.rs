@@ -3,7 +3,7 @@
 use super::*;
 use crate::protocol::events;
 
-/// A websocket listener and one for events, in the same space.
+/// A websocket listener and one for events, in the same namespace.
 fn both(config: &Config) -> Shard {
     let specs = [
         spec(Codec::WebSocket, 0, 10_000),

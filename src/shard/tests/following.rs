@@ -14,7 +14,7 @@ fn payload(text: &str) -> Payload {
     Payload::new(Message::Text(text))
 }
 
-/// Two listeners by events and text in one space, with 10 kB of outbox.
+/// Two listeners by events and text in one namespace, with 10 kB of outbox.
 fn shard_of_events() -> Shard {
     let specs = [spec(Codec::Events, 0, 10_000), spec(Codec::Text, 0, 10_000)];
     Shard::new(&Config::default(), Rc::from(specs), 1)
@@ -41,7 +41,7 @@ fn to_all(shard: &mut Shard, offset: u64, text: &str) {
         mark: Some(mark),
         payload: &payload,
     };
-    shard.send_marked_to_everybody(Space(0), marked, &mut |_, _| at(0));
+    shard.send_marked_to_everybody(NamespaceId(0), marked, &mut |_, _| at(0));
 }
 
 fn shown(shard: &Shard, id: ConnId) -> String {
@@ -129,7 +129,7 @@ fn what_comes_before_the_home_has_answered_is_read() {
         mark: Some(mark),
         payload: &payload,
     };
-    shard.send_marked_to_group(Space(0), marked, false, &mut |_, _| at(0));
+    shard.send_marked_to_group(NamespaceId(0), marked, false, &mut |_, _| at(0));
     shard.answer_follower(id, 1, &recovered(6));
     let of_group = &shard.following(id).expect("it follows").streams[1];
     assert_eq!(

@@ -135,7 +135,7 @@ fn step(side: &mut Side, rng: &mut fastrand::Rng, places: &mut Vec<u32>, passed:
         }
         4 => drop(shard.join(id, "g", None)),
         5 => drop(shard.join(id, "h", Some("him"))),
-        6 if rng.bool() => drop(shard.enter(id, Space(1))),
+        6 if rng.bool() => drop(shard.enter(id, NamespaceId(1))),
         6 => drop(shard.leave(id, "g")),
         7 => drop(shard.send(id, message)),
         8 => drop(shard.send_to_uid(REACH, "u1", message)),

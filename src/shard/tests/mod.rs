@@ -17,22 +17,22 @@ use std::time::Duration;
 use super::*;
 use crate::config::{OUTBOX_MESSAGE_COST, UidPolicy};
 use crate::events::KickedBy;
-use crate::ident::{Reach, Space};
+use crate::ident::{NamespaceId, Reach};
 use crate::payload::Message;
 use crate::protocol::Codec;
 
 const REACH: Reach = Reach(0b11);
 
-fn spec(codec: Codec, space: u32, outbox_bytes_max: usize) -> ListenerSpec {
+fn spec(codec: Codec, namespace: u32, outbox_bytes_max: usize) -> ListenerSpec {
     ListenerSpec {
         binds: true,
         message_bytes_max: 1_000,
         outbox_bytes_max,
-        ..ListenerSpec::new(0, codec, Space(space))
+        ..ListenerSpec::new(0, codec, NamespaceId(namespace))
     }
 }
 
-/// A websocket listener in space 0, a text one in space 1, both with 10 kB of outbox.
+/// A websocket listener in namespace 0, a text one in namespace 1, both with 10 kB of outbox.
 fn shard(config: &Config) -> Shard {
     let specs = [
         spec(Codec::WebSocket, 0, 10_000),
@@ -311,12 +311,12 @@ fn as_many_connections_a_uid_as_configured() {
     }
     let fourth = open(&mut shard, 0);
     assert!(!shard.bind(fourth, "u"));
-    // Another space has uids of its own.
+    // Another namespace has uids of its own.
     bound(&mut shard, 1, "u");
     assert_eq!(shard.online(REACH, "u"), 4);
     let first = shard
         .uids
-        .get(&shard.connections.slots, Space(0), "u")
+        .get(&shard.connections.slots, NamespaceId(0), "u")
         .next();
     let first = first.expect("it is there");
     shard.close(first, CloseReason::Normal);

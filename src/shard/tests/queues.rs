@@ -23,7 +23,7 @@ fn send(shard: &mut Shard, uid: &str, text: &str, at: u64) -> u32 {
         }),
         payload: &payload,
     };
-    shard.send_marked_to_uid(Space(1), marked, &mut |_, _| position(0))
+    shard.send_marked_to_uid(NamespaceId(1), marked, &mut |_, _| position(0))
 }
 
 /// What a peer has of what was sent, if so many bytes of it are outstanding.
@@ -113,7 +113,7 @@ fn whoever_is_unbound_gets_what_was_held_and_is_behind_no_more() {
     assert_eq!(send(&mut shard, "u", "queued", 5), 1);
     let mut tops = |_, _: &str| position(0);
     assert_eq!(
-        shard.send_marked_to_everybody(Space(1), to_all, &mut tops),
+        shard.send_marked_to_everybody(NamespaceId(1), to_all, &mut tops),
         1
     );
     assert!(

@@ -9,7 +9,7 @@ fn engines(now: Instant) -> [Box<dyn Engine>; 2] {
 }
 
 fn group() -> Address<'static> {
-    Address::group(SPACE, "g")
+    Address::group(NAMESPACE, "g")
 }
 
 /// Appends so many, numbered from what is there.
@@ -130,7 +130,7 @@ fn the_same_id_is_the_same_message() {
         assert_eq!(append(nearly, one), (1, Outcome::Repeated));
         assert_eq!(append(start + 121 * SECOND, one), (3, Outcome::Kept));
         // An id is its stream's own.
-        let other = Address::group(SPACE, "h");
+        let other = Address::group(NAMESPACE, "h");
         let appended = engine.append(start, other, keep(1, 1), Some(two), &text("x"));
         assert_eq!(appended.outcome, Outcome::Kept);
     }
@@ -201,7 +201,7 @@ fn what_was_thrown_away_is_a_gap_and_the_top_stays() {
 fn a_forgotten_stream_is_a_gap_to_all_that_may_have_missed_it() {
     let start = Instant::now();
     let mut store = store(start, 1 << 20);
-    let other = Address::uid(SPACE, "never");
+    let other = Address::uid(NAMESPACE, "never");
     let before = store.top(start, group());
     let born = start + 10 * SECOND;
     let top = append(&mut store, born, 2, keep(100, 60));
@@ -270,7 +270,7 @@ fn a_position_is_no_good_after_a_life_that_left_nothing() {
     while store.top(now, group()).offset > 0 {
         number += 1;
         let name = format!("other {number}");
-        let to = Address::uid(SPACE, &name);
+        let to = Address::uid(NAMESPACE, &name);
         store.append(now, to, keep(1, 60), None, &text("x"));
         store.discard(now, to);
     }
@@ -295,7 +295,7 @@ fn eviction_amid_a_replay_is_seen() {
     let after = piece.last().map(|(position, _)| position);
     assert_eq!(after, at(top, 10));
     let large = text(&"x".repeat(1_000));
-    let other = Address::uid(SPACE, "other");
+    let other = Address::uid(NAMESPACE, "other");
     let mut pieces = 0;
     // The oldest of all go first: this replay's.
     while let Ok(piece) = store.read(now, group(), after, limit) {
@@ -334,7 +334,7 @@ fn an_older_time_changes_nothing() {
 fn one_that_is_larger_than_all_is_a_gap_and_nothing_else_goes() {
     let now = Instant::now();
     let mut store = store(now, 64 << 10);
-    let other = Address::uid(SPACE, "other");
+    let other = Address::uid(NAMESPACE, "other");
     store.append(now, other, keep(10, 60), None, &text("stays"));
     let top = append(&mut store, now, 2, keep(10, 60));
     let large = text(&"x".repeat(64 << 10));
@@ -361,7 +361,7 @@ fn one_that_is_larger_than_all_is_a_gap_and_nothing_else_goes() {
 fn what_goes_undelivered_is_told() {
     let start = Instant::now();
     let mut store = store(start, 1 << 20);
-    let uid = Address::uid(SPACE, "u");
+    let uid = Address::uid(NAMESPACE, "u");
     let queue = Keep {
         queue: true,
         ..keep(5, 60)
@@ -381,7 +381,7 @@ fn what_goes_undelivered_is_told() {
     store.put_back(uid, 2);
     store.advance(start + 61 * SECOND, 100);
     let told = Undelivered {
-        space: SPACE,
+        namespace: NAMESPACE,
         uid: "u".into(),
         messages: 4,
     };

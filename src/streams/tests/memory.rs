@@ -9,7 +9,7 @@ fn an_emptied_store_counts_nothing() {
     let empty = store.counters();
     for number in 0..10_000 {
         let name = format!("uid {number}");
-        let to = Address::uid(SPACE, &name);
+        let to = Address::uid(NAMESPACE, &name);
         let id = (number as u128).to_le_bytes();
         store.append(start, to, keep(10, 60), Some(id), &text("x"));
     }
@@ -30,7 +30,7 @@ fn an_emptied_store_counts_nothing() {
 fn messages_of_mixed_times_go_in_helpings() {
     let start = Instant::now();
     let mut store = store(start, 64 << 20);
-    let to = Address::uid(SPACE, "mixed");
+    let to = Address::uid(NAMESPACE, "mixed");
     for number in 0..10_000 {
         let seconds = [600, 5][number % 2];
         store.append(start, to, keep(u32::MAX, seconds), None, &text("x"));

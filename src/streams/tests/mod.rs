@@ -13,10 +13,10 @@ use proptest::test_runner::{Config as Runs, FileFailurePersistence};
 
 use super::*;
 use crate::config::Config;
-use crate::ident::Space;
+use crate::ident::NamespaceId;
 use crate::payload::{Message, Payload};
 
-const SPACE: Space = Space(0);
+const NAMESPACE: NamespaceId = NamespaceId(0);
 const SECOND: Duration = Duration::from_secs(1);
 const ALL: Limit = Limit {
     messages: usize::MAX,

@@ -206,10 +206,10 @@ const NAMES: usize = 4;
 
 fn address(name: usize) -> Address<'static> {
     [
-        Address::uid(SPACE, "a"),
-        Address::group(SPACE, "a"),
-        Address::all(SPACE),
-        Address::uid(Space(1), "a"),
+        Address::uid(NAMESPACE, "a"),
+        Address::group(NAMESPACE, "a"),
+        Address::all(NAMESPACE),
+        Address::uid(NamespaceId(1), "a"),
     ][name]
 }
 

@@ -80,7 +80,7 @@ impl World {
 
     fn is_there(&mut self, number: usize) -> BTreeSet<u64> {
         let name = name(number);
-        let address = Address::uid(SPACE, &name);
+        let address = Address::uid(NAMESPACE, &name);
         let log = &self.logs[number];
         let piece = self.store.read_what_is_there(self.now, address, 0, ALL);
         let mut last = 0;
@@ -113,7 +113,7 @@ impl World {
             for sent in &mut log.sent {
                 sent.gone |= sent.due <= now;
             }
-            let top = self.store.top(self.now, Address::uid(SPACE, &name));
+            let top = self.store.top(self.now, Address::uid(NAMESPACE, &name));
             if top.offset == 0
                 && let Some(born) = log.born.take()
             {
@@ -134,7 +134,7 @@ impl World {
     fn append(&mut self, number: usize, keep: Keep, id: Option<u8>, bytes: usize) {
         let before = self.all_there();
         let name = name(number);
-        let to = Address::uid(SPACE, &name);
+        let to = Address::uid(NAMESPACE, &name);
         let payload = format!("{:>bytes$}", self.numbers);
         let second = self.second();
         let was = self.store.counters();
@@ -213,7 +213,7 @@ impl World {
 
     fn come(&mut self, number: usize) {
         let name = name(number);
-        let position = self.store.top(self.now, Address::uid(SPACE, &name));
+        let position = self.store.top(self.now, Address::uid(NAMESPACE, &name));
         self.clients.push(Client {
             name: number,
             had: self.logs[number].sent.len(),
@@ -231,7 +231,7 @@ impl World {
             return;
         };
         let name = name(client.name);
-        let of = Address::uid(SPACE, &name);
+        let of = Address::uid(NAMESPACE, &name);
         let limit = Limit {
             messages: piece,
             bytes: usize::MAX,
@@ -353,7 +353,9 @@ fn run(steps: Vec<Step>) -> World {
             Step::Discard(number) => {
                 let there = world.is_there(number).len();
                 let name = name(number);
-                let gone = world.store.discard(world.now, Address::uid(SPACE, &name));
+                let gone = world
+                    .store
+                    .discard(world.now, Address::uid(NAMESPACE, &name));
                 assert_eq!(gone as usize, there);
                 world.logs[number]
                     .sent
@@ -391,14 +393,14 @@ fn no_gap_where_nothing_went() {
         world.store.renew(&roomy);
         world.now += Duration::from_millis(random.u64(0..2_000));
         let name = name(random.usize(..NAMES));
-        let to = Address::uid(SPACE, &name);
+        let to = Address::uid(NAMESPACE, &name);
         world
             .store
             .append(world.now, to, keep(1_000, 100_000), None, &text("x"));
     }
     for client in &world.clients {
         let name = name(client.name);
-        let of = Address::uid(SPACE, &name);
+        let of = Address::uid(NAMESPACE, &name);
         let recovery = world.store.recover(world.now, of, Some(client.position));
         assert!(matches!(recovery, Recovery::Recovered { .. }), "{client:?}");
     }

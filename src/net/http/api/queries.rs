@@ -82,15 +82,15 @@ impl Api {
     pub(super) async fn uids(&self, query: &str) -> Result<String, ApiError> {
         let [cursor, limit] = names::fields(query, ["cursor", "limit"])?;
         let limit = names::limit(limit, UIDS_PER_PAGE, UIDS_PER_PAGE_MAX)?;
-        let (cores, spaces) = {
+        let (cores, namespaces) = {
             let mut host = self.host.borrow_mut();
             let tasks = host.tasks();
-            (tasks.cores(), tasks.spaces())
+            (tasks.cores(), tasks.namespaces())
         };
         let start = (CoreId(0), Cursor::default());
         let mut at = match cursor {
             None => Some(start),
-            Some(text) => Some(place_of(text, cores, spaces).ok_or_else(bad_cursor)?),
+            Some(text) => Some(place_of(text, cores, namespaces).ok_or_else(bad_cursor)?),
         };
         let mut uids = Vec::new();
         for _ in 0..PIECES_PER_PAGE {
@@ -175,28 +175,28 @@ pub(super) fn text(answer: &impl Serialize) -> Result<String, ApiError> {
 
 fn cursor_of(core: CoreId, from: Cursor) -> String {
     let Cursor {
-        space,
+        namespace,
         place,
         until,
     } = from;
     let mut text = String::new();
     // Writing into a string does not fail.
-    let _ = write!(text, "{:x}.{space:x}.{place:x}.{until:x}", core.0);
+    let _ = write!(text, "{:x}.{namespace:x}.{place:x}.{until:x}", core.0);
     text
 }
 
-/// The inverse; `None` if it is no cursor of a server with so many cores and name spaces.
-fn place_of(text: &str, cores: usize, spaces: u32) -> Option<(CoreId, Cursor)> {
+/// The inverse; `None` if it is no cursor of a server with so many cores and namespaces.
+fn place_of(text: &str, cores: usize, namespaces: u32) -> Option<(CoreId, Cursor)> {
     let mut numbers = text
         .splitn(4, '.')
         .map(|part| u64::from_str_radix(part, 16));
     let mut next = || numbers.next()?.ok();
-    let (core, space, place, until) = (next()?, next()?, next()?, next()?);
+    let (core, namespace, place, until) = (next()?, next()?, next()?, next()?);
     let core = CoreId(u16::try_from(core).ok()?);
-    let space = u32::try_from(space).ok()?;
-    let known = core.index() < cores && space < spaces;
+    let namespace = u32::try_from(namespace).ok()?;
+    let known = core.index() < cores && namespace < namespaces;
     let from = Cursor {
-        space,
+        namespace,
         place: u32::try_from(place).ok()?,
         until: u32::try_from(until).ok()?,
     };
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn a_cursor_is_read_as_written_and_nothing_else_is() {
         let from = Cursor {
-            space: 3,
+            namespace: 3,
             place: 70_000,
             until: u32::MAX,
         };

@@ -21,7 +21,7 @@ use crate::bus;
 use crate::close::CloseReason;
 use crate::config::Config;
 use crate::guard::watch_panics;
-use crate::ident::{ConnId, Reach, Space};
+use crate::ident::{ConnId, NamespaceId, Reach};
 use crate::net::admission::{ConnectionCounters, EntryRules, Pool};
 use crate::net::connection::Input;
 use crate::net::rates::Rate;
@@ -34,7 +34,7 @@ struct Echo;
 impl App for Echo {
     type Session = ();
     type Note = ();
-    const SPACE: &'static str = "echo";
+    const NAMESPACE: &'static str = "echo";
     const LOGIN: Login = Login::Never;
 
     fn on_connect(&mut self, _: &mut Context<'_, Echo>) {}
@@ -76,7 +76,7 @@ impl Core {
             binds,
             message_bytes_max: 1 << 20,
             outbox_bytes_max: 2 << 20,
-            ..ListenerSpec::new(0, Codec::WebSocket, Space(0))
+            ..ListenerSpec::new(0, Codec::WebSocket, NamespaceId(0))
         };
         change(&mut spec);
         let specs: Rc<[ListenerSpec]> = Rc::from([spec]);

@@ -34,7 +34,7 @@ struct Talk {
 impl App for Talker {
     type Session = Talk;
     type Note = ();
-    const SPACE: &'static str = "talk";
+    const NAMESPACE: &'static str = "talk";
 
     fn pack(&self, session: &Talk) -> Option<Vec<u8>> {
         let Talk { count, places } = session;
@@ -91,7 +91,7 @@ fn spec(number: usize) -> ListenerSpec {
     ListenerSpec {
         app: 0,
         codec: CODECS[number],
-        space: Space(0),
+        namespace: NamespaceId(0),
         binds: true,
         optional: false,
         proves: false,

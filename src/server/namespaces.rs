@@ -1,32 +1,32 @@
-//! The numbers of a server's spaces, which apps know by name.
+//! The numbers of a server's namespaces, which apps know by name.
 
 use std::io;
 
-use crate::ident::{Reach, Space};
+use crate::ident::{NamespaceId, Reach};
 
-/// The spaces of a server being put together, by number. Bound: `namespaces_max`.
+/// The namespaces of a server being put together, by number. Bound: `namespaces_max`.
 #[derive(Default)]
-pub struct Spaces(Vec<&'static str>);
+pub struct NamespaceNumbers(Vec<&'static str>);
 
-impl Spaces {
+impl NamespaceNumbers {
     /// How many there are.
     pub fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// The name that a space was given its number for.
-    pub fn name(&self, space: Space) -> &'static str {
-        self.0[space.0 as usize]
+    /// The name that a namespace was given its number for.
+    pub fn name(&self, namespace: NamespaceId) -> &'static str {
+        self.0[namespace.0 as usize]
     }
 
     /// The number of a name, which it has from now on.
-    pub fn number(&mut self, name: &'static str) -> Space {
+    pub fn number(&mut self, name: &'static str) -> NamespaceId {
         let known = self.0.iter().position(|known| *known == name);
         let number = known.unwrap_or_else(|| {
             self.0.push(name);
             self.0.len() - 1
         });
-        Space(number as u32)
+        NamespaceId(number as u32)
     }
 
     /// What reaches all of these. An error if one of several is not among the first so many.
@@ -35,7 +35,7 @@ impl Spaces {
         for name in names {
             reach = reach.with(self.number(name)).ok_or_else(|| {
                 format!(
-                    "what reaches several name spaces, {name:?} among them, is to be put on the server before others: \
+                    "what reaches several namespaces, {name:?} among them, is to be put on the server before others: \
                      only the first {} can be reached together",
                     Reach::TOGETHER
                 )
@@ -44,7 +44,7 @@ impl Spaces {
         Ok(reach)
     }
 
-    /// An error if the apps alone have more spaces than there may be (`namespaces_max`).
+    /// An error if the apps alone have more namespaces than there may be (`namespaces_max`).
     pub fn check(&self, most: usize) -> io::Result<()> {
         let own = self.count();
         if own <= most {
@@ -61,27 +61,29 @@ mod tests {
     use super::*;
 
     fn names(count: usize) -> Vec<&'static str> {
-        let names = (0..count).map(|number| &*format!("space{number}").leak());
+        let names = (0..count).map(|number| &*format!("namespace{number}").leak());
         names.collect()
     }
 
     #[test]
-    fn a_server_may_have_more_spaces_than_can_be_reached_together() {
-        let mut spaces = Spaces::default();
+    fn a_server_may_have_more_namespaces_than_can_be_reached_together() {
+        let mut namespaces = NamespaceNumbers::default();
         let names = names(100);
-        let all = spaces.reach(&names[..63]).expect("each has a bit");
-        assert_eq!(all.spaces().count(), 63);
+        let all = namespaces.reach(&names[..63]).expect("each has a bit");
+        assert_eq!(all.namespaces().count(), 63);
         for (number, name) in names.iter().enumerate() {
-            let reach = spaces.reach(&[name, name]).expect("one alone");
-            assert_eq!(reach, Reach::of(Space(number as u32)));
+            let reach = namespaces.reach(&[name, name]).expect("one alone");
+            assert_eq!(reach, Reach::of(NamespaceId(number as u32)));
         }
-        let error = spaces.reach(&[names[0], names[63]]).expect_err("no bit");
+        let error = namespaces
+            .reach(&[names[0], names[63]])
+            .expect_err("no bit");
         assert!(
             error.contains("space63") && error.contains("first 63"),
             "{error}"
         );
-        assert!(spaces.check(100).is_ok());
-        let error = spaces.check(99).expect_err("one too few");
+        assert!(namespaces.check(100).is_ok());
+        let error = namespaces.check(99).expect_err("one too few");
         let words = "namespaces_max = 99: the apps of this server have 100";
         assert!(error.to_string().contains(words), "{error}");
     }
