@@ -197,9 +197,9 @@ impl Cores {
     pub fn counts(&mut self) -> [u64; 3] {
         let mut sums = [0; 3];
         for host in &mut self.hosts {
+            sums[1] += host.envelopes();
             let stats = &host.shard().stats;
             sums[0] += stats.messages_out;
-            sums[1] += stats.envelopes_out;
             sums[2] += stats.moved_in;
         }
         sums

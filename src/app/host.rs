@@ -105,6 +105,11 @@ impl Host {
         self.local.outgoing.bus_mut()
     }
 
+    /// Envelopes posted since the start.
+    pub fn envelopes(&self) -> u64 {
+        self.local.outgoing.envelopes()
+    }
+
     pub fn core(&self) -> CoreId {
         self.local.core()
     }

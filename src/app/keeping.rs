@@ -14,7 +14,7 @@ use super::local::Local;
 use super::order::Path;
 use super::outcome::Delivered;
 use crate::bus::{RECEIVER_COST, Until};
-use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, NamespaceId};
+use crate::ident::{ConnId, CoreId, EVERYBODY, NamespaceId, Reach};
 use crate::payload::{Message, Payload};
 use crate::shard::{Mark, Marked};
 use crate::streams::{Address, Appended, Keep, Kind, Outcome, Position, Wish};
@@ -185,7 +185,11 @@ impl Local {
         let Appended { position, outcome } = store.append(now, address, keep, None, payload);
         #[cfg(all(test, not(loom)))]
         if outcome != Outcome::Repeated {
-            let Address { namespace, kind, name } = address;
+            let Address {
+                namespace,
+                kind,
+                name,
+            } = address;
             let noted = (namespace, kind, name.to_owned(), position, payload.clone());
             self.streams.journal.push(noted);
         }
@@ -379,9 +383,9 @@ impl Local {
         let marked = to_group.marked();
         let mut reached = 0;
         for namespace in to_group.reach.namespaces() {
-            reached += self
-                .shard
-                .send_marked_to_group(namespace, marked, to_group.refresh, &mut tops);
+            reached +=
+                self.shard
+                    .send_marked_to_group(namespace, marked, to_group.refresh, &mut tops);
         }
         reached
     }

@@ -7,7 +7,7 @@ use tracing::info;
 use super::query::{HistoryPage, HistoryQuery};
 use crate::config::Config;
 use crate::escape::Escaped;
-use crate::ident::{Reach, NamespaceId};
+use crate::ident::{NamespaceId, Reach};
 use crate::log_limiter::LogLimiter;
 #[cfg(all(test, not(loom)))]
 use crate::payload::Payload;
@@ -102,7 +102,9 @@ impl KeptStreams {
     /// The first namespace within reach where messages to this name are kept: one whose clients can come back for them, or
     /// else one where they wait.
     pub fn first_namespace(&self, reach: Reach, kind: Kind, name: &str) -> Option<NamespaceId> {
-        let readable = reach.namespaces().find(|namespace| self.readable.contains(*namespace));
+        let readable = reach
+            .namespaces()
+            .find(|namespace| self.readable.contains(*namespace));
         let waits = |namespace: &NamespaceId| kind == Kind::Uid && self.queues(*namespace, name);
         readable.or_else(|| reach.namespaces().find(waits))
     }

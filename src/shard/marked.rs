@@ -12,9 +12,17 @@ use crate::protocol::Codec;
 
 impl Shard {
     /// Queues a message that has a place in a stream for every connection of its uid in a namespace.
-    pub fn send_marked_to_uid(&mut self, namespace: NamespaceId, marked: Marked<'_>, tops: Tops<'_>) -> u32 {
+    pub fn send_marked_to_uid(
+        &mut self,
+        namespace: NamespaceId,
+        marked: Marked<'_>,
+        tops: Tops<'_>,
+    ) -> u32 {
         let mut receivers = self.receivers.take();
-        receivers.extend(self.uids.get(&self.connections.slots, namespace, marked.name));
+        receivers.extend(
+            self.uids
+                .get(&self.connections.slots, namespace, marked.name),
+        );
         let queued = marked.mark.filter(|mark| mark.queued);
         let to: SmallVec<[ConnId; 4]> = match queued {
             Some(_) => receivers.iter().copied().collect(),

@@ -19,7 +19,7 @@ fn a_room_of_three_costs_as_many_envelopes_as_it_has_members() {
     let home = cores.hosts[0].tasks().home("room").index();
     let posted = |cores: &mut Cores| -> u64 {
         let hosts = cores.hosts.iter_mut();
-        hosts.map(|host| host.local().outgoing.envelopes()).sum()
+        hosts.map(|host| host.envelopes()).sum()
     };
     let mut members = Vec::new();
     for core in [home, (home + 1) % 64, (home + 2) % 64, (home + 3) % 64] {
