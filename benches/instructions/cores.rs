@@ -23,7 +23,7 @@ use ringpost::bus::{Route, connect_by};
 use ringpost::ident::{ConnId, CoreId, NamespaceId, Reach};
 use ringpost::migration::{Counted, Input as Reading, Progress, Socket, TransportPart};
 use ringpost::protocol::websocket::handshake::Handshake;
-use ringpost::protocol::{Codec, Decoder, Event};
+use ringpost::protocol::{Codec, Decoded, Decoder};
 use ringpost::shard::ListenerSpec;
 
 use crate::apps::backend::report::ServerFacts;
@@ -133,7 +133,7 @@ impl Cores {
             // What is kept of the push app's uids can be had from here.
             ListenerSpec {
                 namespace: NamespaceId(PUSH.into()),
-                ..spec(EVENTS, Codec::Events, true)
+                ..spec(EVENTS, Codec::Sse, true)
             },
         ]);
         let now = Instant::now();
@@ -357,7 +357,7 @@ fn feed(host: &mut Host, id: ConnId, decoder: &mut Decoder, input: &mut [u8], mu
         let flow = host.flow(id);
         match decoder.next(input, &mut at) {
             Ok(None) => return,
-            Ok(Some(Event::Message(message))) => {
+            Ok(Some(Decoded::Message(message))) => {
                 assert!(flow == Flow::Go, "no client here is too fast: {flow:?}");
                 host.message(id, message);
             }

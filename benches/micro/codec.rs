@@ -10,7 +10,7 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
 use ringpost::Config;
 use ringpost::payload::Message;
-use ringpost::protocol::{Codec, Decoder, Event};
+use ringpost::protocol::{Codec, Decoded, Decoder};
 
 use crate::input::{ascii, client_frame, wide};
 
@@ -43,7 +43,7 @@ impl Stream {
     fn new(codec: Codec, message: String, messages: usize) -> Stream {
         let one = match codec {
             Codec::WebSocket => client_frame(&message),
-            Codec::Text | Codec::Frame | Codec::Events | Codec::Http => {
+            Codec::Text | Codec::Frame | Codec::Sse | Codec::Http => {
                 let mut bytes = Vec::new();
                 codec.encode(Message::Text(&message), &mut bytes);
                 bytes
@@ -95,7 +95,7 @@ impl Stream {
                 .expect("what a codec allows")
             {
                 match event {
-                    Event::Message(message) => found(message),
+                    Decoded::Message(message) => found(message),
                     other => panic!("{other:?} is no message"),
                 }
             }
@@ -132,7 +132,7 @@ fn codec_name(codec: Codec) -> &'static str {
         Codec::WebSocket => "websocket",
         Codec::Text => "text",
         Codec::Frame => "frame",
-        Codec::Events => "events",
+        Codec::Sse => "events",
         Codec::Http => "http",
     }
 }
@@ -192,7 +192,7 @@ fn encode(group: &mut BenchmarkGroup<'_, WallTime>) {
             let mut stream = Stream::new(codec, ascii(bytes), 1);
             let mut at = 0;
             let event = stream.decoder.next(&mut stream.input, &mut at);
-            let Ok(Some(Event::Message(message))) = event else {
+            let Ok(Some(Decoded::Message(message))) = event else {
                 panic!("{event:?} is no message");
             };
             let mut out = Vec::new();

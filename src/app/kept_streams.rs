@@ -136,12 +136,12 @@ impl KeptStreams {
 }
 
 fn readable(listeners: &[ListenerSpec]) -> NamespaceSet {
-    NamespaceSet::of(listeners, |spec| spec.codec == Codec::Events)
+    NamespaceSet::of(listeners, |spec| spec.codec == Codec::Sse)
 }
 
 fn queued(listeners: &[ListenerSpec]) -> NamespaceSet {
     NamespaceSet::of(listeners, |spec| {
-        spec.binds && !matches!(spec.codec, Codec::Events | Codec::Http)
+        spec.binds && !matches!(spec.codec, Codec::Sse | Codec::Http)
     })
 }
 

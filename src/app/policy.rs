@@ -31,7 +31,7 @@ pub enum Protocol {
     /// Messages behind their length.
     Frame,
     /// Server-Sent Events: it listens, and says nothing after its request.
-    Events,
+    Sse,
 }
 
 impl Protocol {
@@ -40,7 +40,7 @@ impl Protocol {
             Codec::WebSocket => Some(Protocol::WebSocket),
             Codec::Text => Some(Protocol::Text),
             Codec::Frame => Some(Protocol::Frame),
-            Codec::Events => Some(Protocol::Events),
+            Codec::Sse => Some(Protocol::Sse),
             // It has no app.
             Codec::Http => None,
         }

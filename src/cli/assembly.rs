@@ -55,7 +55,7 @@ pub fn build(settings: Settings, live: &Live) -> io::Result<(Server, Vec<Listene
         .backend_tokens(backend_tokens.clone())
         .webhooks(settings.webhooks);
     let listeners = settings.listeners;
-    let has_events = listeners.iter().any(|one| one.roles.has(Roles::EVENTS));
+    let has_ready = listeners.iter().any(|one| one.roles.has(Roles::EVENTS));
     let (mut ordered, mut at_paths) = (Vec::new(), Vec::new());
     for app in [
         AppName::Relay,
@@ -65,7 +65,7 @@ pub fn build(settings: Settings, live: &Live) -> io::Result<(Server, Vec<Listene
         AppName::Echo,
     ] {
         let own = listeners.iter().filter(|one| one.app == app);
-        let events = (app == AppName::Push && has_events).then(Listen::events);
+        let events = (app == AppName::Push && has_ready).then(Listen::events);
         let listens: Vec<Listen> = own.clone().map(listen).chain(events).collect();
         if !listens.is_empty() {
             server = add_app(server, app, listens, live, &backend_tokens);

@@ -1,7 +1,7 @@
 //! [`Codec`]: which protocol a listener's connections speak, and how a message is written in it. Called by the shard for
 //! each message, and by the transport for what a codec has besides (closes, pings).
 
-use super::{events, frame, text, websocket};
+use super::{frame, sse, text, websocket};
 use crate::close::CloseReason;
 use crate::payload::Message;
 
@@ -16,7 +16,7 @@ pub enum Codec {
     /// A four-byte big-endian length that counts itself, then the body.
     Frame,
     /// Server-Sent Events, one way alone.
-    Events,
+    Sse,
     /// HTTP/1, whose requests a decoder of [its own](super::http::RequestDecoder) yields, and whose messages are whole answers.
     Http,
 }
@@ -31,7 +31,7 @@ impl Codec {
             Codec::WebSocket => websocket::encode(message, out),
             Codec::Text => text::encode(message, out),
             Codec::Frame => frame::encode(message, out),
-            Codec::Events => events::encode(message, out),
+            Codec::Sse => sse::encode(message, out),
             Codec::Http => out.extend_from_slice(message.bytes()),
         }
     }
@@ -42,7 +42,7 @@ impl Codec {
             Codec::WebSocket => websocket::encoded_len(message),
             Codec::Text => text::encoded_len(message),
             Codec::Frame => frame::encoded_len(message),
-            Codec::Events => events::encoded_len(message),
+            Codec::Sse => sse::encoded_len(message),
             Codec::Http => message.len(),
         }
     }
@@ -52,7 +52,7 @@ impl Codec {
     pub fn encode_close(self, reason: CloseReason, out: &mut Vec<u8>) {
         match (self, reason.code()) {
             (Codec::WebSocket, Some(code)) => websocket::encode_close(code, reason.text(), out),
-            (Codec::Events, Some(code)) => events::encode_close(code, reason, out),
+            (Codec::Sse, Some(code)) => sse::encode_close(code, reason, out),
             _ => {}
         }
     }
@@ -69,19 +69,19 @@ impl Codec {
     pub fn encode_ping(self, out: &mut Vec<u8>) {
         match self {
             Codec::WebSocket => websocket::encode_ping(out),
-            Codec::Events => events::encode_ping(out),
+            Codec::Sse => sse::encode_ping(out),
             Codec::Text | Codec::Frame | Codec::Http => {}
         }
     }
 
     /// Whether it has pings.
     pub fn pings(self) -> bool {
-        matches!(self, Codec::WebSocket | Codec::Events)
+        matches!(self, Codec::WebSocket | Codec::Sse)
     }
 
     /// Whether a peer can say anything once it is there; if not, its silence says nothing.
     pub fn hears(self) -> bool {
-        self != Codec::Events
+        self != Codec::Sse
     }
 
     /// Appends the answer to a ping. Nothing where the codec has none.

@@ -1,4 +1,4 @@
-//! [`Decoder`]: cuts one connection's bytes into events, by its codec. Called by the transport with what it has read.
+//! [`Decoder`]: cuts one connection's bytes into items, by its codec. Called by the transport with what it has read.
 //!
 //! Bound: at most one incomplete message of `message_bytes_max`, and nothing at all between messages.
 
@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::stranger::{self, Opening, Stranger};
 use super::websocket::{self, Terms};
-use super::{Codec, Event, events, frame, text};
+use super::{Codec, Decoded, frame, sse, text};
 use crate::close::CloseReason;
 use crate::payload::Message;
 
-/// Cuts one connection's bytes into events. It is `Send` and takes half a message along, also in writing.
+/// Cuts one connection's bytes into items. It is `Send` and takes half a message along, also in writing.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(try_from = "Of")]
 pub struct Decoder(Of);
@@ -25,7 +25,7 @@ enum Of {
     Text(text::LineDecoder, u32, Opening, bool),
     Frame(frame::FrameDecoder, u32, Opening),
     /// With how much has been ignored.
-    Events(u32),
+    Sse(u32),
 }
 
 const _: () = assert!(size_of::<Decoder>() == 16);
@@ -56,7 +56,7 @@ impl TryFrom<Of> for Decoder {
                 *bytes_max = bounded(*bytes_max as usize);
                 decoder.resume_written()?;
             }
-            Of::Events(_) => {}
+            Of::Sse(_) => {}
         }
         Ok(Decoder(of))
     }
@@ -69,7 +69,7 @@ impl Decoder {
             Of::WebSocket(..) => Codec::WebSocket,
             Of::Text(..) => Codec::Text,
             Of::Frame(..) => Codec::Frame,
-            Of::Events(_) => Codec::Events,
+            Of::Sse(_) => Codec::Sse,
         }
     }
 
@@ -89,7 +89,7 @@ impl Decoder {
             ),
             Codec::Frame => Of::Frame(frame::FrameDecoder::default(), bytes_max, Opening::Unheard),
             // A decoder of its own has taken what comes before; what would come here says nothing.
-            Codec::Events | Codec::Http => Of::Events(0),
+            Codec::Sse | Codec::Http => Of::Sse(0),
         })
     }
 
@@ -100,11 +100,11 @@ impl Decoder {
             Of::WebSocket(_, bytes_max, _)
             | Of::Text(_, bytes_max, ..)
             | Of::Frame(_, bytes_max, _) => *bytes_max = bounded(message_bytes_max),
-            Of::Events(_) => {}
+            Of::Sse(_) => {}
         }
     }
 
-    /// This decoder, which tells of text lines that are none ([`Event::flawed`]) and goes on behind them, in place of an
+    /// This decoder, which tells of text lines that are none ([`Decoded::flawed`]) and goes on behind them, in place of an
     /// error. Other codecs stay as they are.
     pub fn telling(mut self) -> Decoder {
         if let Of::Text(_, _, _, tells) = &mut self.0 {
@@ -122,17 +122,17 @@ impl Decoder {
         decoder
     }
 
-    /// Takes bytes from `input[*at..]`, advances `at`, and returns the next event, or `None` when
+    /// Takes bytes from `input[*at..]`, advances `at`, and returns the next item, or `None` when
     /// all of the input is taken (what is incomplete is kept inside).
     ///
-    /// The event borrows from `input` where the message lies complete in it (a websocket's is
+    /// The item borrows from `input` where the message lies complete in it (a websocket's is
     /// unmasked in place), else from the decoder's own buffer, which the next call frees. After an
     /// error the stream has lost its meaning: close it with that reason.
     pub fn next<'a>(
         &'a mut self,
         input: &'a mut [u8],
         at: &mut usize,
-    ) -> Result<Option<Event<'a>>, CloseReason> {
+    ) -> Result<Option<Decoded<'a>>, CloseReason> {
         match &mut self.0 {
             Of::WebSocket(decoder, bytes_max, deflate) => {
                 let terms = Terms {
@@ -155,34 +155,34 @@ impl Decoder {
                     _ => decoder.next(bytes_max, input, at),
                 }
             }
-            Of::Events(ignored) => events::ignore(ignored, input, at).map(|()| None),
+            Of::Sse(ignored) => sse::ignore(ignored, input, at).map(|()| None),
         }
     }
 
     /// The stream has ended. What there is of a line without its end, where that is told; once.
-    pub fn finish(&mut self) -> Option<Event<'_>> {
+    pub fn finish(&mut self) -> Option<Decoded<'_>> {
         match &mut self.0 {
             Of::Text(decoder, _, _, true) => decoder.finish(),
             _ => None,
         }
     }
 
-    /// Frees what went out with the last event, as the next call would.
+    /// Frees what went out with the last item, as the next call would.
     pub fn release(&mut self) {
         match &mut self.0 {
             Of::WebSocket(decoder, ..) => decoder.release(),
             Of::Text(decoder, ..) => decoder.release(),
             Of::Frame(decoder, ..) => decoder.release(),
-            Of::Events(_) => {}
+            Of::Sse(_) => {}
         }
     }
 
     /// How many fragments have come since this was last asked that did not end their message; to be asked
-    /// before the next event. No codec but websocket has any.
+    /// before the next item. No codec but websocket has any.
     pub fn take_fragments(&mut self) -> u32 {
         match &mut self.0 {
             Of::WebSocket(decoder, ..) => decoder.take_fragments(),
-            Of::Text(..) | Of::Frame(..) | Of::Events(_) => 0,
+            Of::Text(..) | Of::Frame(..) | Of::Sse(_) => 0,
         }
     }
 
@@ -202,7 +202,7 @@ impl Decoder {
             Of::WebSocket(decoder, ..) => decoder.bytes_held(),
             Of::Text(decoder, ..) => decoder.bytes_held(),
             Of::Frame(decoder, ..) => decoder.bytes_held(),
-            Of::Events(_) => 0,
+            Of::Sse(_) => 0,
         }
     }
 }
@@ -210,7 +210,7 @@ impl Decoder {
 /// What may stand before a text, and says that it is UTF-8 (RFC 3629, section 6).
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// The next event of a text connection that has sent no line yet. One that begins with another protocol is refused
+/// The next item of a text connection that has sent no line yet. One that begins with another protocol is refused
 /// before anything of it is taken for a message.
 fn first_line<'a>(
     decoder: &'a mut text::LineDecoder,
@@ -219,7 +219,7 @@ fn first_line<'a>(
     opening: &mut Opening,
     input: &'a mut [u8],
     at: &mut usize,
-) -> Result<Option<Event<'a>>, CloseReason> {
+) -> Result<Option<Decoded<'a>>, CloseReason> {
     let strange = |opening: &mut Opening, stranger| {
         *opening = Opening::Strange(stranger);
         Err(CloseReason::Protocol)
@@ -227,20 +227,20 @@ fn first_line<'a>(
     if stranger::is_tls(stranger::head_of(decoder.held(), &input[*at..])) {
         return strange(opening, Stranger::Tls);
     }
-    let event = decoder.next(bytes_max, tells, input, at)?;
+    let item = decoder.next(bytes_max, tells, input, at)?;
     // Editors and libraries begin a file or stream with a mark that is no part of its text.
-    let event = match event {
-        Some(Event::Message(Message::Text(line))) => {
+    let item = match item {
+        Some(Decoded::Message(Message::Text(line))) => {
             let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
-            Some(Event::Message(Message::Text(line)))
+            Some(Decoded::Message(Message::Text(line)))
         }
-        event => event,
+        item => item,
     };
-    let line = match event {
-        Some(Event::Message(line)) => line.bytes(),
-        Some(event) => match event.flawed() {
+    let line = match item {
+        Some(Decoded::Message(line)) => line.bytes(),
+        Some(item) => match item.flawed() {
             Some((_, line)) => line,
-            None => return Ok(Some(event)),
+            None => return Ok(Some(item)),
         },
         None => return Ok(None),
     };
@@ -248,22 +248,22 @@ fn first_line<'a>(
         return strange(opening, Stranger::Http);
     }
     *opening = Opening::Heard;
-    Ok(event)
+    Ok(item)
 }
 
-/// The next event of a frame connection that has sent no frame yet, where another protocol's first bytes are a length that is too long.
+/// The next item of a frame connection that has sent no frame yet, where another protocol's first bytes are a length that is too long.
 fn first_frame<'a>(
     decoder: &'a mut frame::FrameDecoder,
     bytes_max: usize,
     opening: &mut Opening,
     input: &'a mut [u8],
     at: &mut usize,
-) -> Result<Option<Event<'a>>, CloseReason> {
+) -> Result<Option<Decoded<'a>>, CloseReason> {
     let head = stranger::head_of(decoder.held(), &input[*at..]);
     match decoder.next(bytes_max, input, at) {
-        Ok(Some(event)) => {
+        Ok(Some(item)) => {
             *opening = Opening::Heard;
-            Ok(Some(event))
+            Ok(Some(item))
         }
         Ok(None) => Ok(None),
         Err(_) if stranger::is_tls(head) => {

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Event, incomplete};
+use super::{Decoded, incomplete};
 use crate::close::CloseReason;
 use crate::payload::Message;
 
@@ -25,7 +25,7 @@ struct PartialFrame {
     /// The body's length, once the header is complete.
     body_len: Option<u32>,
     body: Vec<u8>,
-    /// The body went out with the last event.
+    /// The body went out with the last item.
     spent: bool,
 }
 
@@ -35,7 +35,7 @@ impl FrameDecoder {
         bytes_max: usize,
         input: &'a mut [u8],
         at: &mut usize,
-    ) -> Result<Option<Event<'a>>, CloseReason> {
+    ) -> Result<Option<Decoded<'a>>, CloseReason> {
         self.release();
         let mut rest = &input[*at..];
         if rest.is_empty() {
@@ -47,7 +47,7 @@ impl FrameDecoder {
             let body_len = body_len(bytes_max, header)?;
             if let Some(body) = tail.get(..body_len as usize) {
                 *at += HEADER_BYTES + body.len();
-                return Ok(Some(event(body)));
+                return Ok(Some(item(body)));
             }
             self.partial.get_or_insert_default().body_len = Some(body_len);
             *at += HEADER_BYTES;
@@ -56,7 +56,7 @@ impl FrameDecoder {
         self.resume(bytes_max, rest, at)
     }
 
-    /// Frees what went out with the last event.
+    /// Frees what went out with the last item.
     pub(super) fn release(&mut self) {
         if self.partial.as_ref().is_some_and(|partial| partial.spent) {
             self.partial = None;
@@ -85,7 +85,7 @@ impl FrameDecoder {
         bytes_max: usize,
         mut rest: &[u8],
         at: &mut usize,
-    ) -> Result<Option<Event<'a>>, CloseReason> {
+    ) -> Result<Option<Decoded<'a>>, CloseReason> {
         let mut partial = self.partial.take().unwrap_or_default();
         while partial.body_len.is_none() {
             let Some((&byte, tail)) = rest.split_first() else {
@@ -110,7 +110,7 @@ impl FrameDecoder {
         *at += piece.len();
         partial.spent = partial.body.len() == body_len;
         let partial = self.partial.insert(partial);
-        Ok(partial.spent.then(|| event(&partial.body)))
+        Ok(partial.spent.then(|| item(&partial.body)))
     }
 
     /// What is kept of a header whose last byte has not come.
@@ -141,8 +141,8 @@ fn body_len(bytes_max: usize, header: [u8; HEADER_BYTES]) -> Result<u32, CloseRe
     Ok(body_len)
 }
 
-fn event(body: &[u8]) -> Event<'_> {
-    Event::Message(match simdutf8::basic::from_utf8(body) {
+fn item(body: &[u8]) -> Decoded<'_> {
+    Decoded::Message(match simdutf8::basic::from_utf8(body) {
         Ok(text) => Message::Text(text),
         Err(_) => Message::Binary(body),
     })

@@ -6,13 +6,13 @@
 //! as bytes arrive, never as they are announced), and nothing at all between messages.
 
 mod codec;
+mod decoded;
 mod decoder;
-mod event;
-pub mod events;
 pub mod frame;
 pub mod http;
 mod incomplete;
 pub mod proxy;
+pub mod sse;
 pub mod stranger;
 pub mod text;
 pub mod websocket;
@@ -23,5 +23,5 @@ mod linear;
 mod tests;
 
 pub use codec::{CODECS, Codec};
+pub use decoded::Decoded;
 pub use decoder::Decoder;
-pub use event::Event;

@@ -10,7 +10,7 @@ use std::ops::Range;
 use memchr::{memchr, memchr_iter};
 use serde::{Deserialize, Serialize};
 
-use super::{Event, incomplete};
+use super::{Decoded, incomplete};
 use crate::close::CloseReason;
 use crate::payload::Message;
 
@@ -31,7 +31,7 @@ struct PartialLine {
     line: Vec<u8>,
     /// How much has come of one that is skipped; 0 of any other.
     skipped: usize,
-    /// The line went out with the last event.
+    /// The line went out with the last item.
     spent: bool,
 }
 
@@ -42,14 +42,14 @@ enum LinePlace {
 }
 
 impl LineDecoder {
-    /// The next line. With `tells`, one that is none is an event, too.
+    /// The next line. With `tells`, one that is none is an item, too.
     pub(super) fn next<'a>(
         &'a mut self,
         bytes_max: usize,
         tells: bool,
         input: &'a mut [u8],
         at: &mut usize,
-    ) -> Result<Option<Event<'a>>, CloseReason> {
+    ) -> Result<Option<Decoded<'a>>, CloseReason> {
         self.release();
         if *at == input.len() {
             return Ok(None);
@@ -71,13 +71,13 @@ impl LineDecoder {
             LinePlace::Partial => self.line(),
         };
         match simdutf8::basic::from_utf8(line) {
-            Ok(text) => Ok(Some(Event::Message(Message::Text(text)))),
-            Err(_) if tells => Ok(Some(Event::NotUtf8(line))),
+            Ok(text) => Ok(Some(Decoded::Message(Message::Text(text)))),
+            Err(_) if tells => Ok(Some(Decoded::NotUtf8(line))),
             Err(_) => Err(CloseReason::NotUtf8),
         }
     }
 
-    /// Frees what went out with the last event.
+    /// Frees what went out with the last item.
     pub(super) fn release(&mut self) {
         if self.partial.as_ref().is_some_and(|partial| partial.spent) {
             self.partial = None;
@@ -171,7 +171,7 @@ impl LineDecoder {
         &'a mut self,
         input: &[u8],
         at: &mut usize,
-    ) -> Result<Option<Event<'a>>, CloseReason> {
+    ) -> Result<Option<Decoded<'a>>, CloseReason> {
         let rest = &input[*at..];
         let end = memchr(b'\n', rest);
         let piece = &rest[..end.unwrap_or(rest.len())];
@@ -187,17 +187,17 @@ impl LineDecoder {
         *at += 1;
         partial.spent = true;
         let line = partial.line.strip_suffix(b"\r").unwrap_or(&partial.line);
-        Ok(Some(Event::TooLong(line)))
+        Ok(Some(Decoded::TooLong(line)))
     }
 
     /// The stream has ended: a line whose end has not come, and now does not.
-    pub(super) fn finish(&mut self) -> Option<Event<'_>> {
+    pub(super) fn finish(&mut self) -> Option<Decoded<'_>> {
         let partial = self.partial.as_deref_mut().filter(|it| !it.spent)?;
         partial.spent = true;
         let line = partial.line.strip_suffix(b"\r").unwrap_or(&partial.line);
         Some(match partial.skipped {
-            0 => Event::Unended(line),
-            _ => Event::TooLong(line),
+            0 => Decoded::Unended(line),
+            _ => Decoded::TooLong(line),
         })
     }
 

@@ -95,7 +95,7 @@ fn scheme(codec: Codec) -> &'static str {
         Codec::WebSocket => "ws",
         Codec::Text => "text",
         Codec::Frame => "frame",
-        Codec::Events => "events",
+        Codec::Sse => "events",
         Codec::Http => "http",
     }
 }

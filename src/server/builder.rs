@@ -150,8 +150,8 @@ impl Server {
             return Err("an app's listener is websocket://, text:// or frame://".into());
         };
         let spec = self.spec::<A>(app, namespace, codec, &listen)?;
-        if codec == Codec::Events {
-            return Ok(self.listeners.take_events(spec)?);
+        if codec == Codec::Sse {
+            return Ok(self.listeners.take_ready(spec)?);
         }
         if listen.path().is_some() && codec != Codec::WebSocket {
             return Err(format!(

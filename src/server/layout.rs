@@ -12,7 +12,7 @@ use super::listen::{Listen, Listening};
 use super::namespaces::NamespaceNumbers;
 use crate::ident::{NamespaceId, Reach};
 use crate::net::admission::{CLIENTS_TOGETHER, EntryRules, Pool};
-use crate::net::http::{EventsListener, Roles, ServedSite, Site};
+use crate::net::http::{Roles, ServedSite, Site, SseListener};
 use crate::net::rates::Rate;
 use crate::protocol::Codec;
 use crate::shard::ListenerSpec;
@@ -103,7 +103,7 @@ impl Listeners {
     }
 
     /// Has sites with the role take clients that listen, for an app.
-    pub fn take_events(&mut self, spec: ListenerSpec) -> Result<(), &'static str> {
+    pub fn take_ready(&mut self, spec: ListenerSpec) -> Result<(), &'static str> {
         if !spec.binds {
             return Err("only an app whose connections bind a uid can have events");
         }
@@ -174,7 +174,7 @@ impl Listeners {
             };
             let listener = layout.add(spec, Rate::default(), door);
             let has_role = asked.site.roles.has(Roles::EVENTS);
-            layout.sites[at].served.events = has_role.then_some(EventsListener {
+            layout.sites[at].served.sse = has_role.then_some(SseListener {
                 listener,
                 proves: events.proves,
                 headers: events.headers,
@@ -284,7 +284,7 @@ mod tests {
             .site("http://127.0.0.1:3", SITE);
         let layout = server.listeners.layout().expect("it is right");
         let codecs: Vec<Codec> = layout.specs.iter().map(|spec| spec.codec).collect();
-        let (http, socket, events) = (Codec::Http, Codec::WebSocket, Codec::Events);
+        let (http, socket, events) = (Codec::Http, Codec::WebSocket, Codec::Sse);
         assert_eq!(
             codecs,
             [Codec::Text, http, http, socket, socket, events, events]
@@ -302,7 +302,7 @@ mod tests {
         for (site, (path, websocket), listener) in [(0, ("/a", 3), 5), (1, ("/b", 4), 6)] {
             let site = &layout.sites[site];
             assert_eq!(site.served.websockets, [(path.to_owned(), websocket)]);
-            assert_eq!(site.served.events.map(|door| door.listener), Some(listener));
+            assert_eq!(site.served.sse.map(|door| door.listener), Some(listener));
         }
     }
 

@@ -53,7 +53,7 @@ impl Listen {
             "websocket" | "ws" => Ok(Some(Codec::WebSocket)),
             "text" => Ok(Some(Codec::Text)),
             "frame" => Ok(Some(Codec::Frame)),
-            "events" => Ok(Some(Codec::Events)),
+            "events" => Ok(Some(Codec::Sse)),
             "http" => Ok(None),
             "wss" | "https" => Err(format!(
                 "{}: TLS is not served here yet; put a TLS proxy (nginx, HAProxy, Caddy) in front and \

@@ -120,7 +120,7 @@ impl Turn {
         let began = Instant::now();
         let mut left = self.round(host, began);
         for _ in 1..ROUNDS_PER_TURN {
-            if !self.transport.has_events() {
+            if !self.transport.has_ready() {
                 break;
             }
             let now = Instant::now();
@@ -156,7 +156,7 @@ impl Turn {
         let begun = host.work();
         let mut mail_left = self.deliver(host, WorkSource::Mail);
         host.settle_credits();
-        self.transport.take_events(host);
+        self.transport.take_ready(host);
         if !mail_left {
             self.transport.read_rest(host);
         } else if !self.transport.has_input_left() {
@@ -167,7 +167,7 @@ impl Turn {
         let host = &mut *shared.borrow_mut();
         self.sweeps.go_on(host, &mut self.transport);
         self.client_drain.go_on(host);
-        // After the events: what had arrived before a deadline counts, even if we were late to look. And after
+        // After what is ready: what had arrived before a deadline counts, even if we were late to look. And after
         // everybody has been told of other deadlines.
         match self.transport.has_caught_up(now) && !self.sweeps.is_under_way() {
             true => host.expire(),

@@ -170,13 +170,13 @@ impl Connections {
     /// Whether it tells positions.
     pub fn tells_positions(&self, id: ConnId) -> bool {
         self.listener(id)
-            .is_some_and(|spec| spec.codec == Codec::Events)
+            .is_some_and(|spec| spec.codec == Codec::Sse)
     }
 
     /// Whether it is of an app, and told no positions.
     pub fn is_on_plain_wire(&self, id: ConnId) -> bool {
         self.listener(id)
-            .is_some_and(|spec| !matches!(spec.codec, Codec::Events | Codec::Http))
+            .is_some_and(|spec| !matches!(spec.codec, Codec::Sse | Codec::Http))
     }
 
     pub fn peer(&self, id: ConnId) -> Option<SocketAddr> {

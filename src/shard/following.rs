@@ -16,7 +16,7 @@ use crate::close::CloseReason;
 use crate::config::OUTBOX_MESSAGE_COST;
 use crate::ident::EVERYBODY;
 use crate::payload::{Message, Payload};
-use crate::protocol::events;
+use crate::protocol::sse;
 use crate::streams::{Gap, Kind, Position, Recovery};
 
 impl Shard {
@@ -80,7 +80,7 @@ impl Shard {
     /// position with that: one that was cut off in between would never hear of it.
     pub fn begin_to_follow(&mut self, id: ConnId, tops: Tops<'_>) {
         let positions = self.positions(id, tops);
-        self.send_raw(id, |_, out| events::encode_position(&positions, out));
+        self.send_raw(id, |_, out| sse::encode_position(&positions, out));
         let Some(following) = self.following_mut(id) else {
             return;
         };
@@ -316,14 +316,14 @@ impl Shard {
             Kind::Group => Some(name),
             Kind::All => Some(Box::from(EVERYBODY)),
         };
-        let told = events::ToldGap {
+        let told = sse::ToldGap {
             kind: &kind.to_string(),
             name: name.as_deref().unwrap_or_default(),
             asked: gap.asked.map(|it| it.to_string()),
             first: gap.first.map(|it| it.to_string()),
             top: gap.top.to_string(),
         };
-        self.send_raw(id, |_, out| events::encode_gap(&positions, &told, out));
+        self.send_raw(id, |_, out| sse::encode_gap(&positions, &told, out));
     }
 
     /// It is in a group again that it had left: of what came meanwhile, before this, it is told.
@@ -385,12 +385,12 @@ impl Shard {
     /// Queues a kept message with the positions that its client has with it.
     fn send_with_positions(&mut self, id: ConnId, message: Message<'_>, tops: Tops<'_>) -> bool {
         let positions = self.positions(id, tops);
-        let length = events::positioned_len(&positions, message);
+        let length = sse::positioned_len(&positions, message);
         if !self.admit(id, length, 0) {
             return false;
         }
         self.append(id, length, |out| {
-            events::encode_positioned(&positions, message, out);
+            sse::encode_positioned(&positions, message, out);
         });
         self.work.copied(length);
         self.stats.messages_out += 1;

@@ -9,7 +9,7 @@ use super::slot::{Dirty, Peer, Phase};
 use crate::auth::wall_time;
 use crate::close::CloseReason;
 use crate::ident::ConnId;
-use crate::protocol::{Codec, events};
+use crate::protocol::{Codec, sse};
 
 impl Shard {
     /// A new connection; its handshake (if its codec has one) is under way.
@@ -125,9 +125,9 @@ impl Shard {
         let mut freed = 0;
         let waited = slot.outbox.bytes();
         // Looked at before anything is dropped. Who is home has been let in: what it was sent leaves behind the head.
-        let awaits_head = codec == Codec::Events
+        let awaits_head = codec == Codec::Sse
             && (was == Phase::Open || reason == CloseReason::SlowConsumer)
-            && slot.outbox.pieces().next().is_some_and(events::awaits_head);
+            && slot.outbox.pieces().next().is_some_and(sse::awaits_head);
         if drops {
             freed = slot.outbox.truncate();
         }
@@ -136,7 +136,7 @@ impl Shard {
         } else if was != Phase::Opening && reason.code().is_some() && codec.pings() {
             if awaits_head {
                 freed += slot.outbox.clear();
-                let answer = events::refusal(reason);
+                let answer = sse::refusal(reason);
                 cost = slot
                     .outbox
                     .push_own(answer.len(), |out| out.extend_from_slice(&answer));

@@ -115,8 +115,8 @@ impl Shard {
         let behind = &self.followers;
         receivers.retain(|id| {
             let listener = slots[id.slot].listener;
-            let follows = listeners[usize::from(listener)].codec == Codec::Events
-                || behind.is_behind(id.slot);
+            let follows =
+                listeners[usize::from(listener)].codec == Codec::Sse || behind.is_behind(id.slot);
             if follows && !passing.passes_by(*id) {
                 followers.push(*id);
             }

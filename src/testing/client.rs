@@ -168,7 +168,7 @@ impl Connection {
                 self.unread.extend_from_slice(&length.to_be_bytes());
                 self.unread.extend_from_slice(bytes);
             }
-            Codec::Events | Codec::Http => panic!("a client that listens by events says nothing"),
+            Codec::Sse | Codec::Http => panic!("a client that listens by events says nothing"),
         }
     }
 
@@ -218,7 +218,7 @@ impl Connection {
                 }
                 None => None,
             },
-            Codec::Events => match self.cut(b"\n\n") {
+            Codec::Sse => match self.cut(b"\n\n") {
                 Some(event) => {
                     self.received.extend(read_event(&event));
                     return true;

@@ -18,7 +18,7 @@ use crate::bus::{Route, connect_by};
 use crate::close::CloseReason;
 use crate::ident::{ConnId, CoreId};
 use crate::migration::{Counted, Input, Progress, Socket, TransportPart};
-use crate::protocol::{Codec, Event};
+use crate::protocol::{Codec, Decoded};
 use crate::server::Parts;
 use crate::shard::ListenerSpec;
 
@@ -263,18 +263,18 @@ impl Cores {
             };
             match decoder.next(input, &mut at) {
                 Ok(None) => return all,
-                Ok(Some(Event::Message(message))) => host.message(id, message),
-                Ok(Some(Event::Ping(payload))) => {
+                Ok(Some(Decoded::Message(message))) => host.message(id, message),
+                Ok(Some(Decoded::Ping(payload))) => {
                     let shard = host.shard();
                     shard.send_raw(id, |codec, out| codec.encode_pong(payload, out));
                 }
-                Ok(Some(Event::Pong)) => {}
-                Ok(Some(Event::Close { code })) => {
+                Ok(Some(Decoded::Pong)) => {}
+                Ok(Some(Decoded::Close { code })) => {
                     let shard = host.shard();
                     shard.send_raw(id, |codec, out| codec.encode_close_echo(code, out));
                     host.close(id, CloseReason::ByPeer);
                 }
-                Ok(Some(Event::CompressedText(_) | Event::CompressedBinary(_))) => {
+                Ok(Some(Decoded::CompressedText(_) | Decoded::CompressedBinary(_))) => {
                     unreachable!("compression is not agreed on")
                 }
                 Ok(Some(event)) => {
@@ -294,7 +294,7 @@ impl Cores {
             return false;
         }
         if let Some(decoder) = &mut connection.decoder
-            && let Some((flaw, line)) = decoder.finish().and_then(Event::flawed)
+            && let Some((flaw, line)) = decoder.finish().and_then(Decoded::flawed)
         {
             host.flawed(id, flaw, line);
             return true;

@@ -96,7 +96,7 @@ type Opened = (OpeningRequest, Option<Token>);
 
 /// Reads a client's request as the server does.
 fn ask(dial: &Dial, spec: &ListenerSpec) -> Result<Opened, CloseReason> {
-    let listens = spec.codec == Codec::Events;
+    let listens = spec.codec == Codec::Sse;
     let bytes = dial.head(listens);
     if !listens {
         let mut handshake = Handshake::new().with_token(spec.proves);
@@ -197,7 +197,7 @@ impl TestServer {
         let connection = Connection::new(place, spec.codec, Cores::decoder(spec));
         self.cores.connections.push(connection);
         let opened = match spec.codec {
-            Codec::WebSocket | Codec::Events => ask(&dial, spec).map(Some),
+            Codec::WebSocket | Codec::Sse => ask(&dial, spec).map(Some),
             Codec::Text | Codec::Frame | Codec::Http => Ok(None),
         };
         self.open(core, id, opened, dial.uid);
@@ -242,7 +242,7 @@ impl TestServer {
         let found = match url {
             None => self.parts.specs.iter().position(of_app),
             Some("events://") => {
-                let is_events = |spec: &ListenerSpec| spec.codec == Codec::Events;
+                let is_events = |spec: &ListenerSpec| spec.codec == Codec::Sse;
                 self.parts.specs.iter().position(is_events)
             }
             Some(url) => self.parts.urls.iter().position(|known| known == url),

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use super::events;
+use super::sse;
 use crate::ident::ConnId;
 use crate::protocol::Codec;
 
@@ -82,8 +82,8 @@ impl Client {
 
     /// All that was received whole, and how many bytes are left over.
     pub fn seen(&self) -> (Vec<Seen>, usize) {
-        if self.codec == Codec::Events {
-            return events::seen(&self.received);
+        if self.codec == Codec::Sse {
+            return sse::seen(&self.received);
         }
         let mut seen = Vec::new();
         let mut rest = &self.received[..];
@@ -110,7 +110,7 @@ fn next(codec: Codec, bytes: &[u8]) -> Option<(Seen, usize)> {
             let end = u32::from_be_bytes(*bytes.first_chunk()?) as usize;
             (0x81, bytes.get(4..end)?, end)
         }
-        Codec::Events | Codec::Http => unreachable!("it has no frames"),
+        Codec::Sse | Codec::Http => unreachable!("it has no frames"),
         Codec::WebSocket => {
             let (&[first, short], rest) = bytes.split_first_chunk()?;
             let (size, header) = match short {

@@ -7,7 +7,6 @@
 
 mod actor;
 mod client;
-mod events;
 mod followers;
 mod keeping;
 mod logs;
@@ -15,6 +14,7 @@ mod model;
 mod recovery;
 mod rest;
 mod scene;
+mod sse;
 mod transport;
 mod verdict;
 mod world;

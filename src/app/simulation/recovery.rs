@@ -6,9 +6,9 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::Tally;
-use super::events::{Block, blocks};
 use super::followers::{Follower, Kept, Life, StreamName};
 use super::model::{Model, Target};
+use super::sse::{Block, blocks};
 use super::verdict::{Claim, count};
 use super::world::World;
 use crate::close::CloseReason;

@@ -52,7 +52,7 @@ impl Track {
 
     /// Whether it holds positions.
     pub fn follows_streams(&self) -> bool {
-        self.codec == Codec::Events
+        self.codec == Codec::Sse
     }
 
     /// From when to when it was surely, and at most, where messages for all reach it.

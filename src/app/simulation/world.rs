@@ -94,8 +94,8 @@ impl World {
             listen::<Desk>(&scene, Codec::Text),
             listen::<Console>(&scene, Codec::Text),
             listen::<Lobby>(&scene, Codec::WebSocket),
-            listen::<Talk>(&scene, Codec::Events),
-            listen::<Desk>(&scene, Codec::Events),
+            listen::<Talk>(&scene, Codec::Sse),
+            listen::<Desk>(&scene, Codec::Sse),
         ]);
         // Nothing is kept where nobody can come back for it.
         let events = COMMON_LISTENERS..listeners.len() as u16;

@@ -144,7 +144,7 @@ impl Cores {
     fn with(cores: usize, config: &Config, binds: bool, script: Script) -> Cores {
         let state = Rc::<RefCell<State>>::default();
         let started = Instant::now();
-        let specs = [Codec::Text, Codec::Events].map(|codec| ListenerSpec {
+        let specs = [Codec::Text, Codec::Sse].map(|codec| ListenerSpec {
             binds,
             proves: config.auth != Auth::None,
             message_bytes_max: 1_000,

@@ -1,8 +1,8 @@
 //! What is answered to a request, and how it is written: [`HttpAnswer`].
 
-use crate::protocol::events;
 use crate::protocol::http::response::{JSON_FIELDS, error_text, response_head};
 use crate::protocol::http::{HttpError, Request};
+use crate::protocol::sse;
 
 /// One answer.
 pub struct HttpAnswer {
@@ -75,7 +75,7 @@ impl HttpAnswer {
             fields.push(("Connection", "keep-alive"));
         }
         if let Some(origin) = &self.readable_by {
-            fields.extend(events::readable_by(origin));
+            fields.extend(sse::readable_by(origin));
         }
         let length = Some(self.body.len());
         let mut bytes = response_head(self.status, &fields, length, how.keep_alive);

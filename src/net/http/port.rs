@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::api::{self, Api};
 use super::desk::Desk;
-use super::events::{self, Admitted};
 use super::pending::AnswerFuture;
+use super::sse::{self, Admitted};
 use super::{HttpAnswer, Pausing, Readiness, Roles, ServedSite, metrics};
 use crate::auth::backend_tokens::Rights;
 use crate::net::origin::{host_name, is_loopback};
@@ -121,7 +121,7 @@ impl Port {
 
     /// Decides about a request that has come whole.
     pub fn route(&self, request: Request, desk: &mut Desk<'_>) -> Routed {
-        match events::admit(&self.served, &request, desk) {
+        match sse::admit(&self.served, &request, desk) {
             Some(Ok(admitted)) => return Routed::Listens(Box::new(admitted)),
             Some(Err(declined)) => return Routed::Now(declined),
             None => {}
@@ -217,7 +217,7 @@ impl Port {
 
     /// Whether it shows a token that is none which is known here. What proves who a client is, is another matter.
     fn is_stranger(&self, request: &Request) -> bool {
-        let listens = self.served.events_at(request.path()).is_some();
+        let listens = self.served.sse_at(request.path()).is_some();
         !listens && self.api.access.is_wrong(request)
     }
 

@@ -5,7 +5,7 @@ use crate::protocol::http::request::EVENTS_PATH;
 
 /// Where the clients of a port go that listen.
 #[derive(Clone, Copy)]
-pub struct EventsListener {
+pub struct SseListener {
     /// The listener that they are connections of.
     pub listener: u16,
     /// Whether they must prove who they are.
@@ -19,7 +19,7 @@ pub struct EventsListener {
 pub struct ServedSite {
     pub site: Site,
     /// Where clients go that listen, if they may.
-    pub events: Option<EventsListener>,
+    pub sse: Option<SseListener>,
     /// Where websockets go, by path.
     pub websockets: Vec<(String, u16)>,
 }
@@ -29,7 +29,7 @@ impl ServedSite {
     pub fn new(site: Site) -> ServedSite {
         ServedSite {
             site,
-            events: None,
+            sse: None,
             websockets: Vec::new(),
         }
     }
@@ -47,7 +47,7 @@ impl ServedSite {
     }
 
     /// The listener of clients that listen at this path.
-    pub fn events_at(&self, path: &str) -> Option<EventsListener> {
-        self.events.filter(|_| path == EVENTS_PATH)
+    pub fn sse_at(&self, path: &str) -> Option<SseListener> {
+        self.sse.filter(|_| path == EVENTS_PATH)
     }
 }

@@ -11,7 +11,7 @@ use crate::app::host::{Flow, Host};
 use crate::close::CloseReason;
 use crate::ident::{ConnId, ConnName};
 use crate::net::connection::{Counted, Input};
-use crate::protocol::Event;
+use crate::protocol::Decoded;
 use crate::shard::Phase;
 
 /// What the kernel may have to send yet of a connection that is let go of: a close frame, and no more of what a peer may
@@ -66,7 +66,7 @@ impl Transport {
             return;
         };
         if let Input::Messages(decoder) = &mut link.progress.input
-            && let Some((flaw, line)) = decoder.finish().and_then(Event::flawed)
+            && let Some((flaw, line)) = decoder.finish().and_then(Decoded::flawed)
         {
             let line = line.to_vec();
             host.flawed(id, flaw, &line);

@@ -118,7 +118,7 @@ impl Transport {
         self.readiness = readiness;
     }
 
-    /// Readable when the wire has events.
+    /// Readable when the wire has something ready.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.wire.descriptor()
     }
@@ -129,8 +129,8 @@ impl Transport {
     }
 
     /// Whether the wire has had something new since it was last asked, as far as it knows by itself.
-    pub fn has_events(&mut self) -> bool {
-        self.wire.has_events()
+    pub fn has_ready(&mut self) -> bool {
+        self.wire.has_ready()
     }
 
     /// Whether there is input that the wire will not report, or a move that has not begun.

@@ -1,11 +1,11 @@
 //! What the connections of a core are read into, one after the other: [`ReadMemory`]. Two buffers, and what is done with
-//! the events that come of them.
+//! what is decoded of them.
 
 use crate::app::host::{Flow, Host};
 use crate::close::CloseReason;
 use crate::ident::ConnId;
 use crate::net::rates::{Rates, Unit};
-use crate::protocol::Event;
+use crate::protocol::Decoded;
 use crate::protocol::websocket::deflate::Inflater;
 
 /// One read takes at most this much. What it holds beyond a helping ([`UNITS_PER_HELPING`](crate::app::round::UNITS_PER_HELPING)) waits for the others' turn.
@@ -27,41 +27,41 @@ impl Default for ReadMemory {
 }
 
 impl ReadMemory {
-    /// Does what an event asks for, which does not end the connection. Those of one that is closing are looked at alone.
+    /// Does what the peer asks for, which does not end the connection. Those of one that is closing are looked at alone.
     pub fn take(
         &mut self,
         host: &mut Host,
         id: ConnId,
         flow: Flow,
-        event: Event<'_>,
+        decoded: Decoded<'_>,
         rates: Option<&mut Rates>,
     ) -> Result<(), CloseReason> {
         let goes_on = flow == Flow::Go;
-        match event {
-            Event::Message(message) => {
+        match decoded {
+            Decoded::Message(message) => {
                 if goes_on {
                     host.message(id, message);
                 }
             }
-            Event::CompressedText(bytes) | Event::CompressedBinary(bytes) => {
+            Decoded::CompressedText(bytes) | Decoded::CompressedBinary(bytes) => {
                 if goes_on {
-                    let text = matches!(event, Event::CompressedText(_));
+                    let text = matches!(decoded, Decoded::CompressedText(_));
                     return take_compressed(&mut self.inflater, rates, host, id, bytes, text);
                 }
             }
-            Event::Ping(payload) => {
+            Decoded::Ping(payload) => {
                 host.shard().work.called();
                 if goes_on {
                     host.shard()
                         .send_raw(id, |codec, out| codec.encode_pong(payload, out));
                 }
             }
-            Event::TooLong(_) | Event::NotUtf8(_) | Event::Unended(_) => {
-                if goes_on && let Some((flaw, line)) = event.flawed() {
+            Decoded::TooLong(_) | Decoded::NotUtf8(_) | Decoded::Unended(_) => {
+                if goes_on && let Some((flaw, line)) = decoded.flawed() {
                     host.flawed(id, flaw, line);
                 }
             }
-            Event::Pong | Event::Close { .. } => host.shard().work.called(),
+            Decoded::Pong | Decoded::Close { .. } => host.shard().work.called(),
         }
         Ok(())
     }

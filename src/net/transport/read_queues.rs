@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::ident::ConnId;
 use crate::net::connection::Link;
-use crate::net::wire::EVENTS_PER_TURN;
+use crate::net::wire::READY_PER_TURN;
 
 /// When the wire has had more events than were read for so long, deadlines are looked at even so.
 const BEHIND_MAX: Duration = Duration::from_millis(100);
@@ -60,17 +60,17 @@ impl ReadQueues {
     }
 
     /// The wire has been asked: it had as many events as it gives at once, or not.
-    pub fn took_events(&mut self, is_full: bool, now: Instant) {
+    pub fn took_ready(&mut self, is_full: bool, now: Instant) {
         match is_full || self.has_fresh() {
             true => drop(self.behind_since.get_or_insert(now)),
             false => self.behind_since = None,
         }
-        self.fresh.shrink_to(EVENTS_PER_TURN);
+        self.fresh.shrink_to(READY_PER_TURN);
     }
 
     /// Those that were to be read on have been.
     pub fn trim_again(&mut self) {
-        self.again.shrink_to(EVENTS_PER_TURN);
+        self.again.shrink_to(READY_PER_TURN);
     }
 
     /// Whether what the wire had has been read, or has not been for so long that it is no matter.

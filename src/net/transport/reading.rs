@@ -13,7 +13,7 @@ use crate::ident::ConnId;
 use crate::net::connection::Input;
 use crate::net::rates::Unit;
 use crate::protocol::stranger::Stranger;
-use crate::protocol::{Codec, Event};
+use crate::protocol::{Codec, Decoded};
 
 impl Transport {
     /// Has a connection read in a later turn.
@@ -179,7 +179,7 @@ impl Transport {
         }
         let helping = host.work() + UNITS_PER_HELPING;
         loop {
-            // Of a message that has gone out; the next event frees what knows of them.
+            // Of a message that has gone out; the next call of the decoder frees what knows of them.
             if self.rates.is_some() {
                 self.spend_fragments(host, id);
             }
@@ -208,27 +208,27 @@ impl Transport {
                 return all;
             };
             let before = at;
-            let event = decoder.next(input, &mut at);
+            let decoded = decoder.next(input, &mut at);
             if let Some(rates) = &mut self.rates
                 && flow == Flow::Go
-                && !rates.spend(id, at - before, unit_of(&event), host.now())
+                && !rates.spend(id, at - before, unit_of(&decoded), host.now())
             {
                 self.reject(host, id, CloseReason::RateLimit);
                 return all;
             }
-            let taken = match event {
+            let taken = match decoded {
                 Ok(None) => {
                     host.shard().work.copied(at - before);
                     self.spend_fragments(host, id);
                     return all;
                 }
-                Ok(Some(Event::Close { code })) => {
+                Ok(Some(Decoded::Close { code })) => {
                     self.take_close(host, id, flow, code);
                     return all;
                 }
-                Ok(Some(event)) => {
+                Ok(Some(decoded)) => {
                     let (memory, rates) = (&mut self.read_memory, self.rates.as_mut());
-                    memory.take(host, id, flow, event, rates)
+                    memory.take(host, id, flow, decoded, rates)
                 }
                 Err(reason) => {
                     if let Some(stranger) = decoder.stranger() {
@@ -294,7 +294,7 @@ impl Transport {
         }
     }
 
-    /// Has fragments count that were no event, where there is a rate.
+    /// Has fragments count that were no whole message, where there is a rate.
     pub(super) fn spend_fragments(&mut self, host: &mut Host, id: ConnId) {
         let Some(rates) = &mut self.rates else { return };
         let Some(link) = self.links.get_mut(id) else {
@@ -322,18 +322,18 @@ impl Transport {
     }
 }
 
-/// What an event counts as. Closing is never too much.
-fn unit_of(event: &Result<Option<Event<'_>>, CloseReason>) -> Unit {
-    match event {
-        Ok(None | Some(Event::Close { .. })) | Err(_) => Unit::Nothing,
-        Ok(Some(Event::Ping(_) | Event::Pong)) => Unit::Control,
+/// What something decoded counts as. Closing is never too much.
+fn unit_of(decoded: &Result<Option<Decoded<'_>>, CloseReason>) -> Unit {
+    match decoded {
+        Ok(None | Some(Decoded::Close { .. })) | Err(_) => Unit::Nothing,
+        Ok(Some(Decoded::Ping(_) | Decoded::Pong)) => Unit::Control,
         Ok(Some(
-            Event::Message(_)
-            | Event::TooLong(_)
-            | Event::NotUtf8(_)
-            | Event::Unended(_)
-            | Event::CompressedText(_)
-            | Event::CompressedBinary(_),
+            Decoded::Message(_)
+            | Decoded::TooLong(_)
+            | Decoded::NotUtf8(_)
+            | Decoded::Unended(_)
+            | Decoded::CompressedText(_)
+            | Decoded::CompressedBinary(_),
         )) => Unit::Message,
     }
 }

@@ -18,7 +18,7 @@ use crate::protocol::http::HttpError;
 use crate::protocol::http::head::Head;
 use crate::protocol::websocket::accepting::{Wants, accept};
 use crate::protocol::websocket::handshake::Refused;
-use crate::protocol::{Codec, Decoder, events};
+use crate::protocol::{Codec, Decoder, sse};
 
 /// For how many seconds a client that found no place is to stay away.
 const RETRY_AFTER: (&str, &str) = ("Retry-After", "5");
@@ -45,12 +45,12 @@ impl Transport {
             return self.refuse(host, id, &answer, reason);
         }
         if let Some(link) = self.links.get_mut(id) {
-            link.progress.input = Input::Messages(Decoder::new(Codec::Events, 0));
+            link.progress.input = Input::Messages(Decoder::new(Codec::Sse, 0));
         }
         debug!(connection = %ConnName(host.core(), id), %peer, "listens");
         // Cores count alike, but clients come from ports of their own.
         let spread = id.generation ^ u32::from(peer.port()) << 8;
-        let head = events::head(origin.as_deref(), spread);
+        let head = sse::head(origin.as_deref(), spread);
         host.shard()
             .send_raw(id, |_, out| out.extend_from_slice(&head));
         host.shard().follow(id, following);

@@ -1,4 +1,4 @@
-//! What the wire tells, and what it is to watch: a round's events, and each connection's watch.
+//! What the wire tells, and what it is to watch: a round's readiness, and each connection's watch.
 
 use std::io;
 use std::time::Instant;
@@ -11,11 +11,11 @@ use crate::app::round::WorkSource;
 use crate::close::CloseReason;
 use crate::ident::ConnId;
 use crate::net::connection::Link;
-use crate::net::wire::{EVENTS_PER_TURN, Ready, Watch};
+use crate::net::wire::{READY_PER_TURN, Ready, Watch};
 
 impl Transport {
     /// Takes what the wire has, and reads on where a turn was cut short.
-    pub fn take_events(&mut self, host: &mut Host) {
+    pub fn take_ready(&mut self, host: &mut Host) {
         // Taken without rates, too: one that begins later has nothing to forgive.
         if let Some(time) = host.take_stall()
             && let Some(rates) = &mut self.rates
@@ -38,12 +38,12 @@ impl Transport {
         if let Err(error) = self.wire.take(&mut ready) {
             warn!(%error, "the wire failed");
         }
-        let is_full = ready.len() >= EVENTS_PER_TURN;
-        for event in ready.drain(..) {
-            self.event(host, event);
+        let is_full = ready.len() >= READY_PER_TURN;
+        for one in ready.drain(..) {
+            self.be_ready(host, one);
         }
         self.ready = ready;
-        self.queues.took_events(is_full, host.now());
+        self.queues.took_ready(is_full, host.now());
     }
 
     /// Those that a helping was not enough for, each once at most.
@@ -82,28 +82,28 @@ impl Transport {
         self.queues.has_caught_up(now)
     }
 
-    pub(super) fn event(&mut self, host: &mut Host, event: Ready) {
-        let id = event.connection();
+    pub(super) fn be_ready(&mut self, host: &mut Host, ready: Ready) {
+        let id = ready.connection();
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
-        if event.recalled {
+        if ready.recalled {
             if link.watch == Watch::Recalled {
                 self.watch_again(host, id);
             }
             return;
         }
-        link.progress.ending |= event.ending;
-        link.progress.broken |= event.broken;
+        link.progress.ending |= ready.ending;
+        link.progress.broken |= ready.broken;
         // What the peer sent before it broke off is read first; then the read finds the error.
-        link.progress.readable |= event.readable || event.broken;
+        link.progress.readable |= ready.readable || ready.broken;
         let reads = link.progress.readable && !link.queued;
         match link.watch {
-            Watch::Once if event.unwatched => link.watch = Watch::Over,
-            _ if event.unwatched => self.watch_again(host, id),
+            Watch::Once if ready.unwatched => link.watch = Watch::Over,
+            _ if ready.unwatched => self.watch_again(host, id),
             _ => {}
         }
-        if event.writable {
+        if ready.writable {
             host.shard().set_blocked(id, false);
         }
         if !reads {

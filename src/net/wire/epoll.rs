@@ -7,7 +7,7 @@ use std::io;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use super::ready::{EVENTS_PER_TURN, Ready};
+use super::ready::{READY_PER_TURN, Ready};
 use crate::ident::ConnId;
 
 pub struct Epoll {
@@ -25,11 +25,11 @@ impl Epoll {
         Ok(Epoll {
             // SAFETY: a descriptor that the call above has just made for us.
             set: unsafe { OwnedFd::from_raw_fd(set) },
-            events: vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS_PER_TURN],
+            events: vec![libc::epoll_event { events: 0, u64: 0 }; READY_PER_TURN],
         })
     }
 
-    /// Readable when events wait.
+    /// Readable when something is ready.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.set.as_fd()
     }
@@ -53,7 +53,7 @@ impl Epoll {
         self.control(libc::EPOLL_CTL_ADD, stream.as_raw_fd(), id.to_bits())
     }
 
-    /// Ends that, before the connection moves. Events taken already are stale by their id.
+    /// Ends that, before the connection moves. What is taken already is stale by their id.
     pub fn release(&mut self, stream: &TcpStream) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_DEL, stream.as_raw_fd(), 0)
     }
@@ -65,7 +65,7 @@ impl Epoll {
             libc::epoll_wait(
                 self.set.as_raw_fd(),
                 self.events.as_mut_ptr(),
-                EVENTS_PER_TURN as libc::c_int,
+                READY_PER_TURN as libc::c_int,
                 0,
             )
         };

@@ -1,7 +1,7 @@
 //! The wire: where a core's connections wait for input and for room to write, and where they are written.
 //!
-//! One small interface over two backends: watch a connection, take the turn's events, write the turn's
-//! batch, let one go. Its descriptor becomes readable when events wait; a monoio task watches it.
+//! One small interface over two backends: watch a connection, take what is ready in a turn, write the turn's
+//! batch, let one go. Its descriptor becomes readable when something is ready; a monoio task watches it.
 
 mod batch;
 mod epoll;
@@ -13,7 +13,7 @@ mod uring;
 
 pub use batch::{Batch, BatchMemory, WRITE_BYTES_MAX, Written};
 use batch::{WriteContent, send_flags};
-pub use ready::{EVENTS_PER_TURN, Ready, Watch};
+pub use ready::{READY_PER_TURN, Ready, Watch};
 
 use std::io;
 use std::net::TcpStream;
@@ -80,7 +80,7 @@ impl Wire {
         }
     }
 
-    /// Readable when events wait.
+    /// Readable when something is ready.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         match self {
             Wire::Epoll(epoll) => epoll.descriptor(),
@@ -118,7 +118,7 @@ impl Wire {
         self.forget(id);
     }
 
-    /// Ends that, before the connection moves. Events that come even so are stale by their id.
+    /// Ends that, before the connection moves. What is told even so is stale by their id.
     pub fn release(&mut self, id: ConnId, stream: &TcpStream) -> io::Result<()> {
         match self {
             Wire::Epoll(epoll) => epoll.release(stream),
@@ -169,14 +169,14 @@ impl Wire {
     }
 
     /// Whether more has happened already. The epoll set would have to be asked, so it says no.
-    pub fn has_events(&mut self) -> bool {
+    pub fn has_ready(&mut self) -> bool {
         match self {
             Wire::Epoll(_) => false,
-            Wire::Uring(uring) => uring.has_events(),
+            Wire::Uring(uring) => uring.has_ready(),
         }
     }
 
-    /// Whether there are events that the descriptor does not become readable for.
+    /// Whether there is something ready that the descriptor does not become readable for.
     pub fn has_stash(&self) -> bool {
         match self {
             Wire::Epoll(_) => false,

@@ -2,8 +2,8 @@
 
 use crate::ident::ConnId;
 
-/// Events taken in one call. What is left keeps the descriptor readable.
-pub const EVENTS_PER_TURN: usize = 512;
+/// Connections told of in one call. What is left keeps the descriptor readable.
+pub const READY_PER_TURN: usize = 512;
 
 /// What has happened to a connection since it was last asked.
 #[derive(Clone, Copy, Default, Debug)]
@@ -62,7 +62,7 @@ impl Ready {
         }
     }
 
-    /// Whose events they are.
+    /// Whose it is.
     pub fn connection(&self) -> ConnId {
         ConnId::from_bits(self.id)
     }

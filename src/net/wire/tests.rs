@@ -42,7 +42,7 @@ fn wakes(wire: &Wire, timeout: i32) -> bool {
     unsafe { libc::poll(&mut poll, 1, timeout) > 0 }
 }
 
-/// The events of one connection, one after the other, until `enough` of them say what it asks for.
+/// What is told of one connection, one after the other, until `enough` of them say what it asks for.
 fn until(wire: &mut Wire, id: ConnId, enough: fn(&Ready) -> bool) -> Ready {
     let mut ready = Vec::new();
     wire.settle();
@@ -59,7 +59,7 @@ fn until(wire: &mut Wire, id: ConnId, enough: fn(&Ready) -> bool) -> Ready {
     panic!("only {ready:?}");
 }
 
-/// Takes events until none is left.
+/// Takes what is told until nothing is left.
 fn drain(wire: &mut Wire) -> Vec<Ready> {
     let mut ready = Vec::new();
     wire.settle();
@@ -98,8 +98,8 @@ fn each_arrival_is_reported_and_then_silence() {
             drain(&mut wire);
             assert!(!wakes(&wire, 0), "nothing has happened");
             client.write_all(b"hello").unwrap();
-            let event = until(&mut wire, id(1, 1), |one| one.readable);
-            assert!(!event.ending && !event.broken && !event.unwatched);
+            let one = until(&mut wire, id(1, 1), |one| one.readable);
+            assert!(!one.ending && !one.broken && !one.unwatched);
             assert_eq!(stream.read(&mut [0; 100]).unwrap(), 5);
         }
         client.shutdown(Shutdown::Write).unwrap();
@@ -298,8 +298,8 @@ fn one_that_is_watched_once_is_told_of_input_and_not_of_room() {
         }
         assert!(drain(&mut wire).is_empty(), "there is room from the start");
         client.write_all(b"hello").unwrap();
-        let event = until(&mut wire, own, |one| one.readable);
-        assert!(event.unwatched && !event.writable && !event.recalled);
+        let one = until(&mut wire, own, |one| one.readable);
+        assert!(one.unwatched && !one.writable && !one.recalled);
         client.write_all(b"more").unwrap();
         assert!(drain(&mut wire).is_empty(), "it is watched on");
         // What has come meanwhile is told then.

@@ -57,7 +57,7 @@ fn converse<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<String> {
                 },
                 Stage::Open(decoder) => match decoder.next(&mut input, &mut at) {
                     Ok(None) => break,
-                    Ok(Some(event)) => Ok(format!("{event:?}")),
+                    Ok(Some(item)) => Ok(format!("{item:?}")),
                     Err(reason) => Err(format!("{reason:?}")),
                 },
             };

@@ -10,7 +10,7 @@ use crate::payload::Message;
 use crate::protocol::http::{BodyReader, Framing, Part};
 use crate::protocol::websocket::deflate::{Compressor, Inflater};
 use crate::protocol::websocket::extension::Offer;
-use crate::protocol::{Codec, Decoder, Event};
+use crate::protocol::{Codec, Decoded, Decoder};
 
 /// What a client sends, as one of the ways to lay out messages.
 #[derive(Clone, Copy, Debug)]
@@ -101,8 +101,8 @@ fn run(
         loop {
             match decoder.next(&mut input, &mut at) {
                 Ok(None) => break,
-                Ok(Some(event)) => match Seen::new(event, bytes_max, &mut inflater) {
-                    Ok(event) => seen.push((event, bytes_max)),
+                Ok(Some(item)) => match Seen::new(item, bytes_max, &mut inflater) {
+                    Ok(item) => seen.push((item, bytes_max)),
                     Err(reason) => return (seen, Some(reason)),
                 },
                 Err(reason) => return (seen, Some(reason)),
@@ -130,8 +130,8 @@ proptest! {
         let (seen, end) = run(layout, &stream, &cuts, &limits);
         let least = limits.iter().min().expect("one at least");
         let largest = bodies.iter().map(String::len).max().expect("one at least");
-        for ((event, bytes_max), body) in seen.iter().zip(&bodies) {
-            prop_assert_eq!(event, &Seen::Text(body.clone()));
+        for ((item, bytes_max), body) in seen.iter().zip(&bodies) {
+            prop_assert_eq!(item, &Seen::Text(body.clone()));
             prop_assert!(body.len() <= *bytes_max, "{} bytes for {bytes_max}", body.len());
         }
         match end {
@@ -205,6 +205,9 @@ fn a_limit_below_what_is_gathered() {
     assert_eq!(decoder.next(&mut first, &mut 0), Ok(None));
     decoder.set_message_bytes_max(1_000);
     let mut more = client_frame(0x80, [9, 8, 7, 6], &[b'x'; 600]);
-    let event = decoder.next(&mut more, &mut 0).expect("it fits");
-    assert_eq!(event, Some(Event::Message(Message::Binary(&[b'x'; 1_000]))));
+    let item = decoder.next(&mut more, &mut 0).expect("it fits");
+    assert_eq!(
+        item,
+        Some(Decoded::Message(Message::Binary(&[b'x'; 1_000])))
+    );
 }

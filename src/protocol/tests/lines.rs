@@ -7,7 +7,7 @@ use super::Seen;
 use crate::close::{CloseReason, Flaw};
 use crate::protocol::text::SKIPPED_BYTES_MAX;
 use crate::protocol::websocket::deflate::Inflater;
-use crate::protocol::{Codec, Decoder, Event};
+use crate::protocol::{Codec, Decoded, Decoder};
 
 /// What comes of a stream in pieces of these lengths, its end included.
 fn told(bytes_max: usize, stream: &[u8], cuts: &[usize]) -> Vec<Seen> {
@@ -15,17 +15,17 @@ fn told(bytes_max: usize, stream: &[u8], cuts: &[usize]) -> Vec<Seen> {
     let mut seen = Vec::new();
     let mut cuts = cuts.iter().cycle();
     let mut rest = stream;
-    let owned = |event: Event<'_>| {
-        let event = Seen::new(event, bytes_max, &mut Inflater::default());
-        event.expect("nothing is compressed")
+    let owned = |item: Decoded<'_>| {
+        let item = Seen::new(item, bytes_max, &mut Inflater::default());
+        item.expect("nothing is compressed")
     };
     while !rest.is_empty() {
         let len = cuts.next().copied().unwrap_or(usize::MAX);
         let (piece, tail) = rest.split_at(len.clamp(1, rest.len()));
         rest = tail;
         let (mut input, mut at) = (piece.to_vec(), 0);
-        while let Some(event) = decoder.next(&mut input, &mut at).expect("no line ends it") {
-            seen.push(owned(event));
+        while let Some(item) = decoder.next(&mut input, &mut at).expect("no line ends it") {
+            seen.push(owned(item));
         }
         assert_eq!(at, input.len());
         assert!(decoder.bytes_held() <= 2 * bytes_max + 512);

@@ -10,11 +10,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::websocket::deflate::Inflater;
-use super::{Codec, Decoder, Event};
+use super::{Codec, Decoded, Decoder};
 use crate::close::{CloseReason, Flaw};
 use crate::payload::Message;
 
-/// An event that owns its bytes.
+/// An item that owns its bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Seen {
     Text(String),
@@ -37,20 +37,20 @@ impl From<Message<'_>> for Seen {
 impl Seen {
     /// As the core sees it, which inflates what is compressed.
     fn new(
-        event: Event<'_>,
+        item: Decoded<'_>,
         bytes_max: usize,
         inflater: &mut Inflater,
     ) -> Result<Seen, CloseReason> {
-        Ok(match event {
-            Event::Message(message) => message.into(),
-            Event::CompressedText(bytes) => inflater.inflate(bytes, true, bytes_max)?.into(),
-            Event::CompressedBinary(bytes) => inflater.inflate(bytes, false, bytes_max)?.into(),
-            Event::Ping(payload) => Seen::Ping(payload.to_vec()),
-            Event::Pong => Seen::Pong,
-            Event::TooLong(line) => Seen::Flawed(Flaw::TooBig, line.to_vec()),
-            Event::NotUtf8(line) => Seen::Flawed(Flaw::NotUtf8, line.to_vec()),
-            Event::Unended(line) => Seen::Flawed(Flaw::Unended, line.to_vec()),
-            Event::Close { code } => Seen::Close(code),
+        Ok(match item {
+            Decoded::Message(message) => message.into(),
+            Decoded::CompressedText(bytes) => inflater.inflate(bytes, true, bytes_max)?.into(),
+            Decoded::CompressedBinary(bytes) => inflater.inflate(bytes, false, bytes_max)?.into(),
+            Decoded::Ping(payload) => Seen::Ping(payload.to_vec()),
+            Decoded::Pong => Seen::Pong,
+            Decoded::TooLong(line) => Seen::Flawed(Flaw::TooBig, line.to_vec()),
+            Decoded::NotUtf8(line) => Seen::Flawed(Flaw::NotUtf8, line.to_vec()),
+            Decoded::Unended(line) => Seen::Flawed(Flaw::Unended, line.to_vec()),
+            Decoded::Close { code } => Seen::Close(code),
         })
     }
 }
@@ -58,7 +58,7 @@ impl Seen {
 pub(super) type Outcome = (Vec<Seen>, Option<CloseReason>);
 
 /// Decodes the stream in pieces of the given lengths (again and again), each piece in a buffer of
-/// its own. With `moves`, what an event leaves unread goes on in a new buffer, as it does when the
+/// its own. With `moves`, what an item leaves unread goes on in a new buffer, as it does when the
 /// connection moves to another core, and the decoder in one that is read from its written form.
 pub(super) fn decode(
     codec: Codec,
@@ -91,8 +91,8 @@ pub(super) fn decode_by(
             let untouched = input.clone();
             let before = at;
             match decoder.next(&mut input, &mut at) {
-                Ok(Some(event)) => match Seen::new(event, bytes_max, &mut inflater) {
-                    Ok(event) => seen.push(event),
+                Ok(Some(item)) => match Seen::new(item, bytes_max, &mut inflater) {
+                    Ok(item) => seen.push(item),
                     Err(reason) => return (seen, Some(reason)),
                 },
                 Ok(None) => {
@@ -112,7 +112,7 @@ pub(super) fn decode_by(
         if moves {
             decoder = written::again(&decoder);
         }
-        // The last event's buffer is free by now: what is held belongs to one message.
+        // The last item's buffer is free by now: what is held belongs to one message.
         assert!(decoder.bytes_held() <= 2 * bytes_max + 1_024);
     }
     (seen, None)
@@ -265,7 +265,7 @@ fn read_back(codec: Codec, mut bytes: &[u8]) -> Vec<Seen> {
     }
     loop {
         let (body, text, last) = match codec {
-            Codec::Events | Codec::Http => unreachable!("its client sends no messages"),
+            Codec::Sse | Codec::Http => unreachable!("its client sends no messages"),
             Codec::WebSocket => {
                 let first = take(1).0[0];
                 let len = match take(1).0[0] {
@@ -397,8 +397,8 @@ fn a_message_in_pieces_is_freed_by_the_next_call() {
         assert!(decoder.bytes_held() > 0);
         let mut tail = tail.to_vec();
         let mut at = 0;
-        let event = decoder.next(&mut tail, &mut at).expect("valid");
-        assert_eq!(event, Some(Event::Message(Message::Text("hello"))));
+        let item = decoder.next(&mut tail, &mut at).expect("valid");
+        assert_eq!(item, Some(Decoded::Message(Message::Text("hello"))));
         assert_eq!(decoder.next(&mut tail, &mut at), Ok(None));
         assert_eq!(decoder.bytes_held(), 0, "{codec:?}");
     }

@@ -211,8 +211,8 @@ proptest! {
             let follow = client_frame(0x80, [1, 2, 3, 4], "\u{e9}nd".as_bytes());
             let mut input = [&more[..], b"\n", &follow].concat();
             let mut at = 0;
-            while let Ok(Some(event)) = decoder.next(&mut input, &mut at) {
-                if let super::Event::Message(message) = event {
+            while let Ok(Some(item)) = decoder.next(&mut input, &mut at) {
+                if let super::Decoded::Message(message) = item {
                     prop_assert!(message.len() <= 100);
                     if let super::Message::Text(text) = message {
                         prop_assert!(std::str::from_utf8(text.as_bytes()).is_ok());

@@ -14,7 +14,7 @@ use super::header::{HEADER_BYTES_MAX, Header, Opcode};
 use super::mask;
 use crate::close::CloseReason;
 use crate::payload::Message;
-use crate::protocol::{Event, incomplete};
+use crate::protocol::{Decoded, incomplete};
 
 /// What a decoder is told with each call, so that it need not remember it.
 #[derive(Clone, Copy, Debug)]
@@ -45,8 +45,8 @@ struct PartialMessage {
     control_bytes: Vec<u8>,
     /// Fragments that have not been asked for.
     fragments: u32,
-    /// What went out with the last event and is freed by the next call.
-    spent: Option<SpentEvent>,
+    /// What went out with the last item and is freed by the next call.
+    spent: Option<SpentItem>,
     /// A close frame came: whatever follows is dropped.
     ended: bool,
 }
@@ -61,18 +61,18 @@ struct Frame {
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-enum SpentEvent {
+enum SpentItem {
     Message,
     Control,
 }
 
-/// An event that does not borrow yet: a whole message (its kind as the opcode), or a control frame.
+/// An item that does not borrow yet: a whole message (its kind as the opcode), or a control frame.
 struct Step {
     opcode: Opcode,
     place: FramePlace,
 }
 
-/// Where an event's bytes lie.
+/// Where an item's bytes lie.
 enum FramePlace {
     Input(Range<usize>),
     Partial,
@@ -89,7 +89,7 @@ impl WebSocketDecoder {
     }
 
     /// How many fragments have come since this was last asked that did not end their message. To be asked
-    /// before the next event.
+    /// before the next item.
     pub(in crate::protocol) fn take_fragments(&mut self) -> u32 {
         let partial = self.partial.as_mut();
         partial.map_or(0, |partial| std::mem::take(&mut partial.fragments))
@@ -100,7 +100,7 @@ impl WebSocketDecoder {
         terms: Terms,
         input: &'a mut [u8],
         at: &mut usize,
-    ) -> Result<Option<Event<'a>>, CloseReason> {
+    ) -> Result<Option<Decoded<'a>>, CloseReason> {
         if self.partial.is_none() && *at == input.len() {
             return Ok(None);
         }
@@ -119,25 +119,25 @@ impl WebSocketDecoder {
                 ended: true,
                 ..PartialMessage::default()
             }));
-            return Ok(Some(Event::Close { code }));
+            return Ok(Some(Decoded::Close { code }));
         }
         let payload = self.payload(&step, input);
         Ok(Some(match (step.opcode, step.place) {
             (Opcode::Text, FramePlace::Input(_)) => match simdutf8::basic::from_utf8(payload) {
-                Ok(text) => Event::Message(Message::Text(text)),
+                Ok(text) => Decoded::Message(Message::Text(text)),
                 Err(_) => return Err(CloseReason::NotUtf8),
             },
             // SAFETY: the bytes are `PartialMessage::message_bytes` of a text that is not compressed, and
             // `take_piece` checks every byte of one as it is gathered and refuses a last fragment that
             // ends inside a character.
-            (Opcode::Text, FramePlace::Partial) => Event::Message(Message::Text(unsafe {
+            (Opcode::Text, FramePlace::Partial) => Decoded::Message(Message::Text(unsafe {
                 std::str::from_utf8_unchecked(payload)
             })),
-            (Opcode::Ping, _) => Event::Ping(payload),
-            (Opcode::Pong, _) => Event::Pong,
-            (Opcode::CompressedText, _) => Event::CompressedText(payload),
-            (Opcode::CompressedBinary, _) => Event::CompressedBinary(payload),
-            _ => Event::Message(Message::Binary(payload)),
+            (Opcode::Ping, _) => Decoded::Ping(payload),
+            (Opcode::Pong, _) => Decoded::Pong,
+            (Opcode::CompressedText, _) => Decoded::CompressedText(payload),
+            (Opcode::CompressedBinary, _) => Decoded::CompressedBinary(payload),
+            _ => Decoded::Message(Message::Binary(payload)),
         }))
     }
 
@@ -153,7 +153,7 @@ impl WebSocketDecoder {
         }
     }
 
-    /// The unmasked payload of an event.
+    /// The unmasked payload of an item.
     fn payload<'a>(&'a self, step: &Step, input: &'a [u8]) -> &'a [u8] {
         match (&step.place, &self.partial) {
             (FramePlace::Input(range), _) => &input[range.clone()],
@@ -165,14 +165,14 @@ impl WebSocketDecoder {
         }
     }
 
-    /// Frees what the last event borrowed, and the whole [`PartialMessage`] when nothing is incomplete.
+    /// Frees what the last item borrowed, and the whole [`PartialMessage`] when nothing is incomplete.
     pub(in crate::protocol) fn release(&mut self) {
         let Some(partial) = self.partial.as_deref_mut() else {
             return;
         };
         match partial.spent.take() {
-            Some(SpentEvent::Message) => partial.message = None,
-            Some(SpentEvent::Control) => partial.control_bytes = Vec::new(),
+            Some(SpentItem::Message) => partial.message = None,
+            Some(SpentItem::Control) => partial.control_bytes = Vec::new(),
             None => {}
         }
         // A message that went out was the last that had come: this frees its bytes as well.
@@ -183,7 +183,7 @@ impl WebSocketDecoder {
         }
     }
 
-    /// Goes through the input until there is an event, or nothing is left.
+    /// Goes through the input until there is an item, or nothing is left.
     fn advance(
         &mut self,
         terms: Terms,
@@ -300,8 +300,8 @@ impl PartialMessage {
     /// See [`WebSocketDecoder::resume_written`].
     fn resume_written(&mut self, deflate: bool) -> Result<(), &'static str> {
         match self.spent.take() {
-            Some(SpentEvent::Message) => (self.message, self.message_bytes) = (None, Vec::new()),
-            Some(SpentEvent::Control) => self.control_bytes = Vec::new(),
+            Some(SpentItem::Message) => (self.message, self.message_bytes) = (None, Vec::new()),
+            Some(SpentItem::Control) => self.control_bytes = Vec::new(),
             None => {}
         }
         let header = self.header.get(..usize::from(self.header_len));
@@ -377,7 +377,7 @@ impl PartialMessage {
             return Ok(None);
         }
         if frame.opcode.is_control() {
-            self.spent = Some(SpentEvent::Control);
+            self.spent = Some(SpentItem::Control);
             return Ok(Some(Step {
                 opcode: frame.opcode,
                 place: FramePlace::Partial,
@@ -388,7 +388,7 @@ impl PartialMessage {
                 if opcode == Opcode::Text && self.utf8_len < self.message_bytes.len() {
                     return Err(CloseReason::NotUtf8);
                 }
-                self.spent = Some(SpentEvent::Message);
+                self.spent = Some(SpentItem::Message);
                 Ok(Some(Step {
                     opcode,
                     place: FramePlace::Partial,

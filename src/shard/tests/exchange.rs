@@ -14,7 +14,7 @@ fn site() -> Shard {
         shown: 1,
         ..spec(Codec::WebSocket, 0, 10_000)
     };
-    let specs = [http, socket, spec(Codec::Events, 0, 10_000)];
+    let specs = [http, socket, spec(Codec::Sse, 0, 10_000)];
     Shard::new(&Config::default(), Rc::from(specs), 1)
 }
 

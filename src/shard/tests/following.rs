@@ -16,7 +16,7 @@ fn payload(text: &str) -> Payload {
 
 /// Two listeners by events and text in one namespace, with 10 kB of outbox.
 fn shard_of_events() -> Shard {
-    let specs = [spec(Codec::Events, 0, 10_000), spec(Codec::Text, 0, 10_000)];
+    let specs = [spec(Codec::Sse, 0, 10_000), spec(Codec::Text, 0, 10_000)];
     Shard::new(&Config::default(), Rc::from(specs), 1)
 }
 
@@ -168,7 +168,7 @@ fn what_is_given_up_amid_a_message_is_off_the_account() {
         outbox_bytes_core_max: 2_000,
         ..Config::default()
     };
-    let specs = [spec(Codec::Events, 0, 10_000), spec(Codec::Text, 0, 10_000)];
+    let specs = [spec(Codec::Sse, 0, 10_000), spec(Codec::Text, 0, 10_000)];
     let mut shard = Shard::new(&config, Rc::from(specs), 1);
     let others: Vec<ConnId> = (0..3)
         .map(|nth| bound(&mut shard, 1, &format!("t{nth}")))

@@ -17,7 +17,7 @@ fn shard_with_proofs() -> Shard {
         idle_timeout: Duration::from_secs(40),
         ..Config::default()
     };
-    let codecs = [Codec::WebSocket, Codec::Text, Codec::Events, Codec::Http];
+    let codecs = [Codec::WebSocket, Codec::Text, Codec::Sse, Codec::Http];
     let specs = codecs.map(|codec| ListenerSpec {
         proves: codec != Codec::Http,
         ..spec(codec, 0, 1 << 20)

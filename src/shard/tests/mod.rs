@@ -2,13 +2,13 @@
 
 mod compression;
 mod credentials;
-mod events;
 mod exchange;
 mod following;
 mod lateness;
 mod migration;
 mod queues;
 mod room;
+mod sse;
 
 use std::net::SocketAddr;
 use std::rc::Rc;

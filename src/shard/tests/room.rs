@@ -17,7 +17,7 @@ fn whoever_has_refused_nothing_takes_a_largest_message_of_any_codec() {
         (Codec::WebSocket, Message::Binary(&flawed), BYTES),
         (Codec::Frame, Message::Binary(&flawed), BYTES),
         (Codec::Text, Message::Binary(&flawed), 3 * BYTES),
-        (Codec::Events, Message::Text(&lines), 7 * BYTES),
+        (Codec::Sse, Message::Text(&lines), 7 * BYTES),
     ] {
         let specs = Rc::from([spec(codec, 0, most)]);
         let mut shard = Shard::new(&Config::default(), specs, 2);

@@ -7,7 +7,7 @@ use std::time::Instant;
 use libfuzzer_sys::fuzz_target;
 use ringpost::Message;
 use ringpost::migration::{Input, Migration, Unreadable, VERSION};
-use ringpost::protocol::Event;
+use ringpost::protocol::Decoded;
 
 const BYTES_MAX: usize = 1_000;
 
@@ -37,7 +37,7 @@ fuzz_target!(|bytes: &[u8]| {
         Input::Messages(decoder) => {
             decoder.set_message_bytes_max(BYTES_MAX);
             while let Ok(Some(event)) = decoder.next(&mut input, &mut at) {
-                if let Event::Message(message) = event {
+                if let Decoded::Message(message) = event {
                     check_message(message);
                 }
             }

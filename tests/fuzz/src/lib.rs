@@ -4,7 +4,7 @@
 //! else than itself: a plain model written here, another implementation, or the same bytes cut otherwise.
 
 use ringpost::protocol::websocket::deflate::Inflater;
-use ringpost::protocol::{Codec, Decoder, Event};
+use ringpost::protocol::{Codec, Decoder, Decoded};
 use ringpost::{CloseReason, Message};
 
 /// A target's input: four bytes that say how, and a stream.
@@ -166,17 +166,17 @@ impl Terms {
         (seen, None)
     }
     /// An event as the core sees it, which inflates what is compressed.
-    fn see(self, event: Event<'_>, inflater: &mut Inflater) -> Result<Seen, CloseReason> {
+    fn see(self, event: Decoded<'_>, inflater: &mut Inflater) -> Result<Seen, CloseReason> {
         let message = match event {
-            Event::Message(message) => message,
-            Event::CompressedText(bytes) => inflater.inflate(bytes, true, self.bytes_max)?,
-            Event::CompressedBinary(bytes) => inflater.inflate(bytes, false, self.bytes_max)?,
-            Event::Ping(payload) => return Ok(Seen::Ping(payload.to_vec())),
-            Event::Pong => return Ok(Seen::Pong),
-            Event::TooLong(_) | Event::NotUtf8(_) | Event::Unended(_) => {
+            Decoded::Message(message) => message,
+            Decoded::CompressedText(bytes) => inflater.inflate(bytes, true, self.bytes_max)?,
+            Decoded::CompressedBinary(bytes) => inflater.inflate(bytes, false, self.bytes_max)?,
+            Decoded::Ping(payload) => return Ok(Seen::Ping(payload.to_vec())),
+            Decoded::Pong => return Ok(Seen::Pong),
+            Decoded::TooLong(_) | Decoded::NotUtf8(_) | Decoded::Unended(_) => {
                 unreachable!("no decoder here tells of lines")
             }
-            Event::Close { code } => return Ok(Seen::Close(code)),
+            Decoded::Close { code } => return Ok(Seen::Close(code)),
         };
         assert!(
             message.len() <= self.bytes_max,

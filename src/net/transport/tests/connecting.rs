@@ -187,8 +187,8 @@ fn what_follows_a_first_message_at_any_time_is_read() {
         let (mut client, id) = core.connect();
         core.turn();
         client.write_all(HI).unwrap();
-        for event in core.take_events() {
-            core.transport.event(&mut core.host, event);
+        for one in core.take_ready() {
+            core.transport.be_ready(&mut core.host, one);
             // Its first has been read, and this is there before the kernel hears that it is watched on.
             client.write_all(HI).unwrap();
         }

@@ -128,7 +128,7 @@ impl Core {
     }
 
     /// What the next turn would be told.
-    fn take_events(&mut self) -> Vec<Ready> {
+    fn take_ready(&mut self) -> Vec<Ready> {
         let mut ready = Vec::new();
         self.transport.settle();
         self.transport.wire.take(&mut ready).unwrap();
@@ -147,7 +147,7 @@ impl Core {
         // As the round in which they were accepted would have.
         self.transport.settle();
         self.host.begin_round_at_once();
-        self.transport.take_events(&mut self.host);
+        self.transport.take_ready(&mut self.host);
         self.transport.resume(&mut self.host);
         self.transport.flush(&mut self.host);
         self.transport.settle();
@@ -250,7 +250,7 @@ fn one_that_sends_without_end_waits_its_turn_on(kind: WireKind) {
         .write_all(b"\x82\xff\0\0\0\0\0\x0f\xff\xff\0\0\0\0")
         .unwrap();
     for _ in 0..7 {
-        // New bytes make a new event, each time while earlier ones still wait.
+        // New bytes are told of anew, each time while earlier ones still wait.
         let _ = client.write(&[0; 256 << 10]);
         let before = core.host.shard().stats.bytes_in;
         core.turn();
@@ -413,9 +413,9 @@ fn one_whose_watch_ended_by_itself_is_watched_again() {
         for client in &mut clients {
             client.write_all(HI).unwrap();
         }
-        for event in core.take_events() {
-            ended += usize::from(event.unwatched);
-            core.transport.event(&mut core.host, event);
+        for one in core.take_ready() {
+            ended += usize::from(one.unwatched);
+            core.transport.be_ready(&mut core.host, one);
         }
         core.turn();
         for client in &mut clients {
@@ -434,8 +434,8 @@ fn one_that_cannot_be_watched_again_is_closed_on_the_ring() {
     for client in &mut clients {
         client.write_all(HI).unwrap();
     }
-    let ready = core.take_events();
-    let ended = ready.iter().find(|event| event.unwatched);
+    let ready = core.take_ready();
+    let ended = ready.iter().find(|one| one.unwatched);
     let id = ended.expect("the ring overflowed").connection();
     // What can neither be polled nor read stands in the socket's place.
     let unfit = std::fs::OpenOptions::new()
@@ -448,8 +448,8 @@ fn one_that_cannot_be_watched_again_is_closed_on_the_ring() {
     assert_eq!(unsafe { libc::dup2(unfit.as_raw_fd(), socket) }, socket);
     // Or else reading would find out before the ring does.
     core.transport.be_quiet(&mut core.host);
-    for event in ready {
-        core.transport.event(&mut core.host, event);
+    for one in ready {
+        core.transport.be_ready(&mut core.host, one);
     }
     assert_eq!(core.host.flow(id), Flow::Go);
     for _ in 0..2 {
@@ -470,9 +470,9 @@ fn one_that_cannot_be_watched_again_is_closed_at_once() {
     core.turn();
     client.write_all(HI).unwrap();
     // The set refuses it, for it has it still.
-    let mut event = core.take_events().pop().unwrap();
-    event.unwatched = true;
-    core.transport.event(&mut core.host, event);
+    let mut one = core.take_ready().pop().unwrap();
+    one.unwatched = true;
+    core.transport.be_ready(&mut core.host, one);
     assert_eq!(core.host.flow(id), Flow::Gone);
     let closed = &core.host.shard().stats.closed;
     assert_eq!(closed[CloseReason::Reset.index()], 1);

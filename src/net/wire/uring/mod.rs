@@ -8,7 +8,7 @@
 //! - Every send has one completion, and [`Uring::write`] does not return before it. So no send is in flight
 //!   while anything else runs, and no memory is in the kernel's hands between two calls.
 //!
-//! Bound: one request a connection in the kernel; here, the events of one batch's writing.
+//! Bound: one request a connection in the kernel; here, what one batch's writing has told.
 
 #[cfg(asan)]
 mod checked;
@@ -27,7 +27,7 @@ use std::time::Duration;
 use tracing::error;
 
 use super::batch::{Batch, WriteContent, Written, send_flags};
-use super::ready::{EVENTS_PER_TURN, Ready};
+use super::ready::{READY_PER_TURN, Ready};
 use crate::ident::ConnId;
 #[cfg(asan)]
 use checked::CheckedRing as Ring;
@@ -52,7 +52,7 @@ pub struct Uring<K = Ring> {
     polls: usize,
     /// Sends of the batch being written whose completion has not come.
     sends: usize,
-    /// Events that came with the results of writes.
+    /// What was told with the results of writes.
     stash: VecDeque<Ready>,
     /// The heads of writes of several pieces, while a batch is written.
     headers: Vec<libc::msghdr>,
@@ -94,7 +94,7 @@ impl<K: Kernel> Uring<K> {
         self.queue(RingRequest::Poll { socket, user });
     }
 
-    /// Arms one until it has input. That event is its poll's last completion, so nothing is left to cancel.
+    /// Arms one until it has input. That is its poll's last completion, so nothing is left to cancel.
     pub fn watch_once(&mut self, id: ConnId, stream: &TcpStream) {
         let (socket, user) = (stream.as_raw_fd(), self.name_poll(id));
         self.queue(RingRequest::PollOnce { socket, user });
@@ -126,15 +126,15 @@ impl<K: Kernel> Uring<K> {
     }
 
     pub fn take(&mut self, ready: &mut Vec<Ready>) {
-        let stashed = self.stash.len().min(EVENTS_PER_TURN);
+        let stashed = self.stash.len().min(READY_PER_TURN);
         ready.extend(self.stash.drain(..stashed));
         if self.stash.is_empty() {
-            self.stash.shrink_to(EVENTS_PER_TURN);
+            self.stash.shrink_to(READY_PER_TURN);
         }
-        while ready.len() < EVENTS_PER_TURN {
+        while ready.len() < READY_PER_TURN {
             let Uring { kernel, polls, .. } = self;
-            kernel.reap(EVENTS_PER_TURN - ready.len(), |completion| {
-                ready.extend(event(polls, completion));
+            kernel.reap(READY_PER_TURN - ready.len(), |completion| {
+                ready.extend(ready_of(polls, completion));
             });
             // What the kernel cannot bring now, for want of memory, stays to be asked for.
             let more = self.kernel.has_work() || self.kernel.overflows();
@@ -150,14 +150,14 @@ impl<K: Kernel> Uring<K> {
     }
 
     /// Whether [`Uring::take`] has something that it would not have waited for.
-    pub fn has_events(&mut self) -> bool {
+    pub fn has_ready(&mut self) -> bool {
         self.has_stash()
             || self.kernel.has_completions()
             || self.kernel.has_work()
             || self.kernel.overflows()
     }
 
-    /// Whether there are events that the descriptor will not become readable for.
+    /// Whether there is something ready that the descriptor will not become readable for.
     pub fn has_stash(&self) -> bool {
         !self.stash.is_empty()
     }
@@ -231,7 +231,7 @@ impl<K: Kernel> Uring<K> {
     }
 
     /// Has the kernel take all that is queued, and takes completions until there is one for every send: these
-    /// go into their batch, events onto the stash.
+    /// go into their batch, readiness onto the stash.
     fn hand_over(&mut self, mut batch: Option<&mut Batch<'_>>) {
         let mut tries = 0;
         loop {
@@ -261,7 +261,7 @@ impl<K: Kernel> Uring<K> {
                     record(batch.as_deref_mut(), *latest, completion);
                     *sends -= 1;
                 } else {
-                    stash.extend(event(polls, completion));
+                    stash.extend(ready_of(polls, completion));
                 }
             });
         }
@@ -281,7 +281,7 @@ impl<K: Kernel> Uring<K> {
 }
 
 /// What a completion says of a connection, if it is about one.
-fn event(polls: &mut usize, completion: Completion) -> Option<Ready> {
+fn ready_of(polls: &mut usize, completion: Completion) -> Option<Ready> {
     if completion.user & NO_POLL != 0 {
         // A cancel that came too late.
         return None;

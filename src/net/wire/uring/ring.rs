@@ -13,7 +13,7 @@ use io_uring::{IoUring, cqueue, opcode};
 /// Requests that one call hands over: a turn's 256 writes, and as many arms and cancels as come with them.
 /// When it is full, what it has is handed over; so its size costs calls, never requests. 68 KiB.
 const REQUESTS: u32 = 1024;
-/// Completions that the ring holds: an event of each of so many connections between two looks. What is
+/// Completions that the ring holds: one of each of so many connections between two looks. What is
 /// beyond, the kernel keeps until there is room, but it disarms those connections, and arming one again costs
 /// a microsecond. The kernel also finds the poll to cancel by a hash whose size follows from this, and is
 /// largest (256 lists) from here on. 128 KiB; with the requests, some 200 KiB of RLIMIT_MEMLOCK for each core.
@@ -22,7 +22,7 @@ const COMPLETIONS: u32 = 8192;
 const GET_EVENTS: u32 = 1;
 
 /// What a connection's poll reports. Room to write is asked for from the start: a socket that is armed has
-/// it, which costs one event in its life, and after that the kernel reports it only when a write had found
+/// it, which costs one completion in its life, and after that the kernel reports it only when a write had found
 /// none. RDHUP, for after a short read the end may be there already.
 const INTEREST: i32 = INPUT | libc::POLLOUT as i32;
 /// What a poll reports that ends with it. That there is room, it would report at once.

@@ -36,19 +36,19 @@ fn peers(count: u32) -> HashMap<ConnId, Peer> {
     (0..count).map(pair).collect()
 }
 
-/// Reads what events say, watches again what is not watched, until nothing more comes.
+/// Reads what is ready, watches again what is not watched, until nothing more comes.
 fn serve(wire: &mut Uring, peers: &mut HashMap<ConnId, Peer>) -> usize {
     let (mut ready, mut again) = (Vec::new(), 0);
     wire.settle();
-    while wire.has_events() {
+    while wire.has_ready() {
         wire.take(&mut ready);
-        for event in ready.drain(..) {
-            let Some(peer) = peers.get_mut(&event.connection()) else {
+        for one in ready.drain(..) {
+            let Some(peer) = peers.get_mut(&one.connection()) else {
                 continue;
             };
-            if event.unwatched {
+            if one.unwatched {
                 again += 1;
-                wire.watch(event.connection(), &peer.stream);
+                wire.watch(one.connection(), &peer.stream);
             }
             while let Ok(count @ 1..) = peer.stream.read(&mut [0; 100]) {
                 peer.read += count;
@@ -73,7 +73,7 @@ fn a_ring_that_overflows_loses_nothing() {
         }
         again += serve(&mut wire, &mut peers);
         let unread = peers.values().filter(|peer| peer.read != round * 10);
-        assert_eq!(unread.count(), 0, "events were lost");
+        assert_eq!(unread.count(), 0, "readiness was lost");
     }
     assert!(again > 0, "it never overflowed, so nothing is tested");
     assert_eq!(wire.in_flight(), peers.len());

@@ -242,7 +242,7 @@ impl Scene {
         let core = &mut self.cores[self.on];
         core.transport.settle();
         core.host.begin_round_at_once();
-        core.transport.take_events(&mut core.host);
+        core.transport.take_ready(&mut core.host);
     }
 
     /// It goes to the next core. What there was of it on its way, if it is still there.

@@ -163,7 +163,7 @@ pub fn said(rng: &mut fastrand::Rng) -> (u16, Vec<u8>) {
                 _ => bytes.extend(b"GET / HTTP/3.1\r\n\r\n"),
             }
         }
-        Codec::Events => unreachable!("no listener"),
+        Codec::Sse => unreachable!("no listener"),
     }
     (listener, bytes)
 }

@@ -74,12 +74,12 @@ impl Core {
         self.wire.settle();
     }
 
-    /// What the transport does with events.
+    /// What the transport does with what is ready.
     fn take(&mut self, world: &RefCell<World>) -> bool {
         let mut ready = Vec::new();
         self.wire.take(&mut ready);
-        for event in &ready {
-            let id = event.connection();
+        for one in &ready {
+            let id = one.connection();
             let slot = &mut self.slots[id.slot as usize];
             let Some(connection) = slot
                 .connection
@@ -89,20 +89,20 @@ impl Core {
                 self.tally.stale += 1;
                 continue;
             };
-            assert!(!event.broken, "no socket breaks here");
-            if event.recalled && connection.watch != Watch::Recalled {
+            assert!(!one.broken, "no socket breaks here");
+            if one.recalled && connection.watch != Watch::Recalled {
                 self.tally.stale += 1;
                 continue;
             }
-            self.tally.recalled += usize::from(event.recalled);
-            if event.writable {
+            self.tally.recalled += usize::from(one.recalled);
+            if one.writable {
                 connection.blocked = false;
             }
-            if event.readable {
+            if one.readable {
                 let mut world = world.borrow_mut();
                 world.sockets.get_mut(&connection.socket).unwrap().unread = 0;
             }
-            if event.unwatched || event.recalled {
+            if one.unwatched || one.recalled {
                 self.tally.watched_again += 1;
                 self.wire.watch(id, &connection.stream);
                 connection.watch = Watch::Always;
@@ -318,7 +318,7 @@ impl Run {
                 core.wire.kernel.run_woken();
                 busy |= core.take(&self.world);
                 core.flush();
-                busy |= core.wire.has_events();
+                busy |= core.wire.has_ready();
                 core.check();
             }
             quiet = if busy { 0 } else { quiet + 1 };
@@ -334,7 +334,7 @@ impl Run {
         for connection in self.connections() {
             let world = self.world.borrow();
             let socket = &world.sockets[&connection.socket];
-            assert_eq!(socket.unread, 0, "an event was lost");
+            assert_eq!(socket.unread, 0, "readiness was lost");
             assert!(!connection.blocked, "room was not told of");
             assert!(connection.outbox.is_empty(), "something was not written");
             assert_eq!(

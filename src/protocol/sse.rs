@@ -295,8 +295,8 @@ mod tests {
 
     fn encoded(message: Message<'_>) -> Vec<u8> {
         let mut out = Vec::new();
-        Codec::Events.encode(message, &mut out);
-        assert_eq!(out.len(), Codec::Events.encoded_len(message), "{message:?}");
+        Codec::Sse.encode(message, &mut out);
+        assert_eq!(out.len(), Codec::Sse.encoded_len(message), "{message:?}");
         out
     }
 
@@ -324,7 +324,7 @@ mod tests {
     fn a_close_is_an_event_of_its_own() {
         for reason in CloseReason::ALL {
             let mut out = Vec::new();
-            Codec::Events.encode_close(*reason, &mut out);
+            Codec::Sse.encode_close(*reason, &mut out);
             let mut client = Client::default();
             client.take(&out);
             let Some(code) = reason.code() else {
@@ -383,7 +383,7 @@ mod tests {
 
     #[test]
     fn what_a_client_sends_is_ignored_so_far() {
-        let mut decoder = Decoder::new(Codec::Events, 10);
+        let mut decoder = Decoder::new(Codec::Sse, 10);
         let mut piece = [b'x'; 1 << 10];
         for _ in 0..16 {
             let mut at = 0;
@@ -404,7 +404,7 @@ mod tests {
             let mut stream = Vec::new();
             for message in &messages {
                 stream.extend(encoded(Message::Text(message)));
-                Codec::Events.encode_ping(&mut stream);
+                Codec::Sse.encode_ping(&mut stream);
             }
             let mut client = Client::default();
             let (mut rest, mut cuts) = (&stream[..], cuts.iter().cycle());

@@ -1,13 +1,13 @@
 //! Connections that listen by Server-Sent Events: their head waits for the bind, their silence says nothing.
 
 use super::*;
-use crate::protocol::events;
+use crate::protocol::sse;
 
 /// A websocket listener and one for events, in the same namespace.
 fn both(config: &Config) -> Shard {
     let specs = [
         spec(Codec::WebSocket, 0, 10_000),
-        spec(Codec::Events, 0, 10_000),
+        spec(Codec::Sse, 0, 10_000),
     ];
     Shard::new(config, Rc::from(specs), 1)
 }
@@ -15,7 +15,7 @@ fn both(config: &Config) -> Shard {
 /// One that has asked, and is to bind.
 fn asked(shard: &mut Shard) -> ConnId {
     let id = shard.insert(1, peer());
-    let head = events::head(None, 0);
+    let head = sse::head(None, 0);
     shard.send_raw(id, |_, out| out.extend_from_slice(&head));
     assert!(shard.opened(id));
     assert!(shard.connections.set_session(id, 0));

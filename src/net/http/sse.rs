@@ -8,7 +8,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Desk, EventsListener, HttpAnswer, ServedSite};
+use super::{Desk, HttpAnswer, ServedSite, SseListener};
 use crate::app::ending;
 use crate::auth::{Credential, CredentialError};
 use crate::close::CloseReason;
@@ -31,7 +31,7 @@ pub enum ClientIdentity {
 
 /// A client that is let in.
 pub struct Admitted {
-    pub door: EventsListener,
+    pub door: SseListener,
     pub claim: ClientIdentity,
     /// What it follows, and from where on.
     pub following: Following,
@@ -49,13 +49,13 @@ pub(super) fn admit(
     request: &Request,
     desk: &mut Desk<'_>,
 ) -> Option<Result<Admitted, HttpAnswer>> {
-    let door = served.events_at(request.path())?;
+    let door = served.sse_at(request.path())?;
     Some(examine(request, door, desk))
 }
 
 fn examine(
     request: &Request,
-    door: EventsListener,
+    door: SseListener,
     desk: &mut Desk<'_>,
 ) -> Result<Admitted, HttpAnswer> {
     let peer = desk
@@ -156,7 +156,7 @@ fn admit_origin(request: &Request, strict: bool, desk: &Desk<'_>) -> Result<(), 
 /// Who the client is, by what it says or, where that is asked for, by what it proves.
 fn claim_uid(
     request: &Request,
-    door: EventsListener,
+    door: SseListener,
     token: Option<&Token>,
     desk: &mut Desk<'_>,
 ) -> Result<ClientIdentity, HttpAnswer> {

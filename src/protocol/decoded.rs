@@ -1,11 +1,11 @@
-//! What a decoder finds in a connection's bytes: [`Event`]. It borrows them, and keeps nothing.
+//! What a decoder finds in a connection's bytes: [`Decoded`]. It borrows them, and keeps nothing.
 
 use crate::close::Flaw;
 use crate::payload::Message;
 
 /// What a decoder found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Event<'a> {
+pub enum Decoded<'a> {
     /// A whole message.
     Message(Message<'a>),
     /// The edges of a line that is longer than a message may be, where that does not end the connection.
@@ -30,16 +30,16 @@ pub enum Event<'a> {
     },
 }
 
-impl<'a> Event<'a> {
+impl<'a> Decoded<'a> {
     /// A line that is no message, and why.
     pub fn flawed(self) -> Option<(Flaw, &'a [u8])> {
         match self {
-            Event::TooLong(line) => Some((Flaw::TooBig, line)),
-            Event::NotUtf8(line) => Some((Flaw::NotUtf8, line)),
-            Event::Unended(line) => Some((Flaw::Unended, line)),
+            Decoded::TooLong(line) => Some((Flaw::TooBig, line)),
+            Decoded::NotUtf8(line) => Some((Flaw::NotUtf8, line)),
+            Decoded::Unended(line) => Some((Flaw::Unended, line)),
             _ => None,
         }
     }
 }
 
-const _: () = assert!(size_of::<Event<'_>>() == 24);
+const _: () = assert!(size_of::<Decoded<'_>>() == 24);
