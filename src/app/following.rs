@@ -9,16 +9,19 @@
 //!
 //! Bound: one piece a stream of a connection is under way; a round reads as many as [`PIECES_PER_ROUND`].
 
+use std::time::Instant;
+
 use tracing::warn;
 
 use super::envelope::Body;
 use super::follow_step::{FollowStep, FollowedPiece, FollowedStream, StreamStep};
+use super::guarded_store::unknown;
 use super::local::Local;
 use crate::close::CloseReason;
 use crate::escape::Escaped;
 use crate::ident::{ConnId, ConnName, CoreId, EVERYBODY};
 use crate::shard::{Followed, Since};
-use crate::streams::{Address, Gap, Kind, Limit, Position, Recovery};
+use crate::streams::{Address, Gap, Kind, Limit, Position, Recovery, Store};
 
 /// What is read at once.
 pub(super) const PIECE: Limit = Limit {
@@ -105,7 +108,12 @@ impl Local {
             return false;
         };
         let of = Address::uid(self.shard.connections.namespace_of(connection), uid);
-        self.streams.store.has_told(self.now(), of, position)
+        let now = self.now();
+        let has_told = self
+            .streams
+            .store
+            .ask(of, |store| store.has_told(now, of, position));
+        has_told.unwrap_or(false)
     }
 
     fn home_of(&self, of: &FollowedStream) -> CoreId {
@@ -159,23 +167,12 @@ impl Local {
                 }
             }
             StreamStep::Read { of, after } => {
+                let address = of.address();
                 let read = self
                     .streams
                     .store
-                    .read(now, of.address(), Some(after), PIECE);
-                let piece = read.map(|piece| {
-                    let top = piece.top();
-                    let messages: Vec<_> = piece
-                        .map(|(position, payload)| (position, payload.clone()))
-                        .collect();
-                    let end = messages
-                        .last()
-                        .map_or(after.offset, |(last, _)| last.offset);
-                    FollowedPiece {
-                        is_last: end >= top.offset || messages.is_empty(),
-                        messages,
-                    }
-                });
+                    .ask(address, |store| read_piece(store, now, address, after));
+                let piece = read.unwrap_or_else(|| Err(unknown(Some(after))));
                 if let Err(gap) = &piece {
                     self.streams.log_gap(now, of.address(), gap);
                 }
@@ -263,4 +260,24 @@ impl Local {
     pub fn has_readers(&self) -> bool {
         !self.readers.is_empty() || self.shard.followers.has_drained()
     }
+}
+
+fn read_piece(
+    store: &mut Store,
+    now: Instant,
+    of: Address<'_>,
+    after: Position,
+) -> Result<FollowedPiece, Gap> {
+    let piece = store.read(now, of, Some(after), PIECE)?;
+    let top = piece.top();
+    let messages: Vec<_> = piece
+        .map(|(position, payload)| (position, payload.clone()))
+        .collect();
+    let end = messages
+        .last()
+        .map_or(after.offset, |(last, _)| last.offset);
+    Ok(FollowedPiece {
+        is_last: end >= top.offset || messages.is_empty(),
+        messages,
+    })
 }

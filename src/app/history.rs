@@ -3,7 +3,7 @@
 use super::local::Local;
 use super::outcome::Delivered;
 use super::query::{HistoryPage, HistoryQuery, QueryResult};
-use crate::ident::Reach;
+use crate::ident::{NamespaceId, Reach};
 use crate::payload::Payload;
 use crate::streams::{Address, Kind, Wish};
 
@@ -34,10 +34,7 @@ impl Local {
             .first_namespace(query.reach, query.kind, &query.name)
         else {
             return HistoryPage {
-                top: self
-                    .streams
-                    .store
-                    .top(now, Address::all(crate::ident::NamespaceId(0))),
+                top: self.streams.store.top(now, Address::all(NamespaceId(0))),
                 messages: Vec::new(),
                 gap: None,
             };
@@ -60,7 +57,8 @@ impl Local {
                     kind,
                     name,
                 };
-                self.streams.store.discard(now, of)
+                let discarded = self.streams.store.ask(of, |store| store.discard(now, of));
+                discarded.unwrap_or(0)
             })
             .sum()
     }

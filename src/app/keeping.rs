@@ -172,9 +172,8 @@ impl Local {
         keep: Option<Keep>,
     ) -> KeptPlace {
         let now = self.now;
-        let store = &mut self.streams.store;
         let Some(keep) = keep else {
-            let position = store.top(now, address);
+            let position = self.streams.store.top(now, address);
             let mark = Mark {
                 position,
                 kept: false,
@@ -182,7 +181,14 @@ impl Local {
             };
             return KeptPlace::At((position.offset > 0).then_some(mark));
         };
-        let Appended { position, outcome } = store.append(now, address, keep, None, payload);
+        let store = &mut self.streams.store;
+        let appended = store.ask(address, |store| {
+            store.append(now, address, keep, None, payload)
+        });
+        // Who is there gets it even so; who is not is told of a gap.
+        let Some(Appended { position, outcome }) = appended else {
+            return KeptPlace::At(None);
+        };
         #[cfg(all(test, not(loom)))]
         if outcome != Outcome::Repeated {
             let Address {

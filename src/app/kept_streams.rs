@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use tracing::info;
 
+use super::guarded_store::{GuardedStore, unknown};
 use super::query::{HistoryPage, HistoryQuery};
 use crate::config::Config;
 use crate::escape::Escaped;
@@ -16,14 +17,14 @@ use crate::shard::ListenerSpec;
 use crate::stats::CoreStats;
 #[cfg(all(test, not(loom)))]
 use crate::streams::Position;
-use crate::streams::{Address, Gap, Keep, Kind, Rules, Store, Wish};
+use crate::streams::{Address, Gap, Keep, Kind, Recovery, Rules, Store, Wish};
 
 /// Messages that a round lets go because their time is over: more than a core is sent in one.
 const DUE_PER_ROUND: usize = 1_024;
 
 /// The streams of one core, and what is kept in them.
 pub struct KeptStreams {
-    pub store: Store,
+    pub store: GuardedStore,
     pub(super) rules: Rules,
     /// The namespaces whose clients can come back for what they have missed.
     readable: NamespaceSet,
@@ -38,7 +39,7 @@ pub struct KeptStreams {
 impl KeptStreams {
     pub fn new(store: Store, config: &Config, listeners: &[ListenerSpec]) -> KeptStreams {
         KeptStreams {
-            store,
+            store: GuardedStore::new(store),
             rules: Rules::new(&config.history),
             readable: readable(listeners),
             queued: queued(listeners),
@@ -50,7 +51,7 @@ impl KeptStreams {
 
     /// Goes on by other rules and bounds.
     pub fn renew(&mut self, config: &Config, listeners: &[ListenerSpec]) {
-        self.store.renew(config);
+        self.store.unguarded().renew(config);
         self.rules = Rules::new(&config.history);
         self.readable = readable(listeners);
         self.queued = queued(listeners);
@@ -78,6 +79,7 @@ impl KeptStreams {
     /// Fills in what is kept, and what has become of it.
     pub fn count(&self, stats: &mut CoreStats) {
         let counters = self.store.counters();
+        stats.panics += self.store.panics;
         stats.history_bytes = counters.bytes;
         stats.history_streams = counters.streams;
         stats.history_messages = counters.messages;
@@ -95,7 +97,7 @@ impl KeptStreams {
     #[inline]
     pub fn advance(&mut self, now: Instant) {
         if !self.store.is_empty() {
-            self.store.advance(now, DUE_PER_ROUND);
+            self.store.let_go(now, DUE_PER_ROUND);
         }
     }
 
@@ -174,34 +176,40 @@ impl NamespaceSet {
 }
 
 impl KeptStreams {
-    pub fn page(
-        &mut self,
-        now: std::time::Instant,
-        of: Address<'_>,
-        query: &HistoryQuery,
-    ) -> HistoryPage {
-        let store = &mut self.store;
-        let top = store.top(now, of);
-        let mut gap = None;
-        let after = match query.since {
-            None => 0,
-            Some(asked) => match store.recover(now, of, asked) {
-                crate::streams::Recovery::Recovered { after, .. } => after.offset,
-                crate::streams::Recovery::Gap(found) => {
-                    gap = Some(found);
-                    0
-                }
-            },
-        };
-        let limit = query.limit;
-        let piece = store.read_what_is_there(now, of, after, limit);
-        let piece = match query.reverse {
-            false => piece,
-            true => piece.backwards(),
-        };
-        let messages = piece
-            .map(|(position, payload)| (position, payload.clone()))
-            .collect();
-        HistoryPage { top, messages, gap }
+    /// A page of what a stream keeps.
+    pub fn page(&mut self, now: Instant, of: Address<'_>, query: &HistoryQuery) -> HistoryPage {
+        let page = self.store.ask(of, |store| page_of(store, now, of, query));
+        page.unwrap_or_else(|| {
+            let gap = unknown(query.since.flatten());
+            HistoryPage {
+                top: gap.top,
+                messages: Vec::new(),
+                gap: Some(gap),
+            }
+        })
     }
+}
+
+fn page_of(store: &mut Store, now: Instant, of: Address<'_>, query: &HistoryQuery) -> HistoryPage {
+    let top = store.top(now, of);
+    let mut gap = None;
+    let after = match query.since {
+        None => 0,
+        Some(asked) => match store.recover(now, of, asked) {
+            Recovery::Recovered { after, .. } => after.offset,
+            Recovery::Gap(found) => {
+                gap = Some(found);
+                0
+            }
+        },
+    };
+    let piece = store.read_what_is_there(now, of, after, query.limit);
+    let piece = match query.reverse {
+        false => piece,
+        true => piece.backwards(),
+    };
+    let messages = piece
+        .map(|(position, payload)| (position, payload.clone()))
+        .collect();
+    HistoryPage { top, messages, gap }
 }

@@ -22,6 +22,7 @@ mod following;
 mod for_many;
 mod forwards;
 mod groups;
+mod guarded_store;
 pub(crate) mod history;
 mod homes;
 #[cfg(not(feature = "internals"))]

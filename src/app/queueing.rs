@@ -12,7 +12,7 @@ use super::local::Local;
 use crate::ident::{ConnId, NamespaceId};
 use crate::payload::Payload;
 use crate::shard::{Following, InFlight};
-use crate::streams::{Address, Position};
+use crate::streams::{Address, Position, Store};
 
 impl Local {
     /// A connection on a plain wire is bound: it is sent what has waited.
@@ -47,15 +47,18 @@ impl Local {
         };
         let (of, now) = (Address::uid(namespace, &uid), self.now);
         let store = &mut self.streams.store;
-        let piece = store.read_what_is_there(now, of, after.offset, PIECE);
-        let top = piece.top();
-        let messages: Vec<(Position, Payload)> = piece
-            .map(|(position, payload)| (position, payload.clone()))
-            .collect();
-        let last = messages.last().map_or(top.offset, |(last, _)| last.offset);
-        let is_last = last >= top.offset;
-        // First, for a connection that has too much by this puts it back.
-        store.set_delivered(of, last);
+        let piece = store.ask(of, |store| {
+            let piece = store.read_what_is_there(now, of, after.offset, PIECE);
+            let top = piece.top();
+            let messages: Vec<(Position, Payload)> = piece
+                .map(|(position, payload)| (position, payload.clone()))
+                .collect();
+            let last = messages.last().map_or(top.offset, |(last, _)| last.offset);
+            // First, for a connection that has too much by this puts it back.
+            store.set_delivered(of, last);
+            (messages, last >= top.offset)
+        });
+        let (messages, is_last) = piece.unwrap_or((Vec::new(), true));
         let mut tops = |namespace, uid: &str| store.top(now, Address::uid(namespace, uid));
         self.shard
             .catch_up(connection, 0, &messages, is_last, &mut tops);
@@ -71,7 +74,8 @@ impl Local {
         if self.streams.store.delivered(of) + 1 == offset
             && !self.shard.is_any_behind(namespace, uid)
         {
-            self.streams.store.set_delivered(of, offset);
+            let set = |store: &mut Store| store.set_delivered(of, offset);
+            self.streams.store.ask(of, set);
         }
     }
 
@@ -79,7 +83,11 @@ impl Local {
     fn put_back(&mut self, namespace: NamespaceId, uid: &str, after: u64) {
         let (of, now) = (Address::uid(namespace, uid), self.now);
         match self.shard.lowest_in_flight(namespace, uid) {
-            None => self.streams.store.put_back(of, after),
+            None => {
+                self.streams
+                    .store
+                    .ask(of, |store| store.put_back(of, after));
+            }
             Some((other, first)) if after < first => {
                 let top = self.streams.store.top(now, of);
                 let from = Position {
@@ -95,7 +103,7 @@ impl Local {
     }
 
     fn tell_expired(&mut self) {
-        for undelivered in self.streams.store.take_undelivered() {
+        for undelivered in self.streams.store.unguarded().take_undelivered() {
             let (uid, messages) = (&undelivered.uid, undelivered.messages);
             self.shard.report_expired(uid, messages);
         }
@@ -127,7 +135,7 @@ impl Host {
 
     /// Tells of those whose messages went before they came.
     pub fn tell_expired(&mut self) {
-        if self.local.streams.store.has_undelivered() {
+        if self.local.streams.store.unguarded().has_undelivered() {
             self.local.tell_expired();
         }
     }

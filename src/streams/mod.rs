@@ -10,6 +10,8 @@ mod ages;
 mod counters;
 mod dues;
 mod engine;
+#[cfg(test)]
+mod faults;
 mod ids;
 mod list;
 mod names;
@@ -17,6 +19,7 @@ mod nursery;
 mod position;
 mod reading;
 mod rules;
+mod salvage;
 mod store;
 mod stream;
 #[cfg(test)]

@@ -36,6 +36,24 @@ impl Names {
         }
     }
 
+    /// Another one with the same hasher, and no name in it.
+    pub fn emptied(&self) -> Names {
+        Names {
+            hasher: self.hasher.clone(),
+            table: HashTable::new(),
+            drawn: self.drawn,
+        }
+    }
+
+    pub fn hasher(&self) -> RandomState {
+        self.hasher.clone()
+    }
+
+    /// The streams that there are, in no order.
+    pub fn numbers(&self) -> impl Iterator<Item = u32> {
+        self.table.iter().copied()
+    }
+
     pub fn len(&self) -> usize {
         self.table.len()
     }

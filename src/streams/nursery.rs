@@ -81,6 +81,11 @@ impl Nursery {
         }
     }
 
+    /// A stream may be forgotten, of which it is not known when it was born.
+    pub fn forget_unborn(&mut self) {
+        self.forget(self.current);
+    }
+
     /// Some time has passed: streams born from now on do no harm to positions told until now.
     pub fn go_on(&mut self) {
         if std::mem::take(&mut self.fertile) {

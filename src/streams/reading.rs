@@ -19,6 +19,10 @@ impl Store {
     }
 
     fn top_of(&self, number: Option<u32>) -> Position {
+        #[cfg(test)]
+        if let Some(number) = number {
+            self.faults.trip("top", self.streams[number].address().name);
+        }
         match number {
             Some(number) => self.streams[number].at(self.streams[number].top),
             None => self.nursery.position(),
@@ -62,6 +66,10 @@ impl Store {
     fn judge(&self, number: Option<u32>, asked: Option<Position>) -> Result<Position, Gap> {
         let top = self.top_of(number);
         let stream = number.map(|number| &self.streams[number]);
+        #[cfg(test)]
+        if let Some(stream) = stream {
+            self.faults.trip("read", stream.address().name);
+        }
         let after = asked.and_then(|asked| {
             let Some(stream) = stream else {
                 return self.nursery.turn_of(asked).map(|_| top);

@@ -28,7 +28,7 @@ use crate::payload::Payload;
 /// How long an empty stream's position is remembered. Whoever comes back later is told of a gap.
 pub const META_TIME: Duration = Duration::from_secs(24 * 3_600);
 /// What a stream counts beside its name: itself and its entry in the table of names.
-const STREAM_COST: usize = 128;
+pub(super) const STREAM_COST: usize = 128;
 /// What a message counts beside its bytes and the places of its stream's window: its age, and the counts of those who
 /// share it.
 const MESSAGE_COST: usize = AGE_COST + 16;
@@ -56,7 +56,7 @@ pub struct Store {
     /// A helping was not enough.
     is_behind: bool,
     pub(super) streams: Streams,
-    names: Names,
+    pub(super) names: Names,
     /// Messages that are kept.
     messages: u32,
     ages: Ages,
@@ -66,12 +66,15 @@ pub struct Store {
     pub(super) nursery: Nursery,
     ids: Ids,
     id_window: Duration,
-    bytes: usize,
+    pub(super) bytes: usize,
     bytes_max: usize,
     /// What holds while a bound that was lowered has not been reached.
     bytes_for_now: usize,
     pub(super) counters: Counters,
-    undelivered: Vec<Undelivered>,
+    pub(super) undelivered: Vec<Undelivered>,
+    /// What is to panic, and how often.
+    #[cfg(test)]
+    pub faults: super::faults::Faults,
 }
 
 impl Store {
@@ -99,6 +102,37 @@ impl Store {
             bytes_for_now: bytes_max,
             counters: Counters::default(),
             undelivered: Vec::new(),
+            #[cfg(test)]
+            faults: super::faults::Faults::default(),
+        }
+    }
+
+    /// Another one with the same bounds and counters, and nothing in it.
+    pub(super) fn emptied(&self) -> Store {
+        let names = self.names.emptied();
+        let mut counters = self.counters;
+        counters.ids_forgotten += (self.ids.bytes() / ID_COST) as u64;
+        Store {
+            ids: Ids::new(names.hasher()),
+            names,
+            start: self.start,
+            now: self.now,
+            is_behind: true,
+            streams: Streams::default(),
+            messages: 0,
+            ages: Ages::default(),
+            dues: Dues::default(),
+            empty: List::default(),
+            empty_bytes: 0,
+            nursery: self.nursery,
+            id_window: self.id_window,
+            bytes: 0,
+            bytes_max: self.bytes_max,
+            bytes_for_now: self.bytes_for_now,
+            counters,
+            undelivered: self.undelivered.clone(),
+            #[cfg(test)]
+            faults: self.faults.clone(),
         }
     }
 
@@ -163,6 +197,8 @@ impl Store {
     }
 
     fn let_go(&mut self, most: usize) -> bool {
+        #[cfg(test)]
+        self.faults.trip("advance", "");
         let mut left = most;
         while let Some(number) = self.dues.due(self.now) {
             if left == 0 {
@@ -326,7 +362,7 @@ impl Store {
         number
     }
 
-    fn become_empty(&mut self, number: u32) {
+    pub(super) fn become_empty(&mut self, number: u32) {
         let stream = &mut self.streams[number];
         stream.second = self.now;
         self.empty_bytes += STREAM_COST + stream.address().name.len();
@@ -348,8 +384,8 @@ impl Store {
         stream.top += 1;
         stream.queues = keep.queue;
         let cost = MESSAGE_COST + payload.message().len();
-        let places = stream.window.bytes();
         if cost + 2 * KEPT_COST + STREAM_COST + stream.address().name.len() > self.bytes_max {
+            let places = stream.window.bytes();
             stream.window.push_hole();
             self.bytes += stream.window.bytes() - places;
             stream.floor = stream.top;
@@ -358,6 +394,19 @@ impl Store {
             self.tell_undelivered(number, offset);
             return Outcome::TooLarge;
         }
+        #[cfg(test)]
+        self.faults.trip("append", stream.address().name);
+        self.hold(number, payload.clone(), due);
+        self.counters.appended += 1;
+        while self.streams[number].window.messages() > keep.size.max(1) {
+            self.take_out_oldest(number, Why::Size);
+        }
+        Outcome::Kept
+    }
+
+    /// Keeps the message at the top of a stream.
+    #[inline]
+    pub(super) fn hold(&mut self, number: u32, payload: Payload, due: Second) {
         self.messages += 1;
         let oldest = |stream: u32| self.streams.get(stream)?.oldest_age();
         let age = self.ages.push(number, self.messages, oldest);
@@ -368,13 +417,9 @@ impl Store {
             self.dues.put_off(&mut self.streams, number, due);
         }
         let stream = &mut self.streams[number];
-        stream.window.push(payload.clone(), age, due);
-        self.bytes += cost + stream.window.bytes() - places;
-        self.counters.appended += 1;
-        while self.streams[number].window.messages() > keep.size.max(1) {
-            self.take_out_oldest(number, Why::Size);
-        }
-        Outcome::Kept
+        let (length, places) = (payload.message().len(), stream.window.bytes());
+        stream.window.push(payload, age, due);
+        self.bytes += MESSAGE_COST + length + stream.window.bytes() - places;
     }
 
     /// The oldest message of a stream goes. Returns whether there was one.

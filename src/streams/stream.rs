@@ -59,6 +59,24 @@ impl Stream {
         }
     }
 
+    /// The last offset whose message is not there.
+    pub fn last_gone(&self) -> u64 {
+        let places = self.window.from(0).enumerate();
+        let holes = places.filter(|(_, kept)| kept.payload.is_none());
+        let last = holes.last().map(|(place, _)| self.first() + place as u64);
+        last.unwrap_or(self.first() - 1)
+    }
+
+    /// What another store remembers of it before it has its messages.
+    pub fn without_messages(&self) -> Stream {
+        Stream {
+            floor: self.floor,
+            delivered: self.delivered,
+            queues: self.queues,
+            ..Stream::new(self.address(), self.epoch, self.born)
+        }
+    }
+
     pub fn address(&self) -> Address<'_> {
         Address {
             namespace: self.namespace,

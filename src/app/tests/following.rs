@@ -5,13 +5,19 @@ use crate::shard::Following;
 
 impl Cores {
     /// Listens by events, as this uid and in these groups.
-    fn listen(&mut self, core: usize, uid: &str, groups: &[&str]) -> usize {
+    pub fn listen(&mut self, core: usize, uid: &str, groups: &[&str]) -> usize {
+        self.listen_since(core, uid, groups, "")
+    }
+
+    /// The same from positions on; empty ones are none.
+    pub fn listen_since(&mut self, core: usize, uid: &str, groups: &[&str], since: &str) -> usize {
+        let since = Some(since).filter(|since| !since.is_empty());
         let groups: Vec<String> = groups.iter().map(|one| (*one).to_owned()).collect();
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         let id = self.hosts[core].connect(1, peer);
         self.clients.push((core, id));
         let shard = self.hosts[core].shard();
-        shard.follow(id, Following::of_client(&groups, None));
+        shard.follow(id, Following::of_client(&groups, since));
         self.hosts[core].open(id);
         self.hosts[core].claim(id, uid);
         self.run();

@@ -4,6 +4,7 @@ mod authentication;
 mod crossings;
 mod following;
 mod namespaces;
+mod panicking_streams;
 mod queues;
 mod rooms;
 
@@ -229,6 +230,10 @@ impl Cores {
                         };
                         self.clients[number as usize] = (core, arrival.connection);
                     }
+                }
+                if host.has_readers() {
+                    idle = false;
+                    host.read_on();
                 }
                 host.publish_taken();
                 host.settle_credits();

@@ -16,18 +16,18 @@ use crate::config::Config;
 use crate::ident::NamespaceId;
 use crate::payload::{Message, Payload};
 
-const NAMESPACE: NamespaceId = NamespaceId(0);
-const SECOND: Duration = Duration::from_secs(1);
-const ALL: Limit = Limit {
+pub const NAMESPACE: NamespaceId = NamespaceId(0);
+pub const SECOND: Duration = Duration::from_secs(1);
+pub const ALL: Limit = Limit {
     messages: usize::MAX,
     bytes: usize::MAX,
 };
 
-fn text(text: &str) -> Payload {
+pub fn text(text: &str) -> Payload {
     Payload::new(Message::Text(text))
 }
 
-fn keep(size: u32, seconds: u64) -> Keep {
+pub fn keep(size: u32, seconds: u64) -> Keep {
     Keep {
         size,
         ttl: Duration::from_secs(seconds),
@@ -36,7 +36,7 @@ fn keep(size: u32, seconds: u64) -> Keep {
 }
 
 /// A store of so many bytes.
-fn store(now: Instant, bytes_max: usize) -> Store {
+pub fn store(now: Instant, bytes_max: usize) -> Store {
     let config = Config {
         history_bytes_core_max: bytes_max,
         ..Config::default()
