@@ -163,7 +163,7 @@ fn connect(server: SocketAddr, number: usize, window: Option<usize>) -> TcpStrea
     connect_by(server, number, window, &format!("u{number}"))
 }
 
-/// The same, with this for a first message.
+/// One as [`connect`] makes it, with this for a first message.
 fn connect_by(server: SocketAddr, number: usize, window: Option<usize>, first: &str) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     let own = SocketAddr::from(([127, 0, 1, (number / 10_000) as u8], 0));
@@ -179,7 +179,7 @@ fn connect_by(server: SocketAddr, number: usize, window: Option<usize>, first: &
     stream
 }
 
-/// The same, which proves its uid by a header field.
+/// One as [`connect`] makes it, which proves its uid by a header field.
 fn connect_with_proof(server: SocketAddr, number: usize, keyring: &Keyring) -> TcpStream {
     let expires = ends_after(Duration::from_secs(600));
     let token = keyring.mint(&format!("u{number}"), expires);

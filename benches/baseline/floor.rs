@@ -269,7 +269,7 @@ impl Out {
         self.send_with(socket, bytes, 0)
     }
 
-    /// The same, and the kernel waits for the end of the stream, which comes with the turn's end.
+    /// Sends the last bytes: the kernel waits for the end of the stream, which comes with the turn's end.
     fn send_last(&mut self, socket: RawFd, bytes: &[u8]) -> io::Result<()> {
         self.send_with(socket, bytes, libc::MSG_MORE)
     }

@@ -17,7 +17,7 @@ const STOLEN_MAX: f64 = 0.02;
 pub struct Figures {
     /// What it cost the server's process: CPU µs a delivery, or bytes of a connection.
     pub cost: f64,
-    /// The same of all that its CPUs did, where nobody else was on them.
+    /// What it cost of all that its CPUs did, where nobody else was on them.
     pub cost_of_cpus: Option<f64>,
     pub per_second: f64,
     pub p50_us: Option<f64>,

@@ -5,7 +5,7 @@
 pub enum Workload {
     /// One sender to everybody, one message at a time
     Broadcast,
-    /// The same with 16 on the way
+    /// One sender to everybody, 16 messages on the way
     #[value(name = "broadcast-16")]
     Broadcast16,
     /// A few large messages on the way to many: 32 of 60,000 bytes
@@ -24,7 +24,7 @@ pub enum Workload {
     /// 16 senders of 60,000 bytes to everybody, beside 10 quiet clients: what these wait, with it and without
     #[value(name = "flood-large")]
     FloodLarge,
-    /// The same with 48 bytes, 64 on the way of each
+    /// 16 senders of 48 bytes to everybody, 64 on the way of each, beside 10 quiet clients
     #[value(name = "flood-small")]
     FloodSmall,
     /// 16 senders of 60,000 bytes, each time to one reader: out of the quiet clients' reach

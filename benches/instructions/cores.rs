@@ -122,7 +122,7 @@ impl Cores {
         Cores::configured(cores, &Config::default())
     }
 
-    /// The same by this configuration.
+    /// So many cores, by this configuration.
     pub fn configured(cores: usize, config: &Config) -> Cores {
         let listeners: Rc<[ListenerSpec]> = Rc::from([
             spec(RELAY, Codec::WebSocket, true),

@@ -60,7 +60,7 @@ fn play(cores: &mut Cores, script: &mut Script) -> Vec<u8> {
     cores.tap.take().unwrap_or_default()
 }
 
-/// The same, and sees that it is exactly this.
+/// Plays a script, and sees that exactly this comes out.
 fn expect(cores: &mut Cores, script: &mut Script, expected: &[u8]) {
     let found = play(cores, script);
     assert!(
@@ -243,7 +243,7 @@ pub fn push(on: usize) -> Prepared {
     lines_to(Cores::new(on), on, 0)
 }
 
-/// The same where of each uid the last [`KEPT`] messages are kept: each that comes takes the place of an older one.
+/// [`push`], where of each uid the last [`KEPT`] messages are kept: each that comes takes the place of an older one.
 pub fn push_kept() -> Prepared {
     let config = Config {
         history: vec![HistoryRule {

@@ -60,7 +60,7 @@ impl Stream {
         stream.checked()
     }
 
-    /// The same input in reads of so many bytes.
+    /// This input in reads of so many bytes.
     fn in_pieces(self, piece_bytes: usize) -> Stream {
         let whole = Stream::new(self.codec, self.message, self.messages);
         Stream {

@@ -42,7 +42,7 @@ fn is_whole(bytes: &[u8]) -> Option<usize> {
     basic::from_utf8(bytes).ok().map(str::len)
 }
 
-/// The same with a last byte that no text can end with.
+/// A text with a last byte that no text can end with.
 fn broken(text: &[u8]) -> Vec<u8> {
     let mut bytes = text.to_vec();
     bytes.pop();

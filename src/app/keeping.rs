@@ -86,7 +86,7 @@ impl Local {
         }
     }
 
-    /// The same of a message that is one of many uids'.
+    /// Keeps and delivers a message that is one of many uids'.
     pub fn keep_for_uid(
         &mut self,
         reach: Reach,

@@ -111,7 +111,7 @@ impl Keyring {
         self.mint_with_groups(uid, &[], expires)
     }
 
-    /// The same of one that lets its client into groups, by names and patterns with `*`. Only JSON web tokens do.
+    /// Makes a proof that lets its client into groups, too, by names and patterns with `*`. Only JSON web tokens do.
     pub fn mint_with_groups(
         &self,
         uid: &str,

@@ -20,7 +20,7 @@ pub struct BusCounters {
     /// By destination, then sender, the outside last. The destination writes, the sender reads at its
     /// own pace: a line each, so that senders do not disturb each other.
     taken: Box<[CachePadded<AtomicU64>]>,
-    /// The same of what has been dealt with and written, and of what has been passed on and is paid back where it went.
+    /// By destination, then sender: how far what was for many is written, and what was to be passed on is paid back.
     done: Box<[CachePadded<Done>]>,
     /// By destination: its endpoint is gone and takes nothing any more.
     gone: Box<[CachePadded<AtomicBool>]>,
@@ -180,7 +180,7 @@ impl BusCounters {
         done.relayed.store(count, Ordering::Release);
     }
 
-    /// The same as [`BusCounters::taken_of`] for that.
+    /// How many of a sender's envelopes for many a core has written; all, once its endpoint is gone.
     pub(super) fn written_of(&self, from: CoreId, to: CoreId) -> u64 {
         if self.is_gone(to.index()) {
             return u64::MAX;
@@ -189,7 +189,7 @@ impl BusCounters {
         done.written.load(Ordering::Acquire)
     }
 
-    /// The same for that.
+    /// How many of a sender's envelopes a core has passed on, and been paid back for; all, once its endpoint is gone.
     pub(super) fn relayed_of(&self, from: CoreId, to: CoreId) -> u64 {
         if self.is_gone(to.index()) {
             return u64::MAX;

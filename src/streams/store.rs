@@ -186,7 +186,7 @@ impl Store {
         self.is_behind
     }
 
-    /// The same where it has not been done in this second, or not to the end. Returns the time since the start.
+    /// Lets go what is due by now, where that has not been done in this second, or not to the end. Returns the time since the start.
     #[inline]
     pub(super) fn catch_up(&mut self, now: Instant) -> Duration {
         let elapsed = now.saturating_duration_since(self.start);
@@ -256,7 +256,7 @@ impl Store {
         left
     }
 
-    /// The same where they are in no order.
+    /// Takes out what is due of a stream whose times are in no order.
     fn look_at_all(&mut self, number: u32, mut left: usize) -> usize {
         let begun = self.dues.looked_at.filter(|look| look.stream == number);
         let mut look = begun.unwrap_or(Sweep {

@@ -239,7 +239,7 @@ impl Connection {
         Some(unit)
     }
 
-    /// The same of a websocket's frames, which are unmasked and whole messages.
+    /// Takes one of a websocket's frames, which are unmasked and whole messages.
     fn take_frame(&mut self) -> bool {
         let (first, length, at) = match *self.half {
             [first, 126, a, b, ..] => (first, u16::from_be_bytes([a, b]).into(), 4),

@@ -264,7 +264,7 @@ impl TestServer {
         self.run();
     }
 
-    /// The same, but nothing happens yet: of what several clients have posted, all is under way at once when the
+    /// A client sends a message, but nothing happens yet: of what several clients have posted, all is under way at once when the
     /// server [runs](TestServer::run).
     pub fn post(&mut self, client: Client, message: impl AsMessage) {
         let connection = self.connection(client);

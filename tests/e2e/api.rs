@@ -10,7 +10,7 @@ pub async fn asked(server: &Server, path: &str, body: &str) -> Response {
     post(server.address("http", "page"), path, JSON, body).await
 }
 
-/// The same, which must be well.
+/// The answer to `POST` of a body, which must be well.
 pub async fn told(server: &Server, path: &str, body: &str) -> Value {
     let response = asked(server, path, body).await;
     assert_eq!(response.status, 200, "{path} {body:.200}: {response:?}");

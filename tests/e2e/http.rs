@@ -76,7 +76,7 @@ impl Http {
         Some(response)
     }
 
-    /// The same for an answer that has no body, whatever its length: to HEAD, or an invitation to go on.
+    /// The next answer, for one that has no body, whatever its length: to HEAD, or an invitation to go on.
     pub async fn head_response(&mut self) -> Option<Response> {
         let end = loop {
             let found = self.unread.windows(4).position(|w| w == b"\r\n\r\n");

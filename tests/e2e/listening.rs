@@ -47,7 +47,7 @@ impl Listening {
         Listening::over(socket, &get(address, query, lines)).await
     }
 
-    /// The same with the smallest receive buffer.
+    /// Listens with the smallest receive buffer.
     pub async fn open_narrow(address: SocketAddr, uid: &str) -> Listening {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(4096).expect("a small buffer");

@@ -93,7 +93,7 @@ impl Raw {
         self.shake_hands_with("").await;
     }
 
-    /// The same with further header lines; returns the head of the answer.
+    /// Shakes hands with further header lines; returns the head of the answer.
     pub async fn shake_hands_with(&mut self, lines: &str) -> String {
         self.write(request(lines).as_bytes()).await;
         let head = self.head().await;
@@ -178,7 +178,7 @@ impl Raw {
         }
     }
 
-    /// The same, if it comes in time.
+    /// The server's next frame, if it comes in time.
     pub async fn next_within(&mut self, time: Duration) -> Option<Result<Frame, End>> {
         timeout(time, async {
             loop {

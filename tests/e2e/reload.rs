@@ -99,7 +99,7 @@ impl Reloaded {
         panic!("no line with {word:?} in the log: {}", self.server.log());
     }
 
-    /// The same with other keys.
+    /// Has it read its file again with other keys.
     async fn reload(&mut self, keys: &str) {
         self.times += 1;
         // A key that changes each time, so that there is always something to be said.

@@ -88,7 +88,7 @@ pub async fn start(config: Config) -> (Running, [SocketAddr; 3]) {
     start_with(config, |server| server).await
 }
 
-/// The same with more.
+/// Starts one with a configuration of the test's own.
 pub async fn start_with(
     config: Config,
     more: impl FnOnce(Server) -> Server,
@@ -201,7 +201,7 @@ async fn all_members_see_one_order(cores: usize) {
     stop(running).await;
 }
 
-/// The same by the HTTP API: a batch keeps its order to each member, and what comes by several connections at a time is in
+/// A push to a member by the HTTP API follows one to its group: a batch keeps its order to each member, and what comes by several connections at a time is in
 /// one order for all.
 async fn a_push_to_a_member_follows_one_to_its_group(cores: usize) {
     const BATCHES: usize = 20;

@@ -95,7 +95,7 @@ impl Server {
         Server::from_file_with(cores, file, file.matches("[[listen]]").count()).await
     }
 
-    /// The same of a file whose listeners are so many, those at paths counted.
+    /// Starts one with a configuration file whose listeners are so many, those at paths counted.
     pub async fn from_file_with(cores: usize, file: &str, listeners: usize) -> Server {
         let name = format!("ringpost-{}-{}.toml", std::process::id(), fastrand::u64(..));
         let path = std::env::temp_dir().join(name);
@@ -112,7 +112,7 @@ impl Server {
         Server::spawn_logging(command, listeners, Stdio::piped()).await
     }
 
-    /// The same with a log of its own: what it says is not known then.
+    /// Spawns one with a log of its own: what it says is not known then.
     pub async fn spawn_logging(mut command: Command, listeners: usize, log_to: Stdio) -> Server {
         let mut child = command
             .stdout(Stdio::piped())
@@ -387,7 +387,7 @@ impl Drop for Server {
     }
 }
 
-/// The same of an answer to `stats`.
+/// How many connections ended for this reason, by an answer to `stats`.
 pub fn closed_in(stats: &Value, reason: &str) -> u64 {
     stats["cores"]
         .as_array()

@@ -65,6 +65,11 @@ fn names_use_none_of_the_forbidden_words() {
 }
 
 #[test]
+fn comments_say_what_they_are_about() {
+    check(names::references);
+}
+
+#[test]
 fn a_types_name_stands_for_one_thing() {
     let violations = types::violations(&source::read_all(&root()));
     assert!(violations.is_empty(), "\n{}\n", violations.join("\n"));

@@ -1,4 +1,5 @@
-//! Words that say nothing: no file, module or type is named by them.
+//! Words that say nothing: no file, module or type is named by them, and no comment begins with what only the lines before
+//! it explain.
 
 use crate::source::Source;
 
@@ -24,6 +25,35 @@ pub fn violations(source: &Source) -> Vec<String> {
         }
     }
     violations
+}
+
+/// Each comment on an item that begins "The same", and does not say what.
+pub fn references(source: &Source) -> Vec<String> {
+    let lines = source.text.lines().enumerate();
+    let begins = lines.filter(|(number, line)| {
+        let before = number
+            .checked_sub(1)
+            .and_then(|at| source.text.lines().nth(at));
+        let goes_on = before.is_some_and(|before| before.trim_start().starts_with("//"));
+        let said = line.trim_start().strip_prefix("///").map(str::trim_start);
+        let rest = said.and_then(|said| said.strip_prefix("The same"));
+        !goes_on && rest.is_some_and(says_nothing)
+    });
+    begins
+        .map(|(at, _)| source.violation(at + 1, "`The same` of what?"))
+        .collect()
+}
+
+/// Whether what follows "The same" is no noun.
+fn says_nothing(rest: &str) -> bool {
+    let end = rest
+        .trim_start()
+        .find(|letter: char| !letter.is_alphabetic());
+    let word = &rest.trim_start()[..end.unwrap_or(0)];
+    let others = [
+        "", "of", "for", "as", "by", "where", "when", "with", "and", "but", "how", "if", "in",
+    ];
+    others.contains(&word)
 }
 
 /// The forbidden word that is one of the name's words, in its singular.
@@ -68,5 +98,25 @@ fn planted_names_are_found() {
             violations(&Source::new("src/net/mod.rs", text)).is_empty(),
             "{text}"
         );
+    }
+}
+
+#[test]
+fn planted_references_are_found() {
+    let found = |text: &str| references(&Source::new("src/net/mod.rs", text)).len();
+    for text in [
+        "/// The same.",
+        "fn f() {}\n    /// The same, but later.",
+        "/// The same of a group.",
+    ] {
+        assert_eq!(found(text), 1, "{text}");
+    }
+    for text in [
+        "/// The same context, but within this namespace.",
+        "/// A uid.\n/// The same of a group.",
+        "// The same of a group.",
+        "/// Those of the same of them.",
+    ] {
+        assert_eq!(found(text), 0, "{text}");
     }
 }

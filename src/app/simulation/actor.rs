@@ -141,7 +141,7 @@ impl<P: Part> Actor<P> {
         }
     }
 
-    /// The same by a context that reaches so far.
+    /// Sends what the words say by a context that reaches so far.
     fn send_to(
         &mut self,
         cx: &mut Context<'_, Self>,

@@ -46,7 +46,7 @@ pub struct Life {
     pub errs: bool,
     /// By its streams, how many messages had been kept when it came.
     pub kept_before: Vec<usize>,
-    /// The same when it had received so many bytes.
+    /// By its streams, how many had been kept when it had received so many bytes.
     pub kept_at: Vec<(usize, Vec<usize>)>,
 }
 

@@ -52,7 +52,7 @@ fn is_empty(block: &Block) -> bool {
     block.id.is_none() && block.kind.is_empty() && block.data.is_none()
 }
 
-/// The same as what any client sees: messages, and its end.
+/// The blocks as what any client sees: messages, and its end.
 pub fn seen(bytes: &[u8]) -> (Vec<Seen>, usize) {
     let (blocks, left) = blocks(bytes);
     let events = blocks.into_iter().filter_map(|block| {

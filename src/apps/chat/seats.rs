@@ -56,7 +56,7 @@ impl Seats {
 }
 
 impl Seats {
-    /// The same for one who has had one in another process, whether there is one or not.
+    /// A seat for one who has had one in another process, whether there is one or not.
     pub fn keep(self: &Arc<Seats>, bytes: usize) -> Seat {
         self.users.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);

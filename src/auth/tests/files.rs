@@ -40,7 +40,7 @@ fn oct_jwk(secret: &str) -> Value {
     json!({"kty": "oct", "k": URL_SAFE_NO_PAD.encode(secret)})
 }
 
-/// The same with more members.
+/// A key with more members.
 fn with(mut jwk: Value, more: Value) -> Value {
     for (name, value) in more.as_object().expect("an object") {
         jwk[name] = value.clone();

@@ -46,7 +46,7 @@ pub struct Endpoint<B> {
     /// What has been taken that is for many, and not been written: whose it is, up to which of its envelopes, and how
     /// much must have been written then. Bounded by the senders' credit.
     unwritten: VecDeque<(CoreId, u64, u64)>,
-    /// The same of what was to be passed on, with how much of that must have been paid back. Its credit depends on that of
+    /// What has been taken that was to be passed on, and not been: as in `unwritten`, and how much must have been paid back. Its credit depends on that of
     /// `unwritten` elsewhere and never the other way, so no core waits for itself.
     passing: VecDeque<(CoreId, u64, u64, u64)>,
     relays: Relays,

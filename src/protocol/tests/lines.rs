@@ -35,7 +35,7 @@ fn told(bytes_max: usize, stream: &[u8], cuts: &[usize]) -> Vec<Seen> {
     seen
 }
 
-/// The same, line by line.
+/// What a decoder is to find, line by line.
 fn plain(bytes_max: usize, stream: &[u8]) -> Vec<Seen> {
     let mut lines: Vec<&[u8]> = stream.split(|byte| *byte == b'\n').collect();
     let last = lines.pop().expect("split gives one at least");

@@ -13,7 +13,7 @@ use super::super::{Codec, Decoder};
 use super::{client_frame, stream};
 use crate::config::REQUEST_HEAD_BYTES_LIMIT;
 
-/// The same, written down and read back.
+/// A value, written down and read back.
 pub(in crate::protocol) fn again<T: Serialize + DeserializeOwned>(value: &T) -> T {
     let bytes = postcard::to_allocvec(value).expect("it is written");
     postcard::from_bytes(&bytes).expect("it is read back")

@@ -16,7 +16,7 @@ fn to_all(shard: &mut Shard, id: ConnId) -> bool {
     shard.connections.phase(id) == Phase::Home
 }
 
-/// The same for it alone.
+/// A tenth of its outbox, for it alone.
 fn to_one(shard: &mut Shard, id: ConnId) -> bool {
     shard.send(id, Message::Text(&text(1_000 - 33)))
 }

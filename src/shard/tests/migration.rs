@@ -118,7 +118,7 @@ impl Side {
     }
 }
 
-/// The same step of both. The random numbers are alike.
+/// One step, which both sides take. The random numbers are alike.
 fn step(side: &mut Side, rng: &mut fastrand::Rng, places: &mut Vec<u32>, passed: Tick) {
     let id = side.id;
     let shard = &mut side.shard;

@@ -71,7 +71,7 @@ fn line(address: SocketAddr) -> Vec<u8> {
     format!("PROXY {kind} {ip} {ip} {} 1\r\n", address.port()).into_bytes()
 }
 
-/// The same of version 2.
+/// A header of version 2 for a client at this address.
 fn binary(address: SocketAddr) -> Vec<u8> {
     let (family, ip) = match address.ip() {
         IpAddr::V4(ip) => (0x11, ip.octets().to_vec()),
