@@ -62,23 +62,33 @@ impl Local {
         message: Message<'_>,
         wish: Wish,
     ) -> Ticket {
-        if uid != EVERYBODY {
-            if check_uid(uid).is_err() {
-                return self.push_answered_at_once(caller, 0);
-            }
-            let home = self.outgoing.home(uid);
-            if home == self.core() && !self.outgoing.goes_by_mail(caller.payer()) {
-                // At home already: no copy.
-                let reached = match wish {
-                    Wish::AsRuled => self.send_to_own_uid(reach, uid, message),
-                    wish => self.deliver_to_uid(reach, uid, message, wish).reached,
-                };
-                return self.push_answered_at_once(caller, reached);
-            }
-            let addressed = Addressed::new(uid, message);
-            let bytes = uid.len() + message.len();
-            return self.call_one(caller, bytes, home, Call::Push { reach, addressed });
+        if uid == EVERYBODY {
+            return self.push_to_everybody(reach, caller, message, wish);
         }
+        if check_uid(uid).is_err() {
+            return self.push_answered_at_once(caller, 0);
+        }
+        let home = self.outgoing.home(uid);
+        if home == self.core() && !self.outgoing.goes_by_mail(caller.payer()) {
+            // At home already: no copy.
+            let reached = match wish {
+                Wish::AsRuled => self.send_to_own_uid(reach, uid, message),
+                wish => self.deliver_to_uid(reach, uid, message, wish).reached,
+            };
+            return self.push_answered_at_once(caller, reached);
+        }
+        let addressed = Addressed::new(uid, message);
+        let bytes = uid.len() + message.len();
+        self.call_one(caller, bytes, home, Call::Push { reach, addressed })
+    }
+
+    fn push_to_everybody(
+        &mut self,
+        reach: Reach,
+        caller: Caller,
+        message: Message<'_>,
+        wish: Wish,
+    ) -> Ticket {
         let payload = Payload::new(message);
         let payer = caller.payer();
         let call = self.open(caller, self.outgoing.cores(), true);
@@ -98,33 +108,18 @@ impl Local {
             mark: None,
             payload,
         });
-        for core in self.other_cores() {
+        let by_mail = self.outgoing.goes_by_mail(payer).then(|| self.core());
+        for core in self.other_cores().chain(by_mail) {
             let what = Call::PushEverybody(Arc::clone(&to_all));
+            let connections = &mut self.shard.connections;
             let body = Body::Call { call, what };
-            self.outgoing.post_bulk(
-                &mut self.shard.connections,
-                core,
-                payer,
-                message.len(),
-                receivers,
-                body,
-            );
+            self.outgoing
+                .post_bulk(connections, core, payer, message.len(), receivers, body);
         }
-        let what = Call::PushEverybody(to_all);
-        if self.outgoing.goes_by_mail(payer) {
-            let core = self.core();
-            let body = Body::Call { call, what };
-            self.outgoing.post_bulk(
-                &mut self.shard.connections,
-                core,
-                payer,
-                message.len(),
-                receivers,
-                body,
-            );
+        if by_mail.is_some() {
             self.crossings.mailed_here(self.outgoing.bus());
         } else {
-            let part = self.find(what);
+            let part = self.find(Call::PushEverybody(to_all));
             self.answered(call, part);
         }
         Ticket(call)

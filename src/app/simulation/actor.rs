@@ -203,7 +203,6 @@ impl<P: Part> Actor<P> {
         if self.send(cx, Sender::Client(client), within, words) {
             return;
         }
-        let reach = within.map_or(P::REACH, |namespace| Reach::of(namespace.id));
         let core = cx.core().0;
         let shared = Shared::clone(&self.model);
         let mut model = shared.lock().expect(UNBROKEN);
@@ -243,28 +242,9 @@ impl<P: Part> Actor<P> {
                 cx.close(CloseReason::Normal);
             }
             ["enter", name] => {
-                let namespace = cx.namespace(name).expect("there is room");
-                let track = &mut model.clients[client];
-                match cx.enter(namespace) {
-                    Ok(()) => {
-                        assert!(track.home.is_none(), "it stays where it is");
-                        track.namespace = namespace.id;
-                        session.within = Some(namespace);
-                    }
-                    Err(EnterError::AtHome) => assert!(track.home.is_some()),
-                    // It is closing: it has asked for that, or what it got did not fit.
-                    Err(error) => assert_eq!(error, EnterError::NoConnection),
-                }
+                Self::enter(cx, &mut model, session, name);
             }
-            ["kick", uid] => {
-                let at = model.stamp();
-                model.kicked.push((uid.to_owned(), reach));
-                let ticket = match within {
-                    Some(namespace) => cx.within(namespace).kick(uid),
-                    None => cx.kick(uid),
-                };
-                model.asked(core, P::NUMBER, ticket.0, at, Question::Kick);
-            }
+            ["kick", uid] => Self::kick(cx, &mut model, within, uid),
             ["online", uid] => {
                 self.online(cx, &mut model, within, uid);
             }
@@ -279,22 +259,60 @@ impl<P: Part> Actor<P> {
                 self.after.insert(Due::Timer(token), then.to_owned());
             }
             ["reply", when, what] => {
-                let number = model.clients[client].reserved;
-                model.clients[client].reserved += 1;
-                let text = format!("r{client}.{number}");
-                let reply = cx.reserve();
-                let due = match when {
-                    "now" => {
-                        model.filled();
-                        return cx.fill(reply, &text);
-                    }
-                    "answer" => Due::Answer(self.online(cx, &mut model, within, what)),
-                    _ => Due::Timer(Self::after(cx, &mut model, what)),
-                };
-                self.replies.insert(due, (reply, text));
+                self.reply(cx, &mut model, session, (when, what));
             }
             _ => panic!("no command: {words:?}"),
         }
+    }
+
+    fn kick(cx: &mut Context<'_, Self>, model: &mut Model, within: Option<Namespace>, uid: &str) {
+        let at = model.stamp();
+        let (reach, ticket) = match within {
+            Some(namespace) => (Reach::of(namespace.id), cx.within(namespace).kick(uid)),
+            None => (P::REACH, cx.kick(uid)),
+        };
+        model.kicked.push((uid.to_owned(), reach));
+        model.asked(cx.core().0, P::NUMBER, ticket.0, at, Question::Kick);
+    }
+
+    fn enter(cx: &mut Context<'_, Self>, model: &mut Model, session: &mut Session, name: &str) {
+        let namespace = cx.namespace(name).expect("there is room");
+        let track = &mut model.clients[session.client];
+        match cx.enter(namespace) {
+            Ok(()) => {
+                assert!(track.home.is_none(), "it stays where it is");
+                track.namespace = namespace.id;
+                session.within = Some(namespace);
+            }
+            Err(EnterError::AtHome) => assert!(track.home.is_some()),
+            // It is closing: it has asked for that, or what it got did not fit.
+            Err(error) => assert_eq!(error, EnterError::NoConnection),
+        }
+    }
+
+    /// Reserves a reply, which is filled now, with an answer, or when a time is over.
+    fn reply(
+        &mut self,
+        cx: &mut Context<'_, Self>,
+        model: &mut Model,
+        session: &Session,
+        (when, what): (&str, &str),
+    ) {
+        let client = session.client;
+        let within = session.within.filter(|_| !session.next.is_multiple_of(4));
+        let number = model.clients[client].reserved;
+        model.clients[client].reserved += 1;
+        let text = format!("r{client}.{number}");
+        let reply = cx.reserve();
+        let due = match when {
+            "now" => {
+                model.filled();
+                return cx.fill(reply, &text);
+            }
+            "answer" => Due::Answer(self.online(cx, model, within, what)),
+            _ => Due::Timer(Self::after(cx, model, what)),
+        };
+        self.replies.insert(due, (reply, text));
     }
 
     fn online(

@@ -108,6 +108,10 @@ fn a_wrong_rule_names_its_line_and_what_to_do() {
     ] {
         says(from_file(&format!("[[history]]\n{text}\n")), &[said]);
     }
+}
+
+#[test]
+fn what_is_no_table_of_rules_is_said() {
     for (text, not) in [
         ("[history]\nkind='uid'", "a table"),
         ("history = 1", "a single value"),

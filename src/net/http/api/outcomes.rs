@@ -77,78 +77,100 @@ struct PushedToMany<'a> {
     positions: PushPositions<'a>,
 }
 
-/// Waits for it, and says it.
-pub async fn outcome(command: &ApiCommand<'_>, pending: Pending) -> CommandResult {
-    let mut each = Vec::new();
-    let (mut connections, mut refused, mut forgotten) = (0, 0, None);
-    match pending {
-        Pending::Reached(promise) => {
-            if let Answer::Reached(reached) = promise.await {
-                connections = u64::from(reached);
-            }
-        }
-        Pending::Kicked(kicked, forgot) => {
-            if let Answer::Reached(reached) = kicked.await {
-                connections = u64::from(reached);
-            }
-            if let Some(QueryResult::Reached(messages)) = forgot.await.pop() {
-                forgotten = Some(messages);
-            }
-        }
-        Pending::Delivered(promise) => {
-            let delivered = promise.await;
-            each.push(delivered);
-            connections = u64::from(delivered.reached);
-        }
-        Pending::Found(promise) => {
-            for result in promise.await {
-                match result {
-                    QueryResult::Reached(reached) => connections += u64::from(reached),
-                    QueryResult::Joined { joined, refused: r } => {
-                        connections += u64::from(joined);
-                        refused += r;
-                    }
-                    _ => {}
+/// What all that a command waited for has come to.
+#[derive(Default)]
+struct Totals {
+    /// By the places of its uids.
+    each: Vec<Delivered>,
+    connections: u64,
+    refused: u32,
+    forgotten: Option<u32>,
+}
+
+impl Totals {
+    async fn of(pending: Pending) -> Totals {
+        let mut totals = Totals::default();
+        match pending {
+            Pending::Reached(promise) => totals.add_reached(&promise.await),
+            Pending::Kicked(kicked, forgot) => {
+                totals.add_reached(&kicked.await);
+                if let Some(QueryResult::Reached(messages)) = forgot.await.pop() {
+                    totals.forgotten = Some(messages);
                 }
             }
-        }
-        Pending::Each(parts) => {
-            for (places, promise) in parts {
+            Pending::Delivered(promise) => totals.add_delivered(0, promise.await),
+            Pending::Found(promise) => {
                 for result in promise.await {
-                    for (place, delivered) in places.iter().zip(delivered_each(result)) {
-                        each.resize(each.len().max(place + 1), Delivered::default());
-                        each[*place] = delivered;
-                        connections += u64::from(delivered.reached);
+                    totals.add_found(&result);
+                }
+            }
+            Pending::Each(parts) => {
+                for (places, promise) in parts {
+                    for result in promise.await {
+                        for (place, delivered) in places.iter().zip(delivered_each(result)) {
+                            totals.add_delivered(*place, delivered);
+                        }
                     }
                 }
             }
+        }
+        totals
+    }
+
+    fn add_reached(&mut self, answer: &Answer) {
+        if let Answer::Reached(reached) = answer {
+            self.connections += u64::from(*reached);
         }
     }
-    let one;
-    let uids: &[_] = match command {
-        ApiCommand::Push(push) => match &push.target {
-            PushTarget::Uid(uid) => {
-                one = [Cow::Borrowed(&**uid)];
-                &one
+
+    fn add_delivered(&mut self, place: usize, delivered: Delivered) {
+        let length = self.each.len().max(place + 1);
+        self.each.resize(length, Delivered::default());
+        self.each[place] = delivered;
+        self.connections += u64::from(delivered.reached);
+    }
+
+    fn add_found(&mut self, result: &QueryResult) {
+        match result {
+            QueryResult::Reached(reached) => self.connections += u64::from(*reached),
+            QueryResult::Joined { joined, refused } => {
+                self.connections += u64::from(*joined);
+                self.refused += refused;
             }
-            PushTarget::Uids(uids) => uids,
-            PushTarget::Group(group) => return to_many(group, connections, each.first()),
-            PushTarget::Everybody => return to_many(EVERYBODY, connections, each.first()),
-        },
-        ApiCommand::Join(..) => {
-            return json(&ConnectionCount {
-                connections,
-                refused: Some(refused),
-                forgotten,
-            });
+            _ => {}
         }
-        ApiCommand::Kick(..) | ApiCommand::Leave(..) => {
-            return json(&ConnectionCount {
-                connections,
-                refused: None,
-                forgotten,
-            });
+    }
+}
+
+/// Waits for it, and says it.
+pub async fn outcome(command: &ApiCommand<'_>, pending: Pending) -> CommandResult {
+    let Totals {
+        each,
+        connections,
+        refused,
+        forgotten,
+    } = Totals::of(pending).await;
+    let counted = |refused| {
+        json(&ConnectionCount {
+            connections,
+            refused,
+            forgotten,
+        })
+    };
+    let push = match command {
+        ApiCommand::Push(push) => push,
+        ApiCommand::Join(..) => return counted(Some(refused)),
+        ApiCommand::Kick(..) | ApiCommand::Leave(..) => return counted(None),
+    };
+    let one;
+    let uids: &[_] = match &push.target {
+        PushTarget::Uid(uid) => {
+            one = [Cow::Borrowed(&**uid)];
+            &one
         }
+        PushTarget::Uids(uids) => uids,
+        PushTarget::Group(group) => return to_many(group, connections, each.first()),
+        PushTarget::Everybody => return to_many(EVERYBODY, connections, each.first()),
     };
     let kept = uids.iter().zip(&each);
     let positions = kept.filter_map(|(uid, delivered)| {
