@@ -65,7 +65,7 @@ impl GuardedStore {
         answer.unwrap_or_else(|| Recovery::Gap(unknown(asked)))
     }
 
-    /// The same of who has had nothing of it.
+    /// Whether somebody can have all of it, who has had nothing of it.
     pub fn recover_all(&mut self, now: Instant, of: Address<'_>) -> Recovery {
         let answer = self.ask(of, |store| store.recover_all(now, of));
         answer.unwrap_or_else(|| Recovery::Gap(unknown(None)))

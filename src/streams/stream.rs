@@ -62,8 +62,10 @@ impl Stream {
     /// The last offset whose message is not there.
     pub fn last_gone(&self) -> u64 {
         let places = self.window.from(0).enumerate();
-        let holes = places.filter(|(_, kept)| kept.payload.is_none());
-        let last = holes.last().map(|(place, _)| self.first() + place as u64);
+        let mut holes = places.filter(|(_, kept)| kept.payload.is_none());
+        let last = holes
+            .next_back()
+            .map(|(place, _)| self.first() + place as u64);
         last.unwrap_or(self.first() - 1)
     }
 
