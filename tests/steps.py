@@ -73,7 +73,8 @@ def steps(full):
                              "for one in fuzz loom; do cargo fmt --check --manifest-path tests/$one/Cargo.toml; done"),
              quick=True),
         Step("python packages", shell(*install_python()), ["packages"], quick=True),
-        Step("end to end", ["cargo", "test", "--no-fail-fast", *INTERNALS, "--test", "e2e"], ["build"], quick=True, env=cargo),
+        Step("end to end", ["cargo", "test", "--no-fail-fast", *INTERNALS, "--test", "e2e"], ["build"], quick=True,
+             env={**cargo, **({"E2E_FULL": "1"} if full else {})}),
         # And what a library's user may leave out, left out.
         Step("clippy", shell(f"cargo clippy --all-targets {' '.join(INTERNALS)} -- -D warnings",
                              "cargo clippy --no-default-features -- -D warnings"), ["build"], compiles=True, quick=True),

@@ -42,6 +42,7 @@ mod backend_access;
 mod backend_flawed;
 mod backend_pipeline;
 mod balancers;
+mod chaos;
 mod chat;
 mod chat_roster;
 mod codec_across;
@@ -114,10 +115,15 @@ static MACHINE: RwLock<()> = RwLock::new(());
 
 /// Runs one property, beside others.
 pub fn run(property: impl Future<Output = ()>) {
+    run_within(Duration::from_secs(90), property);
+}
+
+/// The same of one that may take longer.
+pub fn run_within(time_max: Duration, property: impl Future<Output = ()>) {
     let _shared = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
     block_on(
         tokio::runtime::Builder::new_current_thread(),
-        Duration::from_secs(90),
+        time_max,
         property,
     );
 }
