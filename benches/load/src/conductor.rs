@@ -154,7 +154,7 @@ impl Conductor<'_> {
                 ));
                 "rests"
             }
-            Kind::Flood => "calm",
+            Kind::Flood | Kind::Reconnect => "calm",
             _ => "warm-up",
         };
         self.wait(shared, step, self.plan.warmup, &mut Vec::new())?;

@@ -13,6 +13,8 @@ use super::{limits, meter};
 const CONNECTIONS_MAX: usize = 10_000_000;
 /// Who floods, if that is not said.
 const FLOODERS: usize = 16;
+/// Messages that each client misses before it comes back, if that is not said.
+const MISSED: usize = 100;
 /// Longest run without traffic where there are no pings, in seconds.
 const SILENCE_SECONDS_MAX: f64 = 45.0;
 
@@ -25,6 +27,7 @@ Examples:
   ringpost bench push --url ws://127.0.0.1:1235 --backend 127.0.0.1:5678
   ringpost bench relay --rate 50000                      latencies at a load that you choose
   ringpost bench flood --connections 10000 --senders 16 --size 60000 --quiet 10
+  ringpost bench reconnect --connections 10000 --in-flight 100   each comes back to 100 missed messages
   ringpost bench broadcast --connections 15000 --metrics 127.0.0.1:8080  and how long a core's turn was
   ringpost bench idle --connections 1000,10000,50000 --report /tmp/report
   ringpost bench echo --url text://127.0.0.1:2345 --json | jq .server.per_million
@@ -44,7 +47,7 @@ pub struct BenchArgs {
     /// What the clients do
     #[arg(value_enum)]
     workload: Kind,
-    /// The server's listener: ws://, text:// or frame://HOST:PORT
+    /// The server's listener: ws://, text:// or frame://HOST:PORT, for reconnect http://
     ///
     /// A relay, except for push (a push or relay listener, by default ws://127.0.0.1:1235) and chat
     /// (by default ws://127.0.0.1:9090). Otherwise ws://127.0.0.1:1234.
@@ -59,7 +62,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:5678")]
     #[arg(help_heading = "Server")]
     backend: String,
-    /// For push: the back end's token; the variable keeps it out of the process list
+    /// For push and reconnect: the back end's token; the variable keeps it out of the process list
     #[arg(long, env = "RINGPOST_BACKEND_TOKEN", hide_env_values = true)]
     #[arg(help_heading = "Server")]
     token: Option<String>,
@@ -100,7 +103,7 @@ pub struct BenchArgs {
     /// Who sends: relay 100 connections, flood 16, chat 10, push 1 back end; echo all of them, broadcast one
     #[arg(long, value_name = "N", help_heading = "Load")]
     senders: Option<usize>,
-    /// Messages each sender has on the way: relay 10, push 64, flood 2, otherwise 1
+    /// Messages each sender has on the way: relay 10, push 64, flood 2, otherwise 1; for reconnect those missed, 100
     ///
     /// For broadcast this is the window; for chat it is how many users are out of the room at a time
     /// (10).
@@ -112,7 +115,7 @@ pub struct BenchArgs {
         verbatim_doc_comment
     )]
     in_flight: Option<usize>,
-    /// For flood: clients that send themselves 100 small messages a second, first in the calm of the warm-up
+    /// For flood and reconnect: clients that get 100 small messages a second, first in the calm of the warm-up
     #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Load")]
     quiet: usize,
     /// For flood: whom it is for
@@ -127,7 +130,7 @@ pub struct BenchArgs {
     /// Send so many messages a second in all, however the server fares
     ///
     /// Latencies then count from when a message was due (no coordinated omission). Not for idle,
-    /// chat, churn, prove and flood.
+    /// chat, churn, prove, flood and reconnect.
     #[arg(long, value_name = "R", help_heading = "Load", verbatim_doc_comment)]
     rate: Option<f64>,
     /// Bytes of a message
@@ -188,6 +191,7 @@ impl BenchArgs {
             (Some(url), _) => url,
             (None, Kind::Push) => "ws://127.0.0.1:1235",
             (None, Kind::Chat) => "ws://127.0.0.1:9090",
+            (None, Kind::Reconnect) => "http://127.0.0.1:8080",
             (None, _) => "ws://127.0.0.1:1234",
         };
         let target = Target::parse(url)?;
@@ -221,6 +225,7 @@ impl BenchArgs {
                 Kind::Relay | Kind::Chat => 10,
                 Kind::Push => 64,
                 Kind::Flood => 2,
+                Kind::Reconnect => MISSED,
                 _ => 1,
             }),
             quiet: self.quiet(),
@@ -247,7 +252,7 @@ impl BenchArgs {
 
     fn quiet(&self) -> usize {
         match self.workload {
-            Kind::Flood => self.quiet,
+            Kind::Flood | Kind::Reconnect => self.quiet,
             _ => 0,
         }
     }
@@ -262,6 +267,7 @@ impl BenchArgs {
                 .unwrap_or(FLOODERS)
                 .saturating_add(self.quiet)
                 .saturating_add(1),
+            Kind::Reconnect => self.quiet.saturating_add(1),
             _ => 1,
         };
         for connections in &self.connections {
@@ -293,13 +299,19 @@ impl BenchArgs {
         if let Some(rate) = self.rate {
             if matches!(
                 kind,
-                Kind::Idle | Kind::Chat | Kind::Churn | Kind::Prove | Kind::Flood
+                Kind::Idle | Kind::Chat | Kind::Churn | Kind::Prove | Kind::Flood | Kind::Reconnect
             ) {
                 return Err(format!("--rate is not for {kind}"));
             }
             if !(rate > 0.0 && rate <= 1e8) {
                 return Err("--rate: expected more than 0 and at most 100 million".to_owned());
             }
+        }
+        if (target.codec == Codec::Http) != (kind == Kind::Reconnect) {
+            return Err(format!(
+                "--url \"{}\": reconnect speaks http://, and all others ws://, text:// or frame://",
+                target.url
+            ));
         }
         let is_silent = kind == Kind::Idle && self.seconds + self.warmup > SILENCE_SECONDS_MAX;
         let takes_bare = matches!(
@@ -346,6 +358,10 @@ pub fn settle_generators(
     if plan.kind == Kind::Flood {
         // Each has a reader.
         let most = plan.connections - plan.quiet - plan.senders;
+        plan.generators = plan.generators.min(most) + usize::from(plan.quiet > 0);
+    }
+    if plan.kind == Kind::Reconnect {
+        let most = plan.connections - plan.quiet;
         plan.generators = plan.generators.min(most) + usize::from(plan.quiet > 0);
     }
     let sources = super::wire::Sources::new(&plan.sources, &plan.target.address, 0);

@@ -31,6 +31,8 @@ pub enum Kind {
     Churn,
     /// Some flood everybody, or readers at random, beside quiet clients, whose latencies are told with and without it
     Flood,
+    /// Clients by events come back within the measured seconds, and each gets what it has missed, beside quiet clients
+    Reconnect,
 }
 
 /// Whom a flood is for.
@@ -55,6 +57,7 @@ impl fmt::Display for Kind {
             Kind::Chat => "chat",
             Kind::Churn => "churn",
             Kind::Flood => "flood",
+            Kind::Reconnect => "reconnect",
         })
     }
 }
@@ -65,6 +68,7 @@ impl Kind {
         match self {
             Kind::Connect => "logins",
             Kind::Chat => "messages and rosters",
+            Kind::Reconnect => "messages replayed",
             _ => "deliveries",
         }
     }
@@ -82,7 +86,7 @@ pub struct Plan {
     pub metrics: Option<String>,
     pub connections: usize,
     pub senders: usize,
-    /// Clients beside a flood; the last of all.
+    /// Clients beside a flood, or beside those who come back; the last of all.
     pub quiet: usize,
     /// Whom a flood is for.
     pub to: To,

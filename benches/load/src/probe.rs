@@ -23,6 +23,18 @@ pub fn check(plan: &Plan) -> Result<(), String> {
             let back = plan.backend.as_ref().expect("push has a back end");
             return check_backend(back, plan.token.as_deref(), &uid);
         }
+        Kind::Reconnect => {
+            let host = &plan.target.host;
+            let request = format!("GET /v1/events?uid={uid} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            let answer = front.ask(&request)?;
+            if !answer.starts_with("HTTP/1.1 200 ") {
+                return Err(format!(
+                    "{url} answers who listens for events with \"{}\": reconnect wants a page or events listener that \
+                     lets everybody listen (--url)",
+                    shown(answer.lines().next().unwrap_or_default())
+                ));
+            }
+        }
         Kind::Chat => {
             let answer = front.ask(&format!("login:b{:08x}_probe", plan.run))?;
             if answer != "notice:success" {

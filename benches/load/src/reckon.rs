@@ -44,7 +44,7 @@ pub fn outcome(scene: &Scene<'_>, readings: Readings) -> Outcome {
         senders: match plan.kind {
             Kind::Echo => plan.senders.min(plan.connections),
             Kind::Broadcast | Kind::Prove => 1,
-            Kind::Connect | Kind::Idle => 0,
+            Kind::Connect | Kind::Idle | Kind::Reconnect => 0,
             Kind::Flood => plan.senders,
             _ => plan.senders.max(plan.generators).min(plan.connections),
         },

@@ -8,7 +8,7 @@ use super::plot::{Axis, Plot, Scale, Series, escape};
 use crate::show;
 
 /// In this order.
-const WORKLOADS: [&str; 9] = [
+const WORKLOADS: [&str; 10] = [
     "echo",
     "relay",
     "broadcast",
@@ -16,6 +16,7 @@ const WORKLOADS: [&str; 9] = [
     "connect",
     "churn",
     "flood",
+    "reconnect",
     "chat",
     "idle",
 ];

@@ -17,6 +17,9 @@ pub enum Codec {
     /// Websocket frames without masks, for a server that sends back what it gets and reads none of it:
     /// what comes back is then what a server would have sent.
     Bare,
+    /// HTTP/1.1: a message out is a whole request; one in is an answer with its body, or, where that has no length, its
+    /// head, and then each block of Server-Sent Events.
+    Http,
 }
 
 /// What the start of the received bytes is.
@@ -60,6 +63,7 @@ impl Codec {
                 out.extend_from_slice(message);
                 out.push(b'\n');
             }
+            Codec::Http => out.extend_from_slice(message),
             Codec::Frame => {
                 // The length counts itself.
                 let len = message.len() as u32 + 4;
@@ -87,6 +91,7 @@ impl Codec {
                 Some(end) => (Piece::Message(0..end), end + 1),
                 None => (Piece::Incomplete, 0),
             },
+            Codec::Http => read_http(bytes),
             Codec::Frame => {
                 let Some(len) = bytes.first_chunk() else {
                     return (Piece::Incomplete, 0);
@@ -101,6 +106,40 @@ impl Codec {
                 }
             }
         }
+    }
+}
+
+fn read_http(bytes: &[u8]) -> (Piece, usize) {
+    const HEAD: &[u8] = b"HTTP/1.";
+    if !bytes.starts_with(HEAD) {
+        // Whether it is a head is not known yet.
+        if HEAD.starts_with(bytes) {
+            return (Piece::Incomplete, 0);
+        }
+        return match memchr::memmem::find(bytes, b"\n\n") {
+            Some(end) => (Piece::Message(0..end), end + 2),
+            None => (Piece::Incomplete, 0),
+        };
+    }
+    let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n") else {
+        return (Piece::Incomplete, 0);
+    };
+    let mut lines = bytes[..end].split(|byte| *byte == b'\n');
+    let length = lines.find_map(|line| {
+        let line = std::str::from_utf8(line).ok()?;
+        let (name, value) = line.split_once(':')?;
+        let is_it = name.eq_ignore_ascii_case("content-length");
+        is_it.then(|| value.trim().parse::<u64>())
+    });
+    let length = match length {
+        None => 0,
+        Some(Ok(length)) if length <= MESSAGE_BYTES_MAX => length as usize,
+        Some(_) => return (Piece::Wrong("an answer of an impossible length"), 0),
+    };
+    let whole = end + 4 + length;
+    match bytes.len() < whole {
+        true => (Piece::Incomplete, 0),
+        false => (Piece::Message(0..whole), whole),
     }
 }
 
@@ -247,6 +286,24 @@ mod tests {
             };
             assert_eq!(&bytes[first..][range], b"two");
         }
+    }
+
+    #[test]
+    fn answers_and_blocks_of_events() {
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc";
+        let listening = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+        let bytes = [&answer[..], listening, b"id: a:1\ndata: x\n\n", b":\n\n"].concat();
+        let (mut at, mut read) = (0, Vec::new());
+        for end in 0..=bytes.len() {
+            while let (Piece::Message(range), taken) = Codec::Http.read(&bytes[at..end]) {
+                read.push(bytes[at..][range].to_vec());
+                at += taken;
+            }
+        }
+        let wanted = [&answer[..], listening, b"id: a:1\ndata: x", b":"];
+        assert_eq!(read, wanted.map(<[u8]>::to_vec));
+        let endless = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n";
+        assert!(matches!(Codec::Http.read(endless).0, Piece::Wrong(_)));
     }
 
     #[test]

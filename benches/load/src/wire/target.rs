@@ -29,6 +29,7 @@ impl Target {
             "text" => Codec::Text,
             "frame" => Codec::Frame,
             "bare" => Codec::Bare,
+            "http" => Codec::Http,
             "wss" | "https" => {
                 return Err(format!(
                     "--url \"{url}\": bench speaks no TLS; give the listener behind the proxy, ws://…"
@@ -46,7 +47,7 @@ impl Target {
         }
         let host = match (host.contains("]") && !host.ends_with(']')) || has_port(host) {
             true => host.to_owned(),
-            false if codec == Codec::Websocket => format!("{host}:80"),
+            false if matches!(codec, Codec::Websocket | Codec::Http) => format!("{host}:80"),
             false => return Err(format!("--url \"{url}\" has no port: {expected}")),
         };
         Ok(Target {
@@ -111,7 +112,7 @@ mod tests {
         for (url, words) in [
             ("127.0.0.1:1234", "no scheme"),
             ("wss://127.0.0.1:1", "TLS"),
-            ("http://127.0.0.1:1", "expected ws://"),
+            ("gopher://127.0.0.1:1", "expected ws://"),
             ("text://127.0.0.1", "no port"),
             ("ws://", "expected ws://"),
             ("ws://a b:1", "expected ws://"),

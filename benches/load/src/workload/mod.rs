@@ -10,6 +10,7 @@ mod flood;
 mod idle;
 mod prove;
 mod push;
+mod reconnect;
 mod talk;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub fn make(plan: &Arc<Plan>, share: Share, shared: &Arc<Shared>) -> Box<dyn Wor
         Kind::Chat => Box::new(chat::Chat::new(plan, share)),
         Kind::Churn => Box::new(churn::Churn::new(plan, share)),
         Kind::Flood => Box::new(flood::Flood::new(plan, share, shared)),
+        Kind::Reconnect => Box::new(reconnect::Reconnect::new(plan, share)),
     }
 }
 
@@ -37,6 +39,7 @@ pub fn make(plan: &Arc<Plan>, share: Share, shared: &Arc<Shared>) -> Box<dyn Wor
 pub fn slots(plan: &Plan, share: Share) -> usize {
     match plan.kind {
         Kind::Push => share.connections + share.senders,
+        Kind::Reconnect => reconnect::slots(plan, share),
         _ => share.connections,
     }
 }
