@@ -42,7 +42,7 @@ pub struct Reconnect {
     /// Clients for whom all that they miss has been pushed, or is in the request under way.
     filled: usize,
     filling: usize,
-    /// Quiet clients, and their back ends, that are open.
+    /// Quiet clients that listen.
     open: usize,
     /// Pushes whose answers are still to come.
     unanswered: usize,
@@ -50,7 +50,9 @@ pub struct Reconnect {
     /// The next client that comes back, or is pushed to.
     next: usize,
     done: usize,
-    is_asked: bool,
+    /// Whether those of the setup have been opened, and the back ends of quiet clients.
+    is_begun: bool,
+    has_back_ends: bool,
     body: Vec<u8>,
 }
 
@@ -90,7 +92,8 @@ impl Reconnect {
             pace: Pace::new(rate),
             next: 0,
             done: 0,
-            is_asked: false,
+            is_begun: false,
+            has_back_ends: false,
             body: Vec::new(),
         }
     }
@@ -192,12 +195,16 @@ impl Reconnect {
 
     /// A quiet client is pushed to.
     fn whisper(&mut self, pool: &mut Pool, client: usize, due: u64) {
+        let back_end = self.clients.len() + client;
+        if !pool.is_open(back_end) {
+            return;
+        }
         let sequence = self.clients[client].sent;
         self.clients[client].sent += 1;
         self.body.clear();
         self.compose(client, sequence, "false", STAMP_BYTES_MIN, due);
         self.unanswered += 1;
-        self.post(pool, self.clients.len() + client, "/v1/push");
+        self.post(pool, back_end, "/v1/push");
     }
 
     /// A back end's answer.
@@ -304,9 +311,8 @@ impl Client for Reconnect {
         if slot < self.clients.len() {
             return self.listen(pool, slot);
         }
-        match self.is_of_quiet {
-            true => self.open += 1,
-            false => self.fill(pool, now),
+        if !self.is_of_quiet {
+            self.fill(pool, now);
         }
     }
 
@@ -342,12 +348,17 @@ impl Client for Reconnect {
 
 impl Workload for Reconnect {
     fn turn(&mut self, pool: &mut Pool, phase: Phase, now: u64) -> u64 {
-        if !std::mem::replace(&mut self.is_asked, true) {
-            let slots = match self.is_of_quiet {
-                true => 0..2 * self.clients.len(),
-                false => self.clients.len()..self.clients.len() + 1,
-            };
-            slots.for_each(|slot| self.open_slot(pool, slot, now));
+        let clients = self.clients.len();
+        if !std::mem::replace(&mut self.is_begun, true) {
+            match self.is_of_quiet {
+                true => (0..clients).for_each(|slot| self.open_slot(pool, slot, now)),
+                false => self.open_slot(pool, clients, now),
+            }
+        }
+        // Not before, since a server closes who asks for nothing.
+        let has_quiet = self.is_of_quiet && phase >= Phase::Rest;
+        if has_quiet && !std::mem::replace(&mut self.has_back_ends, true) {
+            (clients..2 * clients).for_each(|slot| self.open_slot(pool, slot, now));
         }
         let is_on = match self.is_of_quiet {
             true => phase.is_running(),
@@ -376,14 +387,14 @@ impl Workload for Reconnect {
 
     fn up(&self) -> usize {
         match self.is_of_quiet {
-            true => self.open / 2,
+            true => self.open,
             false => self.filled,
         }
     }
 
     fn is_ready(&self) -> bool {
         match self.is_of_quiet {
-            true => self.open == 2 * self.clients.len(),
+            true => self.open == self.clients.len(),
             false => self.filled == self.clients.len(),
         }
     }
