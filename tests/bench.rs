@@ -231,6 +231,26 @@ fn every_workload_is_clean_on_a_server_that_is_right() {
     assert!(chat.json()["others"]["rosters"].as_u64() > Some(200));
 }
 
+/// Whoever comes back gets all that it has missed, and the quiet ones' latencies are told with and without them.
+#[test]
+fn coming_back_is_clean_and_says_what_the_quiet_waited() {
+    let _alone = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+    let server = Server::start();
+    let url = server.url("page", "http");
+    let reconnect = ["reconnect", "--url", url, "--token", "open-sesame-please"];
+    let more = ["--quiet", "5", "--in-flight", "30"];
+    let outcome = run_clean(&server, &[&reconnect[..], &more].concat());
+    let json = outcome.json();
+    assert_eq!(json["others"]["came back"], 195, "{json}");
+    assert!(
+        json["deliveries_checked"].as_u64() >= Some(195 * 30),
+        "{json}"
+    );
+    for latency in ["quiet", "calm"] {
+        assert!(json[latency]["samples"].as_u64() > Some(5), "{json}");
+    }
+}
+
 /// Each class of connections is told apart, and the quiet ones' latencies with and without the flood.
 #[test]
 fn a_flood_is_clean_and_says_what_the_quiet_waited() {
