@@ -3,8 +3,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use super::http::head::{HeadScan, check_head};
-use super::http::{BodyReader, Framing, Part};
+use super::http::{BodyReader, Framing, HeadScan, Part, check_head};
 use super::proxy::ProxyHeader;
 use super::websocket::handshake::Handshake;
 use super::{Codec, Decoder};

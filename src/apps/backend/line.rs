@@ -1,20 +1,13 @@
 //! One line of a back end, read: [`read`] gives the [`Line`] it is, or why it is none.
 //!
-//! Pure, without allocation for what back ends usually write, and bounded: it never recurses into
-//! the JSON, whose nesting ends at [`NESTING_MAX`].
+//! Pure, without allocation for what back ends usually write, and bounded by the line's length.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use ringpost::ident::{EVERYBODY, UidError, check_uid};
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use ringpost::ident::{EVERYBODY, check_uid};
 
-use super::object;
-
-/// Deepest nesting of arrays and objects in a pushed line, the line's own object included.
-/// The receivers' parsers are others' code, and some recurse.
-pub const NESTING_MAX: usize = 128;
+use super::line_error::LineError;
+use super::{any_object, object};
 
 /// What a back end asks for.
 #[derive(PartialEq, Debug)]
@@ -29,39 +22,6 @@ pub enum Line<'a> {
     Stats,
     /// The token of a port that wants one.
     Auth(&'a str),
-}
-
-/// Why a line is none; what follows `fail: `.
-#[derive(Debug)]
-pub enum LineError {
-    /// Neither an object nor a command.
-    Unknown,
-    /// It begins like an object but is not JSON.
-    Json(serde_json::Error),
-    /// An object in an object in an object …
-    Nested,
-    /// An object without `uid`.
-    NoUid,
-    /// A `uid` that is neither a string nor an integer.
-    UidKind,
-    /// A uid that nobody can have.
-    Uid(UidError),
-}
-
-impl fmt::Display for LineError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            LineError::Unknown => f.write_str(
-                "expected a JSON object with a uid, \"kick UID\", \"online UID\" or \"stats\"",
-            ),
-            // The error of a syntax alone: it names a place, and never quotes the line.
-            LineError::Json(error) => write!(f, "not JSON: {error}"),
-            LineError::Nested => f.write_str("nested too deeply"),
-            LineError::NoUid => f.write_str("the object has no uid"),
-            LineError::UidKind => f.write_str("uid must be a string or an integer"),
-            LineError::Uid(error) => error.fmt(f),
-        }
-    }
 }
 
 /// Reads one line.
@@ -109,7 +69,7 @@ fn named(uid: &str) -> Result<&str, LineError> {
 fn pushed_uid(line: &str) -> Result<Cow<'_, str>, LineError> {
     let uid = match object::find(line) {
         Some(uid) => Cow::Borrowed(uid),
-        None => uid_by_serde(line)?,
+        None => any_object::uid_of(line)?,
     };
     if uid != EVERYBODY {
         check_uid(&uid).map_err(LineError::Uid)?;
@@ -117,117 +77,9 @@ fn pushed_uid(line: &str) -> Result<Cow<'_, str>, LineError> {
     Ok(uid)
 }
 
-/// Reads any JSON, and says what is wrong if it is none.
-pub(super) fn uid_by_serde(line: &str) -> Result<Cow<'_, str>, LineError> {
-    if nests_too_deeply(line) {
-        return Err(LineError::Nested);
-    }
-    let object: Object<'_> = serde_json::from_str(line).map_err(LineError::Json)?;
-    let raw = object.uid.ok_or(LineError::NoUid)?.get();
-    match raw.as_bytes() {
-        [b'"', .., b'"'] if !raw.contains('\\') => Ok(Cow::Borrowed(&raw[1..raw.len() - 1])),
-        [b'"', ..] => serde_json::from_str(raw)
-            .map(Cow::Owned)
-            .map_err(LineError::Json),
-        [b'-' | b'0'..=b'9', digits @ ..] if digits.iter().all(u8::is_ascii_digit) => {
-            Ok(Cow::Borrowed(raw))
-        }
-        _ => Err(LineError::UidKind),
-    }
-}
-
-/// Whether arrays and objects lie deeper than [`NESTING_MAX`]. Passing over values we do not keep,
-/// serde_json neither recurses nor counts, so we count.
-fn nests_too_deeply(json: &str) -> bool {
-    // Nearly every line ends here: it has fewer brackets than it would need, if not fewer bytes.
-    let mut opening = memchr::memchr2_iter(b'{', b'[', json.as_bytes());
-    if json.len() <= NESTING_MAX || opening.nth(NESTING_MAX).is_none() {
-        return false;
-    }
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    for byte in json.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > NESTING_MAX {
-            return true;
-        }
-    }
-    false
-}
-
-/// A JSON object of which only the `uid` is kept, as it is written.
-struct Object<'a> {
-    uid: Option<&'a RawValue>,
-}
-
-impl<'a> Deserialize<'a> for Object<'a> {
-    fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ObjectVisitor;
-
-        impl<'a> Visitor<'a> for ObjectVisitor {
-            type Value = Object<'a>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<M: MapAccess<'a>>(self, mut map: M) -> Result<Object<'a>, M::Error> {
-                let mut uid = None;
-                while let Some(key) = map.next_key()? {
-                    match key {
-                        FieldName::Uid => uid = Some(map.next_value()?),
-                        FieldName::Other => {
-                            map.next_value::<IgnoredAny>()?;
-                        }
-                    }
-                }
-                Ok(Object { uid })
-            }
-        }
-
-        deserializer.deserialize_map(ObjectVisitor)
-    }
-}
-
-/// A key, its escapes decoded: `"\u0075id"` is `uid` too.
-enum FieldName {
-    Uid,
-    Other,
-}
-
-impl<'a> Deserialize<'a> for FieldName {
-    fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Name;
-
-        impl Visitor<'_> for Name {
-            type Value = FieldName;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
-
-            fn visit_str<E: Error>(self, name: &str) -> Result<FieldName, E> {
-                Ok(if name == "uid" {
-                    FieldName::Uid
-                } else {
-                    FieldName::Other
-                })
-            }
-        }
-
-        deserializer.deserialize_str(Name)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::any_object::{NESTING_MAX, nests_too_deeply};
     use super::*;
 
     fn uid(line: &str) -> String {

@@ -6,7 +6,9 @@
 //! end that does not read its answers is not read either. Questions under way are bounded by what a
 //! connection may have in transit, and each is answered once, so the table of them empties itself.
 
+mod any_object;
 pub mod line;
+mod line_error;
 mod object;
 pub mod report;
 mod strangers;

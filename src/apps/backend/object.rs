@@ -238,7 +238,7 @@ impl<'a> ObjectScan<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::line::uid_by_serde;
+    use super::super::any_object::uid_of;
     use super::*;
 
     #[test]
@@ -412,7 +412,7 @@ mod tests {
                     line.replace_range(at..=at, with[random.usize(0..with.len())]);
                 }
             }
-            let by_serde = uid_by_serde(&line);
+            let by_serde = uid_of(&line);
             match find(&line) {
                 Some(uid) => {
                     assert_eq!(by_serde.expect(&line), uid, "{line}");

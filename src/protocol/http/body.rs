@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::head::Framing;
+use super::framing::Framing;
 use super::response::HttpError;
 
 /// Most bytes of chunk extensions and trailers in one body. Both are read over and dropped.

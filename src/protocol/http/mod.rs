@@ -9,6 +9,7 @@
 pub mod body;
 pub mod decoder;
 pub mod fields;
+pub mod framing;
 pub mod head;
 pub mod health;
 pub mod opening;
@@ -16,6 +17,7 @@ pub mod query;
 pub mod reader;
 pub mod request;
 pub mod response;
+pub mod scan;
 pub mod token;
 
 #[cfg(test)]
@@ -25,8 +27,10 @@ mod tests;
 
 pub use body::{BodyReader, Part};
 pub use decoder::RequestDecoder;
-pub use head::{Framing, Head, HeadScan, check_head, decode_head};
+pub use framing::Framing;
+pub use head::{Head, check_head, decode_head};
 pub use health::Health;
 pub use reader::HeadReader;
 pub use request::Request;
 pub use response::{HttpError, response, response_head};
+pub use scan::HeadScan;

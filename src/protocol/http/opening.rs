@@ -3,8 +3,9 @@
 //! Made of a websocket's handshake, or of `GET /v1/events`; lent to [`on_connect`](crate::app::App::on_connect) and gone
 //! after it. Bound: `request_head_bytes_max`, since all that is in it was in the request's head.
 
-use super::head::{FIELDS_MAX, is_token};
+use super::head::FIELDS_MAX;
 use super::query::unescape;
+use super::scan::is_token;
 
 /// The name of the field that brings cookies.
 const COOKIE: &str = "cookie";

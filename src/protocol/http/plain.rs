@@ -5,13 +5,14 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::fields::Field;
-use super::head::{
-    EMPTY_LINES_MAX, Framing, Head, HeadScan, METHOD_BYTES_MAX, NOT_HTTP, TLS, bad, check_head,
-    check_request_line, is_authority, is_token, split_target,
+use super::framing::Framing;
+use super::head::{Head, check_head, is_authority, split_target};
+use super::response::{HttpError, bad};
+use super::scan::{
+    EMPTY_LINES_MAX, HeadScan, METHOD_BYTES_MAX, NOT_HTTP, TLS, check_request_line, is_token,
 };
-use super::response::HttpError;
 
-/// [`head::HeadScan`](super::head::HeadScan), byte by byte.
+/// [`HeadScan`], byte by byte.
 struct PlainScan {
     bytes_max: usize,
     at: usize,

@@ -4,8 +4,9 @@
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::head::{Head, HeadScan, check_head};
+use super::head::{Head, check_head};
 use super::response::HttpError;
+use super::scan::HeadScan;
 use crate::config::REQUEST_HEAD_BYTES_LIMIT;
 
 /// Reads one head.

@@ -5,10 +5,12 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::body::BodyReader;
 use super::fields::Field;
-use super::head::{Framing, Head, HeadScan, check_head, decode_head};
+use super::framing::Framing;
+use super::head::{Head, check_head, decode_head};
 use super::health::Health;
 use super::opening::OpeningRequest;
 use super::response::HttpError;
+use super::scan::HeadScan;
 use super::token::{Token, token};
 
 /// Where a client asks for Server-Sent Events: the one path that takes a client's token.

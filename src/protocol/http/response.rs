@@ -145,3 +145,8 @@ fn phrase(status: u16) -> &'static str {
         _ => "Unknown",
     }
 }
+
+/// A request that is faulty.
+pub(super) fn bad(text: &'static str) -> HttpError {
+    HttpError::new(400, text)
+}

@@ -171,7 +171,7 @@ fn other_protocols_are_refused_early() {
 #[test]
 fn tls_is_told_by_its_first_byte() {
     for hello in [&b"\x16"[..], b"\r\n\x16\x03\x01"] {
-        assert_eq!(check(hello).expect_err("no request"), super::head::TLS);
+        assert_eq!(check(hello).expect_err("no request"), super::scan::TLS);
     }
     assert_eq!(status(b"GET /\x16 HTTP/1.1\r\n"), 400);
 }

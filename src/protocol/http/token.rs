@@ -82,7 +82,7 @@ pub fn bearer(field: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::http::head::{HeadScan, check_head};
+    use crate::protocol::http::{HeadScan, check_head};
 
     fn token_of(target: &str, fields: &str) -> Result<Option<Token>, u16> {
         let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\n{fields}\r\n");

@@ -7,7 +7,8 @@ use sha1::{Digest, Sha1};
 
 use super::extension::{Offer, Window};
 use crate::protocol::http::fields::Field;
-use crate::protocol::http::head::{Framing, Head};
+use crate::protocol::http::framing::Framing;
+use crate::protocol::http::head::Head;
 use crate::protocol::http::opening::OpeningRequest;
 use crate::protocol::http::response::HttpError;
 use crate::protocol::http::token::{Token, subprotocols, token};

@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::http::head::is_token;
+use crate::protocol::http::scan::is_token;
 
 /// How far back anything that we compress refers, as a power of two: 4 KiB. More would be of use to messages
 /// beyond that only, and some clients take no more.

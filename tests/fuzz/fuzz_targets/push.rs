@@ -2,13 +2,19 @@
 #![no_main]
 
 #[allow(dead_code)]
+#[path = "../../../src/apps/backend/any_object.rs"]
+mod any_object;
+#[allow(dead_code)]
 #[path = "../../../src/apps/backend/line.rs"]
 mod line;
+#[path = "../../../src/apps/backend/line_error.rs"]
+mod line_error;
 #[path = "../../../src/apps/backend/object.rs"]
 mod object;
 
 use libfuzzer_sys::fuzz_target;
-use line::{Line, LineError};
+use line::Line;
+use line_error::LineError;
 use ringpost::ident::{EVERYBODY, check_uid};
 use serde_json::Value;
 

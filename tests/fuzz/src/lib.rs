@@ -4,7 +4,7 @@
 //! else than itself: a plain model written here, another implementation, or the same bytes cut otherwise.
 
 use ringpost::protocol::websocket::deflate::Inflater;
-use ringpost::protocol::{Codec, Decoder, Decoded};
+use ringpost::protocol::{Codec, Decoded, Decoder};
 use ringpost::{CloseReason, Message};
 
 /// A target's input: four bytes that say how, and a stream.

@@ -6,84 +6,26 @@
 
 mod facts;
 mod figures;
+mod page;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use prometheus::proto::{
-    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
-};
+use prometheus::proto::{Bucket, Histogram, Metric, MetricType};
 use prometheus::{TEXT_FORMAT, TextEncoder};
 
 pub use self::facts::{Facts, SITE};
 use self::figures::FIGURES;
+use self::page::{MetricsPage, label, sample};
 use super::HttpAnswer;
 use crate::app;
 use crate::app::host::Host;
-use crate::close::CloseReason;
 use crate::stats::{CoreStats, Hold, Stats, TurnTimes};
 
-/// One answer in the making.
-#[derive(Default)]
-struct MetricsPage {
-    families: Vec<MetricFamily>,
-}
-
-impl MetricsPage {
-    /// A family without samples is none, and left out.
-    fn family(&mut self, name: &str, help: &str, kind: MetricType, samples: Vec<Metric>) {
-        if samples.is_empty() {
-            return;
-        }
-        let mut family = MetricFamily::default();
-        family.set_name(name.to_owned());
-        family.set_help(help.to_owned());
-        family.set_field_type(kind);
-        family.set_metric(samples);
-        self.families.push(family);
-    }
-
-    /// A counter of endings.
-    fn closes(&mut self, name: &str, help: &str, count: impl Fn(usize) -> u64) {
-        let samples = CloseReason::ALL.iter().map(|reason| {
-            let labels = vec![label("reason", reason.text())];
-            sample(MetricType::COUNTER, labels, count(reason.index()) as f64)
-        });
-        self.family(name, help, MetricType::COUNTER, samples.collect());
-    }
-
-    /// What there is one of.
-    fn single(&mut self, name: &str, help: &str, value: f64) {
-        let sample = sample(MetricType::GAUGE, vec![], value);
-        self.family(name, help, MetricType::GAUGE, vec![sample]);
-    }
-}
-
-fn label(name: &str, value: impl ToString) -> LabelPair {
-    let mut pair = LabelPair::default();
-    pair.set_name(name.to_owned());
-    pair.set_value(value.to_string());
-    pair
-}
-
-fn sample(kind: MetricType, labels: Vec<LabelPair>, value: f64) -> Metric {
-    let mut metric = Metric::from_label(labels);
-    if kind == MetricType::COUNTER {
-        let mut counter = Counter::default();
-        counter.set_value(value);
-        metric.set_counter(counter);
-    } else {
-        let mut gauge = Gauge::default();
-        gauge.set_value(value);
-        metric.set_gauge(gauge);
-    }
-    metric
-}
-
 /// Everything that one answer says.
-fn page(facts: &Facts, stats: &Stats, depths: &[usize]) -> MetricsPage {
+fn make_page(facts: &Facts, stats: &Stats, depths: &[usize]) -> MetricsPage {
     let mut page = MetricsPage::default();
     add_server(&mut page, facts, stats);
     add_connections(&mut page, facts, stats);
@@ -303,7 +245,7 @@ pub async fn scrape(host: Rc<RefCell<Host>>, facts: Arc<Facts>) -> HttpAnswer {
     let app::Answer::Stats(stats) = gathering.stats.await else {
         return HttpAnswer::error(500, "internal", "the cores' answer is none");
     };
-    let page = page(&facts, &stats, &gathering.depths);
+    let page = make_page(&facts, &stats, &gathering.depths);
     match TextEncoder::new().encode_to_string(&page.families) {
         Ok(text) => HttpAnswer::new(
             200,
@@ -321,6 +263,7 @@ pub async fn scrape(host: Rc<RefCell<Host>>, facts: Arc<Facts>) -> HttpAnswer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::close::CloseReason;
     use std::collections::HashSet;
 
     fn lines(cores: usize) -> Vec<String> {
@@ -332,7 +275,7 @@ mod tests {
         let stats = Stats {
             cores: (0..cores).map(core).collect(),
         };
-        let page = page(&facts, &stats, &vec![3; cores]);
+        let page = make_page(&facts, &stats, &vec![3; cores]);
         let text = TextEncoder::new().encode_to_string(&page.families).unwrap();
         text.lines().map(str::to_owned).collect()
     }
