@@ -82,6 +82,12 @@ reasons! {
     /// A connection to a listener with the PROXY protocol that did not begin with its header, or did not
     /// come from a trusted proxy.
     BadProxy, None, "bad proxy header";
+    /// The TLS handshake failed, or what came to a listener that speaks TLS was none.
+    TlsHandshake, None, "TLS handshake";
+    /// The peer ended an established TLS connection by an alert.
+    TlsAlert, None, "TLS alert";
+    /// What came broke the rules of TLS: a record that was changed on its way, say.
+    TlsRecord, None, "TLS record";
 }
 
 impl CloseReason {

@@ -115,6 +115,9 @@ mod tls;
 #[cfg(all(feature = "tls", feature = "internals"))]
 #[doc(hidden)]
 pub mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "tls/absent.rs"]
+mod tls;
 
 pub use close::CloseReason;
 pub use config::Config;
@@ -122,6 +125,7 @@ pub use net::http::{Asset, Roles, Site};
 pub use net::webhooks::check_webhooks;
 pub use payload::Message;
 pub use server::{Listen, Listening, Listens, Reload, Running, Server};
+pub use tls::{CheckedFiles as CheckedCertificates, check_files as check_certificates};
 
 /// What a server finds out about its machine before it starts, and what `ringpost doctor` tells of it.
 pub mod machine {

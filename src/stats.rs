@@ -6,6 +6,9 @@ use serde::Serialize;
 
 use crate::close::CloseReason;
 
+/// Reasons for which TLS fails.
+pub const TLS_FAILURES: usize = 9;
+
 /// What one core has counted since its start, and what it holds now.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
 #[non_exhaustive]
@@ -94,6 +97,12 @@ pub struct CoreStats {
     pub history_undelivered: u64,
     /// Gaps that clients were told of.
     pub history_gaps: u64,
+    /// TLS handshakes that were done: new and resumed ones of TLS 1.3, then of TLS 1.2.
+    #[serde(skip)]
+    pub tls_handshakes: [u64; 4],
+    /// TLS that failed, by what it failed for.
+    #[serde(skip)]
+    pub tls_failures: [u64; TLS_FAILURES],
     /// What waits because the core has not come to write it, each receiver of a message counted.
     #[serde(skip)]
     pub unwritten_bytes: u64,

@@ -190,7 +190,7 @@ fn connect_with_proof(server: SocketAddr, number: usize, keyring: &Keyring) -> T
     stream
 }
 
-fn shake_hands(stream: &mut TcpStream, field: &str) {
+fn shake_hands(stream: &mut (impl Read + Write), field: &str) {
     let (head, end) = REQUEST.split_at(REQUEST.len() - 2);
     let request = format!("{head}{field}{end}");
     stream.write_all(request.as_bytes()).expect("writes");
@@ -202,7 +202,7 @@ fn shake_hands(stream: &mut TcpStream, field: &str) {
     }
 }
 
-fn is_bound(stream: &mut TcpStream) {
+fn is_bound(stream: &mut impl Read) {
     let mut answer = [0; 7];
     stream.read_exact(&mut answer).expect("reads");
     assert_eq!(&answer, b"\x81\x05bound");
@@ -260,6 +260,8 @@ fn with_clients<R: Send + 'static>(clients: impl FnOnce() -> R + Send + 'static)
 #[test]
 fn memory_is_bounded_and_given_back() {
     idle_connections_are_small();
+    #[cfg(feature = "tls")]
+    idle_connections_by_tls_are_small();
     idle_connections_of_http_are_small();
     proved_connections_are_hardly_larger();
     namespaces_are_small();
@@ -302,6 +304,68 @@ fn idle_connections_are_small() {
     let left = CORES as isize * KEPT_BY_CORE;
     comes_down_to(base + left);
     println!("{} bytes are left of {COUNT} connections", live() - base);
+    running.stop().expect("it stops");
+}
+
+/// A client of rustls', of whom the socket is left when it is bound.
+#[cfg(feature = "tls")]
+fn connect_by_tls(
+    server: SocketAddr,
+    number: usize,
+    config: &std::sync::Arc<rustls::ClientConfig>,
+) -> TcpStream {
+    let name = rustls::pki_types::ServerName::try_from("localhost").expect("a name");
+    let client = rustls::ClientConnection::new(config.clone(), name).expect("a client");
+    let socket = TcpStream::connect(server).expect("connects");
+    let mut stream = rustls::StreamOwned::new(client, socket);
+    shake_hands(&mut stream, "");
+    say(&mut stream, format_args!("u{number}"));
+    is_bound(&mut stream);
+    stream.sock
+}
+
+#[cfg(feature = "tls")]
+fn idle_connections_by_tls_are_small() {
+    use ringpost::config::TlsFiles;
+    use rustls::pki_types::{CertificateDer, pem::PemObject};
+    const COUNT: usize = 2_000;
+    let file = |name: &str| format!("{}/tests/certificates/{name}", env!("CARGO_MANIFEST_DIR"));
+    let config = Config {
+        cores: CORES,
+        pin: false,
+        idle_timeout: Duration::from_secs(600),
+        ping_interval: Duration::from_secs(600),
+        ..Config::default()
+    };
+    let running = Server::new(config)
+        .tls(TlsFiles::new(file("p256.pem"), file("p256.key")))
+        .listen("wss://127.0.0.1:0", || Filler)
+        .start()
+        .expect("it starts");
+    let server = running.listening()[0].address;
+    let mut roots = rustls::RootCertStore::empty();
+    let ca = CertificateDer::from_pem_file(file("ca.pem")).expect("a certificate");
+    roots.add(ca).expect("a root");
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let client = rustls::ClientConfig::builder_with_provider(provider.into())
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots);
+    let mut client = client.with_no_client_auth();
+    client.resumption = rustls::client::Resumption::disabled();
+    let client = std::sync::Arc::new(client);
+    let held = with_clients(move || {
+        drop(connect_by_tls(server, 0, &client));
+        thread::sleep(Duration::from_millis(300));
+        let mut clients = Vec::with_capacity(COUNT);
+        let base = live();
+        clients.extend((0..COUNT).map(|number| connect_by_tls(server, number, &client)));
+        thread::sleep(Duration::from_millis(500));
+        live() - base
+    });
+    let each = held as f64 / COUNT as f64;
+    println!("{each:.0} bytes for an idle, bound connection by TLS");
+    assert!(each <= 600.0, "{each} bytes");
     running.stop().expect("it stops");
 }
 

@@ -53,7 +53,8 @@ pub fn build(settings: Settings, live: &Live) -> io::Result<(Server, Vec<Listene
     let backend_tokens = tokens::backend_tokens(&settings.backend).map_err(io::Error::other)?;
     let mut server = Server::new(settings.config)
         .backend_tokens(backend_tokens.clone())
-        .webhooks(settings.webhooks);
+        .webhooks(settings.webhooks)
+        .tls(settings.tls);
     let listeners = settings.listeners;
     let has_ready = listeners.iter().any(|one| one.roles.has(Roles::EVENTS));
     let (mut ordered, mut at_paths) = (Vec::new(), Vec::new());
@@ -90,6 +91,7 @@ fn listen(listener: &ListenerSettings) -> Listen {
     Listen {
         limits: listener.limits,
         proxy_protocol: listener.proxy_protocol,
+        tls: listener.certificates.clone(),
         ..Listen::new(listener.to_string())
     }
 }

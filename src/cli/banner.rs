@@ -36,10 +36,11 @@ pub fn banner(listeners: &[(ListenerSettings, SocketAddr)]) -> String {
 /// The address as a client would write it: browsers say `ws://`.
 pub fn url(listener: &ListenerSettings, address: SocketAddr) -> String {
     let path = listener.path.as_deref().unwrap_or_default();
-    match listener.scheme {
-        Scheme::Websocket => format!("ws://{address}{path}"),
-        Scheme::Http => format!("http://{address}/"),
-        scheme @ (Scheme::Text | Scheme::Frame) => format!("{}://{address}", scheme.name()),
+    match (listener.scheme, listener.is_tls) {
+        (Scheme::Websocket, false) => format!("ws://{address}{path}"),
+        (Scheme::Websocket, true) => format!("wss://{address}{path}"),
+        (scheme @ Scheme::Http, is_tls) => format!("{}://{address}/", scheme.name(is_tls)),
+        (scheme, is_tls) => format!("{}://{address}", scheme.name(is_tls)),
     }
 }
 
@@ -54,7 +55,7 @@ fn hint(listener: &ListenerSettings, address: SocketAddr) -> String {
             }
         }
         AppName::Push => "browsers: first message is the uid, then listen".to_owned(),
-        AppName::PushBackend if listener.scheme == Scheme::Text => {
+        AppName::PushBackend if listener.scheme == Scheme::Text && !listener.is_tls => {
             format!(
                 "back ends: {}, or JSON lines {{\"uid\":…}}",
                 push_command(address)

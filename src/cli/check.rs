@@ -8,11 +8,11 @@ use ringpost::escape::Escaped;
 
 use super::banner::banner;
 use super::keys::{KEYS, KeyFlags};
-use super::layers::Layer;
+use super::layers::{Layer, Problems};
 use super::output::{Status, print};
 use super::settings::Settings;
 use super::sources::resolve;
-use super::{history_rules, listeners, tokens};
+use super::{certificates, history_rules, listeners, tokens};
 
 /// What `check` is given: as `serve`, but for the file's place.
 #[derive(clap::Args, Debug)]
@@ -30,7 +30,15 @@ pub struct CheckArgs {
 /// Checks a file, variables and flags.
 pub fn run(args: &CheckArgs) -> Status {
     let flags = Layer::from_flags(&args.keys.0, &args.listen);
-    match resolve(args.config.as_deref(), flags) {
+    let settings = resolve(args.config.as_deref(), flags).map_err(|problems| problems.0);
+    let checked = settings.and_then(|settings| {
+        let problems = certificates::check(&settings);
+        match problems.is_empty() {
+            true => Ok(settings),
+            false => Err(problems),
+        }
+    });
+    match checked {
         Ok(settings) => {
             let name = match &args.config {
                 Some(config) => config.display().to_string(),
@@ -44,7 +52,7 @@ pub fn run(args: &CheckArgs) -> Status {
             Status::Done
         }
         Err(problems) => {
-            super::output::list(&problems);
+            super::output::list(&Problems(problems));
             Status::Trouble
         }
     }
@@ -55,9 +63,11 @@ fn describe(mut settings: Settings) -> String {
     let configured = settings.listeners.iter().map(|it| (it.clone(), it.address));
     let mut text = format!("would serve\n{}", banner(&configured.collect::<Vec<_>>()));
     let warnings = listeners::warnings(&settings).into_iter();
-    for warning in warnings.chain(tokens::warnings(&settings)) {
+    let warnings = warnings.chain(tokens::warnings(&settings));
+    for warning in warnings.chain(certificates::warnings(&settings)) {
         let _ = writeln!(text, "warning: {warning}");
     }
+    text.push_str(&certificates::describe(&settings));
     let mut defaults = Settings::default();
     let mut changed = String::new();
     for key in KEYS {

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use ringpost::Roles;
-use ringpost::config::ListenerLimits;
+use ringpost::config::{ListenerLimits, TlsFiles};
 use ringpost::escape::Escaped;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -17,7 +17,7 @@ use super::slot::SettingSlot;
 use super::value_origin::ValueOrigin;
 
 /// The keys of a `[[listen]]` table.
-const LISTEN_KEYS: [&str; 11] = [
+const LISTEN_KEYS: [&str; 14] = [
     "url",
     "app",
     "roles",
@@ -29,6 +29,9 @@ const LISTEN_KEYS: [&str; 11] = [
     "bytes_per_second_max",
     "proxy_protocol",
     "compress",
+    "certificate_file",
+    "key_file",
+    "client_ca_file",
 ];
 
 /// A configuration file being read.
@@ -184,6 +187,7 @@ struct ListenTable {
     app: String,
     limits: ListenerLimits,
     proxy_protocol: bool,
+    certificates: TlsFiles,
     roles: Option<Roles>,
     /// Paths, and the apps at them.
     paths: Vec<(String, String)>,
@@ -216,6 +220,11 @@ impl ListenTable {
                 return Ok(());
             }
             "proxy_protocol" => SettingSlot::Switch(&mut self.proxy_protocol).put(&text),
+            "certificate_file" => {
+                SettingSlot::File(&mut self.certificates.certificate_file).put(&text)
+            }
+            "key_file" => SettingSlot::File(&mut self.certificates.key_file).put(&text),
+            "client_ca_file" => SettingSlot::File(&mut self.certificates.client_ca_file).put(&text),
             "compress" => {
                 let place = self.limits.compress.get_or_insert_default();
                 SettingSlot::Switch(place).put(&text)
@@ -231,7 +240,8 @@ impl ListenTable {
     /// The listener that it describes, and those at paths of it.
     fn listeners(self) -> Result<Vec<ListenerSettings>, String> {
         let listener = ListenerSettings::parse(&self.url, &self.app, self.limits)?
-            .with_proxy_protocol(self.proxy_protocol)?;
+            .with_proxy_protocol(self.proxy_protocol)?
+            .with_certificates(self.certificates)?;
         let listener = match self.roles {
             Some(roles) => listener.with_roles(roles)?,
             None => listener,

@@ -209,6 +209,16 @@ keys! {
         "What a back end must send as \"auth TOKEN\" first; it has all rights; 16 characters at least";
     full live "backend.tokens_file" => |s| SettingSlot::File(&mut s.backend.tokens_file),
         "Tokens of back ends, a line each: its rights (push,kick,read), a blank and the token";
+    common live "tls.certificate_file" => |s| SettingSlot::File(&mut s.tls.certificate_file),
+        "The certificate (PEM, with its chain) of listeners that speak TLS";
+    common live "tls.key_file" => |s| SettingSlot::File(&mut s.tls.key_file),
+        "Its private key (PEM, without a passphrase)";
+    full live "tls.folder" => |s| SettingSlot::File(&mut s.tls.folder),
+        "More certificates, chosen by name: NAME.pem with NAME.key, or certbot's folders";
+    full live "tls.client_ca_file" => |s| SettingSlot::File(&mut s.tls.client_ca_file),
+        "Clients have to show a certificate that leads to one of these (PEM)";
+    common "tls.self_signed" => |s| SettingSlot::Switch(&mut s.tls.self_signed),
+        "Make a certificate at the start, for a try; its fingerprint is printed";
     full "webhooks.url" => |s| SettingSlot::Word(&mut s.webhooks.url),
         "Where a back end is told who connects, disconnects and is kicked: https:// or http://";
     full "webhooks.secret" => |s| SettingSlot::Secret(&mut s.webhooks.secret, 1),

@@ -11,6 +11,7 @@ use std::fmt;
 use ringpost::config::HistoryRule;
 use ringpost::escape::Escaped;
 
+use super::certificates;
 use super::choice::nearest;
 use super::hooks;
 use super::keys::{self, KEYS, VARIABLE_PREFIX};
@@ -159,6 +160,7 @@ pub fn resolve(layers: impl IntoIterator<Item = Layer>) -> Result<Settings, Prob
     problems.extend(listeners::check(&settings, &origins));
     let of_files = tokens::check(&settings).into_iter();
     let of_files = of_files.chain(hooks::problem(&settings.webhooks));
+    let of_files = of_files.chain(certificates::problem(&settings.tls));
     problems.extend(of_files.map(|problem| placed(problem, &places)));
     if problems.is_empty() {
         Ok(settings)

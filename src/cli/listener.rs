@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ringpost::Roles;
-use ringpost::config::ListenerLimits;
+use ringpost::config::{ListenerLimits, TlsFiles};
 
 use super::choice::{Choice, choices, nearest, one_of};
 
@@ -119,6 +119,10 @@ pub fn default_limits(app: AppName) -> ListenerLimits {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ListenerSettings {
     pub scheme: Scheme,
+    /// Whether it speaks TLS.
+    pub is_tls: bool,
+    /// Then its own certificate, in place of the server's, and what it asks of clients.
+    pub certificates: TlsFiles,
     /// Port 0 is any free one.
     pub address: SocketAddr,
     /// Of a websocket:// listener that is a part of the http:// listener of its address.
@@ -142,13 +146,17 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// As it stands in a listener's URL.
-    pub fn name(self) -> &'static str {
-        match self {
-            Scheme::Websocket => "websocket",
-            Scheme::Text => "text",
-            Scheme::Frame => "frame",
-            Scheme::Http => "http",
+    /// As it stands in a listener's URL, with TLS or without.
+    pub fn name(self, is_tls: bool) -> &'static str {
+        match (self, is_tls) {
+            (Scheme::Websocket, false) => "websocket",
+            (Scheme::Websocket, true) => "wss",
+            (Scheme::Text, false) => "text",
+            (Scheme::Text, true) => "tls+text",
+            (Scheme::Frame, false) => "frame",
+            (Scheme::Frame, true) => "tls+frame",
+            (Scheme::Http, false) => "http",
+            (Scheme::Http, true) => "https",
         }
     }
 }
@@ -156,7 +164,7 @@ impl Scheme {
 /// The listener's URL, as `Server::listen` takes it.
 impl fmt::Display for ListenerSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.scheme.name(), self.address)?;
+        write!(f, "{}://{}", self.scheme.name(self.is_tls), self.address)?;
         f.write_str(self.path.as_deref().unwrap_or_default())
     }
 }
@@ -177,25 +185,27 @@ impl ListenerSettings {
                 None => format!("no app is called {app:?}; expected {}", one_of(known)),
             });
         }
-        let (scheme, address, path) = parse_url(url)?;
+        let ((scheme, is_tls), address, path) = parse_url(url)?;
         if path.is_some() && scheme != Scheme::Websocket {
             return Err(format!(
                 "{}:// has a host and a port and nothing else; only websocket:// can have a path, of the http:// listener \
-                 of its address",
-                scheme.name()
+                 of its address, or wss:// of the https:// listener",
+                scheme.name(is_tls)
             ));
         }
         match (name, scheme) {
             (AppName::Page, Scheme::Http) => {}
             (AppName::Page, _) => {
                 return Err(format!(
-                    "page is served by http:// only, not by {}://",
-                    scheme.name()
+                    "page is served by http:// or https:// only, not by {}://",
+                    scheme.name(is_tls)
                 ));
             }
             (_, Scheme::Http) => {
                 return Err(format!(
-                    "http:// serves page only; {name} takes websocket://, text:// or frame://"
+                    "{}:// serves page only; {name} takes websocket://, text:// or frame://, or wss://, tls+text:// or \
+                     tls+frame://",
+                    scheme.name(is_tls)
                 ));
             }
             _ => {}
@@ -217,6 +227,8 @@ impl ListenerSettings {
         };
         Ok(ListenerSettings {
             scheme,
+            is_tls,
+            certificates: TlsFiles::default(),
             address,
             path,
             app: name,
@@ -235,6 +247,20 @@ impl ListenerSettings {
             ));
         }
         Ok(ListenerSettings { roles, ..self })
+    }
+
+    /// This listener with these certificates, if it speaks TLS.
+    pub fn with_certificates(self, certificates: TlsFiles) -> Result<ListenerSettings, String> {
+        if !self.is_tls && certificates != TlsFiles::default() {
+            return Err(
+                "it has certificates, and speaks no TLS; write wss://, https://, tls+text:// or tls+frame://"
+                    .to_owned(),
+            );
+        }
+        Ok(ListenerSettings {
+            certificates,
+            ..self
+        })
     }
 
     /// Whether its connections are users, who claim a uid or a name.
@@ -256,7 +282,9 @@ impl ListenerSettings {
     /// The listener of this one's address for websockets at a path.
     pub fn at_path(&self, path: &str, app: &str) -> Result<ListenerSettings, String> {
         if self.scheme != Scheme::Http {
-            return Err(format!("paths are those of http://, and this is {self}"));
+            return Err(format!(
+                "paths are those of http:// and https://, and this is {self}"
+            ));
         }
         if !path.starts_with('/') {
             return Err(format!("the path {path:?} does not begin with a slash"));
@@ -264,7 +292,8 @@ impl ListenerSettings {
         if path == "/" {
             return Err("the path / is the page's; have another, such as /ws".to_owned());
         }
-        let url = format!("websocket://{}{path}", self.address);
+        let scheme = Scheme::Websocket.name(self.is_tls);
+        let url = format!("{scheme}://{}{path}", self.address);
         let limits = ListenerLimits {
             connections_per_address_max: self.limits.connections_per_address_max,
             ..ListenerLimits::default()
@@ -288,30 +317,27 @@ impl ListenerSettings {
     }
 }
 
-fn parse_url(url: &str) -> Result<(Scheme, SocketAddr, Option<String>), String> {
+/// A codec, by TLS or not; an address; and a path.
+type ParsedUrl = ((Scheme, bool), SocketAddr, Option<String>);
+
+fn parse_url(url: &str) -> Result<ParsedUrl, String> {
     let example = "such as websocket://127.0.0.1:1234";
     let Some((scheme, rest)) = url.split_once("://") else {
         return Err(format!("expected SCHEME://HOST:PORT, {example}"));
     };
     let scheme = match scheme.to_ascii_lowercase().as_str() {
-        "websocket" | "ws" => Scheme::Websocket,
-        "text" => Scheme::Text,
-        "frame" => Scheme::Frame,
-        "http" => Scheme::Http,
-        "wss" | "https" => {
-            return Err(format!(
-                "{scheme}:// is not served here: put a TLS proxy (nginx, HAProxy, Caddy) in front \
-                 and let it forward to a {}:// listener on loopback",
-                if scheme.eq_ignore_ascii_case("wss") {
-                    "websocket"
-                } else {
-                    "http"
-                }
-            ));
-        }
+        "websocket" | "ws" => (Scheme::Websocket, false),
+        "wss" => (Scheme::Websocket, true),
+        "text" => (Scheme::Text, false),
+        "tls+text" => (Scheme::Text, true),
+        "frame" => (Scheme::Frame, false),
+        "tls+frame" => (Scheme::Frame, true),
+        "http" => (Scheme::Http, false),
+        "https" => (Scheme::Http, true),
         _ => {
             return Err(format!(
-                "unknown scheme {scheme:?}; expected websocket://, text://, frame:// or http://"
+                "unknown scheme {scheme:?}; expected websocket://, text://, frame:// or http://, or with TLS wss://, \
+                 tls+text://, tls+frame:// or https://"
             ));
         }
     };

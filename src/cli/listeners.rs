@@ -3,8 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ringpost::Roles;
-use ringpost::config::{Auth, OUTBOX_MESSAGE_COST, UNIT_HEAD_BYTES};
+use ringpost::config::{Auth, OUTBOX_MESSAGE_COST, TlsFiles, UNIT_HEAD_BYTES};
 
+use super::certificates;
 use super::hooks;
 use super::listener::{
     AppName, ListenerSettings, Scheme, WITHOUT_PATHS, default_limits, default_roles,
@@ -37,6 +38,8 @@ pub fn of_preset(preset: Preset, public: bool) -> Vec<ListenerSettings> {
             let limits = default_limits(app);
             ListenerSettings {
                 scheme,
+                is_tls: false,
+                certificates: TlsFiles::default(),
                 address: SocketAddr::new(host, port),
                 path: None,
                 app,
@@ -57,6 +60,7 @@ pub fn check(settings: &Settings, origins: &[ValueOrigin]) -> Vec<String> {
         let found = [
             check_limits(settings, listener),
             check_exposure(settings, listener),
+            certificates::check_listener(&settings.tls, listener),
             check_address(listener, earlier),
             check_paths(&settings.listeners, listener),
         ];
@@ -193,6 +197,9 @@ fn check_paths(all: &[ListenerSettings], listener: &ListenerSettings) -> Result<
     match (sites.next(), sites.next()) {
         // Any free port may be asked for twice.
         (_, Some(_)) => Err("more than one http:// listener has its address".to_owned()),
+        (Some(site), _) if site.is_tls != listener.is_tls => Err(format!(
+            "{site} has its address: write wss:// where that is https://, and websocket:// where it is http://"
+        )),
         (Some(site), _) if site.roles.has(Roles::WEBSOCKET) => Ok(()),
         (Some(site), _) => Err(format!(
             "the listener {site} serves {} alone; add websocket to its roles",

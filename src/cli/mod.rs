@@ -7,6 +7,7 @@
 mod assembly;
 mod backend;
 mod banner;
+mod certificates;
 mod check;
 mod choice;
 mod doctor;

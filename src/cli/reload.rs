@@ -20,7 +20,7 @@ use super::settings::Settings;
 use super::slot::SettingSlot;
 use super::sources::resolve;
 use super::value_origin::ValueOrigin;
-use super::{doctor, drain, history_rules, listeners, tokens};
+use super::{certificates, doctor, drain, history_rules, listeners, tokens};
 
 /// The sources of the settings, and those that the server runs with.
 pub struct Reloading {
@@ -85,6 +85,7 @@ impl Reloading {
         let origins = vec![ValueOrigin::Running; settings.listeners.len()];
         let mut problems = listeners::check(settings, &origins);
         problems.extend(tokens::check(settings));
+        problems.extend(certificates::problem(&settings.tls));
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -176,7 +177,7 @@ fn merge_listeners(running: &[ListenerSettings], merged: &mut Merged) {
     let place = |one: &ListenerSettings| {
         let path = one.path.clone();
         let what = (one.app, one.roles, one.proxy_protocol);
-        (one.scheme, one.address, path, what)
+        ((one.scheme, one.is_tls), one.address, path, what)
     };
     if !running.iter().map(place).eq(read.iter().map(place)) {
         *read = running.to_vec();
@@ -198,6 +199,10 @@ fn merge_listeners(running: &[ListenerSettings], merged: &mut Merged) {
             new.limits.connections_per_address_max = old.limits.connections_per_address_max;
             let name = format!("listen {new} ({}): connections_per_address_max", new.app);
             merged.fixed.push(name);
+        }
+        if old.certificates != new.certificates {
+            let line = format!("listen {new} ({}): other certificates", new.app);
+            merged.changed.push(line);
         }
         for ((name, from), (_, to)) in shown(&old.limits).into_iter().zip(shown(&new.limits)) {
             if from != to {

@@ -13,7 +13,7 @@ use super::output::Status;
 use super::reload::Reloading;
 use super::settings::Settings;
 use super::sources::resolve;
-use super::{doctor, drain, listeners, log, panics, tokens};
+use super::{certificates, doctor, drain, listeners, log, panics, tokens};
 use crate::apps::backend::report::BoundListener;
 
 /// The flags of `serve`.
@@ -34,7 +34,8 @@ pub struct ServeArgs {
     /// APP is relay, push, push-backend, chat or echo; or http:// and page, of which page:ROLES
     /// serves these alone: page, api, metrics, events and websocket, joined by +. A websocket://
     /// URL with a path, such as websocket://127.0.0.1:8080/ws=push, is a part of the http://
-    /// listener of its address.
+    /// listener of its address. With TLS they are wss://, tls+text://, tls+frame:// and https://,
+    /// and need --tls-certificate-file and --tls-key-file, or --tls-self-signed for a try.
     #[arg(
         long,
         value_name = "URL=APP",
@@ -63,6 +64,9 @@ pub fn run(args: &ServeArgs) -> Status {
         tracing::warn!("{warning}");
     }
     for warning in tokens::warnings(&settings) {
+        tracing::warn!("{warning}");
+    }
+    for warning in certificates::warnings(&settings) {
         tracing::warn!("{warning}");
     }
     for warning in doctor::warnings(&settings) {
@@ -99,6 +103,10 @@ fn start(args: &ServeArgs, settings: Settings, level: Level) -> io::Result<()> {
             url: super::banner::url(listener, *address),
         });
         facts.listen(named.collect());
-        log::print_aside(super::banner::banner(&bound));
+        let mut text = super::banner::banner(&bound);
+        if let Some(fingerprint) = running.certificate_fingerprint() {
+            text.push_str(&certificates::of_self_signed(&fingerprint));
+        }
+        log::print_aside(text);
     })
 }

@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ringpost::config::{Config, Webhooks};
+use ringpost::config::{Config, TlsFiles, Webhooks};
 
 use super::choice::{Choice, choices};
 use super::listener::ListenerSettings;
@@ -31,6 +31,8 @@ pub struct Settings {
     pub backend: BackendSettings,
     /// Who is told of users' coming and going.
     pub webhooks: Webhooks,
+    /// What listeners show that speak TLS.
+    pub tls: TlsFiles,
     /// What is logged, and how.
     pub log: LogSettings,
 }

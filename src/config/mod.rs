@@ -4,6 +4,7 @@
 //! library user's `Config { cores: 2, ..Config::default() }`.
 
 mod history;
+mod tls;
 mod webhooks;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use std::time::Duration;
 pub use history::{HISTORY_BYTES_CORE_MIN, HISTORY_RULES_MAX, HistoryRule, KEEP_MAX, StreamKind};
 pub use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+pub use tls::TlsFiles;
 pub use webhooks::{EventKinds, Webhooks};
 
 /// How a core waits for its sockets.

@@ -7,6 +7,7 @@ use crate::protocol::proxy::ProxyHeader;
 use crate::protocol::websocket::handshake::Handshake;
 use crate::protocol::{Codec, Decoder, http};
 use crate::shard::{SavedPhase, ShardPart};
+use crate::tls::TlsConnection;
 
 /// What the bytes that arrive are.
 #[derive(Debug, Serialize, Deserialize)]
@@ -107,6 +108,8 @@ impl Counted {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Progress {
     pub input: Input,
+    /// What is under those bytes, where the connection speaks TLS.
+    pub tls: Option<Box<TlsConnection>>,
     /// Read but not looked at, because the connection was paused or moved meanwhile.
     pub unread: Vec<u8>,
     /// The limits that it counts towards.
@@ -129,6 +132,7 @@ impl Progress {
     pub fn new(input: Input, counted: Counted) -> Progress {
         Progress {
             input,
+            tls: None,
             unread: Vec::new(),
             counted,
             readable: false,
@@ -149,13 +153,22 @@ impl Progress {
             Input::Messages(decoder) => decoder.bytes_held(),
             _ => 0,
         };
-        half + self.unread.capacity()
+        let record = self.tls.as_ref().map_or(0, |tls| tls.bytes_held());
+        half + record + self.unread.capacity()
+    }
+
+    /// Whether something has to come before there are messages.
+    pub fn asks_first(&self) -> bool {
+        !matches!(self.input, Input::Messages(_)) || self.tls.is_some()
     }
 
     /// Drops all that, and takes no more.
     pub fn ignore(&mut self) {
         self.input = Input::Ignored;
         self.unread = Vec::new();
+        if let Some(tls) = &mut self.tls {
+            tls.ignore();
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 use tracing::warn;
 
 use super::layout::{Layout, Listeners, SiteListener};
-use super::listen::{Listen, Listening};
+use super::listen::{Listen, Listening, scheme};
 use super::namespaces::NamespaceNumbers;
 use super::start_error;
 use crate::config::Config;
@@ -17,6 +17,7 @@ use crate::net::handover::Handover;
 use crate::net::http::{Facts, SITE};
 use crate::net::listener::{KeepaliveMode, Listener};
 use crate::protocol::Codec;
+use crate::tls::TlsListeners;
 
 /// One core's listening sockets.
 pub struct Bound {
@@ -55,6 +56,7 @@ pub fn bind_all(
         };
         // A proxy, or a client of HTTP. To others the app may have something to say.
         let first = listen.proxy_protocol
+            || listen.has_tls()
             || spec.is_none_or(|spec| matches!(spec.codec, Codec::WebSocket | Codec::Http));
         for of_core in &mut bound {
             let listener = Listener::bind(address, config.send_buffer_bytes, watch, first)
@@ -63,7 +65,8 @@ pub fn bind_all(
             of_core.listeners.push(listener);
         }
         let namespace = spec.map_or(SITE, |spec| namespaces.name(spec.namespace));
-        let scheme = scheme(spec.map_or(Codec::Http, |spec| spec.codec));
+        let codec = spec.map_or(Codec::Http, |spec| spec.codec);
+        let scheme = scheme(codec, listen.has_tls());
         listening.push(Listening {
             namespace,
             url: format!("{scheme}://{address}"),
@@ -87,17 +90,6 @@ fn address_of(listen: &Listen) -> io::Result<SocketAddr> {
         Listener::check_free(address).map_err(|error| refused(&listen.url, &error))?;
     }
     Ok(address)
-}
-
-/// As clients write it.
-fn scheme(codec: Codec) -> &'static str {
-    match codec {
-        Codec::WebSocket => "ws",
-        Codec::Text => "text",
-        Codec::Frame => "frame",
-        Codec::Sse => "events",
-        Codec::Http => "http",
-    }
 }
 
 /// Without tokens whoever reaches a site can push to anybody, unless it is for clients alone. `listening` are the
@@ -153,7 +145,7 @@ pub fn to_json(listening: &[Listening], layout: &Layout, tokens: bool) -> String
 }
 
 /// The listeners by number, and when the server started, for its metrics.
-pub fn facts(listening: &[Listening]) -> Arc<Facts> {
+pub fn facts(listening: &[Listening], tls: Option<Arc<TlsListeners>>) -> Arc<Facts> {
     let listeners = listening.iter().map(|one| (one.namespace, one.url.clone()));
-    Arc::new(Facts::new(listeners.collect()))
+    Arc::new(Facts::new(listeners.collect(), tls))
 }

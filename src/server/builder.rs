@@ -13,7 +13,9 @@ use super::reload::Reload;
 use crate::app::hosted::Hosting;
 use crate::app::{App, Login, Peers, WhenFlawed, WhenFull};
 use crate::auth::backend_tokens::BackendTokens;
-use crate::config::{Auth, Config, ListenerLimits, OUTBOX_MESSAGE_COST, UNIT_HEAD_BYTES, Webhooks};
+use crate::config::{
+    Auth, Config, ListenerLimits, OUTBOX_MESSAGE_COST, TlsFiles, UNIT_HEAD_BYTES, Webhooks,
+};
 use crate::ident::{NamespaceId, Reach};
 use crate::net::admission::{CLIENTS_TOGETHER, EntryRules, HTTP_TOGETHER, Pool};
 use crate::net::http::Site;
@@ -51,6 +53,8 @@ pub struct Server {
     /// What SIGHUP does.
     pub(super) on_reload: Option<OnReload>,
     pub(super) webhooks: Webhooks,
+    /// What listeners show that speak TLS.
+    pub(super) tls: TlsFiles,
     /// The first mistake in what was asked for.
     mistake: Option<io::Error>,
 }
@@ -66,6 +70,7 @@ impl Server {
             backend_tokens: BackendTokens::default(),
             on_reload: None,
             webhooks: Webhooks::default(),
+            tls: TlsFiles::default(),
             mistake: None,
         }
     }
@@ -101,6 +106,13 @@ impl Server {
     /// Has a back end told by HTTP of connections that bind a uid or end, and of kicks. Without a URL it is not.
     pub fn webhooks(mut self, webhooks: Webhooks) -> Server {
         self.webhooks = webhooks;
+        self
+    }
+
+    /// Has listeners with TLS (`wss://`, `https://`, `tls+text://`, `tls+frame://`) show these certificates, unless they have
+    /// their own ([`Listen::tls`]). The files are looked at once a minute, and what has changed is read for new connections.
+    pub fn tls(mut self, files: TlsFiles) -> Server {
+        self.tls = files;
         self
     }
 
@@ -147,7 +159,10 @@ impl Server {
         listen: Listen,
     ) -> Result<(), String> {
         let Some(codec) = listen.codec()? else {
-            return Err("an app's listener is websocket://, text:// or frame://".into());
+            return Err(
+                "an app's listener is websocket://, text:// or frame://, or one of these with TLS"
+                    .into(),
+            );
         };
         let spec = self.spec::<A>(app, namespace, codec, &listen)?;
         if codec == Codec::Sse {
@@ -229,7 +244,7 @@ impl Server {
         match listen.codec()? {
             None if listen.path().is_some() => return Err("a site's listener has no path".into()),
             None => {}
-            Some(_) => return Err("a site's listener is http://".into()),
+            Some(_) => return Err("a site's listener is http:// or https://".into()),
         }
         let reach = self.namespaces.reach(site.reach)?;
         let rate = Rate {
@@ -270,14 +285,14 @@ impl Server {
 }
 
 impl Reload {
-    /// Has the running server go on with the limits, times, origins, keys and tokens of this one, which is not
+    /// Has the running server go on with the limits, times, origins, keys, certificates and tokens of this one, which is not
     /// started. It must have the same listeners, with the same apps. Of its configuration the cores, the descriptors,
     /// the send buffers and the way of proving are passed over. After an error all is as it was. Newcomers are held
     /// to lower limits on their number from then on, while those that are there stay; times and sizes hold for all.
     pub fn apply(&self, mut server: Server) -> io::Result<()> {
         server.check()?;
         server.namespaces.check(server.config.namespaces_max)?;
-        let layout = server.listeners.layout()?;
+        let layout = server.listeners.layout(&server.tls)?;
         self.take_over(server.config, layout, &server.backend_tokens)
     }
 }

@@ -8,8 +8,9 @@
 use std::io;
 use std::sync::Arc;
 
-use super::listen::{Listen, Listening};
+use super::listen::{Listen, Listening, scheme};
 use super::namespaces::NamespaceNumbers;
+use crate::config::TlsFiles;
 use crate::ident::{NamespaceId, Reach};
 use crate::net::admission::{CLIENTS_TOGETHER, EntryRules, Pool};
 use crate::net::http::{Roles, ServedSite, Site, SseListener};
@@ -66,6 +67,8 @@ pub struct Layout {
     pub doors: Vec<EntryRules>,
     /// As they were asked for, of all but the clients' of sites.
     pub urls: Vec<String>,
+    /// The certificates of those that are bound and speak TLS, by number.
+    pub tls: Vec<Option<TlsFiles>>,
 }
 
 impl Layout {
@@ -114,10 +117,13 @@ impl Listeners {
     }
 
     /// Puts everything in its order. An error if an app's path is at no site.
-    pub fn layout(&self) -> io::Result<Layout> {
+    pub fn layout(&self, tls: &TlsFiles) -> io::Result<Layout> {
         let apps = self.apps.iter().map(|app| &app.listen);
         let sites = self.sites.iter().map(|site| &site.listen);
         let mounts = self.mounts.iter().map(|mount| &mount.listen);
+        let bound = apps.clone().chain(sites.clone());
+        let files = bound.map(|listen| listen.tls_files(tls));
+        let files = files.collect::<Result<Vec<_>, String>>();
         let urls = apps.chain(sites).chain(mounts);
         let mut layout = Layout {
             sites: Vec::new(),
@@ -125,6 +131,7 @@ impl Listeners {
             rates: self.apps.iter().map(|app| app.rate).collect(),
             doors: self.apps.iter().map(|app| app.door).collect(),
             urls: urls.map(|listen| listen.url.clone()).collect(),
+            tls: files.map_err(|text| io::Error::new(io::ErrorKind::InvalidInput, text))?,
         };
         for asked in &self.sites {
             let number = layout.specs.len() as u16;
@@ -195,6 +202,12 @@ impl Listeners {
             }
         }
         match at {
+            Some((number, _)) if self.sites[number].listen.has_tls() != listen.has_tls() => {
+                Err(wrong(
+                    listen,
+                    "with TLS (wss:// and https://) are both or neither of a path's listener and the site's of its address",
+                ))
+            }
             Some((number, site)) if site.roles.has(Roles::WEBSOCKET) => Ok(number),
             Some(_) => Err(wrong(
                 listen,
@@ -217,7 +230,10 @@ impl Listeners {
             let path = mount.listen.path().unwrap_or_default();
             listening.push(Listening {
                 namespace: namespaces.name(mount.spec.namespace),
-                url: format!("ws://{address}{path}"),
+                url: format!(
+                    "{}://{address}{path}",
+                    scheme(mount.spec.codec, mount.listen.has_tls())
+                ),
                 address,
             });
         }
@@ -282,7 +298,10 @@ mod tests {
             .listen(Listen::events(), || Silent)
             .site("http://127.0.0.1:2", SITE)
             .site("http://127.0.0.1:3", SITE);
-        let layout = server.listeners.layout().expect("it is right");
+        let layout = server
+            .listeners
+            .layout(&TlsFiles::default())
+            .expect("it is right");
         let codecs: Vec<Codec> = layout.specs.iter().map(|spec| spec.codec).collect();
         let (http, socket, events) = (Codec::Http, Codec::WebSocket, Codec::Sse);
         assert_eq!(

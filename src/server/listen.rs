@@ -3,20 +3,24 @@
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use crate::config::ListenerLimits;
+use crate::config::{ListenerLimits, TlsFiles};
 use crate::protocol::Codec;
 
 /// A listener to be: its URL, and its own limits if it has any.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Listen {
-    /// `websocket://`, `text://`, `frame://` or `http://`, then host and port. Port 0 takes a free one. A `websocket://` URL
-    /// with a path is served by the `http://` listener of the same host and port.
+    /// `websocket://`, `text://`, `frame://` or `http://`, or by TLS `wss://`, `tls+text://`, `tls+frame://` or `https://`;
+    /// then host and port. Port 0 takes a free one. A `websocket://` URL with a path is served by the `http://` listener of
+    /// the same host and port, and `wss://` by that of `https://`.
     pub url: String,
     /// Limits in place of the server's.
     pub limits: ListenerLimits,
     /// Whether each connection must begin with a PROXY protocol header (version 2, or 1), which tells the
     /// client's address.
     pub proxy_protocol: bool,
+    /// By TLS: its own certificate in place of the server's ([`Server::tls`](crate::Server::tls)), and what it asks of
+    /// clients.
+    pub tls: TlsFiles,
 }
 
 impl Listen {
@@ -26,6 +30,7 @@ impl Listen {
             url: url.into(),
             limits: ListenerLimits::default(),
             proxy_protocol: false,
+            tls: TlsFiles::default(),
         }
     }
 
@@ -50,20 +55,43 @@ impl Listen {
     /// The codec; `None` for HTTP.
     pub(super) fn codec(&self) -> Result<Option<Codec>, String> {
         match self.parts()?.0 {
-            "websocket" | "ws" => Ok(Some(Codec::WebSocket)),
-            "text" => Ok(Some(Codec::Text)),
-            "frame" => Ok(Some(Codec::Frame)),
+            "websocket" | "ws" | "wss" => Ok(Some(Codec::WebSocket)),
+            "text" | "tls+text" => Ok(Some(Codec::Text)),
+            "frame" | "tls+frame" => Ok(Some(Codec::Frame)),
             "events" => Ok(Some(Codec::Sse)),
-            "http" => Ok(None),
-            "wss" | "https" => Err(format!(
-                "{}: TLS is not served here yet; put a TLS proxy (nginx, HAProxy, Caddy) in front and \
-                 listen on websocket:// or http:// behind it",
-                self.url
-            )),
+            "http" | "https" => Ok(None),
             other => Err(format!(
-                "{}: unknown scheme {other:?}; expected websocket, text, frame or http",
+                "{}: unknown scheme {other:?}; expected websocket, text, frame or http, or wss, tls+text, tls+frame or \
+                 https",
                 self.url
             )),
+        }
+    }
+
+    /// Whether its connections speak TLS.
+    pub(super) fn has_tls(&self) -> bool {
+        let scheme = self.parts().map(|(scheme, _)| scheme);
+        matches!(scheme, Ok("wss" | "https" | "tls+text" | "tls+frame"))
+    }
+
+    /// The certificates that it shows, where it speaks TLS: its own, or the server's.
+    pub(super) fn tls_files(&self, server: &TlsFiles) -> Result<Option<TlsFiles>, String> {
+        match self.has_tls() {
+            false if self.tls != TlsFiles::default() => Err(format!(
+                "{}: it has a certificate, and speaks no TLS; write wss://, https://, tls+text:// or tls+frame://",
+                self.url
+            )),
+            false => Ok(None),
+            true => {
+                let files = self.tls.or(server);
+                match files.is_empty() {
+                    true => Err(format!(
+                        "{}: TLS needs a certificate and its key (tls.certificate_file and tls.key_file)",
+                        self.url
+                    )),
+                    false => Ok(Some(files)),
+                }
+            }
         }
     }
 
@@ -134,13 +162,28 @@ impl<L: Into<Listen>, const N: usize> Listens for [L; N] {
     }
 }
 
+/// A URL's scheme as clients write it.
+pub fn scheme(codec: Codec, has_tls: bool) -> &'static str {
+    match (codec, has_tls) {
+        (Codec::WebSocket, false) => "ws",
+        (Codec::WebSocket, true) => "wss",
+        (Codec::Text, false) => "text",
+        (Codec::Text, true) => "tls+text",
+        (Codec::Frame, false) => "frame",
+        (Codec::Frame, true) => "tls+frame",
+        (Codec::Sse, _) => "events",
+        (Codec::Http, false) => "http",
+        (Codec::Http, true) => "https",
+    }
+}
+
 /// A listener as it was bound.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Listening {
     /// The namespace of its app; `http` for a site.
     pub namespace: &'static str,
-    /// The URL as a client uses it: `ws://`, `text://`, `frame://` or `http://`, and the actual port.
+    /// The URL as a client uses it: `ws://`, `text://`, `frame://` or `http://`, or with TLS, and the actual port.
     pub url: String,
     /// The address it is bound to.
     pub address: SocketAddr,
@@ -159,13 +202,58 @@ mod tests {
         assert_eq!(Listen::new("text://h:1").codec(), Ok(Some(Codec::Text)));
         assert_eq!(Listen::new("frame://h:1").codec(), Ok(Some(Codec::Frame)));
         assert_eq!(Listen::new("http://h:1").codec(), Ok(None));
-        assert!(
-            Listen::new("wss://h:1")
-                .codec()
-                .is_err_and(|text| text.contains("TLS proxy"))
-        );
+        let by_tls = [
+            "wss://h:1",
+            "tls+text://h:1",
+            "tls+frame://h:1",
+            "https://h:1",
+        ];
+        let plain = ["ws://h:1", "text://h:1", "frame://h:1", "http://h:1"];
+        for (by_tls, plain) in by_tls.map(Listen::new).iter().zip(plain.map(Listen::new)) {
+            assert_eq!(by_tls.codec(), plain.codec());
+            assert_eq!((by_tls.has_tls(), plain.has_tls()), (true, false));
+        }
         assert!(Listen::new("udp://h:1").codec().is_err());
         assert!(Listen::new("h:1").codec().is_err());
+    }
+
+    #[test]
+    fn certificates_are_the_listeners_own_or_the_servers() {
+        let (server, own) = (
+            TlsFiles::new("a.pem", "a.key"),
+            TlsFiles::new("b.pem", "b.key"),
+        );
+        let none = TlsFiles::default();
+        let listen = Listen::new("wss://h:1");
+        assert_eq!(listen.tls_files(&server), Ok(Some(server.clone())));
+        assert!(
+            listen
+                .tls_files(&none)
+                .is_err_and(|text| text.contains("tls.certificate_file"))
+        );
+        let tls = own.clone();
+        let listen = Listen { tls, ..listen };
+        assert_eq!(listen.tls_files(&server), Ok(Some(own.clone())));
+        let plain = Listen::new("websocket://h:1");
+        assert_eq!(plain.tls_files(&server), Ok(None));
+        let plain = Listen { tls: own, ..plain };
+        assert!(
+            plain
+                .tls_files(&server)
+                .is_err_and(|text| text.contains("speaks no TLS"))
+        );
+        // What clients are asked for is the listener's own beside the server's certificate.
+        let tls = TlsFiles {
+            client_ca_file: Some("ca.pem".into()),
+            ..TlsFiles::default()
+        };
+        let listen = Listen {
+            tls,
+            ..Listen::new("https://h:1")
+        };
+        let files = listen.tls_files(&server).ok().flatten();
+        let files = files.map(|files| (files.certificate_file, files.client_ca_file));
+        assert_eq!(files, Some((Some("a.pem".into()), Some("ca.pem".into()))));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod binding;
 mod builder;
+mod certificates;
 mod client_drain;
 mod cores;
 mod cpus;

@@ -31,7 +31,7 @@ impl Server {
         self.check()?;
         self.namespaces.check(self.config.namespaces_max)?;
         let keyring = Keyring::open(&self.config)?;
-        let Layout { specs, urls, .. } = self.listeners.layout()?;
+        let Layout { specs, urls, .. } = self.listeners.layout(&self.tls)?;
         Ok(Parts {
             specs,
             urls,

@@ -20,6 +20,7 @@ use crate::net::admission::{Admission, ConnectionCounters};
 use crate::net::http::{Facts, Readiness};
 use crate::net::rates::Rates;
 use crate::shard::ListenerSpec;
+use crate::tls::{TlsAcceptor, TlsListeners};
 
 /// Makes an app's value on each core, given its number and its reach.
 pub type MakeApp = Arc<dyn Fn(u8, Reach) -> Box<dyn Hosted> + Send + Sync>;
@@ -48,6 +49,8 @@ pub struct Plan {
     pub facts: Arc<Facts>,
     pub progress: Arc<[DrainProgress]>,
     pub readiness: Arc<Readiness>,
+    /// Of the listeners that speak it, if there are any.
+    pub tls: Option<Arc<TlsListeners>>,
 }
 
 impl Plan {
@@ -74,6 +77,11 @@ impl Plan {
     /// How fast a core's connections may send, where some listener has a limit to that.
     pub fn rates(&self) -> Option<Rates> {
         Rates::new(&self.layout.rates, self.config.rate_burst, self.started)
+    }
+
+    /// One core's view of the listeners' TLS, if one speaks it.
+    pub fn tls(&self) -> Option<TlsAcceptor> {
+        self.tls.clone().map(TlsAcceptor::new)
     }
 
     /// One core's way to tell of events, if anybody wants to know.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use tracing::info;
 
+use super::certificates;
 use super::layout::Layout;
 use crate::app::envelope::Body;
 use crate::auth::Keyring;
@@ -22,6 +23,7 @@ use crate::ident::CoreId;
 use crate::net::admission::EntryRules;
 use crate::net::rates::Rate;
 use crate::shard::ListenerSpec;
+use crate::tls::TlsListeners;
 
 /// Time for the cores to have taken it over.
 const TAKING_TIME_MAX: Duration = Duration::from_secs(1);
@@ -72,6 +74,8 @@ pub struct Reload {
     /// What it was started with.
     pub(super) layout: Arc<Layout>,
     pub(super) epoch: Instant,
+    /// Of the listeners that speak it.
+    pub(super) tls: Option<Arc<TlsListeners>>,
 }
 
 impl Reload {
@@ -90,9 +94,14 @@ impl Reload {
                 "whether tokens are asked for stays as it was at the start",
             ));
         }
+        let tls = self.tls.as_ref();
+        let fresh_tls = tls.map(|tls| tls.read(layout.tls)).transpose()?;
         if let Some(keyring) = &self.keyring {
             let keys = keyring.renew(&config)?;
             info!(keys, "the keys of clients' proofs have been read anew");
+        }
+        if let Some((tls, fresh)) = tls.zip(fresh_tls) {
+            certificates::take_over(tls, fresh);
         }
         if self.backend_tokens.renew(backend_tokens) {
             info!("the tokens of back ends have changed");

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::certificates::CertificateWatch;
 use super::cores::CoreThreads;
 use super::drain::Draining;
 use super::listen::Listening;
@@ -25,6 +26,8 @@ pub struct Running {
     pub(super) bus: Remote<Body>,
     pub(super) reload: Reload,
     pub(super) webhook_delivery: WebhookDelivery,
+    /// Looks at the certificates' files, if there are any.
+    pub(super) certificate_watch: Option<CertificateWatch>,
 }
 
 impl Running {
@@ -35,8 +38,9 @@ impl Running {
         bus: Remote<Body>,
         current: Arc<Current>,
         webhook_delivery: WebhookDelivery,
-    ) -> Running {
-        Running {
+    ) -> io::Result<Running> {
+        let certificate_watch = plan.tls.clone().map(CertificateWatch::start).transpose()?;
+        Ok(Running {
             listening,
             cores: CoreThreads::new(),
             draining: Draining::new(
@@ -52,10 +56,12 @@ impl Running {
                 backend_tokens: plan.backend_tokens.clone(),
                 layout: Arc::clone(&plan.layout),
                 epoch: plan.started,
+                tls: plan.tls.clone(),
             },
             bus,
             webhook_delivery,
-        }
+            certificate_watch,
+        })
     }
 
     /// What it listens on, in the order asked for: apps' listeners, then sites, then apps' listeners at paths of these.
@@ -66,6 +72,13 @@ impl Running {
     /// The keys that clients' proofs are checked with, which can be read anew; `None` where clients prove nothing.
     pub fn keyring(&self) -> Option<Arc<Keyring>> {
         self.reload.keyring.clone()
+    }
+
+    /// By what a client knows the certificate that the server has made for itself ([`TlsFiles::self_signed`]): its SHA-256.
+    ///
+    /// [`TlsFiles::self_signed`]: crate::config::TlsFiles::self_signed
+    pub fn certificate_fingerprint(&self) -> Option<String> {
+        self.reload.tls.as_ref()?.fingerprint()
     }
 
     /// By which it takes over a configuration that has changed.

@@ -141,6 +141,9 @@ impl Tasks {
             bound.handover,
         );
         transport.show(Arc::clone(&plan.readiness));
+        if let Some(acceptor) = plan.tls() {
+            transport.speak_tls(acceptor);
+        }
         let wire = AsyncFd::new(transport.descriptor())?;
         let bell = AsyncFd::new(bus.descriptor())?;
         let core_number = bus.core();

@@ -106,6 +106,7 @@ fn wait(
         draining,
         bus,
         webhook_delivery,
+        certificate_watch: _certificate_watch,
         ..
     } = running;
     // A core that ends by itself is our mistake: the others must not go on as if nothing were.

@@ -35,6 +35,7 @@ use crate::log_limiter::SharedLogLimiter;
 use crate::net::admission::{ConnectionCounters, DescriptorRoom};
 use crate::net::http::Readiness;
 use crate::net::webhooks::WebhookTarget;
+use crate::tls::TlsListeners;
 
 impl Server {
     /// Binds the listeners and starts the cores. Every listener is bound when this returns.
@@ -46,7 +47,11 @@ impl Server {
         let descriptors = Descriptors::find(&self, cores)?;
         self.namespaces.check(self.config.namespaces_max)?;
         let keyring = Keyring::open(&self.config)?;
-        let layout = Arc::new(self.listeners.layout()?);
+        let layout = Arc::new(self.listeners.layout(&self.tls)?);
+        let (tls, warnings) = TlsListeners::open(layout.tls.clone())?;
+        for warning in warnings {
+            warn!("TLS: {warning}");
+        }
         let target = WebhookTarget::open(&self.webhooks)?;
         let driver = Arc::new(Drivers::choose(self.config.driver)?);
         let (bound, listening) = self.bind(cores)?;
@@ -78,12 +83,13 @@ impl Server {
             backend_tokens: self.backend_tokens,
             keyring,
             reporting,
-            facts: binding::facts(&listening),
+            facts: binding::facts(&listening, tls.clone()),
             progress: (0..cores).map(|_| DrainProgress::default()).collect(),
             readiness: Arc::new(Readiness::default()),
+            tls,
         });
         watch_panics();
-        let mut running = Running::new(&plan, listening, remote, current, webhook_delivery);
+        let mut running = Running::new(&plan, listening, remote, current, webhook_delivery)?;
         let seats = endpoints.into_iter().zip(sources);
         let pinned = match start_cores(&mut running.cores, &plan, &cpus, seats) {
             Ok(pinned) => pinned,

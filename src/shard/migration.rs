@@ -145,6 +145,8 @@ pub enum DepartError {
     Leaving,
     /// Its app cannot write its session down, so that it stays in this process.
     Unwritten,
+    /// Its TLS handshake is under way.
+    Handshake,
 }
 
 impl std::fmt::Display for DepartError {
@@ -154,6 +156,7 @@ impl std::fmt::Display for DepartError {
             DepartError::Answering => "its request is not answered yet",
             DepartError::Leaving => "it moves to its home core already",
             DepartError::Unwritten => "its app cannot write its session down",
+            DepartError::Handshake => "its TLS handshake is under way",
         })
     }
 }

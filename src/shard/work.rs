@@ -9,6 +9,8 @@ const CALL: u64 = 4;
 const BYTES_COPIED: u64 = 512;
 /// Bytes that are compressed for one unit.
 const BYTES_COMPRESSED: u64 = 16;
+/// Bytes around what a TLS record holds: header, type and tag.
+const RECORD_BYTES_AROUND: u64 = 22;
 /// Bytes that come out of inflating for one unit.
 const BYTES_INFLATED: u64 = 64;
 
@@ -41,6 +43,11 @@ impl Work {
 
     pub fn compressed(&mut self, bytes: usize) {
         self.0 += bytes as u64 / BYTES_COMPRESSED;
+    }
+
+    /// So many bytes were opened of TLS records, which have so many around them: three units a record, however short it is.
+    pub fn opened(&mut self, bytes: usize, around: usize) {
+        self.0 += (2 * bytes) as u64 / BYTES_COPIED + around as u64 / RECORD_BYTES_AROUND * 3;
     }
 
     pub fn inflated(&mut self, bytes: usize) {

@@ -2,6 +2,7 @@
 //! name the file and what to do; they never quote a key.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use super::resolver::Served;
+use super::self_signed;
 use super::x509::{self, CertificateFacts};
 
 /// Longest file that is read.
@@ -38,6 +40,29 @@ pub struct Sources {
     pub folder: Option<PathBuf>,
     /// Clients have to show a certificate that leads to one of those in this file.
     pub client_ca_file: Option<PathBuf>,
+    /// One more, made now.
+    pub self_signed: bool,
+}
+
+/// What a file was when it was read: its path, and by what it is known that it has changed.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Stamp {
+    path: PathBuf,
+    inode: u64,
+    bytes: u64,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Result<Stamp, String> {
+        let found = fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Stamp {
+            path: path.to_owned(),
+            inode: found.ino(),
+            bytes: found.len(),
+            changed: (found.ctime(), found.ctime_nsec()),
+        })
+    }
 }
 
 /// Whether certificates that are not valid now are an error (at a start) or a warning (while a server runs).
@@ -59,6 +84,24 @@ pub(super) struct Certificates {
 }
 
 impl Sources {
+    /// All files as they are now.
+    pub(super) fn stamps(&self) -> Result<Vec<Stamp>, String> {
+        let pairs = self.all_pairs()?;
+        let files = pairs
+            .iter()
+            .flat_map(|pair| [&pair.certificate_file, &pair.key_file]);
+        let files = files.chain(&self.client_ca_file);
+        files.map(|file| Stamp::of(file)).collect()
+    }
+
+    fn all_pairs(&self) -> Result<Vec<Pair>, String> {
+        let mut pairs = self.pairs.clone();
+        if let Some(folder) = &self.folder {
+            pairs.extend(pairs_in(folder)?);
+        }
+        Ok(pairs)
+    }
+
     /// Reads all. `now` is in seconds since 1970.
     pub(super) fn read(
         &self,
@@ -66,11 +109,8 @@ impl Sources {
         now: i64,
         expired: Expired,
     ) -> Result<Certificates, String> {
-        let mut pairs = self.pairs.clone();
-        if let Some(folder) = &self.folder {
-            pairs.extend(pairs_in(folder)?);
-        }
-        if pairs.is_empty() {
+        let pairs = self.all_pairs()?;
+        if pairs.is_empty() && !self.self_signed {
             return Err(match &self.folder {
                 Some(folder) => format!(
                     "{}: there is no certificate in it; expected NAME.pem with NAME.key, or folders with fullchain.pem \
@@ -92,7 +132,18 @@ impl Sources {
             warnings: Vec::new(),
         };
         for pair in &pairs {
-            credentials.add(pair, provider, now, expired)?;
+            let chain = certificates(&pair.certificate_file)?;
+            let key = private_key(&pair.key_file)?;
+            credentials.add(pair, (chain, key), provider, now, expired)?;
+        }
+        if self.self_signed {
+            let (certificate, key) = self_signed::make(now)?;
+            let made = Pair {
+                certificate_file: "self_signed".into(),
+                key_file: "self_signed".into(),
+            };
+            let chain = vec![certificate];
+            credentials.add(&made, (chain, key), provider, now, expired)?;
         }
         if let Some(file) = &self.client_ca_file {
             credentials.client_roots = Some(Arc::new(roots(file)?));
@@ -105,13 +156,12 @@ impl Certificates {
     fn add(
         &mut self,
         pair: &Pair,
+        (chain, key): (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>),
         provider: &CryptoProvider,
         now: i64,
         expired: Expired,
     ) -> Result<(), String> {
         let file = pair.certificate_file.display();
-        let chain = certificates(&pair.certificate_file)?;
-        let key = private_key(&pair.key_file)?;
         let key = provider.key_provider.load_private_key(key).map_err(|_| {
             format!(
                 "{}: it is a private key of a kind that TLS does not use here; expected RSA of 2048 to 8192 bits, P-256, \

@@ -1,8 +1,10 @@
 //! How the TLS of a connection ends: what the peer has said or done, and the alert that answers it (RFC 8446, 6; RFC
 //! 5246, 7.2).
 
+use serde::{Deserialize, Serialize};
+
 /// Why nothing more can be read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum End {
     /// The peer has said that it sends no more (close_notify). What we have for it may still be sent.
     Closed,
@@ -13,7 +15,7 @@ pub enum End {
 }
 
 /// What a peer did that TLS forbids.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Failure {
     /// A record is not by who has the key, or was changed, repeated or left out on its way.
     BadRecordMac,
@@ -27,7 +29,7 @@ pub enum Failure {
     IllegalParameter,
     /// A second handshake on a connection of TLS 1.2.
     Renegotiation,
-    /// [`FRUITLESS_MAX`](super::records::FRUITLESS_MAX) records in succession brought nothing.
+    /// `FRUITLESS_MAX` records in succession brought nothing.
     Fruitless,
 }
 

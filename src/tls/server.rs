@@ -4,9 +4,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use ::aws_lc_rs::digest;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 
 use super::credentials::{Expired, Sources};
@@ -25,6 +27,10 @@ pub struct TlsServer {
     asks_clients: bool,
     expires: i64,
     certificates: usize,
+    /// Of the certificates, in their order.
+    names: Vec<String>,
+    /// Of one that was made here.
+    fingerprint: Option<String>,
 }
 
 impl fmt::Debug for TlsServer {
@@ -64,6 +70,10 @@ impl TlsServer {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let credentials = sources.read(&provider, now, expired)?;
         let certificates = credentials.served.len();
+        let names = credentials.served.iter().flat_map(|one| &one.names);
+        let names = names.map(|name| name.to_string()).collect();
+        let fingerprint = credentials.served.last().filter(|_| sources.self_signed);
+        let fingerprint = fingerprint.map(|served| fingerprint_of(&served.key));
         let asks_clients = credentials.client_roots.is_some();
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&TLS13, &TLS12])
@@ -95,6 +105,8 @@ impl TlsServer {
             asks_clients,
             expires: credentials.expires,
             certificates,
+            names,
+            fingerprint,
         };
         Ok((server, credentials.warnings))
     }
@@ -114,8 +126,26 @@ impl TlsServer {
         self.expires
     }
 
+    /// The names that the certificates are for.
+    pub fn names(&self) -> Vec<String> {
+        self.names.clone()
+    }
+
+    /// The SHA-256 of the certificate that was made here, if one was.
+    pub fn fingerprint(&self) -> Option<&str> {
+        self.fingerprint.as_deref()
+    }
+
     /// How many certificates there are.
     pub fn certificates(&self) -> usize {
         self.certificates
     }
+}
+
+/// As `openssl x509 -fingerprint -sha256` writes it.
+fn fingerprint_of(key: &CertifiedKey) -> String {
+    let certificate = key.cert.first().map_or(&[][..], |certificate| certificate);
+    let digest = digest::digest(&digest::SHA256, certificate);
+    let pairs = digest.as_ref().iter().map(|byte| format!("{byte:02X}"));
+    pairs.collect::<Vec<_>>().join(":")
 }

@@ -36,7 +36,7 @@ async fn a_byte_order_mark_before_a_body_is_passed_over(cores: usize) {
     assert_eq!(answer.json()["verdicts"]["tom"], "offline");
 }
 
-async fn each_uid_has_its_verdict(cores: usize) {
+pub async fn each_uid_has_its_verdict(cores: usize) {
     let server = Server::start(cores).await;
     let uids = seed::uids(&mut seed::rng(), 6);
     let mut first = server.push("ws", &uids[0]).await;
@@ -126,7 +126,7 @@ async fn everybody_is_reached(cores: usize) {
     room.expect_silence().await;
 }
 
-async fn a_kick_closes_every_connection(cores: usize) {
+pub async fn a_kick_closes_every_connection(cores: usize) {
     let server = Server::start(cores).await;
     let uid = seed::uid(&mut seed::rng());
     let mut one = server.push("ws", &uid).await;

@@ -169,7 +169,7 @@ async fn a_bad_name_is_an_error_and_another_may_follow(cores: usize) {
     client.expect("notice:success").await;
 }
 
-async fn a_second_login_is_an_error(cores: usize) {
+pub async fn a_second_login_is_an_error(cores: usize) {
     let server = Server::start(cores).await;
     let mut client = server.chat("Zoe").await;
     client.expect_start("users:").await;
@@ -260,7 +260,7 @@ async fn messages_between_two_keep_their_order(cores: usize) {
     }
 }
 
-async fn a_message_to_nobody_is_an_error(cores: usize) {
+pub async fn a_message_to_nobody_is_an_error(cores: usize) {
     let server = Server::start(cores).await;
     let mut zoe = server.chat("Zoe").await;
     zoe.expect_start("users:").await;

@@ -190,7 +190,7 @@ async fn hostile_offers_take_no_time(cores: usize) {
     assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
 }
 
-async fn compressed_messages_come_back(cores: usize) {
+pub async fn compressed_messages_come_back(cores: usize) {
     let server = Server::start(cores).await;
     let mut rng = seed::rng();
     let mut raw = open(&server).await;
@@ -276,7 +276,7 @@ async fn fragments_make_one_compressed_message(cores: usize) {
     }
 }
 
-async fn a_bomb_closes_with_1009(cores: usize) {
+pub async fn a_bomb_closes_with_1009(cores: usize) {
     let server = Server::with(cores, &[("COMPRESS", "true")]).await;
     let bystander_uid = seed::uid(&mut seed::rng());
     let mut bystander = server.relay("ws", &bystander_uid).await;
@@ -378,7 +378,7 @@ async fn compressed_text_that_is_not_utf8_closes_with_1007(cores: usize) {
     }
 }
 
-async fn a_connection_that_moves_goes_on_compressing(cores: usize) {
+pub async fn a_connection_that_moves_goes_on_compressing(cores: usize) {
     let server = Server::with(cores, &[("COMPRESS", "true")]).await;
     let mut backend = server.backend().await;
     let mut rng = seed::rng();

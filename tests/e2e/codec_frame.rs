@@ -33,7 +33,7 @@ async fn the_length_counts_itself(cores: usize) {
     client.expect_silence().await;
 }
 
-async fn a_body_of_any_bytes_comes_back_unchanged(cores: usize) {
+pub async fn a_body_of_any_bytes_comes_back_unchanged(cores: usize) {
     let server = Server::start(cores).await;
     let mut client = server.connect("frame", "echo").await;
     let all: Vec<u8> = (0..=255).collect();
@@ -43,7 +43,7 @@ async fn a_body_of_any_bytes_comes_back_unchanged(cores: usize) {
     client.expect("line\nends\r\nstay").await;
 }
 
-async fn cutting_the_bytes_anywhere_changes_nothing(cores: usize) {
+pub async fn cutting_the_bytes_anywhere_changes_nothing(cores: usize) {
     let server = Server::start(cores).await;
     let mut client = server.connect("frame", "echo").await;
     let bytes: Vec<u8> = ["one", "", "grüße 🌍"]

@@ -42,7 +42,7 @@ async fn a_carriage_return_before_the_line_end_is_dropped_and_no_other(cores: us
     }
 }
 
-async fn cutting_the_bytes_anywhere_changes_nothing(cores: usize) {
+pub async fn cutting_the_bytes_anywhere_changes_nothing(cores: usize) {
     let server = Server::start(cores).await;
     let mut client = server.connect("text", "echo").await;
     for byte in "grüße\r\n🌍\nend\n".as_bytes() {
@@ -70,7 +70,7 @@ async fn a_line_of_the_largest_size_passes_and_one_byte_more_closes(cores: usize
     server.wait_closed("message too big", 1).await;
 }
 
-async fn a_line_without_an_end_closes_once_it_is_too_long(cores: usize) {
+pub async fn a_line_without_an_end_closes_once_it_is_too_long(cores: usize) {
     let server = Server::start(cores).await;
     let uid = seed::uid(&mut seed::rng());
     let mut client = server.relay("text", &uid).await;

@@ -63,7 +63,7 @@ async fn clients(server: &Server, count: usize) -> Vec<JoinHandle<(Vec<String>, 
     clients
 }
 
-async fn closes_are_spread_and_readyz_tells_first(cores: usize) {
+pub async fn closes_are_spread_and_readyz_tells_first(cores: usize) {
     let settings = [("DRAIN_RATE", "500"), ("DRAIN_TIMEOUT", "30s")];
     let mut server = Server::with(cores, &settings).await;
     let pages = pages(&server);

@@ -41,7 +41,7 @@ on_cores! {
     zero_turns_both_off,
 }
 
-async fn a_silent_client_is_closed_with_4003(cores: usize) {
+pub async fn a_silent_client_is_closed_with_4003(cores: usize) {
     let server = Server::with(cores, SHORT).await;
     let clients = one_of_each(&server).await;
     let count = clients.len() as u64;

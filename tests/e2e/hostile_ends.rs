@@ -24,7 +24,7 @@ on_cores! {
 /// How a core waits for its sockets: the ends come by other ways there.
 const DRIVERS: [&str; 2] = ["auto", "epoll"];
 
-async fn what_follows_a_close_is_ignored(cores: usize) {
+pub async fn what_follows_a_close_is_ignored(cores: usize) {
     let server = Server::start(cores).await;
     let uids = seed::uids(&mut seed::rng(), 8);
     let mut other = server.relay("ws", &uids[0]).await;
@@ -205,7 +205,7 @@ fn moments() -> Vec<(String, &'static str, &'static str, Vec<u8>)> {
     moments
 }
 
-async fn half_a_close_at_any_moment_leaves_nothing(cores: usize) {
+pub async fn half_a_close_at_any_moment_leaves_nothing(cores: usize) {
     for driver in DRIVERS {
         let server = Server::with(cores, &[("DRIVER", driver)]).await;
         let before = server.holdings().await;
@@ -222,7 +222,7 @@ async fn half_a_close_at_any_moment_leaves_nothing(cores: usize) {
     }
 }
 
-async fn a_reset_at_any_moment_leaves_nothing(cores: usize) {
+pub async fn a_reset_at_any_moment_leaves_nothing(cores: usize) {
     for driver in DRIVERS {
         let server = Server::with(cores, &[("DRIVER", driver)]).await;
         let (before, memory) = (server.holdings().await, server.memory());

@@ -156,7 +156,7 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-async fn each_frame_against_the_rules_gets_its_code(cores: usize) {
+pub async fn each_frame_against_the_rules_gets_its_code(cores: usize) {
     let server = Server::start(cores).await;
     let before = server.holdings().await;
     let cases = cases();
@@ -314,7 +314,7 @@ async fn two_hundred_thousand_empty_fragments_are_one_message(cores: usize) {
 }
 
 /// A core keeps so much, whoever sends it: those that keep the most go.
-async fn half_messages_of_many_are_bounded_together(cores: usize) {
+pub async fn half_messages_of_many_are_bounded_together(cores: usize) {
     let server = Server::with(
         cores,
         &[("INBOX_BYTES_CORE_MAX", "2 MiB"), ("LOGIN_TIMEOUT", "60s")],

@@ -51,7 +51,7 @@ async fn expect_sound(server: &Server, refused: usize) {
     assert_eq!(echo.ask("hello").await, "hello");
 }
 
-async fn each_bad_request_gets_its_status(cores: usize) {
+pub async fn each_bad_request_gets_its_status(cores: usize) {
     let server = Server::start(cores).await;
     let (before, memory) = (server.holdings().await, server.memory());
     let cases = cases();
@@ -223,7 +223,7 @@ async fn hostile_header_values_cost_linear_time(cores: usize) {
     );
 }
 
-async fn frames_behind_the_request_are_served_wherever_it_is_cut(cores: usize) {
+pub async fn frames_behind_the_request_are_served_wherever_it_is_cut(cores: usize) {
     let server = Server::start(cores).await;
     let mut bytes = request("").into_bytes();
     let head = bytes.len();

@@ -94,7 +94,7 @@ async fn byte_by_byte_it_gets_the_same(cores: usize) {
     }
 }
 
-async fn heads_out_of_bounds_are_refused(cores: usize) {
+pub async fn heads_out_of_bounds_are_refused(cores: usize) {
     let server = Server::start(cores).await;
     let address = server.address("http", "page");
     let (before, memory) = (server.holdings().await, server.memory());
@@ -187,7 +187,7 @@ async fn other_protocols_are_told_at_once(cores: usize) {
     assert_eq!(get(address, "/healthz").await.status, 200);
 }
 
-async fn a_pipeline_is_answered_in_order_and_whole(cores: usize) {
+pub async fn a_pipeline_is_answered_in_order_and_whole(cores: usize) {
     let server = Server::start(cores).await;
     let address = server.address("http", "page");
     let (mut client, uid) = victim(&server).await;

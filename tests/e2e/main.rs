@@ -3,13 +3,14 @@
 //! One module for each part of the protocols, one test for each property, and its name says which.
 //! `E2E_BIN` puts another binary in place of the one cargo built, `E2E_SEED` repeats a run's random
 //! choices (each test prints its seed). With `E2E_SIGTERM` set, servers drain at a test's end; else they are
-//! killed.
+//! killed. With `E2E_TLS` set every listener speaks TLS (`by_tls`).
 //!
 //! Nothing but Rust is needed here, and for the webhooks python3 and openssl. The suites that want a browser, PHP or Python are run by
 //! `tests/run`.
 
 mod bad_handshakes;
 mod bad_requests;
+mod by_tls;
 mod client;
 mod flood;
 mod fragile;
@@ -91,6 +92,7 @@ mod start;
 mod tables;
 mod tenants;
 mod timeouts;
+mod tls;
 mod trouble_clock;
 mod trouble_descriptors;
 mod trouble_host;

@@ -120,7 +120,7 @@ async fn a_back_end_is_a_sender_too(cores: usize) {
     }
 }
 
-async fn what_is_sent_while_a_connection_moves_stays_in_order(cores: usize) {
+pub async fn what_is_sent_while_a_connection_moves_stays_in_order(cores: usize) {
     let server = Server::start(cores).await;
     let mut rng = seed::rng();
     let target = seed::uid(&mut rng);
@@ -144,7 +144,7 @@ async fn what_is_sent_while_a_connection_moves_stays_in_order(cores: usize) {
     }
 }
 
-async fn most_sends_cross_cores(cores: usize) {
+pub async fn most_sends_cross_cores(cores: usize) {
     // Guards the other tests: with random uids they must exercise the bus.
     let server = Server::start(cores).await;
     let mut rng = seed::rng();

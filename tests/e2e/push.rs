@@ -70,7 +70,7 @@ async fn a_refused_uid_is_closed_with_4006(cores: usize) {
     server.wait_closed("bad login", 12).await;
 }
 
-async fn several_connections_of_a_uid_each_get_every_push(cores: usize) {
+pub async fn several_connections_of_a_uid_each_get_every_push(cores: usize) {
     let server = Server::start(cores).await;
     let uid = seed::uid(&mut seed::rng());
     let mut clients = Vec::new();

@@ -54,7 +54,7 @@ async fn a_message_reaches_its_uid_and_nobody_else(cores: usize) {
     }
 }
 
-async fn a_message_reaches_every_connection_of_its_uid_once(cores: usize) {
+pub async fn a_message_reaches_every_connection_of_its_uid_once(cores: usize) {
     let server = Server::start(cores).await;
     let uids = seed::uids(&mut seed::rng(), 2);
     let mut sender = server.relay("ws", &uids[0]).await;
@@ -70,7 +70,7 @@ async fn a_message_reaches_every_connection_of_its_uid_once(cores: usize) {
     sender.expect_silence().await;
 }
 
-async fn all_reaches_everybody_once_and_the_sender_too(cores: usize) {
+pub async fn all_reaches_everybody_once_and_the_sender_too(cores: usize) {
     let server = Server::start(cores).await;
     let mut uids = seed::uids(&mut seed::rng(), 11);
     uids.push(uids[0].clone());

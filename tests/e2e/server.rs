@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::time::sleep;
 
+use crate::by_tls;
 use crate::client::Client;
 
 /// What every test's server listens on: each app on each codec that the tests speak it over.
@@ -50,7 +51,14 @@ pub fn command(cores: usize, settings: &[(&str, &str)], listeners: &[&str]) -> C
     }
     command.args(["serve", "--cores", &cores.to_string()]);
     for listener in listeners {
-        command.args(["--listen", listener]);
+        match by_tls::is_on() {
+            true => command.args(["--listen", &by_tls::secure(listener)]),
+            false => command.args(["--listen", listener]),
+        };
+    }
+    if by_tls::is_on() && !listeners.is_empty() {
+        command.env("RINGPOST_TLS_CERTIFICATE_FILE", by_tls::file("p256.pem"));
+        command.env("RINGPOST_TLS_KEY_FILE", by_tls::file("p256.key"));
     }
     for (name, value) in settings {
         command.env(format!("RINGPOST_{name}"), value);
@@ -72,6 +80,16 @@ struct Listener {
     app: String,
     scheme: String,
     address: SocketAddr,
+}
+
+impl Listener {
+    /// Has clients without TLS reach it, if it has.
+    fn come_by_tls(&mut self) {
+        if let Some(scheme) = by_tls::plain_scheme(&self.scheme) {
+            self.scheme = scheme.to_owned();
+            self.address = by_tls::front(self.address);
+        }
+    }
 }
 
 impl Server {
@@ -135,6 +153,9 @@ impl Server {
         loop {
             server.listeners = parse_banner(&text_of(&printed));
             if server.listeners.len() == listeners {
+                if by_tls::is_on() {
+                    server.listeners.iter_mut().for_each(Listener::come_by_tls);
+                }
                 return server;
             }
             if let Some(status) = server.child.try_wait().expect("a child to ask for") {

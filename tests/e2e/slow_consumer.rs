@@ -40,7 +40,7 @@ on_cores! {
     one_that_reads_late_but_in_time_loses_nothing,
 }
 
-async fn one_that_does_not_read_is_closed_and_others_do_not_notice(cores: usize) {
+pub async fn one_that_does_not_read_is_closed_and_others_do_not_notice(cores: usize) {
     let server = Server::with(cores, &[SMALL]).await;
     let mut rng = seed::rng();
     let mut backend = server.backend().await;
@@ -92,7 +92,7 @@ async fn a_message_that_overflows_the_only_connection_gets_fail(cores: usize) {
     assert!(frames.len() <= accepted + 1, "more came than was accepted");
 }
 
-async fn a_broadcast_closes_only_those_that_do_not_read(cores: usize) {
+pub async fn a_broadcast_closes_only_those_that_do_not_read(cores: usize) {
     let server = Server::with(cores, &[SMALL]).await;
     let mut rng = seed::rng();
     let uids = seed::uids(&mut rng, 12);

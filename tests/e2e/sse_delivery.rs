@@ -67,7 +67,7 @@ async fn clients_listen_beside_websockets(cores: usize) {
     }
 }
 
-async fn what_is_pushed_comes_in_order(cores: usize) {
+pub async fn what_is_pushed_comes_in_order(cores: usize) {
     let server = Server::start(cores).await;
     let uid = seed::uid(&mut seed::rng());
     let mut one = server.listen(&uid).await;
@@ -126,7 +126,7 @@ async fn one_that_goes_is_gone(cores: usize) {
     assert_eq!(server.count("uids").await, 0);
 }
 
-async fn one_that_does_not_read_is_closed_and_others_do_not_notice(cores: usize) {
+pub async fn one_that_does_not_read_is_closed_and_others_do_not_notice(cores: usize) {
     let server = Server::with(cores, &[("OUTBOX_BYTES_MAX", "200000")]).await;
     let uids = seed::uids(&mut seed::rng(), 2);
     let address = server.address("http", "page");

@@ -200,7 +200,13 @@ def check_prometheus(server, panels):
 
 
 def main():
-    server = Server(os.path.abspath(sys.argv[1]))
+    certificates = ROOT / "tests" / "certificates"
+    server = Server(
+        os.path.abspath(sys.argv[1]),
+        "--tls-certificate-file", str(certificates / "p256.pem"),
+        "--tls-key-file", str(certificates / "p256.key"),
+        "--listen", "wss://127.0.0.1:0=echo",
+    )
     try:
         names = check_parser(server)
         check_promtool(server)

@@ -1,4 +1,4 @@
-"""Clients of another make: Python's websockets against every websocket app.
+"""Clients of another make: Python's websockets against every websocket app, and over TLS.
 
     python tests/python/test_websockets.py BINARY
 
@@ -11,6 +11,7 @@ import os
 import random
 import re
 import signal
+import ssl
 import string
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from contextlib import asynccontextmanager
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+CERTIFICATES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "certificates")
 PATIENCE = 15
 SILENCE = 0.25
 LISTENERS = [
@@ -36,8 +38,14 @@ class Server:
 
     @classmethod
     @asynccontextmanager
-    async def start(cls, binary, cores, listeners=LISTENERS, **settings):
+    async def start(cls, binary, cores, tls, listeners=LISTENERS, **settings):
         self = cls()
+        self.tls = tls
+        if tls:
+            # The back end's port stays as it is: what it does is asked for here, and not tried.
+            listeners = [one.replace("websocket://", "wss://") for one in listeners]
+            for key, end in (("CERTIFICATE_FILE", "pem"), ("KEY_FILE", "key")):
+                settings[f"TLS_{key}"] = os.path.join(CERTIFICATES, f"p256.{end}")
         self.stopped = False
         self.cores = cores
         self.listeners = listeners
@@ -82,7 +90,10 @@ class Server:
 
     def connect(self, app, **options):
         # The machine's proxy has no business here.
-        return connect(f"ws://{self.addresses[app]}/", proxy=None, **options)
+        if self.tls:
+            options["ssl"] = ssl.create_default_context(cafile=os.path.join(CERTIFICATES, "ca.pem"))
+        scheme = "wss" if self.tls else "ws"
+        return connect(f"{scheme}://{self.addresses[app]}/", proxy=None, **options)
 
     async def relay(self, stack, uid, **options):
         client = await stack.enter(self.connect("relay", **options))
@@ -367,12 +378,12 @@ SETTINGS = {
 async def main(binary):
     passed = failed = 0
     tests = [test for name, test in globals().items() if name.startswith("test_")]
-    for cores in [1, 2, 4]:
+    for cores, tls in [(1, False), (2, False), (4, False), (2, True)]:
         for test in tests:
             stack = Stack()
             settings = SETTINGS.get(test, {}) | (COMPRESSED if cores == 2 else {})
             try:
-                async with Server.start(binary, cores, **settings) as server:
+                async with Server.start(binary, cores, tls, **settings) as server:
                     try:
                         async with asyncio.timeout(60):
                             await test(server, stack)
@@ -381,7 +392,7 @@ async def main(binary):
                 passed += 1
             except Exception:
                 failed += 1
-                print(f"FAILED {test.__name__}, {cores} cores:")
+                print(f"FAILED {test.__name__}, {cores} cores{', TLS' if tls else ''}:")
                 traceback.print_exc(file=sys.stdout)
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0

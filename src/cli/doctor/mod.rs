@@ -2,6 +2,7 @@
 //!
 //! Reads only. The server says at its start what breaks, and leaves the rest to this.
 
+mod certificates;
 mod finding;
 mod machine;
 mod memory;
@@ -65,6 +66,7 @@ const CHECKS: &[fn(&Machine, &DoctorPlan) -> Option<Finding>] = &[
     process::rings,
     process::locked_memory,
     network::dropped,
+    certificates::certificates,
 ];
 
 fn examine(machine: &Machine, plan: &DoctorPlan) -> Vec<Finding> {

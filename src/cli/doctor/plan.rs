@@ -1,9 +1,11 @@
 //! [`DoctorPlan`]: what is to be served, as far as the machine's limits are about it.
 
+use ringpost::check_certificates;
 use ringpost::config::{DescriptorTables, Driver};
 use ringpost::machine::RingTrial;
 
 use super::machine::Machine;
+use crate::cli::certificates;
 use crate::cli::listener::Scheme;
 use crate::cli::settings::Settings;
 
@@ -25,6 +27,8 @@ pub struct DoctorPlan {
     pub driver: Driver,
     pub tables: DescriptorTables,
     pub max_connections: u64,
+    /// Of those that speak TLS, each set of files: for how many days it holds, or what is wrong.
+    pub certificates: Vec<Result<i64, String>>,
     /// What happened when rings were made; `None` if none were.
     pub rings: Option<Vec<RingTrial>>,
 }
@@ -58,6 +62,13 @@ impl DoctorPlan {
             driver: config.driver,
             tables: config.descriptor_tables,
             max_connections: config.max_connections as u64,
+            certificates: certificates::all(settings)
+                .iter()
+                .map(|files| match check_certificates(files) {
+                    Ok(checked) => Ok(checked.days_left),
+                    Err(error) => Err(error.to_string()),
+                })
+                .collect(),
             rings: None,
         }
     }

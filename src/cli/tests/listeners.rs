@@ -12,6 +12,9 @@ fn addresses_of_every_form() {
         ("ws://localhost:1234/", "websocket://127.0.0.1:1234"),
         ("TEXT://[::]:0", "text://[::]:0"),
         ("frame://0.0.0.0:65535", "frame://0.0.0.0:65535"),
+        ("WSS://127.0.0.1:1", "wss://127.0.0.1:1"),
+        ("tls+text://127.0.0.1:1", "tls+text://127.0.0.1:1"),
+        ("tls+frame://127.0.0.1:1", "tls+frame://127.0.0.1:1"),
     ] {
         let listener = ListenerSettings::parse(text, "echo", ListenerLimits::default()).unwrap();
         assert_eq!(listener.to_string(), shown);
@@ -42,12 +45,11 @@ fn what_is_wrong_with_a_listener_is_said() {
         ("http://127.0.0.1:8080=page:websocket", "needs paths"),
         (
             "wss://127.0.0.1:1234=relay",
-            "TLS proxy (nginx, HAProxy, Caddy)",
+            "TLS needs a certificate: set tls.certificate_file",
         ),
-        (
-            "https://127.0.0.1:1234=page",
-            "TLS proxy (nginx, HAProxy, Caddy)",
-        ),
+        ("https://127.0.0.1:1234=page", "TLS needs a certificate"),
+        ("https://127.0.0.1:1234=relay", "https:// serves page only"),
+        ("tls+text://127.0.0.1:1234=page", "not by tls+text://"),
         ("udp://127.0.0.1:1234=relay", "unknown scheme \"udp\""),
         ("127.0.0.1:1234=relay", "SCHEME://HOST:PORT"),
         ("websocket://127.0.0.1:1234", "expected URL=APP"),
@@ -61,7 +63,7 @@ fn what_is_wrong_with_a_listener_is_said() {
         ),
         (
             "websocket://127.0.0.1:1234=page",
-            "page is served by http:// only",
+            "page is served by http:// or https:// only",
         ),
         ("http://127.0.0.1:8080=relay", "http:// serves page only"),
         ("http://0.0.0.0:8080=page", "without a token"),
@@ -192,7 +194,7 @@ fn what_is_wrong_with_paths_is_said() {
         ("paths = { '/ws' = 'pushh' }", "did you mean \"push\"?"),
         (
             "paths = { '/ws' = 'page' }",
-            "page is served by http:// only",
+            "page is served by http:// or https:// only",
         ),
         ("paths = { '/metrics' = 'push' }", "is taken"),
         ("paths = { '/a b' = 'push' }", "nothing else"),

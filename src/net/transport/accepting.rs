@@ -43,8 +43,18 @@ impl Transport {
         } else {
             self.first_input(listener, peer)
         };
-        let opens = matches!(input, Input::Messages(_));
-        let Some(id) = self.begin(host, listener, stream, peer, input, counted) else {
+        let mut progress = Progress::new(input, counted);
+        if !self.admission.is_proxied(listener) {
+            progress.tls = match self.begin_tls(host, listener) {
+                Ok(tls) => tls,
+                Err(reason) => {
+                    self.admission.leave(listener, counted, Some(peer));
+                    return host.shard().count_refused(reason);
+                }
+            };
+        }
+        let opens = !progress.asks_first();
+        let Some(id) = self.begin(host, listener, stream, peer, progress) else {
             return;
         };
         debug!(connection = %ConnName(host.core(), id), %peer, "accepted");
@@ -69,13 +79,12 @@ impl Transport {
         listener: u16,
         stream: TcpStream,
         peer: SocketAddr,
-        input: Input,
-        counted: Counted,
+        progress: Progress,
     ) -> Option<ConnId> {
         let codec = self.listeners[usize::from(listener)].codec;
         let id = host.connect(listener, peer);
-        let asks_first = !matches!(input, Input::Messages(_));
-        let mut link = Link::new(id, stream, codec, Progress::new(input, counted));
+        let asks_first = progress.asks_first();
+        let mut link = Link::new(id, stream, codec, progress);
         if asks_first {
             link.progress.readable = true;
             self.queues.push_fresh(&mut link);
@@ -132,9 +141,13 @@ impl Transport {
         };
         if let Some(answer) = answer
             && self.admission.may_tell()
+            && let Ok(tls) = self.begin_tls(host, listener)
         {
-            let (input, counted) = (Input::Ignored, Counted::Nothing);
-            if let Some(id) = self.begin(host, listener, stream, peer, input, counted) {
+            let progress = Progress {
+                tls,
+                ..Progress::new(Input::Ignored, Counted::Nothing)
+            };
+            if let Some(id) = self.begin(host, listener, stream, peer, progress) {
                 self.refuse(host, id, &answer, reason);
             }
         } else {

@@ -10,7 +10,7 @@ use super::Transport;
 use crate::app::host::{Flow, Host};
 use crate::close::CloseReason;
 use crate::ident::{ConnId, ConnName};
-use crate::net::connection::{Counted, Input};
+use crate::net::connection::{Counted, Input, Link};
 use crate::protocol::Decoded;
 use crate::shard::Phase;
 
@@ -25,9 +25,12 @@ fn bytes_unsent(stream: &TcpStream) -> usize {
     bytes_by(stream, SIOCOUTQNSD)
 }
 
-/// Bytes that the kernel has taken and that the peer has not acknowledged (tcp(7), SIOCOUTQ).
-fn bytes_outstanding(stream: &TcpStream) -> usize {
-    bytes_by(stream, libc::TIOCOUTQ as libc::Ioctl)
+/// Bytes that have left the outbox and that the peer has not acknowledged: the kernel's (tcp(7), SIOCOUTQ), and what it has
+/// not taken of a record. Sealed ones, so that it may be more than it was in the outbox.
+fn bytes_outstanding(link: &Link) -> usize {
+    let of_kernel = bytes_by(&link.stream, libc::TIOCOUTQ as libc::Ioctl);
+    let tls = link.progress.tls.as_ref();
+    of_kernel.saturating_add(tls.map_or(0, |tls| tls.unsent_bytes()))
 }
 
 /// As many as there can be if that is not known.
@@ -81,12 +84,18 @@ impl Transport {
             return;
         };
         if link.progress.at_end || broken {
+            if !broken {
+                self.say_last(id);
+            }
             self.end(host, id);
             return;
         }
         // Those who are told that there is no place are bounded, and others end at once.
         if link.progress.counted == Counted::Provisional && !self.give_up_permit(host, id) {
             return self.end(host, id);
+        }
+        if self.links.get(id).is_some_and(|link| !link.awaits_close()) {
+            self.say_last(id);
         }
         let Some(link) = self.links.get_mut(id) else {
             return;
@@ -129,7 +138,7 @@ impl Transport {
                 rates.forget(id);
             }
             debug!(connection = %ConnName(host.core(), id), reason = %host.shard().connections.reason(id).map_or("none", CloseReason::text), "ended");
-            host.acknowledged(id, || bytes_outstanding(&link.stream));
+            host.acknowledged(id, || bytes_outstanding(&link));
             let watched = link.watch.is_on();
             // This closes the socket's descriptor; the socket itself goes when the wire has let go of it.
             drop(link);
@@ -156,14 +165,14 @@ impl Transport {
         }
         for id in host.shard().in_flight.take_long() {
             if let Some(link) = self.links.get(id) {
-                let outstanding = bytes_outstanding(&link.stream);
+                let outstanding = bytes_outstanding(link);
                 host.shard().acknowledge(id, outstanding);
             }
         }
         for (id, in_flight) in host.shard().in_flight.take_all_left() {
             let link = self.links.get(id);
             // One that has moved on took its socket along.
-            let outstanding = link.map_or(usize::MAX, |link| bytes_outstanding(&link.stream));
+            let outstanding = link.map_or(usize::MAX, bytes_outstanding);
             host.put_back(*in_flight, outstanding);
         }
     }

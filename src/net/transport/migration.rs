@@ -49,6 +49,7 @@ impl Transport {
         }
         // The limit may have changed while it was on its way.
         self.renew_message_bytes_max(host, id);
+        self.send_rest(host, id);
         self.read(host, id);
     }
 
@@ -64,6 +65,13 @@ impl Transport {
         destination: Destination,
     ) -> Result<(Migration, TcpStream), DepartError> {
         host.shard().may_depart(id)?;
+        let tls = self
+            .links
+            .get(id)
+            .and_then(|link| link.progress.tls.as_ref());
+        if tls.is_some_and(|tls| tls.is_shaking_hands()) {
+            return Err(DepartError::Handshake);
+        }
         // Of a message that has gone out, which is not kept any longer.
         self.spend_fragments(host, id);
         if self.links.get_mut(id).is_none() {

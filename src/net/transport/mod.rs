@@ -24,11 +24,14 @@ mod read_queues;
 mod reading;
 mod renewing;
 mod requests;
+mod sealing;
 mod stop_stage;
 mod stopping;
 mod subscribing;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod tls_part;
 mod watching;
 mod writes;
 mod writing;
@@ -54,6 +57,7 @@ use read_memory::ReadMemory;
 use read_queues::ReadQueues;
 pub use renewing::Touch;
 use stop_stage::StopStage;
+use tls_part::TlsPart;
 use writes::Writes;
 
 /// See the module.
@@ -80,6 +84,8 @@ pub struct Transport {
     readiness: Arc<Readiness>,
     /// How fast connections may send, where some listener has a limit to that.
     rates: Option<Rates>,
+    /// What connections that speak TLS share.
+    tls: TlsPart,
     stage: StopStage,
 }
 
@@ -109,6 +115,7 @@ impl Transport {
             admission,
             readiness: Arc::default(),
             rates,
+            tls: TlsPart::default(),
             stage: StopStage::default(),
         }
     }

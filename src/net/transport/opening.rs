@@ -75,11 +75,19 @@ impl Transport {
             return false;
         };
         let input = self.first_input(listener, peer);
-        let opens = matches!(input, Input::Messages(_));
-        if let Some(link) = self.links.get_mut(id) {
-            link.progress.input = input;
-        }
-        if opens {
+        let tls = match self.begin_tls(host, listener) {
+            Ok(tls) => tls,
+            Err(reason) => {
+                host.close(id, reason);
+                return false;
+            }
+        };
+        let Some(link) = self.links.get_mut(id) else {
+            return false;
+        };
+        link.progress.input = input;
+        link.progress.tls = tls;
+        if !link.progress.asks_first() {
             host.open(id);
         }
         true
@@ -119,7 +127,12 @@ impl Transport {
                 // It is no connection of the pool any more.
                 self.admission.leave(listener, link.progress.counted, None);
                 link.progress.counted = Counted::Nothing;
-                let answer = match link.codec {
+                let codec = link.codec;
+                let has_tls = link.progress.tls.is_some();
+                let is_open = has_tls || !self.speaks_tls(listener);
+                let answer = match codec {
+                    // Its TLS has not begun, and it would not understand it.
+                    _ if !is_open => Vec::new(),
                     Codec::WebSocket => ADDRESS_FULL.response(),
                     Codec::Http => ADDRESS_FULL.refusal(),
                     _ => Vec::new(),

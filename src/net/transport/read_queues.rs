@@ -19,6 +19,8 @@ pub struct ReadQueues {
     fresh: VecDeque<ConnId>,
     /// Connections with more to read than their helping, in a later turn.
     again: VecDeque<ConnId>,
+    /// Connections whose TLS handshake is to go on.
+    hellos: VecDeque<ConnId>,
     /// Since when the wire has had more events than were read.
     behind_since: Option<Instant>,
 }
@@ -36,6 +38,26 @@ impl ReadQueues {
             link.queued = true;
             self.again.push_back(link.id);
         }
+    }
+
+    /// Has one go on with its TLS handshake when it is its turn.
+    pub fn push_hello(&mut self, link: &mut Link) {
+        if !link.queued {
+            link.queued = true;
+            self.hellos.push_back(link.id);
+        }
+    }
+
+    pub fn has_hellos(&self) -> bool {
+        !self.hellos.is_empty()
+    }
+
+    pub fn next_hello(&mut self) -> Option<ConnId> {
+        let next = self.hellos.pop_front();
+        if next.is_none() {
+            self.hellos.shrink_to(READY_PER_TURN);
+        }
+        next
     }
 
     pub fn has_fresh(&self) -> bool {
@@ -56,7 +78,7 @@ impl ReadQueues {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.fresh.is_empty() && self.again.is_empty()
+        self.fresh.is_empty() && self.again.is_empty() && self.hellos.is_empty()
     }
 
     /// The wire has been asked: it had as many events as it gives at once, or not.

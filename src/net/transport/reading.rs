@@ -1,10 +1,11 @@
 //! From bytes to the host: reading one connection, its messages.
 
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 
 use tracing::error;
 
 use super::Transport;
+use super::tls::reads_sealed;
 use crate::app::host::{Flow, Host};
 use crate::app::round::UNITS_PER_HELPING;
 use crate::close::CloseReason;
@@ -50,7 +51,7 @@ impl Transport {
             rates.catch_up(id);
         }
         self.depart_all(host);
-        if matches!(host.flow(id), Flow::End) && host.shard().connections.outbox_is_empty(id) {
+        if matches!(host.flow(id), Flow::End) && self.has_sent_all(host, id) {
             self.finish(host, id);
         }
     }
@@ -124,6 +125,9 @@ impl Transport {
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
+        if link.progress.tls.is_some() && reads_sealed(host, link) {
+            return self.read_sealed(host, id, buffer);
+        }
         if !link.progress.readable || link.progress.at_end {
             return;
         }
@@ -152,20 +156,19 @@ impl Transport {
                 if taken < length
                     && let Some(link) = self.links.get_mut(id)
                 {
-                    link.progress.unread = input[taken..].to_vec();
+                    match link.progress.tls {
+                        None => link.progress.unread = input[taken..].to_vec(),
+                        Some(_) => self.hold_hello(id, &input[taken..]),
+                    }
                 }
             }
-            Err(error) => match error.kind() {
-                ErrorKind::WouldBlock if !link.progress.broken => link.progress.readable = false,
-                ErrorKind::Interrupted => self.read_later(id),
-                _ => self.break_off(host, id),
-            },
+            Err(error) => self.read_failed(host, id, error.kind()),
         }
     }
 
     /// Makes messages of bytes, as many as are a helping. Returns how many bytes it has taken; the others are to be
     /// kept, because the connection is paused, leaves, or has had its helping.
-    fn feed(&mut self, host: &mut Host, id: ConnId, input: &mut [u8]) -> usize {
+    pub(super) fn feed(&mut self, host: &mut Host, id: ConnId, input: &mut [u8]) -> usize {
         let all = input.len();
         let mut at = 0;
         match self.links.get_mut(id) {
@@ -254,7 +257,19 @@ impl Transport {
         at: &mut usize,
     ) -> Option<usize> {
         let all = input.len();
-        if !self.take_proxy_header(host, id, input, at) || !self.shake_hands(host, id, input, at) {
+        if !self.take_proxy_header(host, id, input, at) {
+            return Some(all);
+        }
+        if *at > 0
+            && self
+                .links
+                .get(id)
+                .is_some_and(|link| link.progress.tls.is_some())
+        {
+            // What follows the header is its.
+            return Some(*at);
+        }
+        if !self.shake_hands(host, id, input, at) {
             return Some(all);
         }
         if let Some(Input::Requests(_)) = self.links.get(id).map(|link| &link.progress.input) {

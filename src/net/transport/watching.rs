@@ -23,6 +23,7 @@ impl Transport {
             rates.stood_still(time, host.now());
         }
         self.read_fresh(host);
+        self.read_handshakes(host);
         self.read_again(host, WorkSource::Again);
     }
 
@@ -67,7 +68,7 @@ impl Transport {
         }
     }
 
-    fn read_queued(&mut self, host: &mut Host, id: ConnId) {
+    pub(super) fn read_queued(&mut self, host: &mut Host, id: ConnId) {
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
@@ -105,6 +106,9 @@ impl Transport {
         }
         if ready.writable {
             host.shard().set_blocked(id, false);
+            if self.tls.is_on {
+                self.send_rest(host, id);
+            }
         }
         if !reads {
             self.watch_rest(host, id);

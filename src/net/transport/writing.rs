@@ -56,9 +56,24 @@ impl Transport {
 
     /// Writes to the connections listed, which empties the list.
     fn write(&mut self, shard: &Shard) {
+        if self.tls.is_on {
+            self.seal(shard);
+        }
         let mut batch = Batch::new(std::mem::take(&mut self.writes.memory));
+        let mut sealed = self.writes.sealed_writes.iter().peekable();
         for id in self.writes.connections.drain(..) {
             if let Some(link) = self.links.get(id) {
+                // Nothing of these leaves as it is.
+                if link.progress.tls.is_some() {
+                    if let Some(one) = sealed.next_if(|one| one.id == id) {
+                        let bytes = &self.writes.sealed[one.from..one.to];
+                        batch.push(id, &link.stream, std::iter::once(bytes));
+                        if one.is_last {
+                            batch.ends_stream();
+                        }
+                    }
+                    continue;
+                }
                 batch.push(id, &link.stream, shard.connections.pieces(id));
                 // Then `finish` follows.
                 if shard.connections.phase(id) == Phase::Closing
@@ -71,6 +86,15 @@ impl Transport {
         }
         self.wire.write(&mut batch);
         self.writes.memory = batch.finish(&mut self.writes.results);
+        if self.tls.is_on {
+            self.keep_unsent();
+        }
+    }
+
+    /// Whether nothing waits to be written to one.
+    pub(super) fn has_sent_all(&self, host: &mut Host, id: ConnId) -> bool {
+        let is_empty = host.shard().connections.outbox_is_empty(id);
+        is_empty && !(self.tls.is_on && self.has_unsent(id))
     }
 
     /// One connection's write has come to this.
@@ -80,7 +104,7 @@ impl Transport {
                 if !host.shard().connections.outbox_is_empty(id) {
                     host.shard().written(id, bytes);
                 }
-                if !host.shard().connections.outbox_is_empty(id) {
+                if !self.has_sent_all(host, id) {
                     self.writes.connections.push(id);
                 } else if host.flow(id) == Flow::End {
                     self.finish(host, id);

@@ -5,6 +5,7 @@
 #[allow(dead_code)]
 #[path = "../../../src/cli"]
 mod cli {
+    pub mod certificates;
     pub mod choice;
     pub mod file;
     pub mod history_rules;

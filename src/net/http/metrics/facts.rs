@@ -1,6 +1,9 @@
 //! [`Facts`]: what the metrics say that no core counts.
 
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
+
+use crate::tls::TlsListeners;
 
 /// What stands for an HTTP listener's app.
 pub const SITE: &str = "http";
@@ -12,6 +15,8 @@ pub struct Facts {
     pub(super) started: Instant,
     /// The time of day then.
     pub(super) started_at: SystemTime,
+    /// Of the listeners that speak it.
+    pub(super) tls: Option<Arc<TlsListeners>>,
 }
 
 impl Facts {
@@ -22,11 +27,12 @@ impl Facts {
     }
 
     /// Those of a server that starts now.
-    pub fn new(listeners: Vec<(&'static str, String)>) -> Facts {
+    pub fn new(listeners: Vec<(&'static str, String)>, tls: Option<Arc<TlsListeners>>) -> Facts {
         Facts {
             listeners,
             started: Instant::now(),
             started_at: SystemTime::now(),
+            tls,
         }
     }
 }

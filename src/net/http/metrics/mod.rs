@@ -23,6 +23,7 @@ use super::HttpAnswer;
 use crate::app;
 use crate::app::host::Host;
 use crate::stats::{CoreStats, Hold, Stats, TurnTimes};
+use crate::tls::FAILURE_KINDS;
 
 /// Everything that one answer says.
 fn make_page(facts: &Facts, stats: &Stats, depths: &[usize]) -> MetricsPage {
@@ -49,6 +50,7 @@ fn make_page(facts: &Facts, stats: &Stats, depths: &[usize]) -> MetricsPage {
     add_pauses(&mut page, facts, stats);
     add_verdicts(&mut page, stats);
     add_webhooks(&mut page, stats);
+    add_tls(&mut page, facts, stats);
     add_evictions(&mut page, stats);
     add_closes(&mut page, stats);
     let turns = stats.cores.iter().map(turns);
@@ -172,6 +174,47 @@ fn add_verdicts(page: &mut MetricsPage, stats: &Stats) {
     );
 }
 
+/// Where some listener speaks it.
+fn add_tls(page: &mut MetricsPage, facts: &Facts, stats: &Stats) {
+    let Some(tls) = &facts.tls else { return };
+    let kinds = [
+        ("1.3", "full"),
+        ("1.3", "resumed"),
+        ("1.2", "full"),
+        ("1.2", "resumed"),
+    ];
+    let samples = kinds.iter().enumerate().map(|(nth, (version, kind))| {
+        let labels = vec![label("version", version), label("kind", kind)];
+        let count = stats.sum(|core| core.tls_handshakes[nth]);
+        sample(MetricType::COUNTER, labels, count as f64)
+    });
+    page.family(
+        "ringpost_tls_handshakes_total",
+        "TLS handshakes that were done: in full, or resumed by a ticket.",
+        MetricType::COUNTER,
+        samples.collect(),
+    );
+    let samples = FAILURE_KINDS.iter().enumerate().map(|(nth, reason)| {
+        let count = stats.sum(|core| core.tls_failures[nth]);
+        sample(
+            MetricType::COUNTER,
+            vec![label("reason", reason)],
+            count as f64,
+        )
+    });
+    page.family(
+        "ringpost_tls_failures_total",
+        "TLS that failed: in the handshake, by an alert of the peer's later (peer_alert), or by a wrong record (record).",
+        MetricType::COUNTER,
+        samples.collect(),
+    );
+    page.single(
+        "ringpost_tls_certificate_expiry_timestamp_seconds",
+        "When the first of the certificates expires, in seconds since 1970.",
+        tls.expires() as f64,
+    );
+}
+
 /// By why they went.
 fn add_evictions(page: &mut MetricsPage, stats: &Stats) {
     let reasons = ["bytes", "size", "time"];
@@ -267,7 +310,7 @@ mod tests {
     use std::collections::HashSet;
 
     fn lines(cores: usize) -> Vec<String> {
-        let facts = Facts::new(vec![("relay", "ws://127.0.0.1:1\"\\".to_owned())]);
+        let facts = Facts::new(vec![("relay", "ws://127.0.0.1:1\"\\".to_owned())], None);
         let core = |core: usize| CoreStats {
             core: core as u16,
             ..CoreStats::default()

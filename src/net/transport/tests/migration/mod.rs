@@ -1,6 +1,8 @@
 //! A connection is taken out at any byte of what it says, in any phase, and goes on elsewhere: as the value itself or
 //! from its written form, once or again and again. What it is answered is what one is that has never moved.
 
+#[cfg(feature = "tls")]
+mod records;
 mod script;
 
 use std::cell::RefCell;
@@ -122,7 +124,7 @@ fn port() -> Rc<Port> {
         Rc::default(),
         Reach::default(),
         Access::new(BackendTokens::default()),
-        Arc::new(Facts::new(Vec::new())),
+        Arc::new(Facts::new(Vec::new(), None)),
     );
     let served = ServedSite {
         websockets: vec![("/ws".to_owned(), WEBSOCKET)],
@@ -282,8 +284,9 @@ impl Scene {
             self.turn();
             if Instant::now() > until {
                 let core = &mut self.cores[self.on];
-                let id = core.host.shard().connections.ids()[0];
-                let (phase, flow) = (core.host.shard().connections.phase(id), core.host.flow(id));
+                let id = core.host.shard().connections.ids().first().copied();
+                let phase = id.map(|id| core.host.shard().connections.phase(id));
+                let flow = id.map(|id| core.host.flow(id));
                 panic!("it does not end: {phase:?} {flow:?}");
             }
         }
@@ -330,7 +333,9 @@ fn seen(migration: &Migration) -> Vec<&'static str> {
         SavedPhase::Closing { .. } => "closing",
     };
     let mut seen = vec![half, stage];
+    let tls = progress.tls.as_ref();
     for (name, is_there) in [
+        ("half a record", tls.is_some_and(|tls| tls.bytes_held() > 0)),
         ("paused", shard_part.paused),
         ("unsent", !shard_part.unsent.bytes.is_empty()),
         ("places", shard_part.replies.is_some()),

@@ -1,0 +1,121 @@
+//! Certificates: which listeners need some, whether their files are right, and what to say of them.
+
+use std::fmt::Write;
+
+use ringpost::config::TlsFiles;
+use ringpost::{CheckedCertificates, check_certificates};
+
+use super::listener::ListenerSettings;
+use super::settings::Settings;
+
+/// Days before a certificate's end from which on that is told. Whoever renews by himself has done it by then.
+pub const DAYS_LEFT_MIN: i64 = 14;
+
+/// Every set of certificates that listeners speak TLS with, once.
+pub fn all(settings: &Settings) -> Vec<TlsFiles> {
+    let speaking = settings.listeners.iter();
+    let speaking = speaking.filter(|one| one.is_tls && one.path.is_none());
+    let mut all = Vec::new();
+    for files in speaking.map(|one| one.certificates.or(&settings.tls)) {
+        if !all.contains(&files) {
+            all.push(files);
+        }
+    }
+    all
+}
+
+/// What is wrong with the keys, the files left alone.
+pub fn problem(tls: &TlsFiles) -> Option<String> {
+    let is_wrong = tls.key_file.is_some() && tls.certificate_file.is_none();
+    is_wrong.then(|| "tls.key_file: there is no tls.certificate_file to it".to_owned())
+}
+
+/// What is wrong with a listener's.
+pub fn check_listener(tls: &TlsFiles, listener: &ListenerSettings) -> Result<(), String> {
+    let own = &listener.certificates;
+    if own.key_file.is_some() && own.certificate_file.is_none() {
+        return Err("it has a key_file, and no certificate_file".to_owned());
+    }
+    match listener.is_tls && own.or(tls).is_empty() {
+        true => Err(
+            "TLS needs a certificate: set tls.certificate_file and tls.key_file (--tls-certificate-file, \
+             --tls-key-file), or tls.self_signed for a try"
+                .to_owned(),
+        ),
+        false => Ok(()),
+    }
+}
+
+/// What is wrong with the files.
+pub fn check(settings: &Settings) -> Vec<String> {
+    let checked = all(settings);
+    let checked = checked.iter().map(check_certificates);
+    let problems = checked.filter_map(|checked| checked.err());
+    problems.map(|error| error.to_string()).collect()
+}
+
+/// What is right and may not be meant.
+pub fn warnings(settings: &Settings) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let is_spoken = settings.listeners.iter().any(|one| one.is_tls);
+    if settings.tls != TlsFiles::default() && !is_spoken {
+        warnings.push(
+            "there are certificates (tls.…), and no listener speaks TLS: that takes wss://, https://, tls+text:// or \
+             tls+frame:// in its URL"
+                .to_owned(),
+        );
+    }
+    for files in all(settings) {
+        let Ok(checked) = check_certificates(&files) else {
+            continue;
+        };
+        if checked.days_left < DAYS_LEFT_MIN {
+            warnings.push(format!(
+                "{}: expires in {} days; renew it",
+                named(&files),
+                checked.days_left
+            ));
+        }
+    }
+    warnings
+}
+
+/// What `check` tells of them.
+pub fn describe(settings: &Settings) -> String {
+    let mut text = String::new();
+    for files in all(settings) {
+        if let Ok(CheckedCertificates {
+            warnings,
+            days_left,
+            names,
+            ..
+        }) = check_certificates(&files)
+        {
+            // Writing to a String does not fail.
+            let _ = writeln!(
+                text,
+                "TLS by {}, for {}, for {days_left} more days",
+                named(&files),
+                names.join(", ")
+            );
+            for warning in warnings {
+                let _ = writeln!(text, "warning: {warning}");
+            }
+        }
+    }
+    text
+}
+
+/// Where they come from.
+pub fn named(files: &TlsFiles) -> String {
+    let file = files.certificate_file.as_ref().or(files.folder.as_ref());
+    match file {
+        Some(file) => file.display().to_string(),
+        None => "a certificate of its own".to_owned(),
+    }
+}
+
+/// What is said of a certificate that the server has made itself, beside the listeners.
+pub fn of_self_signed(fingerprint: &str) -> String {
+    format!("TLS by a certificate made for a try, SHA-256 fingerprint {fingerprint}\n")
+}
