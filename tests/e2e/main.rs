@@ -78,6 +78,7 @@ mod rates;
 mod reach;
 mod recovery;
 mod recovery_rights;
+mod recovery_trouble;
 mod relay;
 mod relay_login;
 mod reload;
