@@ -60,7 +60,9 @@ pub struct CoreStats {
     pub webhooks_dropped: u64,
     /// Pushes asked for here that reached at least one connection, on whichever core.
     pub pushes_delivered: u64,
-    /// Pushes asked for here that reached none.
+    /// Pushes asked for here that reached none, and are kept for those that come.
+    pub pushes_kept: u64,
+    /// Pushes asked for here that reached none, and are not kept.
     pub pushes_offline: u64,
     /// Times that its doorbell was rung, by another core or, for a further turn, by itself.
     pub doorbells: u64,

@@ -66,20 +66,22 @@ impl Local {
             return self.push_to_everybody(reach, caller, message, wish);
         }
         if check_uid(uid).is_err() {
-            return self.push_answered_at_once(caller, 0);
+            return self.push_answered_at_once(caller, Delivered::default());
         }
         let home = self.outgoing.home(uid);
         if home == self.core() && !self.outgoing.goes_by_mail(caller.payer()) {
             // At home already: no copy.
-            let reached = match wish {
-                Wish::AsRuled => self.send_to_own_uid(reach, uid, message),
-                wish => self.deliver_to_uid(reach, uid, message, wish).reached,
-            };
-            return self.push_answered_at_once(caller, reached);
+            let delivered = self.push_to_own_uid(reach, uid, message, wish);
+            return self.push_answered_at_once(caller, delivered);
         }
         let addressed = Addressed::new(uid, message);
         let bytes = uid.len() + message.len();
-        self.call_one(caller, bytes, home, Call::Push { reach, addressed })
+        let call = Call::Push {
+            reach,
+            wish,
+            addressed,
+        };
+        self.call_one(caller, bytes, home, call)
     }
 
     fn push_to_everybody(
@@ -172,17 +174,33 @@ impl Local {
         Ticket(call)
     }
 
-    pub(super) fn push_answered_at_once(&mut self, caller: Caller, reached: u32) -> Ticket {
-        self.shard.count_push(reached);
-        self.answer_at_once(caller, reached)
+    pub(super) fn push_answered_at_once(&mut self, caller: Caller, delivered: Delivered) -> Ticket {
+        self.count_push(&delivered);
+        match caller {
+            Caller::Push(promise) => {
+                promise.fulfil(delivered);
+                Ticket(self.pending.number())
+            }
+            caller => self.answer_at_once(caller, delivered.told()),
+        }
+    }
+
+    #[inline]
+    fn count_push(&mut self, delivered: &Delivered) {
+        self.shard
+            .count_push(delivered.reached, delivered.is_kept());
     }
 
     /// Does what a call asks, on the core that it concerns.
     pub fn find(&mut self, what: Call) -> AnswerPart {
         match what {
-            Call::Push { reach, addressed } => {
+            Call::Push {
+                reach,
+                wish,
+                addressed,
+            } => {
                 let (uid, message) = (addressed.uid(), addressed.message());
-                AnswerPart::Reached(self.send_to_own_uid(reach, uid, message))
+                self.push_to_own_uid(reach, uid, message, wish).into()
             }
             Call::PushEverybody(to_all) => AnswerPart::Reached(self.deliver_to_everybody(&to_all)),
             Call::Kick { reach, uid, by } => AnswerPart::Reached(self.shard.kick(reach, &uid, by)),
@@ -211,16 +229,7 @@ impl Local {
             self.count_pushes(&answered);
         }
         match answered.caller {
-            Caller::Push(promise) => {
-                let Answer::Reached(reached) = answered.answer else {
-                    return;
-                };
-                promise.fulfil(Delivered {
-                    reached,
-                    position: answered.position,
-                    waits: false,
-                });
-            }
+            Caller::Push(promise) => promise.fulfil(answered.delivered),
             Caller::Query(promise) => promise.fulfil(answered.found),
             caller => self.tell_caller(call, caller, answered.answer),
         }
@@ -229,29 +238,29 @@ impl Local {
     /// By verdict: one to a group is one, and one to several uids as many as these are.
     fn count_pushes(&mut self, answered: &AnsweredCall) {
         let mut of_all = None;
-        if let Answer::Reached(reached) = answered.answer
+        if let Answer::Reached(_) = answered.answer
             && !matches!(answered.caller, Caller::Query(_))
         {
-            of_all = Some(reached);
+            of_all = Some(answered.delivered);
         }
         for result in &answered.found {
             match result {
                 QueryResult::DeliveredEach(each) => {
-                    for delivered in each {
-                        self.shard.count_push(delivered.reached);
-                    }
+                    each.iter().for_each(|delivered| self.count_push(delivered));
                 }
                 QueryResult::ReachedEach(each) => {
                     for reached in each {
-                        self.shard.count_push(*reached);
+                        self.count_push(&Delivered::to(*reached));
                     }
                 }
-                QueryResult::Reached(reached) => of_all = Some(of_all.unwrap_or(0) + reached),
+                QueryResult::Reached(reached) => {
+                    of_all.get_or_insert_default().reached += reached;
+                }
                 _ => {}
             }
         }
-        if let Some(reached) = of_all {
-            self.shard.count_push(reached);
+        if let Some(delivered) = of_all {
+            self.count_push(&delivered);
         }
     }
 
@@ -265,10 +274,7 @@ impl Local {
             }),
             Caller::Task(promise) => promise.fulfil(answer),
             Caller::Push(promise) => promise.fulfil(match answer {
-                Answer::Reached(reached) => Delivered {
-                    reached,
-                    ..Delivered::default()
-                },
+                Answer::Reached(reached) => Delivered::to(reached),
                 _ => Delivered::default(),
             }),
             // Its call is opened for what is found, and never answered at once.

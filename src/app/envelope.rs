@@ -16,7 +16,7 @@ use crate::ident::{ConnId, CoreId, NamespaceId, Reach, Reply};
 use crate::payload::Payload;
 use crate::shard::{Interest, Mark};
 use crate::stats::CoreStats;
-use crate::streams::Position;
+use crate::streams::{Position, Wish};
 
 pub enum Body {
     /// A connection on its way to its uid's home core. It follows every envelope it has caused.
@@ -126,6 +126,7 @@ pub struct Passing {
 pub enum Call {
     Push {
         reach: Reach,
+        wish: Wish,
         addressed: Addressed,
     },
     PushEverybody(Arc<ToAll>),
@@ -146,10 +147,11 @@ pub enum AnswerPart {
     /// So many other cores have parts, too.
     More(u32),
     Reached(u32),
-    /// How many a message has reached that its stream keeps.
+    /// How many a message has reached that its stream keeps, and whether it waits for a login.
     Kept {
         reached: u32,
         position: Position,
+        waits: bool,
     },
     Stats(Box<CoreStats>),
     Found(Box<QueryResult>),
@@ -158,7 +160,11 @@ pub enum AnswerPart {
 /// A part of an answer, with where the message stands if it is kept.
 pub fn part_of(reached: u32, mark: Option<Mark>) -> AnswerPart {
     match mark.filter(|mark| mark.kept) {
-        Some(Mark { position, .. }) => AnswerPart::Kept { reached, position },
+        Some(Mark { position, .. }) => AnswerPart::Kept {
+            reached,
+            position,
+            waits: false,
+        },
         None => AnswerPart::Reached(reached),
     }
 }
@@ -166,10 +172,16 @@ pub fn part_of(reached: u32, mark: Option<Mark>) -> AnswerPart {
 impl From<Delivered> for AnswerPart {
     fn from(delivered: Delivered) -> AnswerPart {
         let Delivered {
-            reached, position, ..
+            reached,
+            position,
+            waits,
         } = delivered;
         match position {
-            Some(position) => AnswerPart::Kept { reached, position },
+            Some(position) => AnswerPart::Kept {
+                reached,
+                position,
+                waits,
+            },
             None => AnswerPart::Reached(reached),
         }
     }

@@ -14,6 +14,7 @@ use super::envelope::{AnswerPart, Body, Passing, part_of};
 use super::homes::CoreList;
 use super::local::Local;
 use super::order::Path;
+use super::outcome::Delivered;
 use super::pending::Caller;
 use crate::bus::{RECEIVER_COST, Until};
 use crate::ident::{ConnId, CoreId, NamespaceId, Reach, Ticket};
@@ -57,7 +58,7 @@ impl Local {
     ) -> Ticket {
         if self.outgoing.cores() == 1 && self.is_plain(Kind::Group, group, wish) {
             let reached = self.shard.send_to_group(reach, group, message, false);
-            return self.push_answered_at_once(caller, reached);
+            return self.push_answered_at_once(caller, Delivered::to(reached));
         }
         let payer = caller.payer();
         let call = self.open(caller, 1, true);

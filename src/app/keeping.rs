@@ -52,11 +52,26 @@ impl Local {
         }
     }
 
+    /// To the connections of a uid that is at home here, for a push, whose sender wants to know more.
+    #[inline(always)]
+    pub fn push_to_own_uid(
+        &mut self,
+        reach: Reach,
+        uid: &str,
+        message: Message<'_>,
+        wish: Wish,
+    ) -> Delivered {
+        match wish == Wish::AsRuled && self.is_idle() {
+            true => Delivered::to(self.shard.send_to_uid(reach, uid, message)),
+            false => self.deliver_to_uid(reach, uid, message, wish),
+        }
+    }
+
     #[cold]
     #[inline(never)]
     fn keep_by_rule(&mut self, reach: Reach, uid: &str, message: Message<'_>) -> u32 {
-        let delivered = self.deliver_to_uid(reach, uid, message, Wish::AsRuled);
-        delivered.reached.max(u32::from(delivered.waits))
+        self.deliver_to_uid(reach, uid, message, Wish::AsRuled)
+            .told()
     }
 
     #[inline]

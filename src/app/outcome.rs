@@ -71,3 +71,24 @@ pub struct Delivered {
     /// It has reached none, and is delivered when the uid's next one comes.
     pub waits: bool,
 }
+
+impl Delivered {
+    /// One that nothing keeps.
+    #[inline]
+    pub fn to(reached: u32) -> Delivered {
+        Delivered {
+            reached,
+            ..Delivered::default()
+        }
+    }
+
+    /// As an [`Answer`] tells it.
+    pub(super) fn told(&self) -> u32 {
+        self.reached.max(u32::from(self.waits))
+    }
+
+    /// Nobody was there, and whoever comes has it.
+    pub(super) fn is_kept(&self) -> bool {
+        self.reached == 0 && (self.waits || self.position.is_some())
+    }
+}

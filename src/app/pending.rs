@@ -44,6 +44,7 @@ struct PendingCall {
     parts_left: usize,
     reached: u32,
     position: Option<Position>,
+    waits: bool,
     stats: Vec<CoreStats>,
     found: Vec<QueryResult>,
     payer: Option<(ConnId, usize)>,
@@ -54,8 +55,8 @@ struct PendingCall {
 pub struct AnsweredCall {
     pub caller: Caller,
     pub answer: Answer,
-    /// Of a push that is kept.
-    pub position: Option<Position>,
+    /// Of a push.
+    pub delivered: Delivered,
     /// What was found, in place of an answer.
     pub found: Vec<QueryResult>,
     pub payer: Option<(ConnId, usize)>,
@@ -107,6 +108,7 @@ impl PendingCalls {
                 parts_left: parts,
                 reached: 0,
                 position: None,
+                waits: false,
                 stats: Vec::new(),
                 found: Vec::new(),
                 payer,
@@ -122,8 +124,13 @@ impl PendingCalls {
         match part {
             AnswerPart::More(cores) => call.parts_left += cores as usize + 1,
             AnswerPart::Reached(count) => call.reached += count,
-            AnswerPart::Kept { reached, position } => {
+            AnswerPart::Kept {
+                reached,
+                position,
+                waits,
+            } => {
                 call.reached += reached;
+                call.waits |= waits;
                 call.position = call.position.or(Some(position));
             }
             AnswerPart::Stats(stats) => call.stats.push(*stats),
@@ -139,8 +146,13 @@ impl PendingCalls {
             self.open.shrink_to(CALLS_KEPT);
         }
         self.bytes -= call.payer.map_or(0, |(_, bytes)| bytes);
+        let delivered = Delivered {
+            reached: call.reached,
+            position: call.position,
+            waits: call.waits,
+        };
         let answer = if call.stats.is_empty() {
-            Answer::Reached(call.reached)
+            Answer::Reached(delivered.told())
         } else {
             call.stats.sort_by_key(|stats| stats.core);
             Answer::Stats(Box::new(Stats { cores: call.stats }))
@@ -148,7 +160,7 @@ impl PendingCalls {
         Some(AnsweredCall {
             caller: call.caller,
             answer,
-            position: call.position,
+            delivered,
             found: call.found,
             payer: call.payer,
             is_push: call.is_push,

@@ -10,7 +10,7 @@ use serde_json::Value;
 /// Most cores that get a column each; with more, only the total is shown.
 const COLUMNS_MAX: usize = 8;
 /// The figures that we know, in the order in which people ask for them; others follow by name.
-const FIGURES: [&str; 29] = [
+const FIGURES: [&str; 30] = [
     "connections",
     "opening",
     "bound",
@@ -27,6 +27,7 @@ const FIGURES: [&str; 29] = [
     "joins_refused",
     "moved_in",
     "pushes_delivered",
+    "pushes_kept",
     "pushes_offline",
     "doorbells",
     "panics",

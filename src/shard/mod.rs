@@ -195,9 +195,10 @@ impl Shard {
         self.stats.closed[reason.index()] += 1;
     }
 
-    /// A push has its answer: how many connections it reached.
-    pub fn count_push(&mut self, reached: u32) {
+    /// A push has its answer: how many connections it reached, and whether it is kept for those that come.
+    pub fn count_push(&mut self, reached: u32, kept: bool) {
         match reached {
+            0 if kept => self.stats.pushes_kept += 1,
             0 => self.stats.pushes_offline += 1,
             _ => self.stats.pushes_delivered += 1,
         }

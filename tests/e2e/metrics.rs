@@ -14,6 +14,7 @@ use crate::server::Server;
 use crate::tokens::File;
 
 on_cores! {
+    what_is_kept_is_counted_as_that,
     messages_bytes_and_binds_are_counted_where_they_happen,
     an_envelope_is_counted_for_each_hop,
     every_end_is_counted_by_its_reason,
@@ -228,6 +229,51 @@ async fn a_push_is_counted_by_its_verdict(cores: usize) {
         assert_eq!(count(&after) - count(&before), expected, "{verdict}");
     }
     drop(clients);
+}
+
+/// What reached nobody and is kept is neither, by either port.
+async fn what_is_kept_is_counted_as_that(cores: usize) {
+    let file = r#"
+[[listen]]
+url = "text://127.0.0.1:0"
+app = "push"
+[[listen]]
+url = "text://127.0.0.1:0"
+app = "push-backend"
+[[listen]]
+url = "http://127.0.0.1:0"
+app = "page"
+[[history]]
+kind = "uid"
+name = "q*"
+size = 100
+ttl = "10m"
+offline = "queue"
+"#;
+    let server = Server::from_file_with(cores, file, 3).await;
+    let mut backend = server.backend().await;
+    let address = server.address("http", "page");
+    let before = Scrape::of(&server).await;
+    for number in 0..8 {
+        let line = format!("{{\"uid\":\"q{number}\"}}");
+        assert_eq!(backend.ask(&line).await, "ok");
+        let line = format!("{{\"uid\":\"nobody{number}\"}}");
+        assert_eq!(backend.ask(&line).await, "fail");
+        for body in [
+            format!("{{\"uid\":\"q{number}\",\"text\":\"x\"}}"),
+            format!("{{\"uid\":\"u{number}\",\"text\":\"x\",\"keep\":\"1m\"}}"),
+            format!("{{\"group\":\"g{number}\",\"text\":\"x\",\"keep\":\"1m\"}}"),
+        ] {
+            let answer = post(address, "/v1/push", JSON, &body).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+    }
+    let after = Scrape::of(&server).await;
+    for (verdict, expected) in [("delivered", 0.0), ("kept", 4.0 * 8.0), ("offline", 8.0)] {
+        let label = format!("verdict=\"{verdict}\"");
+        let count = |scrape: &Scrape| scrape.sum("ringpost_pushes_total", &label);
+        assert_eq!(count(&after) - count(&before), expected, "{verdict}");
+    }
 }
 
 async fn connections_are_counted_by_listener(cores: usize) {

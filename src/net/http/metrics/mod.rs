@@ -161,14 +161,19 @@ fn add_pauses(page: &mut MetricsPage, facts: &Facts, stats: &Stats) {
 fn add_verdicts(page: &mut MetricsPage, stats: &Stats) {
     let delivered = stats.sum(|core| core.pushes_delivered);
     let offline = stats.sum(|core| core.pushes_offline);
-    let verdicts = [("delivered", delivered), ("offline", offline)];
+    let kept = stats.sum(|core| core.pushes_kept);
+    let verdicts = [
+        ("delivered", delivered),
+        ("kept", kept),
+        ("offline", offline),
+    ];
     let samples = verdicts.map(|(verdict, count)| {
         let labels = vec![label("verdict", verdict)];
         sample(MetricType::COUNTER, labels, count as f64)
     });
     page.family(
         "ringpost_pushes_total",
-        "Pushes of back ends by their verdict: whether at least one connection was reached.",
+        "Pushes of back ends by their verdict: whether at least one connection was reached, or else the message is kept.",
         MetricType::COUNTER,
         samples.into(),
     );
