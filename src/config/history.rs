@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Whose messages a stream has.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum StreamKind {
     /// A uid's.
     Uid,

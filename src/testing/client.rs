@@ -19,6 +19,7 @@ pub struct Client(pub(super) usize);
 
 /// A message that has reached a client. It equals the text or the bytes that it is made of.
 #[derive(Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Received {
     /// Text.
     Text(String),

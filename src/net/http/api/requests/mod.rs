@@ -317,24 +317,30 @@ impl<'r> PushBody<'r> {
                 return Err(ApiError::bad_request(words));
             }
         };
-        Ok(ApiCommand::Push(PushCommand {
-            target,
-            message: message(self.data, self.text)?,
-            id: id(self.id)?,
-            wish: self.keep.0,
-        }))
+        push_to(target, (self.data, self.text), self.id, self.keep)
     }
 }
 
 impl<'r> BroadcastBody<'r> {
     fn command(self) -> Result<ApiCommand<'r>, ApiError> {
-        Ok(ApiCommand::Push(PushCommand {
-            target: PushTarget::Everybody,
-            message: message(self.data, self.text)?,
-            id: id(self.id)?,
-            wish: self.keep.0,
-        }))
+        let target = PushTarget::Everybody;
+        push_to(target, (self.data, self.text), self.id, self.keep)
     }
+}
+
+/// What a push and a broadcast have in common.
+fn push_to<'r>(
+    target: PushTarget<'r>,
+    (data, text): (Option<&'r RawValue>, Option<Text<'r>>),
+    own_id: Option<Text<'r>>,
+    Keeping(wish): Keeping,
+) -> Result<ApiCommand<'r>, ApiError> {
+    Ok(ApiCommand::Push(PushCommand {
+        target,
+        message: message(data, text)?,
+        id: id(own_id)?,
+        wish,
+    }))
 }
 
 impl<'r> KickBody<'r> {
