@@ -199,7 +199,7 @@ fn who_listens_by_events_shows_its_request() {
         answer += &String::from_utf8_lossy(&bytes[..length]).replace("\r\n", "\n");
     }
     let seen = format!(
-        "data: Events | http://{site} | 127.0.0.1 | /v1/events | uid=one&room=attic | attic | a=1 | b=2 | "
+        "data: Sse | http://{site} | 127.0.0.1 | /v1/events | uid=one&room=attic | attic | a=1 | b=2 | "
     );
     let (_, body) = answer.split_once("\n\n").expect("a head");
     assert!(body.contains(&seen), "{body}");
