@@ -169,3 +169,47 @@ fn the_server_warns_at_its_start() {
         }
     }
 }
+
+/// What a server that runs keeps is asked of it; where none answers that is said, and the rest even so.
+#[test]
+fn it_says_what_a_running_server_keeps() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a port")
+        .port();
+    let file = std::env::temp_dir().join(format!("ringpost-doctor-{}.toml", std::process::id()));
+    let text = format!(
+        "cores = 1\n[[listen]]\nurl = \"text://127.0.0.1:0\"\napp = \"push\"\n[[listen]]\nurl = \"text://127.0.0.1:{port}\"\n\
+         app = \"push-backend\"\n[[history]]\nkind = \"uid\"\nsize = 2\nttl = \"10m\"\noffline = \"queue\"\n"
+    );
+    std::fs::write(&file, text).expect("a file");
+    let path = file.to_str().expect("UTF-8");
+    // Lines are broken at a width.
+    let doctor = || {
+        let (_, said, errors) = run(&["doctor", "--config", path]);
+        let words: Vec<&str> = said.split_whitespace().collect();
+        (words.join(" "), errors)
+    };
+    let (said, errors) = doctor();
+    let nothing = format!("no server answers: nothing at 127.0.0.1:{port}");
+    assert!(said.contains(&nothing), "{said}{errors}");
+    let mut child = ringpost(&["--config", path])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut banner = String::new();
+    let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
+    out.read_line(&mut banner).expect("a banner");
+    let _server = Server(child);
+    let mut backend = TcpStream::connect(("127.0.0.1", port)).expect("a back end");
+    backend
+        .write_all(b"{\"uid\":\"u\"}\n{\"uid\":\"u\"}\n{\"uid\":\"u\"}\n")
+        .expect("sent");
+    backend.read_exact(&mut [0; 9]).expect("three times ok");
+    let (said, errors) = doctor();
+    let _ = std::fs::remove_file(&file);
+    assert!(
+        said.contains("in 1 streams; 1 messages evicted or over, 0 gaps told"),
+        "{said}{errors}"
+    );
+}

@@ -3,7 +3,7 @@
 //! Everything is bounded: connecting and answering by `--timeout`, the answer by a size.
 
 use std::io::{self, ErrorKind, IsTerminal, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use ringpost::escape::Escaped;
@@ -166,6 +166,27 @@ impl Trouble {
             }
         }
     }
+}
+
+/// The answer to `stats` of a server that runs here, within a second.
+pub fn ask_for_stats(address: SocketAddr, token: Option<String>) -> Result<String, String> {
+    let mut here = address;
+    if address.ip().is_unspecified() {
+        here.set_ip(match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    let server = ServerArgs {
+        to: here.to_string(),
+        token,
+        timeout: Duration::from_secs(1),
+    };
+    ask(&server, "stats").map_err(|trouble| match trouble {
+        Trouble::Refused(reason) => format!("{here} says: {}", Escaped(&reason)),
+        Trouble::NotOurs(_) => format!("{here} is no push-backend port"),
+        Trouble::Connection(_) => format!("nothing at {here}"),
+    })
 }
 
 /// Sends one line, after the token if there is one, and reads the line that answers it.

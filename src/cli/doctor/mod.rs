@@ -10,6 +10,7 @@ mod network;
 mod plan;
 mod process;
 mod report;
+mod running;
 
 use std::path::{Path, PathBuf};
 
@@ -54,6 +55,7 @@ const CHECKS: &[fn(&Machine, &DoctorPlan) -> Option<Finding>] = &[
     memory::memory,
     memory::stalled,
     memory::kept,
+    running::kept_now,
     memory::tcp_memory,
     network::tracked,
     network::queue,
@@ -98,6 +100,7 @@ pub fn run(args: &DoctorArgs) -> Status {
     // Rings are made by ourselves, on this machine: of another root or process that says nothing.
     if args.root == Path::new("/") && args.pid.is_none() {
         plan.rings = Some(ringpost::machine::try_rings());
+        plan.kept_now = running::KeptNow::ask(&settings);
     }
     if asked == 0 {
         let bound = settle(&machine, &mut plan);

@@ -5,6 +5,7 @@ use ringpost::config::{DescriptorTables, Driver};
 use ringpost::machine::RingTrial;
 
 use super::machine::Machine;
+use super::running::KeptNow;
 use crate::cli::certificates;
 use crate::cli::listener::Scheme;
 use crate::cli::settings::Settings;
@@ -31,6 +32,8 @@ pub struct DoctorPlan {
     pub certificates: Vec<Result<i64, String>>,
     /// What happened when rings were made; `None` if none were.
     pub rings: Option<Vec<RingTrial>>,
+    /// What a server keeps that runs, or why it is not known; `None` if none was asked.
+    pub kept_now: Option<Result<KeptNow, String>>,
 }
 
 impl DoctorPlan {
@@ -70,6 +73,7 @@ impl DoctorPlan {
                 })
                 .collect(),
             rings: None,
+            kept_now: None,
         }
     }
 }
