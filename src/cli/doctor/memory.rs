@@ -100,6 +100,21 @@ pub fn kept(machine: &Machine, plan: &DoctorPlan) -> Option<Finding> {
     )
 }
 
+/// What a server that runs keeps, and what has gone of that.
+pub fn kept_now(_: &Machine, plan: &DoctorPlan) -> Option<Finding> {
+    let found = match plan.kept_now.as_ref()? {
+        Ok(kept) => format!(
+            "{} in {} streams; {} messages evicted or over, {} gaps told",
+            sized(kept.bytes),
+            grouped(kept.streams),
+            grouped(kept.gone),
+            grouped(kept.gaps)
+        ),
+        Err(problem) => format!("no server answers: {problem}"),
+    };
+    Some(Finding::ok("history now", found))
+}
+
 /// `net.ipv4.tcp_mem`.
 pub fn tcp_memory(machine: &Machine, plan: &DoctorPlan) -> Option<Finding> {
     let pages = machine.numbers("net.ipv4.tcp_mem")?;

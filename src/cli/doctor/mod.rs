@@ -55,7 +55,7 @@ const CHECKS: &[fn(&Machine, &DoctorPlan) -> Option<Finding>] = &[
     memory::memory,
     memory::stalled,
     memory::kept,
-    running::kept_now,
+    memory::kept_now,
     memory::tcp_memory,
     network::tracked,
     network::queue,

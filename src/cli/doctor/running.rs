@@ -2,9 +2,6 @@
 
 use serde_json::Value;
 
-use super::finding::{Finding, grouped, sized};
-use super::machine::Machine;
-use super::plan::DoctorPlan;
 use crate::cli::backend::ask_for_stats;
 use crate::cli::listener::{AppName, Scheme};
 use crate::cli::settings::Settings;
@@ -48,21 +45,6 @@ impl KeptNow {
             gaps: sum("history_gaps"),
         })
     }
-}
-
-/// What it keeps, and what has gone of that.
-pub fn kept_now(_: &Machine, plan: &DoctorPlan) -> Option<Finding> {
-    let found = match plan.kept_now.as_ref()? {
-        Ok(kept) => format!(
-            "{} in {} streams; {} messages evicted or over, {} gaps told",
-            sized(kept.bytes),
-            grouped(kept.streams),
-            grouped(kept.gone),
-            grouped(kept.gaps)
-        ),
-        Err(problem) => format!("no server answers: {problem}"),
-    };
-    Some(Finding::ok("history now", found))
 }
 
 #[cfg(test)]
