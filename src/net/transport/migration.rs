@@ -49,7 +49,9 @@ impl Transport {
         }
         // The limit may have changed while it was on its way.
         self.renew_message_bytes_max(host, id);
-        self.send_rest(host, id);
+        if self.tls.is_on {
+            self.send_rest(host, id);
+        }
         self.read(host, id);
     }
 
