@@ -74,13 +74,9 @@ impl Local {
             let delivered = self.push_to_own_uid(reach, uid, message, wish);
             return self.push_answered_at_once(caller, delivered);
         }
-        let addressed = Addressed::new(uid, message);
+        let addressed = Addressed::new(uid, message, wish);
         let bytes = uid.len() + message.len();
-        let call = Call::Push {
-            reach,
-            wish,
-            addressed,
-        };
+        let call = Call::Push { reach, addressed };
         self.call_one(caller, bytes, home, call)
     }
 
@@ -194,13 +190,10 @@ impl Local {
     /// Does what a call asks, on the core that it concerns.
     pub fn find(&mut self, what: Call) -> AnswerPart {
         match what {
-            Call::Push {
-                reach,
-                wish,
-                addressed,
-            } => {
+            Call::Push { reach, addressed } => {
                 let (uid, message) = (addressed.uid(), addressed.message());
-                self.push_to_own_uid(reach, uid, message, wish).into()
+                self.push_to_own_uid(reach, uid, message, addressed.wish())
+                    .into()
             }
             Call::PushEverybody(to_all) => AnswerPart::Reached(self.deliver_to_everybody(&to_all)),
             Call::Kick { reach, uid, by } => AnswerPart::Reached(self.shard.kick(reach, &uid, by)),

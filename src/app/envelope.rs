@@ -16,7 +16,7 @@ use crate::ident::{ConnId, CoreId, NamespaceId, Reach, Reply};
 use crate::payload::Payload;
 use crate::shard::{Interest, Mark};
 use crate::stats::CoreStats;
-use crate::streams::{Position, Wish};
+use crate::streams::Position;
 
 pub enum Body {
     /// A connection on its way to its uid's home core. It follows every envelope it has caused.
@@ -126,7 +126,6 @@ pub struct Passing {
 pub enum Call {
     Push {
         reach: Reach,
-        wish: Wish,
         addressed: Addressed,
     },
     PushEverybody(Arc<ToAll>),

@@ -38,7 +38,7 @@ impl Local {
         if home != self.core() || self.outgoing.goes_by_mail(payer) {
             let body = Body::ToUid {
                 reach,
-                addressed: Addressed::new(uid, message),
+                addressed: Addressed::new(uid, message, Wish::AsRuled),
                 tell: tell.unwrap_or(ConnId::NOBODY),
             };
             self.outgoing.post(
