@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::payload::Payload;
-use crate::shard::followers::{Following, Mark, Marked, Since, Standing};
+use crate::shard::ShardPart;
+use crate::shard::followers::{Followed, Following, Mark, Marked, Since, Standing};
 use crate::streams::{Epoch, Gap, Kind, Position, Recovery};
 
 fn at(offset: u64) -> Position {
@@ -200,4 +201,71 @@ fn one_that_moves_takes_its_place_in_everybodys_stream_along() {
     let before = shown(&shard, id);
     to_all(&mut shard, 6, "y");
     assert_eq!(shown(&shard, id), before, "it is read where it arrives");
+}
+
+/// Any streams that one may follow, each anywhere on its way.
+fn any_following(random: &mut fastrand::Rng) -> Following {
+    let mut following = Following {
+        begun: random.bool(),
+        ..Following::default()
+    };
+    for nth in 0..random.usize(1..5) {
+        let position = |random: &mut fastrand::Rng| Position {
+            epoch: Epoch::of(random.u64(..)),
+            offset: *random.choice([0, 7, u64::MAX].iter()).expect("one"),
+        };
+        let (kind, name) = match nth {
+            0 => (Kind::Uid, String::new()),
+            _ => (Kind::Group, format!("gruppe ü {nth}")),
+        };
+        let since = match random.u8(..4) {
+            0 => Since::Now,
+            1 => Since::Beginning,
+            2 => Since::At(None),
+            _ => Since::At(Some(position(random))),
+        };
+        let mut one = Followed::new(kind, &name, since);
+        one.position = random.bool().then(|| position(random));
+        one.standing = match random.u8(..3) {
+            0 => one.standing,
+            1 => Standing::Behind,
+            _ => Standing::Abreast,
+        };
+        one.gap = random.bool().then(|| gap(Some(2), 9));
+        one.lost = random.bool();
+        for held in 0..random.u64(..4) {
+            let bytes = Payload::new(Message::Binary(&[held as u8, 0xff]));
+            let kept_before = random.bool().then_some(held);
+            one.held.push_back((kept_before, bytes));
+            following.held_bytes += 2 + OUTBOX_MESSAGE_COST;
+        }
+        following.streams.push(one);
+    }
+    following
+}
+
+/// Positions, gaps that are still to be told and what is held come along with a connection, written down or as they are.
+#[test]
+fn what_it_follows_comes_along_in_writing() {
+    let mut random = fastrand::Rng::with_seed(4);
+    for _ in 0..500 {
+        let (mut here, mut there) = (shard_of_events(), shard_of_events());
+        let id = open(&mut here, 0);
+        assert!(here.bind(id, "u"));
+        here.follow(id, any_following(&mut random));
+        let before = format!("{:?}", here.following(id).expect("it follows"));
+        let part = here.depart(id, None).expect("it may leave");
+        let written = postcard::to_allocvec(&part).expect("it is written");
+        let mut read: ShardPart = postcard::from_bytes(&written).expect("it is read");
+        assert_eq!(read, part);
+        assert_eq!(read.check(), Ok(()));
+        let is_behind = read.following.as_ref().is_some_and(|following| {
+            !following.begun || !following.streams.iter().all(Followed::is_abreast)
+        });
+        let arrived = there.arrive(&mut read, 0);
+        let after = format!("{:?}", there.following(arrived).expect("it follows"));
+        assert_eq!(after, before);
+        assert_eq!(there.followers.is_behind(arrived.slot), is_behind);
+        assert!(here.following(id).is_none());
+    }
 }
