@@ -66,14 +66,42 @@ pub struct Followed {
     pub position: Option<Position>,
     pub standing: Standing,
     /// What it is to be told of, when it begins.
-    pub(super) gap: Option<Gap>,
+    pub(super) gap: Option<Box<Gap>>,
     /// What came while it was behind, and is kept nowhere: each behind this offset, or at last.
-    pub(super) held: VecDeque<(Option<u64>, Payload)>,
+    pub(super) held: HeldMessages,
     /// It is in the group no more: it gets nothing of it, until it is in it again.
     pub(super) lost: bool,
     /// What is missing is being read.
     #[serde(skip)]
     pub(super) reading: bool,
+}
+
+const _: () = assert!(size_of::<Followed>() <= 80);
+
+/// Messages that are held, each behind an offset or at last. Of none it is nothing.
+#[derive(PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct HeldMessages(Option<Box<VecDeque<(Option<u64>, Payload)>>>);
+
+impl HeldMessages {
+    pub fn push(&mut self, behind: Option<u64>, payload: Payload) {
+        let list = self.0.get_or_insert_default();
+        list.push_back((behind, payload));
+    }
+
+    /// Behind what the first is held.
+    pub fn first_is_behind(&self) -> Option<Option<u64>> {
+        let (behind, _) = self.0.as_ref()?.front()?;
+        Some(*behind)
+    }
+
+    pub fn pop(&mut self) -> Option<Payload> {
+        let list = self.0.as_mut()?;
+        let first = list.pop_front();
+        if list.is_empty() {
+            self.0 = None;
+        }
+        first.map(|(_, payload)| payload)
+    }
 }
 
 impl Followed {
@@ -85,7 +113,7 @@ impl Followed {
             position: None,
             standing: Standing::Asked(since),
             gap: None,
-            held: VecDeque::new(),
+            held: HeldMessages::default(),
             lost: false,
             reading: false,
         }

@@ -168,7 +168,7 @@ impl Shard {
         if let Recovery::Gap(gap) = answer
             && !one.lost
         {
-            one.gap = Some(*gap);
+            one.gap = Some(Box::new(*gap));
         }
     }
 
@@ -186,7 +186,7 @@ impl Shard {
         if one.standing == Standing::Behind {
             one.standing = Standing::Abreast;
         }
-        for (_, payload) in one.held.drain(..) {
+        while let Some(payload) = one.held.pop() {
             following.held_bytes -= payload.message().len() + OUTBOX_MESSAGE_COST;
         }
         self.settle_following(id);
@@ -368,13 +368,13 @@ impl Shard {
             let Some(one) = following.streams.get_mut(nth) else {
                 return;
             };
-            let is_due = one.held.front().is_some_and(|(behind, _)| {
+            let is_due = one.held.first_is_behind().is_some_and(|behind| {
                 before.is_none_or(|before| behind.is_some_and(|behind| behind < before))
             });
             if !is_due {
                 return;
             }
-            let Some((_, payload)) = one.held.pop_front() else {
+            let Some(payload) = one.held.pop() else {
                 return;
             };
             following.held_bytes -= payload.message().len() + OUTBOX_MESSAGE_COST;
@@ -433,7 +433,7 @@ impl Shard {
             (Standing::Asked(_) | Standing::Behind, None) => {
                 let behind = marked.mark.map(|mark| mark.position).or(all);
                 let behind = behind.map_or(0, |position| position.offset);
-                one.held.push_back((Some(behind), marked.payload.clone()));
+                one.held.push(Some(behind), marked.payload.clone());
                 following.held_bytes += message.len() + OUTBOX_MESSAGE_COST;
                 self.keep_held_within(id, most)
             }
@@ -472,7 +472,7 @@ impl Shard {
         let Some(own) = following.streams.first_mut() else {
             return self.send(id, message);
         };
-        own.held.push_back((None, marked.payload.clone()));
+        own.held.push(None, marked.payload.clone());
         following.held_bytes += message.len() + OUTBOX_MESSAGE_COST;
         self.keep_held_within(id, most)
     }

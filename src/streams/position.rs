@@ -1,6 +1,7 @@
 //! [`Position`]: how far a client has come in a stream, and its text `EPOCH:OFFSET`, as clients hand it back.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -11,9 +12,10 @@ const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 /// Positions in one list: more than a connection has groups, unless somebody has raised that far beyond its default.
 pub const POSITIONS_MAX: usize = 256;
 
-/// One life of a stream: a random number below 36^10, some 52 bits, which as text is ten of `0`–`9` and `a`–`z`.
+/// One life of a stream: a random number below 36^10, some 52 bits, which as text is ten of `0`–`9` and `a`–`z`. Held as
+/// one more, so that a position that may be missing takes no more than one that is there.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-pub struct Epoch(u64);
+pub struct Epoch(NonZeroU64);
 
 impl Epoch {
     /// How many there are.
@@ -21,16 +23,16 @@ impl Epoch {
 
     /// The epoch of this number, whatever it is.
     pub fn of(number: u64) -> Epoch {
-        Epoch(number % Epoch::COUNT)
+        Epoch(NonZeroU64::MIN.saturating_add(number % Epoch::COUNT))
     }
 
     pub(super) fn number(self) -> u64 {
-        self.0
+        self.0.get() - 1
     }
 
     fn text(self) -> [u8; EPOCH_CHARS] {
         let mut text = [0; EPOCH_CHARS];
-        let mut rest = self.0;
+        let mut rest = self.number();
         for place in text.iter_mut().rev() {
             *place = DIGITS[(rest % 36) as usize];
             rest /= 36;
@@ -50,7 +52,7 @@ impl Epoch {
             };
             Some(number * 36 + u64::from(digit))
         });
-        number.map(Epoch)
+        number.map(Epoch::of)
     }
 }
 
@@ -72,7 +74,7 @@ pub struct Position {
     pub offset: u64,
 }
 
-const _: () = assert!(size_of::<Position>() == 16);
+const _: () = assert!(size_of::<Option<Position>>() == 16);
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -231,12 +231,12 @@ fn any_following(random: &mut fastrand::Rng) -> Following {
             1 => Standing::Behind,
             _ => Standing::Abreast,
         };
-        one.gap = random.bool().then(|| gap(Some(2), 9));
+        one.gap = random.bool().then(|| Box::new(gap(Some(2), 9)));
         one.lost = random.bool();
         for held in 0..random.u64(..4) {
             let bytes = Payload::new(Message::Binary(&[held as u8, 0xff]));
             let kept_before = random.bool().then_some(held);
-            one.held.push_back((kept_before, bytes));
+            one.held.push(kept_before, bytes);
             following.held_bytes += 2 + OUTBOX_MESSAGE_COST;
         }
         following.streams.push(one);
