@@ -63,10 +63,11 @@ fn a_back_end_port_that_pages_could_open_wants_a_token() {
 }
 
 #[test]
-fn wss_names_a_tls_proxy() {
+fn wss_wants_a_certificate_and_says_which_keys_name_it() {
     run(async {
         let said = refusal(&[], &["wss://127.0.0.1:0=relay"]).await;
-        assert!(said.to_lowercase().contains("proxy"), "{said}");
+        let names = ["tls.certificate_file", "tls.key_file", "tls.self_signed"];
+        assert!(names.iter().all(|name| said.contains(name)), "{said}");
     });
 }
 
