@@ -38,7 +38,7 @@ class Server:
 
     @classmethod
     @asynccontextmanager
-    async def start(cls, binary, cores, tls, listeners=LISTENERS, **settings):
+    async def start(cls, binary, cores, listeners=LISTENERS, tls=False, **settings):
         self = cls()
         self.tls = tls
         if tls:
@@ -383,7 +383,7 @@ async def main(binary):
             stack = Stack()
             settings = SETTINGS.get(test, {}) | (COMPRESSED if cores == 2 else {})
             try:
-                async with Server.start(binary, cores, tls, **settings) as server:
+                async with Server.start(binary, cores, tls=tls, **settings) as server:
                     try:
                         async with asyncio.timeout(60):
                             await test(server, stack)
