@@ -80,7 +80,13 @@ const _: () = assert!(size_of::<Followed>() <= 80);
 
 /// Messages that are held, each behind an offset or at last. Of none it is nothing.
 #[derive(PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct HeldMessages(Option<Box<VecDeque<(Option<u64>, Payload)>>>);
+#[expect(
+    clippy::box_collection,
+    reason = "hardly any holds one, and so it takes a word"
+)]
+pub struct HeldMessages(Option<Box<VecDeque<Held>>>);
+
+type Held = (Option<u64>, Payload);
 
 impl HeldMessages {
     pub fn push(&mut self, behind: Option<u64>, payload: Payload) {
