@@ -102,22 +102,13 @@ async fn each_kind_of_stream_has_its_own(cores: usize) {
 
 async fn what_is_not_all_there_is_a_gap(cores: usize) {
     let rules = r#"
-[[listen]]
-url = "websocket://127.0.0.1:0"
-app = "push"
-[[listen]]
-url = "text://127.0.0.1:0"
-app = "push-backend"
-[[listen]]
-url = "http://127.0.0.1:0"
-app = "page"
 [[history]]
 kind = "uid"
 name = "u"
 size = 2
 ttl = "10m"
 "#;
-    let server = Server::from_file(cores, rules).await;
+    let server = Server::keeping(cores, "websocket", "", rules).await;
     let push = |text: &'static str| {
         let body = json!({"uid": "u", "text": text}).to_string();
         told(&server, "/v1/push", Box::leak(body.into_boxed_str()))

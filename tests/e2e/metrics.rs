@@ -233,16 +233,7 @@ async fn a_push_is_counted_by_its_verdict(cores: usize) {
 
 /// What reached nobody and is kept is neither, by either port.
 async fn what_is_kept_is_counted_as_that(cores: usize) {
-    let file = r#"
-[[listen]]
-url = "text://127.0.0.1:0"
-app = "push"
-[[listen]]
-url = "text://127.0.0.1:0"
-app = "push-backend"
-[[listen]]
-url = "http://127.0.0.1:0"
-app = "page"
+    let rules = r#"
 [[history]]
 kind = "uid"
 name = "q*"
@@ -250,7 +241,7 @@ size = 100
 ttl = "10m"
 offline = "queue"
 "#;
-    let server = Server::from_file_with(cores, file, 3).await;
+    let server = Server::keeping(cores, "text", "", rules).await;
     let mut backend = server.backend().await;
     let address = server.address("http", "page");
     let before = Scrape::of(&server).await;

@@ -213,24 +213,14 @@ async fn a_server_started_anew_under_load_tells_everybody(cores: usize) {
 }
 
 async fn what_waits_and_what_is_kept_comes_to_clients_that_compress(cores: usize) {
-    let file = r#"
-compress = true
-[[listen]]
-url = "websocket://127.0.0.1:0"
-app = "push"
-[[listen]]
-url = "text://127.0.0.1:0"
-app = "push-backend"
-[[listen]]
-url = "http://127.0.0.1:0"
-app = "page"
+    let rules = r#"
 [[history]]
 kind = "uid"
 size = 1000
 ttl = "10m"
 offline = "queue"
 "#;
-    let server = Server::from_file_with(cores, file, 3).await;
+    let server = Server::keeping(cores, "websocket", "compress = true", rules).await;
     let mut backend = server.backend().await;
     let line = |number: usize| {
         let items = r#"{"name":"something","price":12.5},"#.repeat(1 + number % 40);

@@ -113,6 +113,16 @@ impl Server {
         Server::from_file_with(cores, file, file.matches("[[listen]]").count()).await
     }
 
+    /// Starts one that keeps messages: clients of push come by this scheme, beside a back end's port and the page. What
+    /// its file says besides stands before the listeners, and its rules behind them.
+    pub async fn keeping(cores: usize, scheme: &str, settings: &str, rules: &str) -> Server {
+        let listeners = [(scheme, "push"), ("text", "push-backend"), ("http", "page")];
+        let each = listeners.map(|(scheme, app)| {
+            format!("[[listen]]\nurl = \"{scheme}://127.0.0.1:0\"\napp = \"{app}\"\n")
+        });
+        Server::from_file(cores, &format!("{settings}\n{}{rules}", each.concat())).await
+    }
+
     /// Starts one with a configuration file whose listeners are so many, those at paths counted.
     pub async fn from_file_with(cores: usize, file: &str, listeners: usize) -> Server {
         let name = format!("ringpost-{}-{}.toml", std::process::id(), fastrand::u64(..));
