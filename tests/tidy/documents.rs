@@ -336,8 +336,8 @@ pub fn false_map(root: &Path, document: &Document) -> Vec<String> {
         if with_layer && !cells[0].is_empty() {
             layer = cells[0].parse::<usize>().ok();
         }
-        let mut folder = String::new();
-        for module in cells[usize::from(with_layer)].split('`').skip(1).step_by(2) {
+        let (mut folder, mut within) = (String::new(), String::new());
+        for module in quoted(cells[usize::from(with_layer)]) {
             let path = match module.rsplit_once('/') {
                 Some((above, _)) => {
                     folder = format!("{above}/");
@@ -355,6 +355,14 @@ pub fn false_map(root: &Path, document: &Document) -> Vec<String> {
             if with_layer {
                 said.insert((layer.unwrap_or(usize::MAX), module.to_owned()));
             }
+            within = path;
+        }
+        let parts = quoted(cells[1]).filter(|_| !with_layer);
+        for part in parts.filter(|part| part.chars().all(|c| c.is_ascii_lowercase() || c == '_')) {
+            if !is_part(root, &within, part) {
+                let text = format!("there is no {part} in {within} or beside it");
+                violations.push(document.violation(number, &text));
+            }
         }
     }
     if document.path == "ARCHITECTURE.md" {
@@ -371,6 +379,20 @@ pub fn false_map(root: &Path, document: &Document) -> Vec<String> {
         }
     }
     violations
+}
+
+/// What stands in backquotes.
+fn quoted(cell: &str) -> impl Iterator<Item = &str> {
+    cell.split('`').skip(1).step_by(2)
+}
+
+/// Whether a module has this part, below it or beside it.
+fn is_part(root: &Path, module: &str, part: &str) -> bool {
+    let beside = module.rsplit_once('/').map_or("", |(above, _)| above);
+    [module, beside].iter().any(|folder| {
+        let path = root.join("src").join(folder);
+        path.join(part).exists() || path.join(format!("{part}.rs")).exists()
+    })
 }
 
 /// The first word in backquotes of each step of the section.
@@ -518,6 +540,8 @@ mod tests {
         let map = |text| false_map(&crate::root(), &Document::new("docs/internals.md", text)).len();
         assert_eq!(map("| `shard/slot`, `uids` | it |\n"), 0);
         assert_eq!(map("| `shard/slot`, `uid` | it |\n"), 1);
+        assert_eq!(map("| `net/wire` | `uring`, `epoll`; `batch` |\n"), 0);
+        assert_eq!(map("| `net/wire` | `uring`, `batches` |\n"), 1);
         assert!(false_map(&crate::root(), &Document::new("ARCHITECTURE.md", "")).len() > 10);
     }
 }
