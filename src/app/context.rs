@@ -12,7 +12,7 @@ use crate::close::CloseReason;
 use crate::ident::{ConnId, CoreId, Reach, Reply, Ticket};
 use crate::payload::AsMessage;
 use crate::protocol::http::opening::OpeningRequest;
-use crate::shard::EnterError;
+use crate::shard::{EnterError, GroupTraits};
 use crate::streams::Wish;
 
 impl<'a, A: App> Context<'a, A> {
@@ -212,6 +212,12 @@ impl<'a, A: App> Context<'a, A> {
     /// Puts a bound connection of this core into a group, from any callback; a stale id goes nowhere.
     pub fn join_for(&mut self, connection: ConnId, group: &str) {
         self.local.join(connection, group, None);
+    }
+
+    /// What the `[[groups]]` rules say of a group of that name ([`Config::groups`](crate::Config::groups)); an app that has
+    /// clients join by themselves asks it first. Costs a match with each rule up to the first that fits.
+    pub fn group_traits(&self, group: &str) -> GroupTraits {
+        self.local.shard.group_rules.of(group)
     }
 
     /// Takes the connection out of a group.

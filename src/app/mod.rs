@@ -74,7 +74,7 @@ mod transfer;
 mod transit;
 
 pub use crate::protocol::http::opening::OpeningRequest;
-pub use crate::shard::{EnterError, JoinError};
+pub use crate::shard::{EnterError, GroupTraits, JoinError};
 pub use callbacks::{App, Context};
 pub use namespaces::{Namespace, NamespaceError};
 pub use note::To;

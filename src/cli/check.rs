@@ -12,7 +12,7 @@ use super::layers::{Layer, Problems};
 use super::output::{Status, print};
 use super::settings::Settings;
 use super::sources::resolve;
-use super::{certificates, history_rules, listeners, tokens};
+use super::{certificates, group_rules, history_rules, listeners, tokens};
 
 /// What `check` is given: as `serve`, but for the file's place.
 #[derive(clap::Args, Debug)]
@@ -58,7 +58,7 @@ pub fn run(args: &CheckArgs) -> Status {
     }
 }
 
-/// The listeners, then the keys that differ from their defaults, then the rules of what is kept.
+/// The listeners, then the keys that differ from their defaults, then the rules of what is kept and of groups.
 fn describe(mut settings: Settings) -> String {
     let configured = settings.listeners.iter().map(|it| (it.clone(), it.address));
     let mut text = format!("would serve\n{}", banner(&configured.collect::<Vec<_>>()));
@@ -89,6 +89,12 @@ fn describe(mut settings: Settings) -> String {
     }
     for rule in &settings.config.history {
         let _ = writeln!(text, "  {}", history_rules::show(rule));
+    }
+    if !settings.config.groups.is_empty() {
+        text.push_str("with groups, by the first rule that fits\n");
+    }
+    for rule in &settings.config.groups {
+        let _ = writeln!(text, "  {}", group_rules::show(rule));
     }
     text
 }

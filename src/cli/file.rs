@@ -94,6 +94,15 @@ impl File<'_> {
                 );
                 continue;
             }
+            if name == "groups" {
+                self.read_groups(
+                    value.get_ref(),
+                    &origin,
+                    &mut layer.groups,
+                    &mut layer.problems,
+                );
+                continue;
+            }
             match value.get_ref() {
                 DeValue::Table(inner) if has_keys(&name) => {
                     self.read_table(&format!("{name}."), inner, layer);

@@ -8,17 +8,13 @@ use ringpost::config::{HISTORY_RULES_MAX, HistoryRule, KEEP_MAX, StreamKind};
 use ringpost::escape::Escaped;
 use toml::de::{DeTable, DeValue};
 
-use super::file::{File, as_text, kind, misplaced};
-use super::keys::{self, COUNT_MAX};
-use super::layers::unknown_key;
+use super::file::File;
+use super::keys::COUNT_MAX;
+use super::rule_tables::{PATTERN_EXPECTED, RuleTables, changed_rules, is_pattern, rule_value};
 use super::value_origin::ValueOrigin;
 
 /// The keys of a `[[history]]` table.
 const HISTORY_KEYS: [&str; 5] = ["kind", "name", "size", "ttl", "offline"];
-/// Longest pattern: twice what a name may have.
-const PATTERN_BYTES_MAX: usize = 256;
-/// Rules that are shown one by one where something has changed.
-const SHOWN_MAX: usize = 4;
 
 impl File<'_> {
     /// All tables of that name.
@@ -29,33 +25,13 @@ impl File<'_> {
         rules: &mut Vec<HistoryRule>,
         problems: &mut Vec<String>,
     ) {
-        let wrong = |what: &DeValue<'_>| {
-            format!(
-                "{origin}: history: expected tables [[history]] with kind, size and ttl, not {}",
-                kind(what)
-            )
+        let tables = RuleTables {
+            name: "history",
+            needs: "kind, size and ttl",
+            most: HISTORY_RULES_MAX,
         };
-        let DeValue::Array(tables) = value else {
-            problems.push(wrong(value));
-            return;
-        };
-        for item in tables.iter() {
-            let rule = match item.get_ref() {
-                DeValue::Table(table) => self.read_rule(table, &self.origin(item.span())),
-                other => Err(wrong(other)),
-            };
-            match rule {
-                Ok(_) if rules.len() == HISTORY_RULES_MAX => {
-                    let place = self.origin(item.span());
-                    problems.push(format!(
-                        "{place}: history: at most {HISTORY_RULES_MAX} rules; a `*` in a name stands for many"
-                    ));
-                    return;
-                }
-                Ok(rule) => rules.push(rule),
-                Err(problem) => problems.push(problem),
-            }
-        }
+        let read = |table: &DeTable<'_>, origin: &ValueOrigin| self.read_rule(table, origin);
+        self.read_rules(&tables, value, origin, read, rules, problems);
     }
 
     fn read_rule(&self, table: &DeTable<'_>, origin: &ValueOrigin) -> Result<HistoryRule, String> {
@@ -66,17 +42,8 @@ impl File<'_> {
         for (key, value) in table.iter() {
             let origin = self.origin(key.span());
             let key = &**key.get_ref();
-            if !HISTORY_KEYS.contains(&key) {
-                let problem = match keys::find(key) {
-                    Some(_) => misplaced(key, "[[history]]"),
-                    None => unknown_key(key, HISTORY_KEYS),
-                };
-                return Err(format!("{origin}: [[history]]: {problem}"));
-            }
-            let text = as_text(value.get_ref()).ok_or_else(|| {
-                let kind = kind(value.get_ref());
-                format!("{origin}: history.{key}: expected one value, not {kind}")
-            })?;
+            let text = rule_value("history", &HISTORY_KEYS, key, value.get_ref())
+                .map_err(|problem| format!("{origin}: {problem}"))?;
             let taken = match key {
                 "kind" => StreamKind::parse(&text).map(|kind| of = Some(kind)),
                 "name" => {
@@ -129,17 +96,11 @@ impl File<'_> {
 fn expected(key: &str) -> String {
     match key {
         "kind" => "\"uid\", \"group\" or \"all\"".to_owned(),
-        "name" => format!(
-            "a name in which each * stands for any characters, at most {PATTERN_BYTES_MAX} bytes"
-        ),
+        "name" => PATTERN_EXPECTED.to_owned(),
         "offline" => "\"queue\", or \"off\" as without it".to_owned(),
         "size" => format!("a whole number of messages from 1 to {COUNT_MAX}"),
         _ => "a time from \"1s\" to \"30days\", such as \"10m\"".to_owned(),
     }
-}
-
-fn is_pattern(text: &str) -> bool {
-    (1..=PATTERN_BYTES_MAX).contains(&text.len()) && !text.contains(char::is_control)
 }
 
 fn parse_size(text: &str) -> Option<u32> {
@@ -183,10 +144,5 @@ pub fn show(rule: &HistoryRule) -> String {
 
 /// What a reload says of rules that have changed.
 pub fn changed(old: &[HistoryRule], new: &[HistoryRule]) -> Option<String> {
-    let shown = |rules: &[HistoryRule]| match rules.len() {
-        0 => "nothing".to_owned(),
-        1..=SHOWN_MAX => rules.iter().map(show).collect::<Vec<_>>().join("; "),
-        count => format!("{count} rules"),
-    };
-    (old != new).then(|| format!("history: {} -> {}", shown(old), shown(new)))
+    changed_rules("history", old, new, show)
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 
-use ringpost::config::HistoryRule;
+use ringpost::config::{GroupRule, HistoryRule};
 use ringpost::escape::Escaped;
 
 use super::certificates;
@@ -47,6 +47,8 @@ pub struct Layer {
     pub listeners: Vec<(ListenerSettings, ValueOrigin)>,
     /// Rules of what is kept; the file alone can have them.
     pub history: Vec<HistoryRule>,
+    /// Rules of what holds for groups; the file alone can have them.
+    pub groups: Vec<GroupRule>,
     /// What could not even be read.
     pub problems: Vec<String>,
 }
@@ -139,6 +141,7 @@ pub fn resolve(layers: impl IntoIterator<Item = Layer>) -> Result<Settings, Prob
             }
         }
         settings.config.history.extend(layer.history);
+        settings.config.groups.extend(layer.groups);
         if !layer.listeners.is_empty() {
             listeners = layer.listeners;
         }

@@ -20,7 +20,7 @@ use super::settings::Settings;
 use super::slot::SettingSlot;
 use super::sources::resolve;
 use super::value_origin::ValueOrigin;
-use super::{certificates, doctor, drain, history_rules, listeners, tokens};
+use super::{certificates, doctor, drain, group_rules, history_rules, listeners, tokens};
 
 /// The sources of the settings, and those that the server runs with.
 pub struct Reloading {
@@ -163,10 +163,12 @@ pub fn merge(running: &Settings, read: Settings) -> Merged {
             merged.fixed.push(key.name.to_owned());
         }
     }
-    let rules = (&old.config.history, &merged.settings.config.history);
+    let (old_rules, new_rules) = (&old.config, &merged.settings.config);
+    let of_history = history_rules::changed(&old_rules.history, &new_rules.history);
+    let of_groups = group_rules::changed(&old_rules.groups, &new_rules.groups);
     merged
         .changed
-        .extend(history_rules::changed(rules.0, rules.1));
+        .extend(of_history.into_iter().chain(of_groups));
     merge_listeners(&old.listeners, &mut merged);
     merged
 }

@@ -3,6 +3,7 @@
 //! Plain data: the program's configuration file, variables and flags end here, and so does a
 //! library user's `Config { cores: 2, ..Config::default() }`.
 
+mod groups;
 mod history;
 mod tls;
 mod webhooks;
@@ -10,6 +11,7 @@ mod webhooks;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use groups::{GROUP_RULES_MAX, GroupRule, PRESENCE_GRACE_DEFAULT, PRESENCE_GRACE_MAX};
 pub use history::{HISTORY_BYTES_CORE_MIN, HISTORY_RULES_MAX, HistoryRule, KEEP_MAX, StreamKind};
 pub use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -102,6 +104,8 @@ pub struct Config {
     pub connections_per_uid_max: usize,
     /// Groups that one connection may be in; a further join is refused.
     pub groups_per_connection_max: usize,
+    /// What holds for groups by their names; of several rules that fit the first holds. At most [`GROUP_RULES_MAX`].
+    pub groups: Vec<GroupRule>,
     /// Namespaces that the server may have, the apps' own and those made while it runs
     /// ([`Context::namespace`](crate::app::Context::namespace)); one more is an error to the app that asks for it. None is
     /// ever taken away.
@@ -216,6 +220,7 @@ impl Default for Config {
             handshakes_max: 4_096,
             connections_per_uid_max: 256,
             groups_per_connection_max: 64,
+            groups: Vec::new(),
             namespaces_max: 65_536,
             messages_per_second_max: 0,
             bytes_per_second_max: 0,

@@ -20,6 +20,7 @@ mod exchange;
 mod fanout;
 mod followers;
 mod following;
+mod group_rules;
 mod http;
 mod in_flight;
 #[cfg(all(test, not(loom)))]
@@ -56,6 +57,7 @@ pub use endings::{Ended, Endings};
 pub use entering::EnterError;
 pub use exchange::{Exchange, FULL as HTTP_FULL};
 pub use followers::{Followed, Followers, Following, Mark, Marked, Since, Tops};
+pub use group_rules::{GroupRules, GroupTraits};
 pub use in_flight::{InFlight, InFlightTable};
 pub use listener_spec::ListenerSpec;
 pub use listing::{
@@ -97,6 +99,8 @@ pub struct Shard {
     uids: Uids,
     /// Who of them is in which group.
     pub groups: Groups,
+    /// What holds for groups by their names.
+    pub group_rules: GroupRules,
     /// Who of them is at home.
     pub everybody: Everybody,
     /// So many namespaces, the first ones, are the apps'.
@@ -133,6 +137,7 @@ impl Shard {
             connections: Connections::new(listeners),
             uids: Uids::new(namespaces),
             groups: Groups::new(),
+            group_rules: GroupRules::new(&config.groups),
             everybody: Everybody::new(namespaces),
             credentials: Credentials::default(),
             followers: Followers::default(),
@@ -159,6 +164,7 @@ impl Shard {
     /// from then on only.
     pub fn renew(&mut self, config: &Config, listeners: Rc<[ListenerSpec]>) -> bool {
         self.connections.listeners = listeners;
+        self.group_rules = GroupRules::new(&config.groups);
         self.compressor.set_bytes_min(config.compress_bytes_min);
         self.outboxes.renew(config.outbox_bytes_core_max);
         let old = std::mem::replace(&mut self.limits, ShardLimits::new(config));

@@ -4,6 +4,7 @@ mod command_line;
 mod documents;
 mod errors;
 mod example;
+mod group_rules;
 mod history_rules;
 mod layers;
 mod listeners;

@@ -8,12 +8,14 @@ mod cli {
     pub mod certificates;
     pub mod choice;
     pub mod file;
+    pub mod group_rules;
     pub mod history_rules;
     pub mod hooks;
     pub mod keys;
     pub mod layers;
     pub mod listener;
     pub mod listeners;
+    pub mod rule_tables;
     pub mod settings;
     pub mod slot;
     pub mod tokens;
