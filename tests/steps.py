@@ -93,6 +93,7 @@ def steps(full):
         Step("conformance", ["tests/conformance/run", BINARY, *(["--full"] if full else [])], ready),
         Step("fuzzing", ["tests/fuzz/run"], ["clippy"], compiles=True),
         Step("metrics", ["tests/metrics/run", BINARY], in_python),
+        Step("sdk", ["sdk/js/tests/run", BINARY], ready),
         Step("instructions", ["benches/instructions/check"], ["clippy"], compiles=True),
         Step("20,000 connections", ["tuning/prove", "20000", "--rest", "2", "--binary", BINARY], ready),
         Step("loom", ["cargo", "test", "--manifest-path", "tests/loom/Cargo.toml"], ["build"], compiles=True,

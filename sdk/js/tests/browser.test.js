@@ -1,0 +1,81 @@
+// In a page: headless Chromium, the script as published, another origin than the server's.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { after, before, test } from "node:test";
+import { chromium } from "playwright-core";
+import { JWT, PATIENCE, Proxy, Server, token, until } from "./harness.js";
+
+const SCRIPT = readFileSync(new URL("../dist/ringpost.min.js", import.meta.url));
+const FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+const PAGE = `<!doctype html><title>a page</title><script src="/ringpost.js"></script><script>
+  const got = [], gaps = [], states = [], errors = [];
+  function begin(url, options) {
+    if (options.token) { const { token } = options; options.token = () => token; }
+    window.push = ringpost.connect(url, { storage: sessionStorage, ...options });
+    push.on("message", ({ stream, group, data }) => got.push([group ?? stream, data.n]));
+    push.on("gap", (gap) => gaps.push(gap));
+    push.on("state", ({ state }) => states.push(state));
+    push.on("error", (error) => errors.push(String(error)));
+  }
+</script>`;
+
+let pages, browser, server, origin;
+
+before(async () => {
+  pages = createServer((request, response) => {
+    const isScript = request.url === "/ringpost.js";
+    response.setHeader("Content-Type", isScript ? "text/javascript" : "text/html; charset=utf-8");
+    response.end(isScript ? SCRIPT : PAGE);
+  });
+  await new Promise((resolve) => pages.listen(0, "127.0.0.1", resolve));
+  origin = `http://localhost:${pages.address().port}`;
+  server = await Server.start({ top: `origins = "${origin}"` });
+  browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: [...FLAGS, ...(process.getuid() ? [] : ["--no-sandbox"])] });
+});
+after(async () => {
+  await browser?.close();
+  pages?.close();
+  await server?.stop();
+});
+
+/** A page that has connected. */
+async function open(url, options) {
+  const page = await (await browser.newContext()).newPage();
+  page.setDefaultTimeout(PATIENCE);
+  await page.goto(origin);
+  await page.evaluate(([url, options]) => begin(url, options), [url, options]);
+  await page.waitForFunction(() => push.state === "open");
+  return page;
+}
+
+const has = (page, count) => page.waitForFunction((count) => got.length >= count, count);
+
+test("events of another origin, with a token in a field, cut and shown again", async (t) => {
+  const strict = await Server.start({ top: `${JWT}origins = "${origin}"` });
+  const proxy = await Proxy.start(strict.http, { noWebSockets: true });
+  t.after(() => (proxy.stop(), strict.stop()));
+  const page = await open(strict.url(proxy.port), { token: token("tom", { groups: ["kept.*"] }), groups: ["kept.a"], eventsAfter: 1 });
+  assert.equal(await page.evaluate(() => push.byEvents), true);
+  for (let n = 0; n < 20; n++) {
+    await strict.tell(n % 2 ? { uid: "tom" } : { group: "kept.a" }, { n });
+    if (n % 7 === 6) proxy.cut(n * 10);
+  }
+  await has(page, 20);
+  const got = await page.evaluate(() => [got, gaps, errors]);
+  const of = (name) => got[0].filter(([from]) => from === name).map(([, n]) => n);
+  assert.deepEqual(of("uid"), [1, 3, 5, 7, 9, 11, 13, 15, 17, 19]);
+  assert.deepEqual(of("kept.a"), [0, 2, 4, 6, 8, 10, 12, 14, 16, 18]);
+  assert.deepEqual(got.slice(1), [[], []]);
+  // Read and written amid a reload.
+  await page.reload();
+  await strict.tell({ group: "kept.a" }, { n: 20 });
+  await page.evaluate(
+    ([url, token]) => begin(url, { token, groups: ["kept.a"], eventsAfter: 1 }),
+    [strict.url(proxy.port), token("tom", { groups: ["kept.*"] })],
+  );
+  await has(page, 1);
+  assert.deepEqual(await page.evaluate(() => [got, gaps]), [[["kept.a", 20]], []]);
+  await page.context().close();
+});
