@@ -16,7 +16,7 @@ use tracing::warn;
 
 use crate::close::CloseReason;
 use crate::config::EventKinds;
-use crate::ident::{ConnId, CoreId};
+use crate::ident::{ConnName, CoreId};
 use crate::log_limiter::SharedLogLimiter;
 
 /// One of them.
@@ -62,7 +62,7 @@ impl UidEventKind {
 /// Which connection it is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Origin {
-    pub connection: ConnId,
+    pub connection: ConnName,
     pub peer: SocketAddr,
     pub listener: u16,
 }

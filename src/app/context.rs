@@ -9,7 +9,7 @@ use super::note::To;
 use super::pending::Caller;
 use super::policy::Protocol;
 use crate::close::CloseReason;
-use crate::ident::{ConnId, CoreId, Reach, Reply, Ticket};
+use crate::ident::{ConnId, ConnName, CoreId, Reach, Reply, Ticket};
 use crate::payload::AsMessage;
 use crate::protocol::http::opening::OpeningRequest;
 use crate::shard::{EnterError, GroupTraits};
@@ -31,6 +31,19 @@ impl<'a, A: App> Context<'a, A> {
     /// (or, for apps with [`Login::Never`](super::Login), from `on_connect`) on.
     pub fn connection(&self) -> Option<ConnId> {
         self.connection
+    }
+
+    /// What this connection is called outside: in the log, to back ends by HTTP, in webhooks. The same for as long as it
+    /// lasts, wherever it moves to. `None` where [`Context::connection`] is.
+    ///
+    /// One that is asked for before the connection is home costs some 150 bytes for as long as the connection is on another
+    /// core than then; where nothing has to be told earlier, ask in [`App::on_bound`].
+    pub fn connection_name(&mut self) -> Option<ConnName> {
+        let connection = self.connection?;
+        let connections = &mut self.local.shard.connections;
+        connections
+            .is_here(connection)
+            .then(|| connections.tell_name(connection))
     }
 
     /// The address of the connection's peer as the server sees it, an IPv4 peer always in its plain

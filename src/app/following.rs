@@ -19,7 +19,7 @@ use super::guarded_store::unknown;
 use super::local::Local;
 use crate::close::CloseReason;
 use crate::escape::Escaped;
-use crate::ident::{ConnId, ConnName, CoreId, EVERYBODY};
+use crate::ident::{ConnId, CoreId, EVERYBODY};
 use crate::shard::{Followed, Since};
 use crate::streams::{Address, Gap, Kind, Limit, Position, Recovery, Store};
 
@@ -89,7 +89,7 @@ impl Local {
             return true;
         }
         warn!(
-            connection = %ConnName(self.core(), connection),
+            connection = %self.shard.connections.tell_name(connection),
             group = %Escaped(group),
             "closed: its app has put it into so many groups that there is no place for one that its client follows"
         );

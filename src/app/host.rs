@@ -28,7 +28,7 @@ use crate::bus::{Endpoint, Writing};
 use crate::close::{CloseReason, Flaw};
 use crate::config::Config;
 use crate::events::Reporter;
-use crate::ident::{ConnId, CoreId};
+use crate::ident::{ConnId, ConnName, CoreId};
 use crate::payload::Message;
 use crate::protocol::Codec;
 use crate::protocol::http::opening::OpeningRequest;
@@ -57,6 +57,7 @@ impl Host {
         now: Instant,
     ) -> Host {
         let mut local = Local::new(config, Rc::clone(&listeners), bus, registry, now);
+        local.shard.connections.set_core(local.core());
         local.shard.clock.set_now(BEGINNING);
         // Nothing is due yet; the wheel is there, too, from now on.
         local.shard.expire();
@@ -103,6 +104,11 @@ impl Host {
 
     pub fn bus(&mut self) -> &mut Endpoint<Body> {
         self.local.outgoing.bus_mut()
+    }
+
+    /// What a connection is called, for whoever is told of it here.
+    pub fn tell_name(&mut self, id: ConnId) -> ConnName {
+        self.local.shard.connections.tell_name(id)
     }
 
     /// Envelopes posted since the start.

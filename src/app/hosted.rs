@@ -150,8 +150,8 @@ fn panicked<A: App>(
     local.shard.stats.panics += 1;
     match connection {
         Some(connection) => {
-            let id = connection.to_bits();
-            error!(app, callback, connection = id, %fault, "an app panicked; its connection is closed");
+            let name = local.shard.connections.tell_name(connection);
+            error!(app, callback, connection = %name, %fault, "an app panicked; its connection is closed");
             local.shard.close(connection, CloseReason::Internal);
         }
         None => error!(app, callback, %fault, "an app panicked"),

@@ -1,8 +1,11 @@
 //! Names of things: cores, connections, uids, tickets. Plain values, no behaviour beyond their own limits.
 
+mod conn_name;
 mod reach;
 
 use std::fmt;
+
+pub use conn_name::{BadConnName, ConnName};
 
 #[cfg(not(feature = "internals"))]
 pub(crate) use reach::{NamespaceId, Reach};
@@ -60,15 +63,6 @@ impl ConnId {
             slot: bits as u32,
             generation: (bits >> 32) as u32,
         }
-    }
-}
-
-/// A connection as logs and webhooks name it: `3-100000002`, by the core where it is.
-pub(crate) struct ConnName(pub CoreId, pub ConnId);
-
-impl fmt::Display for ConnName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{:x}", self.0.0, self.1.to_bits())
     }
 }
 

@@ -14,7 +14,7 @@ use super::{Migration, Progress, SessionPart, Spent, TransportPart};
 use crate::shard::ShardPart;
 
 /// The version that is written, and read.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// What stands behind the version's number, borrowed where it is written.
 #[derive(Serialize, Deserialize)]
@@ -116,7 +116,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::ident::NamespaceId;
+    use crate::ident::{CoreId, NamespaceId};
     use crate::migration::{Counted, Input};
     use crate::payload::Message;
     use crate::protocol::{Codec, Decoder};
@@ -142,6 +142,8 @@ mod tests {
         shard.join(id, "h", Some("him"));
         shard.send(id, Message::Text("hello"));
         shard.written(id, 3);
+        shard.connections.set_core(CoreId(5));
+        assert_eq!(shard.connections.tell_name(id).to_string(), "5-100000000");
         let _first = shard.reserve(id);
         let second = shard.reserve(id);
         shard.fill(second, Message::Text("later"));
@@ -182,18 +184,18 @@ mod tests {
         digits.map(|pair| byte(pair).expect("a byte")).collect()
     }
 
-    /// That migration as version 2 has written it. While that is read at all, it is read like this; a change that breaks this
+    /// That migration as version 3 has written it. While that is read at all, it is read like this; a change that breaks this
     /// test makes another version.
-    const VERSION_2: &str = "020000000000000000000000ffffc0000207b42480f7c4d506030103746f6d000078780000020167000168010368696d\
-        0000010080a0f1c2b1340001000200010781056c6174657204656c6c6f0103000180fe01000000000000000000000004\
+    const VERSION_3: &str = "030000000000000000000000ffffc0000207b42480f7c4d506030103746f6d00007878000105808080801001000201670001\
+        68010368696d0000010080a0f1c2b1340001000200010781056c6174657204656c6c6f0103000180fe01000000000000000000000004\
         00010103c3a9c30200010000e807010006756e7265616402000000000000010773657373696f6e01ff9aee02000a01e807\
         0100c000020901ac02";
 
     #[test]
     fn what_an_earlier_release_has_written_is_read() {
         let written = migration().write().expect("its session is written");
-        assert_eq!(hex(&written), VERSION_2);
-        let read = Migration::read(&bytes_of(VERSION_2), Instant::now()).expect("a connection");
+        assert_eq!(hex(&written), VERSION_3);
+        let read = Migration::read(&bytes_of(VERSION_3), Instant::now()).expect("a connection");
         let expected = migration();
         assert_eq!(read.shard_part, expected.shard_part);
         let uid = Some("tom".into());
@@ -220,7 +222,7 @@ mod tests {
         assert_eq!(error, Some(Unreadable::Version(7)));
         let text = error.map(|error| error.to_string()).unwrap_or_default();
         assert!(
-            text.contains("version 7") && text.contains("version 2"),
+            text.contains("version 7") && text.contains("version 3"),
             "{text}"
         );
     }

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use super::exchange::Exchange;
 use super::listener_spec::ListenerSpec;
 use super::members::JoinRequest;
+use super::names::Names;
 use super::slot::{Binding, Peer, Phase, Slot};
 use super::wheel::Tick;
 use crate::close::CloseReason;
@@ -55,6 +56,8 @@ pub struct Connections {
     generation: u32,
     /// The namespaces of those that are not in their listener's.
     entered: Pages<Entered>,
+    /// What those are called that have moved since somebody was told.
+    pub names: Names,
     /// How many ask by HTTP, those closing included.
     pub(super) http: usize,
 }
@@ -67,6 +70,7 @@ impl Connections {
             accepted: Pages::default(),
             generation: 0,
             entered: Pages::default(),
+            names: Names::default(),
             http: 0,
         }
     }
@@ -92,6 +96,12 @@ impl Connections {
         id
     }
 
+    /// The next connection's generation is one more than this, so that no connection of an earlier start of the server is
+    /// called as one of this.
+    pub fn begin_behind(&mut self, generation: u32) {
+        self.generation = generation;
+    }
+
     /// How many have entered a namespace.
     #[cfg(all(test, not(loom)))]
     pub(super) fn entries(&self) -> usize {
@@ -106,6 +116,7 @@ impl Connections {
     /// It is gone: the slot becomes free, and every id of it stale.
     pub(super) fn free(&mut self, id: ConnId) {
         self.free_entered(id);
+        self.forget_name(id);
         self.slots.free(id.slot);
         self.accepted.free(id.slot);
     }

@@ -1,11 +1,11 @@
 //! Whose outboxes are to be written: the core's two lists of dirty connections.
 //!
-//! Bound: a connection is in each of them once (`Slot::dirty`, `Slot::in_bulk`), and those gone are skipped.
+//! Bound: a connection is in each of them once (`Slot::dirty`, `Marks::IN_BULK`), and those gone are skipped.
 
 use std::collections::VecDeque;
 
 use super::limits::LIST_KEPT;
-use super::slot::{Dirty, Slot};
+use super::slot::{Dirty, Marks, Slot};
 use crate::ident::ConnId;
 use crate::pages::Pages;
 
@@ -31,7 +31,7 @@ impl DirtyLists {
         match how {
             Dirty::Urgent => self.urgent.push_back(id),
             // It may be there from before, for what was urgent has been written first.
-            Dirty::Bulk if std::mem::replace(&mut slot.in_bulk, true) => {}
+            Dirty::Bulk if slot.marks.set(Marks::IN_BULK, true) => {}
             Dirty::Bulk => self.bulk.push_back(id),
             Dirty::Clean => {}
         }
@@ -62,7 +62,9 @@ impl DirtyLists {
             let Some(slot) = place.filter(|slot| slot.generation == id.generation) else {
                 continue;
             };
-            slot.in_bulk &= level != Dirty::Bulk;
+            if level == Dirty::Bulk {
+                slot.marks.set(Marks::IN_BULK, false);
+            }
             // An entry of the bulk list is stale once a message of its own has made it urgent.
             if slot.dirty == level {
                 slot.dirty = Dirty::Clean;

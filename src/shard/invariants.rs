@@ -56,6 +56,8 @@ impl Shard {
         assert_eq!(self.stats.connections + self.connections.http as u64, live);
         assert_eq!(self.connections.slots.len(), live as usize);
         assert!(self.credentials.len() <= live as usize, "a proof of nobody");
+        let kept = self.connections.names.len();
+        assert!(kept <= live as usize, "a name of nobody");
     }
 
     /// What is left of it, when nothing should be.
@@ -71,5 +73,6 @@ impl Shard {
             + self.outboxes.bytes()
             + self.outboxes.backlog.bytes()
             + self.credentials.len()
+            + self.connections.names.len()
     }
 }

@@ -11,7 +11,7 @@ use ahash::AHashMap;
 
 use super::Shard;
 use super::uids::ListingMark;
-use crate::ident::{NamespaceId, Reach};
+use crate::ident::{ConnId, ConnName, NamespaceId, Reach};
 
 /// Most connections of a uid that are told one by one.
 pub const CONNECTIONS_LISTED_MAX: usize = 1_000;
@@ -21,9 +21,12 @@ pub const UIDS_PER_PAGE_MAX: usize = 10_000;
 pub const MEMBERS_MAX: usize = 1_000;
 /// Connections of a group that are looked at for that.
 const MEMBERS_LOOKED_AT: usize = 10 * MEMBERS_MAX;
+
 /// One connection of a uid.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConnectionInfo {
+    /// What it is called.
+    pub name: ConnName,
     /// When it was accepted, in seconds since 1970.
     pub since: u32,
     pub address: SocketAddr,
@@ -70,23 +73,32 @@ pub struct GroupInfo {
 
 impl Shard {
     /// The connections of a uid within reach.
-    pub fn uid_info(&self, reach: Reach, uid: &str) -> UidInfo {
+    pub fn uid_info(&mut self, reach: Reach, uid: &str) -> UidInfo {
         let mut look = UidInfo::default();
         for namespace in reach.namespaces() {
             let connections = self.uids.get(&self.connections.slots, namespace, uid);
             look.connections += connections.len();
-            for id in connections.take(CONNECTIONS_LISTED_MAX - look.listed.len()) {
-                let slot = &self.connections.slots[id.slot];
-                look.listed.push(ConnectionInfo {
-                    since: self.connections.accepted(id),
-                    address: slot.peer.address(),
-                    listener: self.connections.listeners[usize::from(slot.listener)].shown,
-                    bytes_waiting: slot.outbox.bytes() + slot.replies_bytes(),
-                    paused: slot.paused,
-                });
-            }
+            let listed: Vec<ConnId> = connections
+                .take(CONNECTIONS_LISTED_MAX - look.listed.len())
+                .collect();
+            look.listed
+                .extend(listed.into_iter().map(|id| self.connection_info(id)));
         }
         look
+    }
+
+    /// One that is here, told under its name.
+    fn connection_info(&mut self, id: ConnId) -> ConnectionInfo {
+        let name = self.connections.tell_name(id);
+        let slot = &self.connections.slots[id.slot];
+        ConnectionInfo {
+            name,
+            since: self.connections.accepted(id),
+            address: slot.peer.address(),
+            listener: self.connections.listeners[usize::from(slot.listener)].shown,
+            bytes_waiting: slot.outbox.bytes() + slot.replies_bytes(),
+            paused: slot.paused,
+        }
     }
 
     /// The next uids within reach, in no order; each that stays from the first page to the last is in exactly

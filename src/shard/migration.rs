@@ -10,6 +10,7 @@ use super::credentials::SavedCredential;
 use super::exchange::Exchange;
 use super::followers::Following;
 use super::members::JoinRequest;
+use super::names::KeptName;
 use super::outbox::Unsent;
 use super::replies::Replies;
 use super::slot::{Binding, Dirty, Peer, Phase, Slot};
@@ -35,6 +36,8 @@ pub struct ShardPart {
     pub since: Tick,
     /// It is not read for now.
     pub paused: bool,
+    /// What it is called, if somebody was told.
+    pub name: Option<KeptName>,
     /// The namespace that it has entered in place of its listener's.
     pub entered: Option<NamespaceId>,
     /// Groups that it is in.
@@ -225,6 +228,7 @@ impl Shard {
             self.forget(id);
         }
         let following = self.followers.unfollow(id.slot).map(Following::taken);
+        let name = self.connections.take_name(id);
         let credential = self.credentials.take(id.slot).map(|held| held.taken(now));
         let slot = self.connections.get_mut(id).ok_or(DepartError::Gone)?;
         let late = match slot.blocked {
@@ -243,6 +247,7 @@ impl Shard {
             heard: now.saturating_sub(slot.heard),
             since: now.saturating_sub(slot.since),
             paused: slot.paused,
+            name,
             entered,
             groups,
             join_requests,
@@ -270,6 +275,9 @@ impl Shard {
             self.credentials.hold(id.slot, taken.held(now));
         }
         self.connections.set_entered(id, shard_part.entered);
+        if let Some(name) = shard_part.name {
+            self.connections.keep_name(id, name);
+        }
         if let Some(following) = shard_part.following.take() {
             self.followers.follow(id.slot, following);
         }

@@ -33,6 +33,7 @@ mod marked;
 mod members;
 mod membership;
 mod migration;
+mod names;
 mod namespaces;
 mod outbox;
 mod outboxes;
@@ -67,6 +68,7 @@ pub use listing::{
 pub use members::{Interest, JoinError, JoinRequest};
 pub use membership::Joining;
 pub use migration::{DepartError, SavedPhase, ShardPart};
+pub use names::KeptName;
 pub use outbox::{Outbox, Unsent};
 pub use slot::{Dirty, Peer, Phase};
 pub use wheel::{TICK, Tick, Wheel, ticks};

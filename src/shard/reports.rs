@@ -50,9 +50,10 @@ impl Shard {
     }
 
     fn report(&mut self, id: ConnId, what: impl FnOnce(Origin) -> UidEventKind) {
+        let connection = self.connections.tell_name(id);
         let slot = &self.connections.slots[id.slot];
         let of = Origin {
-            connection: id,
+            connection,
             peer: slot.peer.address(),
             listener: self.connections.spec(id).shown,
         };

@@ -59,6 +59,33 @@ pub enum Dirty {
     Urgent,
 }
 
+/// Facts about a connection that have a bit each, so that a slot stays as small as it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Marks(u8);
+
+impl Marks {
+    /// The list of those that a broadcast made dirty has it.
+    pub const IN_BULK: Marks = Marks(1);
+    /// Somebody outside was told its name.
+    pub const TOLD: Marks = Marks(2);
+
+    #[inline]
+    pub fn has(self, mark: Marks) -> bool {
+        self.0 & mark.0 != 0
+    }
+
+    /// Sets it or takes it away. Whether it was there.
+    #[inline]
+    pub fn set(&mut self, mark: Marks, is_set: bool) -> bool {
+        let had = self.has(mark);
+        match is_set {
+            true => self.0 |= mark.0,
+            false => self.0 &= !mark.0,
+        }
+        had
+    }
+}
+
 /// A peer's address without the parts a server does not need; 18 bytes where `SocketAddr` takes 32.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Peer {
@@ -91,8 +118,8 @@ pub struct Slot {
     pub listener: u16,
     pub phase: Phase,
     pub dirty: Dirty,
-    /// Whether the list of those that a broadcast made dirty has it.
-    pub in_bulk: bool,
+    /// Two facts in one byte.
+    pub marks: Marks,
     /// Meaningful in [`Phase::Closing`].
     pub reason: CloseReason,
     /// The kernel takes no more for now: its writability is awaited.
@@ -172,7 +199,7 @@ impl Default for Slot {
             listener: 0,
             phase: Phase::Free,
             dirty: Dirty::Clean,
-            in_bulk: false,
+            marks: Marks::default(),
             reason: CloseReason::Normal,
             blocked: false,
             paused: false,

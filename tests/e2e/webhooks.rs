@@ -1,6 +1,6 @@
 //! Webhooks: what a receiver is told, in which order, how it knows whose it is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -138,6 +138,14 @@ async fn a_connection_that_moves_is_told_of_once(cores: usize) {
     drop((silent, refused));
     drop(clients);
     let events = receiver.wait(2 * CLIENTS).await;
+    let mut names: HashMap<&str, &Value> = HashMap::new();
+    for event in &events {
+        let uid = event["uid"].as_str().expect("a uid");
+        let name = &event["connection"];
+        assert_eq!(*names.entry(uid).or_insert(name), name);
+    }
+    let apart: HashSet<String> = names.values().map(|name| name.to_string()).collect();
+    assert_eq!(apart.len(), CLIENTS);
     let mut seen: HashMap<&str, Vec<&str>> = HashMap::new();
     for (event, uid, _) in brief(&events, "first") {
         seen.entry(uid).or_default().push(event);

@@ -3,6 +3,7 @@
 mod authentication;
 mod crossings;
 mod following;
+mod names;
 mod namespaces;
 mod panicking_streams;
 mod queues;

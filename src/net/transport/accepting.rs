@@ -7,7 +7,7 @@ use tracing::debug;
 use super::Transport;
 use crate::app::host::Host;
 use crate::close::CloseReason;
-use crate::ident::{ConnId, ConnName};
+use crate::ident::ConnId;
 use crate::net::connection::{Counted, Input, Link, Progress};
 use crate::protocol::http::HttpError;
 use crate::protocol::websocket::handshake::Handshake;
@@ -57,7 +57,7 @@ impl Transport {
         let Some(id) = self.begin(host, listener, stream, peer, progress) else {
             return;
         };
-        debug!(connection = %ConnName(host.core(), id), %peer, "accepted");
+        debug!(connection = %host.tell_name(id), %peer, "accepted");
         if opens {
             host.open(id);
             self.depart_all(host);

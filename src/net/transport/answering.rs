@@ -108,7 +108,7 @@ impl Transport {
             answer.and_then(|answer| guard(|| self.write_answer(host, reply, manner, answer)));
         if let Err(fault) = answered {
             host.shard().stats.panics += 1;
-            error!(connection = id.to_bits(), %fault, "a panic; its HTTP connection is closed");
+            error!(connection = %host.tell_name(id), %fault, "a panic; its HTTP connection is closed");
             host.close(id, CloseReason::Internal);
         }
         // What has come meanwhile: another request, or the peer's end.

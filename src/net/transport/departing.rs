@@ -10,7 +10,6 @@ use super::Transport;
 use super::departures::PendingDeparture;
 use crate::app::host::{Flow, Host};
 use crate::escape::Escaped;
-use crate::ident::ConnName;
 use crate::migration::{Socket, TransportPart};
 use crate::net::handover::BATCH;
 
@@ -26,7 +25,7 @@ impl Transport {
                 continue;
             };
             self.release(&mut link);
-            debug!(connection = %ConnName(host.core(), id), home = %departure.home, uid = %Escaped(&departure.uid), "moves");
+            debug!(connection = %host.tell_name(id), home = %departure.home, uid = %Escaped(&departure.uid), "moves");
             let left_at = host.now();
             let spent = self.rates.as_mut().map(|rates| rates.leave(id, left_at));
             let departing = PendingDeparture {

@@ -9,7 +9,7 @@ use tracing::debug;
 use super::Transport;
 use crate::app::host::{Flow, Host};
 use crate::close::CloseReason;
-use crate::ident::{ConnId, ConnName};
+use crate::ident::ConnId;
 use crate::net::connection::{Counted, Input, Link};
 use crate::protocol::Decoded;
 use crate::shard::Phase;
@@ -137,7 +137,7 @@ impl Transport {
             if let Some(rates) = &mut self.rates {
                 rates.forget(id);
             }
-            debug!(connection = %ConnName(host.core(), id), reason = %host.shard().connections.reason(id).map_or("none", CloseReason::text), "ended");
+            debug!(connection = %host.tell_name(id), reason = %host.shard().connections.reason(id).map_or("none", CloseReason::text), "ended");
             host.acknowledged(id, || bytes_outstanding(&link));
             let watched = link.watch.is_on();
             // This closes the socket's descriptor; the socket itself goes when the wire has let go of it.

@@ -11,7 +11,7 @@ use crate::app::ending;
 use crate::app::host::{Flow, Host};
 use crate::auth::Credential;
 use crate::close::CloseReason;
-use crate::ident::{ConnId, ConnName};
+use crate::ident::ConnId;
 use crate::net::connection::{Counted, Input};
 use crate::net::origin::Visitor;
 use crate::protocol::http::HttpError;
@@ -95,7 +95,7 @@ impl Transport {
 
     /// A proxy that is believed tells whose connection it is. False if that address has too many.
     pub(super) fn introduce(&mut self, host: &mut Host, id: ConnId, client: SocketAddr) -> bool {
-        debug!(connection = %ConnName(host.core(), id), peer = %client, "comes by a proxy");
+        debug!(connection = %host.tell_name(id), peer = %client, "comes by a proxy");
         let Some(listener) = host.shard().connections.listener_number(id) else {
             return false;
         };
@@ -178,7 +178,7 @@ impl Transport {
             }
             Err(Declined::Refused(refused)) => {
                 let Refused { status, text, .. } = refused;
-                debug!(connection = id.to_bits(), status, "{text}");
+                debug!(connection = %host.tell_name(id), status, "{text}");
                 self.explain(host, id, HttpError { status, text });
                 self.refuse(host, id, &refused.response, CloseReason::BadHandshake);
                 false

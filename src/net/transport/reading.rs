@@ -33,7 +33,7 @@ impl Transport {
         self.read_memory.buffer = buffer;
         if let Err(fault) = done {
             host.shard().stats.panics += 1;
-            error!(connection = id.to_bits(), %fault, "a panic; its connection is closed");
+            error!(connection = %host.tell_name(id), %fault, "a panic; its connection is closed");
             if let Some(link) = self.links.get_mut(id) {
                 link.progress.ignore();
             }

@@ -11,7 +11,7 @@ use super::Transport;
 use super::accepting::{ADDRESS_FULL, FULL};
 use crate::app::host::Host;
 use crate::close::CloseReason;
-use crate::ident::{ConnId, ConnName};
+use crate::ident::ConnId;
 use crate::net::connection::Input;
 use crate::net::http::{Admitted, ClientIdentity};
 use crate::protocol::http::HttpError;
@@ -47,7 +47,7 @@ impl Transport {
         if let Some(link) = self.links.get_mut(id) {
             link.progress.input = Input::Messages(Decoder::new(Codec::Sse, 0));
         }
-        debug!(connection = %ConnName(host.core(), id), %peer, "listens");
+        debug!(connection = %host.tell_name(id), %peer, "listens");
         // Cores count alike, but clients come from ports of their own.
         let spread = id.generation ^ u32::from(peer.port()) << 8;
         let head = sse::head(origin.as_deref(), spread);

@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 use super::Transport;
 use crate::app::host::{Flow, Host};
 use crate::close::CloseReason;
-use crate::ident::{ConnId, ConnName};
+use crate::ident::ConnId;
 use crate::net::connection::{Input, Link};
 use crate::protocol::Codec;
 use crate::stats::TLS_FAILURES;
@@ -276,7 +276,7 @@ impl Transport {
             client_names,
             ..
         } = handshaken;
-        debug!(connection = %ConnName(host.core(), id), is_resumed, is_old, ?client_names, "speaks TLS");
+        debug!(connection = %host.tell_name(id), is_resumed, is_old, ?client_names, "speaks TLS");
         let kind = 2 * usize::from(*is_old) + usize::from(*is_resumed);
         host.shard().stats.tls_handshakes[kind] += 1;
         // What waited for this.

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use crate::events::{KickedBy, Origin, UidEvent, UidEventKind};
-use crate::ident::ConnName;
 
 /// A listener as it is named to those outside.
 pub struct ListenerName {
@@ -99,12 +98,12 @@ impl BatchSender {
         match event.what {
             UidEventKind::Connect { of, first } => {
                 entry.event = "connect";
-                entry.place = Some(self.place(event, of));
+                entry.place = Some(self.place(of));
                 entry.first = Some(first);
             }
             UidEventKind::Disconnect { of, reason, last } => {
                 entry.event = "disconnect";
-                entry.place = Some(self.place(event, of));
+                entry.place = Some(self.place(of));
                 entry.end = Some(BatchEnd {
                     reason: reason.text(),
                     code: reason.code(),
@@ -124,11 +123,10 @@ impl BatchSender {
         entry
     }
 
-    fn place(&self, event: &UidEvent, of: Origin) -> BatchPlace<'_> {
+    fn place(&self, of: Origin) -> BatchPlace<'_> {
         let named = self.listeners.get(usize::from(of.listener));
         BatchPlace {
-            // Ids mean something on one core only.
-            connection: ConnName(event.core, of.connection).to_string(),
+            connection: of.connection.to_string(),
             address: of.peer,
             app: named.map_or("", |named| named.app),
             listener: named.map_or("", |named| &named.url),
@@ -151,12 +149,12 @@ impl BatchSender {
 mod tests {
     use super::*;
     use crate::close::CloseReason;
-    use crate::ident::{ConnId, CoreId};
+    use crate::ident::{ConnName, CoreId};
 
     #[test]
     fn each_event_in_full() {
         let of = Origin {
-            connection: ConnId::from_bits(0x1_0000_0002),
+            connection: ConnName::from((3, 0x1_0000_0002)),
             peer: "192.0.2.7:4711".parse().unwrap(),
             listener: 1,
         };

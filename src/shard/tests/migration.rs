@@ -4,7 +4,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::*;
-use crate::ident::Reply;
+use crate::ident::{ConnName, CoreId, Reply};
+use crate::shard::slot::Marks;
 
 fn again<T: Serialize + DeserializeOwned>(value: &T) -> T {
     let bytes = postcard::to_allocvec(value).expect("it is written");
@@ -30,6 +31,8 @@ struct Side {
     shard: Shard,
     id: ConnId,
     clock: Tick,
+    /// What it was told to be called.
+    name: Option<ConnName>,
 }
 
 /// Everybody's clock begins elsewhere, on a whole second.
@@ -47,7 +50,14 @@ impl Side {
             shard,
             id,
             clock: CLOCKS[0],
+            name: None,
         }
+    }
+
+    /// Somebody is told its name, which is the one that the last was told.
+    fn tell_name(&mut self) {
+        let name = self.shard.connections.tell_name(self.id);
+        assert_eq!(*self.name.get_or_insert(name), name);
     }
 
     /// So many ticks have passed.
@@ -73,6 +83,8 @@ impl Side {
             shard_part = read;
         }
         self.shard = shard_with_proofs();
+        // Ids are alike in each of them.
+        self.shard.connections.set_core(CoreId((clock % 97) as u16));
         self.clock = clock;
         self.pass(passed);
         self.id = self.shard.arrive(&mut shard_part, 7);
@@ -81,7 +93,9 @@ impl Side {
 
     /// All that can be seen of it.
     fn shown(&self) -> String {
-        let Side { shard, id, clock } = self;
+        let Side {
+            shard, id, clock, ..
+        } = self;
         let due = shard.due(*id);
         let due = due.tick().map(|tick| tick - clock);
         let of = shard
@@ -98,7 +112,11 @@ impl Side {
             groups.clear();
         }
         let slot = shard.connections.get(*id);
-        let slot = slot.map(|slot| (slot.paused, slot.window, slot.replies_bytes()));
+        let slot = slot.map(|slot| {
+            let is_told = slot.marks.has(Marks::TOLD);
+            let slot = (is_told, slot.paused, slot.window, slot.replies_bytes());
+            (slot, self.name.is_some())
+        });
         let phase = (
             shard.connections.phase(*id),
             shard.connections.reason(*id),
@@ -121,6 +139,10 @@ impl Side {
 /// One step, which both sides take. The random numbers are alike.
 fn step(side: &mut Side, rng: &mut fastrand::Rng, places: &mut Vec<u32>, passed: Tick) {
     let id = side.id;
+    let asks_name = passed.is_multiple_of(19) || side.name.is_some();
+    if asks_name && side.shard.connections.is_here(id) {
+        side.tell_name();
+    }
     let shard = &mut side.shard;
     let words = format!("{} said", rng.u16(..));
     let message = Message::Text(&words);

@@ -25,6 +25,7 @@ const PIECES_PER_PAGE: usize = 16;
 
 #[derive(Serialize)]
 struct Told<'l> {
+    connection: String,
     since: String,
     address: String,
     listener: Option<&'l str>,
@@ -160,6 +161,7 @@ fn told<'l>(info: &ConnectionInfo, facts: &'l Facts) -> Told<'l> {
     let listener = facts.app_listener(info.listener);
     let since = UNIX_EPOCH + Duration::from_secs(u64::from(info.since));
     Told {
+        connection: info.name.to_string(),
         since: humantime::format_rfc3339_seconds(since).to_string(),
         address: info.address.to_string(),
         listener: listener.map(|(_, url)| url),
