@@ -43,8 +43,35 @@ impl Server {
             "websocket://127.0.0.1:0=chat",
             "http://127.0.0.1:0=page",
         ];
+        Server::start_with(&listeners, &[])
+    }
+
+    #[cfg(feature = "tls")]
+    fn start_by_tls() -> Server {
+        let listeners = [
+            "wss://127.0.0.1:0=relay",
+            "tls+text://127.0.0.1:0=relay",
+            "tls+frame://127.0.0.1:0=relay",
+            "wss://127.0.0.1:0=push",
+            "tls+text://127.0.0.1:0=push-backend",
+            "wss://127.0.0.1:0=chat",
+        ];
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/certificates");
+        let certificate = format!("{folder}/p256.pem");
+        let key = format!("{folder}/p256.key");
+        let flags = [
+            "--tls-certificate-file",
+            &certificate,
+            "--tls-key-file",
+            &key,
+        ];
+        Server::start_with(&listeners, &flags)
+    }
+
+    fn start_with(listeners: &[&str], flags: &[&str]) -> Server {
         let mut command = command();
         command.args(["serve", "--cores", "2", "--log", "warn"]);
+        command.args(flags);
         for listener in listeners {
             command.args(["--listen", listener]);
         }
@@ -372,6 +399,42 @@ fn every_codec_several_generators_and_a_fixed_rate() {
     );
 }
 
+/// The same workloads by TLS, each codec, full handshakes and short ones.
+#[cfg(feature = "tls")]
+#[test]
+fn by_tls_all_is_clean() {
+    let _alone = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+    let server = Server::start_by_tls();
+    let relay = server.url("relay", "wss");
+    for workload in ["relay", "broadcast", "connect", "churn"] {
+        run_clean(&server, &[workload, "--url", relay]);
+    }
+    run_clean(&server, &["connect", "--url", relay, "--resume"]);
+    run_clean(
+        &server,
+        &[
+            "echo",
+            "--url",
+            relay,
+            "--size",
+            "50000",
+            "--in-flight",
+            "4",
+        ],
+    );
+    for scheme in ["tls+text", "tls+frame"] {
+        run_clean(&server, &["relay", "--url", server.url("relay", scheme)]);
+    }
+    run_clean(&server, &["chat", "--url", server.url("chat", "wss")]);
+    let backend = server.url("push-backend", "tls+text");
+    let push = server.url("push", "wss");
+    let token = ["--token", "open-sesame-please"];
+    run_clean(
+        &server,
+        &[&["push", "--url", push, "--backend", backend], &token[..]].concat(),
+    );
+}
+
 #[test]
 fn two_numbers_of_connections_are_two_lines() {
     let _alone = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -657,7 +720,15 @@ fn what_is_wrong_is_said() {
     let relay = server.url("relay", "ws");
     for (arguments, words) in [
         (&["echo", "--url", &nobody][..], "is the server running"),
-        (&["echo", "--url", "wss://127.0.0.1:1"], "TLS"),
+        (
+            &["echo", "--url", "wss://127.0.0.1:1"],
+            "is the server running",
+        ),
+        (
+            &["echo", "--url", &relay.replace("ws:", "wss:")],
+            "speak TLS",
+        ),
+        (&["echo", "--url", relay, "--resume"], "speaks no TLS"),
         (&["echo", "--url", "nonsense"], "no scheme"),
         (&["echo", "--url", chat], "wants a relay listener"),
         (&["chat", "--url", relay], "wants a chat listener"),

@@ -10,6 +10,8 @@
 mod contender;
 #[path = "../benches/comparison/figures.rs"]
 mod figures;
+#[path = "../benches/comparison/front.rs"]
+mod front;
 #[path = "../benches/comparison/table.rs"]
 mod table;
 #[path = "../benches/comparison/workload.rs"]
@@ -88,6 +90,25 @@ fn every_server_carries_every_workload() {
         assert!(!row.contains("failed"), "{row}");
         assert!(is_floor || row.contains("**×"), "{row}");
     }
+}
+
+/// TLS beside none, and what stands in front where it is installed. By one workload each of what there is.
+#[cfg(feature = "tls")]
+#[test]
+fn tls_is_compared() {
+    let workloads = ["--workloads", "echo,connect,connect-resumed"];
+    let output = compare(&[&["--tls"], &workloads[..]].concat());
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{errors}");
+    let row = |server: &str| {
+        let mut lines = text.lines();
+        lines.find(|line| line.starts_with(&format!("| {server} |")))
+    };
+    let own = row("ringpost, TLS").unwrap_or_else(|| panic!("no row in {text}"));
+    assert_eq!(own.matches("| – ").count(), 0, "{own}");
+    let plain = row("ringpost, 1 core").unwrap_or_else(|| panic!("no row in {text}"));
+    assert_eq!(plain.matches("| – ").count(), 1, "{plain}");
 }
 
 /// A server that answers no login: the run fails and is told, and the others go on.

@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::front::Front;
 use crate::workload::Workload;
 
 /// For a server to listen, and to end.
@@ -21,6 +22,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const PORT: u16 = 21_340;
 const PUSH_PORT: u16 = 21_350;
 const BACKEND_PORT: u16 = 21_360;
+/// Of ringpost behind a proxy.
+const BEHIND_PORT: u16 = 21_370;
 
 /// What is measured.
 #[derive(Clone, PartialEq, Debug)]
@@ -29,6 +32,10 @@ pub enum Contender {
     Floor { ring: bool },
     /// Ringpost on so many cores.
     Ringpost { cores: usize },
+    /// The same on one core, by TLS of its own.
+    RingpostTls,
+    /// The same on one core, behind a proxy that speaks TLS, with which it shares a CPU.
+    Fronted(Front),
     /// The relay on tokio and tungstenite.
     SingleProcess,
     /// The manual's server: the command for PHP, and where Workerman is.
@@ -49,6 +56,17 @@ pub struct Places {
     pub baselines: PathBuf,
     /// Where servers write what they have to say.
     pub logs: PathBuf,
+}
+
+impl Places {
+    /// What servers show by TLS: a certificate of P-256.
+    pub fn certificate(&self) -> PathBuf {
+        self.baselines.join("../../tests/certificates/p256.pem")
+    }
+
+    pub fn key(&self) -> PathBuf {
+        self.baselines.join("../../tests/certificates/p256.key")
+    }
 }
 
 impl Contender {
@@ -77,6 +95,8 @@ impl Contender {
             Contender::Floor { ring: true } => "floor, ring".into(),
             Contender::Ringpost { cores: 1 } => "ringpost, 1 core".into(),
             Contender::Ringpost { cores } => format!("ringpost, {cores} cores"),
+            Contender::RingpostTls => "ringpost, TLS".into(),
+            Contender::Fronted(front) => format!("ringpost, behind {}", front.name()),
             Contender::SingleProcess => "single process".into(),
             Contender::Workerman { .. } => "Workerman".into(),
             Contender::Peer { name, .. } => name.clone(),
@@ -102,8 +122,21 @@ impl Contender {
                 // What connects and closes has nothing to batch.
                 !ring || mode != "connect"
             }),
-            Contender::Ringpost { .. } | Contender::Workerman { .. } => true,
-            Contender::SingleProcess | Contender::Peer { .. } => workload != Workload::Push,
+            // Without TLS there are no tickets.
+            Contender::Ringpost { .. } | Contender::Workerman { .. } | Contender::SingleProcess
+                if workload == Workload::ConnectResumed =>
+            {
+                false
+            }
+            Contender::Peer { url, .. } if workload == Workload::ConnectResumed => {
+                url.starts_with("wss:")
+            }
+            Contender::Ringpost { .. } | Contender::RingpostTls | Contender::Workerman { .. } => {
+                true
+            }
+            Contender::SingleProcess | Contender::Peer { .. } | Contender::Fronted(_) => {
+                workload != Workload::Push
+            }
         }
     }
 
@@ -112,6 +145,10 @@ impl Contender {
         match self {
             Contender::Floor { .. } => format!("bare://127.0.0.1:{PORT}"),
             Contender::Peer { url, .. } => url.clone(),
+            Contender::RingpostTls if workload == Workload::Push => {
+                format!("wss://127.0.0.1:{PUSH_PORT}")
+            }
+            Contender::RingpostTls | Contender::Fronted(_) => format!("wss://127.0.0.1:{PORT}"),
             _ if workload == Workload::Push => format!("ws://127.0.0.1:{PUSH_PORT}"),
             _ => format!("ws://127.0.0.1:{PORT}"),
         }
@@ -122,10 +159,10 @@ impl Contender {
         format!("127.0.0.1:{BACKEND_PORT}")
     }
 
-    fn command(&self, workload: Workload, places: &Places) -> Command {
+    fn command(&self, workload: Workload, places: &Places) -> io::Result<Command> {
         let example = |name: &str| Command::new(places.built.join("examples").join(name));
         let listen = format!("127.0.0.1:{PORT}");
-        match self {
+        Ok(match self {
             Contender::Floor { ring } => {
                 let mut command = example("floor");
                 let mode = workload.floor_mode().unwrap_or("echo");
@@ -133,17 +170,20 @@ impl Contender {
                 command.args([mode, "--listen", &listen, "--sends", sends]);
                 command
             }
-            Contender::Ringpost { cores } => {
-                let mut command = Command::new(places.built.join("ringpost"));
-                command.args(["serve", "--log", "warn", "--cores", &cores.to_string()]);
-                command.args(["--listen", &format!("websocket://{listen}=relay")]);
-                if workload == Workload::Push {
-                    let push = format!("websocket://127.0.0.1:{PUSH_PORT}=push");
-                    let backend = format!("text://127.0.0.1:{BACKEND_PORT}=push-backend");
-                    command.args(["--listen", &push, "--listen", &backend]);
-                }
+            Contender::Ringpost { cores } => ringpost(places, "websocket", *cores, workload),
+            Contender::RingpostTls => {
+                let mut command = ringpost(places, "wss", 1, workload);
+                command
+                    .arg("--tls-certificate-file")
+                    .arg(places.certificate());
+                command.arg("--tls-key-file").arg(places.key());
                 command
             }
+            Contender::Fronted(front) => shell(&format!(
+                "'{}' serve --log warn --cores 1 --listen websocket://127.0.0.1:{BEHIND_PORT}=relay & exec {}",
+                places.built.join("ringpost").display(),
+                front.command(places, PORT, BEHIND_PORT)?
+            )),
             Contender::SingleProcess => {
                 let mut command = example("single_process");
                 command.args(["--listen", &listen]);
@@ -156,7 +196,7 @@ impl Contender {
                 folder.display()
             )),
             Contender::Peer { command, .. } => shell(command),
-        }
+        })
     }
 
     /// Starts it on the first of the CPUs, and returns when it listens.
@@ -181,7 +221,7 @@ impl Contender {
         let cannot = |error: io::Error| format!("{name}: cannot write {}: {error}", log.display());
         let out = File::create(&log).map_err(cannot)?;
         let errors = out.try_clone().map_err(cannot)?;
-        let mut command = self.command(workload, places);
+        let mut command = self.command(workload, places).map_err(cannot)?;
         for (key, _) in std::env::vars_os() {
             if key.to_string_lossy().starts_with("RINGPOST_") {
                 command.env_remove(key);
@@ -200,6 +240,18 @@ impl Contender {
         running.await_listening(&name, &address)?;
         Ok(running)
     }
+}
+
+fn ringpost(places: &Places, scheme: &str, cores: usize, workload: Workload) -> Command {
+    let mut command = Command::new(places.built.join("ringpost"));
+    command.args(["serve", "--log", "warn", "--cores", &cores.to_string()]);
+    command.args(["--listen", &format!("{scheme}://127.0.0.1:{PORT}=relay")]);
+    if workload == Workload::Push {
+        let push = format!("{scheme}://127.0.0.1:{PUSH_PORT}=push");
+        let backend = format!("text://127.0.0.1:{BACKEND_PORT}=push-backend");
+        command.args(["--listen", &push, "--listen", &backend]);
+    }
+    command
 }
 
 fn shell(command: &str) -> Command {

@@ -7,6 +7,7 @@
 
 mod contender;
 mod figures;
+mod front;
 mod growth;
 #[allow(dead_code)]
 #[path = "../load/src/report/plot.rs"]
@@ -21,6 +22,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use contender::{Contender, Places};
+use front::FRONTS;
 use series::Series;
 use workload::Workload;
 
@@ -29,6 +31,7 @@ Examples:
   benches/compare                                        some 10 minutes
   benches/compare --rounds 1 --workloads broadcast,echo
   benches/compare --workerman ~/workerman --peer other='./other 7000,ws://127.0.0.1:7000'
+  benches/compare --tls --peer other='./other 7000,wss://127.0.0.1:7000'
   benches/compare --growth
 
 A figure is the CPU time of the server's process, user and system, for one delivery: the median of the
@@ -74,6 +77,9 @@ pub struct Args {
     /// How often each server has its turn
     #[arg(short, long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=99))]
     rounds: u8,
+    /// Measure TLS instead: ringpost with it and without, behind nginx and HAProxy where they are installed, and peers
+    #[arg(long, conflicts_with = "growth")]
+    tls: bool,
     /// Measure cost by connections and cores instead, and plot it
     #[arg(long)]
     growth: bool,
@@ -117,10 +123,15 @@ fn run(args: &Args) -> Result<usize, String> {
     if args.growth {
         return growth::run(args, &mut series);
     }
-    let contenders = chosen(args, every_contender(args))?;
-    let workloads = match args.workloads.is_empty() {
-        true => workload::ALL.to_vec(),
-        false => args.workloads.clone(),
+    let all = match args.tls {
+        true => contenders_by_tls(args),
+        false => every_contender(args),
+    };
+    let contenders = chosen(args, all)?;
+    let workloads = match (args.workloads.is_empty(), args.tls) {
+        (true, true) => workload::BY_TLS.to_vec(),
+        (true, false) => workload::ALL.to_vec(),
+        (false, _) => args.workloads.clone(),
     };
     let points = workloads.iter().flat_map(|workload| {
         let able = contenders.iter().enumerate();
@@ -136,6 +147,19 @@ fn run(args: &Args) -> Result<usize, String> {
     println!("{}", table::details(&contenders, &workloads, &results));
     println!("{}", table::disturbances(&contenders, &results));
     Ok(series.conclude())
+}
+
+/// What TLS costs by ways that there are.
+fn contenders_by_tls(args: &Args) -> Vec<Contender> {
+    let mut contenders = vec![
+        Contender::Floor { ring: true },
+        Contender::Ringpost { cores: 1 },
+        Contender::RingpostTls,
+    ];
+    let there = FRONTS.into_iter().filter(|front| front.is_there());
+    contenders.extend(there.map(Contender::Fronted));
+    contenders.extend(args.peer.iter().cloned());
+    contenders
 }
 
 fn every_contender(args: &Args) -> Vec<Contender> {

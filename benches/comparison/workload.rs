@@ -19,6 +19,9 @@ pub enum Workload {
     Push,
     /// Connect, upgrade, log in and leave, 200 at a time
     Connect,
+    /// The same by TLS, with tickets: short handshakes
+    #[value(name = "connect-resumed")]
+    ConnectResumed,
     /// Connections that do nothing: memory
     Idle,
     /// 16 senders of 60,000 bytes to everybody, beside 10 quiet clients: what these wait, with it and without
@@ -47,6 +50,17 @@ pub const ALL: [Workload; 11] = [
     Workload::FloodOne,
 ];
 
+/// What TLS has a part in, and nothing that takes long.
+pub const BY_TLS: [Workload; 7] = [
+    Workload::Broadcast,
+    Workload::Broadcast16,
+    Workload::Echo,
+    Workload::Relay,
+    Workload::Connect,
+    Workload::ConnectResumed,
+    Workload::Idle,
+];
+
 impl Workload {
     /// The column's name and what its figures are.
     pub fn title(self) -> (&'static str, &'static str) {
@@ -58,6 +72,7 @@ impl Workload {
             Workload::Relay => ("relay 100 × 10", "CPU µs"),
             Workload::Push => ("push", "CPU µs"),
             Workload::Connect => ("connect + login", "CPU µs"),
+            Workload::ConnectResumed => ("connect with a ticket", "CPU µs"),
             Workload::Idle => ("memory", "bytes"),
             Workload::FloodLarge => ("flood, 16 × 60 KB", "CPU µs"),
             Workload::FloodSmall => ("flood, 16 × 64 × 48 B", "CPU µs"),
@@ -91,6 +106,7 @@ impl Workload {
             ),
             Workload::Push => with(&["push", "--in-flight", "64"], connections),
             Workload::Connect => with(&["connect"], 200),
+            Workload::ConnectResumed => with(&["connect", "--resume"], 200),
             Workload::Idle => with(&["idle"], connections),
             // So many do not pass an outbox: nobody is cut off for what a busy machine has not let it read.
             Workload::FloodLarge => flood(&["--size", "60000", "--in-flight", "1"]),
@@ -107,7 +123,7 @@ impl Workload {
             }
             Workload::Echo | Workload::Idle => Some("echo"),
             Workload::Connect => Some("connect"),
-            Workload::Relay | Workload::Push => None,
+            Workload::Relay | Workload::Push | Workload::ConnectResumed => None,
             Workload::FloodLarge | Workload::FloodSmall | Workload::FloodOne => None,
         }
     }
@@ -118,7 +134,10 @@ impl Workload {
             Workload::Relay => Some(Workload::Echo),
             // Each is read once and sent to everybody, as in a broadcast of that size.
             Workload::FloodLarge => Some(Workload::BroadcastLarge),
-            Workload::Push | Workload::FloodSmall | Workload::FloodOne => None,
+            Workload::Push
+            | Workload::ConnectResumed
+            | Workload::FloodSmall
+            | Workload::FloodOne => None,
             own => Some(own),
         }
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::plan::{Kind, Plan, To};
 use super::stamp::{STAMP_BYTES_MAX, STAMP_BYTES_MIN};
+use super::wire::Tickets;
 use super::wire::codec::Codec;
 use super::wire::target::Target;
 use super::{limits, meter};
@@ -47,10 +48,11 @@ pub struct BenchArgs {
     /// What the clients do
     #[arg(value_enum)]
     workload: Kind,
-    /// The server's listener: ws://, text:// or frame://HOST:PORT, for reconnect http://
+    /// The server's listener: ws://, text:// or frame://HOST:PORT, for reconnect http://; or wss:// and the like
     ///
     /// A relay, except for push (a push or relay listener, by default ws://127.0.0.1:1235) and chat
-    /// (by default ws://127.0.0.1:9090). Otherwise ws://127.0.0.1:1234.
+    /// (by default ws://127.0.0.1:9090). Otherwise ws://127.0.0.1:1234. By TLS: wss://, tls+text://,
+    /// tls+frame://, https://. Any certificate will do.
     #[arg(
         long,
         value_name = "URL",
@@ -58,7 +60,10 @@ pub struct BenchArgs {
         verbatim_doc_comment
     )]
     url: Option<String>,
-    /// For push: the back end's text port
+    /// By TLS: connections after the first show a ticket, so that their handshakes are short ones
+    #[arg(long, help_heading = "Server")]
+    resume: bool,
+    /// For push: the back end's text port; tls+text://HOST:PORT by TLS
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:5678")]
     #[arg(help_heading = "Server")]
     backend: String,
@@ -194,7 +199,12 @@ impl BenchArgs {
             (None, Kind::Reconnect) => "http://127.0.0.1:8080",
             (None, _) => "ws://127.0.0.1:1234",
         };
-        let target = Target::parse(url)?;
+        let mut target = Target::parse(url)?;
+        if self.resume {
+            let tickets = target.tls.as_mut();
+            *tickets.ok_or("--resume: the listener speaks no TLS (--url wss://…)")? =
+                Tickets::Shown;
+        }
         let backend = match kind {
             Kind::Push => Some(Target::backend(&self.backend)?),
             _ => None,
@@ -309,7 +319,8 @@ impl BenchArgs {
         }
         if (target.codec == Codec::Http) != (kind == Kind::Reconnect) {
             return Err(format!(
-                "--url \"{}\": reconnect speaks http://, and all others ws://, text:// or frame://",
+                "--url \"{}\": reconnect speaks http:// or https://, and all others ws://, text:// or frame://, \
+                 or wss://, tls+text:// or tls+frame://",
                 target.url
             ));
         }

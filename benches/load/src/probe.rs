@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::plan::{Kind, Plan};
 use super::wire::codec::Piece;
 use super::wire::target::Target;
-use super::wire::{read_upgrade, upgrade_request};
+use super::wire::{TlsClient, read_upgrade, upgrade_request};
 
 /// For the whole conversation.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -92,6 +92,7 @@ fn check_backend(target: &Target, token: Option<&str>, uid: &str) -> Result<(), 
 struct ProbeTalk<'a> {
     target: &'a Target,
     stream: TcpStream,
+    tls: Option<TlsClient>,
     received: Vec<u8>,
     deadline: Instant,
 }
@@ -111,13 +112,29 @@ impl<'a> ProbeTalk<'a> {
         let mut talk = ProbeTalk {
             target,
             stream,
+            tls: None,
             received: Vec::new(),
             deadline: Instant::now() + TIMEOUT,
         };
+        if let Some(tickets) = target.tls {
+            talk.tls = Some(TlsClient::new(&target.host, tickets)?);
+            talk.shake_hands()?;
+        }
         if target.codec.has_handshake() {
             talk.upgrade()?;
         }
         Ok(talk)
+    }
+
+    fn shake_hands(&mut self) -> Result<(), String> {
+        self.write(&[])?;
+        while self.tls.as_ref().is_some_and(|tls| !tls.is_ready()) {
+            self.read().map_err(|error| {
+                format!("{error}; does it speak TLS? (ws://, text://, frame:// do not)")
+            })?;
+            self.write(&[])?;
+        }
+        Ok(())
     }
 
     fn upgrade(&mut self) -> Result<(), String> {
@@ -174,9 +191,11 @@ impl<'a> ProbeTalk<'a> {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
-        self.stream
-            .write_all(bytes)
-            .map_err(|error| format!("{}: {error}", self.target.url))
+        let written = match &mut self.tls {
+            Some(tls) => tls.write(bytes, &mut self.stream).map(|_| ()),
+            None => self.stream.write_all(bytes),
+        };
+        written.map_err(|error| format!("{}: {error}", self.target.url))
     }
 
     fn read(&mut self) -> Result<(), String> {
@@ -194,8 +213,19 @@ impl<'a> ProbeTalk<'a> {
         match count {
             Ok(0) => Err(format!("{url} closes without an answer")),
             Ok(count) => {
-                self.received.extend_from_slice(&chunk[..count]);
-                Ok(())
+                let chunk = &chunk[..count];
+                match &mut self.tls {
+                    Some(tls) => {
+                        let opened = tls.open(chunk, &mut self.received);
+                        opened
+                            .map(|_| ())
+                            .map_err(|error| format!("{url}: {error}"))
+                    }
+                    None => {
+                        self.received.extend_from_slice(chunk);
+                        Ok(())
+                    }
+                }
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 Err(silent())

@@ -2,8 +2,10 @@
 //!
 //! An idle one holds no buffer. Owned by the pool.
 
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use super::tls::TlsClient;
 
 /// How far a connection is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,6 +51,8 @@ impl Ending {
 #[derive(Debug)]
 pub struct Connection {
     pub socket: Option<OwnedFd>,
+    /// Where it speaks TLS.
+    pub tls: Option<Box<TlsClient>>,
     pub stage: Stage,
     /// Which of the pool's doors it goes through.
     pub door: usize,
@@ -71,6 +75,7 @@ impl Default for Connection {
     fn default() -> Connection {
         Connection {
             socket: None,
+            tls: None,
             stage: Stage::Closed,
             door: 0,
             generation: 0,
@@ -110,6 +115,14 @@ impl Connection {
         let Some(socket) = &self.socket else {
             return Ok(true);
         };
+        if let Some(tls) = &mut self.tls {
+            let (taken, is_all) = tls.write(&self.out[self.sent..], &mut Socket(socket.as_fd()))?;
+            self.sent += taken;
+            // What is left waits for the end of the handshake.
+            if !is_all || self.sent < self.out.len() {
+                return Ok(is_all);
+            }
+        }
         while self.sent < self.out.len() {
             match send(socket.as_fd(), &self.out[self.sent..]) {
                 Ok(count) => self.sent += count,
@@ -130,9 +143,19 @@ impl Connection {
     /// Reads once; 0 is the end.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &self.socket {
-            Some(socket) => (&Reader(socket.as_fd())).read(buffer),
+            Some(socket) => Socket(socket.as_fd()).read(buffer),
             None => Err(ErrorKind::WouldBlock.into()),
         }
+    }
+
+    /// Says that nothing more comes, behind all that is sent. If it fails the connection has ended, which reading tells.
+    pub fn end_stream(&mut self) {
+        let Some(socket) = &self.socket else { return };
+        if let Some(tls) = &mut self.tls {
+            tls.close();
+            let _ = tls.write(&[], &mut Socket(socket.as_fd()));
+        }
+        let _ = socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Write);
     }
 
     /// What the kernel has to say of a connection attempt.
@@ -147,9 +170,19 @@ impl Connection {
     }
 }
 
-struct Reader<'a>(BorrowedFd<'a>);
+struct Socket<'a>(BorrowedFd<'a>);
 
-impl Read for &Reader<'_> {
+impl Write for Socket<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        send(self.0, bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for Socket<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         // SAFETY: the descriptor is open, and the kernel writes at most the buffer's length into it.
         let count = unsafe {

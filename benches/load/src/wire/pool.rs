@@ -10,6 +10,7 @@ use super::connection::{Connection, Ending, Stage};
 use super::epoll::{Epoll, Event, Events, Wake};
 use super::source::Sources;
 use super::target::Target;
+use super::tls::TlsClient;
 use super::upgrade;
 use crate::random::Random;
 
@@ -52,6 +53,8 @@ pub struct Pool {
 pub struct Scratch {
     events: Events,
     buffer: Vec<u8>,
+    /// What came by TLS, opened.
+    opened: Vec<u8>,
 }
 
 impl Default for Scratch {
@@ -59,6 +62,7 @@ impl Default for Scratch {
         Scratch {
             events: Events::default(),
             buffer: vec![0; READ_BYTES],
+            opened: Vec::new(),
         }
     }
 }
@@ -166,7 +170,7 @@ impl Pool {
             let event = scratch.events.get(at);
             match event.token {
                 WAKE => is_woken = true,
-                _ => self.drive(event, &mut scratch.buffer, client),
+                _ => self.drive(event, &mut scratch.buffer, &mut scratch.opened, client),
             }
         }
         Ok(is_woken)
@@ -209,16 +213,15 @@ impl Pool {
             Ok(is_all) => !is_all,
             Err(error) => return self.end(slot, Ending::Broken(error.to_string()), client, now),
         };
-        let Some(socket) = &connection.socket else {
-            return;
-        };
         if connection.stage == Stage::Leaving && !for_room {
             let codec = self.doors[connection.door].target.codec;
             if !codec.has_handshake() {
-                // If it fails the connection has ended, which reading tells.
-                let _ = socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Write);
+                connection.end_stream();
             }
         }
+        let Some(socket) = &connection.socket else {
+            return;
+        };
         if for_room != connection.awaits_room {
             connection.awaits_room = for_room;
             let token = token(slot, connection.generation);
@@ -228,7 +231,13 @@ impl Pool {
         }
     }
 
-    fn drive(&mut self, event: Event, buffer: &mut [u8], client: &mut dyn Client) {
+    fn drive(
+        &mut self,
+        event: Event,
+        buffer: &mut [u8],
+        opened: &mut Vec<u8>,
+        client: &mut dyn Client,
+    ) {
         let slot = (event.token & 0xffff_ffff) as usize;
         let generation = (event.token >> 32) as u32;
         if !self.is_current(slot, generation) {
@@ -248,7 +257,7 @@ impl Pool {
             };
         }
         if event.readable {
-            self.receive(slot, generation, buffer, client, now);
+            self.receive(slot, generation, buffer, opened, client, now);
         }
         if event.writable && self.is_current(slot, generation) {
             self.write(slot, client, now);
@@ -258,6 +267,17 @@ impl Pool {
     fn connected(&mut self, slot: usize, client: &mut dyn Client, now: u64) {
         let connection = &mut self.connections[slot];
         let target = &self.doors[connection.door].target;
+        if let Some(tickets) = target.tls {
+            match TlsClient::new(&target.host, tickets) {
+                Ok(tls) => connection.tls = Some(Box::new(tls)),
+                Err(problem) => return self.end(slot, Ending::Unopened(problem), client, now),
+            }
+        }
+        if connection.tls.is_some() && !target.codec.has_handshake() {
+            // It is open when TLS is.
+            connection.stage = Stage::Upgrading;
+            return self.soil(slot);
+        }
         if target.codec.has_handshake() {
             let request = upgrade::request(&target.host, &target.path);
             connection.out().extend_from_slice(request.as_bytes());
@@ -276,6 +296,7 @@ impl Pool {
         slot: usize,
         generation: u32,
         buffer: &mut [u8],
+        opened: &mut Vec<u8>,
         client: &mut dyn Client,
         now: u64,
     ) {
@@ -298,8 +319,57 @@ impl Pool {
                 return self.end(slot, ending, client, now);
             }
         };
-        let bytes = &buffer[..count];
-        let mut held = std::mem::take(&mut connection.held);
+        let mut bytes = &buffer[..count];
+        let mut is_end = false;
+        if let Some(tls) = &mut connection.tls {
+            opened.clear();
+            match tls.open(bytes, opened) {
+                Ok(end) => is_end = end,
+                Err(error) => {
+                    let ending = match connection.stage {
+                        Stage::Upgrading => Ending::Unopened(error.to_string()),
+                        _ => Ending::Broken(error.to_string()),
+                    };
+                    return self.end(slot, ending, client, now);
+                }
+            }
+            let is_ready = tls.is_ready();
+            let has_more = tls.wants_write() || is_ready && connection.backlog() > 0;
+            bytes = opened;
+            if has_more {
+                self.soil(slot);
+            }
+            self.open_by_tls(slot, is_ready, client, now);
+        }
+        self.receive_plain(slot, generation, bytes, client, now);
+        if is_end && self.is_current(slot, generation) {
+            self.end_of(slot, client, now);
+        }
+    }
+
+    /// Where TLS is all that a connection waits for, it is open with that.
+    fn open_by_tls(&mut self, slot: usize, is_ready: bool, client: &mut dyn Client, now: u64) {
+        let connection = &mut self.connections[slot];
+        let waits = connection.stage == Stage::Upgrading
+            && !self.doors[connection.door].target.codec.has_handshake();
+        if waits && is_ready {
+            connection.stage = Stage::Open;
+            client.opened(self, slot, now);
+        }
+    }
+
+    fn receive_plain(
+        &mut self,
+        slot: usize,
+        generation: u32,
+        bytes: &[u8],
+        client: &mut dyn Client,
+        now: u64,
+    ) {
+        if !self.is_current(slot, generation) {
+            return;
+        }
+        let mut held = std::mem::take(&mut self.connections[slot].held);
         if held.is_empty() {
             let taken = self.take(slot, generation, bytes, client, now);
             held.extend_from_slice(&bytes[taken..]);

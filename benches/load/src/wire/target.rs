@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use super::codec::Codec;
+use super::tls::Tickets;
 
 /// A listener and how to speak to it.
 #[derive(Clone, Debug)]
@@ -10,6 +11,8 @@ pub struct Target {
     /// As given, for people.
     pub url: String,
     pub codec: Codec,
+    /// Whether it is spoken to by TLS, and with which tickets.
+    pub tls: Option<Tickets>,
     pub address: SocketAddr,
     /// What the upgrade asks for, and of whom.
     pub host: String,
@@ -18,23 +21,24 @@ pub struct Target {
 
 impl Target {
     /// Reads `ws://HOST:PORT/PATH`, `text://HOST:PORT`, `frame://HOST:PORT` or, for a server that
-    /// sends back what it gets, `bare://HOST:PORT`, and looks the host up.
+    /// sends back what it gets, `bare://HOST:PORT`, or one of `wss://`, `https://`, `tls+text://` and `tls+frame://`, and
+    /// looks the host up.
     pub fn parse(url: &str) -> Result<Target, String> {
-        let expected = "expected ws://HOST:PORT, text://HOST:PORT or frame://HOST:PORT";
+        let expected = "expected ws://HOST:PORT, text://HOST:PORT, frame://HOST:PORT, or by TLS wss://, \
+                        tls+text://, tls+frame://";
         let Some((scheme, rest)) = url.split_once("://") else {
             return Err(format!("--url \"{url}\" has no scheme: {expected}"));
         };
-        let codec = match scheme {
-            "ws" | "websocket" => Codec::Websocket,
-            "text" => Codec::Text,
-            "frame" => Codec::Frame,
-            "bare" => Codec::Bare,
-            "http" => Codec::Http,
-            "wss" | "https" => {
-                return Err(format!(
-                    "--url \"{url}\": bench speaks no TLS; give the listener behind the proxy, ws://…"
-                ));
-            }
+        let (codec, secure) = match scheme {
+            "ws" | "websocket" => (Codec::Websocket, false),
+            "text" => (Codec::Text, false),
+            "frame" => (Codec::Frame, false),
+            "bare" => (Codec::Bare, false),
+            "http" => (Codec::Http, false),
+            "wss" => (Codec::Websocket, true),
+            "tls+text" => (Codec::Text, true),
+            "tls+frame" => (Codec::Frame, true),
+            "https" => (Codec::Http, true),
             _ => return Err(format!("--url \"{url}\": {expected}")),
         };
         let (host, path) = match rest.find('/') {
@@ -47,12 +51,15 @@ impl Target {
         }
         let host = match (host.contains("]") && !host.ends_with(']')) || has_port(host) {
             true => host.to_owned(),
-            false if matches!(codec, Codec::Websocket | Codec::Http) => format!("{host}:80"),
+            false if matches!(codec, Codec::Websocket | Codec::Http) => {
+                format!("{host}:{}", if secure { 443 } else { 80 })
+            }
             false => return Err(format!("--url \"{url}\" has no port: {expected}")),
         };
         Ok(Target {
             url: url.to_owned(),
             codec,
+            tls: secure.then_some(Tickets::Unused),
             address: resolve(&host)?,
             host,
             path: path.to_owned(),
@@ -61,9 +68,18 @@ impl Target {
 
     /// A back end's port.
     pub fn backend(address: &str) -> Result<Target, String> {
-        let bare = address.strip_prefix("text://").unwrap_or(address);
-        Target::parse(&format!("text://{bare}"))
-            .map_err(|error| error.replacen("--url", "--backend", 1))
+        let url = match address.contains("://") {
+            true => address.to_owned(),
+            false => format!("text://{address}"),
+        };
+        let target = Target::parse(&url);
+        let target = target.and_then(|target| match target.codec {
+            Codec::Text => Ok(target),
+            _ => Err(format!(
+                "--url \"{url}\": expected HOST:PORT, text://HOST:PORT or tls+text://HOST:PORT"
+            )),
+        });
+        target.map_err(|error| error.replacen("--url", "--backend", 1))
     }
 }
 
@@ -100,6 +116,16 @@ mod tests {
         let address = |url| Target::parse(url).unwrap().address.to_string();
         assert_eq!(address("websocket://127.0.0.1"), "127.0.0.1:80");
         assert_eq!(address("frame://[::1]:7"), "[::1]:7");
+        assert_eq!(address("wss://127.0.0.1/ws"), "127.0.0.1:443");
+        let tls = |url| Target::parse(url).unwrap().tls.is_some();
+        assert!(tls("wss://127.0.0.1:1") && tls("https://127.0.0.1:1") && !tls("ws://127.0.0.1:1"));
+        assert!(
+            Target::backend("tls+text://127.0.0.1:1")
+                .unwrap()
+                .tls
+                .is_some()
+        );
+        assert!(Target::backend("ws://127.0.0.1:1").is_err());
         assert_eq!(address("text://[::]:7"), "127.0.0.1:7");
         assert_eq!(
             Target::backend("127.0.0.1:5678").unwrap().codec,
@@ -111,7 +137,6 @@ mod tests {
     fn what_is_wrong_is_said() {
         for (url, words) in [
             ("127.0.0.1:1234", "no scheme"),
-            ("wss://127.0.0.1:1", "TLS"),
             ("gopher://127.0.0.1:1", "expected ws://"),
             ("text://127.0.0.1", "no port"),
             ("ws://", "expected ws://"),
