@@ -19,7 +19,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 SUITE = HERE.parent / ".tools" / "autobahn"
 REPORTS = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", HERE.parents[1] / "target")) / "conformance"
 
-DRIVERS = ("uring", "epoll")
+# Each with a driver, and the scheme of its listener and of its URL.
+KINDS = {"uring": ("uring", "websocket", "ws"), "epoll": ("epoll", "websocket", "ws"), "tls": ("uring", "wss", "wss")}
 # 12.1 sends JSON in eighteen sizes and cuts; the other groups of 12 and 13 other texts and other offers. Of
 # those, the two in which what cannot be compressed is hardest on the compressor.
 SHORT = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*", "12.1.*", "12.2.4", "12.5.5"]
@@ -31,7 +32,7 @@ PASSED = {"OK", "INFORMATIONAL"}
 SHORT_TIMEOUT = 10 * 60
 FULL_TIMEOUT = 60 * 60
 START_TIMEOUT = 15
-BANNER = re.compile(r"^\s*echo\s+ws://127\.0\.0\.1:(\d+)")
+BANNER = re.compile(r"^\s*echo\s+wss?://127\.0\.0\.1:(\d+)")
 # As its own script does, which knows another place for the packages.
 LAUNCH = """
 import site, sys
@@ -42,14 +43,15 @@ run()
 
 
 class Run:
-    """One driver: a server of its own, and the suite against it."""
+    """One driver, or TLS: a server of its own, and the suite against it."""
 
-    def __init__(self, binary, driver, cases, timeout):
+    def __init__(self, binary, kind, cases, timeout):
         self.binary = binary
-        self.driver = driver
+        self.kind = kind
+        self.driver, self.listener, self.scheme = KINDS[kind]
         self.cases = cases
         self.timeout = timeout
-        self.reports = REPORTS / driver
+        self.reports = REPORTS / kind
         self.problems = []
         self.verdicts = {}
 
@@ -60,7 +62,8 @@ class Run:
         with open(self.reports / "server.log", "w+") as log:
             server = subprocess.Popen(
                 [self.binary, "serve", "--cores", "2", "--driver", self.driver,
-                 "--listen", "websocket://127.0.0.1:0=echo"],
+                 "--listen", f"{self.listener}://127.0.0.1:0=echo",
+                 *(["--tls-self-signed"] if self.scheme == "wss" else [])],
                 stdout=subprocess.PIPE, stderr=log, text=True,
             )
             try:
@@ -81,7 +84,7 @@ class Run:
     def test(self, port):
         spec = {
             "outdir": str(self.reports),
-            "servers": [{"agent": "ringpost", "url": f"ws://127.0.0.1:{port}"}],
+            "servers": [{"agent": "ringpost", "url": f"{self.scheme}://127.0.0.1:{port}"}],
             "cases": self.cases,
             "exclude-cases": [],
             "exclude-agent-cases": {},
@@ -109,12 +112,12 @@ class Run:
         if len(self.verdicts) != count:
             self.problems.append(f"{len(self.verdicts)} cases were run, not {count}")
         tally = collections.Counter(verdict for verdict, _ in self.verdicts.values())
-        print(f"conformance: {self.driver}: {len(self.verdicts)} cases: {dict(tally)}, "
+        print(f"conformance: {self.kind}: {len(self.verdicts)} cases: {dict(tally)}, "
               f"{len(wrong)} not as expected", flush=True)
         for problem in self.problems:
-            print(f"conformance: {self.driver}: {problem}", flush=True)
+            print(f"conformance: {self.kind}: {problem}", flush=True)
         if self.problems:
-            print(f"conformance: {self.driver}: see {self.reports}/index.html and suite.log", flush=True)
+            print(f"conformance: {self.kind}: see {self.reports}/index.html and suite.log", flush=True)
         return not self.problems
 
 
@@ -165,7 +168,7 @@ def main():
     if wanted != ["--full"]:
         cases = named(wanted or SHORT, expected)
         count, timeout = len(cases), FULL_TIMEOUT if wanted else SHORT_TIMEOUT
-    runs = [Run(binary, driver, cases, timeout) for driver in DRIVERS]
+    runs = [Run(binary, kind, cases, timeout) for kind in KINDS]
     threads = [threading.Thread(target=run.run) for run in runs]
     for thread in threads:
         thread.start()
