@@ -52,8 +52,8 @@
 //! # What is public
 //!
 //! [`app`] is what an app is written against, [`Server`] and [`Config`] what it is served by, and [`testing`] what it is
-//! tested with. [`auth`], [`close`], [`ident`], [`payload`] and [`stats`] hold the types that these speak of; [`log`],
-//! [`escape`] and [`machine`] are what the program itself needs beside them. Enums and structs that may grow are
+//! tested with. [`auth`], [`close`], [`ident`], [`payload`], [`stats`] and [`unix_peer`] hold the types that these speak of;
+//! [`log`], [`escape`], [`accounts`] and [`machine`] are what the program itself needs beside them. Enums and structs that may grow are
 //! `non_exhaustive`; a [`Config`] grows, too, so write `..Config::default()`. The feature `internals` opens what is under
 //! all this to the project's own benchmarks and fuzzing: nothing of it is promised.
 //!
@@ -64,6 +64,7 @@
 // What benchmarks and fuzzing alone use is no dead code. Clippy looks for that with the feature.
 #![cfg_attr(not(feature = "internals"), allow(dead_code, unused_imports))]
 
+pub mod accounts;
 pub mod app;
 pub mod auth;
 #[cfg(not(feature = "internals"))]
@@ -118,10 +119,12 @@ pub mod tls;
 #[cfg(not(feature = "tls"))]
 #[path = "tls/absent.rs"]
 mod tls;
+pub mod unix_peer;
 
 pub use close::CloseReason;
 pub use config::Config;
 pub use net::http::{Asset, Roles, Site};
+pub use net::listen_address::ListenAddress;
 pub use net::webhooks::check_webhooks;
 pub use payload::Message;
 pub use server::{Listen, Listening, Listens, Reload, Running, Server};

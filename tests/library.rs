@@ -94,7 +94,7 @@ fn start() -> Running {
 
 /// The address of the nth listener.
 fn address(server: &Running, number: usize) -> SocketAddr {
-    server.listening()[number].address
+    server.listening()[number].address.ip().expect("of IP")
 }
 
 fn connect(address: SocketAddr) -> TcpStream {

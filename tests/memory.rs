@@ -150,7 +150,7 @@ fn start_as_it_is(config: Config) -> (Running, SocketAddr) {
     };
     let server = Server::new(config).listen("websocket://127.0.0.1:0", || Filler);
     let running = server.start().expect("it starts");
-    let address = running.listening()[0].address;
+    let address = running.listening()[0].address.ip().expect("of IP");
     (running, address)
 }
 
@@ -342,7 +342,7 @@ fn idle_connections_by_tls_are_small() {
         .listen("wss://127.0.0.1:0", || Filler)
         .start()
         .expect("it starts");
-    let server = running.listening()[0].address;
+    let server = running.listening()[0].address.ip().expect("of IP");
     let mut roots = rustls::RootCertStore::empty();
     let ca = CertificateDer::from_pem_file(file("ca.pem")).expect("a certificate");
     roots.add(ca).expect("a root");
@@ -400,7 +400,7 @@ fn idle_connections_of_http_are_small() {
     };
     let server = Server::new(config).site("http://127.0.0.1:0", site);
     let running = server.start().expect("it starts");
-    let address = running.listening()[0].address;
+    let address = running.listening()[0].address.ip().expect("of IP");
     let (base, held) = with_clients(move || {
         drop(ask_by_http(address));
         thread::sleep(Duration::from_millis(300));

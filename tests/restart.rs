@@ -83,7 +83,7 @@ fn serve_and_stop(driver: Driver, descriptor_tables: DescriptorTables) {
         .site("http://127.0.0.1:0", site)
         .start()
         .unwrap();
-    let address = |number: usize| server.listening()[number].address;
+    let address = |number: usize| server.listening()[number].address.ip().expect("of IP");
     let mut clients: Vec<_> = (0..20)
         .map(|number| {
             let stream = TcpStream::connect(address(0)).unwrap();

@@ -12,6 +12,7 @@ use super::outcome::BindError;
 use crate::close::CloseReason;
 use crate::ident::ConnId;
 use crate::log_limiter::LogLimiter;
+use crate::unix_peer::ShownPeer;
 
 /// See the module.
 #[derive(Default)]
@@ -32,6 +33,7 @@ impl BindRefusals {
         let Some(peer) = peer else { return };
         let log_limiter = self.reasons.entry(error.to_string()).or_default();
         if let Some(more) = log_limiter.may_log(Instant::now()) {
+            let peer = ShownPeer(peer);
             info!(%peer, more, "a bind was refused: {error}");
         }
     }
@@ -43,6 +45,7 @@ impl BindRefusals {
             && let Some(peer) = peer
             && let Some(more) = self.by_apps.may_log(Instant::now())
         {
+            let peer = ShownPeer(peer);
             info!(%peer, %reason, more, "a bind was refused");
         }
     }

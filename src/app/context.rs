@@ -14,6 +14,7 @@ use crate::payload::AsMessage;
 use crate::protocol::http::opening::OpeningRequest;
 use crate::shard::{EnterError, GroupTraits};
 use crate::streams::Wish;
+use crate::unix_peer::UnixPeer;
 
 impl<'a, A: App> Context<'a, A> {
     /// The core this callback runs on.
@@ -50,6 +51,12 @@ impl<'a, A: App> Context<'a, A> {
     /// form. `None` where [`Context::connection`] is.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.local.shard.connections.peer(self.connection?)
+    }
+
+    /// The user of this machine that connected, if the connection came by a Unix socket and no proxy has told of another
+    /// client. What [`Context::peer`] has then, no network has: [`UnixPeer`].
+    pub fn peer_user(&self) -> Option<u32> {
+        UnixPeer::of(self.peer()?.ip()).map(|peer| peer.uid)
     }
 
     /// The request by which the connection came, in [`App::on_connect`]; `None` in every other callback, and of a

@@ -92,6 +92,7 @@ fn listen(listener: &ListenerSettings) -> Listen {
         limits: listener.limits,
         proxy_protocol: listener.proxy_protocol,
         tls: listener.certificates.clone(),
+        socket_file: listener.socket_file.clone(),
         ..Listen::new(listener.to_string())
     }
 }

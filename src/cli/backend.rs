@@ -3,12 +3,14 @@
 //! Everything is bounded: connecting and answering by `--timeout`, the answer by a size.
 
 use std::io::{self, ErrorKind, IsTerminal, Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use ringpost::ListenAddress;
 use ringpost::escape::Escaped;
 use ringpost::ident::{EVERYBODY, check_uid};
 
+use super::dial::Dialed;
 use super::output::{Status, complain, print};
 use super::slot::{SettingSlot, parse_time};
 use super::stats;
@@ -19,7 +21,7 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// Which server, and how long to wait for it.
 #[derive(clap::Args, Debug)]
 pub struct ServerArgs {
-    /// The server's back-end port (text://)
+    /// The server's back-end port (text://), or unix:///PATH of its Unix socket
     #[arg(
         long,
         value_name = "HOST:PORT",
@@ -169,16 +171,20 @@ impl Trouble {
 }
 
 /// The answer to `stats` of a server that runs here, within a second.
-pub fn ask_for_stats(address: SocketAddr, token: Option<String>) -> Result<String, String> {
-    let mut here = address;
-    if address.ip().is_unspecified() {
-        here.set_ip(match address {
-            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
+pub fn ask_for_stats(address: &ListenAddress, token: Option<String>) -> Result<String, String> {
+    let here = match address {
+        ListenAddress::Ip(address) if address.ip().is_unspecified() => {
+            let ip = match address {
+                SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            };
+            SocketAddr::new(ip, address.port()).to_string()
+        }
+        ListenAddress::Ip(address) => address.to_string(),
+        unix => format!("unix://{unix}"),
+    };
     let server = ServerArgs {
-        to: here.to_string(),
+        to: here.clone(),
         token,
         timeout: Duration::from_secs(1),
     };
@@ -211,36 +217,9 @@ fn ask(server: &ServerArgs, line: &str) -> Result<String, Trouble> {
     conversation.exchange(line)
 }
 
-/// Connects to the first address of a name that takes it, all within the time; else says why not.
-pub fn connect(to: &str, timeout: Duration) -> Result<TcpStream, String> {
-    let shown = Escaped(to);
-    let addresses = to.to_socket_addrs().map_err(|error| {
-        format!("\"{shown}\" is no address to connect to: {error} (--to HOST:PORT)")
-    })?;
-    let deadline = Instant::now() + timeout;
-    let mut last = io::Error::from(ErrorKind::AddrNotAvailable);
-    for address in addresses {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match TcpStream::connect_timeout(&address, left.max(Duration::from_millis(1))) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
-    }
-    Err(match last.kind() {
-        ErrorKind::ConnectionRefused => {
-            format!("nothing listens on {shown}; is ringpost running? (--to HOST:PORT)")
-        }
-        ErrorKind::TimedOut => format!(
-            "no connection to {shown} within {} (--to HOST:PORT, --timeout TIME)",
-            humantime::format_duration(timeout)
-        ),
-        _ => format!("no connection to {shown}: {last} (--to HOST:PORT)"),
-    })
-}
-
 /// One connection to a back-end port, with one deadline for all of it.
 struct Conversation<'a> {
-    stream: TcpStream,
+    stream: Dialed,
     /// Received and not yet taken.
     received: Vec<u8>,
     deadline: Instant,
@@ -250,7 +229,7 @@ struct Conversation<'a> {
 impl<'a> Conversation<'a> {
     fn open(server: &'a ServerArgs) -> Result<Conversation<'a>, Trouble> {
         let deadline = Instant::now() + server.timeout;
-        let stream = connect(&server.to, server.timeout).map_err(Trouble::Connection)?;
+        let stream = Dialed::dial(&server.to, server.timeout).map_err(Trouble::Connection)?;
         Ok(Conversation {
             stream,
             received: Vec::new(),
@@ -273,7 +252,7 @@ impl<'a> Conversation<'a> {
     }
 
     fn send(&mut self, line: &str) -> io::Result<()> {
-        self.stream.set_write_timeout(Some(self.left()?))?;
+        self.stream.set_write_timeout(self.left()?)?;
         self.stream.write_all(format!("{line}\n").as_bytes())
     }
 
@@ -292,7 +271,7 @@ impl<'a> Conversation<'a> {
             if self.received.len() > ANSWER_BYTES_MAX {
                 return Err(io::Error::other("the answer does not end"));
             }
-            self.stream.set_read_timeout(Some(self.left()?))?;
+            self.stream.set_read_timeout(self.left()?)?;
             match self.stream.read(&mut chunk) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(count) => self.received.extend_from_slice(&chunk[..count]),

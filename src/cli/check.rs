@@ -60,7 +60,10 @@ pub fn run(args: &CheckArgs) -> Status {
 
 /// The listeners, then the keys that differ from their defaults, then the rules of what is kept and of groups.
 fn describe(mut settings: Settings) -> String {
-    let configured = settings.listeners.iter().map(|it| (it.clone(), it.address));
+    let configured = settings
+        .listeners
+        .iter()
+        .map(|it| (it.clone(), it.address.clone()));
     let mut text = format!("would serve\n{}", banner(&configured.collect::<Vec<_>>()));
     let warnings = listeners::warnings(&settings).into_iter();
     let warnings = warnings.chain(tokens::warnings(&settings));

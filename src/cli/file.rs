@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use ringpost::Roles;
-use ringpost::config::{ListenerLimits, TlsFiles};
+use ringpost::config::{ListenerLimits, SocketFile, TlsFiles};
 use ringpost::escape::Escaped;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -17,7 +17,7 @@ use super::slot::SettingSlot;
 use super::value_origin::ValueOrigin;
 
 /// The keys of a `[[listen]]` table.
-const LISTEN_KEYS: [&str; 14] = [
+const LISTEN_KEYS: [&str; 17] = [
     "url",
     "app",
     "roles",
@@ -32,6 +32,9 @@ const LISTEN_KEYS: [&str; 14] = [
     "certificate_file",
     "key_file",
     "client_ca_file",
+    "mode",
+    "owner",
+    "group",
 ];
 
 /// A configuration file being read.
@@ -197,6 +200,7 @@ struct ListenTable {
     limits: ListenerLimits,
     proxy_protocol: bool,
     certificates: TlsFiles,
+    socket_file: SocketFile,
     roles: Option<Roles>,
     /// Paths, and the apps at them.
     paths: Vec<(String, String)>,
@@ -228,6 +232,9 @@ impl ListenTable {
                 self.app = text;
                 return Ok(());
             }
+            "mode" => parse_mode(value, &text).map(|mode| self.socket_file.mode = Some(mode)),
+            "owner" => parse_account(&text).map(|name| self.socket_file.owner = Some(name)),
+            "group" => parse_account(&text).map(|name| self.socket_file.group = Some(name)),
             "proxy_protocol" => SettingSlot::Switch(&mut self.proxy_protocol).put(&text),
             "certificate_file" => {
                 SettingSlot::File(&mut self.certificates.certificate_file).put(&text)
@@ -250,7 +257,8 @@ impl ListenTable {
     fn listeners(self) -> Result<Vec<ListenerSettings>, String> {
         let listener = ListenerSettings::parse(&self.url, &self.app, self.limits)?
             .with_proxy_protocol(self.proxy_protocol)?
-            .with_certificates(self.certificates)?;
+            .with_certificates(self.certificates)?
+            .with_socket_file(self.socket_file)?;
         let listener = match self.roles {
             Some(roles) => listener.with_roles(roles)?,
             None => listener,
@@ -260,6 +268,27 @@ impl ListenTable {
         let parts: Vec<ListenerSettings> = parts.collect::<Result<_, _>>()?;
         Ok([vec![listener], parts].concat())
     }
+}
+
+/// The mode of a file, in octal digits, as chmod(1) takes it. A number would be read otherwise than it looks.
+fn parse_mode(value: &DeValue<'_>, text: &str) -> Result<u32, String> {
+    let is_octal =
+        (3..=4).contains(&text.len()) && text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
+    let mode = u32::from_str_radix(text, 8).ok();
+    match (value, mode) {
+        (DeValue::String(_), Some(mode)) if is_octal && mode <= 0o777 => Ok(mode),
+        _ => Err("a mode in octal digits and quotes, such as \"0660\"".to_owned()),
+    }
+}
+
+/// A user or a group of this machine, by name or number.
+fn parse_account(text: &str) -> Result<String, String> {
+    let is_one = !text.is_empty()
+        && !text
+            .chars()
+            .any(|one| one.is_whitespace() || one.is_control());
+    let expected = || "a name or a number of this machine's accounts".to_owned();
+    is_one.then(|| text.to_owned()).ok_or_else(expected)
 }
 
 /// Which apps have websockets at which paths of an HTTP listener.

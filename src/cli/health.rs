@@ -15,7 +15,7 @@ const RESPONSE_BYTES_MAX: usize = 16 << 10;
 /// Which server is asked what.
 #[derive(clap::Args, Debug)]
 pub struct HealthArgs {
-    /// One of the server's http:// or websocket:// ports
+    /// One of the server's http:// or websocket:// ports, or unix:///PATH of its Unix socket
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
     to: String,
     /// Ask whether it takes clients (/readyz), which it does not while it stops

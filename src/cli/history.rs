@@ -39,7 +39,7 @@ pub struct HistoryArgs {
     /// Throw away what is kept; who comes back for it is told of a gap
     #[arg(long, conflicts_with_all = ["since", "limit", "json"])]
     forget: bool,
-    /// The server's http:// port with its API
+    /// The server's http:// port with its API, or unix:///PATH of its Unix socket
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
     to: String,
     /// A back end's token with the right to read (or, with --forget, to push)

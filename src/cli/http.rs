@@ -3,16 +3,15 @@
 //! Bounds: the time and the bytes of the response that the caller allows.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use ringpost::escape::Escaped;
 
-use super::backend;
+use super::dial::{Dialed, host_of};
 
 /// What is asked, of whom.
 pub struct HttpRequest<'r> {
-    /// The server's host and port.
+    /// The server's host and port, or `unix:///PATH`.
     pub to: &'r str,
     pub method: &'r str,
     pub target: &'r str,
@@ -28,7 +27,7 @@ impl HttpRequest<'_> {
     /// The status and the body of the response; or in words why there is none.
     pub fn send(&self) -> Result<(u16, String), String> {
         let to = Escaped(self.to);
-        let mut stream = backend::connect(self.to, self.timeout)?;
+        let mut stream = Dialed::dial(self.to, self.timeout)?;
         let deadline = Instant::now() + self.timeout;
         let response =
             self.exchange(&mut stream, deadline)
@@ -47,18 +46,18 @@ impl HttpRequest<'_> {
     }
 
     /// Sends it, and receives to the end that the server puts to a response over HTTP/1.0, or to where it can be none.
-    fn exchange(&self, stream: &mut TcpStream, deadline: Instant) -> io::Result<Vec<u8>> {
+    fn exchange(&self, stream: &mut Dialed, deadline: Instant) -> io::Result<Vec<u8>> {
         let left = || match deadline.saturating_duration_since(Instant::now()) {
             Duration::ZERO => Err(io::Error::from(ErrorKind::TimedOut)),
-            left => Ok(Some(left)),
+            left => Ok(left),
         };
         stream.set_write_timeout(left()?)?;
-        let (method, target, to) = (self.method, self.target, self.to);
+        let (method, target, host) = (self.method, self.target, host_of(self.to));
         let token = self
             .token
             .map(|token| format!("Authorization: Bearer {token}\r\n"));
         let token = token.unwrap_or_default();
-        let request = format!("{method} {target} HTTP/1.0\r\nHost: {to}\r\n{token}\r\n");
+        let request = format!("{method} {target} HTTP/1.0\r\nHost: {host}\r\n{token}\r\n");
         stream.write_all(request.as_bytes())?;
         let (mut response, mut chunk) = (Vec::new(), [0; 16 << 10]);
         let mut has_head = false;

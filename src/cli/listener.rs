@@ -3,8 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use ringpost::Roles;
-use ringpost::config::{ListenerLimits, TlsFiles};
+use ringpost::config::{ListenerLimits, SocketFile, TlsFiles};
+use ringpost::{ListenAddress, Roles};
 
 use super::choice::{Choice, choices, nearest, one_of};
 
@@ -124,7 +124,9 @@ pub struct ListenerSettings {
     /// Then its own certificate, in place of the server's, and what it asks of clients.
     pub certificates: TlsFiles,
     /// Port 0 is any free one.
-    pub address: SocketAddr,
+    pub address: ListenAddress,
+    /// At a Unix socket: whose its file is.
+    pub socket_file: SocketFile,
     /// Of a websocket:// listener that is a part of the http:// listener of its address.
     pub path: Option<String>,
     pub app: AppName,
@@ -164,8 +166,8 @@ impl Scheme {
 /// The listener's URL, as `Server::listen` takes it.
 impl fmt::Display for ListenerSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.scheme.name(self.is_tls), self.address)?;
-        f.write_str(self.path.as_deref().unwrap_or_default())
+        let scheme = self.scheme.name(self.is_tls);
+        f.write_str(&self.address.url(scheme, self.path.as_deref()))
     }
 }
 
@@ -230,6 +232,7 @@ impl ListenerSettings {
             is_tls,
             certificates: TlsFiles::default(),
             address,
+            socket_file: SocketFile::default(),
             path,
             app: name,
             roles: default_roles(name),
@@ -293,7 +296,7 @@ impl ListenerSettings {
             return Err("the path / is the page's; have another, such as /ws".to_owned());
         }
         let scheme = Scheme::Websocket.name(self.is_tls);
-        let url = format!("{scheme}://{}{path}", self.address);
+        let url = self.address.url(scheme, Some(path));
         let limits = ListenerLimits {
             connections_per_address_max: self.limits.connections_per_address_max,
             ..ListenerLimits::default()
@@ -311,21 +314,41 @@ impl ListenerSettings {
         }
     }
 
-    /// Whether only this machine can connect.
-    pub fn is_loopback(&self) -> bool {
-        self.address.ip().to_canonical().is_loopback()
+    /// This listener, the file of whose socket is somebody's.
+    pub fn with_socket_file(self, socket_file: SocketFile) -> Result<ListenerSettings, String> {
+        let has_file = matches!(self.address, ListenAddress::Path(_));
+        if socket_file != SocketFile::default() && !has_file {
+            return Err(
+                "mode, owner and group are those of a Unix socket's file, as of text+unix:///run/ringpost/back-end.sock"
+                    .to_owned(),
+            );
+        }
+        Ok(ListenerSettings {
+            socket_file,
+            ..self
+        })
+    }
+
+    /// Whether only this machine can connect. Of a socket that is passed that is not known before.
+    pub fn is_local(&self) -> bool {
+        self.address.is_local()
     }
 }
 
 /// A codec, by TLS or not; an address; and a path.
-type ParsedUrl = ((Scheme, bool), SocketAddr, Option<String>);
+type ParsedUrl = ((Scheme, bool), ListenAddress, Option<String>);
 
 fn parse_url(url: &str) -> Result<ParsedUrl, String> {
     let example = "such as websocket://127.0.0.1:1234";
     let Some((scheme, rest)) = url.split_once("://") else {
         return Err(format!("expected SCHEME://HOST:PORT, {example}"));
     };
-    let scheme = match scheme.to_ascii_lowercase().as_str() {
+    let lower = scheme.to_ascii_lowercase();
+    let (plain, placed) = match ListenAddress::parse(&lower, rest) {
+        Some((plain, placed)) => (plain, Some(placed)),
+        None => (&*lower, None),
+    };
+    let scheme = match plain {
         "websocket" | "ws" => (Scheme::Websocket, false),
         "wss" => (Scheme::Websocket, true),
         "text" => (Scheme::Text, false),
@@ -337,28 +360,27 @@ fn parse_url(url: &str) -> Result<ParsedUrl, String> {
         _ => {
             return Err(format!(
                 "unknown scheme {scheme:?}; expected websocket://, text://, frame:// or http://, or with TLS wss://, \
-                 tls+text://, tls+frame:// or https://"
+                 tls+text://, tls+frame:// or https://; each with +unix (text+unix:///run/ringpost/back-end.sock) or \
+                 +fd (text+fd://NAME, of a socket that systemd passes), too"
             ));
         }
     };
+    if let Some(placed) = placed {
+        let (address, path) = placed?;
+        let path = path.filter(|path| *path != "/").map(str::to_owned);
+        return Ok((scheme, address, path.map(check_path).transpose()?));
+    }
     let (rest, path) = match rest.find('/') {
         Some(at) if &rest[at..] == "/" => (&rest[..at], None),
         Some(at) => (&rest[..at], Some(rest[at..].to_owned())),
         None => (rest, None),
     };
-    let is_escaped = |byte: u8| byte.is_ascii_graphic() && !b"?#\\\"".contains(&byte);
-    if rest.contains(['?', '#', '@']) || path.iter().any(|path| !path.bytes().all(is_escaped)) {
+    if rest.contains(['?', '#', '@']) {
         return Err(format!(
             "a listener has a host, a port and at most a path, and nothing else, {example}"
         ));
     }
-    if let Some(path) = &path
-        && (TAKEN_PATHS.contains(&path.as_str()) || path.starts_with("/v1/"))
-    {
-        return Err(format!(
-            "the path {path} is taken by what http:// serves there"
-        ));
-    }
+    let path = path.map(check_path).transpose()?;
     let Some((host, port)) = rest
         .rsplit_once(':')
         .filter(|(_, port)| !port.contains(']'))
@@ -373,7 +395,26 @@ fn parse_url(url: &str) -> Result<ParsedUrl, String> {
     let port: u16 = port
         .parse()
         .map_err(|_| format!("the port {port:?} is not a number from 0 to 65535"))?;
-    Ok((scheme, SocketAddr::new(parse_host(host)?, port), path))
+    let address = SocketAddr::new(parse_host(host)?, port);
+    Ok((scheme, address.into(), path))
+}
+
+/// The path of a websocket's listener, if it may be one.
+fn check_path(path: String) -> Result<String, String> {
+    let is_escaped = |byte: u8| byte.is_ascii_graphic() && !b"?#\\\"".contains(&byte);
+    if !path.bytes().all(is_escaped) {
+        return Err(
+            "a listener has a host, a port and at most a path, and nothing else, such as \
+             websocket://127.0.0.1:1234"
+                .to_owned(),
+        );
+    }
+    if TAKEN_PATHS.contains(&path.as_str()) || path.starts_with("/v1/") {
+        return Err(format!(
+            "the path {path} is taken by what http:// serves there"
+        ));
+    }
+    Ok(path)
 }
 
 fn parse_host(host: &str) -> Result<IpAddr, String> {

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use ringpost::Roles;
-use ringpost::config::{Auth, OUTBOX_MESSAGE_COST, TlsFiles, UNIT_HEAD_BYTES};
+use ringpost::config::{Auth, OUTBOX_MESSAGE_COST, SocketFile, TlsFiles, UNIT_HEAD_BYTES};
+use ringpost::{ListenAddress, Roles};
 
 use super::certificates;
 use super::hooks;
@@ -40,7 +40,8 @@ pub fn of_preset(preset: Preset, public: bool) -> Vec<ListenerSettings> {
                 scheme,
                 is_tls: false,
                 certificates: TlsFiles::default(),
-                address: SocketAddr::new(host, port),
+                address: SocketAddr::new(host, port).into(),
+                socket_file: SocketFile::default(),
                 path: None,
                 app,
                 roles: default_roles(app),
@@ -119,16 +120,16 @@ fn check_limits(settings: &Settings, listener: &ListenerSettings) -> Result<(), 
 fn check_exposure(settings: &Settings, listener: &ListenerSettings) -> Result<(), String> {
     match listener.app {
         AppName::PushBackend if !settings.backend.asks_for_token() => {
-            if !listener.is_loopback() {
+            if !listener.is_local() {
                 return Err(
                     "a back end can push to anybody, so this app is kept to loopback \
-                            (127.0.0.1 or [::1]) unless backend.token (RINGPOST_BACKEND_TOKEN) or \
+                            (127.0.0.1 or [::1]) or a Unix socket unless backend.token (RINGPOST_BACKEND_TOKEN) or \
                             backend.tokens_file is set"
                     .to_owned(),
                 );
             }
             // The text codec closes on what looks like a browser; a websocket is what one speaks.
-            if listener.scheme == Scheme::Websocket {
+            if listener.scheme == Scheme::Websocket && !listener.address.is_unix() {
                 return Err(
                     "any web page opened on this machine could connect to it and push to \
                             anybody; use text:// or frame://, or set backend.token \
@@ -158,12 +159,12 @@ fn check_exposure(settings: &Settings, listener: &ListenerSettings) -> Result<()
             )
         }
         AppName::Page
-            if !listener.is_loopback()
+            if !listener.is_local()
                 && !listener.roles.are_for_clients()
                 && !settings.backend.asks_for_token() =>
         {
             Err(
-                "what the page's port offers (pushes, counters) would be anybody's without a token, so it is kept to loopback (127.0.0.1 or [::1]) \
+                "what the page's port offers (pushes, counters) would be anybody's without a token, so it is kept to loopback (127.0.0.1 or [::1]) or a Unix socket \
                  unless backend.token (RINGPOST_BACKEND_TOKEN) or backend.tokens_file is set; or reach it through \
                  an SSH tunnel; clients that listen by /v1/events, or open websockets, get a listener of their own, with \
                  events and websocket as its only roles"
@@ -207,8 +208,10 @@ fn check_paths(all: &[ListenerSettings], listener: &ListenerSettings) -> Result<
         )),
         (None, _) => Err(format!(
             "a listener with a path is served by the http:// listener of its address, and there is none: add \
-             http://{}=page:websocket, or leave the path away",
-            listener.address
+             {}=page:websocket, or leave the path away",
+            listener
+                .address
+                .url(Scheme::Http.name(listener.is_tls), None)
         )),
     }
 }
@@ -216,7 +219,7 @@ fn check_paths(all: &[ListenerSettings], listener: &ListenerSettings) -> Result<
 /// Has HTTP listeners serve the websockets that are at paths of theirs, unless their roles were chosen.
 pub fn join_paths(listeners: &mut [ListenerSettings]) {
     let parts = listeners.iter().filter(|one| one.path.is_some());
-    let addresses: Vec<SocketAddr> = parts.map(|one| one.address).collect();
+    let addresses: Vec<ListenAddress> = parts.map(|one| one.address.clone()).collect();
     for site in listeners {
         if site.roles == WITHOUT_PATHS && addresses.contains(&site.address) {
             site.roles = site.roles.with(Roles::WEBSOCKET);
@@ -227,15 +230,9 @@ pub fn join_paths(listeners: &mut [ListenerSettings]) {
 /// SO_REUSEPORT would let two listeners share a port, and the kernel would deal the connections out
 /// between them; so we look ourselves.
 fn check_address(listener: &ListenerSettings, earlier: &[ListenerSettings]) -> Result<(), String> {
-    let (ip, port) = (
-        listener.address.ip().to_canonical(),
-        listener.address.port(),
-    );
     let taken = earlier.iter().find(|other| {
-        let other_ip = other.address.ip().to_canonical();
-        let same = ip == other_ip || ip.is_unspecified() && other_ip.is_unspecified();
         // Of one address there are one listener and its paths.
-        port != 0 && port == other.address.port() && same && listener.path == other.path
+        listener.path == other.path && is_one_place(&listener.address, &other.address)
     });
     match taken {
         Some(other) => Err(format!("its address is taken by {other} ({})", other.app)),
@@ -243,10 +240,19 @@ fn check_address(listener: &ListenerSettings, earlier: &[ListenerSettings]) -> R
     }
 }
 
+fn is_one_place(one: &ListenAddress, other: &ListenAddress) -> bool {
+    let (ListenAddress::Ip(own), ListenAddress::Ip(theirs)) = (one, other) else {
+        return one == other;
+    };
+    let (ip, other_ip) = (own.ip().to_canonical(), theirs.ip().to_canonical());
+    let same = ip == other_ip || ip.is_unspecified() && other_ip.is_unspecified();
+    own.port() != 0 && own.port() == theirs.port() && same
+}
+
 /// What to say once at start, though nothing is wrong.
 pub fn warnings(settings: &Settings) -> Vec<String> {
     let open = |is: fn(&ListenerSettings) -> bool| {
-        let open = settings.listeners.iter().filter(|one| !one.is_loopback());
+        let open = settings.listeners.iter().filter(|one| !one.is_local());
         let shown: Vec<String> = open
             .filter(|one| is(one))
             .map(|one| format!("{} ({one})", one.app))

@@ -10,6 +10,7 @@ mod banner;
 mod certificates;
 mod check;
 mod choice;
+mod dial;
 mod doctor;
 mod drain;
 mod file;

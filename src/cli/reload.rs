@@ -179,7 +179,8 @@ fn merge_listeners(running: &[ListenerSettings], merged: &mut Merged) {
     let place = |one: &ListenerSettings| {
         let path = one.path.clone();
         let what = (one.app, one.roles, one.proxy_protocol);
-        ((one.scheme, one.is_tls), one.address, path, what)
+        let at = (one.address.clone(), one.socket_file.clone());
+        ((one.scheme, one.is_tls), at, path, what)
     };
     if !running.iter().map(place).eq(read.iter().map(place)) {
         *read = running.to_vec();

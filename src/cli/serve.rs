@@ -1,8 +1,9 @@
 //! `ringpost serve`: settings from every source, then a server until it is told to stop.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
+
+use ringpost::ListenAddress;
 
 use super::assembly::{Live, build};
 use super::keys::KeyFlags;
@@ -36,6 +37,8 @@ pub struct ServeArgs {
     /// URL with a path, such as websocket://127.0.0.1:8080/ws=push, is a part of the http://
     /// listener of its address. With TLS they are wss://, tls+text://, tls+frame:// and https://,
     /// and need --tls-certificate-file and --tls-key-file, or --tls-self-signed for a try.
+    /// With +unix they are Unix sockets (text+unix:///run/ringpost/back-end.sock, or @NAME for an
+    /// abstract one), with +fd sockets that systemd passes (text+fd://NAME).
     #[arg(
         long,
         value_name = "URL=APP",
@@ -95,12 +98,12 @@ fn start(args: &ServeArgs, settings: Settings, level: Level) -> io::Result<()> {
         server = server.on_reload(move |server| reloading.reload(server));
     }
     server.run_with(|running| {
-        let addresses = running.listening().iter().map(|one| one.address);
-        let bound: Vec<(ListenerSettings, SocketAddr)> =
+        let addresses = running.listening().iter().map(|one| one.address.clone());
+        let bound: Vec<(ListenerSettings, ListenAddress)> =
             listeners.into_iter().zip(addresses).collect();
         let named = bound.iter().map(|(listener, address)| BoundListener {
             app: listener.app.to_string(),
-            url: super::banner::url(listener, *address),
+            url: super::banner::url(listener, address),
         });
         facts.listen(named.collect());
         let mut text = super::banner::banner(&bound);

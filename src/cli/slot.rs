@@ -12,7 +12,8 @@ use ringpost::config::{EventKinds, IpNet};
 
 use super::choice::{Choice, one_of};
 use super::values::{
-    TOKEN_BYTES_MAX, is_token, parse_bytes, parse_networks, parse_origins, parse_switch, show_bytes,
+    TOKEN_BYTES_MAX, is_token, parse_bytes, parse_networks, parse_origins, parse_switch,
+    show_bytes, show_network,
 };
 
 /// Longest time that can be set: far beyond any use, and far from overflowing a clock.
@@ -129,7 +130,9 @@ impl SettingSlot<'_> {
                     .to_owned()
             }
             SettingSlot::Networks(_) => {
-                "addresses or networks separated by commas, such as \"10.0.0.0/8, ::1\"".to_owned()
+                "addresses or networks separated by commas, such as \"10.0.0.0/8, ::1\", or unix: for whoever comes \
+                 by a Unix socket, unix:USER for a user there"
+                    .to_owned()
             }
             SettingSlot::Events(_) => {
                 "events separated by commas, such as \"connect, disconnect, kick\"".to_owned()
@@ -173,7 +176,7 @@ impl SettingSlot<'_> {
             SettingSlot::Choice(place) => Some(format!("\"{}\"", place.name())),
             SettingSlot::Origins(place) => Some(format!("\"{}\"", place.join(", "))),
             SettingSlot::Networks(place) => {
-                let networks: Vec<String> = place.iter().map(IpNet::to_string).collect();
+                let networks: Vec<String> = place.iter().map(show_network).collect();
                 Some(format!("\"{}\"", networks.join(", ")))
             }
             SettingSlot::Events(place) => Some(format!("\"{place}\"")),
@@ -243,6 +246,8 @@ mod tests {
             "10.0.0.1:80",
             "::1/129",
             "a,b",
+            "unix",
+            "unix:no-such-account",
         ] {
             assert!(slot.put(text).is_err(), "{text}");
         }
@@ -253,6 +258,9 @@ mod tests {
         let shown = slot.show();
         let expected = "\"10.0.0.0/8, ::1/128, 192.0.2.7/32, 192.0.2.8/32\"";
         assert_eq!(shown.as_deref(), Some(expected));
+        assert!(slot.put("unix:, unix:root, ::1").is_ok());
+        let expected = "\"unix:, unix:0, ::1/128\"";
+        assert_eq!(slot.show().as_deref(), Some(expected));
         assert!(slot.put("").is_ok());
         assert_eq!(slot.show().as_deref(), Some("\"\""));
     }

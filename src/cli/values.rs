@@ -2,8 +2,14 @@
 
 use std::net::IpAddr;
 
+use ringpost::accounts::uid_of;
 use ringpost::auth::backend_tokens::BACKEND_TOKEN_BYTES_MAX;
 use ringpost::config::IpNet;
+use ringpost::unix_peer::{UNIX_NETWORK, UnixPeer};
+
+/// The bits that peers by Unix sockets have in common, and those of one user.
+const UNIX_BITS: u8 = 32;
+const USER_BITS: u8 = 64;
 
 /// Longest token.
 pub const TOKEN_BYTES_MAX: usize = BACKEND_TOKEN_BYTES_MAX;
@@ -22,10 +28,26 @@ pub fn parse_origins(text: &str) -> Option<Vec<String>> {
 pub fn parse_networks(text: &str) -> Option<Vec<IpNet>> {
     let parts = text.split(',').map(str::trim).filter(|one| !one.is_empty());
     let network = |one: &str| match one.parse::<IpAddr>() {
+        // As nginx writes it.
+        _ if one == "unix:" => UNIX_NETWORK.parse().ok(),
+        _ if one.starts_with("unix:") => {
+            let user = UnixPeer::network_of_user(uid_of(&one["unix:".len()..]).ok()?);
+            IpNet::new(user, USER_BITS).ok()
+        }
         Ok(address) => Some(IpNet::from(address.to_canonical())),
         Err(_) => one.parse().ok().map(|network: IpNet| network.trunc()),
     };
     parts.map(network).collect()
+}
+
+/// The network as it is read.
+pub fn show_network(network: &IpNet) -> String {
+    let user = UnixPeer::of(network.addr());
+    match (user, network.prefix_len()) {
+        (Some(_), UNIX_BITS) => "unix:".to_owned(),
+        (Some(user), USER_BITS) => format!("unix:{}", user.uid),
+        _ => network.to_string(),
+    }
 }
 
 /// An origin is a scheme, a host and perhaps a port (RFC 6454, section 6.2), `null` or `*`. `*.` before the host stands

@@ -5,6 +5,7 @@
 
 mod groups;
 mod history;
+mod socket_file;
 mod tls;
 mod webhooks;
 
@@ -15,6 +16,7 @@ pub use groups::{GROUP_RULES_MAX, GroupRule, PRESENCE_GRACE_DEFAULT, PRESENCE_GR
 pub use history::{HISTORY_BYTES_CORE_MIN, HISTORY_RULES_MAX, HistoryRule, KEEP_MAX, StreamKind};
 pub use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+pub use socket_file::SocketFile;
 pub use tls::TlsFiles;
 pub use webhooks::{EventKinds, Webhooks};
 

@@ -1,4 +1,8 @@
-//! Listening sockets, one a core for each address (SO_REUSEPORT), and accepting from them.
+//! Listening sockets, and accepting from them.
+//!
+//! For each IP address one a core (SO_REUSEPORT): the kernel spreads connections over them. Of a Unix socket, and of one
+//! that was passed to the process, there is one alone, and each core has a copy of its descriptor; they take turns
+//! ([`AcceptShares`]).
 //!
 //! Options that accepted connections inherit are set here once: no delay for small writes, a bounded send
 //! buffer, and how the kernel ends the connections of peers that are gone ([`KeepaliveMode`]).
@@ -6,9 +10,15 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+
+use super::accept_shares::AcceptShares;
+use super::listen_address::ListenAddress;
+use crate::unix_peer::UnixPeer;
 
 /// Connections that may wait to be accepted; the kernel's `net.core.somaxconn` bounds it further.
 const BACKLOG: i32 = 4096;
@@ -38,9 +48,66 @@ pub enum KeepaliveMode {
     Silence,
 }
 
-pub struct Listener {
-    socket: TcpListener,
+/// What a listening socket is.
+#[derive(Clone)]
+pub struct ListenerKind {
+    pub is_unix: bool,
+    /// Whose turn it is, where every core has it.
+    pub shares: Option<Arc<AcceptShares>>,
+    /// Whether it is another's, too, who passed it: it goes on listening when we do not.
+    pub is_passed: bool,
+    /// Of what is accepted, where that is not inherited; 0 is the kernel's choice.
+    pub send_buffer_bytes: usize,
 }
+
+/// A core's own, for an IP address.
+const OWN: ListenerKind = ListenerKind {
+    is_unix: false,
+    shares: None,
+    is_passed: false,
+    send_buffer_bytes: 0,
+};
+
+/// What accepted connections are to be like.
+#[derive(Clone, Copy, Debug)]
+pub struct AcceptOptions {
+    /// Send buffer; 0 is the kernel's choice.
+    pub send_buffer_bytes: usize,
+    pub watch: KeepaliveMode,
+    /// Whether the client speaks first: then the kernel shows a connection when it has, or has let [`FIRST_BYTES_TIME`]
+    /// pass.
+    pub first: bool,
+}
+
+impl AcceptOptions {
+    /// Sets what accepted connections inherit.
+    fn put(self, listening: &impl AsFd) -> io::Result<()> {
+        let socket = SockRef::from(listening);
+        socket.set_tcp_nodelay(true)?;
+        if self.watch != KeepaliveMode::Silence {
+            socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+        }
+        if self.watch != KeepaliveMode::Sent {
+            ask_after_silence(listening)?;
+        }
+        if self.send_buffer_bytes > 0 {
+            socket.set_send_buffer_size(self.send_buffer_bytes)?;
+        }
+        if self.first {
+            defer_accept(listening);
+        }
+        Ok(())
+    }
+}
+
+pub struct Listener {
+    /// Of whichever kind: the standard library's type for TCP calls nothing that another stream socket has not.
+    socket: TcpListener,
+    kind: ListenerKind,
+}
+
+/// Connections by Unix sockets, each of which has the next number. Of all cores, for nobody else's is to be the same.
+static UNIX_CONNECTIONS: AtomicU32 = AtomicU32::new(0);
 
 /// Has the kernel ask after a silence: of a connection, or of all that a listener accepts from now on.
 pub fn ask_after_silence(socket: &impl AsFd) -> io::Result<()> {
@@ -51,18 +118,44 @@ pub fn ask_after_silence(socket: &impl AsFd) -> io::Result<()> {
 }
 
 /// Has the kernel wait for the first bytes. One that cannot shows connections without.
-fn defer_accept(socket: &Socket) {
+fn defer_accept(socket: &impl AsFd) {
     let seconds = FIRST_BYTES_TIME.as_secs() as libc::c_int;
     // SAFETY: the value is an int that outlives the call.
     unsafe {
         libc::setsockopt(
-            socket.as_raw_fd(),
+            socket.as_fd().as_raw_fd(),
             libc::IPPROTO_TCP,
             libc::TCP_DEFER_ACCEPT,
             (&raw const seconds).cast(),
             size_of_val(&seconds) as libc::socklen_t,
         )
     };
+}
+
+/// Who connected, or to whom, by a Unix socket (unix(7), SO_PEERCRED). The process is 0 where its namespace is not ours; rustix' type has no room for
+/// that.
+pub fn credentials(socket: &impl AsFd) -> io::Result<libc::ucred> {
+    let mut found = libc::ucred {
+        pid: 0,
+        uid: 0,
+        gid: 0,
+    };
+    let mut length = size_of_val(&found) as libc::socklen_t;
+    // SAFETY: the value and its length outlive the call, and the length is the value's.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut found).cast(),
+            &mut length,
+        )
+    };
+    // All zeros would be root.
+    match done == 0 && length as usize == size_of_val(&found) {
+        true => Ok(found),
+        false => Err(io::Error::last_os_error()),
+    }
 }
 
 impl Listener {
@@ -92,39 +185,89 @@ impl Listener {
         Listener::socket(address)?.bind(&SockAddr::from(address))
     }
 
-    /// Listens at an address. Every core opens its own; the kernel spreads connections over them. Each gets a
-    /// send buffer of this size, or of the kernel's choice if it is 0. Where the client speaks `first`, the kernel shows a
-    /// connection when it has, or has let [`FIRST_BYTES_TIME`] pass.
-    pub fn bind(
-        address: SocketAddr,
-        send_buffer_bytes: usize,
-        watch: KeepaliveMode,
-        first: bool,
-    ) -> io::Result<Listener> {
+    /// Listens at an address. Every core opens its own; the kernel spreads connections over them.
+    pub fn bind(address: SocketAddr, options: AcceptOptions) -> io::Result<Listener> {
         let socket = Listener::socket(address)?;
         socket.set_reuse_port(true)?;
-        socket.set_tcp_nodelay(true)?;
-        if watch != KeepaliveMode::Silence {
-            socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
-        }
-        if watch != KeepaliveMode::Sent {
-            ask_after_silence(&socket)?;
-        }
-        if send_buffer_bytes > 0 {
-            socket.set_send_buffer_size(send_buffer_bytes)?;
-        }
-        if first {
-            defer_accept(&socket);
-        }
+        options.put(&socket)?;
         socket.bind(&SockAddr::from(address))?;
         socket.listen(BACKLOG)?;
         Ok(Listener {
             socket: TcpListener::from(socket),
+            kind: OWN,
         })
     }
 
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+    /// Listens at a Unix socket that is bound, for so many cores.
+    pub fn at_unix(socket: Socket, cores: usize, options: AcceptOptions) -> io::Result<Listener> {
+        socket.listen(BACKLOG)?;
+        Ok(Listener {
+            socket: TcpListener::from(socket),
+            kind: ListenerKind {
+                is_unix: true,
+                shares: Some(Arc::new(AcceptShares::new(cores))),
+                is_passed: false,
+                send_buffer_bytes: options.send_buffer_bytes,
+            },
+        })
+    }
+
+    /// Takes one that listens already, passed to the process by who started it, for so many cores.
+    pub fn passed(socket: OwnedFd, cores: usize, options: AcceptOptions) -> io::Result<Listener> {
+        let socket = Socket::from(socket);
+        socket.set_nonblocking(true)?;
+        socket.set_cloexec(true)?;
+        let is_unix = socket.domain()? == Domain::UNIX;
+        if !is_unix {
+            options.put(&socket)?;
+        }
+        Ok(Listener {
+            socket: TcpListener::from(socket),
+            kind: ListenerKind {
+                is_unix,
+                shares: Some(Arc::new(AcceptShares::new(cores))),
+                is_passed: true,
+                send_buffer_bytes: options.send_buffer_bytes,
+            },
+        })
+    }
+
+    /// Another core's copy of one that is shared.
+    pub fn share(&self) -> io::Result<Listener> {
+        Ok(Listener {
+            socket: self.socket.try_clone()?,
+            kind: self.kind.clone(),
+        })
+    }
+
+    /// One that a descriptor is of, in a copy of the descriptor table.
+    pub fn copied(socket: OwnedFd, kind: ListenerKind) -> Listener {
+        Listener {
+            socket: socket.into(),
+            kind,
+        }
+    }
+
+    pub fn kind(&self) -> &ListenerKind {
+        &self.kind
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> io::Result<ListenAddress> {
+        let address = SockRef::from(&self.socket).local_addr()?;
+        if let Some(ip) = address.as_socket() {
+            return Ok(ListenAddress::Ip(ip));
+        }
+        let name = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if let Some(path) = address.as_pathname() {
+            return Ok(ListenAddress::Path(name(
+                path.as_os_str().as_encoded_bytes(),
+            )));
+        }
+        let abstract_name = address.as_abstract_namespace();
+        Ok(ListenAddress::Abstract(name(
+            abstract_name.unwrap_or_default(),
+        )))
     }
 
     pub fn descriptor(&self) -> BorrowedFd<'_> {
@@ -149,24 +292,35 @@ impl Listener {
         };
         // SAFETY: a descriptor that the call above has just made for us.
         let stream = unsafe { TcpStream::from_raw_fd(descriptor) };
-        let peer = address
-            .as_socket()
-            .ok_or_else(|| io::Error::other("a TCP peer without an IP address"))?;
+        let peer = match address.as_socket() {
+            _ if self.kind.is_unix => self.meet(&stream)?,
+            // What stands for a user of this machine is no network's.
+            Some(peer) if UnixPeer::of(peer.ip()).is_none() => peer,
+            _ => return Err(io::ErrorKind::ConnectionAborted.into()),
+        };
         Ok((stream, peer))
     }
 
-    /// Refuses further connections and wakes who waits for them.
-    pub fn stop(&self) {
-        // An error means that it has stopped already.
-        let _ = socket2::SockRef::from(&self.socket).shutdown(std::net::Shutdown::Both);
+    /// Who has connected by a Unix socket.
+    fn meet(&self, stream: &TcpStream) -> io::Result<SocketAddr> {
+        if self.kind.send_buffer_bytes > 0 {
+            SockRef::from(stream).set_send_buffer_size(self.kind.send_buffer_bytes)?;
+        }
+        let found = credentials(stream)?;
+        let peer = UnixPeer {
+            uid: found.uid,
+            pid: found.pid as u32,
+            number: UNIX_CONNECTIONS.fetch_add(1, Ordering::Relaxed),
+        };
+        Ok(peer.address())
     }
-}
 
-impl From<OwnedFd> for Listener {
-    /// What [`Listener::bind`] made, in a copy of the descriptor table.
-    fn from(socket: OwnedFd) -> Listener {
-        Listener {
-            socket: socket.into(),
+    /// Refuses further connections and wakes who waits for them. One that was passed goes on: who comes now is the next
+    /// process's.
+    pub fn stop(&self) {
+        if !self.kind.is_passed {
+            // An error means that it has stopped already.
+            let _ = SockRef::from(&self.socket).shutdown(std::net::Shutdown::Both);
         }
     }
 }
@@ -177,6 +331,19 @@ mod tests {
 
     use super::*;
 
+    fn options(watch: KeepaliveMode, first: bool) -> AcceptOptions {
+        AcceptOptions {
+            send_buffer_bytes: 0,
+            watch,
+            first,
+        }
+    }
+
+    fn ip(listener: &Listener) -> SocketAddr {
+        let address = listener.address().expect("an address");
+        address.ip().expect("of IP")
+    }
+
     #[test]
     fn what_is_accepted_is_watched_as_its_listener_says() {
         for (watch, timeout, asks) in [
@@ -185,8 +352,8 @@ mod tests {
             (KeepaliveMode::Silence, None, true),
         ] {
             let listener =
-                Listener::bind(([127, 0, 0, 1], 0).into(), 0, watch, false).expect("binds");
-            let address = listener.address().expect("an address");
+                Listener::bind(([127, 0, 0, 1], 0).into(), options(watch, false)).expect("binds");
+            let address = ip(&listener);
             let _client = TcpStream::connect(address).expect("connects");
             let (accepted, _) = listener.accept().expect("accepts");
             let accepted = SockRef::from(&accepted);
@@ -212,10 +379,45 @@ mod tests {
     }
 
     #[test]
+    fn of_a_unix_socket_each_core_has_a_copy_and_peers_are_told_by_their_users() {
+        let name = format!("ringpost-{}-{}", std::process::id(), fastrand::u64(..));
+        let address = ListenAddress::Abstract(name.clone());
+        let (socket, _) =
+            crate::net::unix_socket::bind(&address, &Default::default()).expect("binds");
+        let first =
+            Listener::at_unix(socket, 2, options(KeepaliveMode::Sent, true)).expect("listens");
+        let second = first.share().expect("a copy");
+        assert_eq!(second.address().ok(), Some(address));
+        let here = SockAddr::unix(format!("\0{name}")).expect("a name");
+        let clients: Vec<Socket> = (0..4)
+            .map(|_| {
+                let client = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+                client.connect(&here).expect("connects");
+                client
+            })
+            .collect();
+        let mut numbers = Vec::new();
+        for listener in [&first, &second, &second, &first] {
+            let (_, peer) = listener.accept().expect("accepts");
+            let peer = UnixPeer::of(peer.ip()).expect("of a Unix socket");
+            // SAFETY: it cannot fail.
+            assert_eq!(peer.uid, unsafe { libc::geteuid() });
+            assert_eq!(peer.pid, std::process::id());
+            numbers.push(peer.number);
+        }
+        numbers.dedup();
+        assert_eq!(numbers.len(), clients.len());
+        first.stop();
+        // For the other core, too: nobody comes any more.
+        let client = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+        assert!(client.connect(&here).is_err() && second.accept().is_err());
+    }
+
+    #[test]
     fn where_the_client_speaks_first_it_is_shown_when_it_has_or_after_a_while() {
         let loopback = ([127, 0, 0, 1], 0).into();
-        let listener = Listener::bind(loopback, 0, KeepaliveMode::Sent, true).expect("binds");
-        let address = listener.address().expect("an address");
+        let listener = Listener::bind(loopback, options(KeepaliveMode::Sent, true)).expect("binds");
+        let address = ip(&listener);
         let silent = TcpStream::connect(address).expect("connects");
         let (accepted, speaks) = accept(&listener);
         assert!(!speaks);

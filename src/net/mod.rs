@@ -1,17 +1,20 @@
 //! The only place that touches sockets: listeners, the opening handshake, established connections, the
 //! wire they wait on, and the HTTP port.
 
+pub mod accept_shares;
 pub mod admission;
 pub mod async_fd;
 pub mod connection;
 pub mod handover;
 pub mod http;
 pub mod input_buffers;
+pub mod listen_address;
 pub mod listener;
 pub mod origin;
 pub mod proxies;
 pub mod rates;
 pub mod transport;
+pub mod unix_socket;
 #[cfg(feature = "webhooks")]
 pub mod webhooks;
 #[cfg(not(feature = "webhooks"))]

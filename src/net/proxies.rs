@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 
 use crate::protocol::http::HttpError;
+use crate::unix_peer::UnixPeer;
 
 /// The networks that trusted proxies are in.
 #[derive(Clone, Debug, Default)]
@@ -85,7 +86,8 @@ fn read_address(text: &str) -> Option<IpAddr> {
         Ok(address) => address,
         Err(_) => text.parse::<SocketAddr>().ok()?.ip(),
     };
-    Some(address.to_canonical())
+    // What stands for a user of this machine would be taken for one.
+    Some(address.to_canonical()).filter(|address| UnixPeer::of(*address).is_none())
 }
 
 #[cfg(test)]
@@ -115,6 +117,16 @@ mod tests {
                 "{address}"
             );
         }
+        let unix = Proxies::new(&[
+            "100::/32".parse().unwrap(),
+            "100:0:0:21::/64".parse().unwrap(),
+        ]);
+        let peer = UnixPeer {
+            uid: 33,
+            pid: 1,
+            number: 2,
+        };
+        assert!(unix.trust(peer.address().ip()));
         assert!(!Proxies::default().trust("127.0.0.1".parse().unwrap()));
     }
 
@@ -173,6 +185,8 @@ mod tests {
             "\"203.0.113.5",
             "localhost",
             "\u{fffd}",
+            "100::21:3d:900:1:1171",
+            "[100::]:4660",
         ] {
             assert!(proxies.client(forwarded).is_err(), "{forwarded:?}");
         }

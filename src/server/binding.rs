@@ -10,12 +10,15 @@ use tracing::warn;
 use super::layout::{Layout, Listeners, SiteListener};
 use super::listen::{Listen, Listening, scheme};
 use super::namespaces::NamespaceNumbers;
+use super::passed::PassedSockets;
 use super::start_error;
 use crate::config::Config;
 use crate::net::admission::Pool;
 use crate::net::handover::Handover;
 use crate::net::http::{Facts, SITE};
-use crate::net::listener::{KeepaliveMode, Listener};
+use crate::net::listen_address::ListenAddress;
+use crate::net::listener::{AcceptOptions, KeepaliveMode, Listener};
+use crate::net::unix_socket::{self, ClaimedPath};
 use crate::protocol::Codec;
 use crate::tls::TlsListeners;
 
@@ -27,20 +30,33 @@ pub struct Bound {
     pub handover: Option<Handover>,
 }
 
-/// Binds every listener once a core. The first core's decides the port where 0 was asked for.
+/// What all cores have together.
+pub struct Together {
+    /// In the order of the specs: the apps', then the sites'.
+    pub listening: Vec<Listening>,
+    /// Files of Unix sockets, to be removed at the end.
+    pub claimed: Vec<ClaimedPath>,
+}
+
+/// Binds every listener, once a core where the kernel spreads connections by address. The first core's decides the port
+/// where 0 was asked for.
 pub fn bind_all(
     listeners: &Listeners,
     namespaces: &NamespaceNumbers,
     cores: usize,
     config: &Config,
-) -> io::Result<(Vec<Bound>, Vec<Listening>)> {
+) -> io::Result<(Vec<Bound>, Together)> {
     let mut bound: Vec<Bound> = (0..cores)
         .map(|_| Bound {
             listeners: Vec::new(),
             handover: None,
         })
         .collect();
-    let mut listening = Vec::new();
+    let mut together = Together {
+        listening: Vec::new(),
+        claimed: Vec::new(),
+    };
+    let mut passed = PassedSockets::take()?;
     let idles = !config.idle_timeout.is_zero();
     let apps = listeners
         .apps
@@ -48,7 +64,6 @@ pub fn bind_all(
         .map(|app| (&app.listen, Some(&app.spec)));
     let sites = listeners.sites.iter().map(|site| (&site.listen, None));
     for (listen, spec) in apps.chain(sites) {
-        let mut address = address_of(listen)?;
         let watch = match spec {
             Some(spec) if spec.pauses => KeepaliveMode::Silence,
             Some(spec) if spec.binds && idles => KeepaliveMode::Sent,
@@ -58,27 +73,96 @@ pub fn bind_all(
         let first = listen.proxy_protocol
             || listen.has_tls()
             || spec.is_none_or(|spec| matches!(spec.codec, Codec::WebSocket | Codec::Http));
-        for of_core in &mut bound {
-            let listener = Listener::bind(address, config.send_buffer_bytes, watch, first)
-                .map_err(|error| refused(&listen.url, &error))?;
-            address = listener.address()?;
-            of_core.listeners.push(listener);
-        }
+        let options = AcceptOptions {
+            send_buffer_bytes: config.send_buffer_bytes,
+            watch,
+            first,
+        };
+        let address = match address_of(listen)? {
+            ListenAddress::Ip(address) => on_each(&mut bound, listen, address, options)?,
+            ListenAddress::Passed(name) => {
+                let listener = passed.listener(&name, cores, options);
+                share(&mut bound, listener.map_err(|error| of(listen, error))?)?
+            }
+            address => {
+                let (listener, claimed) = at_unix(listen, &address, cores, options)?;
+                together.claimed.extend(claimed);
+                share(&mut bound, listener)?
+            }
+        };
         let namespace = spec.map_or(SITE, |spec| namespaces.name(spec.namespace));
         let codec = spec.map_or(Codec::Http, |spec| spec.codec);
-        let scheme = scheme(codec, listen.has_tls());
-        listening.push(Listening {
+        together.listening.push(Listening {
             namespace,
-            url: format!("{scheme}://{address}"),
+            url: address.url(scheme(codec, listen.has_tls()), None),
             address,
         });
     }
-    Ok((bound, listening))
+    passed.check_left()?;
+    Ok((bound, together))
+}
+
+/// Each core's own socket for an address.
+fn on_each(
+    bound: &mut [Bound],
+    listen: &Listen,
+    mut address: SocketAddr,
+    options: AcceptOptions,
+) -> io::Result<ListenAddress> {
+    let refused = |error: io::Error| refused(&listen.url, &error);
+    for of_core in bound {
+        let listener = Listener::bind(address, options).map_err(refused)?;
+        if let Some(actual) = listener.address()?.ip() {
+            address = actual;
+        }
+        of_core.listeners.push(listener);
+    }
+    Ok(ListenAddress::Ip(address))
+}
+
+/// Each core's copy of a socket.
+fn share(bound: &mut [Bound], listener: Listener) -> io::Result<ListenAddress> {
+    let address = listener.address()?;
+    let (last, others) = bound.split_last_mut().ok_or(io::ErrorKind::InvalidInput)?;
+    for of_core in others {
+        of_core.listeners.push(listener.share()?);
+    }
+    last.listeners.push(listener);
+    Ok(address)
+}
+
+fn at_unix(
+    listen: &Listen,
+    address: &ListenAddress,
+    cores: usize,
+    options: AcceptOptions,
+) -> io::Result<(Listener, Option<ClaimedPath>)> {
+    let bound = unix_socket::bind(address, &listen.socket_file);
+    let (socket, claimed) = bound.map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound => {
+                "; its directory has to be there (RuntimeDirectory=ringpost in a service makes /run/ringpost)"
+            }
+            io::ErrorKind::PermissionDenied => "; it takes the right to write into its directory",
+            io::ErrorKind::AddrInUse => "; another process has that name (see: ss -xlp)",
+            _ => "",
+        };
+        of(listen, io::Error::new(error.kind(), format!("{error}{hint}")))
+    })?;
+    Ok((Listener::at_unix(socket, cores, options)?, claimed))
+}
+
+fn of(listen: &Listen, error: io::Error) -> io::Error {
+    let text = format!("cannot listen on {}: {error}", listen.url);
+    io::Error::new(error.kind(), text)
 }
 
 /// Where to bind it: not in IPv6 where the machine has none, and not where another listens.
-fn address_of(listen: &Listen) -> io::Result<SocketAddr> {
-    let mut address = listen.address()?;
+fn address_of(listen: &Listen) -> io::Result<ListenAddress> {
+    let mut address = match listen.address()? {
+        ListenAddress::Ip(address) => address,
+        other => return Ok(other),
+    };
     if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && !Listener::has_ipv6() {
         address.set_ip(Ipv4Addr::UNSPECIFIED.into());
         warn!(
@@ -89,13 +173,13 @@ fn address_of(listen: &Listen) -> io::Result<SocketAddr> {
     if address.port() != 0 {
         Listener::check_free(address).map_err(|error| refused(&listen.url, &error))?;
     }
-    Ok(address)
+    Ok(ListenAddress::Ip(address))
 }
 
 /// Without tokens whoever reaches a site can push to anybody, unless it is for clients alone. `listening` are the
 /// sites' own.
 pub fn keep_sites_to_loopback(listening: &[Listening], sites: &[SiteListener]) -> io::Result<()> {
-    let is_open = |one: &Listening| !one.address.ip().to_canonical().is_loopback();
+    let is_open = |one: &Listening| !one.address.is_local();
     let open = listening
         .iter()
         .zip(sites)
@@ -128,14 +212,15 @@ fn refused(url: &str, error: &io::Error) -> io::Error {
     )
 }
 
-/// The apps' listeners, for the page: each with its app, its address, and whether it asks for a token, a client's or, if
+/// The apps' listeners that browsers may reach, for the page: each with its app, its address, and whether it asks for a token, a client's or, if
 /// back ends have `tokens`, theirs.
 pub fn to_json(listening: &[Listening], layout: &Layout, tokens: bool) -> String {
     let apps: Vec<_> = listening
         .iter()
         .zip(&layout.specs)
         .zip(&layout.doors)
-        .filter(|((one, _), _)| one.namespace != SITE)
+        // No browser reaches a Unix socket.
+        .filter(|((one, _), _)| one.namespace != SITE && one.address.ip().is_some())
         .map(|((one, spec), door)| {
             let token = spec.proves || tokens && door.pool == Pool::BackEnds;
             json!({"app": one.namespace, "url": one.url, "token": token})

@@ -226,14 +226,11 @@ impl Listeners {
             let Ok(at) = self.site_of(&mount.listen) else {
                 continue;
             };
-            let address = listening[self.apps.len() + at].address;
-            let path = mount.listen.path().unwrap_or_default();
+            let address = listening[self.apps.len() + at].address.clone();
+            let scheme = scheme(mount.spec.codec, mount.listen.has_tls());
             listening.push(Listening {
                 namespace: namespaces.name(mount.spec.namespace),
-                url: format!(
-                    "{}://{address}{path}",
-                    scheme(mount.spec.codec, mount.listen.has_tls())
-                ),
+                url: address.url(scheme, mount.listen.path()),
                 address,
             });
         }

@@ -3,7 +3,8 @@
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use crate::config::{ListenerLimits, TlsFiles};
+use crate::config::{ListenerLimits, SocketFile, TlsFiles};
+use crate::net::listen_address::ListenAddress;
 use crate::protocol::Codec;
 
 /// A listener to be: its URL, and its own limits if it has any.
@@ -11,7 +12,10 @@ use crate::protocol::Codec;
 pub struct Listen {
     /// `websocket://`, `text://`, `frame://` or `http://`, or by TLS `wss://`, `tls+text://`, `tls+frame://` or `https://`;
     /// then host and port. Port 0 takes a free one. A `websocket://` URL with a path is served by the `http://` listener of
-    /// the same host and port, and `wss://` by that of `https://`.
+    /// the same host and port, and `wss://` by that of `https://`. With `+unix` behind its scheme it is a Unix socket
+    /// (`text+unix:///run/ringpost/back-end.sock`, `text+unix://@name`), with `+fd` one that was passed to the process, by
+    /// its name (`text+fd://name`, sd_listen_fds(3)); a path stands behind a colon then
+    /// (`websocket+unix:///run/ringpost/web.sock:/ws`).
     pub url: String,
     /// Limits in place of the server's.
     pub limits: ListenerLimits,
@@ -21,6 +25,8 @@ pub struct Listen {
     /// By TLS: its own certificate in place of the server's ([`Server::tls`](crate::Server::tls)), and what it asks of
     /// clients.
     pub tls: TlsFiles,
+    /// At a Unix socket: whose its file is.
+    pub socket_file: SocketFile,
 }
 
 impl Listen {
@@ -31,6 +37,7 @@ impl Listen {
             limits: ListenerLimits::default(),
             proxy_protocol: false,
             tls: TlsFiles::default(),
+            socket_file: SocketFile::default(),
         }
     }
 
@@ -52,9 +59,15 @@ impl Listen {
             .ok_or_else(|| format!("{:?}: expected scheme://host:port", self.url))
     }
 
+    /// Its scheme, without what that says of its place.
+    fn plain_scheme(&self) -> Result<&str, String> {
+        let (scheme, rest) = self.parts()?;
+        Ok(ListenAddress::parse(scheme, rest).map_or(scheme, |(scheme, _)| scheme))
+    }
+
     /// The codec; `None` for HTTP.
     pub(super) fn codec(&self) -> Result<Option<Codec>, String> {
-        match self.parts()?.0 {
+        match self.plain_scheme()? {
             "websocket" | "ws" | "wss" => Ok(Some(Codec::WebSocket)),
             "text" | "tls+text" => Ok(Some(Codec::Text)),
             "frame" | "tls+frame" => Ok(Some(Codec::Frame)),
@@ -62,7 +75,7 @@ impl Listen {
             "http" | "https" => Ok(None),
             other => Err(format!(
                 "{}: unknown scheme {other:?}; expected websocket, text, frame or http, or wss, tls+text, tls+frame or \
-                 https",
+                 https, each alone, with +unix or with +fd",
                 self.url
             )),
         }
@@ -70,8 +83,10 @@ impl Listen {
 
     /// Whether its connections speak TLS.
     pub(super) fn has_tls(&self) -> bool {
-        let scheme = self.parts().map(|(scheme, _)| scheme);
-        matches!(scheme, Ok("wss" | "https" | "tls+text" | "tls+frame"))
+        matches!(
+            self.plain_scheme(),
+            Ok("wss" | "https" | "tls+text" | "tls+frame")
+        )
     }
 
     /// The certificates that it shows, where it speaks TLS: its own, or the server's.
@@ -97,26 +112,35 @@ impl Listen {
 
     /// The path that its URL has, if it is more than a slash.
     pub(super) fn path(&self) -> Option<&str> {
-        let (_, rest) = self.parts().ok()?;
-        let path = &rest[rest.find('/')?..];
+        let (scheme, rest) = self.parts().ok()?;
+        let path = match ListenAddress::parse(scheme, rest) {
+            Some((_, read)) => read.ok()?.1?,
+            None => &rest[rest.find('/')?..],
+        };
         (path != "/").then_some(path)
     }
 
-    /// Whether this machine alone reaches it. What has no address is found out when it is bound.
+    /// Whether browsers of this machine reach it, and no other machine does. What has no address is found out when it is
+    /// bound.
     pub(super) fn is_on_loopback(&self) -> bool {
-        self.address()
-            .is_ok_and(|address| address.ip().to_canonical().is_loopback())
+        let ip = self.address().ok().and_then(|address| address.ip());
+        ip.is_some_and(|address| address.ip().to_canonical().is_loopback())
     }
 
-    pub(super) fn address(&self) -> io::Result<SocketAddr> {
+    pub(super) fn address(&self) -> io::Result<ListenAddress> {
         let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidInput, text);
-        let (_, authority) = self.parts().map_err(invalid)?;
+        let (scheme, authority) = self.parts().map_err(invalid)?;
+        if let Some((_, read)) = ListenAddress::parse(scheme, authority) {
+            let read = read.map_err(|text| invalid(format!("{}: {text}", self.url)));
+            return read.map(|(address, _)| address);
+        }
         let authority = authority.split('/').next().unwrap_or_default();
-        authority
+        let found: Option<SocketAddr> = authority
             .to_socket_addrs()
             .map_err(|error| invalid(format!("{}: {error}", self.url)))?
-            .next()
-            .ok_or_else(|| invalid(format!("{}: the host has no address", self.url)))
+            .next();
+        let found = found.map(ListenAddress::Ip);
+        found.ok_or_else(|| invalid(format!("{}: the host has no address", self.url)))
     }
 }
 
@@ -183,10 +207,11 @@ pub fn scheme(codec: Codec, has_tls: bool) -> &'static str {
 pub struct Listening {
     /// The namespace of its app; `http` for a site.
     pub namespace: &'static str,
-    /// The URL as a client uses it: `ws://`, `text://`, `frame://` or `http://`, or with TLS, and the actual port.
+    /// The URL as a client uses it: `ws://`, `text://`, `frame://` or `http://`, or with TLS, and the actual port; at a
+    /// Unix socket `ws+unix://` and so on.
     pub url: String,
-    /// The address it is bound to.
-    pub address: SocketAddr,
+    /// What it is bound to: of a socket that was passed, what that is.
+    pub address: ListenAddress,
 }
 
 #[cfg(test)]
@@ -259,7 +284,17 @@ mod tests {
     #[test]
     fn addresses() {
         let v6 = Listen::new("websocket://[::1]:1234").address();
-        assert_eq!(v6.ok(), "[::1]:1234".parse().ok());
+        let ip = v6.ok().and_then(|address| address.ip());
+        assert_eq!(ip, "[::1]:1234".parse().ok());
+        let unix = Listen::new("ws+unix:///run/a.sock:/ws");
+        assert_eq!(unix.codec(), Ok(Some(Codec::WebSocket)));
+        assert_eq!(unix.path(), Some("/ws"));
+        let path = ListenAddress::Path("/run/a.sock".to_owned());
+        assert_eq!(unix.address().ok(), Some(path));
+        assert!(!unix.has_tls() && !unix.is_on_loopback());
+        let passed = Listen::new("https+fd://web");
+        assert!(passed.has_tls() && passed.path().is_none());
+        assert!(Listen::new("text+unix://a.sock").address().is_err());
         assert!(Listen::new("websocket://127.0.0.1").address().is_err());
         assert!(
             Listen::new("websocket://127.0.0.1:99999")

@@ -12,6 +12,7 @@ mod layout;
 mod listen;
 mod namespaces;
 mod parts;
+mod passed;
 mod plan;
 mod reload;
 mod running;

@@ -14,6 +14,7 @@ use super::webhooks::WebhookDelivery;
 use crate::app::envelope::Body;
 use crate::auth::Keyring;
 use crate::bus::Remote;
+use crate::net::unix_socket::ClaimedPath;
 
 /// A server that runs.
 #[must_use = "the server runs until it is stopped, and cannot be stopped without this"]
@@ -28,6 +29,8 @@ pub struct Running {
     pub(super) webhook_delivery: WebhookDelivery,
     /// Looks at the certificates' files, if there are any.
     pub(super) certificate_watch: Option<CertificateWatch>,
+    /// Files of Unix sockets, which go with it.
+    pub(super) claimed: Vec<ClaimedPath>,
 }
 
 impl Running {
@@ -61,6 +64,7 @@ impl Running {
             bus,
             webhook_delivery,
             certificate_watch,
+            claimed: Vec::new(),
         })
     }
 

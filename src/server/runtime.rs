@@ -27,6 +27,7 @@ use crate::app::envelope::Body;
 use crate::app::host::Host;
 use crate::bus::Endpoint;
 use crate::log_limiter::SharedLogLimiter;
+use crate::net::accept_shares::{GRACE, MOST};
 use crate::net::async_fd::AsyncFd;
 use crate::net::http::{Access, Api, PendingRequests, Port};
 use crate::net::input_buffers::InputBuffers;
@@ -295,30 +296,65 @@ impl Tasks {
     }
 
     async fn accept(self: Rc<Self>, listeners: Rc<[Listener]>, number: usize, mut ready: AsyncFd) {
+        let shares = listeners[number].kind().shares.clone();
+        let core = self.host.borrow_mut().core().index();
+        let mut most = 1;
         while ready.wait().await.is_ok() && self.turn.borrow().accepts(number as u16) {
-            let mut exhausted = false;
-            for _ in 0..ACCEPTS_PER_TURN {
-                match listeners[number].accept() {
-                    Ok((stream, peer)) => {
-                        let mut host = self.host.borrow_mut();
-                        self.turn
-                            .borrow_mut()
-                            .accept(&mut host, number as u16, stream, peer);
-                    }
-                    Err(error) if is_of_one_connection(&error) => {}
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(error) => {
-                        exhausted = true;
-                        complain(&self.exhausted, &listeners[number], &error);
-                        break;
-                    }
-                }
+            let Some(shares) = &shares else {
+                self.accept_some(&listeners, number, ACCEPTS_PER_TURN).await;
+                continue;
+            };
+            let is_in_turn = !shares.is_ahead(core);
+            if !is_in_turn {
+                monoio::time::sleep(GRACE).await;
             }
-            self.turn();
-            if exhausted {
-                monoio::time::sleep(ACCEPT_PAUSE).await;
+            // It may have shut meanwhile.
+            if !self.turn.borrow().accepts(number as u16) {
+                return;
+            }
+            let count = self.accept_some(&listeners, number, most).await;
+            if !is_in_turn && count == most {
+                most = (2 * most).min(MOST);
+                continue;
+            }
+            most = 1;
+            if is_in_turn && count > 0 {
+                shares.count(core);
             }
         }
+    }
+
+    /// Accepts so many at most, and makes a turn for them. How many there were.
+    async fn accept_some(
+        self: &Rc<Self>,
+        listeners: &[Listener],
+        number: usize,
+        most: usize,
+    ) -> usize {
+        let (mut exhausted, mut taken) = (false, 0);
+        while taken < most {
+            match listeners[number].accept() {
+                Ok((stream, peer)) => {
+                    taken += 1;
+                    let mut host = self.host.borrow_mut();
+                    self.turn
+                        .borrow_mut()
+                        .accept(&mut host, number as u16, stream, peer);
+                }
+                Err(error) if is_of_one_connection(&error) => taken += 1,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    exhausted = true;
+                    complain(&self.exhausted, &listeners[number], &error);
+                    break;
+                }
+            }
+        }
+        self.turn();
+        if exhausted {
+            monoio::time::sleep(ACCEPT_PAUSE).await;
+        }
+        taken
     }
 }
 

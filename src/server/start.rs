@@ -11,13 +11,12 @@ use std::time::Instant;
 use core_affinity::CoreId as Cpu;
 use tracing::{info, warn};
 
-use super::binding::{self, Bound};
+use super::binding::{self, Bound, Together};
 use super::builder::Server;
 use super::cores::CoreThreads;
 use super::cpus::{self, cores_for};
 use super::drain::DrainProgress;
 use super::driver::Drivers;
-use super::listen::Listening;
 use super::plan::Plan;
 use super::reload::Current;
 use super::running::Running;
@@ -54,7 +53,7 @@ impl Server {
         }
         let target = WebhookTarget::open(&self.webhooks)?;
         let driver = Arc::new(Drivers::choose(self.config.driver)?);
-        let (bound, listening) = self.bind(cores)?;
+        let (bound, Together { listening, claimed }) = self.bind(cores)?;
         let endpoints =
             bus::connect(cores).map_err(|error| named("no doorbells for the cores", &error))?;
         let remote = endpoints[0].remote();
@@ -90,6 +89,7 @@ impl Server {
         });
         watch_panics();
         let mut running = Running::new(&plan, listening, remote, current, webhook_delivery)?;
+        running.claimed = claimed;
         let seats = endpoints.into_iter().zip(sources);
         let pinned = match start_cores(&mut running.cores, &plan, &cpus, seats) {
             Ok(pinned) => pinned,
@@ -107,16 +107,16 @@ impl Server {
     }
 
     /// Binds the listeners for so many cores, and tells what they turned out to be.
-    fn bind(&self, cores: usize) -> io::Result<(Vec<Bound>, Vec<Listening>)> {
+    fn bind(&self, cores: usize) -> io::Result<(Vec<Bound>, Together)> {
         let listeners = &self.listeners;
-        let (bound, mut listening) =
+        let (bound, mut together) =
             binding::bind_all(listeners, &self.namespaces, cores, &self.config)?;
         if self.backend_tokens.is_empty() {
-            let of_sites = &listening[listeners.apps.len()..];
+            let of_sites = &together.listening[listeners.apps.len()..];
             binding::keep_sites_to_loopback(of_sites, &listeners.sites)?;
         }
-        listeners.add_mounts(&self.namespaces, &mut listening);
-        Ok((bound, listening))
+        listeners.add_mounts(&self.namespaces, &mut together.listening);
+        Ok((bound, together))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::config::{Config, DescriptorTables};
 use crate::ident::CoreId;
 use crate::net::admission::DescriptorRoom;
 use crate::net::handover::{Handover, Numbers, Pairs};
-use crate::net::listener::Listener;
+use crate::net::listener::{Listener, ListenerKind};
 
 /// Descriptors of a server without connections. Counted in /proc of one with 1, 2 and 4 cores, and rounded up.
 const DESCRIPTORS: usize = 24;
@@ -167,7 +167,7 @@ pub enum ListenerSource {
 /// What is in the table when it is copied, by number.
 pub struct Copies {
     /// For each core its listeners.
-    listeners: Vec<Vec<RawFd>>,
+    listeners: Vec<Vec<(RawFd, ListenerKind)>>,
     pairs: Numbers,
 }
 
@@ -192,7 +192,8 @@ pub fn for_cores(
 fn split(bound: Vec<Bound>) -> io::Result<(Vec<ListenerSource>, Option<Originals>)> {
     let pairs = Pairs::open(bound.len())?;
     let numbers = |listeners: &[Listener]| {
-        let number = |listener: &Listener| listener.descriptor().as_raw_fd();
+        let number =
+            |listener: &Listener| (listener.descriptor().as_raw_fd(), listener.kind().clone());
         listeners.iter().map(number).collect()
     };
     let copies = Arc::new(Copies {
@@ -231,9 +232,11 @@ impl ListenerSource {
             handover: Some(unsafe { Handover::adopt(&copies.pairs, core) }),
         };
         for (number, listeners) in copies.listeners.iter().enumerate() {
-            let listeners = listeners.iter().map(own);
+            let listeners = listeners.iter();
+            let listeners =
+                listeners.map(|(number, kind)| Listener::copied(own(number), kind.clone()));
             if number == core.index() {
-                bound.listeners = listeners.map(Listener::from).collect();
+                bound.listeners = listeners.collect();
             } else {
                 // Another core's must not stay open here when it has closed them.
                 listeners.for_each(drop);

@@ -185,7 +185,7 @@ async fn members_are_listed_by_their_own_names(cores: usize) {
         server.site("http://127.0.0.1:0", site)
     })
     .await;
-    let at = running.listening()[3].address;
+    let at = running.listening()[3].address.ip().expect("of IP");
     let mut one = enter(&addresses, 0, "one").await;
     let mut two = enter(&addresses, 1, "two").await;
     for line in ["join room first", "join other"] {

@@ -244,7 +244,8 @@ impl Site {
             .listen("websocket://127.0.0.1:0", move || Unwelcoming(run))
             .start()
             .expect("it starts");
-        let bystander = Client::connect("ws", running.listening()[0].address).await;
+        let bystander =
+            Client::connect("ws", running.listening()[0].address.ip().expect("of IP")).await;
         Site {
             run,
             running,
@@ -255,7 +256,10 @@ impl Site {
     }
 
     pub fn address(&self, listener: usize) -> SocketAddr {
-        self.running.listening()[listener].address
+        self.running.listening()[listener]
+            .address
+            .ip()
+            .expect("of IP")
     }
 
     pub async fn connect(&self) -> Client {

@@ -102,7 +102,7 @@ pub async fn start_with(
     let server = more(Server::new(config).listen(listens, || Rooms));
     let running = spawn_blocking(|| server.start()).await.expect("no panic");
     let running = running.expect("it starts");
-    let addresses = [0, 1, 2].map(|at| running.listening()[at].address);
+    let addresses = [0, 1, 2].map(|at| running.listening()[at].address.ip().expect("of IP"));
     (running, addresses)
 }
 

@@ -90,7 +90,7 @@ async fn start(cores: usize) -> (Running, [SocketAddr; 2]) {
     let server = Server::new(config).listen(listens, || Tenants);
     let running = spawn_blocking(|| server.start()).await.expect("no panic");
     let running = running.expect("it starts");
-    let addresses = [0, 1].map(|at| running.listening()[at].address);
+    let addresses = [0, 1].map(|at| running.listening()[at].address.ip().expect("of IP"));
     (running, addresses)
 }
 

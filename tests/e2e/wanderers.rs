@@ -440,7 +440,7 @@ async fn start(config: Config) -> (Running, [SocketAddr; 3], Ends) {
     });
     let running = spawn_blocking(|| server.start()).await.expect("no panic");
     let running = running.expect("it starts");
-    let addresses = [0, 1, 2].map(|at| running.listening()[at].address);
+    let addresses = [0, 1, 2].map(|at| running.listening()[at].address.ip().expect("of IP"));
     (running, addresses, ends)
 }
 

@@ -15,6 +15,8 @@ pub const LAYERS: &[&[&str]] = &[
         "log",
         "pages",
         "queue",
+        "accounts",
+        "unix_peer",
     ],
     // `stats` and `events` name reasons of `close`, `guard` escapes what it quotes, and `auth` checks uids and reads
     // its part of `config`, so they are above them. `tls` needs nothing of the crate.

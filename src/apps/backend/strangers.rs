@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use ahash::{AHashMap, AHashSet};
 use ringpost::ident::{ConnId, Reply};
+use ringpost::unix_peer::ShownPeer;
 
 /// Time until a wrong token is answered.
 pub const PAUSE: Duration = Duration::from_secs(1);
@@ -86,6 +87,7 @@ impl Strangers {
         }
         self.next_line = Some(now + LINE_INTERVAL);
         let more = std::mem::take(&mut self.unsaid);
+        let peer = ShownPeer(peer);
         tracing::warn!(%peer, more, "a back end has shown a wrong token");
     }
 }

@@ -42,7 +42,8 @@ impl DoctorPlan {
         let config = &settings.config;
         let sites = settings.listeners.iter();
         let sites = sites.filter(|one| one.scheme == Scheme::Http).count();
-        let ports = settings.listeners.iter().map(|one| one.address.port());
+        let addresses = settings.listeners.iter().map(|one| one.address.ip());
+        let ports = addresses.flatten().map(|address| address.port());
         DoctorPlan {
             connections,
             cores: match config.cores {

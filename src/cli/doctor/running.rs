@@ -1,5 +1,6 @@
 //! What a server that runs here keeps now, as its back-end port tells it.
 
+use ringpost::ListenAddress;
 use serde_json::Value;
 
 use crate::cli::backend::ask_for_stats;
@@ -22,9 +23,14 @@ impl KeptNow {
         let mut listeners = settings.listeners.iter();
         let port = listeners.find(|one| {
             let is_plain = one.scheme == Scheme::Text && !one.is_tls && !one.proxy_protocol;
-            is_plain && one.app == AppName::PushBackend && one.address.port() != 0
+            let is_known = match &one.address {
+                ListenAddress::Ip(address) => address.port() != 0,
+                ListenAddress::Passed(_) => false,
+                _ => true,
+            };
+            is_plain && one.app == AppName::PushBackend && is_known
         })?;
-        let answer = ask_for_stats(port.address, settings.backend.token.clone());
+        let answer = ask_for_stats(&port.address, settings.backend.token.clone());
         Some(answer.and_then(|text| {
             let none = || "its answer to stats is another one's".to_owned();
             let value: Value = serde_json::from_str(&text).map_err(|_| none())?;

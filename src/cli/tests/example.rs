@@ -91,6 +91,7 @@ fn the_examples_commented_listeners_are_the_default_preset() {
         served(&own),
         [
             ("websocket://127.0.0.1:9001", "echo"),
+            ("text+unix:///run/ringpost/back-end.sock", "push-backend"),
             ("http://[::]:8081", "page"),
             ("websocket://[::]:8081/relay", "relay"),
             ("websocket://[::]:8081/ws", "push"),

@@ -108,7 +108,7 @@ fn public_opens_the_client_listeners_alone_and_warns() {
     let open: Vec<AppName> = settings
         .listeners
         .iter()
-        .filter(|it| !it.is_loopback())
+        .filter(|it| !it.is_local())
         .map(|it| it.app)
         .collect();
     assert_eq!(open, [AppName::Relay, AppName::Push, AppName::Chat]);

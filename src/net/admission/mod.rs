@@ -27,6 +27,7 @@ use crate::close::CloseReason;
 use crate::config::Config;
 use crate::migration::Counted;
 use crate::protocol::http::HttpError;
+use crate::unix_peer::{ShownPeer, UnixPeer};
 
 /// Refused connections of one core that are still being told so. Further ones just end.
 const TOLD_MAX: usize = 64;
@@ -135,7 +136,9 @@ impl Admission {
     /// Counts a newcomer, or says which limit keeps it out.
     pub fn enter(&mut self, listener: u16, peer: SocketAddr) -> Result<Counted, CloseReason> {
         let EntryRules { pool, proxied, .. } = self.door(listener);
-        if proxied && !self.proxies.is_empty() && !self.proxies.trust(peer.ip()) {
+        // Who may connect to a Unix socket, its owner and mode say.
+        let is_known = UnixPeer::of(peer.ip()).is_some() || self.proxies.trust(peer.ip());
+        if proxied && !self.proxies.is_empty() && !is_known {
             self.complain(
                 listener,
                 CloseReason::BadProxy,
@@ -312,6 +315,7 @@ impl Admission {
     pub fn complain(&mut self, listener: u16, reason: CloseReason, peer: SocketAddr, cause: &str) {
         if let Some(more) = self.log.may_tell_of(reason) {
             let by = self.by_which(self.door(listener), reason, cause);
+            let peer = ShownPeer(peer);
             warn!(%peer, more, "a connection was refused: {by}");
         }
     }
@@ -353,6 +357,7 @@ impl Admission {
             414 | 431 => format!(" (= {})", self.request_head_bytes_max),
             _ => String::new(),
         };
+        let peer = ShownPeer(peer);
         info!(%peer, status, more, "a request was refused: {text}{limit}");
     }
 }

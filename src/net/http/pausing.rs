@@ -16,6 +16,7 @@ use super::HttpAnswer;
 use super::pending::{AnswerFuture, PendingRequests};
 use crate::log_limiter::LogLimiter;
 use crate::net::admission::key_of;
+use crate::unix_peer::ShownPeer;
 
 /// Time until it is answered.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -60,6 +61,7 @@ impl Pausing {
     pub fn hold_back(self: Rc<Self>, answer: HttpAnswer, peer: SocketAddr) -> AnswerFuture {
         let may_log = self.log_limiter.borrow_mut().may_log(Instant::now());
         if let Some(more) = may_log {
+            let peer = ShownPeer(peer);
             warn!(%peer, more, "a back end has shown a wrong token");
         }
         Box::pin(async move {

@@ -15,6 +15,7 @@ use tracing::warn;
 use crate::escape::Escaped;
 use crate::log_limiter::LogLimiter;
 use crate::protocol::http::HttpError;
+use crate::unix_peer::ShownPeer;
 
 /// Most characters of an origin in the log.
 const LOGGED_MAX: usize = 128;
@@ -202,7 +203,7 @@ impl Origins {
         let Some(more) = self.refusals.may_log(Instant::now()) else {
             return;
         };
-        let peer = peer.map(tracing::field::display);
+        let peer = peer.map(ShownPeer).map(tracing::field::display);
         let origin = origin.map(|origin| tracing::field::display(Escaped(cut(origin))));
         let host = Escaped(cut(host));
         match foreign {

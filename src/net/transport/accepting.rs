@@ -13,6 +13,7 @@ use crate::protocol::http::HttpError;
 use crate::protocol::websocket::handshake::Handshake;
 use crate::protocol::{Codec, Decoder};
 use crate::shard::HTTP_FULL;
+use crate::unix_peer::ShownPeer;
 
 pub(super) const FULL: HttpError = HttpError {
     status: 503,
@@ -57,7 +58,7 @@ impl Transport {
         let Some(id) = self.begin(host, listener, stream, peer, progress) else {
             return;
         };
-        debug!(connection = %host.tell_name(id), %peer, "accepted");
+        debug!(connection = %host.tell_name(id), peer = %ShownPeer(peer), "accepted");
         if opens {
             host.open(id);
             self.depart_all(host);

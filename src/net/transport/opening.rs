@@ -20,6 +20,10 @@ use crate::protocol::proxy::Source;
 use crate::protocol::websocket::accepting::Accepted;
 use crate::protocol::websocket::handshake::{Declined, Refused};
 use crate::protocol::{Codec, Decoder};
+use crate::unix_peer::{ShownPeer, UnixPeer};
+
+/// What stands for a user of this machine would be taken for one.
+const OF_UNIX: &str = "it tells an address that stands for a Unix socket's peer";
 
 impl Transport {
     /// Takes a proxy's header, if that is what the bytes are. True if more may follow at `at`.
@@ -47,6 +51,9 @@ impl Transport {
         };
         match header.advance(&input[*at..]) {
             Ok(None) => false,
+            Ok(Some((Source::Client(client), _))) if UnixPeer::of(client.ip()).is_some() => {
+                self.end_by_proxy(host, id, (listener, peer), OF_UNIX)
+            }
             Ok(Some((source, length))) => {
                 *at += length;
                 if let Source::Client(client) = source
@@ -56,14 +63,25 @@ impl Transport {
                 }
                 self.leave_proxy_behind(host, id)
             }
-            Err(cause) => {
-                link.progress.input = Input::Ignored;
-                let reason = CloseReason::BadProxy;
-                self.admission.complain(listener, reason, peer, cause);
-                host.close(id, CloseReason::BadProxy);
-                false
-            }
+            Err(cause) => self.end_by_proxy(host, id, (listener, peer), cause),
         }
+    }
+
+    /// Closes a connection for what its proxy's header is or says. Nothing follows.
+    fn end_by_proxy(
+        &mut self,
+        host: &mut Host,
+        id: ConnId,
+        (listener, peer): (u16, SocketAddr),
+        cause: &str,
+    ) -> bool {
+        if let Some(link) = self.links.get_mut(id) {
+            link.progress.input = Input::Ignored;
+        }
+        let reason = CloseReason::BadProxy;
+        self.admission.complain(listener, reason, peer, cause);
+        host.close(id, reason);
+        false
     }
 
     /// The proxy's header has been read: what follows is the connection's own.
@@ -95,7 +113,7 @@ impl Transport {
 
     /// A proxy that is believed tells whose connection it is. False if that address has too many.
     pub(super) fn introduce(&mut self, host: &mut Host, id: ConnId, client: SocketAddr) -> bool {
-        debug!(connection = %host.tell_name(id), peer = %client, "comes by a proxy");
+        debug!(connection = %host.tell_name(id), peer = %ShownPeer(client), "comes by a proxy");
         let Some(listener) = host.shard().connections.listener_number(id) else {
             return false;
         };

@@ -14,6 +14,7 @@ use crate::app::host::{Flow, Host};
 use crate::ident::ConnId;
 use crate::log_limiter::SharedLogLimiter;
 use crate::stats::Hold;
+use crate::unix_peer::ShownPeer;
 
 /// Looked at in one round, some 30 µs.
 const LOOKED_AT: usize = 1_024;
@@ -37,6 +38,7 @@ impl Transport {
                     .shard()
                     .connections
                     .peer(id)
+                    .map(ShownPeer)
                     .map(tracing::field::display);
                 let reason = hold.name();
                 info!(

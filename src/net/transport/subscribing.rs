@@ -19,6 +19,7 @@ use crate::protocol::http::head::Head;
 use crate::protocol::websocket::accepting::{Wants, accept};
 use crate::protocol::websocket::handshake::Refused;
 use crate::protocol::{Codec, Decoder, sse};
+use crate::unix_peer::ShownPeer;
 
 /// For how many seconds a client that found no place is to stay away.
 const RETRY_AFTER: (&str, &str) = ("Retry-After", "5");
@@ -47,7 +48,7 @@ impl Transport {
         if let Some(link) = self.links.get_mut(id) {
             link.progress.input = Input::Messages(Decoder::new(Codec::Sse, 0));
         }
-        debug!(connection = %host.tell_name(id), %peer, "listens");
+        debug!(connection = %host.tell_name(id), peer = %ShownPeer(peer), "listens");
         // Cores count alike, but clients come from ports of their own.
         let spread = id.generation ^ u32::from(peer.port()) << 8;
         let head = sse::head(origin.as_deref(), spread);

@@ -1,10 +1,9 @@
 //! A batch of events as its receiver gets it: one JSON object.
 
-use std::net::SocketAddr;
-
 use serde::Serialize;
 
 use crate::events::{KickedBy, Origin, UidEvent, UidEventKind};
+use crate::unix_peer::ShownPeer;
 
 /// A listener as it is named to those outside.
 pub struct ListenerName {
@@ -52,7 +51,7 @@ struct BatchEntry<'a> {
 #[derive(Serialize)]
 struct BatchPlace<'a> {
     connection: String,
-    address: SocketAddr,
+    address: ShownPeer,
     app: &'a str,
     listener: &'a str,
 }
@@ -127,7 +126,7 @@ impl BatchSender {
         let named = self.listeners.get(usize::from(of.listener));
         BatchPlace {
             connection: of.connection.to_string(),
-            address: of.peer,
+            address: ShownPeer(of.peer),
             app: named.map_or("", |named| named.app),
             listener: named.map_or("", |named| &named.url),
         }

@@ -16,6 +16,7 @@ use crate::app::query::{Query, QueryResult};
 use crate::ident::CoreId;
 use crate::net::http::Facts;
 use crate::shard::{ConnectionInfo, Cursor, MEMBERS_MAX, UIDS_PER_PAGE_MAX};
+use crate::unix_peer::ShownPeer;
 
 /// Uids of a page, and members of a group, unless the request says otherwise.
 const UIDS_PER_PAGE: usize = 1_000;
@@ -163,7 +164,7 @@ fn told<'l>(info: &ConnectionInfo, facts: &'l Facts) -> Told<'l> {
     Told {
         connection: info.name.to_string(),
         since: humantime::format_rfc3339_seconds(since).to_string(),
-        address: info.address.to_string(),
+        address: ShownPeer(info.address).to_string(),
         listener: listener.map(|(_, url)| url),
         app: listener.map(|(app, _)| app),
         bytes_waiting: info.bytes_waiting,
