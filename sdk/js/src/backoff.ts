@@ -7,6 +7,9 @@ export const WAIT_MAX = 30_000;
 /** A connection that held so long was a success. */
 export const STABLE = 5_000;
 
+/** The token, or the uid, is none. */
+export const BAD_LOGIN = 4006;
+
 /** Replaced, uid in use, bad login, kicked: it would end the same way again. */
 export const isFinal = (code: number): boolean => [4001, 4002, 4006, 4007].includes(code);
 

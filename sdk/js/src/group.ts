@@ -29,7 +29,7 @@ export interface GroupHost {
   _leave(group: Group): void;
   _history(group: string, options: HistoryOptions): Promise<History>;
   /** One more page of members. */
-  _members(group: string, cursor: string | null): void;
+  _askMembers(group: Group, cursor: string | null): void;
   _failed(error: unknown): void;
 }
 
@@ -43,6 +43,8 @@ export class Group extends Emitter<GroupEvents> {
   private _members = new Set<string>();
   /** A list that is not complete yet. */
   private _fresh?: Set<string>;
+  /** This connection has been told of members, or has asked for them. */
+  private _told = false;
 
   /** @internal */
   constructor(
@@ -83,7 +85,7 @@ export class Group extends Emitter<GroupEvents> {
 
   /** @internal The connection is cut: who is in will be told anew, and what has changed until then. */
   _cut(): void {
-    this.joined = this._asked = false;
+    this.joined = this._asked = this._told = false;
     this._fresh = undefined;
   }
 
@@ -93,13 +95,19 @@ export class Group extends Emitter<GroupEvents> {
     this._members = new Set();
   }
 
+  /** @internal Whether somebody wants to know its members, and nobody has asked. Once. */
+  _wants(): boolean {
+    return this.joined && this._has("presence") && !this._told && (this._told = true);
+  }
+
   /** @internal A page of the list; `first` begins it anew. */
   _page(members: MemberCounts, cursor: string | null | undefined, first: boolean): void {
+    this._told = true;
     if (first) this._fresh = new Set();
     const fresh = this._fresh;
     if (!fresh) return;
     for (const uid of Object.keys(members)) fresh.add(uid);
-    if (cursor != null) return this._host._members(this.name, cursor);
+    if (cursor != null) return this._host._askMembers(this, cursor);
     this._fresh = undefined;
     const before = this._members;
     this._members = fresh;

@@ -5,7 +5,7 @@
  * good. What belongs to an earlier attempt is not heard any more.
  */
 
-import { EXPIRED, isFinal, STABLE, waitBefore } from "./backoff.js";
+import { BAD_LOGIN, EXPIRED, isFinal, STABLE, waitBefore } from "./backoff.js";
 import { Emitter } from "./emitter.js";
 import { ABSENT, openEvents } from "./events.js";
 import { Group } from "./group.js";
@@ -58,9 +58,13 @@ export class Push extends Emitter<PushEvents> {
 
   private _token?: string;
   private _expires = Infinity;
+  /** This attempt has the token of one before. */
+  private _reused = false;
   /** The token that the server has refused. */
   private _stale?: string;
 
+  /** The server has said when to come back. */
+  private _asked = false;
   private _openedAt = 0;
   private _heardAt = 0;
   private _offset = 0;
@@ -81,7 +85,7 @@ export class Push extends Emitter<PushEvents> {
     this._visibility = new Visibility({
       back: () => this._wake(),
       away: () => this._probe(),
-      hide: () => this._flush(true),
+      leave: () => this._flush(true),
     });
     this._positions.save(!this._visibility.watches, true);
     for (const name of groups ?? []) this.group(name);
@@ -169,7 +173,7 @@ export class Push extends Emitter<PushEvents> {
         const listening = { uid, token: this._token, groups: this._askAll(), position };
         this._transport = openEvents(this._options.fetch ?? fetch, new URL(this._eventsUrl!), listening, heard);
       } else {
-        if (!Class) throw new PushError("unsupported", "no WebSocket here: give one as an option");
+        if (!Class) throw new PushError("unsupported", "no WebSocket");
         this._transport = openWebSocket(Class, this._url, heard);
       }
     } catch (error) {
@@ -181,11 +185,11 @@ export class Push extends Emitter<PushEvents> {
   /** Gets a token if there is none that holds on. False if this attempt is over. */
   private async _renewToken(attempt: number): Promise<boolean> {
     const { token } = this._options;
-    const holds = this._token && this._token !== this._stale && this._expires - this.now() > 2 * this._timeout;
+    const holds = (this._reused = !!this._token && this._token !== this._stale && this._expires - this.now() > 2 * this._timeout);
     const got = typeof token === "string" ? token : holds ? this._token! : await token!();
     if (attempt !== this._attempt) return false;
     if (got === this._stale) {
-      this._finish({ code: EXPIRED, reason: "the token has expired, and there is no newer one" });
+      this._finish({ code: EXPIRED, reason: "no newer token" });
       return false;
     }
     if (got !== this._token) {
@@ -232,16 +236,18 @@ export class Push extends Emitter<PushEvents> {
     if (this.state !== "open") return;
     for (const group of this._groups.values()) if (!group._asked) this._enter(group);
     if (this._transport!.speaks) this._requests.resume((frame) => this._say(frame));
-    else this._requests.end(new PushError("unsupported", "events only listen"));
+    else this._requests.end(new PushError("unsupported"));
   }
 
   /** The attempt is over: a wait and another one, or the end. */
   private _ended(end: End): void {
-    const { code, retryAfter } = end;
+    const { retryAfter } = end;
+    // A token that was good once is not bad for good: a newer one may be signed by another key.
+    const code = end.code === BAD_LOGIN && this._reused ? EXPIRED : end.code;
     const wasOpen = this.state === "open";
     const held = wasOpen && Date.now() - this._openedAt > STABLE;
-    // Where events are told, or were, they are asked for again; else one by the other.
-    if (this.byEvents) this._toEvents = wasOpen || code > 1006;
+    // After events a websocket has its chance, for it can do more; but not if the server has said why there were none.
+    if (this.byEvents) this._toEvents = !wasOpen && code > 1006;
     else if (!wasOpen) this._toEvents = ++this._blocked >= (this._options.eventsAfter ?? 3);
     if (this.byEvents && code === ABSENT) this._eventsUrl = undefined;
     this._drop();
@@ -253,6 +259,7 @@ export class Push extends Emitter<PushEvents> {
     }
     this._failures = held ? 0 : this._failures + 1;
     const wait = code === EXPIRED && this._failures < 2 ? 0 : waitBefore(Math.max(0, this._failures - 1), retryAfter);
+    this._asked = !!retryAfter;
     this._change({ state: "waiting", ...end, wait });
     if (this.state === "waiting") this._after("next", wait, () => this._connect());
   }
@@ -306,12 +313,11 @@ export class Push extends Emitter<PushEvents> {
         return group._tell("left", undefined);
       case "presence":
         return group?._change(frame);
-      case "members":
-        return group?._page(frame.members, frame.cursor, false);
       case "renewed":
         this._requests.answer(frame.id, frame);
         return this._expire(frame.expires);
       case "history":
+      case "members":
       case "sent":
         return this._requests.answer(frame.id, frame);
       case "error":
@@ -367,7 +373,7 @@ export class Push extends Emitter<PushEvents> {
   private _ask<Answer>(frame: Asked, again: boolean, timeout?: number): Promise<Answer> {
     if (this.state === "closed") return Promise.reject(new PushError("closed"));
     const isOpen = this.state === "open";
-    if (isOpen && this.byEvents) return Promise.reject(new PushError("unsupported", "events only listen"));
+    if (isOpen && this.byEvents) return Promise.reject(new PushError("unsupported"));
     const send = isOpen ? (frame: Asked) => this._say(frame) : undefined;
     return this._requests.ask(frame, again, timeout ?? this._timeout * (again ? 3 : 1), send);
   }
@@ -383,8 +389,13 @@ export class Push extends Emitter<PushEvents> {
   }
 
   /** @internal */
-  _members(group: string, cursor: string | null): void {
-    this._say({ type: "presence", group, cursor });
+  _askMembers(group: Group, cursor: string | null): void {
+    const page = this._ask<Extract<Frame, { type: "members" }>>({ type: "presence", group: group.name, cursor }, false);
+    page.then(
+      ({ members, cursor: next }) => group._page(members, next, cursor == null),
+      // Cut, and it begins anew; or they are told to nobody.
+      () => {},
+    );
   }
 
   /** @internal */
@@ -397,7 +408,9 @@ export class Push extends Emitter<PushEvents> {
 
   private _forget(group: Group): void {
     this._groups.delete(group.name);
-    this._positions.forget(keyOf("group", group.name));
+    const key = keyOf("group", group.name);
+    this._positions.forget(key);
+    this._acks.delete(key);
     this._settle();
   }
 
@@ -454,7 +467,9 @@ export class Push extends Emitter<PushEvents> {
   /** The network, or the page's reader, is back. */
   private _wake(): void {
     this._probe();
-    if (this.state !== "waiting") return;
+    // What is in the storage for a page that has gone is for this one alone again.
+    this._positions.save(!this._visibility.watches, true);
+    if (this.state !== "waiting" || this._asked) return;
     this._failures = 0;
     this._after("next", waitBefore(0), () => this._connect());
   }
@@ -491,7 +506,9 @@ export class Push extends Emitter<PushEvents> {
 
   private _flush(withClient: boolean): void {
     this._after("settle");
-    if (this.state === "open") {
+    if (this.state === "open" && !this.byEvents) {
+      // Who is told of its members as it joins has its list already.
+      for (const group of this._groups.values()) if (group._wants()) this._askMembers(group, null);
       for (const frame of this._acks.values()) this._transport?.send(frame);
       this._acks.clear();
     }

@@ -5,8 +5,8 @@ interface Told {
   back(): void;
   /** The network may be gone. */
   away(): void;
-  /** The page may be gone in a moment. */
-  hide(): void;
+  /** The page is left, and may be gone in a moment. */
+  leave(): void;
 }
 
 export class Visibility {
@@ -20,10 +20,10 @@ export class Visibility {
 
   watch(): void {
     if (this._off.length) return;
-    const { back, away, hide } = this._told;
+    const { back, away, leave } = this._told;
     const { document } = globalThis;
-    this._on(globalThis, { online: back, offline: away, pageshow: back, pagehide: hide });
-    this._on(document, { visibilitychange: () => (document.visibilityState === "hidden" ? hide() : back()) });
+    this._on(globalThis, { online: back, offline: away, pageshow: back, pagehide: leave });
+    this._on(document, { visibilitychange: () => document.visibilityState === "visible" && back() });
     this.watches = !!document;
   }
 
@@ -31,7 +31,7 @@ export class Visibility {
     for (const off of this._off.splice(0)) off();
   }
 
-  private _on(target: EventTarget | undefined, listeners: Record<string, () => void>): void {
+  private _on(target: EventTarget | undefined, listeners: Record<string, () => unknown>): void {
     // Node has no such events.
     if (!target?.addEventListener) return;
     for (const name in listeners) {

@@ -34,7 +34,7 @@ export function openWebSocket(Class: WebSocketClass, url: string, heard: Heard):
   };
   socket.onopen = () => {
     if (socket.protocol === PROTOCOL) heard.open();
-    else end({ code: 1002, reason: "the server does not speak " + PROTOCOL });
+    else end({ code: 1002, reason: "no " + PROTOCOL });
   };
   socket.onmessage = ({ data }) => {
     heard.alive();

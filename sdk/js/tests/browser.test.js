@@ -5,18 +5,24 @@ import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { after, before, test } from "node:test";
 import { chromium } from "playwright-core";
-import { JWT, PATIENCE, Proxy, Server, token, until } from "./harness.js";
+import { JWT, PATIENCE, Proxy, Server, token } from "./harness.js";
 
-const SCRIPT = readFileSync(new URL("../dist/ringpost.min.js", import.meta.url));
+/** What is served besides the page below, from the repository's root. */
+const FILES = ["/sdk/js/dist/ringpost.js", "/sdk/js/dist/ringpost.min.js"];
+const file = (path) => readFileSync(new URL("../../.." + path, import.meta.url));
 const FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
-const PAGE = `<!doctype html><title>a page</title><script src="/ringpost.js"></script><script>
-  const got = [], gaps = [], states = [], errors = [];
+const PAGE = `<!doctype html><title>a page</title><script src="/sdk/js/dist/ringpost.min.js"></script><script>
+  const got = [], gaps = [], states = [], errors = [], waits = [];
+  let due;
   function begin(url, options) {
     if (options.token) { const { token } = options; options.token = () => token; }
     window.push = ringpost.connect(url, { storage: sessionStorage, ...options });
     push.on("message", ({ stream, group, data }) => got.push([group ?? stream, data.n]));
     push.on("gap", (gap) => gaps.push(gap));
-    push.on("state", ({ state }) => states.push(state));
+    push.on("state", ({ state, wait }) => {
+      states.push(state);
+      if (state === "waiting") (waits.push(wait), (due = Date.now() + wait));
+    });
     push.on("error", (error) => errors.push(String(error)));
   }
 </script>`;
@@ -25,9 +31,9 @@ let pages, browser, server, origin;
 
 before(async () => {
   pages = createServer((request, response) => {
-    const isScript = request.url === "/ringpost.js";
-    response.setHeader("Content-Type", isScript ? "text/javascript" : "text/html; charset=utf-8");
-    response.end(isScript ? SCRIPT : PAGE);
+    const path = request.url.replace(/\?.*/, "").replace(/\/$/, "/index.html");
+    response.setHeader("Content-Type", path.endsWith(".js") ? "text/javascript" : "text/html; charset=utf-8");
+    response.end(FILES.includes(path) ? file(path) : PAGE);
   });
   await new Promise((resolve) => pages.listen(0, "127.0.0.1", resolve));
   origin = `http://localhost:${pages.address().port}`;

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { client, JWT, Proxy, seeded, Server, storage, token, until } from "./harness.js";
+import { client, closeAll, cut, JWT, Proxy, seeded, Server, storage, token, until } from "./harness.js";
 
 let server, proxy;
 
@@ -11,6 +11,7 @@ before(async () => {
   proxy = await Proxy.start(server.http, { noWebSockets: true });
 });
 after(async () => {
+  closeAll();
   proxy?.stop();
   await server?.stop();
 });
@@ -33,6 +34,21 @@ test("events follow after three websockets that have never opened", async () => 
   assert.equal(one.push.state, "closed");
 });
 
+test("where there is no WebSocket at all it listens by events at once, and where there are none it says so", async (t) => {
+  const global = globalThis.WebSocket;
+  delete globalThis.WebSocket;
+  t.after(() => global && (globalThis.WebSocket = global));
+  const options = { uid: "without", WebSocket: undefined };
+  const one = client(server.url(), { ...options, events: new URL(`http://127.0.0.1:${server.http}/v1/events`) });
+  await one.opened();
+  assert.deepEqual(one.states.map(({ state }) => state), ["connecting", "open"]);
+  one.push.close();
+  // A port of websockets alone.
+  const other = client(server.url(), options);
+  await until(() => other.push.state === "closed", "it is closed");
+  assert.match(other.states.at(-1).reason, /no WebSocket/);
+});
+
 test("nothing is missed and nothing comes twice, wherever it is cut", async () => {
   const random = seeded();
   const one = client(url(), { uid: "cut", groups: ["kept.a", "kept.b"], eventsAfter: 1 });
@@ -44,13 +60,16 @@ test("nothing is missed and nothing comes twice, wherever it is cut", async () =
     wanted[to].push(n);
     if (random() < 0.06) proxy.cut(1 + Math.floor(random() * 1500));
     if (random() < 0.03) proxy.cut();
+    if (n % 50 === 30) {
+      await one.opened();
+      await cut(one, proxy);
+    }
   }
   await until(() => one.messages.length >= 200, "all have come");
   const got = { uid: [], "kept.a": [], "kept.b": [], all: [] };
   for (const { stream, group, data } of one.messages) got[group ?? stream].push(data.n);
   assert.deepEqual(got, wanted);
   assert.deepEqual(one.gaps, []);
-  assert.ok(one.states.length > 6, "it was cut");
   one.push.close();
 });
 
@@ -108,6 +127,21 @@ test("who is kicked does not come back", async () => {
   await server.api("kick", { uid: "kicked" });
   await until(() => one.push.state === "closed", "it is closed");
   assert.equal(one.states.at(-1).code, 4007);
+});
+
+test("a server that is full says when to come back, and is not asked before", async (t) => {
+  const full = await Server.start({ flags: ["--max-connections", "1"] });
+  const before = await Proxy.start(full.http, { noWebSockets: true });
+  t.after(() => (before.stop(), full.stop()));
+  const options = { eventsAfter: 1 };
+  const first = client(full.url(before.port), { uid: "first", ...options });
+  await first.opened();
+  const second = client(full.url(before.port), { uid: "second", ...options });
+  const told = await until(() => second.states.find(({ code }) => code === 1013), "it is told");
+  assert.ok(told.wait >= 1000 && told.wait >= told.retryAfter * 1000, JSON.stringify(told));
+  first.push.close();
+  await second.opened();
+  second.push.close();
 });
 
 test("tokens: a group that it has not is told, and the rest goes on; a newer one after the end of one", async (t) => {

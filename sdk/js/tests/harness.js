@@ -14,6 +14,10 @@ export const PATIENCE = 20_000;
 const BINARY = process.env.SDK_BIN;
 if (!BINARY) throw new Error("SDK_BIN is to name the server's binary");
 
+// Clients wait by chance, up to half a minute after many cuts. Here they have luck.
+const { random } = Math;
+Math.random = () => random() / 50;
+
 /** A secret for tokens. */
 export const SECRET = "a secret of more than thirty-two characters";
 
@@ -33,6 +37,9 @@ kind = "all"
 size = 1000
 ttl = "10m"
 `;
+
+/** Any client may join any group. */
+export const PUBLIC = '[[groups]]\nname = "*"\npublic = true\n';
 
 /** One server on ports of its own. */
 export class Server {
@@ -83,6 +90,14 @@ export class Server {
     return until(async () => (await this.api(`uids/${encodeURIComponent(uid)}`)).connections > 0, `${uid} is online`);
   }
 
+  /** From now on tokens are signed by another key. */
+  async rekey(secret) {
+    writeFileSync(join(this.folder, "keys"), secret + "\n");
+    const { length } = this.log;
+    this.process.kill("SIGHUP");
+    await until(() => this.log.length > length, "it says that it has read its files");
+  }
+
   async stop() {
     this.process.kill("SIGTERM");
     await this.ended;
@@ -91,11 +106,11 @@ export class Server {
 }
 
 /** A token as the server's `auth = "jwt"` wants it. */
-export function token(uid, { seconds = 3600, groups } = {}) {
+export function token(uid, { seconds = 3600, groups, secret = SECRET } = {}) {
   const part = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
   const exp = Math.floor(Date.now() / 1000) + seconds;
-  const claim = `${part({ alg: "HS256" })}.${part({ sub: uid, exp, groups, jti: Math.random() })}`;
-  return `${claim}.${createHmac("sha256", SECRET).update(claim).digest("base64url")}`;
+  const claim = `${part({ alg: "HS256" })}.${part({ sub: uid, exp, groups, jti: random() })}`;
+  return `${claim}.${createHmac("sha256", secret).update(claim).digest("base64url")}`;
 }
 
 export const JWT = 'auth = "jwt"\nauth_key_file = "KEYS"\n';
@@ -103,24 +118,26 @@ export const JWT = 'auth = "jwt"\nauth_key_file = "KEYS"\n';
 /** Before a port: it passes everything on, until it is told otherwise. */
 export class Proxy {
   static async start(to, { noWebSockets = false } = {}) {
-    const proxy = Object.assign(new Proxy(), { pairs: new Set(), down: false, mute: false, connections: 0 });
+    const proxy = Object.assign(new Proxy(), { to, pairs: new Set(), down: false, connections: 0 });
     proxy.server = createServer((client) => {
       proxy.connections++;
       if (proxy.down) return client.destroy();
-      const server = dial(to, "127.0.0.1");
+      const server = dial(proxy.to, "127.0.0.1");
       const pair = [client, server];
       proxy.pairs.add(pair);
       const end = () => {
+        // As where a cable is cut: nobody is told.
+        if (pair.frozen) return;
         proxy.pairs.delete(pair);
         for (const one of pair) one.destroy();
       };
       for (const one of pair) one.on("error", end).on("close", end);
       client.on("data", (bytes) => {
         if (noWebSockets && /^GET .*\r\nupgrade: websocket/is.test(bytes.toString("latin1"))) return end();
-        if (!proxy.mute) server.write(bytes);
+        if (!pair.frozen) server.write(bytes);
       });
       server.on("data", (bytes) => {
-        if (proxy.mute) return;
+        if (pair.frozen || pair.deaf) return;
         // Cut amid what the server says, as networks do.
         if (pair.left != null && (pair.left -= bytes.length) < 0) {
           client.write(bytes.subarray(0, bytes.length + pair.left), end);
@@ -142,15 +159,33 @@ export class Proxy {
     }
   }
 
+  /** From now on nothing passes in the connections that there are, not even their end. */
+  freeze() {
+    for (const pair of this.pairs) pair.frozen = true;
+  }
+
+  /** From now on what the server says does not arrive in these. */
+  deafen() {
+    for (const pair of this.pairs) pair.deaf = true;
+  }
+
   stop() {
     this.server.close();
     this.cut();
   }
 }
 
+const clients = new Set();
+
+/** All that are still open, for a test that has failed leaves some. */
+export function closeAll() {
+  for (const push of clients) push.close();
+}
+
 /** A client of this Node, with what it has been told. */
 export function client(url, options = {}) {
   const push = connect(url, { WebSocket, ...options });
+  clients.add(push);
   const heard = { messages: [], gaps: [], states: [], errors: [] };
   push.on("message", (message) => heard.messages.push(message));
   push.on("gap", (gap) => heard.gaps.push(gap));
@@ -161,6 +196,13 @@ export function client(url, options = {}) {
 
 export function opened(push) {
   return until(() => push.state === "open", "it is open");
+}
+
+/** Cuts it, and waits until it has noticed. It may be back by then. */
+export function cut({ states }, proxy) {
+  const { length } = states;
+  proxy.cut();
+  return until(() => states.length > length, "it is cut");
 }
 
 /** Waits for something to be so. */
@@ -176,7 +218,7 @@ export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Numbers by chance that a seed repeats (mulberry32); `SDK_SEED` repeats a run. */
 export function seeded() {
-  let state = +(process.env.SDK_SEED ?? Math.floor(Math.random() * 2 ** 31));
+  let state = +(process.env.SDK_SEED ?? Math.floor(random() * 2 ** 31));
   console.log(`SDK_SEED=${state}`);
   return () => {
     state = (state + 0x6d2b79f5) | 0;
