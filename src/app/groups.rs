@@ -305,9 +305,6 @@ impl Local {
     fn tell_homes(&mut self) {
         while let Some(interest) = self.shard.groups.next_interest() {
             let home = self.outgoing.home(&interest.group);
-            if self.outgoing.cores() == 1 {
-                continue;
-            }
             if home == self.core() {
                 self.homes.set(home, &interest);
             } else {

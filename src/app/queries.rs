@@ -74,6 +74,15 @@ impl Local {
                 group,
                 members_max,
             } => QueryResult::Group(shard.group_info(reach, &group, members_max)),
+            Query::Groups {
+                reach,
+                from,
+                groups_max,
+            } => QueryResult::Groups(self.homes.list(reach, from, groups_max)),
+            Query::CountGroups { reach, groups } => {
+                let counts = groups.iter().map(|group| shard.count_of(reach, group));
+                QueryResult::GroupCounts(counts.collect())
+            }
             Query::Claim { id, wanted } => {
                 QueryResult::Claim(self.idempotency.claim(now, id, wanted))
             }

@@ -4,11 +4,14 @@
 //! It goes as any call does, and its answer comes back exactly once, with one result a core asked. Bound: none
 //! here; a request has so many of them under way as `net/http/api` lets it.
 
+use std::sync::Arc;
+
+use super::homes::GroupPage;
 use super::idempotency::{Claim, Digest};
 use super::outcome::Delivered;
 use crate::ident::Reach;
 use crate::payload::Payload;
-use crate::shard::{Cursor, GroupInfo, UidInfo, UidPage};
+use crate::shard::{Cursor, GroupCount, GroupInfo, UidInfo, UidPage};
 use crate::streams::{Gap, Kind, Limit, Position, Wish};
 
 /// See the module.
@@ -53,6 +56,17 @@ pub enum Query {
         group: Box<str>,
         members_max: usize,
     },
+    /// The groups that are at home on the core asked.
+    Groups {
+        reach: Reach,
+        from: Cursor,
+        groups_max: usize,
+    },
+    /// What each of these groups has there.
+    CountGroups {
+        reach: Reach,
+        groups: Arc<[Box<str>]>,
+    },
     /// May a request with this id, and this digest of what it asks for, be carried out?
     Claim {
         id: Digest,
@@ -85,6 +99,9 @@ pub enum QueryResult {
     Uid(UidInfo),
     Uids(UidPage),
     Group(GroupInfo),
+    Groups(GroupPage),
+    /// In the order asked for.
+    GroupCounts(Vec<GroupCount>),
     Claim(Claim),
 }
 

@@ -71,7 +71,32 @@ pub struct GroupInfo {
     pub complete: bool,
 }
 
+/// What a group has on one core, or on all of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct GroupCount {
+    pub connections: usize,
+}
+
+impl GroupCount {
+    /// What it has on another core, too.
+    pub fn add(&mut self, more: GroupCount) {
+        self.connections += more.connections;
+    }
+
+    /// Whether it has nothing at all.
+    pub fn is_empty(self) -> bool {
+        self == GroupCount::default()
+    }
+}
+
 impl Shard {
+    /// What a group has here, counted.
+    pub fn count_of(&self, reach: Reach, group: &str) -> GroupCount {
+        GroupCount {
+            connections: self.count_group(reach, group),
+        }
+    }
+
     /// The connections of a uid within reach.
     pub fn uid_info(&mut self, reach: Reach, uid: &str) -> UidInfo {
         let mut look = UidInfo::default();

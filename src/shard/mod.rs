@@ -62,8 +62,8 @@ pub use group_rules::{GroupRules, GroupTraits};
 pub use in_flight::{InFlight, InFlightTable};
 pub use listener_spec::ListenerSpec;
 pub use listing::{
-    CONNECTIONS_LISTED_MAX, ConnectionInfo, Cursor, GroupInfo, MEMBERS_MAX, UIDS_PER_PAGE_MAX,
-    UidInfo, UidPage,
+    CONNECTIONS_LISTED_MAX, ConnectionInfo, Cursor, GroupCount, GroupInfo, MEMBERS_MAX,
+    UIDS_PER_PAGE_MAX, UidInfo, UidPage,
 };
 pub use members::{Interest, JoinError, JoinRequest};
 pub use membership::Joining;

@@ -16,6 +16,7 @@ on_cores! {
     every_uid_that_stays_is_listed_while_others_come_and_go,
     a_group_is_joined_pushed_to_and_left,
     a_group_is_told_up_to_a_limit,
+    groups_are_listed_page_by_page,
     the_counters_are_told,
     each_route_asks_for_its_right,
     a_path_takes_its_method_alone,
@@ -231,6 +232,73 @@ async fn a_group_is_told_up_to_a_limit(cores: usize) {
     }
 }
 
+async fn groups_are_listed_page_by_page(cores: usize) {
+    let server = Server::start(cores).await;
+    let mut clients = Vec::new();
+    for number in 0..30 {
+        clients.push(server.push("text", &format!("u{number}")).await);
+    }
+    bound(&server, 30).await;
+    assert_eq!(
+        read(&server, "/v1/groups").await,
+        json!({"groups": [], "cursor": null})
+    );
+    // Each is in two groups, and the first of them in one that is called as another's namespace would.
+    let entries: Vec<Value> = (0..30)
+        .flat_map(|number| {
+            [
+                (number, format!("g{number}")),
+                (number, "all of them".to_owned()),
+            ]
+        })
+        .map(|(number, group)| json!({"join": {"group": group, "uid": format!("u{number}")}}))
+        .collect();
+    told(&server, "/v1/batch", &Value::from(entries).to_string()).await;
+    for limit in [1, 7, 31, 10_000] {
+        let (mut seen, mut cursor) = (BTreeMap::new(), None::<String>);
+        for _ in 0..1_000 {
+            let path = match &cursor {
+                Some(cursor) => format!("/v1/groups?limit={limit}&cursor={cursor}"),
+                None => format!("/v1/groups?limit={limit}"),
+            };
+            let page = read(&server, &path).await;
+            let groups = page["groups"].as_array().expect("groups");
+            assert!(groups.len() <= limit);
+            for group in groups {
+                let name = group["group"].as_str().expect("a name").to_owned();
+                let connections = number(&group["connections"]);
+                assert_eq!(seen.insert(name, connections), None, "one twice");
+            }
+            cursor = page["cursor"].as_str().map(str::to_owned);
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen.len(), 31, "pages of {limit}");
+        assert_eq!(seen.remove("all of them"), Some(30));
+        assert!(seen.values().all(|connections| *connections == 1));
+    }
+    for client in clients {
+        client.close().await;
+    }
+    bound(&server, 0).await;
+    assert_eq!(read(&server, "/v1/groups").await["groups"], json!([]));
+    for query in [
+        "cursor=x",
+        "cursor=99.0.0.0",
+        "limit=0",
+        "limit=10001",
+        "a=1",
+    ] {
+        let response = get(
+            server.address("http", "page"),
+            &format!("/v1/groups?{query}"),
+        )
+        .await;
+        assert_eq!(error(&response).0, 400, "{query}");
+    }
+}
+
 async fn the_counters_are_told(cores: usize) {
     let server = Server::start(cores).await;
     let _client = server.push("ws", "tom").await;
@@ -255,6 +323,7 @@ async fn each_route_asks_for_its_right(cores: usize) {
         ("POST", "/v1/groups/g/join", r#"{"uid":"u"}"#, "p"),
         ("POST", "/v1/groups/g/leave", r#"{"uid":"u"}"#, "p"),
         ("GET", "/v1/groups/g", "", "r"),
+        ("GET", "/v1/groups", "", "r"),
         ("GET", "/v1/uids/u", "", "r"),
         ("GET", "/v1/uids", "", "r"),
         ("GET", "/v1/history?uid=u", "", "r"),
@@ -297,6 +366,7 @@ async fn a_path_takes_its_method_alone(cores: usize) {
         ("/v1/batch", false),
         ("/v1/groups/g/join", false),
         ("/v1/groups/g", true),
+        ("/v1/groups", true),
         ("/v1/uids", true),
         ("/v1/uids/u", true),
         ("/openapi.json", true),

@@ -234,7 +234,7 @@ async def with_clients(server):
             else:
                 bodies_are_taken_as_described(server, description, path, operation)
             refusals_are_described(server, description, path, method, operation)
-        assert asked == 13, asked
+        assert asked == 14, asked
         for query in ("limit=1", "limit=10000", "limit=0", "cursor=x", "x=1"):
             operation = description.document["paths"]["/v1/uids"]["get"]
             status, _, body = server.ask("GET", f"/v1/uids?{query}")

@@ -1,13 +1,14 @@
 //! The HTTP API of back ends: what is served under `/v1/` ([`ROUTES`]), who may ask for it, and its errors.
 //!
 //! Every core serves it, and asks the cores that a request is about; see [`execute`] for what does something and
-//! [`queries`] for what only tells. Bounds: the body's bytes (`http_body_bytes_max`), and what each of these files
+//! [`queries`] and [`groups`] for what only tells. Bounds: the body's bytes (`http_body_bytes_max`), and what each of these files
 //! names. Called by the port for each request under its paths.
 
 mod batch;
 mod claims;
 mod errors;
 mod execute;
+mod groups;
 mod history;
 mod idempotency;
 mod names;
@@ -53,6 +54,7 @@ enum Operation {
     Uid,
     Uids,
     Group,
+    Groups,
     History,
     ForgetHistory,
     Stats,
@@ -87,6 +89,7 @@ const ROUTES: &[ApiRoute] = &[
     post("/v1/groups/{group}/join", Rights::PUSH, Operation::Join),
     post("/v1/groups/{group}/leave", Rights::PUSH, Operation::Leave),
     get("/v1/groups/{group}", Operation::Group),
+    get("/v1/groups", Operation::Groups),
     get("/v1/uids/{uid}", Operation::Uid),
     get("/v1/uids", Operation::Uids),
     get("/v1/history", Operation::History),
@@ -181,6 +184,7 @@ impl Api {
             Operation::Uid => self.uid(name).await,
             Operation::Uids => self.uids(request.query()).await,
             Operation::Group => self.group(name, request.query()).await,
+            Operation::Groups => self.groups(request.query()).await,
             Operation::History => self.history(request.query()).await,
             Operation::ForgetHistory => self.forget_history(request.query()).await,
             Operation::Stats => self.stats().await,

@@ -1,4 +1,4 @@
-//! What only tells: who is connected, who is in a group, the counters.
+//! What only tells: who is connected, and the counters; [`super::groups`] tells of groups.
 //!
 //! Bounds: those of `shard/listing.rs`, and [`PIECES_PER_PAGE`] questions a page of uids.
 
@@ -6,7 +6,6 @@ use std::fmt::Write;
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 use super::errors::ApiError;
 use super::names;
@@ -15,12 +14,11 @@ use crate::app::Answer;
 use crate::app::query::{Query, QueryResult};
 use crate::ident::CoreId;
 use crate::net::http::Facts;
-use crate::shard::{ConnectionInfo, Cursor, MEMBERS_MAX, UIDS_PER_PAGE_MAX};
+use crate::shard::{ConnectionInfo, Cursor, UIDS_PER_PAGE_MAX};
 use crate::unix_peer::ShownPeer;
 
-/// Uids of a page, and members of a group, unless the request says otherwise.
+/// Uids of a page, unless the request says otherwise.
 const UIDS_PER_PAGE: usize = 1_000;
-const MEMBERS: usize = 100;
 /// Questions for one page of uids: a small server's cores fill one together, a large one's are asked page by page.
 const PIECES_PER_PAGE: usize = 16;
 
@@ -40,14 +38,6 @@ struct UidTold<'l> {
     uid: String,
     connections: usize,
     list: Vec<Told<'l>>,
-}
-
-#[derive(Serialize)]
-struct GroupTold {
-    group: String,
-    connections: usize,
-    members: Map<String, Value>,
-    complete: bool,
 }
 
 #[derive(Serialize)]
@@ -119,36 +109,6 @@ impl Api {
         text(&UidList { uids, cursor })
     }
 
-    pub(super) async fn group(&self, name: &str, query: &str) -> Result<String, ApiError> {
-        let group = names::group(name)?;
-        let [limit] = names::fields(query, ["limit"])?;
-        let limit = names::limit(limit, MEMBERS, MEMBERS_MAX)?;
-        let reach = self.reach;
-        let promise = self.host.borrow_mut().tasks().query_all(|| Query::Group {
-            reach,
-            group: Box::from(&*group),
-            members_max: limit,
-        });
-        let (mut connections, mut complete) = (0, true);
-        let mut members = Map::new();
-        for result in promise.await {
-            let QueryResult::Group(look) = result else {
-                continue;
-            };
-            connections += look.connections;
-            complete &= look.complete && members.len() + look.members.len() <= limit;
-            let room = limit - members.len();
-            let some = look.members.into_iter().take(room);
-            members.extend(some.map(|(uid, count)| (uid.into(), count.into())));
-        }
-        text(&GroupTold {
-            group,
-            connections,
-            members,
-            complete,
-        })
-    }
-
     pub(super) async fn stats(&self) -> Result<String, ApiError> {
         let promise = self.host.borrow_mut().tasks().stats();
         match promise.await {
@@ -176,7 +136,7 @@ pub(super) fn text(answer: &impl Serialize) -> Result<String, ApiError> {
     serde_json::to_string(answer).map_err(|_| no_answer())
 }
 
-fn cursor_of(core: CoreId, from: Cursor) -> String {
+pub(super) fn cursor_of(core: CoreId, from: Cursor) -> String {
     let Cursor {
         namespace,
         place,
@@ -189,7 +149,7 @@ fn cursor_of(core: CoreId, from: Cursor) -> String {
 }
 
 /// The inverse; `None` if it is no cursor of a server with so many cores and namespaces.
-fn place_of(text: &str, cores: usize, namespaces: u32) -> Option<(CoreId, Cursor)> {
+pub(super) fn place_of(text: &str, cores: usize, namespaces: u32) -> Option<(CoreId, Cursor)> {
     let mut numbers = text
         .splitn(4, '.')
         .map(|part| u64::from_str_radix(part, 16));
@@ -206,8 +166,12 @@ fn place_of(text: &str, cores: usize, namespaces: u32) -> Option<(CoreId, Cursor
     known.then_some((core, from))
 }
 
-fn bad_cursor() -> ApiError {
-    ApiError::new(400, "bad_cursor", "this is no cursor of a page of uids")
+pub(super) fn bad_cursor() -> ApiError {
+    ApiError::new(
+        400,
+        "bad_cursor",
+        "this is no cursor of a page that was asked for here",
+    )
 }
 
 pub(super) fn no_answer() -> ApiError {
