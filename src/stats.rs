@@ -31,6 +31,10 @@ pub struct CoreStats {
     pub uids: u64,
     /// Groups with at least one member.
     pub groups: u64,
+    /// Memberships of uids that are in groups with a connection or without.
+    pub sticky_members: u64,
+    /// What these take, as it counts towards `sticky_bytes_core_max`.
+    pub sticky_bytes: u64,
     /// Messages received from clients.
     pub messages_in: u64,
     /// Messages queued for clients, each receiver counted.

@@ -3,7 +3,7 @@
 use super::envelope::{AnswerPart, Body};
 use super::local::Local;
 use super::pending::Caller;
-use super::query::{Query, QueryResult};
+use super::query::{MembershipChange, Query, QueryResult};
 use crate::ident::{ConnId, CoreId};
 
 impl Local {
@@ -54,14 +54,14 @@ impl Local {
             Query::ForgetHistory { reach, kind, name } => {
                 QueryResult::Reached(self.forget_history(reach, kind, &name))
             }
-            Query::Join { reach, uid, group } => {
-                let (joined, refused) = shard.join_uid(reach, &uid, &group);
+            Query::Join(change) => {
+                let result = self.change_in(&change);
                 self.post_interests();
-                let result = QueryResult::Joined { joined, refused };
-                return self.reply_by_home(&group, from, call, result);
+                return self.reply_by_home(&change.group, from, call, result);
             }
-            Query::Leave { reach, uid, group } => {
-                QueryResult::Reached(shard.leave_uid(reach, &uid, &group))
+            Query::Leave(change) => self.change_out(&change),
+            Query::Ungroup { reach, group, most } => {
+                QueryResult::Ungrouped(shard.ungroup(reach, &group, most))
             }
             Query::Uid { reach, uid } => QueryResult::Uid(shard.uid_info(reach, &uid)),
             Query::Uids {
@@ -101,6 +101,34 @@ impl Local {
             }
         };
         self.reply(from, call, result);
+    }
+
+    fn change_in(&mut self, change: &MembershipChange) -> QueryResult {
+        let MembershipChange {
+            reach,
+            uid,
+            group,
+            sticky,
+        } = change;
+        if *sticky && let Err(error) = self.shard.stick(*reach, uid, group) {
+            return QueryResult::NotStuck(error);
+        }
+        let (joined, refused) = self.shard.join_uid(*reach, uid, group);
+        QueryResult::Joined { joined, refused }
+    }
+
+    fn change_out(&mut self, change: &MembershipChange) -> QueryResult {
+        let MembershipChange {
+            reach,
+            uid,
+            group,
+            sticky,
+        } = change;
+        let left = self.shard.leave_uid(*reach, uid, group);
+        QueryResult::Left {
+            left,
+            sticky: *sticky && self.shard.unstick(*reach, uid, group),
+        }
     }
 
     /// Answers when the home of a group has been told who is in it.

@@ -11,7 +11,7 @@ use super::idempotency::{Claim, Digest};
 use super::outcome::Delivered;
 use crate::ident::Reach;
 use crate::payload::Payload;
-use crate::shard::{Cursor, GroupCount, GroupInfo, UidInfo, UidPage};
+use crate::shard::{Cursor, GroupCount, GroupInfo, StickyError, UidInfo, UidPage, Ungrouped};
 use crate::streams::{Gap, Kind, Limit, Position, Wish};
 
 /// See the module.
@@ -31,16 +31,14 @@ pub enum Query {
         kind: Kind,
         name: Box<str>,
     },
-    /// The uid's present connections enter the group.
-    Join {
+    /// The uid's connections enter the group.
+    Join(Box<MembershipChange>),
+    Leave(Box<MembershipChange>),
+    /// Up to so many connections, and uids that are in it without one, leave the group.
+    Ungroup {
         reach: Reach,
-        uid: Box<str>,
         group: Box<str>,
-    },
-    Leave {
-        reach: Reach,
-        uid: Box<str>,
-        group: Box<str>,
+        most: usize,
     },
     Uid {
         reach: Reach,
@@ -96,6 +94,14 @@ pub enum QueryResult {
         joined: u32,
         refused: u32,
     },
+    /// Nothing was done: the uid cannot be a member without a connection.
+    NotStuck(StickyError),
+    /// So many connections; and whether the uid was a member without one.
+    Left {
+        left: u32,
+        sticky: bool,
+    },
+    Ungrouped(Ungrouped),
     Uid(UidInfo),
     Uids(UidPage),
     Group(GroupInfo),
@@ -109,6 +115,15 @@ impl Query {
     pub(super) fn is_push(&self) -> bool {
         matches!(self, Query::PushToUids { .. })
     }
+}
+
+/// A uid, and a group that it is to be in or not.
+pub struct MembershipChange {
+    pub reach: Reach,
+    pub uid: Box<str>,
+    pub group: Box<str>,
+    /// Connections that are to come are meant, too.
+    pub sticky: bool,
 }
 
 /// What is asked for of one stream.

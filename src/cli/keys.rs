@@ -147,6 +147,9 @@ keys! {
     full live "history_bytes_core_max" =>
         |s| SettingSlot::Bytes(&mut s.config.history_bytes_core_max, HISTORY_BYTES_CORE_MIN..=BYTES_MAX),
         "Bytes of kept messages ([[history]]) on one core; past it the oldest goes";
+    full live "sticky_bytes_core_max" =>
+        |s| SettingSlot::Bytes(&mut s.config.sticky_bytes_core_max, 0..=BYTES_MAX),
+        "Bytes of sticky memberships of groups on one core; one more is refused";
     full "send_buffer_bytes" =>
         |s| SettingSlot::Bytes(&mut s.config.send_buffer_bytes, 0..=SEND_BUFFER_MAX),
         "The kernel's send buffer of a connection (SO_SNDBUF); 0: as the kernel likes";
@@ -335,6 +338,7 @@ mod tests {
             handshakes_max,
             groups,
             groups_per_connection_max,
+            sticky_bytes_core_max,
             namespaces_max,
             messages_per_second_max,
             bytes_per_second_max,

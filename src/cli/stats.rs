@@ -10,13 +10,15 @@ use serde_json::Value;
 /// Most cores that get a column each; with more, only the total is shown.
 const COLUMNS_MAX: usize = 8;
 /// The figures that we know, in the order in which people ask for them; others follow by name.
-const FIGURES: [&str; 30] = [
+const FIGURES: [&str; 32] = [
     "connections",
     "opening",
     "bound",
     "binds",
     "uids",
     "groups",
+    "sticky_members",
+    "sticky_bytes",
     "messages_in",
     "messages_out",
     "messages_inflated",

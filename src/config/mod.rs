@@ -108,6 +108,9 @@ pub struct Config {
     pub groups_per_connection_max: usize,
     /// What holds for groups by their names; of several rules that fit the first holds. At most [`GROUP_RULES_MAX`].
     pub groups: Vec<GroupRule>,
+    /// What uids may take on one core that are in groups with a connection or without (`"sticky": true` by HTTP), some 200
+    /// bytes each; one more is refused.
+    pub sticky_bytes_core_max: usize,
     /// Namespaces that the server may have, the apps' own and those made while it runs
     /// ([`Context::namespace`](crate::app::Context::namespace)); one more is an error to the app that asks for it. None is
     /// ever taken away.
@@ -223,6 +226,7 @@ impl Default for Config {
             connections_per_uid_max: 256,
             groups_per_connection_max: 64,
             groups: Vec::new(),
+            sticky_bytes_core_max: 64 << 20,
             namespaces_max: 65_536,
             messages_per_second_max: 0,
             bytes_per_second_max: 0,

@@ -43,6 +43,8 @@ pub struct ConnectionInfo {
 pub struct UidInfo {
     pub connections: usize,
     pub listed: Vec<ConnectionInfo>,
+    /// Groups that it is in with a connection or without.
+    pub sticky: Vec<Box<str>>,
 }
 
 /// How far a listing of a shard's uids has come.
@@ -65,6 +67,8 @@ pub struct UidPage {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct GroupInfo {
     pub connections: usize,
+    /// Uids that are members without a connection, too, counted.
+    pub sticky: usize,
     /// Some of its uids, with how many connections in it each has.
     pub members: Vec<(Box<str>, u32)>,
     /// Whether these are all.
@@ -75,12 +79,15 @@ pub struct GroupInfo {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct GroupCount {
     pub connections: usize,
+    /// Uids that are members without a connection, too.
+    pub sticky: usize,
 }
 
 impl GroupCount {
     /// What it has on another core, too.
     pub fn add(&mut self, more: GroupCount) {
         self.connections += more.connections;
+        self.sticky += more.sticky;
     }
 
     /// Whether it has nothing at all.
@@ -94,12 +101,23 @@ impl Shard {
     pub fn count_of(&self, reach: Reach, group: &str) -> GroupCount {
         GroupCount {
             connections: self.count_group(reach, group),
+            sticky: self.count_stuck(reach, group),
         }
+    }
+
+    /// A uid that several namespaces have counts once.
+    fn count_stuck(&self, reach: Reach, group: &str) -> usize {
+        let groups = reach.namespaces();
+        let counts = groups.map(|namespace| self.groups.count_stuck(namespace, group));
+        counts.max().unwrap_or_default()
     }
 
     /// The connections of a uid within reach.
     pub fn uid_info(&mut self, reach: Reach, uid: &str) -> UidInfo {
-        let mut look = UidInfo::default();
+        let mut look = UidInfo {
+            sticky: self.stuck_groups(reach, uid),
+            ..UidInfo::default()
+        };
         for namespace in reach.namespaces() {
             let connections = self.uids.get(&self.connections.slots, namespace, uid);
             look.connections += connections.len();
@@ -199,6 +217,7 @@ impl Shard {
         let members = found.into_iter();
         GroupInfo {
             connections,
+            sticky: self.count_stuck(reach, group),
             members: members.map(|(uid, count)| (uid.into(), count)).collect(),
             complete,
         }

@@ -5,6 +5,7 @@
 //! Bound: `groups_per_connection_max` entries a connection.
 
 use std::fmt;
+use std::rc::Rc;
 
 use ahash::{AHashMap, RandomState};
 use hashbrown::HashTable;
@@ -39,6 +40,14 @@ struct Group {
     confirmed: bool,
     /// Connections that are to come and will be members.
     pins: u32,
+    /// Uids that are members without a connection, too, and what each takes.
+    stuck: Option<Box<AHashMap<Rc<str>, u32>>>,
+}
+
+impl Group {
+    fn is_unwanted(&self) -> bool {
+        self.members.is_empty() && self.pins == 0 && self.stuck.is_none()
+    }
 }
 
 /// A connection's groups.
@@ -140,7 +149,8 @@ impl Groups {
         groups.map(|group| group.members.len()).sum()
     }
 
-    fn find(&self, namespace: NamespaceId, name: &str) -> Option<u32> {
+    /// The number of a group that is wanted here.
+    pub(super) fn find(&self, namespace: NamespaceId, name: &str) -> Option<u32> {
         let hash = self.hasher.hash_one((namespace, name));
         let is_it = |group: &Group| group.namespace == namespace && *group.name == *name;
         let found = self.names.find(hash, |number| {
@@ -264,6 +274,7 @@ impl Groups {
             called: None,
             confirmed: false,
             pins: 0,
+            stuck: None,
         });
         let number = match self.free.pop() {
             Some(number) => {
@@ -302,10 +313,68 @@ impl Groups {
         self.drop_unwanted(number);
     }
 
+    /// Makes a uid one of its members without a connection, for so many bytes, and wants its messages here for it. Returns
+    /// the group's number.
+    pub(super) fn stick(
+        &mut self,
+        namespace: NamespaceId,
+        name: &str,
+        uid: Rc<str>,
+        cost: usize,
+    ) -> u32 {
+        let number = self.find_or_make(namespace, name);
+        if let Some(group) = &mut self.groups[number as usize] {
+            let stuck = group.stuck.get_or_insert_default();
+            stuck.insert(uid, cost as u32);
+        }
+        number
+    }
+
+    /// Ends that, and says how many bytes it took.
+    pub(super) fn unstick(&mut self, number: u32, uid: &str) -> usize {
+        let Some(group) = &mut self.groups[number as usize] else {
+            return 0;
+        };
+        let Some(stuck) = &mut group.stuck else {
+            return 0;
+        };
+        let cost = stuck.remove(uid).unwrap_or_default();
+        match stuck.len() {
+            0 => group.stuck = None,
+            left if left < stuck.capacity() / 8 => stuck.shrink_to(2 * left),
+            _ => {}
+        }
+        self.drop_unwanted(number);
+        cost as usize
+    }
+
+    /// Up to so many of the uids that are members without a connection.
+    pub(super) fn stuck(&self, namespace: NamespaceId, name: &str, most: usize) -> Vec<Rc<str>> {
+        let number = self.find(namespace, name);
+        let group = number.and_then(|number| self.groups[number as usize].as_ref());
+        let stuck = group.and_then(|group| group.stuck.as_ref());
+        let uids = stuck.into_iter().flat_map(|stuck| stuck.keys());
+        uids.take(most).cloned().collect()
+    }
+
+    /// How many there are.
+    pub(super) fn count_stuck(&self, namespace: NamespaceId, name: &str) -> usize {
+        let number = self.find(namespace, name);
+        let group = number.and_then(|number| self.groups[number as usize].as_ref());
+        let stuck = group.and_then(|group| group.stuck.as_ref());
+        stuck.map_or(0, |stuck| stuck.len())
+    }
+
+    /// The name of the group with this number.
+    pub(super) fn name(&self, number: u32) -> Option<&str> {
+        let group = self.groups.get(number as usize)?.as_ref()?;
+        Some(&group.name)
+    }
+
     /// Forgets a group that nobody wants anything of here.
     fn drop_unwanted(&mut self, number: u32) {
         let group = self.groups[number as usize].as_ref();
-        let Some(group) = group.filter(|group| group.members.is_empty() && group.pins == 0) else {
+        let Some(group) = group.filter(|group| group.is_unwanted()) else {
             return;
         };
         let hash = self.hasher.hash_one((group.namespace, &*group.name));

@@ -63,6 +63,7 @@ impl Shard {
             Phase::Home => self.schedule(id),
             _ => self.settle(id),
         }
+        self.join_stuck(id, namespace, uid);
         self.report_connect(id, present == 0);
         // Behind it, so that the uid is not offline in between.
         for other in replaced {
@@ -79,6 +80,7 @@ impl Shard {
         }
         let namespace = self.connections.namespace_of(id);
         self.leave_queue(id);
+        self.leave_stuck(id, namespace);
         self.uids.remove(&mut self.connections.slots, namespace, id);
         self.stats.bound -= 1;
         self.report_disconnect(id, CloseReason::Normal);

@@ -45,6 +45,7 @@ mod replies;
 mod replying;
 mod reports;
 mod slot;
+mod sticky;
 #[cfg(test)]
 mod tests;
 mod uids;
@@ -71,6 +72,7 @@ pub use migration::{DepartError, SavedPhase, ShardPart};
 pub use names::KeptName;
 pub use outbox::{Outbox, Unsent};
 pub use slot::{Dirty, Peer, Phase};
+pub use sticky::{StickyError, Ungrouped};
 pub use wheel::{TICK, Tick, Wheel, ticks};
 pub use work::Work;
 
@@ -90,6 +92,7 @@ use limits::ShardLimits;
 use members::Groups;
 use outboxes::Outboxes;
 use receivers::Receivers;
+use sticky::StickyUids;
 use uids::Uids;
 
 /// See the module. Each part of it is owned by a type with methods of its own; what is here joins them.
@@ -103,6 +106,8 @@ pub struct Shard {
     pub groups: Groups,
     /// What holds for groups by their names.
     pub group_rules: GroupRules,
+    /// Which uids are in which, with a connection or without.
+    stickies: StickyUids,
     /// Who of them is at home.
     pub everybody: Everybody,
     /// So many namespaces, the first ones, are the apps'.
@@ -140,6 +145,7 @@ impl Shard {
             uids: Uids::new(namespaces),
             groups: Groups::new(),
             group_rules: GroupRules::new(&config.groups),
+            stickies: StickyUids::new(config.sticky_bytes_core_max),
             everybody: Everybody::new(namespaces),
             credentials: Credentials::default(),
             followers: Followers::default(),
@@ -167,6 +173,7 @@ impl Shard {
     pub fn renew(&mut self, config: &Config, listeners: Rc<[ListenerSpec]>) -> bool {
         self.connections.listeners = listeners;
         self.group_rules = GroupRules::new(&config.groups);
+        self.stickies.renew(config.sticky_bytes_core_max);
         self.compressor.set_bytes_min(config.compress_bytes_min);
         self.outboxes.renew(config.outbox_bytes_core_max);
         let old = std::mem::replace(&mut self.limits, ShardLimits::new(config));
@@ -217,6 +224,8 @@ impl Shard {
         let mut stats = CoreStats {
             uids: self.uids.len() as u64,
             groups: self.groups.len() as u64,
+            sticky_members: self.stickies.counts().0 as u64,
+            sticky_bytes: self.stickies.counts().1 as u64,
             outbox_bytes: self.outboxes.bytes() as u64,
             unwritten_bytes: self.outboxes.backlog.bytes() as u64,
             messages_compressed: self.compressor.count(),

@@ -17,6 +17,8 @@ on_cores! {
     a_group_is_joined_pushed_to_and_left,
     a_group_is_told_up_to_a_limit,
     groups_are_listed_page_by_page,
+    a_sticky_uid_is_in_from_its_bind_on,
+    a_group_is_emptied,
     the_counters_are_told,
     each_route_asks_for_its_right,
     a_path_takes_its_method_alone,
@@ -299,6 +301,106 @@ async fn groups_are_listed_page_by_page(cores: usize) {
     }
 }
 
+/// A message to the group that is sent as soon as the uid is known to be bound reaches it, on whichever core each is.
+async fn a_sticky_uid_is_in_from_its_bind_on(cores: usize) {
+    let server = Server::start(cores).await;
+    for number in 0..10 {
+        let (uid, group) = (format!("u{number}"), format!("g{number}"));
+        let join = format!("/v1/groups/{group}/join");
+        let sticky = json!({"uid": uid, "sticky": true}).to_string();
+        assert_eq!(
+            told(&server, &join, &sticky).await,
+            json!({"connections": 0, "refused": 0, "sticky": true})
+        );
+        assert_eq!(
+            read(&server, &format!("/v1/groups/{group}")).await,
+            json!({"group": group, "connections": 0, "sticky": 1, "members": {}, "complete": true})
+        );
+        let mut client = server.push("ws", &uid).await;
+        while number_of(&server, &uid).await < 1 {
+            tokio::task::yield_now().await;
+        }
+        let push = json!({"group": group, "text": "hi"}).to_string();
+        assert_eq!(
+            told(&server, "/v1/push", &push).await,
+            json!({"connections": 1})
+        );
+        client.expect("hi").await;
+        let look = read(&server, &path_of(&uid)).await;
+        assert_eq!(look["sticky"], json!([group]));
+        // Who is there stays where only those are meant that come later, and the other way round.
+        let leave = format!("/v1/groups/{group}/leave");
+        let now = json!({"uid": uid, "sticky": false}).to_string();
+        assert_eq!(told(&server, &leave, &now).await, json!({"connections": 1}));
+        let mut second = server.push("text", &uid).await;
+        while number_of(&server, &uid).await < 2 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(
+            told(&server, "/v1/push", &push).await,
+            json!({"connections": 1})
+        );
+        second.expect("hi").await;
+        let all = json!({"uid": uid}).to_string();
+        assert_eq!(
+            told(&server, &leave, &all).await,
+            json!({"connections": 1, "sticky": true})
+        );
+        client.close().await;
+        second.close().await;
+    }
+    assert_eq!(read(&server, "/v1/groups").await["groups"], json!([]));
+    assert_eq!(server.count("sticky_bytes").await, 0);
+}
+
+async fn number_of(server: &Server, uid: &str) -> u64 {
+    number(&read(server, &path_of(uid)).await["connections"])
+}
+
+async fn a_group_is_emptied(cores: usize) {
+    let server = Server::with(cores, &[("STICKY_BYTES_CORE_MAX", "4 KiB")]).await;
+    let mut clients = Vec::new();
+    for uid in ["a", "b", "b", "c"] {
+        clients.push(server.push("text", uid).await);
+    }
+    bound(&server, 4).await;
+    for uid in ["a", "b", "d"] {
+        let body = json!({"uid": uid, "sticky": uid != "a"}).to_string();
+        told(&server, "/v1/groups/g/join", &body).await;
+    }
+    let emptied = told(&server, "/v1/groups/g/ungroup", "{}").await;
+    assert_eq!(emptied, json!({"connections": 3, "sticky": 2}));
+    let emptied = told(&server, "/v1/groups/g/ungroup", "{}").await;
+    assert_eq!(emptied, json!({"connections": 0, "sticky": 0}));
+    let push = json!({"group": "g", "text": "hi"}).to_string();
+    assert_eq!(
+        told(&server, "/v1/push", &push).await,
+        json!({"connections": 0})
+    );
+    for client in &mut clients {
+        client.expect_silence().await;
+    }
+    // More than there is room for is refused by name, in a batch in its place, and changes nothing.
+    let entries: Vec<Value> = (0..100)
+        .map(|number| json!({"join": {"group": "g", "uid": format!("x{number}"), "sticky": true}}))
+        .collect();
+    let answers = told(&server, "/v1/batch", &Value::from(entries).to_string()).await;
+    let answers = answers["answers"].as_array().expect("answers");
+    let refused = answers
+        .iter()
+        .filter(|answer| answer.get("error").is_some());
+    let refused: Vec<&Value> = refused.collect();
+    assert!(!refused.is_empty() && refused.len() < 100);
+    assert!(
+        refused
+            .iter()
+            .all(|one| one["error"]["code"] == "sticky_full"),
+        "{refused:?}"
+    );
+    let look = read(&server, "/v1/groups/g").await;
+    assert_eq!(number(&look["sticky"]) as usize, 100 - refused.len());
+}
+
 async fn the_counters_are_told(cores: usize) {
     let server = Server::start(cores).await;
     let _client = server.push("ws", "tom").await;
@@ -322,6 +424,7 @@ async fn each_route_asks_for_its_right(cores: usize) {
         ("POST", "/v1/kick", r#"{"uid":"u"}"#, "k"),
         ("POST", "/v1/groups/g/join", r#"{"uid":"u"}"#, "p"),
         ("POST", "/v1/groups/g/leave", r#"{"uid":"u"}"#, "p"),
+        ("POST", "/v1/groups/g/ungroup", "{}", "p"),
         ("GET", "/v1/groups/g", "", "r"),
         ("GET", "/v1/groups", "", "r"),
         ("GET", "/v1/uids/u", "", "r"),

@@ -70,8 +70,12 @@ BODIES = {
         ({"uid": 7}, True),
         ({"uid": "all"}, False),
         ({}, False),
+        ({"uid": "nobody", "sticky": True}, True),
+        ({"uid": "nobody", "sticky": False}, True),
+        ({"uid": "nobody", "sticky": 1}, False),
         ({"uid": "nobody", "more": 1}, False),
     ],
+    "Nothing": [({}, True), ({"uid": "nobody"}, False), ([], False)],
     "Kick": [
         ({"uid": "nobody"}, True),
         ({"uid": 7, "forget": True}, True),
@@ -234,7 +238,7 @@ async def with_clients(server):
             else:
                 bodies_are_taken_as_described(server, description, path, operation)
             refusals_are_described(server, description, path, method, operation)
-        assert asked == 14, asked
+        assert asked == 15, asked
         for query in ("limit=1", "limit=10000", "limit=0", "cursor=x", "x=1"):
             operation = description.document["paths"]["/v1/uids"]["get"]
             status, _, body = server.ask("GET", f"/v1/uids?{query}")

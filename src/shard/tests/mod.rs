@@ -9,6 +9,7 @@ mod migration;
 mod queues;
 mod room;
 mod sse;
+mod sticky;
 
 use std::net::SocketAddr;
 use std::rc::Rc;

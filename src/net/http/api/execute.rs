@@ -10,10 +10,10 @@ use super::errors::{ApiError, CommandResult};
 use super::idempotency::Claimed;
 use super::outcomes::{Pending, outcome};
 use super::pacing::{PaceMark, RequestPace};
-use super::requests::{ApiCommand, PushCommand, PushTarget};
+use super::requests::{ApiCommand, MembershipCommand, PushCommand, PushTarget};
 use super::service::Api;
-use crate::app::query::Query;
-use crate::ident::{CoreId, EVERYBODY};
+use crate::app::query::{MembershipChange, Query};
+use crate::ident::{CoreId, EVERYBODY, Reach};
 use crate::payload::{Message, Payload};
 use crate::streams::Kind;
 
@@ -168,15 +168,13 @@ impl Api {
                     let forget = Query::ForgetHistory { reach, kind, name };
                     Pending::Kicked(kicked, tasks.query(home, forget))
                 }
-                ApiCommand::Join(group, uid) => {
-                    let home = tasks.home(uid);
-                    let (uid, group) = (Box::from(&**uid), Box::from(&**group));
-                    Pending::Found(tasks.query(home, Query::Join { reach, uid, group }))
+                ApiCommand::Join(member) => {
+                    let what = Query::Join(member.change(reach));
+                    Pending::Found(tasks.query(tasks.home(&member.uid), what))
                 }
-                ApiCommand::Leave(group, uid) => {
-                    let home = tasks.home(uid);
-                    let (uid, group) = (Box::from(&**uid), Box::from(&**group));
-                    Pending::Found(tasks.query(home, Query::Leave { reach, uid, group }))
+                ApiCommand::Leave(member) => {
+                    let what = Query::Leave(member.change(reach));
+                    Pending::Found(tasks.query(tasks.home(&member.uid), what))
                 }
             }
         };
@@ -238,6 +236,18 @@ impl Api {
     }
 }
 
+impl MembershipCommand<'_> {
+    /// As the uid's home is asked for it.
+    fn change(&self, reach: Reach) -> Box<MembershipChange> {
+        Box::new(MembershipChange {
+            reach,
+            uid: Box::from(&*self.uid),
+            group: Box::from(&*self.group),
+            sticky: self.sticky,
+        })
+    }
+}
+
 /// Whether a message is for a group that somebody is still on the way into: the join is known to the uid's home and the
 /// group's, the message to the group's alone, so it could come first.
 fn waits_for_join(command: &ApiCommand<'_>, under_way: &UnderWay<'_, '_>) -> bool {
@@ -248,7 +258,7 @@ fn waits_for_join(command: &ApiCommand<'_>, under_way: &UnderWay<'_, '_>) -> boo
         return false;
     };
     let mut before = under_way.iter();
-    before.any(|(_, command, _)| matches!(command, ApiCommand::Join(joined, _) if joined == group))
+    before.any(|(_, command, _)| matches!(command, ApiCommand::Join(of) if of.group == *group))
 }
 
 fn weight_of(command: &ApiCommand<'_>) -> usize {

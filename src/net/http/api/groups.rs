@@ -1,4 +1,4 @@
-//! What groups there are, page by page, and who is in one.
+//! What groups there are, page by page, and who is in one; and one is emptied.
 //!
 //! Bounds: [`GROUPS_PER_PAGE_MAX`] groups a page and [`PIECES_PER_PAGE`] questions for it, [`MEMBERS_MAX`] members.
 
@@ -15,6 +15,8 @@ use crate::app::query::{Query, QueryResult};
 use crate::ident::CoreId;
 use crate::shard::{Cursor, GroupCount, MEMBERS_MAX};
 
+/// Connections, and sticky uids, that leave a group on a core in one go.
+const UNGROUPED_AT_ONCE: usize = 4_096;
 /// Groups of a page, and members of a group, unless the request says otherwise.
 const GROUPS_PER_PAGE: usize = 1_000;
 const MEMBERS: usize = 100;
@@ -27,6 +29,8 @@ const PIECES_PER_PAGE: usize = 16;
 struct GroupTold {
     group: String,
     connections: usize,
+    #[serde(skip_serializing_if = "is_zero")]
+    sticky: usize,
     members: Map<String, Value>,
     complete: bool,
 }
@@ -41,6 +45,19 @@ struct GroupList<'g> {
 struct GroupEntry<'g> {
     group: &'g str,
     connections: usize,
+    /// Uids that are in it with a connection or without.
+    #[serde(skip_serializing_if = "is_zero")]
+    sticky: usize,
+}
+
+#[derive(Serialize)]
+struct UngroupedTold {
+    connections: u64,
+    sticky: u64,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 impl Api {
@@ -87,10 +104,41 @@ impl Api {
                 .map(|(group, count)| GroupEntry {
                     group,
                     connections: count.connections,
+                    sticky: count.sticky,
                 })
                 .collect(),
             cursor: at.map(|(core, from)| cursor_of(core, from)),
         })
+    }
+
+    /// Empties a group, piece by piece.
+    pub(super) async fn ungroup(
+        &self,
+        group: Result<String, ApiError>,
+    ) -> Result<String, ApiError> {
+        let (group, reach) = (group?, self.reach);
+        let mut told = UngroupedTold {
+            connections: 0,
+            sticky: 0,
+        };
+        loop {
+            let promise = self.host.borrow_mut().tasks().query_all(|| Query::Ungroup {
+                reach,
+                group: Box::from(&*group),
+                most: UNGROUPED_AT_ONCE,
+            });
+            let mut is_more = false;
+            for result in promise.await {
+                if let QueryResult::Ungrouped(done) = result {
+                    told.connections += u64::from(done.connections);
+                    told.sticky += u64::from(done.sticky);
+                    is_more |= done.is_more;
+                }
+            }
+            if !is_more {
+                return text(&told);
+            }
+        }
     }
 
     /// What each of these groups has on all cores together.
@@ -128,13 +176,14 @@ impl Api {
             group: Box::from(&*group),
             members_max: limit,
         });
-        let (mut connections, mut complete) = (0, true);
+        let (mut connections, mut sticky, mut complete) = (0, 0, true);
         let mut members = Map::new();
         for result in promise.await {
             let QueryResult::Group(look) = result else {
                 continue;
             };
             connections += look.connections;
+            sticky += look.sticky;
             complete &= look.complete && members.len() + look.members.len() <= limit;
             let room = limit - members.len();
             let some = look.members.into_iter().take(room);
@@ -143,6 +192,7 @@ impl Api {
         text(&GroupTold {
             group,
             connections,
+            sticky,
             members,
             complete,
         })

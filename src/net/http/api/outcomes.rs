@@ -12,6 +12,7 @@ use crate::app::outcome::Delivered;
 use crate::app::promise::Promise;
 use crate::app::query::QueryResult;
 use crate::ident::EVERYBODY;
+use crate::shard::StickyError;
 
 /// What a command waits for.
 pub enum Pending {
@@ -64,6 +65,9 @@ struct ConnectionCount {
     /// Kept messages that were thrown away.
     #[serde(skip_serializing_if = "Option::is_none")]
     forgotten: Option<u32>,
+    /// Connections that are to come are in the group, too; or were, and are no more.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    sticky: bool,
 }
 
 /// Of those whose message is kept, where it stands.
@@ -85,6 +89,8 @@ struct Totals {
     connections: u64,
     refused: u32,
     forgotten: Option<u32>,
+    sticky: bool,
+    not_stuck: Option<StickyError>,
 }
 
 impl Totals {
@@ -137,6 +143,11 @@ impl Totals {
                 self.connections += u64::from(*joined);
                 self.refused += refused;
             }
+            QueryResult::Left { left, sticky } => {
+                self.connections += u64::from(*left);
+                self.sticky |= sticky;
+            }
+            QueryResult::NotStuck(error) => self.not_stuck = Some(*error),
             _ => {}
         }
     }
@@ -149,18 +160,24 @@ pub async fn outcome(command: &ApiCommand<'_>, pending: Pending) -> CommandResul
         connections,
         refused,
         forgotten,
+        sticky,
+        not_stuck,
     } = Totals::of(pending).await;
-    let counted = |refused| {
+    if let Some(error) = not_stuck {
+        return Err(refusal(error));
+    }
+    let counted = |refused, sticky| {
         json(&ConnectionCount {
             connections,
             refused,
             forgotten,
+            sticky,
         })
     };
     let push = match command {
         ApiCommand::Push(push) => push,
-        ApiCommand::Join(..) => return counted(Some(refused)),
-        ApiCommand::Kick(..) | ApiCommand::Leave(..) => return counted(None),
+        ApiCommand::Join(member) => return counted(Some(refused), member.sticky),
+        ApiCommand::Kick(..) | ApiCommand::Leave(..) => return counted(None, sticky),
     };
     let one;
     let uids: &[_] = match &push.target {
@@ -182,6 +199,14 @@ pub async fn outcome(command: &ApiCommand<'_>, pending: Pending) -> CommandResul
         connections,
         positions: positions.collect(),
     })
+}
+
+fn refusal(error: StickyError) -> ApiError {
+    let (status, code) = match error {
+        StickyError::Full => (503, "sticky_full"),
+        _ => (400, "too_many_groups"),
+    };
+    ApiError::new(status, code, error.to_string())
 }
 
 fn delivered_each(result: QueryResult) -> Vec<Delivered> {

@@ -38,6 +38,9 @@ struct UidTold<'l> {
     uid: String,
     connections: usize,
     list: Vec<Told<'l>>,
+    /// Groups that it is in with a connection or without.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sticky: Vec<Box<str>>,
 }
 
 #[derive(Serialize)]
@@ -68,6 +71,7 @@ impl Api {
             uid,
             connections: look.connections,
             list,
+            sticky: look.sticky,
         })
     }
 

@@ -60,6 +60,16 @@ pub const FIGURES: &[Figure] = &[
         |core| core.outbox_bytes,
     ),
     gauge(
+        "ringpost_sticky_members",
+        "Memberships of uids that are in groups with a connection or without.",
+        |core| core.sticky_members,
+    ),
+    gauge(
+        "ringpost_sticky_bytes",
+        "What these take, as it counts towards sticky_bytes_core_max.",
+        |core| core.sticky_bytes,
+    ),
+    gauge(
         "ringpost_unwritten_bytes",
         "What waits because the core has not come to write it, each receiver of a message counted.",
         |core| core.unwritten_bytes,

@@ -29,8 +29,16 @@ pub enum ApiCommand<'r> {
     Push(PushCommand<'r>),
     /// The connections of a uid; whether what is kept for it goes, too.
     Kick(Cow<'r, str>, bool),
-    Join(Cow<'r, str>, Cow<'r, str>),
-    Leave(Cow<'r, str>, Cow<'r, str>),
+    Join(MembershipCommand<'r>),
+    Leave(MembershipCommand<'r>),
+}
+
+/// A uid, and a group that it is to be in or not.
+pub struct MembershipCommand<'r> {
+    pub group: Cow<'r, str>,
+    pub uid: Cow<'r, str>,
+    /// Connections that are to come are meant, too.
+    pub sticky: bool,
 }
 
 pub struct PushCommand<'r> {
@@ -88,7 +96,14 @@ struct BroadcastBody<'r> {
 struct UidBody<'r> {
     #[serde(borrow)]
     uid: Uid<'r>,
+    #[serde(default, deserialize_with = "present")]
+    sticky: Option<bool>,
 }
+
+/// What says nothing.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EmptyBody {}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -106,6 +121,8 @@ struct MemberBody<'r> {
     group: Text<'r>,
     #[serde(borrow)]
     uid: Uid<'r>,
+    #[serde(default, deserialize_with = "present")]
+    sticky: Option<bool>,
 }
 
 /// One of a batch: `{"push":{…}}`.
@@ -259,19 +276,36 @@ pub fn kick(request: &Request) -> Result<ApiCommand<'_>, ApiError> {
 }
 
 pub fn join<'r>(request: &'r Request, group: &str) -> Result<ApiCommand<'r>, ApiError> {
-    member(request, group).map(|(group, uid)| ApiCommand::Join(group, uid))
+    member(request, group, JOIN_STICKS).map(ApiCommand::Join)
 }
 
 pub fn leave<'r>(request: &'r Request, group: &str) -> Result<ApiCommand<'r>, ApiError> {
-    member(request, group).map(|(group, uid)| ApiCommand::Leave(group, uid))
+    member(request, group, LEAVE_STICKS).map(ApiCommand::Leave)
 }
 
-type MembershipPath<'r> = (Cow<'r, str>, Cow<'r, str>);
+/// A group that is to be emptied.
+pub fn ungroup(request: &Request, group: &str) -> Result<String, ApiError> {
+    let EmptyBody {} = read(request, "{}")?;
+    names::group(group)
+}
 
-fn member<'r>(request: &'r Request, group: &str) -> Result<MembershipPath<'r>, ApiError> {
+/// Whether connections that are to come are meant, too, unless the request says so: whoever has left is not to be in
+/// it again.
+const JOIN_STICKS: bool = false;
+const LEAVE_STICKS: bool = true;
+
+fn member<'r>(
+    request: &'r Request,
+    group: &str,
+    sticks: bool,
+) -> Result<MembershipCommand<'r>, ApiError> {
     let group = Cow::Owned(names::group(group)?);
-    let UidBody { uid } = read(request, "{\"uid\":\"…\"}")?;
-    Ok((group, checked(uid)?))
+    let UidBody { uid, sticky } = read(request, "{\"uid\":\"…\"}")?;
+    Ok(MembershipCommand {
+        group,
+        uid: checked(uid)?,
+        sticky: sticky.unwrap_or(sticks),
+    })
 }
 
 /// The body as text, without the byte-order mark that some editors and libraries put before it.
@@ -292,12 +326,8 @@ pub fn entry(text: &str) -> Result<Result<ApiCommand<'_>, ApiError>, serde_json:
         Ok(EntryBody::Push(push)) => Ok(push.command()),
         Ok(EntryBody::Broadcast(broadcast)) => Ok(broadcast.command()),
         Ok(EntryBody::Kick(kick)) => Ok(kick.command()),
-        Ok(EntryBody::Join(MemberBody { group, uid })) => {
-            Ok(group_name(group).and_then(|group| Ok(ApiCommand::Join(group, checked(uid)?))))
-        }
-        Ok(EntryBody::Leave(MemberBody { group, uid })) => {
-            Ok(group_name(group).and_then(|group| Ok(ApiCommand::Leave(group, checked(uid)?))))
-        }
+        Ok(EntryBody::Join(member)) => Ok(member.command(JOIN_STICKS).map(ApiCommand::Join)),
+        Ok(EntryBody::Leave(member)) => Ok(member.command(LEAVE_STICKS).map(ApiCommand::Leave)),
         Err(error) if error.is_data() => Ok(Err(ApiError::bad_request(format!(
             "expected {{\"push\":{{…}}}}, or broadcast, kick, join or leave: {error}"
         )))),
@@ -341,6 +371,16 @@ fn push_to<'r>(
         id: id(own_id)?,
         wish,
     }))
+}
+
+impl<'r> MemberBody<'r> {
+    fn command(self, sticks: bool) -> Result<MembershipCommand<'r>, ApiError> {
+        Ok(MembershipCommand {
+            group: group_name(self.group)?,
+            uid: checked(self.uid)?,
+            sticky: self.sticky.unwrap_or(sticks),
+        })
+    }
 }
 
 impl<'r> KickBody<'r> {

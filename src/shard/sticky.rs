@@ -1,0 +1,306 @@
+//! Which uids are in groups whether they have a connection or not: [`StickyUids`], on the uid's home core. Each connection
+//! that binds such a uid is in its groups at once.
+//!
+//! Each of these memberships has the group be wanted here ([`Groups::stick`](super::members::Groups::stick)), so that the
+//! group's home sends its messages before the first connection comes. Bound: `sticky_bytes_core_max`, and of a uid
+//! `groups_per_connection_max` groups. A restart forgets all of them.
+
+use std::fmt;
+use std::rc::Rc;
+
+use ahash::RandomState;
+use hashbrown::HashTable;
+use smallvec::SmallVec;
+
+use super::Shard;
+use super::members::JoinError;
+use crate::ident::{ConnId, NamespaceId, Reach, check_name};
+
+/// What a uid takes beside its name: its entry, its counted name, and places of tables that are partly empty.
+const UID_COST: usize = 112;
+/// What a membership takes: its number here, and the uid's place among the group's.
+const MEMBERSHIP_COST: usize = 48;
+/// What a group takes beside its name that no other membership has made, here and at its home.
+const GROUP_COST: usize = 400;
+
+/// Why a uid does not become a member for good.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum StickyError {
+    /// It cannot join at all.
+    Join(JoinError),
+    /// Its home core keeps as many as it may (`sticky_bytes_core_max`).
+    Full,
+}
+
+impl fmt::Display for StickyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StickyError::Join(JoinError::TooMany) => {
+                f.write_str("the uid is in as many groups as it may be (groups_per_connection_max)")
+            }
+            StickyError::Join(error) => error.fmt(f),
+            StickyError::Full => f.write_str(
+                "its core keeps as many sticky members as it may (sticky_bytes_core_max): end some by leave or ungroup, \
+                 or allow more",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for StickyError {}
+
+struct StickyUid {
+    namespace: NamespaceId,
+    uid: Rc<str>,
+    /// By their numbers on this core, which they have while they are wanted.
+    groups: SmallVec<[u32; 4]>,
+}
+
+/// See the module.
+pub struct StickyUids {
+    hasher: RandomState,
+    uids: HashTable<StickyUid>,
+    /// Memberships.
+    count: usize,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl StickyUids {
+    pub fn new(bytes_max: usize) -> StickyUids {
+        StickyUids {
+            hasher: RandomState::new(),
+            uids: HashTable::new(),
+            count: 0,
+            bytes: 0,
+            bytes_max,
+        }
+    }
+
+    /// Goes on with another bound; what is there stays.
+    pub fn renew(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+    }
+
+    /// Memberships, and what they take.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.count, self.bytes)
+    }
+
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.uids.is_empty()
+    }
+
+    fn hash(&self, namespace: NamespaceId, uid: &str) -> u64 {
+        self.hasher.hash_one((namespace, uid))
+    }
+
+    fn get(&self, namespace: NamespaceId, uid: &str) -> Option<&StickyUid> {
+        let hash = self.hash(namespace, uid);
+        self.uids
+            .find(hash, |one| one.namespace == namespace && *one.uid == *uid)
+    }
+
+    /// The groups of a uid, by their numbers.
+    pub fn groups_of(&self, namespace: NamespaceId, uid: &str) -> SmallVec<[u32; 4]> {
+        match self.is_empty() {
+            true => SmallVec::new(),
+            false => self
+                .get(namespace, uid)
+                .map(|one| one.groups.clone())
+                .unwrap_or_default(),
+        }
+    }
+}
+
+impl Shard {
+    /// Makes a uid a member of a group in each namespace within reach, for connections that are to come, too. In one where
+    /// it cannot be it is in none.
+    pub fn stick(&mut self, reach: Reach, uid: &str, group: &str) -> Result<(), StickyError> {
+        check_name(group).map_err(|error| StickyError::Join(JoinError::Name(error)))?;
+        let mut done: SmallVec<[NamespaceId; 4]> = SmallVec::new();
+        for namespace in reach.namespaces() {
+            match self.stick_in(namespace, uid, group) {
+                Ok(true) => done.push(namespace),
+                Ok(false) => {}
+                Err(error) => {
+                    for namespace in done {
+                        self.unstick_in(namespace, uid, group);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it is one only now.
+    fn stick_in(
+        &mut self,
+        namespace: NamespaceId,
+        uid: &str,
+        group: &str,
+    ) -> Result<bool, StickyError> {
+        let number = self.groups.find(namespace, group);
+        let known = self.stickies.get(namespace, uid);
+        let groups = known.map_or(0, |one| one.groups.len());
+        if let (Some(known), Some(number)) = (known, number)
+            && known.groups.contains(&number)
+        {
+            return Ok(false);
+        }
+        if groups >= self.limits.groups_per_connection {
+            return Err(StickyError::Join(JoinError::TooMany));
+        }
+        let mut cost = MEMBERSHIP_COST;
+        if known.is_none() {
+            cost += UID_COST + uid.len();
+        }
+        if number.is_none() {
+            cost += GROUP_COST + 2 * group.len();
+        }
+        if self.stickies.bytes + cost > self.stickies.bytes_max {
+            return Err(StickyError::Full);
+        }
+        let name = match known {
+            Some(known) => Rc::clone(&known.uid),
+            None => Rc::from(uid),
+        };
+        let number = self.groups.stick(namespace, group, Rc::clone(&name), cost);
+        let stickies = &mut self.stickies;
+        let hash = stickies.hash(namespace, uid);
+        let is_it = |one: &StickyUid| one.namespace == namespace && *one.uid == *uid;
+        let hasher = &stickies.hasher;
+        let entry = stickies.uids.entry(hash, is_it, |one| {
+            hasher.hash_one((one.namespace, &*one.uid))
+        });
+        let mut entry = entry.or_insert_with(|| StickyUid {
+            namespace,
+            uid: name,
+            groups: SmallVec::new(),
+        });
+        entry.get_mut().groups.push(number);
+        stickies.count += 1;
+        stickies.bytes += cost;
+        Ok(true)
+    }
+
+    /// Ends the membership of a uid within reach; its present connections stay. Whether there was one.
+    pub fn unstick(&mut self, reach: Reach, uid: &str, group: &str) -> bool {
+        let mut was = false;
+        for namespace in reach.namespaces() {
+            was |= self.unstick_in(namespace, uid, group);
+        }
+        was
+    }
+
+    fn unstick_in(&mut self, namespace: NamespaceId, uid: &str, group: &str) -> bool {
+        if self.stickies.is_empty() {
+            return false;
+        }
+        let Some(number) = self.groups.find(namespace, group) else {
+            return false;
+        };
+        let hash = self.stickies.hash(namespace, uid);
+        let is_it = |one: &StickyUid| one.namespace == namespace && *one.uid == *uid;
+        let Ok(mut entry) = self.stickies.uids.find_entry(hash, is_it) else {
+            return false;
+        };
+        let groups = &mut entry.get_mut().groups;
+        let Some(at) = groups.iter().position(|one| *one == number) else {
+            return false;
+        };
+        groups.swap_remove(at);
+        if groups.is_empty() {
+            entry.remove();
+            let stickies = &mut self.stickies;
+            let hasher = &stickies.hasher;
+            if stickies.uids.len() < stickies.uids.capacity() / 8 {
+                let kept = 2 * stickies.uids.len();
+                let rehash = |one: &StickyUid| hasher.hash_one((one.namespace, &*one.uid));
+                stickies.uids.shrink_to(kept, rehash);
+            }
+        }
+        self.stickies.count -= 1;
+        self.stickies.bytes -= self.groups.unstick(number, uid);
+        true
+    }
+
+    /// One has bound a uid: it is in the uid's groups.
+    #[inline]
+    pub(super) fn join_stuck(&mut self, id: ConnId, namespace: NamespaceId, uid: &str) {
+        if !self.stickies.is_empty() {
+            for number in self.stickies.groups_of(namespace, uid) {
+                if let Some(group) = self.groups.name(number).map(Box::<str>::from) {
+                    self.join(id, &group, None);
+                }
+            }
+        }
+    }
+
+    /// One is to lose its uid: it is in the uid's groups no more.
+    #[inline]
+    pub(super) fn leave_stuck(&mut self, id: ConnId, namespace: NamespaceId) {
+        if self.stickies.is_empty() {
+            return;
+        }
+        let Some(uid) = self.connections.uid(id) else {
+            return;
+        };
+        for number in self.stickies.groups_of(namespace, uid) {
+            if let Some(group) = self.groups.name(number).map(Box::<str>::from) {
+                self.leave(id, &group);
+            }
+        }
+    }
+
+    /// The groups that a uid is in for good, within reach, each once.
+    pub fn stuck_groups(&self, reach: Reach, uid: &str) -> Vec<Box<str>> {
+        let mut found: Vec<Box<str>> = Vec::new();
+        for namespace in reach.namespaces() {
+            for number in self.stickies.groups_of(namespace, uid) {
+                if let Some(name) = self.groups.name(number)
+                    && !found.iter().any(|one| **one == *name)
+                {
+                    found.push(Box::from(name));
+                }
+            }
+        }
+        found
+    }
+
+    /// Takes up to so many connections and sticky uids out of a group. How many of each, and whether there are more.
+    pub fn ungroup(&mut self, reach: Reach, group: &str, most: usize) -> Ungrouped {
+        let mut done = Ungrouped::default();
+        for namespace in reach.namespaces() {
+            let stuck = self.groups.stuck(namespace, group, most + 1);
+            done.is_more |= stuck.len() > most;
+            let mut unstuck = 0;
+            for uid in stuck.iter().take(most) {
+                unstuck += u32::from(self.unstick_in(namespace, uid, group));
+            }
+            // A uid that several namespaces have counts once.
+            done.sticky = done.sticky.max(unstuck);
+            let members = self.groups.look(namespace, group);
+            let members = members.into_iter().flat_map(|(_, members)| members);
+            let members: Vec<ConnId> = members.take(most + 1).map(|(id, _)| id).collect();
+            done.is_more |= members.len() > most;
+            for id in members.iter().take(most) {
+                done.connections += u32::from(self.leave(*id, group));
+            }
+        }
+        done
+    }
+}
+
+/// What [`Shard::ungroup`] has taken out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Ungrouped {
+    pub connections: u32,
+    /// Uids that are in it no more for connections that are to come.
+    pub sticky: u32,
+    /// There are more.
+    pub is_more: bool,
+}
