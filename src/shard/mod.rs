@@ -45,7 +45,8 @@ mod replies;
 mod replying;
 mod reports;
 mod slot;
-mod sticky;
+mod stickies;
+mod sticking;
 #[cfg(test)]
 mod tests;
 mod uids;
@@ -72,7 +73,7 @@ pub use migration::{DepartError, SavedPhase, ShardPart};
 pub use names::KeptName;
 pub use outbox::{Outbox, Unsent};
 pub use slot::{Dirty, Peer, Phase};
-pub use sticky::{StickyError, Ungrouped};
+pub use sticking::{StickyError, Ungrouped};
 pub use wheel::{TICK, Tick, Wheel, ticks};
 pub use work::Work;
 
@@ -92,7 +93,7 @@ use limits::ShardLimits;
 use members::Groups;
 use outboxes::Outboxes;
 use receivers::Receivers;
-use sticky::StickyUids;
+use stickies::StickyUids;
 use uids::Uids;
 
 /// See the module. Each part of it is owned by a type with methods of its own; what is here joins them.

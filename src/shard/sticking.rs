@@ -1,15 +1,12 @@
-//! Which uids are in groups whether they have a connection or not: [`StickyUids`], on the uid's home core. Each connection
+//! Uids become members of groups, and are none any more, with a connection or without ([`super::stickies`]); each connection
 //! that binds such a uid is in its groups at once.
 //!
-//! Each of these memberships has the group be wanted here ([`Groups::stick`](super::members::Groups::stick)), so that the
-//! group's home sends its messages before the first connection comes. Bound: `sticky_bytes_core_max`, and of a uid
-//! `groups_per_connection_max` groups. A restart forgets all of them.
+//! Each of these memberships has the group be wanted here, so that the group's home sends its messages before the first
+//! connection comes. Bounds: those of the table.
 
 use std::fmt;
 use std::rc::Rc;
 
-use ahash::RandomState;
-use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use super::Shard;
@@ -49,71 +46,6 @@ impl fmt::Display for StickyError {
 }
 
 impl std::error::Error for StickyError {}
-
-struct StickyUid {
-    namespace: NamespaceId,
-    uid: Rc<str>,
-    /// By their numbers on this core, which they have while they are wanted.
-    groups: SmallVec<[u32; 4]>,
-}
-
-/// See the module.
-pub struct StickyUids {
-    hasher: RandomState,
-    uids: HashTable<StickyUid>,
-    /// Memberships.
-    count: usize,
-    bytes: usize,
-    bytes_max: usize,
-}
-
-impl StickyUids {
-    pub fn new(bytes_max: usize) -> StickyUids {
-        StickyUids {
-            hasher: RandomState::new(),
-            uids: HashTable::new(),
-            count: 0,
-            bytes: 0,
-            bytes_max,
-        }
-    }
-
-    /// Goes on with another bound; what is there stays.
-    pub fn renew(&mut self, bytes_max: usize) {
-        self.bytes_max = bytes_max;
-    }
-
-    /// Memberships, and what they take.
-    pub fn counts(&self) -> (usize, usize) {
-        (self.count, self.bytes)
-    }
-
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.uids.is_empty()
-    }
-
-    fn hash(&self, namespace: NamespaceId, uid: &str) -> u64 {
-        self.hasher.hash_one((namespace, uid))
-    }
-
-    fn get(&self, namespace: NamespaceId, uid: &str) -> Option<&StickyUid> {
-        let hash = self.hash(namespace, uid);
-        self.uids
-            .find(hash, |one| one.namespace == namespace && *one.uid == *uid)
-    }
-
-    /// The groups of a uid, by their numbers.
-    pub fn groups_of(&self, namespace: NamespaceId, uid: &str) -> SmallVec<[u32; 4]> {
-        match self.is_empty() {
-            true => SmallVec::new(),
-            false => self
-                .get(namespace, uid)
-                .map(|one| one.groups.clone())
-                .unwrap_or_default(),
-        }
-    }
-}
 
 impl Shard {
     /// Makes a uid a member of a group in each namespace within reach, for connections that are to come, too. In one where
@@ -161,7 +93,7 @@ impl Shard {
         if number.is_none() {
             cost += GROUP_COST + 2 * group.len();
         }
-        if self.stickies.bytes + cost > self.stickies.bytes_max {
+        if !self.stickies.has_room(cost) {
             return Err(StickyError::Full);
         }
         let name = match known {
@@ -169,21 +101,7 @@ impl Shard {
             None => Rc::from(uid),
         };
         let number = self.groups.stick(namespace, group, Rc::clone(&name), cost);
-        let stickies = &mut self.stickies;
-        let hash = stickies.hash(namespace, uid);
-        let is_it = |one: &StickyUid| one.namespace == namespace && *one.uid == *uid;
-        let hasher = &stickies.hasher;
-        let entry = stickies.uids.entry(hash, is_it, |one| {
-            hasher.hash_one((one.namespace, &*one.uid))
-        });
-        let mut entry = entry.or_insert_with(|| StickyUid {
-            namespace,
-            uid: name,
-            groups: SmallVec::new(),
-        });
-        entry.get_mut().groups.push(number);
-        stickies.count += 1;
-        stickies.bytes += cost;
+        self.stickies.add(namespace, &name, number, cost);
         Ok(true)
     }
 
@@ -203,28 +121,11 @@ impl Shard {
         let Some(number) = self.groups.find(namespace, group) else {
             return false;
         };
-        let hash = self.stickies.hash(namespace, uid);
-        let is_it = |one: &StickyUid| one.namespace == namespace && *one.uid == *uid;
-        let Ok(mut entry) = self.stickies.uids.find_entry(hash, is_it) else {
+        if !self.stickies.remove(namespace, uid, number) {
             return false;
-        };
-        let groups = &mut entry.get_mut().groups;
-        let Some(at) = groups.iter().position(|one| *one == number) else {
-            return false;
-        };
-        groups.swap_remove(at);
-        if groups.is_empty() {
-            entry.remove();
-            let stickies = &mut self.stickies;
-            let hasher = &stickies.hasher;
-            if stickies.uids.len() < stickies.uids.capacity() / 8 {
-                let kept = 2 * stickies.uids.len();
-                let rehash = |one: &StickyUid| hasher.hash_one((one.namespace, &*one.uid));
-                stickies.uids.shrink_to(kept, rehash);
-            }
         }
-        self.stickies.count -= 1;
-        self.stickies.bytes -= self.groups.unstick(number, uid);
+        let freed = self.groups.unstick(number, uid);
+        self.stickies.free(freed);
         true
     }
 
