@@ -56,6 +56,8 @@ pub(super) fn marked_for_all(mark: Option<Mark>, payload: &Payload) -> Marked<'_
 pub struct ToGroup {
     pub reach: Reach,
     pub refresh: bool,
+    /// It tells who joins and leaves: for those alone whose protocol has a word for it.
+    pub presence: bool,
     pub wish: Wish,
     /// Where it stands in its group's stream, if that has anything: then it is of one namespace.
     pub mark: Option<Mark>,

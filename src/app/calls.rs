@@ -20,7 +20,13 @@ use crate::streams::Wish;
 
 impl Local {
     /// Opens a call to one core.
-    fn call_one(&mut self, caller: Caller, bytes: usize, home: CoreId, what: Call) -> Ticket {
+    pub(super) fn call_one(
+        &mut self,
+        caller: Caller,
+        bytes: usize,
+        home: CoreId,
+        what: Call,
+    ) -> Ticket {
         let is_push = matches!(what, Call::Push { .. });
         let payer = caller.payer();
         let call = self.open(caller, 1, is_push);
@@ -198,6 +204,7 @@ impl Local {
             Call::PushEverybody(to_all) => AnswerPart::Reached(self.deliver_to_everybody(&to_all)),
             Call::Kick { reach, uid, by } => AnswerPart::Reached(self.shard.kick(reach, &uid, by)),
             Call::Online { reach, uid } => AnswerPart::Reached(self.shard.online(reach, &uid)),
+            Call::Members(ask) => self.find_members(&ask),
             Call::Stats => {
                 let mut stats = self.shard.snapshot();
                 stats.core = self.core().0;

@@ -8,8 +8,9 @@ use super::namespaces::{Namespace, NamespaceError};
 use super::note::To;
 use super::pending::Caller;
 use super::policy::Protocol;
+use super::presence::MembersAsked;
 use crate::close::CloseReason;
-use crate::ident::{ConnId, ConnName, CoreId, Reach, Reply, Ticket};
+use crate::ident::{ConnId, ConnName, CoreId, NamespaceId, Reach, Reply, Ticket};
 use crate::payload::AsMessage;
 use crate::protocol::http::opening::OpeningRequest;
 use crate::shard::{EnterError, GroupTraits};
@@ -237,7 +238,7 @@ impl<'a, A: App> Context<'a, A> {
     /// What the `[[groups]]` rules say of a group of that name ([`Config::groups`](crate::Config::groups)); an app that has
     /// clients join by themselves asks it first. Costs a match with each rule up to the first that fits.
     pub fn group_traits(&self, group: &str) -> GroupTraits {
-        self.local.shard.group_rules.of(group)
+        self.local.shard.groups.rules.of(group)
     }
 
     /// Takes the connection out of a group.
@@ -245,6 +246,24 @@ impl<'a, A: App> Context<'a, A> {
         if let Some(connection) = self.connection {
             self.local.shard.leave(connection, group);
         }
+    }
+
+    /// Asks who is in a group whose members are told of each other ([`GroupTraits::presence`]), in the connection's
+    /// namespace: up to so many members (10,000 at most), by name in order, behind this one; all are behind the empty name.
+    /// The group's home answers with [`Answer::Members`](super::Answer::Members), behind whatever it has told of the group
+    /// before, so that what it tells later is about this list. Of other groups, and in a callback that is about no connection,
+    /// it is an empty one.
+    pub fn members(&mut self, group: &str, after: &str, most: usize) -> Ticket {
+        let caller = self.caller();
+        let connections = &self.local.shard.connections;
+        let own = self.connection.map(|id| connections.namespace_of(id));
+        let ask = MembersAsked {
+            namespace: own.unwrap_or(NamespaceId(u32::MAX)),
+            group: Box::from(group),
+            after: Box::from(after),
+            most,
+        };
+        self.local.members(caller, ask)
     }
 
     /// Closes the connection this callback is about. What was sent to it before leaves first.

@@ -20,6 +20,7 @@ use super::envelope::Body;
 use super::local::Local;
 use super::transfer::{Crossing, Departure};
 use crate::ident::{ConnId, CoreId, NamespaceId, Reach};
+use crate::payload::Message;
 use crate::shard::{Shard, Tops};
 use crate::streams::Address;
 
@@ -164,7 +165,12 @@ fn deliver(shard: &mut Shard, connection: ConnId, kept: &KeptMessage, tops: Tops
         KeptMessage::Group(to_group)
             if within(&to_group.reach) && shard.is_in(connection, &to_group.group) =>
         {
-            shard.send_marked(connection, to_group.marked(), tops);
+            match to_group.payload.message() {
+                Message::Text(told) if to_group.presence => {
+                    shard.send_presence_to(connection, told);
+                }
+                _ => drop(shard.send_marked(connection, to_group.marked(), tops)),
+            }
         }
         _ => {}
     }

@@ -9,6 +9,7 @@ use super::follow_step::FollowStep;
 use super::note::AnyNote;
 use super::order::Path;
 use super::outcome::Delivered;
+use super::presence::{MemberPage, MembersAsked};
 use super::query::{Query, QueryResult};
 use super::transfer::{Arrival, Transfer};
 use crate::events::KickedBy;
@@ -139,6 +140,8 @@ pub enum Call {
         uid: Box<str>,
     },
     Stats,
+    /// Who is in a group that is at home here.
+    Members(Box<MembersAsked>),
 }
 
 /// One core's part of an answer.
@@ -153,6 +156,7 @@ pub enum AnswerPart {
         waits: bool,
     },
     Stats(Box<CoreStats>),
+    Members(Box<MemberPage>),
     Found(Box<QueryResult>),
 }
 

@@ -9,6 +9,17 @@ use super::crossings::KeptMessage;
 use super::local::Local;
 use crate::ident::Reach;
 use crate::payload::{Message, Payload};
+use crate::shard::Shard;
+
+/// To members here: who joins and leaves.
+fn deliver_presence(shard: &mut Shard, to_group: &ToGroup) -> u32 {
+    let Message::Text(told) = to_group.payload.message() else {
+        return 0;
+    };
+    let namespaces = to_group.reach.namespaces();
+    let reached = namespaces.map(|namespace| shard.send_presence(namespace, &to_group.group, told));
+    reached.sum()
+}
 
 impl Local {
     /// A message for many that this core sends out.
@@ -75,6 +86,7 @@ impl Local {
         } = &**to_group;
         let shard = &mut self.shard;
         let reached = match mark.is_some() || shard.followers.any_behind() {
+            _ if to_group.presence => deliver_presence(shard, to_group),
             true => self.deliver_marked_to_group(to_group),
             false => shard.send_to_group(*reach, group, payload.message(), *refresh),
         };

@@ -7,20 +7,47 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use super::JoinError;
 use super::bulk::{ReplyTo, ToGroup};
 use super::effect::{Effect, JoinOutcome};
-use super::envelope::{AnswerPart, Body, Passing, part_of};
+use super::envelope::{AnswerPart, Body, Call, Passing, part_of};
 use super::homes::CoreList;
 use super::local::Local;
 use super::order::Path;
 use super::outcome::Delivered;
 use super::pending::Caller;
+use super::presence::{MembersAsked, PresenceNews};
 use crate::bus::{RECEIVER_COST, Until};
 use crate::ident::{ConnId, CoreId, NamespaceId, Reach, Ticket};
 use crate::payload::{Message, Payload};
 use crate::shard::{Interest, JoinRequest, Joining, Mark};
 use crate::streams::{Kind, Wish};
+
+/// Things that are due to members of groups, of which a round does so many.
+const PRESENCE_PER_ROUND: usize = 256;
+/// Most members of one page.
+const MEMBERS_PER_PAGE_MAX: usize = 10_000;
+
+/// What members are told, as all protocols with a word for it have it.
+#[derive(Serialize)]
+struct PresenceText<'n> {
+    r#type: &'static str,
+    group: &'n str,
+    #[serde(flatten)]
+    news: &'n PresenceNews,
+}
+
+fn presence_text(group: &str, news: &PresenceNews) -> String {
+    let text = PresenceText {
+        r#type: "presence",
+        group,
+        news,
+    };
+    // Of strings alone; it does not fail.
+    serde_json::to_string(&text).unwrap_or_default()
+}
 
 impl Local {
     pub fn send_to_group(
@@ -39,6 +66,7 @@ impl Local {
         let to_group = ToGroup {
             reach,
             refresh,
+            presence: false,
             wish: Wish::AsRuled,
             mark: None,
             group: Box::from(group),
@@ -65,6 +93,7 @@ impl Local {
         let to_group = ToGroup {
             reach,
             refresh: false,
+            presence: false,
             wish,
             mark: None,
             group: Box::from(group),
@@ -306,7 +335,7 @@ impl Local {
         while let Some(interest) = self.shard.groups.next_interest() {
             let home = self.outgoing.home(&interest.group);
             if home == self.core() {
-                self.homes.set(home, &interest);
+                self.note_interest(home, &interest);
             } else {
                 self.outgoing
                     .post_free(home, Body::Interest(Box::new(interest)));
@@ -316,6 +345,57 @@ impl Local {
 
     /// A core has the first member of a group that is at home here, or has none any more.
     pub fn note_interest(&mut self, core: CoreId, interest: &Interest) {
-        self.homes.set(core, interest);
+        let now = self.now();
+        self.homes
+            .note(core, interest, &self.shard.groups.rules, now);
+    }
+
+    /// Tells members of groups that are at home here who has joined and left, as far as that is due; so much as one round
+    /// may.
+    #[inline]
+    pub(super) fn tell_presence(&mut self) {
+        if self.homes.next_due().is_some() {
+            self.tell_due();
+        }
+    }
+
+    fn tell_due(&mut self) {
+        for _ in 0..PRESENCE_PER_ROUND {
+            let now = self.now();
+            let Some(due) = self.homes.advance(now, &self.shard.groups.rules) else {
+                return;
+            };
+            let Some(told) = due else { continue };
+            for news in &told.pieces {
+                let text = presence_text(&told.group, news);
+                let to_group = ToGroup {
+                    reach: Reach::of(told.namespace),
+                    refresh: false,
+                    presence: true,
+                    wish: Wish::Never,
+                    mark: None,
+                    group: told.group.clone(),
+                    payload: Payload::new(Message::Text(&text)),
+                };
+                self.spread_placed(ConnId::NOBODY, Arc::new(to_group), None);
+            }
+        }
+    }
+
+    /// Asks who is in a group of this namespace whose members are told of each other.
+    pub fn members(&mut self, caller: Caller, ask: MembersAsked) -> Ticket {
+        let home = self.outgoing.home(&ask.group);
+        let bytes = ask.group.len() + ask.after.len();
+        self.post_interests();
+        self.call_one(caller, bytes, home, Call::Members(Box::new(ask)))
+    }
+
+    pub(super) fn find_members(&self, ask: &MembersAsked) -> AnswerPart {
+        let place = (&*ask.after, ask.most.min(MEMBERS_PER_PAGE_MAX));
+        let rules = &self.shard.groups.rules;
+        let page = self
+            .homes
+            .members(ask.namespace, &ask.group, place, self.now(), rules);
+        AnswerPart::Members(Box::new(page))
     }
 }

@@ -1,18 +1,27 @@
-//! The groups that are at home here, and which cores have members of each: [`Homes`].
+//! The groups that are at home here, which cores have members of each, and, where members are told of each other, who:
+//! [`Homes`].
 //!
 //! Bound: an entry for each such group, with those cores, in a place that it keeps: a listing goes by the places.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::{Duration, Instant};
 
 use ahash::RandomState;
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
+use super::presence::{MemberPage, Presence, PresenceNews, PresenceWake};
+use crate::config::PRESENCE_GRACE_DEFAULT;
 use crate::ident::{CoreId, NamespaceId, Reach};
 use crate::pages::Pages;
-use crate::shard::{Cursor, Interest};
+use crate::shard::{Cursor, GroupRules, Interest, InterestKind};
 
 /// Cores with members, in order.
 pub type CoreList = SmallVec<[CoreId; 4]>;
 
+/// Places that the list of what is due keeps.
+const DUE_KEPT: usize = 64;
 /// Places that one page of a listing looks at.
 const PLACES_PER_PAGE: u32 = 16 << 10;
 
@@ -21,6 +30,24 @@ struct HomeGroup {
     namespace: NamespaceId,
     name: Box<str>,
     cores: CoreList,
+    /// No other has had it.
+    id: u64,
+    /// Who is in it, where members are told of each other.
+    presence: Option<Box<Presence>>,
+}
+
+/// What is to be looked at when, of which group: its place and its id.
+type PresenceDue = (Instant, u32, u64, PresenceWake);
+
+/// Members with how many connections each has.
+#[cfg(test)]
+type MemberCounts = Vec<(Box<str>, u32)>;
+
+/// What members of a group are to be told.
+pub struct PresenceTold {
+    pub namespace: NamespaceId,
+    pub group: Box<str>,
+    pub pieces: Vec<PresenceNews>,
 }
 
 /// One page of groups, and where the next one begins; `None` at the end.
@@ -37,6 +64,13 @@ pub struct Homes {
     /// Their places, by namespace and name.
     names: HashTable<u32>,
     groups: Pages<Option<HomeGroup>, 1>,
+    next_id: u64,
+    due: BinaryHeap<Reverse<PresenceDue>>,
+}
+
+/// For how long a member may be gone.
+fn grace_of(rules: &GroupRules, group: &str) -> Duration {
+    rules.of(group).presence.unwrap_or(PRESENCE_GRACE_DEFAULT)
 }
 
 fn hash_of(hasher: &RandomState, group: Option<&HomeGroup>) -> u64 {
@@ -62,7 +96,10 @@ impl Homes {
             namespace,
             name: Box::from(name),
             cores: CoreList::new(),
+            id: self.next_id,
+            presence: None,
         });
+        self.next_id += 1;
         let hash = self.hasher.hash_one((namespace, name));
         let (groups, hasher) = (&self.groups, &self.hasher);
         self.names.insert_unique(hash, place, |place| {
@@ -86,32 +123,109 @@ impl Homes {
         }
     }
 
-    /// A core has members of a group, or has none any more.
-    pub fn set(&mut self, core: CoreId, of: &Interest) {
+    /// What a core has of a group now. `rules` say for how long a member may be gone.
+    pub fn note(&mut self, core: CoreId, of: &Interest, rules: &GroupRules, now: Instant) {
         let Interest {
             namespace,
-            group,
-            wanted,
+            group: name,
+            what,
         } = of;
-        let found = self.find(*namespace, group);
-        if *wanted {
-            let place = found.unwrap_or_else(|| self.make(*namespace, group));
-            let cores = self.groups[place].as_mut().map(|group| &mut group.cores);
-            if let Some(cores) = cores
-                && let Err(at) = cores.binary_search(&core)
-            {
-                cores.insert(at, core);
-            }
-            return;
-        }
-        let Some(place) = found else { return };
+        let found = self.find(*namespace, name);
+        let place = match (what, found) {
+            (_, Some(place)) => place,
+            (InterestKind::Wanted, None) => self.make(*namespace, name),
+            _ => return,
+        };
         let Some(group) = &mut self.groups[place] else {
             return;
         };
-        group.cores.retain(|one| *one != core);
-        if group.cores.is_empty() {
-            self.forget(place);
+        match what {
+            InterestKind::Wanted => {
+                if let Err(at) = group.cores.binary_search(&core) {
+                    group.cores.insert(at, core);
+                }
+            }
+            InterestKind::Unwanted => {
+                group.cores.retain(|one| *one != core);
+                if group.cores.is_empty() {
+                    // Nobody is left to be told of anybody.
+                    self.forget(place);
+                }
+            }
+            InterestKind::Attends {
+                member,
+                connections,
+            } => {
+                let presence = group.presence.get_or_insert_default();
+                let grace = grace_of(rules, name);
+                let wake = presence.attend(core, member, *connections, now, grace);
+                if let Some((at, wake)) = wake {
+                    self.due.push(Reverse((at, place, group.id, wake)));
+                }
+            }
         }
+    }
+
+    /// When a member's grace is over next, or something is to be told.
+    #[inline]
+    pub fn next_due(&self) -> Option<Instant> {
+        self.due.peek().map(|Reverse((at, ..))| *at)
+    }
+
+    /// Does the next thing that is due: what members are to be told, if that is it. `None` if nothing is.
+    pub fn advance(&mut self, now: Instant, rules: &GroupRules) -> Option<Option<PresenceTold>> {
+        let Reverse((_, place, id, wake)) = match self.due.peek() {
+            Some(Reverse((at, ..))) if *at <= now => self.due.pop()?,
+            _ => return None,
+        };
+        if self.due.is_empty() {
+            self.due.shrink_to(DUE_KEPT);
+        }
+        let group = self.groups.get_mut(place).and_then(Option::as_mut);
+        let Some(group) = group.filter(|group| group.id == id) else {
+            return Some(None);
+        };
+        let (name, Some(presence)) = (&group.name, &mut group.presence) else {
+            return Some(None);
+        };
+        let grace = grace_of(rules, name);
+        let pieces = match wake {
+            PresenceWake::Gone(member) => {
+                if let Some((at, wake)) = presence.look(&member, now, grace) {
+                    self.due.push(Reverse((at, place, id, wake)));
+                }
+                return Some(None);
+            }
+            PresenceWake::Tell => presence.tell(now, grace),
+        };
+        if presence.is_empty() {
+            group.presence = None;
+        }
+        // Where members are told of each other no more, that is nobody's to know.
+        let is_told = rules.of(&group.name).presence.is_some() && !pieces.is_empty();
+        Some(is_told.then(|| PresenceTold {
+            namespace: group.namespace,
+            group: group.name.clone(),
+            pieces,
+        }))
+    }
+
+    /// Members of a group whose members are told of each other, behind this name.
+    pub fn members(
+        &self,
+        namespace: NamespaceId,
+        group: &str,
+        (after, most): (&str, usize),
+        now: Instant,
+        rules: &GroupRules,
+    ) -> MemberPage {
+        let place = self.find(namespace, group);
+        let found = place.and_then(|place| self.groups[place].as_ref());
+        let presence = found.and_then(|group| group.presence.as_ref());
+        let grace = grace_of(rules, group);
+        presence.map_or_else(MemberPage::default, |presence| {
+            presence.page(now, grace, after, most)
+        })
     }
 
     /// The cores with members within reach, in order.
@@ -163,6 +277,26 @@ impl Homes {
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
     }
+
+    /// All that is known of members, for the simulation.
+    #[cfg(test)]
+    pub fn attendance(&self) -> Vec<(NamespaceId, &str, MemberCounts)> {
+        let groups = self.groups.iter().filter_map(|(_, group)| group.as_ref());
+        let attended = groups.filter_map(|group| {
+            let page =
+                group
+                    .presence
+                    .as_ref()?
+                    .page(Instant::now(), Duration::ZERO, "", usize::MAX);
+            let members: Vec<_> = page
+                .members
+                .into_iter()
+                .filter(|(_, count)| *count > 0)
+                .collect();
+            (!members.is_empty()).then_some((group.namespace, &*group.name, members))
+        });
+        attended.collect()
+    }
 }
 
 #[cfg(test)]
@@ -175,8 +309,15 @@ mod tests {
         Interest {
             namespace: NamespaceId(namespace),
             group: Box::from(group),
-            wanted,
+            what: match wanted {
+                true => InterestKind::Wanted,
+                false => InterestKind::Unwanted,
+            },
         }
+    }
+
+    fn set(homes: &mut Homes, core: CoreId, of: &Interest) {
+        homes.note(core, of, &GroupRules::default(), Instant::now());
     }
 
     /// Cores that get members and lose them at random, against a plain model.
@@ -190,7 +331,8 @@ mod tests {
                 let (namespace, core) = (random.u32(0..3), random.u16(0..4));
                 let name = format!("g{}", random.u32(0..30));
                 let wanted = random.bool();
-                homes.set(CoreId(core), &interest(namespace, &name, wanted));
+                let of = interest(namespace, &name, wanted);
+                set(&mut homes, CoreId(core), &of);
                 let cores = model.entry((namespace, name.clone())).or_default();
                 match wanted {
                     true => cores.insert(core),
@@ -226,7 +368,11 @@ mod tests {
         let mut homes = Homes::default();
         let own = Reach::of(NamespaceId(0));
         for number in 0..300 {
-            homes.set(CoreId(0), &interest(0, &format!("s{number}"), true));
+            set(
+                &mut homes,
+                CoreId(0),
+                &interest(0, &format!("s{number}"), true),
+            );
         }
         let (mut listed, mut at) = (Vec::new(), Some(Cursor::default()));
         let mut page_number = 0;
@@ -236,13 +382,14 @@ mod tests {
             at = page.next;
             page_number += 1;
             for number in 0..50 {
-                homes.set(
+                set(
+                    &mut homes,
                     CoreId(0),
                     &interest(0, &format!("{page_number} {number}"), true),
                 );
                 if page_number > 1 {
                     let gone = format!("{} {number}", page_number - 1);
-                    homes.set(CoreId(0), &interest(0, &gone, false));
+                    set(&mut homes, CoreId(0), &interest(0, &gone, false));
                 }
             }
             assert!(page_number < 1_000, "no end");

@@ -245,6 +245,7 @@ impl Local {
                 placed.push(Arc::new(ToGroup {
                     reach: Reach::of(namespace),
                     refresh: *refresh,
+                    presence: false,
                     wish: *wish,
                     mark,
                     group: group.clone(),

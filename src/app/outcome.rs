@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::presence::MemberPage;
 use crate::auth::CredentialError;
 use crate::close::CloseReason;
 use crate::ident::UidError;
@@ -17,6 +18,8 @@ pub enum Answer {
     Reached(u32),
     /// To `stats`: the counters of every core.
     Stats(Box<crate::stats::Stats>),
+    /// To `members`.
+    Members(Box<MemberPage>),
 }
 
 impl Answer {

@@ -6,6 +6,7 @@ use ahash::{AHashMap, RandomState};
 
 use super::envelope::AnswerPart;
 use super::outcome::{Answer, Delivered};
+use super::presence::MemberPage;
 use super::promise::Promise;
 use super::query::QueryResult;
 use crate::ident::ConnId;
@@ -46,6 +47,7 @@ struct PendingCall {
     position: Option<Position>,
     waits: bool,
     stats: Vec<CoreStats>,
+    members: Option<Box<MemberPage>>,
     found: Vec<QueryResult>,
     payer: Option<(ConnId, usize)>,
     is_push: bool,
@@ -110,6 +112,7 @@ impl PendingCalls {
                 position: None,
                 waits: false,
                 stats: Vec::new(),
+                members: None,
                 found: Vec::new(),
                 payer,
                 is_push,
@@ -134,6 +137,7 @@ impl PendingCalls {
                 call.position = call.position.or(Some(position));
             }
             AnswerPart::Stats(stats) => call.stats.push(*stats),
+            AnswerPart::Members(page) => call.members = Some(page),
             AnswerPart::Found(result) => call.found.push(*result),
         }
         call.parts_left -= 1;
@@ -151,7 +155,9 @@ impl PendingCalls {
             position: call.position,
             waits: call.waits,
         };
-        let answer = if call.stats.is_empty() {
+        let answer = if let Some(page) = call.members {
+            Answer::Members(page)
+        } else if call.stats.is_empty() {
             Answer::Reached(delivered.told())
         } else {
             call.stats.sort_by_key(|stats| stats.core);

@@ -82,6 +82,7 @@ impl Host {
 
     /// Calls the apps whose timers are due, whatever else waits.
     pub fn run_timers(&mut self) {
+        self.local.tell_presence();
         for _ in 0..TIMERS_PER_ROUND {
             let Some((app, token)) = self.local.timers.pop(self.local.now) else {
                 break;
@@ -95,12 +96,16 @@ impl Host {
     /// Whether more is due than one round has done.
     pub fn has_due(&self) -> bool {
         let timer = self.local.timers.next();
-        timer.is_some_and(|due| due <= self.now()) || self.local.shard.clock.is_expiring()
+        let presence = self.local.homes.next_due();
+        let mut due = timer.into_iter().chain(presence);
+        due.any(|due| due <= self.now()) || self.local.shard.clock.is_expiring()
     }
 
     /// When there is to be a turn even if nothing happens.
     pub fn next_due(&self) -> Option<Instant> {
         let timer = self.local.timers.next();
-        self.next_look().into_iter().chain(timer).min()
+        let presence = self.local.homes.next_due();
+        let look = self.next_look().into_iter();
+        look.chain(timer).chain(presence).min()
     }
 }

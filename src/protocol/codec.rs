@@ -74,6 +74,18 @@ impl Codec {
         }
     }
 
+    /// Whether it has a word for who joins and leaves a group.
+    pub fn tells_presence(self) -> bool {
+        self == Codec::Sse
+    }
+
+    /// Appends that word: a JSON object that begins with a member `type`. Nothing where the codec has none.
+    pub fn encode_presence(self, told: &str, out: &mut Vec<u8>) {
+        if self == Codec::Sse {
+            sse::encode_presence(told, out);
+        }
+    }
+
     /// Whether it has pings.
     pub fn pings(self) -> bool {
         matches!(self, Codec::WebSocket | Codec::Sse)

@@ -162,6 +162,13 @@ pub fn encode_gap(positions: &str, told: &ToldGap<'_>, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
+/// Appends the event `presence`: who has joined a group, and left it. It has no id, for it has no place in a stream.
+pub(super) fn encode_presence(told: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"event: presence\n");
+    push_line(told, out);
+    out.push(b'\n');
+}
+
 /// What the event `gap` says, as its JSON.
 #[derive(Serialize)]
 pub struct ToldGap<'a> {

@@ -184,6 +184,12 @@ impl Connections {
             .is_some_and(|spec| spec.codec == Codec::Sse)
     }
 
+    /// Whether it is told who joins and leaves its groups.
+    pub fn is_told_of_presence(&self, id: ConnId) -> bool {
+        self.listener(id)
+            .is_some_and(|spec| spec.codec.tells_presence())
+    }
+
     /// Whether it is of an app, and told no positions.
     pub fn is_on_plain_wire(&self, id: ConnId) -> bool {
         self.listener(id)

@@ -12,6 +12,8 @@ use crate::protocol::{CODECS, Codec};
 /// See the module.
 pub struct Fanout<'m> {
     message: Message<'m>,
+    /// It tells who joins and leaves.
+    presence: bool,
     /// Of which group it is a refresh, if it is one.
     pub refresh: Option<u64>,
     encoded: [Option<Rc<[u8]>>; CODECS],
@@ -30,6 +32,7 @@ impl<'m> Fanout<'m> {
     pub fn new(message: Message<'m>) -> Fanout<'m> {
         Fanout {
             message,
+            presence: false,
             refresh: None,
             encoded: [const { None }; CODECS],
             compressed: None,
@@ -40,14 +43,25 @@ impl<'m> Fanout<'m> {
         }
     }
 
+    /// What is told of who joins and leaves a group, in those codecs that have a word for it.
+    pub fn of_presence(told: &'m str) -> Fanout<'m> {
+        Fanout {
+            presence: true,
+            ..Fanout::new(Message::Text(told))
+        }
+    }
+
     /// As one codec has it.
     pub fn encoded(&mut self, codec: Codec) -> Rc<[u8]> {
-        let message = self.message;
+        let (message, presence) = (self.message, self.presence);
         let made = &mut self.made;
         let encoded = self.encoded[codec as usize].get_or_insert_with(|| {
             *made += 1;
             let mut bytes = Vec::with_capacity(codec.encoded_len(message));
-            codec.encode(message, &mut bytes);
+            match (presence, message) {
+                (true, Message::Text(told)) => codec.encode_presence(told, &mut bytes),
+                _ => codec.encode(message, &mut bytes),
+            }
             Rc::from(bytes)
         });
         Rc::clone(encoded)

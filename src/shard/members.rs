@@ -11,6 +11,7 @@ use ahash::{AHashMap, RandomState};
 use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
 
+use super::group_rules::GroupRules;
 use super::limits::LIST_KEPT;
 use crate::ident::{ConnId, NamespaceId, UidError};
 use crate::queue::Queue;
@@ -18,30 +19,32 @@ use crate::queue::Queue;
 /// A connection's membership: which group, and where in its list.
 #[derive(Clone, Copy)]
 pub struct Membership {
-    group: u32,
+    pub(super) group: u32,
     at: u32,
 }
 
-struct Member {
-    connection: ConnId,
+pub(super) struct Member {
+    pub(super) connection: ConnId,
     /// The index of this membership in the connection's own list.
     nth: u32,
 }
 
-struct Group {
+pub(super) struct Group {
     /// Never used again, while its number is.
     id: u64,
-    namespace: NamespaceId,
-    name: Box<str>,
-    members: Vec<Member>,
+    pub(super) namespace: NamespaceId,
+    pub(super) name: Box<str>,
+    pub(super) members: Vec<Member>,
     /// What members are called here that are not called by their connection's uid.
-    called: Option<Box<AHashMap<ConnId, Box<str>>>>,
+    pub(super) called: Option<Box<AHashMap<ConnId, Box<str>>>>,
     /// The group's home knows that it has members here.
     confirmed: bool,
     /// Connections that are to come and will be members.
     pins: u32,
     /// Uids that are members without a connection, too, and what each takes.
     stuck: Option<Box<AHashMap<Rc<str>, u32>>>,
+    /// Where members are told of each other: how many connections each has here.
+    pub(super) attendance: Option<Box<AHashMap<Box<str>, u32>>>,
 }
 
 impl Group {
@@ -74,12 +77,23 @@ impl JoinRequest {
     }
 }
 
-/// A group has members on this core now, or none any more: its home is to know.
+/// What a group's home is to know of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Interest {
     pub namespace: NamespaceId,
     pub group: Box<str>,
-    pub wanted: bool,
+    pub what: InterestKind,
+}
+
+/// See [`Interest`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum InterestKind {
+    /// It has members on this core now, or is to have some.
+    Wanted,
+    /// It has none any more.
+    Unwanted,
+    /// A member has so many connections in it here now. Told where members are told of each other.
+    Attends { member: Box<str>, connections: u32 },
 }
 
 /// Why a connection is not put into a group.
@@ -115,16 +129,26 @@ pub struct Groups {
     hasher: RandomState,
     /// Their numbers, by namespace and name.
     names: HashTable<u32>,
-    groups: Vec<Option<Group>>,
+    pub(super) groups: Vec<Option<Group>>,
     free: Vec<u32>,
     next_id: u64,
+    /// What holds for groups by their names.
+    pub rules: GroupRules,
     /// What the homes are to be told, in order.
-    interests: Queue<Interest, LIST_KEPT>,
+    pub(super) interests: Queue<Interest, LIST_KEPT>,
 }
 
 impl Groups {
     pub fn new() -> Groups {
         Groups::with_hasher(RandomState::new())
+    }
+
+    /// Groups that these rules hold for.
+    pub fn with_rules(rules: GroupRules) -> Groups {
+        Groups {
+            rules,
+            ..Groups::new()
+        }
     }
 
     /// Groups that hash by the caller's hasher.
@@ -135,6 +159,7 @@ impl Groups {
             groups: Vec::new(),
             free: Vec::new(),
             next_id: 0,
+            rules: GroupRules::default(),
             interests: Queue::default(),
         }
     }
@@ -263,7 +288,7 @@ impl Groups {
         self.interests.push(Interest {
             namespace,
             group: Box::from(name),
-            wanted: true,
+            what: InterestKind::Wanted,
         });
         self.next_id += 1;
         let group = Some(Group {
@@ -275,6 +300,7 @@ impl Groups {
             confirmed: false,
             pins: 0,
             stuck: None,
+            attendance: self.rules.of(name).presence.map(|_| Box::default()),
         });
         let number = match self.free.pop() {
             Some(number) => {
@@ -384,7 +410,7 @@ impl Groups {
         self.interests.push(Interest {
             namespace: group.namespace,
             group: Box::from(&*group.name),
-            wanted: false,
+            what: InterestKind::Unwanted,
         });
         self.groups[number as usize] = None;
         self.free.push(number);

@@ -60,7 +60,11 @@ impl Shard {
         self.credentials.bind(id.slot, uid);
         self.connections.set_asked(id);
         match phase {
-            Phase::Home => self.schedule(id),
+            Phase::Home => {
+                // It may be in groups, without a name so far.
+                self.attend_by_uid(id, true);
+                self.schedule(id);
+            }
             _ => self.settle(id),
         }
         self.join_stuck(id, namespace, uid);
@@ -81,6 +85,7 @@ impl Shard {
         let namespace = self.connections.namespace_of(id);
         self.leave_queue(id);
         self.leave_stuck(id, namespace);
+        self.attend_by_uid(id, false);
         self.uids.remove(&mut self.connections.slots, namespace, id);
         self.stats.bound -= 1;
         self.report_disconnect(id, CloseReason::Normal);
@@ -125,7 +130,7 @@ impl Shard {
         }
         if let Some(mut groups) = groups {
             while !groups.joined.is_empty() {
-                self.leave_nth(&mut groups, 0);
+                self.leave_nth(id, &mut groups, 0);
             }
         }
         self.everybody
@@ -179,11 +184,18 @@ impl Shard {
             }
             Joining::Later
         } else {
+            let number = self.groups.find(namespace, group);
+            let old = self.attends_as(id, number.filter(|_| is_in));
             if !is_in && !is_full {
                 self.groups.join(namespace, group, id, &mut groups.joined);
             }
             if is_in || !is_full {
                 self.groups.call(namespace, group, id, called);
+                let number = self.groups.find(namespace, group);
+                let new = self.attends_as(id, number);
+                if let Some(number) = number {
+                    self.note_name(number, old, new);
+                }
             }
             match self.groups.number(namespace, group) {
                 Some(number) if is_in || !is_full => Joining::In { namespace, number },
@@ -251,7 +263,7 @@ impl Shard {
         groups.asked.retain(|wish| *wish.group != *group);
         let nth = self.groups.position(&groups.joined, namespace, group);
         if let Some(nth) = nth {
-            self.leave_nth(&mut groups, nth);
+            self.leave_nth(id, &mut groups, nth);
             self.lose_stream(id, group);
         }
         let left = nth.is_some() || groups.asked.len() < asked;
@@ -261,7 +273,8 @@ impl Shard {
         left
     }
 
-    fn leave_nth(&mut self, of: &mut Memberships, nth: usize) {
+    fn leave_nth(&mut self, id: ConnId, of: &mut Memberships, nth: usize) {
+        self.note_leaving(id, of.joined[nth]);
         let slots = &mut self.connections.slots;
         self.groups.leave(&mut of.joined, nth, |who, nth, place| {
             if let Some(groups) = &mut slots[who.slot].groups {

@@ -4,6 +4,7 @@
 //! the transport takes out of it what is to be written. Bounds: `outbox_bytes_max` a connection,
 //! `outbox_bytes_core_max` in all; what does not fit closes a connection and no other one notices.
 
+mod attendance;
 mod backlog;
 mod clock;
 mod connections;
@@ -37,6 +38,7 @@ mod names;
 mod namespaces;
 mod outbox;
 mod outboxes;
+mod presence;
 mod proving;
 mod queueing;
 mod receivers;
@@ -67,7 +69,7 @@ pub use listing::{
     CONNECTIONS_LISTED_MAX, ConnectionInfo, Cursor, GroupCount, GroupInfo, MEMBERS_MAX,
     UIDS_PER_PAGE_MAX, UidInfo, UidPage,
 };
-pub use members::{Interest, JoinError, JoinRequest};
+pub use members::{Interest, InterestKind, JoinError, JoinRequest};
 pub use membership::Joining;
 pub use migration::{DepartError, SavedPhase, ShardPart};
 pub use names::KeptName;
@@ -105,8 +107,6 @@ pub struct Shard {
     uids: Uids,
     /// Who of them is in which group.
     pub groups: Groups,
-    /// What holds for groups by their names.
-    pub group_rules: GroupRules,
     /// Which uids are in which, with a connection or without.
     stickies: StickyUids,
     /// Who of them is at home.
@@ -144,8 +144,7 @@ impl Shard {
             limits: ShardLimits::new(config),
             connections: Connections::new(listeners),
             uids: Uids::new(namespaces),
-            groups: Groups::new(),
-            group_rules: GroupRules::new(&config.groups),
+            groups: Groups::with_rules(GroupRules::new(&config.groups)),
             stickies: StickyUids::new(config.sticky_bytes_core_max),
             everybody: Everybody::new(namespaces),
             credentials: Credentials::default(),
@@ -173,7 +172,9 @@ impl Shard {
     /// from then on only.
     pub fn renew(&mut self, config: &Config, listeners: Rc<[ListenerSpec]>) -> bool {
         self.connections.listeners = listeners;
-        self.group_rules = GroupRules::new(&config.groups);
+        let slots = &self.connections.slots;
+        let uids = |id: ConnId| slots.get(id.slot).and_then(|slot| slot.uid.as_deref());
+        self.groups.renew(GroupRules::new(&config.groups), uids);
         self.stickies.renew(config.sticky_bytes_core_max);
         self.compressor.set_bytes_min(config.compress_bytes_min);
         self.outboxes.renew(config.outbox_bytes_core_max);
@@ -196,7 +197,9 @@ impl Shard {
             "no connection has been there yet"
         );
         self.uids = Uids::with_hasher(self.own_namespaces, hasher.clone());
+        let rules = std::mem::take(&mut self.groups.rules);
         self.groups = Groups::with_hasher(hasher.clone());
+        self.groups.rules = rules;
         self.everybody = Everybody::with_hasher(self.own_namespaces, hasher.clone());
     }
 

@@ -71,6 +71,7 @@ mod one_port;
 mod order;
 mod page;
 mod panic;
+mod presence;
 mod proxies;
 mod push;
 mod queue;

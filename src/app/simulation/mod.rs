@@ -6,6 +6,7 @@
 //! few seconds, `SIM_SEEDS` of them if that is set.
 
 mod actor;
+mod attendance;
 mod client;
 mod followers;
 mod keeping;
@@ -61,6 +62,8 @@ const USUAL: &[(&str, usize)] = &[
     ("gaps of errors", 200),
     ("discarded", 1_000),
     ("reloads", 300),
+    ("members", 100),
+    ("presence told", 100),
 ];
 
 const SEEDS: u64 = 400;

@@ -178,6 +178,7 @@ impl Reading<'_> {
             }
             ("", Some(data), None) => self.take_plain(life, data),
             ("close", ..) => {}
+            ("presence", Some(_), None) => count(tally, "presence told", 1),
             _ => panic!("no event of ours: {block:?}"),
         }
     }

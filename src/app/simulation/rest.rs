@@ -55,6 +55,7 @@ impl World {
             self.pass(Duration::from_millis(600));
         }
         self.check_quiet();
+        self.check_attendance();
         self.check_credit();
         self.answer_tasks();
         self.model().check_settled();
@@ -135,6 +136,7 @@ impl World {
             self.read(client, usize::MAX);
         }
         self.hosts[core].read_on();
+        self.hosts[core].run_timers();
         while let Some(id) = self.hosts[core].shard().next_dirty(true) {
             let client = self.links[core][&id];
             self.write_to(core, id, client, 0);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::keeping::Keeping;
-use crate::config::{Config, UidPolicy};
+use crate::config::{Config, GroupRule, UidPolicy};
 
 /// What no uid may be.
 const NO_UID: &str = "no\u{7f}uid";
@@ -33,6 +33,8 @@ pub struct Scene {
     pub large: bool,
     /// What is kept, if anything is.
     pub keeping: Option<Keeping>,
+    /// In which groups members are told of each other, and for how long one may be gone.
+    pub presence: Option<(&'static str, Duration)>,
 }
 
 impl Scene {
@@ -54,6 +56,10 @@ impl Scene {
             deaths: [0, 0, 2, 10][rng.usize(0..4)],
             large: rng.u8(..) < 60,
             keeping: (rng.u8(..) < 160).then(|| Keeping::draw(rng)),
+            presence: rng.bool().then(|| {
+                let name = ["*", "g1"][rng.usize(0..2)];
+                (name, Duration::from_millis(rng.u64(0..900)))
+            }),
         }
     }
 
@@ -69,6 +75,15 @@ impl Scene {
             transit_bytes_core_max: self.transit_core,
             ..Config::default()
         };
+        if let Some((name, presence_grace)) = self.presence {
+            config.groups.push(GroupRule {
+                // A reload tells of others, and of none that it told of before.
+                name: if reloaded { "g2" } else { name }.to_owned(),
+                public: false,
+                presence: true,
+                presence_grace,
+            });
+        }
         if let Some(keeping) = &self.keeping {
             keeping.configure(&mut config, reloaded);
         }

@@ -59,7 +59,7 @@ pub fn seen(bytes: &[u8]) -> (Vec<Seen>, usize) {
         let data = block.data?;
         match &*block.kind {
             "" => Some(Seen::Text(data)),
-            "gap" => None,
+            "gap" | "presence" => None,
             "close" => {
                 let said: serde_json::Value = serde_json::from_str(&data).expect("JSON");
                 let code = said["code"].as_u64().expect("a code");

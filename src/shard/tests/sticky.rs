@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::shard::StickyError;
+use crate::shard::{InterestKind, StickyError};
 
 fn groups_of(shard: &Shard, id: ConnId) -> Vec<String> {
     let groups = shard.memberships(id).into_iter();
@@ -49,7 +49,7 @@ fn a_group_is_wanted_while_it_has_a_sticky_member() {
     let own = Reach::of(NamespaceId(0));
     shard.stick(own, "tom", "news").unwrap();
     let interest = shard.groups.next_interest().expect("the home is told");
-    assert!(interest.wanted && &*interest.group == "news");
+    assert!(interest.what == InterestKind::Wanted && &*interest.group == "news");
     let id = bound(&mut shard, 0, "tom");
     shard.close(id, CloseReason::Normal);
     assert_eq!(shard.groups.next_interest(), None);
@@ -57,7 +57,7 @@ fn a_group_is_wanted_while_it_has_a_sticky_member() {
     let done = shard.ungroup(own, "news", 10);
     assert_eq!((done.connections, done.sticky, done.is_more), (0, 1, false));
     let interest = shard.groups.next_interest().expect("the home is told");
-    assert!(!interest.wanted);
+    assert_eq!(interest.what, InterestKind::Unwanted);
     assert_eq!(shard.groups.len(), 0);
 }
 

@@ -117,7 +117,7 @@ impl Api {
         let promise = self.host.borrow_mut().tasks().stats();
         match promise.await {
             Answer::Stats(stats) => text(&*stats),
-            Answer::Reached(_) => Err(no_answer()),
+            _ => Err(no_answer()),
         }
     }
 }

@@ -1,0 +1,322 @@
+//! Who is in a group whose members are told of each other, at the group's home: [`Presence`].
+//!
+//! A member is a name: a uid, or what a connection is called there. Cores tell how many connections it has there
+//! whenever that changes, so whatever order they end in, what is known here is what they have. Who has none any more has
+//! left when the group's grace is over. What there is to tell waits for [`TOLD_EVERY`] after the last word, so that a
+//! burst is one. Bound: a seat for each member.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use smallvec::SmallVec;
+
+use crate::ident::{CoreId, NamespaceId};
+
+/// Members are told at most so often.
+pub const TOLD_EVERY: Duration = Duration::from_millis(100);
+/// What one word may have: names as they are written, and the commas between them.
+const TOLD_BYTES_MAX: usize = 32 << 10;
+
+/// A member.
+#[derive(Default)]
+struct MemberSeat {
+    /// How many connections it has where.
+    at: SmallVec<[(CoreId, u32); 1]>,
+    /// Since when it has none.
+    left: Option<Instant>,
+    /// The others know that it is in.
+    is_told: bool,
+    /// They are to be told of it.
+    is_news: bool,
+    /// Somebody looks when it has been gone for long enough.
+    is_watched: bool,
+}
+
+impl MemberSeat {
+    fn connections(&self) -> u32 {
+        self.at.iter().map(|(_, count)| count).sum()
+    }
+
+    /// It is in, or may come back without a word.
+    fn is_in(&self, now: Instant, grace: Duration) -> bool {
+        !self.at.is_empty() || self.left.is_some_and(|left| now < left + grace)
+    }
+}
+
+/// What is to be looked at later.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum PresenceWake {
+    /// There is something to tell.
+    Tell,
+    /// This member has been gone for long enough.
+    Gone(Box<str>),
+}
+
+/// What members are told, or a part of it.
+#[derive(PartialEq, Eq, Debug, Default, Serialize)]
+pub struct PresenceNews {
+    pub joined: Vec<Box<str>>,
+    pub left: Vec<Box<str>>,
+}
+
+/// A question for some members of a group.
+pub struct MembersAsked {
+    pub namespace: NamespaceId,
+    pub group: Box<str>,
+    /// Those behind this name; all names are behind the empty one.
+    pub after: Box<str>,
+    pub most: usize,
+}
+
+/// Some members of a group with how many connections each has, in the order of their names.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct MemberPage {
+    /// One without any has left, and may be back before the group's grace is over.
+    pub members: Vec<(Box<str>, u32)>,
+    /// How many members there are on all pages together.
+    pub total: usize,
+    /// There are more, behind the last of these.
+    pub is_more: bool,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Presence {
+    seats: BTreeMap<Box<str>, MemberSeat>,
+    news: Vec<Box<str>>,
+    /// When they were told last.
+    told: Option<Instant>,
+}
+
+impl Presence {
+    /// A member has so many connections on a core now. What is to be looked at when, if that is new.
+    pub fn attend(
+        &mut self,
+        core: CoreId,
+        name: &str,
+        connections: u32,
+        now: Instant,
+        grace: Duration,
+    ) -> Option<(Instant, PresenceWake)> {
+        if connections == 0 && !self.seats.contains_key(name) {
+            return None;
+        }
+        let seat = match self.seats.get_mut(name) {
+            Some(seat) => seat,
+            None => self.seats.entry(Box::from(name)).or_default(),
+        };
+        seat.at.retain(|(at, _)| *at != core);
+        if connections > 0 {
+            seat.at.push((core, connections));
+            seat.left = None;
+            return match seat.is_told || seat.is_news {
+                true => None,
+                false => self.be_news(name, now),
+            };
+        }
+        if seat.at.is_empty() {
+            seat.left = Some(now);
+            if !seat.is_watched {
+                seat.is_watched = true;
+                return Some((now + grace, PresenceWake::Gone(Box::from(name))));
+            }
+        }
+        None
+    }
+
+    /// Looks whether a member has been gone for long enough.
+    pub fn look(
+        &mut self,
+        name: &str,
+        now: Instant,
+        grace: Duration,
+    ) -> Option<(Instant, PresenceWake)> {
+        let seat = self.seats.get_mut(name)?;
+        seat.is_watched = false;
+        match seat.left {
+            // It is back.
+            None => None,
+            // It was, and has left again.
+            Some(left) if now < left + grace => {
+                seat.is_watched = true;
+                Some((left + grace, PresenceWake::Gone(Box::from(name))))
+            }
+            Some(_) if seat.is_news => None,
+            Some(_) => self.be_news(name, now),
+        }
+    }
+
+    fn be_news(&mut self, name: &str, now: Instant) -> Option<(Instant, PresenceWake)> {
+        if let Some(seat) = self.seats.get_mut(name) {
+            seat.is_news = true;
+        }
+        self.news.push(Box::from(name));
+        // Who was news before it has somebody look already.
+        let is_first = self.news.len() == 1;
+        let due = self.told.map_or(now, |told| now.max(told + TOLD_EVERY));
+        is_first.then_some((due, PresenceWake::Tell))
+    }
+
+    /// What there is to tell, in pieces. Who has come and gone meanwhile is not in it.
+    pub fn tell(&mut self, now: Instant, grace: Duration) -> Vec<PresenceNews> {
+        let mut pieces = Vec::new();
+        let (mut piece, mut bytes) = (PresenceNews::default(), 0);
+        for name in std::mem::take(&mut self.news) {
+            let Some(seat) = self.seats.get_mut(&name) else {
+                continue;
+            };
+            seat.is_news = false;
+            let (is_in, was_told) = (seat.is_in(now, grace), seat.is_told);
+            seat.is_told = is_in;
+            if !is_in && !seat.is_watched {
+                self.seats.remove(&name);
+            }
+            if is_in == was_told {
+                continue;
+            }
+            // Quotes and a comma, and what escapes make of it at most.
+            let cost = 3 + 2 * name.len();
+            if bytes + cost > TOLD_BYTES_MAX {
+                pieces.push(std::mem::take(&mut piece));
+                bytes = 0;
+            }
+            bytes += cost;
+            match is_in {
+                true => piece.joined.push(name),
+                false => piece.left.push(name),
+            }
+        }
+        if bytes > 0 {
+            pieces.push(piece);
+            self.told = Some(now);
+        }
+        pieces
+    }
+
+    /// Members behind this name, up to so many.
+    pub fn page(&self, now: Instant, grace: Duration, after: &str, most: usize) -> MemberPage {
+        let behind = (Bound::Excluded(after), Bound::Unbounded);
+        let behind = self.seats.range::<str, _>(behind);
+        let mut found = behind.filter(|(_, seat)| seat.is_in(now, grace));
+        let members = found.by_ref().take(most);
+        let members = members.map(|(name, seat)| (name.clone(), seat.connections()));
+        MemberPage {
+            members: members.collect(),
+            is_more: found.next().is_some(),
+            total: self.seats.len(),
+        }
+    }
+
+    /// Whether nobody has a seat.
+    pub fn is_empty(&self) -> bool {
+        self.seats.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const GRACE: Duration = Duration::from_secs(3);
+
+    fn told(presence: &mut Presence, now: Instant) -> (Vec<String>, Vec<String>) {
+        let (mut joined, mut left) = (Vec::new(), Vec::new());
+        for piece in presence.tell(now, GRACE) {
+            joined.extend(piece.joined.into_iter().map(String::from));
+            left.extend(piece.left.into_iter().map(String::from));
+        }
+        (joined, left)
+    }
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn who_is_back_in_time_has_not_left() {
+        let (mut presence, begin) = (Presence::default(), Instant::now());
+        let core = CoreId(0);
+        let wake = presence.attend(core, "tom", 1, begin, GRACE);
+        assert_eq!(wake, Some((begin, PresenceWake::Tell)));
+        assert_eq!(told(&mut presence, begin), (names(&["tom"]), names(&[])));
+        let gone = presence.attend(core, "tom", 0, begin, GRACE);
+        let watch = PresenceWake::Gone(Box::from("tom"));
+        assert_eq!(gone, Some((begin + GRACE, watch.clone())));
+        let back = begin + Duration::from_secs(2);
+        assert_eq!(presence.attend(CoreId(1), "tom", 2, back, GRACE), None);
+        assert_eq!(presence.look("tom", begin + GRACE, GRACE), None);
+        // It leaves for good, after it was back for a moment before the look.
+        assert!(presence.attend(CoreId(1), "tom", 0, back, GRACE).is_some());
+        assert_eq!(presence.attend(core, "tom", 1, back, GRACE), None);
+        let later = back + Duration::from_secs(1);
+        assert_eq!(presence.attend(core, "tom", 0, later, GRACE), None);
+        let again = presence.look("tom", back + GRACE, GRACE);
+        assert_eq!(again, Some((later + GRACE, watch)));
+        let wake = presence.look("tom", later + GRACE, GRACE);
+        assert_eq!(wake, Some((later + GRACE, PresenceWake::Tell)));
+        assert_eq!(
+            told(&mut presence, later + GRACE),
+            (names(&[]), names(&["tom"]))
+        );
+        assert!(presence.is_empty());
+    }
+
+    #[test]
+    fn a_burst_is_told_together_and_in_pieces() {
+        let (mut presence, begin) = (Presence::default(), Instant::now());
+        let mut wakes = 0;
+        for number in 0..10_000 {
+            let name = format!("member {number:05}");
+            let wake = presence.attend(CoreId(0), &name, 1, begin, GRACE);
+            wakes += usize::from(wake.is_some());
+        }
+        assert_eq!(wakes, 1);
+        let pieces = presence.tell(begin, GRACE);
+        assert_eq!(
+            pieces.iter().map(|piece| piece.joined.len()).sum::<usize>(),
+            10_000
+        );
+        for piece in &pieces {
+            let bytes = serde_json::to_string(piece).expect("JSON").len();
+            assert!(bytes < 64 << 10, "{bytes}");
+        }
+        assert!(pieces.len() < 15, "{}", pieces.len());
+        let next = presence.attend(CoreId(0), "one more", 1, begin, GRACE);
+        assert_eq!(next, Some((begin + TOLD_EVERY, PresenceWake::Tell)));
+        // Page by page, while others come and go.
+        let (mut seen, mut after) = (BTreeSet::new(), String::new());
+        loop {
+            let page = presence.page(begin, GRACE, &after, 999);
+            for (name, connections) in &page.members {
+                assert_eq!(*connections, 1);
+                assert!(seen.insert(name.to_string()), "{name} twice");
+            }
+            if !page.is_more {
+                break;
+            }
+            after = page.members.last().expect("some").0.to_string();
+            presence.attend(CoreId(0), &format!("{after}!"), 1, begin, GRACE);
+        }
+        assert!(seen.len() >= 10_001);
+    }
+
+    #[test]
+    fn who_comes_and_goes_between_two_words_is_not_told() {
+        let (mut presence, begin) = (Presence::default(), Instant::now());
+        let none = Duration::ZERO;
+        presence.attend(CoreId(0), "tom", 1, begin, none);
+        presence.attend(CoreId(0), "tom", 0, begin, none);
+        assert_eq!(presence.tell(begin, none), []);
+        assert_eq!(
+            presence.look("tom", begin, none),
+            Some((begin, PresenceWake::Tell))
+        );
+        assert_eq!(presence.tell(begin, none), []);
+        assert!(presence.is_empty());
+    }
+}
