@@ -555,6 +555,93 @@ impl<S: Read + Write> Stream for S {
 }
 
 #[test]
+fn a_user_has_rights_without_a_token() {
+    let folder = Folder::new("users");
+    let (back_end, web) = (folder.path("back-end"), folder.path("web"));
+    let own = fs::metadata("/proc/self").map_or(0, |it| uid_of(&it));
+    let at = [
+        format!("text+unix://{back_end}=push-backend"),
+        format!("http+unix://{web}=page"),
+        "text://127.0.0.1:0=push-backend".to_owned(),
+    ];
+    let listeners: Vec<&str> = at.iter().map(String::as_str).collect();
+    let config = folder.path("ringpost.toml");
+    let with = |users: &str| {
+        fs::write(&config, format!("[backend]\nusers = {users}\n")).expect("writes");
+        let mut command = command(2, &listeners);
+        command.args(["--config", &config]);
+        command
+    };
+    let start = |users: &str, token: Option<&str>| {
+        let mut command = with(users);
+        command.envs(token.map(|token| ("RINGPOST_BACKEND_TOKEN", token)));
+        Server::spawn(command, 3)
+    };
+    let token = "a-token-of-all-rights";
+    let server = start(
+        &format!("[\"{own}=read\", \"{}=push\"]", own + 1),
+        Some(token),
+    );
+    let mut known = Lines::open(&back_end);
+    assert_eq!(known.ask("online tom"), "fail");
+    assert_eq!(
+        known.ask("kick tom"),
+        "fail: this token has no right to kick"
+    );
+    // A token adds to what the user may do.
+    assert_eq!(
+        known.ask("auth another-token-of-none"),
+        "fail: authorized already"
+    );
+    assert_eq!(known.ask(&format!("auth {token}")), "ok");
+    assert_eq!(known.ask("kick tom"), "fail");
+    assert_eq!(
+        known.ask(&format!("auth {token}")),
+        "fail: authorized already"
+    );
+    let ok = |response: &str| response.starts_with("HTTP/1.1 200");
+    assert!(ok(&get(&web, "/metrics", "")));
+    // What a proxy brings is not that user's, and a wrong token is wrong.
+    let response = get(&web, "/metrics", "X-Forwarded-For: 192.0.2.7\r\n");
+    assert!(response.starts_with("HTTP/1.1 401"), "{response}");
+    let response = get(
+        &web,
+        "/metrics",
+        "Authorization: Bearer not-the-right-token\r\n",
+    );
+    assert!(response.starts_with("HTTP/1.1 401"), "{response}");
+    // Nobody is a user by TCP.
+    let address = server
+        .urls
+        .iter()
+        .find_map(|url| url.strip_prefix("text://"));
+    let stream = TcpStream::connect(address.expect("by TCP")).expect("it listens");
+    let mut stranger = Lines(BufReader::new(stream));
+    assert!(
+        stranger
+            .ask("online tom")
+            .contains("the first line must be")
+    );
+    server.stop();
+    let server = start(&format!("[\"{}=push,kick,read\"]", own + 1), None);
+    assert!(
+        Lines::open(&back_end)
+            .ask("online tom")
+            .contains("the first line must be")
+    );
+    server.stop();
+    for (users, words) in [
+        ("[\"root\"]", "NAME=RIGHTS"),
+        ("[\"root=all\"]", "NAME=RIGHTS"),
+        ("[]", "there is no name"),
+        ("[\"no-such-account=push\"]", "knows no user"),
+    ] {
+        let said = refusal(with(users));
+        assert!(said.contains(words), "{users}: {said}");
+    }
+}
+
+#[test]
 fn client_commands_reach_it() {
     let folder = Folder::new("commands");
     let (back_end, web) = (folder.path("back-end"), folder.path("web"));

@@ -10,7 +10,7 @@ use super::pending::Caller;
 use super::policy::Protocol;
 use super::presence::MembersAsked;
 use crate::close::CloseReason;
-use crate::ident::{ConnId, ConnName, CoreId, NamespaceId, Reach, Reply, Ticket};
+use crate::ident::{ConnId, ConnName, CoreId, NamespaceId, PeerProof, Reach, Reply, Ticket};
 use crate::payload::AsMessage;
 use crate::protocol::http::opening::OpeningRequest;
 use crate::shard::{EnterError, GroupTraits};
@@ -58,6 +58,15 @@ impl<'a, A: App> Context<'a, A> {
     /// client. What [`Context::peer`] has then, no network has: [`UnixPeer`].
     pub fn peer_user(&self) -> Option<u32> {
         UnixPeer::of(self.peer()?.ip()).map(|peer| peer.uid)
+    }
+
+    /// What the machine itself knows of who is at the other end. The names of a certificate are there in
+    /// [`on_connect`](App::on_connect) alone.
+    pub fn peer_proof(&self) -> PeerProof {
+        PeerProof {
+            user: self.peer_user(),
+            certificate_names: self.local.certificate_names.clone(),
+        }
     }
 
     /// The request by which the connection came, in [`App::on_connect`]; `None` in every other callback, and of a

@@ -138,6 +138,18 @@ impl Host {
         self.open_by(id, None);
     }
 
+    /// As [`Host::open_by`], of one that has shown a certificate with these names.
+    pub fn open_named(
+        &mut self,
+        id: ConnId,
+        names: Vec<Box<str>>,
+        request: Option<&OpeningRequest>,
+    ) {
+        self.local.certificate_names = names;
+        self.open_by(id, request);
+        self.local.certificate_names.clear();
+    }
+
     /// Its handshake is done, or what came in place of one: the app gets to know it, and its request.
     pub fn open_by(&mut self, id: ConnId, request: Option<&OpeningRequest>) {
         let Some(app) = self.app_of(id) else { return };

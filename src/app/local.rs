@@ -50,6 +50,8 @@ pub struct Local {
     pub streams: KeptStreams,
     /// Who is read on for.
     pub(super) readers: Queue<ConnId>,
+    /// What the connection is called that is being opened.
+    pub(super) certificate_names: Vec<Box<str>>,
     pub timers: Timers,
     pub(super) now: Instant,
     pub(super) transit: TransitLimits,
@@ -82,6 +84,7 @@ impl Local {
             forwards: Forwards::default(),
             streams,
             readers: Queue::default(),
+            certificate_names: Vec::new(),
             timers: Timers::default(),
             now,
             transit: TransitLimits::new(config),

@@ -1,4 +1,4 @@
-//! Who a back end is: [`BackendTokens`], tokens with rights. Given to the back end's port and the HTTP port at the
+//! Who a back end is: [`BackendTokens`], tokens with rights, and the users and certificates that need none. Given to the back end's port and the HTTP port at the
 //! start; kept as hashes, and compared in a time that depends on how many there are and on nothing else. They may
 //! change while the server runs, so they are behind a lock, taken once for a back end's connection or request.
 
@@ -7,6 +7,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+
+use crate::ident::PeerProof;
 
 /// Longest token of a back end.
 pub const BACKEND_TOKEN_BYTES_MAX: usize = 256;
@@ -42,6 +44,11 @@ impl Rights {
         self.0 & others.0 == others.0
     }
 
+    /// These and those.
+    pub fn and(self, others: Rights) -> Rights {
+        Rights(self.0 | others.0)
+    }
+
     /// Reads `push,kick`; `None` where a name is none of ours, or there is none.
     pub fn parse(text: &str) -> Option<Rights> {
         text.split(',').try_fold(Rights(0), |rights, name| {
@@ -62,24 +69,52 @@ impl fmt::Display for Rights {
 
 type Hash = [u8; 32];
 
-type KnownTokens = Arc<[(Hash, Rights)]>;
+/// Who has rights, and which.
+#[derive(Clone, PartialEq, Eq, Default)]
+struct KnownBackEnds {
+    tokens: Vec<(Hash, Rights)>,
+    /// Users of this machine, who come by Unix sockets.
+    users: Vec<(u32, Rights)>,
+    /// Names in certificates that are shown by TLS.
+    certificates: Vec<(Box<str>, Rights)>,
+}
+
+impl KnownBackEnds {
+    fn is_empty(&self) -> bool {
+        self.tokens.is_empty() && self.users.is_empty() && self.certificates.is_empty()
+    }
+}
 
 /// The tokens of back ends. Clones share them, and what becomes of them.
 #[derive(Clone, Default)]
 pub struct BackendTokens {
     /// Whether there are any, for good.
     any: bool,
-    known: Arc<RwLock<KnownTokens>>,
+    known: Arc<RwLock<Arc<KnownBackEnds>>>,
 }
 
 impl BackendTokens {
     /// These and one more.
     pub fn with(self, token: &str, rights: Rights) -> BackendTokens {
-        let known = self.known();
-        let known = known.iter().copied().chain([(hash(token), rights)]);
+        self.and(|known| known.tokens.push((hash(token), rights)))
+    }
+
+    /// These, and a user of this machine (by number) who needs no token at Unix sockets.
+    pub fn with_user(self, user: u32, rights: Rights) -> BackendTokens {
+        self.and(|known| known.users.push((user, rights)))
+    }
+
+    /// These, and who shows a certificate of this name by TLS, where clients are asked for one.
+    pub fn with_certificate(self, name: &str, rights: Rights) -> BackendTokens {
+        self.and(|known| known.certificates.push((name.into(), rights)))
+    }
+
+    fn and(self, add: impl FnOnce(&mut KnownBackEnds)) -> BackendTokens {
+        let mut known = KnownBackEnds::clone(&self.known());
+        add(&mut known);
         BackendTokens {
             any: true,
-            known: Arc::new(RwLock::new(known.collect())),
+            known: Arc::new(RwLock::new(Arc::new(known))),
         }
     }
 
@@ -94,7 +129,7 @@ impl BackendTokens {
         true
     }
 
-    fn known(&self) -> KnownTokens {
+    fn known(&self) -> Arc<KnownBackEnds> {
         Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -110,19 +145,32 @@ impl BackendTokens {
         }
         let given = hash(given);
         let (mut is_known, mut rights) = (Choice::from(0), 0);
-        for (known, own) in &*self.known() {
+        for (known, own) in &self.known().tokens {
             let same = known.ct_eq(&given);
             is_known |= same;
             rights.conditional_assign(&(rights | own.0), same);
         }
         bool::from(is_known).then_some(Rights(rights))
     }
+
+    /// What a back end may do without a token, by what the machine knows of it; `None` if that is nobody.
+    pub fn rights_of(&self, proof: &PeerProof) -> Option<Rights> {
+        let known = self.known();
+        let users = known.users.iter();
+        let users = users.filter(|(user, _)| proof.user == Some(*user));
+        let certificates = known.certificates.iter();
+        let certificates = certificates.filter(|(name, _)| proof.certificate_names.contains(name));
+        let rights = users.map(|(_, rights)| *rights);
+        let mut rights = rights.chain(certificates.map(|(_, rights)| *rights));
+        let first = rights.next()?;
+        Some(rights.fold(first, Rights::and))
+    }
 }
 
 // By hand, so that nothing that prints a configuration shows what could be tried out.
 impl fmt::Debug for BackendTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "BackendTokens({})", self.known().len())
+        write!(f, "BackendTokens({})", self.known().tokens.len())
     }
 }
 
@@ -155,6 +203,33 @@ mod tests {
         assert_eq!(BackendTokens::default().rights(""), None);
         assert!(!Rights::READ.has(Rights::PUSH) && Rights::ALL.has(Rights::KICK));
         assert_eq!(format!("{backend_tokens:?}"), "BackendTokens(2)");
+    }
+
+    #[test]
+    fn users_and_certificates_have_rights_without_a_token() {
+        let backend_tokens = BackendTokens::default()
+            .with_user(33, Rights::PUSH)
+            .with_user(33, Rights::READ)
+            .with_certificate("shop.example", Rights::KICK);
+        assert!(!backend_tokens.is_empty() && backend_tokens.rights("").is_none());
+        let rights = |user, names: &[&str]| {
+            let certificate_names = names.iter().map(|name| (*name).into()).collect();
+            backend_tokens.rights_of(&PeerProof {
+                user,
+                certificate_names,
+            })
+        };
+        let both = Rights::PUSH.and(Rights::READ);
+        assert_eq!(rights(Some(33), &[]), Some(both));
+        assert_eq!(rights(Some(33), &["shop.example"]), Some(Rights::ALL));
+        assert_eq!(rights(None, &["other", "shop.example"]), Some(Rights::KICK));
+        for (user, names) in [
+            (None, &[][..]),
+            (Some(0), &[]),
+            (None, &["shop.example.", "Shop.example"]),
+        ] {
+            assert_eq!(rights(user, names), None, "{user:?} {names:?}");
+        }
     }
 
     #[test]

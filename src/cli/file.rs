@@ -115,7 +115,7 @@ impl File<'_> {
                     let problem = misplaced(key.get_ref(), &table);
                     layer.problems.push(format!("{origin}: {problem}"));
                 }
-                value => match as_text(value) {
+                value => match as_text(value).or_else(|| as_list(&name, value)) {
                     Some(text) => layer.values.push((name, text, origin)),
                     None => layer.problems.push(wrong_type(&name, value, &origin)),
                 },
@@ -379,6 +379,22 @@ pub fn as_text(value: &DeValue<'_>) -> Option<String> {
         ),
         DeValue::Float(number) => Some(number.to_string()),
         DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
+    }
+}
+
+/// A list of names with their rights as the text of a variable.
+fn as_list(name: &str, value: &DeValue<'_>) -> Option<String> {
+    let DeValue::Array(parts) = value else {
+        return None;
+    };
+    if !matches!(name, "backend.users" | "backend.certificates") {
+        return None;
+    }
+    let parts: Option<Vec<&str>> = parts.iter().map(|part| part.get_ref().as_str()).collect();
+    match parts?.join("; ") {
+        // No name at all, which is not the same as no key.
+        none if none.is_empty() => Some(";".to_owned()),
+        names => Some(names),
     }
 }
 

@@ -212,6 +212,10 @@ keys! {
         "What a back end must send as \"auth TOKEN\" first; it has all rights; 16 characters at least";
     full live "backend.tokens_file" => |s| SettingSlot::File(&mut s.backend.tokens_file),
         "Tokens of back ends, a line each: its rights (push,kick,read), a blank and the token";
+    full live "backend.users" => |s| SettingSlot::Word(&mut s.backend.users),
+        "Users who need no token at Unix sockets: \"www-data=push,read; root=push,kick,read\"";
+    full live "backend.certificates" => |s| SettingSlot::Word(&mut s.backend.certificates),
+        "Names in clients' certificates (TLS) that need no token: \"shop.example=push,read\"";
     common live "tls.certificate_file" => |s| SettingSlot::File(&mut s.tls.certificate_file),
         "The certificate (PEM, with its chain) of listeners that speak TLS";
     common live "tls.key_file" => |s| SettingSlot::File(&mut s.tls.key_file),

@@ -150,7 +150,7 @@ pub fn merge(running: &Settings, read: Settings) -> Merged {
         if from == to {
             continue;
         }
-        let guards = key.name.starts_with("backend.token");
+        let guards = key.name.starts_with("backend.");
         if key.live && (same_guard || !guards) {
             let [from, to] = [from.show(), to.show()].map(|it| it.unwrap_or("nothing".to_owned()));
             let line = match matches!((key.slot)(&mut old), SettingSlot::Secret(..)) {

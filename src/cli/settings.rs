@@ -75,12 +75,19 @@ pub struct BackendSettings {
     pub token: Option<String>,
     /// More tokens, with their rights.
     pub tokens_file: Option<PathBuf>,
+    /// Users of this machine who need no token at Unix sockets, with their rights.
+    pub users: Option<String>,
+    /// Names in certificates whose bearers need no token by TLS, with their rights.
+    pub certificates: Option<String>,
 }
 
 impl BackendSettings {
     /// Whether a back end has to show any.
     pub fn asks_for_token(&self) -> bool {
-        self.token.is_some() || self.tokens_file.is_some()
+        self.token.is_some()
+            || self.tokens_file.is_some()
+            || self.users.is_some()
+            || self.certificates.is_some()
     }
 }
 
@@ -91,6 +98,8 @@ impl fmt::Debug for BackendSettings {
         f.debug_struct("BackendSettings")
             .field("token", &token)
             .field("tokens_file", &self.tokens_file)
+            .field("users", &self.users)
+            .field("certificates", &self.certificates)
             .finish()
     }
 }

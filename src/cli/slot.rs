@@ -19,7 +19,7 @@ use super::values::{
 /// Longest time that can be set: far beyond any use, and far from overflowing a clock.
 pub const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3_600);
 /// Longest word, such as an audience's name.
-const WORD_BYTES_MAX: usize = 256;
+const WORD_BYTES_MAX: usize = 4_096;
 
 /// A setting's place in the settings, with the values it takes.
 #[derive(PartialEq)]

@@ -3,10 +3,12 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use ringpost::accounts::uid_of;
 use ringpost::auth::Keyring;
 use ringpost::auth::backend_tokens::{
     BACKEND_TOKEN_BYTES_MIN, BACKEND_TOKENS_MAX, BackendTokens, Rights,
 };
+use ringpost::escape::Escaped;
 
 use super::settings::{BackendSettings, Settings};
 use super::values::is_token;
@@ -63,9 +65,46 @@ pub fn backend_tokens(settings: &BackendSettings) -> Result<BackendTokens, Strin
     if let Some(token) = &settings.token {
         backend_tokens = backend_tokens.with(token, Rights::ALL);
     }
-    match &settings.tokens_file {
-        Some(file) => read(backend_tokens, file),
-        None => Ok(backend_tokens),
+    if let Some(file) = &settings.tokens_file {
+        backend_tokens = read(backend_tokens, file)?;
+    }
+    for (name, rights) in named("backend.users", &settings.users)? {
+        let user = uid_of(name).map_err(|error| format!("backend.users: {error}"))?;
+        backend_tokens = backend_tokens.with_user(user, rights);
+    }
+    for (name, rights) in named("backend.certificates", &settings.certificates)? {
+        backend_tokens = backend_tokens.with_certificate(name, rights);
+    }
+    Ok(backend_tokens)
+}
+
+/// Names with their rights: `www-data=push,read; root=push,kick,read`.
+fn named<'s>(key: &str, text: &'s Option<String>) -> Result<Vec<(&'s str, Rights)>, String> {
+    let parts = text
+        .as_deref()
+        .unwrap_or_default()
+        .split(';')
+        .map(str::trim);
+    let parts = parts.filter(|part| !part.is_empty());
+    let read = |part: &'s str| {
+        let (name, rights) = part.split_once('=')?;
+        let name = name.trim();
+        Some((name, Rights::parse(rights)?)).filter(|_| !name.is_empty())
+    };
+    let each = parts.map(|part| {
+        read(part).ok_or_else(|| {
+            format!(
+                "{key}: \"{}\": expected NAME=RIGHTS, several with semicolons between, such as \"NAME=push,read\"; the \
+                 rights are push, kick and read",
+                Escaped(part)
+            )
+        })
+    });
+    let all: Vec<_> = each.collect::<Result<_, _>>()?;
+    match text {
+        // What was meant to guard must not leave everything open.
+        Some(_) if all.is_empty() => Err(format!("{key}: there is no name in it")),
+        _ => Ok(all),
     }
 }
 
@@ -163,6 +202,33 @@ mod tests {
         assert!(warned(0o600).is_empty() && warned(0o640).is_empty());
         std::fs::remove_file(&file).unwrap();
         assert!(warnings(&settings).is_empty());
+    }
+
+    #[test]
+    fn names_have_their_rights() {
+        let read = |text: &str| {
+            named("backend.users", &Some(text.to_owned()))
+                .ok()
+                .map(|all| {
+                    let all = all.into_iter();
+                    all.map(|(name, rights)| format!("{name}:{rights}"))
+                        .collect::<Vec<_>>()
+                })
+        };
+        let two = ["a:push,read", "b c:kick"].map(str::to_owned);
+        assert_eq!(read("a=push, read ; b c=kick;"), Some(two.to_vec()));
+        for text in ["", ";", "a", "a=", "a=all", "=push", "a=push b=push"] {
+            assert_eq!(read(text), None, "{text:?}");
+        }
+        let users = |text: &str| {
+            let users = Some(text.to_owned());
+            backend_tokens(&BackendSettings {
+                users,
+                ..BackendSettings::default()
+            })
+        };
+        assert!(users("root=push").is_ok_and(|tokens| !tokens.is_empty()));
+        assert!(users("no-such-account=push").is_err_and(|text| text.contains("no user")));
     }
 
     #[test]

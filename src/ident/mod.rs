@@ -1,11 +1,13 @@
 //! Names of things: cores, connections, uids, tickets. Plain values, no behaviour beyond their own limits.
 
 mod conn_name;
+mod peer_proof;
 mod reach;
 
 use std::fmt;
 
 pub use conn_name::{BadConnName, ConnName};
+pub use peer_proof::PeerProof;
 
 #[cfg(not(feature = "internals"))]
 pub(crate) use reach::{NamespaceId, Reach};

@@ -43,6 +43,10 @@ impl TlsConnection {
         match *self {}
     }
 
+    pub fn client_names(&self) -> &[Box<str>] {
+        match *self {}
+    }
+
     pub fn bytes_held(&self) -> usize {
         match *self {}
     }

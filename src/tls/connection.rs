@@ -20,10 +20,16 @@ use super::records::{OpenedRecords, RECORD_PLAIN_MAX, Records, Version};
 pub struct TlsConnection {
     stage: Stage,
     halves: Option<Box<Halves>>,
+    /// What the client is called, if it has shown a certificate.
+    client_names: Option<Box<ClientNames>>,
     /// The alert that ends what we send.
     last_alert: u8,
     has_said_last: bool,
 }
+
+/// In a box of its own, for few have any.
+#[derive(Serialize, Deserialize)]
+struct ClientNames(Vec<Box<str>>);
 
 /// How far it is.
 #[derive(Serialize, Deserialize)]
@@ -72,6 +78,7 @@ impl TlsConnection {
         TlsConnection {
             stage,
             halves: None,
+            client_names: None,
             last_alert: CLOSE_NOTIFY,
             has_said_last: false,
         }
@@ -85,6 +92,11 @@ impl TlsConnection {
     /// Whether the handshake is under way.
     pub fn is_shaking_hands(&self) -> bool {
         matches!(self.stage, Stage::Handshake(_))
+    }
+
+    /// What a trusted authority calls the client, if it has shown a certificate.
+    pub fn client_names(&self) -> &[Box<str>] {
+        self.client_names.as_ref().map_or(&[], |names| &names.0)
     }
 
     /// What is held of what has come.
@@ -117,6 +129,10 @@ impl TlsConnection {
                 return (taken, Err(refusal(error)));
             }
         };
+        if !established.client_names.is_empty() {
+            let names = ClientNames(established.client_names.clone());
+            self.client_names = Some(Box::new(names));
+        }
         let handshaken = Handshaken {
             is_resumed: established.is_resumed,
             is_retried: established.is_retried,

@@ -497,6 +497,23 @@ async fn clients_show_certificates_where_asked(cores: usize) {
     }
     // The other listener asks nobody.
     Client::new(server.address("tls+text", "relay")).login("tom");
+    // Its name has rights, and no other.
+    for (name, answer) in [
+        ("someone.else", "fail: the first line must be"),
+        ("shop.test", "fail"),
+    ] {
+        let text = format!("{text}[backend]\ncertificates = [\"{name}=read\"]\n");
+        let server = Server::from_file(cores, &text).await;
+        let address = server.address("tls+text", "push-backend");
+        let mut client = Client::begin(address, "localhost", &with("client"));
+        client.shake_hands().expect("a handshake");
+        client.send("online tom\n");
+        let line = client.line();
+        match answer {
+            "fail" => assert_eq!(line, answer),
+            _ => assert!(line.starts_with(answer), "{line}"),
+        }
+    }
 }
 
 async fn curl_reads_pages_and_events(cores: usize) {

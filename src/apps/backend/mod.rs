@@ -71,6 +71,8 @@ impl TokenTimeout {
 pub struct Session {
     /// What it may do: with what it has shown, or all if no token is configured.
     rights: Option<Rights>,
+    /// Whether it has shown a token.
+    has_shown: bool,
     /// No other session of this core has had it.
     number: u64,
 }
@@ -97,6 +99,7 @@ impl Backend {
         self.sessions += 1;
         Session {
             rights,
+            has_shown: false,
             number: self.sessions,
         }
     }
@@ -126,6 +129,17 @@ impl Backend {
         self.open.insert(ticket, (place, number));
     }
 
+    /// Who has rights without a token may show one all the same, which adds to them.
+    fn adds_rights(&self, session: &mut Session, token: &str) -> bool {
+        let (Some(own), Some(shown)) = (session.rights, self.backend_tokens.rights(token)) else {
+            return false;
+        };
+        let is_first = !session.has_shown;
+        session.has_shown = true;
+        session.rights = Some(own.and(shown));
+        is_first
+    }
+
     /// The first line where a token is configured: the token, or the end, after a pause.
     fn authorize(&mut self, cx: &mut Context<'_, Self>, session: &mut Session, line: &str) {
         let Some(connection) = cx.connection() else {
@@ -140,6 +154,7 @@ impl Backend {
             return cx.close(CloseReason::Policy);
         };
         session.rights = self.backend_tokens.rights(given);
+        session.has_shown = session.rights.is_some();
         if session.rights.is_some() {
             return answer(cx, "ok");
         }
@@ -189,13 +204,17 @@ impl App for Backend {
     }
 
     fn on_connect(&mut self, cx: &mut Context<'_, Self>) -> Session {
-        if !self.backend_tokens.is_empty()
+        if self.backend_tokens.is_empty() {
+            return self.session(Some(Rights::ALL));
+        }
+        let rights = self.backend_tokens.rights_of(&cx.peer_proof());
+        if rights.is_none()
             && let Some(connection) = cx.connection()
         {
             self.strangers.enter(connection);
             cx.after(self.token_timeout.get(), connection.to_bits());
         }
-        self.session(self.backend_tokens.is_empty().then_some(Rights::ALL))
+        self.session(rights)
     }
 
     fn on_message(
@@ -206,7 +225,10 @@ impl App for Backend {
     ) {
         match (text_of(message).map(plain), session.rights) {
             (Some(line), _) if line::is_http(line.as_bytes()) => cx.close(CloseReason::Protocol),
-            (Some(line), Some(rights)) => self.ask(cx, (session.number, rights), line),
+            (Some(line), Some(rights)) => match line.strip_prefix("auth ") {
+                Some(token) if self.adds_rights(session, token) => answer(cx, "ok"),
+                _ => self.ask(cx, (session.number, rights), line),
+            },
             (Some(line), None) => self.authorize(cx, session, line),
             (None, Some(_)) => answer(cx, "fail: not UTF-8"),
             (None, None) => self.authorize(cx, session, ""),

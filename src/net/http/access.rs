@@ -24,9 +24,17 @@ impl Access {
         !self.0.is_empty()
     }
 
-    /// What the token allows that a request shows, if it is known here.
+    /// What the token allows that a request shows, if it is known here; with that, what who asks may do without one. A wrong
+    /// token is a mistake, whoever shows it.
     fn rights(&self, request: &Request) -> Option<Rights> {
-        token(request).and_then(|token| self.0.rights(token))
+        let own = self.0.rights_of(&request.proof);
+        match token(request) {
+            Some(token) => {
+                let shown = self.0.rights(token)?;
+                Some(own.map_or(shown, |own| own.and(shown)))
+            }
+            None => own,
+        }
     }
 
     /// Whether a request comes from who may do something here.

@@ -241,7 +241,7 @@ impl Transport {
         }
         host.shard()
             .send_raw(id, |_, out| out.extend_from_slice(&accepted.response));
-        host.open_by(id, Some(&accepted.request));
+        host.open_named(id, self.client_names(id), Some(&accepted.request));
         if let Some(credential) = credential {
             host.prove(id, credential);
         }

@@ -12,7 +12,7 @@ use super::accepting::ADDRESS_FULL;
 use crate::app::host::{Flow, Host};
 use crate::app::round::UNITS_PER_HELPING;
 use crate::close::CloseReason;
-use crate::ident::ConnId;
+use crate::ident::{ConnId, PeerProof};
 use crate::net::connection::Input;
 use crate::net::http::{PendingRequests, Port, RequestKind};
 use crate::net::rates::Unit;
@@ -20,6 +20,7 @@ use crate::protocol::http::head::Head;
 use crate::protocol::http::{BodyReader, HttpError, Request, RequestDecoder};
 use crate::protocol::websocket::accepting::opens;
 use crate::shard::{Exchange, HTTP_FULL};
+use crate::unix_peer::UnixPeer;
 
 const TOO_FAST: HttpError = HttpError::new(
     429,
@@ -238,6 +239,13 @@ impl Transport {
         let mut request = Request::new(head).map_err(|error| (error, CloseReason::Protocol))?;
         // Whoever a proxy brings is not on this machine.
         request.is_forwarded |= self.admission.is_proxied(listener);
+        // What is forwarded is another's.
+        if !request.is_forwarded {
+            request.proof = PeerProof {
+                user: UnixPeer::of(peer.ip()).map(|peer| peer.uid),
+                certificate_names: self.client_names(id),
+            };
+        }
         let kind = port.kind(&request);
         self.begin_visit(id, listener, peer, head, kind)?;
         self.take_permit(host, id, listener, kind)

@@ -244,6 +244,15 @@ impl Transport {
         self.tls_of(id).is_some_and(|tls| tls.is_shaking_hands())
     }
 
+    /// What the client of a connection is called, if it has shown a certificate.
+    pub(super) fn client_names(&self, id: ConnId) -> Vec<Box<str>> {
+        let tls = self
+            .links
+            .get(id)
+            .and_then(|link| link.progress.tls.as_ref());
+        tls.map_or_else(Vec::new, |tls| tls.client_names().to_vec())
+    }
+
     fn tls_of(&mut self, id: ConnId) -> Option<&mut TlsConnection> {
         self.links.get_mut(id)?.progress.tls.as_deref_mut()
     }
@@ -284,7 +293,7 @@ impl Transport {
         // What follows are messages, if no other handshake comes first.
         let opens = |link: &Link| matches!(link.progress.input, Input::Messages(_));
         if self.links.get(id).is_some_and(opens) {
-            host.open(id);
+            host.open_named(id, client_names.clone(), None);
         }
     }
 

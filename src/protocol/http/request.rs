@@ -12,6 +12,7 @@ use super::opening::OpeningRequest;
 use super::response::HttpError;
 use super::scan::HeadScan;
 use super::token::{Token, token};
+use crate::ident::PeerProof;
 
 /// Where a client asks for Server-Sent Events: the one path that takes a client's token.
 pub const EVENTS_PATH: &str = "/v1/events";
@@ -34,6 +35,8 @@ pub struct Request {
     pub is_old: bool,
     /// Whether a proxy says that it forwards it.
     pub is_forwarded: bool,
+    /// What the machine itself knows of who asks.
+    pub proof: PeerProof,
     /// Whether the client would send another one on the connection.
     pub keep_alive: bool,
     /// How its body is delimited.
@@ -49,6 +52,7 @@ pub struct Request {
 struct WrittenRequest {
     head: Vec<u8>,
     is_forwarded: bool,
+    proof: PeerProof,
     body: Vec<u8>,
 }
 
@@ -57,6 +61,7 @@ impl Serialize for Request {
         let written = WrittenRequest {
             head: self.head_again(),
             is_forwarded: self.is_forwarded,
+            proof: self.proof.clone(),
             body: self.body.clone(),
         };
         written.serialize(serializer)
@@ -77,6 +82,7 @@ impl TryFrom<WrittenRequest> for Request {
         let request = Request::new(&head).map_err(|error| error.text)?;
         Ok(Request {
             is_forwarded: written.is_forwarded,
+            proof: written.proof,
             body: written.body,
             ..request
         })
@@ -116,6 +122,7 @@ impl Request {
             health: Health::of(head),
             is_old: head.is_old,
             is_forwarded: head.is_forwarded(),
+            proof: PeerProof::default(),
             keep_alive: head.keep_alive,
             framing: head.framing,
             expects_continue: head.expect_continue,
