@@ -682,3 +682,84 @@ fn client_commands_reach_it() {
     );
     server.stop();
 }
+
+#[test]
+fn client_commands_speak_tls() {
+    let certificates = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/certificates");
+    let file = |name: &str| format!("{certificates}/{name}");
+    let listeners = [
+        "tls+text://127.0.0.1:0=push-backend",
+        "https://127.0.0.1:0=page",
+    ];
+    let mut command = command(1, &listeners);
+    command.args([
+        "--tls-certificate-file",
+        &file("p256.pem"),
+        "--tls-key-file",
+        &file("p256.key"),
+    ]);
+    let server = Server::spawn(command, 2);
+    let host = |url: &str, scheme: &str| {
+        let rest = url.strip_prefix(scheme).expect("its scheme");
+        rest.trim_end_matches('/').replace("127.0.0.1", "localhost")
+    };
+    let lines = format!("tls://{}", host(&server.urls[0], "tls+text://"));
+    let web = format!("https://{}", host(&server.urls[1], "https://"));
+    let run = |arguments: &[&str]| {
+        let arguments: Vec<String> = arguments.iter().map(|one| one.to_string()).collect();
+        let output = command_of(&arguments).output().expect("it runs");
+        let said = [output.stdout, output.stderr].concat();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&said).into_owned(),
+        )
+    };
+    let (ca, pem) = (
+        file("ca.pem"),
+        fs::read_to_string(file("p256.pem")).expect("it is there"),
+    );
+    assert!(pem.contains("BEGIN CERTIFICATE"));
+    let (code, said) = run(&["push", "--to", &lines, "--ca-file", &ca, "tom", "hello"]);
+    assert!(
+        code == Some(1) && said.contains("no connection of"),
+        "{said}"
+    );
+    let (code, said) = run(&["health", "--to", &web, "--ca-file", &ca]);
+    assert_eq!((code, &*said), (Some(0), "ok\n"));
+    // Neither the system nor another fingerprint vouches for it.
+    let (code, said) = run(&["health", "--to", &web]);
+    assert!(
+        code == Some(1) && said.contains("--fingerprint SHA256"),
+        "{said}"
+    );
+    let (code, said) = run(&["stats", "--to", &lines, "--fingerprint", &"00".repeat(32)]);
+    assert!(
+        code == Some(2) && said.contains("another fingerprint"),
+        "{said}"
+    );
+    let (_, said) = run(&["stats", "--to", &lines, "--fingerprint", "00"]);
+    assert!(said.contains("64 hexadecimal digits"), "{said}");
+    let output = Command::new("openssl")
+        .args([
+            "x509",
+            "-noout",
+            "-fingerprint",
+            "-sha256",
+            "-in",
+            &file("p256.pem"),
+        ])
+        .output();
+    // Where openssl is.
+    if let Ok(output) = output {
+        let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+        let fingerprint = shown
+            .trim()
+            .rsplit('=')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        let (code, said) = run(&["stats", "--to", &lines, "--fingerprint", &fingerprint]);
+        assert_eq!(code, Some(0), "{said}");
+    }
+    server.stop();
+}

@@ -14,6 +14,7 @@ use super::dial::Dialed;
 use super::output::{Status, complain, print};
 use super::slot::{SettingSlot, parse_time};
 use super::stats;
+use super::trust::TrustArgs;
 
 /// Longest answer that is read: the counters of very many cores.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -21,7 +22,7 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// Which server, and how long to wait for it.
 #[derive(clap::Args, Debug)]
 pub struct ServerArgs {
-    /// The server's back-end port (text://), or unix:///PATH of its Unix socket
+    /// The server's back-end port (text://), tls://HOST:PORT, or unix:///PATH
     #[arg(
         long,
         value_name = "HOST:PORT",
@@ -35,6 +36,8 @@ pub struct ServerArgs {
     /// How long to wait for the connection and the answer
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "5s")]
     timeout: Duration,
+    #[command(flatten)]
+    trust: TrustArgs,
 }
 
 /// Pushes a text to a uid or to everybody.
@@ -187,6 +190,7 @@ pub fn ask_for_stats(address: &ListenAddress, token: Option<String>) -> Result<S
         to: here.clone(),
         token,
         timeout: Duration::from_secs(1),
+        trust: TrustArgs::default(),
     };
     ask(&server, "stats").map_err(|trouble| match trouble {
         Trouble::Refused(reason) => format!("{here} says: {}", Escaped(&reason)),
@@ -229,7 +233,8 @@ struct Conversation<'a> {
 impl<'a> Conversation<'a> {
     fn open(server: &'a ServerArgs) -> Result<Conversation<'a>, Trouble> {
         let deadline = Instant::now() + server.timeout;
-        let stream = Dialed::dial(&server.to, server.timeout).map_err(Trouble::Connection)?;
+        let stream =
+            Dialed::dial(&server.to, server.timeout, &server.trust).map_err(Trouble::Connection)?;
         Ok(Conversation {
             stream,
             received: Vec::new(),
@@ -253,7 +258,8 @@ impl<'a> Conversation<'a> {
 
     fn send(&mut self, line: &str) -> io::Result<()> {
         self.stream.set_write_timeout(self.left()?)?;
-        self.stream.write_all(format!("{line}\n").as_bytes())
+        self.stream.write_all(format!("{line}\n").as_bytes())?;
+        self.stream.flush()
     }
 
     fn receive(&mut self) -> io::Result<Vec<u8>> {

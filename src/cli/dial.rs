@@ -1,4 +1,4 @@
-//! [`Dialed`]: a connection of a client command to a server, by TCP or by a Unix socket.
+//! [`Dialed`]: a connection of a client command to a server, by TCP, by TLS or by a Unix socket.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -8,25 +8,41 @@ use std::time::{Duration, Instant};
 use ringpost::escape::Escaped;
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::dial_tls::{Secured, secure};
+use super::trust::TrustArgs;
+
 /// A connection, each of whose reads and writes may have a timeout.
 pub enum Dialed {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<Secured>),
 }
 
 impl Dialed {
-    /// Connects to `HOST:PORT`, `unix:///PATH` or `unix://@NAME`, all within the time; else says why not.
-    pub fn dial(to: &str, timeout: Duration) -> Result<Dialed, String> {
-        match to.strip_prefix("unix://") {
-            Some(name) => dial_unix(name, timeout).map(Dialed::Unix),
-            None => dial_tcp(to, timeout).map(Dialed::Tcp),
+    /// Connects to `HOST:PORT`, `tls://HOST:PORT` (or `https://`), `unix:///PATH` or `unix://@NAME`, all within the time; else
+    /// says why not.
+    pub fn dial(to: &str, timeout: Duration, trust: &TrustArgs) -> Result<Dialed, String> {
+        if let Some(name) = to.strip_prefix("unix://") {
+            return dial_unix(name, timeout).map(Dialed::Unix);
         }
+        let Some(to) = by_tls(to) else {
+            return dial_tcp(to, timeout).map(Dialed::Tcp);
+        };
+        let stream = dial_tcp(to, timeout)?;
+        let limited = stream
+            .set_read_timeout(Some(timeout))
+            .and_then(|()| stream.set_write_timeout(Some(timeout)));
+        limited.map_err(|error| format!("{}: {error}", Escaped(to)))?;
+        let host = to.rsplit_once(':').map_or(to, |(host, _)| host);
+        let secured = secure(stream, host.trim_matches(['[', ']']), trust)?;
+        Ok(Dialed::Tls(Box::new(secured)))
     }
 
     pub fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
         match self {
             Dialed::Tcp(stream) => stream.set_read_timeout(Some(timeout)),
             Dialed::Unix(stream) => stream.set_read_timeout(Some(timeout)),
+            Dialed::Tls(secured) => secured.sock.set_read_timeout(Some(timeout)),
         }
     }
 
@@ -34,6 +50,7 @@ impl Dialed {
         match self {
             Dialed::Tcp(stream) => stream.set_write_timeout(Some(timeout)),
             Dialed::Unix(stream) => stream.set_write_timeout(Some(timeout)),
+            Dialed::Tls(secured) => secured.sock.set_write_timeout(Some(timeout)),
         }
     }
 }
@@ -43,6 +60,7 @@ impl Read for Dialed {
         match self {
             Dialed::Tcp(stream) => stream.read(buffer),
             Dialed::Unix(stream) => stream.read(buffer),
+            Dialed::Tls(secured) => secured.read(buffer),
         }
     }
 }
@@ -52,11 +70,15 @@ impl Write for Dialed {
         match self {
             Dialed::Tcp(stream) => stream.write(bytes),
             Dialed::Unix(stream) => stream.write(bytes),
+            Dialed::Tls(secured) => secured.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match self {
+            Dialed::Tls(secured) => secured.flush(),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -64,8 +86,16 @@ impl Write for Dialed {
 pub fn host_of(to: &str) -> &str {
     match to.starts_with("unix://") {
         true => "localhost",
-        false => to,
+        false => by_tls(to).unwrap_or(to),
     }
+}
+
+/// The host and port behind a scheme of TLS.
+fn by_tls(to: &str) -> Option<&str> {
+    let rest = to
+        .strip_prefix("tls://")
+        .or_else(|| to.strip_prefix("https://"))?;
+    Some(rest.trim_end_matches('/'))
 }
 
 /// Connects to the first address of a name that takes it.

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use super::http::HttpRequest;
 use super::output::{Status, complain, print};
 use super::slot::parse_time;
+use super::trust::TrustArgs;
 
 /// Longest response that is read: a page has 1 MiB of messages, or one message, of which each byte may be six.
 const RESPONSE_BYTES_MAX: usize = 128 << 20;
@@ -39,7 +40,7 @@ pub struct HistoryArgs {
     /// Throw away what is kept; who comes back for it is told of a gap
     #[arg(long, conflicts_with_all = ["since", "limit", "json"])]
     forget: bool,
-    /// The server's http:// port with its API, or unix:///PATH of its Unix socket
+    /// The server's http:// port with its API, https://HOST:PORT, or unix:///PATH
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
     to: String,
     /// A back end's token with the right to read (or, with --forget, to push)
@@ -48,6 +49,8 @@ pub struct HistoryArgs {
     /// How long to wait for the connection and each response
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "5s")]
     timeout: Duration,
+    #[command(flatten)]
+    trust: TrustArgs,
 }
 
 #[derive(Deserialize)]
@@ -190,6 +193,7 @@ fn ask(args: &HistoryArgs, method: &str, query: &str) -> Result<String, Problem>
         target: &format!("/v1/history?{query}"),
         token: args.token.as_deref(),
         timeout: args.timeout,
+        trust: &args.trust,
         bytes_max: RESPONSE_BYTES_MAX,
     };
     match request.send() {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use ringpost::escape::Escaped;
 
 use super::dial::{Dialed, host_of};
+use super::trust::TrustArgs;
 
 /// What is asked, of whom.
 pub struct HttpRequest<'r> {
@@ -19,6 +20,8 @@ pub struct HttpRequest<'r> {
     pub token: Option<&'r str>,
     /// How long to wait for the connection, and again for the response.
     pub timeout: Duration,
+    /// By TLS.
+    pub trust: &'r TrustArgs,
     /// Longest response that is read.
     pub bytes_max: usize,
 }
@@ -27,7 +30,7 @@ impl HttpRequest<'_> {
     /// The status and the body of the response; or in words why there is none.
     pub fn send(&self) -> Result<(u16, String), String> {
         let to = Escaped(self.to);
-        let mut stream = Dialed::dial(self.to, self.timeout)?;
+        let mut stream = Dialed::dial(self.to, self.timeout, self.trust)?;
         let deadline = Instant::now() + self.timeout;
         let response =
             self.exchange(&mut stream, deadline)
@@ -59,6 +62,7 @@ impl HttpRequest<'_> {
         let token = token.unwrap_or_default();
         let request = format!("{method} {target} HTTP/1.0\r\nHost: {host}\r\n{token}\r\n");
         stream.write_all(request.as_bytes())?;
+        stream.flush()?;
         let (mut response, mut chunk) = (Vec::new(), [0; 16 << 10]);
         let mut has_head = false;
         while response.len() < self.bytes_max {

@@ -11,6 +11,11 @@ mod certificates;
 mod check;
 mod choice;
 mod dial;
+#[cfg(feature = "tls")]
+mod dial_tls;
+#[cfg(not(feature = "tls"))]
+#[path = "dial_tls/absent.rs"]
+mod dial_tls;
 mod doctor;
 mod drain;
 mod file;
@@ -37,6 +42,7 @@ mod slot;
 mod sources;
 mod stats;
 mod tokens;
+mod trust;
 mod value_origin;
 mod values;
 
