@@ -8,7 +8,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -46,6 +46,8 @@ pub enum UidEventKind {
     Kick { connections: u32, by: KickedBy },
     /// So many messages that waited for its login are gone.
     Expired { messages: u32 },
+    /// A client of it has something to say.
+    Message(Box<ClientMessage>),
 }
 
 impl UidEventKind {
@@ -55,7 +57,92 @@ impl UidEventKind {
             UidEventKind::Disconnect { .. } => EventKinds::DISCONNECT,
             UidEventKind::Kick { .. } => EventKinds::KICK,
             UidEventKind::Expired { .. } => EventKinds::EXPIRED,
+            UidEventKind::Message(_) => EventKinds::MESSAGE,
         }
+    }
+}
+
+/// What a client says to the back end.
+#[derive(Clone, Debug)]
+pub struct ClientMessage {
+    pub of: Origin,
+    pub said: Said,
+    /// Of what all messages in the queue may take.
+    _share: Arc<QueueShare>,
+}
+
+#[cfg(test)]
+impl ClientMessage {
+    /// One that takes no room of others.
+    pub fn new(of: Origin, said: Said) -> ClientMessage {
+        let share = QueueShare::take(0, &Arc::default());
+        ClientMessage {
+            of,
+            said,
+            _share: Arc::new(share.expect("nothing is no share")),
+        }
+    }
+}
+
+impl PartialEq for ClientMessage {
+    fn eq(&self, other: &ClientMessage) -> bool {
+        (self.of, &self.said) == (other.of, &other.said)
+    }
+}
+
+impl Eq for ClientMessage {}
+
+/// It as the client has written it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Said {
+    Text(Box<str>),
+    /// JSON.
+    Data(Box<str>),
+}
+
+impl Said {
+    /// The text, or the JSON.
+    pub fn text(&self) -> &str {
+        match self {
+            Said::Text(text) | Said::Data(text) => text,
+        }
+    }
+}
+
+/// Why a client's message is not in the queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotQueued {
+    /// Nobody wants such events.
+    Unwanted,
+    /// There is no room.
+    Full,
+}
+
+/// Bytes that what clients say may take in the queue, of all cores together.
+const SAID_BYTES_MAX: usize = 64 << 20;
+
+/// The bytes of one message among those of all.
+#[derive(Debug)]
+struct QueueShare {
+    bytes: usize,
+    of_all: Arc<AtomicUsize>,
+}
+
+impl QueueShare {
+    fn take(bytes: usize, of_all: &Arc<AtomicUsize>) -> Option<QueueShare> {
+        let share = QueueShare {
+            bytes,
+            of_all: Arc::clone(of_all),
+        };
+        let before = of_all.fetch_add(bytes, Ordering::Relaxed);
+        // What is given back is its own.
+        (before + bytes <= SAID_BYTES_MAX).then_some(share)
+    }
+}
+
+impl Drop for QueueShare {
+    fn drop(&mut self) {
+        self.of_all.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -93,6 +180,8 @@ pub struct Reporting {
     queue: Sender<UidEvent>,
     tallies: Arc<[Tally]>,
     full: Arc<SharedLogLimiter>,
+    /// What clients have said that waits.
+    said_bytes: Arc<AtomicUsize>,
 }
 
 impl Reporting {
@@ -108,6 +197,7 @@ impl Reporting {
             queue,
             tallies: (0..cores).map(|_| Tally::default()).collect(),
             full: Arc::new(SharedLogLimiter::new()),
+            said_bytes: Arc::default(),
         };
         (reporting, taken)
     }
@@ -159,6 +249,31 @@ impl Reporter {
         }
     }
 
+    /// Puts what a client says into the queue. It is told where that does not go, so nothing of it is counted as lost.
+    pub fn tell_message(&mut self, uid: &str, of: Origin, said: Said) -> Result<(), NotQueued> {
+        if !self.shared.kinds.has(EventKinds::MESSAGE) {
+            return Err(NotQueued::Unwanted);
+        }
+        let share = QueueShare::take(said.text().len(), &self.shared.said_bytes);
+        let share = Arc::new(share.ok_or(NotQueued::Full)?);
+        let message = ClientMessage {
+            of,
+            said,
+            _share: share,
+        };
+        let event = UidEvent {
+            core: self.core,
+            number: self.number + 1,
+            at: wall_millis(),
+            uid: Box::from(uid),
+            what: UidEventKind::Message(Box::new(message)),
+        };
+        let queued = self.shared.queue.try_send(event);
+        queued.map_err(|_| NotQueued::Full)?;
+        self.number += 1;
+        Ok(())
+    }
+
     /// What has become of this core's events.
     pub fn tally(&self) -> &Tally {
         &self.shared.tallies[self.core.index()]
@@ -204,6 +319,37 @@ mod tests {
     #[test]
     fn a_place_in_the_queue_is_small() {
         assert!(size_of::<UidEvent>() <= 96, "{}", size_of::<UidEvent>());
+    }
+
+    #[test]
+    fn what_clients_say_is_bounded_and_refused_beyond() {
+        let of = Origin {
+            connection: ConnName::from((1, 7)),
+            peer: "192.0.2.7:4711".parse().unwrap(),
+            listener: 0,
+        };
+        let said = |bytes: usize| Said::Text("x".repeat(bytes).into());
+        let (reporting, taken) = Reporting::new(EventKinds::ALL, 3, 1);
+        let mut reporter = reporting.reporter(CoreId(0));
+        let half = SAID_BYTES_MAX / 2;
+        assert_eq!(reporter.tell_message("tom", of, said(half)), Ok(()));
+        let full = Err(NotQueued::Full);
+        assert_eq!(reporter.tell_message("tom", of, said(half + 1)), full);
+        assert_eq!(reporter.tell_message("tom", of, said(half)), Ok(()));
+        assert_eq!(reporter.tell_message("tom", of, said(1)), full);
+        // What was refused leaves no gap, and what is taken makes room.
+        let numbers: Vec<u64> = taken.try_iter().map(|event| event.number).collect();
+        assert_eq!(numbers, [1, 2]);
+        for _ in 0..3 {
+            assert_eq!(reporter.tell_message("tom", of, said(1)), Ok(()));
+        }
+        assert_eq!(reporter.tell_message("tom", of, said(1)), full);
+        assert_eq!(taken.try_iter().count(), 3);
+        assert_eq!(reporting.said_bytes.load(Ordering::Relaxed), 0);
+        let (reporting, _taken) = Reporting::new(EventKinds::CONNECT, 3, 1);
+        let mut reporter = reporting.reporter(CoreId(0));
+        let unwanted = Err(NotQueued::Unwanted);
+        assert_eq!(reporter.tell_message("tom", of, said(1)), unwanted);
     }
 
     #[test]

@@ -27,7 +27,7 @@ use ringpost::payload::Message;
 use ringpost::payload::Payload;
 #[cfg(feature = "internals")]
 use ringpost::streams::{Address, Keep, Store};
-use ringpost::{Config, Roles, Running, Server, Site};
+use ringpost::{Config, Listen, Roles, Running, Server, Site};
 use socket2::{Domain, Socket, Type};
 
 struct Counting;
@@ -148,7 +148,11 @@ fn start_as_it_is(config: Config) -> (Running, SocketAddr) {
         pin: false,
         ..config
     };
-    let server = Server::new(config).listen("websocket://127.0.0.1:0", || Filler);
+    let listen = Listen {
+        v1: true,
+        ..Listen::new("websocket://127.0.0.1:0")
+    };
+    let server = Server::new(config).listen(listen, || Filler);
     let running = server.start().expect("it starts");
     let address = running.listening()[0].address.ip().expect("of IP");
     (running, address)
@@ -262,6 +266,7 @@ fn memory_is_bounded_and_given_back() {
     idle_connections_are_small();
     #[cfg(feature = "tls")]
     idle_connections_by_tls_are_small();
+    idle_connections_of_v1_are_small();
     idle_connections_of_http_are_small();
     proved_connections_are_hardly_larger();
     namespaces_are_small();
@@ -383,6 +388,54 @@ fn ask_by_http(server: SocketAddr) -> TcpStream {
     }
     assert!(response.starts_with(b"HTTP/1.1 200 "));
     stream
+}
+
+/// Reads one frame of text.
+fn read_frame(stream: &mut impl Read) -> String {
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).expect("reads");
+    let mut length = usize::from(head[1]);
+    if length == 126 {
+        stream.read_exact(&mut head).expect("reads");
+        length = usize::from(u16::from_be_bytes(head));
+    }
+    let mut text = vec![0; length];
+    stream.read_exact(&mut text).expect("reads");
+    String::from_utf8(text).expect("text")
+}
+
+/// One that speaks `ringpost.v1` and has said this in its bind, besides its uid.
+fn connect_v1(server: SocketAddr, number: usize, more: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(server).expect("connects");
+    shake_hands(&mut stream, "Sec-WebSocket-Protocol: ringpost.v1\r\n");
+    let bind = format!(r#"{{"type":"bind","uid":"u{number}"{more}}}"#);
+    let mut frame = vec![0x81, 0x80 | bind.len() as u8, 0, 0, 0, 0];
+    frame.extend(bind.as_bytes());
+    stream.write_all(&frame).expect("writes");
+    while !read_frame(&mut stream).contains(r#""type":"bound""#) {}
+    stream
+}
+
+/// One that has all of its streams takes what a plain one does; who says what device it is has that remembered.
+fn idle_connections_of_v1_are_small() {
+    const COUNT: usize = 5_000;
+    for (more, most) in [("", 335.0), (r#","client":"0123456789abcdef""#, 640.0)] {
+        let (running, server) = start(Config::default());
+        let (base, held) = with_clients(move || {
+            drop(connect_v1(server, 0, more));
+            thread::sleep(Duration::from_millis(300));
+            let mut clients = Vec::with_capacity(COUNT);
+            let base = live();
+            clients.extend((0..COUNT).map(|number| connect_v1(server, number, more)));
+            thread::sleep(Duration::from_millis(300));
+            (base, live() - base)
+        });
+        let each = held as f64 / COUNT as f64;
+        println!("{each:.0} bytes for an idle connection of ringpost.v1{more}");
+        assert!(each <= most, "{each} bytes{more}");
+        comes_down_to(base + CORES as isize * KEPT_BY_CORE);
+        running.stop().expect("it stops");
+    }
 }
 
 fn idle_connections_of_http_are_small() {

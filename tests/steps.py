@@ -86,7 +86,7 @@ def steps(full):
         Step("php", shell(f"php -d display_errors=stderr tests/php/backend.php {BINARY}",
                           "php -d display_errors=stderr tests/php/baseline.php"), ready, quick=True),
         Step("python", shell(*(f"{python} tests/python/test_{one}.py {BINARY}"
-                               for one in ("websockets", "events", "openapi"))), in_python, quick=True),
+                               for one in ("websockets", "v1", "events", "openapi"))), in_python, quick=True),
         Step("page", ["tests/page/run", BINARY], in_python, quick=True),
         Step("manual", ["tests/manual/run", BINARY], in_python, quick=True),
         Step("address sanitizer", ["tests/asan", *([] if full else ["--short"])], ["clippy"], compiles=True),

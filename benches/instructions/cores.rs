@@ -49,6 +49,8 @@ pub const BACKEND: u16 = 2;
 pub const ECHO: u16 = 3;
 pub const ROOM: u16 = 4;
 const EVENTS: u16 = 5;
+/// Of the push app, whose clients speak `ringpost.v1`.
+pub const V1: u16 = 6;
 
 /// What the bytes of a client are to the server.
 enum Input {
@@ -134,6 +136,11 @@ impl Cores {
             ListenerSpec {
                 namespace: NamespaceId(PUSH.into()),
                 ..spec(EVENTS, Codec::Sse, true)
+            },
+            ListenerSpec {
+                app: PUSH as u8,
+                namespace: NamespaceId(PUSH.into()),
+                ..spec(V1, Codec::V1, true)
             },
         ]);
         let now = Instant::now();
@@ -244,6 +251,7 @@ impl Cores {
             self.read(core, read.client, &mut bytes[read.bytes.clone()]);
         }
         self.hosts[core].expire();
+        self.hosts[core].read_on();
         self.hosts[core].bus().want_credit(false);
         self.hosts[core].bus().ring_posted();
         let writes_left = self.flush(core);

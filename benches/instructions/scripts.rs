@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ringpost::config::{Config, HistoryRule, StreamKind};
 
-use crate::cores::{self, BACKEND, Cores, ECHO, PUSH, RELAY, Read, Script, Step};
+use crate::cores::{self, BACKEND, Cores, ECHO, PUSH, RELAY, Read, Script, Step, V1};
 use crate::frames::{self, Numbers};
 use crate::prepared::{Outcome, Prepared};
 use crate::room::ROOM;
@@ -103,11 +103,18 @@ fn at_home(cores: &mut Cores, listener: u16, core: usize, count: usize) -> Vec<(
         .into_iter()
         .map(|uid| (cores.add_client(listener), uid))
         .collect();
+    let login = |uid: &str| match listener {
+        V1 => format!(r#"{{"type":"bind","uid":"{uid}"}}"#),
+        _ => uid.to_owned(),
+    };
     let mut script = Script::default();
     for some in clients.chunks(READS_PER_TURN) {
         let some: Vec<(usize, &str)> = some.iter().map(|(client, uid)| (*client, &**uid)).collect();
         open(&mut script, &mut numbers, core, &some);
-        log_in(&mut script, &mut numbers, core, &some);
+        let logins: Vec<String> = some.iter().map(|(_, uid)| login(uid)).collect();
+        let clients = some.iter().map(|(client, _)| *client);
+        let logins: Vec<(usize, &str)> = clients.zip(logins.iter().map(|text| &**text)).collect();
+        log_in(&mut script, &mut numbers, core, &logins);
     }
     cores.play(&mut script);
     clients
@@ -240,7 +247,12 @@ pub fn group(on: usize) -> Prepared {
 
 /// A back end on core 0 writes lines ahead, 16 of which come in one read; each is for one client, and gets an answer.
 pub fn push(on: usize) -> Prepared {
-    lines_to(Cores::new(on), on, 0)
+    lines_to(Cores::new(on), on, PUSH, 0)
+}
+
+/// [`push`] to clients that speak `ringpost.v1`.
+pub fn push_v1() -> Prepared {
+    lines_to(Cores::new(1), 1, V1, 0)
 }
 
 /// [`push`], where of each uid the last [`KEPT`] messages are kept: each that comes takes the place of an older one.
@@ -255,12 +267,18 @@ pub fn push_kept() -> Prepared {
         }],
         ..Config::default()
     };
-    lines_to(Cores::configured(1, &config), 1, KEPT)
+    lines_to(Cores::configured(1, &config), 1, PUSH, KEPT)
 }
 
-fn lines_to(mut cores: Cores, on: usize, kept: u32) -> Prepared {
+fn lines_to(mut cores: Cores, on: usize, listener: u16, kept: u32) -> Prepared {
     const LINES_PER_READ: usize = 16;
-    let clients = at_home(&mut cores, PUSH, on - 1, CLIENTS);
+    let sent = |line: &str| match listener {
+        V1 => frames::sent_text(&format!(
+            r#"{{"type":"message","stream":"uid","data":{line}}}"#
+        )),
+        _ => frames::sent_text(line),
+    };
+    let clients = at_home(&mut cores, listener, on - 1, CLIENTS);
     let backend = cores.add_client(BACKEND);
     let mut numbers = Numbers(3);
     let mut bytes = 0;
@@ -278,7 +296,7 @@ fn lines_to(mut cores: Cores, on: usize, kept: u32) -> Prepared {
         out.extend_from_slice(format!("{first}\n").as_bytes())
     });
     script.step(0);
-    let expected = [frames::sent_text(&first), b"ok\n".to_vec()].concat();
+    let expected = [sent(&first), b"ok\n".to_vec()].concat();
     expect(&mut cores, &mut script, &expected);
     for (_, uid) in &clients {
         for _ in 0..kept {
@@ -294,7 +312,7 @@ fn lines_to(mut cores: Cores, on: usize, kept: u32) -> Prepared {
         script.say(backend, |out| {
             for _ in 0..LINES_PER_READ {
                 let line = line(&mut numbers);
-                bytes += frames::sent_text(&line).len() + b"ok\n".len();
+                bytes += sent(&line).len() + b"ok\n".len();
                 out.extend_from_slice(line.as_bytes());
                 out.push(b'\n');
             }

@@ -4,7 +4,7 @@
 
 use crate::cores::{Cores, Script};
 use crate::prepared::{Outcome, Prepared};
-use crate::scripts::{bind, broadcast, echo, group, handshake, push, push_kept, relay};
+use crate::scripts::{bind, broadcast, echo, group, handshake, push, push_kept, push_v1, relay};
 
 pub struct Workload {
     pub name: &'static str,
@@ -58,6 +58,11 @@ pub const WORKLOADS: &[Workload] = &[
         name: "push-kept",
         what: "the same on its core, kept in place of its uid's oldest message",
         prepare: push_kept,
+    },
+    Workload {
+        name: "push-v1",
+        what: "the same on its core, to one that speaks ringpost.v1",
+        prepare: push_v1,
     },
     Workload {
         name: "handshake",

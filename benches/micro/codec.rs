@@ -42,7 +42,7 @@ struct Stream {
 impl Stream {
     fn new(codec: Codec, message: String, messages: usize) -> Stream {
         let one = match codec {
-            Codec::WebSocket => client_frame(&message),
+            Codec::WebSocket | Codec::V1 => client_frame(&message),
             Codec::Text | Codec::Frame | Codec::Sse | Codec::Http => {
                 let mut bytes = Vec::new();
                 codec.encode(Message::Text(&message), &mut bytes);
@@ -129,7 +129,7 @@ impl Stream {
 
 fn codec_name(codec: Codec) -> &'static str {
     match codec {
-        Codec::WebSocket => "websocket",
+        Codec::WebSocket | Codec::V1 => "websocket",
         Codec::Text => "text",
         Codec::Frame => "frame",
         Codec::Sse => "events",

@@ -142,7 +142,9 @@ impl Local {
     /// Who asks, as those outside are told.
     fn named(&self, caller: &Caller) -> KickedBy {
         match caller {
-            Caller::Task(_) | Caller::Push(_) | Caller::Query(_) => KickedBy::Http,
+            Caller::Task(_) | Caller::Push(_) | Caller::Query(_) | Caller::Client(_) => {
+                KickedBy::Http
+            }
             Caller::App { connection, .. } => connection
                 .and_then(|connection| self.shard.connections.shown_listener(connection))
                 .map_or(KickedBy::App, KickedBy::Listener),
@@ -231,6 +233,10 @@ impl Local {
         match answered.caller {
             Caller::Push(promise) => promise.fulfil(answered.delivered),
             Caller::Query(promise) => promise.fulfil(answered.found),
+            Caller::Client(asked) => match answered.found.into_iter().next() {
+                Some(found) => self.tell_found(*asked, found),
+                None => self.tell_members(*asked, answered.answer),
+            },
             caller => self.tell_caller(call, caller, answered.answer),
         }
     }
@@ -279,6 +285,7 @@ impl Local {
             }),
             // Its call is opened for what is found, and never answered at once.
             Caller::Query(promise) => promise.fulfil(Vec::new()),
+            Caller::Client(asked) => self.tell_members(*asked, answer),
         }
     }
 }

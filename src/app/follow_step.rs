@@ -8,8 +8,8 @@ use crate::streams::{Address, Gap, Kind, Position, Recovery};
 /// What is asked of a stream's home, and its answers.
 pub struct FollowStep {
     pub connection: ConnId,
-    /// Which of its streams.
-    pub nth: usize,
+    /// Which of its streams, by its serial: it may be another one's place when the answer comes.
+    pub serial: u32,
     pub what: StreamStep,
 }
 

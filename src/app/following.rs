@@ -39,6 +39,11 @@ impl Local {
         if self.shard.connections.is_on_plain_wire(connection) {
             return self.begin_queue(connection);
         }
+        if self.shard.connections.is_told_places(connection) {
+            self.shard.follow_own(connection);
+            self.tell_newcomers();
+            self.begin_where_acknowledged(connection);
+        }
         if self.shard.following(connection).is_none() {
             return;
         }
@@ -49,17 +54,15 @@ impl Local {
         let Some(following) = self.shard.following(connection) else {
             return;
         };
-        let streams: Vec<(Kind, Box<str>, Option<Since>)> = following
-            .streams
-            .iter()
-            .map(|one| (one.kind, one.name.clone(), one.asked()))
+        let each = following.streams.iter();
+        let streams: Vec<(u32, Kind, Box<str>, Since)> = each
+            .filter_map(|one| Some((one.serial(), one.kind, one.name.clone(), one.asked()?)))
             .collect();
-        for (nth, (kind, name, asked)) in streams.into_iter().enumerate() {
-            let Some(since) = asked else { continue };
+        for (serial, kind, name, since) in streams {
             let name = match kind {
                 Kind::Uid => Box::from(self.shard.connections.uid(connection).unwrap_or_default()),
                 Kind::Group => {
-                    if !self.join_to_follow(connection, nth, &name) {
+                    if !self.join_to_follow(connection, serial, &name) {
                         return;
                     }
                     name
@@ -71,12 +74,7 @@ impl Local {
                 kind,
                 name,
             };
-            self.follow_step(
-                self.home_of(&of),
-                connection,
-                nth,
-                StreamStep::Ask { of, since },
-            );
+            self.ask_home(connection, serial, of, since);
         }
         // One that has come from another core may be amid something.
         self.readers.push(connection);
@@ -84,8 +82,11 @@ impl Local {
 
     /// Puts it into a group that it follows, unless it has been taken out of it since it asked. False if it cannot be there:
     /// then it ends, since it would miss what comes to the group, and not know.
-    fn join_to_follow(&mut self, connection: ConnId, nth: usize, group: &str) -> bool {
-        if self.shard.has_lost(connection, nth) || self.join(connection, group, None) {
+    fn join_to_follow(&mut self, connection: ConnId, serial: u32, group: &str) -> bool {
+        let nth = self.shard.nth_of(connection, serial);
+        if nth.is_none_or(|nth| self.shard.has_lost(connection, nth))
+            || self.join(connection, group, None)
+        {
             return true;
         }
         warn!(
@@ -120,10 +121,22 @@ impl Local {
         self.outgoing.home(&of.name)
     }
 
-    fn follow_step(&mut self, to: CoreId, connection: ConnId, nth: usize, what: StreamStep) {
+    /// Asks a stream's home where it stands.
+    pub(super) fn ask_home(
+        &mut self,
+        connection: ConnId,
+        serial: u32,
+        of: FollowedStream,
+        since: Since,
+    ) {
+        let home = self.home_of(&of);
+        self.follow_step(home, connection, serial, StreamStep::Ask { of, since });
+    }
+
+    fn follow_step(&mut self, to: CoreId, connection: ConnId, serial: u32, what: StreamStep) {
         let step = FollowStep {
             connection,
-            nth,
+            serial,
             what,
         };
         match to == self.core() {
@@ -136,7 +149,7 @@ impl Local {
     pub fn follow(&mut self, from: CoreId, step: FollowStep) {
         let FollowStep {
             connection,
-            nth,
+            serial,
             what,
         } = step;
         let now = self.now();
@@ -154,16 +167,11 @@ impl Local {
                 if let Recovery::Gap(gap) = &answer {
                     self.streams.log_gap(now, of.address(), gap);
                 }
-                self.follow_step(from, connection, nth, StreamStep::Answer(answer));
+                self.follow_step(from, connection, serial, StreamStep::Answer(answer));
             }
             StreamStep::Answer(answer) => {
-                self.shard.answer_follower(connection, nth, &answer);
-                if self.shard.may_begin_to_follow(connection) {
-                    let store = &mut self.streams.store;
-                    let mut tops =
-                        |namespace, uid: &str| store.top(now, Address::uid(namespace, uid));
-                    self.shard.begin_to_follow(connection, &mut tops);
-                    self.readers.push(connection);
+                if let Some(nth) = self.shard.nth_of(connection, serial) {
+                    self.take_answer(connection, nth, &answer);
                 }
             }
             StreamStep::Read { of, after } => {
@@ -176,10 +184,32 @@ impl Local {
                 if let Err(gap) = &piece {
                     self.streams.log_gap(now, of.address(), gap);
                 }
-                self.follow_step(from, connection, nth, StreamStep::Piece(piece));
+                self.follow_step(from, connection, serial, StreamStep::Piece(piece));
             }
-            StreamStep::Piece(piece) => self.take_piece(connection, nth, piece),
+            StreamStep::Piece(piece) => {
+                if let Some(nth) = self.shard.nth_of(connection, serial) {
+                    self.take_piece(connection, nth, piece);
+                }
+            }
         }
+    }
+
+    /// The home of one of its streams has said where it stands. When all have, it begins.
+    fn take_answer(&mut self, connection: ConnId, nth: usize, answer: &Recovery) {
+        self.shard.answer_follower(connection, nth, answer);
+        if self.shard.connections.is_told_places(connection) && self.shard.has_begun(connection) {
+            self.tell_joined(connection, nth);
+        } else if self.shard.may_begin_to_follow(connection) {
+            if self.shard.connections.is_told_places(connection) {
+                self.tell_bound(connection);
+            }
+            let (store, now) = (&mut self.streams.store, self.now);
+            let mut tops = |namespace, uid: &str| store.top(now, Address::uid(namespace, uid));
+            self.shard.begin_to_follow(connection, &mut tops);
+        } else {
+            return;
+        }
+        self.readers.push(connection);
     }
 
     fn take_piece(&mut self, connection: ConnId, nth: usize, piece: Result<FollowedPiece, Gap>) {
@@ -223,10 +253,11 @@ impl Local {
                     self.read_queue(connection, after);
                     continue;
                 }
+                let serial = self.shard.serial_of(connection, nth);
                 self.follow_step(
                     self.home_of(&of),
                     connection,
-                    nth,
+                    serial,
                     StreamStep::Read { of, after },
                 );
             }

@@ -180,6 +180,12 @@ impl Host {
         shard.work.called();
         shard.work.copied(message.len());
         let caused = shard.outboxes.backlog.caused();
+        if self.local.shard.connections.is_told_places(id) {
+            self.take_frame(id, message);
+            self.settle();
+            let backlog = &mut self.local.shard.outboxes.backlog;
+            return backlog.charge_connection(id, backlog.caused() - caused);
+        }
         if self.verifier.is_some() && self.take_credential(id, message) {
             return self.settle();
         }

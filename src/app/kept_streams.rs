@@ -138,12 +138,12 @@ impl KeptStreams {
 }
 
 fn readable(listeners: &[ListenerSpec]) -> NamespaceSet {
-    NamespaceSet::of(listeners, |spec| spec.codec == Codec::Sse)
+    NamespaceSet::of(listeners, |spec| spec.codec.tells_positions())
 }
 
 fn queued(listeners: &[ListenerSpec]) -> NamespaceSet {
     NamespaceSet::of(listeners, |spec| {
-        spec.binds && !matches!(spec.codec, Codec::Sse | Codec::Http)
+        spec.binds && !spec.codec.tells_positions() && spec.codec != Codec::Http
     })
 }
 

@@ -9,6 +9,8 @@ use std::time::Instant;
 
 use ahash::RandomState;
 
+use super::acknowledged::Acknowledged;
+use super::client_requests::ClientRequests;
 use super::crossings::Crossings;
 use super::effect::Effect;
 use super::envelope::Body;
@@ -48,6 +50,10 @@ pub struct Local {
     pub forwards: Forwards,
     /// What is kept of messages.
     pub streams: KeptStreams,
+    /// How far clients have handled that.
+    pub(super) acknowledged: Acknowledged,
+    /// What they have asked of other cores.
+    pub(super) requests: ClientRequests,
     /// Who is read on for.
     pub(super) readers: Queue<ConnId>,
     /// What the connection is called that is being opened.
@@ -83,6 +89,8 @@ impl Local {
             crossings,
             forwards: Forwards::default(),
             streams,
+            acknowledged: Acknowledged::default(),
+            requests: ClientRequests::default(),
             readers: Queue::default(),
             certificate_names: Vec::new(),
             timers: Timers::default(),

@@ -4,6 +4,7 @@
 //! and never nest: closing or overflowing a connection inside one marks it, and its `on_close`
 //! comes after.
 
+mod acknowledged;
 mod addressed;
 mod authentication;
 mod bind_refusals;
@@ -11,6 +12,7 @@ mod binding;
 mod bulk;
 mod callbacks;
 mod calls;
+mod client_requests;
 mod context;
 mod crossing;
 mod crossings;
@@ -73,6 +75,7 @@ mod timekeeping;
 mod timers;
 mod transfer;
 mod transit;
+mod v1;
 
 pub use crate::protocol::http::opening::OpeningRequest;
 pub use crate::shard::{EnterError, GroupTraits, JoinError};

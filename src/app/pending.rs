@@ -4,6 +4,7 @@
 
 use ahash::{AHashMap, RandomState};
 
+use super::client_requests::AskedPage;
 use super::envelope::AnswerPart;
 use super::outcome::{Answer, Delivered};
 use super::presence::MemberPage;
@@ -25,6 +26,8 @@ pub enum Caller {
     Push(Promise<Delivered>),
     /// A task that asks for more than there is an [`Answer`] for.
     Query(Promise<Vec<QueryResult>>),
+    /// A client of `ringpost.v1`.
+    Client(Box<AskedPage>),
 }
 
 /// Places that the table of open calls keeps when it is empty.
@@ -35,7 +38,9 @@ impl Caller {
     pub fn payer(&self) -> Option<ConnId> {
         match self {
             Caller::App { connection, .. } => *connection,
-            Caller::Task(_) | Caller::Push(_) | Caller::Query(_) => Some(ConnId::NOBODY),
+            Caller::Task(_) | Caller::Push(_) | Caller::Query(_) | Caller::Client(_) => {
+                Some(ConnId::NOBODY)
+            }
         }
     }
 }

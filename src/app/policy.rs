@@ -37,7 +37,7 @@ pub enum Protocol {
 impl Protocol {
     pub(super) fn of(codec: Codec) -> Option<Protocol> {
         match codec {
-            Codec::WebSocket => Some(Protocol::WebSocket),
+            Codec::WebSocket | Codec::V1 => Some(Protocol::WebSocket),
             Codec::Text => Some(Protocol::Text),
             Codec::Frame => Some(Protocol::Frame),
             Codec::Sse => Some(Protocol::Sse),

@@ -57,6 +57,7 @@ impl Local {
             Query::Join(change) => {
                 let result = self.change_in(&change);
                 self.post_interests();
+                self.tell_newcomers();
                 return self.reply_by_home(&change.group, from, call, result);
             }
             Query::Leave(change) => self.change_out(&change),

@@ -12,7 +12,7 @@ impl Host {
     /// Binds at home and tells the app; one that is kept out is closed.
     pub(super) fn bind(&mut self, id: ConnId, uid: &str) {
         let comes_back = self.local.comes_back(id, uid);
-        if self.local.shard.bind_as(id, uid, comes_back) {
+        if self.local.bind_at_home(id, uid, comes_back) {
             self.local.settle_joins(id);
             self.local.begin_to_follow(id);
             if let Some((app, session)) = self.session_of(id) {

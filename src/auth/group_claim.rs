@@ -1,11 +1,13 @@
 //! [`GroupClaim`]: which groups a token lets its client put itself into.
 
+use serde::{Deserialize, Serialize};
+
 /// Names and patterns that one token may have.
 const PATTERNS_MAX: usize = 64;
 
 /// What a token says of groups (the claim `groups`): names, and patterns with `*`. Issuers put other things of that name
 /// into their tokens, so it is kept as it is written, and read when a client asks for a group.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct GroupClaim(Option<Box<str>>);
 
 impl GroupClaim {

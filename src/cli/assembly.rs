@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ringpost::auth::backend_tokens::BackendTokens;
 use ringpost::{Listen, Roles, Server, Site};
 
-use super::listener::{AppName, CHAT_OUTBOX_BYTES, ListenerSettings};
+use super::listener::{AppName, CHAT_OUTBOX_BYTES, ListenerSettings, Scheme};
 use super::settings::Settings;
 use super::tokens;
 use crate::apps::backend::report::ServerFacts;
@@ -93,6 +93,7 @@ fn listen(listener: &ListenerSettings) -> Listen {
         proxy_protocol: listener.proxy_protocol,
         tls: listener.certificates.clone(),
         socket_file: listener.socket_file.clone(),
+        v1: listener.app == AppName::Push && listener.scheme == Scheme::Websocket,
         ..Listen::new(listener.to_string())
     }
 }

@@ -17,14 +17,17 @@ impl EventKinds {
     pub const KICK: EventKinds = EventKinds(4);
     /// Messages that waited for a uid's login are gone.
     pub const EXPIRED: EventKinds = EventKinds(8);
+    /// A client has something to say to the back end.
+    pub const MESSAGE: EventKinds = EventKinds(16);
     /// All of them.
-    pub const ALL: EventKinds = EventKinds(15);
+    pub const ALL: EventKinds = EventKinds(31);
 
-    const NAMES: [(&str, EventKinds); 4] = [
+    const NAMES: [(&str, EventKinds); 5] = [
         ("connect", EventKinds::CONNECT),
         ("disconnect", EventKinds::DISCONNECT),
         ("kick", EventKinds::KICK),
         ("expired", EventKinds::EXPIRED),
+        ("message", EventKinds::MESSAGE),
     ];
 
     /// Whether all of `others` are among them.
@@ -116,7 +119,7 @@ mod tests {
     #[test]
     fn events_by_name() {
         assert_eq!(
-            EventKinds::parse("kick,connect, disconnect, expired"),
+            EventKinds::parse("kick,connect, disconnect, expired,message"),
             Some(EventKinds::ALL)
         );
         let some = EventKinds::parse("kick, connect").unwrap();

@@ -66,9 +66,11 @@ impl Input {
         );
         match self {
             Input::ProxyHeader(_) => !is_known,
-            Input::Handshake(_) => !is_known && codec == Codec::WebSocket,
+            Input::Handshake(_) => !is_known && codec.is_websocket(),
             Input::Requests(_) => shard_part.is_http(),
-            Input::Messages(decoder) => (is_known || is_closing) && decoder.codec() == codec,
+            Input::Messages(decoder) => {
+                (is_known || is_closing) && codec.is_read_as(decoder.codec())
+            }
             Input::Ignored => true,
             #[cfg(test)]
             Input::Panics => true,

@@ -14,7 +14,7 @@ use super::{Migration, Progress, SessionPart, Spent, TransportPart};
 use crate::shard::ShardPart;
 
 /// The version that is written, and read.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// What stands behind the version's number, borrowed where it is written.
 #[derive(Serialize, Deserialize)]
@@ -184,9 +184,9 @@ mod tests {
         digits.map(|pair| byte(pair).expect("a byte")).collect()
     }
 
-    /// That migration as version 3 has written it. While that is read at all, it is read like this; a change that breaks this
+    /// That migration as version 4 has written it. While that is read at all, it is read like this; a change that breaks this
     /// test makes another version.
-    const VERSION_3: &str = "030000000000000000000000ffffc0000207b42480f7c4d506030103746f6d00007878000105808080801001000201670001\
+    const VERSION_4: &str = "040000000000000000000000ffffc0000207b42480f7c4d506030103746f6d00007878000105808080801001000201670001\
         68010368696d0000010080a0f1c2b1340001000200010781056c6174657204656c6c6f0103000180fe01000000000000000000000004\
         00010103c3a9c30200010000e807010006756e7265616402000000000000010773657373696f6e01ff9aee02000a01e807\
         0100c000020901ac02";
@@ -194,8 +194,8 @@ mod tests {
     #[test]
     fn what_an_earlier_release_has_written_is_read() {
         let written = migration().write().expect("its session is written");
-        assert_eq!(hex(&written), VERSION_3);
-        let read = Migration::read(&bytes_of(VERSION_3), Instant::now()).expect("a connection");
+        assert_eq!(hex(&written), VERSION_4);
+        let read = Migration::read(&bytes_of(VERSION_4), Instant::now()).expect("a connection");
         let expected = migration();
         assert_eq!(read.shard_part, expected.shard_part);
         let uid = Some("tom".into());
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(error, Some(Unreadable::Version(7)));
         let text = error.map(|error| error.to_string()).unwrap_or_default();
         assert!(
-            text.contains("version 7") && text.contains("version 3"),
+            text.contains("version 7") && text.contains("version 4"),
             "{text}"
         );
     }

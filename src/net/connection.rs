@@ -36,13 +36,13 @@ impl Link {
     /// Whether each side has told the other that it sends no more (RFC 6455, 1.4), once our close frame has left. The peer
     /// has nothing to say after its own, so no byte of it finds the socket gone.
     pub fn is_agreed_end(&self) -> bool {
-        self.progress.peer_closed && self.codec == Codec::WebSocket
+        self.progress.peer_closed && self.codec.is_websocket()
     }
 
     /// Whether a close frame of the peer's is still to be waited for before we end the stream.
     pub fn awaits_close(&self) -> bool {
         let hears = matches!(self.progress.input, Input::Messages(_));
-        let answers = self.codec == Codec::WebSocket && hears;
+        let answers = self.codec.is_websocket() && hears;
         answers && !self.progress.peer_closed && !self.progress.at_end
     }
 }

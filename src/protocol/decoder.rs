@@ -78,7 +78,7 @@ impl Decoder {
     pub fn new(codec: Codec, message_bytes_max: usize) -> Decoder {
         let bytes_max = bounded(message_bytes_max);
         Decoder(match codec {
-            Codec::WebSocket => {
+            Codec::WebSocket | Codec::V1 => {
                 Of::WebSocket(websocket::WebSocketDecoder::default(), bytes_max, false)
             }
             Codec::Text => Of::Text(

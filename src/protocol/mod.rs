@@ -15,6 +15,7 @@ pub mod proxy;
 pub mod sse;
 pub mod stranger;
 pub mod text;
+pub mod v1;
 pub mod websocket;
 
 #[cfg(test)]

@@ -168,6 +168,12 @@ impl Server {
         if codec == Codec::Sse {
             return Ok(self.listeners.take_ready(spec)?);
         }
+        if listen.v1 && (codec != Codec::WebSocket || !spec.binds) {
+            return Err(format!(
+                "{}: only a websocket of an app whose connections bind a uid can speak ringpost.v1",
+                listen.url
+            ));
+        }
         if listen.path().is_some() && codec != Codec::WebSocket {
             return Err(format!(
                 "{}: of apps' listeners only websocket:// has a path",
@@ -221,6 +227,8 @@ impl Server {
             compress: limits.compress.unwrap_or(config.compress),
             shown: self.listeners.apps.len() as u16,
             url: Arc::from(&*listen.url),
+            // By its number, which it has when all is laid out.
+            v1: None,
             headers: A::HEADERS,
         })
     }

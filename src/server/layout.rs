@@ -1,9 +1,9 @@
 //! What a server listens on, as it is asked for ([`Listeners`]) and by number ([`Layout`]).
 //!
 //! A connection that asks a site for events, or opens a websocket at a path of it, becomes one of a listener without a
-//! socket. So every number counts, in this order: the apps' listeners, the sites, the apps' listeners at paths of sites, and
-//! one for the clients that listen by each site ([`Listen::events`]). Called by whoever puts a server together, and once at
-//! its start.
+//! socket. So every number counts, in this order: the apps' listeners, the sites, the apps' listeners at paths of sites, one
+//! for the clients that listen by each site ([`Listen::events`]), and one for those of each listener that speak
+//! `ringpost.v1`. Called by whoever puts a server together, and once at its start.
 
 use std::io;
 use std::sync::Arc;
@@ -157,6 +157,7 @@ impl Listeners {
             websockets.push((path, number));
         }
         self.lay_out_events(&mut layout);
+        self.lay_out_v1(&mut layout);
         Ok(layout)
     }
 
@@ -186,6 +187,26 @@ impl Listeners {
                 proves: events.proves,
                 headers: events.headers,
             });
+        }
+    }
+
+    /// A websocket that speaks `ringpost.v1` becomes one of a listener beside its own, with the same limits.
+    fn lay_out_v1(&self, layout: &mut Layout) {
+        let first_mount = self.apps.len() + self.sites.len();
+        let apps = self.apps.iter().enumerate();
+        let mounts = self.mounts.iter().enumerate();
+        let all = apps.chain(mounts.map(|(nth, mount)| (first_mount + nth, mount)));
+        for (number, listener) in all.filter(|(_, listener)| listener.listen.v1) {
+            let spec = ListenerSpec {
+                codec: Codec::V1,
+                ..layout.specs[number].clone()
+            };
+            let door = EntryRules {
+                proxied: false,
+                ..listener.door
+            };
+            let v1 = layout.add(spec, listener.rate, door);
+            layout.specs[number].v1 = Some(v1);
         }
     }
 

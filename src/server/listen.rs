@@ -22,6 +22,10 @@ pub struct Listen {
     /// Whether each connection must begin with a PROXY protocol header (version 2, or 1), which tells the
     /// client's address.
     pub proxy_protocol: bool,
+    /// Whether a websocket's clients may speak `ringpost.v1`: `docs/ringpost-v1.md`. What they say is then not the app's, which
+    /// is told what they have proved or claim to be ([`App::on_proved`](crate::app::App::on_proved),
+    /// [`App::on_claimed`](crate::app::App::on_claimed)) and has to bind them to that, as it does by default.
+    pub v1: bool,
     /// By TLS: its own certificate in place of the server's ([`Server::tls`](crate::Server::tls)), and what it asks of
     /// clients.
     pub tls: TlsFiles,
@@ -36,6 +40,7 @@ impl Listen {
             url: url.into(),
             limits: ListenerLimits::default(),
             proxy_protocol: false,
+            v1: false,
             tls: TlsFiles::default(),
             socket_file: SocketFile::default(),
         }
@@ -189,8 +194,8 @@ impl<L: Into<Listen>, const N: usize> Listens for [L; N] {
 /// A URL's scheme as clients write it.
 pub fn scheme(codec: Codec, has_tls: bool) -> &'static str {
     match (codec, has_tls) {
-        (Codec::WebSocket, false) => "ws",
-        (Codec::WebSocket, true) => "wss",
+        (Codec::WebSocket | Codec::V1, false) => "ws",
+        (Codec::WebSocket | Codec::V1, true) => "wss",
         (Codec::Text, false) => "text",
         (Codec::Text, true) => "tls+text",
         (Codec::Frame, false) => "frame",

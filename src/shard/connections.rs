@@ -181,6 +181,19 @@ impl Connections {
     /// Whether it tells positions.
     pub fn tells_positions(&self, id: ConnId) -> bool {
         self.listener(id)
+            .is_some_and(|spec| spec.codec.tells_positions())
+    }
+
+    /// Whether each message comes to it in an envelope.
+    #[inline]
+    pub fn is_told_places(&self, id: ConnId) -> bool {
+        self.listener(id)
+            .is_some_and(|spec| spec.codec == Codec::V1)
+    }
+
+    /// Whether it is told the positions of all its streams with each kept message, so that none is alike for two.
+    pub fn is_told_all_positions(&self, id: ConnId) -> bool {
+        self.listener(id)
             .is_some_and(|spec| spec.codec == Codec::Sse)
     }
 
@@ -193,7 +206,7 @@ impl Connections {
     /// Whether it is of an app, and told no positions.
     pub fn is_on_plain_wire(&self, id: ConnId) -> bool {
         self.listener(id)
-            .is_some_and(|spec| !matches!(spec.codec, Codec::Sse | Codec::Http))
+            .is_some_and(|spec| !spec.codec.tells_positions() && spec.codec != Codec::Http)
     }
 
     pub fn peer(&self, id: ConnId) -> Option<SocketAddr> {
@@ -329,6 +342,12 @@ impl Connections {
         }
     }
 
+    /// Whether it has asked for a uid.
+    pub fn has_asked(&self, id: ConnId) -> bool {
+        self.get(id)
+            .is_some_and(|slot| slot.binding != Binding::NotAsked)
+    }
+
     /// Marks that it is bound.
     pub fn set_asked(&mut self, id: ConnId) {
         if let Some(slot) = self.get_mut(id) {
@@ -425,7 +444,8 @@ impl Connections {
         })
     }
 
-    /// Whether each of them has room for this one, whose bytes may become more in its codec.
+    /// Whether each of them has room for this one, whose bytes may become more in its codec. What an envelope adds is not
+    /// counted: who has taken all else takes it.
     pub fn has_room_for(&self, reach: Reach, message: Message<'_>) -> bool {
         let namespaces: Vec<NamespaceId> = reach.namespaces().collect();
         let within = self.listeners.iter();

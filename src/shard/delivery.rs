@@ -4,6 +4,7 @@
 use super::fanout::Fanout;
 use super::listener_spec::ListenerSpec;
 use super::outbox::SHARED_COST;
+use super::place::MessagePlace;
 use super::refusals::Excess;
 use super::slot::{Dirty, Phase, Slot};
 use super::{ConnId, Shard};
@@ -68,6 +69,25 @@ impl Shard {
     /// Queues a message for one connection. False if it takes no more: it is closing, or this message did
     /// not fit and closes it.
     pub fn send(&mut self, id: ConnId, message: Message<'_>) -> bool {
+        self.send_at(id, &MessagePlace::CONNECTION, message)
+    }
+
+    /// As [`Shard::send`], of a message that is there.
+    #[inline]
+    pub(super) fn send_at(
+        &mut self,
+        id: ConnId,
+        place: &MessagePlace<'_>,
+        message: Message<'_>,
+    ) -> bool {
+        match self.connections.is_told_places(id) {
+            false => self.send_as_told(id, message),
+            true => self.send_as_told(id, Message::Text(&place.envelope(message))),
+        }
+    }
+
+    /// Queues a message for one connection that is what is in its codec's frame.
+    pub fn send_as_told(&mut self, id: ConnId, message: Message<'_>) -> bool {
         let Some((slot, spec)) =
             receiver(&mut self.connections.slots, &self.connections.listeners, id)
         else {
@@ -110,9 +130,12 @@ impl Shard {
                 [] => 0,
                 [only] => {
                     receivers.clear();
-                    u32::from(self.send(only, message))
+                    u32::from(self.send_at(only, &MessagePlace::UID, message))
                 }
-                _ => self.fan_out(&mut receivers, &mut Fanout::new(message), Dirty::Urgent),
+                _ => {
+                    let mut fanout = Fanout::new(MessagePlace::UID, message);
+                    self.fan_out(&mut receivers, &mut fanout, Dirty::Urgent)
+                }
             };
             self.receivers.put_back(receivers);
         }
@@ -133,7 +156,7 @@ impl Shard {
                 .map(|uid| self.send_to_uid(reach, uid, message))
                 .collect();
         }
-        let mut fanout = Fanout::new(message);
+        let mut fanout = Fanout::new(MessagePlace::UID, message);
         let mut receivers = self.receivers.take();
         let each = uids.iter().map(|uid| {
             for namespace in reach.namespaces() {
@@ -161,7 +184,8 @@ impl Shard {
         for namespace in reach.namespaces() {
             receivers.extend_from_slice(self.everybody.of(namespace));
         }
-        let reached = self.fan_out(&mut receivers, &mut Fanout::new(message), Dirty::Bulk);
+        let mut fanout = Fanout::new(MessagePlace::ALL, message);
+        let reached = self.fan_out(&mut receivers, &mut fanout, Dirty::Bulk);
         self.receivers.put_back(receivers);
         reached
     }
@@ -176,7 +200,7 @@ impl Shard {
         refresh: bool,
     ) -> u32 {
         let mut receivers = self.receivers.take();
-        let mut fanout = Fanout::new(message);
+        let mut fanout = Fanout::new(MessagePlace::group(group), message);
         let mut reached = 0;
         for namespace in reach.namespaces() {
             let found = self.groups.members(namespace, group, &mut receivers);
@@ -227,7 +251,7 @@ impl Shard {
         };
         let encoded = slot
             .window
-            .and_then(|window| fanout.compressed(window, &mut self.compressor))
+            .and_then(|window| fanout.compressed(spec.codec, window, &mut self.compressor))
             .unwrap_or_else(|| fanout.encoded(spec.codec));
         let replaced = fanout
             .refresh

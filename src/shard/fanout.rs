@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use super::place::MessagePlace;
 use super::work::Work;
 use crate::payload::Message;
 use crate::protocol::websocket::deflate::Compressor;
@@ -14,11 +15,15 @@ pub struct Fanout<'m> {
     message: Message<'m>,
     /// It tells who joins and leaves.
     presence: bool,
+    place: MessagePlace<'m>,
+    /// As those have it who are told its place.
+    enveloped: Option<Box<str>>,
     /// Of which group it is a refresh, if it is one.
     pub refresh: Option<u64>,
     encoded: [Option<Rc<[u8]>>; CODECS],
-    /// For those who have agreed on compression; an inner `None` if it is not worth while.
-    compressed: Option<Option<Rc<[u8]>>>,
+    /// For those who have agreed on compression, and among these, second, for those who are told its place; an inner `None`
+    /// if it is not worth while.
+    compressed: [Option<Option<Rc<[u8]>>>; 2],
     /// Encodings made, and whether it was compressed, that have not been counted as work.
     made: usize,
     pressed: bool,
@@ -29,13 +34,15 @@ pub struct Fanout<'m> {
 
 impl<'m> Fanout<'m> {
     /// Not encoded yet.
-    pub fn new(message: Message<'m>) -> Fanout<'m> {
+    pub fn new(place: MessagePlace<'m>, message: Message<'m>) -> Fanout<'m> {
         Fanout {
             message,
             presence: false,
+            place,
+            enveloped: None,
             refresh: None,
             encoded: [const { None }; CODECS],
-            compressed: None,
+            compressed: [None, None],
             made: 0,
             pressed: false,
             queued: 0,
@@ -47,40 +54,63 @@ impl<'m> Fanout<'m> {
     pub fn of_presence(told: &'m str) -> Fanout<'m> {
         Fanout {
             presence: true,
-            ..Fanout::new(Message::Text(told))
+            ..Fanout::new(MessagePlace::ALL, Message::Text(told))
         }
     }
 
     /// As one codec has it.
     pub fn encoded(&mut self, codec: Codec) -> Rc<[u8]> {
-        let (message, presence) = (self.message, self.presence);
-        let made = &mut self.made;
-        let encoded = self.encoded[codec as usize].get_or_insert_with(|| {
-            *made += 1;
-            let mut bytes = Vec::with_capacity(codec.encoded_len(message));
-            match (presence, message) {
-                (true, Message::Text(told)) => codec.encode_presence(told, &mut bytes),
-                _ => codec.encode(message, &mut bytes),
-            }
-            Rc::from(bytes)
-        });
-        Rc::clone(encoded)
+        if let Some(encoded) = &self.encoded[codec as usize] {
+            return Rc::clone(encoded);
+        }
+        self.made += 1;
+        let presence = self.presence;
+        let message = self.as_told(codec);
+        let mut bytes = Vec::with_capacity(codec.encoded_len(message));
+        match (presence, message) {
+            (true, Message::Text(told)) => codec.encode_presence(told, &mut bytes),
+            _ => codec.encode(message, &mut bytes),
+        }
+        let encoded: Rc<[u8]> = Rc::from(bytes);
+        self.encoded[codec as usize] = Some(Rc::clone(&encoded));
+        encoded
     }
 
-    /// For one who has agreed on compression with this window.
-    pub fn compressed(&mut self, window: Window, compressor: &mut Compressor) -> Option<Rc<[u8]>> {
-        if !window.holds(self.message.len()) {
+    /// The message as it is told in this codec.
+    fn as_told(&mut self, codec: Codec) -> Message<'_> {
+        match codec {
+            // What is told of presence is a frame already.
+            Codec::V1 if !self.presence => {
+                let (place, message) = (self.place, self.message);
+                let text = self
+                    .enveloped
+                    .get_or_insert_with(|| place.envelope(message).into());
+                Message::Text(text)
+            }
+            _ => self.message,
+        }
+    }
+
+    /// For one of this codec who has agreed on compression with this window.
+    pub fn compressed(
+        &mut self,
+        codec: Codec,
+        window: Window,
+        compressor: &mut Compressor,
+    ) -> Option<Rc<[u8]>> {
+        let message = self.as_told(codec);
+        if !window.holds(message.len()) {
             return None;
         }
-        let message = self.message;
-        let pressed = &mut self.pressed;
-        let compressed = self.compressed.get_or_insert_with(|| {
-            *pressed = true;
+        let nth = usize::from(codec == Codec::V1);
+        if self.compressed[nth].is_none() {
+            let message = self.as_told(codec);
             let mut bytes = Vec::new();
             let done = compressor.encode(message, window, &mut bytes);
-            done.then(|| Rc::from(bytes))
-        });
-        compressed.clone()
+            self.pressed = true;
+            self.compressed[nth] = Some(done.then(|| Rc::from(bytes)));
+        }
+        self.compressed[nth].clone().flatten()
     }
 
     /// What it has taken to make them, since this was last asked.
@@ -96,8 +126,8 @@ impl<'m> Fanout<'m> {
         let held = self
             .encoded
             .iter()
-            .chain(self.compressed.as_slice())
-            .flatten();
+            .flatten()
+            .chain(self.compressed.iter().flatten().flatten());
         held.filter(|encoded| Rc::strong_count(encoded) > 1)
             .map(|encoded| encoded.len())
             .sum()

@@ -8,6 +8,7 @@ use ahash::{AHashMap, AHashSet};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
+use super::client_part::ClientPart;
 use super::limits::LIST_KEPT;
 use crate::ident::{ConnId, NamespaceId};
 use crate::payload::Payload;
@@ -74,6 +75,8 @@ pub struct Followed {
     /// What is missing is being read.
     #[serde(skip)]
     pub(super) reading: bool,
+    /// By which answers for it are known: the connection's streams before it had others.
+    pub(super) serial: u32,
 }
 
 const _: () = assert!(size_of::<Followed>() <= 80);
@@ -122,6 +125,7 @@ impl Followed {
             held: HeldMessages::default(),
             lost: false,
             reading: false,
+            serial: 0,
         }
     }
 
@@ -142,6 +146,16 @@ impl Followed {
         }
     }
 
+    /// By which answers for it are known.
+    pub fn serial(&self) -> u32 {
+        self.serial
+    }
+
+    /// Has it be asked for from elsewhere.
+    pub fn ask_since(&mut self, since: Since) {
+        self.standing = Standing::Asked(since);
+    }
+
     pub fn is_abreast(&self) -> bool {
         self.standing == Standing::Abreast
     }
@@ -154,6 +168,10 @@ pub struct Following {
     /// Its first block is queued.
     pub(super) begun: bool,
     pub(super) held_bytes: usize,
+    /// How many streams it has had.
+    serials: u32,
+    /// What is known of a client of `ringpost.v1` besides.
+    pub client: Option<Box<ClientPart>>,
 }
 
 impl Following {
@@ -162,11 +180,35 @@ impl Following {
         let mut own = Followed::new(Kind::Uid, "", Since::Now);
         own.position = Some(after);
         own.standing = Standing::Behind;
-        Following {
-            streams: SmallVec::from_iter([own]),
-            begun: true,
-            held_bytes: 0,
+        let mut following = Following::of([own]);
+        following.begun = true;
+        following
+    }
+
+    /// These streams, of which nothing is known yet.
+    pub fn of(streams: impl IntoIterator<Item = Followed>) -> Following {
+        let mut following = Following::default();
+        streams.into_iter().for_each(|one| following.add(one));
+        following
+    }
+
+    /// Adds a stream, the last of them.
+    pub fn add(&mut self, one: Followed) {
+        let serial = self.next_serial();
+        self.streams.push(Followed { serial, ..one });
+    }
+
+    /// Puts a stream in the place of one that it has had until now.
+    pub(super) fn replace(&mut self, nth: usize, one: Followed) {
+        let serial = self.next_serial();
+        if let Some(had) = self.streams.get_mut(nth) {
+            *had = Followed { serial, ..one };
         }
+    }
+
+    fn next_serial(&mut self) -> u32 {
+        self.serials = self.serials.wrapping_add(1);
+        self.serials
     }
 
     /// What a client follows that is in these groups, since the positions that it names: one for its uid, one for each
@@ -189,18 +231,14 @@ impl Following {
                 None => Since::Beginning,
             },
         };
-        let mut streams = SmallVec::new();
-        streams.push(Followed::new(Kind::Uid, "", since(0)));
+        let mut following = Following::of([Followed::new(Kind::Uid, "", since(0))]);
         for (nth, group) in groups.iter().enumerate() {
-            streams.push(Followed::new(Kind::Group, group, since(1 + nth)));
+            following.add(Followed::new(Kind::Group, group, since(1 + nth)));
         }
         if asked.is_some() {
-            streams.push(Followed::new(Kind::All, "", since(own)));
+            following.add(Followed::new(Kind::All, "", since(own)));
         }
-        Following {
-            streams,
-            ..Following::default()
-        }
+        following
     }
 }
 
@@ -216,6 +254,8 @@ pub struct Followers {
     waiting: AHashSet<u32>,
     /// Whose are.
     drained: Vec<ConnId>,
+    /// Who was put into which group by others, and is to be told.
+    newcomers: Vec<(ConnId, Box<str>)>,
 }
 
 /// What is known of the streams of uids.
@@ -252,7 +292,7 @@ impl Following {
             // It follows everybody's without having asked for it.
             None if marked.kind == Kind::All => {
                 let all = before.or(all);
-                streams.push(Followed::of_all(all, Standing::Behind));
+                self.add(Followed::of_all(all, Standing::Behind));
             }
             _ => {}
         }
@@ -347,6 +387,16 @@ impl Followers {
     /// Those whose outboxes have become empty.
     pub fn take_drained(&mut self) -> Vec<ConnId> {
         std::mem::take(&mut self.drained)
+    }
+
+    /// Notes one that was put into a group by others.
+    pub(super) fn note_newcomer(&mut self, id: ConnId, group: &str) {
+        self.newcomers.push((id, Box::from(group)));
+    }
+
+    /// Those that were.
+    pub fn take_newcomers(&mut self) -> Vec<(ConnId, Box<str>)> {
+        std::mem::take(&mut self.newcomers)
     }
 
     pub fn has_drained(&self) -> bool {

@@ -11,6 +11,7 @@
 //! waiting for the connection, up to `outbox_bytes_max`.
 
 use super::followers::{Followed, Following, Marked, Since, Standing, Tops};
+use super::place::MessagePlace;
 use super::{ConnId, Shard};
 use crate::close::CloseReason;
 use crate::config::OUTBOX_MESSAGE_COST;
@@ -76,11 +77,14 @@ impl Shard {
         text
     }
 
-    /// Queues the first block, which has the positions and nothing else. A client that is to be told of a gap has the
+    /// Queues the first block, which has the positions and nothing else, unless its client has been told them already; and
+    /// tells of the gaps. A client that is to be told of a gap has the
     /// position with that: one that was cut off in between would never hear of it.
     pub fn begin_to_follow(&mut self, id: ConnId, tops: Tops<'_>) {
-        let positions = self.positions(id, tops);
-        self.send_raw(id, |_, out| sse::encode_position(&positions, out));
+        if self.connections.is_told_all_positions(id) {
+            let positions = self.positions(id, tops);
+            self.send_raw(id, |_, out| sse::encode_position(&positions, out));
+        }
         let Some(following) = self.following_mut(id) else {
             return;
         };
@@ -117,14 +121,18 @@ impl Shard {
         };
         following.begun = false;
         if !following.streams.iter().any(|one| one.kind == Kind::All) {
-            let all = Followed::of_all(all, Standing::Abreast);
-            following.streams.push(all);
+            following.add(Followed::of_all(all, Standing::Abreast));
         }
         let mut streams = following.streams.iter();
-        if let Some(nth) = streams.position(|one| one.kind == Kind::Uid) {
+        let own = streams.position(|one| one.kind == Kind::Uid);
+        if own.is_none() {
+            // It has had all of that one's.
+            following.add(Followed::new(Kind::Uid, "", Since::Now));
+        }
+        if let Some(nth) = own {
             self.release_held(id, nth, None);
-            if let Some(one) = self.followed(id, nth) {
-                *one = Followed::new(Kind::Uid, "", Since::Now);
+            if let Some(following) = self.following_mut(id) {
+                following.replace(nth, Followed::new(Kind::Uid, "", Since::Now));
             }
         }
     }
@@ -174,10 +182,13 @@ impl Shard {
 
     /// It has left a group: nothing more of that is for it, and what it has missed is not either.
     pub(super) fn lose_stream(&mut self, id: ConnId, group: &str) {
+        let is_it = |one: &&mut Followed| one.kind == Kind::Group && *one.name == *group;
+        if self.connections.is_told_places(id) {
+            return self.unfollow_group(id, group);
+        }
         let Some(following) = self.following_mut(id) else {
             return;
         };
-        let is_it = |one: &&mut Followed| one.kind == Kind::Group && *one.name == *group;
         let Some(one) = following.streams.iter_mut().find(is_it) else {
             return;
         };
@@ -186,10 +197,31 @@ impl Shard {
         if one.standing == Standing::Behind {
             one.standing = Standing::Abreast;
         }
-        while let Some(payload) = one.held.pop() {
-            following.held_bytes -= payload.message().len() + OUTBOX_MESSAGE_COST;
+        if let Some(nth) = self.group_stream(id, group) {
+            self.drop_held(id, nth);
         }
         self.settle_following(id);
+    }
+
+    /// Whether it has a stream of this group that it does not have all of.
+    pub fn follows_group(&self, id: ConnId, group: &str) -> bool {
+        self.group_stream(id, group).is_some()
+    }
+
+    /// Which of its streams is this group's.
+    pub(super) fn group_stream(&self, id: ConnId, group: &str) -> Option<usize> {
+        let mut streams = self.following(id)?.streams.iter();
+        streams.position(|one| one.kind == Kind::Group && *one.name == *group)
+    }
+
+    /// Forgets what is held of a stream.
+    pub(super) fn drop_held(&mut self, id: ConnId, nth: usize) {
+        while let Some(following) = self.following_mut(id)
+            && let Some(one) = following.streams.get_mut(nth)
+            && let Some(payload) = one.held.pop()
+        {
+            following.held_bytes -= payload.message().len() + OUTBOX_MESSAGE_COST;
+        }
     }
 
     /// Whether it has left the group whose stream this is, since it asked for that.
@@ -217,12 +249,15 @@ impl Shard {
     }
 
     /// Forgets what needs not be remembered any more.
-    fn settle_following(&mut self, id: ConnId) {
+    pub fn settle_following(&mut self, id: ConnId) {
         let Some(following) = self.following(id) else {
             return;
         };
         if !following.begun || !following.streams.iter().all(Followed::is_abreast) {
             return;
+        }
+        if self.connections.is_told_places(id) {
+            return self.settle_places(id);
         }
         let all = self.followers.all_seen(self.connections.namespace_of(id));
         let is_plain = match &following.streams[..] {
@@ -273,12 +308,14 @@ impl Shard {
                 return;
             };
             one.position = Some(*position);
-            match self.connections.tells_positions(id) {
-                true => drop(self.send_with_positions(id, payload.message(), tops)),
-                false if self.send(id, payload.message()) => {
-                    self.note_in_flight(id, position.offset);
-                }
-                false => return,
+            let (kind, name) = (one.kind, one.name.clone());
+            let place = MessagePlace::of(kind, &name, Some(*position));
+            if self.connections.tells_positions(id) {
+                self.send_kept(id, &place, payload.message(), tops);
+            } else if self.send(id, payload.message()) {
+                self.note_in_flight(id, position.offset);
+            } else {
+                return;
             }
         }
         let Some(one) = self.followed(id, nth) else {
@@ -310,12 +347,15 @@ impl Shard {
         one.position = Some(gap.top);
         one.reading = false;
         let (kind, name) = (one.kind, one.name.clone());
-        let positions = self.positions(id, tops);
         let name = match kind {
             Kind::Uid => self.connections.uid(id).map(Box::from),
             Kind::Group => Some(name),
             Kind::All => Some(Box::from(EVERYBODY)),
         };
+        if self.connections.is_told_places(id) {
+            return self.tell_gap_alone(id, kind, name.as_deref().unwrap_or_default(), gap);
+        }
+        let positions = self.positions(id, tops);
         let told = sse::ToldGap {
             kind: &kind.to_string(),
             name: name.as_deref().unwrap_or_default(),
@@ -346,7 +386,7 @@ impl Shard {
         }
     }
 
-    fn followed(&mut self, id: ConnId, nth: usize) -> Option<&mut Followed> {
+    pub(super) fn followed(&mut self, id: ConnId, nth: usize) -> Option<&mut Followed> {
         self.following_mut(id)?.streams.get_mut(nth)
     }
 
@@ -377,8 +417,23 @@ impl Shard {
             let Some(payload) = one.held.pop() else {
                 return;
             };
+            let (kind, name) = (one.kind, one.name.clone());
             following.held_bytes -= payload.message().len() + OUTBOX_MESSAGE_COST;
-            self.send(id, payload.message());
+            self.send_at(id, &MessagePlace::of(kind, &name, None), payload.message());
+        }
+    }
+
+    /// Queues a kept message as its client is told where it stands: with all its positions, or in its envelope.
+    fn send_kept(
+        &mut self,
+        id: ConnId,
+        place: &MessagePlace<'_>,
+        message: Message<'_>,
+        tops: Tops<'_>,
+    ) -> bool {
+        match self.connections.is_told_all_positions(id) {
+            true => self.send_with_positions(id, message, tops),
+            false => self.send_at(id, place, message),
         }
     }
 
@@ -403,7 +458,7 @@ impl Shard {
             return self.send_behind_queue(id, marked);
         }
         let kept = marked.mark.filter(|mark| mark.kept);
-        let message = marked.payload.message();
+        let (place, message) = (marked.place(), marked.payload.message());
         let all = self.followers.all_seen(self.connections.namespace_of(id));
         let all = all.filter(|_| marked.kind == Kind::All);
         let most = self
@@ -412,8 +467,8 @@ impl Shard {
             .map_or(0, |spec| spec.outbox_bytes_max);
         let Some(following) = self.following_mut(id) else {
             return match kept {
-                Some(_) => self.send_with_positions(id, message, tops),
-                None => self.send(id, message),
+                Some(_) => self.send_kept(id, &place, message, tops),
+                None => self.send_at(id, &place, message),
             };
         };
         if !following.begun {
@@ -423,13 +478,24 @@ impl Shard {
         let Some((nth, one)) = streams.find(|(_, one)| one.is_of(marked)) else {
             // Everybody's, of which it has all; or a group that it has come into by itself, not by its request.
             return match kept.filter(|_| marked.kind == Kind::All) {
-                Some(_) => self.send_with_positions(id, message, tops),
-                None => self.send(id, message),
+                Some(_) => self.send_kept(id, &place, message, tops),
+                None => self.send_at(id, &place, message),
             };
         };
         match (one.standing, kept) {
             // It is read with what is missing; or was sent before its join is answered.
-            (Standing::Asked(_) | Standing::Behind, Some(_)) => true,
+            (Standing::Asked(since), Some(mark)) => {
+                // Of one that has got messages of it until now.
+                if since == Since::Now {
+                    let before = Position {
+                        offset: mark.position.offset - 1,
+                        ..mark.position
+                    };
+                    one.position = one.position.or(Some(before));
+                }
+                true
+            }
+            (Standing::Behind, Some(_)) => true,
             (Standing::Asked(_) | Standing::Behind, None) => {
                 let behind = marked.mark.map(|mark| mark.position).or(all);
                 let behind = behind.map_or(0, |position| position.offset);
@@ -450,9 +516,9 @@ impl Shard {
                 if let Some(one) = self.followed(id, nth) {
                     one.position = Some(mark.position);
                 }
-                self.send_with_positions(id, message, tops)
+                self.send_kept(id, &place, message, tops)
             }
-            (Standing::Abreast, None) => self.send(id, message),
+            (Standing::Abreast, None) => self.send_at(id, &place, message),
         }
     }
 

@@ -84,6 +84,16 @@ impl Shard {
         self.schedule(id);
     }
 
+    /// One whose handshake is under way speaks `ringpost.v1`, which is this listener's codec.
+    pub fn speak_v1(&mut self, id: ConnId, listener: u16) {
+        let Some(slot) = self.connections.get_mut(id) else {
+            return;
+        };
+        let was = std::mem::replace(&mut slot.listener, listener);
+        *self.at_listener(was) -= 1;
+        *self.at_listener(listener) += 1;
+    }
+
     /// The server stops: one that is closing is to be quick about it.
     pub fn hasten(&mut self, id: ConnId) {
         let now = self.clock.now();

@@ -31,6 +31,8 @@ pub struct ListenerSpec {
     pub shown: u16,
     /// Its URL, as it was asked for.
     pub url: Arc<str>,
+    /// The listener whose connections speak `ringpost.v1`, which those of this one may turn to.
+    pub v1: Option<u16>,
     /// The header fields that its app wants to see of the requests that open connections.
     pub headers: &'static [&'static str],
 }
@@ -53,6 +55,7 @@ impl ListenerSpec {
             compress: false,
             shown: 0,
             url: "".into(),
+            v1: None,
             headers: &[],
         }
     }

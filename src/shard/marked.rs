@@ -32,10 +32,10 @@ impl Shard {
             [] => 0,
             [only] if self.is_sent_plainly(only) => {
                 receivers.clear();
-                u32::from(self.send(only, marked.payload.message()))
+                u32::from(self.send_at(only, &marked.place(), marked.payload.message()))
             }
             _ => {
-                let fanout = Fanout::new(marked.payload.message());
+                let fanout = Fanout::new(marked.place(), marked.payload.message());
                 self.fan_out_marked(&mut receivers, fanout, Dirty::Urgent, marked, tops)
             }
         };
@@ -52,7 +52,7 @@ impl Shard {
 
     /// Whether a connection gets what has a place in a stream as it gets all else.
     fn is_sent_plainly(&self, id: ConnId) -> bool {
-        !self.connections.tells_positions(id)
+        !self.connections.is_told_all_positions(id)
             && !self.followers.is_behind(id.slot)
             && !self.receivers.passes_by(id)
     }
@@ -69,7 +69,7 @@ impl Shard {
         }
         let mut receivers = self.receivers.take();
         receivers.extend_from_slice(self.everybody.of(namespace));
-        let fanout = Fanout::new(marked.payload.message());
+        let fanout = Fanout::new(marked.place(), marked.payload.message());
         let reached = self.fan_out_marked(&mut receivers, fanout, Dirty::Bulk, marked, tops);
         self.receivers.put_back(receivers);
         reached
@@ -84,7 +84,7 @@ impl Shard {
         tops: Tops<'_>,
     ) -> u32 {
         let mut receivers = self.receivers.take();
-        let mut fanout = Fanout::new(marked.payload.message());
+        let mut fanout = Fanout::new(marked.place(), marked.payload.message());
         let found = self.groups.members(namespace, marked.name, &mut receivers);
         fanout.refresh = found.filter(|_| refresh);
         let reached = self.fan_out_marked(&mut receivers, fanout, Dirty::Bulk, marked, tops);
@@ -94,9 +94,9 @@ impl Shard {
 
     /// Queues one for a connection alone, which comes from where it has not got it.
     pub fn send_marked(&mut self, id: ConnId, marked: Marked<'_>, tops: Tops<'_>) -> bool {
-        match self.connections.tells_positions(id) || self.followers.is_behind(id.slot) {
+        match self.connections.is_told_all_positions(id) || self.followers.is_behind(id.slot) {
             true => self.send_followed(id, marked, tops),
-            false => self.send(id, marked.payload.message()),
+            false => self.send_at(id, &marked.place(), marked.payload.message()),
         }
     }
 

@@ -9,6 +9,7 @@ use crate::close::CloseReason;
 use crate::config::UidPolicy;
 use crate::events::KickedBy;
 use crate::ident::{ConnId, NamespaceId, Reach, check_name};
+use crate::protocol::v1::told::ToldFrame;
 
 /// What has come of a join.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,12 +29,12 @@ pub enum Joining {
 impl Shard {
     /// Binds a connection on its uid's home core. False if the policy keeps it out.
     pub fn bind(&mut self, id: ConnId, uid: &str) -> bool {
-        self.bind_as(id, uid, false)
+        self.bind_as(id, uid, false, &[])
     }
 
     /// Binds a connection whose client, if it comes back, takes the place of the one that it had, which may not be known to
-    /// be dead yet.
-    pub fn bind_as(&mut self, id: ConnId, uid: &str, comes_back: bool) -> bool {
+    /// be dead yet. `own` are the uid's connections that are known to have been its.
+    pub fn bind_as(&mut self, id: ConnId, uid: &str, comes_back: bool, own: &[ConnId]) -> bool {
         let phase = self.connections.phase(id);
         if self.connections.uid(id) == Some(uid) {
             self.connections.set_asked(id);
@@ -44,10 +45,11 @@ impl Shard {
         }
         let namespace = self.connections.namespace_of(id);
         let present = self.uids.count(&self.connections.slots, namespace, uid);
-        let mut replaced = SmallVec::new();
+        let mut replaced = SmallVec::from_slice(own);
+        let others = present - own.len();
         match self.limits.uid_policy {
-            UidPolicy::Multi if present >= self.limits.connections_per_uid => return false,
-            UidPolicy::Reject if present > 0 && !comes_back => return false,
+            UidPolicy::Multi if others >= self.limits.connections_per_uid => return false,
+            UidPolicy::Reject if others > 0 && !comes_back => return false,
             UidPolicy::Multi => {}
             UidPolicy::Reject | UidPolicy::Replace => {
                 replaced = self.connections_of(namespace, uid)
@@ -249,8 +251,17 @@ impl Shard {
         Some((namespace, self.groups.number(namespace, group)?))
     }
 
-    /// Takes a connection out of a group. Whether it was in it.
+    /// Takes a connection out of a group. Whether it was in it. One that is told places is told.
     pub fn leave(&mut self, id: ConnId, group: &str) -> bool {
+        let left = self.leave_untold(id, group);
+        if left && self.connections.is_told_places(id) {
+            self.tell(id, ToldFrame::new("left").string("group", group));
+        }
+        left
+    }
+
+    /// As [`Shard::leave`], without a word.
+    pub fn leave_untold(&mut self, id: ConnId, group: &str) -> bool {
         let Some(mut groups) = self
             .connections
             .get_mut(id)
@@ -289,6 +300,9 @@ impl Shard {
         let (mut joined, mut refused) = (0, 0);
         for namespace in reach.namespaces() {
             for id in self.connections_of(namespace, uid) {
+                if self.connections.is_told_places(id) && !self.is_in(id, group) {
+                    self.followers.note_newcomer(id, group);
+                }
                 match self.join(id, group, None) {
                     Joining::In { .. } | Joining::Later => joined += 1,
                     Joining::Stale | Joining::Refused(_) => refused += 1,
@@ -318,11 +332,7 @@ impl Shard {
     }
 
     /// A copy of the uid's connections, because closing takes each out of the chain.
-    pub(super) fn connections_of(
-        &self,
-        namespace: NamespaceId,
-        uid: &str,
-    ) -> SmallVec<[ConnId; 4]> {
+    pub fn connections_of(&self, namespace: NamespaceId, uid: &str) -> SmallVec<[ConnId; 4]> {
         self.uids
             .get(&self.connections.slots, namespace, uid)
             .collect()

@@ -6,6 +6,7 @@
 
 mod attendance;
 mod backlog;
+mod client_part;
 mod clock;
 mod connections;
 mod credentials;
@@ -38,6 +39,7 @@ mod names;
 mod namespaces;
 mod outbox;
 mod outboxes;
+mod place;
 mod presence;
 mod proving;
 mod queueing;
@@ -51,11 +53,13 @@ mod stickies;
 mod sticking;
 #[cfg(test)]
 mod tests;
+mod told_places;
 mod uids;
 mod wheel;
 mod work;
 
 pub use backlog::Debt;
+pub use client_part::{ClientPart, UntoldRefusal};
 pub use clock::TurnClock;
 pub use connections::{Connections, Reading};
 pub use endings::{Ended, Endings};
@@ -74,8 +78,10 @@ pub use membership::Joining;
 pub use migration::{DepartError, SavedPhase, ShardPart};
 pub use names::KeptName;
 pub use outbox::{Outbox, Unsent};
+pub use place::MessagePlace;
 pub use slot::{Dirty, Peer, Phase};
 pub use sticking::{StickyError, Ungrouped};
+pub use told_places::with_stream;
 pub use wheel::{TICK, Tick, Wheel, ticks};
 pub use work::Work;
 

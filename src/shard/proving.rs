@@ -30,6 +30,12 @@ impl Shard {
         held.uid.as_deref().or(slot.uid.as_deref())
     }
 
+    /// When what it has proved proves nothing any more.
+    pub fn proof_ends(&self, id: ConnId) -> Option<WallTime> {
+        self.connections.get(id)?;
+        self.credentials.get(id.slot).map(|held| held.expires)
+    }
+
     /// Whether a connection may show one more proof now; that counts as one.
     pub fn may_refresh(&mut self, id: ConnId) -> bool {
         let now = self.clock.now();

@@ -1,12 +1,14 @@
 //! Replies of connections in their order: places reserved and filled.
 
 use super::Shard;
+use super::place::MessagePlace;
 use super::refusals::Excess;
 use super::slot::Phase;
 use crate::close::CloseReason;
 use crate::config::OUTBOX_MESSAGE_COST;
 use crate::ident::{ConnId, Reply};
 use crate::payload::Message;
+use crate::protocol::Codec;
 
 impl Shard {
     /// Takes the next place in the connection's order of replies.
@@ -41,6 +43,14 @@ impl Shard {
         let id = reply.connection;
         let Some(codec) = self.connections.listener(id).map(|listener| listener.codec) else {
             return;
+        };
+        let enveloped;
+        let message = match codec {
+            Codec::V1 => {
+                enveloped = MessagePlace::CONNECTION.envelope(message);
+                Message::Text(&enveloped)
+            }
+            _ => message,
         };
         // The message takes over what its place has counted. An answer of HTTP is as long as it is, and not counted.
         let is_http = self.connections.phase(id) == Phase::Http;

@@ -3,7 +3,7 @@
 
 use super::Shard;
 use crate::close::CloseReason;
-use crate::events::{KickedBy, Origin, Reporter, UidEventKind};
+use crate::events::{KickedBy, NotQueued, Origin, Reporter, Said, UidEventKind};
 use crate::ident::ConnId;
 use crate::stats::CoreStats;
 
@@ -49,16 +49,34 @@ impl Shard {
         }
     }
 
-    fn report(&mut self, id: ConnId, what: impl FnOnce(Origin) -> UidEventKind) {
-        let connection = self.connections.tell_name(id);
+    /// A client of a bound connection has something to say to the back end.
+    pub fn report_message(&mut self, id: ConnId, said: Said) -> Result<(), NotQueued> {
+        if self.reporter.is_none() {
+            return Err(NotQueued::Unwanted);
+        }
+        let of = self.origin(id);
         let slot = &self.connections.slots[id.slot];
-        let of = Origin {
-            connection,
-            peer: slot.peer.address(),
-            listener: self.connections.spec(id).shown,
-        };
+        match (&mut self.reporter, &slot.uid) {
+            (Some(reporter), Some(uid)) => reporter.tell_message(uid, of, said),
+            _ => Err(NotQueued::Unwanted),
+        }
+    }
+
+    fn report(&mut self, id: ConnId, what: impl FnOnce(Origin) -> UidEventKind) {
+        let of = self.origin(id);
+        let slot = &self.connections.slots[id.slot];
         if let (Some(reporter), Some(uid)) = (&mut self.reporter, &slot.uid) {
             reporter.tell(uid, what(of));
+        }
+    }
+
+    /// A connection that is here, as those outside are told of it.
+    fn origin(&mut self, id: ConnId) -> Origin {
+        let connection = self.connections.tell_name(id);
+        Origin {
+            connection,
+            peer: self.connections.slots[id.slot].peer.address(),
+            listener: self.connections.spec(id).shown,
         }
     }
 

@@ -135,6 +135,9 @@ impl Shard {
         if !self.stickies.is_empty() {
             for number in self.stickies.groups_of(namespace, uid) {
                 if let Some(group) = self.groups.name(number).map(Box::<str>::from) {
+                    if self.connections.is_told_places(id) && !self.is_in(id, &group) {
+                        self.followers.note_newcomer(id, &group);
+                    }
                     self.join(id, &group, None);
                 }
             }

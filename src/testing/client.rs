@@ -155,7 +155,7 @@ impl Connection {
     pub fn send(&mut self, message: Message<'_>) {
         let bytes = message.bytes();
         match self.codec {
-            Codec::WebSocket => {
+            Codec::WebSocket | Codec::V1 => {
                 let first = message.text().map_or(BINARY, |_| TEXT);
                 self.send_frame(first, bytes);
             }
@@ -176,7 +176,7 @@ impl Connection {
     /// Closes from its side, in the codec's way.
     pub fn close(&mut self) {
         match self.codec {
-            Codec::WebSocket => self.send_frame(CLOSE, &1000u16.to_be_bytes()),
+            Codec::WebSocket | Codec::V1 => self.send_frame(CLOSE, &1000u16.to_be_bytes()),
             _ => self.has_ended = true,
         }
     }
@@ -209,7 +209,7 @@ impl Connection {
     /// Takes one whole unit, if there is one.
     fn take_unit(&mut self) -> bool {
         let unit = match self.codec {
-            Codec::WebSocket => return self.take_frame(),
+            Codec::WebSocket | Codec::V1 => return self.take_frame(),
             Codec::Text => self.cut(b"\n").map(Received::of),
             Codec::Frame => match self.half.first_chunk() {
                 Some(&length) => {

@@ -197,7 +197,7 @@ impl TestServer {
         let connection = Connection::new(place, spec.codec, Cores::decoder(spec));
         self.cores.connections.push(connection);
         let opened = match spec.codec {
-            Codec::WebSocket | Codec::Sse => ask(&dial, spec).map(Some),
+            Codec::WebSocket | Codec::V1 | Codec::Sse => ask(&dial, spec).map(Some),
             Codec::Text | Codec::Frame | Codec::Http => Ok(None),
         };
         self.open(core, id, opened, dial.uid);

@@ -1,6 +1,7 @@
 //! Kept messages under chaos: every client's connection is reset every one to three seconds, in whatever it is reading, and
 //! so are those of the back ends, which repeat what was not answered. What each client has had over all its connections
-//! is, stream by stream, what was kept, in order and once; or it was told of a gap.
+//! is, stream by stream, what was kept, in order and once; or it was told of a gap. Every other client speaks `ringpost.v1`
+//! ([`chaos_v1`](crate::chaos_v1)), the others listen by events.
 //!
 //! 1,000 clients and 300,000 messages where `E2E_FULL` is set; else a tenth of the clients and a twentieth of the messages,
 //! in a tenth of the time.
@@ -23,6 +24,8 @@ use crate::api::read;
 use crate::http;
 use crate::seed;
 use crate::server::Server;
+use crate::speaking::PUBLIC;
+use crate::tokens::File;
 
 const BACK_ENDS: usize = 4;
 /// Clients of one group.
@@ -103,15 +106,17 @@ fn with_little_memory_all_that_is_lost_is_told() {
 }
 
 /// What all share.
-struct Plan {
+pub struct Plan {
     address: SocketAddr,
+    /// Where websockets are opened.
+    pub sockets: SocketAddr,
     clients: usize,
     messages: usize,
     /// What follows each text.
     padding: String,
     /// A connection's time is from once to three times this.
     life: Duration,
-    ready: AtomicUsize,
+    pub ready: AtomicUsize,
     /// Where each stream ends, once all is pushed.
     tops: OnceLock<HashMap<String, String>>,
     ledger: Mutex<Ledger>,
@@ -129,7 +134,8 @@ struct World {
 
 impl World {
     async fn play(padding: usize, settings: &[(&str, &str)]) -> World {
-        let ids = [("IDEMPOTENCY_IDS_MAX", "400000")];
+        let rules = File::new(PUBLIC);
+        let ids = [("IDEMPOTENCY_IDS_MAX", "400000"), ("CONFIG", rules.path())];
         let server = Server::with(4, &[&ids, settings].concat()).await;
         let full = std::env::var_os("E2E_FULL").is_some();
         let (clients, messages, life) = match full {
@@ -138,6 +144,7 @@ impl World {
         };
         let plan = Arc::new(Plan {
             address: server.address("http", "page"),
+            sockets: server.address("ws", "push"),
             clients,
             messages,
             padding: " ".repeat(padding),
@@ -361,11 +368,12 @@ impl ToldGap {
 }
 
 /// A client, and all that it has had. Its streams are its uid's, its group's and everybody's, in this order.
-struct Report {
-    uid: String,
-    group: String,
+pub struct Report {
+    pub uid: String,
+    pub group: String,
     /// What it comes back with.
-    id: Option<String>,
+    pub id: Option<String>,
+    speaks_v1: bool,
     /// Where it stands in each stream.
     at: [(String, u64); 3],
     /// Serial numbers by the order in which they came.
@@ -380,6 +388,7 @@ impl Report {
             uid: uid_of(nth),
             group: group_of(nth),
             id: None,
+            speaks_v1: nth % 2 == 1,
             at: Default::default(),
             had: Default::default(),
             gaps: Default::default(),
@@ -393,9 +402,12 @@ impl Report {
 
     async fn listen(mut self, plan: Arc<Plan>, mut rng: Rng) -> Report {
         loop {
-            let mut socket = connect(plan.address).await;
-            let request = self.request(plan.address);
-            socket.write_all(request.as_bytes()).await.expect("sent");
+            let (address, request) = match self.speaks_v1 {
+                true => (plan.sockets, self.opening_v1(plan.sockets)),
+                false => (plan.address, self.request(plan.address).into_bytes()),
+            };
+            let mut socket = connect(address).await;
+            socket.write_all(&request).await.expect("sent");
             let ends = Instant::now() + plan.life.mul_f64(1.0 + 2.0 * rng.f64());
             let mut unread = Vec::new();
             let mut is_answered = false;
@@ -405,12 +417,15 @@ impl Report {
                 }
                 if !is_answered && let Some(end) = find(&unread, b"\r\n\r\n") {
                     let head = String::from_utf8_lossy(&unread[..end]);
-                    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+                    let status = ["200", "101"][usize::from(self.speaks_v1)];
+                    assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
                     unread.drain(..end + 4);
                     is_answered = true;
                 }
-                if is_answered {
-                    self.take_blocks(&mut unread, &plan);
+                match is_answered {
+                    true if self.speaks_v1 => self.take_frames(&mut unread, &plan),
+                    true => self.take_blocks(&mut unread, &plan),
+                    false => {}
                 }
                 if self.has_all(&plan) {
                     return self;
@@ -465,7 +480,7 @@ impl Report {
         }
     }
 
-    fn take_message(&mut self, id: &str, data: &str) {
+    pub fn take_message(&mut self, id: &str, data: &str) {
         let now = positions(id);
         let stands = |nth: usize| (&*self.at[nth].0, self.at[nth].1);
         // Where a gap is still to be told the position is one that no stream has.
@@ -491,7 +506,7 @@ impl Report {
         self.had[nth].push(serial.parse().expect("a number"));
     }
 
-    fn take_gap(&mut self, id: &str, data: &str) {
+    pub fn take_gap(&mut self, id: &str, data: &str) {
         let gap: Value = serde_json::from_str(data).expect("JSON");
         let nth = match gap["kind"].as_str() {
             Some("uid") => 0,

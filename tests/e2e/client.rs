@@ -97,7 +97,17 @@ impl Client {
         fields: &[(&'static str, &str)],
     ) -> Result<Client, u16> {
         let socket = TcpStream::connect(address).await.expect("a connection");
+        Client::shake_over(socket, target, fields).await
+    }
+
+    /// The same over a socket that is already connected.
+    pub async fn shake_over(
+        socket: TcpStream,
+        target: &str,
+        fields: &[(&'static str, &str)],
+    ) -> Result<Client, u16> {
         socket.set_nodelay(true).expect("no delay");
+        let address = socket.peer_addr().expect("a peer");
         let local = socket.local_addr().expect("an address of our own");
         let mut request = format!("ws://{address}{target}")
             .into_client_request()

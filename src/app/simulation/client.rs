@@ -4,7 +4,8 @@
 
 use std::collections::VecDeque;
 
-use super::sse;
+use super::spoken;
+use super::sse::{self, Block};
 use crate::ident::ConnId;
 use crate::protocol::Codec;
 
@@ -80,10 +81,19 @@ impl Client {
         !self.unread.is_empty() || !self.held.is_empty() || self.dead || self.hung_up
     }
 
+    /// The blocks that one has received which follows streams, its uid's, those of these groups and everybody's; and how many
+    /// bytes are left over.
+    pub fn blocks(&self, groups: &[String]) -> (Vec<Block>, usize) {
+        match self.codec {
+            Codec::V1 => spoken::blocks(&self.received, groups),
+            _ => sse::blocks(&self.received),
+        }
+    }
+
     /// All that was received whole, and how many bytes are left over.
     pub fn seen(&self) -> (Vec<Seen>, usize) {
-        if self.codec == Codec::Sse {
-            return sse::seen(&self.received);
+        if self.codec.tells_positions() {
+            return sse::seen(self.blocks(&[]));
         }
         let mut seen = Vec::new();
         let mut rest = &self.received[..];
@@ -100,7 +110,7 @@ impl Client {
 }
 
 /// The first unit of the bytes and its length, if it is complete.
-fn next(codec: Codec, bytes: &[u8]) -> Option<(Seen, usize)> {
+pub fn next(codec: Codec, bytes: &[u8]) -> Option<(Seen, usize)> {
     let (first, body, end) = match codec {
         Codec::Text => {
             let end = bytes.iter().position(|byte| *byte == b'\n')?;
@@ -111,7 +121,7 @@ fn next(codec: Codec, bytes: &[u8]) -> Option<(Seen, usize)> {
             (0x81, bytes.get(4..end)?, end)
         }
         Codec::Sse | Codec::Http => unreachable!("it has no frames"),
-        Codec::WebSocket => {
+        Codec::WebSocket | Codec::V1 => {
             let (&[first, short], rest) = bytes.split_first_chunk()?;
             let (size, header) = match short {
                 126 => (usize::from(u16::from_be_bytes(*rest.first_chunk()?)), 4),

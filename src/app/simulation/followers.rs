@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use super::client::{Client, Place};
 use super::model::{Sender, Target, Track};
 use super::scene::Scene;
-use super::sse;
 use super::world::{Task, World};
 use crate::app::query::Query;
 use crate::ident::{EVERYBODY, NamespaceId, Reach};
@@ -112,7 +111,7 @@ impl World {
                 return;
             }
             last.deaf = true;
-            let (blocks, _) = sse::blocks(&last.received);
+            let (blocks, _) = last.blocks(&follower.groups);
             let told = blocks.into_iter().rev().find_map(|block| block.id);
             since = told.or_else(|| life.since.clone());
             let mut model = self.model.lock().expect("no callback has panicked");
@@ -129,12 +128,13 @@ impl World {
         let client = self.clients.len();
         let peer = ([127, 0, 0, 1], client as u16).into();
         let id = self.hosts[core].connect(listener, peer);
-        let mut one = Client::new(Codec::Sse, Place::Opening(core, id));
+        let codec = self.listeners[usize::from(listener)].codec;
+        let mut one = Client::new(codec, Place::Opening(core, id));
         one.life = Some((who, self.followers[who].lives.len()));
         self.clients.push(one);
         let mut track = Track::new(
             self.listeners[usize::from(listener)].namespace,
-            Codec::Sse,
+            codec,
             self.now,
         );
         track.follows.clone_from(&self.followers[who].groups);
@@ -173,10 +173,12 @@ impl World {
         let follower = &self.followers[who];
         let life = &follower.lives[nth];
         let following = Following::of_client(&follower.groups, life.since.as_deref());
-        let head = crate::protocol::sse::head(None, client as u32);
         let host = &mut self.hosts[core];
-        host.shard()
-            .send_raw(id, |_, out| out.extend_from_slice(&head));
+        if self.clients[client].codec == Codec::Sse {
+            let head = crate::protocol::sse::head(None, client as u32);
+            host.shard()
+                .send_raw(id, |_, out| out.extend_from_slice(&head));
+        }
         host.shard().follow(id, following);
         host.open(id);
         host.claim(id, &life.uid);

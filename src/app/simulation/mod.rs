@@ -15,6 +15,7 @@ mod model;
 mod recovery;
 mod rest;
 mod scene;
+mod spoken;
 mod sse;
 mod transport;
 mod verdict;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Tally;
 use super::followers::{Follower, Kept, Life, StreamName};
 use super::model::{Model, Target};
-use super::sse::{Block, blocks};
+use super::sse::Block;
 use super::verdict::{Claim, count};
 use super::world::World;
 use crate::close::CloseReason;
@@ -88,7 +88,7 @@ impl Reading<'_> {
         let track = &self.model.clients[life.client];
         self.gaps.clear();
         self.begin(life, track.namespace);
-        let (blocks, _) = blocks(&client.received);
+        let (blocks, _) = client.blocks(&self.follower.groups);
         let mut has_begun = false;
         for block in &blocks {
             self.read(life, block, &mut has_begun, tally);
@@ -501,7 +501,7 @@ impl Reading<'_> {
         if !self.is_moved(life) || self.gaps.iter().any(|(_, kind, _)| *kind == Kind::Uid) {
             return;
         }
-        let (blocks, _) = blocks(&self.world.clients[life.client].received);
+        let (blocks, _) = self.world.clients[life.client].blocks(&self.follower.groups);
         let texts = blocks.iter().filter_map(|block| block.data.as_deref());
         let texts = texts.filter(|text| text.starts_with('m'));
         let got: HashSet<usize> = texts.map(number_of).collect();

@@ -53,8 +53,7 @@ fn is_empty(block: &Block) -> bool {
 }
 
 /// The blocks as what any client sees: messages, and its end.
-pub fn seen(bytes: &[u8]) -> (Vec<Seen>, usize) {
-    let (blocks, left) = blocks(bytes);
+pub fn seen((blocks, left): (Vec<Block>, usize)) -> (Vec<Seen>, usize) {
     let events = blocks.into_iter().filter_map(|block| {
         let data = block.data?;
         match &*block.kind {

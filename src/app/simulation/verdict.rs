@@ -52,7 +52,7 @@ impl Track {
 
     /// Whether it holds positions.
     pub fn follows_streams(&self) -> bool {
-        self.codec == Codec::Sse
+        self.codec.tells_positions()
     }
 
     /// From when to when it was surely, and at most, where messages for all reach it.
@@ -456,7 +456,7 @@ fn check_end(track: &Track, closed: Closed, seen: &[Seen]) {
     let code = closed.reason.code();
     match seen.last() {
         Some(Seen::Close(said)) => assert_eq!(Some(*said), code),
-        _ if track.codec == Codec::WebSocket && code.is_some() => {
+        _ if track.codec.is_websocket() && code.is_some() => {
             assert!(track.lossy, "{:?} without a close frame", closed.reason);
         }
         _ => {}

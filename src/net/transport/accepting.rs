@@ -109,7 +109,8 @@ impl Transport {
                     .with_head_bytes_max(self.admission.request_head_bytes_max)
                     .behind_proxy(self.admission.proxies.trust(peer.ip()))
                     .with_compression(spec.compress)
-                    .with_token(spec.proves);
+                    .with_token(spec.proves)
+                    .with_v1(spec.v1.is_some());
                 Input::Handshake(Box::new(handshake))
             }
             Codec::Http => Input::Requests(Default::default()),

@@ -228,6 +228,9 @@ impl Transport {
         let Some(credential) = self.take_token(host, id, accepted.token.as_ref()) else {
             return false;
         };
+        if accepted.v1 {
+            self.speak_v1(host, id);
+        }
         let bytes_max = message_bytes_max(host, id);
         let decoder = match accepted.window {
             Some(window) => {
@@ -242,8 +245,11 @@ impl Transport {
         host.shard()
             .send_raw(id, |_, out| out.extend_from_slice(&accepted.response));
         host.open_named(id, self.client_names(id), Some(&accepted.request));
-        if let Some(credential) = credential {
-            host.prove(id, credential);
+        match credential {
+            // It is bound when it asks for that.
+            Some(credential) if accepted.v1 => host.hold_proof(id, credential),
+            Some(credential) => host.prove(id, credential),
+            None => {}
         }
         true
     }

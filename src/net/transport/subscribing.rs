@@ -78,6 +78,7 @@ impl Transport {
             forwarded: self.admission.proxies.trust(peer.ip()),
             compress: spec.compress,
             token: spec.proves,
+            v1: spec.v1.is_some(),
         };
         let accepted = match accept(head, wants, spec.headers) {
             Ok(accepted) => accepted,
@@ -101,6 +102,22 @@ impl Transport {
                 };
                 self.refuse(host, id, &answer.response(), reason);
             }
+        }
+    }
+
+    /// Has a websocket speak `ringpost.v1`. It stays counted as it is: the other listener's limits are its own's.
+    pub(super) fn speak_v1(&mut self, host: &mut Host, id: ConnId) {
+        let spec = host.shard().connections.listener(id);
+        let Some(listener) = spec.and_then(|spec| spec.v1) else {
+            return;
+        };
+        host.shard().speak_v1(id, listener);
+        if let Some(link) = self.links.get_mut(id) {
+            link.codec = Codec::V1;
+        }
+        if let Some(rates) = &mut self.rates {
+            rates.forget(id);
+            rates.enter(id, listener);
         }
     }
 

@@ -1,8 +1,9 @@
 //! A batch of events as its receiver gets it: one JSON object.
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 
-use crate::events::{KickedBy, Origin, UidEvent, UidEventKind};
+use crate::events::{KickedBy, Origin, Said, UidEvent, UidEventKind};
 use crate::unix_peer::ShownPeer;
 
 /// A listener as it is named to those outside.
@@ -46,6 +47,10 @@ struct BatchEntry<'a> {
     kick: Option<BatchKick<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     messages: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -93,30 +98,41 @@ impl BatchSender {
             end: None,
             kick: None,
             messages: None,
+            data: None,
+            text: None,
         };
-        match event.what {
+        match &event.what {
             UidEventKind::Connect { of, first } => {
                 entry.event = "connect";
-                entry.place = Some(self.place(of));
-                entry.first = Some(first);
+                entry.place = Some(self.place(*of));
+                entry.first = Some(*first);
             }
             UidEventKind::Disconnect { of, reason, last } => {
                 entry.event = "disconnect";
-                entry.place = Some(self.place(of));
+                entry.place = Some(self.place(*of));
                 entry.end = Some(BatchEnd {
                     reason: reason.text(),
                     code: reason.code(),
-                    last,
+                    last: *last,
                 });
             }
             UidEventKind::Kick { connections, by } => {
-                let by = self.kicked_by(by);
+                let (connections, by) = (*connections, self.kicked_by(*by));
                 entry.event = "kick";
                 entry.kick = Some(BatchKick { connections, by });
             }
             UidEventKind::Expired { messages } => {
                 entry.event = "expired";
-                entry.messages = Some(messages);
+                entry.messages = Some(*messages);
+            }
+            UidEventKind::Message(message) => {
+                entry.event = "message";
+                entry.place = Some(self.place(message.of));
+                match &message.said {
+                    Said::Text(text) => entry.text = Some(text),
+                    // It was JSON when it came.
+                    Said::Data(json) => entry.data = serde_json::from_str(json).ok(),
+                }
             }
         }
         entry
@@ -148,6 +164,7 @@ impl BatchSender {
 mod tests {
     use super::*;
     use crate::close::CloseReason;
+    use crate::events::ClientMessage;
     use crate::ident::{ConnName, CoreId};
 
     #[test]
@@ -179,6 +196,7 @@ mod tests {
             last: true,
         };
         let kick = |by| UidEventKind::Kick { connections: 2, by };
+        let said = |said| UidEventKind::Message(Box::new(ClientMessage::new(of, said)));
         let body = sender.encode(
             7,
             1,
@@ -188,6 +206,8 @@ mod tests {
                 event(3, disconnect(CloseReason::ByPeer)),
                 event(4, kick(KickedBy::Listener(0))),
                 event(5, kick(KickedBy::Http)),
+                event(6, said(Said::Text("a\"b".into()))),
+                event(7, said(Said::Data("{\"n\": 1.50}".into()))),
             ],
         );
         let expected = concat!(
@@ -202,7 +222,11 @@ mod tests {
             r#""code":null,"last":true},"#,
             r#"{"id":"5e-3-4","event":"kick","time":1700000000.25,"uid":"t\"m","connections":2,"#,
             r#""by":"ws://127.0.0.1/relay"},"#,
-            r#"{"id":"5e-3-5","event":"kick","time":1700000000.25,"uid":"t\"m","connections":2,"by":"http"}]}"#,
+            r#"{"id":"5e-3-5","event":"kick","time":1700000000.25,"uid":"t\"m","connections":2,"by":"http"},"#,
+            r#"{"id":"5e-3-6","event":"message","time":1700000000.25,"uid":"t\"m","connection":"3-100000002","#,
+            r#""address":"192.0.2.7:4711","app":"push","listener":"ws://127.0.0.1/push","text":"a\"b"},"#,
+            r#"{"id":"5e-3-7","event":"message","time":1700000000.25,"uid":"t\"m","connection":"3-100000002","#,
+            r#""address":"192.0.2.7:4711","app":"push","listener":"ws://127.0.0.1/push","data":{"n": 1.50}}]}"#,
         );
         assert_eq!(String::from_utf8(body).unwrap(), expected);
     }

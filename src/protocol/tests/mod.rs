@@ -266,7 +266,7 @@ fn read_back(codec: Codec, mut bytes: &[u8]) -> Vec<Seen> {
     loop {
         let (body, text, last) = match codec {
             Codec::Sse | Codec::Http => unreachable!("its client sends no messages"),
-            Codec::WebSocket => {
+            Codec::WebSocket | Codec::V1 => {
                 let first = take(1).0[0];
                 let len = match take(1).0[0] {
                     126 => number(take(2).0),

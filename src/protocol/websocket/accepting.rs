@@ -12,8 +12,9 @@ use crate::protocol::http::head::Head;
 use crate::protocol::http::opening::OpeningRequest;
 use crate::protocol::http::response::HttpError;
 use crate::protocol::http::token::{Token, subprotocols, token};
+use crate::protocol::v1;
 
-/// The one subprotocol that is taken up.
+/// The subprotocol that is none: it is taken up beside a token, and changes nothing.
 const SUBPROTOCOL: &str = "ringpost";
 /// The base64 of 16 bytes.
 const KEY_BYTES: usize = 24;
@@ -28,6 +29,8 @@ pub struct Wants {
     pub compress: bool,
     /// Whether a token is looked for.
     pub token: bool,
+    /// Whether `ringpost.v1` is taken up.
+    pub v1: bool,
 }
 
 /// A handshake that succeeded.
@@ -49,6 +52,8 @@ pub struct Accepted {
     pub token: Option<Token>,
     /// If compression is agreed on, how far back what is sent may refer.
     pub window: Option<Window>,
+    /// It speaks `ringpost.v1`.
+    pub v1: bool,
 }
 
 /// Whether it looks like a handshake, be it a bad one.
@@ -104,9 +109,10 @@ pub fn accept(
         true => head.each("Sec-WebSocket-Extensions").find_map(Offer::first),
         false => None,
     };
+    let subprotocol = subprotocol(head, wants.v1)?;
     Ok(Accepted {
         consumed: 0,
-        response: response(key, offer, offers_subprotocol(head)),
+        response: response(key, offer, subprotocol),
         request: OpeningRequest::new(head.path, head.query, head.fields(), headers),
         host: head.host.to_owned(),
         origin: head.origin.map(str::to_owned),
@@ -119,6 +125,7 @@ pub fn accept(
             false => None,
         },
         window: offer.map(Offer::window),
+        v1: subprotocol == Some(v1::NAME),
     })
 }
 
@@ -130,7 +137,11 @@ fn checked(key: &str) -> Option<&[u8; KEY_BYTES]> {
 }
 
 /// The 101, with the proof that the key was read (section 4.2.2), and what is taken up of the offers.
-fn response(key: &[u8; KEY_BYTES], offer: Option<Offer>, subprotocol: bool) -> Vec<u8> {
+fn response(
+    key: &[u8; KEY_BYTES],
+    offer: Option<Offer>,
+    subprotocol: Option<&'static str>,
+) -> Vec<u8> {
     const HEAD: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
         Connection: Upgrade\r\nSec-WebSocket-Accept: ";
     let mut keyed = [0; KEY_BYTES + ACCEPT_GUID.len()];
@@ -141,15 +152,33 @@ fn response(key: &[u8; KEY_BYTES], offer: Option<Offer>, subprotocol: bool) -> V
     let written = STANDARD.encode_slice(digest, &mut proof);
     debug_assert_eq!(written, Ok(proof.len()), "20 bytes in base64");
     let extension = offer.map_or_else(String::new, Offer::answer);
-    let subprotocol = match subprotocol {
-        true => format!("Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n"),
-        false => String::new(),
-    };
+    let subprotocol = subprotocol.map_or_else(String::new, |name| {
+        format!("Sec-WebSocket-Protocol: {name}\r\n")
+    });
     let (extension, subprotocol) = (extension.as_bytes(), subprotocol.as_bytes());
     [HEAD, &proof, b"\r\n", extension, subprotocol, b"\r\n"].concat()
 }
 
-/// Whether our subprotocol is among those offered.
-fn offers_subprotocol(head: &Head<'_>) -> bool {
-    subprotocols(head).any(|one| one == SUBPROTOCOL.as_bytes())
+/// Which of the subprotocols that are offered is taken up. Where `ringpost.v1` is spoken, who offers nothing but other
+/// versions is told.
+fn subprotocol(head: &Head<'_>, v1: bool) -> Result<Option<&'static str>, HttpError> {
+    let mut taken = None;
+    let mut is_other_version = false;
+    for offered in subprotocols(head) {
+        if v1 && offered == v1::NAME.as_bytes() {
+            return Ok(Some(v1::NAME));
+        }
+        if offered == SUBPROTOCOL.as_bytes() {
+            taken = Some(SUBPROTOCOL);
+        }
+        let number = offered.strip_prefix(v1::NAMES.as_bytes());
+        is_other_version |= number.is_some_and(|number| number.iter().all(u8::is_ascii_digit));
+    }
+    match taken {
+        None if v1 && is_other_version => Err(HttpError::new(
+            400,
+            "of the subprotocol's versions this server speaks ringpost.v1",
+        )),
+        taken => Ok(taken),
+    }
 }

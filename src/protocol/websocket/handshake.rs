@@ -103,6 +103,12 @@ impl Handshake {
         self
     }
 
+    /// A handshake that may agree on `ringpost.v1`.
+    pub fn with_v1(mut self, spoken: bool) -> Handshake {
+        self.wants.v1 = spoken;
+        self
+    }
+
     /// Takes what has come. `None` means that all of it was taken and more is needed. Not called
     /// again after an outcome.
     pub fn advance(&mut self, input: &[u8]) -> Result<Option<Accepted>, Declined> {
@@ -246,6 +252,43 @@ mod tests {
             assert_ne!(request, RFC);
             assert_eq!(status(&request), expected, "{from} -> {to}");
         }
+    }
+
+    #[test]
+    fn which_subprotocol() {
+        let answered = |spoken: bool, offered: &str| {
+            let request = RFC.replace("chat, superchat", offered);
+            let accepted = Handshake::new().with_v1(spoken).advance(request.as_bytes());
+            let accepted = match accepted {
+                Ok(accepted) => accepted.expect("complete"),
+                Err(declined) => return Err(refused::<()>(Err(declined))),
+            };
+            let response = String::from_utf8(accepted.response).expect("text");
+            let mut lines = response.lines();
+            let answer = lines.find_map(|line| line.strip_prefix("Sec-WebSocket-Protocol: "));
+            let answer = answer.map(str::to_owned);
+            assert_eq!(accepted.v1, answer.as_deref() == Some("ringpost.v1"));
+            Ok(answer)
+        };
+        for (offered, answer) in [
+            ("ringpost.v1", Some("ringpost.v1")),
+            ("ringpost.token.a.b.c, ringpost.v1", Some("ringpost.v1")),
+            ("ringpost, ringpost.v2,ringpost.v1", Some("ringpost.v1")),
+            ("ringpost.v2, ringpost", Some("ringpost")),
+            ("ringpost, ringpost.token.a.b.c", Some("ringpost")),
+            ("chat, ringpost.video", None),
+            ("RINGPOST.V1", None),
+        ] {
+            let answer = answer.map(str::to_owned);
+            assert_eq!(answered(true, offered), Ok(answer), "{offered}");
+        }
+        for offered in ["ringpost.v2", "ringpost.v3, ringpost.v10, chat"] {
+            let refused = answered(true, offered).expect_err("another version");
+            assert_eq!(refused.status, 400);
+            assert!(refused.text.contains("ringpost.v1"), "{}", refused.text);
+            assert_eq!(answered(false, offered), Ok(None));
+        }
+        assert_eq!(answered(false, "ringpost.v1"), Ok(None));
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! Those who follow streams: what they are told when they come, when not all can be had, and when they end.
 
 use super::*;
+use crate::auth::GroupClaim;
 use crate::payload::Payload;
+use crate::protocol::v1::ClientRequest;
+use crate::shard::ClientPart;
 use crate::shard::ShardPart;
 use crate::shard::followers::{Followed, Following, Mark, Marked, Since, Standing};
 use crate::streams::{Epoch, Gap, Kind, Position, Recovery};
@@ -205,10 +208,25 @@ fn one_that_moves_takes_its_place_in_everybodys_stream_along() {
 
 /// Any streams that one may follow, each anywhere on its way.
 fn any_following(random: &mut fastrand::Rng) -> Following {
-    let mut following = Following {
-        begun: random.bool(),
-        ..Following::default()
-    };
+    let mut following = Following::of([]);
+    following.begun = random.bool();
+    following.client = random.bool().then(|| {
+        let id = |text: &str| {
+            let request = format!("{{\"type\":\"ping\",\"id\":{text}}}");
+            ClientRequest::read(Message::Text(&request))
+                .expect("a request")
+                .id
+        };
+        Box::new(ClientPart {
+            name: random.bool().then(|| "phone ü".into()),
+            acknowledges: random.bool(),
+            rights: GroupClaim::new(random.bool().then_some("[\"news\"]")),
+            joined: vec!["news".into(); random.usize(..3)],
+            bind_id: random.bool().then(|| id("\"a\"")).flatten(),
+            joining: vec![(random.u32(..), id("7")); random.usize(..3)],
+            refused: Vec::new(),
+        })
+    });
     for nth in 0..random.usize(1..5) {
         let position = |random: &mut fastrand::Rng| Position {
             epoch: Epoch::of(random.u64(..)),
@@ -239,7 +257,7 @@ fn any_following(random: &mut fastrand::Rng) -> Following {
             one.held.push(kept_before, bytes);
             following.held_bytes += 2 + OUTBOX_MESSAGE_COST;
         }
-        following.streams.push(one);
+        following.add(one);
     }
     following
 }

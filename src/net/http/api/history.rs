@@ -4,10 +4,7 @@
 
 use std::borrow::Cow;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use super::errors::ApiError;
 use super::names;
@@ -16,6 +13,7 @@ use super::service::Api;
 use crate::app::query::{HistoryPage, HistoryQuery, Query, QueryResult};
 use crate::ident::EVERYBODY;
 use crate::protocol::http::query::unescape;
+use crate::protocol::v1::Content;
 use crate::streams::{Gap, Kind, Limit, Position};
 
 /// Messages of a page, unless the request says otherwise, and at most.
@@ -39,17 +37,6 @@ struct MessageTold<'p> {
     content: Content<'p>,
 }
 
-/// A message as it is best read.
-#[derive(Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Content<'p> {
-    /// An object or an array of JSON.
-    Data(&'p RawValue),
-    Text(&'p str),
-    /// What is not UTF-8.
-    Base64(String),
-}
-
 /// Why the page does not begin behind the position asked for.
 #[derive(Serialize)]
 struct GapTold {
@@ -64,18 +51,6 @@ impl From<Gap> for GapTold {
             asked: gap.asked.map(|position| position.to_string()),
             first: gap.first.map(|position| position.to_string()),
             top: gap.top.to_string(),
-        }
-    }
-}
-
-impl<'p> Content<'p> {
-    fn of(bytes: &'p [u8]) -> Content<'p> {
-        let Ok(text) = simdutf8::basic::from_utf8(bytes) else {
-            return Content::Base64(STANDARD.encode(bytes));
-        };
-        match serde_json::from_str::<&RawValue>(text) {
-            Ok(data) if data.get().starts_with(['{', '[']) => Content::Data(data),
-            _ => Content::Text(text),
         }
     }
 }
@@ -181,24 +156,6 @@ fn is_reverse(value: Option<&str>) -> Result<bool, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_message_is_told_as_it_is_best_read() {
-        let told = |bytes: &[u8]| serde_json::to_string(&Content::of(bytes)).unwrap();
-        for (bytes, expected) in [
-            (&b"plain"[..], r#"{"text":"plain"}"#),
-            (b"", r#"{"text":""}"#),
-            (b"12", r#"{"text":"12"}"#),
-            (b"\"a\"", r#"{"text":"\"a\""}"#),
-            (br#"{"n":1.50,"n":2}"#, r#"{"data":{"n":1.50,"n":2}}"#),
-            (b"[1,2]", r#"{"data":[1,2]}"#),
-            (b"[1,2", r#"{"text":"[1,2"}"#),
-            (b" [1]", r#"{"data":[1]}"#),
-            (b"\xff\x00", r#"{"base64":"/wA="}"#),
-        ] {
-            assert_eq!(told(bytes), expected);
-        }
-    }
 
     #[test]
     fn which_stream() {

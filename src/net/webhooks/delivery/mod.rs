@@ -17,12 +17,15 @@ use super::clock::Clock;
 use super::post::Post;
 use super::signature::sign;
 use crate::config::Webhooks;
-use crate::events::{Tally, UidEvent};
+use crate::events::{Tally, UidEvent, UidEventKind};
 use crate::log_limiter::LogLimiter;
 
 /// While a batch waits for more, whether it is full is looked at so often: a core that told of each event would
 /// have to wake this thread for each.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+
+/// A batch leaves that has so much of what clients say, and the message that has made it so much.
+const SAID_BYTES_MAX: usize = 1 << 20;
 
 /// What it may take.
 pub struct DeliveryLimits {
@@ -43,6 +46,8 @@ pub struct Delivery<P, C> {
     backoff: Backoff,
     /// The batch that is being made or delivered.
     batch: Vec<UidEvent>,
+    /// What clients say in it.
+    said_bytes: usize,
     /// How many it holds, for whoever waits for the end.
     under_way: Arc<AtomicUsize>,
     /// Batches that have been begun.
@@ -77,6 +82,7 @@ impl<P: Post, C: Clock> Delivery<P, C> {
             tallies,
             backoff: Backoff::new(config.retry_delay_max),
             batch: Vec::new(),
+            said_bytes: 0,
             under_way: Arc::default(),
             number: 0,
             told: 0,
@@ -116,7 +122,7 @@ impl<P: Post, C: Clock> Delivery<P, C> {
     fn collect(&mut self, first: UidEvent) {
         let due = self.clock.now() + self.limits.batch_delay;
         self.add(first);
-        while self.batch.len() < self.limits.batch_events_max {
+        while self.batch.len() < self.limits.batch_events_max && self.said_bytes < SAID_BYTES_MAX {
             match self.queue.try_recv() {
                 Ok(event) => self.add(event),
                 Err(TryRecvError::Disconnected) => return,
@@ -132,6 +138,9 @@ impl<P: Post, C: Clock> Delivery<P, C> {
     }
 
     fn add(&mut self, event: UidEvent) {
+        if let UidEventKind::Message(message) = &event.what {
+            self.said_bytes += message.said.text().len();
+        }
         self.batch.push(event);
         self.under_way.store(self.batch.len(), Ordering::Release);
     }
@@ -227,6 +236,7 @@ impl<P: Post, C: Clock> Delivery<P, C> {
         for event in self.batch.drain(..) {
             count(&self.tallies[event.core.index()]).fetch_add(1, Ordering::Relaxed);
         }
+        self.said_bytes = 0;
         self.under_way.store(0, Ordering::Release);
     }
 }

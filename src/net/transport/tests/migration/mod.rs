@@ -108,6 +108,7 @@ fn spec(number: usize) -> ListenerSpec {
         compress: true,
         shown: number as u16,
         url: "".into(),
+        v1: None,
         headers: &[],
     }
 }

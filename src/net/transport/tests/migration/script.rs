@@ -127,7 +127,7 @@ pub fn said(rng: &mut fastrand::Rng) -> (u16, Vec<u8>) {
     }
     let deflate = rng.bool();
     match CODECS[usize::from(listener)] {
-        Codec::WebSocket => {
+        Codec::WebSocket | Codec::V1 => {
             bytes.extend(opening("/", deflate));
             bytes.extend(frames(rng, deflate));
         }
