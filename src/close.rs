@@ -100,6 +100,9 @@ impl CloseReason {
     pub const COUNT: usize = Self::ALL.len();
 }
 
+/// Most bytes of what the text in a close frame may say: 125 that any control frame has, less those of the code.
+pub const CLOSE_TEXT_BYTES_MAX: usize = 123;
+
 /// Why bytes that have come are no message, where their sender is told and goes on
 /// ([`crate::app::WhenFlawed::Tell`]).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -86,7 +86,7 @@ impl ClientMessage {
 
 impl PartialEq for ClientMessage {
     fn eq(&self, other: &ClientMessage) -> bool {
-        (self.of, &self.said) == (other.of, &other.said)
+        (&self.of, &self.said) == (&other.of, &other.said)
     }
 }
 
@@ -147,11 +147,13 @@ impl Drop for QueueShare {
 }
 
 /// Which connection it is about.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Origin {
     pub connection: ConnName,
     pub peer: SocketAddr,
     pub listener: u16,
+    /// What a back end keeps of it.
+    pub attributes: Option<Box<str>>,
 }
 
 /// Who has had a uid's connections closed.
@@ -318,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_place_in_the_queue_is_small() {
-        assert!(size_of::<UidEvent>() <= 96, "{}", size_of::<UidEvent>());
+        assert!(size_of::<UidEvent>() <= 112, "{}", size_of::<UidEvent>());
     }
 
     #[test]
@@ -327,29 +329,33 @@ mod tests {
             connection: ConnName::from((1, 7)),
             peer: "192.0.2.7:4711".parse().unwrap(),
             listener: 0,
+            attributes: None,
         };
         let said = |bytes: usize| Said::Text("x".repeat(bytes).into());
         let (reporting, taken) = Reporting::new(EventKinds::ALL, 3, 1);
         let mut reporter = reporting.reporter(CoreId(0));
         let half = SAID_BYTES_MAX / 2;
-        assert_eq!(reporter.tell_message("tom", of, said(half)), Ok(()));
+        assert_eq!(reporter.tell_message("tom", of.clone(), said(half)), Ok(()));
         let full = Err(NotQueued::Full);
-        assert_eq!(reporter.tell_message("tom", of, said(half + 1)), full);
-        assert_eq!(reporter.tell_message("tom", of, said(half)), Ok(()));
-        assert_eq!(reporter.tell_message("tom", of, said(1)), full);
+        assert_eq!(
+            reporter.tell_message("tom", of.clone(), said(half + 1)),
+            full
+        );
+        assert_eq!(reporter.tell_message("tom", of.clone(), said(half)), Ok(()));
+        assert_eq!(reporter.tell_message("tom", of.clone(), said(1)), full);
         // What was refused leaves no gap, and what is taken makes room.
         let numbers: Vec<u64> = taken.try_iter().map(|event| event.number).collect();
         assert_eq!(numbers, [1, 2]);
         for _ in 0..3 {
-            assert_eq!(reporter.tell_message("tom", of, said(1)), Ok(()));
+            assert_eq!(reporter.tell_message("tom", of.clone(), said(1)), Ok(()));
         }
-        assert_eq!(reporter.tell_message("tom", of, said(1)), full);
+        assert_eq!(reporter.tell_message("tom", of.clone(), said(1)), full);
         assert_eq!(taken.try_iter().count(), 3);
         assert_eq!(reporting.said_bytes.load(Ordering::Relaxed), 0);
         let (reporting, _taken) = Reporting::new(EventKinds::CONNECT, 3, 1);
         let mut reporter = reporting.reporter(CoreId(0));
         let unwanted = Err(NotQueued::Unwanted);
-        assert_eq!(reporter.tell_message("tom", of, said(1)), unwanted);
+        assert_eq!(reporter.tell_message("tom", of.clone(), said(1)), unwanted);
     }
 
     #[test]

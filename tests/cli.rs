@@ -692,3 +692,67 @@ fn history_is_shown_and_thrown_away() {
     child.kill().expect("it runs");
     child.wait().expect("it ends");
 }
+
+#[test]
+fn connections_are_shown_and_reached() {
+    let (mut child, addresses) = server();
+    let to = &addresses[1];
+    let ask =
+        |more: &[&str]| run(ringpost(&["connections", "--timeout", "1m", "--to", to]).args(more));
+    let nobody = ask(&[]);
+    assert_eq!((nobody.status, nobody.stdout.lines().count()), (0, 1));
+    let mut stream = std::net::TcpStream::connect(to).expect("it listens");
+    let request = format!("GET /v1/events?uid=tom HTTP/1.1\r\nHost: {to}\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let mut lines = BufReader::new(stream.try_clone().expect("a socket")).lines();
+    let mut next = |start: &str| {
+        let mut lines = lines.by_ref().map(|line| line.expect("UTF-8"));
+        lines.find(|line| line.starts_with(start)).expect("a line")
+    };
+    next("id:");
+    let one = ask(&["--json", "--uid", "tom", "--attributes"]);
+    let told: serde_json::Value = serde_json::from_str(&one.stdout).expect("one object");
+    let id = told["connection"].as_str().expect("an id");
+    assert_eq!(told["attributes"], serde_json::json!({}));
+    for more in [&[][..], &["--sort", "bytes_waiting"], &["--limit", "1"]] {
+        let table = ask(more).stdout;
+        assert!(table.contains(id) && table.contains("tom"), "{table}");
+    }
+    assert_eq!(ask(&["--unbound"]).stdout.lines().count(), 1);
+    let with_one = |command: &[&str], id: &str, text: &[&str]| {
+        let mut program = ringpost(command);
+        program.args(["--timeout", "1m", "--api", to, "--connection", id]);
+        run(program.args(text))
+    };
+    let pushed = with_one(&["push"], id, &["hello"]);
+    assert_eq!(
+        (pushed.status, pushed.stdout.as_str()),
+        (0, "ok\n"),
+        "{}",
+        pushed.stderr
+    );
+    assert_eq!(next("data: hello"), "data: hello");
+    let kicked = with_one(&["kick"], id, &[]);
+    assert_eq!(
+        (kicked.status, kicked.stdout.as_str()),
+        (0, "ok\n"),
+        "{}",
+        kicked.stderr
+    );
+    next("event: close");
+    let gone = with_one(&["kick"], id, &[]);
+    assert_eq!((gone.status, gone.stdout.as_str()), (1, "fail\n"));
+    assert!(
+        gone.stderr.contains("no connection has the id"),
+        "{}",
+        gone.stderr
+    );
+    let wrong = with_one(&["push"], "3", &["hello"]);
+    assert_eq!(wrong.status, 2);
+    assert!(wrong.stderr.contains("3-100000002"), "{}", wrong.stderr);
+    assert_eq!(with_one(&["kick", "tom"], id, &[]).status, 2);
+    assert_eq!(run(&mut ringpost(&["kick"])).status, 2);
+    assert_eq!(ask(&["--uid", "all"]).status, 2);
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+}

@@ -1,8 +1,11 @@
 //! Connections asking for a uid: whether they may, and the [`Effect`] that follows.
 
+use super::bulk::ReplyTo;
 use super::effect::Effect;
+use super::envelope::found;
 use super::local::Local;
 use super::outcome::BindError;
+use super::query::ConnectionAnswer;
 use crate::auth::CredentialError;
 use crate::ident::{ConnId, check_uid};
 
@@ -49,5 +52,37 @@ impl Local {
                 uid: Box::from(uid),
             },
         });
+    }
+}
+
+/// Binds that back ends ask for.
+impl Local {
+    /// Asks for a uid on behalf of a back end, which is told what comes of it; or at once, that nothing does. What its client
+    /// has proved plays no part: the back end knows who it is.
+    pub(super) fn bind_for(
+        &mut self,
+        here: Option<ConnId>,
+        uid: Box<str>,
+        asked: ReplyTo,
+    ) -> Option<ConnectionAnswer> {
+        let Some(connection) = here else {
+            return Some(ConnectionAnswer::None);
+        };
+        let connections = &mut self.shard.connections;
+        let binds = connections.listener(connection).is_some_and(|it| it.binds);
+        if !binds || !connections.ask_to_bind(connection) {
+            return Some(ConnectionAnswer::Busy);
+        }
+        self.bind_answers.put(connection, asked);
+        self.effects.push(Effect::Bind { connection, uid });
+        None
+    }
+
+    /// Tells who has asked for a connection's bind, if somebody has.
+    #[inline]
+    pub(super) fn answer_bind(&mut self, connection: ConnId, answer: ConnectionAnswer) {
+        if let Some(asked) = self.bind_answers.take(connection) {
+            self.answer_part(asked, found(answer));
+        }
     }
 }

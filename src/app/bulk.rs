@@ -1,7 +1,9 @@
 //! Messages for many, as they go between cores: to everybody, [`ToAll`], and to a group, [`ToGroup`]; each with the number
 //! that it has on the core that sends it out, [`Bulk`].
 
-use crate::ident::{CoreId, EVERYBODY, Reach};
+use std::sync::Arc;
+
+use crate::ident::{ConnName, CoreId, EVERYBODY, Reach};
 use crate::payload::Payload;
 use crate::shard::{Mark, Marked};
 use crate::streams::{Kind, Wish};
@@ -26,20 +28,46 @@ impl Bulk {
     }
 }
 
+/// Whom a message for many is not for.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Except {
+    pub uids: Box<[Box<str>]>,
+    pub connections: Box<[ConnName]>,
+}
+
+impl Except {
+    /// Each in words, with what it is.
+    pub fn words(&self) -> impl Iterator<Item = String> {
+        let uids = self.uids.iter().map(|uid| format!("except uid {uid}"));
+        let connections = self.connections.iter();
+        uids.chain(connections.map(|name| format!("except connection {name}")))
+    }
+}
+
+/// If there are some. It goes to every core that the message goes to.
+pub type Exceptions = Option<Arc<Except>>;
+
+/// What is sent to everybody, and how.
+pub struct ForAll {
+    pub payload: Payload,
+    pub wish: Wish,
+    pub except: Exceptions,
+}
+
 /// A message for everybody, as it goes to each core.
 pub struct ToAll {
     pub bulk: Bulk,
     pub reach: Reach,
     /// Where it stands in everybody's stream: then it is of one namespace.
     pub mark: Option<Mark>,
+    pub except: Exceptions,
     pub payload: Payload,
 }
 
 /// One that a core is to send to everybody for another.
 pub struct Spread {
     pub reach: Reach,
-    pub wish: Wish,
-    pub payload: Payload,
+    pub message: ForAll,
     pub asked: ReplyTo,
 }
 
@@ -61,6 +89,7 @@ pub struct ToGroup {
     pub wish: Wish,
     /// Where it stands in its group's stream, if that has anything: then it is of one namespace.
     pub mark: Option<Mark>,
+    pub except: Exceptions,
     pub group: Box<str>,
     pub payload: Payload,
 }

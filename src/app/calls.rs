@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::addressed::Addressed;
-use super::bulk::ToAll;
+use super::bulk::{Exceptions, ForAll, ToAll};
 use super::effect::Effect;
 use super::envelope::{AnswerPart, Body, Call};
 use super::local::Local;
@@ -16,7 +16,14 @@ use super::query::QueryResult;
 use crate::events::KickedBy;
 use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, Ticket, check_uid};
 use crate::payload::{Message, Payload};
+use crate::shard::Farewell;
 use crate::streams::Wish;
+
+/// What a last message takes on its way.
+pub(super) fn farewell_bytes(last: Option<&Farewell>) -> usize {
+    let message = last.and_then(|last| last.message.as_ref());
+    message.map_or(0, |payload| payload.message().len())
+}
 
 impl Local {
     /// Opens a call to one core.
@@ -69,7 +76,7 @@ impl Local {
         wish: Wish,
     ) -> Ticket {
         if uid == EVERYBODY {
-            return self.push_to_everybody(reach, caller, message, wish);
+            return self.push_to_everybody(reach, caller, message, (wish, None));
         }
         if check_uid(uid).is_err() {
             return self.push_answered_at_once(caller, Delivered::default());
@@ -86,23 +93,34 @@ impl Local {
         self.call_one(caller, bytes, home, call)
     }
 
-    fn push_to_everybody(
+    /// Pushes to everybody within reach but these.
+    pub fn push_to_everybody(
         &mut self,
         reach: Reach,
         caller: Caller,
         message: Message<'_>,
-        wish: Wish,
+        (wish, except): (Wish, Exceptions),
     ) -> Ticket {
         let payload = Payload::new(message);
         let payer = caller.payer();
         let call = self.open(caller, self.outgoing.cores(), true);
         if self.goes_by_home_of_all(wish) {
-            self.spread_by_home(reach, payer, (payload, wish), Some(call));
+            let for_all = ForAll {
+                payload,
+                wish,
+                except,
+            };
+            self.spread_by_home(reach, payer, for_all, Some(call));
             return Ticket(call);
         }
         let path = self.outgoing.path_of(payer);
         if !path.is_empty() {
-            self.spread_along(path, reach, payer, (payload, wish), Some(call));
+            let for_all = ForAll {
+                payload,
+                wish,
+                except,
+            };
+            self.spread_along(path, reach, payer, for_all, Some(call));
             return Ticket(call);
         }
         let receivers = self.shard.everybody.count(reach);
@@ -110,6 +128,7 @@ impl Local {
             bulk: self.next_bulk(),
             reach,
             mark: None,
+            except,
             payload,
         });
         let by_mail = self.outgoing.goes_by_mail(payer).then(|| self.core());
@@ -129,18 +148,31 @@ impl Local {
         Ticket(call)
     }
 
-    pub fn kick(&mut self, reach: Reach, caller: Caller, uid: &str) -> Ticket {
+    pub fn kick(
+        &mut self,
+        reach: Reach,
+        caller: Caller,
+        uid: &str,
+        last: Option<Box<Farewell>>,
+    ) -> Ticket {
         if check_uid(uid).is_err() {
             return self.answer_at_once(caller, 0);
         }
         let uid = Box::from(uid);
         let home = self.outgoing.home(&uid);
         let by = self.named(&caller);
-        self.call_one(caller, uid.len(), home, Call::Kick { reach, uid, by })
+        let bytes = uid.len() + farewell_bytes(last.as_deref());
+        let call = Call::Kick {
+            reach,
+            uid,
+            by,
+            last,
+        };
+        self.call_one(caller, bytes, home, call)
     }
 
     /// Who asks, as those outside are told.
-    fn named(&self, caller: &Caller) -> KickedBy {
+    pub(super) fn named(&self, caller: &Caller) -> KickedBy {
         match caller {
             Caller::Task(_) | Caller::Push(_) | Caller::Query(_) | Caller::Client(_) => {
                 KickedBy::Http
@@ -204,7 +236,12 @@ impl Local {
                     .into()
             }
             Call::PushEverybody(to_all) => AnswerPart::Reached(self.deliver_to_everybody(&to_all)),
-            Call::Kick { reach, uid, by } => AnswerPart::Reached(self.shard.kick(reach, &uid, by)),
+            Call::Kick {
+                reach,
+                uid,
+                by,
+                last,
+            } => AnswerPart::Reached(self.shard.kick(reach, &uid, by, last.as_deref())),
             Call::Online { reach, uid } => AnswerPart::Reached(self.shard.online(reach, &uid)),
             Call::Members(ask) => self.find_members(&ask),
             Call::Stats => {

@@ -12,6 +12,7 @@ use super::presence::MembersAsked;
 use crate::close::CloseReason;
 use crate::ident::{ConnId, ConnName, CoreId, NamespaceId, PeerProof, Reach, Reply, Ticket};
 use crate::payload::AsMessage;
+use crate::protocol::attributes::AttributesError;
 use crate::protocol::http::opening::OpeningRequest;
 use crate::shard::{EnterError, GroupTraits};
 use crate::streams::Wish;
@@ -46,6 +47,32 @@ impl<'a, A: App> Context<'a, A> {
         connections
             .is_here(connection)
             .then(|| connections.tell_name(connection))
+    }
+
+    /// What is kept of the connection: an object of JSON that back ends set over HTTP, or an app by
+    /// [`Context::set_attributes`]. `None` if that is empty.
+    pub fn attributes(&self) -> Option<&str> {
+        let attributes = self.local.shard.attributes(self.connection?)?;
+        Some(attributes.text())
+    }
+
+    /// Has this object of JSON kept of the connection, in place of what was: for lists and webhooks, wherever it moves to.
+    ///
+    /// # Errors
+    /// If it is no object, or larger than [`Config::attributes_bytes_max`](crate::Config::attributes_bytes_max); or the
+    /// callback is about no connection, or one that is closing.
+    pub fn set_attributes(&mut self, json: &str) -> Result<(), AttributesError> {
+        let connection = self.connection.ok_or(AttributesError::NoConnection)?;
+        self.local.shard.set_attributes(connection, json, false)
+    }
+
+    /// Has the fields of this object take the place of their like; one that is `null` goes.
+    ///
+    /// # Errors
+    /// Those of [`Context::set_attributes`], which holds for all of it.
+    pub fn merge_attributes(&mut self, json: &str) -> Result<(), AttributesError> {
+        let connection = self.connection.ok_or(AttributesError::NoConnection)?;
+        self.local.shard.set_attributes(connection, json, true)
     }
 
     /// The address of the connection's peer as the server sees it, an IPv4 peer always in its plain
@@ -294,10 +321,28 @@ impl<'a, A: App> Context<'a, A> {
             .push(self.reach, caller, uid, message.as_message(), Wish::AsRuled)
     }
 
+    /// Asks: queue this for the connection of this name ([`Context::connection_name`]), if it is within reach, wherever it
+    /// is. The answer is 1, or 0 if there is none.
+    ///
+    /// What is pushed to one connection so comes in order, and in order with all else that the same sender sends, unless the
+    /// connection has moved since its name was asked for: then what is sent to its uid, its groups or all may come before
+    /// what was pushed to its name.
+    pub fn push_to_connection(&mut self, name: ConnName, message: impl AsMessage) -> Ticket {
+        let caller = self.caller();
+        self.local
+            .push_to_connection(self.reach, caller, name, message.as_message())
+    }
+
     /// Asks: close every connection of the uid within reach with 4007.
     pub fn kick(&mut self, uid: &str) -> Ticket {
         let caller = self.caller();
-        self.local.kick(self.reach, caller, uid)
+        self.local.kick(self.reach, caller, uid, None)
+    }
+
+    /// Asks: close the connection of this name with 4007, if it is within reach. The answer is 1, or 0 if there is none.
+    pub fn kick_connection(&mut self, name: ConnName) -> Ticket {
+        let caller = self.caller();
+        self.local.kick_connection(self.reach, caller, name, None)
     }
 
     /// Asks: how many connections has the uid within reach?

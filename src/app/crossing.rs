@@ -14,7 +14,7 @@
 //! Meanwhile the connection is not read. What this takes is remembered in [`Crossings`](super::crossings::Crossings), with
 //! its bound.
 
-use super::bulk::marked_for_all;
+use super::bulk::{Exceptions, marked_for_all};
 use super::crossings::{Expected, KeptMessage};
 use super::envelope::Body;
 use super::local::Local;
@@ -154,8 +154,17 @@ impl Local {
 fn deliver(shard: &mut Shard, connection: ConnId, kept: &KeptMessage, tops: Tops<'_>) {
     let namespace = shard.connections.namespace_of(connection);
     let within = |reach: &Reach| reach.namespaces().any(|one| one == namespace);
+    let connections = &shard.connections;
+    let is_meant = |except: &Exceptions| {
+        except.as_deref().is_none_or(|except| {
+            let uid = connections.uid(connection);
+            let name = connections.name(connection);
+            !except.uids.iter().any(|one| Some(&**one) == uid)
+                && !except.connections.contains(&name)
+        })
+    };
     match kept {
-        KeptMessage::Everybody(to_all) if within(&to_all.reach) => {
+        KeptMessage::Everybody(to_all) if within(&to_all.reach) && is_meant(&to_all.except) => {
             shard.send_marked(
                 connection,
                 marked_for_all(to_all.mark, &to_all.payload),
@@ -163,7 +172,9 @@ fn deliver(shard: &mut Shard, connection: ConnId, kept: &KeptMessage, tops: Tops
             );
         }
         KeptMessage::Group(to_group)
-            if within(&to_group.reach) && shard.is_in(connection, &to_group.group) =>
+            if within(&to_group.reach)
+                && shard.is_in(connection, &to_group.group)
+                && is_meant(&to_group.except) =>
         {
             match to_group.payload.message() {
                 Message::Text(told) if to_group.presence => {

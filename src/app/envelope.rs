@@ -10,12 +10,13 @@ use super::note::AnyNote;
 use super::order::Path;
 use super::outcome::Delivered;
 use super::presence::{MemberPage, MembersAsked};
-use super::query::{Query, QueryResult};
+use super::query::{ConnectionAnswer, Query, QueryResult};
+use super::to_connection::{NameStep, ToConnection};
 use super::transfer::{Arrival, Transfer};
 use crate::events::KickedBy;
-use crate::ident::{ConnId, CoreId, NamespaceId, Reach, Reply};
+use crate::ident::{ConnId, ConnName, CoreId, NamespaceId, Reach, Reply};
 use crate::payload::Payload;
-use crate::shard::{Interest, Mark};
+use crate::shard::{Farewell, Interest, Mark};
 use crate::stats::CoreStats;
 use crate::streams::Position;
 
@@ -28,6 +29,10 @@ pub enum Body {
         addressed: Addressed,
         tell: ConnId,
     },
+    /// To one connection, by its name.
+    ToConnection(Box<ToConnection>),
+    /// A step in knowing where the connection of a name is.
+    Name(Box<(ConnName, NameStep)>),
     ToEverybody(Arc<ToAll>),
     /// To everybody, from a core that sends it out for another.
     Spread(Box<Spread>),
@@ -134,6 +139,7 @@ pub enum Call {
         reach: Reach,
         uid: Box<str>,
         by: KickedBy,
+        last: Option<Box<Farewell>>,
     },
     Online {
         reach: Reach,
@@ -158,6 +164,11 @@ pub enum AnswerPart {
     Stats(Box<CoreStats>),
     Members(Box<MemberPage>),
     Found(Box<QueryResult>),
+}
+
+/// What has come of something that was to be done with one connection.
+pub fn found(answer: ConnectionAnswer) -> AnswerPart {
+    AnswerPart::Found(Box::new(QueryResult::Connection(answer)))
 }
 
 /// A part of an answer, with where the message stands if it is kept.

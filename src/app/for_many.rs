@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::bulk::{Bulk, ToAll, ToGroup};
+use super::bulk::{Bulk, Except, ToAll, ToGroup};
 use super::crossings::KeptMessage;
 use super::local::Local;
 use crate::ident::Reach;
@@ -34,6 +34,7 @@ impl Local {
                 bulk,
                 reach,
                 mark: None,
+                except: None,
                 payload: Payload::new(message),
             });
             self.crossings.keep(bulk, KeptMessage::Everybody(to_all));
@@ -59,12 +60,15 @@ impl Local {
             reach,
             mark,
             payload,
+            except,
             ..
         } = &**to_all;
+        self.leave_out(*reach, except.as_deref());
         let reached = match mark.is_some() || self.shard.followers.any_behind() {
             true => self.deliver_marked_to_all(*reach, *mark, payload),
             false => self.shard.send_to_everybody(*reach, payload.message()),
         };
+        self.leave_out_nobody(except.is_some());
         self.delivered(bulk);
         reached
     }
@@ -82,16 +86,32 @@ impl Local {
             group,
             payload,
             mark,
+            except,
             ..
         } = &**to_group;
+        self.leave_out(*reach, except.as_deref());
         let shard = &mut self.shard;
         let reached = match mark.is_some() || shard.followers.any_behind() {
             _ if to_group.presence => deliver_presence(shard, to_group),
             true => self.deliver_marked_to_group(to_group),
             false => shard.send_to_group(*reach, group, payload.message(), *refresh),
         };
+        self.leave_out_nobody(except.is_some());
         self.delivered(bulk);
         reached
+    }
+
+    /// Those that a message is not for, for as long as it is delivered.
+    fn leave_out(&mut self, reach: Reach, except: Option<&Except>) {
+        if let Some(except) = except {
+            self.shard.except(reach, &except.uids, &except.connections);
+        }
+    }
+
+    fn leave_out_nobody(&mut self, were_some: bool) {
+        if were_some {
+            self.shard.except_nobody();
+        }
     }
 
     /// Has it pass by those who have got it where they were.

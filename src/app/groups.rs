@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::JoinError;
-use super::bulk::{ReplyTo, ToGroup};
+use super::bulk::{Exceptions, ReplyTo, ToGroup};
 use super::effect::{Effect, JoinOutcome};
 use super::envelope::{AnswerPart, Body, Call, Passing, part_of};
 use super::homes::CoreList;
@@ -69,6 +69,7 @@ impl Local {
             presence: false,
             wish: Wish::AsRuled,
             mark: None,
+            except: None,
             group: Box::from(group),
             payload: Payload::new(message),
         };
@@ -82,9 +83,10 @@ impl Local {
         caller: Caller,
         group: &str,
         message: Message<'_>,
-        wish: Wish,
+        (wish, except): (Wish, Exceptions),
     ) -> Ticket {
-        if self.outgoing.cores() == 1 && self.is_plain(Kind::Group, group, wish) {
+        let is_alone = self.outgoing.cores() == 1 && except.is_none();
+        if is_alone && self.is_plain(Kind::Group, group, wish) {
             let reached = self.shard.send_to_group(reach, group, message, false);
             return self.push_answered_at_once(caller, Delivered::to(reached));
         }
@@ -96,6 +98,7 @@ impl Local {
             presence: false,
             wish,
             mark: None,
+            except,
             group: Box::from(group),
             payload: Payload::new(message),
         };
@@ -374,6 +377,7 @@ impl Local {
                     presence: true,
                     wish: Wish::Never,
                     mark: None,
+                    except: None,
                     group: told.group.clone(),
                     payload: Payload::new(Message::Text(&text)),
                 };

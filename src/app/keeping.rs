@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::bulk::{ReplyTo, Spread, ToAll, ToGroup, marked_for_all};
+use super::bulk::{ForAll, ReplyTo, Spread, ToAll, ToGroup, marked_for_all};
 use super::envelope::{AnswerPart, Body, Call, Passing, part_of};
 use super::local::Local;
 use super::order::Path;
@@ -236,6 +236,7 @@ impl Local {
             wish,
             group,
             payload,
+            except,
             ..
         } = to_group;
         let mut placed = SmallVec::new();
@@ -248,6 +249,7 @@ impl Local {
                     presence: false,
                     wish: *wish,
                     mark,
+                    except: except.clone(),
                     group: group.clone(),
                     payload: payload.clone(),
                 }));
@@ -272,18 +274,17 @@ impl Local {
         &mut self,
         reach: Reach,
         payer: Option<ConnId>,
-        (payload, wish): (Payload, Wish),
+        message: ForAll,
         call: Option<u64>,
     ) {
         let home = self.outgoing.home(EVERYBODY);
         if home != self.core() || self.outgoing.goes_by_mail(payer) {
             let path = Path::from_slice(&[home]);
-            return self.spread_along(path, reach, payer, (payload, wish), call);
+            return self.spread_along(path, reach, payer, message, call);
         }
         let spread = Spread {
             reach,
-            wish,
-            payload,
+            message,
             asked: call.map(|call| (home, call)),
         };
         for (spread, mark) in self.place_for_all(spread) {
@@ -298,8 +299,12 @@ impl Local {
     ) -> SmallVec<[(Spread, Option<Mark>); 1]> {
         let Spread {
             reach,
-            wish,
-            payload,
+            message:
+                ForAll {
+                    payload,
+                    wish,
+                    except,
+                },
             asked,
         } = spread;
         let mut placed = SmallVec::new();
@@ -307,8 +312,11 @@ impl Local {
             if let KeptPlace::At(mark) = self.place(Address::all(namespace), &payload, wish) {
                 let spread = Spread {
                     reach: Reach::of(namespace),
-                    wish,
-                    payload: payload.clone(),
+                    message: ForAll {
+                        payload: payload.clone(),
+                        wish,
+                        except: except.clone(),
+                    },
                     asked,
                 };
                 placed.push((spread, mark));
@@ -326,7 +334,7 @@ impl Local {
     /// Sends to everybody from here, on a connection's account.
     fn spread_own(&mut self, payer: Option<ConnId>, spread: Spread, mark: Option<Mark>) {
         let receivers = self.shard.everybody.count(spread.reach);
-        let bytes = spread.payload.message().len() + receivers * RECEIVER_COST;
+        let bytes = spread.message.payload.message().len() + receivers * RECEIVER_COST;
         let payer = Some(payer.unwrap_or(ConnId::NOBODY));
         self.send_out(spread, mark, |local, core, asked, to_all| {
             let body = match asked {
@@ -349,7 +357,7 @@ impl Local {
     pub fn spread_for(&mut self, spread: Spread) {
         // By the rules of who has sent it here it is not kept: that the rules are others by now gives it no place.
         let is_home = self.outgoing.home(EVERYBODY) == self.core();
-        if !is_home || self.is_plain(Kind::All, EVERYBODY, spread.wish) {
+        if !is_home || self.is_plain(Kind::All, EVERYBODY, spread.message.wish) {
             return self.relay_to_all(spread, None);
         }
         for (spread, mark) in self.place_for_all(spread) {
@@ -381,14 +389,16 @@ impl Local {
     ) {
         let Spread {
             reach,
-            payload,
+            message: ForAll {
+                payload, except, ..
+            },
             asked,
-            ..
         } = spread;
         let to_all = Arc::new(ToAll {
             bulk: self.next_bulk(),
             reach,
             mark,
+            except,
             payload,
         });
         for core in self.other_cores() {

@@ -10,6 +10,7 @@ use std::time::Instant;
 use ahash::RandomState;
 
 use super::acknowledged::Acknowledged;
+use super::bind_answers::BindAnswers;
 use super::client_requests::ClientRequests;
 use super::crossings::Crossings;
 use super::effect::Effect;
@@ -24,6 +25,7 @@ use super::pending::PendingCalls;
 use super::timers::Timers;
 use super::transfer::Departure;
 use super::transit::TransitLimits;
+use super::whereabouts::Whereabouts;
 use crate::bus::Endpoint;
 use crate::config::Config;
 use crate::ident::{ConnId, CoreId};
@@ -48,6 +50,10 @@ pub struct Local {
     pub crossings: Crossings,
     /// Where replies of connections go that have moved.
     pub forwards: Forwards,
+    /// Where connections are that have moved since their names were told.
+    pub whereabouts: Whereabouts,
+    /// Who has asked for binds under way.
+    pub bind_answers: BindAnswers,
     /// What is kept of messages.
     pub streams: KeptStreams,
     /// How far clients have handled that.
@@ -88,6 +94,8 @@ impl Local {
             homes: Homes::default(),
             crossings,
             forwards: Forwards::default(),
+            whereabouts: Whereabouts::default(),
+            bind_answers: BindAnswers::default(),
             streams,
             acknowledged: Acknowledged::default(),
             requests: ClientRequests::default(),

@@ -9,7 +9,7 @@ use super::transfer::{Arrival, Departure, Transfer};
 use crate::close::CloseReason;
 use crate::ident::{ConnId, CoreId};
 use crate::migration::{Destination, Migration, SessionPart, Socket, TransportPart};
-use crate::shard::{DepartError, Phase, SavedPhase};
+use crate::shard::{DepartError, KeptName, Phase, SavedPhase};
 
 /// Why a connection cannot be put in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,6 +30,12 @@ impl std::fmt::Display for ArriveError {
             ArriveError::SessionPart => "its app cannot read its session",
         })
     }
+}
+
+/// The name that one on its way keeps, if it keeps one.
+#[inline]
+fn name_of(migration: &Migration) -> Option<KeptName> {
+    migration.shard_part.carried.as_ref()?.name
 }
 
 impl Host {
@@ -113,15 +119,20 @@ impl Host {
         let ways = self.local.outgoing.take_ways(connection);
         let owed_as = self.local.forward(connection, home);
         let crossing = self.local.cross(connection);
+        let bind_asked = self.local.bind_answers.take(connection);
         if let Ok(session) = self.take_session(connection, Destination::Core)
             && let Ok(migration) = self.take_out(connection, Some(uid), session, transport_part)
         {
+            if let Some(kept) = name_of(&migration) {
+                self.local.name_goes(kept, home);
+            }
             let moving = Box::new(Transfer {
                 migration,
                 socket,
                 ways,
                 crossing,
                 owed_as,
+                bind_asked,
             });
             self.local.outgoing.post_free(home, Body::Transfer(moving));
         }
@@ -131,6 +142,9 @@ impl Host {
     /// Puts in a connection that has come from another process; see [`Host::put_in`].
     pub fn take_in(&mut self, migration: &mut Migration) -> Result<ConnId, ArriveError> {
         let id = self.put_in(migration, SmallVec::new())?;
+        if let Some(kept) = name_of(migration) {
+            self.local.name_comes(None, kept);
+        }
         self.settle_in(id, migration);
         Ok(id)
     }
@@ -205,9 +219,16 @@ impl Host {
             ways,
             crossing,
             owed_as,
+            bind_asked,
         } = *moving;
         match self.put_in(&mut migration, ways) {
             Ok(connection) => {
+                if let Some(kept) = name_of(&migration) {
+                    self.local.name_comes(Some(from), kept);
+                }
+                if let Some(asked) = bind_asked {
+                    self.local.bind_answers.put(connection, asked);
+                }
                 if let Some(was) = owed_as {
                     self.local.expect_replies(from, was, connection);
                 }

@@ -6,10 +6,12 @@
 
 mod acknowledged;
 mod addressed;
+mod addressing;
 mod authentication;
+mod bind_answers;
 mod bind_refusals;
 mod binding;
-mod bulk;
+pub(crate) mod bulk;
 mod callbacks;
 mod calls;
 mod client_requests;
@@ -73,9 +75,11 @@ mod tests;
 mod ticks;
 mod timekeeping;
 mod timers;
+pub(crate) mod to_connection;
 mod transfer;
 mod transit;
 mod v1;
+mod whereabouts;
 
 pub use crate::protocol::http::opening::OpeningRequest;
 pub use crate::shard::{EnterError, GroupTraits, JoinError};

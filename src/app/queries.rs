@@ -84,6 +84,7 @@ impl Local {
                 let counts = groups.iter().map(|group| shard.count_of(reach, group));
                 QueryResult::GroupCounts(counts.collect())
             }
+            Query::Connections(query) => QueryResult::Connections(shard.list_connections(&query)),
             Query::Claim { id, wanted } => {
                 QueryResult::Claim(self.idempotency.claim(now, id, wanted))
             }

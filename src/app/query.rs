@@ -11,7 +11,11 @@ use super::idempotency::{Claim, Digest};
 use super::outcome::Delivered;
 use crate::ident::Reach;
 use crate::payload::Payload;
-use crate::shard::{Cursor, GroupCount, GroupInfo, StickyError, UidInfo, UidPage, Ungrouped};
+use crate::protocol::attributes::{Attributes, AttributesError};
+use crate::shard::{
+    ConnectionInfo, ConnectionPage, ConnectionQuery, Cursor, GroupCount, GroupInfo, StickyError,
+    UidInfo, UidPage, Ungrouped,
+};
 use crate::streams::{Gap, Kind, Limit, Position, Wish};
 
 /// See the module.
@@ -65,6 +69,8 @@ pub enum Query {
         reach: Reach,
         groups: Arc<[Box<str>]>,
     },
+    /// Connections of the core asked.
+    Connections(Box<ConnectionQuery>),
     /// May a request with this id, and this digest of what it asks for, be carried out?
     Claim {
         id: Digest,
@@ -108,7 +114,25 @@ pub enum QueryResult {
     Groups(GroupPage),
     /// In the order asked for.
     GroupCounts(Vec<GroupCount>),
+    Connections(ConnectionPage),
+    Connection(ConnectionAnswer),
     Claim(Claim),
+}
+
+/// What has come of something that was to be done with one connection.
+pub enum ConnectionAnswer {
+    /// There is none of that name within reach.
+    None,
+    Is(Box<ConnectionInfo>),
+    /// It has these now.
+    Attributes(Option<Attributes>),
+    Flawed(AttributesError),
+    Bound,
+    Unbound,
+    /// It may not have the uid, and is closed.
+    InUse,
+    /// It is being bound, or never is.
+    Busy,
 }
 
 impl Query {

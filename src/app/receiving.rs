@@ -48,6 +48,8 @@ impl Host {
                     self.local.answer_offline(from, tell, uid);
                 }
             }
+            Body::ToConnection(to) => self.local.take_for_connection(*to),
+            Body::Name(step) => self.local.take_name_step(from, step.0, &step.1),
             Body::ToEverybody(to_all) => {
                 self.local.deliver_to_everybody(&to_all);
             }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::addressed::Addressed;
-use super::bulk::{Spread, ToAll};
+use super::bulk::{ForAll, Spread, ToAll};
 use super::effect::Effect;
 use super::envelope::Body;
 use super::local::Local;
@@ -74,13 +74,11 @@ impl Local {
 
     pub fn broadcast(&mut self, reach: Reach, payer: Option<ConnId>, message: Message<'_>) {
         if self.goes_by_home_of_all(Wish::AsRuled) {
-            let payload = Payload::new(message);
-            return self.spread_by_home(reach, payer, (payload, Wish::AsRuled), None);
+            return self.spread_by_home(reach, payer, as_ruled(message), None);
         }
         let path = self.outgoing.path_of(payer);
         if !path.is_empty() {
-            let message = (Payload::new(message), Wish::AsRuled);
-            return self.spread_along(path, reach, payer, message, None);
+            return self.spread_along(path, reach, payer, as_ruled(message), None);
         }
         let bulk = self.next_bulk();
         // It is copied for other cores only.
@@ -89,6 +87,7 @@ impl Local {
                 bulk,
                 reach,
                 mark: None,
+                except: None,
                 payload: Payload::new(message),
             });
             let receivers = self.shard.everybody.count(reach);
@@ -117,17 +116,16 @@ impl Local {
         mut path: Path,
         reach: Reach,
         payer: Option<ConnId>,
-        (payload, wish): (Payload, Wish),
+        message: ForAll,
         call: Option<u64>,
     ) {
         let payer = payer.unwrap_or(ConnId::NOBODY);
         let receivers = self.shard.everybody.count(reach) * self.outgoing.cores();
-        let bytes = payload.message().len() + receivers * RECEIVER_COST;
+        let bytes = message.payload.message().len() + receivers * RECEIVER_COST;
         let asked = call.map(|call| (self.core(), call));
         let body = Body::Spread(Box::new(Spread {
             reach,
-            wish,
-            payload,
+            message,
             asked,
         }));
         let Some(by) = path.pop() else { return };
@@ -174,5 +172,14 @@ impl Local {
                 self.effects.push(Effect::Note { app, from, note });
             }
         }
+    }
+}
+
+/// What an app says to everybody.
+fn as_ruled(message: Message<'_>) -> ForAll {
+    ForAll {
+        payload: Payload::new(message),
+        wish: Wish::AsRuled,
+        except: None,
     }
 }

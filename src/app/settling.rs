@@ -3,6 +3,7 @@
 use super::effect::{Effect, JoinOutcome};
 use super::host::Host;
 use super::outcome::{BindError, ending};
+use super::query::ConnectionAnswer;
 use super::transfer::Departure;
 use crate::close::CloseReason;
 use crate::ident::ConnId;
@@ -15,10 +16,12 @@ impl Host {
         if self.local.bind_at_home(id, uid, comes_back) {
             self.local.settle_joins(id);
             self.local.begin_to_follow(id);
+            self.local.answer_bind(id, ConnectionAnswer::Bound);
             if let Some((app, session)) = self.session_of(id) {
                 self.apps[app].bound(&mut self.local, id, session, Ok(()));
             }
         } else {
+            self.local.answer_bind(id, ConnectionAnswer::InUse);
             self.refuse(id, BindError::InUse);
         }
     }
@@ -48,6 +51,8 @@ impl Host {
             } else if let Some(ended) = self.local.shard.endings.next_ended() {
                 self.local.withdraw(ended.connection);
                 self.local.forget_replies(ended.connection);
+                self.local
+                    .answer_bind(ended.connection, ConnectionAnswer::None);
                 let Ended {
                     connection,
                     app,

@@ -1,12 +1,15 @@
 //! What a task of a core (an HTTP request) asks of one core or of all: [`TaskCalls`], lent by [`Host`]. It gets a [`Promise`].
 
+use super::bulk::Exceptions;
 use super::host::Host;
 use super::outcome::{Answer, Delivered};
 use super::pending::Caller;
 use super::promise::Promise;
 use super::query::{Query, QueryResult};
-use crate::ident::{ConnId, CoreId, EVERYBODY, Reach};
+use super::to_connection::Order;
+use crate::ident::{ConnId, ConnName, CoreId, Reach};
 use crate::payload::Message;
+use crate::shard::Farewell;
 use crate::streams::Wish;
 
 /// What a task asks. What it has queued is written or posted by the next turn, which the task is to make.
@@ -47,6 +50,22 @@ impl TaskCalls<'_> {
         promise
     }
 
+    /// Pushes to one connection.
+    pub fn push_to_connection(
+        &mut self,
+        reach: Reach,
+        name: ConnName,
+        message: Message<'_>,
+    ) -> Promise<Delivered> {
+        let promise = Promise::default();
+        let caller = Caller::Push(promise.clone());
+        self.0
+            .local
+            .push_to_connection(reach, caller, name, message);
+        self.0.settle();
+        promise
+    }
+
     /// The cores that what tasks send to a uid or to all passes, and whether it goes to this one by its mailbox.
     #[cfg(all(test, not(loom)))]
     pub fn path(&mut self) -> (super::order::Path, bool) {
@@ -63,7 +82,7 @@ impl TaskCalls<'_> {
         reach: Reach,
         group: &str,
         message: Message<'_>,
-        wish: Wish,
+        wish: (Wish, Exceptions),
     ) -> Promise<Delivered> {
         let promise = Promise::default();
         let caller = Caller::Push(promise.clone());
@@ -79,9 +98,13 @@ impl TaskCalls<'_> {
         &mut self,
         reach: Reach,
         message: Message<'_>,
-        wish: Wish,
+        wish: (Wish, Exceptions),
     ) -> Promise<Delivered> {
-        self.push(reach, EVERYBODY, message, wish)
+        let promise = Promise::default();
+        let caller = Caller::Push(promise.clone());
+        self.0.local.push_to_everybody(reach, caller, message, wish);
+        self.0.settle();
+        promise
     }
 
     /// Whether a message to a uid may be kept, so that it is asked for where it stands.
@@ -90,9 +113,43 @@ impl TaskCalls<'_> {
     }
 
     /// Closes the uid's connections.
-    pub fn kick(&mut self, reach: Reach, uid: &str) -> Promise<Answer> {
+    pub fn kick(
+        &mut self,
+        reach: Reach,
+        uid: &str,
+        last: Option<Box<Farewell>>,
+    ) -> Promise<Answer> {
         let promise = Promise::default();
-        self.0.local.kick(reach, Caller::Task(promise.clone()), uid);
+        let caller = Caller::Task(promise.clone());
+        self.0.local.kick(reach, caller, uid, last);
+        self.0.settle();
+        promise
+    }
+
+    /// Closes one connection.
+    pub fn kick_connection(
+        &mut self,
+        reach: Reach,
+        name: ConnName,
+        last: Option<Box<Farewell>>,
+    ) -> Promise<Answer> {
+        let promise = Promise::default();
+        let caller = Caller::Task(promise.clone());
+        self.0.local.kick_connection(reach, caller, name, last);
+        self.0.settle();
+        promise
+    }
+
+    /// Has something done with one connection.
+    pub fn order(
+        &mut self,
+        reach: Reach,
+        name: ConnName,
+        order: Order,
+    ) -> Promise<Vec<QueryResult>> {
+        let promise = Promise::default();
+        let caller = Caller::Query(promise.clone());
+        self.0.local.order(reach, caller, name, order, 0);
         self.0.settle();
         promise
     }

@@ -3,6 +3,7 @@
 
 use smallvec::SmallVec;
 
+use super::bulk::ReplyTo;
 use super::order::Way;
 use crate::ident::{ConnId, CoreId};
 use crate::migration::{Migration, Socket, TransportPart};
@@ -24,6 +25,8 @@ pub struct Transfer {
     pub crossing: Option<Box<Crossing>>,
     /// Its id where it comes from, if replies of its are open there.
     pub owed_as: Option<ConnId>,
+    /// Who is to be told that it is bound, if a back end has asked for that.
+    pub bind_asked: Option<ReplyTo>,
 }
 
 /// What comes along with a connection that crosses.

@@ -21,10 +21,11 @@ pub const BACKEND_TOKENS_MAX: usize = 64;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Rights(u8);
 
-const NAMES: [(&str, Rights); 3] = [
+const NAMES: [(&str, Rights); 4] = [
     ("push", Rights::PUSH),
     ("kick", Rights::KICK),
     ("read", Rights::READ),
+    ("bind", Rights::BIND),
 ];
 
 impl Rights {
@@ -36,8 +37,10 @@ impl Rights {
     pub const KICK: Rights = Rights(2);
     /// To ask who is online, and for the counters.
     pub const READ: Rights = Rights(4);
+    /// To say whose a connection is.
+    pub const BIND: Rights = Rights(8);
     /// All of them.
-    pub const ALL: Rights = Rights(7);
+    pub const ALL: Rights = Rights(15);
 
     /// Whether all of `others` are among them.
     pub fn has(self, others: Rights) -> bool {
@@ -248,7 +251,7 @@ mod tests {
 
     #[test]
     fn rights_by_name() {
-        assert_eq!(Rights::parse("push,kick,read"), Some(Rights::ALL));
+        assert_eq!(Rights::parse("push,kick,read,bind"), Some(Rights::ALL));
         assert_eq!(
             Rights::parse("read, push")
                 .map(|all| all.to_string())

@@ -57,6 +57,11 @@ impl Route {
         // The high word of a product is a fair share of the cores without a division.
         CoreId(((u128::from(hash) * u128::from(self.cores)) >> 64) as u16)
     }
+
+    /// The core that knows where the connections are that are called by this one, which may be of a process with more cores.
+    pub fn keeper(&self, named: CoreId) -> CoreId {
+        CoreId(named.0 % self.cores)
+    }
 }
 
 #[cfg(all(test, not(loom)))]

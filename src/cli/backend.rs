@@ -10,6 +10,7 @@ use ringpost::ListenAddress;
 use ringpost::escape::Escaped;
 use ringpost::ident::{EVERYBODY, check_uid};
 
+use super::api::ApiArgs;
 use super::dial::Dialed;
 use super::output::{Status, complain, print};
 use super::slot::{SettingSlot, parse_time};
@@ -38,6 +39,18 @@ pub struct ServerArgs {
     timeout: Duration,
     #[command(flatten)]
     trust: TrustArgs,
+}
+
+impl ServerArgs {
+    /// The API of the same server, at another port.
+    pub fn api(&self, to: &str) -> ApiArgs {
+        ApiArgs {
+            to: to.to_owned(),
+            token: self.token.clone(),
+            timeout: self.timeout,
+            trust: self.trust.clone(),
+        }
+    }
 }
 
 /// Pushes a text to a uid or to everybody.

@@ -38,6 +38,7 @@ pub fn run(args: &HealthArgs) -> Status {
     let request = HttpRequest {
         to: &args.to,
         method: "GET",
+        body: None,
         target: path,
         token: None,
         timeout: args.timeout,

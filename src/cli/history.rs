@@ -1,20 +1,15 @@
 //! `ringpost history`: what a server keeps for a uid, a group or everybody, shown or thrown away, over its HTTP API.
 
-use std::time::Duration;
-
 use clap::ArgGroup;
 use ringpost::escape::Escaped;
 use ringpost::ident::{EVERYBODY, check_uid};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::http::HttpRequest;
+use super::api::{ApiArgs, Problem};
+use super::http::percent_encoded;
 use super::output::{Status, complain, print};
-use super::slot::parse_time;
-use super::trust::TrustArgs;
 
-/// Longest response that is read: a page has 1 MiB of messages, or one message, of which each byte may be six.
-const RESPONSE_BYTES_MAX: usize = 128 << 20;
 /// Messages that one request may ask for.
 const PAGE_MAX: u32 = 1_000;
 
@@ -40,17 +35,8 @@ pub struct HistoryArgs {
     /// Throw away what is kept; who comes back for it is told of a gap
     #[arg(long, conflicts_with_all = ["since", "limit", "json"])]
     forget: bool,
-    /// The server's http:// port with its API, https://HOST:PORT, or unix:///PATH
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
-    to: String,
-    /// A back end's token with the right to read (or, with --forget, to push)
-    #[arg(long, env = "RINGPOST_BACKEND_TOKEN", hide_env_values = true)]
-    token: Option<String>,
-    /// How long to wait for the connection and each response
-    #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "5s")]
-    timeout: Duration,
     #[command(flatten)]
-    trust: TrustArgs,
+    api: ApiArgs,
 }
 
 #[derive(Deserialize)]
@@ -96,17 +82,8 @@ pub fn run(args: &HistoryArgs) -> Status {
     };
     match done {
         Ok(()) => Status::Done,
-        Err(problem) => {
-            complain(&problem.words);
-            problem.status
-        }
+        Err(problem) => problem.report(),
     }
-}
-
-/// Why it was not done.
-struct Problem {
-    status: Status,
-    words: String,
 }
 
 fn forget(args: &HistoryArgs, stream: &str) -> Result<(), Problem> {
@@ -114,7 +91,7 @@ fn forget(args: &HistoryArgs, stream: &str) -> Result<(), Problem> {
     let forgotten = serde_json::from_str::<serde_json::Value>(&body)
         .ok()
         .and_then(|answer| answer["forgotten"].as_u64());
-    let count = forgotten.ok_or_else(|| not_ours(args))?;
+    let count = forgotten.ok_or_else(|| args.api.not_ours())?;
     print(&format!("{count} messages thrown away\n"));
     Ok(())
 }
@@ -129,7 +106,8 @@ fn show(args: &HistoryArgs, stream: &str) -> Result<(), Problem> {
             None => "reverse=true".to_owned(),
         };
         let body = ask(args, "GET", &format!("{stream}&limit={limit}&{order}"))?;
-        let mut page: PageAnswer<'_> = serde_json::from_str(&body).map_err(|_| not_ours(args))?;
+        let mut page: PageAnswer<'_> =
+            serde_json::from_str(&body).map_err(|_| args.api.not_ours())?;
         if since.is_none() {
             page.messages.reverse();
         }
@@ -137,7 +115,7 @@ fn show(args: &HistoryArgs, stream: &str) -> Result<(), Problem> {
         let mut last = None;
         for raw in &page.messages {
             let message: MessageAnswer<'_> =
-                serde_json::from_str(raw.get()).map_err(|_| not_ours(args))?;
+                serde_json::from_str(raw.get()).map_err(|_| args.api.not_ours())?;
             print(&match args.json {
                 true => format!("{}\n", raw.get()),
                 false => line(&message),
@@ -187,62 +165,5 @@ fn tell_gap(page: &PageAnswer<'_>) {
 }
 
 fn ask(args: &HistoryArgs, method: &str, query: &str) -> Result<String, Problem> {
-    let request = HttpRequest {
-        to: &args.to,
-        method,
-        target: &format!("/v1/history?{query}"),
-        token: args.token.as_deref(),
-        timeout: args.timeout,
-        trust: &args.trust,
-        bytes_max: RESPONSE_BYTES_MAX,
-    };
-    match request.send() {
-        Ok((200, body)) => Ok(body),
-        Ok((status, body)) => Err(refused(args, status, &body)),
-        Err(words) => Err(Problem {
-            status: Status::Trouble,
-            words,
-        }),
-    }
-}
-
-fn refused(args: &HistoryArgs, status: u16, body: &str) -> Problem {
-    let error = serde_json::from_str::<serde_json::Value>(body).ok();
-    let words = error
-        .as_ref()
-        .and_then(|it| it["error"]["message"].as_str());
-    let hint = match status {
-        401 | 403 => " (--token TOKEN, or RINGPOST_BACKEND_TOKEN)",
-        404 => " (--to names an http:// port that serves api)",
-        _ => "",
-    };
-    let (to, words) = (
-        Escaped(&args.to),
-        Escaped(words.unwrap_or("no reason given")),
-    );
-    Problem {
-        status: Status::Failed,
-        words: format!("{to} answers with {status}: {words}{hint}"),
-    }
-}
-
-fn not_ours(args: &HistoryArgs) -> Problem {
-    Problem {
-        status: Status::Failed,
-        words: format!("{} does not answer as ringpost does", Escaped(&args.to)),
-    }
-}
-
-/// All but what RFC 3986 leaves unreserved (section 2.3).
-fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                encoded.push(char::from(byte));
-            }
-            other => encoded.push_str(&format!("%{other:02X}")),
-        }
-    }
-    encoded
+    args.api.ask(method, &format!("/v1/history?{query}"))
 }

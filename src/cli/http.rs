@@ -16,6 +16,8 @@ pub struct HttpRequest<'r> {
     pub to: &'r str,
     pub method: &'r str,
     pub target: &'r str,
+    /// JSON, if it has a body.
+    pub body: Option<&'r str>,
     /// A back end's, if the server has such.
     pub token: Option<&'r str>,
     /// How long to wait for the connection, and again for the response.
@@ -60,7 +62,16 @@ impl HttpRequest<'_> {
             .token
             .map(|token| format!("Authorization: Bearer {token}\r\n"));
         let token = token.unwrap_or_default();
-        let request = format!("{method} {target} HTTP/1.0\r\nHost: {host}\r\n{token}\r\n");
+        let body = self.body.unwrap_or_default();
+        let about = match self.body {
+            Some(body) => format!(
+                "Content-Type: application/json\r\nContent-Length: {}\r\n",
+                body.len()
+            ),
+            None => String::new(),
+        };
+        let request =
+            format!("{method} {target} HTTP/1.0\r\nHost: {host}\r\n{token}{about}\r\n{body}");
         stream.write_all(request.as_bytes())?;
         stream.flush()?;
         let (mut response, mut chunk) = (Vec::new(), [0; 16 << 10]);
@@ -93,4 +104,18 @@ fn parse(response: &[u8]) -> Result<Option<(u16, String)>, httparse::Error> {
     };
     let body = String::from_utf8_lossy(&response[length..]).into_owned();
     Ok(head.code.map(|code| (code, body)))
+}
+
+/// All but what RFC 3986 leaves unreserved (section 2.3).
+pub fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                encoded.push(char::from(byte));
+            }
+            other => encoded.push_str(&format!("%{other:02X}")),
+        }
+    }
+    encoded
 }

@@ -16,6 +16,8 @@ use super::slot::SettingSlot;
 pub const MESSAGE_BYTES_MAX: usize = 1 << 30;
 /// Largest that the kernel is asked for, which doubles it and counts in 31 bits.
 const SEND_BUFFER_MAX: usize = (1 << 30) - 1;
+/// Largest attributes of a connection: they are told whole in lists and webhooks.
+const ATTRIBUTES_BYTES_MAX: usize = 64 << 10;
 /// Largest of the other sizes.
 pub const BYTES_MAX: usize = 1 << 40;
 /// Most connections of a uid, users, groups and the like: they are counted in 32 bits.
@@ -115,6 +117,9 @@ keys! {
     full live "connections_per_uid_max" =>
         |s| SettingSlot::Count(&mut s.config.connections_per_uid_max, 1..=COUNT_MAX),
         "Connections that one uid may have; one more is closed with 4002";
+    full live "attributes_bytes_max" =>
+        |s| SettingSlot::Bytes(&mut s.config.attributes_bytes_max, 0..=ATTRIBUTES_BYTES_MAX),
+        "Largest attributes of a connection, as JSON; 0: none";
     full live "groups_per_connection_max" =>
         |s| SettingSlot::Count(&mut s.config.groups_per_connection_max, 0..=COUNT_MAX),
         "Groups that one connection may be in; a further join is refused";
@@ -211,7 +216,7 @@ keys! {
     full live "backend.token" => |s| SettingSlot::Secret(&mut s.backend.token, BACKEND_TOKEN_BYTES_MIN),
         "What a back end must send as \"auth TOKEN\" first; it has all rights; 16 characters at least";
     full live "backend.tokens_file" => |s| SettingSlot::File(&mut s.backend.tokens_file),
-        "Tokens of back ends, a line each: its rights (push,kick,read), a blank and the token";
+        "Tokens of back ends, a line each: its rights (push,kick,read,bind), a blank and the token";
     full live "backend.users" => |s| SettingSlot::Word(&mut s.backend.users),
         "Users who need no token at Unix sockets: \"www-data=push,read; root=push,kick,read\"";
     full live "backend.certificates" => |s| SettingSlot::Word(&mut s.backend.certificates),
@@ -343,6 +348,7 @@ mod tests {
             groups,
             groups_per_connection_max,
             sticky_bytes_core_max,
+            attributes_bytes_max,
             namespaces_max,
             messages_per_second_max,
             bytes_per_second_max,

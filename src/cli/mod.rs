@@ -4,12 +4,14 @@
 //! and `bench` of whatever it measures; except `check` and `doctor`, which only read, `token`, which signs, and
 //! `completions` and `man`, which tell of the command line itself.
 
+mod api;
 mod assembly;
 mod backend;
 mod banner;
 mod certificates;
 mod check;
 mod choice;
+mod connections;
 mod dial;
 #[cfg(feature = "tls")]
 mod dial_tls;
@@ -75,6 +77,7 @@ Examples:
   ringpost check /etc/ringpost.toml            is the file right, and what would be served?
   ringpost push uid1 'your order has shipped'  to every connection of uid1
   ringpost online uid1 && echo there           exit status 0 is yes, 1 is no
+  ringpost connections --sort bytes_waiting    who is connected, the fullest first
   ringpost history uid1                        what is kept for uid1, the newest 20 messages
   ringpost doctor --connections 100k           does this machine hold them, and what mends it?
   ringpost token tom --ttl 1h                  a proof for a server with auth, to try it with
@@ -109,21 +112,30 @@ enum CliCommand {
     /// Run the server (the same without "serve")
     Serve(serve::ServeArgs),
     /// Send {"uid":UID,"text":TEXT} to every connection of a uid; "all" is everybody
+    #[command(allow_missing_positional = true)]
     Push {
         /// Whom to push to
-        uid: String,
+        #[arg(required_unless_present = "connection", conflicts_with = "connection")]
+        uid: Option<String>,
         /// What to push
         text: String,
         #[command(flatten)]
-        server: backend::ServerArgs,
-    },
-    /// Close every connection of a uid
-    Kick {
-        /// Whom to close
-        uid: String,
+        one: OneConnection,
         #[command(flatten)]
         server: backend::ServerArgs,
     },
+    /// Close every connection of a uid, or one connection
+    Kick {
+        /// Whom to close
+        #[arg(required_unless_present = "connection", conflicts_with = "connection")]
+        uid: Option<String>,
+        #[command(flatten)]
+        one: OneConnection,
+        #[command(flatten)]
+        server: backend::ServerArgs,
+    },
+    /// Show who is connected: ids, uids, addresses, what waits for each
+    Connections(connections::ConnectionsArgs),
     /// Ask whether a uid has a connection
     Online {
         /// Whom to ask for
@@ -162,6 +174,17 @@ enum CliCommand {
     Man(manual::ManArgs),
 }
 
+/// One connection in place of a uid's, which the server's HTTP API finds.
+#[derive(clap::Args, Debug)]
+struct OneConnection {
+    /// One connection by its id, as connections shows it, in place of a uid
+    #[arg(long, value_name = "ID")]
+    connection: Option<String>,
+    /// The server's http:// port with its API, or unix:///PATH, for --connection
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
+    api: String,
+}
+
 /// The command that takes an empty variable for an unset one, as [`layers`] does.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     let is_empty = |arg: &clap::Arg| {
@@ -184,8 +207,20 @@ pub fn run() -> ExitCode {
     let status = match line.command {
         None => serve::run(&line.serve),
         Some(CliCommand::Serve(args)) => serve::run(&args),
-        Some(CliCommand::Push { uid, text, server }) => backend::push(&server, &uid, &text),
-        Some(CliCommand::Kick { uid, server }) => backend::kick(&server, &uid),
+        Some(CliCommand::Push {
+            uid,
+            text,
+            one,
+            server,
+        }) => match &one.connection {
+            Some(id) => connections::push_to(&server.api(&one.api), id, &text),
+            None => backend::push(&server, &uid.unwrap_or_default(), &text),
+        },
+        Some(CliCommand::Kick { uid, one, server }) => match &one.connection {
+            Some(id) => connections::kick(&server.api(&one.api), id),
+            None => backend::kick(&server, &uid.unwrap_or_default()),
+        },
+        Some(CliCommand::Connections(args)) => connections::run(&args),
         Some(CliCommand::Online { uid, server }) => backend::online(&server, &uid),
         Some(CliCommand::History(args)) => history::run(&args),
         Some(CliCommand::Stats {

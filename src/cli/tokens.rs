@@ -237,7 +237,7 @@ mod tests {
         let line = |rights: &str| format!("{rights}{token}");
         assert_eq!(parse(&line("push ")), Some((token, Rights::PUSH)));
         assert_eq!(
-            parse(&line("push, kick,read \t")),
+            parse(&line("push, kick,read,bind \t")),
             Some((token, Rights::ALL))
         );
         for line in [

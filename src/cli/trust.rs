@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// Whom a client command trusts by TLS, and what it shows.
-#[derive(clap::Args, Debug, Default)]
+#[derive(clap::Args, Clone, Debug, Default)]
 pub struct TrustArgs {
     /// By TLS: trust the certificates in this file (PEM) in place of the system's
     #[arg(long, value_name = "FILE")]

@@ -106,6 +106,8 @@ pub struct Config {
     pub connections_per_uid_max: usize,
     /// Groups that one connection may be in; a further join is refused.
     pub groups_per_connection_max: usize,
+    /// Bytes that the attributes of one connection may have, as JSON; more is refused. Zero: it has none.
+    pub attributes_bytes_max: usize,
     /// What holds for groups by their names; of several rules that fit the first holds. At most [`GROUP_RULES_MAX`].
     pub groups: Vec<GroupRule>,
     /// What uids may take on one core that are in groups with a connection or without (`"sticky": true` by HTTP), some 200
@@ -225,6 +227,7 @@ impl Default for Config {
             handshakes_max: 4_096,
             connections_per_uid_max: 256,
             groups_per_connection_max: 64,
+            attributes_bytes_max: 1 << 10,
             groups: Vec::new(),
             sticky_bytes_core_max: 64 << 20,
             namespaces_max: 65_536,

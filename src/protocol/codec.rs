@@ -67,11 +67,16 @@ impl Codec {
     /// Appends the close frame, or last event, for our own ending, with its code and its reason in words. Nothing
     /// where the codec has no close, or the reason no code.
     pub fn encode_close(self, reason: CloseReason, out: &mut Vec<u8>) {
+        self.encode_close_saying(reason, reason.text(), out);
+    }
+
+    /// With a text in place of the reason's own, of at most [`CLOSE_TEXT_BYTES_MAX`](crate::close::CLOSE_TEXT_BYTES_MAX).
+    pub fn encode_close_saying(self, reason: CloseReason, text: &str, out: &mut Vec<u8>) {
         match (self, reason.code()) {
             (Codec::WebSocket | Codec::V1, Some(code)) => {
-                websocket::encode_close(code, reason.text(), out);
+                websocket::encode_close(code, text, out);
             }
-            (Codec::Sse, Some(code)) => sse::encode_close(code, reason, out),
+            (Codec::Sse, Some(code)) => sse::encode_close(code, reason, text, out),
             _ => {}
         }
     }

@@ -5,12 +5,14 @@
 //! Bound: a decoder keeps at most one incomplete message of `message_bytes_max` (its buffer grows
 //! as bytes arrive, never as they are announced), and nothing at all between messages.
 
+pub mod attributes;
 mod codec;
 mod decoded;
 mod decoder;
 pub mod frame;
 pub mod http;
 mod incomplete;
+pub mod json;
 pub mod proxy;
 pub mod sse;
 pub mod stranger;

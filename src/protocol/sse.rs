@@ -208,7 +208,7 @@ pub(super) fn encoded_len(message: Message<'_>) -> usize {
 }
 
 /// Appends the last event, which tells why there are no more. Who is not wanted at once is told when to come back.
-pub(super) fn encode_close(code: u16, reason: CloseReason, out: &mut Vec<u8>) {
+pub(super) fn encode_close(code: u16, reason: CloseReason, text: &str, out: &mut Vec<u8>) {
     let later = matches!(
         reason,
         CloseReason::Kicked
@@ -220,11 +220,10 @@ pub(super) fn encode_close(code: u16, reason: CloseReason, out: &mut Vec<u8>) {
     if later {
         let _ = writeln!(out, "retry: {RETRY_LATER_MS}");
     }
-    // No reason's text has a character that JSON would escape.
-    let text = reason.text();
+    let text = serde_json::Value::from(text);
     let _ = write!(
         out,
-        "event: close\ndata: {{\"code\":{code},\"reason\":\"{text}\"}}\n\n"
+        "event: close\ndata: {{\"code\":{code},\"reason\":{text}}}\n\n"
     );
 }
 

@@ -158,8 +158,7 @@ impl Tasks {
             Instant::now(),
         );
         host.shard().stats.driver = driver;
-        let start = ahash::RandomState::new().hash_one(core_number.0);
-        host.shard().connections.begin_behind(start as u32);
+        host.shard().connections.begin_behind(fastrand::u32(..));
         if let Some(verifier) = plan.verifier() {
             host.set_verifier(verifier);
         }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use super::exchange::Exchange;
 use super::listener_spec::ListenerSpec;
 use super::members::JoinRequest;
-use super::names::Names;
+use super::names::ConnNames;
 use super::slot::{Binding, Peer, Phase, Slot};
 use super::wheel::Tick;
 use crate::close::CloseReason;
@@ -57,7 +57,7 @@ pub struct Connections {
     /// The namespaces of those that are not in their listener's.
     entered: Pages<Entered>,
     /// What those are called that have moved since somebody was told.
-    pub names: Names,
+    pub names: ConnNames,
     /// How many ask by HTTP, those closing included.
     pub(super) http: usize,
 }
@@ -70,7 +70,7 @@ impl Connections {
             accepted: Pages::default(),
             generation: 0,
             entered: Pages::default(),
-            names: Names::default(),
+            names: ConnNames::default(),
             http: 0,
         }
     }
@@ -116,7 +116,6 @@ impl Connections {
     /// It is gone: the slot becomes free, and every id of it stale.
     pub(super) fn free(&mut self, id: ConnId) {
         self.free_entered(id);
-        self.forget_name(id);
         self.slots.free(id.slot);
         self.accepted.free(id.slot);
     }

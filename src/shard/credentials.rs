@@ -82,6 +82,12 @@ impl Credentials {
         self.held.get_mut(&slot)
     }
 
+    /// Whether any connection has proved something.
+    #[inline]
+    pub(super) fn any(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// It is bound to this uid: if to what it has proved, that is kept once.
     #[inline]
     pub(super) fn bind(&mut self, slot: u32, uid: &str) {

@@ -10,7 +10,7 @@ use super::slot::{Dirty, Phase, Slot};
 use super::{ConnId, Shard};
 use crate::close::CloseReason;
 use crate::config::OUTBOX_MESSAGE_COST;
-use crate::ident::Reach;
+use crate::ident::{ConnName, Reach};
 use crate::pages::Pages;
 use crate::payload::Message;
 use crate::protocol::Codec;
@@ -272,6 +272,25 @@ impl Shard {
         true
     }
 
+    /// What is sent to many from now on is not for these, as far as they are here.
+    pub fn except(&mut self, reach: Reach, uids: &[Box<str>], names: &[ConnName]) {
+        let named = names
+            .iter()
+            .filter_map(|name| self.connections.named(*name));
+        self.receivers.except(named.map(|(id, _)| id));
+        for uid in uids {
+            for namespace in reach.namespaces() {
+                let of_uid = self.uids.get(&self.connections.slots, namespace, uid);
+                self.receivers.except(of_uid);
+            }
+        }
+    }
+
+    /// And now for everybody again.
+    pub fn except_nobody(&mut self) {
+        self.receivers.except_nobody();
+    }
+
     /// Has what is sent to many from now on pass by a connection: it has got it on the core where it was.
     pub fn pass_by(&mut self, id: ConnId) {
         self.receivers.pass_by(id);
@@ -358,7 +377,7 @@ impl Shard {
                 true => CloseReason::SlowConsumer,
                 false => CloseReason::Overloaded,
             };
-            self.begin_end(id, reason, true);
+            self.begin_end(id, reason, reason.text(), true);
             // One that was closing already, or of which the kernel has a piece of something large, still
             // holds most of it. Others must not go in its place.
             if self.connections.slots[id.slot].outbox.bytes() > bytes / 2 {

@@ -56,6 +56,8 @@ impl Shard {
         assert_eq!(self.stats.connections + self.connections.http as u64, live);
         assert_eq!(self.connections.slots.len(), live as usize);
         assert!(self.credentials.len() <= live as usize, "a proof of nobody");
+        let with_some = self.attributes.len();
+        assert!(with_some <= live as usize, "attributes of nobody");
         let kept = self.connections.names.len();
         assert!(kept <= live as usize, "a name of nobody");
     }
@@ -74,5 +76,6 @@ impl Shard {
             + self.outboxes.backlog.bytes()
             + self.credentials.len()
             + self.connections.names.len()
+            + self.attributes.len()
     }
 }

@@ -9,6 +9,7 @@ use super::slot::{Dirty, Peer, Phase};
 use crate::auth::wall_time;
 use crate::close::CloseReason;
 use crate::ident::ConnId;
+use crate::payload::Message;
 use crate::protocol::{Codec, sse};
 
 impl Shard {
@@ -66,11 +67,26 @@ impl Shard {
     /// Marks a connection to end. It leaves every table at once; what was sent to it before leaves first, for as long
     /// as `close_timeout` lets it: who is slow may yet take what he was said to get.
     pub fn close(&mut self, id: ConnId, reason: CloseReason) {
-        self.begin_end(id, reason, reason == CloseReason::Reset);
+        let drops = reason == CloseReason::Reset;
+        self.begin_end(id, reason, reason.text(), drops);
     }
 
-    /// Marks a connection to end; if it `drops`, nothing leaves but what has begun to.
-    pub(super) fn begin_end(&mut self, id: ConnId, reason: CloseReason, drops: bool) {
+    /// Marks a connection to end, with a last message, if there is one, and with words of its own in the close frame.
+    pub fn close_saying(
+        &mut self,
+        id: ConnId,
+        reason: CloseReason,
+        message: Option<Message<'_>>,
+        text: Option<&str>,
+    ) {
+        if let Some(message) = message {
+            self.send(id, message);
+        }
+        self.begin_end(id, reason, text.unwrap_or(reason.text()), false);
+    }
+
+    /// Marks a connection to end; if it `drops`, nothing leaves but what has begun to. The text is what its client is told.
+    pub(super) fn begin_end(&mut self, id: ConnId, reason: CloseReason, text: &str, drops: bool) {
         let now = self.clock.now();
         let Some(slot) = self.connections.get_mut(id) else {
             return;
@@ -92,7 +108,7 @@ impl Shard {
         slot.reason = reason;
         slot.since = now;
         slot.heard = now;
-        self.queue_end(id, was, reason, drops);
+        self.queue_end(id, was, (reason, text), drops);
         if codec == Codec::Http {
             self.stats.http_closed[reason.index()] += 1;
         }
@@ -116,7 +132,13 @@ impl Shard {
     }
 
     /// Queues the last words of a connection that ends; if it `drops`, in place of what waits.
-    fn queue_end(&mut self, id: ConnId, was: Phase, reason: CloseReason, drops: bool) {
+    fn queue_end(
+        &mut self,
+        id: ConnId,
+        was: Phase,
+        (reason, text): (CloseReason, &str),
+        drops: bool,
+    ) {
         let codec = self.connections.spec(id).codec;
         let Some(slot) = self.connections.get_mut(id) else {
             return;
@@ -143,7 +165,7 @@ impl Shard {
             } else {
                 cost = slot
                     .outbox
-                    .push_own(0, |out| codec.encode_close(reason, out));
+                    .push_own(0, |out| codec.encode_close_saying(reason, text, out));
             }
         }
         if !slot.blocked {
@@ -184,7 +206,11 @@ impl Shard {
         self.followers.unfollow(id.slot);
         self.outboxes.forget(id);
         *self.at_listener(listener) -= 1;
-        let asked = self.connections.slots[id.slot].is_http();
+        let slot = &self.connections.slots[id.slot];
+        let asked = slot.is_http();
+        if slot.marks.are_rare() {
+            self.drop_rare(id);
+        }
         self.connections.free(id);
         if self.connections.slots.is_empty() {
             // All that the wheel holds is of connections gone.

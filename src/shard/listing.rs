@@ -12,6 +12,7 @@ use ahash::AHashMap;
 use super::Shard;
 use super::uids::ListingMark;
 use crate::ident::{ConnId, ConnName, NamespaceId, Reach};
+use crate::protocol::attributes::Attributes;
 
 /// Most connections of a uid that are told one by one.
 pub const CONNECTIONS_LISTED_MAX: usize = 1_000;
@@ -19,6 +20,10 @@ pub const CONNECTIONS_LISTED_MAX: usize = 1_000;
 pub const UIDS_PER_PAGE_MAX: usize = 10_000;
 /// Most uids of a group that are told by name.
 pub const MEMBERS_MAX: usize = 1_000;
+/// Most connections of one page.
+pub const CONNECTIONS_PER_PAGE_MAX: usize = 1_000;
+/// Places that are looked at for one answer.
+const PLACES_LOOKED_AT: u32 = 10_000;
 /// Connections of a group that are looked at for that.
 const MEMBERS_LOOKED_AT: usize = 10 * MEMBERS_MAX;
 
@@ -27,6 +32,8 @@ const MEMBERS_LOOKED_AT: usize = 10 * MEMBERS_MAX;
 pub struct ConnectionInfo {
     /// What it is called.
     pub name: ConnName,
+    pub uid: Option<Box<str>>,
+    pub attributes: Option<Attributes>,
     /// When it was accepted, in seconds since 1970.
     pub since: u32,
     pub address: SocketAddr,
@@ -36,6 +43,30 @@ pub struct ConnectionInfo {
     pub bytes_waiting: usize,
     /// Whether it is not read for now.
     pub paused: bool,
+}
+
+/// Which connections of a shard are asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConnectionQuery {
+    pub reach: Reach,
+    /// Of this uid alone.
+    pub uid: Option<Box<str>>,
+    /// Of these listeners alone, by their numbers.
+    pub listeners: Option<Box<[u16]>>,
+    /// Those without a uid alone.
+    pub unbound: bool,
+    /// The fullest of those looked at, in place of the first.
+    pub by_bytes: bool,
+    /// The place where this page begins.
+    pub from: u32,
+    pub most: usize,
+}
+
+/// Some of them, and where the next page begins; `None` at the end.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ConnectionPage {
+    pub list: Vec<ConnectionInfo>,
+    pub next: Option<u32>,
 }
 
 /// The connections of a uid: all of them counted, the first [`CONNECTIONS_LISTED_MAX`] one by one.
@@ -131,17 +162,91 @@ impl Shard {
     }
 
     /// One that is here, told under its name.
-    fn connection_info(&mut self, id: ConnId) -> ConnectionInfo {
+    pub fn connection_info(&mut self, id: ConnId) -> ConnectionInfo {
         let name = self.connections.tell_name(id);
         let slot = &self.connections.slots[id.slot];
         ConnectionInfo {
             name,
+            uid: slot.uid.clone(),
+            attributes: self.attributes.get(id.slot).cloned(),
             since: self.connections.accepted(id),
             address: slot.peer.address(),
             listener: self.connections.listeners[usize::from(slot.listener)].shown,
             bytes_waiting: slot.outbox.bytes() + slot.replies_bytes(),
             paused: slot.paused,
         }
+    }
+
+    /// Connections as they are asked for, by their places. One that stays on this core from the first page to the last is in
+    /// exactly one of them.
+    pub fn list_connections(&mut self, query: &ConnectionQuery) -> ConnectionPage {
+        let (ids, next) = match &query.uid {
+            Some(uid) => self.places_of_uid(query, uid),
+            None => self.places_from(query),
+        };
+        let list = ids.into_iter().map(|id| self.connection_info(id));
+        ConnectionPage {
+            list: list.collect(),
+            next,
+        }
+    }
+
+    fn places_of_uid(&self, query: &ConnectionQuery, uid: &str) -> (Vec<ConnId>, Option<u32>) {
+        let mut ids: Vec<ConnId> = query
+            .reach
+            .namespaces()
+            .flat_map(|namespace| self.uids.get(&self.connections.slots, namespace, uid))
+            .filter(|id| id.slot >= query.from && self.is_asked_for(query, *id))
+            .collect();
+        if query.by_bytes {
+            self.keep_fullest(&mut ids, query.most);
+            return (ids, None);
+        }
+        ids.sort_unstable_by_key(|id| id.slot);
+        let next = ids.get(query.most).map(|id| id.slot);
+        ids.truncate(query.most);
+        (ids, next)
+    }
+
+    fn places_from(&self, query: &ConnectionQuery) -> (Vec<ConnId>, Option<u32>) {
+        let slots = &self.connections.slots;
+        let end = slots.end();
+        let until = query.from.saturating_add(PLACES_LOOKED_AT).min(end);
+        let mut ids = Vec::new();
+        let mut at = query.from;
+        while at < until && (query.by_bytes || ids.len() < query.most) {
+            let generation = slots.get(at).map_or(0, |slot| slot.generation);
+            let id = ConnId {
+                slot: at,
+                generation,
+            };
+            if self.connections.is_live(id) && self.is_asked_for(query, id) {
+                ids.push(id);
+            }
+            at += 1;
+        }
+        if query.by_bytes {
+            self.keep_fullest(&mut ids, query.most);
+        }
+        (ids, (at < end).then_some(at))
+    }
+
+    fn is_asked_for(&self, query: &ConnectionQuery, id: ConnId) -> bool {
+        let spec = self.connections.spec(id);
+        let namespace = self.connections.namespace_of(id);
+        let mut within = query.reach.namespaces();
+        let listeners = query.listeners.as_ref();
+        within.any(|one| one == namespace)
+            && listeners.is_none_or(|numbers| numbers.contains(&spec.shown))
+            && !(query.unbound && (self.connections.uid(id).is_some() || !spec.binds))
+    }
+
+    fn keep_fullest(&self, ids: &mut Vec<ConnId>, most: usize) {
+        ids.sort_by_key(|id| {
+            let slot = &self.connections.slots[id.slot];
+            std::cmp::Reverse(slot.outbox.bytes() + slot.replies_bytes())
+        });
+        ids.truncate(most);
     }
 
     /// The next uids within reach, in no order; each that stays from the first page to the last is in exactly

@@ -9,7 +9,16 @@ use crate::close::CloseReason;
 use crate::config::UidPolicy;
 use crate::events::KickedBy;
 use crate::ident::{ConnId, NamespaceId, Reach, check_name};
+use crate::payload::Payload;
 use crate::protocol::v1::told::ToldFrame;
+
+/// What a connection that is kicked is told last.
+#[derive(Clone, Debug, Default)]
+pub struct Farewell {
+    pub message: Option<Payload>,
+    /// In the close frame, in place of the reason's own: at most [`CLOSE_TEXT_BYTES_MAX`](crate::close::CLOSE_TEXT_BYTES_MAX).
+    pub text: Option<Box<str>>,
+}
 
 /// What has come of a join.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -339,16 +348,34 @@ impl Shard {
     }
 
     /// Closes every connection of the uid within reach, and says how many.
-    pub fn kick(&mut self, reach: Reach, uid: &str, by: KickedBy) -> u32 {
+    pub fn kick(&mut self, reach: Reach, uid: &str, by: KickedBy, last: Option<&Farewell>) -> u32 {
         self.report_kick(uid, self.online(reach, uid), by);
         let mut kicked = 0;
         for namespace in reach.namespaces() {
             for id in self.connections_of(namespace, uid) {
-                self.close(id, CloseReason::Kicked);
+                self.end_by_kick(id, last);
                 kicked += 1;
             }
         }
         kicked
+    }
+
+    /// Closes one connection.
+    pub fn kick_one(&mut self, id: ConnId, by: KickedBy, last: Option<&Farewell>) {
+        if let Some(uid) = self.connections.uid(id) {
+            let uid: Box<str> = Box::from(uid);
+            self.report_kick(&uid, 1, by);
+        }
+        self.end_by_kick(id, last);
+    }
+
+    fn end_by_kick(&mut self, id: ConnId, last: Option<&Farewell>) {
+        let reason = CloseReason::Kicked;
+        let Some(Farewell { message, text }) = last else {
+            return self.close(id, reason);
+        };
+        let message = message.as_ref().map(Payload::message);
+        self.close_saying(id, reason, message, text.as_deref());
     }
 
     pub(super) fn mark_dirty(&mut self, id: ConnId, how: Dirty) {

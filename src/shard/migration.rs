@@ -6,11 +6,10 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::credentials::SavedCredential;
+use super::carried::Carried;
 use super::exchange::Exchange;
 use super::followers::Following;
 use super::members::JoinRequest;
-use super::names::KeptName;
 use super::outbox::Unsent;
 use super::replies::Replies;
 use super::slot::{Binding, Dirty, Peer, Phase, Slot};
@@ -36,8 +35,8 @@ pub struct ShardPart {
     pub since: Tick,
     /// It is not read for now.
     pub paused: bool,
-    /// What it is called, if somebody was told.
-    pub name: Option<KeptName>,
+    /// What few have.
+    pub carried: Option<Box<Carried>>,
     /// The namespace that it has entered in place of its listener's.
     pub entered: Option<NamespaceId>,
     /// Groups that it is in.
@@ -46,8 +45,6 @@ pub struct ShardPart {
     pub join_requests: Vec<JoinRequest>,
     /// The streams that it follows, if it does not have all of them, or more than its uid's.
     pub following: Option<Box<Following>>,
-    /// What it has proved.
-    pub credential: Option<SavedCredential>,
     /// Places of its replies that are open, or filled and held back by one that is.
     pub replies: Option<Box<Replies>>,
     pub unsent: Unsent,
@@ -109,12 +106,11 @@ impl ShardPart {
             }
             _ => None,
         };
-        let proved = self
-            .credential
-            .as_ref()
-            .and_then(|credential| credential.uid.as_deref());
-        for uid in uid.into_iter().chain(proved) {
+        if let Some(uid) = uid {
             check_uid(uid).map_err(|_| "a uid that is none")?;
+        }
+        if let Some(carried) = &self.carried {
+            carried.check()?;
         }
         for JoinRequest { group, called } in self.groups.iter().chain(&self.join_requests) {
             for name in [Some(group), called.as_ref()].into_iter().flatten() {
@@ -228,8 +224,7 @@ impl Shard {
             self.forget(id);
         }
         let following = self.followers.unfollow(id.slot).map(Following::taken);
-        let name = self.connections.take_name(id);
-        let credential = self.credentials.take(id.slot).map(|held| held.taken(now));
+        let carried = self.pick_up(id);
         let slot = self.connections.get_mut(id).ok_or(DepartError::Gone)?;
         let late = match slot.blocked {
             true => 0,
@@ -247,12 +242,11 @@ impl Shard {
             heard: now.saturating_sub(slot.heard),
             since: now.saturating_sub(slot.since),
             paused: slot.paused,
-            name,
+            carried,
             entered,
             groups,
             join_requests,
             following,
-            credential,
             replies: slot.replies.take().filter(|replies| !replies.is_empty()),
             unsent,
             stage,
@@ -270,13 +264,9 @@ impl Shard {
         let id = self.take_slot(shard_part.listener, shard_part.peer, shard_part.accepted);
         let now = self.clock.now();
         self.stats.moved_in += 1;
-        let credential = shard_part.credential.take();
-        if let Some(taken) = credential {
-            self.credentials.hold(id.slot, taken.held(now));
-        }
         self.connections.set_entered(id, shard_part.entered);
-        if let Some(name) = shard_part.name {
-            self.connections.keep_name(id, name);
+        if let Some(carried) = &mut shard_part.carried {
+            self.put_down(id, carried);
         }
         if let Some(following) = shard_part.following.take() {
             self.followers.follow(id.slot, following);

@@ -5,7 +5,9 @@
 //! `outbox_bytes_core_max` in all; what does not fit closes a connection and no other one notices.
 
 mod attendance;
+mod attributes;
 mod backlog;
+mod carried;
 mod client_part;
 mod clock;
 mod connections;
@@ -37,6 +39,7 @@ mod membership;
 mod migration;
 mod names;
 mod namespaces;
+mod naming;
 mod outbox;
 mod outboxes;
 mod place;
@@ -59,6 +62,7 @@ mod wheel;
 mod work;
 
 pub use backlog::Debt;
+pub use carried::Carried;
 pub use client_part::{ClientPart, UntoldRefusal};
 pub use clock::TurnClock;
 pub use connections::{Connections, Reading};
@@ -70,11 +74,12 @@ pub use group_rules::{GroupRules, GroupTraits};
 pub use in_flight::{InFlight, InFlightTable};
 pub use listener_spec::ListenerSpec;
 pub use listing::{
-    CONNECTIONS_LISTED_MAX, ConnectionInfo, Cursor, GroupCount, GroupInfo, MEMBERS_MAX,
-    UIDS_PER_PAGE_MAX, UidInfo, UidPage,
+    CONNECTIONS_LISTED_MAX, CONNECTIONS_PER_PAGE_MAX, ConnectionInfo, ConnectionPage,
+    ConnectionQuery, Cursor, GroupCount, GroupInfo, MEMBERS_MAX, UIDS_PER_PAGE_MAX, UidInfo,
+    UidPage,
 };
 pub use members::{Interest, InterestKind, JoinError, JoinRequest};
-pub use membership::Joining;
+pub use membership::{Farewell, Joining};
 pub use migration::{DepartError, SavedPhase, ShardPart};
 pub use names::KeptName;
 pub use outbox::{Outbox, Unsent};
@@ -95,6 +100,7 @@ use crate::events::Reporter;
 use crate::ident::ConnId;
 use crate::protocol::websocket::deflate::Compressor;
 use crate::stats::CoreStats;
+use attributes::AttributeTable;
 use credentials::Credentials;
 use everybody::Everybody;
 use limits::ShardLimits;
@@ -121,6 +127,8 @@ pub struct Shard {
     own_namespaces: usize,
     /// What connections have proved.
     pub credentials: Credentials,
+    /// What back ends keep of them.
+    attributes: AttributeTable,
     /// How far those have come that follow streams.
     pub followers: Followers,
     /// What they were sent of their uids' queues.
@@ -154,6 +162,7 @@ impl Shard {
             stickies: StickyUids::new(config.sticky_bytes_core_max),
             everybody: Everybody::new(namespaces),
             credentials: Credentials::default(),
+            attributes: AttributeTable::default(),
             followers: Followers::default(),
             in_flight: InFlightTable::default(),
             own_namespaces: namespaces,

@@ -7,8 +7,6 @@ use ahash::AHashMap;
 use serde::{Deserialize, Serialize};
 
 use super::limits::LIST_KEPT;
-use super::slot::Marks;
-use super::{ConnId, Connections};
 use crate::ident::{ConnName, CoreId};
 
 /// The name of a connection that has moved since it was told.
@@ -20,21 +18,26 @@ pub struct KeptName {
 }
 
 /// The names that connections of one core keep.
-pub struct Names {
-    core: CoreId,
+pub struct ConnNames {
+    pub(super) core: CoreId,
     by_slot: AHashMap<u32, KeptName>,
+    slots: AHashMap<ConnName, u32>,
+    /// Of those that have ended: whoever knows where they are is to be told.
+    ended: Vec<KeptName>,
 }
 
-impl Default for Names {
-    fn default() -> Names {
-        Names {
+impl Default for ConnNames {
+    fn default() -> ConnNames {
+        ConnNames {
             core: CoreId(0),
             by_slot: AHashMap::new(),
+            slots: AHashMap::new(),
+            ended: Vec::new(),
         }
     }
 }
 
-impl Names {
+impl ConnNames {
     /// Whether nobody here keeps one.
     #[inline]
     pub fn is_empty(&self) -> bool {
@@ -47,76 +50,47 @@ impl Names {
         self.by_slot.len()
     }
 
-    fn keep(&mut self, slot: u32, kept: KeptName) {
-        self.by_slot.insert(slot, kept);
+    /// Where one has moved to that is called so here, and how often it had moved then.
+    pub fn find(&self, name: ConnName) -> Option<(u32, u32)> {
+        let slot = *self.slots.get(&name)?;
+        Some((slot, self.by_slot.get(&slot)?.moves))
     }
 
-    fn take(&mut self, slot: u32) -> Option<KeptName> {
+    /// That of the connection of a slot.
+    pub(super) fn of(&self, slot: u32) -> Option<ConnName> {
+        self.by_slot.get(&slot).map(|kept| kept.name)
+    }
+
+    /// One has ended that was called so.
+    pub(super) fn end(&mut self, slot: u32) {
+        if let Some(kept) = self.take(slot) {
+            self.ended.push(kept);
+        }
+    }
+
+    /// The next of those that have ended.
+    #[inline]
+    pub fn next_ended(&mut self) -> Option<KeptName> {
+        let kept = self.ended.pop();
+        if kept.is_none() && self.ended.capacity() > LIST_KEPT {
+            self.ended.shrink_to(LIST_KEPT);
+        }
+        kept
+    }
+
+    pub(super) fn keep(&mut self, slot: u32, kept: KeptName) {
+        self.by_slot.insert(slot, kept);
+        self.slots.insert(kept.name, slot);
+    }
+
+    pub(super) fn take(&mut self, slot: u32) -> Option<KeptName> {
         let kept = self.by_slot.remove(&slot)?;
+        self.slots.remove(&kept.name);
         if self.by_slot.len() < self.by_slot.capacity() / 4 {
             let places = (2 * self.by_slot.len()).max(LIST_KEPT);
             self.by_slot.shrink_to(places);
+            self.slots.shrink_to(places);
         }
         Some(kept)
-    }
-}
-
-impl Connections {
-    /// All of them are on this core.
-    pub fn set_core(&mut self, core: CoreId) {
-        self.names.core = core;
-    }
-
-    /// What a connection is called, for whoever is told. From now on it is called so wherever it goes.
-    pub fn tell_name(&mut self, id: ConnId) -> ConnName {
-        if let Some(slot) = self.get_mut(id) {
-            slot.marks.set(Marks::TOLD, true);
-        }
-        self.name(id)
-    }
-
-    /// What it is called, or would be. By this alone nobody is told.
-    pub fn name(&self, id: ConnId) -> ConnName {
-        let kept = match self.names.is_empty() {
-            true => None,
-            false => self.names.by_slot.get(&id.slot),
-        };
-        kept.map_or(ConnName::new(self.names.core, id), |kept| kept.name)
-    }
-
-    /// Takes the name of one that goes, if it was told.
-    #[inline]
-    pub(super) fn take_name(&mut self, id: ConnId) -> Option<KeptName> {
-        let slot = self.get_mut(id)?;
-        if !slot.marks.set(Marks::TOLD, false) {
-            return None;
-        }
-        let kept = self.names.take(id.slot);
-        Some(match kept {
-            Some(KeptName { name, moves }) => KeptName {
-                name,
-                moves: moves.saturating_add(1),
-            },
-            None => KeptName {
-                name: ConnName::new(self.names.core, id),
-                moves: 1,
-            },
-        })
-    }
-
-    /// One has come that is called so.
-    pub(super) fn keep_name(&mut self, id: ConnId, kept: KeptName) {
-        if let Some(slot) = self.get_mut(id) {
-            slot.marks.set(Marks::TOLD, true);
-            self.names.keep(id.slot, kept);
-        }
-    }
-
-    /// One is gone for good: nobody is called as it was.
-    #[inline]
-    pub(super) fn forget_name(&mut self, id: ConnId) {
-        if !self.names.is_empty() {
-            self.names.take(id.slot);
-        }
     }
 }

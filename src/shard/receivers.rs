@@ -15,6 +15,8 @@ pub struct Receivers {
     list: Vec<ConnId>,
     /// Whom the present one passes by.
     passed_by: AHashSet<ConnId>,
+    /// Whom its sender leaves out.
+    left_out: AHashSet<ConnId>,
 }
 
 impl Receivers {
@@ -42,17 +44,29 @@ impl Receivers {
         self.passed_by.clear();
     }
 
-    /// Whether this one is passed by.
+    /// The next messages are not for these.
+    pub fn except(&mut self, left_out: impl Iterator<Item = ConnId>) {
+        self.left_out.extend(left_out);
+    }
+
+    /// And now for everybody again.
+    pub fn except_nobody(&mut self) {
+        self.left_out.clear();
+        self.left_out.shrink_to(LIST_KEPT);
+    }
+
+    /// Whether this one is passed by, or left out.
     #[inline]
     pub fn passes_by(&self, id: ConnId) -> bool {
         !self.passed_by.is_empty() && self.passed_by.contains(&id)
+            || !self.left_out.is_empty() && self.left_out.contains(&id)
     }
 
-    /// Leaves those out that are passed by.
+    /// Takes those out of a list that are passed by, or left out.
     #[inline]
     pub fn leave_out(&self, list: &mut Vec<ConnId>) {
-        if !self.passed_by.is_empty() {
-            list.retain(|id| !self.passed_by.contains(id));
+        if !self.passed_by.is_empty() || !self.left_out.is_empty() {
+            list.retain(|id| !self.passes_by(*id));
         }
     }
 }

@@ -77,6 +77,7 @@ impl Shard {
             connection,
             peer: self.connections.slots[id.slot].peer.address(),
             listener: self.connections.spec(id).shown,
+            attributes: self.attributes.get(id.slot).map(|it| Box::from(it.text())),
         }
     }
 

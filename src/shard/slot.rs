@@ -68,10 +68,18 @@ impl Marks {
     pub const IN_BULK: Marks = Marks(1);
     /// Somebody outside was told its name.
     pub const TOLD: Marks = Marks(2);
+    /// It has attributes.
+    pub const ATTRIBUTES: Marks = Marks(4);
 
     #[inline]
     pub fn has(self, mark: Marks) -> bool {
         self.0 & mark.0 != 0
+    }
+
+    /// Whether something is kept of it beside its slot that few have.
+    #[inline]
+    pub fn are_rare(self) -> bool {
+        self.0 & (Marks::TOLD.0 | Marks::ATTRIBUTES.0) != 0
     }
 
     /// Sets it or takes it away. Whether it was there.

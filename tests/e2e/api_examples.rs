@@ -4,11 +4,14 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::api_connections::id_of;
 use crate::on_cores;
 use crate::server::Server;
 
 on_cores! { each_example_of_the_page_does_what_it_says }
 
+/// What the page calls the client's connection.
+const EXAMPLE_ID: &str = "1-2f00000004";
 const PAGE: &str = include_str!("../../docs/http-api.md");
 
 /// The commands, each with the answer that follows it there, if one does.
@@ -39,8 +42,10 @@ async fn each_example_of_the_page_does_what_it_says(cores: usize) {
     server.wait_online("uid1").await;
     let examples = examples();
     assert!(examples.len() > 10, "only {} examples", examples.len());
+    let id = id_of(&server, "uid1", &client).await;
     for (line, answer) in examples {
         let command = line.replace("127.0.0.1:8080", &address);
+        let command = command.replace(EXAMPLE_ID, &id);
         let command = command.replacen("curl ", "curl -sS --noproxy '*' --fail-with-body ", 1);
         let output = Command::new("sh")
             .args(["-c", &command])
@@ -50,7 +55,8 @@ async fn each_example_of_the_page_does_what_it_says(cores: usize) {
         assert!(output.status.success(), "{command}: {output:?}");
         let got: Value = serde_json::from_str(&text).expect("JSON");
         if let Some(answer) = answer {
-            let expected: Value = serde_json::from_str(answer).expect("JSON in the page");
+            let answer = answer.replace(EXAMPLE_ID, &id);
+            let expected: Value = serde_json::from_str(&answer).expect("JSON in the page");
             assert!(is_like(&got, &expected), "{command}: {got}, not {expected}");
         }
     }
@@ -60,7 +66,9 @@ async fn each_example_of_the_page_does_what_it_says(cores: usize) {
         "maintenance at noon",
         "extra",
         "one",
+        "for this tab",
         "for later",
+        "bye",
     ] {
         client.expect(text).await;
     }

@@ -257,6 +257,19 @@ impl Client {
         }
     }
 
+    /// The next thing must be the end, by a close frame that says this.
+    pub async fn expect_end_saying(&mut self, code: u16, text: &str) {
+        let Line::WebSocket(socket) = &mut self.line else {
+            panic!("it has no close frames");
+        };
+        let frame = match timeout(PATIENCE, socket.next()).await {
+            Ok(Some(Ok(Message::Close(Some(frame))))) => frame,
+            other => panic!("expected a close frame, got {other:?}"),
+        };
+        assert_eq!((u16::from(frame.code), frame.reason.as_str()), (code, text));
+        let _ = timeout(PATIENCE, socket.next()).await;
+    }
+
     /// The connection must end so, whatever text comes before. Returns that text.
     pub async fn drain_to_end(&mut self, code: u16) -> Vec<String> {
         let mut before = Vec::new();

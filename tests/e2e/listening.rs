@@ -138,15 +138,16 @@ impl Listening {
         }
     }
 
-    /// The stream ends, having told why.
-    pub async fn expect_close(&mut self, code: u16) {
+    /// The stream ends, having told why, which is returned.
+    pub async fn expect_close(&mut self, code: u16) -> serde_json::Value {
         loop {
             match self.next().await {
                 Came::Comment => {}
                 Came::Event(kind, data) => {
                     let told = data.starts_with(&format!("{{\"code\":{code},"));
                     assert!(kind == "close" && told, "{kind}: {data}");
-                    return assert_eq!(self.next().await, Came::End);
+                    assert_eq!(self.next().await, Came::End);
+                    return serde_json::from_str(&data).expect("JSON");
                 }
                 Came::End => panic!("it ended without a word"),
             }

@@ -29,6 +29,8 @@ mod admission;
 mod anew;
 mod api;
 mod api_batch;
+mod api_binds;
+mod api_connections;
 mod api_examples;
 mod api_ids;
 mod api_push;

@@ -28,7 +28,7 @@ PATIENCE = 15
 LISTENERS = ["http://127.0.0.1:0=page", "websocket://127.0.0.1:0=push"]
 TOKENS = (
     "push p-token-of-a-back-end\nkick k-token-of-a-back-end\nread r-token-of-a-back-end\n"
-    "push,kick,read all-token-of-a-back-end\n"
+    "push,kick,read,bind all-token-of-a-back-end\n"
 )
 
 # Bodies for each schema of a request, each with whether it may be carried out.
@@ -40,6 +40,16 @@ BODIES = {
         ({"uids": ["tom", 8], "text": ""}, True),
         ({"uids": [], "text": "x"}, True),
         ({"group": "g", "text": "x", "id": "one"}, True),
+        ({"connection": "0-1f", "text": "x", "id": "of one"}, True),
+        ({"connection": "0-1f", "text": "x", "keep": False}, True),
+        ({"group": "g", "text": "x", "except": {"uids": ["tom", 7], "connections": ["0-1f"]}}, True),
+        ({"uid": "all", "text": "x", "except": {}}, True),
+        ({"connection": "0-1f", "text": "x", "keep": "10m"}, False),
+        ({"connection": "0-1F", "text": "x"}, False),
+        ({"connection": "0-1f", "uid": "tom", "text": "x"}, False),
+        ({"uid": "tom", "text": "x", "except": {"uids": ["lisa"]}}, False),
+        ({"group": "g", "text": "x", "except": {"uids": ["all"]}}, False),
+        ({"group": "g", "text": "x", "except": ["tom"]}, False),
         ({"uid": "tom"}, False),
         ({"text": "x"}, False),
         ({"uid": "tom", "group": "g", "text": "x"}, False),
@@ -61,6 +71,9 @@ BODIES = {
         ({"text": "x"}, True),
         ({"data": [1]}, True),
         ({"data": [1], "id": "two"}, True),
+        ({"text": "x", "except": {"connections": ["0-1f"]}}, True),
+        ({"text": "x", "except": {"connections": ["x"]}}, False),
+        ({"text": "x", "except": {"groups": ["g"]}}, False),
         ({}, False),
         ({"text": "x", "data": 1}, False),
         ({"uid": "tom", "text": "x"}, False),
@@ -79,9 +92,31 @@ BODIES = {
     "Kick": [
         ({"uid": "nobody"}, True),
         ({"uid": 7, "forget": True}, True),
+        ({"uid": "nobody", "text": "bye", "reason": "maintenance"}, True),
+        ({"connection": "0-1f", "data": {"bye": 1}, "reason": ""}, True),
+        ({"connection": "0-1f", "forget": True}, False),
+        ({"connection": "0-1f", "uid": "nobody"}, False),
+        ({"connection": "0", "text": "bye"}, False),
+        ({"uid": "nobody", "text": "bye", "data": 1}, False),
+        ({"uid": "nobody", "reason": "x" * 124}, False),
         ({"uid": "all"}, False),
         ({"uid": "nobody", "forget": 1}, False),
         ({}, False),
+    ],
+    "Attributes": [
+        ({}, True),
+        ({"device": "phone", "n": [1, None]}, True),
+        ([], False),
+        ("x", False),
+    ],
+    "BindUid": [
+        ({"uid": "nobody"}, True),
+        ({"uid": "all"}, False),
+        ({}, False),
+    ],
+    "Nothing": [
+        ({}, True),
+        ({"uid": "tom"}, False),
     ],
     "Batch": [
         ([], True),

@@ -163,6 +163,18 @@ impl<P: Part> Actor<P> {
                 let group = Target::Group(group.to_owned());
                 model.send(who, group, reach, path, bytes(size), AS_RULED)
             }
+            ["one", client, size] => {
+                let client: usize = client.parse().expect("a client");
+                let name = model.clients.get(client).and_then(|track| track.name);
+                let Some(name) = name else { return true };
+                let to = Target::Connection(client);
+                let text = model.send(who, to, reach, path, bytes(size), AS_RULED);
+                let (number, sent) = model.last_sent();
+                let at = sent.at;
+                let ticket = cx.push_to_connection(name, &text);
+                model.asked(who.1, P::NUMBER, ticket.0, at, Question::Push(number));
+                return true;
+            }
             ["uid" | "tell" | "push", uid, size] => {
                 let uid = Target::Uid(uid.to_owned());
                 model.send(who, uid, reach, path, bytes(size), AS_RULED)
@@ -236,6 +248,10 @@ impl<P: Part> Actor<P> {
             ["leave", group] => {
                 model.leave(client, group);
                 cx.leave(group);
+            }
+            ["name"] => {
+                let name = cx.connection_name().expect("it is about one");
+                model.named(client, name);
             }
             ["close"] => {
                 model.clients[client].asked_to_close = true;

@@ -253,7 +253,10 @@ impl World {
         let host = &mut self.hosts[core];
         let task = match &target {
             Target::Group(group) => {
-                Task::Push(host.tasks().push_to_group(reach, group, message, wish))
+                Task::Push(
+                    host.tasks()
+                        .push_to_group(reach, group, message, (wish, None)),
+                )
             }
             Target::Uid(uid) => {
                 let home = host.tasks().home(uid);
@@ -265,7 +268,7 @@ impl World {
                 };
                 Task::Query(host.tasks().query(home, what))
             }
-            _ => Task::Push(host.tasks().broadcast(reach, message, wish)),
+            _ => Task::Push(host.tasks().broadcast(reach, message, (wish, None))),
         };
         self.tasks.push((number, task));
     }

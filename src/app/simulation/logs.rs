@@ -19,7 +19,7 @@ impl Sent {
             Target::Uid(uid) => check_uid(uid).is_ok().then_some((Kind::Uid, uid)),
             Target::Group(group) => Some((Kind::Group, group)),
             Target::Everybody => Some((Kind::All, EVERYBODY)),
-            Target::Own => None,
+            Target::Own | Target::Connection(_) => None,
         }
     }
 }

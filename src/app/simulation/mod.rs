@@ -12,6 +12,7 @@ mod followers;
 mod keeping;
 mod logs;
 mod model;
+mod questions;
 mod recovery;
 mod rest;
 mod scene;
@@ -58,6 +59,8 @@ const USUAL: &[(&str, usize)] = &[
     ("lives", 4_000),
     ("kept", 40_000),
     ("followed to the end", 500),
+    ("to one connection", 1_000),
+    ("to one that has moved", 400),
     ("claims of followers", 4_000),
     ("gaps", 700),
     ("gaps of errors", 200),

@@ -14,7 +14,7 @@ use super::scene::{GROUPS_MAX, Scene};
 use crate::app::Answer;
 use crate::bus::Route;
 use crate::close::CloseReason;
-use crate::ident::{CoreId, EVERYBODY, NamespaceId, Reach};
+use crate::ident::{ConnName, CoreId, EVERYBODY, NamespaceId, Reach};
 use crate::protocol::Codec;
 use crate::streams::{Kind, Position, Wish};
 
@@ -46,6 +46,8 @@ pub enum Target {
     Uid(String),
     Everybody,
     Group(String),
+    /// One connection by its name, which it was told.
+    Connection(usize),
     /// The sending client itself.
     Own,
 }
@@ -130,6 +132,8 @@ pub struct Track {
     /// It vanished, or was cut off: what was on its way to it may be lost.
     pub lossy: bool,
     pub heard: Instant,
+    /// What it was told to be called.
+    pub name: Option<ConnName>,
     /// The groups that one follows from its request on.
     pub follows: Vec<String>,
 }
@@ -218,6 +222,15 @@ impl Model {
             Stamp::MAX => Stamp::MAX,
             _ => at / STEP * STEP + STEP - 1,
         }
+    }
+
+    /// A client is told what it is called.
+    pub fn named(&mut self, client: usize, name: ConnName) {
+        let known = *self.clients[client].name.get_or_insert(name);
+        assert_eq!(
+            known, name,
+            "a connection is called the same wherever it is"
+        );
     }
 
     pub fn filled(&mut self) {

@@ -553,7 +553,7 @@ pub fn check_claims_of_follower(
     for (number, sent) in model.sent.iter().enumerate() {
         let follows = match &sent.target {
             Target::Group(group) => track.follows.contains(group),
-            Target::Own => false,
+            Target::Own | Target::Connection(_) => false,
             Target::Uid(_) | Target::Everybody => true,
         };
         let is_streams = follows && kept.contains(&(number, track.namespace));

@@ -245,6 +245,11 @@ impl World {
             );
             assert!(local.crossings.is_empty(), "somebody is still to cross");
             assert!(local.forwards.is_empty(), "replies are still waited for");
+            assert!(local.bind_answers.is_empty(), "a bind is not answered");
+            assert!(
+                local.whereabouts.is_empty(),
+                "somebody is still known who has moved"
+            );
             assert!(
                 local.outgoing.bus().has_passed_all(),
                 "something is still to be paid back"

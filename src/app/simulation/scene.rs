@@ -136,6 +136,9 @@ impl Scene {
     /// What an app does in its own name.
     fn then(&self, rng: &mut Rng) -> String {
         let size = self.size(rng);
+        if rng.u8(..) < 20 {
+            return format!("one,{},{size}", rng.usize(0..self.clients_max));
+        }
         match rng.u8(0..7) {
             6 => {
                 let (name, group) = (Self::namespace(rng), Self::group(rng));
@@ -156,6 +159,11 @@ impl Scene {
 
     fn command(&self, rng: &mut Rng) -> String {
         let size = self.size(rng);
+        match rng.u8(..) {
+            0..12 => return "name".to_owned(),
+            12..32 => return format!("one {} {size}", rng.usize(0..self.clients_max)),
+            _ => {}
+        }
         let uid = self.uid(rng);
         let group = Self::group(rng);
         match rng.u8(0..100) {

@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use super::Tally;
 use super::client::Seen;
-use super::model::{Closed, Model, Question, Sender, Sent, Stamp, Target, Tenure, Track};
+use super::model::{Closed, Model, Sender, Sent, Stamp, Target, Tenure, Track};
+use super::questions::{check_policy, check_questions};
 use super::recovery::check_claims_of_follower;
 use super::world::World;
 use crate::close::CloseReason;
@@ -46,8 +47,15 @@ impl Track {
             offline: Default::default(),
             lossy: false,
             heard: now,
+            name: None,
             follows: Vec::new(),
         }
+    }
+
+    /// Whether it has moved since its name was told.
+    fn has_moved_named(&self) -> bool {
+        let told = self.name.map(|name| name.core.0);
+        self.cores.iter().any(|core| Some(*core) != told)
     }
 
     /// Whether it holds positions.
@@ -56,7 +64,7 @@ impl Track {
     }
 
     /// From when to when it was surely, and at most, where messages for all reach it.
-    fn at_home(&self) -> Option<(Stamp, Closed)> {
+    pub fn at_home(&self) -> Option<(Stamp, Closed)> {
         let (from, _) = self.home?;
         Some((from, self.closed.expect("all are closed at the end")))
     }
@@ -101,6 +109,15 @@ impl Model {
     /// what has followed that, and what is kept of everybody's is such a group's; and what is said to the connection itself, which goes by no other core.
     pub fn may_overtake(&self, late: usize, early: usize) -> bool {
         let (one, other) = (&self.sent[late], &self.sent[early]);
+        // One that has moved since its name was told gets what is for it by its name from there.
+        for target in [&one.target, &other.target] {
+            if let Target::Connection(to) = *target
+                && one.target != other.target
+                && self.clients[to].has_moved_named()
+            {
+                return true;
+            }
+        }
         match &one.target {
             Target::Own => {
                 let is_late = !other.path.is_empty() || other.by_mail;
@@ -157,6 +174,18 @@ impl Model {
             .reach
             .namespaces()
             .any(|namespace| namespace == track.namespace);
+        if let Target::Connection(to) = sent.target {
+            return match (track.home, track.closed) {
+                _ if to != client => Claim::No,
+                (_, Some(closed)) if closed.latest < sent.at => Claim::No,
+                (Some((at, _)), Some(closed)) if at <= sent.at => match reached {
+                    true if closed.reason == CloseReason::Stopping => Claim::Must,
+                    true => Claim::May,
+                    false => Claim::No,
+                },
+                _ => Claim::May,
+            };
+        }
         let (true, Some((home, closed))) = (reached, track.at_home()) else {
             return Claim::No;
         };
@@ -188,7 +217,7 @@ impl Model {
                 });
                 claims.fold(Claim::No, best)
             }
-            Target::Own => Claim::No,
+            Target::Own | Target::Connection(_) => Claim::No,
             Target::Group(group) => {
                 let stays = track.stays.iter().filter(|one| one.group == *group);
                 // Behind a note to its own core a join or leave takes effect after the callback, within
@@ -269,6 +298,15 @@ impl World {
                     (least..=most).contains(&reached),
                     "m{number} reached {reached}, received by {least} to {most}"
                 );
+                if let Target::Connection(to) = sent.target {
+                    let has_moved = model.clients[to].has_moved_named();
+                    assert!(reached == 1 || received_by[number] == 0);
+                    let told = match has_moved {
+                        true => "to one that has moved",
+                        false => "to one connection",
+                    };
+                    count(tally, told, reached as usize);
+                }
             }
         }
         orders.check();
@@ -531,62 +569,4 @@ fn check_offline(model: &Model, received_by: &[u32], possible: &[bool], tally: &
             );
         }
     }
-}
-
-/// No uid has more connections at a time than the policy allows.
-fn check_policy(model: &Model) {
-    let most = match model.scene.policy {
-        UidPolicy::Multi => model.scene.per_uid,
-        UidPolicy::Replace | UidPolicy::Reject => 1,
-    };
-    for track in &model.clients {
-        for one in &track.uids {
-            let there = |other: &&Track| {
-                let end = other.closed.map_or(Stamp::MAX, |closed| closed.earliest);
-                let then = |its: &Tenure| {
-                    its.uid == one.uid && its.from <= one.from && one.from < its.until.min(end)
-                };
-                other.namespace == track.namespace && other.uids.iter().any(then)
-            };
-            let count = model.clients.iter().filter(there).count();
-            assert!(count <= most, "{:?} has {count} connections", one.uid);
-        }
-    }
-}
-
-fn check_questions(model: &Model) {
-    let mut kicked = 0;
-    for asked in model.asked.values() {
-        let until = asked.answered.expect("answered");
-        match &asked.question {
-            Question::Kick => kicked += asked.reached,
-            Question::Online(uid, reach) => {
-                let (mut least, mut most) = (0, 0);
-                for track in &model.clients {
-                    let Some((_, closed)) = track.at_home() else {
-                        continue;
-                    };
-                    let reached = reach
-                        .namespaces()
-                        .any(|namespace| namespace == track.namespace);
-                    let its = track.uids.iter().filter(|one| reached && one.uid == *uid);
-                    for one in its {
-                        let sure = one.until.min(closed.earliest);
-                        let end = Model::step_end(one.until).min(closed.latest);
-                        least += u32::from(one.from <= asked.at && sure > until);
-                        most += u32::from(one.from <= until && end >= asked.at);
-                    }
-                }
-                let said = asked.reached;
-                assert!(
-                    (least..=most).contains(&said),
-                    "{uid}: {said}, not {least} to {most}"
-                );
-            }
-            Question::Push(_) | Question::Stats => {}
-        }
-    }
-    let reasons = model.clients.iter().filter_map(|track| track.closed);
-    let closed = reasons.filter(|closed| closed.reason == CloseReason::Kicked);
-    assert_eq!(kicked as usize, closed.count(), "kicks that were answered");
 }

@@ -247,7 +247,11 @@ impl World {
             _ => self.scene.uid(&mut self.rng),
         };
         let group = Scene::group(&mut self.rng);
+        let one = self.any_client();
+        let one =
+            one.filter(|one| self.rng.u8(..) < 60 && self.model().clients[*one].name.is_some());
         let target = match &*uid {
+            _ if one.is_some() => Target::Connection(one.unwrap_or_default()),
             "all" => Target::Everybody,
             _ if self.rng.u8(..) < 80 => Target::Group(group.clone()),
             _ => Target::Uid(uid.clone()),
@@ -261,12 +265,20 @@ impl World {
         let number = model.last_sent().0;
         drop(model);
         let message = Message::Text(&text);
+        let name = one.and_then(|one| self.model().clients[one].name);
         let promise = match target {
-            Target::Group(_) => {
+            _ if name.is_some() => {
+                let name = name.expect("it is some");
                 self.hosts[core]
                     .tasks()
-                    .push_to_group(reach, &group, message, Wish::AsRuled)
+                    .push_to_connection(reach, name, message)
             }
+            Target::Group(_) => self.hosts[core].tasks().push_to_group(
+                reach,
+                &group,
+                message,
+                (Wish::AsRuled, None),
+            ),
             _ => self.hosts[core]
                 .tasks()
                 .push(reach, &uid, message, Wish::AsRuled),

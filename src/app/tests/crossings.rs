@@ -122,6 +122,7 @@ fn empty_messages_that_are_kept_count_too() {
     for _ in 0..400_000 {
         let to_all = Arc::new(ToAll {
             mark: None,
+            except: None,
             bulk: local.next_bulk(),
             reach: Reach(1),
             payload: Payload::new(Message::Text("")),

@@ -147,6 +147,11 @@ impl<B> Endpoint<B> {
         self.route.home(uid)
     }
 
+    /// The core that knows where the connections are that are called by this one.
+    pub fn keeper(&self, named: CoreId) -> CoreId {
+        self.route.keeper(named)
+    }
+
     /// Posts to a core, oneself too. It never waits. A core that sleeps is rung by [`Endpoint::ring_posted`].
     ///
     /// `payer` is the local connection whose credit the envelope uses until then, and the

@@ -59,6 +59,8 @@ struct BatchPlace<'a> {
     address: ShownPeer,
     app: &'a str,
     listener: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attributes: Option<&'a RawValue>,
 }
 
 #[derive(Serialize)]
@@ -104,12 +106,12 @@ impl BatchSender {
         match &event.what {
             UidEventKind::Connect { of, first } => {
                 entry.event = "connect";
-                entry.place = Some(self.place(*of));
+                entry.place = Some(self.place(of));
                 entry.first = Some(*first);
             }
             UidEventKind::Disconnect { of, reason, last } => {
                 entry.event = "disconnect";
-                entry.place = Some(self.place(*of));
+                entry.place = Some(self.place(of));
                 entry.end = Some(BatchEnd {
                     reason: reason.text(),
                     code: reason.code(),
@@ -117,9 +119,12 @@ impl BatchSender {
                 });
             }
             UidEventKind::Kick { connections, by } => {
-                let (connections, by) = (*connections, self.kicked_by(*by));
+                let by = self.kicked_by(*by);
                 entry.event = "kick";
-                entry.kick = Some(BatchKick { connections, by });
+                entry.kick = Some(BatchKick {
+                    connections: *connections,
+                    by,
+                });
             }
             UidEventKind::Expired { messages } => {
                 entry.event = "expired";
@@ -127,7 +132,7 @@ impl BatchSender {
             }
             UidEventKind::Message(message) => {
                 entry.event = "message";
-                entry.place = Some(self.place(message.of));
+                entry.place = Some(self.place(&message.of));
                 match &message.said {
                     Said::Text(text) => entry.text = Some(text),
                     // It was JSON when it came.
@@ -138,13 +143,15 @@ impl BatchSender {
         entry
     }
 
-    fn place(&self, of: Origin) -> BatchPlace<'_> {
+    fn place<'a>(&'a self, of: &'a Origin) -> BatchPlace<'a> {
+        let attributes = of.attributes.as_deref();
         let named = self.listeners.get(usize::from(of.listener));
         BatchPlace {
             connection: of.connection.to_string(),
             address: ShownPeer(of.peer),
             app: named.map_or("", |named| named.app),
             listener: named.map_or("", |named| &named.url),
+            attributes: attributes.and_then(|text| serde_json::from_str(text).ok()),
         }
     }
 
@@ -173,6 +180,11 @@ mod tests {
             connection: ConnName::from((3, 0x1_0000_0002)),
             peer: "192.0.2.7:4711".parse().unwrap(),
             listener: 1,
+            attributes: None,
+        };
+        let with_attributes = Origin {
+            attributes: Some(Box::from("{\"n\":1.50}")),
+            ..of.clone()
         };
         let event = |number, what| UidEvent {
             core: CoreId(3),
@@ -191,17 +203,23 @@ mod tests {
                 .into(),
         };
         let disconnect = |reason| UidEventKind::Disconnect {
-            of,
+            of: of.clone(),
             reason,
             last: true,
         };
         let kick = |by| UidEventKind::Kick { connections: 2, by };
-        let said = |said| UidEventKind::Message(Box::new(ClientMessage::new(of, said)));
+        let said = |said| UidEventKind::Message(Box::new(ClientMessage::new(of.clone(), said)));
         let body = sender.encode(
             7,
             1,
             &[
-                event(1, UidEventKind::Connect { of, first: true }),
+                event(
+                    1,
+                    UidEventKind::Connect {
+                        of: with_attributes,
+                        first: true,
+                    },
+                ),
                 event(2, disconnect(CloseReason::Kicked)),
                 event(3, disconnect(CloseReason::ByPeer)),
                 event(4, kick(KickedBy::Listener(0))),
@@ -213,7 +231,7 @@ mod tests {
         let expected = concat!(
             r#"{"server":"5e","batch":7,"dropped":1,"events":["#,
             r#"{"id":"5e-3-1","event":"connect","time":1700000000.25,"uid":"t\"m","connection":"3-100000002","#,
-            r#""address":"192.0.2.7:4711","app":"push","listener":"ws://127.0.0.1/push","first":true},"#,
+            r#""address":"192.0.2.7:4711","app":"push","listener":"ws://127.0.0.1/push","attributes":{"n":1.50},"first":true},"#,
             r#"{"id":"5e-3-2","event":"disconnect","time":1700000000.25,"uid":"t\"m","connection":"3-100000002","#,
             r#""address":"192.0.2.7:4711","app":"push","listener":"ws://127.0.0.1/push","reason":"kicked","#,
             r#""code":4007,"last":true},"#,

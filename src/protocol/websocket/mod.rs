@@ -46,7 +46,7 @@ fn frame_len(payload_len: usize) -> usize {
 }
 
 /// Appends a close frame with its code and reason.
-pub(super) fn encode_close(code: u16, reason: &'static str, out: &mut Vec<u8>) {
+pub(super) fn encode_close(code: u16, reason: &str, out: &mut Vec<u8>) {
     let mut payload = Vec::with_capacity(2 + reason.len());
     payload.extend_from_slice(&code.to_be_bytes());
     payload.extend_from_slice(reason.as_bytes());

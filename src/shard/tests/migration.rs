@@ -112,6 +112,8 @@ impl Side {
             groups.clear();
         }
         let slot = shard.connections.get(*id);
+        let attributes = shard.attributes(*id);
+        let attributes = attributes.map(|it| it.text().to_owned());
         let slot = slot.map(|slot| {
             let is_told = slot.marks.has(Marks::TOLD);
             let slot = (is_told, slot.paused, slot.window, slot.replies_bytes());
@@ -130,7 +132,11 @@ impl Side {
         let waiting = waiting(shard, *id);
         format!(
             "{phase:?} {due:?} {slot:?} {names:?} {groups:?} {:?} {}",
-            (shard.connections.peer(*id), shard.connections.entered(*id)),
+            (
+                shard.connections.peer(*id),
+                shard.connections.entered(*id),
+                attributes
+            ),
             waiting.escape_ascii()
         )
     }
@@ -181,6 +187,11 @@ fn step(side: &mut Side, rng: &mut fastrand::Rng, places: &mut Vec<u32>, passed:
         }
         18 => drop(shard.set_paused(id, rng.bool())),
         19 => shard.heard(id, 1),
+        20 if passed.is_multiple_of(2) => {
+            let patches = [r#"{"a":1}"#, r#"{"a":null}"#, r#"{"b":[2]}"#, "{}"];
+            let patch = patches[passed as usize / 2 % patches.len()];
+            drop(shard.set_attributes(id, patch, passed.is_multiple_of(3)));
+        }
         20 => drop(shard.may_refresh(id)),
         21 if rng.u8(..4) == 0 => {
             let all = [CloseReason::Normal, CloseReason::Kicked, CloseReason::Idle];

@@ -125,7 +125,7 @@ fn accounts_match_the_slots_on_every_way() {
                 (4, _) => drop(shard.send_to_everybody(REACH, message)),
                 (5, _) => drop(shard.send_to_uid(REACH, &name, message)),
                 (6, _) => drop(shard.send_to_group(REACH, &name, message, random.bool())),
-                (7, _) => drop(shard.kick(REACH, &name, KickedBy::App)),
+                (7, _) => drop(shard.kick(REACH, &name, KickedBy::App, None)),
                 (8, Some(id)) => {
                     shard.bind(id, &name);
                     join_wishes(&mut shard, id);

@@ -5,10 +5,11 @@
 
 use super::errors::ApiError;
 use super::pacing::RequestPace;
-use super::requests::{self, ApiCommand, PushCommand, PushTarget, string_end};
+use super::requests::{self, ApiCommand, PushCommand, PushTarget};
 use super::service::Api;
 use crate::auth::backend_tokens::Rights;
 use crate::protocol::http::Request;
+use crate::protocol::json::string_end;
 
 /// Most entries of a batch.
 pub const BATCH_MAX: usize = 10_000;

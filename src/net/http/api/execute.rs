@@ -10,7 +10,9 @@ use super::errors::{ApiError, CommandResult};
 use super::idempotency::Claimed;
 use super::outcomes::{Pending, outcome};
 use super::pacing::{PaceMark, RequestPace};
-use super::requests::{ApiCommand, MembershipCommand, PushCommand, PushTarget};
+use super::requests::{
+    ApiCommand, KickCommand, KickTarget, MembershipCommand, PushCommand, PushTarget,
+};
 use super::service::Api;
 use crate::app::query::{MembershipChange, Query};
 use crate::ident::{CoreId, EVERYBODY, Reach};
@@ -148,26 +150,55 @@ impl Api {
                 ApiCommand::Push(push) => match &push.target {
                     PushTarget::Uid(uid) => {
                         let message = Message::Text(&push.message);
-                        Pending::Delivered(tasks.push(reach, uid, message, push.wish))
+                        match uid == EVERYBODY {
+                            true => Pending::Delivered(tasks.broadcast(
+                                reach,
+                                message,
+                                (push.wish, push.except.clone()),
+                            )),
+                            false => Pending::Delivered(tasks.push(reach, uid, message, push.wish)),
+                        }
+                    }
+                    PushTarget::Connection(name, _) => {
+                        let message = Message::Text(&push.message);
+                        Pending::Delivered(tasks.push_to_connection(reach, *name, message))
                     }
                     PushTarget::Everybody => {
                         let message = Message::Text(&push.message);
-                        Pending::Delivered(tasks.broadcast(reach, message, push.wish))
+                        Pending::Delivered(tasks.broadcast(
+                            reach,
+                            message,
+                            (push.wish, push.except.clone()),
+                        ))
                     }
                     PushTarget::Group(group) => {
                         let message = Message::Text(&push.message);
-                        Pending::Delivered(tasks.push_to_group(reach, group, message, push.wish))
+                        Pending::Delivered(tasks.push_to_group(
+                            reach,
+                            group,
+                            message,
+                            (push.wish, push.except.clone()),
+                        ))
                     }
                     // These have begun.
                     PushTarget::Uids(_) => Pending::Each(Vec::new()),
                 },
-                ApiCommand::Kick(uid, false) => Pending::Reached(tasks.kick(reach, uid)),
-                ApiCommand::Kick(uid, true) => {
-                    let kicked = tasks.kick(reach, uid);
-                    let (home, kind, name) = (tasks.home(uid), Kind::Uid, Box::from(&**uid));
-                    let forget = Query::ForgetHistory { reach, kind, name };
-                    Pending::Kicked(kicked, tasks.query(home, forget))
-                }
+                ApiCommand::Kick(KickCommand { target, last }) => match target {
+                    KickTarget::Connection(name) => {
+                        Pending::Reached(tasks.kick_connection(reach, *name, last.clone()))
+                    }
+                    KickTarget::Uid(uid, forgets) => {
+                        let kicked = tasks.kick(reach, uid, last.clone());
+                        if *forgets {
+                            let (home, kind, name) =
+                                (tasks.home(uid), Kind::Uid, Box::from(&**uid));
+                            let forget = Query::ForgetHistory { reach, kind, name };
+                            Pending::Kicked(kicked, tasks.query(home, forget))
+                        } else {
+                            Pending::Reached(kicked)
+                        }
+                    }
+                },
                 ApiCommand::Join(member) => {
                     let what = Query::Join(member.change(reach));
                     Pending::Found(tasks.query(tasks.home(&member.uid), what))
@@ -265,7 +296,7 @@ fn weight_of(command: &ApiCommand<'_>) -> usize {
     match command {
         ApiCommand::Push(push) => match &push.target {
             PushTarget::Uid(uid) if uid == EVERYBODY => WEIGHT_OF_MANY,
-            PushTarget::Uid(_) => 1,
+            PushTarget::Uid(_) | PushTarget::Connection(..) => 1,
             PushTarget::Uids(uids) => uids.len().clamp(1, WEIGHT_MAX),
             PushTarget::Group(_) | PushTarget::Everybody => WEIGHT_OF_MANY,
         },

@@ -9,6 +9,7 @@ use super::errors::{ApiError, CommandResult};
 use super::pacing::{PaceMark, RequestPace};
 use super::requests::{ApiCommand, PushCommand, PushTarget};
 use super::service::Api;
+use crate::app::bulk::Except;
 use crate::app::idempotency::{Claim, Digest};
 use crate::app::query::{Query, QueryResult};
 
@@ -99,10 +100,19 @@ fn wanted(push: &PushCommand<'_>) -> Digest {
         PushTarget::Uid(uid) => (b"uid", std::slice::from_ref(uid)),
         PushTarget::Uids(uids) => (b"uids", uids),
         PushTarget::Group(group) => (b"group", std::slice::from_ref(group)),
+        PushTarget::Connection(_, name) => (b"connection", std::slice::from_ref(name)),
         PushTarget::Everybody => (b"everybody", &[]),
     };
     let names = uids.iter().map(|uid| uid.as_bytes());
-    digest([kind, push.message.as_bytes()].into_iter().chain(names))
+    let except = push.except.as_deref();
+    let except: Vec<String> = except.into_iter().flat_map(Except::words).collect();
+    let except = except.iter().map(|word| word.as_bytes());
+    digest(
+        [kind, push.message.as_bytes()]
+            .into_iter()
+            .chain(names)
+            .chain(except),
+    )
 }
 
 /// Of the parts and their lengths, so that no two lists of parts give the same.

@@ -6,6 +6,8 @@
 
 mod batch;
 mod claims;
+mod connection_told;
+mod connections;
 mod errors;
 mod execute;
 mod groups;
@@ -40,7 +42,16 @@ enum ApiMethod {
     Get,
     /// Its body says what is to be done.
     Post,
+    Put,
+    Patch,
     Delete,
+}
+
+impl ApiMethod {
+    /// Whether it has a body of JSON.
+    fn has_body(self) -> bool {
+        !matches!(self, ApiMethod::Get | ApiMethod::Delete)
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -56,6 +67,12 @@ enum Operation {
     Uids,
     Group,
     Groups,
+    Connections,
+    Connection,
+    SetAttributes,
+    MergeAttributes,
+    Bind,
+    Unbind,
     History,
     ForgetHistory,
     Stats,
@@ -98,6 +115,30 @@ const ROUTES: &[ApiRoute] = &[
     get("/v1/groups", Operation::Groups),
     get("/v1/uids/{uid}", Operation::Uid),
     get("/v1/uids", Operation::Uids),
+    get("/v1/connections", Operation::Connections),
+    get("/v1/connections/{connection}", Operation::Connection),
+    ApiRoute {
+        method: ApiMethod::Put,
+        path: ATTRIBUTES,
+        right: Some(Rights::PUSH),
+        call: Operation::SetAttributes,
+    },
+    ApiRoute {
+        method: ApiMethod::Patch,
+        path: ATTRIBUTES,
+        right: Some(Rights::PUSH),
+        call: Operation::MergeAttributes,
+    },
+    post(
+        "/v1/connections/{connection}/bind",
+        Rights::BIND,
+        Operation::Bind,
+    ),
+    post(
+        "/v1/connections/{connection}/unbind",
+        Rights::BIND,
+        Operation::Unbind,
+    ),
     get("/v1/history", Operation::History),
     ApiRoute {
         method: ApiMethod::Delete,
@@ -114,6 +155,7 @@ const ROUTES: &[ApiRoute] = &[
     },
 ];
 
+const ATTRIBUTES: &str = "/v1/connections/{connection}/attributes";
 const DESCRIPTION: &str = include_str!("openapi.json");
 
 impl ApiRoute {
@@ -135,6 +177,8 @@ impl ApiRoute {
         match self.method {
             ApiMethod::Get => matches!(method, "GET" | "HEAD"),
             ApiMethod::Post => method == "POST",
+            ApiMethod::Put => method == "PUT",
+            ApiMethod::Patch => method == "PATCH",
             ApiMethod::Delete => method == "DELETE",
         }
     }
@@ -159,6 +203,7 @@ impl Api {
             return Err(HttpAnswer::method_not_allowed(match methods[..] {
                 [ApiMethod::Get] => "GET, HEAD",
                 [ApiMethod::Post] => "POST",
+                [ApiMethod::Put, ApiMethod::Patch] => "PUT, PATCH",
                 _ => "GET, HEAD, DELETE",
             }));
         };
@@ -169,7 +214,7 @@ impl Api {
             let words = "only pages of this server may ask";
             return Err(HttpAnswer::error(403, "foreign_origin", words));
         }
-        if route.method == ApiMethod::Post && !is_json(request) {
+        if route.method.has_body() && !is_json(request) {
             let words = "expected Content-Type: application/json";
             return Err(HttpAnswer::error(415, "not_json", words));
         }
@@ -192,6 +237,12 @@ impl Api {
             Operation::Uids => self.uids(request.query()).await,
             Operation::Group => self.group(name, request.query()).await,
             Operation::Groups => self.groups(request.query()).await,
+            Operation::Connections => self.connections(request.query()).await,
+            Operation::Connection => self.connection(name).await,
+            Operation::SetAttributes => self.set_attributes(name, request, false).await,
+            Operation::MergeAttributes => self.set_attributes(name, request, true).await,
+            Operation::Bind => self.bind(name, request).await,
+            Operation::Unbind => self.unbind(name, request).await,
             Operation::History => self.history(request.query()).await,
             Operation::ForgetHistory => self.forget_history(request.query()).await,
             Operation::Stats => self.stats().await,
@@ -243,6 +294,8 @@ mod tests {
                 let method = match route.method {
                     ApiMethod::Get => "get",
                     ApiMethod::Post => "post",
+                    ApiMethod::Put => "put",
+                    ApiMethod::Patch => "patch",
                     ApiMethod::Delete => "delete",
                 };
                 (route.path.to_owned(), method.to_owned())

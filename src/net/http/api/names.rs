@@ -1,7 +1,7 @@
 //! Names in a request's target: a uid or a group in its path, a query's fields.
 
 use super::errors::ApiError;
-use crate::ident::check_uid;
+use crate::ident::{BadConnName, ConnName, check_uid};
 use crate::protocol::http::query::{decode, unescape};
 
 /// A uid in a path.
@@ -12,6 +12,12 @@ pub fn uid(part: &str) -> Result<String, ApiError> {
 /// A group in a path.
 pub fn group(part: &str) -> Result<String, ApiError> {
     name(part, "bad_group")
+}
+
+/// A connection's id, in a body or a path.
+pub fn connection(text: &str) -> Result<ConnName, ApiError> {
+    text.parse()
+        .map_err(|error: BadConnName| ApiError::new(400, "bad_connection", error.to_string()))
 }
 
 /// A uid in a query.

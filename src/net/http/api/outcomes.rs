@@ -185,6 +185,10 @@ pub async fn outcome(command: &ApiCommand<'_>, pending: Pending) -> CommandResul
             one = [Cow::Borrowed(&**uid)];
             &one
         }
+        PushTarget::Connection(_, name) => {
+            one = [Cow::Borrowed(&**name)];
+            &one
+        }
         PushTarget::Uids(uids) => uids,
         PushTarget::Group(group) => return to_many(group, connections, each.first()),
         PushTarget::Everybody => return to_many(EVERYBODY, connections, each.first()),

@@ -3,19 +3,17 @@
 //! Bounds: those of `shard/listing.rs`, and [`PIECES_PER_PAGE`] questions a page of uids.
 
 use std::fmt::Write;
-use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
 
+use super::connection_told::{ConnectionTold, connection_told};
 use super::errors::ApiError;
 use super::names;
 use super::service::Api;
 use crate::app::Answer;
 use crate::app::query::{Query, QueryResult};
 use crate::ident::CoreId;
-use crate::net::http::Facts;
-use crate::shard::{ConnectionInfo, Cursor, UIDS_PER_PAGE_MAX};
-use crate::unix_peer::ShownPeer;
+use crate::shard::{Cursor, UIDS_PER_PAGE_MAX};
 
 /// Uids of a page, unless the request says otherwise.
 const UIDS_PER_PAGE: usize = 1_000;
@@ -23,21 +21,10 @@ const UIDS_PER_PAGE: usize = 1_000;
 const PIECES_PER_PAGE: usize = 16;
 
 #[derive(Serialize)]
-struct Told<'l> {
-    connection: String,
-    since: String,
-    address: String,
-    listener: Option<&'l str>,
-    app: Option<&'l str>,
-    bytes_waiting: usize,
-    paused: bool,
-}
-
-#[derive(Serialize)]
 struct UidTold<'l> {
     uid: String,
     connections: usize,
-    list: Vec<Told<'l>>,
+    list: Vec<ConnectionTold<'l>>,
     /// Groups that it is in with a connection or without.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     sticky: Vec<Box<str>>,
@@ -62,10 +49,9 @@ impl Api {
         let Some(QueryResult::Uid(look)) = promise.await.pop() else {
             return Err(no_answer());
         };
-        let list: Vec<Told<'_>> = look
-            .listed
-            .iter()
-            .map(|info| told(info, &self.facts))
+        let listed = look.listed.iter();
+        let list = listed
+            .map(|info| connection_told(info, &self.facts, false))
             .collect();
         text(&UidTold {
             uid,
@@ -119,20 +105,6 @@ impl Api {
             Answer::Stats(stats) => text(&*stats),
             _ => Err(no_answer()),
         }
-    }
-}
-
-fn told<'l>(info: &ConnectionInfo, facts: &'l Facts) -> Told<'l> {
-    let listener = facts.app_listener(info.listener);
-    let since = UNIX_EPOCH + Duration::from_secs(u64::from(info.since));
-    Told {
-        connection: info.name.to_string(),
-        since: humantime::format_rfc3339_seconds(since).to_string(),
-        address: ShownPeer(info.address).to_string(),
-        listener: listener.map(|(_, url)| url),
-        app: listener.map(|(app, _)| app),
-        bytes_waiting: info.bytes_waiting,
-        paused: info.paused,
     }
 }
 

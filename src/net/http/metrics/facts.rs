@@ -26,6 +26,11 @@ impl Facts {
         (*app != SITE).then_some((*app, url))
     }
 
+    /// Whether there is one of this number.
+    pub fn has_listener(&self, number: u16) -> bool {
+        usize::from(number) < self.listeners.len()
+    }
+
     /// Those of a server that starts now.
     pub fn new(listeners: Vec<(&'static str, String)>, tls: Option<Arc<TlsListeners>>) -> Facts {
         Facts {

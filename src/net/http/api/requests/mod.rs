@@ -3,32 +3,38 @@
 //! Bounds: [`UIDS_MAX`] uids, [`NESTING_MAX`] levels of `data`. Nothing of `data` is built: it is passed on as it is
 //! written, but for the white space around its parts, so that no number loses a digit and no key its place.
 
+mod keep;
+
 use std::borrow::Cow;
 use std::fmt;
-use std::time::Duration;
+use std::sync::Arc;
 
 use ahash::AHashSet;
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use self::keep::Keeping;
 use super::errors::ApiError;
 use super::names;
-use crate::config::KEEP_MAX;
-use crate::ident::{EVERYBODY, UidError, check_uid};
+use crate::app::bulk::{Except, Exceptions};
+use crate::close::CLOSE_TEXT_BYTES_MAX;
+use crate::ident::{ConnName, EVERYBODY, UidError, check_uid};
+use crate::payload::{Message, Payload};
 use crate::protocol::http::Request;
+use crate::protocol::json::{NESTING_MAX, compact};
+use crate::shard::Farewell;
 use crate::streams::Wish;
 
 /// Most uids of one push.
 pub const UIDS_MAX: usize = 10_000;
-/// Most levels of arrays and objects in `data`.
-const NESTING_MAX: usize = 128;
+/// Most uids and connections that a message to many is not for.
+pub const EXCEPT_MAX: usize = 1_000;
 
 /// Something to be done.
 pub enum ApiCommand<'r> {
     Push(PushCommand<'r>),
-    /// The connections of a uid; whether what is kept for it goes, too.
-    Kick(Cow<'r, str>, bool),
+    Kick(KickCommand<'r>),
     Join(MembershipCommand<'r>),
     Leave(MembershipCommand<'r>),
 }
@@ -41,9 +47,24 @@ pub struct MembershipCommand<'r> {
     pub sticky: bool,
 }
 
+/// Whose connections are to be closed, or which one.
+pub struct KickCommand<'r> {
+    pub target: KickTarget<'r>,
+    /// What it is told last.
+    pub last: Option<Box<Farewell>>,
+}
+
+pub enum KickTarget<'r> {
+    /// The connections of a uid; whether what is kept for it goes, too.
+    Uid(Cow<'r, str>, bool),
+    Connection(ConnName),
+}
+
 pub struct PushCommand<'r> {
     pub target: PushTarget<'r>,
     pub message: Cow<'r, str>,
+    /// Whom one to many is not for.
+    pub except: Exceptions,
     /// By which a back end knows the request again.
     pub id: Option<Cow<'r, str>>,
     /// Whether it is to be kept.
@@ -56,7 +77,20 @@ pub enum PushTarget<'r> {
     /// Each once.
     Uids(Vec<Cow<'r, str>>),
     Group(Cow<'r, str>),
+    /// As it is written, too.
+    Connection(ConnName, Cow<'r, str>),
     Everybody,
+}
+
+impl PushTarget<'_> {
+    /// Whether it is for many who are not named.
+    pub fn is_many(&self) -> bool {
+        match self {
+            PushTarget::Group(_) | PushTarget::Everybody => true,
+            PushTarget::Uid(uid) => uid == EVERYBODY,
+            PushTarget::Uids(_) | PushTarget::Connection(..) => false,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -68,6 +102,10 @@ struct PushBody<'r> {
     uids: Option<UidSet<'r>>,
     #[serde(default, borrow, deserialize_with = "present")]
     group: Option<Text<'r>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    connection: Option<Text<'r>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    except: Option<ExceptBody<'r>>,
     #[serde(default, borrow, deserialize_with = "present")]
     data: Option<&'r RawValue>,
     #[serde(default, borrow, deserialize_with = "present")]
@@ -81,6 +119,8 @@ struct PushBody<'r> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BroadcastBody<'r> {
+    #[serde(default, borrow, deserialize_with = "present")]
+    except: Option<ExceptBody<'r>>,
     #[serde(default, borrow, deserialize_with = "present")]
     data: Option<&'r RawValue>,
     #[serde(default, borrow, deserialize_with = "present")]
@@ -108,10 +148,28 @@ struct EmptyBody {}
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KickBody<'r> {
-    #[serde(borrow)]
-    uid: Uid<'r>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    uid: Option<Uid<'r>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    connection: Option<Text<'r>>,
     #[serde(default)]
     forget: bool,
+    #[serde(default, borrow, deserialize_with = "present")]
+    data: Option<&'r RawValue>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    text: Option<Text<'r>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    reason: Option<Text<'r>>,
+}
+
+/// Whom a message to many is not for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExceptBody<'r> {
+    #[serde(default, borrow)]
+    uids: UidSet<'r>,
+    #[serde(default, borrow)]
+    connections: Vec<Text<'r>>,
 }
 
 #[derive(Deserialize)]
@@ -145,46 +203,6 @@ enum EntryBody<'r> {
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
     T::deserialize(from).map(Some)
 }
-
-/// A time, as `"10m"`, or whether at all.
-#[derive(Default)]
-struct Keeping(Wish);
-
-impl<'de> Deserialize<'de> for Keeping {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Read;
-
-        impl Visitor<'_> for Read {
-            type Value = Keeping;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("keep: a time such as \"10m\", true or false")
-            }
-
-            fn visit_bool<E: Error>(self, keep: bool) -> Result<Keeping, E> {
-                Ok(Keeping(if keep { Wish::AsRuled } else { Wish::Never }))
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Keeping, E> {
-                let most = humantime::format_duration(KEEP_MAX);
-                match humantime::parse_duration(text) {
-                    Ok(time) if (KEEP_MIN..=KEEP_MAX).contains(&time) => {
-                        Ok(Keeping(Wish::For(time)))
-                    }
-                    Ok(_) => Err(E::custom(format!(
-                        "keep: a message is kept for 1s to {most}"
-                    ))),
-                    Err(error) => Err(E::custom(format!("keep: {error}"))),
-                }
-            }
-        }
-
-        from.deserialize_any(Read)
-    }
-}
-
-/// The shortest time that a message is kept for.
-const KEEP_MIN: Duration = Duration::from_secs(1);
 
 struct Text<'r>(Cow<'r, str>);
 
@@ -232,6 +250,7 @@ impl<'de: 'r, 'r> Deserialize<'de> for Uid<'r> {
 }
 
 /// Up to [`UIDS_MAX`] of them; what follows is not even read.
+#[derive(Default)]
 struct UidSet<'r>(Vec<Cow<'r, str>>);
 
 impl<'de: 'r, 'r> Deserialize<'de> for UidSet<'r> {
@@ -263,7 +282,8 @@ impl<'de: 'r, 'r> Deserialize<'de> for UidSet<'r> {
 }
 
 pub fn push(request: &Request) -> Result<ApiCommand<'_>, ApiError> {
-    const SHAPE: &str = "{\"uid\", \"uids\" or \"group\", and \"data\" or \"text\"}";
+    const SHAPE: &str =
+        "{\"uid\", \"uids\", \"group\" or \"connection\", and \"data\" or \"text\"}";
     read::<PushBody<'_>>(request, SHAPE)?.command()
 }
 
@@ -272,7 +292,7 @@ pub fn broadcast(request: &Request) -> Result<ApiCommand<'_>, ApiError> {
 }
 
 pub fn kick(request: &Request) -> Result<ApiCommand<'_>, ApiError> {
-    read::<KickBody<'_>>(request, "{\"uid\":\"…\"}").and_then(KickBody::command)
+    read::<KickBody<'_>>(request, "{\"uid\" or \"connection\"}").and_then(KickBody::command)
 }
 
 pub fn join<'r>(request: &'r Request, group: &str) -> Result<ApiCommand<'r>, ApiError> {
@@ -287,6 +307,19 @@ pub fn leave<'r>(request: &'r Request, group: &str) -> Result<ApiCommand<'r>, Ap
 pub fn ungroup(request: &Request, group: &str) -> Result<String, ApiError> {
     let EmptyBody {} = read(request, "{}")?;
     names::group(group)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BindBody<'r> {
+    #[serde(borrow)]
+    uid: Uid<'r>,
+}
+
+/// The uid that a connection is to be bound to.
+pub fn bind(request: &Request) -> Result<Cow<'_, str>, ApiError> {
+    let BindBody { uid } = read(request, "{\"uid\":\"…\"}")?;
+    checked(uid)
 }
 
 /// Whether connections that are to come are meant, too, unless the request says so: whoever has left is not to be in
@@ -315,7 +348,7 @@ pub fn text(request: &Request) -> Result<&str, ApiError> {
     simdutf8::basic::from_utf8(body).map_err(|_| ApiError::bad_request("the body is not UTF-8"))
 }
 
-fn read<'r, T: Deserialize<'r>>(request: &'r Request, shape: &str) -> Result<T, ApiError> {
+pub fn read<'r, T: Deserialize<'r>>(request: &'r Request, shape: &str) -> Result<T, ApiError> {
     serde_json::from_str(text(request)?)
         .map_err(|error| ApiError::bad_request(format!("expected {shape}: {error}")))
 }
@@ -337,24 +370,46 @@ pub fn entry(text: &str) -> Result<Result<ApiCommand<'_>, ApiError>, serde_json:
 
 impl<'r> PushBody<'r> {
     fn command(self) -> Result<ApiCommand<'r>, ApiError> {
-        let target = match (self.uid, self.uids, self.group) {
-            (Some(Uid(uid)), None, None) if uid == EVERYBODY => PushTarget::Uid(uid),
-            (Some(uid), None, None) => PushTarget::Uid(checked(uid)?),
-            (None, Some(UidSet(uids)), None) => PushTarget::Uids(each_once(uids)?),
-            (None, None, Some(group)) => PushTarget::Group(group_name(group)?),
+        let target = match (self.uid, self.uids, self.group, self.connection) {
+            (Some(Uid(uid)), None, None, None) if uid == EVERYBODY => PushTarget::Uid(uid),
+            (Some(uid), None, None, None) => PushTarget::Uid(checked(uid)?),
+            (None, Some(UidSet(uids)), None, None) => PushTarget::Uids(each_once(uids)?),
+            (None, None, Some(group), None) => PushTarget::Group(group_name(group)?),
+            (None, None, None, Some(Text(connection))) => {
+                PushTarget::Connection(names::connection(&connection)?, connection)
+            }
             _ => {
-                let words = "expected exactly one of uid, uids and group";
+                let words = "expected exactly one of uid, uids, group and connection";
                 return Err(ApiError::bad_request(words));
             }
         };
-        push_to(target, (self.data, self.text), self.id, self.keep)
+        if matches!(target, PushTarget::Connection(..)) && matches!(self.keep.0, Wish::For(_)) {
+            let words =
+                "a message for one connection is not kept: push to its uid, or leave keep out";
+            return Err(ApiError::bad_request(words));
+        }
+        if self.except.is_some() && !target.is_many() {
+            let words = "except goes with a group or with everybody";
+            return Err(ApiError::bad_request(words));
+        }
+        push_to(
+            target,
+            (self.data, self.text),
+            self.id,
+            (self.keep, self.except),
+        )
     }
 }
 
 impl<'r> BroadcastBody<'r> {
     fn command(self) -> Result<ApiCommand<'r>, ApiError> {
         let target = PushTarget::Everybody;
-        push_to(target, (self.data, self.text), self.id, self.keep)
+        push_to(
+            target,
+            (self.data, self.text),
+            self.id,
+            (self.keep, self.except),
+        )
     }
 }
 
@@ -363,11 +418,12 @@ fn push_to<'r>(
     target: PushTarget<'r>,
     (data, text): (Option<&'r RawValue>, Option<Text<'r>>),
     own_id: Option<Text<'r>>,
-    Keeping(wish): Keeping,
+    (Keeping(wish), except): (Keeping, Option<ExceptBody<'r>>),
 ) -> Result<ApiCommand<'r>, ApiError> {
     Ok(ApiCommand::Push(PushCommand {
         target,
         message: message(data, text)?,
+        except: except.map(ExceptBody::exceptions).transpose()?.flatten(),
         id: id(own_id)?,
         wish,
     }))
@@ -385,8 +441,65 @@ impl<'r> MemberBody<'r> {
 
 impl<'r> KickBody<'r> {
     fn command(self) -> Result<ApiCommand<'r>, ApiError> {
-        Ok(ApiCommand::Kick(checked(self.uid)?, self.forget))
+        let target = match (self.uid, self.connection) {
+            (Some(uid), None) => KickTarget::Uid(checked(uid)?, self.forget),
+            (None, Some(_)) if self.forget => {
+                let words = "forget goes with a uid: what is kept is a uid's";
+                return Err(ApiError::bad_request(words));
+            }
+            (None, Some(Text(name))) => KickTarget::Connection(names::connection(&name)?),
+            _ => {
+                let words = "expected exactly one of uid and connection";
+                return Err(ApiError::bad_request(words));
+            }
+        };
+        let message = match (self.data, self.text) {
+            (None, None) => None,
+            (data, text) => Some(Payload::new(Message::Text(&message(data, text)?))),
+        };
+        let text = self.reason.map(close_text).transpose()?;
+        let last =
+            (message.is_some() || text.is_some()).then(|| Box::new(Farewell { message, text }));
+        Ok(ApiCommand::Kick(KickCommand { target, last }))
     }
+}
+
+impl ExceptBody<'_> {
+    /// Them, if there are any.
+    fn exceptions(self) -> Result<Exceptions, ApiError> {
+        let ExceptBody {
+            uids: UidSet(uids),
+            connections,
+        } = self;
+        if uids.len() + connections.len() > EXCEPT_MAX {
+            let words = format!("except has at most {EXCEPT_MAX} uids and connections");
+            return Err(ApiError::new(400, "too_many", words));
+        }
+        let uids: Result<Box<[Box<str>]>, ApiError> = uids
+            .into_iter()
+            .map(|uid| Ok(Box::from(&*checked(Uid(uid))?)))
+            .collect();
+        let connections: Result<Box<[ConnName]>, ApiError> = connections
+            .iter()
+            .map(|Text(name)| names::connection(name))
+            .collect();
+        let except = Except {
+            uids: uids?,
+            connections: connections?,
+        };
+        Ok((except != Except::default()).then(|| Arc::new(except)))
+    }
+}
+
+/// What a close frame is to say.
+fn close_text(Text(text): Text<'_>) -> Result<Box<str>, ApiError> {
+    if text.len() > CLOSE_TEXT_BYTES_MAX || text.chars().any(char::is_control) {
+        let words = format!(
+            "reason: expected at most {CLOSE_TEXT_BYTES_MAX} bytes without control characters, as a close frame has"
+        );
+        return Err(ApiError::new(400, "bad_reason", words));
+    }
+    Ok(Box::from(&*text))
 }
 
 fn checked(Uid(uid): Uid<'_>) -> Result<Cow<'_, str>, ApiError> {
@@ -444,48 +557,6 @@ fn message<'r>(
             "expected exactly one of data and text",
         )),
     }
-}
-
-/// Valid JSON without the white space around its parts; `None` if it nests too deeply.
-fn compact(json: &str) -> Option<Cow<'_, str>> {
-    let mut compacted = String::new();
-    // What has been copied, and whether anything was left out.
-    let mut copied = 0;
-    let (mut depth, mut at) = (0_usize, 0);
-    let bytes = json.as_bytes();
-    while at < bytes.len() {
-        match bytes[at] {
-            b'"' => at = string_end(bytes, at),
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            b' ' | b'\t' | b'\r' | b'\n' => {
-                compacted.push_str(&json[copied..at]);
-                copied = at + 1;
-            }
-            _ => {}
-        }
-        if depth > NESTING_MAX {
-            return None;
-        }
-        at += 1;
-    }
-    if copied == 0 {
-        return Some(Cow::Borrowed(json));
-    }
-    compacted.push_str(&json[copied..]);
-    Some(Cow::Owned(compacted))
-}
-
-/// Where the string that begins at `start` has its closing quote, or the text its end.
-pub fn string_end(bytes: &[u8], start: usize) -> usize {
-    let mut at = start + 1;
-    while let Some(next) = memchr::memchr2(b'"', b'\\', bytes.get(at..).unwrap_or_default()) {
-        match bytes[at + next] {
-            b'"' => return at + next,
-            _ => at += next + 2,
-        }
-    }
-    bytes.len()
 }
 
 #[cfg(test)]
