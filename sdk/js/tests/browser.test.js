@@ -5,10 +5,10 @@ import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { after, before, test } from "node:test";
 import { chromium } from "playwright-core";
-import { JWT, PATIENCE, Proxy, Server, token } from "./harness.js";
+import { JWT, PATIENCE, PUBLIC, Proxy, Server, token, until } from "./harness.js";
 
 /** What is served besides the page below, from the repository's root. */
-const FILES = ["/sdk/js/dist/ringpost.js", "/sdk/js/dist/ringpost.min.js"];
+const FILES = ["/sdk/js/dist/ringpost.js", "/sdk/js/dist/ringpost.min.js", "/examples/browser/index.html"];
 const file = (path) => readFileSync(new URL("../../.." + path, import.meta.url));
 const FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 const PAGE = `<!doctype html><title>a page</title><script src="/sdk/js/dist/ringpost.min.js"></script><script>
@@ -37,7 +37,7 @@ before(async () => {
   });
   await new Promise((resolve) => pages.listen(0, "127.0.0.1", resolve));
   origin = `http://localhost:${pages.address().port}`;
-  server = await Server.start({ top: `origins = "${origin}"` });
+  server = await Server.start({ top: `origins = "${origin}"`, tables: PUBLIC });
   browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: [...FLAGS, ...(process.getuid() ? [] : ["--no-sandbox"])] });
 });
 after(async () => {
@@ -83,5 +83,70 @@ test("events of another origin, with a token in a field, cut and shown again", a
   );
   await has(page, 1);
   assert.deepEqual(await page.evaluate(() => [got, gaps]), [[["kept.a", 20]], []]);
+  await page.context().close();
+});
+
+test("a websocket of another origin: cut, reloaded, offline, hidden and closed", async (t) => {
+  const proxy = await Proxy.start(server.push);
+  t.after(() => proxy.stop());
+  const url = server.url(proxy.port);
+  const page = await open(url, { uid: "page", groups: ["kept.a"] });
+  assert.equal(await page.evaluate(() => push.byEvents), false);
+  for (let n = 0; n < 20; n++) {
+    await server.tell(n % 2 ? { uid: "page" } : { group: "kept.a" }, { n });
+    if (n % 7 === 6) proxy.cut(n * 10);
+  }
+  await has(page, 20);
+  assert.deepEqual(await page.evaluate(() => [got.map(([, n]) => n).sort((a, b) => a - b), gaps, errors]), [[...Array(20).keys()], [], []]);
+
+  const before = await page.evaluate(() => JSON.parse(Object.values(sessionStorage)[0]));
+  assert.equal(before.client, undefined, "a copy of this tab is to have a name of its own");
+  await page.reload();
+  const left = await page.evaluate(() => JSON.parse(Object.values(sessionStorage)[0]));
+  assert.equal(typeof left.client, "string", "and this one the name that it had");
+  await server.tell({ uid: "page" }, { n: 20 });
+  await page.evaluate(([url, options]) => begin(url, options), [url, { uid: "page", groups: ["kept.a"] }]);
+  await has(page, 1);
+  assert.deepEqual(await page.evaluate(() => [got, gaps]), [[["uid", 20]], []]);
+
+  // The network goes where nobody is told of it: asked, it says nothing. Its return is not waited for.
+  await page.waitForFunction(() => push.state === "open");
+  proxy.freeze();
+  proxy.down = true;
+  await page.evaluate(() => dispatchEvent(new Event("offline")));
+  await page.waitForFunction(() => states.includes("waiting"));
+  await server.tell({ uid: "page" }, { n: 21 });
+  for (const back of ["online", "visibilitychange"]) {
+    // Many attempts, and then half a minute until the next.
+    await page.evaluate(() => (Math.random = () => (waits.length < 8 ? 0 : 0.999)));
+    await page.waitForFunction(() => push.state === "waiting" && waits.at(-1) > 25_000);
+    proxy.down = false;
+    await page.evaluate((back) => (back === "online" ? window : document).dispatchEvent(new Event(back)), back);
+    await page.waitForFunction(() => push.state === "open");
+    assert.ok(await page.evaluate(() => Date.now() < due), back);
+    await page.evaluate(() => (waits.length = 0));
+    proxy.down = back === "online";
+    proxy.cut();
+  }
+  await has(page, 2);
+  assert.deepEqual(await page.evaluate(() => [got, gaps, errors]), [[["uid", 20], ["uid", 21]], [], []]);
+
+  await page.evaluate(() => push.close());
+  await until(async () => (await server.api("uids/page")).connections === 0, "it is gone");
+  await page.context().close();
+});
+
+test("the page of examples/browser shows what comes", async () => {
+  const page = await (await browser.newContext()).newPage();
+  const broken = [];
+  page.on("pageerror", (error) => broken.push(String(error)));
+  page.setDefaultTimeout(PATIENCE);
+  await page.goto(`${origin}/examples/browser/?uid=tom&url=${encodeURIComponent(server.url())}`);
+  await page.getByText("open", { exact: true }).waitFor();
+  await server.tell({ uid: "tom" }, { hello: "tom" });
+  await page.getByText('{"hello":"tom"}').waitFor();
+  await server.tell({ group: "room" }, { hello: "everybody" });
+  await page.getByText('{"hello":"everybody"}').waitFor();
+  assert.deepEqual(broken, []);
   await page.context().close();
 });
