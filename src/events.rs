@@ -66,6 +66,8 @@ impl UidEventKind {
 #[derive(Clone, Debug)]
 pub struct ClientMessage {
     pub of: Origin,
+    /// The `id` by which the client has sent it, as JSON: one that it sends anew has it again.
+    pub request: Option<Box<str>>,
     pub said: Said,
     /// Of what all messages in the queue may take.
     _share: Arc<QueueShare>,
@@ -78,6 +80,7 @@ impl ClientMessage {
         let share = QueueShare::take(0, &Arc::default());
         ClientMessage {
             of,
+            request: None,
             said,
             _share: Arc::new(share.expect("nothing is no share")),
         }
@@ -86,7 +89,7 @@ impl ClientMessage {
 
 impl PartialEq for ClientMessage {
     fn eq(&self, other: &ClientMessage) -> bool {
-        (&self.of, &self.said) == (&other.of, &other.said)
+        (&self.of, &self.request, &self.said) == (&other.of, &other.request, &other.said)
     }
 }
 
@@ -252,7 +255,13 @@ impl Reporter {
     }
 
     /// Puts what a client says into the queue. It is told where that does not go, so nothing of it is counted as lost.
-    pub fn tell_message(&mut self, uid: &str, of: Origin, said: Said) -> Result<(), NotQueued> {
+    pub fn tell_message(
+        &mut self,
+        uid: &str,
+        of: Origin,
+        request: Option<&str>,
+        said: Said,
+    ) -> Result<(), NotQueued> {
         if !self.shared.kinds.has(EventKinds::MESSAGE) {
             return Err(NotQueued::Unwanted);
         }
@@ -260,6 +269,7 @@ impl Reporter {
         let share = Arc::new(share.ok_or(NotQueued::Full)?);
         let message = ClientMessage {
             of,
+            request: request.map(Box::from),
             said,
             _share: share,
         };
@@ -335,27 +345,45 @@ mod tests {
         let (reporting, taken) = Reporting::new(EventKinds::ALL, 3, 1);
         let mut reporter = reporting.reporter(CoreId(0));
         let half = SAID_BYTES_MAX / 2;
-        assert_eq!(reporter.tell_message("tom", of.clone(), said(half)), Ok(()));
+        assert_eq!(
+            reporter.tell_message("tom", of.clone(), None, said(half)),
+            Ok(())
+        );
         let full = Err(NotQueued::Full);
         assert_eq!(
-            reporter.tell_message("tom", of.clone(), said(half + 1)),
+            reporter.tell_message("tom", of.clone(), None, said(half + 1)),
             full
         );
-        assert_eq!(reporter.tell_message("tom", of.clone(), said(half)), Ok(()));
-        assert_eq!(reporter.tell_message("tom", of.clone(), said(1)), full);
+        assert_eq!(
+            reporter.tell_message("tom", of.clone(), None, said(half)),
+            Ok(())
+        );
+        assert_eq!(
+            reporter.tell_message("tom", of.clone(), None, said(1)),
+            full
+        );
         // What was refused leaves no gap, and what is taken makes room.
         let numbers: Vec<u64> = taken.try_iter().map(|event| event.number).collect();
         assert_eq!(numbers, [1, 2]);
         for _ in 0..3 {
-            assert_eq!(reporter.tell_message("tom", of.clone(), said(1)), Ok(()));
+            assert_eq!(
+                reporter.tell_message("tom", of.clone(), None, said(1)),
+                Ok(())
+            );
         }
-        assert_eq!(reporter.tell_message("tom", of.clone(), said(1)), full);
+        assert_eq!(
+            reporter.tell_message("tom", of.clone(), None, said(1)),
+            full
+        );
         assert_eq!(taken.try_iter().count(), 3);
         assert_eq!(reporting.said_bytes.load(Ordering::Relaxed), 0);
         let (reporting, _taken) = Reporting::new(EventKinds::CONNECT, 3, 1);
         let mut reporter = reporting.reporter(CoreId(0));
         let unwanted = Err(NotQueued::Unwanted);
-        assert_eq!(reporter.tell_message("tom", of.clone(), said(1)), unwanted);
+        assert_eq!(
+            reporter.tell_message("tom", of.clone(), None, said(1)),
+            unwanted
+        );
     }
 
     #[test]

@@ -50,14 +50,19 @@ impl Shard {
     }
 
     /// A client of a bound connection has something to say to the back end.
-    pub fn report_message(&mut self, id: ConnId, said: Said) -> Result<(), NotQueued> {
+    pub fn report_message(
+        &mut self,
+        id: ConnId,
+        request: Option<&str>,
+        said: Said,
+    ) -> Result<(), NotQueued> {
         if self.reporter.is_none() {
             return Err(NotQueued::Unwanted);
         }
         let of = self.origin(id);
         let slot = &self.connections.slots[id.slot];
         match (&mut self.reporter, &slot.uid) {
-            (Some(reporter), Some(uid)) => reporter.tell_message(uid, of, said),
+            (Some(reporter), Some(uid)) => reporter.tell_message(uid, of, request, said),
             _ => Err(NotQueued::Unwanted),
         }
     }

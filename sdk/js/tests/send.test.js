@@ -32,7 +32,7 @@ const of = (uid) => said.filter((one) => one.uid === uid);
 
 test("what is sent comes in order, also what was sent before there was a connection", async () => {
   const one = client(url(), { uid: "order" });
-  const values = [{ n: 1 }, [2], "three", 4, true];
+  const values = [{ n: 1 }, [2], "three", 4, null, true];
   await Promise.all(values.map((value) => one.push.send(value)));
   await until(() => of("order").length === values.length, "all have come");
   assert.deepEqual(of("order").map(({ data }) => data), values);

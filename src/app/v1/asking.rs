@@ -150,13 +150,20 @@ impl Local {
             Spoken::Text(text) => Said::Text(text),
             Spoken::Data(json) => Said::Data(json),
         };
-        self.shard.report_message(id, said).map_err(|error| {
-            let (code, text) = match error {
-                NotQueued::Unwanted => ("not_available", "no back end is told what clients say"),
-                NotQueued::Full => ("overloaded", "the back end has not taken what waits for it"),
-            };
-            RequestRefusal::new(code, text)
-        })?;
+        let request = asked.map(RequestId::json);
+        self.shard
+            .report_message(id, request, said)
+            .map_err(|error| {
+                let (code, text) = match error {
+                    NotQueued::Unwanted => {
+                        ("not_available", "no back end is told what clients say")
+                    }
+                    NotQueued::Full => {
+                        ("overloaded", "the back end has not taken what waits for it")
+                    }
+                };
+                RequestRefusal::new(code, text)
+            })?;
         self.shard.tell(id, ToldFrame::answer("sent", asked));
         Ok(())
     }

@@ -48,6 +48,8 @@ struct BatchEntry<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     messages: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,
@@ -100,6 +102,7 @@ impl BatchSender {
             end: None,
             kick: None,
             messages: None,
+            request: None,
             data: None,
             text: None,
         };
@@ -133,9 +136,13 @@ impl BatchSender {
             UidEventKind::Message(message) => {
                 entry.event = "message";
                 entry.place = Some(self.place(&message.of));
+                // It was JSON when it came, and so is what is said as data.
+                entry.request = message
+                    .request
+                    .as_deref()
+                    .and_then(|json| serde_json::from_str(json).ok());
                 match &message.said {
                     Said::Text(text) => entry.text = Some(text),
-                    // It was JSON when it came.
                     Said::Data(json) => entry.data = serde_json::from_str(json).ok(),
                 }
             }
@@ -209,6 +216,8 @@ mod tests {
         };
         let kick = |by| UidEventKind::Kick { connections: 2, by };
         let said = |said| UidEventKind::Message(Box::new(ClientMessage::new(of.clone(), said)));
+        let mut again = ClientMessage::new(of.clone(), Said::Data("null".into()));
+        again.request = Some("\"a-1\"".into());
         let body = sender.encode(
             7,
             1,
@@ -226,6 +235,7 @@ mod tests {
                 event(5, kick(KickedBy::Http)),
                 event(6, said(Said::Text("a\"b".into()))),
                 event(7, said(Said::Data("{\"n\": 1.50}".into()))),
+                event(8, UidEventKind::Message(Box::new(again))),
             ],
         );
         let expected = concat!(
@@ -244,7 +254,9 @@ mod tests {
             r#"{"id":"5e-3-6","event":"message","time":1700000000.25,"uid":"t\"m","connection":"3-100000002","#,
             r#""address":"192.0.2.7:4711","app":"push","listener":"ws://127.0.0.1/push","text":"a\"b"},"#,
             r#"{"id":"5e-3-7","event":"message","time":1700000000.25,"uid":"t\"m","connection":"3-100000002","#,
-            r#""address":"192.0.2.7:4711","app":"push","listener":"ws://127.0.0.1/push","data":{"n": 1.50}}]}"#,
+            r#""address":"192.0.2.7:4711","app":"push","listener":"ws://127.0.0.1/push","data":{"n": 1.50}},"#,
+            r#"{"id":"5e-3-8","event":"message","time":1700000000.25,"uid":"t\"m","connection":"3-100000002","#,
+            r#""address":"192.0.2.7:4711","app":"push","listener":"ws://127.0.0.1/push","request":"a-1","data":null}]}"#,
         );
         assert_eq!(String::from_utf8(body).unwrap(), expected);
     }

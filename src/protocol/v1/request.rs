@@ -197,9 +197,14 @@ struct HistoryFields {
 
 #[derive(Deserialize)]
 struct SendFields<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "given")]
     data: Option<&'a RawValue>,
     text: Option<String>,
+}
+
+/// What is there, be it null.
+fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
+    Deserialize::deserialize(from).map(Some)
 }
 
 #[derive(Deserialize)]
@@ -418,6 +423,7 @@ mod tests {
         for (field, said) in [
             (r#""data":{"a" :1}"#, Spoken::Data(r#"{"a" :1}"#.into())),
             (r#""data":"a""#, Spoken::Data(r#""a""#.into())),
+            (r#""data":null"#, Spoken::Data("null".into())),
             (r#""text":"\u00e9""#, Spoken::Text("é".into())),
         ] {
             let frame = format!(r#"{{"type":"send",{field}}}"#);
