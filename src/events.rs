@@ -46,7 +46,7 @@ pub enum UidEventKind {
     Kick { connections: u32, by: KickedBy },
     /// So many messages that waited for its login are gone.
     Expired { messages: u32 },
-    /// A client of it has something to say.
+    /// A connection of it has said something for the back end.
     Message(Box<ClientMessage>),
 }
 
@@ -60,40 +60,24 @@ impl UidEventKind {
             UidEventKind::Message(_) => EventKinds::MESSAGE,
         }
     }
+
+    /// What it counts towards `queue_bytes_max`.
+    pub fn bytes(&self) -> usize {
+        match self {
+            UidEventKind::Message(message) => message.said.bytes().len() + MESSAGE_COST,
+            _ => 0,
+        }
+    }
 }
 
-/// What a client says to the back end.
-#[derive(Clone, Debug)]
+/// What a client has said for the back end.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ClientMessage {
     pub of: Origin,
     /// The `id` by which the client has sent it, as JSON: one that it sends anew has it again.
     pub request: Option<Box<str>>,
     pub said: Said,
-    /// Of what all messages in the queue may take.
-    _share: Arc<QueueShare>,
 }
-
-#[cfg(test)]
-impl ClientMessage {
-    /// One that takes no room of others.
-    pub fn new(of: Origin, said: Said) -> ClientMessage {
-        let share = QueueShare::take(0, &Arc::default());
-        ClientMessage {
-            of,
-            request: None,
-            said,
-            _share: Arc::new(share.expect("nothing is no share")),
-        }
-    }
-}
-
-impl PartialEq for ClientMessage {
-    fn eq(&self, other: &ClientMessage) -> bool {
-        (&self.of, &self.request, &self.said) == (&other.of, &other.request, &other.said)
-    }
-}
-
-impl Eq for ClientMessage {}
 
 /// It as the client has written it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -101,52 +85,33 @@ pub enum Said {
     Text(Box<str>),
     /// JSON.
     Data(Box<str>),
+    /// A message of a plain wire, which does not say what it is.
+    Plain(Box<[u8]>),
 }
 
 impl Said {
-    /// The text, or the JSON.
-    pub fn text(&self) -> &str {
+    /// The text, the JSON, or the message.
+    pub fn bytes(&self) -> &[u8] {
         match self {
-            Said::Text(text) | Said::Data(text) => text,
+            Said::Text(text) | Said::Data(text) => text.as_bytes(),
+            Said::Plain(bytes) => bytes,
         }
     }
 }
 
-/// Why a client's message is not in the queue.
+/// What a message counts beyond its bytes.
+const MESSAGE_COST: usize = 128;
+
+/// What has become of a client's message for the back end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NotQueued {
-    /// Nobody wants such events.
-    Unwanted,
-    /// There is no room.
+#[non_exhaustive]
+pub enum MessageTold {
+    /// It waits for the webhook's receiver, which will have it once, or again with the same id.
+    Taken,
+    /// As many wait as may (`webhooks.queue_events_max`, `webhooks.queue_bytes_max`): it goes nowhere.
     Full,
-}
-
-/// Bytes that what clients say may take in the queue, of all cores together.
-const SAID_BYTES_MAX: usize = 64 << 20;
-
-/// The bytes of one message among those of all.
-#[derive(Debug)]
-struct QueueShare {
-    bytes: usize,
-    of_all: Arc<AtomicUsize>,
-}
-
-impl QueueShare {
-    fn take(bytes: usize, of_all: &Arc<AtomicUsize>) -> Option<QueueShare> {
-        let share = QueueShare {
-            bytes,
-            of_all: Arc::clone(of_all),
-        };
-        let before = of_all.fetch_add(bytes, Ordering::Relaxed);
-        // What is given back is its own.
-        (before + bytes <= SAID_BYTES_MAX).then_some(share)
-    }
-}
-
-impl Drop for QueueShare {
-    fn drop(&mut self) {
-        self.of_all.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
+    /// Nobody wants to know: there is no webhook with the event `message`, or the connection has no uid.
+    Unwanted,
 }
 
 /// Which connection it is about.
@@ -183,26 +148,29 @@ pub struct Tally {
 pub struct Reporting {
     kinds: EventKinds,
     queue: Sender<UidEvent>,
+    events_max: usize,
+    bytes_max: usize,
+    bytes: Arc<AtomicUsize>,
     tallies: Arc<[Tally]>,
     full: Arc<SharedLogLimiter>,
-    /// What clients have said that waits.
-    said_bytes: Arc<AtomicUsize>,
 }
 
 impl Reporting {
     /// The queue for so many cores, and its other end.
     pub fn new(
         kinds: EventKinds,
-        events_max: usize,
+        (events_max, bytes_max): (usize, usize),
         cores: usize,
     ) -> (Reporting, Receiver<UidEvent>) {
         let (queue, taken) = bounded(events_max);
         let reporting = Reporting {
             kinds,
             queue,
+            events_max,
+            bytes_max,
+            bytes: Arc::default(),
             tallies: (0..cores).map(|_| Tally::default()).collect(),
             full: Arc::new(SharedLogLimiter::new()),
-            said_bytes: Arc::default(),
         };
         (reporting, taken)
     }
@@ -210,6 +178,18 @@ impl Reporting {
     /// By core.
     pub fn tallies(&self) -> Arc<[Tally]> {
         Arc::clone(&self.tallies)
+    }
+
+    /// What clients' messages take that are not delivered yet.
+    pub fn bytes(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.bytes)
+    }
+
+    /// Whether clients' messages take less than so many eighths of what they may: they leave room for all else.
+    fn has_room(&self, eighths: usize) -> bool {
+        let part = |most: usize| (most / 8 * eighths).max(1);
+        self.queue.len() < part(self.events_max)
+            && self.bytes.load(Ordering::Relaxed) < part(self.bytes_max)
     }
 
     /// One core's way into the queue.
@@ -254,25 +234,26 @@ impl Reporter {
         }
     }
 
-    /// Puts what a client says into the queue. It is told where that does not go, so nothing of it is counted as lost.
-    pub fn tell_message(
-        &mut self,
-        uid: &str,
-        of: Origin,
-        request: Option<&str>,
-        said: Said,
-    ) -> Result<(), NotQueued> {
-        if !self.shared.kinds.has(EventKinds::MESSAGE) {
-            return Err(NotQueued::Unwanted);
+    /// Whether clients' messages are wanted.
+    pub fn wants_messages(&self) -> bool {
+        self.shared.kinds.has(EventKinds::MESSAGE)
+    }
+
+    /// Whether a client that says something is read on; a later one has room again when fewer wait than that.
+    pub fn has_message_room(&self, again: bool) -> bool {
+        self.shared.has_room(if again { 3 } else { 4 })
+    }
+
+    /// Puts a client's message into the queue, if there is room. It is told where that does not go, so nothing of it is
+    /// counted as lost. `beyond`: the client is not read until there is room again, so that this one is taken even so, in
+    /// all but the worst case.
+    pub fn tell_message(&mut self, uid: &str, message: ClientMessage, beyond: bool) -> MessageTold {
+        if !self.wants_messages() {
+            return MessageTold::Unwanted;
         }
-        let share = QueueShare::take(said.text().len(), &self.shared.said_bytes);
-        let share = Arc::new(share.ok_or(NotQueued::Full)?);
-        let message = ClientMessage {
-            of,
-            request: request.map(Box::from),
-            said,
-            _share: share,
-        };
+        if !self.shared.has_room(if beyond { 6 } else { 4 }) {
+            return MessageTold::Full;
+        }
         let event = UidEvent {
             core: self.core,
             number: self.number + 1,
@@ -280,10 +261,14 @@ impl Reporter {
             uid: Box::from(uid),
             what: UidEventKind::Message(Box::new(message)),
         };
-        let queued = self.shared.queue.try_send(event);
-        queued.map_err(|_| NotQueued::Full)?;
+        let bytes = event.what.bytes();
+        self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if self.shared.queue.try_send(event).is_err() {
+            self.shared.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return MessageTold::Full;
+        }
         self.number += 1;
-        Ok(())
+        MessageTold::Taken
     }
 
     /// What has become of this core's events.
@@ -311,7 +296,7 @@ mod tests {
     #[test]
     fn the_queue_takes_as_many_as_it_may_and_drops_the_newest() {
         for (told, dropped) in [(2, 0), (3, 0), (4, 1)] {
-            let (reporting, taken) = Reporting::new(EventKinds::ALL, 3, 2);
+            let (reporting, taken) = Reporting::new(EventKinds::ALL, (3, 1_000), 2);
             let mut reporter = reporting.reporter(CoreId(1));
             for number in 1..=told {
                 reporter.tell("tom", kick(number));
@@ -334,68 +319,55 @@ mod tests {
     }
 
     #[test]
-    fn what_clients_say_is_bounded_and_refused_beyond() {
+    fn messages_leave_room_for_all_else() {
+        let (reporting, taken) = Reporting::new(EventKinds::ALL, (80, 8_000), 1);
+        let mut reporter = reporting.reporter(CoreId(0));
         let of = Origin {
-            connection: ConnName::from((1, 7)),
-            peer: "192.0.2.7:4711".parse().unwrap(),
+            connection: ConnName::from((0, 1)),
+            peer: SocketAddr::from(([127, 0, 0, 1], 1)),
             listener: 0,
             attributes: None,
         };
-        let said = |bytes: usize| Said::Text("x".repeat(bytes).into());
-        let (reporting, taken) = Reporting::new(EventKinds::ALL, 3, 1);
-        let mut reporter = reporting.reporter(CoreId(0));
-        let half = SAID_BYTES_MAX / 2;
-        assert_eq!(
-            reporter.tell_message("tom", of.clone(), None, said(half)),
-            Ok(())
-        );
-        let full = Err(NotQueued::Full);
-        assert_eq!(
-            reporter.tell_message("tom", of.clone(), None, said(half + 1)),
-            full
-        );
-        assert_eq!(
-            reporter.tell_message("tom", of.clone(), None, said(half)),
-            Ok(())
-        );
-        assert_eq!(
-            reporter.tell_message("tom", of.clone(), None, said(1)),
-            full
-        );
-        // What was refused leaves no gap, and what is taken makes room.
-        let numbers: Vec<u64> = taken.try_iter().map(|event| event.number).collect();
-        assert_eq!(numbers, [1, 2]);
-        for _ in 0..3 {
-            assert_eq!(
-                reporter.tell_message("tom", of.clone(), None, said(1)),
-                Ok(())
-            );
+        let mut fill = |beyond, bytes: usize| {
+            let said = Said::Plain(vec![b'x'; bytes].into());
+            let message = ClientMessage {
+                of: of.clone(),
+                request: None,
+                said,
+            };
+            let told = (0..100).map(|_| reporter.tell_message("tom", message.clone(), beyond));
+            told.filter(|told| *told == MessageTold::Taken).count()
+        };
+        assert_eq!(fill(false, 0), 4_000_usize.div_ceil(MESSAGE_COST));
+        assert_eq!(fill(false, 0), 0);
+        assert_eq!(fill(true, 1_000), 2);
+        for event in taken.try_iter() {
+            reporting
+                .bytes()
+                .fetch_sub(event.what.bytes(), Ordering::Relaxed);
         }
-        assert_eq!(
-            reporter.tell_message("tom", of.clone(), None, said(1)),
-            full
-        );
-        assert_eq!(taken.try_iter().count(), 3);
-        assert_eq!(reporting.said_bytes.load(Ordering::Relaxed), 0);
-        let (reporting, _taken) = Reporting::new(EventKinds::CONNECT, 3, 1);
+        assert_eq!(reporting.bytes().load(Ordering::Relaxed), 0);
+        let (reporting, _taken) = Reporting::new(EventKinds::KICK, (80, 8_000), 1);
         let mut reporter = reporting.reporter(CoreId(0));
-        let unwanted = Err(NotQueued::Unwanted);
-        assert_eq!(
-            reporter.tell_message("tom", of.clone(), None, said(1)),
-            unwanted
-        );
+        let message = ClientMessage {
+            of,
+            request: None,
+            said: Said::Text("x".into()),
+        };
+        let told = reporter.tell_message("tom", message, true);
+        assert_eq!(told, MessageTold::Unwanted);
     }
 
     #[test]
     fn kinds_that_nobody_wants_are_not_told() {
-        let (reporting, taken) = Reporting::new(EventKinds::CONNECT, 3, 1);
+        let (reporting, taken) = Reporting::new(EventKinds::CONNECT, (3, 1_000), 1);
         reporting.reporter(CoreId(0)).tell("tom", kick(1));
         assert!(taken.is_empty());
     }
 
     #[test]
     fn nobody_takes_them_any_more() {
-        let (reporting, taken) = Reporting::new(EventKinds::ALL, 3, 1);
+        let (reporting, taken) = Reporting::new(EventKinds::ALL, (3, 1_000), 1);
         drop(taken);
         let mut reporter = reporting.reporter(CoreId(0));
         reporter.tell("tom", kick(1));

@@ -58,6 +58,10 @@ pub struct CoreStats {
     pub panics: u64,
     /// Events that a webhook's receiver has taken.
     pub webhooks_sent: u64,
+    /// Clients' messages that the webhook is told of.
+    pub webhook_messages: u64,
+    /// Those that were refused because too many waited.
+    pub webhook_messages_refused: u64,
     /// Events that it has refused, or not taken in time.
     pub webhooks_failed: u64,
     /// Events that found no room to wait.
@@ -143,11 +147,19 @@ pub enum Hold {
     Transit,
     /// It does not take the answers to what it has asked.
     Answers,
+    /// Too much of what clients have said waits for the back end, and it has said some of that.
+    Webhook,
 }
 
 impl Hold {
     /// Every one, in the order in which they are counted.
-    pub const ALL: [Hold; 4] = [Hold::Backlog, Hold::Memory, Hold::Transit, Hold::Answers];
+    pub const ALL: [Hold; 5] = [
+        Hold::Backlog,
+        Hold::Memory,
+        Hold::Transit,
+        Hold::Answers,
+        Hold::Webhook,
+    ];
 
     /// Its name in the metrics.
     pub fn name(self) -> &'static str {
@@ -156,6 +168,7 @@ impl Hold {
             Hold::Memory => "memory",
             Hold::Transit => "transit",
             Hold::Answers => "answers",
+            Hold::Webhook => "webhook",
         }
     }
 }

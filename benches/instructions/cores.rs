@@ -150,7 +150,7 @@ impl Cores {
         let hosts = ends.into_iter().map(|bus| {
             let apps = vec![
                 hosting(Relay::new(Arc::new(AtomicBool::new(true))), RELAY, &[RELAY]),
-                hosting(Push, PUSH, &[]),
+                hosting(Push { tells: None }, PUSH, &[]),
                 hosting(
                     Backend::new(
                         BackendTokens::default(),

@@ -10,6 +10,8 @@ use super::pending::Caller;
 use super::policy::Protocol;
 use super::presence::MembersAsked;
 use crate::close::CloseReason;
+use crate::config::MessagesFull;
+use crate::events::{MessageTold, Said};
 use crate::ident::{ConnId, ConnName, CoreId, NamespaceId, PeerProof, Reach, Reply, Ticket};
 use crate::payload::AsMessage;
 use crate::protocol::attributes::AttributesError;
@@ -300,6 +302,24 @@ impl<'a, A: App> Context<'a, A> {
             most,
         };
         self.local.members(caller, ask)
+    }
+
+    /// Tells the back end by its webhook (the event `message`) what the connection has said. If as many wait as may, the
+    /// message is refused; or it is taken, and the connection is not read until there is room, so that what it sends waits
+    /// with its client ([`MessageTold::Full`] even so where far too many go beyond).
+    pub fn tell_message(
+        &mut self,
+        message: impl AsMessage,
+        when_full: MessagesFull,
+    ) -> MessageTold {
+        match self.connection {
+            Some(connection) => {
+                let said = Said::Plain(Box::from(message.as_message().bytes()));
+                let shard = &mut self.local.shard;
+                shard.tell_message(connection, None, said, when_full)
+            }
+            None => MessageTold::Unwanted,
+        }
     }
 
     /// Closes the connection this callback is about. What was sent to it before leaves first.

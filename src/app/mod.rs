@@ -81,6 +81,7 @@ mod transit;
 mod v1;
 mod whereabouts;
 
+pub use crate::events::MessageTold;
 pub use crate::protocol::http::opening::OpeningRequest;
 pub use crate::shard::{EnterError, GroupTraits, JoinError};
 pub use callbacks::{App, Context};

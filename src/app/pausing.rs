@@ -41,13 +41,14 @@ impl Host {
     }
 
     /// Changes with whatever lets a connection go on that was not to be read.
-    pub fn relief(&self) -> [u64; 4] {
+    pub fn relief(&self) -> [u64; 5] {
         let shard = &self.local.shard;
         [
             self.local.outgoing.returned(),
             shard.outboxes.backlog.progress(),
             shard.stats.bytes_out,
             shard.stats.closed.iter().sum(),
+            shard.message_reliefs,
         ]
     }
 }
@@ -71,6 +72,7 @@ impl Local {
             && !reading.full
             && !reading.crossing
             && !self.shard.outboxes.backlog.is_much()
+            && !self.shard.awaits_message_room()
         {
             return None;
         }
@@ -84,6 +86,8 @@ impl Local {
             Some(Hold::Answers)
         } else if !self.transit.has_credit(reading.transit, self.on_the_way()) {
             Some(Hold::Transit)
+        } else if self.shard.waits_for_message_room(id) {
+            Some(Hold::Webhook)
         } else if self.shard.is_short_of_memory() {
             Some(Hold::Memory)
         } else if !self.shard.outboxes.backlog.lets_connection_on(id) {

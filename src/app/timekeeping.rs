@@ -11,6 +11,9 @@ const TIMERS_PER_ROUND: usize = 64;
 /// when something is would not know how it had stood still until then.
 const PULSE: Duration = Duration::from_secs(1);
 
+/// Whether there is room among what waits for the back end is looked at so often while somebody waits for it.
+const ROOM_LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
 impl Host {
     /// The time that everything happens at.
     pub fn now(&self) -> Instant {
@@ -45,6 +48,9 @@ impl Host {
     pub fn begin_round(&mut self, now: Instant) {
         self.set_now(now);
         self.local.streams.advance(now);
+        if self.local.shard.awaits_message_room() {
+            self.local.shard.look_for_message_room();
+        }
         self.round.begin(self.work(), now);
     }
 
@@ -106,6 +112,8 @@ impl Host {
         let timer = self.local.timers.next();
         let presence = self.local.homes.next_due();
         let look = self.next_look().into_iter();
-        look.chain(timer).chain(presence).min()
+        let room = self.local.shard.awaits_message_room();
+        let room = room.then(|| self.local.now() + ROOM_LOOK_INTERVAL);
+        look.chain(timer).chain(presence).chain(room).min()
     }
 }

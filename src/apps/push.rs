@@ -1,14 +1,18 @@
 //! `push`, the client side: a browser says who it is and then listens. Who speaks is the back end
 //! (see [`super::backend`]).
 
-use ringpost::app::{App, Context};
+use ringpost::app::{App, Context, MessageTold};
 use ringpost::close::CloseReason;
+use ringpost::config::MessagesFull;
 use ringpost::payload::Message;
 
 use super::text_of;
 
-/// The app; it has no state.
-pub struct Push;
+/// The app.
+pub struct Push {
+    /// Whether the back end is told what clients say after their login, and what becomes of that when too much waits.
+    pub tells: Option<MessagesFull>,
+}
 
 impl App for Push {
     type Session = ();
@@ -33,11 +37,24 @@ impl App for Push {
     /// later has been counted as a heartbeat before it came here.
     fn on_message(&mut self, cx: &mut Context<'_, Self>, _: &mut (), message: Message<'_>) {
         if cx.uid().is_some() {
-            return;
+            return self.tell(cx, message);
         }
         match text_of(message) {
             Some(uid) => cx.bind_uid(uid),
             None => cx.close(CloseReason::BadLogin),
+        }
+    }
+}
+
+impl Push {
+    /// What a client says after its login; an empty message is a heartbeat and nothing else. There is no word on this wire
+    /// for a message that is refused, so its connection ends.
+    fn tell(&self, cx: &mut Context<'_, Self>, message: Message<'_>) {
+        if let Some(when_full) = self.tells
+            && !message.is_empty()
+            && cx.tell_message(message, when_full) == MessageTold::Full
+        {
+            cx.close(CloseReason::Overloaded);
         }
     }
 }

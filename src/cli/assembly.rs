@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ringpost::auth::backend_tokens::BackendTokens;
+use ringpost::config::MessagesFull;
 use ringpost::{Listen, Roles, Server, Site};
 
 use super::listener::{AppName, CHAT_OUTBOX_BYTES, ListenerSettings, Scheme};
-use super::settings::Settings;
+use super::settings::{PushMessages, Settings};
 use super::tokens;
 use crate::apps::backend::report::ServerFacts;
 use crate::apps::backend::{Backend, TokenTimeout};
@@ -22,6 +23,8 @@ use crate::apps::relay::Relay;
 #[derive(Clone)]
 pub struct Live {
     pub relay_errors: Arc<AtomicBool>,
+    /// Whether push's clients are heard by the back end, and what becomes of that when too much waits.
+    push_tells: Option<MessagesFull>,
     pub token_timeout: TokenTimeout,
     pub room: Room,
     pub facts: ServerFacts,
@@ -31,6 +34,8 @@ impl Live {
     /// For apps that begin with these settings.
     pub fn new(settings: &Settings) -> Live {
         Live {
+            push_tells: (settings.push.messages == PushMessages::Webhook)
+                .then_some(settings.push.messages_full),
             relay_errors: Arc::new(AtomicBool::new(settings.relay.errors)),
             token_timeout: TokenTimeout::new(settings.config.login_timeout),
             room: Room::new(&room_limits(settings)),
@@ -111,7 +116,10 @@ fn add_app(
             let errors = live.relay_errors.clone();
             server.listen(listens, move || Relay::new(errors.clone()))
         }
-        AppName::Push => server.listen(listens, || Push),
+        AppName::Push => {
+            let tells = live.push_tells;
+            server.listen(listens, move || Push { tells })
+        }
         AppName::PushBackend => {
             let (backend_tokens, timeout) = (backend_tokens.clone(), live.token_timeout.clone());
             let facts = live.facts.clone();

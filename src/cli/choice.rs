@@ -1,6 +1,6 @@
 //! [`Choice`]: settings that are one of a few named values; and what is said of a name that is none of them.
 
-use ringpost::config::{Auth, DescriptorTables, Driver, UidPolicy};
+use ringpost::config::{Auth, DescriptorTables, Driver, MessagesFull, UidPolicy};
 
 /// One of a few named values.
 pub trait Choice {
@@ -43,6 +43,7 @@ choices! {
     Auth { "none" = None, "jwt" = Jwt, "hmac" = Hmac }
     Driver { "auto" = Auto, "uring" = Uring, "epoll" = Epoll }
     DescriptorTables { "auto" = Auto, "shared" = Shared, "per_core" = PerCore }
+    MessagesFull { "pause" = Pause, "refuse" = Refuse }
     UidPolicy { "multi" = Multi, "replace" = Replace, "reject" = Reject }
 }
 

@@ -2,12 +2,24 @@
 
 use std::net::IpAddr;
 
-use ringpost::config::Webhooks;
+use ringpost::config::{EventKinds, Webhooks};
+
+use super::settings::{PushMessages, Settings};
 
 /// What is wrong with them.
 pub fn problem(webhooks: &Webhooks) -> Option<String> {
     let error = ringpost::check_webhooks(webhooks).err()?;
     Some(error.to_string())
+}
+
+/// What is wrong with telling them what push's clients say.
+pub fn messages_problem(settings: &Settings) -> Option<String> {
+    let wanted = settings.push.messages == PushMessages::Webhook;
+    let told = settings.webhooks.url.is_some() && settings.webhooks.events.has(EventKinds::MESSAGE);
+    (wanted && !told).then(|| {
+        "push.messages = \"webhook\" needs webhooks.url, and \"message\" among webhooks.events"
+            .to_owned()
+    })
 }
 
 /// What is right and may not be meant.

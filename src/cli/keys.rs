@@ -208,6 +208,10 @@ keys! {
         "Time to close all of them and deliver what is under way; then it leaves anyway";
     full live "relay.errors" => |s| SettingSlot::Switch(&mut s.relay.errors),
         "Answer bad input to the relay with \"error: …\"";
+    full "push.messages" => |s| SettingSlot::Choice(&mut s.push.messages),
+        "What push's clients say after their login: ignored, or told to the webhook";
+    full "push.messages_full" => |s| SettingSlot::Choice(&mut s.push.messages_full),
+        "When too much of it waits: pause those who say it, or refuse it and close them";
     full live "chat.users_max" => |s| SettingSlot::Count(&mut s.chat.users_max, 1..=COUNT_MAX),
         "Users in the chat room; one more is told that it is full";
     full live "chat.roster_interval" =>
@@ -249,6 +253,9 @@ keys! {
     full "webhooks.queue_events_max" =>
         |s| SettingSlot::Count(&mut s.webhooks.queue_events_max, 1..=QUEUE_EVENTS_MAX),
         "Events that wait for the receiver; one more is dropped, and counted";
+    full "webhooks.queue_bytes_max" =>
+        |s| SettingSlot::Bytes(&mut s.webhooks.queue_bytes_max, 1..=BYTES_MAX),
+        "Bytes of clients' messages that wait; who says more waits, or is refused";
     full "webhooks.timeout" => |s| SettingSlot::Time(&mut s.webhooks.timeout, MILLISECOND),
         "Time for a request and its response; then it is made again";
     full "webhooks.retry_delay_max" =>

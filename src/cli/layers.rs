@@ -163,6 +163,7 @@ pub fn resolve(layers: impl IntoIterator<Item = Layer>) -> Result<Settings, Prob
     problems.extend(listeners::check(&settings, &origins));
     let of_files = tokens::check(&settings).into_iter();
     let of_files = of_files.chain(hooks::problem(&settings.webhooks));
+    let of_files = of_files.chain(hooks::messages_problem(&settings));
     let of_files = of_files.chain(certificates::problem(&settings.tls));
     problems.extend(of_files.map(|problem| placed(problem, &places)));
     if problems.is_empty() {

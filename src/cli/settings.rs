@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ringpost::config::{Config, TlsFiles, Webhooks};
+use ringpost::config::{Config, MessagesFull, TlsFiles, Webhooks};
 
 use super::choice::{Choice, choices};
 use super::listener::ListenerSettings;
@@ -25,6 +25,8 @@ pub struct Settings {
     pub listeners: Vec<ListenerSettings>,
     /// The relay app.
     pub relay: RelaySettings,
+    /// The push app.
+    pub push: PushSettings,
     /// The chat app.
     pub chat: ChatSettings,
     /// The back-end app.
@@ -48,6 +50,25 @@ impl Default for RelaySettings {
     fn default() -> Self {
         RelaySettings { errors: true }
     }
+}
+
+/// The push app's settings.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct PushSettings {
+    /// What becomes of what clients say after their login.
+    pub messages: PushMessages,
+    /// What becomes of it when too much waits.
+    pub messages_full: MessagesFull,
+}
+
+/// What becomes of what push's clients say after their login.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum PushMessages {
+    /// Nothing; it is a heartbeat.
+    #[default]
+    Ignore,
+    /// The back end is told of it by its webhook.
+    Webhook,
 }
 
 /// The chat app's settings.
@@ -146,6 +167,7 @@ pub enum LogFormat {
 }
 
 choices! {
+    PushMessages { "ignore" = Ignore, "webhook" = Webhook }
     Preset { "default" = Default, "push" = Push }
     LogLevel {
         "off" = Off, "error" = Error, "warn" = Warn, "info" = Info, "debug" = Debug, "trace" = Trace,

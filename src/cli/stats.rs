@@ -10,7 +10,7 @@ use serde_json::Value;
 /// Most cores that get a column each; with more, only the total is shown.
 const COLUMNS_MAX: usize = 8;
 /// The figures that we know, in the order in which people ask for them; others follow by name.
-const FIGURES: [&str; 32] = [
+const FIGURES: [&str; 34] = [
     "connections",
     "opening",
     "bound",
@@ -34,6 +34,8 @@ const FIGURES: [&str; 32] = [
     "doorbells",
     "panics",
     "webhooks_sent",
+    "webhook_messages",
+    "webhook_messages_refused",
     "webhooks_failed",
     "webhooks_dropped",
     "outbox_bytes",

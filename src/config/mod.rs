@@ -18,7 +18,7 @@ pub use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 pub use socket_file::SocketFile;
 pub use tls::TlsFiles;
-pub use webhooks::{EventKinds, Webhooks};
+pub use webhooks::{EventKinds, MessagesFull, Webhooks};
 
 /// How a core waits for its sockets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]

@@ -17,7 +17,7 @@ impl EventKinds {
     pub const KICK: EventKinds = EventKinds(4);
     /// Messages that waited for a uid's login are gone.
     pub const EXPIRED: EventKinds = EventKinds(8);
-    /// A client has something to say to the back end.
+    /// A client has said something after its login, where that is for the back end.
     pub const MESSAGE: EventKinds = EventKinds(16);
     /// All of them.
     pub const ALL: EventKinds = EventKinds(31);
@@ -55,6 +55,16 @@ impl fmt::Display for EventKinds {
     }
 }
 
+/// What becomes of a client's message for the back end when as many wait as may.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum MessagesFull {
+    /// It is taken, and the client is not read until there is room.
+    #[default]
+    Pause,
+    /// It is refused.
+    Refuse,
+}
+
 /// Where and how a back end is told of events.
 #[derive(Clone, PartialEq)]
 pub struct Webhooks {
@@ -72,8 +82,11 @@ pub struct Webhooks {
     pub batch_events_max: usize,
     /// How long a batch waits for more.
     pub batch_delay: Duration,
-    /// Events that wait; one more is dropped, and counted.
+    /// Events that wait; one more is dropped, and counted. Of clients' messages half as many.
     pub queue_events_max: usize,
+    /// Bytes of clients' messages that wait for the receiver or are on the way to it; who says more is not read until there
+    /// is room, or refused ([`MessagesFull`]).
+    pub queue_bytes_max: usize,
     /// Time for a request and its response; then it is made again.
     pub timeout: Duration,
     /// The longest pause before a request is made again. The first is a quarter of a second, each later one
@@ -94,6 +107,7 @@ impl Default for Webhooks {
             batch_events_max: 500,
             batch_delay: Duration::from_millis(100),
             queue_events_max: 65_536,
+            queue_bytes_max: 64 << 20,
             timeout: Duration::from_secs(10),
             retry_delay_max: Duration::from_secs(30),
             retry_timeout: Duration::from_secs(3_600),

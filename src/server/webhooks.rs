@@ -39,10 +39,10 @@ impl WebhookDelivery {
             app: one.namespace,
             url: one.url.clone(),
         });
-        let (reporting, queue) =
-            Reporting::new(config.events, config.queue_events_max.max(1), cores);
-        let tallies = reporting.tallies();
-        let thread = DeliveryThread::start(config, target, listeners.collect(), queue, tallies)?;
+        let bounds = (config.queue_events_max.max(1), config.queue_bytes_max);
+        let (reporting, queue) = Reporting::new(config.events, bounds, cores);
+        let accounts = (reporting.tallies(), reporting.bytes());
+        let thread = DeliveryThread::start(config, target, listeners.collect(), queue, accounts)?;
         let thread = Some(thread);
         Ok((WebhookDelivery { thread, current }, Some(reporting)))
     }

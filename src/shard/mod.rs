@@ -92,7 +92,7 @@ pub use work::Work;
 
 use std::rc::Rc;
 
-use ahash::RandomState;
+use ahash::{AHashSet, RandomState};
 
 use crate::close::CloseReason;
 use crate::config::Config;
@@ -147,6 +147,10 @@ pub struct Shard {
     compressor: Compressor,
     /// Where it is told who comes and goes, if anybody wants to know.
     reporter: Option<Reporter>,
+    /// Who is not read because too many of its messages wait for the back end.
+    await_message_room: AHashSet<ConnId>,
+    /// How often they were let go on.
+    pub message_reliefs: u64,
     pub stats: CoreStats,
 }
 
@@ -173,6 +177,8 @@ impl Shard {
             receivers: Receivers::default(),
             compressor: Compressor::new(config.compress_bytes_min),
             reporter: None,
+            await_message_room: AHashSet::new(),
+            message_reliefs: 0,
             stats: CoreStats {
                 by_listener,
                 closed: vec![0; CloseReason::COUNT],

@@ -1,9 +1,12 @@
 //! What a shard tells of its uids to whoever wants to know outside ([`crate::events`]): who has bound one, whose
 //! connection has ended, who was kicked. Called where that is decided; without a reporter it is a look at a `None`.
 
+use ahash::AHashSet;
+
 use super::Shard;
 use crate::close::CloseReason;
-use crate::events::{KickedBy, NotQueued, Origin, Reporter, Said, UidEventKind};
+use crate::config::MessagesFull;
+use crate::events::{ClientMessage, KickedBy, MessageTold, Origin, Reporter, Said, UidEventKind};
 use crate::ident::ConnId;
 use crate::stats::CoreStats;
 
@@ -49,21 +52,58 @@ impl Shard {
         }
     }
 
-    /// A client of a bound connection has something to say to the back end.
-    pub fn report_message(
+    /// A connection has said something for the back end.
+    pub fn tell_message(
         &mut self,
         id: ConnId,
         request: Option<&str>,
         said: Said,
-    ) -> Result<(), NotQueued> {
-        if self.reporter.is_none() {
-            return Err(NotQueued::Unwanted);
+        when_full: MessagesFull,
+    ) -> MessageTold {
+        let wants = |reporter: &Reporter| reporter.wants_messages();
+        if !self.reporter.as_ref().is_some_and(wants) || self.connections.uid(id).is_none() {
+            return MessageTold::Unwanted;
         }
+        let pauses = when_full == MessagesFull::Pause;
         let of = self.origin(id);
         let slot = &self.connections.slots[id.slot];
-        match (&mut self.reporter, &slot.uid) {
-            (Some(reporter), Some(uid)) => reporter.tell_message(uid, of, request, said),
-            _ => Err(NotQueued::Unwanted),
+        let (Some(reporter), Some(uid)) = (&mut self.reporter, &slot.uid) else {
+            return MessageTold::Unwanted;
+        };
+        let message = ClientMessage {
+            of,
+            request: request.map(Box::from),
+            said,
+        };
+        let told = reporter.tell_message(uid, message, pauses);
+        if pauses && !reporter.has_message_room(false) {
+            self.await_message_room.insert(id);
+        }
+        match told {
+            MessageTold::Taken => self.stats.webhook_messages += 1,
+            MessageTold::Full => self.stats.webhook_messages_refused += 1,
+            MessageTold::Unwanted => {}
+        }
+        told
+    }
+
+    /// Whether somebody is not read because too many of its messages wait for the back end.
+    #[inline]
+    pub fn awaits_message_room(&self) -> bool {
+        !self.await_message_room.is_empty()
+    }
+
+    /// Whether this one is not.
+    pub fn waits_for_message_room(&self, id: ConnId) -> bool {
+        self.await_message_room.contains(&id)
+    }
+
+    /// Lets them be read again, if there is room.
+    pub fn look_for_message_room(&mut self) {
+        let reporter = self.reporter.as_ref();
+        if self.awaits_message_room() && reporter.is_none_or(|one| one.has_message_room(true)) {
+            self.await_message_room = AHashSet::new();
+            self.message_reliefs += 1;
         }
     }
 

@@ -112,6 +112,7 @@ mod uid_policy;
 mod v1;
 mod v1_rights;
 mod wanderers;
+mod webhook_messages;
 mod webhooks;
 mod webhooks_trouble;
 

@@ -10,7 +10,8 @@ use crate::app::outcome::Answer;
 use crate::app::pending::Caller;
 use crate::app::presence::MembersAsked;
 use crate::app::query::{HistoryPage, HistoryQuery, Query, QueryResult};
-use crate::events::{NotQueued, Said};
+use crate::config::MessagesFull;
+use crate::events::{MessageTold, Said};
 use crate::ident::{ConnId, EVERYBODY, Reach, check_name};
 use crate::protocol::v1::told::{FramePart, ToldFrame};
 use crate::protocol::v1::{Content, RequestId, Spoken, SpokenStream};
@@ -151,21 +152,18 @@ impl Local {
             Spoken::Data(json) => Said::Data(json),
         };
         let request = asked.map(RequestId::json);
-        self.shard
-            .report_message(id, request, said)
-            .map_err(|error| {
-                let (code, text) = match error {
-                    NotQueued::Unwanted => {
-                        ("not_available", "no back end is told what clients say")
-                    }
-                    NotQueued::Full => {
-                        ("overloaded", "the back end has not taken what waits for it")
-                    }
-                };
-                RequestRefusal::new(code, text)
-            })?;
-        self.shard.tell(id, ToldFrame::answer("sent", asked));
-        Ok(())
+        let refusal = match self
+            .shard
+            .tell_message(id, request, said, MessagesFull::Refuse)
+        {
+            MessageTold::Taken => {
+                self.shard.tell(id, ToldFrame::answer("sent", asked));
+                return Ok(());
+            }
+            MessageTold::Unwanted => ("not_available", "no back end is told what clients say"),
+            MessageTold::Full => ("overloaded", "the back end has not taken what waits for it"),
+        };
+        Err(RequestRefusal::new(refusal.0, refusal.1))
     }
 
     /// What was asked for has been found.

@@ -24,7 +24,7 @@ pub struct Paused {
     /// How many of them wait for what they have caused to be written.
     debtors: usize,
     /// What [`Host::relief`] was when all were last looked at, and how many are still to be looked at since.
-    relief: [u64; 4],
+    relief: [u64; 5],
     pub(super) unseen: usize,
     /// Connections whose peer sends no more, but still gets the answers it has asked for.
     pub(super) half_closed: Vec<ConnId>,

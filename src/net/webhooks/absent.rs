@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use crossbeam_channel::Receiver;
@@ -50,7 +51,7 @@ impl DeliveryThread {
         target: WebhookTarget,
         _: Vec<ListenerName>,
         _: Receiver<UidEvent>,
-        _: Arc<[Tally]>,
+        _: (Arc<[Tally]>, Arc<AtomicUsize>),
     ) -> io::Result<DeliveryThread> {
         match target.0 {}
     }

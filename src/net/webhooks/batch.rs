@@ -1,5 +1,7 @@
 //! A batch of events as its receiver gets it: one JSON object.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -49,10 +51,40 @@ struct BatchEntry<'a> {
     messages: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    text: Option<&'a str>,
+    #[serde(flatten)]
+    content: Option<MessageContent<'a>>,
+}
+
+/// What a client has said, as it is best read.
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum MessageContent<'a> {
+    /// An object or an array of JSON.
+    Data(&'a RawValue),
+    Text(&'a str),
+    /// What is not UTF-8.
+    Base64(String),
+}
+
+impl<'a> MessageContent<'a> {
+    fn of(said: &'a Said) -> Option<MessageContent<'a>> {
+        match said {
+            Said::Text(text) => Some(MessageContent::Text(text)),
+            // It was JSON when it came.
+            Said::Data(json) => serde_json::from_str(json).ok().map(MessageContent::Data),
+            Said::Plain(bytes) => Some(MessageContent::of_plain(bytes)),
+        }
+    }
+
+    fn of_plain(bytes: &'a [u8]) -> MessageContent<'a> {
+        let Ok(text) = simdutf8::basic::from_utf8(bytes) else {
+            return MessageContent::Base64(STANDARD.encode(bytes));
+        };
+        match serde_json::from_str::<&RawValue>(text) {
+            Ok(data) if data.get().starts_with(['{', '[']) => MessageContent::Data(data),
+            _ => MessageContent::Text(text),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -103,8 +135,7 @@ impl BatchSender {
             kick: None,
             messages: None,
             request: None,
-            data: None,
-            text: None,
+            content: None,
         };
         match &event.what {
             UidEventKind::Connect { of, first } => {
@@ -136,15 +167,10 @@ impl BatchSender {
             UidEventKind::Message(message) => {
                 entry.event = "message";
                 entry.place = Some(self.place(&message.of));
-                // It was JSON when it came, and so is what is said as data.
-                entry.request = message
-                    .request
-                    .as_deref()
-                    .and_then(|json| serde_json::from_str(json).ok());
-                match &message.said {
-                    Said::Text(text) => entry.text = Some(text),
-                    Said::Data(json) => entry.data = serde_json::from_str(json).ok(),
-                }
+                let request = message.request.as_deref();
+                // It was JSON when it came.
+                entry.request = request.and_then(|json| serde_json::from_str(json).ok());
+                entry.content = MessageContent::of(&message.said);
             }
         }
         entry
@@ -215,9 +241,11 @@ mod tests {
             last: true,
         };
         let kick = |by| UidEventKind::Kick { connections: 2, by };
-        let said = |said| UidEventKind::Message(Box::new(ClientMessage::new(of.clone(), said)));
-        let mut again = ClientMessage::new(of.clone(), Said::Data("null".into()));
-        again.request = Some("\"a-1\"".into());
+        let said = |said, request: Option<&str>| {
+            let request = request.map(Box::from);
+            let of = of.clone();
+            UidEventKind::Message(Box::new(ClientMessage { of, request, said }))
+        };
         let body = sender.encode(
             7,
             1,
@@ -233,9 +261,9 @@ mod tests {
                 event(3, disconnect(CloseReason::ByPeer)),
                 event(4, kick(KickedBy::Listener(0))),
                 event(5, kick(KickedBy::Http)),
-                event(6, said(Said::Text("a\"b".into()))),
-                event(7, said(Said::Data("{\"n\": 1.50}".into()))),
-                event(8, UidEventKind::Message(Box::new(again))),
+                event(6, said(Said::Text("a\"b".into()), None)),
+                event(7, said(Said::Data("{\"n\": 1.50}".into()), None)),
+                event(8, said(Said::Data("null".into()), Some("\"a-1\""))),
             ],
         );
         let expected = concat!(

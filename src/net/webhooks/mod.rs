@@ -51,7 +51,7 @@ impl DeliveryThread {
         target: WebhookTarget,
         listeners: Vec<ListenerName>,
         queue: Receiver<UidEvent>,
-        tallies: Arc<[Tally]>,
+        accounts: (Arc<[Tally]>, Arc<AtomicUsize>),
     ) -> io::Result<DeliveryThread> {
         let (closing, told) = bounded(1);
         let (ending, ended) = bounded::<()>(0);
@@ -63,7 +63,7 @@ impl DeliveryThread {
         let post = Poster::new(target, config.timeout);
         let taken = queue.clone();
         let means = (key, post, SystemClock::new(told));
-        let delivery = Delivery::new(config, taken, tallies, sender, means);
+        let delivery = Delivery::new(config, taken, accounts, sender, means);
         let under_way = delivery.under_way();
         thread::Builder::new()
             .name("webhooks".into())

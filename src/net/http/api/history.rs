@@ -25,13 +25,13 @@ const BYTES_MAX: usize = 1 << 20;
 #[derive(Serialize)]
 struct PageTold<'p> {
     top: String,
-    messages: Vec<MessageTold<'p>>,
+    messages: Vec<HistoryMessage<'p>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     gap: Option<GapTold>,
 }
 
 #[derive(Serialize)]
-struct MessageTold<'p> {
+struct HistoryMessage<'p> {
     position: String,
     #[serde(flatten)]
     content: Content<'p>,
@@ -111,7 +111,7 @@ impl Api {
 
 fn told(page: HistoryPage) -> Result<String, ApiError> {
     let messages = page.messages.iter();
-    let messages = messages.map(|(position, payload)| MessageTold {
+    let messages = messages.map(|(position, payload)| HistoryMessage {
         position: position.to_string(),
         content: Content::of(payload.message().bytes()),
     });

@@ -165,6 +165,16 @@ pub const FIGURES: &[Figure] = &[
         |core| core.moved_in,
     ),
     counter(
+        "ringpost_webhook_messages_total",
+        "Messages of clients that webhooks are told of.",
+        |core| core.webhook_messages,
+    ),
+    counter(
+        "ringpost_webhook_messages_refused_total",
+        "Messages of clients for webhooks that were refused, because too many waited.",
+        |core| core.webhook_messages_refused,
+    ),
+    counter(
         "ringpost_refused_joins_total",
         "Joins ignored because the connection was in groups_per_connection_max groups.",
         |core| core.joins_refused,

@@ -17,15 +17,15 @@ use super::clock::Clock;
 use super::post::Post;
 use super::signature::sign;
 use crate::config::Webhooks;
-use crate::events::{Tally, UidEvent, UidEventKind};
+use crate::events::{Tally, UidEvent};
 use crate::log_limiter::LogLimiter;
 
 /// While a batch waits for more, whether it is full is looked at so often: a core that told of each event would
 /// have to wake this thread for each.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
-/// A batch leaves that has so much of what clients say, and the message that has made it so much.
-const SAID_BYTES_MAX: usize = 1 << 20;
+/// A batch with so much of clients' messages is full.
+const BATCH_BYTES: usize = 1 << 20;
 
 /// What it may take.
 pub struct DeliveryLimits {
@@ -43,11 +43,11 @@ pub struct Delivery<P, C> {
     pub clock: C,
     limits: DeliveryLimits,
     tallies: Arc<[Tally]>,
+    /// What clients' messages take that are not delivered yet.
+    queued_bytes: Arc<AtomicUsize>,
     backoff: Backoff,
     /// The batch that is being made or delivered.
     batch: Vec<UidEvent>,
-    /// What clients say in it.
-    said_bytes: usize,
     /// How many it holds, for whoever waits for the end.
     under_way: Arc<AtomicUsize>,
     /// Batches that have been begun.
@@ -63,7 +63,7 @@ impl<P: Post, C: Clock> Delivery<P, C> {
     pub fn new(
         config: &Webhooks,
         queue: Receiver<UidEvent>,
-        tallies: Arc<[Tally]>,
+        (tallies, queued_bytes): (Arc<[Tally]>, Arc<AtomicUsize>),
         sender: BatchSender,
         (key, post, clock): (hmac::Key, P, C),
     ) -> Delivery<P, C> {
@@ -80,9 +80,9 @@ impl<P: Post, C: Clock> Delivery<P, C> {
                 retry_timeout: config.retry_timeout,
             },
             tallies,
+            queued_bytes,
             backoff: Backoff::new(config.retry_delay_max),
             batch: Vec::new(),
-            said_bytes: 0,
             under_way: Arc::default(),
             number: 0,
             told: 0,
@@ -122,9 +122,17 @@ impl<P: Post, C: Clock> Delivery<P, C> {
     fn collect(&mut self, first: UidEvent) {
         let due = self.clock.now() + self.limits.batch_delay;
         self.add(first);
-        while self.batch.len() < self.limits.batch_events_max && self.said_bytes < SAID_BYTES_MAX {
+        let mut bytes = self
+            .batch
+            .iter()
+            .map(|event| event.what.bytes())
+            .sum::<usize>();
+        while self.batch.len() < self.limits.batch_events_max && bytes < BATCH_BYTES {
             match self.queue.try_recv() {
-                Ok(event) => self.add(event),
+                Ok(event) => {
+                    bytes += event.what.bytes();
+                    self.add(event);
+                }
                 Err(TryRecvError::Disconnected) => return,
                 Err(TryRecvError::Empty) => {
                     let left = due.saturating_duration_since(self.clock.now());
@@ -138,9 +146,6 @@ impl<P: Post, C: Clock> Delivery<P, C> {
     }
 
     fn add(&mut self, event: UidEvent) {
-        if let UidEventKind::Message(message) = &event.what {
-            self.said_bytes += message.said.text().len();
-        }
         self.batch.push(event);
         self.under_way.store(self.batch.len(), Ordering::Release);
     }
@@ -235,8 +240,9 @@ impl<P: Post, C: Clock> Delivery<P, C> {
     fn finish_batch(&mut self, count: impl Fn(&Tally) -> &std::sync::atomic::AtomicU64) {
         for event in self.batch.drain(..) {
             count(&self.tallies[event.core.index()]).fetch_add(1, Ordering::Relaxed);
+            self.queued_bytes
+                .fetch_sub(event.what.bytes(), Ordering::Relaxed);
         }
-        self.said_bytes = 0;
         self.under_way.store(0, Ordering::Release);
     }
 }

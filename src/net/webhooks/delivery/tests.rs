@@ -90,7 +90,7 @@ fn scene() -> (Delivery<Shared, Shared>, Shared, Reporting) {
         queue_events_max: 10,
         ..Webhooks::default()
     };
-    let (reporting, queue) = Reporting::new(EventKinds::ALL, config.queue_events_max, 2);
+    let (reporting, queue) = Reporting::new(EventKinds::ALL, (config.queue_events_max, 1 << 20), 2);
     let shared = Shared(Rc::default(), Instant::now());
     let sender = BatchSender {
         server: "s".to_owned(),
@@ -98,7 +98,8 @@ fn scene() -> (Delivery<Shared, Shared>, Shared, Reporting) {
     };
     let key = hmac::Key::new(hmac::HMAC_SHA256, b"secret");
     let means = (key, shared.clone(), shared.clone());
-    let delivery = Delivery::new(&config, queue, reporting.tallies(), sender, means);
+    let accounts = (reporting.tallies(), reporting.bytes());
+    let delivery = Delivery::new(&config, queue, accounts, sender, means);
     (delivery, shared, reporting)
 }
 
