@@ -11,6 +11,7 @@ import time
 
 from playwright.sync_api import expect, sync_playwright
 
+from console import check_console
 from events import check_events
 from lines import check_lines
 from server import Server
@@ -23,6 +24,7 @@ PICTURE = pathlib.Path(__file__).with_name("page.png")
 PICTURE_BYTES_MAX = 300_000
 STATUS_PICTURE = PICTURE.with_name("status.png")
 STATUS_PICTURE_BYTES_MAX = 150_000
+CONSOLE_PICTURE = PICTURE.with_name("console.png")
 
 FLAGS = (
     "--disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -607,6 +609,10 @@ def main():
             try:
                 check_all(browser, server, "--picture" in sys.argv[2:])
                 check_compression(browser, server.binary)
+                step("console: who is there, groups, what is kept; push and kick, by rights")
+                check_console(browser, server.binary, SHOTS)
+                if "--picture" in sys.argv[2:]:
+                    CONSOLE_PICTURE.write_bytes((SHOTS / "console-desktop-light.png").read_bytes())
                 step("events: EventSource is served, told why it ends, and comes back")
                 check_events(browser, server.binary)
                 step("lines: a page that posts to line and frame listeners reaches nobody")

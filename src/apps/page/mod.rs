@@ -1,4 +1,5 @@
-//! The page that the program serves at `/`: a relay client, a push console, the chat room and the server's status.
+//! The page that the program serves at `/`: a relay client, a push console, the chat room and the server's status; and
+//! the console at `/console`, for those who look after it.
 
 use ringpost::{Asset, Roles, Site};
 
@@ -23,20 +24,29 @@ pub const SITE: Site = Site {
         asset!("/", HTML, "index.html"),
         asset!("/style.css", CSS, "style.css"),
         asset!("/logo.svg", SVG, "logo.svg"),
+        asset!("/console", HTML, "console.html"),
+        asset!("/console.css", CSS, "console.css"),
+        asset!("/act.js", JAVASCRIPT, "act.js"),
+        asset!("/api.js", JAVASCRIPT, "api.js"),
         asset!("/app.js", JAVASCRIPT, "app.js"),
         asset!("/chart.js", JAVASCRIPT, "chart.js"),
         asset!("/chat.js", JAVASCRIPT, "chat.js"),
         asset!("/command.js", JAVASCRIPT, "command.js"),
+        asset!("/console.js", JAVASCRIPT, "console.js"),
+        asset!("/detail.js", JAVASCRIPT, "detail.js"),
+        asset!("/groups.js", JAVASCRIPT, "groups.js"),
         asset!("/link.js", JAVASCRIPT, "link.js"),
         asset!("/log.js", JAVASCRIPT, "log.js"),
         asset!("/login.js", JAVASCRIPT, "login.js"),
         asset!("/metrics.js", JAVASCRIPT, "metrics.js"),
+        asset!("/people.js", JAVASCRIPT, "people.js"),
         asset!("/push.js", JAVASCRIPT, "push.js"),
         asset!("/relay.js", JAVASCRIPT, "relay.js"),
         asset!("/server.js", JAVASCRIPT, "server.js"),
         asset!("/status.css", CSS, "status.css"),
         asset!("/status.js", JAVASCRIPT, "status.js"),
         asset!("/token.js", JAVASCRIPT, "token.js"),
+        asset!("/units.js", JAVASCRIPT, "units.js"),
     ],
     reach: &["relay", "push"],
     roles: Roles::ALL,

@@ -6,6 +6,7 @@ import { Tile } from "./chart.js";
 import { byId, foreign, make } from "./log.js";
 import { readMetrics } from "./metrics.js";
 import { doubt } from "./server.js";
+import { bytes, count, duration } from "./units.js";
 
 /** How often to ask, in milliseconds, and how often while there is no answer. */
 const ASK_MS = 1_000;
@@ -19,7 +20,6 @@ const COLUMNS_MAX = 32;
 const RECENT_MS = 10_000;
 
 const token = byId("status-token");
-const count = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const compact = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
 const share = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 0 });
 
@@ -203,22 +203,4 @@ function makeReason(reason) {
 
 function figure(value) {
   return value < 10_000 ? count.format(value) : compact.format(value);
-}
-
-function bytes(value) {
-  const units = ["B", "kB", "MB", "GB", "TB"];
-  let at = 0;
-  for (; value >= 1_000 && at < units.length - 1; at += 1) value /= 1_000;
-  const short = at && value < 10 && value % 1 ? value.toFixed(1) : count.format(value);
-  return `${short} ${units[at]}`;
-}
-
-function duration(seconds) {
-  const parts = [["d", 86_400], ["h", 3_600], ["min", 60], ["s", 1]];
-  const first = Math.max(0, parts.findIndex(([, size]) => seconds >= size));
-  if (seconds < 1) return "0 s";
-  const [name, size] = parts[first];
-  const next = parts[first + 1];
-  const rest = next ? Math.floor((seconds % size) / next[1]) : 0;
-  return `${Math.floor(seconds / size)} ${name}${rest ? ` ${rest} ${next[0]}` : ""}`;
 }
