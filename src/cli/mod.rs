@@ -112,13 +112,13 @@ enum CliCommand {
     /// Run the server (the same without "serve")
     Serve(serve::ServeArgs),
     /// Send {"uid":UID,"text":TEXT} to every connection of a uid; "all" is everybody
-    #[command(allow_missing_positional = true)]
+    #[command(
+        override_usage = "ringpost push [OPTIONS] <UID> <TEXT>\n       ringpost push [OPTIONS] --connection <ID> <TEXT>"
+    )]
     Push {
-        /// Whom to push to
-        #[arg(required_unless_present = "connection", conflicts_with = "connection")]
-        uid: Option<String>,
-        /// What to push
-        text: String,
+        /// Whom to push to, and what; with --connection what alone
+        #[arg(required = true, num_args = 1..=2, value_names = ["UID", "TEXT"])]
+        words: Vec<String>,
         #[command(flatten)]
         one: OneConnection,
         #[command(flatten)]
@@ -199,6 +199,12 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
         .mut_subcommands(without_empty_variables)
 }
 
+/// Says how a command is used, and ends.
+fn misused(words: &str) -> ! {
+    let error = clap::error::ErrorKind::WrongNumberOfValues;
+    CommandLine::command().error(error, words).exit()
+}
+
 /// Does what the command line asks for.
 pub fn run() -> ExitCode {
     let command = without_empty_variables(CommandLine::command());
@@ -207,14 +213,11 @@ pub fn run() -> ExitCode {
     let status = match line.command {
         None => serve::run(&line.serve),
         Some(CliCommand::Serve(args)) => serve::run(&args),
-        Some(CliCommand::Push {
-            uid,
-            text,
-            one,
-            server,
-        }) => match &one.connection {
-            Some(id) => connections::push_to(&server.api(&one.api), id, &text),
-            None => backend::push(&server, &uid.unwrap_or_default(), &text),
+        Some(CliCommand::Push { words, one, server }) => match (&one.connection, &words[..]) {
+            (Some(id), [text]) => connections::push_to(&server.api(&one.api), id, text),
+            (None, [uid, text]) => backend::push(&server, uid, text),
+            (Some(_), _) => misused("push --connection takes the text alone, and no uid"),
+            (None, _) => misused("push takes a uid and a text: ringpost push UID TEXT"),
         },
         Some(CliCommand::Kick { uid, one, server }) => match &one.connection {
             Some(id) => connections::kick(&server.api(&one.api), id),
