@@ -3,6 +3,7 @@
 import json
 import re
 import tempfile
+import time
 import urllib.request
 
 from playwright.sync_api import expect
@@ -20,10 +21,10 @@ CONNECT = """
 ([url, uid]) => new Promise((done) => {
   const socket = new WebSocket(url);
   window.heard ??= {};
-  window.closed ??= {};
+  window.ended ??= {};
   socket.onopen = () => { if (uid) socket.send(uid); done(); };
   socket.onmessage = ({ data }) => (window.heard[uid] ??= []).push(data);
-  socket.onclose = ({ code }) => (window.closed[uid] ??= []).push(code);
+  socket.onclose = ({ code }) => (window.ended[uid] ??= []).push(code);
 })
 """
 
@@ -141,7 +142,10 @@ def check_kicking(console, connection):
     for _ in range(2):
         console.at("#detail-kick").click()
     expect(console.row("bob")).to_have_count(0, timeout=15_000)
-    assert console.page.evaluate("window.closed.bob") == [4007, 4007]
+    end = time.monotonic() + 15
+    while console.page.evaluate("window.ended.bob ?? []") != [4007, 4007]:
+        assert time.monotonic() < end, console.page.evaluate("window.ended")
+        time.sleep(0.05)
 
 
 def check_open(browser, binary, shots):
