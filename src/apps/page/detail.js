@@ -99,7 +99,8 @@ function makeConnection(one) {
   const push = small("Push", () => chooseReceiver("connection", one.connection));
   const end = make("button", { type: "button", className: "small danger" }, "Kick");
   kicksBy(end, () => ({ kind: "connection", name: one.connection }));
-  const attributes = one.attributes ? make("p", { className: "mono attributes" }, foreign(JSON.stringify(one.attributes))) : "";
+  const isSet = one.attributes && Object.keys(one.attributes).length > 0;
+  const attributes = isSet ? make("p", { className: "mono attributes" }, foreign(JSON.stringify(one.attributes))) : "";
   const waits = `${bytes(one.bytes_waiting)} waiting${one.paused ? ", not read" : ""}`;
   return make(
     "li",
