@@ -2,9 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use ringpost::payload::Message;
 use ringpost::protocol::v1::told::ToldFrame;
 use ringpost::protocol::v1::{ClientRequest, ToldStream, envelope};
-use ringpost::payload::Message;
 use serde_json::Value;
 
 fuzz_target!(|bytes: &[u8]| {
