@@ -181,8 +181,8 @@ async fn everybody_has_one_view_however_members_come_and_go(cores: usize) {
         }
     }
     first.expect_silence().await;
-    let (joined, left) = news(&mut last, "room.1").await;
-    assert!(joined.contains("last") && left.is_empty());
+    // The server may have learnt of some that had gone when it was in already.
+    while !news(&mut last, "room.1").await.0.contains("last") {}
     there.clear();
     while view != set(&["first", "last"]) {
         for name in news(&mut first, "room.1").await.1 {
