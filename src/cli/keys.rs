@@ -222,7 +222,7 @@ keys! {
     full live "backend.tokens_file" => |s| SettingSlot::File(&mut s.backend.tokens_file),
         "Tokens of back ends, a line each: its rights (push,kick,read,bind), a blank and the token";
     full live "backend.users" => |s| SettingSlot::Word(&mut s.backend.users),
-        "Users who need no token at Unix sockets: \"www-data=push,read; root=push,kick,read\"";
+        "Users who need no token at Unix sockets: \"www-data=push,read; root=push,kick,read,bind\"";
     full live "backend.certificates" => |s| SettingSlot::Word(&mut s.backend.certificates),
         "Names in clients' certificates (TLS) that need no token: \"shop.example=push,read\"";
     common live "tls.certificate_file" => |s| SettingSlot::File(&mut s.tls.certificate_file),

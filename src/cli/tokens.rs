@@ -78,7 +78,7 @@ pub fn backend_tokens(settings: &BackendSettings) -> Result<BackendTokens, Strin
     Ok(backend_tokens)
 }
 
-/// Names with their rights: `www-data=push,read; root=push,kick,read`.
+/// Names with their rights: `www-data=push,read; root=push,kick,read,bind`.
 fn named<'s>(key: &str, text: &'s Option<String>) -> Result<Vec<(&'s str, Rights)>, String> {
     let parts = text
         .as_deref()
