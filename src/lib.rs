@@ -128,7 +128,10 @@ pub use net::listen_address::ListenAddress;
 pub use net::webhooks::check_webhooks;
 pub use payload::Message;
 pub use server::{Listen, Listening, Listens, Reload, Running, Server};
-pub use tls::{CheckedFiles as CheckedCertificates, check_files as check_certificates};
+pub use tls::{
+    CheckedChains as CheckedCertificateChains, CheckedFiles as CheckedCertificates,
+    check_chains as check_certificate_chains, check_files as check_certificates,
+};
 
 /// What a server finds out about its machine before it starts, and what `ringpost doctor` tells of it.
 pub mod machine {

@@ -756,3 +756,126 @@ fn connections_are_shown_and_reached() {
     child.kill().expect("it runs");
     child.wait().expect("it ends");
 }
+
+fn certificate(name: &str) -> String {
+    format!("{}/tests/certificates/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// What `check` says of a file with this certificate, whose authority is trusted or not.
+fn check_certificate(
+    (pem, key): (&str, &str),
+    origins: &str,
+    hosts: &[&str],
+    is_trusted: bool,
+) -> Outcome {
+    let text = format!(
+        "origins = '{origins}'\n[tls]\ncertificate_file = '{pem}'\nkey_file = '{key}'\n\
+         [[listen]]\nurl = 'wss://127.0.0.1:0'\napp = 'push'\n"
+    );
+    let file = ConfigFile::new("certificate", &text);
+    let mut command = ringpost(&["check", file.path()]);
+    for host in hosts {
+        command.args(["--host", host]);
+    }
+    let roots = if is_trusted { "ca.pem" } else { "other-ca.pem" };
+    run(command.env("SSL_CERT_FILE", certificate(roots)))
+}
+
+#[test]
+fn check_looks_where_certificates_lead() {
+    let of = |name: &str| {
+        [
+            certificate(&format!("{name}.pem")),
+            certificate(&format!("{name}.key")),
+        ]
+    };
+    for name in ["p256", "rsa", "ed25519", "star", "chain"] {
+        let [pem, key] = of(name);
+        let trusted = check_certificate((&pem, &key), "", &[], true);
+        assert_eq!(trusted.status, 0, "{}", trusted.stderr);
+        assert!(!trusted.stdout.contains("warning"), "{}", trusted.stdout);
+        let untrusted = check_certificate((&pem, &key), "", &[], false);
+        assert_eq!(untrusted.status, 0, "{}", untrusted.stderr);
+        let words = "no authority that it leads to";
+        let authority = "by ringpost test ca)";
+        let out = &untrusted.stdout;
+        assert!(out.contains(words) && out.contains(authority), "{out}");
+    }
+    // A chain whose second is not the issuer of the first.
+    let [pem, key] = of("chain");
+    let own = std::fs::read_to_string(&pem).expect("a file");
+    let end = own.find("-----END CERTIFICATE-----").expect("its end") + 26;
+    let other = std::fs::read_to_string(certificate("other-ca.pem")).expect("a file");
+    let torn = ConfigFile::new("torn-chain", &format!("{}{other}", &own[..end]));
+    let broken = check_certificate((torn.path(), &key), "", &[], true);
+    assert_eq!(broken.status, 0, "{}", broken.stderr);
+    assert!(
+        broken.stdout.contains("its chain does not hold"),
+        "{}",
+        broken.stdout
+    );
+    // Without the one between, as cert.pem has it.
+    let short = ConfigFile::new("short-chain", &own[..end]);
+    let short = check_certificate((short.path(), &key), "", &[], true);
+    assert!(short.stdout.contains("fullchain.pem"), "{}", short.stdout);
+    assert!(
+        short.stdout.contains("by ringpost test between"),
+        "{}",
+        short.stdout
+    );
+}
+
+#[test]
+fn check_looks_for_whom_certificates_are() {
+    let [pem, key] = [certificate("p256.pem"), certificate("p256.key")];
+    let check =
+        |origins: &str, hosts: &[&str]| check_certificate((&pem, &key), origins, hosts, true);
+    for origins in [
+        "https://ringpost.test",
+        "https://ringpost.test:8443",
+        "https://127.0.0.1",
+        "https://[::1]:8443",
+        "http://shop.example",
+        "null",
+        "*",
+    ] {
+        let outcome = check(origins, &[]);
+        assert!(
+            !outcome.stdout.contains("warning"),
+            "{origins}: {}",
+            outcome.stdout
+        );
+    }
+    for origin in [
+        "https://www.ringpost.test",
+        "https://*.shop.example",
+        "https://192.0.2.1",
+    ] {
+        let outcome = check(&format!("https://localhost, {origin}"), &[]);
+        let words = format!("warning: origins has {origin}, and no certificate is for that host");
+        assert!(outcome.stdout.contains(&words), "{}", outcome.stdout);
+        assert_eq!(outcome.status, 0);
+    }
+    assert_eq!(
+        check("", &["localhost", "RINGPOST.test", "127.0.0.1"]).status,
+        0
+    );
+    let outcome = check("", &["localhost", "www.ringpost.test"]);
+    assert_ne!(outcome.status, 0);
+    let words = "no certificate is for the host www.ringpost.test";
+    assert!(outcome.stderr.contains(words), "{}", outcome.stderr);
+    // Pages beside the server, or above it, connect to it by its name.
+    let [pem, key] = [certificate("star.pem"), certificate("star.key")];
+    for origin in [
+        "https://a.star.test",
+        "https://star.test",
+        "https://*.star.test",
+    ] {
+        let outcome = check_certificate((&pem, &key), origin, &["any.star.test"], true);
+        assert!(
+            !outcome.stdout.contains("warning"),
+            "{origin}: {}",
+            outcome.stdout
+        );
+    }
+}

@@ -1,9 +1,10 @@
 //! Certificates: which listeners need some, whether their files are right, and what to say of them.
 
 use std::fmt::Write;
+use std::net::IpAddr;
 
 use ringpost::config::TlsFiles;
-use ringpost::{CheckedCertificates, check_certificates};
+use ringpost::{CheckedCertificates, check_certificate_chains, check_certificates};
 
 use super::listener::ListenerSettings;
 use super::settings::Settings;
@@ -85,10 +86,7 @@ pub fn describe(settings: &Settings) -> String {
     let mut text = String::new();
     for files in all(settings) {
         if let Ok(CheckedCertificates {
-            warnings,
-            days_left,
-            names,
-            ..
+            days_left, names, ..
         }) = check_certificates(&files)
         {
             // Writing to a String does not fail.
@@ -98,12 +96,82 @@ pub fn describe(settings: &Settings) -> String {
                 named(&files),
                 names.join(", ")
             );
-            for warning in warnings {
-                let _ = writeln!(text, "warning: {warning}");
-            }
         }
     }
+    for doubt in doubts(settings) {
+        let _ = writeln!(text, "warning: {doubt}");
+    }
     text
+}
+
+/// What of the files may keep clients out, though the server takes them: chains that lead nowhere, and pages of hosts
+/// that no certificate is for.
+pub fn doubts(settings: &Settings) -> Vec<String> {
+    let mut doubts = Vec::new();
+    let mut every = Vec::new();
+    for files in all(settings) {
+        let Ok(checked) = check_certificates(&files) else {
+            continue;
+        };
+        doubts.extend(checked.warnings.iter().cloned());
+        let chains = check_certificate_chains(&files).unwrap_or_default();
+        doubts.extend(chains.broken);
+        doubts.extend(chains.untrusted.iter().map(|one| {
+            format!(
+                "{}: this machine trusts no authority that it leads to ({one}); clients have to trust that one, or the \
+                 file lacks a certificate between (certbot's fullchain.pem has all)",
+                named(&files)
+            )
+        }));
+        every.push(checked);
+    }
+    let strange = settings.config.origins.iter();
+    let strange = strange.filter(|origin| !every.is_empty() && !is_near(origin, &every));
+    doubts.extend(strange.map(|origin| {
+        let names: Vec<&str> = every.iter().flat_map(|one| &one.names).map(|name| &**name).collect();
+        format!(
+            "origins has {origin}, and no certificate is for that host: its pages have to connect to one of {}",
+            names.join(", ")
+        )
+    }));
+    doubts
+}
+
+/// Which of these hosts, to which clients connect, no certificate is for.
+pub fn uncovered<'a>(settings: &Settings, hosts: &'a [String]) -> Vec<&'a str> {
+    let every: Vec<_> = all(settings).iter().flat_map(check_certificates).collect();
+    let hosts = hosts.iter().map(|host| &**host);
+    hosts
+        .filter(|host| !every.iter().any(|one| one.covers(host)))
+        .collect()
+}
+
+/// Whether a page's origin tells nothing of a mistake: a certificate is for its host, or for one below or beside it,
+/// which its pages may connect to.
+fn is_near(origin: &str, every: &[CheckedCertificates]) -> bool {
+    let Some(authority) = origin.strip_prefix("https://") else {
+        return true;
+    };
+    let host = match authority.rsplit_once(':') {
+        Some((host, _)) if !authority.ends_with(']') => host,
+        _ => authority,
+    };
+    let host = host.trim_matches(['[', ']']).to_ascii_lowercase();
+    let bare = host.trim_start_matches("*.");
+    let is_address = bare.parse::<IpAddr>().is_ok();
+    let parent = |name: &str| {
+        let (_, parent) = name.split_once('.')?;
+        (parent.contains('.') && !is_address).then(|| parent.to_owned())
+    };
+    let is_by = |name: &str| {
+        let is_below = name
+            .strip_suffix(bare)
+            .is_some_and(|rest| rest.ends_with('.'));
+        is_below || parent(bare).is_some_and(|it| Some(it) == parent(name))
+    };
+    every
+        .iter()
+        .any(|one| one.covers(bare) || one.names.iter().any(|name| is_by(name)))
 }
 
 /// Where they come from.

@@ -23,6 +23,9 @@ pub struct CheckArgs {
     /// Check with this listener in place of the preset's, as serve has it; repeatable
     #[arg(long, value_name = "URL=APP")]
     listen: Vec<String>,
+    /// An error if no certificate is for this host, which clients connect to by TLS; repeatable
+    #[arg(long, value_name = "NAME")]
+    host: Vec<String>,
     #[command(flatten)]
     keys: KeyFlags,
 }
@@ -32,7 +35,13 @@ pub fn run(args: &CheckArgs) -> Status {
     let flags = Layer::from_flags(&args.keys.0, &args.listen);
     let settings = resolve(args.config.as_deref(), flags).map_err(|problems| problems.0);
     let checked = settings.and_then(|settings| {
-        let problems = certificates::check(&settings);
+        let mut problems = certificates::check(&settings);
+        if problems.is_empty() {
+            let uncovered = certificates::uncovered(&settings, &args.host).into_iter();
+            problems.extend(
+                uncovered.map(|host| format!("no certificate is for the host {}", Escaped(host))),
+            );
+        }
         match problems.is_empty() {
             true => Ok(settings),
             false => Err(problems),

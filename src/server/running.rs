@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::certificates::CertificateWatch;
+use super::certificates::{CertificateWatch, LOOK_INTERVAL};
 use super::cores::CoreThreads;
 use super::drain::Draining;
 use super::listen::Listening;
@@ -42,7 +42,10 @@ impl Running {
         current: Arc<Current>,
         webhook_delivery: WebhookDelivery,
     ) -> io::Result<Running> {
-        let certificate_watch = plan.tls.clone().map(CertificateWatch::start).transpose()?;
+        let certificate_watch = plan.tls.clone();
+        let certificate_watch = certificate_watch
+            .map(|tls| CertificateWatch::start(tls, LOOK_INTERVAL))
+            .transpose()?;
         Ok(Running {
             listening,
             cores: CoreThreads::new(),

@@ -198,8 +198,30 @@ pub struct CheckedFiles {
     pub names: Vec<String>,
 }
 
+impl CheckedFiles {
+    /// Is never called: there is none.
+    pub fn covers(&self, _: &str) -> bool {
+        false
+    }
+}
+
 /// An error: no file can be of use.
 pub fn check_files(_: &TlsFiles) -> io::Result<CheckedFiles> {
+    Err(unsupported())
+}
+
+/// Where certificates lead: never.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct CheckedChains {
+    /// Never.
+    pub broken: Vec<String>,
+    /// Never.
+    pub untrusted: Vec<String>,
+}
+
+/// An error: no file can be of use.
+pub fn check_chains(_: &TlsFiles) -> io::Result<CheckedChains> {
     Err(unsupported())
 }
 

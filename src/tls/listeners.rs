@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::credentials::{Pair, Sources, Stamp};
 use super::outcome::TlsRefusal;
@@ -94,6 +94,12 @@ impl TlsListeners {
         self.read(files)
     }
 
+    /// How often others have been taken over.
+    #[cfg(test)]
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
     /// When the first certificate expires: seconds since 1970.
     pub fn expires(&self) -> i64 {
         self.expires.load(Ordering::Relaxed)
@@ -164,7 +170,7 @@ fn stamps(files: &[Option<TlsFiles>]) -> Result<Vec<Stamp>, String> {
 }
 
 /// What of a configuration is to be read.
-fn sources(files: &TlsFiles) -> Result<Sources, String> {
+pub(super) fn sources(files: &TlsFiles) -> Result<Sources, String> {
     let pairs = match (&files.certificate_file, &files.key_file) {
         (Some(certificate_file), key_file) => {
             let key_file = key_file.as_ref().unwrap_or(certificate_file);
@@ -190,41 +196,13 @@ fn sources(files: &TlsFiles) -> Result<Sources, String> {
 }
 
 /// Seconds since 1970.
-fn seconds_now() -> i64 {
+pub(super) fn seconds_now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs() as i64)
 }
 
-fn invalid(text: String) -> io::Error {
+pub(super) fn invalid(text: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, text)
-}
-
-/// Whether files are as they should be, now: what is wrong that is no error, when the first certificate expires, and which
-/// names they have.
-pub fn check_files(files: &TlsFiles) -> io::Result<CheckedFiles> {
-    let now = seconds_now();
-    let sources = sources(files).map_err(invalid)?;
-    let (server, warnings) = TlsServer::open(&sources, now).map_err(invalid)?;
-    Ok(CheckedFiles {
-        warnings,
-        expires: UNIX_EPOCH.checked_add(Duration::from_secs(server.expires().max(0) as u64)),
-        days_left: (server.expires() - now) / 86_400,
-        names: server.names(),
-    })
-}
-
-/// What is known of files that are right.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct CheckedFiles {
-    /// What is wrong that is no error.
-    pub warnings: Vec<String>,
-    /// When the first of the certificates expires.
-    pub expires: Option<SystemTime>,
-    /// Whole days until then.
-    pub days_left: i64,
-    /// Names of hosts that the certificates are for, in their order.
-    pub names: Vec<String>,
 }
 
 /// One core's view of a server's TLS.

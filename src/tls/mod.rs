@@ -5,6 +5,7 @@
 //! [`HANDSHAKE_BYTES_MAX`](handshake::HANDSHAKE_BYTES_MAX) of input; records hold nothing, a half one stays with the
 //! caller. TLS 1.3 and 1.2, without renegotiation, compression and 0-RTT.
 
+mod checking;
 mod connection;
 pub mod credentials;
 pub mod failure;
@@ -21,11 +22,12 @@ pub mod server;
 mod tests;
 mod x509;
 
+pub use checking::{CheckedChains, CheckedFiles, check_chains, check_files};
 pub use connection::{TlsConnection, WornOut};
 pub use credentials::{Pair, Sources};
 pub use failure::{End, Failure};
 pub use handshake::{Established, HandshakeError, HandshakeStep, NotTls, TlsHandshake};
-pub use listeners::{CheckedFiles, FreshTls, TlsAcceptor, TlsListeners, check_files};
+pub use listeners::{FreshTls, TlsAcceptor, TlsListeners};
 pub use outcome::{FAILURE_KINDS, Handshaken, PEER_ALERT, RECORD, TlsRefusal, failure_index};
 pub use records::{Cipher, Given, OpenedRecords, Records, Secret, Version};
 pub use server::TlsServer;

@@ -12,7 +12,7 @@ use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 
 use super::credentials::{Expired, Sources};
-use super::resolver::Resolver;
+use super::resolver::{Resolver, Served};
 use super::secrets::Catch;
 
 /// TLS 1.3 tickets that a client is given. Each is good for one connection.
@@ -26,9 +26,7 @@ pub struct TlsServer {
     /// Whether clients have to show certificates.
     asks_clients: bool,
     expires: i64,
-    certificates: usize,
-    /// Of the certificates, in their order.
-    names: Vec<String>,
+    resolver: Arc<Resolver>,
     /// Of one that was made here.
     fingerprint: Option<String>,
 }
@@ -36,7 +34,7 @@ pub struct TlsServer {
 impl fmt::Debug for TlsServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsServer")
-            .field("certificates", &self.certificates)
+            .field("certificates", &self.served().len())
             .field("expires", &self.expires)
             .field("asks_clients", &self.asks_clients)
             .finish_non_exhaustive()
@@ -69,9 +67,6 @@ impl TlsServer {
     ) -> Result<(TlsServer, Vec<String>), String> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let credentials = sources.read(&provider, now, expired)?;
-        let certificates = credentials.served.len();
-        let names = credentials.served.iter().flat_map(|one| &one.names);
-        let names = names.map(|name| name.to_string()).collect();
         let fingerprint = credentials.served.last().filter(|_| sources.self_signed);
         let fingerprint = fingerprint.map(|served| fingerprint_of(&served.key));
         let asks_clients = credentials.client_roots.is_some();
@@ -87,7 +82,7 @@ impl TlsServer {
             }
         };
         let resolver = Arc::new(Resolver(credentials.served));
-        let mut http = builder.with_cert_resolver(resolver);
+        let mut http = builder.with_cert_resolver(resolver.clone());
         http.enable_secret_extraction = true;
         http.key_log = Arc::new(Catch);
         // Tickets hold all: nothing is kept here of who has been here.
@@ -104,8 +99,7 @@ impl TlsServer {
             tickets,
             asks_clients,
             expires: credentials.expires,
-            certificates,
-            names,
+            resolver,
             fingerprint,
         };
         Ok((server, credentials.warnings))
@@ -126,19 +120,14 @@ impl TlsServer {
         self.expires
     }
 
-    /// The names that the certificates are for.
-    pub fn names(&self) -> Vec<String> {
-        self.names.clone()
+    /// The certificates, in their order.
+    pub(super) fn served(&self) -> &[Served] {
+        &self.resolver.0
     }
 
     /// The SHA-256 of the certificate that was made here, if one was.
     pub fn fingerprint(&self) -> Option<&str> {
         self.fingerprint.as_deref()
-    }
-
-    /// How many certificates there are.
-    pub fn certificates(&self) -> usize {
-        self.certificates
     }
 }
 

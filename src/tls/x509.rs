@@ -104,8 +104,8 @@ fn ip(bytes: &[u8]) -> Option<String> {
     Some(Ipv6Addr::from(sixteen).to_string())
 }
 
-/// The last one, which is the most specific.
-fn common_name(subject: &[u8]) -> Option<&str> {
+/// The common name of a subject or an issuer: the last one, which is the most specific.
+pub fn common_name(subject: &[u8]) -> Option<&str> {
     let mut parts = Reader(subject);
     let mut found = None;
     while let Some((SET, part)) = parts.next() {

@@ -1,4 +1,4 @@
-//! Certificates of listeners that speak TLS: whether they can be read, and how long they hold.
+//! Certificates of listeners that speak TLS: whether they can be read, how long they hold, and what may keep clients out.
 
 use super::finding::{Finding, MendPlace};
 use super::machine::Machine;
@@ -16,7 +16,19 @@ pub fn certificates(_: &Machine, plan: &DoctorPlan) -> Option<Finding> {
     }
     let days = plan.certificates.iter().flatten().min()?;
     let finding = Finding::ok("certificates", format!("for {days} more days"));
-    let because = "No client connects when it has expired. Whoever renews by himself has done so by now; a new file \
-                   is served within a minute.";
-    Some(finding.noted(*days < DAYS_LEFT_MIN).because(because, &[]))
+    let mut because = Vec::new();
+    if *days < DAYS_LEFT_MIN {
+        because.push(
+            "No client connects when it has expired. Whoever renews by himself has done so by now; a new file is served \
+             within a minute."
+                .to_owned(),
+        );
+    }
+    because.extend(
+        plan.certificate_doubts
+            .iter()
+            .map(|doubt| format!("{doubt}.")),
+    );
+    let is_noted = !because.is_empty();
+    Some(finding.noted(is_noted).because(because.join(" "), &[]))
 }

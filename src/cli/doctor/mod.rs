@@ -97,6 +97,7 @@ pub fn run(args: &DoctorArgs) -> Status {
     let configured = settings.config.max_connections as u64;
     let asked = args.connections.unwrap_or(configured);
     let mut plan = DoctorPlan::new(&settings, asked, &machine);
+    plan.certificate_doubts = super::certificates::doubts(&settings);
     // Rings are made by ourselves, on this machine: of another root or process that says nothing.
     if args.root == Path::new("/") && args.pid.is_none() {
         plan.rings = Some(ringpost::machine::try_rings());

@@ -30,6 +30,8 @@ pub struct DoctorPlan {
     pub max_connections: u64,
     /// Of those that speak TLS, each set of files: for how many days it holds, or what is wrong.
     pub certificates: Vec<Result<i64, String>>,
+    /// What of them may keep clients out all the same, if it was looked for.
+    pub certificate_doubts: Vec<String>,
     /// What happened when rings were made; `None` if none were.
     pub rings: Option<Vec<RingTrial>>,
     /// What a server keeps that runs, or why it is not known; `None` if none was asked.
@@ -73,6 +75,7 @@ impl DoctorPlan {
                     Err(error) => Err(error.to_string()),
                 })
                 .collect(),
+            certificate_doubts: Vec::new(),
             rings: None,
             kept_now: None,
         }

@@ -161,7 +161,7 @@ fn a_certificate_that_has_expired_is_an_error_at_first_and_then_a_warning() {
         warnings[0].contains("expired.pem: the certificate expired"),
         "{warnings:?}"
     );
-    assert_eq!(renewed.certificates(), 2);
+    assert_eq!(renewed.served().len(), 2);
     assert_eq!(renewed.expires(), 1_711_929_600);
     // A day before its end it is good, and before its beginning it is not.
     assert!(TlsServer::open(&sources(&["expired"]), 1_711_843_200).is_ok());
@@ -209,7 +209,7 @@ fn a_folder_of_pairs_is_read_in_all_its_ways() {
         ..Sources::default()
     };
     let (server, warnings) = TlsServer::open(&sources, NOW).expect("certificates");
-    assert_eq!((server.certificates(), warnings.len()), (3, 0));
+    assert_eq!((server.served().len(), warnings.len()), (3, 0));
     let config = Terms::default().client();
     for host in ["localhost", "other.test", "chain.test"] {
         let mut client = connect(&config, host);

@@ -551,3 +551,46 @@ fn figures_for_people() {
     assert_eq!(finding::sized(1 << 30), "1.00 GiB");
     assert_eq!(finding::sized(15 << 20), "15.0 MiB");
 }
+
+#[test]
+fn certificates() {
+    let fake = Fake::new();
+    let examine = |certificates: &[Result<i64, String>], doubts: &[&str]| {
+        fake.examine_by(1_000, |plan| {
+            plan.certificates = certificates.to_vec();
+            plan.certificate_doubts = doubts.iter().map(|doubt| doubt.to_string()).collect();
+        })
+    };
+    assert!(
+        !examine(&[], &[])
+            .iter()
+            .any(|one| one.name == "certificates")
+    );
+    is(
+        &examine(&[Ok(90), Ok(15)], &[]),
+        "certificates",
+        Verdict::Ok,
+        "",
+    );
+    is(
+        &examine(&[Ok(90), Ok(13)], &[]),
+        "certificates",
+        Verdict::Note,
+        "",
+    );
+    let doubted = examine(&[Ok(90)], &["origins has https://shop.example"]);
+    is(&doubted, "certificates", Verdict::Note, "");
+    let because = doubted.iter().map(|one| &one.because);
+    assert!(
+        because
+            .into_iter()
+            .any(|because| because.contains("https://shop.example."))
+    );
+    let wrong = Err("a.pem: it is damaged".to_owned());
+    is(
+        &examine(&[Ok(90), wrong], &[]),
+        "certificates",
+        Verdict::Note,
+        "tls.certificate_file",
+    );
+}
