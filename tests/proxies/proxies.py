@@ -1,4 +1,5 @@
-"""nginx, HAProxy and Caddy in front of ringpost, as examples/proxies has them, and as people have them by default.
+"""nginx, HAProxy and Caddy in front of ringpost, as examples/proxies has them, by ports and by Unix sockets, and as people
+have them by default.
 
     tests/proxies/run BINARY
 
@@ -8,6 +9,7 @@ come from 127.0.0.2, which no proxy is at. Ends with a line "N passed, N failed"
 """
 
 import base64
+import grp
 import json
 import os
 import re
@@ -414,13 +416,33 @@ class Suite:
         path = write(
             self.place,
             f"{name}.conf",
+            # As Debian has it.
+            f"{'' if os.geteuid() else 'user www-data;'}"
             f"daemon off; pid {self.place}/{name}.pid; error_log stderr; worker_processes 1;\n"
             f"events {{}}\nhttp {{\naccess_log off;\n{temporary}\n{servers}\n}}\n",
         )
         return ["-c", path, "-p", self.place, "-e", "stderr"]
 
     def by_example(self, name, program, command):
-        """Its example, before the server's."""
+        """Its example, before the server's, by ports and by Unix sockets."""
+        self.by_ports(name, program, command)
+        self.by_sockets(name, program, command)
+
+    def by_sockets(self, name, program, command):
+        with ExitStack() as running:
+            front, backend = free_ports(2)
+            sockets = [(f"/run/ringpost/{one}.sock", f"{self.place}/{one}.sock") for one in ("web", "api")]
+            changes = [*sockets, ("127.0.0.1:5678", f"127.0.0.1:{backend}")]
+            if os.geteuid():
+                # Who is not root gives a file to none but his own groups, and his proxy is of one.
+                changes.append(('group = "www-data"', f"group = {grp.getgrgid(os.getegid()).gr_name!r}"))
+            server = write(self.place, "ringpost-unix.toml", example("unix/ringpost.toml", changes))
+            it = running.enter_context(ringpost(self.binary, server))
+            listeners(it, 1)
+            running.enter_context(process(program, *command(front, sockets, "unix/")))
+            self.try_all(f"{name} by Unix sockets", EXAMPLE_TESTS, {"front": front, "backend": backend})
+
+    def by_ports(self, name, program, command):
         with ExitStack() as running:
             front, push, events, backend, api = free_ports(5)
             changes = [
@@ -435,24 +457,24 @@ class Suite:
             running.enter_context(process(program, *command(front, changes)))
             self.try_all(name, EXAMPLE_TESTS, {"front": front, "backend": backend})
 
-    def nginx_example(self, front, changes):
+    def nginx_example(self, front, changes, folder=""):
         more = [
             ("listen 443 ssl", f"listen 127.0.0.1:{front} ssl"),
             (f"/etc/ssl/{HOST}.crt", self.crt),
             (f"/etc/ssl/{HOST}.key", self.key),
         ]
-        return self.nginx("nginx-example", example("nginx.conf", changes + more))
+        return self.nginx("nginx-example", example(f"{folder}nginx.conf", changes + more))
 
-    def haproxy_example(self, front, changes):
+    def haproxy_example(self, front, changes, folder=""):
         more = [
             ("bind :443", f"bind 127.0.0.1:{front}"),
             (f"/etc/haproxy/{HOST}.pem", f"{self.place}/{HOST}.pem"),
         ]
-        return ["-db", "-f", write(self.place, "haproxy.cfg", example("haproxy.cfg", changes + more))]
+        return ["-db", "-f", write(self.place, "haproxy.cfg", example(f"{folder}haproxy.cfg", changes + more))]
 
-    def caddy_example(self, front, changes):
+    def caddy_example(self, front, changes, folder=""):
         more = [(f"{HOST} {{\n", f"{HOST}:{front} {{\n\tbind 127.0.0.1\n\ttls {self.crt} {self.key}\n")]
-        text = "{\n\tadmin off\n\tauto_https disable_redirects\n}\n" + example("Caddyfile", changes + more)
+        text = "{\n\tadmin off\n\tauto_https disable_redirects\n}\n" + example(f"{folder}Caddyfile", changes + more)
         path = write(self.place, "Caddyfile", text)
         return ["run", "--adapter", "caddyfile", "--config", path]
 
