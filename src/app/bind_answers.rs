@@ -13,15 +13,15 @@ use crate::ident::ConnId;
 pub struct BindAnswers(AHashMap<ConnId, ReplyTo>);
 
 impl BindAnswers {
-    #[cfg(all(test, not(loom)))]
+    /// Whether no bind is under way that somebody has asked for.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Takes who has asked for this one's.
-    #[inline]
     pub fn take(&mut self, connection: ConnId) -> Option<ReplyTo> {
-        match self.0.is_empty() {
+        match self.is_empty() {
             true => None,
             false => self.0.remove(&connection),
         }

@@ -81,6 +81,13 @@ impl Local {
     /// Tells who has asked for a connection's bind, if somebody has.
     #[inline]
     pub(super) fn answer_bind(&mut self, connection: ConnId, answer: ConnectionAnswer) {
+        if !self.bind_answers.is_empty() {
+            self.answer_bind_asked(connection, answer);
+        }
+    }
+
+    #[cold]
+    fn answer_bind_asked(&mut self, connection: ConnId, answer: ConnectionAnswer) {
         if let Some(asked) = self.bind_answers.take(connection) {
             self.answer_part(asked, found(answer));
         }

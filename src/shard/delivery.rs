@@ -80,19 +80,39 @@ impl Shard {
         place: &MessagePlace<'_>,
         message: Message<'_>,
     ) -> bool {
-        match self.connections.is_told_places(id) {
-            false => self.send_as_told(id, message),
-            true => self.send_as_told(id, Message::Text(&place.envelope(message))),
-        }
+        self.queue_one(id, Some(place), message)
     }
 
     /// Queues a message for one connection that is what is in its codec's frame.
     pub fn send_as_told(&mut self, id: ConnId, message: Message<'_>) -> bool {
+        self.queue_one(id, None, message)
+    }
+
+    #[cold]
+    fn send_enveloped(
+        &mut self,
+        id: ConnId,
+        place: &MessagePlace<'_>,
+        message: Message<'_>,
+    ) -> bool {
+        self.queue_one(id, None, Message::Text(&place.envelope(message)))
+    }
+
+    /// Queues a message for one connection; for one that is told places, with this.
+    fn queue_one(
+        &mut self,
+        id: ConnId,
+        place: Option<&MessagePlace<'_>>,
+        message: Message<'_>,
+    ) -> bool {
         let Some((slot, spec)) =
             receiver(&mut self.connections.slots, &self.connections.listeners, id)
         else {
             return false;
         };
+        if let Some(place) = place.filter(|_| spec.codec == Codec::V1) {
+            return self.send_enveloped(id, place, message);
+        }
         let mut frame = Vec::new();
         let compressed = slot
             .window
