@@ -20,6 +20,7 @@ impl BindAnswers {
     }
 
     /// Takes who has asked for this one's.
+    #[inline]
     pub fn take(&mut self, connection: ConnId) -> Option<ReplyTo> {
         match self.is_empty() {
             true => None,

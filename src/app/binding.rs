@@ -80,9 +80,13 @@ impl Local {
 
     /// Tells who has asked for a connection's bind, if somebody has.
     #[inline]
-    pub(super) fn answer_bind(&mut self, connection: ConnId, answer: ConnectionAnswer) {
+    pub(super) fn answer_bind(
+        &mut self,
+        connection: ConnId,
+        answer: impl FnOnce() -> ConnectionAnswer,
+    ) {
         if !self.bind_answers.is_empty() {
-            self.answer_bind_asked(connection, answer);
+            self.answer_bind_asked(connection, answer());
         }
     }
 

@@ -172,7 +172,7 @@ impl Host {
     }
 
     pub fn message(&mut self, id: ConnId, message: Message<'_>) {
-        let Some((app, session)) = self.session_of(id) else {
+        let Some((app, session, is_told_places)) = self.local.shard.connections.speaker(id) else {
             return;
         };
         let shard = &mut self.local.shard;
@@ -180,7 +180,7 @@ impl Host {
         shard.work.called();
         shard.work.copied(message.len());
         let caused = shard.outboxes.backlog.caused();
-        if self.local.shard.connections.is_told_places(id) {
+        if is_told_places {
             self.take_frame(id, message);
             self.settle();
             let backlog = &mut self.local.shard.outboxes.backlog;
@@ -189,7 +189,7 @@ impl Host {
         if self.verifier.is_some() && self.take_credential(id, message) {
             return self.settle();
         }
-        self.apps[app].message(&mut self.local, id, session, message);
+        self.apps[usize::from(app)].message(&mut self.local, id, session, message);
         self.settle();
         let backlog = &mut self.local.shard.outboxes.backlog;
         backlog.charge_connection(id, backlog.caused() - caused);

@@ -123,9 +123,7 @@ impl Host {
         if let Ok(session) = self.take_session(connection, Destination::Core)
             && let Ok(migration) = self.take_out(connection, Some(uid), session, transport_part)
         {
-            if let Some(kept) = name_of(&migration) {
-                self.local.name_goes(kept, home);
-            }
+            // In its box first, so that it is copied once.
             let moving = Box::new(Transfer {
                 migration,
                 socket,
@@ -134,6 +132,9 @@ impl Host {
                 owed_as,
                 bind_asked,
             });
+            if let Some(kept) = name_of(&moving.migration) {
+                self.local.name_goes(kept, home);
+            }
             self.local.outgoing.post_free(home, Body::Transfer(moving));
         }
         self.local.post_interests();

@@ -16,12 +16,12 @@ impl Host {
         if self.local.bind_at_home(id, uid, comes_back) {
             self.local.settle_joins(id);
             self.local.begin_to_follow(id);
-            self.local.answer_bind(id, ConnectionAnswer::Bound);
+            self.local.answer_bind(id, || ConnectionAnswer::Bound);
             if let Some((app, session)) = self.session_of(id) {
                 self.apps[app].bound(&mut self.local, id, session, Ok(()));
             }
         } else {
-            self.local.answer_bind(id, ConnectionAnswer::InUse);
+            self.local.answer_bind(id, || ConnectionAnswer::InUse);
             self.refuse(id, BindError::InUse);
         }
     }
@@ -52,7 +52,7 @@ impl Host {
                 self.local.withdraw(ended.connection);
                 self.local.forget_replies(ended.connection);
                 self.local
-                    .answer_bind(ended.connection, ConnectionAnswer::None);
+                    .answer_bind(ended.connection, || ConnectionAnswer::None);
                 let Ended {
                     connection,
                     app,

@@ -298,6 +298,15 @@ impl Connections {
         matches!(slot.phase, Phase::Open | Phase::Home).then_some((spec.app, slot.session))
     }
 
+    /// As [`Connections::session`], and whether it is told places: in one look, for each message that comes.
+    #[inline]
+    pub fn speaker(&self, id: ConnId) -> Option<(u8, u32, bool)> {
+        let slot = self.get(id)?;
+        let spec = &self.listeners[usize::from(slot.listener)];
+        let is_open = matches!(slot.phase, Phase::Open | Phase::Home);
+        is_open.then_some((spec.app, slot.session, spec.codec == Codec::V1))
+    }
+
     /// The app has made the connection's session, with this key. False if that has closed it.
     pub fn set_session(&mut self, id: ConnId, session: u32) -> bool {
         match self.get_mut(id) {

@@ -21,6 +21,8 @@ pub struct Fanout<'m> {
     /// Of which group it is a refresh, if it is one.
     pub refresh: Option<u64>,
     encoded: [Option<Rc<[u8]>>; CODECS],
+    /// Which of these are there, a bit each: most messages need one.
+    codecs: u8,
     /// For those who have agreed on compression, and among these, second, for those who are told its place; an inner `None`
     /// if it is not worth while.
     compressed: [Option<Option<Rc<[u8]>>>; 2],
@@ -32,6 +34,9 @@ pub struct Fanout<'m> {
     pub replaced: usize,
 }
 
+// One that is not counted would stay on the account.
+const _: () = assert!(CODECS <= u8::BITS as usize);
+
 impl<'m> Fanout<'m> {
     /// Not encoded yet.
     pub fn new(place: MessagePlace<'m>, message: Message<'m>) -> Fanout<'m> {
@@ -42,6 +47,7 @@ impl<'m> Fanout<'m> {
             enveloped: None,
             refresh: None,
             encoded: [const { None }; CODECS],
+            codecs: 0,
             compressed: [None, None],
             made: 0,
             pressed: false,
@@ -73,6 +79,7 @@ impl<'m> Fanout<'m> {
         }
         let encoded: Rc<[u8]> = Rc::from(bytes);
         self.encoded[codec as usize] = Some(Rc::clone(&encoded));
+        self.codecs |= 1 << codec as u8;
         encoded
     }
 
@@ -123,13 +130,18 @@ impl<'m> Fanout<'m> {
 
     /// The bytes of the encodings that wait in some outbox.
     pub fn bytes_held(&self) -> usize {
-        let held = self
-            .encoded
-            .iter()
-            .flatten()
-            .chain(self.compressed.iter().flatten().flatten());
-        held.filter(|encoded| Rc::strong_count(encoded) > 1)
-            .map(|encoded| encoded.len())
-            .sum()
+        let bytes_of = |encoded: &Option<Rc<[u8]>>| match encoded {
+            Some(encoded) if Rc::strong_count(encoded) > 1 => encoded.len(),
+            _ => 0,
+        };
+        let (mut held, mut left) = (0, self.codecs);
+        while left != 0 {
+            held += bytes_of(&self.encoded[left.trailing_zeros() as usize]);
+            left &= left - 1;
+        }
+        for compressed in self.compressed.iter().flatten() {
+            held += bytes_of(compressed);
+        }
+        held
     }
 }

@@ -306,6 +306,12 @@ impl Following {
 }
 
 impl Followers {
+    /// Whether nobody here has an entry.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.of.is_empty()
+    }
+
     /// Whether somebody is behind, so that messages may have to be held.
     #[inline]
     pub fn any_behind(&self) -> bool {

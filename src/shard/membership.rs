@@ -54,7 +54,10 @@ impl Shard {
         }
         let namespace = self.connections.namespace_of(id);
         let present = self.uids.count(&self.connections.slots, namespace, uid);
-        let mut replaced = SmallVec::from_slice(own);
+        let mut replaced = match own {
+            [] => SmallVec::new(),
+            own => SmallVec::from_slice(own),
+        };
         let others = present - own.len();
         match self.limits.uid_policy {
             UidPolicy::Multi if others >= self.limits.connections_per_uid => return false,

@@ -128,7 +128,8 @@ impl Local {
 
     /// Binds it, in place of what its client had before.
     pub(in crate::app) fn bind_at_home(&mut self, id: ConnId, uid: &str, comes_back: bool) -> bool {
-        if !self.shard.connections.is_told_places(id) {
+        // What a client is called is kept with what it follows.
+        if self.shard.followers.is_empty() || !self.shard.connections.is_told_places(id) {
             return self.shard.bind_as(id, uid, comes_back, &[]);
         }
         let namespace = self.shard.connections.namespace_of(id);
