@@ -21,11 +21,11 @@ pub struct Fanout<'m> {
     /// Of which group it is a refresh, if it is one.
     pub refresh: Option<u64>,
     encoded: [Option<Rc<[u8]>>; CODECS],
-    /// Which of these are there, a bit each: most messages need one.
-    codecs: u8,
     /// For those who have agreed on compression, and among these, second, for those who are told its place; an inner `None`
     /// if it is not worth while.
     compressed: [Option<Option<Rc<[u8]>>>; 2],
+    /// Which of these and of the encodings are there, a bit each, so that nothing looks through all of them.
+    there: u8,
     /// Encodings made, and whether it was compressed, that have not been counted as work.
     made: usize,
     pressed: bool,
@@ -34,8 +34,7 @@ pub struct Fanout<'m> {
     pub replaced: usize,
 }
 
-// One that is not counted would stay on the account.
-const _: () = assert!(CODECS <= u8::BITS as usize);
+const _: () = assert!(CODECS + 2 <= u8::BITS as usize);
 
 impl<'m> Fanout<'m> {
     /// Not encoded yet.
@@ -47,8 +46,8 @@ impl<'m> Fanout<'m> {
             enveloped: None,
             refresh: None,
             encoded: [const { None }; CODECS],
-            codecs: 0,
             compressed: [None, None],
+            there: 0,
             made: 0,
             pressed: false,
             queued: 0,
@@ -79,7 +78,7 @@ impl<'m> Fanout<'m> {
         }
         let encoded: Rc<[u8]> = Rc::from(bytes);
         self.encoded[codec as usize] = Some(Rc::clone(&encoded));
-        self.codecs |= 1 << codec as u8;
+        self.there |= 1 << codec as u8;
         encoded
     }
 
@@ -116,6 +115,7 @@ impl<'m> Fanout<'m> {
             let done = compressor.encode(message, window, &mut bytes);
             self.pressed = true;
             self.compressed[nth] = Some(done.then(|| Rc::from(bytes)));
+            self.there |= 1 << (CODECS + nth);
         }
         self.compressed[nth].clone().flatten()
     }
@@ -129,18 +129,19 @@ impl<'m> Fanout<'m> {
     }
 
     /// The bytes of the encodings that wait in some outbox.
+    #[inline]
     pub fn bytes_held(&self) -> usize {
-        let bytes_of = |encoded: &Option<Rc<[u8]>>| match encoded {
-            Some(encoded) if Rc::strong_count(encoded) > 1 => encoded.len(),
-            _ => 0,
-        };
-        let (mut held, mut left) = (0, self.codecs);
+        let (mut held, mut left) = (0, self.there);
         while left != 0 {
-            held += bytes_of(&self.encoded[left.trailing_zeros() as usize]);
+            let nth = left.trailing_zeros() as usize;
+            let bytes = match nth.checked_sub(CODECS) {
+                None => &self.encoded[nth],
+                Some(nth) => self.compressed[nth].as_ref().unwrap_or(&None),
+            };
+            if let Some(bytes) = bytes.as_ref().filter(|bytes| Rc::strong_count(bytes) > 1) {
+                held += bytes.len();
+            }
             left &= left - 1;
-        }
-        for compressed in self.compressed.iter().flatten() {
-            held += bytes_of(compressed);
         }
         held
     }
