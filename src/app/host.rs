@@ -182,14 +182,11 @@ impl Host {
         let caused = shard.outboxes.backlog.caused();
         if is_told_places {
             self.take_frame(id, message);
-            self.settle();
-            let backlog = &mut self.local.shard.outboxes.backlog;
-            return backlog.charge_connection(id, backlog.caused() - caused);
-        }
-        if self.verifier.is_some() && self.take_credential(id, message) {
+        } else if self.verifier.is_some() && self.take_credential(id, message) {
             return self.settle();
+        } else {
+            self.apps[usize::from(app)].message(&mut self.local, id, session, message);
         }
-        self.apps[usize::from(app)].message(&mut self.local, id, session, message);
         self.settle();
         let backlog = &mut self.local.shard.outboxes.backlog;
         backlog.charge_connection(id, backlog.caused() - caused);

@@ -9,7 +9,7 @@ use super::transfer::{Arrival, Departure, Transfer};
 use crate::close::CloseReason;
 use crate::ident::{ConnId, CoreId};
 use crate::migration::{Destination, Migration, SessionPart, Socket, TransportPart};
-use crate::shard::{DepartError, KeptName, Phase, SavedPhase};
+use crate::shard::{DepartError, KeptName, Phase, SavedPhase, ShardPart};
 
 /// Why a connection cannot be put in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,14 +81,24 @@ impl Host {
         session: SessionPart,
         transport_part: TransportPart,
     ) -> Result<Migration, DepartError> {
-        let shard_part = self.local.shard.depart(id, binds)?;
-        // What it has at cores that pass it on is no sender's any more.
-        self.local.outgoing.take_ways(id);
+        let shard_part = self.take_from_shard(id, binds)?;
         Ok(Migration {
             shard_part,
             transport_part,
             session,
         })
+    }
+
+    #[inline]
+    fn take_from_shard(
+        &mut self,
+        id: ConnId,
+        binds: Option<Box<str>>,
+    ) -> Result<ShardPart, DepartError> {
+        let shard_part = self.local.shard.depart(id, binds)?;
+        // What it has at cores that pass it on is no sender's any more.
+        self.local.outgoing.take_ways(id);
+        Ok(shard_part)
     }
 
     /// The next connection that is to move to its home core.
@@ -121,11 +131,15 @@ impl Host {
         let crossing = self.local.cross(connection);
         let bind_asked = self.local.bind_answers.take(connection);
         if let Ok(session) = self.take_session(connection, Destination::Core)
-            && let Ok(migration) = self.take_out(connection, Some(uid), session, transport_part)
+            && let Ok(shard_part) = self.take_from_shard(connection, Some(uid))
         {
-            // In its box first, so that it is copied once.
+            // Put together in its box, so that each part is copied once.
             let moving = Box::new(Transfer {
-                migration,
+                migration: Migration {
+                    shard_part,
+                    transport_part,
+                    session,
+                },
                 socket,
                 ways,
                 crossing,
@@ -213,37 +227,31 @@ impl Host {
     }
 
     /// One has come from another core.
-    pub(super) fn received(&mut self, from: CoreId, moving: Box<Transfer>) -> Handled {
-        let Transfer {
-            mut migration,
-            socket,
-            ways,
-            crossing,
-            owed_as,
-            bind_asked,
-        } = *moving;
-        match self.put_in(&mut migration, ways) {
+    pub(super) fn received(&mut self, from: CoreId, mut moving: Box<Transfer>) -> Handled {
+        // It stays in its box, but for what the transport gets of it.
+        let ways = std::mem::take(&mut moving.ways);
+        match self.put_in(&mut moving.migration, ways) {
             Ok(connection) => {
-                if let Some(kept) = name_of(&migration) {
+                if let Some(kept) = name_of(&moving.migration) {
                     self.local.name_comes(Some(from), kept);
                 }
-                if let Some(asked) = bind_asked {
+                if let Some(asked) = moving.bind_asked.take() {
                     self.local.bind_answers.put(connection, asked);
                 }
-                if let Some(was) = owed_as {
+                if let Some(was) = moving.owed_as {
                     self.local.expect_replies(from, was, connection);
                 }
-                if let Some(crossing) = crossing
-                    && !self.local.catch_up(connection, from, &crossing)
+                if let Some(crossing) = &moving.crossing
+                    && !self.local.catch_up(connection, from, crossing)
                 {
                     // More than may be kept was sent while it was on its way.
                     self.local.shard.close(connection, CloseReason::Overloaded);
                 }
-                self.settle_in(connection, &mut migration);
+                self.settle_in(connection, &mut moving.migration);
                 Handled::Arrived(Arrival {
                     connection,
-                    transport_part: migration.transport_part,
-                    socket,
+                    transport_part: moving.migration.transport_part,
+                    socket: moving.socket,
                 })
             }
             Err(refused) => {

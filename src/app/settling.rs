@@ -2,6 +2,7 @@
 
 use super::effect::{Effect, JoinOutcome};
 use super::host::Host;
+use super::local::Local;
 use super::outcome::{BindError, ending};
 use super::query::ConnectionAnswer;
 use super::transfer::Departure;
@@ -44,7 +45,16 @@ impl Host {
     }
 
     /// Makes the callbacks that the last one has caused, until none is due.
+    #[inline]
     pub fn settle(&mut self) {
+        let Local { effects, shard, .. } = &self.local;
+        if !effects.is_empty() || shard.endings.has_ended() || shard.groups.has_interests() {
+            self.settle_all();
+        }
+    }
+
+    #[inline(never)]
+    fn settle_all(&mut self) {
         loop {
             if let Some(effect) = self.local.effects.pop() {
                 self.apply(effect);

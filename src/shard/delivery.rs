@@ -373,7 +373,7 @@ impl Shard {
     /// Keeps the core's sum under its limit: those whose kernel has refused bytes go first, the fullest before the
     /// others, down to seven eighths of it, so that the search is not repeated for each message. What is left is what
     /// we have not come to write: an app has queued more than it had room for. Whether any had to go.
-    fn shed(&mut self) -> bool {
+    pub(super) fn shed(&mut self) -> bool {
         if !self.outboxes.are_over() {
             return false;
         }

@@ -30,6 +30,11 @@ impl Endings {
         self.ended.push(ended);
     }
 
+    #[inline]
+    pub fn has_ended(&self) -> bool {
+        !self.ended.is_empty()
+    }
+
     /// The next connection whose app is to be told of its end. Its slot may be another's by now.
     pub fn next_ended(&mut self) -> Option<Ended> {
         self.ended.pop()

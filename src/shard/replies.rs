@@ -93,6 +93,11 @@ impl Replies {
         }
     }
 
+    /// Whether something was kept that may leave now.
+    pub fn has_filled(&self) -> bool {
+        matches!(self.places.front(), Some(Some(_)))
+    }
+
     /// What was kept and may leave now.
     pub fn next_filled(&mut self) -> Option<Vec<u8>> {
         let encoded = self.places.front_mut()?.take()?;

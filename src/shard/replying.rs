@@ -41,9 +41,19 @@ impl Shard {
     /// Fills a reserved place; what can leave in order is queued.
     pub fn fill(&mut self, reply: Reply, message: Message<'_>) {
         let id = reply.connection;
-        let Some(codec) = self.connections.listener(id).map(|listener| listener.codec) else {
+        let connections = &mut self.connections;
+        let Some(slot) = connections.slots.get(id.slot) else {
             return;
         };
+        let has_open = slot
+            .replies
+            .as_ref()
+            .is_some_and(|replies| !replies.is_empty());
+        if slot.generation != id.generation || !has_open {
+            return;
+        }
+        let codec = connections.listeners[usize::from(slot.listener)].codec;
+        let is_http = slot.phase == Phase::Http;
         let enveloped;
         let message = match codec {
             Codec::V1 => {
@@ -52,35 +62,43 @@ impl Shard {
             }
             _ => message,
         };
+        let length = codec.encoded_len(message);
         // The message takes over what its place has counted. An answer of HTTP is as long as it is, and not counted.
-        let is_http = self.connections.phase(id) == Phase::Http;
-        if !self.connections.has_open_replies(id)
-            || !is_http && !self.admit(id, codec.encoded_len(message), OUTBOX_MESSAGE_COST)
-        {
+        if !is_http && !self.admit(id, length, OUTBOX_MESSAGE_COST) {
             return;
         }
-        let Some(mut replies) = self
-            .connections
-            .get_mut(id)
-            .and_then(|slot| slot.replies.take())
-        else {
+        let slot = &mut self.connections.slots[id.slot];
+        let Some(replies) = &mut slot.replies else {
             return;
         };
-        if replies.pass(reply.number) {
-            self.append(id, codec.encoded_len(message), |out| {
-                codec.encode(message, out)
-            });
-            self.stats.messages_out += u64::from(!is_http);
-            while let Some(encoded) = replies.next_filled() {
-                if self.admit(id, encoded.len(), 0) {
-                    self.append(id, encoded.len(), |out| out.extend_from_slice(&encoded));
-                    self.stats.messages_out += 1;
-                }
-            }
-        } else {
-            let mut encoded = Vec::with_capacity(codec.encoded_len(message));
+        if !replies.pass(reply.number) {
+            let mut encoded = Vec::with_capacity(length);
             codec.encode(message, &mut encoded);
-            replies.keep(reply.number, encoded);
+            return replies.keep(reply.number, encoded);
+        }
+        let has_filled = replies.has_filled();
+        let cost = slot
+            .outbox
+            .push_own(length, |out| codec.encode(message, out));
+        self.outboxes.queued_own(id, slot, cost);
+        self.stats.messages_out += u64::from(!is_http);
+        self.shed();
+        if has_filled {
+            self.fill_on(id);
+        }
+    }
+
+    /// Queues what was kept and may leave now.
+    fn fill_on(&mut self, id: ConnId) {
+        let slot = self.connections.get_mut(id);
+        let Some(mut replies) = slot.and_then(|slot| slot.replies.take()) else {
+            return;
+        };
+        while let Some(encoded) = replies.next_filled() {
+            if self.admit(id, encoded.len(), 0) {
+                self.append(id, encoded.len(), |out| out.extend_from_slice(&encoded));
+                self.stats.messages_out += 1;
+            }
         }
         if let Some(slot) = self.connections.get_mut(id) {
             slot.replies = Some(replies);
