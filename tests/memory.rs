@@ -26,7 +26,11 @@ use ringpost::payload::Message;
 #[cfg(feature = "internals")]
 use ringpost::payload::Payload;
 #[cfg(feature = "internals")]
-use ringpost::streams::{Address, Keep, Store};
+use ringpost::protocol::Codec;
+#[cfg(feature = "internals")]
+use ringpost::shard::{Following, Joining, ListenerSpec, Shard};
+#[cfg(feature = "internals")]
+use ringpost::streams::{Address, Epoch, Keep, Position, Recovery, Store};
 use ringpost::{Config, Listen, Roles, Running, Server, Site};
 use socket2::{Domain, Socket, Type};
 
@@ -272,6 +276,8 @@ fn memory_is_bounded_and_given_back() {
     namespaces_are_small();
     #[cfg(feature = "internals")]
     streams_are_small();
+    #[cfg(feature = "internals")]
+    positions_are_small();
     stalled_readers_cost_their_outboxes();
     resets_leave_nothing();
 }
@@ -588,6 +594,76 @@ fn streams_are_small() {
     assert_eq!(store.counters().streams, 0);
     let left = live() - before;
     assert!(left <= 4 << 10, "{left} bytes are left");
+}
+
+/// Where clients by events stand in their groups' streams, who have everything.
+#[cfg(feature = "internals")]
+fn positions_are_small() {
+    // As above.
+    const COUNT: usize = 14_337;
+    let [alone, with_one, with_two] = [0, 1, 2].map(|groups| members_by_events(COUNT, groups));
+    for (groups, held) in [(1, with_one), (2, with_two)] {
+        let each = (held - alone) as f64 / COUNT as f64;
+        println!(
+            "{each:.0} bytes for the positions in {groups} groups' streams of a client by events"
+        );
+        assert!(each <= 48.0, "{each} bytes");
+    }
+}
+
+/// What a core holds for clients by events that are in two groups each, and follow so many of them.
+#[cfg(feature = "internals")]
+fn members_by_events(count: usize, followed: usize) -> isize {
+    let before = live();
+    let config = Config {
+        outbox_bytes_core_max: 1 << 30,
+        ..Config::default()
+    };
+    let spec = ListenerSpec {
+        binds: true,
+        message_bytes_max: 1_000,
+        outbox_bytes_max: 10_000,
+        ..ListenerSpec::new(0, Codec::Sse, NamespaceId(0))
+    };
+    let mut shard = Shard::new(&config, [spec].into(), 1);
+    let top = Position {
+        epoch: Epoch::of(7),
+        offset: 3,
+    };
+    let answer = Recovery::Recovered { after: top, top };
+    let mut tops = |_, _: &str| top;
+    for number in 0..count {
+        let id = shard.insert(0, ([127, 0, 0, 1], 1).into());
+        assert!(shard.opened(id) && shard.connections.set_session(id, 0));
+        // One that others are in, too, and one of its own.
+        let names = ["news".to_owned(), namespace_name(number)];
+        let groups = &names[2 - followed..];
+        if followed > 0 {
+            shard.follow(id, Following::of_client(groups, None));
+        }
+        assert!(shard.bind(id, &namespace_name(number)));
+        for name in &names {
+            assert!(matches!(shard.join(id, name, None), Joining::In { .. }));
+        }
+        if followed > 0 {
+            for nth in 0..=followed {
+                shard.answer_follower(id, nth, &answer);
+            }
+            shard.begin_to_follow(id, &mut tops);
+            for nth in 0..=followed {
+                shard.catch_up(id, nth, &[], true, &mut tops);
+            }
+            assert!(shard.following(id).is_none());
+        }
+        while !shard.connections.outbox_is_empty(id) {
+            let bytes = shard.connections.pieces(id).map(<[u8]>::len).sum();
+            shard.written(id, bytes);
+        }
+        while shard.groups.next_interest().is_some() {}
+    }
+    let held = live() - before;
+    drop(shard);
+    held
 }
 
 fn stalled_readers_cost_their_outboxes() {

@@ -1,6 +1,7 @@
 //! Which streams the connections of a core follow, and how far each has come: [`Followers`], beside the slots.
 //!
-//! Bound: an entry for each connection that is behind, or follows a group.
+//! Bound: an entry for each connection that is behind, or follows a group that it is not in any more; a small one for each
+//! that follows groups and has everything ([`Resting`]).
 
 use std::collections::VecDeque;
 
@@ -10,6 +11,7 @@ use smallvec::SmallVec;
 
 use super::client_part::ClientPart;
 use super::limits::LIST_KEPT;
+use super::resting::Resting;
 use crate::ident::{ConnId, NamespaceId};
 use crate::payload::Payload;
 use crate::streams::{Gap, Kind, Position, Positions};
@@ -156,6 +158,11 @@ impl Followed {
         self.standing = Standing::Asked(since);
     }
 
+    /// It is a uid's, and stands where that does.
+    pub(super) fn stands_with_its_uid(&self) -> bool {
+        self.kind == Kind::Uid && self.position.is_none() && self.is_abreast()
+    }
+
     pub fn is_abreast(&self) -> bool {
         self.standing == Standing::Abreast
     }
@@ -189,6 +196,13 @@ impl Following {
     pub fn of(streams: impl IntoIterator<Item = Followed>) -> Following {
         let mut following = Following::default();
         streams.into_iter().for_each(|one| following.add(one));
+        following
+    }
+
+    /// These, of one that has been told where it stands.
+    pub(super) fn begun_with(streams: impl IntoIterator<Item = Followed>) -> Following {
+        let mut following = Following::of(streams);
+        following.begun = true;
         following
     }
 
@@ -246,6 +260,8 @@ impl Following {
 #[derive(Default)]
 pub struct Followers {
     of: AHashMap<u32, Box<Following>>,
+    /// Those that follow groups and have everything.
+    pub(super) resting: Resting,
     /// Those that are not abreast everywhere.
     behind: AHashSet<u32>,
     /// The last kept message for everybody, by namespace: all that are abreast have got it.
@@ -309,7 +325,7 @@ impl Followers {
     /// Whether nobody here has an entry.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.of.is_empty()
+        self.of.is_empty() && self.resting.is_empty()
     }
 
     /// Whether somebody is behind, so that messages may have to be held.
@@ -343,6 +359,9 @@ impl Followers {
 
     /// It leaves, or ends.
     pub fn unfollow(&mut self, slot: u32) -> Option<Box<Following>> {
+        if !self.resting.is_empty() {
+            self.resting.remove(slot);
+        }
         if self.of.is_empty() {
             return None;
         }

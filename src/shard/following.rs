@@ -2,8 +2,8 @@
 //!
 //! Connections whose codec tells positions (events) follow streams, and one on a plain wire does until it has what has
 //! waited in its uid's queue. One that has all there is of its uid's stream and
-//! follows no other has no entry: each position that it is told is the one of the message at hand. So an entry is there as
-//! long as something is to be caught up with, and for those that follow groups.
+//! follows no other has no entry: each position that it is told is the one of the message at hand. One that follows groups
+//! and has all there is rests ([`super::resting`]). So an entry is there as long as something is to be caught up with.
 //!
 //! The home of a stream says where somebody stands who begins to follow it, and what of it is missing; see
 //! `app/following`. Meanwhile a kept message passes by the connection, since it will be read with what is missing; one
@@ -46,6 +46,11 @@ impl Shard {
 
     /// The positions of a connection as its client keeps them.
     fn positions(&self, id: ConnId, tops: Tops<'_>) -> String {
+        self.positions_with(id, None, tops)
+    }
+
+    /// With this, if it rests, where it has come in one of its groups' streams.
+    fn positions_with(&self, id: ConnId, come: Option<(u32, Position)>, tops: Tops<'_>) -> String {
         let namespace = self.connections.namespace_of(id);
         let mut text = String::new();
         let mut push = |position: Position| {
@@ -54,22 +59,27 @@ impl Shard {
             }
             text.push_str(&position.to_string());
         };
-        let following = self.following(id);
+        let uid = self.connections.uid(id).unwrap_or_default();
         let mut has_all = false;
-        match following {
-            Some(following) => {
-                for one in &following.streams {
-                    has_all |= one.kind == Kind::All;
-                    // Where nothing of everybody's was ever kept there is none.
-                    if let Some(position) = one.position {
-                        push(position);
-                    }
+        if let Some(following) = self.following(id) {
+            for one in &following.streams {
+                has_all |= one.kind == Kind::All;
+                match one.position {
+                    Some(position) => push(position),
+                    None if one.stands_with_its_uid() => push(tops(namespace, uid)),
+                    // Nothing of everybody's was ever kept.
+                    None => {}
                 }
             }
-            None => push(tops(
-                namespace,
-                self.connections.uid(id).unwrap_or_default(),
-            )),
+        } else {
+            push(tops(namespace, uid));
+            for number in self.followers.resting.groups(id.slot).unwrap_or_default() {
+                let come = come.filter(|(of, _)| of == number);
+                let seen = || self.groups.seen(*number);
+                if let Some(position) = come.map(|(_, position)| position).or_else(seen) {
+                    push(position);
+                }
+            }
         }
         if !has_all && let Some(all) = self.followers.all_seen(namespace) {
             push(all);
@@ -110,6 +120,7 @@ impl Shard {
             return;
         }
         // Everybody's stream may have come further, or less far, where the other uid is at home.
+        self.unfold(id);
         let all = self.followers.all_seen(self.connections.namespace_of(id));
         if self.following(id).is_none() {
             let of_uid_alone = Box::new(Following::of_client(&[], None));
@@ -266,8 +277,9 @@ impl Shard {
             _ => false,
         };
         self.followers.be_abreast(id.slot);
-        if is_plain {
-            self.followers.unfollow(id.slot);
+        match is_plain {
+            true => drop(self.followers.unfollow(id.slot)),
+            false => self.rest(id),
         }
     }
 
@@ -440,12 +452,16 @@ impl Shard {
     /// Queues a kept message with the positions that its client has with it.
     fn send_with_positions(&mut self, id: ConnId, message: Message<'_>, tops: Tops<'_>) -> bool {
         let positions = self.positions(id, tops);
-        let length = sse::positioned_len(&positions, message);
+        self.send_positioned(id, &positions, message)
+    }
+
+    fn send_positioned(&mut self, id: ConnId, positions: &str, message: Message<'_>) -> bool {
+        let length = sse::positioned_len(positions, message);
         if !self.admit(id, length, 0) {
             return false;
         }
         self.append(id, length, |out| {
-            sse::encode_positioned(&positions, message, out);
+            sse::encode_positioned(positions, message, out);
         });
         self.work.copied(length);
         self.stats.messages_out += 1;
@@ -467,6 +483,9 @@ impl Shard {
             .map_or(0, |spec| spec.outbox_bytes_max);
         let Some(following) = self.following_mut(id) else {
             return match kept {
+                Some(mark) if marked.kind == Kind::Group => {
+                    self.send_to_resting(id, marked, mark.position, tops)
+                }
                 Some(_) => self.send_kept(id, &place, message, tops),
                 None => self.send_at(id, &place, message),
             };
@@ -505,9 +524,7 @@ impl Shard {
             }
             (Standing::Abreast, Some(mark)) => {
                 // Older than where it began.
-                let is_old = one.position.is_some_and(|at| {
-                    at.epoch == mark.position.epoch && at.offset >= mark.position.offset
-                });
+                let is_old = one.position.is_some_and(|at| at.has(mark.position));
                 if one.lost {
                     self.tell_lost(id, nth, mark.position, tops);
                 } else if is_old {
@@ -520,6 +537,26 @@ impl Shard {
             }
             (Standing::Abreast, None) => self.send_at(id, &place, message),
         }
+    }
+
+    /// A kept message of a group, for one that has everything.
+    fn send_to_resting(
+        &mut self,
+        id: ConnId,
+        marked: Marked<'_>,
+        position: Position,
+        tops: Tops<'_>,
+    ) -> bool {
+        let message = marked.payload.message();
+        let Some((number, seen)) = self.seen_at_rest(id, marked.name) else {
+            // It is in the group, but its client has no position in that.
+            return self.send_at(id, &marked.place(), message);
+        };
+        if seen.is_some_and(|seen| seen.has(position)) {
+            return true;
+        }
+        let positions = self.positions_with(id, Some((number, position)), tops);
+        self.send_positioned(id, &positions, message)
     }
 
     /// A message for one that is read on for from its uid's queue, and is to have that first.

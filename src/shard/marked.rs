@@ -89,11 +89,16 @@ impl Shard {
         fanout.refresh = found.filter(|_| refresh);
         let reached = self.fan_out_marked(&mut receivers, fanout, Dirty::Bulk, marked, tops);
         self.receivers.put_back(receivers);
+        if let Some(mark) = marked.mark.filter(|mark| mark.kept) {
+            self.groups.see_next(namespace, marked.name, mark.position);
+        }
         reached
     }
 
     /// Queues one for a connection alone, which comes from where it has not got it.
     pub fn send_marked(&mut self, id: ConnId, marked: Marked<'_>, tops: Tops<'_>) -> bool {
+        // The others who are in its group may not have it.
+        self.unfold(id);
         match self.connections.is_told_all_positions(id) || self.followers.is_behind(id.slot) {
             true => self.send_followed(id, marked, tops),
             false => self.send_at(id, &marked.place(), marked.payload.message()),

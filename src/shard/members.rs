@@ -15,6 +15,7 @@ use super::group_rules::GroupRules;
 use super::limits::LIST_KEPT;
 use crate::ident::{ConnId, NamespaceId, UidError};
 use crate::queue::Queue;
+use crate::streams::Position;
 
 /// A connection's membership: which group, and where in its list.
 #[derive(Clone, Copy)]
@@ -39,6 +40,8 @@ pub(super) struct Group {
     pub(super) called: Option<Box<AHashMap<ConnId, Box<str>>>>,
     /// The group's home knows that it has members here.
     confirmed: bool,
+    /// The last kept message of its stream that has come here: all have it who are in it here and have everything.
+    seen: Option<Position>,
     /// Connections that are to come and will be members.
     pins: u32,
     /// Uids that are members without a connection, too, and what each takes.
@@ -257,6 +260,27 @@ impl Groups {
         }
     }
 
+    /// How far its stream has come here, if anything of it ever has.
+    pub(super) fn seen(&self, number: u32) -> Option<Position> {
+        self.groups.get(number as usize)?.as_ref()?.seen
+    }
+
+    /// A kept message of a group's stream has come here.
+    pub(super) fn see_next(&mut self, namespace: NamespaceId, name: &str, position: Position) {
+        if let Some(number) = self.find(namespace, name)
+            && !self.seen(number).is_some_and(|seen| seen.has(position))
+        {
+            self.see(number, position);
+        }
+    }
+
+    /// Its stream has come this far here.
+    pub(super) fn see(&mut self, number: u32, position: Position) {
+        if let Some(Some(group)) = self.groups.get_mut(number as usize) {
+            group.seen = Some(position);
+        }
+    }
+
     #[inline]
     pub fn has_interests(&self) -> bool {
         !self.interests.is_empty()
@@ -298,6 +322,7 @@ impl Groups {
             members: Vec::new(),
             called: None,
             confirmed: false,
+            seen: None,
             pins: 0,
             stuck: None,
             attendance: self.rules.of(name).presence.map(|_| Box::default()),

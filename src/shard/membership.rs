@@ -274,6 +274,9 @@ impl Shard {
 
     /// As [`Shard::leave`], without a word.
     pub fn leave_untold(&mut self, id: ConnId, group: &str) -> bool {
+        if self.seen_at_rest(id, group).is_some() {
+            self.unfold(id);
+        }
         let Some(mut groups) = self
             .connections
             .get_mut(id)

@@ -220,6 +220,7 @@ impl Shard {
             .get_mut(id)
             .and_then(|slot| slot.groups.as_mut());
         let join_requests = slot.map_or_else(Vec::new, |groups| std::mem::take(&mut groups.asked));
+        self.unfold(id);
         if matches!(stage, SavedPhase::Home { .. }) {
             self.forget(id);
         }

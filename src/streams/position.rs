@@ -76,6 +76,13 @@ pub struct Position {
 
 const _: () = assert!(size_of::<Option<Position>>() == 16);
 
+impl Position {
+    /// Whether whoever stands here has what is at that position: nothing of another life of the stream.
+    pub fn has(self, other: Position) -> bool {
+        self.epoch == other.epoch && self.offset >= other.offset
+    }
+}
+
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.epoch, self.offset)

@@ -108,10 +108,15 @@ fn who_has_everything_of_its_uids_stream_is_remembered_nowhere() {
             let (core, id) = cores.clients[client];
             let shard = cores.hosts[core].shard();
             assert!(shard.following(id).is_none(), "{number} {since}");
-            // One of a group is.
-            let client = cores.listen_since(0, "u", &["g"], since);
+            // Of one of groups it is known which these are; and it is told of them all.
+            let groups = ["g", "h", "i"];
+            let client = cores.listen_since(0, "u", &groups, since);
+            let lines = cores.lines(client);
             let (core, id) = cores.clients[client];
-            assert!(cores.hosts[core].shard().following(id).is_some());
+            let shard = cores.hosts[core].shard();
+            assert!(shard.following(id).is_none(), "{number} {since}");
+            let at_rest = groups.map(|group| shard.seen_at_rest(id, group).is_some());
+            assert_eq!(at_rest, [true; 3], "{number} {since}: {lines:?}");
         }
         cores.end();
     }

@@ -287,3 +287,133 @@ fn what_it_follows_comes_along_in_writing() {
         assert!(here.following(id).is_none());
     }
 }
+
+fn to_group(shard: &mut Shard, group: &str, offset: u64, text: &str) {
+    let mark = Mark {
+        position: at(offset),
+        kept: true,
+        queued: false,
+    };
+    let payload = payload(text);
+    let marked = Marked {
+        kind: Kind::Group,
+        name: group,
+        mark: Some(mark),
+        payload: &payload,
+    };
+    shard.send_marked_to_group(NamespaceId(0), marked, false, &mut |_, _| at(1));
+}
+
+/// One that has all of these groups, up to 4 of each, and of its uid's up to 1.
+fn abreast(shard: &mut Shard, groups: &[&str]) -> ConnId {
+    let id = come(shard, groups, None);
+    shard.answer_follower(id, 0, &recovered(1));
+    for (nth, group) in groups.iter().enumerate() {
+        assert!(matches!(shard.join(id, group, None), Joining::In { .. }));
+        shard.answer_follower(id, 1 + nth, &recovered(4));
+    }
+    shard.begin_to_follow(id, &mut |_, _| at(1));
+    for nth in 0..=groups.len() {
+        shard.catch_up(id, nth, &[], true, &mut |_, _| at(1));
+    }
+    write_all(shard, id);
+    id
+}
+
+fn ids_of(shown: &str) -> Vec<&str> {
+    let ids = shown.lines().filter_map(|line| line.strip_prefix("id: "));
+    ids.collect()
+}
+
+/// Who has everything is told the positions of all of its groups, in their order, and nothing is kept for it but which
+/// these are.
+#[test]
+fn who_rests_is_told_all_of_its_positions() {
+    for count in 1..5 {
+        let mut shard = shard_of_events();
+        let names = ["d", "c", "b", "a"];
+        let groups = &names[..count];
+        let clients = [(); 2].map(|()| abreast(&mut shard, groups));
+        for id in clients {
+            assert!(shard.following(id).is_none());
+        }
+        // It has this.
+        to_group(&mut shard, groups[0], 4, "old");
+        to_group(&mut shard, groups[count - 1], 5, "one");
+        to_group(&mut shard, groups[0], 6, "two");
+        to_group(&mut shard, groups[0], 6, "two again");
+        for id in clients {
+            let shown = shown(&shard, id);
+            assert!(
+                !shown.contains("old") && !shown.contains("again"),
+                "{shown}"
+            );
+            let mut expected = vec![at(4); count];
+            let text = |groups: &[Position]| {
+                let all = [at(1)].into_iter().chain(groups.iter().copied());
+                let all: Vec<String> = all.map(|one| one.to_string()).collect();
+                all.join(",")
+            };
+            expected[count - 1] = at(5);
+            let first = text(&expected);
+            expected[0] = at(6);
+            assert_eq!(ids_of(&shown), [first, text(&expected)], "{shown}");
+        }
+    }
+}
+
+/// What has come to its groups is not sent for again: it takes its places along, and goes on without a group that it has
+/// left.
+#[test]
+fn who_rests_leaves_and_moves_with_its_places() {
+    let mut shard = shard_of_events();
+    let (id, other) = (
+        abreast(&mut shard, &["g", "h"]),
+        abreast(&mut shard, &["g", "h"]),
+    );
+    to_group(&mut shard, "g", 5, "one");
+    assert!(shard.leave(id, "g"));
+    write_all(&mut shard, id);
+    to_group(&mut shard, "g", 6, "not for it");
+    to_group(&mut shard, "h", 9, "for it");
+    let shown_to = shown(&shard, id);
+    assert!(!shown_to.contains("not for it"), "{shown_to}");
+    let positions = format!("{},{},{}", at(1), at(5), at(9));
+    assert_eq!(ids_of(&shown_to), [positions], "{shown_to}");
+    shard.follow_another_uid(other);
+    let part = shard.depart(other, Some("v".into())).expect("it may leave");
+    let following = part.following.expect("it follows");
+    let places: Vec<_> = following
+        .streams
+        .iter()
+        .map(|one| (&*one.name, one.position))
+        .collect();
+    assert_eq!(places[1..3], [("g", Some(at(6))), ("h", Some(at(9)))]);
+}
+
+/// A message that comes for one connection alone, because it was on its way when it was sent, puts none of the others on.
+#[test]
+fn what_one_gets_alone_is_still_to_come_for_the_others() {
+    let mut shard = shard_of_events();
+    let clients = [(); 2].map(|()| abreast(&mut shard, &["g"]));
+    let mark = Mark {
+        position: at(5),
+        kept: true,
+        queued: false,
+    };
+    let payload = payload("x");
+    let marked = Marked {
+        kind: Kind::Group,
+        name: "g",
+        mark: Some(mark),
+        payload: &payload,
+    };
+    shard.send_marked(clients[0], marked, &mut |_, _| at(1));
+    to_group(&mut shard, "g", 5, "x");
+    to_group(&mut shard, "g", 6, "y");
+    for id in clients {
+        let shown = shown(&shard, id);
+        let positions = [5, 6].map(|offset| format!("{},{}", at(1), at(offset)));
+        assert_eq!(ids_of(&shown), positions, "{shown}");
+    }
+}
