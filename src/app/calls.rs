@@ -85,6 +85,7 @@ impl Local {
         if home == self.core() && !self.outgoing.goes_by_mail(caller.payer()) {
             // At home already: no copy.
             let delivered = self.push_to_own_uid(reach, uid, message, wish);
+            self.tap_push_to_uid(reach, uid, message, &delivered);
             return self.push_answered_at_once(caller, delivered);
         }
         let addressed = Addressed::new(uid, message, wish);
@@ -103,6 +104,7 @@ impl Local {
     ) -> Ticket {
         let payload = Payload::new(message);
         let payer = caller.payer();
+        let caller = self.tapped(reach, caller, message);
         let call = self.open(caller, self.outgoing.cores(), true);
         if self.goes_by_home_of_all(wish) {
             let for_all = ForAll {
@@ -174,9 +176,11 @@ impl Local {
     /// Who asks, as those outside are told.
     pub(super) fn named(&self, caller: &Caller) -> KickedBy {
         match caller {
-            Caller::Task(_) | Caller::Push(_) | Caller::Query(_) | Caller::Client(_) => {
-                KickedBy::Http
-            }
+            Caller::Task(_)
+            | Caller::Push(_)
+            | Caller::Query(_)
+            | Caller::Client(_)
+            | Caller::Tapped(_) => KickedBy::Http,
             Caller::App { connection, .. } => connection
                 .and_then(|connection| self.shard.connections.shown_listener(connection))
                 .map_or(KickedBy::App, KickedBy::Listener),
@@ -232,8 +236,9 @@ impl Local {
         match what {
             Call::Push { reach, addressed } => {
                 let (uid, message) = (addressed.uid(), addressed.message());
-                self.push_to_own_uid(reach, uid, message, addressed.wish())
-                    .into()
+                let delivered = self.push_to_own_uid(reach, uid, message, addressed.wish());
+                self.tap_push_to_uid(reach, uid, message, &delivered);
+                delivered.into()
             }
             Call::PushEverybody(to_all) => AnswerPart::Reached(self.deliver_to_everybody(&to_all)),
             Call::Kick {
@@ -267,7 +272,11 @@ impl Local {
         if answered.is_push {
             self.count_pushes(&answered);
         }
-        match answered.caller {
+        let caller = match answered.caller {
+            Caller::Tapped(tapped) => self.show_answered(*tapped, &answered.delivered),
+            caller => caller,
+        };
+        match caller {
             Caller::Push(promise) => promise.fulfil(answered.delivered),
             Caller::Query(promise) => promise.fulfil(answered.found),
             Caller::Client(asked) => match answered.found.into_iter().next() {
@@ -323,6 +332,8 @@ impl Local {
             // Its call is opened for what is found, and never answered at once.
             Caller::Query(promise) => promise.fulfil(Vec::new()),
             Caller::Client(asked) => self.tell_members(*asked, answer),
+            // Its push is open until it is answered, and shown then.
+            Caller::Tapped(tapped) => self.tell_caller(call, tapped.caller, answer),
         }
     }
 }

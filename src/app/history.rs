@@ -18,13 +18,34 @@ impl Local {
     ) -> QueryResult {
         if !self.shard.followers.any_behind() && !self.may_keep(wish) {
             let reached = self.shard.send_to_uids(reach, uids, payload.message());
+            if self.shard.is_tapped() {
+                let each = reached.iter().map(|reached| (*reached, false));
+                self.tap_each(reach, uids, payload, each);
+            }
             return QueryResult::ReachedEach(reached);
         }
         let each = uids.iter();
         let delivered: Vec<Delivered> = each
             .map(|uid| self.keep_for_uid(reach, uid, payload, wish))
             .collect();
+        if self.shard.is_tapped() {
+            let each = delivered.iter();
+            let each = each.map(|delivered| (delivered.reached, delivered.position.is_some()));
+            self.tap_each(reach, uids, payload, each);
+        }
         QueryResult::DeliveredEach(delivered)
+    }
+
+    fn tap_each(
+        &mut self,
+        reach: Reach,
+        uids: &[Box<str>],
+        payload: &Payload,
+        each: impl Iterator<Item = (u32, bool)>,
+    ) {
+        for (uid, delivered) in uids.iter().zip(each) {
+            self.show_push_to_uid(reach, uid, payload.message(), delivered);
+        }
     }
 
     pub(super) fn read_history(&mut self, query: &HistoryQuery) -> HistoryPage {

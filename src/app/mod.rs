@@ -69,6 +69,7 @@ mod settling;
 #[cfg(all(test, not(loom)))]
 mod simulation;
 mod snapshot;
+mod tapping;
 mod tasks;
 #[cfg(test)]
 mod tests;

@@ -26,7 +26,13 @@ impl Host {
     }
 
     fn awaits_answer(&self, id: ConnId) -> bool {
-        self.local.shard.connections.exchange(id) == Some(Exchange::Answering)
+        let exchange = self.local.shard.connections.exchange(id);
+        exchange.is_some_and(Exchange::is_under_way)
+    }
+
+    /// Whether its answer has no end.
+    pub fn is_telling(&self, id: ConnId) -> bool {
+        self.local.shard.connections.exchange(id) == Some(Exchange::Telling)
     }
 
     /// Whether what no connection pays for may add to what is on the way to other cores, and to what waits here.

@@ -10,7 +10,8 @@ use super::outcome::{Answer, Delivered};
 use super::presence::MemberPage;
 use super::promise::Promise;
 use super::query::QueryResult;
-use crate::ident::ConnId;
+use crate::ident::{ConnId, Reach};
+use crate::shard::TapPush;
 use crate::stats::{CoreStats, Stats};
 use crate::streams::Position;
 
@@ -28,6 +29,16 @@ pub enum Caller {
     Query(Promise<Vec<QueryResult>>),
     /// A client of `ringpost.v1`.
     Client(Box<AskedPage>),
+    /// One whose push is shown to those who look, too.
+    Tapped(Box<TappedCaller>),
+}
+
+/// A caller whose push is shown when it is answered.
+pub struct TappedCaller {
+    pub caller: Caller,
+    pub reach: Reach,
+    /// With the message's beginning.
+    pub push: TapPush,
 }
 
 /// Places that the table of open calls keeps when it is empty.
@@ -38,6 +49,7 @@ impl Caller {
     pub fn payer(&self) -> Option<ConnId> {
         match self {
             Caller::App { connection, .. } => *connection,
+            Caller::Tapped(tapped) => tapped.caller.payer(),
             Caller::Task(_) | Caller::Push(_) | Caller::Query(_) | Caller::Client(_) => {
                 Some(ConnId::NOBODY)
             }

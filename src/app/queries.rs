@@ -85,6 +85,11 @@ impl Local {
                 QueryResult::GroupCounts(counts.collect())
             }
             Query::Connections(query) => QueryResult::Connections(shard.list_connections(&query)),
+            Query::Tap { id, filter } => QueryResult::Tapped(shard.ask_tap(id, &filter)),
+            Query::EndTap(id) => {
+                shard.end_tap(id);
+                QueryResult::Reached(0)
+            }
             Query::Claim { id, wanted } => {
                 QueryResult::Claim(self.idempotency.claim(now, id, wanted))
             }

@@ -14,7 +14,7 @@ use crate::payload::Payload;
 use crate::protocol::attributes::{Attributes, AttributesError};
 use crate::shard::{
     ConnectionInfo, ConnectionPage, ConnectionQuery, Cursor, GroupCount, GroupInfo, StickyError,
-    UidInfo, UidPage, Ungrouped,
+    TapBatch, TapFilter, TapId, UidInfo, UidPage, Ungrouped,
 };
 use crate::streams::{Gap, Kind, Limit, Position, Wish};
 
@@ -71,6 +71,13 @@ pub enum Query {
     },
     /// Connections of the core asked.
     Connections(Box<ConnectionQuery>),
+    /// What has happened there for one who looks, since it was asked last.
+    Tap {
+        id: TapId,
+        filter: Arc<TapFilter>,
+    },
+    /// It looks no more.
+    EndTap(TapId),
     /// May a request with this id, and this digest of what it asks for, be carried out?
     Claim {
         id: Digest,
@@ -115,6 +122,8 @@ pub enum QueryResult {
     /// In the order asked for.
     GroupCounts(Vec<GroupCount>),
     Connections(ConnectionPage),
+    /// `None` if as many look as may.
+    Tapped(Option<TapBatch>),
     Connection(ConnectionAnswer),
     Claim(Claim),
 }

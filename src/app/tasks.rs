@@ -9,7 +9,7 @@ use super::query::{Query, QueryResult};
 use super::to_connection::Order;
 use crate::ident::{ConnId, ConnName, CoreId, Reach};
 use crate::payload::Message;
-use crate::shard::Farewell;
+use crate::shard::{Farewell, TapId, TapPush};
 use crate::streams::Wish;
 
 /// What a task asks. What it has queued is written or posted by the next turn, which the task is to make.
@@ -157,6 +157,21 @@ impl TaskCalls<'_> {
     /// A sender of its own, for a request.
     pub fn new_speaker(&mut self) -> ConnId {
         self.0.local.outgoing.new_speaker()
+    }
+
+    /// Whether somebody looks at what happens on this core.
+    pub fn is_tapped(&self) -> bool {
+        self.0.local.shard.is_tapped()
+    }
+
+    /// Shows what this task has pushed.
+    pub fn tap_push(&mut self, reach: Reach, push: TapPush) {
+        self.0.local.tap_push(reach, push);
+    }
+
+    /// A name for one who looks at what happens ([`Query::Tap`]).
+    pub fn new_tap(&mut self) -> TapId {
+        (self.0.local.core(), self.0.local.pending.number())
     }
 
     /// The counters of every core.

@@ -12,6 +12,11 @@ use super::trust::TrustArgs;
 /// Longest response that is read: a page has 1 MiB of messages, or one message, of which each byte may be six.
 const RESPONSE_BYTES_MAX: usize = 128 << 20;
 
+/// Longest line of an answer without end.
+const LINE_BYTES_MAX: usize = 1 << 20;
+/// Such an answer has a word in less than half of that.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
+
 /// Which server, and how long to wait for it.
 #[derive(clap::Args, Debug)]
 pub struct ApiArgs {
@@ -53,8 +58,29 @@ impl ApiArgs {
         self.request("POST", target, Some(body))
     }
 
-    fn request(&self, method: &str, target: &str, body: Option<&str>) -> Result<String, Problem> {
+    /// Has each line of an answer without end, until no more is wanted or the server ends it.
+    pub fn follow(&self, target: &str, take: impl FnMut(&str) -> bool) -> Result<(), Problem> {
         let request = HttpRequest {
+            bytes_max: LINE_BYTES_MAX,
+            ..self.of("GET", target, None)
+        };
+        match request.follow(self.timeout.max(SILENCE_MAX), take) {
+            Ok(None) => Ok(()),
+            Ok(Some((status, body))) => Err(self.refused(status, &body)),
+            Err(words) => Err(Problem {
+                status: Status::Trouble,
+                words,
+            }),
+        }
+    }
+
+    fn of<'r>(
+        &'r self,
+        method: &'r str,
+        target: &'r str,
+        body: Option<&'r str>,
+    ) -> HttpRequest<'r> {
+        HttpRequest {
             to: &self.to,
             method,
             target,
@@ -63,8 +89,11 @@ impl ApiArgs {
             timeout: self.timeout,
             trust: &self.trust,
             bytes_max: RESPONSE_BYTES_MAX,
-        };
-        match request.send() {
+        }
+    }
+
+    fn request(&self, method: &str, target: &str, body: Option<&str>) -> Result<String, Problem> {
+        match self.of(method, target, body).send() {
             Ok((200, body)) => Ok(body),
             Ok((status, body)) => Err(self.refused(status, &body)),
             Err(words) => Err(Problem {

@@ -1,6 +1,7 @@
-//! One request over HTTP/1.0 to a server and its response, for the commands that no line of the back-end port does.
+//! One request over HTTP/1.0 to a server and its response, whole or line by line, for the commands that no line of the
+//! back-end port does.
 //!
-//! Bounds: the time and the bytes of the response that the caller allows.
+//! Bounds: the time and the bytes of the response, or of a line of it, that the caller allows.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
@@ -34,15 +35,9 @@ impl HttpRequest<'_> {
         let to = Escaped(self.to);
         let mut stream = Dialed::dial(self.to, self.timeout, self.trust)?;
         let deadline = Instant::now() + self.timeout;
-        let response =
-            self.exchange(&mut stream, deadline)
-                .map_err(|error| match error.kind() {
-                    ErrorKind::TimedOut | ErrorKind::WouldBlock => format!(
-                        "no response from {to} within {} (--timeout TIME)",
-                        humantime::format_duration(self.timeout)
-                    ),
-                    _ => format!("{to}: {error}"),
-                })?;
+        let response = self
+            .exchange(&mut stream, deadline)
+            .map_err(|error| self.no_response(&error, self.timeout))?;
         parse(&response).ok().flatten().ok_or_else(|| {
             format!(
                 "{to} does not answer as an http:// or websocket:// port does; --to names another"
@@ -50,13 +45,69 @@ impl HttpRequest<'_> {
         })
     }
 
-    /// Sends it, and receives to the end that the server puts to a response over HTTP/1.0, or to where it can be none.
-    fn exchange(&self, stream: &mut Dialed, deadline: Instant) -> io::Result<Vec<u8>> {
-        let left = || match deadline.saturating_duration_since(Instant::now()) {
-            Duration::ZERO => Err(io::Error::from(ErrorKind::TimedOut)),
-            left => Ok(left),
-        };
-        stream.set_write_timeout(left()?)?;
+    /// Sends it, and has each line of the response's body as it comes, until no more is wanted or the response ends; or
+    /// its status and body, if it is an error's. Nothing for so long is an end, too.
+    pub fn follow(
+        &self,
+        silence: Duration,
+        mut take: impl FnMut(&str) -> bool,
+    ) -> Result<Option<(u16, String)>, String> {
+        let mut stream = Dialed::dial(self.to, self.timeout, self.trust)?;
+        let told = |error: &io::Error| self.no_response(error, silence);
+        self.ask(&mut stream, Instant::now() + self.timeout)
+            .map_err(|error| told(&error))?;
+        let (mut unread, mut chunk, mut has_head) = (Vec::new(), [0; 16 << 10], false);
+        loop {
+            stream
+                .set_read_timeout(silence)
+                .map_err(|error| told(&error))?;
+            let count = match stream.read(&mut chunk) {
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(told(&error)),
+            };
+            unread.extend_from_slice(&chunk[..count]);
+            if !has_head {
+                match parse(&unread) {
+                    Ok(Some((200, _))) => {
+                        has_head = true;
+                        let end = unread.windows(4).position(|four| four == b"\r\n\r\n");
+                        unread.drain(..end.map_or(0, |at| at + 4));
+                    }
+                    Ok(Some(refused)) if count == 0 => return Ok(Some(refused)),
+                    Ok(_) if count > 0 && unread.len() < self.bytes_max => continue,
+                    _ => {
+                        let to = Escaped(self.to);
+                        return Err(format!("{to} does not answer as an http:// port does"));
+                    }
+                }
+            }
+            while let Some(at) = unread.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = unread.drain(..=at).collect();
+                if !take(String::from_utf8_lossy(&line[..at]).trim_end_matches('\r')) {
+                    return Ok(None);
+                }
+            }
+            if count == 0 || unread.len() > self.bytes_max {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn no_response(&self, error: &io::Error, time: Duration) -> String {
+        let to = Escaped(self.to);
+        match error.kind() {
+            ErrorKind::TimedOut | ErrorKind::WouldBlock => format!(
+                "no response from {to} within {} (--timeout TIME)",
+                humantime::format_duration(time)
+            ),
+            _ => format!("{to}: {error}"),
+        }
+    }
+
+    /// Sends it.
+    fn ask(&self, stream: &mut Dialed, deadline: Instant) -> io::Result<()> {
+        stream.set_write_timeout(left(deadline)?)?;
         let (method, target, host) = (self.method, self.target, host_of(self.to));
         let token = self
             .token
@@ -73,11 +124,16 @@ impl HttpRequest<'_> {
         let request =
             format!("{method} {target} HTTP/1.0\r\nHost: {host}\r\n{token}{about}\r\n{body}");
         stream.write_all(request.as_bytes())?;
-        stream.flush()?;
+        stream.flush()
+    }
+
+    /// Sends it, and receives to the end that the server puts to a response over HTTP/1.0, or to where it can be none.
+    fn exchange(&self, stream: &mut Dialed, deadline: Instant) -> io::Result<Vec<u8>> {
+        self.ask(stream, deadline)?;
         let (mut response, mut chunk) = (Vec::new(), [0; 16 << 10]);
         let mut has_head = false;
         while response.len() < self.bytes_max {
-            stream.set_read_timeout(left()?)?;
+            stream.set_read_timeout(left(deadline)?)?;
             match stream.read(&mut chunk) {
                 Ok(0) => break,
                 Ok(count) => response.extend_from_slice(&chunk[..count]),
@@ -92,6 +148,14 @@ impl HttpRequest<'_> {
             }
         }
         Ok(response)
+    }
+}
+
+/// The time until then; an error if there is none.
+fn left(deadline: Instant) -> io::Result<Duration> {
+    match deadline.saturating_duration_since(Instant::now()) {
+        Duration::ZERO => Err(io::Error::from(ErrorKind::TimedOut)),
+        left => Ok(left),
     }
 }
 

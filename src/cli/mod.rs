@@ -31,6 +31,7 @@ mod keys;
 mod layers;
 mod listener;
 mod listeners;
+mod live_log;
 mod log;
 mod manual;
 mod mint;
@@ -78,6 +79,7 @@ Examples:
   ringpost push uid1 'your order has shipped'  to every connection of uid1
   ringpost online uid1 && echo there           exit status 0 is yes, 1 is no
   ringpost connections --sort bytes_waiting    who is connected, the fullest first
+  ringpost log --uid uid1                      what happens to uid1, while it happens
   ringpost history uid1                        what is kept for uid1, the newest 20 messages
   ringpost doctor --connections 100k           does this machine hold them, and what mends it?
   ringpost token tom --ttl 1h                  a proof for a server with auth, to try it with
@@ -136,6 +138,8 @@ enum CliCommand {
     },
     /// Show who is connected: ids, uids, addresses, what waits for each
     Connections(connections::ConnectionsArgs),
+    /// Show what happens, while it happens: connects, ends and messages
+    Log(live_log::LogArgs),
     /// Ask whether a uid has a connection
     Online {
         /// Whom to ask for
@@ -224,6 +228,7 @@ pub fn run() -> ExitCode {
             None => backend::kick(&server, &uid.unwrap_or_default()),
         },
         Some(CliCommand::Connections(args)) => connections::run(&args),
+        Some(CliCommand::Log(args)) => live_log::run(&args),
         Some(CliCommand::Online { uid, server }) => backend::online(&server, &uid),
         Some(CliCommand::History(args)) => history::run(&args),
         Some(CliCommand::Stats {

@@ -25,10 +25,16 @@ impl From<Status> for ExitCode {
 /// Prints to stdout. A reader that has gone (`ringpost stats | head -1`) is no error of ours, and
 /// `println!` would panic.
 pub fn print(text: &str) {
+    try_print(text);
+}
+
+/// As [`print()`]; whether somebody may read more.
+pub fn try_print(text: &str) -> bool {
     let mut stdout = io::stdout().lock();
-    let _ = stdout
+    let printed = stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush());
+    printed.is_ok()
 }
 
 /// Says on stderr what keeps us from doing it.

@@ -39,6 +39,12 @@ impl Reach {
         }
     }
 
+    /// Whether both have a namespace.
+    pub(crate) fn meets(self, other: Reach) -> bool {
+        self.namespaces()
+            .any(|own| other.namespaces().any(|others| others == own))
+    }
+
     #[inline]
     pub(crate) fn namespaces(self) -> impl Iterator<Item = NamespaceId> {
         let mut left = self.0;
@@ -79,6 +85,8 @@ mod tests {
             prop_assert_eq!(reach.with(NamespaceId(number)), Some(reach));
             let both = reach.with(NamespaceId(other));
             prop_assert_eq!(both.is_some(), number == other || number.max(other) < Reach::TOGETHER);
+            prop_assert_eq!(reach.meets(Reach::of(NamespaceId(other))), number == other);
+            prop_assert!(both.is_none_or(|both| both.meets(reach) && reach.meets(both)));
         }
     }
 

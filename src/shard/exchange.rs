@@ -23,6 +23,15 @@ pub enum Exchange {
     Answering,
     /// What it has asked is answered.
     Idle,
+    /// It is told what has no end, so that it wants nothing any more once it is gone.
+    Telling,
+}
+
+impl Exchange {
+    /// Whether it is not read, since it has asked and is not answered whole.
+    pub fn is_under_way(self) -> bool {
+        matches!(self, Exchange::Answering | Exchange::Telling)
+    }
 }
 
 /// Whether the end of one that asks is counted for this. That it has asked and been answered, or has gone, is not.

@@ -56,6 +56,7 @@ impl Shard {
         slot.since = now;
         slot.heard = now;
         self.stats.opening -= 1;
+        self.report_open(id);
         let spec = self.connections.spec(id);
         if !spec.binds || spec.optional {
             self.settle(id);
@@ -97,6 +98,9 @@ impl Shard {
         let was = slot.phase;
         if self.forget(id) {
             self.report_disconnect(id, reason);
+        }
+        if matches!(was, Phase::Open | Phase::Home) {
+            self.tap_end(id, Some(reason));
         }
         // What it is behind with is not read on for it: nothing follows its end.
         self.followers.unfollow(id.slot);

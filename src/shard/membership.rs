@@ -103,6 +103,7 @@ impl Shard {
         self.uids.remove(&mut self.connections.slots, namespace, id);
         self.stats.bound -= 1;
         self.report_disconnect(id, CloseReason::Normal);
+        self.tap_end(id, None);
         let slot = &mut self.connections.slots[id.slot];
         let uid = slot.uid.take();
         slot.since = now;
@@ -355,7 +356,7 @@ impl Shard {
 
     /// Closes every connection of the uid within reach, and says how many.
     pub fn kick(&mut self, reach: Reach, uid: &str, by: KickedBy, last: Option<&Farewell>) -> u32 {
-        self.report_kick(uid, self.online(reach, uid), by);
+        self.report_kick(reach, uid, self.online(reach, uid), by);
         let mut kicked = 0;
         for namespace in reach.namespaces() {
             for id in self.connections_of(namespace, uid) {
@@ -370,7 +371,8 @@ impl Shard {
     pub fn kick_one(&mut self, id: ConnId, by: KickedBy, last: Option<&Farewell>) {
         if let Some(uid) = self.connections.uid(id) {
             let uid: Box<str> = Box::from(uid);
-            self.report_kick(&uid, 1, by);
+            let reach = Reach::of(self.connections.namespace_of(id));
+            self.report_kick(reach, &uid, 1, by);
         }
         self.end_by_kick(id, last);
     }

@@ -101,7 +101,7 @@ impl ShardPart {
         let uid = match &self.stage {
             SavedPhase::Open { binds: uid } => uid.as_deref(),
             SavedPhase::Home { uid, binds } => uid.as_deref().or(binds.as_deref()),
-            SavedPhase::Http(Exchange::Answering) => {
+            SavedPhase::Http(exchange) if exchange.is_under_way() => {
                 return Err("a request that is being answered");
             }
             _ => None,
@@ -170,7 +170,9 @@ impl Slot {
         Ok(match (self.phase, exchange) {
             (Phase::Free, _) => return Err(DepartError::Gone),
             (Phase::Opening, _) => SavedPhase::Opening,
-            (Phase::Http, Some(Exchange::Answering)) => return Err(DepartError::Answering),
+            (Phase::Http, Some(exchange)) if exchange.is_under_way() => {
+                return Err(DepartError::Answering);
+            }
             (Phase::Http, exchange) => SavedPhase::Http(exchange.unwrap_or(Exchange::New)),
             (Phase::Open, _) if self.binding == Binding::Leaving && binds.is_none() => {
                 return Err(DepartError::Leaving);
@@ -191,7 +193,9 @@ impl Shard {
     pub fn may_depart(&self, id: ConnId) -> Result<(), DepartError> {
         let slot = self.connections.get(id).ok_or(DepartError::Gone)?;
         match (slot.phase, slot.binding) {
-            (Phase::Http, Binding::Http(Exchange::Answering)) => Err(DepartError::Answering),
+            (Phase::Http, Binding::Http(exchange)) if exchange.is_under_way() => {
+                Err(DepartError::Answering)
+            }
             (Phase::Open, Binding::Leaving) => Err(DepartError::Leaving),
             _ => Ok(()),
         }

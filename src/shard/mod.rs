@@ -51,11 +51,13 @@ mod receivers;
 mod refusals;
 mod replies;
 mod replying;
+mod report_targets;
 mod reports;
 mod resting;
 mod slot;
 mod stickies;
 mod sticking;
+mod taps;
 #[cfg(test)]
 mod tests;
 mod told_places;
@@ -88,6 +90,10 @@ pub use outbox::{Outbox, Unsent};
 pub use place::MessagePlace;
 pub use slot::{Dirty, Peer, Phase};
 pub use sticking::{StickyError, Ungrouped};
+pub use taps::{
+    PushedTo, Shown, TAPS_MAX, TapBatch, TapEvent, TapFilter, TapId, TapKind, TapNews, TapPlace,
+    TapPush, TapSubject, wall_micros,
+};
 pub use told_places::with_stream;
 pub use wheel::{TICK, Tick, Wheel, ticks};
 pub use work::Work;
@@ -98,7 +104,6 @@ use ahash::{AHashSet, RandomState};
 
 use crate::close::CloseReason;
 use crate::config::Config;
-use crate::events::Reporter;
 use crate::ident::ConnId;
 use crate::protocol::websocket::deflate::Compressor;
 use crate::stats::CoreStats;
@@ -109,6 +114,7 @@ use limits::ShardLimits;
 use members::Groups;
 use outboxes::Outboxes;
 use receivers::Receivers;
+use report_targets::ReportTargets;
 use stickies::StickyUids;
 use uids::Uids;
 
@@ -148,7 +154,7 @@ pub struct Shard {
     /// For every connection that has agreed on compression.
     compressor: Compressor,
     /// Where it is told who comes and goes, if anybody wants to know.
-    reporter: Option<Reporter>,
+    reports: Option<Box<ReportTargets>>,
     /// Who is not read because too many of its messages wait for the back end.
     await_message_room: AHashSet<ConnId>,
     /// How often they were let go on.
@@ -178,7 +184,7 @@ impl Shard {
             endings: Endings::default(),
             receivers: Receivers::default(),
             compressor: Compressor::new(config.compress_bytes_min),
-            reporter: None,
+            reports: None,
             await_message_room: AHashSet::new(),
             message_reliefs: 0,
             stats: CoreStats {

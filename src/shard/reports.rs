@@ -1,31 +1,50 @@
-//! What a shard tells of its uids to whoever wants to know outside ([`crate::events`]): who has bound one, whose
-//! connection has ended, who was kicked. Called where that is decided; without a reporter it is a look at a `None`.
+//! What a shard tells of its uids to whoever wants to know outside: who has bound one, whose connection has ended, who
+//! was kicked. By webhooks ([`crate::events`]), and to those who look ([`super::taps`]). Called where that is decided;
+//! where nobody wants to know it is a look at a `None`.
+
+use std::sync::Arc;
 
 use ahash::AHashSet;
 
 use super::Shard;
+use super::taps::{
+    Shown, TapBatch, TapFilter, TapId, TapKind, TapNews, TapPlace, TapPush, TapSubject,
+};
+use crate::auth::wall_time;
 use crate::close::CloseReason;
 use crate::config::MessagesFull;
 use crate::events::{ClientMessage, KickedBy, MessageTold, Origin, Reporter, Said, UidEventKind};
-use crate::ident::ConnId;
+use crate::ident::{ConnId, Reach};
 use crate::stats::CoreStats;
 
 impl Shard {
     /// Has events told from now on.
     pub fn report_to(&mut self, reporter: Reporter) {
-        self.reporter = Some(reporter);
+        self.reports.get_or_insert_default().reporter = Some(reporter);
+    }
+
+    /// A connection's handshake is done.
+    #[inline]
+    pub(super) fn report_open(&mut self, id: ConnId) {
+        if self.reports.is_some() {
+            self.tap(id, TapKind::Open, |of, _| TapNews::Open { of });
+        }
     }
 
     /// A connection is bound; whether its uid had none in its namespace.
     pub(super) fn report_connect(&mut self, id: ConnId, first: bool) {
-        if self.reporter.is_some() {
+        if self.reports.is_some() {
             self.report(id, |of| UidEventKind::Connect { of, first });
+            self.tap(id, TapKind::Connect, |of, uid| {
+                let uid = Box::from(uid.unwrap_or_default());
+                TapNews::Connect { of, uid }
+            });
         }
     }
 
-    /// A connection is out of every table.
+    /// One that had a uid is out of every table, or has lost it.
     pub(super) fn report_disconnect(&mut self, id: ConnId, reason: CloseReason) {
-        if self.reporter.is_none() {
+        if self.reports.is_none() {
             return;
         }
         let namespace = self.connections.namespace_of(id);
@@ -36,20 +55,127 @@ impl Shard {
         self.report(id, |of| UidEventKind::Disconnect { of, reason, last });
     }
 
+    /// A connection that was open has ended, or, without a reason, lost its uid.
+    #[inline]
+    pub(super) fn tap_end(&mut self, id: ConnId, reason: Option<CloseReason>) {
+        if self.reports.is_some() {
+            let accepted = self.connections.accepted(id);
+            let seconds = ((wall_time() / 1000) as u32).saturating_sub(accepted);
+            self.tap(id, TapKind::Disconnect, |of, uid| TapNews::Disconnect {
+                of,
+                uid: uid.map(Box::from),
+                reason,
+                seconds,
+            });
+        }
+    }
+
     /// The uid's connections are to be closed.
-    pub(super) fn report_kick(&mut self, uid: &str, connections: u32, by: KickedBy) {
-        if let Some(reporter) = &mut self.reporter
-            && connections > 0
-        {
+    pub(super) fn report_kick(&mut self, reach: Reach, uid: &str, connections: u32, by: KickedBy) {
+        if self.reports.is_none() || connections == 0 {
+            return;
+        }
+        if let Some(reporter) = self.reporter() {
             reporter.tell(uid, UidEventKind::Kick { connections, by });
         }
+        let subject = TapSubject {
+            reach,
+            kind: TapKind::Kick,
+            uid: Some(uid),
+            group: None,
+            listener: None,
+        };
+        self.tell_taps(subject, |_| TapNews::Kick {
+            uid: Box::from(uid),
+            connections,
+        });
     }
 
     /// So many messages that waited for a uid's login are gone.
     pub fn report_expired(&mut self, uid: &str, messages: u32) {
-        if let Some(reporter) = &mut self.reporter {
+        if let Some(reporter) = self.reporter() {
             reporter.tell(uid, UidEventKind::Expired { messages });
         }
+    }
+
+    /// Whether somebody looks at what happens here.
+    #[inline]
+    pub fn is_tapped(&self) -> bool {
+        self.reports.as_ref().is_some_and(|it| !it.taps.is_empty())
+    }
+
+    /// Whether somebody wants to see this.
+    pub fn wants_tapped(&self, subject: TapSubject<'_>) -> bool {
+        self.reports
+            .as_ref()
+            .is_some_and(|it| it.taps.want(subject))
+    }
+
+    /// Shows a push to those who look.
+    pub fn tap_push(&mut self, subject: TapSubject<'_>, push: impl Fn(bool) -> TapPush) {
+        self.tell_taps(subject, |with_data| TapNews::Push(push(with_data)));
+    }
+
+    /// What has happened for one who looks since it was asked last; `None` if there are as many as there may be.
+    pub fn ask_tap(&mut self, id: TapId, filter: &Arc<TapFilter>) -> Option<TapBatch> {
+        let now = self.clock.now();
+        self.reports
+            .get_or_insert_default()
+            .taps
+            .ask(now, id, filter)
+    }
+
+    /// One looks no more.
+    pub fn end_tap(&mut self, id: TapId) {
+        if let Some(reports) = &mut self.reports {
+            reports.taps.end(id);
+            if reports.taps.is_empty() && reports.reporter.is_none() {
+                self.reports = None;
+            }
+        }
+    }
+
+    fn reporter(&mut self) -> Option<&mut Reporter> {
+        self.reports.as_mut()?.reporter.as_mut()
+    }
+
+    fn tell_taps(&mut self, subject: TapSubject<'_>, news: impl Fn(bool) -> TapNews) {
+        let now = self.clock.now();
+        if let Some(reports) = &mut self.reports {
+            reports.taps.tell(now, subject, news);
+        }
+    }
+
+    /// Shows what happens with a connection that is here.
+    fn tap(&mut self, id: ConnId, kind: TapKind, news: impl Fn(TapPlace, Option<&str>) -> TapNews) {
+        self.tap_with_data(id, kind, |of, uid, _| news(of, uid));
+    }
+
+    fn tap_with_data(
+        &mut self,
+        id: ConnId,
+        kind: TapKind,
+        news: impl Fn(TapPlace, Option<&str>, bool) -> TapNews,
+    ) {
+        let uid: Option<Box<str>> = self.connections.uid(id).map(Box::from);
+        let subject = TapSubject {
+            reach: Reach::of(self.connections.namespace_of(id)),
+            kind,
+            uid: uid.as_deref(),
+            group: None,
+            listener: Some(self.connections.spec(id).shown),
+        };
+        if !self.wants_tapped(subject) {
+            return;
+        }
+        let place = TapPlace {
+            connection: self.connections.tell_name(id),
+            peer: self.connections.slots[id.slot].peer.address(),
+            listener: self.connections.spec(id).shown,
+        };
+        self.tell_taps(subject, |with_data| {
+            news(place.clone(), uid.as_deref(), with_data)
+        });
     }
 
     /// A connection has said something for the back end.
@@ -60,14 +186,41 @@ impl Shard {
         said: Said,
         when_full: MessagesFull,
     ) -> MessageTold {
-        let wants = |reporter: &Reporter| reporter.wants_messages();
-        if !self.reporter.as_ref().is_some_and(wants) || self.connections.uid(id).is_none() {
+        if self.reports.is_none() {
+            return MessageTold::Unwanted;
+        }
+        let shown = self.is_tapped().then(|| Shown::new(said.bytes(), true));
+        let told = self.pass_message_on(id, request, said, when_full);
+        if let Some(shown) = shown {
+            self.tap_with_data(id, TapKind::Message, |of, uid, with_data| {
+                let beginning = shown.beginning.clone().filter(|_| with_data);
+                TapNews::Message {
+                    of,
+                    uid: Box::from(uid.unwrap_or_default()),
+                    told,
+                    shown: Shown { beginning, ..shown },
+                }
+            });
+        }
+        told
+    }
+
+    fn pass_message_on(
+        &mut self,
+        id: ConnId,
+        request: Option<&str>,
+        said: Said,
+        when_full: MessagesFull,
+    ) -> MessageTold {
+        let is_wanted = self.reporter().is_some_and(|it| it.wants_messages());
+        if !is_wanted || self.connections.uid(id).is_none() {
             return MessageTold::Unwanted;
         }
         let pauses = when_full == MessagesFull::Pause;
         let of = self.origin(id);
         let slot = &self.connections.slots[id.slot];
-        let (Some(reporter), Some(uid)) = (&mut self.reporter, &slot.uid) else {
+        let reporter = self.reports.as_mut().and_then(|it| it.reporter.as_mut());
+        let (Some(reporter), Some(uid)) = (reporter, &slot.uid) else {
             return MessageTold::Unwanted;
         };
         let message = ClientMessage {
@@ -100,17 +253,22 @@ impl Shard {
 
     /// Lets them be read again, if there is room.
     pub fn look_for_message_room(&mut self) {
-        let reporter = self.reporter.as_ref();
-        if self.awaits_message_room() && reporter.is_none_or(|one| one.has_message_room(true)) {
+        if self.awaits_message_room()
+            && self.reporter().is_none_or(|one| one.has_message_room(true))
+        {
             self.await_message_room = AHashSet::new();
             self.message_reliefs += 1;
         }
     }
 
     fn report(&mut self, id: ConnId, what: impl FnOnce(Origin) -> UidEventKind) {
+        if self.reporter().is_none() {
+            return;
+        }
         let of = self.origin(id);
         let slot = &self.connections.slots[id.slot];
-        if let (Some(reporter), Some(uid)) = (&mut self.reporter, &slot.uid) {
+        let reporter = self.reports.as_mut().and_then(|it| it.reporter.as_mut());
+        if let (Some(reporter), Some(uid)) = (reporter, &slot.uid) {
             reporter.tell(uid, what(of));
         }
     }
@@ -129,7 +287,8 @@ impl Shard {
     /// Fills in what has become of the core's events.
     pub(super) fn count_reports(&self, stats: &mut CoreStats) {
         use std::sync::atomic::Ordering::Relaxed;
-        if let Some(reporter) = &self.reporter {
+        let reporter = self.reports.as_ref().and_then(|it| it.reporter.as_ref());
+        if let Some(reporter) = reporter {
             let tally = reporter.tally();
             stats.webhooks_sent = tally.sent.load(Relaxed);
             stats.webhooks_failed = tally.failed.load(Relaxed);

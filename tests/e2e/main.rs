@@ -16,6 +16,7 @@ mod flood;
 mod fragile;
 mod http;
 mod listening;
+mod live_log;
 mod load;
 mod raw;
 mod receiver;

@@ -129,6 +129,8 @@ BODIES = {
 }
 # Paths of the operations that have a name in theirs.
 NAMED = {"{uid}": "tom", "{group}": "g", "{connection}": "0-1f"}
+# What has no end: it is looked at by itself.
+STREAM = "/v1/log"
 # What is asked of those that need a query.
 QUERIES = {"/v1/history": "?uid=tom"}
 
@@ -268,7 +270,9 @@ async def with_clients(server):
         description = described(server)
         for path, method, operation in description.operations():
             asked += 1
-            if method == "GET":
+            if path == STREAM:
+                await log_is_told_as_described(server, description, operation)
+            elif method == "GET":
                 status, _, body = server.ask(method, target(path, named))
                 assert status == 200, (path, body)
                 description.check_answer(operation, status, body)
@@ -281,12 +285,46 @@ async def with_clients(server):
             else:
                 bodies_are_taken_as_described(server, description, target(path, named), method, operation)
             refusals_are_described(server, description, target(path, named), method, operation)
-        assert asked == 21, asked
+        assert asked == 22, asked
         for query in ("limit=1", "limit=10000", "limit=0", "cursor=x", "x=1"):
             operation = description.document["paths"]["/v1/uids"]["get"]
             status, _, body = server.ask("GET", f"/v1/uids?{query}")
             description.check_answer(operation, status, body)
         history_is_told_as_described(server, description)
+
+
+async def log_is_told_as_described(server, description, operation):
+    """Whatever can be seen is as its schema says."""
+    host, port = server.addresses["page"].rsplit(":", 1)
+    reader, writer = await asyncio.open_connection(host, int(port))
+    query = "?data=true&kind=" + ",".join(["open", "connect", "disconnect", "kick", "push", "message"])
+    writer.write(f"GET {STREAM}{query} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    head = await reader.readuntil(b"\r\n\r\n:\n\n")
+    content = operation["responses"]["200"]["content"]
+    assert head.startswith(b"HTTP/1.1 200 ") and list(content)[0].encode() in head, head
+    async with connect(f"ws://{server.addresses['push']}/", proxy=None) as client:
+        await client.send("seen")
+        while json.loads(server.ask("GET", "/v1/uids/seen")[2])["connections"] == 0:
+            await asyncio.sleep(0.01)
+        for body in ({"uid": "seen", "text": "é" * 2_000}, {"group": "g", "text": "x"}, {"uid": "all", "text": "x"}):
+            assert server.ask("POST", "/v1/push", body)[0] == 200
+        assert server.ask("POST", "/v1/kick", {"uid": "seen"})[0] == 200
+    seen = []
+    while len(seen) < 7:
+        line = await asyncio.wait_for(reader.readline(), PATIENCE)
+        if line.startswith(b"data: "):
+            event = json.loads(line[6:])
+            wrong = description.check({"$ref": "#/components/schemas/LogEvent"}, event)
+            assert not wrong, (wrong, event)
+            seen.append(event["kind"])
+    assert sorted(seen) == ["connect", "disconnect", "kick", "open", "push", "push", "push"], seen
+    writer.close()
+    status, fields, nothing = server.ask("HEAD", STREAM)
+    assert (status, nothing) == (200, b"") and fields["Content-Type"] in content
+    for query in ("kind=all", "kind=", "uid=", "data=1", "listener=x", "x=1"):
+        status, _, body = server.ask("GET", f"{STREAM}?{query}")
+        assert status == 400, (query, status)
+        description.check_answer(operation, status, body)
 
 
 def history_is_told_as_described(server, description):
@@ -371,6 +409,8 @@ def each_operation_asks_for_its_right(binary):
             for path, method, operation in description.operations():
                 if "security" in operation:
                     continue
+                # Its answer to those who may has no end.
+                method = "HEAD" if path == STREAM else method
                 body = None
                 if method in ("POST", "PUT", "PATCH"):
                     body = operation["requestBody"]["content"]["application/json"]["example"]
@@ -382,7 +422,8 @@ def each_operation_asks_for_its_right(binary):
                     token = f"{right[0] if right != 'all' else 'all'}-token-of-a-back-end"
                     status, _, answer = server.ask(method, target(path), body, token)
                     assert status == wanted, (path, right, status, answer)
-                    description.check_answer(operation, status, answer)
+                    if path != STREAM:
+                        description.check_answer(operation, status, answer)
 
 
 def main():

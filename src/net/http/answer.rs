@@ -15,6 +15,8 @@ pub struct HttpAnswer {
     pub told: Option<HttpError>,
     /// Whether the connection ends with it, whatever the client wants.
     pub is_last: bool,
+    /// Whether its bytes have been queued already.
+    pub is_written: bool,
 }
 
 impl HttpAnswer {
@@ -30,6 +32,16 @@ impl HttpAnswer {
             readable_by: None,
             told: None,
             is_last: false,
+            is_written: false,
+        }
+    }
+
+    /// The end of one that was written piece by piece. The connection ends with it.
+    pub fn written_already() -> HttpAnswer {
+        HttpAnswer {
+            is_last: true,
+            is_written: true,
+            ..HttpAnswer::new(200, &[], "")
         }
     }
 

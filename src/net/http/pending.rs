@@ -19,7 +19,7 @@ use slab::Slab;
 
 use super::answer::{HttpAnswer, Manner};
 use crate::guard::{Fault, guard};
-use crate::ident::Reply;
+use crate::ident::{ConnId, Reply};
 
 /// The future of one.
 pub type AnswerFuture = Pin<Box<dyn Future<Output = HttpAnswer>>>;
@@ -52,6 +52,8 @@ pub struct PendingRequests {
     sleeping: RefCell<BinaryHeap<Reverse<(Instant, usize)>>>,
     /// The one being polled.
     current: Cell<usize>,
+    /// The server stops: what would go on without end is to end.
+    ending: Cell<bool>,
 }
 
 /// Wakes a request by its key. A late one may wake another, which looks and goes on waiting.
@@ -75,6 +77,7 @@ impl Default for PendingRequests {
             resting: RefCell::default(),
             sleeping: RefCell::default(),
             current: Cell::new(0),
+            ending: Cell::new(false),
         }
     }
 }
@@ -93,6 +96,23 @@ impl PendingRequests {
             manner,
             waker,
         });
+    }
+
+    /// The server stops: those that would go on without end are to end.
+    pub fn end(&self) {
+        self.ending.set(true);
+    }
+
+    /// Whether it does.
+    pub fn are_ending(&self) -> bool {
+        self.ending.get()
+    }
+
+    /// The connection whose request is being polled.
+    pub fn connection(&self) -> ConnId {
+        let all = self.all.borrow();
+        let current = all.get(self.current.get());
+        current.map_or(ConnId::NOBODY, |request| request.reply.connection)
     }
 
     /// How many are under way.
@@ -202,7 +222,6 @@ mod tests {
 
     use super::*;
     use crate::app::promise::Promise;
-    use crate::ident::ConnId;
 
     fn begin(
         pending_requests: &PendingRequests,

@@ -133,7 +133,10 @@ impl Transport {
         let is_provisional = |link: &mut Link| link.progress.counted == Counted::Provisional;
         let has_place = !self.links.get_mut(id).is_some_and(is_provisional);
         manner.keep_alive &= has_place && !self.stage.is_stopping && !answer.is_last;
-        let bytes = answer.written(manner);
+        let bytes = match answer.is_written {
+            true => Vec::new(),
+            false => answer.written(manner),
+        };
         host.shard().work.copied(bytes.len());
         host.shard().fill(reply, Message::Binary(&bytes));
         match (manner.keep_alive, self.stage.is_stopping) {

@@ -85,6 +85,11 @@ impl Transport {
                 }
                 false
             }
+            // An answer without end is nobody's any more.
+            Flow::Wait if link.progress.broken && host.is_telling(id) => {
+                self.break_off(host, id);
+                false
+            }
             // What it has asked for goes on even if it is gone, and so long it keeps its place: or who asks and goes would
             // have any number of requests under way.
             Flow::Leave | Flow::Wait | Flow::Gone => false,

@@ -4,7 +4,7 @@ use super::Transport;
 use crate::app::host::Host;
 use crate::close::CloseReason;
 use crate::ident::ConnId;
-use crate::shard::{Exchange, Phase};
+use crate::shard::Phase;
 
 impl Transport {
     /// The server drains: lets no clients in from now on.
@@ -54,12 +54,13 @@ impl Transport {
     /// The server stops: connections that ask nothing end, the others after their answer.
     fn dismiss(&mut self, host: &mut Host) {
         self.stage.is_stopping = true;
+        self.http.pending_requests.end();
         if host.shard().connections.http_connections() == 0 {
             return;
         }
         for id in host.shard().connections.ids() {
             let exchange = host.shard().connections.exchange(id);
-            if exchange.is_some_and(|exchange| exchange != Exchange::Answering) {
+            if exchange.is_some_and(|exchange| !exchange.is_under_way()) {
                 host.close(id, CloseReason::Stopping);
             }
         }

@@ -52,6 +52,7 @@ fn each_state_has_its_time_and_its_last_word() {
             "HTTP/1.1 408 ",
         ),
         (Exchange::Answering, minute, CloseReason::Idle, ""),
+        (Exchange::Telling, minute, CloseReason::Idle, ""),
         (Exchange::Idle, minute, CloseReason::Idle, ""),
     ] {
         let mut shard = site();

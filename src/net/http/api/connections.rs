@@ -168,7 +168,7 @@ impl Api {
     }
 
     /// The numbers of the listeners that have this URL.
-    fn listeners_at(&self, url: &str) -> Result<Box<[u16]>, ApiError> {
+    pub(super) fn listeners_at(&self, url: &str) -> Result<Box<[u16]>, ApiError> {
         let url = unescape(url).unwrap_or_default();
         let numbers = (0..u16::MAX).map_while(|number| match self.facts.has_listener(number) {
             true => Some((number, self.facts.app_listener(number))),
@@ -282,7 +282,7 @@ fn place_of(text: &str, cores: usize) -> Option<(CoreId, u32)> {
     (core.index() < cores).then_some((core, place))
 }
 
-fn flag(name: &str, value: Option<&str>) -> Result<bool, ApiError> {
+pub(super) fn flag(name: &str, value: Option<&str>) -> Result<bool, ApiError> {
     match value {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),

@@ -14,9 +14,12 @@ use super::requests::{
     ApiCommand, KickCommand, KickTarget, MembershipCommand, PushCommand, PushTarget,
 };
 use super::service::Api;
+use crate::app::outcome::Delivered;
+use crate::app::promise::Promise;
 use crate::app::query::{MembershipChange, Query};
 use crate::ident::{CoreId, EVERYBODY, Reach};
 use crate::payload::{Message, Payload};
+use crate::shard::{PushedTo, Shown, TapPush};
 use crate::streams::Kind;
 
 /// Uids of one push that go to their cores together.
@@ -256,6 +259,12 @@ impl Api {
         pending: Pending,
         due: &mut Claimed<'_>,
     ) -> CommandResult {
+        let pending = match pending {
+            Pending::Delivered(promise) if self.host.borrow_mut().tasks().is_tapped() => {
+                self.tap(command, promise.await)
+            }
+            pending => pending,
+        };
         let outcome = outcome(command, pending).await;
         match (&outcome, due) {
             (Ok(answer), Claimed::Now(Some(held))) => held.settle(answer),
@@ -264,6 +273,34 @@ impl Api {
             _ => {}
         }
         outcome
+    }
+}
+
+impl Api {
+    /// Shows what has come of a push to those who look, but for one to a uid, which its home shows.
+    fn tap(&self, command: &ApiCommand<'_>, delivered: Delivered) -> Pending {
+        if let ApiCommand::Push(push) = command {
+            let to = match &push.target {
+                PushTarget::Uid(uid) if uid == EVERYBODY => Some(PushedTo::Everybody),
+                PushTarget::Everybody => Some(PushedTo::Everybody),
+                PushTarget::Connection(name, _) => Some(PushedTo::Connection(*name)),
+                PushTarget::Group(group) => Some(PushedTo::Group(Box::from(&**group))),
+                PushTarget::Uid(_) | PushTarget::Uids(_) => None,
+            };
+            if let Some(to) = to {
+                let push = TapPush {
+                    to,
+                    reached: delivered.reached,
+                    kept: delivered.position.is_some(),
+                    shown: Shown::new(push.message.as_bytes(), true),
+                };
+                let mut host = self.host.borrow_mut();
+                host.tasks().tap_push(self.reach, push);
+            }
+        }
+        let known = Promise::default();
+        known.fulfil(delivered);
+        Pending::Delivered(known)
     }
 }
 

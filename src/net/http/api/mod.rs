@@ -13,6 +13,7 @@ mod execute;
 mod groups;
 mod history;
 mod idempotency;
+mod log;
 mod names;
 mod outcomes;
 mod pacing;
@@ -21,6 +22,8 @@ mod requests;
 mod service;
 
 pub use service::Api;
+
+use std::rc::Rc;
 
 use super::HttpAnswer;
 use crate::auth::backend_tokens::Rights;
@@ -75,6 +78,7 @@ enum Operation {
     Unbind,
     History,
     ForgetHistory,
+    Log,
     Stats,
     Description,
 }
@@ -146,6 +150,7 @@ const ROUTES: &[ApiRoute] = &[
         right: Some(Rights::PUSH),
         call: Operation::ForgetHistory,
     },
+    get("/v1/log", Operation::Log),
     get("/v1/stats", Operation::Stats),
     ApiRoute {
         method: ApiMethod::Get,
@@ -222,7 +227,7 @@ impl Api {
     }
 
     /// The answer to a request of this route.
-    pub(super) async fn serve(&self, route: &ApiRoute, request: Request) -> HttpAnswer {
+    pub(super) async fn serve(self: Rc<Self>, route: &ApiRoute, request: Request) -> HttpAnswer {
         let request = &request;
         let name = route.name(request.path()).unwrap_or_default();
         let answer = match route.call {
@@ -245,6 +250,7 @@ impl Api {
             Operation::Unbind => self.unbind(name, request).await,
             Operation::History => self.history(request.query()).await,
             Operation::ForgetHistory => self.forget_history(request.query()).await,
+            Operation::Log => return self.log(request).await,
             Operation::Stats => self.stats().await,
             Operation::Description => Ok(DESCRIPTION.to_owned()),
         };
