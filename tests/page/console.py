@@ -1,4 +1,4 @@
-"""The console: who is connected, groups, what is kept; push and kick, with a token and without."""
+"""The console: who is connected, groups, what is kept, what happens; push and kick, with a token and without."""
 
 import json
 import re
@@ -20,6 +20,8 @@ ALL = "operator-token-01"
 CONNECT = """
 ([url, uid]) => new Promise((done) => {
   const socket = new WebSocket(url);
+  // Kept, or it may be collected.
+  (window.sockets ??= []).push(socket);
   window.heard ??= {};
   window.ended ??= {};
   socket.onopen = () => { if (uid) socket.send(uid); done(); };
@@ -59,6 +61,11 @@ class Console(Visitor):
         expect(line.locator(".text").first).to_have_text(text)
         expect(line.locator(".answer")).to_have_text(answer)
 
+    def line(self, kind, whom):
+        """The lines of the live log of a kind about somebody."""
+        about = self.page.locator(".whom").filter(has_text=re.compile(f"^{re.escape(whom)}$"))
+        return self.at(f"#live-list li[data-kind={kind}]").filter(has=about)
+
     def heard(self, uid):
         return self.page.evaluate("uid => window.heard[uid] ?? []", uid)
 
@@ -68,11 +75,11 @@ class Console(Visitor):
         self.context.close()
 
 
-def post(server, path, body, token=None):
+def post(server, path, body, token=None, method="POST"):
     headers = {"Content-Type": "application/json"}
     if token:
         headers["Authorization"] = f"Bearer {token}"
-    request = urllib.request.Request(server.page + path, json.dumps(body).encode(), headers)
+    request = urllib.request.Request(server.page + path, json.dumps(body).encode(), headers, method=method)
     with urllib.request.urlopen(request, timeout=10) as answer:
         return json.load(answer)
 
@@ -128,7 +135,13 @@ def check_pushing(console, connection):
     console.row("bob").first.click()
     expect(console.at("#detail-title")).to_have_text("bob")
     expect(console.at("#kept li")).to_have_text(["1kept"])
+    expect(console.at("#kept-top")).to_have_text(re.compile("^[a-z0-9]+:1$"))
     expect(console.at("#detail-list li")).to_have_count(2)
+    # Each with its id, what waits for it, and what the back end has set.
+    post(console.server, f"/v1/connections/{connection}/attributes", {"device": HOSTILE}, method="PUT")
+    one = console.at(f"#detail-list li[data-id='{connection}']")
+    expect(one.locator(".attributes")).to_have_text(json.dumps({"device": HOSTILE}, separators=(",", ":")), timeout=15_000)
+    expect(one).to_contain_text(re.compile("127\\.0\\.0\\.1:\\d+, for .*, 0 B waiting"))
 
 
 def check_kicking(console, connection):
@@ -148,6 +161,47 @@ def check_kicking(console, connection):
         time.sleep(0.05)
 
 
+def check_log(console, connection):
+    """What has happened above is there, and is shown as it is asked for."""
+    expect(console.at("#live-state")).to_have_text("live")
+    expect(console.line("connect", HOSTILE)).to_have_count(1)
+    expect(console.line("push", "#news").locator(".told")).to_have_text("13 B to 3 connections")
+    expect(console.line("push", "all").locator(".told")).to_have_text(f"{len(HOSTILE)} B to 4 connections")
+    expect(console.line("push", "nobody").locator(".told")).to_have_text("6 B to 0 connections")
+    expect(console.line("push", connection).locator(".told")).to_have_text("8 B to 1 connection")
+    expect(console.line("kick", "bob")).to_have_count(2)
+    ends = console.line("disconnect", "bob")
+    expect(ends).to_have_count(2)
+    expect(ends.first.locator(".told")).to_have_text(re.compile(rf"^{connection} kicked \(4007\), after \d+ "))
+    # Whoever it is about can be looked at.
+    console.line("push", "#news").locator("button").click()
+    expect(console.at("#detail-title")).to_have_text("news")
+    # What is said only if it is asked for, and as text.
+    console.page.click("#live-clear")
+    expect(console.at("#live-list li")).to_have_count(0)
+    console.page.check("#live-data")
+    console.page.select_option("#live-kind", "push,message")
+    console.page.fill("#live-search", "alice")
+    expect(console.at("#live-state")).to_have_text("live")
+    with console.page.expect_request("**/v1/log?uid=alice&kind=push%2Cmessage&data=true"):
+        console.page.press("#live-search", "Enter")
+    expect(console.at("#live-state")).to_have_text("live")
+    end = time.monotonic() + 15
+    while console.at("#live-list li").count() == 0:
+        assert time.monotonic() < end, "nothing of what is pushed is shown"
+        for uid in ("bob", "alice"):
+            post(console.server, "/v1/push", {"uid": uid, "text": HOSTILE})
+        time.sleep(0.1)
+    expect(console.at("#live-list li .text").first).to_have_text(HOSTILE)
+    expect(console.line("push", "bob")).to_have_count(0)
+    # Held it stays as it is; then it goes on.
+    console.page.click("#live-hold")
+    expect(console.at("#live-state")).to_have_text("held")
+    console.page.fill("#live-search", "")
+    console.page.click("#live-hold")
+    expect(console.at("#live-state")).to_have_text("live")
+
+
 def check_open(browser, binary, shots):
     server = Server(binary, "--login-timeout", "5m")
     try:
@@ -159,6 +213,7 @@ def check_open(browser, binary, shots):
         check_groups(console)
         check_pushing(console, connection)
         check_kicking(console, connection)
+        check_log(console, connection)
         console.close()
         take_pictures(browser, server, shots)
         server.stop()
@@ -179,8 +234,10 @@ def check_tokens(browser, binary):
         console.connect("alice")
         console.enter(("token", "nonsense-nonsense"))
         expect(console.at("#token-why")).not_to_be_empty(timeout=15_000)
+        expect(console.at("#live-state")).to_have_text("locked")
         console.enter(("token", READER))
         expect(console.row("alice")).to_have_count(1, timeout=15_000)
+        expect(console.at("#live-state")).to_have_text("live")
         expect(console.at("#token-form")).to_be_hidden()
         console.push("uid", "alice", "x", re.compile("^fail: "))
         assert READER not in console.page.content()
@@ -208,19 +265,33 @@ def take_pictures(browser, server, shots):
         body = {"uid": "bob", "data": {"order": 1180 + number, "state": "packed"}, "keep": "10m"}
         post(server, "/v1/push", body)
     for scheme in ("light", "dark"):
-        for device, context in (("desktop", {}),
+        for device, context in (("desktop", {"viewport": {"width": 1440, "height": 1100}}),
                                 ("phone", {"viewport": {"width": 390, "height": 844}, "is_mobile": True,
                                            "has_touch": True, "device_scale_factor": 2})):
             console = Console(browser, server, color_scheme=scheme, **context)
             console.visit()
             console.row("bob").first.click()
             expect(console.at("#kept li")).to_have_count(6)
+            expect(console.at("#live-state")).to_have_text("live")
+            console.page.check("#live-data")
+            expect(console.at("#live-state")).to_have_text("live")
+            console.connect("dave")
+            expect(console.line("connect", "dave")).to_have_count(1)
+            for uid, state in (("bob", "packed"), ("carol", "paid"), ("nobody", "new")):
+                post(server, "/v1/push", {"uid": uid, "data": {"order": 1182, "state": state}})
+            post(server, "/v1/push", {"group": "news", "text": "Closing at eight tonight"})
             console.push("uid", "carol", "Your order is on its way", "delivered: 1 connection")
+            post(server, "/v1/kick", {"uid": "dave"})
+            expect(console.line("push", "carol")).to_have_count(2)
+            expect(console.line("disconnect", "dave")).to_have_count(1)
             wide = console.page.evaluate("document.documentElement.scrollWidth")
             assert wide <= console.page.viewport_size["width"], f"{device}: {wide} pixels wide"
             console.page.evaluate("scrollTo(0, 0)")
             console.page.mouse.move(5, 5)
-            console.page.screenshot(path=shots / f"console-{device}-{scheme}.png", full_page=device == "phone")
+            console.page.screenshot(path=shots / f"console-{device}-{scheme}.png")
+            if device == "phone":
+                # To look at; the documents have the screen alone.
+                console.page.screenshot(path=shots / f"console-{device}-{scheme}-whole.png", full_page=True)
             console.close()
     crowd.context.close()
 

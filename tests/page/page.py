@@ -24,7 +24,13 @@ PICTURE = pathlib.Path(__file__).with_name("page.png")
 PICTURE_BYTES_MAX = 300_000
 STATUS_PICTURE = PICTURE.with_name("status.png")
 STATUS_PICTURE_BYTES_MAX = 150_000
-CONSOLE_PICTURE = PICTURE.with_name("console.png")
+# By what they show, beside the page's.
+CONSOLE_PICTURES = {
+    "desktop-light": "console.png",
+    "desktop-dark": "console-dark.png",
+    "phone-light": "console-phone.png",
+    "phone-dark": "console-phone-dark.png",
+}
 
 FLAGS = (
     "--disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -509,6 +515,13 @@ def take_pictures(browser, server, renew):
         assert PICTURE.stat().st_size < PICTURE_BYTES_MAX, "the picture is too large"
 
 
+def renew_console_pictures():
+    for scene, name in CONSOLE_PICTURES.items():
+        picture = PICTURE.with_name(name)
+        picture.write_bytes((SHOTS / f"console-{scene}.png").read_bytes())
+        assert picture.stat().st_size < PICTURE_BYTES_MAX, f"{name} is too large"
+
+
 def load(binary, workload, url, connections, seconds, *more):
     return subprocess.Popen(
         [binary, "bench", workload, "--url", url, "--connections", connections, "--seconds", seconds,
@@ -609,10 +622,10 @@ def main():
             try:
                 check_all(browser, server, "--picture" in sys.argv[2:])
                 check_compression(browser, server.binary)
-                step("console: who is there, groups, what is kept; push and kick, by rights")
+                step("console: who is there, groups, what is kept, what happens; push and kick, by rights")
                 check_console(browser, server.binary, SHOTS)
                 if "--picture" in sys.argv[2:]:
-                    CONSOLE_PICTURE.write_bytes((SHOTS / "console-desktop-light.png").read_bytes())
+                    renew_console_pictures()
                 step("events: EventSource is served, told why it ends, and comes back")
                 check_events(browser, server.binary)
                 step("lines: a page that posts to line and frame listeners reaches nobody")

@@ -6,10 +6,15 @@ DESKTOP = {"width": 1440, "height": 900}
 
 # Counts what must not happen, from before the page's first script on.
 WATCH = """
-window.violations = []; window.shifted = 0;
+window.violations = []; window.shifted = 0; window.shifts = [];
 addEventListener("securitypolicyviolation", (e) => violations.push(e.violatedDirective + " " + e.blockedURI));
 new PerformanceObserver((list) => {
-  for (const e of list.getEntries()) if (!e.hadRecentInput) shifted += e.value;
+  for (const e of list.getEntries()) {
+    if (e.hadRecentInput) continue;
+    shifted += e.value;
+    const name = (node) => node && (node.id || node.className || node.nodeName);
+    shifts.push([e.value, ...e.sources.map(({ node }) => `${name(node)} in ${name(node?.parentElement)}`)]);
+  }
 }).observe({ type: "layout-shift", buffered: true });
 """
 
@@ -77,11 +82,11 @@ class Visitor:
 
     def check_clean(self):
         state = self.page.evaluate(
-            "({ violations, shifted, pwned: window.pwned,"
+            "({ violations, shifted, shifts, pwned: window.pwned,"
             " injected: document.querySelectorAll('main img, main script, main iframe').length })"
         )
         assert not self.complaints, self.complaints
         assert state["violations"] == [], state
         assert "pwned" not in state or state["pwned"] is None, "injected script ran"
         assert state["injected"] == 0, "a message became an element"
-        assert state["shifted"] < 0.02, f"the layout shifts by {state['shifted']}"
+        assert state["shifted"] < 0.02, f"the layout shifts by {state['shifted']}: {state['shifts']}"

@@ -24,26 +24,31 @@ export function onRefused(callback) {
 
 /** Asks; the answer's JSON, or an error whose message is for people. */
 export async function ask(method, path, body) {
-  const headers = {};
-  if (body !== undefined) headers["Content-Type"] = "application/json";
-  if (token) headers.Authorization = `Bearer ${token}`;
-  const response = await answerTo(path, {
-    method,
-    headers,
-    body: body === undefined ? undefined : JSON.stringify(body),
-    cache: "no-store",
-    signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS),
-  });
+  const signal = AbortSignal.timeout(ANSWER_TIMEOUT_MS);
+  const response = await answerTo(path, { method, body, signal });
+  return response.ok ? response.json().catch(() => ({})) : refuse(response);
+}
+
+/** Asks for an answer without end: its body as it comes, until the signal, or an error as above. */
+export async function open(path, signal) {
+  const response = await answerTo(path, { method: "GET", signal });
+  return response.ok ? response.body : refuse(response);
+}
+
+async function refuse(response) {
   const value = await response.json().catch(() => ({}));
-  if (response.ok) return value;
   const words = shown(String(value.error?.message ?? `the server answered ${response.status}`));
   if (response.status === 401) refused(words);
   throw Object.assign(new Error(words), { status: response.status, code: value.error?.code });
 }
 
-async function answerTo(path, request) {
+async function answerTo(path, { method, body, signal }) {
+  const headers = {};
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (token) headers.Authorization = `Bearer ${token}`;
+  const text = body === undefined ? undefined : JSON.stringify(body);
   try {
-    return await fetch(path, request);
+    return await fetch(path, { method, headers, body: text, cache: "no-store", signal });
   } catch {
     doubt();
     throw new Error("no answer from the server");

@@ -4,6 +4,7 @@ import { onRefused, setToken } from "./api.js";
 import { startAct } from "./act.js";
 import { look as lookAtDetail, showDetail, startDetail } from "./detail.js";
 import { look as lookAtGroups, startGroups } from "./groups.js";
+import { look as lookAtLog, startLive } from "./live.js";
 import { byId } from "./log.js";
 import { look as lookAtPeople, startPeople } from "./people.js";
 import { startServer } from "./server.js";
@@ -35,9 +36,11 @@ startAct(() => {
 startDetail();
 startPeople((one) => (one.uid ? showDetail("uid", one.uid) : showDetail("connection", one.connection)));
 startGroups((group) => showDetail("group", group));
+startLive(showDetail);
 
 function lookAtAll() {
   lookAtPeople();
   lookAtDetail();
   lookAtGroups();
+  lookAtLog();
 }

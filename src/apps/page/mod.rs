@@ -36,6 +36,7 @@ pub const SITE: Site = Site {
         asset!("/detail.js", JAVASCRIPT, "detail.js"),
         asset!("/groups.js", JAVASCRIPT, "groups.js"),
         asset!("/link.js", JAVASCRIPT, "link.js"),
+        asset!("/live.js", JAVASCRIPT, "live.js"),
         asset!("/log.js", JAVASCRIPT, "log.js"),
         asset!("/login.js", JAVASCRIPT, "login.js"),
         asset!("/metrics.js", JAVASCRIPT, "metrics.js"),
