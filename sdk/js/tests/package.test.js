@@ -33,6 +33,11 @@ test("minified and gzipped it has at most 6 KB", () => {
   }
 });
 
+test("the server's page has what is built", () => {
+  const [built, served] = ["../dist/ringpost.min.mjs", "../../../src/apps/page/ringpost.js"].map((path) => readFileSync(here(path)));
+  assert.ok(built.equals(served), "after npm run build: cp sdk/js/dist/ringpost.min.mjs src/apps/page/ringpost.js");
+});
+
 test("it brings what it should and nothing else", () => {
   const files = packed.files.map(({ path }) => path).sort();
   assert.deepEqual(files, [

@@ -37,6 +37,12 @@ const PASSING = new Map([
   [4005, "This page read too slowly"],
 ]);
 
+/** Why a connection has ended, in words. */
+export function explain(code, reason, wasOnline) {
+  if (code === 1006) return wasOnline ? PASSING.get(code) : "No answer from the server";
+  return FINAL.get(code) ?? PASSING.get(code) ?? (reason || "The connection ended");
+}
+
 /** The links that wait for their next attempt. */
 const waiting = new Set();
 
@@ -137,9 +143,7 @@ export class Link {
     }
     // A server that lets us in and throws us out again at once must not be hammered either.
     if (wasOnline && Date.now() - this.since >= STEADY_MS) this.failures = 0;
-    const broke = wasOnline ? PASSING.get(1006) : "No answer from the server";
-    const why = code === 1006 ? broke : (PASSING.get(code) ?? (reason || "The connection ended"));
-    this.wait(code, why);
+    this.wait(code, explain(code, reason, wasOnline));
   }
 
   /** Full jitter: any moment up to the bound, so that a thousand pages do not return as one. */

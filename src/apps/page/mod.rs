@@ -42,7 +42,10 @@ pub const SITE: Site = Site {
         asset!("/metrics.js", JAVASCRIPT, "metrics.js"),
         asset!("/people.js", JAVASCRIPT, "people.js"),
         asset!("/push.js", JAVASCRIPT, "push.js"),
+        asset!("/receiver.js", JAVASCRIPT, "receiver.js"),
         asset!("/relay.js", JAVASCRIPT, "relay.js"),
+        // What sdk/js builds; its tests hold one against the other.
+        asset!("/ringpost.js", JAVASCRIPT, "ringpost.js"),
         asset!("/server.js", JAVASCRIPT, "server.js"),
         asset!("/status.css", CSS, "status.css"),
         asset!("/status.js", JAVASCRIPT, "status.js"),

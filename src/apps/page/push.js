@@ -1,8 +1,8 @@
 // The push pane: a console that pushes over HTTP, and receivers that show who got it.
 
-import { Link } from "./link.js";
 import { Log, byId, foreign, make, shown, speak } from "./log.js";
 import { asksForToken, startCommand } from "./command.js";
+import { Receiver } from "./receiver.js";
 import { onServer } from "./server.js";
 import { askForToken, uidOf } from "./token.js";
 
@@ -65,6 +65,12 @@ export function arrived({ connection, uid, name = uid }, message) {
   if (!push) return;
   push.got.set(connection, name);
   showWhoGot(push);
+}
+
+/** A message as it was sent: the client reads JSON. */
+function spoken({ data }) {
+  if (typeof data === "string") return data;
+  return data instanceof Uint8Array ? `(binary, ${data.byteLength} bytes)` : JSON.stringify(data);
 }
 
 /** What a message says: the text in the line of a back end, or else the message itself. */
@@ -144,7 +150,7 @@ function listen(listener) {
     log.add("bad", `no more than ${RECEIVERS_MAX} receivers on one page`);
     return;
   }
-  addReceiver(listener.url, uid, listener.token ? `auth ${hello}` : hello);
+  addReceiver(listener.url, uid, listener.token ? { token: hello } : { uid: hello });
   byId("push-uids").append(make("option", { value: uid }));
   uidInput.value ||= uid;
   uidInput.dispatchEvent(new Event("input"));
@@ -152,7 +158,7 @@ function listen(listener) {
   input.focus();
 }
 
-function addReceiver(url, uid, hello) {
+function addReceiver(url, uid, who) {
   const state = make("span", { className: "pill" }, make("span"));
   const last = make("p", { className: "last" }, "listening");
   const count = make("span", { className: "count", title: "messages received" }, "0");
@@ -170,9 +176,9 @@ function addReceiver(url, uid, hello) {
     remove,
   );
 
-  const link = new Link({
+  const receiver = new Receiver({
     url,
-    greeted: false,
+    who,
     onState: ({ state: now, code, sentence, label }) => {
       row.dataset.state = state.dataset.state = now;
       row.dataset.code = code ?? "";
@@ -182,28 +188,27 @@ function addReceiver(url, uid, hello) {
       speak(`Receiver ${uid}: ${now}. ${sentence}`);
     },
     onMessage: (message) => {
-      last.replaceChildren(foreign(textOf(message)));
+      last.replaceChildren(foreign(textOf(spoken(message))));
       count.textContent = row.dataset.count = Number(row.dataset.count) + 1;
       flash(row);
-      arrived({ connection: row, uid }, message);
+      arrived({ connection: row, uid }, spoken(message));
     },
   });
   const counting = setInterval(() => {
-    if (link.state === "waiting") state.firstElementChild.textContent = link.label;
+    if (receiver.state === "waiting") state.firstElementChild.textContent = receiver.label;
   }, 500);
   again.addEventListener("click", () => {
     remove.focus();
-    link.open(hello);
+    receiver.again();
   });
   remove.addEventListener("click", () => {
     clearInterval(counting);
-    link.close();
+    receiver.close();
     row.remove();
     byId("receiver-uid").focus();
   });
   list.append(row);
   list.scrollTop = list.scrollHeight;
-  link.open(hello);
 }
 
 /** Lights the row up once more, even while it is still fading from the last time. */
