@@ -118,10 +118,15 @@ impl Shard {
         let mut followers = Vec::new();
         let (slots, listeners) = (&self.connections.slots, &self.connections.listeners);
         let behind = &self.followers;
+        let is_kept_refresh = fanout.refresh.is_some() && marked.mark.is_some_and(|mark| mark.kept);
         receivers.retain(|id| {
             let listener = slots[id.slot].listener;
-            let follows =
-                listeners[usize::from(listener)].codec == Codec::Sse || behind.is_behind(id.slot);
+            let follows = match listeners[usize::from(listener)].codec {
+                Codec::Sse => true,
+                // A later refresh would take the place of what it is to have had.
+                Codec::V1 if is_kept_refresh => true,
+                _ => behind.is_behind(id.slot),
+            };
             if follows && !passing.passes_by(*id) {
                 followers.push(*id);
             }
@@ -131,7 +136,7 @@ impl Shard {
         // What it holds would not be taken off the account if an outbox gives it up below.
         drop(fanout);
         self.work.delivered(followers.len());
-        followers.retain(|id| self.send_followed(*id, marked, tops));
+        followers.retain(|id| self.send_marked(*id, marked, tops));
         reached + followers.len() as u32
     }
 }

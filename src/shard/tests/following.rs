@@ -143,6 +143,39 @@ fn what_comes_before_the_home_has_answered_is_read() {
     assert_ne!(of_group.standing, Standing::Asked(Since::Now));
 }
 
+/// What is kept is missed by nobody who is told where it stands. Others have the newest state alone.
+#[test]
+fn no_refresh_takes_the_place_of_one_that_is_kept() {
+    let specs = [spec(Codec::V1, 0, 10_000), spec(Codec::Text, 0, 10_000)];
+    let mut shard = Shard::new(&Config::default(), Rc::from(specs), 1);
+    let [told, plain] = [0, 1].map(|listener| {
+        let id = open(&mut shard, listener);
+        assert!(shard.bind(id, "u"));
+        shard.join(id, "g", None);
+        id
+    });
+    for offset in 1..=3 {
+        let payload = payload(&format!("state {offset}"));
+        let marked = Marked {
+            kind: Kind::Group,
+            name: "g",
+            mark: Some(Mark {
+                position: at(offset),
+                kept: true,
+                queued: false,
+            }),
+            payload: &payload,
+        };
+        shard.send_marked_to_group(NamespaceId(0), marked, true, &mut |_, _| at(0));
+        shard.check();
+    }
+    assert_eq!(shown(&shard, plain), "state 3\n");
+    let told = waiting(&shard, told).escape_ascii().to_string();
+    for state in ["state 1", "state 2", "state 3"] {
+        assert!(told.contains(state), "{told}");
+    }
+}
+
 /// A browser goes by the last id that it has read, and what follows the event `close` is read as well.
 #[test]
 fn nothing_follows_an_end_and_nobody_is_read_on_for_who_is_gone() {
