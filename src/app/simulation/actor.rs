@@ -260,6 +260,15 @@ impl<P: Part> Actor<P> {
             ["enter", name] => {
                 Self::enter(cx, &mut model, session, name);
             }
+            ["kickone", one] => {
+                let one: usize = one.parse().expect("a client");
+                let name = model.clients.get(one).and_then(|track| track.name);
+                let Some(name) = name else { return };
+                let at = model.stamp();
+                let ticket = cx.kick_connection(name);
+                model.kicked_by_name.push((one, P::REACH));
+                model.asked(core, P::NUMBER, ticket.0, at, Question::Kick);
+            }
             ["kick", uid] => Self::kick(cx, &mut model, within, uid),
             ["online", uid] => {
                 self.online(cx, &mut model, within, uid);

@@ -85,8 +85,19 @@ impl Client {
     /// bytes are left over.
     pub fn blocks(&self, groups: &[String]) -> (Vec<Block>, usize) {
         match self.codec {
-            Codec::V1 => spoken::blocks(&self.received, groups),
+            Codec::V1 => {
+                let read = spoken::read(&self.received, groups);
+                (read.blocks, read.left_over)
+            }
             _ => sse::blocks(&self.received),
+        }
+    }
+
+    /// By the streams of one that speaks `ringpost.v1`, whether it is out of them in the end.
+    pub fn left(&self, groups: &[String]) -> Vec<bool> {
+        match self.codec {
+            Codec::V1 => spoken::read(&self.received, groups).left,
+            _ => Vec::new(),
         }
     }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::client::{Client, Place};
 use super::model::{Sender, Target, Track};
 use super::scene::Scene;
+use super::speaking::Asking;
 use super::world::{Task, World};
 use crate::app::query::Query;
 use crate::ident::{EVERYBODY, NamespaceId, Reach};
@@ -32,6 +33,10 @@ pub struct Follower {
     pub listener: u16,
     pub uid: String,
     pub groups: Vec<String>,
+    /// It tells how far it has handled its streams.
+    pub acknowledges: bool,
+    /// By its streams, what the server was told of that, and has taken.
+    pub acked: Vec<Vec<Position>>,
     pub lives: Vec<Life>,
 }
 
@@ -43,6 +48,11 @@ pub struct Life {
     pub since: Option<String>,
     /// That is not what it was told.
     pub errs: bool,
+    /// It has said nothing of where it was, and begins where it has acknowledged.
+    pub by_ack: bool,
+    /// By its streams, how often it had acknowledged when it came.
+    pub acked_before: Vec<usize>,
+    pub asking: Asking,
     /// By its streams, how many messages had been kept when it came.
     pub kept_before: Vec<usize>,
     /// By its streams, how many had been kept when it had received so many bytes.
@@ -71,9 +81,13 @@ impl World {
                 .collect();
             groups.sort_unstable();
             groups.dedup();
+            let listener = self.rng.u16(listeners.clone());
+            let speaks = self.listeners[usize::from(listener)].codec == Codec::V1;
             self.followers.push(Follower {
-                listener: self.rng.u16(listeners.clone()),
+                listener,
                 uid: format!("u{}", self.rng.usize(0..self.scene.uids)),
+                acknowledges: speaks && self.rng.bool(),
+                acked: vec![Vec::new(); 2 + groups.len()],
                 groups,
                 lives: Vec::new(),
             });
@@ -125,6 +139,9 @@ impl World {
         if errs {
             since = Some(self.no_position(since));
         }
+        let follower = &self.followers[who];
+        let by_ack = follower.acknowledges && since.is_some() && !errs && self.rng.bool();
+        let acked_before = follower.acked.iter().map(Vec::len).collect();
         let client = self.clients.len();
         let peer = ([127, 0, 0, 1], client as u16).into();
         let id = self.hosts[core].connect(listener, peer);
@@ -147,6 +164,9 @@ impl World {
             uid,
             since,
             errs,
+            by_ack,
+            acked_before,
+            asking: Asking::default(),
             kept_before,
             kept_at: Vec::new(),
         });
@@ -172,6 +192,11 @@ impl World {
         };
         let follower = &self.followers[who];
         let life = &follower.lives[nth];
+        if self.clients[client].codec == Codec::V1 {
+            self.hosts[core].open(id);
+            let bind = self.bind_frame((who, nth));
+            return self.feed(core, id, client, &bind);
+        }
         let following = Following::of_client(&follower.groups, life.since.as_deref());
         let host = &mut self.hosts[core];
         if self.clients[client].codec == Codec::Sse {
@@ -308,6 +333,7 @@ impl World {
         self.followers[who].lives[nth]
             .kept_at
             .push((received, kept));
+        self.note_answers(client, (who, nth));
     }
 
     /// All come for the last time, to see that they have everything in the end.

@@ -2,20 +2,24 @@
 //! held against a plain model of who must have got what. Some of them follow streams: they are cut off and come back
 //! with their positions, while messages are kept, evicted and thrown away.
 //!
-//! `SIM_SEED=7 cargo test --lib simulation` repeats one seed; without it so many are tried as fit a
+//! `SIM_SEED=7 cargo test --lib simulation` repeats one seed (`SIM_CLIENT=3` beside it shows what that client has received;
+//! `-- --nocapture`); without it so many are tried as fit a
 //! few seconds, `SIM_SEEDS` of them if that is set.
 
 mod actor;
 mod attendance;
+mod claims;
 mod client;
 mod followers;
 mod keeping;
+mod left_out;
 mod logs;
 mod model;
 mod questions;
 mod recovery;
 mod rest;
 mod scene;
+mod speaking;
 mod spoken;
 mod sse;
 mod transport;
@@ -68,6 +72,10 @@ const USUAL: &[(&str, usize)] = &[
     ("reloads", 300),
     ("members", 100),
     ("presence told", 100),
+    ("left out", 1_000),
+    ("acknowledged", 500),
+    ("left by itself", 500),
+    ("joined anew", 300),
 ];
 
 const SEEDS: u64 = 400;
@@ -88,6 +96,10 @@ fn play(seed: u64, tally: &mut Tally) {
         }
     }
     world.end();
+    if let Some(client) = number("SIM_CLIENT") {
+        let one = &world.clients[client as usize];
+        println!("{:?} {}", one.life, one.received.escape_ascii());
+    }
     world.judge(tally);
     for (name, count) in &world.tally {
         *tally.entry(name).or_default() += count;

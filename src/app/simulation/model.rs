@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Mutex;
 use std::time::Instant;
 
+use super::left_out::LeftOut;
 use super::scene::{GROUPS_MAX, Scene};
 use crate::app::Answer;
 use crate::bus::Route;
@@ -63,6 +64,8 @@ pub struct Sent {
     /// It goes to its own core by its mailbox.
     pub by_mail: bool,
     pub refresh: bool,
+    /// Whom of those that it is for it is not for.
+    pub except: LeftOut,
     /// The sender wants to hear of it if nobody is there, and can.
     pub tell: bool,
     /// What the answer to it was, if it was a question.
@@ -179,6 +182,8 @@ pub struct Model {
     pub filled: Vec<Stamp>,
     /// Uids kicked, with the reach of who did it.
     pub kicked: Vec<(String, Reach)>,
+    /// Clients kicked by what they are called, with the reach of who did it.
+    pub kicked_by_name: Vec<(usize, Reach)>,
     /// By core, whether it goes by the rules of the reload.
     pub reloaded: Vec<bool>,
 }
@@ -203,6 +208,7 @@ impl Model {
             crossed: 0,
             filled: Vec::new(),
             kicked: Vec::new(),
+            kicked_by_name: Vec::new(),
             reloaded: vec![false; cores],
         }
     }
@@ -280,6 +286,7 @@ impl Model {
             path,
             by_mail,
             refresh: false,
+            except: LeftOut::default(),
             tell: false,
             reached: None,
             by_home,

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Tally;
 use super::followers::{Follower, Kept, Life, StreamName};
-use super::model::{Model, Target};
+use super::model::Model;
 use super::sse::Block;
 use super::verdict::{Claim, count};
 use super::world::World;
@@ -31,6 +31,8 @@ enum Place {
     Unknown,
     /// Its uid is another one, and it has been told nothing of that yet.
     Moved,
+    /// It begins where it has acknowledged, or now if it has not.
+    Acknowledged,
 }
 
 #[derive(Clone, Debug)]
@@ -52,6 +54,7 @@ impl World {
                 follower,
                 standings: Vec::new(),
                 gaps: HashSet::new(),
+                unnamed: None,
             };
             for life in &follower.lives {
                 reading.live(life, tally);
@@ -80,6 +83,8 @@ struct Reading<'w> {
     standings: Vec<Standing>,
     /// The streams of which this life was told a gap.
     gaps: HashSet<StreamName>,
+    /// Where it stood before a life that names nothing of it.
+    unnamed: Option<Vec<Standing>>,
 }
 
 impl Reading<'_> {
@@ -92,6 +97,9 @@ impl Reading<'_> {
         let mut has_begun = false;
         for block in &blocks {
             self.read(life, block, &mut has_begun, tally);
+        }
+        if let Some(standings) = self.unnamed.take().filter(|_| !has_begun) {
+            self.standings = standings;
         }
         let closed = track.closed.map(|closed| closed.reason);
         if closed == Some(CloseReason::Stopping) && !track.lossy {
@@ -132,6 +140,13 @@ impl Reading<'_> {
                 place: Place::Moved,
                 told: None,
             };
+        }
+        if life.by_ack {
+            self.unnamed = Some(self.standings.clone());
+            for standing in &mut self.standings {
+                standing.place = Place::Acknowledged;
+                standing.told = None;
+            }
         }
         let is_unread = said
             .as_ref()
@@ -195,6 +210,10 @@ impl Reading<'_> {
     /// What it is told of those streams of which nothing came is what it has had.
     fn told(&mut self, life: &Life, block: &Block, positions: &[Position], but: Option<usize>) {
         for nth in 0..self.standings.len() {
+            if matches!(self.standings[nth].place, Place::Acknowledged) {
+                let place = self.acknowledged_place(life, nth, positions.get(nth).copied());
+                self.standings[nth].place = place;
+            }
             let Some(position) = positions.get(nth).copied() else {
                 // So nothing of everybody's was ever kept, and all of it follows.
                 let standing = &mut self.standings[nth];
@@ -204,7 +223,7 @@ impl Reading<'_> {
                         standing.place = Place::Before {
                             least: 0,
                             most: usize::MAX,
-                            excused: false,
+                            excused: true,
                         };
                     }
                     Place::Before { least, .. } => *least = 0,
@@ -225,6 +244,34 @@ impl Reading<'_> {
         }
     }
 
+    /// Where one stands that has named nothing, by the first word of a stream.
+    fn acknowledged_place(&self, life: &Life, nth: usize, told: Option<Position>) -> Place {
+        let (acked, before) = (&self.follower.acked[nth], life.acked_before[nth]);
+        let later = &acked[before.saturating_sub(1)..];
+        let stream = &self.standings[nth].stream;
+        let at = told.filter(|told| later.contains(told));
+        if let Some(at) = at.and_then(|at| index(self.world.log(stream), at)) {
+            return Place::At(at);
+        }
+        // Where it was there had been nothing, nor since: it is at the beginning of what comes.
+        let is_beginning =
+            told.is_none_or(|told| told.offset == 0) && later.iter().any(|at| at.offset == 0);
+        assert!(
+            before == 0 || is_beginning,
+            "client {} has acknowledged {acked:?} of {stream:?}, and begins at {told:?}",
+            life.client
+        );
+        Place::Before {
+            least: if before == 0 {
+                life.kept_before[nth]
+            } else {
+                0
+            },
+            most: usize::MAX,
+            excused: false,
+        }
+    }
+
     fn told_again(&mut self, life: &Life, block: &Block, nth: usize, position: Position) {
         let kept_until = self.kept_until(life, block, nth);
         let first = self.standings[nth].told.is_none();
@@ -240,7 +287,7 @@ impl Reading<'_> {
             // The stream was forgotten.
             (Place::At(had), None) if position.offset == 0 && is_beginning(log, *had) => return,
             (_, _) if may_move => Place::Moved,
-            (Place::Moved, _) => return,
+            (Place::Moved | Place::Acknowledged, _) => return,
             // Its first word: it begins there. What was sent before reached it if that had to.
             (
                 Place::Before {
@@ -432,6 +479,11 @@ impl Reading<'_> {
             return;
         }
         let is_first_of_all = stream.1 == Kind::All && standing.told.is_none();
+        // It has named what is none, of a stream that nothing was ever kept in as far as its core knew.
+        let has_erred = matches!(standing.place, Place::Before { excused: true, .. });
+        if is_first_of_all && has_erred {
+            return count(tally, "gaps of errors", 1);
+        }
         assert!(
             asked == standing.told || is_first_of_all,
             "client {} is told of a gap after {asked:?}: {standing:?}",
@@ -445,7 +497,8 @@ impl Reading<'_> {
             .is_some_and(|one| one.is_roomy);
         assert!(
             !is_roomy,
-            "a gap where nothing goes: {standing:?}, {asked:?}, {top:?}"
+            "client {} is told of a gap where nothing goes: {standing:?}, {asked:?}, {top:?}",
+            life.client
         );
         let is_gone = asked.is_some_and(|asked| {
             let lost = asked.offset + 1;
@@ -468,7 +521,11 @@ impl Reading<'_> {
     fn end(&self, life: &Life, has_begun: bool) {
         let client = life.client;
         assert!(has_begun, "client {client} was told no position");
+        let is_out = self.world.clients[life.client].left(&self.follower.groups);
         for (nth, standing) in self.standings.iter().enumerate() {
+            if is_out.get(nth).copied().unwrap_or_default() {
+                continue;
+            }
             let log = self.world.log(&standing.stream);
             match standing.place {
                 Place::At(had) => assert_eq!(
@@ -490,7 +547,7 @@ impl Reading<'_> {
                     }
                 }
                 Place::Unknown => panic!("client {client} was told of no gap: {standing:?}"),
-                Place::Moved => {}
+                Place::Moved | Place::Acknowledged => {}
             }
         }
         self.check_moved(life);
@@ -538,39 +595,4 @@ fn index(log: &[Kept], position: Position) -> Option<usize> {
 /// Whether a life of the stream begins there, or may.
 fn is_beginning(log: &[Kept], at: usize) -> bool {
     log.get(at).is_none_or(|kept| kept.position.offset == 1)
-}
-
-/// One that follows streams has nothing that is not its own, and all that must be, but for what is kept in them.
-pub fn check_claims_of_follower(
-    model: &Model,
-    client: usize,
-    got: &[usize],
-    kept: &HashSet<(usize, NamespaceId)>,
-    tally: &mut Tally,
-) {
-    let track = &model.clients[client];
-    let has: HashSet<usize> = got.iter().copied().collect();
-    for (number, sent) in model.sent.iter().enumerate() {
-        let follows = match &sent.target {
-            Target::Group(group) => track.follows.contains(group),
-            Target::Own | Target::Connection(_) => false,
-            Target::Uid(_) | Target::Everybody => true,
-        };
-        let is_streams = follows && kept.contains(&(number, track.namespace));
-        let claim = model.claim(sent, client);
-        let has = has.contains(&number);
-        if claim == Claim::Must && !is_streams {
-            count(tally, "claims of followers", 1);
-            assert!(
-                has || track.lossy || sent.refresh,
-                "client {client} lost m{number}: {:?}",
-                sent.target
-            );
-        }
-        assert!(
-            !has || is_streams || claim != Claim::No,
-            "client {client} got m{number}, not its own: {:?}",
-            sent.target
-        );
-    }
 }

@@ -79,11 +79,18 @@ impl Scene {
             config.groups.push(GroupRule {
                 // A reload tells of others, and of none that it told of before.
                 name: if reloaded { "g2" } else { name }.to_owned(),
-                public: false,
+                public: true,
                 presence: true,
                 presence_grace,
             });
         }
+        // Clients of `ringpost.v1` come into groups by themselves.
+        config.groups.push(GroupRule {
+            name: "*".to_owned(),
+            public: true,
+            presence: false,
+            presence_grace: Duration::ZERO,
+        });
         if let Some(keeping) = &self.keeping {
             keeping.configure(&mut config, reloaded);
         }
@@ -177,7 +184,10 @@ impl Scene {
             58..60 => format!("push all {size}"),
             60..63 => format!("online {uid}"),
             63..64 => "stats".to_owned(),
-            64..65 if rng.bool() => format!("kick {uid}"),
+            64..65 if rng.bool() => match rng.u8(0..3) {
+                0 => format!("kickone {}", rng.usize(0..self.clients_max)),
+                _ => format!("kick {uid}"),
+            },
             64..72 => format!("join {group}"),
             72..75 => format!("leave {group}"),
             75..78 => format!("note * {}", self.then(rng)),

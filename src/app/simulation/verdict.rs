@@ -3,14 +3,14 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Tally;
+use super::claims::{check_claims, check_claims_of_follower};
 use super::client::Seen;
 use super::model::{Closed, Model, Sender, Sent, Stamp, Target, Tenure, Track};
 use super::questions::{check_policy, check_questions};
-use super::recovery::check_claims_of_follower;
 use super::world::World;
 use crate::close::CloseReason;
 use crate::config::UidPolicy;
-use crate::ident::{EVERYBODY, NamespaceId};
+use crate::ident::{EVERYBODY, NamespaceId, Reach};
 use crate::protocol::Codec;
 
 /// Whether a message is one client's.
@@ -83,7 +83,7 @@ impl Sent {
 
 impl Model {
     /// The last moment at which the message can have been delivered on a core.
-    fn delivered(&self, sent: &Sent, core: u16) -> Stamp {
+    pub fn delivered(&self, sent: &Sent, core: u16) -> Stamp {
         // Behind what has been passed on to its own core, it goes by that one's mailbox, too.
         let mut on = match sent.by_mail {
             true => u16::MAX,
@@ -151,6 +151,7 @@ impl Model {
     pub fn claim(&self, sent: &Sent, client: usize) -> Claim {
         let track = &self.clients[client];
         let claim = self.claim_if_read(sent, client);
+        let claim = self.claim_of_left_out(sent, client, claim);
         let closed = track.closed.map(|closed| closed.reason);
         // What is held for one who catches up is lost with its connection.
         match claim {
@@ -435,60 +436,6 @@ pub fn count(tally: &mut Tally, name: &'static str, times: usize) {
     *tally.entry(name).or_default() += times;
 }
 
-/// Nothing that is not its own, all that must be, and of one that was cut off no gap.
-fn check_claims(model: &Model, client: usize, got: &[usize], tally: &mut Tally) {
-    let track = &model.clients[client];
-    let mut has = vec![false; model.sent.len()];
-    got.iter().for_each(|number| has[*number] = true);
-    let mut gaps: HashMap<Sender, Vec<usize>> = HashMap::new();
-    for (number, sent) in model.sent.iter().enumerate() {
-        let claim = model.claim(sent, client);
-        match claim {
-            Claim::Must if track.namespace.0 >= 3 => {
-                count(tally, "claims", 1);
-                count(tally, "claims elsewhere", 1);
-            }
-            Claim::Must => count(tally, "claims", 1),
-            Claim::May => count(tally, "open claims", 1),
-            Claim::No => {}
-        }
-        if has[number] {
-            assert!(
-                claim != Claim::No,
-                "client {client} got m{number}, not its own"
-            );
-            for gap in gaps.get(&sent.sender).into_iter().flatten() {
-                assert!(
-                    model.may_overtake(number, *gap),
-                    "client {client} got m{number}, but not m{gap} before it"
-                );
-            }
-        } else if claim == Claim::Must && sent.refresh {
-            let refreshed = is_refreshed(model, client, sent, got);
-            assert!(
-                track.lossy || refreshed,
-                "client {client} lost refresh m{number}"
-            );
-            count(tally, "refreshed", usize::from(refreshed));
-        } else if claim == Claim::Must {
-            assert!(
-                track.lossy,
-                "client {client} lost m{number}: {:?}",
-                sent.target
-            );
-            gaps.entry(sent.sender).or_default().push(number);
-        }
-    }
-}
-
-/// Whether a later refresh of the same group took this one's place.
-fn is_refreshed(model: &Model, client: usize, lost: &Sent, got: &[usize]) -> bool {
-    let core = model.clients[client].home.map_or(0, |(_, core)| core);
-    got.iter().map(|number| &model.sent[*number]).any(|sent| {
-        sent.refresh && sent.target == lost.target && model.delivered(sent, core) >= lost.at
-    })
-}
-
 /// The close frame says the reason, and is there unless the client was cut off.
 fn check_end(track: &Track, closed: Closed, seen: &[Seen]) {
     let code = closed.reason.code();
@@ -514,6 +461,7 @@ fn check_reason(model: &Model, client: usize, closed: Closed) {
         CloseReason::Normal => track.asked_to_close,
         CloseReason::Stopping | CloseReason::ByPeer | CloseReason::Reset => true,
         CloseReason::Replaced => match scene.policy {
+            _ if track.codec == Codec::V1 => true,
             UidPolicy::Multi => false,
             UidPolicy::Replace => !track.uids.is_empty(),
             // One has come back with a position of the uid's.
@@ -531,12 +479,19 @@ fn check_reason(model: &Model, client: usize, closed: Closed) {
         CloseReason::LoginTimeout => track.uid.is_none() && !young(10),
         CloseReason::SlowConsumer => !scene.roomy(),
         CloseReason::Overloaded => scene.outbox_core < 1 << 30,
-        CloseReason::Kicked => model.kicked.iter().any(|(uid, reach)| {
-            let reached = reach
-                .namespaces()
-                .any(|namespace| namespace == track.namespace);
-            reached && track.uids.iter().any(|one| one.uid == *uid)
-        }),
+        CloseReason::Kicked => {
+            let reaches = |reach: &Reach| {
+                let mut namespaces = reach.namespaces();
+                namespaces.any(|namespace| namespace == track.namespace)
+            };
+            let of_uid = |uid: &String| track.uids.iter().any(|one| one.uid == *uid);
+            let mut by_name = model.kicked_by_name.iter();
+            by_name.any(|(one, reach)| *one == client && reaches(reach))
+                || model
+                    .kicked
+                    .iter()
+                    .any(|(uid, reach)| reaches(reach) && of_uid(uid))
+        }
         _ => false,
     };
     assert!(cause, "client {client} was closed: {}", closed.reason);

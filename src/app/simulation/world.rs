@@ -96,6 +96,8 @@ impl World {
             listen::<Lobby>(&scene, Codec::WebSocket),
             listen::<Talk>(&scene, Codec::Sse),
             listen::<Desk>(&scene, Codec::Sse),
+            listen::<Talk>(&scene, Codec::V1),
+            listen::<Desk>(&scene, Codec::V1),
         ]);
         // Nothing is kept where nobody can come back for it.
         let events = COMMON_LISTENERS..listeners.len() as u16;
@@ -209,6 +211,10 @@ impl World {
             if one.place == Place::Gone || one.dead || one.hung_up || one.unread.len() > 8 {
                 continue;
             }
+            if one.codec == Codec::V1 {
+                self.request(client);
+                continue;
+            }
             let message = match one.life {
                 None => Some(self.scene.message(&mut self.rng, !one.asks_to_bind)),
                 Some(_) => {
@@ -259,11 +265,19 @@ impl World {
         let reach = Desk::REACH;
         let (path, by_mail) = self.hosts[core].tasks().path();
         let who = (Sender::Task(core as u16), core as u16);
-        let mut model = self.model();
         let path = (&path[..], by_mail);
-        let text = model.send(who, target.clone(), reach, path, 20, Wish::AsRuled);
+        let is_for_many = matches!(target, Target::Group(_) | Target::Everybody);
+        let leaves_out = is_for_many && self.rng.u8(..) < 100;
+        // What is kept is there for all that come back.
+        let wish = match leaves_out {
+            true => Wish::Never,
+            false => Wish::AsRuled,
+        };
+        let mut model = self.model();
+        let text = model.send(who, target.clone(), reach, path, 20, wish);
         let number = model.last_sent().0;
         drop(model);
+        let except = leaves_out.then(|| self.leave_out(number));
         let message = Message::Text(&text);
         let name = one.and_then(|one| self.model().clients[one].name);
         let promise = match target {
@@ -273,12 +287,15 @@ impl World {
                     .tasks()
                     .push_to_connection(reach, name, message)
             }
-            Target::Group(_) => self.hosts[core].tasks().push_to_group(
-                reach,
-                &group,
-                message,
-                (Wish::AsRuled, None),
-            ),
+            Target::Group(_) => {
+                self.hosts[core]
+                    .tasks()
+                    .push_to_group(reach, &group, message, (wish, except))
+            }
+            Target::Everybody if leaves_out => {
+                let mut tasks = self.hosts[core].tasks();
+                tasks.broadcast(reach, message, (wish, except))
+            }
             _ => self.hosts[core]
                 .tasks()
                 .push(reach, &uid, message, Wish::AsRuled),
