@@ -19,6 +19,8 @@ pub struct AskedPage {
     /// Whose stream; without one it is a group's members.
     pub kind: Option<Kind>,
     pub name: Box<str>,
+    /// It has not asked: its join has. So it does not count as a request.
+    pub comes_with_join: bool,
 }
 
 /// How many requests of each connection are under way, of those that have any.

@@ -396,10 +396,7 @@ impl Local {
 
     pub(super) fn find_members(&self, ask: &MembersAsked) -> AnswerPart {
         let place = (&*ask.after, ask.most.min(MEMBERS_PER_PAGE_MAX));
-        let rules = &self.shard.groups.rules;
-        let page = self
-            .homes
-            .members(ask.namespace, &ask.group, place, self.now(), rules);
+        let page = self.homes.members(ask.namespace, &ask.group, place);
         AnswerPart::Members(Box::new(page))
     }
 }

@@ -216,16 +216,11 @@ impl Homes {
         namespace: NamespaceId,
         group: &str,
         (after, most): (&str, usize),
-        now: Instant,
-        rules: &GroupRules,
     ) -> MemberPage {
         let place = self.find(namespace, group);
         let found = place.and_then(|place| self.groups[place].as_ref());
         let presence = found.and_then(|group| group.presence.as_ref());
-        let grace = grace_of(rules, group);
-        presence.map_or_else(MemberPage::default, |presence| {
-            presence.page(now, grace, after, most)
-        })
+        presence.map_or_else(MemberPage::default, |presence| presence.page(after, most))
     }
 
     /// The cores with members within reach, in order.
@@ -283,11 +278,7 @@ impl Homes {
     pub fn attendance(&self) -> Vec<(NamespaceId, &str, MemberCounts)> {
         let groups = self.groups.iter().filter_map(|(_, group)| group.as_ref());
         let attended = groups.filter_map(|group| {
-            let page =
-                group
-                    .presence
-                    .as_ref()?
-                    .page(Instant::now(), Duration::ZERO, "", usize::MAX);
+            let page = group.presence.as_ref()?.page("", usize::MAX);
             let members: Vec<_> = page
                 .members
                 .into_iter()

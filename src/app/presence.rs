@@ -74,7 +74,7 @@ pub struct MembersAsked {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct MemberPage {
-    /// One without any has left, and may be back before the group's grace is over.
+    /// One without any has left: that is told soon, or it is back before the group's grace is over.
     pub members: Vec<(Box<str>, u32)>,
     /// How many members there are on all pages together.
     pub total: usize,
@@ -86,6 +86,8 @@ pub struct MemberPage {
 #[derive(Default)]
 pub struct Presence {
     seats: BTreeMap<Box<str>, MemberSeat>,
+    /// How many of them the others know of.
+    told_members: usize,
     news: Vec<Box<str>>,
     /// When they were told last.
     told: Option<Instant>,
@@ -171,6 +173,8 @@ impl Presence {
             seat.is_news = false;
             let (is_in, was_told) = (seat.is_in(now, grace), seat.is_told);
             seat.is_told = is_in;
+            self.told_members += usize::from(is_in);
+            self.told_members -= usize::from(was_told);
             if !is_in && !seat.is_watched {
                 self.seats.remove(&name);
             }
@@ -196,17 +200,18 @@ impl Presence {
         pieces
     }
 
-    /// Members behind this name, up to so many.
-    pub fn page(&self, now: Instant, grace: Duration, after: &str, most: usize) -> MemberPage {
+    /// Members behind this name, up to so many. They are those whom the others know of: what is told later is about this
+    /// list. Who has come just now is not in it yet, and who has gone just now is still.
+    pub fn page(&self, after: &str, most: usize) -> MemberPage {
         let behind = (Bound::Excluded(after), Bound::Unbounded);
         let behind = self.seats.range::<str, _>(behind);
-        let mut found = behind.filter(|(_, seat)| seat.is_in(now, grace));
+        let mut found = behind.filter(|(_, seat)| seat.is_told);
         let members = found.by_ref().take(most);
         let members = members.map(|(name, seat)| (name.clone(), seat.connections()));
         MemberPage {
             members: members.collect(),
             is_more: found.next().is_some(),
-            total: self.seats.len(),
+            total: self.told_members,
         }
     }
 
@@ -288,10 +293,12 @@ mod tests {
         assert!(pieces.len() < 15, "{}", pieces.len());
         let next = presence.attend(CoreId(0), "one more", 1, begin, GRACE);
         assert_eq!(next, Some((begin + TOLD_EVERY, PresenceWake::Tell)));
+        presence.tell(begin + TOLD_EVERY, GRACE);
+        assert_eq!(presence.page("", 1).total, 10_001);
         // Page by page, while others come and go.
         let (mut seen, mut after) = (BTreeSet::new(), String::new());
         loop {
-            let page = presence.page(begin, GRACE, &after, 999);
+            let page = presence.page(&after, 999);
             for (name, connections) in &page.members {
                 assert_eq!(*connections, 1);
                 assert!(seen.insert(name.to_string()), "{name} twice");
@@ -303,6 +310,55 @@ mod tests {
             presence.attend(CoreId(0), &format!("{after}!"), 1, begin, GRACE);
         }
         assert!(seen.len() >= 10_001);
+    }
+
+    /// Whoever takes a list and all words behind it knows in the end who is there, and is told nothing twice.
+    #[test]
+    fn a_list_and_the_words_behind_it_are_one_view() {
+        for seed in 0..300 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let grace = Duration::from_millis([0, 150][random.usize(..2)]);
+            let (mut presence, mut now) = (Presence::default(), Instant::now());
+            let (mut there, mut wakes) = (BTreeSet::new(), Vec::new());
+            let mut views: Vec<BTreeSet<String>> = Vec::new();
+            for step in 0..120 {
+                match random.u8(..4) {
+                    _ if step > 100 => now += Duration::from_millis(100),
+                    0 | 1 => {
+                        let name = format!("m{}", random.u8(..4));
+                        let comes = !there.remove(&name) && there.insert(name.clone());
+                        let count = u32::from(comes);
+                        wakes.extend(presence.attend(CoreId(0), &name, count, now, grace));
+                    }
+                    2 => {
+                        let page = presence.page("", usize::MAX);
+                        let names = page.members.iter().map(|(name, _)| name.to_string());
+                        views.push(names.collect());
+                        assert_eq!(page.total, page.members.len());
+                    }
+                    _ => now += Duration::from_millis(random.u64(..80)),
+                }
+                while let Some(at) = wakes.iter().position(|(due, _)| *due <= now) {
+                    match wakes.swap_remove(at).1 {
+                        PresenceWake::Gone(name) => wakes.extend(presence.look(&name, now, grace)),
+                        PresenceWake::Tell => {
+                            for piece in presence.tell(now, grace) {
+                                for view in &mut views {
+                                    let mut left = piece.left.iter();
+                                    assert!(left.all(|name| view.remove(&**name)));
+                                    let mut joined = piece.joined.iter();
+                                    assert!(joined.all(|name| view.insert(name.to_string())));
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+            assert!(
+                !views.is_empty() && views.iter().all(|view| *view == there),
+                "{seed}"
+            );
+        }
     }
 
     #[test]

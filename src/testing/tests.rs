@@ -15,7 +15,7 @@ use crate::net::http::{Roles, Site};
 use crate::payload::Message;
 use crate::server::Listen;
 
-/// Does what it is told: `bind UID`, `all TEXT`, `to UID TEXT`, `join GROUP`, `in GROUP TEXT`, `after MS`, `note TEXT`,
+/// Does what it is told: `bind UID`, `all TEXT`, `to UID TEXT`, `join GROUP`, `in GROUP TEXT`, `members GROUP AFTER`, `after MS`, `note TEXT`,
 /// `close`, `panic`. Anything else comes back.
 struct Told;
 
@@ -42,6 +42,7 @@ impl App for Told {
             "to" => cx.send_to_uid(first, more),
             "join" => cx.join(rest),
             "in" => cx.send_to_group(first, more),
+            "members" => _ = cx.members(first, more, 2),
             "after" => cx.after(Duration::from_millis(rest.parse().expect("ms")), 7),
             "note" => cx.tell(app::To::All, rest.to_owned()),
             "close" => cx.close(CloseReason::Policy),
@@ -58,6 +59,17 @@ impl App for Told {
         result: Result<(), BindError>,
     ) {
         cx.send(format!("bound: {result:?}"));
+    }
+
+    fn on_answer(&mut self, cx: &mut Context<'_, Self>, _: Ticket, answer: Answer) {
+        if let Answer::Members(page) = answer {
+            let each = page.members.iter();
+            let each: Vec<String> = each
+                .map(|(name, count)| format!("{name}*{count}"))
+                .collect();
+            let more = if page.is_more { " and more" } else { "" };
+            cx.broadcast(format!("{} of {}{more}", each.join(" "), page.total));
+        }
     }
 
     fn on_note(&mut self, cx: &mut Context<'_, Self>, from: CoreId, note: String) {
@@ -174,6 +186,49 @@ fn what_is_sent_reaches_whom_it_is_for() {
     assert_eq!(server.take_messages(clients[1]), ["for both", "for all"]);
     assert_eq!(server.take_messages(clients[2]), ["for all"]);
     assert!(server.take_messages(clients[2]).is_empty(), "it was taken");
+}
+
+#[test]
+fn apps_ask_who_is_in_a_group_and_a_panic_leaves_no_ghost() {
+    for cores in 1..=4 {
+        let mut config = Config::default();
+        config.groups.push(crate::config::GroupRule {
+            name: "room".to_owned(),
+            public: false,
+            presence: true,
+            presence_grace: Duration::from_secs(3),
+        });
+        let mut server = two_apps(cores, config);
+        let clients = ["a", "b", "b", "c"].map(|uid| told(&mut server, uid));
+        for client in clients {
+            server.say(client, "join room");
+            server.say(client, "join hall");
+        }
+        // The others are told of a burst together.
+        server.advance(Duration::from_millis(200));
+        let ask = |server: &mut TestServer, question: &str| {
+            server.say(clients[0], question);
+            server.take_messages(clients[0])
+        };
+        let all = ["a*1 b*2 of 3 and more"];
+        assert_eq!(ask(&mut server, "members room "), all);
+        assert_eq!(ask(&mut server, "members room b"), ["c*1 of 3"]);
+        assert_eq!(
+            ask(&mut server, "members hall "),
+            [" of 0"],
+            "nobody is told"
+        );
+        server.allow_panics();
+        for (fallen, left) in [(1, "a*1 b*1 of 3 and more"), (2, "a*1 b*0 of 3 and more")] {
+            server.say(clients[fallen], "panic");
+            let ended = server.close_reason(clients[fallen]);
+            assert_eq!(ended, Some(CloseReason::Internal));
+            assert_eq!(ask(&mut server, "members room "), [left]);
+        }
+        // It may come back within the grace.
+        server.advance(Duration::from_secs(4));
+        assert_eq!(ask(&mut server, "members room "), ["a*1 c*1 of 2"]);
+    }
 }
 
 #[test]

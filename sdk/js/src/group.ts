@@ -100,6 +100,11 @@ export class Group extends Emitter<GroupEvents> {
     return this.joined && this._has("presence") && !this._told && (this._told = true);
   }
 
+  /** @internal The list that comes with the join, or its first page. The others are asked for if somebody listens. */
+  _list(members: MemberCounts, cursor: string | null | undefined): void {
+    if (cursor == null || this._has("presence")) this._page(members, cursor, true);
+  }
+
   /** @internal A page of the list; `first` begins it anew. */
   _page(members: MemberCounts, cursor: string | null | undefined, first: boolean): void {
     this._told = true;

@@ -302,9 +302,7 @@ export class Push extends Emitter<PushEvents> {
       case "joined":
         if (!group) return;
         this._positions.begin(keyOf("group", frame.group), frame.position);
-        group._in();
-        if (frame.members) group._page(frame.members, frame.cursor, true);
-        return;
+        return group._in();
       case "left":
         // With an id it is the answer to a page that wanted it so.
         if (!group || frame.id != null) return;
@@ -316,8 +314,11 @@ export class Push extends Emitter<PushEvents> {
       case "renewed":
         this._requests.answer(frame.id, frame);
         return this._expire(frame.expires);
-      case "history":
       case "members":
+        // It comes with the join, or it was asked for.
+        if (frame.id == null) return group?._list(frame.members, frame.cursor);
+        return this._requests.answer(frame.id, frame);
+      case "history":
       case "sent":
         return this._requests.answer(frame.id, frame);
       case "error":
@@ -507,7 +508,7 @@ export class Push extends Emitter<PushEvents> {
   private _flush(withClient: boolean): void {
     this._after("settle");
     if (this.state === "open" && !this.byEvents) {
-      // Who is told of its members as it joins has its list already.
+      // Where somebody has begun to listen behind the join, whose list was longer than a page.
       for (const group of this._groups.values()) if (group._wants()) this._askMembers(group, null);
       for (const frame of this._acks.values()) this._transport?.send(frame);
       this._acks.clear();

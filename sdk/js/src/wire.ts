@@ -60,7 +60,7 @@ export type Frame =
   | BoundFrame
   | MessageFrame
   | GapFrame
-  | { type: "joined"; id?: string; group: string; position?: Position; members?: MemberCounts; cursor?: string | null }
+  | { type: "joined"; id?: string; group: string; position?: Position }
   | { type: "left"; id?: string; group: string }
   | { type: "presence"; group: string; joined?: string[]; left?: string[] }
   | { type: "members"; id?: string; group: string; members: MemberCounts; cursor?: string | null }

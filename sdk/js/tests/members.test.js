@@ -1,6 +1,7 @@
 // Who is in a group, kept up by what the server tells.
 
 import assert from "node:assert/strict";
+import { connect as dial } from "node:net";
 import { after, before, test } from "node:test";
 import { client, closeAll, cut, Proxy, seeded, Server, until } from "./harness.js";
 
@@ -69,6 +70,35 @@ test("after a cut only what has changed is told", async () => {
   await until(() => far.sees().join() === "comes,far,stays", "it sees who is there now");
   assert.deepEqual(far.told.slice(before), [{ joined: ["comes"], left: ["goes"] }]);
   for (const one of [far, stays, comes]) one.push.close();
+});
+
+test("ten thousand are there, and then half of them", async (t) => {
+  const MANY = 10_000;
+  const roomy = await Server.start({ top: 'max_connections = 15000\nlogin_timeout = "2m"', tables: ROOMS.replace("GRACE", "0s"), flags: ["--listen", "text://127.0.0.1:0=push"] });
+  t.after(() => roomy.stop());
+  const crowd = [];
+  // By lines of text, which cost little; a back end puts them in.
+  for (let n = 0; n < MANY; n++) {
+    const one = dial(roomy.others[0], "127.0.0.1");
+    one.on("error", () => {});
+    one.write(`c${n}\n`);
+    crowd.push(one);
+    if (n % 200 === 199) await new Promise((resolve) => one.once("connect", resolve));
+  }
+  t.after(() => crowd.forEach((one) => one.destroy()));
+  const bound = async () => (await roomy.api("stats")).cores.reduce((sum, core) => sum + core.bound, 0);
+  await until(async () => (await bound()) >= MANY, "all are there");
+  for (let n = 0; n < MANY; n += 1000) {
+    await roomy.api("batch", Array.from({ length: 1000 }, (_, at) => ({ join: { group: "room.d", uid: `c${n + at}` } })));
+  }
+  const one = member(roomy.url(), "watches", "room.d");
+  await until(() => one.room.members.size === MANY + 1, "it sees all");
+  for (const gone of crowd.splice(MANY / 2)) gone.destroy();
+  await until(() => one.room.members.size === MANY / 2 + 1, "it sees who has stayed");
+  const wanted = Array.from({ length: MANY / 2 }, (_, n) => "c" + n).concat("watches").sort();
+  assert.deepEqual(one.sees(), wanted);
+  assert.deepEqual(one.errors, []);
+  one.push.close();
 });
 
 test("a list of many pages is whole, while they come and go", async () => {

@@ -69,6 +69,7 @@ impl Local {
             asked,
             kind: Some(kind),
             name,
+            comes_with_join: false,
         };
         self.query(Caller::Client(Box::new(page)), home, Query::History(query));
         Ok(())
@@ -108,20 +109,42 @@ impl Local {
             asked,
             kind: None,
             name: Box::from(group),
+            comes_with_join: false,
         };
+        self.look_for_members(page, cursor.unwrap_or_default().into(), limit);
+        Ok(())
+    }
+
+    /// It has joined a group: it is told who is there, the first of them, if members are told of each other.
+    pub(super) fn list_members(&mut self, id: ConnId, group: &str) {
+        if self.shard.groups.rules.of(group).presence.is_none() {
+            return;
+        }
+        let page = AskedPage {
+            connection: id,
+            asked: None,
+            kind: None,
+            name: Box::from(group),
+            comes_with_join: true,
+        };
+        self.look_for_members(page, Box::default(), LISTED);
+    }
+
+    fn look_for_members(&mut self, page: AskedPage, after: Box<str>, most: u32) {
         let ask = MembersAsked {
-            namespace: self.shard.connections.namespace_of(id),
-            group: Box::from(group),
-            after: cursor.unwrap_or_default().into(),
-            most: limit as usize,
+            namespace: self.shard.connections.namespace_of(page.connection),
+            group: page.name.clone(),
+            after,
+            most: most as usize,
         };
         self.members(Caller::Client(Box::new(page)), ask);
-        Ok(())
     }
 
     /// A page of a group's members has come.
     pub(in crate::app) fn tell_members(&mut self, asked: AskedPage, answer: Answer) {
-        self.requests.answered(asked.connection);
+        if !asked.comes_with_join {
+            self.requests.answered(asked.connection);
+        }
         let Answer::Members(page) = answer else {
             return;
         };

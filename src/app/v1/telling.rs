@@ -27,7 +27,7 @@ impl Local {
             .unwrap_or_default()
             .to_owned();
         let (mut own, mut all) = (FramePart::new(), self.shard.followers.all_seen(namespace));
-        let mut groups = FramePart::new();
+        let (mut groups, mut joined) = (FramePart::new(), Vec::new());
         let mut follows_own = false;
         for (kind, name, position) in self.shard.places(id) {
             match (kind, position) {
@@ -35,7 +35,10 @@ impl Local {
                     follows_own = true;
                     own = with_position(own, "uid", position);
                 }
-                (Kind::Group, position) => groups = groups.quoted(&name, position),
+                (Kind::Group, position) => {
+                    groups = groups.quoted(&name, position);
+                    joined.push(name);
+                }
                 (Kind::All, position) => all = position,
             }
         }
@@ -78,6 +81,9 @@ impl Local {
                 self.tell_joined_by(id, nth, asked.as_ref());
             }
         }
+        for group in joined {
+            self.list_members(id, &group);
+        }
     }
 
     /// A group's home has said where it stands there, some time after its bind.
@@ -89,6 +95,9 @@ impl Local {
         });
         if let Some((_, asked)) = joining {
             self.tell_joined_by(id, nth, asked.as_ref());
+            if let Some((group, _)) = self.shard.place(id, nth) {
+                self.list_members(id, &group);
+            }
         }
         let Some((_, _, gap)) = self.shard.answered_place(id, nth) else {
             return;
