@@ -10,8 +10,23 @@ use super::text_of;
 
 /// The app.
 pub struct Push {
-    /// Whether the back end is told what clients say after their login, and what becomes of that when too much waits.
-    pub tells: Option<MessagesFull>,
+    pub tells: Tells,
+}
+
+/// Whether the back end is told what clients say after their login, and what becomes of that when too much waits.
+#[derive(Clone, Default)]
+pub struct Tells {
+    pub usual: Option<MessagesFull>,
+    /// In place of that, by the URLs of listeners: those that say it themselves.
+    pub of_listeners: Vec<(String, Option<MessagesFull>)>,
+}
+
+impl Tells {
+    fn of(&self, listener: Option<&str>) -> Option<MessagesFull> {
+        let mut own = self.of_listeners.iter();
+        let found = own.find(|(url, _)| Some(&**url) == listener);
+        found.map_or(self.usual, |(_, own)| *own)
+    }
 }
 
 impl App for Push {
@@ -50,7 +65,7 @@ impl Push {
     /// What a client says after its login; an empty message is a heartbeat and nothing else. There is no word on this wire
     /// for a message that is refused, so its connection ends.
     fn tell(&self, cx: &mut Context<'_, Self>, message: Message<'_>) {
-        if let Some(when_full) = self.tells
+        if let Some(when_full) = self.tells.of(cx.listener())
             && !message.is_empty()
             && cx.tell_message(message, when_full) == MessageTold::Full
         {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ringpost::auth::backend_tokens::BackendTokens;
-use ringpost::config::MessagesFull;
 use ringpost::{Listen, Roles, Server, Site};
 
 use super::listener::{AppName, CHAT_OUTBOX_BYTES, ListenerSettings, Scheme};
@@ -16,7 +15,7 @@ use crate::apps::backend::{Backend, TokenTimeout};
 use crate::apps::chat::{Chat, Limits, Room};
 use crate::apps::echo::Echo;
 use crate::apps::page;
-use crate::apps::push::Push;
+use crate::apps::push::{Push, Tells};
 use crate::apps::relay::Relay;
 
 /// What the apps look at while they run.
@@ -24,7 +23,7 @@ use crate::apps::relay::Relay;
 pub struct Live {
     pub relay_errors: Arc<AtomicBool>,
     /// Whether push's clients are heard by the back end, and what becomes of that when too much waits.
-    push_tells: Option<MessagesFull>,
+    push_tells: Tells,
     pub token_timeout: TokenTimeout,
     pub room: Room,
     pub facts: ServerFacts,
@@ -34,8 +33,7 @@ impl Live {
     /// For apps that begin with these settings.
     pub fn new(settings: &Settings) -> Live {
         Live {
-            push_tells: (settings.push.messages == PushMessages::Webhook)
-                .then_some(settings.push.messages_full),
+            push_tells: tells(settings),
             relay_errors: Arc::new(AtomicBool::new(settings.relay.errors)),
             token_timeout: TokenTimeout::new(settings.config.login_timeout),
             room: Room::new(&room_limits(settings)),
@@ -117,8 +115,10 @@ fn add_app(
             server.listen(listens, move || Relay::new(errors.clone()))
         }
         AppName::Push => {
-            let tells = live.push_tells;
-            server.listen(listens, move || Push { tells })
+            let tells = live.push_tells.clone();
+            server.listen(listens, move || Push {
+                tells: tells.clone(),
+            })
         }
         AppName::PushBackend => {
             let (backend_tokens, timeout) = (backend_tokens.clone(), live.token_timeout.clone());
@@ -132,6 +132,21 @@ fn add_app(
             server.listen(listens, move || Chat::new(room.clone()))
         }
         AppName::Echo | AppName::Page => server.listen(listens, || Echo),
+    }
+}
+
+/// Of which of push's listeners the back end hears what clients say.
+fn tells(settings: &Settings) -> Tells {
+    let full = settings.push.messages_full;
+    let when_full = |messages| (messages == PushMessages::Webhook).then_some(full);
+    let own = settings
+        .listeners
+        .iter()
+        .filter(|one| one.app == AppName::Push);
+    let own = own.filter_map(|one| Some((one.to_string(), when_full(one.messages?))));
+    Tells {
+        usual: when_full(settings.push.messages),
+        of_listeners: own.collect(),
     }
 }
 

@@ -12,12 +12,12 @@ use toml::de::{DeTable, DeValue};
 use super::keys::{self, BYTES_MAX, COUNT_MAX, KEYS, MESSAGE_BYTES_MAX};
 use super::layers::{Layer, unknown_key};
 use super::listener::{ListenerSettings, parse_roles};
-use super::settings::Settings;
+use super::settings::{PushMessages, Settings};
 use super::slot::SettingSlot;
 use super::value_origin::ValueOrigin;
 
 /// The keys of a `[[listen]]` table.
-const LISTEN_KEYS: [&str; 17] = [
+const LISTEN_KEYS: [&str; 18] = [
     "url",
     "app",
     "roles",
@@ -29,6 +29,7 @@ const LISTEN_KEYS: [&str; 17] = [
     "bytes_per_second_max",
     "proxy_protocol",
     "compress",
+    "messages",
     "certificate_file",
     "key_file",
     "client_ca_file",
@@ -199,6 +200,7 @@ struct ListenTable {
     app: String,
     limits: ListenerLimits,
     proxy_protocol: bool,
+    messages: Option<PushMessages>,
     certificates: TlsFiles,
     socket_file: SocketFile,
     roles: Option<Roles>,
@@ -236,6 +238,10 @@ impl ListenTable {
             "owner" => parse_account(&text).map(|name| self.socket_file.owner = Some(name)),
             "group" => parse_account(&text).map(|name| self.socket_file.group = Some(name)),
             "proxy_protocol" => SettingSlot::Switch(&mut self.proxy_protocol).put(&text),
+            "messages" => {
+                let place = self.messages.get_or_insert_default();
+                SettingSlot::Choice(place).put(&text)
+            }
             "certificate_file" => {
                 SettingSlot::File(&mut self.certificates.certificate_file).put(&text)
             }
@@ -258,6 +264,7 @@ impl ListenTable {
         let listener = ListenerSettings::parse(&self.url, &self.app, self.limits)?
             .with_proxy_protocol(self.proxy_protocol)?
             .with_certificates(self.certificates)?
+            .with_messages(self.messages)?
             .with_socket_file(self.socket_file)?;
         let listener = match self.roles {
             Some(roles) => listener.with_roles(roles)?,

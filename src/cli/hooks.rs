@@ -14,11 +14,17 @@ pub fn problem(webhooks: &Webhooks) -> Option<String> {
 
 /// What is wrong with telling them what push's clients say.
 pub fn messages_problem(settings: &Settings) -> Option<String> {
-    let wanted = settings.push.messages == PushMessages::Webhook;
+    let wanted = |messages| messages == PushMessages::Webhook;
+    let mut own = settings.listeners.iter().filter_map(|one| one.messages);
+    let of_one = own.any(wanted);
     let told = settings.webhooks.url.is_some() && settings.webhooks.events.has(EventKinds::MESSAGE);
-    (wanted && !told).then(|| {
-        "push.messages = \"webhook\" needs webhooks.url, and \"message\" among webhooks.events"
-            .to_owned()
+    let key = match wanted(settings.push.messages) {
+        true => "push.messages",
+        false => "messages of a [[listen]]",
+    };
+    let is_wanted = of_one || wanted(settings.push.messages);
+    (is_wanted && !told).then(|| {
+        format!("{key} = \"webhook\" needs webhooks.url, and \"message\" among webhooks.events")
     })
 }
 

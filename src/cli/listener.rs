@@ -7,6 +7,7 @@ use ringpost::config::{ListenerLimits, SocketFile, TlsFiles};
 use ringpost::{ListenAddress, Roles};
 
 use super::choice::{Choice, choices, nearest, one_of};
+use super::settings::PushMessages;
 
 /// The apps that a listener can have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -136,6 +137,8 @@ pub struct ListenerSettings {
     pub limits: ListenerLimits,
     /// Whether its connections begin with a PROXY protocol header.
     pub proxy_protocol: bool,
+    /// What becomes of what its clients say, in place of `push.messages`.
+    pub messages: Option<PushMessages>,
 }
 
 /// How messages are cut out of a listener's byte stream.
@@ -238,6 +241,7 @@ impl ListenerSettings {
             roles: default_roles(name),
             limits,
             proxy_protocol: false,
+            messages: None,
         })
     }
 
@@ -282,6 +286,19 @@ impl ListenerSettings {
         })
     }
 
+    /// This listener, of whose clients' messages something else becomes than of others'; of an HTTP listener those at
+    /// its paths.
+    pub fn with_messages(self, messages: Option<PushMessages>) -> Result<ListenerSettings, String> {
+        let may_have = self.app == AppName::Push || self.scheme == Scheme::Http;
+        if messages.is_some() && !may_have {
+            return Err(format!(
+                "messages says what becomes of what push's clients say; {} does with them what it does",
+                self.app
+            ));
+        }
+        Ok(ListenerSettings { messages, ..self })
+    }
+
     /// The listener of this one's address for websockets at a path.
     pub fn at_path(&self, path: &str, app: &str) -> Result<ListenerSettings, String> {
         if self.scheme != Scheme::Http {
@@ -301,7 +318,9 @@ impl ListenerSettings {
             connections_per_address_max: self.limits.connections_per_address_max,
             ..ListenerLimits::default()
         };
-        ListenerSettings::parse(&url, app, limits)
+        let listener = ListenerSettings::parse(&url, app, limits)?;
+        let messages = self.messages.filter(|_| listener.app == AppName::Push);
+        listener.with_messages(messages)
     }
 
     /// Reads `URL=APP`.

@@ -47,6 +47,7 @@ pub fn of_preset(preset: Preset, public: bool) -> Vec<ListenerSettings> {
                 roles: default_roles(app),
                 limits,
                 proxy_protocol: false,
+                messages: None,
             }
         })
         .collect()

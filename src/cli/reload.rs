@@ -178,7 +178,7 @@ fn merge_listeners(running: &[ListenerSettings], merged: &mut Merged) {
     let read = &mut merged.settings.listeners;
     let place = |one: &ListenerSettings| {
         let path = one.path.clone();
-        let what = (one.app, one.roles, one.proxy_protocol);
+        let what = (one.app, one.roles, one.proxy_protocol, one.messages);
         let at = (one.address.clone(), one.socket_file.clone());
         ((one.scheme, one.is_tls), at, path, what)
     };

@@ -26,7 +26,7 @@ on_cores! {
 }
 
 /// Has a request of this method answered, and says its status and body.
-async fn request(server: &Server, method: &str, path: &str, body: &Value) -> (u16, Value) {
+pub async fn request(server: &Server, method: &str, path: &str, body: &Value) -> (u16, Value) {
     let body = match body {
         Value::Null => String::new(),
         body => body.to_string(),

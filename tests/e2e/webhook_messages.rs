@@ -3,14 +3,19 @@
 use serde_json::{Value, json};
 
 use crate::api::read;
+use crate::api_binds::request;
+use crate::client::Client;
 use crate::on_cores;
-use crate::receiver::Receiver;
+use crate::receiver::{Receiver, SECRET};
 use crate::server::Server;
+use crate::speaking::Speaking;
 use crate::webhooks::telling;
 
 on_cores! {
     what_clients_say_is_told_in_full_and_in_order,
     nothing_is_told_unless_that_is_wanted,
+    a_listener_may_have_it_otherwise,
+    what_is_said_comes_with_the_attributes_of_who_says_it,
     who_says_too_much_waits_and_loses_nothing,
     who_says_too_much_is_refused_where_that_is_wanted,
 }
@@ -67,6 +72,70 @@ async fn nothing_is_told_unless_that_is_wanted(cores: usize) {
     tom.close().await;
     let events = receiver.wait(2).await;
     assert!(events.iter().all(|event| event["event"] != "message"));
+}
+
+async fn a_listener_may_have_it_otherwise(cores: usize) {
+    let receiver = Receiver::start().await;
+    let url = receiver.url();
+    let file = format!(
+        "origins = '*'\n[[listen]]\nurl = 'websocket://127.0.0.1:0'\napp = 'push'\nmessages = 'webhook'\n\
+         [[listen]]\nurl = 'text://127.0.0.1:0'\napp = 'push'\n\
+         [[listen]]\nurl = 'text://127.0.0.1:0'\napp = 'push-backend'\n\
+         [[listen]]\nurl = 'http://127.0.0.1:0'\napp = 'page'\nmessages = 'webhook'\npaths = {{ '/ws' = 'push' }}\n\
+         [webhooks]\nurl = '{url}'\nsecret = '{SECRET}'\nbatch_delay = '20ms'\nevents = 'message'\n"
+    );
+    let server = Server::from_file_with(cores, &file, 5).await;
+    let mut quiet = server.push("text", "quiet").await;
+    quiet.send("nobody hears this").await;
+    let mut loud = server.push("ws", "loud").await;
+    loud.send("by websocket").await;
+    let page = server.address("http", "page");
+    let mut at_path = Client::shake(page, "/ws", &[]).await.expect("a websocket");
+    at_path.send("third").await;
+    server.wait_online("third").await;
+    at_path.send("at a path").await;
+    quiet.close().await;
+    server.wait_offline("quiet").await;
+    let events = receiver.wait(2).await;
+    let mut said: Vec<_> = events.iter().map(|event| event["text"].as_str()).collect();
+    said.sort_unstable();
+    assert_eq!(said, [Some("at a path"), Some("by websocket")]);
+}
+
+async fn what_is_said_comes_with_the_attributes_of_who_says_it(cores: usize) {
+    let receiver = Receiver::start().await;
+    let server = telling(cores, &receiver, &[MESSAGES, EVENTS]).await;
+    let mut plain = server.push("ws", "plain").await;
+    let (mut told_all, _) = Speaking::bind(&server, json!({"uid": "v1"})).await;
+    plain.send("before").await;
+    assert!(receiver.wait(1).await[0].get("attributes").is_none());
+    for uid in ["plain", "v1"] {
+        let list = read(&server, &format!("/v1/uids/{uid}")).await;
+        let id = list["list"][0]["connection"]
+            .as_str()
+            .expect("an id")
+            .to_owned();
+        let set = json!({"attributes": {"plan": "pro", "of": uid}});
+        let own = format!("/v1/connections/{id}/attributes");
+        assert_eq!(
+            request(&server, "PUT", &own, &set["attributes"]).await.0,
+            200
+        );
+    }
+    plain.send("with").await;
+    told_all
+        .ask(&json!({"type": "send", "id": 1, "text": "with"}))
+        .await;
+    assert_eq!(told_all.frame().await["type"], "sent");
+    let events = receiver.wait(3).await;
+    for event in &events[1..] {
+        assert_eq!(event["text"], "with");
+        assert_eq!(
+            event["attributes"],
+            json!({"plan": "pro", "of": event["uid"]}),
+            "{event}"
+        );
+    }
 }
 
 /// While the receiver takes nothing, clients are not read; when it does, all that they have said comes, in order.
