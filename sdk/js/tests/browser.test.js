@@ -136,7 +136,27 @@ test("a websocket of another origin: cut, reloaded, offline, hidden and closed",
   await page.context().close();
 });
 
-test("the page of examples/browser shows what comes", async () => {
+test("a network that Chromium takes away and gives back is not waited for", async (t) => {
+  const proxy = await Proxy.start(server.push);
+  t.after(() => proxy.stop());
+  const page = await open(server.url(proxy.port), { uid: "away", groups: ["kept.a"] });
+  await page.evaluate(() => (Math.random = () => 0.999));
+  await page.context().setOffline(true);
+  assert.equal(await page.evaluate(() => navigator.onLine), false);
+  proxy.cut();
+  await server.tell({ uid: "away" }, { n: 1 });
+  await page.waitForFunction(() => push.state === "waiting" && waits.at(-1) > 3_000);
+  await page.context().setOffline(false);
+  await page.waitForFunction(() => push.state === "open");
+  await has(page, 1);
+  assert.deepEqual(await page.evaluate(() => [got, gaps, errors]), [[["uid", 1]], [], []]);
+  await page.context().close();
+});
+
+test("the page of examples/browser shows what comes, and who is there", async (t) => {
+  const rooms = '[[groups]]\nname = "room"\npublic = true\npresence = true\npresence_grace = "0s"\n';
+  const server = await Server.start({ top: `origins = "${origin}"`, tables: rooms });
+  t.after(() => server.stop());
   const page = await (await browser.newContext()).newPage();
   const broken = [];
   page.on("pageerror", (error) => broken.push(String(error)));
@@ -147,6 +167,12 @@ test("the page of examples/browser shows what comes", async () => {
   await page.getByText('{"hello":"tom"}').waitFor();
   await server.tell({ group: "room" }, { hello: "everybody" });
   await page.getByText('{"hello":"everybody"}').waitFor();
+  // Another tab comes and goes.
+  const other = await page.context().newPage();
+  await other.goto(`${origin}/examples/browser/?uid=ann&url=${encodeURIComponent(server.url())}`);
+  for (const one of [page, other]) await one.getByText("ann, tom", { exact: true }).waitFor();
+  await other.close();
+  await page.locator("#members").getByText("tom", { exact: true }).waitFor();
   assert.deepEqual(broken, []);
   await page.context().close();
 });

@@ -44,13 +44,13 @@ export const PUBLIC = '[[groups]]\nname = "*"\npublic = true\n';
 /** One server on ports of its own. */
 export class Server {
   /** `top` are keys of the configuration, `tables` what stands behind them. */
-  static async start({ top = "", tables = "", cores = 2, flags = [] } = {}) {
+  static async start({ top = "", tables = "", cores = 2, flags = [], scheme = "websocket" } = {}) {
     const server = new Server();
     server.folder = mkdtempSync(join(tmpdir(), "ringpost-sdk-"));
     const config = join(server.folder, "ringpost.toml");
     writeFileSync(join(server.folder, "keys"), SECRET + "\n", { mode: 0o600 });
     writeFileSync(config, `${top.replace("KEYS", join(server.folder, "keys"))}\n${CONFIG}\n${tables}`, { mode: 0o600 });
-    const listeners = ["websocket://127.0.0.1:0=push", "http://127.0.0.1:0=page"].flatMap((url) => ["--listen", url]);
+    const listeners = [`${scheme}://127.0.0.1:0=push`, "http://127.0.0.1:0=page"].flatMap((url) => ["--listen", url]);
     const args = ["serve", "--config", config, "--cores", String(cores), ...listeners, ...flags];
     server.process = spawn(BINARY, args, { stdio: ["ignore", "pipe", "pipe"] });
     server.log = "";
@@ -59,12 +59,12 @@ export class Server {
     const found = {};
     for await (const line of createInterface(server.process.stdout)) {
       const [, app, port] = /^\s*(\S+)\s+\w+:\/\/\S*?:(\d+)/.exec(line) ?? [];
-      if (app) found[app] = +port;
+      if (app) (found[app] ??= []).push(+port);
       if (found.push && found.page) break;
     }
     if (!found.page) await server.ended;
     if (!found.page) throw new Error(`the server ended at its start:\n${server.log}`);
-    [server.push, server.http] = [found.push, found.page];
+    [[server.push, ...server.others], [server.http]] = [found.push, found.page];
     return server;
   }
 

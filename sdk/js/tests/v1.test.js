@@ -309,6 +309,35 @@ test("Node's own WebSocket does, too", async () => {
   assert.deepEqual([await ended, said], [0, "7\n"]);
 });
 
+test("over TLS, by an authority that Node is told of, and by no other", async (t) => {
+  const file = (name) => fileURLToPath(new URL(`../../../tests/certificates/${name}`, import.meta.url));
+  const keys = `[tls]\ncertificate_file = "${file("p256.pem")}"\nkey_file = "${file("p256.key")}"\n`;
+  const safe = await Server.start({ scheme: "wss", tables: keys });
+  t.after(() => safe.stop());
+  const script = `
+    import { WebSocket } from "ws";
+    import { connect } from "ringpost";
+    const push = connect("wss://localhost:${safe.push}/", { uid: "safe", events: false, WebSocket });
+    push.on("message", ({ data }) => (console.log(data.n), push.close()));
+    push.on("state", ({ state }) => state === "waiting" && (console.log("not let in"), push.close()));
+  `;
+  const say = async (env) => {
+    const node = execFile(process.execPath, ["--no-warnings", "--input-type=module", "-e", script], {
+      cwd: fileURLToPath(new URL("..", import.meta.url)),
+      env: { ...process.env, ...env },
+    });
+    let said = "";
+    node.stdout.on("data", (piece) => (said += piece));
+    await new Promise((resolve) => node.on("exit", resolve));
+    return said;
+  };
+  const told = say({ NODE_EXTRA_CA_CERTS: file("ca.pem") });
+  await safe.online("safe");
+  await safe.tell({ uid: "safe" }, { n: 7 });
+  assert.equal(await told, "7\n");
+  assert.equal(await say({}), "not let in\n");
+});
+
 test("a server that is down is asked at longer and longer intervals, by chance", async () => {
   const gone = await Proxy.start(1);
   gone.down = true;
@@ -330,13 +359,16 @@ test("what was handled is remembered for the client's name", async () => {
   await server.tell({ uid: "acks" }, { n: 1 });
   await server.tell({ group: "kept.k" }, { n: 2 });
   await until(() => first.messages.length === 2, "both have come");
+  const gone = () => until(async () => (await server.api("uids/acks")).connections === 0, "it is gone, and what it has said is read");
   first.push.close();
+  await gone();
   for (let n = 3; n < 6; n++) await server.tell(n % 2 ? { uid: "acks" } : { group: "kept.k" }, { n });
   const second = client(server.url(), { ...options, ack: "manual" });
   await until(() => second.messages.length === 3, "what came meanwhile");
   assert.deepEqual(numbers(second.messages).sort(), [3, 4, 5]);
   second.push.ack(second.messages.find(({ data }) => data.n === 3));
   second.push.close();
+  await gone();
   const third = client(server.url(), options);
   await until(() => third.messages.length === 2, "what was not handled");
   assert.deepEqual(numbers(third.messages).sort(), [4, 5]);
