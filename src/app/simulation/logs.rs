@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Tally;
+use super::followers::Kept;
 use super::model::{Model, Sender, Sent, Target};
 use super::verdict::count;
 use super::world::World;
@@ -86,4 +87,17 @@ impl World {
             _ => None,
         }
     }
+}
+
+/// How many come up to a position, if its life of the stream was ever one.
+pub fn index(log: &[Kept], position: Position) -> Option<usize> {
+    let epoch = position.epoch;
+    let begins = log.iter().position(|kept| kept.position.epoch == epoch)?;
+    let offset = usize::try_from(position.offset).expect("64 bits");
+    Some(begins.saturating_add(offset))
+}
+
+/// Whether a life of the stream begins there, or may.
+pub fn is_beginning(log: &[Kept], at: usize) -> bool {
+    log.get(at).is_none_or(|kept| kept.position.offset == 1)
 }

@@ -7,12 +7,14 @@ use serde_json::Value;
 
 use super::Tally;
 use super::followers::{Follower, Kept, Life, StreamName};
+use super::logs::{index, is_beginning};
 use super::model::Model;
 use super::sse::Block;
 use super::verdict::{Claim, count};
 use super::world::World;
 use crate::close::CloseReason;
 use crate::ident::NamespaceId;
+use crate::protocol::Codec;
 use crate::streams::{Kind, Position, Positions};
 
 /// How far a follower is in one stream.
@@ -106,6 +108,10 @@ impl Reading<'_> {
             self.end(life, has_begun);
             count(tally, "followed to the end", 1);
         }
+    }
+
+    fn speaks(&self, life: &Life) -> bool {
+        self.model.clients[life.client].codec == Codec::V1
     }
 
     fn is_moved(&self, life: &Life) -> bool {
@@ -282,6 +288,11 @@ impl Reading<'_> {
         let place = match (&standing.place, at) {
             // Nothing of everybody's had ever been kept, so that it has missed nothing.
             (Place::Unknown, Some(0)) if standing.stream.1 == Kind::All => Place::At(0),
+            // Nor was it known of any to the core that bound it: it begins as one that names nothing.
+            (Place::Unknown, Some(at)) if standing.stream.1 == Kind::All && self.speaks(life) => {
+                self.check_skipped(life, nth, life.kept_before[nth], at);
+                Place::At(at)
+            }
             (Place::Unknown, _) => return,
             (Place::At(had), Some(at)) if at == *had => return,
             // The stream was forgotten.
@@ -582,17 +593,4 @@ impl Reading<'_> {
 fn number_of(data: &str) -> usize {
     let word = data[1..].split(' ').next().expect("a number");
     word.parse().expect("a message of ours")
-}
-
-/// How many come up to a position, if its life of the stream was ever one.
-fn index(log: &[Kept], position: Position) -> Option<usize> {
-    let epoch = position.epoch;
-    let begins = log.iter().position(|kept| kept.position.epoch == epoch)?;
-    let offset = usize::try_from(position.offset).expect("64 bits");
-    Some(begins.saturating_add(offset))
-}
-
-/// Whether a life of the stream begins there, or may.
-fn is_beginning(log: &[Kept], at: usize) -> bool {
-    log.get(at).is_none_or(|kept| kept.position.offset == 1)
 }
