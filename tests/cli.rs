@@ -710,6 +710,33 @@ fn connections_are_shown_and_reached() {
         lines.find(|line| line.starts_with(start)).expect("a line")
     };
     next("id:");
+    let join = r#"{"uid":"tom"}"#;
+    let length = join.len();
+    let mut api = std::net::TcpStream::connect(to).expect("it listens");
+    let request = format!(
+        "POST /v1/groups/news%20one/join HTTP/1.1\r\nHost: {to}\r\nContent-Type: application/json\r\n\
+         Connection: close\r\nContent-Length: {length}\r\n\r\n{join}"
+    );
+    api.write_all(request.as_bytes()).expect("it reads");
+    let mut answer = String::new();
+    api.read_to_string(&mut answer).expect("it answers");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let groups =
+        |more: &[&str]| run(ringpost(&["groups", "--timeout", "1m", "--to", to]).args(more));
+    assert_eq!(
+        groups(&[]).stdout,
+        "connections  group\n          1  news one\n"
+    );
+    assert_eq!(
+        groups(&["news one"]).stdout,
+        "connections  uid\n          1  tom\n"
+    );
+    assert_eq!(
+        groups(&["--json"]).stdout,
+        "{\"group\":\"news one\",\"connections\":1}\n"
+    );
+    assert_eq!(groups(&["nobody's"]).stdout, "connections  uid\n");
+    assert_eq!(groups(&["--limit", "0"]).status, 2);
     let one = ask(&["--json", "--uid", "tom", "--attributes"]);
     let told: serde_json::Value = serde_json::from_str(&one.stdout).expect("one object");
     let id = told["connection"].as_str().expect("an id");

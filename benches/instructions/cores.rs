@@ -150,7 +150,13 @@ impl Cores {
         let hosts = ends.into_iter().map(|bus| {
             let apps = vec![
                 hosting(Relay::new(Arc::new(AtomicBool::new(true))), RELAY, &[RELAY]),
-                hosting(Push { tells: None }, PUSH, &[]),
+                hosting(
+                    Push {
+                        tells: Default::default(),
+                    },
+                    PUSH,
+                    &[],
+                ),
                 hosting(
                     Backend::new(
                         BackendTokens::default(),

@@ -8,7 +8,8 @@ use ringpost::auth::backend_tokens::BackendTokens;
 use ringpost::{Listen, Roles, Server, Site};
 
 use super::listener::{AppName, CHAT_OUTBOX_BYTES, ListenerSettings, Scheme};
-use super::settings::{PushMessages, Settings};
+use super::push_messages::PushMessages;
+use super::settings::Settings;
 use super::tokens;
 use crate::apps::backend::report::ServerFacts;
 use crate::apps::backend::{Backend, TokenTimeout};

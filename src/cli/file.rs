@@ -12,7 +12,8 @@ use toml::de::{DeTable, DeValue};
 use super::keys::{self, BYTES_MAX, COUNT_MAX, KEYS, MESSAGE_BYTES_MAX};
 use super::layers::{Layer, unknown_key};
 use super::listener::{ListenerSettings, parse_roles};
-use super::settings::{PushMessages, Settings};
+use super::push_messages::PushMessages;
+use super::settings::Settings;
 use super::slot::SettingSlot;
 use super::value_origin::ValueOrigin;
 

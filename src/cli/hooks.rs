@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use ringpost::config::{EventKinds, Webhooks};
 
-use super::settings::{PushMessages, Settings};
+use super::push_messages::PushMessages;
+use super::settings::Settings;
 
 /// What is wrong with them.
 pub fn problem(webhooks: &Webhooks) -> Option<String> {

@@ -7,7 +7,7 @@ use ringpost::config::{ListenerLimits, SocketFile, TlsFiles};
 use ringpost::{ListenAddress, Roles};
 
 use super::choice::{Choice, choices, nearest, one_of};
-use super::settings::PushMessages;
+use super::push_messages::PushMessages;
 
 /// The apps that a listener can have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

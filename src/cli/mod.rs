@@ -22,6 +22,7 @@ mod doctor;
 mod drain;
 mod file;
 mod group_rules;
+mod groups;
 mod health;
 mod history;
 mod history_rules;
@@ -37,6 +38,7 @@ mod manual;
 mod mint;
 mod output;
 mod panics;
+mod push_messages;
 mod reload;
 mod rule_tables;
 mod serve;
@@ -80,6 +82,7 @@ Examples:
   ringpost online uid1 && echo there           exit status 0 is yes, 1 is no
   ringpost connections --sort bytes_waiting    who is connected, the fullest first
   ringpost log --uid uid1                      what happens to uid1, while it happens
+  ringpost groups news                         who is in the group, and on how many connections
   ringpost history uid1                        what is kept for uid1, the newest 20 messages
   ringpost doctor --connections 100k           does this machine hold them, and what mends it?
   ringpost token tom --ttl 1h                  a proof for a server with auth, to try it with
@@ -140,6 +143,8 @@ enum CliCommand {
     Connections(connections::ConnectionsArgs),
     /// Show what happens, while it happens: connects, ends and messages
     Log(live_log::LogArgs),
+    /// Show which groups have connections, or who is in one
+    Groups(groups::GroupsArgs),
     /// Ask whether a uid has a connection
     Online {
         /// Whom to ask for
@@ -229,6 +234,7 @@ pub fn run() -> ExitCode {
         },
         Some(CliCommand::Connections(args)) => connections::run(&args),
         Some(CliCommand::Log(args)) => live_log::run(&args),
+        Some(CliCommand::Groups(args)) => groups::run(&args),
         Some(CliCommand::Online { uid, server }) => backend::online(&server, &uid),
         Some(CliCommand::History(args)) => history::run(&args),
         Some(CliCommand::Stats {

@@ -11,6 +11,7 @@ use ringpost::config::{Config, MessagesFull, TlsFiles, Webhooks};
 
 use super::choice::{Choice, choices};
 use super::listener::ListenerSettings;
+use super::push_messages::PushMessages;
 
 /// The whole configuration after file, variables and flags.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -59,16 +60,6 @@ pub struct PushSettings {
     pub messages: PushMessages,
     /// What becomes of it when too much waits.
     pub messages_full: MessagesFull,
-}
-
-/// What becomes of what push's clients say after their login.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum PushMessages {
-    /// Nothing; it is a heartbeat.
-    #[default]
-    Ignore,
-    /// The back end is told of it by its webhook.
-    Webhook,
 }
 
 /// The chat app's settings.
@@ -167,7 +158,6 @@ pub enum LogFormat {
 }
 
 choices! {
-    PushMessages { "ignore" = Ignore, "webhook" = Webhook }
     Preset { "default" = Default, "push" = Push }
     LogLevel {
         "off" = Off, "error" = Error, "warn" = Warn, "info" = Info, "debug" = Debug, "trace" = Trace,
