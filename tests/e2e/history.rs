@@ -14,6 +14,7 @@ on_cores! {
     what_is_not_all_there_is_a_gap,
     what_is_thrown_away_is_gone_and_told,
     a_kick_forgets_if_it_is_to,
+    a_sticky_member_by_events_hears_its_group_and_recovers_where_it_follows,
     requests_that_make_no_sense,
 }
 
@@ -218,4 +219,41 @@ async fn requests_that_make_no_sense(cores: usize) {
         let response = delete(&server, &format!("/v1/history{query}")).await;
         assert_eq!(response.status, 400, "{query}");
     }
+}
+
+/// A sticky member is in whenever it listens. What was sent while it was away comes back where it follows the group by its
+/// query; else it can be read.
+async fn a_sticky_member_by_events_hears_its_group_and_recovers_where_it_follows(cores: usize) {
+    let server = Server::start(cores).await;
+    let page = server.address("http", "page");
+    let sticky = json!({"uid": "tom", "sticky": true}).to_string();
+    told(&server, "/v1/groups/news/join", &sticky).await;
+    let to_news = |text: &str| json!({"group": "news", "text": text});
+    keep(&server, "/v1/push", to_news("zero")).await;
+    let mut plain = Listening::ask(page, "uid=tom", "").await;
+    let mut follows = Listening::ask(page, "uid=tom&group=news", "").await;
+    while read(&server, "/v1/groups/news").await["members"]["tom"] != 2 {
+        tokio::task::yield_now().await;
+    }
+    keep(&server, "/v1/push", to_news("one")).await;
+    plain.expect("one").await;
+    follows.expect("one").await;
+    let was = follows.id.clone();
+    drop((plain, follows));
+    server.wait_offline("tom").await;
+    keep(&server, "/v1/push", to_news("two")).await;
+    let mut plain = Listening::ask(page, "uid=tom", "").await;
+    let query = format!("uid=tom&group=news&since={was}");
+    let mut follows = Listening::ask(page, &query, "").await;
+    follows.expect("two").await;
+    while read(&server, "/v1/groups/news").await["members"]["tom"] != 2 {
+        tokio::task::yield_now().await;
+    }
+    keep(&server, "/v1/push", to_news("three")).await;
+    follows.expect("three").await;
+    plain.expect("three").await;
+    let kept = read(&server, "/v1/history?group=news").await;
+    assert_eq!(texts(&kept), ["zero", "one", "two", "three"]);
+    follows.expect_silence().await;
+    plain.expect_silence().await;
 }
