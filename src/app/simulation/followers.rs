@@ -109,7 +109,15 @@ impl World {
             32..60 => self.read_on(core),
             60..62 => self.reload(core),
             62..64 => self.discard(),
-            64..80 => self.write(core),
+            64..78 => self.write(core),
+            78..88 => {
+                let who = self.rng.usize(0..self.followers.len());
+                let last = self.followers[who].lives.last().map(|life| life.client);
+                if let Some(client) = last.filter(|one| self.clients[*one].codec == Codec::V1) {
+                    self.request(client);
+                    self.read(client, 2);
+                }
+            }
             _ => self.push_as_task(core),
         }
     }

@@ -73,9 +73,9 @@ const USUAL: &[(&str, usize)] = &[
     ("members", 100),
     ("presence told", 100),
     ("left out", 1_000),
-    ("acknowledged", 500),
-    ("left by itself", 500),
-    ("joined anew", 300),
+    ("acknowledged", 200),
+    ("left by itself", 100),
+    ("joined anew", 50),
 ];
 
 const SEEDS: u64 = 400;

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use super::client::Place;
 use super::spoken::{self, NOWHERE};
 use super::world::World;
 use crate::protocol::Codec;
@@ -68,6 +69,10 @@ impl World {
         let Some((who, nth)) = self.clients[client].life else {
             return;
         };
+        let one = &self.clients[client];
+        if one.place == Place::Gone || one.dead || one.hung_up || one.unread.len() > 8 {
+            return;
+        }
         let follower = &self.followers[who];
         let read = spoken::read(&self.clients[client].received, &follower.groups);
         let groups = follower.groups.len();

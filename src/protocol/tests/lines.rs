@@ -83,6 +83,8 @@ proptest! {
             .iter()
             .flat_map(|(line, end)| [line.as_slice(), end.as_bytes()].concat())
             .collect();
+        // Who begins as TLS does is told so, and ended.
+        prop_assume!(!stream.starts_with(&[0x16, 3]));
         let expected = plain(bytes_max, &stream);
         prop_assert_eq!(&told(bytes_max, &stream, &cuts), &expected);
         prop_assert_eq!(&told(bytes_max, &stream, &[1]), &expected);
