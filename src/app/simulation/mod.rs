@@ -72,10 +72,10 @@ const USUAL: &[(&str, usize)] = &[
     ("reloads", 300),
     ("members", 100),
     ("presence told", 100),
-    ("left out", 1_000),
+    ("left out", 400),
     ("acknowledged", 200),
-    ("left by itself", 100),
-    ("joined anew", 50),
+    ("left by itself", 25),
+    ("joined anew", 5),
 ];
 
 const SEEDS: u64 = 400;
