@@ -435,6 +435,41 @@ fn by_tls_all_is_clean() {
     );
 }
 
+/// And at Unix sockets, one with a name alone.
+#[test]
+fn by_unix_sockets_all_is_clean() {
+    let _alone = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = std::env::temp_dir().join(format!("ringpost-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let path = |name: &str| folder.join(name).display().to_string();
+    let name = format!("ringpost-bench-{}", std::process::id());
+    let listeners = [
+        format!("websocket+unix://{}=relay", path("relay")),
+        format!("text+unix://@{name}=relay"),
+        format!("websocket+unix://{}=push", path("push")),
+        format!("text+unix://{}=push-backend", path("back-end")),
+    ];
+    let listeners: Vec<&str> = listeners.iter().map(|one| &**one).collect();
+    let server = Server::start_with(&listeners, &[]);
+    let relay = format!("ws+unix://{}", path("relay"));
+    for workload in ["relay", "broadcast", "connect", "churn"] {
+        run_clean(&server, &[workload, "--url", &relay]);
+    }
+    run_clean(
+        &server,
+        &["relay", "--url", &format!("text+unix://@{name}")],
+    );
+    let push = format!("ws+unix://{}", path("push"));
+    let backend = format!("unix://{}", path("back-end"));
+    let token = ["--token", "open-sesame-please"];
+    run_clean(
+        &server,
+        &[&["push", "--url", &push, "--backend", &backend], &token[..]].concat(),
+    );
+    drop(server);
+    let _ = std::fs::remove_dir_all(folder);
+}
+
 #[test]
 fn two_numbers_of_connections_are_two_lines() {
     let _alone = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);

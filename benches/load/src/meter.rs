@@ -1,10 +1,11 @@
 //! [`Meter`]: what the server costs, read from /proc: CPU time, memory, where it runs.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::{fs, io};
 
 use serde::Serialize;
+
+use super::wire::address::Address;
 
 /// Most processes of one server.
 const PROCESSES_MAX: usize = 1_024;
@@ -81,14 +82,18 @@ impl CpuTime {
 impl Meter {
     /// The processes named, or those that listen on the address, if it is this machine's; their
     /// children too. `None` if there are none to be seen.
-    pub fn find(named: &[u32], address: &SocketAddr) -> Result<Option<Meter>, String> {
+    pub fn find(named: &[u32], address: &Address) -> Result<Option<Meter>, String> {
         let mut pids: BTreeSet<u32> = named.iter().copied().collect();
         for pid in named {
             fs::metadata(format!("/proc/{pid}"))
                 .map_err(|_| format!("--server-pid {pid}: there is no such process"))?;
         }
-        if pids.is_empty() && address.ip().is_loopback() {
-            pids = listening_on(address.port());
+        if pids.is_empty() {
+            pids = match address {
+                Address::Tcp(address) if address.ip().is_loopback() => listening_on(address.port()),
+                Address::Tcp(_) => pids,
+                Address::Unix(_) => address.listening_pid().into_iter().collect(),
+            };
         }
         let mut unseen: Vec<u32> = pids.iter().copied().collect();
         while let Some(pid) = unseen.pop() {
@@ -289,7 +294,7 @@ mod tests {
     /// A process of one thread, so that none ends and takes its time along.
     #[test]
     fn a_process_is_found_by_its_pid() {
-        let address = "127.0.0.1:1".parse().unwrap();
+        let address = Address::Tcp("127.0.0.1:1".parse().unwrap());
         let mut busy = std::process::Command::new("sh")
             .args(["-c", "while :; do :; done"])
             .spawn()

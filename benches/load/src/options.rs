@@ -52,7 +52,8 @@ pub struct BenchArgs {
     ///
     /// A relay, except for push (a push or relay listener, by default ws://127.0.0.1:1235) and chat
     /// (by default ws://127.0.0.1:9090). Otherwise ws://127.0.0.1:1234. By TLS: wss://, tls+text://,
-    /// tls+frame://, https://. Any certificate will do.
+    /// tls+frame://, https://. Any certificate will do. At a Unix socket: ws+unix:///PATH, or
+    /// ws+unix:///PATH:/ws, text+unix:// and so on; @NAME in place of /PATH is an abstract one.
     #[arg(
         long,
         value_name = "URL",
@@ -63,7 +64,7 @@ pub struct BenchArgs {
     /// By TLS: connections after the first show a ticket, so that their handshakes are short ones
     #[arg(long, help_heading = "Server")]
     resume: bool,
-    /// For push: the back end's text port; tls+text://HOST:PORT by TLS
+    /// For push: the back end's text port; tls+text://HOST:PORT by TLS, unix:///PATH
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:5678")]
     #[arg(help_heading = "Server")]
     backend: String,
@@ -209,6 +210,12 @@ impl BenchArgs {
             Kind::Push => Some(Target::backend(&self.backend)?),
             _ => None,
         };
+        if kind == Kind::Chat && target.address.tcp().is_none() {
+            return Err(
+                "chat by a Unix socket: its users are told apart by their ports; bench it by TCP"
+                    .to_owned(),
+            );
+        }
         self.check_load(&target)?;
         let cpus = match &self.cpus {
             Some(list) => Some(self.check_cpus(list)?),

@@ -2,8 +2,9 @@
 //! what the workload wants to speak to. All waiting is bounded by [`TIMEOUT`].
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
+
+use socket2::Socket;
 
 use super::plan::{Kind, Plan};
 use super::wire::codec::Piece;
@@ -91,7 +92,7 @@ fn check_backend(target: &Target, token: Option<&str>, uid: &str) -> Result<(), 
 /// One blocking connection.
 struct ProbeTalk<'a> {
     target: &'a Target,
-    stream: TcpStream,
+    stream: Socket,
     tls: Option<TlsClient>,
     received: Vec<u8>,
     deadline: Instant,
@@ -100,15 +101,17 @@ struct ProbeTalk<'a> {
 impl<'a> ProbeTalk<'a> {
     fn open(target: &'a Target, flag: &str) -> Result<ProbeTalk<'a>, String> {
         let url = &target.url;
-        let stream = TcpStream::connect_timeout(&target.address, TIMEOUT).map_err(|error| {
-            match error.kind() {
-                ErrorKind::ConnectionRefused => {
-                    format!("nothing listens on {url}; is the server running? ({flag})")
-                }
-                ErrorKind::TimedOut => format!("no connection to {url} within 5 s ({flag})"),
-                _ => format!("no connection to {url}: {error} ({flag})"),
-            }
-        })?;
+        let stream =
+            target
+                .address
+                .connect_within(TIMEOUT)
+                .map_err(|error| match error.kind() {
+                    ErrorKind::ConnectionRefused | ErrorKind::NotFound => {
+                        format!("nothing listens on {url}; is the server running? ({flag})")
+                    }
+                    ErrorKind::TimedOut => format!("no connection to {url} within 5 s ({flag})"),
+                    _ => format!("no connection to {url}: {error} ({flag})"),
+                })?;
         let mut talk = ProbeTalk {
             target,
             stream,

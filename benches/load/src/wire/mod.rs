@@ -1,5 +1,6 @@
 //! The clients' side of the wire: raw epoll, no task and no thread per connection.
 
+pub mod address;
 pub mod codec;
 mod connection;
 mod epoll;

@@ -7,9 +7,14 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::Socket;
 
+use super::address::Address;
+
+/// Longest wait for room in a Unix socket's queue.
+const QUEUE_WAIT_MAX: Duration = Duration::from_secs(20);
 /// Loopback addresses that one generator uses.
 const LOOPBACKS: usize = 1_000;
 
@@ -20,14 +25,17 @@ pub struct Sources {
     next: usize,
     /// Whether all generators have the same ones.
     is_shared: bool,
+    /// Whether each connection takes a port.
+    has_ports: bool,
 }
 
 impl Sources {
     /// Those of generator `number` for a target; without any the kernel chooses.
-    pub fn new(given: &[IpAddr], target: &SocketAddr, number: usize) -> Sources {
-        let addresses = match target.ip() {
-            _ if !given.is_empty() => given.to_vec(),
-            IpAddr::V4(ip) if ip.is_loopback() => {
+    pub fn new(given: &[IpAddr], target: &Address, number: usize) -> Sources {
+        let addresses = match target.tcp().map(SocketAddr::ip) {
+            None => Vec::new(),
+            Some(_) if !given.is_empty() => given.to_vec(),
+            Some(IpAddr::V4(ip)) if ip.is_loopback() => {
                 let second = 64 + (number % 128) as u8;
                 let last = |at: usize| (second, (at / 250) as u8, 1 + (at % 250) as u8);
                 (0..LOOPBACKS)
@@ -42,7 +50,13 @@ impl Sources {
             addresses,
             next: 0,
             is_shared,
+            has_ports: target.tcp().is_some(),
         }
+    }
+
+    /// Whether each connection takes a port of its address.
+    pub fn has_ports(&self) -> bool {
+        self.has_ports
     }
 
     /// Whether all generators have the same ones, and so share their ports.
@@ -56,20 +70,22 @@ impl Sources {
     }
 
     /// Begins a connection. It is open, or has failed, when the socket becomes writable.
-    pub fn connect(&mut self, target: &SocketAddr) -> io::Result<OwnedFd> {
-        let socket = Socket::new(
-            Domain::for_address(*target),
-            Type::STREAM.nonblocking(),
-            Some(Protocol::TCP),
-        )?;
-        socket.set_tcp_nodelay(true)?;
+    pub fn connect(&mut self, target: &Address) -> io::Result<OwnedFd> {
+        if target.tcp().is_none() {
+            // It comes about at once, or has to wait for room in the queue, which no event tells.
+            let socket = target.connect_within(QUEUE_WAIT_MAX)?;
+            socket.set_nonblocking(true)?;
+            return Ok(socket.into());
+        }
+        let (socket, address) = target.socket()?;
+        socket.set_nonblocking(true)?;
         if !self.addresses.is_empty() {
             let source = self.addresses[self.next % self.addresses.len()];
             self.next += 1;
             bind_address_no_port(&socket);
             socket.bind(&SocketAddr::new(source, 0).into())?;
         }
-        match socket.connect(&(*target).into()) {
+        match socket.connect(&address) {
             Ok(()) => {}
             Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
             Err(error) => return Err(error),

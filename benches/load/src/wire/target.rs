@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
+use super::address::Address;
 use super::codec::Codec;
 use super::tls::Tickets;
 
@@ -13,7 +14,7 @@ pub struct Target {
     pub codec: Codec,
     /// Whether it is spoken to by TLS, and with which tickets.
     pub tls: Option<Tickets>,
-    pub address: SocketAddr,
+    pub address: Address,
     /// What the upgrade asks for, and of whom.
     pub host: String,
     pub path: String,
@@ -22,12 +23,17 @@ pub struct Target {
 impl Target {
     /// Reads `ws://HOST:PORT/PATH`, `text://HOST:PORT`, `frame://HOST:PORT` or, for a server that
     /// sends back what it gets, `bare://HOST:PORT`, or one of `wss://`, `https://`, `tls+text://` and `tls+frame://`, and
-    /// looks the host up.
+    /// looks the host up. With `+unix` behind the scheme a path of this machine follows, or an abstract name behind `@`,
+    /// and behind another colon the path that the upgrade asks for.
     pub fn parse(url: &str) -> Result<Target, String> {
         let expected = "expected ws://HOST:PORT, text://HOST:PORT, frame://HOST:PORT, or by TLS wss://, \
                         tls+text://, tls+frame://";
         let Some((scheme, rest)) = url.split_once("://") else {
             return Err(format!("--url \"{url}\" has no scheme: {expected}"));
+        };
+        let (scheme, is_unix) = match scheme.strip_suffix("+unix") {
+            Some(scheme) => (scheme, true),
+            None => (scheme, false),
         };
         let (codec, secure) = match scheme {
             "ws" | "websocket" => (Codec::Websocket, false),
@@ -41,6 +47,24 @@ impl Target {
             "https" => (Codec::Http, true),
             _ => return Err(format!("--url \"{url}\": {expected}")),
         };
+        let tls = secure.then_some(Tickets::Unused);
+        if is_unix {
+            let (socket, path) = rest.split_once(':').unwrap_or((rest, "/"));
+            if !socket.starts_with(['/', '@']) || url.contains(char::is_control) {
+                let url = url.escape_debug();
+                return Err(format!(
+                    "--url \"{url}\": expected {scheme}+unix:///PATH or {scheme}+unix://@NAME"
+                ));
+            }
+            return Ok(Target {
+                url: url.to_owned(),
+                codec,
+                tls,
+                address: Address::Unix(socket.into()),
+                host: "localhost".to_owned(),
+                path: path.to_owned(),
+            });
+        }
         let (host, path) = match rest.find('/') {
             Some(at) => rest.split_at(at),
             None => (rest, "/"),
@@ -59,8 +83,8 @@ impl Target {
         Ok(Target {
             url: url.to_owned(),
             codec,
-            tls: secure.then_some(Tickets::Unused),
-            address: resolve(&host)?,
+            tls,
+            address: Address::Tcp(resolve(&host)?),
             host,
             path: path.to_owned(),
         })
@@ -68,15 +92,16 @@ impl Target {
 
     /// A back end's port.
     pub fn backend(address: &str) -> Result<Target, String> {
-        let url = match address.contains("://") {
-            true => address.to_owned(),
-            false => format!("text://{address}"),
+        let url = match address.strip_prefix("unix://") {
+            Some(socket) => format!("text+unix://{socket}"),
+            None if address.contains("://") => address.to_owned(),
+            None => format!("text://{address}"),
         };
         let target = Target::parse(&url);
         let target = target.and_then(|target| match target.codec {
             Codec::Text => Ok(target),
             _ => Err(format!(
-                "--url \"{url}\": expected HOST:PORT, text://HOST:PORT or tls+text://HOST:PORT"
+                "--url \"{url}\": expected HOST:PORT, unix:///PATH, text://HOST:PORT or tls+text://HOST:PORT"
             )),
         });
         target.map_err(|error| error.replacen("--url", "--backend", 1))
@@ -110,10 +135,13 @@ mod tests {
     fn urls_of_every_codec() {
         let target = Target::parse("ws://127.0.0.1:1234/chat?x=1").unwrap();
         assert_eq!(target.codec, Codec::Websocket);
-        assert_eq!(target.address.to_string(), "127.0.0.1:1234");
+        assert_eq!(target.address.tcp().unwrap().to_string(), "127.0.0.1:1234");
         assert_eq!(target.path, "/chat?x=1");
         assert_eq!(target.host, "127.0.0.1:1234");
-        let address = |url| Target::parse(url).unwrap().address.to_string();
+        let address = |url| {
+            let target = Target::parse(url).unwrap();
+            target.address.tcp().unwrap().to_string()
+        };
         assert_eq!(address("websocket://127.0.0.1"), "127.0.0.1:80");
         assert_eq!(address("frame://[::1]:7"), "[::1]:7");
         assert_eq!(address("wss://127.0.0.1/ws"), "127.0.0.1:443");
@@ -134,6 +162,22 @@ mod tests {
     }
 
     #[test]
+    fn sockets_of_this_machine() {
+        for (url, socket, path) in [
+            ("ws+unix:///run/web.sock:/ws", "/run/web.sock", "/ws"),
+            ("wss+unix:///run/web.sock", "/run/web.sock", "/"),
+            ("text+unix://@name", "@name", "/"),
+        ] {
+            let target = Target::parse(url).unwrap();
+            assert_eq!(target.address, Address::Unix(socket.into()), "{url}");
+            assert_eq!(target.path, path, "{url}");
+        }
+        let backend = Target::backend("unix:///run/b.sock").unwrap();
+        assert_eq!(backend.codec, Codec::Text);
+        assert_eq!(backend.address, Address::Unix("/run/b.sock".into()));
+    }
+
+    #[test]
     fn what_is_wrong_is_said() {
         for (url, words) in [
             ("127.0.0.1:1234", "no scheme"),
@@ -141,6 +185,7 @@ mod tests {
             ("text://127.0.0.1", "no port"),
             ("ws://", "expected ws://"),
             ("ws://a b:1", "expected ws://"),
+            ("ws+unix://run/web.sock", "expected ws+unix:///PATH"),
         ] {
             let error = Target::parse(url).unwrap_err();
             assert!(error.contains(words), "{url}: {error}");
