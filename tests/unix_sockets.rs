@@ -763,3 +763,64 @@ fn client_commands_speak_tls() {
     }
     server.stop();
 }
+
+#[test]
+fn client_commands_show_certificates_where_they_are_asked() {
+    let certificates = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/certificates");
+    let file = |name: &str| format!("{certificates}/{name}");
+    let mut command = command(1, &["tls+text://127.0.0.1:0=push-backend"]);
+    command.env("RINGPOST_TLS_CERTIFICATE_FILE", file("p256.pem"));
+    command.env("RINGPOST_TLS_KEY_FILE", file("p256.key"));
+    command.env("RINGPOST_TLS_CLIENT_CA_FILE", file("ca.pem"));
+    command.env("RINGPOST_BACKEND_CERTIFICATES", "shop.test=push,read");
+    let server = Server::spawn(command, 1);
+    let address = server.urls[0].trim_start_matches("tls+text://");
+    let to = format!(
+        "tls://{}",
+        address
+            .trim_end_matches('/')
+            .replace("127.0.0.1", "localhost")
+    );
+    let run = |arguments: &[&str], pair: Option<(&str, &str)>| {
+        let mut words = arguments.to_vec();
+        let trust = ["--to", &to, "--ca-file", &file("ca.pem")].map(str::to_owned);
+        words.extend(trust.iter().map(String::as_str));
+        let pair = pair.map(|(pem, key)| [file(pem), file(key)]);
+        if let Some([pem, key]) = &pair {
+            words.extend(["--certificate-file", pem, "--key-file", key]);
+        }
+        let words: Vec<String> = words.iter().map(|one| one.to_string()).collect();
+        let output = command_of(&words).output().expect("it runs");
+        let said = [output.stdout, output.stderr].concat();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&said).into_owned(),
+        )
+    };
+    let shop = Some(("client.pem", "client.key"));
+    let (code, offline) = run(&["online", "nobody"], shop);
+    assert_eq!(code, Some(1), "{offline}");
+    let (code, said) = run(&["push", "nobody", "hello"], shop);
+    assert!(
+        code == Some(1) && said.contains("no connection of"),
+        "{said}"
+    );
+    // Its name has no right to kick.
+    let (code, said) = run(&["kick", "nobody"], shop);
+    assert!(code != Some(0) && said.contains("kick"), "{said}");
+    // None, one of another authority, and one whose name has no rights.
+    for pair in [
+        None,
+        Some(("stranger.pem", "stranger.key")),
+        Some(("till.pem", "till.key")),
+    ] {
+        let (code, said) = run(&["online", "nobody"], pair);
+        assert!(
+            code != Some(0) && said != offline && !said.is_empty(),
+            "{pair:?}: {said}"
+        );
+    }
+    let (code, said) = run(&["online", "nobody"], Some(("client.pem", "p256.key")));
+    assert!(code == Some(2) && said.contains("client.pem"), "{said}");
+    server.stop();
+}

@@ -1,17 +1,18 @@
-//! TLS: records sealed and opened, and a server's part of a handshake. Each call expands its key, as a connection's does
-//! that has one small write or read.
+//! TLS: records sealed and opened, and a server's part of a handshake, beside that of rustls' own `ServerConnection`. Each call
+//! expands its key, as a connection's does that has one small write or read.
 
 use std::hint::black_box;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use ringpost::tls::{
     Cipher, HandshakeStep, Pair, Records, Secret, Sources, TlsHandshake, TlsServer,
 };
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
 
 use crate::input::ascii;
 
@@ -93,9 +94,24 @@ fn handshakes(group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::
     for is_resumed in [false, true] {
         let remembering = config();
         let name = if is_resumed { "resumed" } else { "full" };
+        let bare = bare(file("p256.pem"), file("p256.key"));
+        let of_rustls = config();
+        group.bench_function(BenchmarkId::new("handshake-of-rustls", name), |bencher| {
+            bencher.iter_custom(|times| {
+                let one = |_| {
+                    let config = if is_resumed {
+                        of_rustls.clone()
+                    } else {
+                        config()
+                    };
+                    shake_bare(&bare, &mut client(&config))
+                };
+                (0..times).map(one).sum()
+            });
+        });
         group.bench_function(BenchmarkId::new("handshake", name), |bencher| {
             bencher.iter_custom(|times| {
-                let mut spent = std::time::Duration::ZERO;
+                let mut spent = Duration::ZERO;
                 for _ in 0..times {
                     let config = if is_resumed {
                         remembering.clone()
@@ -111,30 +127,76 @@ fn handshakes(group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::
     }
 }
 
+/// rustls without us: the certificate, and tickets.
+fn bare(certificate: PathBuf, key: PathBuf) -> Arc<ServerConfig> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider);
+    let builder = builder.with_safe_default_protocol_versions();
+    let certificate = CertificateDer::from_pem_file(certificate).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_file(key).expect("a key");
+    let builder = builder.expect("versions").with_no_client_auth();
+    let config = builder.with_single_cert(vec![certificate], key);
+    let mut config = config.expect("a pair");
+    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().expect("random bytes");
+    Arc::new(config)
+}
+
+/// One handshake with rustls' own connection: how long the server's part took.
+fn shake_bare(config: &Arc<ServerConfig>, client: &mut ClientConnection) -> Duration {
+    let mut spent = Duration::ZERO;
+    let mut server = None;
+    loop {
+        let mut input = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut input).expect("a buffer takes all");
+        }
+        let start = Instant::now();
+        let server =
+            server.get_or_insert_with(|| ServerConnection::new(config.clone()).expect("one"));
+        let (mut rest, mut output) = (&input[..], Vec::new());
+        while !rest.is_empty() {
+            server.read_tls(&mut rest).expect("a buffer has no errors");
+            server.process_new_packets().expect("a handshake");
+        }
+        while server.wants_write() {
+            server.write_tls(&mut output).expect("a buffer takes all");
+        }
+        spent += start.elapsed();
+        hear(client, &output);
+        if !server.is_handshaking() {
+            return spent;
+        }
+    }
+}
+
+/// Gives a client what its server has sent.
+fn hear(client: &mut ClientConnection, mut output: &[u8]) {
+    while !output.is_empty() {
+        client
+            .read_tls(&mut output)
+            .expect("a buffer has no errors");
+        client
+            .process_new_packets()
+            .expect("a client that is content");
+    }
+}
+
 /// One handshake: how long the server's part took.
-fn shake(server: &TlsServer, client: &mut ClientConnection) -> std::time::Duration {
-    let mut spent = std::time::Duration::ZERO;
+fn shake(server: &TlsServer, client: &mut ClientConnection) -> Duration {
+    let mut spent = Duration::ZERO;
     let mut handshake = None;
     loop {
         let mut input = Vec::new();
         while client.wants_write() {
             client.write_tls(&mut input).expect("a buffer takes all");
         }
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         let handshake =
             handshake.get_or_insert_with(|| TlsHandshake::new(server.http()).expect("one"));
         let mut output = Vec::new();
         let (_, step) = handshake.advance(&input, &mut output);
         spent += start.elapsed();
-        let mut output = &output[..];
-        while !output.is_empty() {
-            client
-                .read_tls(&mut output)
-                .expect("a buffer has no errors");
-            client
-                .process_new_packets()
-                .expect("a client that is content");
-        }
+        hear(client, &output);
         if let HandshakeStep::Done(established) = step.expect("a handshake") {
             black_box(established);
             return spent;

@@ -233,6 +233,8 @@ keys! {
         "More certificates, chosen by name: NAME.pem with NAME.key, or certbot's folders";
     full live "tls.client_ca_file" => |s| SettingSlot::File(&mut s.tls.client_ca_file),
         "Clients have to show a certificate that leads to one of these (PEM)";
+    full live "tls.ticket_keys_file" => |s| SettingSlot::File(&mut s.tls.ticket_keys_file),
+        "Keys of session tickets (Base64, one a line, the first seals) that several servers share";
     common "tls.self_signed" => |s| SettingSlot::Switch(&mut s.tls.self_signed),
         "Make a certificate at the start, for a try; its fingerprint is printed";
     full "webhooks.url" => |s| SettingSlot::Word(&mut s.webhooks.url),

@@ -17,6 +17,9 @@ pub struct TlsFiles {
     pub folder: Option<PathBuf>,
     /// Clients have to show a certificate that leads to one of those in this file.
     pub client_ca_file: Option<PathBuf>,
+    /// Keys of session tickets, for servers that share them: one a line, the first seals. Without it each process has keys
+    /// of its own, which change every six hours.
+    pub ticket_keys_file: Option<PathBuf>,
     /// A certificate for this machine's own names, made at the start: for a try. No client trusts it by itself.
     pub self_signed: bool,
 }
@@ -39,7 +42,8 @@ impl TlsFiles {
             && !self.self_signed
     }
 
-    /// These, and what they leave out of the server's: the certificates as a whole, and what clients are asked for.
+    /// These, and what they leave out of the server's: the certificates as a whole, what clients are asked for, and the keys
+    /// of tickets.
     pub fn or(&self, server: &TlsFiles) -> TlsFiles {
         let mut files = match self.is_empty() {
             true => server.clone(),
@@ -47,6 +51,8 @@ impl TlsFiles {
         };
         let own = self.client_ca_file.as_ref();
         files.client_ca_file = own.or(server.client_ca_file.as_ref()).cloned();
+        let own = self.ticket_keys_file.as_ref();
+        files.ticket_keys_file = own.or(server.ticket_keys_file.as_ref()).cloned();
         files
     }
 }

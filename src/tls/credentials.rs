@@ -40,6 +40,8 @@ pub struct Sources {
     pub folder: Option<PathBuf>,
     /// Clients have to show a certificate that leads to one of those in this file.
     pub client_ca_file: Option<PathBuf>,
+    /// Keys of tickets that other servers take, too.
+    pub ticket_keys_file: Option<PathBuf>,
     /// One more, made now.
     pub self_signed: bool,
 }
@@ -91,6 +93,7 @@ impl Sources {
             .iter()
             .flat_map(|pair| [&pair.certificate_file, &pair.key_file]);
         let files = files.chain(&self.client_ca_file);
+        let files = files.chain(&self.ticket_keys_file);
         files.map(|file| Stamp::of(file)).collect()
     }
 
@@ -245,7 +248,7 @@ fn validity(facts: &CertificateFacts<'_>, now: i64) -> Option<String> {
 }
 
 /// A file that holds PEM.
-fn read(file: &Path) -> Result<Vec<u8>, String> {
+pub(super) fn read(file: &Path) -> Result<Vec<u8>, String> {
     let name = file.display();
     let found = fs::metadata(file).map_err(|error| format!("{name}: {error}"))?;
     if found.is_dir() {
@@ -322,7 +325,7 @@ fn holds_key(bytes: &[u8]) -> bool {
     contains(bytes, "PRIVATE KEY-----")
 }
 
-fn roots(file: &Path) -> Result<RootCertStore, String> {
+pub(super) fn roots(file: &Path) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for (number, certificate) in certificates(file)?.into_iter().enumerate() {
         roots.add(certificate).map_err(|error| {

@@ -191,6 +191,7 @@ pub(super) fn sources(files: &TlsFiles) -> Result<Sources, String> {
         pairs,
         folder: files.folder.clone(),
         client_ca_file: files.client_ca_file.clone(),
+        ticket_keys_file: files.ticket_keys_file.clone(),
         self_signed: files.self_signed,
     })
 }

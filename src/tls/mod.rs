@@ -20,6 +20,7 @@ mod self_signed;
 pub mod server;
 #[cfg(test)]
 mod tests;
+mod tickets;
 mod x509;
 
 pub use checking::{CheckedChains, CheckedFiles, check_chains, check_files};

@@ -5,15 +5,16 @@ use std::fmt;
 use std::sync::Arc;
 
 use ::aws_lc_rs::digest;
-use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
+use rustls::{RootCertStore, ServerConfig};
 
 use super::credentials::{Expired, Sources};
 use super::resolver::{Resolver, Served};
 use super::secrets::Catch;
+use super::tickets::TicketKeys;
 
 /// TLS 1.3 tickets that a client is given. Each is good for one connection.
 const TICKETS: usize = 2;
@@ -22,9 +23,8 @@ const TICKETS: usize = 2;
 pub struct TlsServer {
     http: Arc<ServerConfig>,
     lines: Arc<ServerConfig>,
-    tickets: Arc<dyn ProducesTickets>,
-    /// Whether clients have to show certificates.
-    asks_clients: bool,
+    /// Those that stay good when certificates change, if they do.
+    tickets: Option<Arc<dyn ProducesTickets>>,
     expires: i64,
     resolver: Arc<Resolver>,
     /// Of one that was made here.
@@ -36,7 +36,6 @@ impl fmt::Debug for TlsServer {
         f.debug_struct("TlsServer")
             .field("certificates", &self.served().len())
             .field("expires", &self.expires)
-            .field("asks_clients", &self.asks_clients)
             .finish_non_exhaustive()
     }
 }
@@ -44,32 +43,28 @@ impl fmt::Debug for TlsServer {
 impl TlsServer {
     /// Reads the files: the server's TLS, and what is wrong with them that is no error. `now` is in seconds since 1970.
     pub fn open(sources: &Sources, now: i64) -> Result<(TlsServer, Vec<String>), String> {
-        let tickets =
-            aws_lc_rs::Ticketer::new().map_err(|error| format!("TLS tickets: {error}"))?;
-        TlsServer::build(sources, now, Expired::Refused, tickets)
+        TlsServer::build(sources, now, Expired::Refused, None)
     }
 
     /// Reads the files again, for connections to come. Tickets stay good, unless clients show certificates: who has one
-    /// is not asked again, and the new files may know him no more.
+    /// is not asked again, and the new files may know him no more. Those with keys of a file are good as long as the file has
+    /// the key, and clients' certificates lead where they have led.
     pub fn renewed(&self, sources: &Sources, now: i64) -> Result<(TlsServer, Vec<String>), String> {
-        let tickets = match self.asks_clients || sources.client_ca_file.is_some() {
-            true => aws_lc_rs::Ticketer::new().map_err(|error| format!("TLS tickets: {error}"))?,
-            false => self.tickets.clone(),
-        };
-        TlsServer::build(sources, now, Expired::Warned, tickets)
+        TlsServer::build(sources, now, Expired::Warned, self.tickets.as_ref())
     }
 
     fn build(
         sources: &Sources,
         now: i64,
         expired: Expired,
-        tickets: Arc<dyn ProducesTickets>,
+        earlier: Option<&Arc<dyn ProducesTickets>>,
     ) -> Result<(TlsServer, Vec<String>), String> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let credentials = sources.read(&provider, now, expired)?;
         let fingerprint = credentials.served.last().filter(|_| sources.self_signed);
         let fingerprint = fingerprint.map(|served| fingerprint_of(&served.key));
-        let asks_clients = credentials.client_roots.is_some();
+        let roots = credentials.client_roots.as_deref();
+        let (tickets, stays) = tickets(sources, roots, earlier)?;
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&TLS13, &TLS12])
             .map_err(|error| error.to_string())?;
@@ -96,8 +91,7 @@ impl TlsServer {
         let server = TlsServer {
             http: Arc::new(http),
             lines: Arc::new(lines),
-            tickets,
-            asks_clients,
+            tickets: stays.then_some(tickets),
             expires: credentials.expires,
             resolver,
             fingerprint,
@@ -129,6 +123,23 @@ impl TlsServer {
     pub fn fingerprint(&self) -> Option<&str> {
         self.fingerprint.as_deref()
     }
+}
+
+/// What makes tickets, and whether they stay good when certificates change.
+fn tickets(
+    sources: &Sources,
+    client_roots: Option<&RootCertStore>,
+    earlier: Option<&Arc<dyn ProducesTickets>>,
+) -> Result<(Arc<dyn ProducesTickets>, bool), String> {
+    if let Some(file) = &sources.ticket_keys_file {
+        return Ok((Arc::new(TicketKeys::read(file, client_roots)?), false));
+    }
+    let stays = client_roots.is_none();
+    let tickets = match earlier.filter(|_| stays) {
+        Some(earlier) => Arc::clone(earlier),
+        None => aws_lc_rs::Ticketer::new().map_err(|error| format!("TLS tickets: {error}"))?,
+    };
+    Ok((tickets, stays))
 }
 
 /// As `openssl x509 -fingerprint -sha256` writes it.

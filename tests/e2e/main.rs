@@ -100,6 +100,7 @@ mod tables;
 mod tenants;
 mod timeouts;
 mod tls;
+mod tls_tickets;
 mod trouble_clock;
 mod trouble_descriptors;
 mod trouble_host;
