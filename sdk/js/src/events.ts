@@ -145,7 +145,8 @@ class Events {
       const { kind, name, ...rest } = JSON.parse(data);
       return this._heard.frame({ type: "gap", stream: kind, ...(kind === "group" && { group: name }), ...rest } as Frame);
     }
-    const nth = ids ? ids.findIndex((one, nth) => one !== before[nth]) : 0;
+    // Of a stream in which nothing is kept the position may change, too, and is no message's.
+    const nth = ids ? ids.findIndex((one, nth) => one !== before[nth] && !one.endsWith(":0")) : 0;
     const key = this._keys[nth] ?? "uid";
     this._heard.frame({
       type: "message",

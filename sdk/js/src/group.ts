@@ -26,6 +26,7 @@ export interface GroupEvents {
 
 /** @internal What a group asks of its connection. */
 export interface GroupHost {
+  readonly uid?: string | undefined;
   _leave(group: Group): void;
   _history(group: string, options: HistoryOptions): Promise<History>;
   /** One more page of members. */
@@ -114,6 +115,8 @@ export class Group extends Emitter<GroupEvents> {
     for (const uid of Object.keys(members)) fresh.add(uid);
     if (cursor != null) return this._host._askMembers(this, cursor);
     this._fresh = undefined;
+    // The others may not have been told of this one yet.
+    if (this._host.uid != null) fresh.add(this._host.uid);
     const before = this._members;
     this._members = fresh;
     this._differ(
