@@ -27,19 +27,32 @@ impl Shard {
     #[inline]
     pub(super) fn report_open(&mut self, id: ConnId) {
         if self.reports.is_some() {
-            self.tap(id, TapKind::Open, |of, _| TapNews::Open { of });
+            self.tell_open(id);
         }
     }
 
+    #[cold]
+    #[inline(never)]
+    fn tell_open(&mut self, id: ConnId) {
+        self.tap(id, TapKind::Open, |of, _| TapNews::Open { of });
+    }
+
     /// A connection is bound; whether its uid had none in its namespace.
+    #[inline]
     pub(super) fn report_connect(&mut self, id: ConnId, first: bool) {
         if self.reports.is_some() {
-            self.report(id, |of| UidEventKind::Connect { of, first });
-            self.tap(id, TapKind::Connect, |of, uid| {
-                let uid = Box::from(uid.unwrap_or_default());
-                TapNews::Connect { of, uid }
-            });
+            self.tell_connect(id, first);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn tell_connect(&mut self, id: ConnId, first: bool) {
+        self.report(id, |of| UidEventKind::Connect { of, first });
+        self.tap(id, TapKind::Connect, |of, uid| {
+            let uid = Box::from(uid.unwrap_or_default());
+            TapNews::Connect { of, uid }
+        });
     }
 
     /// One that had a uid is out of every table, or has lost it.
@@ -59,15 +72,21 @@ impl Shard {
     #[inline]
     pub(super) fn tap_end(&mut self, id: ConnId, reason: Option<CloseReason>) {
         if self.reports.is_some() {
-            let accepted = self.connections.accepted(id);
-            let seconds = ((wall_time() / 1000) as u32).saturating_sub(accepted);
-            self.tap(id, TapKind::Disconnect, |of, uid| TapNews::Disconnect {
-                of,
-                uid: uid.map(Box::from),
-                reason,
-                seconds,
-            });
+            self.tell_end(id, reason);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn tell_end(&mut self, id: ConnId, reason: Option<CloseReason>) {
+        let accepted = self.connections.accepted(id);
+        let seconds = ((wall_time() / 1000) as u32).saturating_sub(accepted);
+        self.tap(id, TapKind::Disconnect, |of, uid| TapNews::Disconnect {
+            of,
+            uid: uid.map(Box::from),
+            reason,
+            seconds,
+        });
     }
 
     /// The uid's connections are to be closed.
