@@ -5,6 +5,7 @@ mod driver;
 mod failing;
 mod handshakes;
 mod peers;
+mod s_server;
 mod tickets;
 
 use std::fs;

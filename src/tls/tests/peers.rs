@@ -13,7 +13,7 @@ use crate::tls::{End, Failure, Version};
 /// Longest wait for a program that should have something to say.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-fn is_here(program: &str, flag: &str) -> bool {
+pub fn is_here(program: &str, flag: &str) -> bool {
     let is_here = Command::new(program)
         .arg(flag)
         .output()
