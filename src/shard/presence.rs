@@ -63,7 +63,7 @@ impl Shard {
     pub fn send_presence(&mut self, namespace: NamespaceId, group: &str, told: &str) -> u32 {
         let mut receivers = self.receivers.take();
         self.groups.members(namespace, group, &mut receivers);
-        receivers.retain(|id| self.connections.is_told_of_presence(*id));
+        receivers.retain(|id| self.hears_presence(*id));
         let reached = match receivers.is_empty() {
             true => 0,
             false => self.fan_out(&mut receivers, &mut Fanout::of_presence(told), Dirty::Bulk),
@@ -72,9 +72,15 @@ impl Shard {
         reached
     }
 
+    /// Whether it has a word for that, now. One that has not been told yet that it is bound has the list behind that.
+    fn hears_presence(&self, id: ConnId) -> bool {
+        let is_told = self.connections.is_told_of_presence(id);
+        is_told && (!self.connections.is_told_places(id) || self.has_begun(id))
+    }
+
     /// Queues it for one member, which comes from where it has not got it.
     pub fn send_presence_to(&mut self, id: ConnId, told: &str) {
-        if self.connections.is_told_of_presence(id) {
+        if self.hears_presence(id) {
             let mut receivers = self.receivers.take();
             receivers.push(id);
             self.fan_out(&mut receivers, &mut Fanout::of_presence(told), Dirty::Bulk);
