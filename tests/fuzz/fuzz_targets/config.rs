@@ -15,6 +15,7 @@ mod cli {
     pub mod layers;
     pub mod listener;
     pub mod listeners;
+    pub mod push_messages;
     pub mod rule_tables;
     pub mod settings;
     pub mod slot;
