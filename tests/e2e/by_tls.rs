@@ -193,8 +193,14 @@ async fn send(
     };
     match ends {
         true => drop(socket.shutdown().await),
-        false => reset(socket.as_ref()),
+        false => reset_half(socket),
     }
+}
+
+/// Resets a connection of which this is one half: dropped as it is, it would end the connection in order before.
+fn reset_half(half: OwnedWriteHalf) {
+    reset(half.as_ref());
+    half.forget();
 }
 
 async fn seal(mut plain: OwnedReadHalf, link: &Link) {
@@ -226,7 +232,7 @@ async fn open(mut sealed: OwnedReadHalf, mut plain: OwnedWriteHalf, link: &Link)
             Ok(0) => break,
             Ok(length) => length,
             Err(_) => {
-                reset(plain.as_ref());
+                reset_half(plain);
                 link.cut.send_replace(true);
                 return;
             }
