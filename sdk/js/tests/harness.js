@@ -206,12 +206,24 @@ export function cut({ states }, proxy) {
 }
 
 /** Waits for something to be so. */
-export async function until(condition, what) {
-  for (const end = Date.now() + PATIENCE; Date.now() < end; await pause(10)) {
+export async function until(condition, what, patience = PATIENCE) {
+  for (const end = Date.now() + patience; Date.now() < end; await pause(10)) {
     const result = await condition();
     if (result) return result;
   }
   throw new Error(`it did not come true in time: ${what}`);
+}
+
+/** Something of which time is a part, with ever more of it: it is wrong if it never comes true. */
+export async function patiently(times, trial) {
+  for (const [nth, time] of times.entries()) {
+    try {
+      return await trial(time);
+    } catch (error) {
+      if (nth === times.length - 1) throw error;
+      console.log(`not with ${time}: ${error.message}`);
+    }
+  }
 }
 
 export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { client, closeAll, cut, JWT, pause, Proxy, PUBLIC, seeded, Server, storage, token, until } from "./harness.js";
+import { client, closeAll, cut, JWT, PATIENCE, patiently, pause, Proxy, PUBLIC, seeded, Server, storage, token, until } from "./harness.js";
 
 let server, proxy;
 
@@ -122,7 +122,7 @@ test("what is gone is a gap; a server started anew has forgotten all", async (t)
   const old = await Server.start({ tables: PUBLIC });
   const before = await Proxy.start(old.push);
   t.after(() => before.stop());
-  const one = client(old.url(before.port), { uid: "gap", groups: ["kept.a"], silence: 2000 });
+  const one = client(old.url(before.port), { uid: "gap", groups: ["kept.a"] });
   await one.opened();
   await old.tell({ uid: "gap" }, { n: 1 });
   await until(() => one.messages.length === 1, "it has come");
@@ -180,8 +180,12 @@ test("its own dead place is taken at once, by the client's name", async (t) => {
 test("silence is an end, and a quiet connection is none", async () => {
   const one = client(url(), { uid: "silent", silence: 500 });
   await one.opened();
-  await pause(1500);
-  assert.equal(one.states.filter(({ state }) => state === "open").length, 1);
+  // A busy machine may keep back an answer for so long. One that takes quiet for an end never lasts three times that.
+  await until(async () => {
+    const { length } = one.states;
+    await pause(1500);
+    return one.push.state === "open" && one.states.length === length;
+  }, "a quiet connection lasts");
   proxy.freeze();
   await until(() => one.states.some(({ reason }) => reason === "silence"), "it is noticed");
   await one.opened();
@@ -192,17 +196,23 @@ test("tokens: renewed in time, an expired one replaced, a wrong one is the end",
   // Node says no origin.
   const strict = await Server.start({ top: JWT + 'origins = "none"\n' });
   t.after(() => strict.stop());
-  let asked = 0;
-  const renewing = client(strict.url(), { token: () => token("tom", { seconds: asked++ ? 3600 : 4, groups: ["kept.*"] }), groups: ["kept.a", "secret"] });
-  const refused = [];
-  renewing.push.group("secret").on("error", ({ code }) => refused.push(code));
-  await renewing.opened();
-  await until(() => asked === 2, "a newer one is asked for");
-  await pause(4500);
-  assert.deepEqual(renewing.states.map(({ state }) => state), ["connecting", "open"]);
-  assert.deepEqual([refused, renewing.errors, renewing.push.uid], [["forbidden_group"], [], "tom"]);
-  assert.deepEqual([renewing.push.group("kept.a").joined, renewing.push.group("secret").joined], [true, false]);
-  renewing.push.close();
+  // A busy machine may need longer for the newer one than the first has left: then again, with more time.
+  await patiently([4, 16, 64], async (seconds) => {
+    let asked = 0;
+    const renewing = client(strict.url(), { token: () => token("tom", { seconds: asked++ ? 3600 : seconds, groups: ["kept.*"] }), groups: ["kept.a", "secret"] });
+    const refused = [];
+    renewing.push.group("secret").on("error", ({ code }) => refused.push(code));
+    try {
+      await renewing.opened();
+      await until(() => asked === 2, "a newer one is asked for", 1000 * seconds + PATIENCE);
+      await pause(1000 * seconds + 500);
+      assert.deepEqual(renewing.states.map(({ state }) => state), ["connecting", "open"]);
+      assert.deepEqual([refused, renewing.errors, renewing.push.uid], [["forbidden_group"], [], "tom"]);
+      assert.deepEqual([renewing.push.group("kept.a").joined, renewing.push.group("secret").joined], [true, false]);
+    } finally {
+      renewing.push.close();
+    }
+  });
 
   const text = client(strict.url(), { token: token("tom", { seconds: 1 }) });
   await until(() => text.push.state === "closed", "a text expires");
