@@ -15,6 +15,9 @@ pub enum Workload {
     Echo,
     /// 100 senders with 10 messages each on the way, receivers at random
     Relay,
+    /// 20,000 messages a second in all, however the server fares, receivers at random: each has the same load
+    #[value(name = "relay-rate")]
+    RelayRate,
     /// A back end's lines through the text port, 64 on the way
     Push,
     /// Connect, upgrade, log in and leave, 200 at a time
@@ -51,11 +54,12 @@ pub const ALL: [Workload; 11] = [
 ];
 
 /// What TLS has a part in, and nothing that takes long.
-pub const BY_TLS: [Workload; 7] = [
+pub const BY_TLS: [Workload; 8] = [
     Workload::Broadcast,
     Workload::Broadcast16,
     Workload::Echo,
     Workload::Relay,
+    Workload::RelayRate,
     Workload::Connect,
     Workload::ConnectResumed,
     Workload::Idle,
@@ -70,6 +74,7 @@ impl Workload {
             Workload::BroadcastLarge => ("broadcast, 32 × 60 KB", "CPU µs"),
             Workload::Echo => ("echo", "CPU µs"),
             Workload::Relay => ("relay 100 × 10", "CPU µs"),
+            Workload::RelayRate => ("relay, 20,000 a second", "CPU µs"),
             Workload::Push => ("push", "CPU µs"),
             Workload::Connect => ("connect + login", "CPU µs"),
             Workload::ConnectResumed => ("connect with a ticket", "CPU µs"),
@@ -104,6 +109,10 @@ impl Workload {
                 &["relay", "--senders", "100", "--in-flight", "10"],
                 connections,
             ),
+            Workload::RelayRate => with(
+                &["relay", "--senders", "100", "--rate", "20000"],
+                connections,
+            ),
             Workload::Push => with(&["push", "--in-flight", "64"], connections),
             Workload::Connect => with(&["connect"], 200),
             Workload::ConnectResumed => with(&["connect", "--resume"], 200),
@@ -123,7 +132,9 @@ impl Workload {
             }
             Workload::Echo | Workload::Idle => Some("echo"),
             Workload::Connect => Some("connect"),
-            Workload::Relay | Workload::Push | Workload::ConnectResumed => None,
+            Workload::Relay | Workload::RelayRate | Workload::Push | Workload::ConnectResumed => {
+                None
+            }
             Workload::FloodLarge | Workload::FloodSmall | Workload::FloodOne => None,
         }
     }
@@ -134,7 +145,8 @@ impl Workload {
             Workload::Relay => Some(Workload::Echo),
             // Each is read once and sent to everybody, as in a broadcast of that size.
             Workload::FloodLarge => Some(Workload::BroadcastLarge),
-            Workload::Push
+            Workload::RelayRate
+            | Workload::Push
             | Workload::ConnectResumed
             | Workload::FloodSmall
             | Workload::FloodOne => None,

@@ -11,7 +11,9 @@ use rustls::client::{
 };
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, IpAddr, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, NamedGroup, SignatureScheme};
+use rustls::{
+    CipherSuite, ClientConfig, ClientConnection, DigitallySignedStruct, NamedGroup, SignatureScheme,
+};
 
 /// Bytes that are sealed before the kernel is offered them.
 const SEAL_BYTES: usize = 64 << 10;
@@ -104,7 +106,12 @@ static RESUMED: LazyLock<Arc<ClientConfig>> =
     LazyLock::new(|| config(Resumption::store(Arc::new(TicketPool::default()))));
 
 fn config(resumption: Resumption) -> Arc<ClientConfig> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut provider = aws_lc_rs::default_provider();
+    // As browsers offer them: AES-128 comes first (Chrome, Firefox and Safari; rustls alone says AES-256).
+    provider
+        .cipher_suites
+        .sort_by_key(|suite| u8::from(suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256));
+    let provider = Arc::new(provider);
     let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .expect("the provider has what both versions need")
