@@ -219,6 +219,42 @@ fn prove_says_why_it_rests() {
     }
 }
 
+/// A server that is frozen by the command meanwhile: the messages wait for it, and that is told.
+#[test]
+fn what_waits_while_a_command_runs_is_told() {
+    let _alone = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+    let server = Server::start();
+    let relay = server.url("relay", "ws");
+    let pid = server.child.id();
+    let freeze = format!("echo frozen; kill -STOP {pid}; sleep 0.4; kill -CONT {pid}");
+    let during = |command: &str| {
+        let arguments = [
+            "prove", "--url", relay, "--rate", "1000", "--during", command,
+        ];
+        bench(&[&arguments[..], SHORT].concat())
+    };
+    let outcome = during(&freeze);
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("frozen"), "{}", outcome.stderr);
+    let json = outcome.json();
+    let waited = json["during"]["max_us"].as_f64().expect("a latency");
+    assert!(waited >= 400_000.0, "{waited}");
+    let took = json["command_seconds"].as_f64().expect("seconds");
+    assert!(took >= 0.4, "{took}");
+    // Beside it 1,000 a second, for four seconds and the command's; then three broadcasts, and one for each.
+    let deliveries = json["deliveries"].as_u64().expect("a count");
+    assert!(deliveries >= 4_000 + 4 * 200, "{deliveries}");
+    let failed = during("exit 3");
+    assert_eq!(failed.status, 2);
+    assert!(
+        failed
+            .stderr
+            .contains("--during \"exit 3\" failed: exit status: 3"),
+        "{}",
+        failed.stderr
+    );
+}
+
 #[test]
 fn every_workload_is_clean_on_a_server_that_is_right() {
     let _alone = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -641,10 +677,14 @@ fn pass(
 
 /// The faults of a run through a proxy that makes one mistake.
 fn faults_of(workload: &str, mistake: Mistake) -> Outcome {
+    faults_of_more(workload, mistake, &[])
+}
+
+fn faults_of_more(workload: &str, mistake: Mistake, more: &[&str]) -> Outcome {
     let server = Server::start();
     let upstream = server.url("relay", "text").trim_start_matches("text://");
     let url = proxy(upstream.to_owned(), mistake);
-    let outcome = bench(&[
+    let arguments = [
         workload,
         "--url",
         &url,
@@ -664,7 +704,8 @@ fn faults_of(workload: &str, mistake: Mistake) -> Outcome {
         "--warmup",
         "0.1",
         "--json",
-    ]);
+    ];
+    let outcome = bench(&[&arguments[..], more].concat());
     assert_eq!(
         outcome.status, 1,
         "{workload} {mistake:?}: {}{}",
@@ -696,6 +737,12 @@ fn a_mistake_on_the_way_is_found_and_named() {
         let outcome = faults_of("prove", mistake);
         assert_ne!(outcome.fault(fault), 0, "prove {mistake:?}");
     }
+    let accompanied = faults_of_more(
+        "prove",
+        Mistake::Lose,
+        &["--during", "true", "--rate", "200"],
+    );
+    assert_eq!(accompanied.fault("lost"), 1, "{}", accompanied.stdout);
     // To himself with several in flight, so that the next line is of the same sender.
     let outcome = faults_of("echo", Mistake::Exchange);
     assert_eq!(outcome.fault("reordered"), 1, "{}", outcome.stdout);
@@ -755,6 +802,14 @@ fn what_is_wrong_is_said() {
     let relay = server.url("relay", "ws");
     for (arguments, words) in [
         (&["echo", "--url", &nobody][..], "is the server running"),
+        (
+            &["relay", "--url", relay, "--during", "true"],
+            "--during is for prove, not for relay",
+        ),
+        (
+            &["prove", "--url", relay, "--rate", "5"],
+            "--rate is not for prove",
+        ),
         (
             &["echo", "--url", "wss://127.0.0.1:1"],
             "is the server running",

@@ -2,6 +2,9 @@
 //! them through the phases, and reads the server's meter at the right moments.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::AsFd;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -27,6 +30,8 @@ const STALL_DRAIN_NANOS: u64 = 5_000_000_000;
 const STALL_FINISH_NANOS: u64 = 10_000_000_000;
 /// Time between the setup and the traffic.
 const REST: Duration = Duration::from_millis(300);
+/// Messages before a command that is run amid them, and after it.
+const AROUND_COMMAND_NANOS: u64 = 2_000_000_000;
 /// How long is waited before idle is measured: memory comes to rest.
 const REST_IDLE: Duration = Duration::from_secs(1);
 
@@ -60,6 +65,7 @@ pub struct Readings {
     pub from: Reading,
     pub to: Reading,
     pub course: Vec<Reading>,
+    pub command_seconds: Option<f64>,
     /// The server's turns from the measured time on.
     pub turns: Option<TurnsMade>,
     pub done: Vec<Done>,
@@ -73,6 +79,7 @@ struct Moments {
     from: Reading,
     to: Reading,
     course: Vec<Reading>,
+    command_seconds: Option<f64>,
     turns: Option<TurnsMade>,
 }
 
@@ -103,6 +110,7 @@ impl Conductor<'_> {
             from,
             to,
             course,
+            command_seconds,
             turns,
         } = phases?;
         Ok(Readings {
@@ -112,6 +120,7 @@ impl Conductor<'_> {
             from,
             to,
             course,
+            command_seconds,
             turns,
             done,
             record,
@@ -162,6 +171,7 @@ impl Conductor<'_> {
         let from = self.read(shared)?;
         shared.enter(Phase::Measured, from.time);
         let mut course = vec![from.clone()];
+        let command_seconds = self.command(shared)?;
         match self.plan.kind {
             Kind::Prove => self.finish(shared)?,
             _ => self.wait(shared, "measures", self.plan.seconds, &mut course)?,
@@ -180,8 +190,60 @@ impl Conductor<'_> {
             from,
             to,
             course,
+            command_seconds,
             turns,
         })
+    }
+
+    /// Runs the plan's command amid messages, if it has one. How long that took, in seconds.
+    fn command(&mut self, shared: &Shared) -> Result<Option<f64>, String> {
+        let Some(line) = self.plan.during.clone() else {
+            return Ok(None);
+        };
+        self.pass(shared, "messages", AROUND_COMMAND_NANOS)?;
+        let failed = |error: io::Error| format!("--during \"{line}\" cannot be run: {error}");
+        // Standard output is the run's own.
+        let output = io::stderr().as_fd().try_clone_to_owned().map_err(failed)?;
+        let from = clock::now();
+        shared.begin_command(from);
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", &line])
+            .stdin(Stdio::null())
+            .stdout(output)
+            .spawn()
+            .map_err(failed)?;
+        let status = loop {
+            if let Some(status) = child.try_wait().map_err(failed)? {
+                break status;
+            }
+            self.pass(shared, "command", LOOK.as_nanos() as u64)?;
+        };
+        let to = clock::now();
+        shared.end_command(to);
+        if !status.success() {
+            return Err(format!("--during \"{line}\" failed: {status}"));
+        }
+        // Perhaps the server is another process from now on.
+        self.meter = None;
+        self.pass(shared, "messages", AROUND_COMMAND_NANOS)?;
+        shared.leave_command();
+        Ok(Some(clock::seconds(to - from)))
+    }
+
+    /// Lets so much time pass.
+    fn pass(&mut self, shared: &Shared, step: &'static str, nanos: u64) -> Result<(), String> {
+        let end = clock::now() + nanos;
+        while clock::now() < end {
+            self.check(shared)?;
+            let (up, delivered) = (
+                shared.sum(|gauge| &gauge.up),
+                shared.sum(|gauge| &gauge.delivered),
+            );
+            let text = format!("{up} connections, {delivered} messages have arrived");
+            self.progress.show(step, 0.5, &text);
+            thread::sleep(LOOK);
+        }
+        Ok(())
     }
 
     fn scrape(&self) -> Result<Option<Turns>, String> {

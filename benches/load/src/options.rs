@@ -19,6 +19,9 @@ const MISSED: usize = 100;
 /// Longest run without traffic where there are no pings, in seconds.
 const SILENCE_SECONDS_MAX: f64 = 45.0;
 
+/// Messages a second while a command runs, if none are asked for.
+const DURING_RATE: f64 = 10_000.0;
+
 /// Examples for the help.
 pub const EXAMPLES: &str = "\
 Examples:
@@ -133,10 +136,21 @@ pub struct BenchArgs {
         help_heading = "Load"
     )]
     to: To,
+    /// For prove: run this (by sh) before the broadcasts, while clients get messages, --rate a second (10,000)
+    ///
+    /// Such as an upgrade of the server. How long messages took that were under way or became due while it ran is
+    /// told. If it fails, so does the run. Its output goes to standard error.
+    #[arg(
+        long,
+        value_name = "COMMAND",
+        help_heading = "Load",
+        verbatim_doc_comment
+    )]
+    during: Option<String>,
     /// Send so many messages a second in all, however the server fares
     ///
     /// Latencies then count from when a message was due (no coordinated omission). Not for idle,
-    /// chat, churn, prove, flood and reconnect.
+    /// chat, churn, flood and reconnect; for prove with --during only.
     #[arg(long, value_name = "R", help_heading = "Load", verbatim_doc_comment)]
     rate: Option<f64>,
     /// Bytes of a message
@@ -247,7 +261,8 @@ impl BenchArgs {
             }),
             quiet: self.quiet(),
             to: self.to,
-            rate: self.rate,
+            during: self.during.clone(),
+            rate: self.rate.or(self.during.as_ref().map(|_| DURING_RATE)),
             size: self.size,
             warmup: self.warmup,
             seconds: self.seconds,
@@ -313,11 +328,15 @@ impl BenchArgs {
                 self.size
             ));
         }
+        if self.during.is_some() && kind != Kind::Prove {
+            return Err(format!("--during is for prove, not for {kind}"));
+        }
         if let Some(rate) = self.rate {
             if matches!(
                 kind,
-                Kind::Idle | Kind::Chat | Kind::Churn | Kind::Prove | Kind::Flood | Kind::Reconnect
-            ) {
+                Kind::Idle | Kind::Chat | Kind::Churn | Kind::Flood | Kind::Reconnect
+            ) || (kind == Kind::Prove && self.during.is_none())
+            {
                 return Err(format!("--rate is not for {kind}"));
             }
             if !(rate > 0.0 && rate <= 1e8) {

@@ -37,6 +37,9 @@ pub struct Outcome {
     /// The quiet clients' messages to themselves, beside the flood and in the calm before it; from when one was due.
     pub quiet: Option<Latency>,
     pub calm: Option<Latency>,
+    /// Messages that met the command of `--during`, and how long that ran.
+    pub during: Option<Latency>,
+    pub command_seconds: Option<f64>,
     pub server: Option<Server>,
     /// From the measured time to the end of the draining, with `--metrics`.
     pub turns: Option<TurnsMade>,

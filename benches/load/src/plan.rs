@@ -90,6 +90,8 @@ pub struct Plan {
     pub quiet: usize,
     /// Whom a flood is for.
     pub to: To,
+    /// A command that is run while each client of `prove` gets messages.
+    pub during: Option<String>,
     pub in_flight: usize,
     /// Messages a second of all senders together.
     pub rate: Option<f64>,
@@ -196,6 +198,7 @@ mod tests {
                 senders,
                 quiet,
                 to: To::One,
+                during: None,
                 in_flight: 1,
                 rate: None,
                 size: 48,

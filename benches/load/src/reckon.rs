@@ -62,6 +62,8 @@ pub fn outcome(scene: &Scene<'_>, readings: Readings) -> Outcome {
         joining: Latency::of(&readings.record.joining, false),
         quiet: Latency::of(&readings.record.quiet, true),
         calm: Latency::of(&readings.record.calm, true),
+        during: Latency::of(&readings.record.during, true),
+        command_seconds: readings.command_seconds,
         turns: readings.turns,
         setup: setup(plan, &readings),
         idle: match plan.kind {
@@ -286,6 +288,7 @@ mod tests {
             senders: 1,
             quiet: 0,
             to: super::super::plan::To::All,
+            during: None,
             in_flight: 1,
             rate: None,
             size: 64,

@@ -22,6 +22,8 @@ pub struct Record {
     /// From when a quiet client's message was due to its arrival: beside the flood, and in the calm before it.
     pub quiet: Histogram<u64>,
     pub calm: Histogram<u64>,
+    /// Of what was under way or became due while a command ran.
+    pub during: Histogram<u64>,
     /// What else a workload counts, by name.
     pub others: BTreeMap<&'static str, u64>,
     /// The first fault in words.
@@ -41,6 +43,7 @@ impl Default for Record {
             joining: histogram(),
             quiet: histogram(),
             calm: histogram(),
+            during: histogram(),
             others: BTreeMap::new(),
             problem: None,
             fatal: None,
@@ -125,6 +128,7 @@ impl Record {
         self.joining += &other.joining;
         self.quiet += &other.quiet;
         self.calm += &other.calm;
+        self.during += &other.during;
         for (name, count) in &other.others {
             *self.others.entry(name).or_default() += count;
         }

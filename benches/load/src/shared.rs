@@ -45,6 +45,10 @@ pub struct Shared {
     /// When the measured time began, and when it ended.
     from: AtomicU64,
     to: AtomicU64,
+    /// When the command amid the messages was begun, and when it had ended; and whether the messages end, too.
+    command_from: AtomicU64,
+    command_to: AtomicU64,
+    is_command_over: AtomicBool,
     /// Broadcasts sent so far.
     pub broadcasts: AtomicU32,
     /// Messages that each sender of a flood has sent so far.
@@ -96,6 +100,9 @@ impl Shared {
             phase: AtomicU8::new(Phase::Setup as u8),
             from: AtomicU64::new(u64::MAX),
             to: AtomicU64::new(u64::MAX),
+            command_from: AtomicU64::new(u64::MAX),
+            command_to: AtomicU64::new(u64::MAX),
+            is_command_over: AtomicBool::new(false),
             broadcasts: AtomicU32::new(0),
             flooded: (0..senders).map(|_| AtomicU32::new(0)).collect(),
             gauges: (0..generators)
@@ -127,6 +134,34 @@ impl Shared {
             self.from.load(Ordering::Acquire),
             self.to.load(Ordering::Acquire),
         )
+    }
+
+    /// The command begins now.
+    pub fn begin_command(&self, now: u64) {
+        self.command_from.store(now, Ordering::Release);
+    }
+
+    /// It has ended.
+    pub fn end_command(&self, now: u64) {
+        self.command_to.store(now, Ordering::Release);
+    }
+
+    /// The messages beside it end.
+    pub fn leave_command(&self) {
+        self.is_command_over.store(true, Ordering::Release);
+        for gauge in &self.gauges {
+            gauge.wake.ring();
+        }
+    }
+
+    pub fn is_command_over(&self) -> bool {
+        self.is_command_over.load(Ordering::Acquire)
+    }
+
+    /// Whether a message that was due then and arrives now has met the command.
+    pub fn met_command(&self, due: u64, now: u64) -> bool {
+        now >= self.command_from.load(Ordering::Acquire)
+            && due < self.command_to.load(Ordering::Acquire)
     }
 
     /// Broadcasts that everybody has.

@@ -18,6 +18,9 @@ fn write(out: &mut String, outcome: &Outcome) -> std::fmt::Result {
     writeln!(out, "{}", heading(outcome))?;
     write_server(out, outcome)?;
     write_rate(out, outcome)?;
+    if let Some(seconds) = outcome.command_seconds {
+        writeln!(out, "  the command    ran for {}", time(seconds * 1e6))?;
+    }
     if let Some(turns) = outcome.turns {
         write_turns(out, turns)?;
     }
@@ -40,6 +43,12 @@ fn write(out: &mut String, outcome: &Outcome) -> std::fmt::Result {
 
 fn write_server(out: &mut String, outcome: &Outcome) -> std::fmt::Result {
     let Some(server) = outcome.server.as_ref() else {
+        if outcome.command_seconds.is_some() {
+            return writeln!(
+                out,
+                "  server CPU     not known: after the command the server may be another process"
+            );
+        }
         return writeln!(
             out,
             "  server CPU     not known: --server-pid PID tells its process on this machine"
@@ -83,6 +92,7 @@ fn write_rate(out: &mut String, outcome: &Outcome) -> std::fmt::Result {
         ("joining", &outcome.joining),
         ("quiet", &outcome.quiet),
         ("quiet, calm", &outcome.calm),
+        ("meanwhile", &outcome.during),
     ] {
         if let Some(latency) = latency {
             writeln!(out, "  {name:14} {}", percentiles(latency))?;
