@@ -159,7 +159,20 @@ impl TlsListeners {
     pub fn fingerprint(&self) -> Option<String> {
         match self.0 {}
     }
+
+    /// Is never called: there is none.
+    pub fn ticket_secrets(&self) -> Vec<(String, Vec<TicketSecret>)> {
+        match self.0 {}
+    }
+
+    /// Is never called: there is none.
+    pub fn take_ticket_secrets(&self, _: &str, _: Vec<TicketSecret>) -> bool {
+        match self.0 {}
+    }
 }
+
+/// Of a ticket's key: never.
+pub type TicketSecret = (u64, zeroize::Zeroizing<Vec<u8>>);
 
 /// There is none.
 pub enum FreshTls {}

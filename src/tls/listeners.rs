@@ -12,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::credentials::{Pair, Sources, Stamp};
 use super::outcome::TlsRefusal;
+use super::own_tickets::TicketSecret;
 use super::{TlsConnection, TlsServer};
 use crate::config::TlsFiles;
 
@@ -196,6 +197,11 @@ pub(super) fn sources(files: &TlsFiles) -> Result<Sources, String> {
     })
 }
 
+/// By what files are known to another process.
+fn named(files: &TlsFiles) -> String {
+    format!("{files:?}")
+}
+
 /// Seconds since 1970.
 pub(super) fn seconds_now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -251,6 +257,27 @@ impl TlsAcceptor {
 }
 
 impl TlsListeners {
+    /// The keys of tickets, the newest first, by the files of the listeners that have them.
+    pub fn ticket_secrets(&self) -> Vec<(String, Vec<TicketSecret>)> {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = current.known().into_iter();
+        let secrets = known
+            .filter_map(|(files, server)| Some((named(&files), server.own_tickets()?.secrets())));
+        let mut secrets: Vec<_> = secrets.collect();
+        secrets.dedup_by(|one, other| one.0 == other.0);
+        secrets
+    }
+
+    /// Goes on with those that another process has had for listeners with the same files. False if there are none here.
+    pub fn take_ticket_secrets(&self, files: &str, secrets: Vec<TicketSecret>) -> bool {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = current.known().into_iter();
+        let mut same = known.filter(|(own, _)| named(own) == files);
+        let server = same.next().map(|(_, server)| server);
+        let tickets = server.as_ref().and_then(|server| server.own_tickets());
+        tickets.is_some_and(|tickets| tickets.take_over(secrets))
+    }
+
     fn servers(&self) -> Servers {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&current.servers)

@@ -12,6 +12,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 
 use super::credentials::{Expired, Sources};
+use super::own_tickets::OwnTickets;
 use super::resolver::{Resolver, Served};
 use super::secrets::Catch;
 use super::tickets::TicketKeys;
@@ -24,7 +25,7 @@ pub struct TlsServer {
     http: Arc<ServerConfig>,
     lines: Arc<ServerConfig>,
     /// Those that stay good when certificates change, if they do.
-    tickets: Option<Arc<dyn ProducesTickets>>,
+    tickets: Option<Arc<OwnTickets>>,
     expires: i64,
     resolver: Arc<Resolver>,
     /// Of one that was made here.
@@ -57,7 +58,7 @@ impl TlsServer {
         sources: &Sources,
         now: i64,
         expired: Expired,
-        earlier: Option<&Arc<dyn ProducesTickets>>,
+        earlier: Option<&Arc<OwnTickets>>,
     ) -> Result<(TlsServer, Vec<String>), String> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let credentials = sources.read(&provider, now, expired)?;
@@ -91,7 +92,7 @@ impl TlsServer {
         let server = TlsServer {
             http: Arc::new(http),
             lines: Arc::new(lines),
-            tickets: stays.then_some(tickets),
+            tickets: stays,
             expires: credentials.expires,
             resolver,
             fingerprint,
@@ -107,6 +108,11 @@ impl TlsServer {
     /// For listeners of the text and frame codecs: what a client offers is ignored.
     pub fn lines(&self) -> &Arc<ServerConfig> {
         &self.lines
+    }
+
+    /// The tickets that stay good when certificates change, if they do.
+    pub(super) fn own_tickets(&self) -> Option<&OwnTickets> {
+        self.tickets.as_deref()
     }
 
     /// When the first certificate expires: seconds since 1970.
@@ -125,21 +131,21 @@ impl TlsServer {
     }
 }
 
-/// What makes tickets, and whether they stay good when certificates change.
+/// What makes tickets, and that once more if they stay good when certificates change.
 fn tickets(
     sources: &Sources,
     client_roots: Option<&RootCertStore>,
-    earlier: Option<&Arc<dyn ProducesTickets>>,
-) -> Result<(Arc<dyn ProducesTickets>, bool), String> {
+    earlier: Option<&Arc<OwnTickets>>,
+) -> Result<(Arc<dyn ProducesTickets>, Option<Arc<OwnTickets>>), String> {
     if let Some(file) = &sources.ticket_keys_file {
-        return Ok((Arc::new(TicketKeys::read(file, client_roots)?), false));
+        return Ok((Arc::new(TicketKeys::read(file, client_roots)?), None));
     }
     let stays = client_roots.is_none();
     let tickets = match earlier.filter(|_| stays) {
         Some(earlier) => Arc::clone(earlier),
-        None => aws_lc_rs::Ticketer::new().map_err(|error| format!("TLS tickets: {error}"))?,
+        None => Arc::new(OwnTickets::new()?),
     };
-    Ok((tickets, stays))
+    Ok((tickets.clone(), stays.then_some(tickets)))
 }
 
 /// As `openssl x509 -fingerprint -sha256` writes it.

@@ -28,12 +28,13 @@ const SALT_BYTES: usize = 32;
 const TIME_BYTES: usize = 8;
 const HEAD_BYTES: usize = NAME_BYTES + SALT_BYTES + TIME_BYTES;
 /// How long a ticket is good, in seconds: as long as those with keys of one process'.
-const LIFETIME: u32 = 12 * 60 * 60;
+pub const LIFETIME: u32 = 12 * 60 * 60;
 
 /// See the module. The first one seals.
 pub struct TicketKeys(Vec<TicketKey>);
 
-struct TicketKey {
+/// One of them.
+pub struct TicketKey {
     name: [u8; NAME_BYTES],
     secret: Prk,
 }
@@ -50,7 +51,6 @@ impl TicketKeys {
         let named = file.display();
         let bytes = Zeroizing::new(read(file)?);
         let text = str::from_utf8(&bytes).map_err(|_| format!("{named}: {WANTED}"))?;
-        let salt = Salt::new(HKDF_SHA256, &bound_to(roots));
         let mut keys = Vec::new();
         for (number, line) in text.lines().enumerate() {
             let line = line.trim();
@@ -60,7 +60,7 @@ impl TicketKeys {
             let key = BASE64_STANDARD.decode(line).map(Zeroizing::new);
             let key = key.ok().filter(|key| KEY_BYTES.contains(&key.len()));
             let key = key.ok_or_else(|| format!("{named}:{}: {WANTED}", number + 1))?;
-            keys.push(TicketKey::new(salt.extract(&key)));
+            keys.push(TicketKey::of_secret(roots, &key));
         }
         match keys.len() {
             0 => Err(format!("{named}: there is no key in it; {WANTED}")),
@@ -70,11 +70,29 @@ impl TicketKeys {
     }
 
     fn seal(&self, session: &[u8], now: u64) -> Option<Vec<u8>> {
-        let key = self.0.first()?;
+        self.0.first()?.seal(session, now)
+    }
+
+    fn open(&self, ticket: &[u8], now: u64) -> Option<Vec<u8>> {
+        open_by(self.0.iter(), ticket, now)
+    }
+}
+
+impl TicketKey {
+    /// Of a secret. `roots` is whom clients' certificates have to lead to.
+    pub fn of_secret(roots: Option<&RootCertStore>, secret: &[u8]) -> TicketKey {
+        let secret = Salt::new(HKDF_SHA256, &bound_to(roots)).extract(secret);
+        let mut name = [0; NAME_BYTES];
+        expand(&secret, &[b"name"], &mut name);
+        TicketKey { name, secret }
+    }
+
+    /// Makes a ticket at this time, in seconds since 1970.
+    pub fn seal(&self, session: &[u8], now: u64) -> Option<Vec<u8>> {
         let mut salt = [0; SALT_BYTES];
         rand::fill(&mut salt).ok()?;
         let mut ticket = Vec::with_capacity(HEAD_BYTES + session.len() + AES_256_GCM.tag_len());
-        ticket.extend_from_slice(&key.name);
+        ticket.extend_from_slice(&self.name);
         ticket.extend_from_slice(&salt);
         ticket.extend_from_slice(&now.to_be_bytes());
         let head = Aad::from(<[u8; HEAD_BYTES]>::try_from(&ticket[..]).ok()?);
@@ -83,7 +101,7 @@ impl TicketKeys {
             Nonce::assume_unique_for_key([0; NONCE_LEN]),
             &mut ticket[HEAD_BYTES..],
         );
-        let sealing = key.of_ticket(&salt);
+        let sealing = self.of_ticket(&salt);
         let tag = sealing
             .seal_in_place_separate_tag(nonce, head, sealed)
             .ok()?;
@@ -91,25 +109,37 @@ impl TicketKeys {
         Some(ticket)
     }
 
-    fn open(&self, ticket: &[u8], now: u64) -> Option<Vec<u8>> {
-        let (head, sealed) = ticket.split_first_chunk::<HEAD_BYTES>()?;
-        let (name, rest) = head.split_at(NAME_BYTES);
-        let (salt, made) = rest.split_at(SALT_BYTES);
-        let made = u64::from_be_bytes(made.try_into().ok()?);
-        // Another server's clock may be ahead.
-        if now.saturating_sub(made) > u64::from(LIFETIME) {
-            return None;
-        }
-        let key = self.0.iter().find(|key| key.name == name)?;
-        let mut session = sealed.to_vec();
-        let nonce = Nonce::assume_unique_for_key([0; NONCE_LEN]);
-        let opened = key
-            .of_ticket(salt)
-            .open_in_place(nonce, Aad::from(*head), &mut session);
-        let length = opened.ok()?.len();
-        session.truncate(length);
-        Some(session)
+    fn of_ticket(&self, salt: &[u8]) -> LessSafeKey {
+        let mut key = Zeroizing::new([0; 32]);
+        expand(&self.secret, &[b"ticket", salt], &mut *key);
+        let key = UnboundKey::new(&AES_256_GCM, &*key);
+        LessSafeKey::new(key.expect("as many bytes as it takes"))
     }
+}
+
+/// The session of a ticket that one of these keys has made, if it is still good.
+pub fn open_by<'k>(
+    mut keys: impl Iterator<Item = &'k TicketKey>,
+    ticket: &[u8],
+    now: u64,
+) -> Option<Vec<u8>> {
+    let (head, sealed) = ticket.split_first_chunk::<HEAD_BYTES>()?;
+    let (name, rest) = head.split_at(NAME_BYTES);
+    let (salt, made) = rest.split_at(SALT_BYTES);
+    let made = u64::from_be_bytes(made.try_into().ok()?);
+    // Another server's clock may be ahead.
+    if now.saturating_sub(made) > u64::from(LIFETIME) {
+        return None;
+    }
+    let key = keys.find(|key| key.name == name)?;
+    let mut session = sealed.to_vec();
+    let nonce = Nonce::assume_unique_for_key([0; NONCE_LEN]);
+    let opened = key
+        .of_ticket(salt)
+        .open_in_place(nonce, Aad::from(*head), &mut session);
+    let length = opened.ok()?.len();
+    session.truncate(length);
+    Some(session)
 }
 
 const WANTED: &str =
@@ -127,21 +157,6 @@ fn bound_to(roots: Option<&RootCertStore>) -> Vec<u8> {
     bytes
 }
 
-impl TicketKey {
-    fn new(secret: Prk) -> TicketKey {
-        let mut name = [0; NAME_BYTES];
-        expand(&secret, &[b"name"], &mut name);
-        TicketKey { name, secret }
-    }
-
-    fn of_ticket(&self, salt: &[u8]) -> LessSafeKey {
-        let mut key = Zeroizing::new([0; 32]);
-        expand(&self.secret, &[b"ticket", salt], &mut *key);
-        let key = UnboundKey::new(&AES_256_GCM, &*key);
-        LessSafeKey::new(key.expect("as many bytes as it takes"))
-    }
-}
-
 fn expand(secret: &Prk, info: &[&[u8]], out: &mut [u8]) {
     struct Bytes(usize);
     impl KeyType for Bytes {
@@ -155,7 +170,8 @@ fn expand(secret: &Prk, info: &[&[u8]], out: &mut [u8]) {
         .expect("less than 255 hashes are asked for");
 }
 
-fn seconds_now() -> u64 {
+/// Seconds since 1970.
+pub fn seconds_now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
 }
