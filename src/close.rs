@@ -3,6 +3,9 @@
 
 use std::fmt;
 
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident, $code:expr, $text:literal;)*) => {
         /// Why a connection ended.
@@ -124,6 +127,22 @@ impl Flaw {
             Flaw::NotUtf8 => CloseReason::NotUtf8,
             Flaw::Unended => CloseReason::ByPeer,
         }
+    }
+}
+
+/// Its words, whatever its place among others.
+impl Serialize for CloseReason {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        self.text().serialize(out)
+    }
+}
+
+impl<'de> Deserialize<'de> for CloseReason {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<CloseReason, D::Error> {
+        let text = <&str>::deserialize(from)?;
+        let mut all = CloseReason::ALL.iter().copied();
+        let reason = all.find(|reason| reason.text() == text);
+        reason.ok_or_else(|| D::Error::custom("a reason that is none"))
     }
 }
 

@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use tracing::warn;
 
 use crate::close::CloseReason;
@@ -20,7 +22,7 @@ use crate::ident::{ConnName, CoreId};
 use crate::log_limiter::SharedLogLimiter;
 
 /// One of them.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct UidEvent {
     /// The uid's home core. What happens to one uid happens there, and is told in order.
     pub core: CoreId,
@@ -32,7 +34,7 @@ pub struct UidEvent {
     pub what: UidEventKind,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum UidEventKind {
     /// A connection has bound the uid; whether it is the only one of its app's.
     Connect { of: Origin, first: bool },
@@ -61,6 +63,47 @@ impl UidEventKind {
         }
     }
 
+    /// Whether a core can have told of it. What was written down may be anything.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let is_json = |text: &str| serde_json::from_str::<&RawValue>(text).is_ok();
+        let (of, request, said) = match self {
+            UidEventKind::Connect { of, .. } | UidEventKind::Disconnect { of, .. } => {
+                (Some(of), None, None)
+            }
+            UidEventKind::Message(message) => (
+                Some(&message.of),
+                message.request.as_deref(),
+                Some(&message.said),
+            ),
+            _ => (None, None, None),
+        };
+        let attributes = of.and_then(|of| of.attributes.as_deref());
+        let data = said.and_then(|said| match said {
+            Said::Data(json) => Some(&**json),
+            _ => None,
+        });
+        let mut texts = [attributes, request, data].into_iter().flatten();
+        match texts.all(is_json) {
+            true => Ok(()),
+            false => Err("an event with JSON that is none"),
+        }
+    }
+
+    /// The listener that it is about.
+    pub fn listener(&mut self) -> Option<&mut u16> {
+        match self {
+            UidEventKind::Connect { of, .. } | UidEventKind::Disconnect { of, .. } => {
+                Some(&mut of.listener)
+            }
+            UidEventKind::Message(message) => Some(&mut message.of.listener),
+            UidEventKind::Kick {
+                by: KickedBy::Listener(listener),
+                ..
+            } => Some(listener),
+            _ => None,
+        }
+    }
+
     /// What it counts towards `queue_bytes_max`.
     pub fn bytes(&self) -> usize {
         match self {
@@ -71,7 +114,7 @@ impl UidEventKind {
 }
 
 /// What a client has said for the back end.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ClientMessage {
     pub of: Origin,
     /// The `id` by which the client has sent it, as JSON: one that it sends anew has it again.
@@ -80,7 +123,7 @@ pub struct ClientMessage {
 }
 
 /// It as the client has written it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Said {
     Text(Box<str>),
     /// JSON.
@@ -115,7 +158,7 @@ pub enum MessageTold {
 }
 
 /// Which connection it is about.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Origin {
     pub connection: ConnName,
     pub peer: SocketAddr,
@@ -125,7 +168,7 @@ pub struct Origin {
 }
 
 /// Who has had a uid's connections closed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum KickedBy {
     /// A connection of this listener.
     Listener(u16),
@@ -232,6 +275,16 @@ impl Reporter {
                 );
             }
         }
+    }
+
+    /// How many it has told, those that were dropped included.
+    pub fn told(&self) -> u64 {
+        self.number
+    }
+
+    /// Those to come are numbered behind this one, which an earlier process has told of this core's.
+    pub fn tell_behind(&mut self, number: u64) {
+        self.number = self.number.max(number);
     }
 
     /// Whether clients' messages are wanted.

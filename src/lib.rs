@@ -81,6 +81,11 @@ mod events;
 #[doc(hidden)]
 pub mod events;
 mod guard;
+#[cfg(not(feature = "internals"))]
+mod handover;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod handover;
 pub mod ident;
 pub mod log;
 mod log_limiter;

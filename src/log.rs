@@ -55,10 +55,19 @@ pub fn flush(time_max: Duration) {
 
 /// Lines that are lost since the start: there was no room for them, or they could not be written.
 pub fn lost() -> u64 {
+    let before = LOST_BEFORE.load(Ordering::Relaxed);
     match STDERR.get() {
-        Some(Some(queue)) => queue.counts.lost.load(Ordering::Relaxed),
-        _ => 0,
+        Some(Some(queue)) => before + queue.counts.lost.load(Ordering::Relaxed),
+        _ => before,
     }
+}
+
+/// Lines that an earlier process has lost, in whose place this one goes on.
+static LOST_BEFORE: AtomicU64 = AtomicU64::new(0);
+
+/// Counts on from those.
+pub(crate) fn count_on_from(lost: u64) {
+    LOST_BEFORE.fetch_add(lost, Ordering::Relaxed);
 }
 
 impl Write for Lines {

@@ -125,6 +125,58 @@ pub struct CoreStats {
 }
 
 impl CoreStats {
+    /// Each of the counters that only grow, by its name; of times nanoseconds. Pauses are not among them.
+    pub(crate) fn each_counter(&mut self, each: &mut dyn FnMut(&str, &mut u64)) {
+        each("binds", &mut self.binds);
+        each("messages_in", &mut self.messages_in);
+        each("messages_out", &mut self.messages_out);
+        each("messages_inflated", &mut self.messages_inflated);
+        each("messages_compressed", &mut self.messages_compressed);
+        each("bytes_in", &mut self.bytes_in);
+        each("bytes_out", &mut self.bytes_out);
+        each("envelopes_out", &mut self.envelopes_out);
+        each("joins_refused", &mut self.joins_refused);
+        each("moved_in", &mut self.moved_in);
+        each("panics", &mut self.panics);
+        each("webhooks_sent", &mut self.webhooks_sent);
+        each("webhook_messages", &mut self.webhook_messages);
+        each(
+            "webhook_messages_refused",
+            &mut self.webhook_messages_refused,
+        );
+        each("webhooks_failed", &mut self.webhooks_failed);
+        each("webhooks_dropped", &mut self.webhooks_dropped);
+        each("pushes_delivered", &mut self.pushes_delivered);
+        each("pushes_kept", &mut self.pushes_kept);
+        each("pushes_offline", &mut self.pushes_offline);
+        each("doorbells", &mut self.doorbells);
+        each("pauses", &mut self.pauses);
+        each("history_appended", &mut self.history_appended);
+        each("history_undelivered", &mut self.history_undelivered);
+        each("history_gaps", &mut self.history_gaps);
+        let mut list = |name: &str, counts: &mut [u64]| {
+            for (nth, count) in counts.iter_mut().enumerate() {
+                each(&format!("{name}.{nth}"), count);
+            }
+        };
+        list("history_evicted", &mut self.history_evicted);
+        list("tls_handshakes", &mut self.tls_handshakes);
+        list("tls_failures", &mut self.tls_failures);
+        list("turns", &mut self.turns.counts);
+        let mut total = u64::try_from(self.turns.total.as_nanos()).unwrap_or(u64::MAX);
+        each("turns", &mut total);
+        self.turns.total = Duration::from_nanos(total);
+        for (name, counts) in [
+            ("closed", &mut self.closed),
+            ("http_closed", &mut self.http_closed),
+        ] {
+            counts.resize(CloseReason::COUNT, 0);
+            for (reason, count) in CloseReason::ALL.iter().zip(counts) {
+                each(&format!("{name} {}", reason.text()), count);
+            }
+        }
+    }
+
     /// A connection of this listener was not read for so long.
     pub fn count_pause(&mut self, listener: u16, hold: Hold, time: Duration) {
         let at = usize::from(listener);
@@ -248,7 +300,40 @@ fn by_name<S: serde::Serializer>(closed: &[u64], serializer: S) -> Result<S::Ok,
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
+
+    /// Whoever adds a counter adds it there; what is held now is none.
+    #[test]
+    fn each_counter_has_a_name_and_no_gauge_has() {
+        let mut stats = CoreStats::default();
+        let (mut names, mut next) = (HashMap::new(), 1);
+        stats.each_counter(&mut |name, count| {
+            *count = next;
+            assert!(
+                names.insert(name.to_owned(), next).is_none(),
+                "{name} twice"
+            );
+            next += 1;
+        });
+        let shown = format!("{stats:?}");
+        for gauge in [
+            "connections",
+            "opening",
+            "bound",
+            "uids",
+            "groups",
+            "sticky_members",
+        ] {
+            assert!(shown.contains(&format!(" {gauge}: 0,")), "{gauge}: {shown}");
+        }
+        let zeros = shown.matches(": 0,").count();
+        // Of the fields that are numbers these are held now, or said of the core.
+        let gauges = 14;
+        assert_eq!(zeros, gauges, "{shown}");
+        stats.each_counter(&mut |name, count| assert_eq!(*count, names[name]));
+    }
 
     #[test]
     fn a_turn_is_counted_at_the_first_bound_that_holds_it() {

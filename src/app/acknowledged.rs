@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
 
+use crate::handover::WrittenHandled;
 use crate::ident::NamespaceId;
 use crate::streams::{Kind, Position};
 
@@ -131,6 +132,59 @@ impl Acknowledged {
         Some(handled)
     }
 
+    /// Gives out what clients have said, at this time.
+    pub(super) fn pack(&self, now: Instant, out: &mut dyn FnMut(WrittenHandled)) {
+        for ((namespace, uid, client), handled) in &self.each {
+            let Some(said) = handled.said else { continue };
+            out(WrittenHandled {
+                namespace: *namespace,
+                uid: uid.clone(),
+                client: client.clone(),
+                own: handled.own,
+                all: handled.all,
+                groups: handled.groups.clone(),
+                ago: now.saturating_duration_since(said),
+            });
+        }
+    }
+
+    /// Takes in what one has said to another process, packed at that time; however many there are.
+    pub(super) fn unpack(&mut self, packed: Instant, one: WrittenHandled) {
+        let key = (one.namespace, one.uid, one.client);
+        self.take(&key);
+        let mut groups = one.groups;
+        groups.truncate(GROUPS_MAX);
+        let handled = HandledStreams {
+            own: one.own,
+            all: one.all,
+            groups,
+            nth: self.next,
+            said: Some(packed.checked_sub(one.ago).unwrap_or(packed)),
+        };
+        self.next += 1;
+        self.bytes += handled.bytes(&key);
+        self.order.insert(handled.nth, key.clone());
+        self.each.insert(key, handled);
+    }
+
+    /// All of them have come.
+    pub(super) fn unpacked(&mut self) {
+        let mut each: Vec<(Option<Instant>, ClientKey)> = self
+            .each
+            .iter()
+            .map(|(key, handled)| (handled.said, key.clone()))
+            .collect();
+        each.sort_unstable();
+        self.order.clear();
+        for (_, key) in each {
+            if let Some(handled) = self.each.get_mut(&key) {
+                handled.nth = self.next;
+                self.order.insert(self.next, key);
+                self.next += 1;
+            }
+        }
+    }
+
     pub(super) fn get(&self, now: Instant, key: &ClientKey) -> Option<&HandledStreams> {
         let handled = self.each.get(key)?;
         (!self.is_over(now, key)).then_some(handled)
@@ -171,6 +225,39 @@ mod tests {
         assert_eq!(handled.of(Kind::Uid, ""), Some(at(2, 1)));
         assert!(table.get(now, &key("c")).is_none());
         assert!(table.get(now + KEPT * 2, &key("a")).is_none());
+    }
+
+    /// What several tables have, in another one.
+    #[test]
+    fn what_clients_have_said_goes_along() {
+        let start = Instant::now();
+        let said = |seconds: u64| start + Duration::from_secs(seconds);
+        let mut tables = [0, 1].map(|_| Acknowledged::default());
+        for number in 0..10_u64 {
+            let table = &mut tables[number as usize % 2];
+            let key = key(&number.to_string());
+            table.note(said(number), key.clone(), Kind::Uid, "", at(1, number));
+            table.note(said(number), key, Kind::Group, "news", at(7, number));
+        }
+        let (packed, mut fresh) = (said(100), Acknowledged::default());
+        for table in &tables {
+            table.pack(packed, &mut |one| fresh.unpack(packed, one));
+        }
+        fresh.unpacked();
+        assert_eq!(
+            fresh.bytes,
+            tables.iter().map(|table| table.bytes).sum::<usize>()
+        );
+        let order: Vec<&str> = fresh.order.values().map(|key| &*key.2).collect();
+        assert_eq!(order, ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
+        for number in 0..10_u64 {
+            let key = key(&number.to_string());
+            let end = said(number) + KEPT;
+            let handled = fresh.get(end, &key).expect("it has said something");
+            assert_eq!(handled.of(Kind::Uid, ""), Some(at(1, number)));
+            assert_eq!(handled.of(Kind::Group, "news"), Some(at(7, number)));
+            assert!(fresh.get(end + Duration::from_nanos(1), &key).is_none());
+        }
     }
 
     #[test]

@@ -63,6 +63,26 @@ pub trait App: Sized + 'static {
         None
     }
 
+    /// Writes down what the app's value on one core keeps beside its sessions, for another process that goes on in the
+    /// place of this one. That may have another number of cores, so it is best made anew of the sessions
+    /// ([`App::on_resumed`]), where that can be done. Nothing is lost by it: this process may go on after all. `None`, the
+    /// default: nothing.
+    fn pack_core(&self) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// The inverse of [`App::pack_core`], after [`App::on_start`] and before any connection. What was core 5's comes to
+    /// core 5, or, where there are but four, to core 1.
+    fn unpack_core(&mut self, cx: &mut Context<'_, Self>, bytes: &[u8]) {
+        let _ = (cx, bytes);
+    }
+
+    /// A connection has come from another process, and goes on here with the session that [`App::unpack`] has read. It may
+    /// be told again of one that this process has had before.
+    fn on_resumed(&mut self, cx: &mut Context<'_, Self>, session: &mut Self::Session) {
+        let _ = (cx, session);
+    }
+
     /// Called once on each core before any connection.
     fn on_start(&mut self, cx: &mut Context<'_, Self>) {
         let _ = cx;

@@ -249,14 +249,7 @@ impl Local {
             } => AnswerPart::Reached(self.shard.kick(reach, &uid, by, last.as_deref())),
             Call::Online { reach, uid } => AnswerPart::Reached(self.shard.online(reach, &uid)),
             Call::Members(ask) => self.find_members(&ask),
-            Call::Stats => {
-                let mut stats = self.shard.snapshot();
-                stats.core = self.core().0;
-                stats.doorbells = self.outgoing.bus().bell().rings();
-                stats.envelopes_out = self.outgoing.envelopes();
-                self.streams.count(&mut stats);
-                AnswerPart::Stats(Box::new(stats))
-            }
+            Call::Stats => AnswerPart::Stats(Box::new(self.own_stats())),
         }
     }
 

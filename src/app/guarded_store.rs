@@ -30,6 +30,11 @@ impl GuardedStore {
         &mut self.store
     }
 
+    /// As it is, to be packed.
+    pub fn look(&self) -> &Store {
+        &self.store
+    }
+
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.store.is_empty()

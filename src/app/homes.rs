@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 
 use super::presence::{MemberPage, Presence, PresenceNews, PresenceWake};
 use crate::config::PRESENCE_GRACE_DEFAULT;
+use crate::handover::{WrittenMember, WrittenPresence};
 use crate::ident::{CoreId, NamespaceId, Reach};
 use crate::pages::Pages;
 use crate::shard::{Cursor, GroupRules, Interest, InterestKind};
@@ -22,6 +23,8 @@ pub type CoreList = SmallVec<[CoreId; 4]>;
 
 /// Places that the list of what is due keeps.
 const DUE_KEPT: usize = 64;
+/// Members of a piece in writing.
+const MEMBERS_PER_PIECE: usize = 1_000;
 /// Places that one page of a listing looks at.
 const PLACES_PER_PAGE: u32 = 16 << 10;
 
@@ -203,11 +206,64 @@ impl Homes {
         }
         // Where members are told of each other no more, that is nobody's to know.
         let is_told = rules.of(&group.name).presence.is_some() && !pieces.is_empty();
-        Some(is_told.then(|| PresenceTold {
+        let told = is_told.then(|| PresenceTold {
             namespace: group.namespace,
             group: group.name.clone(),
             pieces,
-        }))
+        });
+        // Of another process, and none of its members has come.
+        if group.presence.is_none() && group.cores.is_empty() {
+            self.forget(place);
+        }
+        Some(told)
+    }
+
+    /// Gives out who is known to be in groups, at this time.
+    pub fn pack(&self, now: Instant, out: &mut dyn FnMut(WrittenPresence)) {
+        for (_, group) in self.groups.iter() {
+            let Some(HomeGroup {
+                namespace,
+                name,
+                presence: Some(presence),
+                ..
+            }) = group
+            else {
+                continue;
+            };
+            let mut members = presence.pack(now).peekable();
+            while members.peek().is_some() {
+                out(WrittenPresence {
+                    namespace: *namespace,
+                    group: name.clone(),
+                    members: members.by_ref().take(MEMBERS_PER_PIECE).collect(),
+                });
+            }
+        }
+    }
+
+    /// Takes in who was known to be in a group by another process, packed at that time.
+    pub fn unpack(&mut self, packed: Instant, one: &WrittenPresence, rules: &GroupRules) {
+        let WrittenPresence {
+            namespace,
+            group: name,
+            members,
+        } = one;
+        if rules.of(name).presence.is_none() {
+            return;
+        }
+        let found = self.find(*namespace, name);
+        let place = found.unwrap_or_else(|| self.make(*namespace, name));
+        let Some(group) = &mut self.groups[place] else {
+            return;
+        };
+        let (presence, grace) = (
+            group.presence.get_or_insert_default(),
+            grace_of(rules, name),
+        );
+        let wakes = |member: &WrittenMember| presence.unpack(packed, member, grace);
+        for (at, wake) in members.iter().filter_map(wakes) {
+            self.due.push(Reverse((at, place, group.id, wake)));
+        }
     }
 
     /// Members of a group whose members are told of each other, behind this name.
@@ -295,6 +351,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
+    use crate::config::GroupRule;
 
     fn interest(namespace: u32, group: &str, wanted: bool) -> Interest {
         Interest {
@@ -352,6 +409,35 @@ mod tests {
             let expected: BTreeSet<&str> = within.map(|(_, name)| &**name).collect();
             assert_eq!(unique, expected, "seed {seed}");
         }
+    }
+
+    #[test]
+    fn a_group_of_another_process_goes_if_none_of_its_members_comes() {
+        let rules = GroupRules::new(&[GroupRule {
+            name: "*".to_owned(),
+            public: false,
+            presence: true,
+            presence_grace: Duration::from_secs(1),
+        }]);
+        let (mut homes, now) = (Homes::default(), Instant::now());
+        for group in ["gone", "goes on", "untold"] {
+            let member = WrittenMember {
+                name: "tom".into(),
+                left: None,
+            };
+            let one = WrittenPresence {
+                namespace: NamespaceId(0),
+                group: group.into(),
+                members: vec![member],
+            };
+            homes.unpack(now, &one, &rules);
+        }
+        homes.note(CoreId(1), &interest(0, "goes on", true), &rules, now);
+        let later = now + Duration::from_secs(60);
+        while homes.advance(later, &rules).is_some() {}
+        let listed = homes.list(Reach::of(NamespaceId(0)), Cursor::default(), 9);
+        assert_eq!(listed.groups, ["goes on".into()]);
+        assert_eq!(homes.next_due(), None);
     }
 
     #[test]

@@ -56,6 +56,13 @@ pub trait Hosted {
     /// Takes a session as the app writes it down, if it does.
     fn pack_session(&mut self, local: &mut Local, session: u32) -> Option<Vec<u8>>;
     fn unpack_session(&mut self, local: &mut Local, bytes: &[u8]) -> Option<u32>;
+    /// A connection has come from another process with its session.
+    fn resumed(&mut self, local: &mut Local, id: ConnId, session: u32);
+    /// The app's type.
+    fn name(&self) -> &'static str;
+    /// What it keeps beside sessions, as it writes that down.
+    fn pack_core(&mut self, local: &mut Local) -> Option<Vec<u8>>;
+    fn unpack_core(&mut self, local: &mut Local, bytes: &[u8]);
 }
 
 pub struct Hosting<A: App> {
@@ -292,5 +299,25 @@ impl<A: App> Hosted for Hosting<A> {
     fn unpack_session(&mut self, local: &mut Local, bytes: &[u8]) -> Option<u32> {
         let session = self.guard(local, None, "unpack", |app, _, _| app.unpack(bytes))??;
         Some(self.insert(session))
+    }
+
+    fn resumed(&mut self, local: &mut Local, id: ConnId, session: u32) {
+        self.guard_session(local, id, session, "on_resumed", |app, cx, session| {
+            app.on_resumed(cx, session)
+        });
+    }
+
+    fn name(&self) -> &'static str {
+        std::any::type_name::<A>()
+    }
+
+    fn pack_core(&mut self, local: &mut Local) -> Option<Vec<u8>> {
+        self.guard(local, None, "pack_core", |app, _, _| app.pack_core())?
+    }
+
+    fn unpack_core(&mut self, local: &mut Local, bytes: &[u8]) {
+        self.guard(local, None, "unpack_core", |app, _, cx| {
+            app.unpack_core(cx, bytes)
+        });
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
 
+use crate::handover::WrittenAnswer;
 use crate::ident::CoreId;
 
 /// What answers are kept of all ids of a core.
@@ -149,6 +150,50 @@ impl IdempotencyTable {
         }
     }
 
+    /// Gives out the requests that were carried out, at this time. Of those under way nobody knows the answer yet.
+    pub fn pack(&self, now: Instant, out: &mut dyn FnMut(WrittenAnswer)) {
+        for (id, entry) in &self.entries {
+            if let IdState::Done(answer) = &entry.state {
+                out(WrittenAnswer {
+                    id: home_text(id).into(),
+                    wanted: entry.wanted,
+                    ago: now.saturating_duration_since(entry.since),
+                    answer: Box::from(&**answer),
+                });
+            }
+        }
+    }
+
+    /// Whether one is being carried out.
+    pub fn is_under_way(&self) -> bool {
+        let mut entries = self.entries.values();
+        entries.any(|entry| matches!(entry.state, IdState::UnderWay(_)))
+    }
+
+    /// Takes in one that another process has carried out, packed at that time; however many there are.
+    pub fn unpack(&mut self, packed: Instant, one: WrittenAnswer) {
+        let (id, since) = (one.digest(), packed.checked_sub(one.ago).unwrap_or(packed));
+        self.answer_bytes += one.answer.len();
+        let entry = IdEntry {
+            wanted: one.wanted,
+            since,
+            state: IdState::Done(Arc::from(one.answer)),
+        };
+        if let Some(IdEntry {
+            state: IdState::Done(answer),
+            ..
+        }) = self.entries.insert(id, entry)
+        {
+            self.answer_bytes -= answer.len();
+        }
+        self.order.push_back((since, id));
+    }
+
+    /// All of them have come.
+    pub fn unpacked(&mut self) {
+        self.order.make_contiguous().sort();
+    }
+
     /// Forgets those whose time is over. One that is still under way is kept for as long again.
     fn forget(&mut self, now: Instant) {
         while let Some((since, id)) = self.order.front().copied() {
@@ -178,6 +223,12 @@ impl IdempotencyTable {
             self.entries = AHashMap::new();
         }
     }
+}
+
+/// By which name the home of an id is found: all that is kept of the id is its digest, for a process with another route, too.
+pub fn home_text(id: &Digest) -> String {
+    let digits = id.iter().map(|byte| format!("{byte:02x}"));
+    digits.collect()
 }
 
 #[cfg(test)]
@@ -270,6 +321,48 @@ mod tests {
         assert_eq!(table.claim(now, id(2), WANTED), Claim::Full);
         assert_eq!(table.claim(now + WINDOW, id(2), WANTED), Claim::Fresh);
         assert_eq!(table.answer_bytes, 0);
+    }
+
+    /// What several tables have, in another one.
+    #[test]
+    fn first_answers_go_along_with_their_ages() {
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let mut tables = [0, 1].map(|_| IdempotencyTable::new(WINDOW, 10));
+        for number in 0..10 {
+            let table = &mut tables[number as usize % 2];
+            assert_eq!(table.claim(at(number), id(number), WANTED), Claim::Fresh);
+            // The last is under way.
+            if number < 9 {
+                table.settle(id(number), Some(number.to_string().into()));
+            }
+        }
+        assert!(!tables[0].is_under_way() && tables[1].is_under_way());
+        let packed = at(20);
+        let mut fresh = IdempotencyTable::new(WINDOW, 4);
+        for table in &tables {
+            table.pack(packed, &mut |one| fresh.unpack(packed, one));
+        }
+        fresh.unpacked();
+        for number in 0..9 {
+            assert_eq!(fresh.claim(packed, id(number), [8; 16]), Claim::Conflict);
+            assert_eq!(
+                fresh.claim(packed, id(number), WANTED),
+                done(&number.to_string())
+            );
+        }
+        assert_eq!(fresh.claim(packed, id(9), WANTED), Claim::Full);
+        // Each is forgotten in its time.
+        for number in 0..9 {
+            let nearly = at(number) + WINDOW - Duration::from_nanos(1);
+            assert_eq!(
+                fresh.claim(nearly, id(number), WANTED),
+                done(&number.to_string())
+            );
+            fresh.claim(at(number) + WINDOW, id(90), WANTED);
+            assert!(!fresh.entries.contains_key(&id(number)), "{number}");
+        }
+        assert_eq!(fresh.answer_bytes, 0);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::envelope::Body;
 use super::forwards::Forwards;
 use super::homes::Homes;
 use super::idempotency::IdempotencyTable;
+use super::inherited::Inherited;
 use super::kept_streams::KeptStreams;
 use super::namespaces::{Namespaces, Registry};
 use super::outgoing::Outgoing;
@@ -60,6 +61,8 @@ pub struct Local {
     pub(super) acknowledged: Acknowledged,
     /// What they have asked of other cores.
     pub(super) requests: ClientRequests,
+    /// What processes before have left.
+    pub(super) inherited: Inherited,
     /// Who is read on for.
     pub(super) readers: Queue<ConnId>,
     /// What the connection is called that is being opened.
@@ -99,6 +102,7 @@ impl Local {
             streams,
             acknowledged: Acknowledged::default(),
             requests: ClientRequests::default(),
+            inherited: Inherited::default(),
             readers: Queue::default(),
             certificate_names: Vec::new(),
             timers: Timers::default(),

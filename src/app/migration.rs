@@ -160,6 +160,11 @@ impl Host {
         if let Some(kept) = name_of(migration) {
             self.local.name_comes(None, kept);
         }
+        // It has come from no core.
+        self.local.shard.stats.moved_in -= 1;
+        if let Some((app, session)) = self.session_of(id) {
+            self.apps[app].resumed(&mut self.local, id, session);
+        }
         self.settle_in(id, migration);
         Ok(id)
     }

@@ -27,6 +27,7 @@ mod for_many;
 mod forwards;
 mod groups;
 mod guarded_store;
+mod handover;
 pub(crate) mod history;
 mod homes;
 #[cfg(not(feature = "internals"))]
@@ -40,6 +41,7 @@ pub(crate) mod hosted;
 #[doc(hidden)]
 pub mod hosted;
 pub(crate) mod idempotency;
+mod inherited;
 mod keeping;
 mod kept_streams;
 mod local;

@@ -12,8 +12,11 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use smallvec::SmallVec;
 
+use crate::handover::WrittenMember;
 use crate::ident::{CoreId, NamespaceId};
 
+/// Within this the connections of members come that another process has had: then they have all come, or are gone.
+const COMES_WITHIN: Duration = Duration::from_secs(10);
 /// Members are told at most so often.
 pub const TOLD_EVERY: Duration = Duration::from_millis(100);
 /// What one word may have: names as they are written, and the commas between them.
@@ -215,6 +218,36 @@ impl Presence {
         }
     }
 
+    /// Those whom the others know of, and for how long each has had no connection.
+    pub fn pack(&self, now: Instant) -> impl Iterator<Item = WrittenMember> + '_ {
+        let told = self.seats.iter().filter(|(_, seat)| seat.is_told);
+        told.map(move |(name, seat)| WrittenMember {
+            name: name.clone(),
+            left: seat.left.map(|left| now.saturating_duration_since(left)),
+        })
+    }
+
+    /// The others know of this member from another process, packed at that time. It has no connection here yet: those that it
+    /// has are on their way, and if none comes it has left. What is to be looked at when.
+    pub fn unpack(
+        &mut self,
+        packed: Instant,
+        member: &WrittenMember,
+        grace: Duration,
+    ) -> Option<(Instant, PresenceWake)> {
+        let left = match member.left {
+            Some(ago) => packed.checked_sub(ago).unwrap_or(packed),
+            None => packed + COMES_WITHIN,
+        };
+        let seat = self.seats.entry(member.name.clone()).or_default();
+        if seat.is_told {
+            return None;
+        }
+        (seat.left, seat.is_told, seat.is_watched) = (Some(left), true, true);
+        self.told_members += 1;
+        Some((left + grace, PresenceWake::Gone(member.name.clone())))
+    }
+
     /// Whether nobody has a seat.
     pub fn is_empty(&self) -> bool {
         self.seats.is_empty()
@@ -269,6 +302,57 @@ mod tests {
             (names(&[]), names(&["tom"]))
         );
         assert!(presence.is_empty());
+    }
+
+    /// Over an upgrade: nobody is told of who is there still, and all of who is not.
+    #[test]
+    fn whoever_is_known_is_told_of_no_more_and_no_less_by_another_process() {
+        let (mut presence, begin, core) = (Presence::default(), Instant::now(), CoreId(0));
+        for name in ["stays", "leaves", "lost", "returns"] {
+            presence.attend(core, name, 1, begin, GRACE);
+        }
+        assert_eq!(told(&mut presence, begin).0.len(), 4);
+        presence.attend(core, "untold", 1, begin, GRACE);
+        let left = begin + Duration::from_secs(1);
+        presence.attend(core, "leaves", 0, left, GRACE);
+        presence.attend(core, "returns", 0, left, GRACE);
+        let packed = begin + Duration::from_secs(2);
+        let mut fresh = Presence::default();
+        let mut wakes: Vec<(Instant, PresenceWake)> = presence
+            .pack(packed)
+            .filter_map(|member| fresh.unpack(packed, &member, GRACE))
+            .collect();
+        let page = fresh.page("", 9);
+        assert_eq!((page.total, page.members.len(), wakes.len()), (4, 4, 4));
+        // Those that have a connection come with it, on whichever core.
+        let other = CoreId(3);
+        assert_eq!(fresh.attend(other, "stays", 1, packed, GRACE), None);
+        assert_eq!(fresh.attend(other, "returns", 1, packed, GRACE), None);
+        wakes.extend(fresh.attend(other, "untold", 1, packed, GRACE));
+        let (mut joined, mut gone) = (Vec::new(), Vec::new());
+        wakes.sort();
+        while !wakes.is_empty() {
+            let (now, wake) = wakes.remove(0);
+            match wake {
+                PresenceWake::Gone(name) => wakes.extend(fresh.look(&name, now, GRACE)),
+                PresenceWake::Tell => {
+                    let news = told(&mut fresh, now);
+                    joined.extend(news.0.into_iter().map(|name| (name, now)));
+                    gone.extend(news.1.into_iter().map(|name| (name, now)));
+                }
+            }
+            wakes.sort();
+        }
+        assert_eq!(joined, [("untold".to_owned(), packed)]);
+        let lost = packed + COMES_WITHIN + GRACE;
+        assert_eq!(
+            gone,
+            [
+                ("leaves".to_owned(), left + GRACE),
+                ("lost".to_owned(), lost)
+            ]
+        );
+        assert_eq!(fresh.page("", 9).total, 3);
     }
 
     #[test]

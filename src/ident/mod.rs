@@ -6,6 +6,8 @@ mod reach;
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 pub use conn_name::{BadConnName, ConnName};
 pub use peer_proof::PeerProof;
 
@@ -21,7 +23,7 @@ pub const UID_BYTES_MAX: usize = 128;
 pub const EVERYBODY: &str = "all";
 
 /// A core by its number, 0 to `cores - 1`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct CoreId(pub u16);
 
 impl CoreId {

@@ -14,7 +14,7 @@ use super::{Migration, Progress, SessionPart, Spent, TransportPart};
 use crate::shard::ShardPart;
 
 /// The version that is written, and read.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// What stands behind the version's number, borrowed where it is written.
 #[derive(Serialize, Deserialize)]
@@ -184,18 +184,18 @@ mod tests {
         digits.map(|pair| byte(pair).expect("a byte")).collect()
     }
 
-    /// That migration as version 4 has written it. While that is read at all, it is read like this; a change that breaks this
+    /// That migration as version 5 has written it. While that is read at all, it is read like this; a change that breaks this
     /// test makes another version.
-    const VERSION_4: &str = "040000000000000000000000ffffc0000207b42480f7c4d506030103746f6d000078780001010580808080100100010080a0\
-        f1c2b1340000020167000168010368696d000001000200010781056c6174657204656c6c6f0103000180fe01000000000000\
-        00000000000400010103c3a9c30200010000e807010006756e7265616402000000000000010773657373696f6e01ff9aee02\
-        000a01e8070100c000020901ac02";
+    const VERSION_5: &str = "050000000000000000000000ffffc0000207b42480f7c4d506030103746f6d000078780001010580808080100100010080a0\
+        f1c2b134000000020167000168010368696d000001000200010781056c6174657204656c6c6f0103000180fe010000000000\
+        0000000000000400010103c3a9c30200010000e807010006756e7265616402000000000000010773657373696f6e01ff9aee\
+        02000a01e8070100c000020901ac02";
 
     #[test]
     fn what_an_earlier_release_has_written_is_read() {
         let written = migration().write().expect("its session is written");
-        assert_eq!(hex(&written), VERSION_4);
-        let read = Migration::read(&bytes_of(VERSION_4), Instant::now()).expect("a connection");
+        assert_eq!(hex(&written), VERSION_5);
+        let read = Migration::read(&bytes_of(VERSION_5), Instant::now()).expect("a connection");
         let expected = migration();
         assert_eq!(read.shard_part, expected.shard_part);
         let uid = Some("tom".into());
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(error, Some(Unreadable::Version(7)));
         let text = error.map(|error| error.to_string()).unwrap_or_default();
         assert!(
-            text.contains("version 7") && text.contains("version 4"),
+            text.contains("version 7") && text.contains("version 5"),
             "{text}"
         );
     }

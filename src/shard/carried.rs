@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::credentials::SavedCredential;
+use super::in_flight::{InFlight, SavedInFlight};
 use super::names::KeptName;
 use super::slot::Marks;
 use super::{ConnId, Shard};
@@ -18,11 +19,16 @@ pub struct Carried {
     pub attributes: Option<Attributes>,
     /// What it has proved.
     pub credential: Option<SavedCredential>,
+    /// What it was sent of its uid's queue, if it keeps the uid.
+    pub(super) in_flight: Option<Box<SavedInFlight>>,
 }
 
 impl Carried {
     /// What was written down may be anything.
     pub(super) fn check(&self) -> Result<(), &'static str> {
+        if let Some(in_flight) = &self.in_flight {
+            in_flight.check()?;
+        }
         let credential = self.credential.as_ref();
         if let Some(uid) = credential.and_then(|credential| credential.uid.as_deref()) {
             check_uid(uid).map_err(|_| "a uid that is none")?;
@@ -52,8 +58,19 @@ impl Shard {
             name: self.connections.take_name(id),
             attributes: self.attributes.take(id.slot),
             credential: self.credentials.take(id.slot).map(|held| held.taken(now)),
+            in_flight: None,
         };
         (carried != Carried::default()).then(|| Box::new(carried))
+    }
+
+    /// A connection has come with its uid: it takes what it was sent of the uid's queue.
+    #[inline(never)]
+    pub(super) fn take_in_flight(&mut self, id: ConnId, saved: SavedInFlight) {
+        let namespace = self.connections.namespace_of(id);
+        if let Some(uid) = self.connections.uid(id).map(Box::from) {
+            let in_flight = InFlight::of_saved(namespace, uid, saved);
+            self.in_flight.insert(id.slot, in_flight);
+        }
     }
 
     /// A connection is gone for good, and with it its name and what was kept of it.

@@ -102,6 +102,11 @@ impl Connections {
         self.generation = generation;
     }
 
+    /// The generation of the latest connection.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
     /// How many have entered a namespace.
     #[cfg(all(test, not(loom)))]
     pub(super) fn entries(&self) -> usize {

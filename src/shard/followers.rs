@@ -391,6 +391,13 @@ impl Followers {
         self.all.get(&namespace).copied()
     }
 
+    /// The positions of everybody's streams, likewise.
+    pub fn seen_by_all(&self) -> impl Iterator<Item = (NamespaceId, Position)> + '_ {
+        self.all
+            .iter()
+            .map(|(namespace, position)| (*namespace, *position))
+    }
+
     /// Everybody's stream has come this far here.
     pub fn see_all(&mut self, namespace: NamespaceId, position: Position) {
         self.all.insert(namespace, position);

@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 
 use ahash::AHashMap;
+use serde::{Deserialize, Serialize};
 
 use super::limits::LIST_KEPT;
 use crate::ident::ConnId;
@@ -16,6 +17,30 @@ use crate::ident::NamespaceId;
 
 /// See the module.
 const LOOK_AT: usize = 64;
+
+/// What a connection was sent of its uid's queue, as it takes it along to another process.
+#[derive(PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SavedInFlight {
+    first: u64,
+    sent: u64,
+    written: u64,
+    unacknowledged: Vec<(u64, u64)>,
+}
+
+impl SavedInFlight {
+    /// What was written down may be anything.
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        const MOST: u64 = u64::MAX / 4;
+        let counts = [self.first, self.sent, self.written];
+        let mut messages = self.unacknowledged.iter();
+        match counts.iter().all(|count| *count <= MOST)
+            && messages.all(|(offset, end)| (1..=MOST).contains(offset) && *end <= MOST)
+        {
+            true => Ok(()),
+            false => Err("messages in flight that are none"),
+        }
+    }
+}
 
 /// What one connection was sent of its uid's queue.
 pub struct InFlight {
@@ -44,6 +69,34 @@ impl InFlight {
             written: 0,
             unacknowledged: VecDeque::new(),
             look_at: LOOK_AT,
+        }
+    }
+
+    /// As it takes it along.
+    pub(super) fn saved(self) -> SavedInFlight {
+        SavedInFlight {
+            first: self.first,
+            sent: self.sent,
+            written: self.written,
+            unacknowledged: self.unacknowledged.into(),
+        }
+    }
+
+    /// Of one that has come with that.
+    pub(super) fn of_saved(
+        namespace: NamespaceId,
+        uid: Box<str>,
+        saved: SavedInFlight,
+    ) -> InFlight {
+        let unacknowledged = VecDeque::from(saved.unacknowledged);
+        InFlight {
+            namespace,
+            uid,
+            first: saved.first,
+            sent: saved.sent,
+            written: saved.written,
+            look_at: LOOK_AT.max(2 * unacknowledged.len()),
+            unacknowledged,
         }
     }
 
@@ -137,6 +190,14 @@ impl InFlightTable {
             if self.of.is_empty() {
                 self.of.shrink_to(LIST_KEPT);
             }
+        }
+    }
+
+    /// A connection goes elsewhere with its uid, and takes along what it was sent.
+    pub(super) fn take(&mut self, slot: u32) -> Option<InFlight> {
+        match self.of.is_empty() {
+            true => None,
+            false => self.of.remove(&slot).map(|one| *one),
         }
     }
 

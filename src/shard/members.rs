@@ -139,6 +139,8 @@ pub struct Groups {
     pub rules: GroupRules,
     /// What the homes are to be told, in order.
     pub(super) interests: Queue<Interest, LIST_KEPT>,
+    /// Not for now.
+    pub(super) are_interests_held: bool,
 }
 
 impl Groups {
@@ -164,6 +166,7 @@ impl Groups {
             next_id: 0,
             rules: GroupRules::default(),
             interests: Queue::default(),
+            are_interests_held: false,
         }
     }
 
@@ -279,16 +282,6 @@ impl Groups {
         if let Some(Some(group)) = self.groups.get_mut(number as usize) {
             group.seen = Some(position);
         }
-    }
-
-    #[inline]
-    pub fn has_interests(&self) -> bool {
-        !self.interests.is_empty()
-    }
-
-    /// The next thing that a home is to be told.
-    pub fn next_interest(&mut self) -> Option<Interest> {
-        self.interests.pop()
     }
 
     /// The group of a membership, and what the member is called there if that is not its uid.

@@ -4,7 +4,7 @@
 //! cores, which come back to the shard that they left, and that its kernel takes no more, which the next write finds out.
 //! Called by the host, with the connection's session and the transport's part.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::carried::Carried;
 use super::exchange::Exchange;
@@ -70,29 +70,10 @@ pub enum SavedPhase {
     },
     /// It is to end, and its app has been told.
     Closing {
-        #[serde(with = "by_text")]
         reason: CloseReason,
         /// Where it was in asking, if it asked by HTTP.
         exchange: Option<Exchange>,
     },
-}
-
-/// A reason in writing: its words, whatever its place among others.
-mod by_text {
-    use serde::de::Error;
-
-    use super::*;
-
-    pub fn serialize<S: Serializer>(reason: &CloseReason, out: S) -> Result<S::Ok, S::Error> {
-        reason.text().serialize(out)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<CloseReason, D::Error> {
-        let text = <&str>::deserialize(from)?;
-        let mut all = CloseReason::ALL.iter().copied();
-        let reason = all.find(|reason| reason.text() == text);
-        reason.ok_or_else(|| D::Error::custom("a reason that is none"))
-    }
 }
 
 impl ShardPart {
@@ -210,6 +191,7 @@ impl Shard {
     ) -> Result<ShardPart, DepartError> {
         let now = self.clock.now();
         let (accepted, entered) = (self.connections.accepted(id), self.connections.entered(id));
+        let keeps_uid = binds.is_none();
         let mut stage = self
             .connections
             .get(id)
@@ -225,11 +207,19 @@ impl Shard {
             .and_then(|slot| slot.groups.as_mut());
         let join_requests = slot.map_or_else(Vec::new, |groups| std::mem::take(&mut groups.asked));
         self.unfold(id);
+        let mut in_flight = None;
         if matches!(stage, SavedPhase::Home { .. }) {
+            if keeps_uid {
+                in_flight = self.in_flight.take(id.slot);
+            }
             self.forget(id);
         }
         let following = self.followers.unfollow(id.slot).map(Following::taken);
-        let carried = self.pick_up(id);
+        let mut carried = self.pick_up(id);
+        if let Some(in_flight) = in_flight {
+            let carried = carried.get_or_insert_default();
+            carried.in_flight = Some(Box::new(in_flight.saved()));
+        }
         let slot = self.connections.get_mut(id).ok_or(DepartError::Gone)?;
         let late = match slot.blocked {
             true => 0,
@@ -270,8 +260,10 @@ impl Shard {
         let now = self.clock.now();
         self.stats.moved_in += 1;
         self.connections.set_entered(id, shard_part.entered);
+        let mut in_flight = None;
         if let Some(carried) = &mut shard_part.carried {
             self.put_down(id, carried);
+            in_flight = carried.in_flight.take();
         }
         if let Some(following) = shard_part.following.take() {
             self.followers.follow(id.slot, following);
@@ -297,6 +289,9 @@ impl Shard {
             self.mark_dirty(id, Dirty::Urgent);
         }
         self.enter_stage(id, &shard_part.stage, groups);
+        if let Some(in_flight) = in_flight {
+            self.take_in_flight(id, *in_flight);
+        }
         if !join_requests.is_empty()
             && let Some(slot) = self.connections.get_mut(id)
         {

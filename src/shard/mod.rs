@@ -28,6 +28,7 @@ mod following;
 mod group_rules;
 mod http;
 mod in_flight;
+mod interests;
 #[cfg(all(test, not(loom)))]
 mod invariants;
 mod lifetime;

@@ -23,6 +23,18 @@ impl Shard {
         self.reports.get_or_insert_default().reporter = Some(reporter);
     }
 
+    /// So many events have been told, if any are.
+    pub fn events_told(&self) -> Option<u64> {
+        let reporter = self.reports.as_ref()?.reporter.as_ref()?;
+        Some(reporter.told())
+    }
+
+    /// Events to come are numbered behind this one, which another process has told. False if none are told.
+    pub fn tell_events_behind(&mut self, number: u64) -> bool {
+        let reporter = self.reporter();
+        reporter.map(|it| it.tell_behind(number)).is_some()
+    }
+
     /// A connection's handshake is done.
     #[inline]
     pub(super) fn report_open(&mut self, id: ConnId) {

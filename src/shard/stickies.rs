@@ -66,6 +66,11 @@ impl StickyUids {
             .find(hash, |one| one.namespace == namespace && *one.uid == *uid)
     }
 
+    /// All of them, in no order.
+    pub fn each(&self) -> impl Iterator<Item = &StickyUid> {
+        self.uids.iter()
+    }
+
     /// The groups of a uid, by their numbers.
     pub fn groups_of(&self, namespace: NamespaceId, uid: &str) -> SmallVec<[u32; 4]> {
         match self.is_empty() {

@@ -86,23 +86,51 @@ impl Shard {
         if groups >= self.limits.groups_per_connection {
             return Err(StickyError::Join(JoinError::TooMany));
         }
-        let mut cost = MEMBERSHIP_COST;
-        if known.is_none() {
-            cost += UID_COST + uid.len();
-        }
-        if number.is_none() {
-            cost += GROUP_COST + 2 * group.len();
-        }
+        let cost = self.cost_to_stick(namespace, uid, group);
         if !self.stickies.has_room(cost) {
             return Err(StickyError::Full);
         }
-        let name = match known {
+        self.enter_stuck(namespace, uid, group, cost);
+        Ok(true)
+    }
+
+    fn cost_to_stick(&self, namespace: NamespaceId, uid: &str, group: &str) -> usize {
+        let mut cost = MEMBERSHIP_COST;
+        if self.stickies.get(namespace, uid).is_none() {
+            cost += UID_COST + uid.len();
+        }
+        if self.groups.find(namespace, group).is_none() {
+            cost += GROUP_COST + 2 * group.len();
+        }
+        cost
+    }
+
+    fn enter_stuck(&mut self, namespace: NamespaceId, uid: &str, group: &str, cost: usize) {
+        let name = match self.stickies.get(namespace, uid) {
             Some(known) => Rc::clone(&known.uid),
             None => Rc::from(uid),
         };
         let number = self.groups.stick(namespace, group, Rc::clone(&name), cost);
         self.stickies.add(namespace, &name, number, cost);
-        Ok(true)
+    }
+
+    /// Makes a uid a member of a group that it was one of in another process, whatever the bounds are here.
+    pub fn stick_again(&mut self, namespace: NamespaceId, uid: &str, group: &str) {
+        let number = self.groups.find(namespace, group);
+        let known = self.stickies.groups_of(namespace, uid);
+        if number.is_none_or(|number| !known.contains(&number)) {
+            let cost = self.cost_to_stick(namespace, uid, group);
+            self.enter_stuck(namespace, uid, group, cost);
+        }
+    }
+
+    /// All uids that are in groups for good, each with these.
+    pub fn stuck_uids(&self) -> impl Iterator<Item = (NamespaceId, &str, Vec<Box<str>>)> {
+        self.stickies.each().map(|one| {
+            let groups = one.groups.iter();
+            let groups = groups.filter_map(|number| self.groups.name(*number));
+            (one.namespace, &*one.uid, groups.map(Box::from).collect())
+        })
     }
 
     /// Ends the membership of a uid within reach; its present connections stay. Whether there was one.

@@ -62,6 +62,21 @@ impl Ages {
         age
     }
 
+    /// So many have come since a message of this age.
+    pub fn since(&self, age: Age) -> u64 {
+        self.next.saturating_sub(age)
+    }
+
+    /// The age of the next message.
+    pub fn next(&self) -> Age {
+        self.next
+    }
+
+    /// A message of this stream comes, where all that are there are put in order anew.
+    pub fn push_last(&mut self, stream: u32) -> Age {
+        self.push(stream, u32::MAX, |_| None)
+    }
+
     #[inline(never)]
     fn begin_part(&mut self, first: AgeEntry) {
         // One that was pruned is joined by what follows, if there is little left of it.

@@ -49,6 +49,14 @@ impl Ids {
         self.order.push_back((now, (epoch, id)));
     }
 
+    /// All of them, in the order in which they came: when, and where the message is.
+    pub fn each(&self) -> impl Iterator<Item = (Second, Epoch, Id, u64)> + '_ {
+        self.order.iter().filter_map(|(since, (epoch, id))| {
+            let offset = self.find(*epoch, *id)?;
+            Some((*since, *epoch, *id, offset))
+        })
+    }
+
     /// When the oldest came.
     pub fn oldest(&self) -> Option<Second> {
         self.order.front().map(|(since, _)| *since)

@@ -24,7 +24,9 @@ mod store;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod unpacking;
 mod window;
+mod written;
 
 pub use address::{Address, Kind};
 pub use counters::{Counters, Undelivered};
@@ -33,3 +35,4 @@ pub use position::{Epoch, Joined, POSITIONS_MAX, Position, PositionError, Positi
 pub use reading::Piece;
 pub use rules::{Keep, Pattern, Rules, Wish};
 pub use store::{META_TIME, Store};
+pub use written::StreamRecord;

@@ -15,7 +15,20 @@ pub const POSITIONS_MAX: usize = 256;
 /// One life of a stream: a random number below 36^10, some 52 bits, which as text is ten of `0`–`9` and `a`–`z`. Held as
 /// one more, so that a position that may be missing takes no more than one that is there.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(try_from = "NonZeroU64")]
 pub struct Epoch(NonZeroU64);
+
+impl TryFrom<NonZeroU64> for Epoch {
+    type Error = &'static str;
+
+    /// What was written down may be anything.
+    fn try_from(held: NonZeroU64) -> Result<Epoch, &'static str> {
+        match held.get() <= Epoch::COUNT {
+            true => Ok(Epoch(held)),
+            false => Err("an epoch that is none"),
+        }
+    }
+}
 
 impl Epoch {
     /// How many there are.

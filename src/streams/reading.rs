@@ -55,8 +55,14 @@ impl Store {
 
     /// Whether somebody can have all that followed who has had nothing of the stream since the core began.
     pub fn recover_all(&mut self, now: Instant, of: Address<'_>) -> Recovery {
-        let beginning = self.nursery.first_position();
-        match self.recover(now, of, Some(beginning)) {
+        self.catch_up(now);
+        let stream = self.find(of).map(|number| &self.streams[number]);
+        let has_all = self.nursery.has_all(stream.map(|stream| stream.born));
+        let beginning = match stream {
+            Some(stream) => stream.at(0),
+            None => self.nursery.position(),
+        };
+        match self.recover(now, of, Some(beginning).filter(|_| has_all)) {
             Recovery::Gap(gap) => Recovery::Gap(Gap { asked: None, ..gap }),
             recovered => recovered,
         }
@@ -79,7 +85,7 @@ impl Store {
             } else {
                 // Told before the stream was born.
                 let turn = self.nursery.turn_of(asked)?;
-                (turn <= stream.born).then_some(0)?
+                self.nursery.precedes(turn, stream.born).then_some(0)?
             };
             let there = stream.floor..=stream.top;
             there.contains(&offset).then(|| stream.at(offset))

@@ -9,7 +9,7 @@ use ahash::AHashMap;
 use super::address::Address;
 use super::ages::Age;
 use super::counters::Undelivered;
-use super::store::{STREAM_COST, Store};
+use super::store::Store;
 use super::stream::Stream;
 use super::window::Kept;
 
@@ -72,9 +72,7 @@ impl Store {
     fn take_over(&mut self, stream: &Stream) -> u32 {
         let number = self.streams.take();
         self.streams[number] = stream.without_messages();
-        self.names.insert(&self.streams, number);
-        self.bytes += STREAM_COST + stream.address().name.len();
-        self.become_empty(number);
+        self.enter(number);
         self.streams[number].second = stream.second;
         number
     }

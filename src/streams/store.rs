@@ -21,6 +21,7 @@ use super::nursery::Nursery;
 use super::position::{Epoch, Position};
 use super::rules::Keep;
 use super::stream::Stream;
+use super::unpacking::Unpacking;
 use super::window::{KEPT_COST, Second};
 use crate::config::Config;
 use crate::payload::Payload;
@@ -50,7 +51,7 @@ pub(super) enum Why {
 
 /// See the module.
 pub struct Store {
-    start: Instant,
+    pub(super) start: Instant,
     /// All that was due until this second is gone, unless a helping was not enough.
     now: Second,
     /// A helping was not enough.
@@ -59,12 +60,12 @@ pub struct Store {
     pub(super) names: Names,
     /// Messages that are kept.
     messages: u32,
-    ages: Ages,
+    pub(super) ages: Ages,
     dues: Dues,
-    empty: List,
+    pub(super) empty: List,
     empty_bytes: usize,
     pub(super) nursery: Nursery,
-    ids: Ids,
+    pub(super) ids: Ids,
     id_window: Duration,
     pub(super) bytes: usize,
     bytes_max: usize,
@@ -72,6 +73,8 @@ pub struct Store {
     bytes_for_now: usize,
     pub(super) counters: Counters,
     pub(super) undelivered: Vec<Undelivered>,
+    /// What comes of another process, while it comes.
+    pub(super) unpacking: Option<Box<Unpacking>>,
     /// What is to panic, and how often.
     #[cfg(test)]
     pub faults: super::faults::Faults,
@@ -102,6 +105,7 @@ impl Store {
             bytes_for_now: bytes_max,
             counters: Counters::default(),
             undelivered: Vec::new(),
+            unpacking: None,
             #[cfg(test)]
             faults: super::faults::Faults::default(),
         }
@@ -124,13 +128,14 @@ impl Store {
             dues: Dues::default(),
             empty: List::default(),
             empty_bytes: 0,
-            nursery: self.nursery,
+            nursery: self.nursery.clone(),
             id_window: self.id_window,
             bytes: 0,
             bytes_max: self.bytes_max,
             bytes_for_now: self.bytes_for_now,
             counters,
             undelivered: self.undelivered.clone(),
+            unpacking: None,
             #[cfg(test)]
             faults: self.faults.clone(),
         }
@@ -140,6 +145,11 @@ impl Store {
     pub fn renew(&mut self, config: &Config) {
         self.id_window = config.idempotency_window;
         self.bytes_max = config.history_bytes_core_max;
+        self.hold_for_now();
+    }
+
+    /// Holds what there is, however much: what is beyond the bounds goes in helpings.
+    pub(super) fn hold_for_now(&mut self) {
         self.bytes_for_now = self.bytes_max.max(self.used());
         self.is_behind = true;
     }
@@ -177,6 +187,9 @@ impl Store {
 
     /// Lets go what is due by now, so many things at most. Returns whether more are.
     pub fn advance(&mut self, now: Instant, most: usize) -> bool {
+        if self.unpacking.is_some() {
+            return false;
+        }
         let now = second_of(now.saturating_duration_since(self.start));
         if now > self.now {
             self.now = now;
@@ -355,11 +368,15 @@ impl Store {
         let epoch = Epoch::of(self.names.draw());
         let number = self.streams.take();
         self.streams[number] = Stream::new(of, epoch, self.nursery.birth());
-        self.names.insert(&self.streams, number);
-        let cost = STREAM_COST + of.name.len();
-        self.bytes += cost;
-        self.become_empty(number);
+        self.enter(number);
         number
+    }
+
+    /// Enters a stream without messages.
+    pub(super) fn enter(&mut self, number: u32) {
+        self.names.insert(&self.streams, number);
+        self.bytes += STREAM_COST + self.streams[number].address().name.len();
+        self.become_empty(number);
     }
 
     pub(super) fn become_empty(&mut self, number: u32) {
@@ -516,12 +533,12 @@ impl Store {
 }
 
 /// The second that has begun.
-fn second_of(elapsed: Duration) -> Second {
+pub(super) fn second_of(elapsed: Duration) -> Second {
     Second::try_from(elapsed.as_secs()).unwrap_or(Second::MAX)
 }
 
 /// The first second that begins then or later.
-fn second_after(elapsed: Duration) -> Second {
+pub(super) fn second_after(elapsed: Duration) -> Second {
     let more = u64::from(elapsed.subsec_nanos() > 0);
     Second::try_from(elapsed.as_secs().saturating_add(more)).unwrap_or(Second::MAX)
 }

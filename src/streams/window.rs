@@ -68,6 +68,13 @@ impl StreamWindow {
         self.each.range(place.min(self.each.len())..)
     }
 
+    /// Gives the message at this place another age.
+    pub fn set_age(&mut self, place: usize, age: Age) {
+        if let Some(kept) = self.each.get_mut(place) {
+            kept.age = age;
+        }
+    }
+
     /// Takes in the newest.
     #[inline]
     pub fn push(&mut self, payload: Payload, age: Age, due: Second) {

@@ -24,7 +24,7 @@ pub const LAYERS: &[&[&str]] = &[
         "protocol", "stats", "guard", "auth", "events", "streams", "tls",
     ],
     &["shard", "bus"],
-    &["migration"],
+    &["handover", "migration"],
     &["app"],
     &["net"],
     &["server"],

@@ -3,6 +3,7 @@
 mod authentication;
 mod crossings;
 mod following;
+mod handover;
 mod names;
 mod namespaces;
 mod panicking_streams;
@@ -74,6 +75,26 @@ impl App for Scripted {
     fn on_connect(&mut self, cx: &mut Context<'_, Self>) -> Session {
         self.on(cx, "connect".into());
         Session(SESSIONS.with(Rc::clone))
+    }
+
+    fn pack(&self, _: &Session) -> Option<Vec<u8>> {
+        Some(b"session".to_vec())
+    }
+
+    fn unpack(&mut self, bytes: &[u8]) -> Option<Session> {
+        (bytes == b"session").then(|| Session(SESSIONS.with(Rc::clone)))
+    }
+
+    fn pack_core(&self) -> Option<Vec<u8>> {
+        Some(self.state.borrow().log.len().to_string().into_bytes())
+    }
+
+    fn unpack_core(&mut self, cx: &mut Context<'_, Self>, bytes: &[u8]) {
+        self.on(cx, format!("core {}", String::from_utf8_lossy(bytes)));
+    }
+
+    fn on_resumed(&mut self, cx: &mut Context<'_, Self>, _: &mut Session) {
+        self.on(cx, "resumed".into());
     }
 
     fn on_message(&mut self, cx: &mut Context<'_, Self>, _: &mut Session, message: Message<'_>) {

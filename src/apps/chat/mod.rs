@@ -17,6 +17,9 @@
 //! core, so after it; one that closes before has told core 0 nothing; a seat is given back with the
 //! session, whenever that ends. Should core 0's note find the connection gone, it goes nowhere.
 //!
+//! **After an upgrade** the roster is made anew of the users that have come from the process before, by the ids that they were
+//! entered with: so who has not come is not in it. Nobody is told of that, unless a roster went out amid it or one was due.
+//!
 //! **Merging.** The first change after a quiet time goes out at once; then core 0 rests (see
 //! [`roster::rest`]), and what has changed meanwhile goes out after it, as one roster.
 
@@ -125,6 +128,8 @@ pub struct Chat {
     coming: HashMap<SocketAddr, bool>,
     /// Whether the timer runs after which it is sent without them.
     waiting: bool,
+    /// Whether a roster has gone out since this value was made.
+    has_sent: bool,
 }
 
 /// A user from the login on.
@@ -154,6 +159,12 @@ pub enum Note {
         address: SocketAddr,
         name: Box<str>,
     },
+    /// To core 0: this user of mine has come from the process before, where the roster had him.
+    Resumed {
+        connection: ConnId,
+        address: SocketAddr,
+        name: Box<str>,
+    },
     /// From core 0: the user is in the roster, and may have it.
     Entered { connection: ConnId },
     /// To core 0: a user of mine is in the group, and waits for a roster.
@@ -175,6 +186,7 @@ impl Chat {
             resting: false,
             coming: HashMap::new(),
             waiting: false,
+            has_sent: false,
         }
     }
 
@@ -254,6 +266,7 @@ impl Chat {
         let message = self.roster.message();
         cx.refresh_group(&self.room.group, &message);
         self.changed = false;
+        self.has_sent = true;
         self.resting = true;
         let rest = roster::rest(
             self.room.roster_interval(),
@@ -301,6 +314,32 @@ impl App for Chat {
             _seat: self.room.seats.keep(bytes),
             entered: entered.map(ConnId::from_bits),
         }))
+    }
+
+    /// Whether a roster was due.
+    fn pack_core(&self) -> Option<Vec<u8>> {
+        let is_due = self.changed || !self.coming.is_empty();
+        is_due.then(Vec::new)
+    }
+
+    fn unpack_core(&mut self, cx: &mut Context<'_, Self>, _: &[u8]) {
+        // When those have come who are to be in it.
+        self.changed = true;
+        self.waiting = true;
+        cx.after(PATIENCE, WAITED);
+    }
+
+    fn on_resumed(&mut self, cx: &mut Context<'_, Self>, session: &mut Option<User>) {
+        if let Some(user) = session
+            && let Some(connection) = user.entered
+        {
+            let note = Note::Resumed {
+                connection,
+                address: user.address,
+                name: user.name.clone(),
+            };
+            cx.tell(To::Core(ROSTER_CORE), note);
+        }
     }
 
     fn on_connect(&mut self, _: &mut Context<'_, Self>) -> Option<User> {
@@ -400,6 +439,18 @@ impl App for Chat {
                 self.coming.insert(address, false);
                 self.changed = true;
                 cx.tell(To::Core(from), Note::Entered { connection });
+            }
+            Note::Resumed {
+                connection,
+                address,
+                name,
+            } => {
+                let is_new = self.roster.enter(address, connection, name);
+                self.changed |= is_new && self.has_sent;
+                // It has what the others have.
+                if !self.changed || self.waiting {
+                    return;
+                }
             }
             Note::Entered { connection } => cx.join_for(connection, &self.room.group),
             Note::Joined { address } => {

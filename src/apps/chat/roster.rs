@@ -38,10 +38,14 @@ impl<Id: PartialEq> Roster<Id> {
         }
     }
 
-    /// Enters a user.
-    pub fn enter(&mut self, address: SocketAddr, id: Id, name: Box<str>) {
+    /// Enters a user. Whether it is new.
+    pub fn enter(&mut self, address: SocketAddr, id: Id, name: Box<str>) -> bool {
         let here = self.users.entry(address).or_default();
-        here.push(RosterEntry { id, name });
+        let is_new = here.iter().all(|user| user.id != id);
+        if is_new {
+            here.push(RosterEntry { id, name });
+        }
+        is_new
     }
 
     /// Removes that user, and nobody who has the address by now. Whether it was there.

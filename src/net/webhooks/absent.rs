@@ -5,17 +5,22 @@ use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
 use crate::config::Webhooks;
 use crate::events::{Tally, UidEvent};
 
+#[path = "inheritance.rs"]
+mod inheritance;
+
+pub use inheritance::Inheritance;
+
 /// A listener as it is named to those outside.
 pub struct ListenerName {
     #[expect(dead_code, reason = "nobody is told")]
-    pub app: &'static str,
+    pub app: Box<str>,
     #[expect(dead_code, reason = "nobody is told")]
     pub url: String,
 }
@@ -54,6 +59,31 @@ impl DeliveryThread {
         _: (Arc<[Tally]>, Arc<AtomicUsize>),
     ) -> io::Result<DeliveryThread> {
         match target.0 {}
+    }
+
+    /// Is never called: there is none.
+    pub fn hold(&self, _: Duration) -> bool {
+        match self.0 {}
+    }
+
+    /// Is never called: there is none.
+    pub fn pack(&self) -> Option<Inheritance> {
+        match self.0 {}
+    }
+
+    /// Is never called: there is none.
+    pub fn go_on(&self) {
+        match self.0 {}
+    }
+
+    /// Is never called: there is none.
+    pub fn take_over(&self, _: Inheritance) {
+        match self.0 {}
+    }
+
+    /// Is never called: there is none.
+    pub fn give_up(self) {
+        match self.0 {}
     }
 
     /// Is never called: there is none.

@@ -10,7 +10,7 @@ use crate::unix_peer::ShownPeer;
 
 /// A listener as it is named to those outside.
 pub struct ListenerName {
-    pub app: &'static str,
+    pub app: Box<str>,
     pub url: String,
 }
 
@@ -111,6 +111,21 @@ struct BatchKick<'a> {
 }
 
 impl BatchSender {
+    /// The numbers that listeners of another process have here; one that is not here is named on.
+    pub fn numbers_of(&mut self, listeners: Vec<(Box<str>, Box<str>)>) -> Vec<u16> {
+        let numbers = listeners.into_iter().map(|(app, url)| {
+            let mut own = self.listeners.iter();
+            let found = own.position(|one| one.app == app && *one.url == *url);
+            let number = found.unwrap_or_else(|| {
+                let url = url.into();
+                self.listeners.push(ListenerName { app, url });
+                self.listeners.len() - 1
+            });
+            u16::try_from(number).unwrap_or(u16::MAX)
+        });
+        numbers.collect()
+    }
+
     /// The body of a request.
     pub fn encode(&self, batch: u64, dropped: u64, events: &[UidEvent]) -> Vec<u8> {
         let body = BatchBody {
@@ -182,7 +197,7 @@ impl BatchSender {
         BatchPlace {
             connection: of.connection.to_string(),
             address: ShownPeer(of.peer),
-            app: named.map_or("", |named| named.app),
+            app: named.map_or("", |named| &named.app),
             listener: named.map_or("", |named| &named.url),
             attributes: attributes.and_then(|text| serde_json::from_str(text).ok()),
         }
@@ -230,7 +245,7 @@ mod tests {
             server: "5e".to_owned(),
             listeners: ["relay", "push"]
                 .map(|app| ListenerName {
-                    app,
+                    app: app.into(),
                     url: format!("ws://127.0.0.1/{app}"),
                 })
                 .into(),

@@ -8,6 +8,7 @@ mod attempt;
 mod batch;
 mod clock;
 mod delivery;
+mod inheritance;
 mod post;
 mod signature;
 
@@ -21,17 +22,22 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use tracing::{error, warn};
 
 pub use batch::ListenerName;
+pub use inheritance::Inheritance;
 pub use post::{WebhookTarget, check_webhooks};
 
 use crate::config::Webhooks;
 use crate::events::{Tally, UidEvent};
 use crate::guard::guard;
-use clock::SystemClock;
+use clock::{DeliveryCommand, SystemClock};
 use delivery::Delivery;
 use post::{Post, Poster};
 
 /// After a panic of ours, before it goes on.
 const PANIC_PAUSE: Duration = Duration::from_secs(1);
+/// Commands that may wait: more are never given at once.
+const COMMANDS_MAX: usize = 8;
+/// A thread that sends nothing answers at once.
+const PACKED_WITHIN: Duration = Duration::from_secs(5);
 /// How much longer than it may take the thread is waited for.
 const LENIENCE: Duration = Duration::from_millis(50);
 
@@ -39,7 +45,7 @@ const LENIENCE: Duration = Duration::from_millis(50);
 pub struct DeliveryThread {
     queue: Receiver<UidEvent>,
     under_way: Arc<AtomicUsize>,
-    closing: Sender<Instant>,
+    commands: Sender<DeliveryCommand>,
     /// Nothing comes of it: it is closed when the thread has ended.
     ended: Receiver<()>,
 }
@@ -53,7 +59,7 @@ impl DeliveryThread {
         queue: Receiver<UidEvent>,
         accounts: (Arc<[Tally]>, Arc<AtomicUsize>),
     ) -> io::Result<DeliveryThread> {
-        let (closing, told) = bounded(1);
+        let (commands, told) = bounded(COMMANDS_MAX);
         let (ending, ended) = bounded::<()>(0);
         let sender = batch::BatchSender {
             server: random_name()?,
@@ -74,14 +80,48 @@ impl DeliveryThread {
         Ok(DeliveryThread {
             queue,
             under_way,
-            closing,
+            commands,
             ended,
         })
     }
 
+    /// Sends nothing from now on. True when the request under way has ended, within so long; else it goes on.
+    pub fn hold(&self, within: Duration) -> bool {
+        let (reply, held) = bounded(1);
+        let told = self.commands.send(DeliveryCommand::Hold(reply)).is_ok();
+        let is_held = told && held.recv_timeout(within).is_ok();
+        if !is_held {
+            self.go_on();
+        }
+        is_held
+    }
+
+    /// While nothing is sent: all that another process is to deliver. It is here still.
+    pub fn pack(&self) -> Option<Inheritance> {
+        let (reply, packed) = bounded(1);
+        self.commands.send(DeliveryCommand::Pack(reply)).ok()?;
+        packed.recv_timeout(PACKED_WITHIN).ok()
+    }
+
+    /// Sends again.
+    pub fn go_on(&self) {
+        let _ = self.commands.send(DeliveryCommand::GoOn);
+    }
+
+    /// Delivers what another process has not, before all that is told here.
+    pub fn take_over(&self, inherited: Inheritance) {
+        let command = DeliveryCommand::TakeOver(Box::new(inherited));
+        let _ = self.commands.send(command);
+    }
+
+    /// Another process delivers what waits: nothing is sent any more.
+    pub fn give_up(self) {
+        drop(self.commands);
+    }
+
     /// The cores have ended: what waits is delivered until this time.
     pub fn finish(self, until: Instant) {
-        let _ = self.closing.send(until);
+        let _ = self.commands.send(DeliveryCommand::Close(until));
         let _ = self.ended.recv_deadline(until + LENIENCE);
         let lost = self.queue.len() + self.under_way.load(Ordering::Acquire);
         if lost > 0 {

@@ -5,6 +5,7 @@ mod cases;
 mod memory;
 mod plain;
 mod tight;
+mod written;
 
 use std::time::{Duration, Instant};
 

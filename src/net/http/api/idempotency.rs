@@ -10,7 +10,7 @@ use super::pacing::{PaceMark, RequestPace};
 use super::requests::{ApiCommand, PushCommand, PushTarget};
 use super::service::Api;
 use crate::app::bulk::Except;
-use crate::app::idempotency::{Claim, Digest};
+use crate::app::idempotency::{Claim, Digest, home_text};
 use crate::app::query::{Query, QueryResult};
 
 /// What is to become of a command.
@@ -37,9 +37,10 @@ impl Api {
             if let Ok(ApiCommand::Push(push)) = command
                 && let Some(id) = &push.id
             {
+                let id = digest([id.as_bytes()]);
                 let key = IdKey {
-                    home: self.host.borrow_mut().tasks().home(id),
-                    id: digest([id.as_bytes()]),
+                    home: self.host.borrow_mut().tasks().home(&home_text(&id)),
+                    id,
                     wanted: wanted(push),
                 };
                 let IdKey { home, id, wanted } = key;

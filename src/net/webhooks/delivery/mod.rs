@@ -3,6 +3,7 @@
 //!
 //! Bound: one batch beside the queue. Whatever the receiver does, no core notices.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -13,11 +14,13 @@ use tracing::{error, info, warn};
 
 use super::attempt::{AttemptResult, Backoff};
 use super::batch::BatchSender;
-use super::clock::Clock;
+use super::clock::{Awaited, Clock, DeliveryCommand};
+use super::inheritance::Inheritance;
 use super::post::Post;
 use super::signature::sign;
 use crate::config::Webhooks;
 use crate::events::{Tally, UidEvent};
+use crate::handover::{WrittenBatch, WrittenWebhooks};
 use crate::log_limiter::LogLimiter;
 
 /// While a batch waits for more, whether it is full is looked at so often: a core that told of each event would
@@ -35,6 +38,15 @@ pub struct DeliveryLimits {
     retry_timeout: Duration,
 }
 
+/// A batch that is sent as it is until it is delivered.
+#[derive(Clone, Copy)]
+struct BatchBegun {
+    began: Instant,
+    /// Events that were lost by then, and so many of them that it tells of.
+    lost: u64,
+    dropped: u64,
+}
+
 pub struct Delivery<P, C> {
     queue: Receiver<UidEvent>,
     sender: BatchSender,
@@ -46,14 +58,19 @@ pub struct Delivery<P, C> {
     /// What clients' messages take that are not delivered yet.
     queued_bytes: Arc<AtomicUsize>,
     backoff: Backoff,
+    /// What is taken out of the queue already, and comes first.
+    waiting: VecDeque<UidEvent>,
     /// The batch that is being made or delivered.
     batch: Vec<UidEvent>,
+    /// Of one that has been tried.
+    begun: Option<BatchBegun>,
     /// How many it holds, for whoever waits for the end.
     under_way: Arc<AtomicUsize>,
     /// Batches that have been begun.
     number: u64,
-    /// Lost events that the receiver has been told of.
+    /// Lost events that the receiver has been told of, and those of an earlier process that it has not.
     told: u64,
+    lost_before: u64,
     /// Requests in vain since the last that was not.
     in_vain: u64,
     complaints: LogLimiter,
@@ -82,10 +99,13 @@ impl<P: Post, C: Clock> Delivery<P, C> {
             tallies,
             queued_bytes,
             backoff: Backoff::new(config.retry_delay_max),
+            waiting: VecDeque::new(),
             batch: Vec::new(),
+            begun: None,
             under_way: Arc::default(),
             number: 0,
             told: 0,
+            lost_before: 0,
             in_vain: 0,
             complaints: LogLimiter::default(),
         }
@@ -96,10 +116,26 @@ impl<P: Post, C: Clock> Delivery<P, C> {
         Arc::clone(&self.under_way)
     }
 
-    /// Delivers until every core has ended and the queue is empty, or the time for that is over.
+    /// Delivers until every core has ended and the queue is empty, or the time for that is over, or another process delivers.
     pub fn run(&mut self) {
-        while let Ok(first) = self.queue.recv() {
-            self.collect(first);
+        loop {
+            if self.clock.is_held() && !self.rest() {
+                return;
+            }
+            if let Some(inherited) = self.clock.inherit() {
+                self.take_over(*inherited);
+            }
+            if self.batch.is_empty() {
+                let first = match self.waiting.pop_front() {
+                    Some(first) => first,
+                    None => match self.clock.wait(&self.queue) {
+                        Awaited::Event(first) => first,
+                        Awaited::Command => continue,
+                        Awaited::Ended => return,
+                    },
+                };
+                self.collect(first);
+            }
             self.deliver();
             if self.time_is_over() {
                 return;
@@ -118,6 +154,95 @@ impl<P: Post, C: Clock> Delivery<P, C> {
             .is_some_and(|until| self.clock.now() >= until)
     }
 
+    /// Sends nothing until it is to go on. False if it is over for good.
+    fn rest(&mut self) -> bool {
+        loop {
+            match self.clock.command() {
+                Some(DeliveryCommand::Hold(reply)) => _ = reply.send(()),
+                Some(DeliveryCommand::Pack(reply)) => {
+                    self.waiting.extend(self.queue.try_iter());
+                    self.count_under_way();
+                    let _ = reply.send(self.pack());
+                }
+                Some(DeliveryCommand::GoOn | DeliveryCommand::Close(_)) => return true,
+                Some(DeliveryCommand::TakeOver(inherited)) => self.take_over(*inherited),
+                None => return false,
+            }
+        }
+    }
+
+    /// What another process needs to deliver all that is not delivered.
+    fn pack(&self) -> Inheritance {
+        let begun = self.begun.map(|begun| WrittenBatch {
+            events: self.batch.len() as u32,
+            dropped: begun.dropped,
+            ago: self.clock.now().saturating_duration_since(begun.began),
+        });
+        let listeners = self.sender.listeners.iter();
+        Inheritance {
+            written: WrittenWebhooks {
+                server: Box::from(&*self.sender.server),
+                batches: self.number,
+                begun,
+                untold: self.lost() - self.told,
+                listeners: listeners
+                    .map(|one| (one.app.clone(), Box::from(&*one.url)))
+                    .collect(),
+            },
+            events: self.batch.iter().chain(&self.waiting).cloned().collect(),
+        }
+    }
+
+    /// Goes on where another process has stopped: nothing has been sent here.
+    fn take_over(&mut self, inherited: Inheritance) {
+        let Inheritance {
+            written,
+            mut events,
+        } = inherited;
+        let names = self.sender.numbers_of(written.listeners);
+        for event in &mut events {
+            if let Some(listener) = event.what.listener()
+                && let Some(here) = names.get(usize::from(*listener))
+            {
+                *listener = *here;
+            }
+            let bytes = event.what.bytes();
+            self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        if !written.server.is_empty() {
+            self.sender.server = written.server.into();
+        }
+        self.number = self.number.max(written.batches);
+        self.lost_before += written.untold;
+        let own = std::mem::take(&mut self.waiting);
+        self.waiting.extend(events);
+        self.waiting.extend(own);
+        if let Some(begun) = written.begun.filter(|_| self.batch.is_empty()) {
+            let count = self.waiting.len().min(begun.events as usize);
+            self.batch.extend(self.waiting.drain(..count));
+            let now = self.clock.now();
+            self.begun = Some(BatchBegun {
+                began: now.checked_sub(begun.ago).unwrap_or(now),
+                lost: self.lost(),
+                dropped: begun.dropped,
+            });
+        }
+        self.count_under_way();
+    }
+
+    fn count_under_way(&self) {
+        let count = self.batch.len() + self.waiting.len();
+        self.under_way.store(count, Ordering::Release);
+    }
+
+    /// The next event, if one is there.
+    fn next(&mut self) -> Result<UidEvent, TryRecvError> {
+        match self.waiting.pop_front() {
+            Some(event) => Ok(event),
+            None => self.queue.try_recv(),
+        }
+    }
+
     /// Waits until the batch is full, or old enough, or nobody is left to add to it.
     fn collect(&mut self, first: UidEvent) {
         let due = self.clock.now() + self.limits.batch_delay;
@@ -128,7 +253,7 @@ impl<P: Post, C: Clock> Delivery<P, C> {
             .map(|event| event.what.bytes())
             .sum::<usize>();
         while self.batch.len() < self.limits.batch_events_max && bytes < BATCH_BYTES {
-            match self.queue.try_recv() {
+            match self.next() {
                 Ok(event) => {
                     bytes += event.what.bytes();
                     self.add(event);
@@ -136,7 +261,7 @@ impl<P: Post, C: Clock> Delivery<P, C> {
                 Err(TryRecvError::Disconnected) => return,
                 Err(TryRecvError::Empty) => {
                     let left = due.saturating_duration_since(self.clock.now());
-                    if left.is_zero() || self.clock.until().is_some() {
+                    if left.is_zero() || self.clock.until().is_some() || self.clock.is_held() {
                         return;
                     }
                     self.clock.pause(left.min(LOOK_INTERVAL));
@@ -147,18 +272,37 @@ impl<P: Post, C: Clock> Delivery<P, C> {
 
     fn add(&mut self, event: UidEvent) {
         self.batch.push(event);
-        self.under_way.store(self.batch.len(), Ordering::Release);
+        self.count_under_way();
     }
 
-    /// Delivers the batch, however often it takes; its bytes stay what they are.
-    fn deliver(&mut self) {
+    /// Numbers the batch, if that is not done.
+    fn begin(&mut self) -> BatchBegun {
+        if let Some(begun) = self.begun {
+            return begun;
+        }
         self.number += 1;
         let lost = self.lost();
-        let body = self
-            .sender
-            .encode(self.number, lost - self.told, &self.batch);
-        let began = self.clock.now();
+        let begun = BatchBegun {
+            began: self.clock.now(),
+            lost,
+            dropped: lost - self.told,
+        };
+        self.begun = Some(begun);
+        begun
+    }
+
+    /// Delivers the batch, however often it takes; its bytes stay what they are. Not to its end if nothing is to be sent.
+    fn deliver(&mut self) {
+        let BatchBegun {
+            began,
+            lost,
+            dropped,
+        } = self.begin();
+        let body = self.sender.encode(self.number, dropped, &self.batch);
         loop {
+            if self.clock.is_held() {
+                return;
+            }
             let mut timeout = self.limits.timeout;
             if let Some(until) = self.clock.until() {
                 timeout = timeout.min(until.saturating_duration_since(self.clock.now()));
@@ -234,16 +378,20 @@ impl<P: Post, C: Clock> Delivery<P, C> {
         let lost = |tally: &Tally| {
             tally.dropped.load(Ordering::Relaxed) + tally.failed.load(Ordering::Relaxed)
         };
-        self.tallies.iter().map(lost).sum()
+        self.lost_before + self.tallies.iter().map(lost).sum::<u64>()
     }
 
     fn finish_batch(&mut self, count: impl Fn(&Tally) -> &std::sync::atomic::AtomicU64) {
+        let cores = self.tallies.len().max(1);
         for event in self.batch.drain(..) {
-            count(&self.tallies[event.core.index()]).fetch_add(1, Ordering::Relaxed);
+            // One of an earlier process may be of a core that is none here.
+            let tally = &self.tallies[event.core.index() % cores];
+            count(tally).fetch_add(1, Ordering::Relaxed);
             self.queued_bytes
                 .fetch_sub(event.what.bytes(), Ordering::Relaxed);
         }
-        self.under_way.store(0, Ordering::Release);
+        self.begun = None;
+        self.count_under_way();
     }
 }
 

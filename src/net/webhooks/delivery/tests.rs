@@ -8,8 +8,10 @@ use serde_json::Value;
 
 use super::*;
 use crate::config::EventKinds;
-use crate::events::{KickedBy, Reporter, Reporting, UidEventKind};
-use crate::ident::CoreId;
+use crate::events::{KickedBy, Origin, Reporter, Reporting, UidEventKind};
+use crate::handover::ProcessRecord;
+use crate::ident::{ConnName, CoreId};
+use crate::net::webhooks::ListenerName;
 
 /// What all parts of a test share.
 #[derive(Default)]
@@ -26,6 +28,10 @@ struct Scene {
     /// Comes while a batch waits for more, after so many pauses.
     coming: Option<(usize, Reporter)>,
     panics: bool,
+    /// What is told while nothing is to be sent, which is so once there were so many requests.
+    commands: VecDeque<DeliveryCommand>,
+    held_after: usize,
+    inherited: Option<Box<Inheritance>>,
 }
 
 #[derive(Clone)]
@@ -54,6 +60,19 @@ impl Clock for Shared {
     }
     fn until(&self) -> Option<Instant> {
         self.0.borrow().until.map(|until| self.1 + until)
+    }
+    fn wait(&self, queue: &Receiver<UidEvent>) -> Awaited {
+        queue.recv().map_or(Awaited::Ended, Awaited::Event)
+    }
+    fn is_held(&self) -> bool {
+        let scene = self.0.borrow();
+        !scene.commands.is_empty() && scene.posts.len() >= scene.held_after
+    }
+    fn command(&self) -> Option<DeliveryCommand> {
+        self.0.borrow_mut().commands.pop_front()
+    }
+    fn inherit(&self) -> Option<Box<Inheritance>> {
+        self.0.borrow_mut().inherited.take()
     }
 }
 
@@ -279,4 +298,163 @@ fn a_panic_costs_its_batch_alone() {
     delivery.give_up_batch();
     assert_eq!(run(delivery, reporting), [1, 3, 0]);
     assert_eq!(posted(&shared)[1], ["s-0-4"]);
+}
+
+/// Another process' delivery that gets what this one has not delivered, by way of their written form.
+fn succeeded(delivery: &Delivery<Shared, Shared>) -> Inheritance {
+    let mut inherited = Inheritance::default();
+    for record in delivery.pack().records() {
+        let bytes = record.write().expect("it is written");
+        match ProcessRecord::read(&bytes).expect("it is read") {
+            ProcessRecord::Webhooks(written) => inherited.written = written,
+            ProcessRecord::Event(event) => inherited.events.push(*event),
+            other => panic!("{other:?}"),
+        }
+    }
+    inherited
+}
+
+#[test]
+fn another_process_goes_on_with_the_batch_in_hand_and_what_waits() {
+    let (mut delivery, shared, reporting) = scene();
+    let mut reporter = reporting.reporter(CoreId(1));
+    tell(&mut reporter, 8);
+    {
+        let mut scene = shared.0.borrow_mut();
+        scene.outcomes = vec![later(), AttemptResult::Delivered];
+        scene.held_after = 2;
+        let (reply, _held) = crossbeam_channel::bounded(1);
+        scene.commands.push_back(DeliveryCommand::Hold(reply));
+    }
+    // The first batch is delivered, the second has been tried once; then nothing is to be sent, for good.
+    delivery.run();
+    tell(&mut reporter, 1);
+    delivery.waiting.extend(delivery.queue.try_iter());
+    assert_eq!(posted(&shared).len(), 2);
+    let (mut second, of_second, others) = scene();
+    second.sender.server = "other".to_owned();
+    of_second.0.borrow_mut().inherited = Some(Box::new(succeeded(&delivery)));
+    let mut reporter_there = others.reporter(CoreId(1));
+    reporter_there.tell_behind(reporter.told());
+    tell(&mut reporter_there, 1);
+    drop(reporter_there);
+    let counts = run(second, others);
+    assert_eq!(counts, [7, 0, 0]);
+    let both = [posted(&shared), posted(&of_second)].concat();
+    let ids = |numbers: &[u64]| -> Vec<String> {
+        numbers
+            .iter()
+            .map(|number| format!("s-1-{number}"))
+            .collect()
+    };
+    let tried_again = ids(&[4, 5, 6]);
+    let expected = [
+        ids(&[1, 2, 3]),
+        tried_again.clone(),
+        tried_again,
+        ids(&[7, 8, 9]),
+        ids(&[10]),
+    ];
+    assert_eq!(both, expected);
+    let batches = |shared: &Shared| -> Vec<Value> {
+        let scene = shared.0.borrow();
+        scene
+            .posts
+            .iter()
+            .map(|(body, ..)| body["batch"].clone())
+            .collect()
+    };
+    assert_eq!(
+        [batches(&shared), batches(&of_second)].concat(),
+        [1, 2, 2, 3, 4]
+    );
+    let bodies = (
+        &shared.0.borrow().posts[1].0,
+        &of_second.0.borrow().posts[0].0,
+    );
+    assert_eq!(bodies.0, bodies.1, "the same again");
+}
+
+#[test]
+fn what_was_held_goes_on_as_if_nothing_had_been() {
+    let (delivery, shared, reporting) = scene();
+    tell(&mut reporting.reporter(CoreId(0)), 4);
+    let (reply, held) = crossbeam_channel::bounded(1);
+    let (pack, packed) = crossbeam_channel::bounded(1);
+    {
+        let mut scene = shared.0.borrow_mut();
+        scene.outcomes = vec![later()];
+        scene.held_after = 1;
+        scene.commands = [
+            DeliveryCommand::Hold(reply),
+            DeliveryCommand::Pack(pack),
+            DeliveryCommand::GoOn,
+        ]
+        .into();
+    }
+    assert_eq!(run(delivery, reporting), [4, 0, 0]);
+    assert_eq!(held.try_recv(), Ok(()));
+    assert_eq!(packed.try_recv().expect("it was packed").events.len(), 4);
+    let first: Vec<String> = (1..=3).map(|number| format!("s-0-{number}")).collect();
+    assert_eq!(
+        posted(&shared),
+        [first.clone(), first, vec!["s-0-4".to_owned()]]
+    );
+}
+
+#[test]
+fn lost_events_that_nobody_was_told_of_are_told_by_another_process() {
+    let (delivery, _, reporting) = scene();
+    tell(&mut reporting.reporter(CoreId(1)), 12);
+    let inherited = succeeded(&delivery);
+    assert_eq!(inherited.written.untold, 2);
+    let (second, of_second, others) = scene();
+    of_second.0.borrow_mut().inherited = Some(Box::new(inherited));
+    tell(&mut others.reporter(CoreId(0)), 1);
+    assert_eq!(run(second, others), [1, 0, 0]);
+    assert_eq!(of_second.0.borrow().posts[0].0["dropped"], 2);
+}
+
+#[test]
+fn listeners_are_named_as_they_were() {
+    let of = Origin {
+        connection: ConnName::from((0, 1)),
+        peer: std::net::SocketAddr::from(([127, 0, 0, 1], 1)),
+        listener: 1,
+        attributes: None,
+    };
+    let event = UidEvent {
+        core: CoreId(7),
+        number: 1,
+        at: 0,
+        uid: "tom".into(),
+        what: UidEventKind::Connect { of, first: true },
+    };
+    for here in [false, true] {
+        let (mut delivery, shared, reporting) = scene();
+        let listener = |url: &str| ListenerName {
+            app: "push".into(),
+            url: url.to_owned(),
+        };
+        delivery.sender.listeners.push(listener("ws://c"));
+        if here {
+            delivery.sender.listeners.push(listener("ws://a"));
+            delivery.sender.listeners.push(listener("ws://b"));
+        }
+        let listeners = ["ws://a", "ws://b"].map(|url| ("push".into(), url.into()));
+        shared.0.borrow_mut().inherited = Some(Box::new(Inheritance {
+            written: WrittenWebhooks {
+                listeners: listeners.into(),
+                ..WrittenWebhooks::default()
+            },
+            events: vec![event.clone()],
+        }));
+        // Of a core that is none here.
+        assert_eq!(run(delivery, reporting), [1, 0, 0]);
+        let event = &shared.0.borrow().posts[0].0["events"][0];
+        assert_eq!(
+            (&event["listener"], &event["app"]),
+            (&"ws://b".into(), &"push".into())
+        );
+    }
 }
