@@ -141,7 +141,7 @@ pub use tls::{
 /// What a server finds out about its machine before it starts, and what `ringpost doctor` tells of it.
 pub mod machine {
     pub use crate::server::{
-        DescriptorNeed, RingTrial, control_groups, cores_for, cpu_percent, try_rings,
+        DescriptorNeed, RingTrial, asker_name, control_groups, cores_for, cpu_percent, try_rings,
     };
 }
 

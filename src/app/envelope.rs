@@ -112,6 +112,8 @@ pub enum Body {
     },
     /// The server stops.
     Drain(DrainStep),
+    /// Another process is to go on in this one's place.
+    Upgrade(UpgradeStep),
     /// Other limits hold from now on, which the server knows.
     Renew,
     /// Nothing: whoever posted it sees that it is taken, so that this core makes turns.
@@ -217,6 +219,26 @@ pub enum DrainStep {
     },
 }
 
+/// The steps of handing all over to another process. What each is about lies where the server has put it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UpgradeStep {
+    /// Show what there is.
+    Show,
+    /// Accept nothing, read nothing; go on delivering.
+    Freeze,
+    /// Nothing is under way any more: send the connections.
+    HandOver,
+    /// It has failed: take back what was sent,
+    TakeBack,
+    /// and read on.
+    GoOn,
+    /// It is done. What was sent is another's; close what is left.
+    Leave {
+        /// When the core ends even so.
+        until: Instant,
+    },
+}
+
 /// What an envelope means to the layers above.
 pub enum Handled {
     /// All is done that it asks for.
@@ -225,6 +247,8 @@ pub enum Handled {
     Arrived(Arrival),
     /// A step of stopping, which is the turn's.
     Drain(DrainStep),
+    /// A step of an upgrade, which is the turn's.
+    Upgrade(UpgradeStep),
     /// Another configuration holds, which is the server's.
     Renew,
 }

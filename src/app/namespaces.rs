@@ -106,6 +106,21 @@ impl Registry {
         self.namespaces.load(Ordering::Acquire)
     }
 
+    /// The names of those that were made, in the order of their numbers.
+    pub fn made_names(&self) -> Vec<String> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries: Vec<&NameEntry> = known.iter().collect();
+        entries.sort_unstable_by_key(|entry| entry.0.namespace.0);
+        let names = entries.iter().map(|entry| entry.0.name.to_string());
+        names.collect()
+    }
+
+    /// The namespace of this name, made as a core does.
+    pub fn make(&self, name: &str, most: usize) -> Result<NamespaceId, NamespaceError> {
+        check_uid(name).map_err(NamespaceError::Name)?;
+        Ok(self.find_or_make(name, most)?.0.namespace)
+    }
+
     /// The namespace of this name, made if there is none and there may be one more than `most - 1` namespaces.
     fn find_or_make(&self, name: &str, most: usize) -> Result<NameEntry, NamespaceError> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

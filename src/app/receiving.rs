@@ -22,6 +22,7 @@ impl Host {
             Body::Pass(passing) => return self.pass(*passing),
             Body::Transfer(moving) => return self.received(from, moving),
             Body::Drain(stage) => return Handled::Drain(stage),
+            Body::Upgrade(step) => return Handled::Upgrade(step),
             Body::Renew => return Handled::Renew,
             Body::RollCall => return Handled::Done,
             Body::Call { call, what } => {

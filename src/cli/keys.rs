@@ -204,6 +204,8 @@ keys! {
         "Clients closed a second when the server stops; 0: all at once";
     full live "drain_delay" => |s| SettingSlot::Time(&mut s.config.drain_delay, Duration::ZERO),
         "Time in which /readyz says that the server stops before anything else does";
+    full live "upgrade_timeout" => |s| SettingSlot::Time(&mut s.config.upgrade_timeout, MILLISECOND),
+        "Time for another process to take all over (ringpost upgrade); else this one goes on";
     full live "drain_timeout" => |s| SettingSlot::Time(&mut s.config.drain_timeout, Duration::ZERO),
         "Time to close all of them and deliver what is under way; then it leaves anyway";
     full live "relay.errors" => |s| SettingSlot::Switch(&mut s.relay.errors),
@@ -387,6 +389,7 @@ mod tests {
             drain_rate,
             drain_delay,
             drain_timeout,
+            upgrade_timeout,
             auth,
             auth_key_file,
             auth_audience,

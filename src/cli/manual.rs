@@ -37,6 +37,11 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
                 "The configuration file, and files of keys and tokens, are read anew; connections stay.",
             ),
             (
+                "SIGUSR2",
+                "The program that stands by now where this one was started from takes over all connections, and this \
+                 process leaves. If that fails, it goes on.",
+            ),
+            (
                 "SIGTERM, SIGINT",
                 "Drain: clients are closed little by little (drain_rate, drain_timeout), then the program leaves. \
                  A second one ends it at once.",

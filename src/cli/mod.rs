@@ -1,7 +1,7 @@
 //! The command line: what can be asked of the program, and which file answers.
 //!
 //! Bare `ringpost` serves. The other commands are clients of a running server: of its back-end port,
-//! and `bench` of whatever it measures; except `check` and `doctor`, which only read, `token`, which signs, and
+//! `upgrade` by a signal, and `bench` of whatever it measures; except `check` and `doctor`, which only read, `token`, which signs, and
 //! `completions` and `man`, which tell of the command line itself.
 
 mod api;
@@ -48,6 +48,7 @@ mod sources;
 mod stats;
 mod tokens;
 mod trust;
+mod upgrade;
 mod value_origin;
 mod values;
 
@@ -88,6 +89,7 @@ Examples:
   ringpost token tom --ttl 1h                  a proof for a server with auth, to try it with
   ringpost bench relay --connections 10000     load on a server; see ringpost bench --help
   ringpost health --ready                      exit status 0 while it takes clients
+  ringpost upgrade                             the new program goes on, nobody is disconnected
 
 A value is taken from the file, then from a RINGPOST_* variable, then from a flag; the later wins.
 At SIGHUP a running server reads them anew; (restart) marks what it does not take over.
@@ -177,6 +179,8 @@ enum CliCommand {
     Doctor(doctor::DoctorArgs),
     /// Ask whether a server lives, or takes clients: for a container's health check
     Health(health::HealthArgs),
+    /// Have a running server hand its connections over to the program that is installed by now
+    Upgrade(upgrade::UpgradeArgs),
     /// Print what a shell completes commands and flags by
     Completions(manual::CompletionsArgs),
     /// Write the manual pages, one a command
@@ -248,6 +252,7 @@ pub fn run() -> ExitCode {
         Some(CliCommand::Check(args)) => check::run(&args),
         Some(CliCommand::Doctor(args)) => doctor::run(&args),
         Some(CliCommand::Health(args)) => health::run(&args),
+        Some(CliCommand::Upgrade(args)) => upgrade::run(&args),
         Some(CliCommand::Completions(args)) => manual::completions(&args, CommandLine::command()),
         Some(CliCommand::Man(args)) => manual::pages(&args, CommandLine::command()),
     };

@@ -211,6 +211,8 @@ pub struct Config {
     pub drain_delay: Duration,
     /// Time to drain after that; who is left near its end is closed at once, and then the process leaves anyway.
     pub drain_timeout: Duration,
+    /// Time for another process to take over all that this one has (`ringpost upgrade`); else this one goes on.
+    pub upgrade_timeout: Duration,
 }
 
 impl Default for Config {
@@ -264,6 +266,7 @@ impl Default for Config {
             drain_rate: 5_000,
             drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(10),
+            upgrade_timeout: Duration::from_secs(10),
         }
     }
 }

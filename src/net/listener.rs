@@ -7,6 +7,7 @@
 //! Options that accepted connections inherit are set here once: no delay for small writes, a bounded send
 //! buffer, and how the kernel ends the connections of peers that are gone ([`KeepaliveMode`]).
 
+use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -56,6 +57,8 @@ pub struct ListenerKind {
     pub shares: Option<Arc<AcceptShares>>,
     /// Whether it is another's, too, who passed it: it goes on listening when we do not.
     pub is_passed: bool,
+    /// Whether it is still another process', which may go on with it.
+    pub is_others: bool,
     /// Of what is accepted, where that is not inherited; 0 is the kernel's choice.
     pub send_buffer_bytes: usize,
 }
@@ -65,6 +68,7 @@ const OWN: ListenerKind = ListenerKind {
     is_unix: false,
     shares: None,
     is_passed: false,
+    is_others: false,
     send_buffer_bytes: 0,
 };
 
@@ -104,6 +108,8 @@ pub struct Listener {
     /// Of whichever kind: the standard library's type for TCP calls nothing that another stream socket has not.
     socket: TcpListener,
     kind: ListenerKind,
+    /// Whether it is not to be stopped, since it is another process', too.
+    is_others: Cell<bool>,
 }
 
 /// Connections by Unix sockets, each of which has the next number. Of all cores, for nobody else's is to be the same.
@@ -192,24 +198,19 @@ impl Listener {
         options.put(&socket)?;
         socket.bind(&SockAddr::from(address))?;
         socket.listen(BACKLOG)?;
-        Ok(Listener {
-            socket: TcpListener::from(socket),
-            kind: OWN,
-        })
+        Ok(Listener::of(socket.into(), OWN))
     }
 
     /// Listens at a Unix socket that is bound, for so many cores.
     pub fn at_unix(socket: Socket, cores: usize, options: AcceptOptions) -> io::Result<Listener> {
         socket.listen(BACKLOG)?;
-        Ok(Listener {
-            socket: TcpListener::from(socket),
-            kind: ListenerKind {
-                is_unix: true,
-                shares: Some(Arc::new(AcceptShares::new(cores))),
-                is_passed: false,
-                send_buffer_bytes: options.send_buffer_bytes,
-            },
-        })
+        let kind = ListenerKind {
+            is_unix: true,
+            shares: Some(Arc::new(AcceptShares::new(cores))),
+            send_buffer_bytes: options.send_buffer_bytes,
+            ..OWN
+        };
+        Ok(Listener::of(socket.into(), kind))
     }
 
     /// Takes one that listens already, passed to the process by who started it, for so many cores.
@@ -221,31 +222,63 @@ impl Listener {
         if !is_unix {
             options.put(&socket)?;
         }
-        Ok(Listener {
-            socket: TcpListener::from(socket),
-            kind: ListenerKind {
-                is_unix,
-                shares: Some(Arc::new(AcceptShares::new(cores))),
-                is_passed: true,
-                send_buffer_bytes: options.send_buffer_bytes,
-            },
-        })
+        let kind = ListenerKind {
+            is_unix,
+            shares: Some(Arc::new(AcceptShares::new(cores))),
+            is_passed: true,
+            send_buffer_bytes: options.send_buffer_bytes,
+            ..OWN
+        };
+        Ok(Listener::of(socket.into(), kind))
+    }
+
+    /// Goes on with one of a process before, for an IP address. It stays as it was bound.
+    pub fn inherited(socket: OwnedFd) -> Listener {
+        let kind = ListenerKind {
+            is_others: true,
+            ..OWN
+        };
+        Listener::of(socket.into(), kind)
+    }
+
+    /// Goes on with one of a process before that all of so many cores have.
+    pub fn inherited_by_all(
+        socket: OwnedFd,
+        cores: usize,
+        is_passed: bool,
+        options: AcceptOptions,
+    ) -> io::Result<Listener> {
+        let kind = ListenerKind {
+            is_unix: SockRef::from(&socket).domain()? == Domain::UNIX,
+            shares: Some(Arc::new(AcceptShares::new(cores))),
+            is_passed,
+            is_others: true,
+            send_buffer_bytes: options.send_buffer_bytes,
+        };
+        Ok(Listener::of(socket.into(), kind))
+    }
+
+    fn of(socket: TcpListener, kind: ListenerKind) -> Listener {
+        Listener {
+            socket,
+            is_others: Cell::new(kind.is_others),
+            kind,
+        }
+    }
+
+    /// It is this process' from now on.
+    pub fn own(&self) {
+        self.is_others.set(false);
     }
 
     /// Another core's copy of one that is shared.
     pub fn share(&self) -> io::Result<Listener> {
-        Ok(Listener {
-            socket: self.socket.try_clone()?,
-            kind: self.kind.clone(),
-        })
+        Ok(Listener::of(self.socket.try_clone()?, self.kind.clone()))
     }
 
     /// One that a descriptor is of, in a copy of the descriptor table.
     pub fn copied(socket: OwnedFd, kind: ListenerKind) -> Listener {
-        Listener {
-            socket: socket.into(),
-            kind,
-        }
+        Listener::of(socket.into(), kind)
     }
 
     pub fn kind(&self) -> &ListenerKind {
@@ -316,9 +349,9 @@ impl Listener {
     }
 
     /// Refuses further connections and wakes who waits for them. One that was passed goes on: who comes now is the next
-    /// process's.
+    /// process's. So does one that is another process' still.
     pub fn stop(&self) {
-        if !self.kind.is_passed {
+        if !self.kind.is_passed && !self.is_others.get() {
             // An error means that it has stopped already.
             let _ = SockRef::from(&self.socket).shutdown(std::net::Shutdown::Both);
         }

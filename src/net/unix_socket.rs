@@ -46,6 +46,26 @@ fn identity(path: &Path) -> io::Result<(u64, u64, i64, i64)> {
     Ok((found.dev(), found.ino(), found.mtime(), found.mtime_nsec()))
 }
 
+impl ClaimedPath {
+    /// Takes on the file of a socket that another process has made and given to us.
+    pub fn take_on(address: &ListenAddress) -> Option<ClaimedPath> {
+        let ListenAddress::Path(path) = address else {
+            return None;
+        };
+        let path = PathBuf::from(path);
+        let identity = identity(&path).ok()?;
+        Some(ClaimedPath { path, identity })
+    }
+
+    /// Leaves the file to another process, if it is at this address.
+    pub fn leave_to_others(self, is_theirs: impl Fn(&ListenAddress) -> bool) {
+        let address = ListenAddress::Path(self.path.to_string_lossy().into_owned());
+        if is_theirs(&address) {
+            std::mem::forget(self);
+        }
+    }
+}
+
 /// Makes the socket, which does not listen yet: nobody can connect. An error says what is in the way.
 pub fn bind(
     address: &ListenAddress,

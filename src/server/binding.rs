@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -12,6 +13,7 @@ use super::listen::{Listen, Listening, scheme};
 use super::namespaces::NamespaceNumbers;
 use super::passed::PassedSockets;
 use super::start_error;
+use super::upgrade::InheritedSockets;
 use crate::config::Config;
 use crate::net::admission::Pool;
 use crate::net::handover::Handover;
@@ -24,10 +26,23 @@ use crate::tls::TlsListeners;
 
 /// One core's listening sockets.
 pub struct Bound {
-    /// In the order of the specs: the apps', then the sites'.
-    pub listeners: Vec<Listener>,
+    /// In the order of the specs: the apps', then the sites'. Of those of a process before there may be several.
+    pub listeners: Vec<BoundListener>,
     /// How connections move, where each core has a descriptor table of its own.
     pub handover: Option<Handover>,
+}
+
+/// A listening socket of a core's.
+pub struct BoundListener {
+    /// Of what is listened on.
+    pub number: u16,
+    pub socket: Listener,
+}
+
+impl Bound {
+    fn add(&mut self, number: u16, socket: Listener) {
+        self.listeners.push(BoundListener { number, socket });
+    }
 }
 
 /// What all cores have together.
@@ -36,6 +51,8 @@ pub struct Together {
     pub listening: Vec<Listening>,
     /// Files of Unix sockets, to be removed at the end.
     pub claimed: Vec<ClaimedPath>,
+    /// Those of a process before, to be claimed when that has gone.
+    pub to_claim: Vec<ListenAddress>,
 }
 
 /// Binds every listener, once a core where the kernel spreads connections by address. The first core's decides the port
@@ -45,6 +62,7 @@ pub fn bind_all(
     namespaces: &NamespaceNumbers,
     cores: usize,
     config: &Config,
+    inherited: &mut InheritedSockets,
 ) -> io::Result<(Vec<Bound>, Together)> {
     let mut bound: Vec<Bound> = (0..cores)
         .map(|_| Bound {
@@ -55,6 +73,7 @@ pub fn bind_all(
     let mut together = Together {
         listening: Vec::new(),
         claimed: Vec::new(),
+        to_claim: Vec::new(),
     };
     let mut passed = PassedSockets::take()?;
     let idles = !config.idle_timeout.is_zero();
@@ -63,7 +82,8 @@ pub fn bind_all(
         .iter()
         .map(|app| (&app.listen, Some(&app.spec)));
     let sites = listeners.sites.iter().map(|site| (&site.listen, None));
-    for (listen, spec) in apps.chain(sites) {
+    for (number, (listen, spec)) in apps.chain(sites).enumerate() {
+        let number = number as u16;
         let watch = match spec {
             Some(spec) if spec.pauses => KeepaliveMode::Silence,
             Some(spec) if spec.binds && idles => KeepaliveMode::Sent,
@@ -78,17 +98,30 @@ pub fn bind_all(
             watch,
             first,
         };
-        let address = match address_of(listen)? {
-            ListenAddress::Ip(address) => on_each(&mut bound, listen, address, options)?,
-            ListenAddress::Passed(name) => {
-                let listener = passed.listener(&name, cores, options);
-                share(&mut bound, listener.map_err(|error| of(listen, error))?)?
+        let asked = address_of(listen)?;
+        let sockets = inherited.take(listen, &asked);
+        let address = if sockets.is_empty() {
+            check_free(listen, &asked)?;
+            match asked {
+                ListenAddress::Ip(address) => {
+                    on_each(&mut bound, number, listen, address, options)?
+                }
+                ListenAddress::Passed(name) => {
+                    let listener = passed.listener(&name, cores, options);
+                    let listener = listener.map_err(|error| of(listen, error))?;
+                    share(&mut bound, number, listener)?
+                }
+                address => {
+                    let (listener, claimed) = at_unix(listen, &address, cores, options)?;
+                    together.claimed.extend(claimed);
+                    share(&mut bound, number, listener)?
+                }
             }
-            address => {
-                let (listener, claimed) = at_unix(listen, &address, cores, options)?;
-                together.claimed.extend(claimed);
-                share(&mut bound, listener)?
-            }
+        } else {
+            let address = inherit(&mut bound, number, &asked, sockets, options);
+            let address = address.map_err(|error| of(listen, error))?;
+            together.to_claim.push(address.clone());
+            address
         };
         let namespace = spec.map_or(SITE, |spec| namespaces.name(spec.namespace));
         let codec = spec.map_or(Codec::Http, |spec| spec.codec);
@@ -105,6 +138,7 @@ pub fn bind_all(
 /// Each core's own socket for an address.
 fn on_each(
     bound: &mut [Bound],
+    number: u16,
     listen: &Listen,
     mut address: SocketAddr,
     options: AcceptOptions,
@@ -115,19 +149,46 @@ fn on_each(
         if let Some(actual) = listener.address()?.ip() {
             address = actual;
         }
-        of_core.listeners.push(listener);
+        of_core.add(number, listener);
     }
     Ok(ListenAddress::Ip(address))
 }
 
 /// Each core's copy of a socket.
-fn share(bound: &mut [Bound], listener: Listener) -> io::Result<ListenAddress> {
+fn share(bound: &mut [Bound], number: u16, listener: Listener) -> io::Result<ListenAddress> {
     let address = listener.address()?;
     let (last, others) = bound.split_last_mut().ok_or(io::ErrorKind::InvalidInput)?;
     for of_core in others {
-        of_core.listeners.push(listener.share()?);
+        of_core.add(number, listener.share()?);
     }
-    last.listeners.push(listener);
+    last.add(number, listener);
+    Ok(address)
+}
+
+/// What a process before has listened at. No socket is given up, or what waits in its queue would be: where there are
+/// more than cores, a core has several; where there are fewer, cores have the same.
+fn inherit(
+    bound: &mut [Bound],
+    number: u16,
+    asked: &ListenAddress,
+    mut sockets: Vec<OwnedFd>,
+    options: AcceptOptions,
+) -> io::Result<ListenAddress> {
+    let cores = bound.len();
+    if asked.ip().is_none() {
+        let is_passed = matches!(asked, ListenAddress::Passed(_));
+        let listener = Listener::inherited_by_all(sockets.remove(0), cores, is_passed, options)?;
+        return share(bound, number, listener);
+    }
+    let listeners: Vec<Listener> = sockets.into_iter().map(Listener::inherited).collect();
+    let address = listeners[0].address()?;
+    for core in listeners.len()..cores {
+        let copy = listeners[core % listeners.len()].share()?;
+        bound[core].add(number, copy);
+    }
+    for (at, listener) in listeners.into_iter().enumerate() {
+        bound[at % cores].add(number, listener);
+    }
     Ok(address)
 }
 
@@ -157,7 +218,7 @@ fn of(listen: &Listen, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), text)
 }
 
-/// Where to bind it: not in IPv6 where the machine has none, and not where another listens.
+/// Where to bind it: not in IPv6 where the machine has none.
 fn address_of(listen: &Listen) -> io::Result<ListenAddress> {
     let mut address = match listen.address()? {
         ListenAddress::Ip(address) => address,
@@ -170,10 +231,17 @@ fn address_of(listen: &Listen) -> io::Result<ListenAddress> {
             listen.url
         );
     }
-    if address.port() != 0 {
-        Listener::check_free(address).map_err(|error| refused(&listen.url, &error))?;
-    }
     Ok(ListenAddress::Ip(address))
+}
+
+/// An error if another process listens there.
+fn check_free(listen: &Listen, address: &ListenAddress) -> io::Result<()> {
+    match address.ip() {
+        Some(address) if address.port() != 0 => {
+            Listener::check_free(address).map_err(|error| refused(&listen.url, &error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Without tokens whoever reaches a site can push to anybody, unless it is for clients alone. `listening` are the

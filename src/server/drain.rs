@@ -60,6 +60,12 @@ impl DrainProgress {
         self.quiet.store(true, Ordering::Release);
     }
 
+    /// What it has said of being quiet is over.
+    fn forget(&self) {
+        self.working.store(true, Ordering::Release);
+        self.quiet.store(false, Ordering::Release);
+    }
+
     fn connections(&self) -> Option<u64> {
         let told = self.shut.load(Ordering::Acquire) || self.quiet.load(Ordering::Acquire);
         told.then(|| self.connections.load(Ordering::Relaxed))
@@ -76,6 +82,7 @@ impl DrainProgress {
     }
 }
 
+#[derive(Clone)]
 pub struct Draining {
     remote: Remote<Body>,
     progress: Arc<[DrainProgress]>,
@@ -208,12 +215,42 @@ impl Draining {
     }
 
     fn tell(&self, stage: DrainStep) {
-        for core in 0..self.remote.cores() {
-            self.remote.post(CoreId(core as u16), Body::Drain(stage));
-        }
+        self.post(|| Body::Drain(stage));
     }
 
     /// All that there are, once every core has told.
+    /// Posts one to each core.
+    pub fn post(&self, body: impl Fn() -> Body) {
+        for core in 0..self.cores() {
+            self.remote.post(CoreId(core as u16), body());
+        }
+    }
+
+    pub fn cores(&self) -> usize {
+        self.remote.cores()
+    }
+
+    /// Waits until no core has anything unfinished of what it has been told before; see [`Draining::forget`]. Whether that
+    /// has come before the time is over.
+    pub fn settle(&self, until: Instant) -> bool {
+        self.wait_until_settled(until)
+    }
+
+    /// What cores have said before of being quiet does not count any more.
+    pub fn forget(&self) {
+        for core in &*self.progress {
+            core.forget();
+        }
+    }
+
+    /// Waits until each core has taken what was posted to it.
+    pub fn wait_until_taken(&self, until: Instant) {
+        let waits = |core| self.remote.waits_at(CoreId(core as u16));
+        while (0..self.cores()).any(waits) && Instant::now() < until {
+            thread::sleep(LOOK_INTERVAL);
+        }
+    }
+
     fn connections(&self) -> Option<u64> {
         self.progress.iter().map(DrainProgress::connections).sum()
     }

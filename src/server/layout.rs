@@ -97,6 +97,13 @@ impl Listeners {
         self.apps.len() + self.sites.len() + self.mounts.len()
     }
 
+    /// The URLs of those that are bound, by number.
+    pub fn asked(&self) -> Vec<String> {
+        let apps = self.apps.iter().map(|app| &app.listen);
+        let sites = self.sites.iter().map(|site| &site.listen);
+        apps.chain(sites).map(|listen| listen.url.clone()).collect()
+    }
+
     /// Adds an app's, which has a path or not.
     pub fn add(&mut self, listener: AppListener) {
         match listener.listen.path() {

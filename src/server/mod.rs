@@ -26,6 +26,7 @@ mod supervisor;
 mod sweep;
 mod tables;
 mod turn;
+mod upgrade;
 mod watchdog;
 mod webhooks;
 
@@ -37,3 +38,4 @@ pub(crate) use parts::Parts;
 pub use reload::Reload;
 pub use running::Running;
 pub use tables::DescriptorNeed;
+pub use upgrade::asker_name;

@@ -1,20 +1,29 @@
 //! A server that runs: [`Running`], by which it is stopped, reloaded, and asked where it listens.
 
 use std::io;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tracing::{info, warn};
 
 use super::certificates::{CertificateWatch, LOOK_INTERVAL};
 use super::cores::CoreThreads;
 use super::drain::Draining;
-use super::listen::Listening;
+use super::listen::{Listen, Listening};
 use super::plan::Plan;
 use super::reload::{Current, Reload};
+use super::upgrade::{Desk, Inheritance, Inventory, ListenerOffer, Predecessor, Program, Upgrader};
 use super::webhooks::WebhookDelivery;
-use crate::app::envelope::Body;
+use crate::app::envelope::{Body, UpgradeStep};
 use crate::auth::Keyring;
 use crate::bus::Remote;
+use crate::net::http::UpgradeFigures;
+use crate::net::listen_address::ListenAddress;
 use crate::net::unix_socket::ClaimedPath;
+
+/// For joins and leaves between cores to be taken, before connections of another process are read.
+const SETTLING_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// A server that runs.
 #[must_use = "the server runs until it is stopped, and cannot be stopped without this"]
@@ -31,6 +40,18 @@ pub struct Running {
     pub(super) certificate_watch: Option<CertificateWatch>,
     /// Files of Unix sockets, which go with it.
     pub(super) claimed: Vec<ClaimedPath>,
+    pub(super) upgrade: UpgradeParts,
+}
+
+/// What another process is to be told, that goes on in this one's place.
+pub struct UpgradeParts {
+    pub desk: Arc<Desk>,
+    pub inventory: Arc<Inventory>,
+    /// The URLs of those that are bound, as they were asked for.
+    pub asked: Vec<String>,
+    /// Why none can, if that is known.
+    pub obstacle: Option<&'static str>,
+    pub figures: Arc<UpgradeFigures>,
 }
 
 impl Running {
@@ -41,6 +62,7 @@ impl Running {
         bus: Remote<Body>,
         current: Arc<Current>,
         webhook_delivery: WebhookDelivery,
+        upgrade: UpgradeParts,
     ) -> io::Result<Running> {
         let certificate_watch = plan.tls.clone();
         let certificate_watch = certificate_watch
@@ -68,6 +90,63 @@ impl Running {
             webhook_delivery,
             certificate_watch,
             claimed: Vec::new(),
+            upgrade,
+        })
+    }
+
+    /// Has the cores take over what another process has had; they have started, and wait for it.
+    pub(super) fn inherit(
+        &self,
+        predecessor: &mut Predecessor,
+        mut inheritance: Inheritance,
+    ) -> io::Result<()> {
+        let taken = predecessor.take_over(&self.upgrade.inventory, &mut inheritance);
+        let (connections, pause) = taken.map_err(io::Error::other)?;
+        let began = Instant::now();
+        inheritance.begin();
+        // Whoever is in a group is known at its home then.
+        if !self.draining.settle(began + SETTLING_TIME_MAX) {
+            warn!("something is under way still, and connections are read on");
+        }
+        self.draining.post(|| Body::Upgrade(UpgradeStep::GoOn));
+        let pause = pause + began.elapsed();
+        let figures = &self.upgrade.figures;
+        figures
+            .done
+            .store(predecessor.upgrades(), Ordering::Relaxed);
+        figures
+            .pause
+            .store(pause.as_micros() as u64, Ordering::Relaxed);
+        info!(
+            connections,
+            predecessor = predecessor.pid(),
+            pause = %humantime::format_duration(Duration::from_millis(pause.as_millis() as u64)),
+            "this process goes on in another's place"
+        );
+        Ok(())
+    }
+
+    /// How another process is started that goes on in this one's place.
+    pub(super) fn upgrader(&self) -> io::Result<Upgrader> {
+        let bound = self.upgrade.asked.iter().zip(&self.listening);
+        let listeners = bound.map(|(asked, one)| ListenerOffer {
+            asked: asked.clone(),
+            passed: match Listen::new(asked).address() {
+                Ok(ListenAddress::Passed(name)) => Some(name),
+                _ => None,
+            },
+            address: one.address.clone(),
+        });
+        Ok(Upgrader {
+            program: Program::of_process()?,
+            desk: Arc::clone(&self.upgrade.desk),
+            inventory: Arc::clone(&self.upgrade.inventory),
+            draining: self.draining.clone(),
+            current: Arc::clone(&self.reload.current),
+            listeners: listeners.collect(),
+            obstacle: self.upgrade.obstacle,
+            figures: Arc::clone(&self.upgrade.figures),
+            under_way: Mutex::default(),
         })
     }
 

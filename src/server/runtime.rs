@@ -18,7 +18,7 @@ use monoio::task::JoinHandle;
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 use tracing::{error, warn};
 
-use super::binding::Bound;
+use super::binding::{Bound, BoundListener};
 use super::driver::{RING_ENTRIES, RuntimeKind, patiently, ring_builder};
 use super::plan::Plan;
 use super::turn::Turn;
@@ -94,6 +94,7 @@ async fn serve(
             return Err(error);
         }
     };
+    core.begin(plan);
     core.turn();
     core.finished().await;
     // The runtime would keep a task that waits, and all that it holds, for ever.
@@ -114,6 +115,8 @@ pub struct Tasks {
     timekeeper: RefCell<Option<Waker>>,
     /// All that wait for the core's end.
     until_end: RefCell<Vec<Waker>>,
+    /// All that wait for it to let connections in again.
+    until_thaw: RefCell<Vec<Waker>>,
     /// What keeps connections from being accepted.
     exhausted: Arc<SharedLogLimiter>,
 }
@@ -169,19 +172,21 @@ impl Tasks {
         let pending_requests = Rc::new(PendingRequests::default());
         let ports = make_ports(plan, &host, &pending_requests);
         transport.serve(ports, pending_requests, plan.config.http_body_bytes_max);
-        let listeners: Rc<[Listener]> = bound.listeners.into();
+        let listeners: Rc<[BoundListener]> = bound.listeners.into();
         let tasks = Rc::new(Tasks {
             turn: RefCell::new(Turn::new(
                 transport,
                 Rc::clone(&listeners),
                 plan.progress.clone(),
                 Arc::clone(&plan.current),
+                Arc::clone(&plan.desk),
                 core_number,
             )),
             host: Rc::clone(&host),
             armed: Cell::new(None),
             timekeeper: RefCell::new(None),
             until_end: RefCell::default(),
+            until_thaw: RefCell::default(),
             exhausted: Arc::clone(&plan.exhausted),
         });
         host.borrow_mut().start();
@@ -194,7 +199,7 @@ impl Tasks {
         self: &Rc<Self>,
         wire: AsyncFd,
         bell: AsyncFd,
-        listeners: &Rc<[Listener]>,
+        listeners: &Rc<[BoundListener]>,
     ) -> io::Result<Vec<JoinHandle<()>>> {
         let tasks = Rc::clone(self);
         let on_events = watch(wire, move || tasks.turn());
@@ -209,7 +214,7 @@ impl Tasks {
             self.spawn(Rc::clone(self).keep_time()),
         ];
         for number in 0..listeners.len() {
-            let ready = AsyncFd::new(listeners[number].descriptor())?;
+            let ready = AsyncFd::new(listeners[number].socket.descriptor())?;
             let accepting = Rc::clone(self).accept(Rc::clone(listeners), number, ready);
             spawned.push(self.spawn(accepting));
         }
@@ -230,6 +235,22 @@ impl Tasks {
         })
     }
 
+    /// Takes what another process has had, if one has: this waits for all of it.
+    fn begin(self: &Rc<Self>, plan: &Plan) {
+        let core = self.host.borrow_mut().core();
+        let Some(seat) = plan.take_seat(core) else {
+            return;
+        };
+        let arrivals = seat.take(&mut self.host.borrow_mut());
+        let Some(arrivals) = arrivals else {
+            // The other process goes on. This one ends, and tells nobody of connections that are not its own.
+            loop {
+                std::thread::park();
+            }
+        };
+        self.turn.borrow_mut().begin_with(&self.host, arrivals);
+    }
+
     /// One round of the core: everything that waits is taken, everything caused is written or posted.
     pub fn turn(self: &Rc<Self>) {
         let due = {
@@ -242,6 +263,11 @@ impl Tasks {
         }
         if self.turn.borrow().is_finished() {
             for waker in self.until_end.take() {
+                waker.wake();
+            }
+        }
+        if !self.until_thaw.borrow().is_empty() && !self.turn.borrow().is_frozen() {
+            for waker in self.until_thaw.take() {
                 waker.wake();
             }
         }
@@ -294,13 +320,32 @@ impl Tasks {
         })
     }
 
-    async fn accept(self: Rc<Self>, listeners: Rc<[Listener]>, number: usize, mut ready: AsyncFd) {
-        let shares = listeners[number].kind().shares.clone();
+    /// Waits until the core lets connections in again, if it does not for now.
+    fn thawed(self: &Rc<Self>) -> impl Future<Output = ()> + use<> {
+        let tasks = Rc::clone(self);
+        poll_fn(move |task| {
+            if !tasks.turn.borrow().is_frozen() {
+                return Poll::Ready(());
+            }
+            tasks.until_thaw.borrow_mut().push(task.waker().clone());
+            Poll::Pending
+        })
+    }
+
+    /// Whether a listener lets connections in, now or when that has been waited for.
+    async fn accepts(self: &Rc<Self>, number: u16) -> bool {
+        self.thawed().await;
+        self.turn.borrow().accepts(number)
+    }
+
+    async fn accept(self: Rc<Self>, listeners: Rc<[BoundListener]>, at: usize, mut ready: AsyncFd) {
+        let number = listeners[at].number;
+        let shares = listeners[at].socket.kind().shares.clone();
         let core = self.host.borrow_mut().core().index();
         let mut most = 1;
-        while ready.wait().await.is_ok() && self.turn.borrow().accepts(number as u16) {
+        while ready.wait().await.is_ok() && self.accepts(number).await {
             let Some(shares) = &shares else {
-                self.accept_some(&listeners, number, ACCEPTS_PER_TURN).await;
+                self.accept_some(&listeners[at], ACCEPTS_PER_TURN).await;
                 continue;
             };
             let is_in_turn = !shares.is_ahead(core);
@@ -308,10 +353,10 @@ impl Tasks {
                 monoio::time::sleep(GRACE).await;
             }
             // It may have shut meanwhile.
-            if !self.turn.borrow().accepts(number as u16) {
+            if !self.accepts(number).await {
                 return;
             }
-            let count = self.accept_some(&listeners, number, most).await;
+            let count = self.accept_some(&listeners[at], most).await;
             if !is_in_turn && count == most {
                 most = (2 * most).min(MOST);
                 continue;
@@ -324,27 +369,22 @@ impl Tasks {
     }
 
     /// Accepts so many at most, and makes a turn for them. How many there were.
-    async fn accept_some(
-        self: &Rc<Self>,
-        listeners: &[Listener],
-        number: usize,
-        most: usize,
-    ) -> usize {
+    async fn accept_some(self: &Rc<Self>, listener: &BoundListener, most: usize) -> usize {
         let (mut exhausted, mut taken) = (false, 0);
         while taken < most {
-            match listeners[number].accept() {
+            match listener.socket.accept() {
                 Ok((stream, peer)) => {
                     taken += 1;
                     let mut host = self.host.borrow_mut();
                     self.turn
                         .borrow_mut()
-                        .accept(&mut host, number as u16, stream, peer);
+                        .accept(&mut host, listener.number, stream, peer);
                 }
                 Err(error) if is_of_one_connection(&error) => taken += 1,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
                     exhausted = true;
-                    complain(&self.exhausted, &listeners[number], &error);
+                    complain(&self.exhausted, &listener.socket, &error);
                     break;
                 }
             }

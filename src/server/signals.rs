@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
 
@@ -18,6 +18,7 @@ use super::reload::Reload;
 use super::running::Running;
 use super::start_error::named;
 use super::supervisor::Supervisor;
+use super::upgrade::Upgrader;
 use super::watchdog::Watchdog;
 use crate::auth::Keyring;
 use crate::config::Auth;
@@ -52,7 +53,7 @@ impl Server {
 /// Starts a server, calls `ready`, and serves until a signal has drained it.
 fn run(mut server: Server, ready: impl FnOnce(&Running)) -> io::Result<()> {
     let supervisor = Supervisor::from_environment().map(Arc::new);
-    let mut wanted = vec![SIGINT, SIGTERM];
+    let mut wanted = vec![SIGINT, SIGTERM, SIGUSR2];
     let on_reload = server.on_reload.take();
     if on_reload.is_some() || supervisor.is_some() || server.config.auth != Auth::None {
         // Without any of them it means that the terminal is gone, and ends the process.
@@ -66,6 +67,16 @@ fn run(mut server: Server, ready: impl FnOnce(&Running)) -> io::Result<()> {
         supervisor.ready(&status(&running));
     }
     wait(running, signals, supervisor, on_reload)
+}
+
+/// Why a server ends.
+enum Ending {
+    /// It was told to.
+    Asked,
+    /// A core has ended by itself.
+    Mistake,
+    /// Another process goes on in its place.
+    Upgraded,
 }
 
 /// In one line, for the service manager.
@@ -84,16 +95,20 @@ fn wait(
     mut on_reload: OnReload,
 ) -> io::Result<()> {
     let handle = signals.handle();
-    let (first, drained) = mpsc::channel();
+    let (first, endings) = mpsc::channel();
     let core_ended = first.clone();
-    let (to_tell, status) = (supervisor.clone(), status(&running));
+    let status = status(&running);
     let server = running.reload();
+    let upgrader = Arc::new(running.upgrader()?);
+    let taker = SignalTaker {
+        endings: first,
+        supervisor: supervisor.clone(),
+        status,
+        upgrader: Arc::clone(&upgrader),
+    };
     thread::Builder::new()
         .name("signals".into())
-        .spawn(move || {
-            let reload = || on_reload(&server);
-            take_signals(signals, &first, reload, to_tell.as_deref(), &status);
-        })
+        .spawn(move || taker.run(signals, || on_reload(&server)))
         .map_err(|error| named("no thread for signals", &error))?;
     let remote = running.draining.remote();
     // Goes on while the server drains, and ends with this function.
@@ -107,79 +122,119 @@ fn wait(
         bus,
         webhook_delivery,
         certificate_watch: _certificate_watch,
+        claimed,
         ..
     } = running;
     // A core that ends by itself is our mistake: the others must not go on as if nothing were.
     let watch = move || {
         let result = cores.wait();
         drop(bus);
-        let _ = core_ended.send(false);
+        let _ = core_ended.send(Ending::Mistake);
         result
     };
     let watch = thread::Builder::new().name("watch".into()).spawn(watch);
     let watch = watch.map_err(|error| named("no thread to watch the cores", &error))?;
-    let asked = drained.recv().unwrap_or(false);
+    let asked = endings.recv().unwrap_or(Ending::Mistake);
     let began = Instant::now();
     let tell = |left| {
         if let Some(supervisor) = &supervisor {
             supervisor.stopping(left);
         }
     };
-    match asked {
-        true => draining.run(tell),
-        false => tell(None),
+    // An upgrade under way is finished first, whichever way it goes.
+    let gone_to = *upgrader.wait();
+    match (gone_to, asked) {
+        (Some(upgraded), asked) => {
+            if let Some(supervisor) = &supervisor {
+                supervisor.succeeded_by(upgraded.pid);
+            }
+            upgrader.leave(claimed);
+            if matches!(asked, Ending::Asked) {
+                // It came meanwhile, and means the server.
+                upgraded.end();
+            }
+        }
+        (None, Ending::Asked) => draining.run(tell),
+        (None, _) => tell(None),
     }
     let result = watch
         .join()
         .unwrap_or_else(|_| Err(io::Error::other("the watch over the cores panicked")));
-    // The last events have some time, too.
-    tell(None);
+    if gone_to.is_none() {
+        // The last events have some time, too.
+        tell(None);
+    }
     webhook_delivery.finish(began);
     handle.close();
     result
 }
 
-/// Until the signals' handle is closed: the first that ends is passed on, the second ends the process, unless it comes
-/// with the first.
-fn take_signals(
-    mut signals: Signals,
-    first: &mpsc::Sender<bool>,
-    mut reload: impl FnMut(),
-    supervisor: Option<&Supervisor>,
-    status: &str,
-) {
-    let mut draining: Option<Instant> = None;
-    for signal in signals.forever() {
-        if signal == SIGHUP {
-            if draining.is_some() {
-                info!("SIGHUP while the server drains: nothing is read anew");
-                continue;
-            }
-            if let Some(supervisor) = supervisor {
-                supervisor.reloading();
-            }
-            reload();
-            if let Some(supervisor) = supervisor {
-                supervisor.ready(status);
-            }
-            continue;
-        }
-        if let Some(since) = draining {
-            if since.elapsed() < SAME_SIGNAL {
-                info!(
+/// Does what signals ask for.
+struct SignalTaker {
+    endings: mpsc::Sender<Ending>,
+    supervisor: Option<Arc<Supervisor>>,
+    /// For the service manager.
+    status: String,
+    upgrader: Arc<Upgrader>,
+}
+
+impl SignalTaker {
+    /// Until the signals' handle is closed: the first that ends is passed on, the second ends the process, unless it comes
+    /// with the first.
+    fn run(&self, mut signals: Signals, mut reload: impl FnMut()) {
+        let mut draining: Option<Instant> = None;
+        for signal in signals.forever() {
+            match (signal, draining) {
+                (SIGHUP, None) => self.reload(&mut reload),
+                (SIGHUP, Some(_)) => info!("SIGHUP while the server drains: nothing is read anew"),
+                (SIGUSR2, None) => self.upgrade(),
+                (SIGUSR2, Some(_)) => info!("SIGUSR2 while the server drains: nothing is upgraded"),
+                (_, Some(since)) if since.elapsed() < SAME_SIGNAL => info!(
                     signal,
                     "a second signal within a second counts as the first"
-                );
-                continue;
+                ),
+                (_, Some(_)) => {
+                    warn!(signal, "second signal: leaving at once");
+                    crate::log::flush(LAST_WORDS_TIME_MAX);
+                    std::process::exit(1);
+                }
+                (_, None) => {
+                    draining = Some(Instant::now());
+                    info!(signal, "draining; a second signal leaves at once");
+                    if self.endings.send(Ending::Asked).is_err() {
+                        return;
+                    }
+                }
             }
-            warn!(signal, "second signal: leaving at once");
-            crate::log::flush(LAST_WORDS_TIME_MAX);
-            std::process::exit(1);
         }
-        draining = Some(Instant::now());
-        info!(signal, "draining; a second signal leaves at once");
-        if first.send(true).is_err() {
+    }
+
+    fn reload(&self, reload: &mut impl FnMut()) {
+        // What is handed over is not changed meanwhile, and the new process reads all anew.
+        if self.upgrader.wait().is_some() {
             return;
+        }
+        if let Some(supervisor) = &self.supervisor {
+            supervisor.reloading();
+        }
+        reload();
+        if let Some(supervisor) = &self.supervisor {
+            supervisor.ready(&self.status);
+        }
+    }
+
+    /// On a thread of its own: a signal that ends the process is taken meanwhile.
+    fn upgrade(&self) {
+        let (upgrader, endings) = (Arc::clone(&self.upgrader), self.endings.clone());
+        let upgrade = move || {
+            if upgrader.run_and_tell() {
+                // Nobody may be waiting any more.
+                let _ = endings.send(Ending::Upgraded);
+            }
+        };
+        let started = thread::Builder::new().name("upgrade".into()).spawn(upgrade);
+        if let Err(error) = started {
+            error!(%error, "no thread for an upgrade");
         }
     }
 }

@@ -3,9 +3,9 @@
 //! Called once by [`Server::run`], or by whoever starts it himself. An error leaves nothing running.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use core_affinity::CoreId as Cpu;
@@ -19,10 +19,11 @@ use super::drain::DrainProgress;
 use super::driver::Drivers;
 use super::plan::Plan;
 use super::reload::Current;
-use super::running::Running;
+use super::running::{Running, UpgradeParts};
 use super::runtime;
 use super::start_error::named;
 use super::tables::{self, DescriptorNeed, ListenerSource};
+use super::upgrade::{InheritedSockets, Inventory, Predecessor};
 use super::webhooks::WebhookDelivery;
 use crate::app::envelope::Body;
 use crate::app::namespaces::Registry;
@@ -33,17 +34,40 @@ use crate::guard::watch_panics;
 use crate::log_limiter::SharedLogLimiter;
 use crate::net::admission::{ConnectionCounters, DescriptorRoom};
 use crate::net::http::Readiness;
+use crate::net::unix_socket::ClaimedPath;
 use crate::net::webhooks::WebhookTarget;
 use crate::tls::TlsListeners;
 
+const OWN_TABLES: &str = "connections cannot be handed over yet where each core has a descriptor table of its own \
+    (descriptor_tables); restart instead, after a drain";
+
 impl Server {
-    /// Binds the listeners and starts the cores. Every listener is bound when this returns.
-    pub fn start(mut self) -> io::Result<Running> {
+    /// Binds the listeners and starts the cores. Every listener is bound when this returns. A process that another server
+    /// has started to go on in its place (`ringpost upgrade`) takes over what that one has.
+    pub fn start(self) -> io::Result<Running> {
+        let Some((mut predecessor, sockets)) = Predecessor::find()? else {
+            return self.start_with(None, InheritedSockets::default());
+        };
+        let started = self.start_with(Some(&mut predecessor), sockets);
+        if let Err(error) = &started {
+            predecessor.refuse(&error.to_string());
+        }
+        started
+    }
+
+    fn start_with(
+        mut self,
+        predecessor: Option<&mut Predecessor>,
+        mut inherited: InheritedSockets,
+    ) -> io::Result<Running> {
         self.check()?;
         check_head(&self.config)?;
         let cpus = core_affinity::get_core_ids().unwrap_or_default();
         let cores = core_count(&self.config, cpus.len())?;
         let descriptors = Descriptors::find(&self, cores)?;
+        if predecessor.is_some() && descriptors.own_tables {
+            return Err(io::Error::other(OWN_TABLES));
+        }
         self.namespaces.check(self.config.namespaces_max)?;
         let keyring = Keyring::open(&self.config)?;
         let layout = Arc::new(self.listeners.layout(&self.tls)?);
@@ -53,11 +77,19 @@ impl Server {
         }
         let target = WebhookTarget::open(&self.webhooks)?;
         let driver = Arc::new(Drivers::choose(self.config.driver)?);
-        let (bound, Together { listening, claimed }) = self.bind(cores)?;
+        let (bound, together) = self.bind(cores, &mut inherited)?;
+        drop(inherited);
+        let Together {
+            listening,
+            claimed,
+            to_claim,
+        } = together;
         let endpoints =
             bus::connect(cores).map_err(|error| named("no doorbells for the cores", &error))?;
         let remote = endpoints[0].remote();
         let (sources, originals) = tables::for_cores(bound, descriptors.own_tables)?;
+        let obstacle = self.obstacle(descriptors.own_tables);
+        let asked = self.listeners.asked();
         let config = Arc::new(self.config);
         let current = Arc::new(Current::new(Arc::clone(&config)));
         let (webhook_delivery, reporting) = WebhookDelivery::start(
@@ -68,6 +100,21 @@ impl Server {
             Arc::clone(&current),
         )?;
         let tokens = !self.backend_tokens.is_empty();
+        let registry = Registry::new(self.namespaces.count());
+        let inventory = Arc::new(Inventory::new(
+            &layout,
+            &listening,
+            &self.namespaces,
+            Arc::clone(&registry),
+        ));
+        let (seats, inheritance) = match &predecessor {
+            Some(predecessor) => {
+                let seats = predecessor.seats(&inventory, cores, config.namespaces_max);
+                let (seats, inheritance) = seats.map_err(io::Error::other)?;
+                (seats, Some(inheritance))
+            }
+            None => (Vec::new(), None),
+        };
         let plan = Arc::new(Plan {
             config,
             current: Arc::clone(&current),
@@ -77,7 +124,7 @@ impl Server {
             counters: Arc::new(ConnectionCounters::new(descriptors.room)),
             exhausted: Arc::new(SharedLogLimiter::new()),
             started: Instant::now(),
-            registry: Registry::new(self.namespaces.count()),
+            registry,
             apps: self.apps,
             backend_tokens: self.backend_tokens,
             keyring,
@@ -86,9 +133,19 @@ impl Server {
             progress: (0..cores).map(|_| DrainProgress::default()).collect(),
             readiness: Arc::new(Readiness::default()),
             tls,
+            desk: Arc::default(),
+            seats: Mutex::new(seats.into_iter().map(Some).collect()),
         });
         watch_panics();
-        let mut running = Running::new(&plan, listening, remote, current, webhook_delivery)?;
+        let upgrade = UpgradeParts {
+            desk: Arc::clone(&plan.desk),
+            inventory,
+            asked,
+            obstacle,
+            figures: Arc::clone(&plan.facts.upgrades),
+        };
+        let running = Running::new(&plan, listening, remote, current, webhook_delivery, upgrade);
+        let mut running = running?;
         running.claimed = claimed;
         let seats = endpoints.into_iter().zip(sources);
         let pinned = match start_cores(&mut running.cores, &plan, &cpus, seats) {
@@ -99,6 +156,16 @@ impl Server {
                 return Err(error);
             }
         };
+        if let Some((predecessor, inheritance)) = predecessor.zip(inheritance)
+            && let Err(error) = running.inherit(predecessor, inheritance)
+        {
+            // Its cores wait until the process ends.
+            std::mem::forget(running);
+            return Err(error);
+        }
+        running
+            .claimed
+            .extend(to_claim.iter().filter_map(ClaimedPath::take_on));
         plan.readiness.ready();
         // Each core has its copies.
         drop(originals);
@@ -106,11 +173,26 @@ impl Server {
         Ok(running)
     }
 
+    /// Why another process could not go on with all that this one will have.
+    fn obstacle(&self, own_tables: bool) -> Option<&'static str> {
+        match own_tables {
+            true => Some(OWN_TABLES),
+            false if self.webhooks.url.is_some() => {
+                Some("webhooks cannot be handed over yet; restart instead, after a drain")
+            }
+            false => None,
+        }
+    }
+
     /// Binds the listeners for so many cores, and tells what they turned out to be.
-    fn bind(&self, cores: usize) -> io::Result<(Vec<Bound>, Together)> {
+    fn bind(
+        &self,
+        cores: usize,
+        inherited: &mut InheritedSockets,
+    ) -> io::Result<(Vec<Bound>, Together)> {
         let listeners = &self.listeners;
         let (bound, mut together) =
-            binding::bind_all(listeners, &self.namespaces, cores, &self.config)?;
+            binding::bind_all(listeners, &self.namespaces, cores, &self.config, inherited)?;
         if self.backend_tokens.is_empty() {
             let of_sites = &together.listening[listeners.apps.len()..];
             binding::keep_sites_to_loopback(of_sites, &listeners.sites)?;

@@ -74,6 +74,11 @@ impl Supervisor {
         self.tell("WATCHDOG=1");
     }
 
+    /// Another process goes on in this one's place.
+    pub fn succeeded_by(&self, pid: u32) {
+        self.tell(&format!("MAINPID={pid}"));
+    }
+
     fn tell(&self, state: &str) {
         if let Err(error) = self.socket.send(state.as_bytes()) {
             debug!(%error, "the service manager could not be told {state:?}");

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-use super::binding::Bound;
+use super::binding::{Bound, BoundListener};
 use super::start_error::named;
 use crate::config::{Config, DescriptorTables};
 use crate::ident::CoreId;
@@ -167,7 +167,7 @@ pub enum ListenerSource {
 /// What is in the table when it is copied, by number.
 pub struct Copies {
     /// For each core its listeners.
-    listeners: Vec<Vec<(RawFd, ListenerKind)>>,
+    listeners: Vec<Vec<(u16, RawFd, ListenerKind)>>,
     pairs: Numbers,
 }
 
@@ -191,9 +191,11 @@ pub fn for_cores(
 /// Sees to it that each core can take its own with it.
 fn split(bound: Vec<Bound>) -> io::Result<(Vec<ListenerSource>, Option<Originals>)> {
     let pairs = Pairs::open(bound.len())?;
-    let numbers = |listeners: &[Listener]| {
-        let number =
-            |listener: &Listener| (listener.descriptor().as_raw_fd(), listener.kind().clone());
+    let numbers = |listeners: &[BoundListener]| {
+        let number = |BoundListener { number, socket }: &BoundListener| {
+            let descriptor = socket.descriptor().as_raw_fd();
+            (*number, descriptor, socket.kind().clone())
+        };
         listeners.iter().map(number).collect()
     };
     let copies = Arc::new(Copies {
@@ -231,11 +233,13 @@ impl ListenerSource {
             // SAFETY: likewise.
             handover: Some(unsafe { Handover::adopt(&copies.pairs, core) }),
         };
-        for (number, listeners) in copies.listeners.iter().enumerate() {
+        for (of_core, listeners) in copies.listeners.iter().enumerate() {
             let listeners = listeners.iter();
-            let listeners =
-                listeners.map(|(number, kind)| Listener::copied(own(number), kind.clone()));
-            if number == core.index() {
+            let listeners = listeners.map(|(number, descriptor, kind)| BoundListener {
+                number: *number,
+                socket: Listener::copied(own(descriptor), kind.clone()),
+            });
+            if of_core == core.index() {
                 bound.listeners = listeners.collect();
             } else {
                 // Another core's must not stay open here when it has closed them.

@@ -5,22 +5,25 @@
 
 use std::cell::RefCell;
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::warn;
 
+use super::binding::BoundListener;
 use super::client_drain::ClientDrain;
 use super::drain::DrainProgress;
 use super::reload::Current;
 use super::sweep::{SweepTask, Sweeps};
-use crate::app::envelope::DrainStep;
-use crate::app::host::{Handled, Host};
+use super::upgrade::{Desk, KeptConnections, Show};
+use crate::app::envelope::{DrainStep, UpgradeStep};
+use crate::app::host::{Arrival, Handled, Host};
 use crate::app::round::WorkSource;
 use crate::ident::CoreId;
 use crate::net::http::PendingRequests;
-use crate::net::listener::{Listener, ask_after_silence};
+use crate::net::listener::ask_after_silence;
 use crate::net::rates::Rates;
 use crate::net::transport::Transport;
 use crate::shard::ListenerSpec;
@@ -37,6 +40,8 @@ enum TurnPhase {
     Shut,
     /// Nothing is accepted or read; what is under way is delivered.
     Quiet,
+    /// As quiet, until all has gone to another process or come back.
+    Frozen,
     /// Every connection is closing; the core ends when none is left, or at this time.
     Finishing(Instant),
     Finished,
@@ -46,7 +51,7 @@ pub struct Turn {
     transport: Transport,
     /// Requests whose answers are not known.
     pending_requests: Rc<PendingRequests>,
-    listeners: Rc<[Listener]>,
+    listeners: Rc<[BoundListener]>,
     progress: Arc<[DrainProgress]>,
     /// What holds, if that changes.
     current: Arc<Current>,
@@ -56,14 +61,19 @@ pub struct Turn {
     client_drain: ClientDrain,
     /// What is being done to everybody.
     sweeps: Sweeps,
+    /// What is to be done in an upgrade,
+    desk: Arc<Desk>,
+    /// and the connections that have been sent.
+    kept: KeptConnections,
 }
 
 impl Turn {
     pub fn new(
         transport: Transport,
-        listeners: Rc<[Listener]>,
+        listeners: Rc<[BoundListener]>,
         progress: Arc<[DrainProgress]>,
         current: Arc<Current>,
+        desk: Arc<Desk>,
         core: CoreId,
     ) -> Turn {
         Turn {
@@ -76,6 +86,8 @@ impl Turn {
             phase: TurnPhase::Serving,
             client_drain: ClientDrain::default(),
             sweeps: Sweeps::default(),
+            desk,
+            kept: KeptConnections::default(),
         }
     }
 
@@ -86,6 +98,11 @@ impl Turn {
             TurnPhase::Shut => !self.transport.is_for_clients(listener),
             _ => false,
         }
+    }
+
+    /// Whether it lets none in for now, and may do so again.
+    pub fn is_frozen(&self) -> bool {
+        self.phase == TurnPhase::Frozen
     }
 
     pub fn is_finished(&self) -> bool {
@@ -100,7 +117,8 @@ impl Turn {
             _ => None,
         };
         let pending_requests = self.pending_requests.next_due();
-        [host.next_due(), pending_requests, until]
+        let host_due = host.next_due().filter(|_| !self.is_frozen());
+        [host_due, pending_requests, until]
             .into_iter()
             .flatten()
             .min()
@@ -170,6 +188,8 @@ impl Turn {
         // After what is ready: what had arrived before a deadline counts, even if we were late to look. And after
         // everybody has been told of other deadlines.
         match self.transport.has_caught_up(now) && !self.sweeps.is_under_way() {
+            // What is not read is nobody's silence, and what is due may be another process' to do.
+            _ if self.is_frozen() => {}
             true => host.expire(),
             false => host.run_timers(),
         }
@@ -188,7 +208,7 @@ impl Turn {
         host.publish_taken();
         host.bus().ring_posted();
         let swept = !self.sweeps.is_under_way() && !self.client_drain.is_behind();
-        mail_left || writes_left || !swept || host.has_due()
+        mail_left || writes_left || !swept || !self.is_frozen() && host.has_due()
     }
 
     /// Goes on with requests that are not answered: those that are new or have what they waited for, then one helping each
@@ -244,6 +264,7 @@ impl Turn {
                     }
                 }
                 Handled::Drain(stage) => self.advance(host, stage),
+                Handled::Upgrade(step) => self.upgrade(host, step),
                 Handled::Renew => self.renew(host),
             }
         }
@@ -263,7 +284,7 @@ impl Turn {
         let mut touch = self.transport.renew(specs, config, doors, rates);
         if watched && !host.shard().watches_silence() {
             for listener in &*self.listeners {
-                if let Err(error) = ask_after_silence(&listener.descriptor()) {
+                if let Err(error) = ask_after_silence(&listener.socket.descriptor()) {
                     warn!(%error, "the kernel does not ask after newcomers' silence");
                 }
             }
@@ -278,9 +299,9 @@ impl Turn {
             DrainStep::Shut => {
                 self.phase = TurnPhase::Shut;
                 self.transport.be_shut();
-                for (number, listener) in self.listeners.iter().enumerate() {
-                    if self.transport.is_for_clients(number as u16) {
-                        listener.stop();
+                for listener in &*self.listeners {
+                    if self.transport.is_for_clients(listener.number) {
+                        listener.socket.stop();
                     }
                 }
                 self.client_drain.begin(host, &self.transport);
@@ -289,7 +310,7 @@ impl Turn {
             DrainStep::Quiet => {
                 self.phase = TurnPhase::Quiet;
                 for listener in &*self.listeners {
-                    listener.stop();
+                    listener.socket.stop();
                 }
                 self.transport.be_quiet(host);
             }
@@ -302,6 +323,75 @@ impl Turn {
         }
     }
 
+    /// A step of handing all over to another process.
+    fn upgrade(&mut self, host: &mut Host, step: UpgradeStep) {
+        match step {
+            UpgradeStep::Show => self.desk.show(Show {
+                core: self.core,
+                listeners: self.shown_listeners(),
+                stays: host.stays(),
+            }),
+            UpgradeStep::Freeze => {
+                self.phase = TurnPhase::Frozen;
+                self.transport.freeze();
+            }
+            UpgradeStep::HandOver => {
+                let Some(parting) = self.desk.parting() else {
+                    return debug_assert!(false, "it is laid down before a core is told");
+                };
+                let transport = &mut self.transport;
+                let sent = self.kept.hand_over(host, transport, &parting);
+                parting.report(self.core, sent);
+            }
+            UpgradeStep::TakeBack => self.kept.put_back(host, &mut self.transport),
+            UpgradeStep::GoOn => {
+                self.phase = TurnPhase::Serving;
+                self.transport.thaw(host);
+            }
+            UpgradeStep::Leave { until } => self.leave(host, until),
+        }
+    }
+
+    /// Copies of the listening sockets. If there is no room for one, it is not shown, and the other process does without.
+    fn shown_listeners(&self) -> Vec<(u16, OwnedFd)> {
+        let copy = |listener: &BoundListener| {
+            let copy = listener.socket.descriptor().try_clone_to_owned();
+            Some((listener.number, copy.ok()?))
+        };
+        self.listeners.iter().filter_map(copy).collect()
+    }
+
+    /// What was sent is another process'. What is left is closed, and its listeners are.
+    fn leave(&mut self, host: &mut Host, until: Instant) {
+        let parting = self.desk.parting();
+        for listener in &*self.listeners {
+            let has_gone = parting
+                .as_ref()
+                .is_some_and(|it| it.has_listener(listener.number));
+            if !has_gone {
+                listener.socket.stop();
+            }
+        }
+        self.kept.let_go();
+        self.phase = TurnPhase::Finishing(until);
+        self.transport.begin_to_leave(host);
+        self.sweeps
+            .begin(host, &mut self.transport, SweepTask::Close);
+    }
+
+    /// Begins with connections that another process has had. They are read when all cores have theirs.
+    pub fn begin_with(&mut self, host: &RefCell<Host>, arrivals: Vec<Arrival>) {
+        let host = &mut *host.borrow_mut();
+        self.phase = TurnPhase::Frozen;
+        self.transport.freeze();
+        for listener in &*self.listeners {
+            listener.socket.own();
+        }
+        for arrival in arrivals {
+            self.transport.adopt_foreign(host, arrival);
+        }
+    }
+
     /// Tells the thread that drains how far this core is.
     fn report(&mut self, host: &mut Host, unfinished: bool) {
         let connections = host.shard().stats.connections;
@@ -309,7 +399,11 @@ impl Turn {
             let clients = self.client_drain.len() as u64;
             return self.progress[self.core.index()].publish_shut(connections, clients);
         }
-        let working = unfinished || self.pending_requests.len() > 0 || host.has_pending_calls();
+        let requests = match self.phase {
+            TurnPhase::Frozen => self.pending_requests.finite(),
+            _ => self.pending_requests.len(),
+        };
+        let working = unfinished || requests > 0 || host.has_pending_calls();
         let kept = host.kept_messages();
         self.progress[self.core.index()].publish_quiet(working, connections, kept);
         let http_connections = host.shard().connections.http_connections();

@@ -174,7 +174,9 @@ impl Cores {
             match self.hosts[core].receive(envelope) {
                 Handled::Done => {}
                 Handled::Arrived(arrival) => self.adopt(core, arrival),
-                Handled::Drain(_) | Handled::Renew => unreachable!("nobody stops or reloads"),
+                Handled::Drain(_) | Handled::Upgrade(_) | Handled::Renew => {
+                    unreachable!("nobody stops or reloads")
+                }
             }
             self.depart_all(core);
         }

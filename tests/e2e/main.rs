@@ -111,6 +111,7 @@ mod trouble_ring;
 mod trouble_stalled;
 mod trouble_standstill;
 mod uid_policy;
+mod upgrade;
 mod v1;
 mod v1_presence;
 mod v1_rights;

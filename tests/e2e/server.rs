@@ -74,6 +74,8 @@ pub struct Server {
     log: Arc<Mutex<String>>,
     /// Set once the test has made it end, so that its end is no failure.
     ended: bool,
+    /// The process that goes on in its place, if one does.
+    successor: Option<u32>,
 }
 
 struct Listener {
@@ -158,6 +160,7 @@ impl Server {
             listeners: Vec::new(),
             log,
             ended: false,
+            successor: None,
         };
         let start = Instant::now();
         loop {
@@ -200,6 +203,7 @@ impl Server {
             listeners: parse_banner(&banner),
             log: Arc::default(),
             ended: false,
+            successor: None,
         };
         let start = Instant::now();
         for number in 0..server.listeners.len() {
@@ -346,7 +350,31 @@ impl Server {
 
     /// The process's id.
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.successor.unwrap_or(self.child.id())
+    }
+
+    /// Has another process go on in its place: `ringpost upgrade`. What that says, if it has failed.
+    pub async fn upgrade(&mut self) -> Result<(), String> {
+        let pid = self.id().to_string();
+        let mut asking = Command::new(binary());
+        asking.args(["upgrade", "--pid", &pid]).stdin(Stdio::null());
+        let asked = tokio::task::spawn_blocking(move || asking.output()).await;
+        let asked = asked.expect("no panic").expect("the command runs");
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if !asked.status.success() {
+            return Err(said(&asked.stderr));
+        }
+        let printed = said(&asked.stdout);
+        let mut words = printed.split_whitespace();
+        let successor = words.nth(1).and_then(|pid| pid.parse().ok());
+        self.successor = Some(successor.unwrap_or_else(|| panic!("no process in {printed:?}")));
+        self.ended = true;
+        Ok(())
+    }
+
+    /// The status of the first process, which another has gone on for.
+    pub async fn wait_left(&mut self) -> ExitStatus {
+        self.wait_exit(END_TIMEOUT).await
     }
 
     /// Whether the process still runs.
@@ -406,6 +434,11 @@ impl Drop for Server {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if let Some(successor) = self.successor {
+            let pid = i32::try_from(successor).expect("a pid");
+            // SAFETY: it takes two integers; a server that has ended by itself is a failure that the log tells.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+        }
         let log = self.log();
         if std::thread::panicking() {
             eprintln!("the server's log:\n{log}");

@@ -66,7 +66,9 @@ impl World {
             match self.hosts[core].receive(envelope) {
                 Handled::Done => {}
                 Handled::Arrived(arrival) => self.adopt(core, arrival),
-                Handled::Drain(_) | Handled::Renew => panic!("nobody has stopped the server"),
+                Handled::Drain(_) | Handled::Upgrade(_) | Handled::Renew => {
+                    panic!("nobody has stopped the server")
+                }
             }
             if self.rng.bool() {
                 self.depart_all(core);

@@ -54,6 +54,17 @@ pub struct PendingRequests {
     current: Cell<usize>,
     /// The server stops: what would go on without end is to end.
     ending: Cell<bool>,
+    /// How many would.
+    endless: Cell<usize>,
+}
+
+/// One that goes on without end, as long as this is kept.
+pub struct Endless<'p>(&'p PendingRequests);
+
+impl Drop for Endless<'_> {
+    fn drop(&mut self) {
+        self.0.endless.set(self.0.endless.get() - 1);
+    }
 }
 
 /// Wakes a request by its key. A late one may wake another, which looks and goes on waiting.
@@ -78,6 +89,7 @@ impl Default for PendingRequests {
             sleeping: RefCell::default(),
             current: Cell::new(0),
             ending: Cell::new(false),
+            endless: Cell::new(0),
         }
     }
 }
@@ -106,6 +118,17 @@ impl PendingRequests {
     /// Whether it does.
     pub fn are_ending(&self) -> bool {
         self.ending.get()
+    }
+
+    /// One begins that goes on without end.
+    pub fn begin_endless(&self) -> Endless<'_> {
+        self.endless.set(self.endless.get() + 1);
+        Endless(self)
+    }
+
+    /// How many are under way that come to an end by themselves.
+    pub fn finite(&self) -> usize {
+        self.len() - self.endless.get()
     }
 
     /// The connection whose request is being polled.

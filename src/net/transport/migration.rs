@@ -56,10 +56,6 @@ impl Transport {
     }
 
     /// Takes a connection out, in whatever phase it is, unless it has to stay.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "connections go home alone so far")
-    )]
     pub fn take_out(
         &mut self,
         host: &mut Host,
@@ -105,32 +101,14 @@ impl Transport {
         Ok((migration, link.stream))
     }
 
-    /// Takes in a connection that another process has had, and counts it: nobody is kept out who is in.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "no other process has had one so far")
-    )]
-    pub fn take_in(
+    /// Takes back a connection that was taken out here, and has counted all the while.
+    pub fn take_back(
         &mut self,
         host: &mut Host,
         mut migration: Migration,
         stream: TcpStream,
     ) -> Result<ConnId, ArriveError> {
         let id = host.take_in(&mut migration)?;
-        if let Some((listener, peer)) = host
-            .shard()
-            .connections
-            .listener_number(id)
-            .zip(host.shard().connections.peer(id))
-        {
-            let TransportPart {
-                progress,
-                proxied_client,
-                ..
-            } = &migration.transport_part;
-            self.admission
-                .readmit(listener, progress.counted, peer, *proxied_client);
-        }
         let arrival = Arrival {
             connection: id,
             transport_part: migration.transport_part,
@@ -138,6 +116,42 @@ impl Transport {
         };
         self.adopt(host, arrival);
         Ok(id)
+    }
+
+    /// Goes on with a connection that another process has had, and counts it: nobody is kept out who is in. It is in the
+    /// shard ([`Host::take_in`]).
+    pub fn adopt_foreign(&mut self, host: &mut Host, arrival: Arrival) {
+        let id = arrival.connection;
+        let connections = &host.shard().connections;
+        let listener = connections.listener_number(id);
+        if let Some((listener, peer)) = listener.zip(connections.peer(id)) {
+            let TransportPart {
+                progress,
+                proxied_client,
+                ..
+            } = &arrival.transport_part;
+            self.admission
+                .readmit(listener, progress.counted, peer, *proxied_client);
+        }
+        self.adopt(host, arrival);
+    }
+
+    /// Takes in one that another process has had.
+    #[cfg(test)]
+    pub fn take_in(
+        &mut self,
+        host: &mut Host,
+        mut migration: Migration,
+        stream: TcpStream,
+    ) -> Result<ConnId, ArriveError> {
+        let connection = host.take_in(&mut migration)?;
+        let arrival = Arrival {
+            connection,
+            transport_part: migration.transport_part,
+            socket: Socket::Here(stream),
+        };
+        self.adopt_foreign(host, arrival);
+        Ok(connection)
     }
 
     /// Enters one that has come where its like are remembered.

@@ -19,6 +19,26 @@ impl Transport {
         self.dismiss(host);
     }
 
+    /// Reads nothing for now: all may go to another process.
+    pub fn freeze(&mut self) {
+        self.stage.is_quiet = true;
+    }
+
+    /// Reads on: what has been told of meanwhile, too.
+    pub fn thaw(&mut self, host: &mut Host) {
+        self.stage.is_quiet = false;
+        for id in host.shard().connections.ids() {
+            self.read_later(id);
+        }
+    }
+
+    /// All that could has gone to another process. What is left asks no more, and is closed next.
+    pub fn begin_to_leave(&mut self, host: &mut Host) {
+        self.stage.is_shut = true;
+        self.dismiss(host);
+        self.begin_to_close();
+    }
+
     /// Those that are closed first when the server stops: all but back ends, which may still push to them.
     pub fn clients(&self, host: &mut Host) -> Vec<ConnId> {
         let mut ids = host.shard().connections.ids();

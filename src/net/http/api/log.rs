@@ -291,6 +291,7 @@ impl Looker<'_> {
     /// Tells what happens, until it is over.
     async fn go_on(&mut self) {
         let pending_requests = Rc::clone(&self.api.pending_requests);
+        let _endless = pending_requests.begin_endless();
         while !pending_requests.are_ending() && self.is_there() {
             pending_requests
                 .sleep_until(Instant::now() + INTERVAL)

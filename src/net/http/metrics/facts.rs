@@ -1,6 +1,7 @@
 //! [`Facts`]: what the metrics say that no core counts.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Instant, SystemTime};
 
 use crate::tls::TlsListeners;
@@ -17,6 +18,19 @@ pub struct Facts {
     pub(super) started_at: SystemTime,
     /// Of the listeners that speak it.
     pub(super) tls: Option<Arc<TlsListeners>>,
+    /// Of going on in another process.
+    pub upgrades: Arc<UpgradeFigures>,
+}
+
+/// What is counted of upgrades, by whoever makes them.
+#[derive(Default)]
+pub struct UpgradeFigures {
+    /// Processes that have gone on in another's place, this one the last of them.
+    pub done: AtomicU64,
+    /// Upgrades of this process that have failed.
+    pub failed: AtomicU64,
+    /// For how long nothing was read at the last one, in microseconds.
+    pub pause: AtomicU64,
 }
 
 impl Facts {
@@ -38,6 +52,7 @@ impl Facts {
             started: Instant::now(),
             started_at: SystemTime::now(),
             tls,
+            upgrades: Arc::default(),
         }
     }
 }

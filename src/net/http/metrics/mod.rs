@@ -11,12 +11,13 @@ mod page;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::UNIX_EPOCH;
 
 use prometheus::proto::{Bucket, Histogram, Metric, MetricType};
 use prometheus::{TEXT_FORMAT, TextEncoder};
 
-pub use self::facts::{Facts, SITE};
+pub use self::facts::{Facts, SITE, UpgradeFigures};
 use self::figures::FIGURES;
 use self::page::{MetricsPage, label, sample};
 use super::HttpAnswer;
@@ -29,6 +30,7 @@ use crate::tls::FAILURE_KINDS;
 fn make_page(facts: &Facts, stats: &Stats, depths: &[usize]) -> MetricsPage {
     let mut page = MetricsPage::default();
     add_server(&mut page, facts, stats);
+    add_upgrades(&mut page, &facts.upgrades);
     add_connections(&mut page, facts, stats);
     for figure in FIGURES {
         let samples = stats.cores.iter().map(|core| {
@@ -107,6 +109,26 @@ fn add_server(page: &mut MetricsPage, facts: &Facts, stats: &Stats) {
         "ringpost_cores",
         "Cores of the server.",
         stats.cores.len() as f64,
+    );
+}
+
+fn add_upgrades(page: &mut MetricsPage, upgrades: &UpgradeFigures) {
+    let results = [("done", &upgrades.done), ("failed", &upgrades.failed)];
+    let samples = results.map(|(result, count)| {
+        let labels = vec![label("result", result)];
+        let count = count.load(Ordering::Relaxed);
+        sample(MetricType::COUNTER, labels, count as f64)
+    });
+    page.family(
+        "ringpost_upgrades_total",
+        "Upgrades without a disconnect that led to this process, and those of this process that failed.",
+        MetricType::COUNTER,
+        samples.into(),
+    );
+    page.single(
+        "ringpost_upgrade_pause_seconds",
+        "For how long connections were not read at the last upgrade; 0 if there was none.",
+        upgrades.pause.load(Ordering::Relaxed) as f64 / 1e6,
     );
 }
 

@@ -1,0 +1,67 @@
+//! [`Desk`]: where the thread of an upgrade lays what the cores are to do, and hears what they have.
+//!
+//! Each core looks there once a step, and never otherwise.
+
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::parting::Parting;
+use crate::ident::CoreId;
+
+/// What one core shows, before anything moves.
+pub struct Show {
+    pub core: CoreId,
+    /// Its listening sockets, each with its listener's number.
+    pub listeners: Vec<(u16, OwnedFd)>,
+    /// Why it cannot hand over what it has, if it cannot.
+    pub stays: Option<&'static str>,
+}
+
+#[derive(Default)]
+struct OnDesk {
+    parting: Option<Arc<Parting>>,
+    shows: Option<Sender<Show>>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Desk(Mutex<OnDesk>);
+
+impl Desk {
+    fn look(&self) -> MutexGuard<'_, OnDesk> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Cores that are asked from now on show what they have to this receiver.
+    pub fn ask(&self) -> Receiver<Show> {
+        let (shows, shown) = mpsc::channel();
+        self.look().shows = Some(shows);
+        shown
+    }
+
+    /// A core shows what it has.
+    pub fn show(&self, show: Show) {
+        if let Some(shows) = &self.look().shows {
+            // Nobody may be waiting any more.
+            let _ = shows.send(show);
+        }
+    }
+
+    /// Lays down how connections are handed over.
+    pub fn lay(&self, parting: Arc<Parting>) {
+        let mut desk = self.look();
+        desk.parting = Some(parting);
+        desk.shows = None;
+    }
+
+    /// How they are.
+    pub fn parting(&self) -> Option<Arc<Parting>> {
+        self.look().parting.clone()
+    }
+
+    /// The upgrade is over.
+    pub fn clear(&self) {
+        *self.look() = OnDesk::default();
+    }
+}

@@ -1,0 +1,28 @@
+//! Change without a disconnect: a server starts its successor, hands it all that it has, and leaves.
+//!
+//! The old one's side is the [`Upgrader`], one thread at a time, and on each core what it asks for by
+//! [`UpgradeStep`](crate::app::envelope::UpgradeStep); the new one's is the [`Predecessor`] and its cores' [`Seat`]s. The
+//! old one keeps what it has sent until its last word. Until that the new one touches no socket, and whatever goes wrong
+//! the old one puts all back and goes on; after it the old one touches none that it has sent.
+
+mod asker;
+mod channel;
+mod desk;
+mod fault;
+mod inventory;
+mod messages;
+mod parting;
+mod predecessor;
+mod program;
+mod seat;
+mod successor;
+mod upgrader;
+
+pub use asker::asker_name;
+pub use desk::{Desk, Show};
+pub use inventory::Inventory;
+pub use parting::KeptConnections;
+pub use predecessor::{Inheritance, InheritedSockets, Predecessor};
+pub use program::Program;
+pub use seat::Seat;
+pub use upgrader::{ListenerOffer, Upgrader};

@@ -1,0 +1,243 @@
+//! [`Predecessor`]: the server that has started this process, and what it hands over.
+//!
+//! Found by a variable of the environment, which names a socket and the parent. Whatever goes wrong before the
+//! predecessor's last word ends this process, and it goes on.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+
+use super::channel::Channel;
+use super::fault;
+use super::inventory::Inventory;
+use super::messages::{Commit, Hello, Offer, OfferedSocket, Ready, Reply, Sent, VERSION};
+use super::program::VARIABLE;
+use super::seat::{NumberMap, Seat, Seats};
+use crate::migration;
+use crate::net::listen_address::ListenAddress;
+use crate::server::listen::Listen;
+
+/// Until the offer has come, which says how long there is.
+const OFFER_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// The variable is about the first server of this process.
+static FOUND: AtomicBool = AtomicBool::new(false);
+
+/// Listening sockets of the predecessor's that no listener has taken yet.
+#[derive(Default)]
+pub struct InheritedSockets(Vec<InheritedSocket>);
+
+struct InheritedSocket {
+    offered: OfferedSocket,
+    address: ListenAddress,
+    descriptor: OwnedFd,
+}
+
+impl InheritedSockets {
+    /// Those that a listener is to have, in the order of the predecessor's cores.
+    pub fn take(&mut self, listen: &Listen, address: &ListenAddress) -> Vec<OwnedFd> {
+        // Of those with any free port, one each time.
+        let first = self.0.iter().filter(|one| one.offered.asked == listen.url);
+        let first = first.map(|one| one.offered.nth).min();
+        let is_its = |one: &InheritedSocket| match address {
+            ListenAddress::Passed(name) => one.offered.passed.as_ref() == Some(name),
+            _ if one.offered.passed.is_some() => false,
+            ListenAddress::Ip(asked) if asked.port() == 0 => {
+                one.offered.asked == listen.url && Some(one.offered.nth) == first
+            }
+            _ => one.address == *address,
+        };
+        let taken = self.0.extract_if(.., |one| is_its(one));
+        // Several of its cores may have had the same.
+        let mut numbers = HashSet::new();
+        let taken = taken.map(|one| one.descriptor);
+        taken.filter(|one| numbers.insert(inode(one))).collect()
+    }
+}
+
+/// What the cores are given, until they begin.
+pub struct Inheritance {
+    seats: Seats,
+    /// The predecessor's ends of their channels.
+    ends: Vec<UnixStream>,
+}
+
+/// See the module.
+pub struct Predecessor {
+    control: Channel,
+    offer: Offer,
+    pid: u32,
+}
+
+impl Predecessor {
+    /// The server that has started this process for this, if one has; and its listening sockets.
+    pub fn find() -> io::Result<Option<(Predecessor, InheritedSockets)>> {
+        let Some(value) = std::env::var(VARIABLE).ok() else {
+            return Ok(None);
+        };
+        let Some((number, pid)) = own_value(&value) else {
+            // It was another process': one of our parent's children that was started in our place.
+            return Ok(None);
+        };
+        if FOUND.swap(true, Ordering::Relaxed) {
+            return Ok(None);
+        }
+        // SAFETY: the parent has left it open for this process alone, and this is done once.
+        let socket = unsafe { OwnedFd::from_raw_fd(number) };
+        // SAFETY: it touches no memory.
+        unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) };
+        let mut control = Channel::new(UnixStream::from(socket), Instant::now() + OFFER_TIME_MAX);
+        let hello = Hello {
+            version: VERSION,
+            migrations: vec![migration::VERSION],
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        fault::meet("hello").map_err(io::Error::other)?;
+        control.say(&hello, &[])?;
+        let (offer, _): (Offer, _) = control.hear()?;
+        fault::meet("offer").map_err(io::Error::other)?;
+        control.set_until(Instant::now() + Duration::from_millis(offer.time));
+        let descriptors = control.receive_all(offer.sockets.len())?;
+        let sockets = offer.sockets.iter().cloned().zip(descriptors);
+        let inherited = sockets.map(|(offered, descriptor)| {
+            let address = address(&descriptor)?;
+            Ok(InheritedSocket {
+                offered,
+                address,
+                descriptor,
+            })
+        });
+        let inherited = inherited.collect::<io::Result<_>>()?;
+        let predecessor = Predecessor {
+            control,
+            offer,
+            pid,
+        };
+        Ok(Some((predecessor, InheritedSockets(inherited))))
+    }
+
+    /// How many upgrades there have been, this one counted.
+    pub fn upgrades(&self) -> u64 {
+        self.offer.upgrades + 1
+    }
+
+    /// This process cannot go on, and says why.
+    pub fn refuse(&mut self, why: &str) {
+        // If it is gone, nobody wants to know.
+        let _ = self.control.say(&Reply::Refused(why.to_owned()), &[]);
+    }
+
+    /// Seats for so many cores, by which they get their connections.
+    pub fn seats(
+        &self,
+        inventory: &Inventory,
+        cores: usize,
+        namespaces_max: usize,
+    ) -> Result<(Vec<Seat>, Inheritance), String> {
+        let Offer {
+            listeners,
+            namespaces,
+            app_namespaces,
+            time,
+            ..
+        } = &self.offer;
+        let until = Instant::now() + Duration::from_millis(*time);
+        let (mut channels, mut ends) = (Vec::new(), Vec::new());
+        for _ in 0..cores {
+            let (ours, theirs) = Channel::pair(until).map_err(|error| error.to_string())?;
+            channels.push(ours);
+            ends.push(theirs);
+        }
+        let numbers = NumberMap {
+            listeners: inventory.map_listeners(listeners),
+            namespaces: inventory.map_namespaces(namespaces, *app_namespaces, namespaces_max)?,
+        };
+        let mut seats = Seats::new(channels, numbers);
+        let of_cores = std::mem::take(&mut seats.seats);
+        Ok((of_cores, Inheritance { seats, ends }))
+    }
+
+    /// Says that all can be taken, has the cores take it, and waits for the last word. How many connections there are,
+    /// and for how long they were not read.
+    pub fn take_over(
+        &mut self,
+        inventory: &Inventory,
+        inheritance: &mut Inheritance,
+    ) -> Result<(u64, Duration), String> {
+        let ends = std::mem::take(&mut inheritance.ends);
+        let known = inventory.map_listeners(&self.offer.listeners);
+        let ready = Reply::Ready(Ready {
+            listeners: known.iter().map(Option::is_some).collect(),
+            cores: ends.len() as u16,
+        });
+        fault::meet("ready")?;
+        let lost = |error: io::Error| format!("the predecessor is not heard any more: {error}");
+        self.control.say(&ready, &[]).map_err(lost)?;
+        self.control.send_all(&ends).map_err(lost)?;
+        drop(ends);
+        let mut taken = 0;
+        for _ in 0..inheritance.seats.begin.len() {
+            let report = inheritance.seats.reports.recv();
+            taken += report.map_err(|_| "a core has ended".to_owned())??;
+        }
+        let (sent, _): (Sent, _) = self.control.hear().map_err(lost)?;
+        if sent.connections != taken {
+            return Err(format!(
+                "{} connections were sent, and {taken} have come",
+                sent.connections
+            ));
+        }
+        fault::meet("taken")?;
+        self.control.say(&Reply::Taken(taken), &[]).map_err(lost)?;
+        let (commit, _): (Commit, _) = self.control.hear().map_err(lost)?;
+        Ok((taken, Duration::from_millis(commit.pause)))
+    }
+
+    /// The process that was there before.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+}
+
+impl Inheritance {
+    /// Has the cores begin.
+    pub fn begin(self) {
+        for core in &self.seats.begin {
+            // If it is gone, the server ends.
+            let _ = core.send(());
+        }
+    }
+}
+
+/// The descriptor and the parent that a variable's value names, if that is our parent.
+fn own_value(value: &str) -> Option<(RawFd, u32)> {
+    let (number, pid) = value.split_once(':')?;
+    let (number, pid) = (number.parse().ok()?, pid.parse().ok()?);
+    (pid == std::os::unix::process::parent_id()).then_some((number, pid))
+}
+
+/// By which a socket is the same as another.
+fn inode(socket: &OwnedFd) -> Option<u64> {
+    // SAFETY: all zeros are a value of this type, and it outlives the call.
+    unsafe {
+        let mut found: libc::stat = std::mem::zeroed();
+        (libc::fstat(socket.as_raw_fd(), &mut found) == 0).then_some(found.st_ino)
+    }
+}
+
+fn address(socket: &OwnedFd) -> io::Result<ListenAddress> {
+    let address = SockRef::from(socket).local_addr()?;
+    let name = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok(match (address.as_socket(), address.as_pathname()) {
+        (Some(ip), _) => ListenAddress::Ip(ip),
+        (None, Some(path)) => ListenAddress::Path(name(path.as_os_str().as_encoded_bytes())),
+        (None, None) => {
+            ListenAddress::Abstract(name(address.as_abstract_namespace().unwrap_or_default()))
+        }
+    })
+}

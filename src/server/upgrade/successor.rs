@@ -1,0 +1,181 @@
+//! [`Successor`]: the process that is to go on in our place, as long as it may still fail.
+//!
+//! If it is dropped before it has been let go of, it is killed: it has touched no socket yet.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use super::channel::Channel;
+use super::messages::{Commit, Hello, Offer, Ready, Reply, Sent, VERSION};
+use super::program::Program;
+use crate::escape::Escaped;
+use crate::migration;
+
+/// For a process that has closed its end to say with what status it ends.
+const END_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// See the module.
+pub struct Successor {
+    child: Option<Child>,
+    control: Channel,
+    /// Its release.
+    release: String,
+}
+
+impl Successor {
+    /// Starts it, and waits until it has read its configuration.
+    pub fn start(program: &Program, until: Instant) -> Result<Successor, String> {
+        let path = program.path().display();
+        let (control, theirs) = Channel::pair(until).map_err(|error| error.to_string())?;
+        let child = program.start(&theirs);
+        let child = child.map_err(|error| format!("{path} cannot be started: {error}"))?;
+        drop(theirs);
+        let mut successor = Successor {
+            child: Some(child),
+            control,
+            release: String::new(),
+        };
+        let hello: Hello = successor.hear("to have read its configuration")?;
+        if hello.version != VERSION || !hello.migrations.contains(&migration::VERSION) {
+            return Err(format!(
+                "the new program, release {}, reads connections in versions {:?} and speaks version {} of an upgrade; this \
+                 one, release {}, writes version {} and speaks {VERSION}. Restart instead",
+                Escaped(&hello.release),
+                hello.migrations,
+                hello.version,
+                env!("CARGO_PKG_VERSION"),
+                migration::VERSION
+            ));
+        }
+        successor.release = hello.release;
+        Ok(successor)
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().map_or(0, Child::id)
+    }
+
+    /// Its release.
+    pub fn release(&self) -> &str {
+        &self.release
+    }
+
+    /// Offers what there is. What it has a place for, and a channel to each of its cores.
+    pub fn offer(
+        &mut self,
+        offer: &Offer,
+        sockets: &[impl AsFd],
+        until: Instant,
+    ) -> Result<(Ready, Vec<Channel>), String> {
+        let said = self.control.say(offer, &[]);
+        let sent = said.and_then(|()| self.control.send_all(sockets));
+        sent.map_err(|error| self.why("to take the listening sockets", &error))?;
+        let ready = match self.hear("to be ready")? {
+            Reply::Ready(ready) => ready,
+            Reply::Refused(why) => return Err(refused(&why)),
+            Reply::Taken(_) => {
+                return Err("the new process has said what is not its turn".to_owned());
+            }
+        };
+        let ends = self.control.receive_all(usize::from(ready.cores));
+        let ends = ends.map_err(|error| self.why("to be ready", &error))?;
+        let channels = ends
+            .into_iter()
+            .map(|end| Channel::new(UnixStream::from(end), until));
+        Ok((ready, channels.collect()))
+    }
+
+    /// All has been sent. Whether it has all.
+    pub fn confirm(&mut self, connections: u64) -> Result<(), String> {
+        let said = self.control.say(&Sent { connections }, &[]);
+        said.map_err(|error| self.why("to take the connections", &error))?;
+        match self.hear("to have taken all connections")? {
+            Reply::Taken(taken) if taken == connections => Ok(()),
+            Reply::Taken(taken) => Err(format!(
+                "{connections} connections were sent, and the new process has {taken}"
+            )),
+            Reply::Refused(why) => Err(refused(&why)),
+            Reply::Ready(_) => Err("the new process has said what is not its turn".to_owned()),
+        }
+    }
+
+    /// Why sending to its cores has failed, by what it says itself.
+    pub fn explain(&mut self, otherwise: String) -> String {
+        self.control.set_until(Instant::now() + END_TIME_MAX);
+        match self.control.hear() {
+            Ok((Reply::Refused(why), _)) => refused(&why),
+            Ok(_) => otherwise,
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                self.why("to take the connections", &error)
+            }
+            Err(_) => otherwise,
+        }
+    }
+
+    /// The last word. From now on it is not ours, and goes on when we are gone.
+    pub fn commit(mut self, pause: Duration) -> Result<(), String> {
+        let pause = pause.as_millis() as u64;
+        let said = self.control.say(&Commit { pause }, &[]);
+        said.map_err(|error| self.why("to go on", &error))?;
+        // It is no child that is waited for.
+        self.child = None;
+        Ok(())
+    }
+
+    fn hear<T: serde::de::DeserializeOwned>(&mut self, what: &str) -> Result<T, String> {
+        let heard = self.control.hear();
+        let heard = heard.map_err(|error| self.why(what, &error));
+        heard.map(|(value, _)| value)
+    }
+
+    /// What has become of it, where this went wrong.
+    fn why(&mut self, what: &str, error: &io::Error) -> String {
+        match error.kind() {
+            io::ErrorKind::TimedOut => {
+                format!("upgrade_timeout was not enough for the new process {what}")
+            }
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionReset => match self.status() {
+                Some(status) => format!(
+                    "the new process has ended ({status}) where it was {what}; what it says of that is in the log"
+                ),
+                None => format!("the new process has left where it was {what}"),
+            },
+            _ => format!("the new process was {what}: {error}"),
+        }
+    }
+
+    /// With what it has ended, if it does within a moment.
+    fn status(&mut self) -> Option<std::process::ExitStatus> {
+        let until = Instant::now() + END_TIME_MAX;
+        let child = self.child.as_mut()?;
+        loop {
+            if let Ok(Some(status)) = child.try_wait() {
+                return Some(status);
+            }
+            if Instant::now() >= until {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+fn refused(why: &str) -> String {
+    format!("the new process refuses: {}", Escaped(why))
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // One that has ended cannot be killed.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! [`Upgrader`]: the old one's part in an upgrade, on a thread of its own.
+//!
+//! Until the last word everything that has been done is undone when something fails: the cores get back what they have
+//! sent, and read on.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tracing::{error, info};
+
+use super::asker::tell_asker;
+use super::desk::{Desk, Show};
+use super::inventory::Inventory;
+use super::messages::{Offer, OfferedSocket};
+use super::parting::{Parting, PartingReport};
+use super::program::Program;
+use super::successor::Successor;
+use crate::app::envelope::{Body, UpgradeStep};
+use crate::config::Config;
+use crate::net::http::UpgradeFigures;
+use crate::net::listen_address::ListenAddress;
+use crate::net::unix_socket::ClaimedPath;
+use crate::server::drain::Draining;
+use crate::server::reload::Current;
+
+/// For the cores to be as before, after something has failed: nothing is under way but what they put back.
+const UNDO_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// For connections that could not go, to end.
+const LEAVING_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Another process has all.
+#[derive(Clone, Copy, Debug)]
+pub struct Upgraded {
+    pub pid: u32,
+    pub connections: u64,
+    pub pause: Duration,
+}
+
+impl Upgraded {
+    /// Has it drain.
+    pub fn end(self) {
+        // SAFETY: it touches no memory.
+        unsafe { libc::kill(self.pid as libc::pid_t, libc::SIGTERM) };
+    }
+}
+
+/// What one is asked for by, and where it is bound, by a listener's number.
+pub struct ListenerOffer {
+    pub asked: String,
+    pub address: ListenAddress,
+    /// The name by which it was passed to the process, if it was.
+    pub passed: Option<String>,
+}
+
+/// See the module.
+pub struct Upgrader {
+    pub program: Program,
+    pub desk: Arc<Desk>,
+    pub inventory: Arc<Inventory>,
+    pub draining: Draining,
+    pub current: Arc<Current>,
+    /// Of those that are bound.
+    pub listeners: Vec<ListenerOffer>,
+    /// Why this server cannot be upgraded, whatever happens.
+    pub obstacle: Option<&'static str>,
+    pub figures: Arc<UpgradeFigures>,
+    /// Held while one is under way. The process that all has gone to: nothing is to be done with it here.
+    pub under_way: Mutex<Option<Upgraded>>,
+}
+
+impl Upgrader {
+    /// Nothing else is done to the cores while this is held. The process that all has gone to, if it
+    /// has.
+    pub fn wait(&self) -> MutexGuard<'_, Option<Upgraded>> {
+        self.under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does it, and tells the log and whoever has asked. Whether it is done; else all is as before.
+    pub fn run_and_tell(&self) -> bool {
+        info!("upgrade: a new process is started");
+        let done = self.run();
+        match &done {
+            Ok(upgraded) => info!(
+                pid = upgraded.pid,
+                connections = upgraded.connections,
+                pause = %humantime::format_duration(Duration::from_millis(upgraded.pause.as_millis() as u64)),
+                "upgrade: the new process has taken all over; this one leaves"
+            ),
+            Err(error) => {
+                self.figures.failed.fetch_add(1, Ordering::Relaxed);
+                error!(%error, "upgrade: it has failed, and this process goes on");
+            }
+        }
+        tell_asker(&match &done {
+            Ok(Upgraded {
+                pid, connections, ..
+            }) => format!("ok process {pid} goes on, with {connections} connections"),
+            Err(error) => format!("fail {error}"),
+        });
+        done.is_ok()
+    }
+
+    /// Has the cores end with what is left; nothing that was sent is touched.
+    pub fn leave(&self, claimed: Vec<ClaimedPath>) {
+        let parting = self.desk.parting();
+        let theirs = |address: &ListenAddress| {
+            let at = self
+                .listeners
+                .iter()
+                .position(|one| one.address == *address);
+            at.is_some_and(|at| {
+                parting
+                    .as_ref()
+                    .is_some_and(|it| it.has_listener(at as u16))
+            })
+        };
+        for path in claimed {
+            path.leave_to_others(theirs);
+        }
+        let until = Instant::now() + self.current.config().drain_timeout.min(LEAVING_TIME_MAX);
+        self.draining
+            .post(|| Body::Upgrade(UpgradeStep::Leave { until }));
+    }
+
+    /// Hands all over to a new process. An error says why not, and all is as before.
+    pub fn run(&self) -> Result<Upgraded, String> {
+        let mut has_gone = self.wait();
+        if has_gone.is_some() {
+            return Err("this process has handed all over already".to_owned());
+        }
+        if std::process::id() == 1 {
+            return Err(
+                "this process is the first of its container, which ends with it; run it below an init (docker run \
+                 --init)"
+                    .to_owned(),
+            );
+        }
+        let config = self.current.config();
+        if let Some(obstacle) = self.obstacle.or_else(|| obstacle(&config)) {
+            return Err(obstacle.to_owned());
+        }
+        let until = Instant::now() + config.upgrade_timeout;
+        let upgraded = self.hand_over(until)?;
+        *has_gone = Some(upgraded);
+        Ok(upgraded)
+    }
+
+    fn hand_over(&self, until: Instant) -> Result<Upgraded, String> {
+        let (sockets, descriptors) = self.look(until)?;
+        let mut successor = Successor::start(&self.program, until)?;
+        info!(
+            pid = successor.pid(),
+            release = successor.release(),
+            "the new process has read its configuration"
+        );
+        let (namespaces, app_namespaces) = self.inventory.namespaces();
+        let offer = Offer {
+            upgrades: self.figures.done.load(Ordering::Relaxed),
+            listeners: self.inventory.listeners.clone(),
+            sockets,
+            namespaces,
+            app_namespaces,
+            time: until.saturating_duration_since(Instant::now()).as_millis() as u64,
+        };
+        let (ready, channels) = successor.offer(&offer, &descriptors, until)?;
+        drop(descriptors);
+        let frozen = Instant::now();
+        let (reports, reported) = mpsc::channel();
+        let parting = Arc::new(Parting::new(channels, ready.listeners, reports));
+        self.desk.lay(Arc::clone(&parting));
+        let done = self.freeze_and_send(&mut successor, &parting, &reported, until);
+        let pid = successor.pid();
+        let done = done.and_then(|connections| {
+            let pause = frozen.elapsed();
+            successor.commit(pause)?;
+            Ok(Upgraded {
+                pid,
+                connections,
+                pause,
+            })
+        });
+        if done.is_err() {
+            // The new process is gone by now.
+            self.undo();
+        }
+        done
+    }
+
+    /// Asks the cores what they have.
+    fn look(&self, until: Instant) -> Result<(Vec<OfferedSocket>, Vec<OwnedFd>), String> {
+        let shown = self.desk.ask();
+        self.draining.post(|| Body::Upgrade(UpgradeStep::Show));
+        let mut shows: Vec<Show> = Vec::new();
+        while shows.len() < self.draining.cores() {
+            shows.push(wait_for(&shown, until, "the cores to be looked at")?);
+        }
+        self.desk.clear();
+        if let Some(stays) = shows.iter().find_map(|show| show.stays) {
+            return Err(stays.to_owned());
+        }
+        shows.sort_by_key(|show| show.core.0);
+        let (mut sockets, mut descriptors) = (Vec::new(), Vec::new());
+        for show in shows {
+            let mut counts: HashMap<&str, u16> = HashMap::new();
+            for (number, descriptor) in show.listeners {
+                let Some(listener) = self.listeners.get(usize::from(number)) else {
+                    continue;
+                };
+                let nth = counts.entry(&listener.asked).or_default();
+                sockets.push(OfferedSocket {
+                    asked: listener.asked.clone(),
+                    nth: *nth,
+                    passed: listener.passed.clone(),
+                });
+                *nth += 1;
+                descriptors.push(descriptor);
+            }
+        }
+        Ok((sockets, descriptors))
+    }
+
+    /// Has the cores read no more, and send what they have when nothing is under way. How many connections that are.
+    fn freeze_and_send(
+        &self,
+        successor: &mut Successor,
+        parting: &Arc<Parting>,
+        reported: &Receiver<PartingReport>,
+        until: Instant,
+    ) -> Result<u64, String> {
+        self.draining.forget();
+        self.draining.post(|| Body::Upgrade(UpgradeStep::Freeze));
+        let left = until.saturating_duration_since(Instant::now());
+        if !self.draining.settle(Instant::now() + left / 2) {
+            return Err(
+                "something was still under way when half of upgrade_timeout was over: a request without its answer, or \
+                 messages between cores"
+                    .to_owned(),
+            );
+        }
+        self.draining.post(|| Body::Upgrade(UpgradeStep::HandOver));
+        let (mut connections, mut problem) = (0, None);
+        for _ in 0..self.draining.cores() {
+            // Each is waited for: what it still sends is not to cross what it is to take back.
+            let report = wait_for(
+                reported,
+                until + UNDO_TIME_MAX,
+                "the connections to be sent",
+            )?;
+            match report.sent {
+                Ok(sent) => connections += sent,
+                Err(text) => {
+                    problem.get_or_insert(format!("core {}: {text}", report.core));
+                }
+            }
+        }
+        let ended = match problem {
+            None => parting.end(),
+            Some(problem) => Err(problem),
+        };
+        ended.map_err(|problem| successor.explain(problem))?;
+        successor.confirm(connections)?;
+        Ok(connections)
+    }
+
+    /// Has the cores go on as if nothing had been.
+    fn undo(&self) {
+        self.draining.forget();
+        self.draining.post(|| Body::Upgrade(UpgradeStep::TakeBack));
+        self.draining.settle(Instant::now() + UNDO_TIME_MAX);
+        self.draining.post(|| Body::Upgrade(UpgradeStep::GoOn));
+        self.draining
+            .wait_until_taken(Instant::now() + UNDO_TIME_MAX);
+        self.desk.clear();
+    }
+}
+
+/// What of a configuration cannot be handed over.
+fn obstacle(config: &Config) -> Option<&'static str> {
+    match (config.history.is_empty(), config.groups.is_empty()) {
+        (true, true) => None,
+        (false, _) => Some(
+            "kept messages ([[history]]) cannot be handed over yet; restart instead, after a drain",
+        ),
+        (true, false) => Some(
+            "presence of groups ([[groups]]) cannot be handed over yet; restart instead, after a drain",
+        ),
+    }
+}
+
+fn wait_for<T>(receiver: &Receiver<T>, until: Instant, what: &str) -> Result<T, String> {
+    let left = until.saturating_duration_since(Instant::now());
+    receiver.recv_timeout(left).map_err(|error| match error {
+        RecvTimeoutError::Timeout => format!("upgrade_timeout was not enough for {what}"),
+        RecvTimeoutError::Disconnected => format!("a core has ended before {what}"),
+    })
+}
