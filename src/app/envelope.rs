@@ -226,7 +226,9 @@ pub enum UpgradeStep {
     Show,
     /// Accept nothing, read nothing; go on delivering.
     Freeze,
-    /// Nothing is under way any more: send the connections.
+    /// Nothing is under way any more: send what is kept besides connections,
+    SendState,
+    /// and the connections.
     HandOver,
     /// It has failed: take back what was sent,
     TakeBack,

@@ -116,19 +116,6 @@ impl Host {
         self.local.outgoing.envelopes()
     }
 
-    /// Why what this core has cannot go to another process, if it cannot.
-    pub fn stays(&self) -> Option<&'static str> {
-        match (self.local.shard.has_sticky_members(), self.kept_messages()) {
-            (false, 0) => None,
-            (false, _) => {
-                Some("kept messages cannot be handed over yet; restart instead, after a drain")
-            }
-            (true, _) => Some(
-                "sticky members of groups cannot be handed over yet; restart instead, after a drain",
-            ),
-        }
-    }
-
     pub fn core(&self) -> CoreId {
         self.local.core()
     }

@@ -13,7 +13,9 @@ use super::drain::Draining;
 use super::listen::{Listen, Listening};
 use super::plan::Plan;
 use super::reload::{Current, Reload};
-use super::upgrade::{Desk, Inheritance, Inventory, ListenerOffer, Predecessor, Program, Upgrader};
+use super::upgrade::{
+    Desk, Inventory, ListenerOffer, Predecessor, ProcessParts, Program, Takeover, Upgrader,
+};
 use super::webhooks::WebhookDelivery;
 use crate::app::envelope::{Body, UpgradeStep};
 use crate::auth::Keyring;
@@ -35,7 +37,8 @@ pub struct Running {
     /// thread's table if that is another.
     pub(super) bus: Remote<Body>,
     pub(super) reload: Reload,
-    pub(super) webhook_delivery: WebhookDelivery,
+    /// Webhooks, and what else is no core's.
+    pub(super) process_parts: Arc<ProcessParts>,
     /// Looks at the certificates' files, if there are any.
     pub(super) certificate_watch: Option<CertificateWatch>,
     /// Files of Unix sockets, which go with it.
@@ -87,7 +90,10 @@ impl Running {
                 tls: plan.tls.clone(),
             },
             bus,
-            webhook_delivery,
+            process_parts: Arc::new(ProcessParts {
+                tls: plan.tls.clone(),
+                webhooks: Mutex::new(Some(webhook_delivery)),
+            }),
             certificate_watch,
             claimed: Vec::new(),
             upgrade,
@@ -98,12 +104,12 @@ impl Running {
     pub(super) fn inherit(
         &self,
         predecessor: &mut Predecessor,
-        mut inheritance: Inheritance,
+        mut takeover: Takeover,
     ) -> io::Result<()> {
-        let taken = predecessor.take_over(&self.upgrade.inventory, &mut inheritance);
+        let taken = predecessor.take_over(&self.upgrade.inventory, &mut takeover);
         let (connections, pause) = taken.map_err(io::Error::other)?;
         let began = Instant::now();
-        inheritance.begin();
+        takeover.begin(&self.process_parts);
         // Whoever is in a group is known at its home then.
         if !self.draining.settle(began + SETTLING_TIME_MAX) {
             warn!("something is under way still, and connections are read on");
@@ -143,6 +149,7 @@ impl Running {
             inventory: Arc::clone(&self.upgrade.inventory),
             draining: self.draining.clone(),
             current: Arc::clone(&self.reload.current),
+            process_parts: Arc::clone(&self.process_parts),
             listeners: listeners.collect(),
             obstacle: self.upgrade.obstacle,
             figures: Arc::clone(&self.upgrade.figures),
@@ -178,7 +185,9 @@ impl Running {
         let began = Instant::now();
         self.draining.run(|_| ());
         let result = self.cores.wait();
-        self.webhook_delivery.finish(began);
+        if let Some(webhooks) = self.process_parts.take_webhooks() {
+            webhooks.finish(began);
+        }
         result
     }
 }

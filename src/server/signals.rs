@@ -120,7 +120,7 @@ fn wait(
         cores,
         draining,
         bus,
-        webhook_delivery,
+        process_parts,
         certificate_watch: _certificate_watch,
         claimed,
         ..
@@ -164,7 +164,12 @@ fn wait(
         // The last events have some time, too.
         tell(None);
     }
-    webhook_delivery.finish(began);
+    match (process_parts.take_webhooks(), gone_to) {
+        // What waits is the other process' to deliver.
+        (Some(webhooks), Some(_)) => webhooks.give_up(),
+        (Some(webhooks), None) => webhooks.finish(began),
+        (None, _) => {}
+    }
     handle.close();
     result
 }

@@ -88,7 +88,7 @@ impl Server {
             bus::connect(cores).map_err(|error| named("no doorbells for the cores", &error))?;
         let remote = endpoints[0].remote();
         let (sources, originals) = tables::for_cores(bound, descriptors.own_tables)?;
-        let obstacle = self.obstacle(descriptors.own_tables);
+        let obstacle = descriptors.own_tables.then_some(OWN_TABLES);
         let asked = self.listeners.asked();
         let config = Arc::new(self.config);
         let current = Arc::new(Current::new(Arc::clone(&config)));
@@ -107,11 +107,11 @@ impl Server {
             &self.namespaces,
             Arc::clone(&registry),
         ));
-        let (seats, inheritance) = match &predecessor {
+        let (seats, takeover) = match &predecessor {
             Some(predecessor) => {
                 let seats = predecessor.seats(&inventory, cores, config.namespaces_max);
-                let (seats, inheritance) = seats.map_err(io::Error::other)?;
-                (seats, Some(inheritance))
+                let (seats, takeover) = seats.map_err(io::Error::other)?;
+                (seats, Some(takeover))
             }
             None => (Vec::new(), None),
         };
@@ -156,8 +156,8 @@ impl Server {
                 return Err(error);
             }
         };
-        if let Some((predecessor, inheritance)) = predecessor.zip(inheritance)
-            && let Err(error) = running.inherit(predecessor, inheritance)
+        if let Some((predecessor, takeover)) = predecessor.zip(takeover)
+            && let Err(error) = running.inherit(predecessor, takeover)
         {
             // Its cores wait until the process ends.
             std::mem::forget(running);
@@ -171,17 +171,6 @@ impl Server {
         drop(originals);
         descriptors.tell(&plan, pinned == cores);
         Ok(running)
-    }
-
-    /// Why another process could not go on with all that this one will have.
-    fn obstacle(&self, own_tables: bool) -> Option<&'static str> {
-        match own_tables {
-            true => Some(OWN_TABLES),
-            false if self.webhooks.url.is_some() => {
-                Some("webhooks cannot be handed over yet; restart instead, after a drain")
-            }
-            false => None,
-        }
     }
 
     /// Binds the listeners for so many cores, and tells what they turned out to be.

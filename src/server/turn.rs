@@ -329,18 +329,23 @@ impl Turn {
             UpgradeStep::Show => self.desk.show(Show {
                 core: self.core,
                 listeners: self.shown_listeners(),
-                stays: host.stays(),
             }),
             UpgradeStep::Freeze => {
                 self.phase = TurnPhase::Frozen;
                 self.transport.freeze();
             }
-            UpgradeStep::HandOver => {
+            UpgradeStep::SendState | UpgradeStep::HandOver => {
                 let Some(parting) = self.desk.parting() else {
                     return debug_assert!(false, "it is laid down before a core is told");
                 };
                 let transport = &mut self.transport;
-                let sent = self.kept.hand_over(host, transport, &parting);
+                let sent = match step {
+                    UpgradeStep::SendState => {
+                        host.hold_interests();
+                        parting.send_state(host).map(|()| 0)
+                    }
+                    _ => self.kept.hand_over(host, transport, &parting),
+                };
                 parting.report(self.core, sent);
             }
             UpgradeStep::TakeBack => self.kept.put_back(host, &mut self.transport),
@@ -403,7 +408,10 @@ impl Turn {
             TurnPhase::Frozen => self.pending_requests.finite(),
             _ => self.pending_requests.len(),
         };
-        let working = unfinished || requests > 0 || host.has_pending_calls();
+        let working = unfinished
+            || requests > 0
+            || host.has_pending_calls()
+            || self.is_frozen() && host.has_request_under_way();
         let kept = host.kept_messages();
         self.progress[self.core.index()].publish_quiet(working, connections, kept);
         let http_connections = host.shard().connections.http_connections();

@@ -48,11 +48,6 @@ impl fmt::Display for StickyError {
 impl std::error::Error for StickyError {}
 
 impl Shard {
-    /// Whether uids are in groups here whether they have a connection or not.
-    pub fn has_sticky_members(&self) -> bool {
-        !self.stickies.is_empty()
-    }
-
     /// Makes a uid a member of a group in each namespace within reach, for connections that are to come, too. In one where
     /// it cannot be it is in none.
     pub fn stick(&mut self, reach: Reach, uid: &str, group: &str) -> Result<(), StickyError> {

@@ -664,6 +664,8 @@ mod suites {
         codec_deflate: compressed_messages_come_back, a_connection_that_moves_goes_on_compressing, a_bomb_closes_with_1009;
         sse_delivery: what_is_pushed_comes_in_order, one_that_does_not_read_is_closed_and_others_do_not_notice;
         api_push: each_uid_has_its_verdict, a_kick_closes_every_connection;
+        upgrade: everybody_stays, messages_during_the_change_arrive_once_and_in_order,
+            those_who_listen_by_events_and_those_who_read_late_miss_nothing, again_and_again;
         order: what_is_sent_while_a_connection_moves_stays_in_order, most_sends_cross_cores;
         slow_consumer: one_that_does_not_read_is_closed_and_others_do_not_notice, a_broadcast_closes_only_those_that_do_not_read;
         drain: closes_are_spread_and_readyz_tells_first;

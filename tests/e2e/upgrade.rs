@@ -14,6 +14,7 @@ on_cores! {
     everybody_stays,
     what_is_half_there_goes_on,
     messages_during_the_change_arrive_once_and_in_order,
+    those_who_listen_by_events_and_those_who_read_late_miss_nothing,
     again_and_again,
     what_goes_wrong_leaves_all_as_it_was,
 }
@@ -60,7 +61,7 @@ impl Everybody {
     }
 }
 
-async fn everybody_stays(cores: usize) {
+pub async fn everybody_stays(cores: usize) {
     let mut server = Server::start(cores).await;
     let mut everybody = Everybody::come(&server).await;
     let mut unbound = server.connect("ws", "relay").await;
@@ -111,7 +112,7 @@ async fn what_is_half_there_goes_on(cores: usize) {
 }
 
 /// One sends to all others as fast as it can be read, while the process changes.
-async fn messages_during_the_change_arrive_once_and_in_order(cores: usize) {
+pub async fn messages_during_the_change_arrive_once_and_in_order(cores: usize) {
     let mut server = Server::start(cores).await;
     let mut receivers = Vec::new();
     for scheme in ["ws", "text", "frame"] {
@@ -167,7 +168,37 @@ async fn messages_during_the_change_arrive_once_and_in_order(cores: usize) {
     }
 }
 
-async fn again_and_again(cores: usize) {
+pub async fn those_who_listen_by_events_and_those_who_read_late_miss_nothing(cores: usize) {
+    let mut server = Server::start(cores).await;
+    let mut listening = server.listen("listens").await;
+    let mut backend = server.backend().await;
+    let push = |uid: &str, number: usize| {
+        format!(
+            "{{\"uid\":\"{uid}\",\"n\":{number},\"fill\":\"{}\"}}",
+            "x".repeat(20_000)
+        )
+    };
+    let mut late = Raw::relay_narrow(server.address("ws", "relay"), "late").await;
+    // More than its kernel's buffers and ours take.
+    let count = 30;
+    for number in 0..count {
+        assert_eq!(backend.ask(&push("late", number)).await, "ok");
+    }
+    assert_eq!(backend.ask(&push("listens", 1)).await, "ok");
+    for round in 2..4 {
+        server.upgrade().await.expect("it is upgraded");
+        assert_eq!(backend.ask(&push("listens", round)).await, "ok");
+        assert_eq!(backend.ask(&push("late", count + round - 2)).await, "ok");
+    }
+    for number in 1..4 {
+        listening.expect(&push("listens", number)).await;
+    }
+    for number in 0..count + 2 {
+        late.expect(0x81, push("late", number).as_bytes()).await;
+    }
+}
+
+pub async fn again_and_again(cores: usize) {
     let times = match std::env::var_os("E2E_LONG") {
         Some(_) => 50,
         None => 10,
@@ -240,4 +271,87 @@ impl Drop for Fault {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }
+}
+
+/// Listeners of the file that says what is to be, by their schemes and apps.
+fn file_of(cores: usize, driver: &str, listeners: &[(&str, u16, &str)]) -> String {
+    let listeners = listeners.iter().map(|(scheme, port, app)| {
+        format!("[[listen]]\nurl = \"{scheme}://127.0.0.1:{port}\"\napp = \"{app}\"\n")
+    });
+    format!(
+        "cores = {cores}\ndriver = \"{driver}\"\n{}",
+        listeners.collect::<String>()
+    )
+}
+
+/// A port that is free at this moment.
+fn free_port() -> u16 {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+    socket.local_addr().expect("an address").port()
+}
+
+#[test]
+fn another_configuration_holds_from_then_on() {
+    crate::run(async {
+        let ports = [free_port(), free_port(), free_port()];
+        let (relay, back, more) = (
+            ("websocket", ports[0], "relay"),
+            ("text", ports[1], "push-backend"),
+            ("frame", ports[2], "relay"),
+        );
+        let file = Fault::new();
+        file.plant(&file_of(1, "epoll", &[relay, back]));
+        let mut command = std::process::Command::new(crate::server::binary());
+        command.args(["serve", "--config"]).arg(&file.0);
+        let mut server = Server::spawn(command, 2).await;
+        let mut clients = Vec::new();
+        for nth in 0..20 {
+            clients.push(server.relay("ws", &format!("uid{nth}")).await);
+        }
+        let mut backend = server.backend().await;
+        let frame = std::net::SocketAddr::from(([127, 0, 0, 1], ports[2]));
+        let mut gone = None;
+        for (cores, driver, listeners) in [
+            (4, "auto", &[relay, back][..]),
+            (2, "auto", &[relay, back, more]),
+            (3, "epoll", &[back, relay]),
+            (1, "auto", &[relay, back]),
+        ] {
+            file.plant(&file_of(cores, driver, listeners));
+            server.upgrade().await.expect("it is upgraded");
+            for (nth, client) in clients.iter_mut().enumerate() {
+                let line = format!("{{\"uid\":\"uid{nth}\"}}");
+                assert_eq!(backend.ask(&line).await, "ok");
+                client.expect(&line).await;
+            }
+            let stats: serde_json::Value =
+                serde_json::from_str(&backend.ask("stats").await).expect("stats");
+            assert_eq!(stats["cores"].as_array().map(Vec::len), Some(cores));
+            for nth in 0..8 {
+                let mut fresh = server.relay("ws", &format!("fresh{cores}-{nth}")).await;
+                fresh.send("uid0:hello").await;
+                clients[0].expect("hello").await;
+                fresh.close().await;
+            }
+            match (listeners.len(), gone.take()) {
+                (3, _) => {
+                    let mut client = Client::connect("frame", frame).await;
+                    client.send("framed").await;
+                    client.expect_start("login success").await;
+                    gone = Some(client);
+                }
+                (_, Some(mut client)) => {
+                    // Its listener is gone, and it is told so as its codec can.
+                    client.drain_to_end(1001).await;
+                    assert!(tokio::net::TcpStream::connect(frame).await.is_err());
+                }
+                _ => {}
+            }
+        }
+        // With a mistake in it nothing happens.
+        file.plant("cores = \"many\"");
+        let said = server.upgrade().await.expect_err("it is no configuration");
+        assert!(said.contains("exit status: 2"), "{said}");
+        assert_eq!(backend.ask("online uid0").await, "ok");
+    });
 }

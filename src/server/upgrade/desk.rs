@@ -14,8 +14,6 @@ pub struct Show {
     pub core: CoreId,
     /// Its listening sockets, each with its listener's number.
     pub listeners: Vec<(u16, OwnedFd)>,
-    /// Why it cannot hand over what it has, if it cannot.
-    pub stays: Option<&'static str>,
 }
 
 #[derive(Default)]

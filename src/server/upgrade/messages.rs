@@ -1,5 +1,5 @@
 //! What a server and its successor say to each other, in this order: [`Hello`] by the new one, [`Offer`] by the old one,
-//! [`Reply`] by the new one. Then each core of the old one sends [`Batch`]es, and the last words are [`Sent`], [`Reply`]
+//! [`Reply`] by the new one. Then each core of the old one sends [`Parcel`]s, and the last words are [`Sent`], [`Reply`]
 //! and [`Commit`].
 //!
 //! The first fields of [`Hello`] stay as they are for ever: by them the two find out that they do not understand each other.
@@ -16,6 +16,8 @@ pub struct Hello {
     pub version: u32,
     /// The versions of a connection's written form that it reads.
     pub migrations: Vec<u32>,
+    /// The versions of what is written besides.
+    pub records: Vec<u32>,
     /// Its release, for people.
     pub release: String,
 }
@@ -81,17 +83,28 @@ pub struct Ready {
     pub cores: u16,
 }
 
-/// Some connections of a core. Their descriptors come along.
+/// What a core of the old one sends to one of the new one.
 #[derive(Serialize, Deserialize)]
-pub struct Batch {
-    /// As [`Migration::write`](crate::migration::Migration::write) writes them.
-    pub connections: Vec<Vec<u8>>,
+pub enum Parcel {
+    /// Some of what it keeps, as [`CoreRecord::write`](crate::handover::CoreRecord::write) writes it.
+    Records {
+        /// What their times count from, in nanoseconds of CLOCK_MONOTONIC.
+        moment: u64,
+        records: Vec<Vec<u8>>,
+    },
+    /// Some connections, as [`Migration::write`](crate::migration::Migration::write) writes them. Their descriptors come
+    /// along.
+    Connections(Vec<Vec<u8>>),
+    /// That was all, of all cores.
+    End,
 }
 
-/// All has been sent.
+/// All has been sent. What is no core's follows.
 #[derive(Serialize, Deserialize, Debug)]
 pub struct Sent {
     pub connections: u64,
+    /// How many records follow, of what is no core's.
+    pub records: u32,
 }
 
 /// The old one's last word: all is the new one's from now on.

@@ -8,11 +8,13 @@ use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::sync::mpsc::Sender;
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use tracing::error;
 
 use super::channel::{Channel, DESCRIPTORS_MAX};
-use super::messages::Batch;
+use super::messages::Parcel;
+use super::moment::nanos_of;
 use crate::app::host::Host;
 use crate::ident::CoreId;
 use crate::migration::{Destination, Migration};
@@ -34,6 +36,8 @@ pub struct Parting {
     /// By the number of a listener, whether the successor has it.
     listeners: Vec<bool>,
     reports: Sender<PartingReport>,
+    /// What the times in records count from.
+    moment: Instant,
 }
 
 impl Parting {
@@ -46,6 +50,7 @@ impl Parting {
             channels: channels.into_iter().map(Mutex::new).collect(),
             listeners,
             reports,
+            moment: Instant::now(),
         }
     }
 
@@ -54,18 +59,18 @@ impl Parting {
         self.listeners.get(usize::from(number)) == Some(&true)
     }
 
-    /// Sends some by the channel that is this core's.
+    /// Sends something by the channel that is this core's.
     fn send(
         &self,
         core: CoreId,
-        connections: Vec<Vec<u8>>,
+        parcel: &Parcel,
         sockets: &[(Migration, TcpStream)],
     ) -> Result<(), String> {
         let at = core.index() % self.channels.len().max(1);
         let channel = self.channels.get(at).ok_or("it has no core")?;
         let mut channel = channel.lock().unwrap_or_else(PoisonError::into_inner);
         let sockets: Vec<_> = sockets.iter().map(|(_, socket)| socket.as_fd()).collect();
-        let said = channel.say(&Batch { connections }, &sockets);
+        let said = channel.say(parcel, &sockets);
         let heard = said.and_then(|()| channel.receive());
         heard.map(drop).map_err(|error| error.to_string())
     }
@@ -74,14 +79,41 @@ impl Parting {
     pub fn end(&self) -> Result<(), String> {
         for channel in &self.channels {
             let mut channel = channel.lock().unwrap_or_else(PoisonError::into_inner);
-            let nothing = Batch {
-                connections: Vec::new(),
-            };
-            channel
-                .say(&nothing, &[])
-                .map_err(|error| error.to_string())?;
+            let said = channel.say(&Parcel::End, &[]);
+            said.map_err(|error| error.to_string())?;
         }
         Ok(())
+    }
+
+    /// Sends what a core keeps besides its connections. It goes on having it.
+    pub fn send_state(&self, host: &mut Host) -> Result<(), String> {
+        let (core, moment) = (host.core(), nanos_of(self.moment));
+        let (mut records, mut bytes, mut problem) = (Vec::new(), 0, None);
+        let mut send = |records: &mut Vec<Vec<u8>>| {
+            let records = std::mem::take(records);
+            self.send(core, &Parcel::Records { moment, records }, &[])
+        };
+        host.pack_state(self.moment, &mut |record| {
+            if problem.is_some() {
+                return;
+            }
+            match record.write() {
+                Ok(written) => {
+                    bytes += written.len();
+                    records.push(written);
+                }
+                Err(bad) => problem = Some(bad.to_string()),
+            }
+            if bytes >= BATCH_BYTES {
+                bytes = 0;
+                problem = send(&mut records).err();
+            }
+        });
+        match problem {
+            Some(problem) => Err(problem),
+            None if records.is_empty() => Ok(()),
+            None => send(&mut records),
+        }
     }
 
     /// A core says how many it has sent.
@@ -134,7 +166,7 @@ impl KeptConnections {
     /// Sends the last ones.
     fn send(&self, core: CoreId, written: Vec<Vec<u8>>, parting: &Parting) -> Result<(), String> {
         let from = self.0.len() - written.len();
-        parting.send(core, written, &self.0[from..])
+        parting.send(core, &Parcel::Connections(written), &self.0[from..])
     }
 
     /// Puts all back, as if nothing had been.
@@ -144,6 +176,7 @@ impl KeptConnections {
                 error!(%refused, "a connection that was to move to another process is lost");
             }
         }
+        host.release_interests();
     }
 
     /// They are another process' now: no socket is shut down, our descriptors are closed.

@@ -11,13 +11,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
+use zeroize::Zeroizing;
 
 use super::channel::Channel;
 use super::fault;
 use super::inventory::Inventory;
 use super::messages::{Commit, Hello, Offer, OfferedSocket, Ready, Reply, Sent, VERSION};
+use super::process_parts::ProcessParts;
 use super::program::VARIABLE;
 use super::seat::{NumberMap, Seat, Seats};
+use crate::handover::{self, ProcessRecord};
 use crate::migration;
 use crate::net::listen_address::ListenAddress;
 use crate::server::listen::Listen;
@@ -61,10 +64,12 @@ impl InheritedSockets {
 }
 
 /// What the cores are given, until they begin.
-pub struct Inheritance {
+pub struct Takeover {
     seats: Seats,
     /// The predecessor's ends of their channels.
     ends: Vec<UnixStream>,
+    /// What is no core's.
+    records: Vec<ProcessRecord>,
 }
 
 /// See the module.
@@ -95,6 +100,7 @@ impl Predecessor {
         let hello = Hello {
             version: VERSION,
             migrations: vec![migration::VERSION],
+            records: vec![handover::VERSION],
             release: env!("CARGO_PKG_VERSION").to_owned(),
         };
         fault::meet("hello").map_err(io::Error::other)?;
@@ -138,7 +144,7 @@ impl Predecessor {
         inventory: &Inventory,
         cores: usize,
         namespaces_max: usize,
-    ) -> Result<(Vec<Seat>, Inheritance), String> {
+    ) -> Result<(Vec<Seat>, Takeover), String> {
         let Offer {
             listeners,
             namespaces,
@@ -159,7 +165,13 @@ impl Predecessor {
         };
         let mut seats = Seats::new(channels, numbers);
         let of_cores = std::mem::take(&mut seats.seats);
-        Ok((of_cores, Inheritance { seats, ends }))
+        let records = Vec::new();
+        let takeover = Takeover {
+            seats,
+            ends,
+            records,
+        };
+        Ok((of_cores, takeover))
     }
 
     /// Says that all can be taken, has the cores take it, and waits for the last word. How many connections there are,
@@ -167,9 +179,9 @@ impl Predecessor {
     pub fn take_over(
         &mut self,
         inventory: &Inventory,
-        inheritance: &mut Inheritance,
+        takeover: &mut Takeover,
     ) -> Result<(u64, Duration), String> {
-        let ends = std::mem::take(&mut inheritance.ends);
+        let ends = std::mem::take(&mut takeover.ends);
         let known = inventory.map_listeners(&self.offer.listeners);
         let ready = Reply::Ready(Ready {
             listeners: known.iter().map(Option::is_some).collect(),
@@ -181,8 +193,8 @@ impl Predecessor {
         self.control.send_all(&ends).map_err(lost)?;
         drop(ends);
         let mut taken = 0;
-        for _ in 0..inheritance.seats.begin.len() {
-            let report = inheritance.seats.reports.recv();
+        for _ in 0..takeover.seats.begin.len() {
+            let report = takeover.seats.reports.recv();
             taken += report.map_err(|_| "a core has ended".to_owned())??;
         }
         let (sent, _): (Sent, _) = self.control.hear().map_err(lost)?;
@@ -191,6 +203,13 @@ impl Predecessor {
                 "{} connections were sent, and {taken} have come",
                 sent.connections
             ));
+        }
+        for _ in 0..sent.records {
+            let (bytes, _) = self.control.receive().map_err(lost)?;
+            let bytes = Zeroizing::new(bytes);
+            let record = ProcessRecord::read(&bytes).map_err(|bad| bad.to_string())?;
+            let record = takeover.seats.numbers.put_event(record);
+            takeover.records.extend(record);
         }
         fault::meet("taken")?;
         self.control.say(&Reply::Taken(taken), &[]).map_err(lost)?;
@@ -204,9 +223,10 @@ impl Predecessor {
     }
 }
 
-impl Inheritance {
-    /// Has the cores begin.
-    pub fn begin(self) {
+impl Takeover {
+    /// Has the process go on with what is no core's, and the cores begin.
+    pub fn begin(self, process_parts: &ProcessParts) {
+        process_parts.unpack(self.records);
         for core in &self.seats.begin {
             // If it is gone, the server ends.
             let _ = core.send(());

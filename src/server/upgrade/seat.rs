@@ -6,13 +6,17 @@
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::mpsc;
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
+use tracing::warn;
 
 use super::channel::Channel;
 use super::fault;
-use super::messages::Batch;
+use super::messages::Parcel;
+use super::moment::moment_of;
 use crate::app::host::{Arrival, Host};
+use crate::handover::{CoreRecord, ProcessRecord, RecordPlace, Renumbering};
 use crate::ident::{CoreId, NamespaceId};
 use crate::migration::{Migration, Socket};
 use crate::shard::SavedPhase;
@@ -23,8 +27,14 @@ pub struct NumberMap {
     pub namespaces: Vec<Option<NamespaceId>>,
 }
 
-/// A connection for a core; `None` is one core's last.
-type Delivered = Option<(Migration, TcpStream)>;
+/// What one core has sorted out for another.
+enum Delivered {
+    /// A record, and what its times count from.
+    Record(CoreRecord, Instant),
+    Connection(Box<Migration>, TcpStream),
+    /// That was all.
+    End,
+}
 
 /// See the module.
 pub struct Seat {
@@ -41,6 +51,7 @@ pub struct Seat {
 /// Seats of all cores.
 pub struct Seats {
     pub seats: Vec<Seat>,
+    pub numbers: Arc<NumberMap>,
     /// How many connections each core has, or why it cannot.
     pub reports: mpsc::Receiver<Result<u64, String>>,
     /// To each core.
@@ -69,6 +80,7 @@ impl Seats {
         }
         Seats {
             seats,
+            numbers,
             reports,
             begin: all_begin,
         }
@@ -94,69 +106,164 @@ impl Seat {
         let sorted = self.sort(host);
         // Whatever has happened here, nobody is to wait for this core.
         for core in &self.cores {
-            let _ = core.send(None);
+            let _ = core.send(Delivered::End);
         }
         sorted?;
-        let (mut arrivals, mut left) = (Vec::new(), self.cores.len());
+        let (mut records, mut connections, mut left) = (Vec::new(), Vec::new(), self.cores.len());
         while left > 0 {
             let delivered = self.inbox.recv();
             match delivered.map_err(|_| "a core of the new process is gone")? {
-                None => left -= 1,
-                Some((migration, stream)) => arrivals.push(put_in(host, migration, stream)?),
+                Delivered::End => left -= 1,
+                Delivered::Record(record, moment) => records.push((record, moment)),
+                Delivered::Connection(migration, stream) => connections.push((migration, stream)),
             }
         }
-        Ok(arrivals)
+        for (record, moment) in records {
+            unpack(host, record, moment)?;
+        }
+        host.unpacked();
+        let arrivals = connections.into_iter();
+        let arrivals = arrivals.map(|(migration, stream)| put_in(host, migration, stream));
+        arrivals.collect()
     }
 
-    /// Sends each connection of this core's channel to its home.
+    /// Sends all that comes by this core's channel to its home.
     fn sort(&mut self, host: &mut Host) -> Result<(), String> {
         loop {
-            let (batch, sockets) = self
+            let (parcel, sockets) = self
                 .channel
-                .hear::<Batch>()
+                .hear::<Parcel>()
                 .map_err(|error| error.to_string())?;
-            if batch.connections.is_empty() {
-                return fault::meet("last");
-            }
-            fault::meet("connections")?;
-            if batch.connections.len() != sockets.len() {
-                return Err("not every connection has its socket".to_owned());
-            }
-            for (bytes, socket) in batch.connections.iter().zip(sockets) {
-                let migration = Migration::read(bytes, host.now());
-                let mut migration = migration.map_err(|error| error.to_string())?;
-                self.numbers.put(&mut migration)?;
-                let home = home(host, &migration).unwrap_or(host.core());
-                let delivered = Some((migration, TcpStream::from(socket)));
-                let core = self.cores.get(home.index()).ok_or("no such core")?;
-                // If it is gone, it says so itself.
-                let _ = core.send(delivered);
+            match parcel {
+                Parcel::Records { moment, records } => {
+                    fault::meet("records")?;
+                    let moment = moment_of(moment);
+                    for bytes in records {
+                        self.sort_record(host, &bytes, moment)?;
+                    }
+                }
+                Parcel::Connections(connections) => {
+                    fault::meet("connections")?;
+                    if connections.len() != sockets.len() {
+                        return Err("not every connection has its socket".to_owned());
+                    }
+                    for (bytes, socket) in connections.iter().zip(sockets) {
+                        self.sort_connection(host, bytes, socket.into())?;
+                    }
+                }
+                Parcel::End => return fault::meet("last"),
             }
             self.channel
                 .send(&[], &[])
                 .map_err(|error| error.to_string())?;
         }
     }
+
+    fn sort_record(&self, host: &mut Host, bytes: &[u8], moment: Instant) -> Result<(), String> {
+        let read = || {
+            let record = CoreRecord::read(bytes).map_err(|bad| bad.to_string())?;
+            Ok::<_, String>(self.numbers.put_record(record))
+        };
+        let Some(record) = read()? else {
+            return Ok(());
+        };
+        let cores = self.cores.len();
+        let core = match record.place() {
+            RecordPlace::Home(name) => host.bus().home(name).index(),
+            RecordPlace::Core(core) => core.index() % cores,
+            RecordPlace::Everywhere => {
+                for core in 1..cores {
+                    if let Some(record) = read()? {
+                        self.deliver(core, Delivered::Record(record, moment));
+                    }
+                }
+                0
+            }
+        };
+        self.deliver(core, Delivered::Record(record, moment));
+        Ok(())
+    }
+
+    fn sort_connection(
+        &self,
+        host: &mut Host,
+        bytes: &[u8],
+        stream: TcpStream,
+    ) -> Result<(), String> {
+        let migration = Migration::read(bytes, host.now());
+        let mut migration = migration.map_err(|error| error.to_string())?;
+        self.numbers.put(&mut migration)?;
+        let home = home(host, &migration).unwrap_or(host.core());
+        self.deliver(
+            home.index(),
+            Delivered::Connection(Box::new(migration), stream),
+        );
+        Ok(())
+    }
+
+    fn deliver(&self, core: usize, delivered: Delivered) {
+        if let Some(core) = self.cores.get(core) {
+            // If it is gone, it says so itself.
+            let _ = core.send(delivered);
+        }
+    }
 }
 
 impl NumberMap {
+    fn listener(&self, number: u16) -> Option<u16> {
+        self.listeners.get(usize::from(number)).copied().flatten()
+    }
+
+    fn namespace(&self, number: NamespaceId) -> Option<NamespaceId> {
+        self.namespaces.get(number.0 as usize).copied().flatten()
+    }
+
+    /// Gives a record the numbers that are right here. `None` if it is of what is not here.
+    fn put_record(&self, mut record: CoreRecord) -> Option<CoreRecord> {
+        let here = record.renumber(&Renumbering {
+            namespace: &|number| self.namespace(number),
+            listener: &|number| self.listener(number),
+        });
+        if !here {
+            warn!(
+                "{} of a namespace that is not here any more: dropped",
+                record.what()
+            );
+        }
+        here.then_some(record)
+    }
+
+    /// Gives an event the numbers that are right here. `None` if its listener is not here.
+    pub fn put_event(&self, mut event: ProcessRecord) -> Option<ProcessRecord> {
+        if let ProcessRecord::Event(event) = &mut event
+            && let Some(listener) = event.what.listener()
+        {
+            *listener = self.listener(*listener)?;
+        }
+        Some(event)
+    }
+
     /// Gives a connection the numbers that are right here.
     fn put(&self, migration: &mut Migration) -> Result<(), String> {
         let part = &mut migration.shard_part;
-        let listener = self.listeners.get(usize::from(part.listener)).copied();
-        part.listener = listener
-            .flatten()
-            .ok_or("a connection of a listener that is not here")?;
+        let listener = self.listener(part.listener);
+        part.listener = listener.ok_or("a connection of a listener that is not here")?;
         if let Some(entered) = part.entered {
-            let namespace = self.namespaces.get(entered.0 as usize).copied();
-            part.entered = Some(
-                namespace
-                    .flatten()
-                    .ok_or("a connection of a namespace that is not here")?,
-            );
+            let namespace = self.namespace(entered);
+            part.entered = Some(namespace.ok_or("a connection of a namespace that is not here")?);
         }
         Ok(())
     }
+}
+
+fn unpack(host: &mut Host, record: CoreRecord, moment: Instant) -> Result<(), String> {
+    let (what, is_app) = (record.what(), matches!(record, CoreRecord::App(..)));
+    match host.unpack_state(record, moment) {
+        // Its listeners may be gone.
+        Err(text) if is_app => warn!("{what}: {text}: dropped"),
+        done => done.map_err(|text| format!("{what} cannot be taken over: {text}"))?,
+    }
+    Ok(())
 }
 
 /// Where it lives, if its uid says so.
@@ -167,7 +274,11 @@ fn home(host: &mut Host, migration: &Migration) -> Option<CoreId> {
     }
 }
 
-fn put_in(host: &mut Host, mut migration: Migration, stream: TcpStream) -> Result<Arrival, String> {
+fn put_in(
+    host: &mut Host,
+    mut migration: Box<Migration>,
+    stream: TcpStream,
+) -> Result<Arrival, String> {
     let connection = host.take_in(&mut migration);
     let connection =
         connection.map_err(|refused| format!("a connection cannot be taken over: {refused}"))?;

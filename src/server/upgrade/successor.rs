@@ -8,10 +8,13 @@ use std::os::unix::net::UnixStream;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use zeroize::Zeroizing;
+
 use super::channel::Channel;
 use super::messages::{Commit, Hello, Offer, Ready, Reply, Sent, VERSION};
 use super::program::Program;
 use crate::escape::Escaped;
+use crate::handover;
 use crate::migration;
 
 /// For a process that has closed its end to say with what status it ends.
@@ -39,15 +42,19 @@ impl Successor {
             release: String::new(),
         };
         let hello: Hello = successor.hear("to have read its configuration")?;
-        if hello.version != VERSION || !hello.migrations.contains(&migration::VERSION) {
+        let reads = hello.migrations.contains(&migration::VERSION)
+            && hello.records.contains(&handover::VERSION);
+        if hello.version != VERSION || !reads {
             return Err(format!(
-                "the new program, release {}, reads connections in versions {:?} and speaks version {} of an upgrade; this \
-                 one, release {}, writes version {} and speaks {VERSION}. Restart instead",
+                "the new program, release {}, reads connections in versions {:?}, and what is kept in {:?}, and speaks \
+                 version {} of an upgrade; this one, release {}, writes {} and {} and speaks {VERSION}. Restart instead",
                 Escaped(&hello.release),
                 hello.migrations,
+                hello.records,
                 hello.version,
                 env!("CARGO_PKG_VERSION"),
-                migration::VERSION
+                migration::VERSION,
+                handover::VERSION
             ));
         }
         successor.release = hello.release;
@@ -89,9 +96,22 @@ impl Successor {
         Ok((ready, channels.collect()))
     }
 
-    /// All has been sent. Whether it has all.
-    pub fn confirm(&mut self, connections: u64) -> Result<(), String> {
-        let said = self.control.say(&Sent { connections }, &[]);
+    /// All has been sent, but for what is no core's. Whether it has all.
+    pub fn confirm(
+        &mut self,
+        connections: u64,
+        records: Vec<Zeroizing<Vec<u8>>>,
+    ) -> Result<(), String> {
+        let count = records.len() as u32;
+        let said = self.control.say(
+            &Sent {
+                connections,
+                records: count,
+            },
+            &[],
+        );
+        let mut records = records.iter();
+        let said = said.and_then(|()| records.try_for_each(|one| self.control.send(one, &[])));
         said.map_err(|error| self.why("to take the connections", &error))?;
         match self.hear("to have taken all connections")? {
             Reply::Taken(taken) if taken == connections => Ok(()),

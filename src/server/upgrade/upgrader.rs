@@ -13,14 +13,15 @@ use std::time::{Duration, Instant};
 use tracing::{error, info};
 
 use super::asker::tell_asker;
+use super::channel::Channel;
 use super::desk::{Desk, Show};
 use super::inventory::Inventory;
-use super::messages::{Offer, OfferedSocket};
+use super::messages::{Offer, OfferedSocket, Ready};
 use super::parting::{Parting, PartingReport};
+use super::process_parts::ProcessParts;
 use super::program::Program;
 use super::successor::Successor;
 use crate::app::envelope::{Body, UpgradeStep};
-use crate::config::Config;
 use crate::net::http::UpgradeFigures;
 use crate::net::listen_address::ListenAddress;
 use crate::net::unix_socket::ClaimedPath;
@@ -64,6 +65,8 @@ pub struct Upgrader {
     pub inventory: Arc<Inventory>,
     pub draining: Draining,
     pub current: Arc<Current>,
+    /// What is no core's.
+    pub process_parts: Arc<ProcessParts>,
     /// Of those that are bound.
     pub listeners: Vec<ListenerOffer>,
     /// Why this server cannot be upgraded, whatever happens.
@@ -143,7 +146,7 @@ impl Upgrader {
             );
         }
         let config = self.current.config();
-        if let Some(obstacle) = self.obstacle.or_else(|| obstacle(&config)) {
+        if let Some(obstacle) = self.obstacle {
             return Err(obstacle.to_owned());
         }
         let until = Instant::now() + config.upgrade_timeout;
@@ -171,12 +174,13 @@ impl Upgrader {
         };
         let (ready, channels) = successor.offer(&offer, &descriptors, until)?;
         drop(descriptors);
+        // Before anybody has to wait for it.
+        if !self.process_parts.hold() {
+            return Err("a request of a webhook does not end".to_owned());
+        }
         let frozen = Instant::now();
-        let (reports, reported) = mpsc::channel();
-        let parting = Arc::new(Parting::new(channels, ready.listeners, reports));
-        self.desk.lay(Arc::clone(&parting));
-        let done = self.freeze_and_send(&mut successor, &parting, &reported, until);
         let pid = successor.pid();
+        let done = self.freeze_and_send(&mut successor, ready, channels, until);
         let done = done.and_then(|connections| {
             let pause = frozen.elapsed();
             successor.commit(pause)?;
@@ -202,9 +206,6 @@ impl Upgrader {
             shows.push(wait_for(&shown, until, "the cores to be looked at")?);
         }
         self.desk.clear();
-        if let Some(stays) = shows.iter().find_map(|show| show.stays) {
-            return Err(stays.to_owned());
-        }
         shows.sort_by_key(|show| show.core.0);
         let (mut sockets, mut descriptors) = (Vec::new(), Vec::new());
         for show in shows {
@@ -230,8 +231,8 @@ impl Upgrader {
     fn freeze_and_send(
         &self,
         successor: &mut Successor,
-        parting: &Arc<Parting>,
-        reported: &Receiver<PartingReport>,
+        ready: Ready,
+        channels: Vec<Channel>,
         until: Instant,
     ) -> Result<u64, String> {
         self.draining.forget();
@@ -244,15 +245,32 @@ impl Upgrader {
                     .to_owned(),
             );
         }
-        self.draining.post(|| Body::Upgrade(UpgradeStep::HandOver));
+        let (reports, reported) = mpsc::channel();
+        let parting = Arc::new(Parting::new(channels, ready.listeners, reports));
+        self.desk.lay(Arc::clone(&parting));
+        let sent = self.step(UpgradeStep::SendState, &reported, until);
+        let sent = sent.and_then(|_| {
+            let connections = self.step(UpgradeStep::HandOver, &reported, until)?;
+            parting.end()?;
+            Ok(connections)
+        });
+        let connections = sent.map_err(|problem| successor.explain(problem))?;
+        successor.confirm(connections, self.process_parts.pack()?)?;
+        Ok(connections)
+    }
+
+    /// Has each core do this, and waits for all of them, whatever happens: what one still sends is not to cross what it is
+    /// to take back. How many connections were sent.
+    fn step(
+        &self,
+        step: UpgradeStep,
+        reported: &Receiver<PartingReport>,
+        until: Instant,
+    ) -> Result<u64, String> {
+        self.draining.post(|| Body::Upgrade(step));
         let (mut connections, mut problem) = (0, None);
         for _ in 0..self.draining.cores() {
-            // Each is waited for: what it still sends is not to cross what it is to take back.
-            let report = wait_for(
-                reported,
-                until + UNDO_TIME_MAX,
-                "the connections to be sent",
-            )?;
+            let report = wait_for(reported, until + UNDO_TIME_MAX, "the cores to send all")?;
             match report.sent {
                 Ok(sent) => connections += sent,
                 Err(text) => {
@@ -260,13 +278,7 @@ impl Upgrader {
                 }
             }
         }
-        let ended = match problem {
-            None => parting.end(),
-            Some(problem) => Err(problem),
-        };
-        ended.map_err(|problem| successor.explain(problem))?;
-        successor.confirm(connections)?;
-        Ok(connections)
+        problem.map_or(Ok(connections), Err)
     }
 
     /// Has the cores go on as if nothing had been.
@@ -277,20 +289,8 @@ impl Upgrader {
         self.draining.post(|| Body::Upgrade(UpgradeStep::GoOn));
         self.draining
             .wait_until_taken(Instant::now() + UNDO_TIME_MAX);
+        self.process_parts.go_on();
         self.desk.clear();
-    }
-}
-
-/// What of a configuration cannot be handed over.
-fn obstacle(config: &Config) -> Option<&'static str> {
-    match (config.history.is_empty(), config.groups.is_empty()) {
-        (true, true) => None,
-        (false, _) => Some(
-            "kept messages ([[history]]) cannot be handed over yet; restart instead, after a drain",
-        ),
-        (true, false) => Some(
-            "presence of groups ([[groups]]) cannot be handed over yet; restart instead, after a drain",
-        ),
     }
 }
 
