@@ -14,7 +14,6 @@ mod namespaces;
 mod parts;
 mod passed;
 mod plan;
-#[expect(dead_code, reason = "no process goes on in the place of another yet")]
 mod process_state;
 mod reload;
 mod running;

@@ -63,7 +63,6 @@ impl WebhookDelivery {
     }
 
     /// Sends nothing from now on; false if the request under way has not ended in the time that it may take.
-    #[expect(dead_code, reason = "no process goes on in the place of another yet")]
     pub fn hold(&self) -> bool {
         let within = self.request_time + HOLD_LENIENCE;
         self.thread
@@ -77,7 +76,6 @@ impl WebhookDelivery {
     }
 
     /// Sends again.
-    #[expect(dead_code, reason = "no process goes on in the place of another yet")]
     pub fn go_on(&self) {
         if let Some(thread) = &self.thread {
             thread.go_on();
@@ -85,7 +83,6 @@ impl WebhookDelivery {
     }
 
     /// Another process delivers what waits: nothing is sent any more.
-    #[expect(dead_code, reason = "no process goes on in the place of another yet")]
     pub fn give_up(self) {
         if let Some(thread) = self.thread {
             thread.give_up();

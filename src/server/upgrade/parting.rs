@@ -89,7 +89,7 @@ impl Parting {
     pub fn send_state(&self, host: &mut Host) -> Result<(), String> {
         let (core, moment) = (host.core(), nanos_of(self.moment));
         let (mut records, mut bytes, mut problem) = (Vec::new(), 0, None);
-        let mut send = |records: &mut Vec<Vec<u8>>| {
+        let send = |records: &mut Vec<Vec<u8>>| {
             let records = std::mem::take(records);
             self.send(core, &Parcel::Records { moment, records }, &[])
         };
