@@ -208,8 +208,7 @@ impl Predecessor {
             let (bytes, _) = self.control.receive().map_err(lost)?;
             let bytes = Zeroizing::new(bytes);
             let record = ProcessRecord::read(&bytes).map_err(|bad| bad.to_string())?;
-            let record = takeover.seats.numbers.put_event(record);
-            takeover.records.extend(record);
+            takeover.records.push(record);
         }
         fault::meet("taken")?;
         self.control.say(&Reply::Taken(taken), &[]).map_err(lost)?;

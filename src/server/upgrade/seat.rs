@@ -16,7 +16,7 @@ use super::fault;
 use super::messages::Parcel;
 use super::moment::moment_of;
 use crate::app::host::{Arrival, Host};
-use crate::handover::{CoreRecord, ProcessRecord, RecordPlace, Renumbering};
+use crate::handover::{CoreRecord, RecordPlace, Renumbering};
 use crate::ident::{CoreId, NamespaceId};
 use crate::migration::{Migration, Socket};
 use crate::shard::SavedPhase;
@@ -51,7 +51,6 @@ pub struct Seat {
 /// Seats of all cores.
 pub struct Seats {
     pub seats: Vec<Seat>,
-    pub numbers: Arc<NumberMap>,
     /// How many connections each core has, or why it cannot.
     pub reports: mpsc::Receiver<Result<u64, String>>,
     /// To each core.
@@ -80,7 +79,6 @@ impl Seats {
         }
         Seats {
             seats,
-            numbers,
             reports,
             begin: all_begin,
         }
@@ -231,16 +229,6 @@ impl NumberMap {
             );
         }
         here.then_some(record)
-    }
-
-    /// Gives an event the numbers that are right here. `None` if its listener is not here.
-    pub fn put_event(&self, mut event: ProcessRecord) -> Option<ProcessRecord> {
-        if let ProcessRecord::Event(event) = &mut event
-            && let Some(listener) = event.what.listener()
-        {
-            *listener = self.listener(*listener)?;
-        }
-        Some(event)
     }
 
     /// Gives a connection the numbers that are right here.
