@@ -38,14 +38,14 @@ pub enum StreamRecord {
     /// A stream, with its first messages or more of them.
     Stream(WrittenStream),
     /// Requests whose ids are known, each a message of the stream.
-    Ids(StreamName, Vec<WrittenId>),
+    Ids(WrittenStreamName, Vec<WrittenId>),
     /// Messages of a uid that went undelivered: nobody has been told yet.
-    Undelivered(StreamName, u32),
+    Undelivered(WrittenStreamName, u32),
 }
 
 /// Which stream.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct StreamName {
+pub struct WrittenStreamName {
     pub namespace: NamespaceId,
     pub kind: Kind,
     pub name: Box<str>,
@@ -54,7 +54,7 @@ pub struct StreamName {
 /// A piece of a stream: the first one makes it, each other one goes on where that before it ended.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct WrittenStream {
-    pub of: StreamName,
+    pub of: WrittenStreamName,
     epoch: Epoch,
     /// The position that was told of it before it was born, where that is good.
     born: Option<Epoch>,
@@ -88,9 +88,9 @@ pub struct WrittenId {
     ago: Second,
 }
 
-impl StreamName {
-    fn new(of: Address<'_>) -> StreamName {
-        StreamName {
+impl WrittenStreamName {
+    fn new(of: Address<'_>) -> WrittenStreamName {
+        WrittenStreamName {
             namespace: of.namespace,
             kind: of.kind,
             name: Box::from(of.name),
@@ -116,7 +116,7 @@ impl StreamName {
 
 impl StreamRecord {
     /// The stream that it is about; of none it is for every core.
-    pub fn of(&self) -> Option<&StreamName> {
+    pub fn of(&self) -> Option<&WrittenStreamName> {
         match self {
             StreamRecord::Turns(_) => None,
             StreamRecord::Stream(WrittenStream { of, .. })
@@ -127,7 +127,7 @@ impl StreamRecord {
 
     /// Whether a store can have given it out. What was written down may be anything.
     pub fn check(&self) -> Result<(), &'static str> {
-        self.of().map_or(Ok(()), StreamName::check)
+        self.of().map_or(Ok(()), WrittenStreamName::check)
     }
 
     /// The namespace that it is about.
@@ -150,7 +150,7 @@ impl Store {
         }
         self.pack_ids(now, out);
         for one in &self.undelivered {
-            let of = StreamName::new(Address::uid(one.namespace, &one.uid));
+            let of = WrittenStreamName::new(Address::uid(one.namespace, &one.uid));
             out(StreamRecord::Undelivered(of, one.messages));
         }
     }
@@ -159,7 +159,7 @@ impl Store {
         let empty = (stream.window.messages() == 0).then(|| self.time_since(now, stream.second));
         let piece = |before, places| {
             StreamRecord::Stream(WrittenStream {
-                of: StreamName::new(stream.address()),
+                of: WrittenStreamName::new(stream.address()),
                 epoch: stream.epoch(),
                 born: self.nursery.epoch_of_birth(stream.born),
                 floor: stream.floor,
@@ -226,7 +226,7 @@ impl Store {
         let mut of_streams: AHashMap<u32, Vec<WrittenId>> = AHashMap::new();
         let mut pack = |number: u32, ids| {
             out(StreamRecord::Ids(
-                StreamName::new(self.streams[number].address()),
+                WrittenStreamName::new(self.streams[number].address()),
                 ids,
             ));
         };

@@ -75,7 +75,7 @@ impl Cores {
         for record in records {
             let to: Vec<usize> = match record.place() {
                 RecordPlace::Home(name) => vec![new.hosts[0].bus().home(name).index()],
-                RecordPlace::Core(core) => vec![core.index() % cores],
+                RecordPlace::Core(core) => vec![new.hosts[0].bus().keeper(core).index()],
                 RecordPlace::Everywhere => (0..cores).collect(),
             };
             for core in to {

@@ -21,7 +21,7 @@ struct Holder {
 /// The stores of all cores of a process, and what those before have had.
 struct Process {
     stores: Vec<Store>,
-    route: RandomState,
+    route: u64,
     number: u32,
     bytes_max: usize,
     now: Instant,
@@ -61,7 +61,7 @@ impl Process {
             stores: (0..cores)
                 .map(|core| empty_store(now, bytes_max, core as u64))
                 .collect(),
-            route: RandomState::with_seeds(9, 9, 9, 9),
+            route: 9,
             number: 0,
             bytes_max,
             now,
@@ -71,7 +71,10 @@ impl Process {
     }
 
     fn home(&self, name: &str) -> usize {
-        self.route.hash_one(name) as usize % self.stores.len()
+        let mixed = name.bytes().fold(self.route, |mixed, byte| {
+            (mixed ^ u64::from(byte)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        });
+        (mixed >> 32) as usize % self.stores.len()
     }
 
     fn store(&mut self, name: &str) -> &mut Store {
@@ -166,7 +169,7 @@ impl Process {
         let packed = self.now;
         self.number += 1;
         self.now += Duration::from_millis(300);
-        self.route = RandomState::with_seeds(seed, 1, 1, 1);
+        self.route = seed;
         let fresh = (0..cores).map(|core| {
             let seed = 1_000 * u64::from(self.number) + core as u64;
             empty_store(self.now - SECOND, self.bytes_max, seed)

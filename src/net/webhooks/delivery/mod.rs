@@ -382,10 +382,10 @@ impl<P: Post, C: Clock> Delivery<P, C> {
     }
 
     fn finish_batch(&mut self, count: impl Fn(&Tally) -> &std::sync::atomic::AtomicU64) {
-        let cores = self.tallies.len().max(1);
         for event in self.batch.drain(..) {
             // One of an earlier process may be of a core that is none here.
-            let tally = &self.tallies[event.core.index() % cores];
+            let own = self.tallies.get(event.core.index());
+            let tally = own.unwrap_or(&self.tallies[0]);
             count(tally).fetch_add(1, Ordering::Relaxed);
             self.queued_bytes
                 .fetch_sub(event.what.bytes(), Ordering::Relaxed);
