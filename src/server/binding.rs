@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -30,6 +31,8 @@ pub struct Bound {
     pub listeners: Vec<BoundListener>,
     /// How connections move, where each core has a descriptor table of its own.
     pub handover: Option<Handover>,
+    /// How descriptors come from the server's table, and go there, where each core has one of its own.
+    pub lane: Option<UnixStream>,
 }
 
 /// A listening socket of a core's.
@@ -68,6 +71,7 @@ pub fn bind_all(
         .map(|_| Bound {
             listeners: Vec::new(),
             handover: None,
+            lane: None,
         })
         .collect();
     let mut together = Together {

@@ -1,6 +1,7 @@
 //! A server that runs: [`Running`], by which it is stopped, reloaded, and asked where it listens.
 
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -52,8 +53,8 @@ pub struct UpgradeParts {
     pub inventory: Arc<Inventory>,
     /// The URLs of those that are bound, as they were asked for.
     pub asked: Vec<String>,
-    /// Why none can, if that is known.
-    pub obstacle: Option<&'static str>,
+    /// To each core, where each has a descriptor table of its own.
+    pub lanes: Arc<Vec<UnixStream>>,
     pub figures: Arc<UpgradeFigures>,
 }
 
@@ -106,7 +107,8 @@ impl Running {
         predecessor: &mut Predecessor,
         mut takeover: Takeover,
     ) -> io::Result<()> {
-        let taken = predecessor.take_over(&self.upgrade.inventory, &mut takeover);
+        let upgrade = &self.upgrade;
+        let taken = predecessor.take_over(&upgrade.inventory, &mut takeover, &upgrade.lanes);
         let (connections, pause) = taken.map_err(io::Error::other)?;
         let began = Instant::now();
         takeover.begin(&self.process_parts);
@@ -151,7 +153,7 @@ impl Running {
             current: Arc::clone(&self.reload.current),
             process_parts: Arc::clone(&self.process_parts),
             listeners: listeners.collect(),
-            obstacle: self.upgrade.obstacle,
+            lanes: Arc::clone(&self.upgrade.lanes),
             figures: Arc::clone(&self.upgrade.figures),
             under_way: Mutex::default(),
         })

@@ -180,6 +180,7 @@ impl Tasks {
                 plan.progress.clone(),
                 Arc::clone(&plan.current),
                 Arc::clone(&plan.desk),
+                bound.lane,
                 core_number,
             )),
             host: Rc::clone(&host),
@@ -241,7 +242,10 @@ impl Tasks {
         let Some(seat) = plan.take_seat(core) else {
             return;
         };
-        let arrivals = seat.take(&mut self.host.borrow_mut());
+        let arrivals = {
+            let mut turn = self.turn.borrow_mut();
+            seat.take(&mut self.host.borrow_mut(), turn.lane())
+        };
         let Some(arrivals) = arrivals else {
             // The other process goes on. This one ends, and tells nobody of connections that are not its own.
             loop {

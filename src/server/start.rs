@@ -38,9 +38,6 @@ use crate::net::unix_socket::ClaimedPath;
 use crate::net::webhooks::WebhookTarget;
 use crate::tls::TlsListeners;
 
-const OWN_TABLES: &str = "connections cannot be handed over yet where each core has a descriptor table of its own \
-    (descriptor_tables); restart instead, after a drain";
-
 impl Server {
     /// Binds the listeners and starts the cores. Every listener is bound when this returns. A process that another server
     /// has started to go on in its place (`ringpost upgrade`) takes over what that one has.
@@ -65,9 +62,6 @@ impl Server {
         let cpus = core_affinity::get_core_ids().unwrap_or_default();
         let cores = core_count(&self.config, cpus.len())?;
         let descriptors = Descriptors::find(&self, cores)?;
-        if predecessor.is_some() && descriptors.own_tables {
-            return Err(io::Error::other(OWN_TABLES));
-        }
         self.namespaces.check(self.config.namespaces_max)?;
         let keyring = Keyring::open(&self.config)?;
         let layout = Arc::new(self.listeners.layout(&self.tls)?);
@@ -87,8 +81,7 @@ impl Server {
         let endpoints =
             bus::connect(cores).map_err(|error| named("no doorbells for the cores", &error))?;
         let remote = endpoints[0].remote();
-        let (sources, originals) = tables::for_cores(bound, descriptors.own_tables)?;
-        let obstacle = descriptors.own_tables.then_some(OWN_TABLES);
+        let (sources, lanes, originals) = tables::for_cores(bound, descriptors.own_tables)?;
         let asked = self.listeners.asked();
         let config = Arc::new(self.config);
         let current = Arc::new(Current::new(Arc::clone(&config)));
@@ -141,7 +134,7 @@ impl Server {
             desk: Arc::clone(&plan.desk),
             inventory,
             asked,
-            obstacle,
+            lanes: Arc::new(lanes),
             figures: Arc::clone(&plan.facts.upgrades),
         };
         let running = Running::new(&plan, listening, remote, current, webhook_delivery, upgrade);

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use super::binding::{Bound, BoundListener};
@@ -169,28 +170,41 @@ pub struct Copies {
     /// For each core its listeners.
     listeners: Vec<Vec<(u16, RawFd, ListenerKind)>>,
     pairs: Numbers,
+    /// Of each core, its own end and the server's.
+    lanes: Vec<(RawFd, RawFd)>,
 }
 
 /// What is to be kept until each core has its copy, and then closed.
 pub struct Originals {
     _bound: Vec<Bound>,
     _pairs: Pairs,
+    /// The cores' ends.
+    _lanes: Vec<UnixStream>,
 }
+
+/// By core, the server's end of the way by which descriptors go from one's table to the other's. There are none where all
+/// have one table.
+pub type Lanes = Vec<UnixStream>;
 
 /// How each core gets what is bound for it: as it is, or in a table of its own.
 pub fn for_cores(
     bound: Vec<Bound>,
     own_tables: bool,
-) -> io::Result<(Vec<ListenerSource>, Option<Originals>)> {
-    match own_tables {
-        true => split(bound).map_err(|error| named("no descriptor tables", &error)),
-        false => Ok((bound.into_iter().map(ListenerSource::Bound).collect(), None)),
+) -> io::Result<(Vec<ListenerSource>, Lanes, Option<Originals>)> {
+    if own_tables {
+        let split = split(bound).map_err(|error| named("no descriptor tables", &error));
+        return split.map(|(sources, lanes, originals)| (sources, lanes, Some(originals)));
     }
+    let sources = bound.into_iter().map(ListenerSource::Bound);
+    Ok((sources.collect(), Lanes::new(), None))
 }
 
 /// Sees to it that each core can take its own with it.
-fn split(bound: Vec<Bound>) -> io::Result<(Vec<ListenerSource>, Option<Originals>)> {
+fn split(bound: Vec<Bound>) -> io::Result<(Vec<ListenerSource>, Lanes, Originals)> {
     let pairs = Pairs::open(bound.len())?;
+    let lanes = bound.iter().map(|_| UnixStream::pair());
+    let (cores_ends, lanes): (Vec<_>, Vec<_>) =
+        lanes.collect::<io::Result<Vec<_>>>()?.into_iter().unzip();
     let numbers = |listeners: &[BoundListener]| {
         let number = |BoundListener { number, socket }: &BoundListener| {
             let descriptor = socket.descriptor().as_raw_fd();
@@ -204,6 +218,11 @@ fn split(bound: Vec<Bound>) -> io::Result<(Vec<ListenerSource>, Option<Originals
             .map(|of_core| numbers(&of_core.listeners))
             .collect(),
         pairs: pairs.numbers(),
+        lanes: cores_ends
+            .iter()
+            .zip(&lanes)
+            .map(|(core, server)| (core.as_raw_fd(), server.as_raw_fd()))
+            .collect(),
     });
     let claim = |core| ListenerSource::Copy {
         core: CoreId(core as u16),
@@ -213,8 +232,9 @@ fn split(bound: Vec<Bound>) -> io::Result<(Vec<ListenerSource>, Option<Originals
     let originals = Originals {
         _bound: bound,
         _pairs: pairs,
+        _lanes: cores_ends,
     };
-    Ok((claims, Some(originals)))
+    Ok((claims, lanes, originals))
 }
 
 impl ListenerSource {
@@ -232,7 +252,15 @@ impl ListenerSource {
             listeners: Vec::new(),
             // SAFETY: likewise.
             handover: Some(unsafe { Handover::adopt(&copies.pairs, core) }),
+            lane: None,
         };
+        for (of_core, (core_end, server_end)) in copies.lanes.iter().enumerate() {
+            drop(own(server_end));
+            let core_end = UnixStream::from(own(core_end));
+            if of_core == core.index() {
+                bound.lane = Some(core_end);
+            }
+        }
         for (of_core, listeners) in copies.listeners.iter().enumerate() {
             let listeners = listeners.iter();
             let listeners = listeners.map(|(number, descriptor, kind)| BoundListener {

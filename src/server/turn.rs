@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use super::client_drain::ClientDrain;
 use super::drain::DrainProgress;
 use super::reload::Current;
 use super::sweep::{SweepTask, Sweeps};
-use super::upgrade::{Desk, KeptConnections, Show};
+use super::upgrade::{Desk, KeptConnections, Lane, Parting, Show};
 use crate::app::envelope::{DrainStep, UpgradeStep};
 use crate::app::host::{Arrival, Handled, Host};
 use crate::app::round::WorkSource;
@@ -63,8 +64,10 @@ pub struct Turn {
     sweeps: Sweeps,
     /// What is to be done in an upgrade,
     desk: Arc<Desk>,
-    /// and the connections that have been sent.
+    /// the connections that have been sent,
     kept: KeptConnections,
+    /// and how descriptors go where each core has a table of its own.
+    lane: Option<Lane>,
 }
 
 impl Turn {
@@ -74,6 +77,7 @@ impl Turn {
         progress: Arc<[DrainProgress]>,
         current: Arc<Current>,
         desk: Arc<Desk>,
+        lane: Option<UnixStream>,
         core: CoreId,
     ) -> Turn {
         Turn {
@@ -88,6 +92,7 @@ impl Turn {
             sweeps: Sweeps::default(),
             desk,
             kept: KeptConnections::default(),
+            lane: lane.map(Lane::new),
         }
     }
 
@@ -326,10 +331,13 @@ impl Turn {
     /// A step of handing all over to another process.
     fn upgrade(&mut self, host: &mut Host, step: UpgradeStep) {
         match step {
-            UpgradeStep::Show => self.desk.show(Show {
-                core: self.core,
-                listeners: self.shown_listeners(),
-            }),
+            UpgradeStep::Show => {
+                let listeners = self.shown_listeners();
+                self.desk.show(match &mut self.lane {
+                    Some(lane) => lane.show(self.core, listeners),
+                    None => Show::Here(self.core, listeners),
+                });
+            }
             UpgradeStep::Freeze => {
                 self.phase = TurnPhase::Frozen;
                 self.transport.freeze();
@@ -338,14 +346,7 @@ impl Turn {
                 let Some(parting) = self.desk.parting() else {
                     return debug_assert!(false, "it is laid down before a core is told");
                 };
-                let transport = &mut self.transport;
-                let sent = match step {
-                    UpgradeStep::SendState => {
-                        host.hold_interests();
-                        parting.send_state(host).map(|()| 0)
-                    }
-                    _ => self.kept.hand_over(host, transport, &parting),
-                };
+                let sent = self.send(host, step, &parting);
                 parting.report(self.core, sent);
             }
             UpgradeStep::TakeBack => self.kept.put_back(host, &mut self.transport),
@@ -355,6 +356,32 @@ impl Turn {
             }
             UpgradeStep::Leave { until } => self.leave(host, until),
         }
+    }
+
+    /// Sends what the step says. How many connections that were.
+    fn send(
+        &mut self,
+        host: &mut Host,
+        step: UpgradeStep,
+        parting: &Parting,
+    ) -> Result<u64, String> {
+        if let Some(lane) = &mut self.lane
+            && step == UpgradeStep::SendState
+        {
+            lane.take_channels(parting.until())?;
+        }
+        let ours = self.lane.as_mut().map_or(&mut [][..], Lane::channels);
+        if step == UpgradeStep::HandOver {
+            let transport = &mut self.transport;
+            return self.kept.hand_over(host, transport, parting, ours);
+        }
+        host.hold_interests();
+        parting.send_state(host, ours).map(|()| 0)
+    }
+
+    /// How descriptors come to this core, where each has a table of its own.
+    pub fn lane(&mut self) -> Option<&mut Lane> {
+        self.lane.as_mut()
     }
 
     /// Copies of the listening sockets. If there is no room for one, it is not shown, and the other process does without.
@@ -378,6 +405,7 @@ impl Turn {
             }
         }
         self.kept.let_go();
+        self.lane = None;
         self.phase = TurnPhase::Finishing(until);
         self.transport.begin_to_leave(host);
         self.sweeps

@@ -12,6 +12,7 @@ use crate::server::{Server, command};
 
 on_cores! {
     everybody_stays,
+    with_a_descriptor_table_for_each_core,
     what_is_half_there_goes_on,
     messages_during_the_change_arrive_once_and_in_order,
     those_who_listen_by_events_and_those_who_read_late_miss_nothing,
@@ -62,7 +63,15 @@ impl Everybody {
 }
 
 pub async fn everybody_stays(cores: usize) {
-    let mut server = Server::start(cores).await;
+    everybody_stays_with(cores, "auto").await;
+}
+
+async fn with_a_descriptor_table_for_each_core(cores: usize) {
+    everybody_stays_with(cores, "per_core").await;
+}
+
+async fn everybody_stays_with(cores: usize, tables: &str) {
+    let mut server = Server::with(cores, &[("DESCRIPTOR_TABLES", tables)]).await;
     let mut everybody = Everybody::come(&server).await;
     let mut unbound = server.connect("ws", "relay").await;
     everybody.are_there().await;

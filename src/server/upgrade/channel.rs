@@ -48,6 +48,11 @@ impl Channel {
         Channel { socket, until }
     }
 
+    /// By which it goes.
+    pub fn socket(&self) -> &UnixStream {
+        &self.socket
+    }
+
     /// Goes on until another time.
     pub fn set_until(&mut self, until: Instant) {
         self.until = until;

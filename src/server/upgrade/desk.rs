@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::parting::Parting;
 use crate::ident::CoreId;
 
-/// What one core shows, before anything moves.
-pub struct Show {
-    pub core: CoreId,
-    /// Its listening sockets, each with its listener's number.
-    pub listeners: Vec<(u16, OwnedFd)>,
+/// What one core shows, before anything moves: its listening sockets, each with its listener's number.
+pub enum Show {
+    Here(CoreId, Vec<(u16, OwnedFd)>),
+    /// They have been sent by its lane.
+    Sent(CoreId, Result<(), String>),
 }
 
 #[derive(Default)]

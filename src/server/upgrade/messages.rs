@@ -92,7 +92,9 @@ pub enum Parcel {
         moment: u64,
         records: Vec<Vec<u8>>,
     },
-    /// Some connections, as [`Migration::write`](crate::migration::Migration::write) writes them. Their descriptors come
+    /// Where connections of these uids are at home; the answer is the cores' numbers, in this order.
+    Ask(Vec<String>),
+    /// Some connections that are at home there, as [`Migration::write`](crate::migration::Migration::write) writes them. Their descriptors come
     /// along.
     Connections(Vec<Vec<u8>>),
     /// That was all, of all cores.

@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use super::channel::Channel;
 use super::fault;
 use super::inventory::Inventory;
+use super::lane::ServerLane;
 use super::messages::{Commit, Hello, Offer, OfferedSocket, Ready, Reply, Sent, VERSION};
 use super::process_parts::ProcessParts;
 use super::program::VARIABLE;
@@ -66,8 +67,7 @@ impl InheritedSockets {
 /// What the cores are given, until they begin.
 pub struct Takeover {
     seats: Seats,
-    /// The predecessor's ends of their channels.
-    ends: Vec<UnixStream>,
+    until: Instant,
     /// What is no core's.
     records: Vec<ProcessRecord>,
 }
@@ -153,23 +153,16 @@ impl Predecessor {
             ..
         } = &self.offer;
         let until = Instant::now() + Duration::from_millis(*time);
-        let (mut channels, mut ends) = (Vec::new(), Vec::new());
-        for _ in 0..cores {
-            let (ours, theirs) = Channel::pair(until).map_err(|error| error.to_string())?;
-            channels.push(ours);
-            ends.push(theirs);
-        }
         let numbers = NumberMap {
             listeners: inventory.map_listeners(listeners),
             namespaces: inventory.map_namespaces(namespaces, *app_namespaces, namespaces_max)?,
         };
-        let mut seats = Seats::new(channels, numbers);
+        let mut seats = Seats::new(cores, numbers, until);
         let of_cores = std::mem::take(&mut seats.seats);
-        let records = Vec::new();
         let takeover = Takeover {
             seats,
-            ends,
-            records,
+            until,
+            records: Vec::new(),
         };
         Ok((of_cores, takeover))
     }
@@ -180,8 +173,9 @@ impl Predecessor {
         &mut self,
         inventory: &Inventory,
         takeover: &mut Takeover,
+        lanes: &[UnixStream],
     ) -> Result<(u64, Duration), String> {
-        let ends = std::mem::take(&mut takeover.ends);
+        let ends = takeover.open(lanes)?;
         let known = inventory.map_listeners(&self.offer.listeners);
         let ready = Reply::Ready(Ready {
             listeners: known.iter().map(Option::is_some).collect(),
@@ -223,6 +217,24 @@ impl Predecessor {
 }
 
 impl Takeover {
+    /// Gives each core its channel, now that each has its descriptor table. The predecessor's ends.
+    fn open(&mut self, lanes: &[UnixStream]) -> Result<Vec<UnixStream>, String> {
+        let mut ends = Vec::new();
+        for (core, to_core) in self.seats.channels.iter().enumerate() {
+            let (ours, theirs) = UnixStream::pair().map_err(|error| error.to_string())?;
+            ends.push(theirs);
+            match lanes.get(core) {
+                Some(lane) => {
+                    let given = ServerLane::new(lane).give(&[ours]);
+                    given.map_err(|error| format!("core {core} gets no channel: {error}"))?;
+                }
+                // If it is gone, it says so itself.
+                None => drop(to_core.send(Channel::new(ours, self.until))),
+            }
+        }
+        Ok(ends)
+    }
+
     /// Has the process go on with what is no core's, and the cores begin.
     pub fn begin(self, process_parts: &ProcessParts) {
         process_parts.unpack(self.records);

@@ -1,7 +1,7 @@
 //! [`Seat`]: where one core of a successor gets its connections, before it makes its first turn.
 //!
-//! They come by the channel that is this core's, each is looked at where it is at home here, and goes there. Nothing is
-//! done with a socket before all is said.
+//! They come by the channel that is this core's; the predecessor has asked where each is at home. Nothing is done with a
+//! socket before all is said.
 
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use tracing::warn;
 
 use super::channel::Channel;
 use super::fault;
+use super::lane::Lane;
 use super::messages::Parcel;
 use super::moment::moment_of;
 use crate::app::host::{Arrival, Host};
 use crate::handover::{CoreRecord, RecordPlace, Renumbering};
-use crate::ident::{CoreId, NamespaceId};
+use crate::ident::NamespaceId;
 use crate::migration::{Migration, Socket};
-use crate::shard::SavedPhase;
 
 /// What the predecessor's numbers are here.
 pub struct NumberMap {
@@ -30,15 +30,17 @@ pub struct NumberMap {
 /// What one core has sorted out for another.
 enum Delivered {
     /// A record, and what its times count from.
-    Record(CoreRecord, Instant),
-    Connection(Box<Migration>, TcpStream),
+    Record(Box<CoreRecord>, Instant),
     /// That was all.
     End,
 }
 
 /// See the module.
 pub struct Seat {
-    channel: Channel,
+    /// Where each core has a descriptor table of its own, it comes by the core's lane.
+    channel: Option<Channel>,
+    channel_in: mpsc::Receiver<Channel>,
+    until: Instant,
     numbers: Arc<NumberMap>,
     /// To each core.
     cores: Vec<Sender<Delivered>>,
@@ -51,6 +53,8 @@ pub struct Seat {
 /// Seats of all cores.
 pub struct Seats {
     pub seats: Vec<Seat>,
+    /// To each core that has the server's table: its channel.
+    pub channels: Vec<mpsc::Sender<Channel>>,
     /// How many connections each core has, or why it cannot.
     pub reports: mpsc::Receiver<Result<u64, String>>,
     /// To each core.
@@ -58,18 +62,22 @@ pub struct Seats {
 }
 
 impl Seats {
-    /// One for each channel.
-    pub fn new(channels: Vec<Channel>, numbers: NumberMap) -> Seats {
+    /// One for each of so many cores.
+    pub fn new(count: usize, numbers: NumberMap, until: Instant) -> Seats {
         let numbers = Arc::new(numbers);
         let (report, reports) = mpsc::channel();
-        let inboxes = channels.iter().map(|_| crossbeam_channel::unbounded());
+        let inboxes = (0..count).map(|_| crossbeam_channel::unbounded());
         let (cores, inboxes): (Vec<_>, Vec<_>) = inboxes.unzip();
-        let (mut seats, mut all_begin) = (Vec::new(), Vec::new());
-        for (channel, inbox) in channels.into_iter().zip(inboxes) {
+        let (mut seats, mut all_begin, mut channels) = (Vec::new(), Vec::new(), Vec::new());
+        for inbox in inboxes {
+            let (channel, channel_in) = mpsc::channel();
+            channels.push(channel);
             let (begin, begins) = mpsc::channel();
             all_begin.push(begin);
             seats.push(Seat {
-                channel,
+                channel: None,
+                channel_in,
+                until,
                 numbers: Arc::clone(&numbers),
                 cores: cores.clone(),
                 inbox,
@@ -79,6 +87,7 @@ impl Seats {
         }
         Seats {
             seats,
+            channels,
             reports,
             begin: all_begin,
         }
@@ -88,7 +97,11 @@ impl Seats {
 impl Seat {
     /// Waits for all that is this core's, puts it into the shard, and waits for the last word. `None` if that does not
     /// come.
-    pub fn take(mut self, host: &mut Host) -> Option<Vec<Arrival>> {
+    pub fn take(mut self, host: &mut Host, lane: Option<&mut Lane>) -> Option<Vec<Arrival>> {
+        self.channel = match lane {
+            Some(lane) => lane.take_channel(self.until),
+            None => self.channel_in.recv().ok(),
+        };
         let taken = self.take_all(host);
         let report = match &taken {
             Ok(arrivals) => Ok(arrivals.len() as u64),
@@ -100,24 +113,29 @@ impl Seat {
         Some(arrivals)
     }
 
+    fn channel(&mut self) -> Result<&mut Channel, String> {
+        let channel = self.channel.as_mut();
+        channel.ok_or_else(|| "a core has no channel".to_owned())
+    }
+
     fn take_all(&mut self, host: &mut Host) -> Result<Vec<Arrival>, String> {
-        let sorted = self.sort(host);
+        let mut connections = Vec::new();
+        let sorted = self.sort(host, &mut connections);
         // Whatever has happened here, nobody is to wait for this core.
         for core in &self.cores {
             let _ = core.send(Delivered::End);
         }
         sorted?;
-        let (mut records, mut connections, mut left) = (Vec::new(), Vec::new(), self.cores.len());
+        let (mut records, mut left) = (Vec::new(), self.cores.len());
         while left > 0 {
             let delivered = self.inbox.recv();
             match delivered.map_err(|_| "a core of the new process is gone")? {
                 Delivered::End => left -= 1,
                 Delivered::Record(record, moment) => records.push((record, moment)),
-                Delivered::Connection(migration, stream) => connections.push((migration, stream)),
             }
         }
         for (record, moment) in records {
-            unpack(host, record, moment)?;
+            unpack(host, *record, moment)?;
         }
         host.unpacked();
         let arrivals = connections.into_iter();
@@ -125,11 +143,16 @@ impl Seat {
         arrivals.collect()
     }
 
-    /// Sends all that comes by this core's channel to its home.
-    fn sort(&mut self, host: &mut Host) -> Result<(), String> {
+    /// Takes all that comes by this core's channel: connections, which are at home here, and records, which it sends to
+    /// their home.
+    fn sort(
+        &mut self,
+        host: &mut Host,
+        taken: &mut Vec<(Migration, TcpStream)>,
+    ) -> Result<(), String> {
         loop {
             let (parcel, sockets) = self
-                .channel
+                .channel()?
                 .hear::<Parcel>()
                 .map_err(|error| error.to_string())?;
             match parcel {
@@ -146,12 +169,18 @@ impl Seat {
                         return Err("not every connection has its socket".to_owned());
                     }
                     for (bytes, socket) in connections.iter().zip(sockets) {
-                        self.sort_connection(host, bytes, socket.into())?;
+                        taken.push((self.read(host, bytes)?, socket.into()));
                     }
+                }
+                Parcel::Ask(uids) => {
+                    let homes = uids.iter().map(|uid| host.bus().home(uid).0);
+                    let said = self.channel()?.say(&homes.collect::<Vec<u16>>(), &[]);
+                    said.map_err(|error| error.to_string())?;
+                    continue;
                 }
                 Parcel::End => return fault::meet("last"),
             }
-            self.channel
+            self.channel()?
                 .send(&[], &[])
                 .map_err(|error| error.to_string())?;
         }
@@ -172,31 +201,21 @@ impl Seat {
             RecordPlace::Everywhere => {
                 for core in 1..cores {
                     if let Some(record) = read()? {
-                        self.deliver(core, Delivered::Record(record, moment));
+                        self.deliver(core, Delivered::Record(Box::new(record), moment));
                     }
                 }
                 0
             }
         };
-        self.deliver(core, Delivered::Record(record, moment));
+        self.deliver(core, Delivered::Record(Box::new(record), moment));
         Ok(())
     }
 
-    fn sort_connection(
-        &self,
-        host: &mut Host,
-        bytes: &[u8],
-        stream: TcpStream,
-    ) -> Result<(), String> {
+    fn read(&self, host: &Host, bytes: &[u8]) -> Result<Migration, String> {
         let migration = Migration::read(bytes, host.now());
         let mut migration = migration.map_err(|error| error.to_string())?;
         self.numbers.put(&mut migration)?;
-        let home = home(host, &migration).unwrap_or(host.core());
-        self.deliver(
-            home.index(),
-            Delivered::Connection(Box::new(migration), stream),
-        );
-        Ok(())
+        Ok(migration)
     }
 
     fn deliver(&self, core: usize, delivered: Delivered) {
@@ -254,19 +273,7 @@ fn unpack(host: &mut Host, record: CoreRecord, moment: Instant) -> Result<(), St
     Ok(())
 }
 
-/// Where it lives, if its uid says so.
-fn home(host: &mut Host, migration: &Migration) -> Option<CoreId> {
-    match &migration.shard_part.stage {
-        SavedPhase::Home { uid: Some(uid), .. } => Some(host.bus().home(uid)),
-        _ => None,
-    }
-}
-
-fn put_in(
-    host: &mut Host,
-    mut migration: Box<Migration>,
-    stream: TcpStream,
-) -> Result<Arrival, String> {
+fn put_in(host: &mut Host, mut migration: Migration, stream: TcpStream) -> Result<Arrival, String> {
     let connection = host.take_in(&mut migration);
     let connection =
         connection.map_err(|refused| format!("a connection cannot be taken over: {refused}"))?;

@@ -4,7 +4,9 @@
 //! sent, and read on.
 
 use std::collections::HashMap;
+use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,12 +18,14 @@ use super::asker::tell_asker;
 use super::channel::Channel;
 use super::desk::{Desk, Show};
 use super::inventory::Inventory;
+use super::lane::ServerLane;
 use super::messages::{Offer, OfferedSocket, Ready};
 use super::parting::{Parting, PartingReport};
 use super::process_parts::ProcessParts;
 use super::program::Program;
 use super::successor::Successor;
 use crate::app::envelope::{Body, UpgradeStep};
+use crate::ident::CoreId;
 use crate::net::http::UpgradeFigures;
 use crate::net::listen_address::ListenAddress;
 use crate::net::unix_socket::ClaimedPath;
@@ -67,10 +71,10 @@ pub struct Upgrader {
     pub current: Arc<Current>,
     /// What is no core's.
     pub process_parts: Arc<ProcessParts>,
+    /// To each core, where each has a descriptor table of its own.
+    pub lanes: Arc<Vec<UnixStream>>,
     /// Of those that are bound.
     pub listeners: Vec<ListenerOffer>,
-    /// Why this server cannot be upgraded, whatever happens.
-    pub obstacle: Option<&'static str>,
     pub figures: Arc<UpgradeFigures>,
     /// Held while one is under way. The process that all has gone to: nothing is to be done with it here.
     pub under_way: Mutex<Option<Upgraded>>,
@@ -146,9 +150,6 @@ impl Upgrader {
             );
         }
         let config = self.current.config();
-        if let Some(obstacle) = self.obstacle {
-            return Err(obstacle.to_owned());
-        }
         let until = Instant::now() + config.upgrade_timeout;
         let upgraded = self.hand_over(until)?;
         *has_gone = Some(upgraded);
@@ -201,16 +202,20 @@ impl Upgrader {
     fn look(&self, until: Instant) -> Result<(Vec<OfferedSocket>, Vec<OwnedFd>), String> {
         let shown = self.desk.ask();
         self.draining.post(|| Body::Upgrade(UpgradeStep::Show));
-        let mut shows: Vec<Show> = Vec::new();
+        let mut shows = Vec::new();
         while shows.len() < self.draining.cores() {
-            shows.push(wait_for(&shown, until, "the cores to be looked at")?);
+            let show = wait_for(&shown, until, "the cores to be looked at")?;
+            shows.push(match show {
+                Show::Here(core, listeners) => (core, listeners),
+                Show::Sent(core, sent) => (core, sent.and_then(|()| self.take_shown(core))?),
+            });
         }
         self.desk.clear();
-        shows.sort_by_key(|show| show.core.0);
+        shows.sort_by_key(|(core, _)| core.0);
         let (mut sockets, mut descriptors) = (Vec::new(), Vec::new());
-        for show in shows {
+        for (_, listeners) in shows {
             let mut counts: HashMap<&str, u16> = HashMap::new();
-            for (number, descriptor) in show.listeners {
+            for (number, descriptor) in listeners {
                 let Some(listener) = self.listeners.get(usize::from(number)) else {
                     continue;
                 };
@@ -225,6 +230,12 @@ impl Upgrader {
             }
         }
         Ok((sockets, descriptors))
+    }
+
+    fn take_shown(&self, core: CoreId) -> Result<Vec<(u16, OwnedFd)>, String> {
+        let lane = self.lanes.get(core.index()).ok_or("it has no lane")?;
+        let shown = ServerLane::new(lane).take_shown();
+        shown.map_err(|error| format!("core {core} has not shown its sockets: {error}"))
     }
 
     /// Has the cores read no more, and send what they have when nothing is under way. How many connections that are.
@@ -246,11 +257,15 @@ impl Upgrader {
             );
         }
         let (reports, reported) = mpsc::channel();
-        let parting = Arc::new(Parting::new(channels, ready.listeners, reports));
+        let ends = channels.iter().map(|channel| channel.socket().try_clone());
+        let ends: Vec<UnixStream> = ends
+            .collect::<io::Result<_>>()
+            .map_err(|error| error.to_string())?;
+        let parting = Arc::new(Parting::new(channels, ready.listeners, reports, until));
         self.desk.lay(Arc::clone(&parting));
-        let sent = self.step(UpgradeStep::SendState, &reported, until);
+        let sent = self.step(UpgradeStep::SendState, &ends, &reported, until);
         let sent = sent.and_then(|_| {
-            let connections = self.step(UpgradeStep::HandOver, &reported, until)?;
+            let connections = self.step(UpgradeStep::HandOver, &[], &reported, until)?;
             parting.end()?;
             Ok(connections)
         });
@@ -264,10 +279,17 @@ impl Upgrader {
     fn step(
         &self,
         step: UpgradeStep,
+        ends: &[UnixStream],
         reported: &Receiver<PartingReport>,
         until: Instant,
     ) -> Result<u64, String> {
         self.draining.post(|| Body::Upgrade(step));
+        if step == UpgradeStep::SendState {
+            for lane in &*self.lanes {
+                // A core that does not get them says so.
+                let _ = ServerLane::new(lane).give(ends);
+            }
+        }
         let (mut connections, mut problem) = (0, None);
         for _ in 0..self.draining.cores() {
             let report = wait_for(reported, until + UNDO_TIME_MAX, "the cores to send all")?;
