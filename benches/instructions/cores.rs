@@ -249,7 +249,9 @@ impl Cores {
             match self.hosts[core].receive(envelope) {
                 Handled::Done => {}
                 Handled::Arrived(arrival) => self.adopt(core, arrival),
-                Handled::Drain(_) | Handled::Renew => unreachable!("nobody stops this server"),
+                Handled::Drain(_) | Handled::Upgrade(_) | Handled::Renew => {
+                    unreachable!("nobody stops this server")
+                }
             }
         }
         self.hosts[core].settle_credits();

@@ -111,8 +111,18 @@ fn find() -> Result<u32, String> {
     }
 }
 
-/// Whether it takes SIGUSR2, which ends a process that does not.
+/// Whether it is a server of ours that takes SIGUSR2. Others may end by it, shells that catch it among them.
 fn takes_upgrades(pid: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    let mut threads = threads.into_iter().flatten().flatten();
+    let has_core = threads.any(|thread| {
+        let name = fs::read_to_string(thread.path().join("comm"));
+        name.is_ok_and(|name| name.trim_end() == "core-0")
+    });
+    has_core && catches_signal(pid)
+}
+
+fn catches_signal(pid: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let mut lines = status.lines();
     let caught = lines.find_map(|line| line.strip_prefix("SigCgt:"));

@@ -28,7 +28,7 @@ use crate::tls::TlsListeners;
 /// One core's listening sockets.
 pub struct Bound {
     /// In the order of the specs: the apps', then the sites'. Of those of a process before there may be several.
-    pub listeners: Vec<BoundListener>,
+    pub listeners: Vec<CoreListener>,
     /// How connections move, where each core has a descriptor table of its own.
     pub handover: Option<Handover>,
     /// How descriptors come from the server's table, and go there, where each core has one of its own.
@@ -36,7 +36,7 @@ pub struct Bound {
 }
 
 /// A listening socket of a core's.
-pub struct BoundListener {
+pub struct CoreListener {
     /// Of what is listened on.
     pub number: u16,
     pub socket: Listener,
@@ -44,7 +44,7 @@ pub struct BoundListener {
 
 impl Bound {
     fn add(&mut self, number: u16, socket: Listener) {
-        self.listeners.push(BoundListener { number, socket });
+        self.listeners.push(CoreListener { number, socket });
     }
 }
 
@@ -190,8 +190,8 @@ fn inherit(
         let copy = listeners[core % listeners.len()].share()?;
         bound[core].add(number, copy);
     }
-    for (at, listener) in listeners.into_iter().enumerate() {
-        bound[at % cores].add(number, listener);
+    for (core, listener) in (0..cores).cycle().zip(listeners) {
+        bound[core].add(number, listener);
     }
     Ok(address)
 }

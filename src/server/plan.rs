@@ -1,14 +1,14 @@
 //! What every core needs to know at its start: [`Plan`]. Made once, at the server's start; nothing in it changes.
 
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::drain::DrainProgress;
 use super::driver::Drivers;
 use super::layout::Layout;
 use super::reload::Current;
-use super::upgrade::{Desk, Seat};
+use super::upgrade::UpgradeDesk;
 use crate::app::hosted::Hosted;
 use crate::app::namespaces::Registry;
 use crate::auth::backend_tokens::BackendTokens;
@@ -53,9 +53,7 @@ pub struct Plan {
     /// Of the listeners that speak it, if there are any.
     pub tls: Option<Arc<TlsListeners>>,
     /// For the steps of an upgrade.
-    pub desk: Arc<Desk>,
-    /// By core, where it gets what another process has had, if one has.
-    pub seats: Mutex<Vec<Option<Seat>>>,
+    pub desk: Arc<UpgradeDesk>,
 }
 
 impl Plan {
@@ -67,12 +65,6 @@ impl Plan {
     /// Everything that is listened on, by number, for one core.
     pub fn specs(&self) -> Rc<[ListenerSpec]> {
         self.layout.specs.iter().cloned().collect()
-    }
-
-    /// Where a core gets its connections of another process, if there is one.
-    pub fn take_seat(&self, core: CoreId) -> Option<Seat> {
-        let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
-        seats.get_mut(core.index())?.take()
     }
 
     /// What checks who a core's clients are, where they have to prove it.

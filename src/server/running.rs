@@ -2,8 +2,8 @@
 
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
@@ -15,7 +15,7 @@ use super::listen::{Listen, Listening};
 use super::plan::Plan;
 use super::reload::{Current, Reload};
 use super::upgrade::{
-    Desk, Inventory, ListenerOffer, Predecessor, ProcessParts, Program, Takeover, Upgrader,
+    Inventory, ListenerOffer, Predecessor, ProcessParts, Program, Takeover, UpgradeDesk, Upgrader,
 };
 use super::webhooks::WebhookDelivery;
 use crate::app::envelope::{Body, UpgradeStep};
@@ -49,7 +49,7 @@ pub struct Running {
 
 /// What another process is to be told, that goes on in this one's place.
 pub struct UpgradeParts {
-    pub desk: Arc<Desk>,
+    pub desk: Arc<UpgradeDesk>,
     pub inventory: Arc<Inventory>,
     /// The URLs of those that are bound, as they were asked for.
     pub asked: Vec<String>,
@@ -91,25 +91,31 @@ impl Running {
                 tls: plan.tls.clone(),
             },
             bus,
-            process_parts: Arc::new(ProcessParts {
-                tls: plan.tls.clone(),
-                webhooks: Mutex::new(Some(webhook_delivery)),
-            }),
+            process_parts: Arc::new(ProcessParts::new(plan.tls.clone(), webhook_delivery)),
             certificate_watch,
             claimed: Vec::new(),
             upgrade,
         })
     }
 
-    /// Has the cores take over what another process has had; they have started, and wait for it.
+    /// Has the cores take over what another process has had; they have started, and wait for it. Files of Unix sockets that
+    /// were that one's are this one's then.
     pub(super) fn inherit(
-        &self,
+        mut self,
         predecessor: &mut Predecessor,
         mut takeover: Takeover,
-    ) -> io::Result<()> {
+        to_claim: &[ListenAddress],
+    ) -> io::Result<Running> {
         let upgrade = &self.upgrade;
         let taken = predecessor.take_over(&upgrade.inventory, &mut takeover, &upgrade.lanes);
-        let (connections, pause) = taken.map_err(io::Error::other)?;
+        let (connections, pause) = match taken {
+            Ok(taken) => taken,
+            Err(text) => {
+                // Its cores wait until the process ends.
+                std::mem::forget(self);
+                return Err(io::Error::other(text));
+            }
+        };
         let began = Instant::now();
         takeover.begin(&self.process_parts);
         // Whoever is in a group is known at its home then.
@@ -131,7 +137,9 @@ impl Running {
             pause = %humantime::format_duration(Duration::from_millis(pause.as_millis() as u64)),
             "this process goes on in another's place"
         );
-        Ok(())
+        let claimed = to_claim.iter().filter_map(ClaimedPath::take_on);
+        self.claimed.extend(claimed);
+        Ok(self)
     }
 
     /// How another process is started that goes on in this one's place.
@@ -155,7 +163,7 @@ impl Running {
             listeners: listeners.collect(),
             lanes: Arc::clone(&self.upgrade.lanes),
             figures: Arc::clone(&self.upgrade.figures),
-            under_way: Mutex::default(),
+            under_way: Default::default(),
         })
     }
 

@@ -18,10 +18,11 @@ use monoio::task::JoinHandle;
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 use tracing::{error, warn};
 
-use super::binding::{Bound, BoundListener};
+use super::binding::{Bound, CoreListener};
 use super::driver::{RING_ENTRIES, RuntimeKind, patiently, ring_builder};
 use super::plan::Plan;
 use super::turn::Turn;
+use super::upgrade::CoreSeat;
 
 use crate::app::envelope::Body;
 use crate::app::host::Host;
@@ -47,6 +48,7 @@ pub fn run(
     plan: &Plan,
     bus: Endpoint<Body>,
     bound: Bound,
+    seat: Option<CoreSeat>,
     report: &Sender<io::Result<()>>,
 ) -> io::Result<()> {
     let uring = match plan.driver.runtime {
@@ -61,14 +63,14 @@ pub fn run(
     };
     let fallen_back = match uring {
         Some(Ok(mut runtime)) => {
-            return runtime.block_on(serve(plan, plan.driver.wire, bus, bound, report));
+            return runtime.block_on(serve(plan, plan.driver.wire, bus, bound, seat, report));
         }
         Some(Err(cause)) => plan.driver.runtime_refused(&cause),
         None => Ok(()),
     };
     let epoll = || RuntimeBuilder::<LegacyDriver>::new().enable_timer().build();
     match fallen_back.and_then(|()| epoll()) {
-        Ok(mut runtime) => runtime.block_on(serve(plan, WireKind::Epoll, bus, bound, report)),
+        Ok(mut runtime) => runtime.block_on(serve(plan, WireKind::Epoll, bus, bound, seat, report)),
         Err(error) => {
             let text = format!("a core's runtime could not be built: {error}");
             let _ = report.send(Err(io::Error::new(error.kind(), text)));
@@ -82,6 +84,7 @@ async fn serve(
     wire: WireKind,
     bus: Endpoint<Body>,
     bound: Bound,
+    seat: Option<CoreSeat>,
     report: &Sender<io::Result<()>>,
 ) -> io::Result<()> {
     let (core, tasks) = match Tasks::start(plan, wire, bus, bound) {
@@ -94,7 +97,9 @@ async fn serve(
             return Err(error);
         }
     };
-    core.begin(plan);
+    if let Some(seat) = seat {
+        core.begin(seat);
+    }
     core.turn();
     core.finished().await;
     // The runtime would keep a task that waits, and all that it holds, for ever.
@@ -172,7 +177,7 @@ impl Tasks {
         let pending_requests = Rc::new(PendingRequests::default());
         let ports = make_ports(plan, &host, &pending_requests);
         transport.serve(ports, pending_requests, plan.config.http_body_bytes_max);
-        let listeners: Rc<[BoundListener]> = bound.listeners.into();
+        let listeners: Rc<[CoreListener]> = bound.listeners.into();
         let tasks = Rc::new(Tasks {
             turn: RefCell::new(Turn::new(
                 transport,
@@ -200,7 +205,7 @@ impl Tasks {
         self: &Rc<Self>,
         wire: AsyncFd,
         bell: AsyncFd,
-        listeners: &Rc<[BoundListener]>,
+        listeners: &Rc<[CoreListener]>,
     ) -> io::Result<Vec<JoinHandle<()>>> {
         let tasks = Rc::clone(self);
         let on_events = watch(wire, move || tasks.turn());
@@ -236,12 +241,8 @@ impl Tasks {
         })
     }
 
-    /// Takes what another process has had, if one has: this waits for all of it.
-    fn begin(self: &Rc<Self>, plan: &Plan) {
-        let core = self.host.borrow_mut().core();
-        let Some(seat) = plan.take_seat(core) else {
-            return;
-        };
+    /// Takes what another process has had: this waits for all of it.
+    fn begin(self: &Rc<Self>, seat: CoreSeat) {
         let arrivals = {
             let mut turn = self.turn.borrow_mut();
             seat.take(&mut self.host.borrow_mut(), turn.lane())
@@ -342,7 +343,7 @@ impl Tasks {
         self.turn.borrow().accepts(number)
     }
 
-    async fn accept(self: Rc<Self>, listeners: Rc<[BoundListener]>, at: usize, mut ready: AsyncFd) {
+    async fn accept(self: Rc<Self>, listeners: Rc<[CoreListener]>, at: usize, mut ready: AsyncFd) {
         let number = listeners[at].number;
         let shares = listeners[at].socket.kind().shares.clone();
         let core = self.host.borrow_mut().core().index();
@@ -373,7 +374,7 @@ impl Tasks {
     }
 
     /// Accepts so many at most, and makes a turn for them. How many there were.
-    async fn accept_some(self: &Rc<Self>, listener: &BoundListener, most: usize) -> usize {
+    async fn accept_some(self: &Rc<Self>, listener: &CoreListener, most: usize) -> usize {
         let (mut exhausted, mut taken) = (false, 0);
         while taken < most {
             match listener.socket.accept() {

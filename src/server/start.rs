@@ -3,9 +3,9 @@
 //! Called once by [`Server::run`], or by whoever starts it himself. An error leaves nothing running.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use core_affinity::CoreId as Cpu;
@@ -23,7 +23,7 @@ use super::running::{Running, UpgradeParts};
 use super::runtime;
 use super::start_error::named;
 use super::tables::{self, DescriptorNeed, ListenerSource};
-use super::upgrade::{InheritedSockets, Inventory, Predecessor};
+use super::upgrade::{CoreSeat, InheritedSockets, Inventory, Predecessor, Takeover};
 use super::webhooks::WebhookDelivery;
 use crate::app::envelope::Body;
 use crate::app::namespaces::Registry;
@@ -34,7 +34,6 @@ use crate::guard::watch_panics;
 use crate::log_limiter::SharedLogLimiter;
 use crate::net::admission::{ConnectionCounters, DescriptorRoom};
 use crate::net::http::Readiness;
-use crate::net::unix_socket::ClaimedPath;
 use crate::net::webhooks::WebhookTarget;
 use crate::tls::TlsListeners;
 
@@ -100,14 +99,8 @@ impl Server {
             &self.namespaces,
             Arc::clone(&registry),
         ));
-        let (seats, takeover) = match &predecessor {
-            Some(predecessor) => {
-                let seats = predecessor.seats(&inventory, cores, config.namespaces_max);
-                let (seats, takeover) = seats.map_err(io::Error::other)?;
-                (seats, Some(takeover))
-            }
-            None => (Vec::new(), None),
-        };
+        let names_max = config.namespaces_max;
+        let (seats, takeover) = seats(predecessor.as_deref(), &inventory, cores, names_max)?;
         let plan = Arc::new(Plan {
             config,
             current: Arc::clone(&current),
@@ -127,7 +120,6 @@ impl Server {
             readiness: Arc::new(Readiness::default()),
             tls,
             desk: Arc::default(),
-            seats: Mutex::new(seats.into_iter().map(Some).collect()),
         });
         watch_panics();
         let upgrade = UpgradeParts {
@@ -140,7 +132,7 @@ impl Server {
         let running = Running::new(&plan, listening, remote, current, webhook_delivery, upgrade);
         let mut running = running?;
         running.claimed = claimed;
-        let seats = endpoints.into_iter().zip(sources);
+        let seats = endpoints.into_iter().zip(sources).zip(seats);
         let pinned = match start_cores(&mut running.cores, &plan, &cpus, seats) {
             Ok(pinned) => pinned,
             Err(error) => {
@@ -149,16 +141,9 @@ impl Server {
                 return Err(error);
             }
         };
-        if let Some((predecessor, takeover)) = predecessor.zip(takeover)
-            && let Err(error) = running.inherit(predecessor, takeover)
-        {
-            // Its cores wait until the process ends.
-            std::mem::forget(running);
-            return Err(error);
+        if let Some((predecessor, takeover)) = predecessor.zip(takeover) {
+            running = running.inherit(predecessor, takeover, &to_claim)?;
         }
-        running
-            .claimed
-            .extend(to_claim.iter().filter_map(ClaimedPath::take_on));
         plan.readiness.ready();
         // Each core has its copies.
         drop(originals);
@@ -182,6 +167,22 @@ impl Server {
         listeners.add_mounts(&self.namespaces, &mut together.listening);
         Ok((bound, together))
     }
+}
+
+/// Where each of so many cores gets what another process has had, if one has.
+fn seats(
+    predecessor: Option<&Predecessor>,
+    inventory: &Inventory,
+    cores: usize,
+    namespaces_max: usize,
+) -> io::Result<(Vec<Option<CoreSeat>>, Option<Takeover>)> {
+    let Some(predecessor) = predecessor else {
+        let seats = (0..cores).map(|_| None);
+        return Ok((seats.collect(), None));
+    };
+    let seats = predecessor.seats(inventory, cores, namespaces_max);
+    let (seats, takeover) = seats.map_err(io::Error::other)?;
+    Ok((seats.into_iter().map(Some).collect(), Some(takeover)))
 }
 
 fn check_head(config: &Config) -> io::Result<()> {
@@ -269,12 +270,12 @@ fn start_cores(
     cores: &mut CoreThreads,
     plan: &Arc<Plan>,
     cpus: &[Cpu],
-    seats: impl Iterator<Item = (Endpoint<Body>, ListenerSource)>,
+    seats: impl Iterator<Item = ((Endpoint<Body>, ListenerSource), Option<CoreSeat>)>,
 ) -> io::Result<usize> {
     let (report, reports) = mpsc::channel();
     let pinned = Arc::new(AtomicUsize::new(0));
     let mut count = 0;
-    for (number, (endpoint, source)) in seats.enumerate() {
+    for (number, ((endpoint, source), seat)) in seats.enumerate() {
         let (plan, report) = (Arc::clone(plan), report.clone());
         let pinned = Arc::clone(&pinned);
         let cpu = match plan.config.pin {
@@ -285,7 +286,7 @@ fn start_cores(
             if let Some(cpu) = cpu {
                 pin(number, cpu, &pinned);
             }
-            run_core(&plan, endpoint, source, &report)
+            run_core(&plan, endpoint, source, seat, &report)
         };
         cores
             .spawn(number, core)
@@ -315,10 +316,11 @@ fn run_core(
     plan: &Plan,
     endpoint: Endpoint<Body>,
     source: ListenerSource,
+    seat: Option<CoreSeat>,
     report: &Sender<io::Result<()>>,
 ) -> io::Result<()> {
     match source.redeem() {
-        Ok(bound) => runtime::run(plan, endpoint, bound, report),
+        Ok(bound) => runtime::run(plan, endpoint, bound, seat, report),
         Err(error) => {
             let text = format!("a core cannot have its own descriptor table: {error}");
             let _ = report.send(Err(io::Error::new(error.kind(), text)));

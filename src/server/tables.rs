@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use super::binding::{Bound, BoundListener};
+use super::binding::{Bound, CoreListener};
 use super::start_error::named;
 use crate::config::{Config, DescriptorTables};
 use crate::ident::CoreId;
@@ -205,8 +205,8 @@ fn split(bound: Vec<Bound>) -> io::Result<(Vec<ListenerSource>, Lanes, Originals
     let lanes = bound.iter().map(|_| UnixStream::pair());
     let (cores_ends, lanes): (Vec<_>, Vec<_>) =
         lanes.collect::<io::Result<Vec<_>>>()?.into_iter().unzip();
-    let numbers = |listeners: &[BoundListener]| {
-        let number = |BoundListener { number, socket }: &BoundListener| {
+    let numbers = |listeners: &[CoreListener]| {
+        let number = |CoreListener { number, socket }: &CoreListener| {
             let descriptor = socket.descriptor().as_raw_fd();
             (*number, descriptor, socket.kind().clone())
         };
@@ -263,7 +263,7 @@ impl ListenerSource {
         }
         for (of_core, listeners) in copies.listeners.iter().enumerate() {
             let listeners = listeners.iter();
-            let listeners = listeners.map(|(number, descriptor, kind)| BoundListener {
+            let listeners = listeners.map(|(number, descriptor, kind)| CoreListener {
                 number: *number,
                 socket: Listener::copied(own(descriptor), kind.clone()),
             });

@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-use super::binding::BoundListener;
+use super::binding::CoreListener;
 use super::client_drain::ClientDrain;
 use super::drain::DrainProgress;
 use super::reload::Current;
 use super::sweep::{SweepTask, Sweeps};
-use super::upgrade::{Desk, KeptConnections, Lane, Parting, Show};
+use super::upgrade::{KeptConnections, Lane, Parting, Show, UpgradeDesk};
 use crate::app::envelope::{DrainStep, UpgradeStep};
 use crate::app::host::{Arrival, Handled, Host};
 use crate::app::round::WorkSource;
@@ -52,7 +52,7 @@ pub struct Turn {
     transport: Transport,
     /// Requests whose answers are not known.
     pending_requests: Rc<PendingRequests>,
-    listeners: Rc<[BoundListener]>,
+    listeners: Rc<[CoreListener]>,
     progress: Arc<[DrainProgress]>,
     /// What holds, if that changes.
     current: Arc<Current>,
@@ -63,7 +63,7 @@ pub struct Turn {
     /// What is being done to everybody.
     sweeps: Sweeps,
     /// What is to be done in an upgrade,
-    desk: Arc<Desk>,
+    desk: Arc<UpgradeDesk>,
     /// the connections that have been sent,
     kept: KeptConnections,
     /// and how descriptors go where each core has a table of its own.
@@ -73,10 +73,10 @@ pub struct Turn {
 impl Turn {
     pub fn new(
         transport: Transport,
-        listeners: Rc<[BoundListener]>,
+        listeners: Rc<[CoreListener]>,
         progress: Arc<[DrainProgress]>,
         current: Arc<Current>,
-        desk: Arc<Desk>,
+        desk: Arc<UpgradeDesk>,
         lane: Option<UnixStream>,
         core: CoreId,
     ) -> Turn {
@@ -386,7 +386,7 @@ impl Turn {
 
     /// Copies of the listening sockets. If there is no room for one, it is not shown, and the other process does without.
     fn shown_listeners(&self) -> Vec<(u16, OwnedFd)> {
-        let copy = |listener: &BoundListener| {
+        let copy = |listener: &CoreListener| {
             let copy = listener.socket.descriptor().try_clone_to_owned();
             Some((listener.number, copy.ok()?))
         };

@@ -131,12 +131,15 @@ impl TlsServer {
     }
 }
 
+/// What makes tickets, and our own of them.
+type Tickets = (Arc<dyn ProducesTickets>, Option<Arc<OwnTickets>>);
+
 /// What makes tickets, and that once more if they stay good when certificates change.
 fn tickets(
     sources: &Sources,
     client_roots: Option<&RootCertStore>,
     earlier: Option<&Arc<OwnTickets>>,
-) -> Result<(Arc<dyn ProducesTickets>, Option<Arc<OwnTickets>>), String> {
+) -> Result<Tickets, String> {
     if let Some(file) = &sources.ticket_keys_file {
         return Ok((Arc::new(TicketKeys::read(file, client_roots)?), None));
     }

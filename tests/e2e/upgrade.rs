@@ -364,3 +364,34 @@ fn another_configuration_holds_from_then_on() {
         assert_eq!(backend.ask("online uid0").await, "ok");
     });
 }
+
+#[test]
+fn who_is_no_server_is_not_asked() {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+
+    let mut shell = Command::new("sh")
+        .args([
+            "-c",
+            "trap 'echo asked; exit 1' USR2; echo ready; read line; echo not asked",
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a shell");
+    let mut said = BufReader::new(shell.stdout.take().expect("a pipe")).lines();
+    let mut next = move || said.next().expect("a line").expect("text");
+    assert_eq!(next(), "ready");
+    let mut upgrade = Command::new(crate::server::binary());
+    let upgrade = upgrade.args(["upgrade", "--pid", &shell.id().to_string()]);
+    let asked = upgrade.output().expect("the command runs");
+    assert_eq!(asked.status.code(), Some(2));
+    let complaint = String::from_utf8_lossy(&asked.stderr).into_owned();
+    assert!(
+        complaint.contains("no server that can be upgraded"),
+        "{complaint}"
+    );
+    drop(shell.stdin.take());
+    assert_eq!(next(), "not asked");
+    shell.wait().expect("it ends");
+}

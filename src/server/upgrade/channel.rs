@@ -28,7 +28,7 @@ const HEAD_BYTES: usize = 4 + 2;
 const WAIT_MIN: Duration = Duration::from_millis(1);
 
 /// A message, and what has come with it.
-pub type Received = (Vec<u8>, Vec<OwnedFd>);
+pub type ChannelMessage = (Vec<u8>, Vec<OwnedFd>);
 
 /// See the module.
 pub struct Channel {
@@ -98,7 +98,7 @@ impl Channel {
     }
 
     /// The next one. A message of which descriptors are missing is an error.
-    pub fn receive(&mut self) -> io::Result<Received> {
+    pub fn receive(&mut self) -> io::Result<ChannelMessage> {
         let mut head = [0; HEAD_BYTES];
         let (mut filled, mut descriptors) = (0, Vec::new());
         while filled < HEAD_BYTES {

@@ -1,4 +1,4 @@
-//! [`Desk`]: where the thread of an upgrade lays what the cores are to do, and hears what they have.
+//! [`UpgradeDesk`]: where the thread of an upgrade lays what the cores are to do, and hears what they have.
 //!
 //! Each core looks there once a step, and never otherwise.
 
@@ -24,9 +24,9 @@ struct OnDesk {
 
 /// See the module.
 #[derive(Default)]
-pub struct Desk(Mutex<OnDesk>);
+pub struct UpgradeDesk(Mutex<OnDesk>);
 
-impl Desk {
+impl UpgradeDesk {
     fn look(&self) -> MutexGuard<'_, OnDesk> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,5 +1,5 @@
-//! What a server and its successor say to each other, in this order: [`Hello`] by the new one, [`Offer`] by the old one,
-//! [`Reply`] by the new one. Then each core of the old one sends [`Parcel`]s, and the last words are [`Sent`], [`Reply`]
+//! What a server and its successor say to each other, in this order: [`Hello`] by the new one, [`UpgradeOffer`] by the old one,
+//! [`SuccessorReply`] by the new one. Then each core of the old one sends [`Parcel`]s, and the last words are [`Sent`], [`SuccessorReply`]
 //! and [`Commit`].
 //!
 //! The first fields of [`Hello`] stay as they are for ever: by them the two find out that they do not understand each other.
@@ -48,7 +48,7 @@ pub struct OfferedSocket {
 
 /// What the old one has.
 #[derive(Serialize, Deserialize, Debug)]
-pub struct Offer {
+pub struct UpgradeOffer {
     /// How many upgrades there have been before.
     pub upgrades: u64,
     /// What is listened on, by number.
@@ -65,9 +65,9 @@ pub struct Offer {
 
 /// Whether the new one goes on.
 #[derive(Serialize, Deserialize, Debug)]
-pub enum Reply {
+pub enum SuccessorReply {
     /// It can take all, by as many channels, which come along.
-    Ready(Ready),
+    Ready(SuccessorPlaces),
     /// It has so many connections.
     Taken(u64),
     /// It cannot, and says why.
@@ -76,7 +76,7 @@ pub enum Reply {
 
 /// What the new one has a place for.
 #[derive(Serialize, Deserialize, Debug)]
-pub struct Ready {
+pub struct SuccessorPlaces {
     /// By the old one's number of a listener, whether it is there still.
     pub listeners: Vec<bool>,
     /// How many cores it has, each of which has a channel.

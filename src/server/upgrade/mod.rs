@@ -1,7 +1,7 @@
 //! Change without a disconnect: a server starts its successor, hands it all that it has, and leaves.
 //!
 //! The old one's side is the [`Upgrader`], one thread at a time, and on each core what it asks for by
-//! [`UpgradeStep`](crate::app::envelope::UpgradeStep); the new one's is the [`Predecessor`] and its cores' [`Seat`]s. The
+//! [`UpgradeStep`](crate::app::envelope::UpgradeStep); the new one's is the [`Predecessor`] and its cores' [`CoreSeat`]s. The
 //! old one keeps what it has sent until its last word. Until that the new one touches no socket, and whatever goes wrong
 //! the old one puts all back and goes on; after it the old one touches none that it has sent.
 
@@ -22,12 +22,12 @@ mod successor;
 mod upgrader;
 
 pub use asker::asker_name;
-pub use desk::{Desk, Show};
+pub use desk::{Show, UpgradeDesk};
 pub use inventory::Inventory;
 pub use lane::Lane;
 pub use parting::{KeptConnections, Parting};
 pub use predecessor::{InheritedSockets, Predecessor, Takeover};
 pub use process_parts::ProcessParts;
 pub use program::Program;
-pub use seat::Seat;
+pub use seat::CoreSeat;
 pub use upgrader::{ListenerOffer, Upgrader};

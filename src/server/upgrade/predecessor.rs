@@ -17,10 +17,12 @@ use super::channel::Channel;
 use super::fault;
 use super::inventory::Inventory;
 use super::lane::ServerLane;
-use super::messages::{Commit, Hello, Offer, OfferedSocket, Ready, Reply, Sent, VERSION};
+use super::messages::{
+    Commit, Hello, OfferedSocket, Sent, SuccessorPlaces, SuccessorReply, UpgradeOffer, VERSION,
+};
 use super::process_parts::ProcessParts;
 use super::program::VARIABLE;
-use super::seat::{NumberMap, Seat, Seats};
+use super::seat::{CoreSeat, CoreSeats, NumberMap};
 use crate::handover::{self, ProcessRecord};
 use crate::migration;
 use crate::net::listen_address::ListenAddress;
@@ -66,7 +68,7 @@ impl InheritedSockets {
 
 /// What the cores are given, until they begin.
 pub struct Takeover {
-    seats: Seats,
+    seats: CoreSeats,
     until: Instant,
     /// What is no core's.
     records: Vec<ProcessRecord>,
@@ -75,7 +77,7 @@ pub struct Takeover {
 /// See the module.
 pub struct Predecessor {
     control: Channel,
-    offer: Offer,
+    offer: UpgradeOffer,
     pid: u32,
 }
 
@@ -105,7 +107,7 @@ impl Predecessor {
         };
         fault::meet("hello").map_err(io::Error::other)?;
         control.say(&hello, &[])?;
-        let (offer, _): (Offer, _) = control.hear()?;
+        let (offer, _): (UpgradeOffer, _) = control.hear()?;
         fault::meet("offer").map_err(io::Error::other)?;
         control.set_until(Instant::now() + Duration::from_millis(offer.time));
         let descriptors = control.receive_all(offer.sockets.len())?;
@@ -135,17 +137,19 @@ impl Predecessor {
     /// This process cannot go on, and says why.
     pub fn refuse(&mut self, why: &str) {
         // If it is gone, nobody wants to know.
-        let _ = self.control.say(&Reply::Refused(why.to_owned()), &[]);
+        let _ = self
+            .control
+            .say(&SuccessorReply::Refused(why.to_owned()), &[]);
     }
 
-    /// Seats for so many cores, by which they get their connections.
+    /// CoreSeats for so many cores, by which they get their connections.
     pub fn seats(
         &self,
         inventory: &Inventory,
         cores: usize,
         namespaces_max: usize,
-    ) -> Result<(Vec<Seat>, Takeover), String> {
-        let Offer {
+    ) -> Result<(Vec<CoreSeat>, Takeover), String> {
+        let UpgradeOffer {
             listeners,
             namespaces,
             app_namespaces,
@@ -157,7 +161,7 @@ impl Predecessor {
             listeners: inventory.map_listeners(listeners),
             namespaces: inventory.map_namespaces(namespaces, *app_namespaces, namespaces_max)?,
         };
-        let mut seats = Seats::new(cores, numbers, until);
+        let mut seats = CoreSeats::new(cores, numbers, until);
         let of_cores = std::mem::take(&mut seats.seats);
         let takeover = Takeover {
             seats,
@@ -177,7 +181,7 @@ impl Predecessor {
     ) -> Result<(u64, Duration), String> {
         let ends = takeover.open(lanes)?;
         let known = inventory.map_listeners(&self.offer.listeners);
-        let ready = Reply::Ready(Ready {
+        let ready = SuccessorReply::Ready(SuccessorPlaces {
             listeners: known.iter().map(Option::is_some).collect(),
             cores: ends.len() as u16,
         });
@@ -205,7 +209,9 @@ impl Predecessor {
             takeover.records.push(record);
         }
         fault::meet("taken")?;
-        self.control.say(&Reply::Taken(taken), &[]).map_err(lost)?;
+        self.control
+            .say(&SuccessorReply::Taken(taken), &[])
+            .map_err(lost)?;
         let (commit, _): (Commit, _) = self.control.hear().map_err(lost)?;
         Ok((taken, Duration::from_millis(commit.pause)))
     }

@@ -11,12 +11,19 @@ use crate::tls::TlsListeners;
 
 /// See the module.
 pub struct ProcessParts {
-    pub tls: Option<Arc<TlsListeners>>,
+    tls: Option<Arc<TlsListeners>>,
     /// Until it is given up, or finishes.
-    pub webhooks: Mutex<Option<WebhookDelivery>>,
+    webhooks: Mutex<Option<WebhookDelivery>>,
 }
 
 impl ProcessParts {
+    pub fn new(tls: Option<Arc<TlsListeners>>, webhooks: WebhookDelivery) -> ProcessParts {
+        ProcessParts {
+            tls,
+            webhooks: Mutex::new(Some(webhooks)),
+        }
+    }
+
     fn with<R>(&self, act: impl FnOnce(&WebhookDelivery) -> R) -> Option<R> {
         let webhooks = self.webhooks.lock().unwrap_or_else(PoisonError::into_inner);
         webhooks.as_ref().map(act)

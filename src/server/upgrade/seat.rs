@@ -1,4 +1,4 @@
-//! [`Seat`]: where one core of a successor gets its connections, before it makes its first turn.
+//! [`CoreSeat`]: where one core of a successor gets its connections, before it makes its first turn.
 //!
 //! They come by the channel that is this core's; the predecessor has asked where each is at home. Nothing is done with a
 //! socket before all is said.
@@ -28,7 +28,7 @@ pub struct NumberMap {
 }
 
 /// What one core has sorted out for another.
-enum Delivered {
+enum SeatDelivery {
     /// A record, and what its times count from.
     Record(Box<CoreRecord>, Instant),
     /// That was all.
@@ -36,23 +36,23 @@ enum Delivered {
 }
 
 /// See the module.
-pub struct Seat {
+pub struct CoreSeat {
     /// Where each core has a descriptor table of its own, it comes by the core's lane.
     channel: Option<Channel>,
     channel_in: mpsc::Receiver<Channel>,
     until: Instant,
     numbers: Arc<NumberMap>,
     /// To each core.
-    cores: Vec<Sender<Delivered>>,
-    inbox: Receiver<Delivered>,
+    cores: Vec<Sender<SeatDelivery>>,
+    inbox: Receiver<SeatDelivery>,
     report: mpsc::Sender<Result<u64, String>>,
     /// The predecessor has said its last word.
     begin: mpsc::Receiver<()>,
 }
 
-/// Seats of all cores.
-pub struct Seats {
-    pub seats: Vec<Seat>,
+/// CoreSeats of all cores.
+pub struct CoreSeats {
+    pub seats: Vec<CoreSeat>,
     /// To each core that has the server's table: its channel.
     pub channels: Vec<mpsc::Sender<Channel>>,
     /// How many connections each core has, or why it cannot.
@@ -61,9 +61,9 @@ pub struct Seats {
     pub begin: Vec<mpsc::Sender<()>>,
 }
 
-impl Seats {
+impl CoreSeats {
     /// One for each of so many cores.
-    pub fn new(count: usize, numbers: NumberMap, until: Instant) -> Seats {
+    pub fn new(count: usize, numbers: NumberMap, until: Instant) -> CoreSeats {
         let numbers = Arc::new(numbers);
         let (report, reports) = mpsc::channel();
         let inboxes = (0..count).map(|_| crossbeam_channel::unbounded());
@@ -74,7 +74,7 @@ impl Seats {
             channels.push(channel);
             let (begin, begins) = mpsc::channel();
             all_begin.push(begin);
-            seats.push(Seat {
+            seats.push(CoreSeat {
                 channel: None,
                 channel_in,
                 until,
@@ -85,7 +85,7 @@ impl Seats {
                 begin: begins,
             });
         }
-        Seats {
+        CoreSeats {
             seats,
             channels,
             reports,
@@ -94,7 +94,7 @@ impl Seats {
     }
 }
 
-impl Seat {
+impl CoreSeat {
     /// Waits for all that is this core's, puts it into the shard, and waits for the last word. `None` if that does not
     /// come.
     pub fn take(mut self, host: &mut Host, lane: Option<&mut Lane>) -> Option<Vec<Arrival>> {
@@ -123,15 +123,15 @@ impl Seat {
         let sorted = self.sort(host, &mut connections);
         // Whatever has happened here, nobody is to wait for this core.
         for core in &self.cores {
-            let _ = core.send(Delivered::End);
+            let _ = core.send(SeatDelivery::End);
         }
         sorted?;
         let (mut records, mut left) = (Vec::new(), self.cores.len());
         while left > 0 {
             let delivered = self.inbox.recv();
             match delivered.map_err(|_| "a core of the new process is gone")? {
-                Delivered::End => left -= 1,
-                Delivered::Record(record, moment) => records.push((record, moment)),
+                SeatDelivery::End => left -= 1,
+                SeatDelivery::Record(record, moment) => records.push((record, moment)),
             }
         }
         for (record, moment) in records {
@@ -197,17 +197,17 @@ impl Seat {
         let cores = self.cores.len();
         let core = match record.place() {
             RecordPlace::Home(name) => host.bus().home(name).index(),
-            RecordPlace::Core(core) => core.index() % cores,
+            RecordPlace::Core(core) => host.bus().keeper(core).index(),
             RecordPlace::Everywhere => {
                 for core in 1..cores {
                     if let Some(record) = read()? {
-                        self.deliver(core, Delivered::Record(Box::new(record), moment));
+                        self.deliver(core, SeatDelivery::Record(Box::new(record), moment));
                     }
                 }
                 0
             }
         };
-        self.deliver(core, Delivered::Record(Box::new(record), moment));
+        self.deliver(core, SeatDelivery::Record(Box::new(record), moment));
         Ok(())
     }
 
@@ -218,7 +218,7 @@ impl Seat {
         Ok(migration)
     }
 
-    fn deliver(&self, core: usize, delivered: Delivered) {
+    fn deliver(&self, core: usize, delivered: SeatDelivery) {
         if let Some(core) = self.cores.get(core) {
             // If it is gone, it says so itself.
             let _ = core.send(delivered);

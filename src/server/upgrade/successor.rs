@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use super::channel::Channel;
-use super::messages::{Commit, Hello, Offer, Ready, Reply, Sent, VERSION};
+use super::messages::{
+    Commit, Hello, Sent, SuccessorPlaces, SuccessorReply, UpgradeOffer, VERSION,
+};
 use super::program::Program;
 use crate::escape::Escaped;
 use crate::handover;
@@ -74,17 +76,17 @@ impl Successor {
     /// Offers what there is. What it has a place for, and a channel to each of its cores.
     pub fn offer(
         &mut self,
-        offer: &Offer,
+        offer: &UpgradeOffer,
         sockets: &[impl AsFd],
         until: Instant,
-    ) -> Result<(Ready, Vec<Channel>), String> {
+    ) -> Result<(SuccessorPlaces, Vec<Channel>), String> {
         let said = self.control.say(offer, &[]);
         let sent = said.and_then(|()| self.control.send_all(sockets));
         sent.map_err(|error| self.why("to take the listening sockets", &error))?;
         let ready = match self.hear("to be ready")? {
-            Reply::Ready(ready) => ready,
-            Reply::Refused(why) => return Err(refused(&why)),
-            Reply::Taken(_) => {
+            SuccessorReply::Ready(ready) => ready,
+            SuccessorReply::Refused(why) => return Err(refused(&why)),
+            SuccessorReply::Taken(_) => {
                 return Err("the new process has said what is not its turn".to_owned());
             }
         };
@@ -114,12 +116,14 @@ impl Successor {
         let said = said.and_then(|()| records.try_for_each(|one| self.control.send(one, &[])));
         said.map_err(|error| self.why("to take the connections", &error))?;
         match self.hear("to have taken all connections")? {
-            Reply::Taken(taken) if taken == connections => Ok(()),
-            Reply::Taken(taken) => Err(format!(
+            SuccessorReply::Taken(taken) if taken == connections => Ok(()),
+            SuccessorReply::Taken(taken) => Err(format!(
                 "{connections} connections were sent, and the new process has {taken}"
             )),
-            Reply::Refused(why) => Err(refused(&why)),
-            Reply::Ready(_) => Err("the new process has said what is not its turn".to_owned()),
+            SuccessorReply::Refused(why) => Err(refused(&why)),
+            SuccessorReply::Ready(_) => {
+                Err("the new process has said what is not its turn".to_owned())
+            }
         }
     }
 
@@ -127,7 +131,7 @@ impl Successor {
     pub fn explain(&mut self, otherwise: String) -> String {
         self.control.set_until(Instant::now() + END_TIME_MAX);
         match self.control.hear() {
-            Ok((Reply::Refused(why), _)) => refused(&why),
+            Ok((SuccessorReply::Refused(why), _)) => refused(&why),
             Ok(_) => otherwise,
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 self.why("to take the connections", &error)

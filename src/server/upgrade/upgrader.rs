@@ -16,10 +16,10 @@ use tracing::{error, info};
 
 use super::asker::tell_asker;
 use super::channel::Channel;
-use super::desk::{Desk, Show};
+use super::desk::{Show, UpgradeDesk};
 use super::inventory::Inventory;
 use super::lane::ServerLane;
-use super::messages::{Offer, OfferedSocket, Ready};
+use super::messages::{OfferedSocket, SuccessorPlaces, UpgradeOffer};
 use super::parting::{Parting, PartingReport};
 use super::process_parts::ProcessParts;
 use super::program::Program;
@@ -65,7 +65,7 @@ pub struct ListenerOffer {
 /// See the module.
 pub struct Upgrader {
     pub program: Program,
-    pub desk: Arc<Desk>,
+    pub desk: Arc<UpgradeDesk>,
     pub inventory: Arc<Inventory>,
     pub draining: Draining,
     pub current: Arc<Current>,
@@ -165,7 +165,7 @@ impl Upgrader {
             "the new process has read its configuration"
         );
         let (namespaces, app_namespaces) = self.inventory.namespaces();
-        let offer = Offer {
+        let offer = UpgradeOffer {
             upgrades: self.figures.done.load(Ordering::Relaxed),
             listeners: self.inventory.listeners.clone(),
             sockets,
@@ -242,7 +242,7 @@ impl Upgrader {
     fn freeze_and_send(
         &self,
         successor: &mut Successor,
-        ready: Ready,
+        ready: SuccessorPlaces,
         channels: Vec<Channel>,
         until: Instant,
     ) -> Result<u64, String> {
