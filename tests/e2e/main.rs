@@ -112,6 +112,7 @@ mod trouble_stalled;
 mod trouble_standstill;
 mod uid_policy;
 mod upgrade;
+mod upgrade_state;
 mod v1;
 mod v1_presence;
 mod v1_rights;

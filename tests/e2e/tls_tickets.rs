@@ -19,6 +19,7 @@ use crate::server::{Server, command};
 on_cores! {
     a_client_comes_back_to_another_server_by_keys_that_both_have,
     who_has_shown_no_certificate_is_asked_for_one_all_the_same,
+    a_client_comes_back_to_the_process_that_goes_on,
 }
 
 /// A file of keys of our own.
@@ -161,6 +162,20 @@ async fn a_client_comes_back_to_another_server_by_keys_that_both_have(cores: usi
     another.signal_on(libc::SIGHUP);
     another.wait_log(&["expected a key a line"]).await;
     assert!(comes_back(address(&another), &config));
+}
+
+async fn a_client_comes_back_to_the_process_that_goes_on(cores: usize) {
+    let listener = ["tls+text://127.0.0.1:0=push-backend"];
+    let mut command = command(cores, &[], &listener);
+    command.env("RINGPOST_TLS_CERTIFICATE_FILE", file("p256.pem"));
+    command.env("RINGPOST_TLS_KEY_FILE", file("p256.key"));
+    let mut server = Server::spawn(command, listener.len()).await;
+    let config = client();
+    assert!(!comes_back(address(&server), &config));
+    for _ in 0..3 {
+        server.upgrade().await.expect("it is upgraded");
+        assert!(comes_back(address(&server), &config));
+    }
 }
 
 async fn who_has_shown_no_certificate_is_asked_for_one_all_the_same(cores: usize) {
