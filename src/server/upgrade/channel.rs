@@ -230,7 +230,7 @@ mod tests {
             let long = long.clone();
             thread::spawn(move || {
                 let file = File::open("/dev/null").expect("opens");
-                ours.say(&("hello", 3), &[]).expect("is sent");
+                ours.say(&("hello", 3_u32), &[]).expect("is sent");
                 ours.send(&long, &vec![file.as_fd(); DESCRIPTORS_MAX])
                     .expect("is sent");
                 let files: Vec<File> = (0..600)
