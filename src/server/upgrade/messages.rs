@@ -40,7 +40,7 @@ pub struct ListenerKey {
 pub struct OfferedSocket {
     /// The URL that was asked for.
     pub asked: String,
-    /// How many sockets before it were asked for by that URL, on the same core.
+    /// How many listeners before its were asked for by that URL.
     pub nth: u16,
     /// The name by which it was passed to the process, if it was.
     pub passed: Option<String>,

@@ -214,18 +214,23 @@ impl Upgrader {
         shows.sort_by_key(|(core, _)| core.0);
         let (mut sockets, mut descriptors) = (Vec::new(), Vec::new());
         for (_, listeners) in shows {
-            let mut counts: HashMap<&str, u16> = HashMap::new();
+            // A core may have several sockets of one listener.
+            let mut asked: HashMap<&str, Vec<u16>> = HashMap::new();
             for (number, descriptor) in listeners {
                 let Some(listener) = self.listeners.get(usize::from(number)) else {
                     continue;
                 };
-                let nth = counts.entry(&listener.asked).or_default();
+                let numbers = asked.entry(&listener.asked).or_default();
+                let known = numbers.iter().position(|one| *one == number);
+                let nth = known.unwrap_or_else(|| {
+                    numbers.push(number);
+                    numbers.len() - 1
+                });
                 sockets.push(OfferedSocket {
                     asked: listener.asked.clone(),
-                    nth: *nth,
+                    nth: nth as u16,
                     passed: listener.passed.clone(),
                 });
-                *nth += 1;
                 descriptors.push(descriptor);
             }
         }
