@@ -84,12 +84,35 @@ before=$(cat /proc/sys/net/ipv4/ip_local_port_range)
 is "$(tr '\t' ' ' </proc/sys/net/ipv4/ip_local_port_range)" "10240 65535"
 
 echo "== upgrade"
-pid=$(main_pid)
 sed -i '/^\[backend\]$/,$d' /etc/ringpost/ringpost.toml
+systemctl restart ringpost
+pid=$(main_pid)
+exec 5<>/dev/tcp/127.0.0.1/5678
+echo '{"uid":"nobody","percent":"1%"}' >&5
+read -r -t 20 answer <&5
+is "$answer" fail
 dpkg --install "$package"
 is "$(systemctl is-active ringpost)" active
-[ "$(main_pid)" != "$pid" ]
+successor=$(main_pid)
+[ "$successor" != "$pid" ]
+[ ! -e "/proc/$pid" ]
+is "$(systemctl show --property NRestarts --value ringpost)" 0
 grep -q drain_delay /etc/ringpost/ringpost.toml
+# Who was connected still is.
+echo '{"uid":"nobody","percent":"2%"}' >&5
+read -r -t 20 answer <&5
+is "$answer" fail
+exec 5>&-
+is "$(readlink "/proc/$successor/exe")" /usr/bin/ringpost
+
+echo "== upgrade with a mistake in the configuration"
+echo 'drain_dely = "1s"' >>/etc/ringpost/ringpost.toml
+dpkg --install "$package" 2>&1 | tee /tmp/mistaken
+grep -q drain_dely /tmp/mistaken
+grep -q 'left as it is' /tmp/mistaken
+is "$(main_pid)" "$successor"
+is "$(ringpost health)" ok
+sed -i '$d' /etc/ringpost/ringpost.toml
 systemctl disable --now ringpost 2>/dev/null
 dpkg --install "$package"
 is "$(systemctl is-active ringpost || true) $(systemctl is-enabled ringpost || true)" "inactive disabled"
