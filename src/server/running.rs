@@ -163,7 +163,7 @@ impl Running {
             listeners: listeners.collect(),
             lanes: Arc::clone(&self.upgrade.lanes),
             figures: Arc::clone(&self.upgrade.figures),
-            under_way: Default::default(),
+            whose: Default::default(),
         })
     }
 

@@ -141,8 +141,7 @@ fn wait(
             supervisor.stopping(left);
         }
     };
-    // An upgrade under way is finished first, whichever way it goes.
-    let gone_to = *upgrader.wait();
+    let gone_to = upgrader.end();
     match (gone_to, asked) {
         (Some(upgraded), asked) => {
             if let Some(supervisor) = &supervisor {
@@ -216,9 +215,9 @@ impl SignalTaker {
 
     fn reload(&self, reload: &mut impl FnMut()) {
         // What is handed over is not changed meanwhile, and the new process reads all anew.
-        if self.upgrader.wait().is_some() {
-            return;
-        }
+        let Some(_kept) = self.upgrader.keep() else {
+            return info!("SIGHUP while the server is upgraded: the new process reads all anew");
+        };
         if let Some(supervisor) = &self.supervisor {
             supervisor.reloading();
         }

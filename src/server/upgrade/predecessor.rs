@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -26,6 +26,7 @@ use super::seat::{CoreSeat, CoreSeats, NumberMap};
 use crate::handover::{self, ProcessRecord};
 use crate::migration;
 use crate::net::listen_address::ListenAddress;
+use crate::net::listener::credentials;
 use crate::server::listen::Listen;
 
 /// Until the offer has come, which says how long there is.
@@ -88,13 +89,14 @@ impl Predecessor {
             return Ok(None);
         };
         let Some((number, pid)) = own_value(&value) else {
-            // It was another process': one of our parent's children that was started in our place.
+            // It was another process', from which this one has it.
             return Ok(None);
         };
         if FOUND.swap(true, Ordering::Relaxed) {
             return Ok(None);
         }
-        // SAFETY: the parent has left it open for this process alone, and this is done once.
+        // SAFETY: it is open, for it has just been looked at, the predecessor has left it open for this process alone, and
+        // this is done once.
         let socket = unsafe { OwnedFd::from_raw_fd(number) };
         // SAFETY: it touches no memory.
         unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) };
@@ -251,11 +253,19 @@ impl Takeover {
     }
 }
 
-/// The descriptor and the parent that a variable's value names, if that is our parent.
+/// The descriptor and the process that a variable's value names, if that process has made what the descriptor is of. It
+/// may be gone by now.
 fn own_value(value: &str) -> Option<(RawFd, u32)> {
     let (number, pid) = value.split_once(':')?;
-    let (number, pid) = (number.parse().ok()?, pid.parse().ok()?);
-    (pid == std::os::unix::process::parent_id()).then_some((number, pid))
+    let (number, pid): (RawFd, u32) = (number.parse().ok()?, pid.parse().ok()?);
+    // SAFETY: it touches no memory.
+    if number < 0 || unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+        return None;
+    }
+    // SAFETY: it is open, and only looked at.
+    let socket = unsafe { BorrowedFd::borrow_raw(number) };
+    let made_by = credentials(&socket).ok()?.pid;
+    (made_by as u32 == pid).then_some((number, pid))
 }
 
 /// By which a socket is the same as another.

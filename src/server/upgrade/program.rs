@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 
-/// Names the socket by which a process is its parent's successor, and that parent: `DESCRIPTOR:PID`.
+/// Names the socket by which a process is another's successor, and that one: `DESCRIPTOR:PID`.
 pub const VARIABLE: &str = "SUCCEEDS_RINGPOST";
 
 /// What is about the one process alone that was given it.

@@ -76,17 +76,37 @@ pub struct Upgrader {
     /// Of those that are bound.
     pub listeners: Vec<ListenerOffer>,
     pub figures: Arc<UpgradeFigures>,
-    /// Held while one is under way. The process that all has gone to: nothing is to be done with it here.
-    pub under_way: Mutex<Option<Upgraded>>,
+    /// Held while one is under way, or all is read anew.
+    pub whose: Mutex<Whose>,
+}
+
+/// Whose the connections are.
+#[derive(Default)]
+pub enum Whose {
+    #[default]
+    Ours,
+    /// This process ends, and hands nothing over any more.
+    Ending,
+    /// Nothing is to be done with what has gone.
+    Theirs(Upgraded),
 }
 
 impl Upgrader {
-    /// Nothing else is done to the cores while this is held. The process that all has gone to, if it
-    /// has.
-    pub fn wait(&self) -> MutexGuard<'_, Option<Upgraded>> {
-        self.under_way
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// This process ends: nothing is handed over from now on. One under way is finished first, whichever way it goes.
+    /// The process that all has gone to, if it has.
+    pub fn end(&self) -> Option<Upgraded> {
+        let mut whose = self.whose.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Whose::Theirs(upgraded) = *whose {
+            return Some(upgraded);
+        }
+        *whose = Whose::Ending;
+        None
+    }
+
+    /// Nothing is handed over while this is held. `None` if that is done now, or is done.
+    pub fn keep(&self) -> Option<MutexGuard<'_, Whose>> {
+        let whose = self.whose.try_lock().ok()?;
+        matches!(*whose, Whose::Ours).then_some(whose)
     }
 
     /// Does it, and tells the log and whoever has asked. Whether it is done; else all is as before.
@@ -138,9 +158,11 @@ impl Upgrader {
 
     /// Hands all over to a new process. An error says why not, and all is as before.
     pub fn run(&self) -> Result<Upgraded, String> {
-        let mut has_gone = self.wait();
-        if has_gone.is_some() {
-            return Err("this process has handed all over already".to_owned());
+        let mut whose = self.whose.lock().unwrap_or_else(PoisonError::into_inner);
+        match *whose {
+            Whose::Ours => {}
+            Whose::Ending => return Err("this process drains".to_owned()),
+            Whose::Theirs(_) => return Err("this process has handed all over already".to_owned()),
         }
         if std::process::id() == 1 {
             return Err(
@@ -152,7 +174,7 @@ impl Upgrader {
         let config = self.current.config();
         let until = Instant::now() + config.upgrade_timeout;
         let upgraded = self.hand_over(until)?;
-        *has_gone = Some(upgraded);
+        *whose = Whose::Theirs(upgraded);
         Ok(upgraded)
     }
 
