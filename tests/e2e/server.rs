@@ -372,6 +372,15 @@ impl Server {
         Ok(())
     }
 
+    /// The process that all has been handed to, if the log says so.
+    pub fn successor_by_log(&mut self) -> Option<u32> {
+        let log = self.log();
+        let line = log.lines().find(|line| line.contains("this one leaves"))?;
+        let (_, rest) = line.split_once("pid=")?;
+        self.successor = rest.split_whitespace().next()?.parse().ok();
+        self.successor
+    }
+
     /// The status of the first process, which another has gone on for.
     pub async fn wait_left(&mut self) -> ExitStatus {
         self.wait_exit(END_TIMEOUT).await

@@ -17,6 +17,8 @@ on_cores! {
     messages_during_the_change_arrive_once_and_in_order,
     those_who_listen_by_events_and_those_who_read_late_miss_nothing,
     again_and_again,
+    who_ends_a_server_amid_an_upgrade_ends_it,
+    what_is_under_way_without_end_keeps_nobody_waiting,
     what_goes_wrong_leaves_all_as_it_was,
 }
 
@@ -217,6 +219,63 @@ pub async fn again_and_again(cores: usize) {
     for _ in 0..times {
         server.upgrade().await.expect("it is upgraded");
         everybody.are_there().await;
+    }
+}
+
+/// Whichever of the two processes has all by then, it drains.
+async fn who_ends_a_server_amid_an_upgrade_ends_it(cores: usize) {
+    for nth in 0..8 {
+        let mut server = Server::start(cores).await;
+        let mut client = server.relay("text", "tom").await;
+        server.signal_on(libc::SIGUSR2);
+        tokio::time::sleep(Duration::from_millis(nth * 5)).await;
+        server.signal(libc::SIGTERM);
+        let status = server.wait_left().await;
+        assert!(status.success(), "{status}: {}", server.log());
+        // The signal may have come too late for the first process, which then knows nothing of it.
+        if let Some(pid) = server.successor_by_log() {
+            server.wait_log(&["goes on in another's place"]).await;
+            let pid = i32::try_from(pid).expect("a pid");
+            // SAFETY: it takes two integers. A second signal so soon is the first, if that has come.
+            unsafe { libc::kill(pid, libc::SIGTERM) };
+        }
+        client.drain_to_end(1001).await;
+    }
+}
+
+/// Who looks at the live log; and a file of a Unix socket stays.
+async fn what_is_under_way_without_end_keeps_nobody_waiting(cores: usize) {
+    let path = std::env::temp_dir().join(format!("ringpost-upgrade-{}.sock", fastrand::u64(..)));
+    let unix = format!("text+unix://{}=push-backend", path.display());
+    let listeners = ["http://127.0.0.1:0=page", "text://127.0.0.1:0=relay", &unix];
+    // The banner's line of the Unix socket is not looked at.
+    let mut server = Server::spawn(command(cores, &[], &listeners), 2).await;
+    let mut log = Http::dial(server.address("http", "page")).await;
+    log.write(b"GET /v1/log HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await;
+    assert_eq!(log.head_response().await.map(|it| it.status), Some(200));
+    let mut client = server.relay("text", "tom").await;
+    for _ in 0..2 {
+        server.upgrade().await.expect("it is upgraded");
+        assert!(path.exists());
+        let socket = tokio::net::UnixStream::connect(&path).await;
+        drop(socket.expect("somebody listens"));
+        client.send("tom:hello").await;
+        client.expect("hello").await;
+    }
+    // The one who looks is let go of.
+    while !log.ends().await {}
+    let pid = i32::try_from(server.id()).expect("a pid");
+    // SAFETY: it takes two integers.
+    unsafe { libc::kill(pid, libc::SIGTERM) };
+    client.drain_to_end(1001).await;
+    let start = std::time::Instant::now();
+    while path.exists() {
+        assert!(
+            start.elapsed() < Duration::from_secs(15),
+            "its file is left"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
