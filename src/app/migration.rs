@@ -165,6 +165,8 @@ impl Host {
         if let Some((app, session)) = self.session_of(id) {
             self.apps[app].resumed(&mut self.local, id, session);
         }
+        // One that has all of its streams need not have each of them remembered here, either.
+        self.local.shard.settle_following(id);
         self.settle_in(id, migration);
         Ok(id)
     }

@@ -20,7 +20,7 @@ const ALL: Limit = Limit {
 /// `bind UID`; whoever is bound is in the room.
 fn script(cx: &mut Context<'_, Scripted>, _: &mut State, event: &str) {
     match event.split(' ').collect::<Vec<_>>()[..] {
-        ["message", "bind", uid] => cx.bind_uid(uid),
+        ["message", "bind", uid] | ["claimed", uid] => cx.bind_uid(uid),
         ["bound", "Ok(())"] => cx.join("room"),
         _ => {}
     }
@@ -283,6 +283,27 @@ fn connections_and_presence_come_to_other_cores_without_a_word() {
         .members(NAMESPACE, "room", ("", 9));
     let names: BTreeSet<&str> = page.members.iter().map(|(name, _)| &**name).collect();
     assert_eq!(names, BTreeSet::from(["u0", "u1", "u2", "u3"]));
+}
+
+#[test]
+fn who_has_all_of_its_streams_is_no_dearer_in_another_process() {
+    let mut old = Cores::with(2, &config(), true, script);
+    let clients: Vec<usize> = (0..4)
+        .map(|number| old.listen(number % 2, &uid(number), &["g", "h"]))
+        .collect();
+    let mut new = old.successors(3);
+    for (number, client) in clients.into_iter().enumerate() {
+        let written = old.take_client_out(client);
+        let home = new.hosts[0].bus().home(&uid(number)).index();
+        let client = new.put_client_in(home, &written);
+        let (core, id) = new.clients[client];
+        let shard = new.hosts[core].shard();
+        assert!(shard.following(id).is_none(), "{number}");
+        for group in ["g", "h"] {
+            let (_, seen) = shard.seen_at_rest(id, group).expect("it rests");
+            assert!(seen.is_some(), "{number} {group}");
+        }
+    }
 }
 
 #[test]
