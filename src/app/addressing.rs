@@ -12,6 +12,7 @@
 //!
 //! [`Whereabouts`]: super::whereabouts::Whereabouts
 
+use super::abroad::last_words;
 use super::calls::farewell_bytes;
 use super::envelope::{AnswerPart, Body, found};
 use super::local::Local;
@@ -22,6 +23,7 @@ use super::whereabouts::ENDED;
 use crate::bus::Until;
 use crate::ident::{ConnId, ConnName, CoreId, Reach, Ticket};
 use crate::payload::{Message, Payload};
+use crate::protocol::cluster::NodeOrder;
 use crate::shard::{Farewell, KeptName, Mark, Marked, Phase};
 use crate::streams::{Address, Kind};
 
@@ -33,6 +35,21 @@ enum OnwardAccount {
     Relayed,
     /// It has been paid for.
     Free,
+}
+
+/// What other nodes are to do with a connection of a name, if that is not to be done here alone.
+fn order_abroad(name: ConnName, order: &Order) -> Option<NodeOrder> {
+    match order {
+        Order::Push(payload) => Some(NodeOrder::PushToConnection {
+            name,
+            payload: payload.clone(),
+        }),
+        Order::Kick(_, last) => Some(NodeOrder::KickConnection {
+            name,
+            last: last_words(last.as_deref()),
+        }),
+        _ => None,
+    }
 }
 
 impl Local {
@@ -71,7 +88,15 @@ impl Local {
         bytes: usize,
     ) -> Ticket {
         let payer = caller.payer();
-        let call = self.open(caller, 1, matches!(order, Order::Push(_)));
+        let is_push = matches!(order, Order::Push(_)) && !matches!(caller, Caller::Node(_));
+        let abroad = match self.goes_abroad(&caller) {
+            true => order_abroad(name, &order),
+            false => None,
+        };
+        let call = self.open(caller, 1 + usize::from(abroad.is_some()), is_push);
+        if let Some(order) = abroad {
+            self.send_abroad(payer, reach, order, Some(call));
+        }
         let to = ToConnection {
             name,
             moves: None,

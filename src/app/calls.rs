@@ -5,17 +5,19 @@
 
 use std::sync::Arc;
 
+use super::abroad::excepted;
 use super::addressed::Addressed;
 use super::bulk::{Exceptions, ForAll, ToAll};
 use super::effect::Effect;
 use super::envelope::{AnswerPart, Body, Call};
 use super::local::Local;
-use super::outcome::{Answer, Delivered};
+use super::outcome::{Abroad, Answer, Delivered};
 use super::pending::{AnsweredCall, Caller};
 use super::query::QueryResult;
 use crate::events::KickedBy;
 use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, Ticket, check_uid};
 use crate::payload::{Message, Payload};
+use crate::protocol::cluster::NodeOrder;
 use crate::shard::Farewell;
 use crate::streams::Wish;
 
@@ -52,7 +54,14 @@ impl Local {
         self.pending.open(caller, parts, payer, is_push)
     }
 
-    fn call(&mut self, call: u64, core: CoreId, payer: Option<ConnId>, bytes: usize, what: Call) {
+    pub(super) fn call(
+        &mut self,
+        call: u64,
+        core: CoreId,
+        payer: Option<ConnId>,
+        bytes: usize,
+        what: Call,
+    ) {
         if core != self.core() || self.outgoing.goes_by_mail(payer) {
             self.outgoing.post(
                 &mut self.shard.connections,
@@ -81,6 +90,9 @@ impl Local {
         if check_uid(uid).is_err() {
             return self.push_answered_at_once(caller, Delivered::default());
         }
+        if self.has_engine() {
+            return self.push_in_cluster(reach, caller, uid, message, wish);
+        }
         let home = self.outgoing.home(uid);
         if home == self.core() && !self.outgoing.goes_by_mail(caller.payer()) {
             // At home already: no copy.
@@ -104,8 +116,18 @@ impl Local {
     ) -> Ticket {
         let payload = Payload::new(message);
         let payer = caller.payer();
+        let abroad = self.goes_abroad(&caller);
+        let is_counted = !matches!(caller, Caller::Node(_));
         let caller = self.tapped(reach, caller, message);
-        let call = self.open(caller, self.outgoing.cores(), true);
+        let parts = self.outgoing.cores() + usize::from(abroad);
+        let call = self.open(caller, parts, is_counted);
+        if abroad {
+            let order = NodeOrder::PushToAll {
+                except: excepted(&except),
+                payload: payload.clone(),
+            };
+            self.send_abroad(payer, reach, order, Some(call));
+        }
         if self.goes_by_home_of_all(wish) {
             let for_all = ForAll {
                 payload,
@@ -160,6 +182,9 @@ impl Local {
         if check_uid(uid).is_err() {
             return self.answer_at_once(caller, 0);
         }
+        if self.has_engine() {
+            return self.kick_in_cluster(reach, caller, uid, last);
+        }
         let uid = Box::from(uid);
         let home = self.outgoing.home(&uid);
         let by = self.named(&caller);
@@ -180,6 +205,8 @@ impl Local {
             | Caller::Push(_)
             | Caller::Query(_)
             | Caller::Client(_)
+            | Caller::Sender(_)
+            | Caller::Node(_)
             | Caller::Tapped(_) => KickedBy::Http,
             Caller::App { connection, .. } => connection
                 .and_then(|connection| self.shard.connections.shown_listener(connection))
@@ -191,9 +218,15 @@ impl Local {
         if check_uid(uid).is_err() {
             return self.answer_at_once(caller, 0);
         }
-        let uid = Box::from(uid);
+        let uid: Box<str> = Box::from(uid);
         let home = self.outgoing.home(&uid);
-        self.call_one(caller, uid.len(), home, Call::Online { reach, uid })
+        let bytes = uid.len();
+        if self.has_engine() {
+            let order = NodeOrder::Online { uid: uid.clone() };
+            let what = Call::Online { reach, uid };
+            return self.call_in_cluster(reach, caller, (bytes, false), (home, what), order);
+        }
+        self.call_one(caller, bytes, home, Call::Online { reach, uid })
     }
 
     pub fn stats(&mut self, caller: Caller) -> Ticket {
@@ -270,6 +303,10 @@ impl Local {
             caller => caller,
         };
         match caller {
+            Caller::Node(number) => {
+                self.answer_for_node(number, &answered.delivered, &answered.found);
+            }
+            Caller::Sender(sender) => self.tell_sender(*sender, &answered.delivered),
             Caller::Push(promise) => promise.fulfil(answered.delivered),
             Caller::Query(promise) => promise.fulfil(answered.found),
             Caller::Client(asked) => match answered.found.into_iter().next() {
@@ -325,6 +362,17 @@ impl Local {
             // Its call is opened for what is found, and never answered at once.
             Caller::Query(promise) => promise.fulfil(Vec::new()),
             Caller::Client(asked) => self.tell_members(*asked, answer),
+            Caller::Sender(sender) => {
+                let reached = u32::from(answer.is_ok());
+                self.tell_sender(*sender, &Delivered::to(reached));
+            }
+            Caller::Node(number) => {
+                let reached = match answer {
+                    Answer::Reached(reached) => reached,
+                    _ => 0,
+                };
+                self.answer_node(number, Abroad::to(reached));
+            }
             // Its push is open until it is answered, and shown then.
             Caller::Tapped(tapped) => self.tell_caller(call, tapped.caller, answer),
         }

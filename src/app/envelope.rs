@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::abroad::{FromEngine, ToEngine};
 use super::addressed::Addressed;
 use super::bulk::{Bulk, ReplyTo, Spread, ToAll, ToGroup};
 use super::follow_step::FollowStep;
 use super::note::AnyNote;
 use super::order::Path;
-use super::outcome::Delivered;
+use super::outcome::{Abroad, Delivered};
 use super::presence::{MemberPage, MembersAsked};
 use super::query::{ConnectionAnswer, Query, QueryResult};
 use super::to_connection::{NameStep, ToConnection};
@@ -110,6 +111,10 @@ pub enum Body {
         app: u8,
         note: AnyNote,
     },
+    /// For other nodes of the cluster, by the engine.
+    ToEngine(Box<ToEngine>),
+    /// From one of them.
+    FromEngine(Box<FromEngine>),
     /// The server stops.
     Drain(DrainStep),
     /// Another process is to go on in this one's place.
@@ -163,6 +168,8 @@ pub enum AnswerPart {
         position: Position,
         waits: bool,
     },
+    /// What other nodes have done; or this one for another.
+    Abroad(Abroad),
     Stats(Box<CoreStats>),
     Members(Box<MemberPage>),
     Found(Box<QueryResult>),
@@ -191,6 +198,7 @@ impl From<Delivered> for AnswerPart {
             reached,
             position,
             waits,
+            ..
         } = delivered;
         match position {
             Some(position) => AnswerPart::Kept {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::JoinError;
+use super::abroad::excepted;
 use super::bulk::{Exceptions, ReplyTo, ToGroup};
 use super::effect::{Effect, JoinOutcome};
 use super::envelope::{AnswerPart, Body, Call, Passing, part_of};
@@ -22,6 +23,7 @@ use super::presence::{MembersAsked, PresenceNews};
 use crate::bus::{RECEIVER_COST, Until};
 use crate::ident::{ConnId, CoreId, NamespaceId, Reach, Ticket};
 use crate::payload::{Message, Payload};
+use crate::protocol::cluster::{ExceptedNames, NodeOrder};
 use crate::shard::{Interest, JoinRequest, Joining, Mark};
 use crate::streams::{Kind, Wish};
 
@@ -58,6 +60,27 @@ impl Local {
         message: Message<'_>,
         refresh: bool,
     ) {
+        if self.has_engine() {
+            let order = NodeOrder::PushToGroup {
+                group: Box::from(group),
+                refresh,
+                except: ExceptedNames::default(),
+                payload: Payload::new(message),
+            };
+            self.send_abroad(payer, reach, order, None);
+        }
+        self.send_to_group_here(reach, payer, group, message, refresh);
+    }
+
+    /// To its members on this node.
+    pub(super) fn send_to_group_here(
+        &mut self,
+        reach: Reach,
+        payer: Option<ConnId>,
+        group: &str,
+        message: Message<'_>,
+        refresh: bool,
+    ) {
         if self.outgoing.cores() == 1 && self.is_plain(Kind::Group, group, Wish::AsRuled) {
             // Nobody crosses to another core.
             self.shard.send_to_group(reach, group, message, refresh);
@@ -85,13 +108,24 @@ impl Local {
         message: Message<'_>,
         (wish, except): (Wish, Exceptions),
     ) -> Ticket {
-        let is_alone = self.outgoing.cores() == 1 && except.is_none();
+        let is_alone = self.outgoing.cores() == 1 && except.is_none() && !self.has_engine();
         if is_alone && self.is_plain(Kind::Group, group, wish) {
             let reached = self.shard.send_to_group(reach, group, message, false);
             return self.push_answered_at_once(caller, Delivered::to(reached));
         }
         let payer = caller.payer();
-        let call = self.open(caller, 1, true);
+        let abroad = self.goes_abroad(&caller);
+        let is_counted = !matches!(caller, Caller::Node(_));
+        let call = self.open(caller, 1 + usize::from(abroad), is_counted);
+        if abroad {
+            let order = NodeOrder::PushToGroup {
+                group: Box::from(group),
+                refresh: false,
+                except: excepted(&except),
+                payload: Payload::new(message),
+            };
+            self.send_abroad(payer, reach, order, Some(call));
+        }
         let to_group = ToGroup {
             reach,
             refresh: false,
@@ -348,6 +382,9 @@ impl Local {
 
     /// A core has the first member of a group that is at home here, or has none any more.
     pub fn note_interest(&mut self, core: CoreId, interest: &Interest) {
+        if self.has_engine() {
+            return self.note_interest_in_cluster(core, interest);
+        }
         let now = self.now();
         self.homes
             .note(core, interest, &self.shard.groups.rules, now);

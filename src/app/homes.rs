@@ -279,6 +279,11 @@ impl Homes {
         presence.map_or_else(MemberPage::default, |presence| presence.page(after, most))
     }
 
+    /// Whether a group has members anywhere.
+    pub fn has(&self, namespace: NamespaceId, name: &str) -> bool {
+        self.find(namespace, name).is_some()
+    }
+
     /// The cores with members within reach, in order.
     pub fn cores(&self, reach: Reach, name: &str) -> CoreList {
         let mut found = CoreList::new();

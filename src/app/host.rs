@@ -211,6 +211,7 @@ impl Host {
     /// Tells other cores how far this one is with what they have sent. At the end of a round, when that is dealt with.
     pub fn publish_taken(&mut self) {
         self.local.post_ended_names();
+        self.local.post_uid_interests();
         let backlog = &self.local.shard.outboxes.backlog;
         let done = backlog.done();
         self.local.outgoing.bus_mut().publish_taken(Writing {

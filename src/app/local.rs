@@ -81,10 +81,15 @@ impl Local {
         now: Instant,
     ) -> Local {
         let crossings = Crossings::new(bus.cores());
+        let has_engine = bus.engine().is_some();
         let store = Store::new(config, now, RandomState::new());
         let streams = KeptStreams::new(store, config, &listeners);
+        let mut shard = Shard::new(config, listeners, registry.apps());
+        if has_engine {
+            shard.note_uids();
+        }
         Local {
-            shard: Shard::new(config, listeners, registry.apps()),
+            shard,
             outgoing: Outgoing::new(bus),
             pending: PendingCalls::default(),
             idempotency: IdempotencyTable::new(

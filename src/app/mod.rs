@@ -4,6 +4,7 @@
 //! and never nest: closing or overflowing a connection inside one marks it, and its `on_close`
 //! comes after.
 
+pub(crate) mod abroad;
 mod acknowledged;
 mod addressed;
 mod addressing;
@@ -19,6 +20,7 @@ mod context;
 mod crossing;
 mod crossings;
 mod effect;
+mod engine;
 pub(crate) mod envelope;
 mod flow;
 mod follow_step;
@@ -91,6 +93,6 @@ pub use callbacks::{App, Context};
 pub use namespaces::{Namespace, NamespaceError};
 pub use note::To;
 pub(crate) use outcome::ending;
-pub use outcome::{Answer, BindError};
+pub use outcome::{Answer, BindError, Unknown};
 pub use policy::{Login, Peers, Protocol, WhenFlawed, WhenFull};
 pub use presence::MemberPage;

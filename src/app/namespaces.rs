@@ -121,6 +121,21 @@ impl Registry {
         Ok(self.find_or_make(name, most)?.0.namespace)
     }
 
+    /// The name of one that was made while the server runs. Looks at all of them: for what is sent to other nodes alone.
+    #[cfg(feature = "cluster")]
+    pub fn name(&self, namespace: NamespaceId) -> Option<Box<str>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = known.iter().find(|entry| entry.0.namespace == namespace);
+        found.map(|entry| entry.0.name.clone())
+    }
+
+    /// One of this name, if it was made.
+    #[cfg(feature = "cluster")]
+    pub fn find(&self, name: &str) -> Option<NamespaceId> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(name).map(|entry| entry.0.namespace)
+    }
+
     /// The namespace of this name, made if there is none and there may be one more than `most - 1` namespaces.
     fn find_or_make(&self, name: &str, most: usize) -> Result<NameEntry, NamespaceError> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

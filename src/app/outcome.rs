@@ -16,6 +16,8 @@ pub enum Answer {
     /// uid's next login (a rule with `offline = "queue"`). To a kick: how
     /// many connections were closed. To `online`: how many the uid has.
     Reached(u32),
+    /// To the same, in a cluster: this node has reached none, nor has any that has answered, and these have not.
+    Unknown(Unknown),
     /// To `stats`: the counters of every core.
     Stats(Box<crate::stats::Stats>),
     /// To `members`.
@@ -25,7 +27,7 @@ pub enum Answer {
 impl Answer {
     /// Whether at least one connection was reached.
     pub fn is_ok(&self) -> bool {
-        !matches!(self, Answer::Reached(0))
+        !matches!(self, Answer::Reached(0) | Answer::Unknown(_))
     }
 }
 
@@ -73,6 +75,87 @@ pub struct Delivered {
     pub position: Option<Position>,
     /// It has reached none, and is delivered when the uid's next one comes.
     pub waits: bool,
+    /// The nodes of the cluster that have not said whether it has reached some there.
+    pub unknown: Unknown,
+}
+
+/// Nodes of a cluster that have not said what has become of something within the time that they have
+/// ([`Cluster::answer_timeout`](crate::config::Cluster)).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Unknown(u32);
+
+impl Unknown {
+    /// Set where Redis cannot be asked, so that nobody knows how many they are.
+    const AWAY: u32 = 1 << 31;
+
+    /// So many.
+    pub(crate) const fn nodes_silent(count: u32) -> Unknown {
+        Unknown(match count < Unknown::AWAY {
+            true => count,
+            false => Unknown::AWAY - 1,
+        })
+    }
+
+    /// Redis was away.
+    pub(crate) const fn away() -> Unknown {
+        Unknown(Unknown::AWAY)
+    }
+
+    /// Whether there are any.
+    pub const fn is_some(self) -> bool {
+        self.0 != 0
+    }
+
+    /// How many there are; where Redis was away, 1: how many that stands for nobody knows.
+    pub const fn nodes(self) -> u32 {
+        match self.is_away() {
+            true => 1,
+            false => self.0,
+        }
+    }
+
+    /// Whether Redis could not be asked.
+    pub const fn is_away(self) -> bool {
+        self.0 & Unknown::AWAY != 0
+    }
+
+    pub(crate) fn add(&mut self, other: Unknown) {
+        *self = match self.is_away() || other.is_away() {
+            true => Unknown::away(),
+            false => Unknown::nodes_silent(self.0.saturating_add(other.0)),
+        };
+    }
+}
+
+/// Why it is not known.
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.is_away(), self.0) {
+            (true, _) => f.write_str("the cluster's Redis is away"),
+            (false, 1) => f.write_str("1 node has not answered"),
+            (false, count) => write!(f, "{count} nodes have not answered"),
+        }
+    }
+}
+
+/// What other nodes have done of something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Abroad {
+    /// Connections.
+    pub reached: u32,
+    /// Those that could not join.
+    pub refused: u32,
+    pub unknown: Unknown,
+}
+
+impl Abroad {
+    /// So many connections, of all that there are.
+    pub fn to(reached: u32) -> Abroad {
+        Abroad {
+            reached,
+            ..Abroad::default()
+        }
+    }
 }
 
 impl Delivered {

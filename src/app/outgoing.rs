@@ -15,6 +15,7 @@ use crate::shard::Connections;
 /// See the module.
 pub struct Outgoing {
     bus: Endpoint<Body>,
+    engine: Option<CoreId>,
     /// What senders have at cores that pass it on.
     ways: Ways,
     /// Envelopes posted.
@@ -27,6 +28,7 @@ impl Outgoing {
     /// By this end of the bus.
     pub fn new(bus: Endpoint<Body>) -> Outgoing {
         Outgoing {
+            engine: bus.engine(),
             bus,
             ways: Ways::default(),
             envelopes: 0,
@@ -53,6 +55,12 @@ impl Outgoing {
     #[inline]
     pub fn cores(&self) -> usize {
         self.bus.cores()
+    }
+
+    /// The party through which other nodes are reached, if there is one.
+    #[inline]
+    pub fn engine(&self) -> Option<CoreId> {
+        self.engine
     }
 
     /// The core that has what is called so.

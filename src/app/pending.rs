@@ -6,7 +6,7 @@ use ahash::{AHashMap, RandomState};
 
 use super::client_requests::AskedPage;
 use super::envelope::AnswerPart;
-use super::outcome::{Answer, Delivered};
+use super::outcome::{Abroad, Answer, Delivered, Unknown};
 use super::presence::MemberPage;
 use super::promise::Promise;
 use super::query::QueryResult;
@@ -29,6 +29,10 @@ pub enum Caller {
     Query(Promise<Vec<QueryResult>>),
     /// A client of `ringpost.v1`.
     Client(Box<AskedPage>),
+    /// A connection that has sent to this uid, and is to hear if nobody is there.
+    Sender(Box<(ConnId, Box<str>)>),
+    /// Another node of the cluster, which the engine knows by this number.
+    Node(u64),
     /// One whose push is shown to those who look, too.
     Tapped(Box<TappedCaller>),
 }
@@ -50,9 +54,12 @@ impl Caller {
         match self {
             Caller::App { connection, .. } => *connection,
             Caller::Tapped(tapped) => tapped.caller.payer(),
-            Caller::Task(_) | Caller::Push(_) | Caller::Query(_) | Caller::Client(_) => {
-                Some(ConnId::NOBODY)
-            }
+            Caller::Sender(sender) => Some(sender.0),
+            Caller::Task(_)
+            | Caller::Push(_)
+            | Caller::Query(_)
+            | Caller::Client(_)
+            | Caller::Node(_) => Some(ConnId::NOBODY),
         }
     }
 }
@@ -63,11 +70,23 @@ struct PendingCall {
     reached: u32,
     position: Option<Position>,
     waits: bool,
+    unknown: Unknown,
     stats: Vec<CoreStats>,
     members: Option<Box<MemberPage>>,
     found: Vec<QueryResult>,
     payer: Option<(ConnId, usize)>,
     is_push: bool,
+}
+
+impl PendingCall {
+    /// What other nodes have done: part of what is found, where that is asked for.
+    fn add_abroad(&mut self, abroad: Abroad) {
+        if let Caller::Query(_) = self.caller {
+            return self.found.push(QueryResult::Abroad(abroad));
+        }
+        self.reached += abroad.reached;
+        self.unknown.add(abroad.unknown);
+    }
 }
 
 /// A call whose last part has come.
@@ -128,6 +147,7 @@ impl PendingCalls {
                 reached: 0,
                 position: None,
                 waits: false,
+                unknown: Unknown::default(),
                 stats: Vec::new(),
                 members: None,
                 found: Vec::new(),
@@ -153,6 +173,7 @@ impl PendingCalls {
                 call.waits |= waits;
                 call.position = call.position.or(Some(position));
             }
+            AnswerPart::Abroad(abroad) => call.add_abroad(abroad),
             AnswerPart::Stats(stats) => call.stats.push(*stats),
             AnswerPart::Members(page) => call.members = Some(page),
             AnswerPart::Found(result) => call.found.push(*result),
@@ -171,9 +192,12 @@ impl PendingCalls {
             reached: call.reached,
             position: call.position,
             waits: call.waits,
+            unknown: call.unknown,
         };
         let answer = if let Some(page) = call.members {
             Answer::Members(page)
+        } else if delivered.unknown.is_some() && delivered.told() == 0 {
+            Answer::Unknown(delivered.unknown)
         } else if call.stats.is_empty() {
             Answer::Reached(delivered.told())
         } else {

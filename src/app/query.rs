@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use super::homes::GroupPage;
 use super::idempotency::{Claim, Digest};
-use super::outcome::Delivered;
+use super::outcome::{Abroad, Delivered, Unknown};
 use crate::ident::Reach;
 use crate::payload::Payload;
 use crate::protocol::attributes::{Attributes, AttributesError};
+use crate::protocol::cluster::NodeFacts;
 use crate::shard::{
     ConnectionInfo, ConnectionPage, ConnectionQuery, Cursor, GroupCount, GroupInfo, StickyError,
     TapBatch, TapFilter, TapId, UidInfo, UidPage, Ungrouped,
@@ -126,6 +127,9 @@ pub enum QueryResult {
     Tapped(Option<TapBatch>),
     Connection(ConnectionAnswer),
     Claim(Claim),
+    /// What other nodes of the cluster have done of it.
+    Abroad(Abroad),
+    Nodes(ClusterLook),
 }
 
 /// What has come of something that was to be done with one connection.
@@ -142,6 +146,16 @@ pub enum ConnectionAnswer {
     InUse,
     /// It is being bound, or never is.
     Busy,
+}
+
+/// The nodes of a cluster, as one of them sees them.
+pub struct ClusterLook {
+    /// Itself among them.
+    pub nodes: Vec<NodeFacts>,
+    /// Those that have not said.
+    pub unknown: Unknown,
+    /// The Redis: where it is, as it calls itself, and why it is away, if it is.
+    pub redis: (Box<str>, Box<str>, Option<Box<str>>),
 }
 
 impl Query {

@@ -50,6 +50,9 @@ impl Host {
                 }
             }
             Body::ToConnection(to) => self.local.take_for_connection(*to),
+            Body::FromEngine(order) => self.local.do_for_node(*order),
+            // It is for the engine alone.
+            Body::ToEngine(_) => {}
             Body::Name(step) => self.local.take_name_step(from, step.0, &step.1),
             Body::ToEverybody(to_all) => {
                 self.local.deliver_to_everybody(&to_all);

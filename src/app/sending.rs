@@ -13,6 +13,7 @@ use super::order::Path;
 use crate::bus::{RECEIVER_COST, Until};
 use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, check_uid};
 use crate::payload::{Message, Payload};
+use crate::protocol::cluster::{ExceptedNames, NodeOrder};
 use crate::streams::Wish;
 
 impl Local {
@@ -34,6 +35,16 @@ impl Local {
             return;
         }
         let tell = payer.filter(|_| tell);
+        if self.has_engine() {
+            if let Some(connection) = tell {
+                return self.send_in_cluster(reach, connection, uid, message);
+            }
+            let order = NodeOrder::PushToUid {
+                uid: Box::from(uid),
+                payload: Payload::new(message),
+            };
+            self.send_abroad(payer, reach, order, None);
+        }
         let home = self.outgoing.home(uid);
         if home != self.core() || self.outgoing.goes_by_mail(payer) {
             let body = Body::ToUid {
@@ -73,6 +84,13 @@ impl Local {
     }
 
     pub fn broadcast(&mut self, reach: Reach, payer: Option<ConnId>, message: Message<'_>) {
+        if self.has_engine() {
+            let order = NodeOrder::PushToAll {
+                except: ExceptedNames::default(),
+                payload: Payload::new(message),
+            };
+            self.send_abroad(payer, reach, order, None);
+        }
         if self.goes_by_home_of_all(Wish::AsRuled) {
             return self.spread_by_home(reach, payer, as_ruled(message), None);
         }

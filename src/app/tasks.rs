@@ -5,7 +5,7 @@ use super::host::Host;
 use super::outcome::{Answer, Delivered};
 use super::pending::Caller;
 use super::promise::Promise;
-use super::query::{Query, QueryResult};
+use super::query::{MembershipChange, Query, QueryResult};
 use super::to_connection::Order;
 use crate::ident::{ConnId, ConnName, CoreId, Reach};
 use crate::payload::Message;
@@ -157,6 +157,44 @@ impl TaskCalls<'_> {
     /// A sender of its own, for a request.
     pub fn new_speaker(&mut self) -> ConnId {
         self.0.local.outgoing.new_speaker()
+    }
+
+    /// Has a uid's connections enter a group, or leave it.
+    pub fn change_membership(
+        &mut self,
+        change: Box<MembershipChange>,
+        joins: bool,
+    ) -> Promise<Vec<QueryResult>> {
+        let promise = Promise::default();
+        let caller = Caller::Query(promise.clone());
+        self.0.local.change_membership(caller, change, joins);
+        self.0.settle();
+        promise
+    }
+
+    /// Whether this node is one of a cluster.
+    pub fn is_in_cluster(&self) -> bool {
+        self.0.local.has_engine()
+    }
+
+    /// The nodes of the cluster, if this is one.
+    pub fn cluster_nodes(&mut self) -> Option<Promise<Vec<QueryResult>>> {
+        if !self.is_in_cluster() {
+            return None;
+        }
+        let promise = Promise::default();
+        self.0.local.ask_for_nodes(Caller::Query(promise.clone()));
+        self.0.settle();
+        Some(promise)
+    }
+
+    /// How many connections the uid has, on all nodes.
+    pub fn online(&mut self, reach: Reach, uid: &str) -> Promise<Delivered> {
+        let promise = Promise::default();
+        let caller = Caller::Push(promise.clone());
+        self.0.local.online(reach, caller, uid);
+        self.0.settle();
+        promise
     }
 
     /// Whether somebody looks at what happens on this core.

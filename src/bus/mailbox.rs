@@ -44,19 +44,25 @@ impl<B> Mailbox<B> {
 pub struct Remote<B> {
     mailboxes: Arc<[Mailbox<B>]>,
     counters: Arc<BusCounters>,
+    cores: usize,
 }
 
 impl<B> Remote<B> {
-    pub(super) fn new(mailboxes: Arc<[Mailbox<B>]>, counters: Arc<BusCounters>) -> Remote<B> {
+    pub(super) fn new(
+        mailboxes: Arc<[Mailbox<B>]>,
+        counters: Arc<BusCounters>,
+        cores: usize,
+    ) -> Remote<B> {
         Remote {
             mailboxes,
             counters,
+            cores,
         }
     }
 
     /// How many cores there are.
     pub fn cores(&self) -> usize {
-        self.mailboxes.len()
+        self.cores
     }
 
     /// Posts an envelope from [`OUTSIDE`]; it is dropped and counted if the core is gone.
@@ -90,6 +96,10 @@ impl<B> Remote<B> {
 
 impl<B> Clone for Remote<B> {
     fn clone(&self) -> Self {
-        Remote::new(Arc::clone(&self.mailboxes), Arc::clone(&self.counters))
+        Remote::new(
+            Arc::clone(&self.mailboxes),
+            Arc::clone(&self.counters),
+            self.cores,
+        )
     }
 }

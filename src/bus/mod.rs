@@ -20,7 +20,7 @@ mod stress;
 
 pub use counters::{BusCounters, Look};
 pub use doorbell::{Doorbell, Notify, WakeFor};
-pub use endpoint::{Endpoint, Writing, connect, connect_by};
+pub use endpoint::{Endpoint, Writing, connect, connect_by, connect_with_engine};
 pub use envelope::{ENVELOPE_COST, Envelope, OUTSIDE, RECEIVER_COST, Until};
 pub use eventfd::Eventfd;
 pub use mailbox::Remote;

@@ -58,6 +58,11 @@ impl Route {
         CoreId(((u128::from(hash) * u128::from(self.cores)) >> 64) as u16)
     }
 
+    /// The core that does what comes by one way from outside, by a number of that way.
+    pub fn core_of_lane(&self, lane: u64) -> CoreId {
+        CoreId((lane % u64::from(self.cores)) as u16)
+    }
+
     /// The core that knows where the connections are that are called by this one, which may be of a process with more cores.
     pub fn keeper(&self, named: CoreId) -> CoreId {
         CoreId(named.0 % self.cores)

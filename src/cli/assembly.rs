@@ -58,6 +58,7 @@ pub fn build(settings: Settings, live: &Live) -> io::Result<(Server, Vec<Listene
     let mut server = Server::new(settings.config)
         .backend_tokens(backend_tokens.clone())
         .webhooks(settings.webhooks)
+        .cluster(settings.cluster)
         .tls(settings.tls);
     let listeners = settings.listeners;
     let has_ready = listeners.iter().any(|one| one.roles.has(Roles::EVENTS));

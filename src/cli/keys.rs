@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command};
 use ringpost::auth::backend_tokens::BACKEND_TOKEN_BYTES_MIN;
-use ringpost::config::{CORES_MAX, HISTORY_BYTES_CORE_MIN, REQUEST_HEAD_BYTES_LIMIT};
+use ringpost::config::{CORES_MAX, Cluster, HISTORY_BYTES_CORE_MIN, REQUEST_HEAD_BYTES_LIMIT};
 
 use super::settings::Settings;
 use super::slot::SettingSlot;
@@ -239,6 +239,19 @@ keys! {
         "Keys of session tickets (Base64, one a line, the first seals) that several servers share";
     common "tls.self_signed" => |s| SettingSlot::Switch(&mut s.tls.self_signed),
         "Make a certificate at the start, for a try; its fingerprint is printed";
+    common "cluster.redis" => |s| SettingSlot::Word(&mut s.cluster.redis),
+        "The Redis by which several nodes are one: redis://HOST:PORT, rediss:// or unix:///PATH";
+    full "cluster.secret_file" => |s| SettingSlot::File(&mut s.cluster.secret_file),
+        "The file with that Redis' password";
+    full "cluster.prefix" => |s| SettingSlot::Word(&mut s.cluster.prefix),
+        "What the cluster's channels begin with; another cluster on the same Redis has another";
+    full "cluster.node" => |s| SettingSlot::Word(&mut s.cluster.node),
+        "What this node is called; by default the host's name and a random part";
+    full "cluster.answer_timeout" =>
+        |s| SettingSlot::Time(&mut s.cluster.answer_timeout, Cluster::ANSWER_TIMEOUT_MIN),
+        "Time for other nodes to say what has come of something; then that is unknown";
+    full "cluster.ready_alone" => |s| SettingSlot::Switch(&mut s.cluster.ready_alone),
+        "Whether /readyz lets clients come while that Redis is away";
     full "webhooks.url" => |s| SettingSlot::Word(&mut s.webhooks.url),
         "Where a back end is told who connects, disconnects and is kicked: https:// or http://";
     full "webhooks.secret" => |s| SettingSlot::Secret(&mut s.webhooks.secret, 1),

@@ -13,6 +13,7 @@ use ringpost::escape::Escaped;
 
 use super::certificates;
 use super::choice::nearest;
+use super::cluster;
 use super::hooks;
 use super::keys::{self, KEYS, VARIABLE_PREFIX};
 use super::listener::ListenerSettings;
@@ -164,6 +165,7 @@ pub fn resolve(layers: impl IntoIterator<Item = Layer>) -> Result<Settings, Prob
     let of_files = tokens::check(&settings).into_iter();
     let of_files = of_files.chain(hooks::problem(&settings.webhooks));
     let of_files = of_files.chain(hooks::messages_problem(&settings));
+    let of_files = of_files.chain(cluster::problem(&settings));
     let of_files = of_files.chain(certificates::problem(&settings.tls));
     problems.extend(of_files.map(|problem| placed(problem, &places)));
     if problems.is_empty() {

@@ -6,6 +6,7 @@ use ringpost::config::{Auth, OUTBOX_MESSAGE_COST, SocketFile, TlsFiles, UNIT_HEA
 use ringpost::{ListenAddress, Roles};
 
 use super::certificates;
+use super::cluster;
 use super::hooks;
 use super::listener::{
     AppName, ListenerSettings, Scheme, WITHOUT_PATHS, default_limits, default_roles,
@@ -279,5 +280,6 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
         ));
     }
     warnings.extend(hooks::warning(&settings.webhooks));
+    warnings.extend(cluster::warning(&settings.cluster));
     warnings
 }

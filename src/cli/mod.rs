@@ -11,6 +11,7 @@ mod banner;
 mod certificates;
 mod check;
 mod choice;
+mod cluster;
 mod connections;
 mod dial;
 #[cfg(feature = "tls")]
@@ -36,6 +37,7 @@ mod live_log;
 mod log;
 mod manual;
 mod mint;
+mod nodes;
 mod output;
 mod panics;
 mod push_messages;
@@ -84,6 +86,7 @@ Examples:
   ringpost connections --sort bytes_waiting    who is connected, the fullest first
   ringpost log --uid uid1                      what happens to uid1, while it happens
   ringpost groups news                         who is in the group, and on how many connections
+  ringpost nodes                               the nodes of a cluster, and how each stands
   ringpost history uid1                        what is kept for uid1, the newest 20 messages
   ringpost doctor --connections 100k           does this machine hold them, and what mends it?
   ringpost token tom --ttl 1h                  a proof for a server with auth, to try it with
@@ -147,6 +150,8 @@ enum CliCommand {
     Log(live_log::LogArgs),
     /// Show which groups have connections, or who is in one
     Groups(groups::GroupsArgs),
+    /// Show the nodes of a cluster: what each has, and how it reaches Redis
+    Nodes(nodes::NodesArgs),
     /// Ask whether a uid has a connection
     Online {
         /// Whom to ask for
@@ -239,6 +244,7 @@ pub fn run() -> ExitCode {
         Some(CliCommand::Connections(args)) => connections::run(&args),
         Some(CliCommand::Log(args)) => live_log::run(&args),
         Some(CliCommand::Groups(args)) => groups::run(&args),
+        Some(CliCommand::Nodes(args)) => nodes::run(&args),
         Some(CliCommand::Online { uid, server }) => backend::online(&server, &uid),
         Some(CliCommand::History(args)) => history::run(&args),
         Some(CliCommand::Stats {

@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ringpost::config::{Config, MessagesFull, TlsFiles, Webhooks};
+use ringpost::config::{Cluster, Config, MessagesFull, TlsFiles, Webhooks};
 
 use super::choice::{Choice, choices};
 use super::listener::ListenerSettings;
@@ -34,6 +34,8 @@ pub struct Settings {
     pub backend: BackendSettings,
     /// Who is told of users' coming and going.
     pub webhooks: Webhooks,
+    /// With which other nodes it is one.
+    pub cluster: Cluster,
     /// What listeners show that speak TLS.
     pub tls: TlsFiles,
     /// What is logged, and how.

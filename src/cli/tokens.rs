@@ -38,6 +38,7 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
             "webhooks.secret_file",
             settings.webhooks.secret_file.as_ref(),
         ),
+        ("cluster.secret_file", settings.cluster.secret_file.as_ref()),
     ];
     let open = files
         .into_iter()

@@ -3,6 +3,7 @@
 //! Plain data: the program's configuration file, variables and flags end here, and so does a
 //! library user's `Config { cores: 2, ..Config::default() }`.
 
+mod cluster;
 mod groups;
 mod history;
 mod socket_file;
@@ -12,6 +13,7 @@ mod webhooks;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use cluster::Cluster;
 pub use groups::{GROUP_RULES_MAX, GroupRule, PRESENCE_GRACE_DEFAULT, PRESENCE_GRACE_MAX};
 pub use history::{HISTORY_BYTES_CORE_MIN, HISTORY_RULES_MAX, HistoryRule, KEEP_MAX, StreamKind};
 pub use ipnet::IpNet;

@@ -4,6 +4,11 @@
 pub mod accept_shares;
 pub mod admission;
 pub mod async_fd;
+#[cfg(feature = "cluster")]
+pub mod cluster;
+#[cfg(not(feature = "cluster"))]
+#[path = "cluster/absent.rs"]
+pub mod cluster;
 pub mod connection;
 pub mod handover;
 pub mod http;

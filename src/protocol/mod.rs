@@ -6,6 +6,7 @@
 //! as bytes arrive, never as they are announced), and nothing at all between messages.
 
 pub mod attributes;
+pub mod cluster;
 mod codec;
 mod decoded;
 mod decoder;

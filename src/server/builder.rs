@@ -5,6 +5,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::cluster::check_fits;
 use super::layout::{AppListener, Listeners, SiteListener};
 use super::listen::{Listen, Listens};
 use super::namespaces::NamespaceNumbers;
@@ -14,7 +15,7 @@ use crate::app::hosted::Hosting;
 use crate::app::{App, Login, Peers, WhenFlawed, WhenFull};
 use crate::auth::backend_tokens::BackendTokens;
 use crate::config::{
-    Auth, Config, ListenerLimits, OUTBOX_MESSAGE_COST, TlsFiles, UNIT_HEAD_BYTES, Webhooks,
+    Auth, Cluster, Config, ListenerLimits, OUTBOX_MESSAGE_COST, TlsFiles, UNIT_HEAD_BYTES, Webhooks,
 };
 use crate::ident::{NamespaceId, Reach};
 use crate::net::admission::{CLIENTS_TOGETHER, EntryRules, HTTP_TOGETHER, Pool};
@@ -53,6 +54,7 @@ pub struct Server {
     /// What SIGHUP does.
     pub(super) on_reload: Option<OnReload>,
     pub(super) webhooks: Webhooks,
+    pub(super) cluster: Cluster,
     /// What listeners show that speak TLS.
     pub(super) tls: TlsFiles,
     /// The first mistake in what was asked for.
@@ -70,6 +72,7 @@ impl Server {
             backend_tokens: BackendTokens::default(),
             on_reload: None,
             webhooks: Webhooks::default(),
+            cluster: Cluster::default(),
             tls: TlsFiles::default(),
             mistake: None,
         }
@@ -109,6 +112,12 @@ impl Server {
         self
     }
 
+    /// Makes it one of a cluster: what is pushed here reaches users of every node that has the same Redis.
+    pub fn cluster(mut self, cluster: Cluster) -> Server {
+        self.cluster = cluster;
+        self
+    }
+
     /// Has listeners with TLS (`wss://`, `https://`, `tls+text://`, `tls+frame://`) show these certificates, unless they have
     /// their own ([`Listen::tls`]). The files are looked at once a minute, and what has changed is read for new connections.
     pub fn tls(mut self, files: TlsFiles) -> Server {
@@ -126,7 +135,8 @@ impl Server {
 
     /// The first mistake in what was asked for, as an error.
     pub(super) fn check(&mut self) -> io::Result<()> {
-        self.mistake.take().map_or(Ok(()), Err)
+        self.mistake.take().map_or(Ok(()), Err)?;
+        check_fits(&self.config, &self.webhooks, &self.cluster)
     }
 
     fn unless_mistaken(mut self, added: Result<(), String>) -> Server {

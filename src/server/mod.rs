@@ -4,6 +4,7 @@ mod binding;
 mod builder;
 mod certificates;
 mod client_drain;
+mod cluster;
 mod cores;
 mod cpus;
 mod drain;
@@ -30,6 +31,7 @@ mod watchdog;
 mod webhooks;
 
 pub use builder::Server;
+pub use cluster::check_fits;
 pub use cpus::{control_groups, cores_for, cpu_percent};
 pub use driver::{RingTrial, try_rings};
 pub use listen::{Listen, Listening, Listens};

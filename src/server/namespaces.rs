@@ -14,6 +14,11 @@ impl NamespaceNumbers {
         self.0.len()
     }
 
+    /// All of them, by number.
+    pub fn names(&self) -> Vec<&'static str> {
+        self.0.clone()
+    }
+
     /// The name that a namespace was given its number for.
     pub fn name(&self, namespace: NamespaceId) -> &'static str {
         self.0[namespace.0 as usize]

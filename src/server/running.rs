@@ -21,6 +21,7 @@ use super::webhooks::WebhookDelivery;
 use crate::app::envelope::{Body, UpgradeStep};
 use crate::auth::Keyring;
 use crate::bus::Remote;
+use crate::net::cluster::ClusterThread;
 use crate::net::http::UpgradeFigures;
 use crate::net::listen_address::ListenAddress;
 use crate::net::unix_socket::ClaimedPath;
@@ -40,6 +41,8 @@ pub struct Running {
     pub(super) reload: Reload,
     /// Webhooks, and what else is no core's.
     pub(super) process_parts: Arc<ProcessParts>,
+    /// Speaks with the other nodes, where it is one of a cluster.
+    pub(super) cluster_thread: Option<ClusterThread>,
     /// Looks at the certificates' files, if there are any.
     pub(super) certificate_watch: Option<CertificateWatch>,
     /// Files of Unix sockets, which go with it.
@@ -92,6 +95,7 @@ impl Running {
             },
             bus,
             process_parts: Arc::new(ProcessParts::new(plan.tls.clone(), webhook_delivery)),
+            cluster_thread: None,
             certificate_watch,
             claimed: Vec::new(),
             upgrade,
@@ -195,6 +199,9 @@ impl Running {
         let began = Instant::now();
         self.draining.run(|_| ());
         let result = self.cores.wait();
+        if let Some(thread) = self.cluster_thread {
+            thread.finish();
+        }
         if let Some(webhooks) = self.process_parts.take_webhooks() {
             webhooks.finish(began);
         }

@@ -121,6 +121,7 @@ fn wait(
         draining,
         bus,
         process_parts,
+        cluster_thread,
         certificate_watch: _certificate_watch,
         claimed,
         ..
@@ -159,6 +160,9 @@ fn wait(
     let result = watch
         .join()
         .unwrap_or_else(|_| Err(io::Error::other("the watch over the cores panicked")));
+    if let Some(thread) = cluster_thread {
+        thread.finish();
+    }
     if gone_to.is_none() {
         // The last events have some time, too.
         tell(None);

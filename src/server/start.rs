@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use super::binding::{self, Bound, Together};
 use super::builder::Server;
+use super::cluster;
 use super::cores::CoreThreads;
 use super::cpus::{self, cores_for};
 use super::drain::DrainProgress;
@@ -28,11 +29,12 @@ use super::webhooks::WebhookDelivery;
 use crate::app::envelope::Body;
 use crate::app::namespaces::Registry;
 use crate::auth::Keyring;
-use crate::bus::{self, Endpoint};
+use crate::bus::Endpoint;
 use crate::config::{CORES_MAX, Config, REQUEST_HEAD_BYTES_LIMIT};
 use crate::guard::watch_panics;
 use crate::log_limiter::SharedLogLimiter;
 use crate::net::admission::{ConnectionCounters, DescriptorRoom};
+use crate::net::cluster::ClusterTarget;
 use crate::net::http::Readiness;
 use crate::net::webhooks::WebhookTarget;
 use crate::tls::TlsListeners;
@@ -64,11 +66,9 @@ impl Server {
         self.namespaces.check(self.config.namespaces_max)?;
         let keyring = Keyring::open(&self.config)?;
         let layout = Arc::new(self.listeners.layout(&self.tls)?);
-        let (tls, warnings) = TlsListeners::open(layout.tls.clone())?;
-        for warning in warnings {
-            warn!("TLS: {warning}");
-        }
+        let tls = open_tls(&layout)?;
         let target = WebhookTarget::open(&self.webhooks)?;
+        let cluster_target = ClusterTarget::open(&self.cluster)?;
         let driver = Arc::new(Drivers::choose(self.config.driver)?);
         let (bound, together) = self.bind(cores, &mut inherited)?;
         drop(inherited);
@@ -77,9 +77,8 @@ impl Server {
             claimed,
             to_claim,
         } = together;
-        let endpoints =
-            bus::connect(cores).map_err(|error| named("no doorbells for the cores", &error))?;
-        let remote = endpoints[0].remote();
+        let ends = cluster::connect(cores, cluster_target.is_some())?;
+        let remote = ends.cores[0].remote();
         let (sources, lanes, originals) = tables::for_cores(bound, descriptors.own_tables)?;
         let asked = self.listeners.asked();
         let config = Arc::new(self.config);
@@ -132,7 +131,9 @@ impl Server {
         let running = Running::new(&plan, listening, remote, current, webhook_delivery, upgrade);
         let mut running = running?;
         running.claimed = claimed;
-        let seats = endpoints.into_iter().zip(sources).zip(seats);
+        running.cluster_thread =
+            cluster::start(cluster_target, ends.engine, self.namespaces.names(), &plan)?;
+        let seats = ends.cores.into_iter().zip(sources).zip(seats);
         let pinned = match start_cores(&mut running.cores, &plan, &cpus, seats) {
             Ok(pinned) => pinned,
             Err(error) => {
@@ -183,6 +184,15 @@ fn seats(
     let seats = predecessor.seats(inventory, cores, namespaces_max);
     let (seats, takeover) = seats.map_err(io::Error::other)?;
     Ok((seats.into_iter().map(Some).collect(), Some(takeover)))
+}
+
+/// The certificates of the listeners that show some, if there are any.
+fn open_tls(layout: &Layout) -> io::Result<Option<Arc<TlsListeners>>> {
+    let (tls, warnings) = TlsListeners::open(layout.tls.clone())?;
+    for warning in warnings {
+        warn!("TLS: {warning}");
+    }
+    Ok(tls)
 }
 
 fn check_head(config: &Config) -> io::Result<()> {

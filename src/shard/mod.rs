@@ -89,6 +89,7 @@ pub use migration::{DepartError, SavedPhase, ShardPart};
 pub use names::KeptName;
 pub use outbox::{Outbox, Unsent};
 pub use place::MessagePlace;
+pub use report_targets::UidInterest;
 pub use slot::{Dirty, Peer, Phase};
 pub use sticking::{StickyError, Ungrouped};
 pub use taps::{

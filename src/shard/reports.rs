@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ahash::AHashSet;
 
 use super::Shard;
+use super::report_targets::UidInterest;
 use super::taps::{
     Shown, TapBatch, TapFilter, TapId, TapKind, TapNews, TapPlace, TapPush, TapSubject,
 };
@@ -15,6 +16,7 @@ use crate::close::CloseReason;
 use crate::config::MessagesFull;
 use crate::events::{ClientMessage, KickedBy, MessageTold, Origin, Reporter, Said, UidEventKind};
 use crate::ident::{ConnId, Reach};
+use crate::queue::Queue;
 use crate::stats::CoreStats;
 
 impl Shard {
@@ -57,9 +59,49 @@ impl Shard {
         }
     }
 
+    /// Has it noted which uids come and go, for the other nodes of a cluster. Before it is started.
+    pub fn note_uids(&mut self) {
+        self.reports.get_or_insert_default().uid_interests = Some(Queue::default());
+    }
+
+    /// The next uid that has come or gone.
+    pub fn next_uid_interest(&mut self) -> Option<UidInterest> {
+        self.reports.as_mut()?.uid_interests.as_mut()?.pop()
+    }
+
+    fn note_uid(&mut self, id: ConnId, here: bool) {
+        let reports = self.reports.as_mut();
+        let Some(interests) = reports.and_then(|it| it.uid_interests.as_mut()) else {
+            return;
+        };
+        if let Some(uid) = &self.connections.slots[id.slot].uid {
+            let uid = uid.clone();
+            interests.push(UidInterest { uid, here });
+        }
+    }
+
+    /// A connection of a uid has come from another process, or gone to one: nobody outside is told.
+    pub(super) fn note_moved_uid(&mut self, id: ConnId) {
+        if self.reports.is_none() {
+            return;
+        }
+        let namespace = self.connections.namespace_of(id);
+        let Some(uid) = self.connections.uid(id) else {
+            return;
+        };
+        match self.uids.count(&self.connections.slots, namespace, uid) {
+            0 => self.note_uid(id, false),
+            1 => self.note_uid(id, true),
+            _ => {}
+        }
+    }
+
     #[cold]
     #[inline(never)]
     fn tell_connect(&mut self, id: ConnId, first: bool) {
+        if first {
+            self.note_uid(id, true);
+        }
         self.report(id, |of| UidEventKind::Connect { of, first });
         self.tap(id, TapKind::Connect, |of, uid| {
             let uid = Box::from(uid.unwrap_or_default());
@@ -77,6 +119,9 @@ impl Shard {
             return;
         };
         let last = self.uids.count(&self.connections.slots, namespace, uid) == 0;
+        if last {
+            self.note_uid(id, false);
+        }
         self.report(id, |of| UidEventKind::Disconnect { of, reason, last });
     }
 
@@ -160,7 +205,7 @@ impl Shard {
     pub fn end_tap(&mut self, id: TapId) {
         if let Some(reports) = &mut self.reports {
             reports.taps.end(id);
-            if reports.taps.is_empty() && reports.reporter.is_none() {
+            if reports.taps.is_empty() && reports.is_for_nobody() {
                 self.reports = None;
             }
         }

@@ -285,7 +285,7 @@ async def with_clients(server):
             else:
                 bodies_are_taken_as_described(server, description, target(path, named), method, operation)
             refusals_are_described(server, description, target(path, named), method, operation)
-        assert asked == 22, asked
+        assert asked == 23, asked
         for query in ("limit=1", "limit=10000", "limit=0", "cursor=x", "x=1"):
             operation = description.document["paths"]["/v1/uids"]["get"]
             status, _, body = server.ask("GET", f"/v1/uids?{query}")

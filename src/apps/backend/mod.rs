@@ -286,6 +286,7 @@ impl App for Backend {
         };
         match &answer {
             Answer::Stats(stats) => cx.fill(place, report::line(&self.facts, stats)),
+            Answer::Unknown(unknown) => cx.fill(place, format!("fail: unknown, {unknown}")),
             reached if reached.is_ok() => cx.fill(place, "ok"),
             _ => cx.fill(place, "fail"),
         }

@@ -100,10 +100,22 @@ pub fn connect<B: Send>(cores: usize) -> io::Result<Vec<Endpoint<B>>> {
 /// Connects so many cores by a route of the caller's.
 pub fn connect_by<B: Send>(route: Route) -> io::Result<Vec<Endpoint<B>>> {
     let cores = route.cores();
-    let counters = Arc::new(BusCounters::new(cores));
-    let mut mailboxes = Vec::with_capacity(cores);
-    let mut queues = Vec::with_capacity(cores);
-    for _ in 0..cores {
+    connect_parties(route, cores)
+}
+
+/// As [`connect`], with one party more that is no core and has nothing at home: it posts and takes as cores do, and is
+/// counted with them. Its number is that of the core that would come next.
+pub fn connect_with_engine<B: Send>(cores: usize) -> io::Result<(Vec<Endpoint<B>>, Endpoint<B>)> {
+    let mut endpoints = connect_parties(Route::new(cores)?, cores + 1)?;
+    let engine = endpoints.pop().ok_or(io::ErrorKind::InvalidInput)?;
+    Ok((endpoints, engine))
+}
+
+fn connect_parties<B: Send>(route: Route, parties: usize) -> io::Result<Vec<Endpoint<B>>> {
+    let counters = Arc::new(BusCounters::new(parties));
+    let mut mailboxes = Vec::with_capacity(parties);
+    let mut queues = Vec::with_capacity(parties);
+    for _ in 0..parties {
         let bell = Arc::new(Doorbell::new(Eventfd::open()?));
         let (mailbox, queue) = Mailbox::open(bell);
         mailboxes.push(mailbox);
@@ -117,16 +129,16 @@ pub fn connect_by<B: Send>(route: Route) -> io::Result<Vec<Endpoint<B>>> {
         mailboxes: Arc::clone(&mailboxes),
         queue,
         counters: Arc::clone(&counters),
-        credit: CreditBook::new(cores),
+        credit: CreditBook::new(parties),
         wants_credit: false,
-        tallies: vec![TakenCount::default(); cores + 1].into(),
-        unpublished: Vec::with_capacity(cores + 1),
+        tallies: vec![TakenCount::default(); parties + 1].into(),
+        unpublished: Vec::with_capacity(parties + 1),
         took: 0,
         unwritten: VecDeque::new(),
         passing: VecDeque::new(),
         relays: Relays::default(),
-        unrung: vec![0; cores].into(),
-        to_ring: Vec::with_capacity(cores),
+        unrung: vec![0; parties].into(),
+        to_ring: Vec::with_capacity(parties),
     };
     Ok(queues.into_iter().enumerate().map(endpoint).collect())
 }
@@ -139,12 +151,23 @@ impl<B> Endpoint<B> {
 
     /// How many cores there are.
     pub fn cores(&self) -> usize {
-        self.mailboxes.len()
+        self.route.cores()
+    }
+
+    /// The party that is no core, if there is one.
+    pub fn engine(&self) -> Option<CoreId> {
+        let cores = self.cores();
+        (self.mailboxes.len() > cores).then_some(CoreId(cores as u16))
     }
 
     /// The core where the connections of this uid live.
     pub fn home(&self, uid: &str) -> CoreId {
         self.route.home(uid)
+    }
+
+    /// The core that does what comes by one way from other nodes.
+    pub fn core_of_lane(&self, lane: u64) -> CoreId {
+        self.route.core_of_lane(lane)
     }
 
     /// The core that knows where the connections are that are called by this one.
@@ -259,7 +282,7 @@ impl<B> Endpoint<B> {
     pub fn take(&mut self) -> Option<Envelope<B>> {
         let envelope = self.queue.try_recv().ok()?;
         self.took += 1;
-        let sender = envelope.from.index().min(self.cores());
+        let sender = envelope.from.index().min(self.mailboxes.len());
         let tally = &mut self.tallies[sender];
         tally.taken += 1;
         match envelope.until {
@@ -279,9 +302,9 @@ impl<B> Endpoint<B> {
     /// called when that is dealt with, what it caused being posted: [`BusCounters::look`] relies on it. Of what is for many
     /// they get it back when what waits now is written.
     pub fn publish_taken(&mut self, writing: Writing) {
-        let cores = self.cores();
+        let parties = self.mailboxes.len();
         while let Some(from) = self.unpublished.pop() {
-            let tally = &mut self.tallies[from.index().min(cores)];
+            let tally = &mut self.tallies[from.index().min(parties)];
             tally.listed = false;
             let credited = std::mem::take(&mut tally.credited);
             if let Some(number) = tally.bulk.take() {
@@ -413,7 +436,7 @@ impl<B> Endpoint<B> {
 
     /// What waits in each core's mailbox at this moment.
     pub fn depths(&self) -> impl Iterator<Item = usize> {
-        self.mailboxes.iter().map(Mailbox::depth)
+        self.mailboxes.iter().take(self.cores()).map(Mailbox::depth)
     }
 
     /// The counts of the whole bus.
@@ -423,7 +446,11 @@ impl<B> Endpoint<B> {
 
     /// A way to post for threads that are no core.
     pub fn remote(&self) -> Remote<B> {
-        Remote::new(Arc::clone(&self.mailboxes), Arc::clone(&self.counters))
+        Remote::new(
+            Arc::clone(&self.mailboxes),
+            Arc::clone(&self.counters),
+            self.cores(),
+        )
     }
 }
 

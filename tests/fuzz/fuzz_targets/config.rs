@@ -7,6 +7,7 @@
 mod cli {
     pub mod certificates;
     pub mod choice;
+    pub mod cluster;
     pub mod file;
     pub mod group_rules;
     pub mod history_rules;

@@ -31,6 +31,8 @@ const PIECES_PER_PAGE: usize = 16;
 struct ConnectionList<'l> {
     connections: Vec<ConnectionTold<'l>>,
     cursor: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    complete: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -108,6 +110,11 @@ impl Api {
         let reach = self.reach;
         let promise = self.host.borrow_mut().tasks().order(reach, name, order);
         match promise.await.pop() {
+            Some(QueryResult::Connection(ConnectionAnswer::None)) if self.is_in_cluster() => {
+                let words = "no connection of this id is on this node; what is asked of one on another node of the \
+                             cluster is to be asked there";
+                Err(ApiError::new(501, "not_on_this_node", words))
+            }
             Some(QueryResult::Connection(answer)) => Ok(answer),
             _ => Err(no_answer()),
         }
@@ -164,6 +171,7 @@ impl Api {
                 .map(|info| connection_told(info, &self.facts, with_attributes))
                 .collect(),
             cursor,
+            complete: self.is_of_all_nodes(),
         })
     }
 

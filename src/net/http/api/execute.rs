@@ -20,7 +20,7 @@ use crate::app::query::{MembershipChange, Query};
 use crate::ident::{CoreId, EVERYBODY, Reach};
 use crate::payload::{Message, Payload};
 use crate::shard::{PushedTo, Shown, TapPush};
-use crate::streams::Kind;
+use crate::streams::{Kind, Wish};
 
 /// Uids of one push that go to their cores together.
 const UIDS_PER_PART: usize = 512;
@@ -47,6 +47,7 @@ impl Api {
     ) -> Vec<CommandResult> {
         let mut pace = RequestPace::new(self);
         self.refuse_large(&mut commands);
+        self.refuse_local(&mut commands);
         let mut due = self.claim(&commands, &mut pace).await;
         let mut outcomes: Vec<Option<CommandResult>> = due.iter().map(|_| None).collect();
         let mut under_way = UnderWay::new();
@@ -130,12 +131,38 @@ impl Api {
         }
     }
 
+    /// In a cluster what one node would keep for itself is not done by halves.
+    fn refuse_local(&self, commands: &mut [Result<ApiCommand<'_>, ApiError>]) {
+        if !self.is_in_cluster() {
+            return;
+        }
+        for command in commands {
+            let what = match command {
+                Ok(ApiCommand::Push(push)) if push.id.is_some() => "`id`",
+                Ok(ApiCommand::Push(push)) if matches!(push.wish, Wish::For(_)) => "`keep`",
+                Ok(ApiCommand::Join(member)) if member.sticky => "`sticky`",
+                Ok(ApiCommand::Kick(KickCommand {
+                    target: KickTarget::Uid(_, true),
+                    ..
+                })) => "`forget`",
+                _ => continue,
+            };
+            let words = format!(
+                "{what} would hold on this node of the cluster alone, and does not work across nodes yet; leave it out"
+            );
+            *command = Err(ApiError::new(501, "not_in_cluster", words));
+        }
+    }
+
     /// Queues a command where it is to be done.
     async fn begin(&self, command: &ApiCommand<'_>, pace: &mut RequestPace<'_>) -> Pending {
         let reach = self.reach;
         if let ApiCommand::Push(push) = command
             && let PushTarget::Uids(uids) = &push.target
         {
+            if self.is_in_cluster() {
+                return self.begin_each(push, uids, pace).await;
+            }
             return self.begin_many(push, uids, pace).await;
         }
         if let ApiCommand::Push(push) = command
@@ -203,12 +230,10 @@ impl Api {
                     }
                 },
                 ApiCommand::Join(member) => {
-                    let what = Query::Join(member.change(reach));
-                    Pending::Found(tasks.query(tasks.home(&member.uid), what))
+                    Pending::Found(tasks.change_membership(member.change(reach), true))
                 }
                 ApiCommand::Leave(member) => {
-                    let what = Query::Leave(member.change(reach));
-                    Pending::Found(tasks.query(tasks.home(&member.uid), what))
+                    Pending::Found(tasks.change_membership(member.change(reach), false))
                 }
             }
         };
@@ -250,6 +275,30 @@ impl Api {
             pace.spend(mark, last - first).await;
         }
         Pending::Each(parts)
+    }
+
+    /// To many uids, wherever in the cluster each is: one after another.
+    async fn begin_each(
+        &self,
+        push: &PushCommand<'_>,
+        uids: &[Cow<'_, str>],
+        pace: &mut RequestPace<'_>,
+    ) -> Pending {
+        let mut each = Vec::with_capacity(uids.len());
+        for some in uids.chunks(UIDS_PER_PART) {
+            let mark = PaceMark::new(&mut self.host.borrow_mut());
+            {
+                let mut host = self.host.borrow_mut();
+                let mut tasks = host.tasks_of(pace.speaker);
+                let message = Message::Text(&push.message);
+                each.extend(
+                    some.iter()
+                        .map(|uid| tasks.push(self.reach, uid, message, push.wish)),
+                );
+            }
+            pace.spend(mark, some.len()).await;
+        }
+        Pending::DeliveredEach(each)
     }
 
     /// Waits for what has come of a command, and keeps that for whoever asks again.

@@ -39,6 +39,8 @@ struct GroupTold {
 struct GroupList<'g> {
     groups: Vec<GroupEntry<'g>>,
     cursor: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    complete: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -108,6 +110,7 @@ impl Api {
                 })
                 .collect(),
             cursor: at.map(|(core, from)| cursor_of(core, from)),
+            complete: self.is_of_all_nodes(),
         })
     }
 
@@ -117,6 +120,10 @@ impl Api {
         group: Result<String, ApiError>,
     ) -> Result<String, ApiError> {
         let (group, reach) = (group?, self.reach);
+        if self.is_in_cluster() {
+            let words = "a group is emptied on one node alone, and that does not work across nodes of a cluster yet";
+            return Err(ApiError::new(501, "not_in_cluster", words));
+        }
         let mut told = UngroupedTold {
             connections: 0,
             sticky: 0,
@@ -176,7 +183,7 @@ impl Api {
             group: Box::from(&*group),
             members_max: limit,
         });
-        let (mut connections, mut sticky, mut complete) = (0, 0, true);
+        let (mut connections, mut sticky, mut complete) = (0, 0, !self.is_in_cluster());
         let mut members = Map::new();
         for result in promise.await {
             let QueryResult::Group(look) = result else {

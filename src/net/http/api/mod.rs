@@ -15,6 +15,7 @@ mod history;
 mod idempotency;
 mod log;
 mod names;
+mod nodes;
 mod outcomes;
 mod pacing;
 mod queries;
@@ -79,6 +80,7 @@ enum Operation {
     History,
     ForgetHistory,
     Log,
+    Nodes,
     Stats,
     Description,
 }
@@ -151,6 +153,7 @@ const ROUTES: &[ApiRoute] = &[
         call: Operation::ForgetHistory,
     },
     get("/v1/log", Operation::Log),
+    get("/v1/nodes", Operation::Nodes),
     get("/v1/stats", Operation::Stats),
     ApiRoute {
         method: ApiMethod::Get,
@@ -251,6 +254,7 @@ impl Api {
             Operation::History => self.history(request.query()).await,
             Operation::ForgetHistory => self.forget_history(request.query()).await,
             Operation::Log => return self.log(request).await,
+            Operation::Nodes => self.nodes().await,
             Operation::Stats => self.stats().await,
             Operation::Description => Ok(DESCRIPTION.to_owned()),
         };

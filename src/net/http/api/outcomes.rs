@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use super::errors::{ApiError, CommandResult};
 use super::requests::{ApiCommand, PushTarget};
 use crate::app::Answer;
-use crate::app::outcome::Delivered;
+use crate::app::outcome::{Delivered, Unknown};
 use crate::app::promise::Promise;
 use crate::app::query::QueryResult;
 use crate::ident::EVERYBODY;
@@ -18,6 +18,8 @@ use crate::shard::StickyError;
 pub enum Pending {
     Reached(Promise<Answer>),
     Delivered(Promise<Delivered>),
+    /// Of many uids, each by itself, in their order.
+    DeliveredEach(Vec<Promise<Delivered>>),
     Found(Promise<Vec<QueryResult>>),
     /// Of a kick, and of what is thrown away with it.
     Kicked(Promise<Answer>, Promise<Vec<QueryResult>>),
@@ -37,8 +39,12 @@ impl Serialize for Verdicts<'_> {
             Delivered {
                 reached: 0,
                 position: None,
+                unknown,
                 ..
-            } => "offline",
+            } => match unknown.is_some() {
+                true => "unknown",
+                false => "offline",
+            },
             Delivered { reached: 0, .. } => "kept",
             _ => "delivered",
         };
@@ -51,8 +57,15 @@ impl Serialize for Verdicts<'_> {
 struct Pushed<'a> {
     verdicts: Verdicts<'a>,
     connections: u64,
+    /// Nodes of the cluster that have not said, the most of one uid.
+    #[serde(skip_serializing_if = "is_zero")]
+    nodes_unknown: u32,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     positions: PushPositions<'a>,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// Connections that something was done with.
@@ -68,6 +81,8 @@ struct ConnectionCount {
     /// Connections that are to come are in the group, too; or were, and are no more.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     sticky: bool,
+    #[serde(skip_serializing_if = "is_zero")]
+    nodes_unknown: u32,
 }
 
 /// Of those whose message is kept, where it stands.
@@ -77,6 +92,8 @@ type PushPositions<'a> = BTreeMap<&'a str, String>;
 #[derive(Serialize)]
 struct PushedToMany<'a> {
     connections: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    nodes_unknown: u32,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     positions: PushPositions<'a>,
 }
@@ -91,6 +108,7 @@ struct Totals {
     forgotten: Option<u32>,
     sticky: bool,
     not_stuck: Option<StickyError>,
+    nodes_unknown: u32,
 }
 
 impl Totals {
@@ -105,6 +123,11 @@ impl Totals {
                 }
             }
             Pending::Delivered(promise) => totals.add_delivered(0, promise.await),
+            Pending::DeliveredEach(promises) => {
+                for (place, promise) in promises.into_iter().enumerate() {
+                    totals.add_delivered(place, promise.await);
+                }
+            }
             Pending::Found(promise) => {
                 for result in promise.await {
                     totals.add_found(&result);
@@ -124,9 +147,15 @@ impl Totals {
     }
 
     fn add_reached(&mut self, answer: &Answer) {
-        if let Answer::Reached(reached) = answer {
-            self.connections += u64::from(*reached);
+        match answer {
+            Answer::Reached(reached) => self.connections += u64::from(*reached),
+            Answer::Unknown(unknown) => self.note_unknown(*unknown),
+            _ => {}
         }
+    }
+
+    fn note_unknown(&mut self, unknown: Unknown) {
+        self.nodes_unknown = self.nodes_unknown.max(unknown.nodes());
     }
 
     fn add_delivered(&mut self, place: usize, delivered: Delivered) {
@@ -134,6 +163,7 @@ impl Totals {
         self.each.resize(length, Delivered::default());
         self.each[place] = delivered;
         self.connections += u64::from(delivered.reached);
+        self.note_unknown(delivered.unknown);
     }
 
     fn add_found(&mut self, result: &QueryResult) {
@@ -146,6 +176,11 @@ impl Totals {
             QueryResult::Left { left, sticky } => {
                 self.connections += u64::from(*left);
                 self.sticky |= sticky;
+            }
+            QueryResult::Abroad(abroad) => {
+                self.connections += u64::from(abroad.reached);
+                self.refused += abroad.refused;
+                self.note_unknown(abroad.unknown);
             }
             QueryResult::NotStuck(error) => self.not_stuck = Some(*error),
             _ => {}
@@ -162,6 +197,7 @@ pub async fn outcome(command: &ApiCommand<'_>, pending: Pending) -> CommandResul
         forgotten,
         sticky,
         not_stuck,
+        nodes_unknown,
     } = Totals::of(pending).await;
     if let Some(error) = not_stuck {
         return Err(refusal(error));
@@ -172,6 +208,7 @@ pub async fn outcome(command: &ApiCommand<'_>, pending: Pending) -> CommandResul
             refused,
             forgotten,
             sticky,
+            nodes_unknown,
         })
     };
     let push = match command {
@@ -190,8 +227,12 @@ pub async fn outcome(command: &ApiCommand<'_>, pending: Pending) -> CommandResul
             &one
         }
         PushTarget::Uids(uids) => uids,
-        PushTarget::Group(group) => return to_many(group, connections, each.first()),
-        PushTarget::Everybody => return to_many(EVERYBODY, connections, each.first()),
+        PushTarget::Group(group) => {
+            return to_many(group, (connections, nodes_unknown), each.first());
+        }
+        PushTarget::Everybody => {
+            return to_many(EVERYBODY, (connections, nodes_unknown), each.first());
+        }
     };
     let kept = uids.iter().zip(&each);
     let positions = kept.filter_map(|(uid, delivered)| {
@@ -201,6 +242,7 @@ pub async fn outcome(command: &ApiCommand<'_>, pending: Pending) -> CommandResul
     json(&Pushed {
         verdicts: Verdicts { uids, each: &each },
         connections,
+        nodes_unknown,
         positions: positions.collect(),
     })
 }
@@ -227,10 +269,15 @@ fn delivered_each(result: QueryResult) -> Vec<Delivered> {
     }
 }
 
-fn to_many(name: &str, connections: u64, delivered: Option<&Delivered>) -> CommandResult {
+fn to_many(
+    name: &str,
+    (connections, nodes_unknown): (u64, u32),
+    delivered: Option<&Delivered>,
+) -> CommandResult {
     let position = delivered.and_then(|delivered| delivered.position);
     json(&PushedToMany {
         connections,
+        nodes_unknown,
         positions: position
             .map(|position| (name, position.to_string()))
             .into_iter()

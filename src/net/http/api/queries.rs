@@ -28,17 +28,26 @@ struct UidTold<'l> {
     /// Groups that it is in with a connection or without.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     sticky: Vec<Box<str>>,
+    /// In a cluster: whether all of its connections are listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    complete: Option<bool>,
 }
 
 #[derive(Serialize)]
 struct UidList {
     uids: Vec<Box<str>>,
     cursor: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    complete: Option<bool>,
 }
 
 impl Api {
     pub(super) async fn uid(&self, name: &str) -> Result<String, ApiError> {
         let uid = names::uid(name)?;
+        let of_all = self.is_in_cluster().then(|| {
+            let mut host = self.host.borrow_mut();
+            host.tasks().online(self.reach, &uid)
+        });
         let promise = {
             let mut host = self.host.borrow_mut();
             let mut tasks = host.tasks();
@@ -50,15 +59,33 @@ impl Api {
             return Err(no_answer());
         };
         let listed = look.listed.iter();
-        let list = listed
+        let list: Vec<ConnectionTold> = listed
             .map(|info| connection_told(info, &self.facts, false))
             .collect();
+        let (mut connections, mut complete) = (look.connections, None);
+        if let Some(of_all) = of_all {
+            let of_all = of_all.await;
+            // Some may have come or gone between the two looks.
+            connections = connections.max(of_all.reached as usize);
+            complete = Some(list.len() >= connections && !of_all.unknown.is_some());
+        }
         text(&UidTold {
             uid,
-            connections: look.connections,
+            connections,
             list,
             sticky: look.sticky,
+            complete,
         })
+    }
+
+    /// Whether this node is one of a cluster.
+    pub(super) fn is_in_cluster(&self) -> bool {
+        self.host.borrow_mut().tasks().is_in_cluster()
+    }
+
+    /// In a cluster a list is of this node alone, and says so.
+    pub(super) fn is_of_all_nodes(&self) -> Option<bool> {
+        self.is_in_cluster().then_some(false)
     }
 
     pub(super) async fn uids(&self, query: &str) -> Result<String, ApiError> {
@@ -96,7 +123,11 @@ impl Api {
             };
         }
         let cursor = at.map(|(core, from)| cursor_of(core, from));
-        text(&UidList { uids, cursor })
+        text(&UidList {
+            uids,
+            cursor,
+            complete: self.is_of_all_nodes(),
+        })
     }
 
     pub(super) async fn stats(&self) -> Result<String, ApiError> {

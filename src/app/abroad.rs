@@ -1,0 +1,66 @@
+//! What a core and the engine of a cluster have for each other: [`ToEngine`] and [`FromEngine`]; and what is in them, as nodes
+//! tell it to each other.
+
+use super::bulk::{Except, Exceptions};
+use crate::ident::Reach;
+use crate::protocol::cluster::{ExceptedNames, LastWords, NodeOrder};
+use crate::shard::{Farewell, UidInterest};
+
+/// What a core has for the engine.
+pub enum ToEngine {
+    /// To be done on the other nodes; with the call's number if it is to be answered.
+    Order {
+        reach: Reach,
+        order: NodeOrder,
+        call: Option<u64>,
+    },
+    /// A uid has connections in one more namespace here, or in one less.
+    Uid(UidInterest),
+    /// A group has members in one more namespace here, or in one less.
+    Group { group: Box<str>, here: bool },
+    /// Which nodes there are.
+    Nodes { call: u64 },
+}
+
+/// What another node asks of this one.
+pub struct FromEngine {
+    pub reach: Reach,
+    pub order: NodeOrder,
+    /// By which the engine is answered.
+    pub number: u64,
+}
+
+pub(super) fn excepted(except: &Exceptions) -> ExceptedNames {
+    except.as_ref().map_or_else(ExceptedNames::default, |it| {
+        let Except { uids, connections } = &**it;
+        ExceptedNames {
+            uids: uids.to_vec(),
+            connections: connections.to_vec(),
+        }
+    })
+}
+
+pub(super) fn exceptions(names: ExceptedNames) -> Exceptions {
+    let ExceptedNames { uids, connections } = names;
+    let is_some = !uids.is_empty() || !connections.is_empty();
+    is_some.then(|| {
+        Except {
+            uids: uids.into(),
+            connections: connections.into(),
+        }
+        .into()
+    })
+}
+
+pub(super) fn last_words(last: Option<&Farewell>) -> LastWords {
+    last.map_or_else(LastWords::default, |last| LastWords {
+        message: last.message.clone(),
+        text: last.text.clone(),
+    })
+}
+
+pub(super) fn farewell(last: LastWords) -> Option<Box<Farewell>> {
+    let LastWords { message, text } = last;
+    let is_some = message.is_some() || text.is_some();
+    is_some.then(|| Box::new(Farewell { message, text }))
+}

@@ -1,0 +1,88 @@
+//! What is wrong with the cluster's settings, and what is risky about them.
+
+use std::net::IpAddr;
+
+use ringpost::config::Cluster;
+
+use super::listener::AppName;
+use super::settings::{Preset, Settings};
+
+/// What is wrong with them.
+pub fn problem(settings: &Settings) -> Option<String> {
+    let Settings {
+        config,
+        webhooks,
+        cluster,
+        listeners,
+        ..
+    } = settings;
+    let error = ringpost::check_cluster(cluster)
+        .and_then(|()| ringpost::check_cluster_fits(config, webhooks, cluster))
+        .err();
+    if let Some(error) = error {
+        return Some(error.to_string());
+    }
+    let has_room = listeners.iter().any(|one| one.app == AppName::Chat);
+    let is_given = settings.preset == Preset::Default;
+    let mend = match is_given {
+        true => "choose preset = \"push\", or list the listeners without a chat",
+        false => "leave it out of the listeners",
+    };
+    (cluster.is_on() && has_room).then(|| {
+        format!(
+            "cluster.redis: the chat's room is one node's, and would be another one on each; {mend}"
+        )
+    })
+}
+
+/// What is right and may not be meant.
+pub fn warning(cluster: &Cluster) -> Option<String> {
+    let authority = cluster.redis.as_deref()?.strip_prefix("redis://")?;
+    let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let host = match host.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => host,
+    };
+    let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+    let is_inner = match address {
+        Some(IpAddr::V4(address)) => address.is_loopback() || address.is_private(),
+        Some(IpAddr::V6(address)) => address.is_loopback() || address.is_unique_local(),
+        // A name with a dot is not one of the machine's own network.
+        None => !host.contains('.') || host.ends_with(".internal") || host.ends_with(".local"),
+    };
+    (!is_inner).then(|| {
+        format!(
+            "cluster.redis goes to {host} by redis://: messages and the password can be read on the way; rediss:// \
+             hides them"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_leaves_the_network_in_the_clear_is_told() {
+        for (url, warned) in [
+            ("redis://r.example:6379", true),
+            ("redis://192.0.2.7", true),
+            ("redis://me@r.example/1", true),
+            ("rediss://r.example", false),
+            ("redis://localhost:6379", false),
+            ("redis://redis", false),
+            ("redis://10.1.2.3:6379", false),
+            ("redis://[::1]:6379", false),
+            ("redis://redis.shop.internal", false),
+            ("unix:///run/redis.sock", false),
+        ] {
+            let cluster = Cluster {
+                redis: Some(url.to_owned()),
+                ..Cluster::default()
+            };
+            assert_eq!(warning(&cluster).is_some(), warned, "{url}");
+        }
+        assert!(warning(&Cluster::default()).is_none());
+    }
+}

@@ -1,0 +1,65 @@
+//! What stands for the cluster in a build without the feature `cluster`: none can be configured. Has what `cluster/mod.rs`
+//! has for others.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+
+use crate::app::envelope::Body;
+use crate::app::namespaces::Registry;
+use crate::bus::Endpoint;
+use crate::config::Cluster;
+use crate::net::admission::ConnectionCounters;
+use crate::net::http::Readiness;
+
+/// There is none.
+pub struct ClusterTarget(Infallible);
+
+impl ClusterTarget {
+    /// An error if there is to be a cluster.
+    pub fn open(config: &Cluster) -> io::Result<Option<ClusterTarget>> {
+        check_cluster(config).map(|()| None)
+    }
+}
+
+/// What would keep a server from starting with this: that it names a Redis.
+pub fn check_cluster(config: &Cluster) -> io::Result<()> {
+    match config.is_on() {
+        false => Ok(()),
+        true => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "cluster.redis: this build knows no clusters; build it with the feature `cluster`",
+        )),
+    }
+}
+
+/// What the cluster's thread would need to know of the server.
+pub struct ClusterSurroundings {
+    #[expect(dead_code, reason = "there is no cluster")]
+    pub namespaces: Vec<&'static str>,
+    #[expect(dead_code, reason = "there is no cluster")]
+    pub registry: Arc<Registry>,
+    #[expect(dead_code, reason = "there is no cluster")]
+    pub readiness: Arc<Readiness>,
+    #[expect(dead_code, reason = "there is no cluster")]
+    pub counters: Arc<ConnectionCounters>,
+}
+
+/// There is none.
+pub struct ClusterThread(Infallible);
+
+impl ClusterThread {
+    /// Is never called: there is no [`ClusterTarget`].
+    pub fn start(
+        target: ClusterTarget,
+        _: Endpoint<Body>,
+        _: ClusterSurroundings,
+    ) -> io::Result<ClusterThread> {
+        match target.0 {}
+    }
+
+    /// Is never called: there is none.
+    pub fn finish(self) {
+        match self.0 {}
+    }
+}

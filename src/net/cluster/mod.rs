@@ -1,0 +1,119 @@
+//! This node among the others of a cluster: [`ClusterThread`], the engine that is a party on the bus, and the one thread that
+//! speaks with Redis.
+//!
+//! Cores post to it what is for other nodes, and what others send it posts to them ([`Party`]). It never makes a core wait:
+//! what it has not taken waits in its mailbox, on its senders' credit. While Redis is away everything that would go there is
+//! answered at once, as unknown. Started by `server` where a Redis is configured.
+
+mod bell;
+mod interests;
+mod link;
+mod own_facts;
+mod party;
+mod pauses;
+mod service;
+mod spaces;
+mod target;
+
+use std::fs;
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
+use tracing::error;
+
+use crate::app::envelope::Body;
+use crate::app::namespaces::Registry;
+use crate::bus::Endpoint;
+use crate::guard::guard;
+use crate::net::admission::ConnectionCounters;
+use crate::net::http::Readiness;
+use bell::Bell;
+use own_facts::OwnFacts;
+use party::Party;
+use service::Service;
+use spaces::Spaces;
+
+pub use target::{ClusterTarget, check_cluster};
+
+/// What the cluster's thread needs to know of the server.
+pub struct ClusterSurroundings {
+    /// The namespaces of its apps, by number.
+    pub namespaces: Vec<&'static str>,
+    /// Those made while it runs.
+    pub registry: Arc<Registry>,
+    pub readiness: Arc<Readiness>,
+    pub counters: Arc<ConnectionCounters>,
+}
+
+/// The host's name, and a random part: two nodes of one host have two.
+fn own_name() -> String {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim().split('.').next().unwrap_or_default();
+    let plain = host
+        .chars()
+        .filter(|it| it.is_ascii_alphanumeric() || *it == '-');
+    let host: String = plain.take(48).collect();
+    let random: String =
+        std::iter::repeat_with(|| fastrand::choice(*b"abcdefghijkmnpqrstuvwxyz23456789"))
+            .take(4)
+            .flatten()
+            .map(char::from)
+            .collect();
+    format!("{}-{random}", if host.is_empty() { "node" } else { &host })
+}
+
+/// The thread.
+pub struct ClusterThread {
+    thread: JoinHandle<()>,
+    stop: oneshot::Sender<()>,
+}
+
+impl ClusterThread {
+    /// Starts it. It serves whether Redis is there or not.
+    pub fn start(
+        target: ClusterTarget,
+        bus: Endpoint<Body>,
+        surroundings: ClusterSurroundings,
+    ) -> io::Result<ClusterThread> {
+        let ClusterSurroundings {
+            namespaces,
+            registry,
+            readiness,
+            counters,
+        } = surroundings;
+        let spaces = Spaces::new(namespaces, registry);
+        let name = target.node.clone().unwrap_or_else(own_name);
+        let own = OwnFacts::new(&name, &target.address, counters);
+        let party = Party::new(&target.prefix, spaces, target.answer_timeout, own);
+        let runtime = Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()?;
+        let (stop, stopped) = oneshot::channel();
+        readiness.cluster(false, target.ready_alone);
+        let bell = {
+            let _within = runtime.enter();
+            Bell::new(bus.bell())?
+        };
+        let mut service = Service::new((target, name), party, (bus, bell), readiness, stopped);
+        let thread = thread::Builder::new()
+            .name("cluster".into())
+            .spawn(move || {
+                // A panic is our mistake. It costs the connection to Redis, and what was under way is unknown.
+                while let Err(fault) = guard(|| runtime.block_on(service.run())) {
+                    error!(%fault, "cluster: its thread panicked; it begins anew");
+                    service.lose_link();
+                }
+            })?;
+        Ok(ClusterThread { thread, stop })
+    }
+
+    /// The cores have ended: nothing is to be said any more.
+    pub fn finish(self) {
+        let _ = self.stop.send(());
+        let _ = self.thread.join();
+    }
+}

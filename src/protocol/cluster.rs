@@ -1,0 +1,354 @@
+//! What the nodes of a cluster say to each other, as bytes: [`encode`] and [`decode`].
+//!
+//! A message is a version, a head and what it is about, by postcard. A node reads what its own release writes and what the
+//! release before it wrote; of what it does not know it says so ([`DecodeError`]), and whoever asked has no answer from it.
+//! What is read may be anything: nothing is allocated that has not come.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ident::ConnName;
+use crate::payload::Payload;
+
+/// The version that is written.
+pub const VERSION: u8 = 1;
+/// The oldest that is read.
+const VERSION_MIN: u8 = 1;
+
+/// A node's number, drawn at random at its start.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct NodeId(pub u64);
+
+/// As in the name of its channel.
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// A namespace by its name, which is the same on every node.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum NamespaceName {
+    /// An app's own.
+    Apps(Box<str>),
+    /// One that apps have made while they run.
+    Made(Box<str>),
+}
+
+/// One message.
+#[derive(Clone, PartialEq, Debug)]
+pub enum ClusterMessage {
+    /// Something that the nodes are to do that get it.
+    Order(OrderHead, NodeOrder),
+    /// What has come of orders of the node that gets it, each by its number.
+    Answers(Vec<(u64, NodeAnswer)>),
+}
+
+/// From whom an order comes, and about whom it is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OrderHead {
+    pub origin: NodeId,
+    /// By which it is answered; 0 if that is nobody's to know.
+    pub number: u64,
+    /// What comes by one lane of a node is done in the order in which it comes.
+    pub lane: u16,
+    pub namespaces: Vec<NamespaceName>,
+}
+
+/// What is to be done. New kinds are added at the end.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum NodeOrder {
+    PushToUid {
+        uid: Box<str>,
+        payload: Payload,
+    },
+    PushToGroup {
+        group: Box<str>,
+        refresh: bool,
+        except: ExceptedNames,
+        payload: Payload,
+    },
+    PushToAll {
+        except: ExceptedNames,
+        payload: Payload,
+    },
+    PushToConnection {
+        name: ConnName,
+        payload: Payload,
+    },
+    Kick {
+        uid: Box<str>,
+        last: LastWords,
+    },
+    KickConnection {
+        name: ConnName,
+        last: LastWords,
+    },
+    Online {
+        uid: Box<str>,
+    },
+    Join {
+        uid: Box<str>,
+        group: Box<str>,
+    },
+    Leave {
+        uid: Box<str>,
+        group: Box<str>,
+    },
+    /// To say what it is.
+    Describe,
+}
+
+impl NodeOrder {
+    /// What it takes, about.
+    pub fn bytes(&self) -> usize {
+        let payload = |payload: &Payload| payload.message().len();
+        match self {
+            NodeOrder::PushToUid { uid, payload: it } => uid.len() + payload(it),
+            NodeOrder::PushToGroup {
+                group, payload: it, ..
+            } => group.len() + payload(it),
+            NodeOrder::PushToAll { payload: it, .. }
+            | NodeOrder::PushToConnection { payload: it, .. } => payload(it),
+            NodeOrder::Kick { last, .. } | NodeOrder::KickConnection { last, .. } => {
+                last.message.as_ref().map_or(0, payload)
+            }
+            NodeOrder::Online { uid } => uid.len(),
+            NodeOrder::Describe => 0,
+            NodeOrder::Join { uid, group } | NodeOrder::Leave { uid, group } => {
+                uid.len() + group.len()
+            }
+        }
+    }
+}
+
+/// Whom a message for many is not for.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ExceptedNames {
+    pub uids: Vec<Box<str>>,
+    pub connections: Vec<ConnName>,
+}
+
+/// What a connection that is kicked is told.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct LastWords {
+    pub message: Option<Payload>,
+    pub text: Option<Box<str>>,
+}
+
+/// What has come of an order on a node. New kinds are added at the end.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum NodeAnswer {
+    /// So many connections were reached.
+    Reached(u32),
+    /// So many have joined; and so many are in as many groups as they may be.
+    Joined(u32, u32),
+    /// It is of a kind that the node does not know.
+    Unread,
+    /// What the node is.
+    Described(NodeFacts),
+}
+
+/// What a node says of itself.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NodeFacts {
+    pub name: Box<str>,
+    pub version: Box<str>,
+    /// Since its start.
+    pub seconds: u64,
+    /// Clients that it has.
+    pub connections: u64,
+    /// In which what it publishes comes back to it; 0 before the first has.
+    pub echo_micros: u64,
+}
+
+/// Why a message cannot be read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DecodeError {
+    /// Of another version than are read here.
+    Version(u8),
+    /// No message at all.
+    Flawed,
+    /// An order of a kind that is not known here.
+    Unknown(OrderHead),
+}
+
+#[derive(Serialize, Deserialize)]
+enum Kind {
+    Order(OrderHead),
+    Answers,
+}
+
+/// In writing.
+pub fn encode(message: &ClusterMessage) -> Vec<u8> {
+    let bytes = vec![VERSION];
+    // Into a vector, and of what has a length, it does not fail.
+    let written = match message {
+        ClusterMessage::Order(head, order) => {
+            postcard::to_extend(&Kind::Order(head.clone()), bytes)
+                .and_then(|bytes| postcard::to_extend(order, bytes))
+        }
+        ClusterMessage::Answers(answers) => postcard::to_extend(&Kind::Answers, bytes)
+            .and_then(|bytes| postcard::to_extend(answers, bytes)),
+    };
+    written.unwrap_or_default()
+}
+
+/// The message again.
+pub fn decode(bytes: &[u8]) -> Result<ClusterMessage, DecodeError> {
+    let (version, rest) = bytes.split_first().ok_or(DecodeError::Flawed)?;
+    if !(VERSION_MIN..=VERSION).contains(version) {
+        return Err(DecodeError::Version(*version));
+    }
+    let (kind, rest) = postcard::take_from_bytes(rest).map_err(|_| DecodeError::Flawed)?;
+    match kind {
+        Kind::Order(head) => match postcard::from_bytes(rest) {
+            Ok(order) => Ok(ClusterMessage::Order(head, order)),
+            Err(_) => Err(DecodeError::Unknown(head)),
+        },
+        Kind::Answers => postcard::from_bytes(rest)
+            .map(ClusterMessage::Answers)
+            .map_err(|_| DecodeError::Flawed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payload::Message;
+
+    fn head() -> OrderHead {
+        OrderHead {
+            origin: NodeId(0x1234_5678_9abc_def0),
+            number: 77,
+            lane: 3,
+            namespaces: vec![
+                NamespaceName::Apps("relay".into()),
+                NamespaceName::Made("tenant".into()),
+            ],
+        }
+    }
+
+    fn orders() -> Vec<NodeOrder> {
+        let payload = Payload::new(Message::Text("héllo"));
+        let except = ExceptedNames {
+            uids: vec!["a".into()],
+            connections: vec![ConnName::from((3, 0x1_0000_0002))],
+        };
+        let last = LastWords {
+            message: Some(payload.clone()),
+            text: Some("bye".into()),
+        };
+        let (uid, group): (Box<str>, Box<str>) = ("李".into(), "g".into());
+        let name = ConnName::from((1, 2));
+        vec![
+            NodeOrder::PushToUid {
+                uid: uid.clone(),
+                payload: Payload::new(Message::Binary(&[0xff, 0])),
+            },
+            NodeOrder::PushToGroup {
+                group: group.clone(),
+                refresh: true,
+                except: except.clone(),
+                payload: payload.clone(),
+            },
+            NodeOrder::PushToAll {
+                except,
+                payload: payload.clone(),
+            },
+            NodeOrder::PushToConnection { name, payload },
+            NodeOrder::Kick {
+                uid: uid.clone(),
+                last: last.clone(),
+            },
+            NodeOrder::KickConnection { name, last },
+            NodeOrder::Online { uid: uid.clone() },
+            NodeOrder::Join {
+                uid: uid.clone(),
+                group: group.clone(),
+            },
+            NodeOrder::Leave { uid, group },
+            NodeOrder::Describe,
+        ]
+    }
+
+    fn messages() -> Vec<ClusterMessage> {
+        let orders = orders().into_iter();
+        let mut messages: Vec<_> = orders
+            .map(|order| ClusterMessage::Order(head(), order))
+            .collect();
+        messages.push(ClusterMessage::Answers(vec![
+            (1, NodeAnswer::Reached(2)),
+            (u64::MAX, NodeAnswer::Joined(1, u32::MAX)),
+            (3, NodeAnswer::Unread),
+            (
+                4,
+                NodeAnswer::Described(NodeFacts {
+                    name: "a".into(),
+                    version: "0.1.0".into(),
+                    seconds: 5,
+                    connections: 6,
+                    echo_micros: 7,
+                }),
+            ),
+        ]));
+        messages
+    }
+
+    #[test]
+    fn a_message_is_read_as_it_was_written() {
+        for message in messages() {
+            assert_eq!(decode(&encode(&message)), Ok(message));
+        }
+    }
+
+    /// What a node of this release's first version has written: a node of a later one has to read it.
+    #[test]
+    fn what_version_1_wrote_is_read() {
+        let order = NodeOrder::PushToUid {
+            uid: "u".into(),
+            payload: Payload::new(Message::Text("hi")),
+        };
+        let head = OrderHead {
+            origin: NodeId(1),
+            number: 2,
+            lane: 3,
+            namespaces: vec![NamespaceName::Apps("push".into())],
+        };
+        let message = ClusterMessage::Order(head, order);
+        let bytes = b"\x01\x00\x01\x02\x03\x01\x00\x04push\x00\x01u\x01\x02hi";
+        assert_eq!(encode(&message), bytes);
+        assert_eq!(decode(bytes), Ok(message));
+    }
+
+    #[test]
+    fn an_order_of_a_later_kind_is_known_by_its_head() {
+        let mut bytes = encode(&ClusterMessage::Order(head(), orders().remove(6)));
+        let kind = bytes.len() - 1 - 1 - "李".len();
+        assert_eq!(bytes[kind], 6);
+        bytes[kind] = 99;
+        assert_eq!(decode(&bytes), Err(DecodeError::Unknown(head())));
+        bytes[0] = VERSION + 1;
+        assert_eq!(decode(&bytes), Err(DecodeError::Version(VERSION + 1)));
+    }
+
+    /// Cut anywhere, and with any byte changed, it is a message or an error.
+    #[test]
+    fn what_is_damaged_is_refused_or_another_message() {
+        for message in messages() {
+            let whole = encode(&message);
+            for end in 0..whole.len() {
+                assert!(decode(&whole[..end]).is_err(), "{message:?} up to {end}");
+            }
+            for at in 0..whole.len() {
+                for flip in [1, 0x80, 0xff] {
+                    let mut bytes = whole.clone();
+                    bytes[at] ^= flip;
+                    let _ = decode(&bytes);
+                }
+            }
+        }
+        assert_eq!(decode(b""), Err(DecodeError::Flawed));
+    }
+}

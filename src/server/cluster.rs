@@ -1,0 +1,126 @@
+//! How a server is one of a cluster: what of its configuration does not work across nodes yet is refused, and the thread that
+//! speaks with Redis is started with its cores and ended after them.
+
+use std::io;
+use std::sync::Arc;
+
+use super::plan::Plan;
+use super::start_error::named;
+use crate::app::envelope::Body;
+use crate::bus::{self, Endpoint};
+use crate::config::{Cluster, Config, UidPolicy, Webhooks};
+use crate::net::cluster::{ClusterSurroundings, ClusterTarget, ClusterThread};
+
+/// What of a configuration does not work across nodes yet, if it is that of a cluster: a key, and what to do.
+pub fn check_fits(config: &Config, webhooks: &Webhooks, cluster: &Cluster) -> io::Result<()> {
+    if !cluster.is_on() {
+        return Ok(());
+    }
+    let has_presence = config.groups.iter().any(|rule| rule.presence);
+    let misfit = if config.uid_policy != UidPolicy::Multi {
+        "uid_policy: across nodes a uid's connections are not compared yet; leave it at \"multi\""
+    } else if !config.history.is_empty() {
+        "history: what is kept is kept by one node, and the others do not know of it yet; leave out the [[history]] rules"
+    } else if has_presence {
+        "groups: with `presence` members would be told of those on their own node alone; leave it out of the [[groups]] rules"
+    } else if webhooks.url.is_some() {
+        "webhooks.url: `first` and `last` of a uid would be one node's; leave it out"
+    } else {
+        return Ok(());
+    };
+    let text = format!("{misfit}, or take the server out of its cluster (cluster.redis)");
+    Err(io::Error::new(io::ErrorKind::Unsupported, text))
+}
+
+/// The ends of the bus: those of so many cores, and that of a cluster's engine, where there is one.
+pub struct BusEnds {
+    pub cores: Vec<Endpoint<Body>>,
+    pub engine: Option<Endpoint<Body>>,
+}
+
+/// Connects them.
+pub fn connect(cores: usize, has_engine: bool) -> io::Result<BusEnds> {
+    let connected = match has_engine {
+        true => bus::connect_with_engine(cores).map(|(cores, engine)| (cores, Some(engine))),
+        false => bus::connect(cores).map(|cores| (cores, None)),
+    };
+    let (cores, engine) = connected.map_err(|error| named("no doorbells for the cores", &error))?;
+    Ok(BusEnds { cores, engine })
+}
+
+/// Starts the thread where a cluster is configured.
+pub fn start(
+    target: Option<ClusterTarget>,
+    engine: Option<Endpoint<Body>>,
+    namespaces: Vec<&'static str>,
+    plan: &Plan,
+) -> io::Result<Option<ClusterThread>> {
+    let (Some(target), Some(engine)) = (target, engine) else {
+        return Ok(None);
+    };
+    let surroundings = ClusterSurroundings {
+        namespaces,
+        registry: Arc::clone(&plan.registry),
+        readiness: Arc::clone(&plan.readiness),
+        counters: Arc::clone(&plan.counters),
+    };
+    ClusterThread::start(target, engine, surroundings)
+        .map(Some)
+        .map_err(|error| named("no thread for the cluster", &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{GroupRule, HistoryRule, StreamKind};
+
+    #[test]
+    fn what_does_not_work_across_nodes_is_refused() {
+        let cluster = Cluster {
+            redis: Some("redis://localhost".to_owned()),
+            ..Cluster::default()
+        };
+        let check = |config: &Config, webhooks: &Webhooks, cluster: &Cluster| {
+            let checked = check_fits(config, webhooks, cluster);
+            checked.map_err(|error| error.to_string())
+        };
+        let (plain, silent, alone) = (Config::default(), Webhooks::default(), Cluster::default());
+        assert_eq!(check(&plain, &silent, &cluster), Ok(()));
+        let mut replace = plain.clone();
+        replace.uid_policy = UidPolicy::Replace;
+        let mut keeps = plain.clone();
+        keeps.history.push(HistoryRule {
+            kind: StreamKind::All,
+            name: "*".to_owned(),
+            size: 10,
+            ttl: Duration::from_secs(60),
+            queue: false,
+        });
+        let mut tells = plain.clone();
+        tells.groups.push(GroupRule {
+            name: "*".to_owned(),
+            public: false,
+            presence: true,
+            presence_grace: Duration::ZERO,
+        });
+        let hooks = Webhooks {
+            url: Some("https://shop.example".to_owned()),
+            ..Webhooks::default()
+        };
+        for (config, webhooks, key) in [
+            (&replace, &silent, "uid_policy"),
+            (&keeps, &silent, "history"),
+            (&tells, &silent, "groups"),
+            (&plain, &hooks, "webhooks.url"),
+        ] {
+            let error = check(config, webhooks, &cluster).expect_err(key);
+            assert!(
+                error.starts_with(key) && error.contains("cluster.redis"),
+                "{error}"
+            );
+            assert_eq!(check(config, webhooks, &alone), Ok(()), "{key}");
+        }
+    }
+}

@@ -1,0 +1,709 @@
+"""Nodes of a cluster and a real Redis, which is killed, frozen and lied to.
+
+    python3 tests/cluster/cluster.py BINARY [NAME ...]
+
+Starts both on free ports, for each test its own; $REDIS is the server, or the first redis-server on the PATH. With names
+it runs those tests alone. Needs Python alone, and ends with a line "N passed, N failed".
+"""
+
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+
+PATIENCE = 60
+# Tests at a time: each has a few processes that mostly wait.
+SLOTS = 3
+
+BINARY = REDIS = None
+
+NODE = """
+cores = {cores}
+
+[cluster]
+redis = "redis://127.0.0.1:{redis}"
+{cluster}
+[[listen]]
+url = "text://127.0.0.1:0"
+app = "push"
+
+[[listen]]
+url = "text://127.0.0.1:0"
+app = "relay"
+
+[[listen]]
+url = "text://127.0.0.1:0"
+app = "push-backend"
+
+[[listen]]
+url = "http://127.0.0.1:0"
+app = "page"
+{more}"""
+
+
+def until(what, found, patience=PATIENCE):
+    """What is looked for, as soon as it is there."""
+    start = time.monotonic()
+    while not (result := found()):
+        assert time.monotonic() - start < patience, f"not within {patience} s: {what}"
+        time.sleep(0.02)
+    return result
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        return one.getsockname()[1]
+
+
+class Process:
+    """One that ends with the test, and whose words are shown if the test fails."""
+
+    def __init__(self, scope, *command):
+        self.log = tempfile.NamedTemporaryFile("w+", dir=scope.place, delete=False)
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("RINGPOST_")}
+        self.running = subprocess.Popen(
+            command, stdout=self.log, stderr=subprocess.STDOUT, env=environment, cwd=scope.place
+        )
+        scope.processes.append(self)
+
+    def said(self):
+        with open(self.log.name, encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    def signal(self, number):
+        self.running.send_signal(number)
+
+    def kill(self):
+        self.running.kill()
+        self.running.wait()
+
+    def end(self):
+        if self.running.poll() is None:
+            self.running.send_signal(signal.SIGCONT)
+            self.running.kill()
+            self.running.wait()
+
+
+class Redis(Process):
+    def __init__(self, scope, *more, port=None):
+        self.port = port or free_port()
+        plain = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", scope.place]
+        super().__init__(scope, REDIS, "--port", str(self.port), *plain, *more)
+        self.is_there()
+
+    def is_there(self):
+        def answers():
+            assert self.running.poll() is None, f"Redis ended: {self.said()}"
+            try:
+                return self.ask("PING")
+            except OSError:
+                return None
+
+        until("Redis", answers)
+
+    def ask(self, *words):
+        """The first line of an answer."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as one:
+            pieces = [f"${len(word.encode())}\r\n{word}\r\n" for word in words]
+            one.sendall(f"*{len(words)}\r\n{''.join(pieces)}".encode())
+            return one.makefile("rb").readline().decode().strip()
+
+
+class Node(Process):
+    """A node that serves; `cluster` and `more` are lines of its file."""
+
+    def __init__(self, scope, redis, cores=1, cluster="", more="", joins=True):
+        scope.count += 1
+        path = f"{scope.place}/node{scope.count}.toml"
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(NODE.format(cores=cores, redis=redis, cluster=cluster, more=more))
+        super().__init__(scope, BINARY, "serve", "--config", path)
+        self.ports = until("its listeners", self.listeners)
+        if joins:
+            self.joins()
+
+    def listeners(self):
+        assert self.running.poll() is None, f"the node ended: {self.said()}"
+        found = re.findall(r"(push|relay|push-backend|page)\s+\w+://127\.0\.0\.1:(\d+)", self.said())
+        return {app: int(port) for app, port in found} if len(found) == 4 else None
+
+    def joins(self, times=1):
+        until("it joins", lambda: self.said().count("cluster: joined") >= times)
+
+    def client(self, uid, app="push"):
+        client = Line(self.ports[app])
+        client.send(uid)
+        if app == "relay":
+            assert client.receive() == f"login success, your uid is {uid}"
+        else:
+            until(f"{uid} online", lambda: self.backend_says(f"online {uid}") == "ok")
+        return client
+
+    def backend(self):
+        return Line(self.ports["push-backend"])
+
+    def backend_says(self, line):
+        return self.backend().ask(line)
+
+    def http(self, method, path, body=None):
+        connection = http.client.HTTPConnection("127.0.0.1", self.ports["page"], timeout=PATIENCE)
+        text = None if body is None else json.dumps(body)
+        connection.request(method, path, text, {"Content-Type": "application/json"} if text else {})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+
+    def post(self, path, body, status=200):
+        found, text = self.http("POST", path, body)
+        assert found == status, f"{path} {body}: {found} {text}"
+        return json.loads(text)
+
+    def get(self, path):
+        found, text = self.http("GET", path)
+        assert found == 200, f"{path}: {found} {text}"
+        return json.loads(text)
+
+    def knows(self, uid, connections=1):
+        """Waits until it hears from all nodes that the uid has so many."""
+        path = f"/v1/uids/{uid}"
+        until(f"{uid} on {connections}", lambda: self.get(path)["connections"] == connections)
+
+
+class Line:
+    def __init__(self, port):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+        self.file = self.socket.makefile("rb")
+
+    def send(self, text):
+        self.socket.sendall(f"{text}\n".encode())
+
+    def receive(self):
+        line = self.file.readline()
+        assert line.endswith(b"\n"), f"the connection ended after {line}"
+        return line.decode().rstrip("\n")
+
+    def ask(self, text):
+        self.send(text)
+        return self.receive()
+
+    def ends(self):
+        assert self.file.readline() == b"", "it goes on"
+
+    def close(self):
+        # The file holds the socket, too.
+        self.file.close()
+        self.socket.close()
+
+
+class Scope:
+    """What a test has started."""
+
+    def __init__(self, place):
+        self.place, self.processes, self.count = place, [], 0
+
+    def redis(self, *more, **named):
+        return Redis(self, *more, **named)
+
+    def node(self, redis, **named):
+        port = redis if isinstance(redis, int) else redis.port
+        return Node(self, port, **named)
+
+    def pair(self, **named):
+        redis = self.redis()
+        return redis, self.node(redis, cores=1, **named), self.node(redis, cores=2, **named)
+
+
+def verdict(node, uid, text="x"):
+    return node.post("/v1/push", {"uid": uid, "text": text})["verdicts"][uid]
+
+
+def a_push_reaches_users_of_other_nodes(scope):
+    _, one, two = scope.pair()
+    here, there, again = one.client("anna"), two.client("bert"), two.client("carl")
+    both = [one.client("dora"), two.client("dora")]
+    for uid in ("anna", "bert", "carl"):
+        one.knows(uid)
+        two.knows(uid)
+    one.knows("dora", 2)
+    # A line.
+    assert one.backend_says('{"uid":"bert","n":1}') == "ok"
+    assert there.receive() == '{"uid":"bert","n":1}'
+    assert two.backend_says('{"uid":"anna","n":1}') == "ok"
+    assert here.receive() == '{"uid":"anna","n":1}'
+    assert one.backend_says('{"uid":"nobody","n":1}') == "fail"
+    assert one.backend_says("online bert") == "ok" and one.backend_says("online nobody") == "fail"
+    # A uid, wherever its connections are.
+    told = one.post("/v1/push", {"uid": "dora", "text": "hi"})
+    assert told == {"verdicts": {"dora": "delivered"}, "connections": 2}, told
+    assert [client.receive() for client in both] == ["hi", "hi"]
+    # Several.
+    uids = ["anna", "bert", "nobody", "carl"]
+    told = two.post("/v1/push", {"uids": uids, "text": "to some"})
+    wanted = dict.fromkeys(uids, "delivered") | {"nobody": "offline"}
+    assert told == {"verdicts": wanted, "connections": 3}, told
+    assert [client.receive() for client in (here, there, again)] == ["to some"] * 3
+    # Everybody, but for some.
+    told = one.post("/v1/broadcast", {"text": "to all", "except": {"uids": ["carl", "dora"]}})
+    assert told == {"connections": 2}, told
+    assert [client.receive() for client in (here, there)] == ["to all"] * 2
+    assert one.backend_says('{"uid":"all","n":2}') == "ok"
+    for client in (here, there, again, *both):
+        assert client.receive() == '{"uid":"all","n":2}'
+    assert one.get("/v1/uids/dora")["complete"] is False
+    assert one.get("/v1/uids/anna")["complete"] is True
+    assert one.get("/v1/uids")["complete"] is False
+
+
+def groups_span_nodes(scope):
+    _, one, two = scope.pair()
+    here, there, apart = one.client("anna"), two.client("bert"), two.client("carl")
+    for uid in ("anna", "bert", "carl"):
+        one.knows(uid)
+    # By whichever node a join is asked for.
+    for node, uid in ((two, "anna"), (one, "bert")):
+        two.knows(uid)
+        told = node.post("/v1/groups/room/join", {"uid": uid})
+        assert told == {"connections": 1, "refused": 0}, told
+
+    def reached():
+        return one.post("/v1/push", {"group": "room", "text": "probe"})["connections"] == 2
+
+    until("the group spans both", reached)
+    while here.receive() != "probe" or there.receive() != "probe":
+        pass
+    told = two.post("/v1/push", {"group": "room", "text": "to the room"})
+    assert told == {"connections": 2}, told
+    for client in (here, there):
+        while (text := client.receive()) != "to the room":
+            assert text == "probe", text
+    assert one.post("/v1/groups/room/leave", {"uid": "bert"}) == {"connections": 1}
+    assert two.post("/v1/push", {"group": "room", "text": "one left"}) == {"connections": 1}
+    assert here.receive() == "one left"
+    assert one.post("/v1/push", {"group": "empty", "text": "x"}) == {"connections": 0}
+    assert verdict(one, "carl") == "delivered" and apart.receive() == "x"
+
+
+def a_kick_and_a_connection_by_its_id(scope):
+    _, one, two = scope.pair()
+    there, other = two.client("bert"), two.client("bert2")
+    one.knows("bert")
+    one.knows("bert2")
+    name = two.get("/v1/uids/bert2")["list"][0]["connection"]
+    told = one.post("/v1/push", {"connection": name, "text": "by its id"})
+    assert told["verdicts"] == {name: "delivered"}, told
+    assert other.receive() == "by its id"
+    status, text = one.http("GET", f"/v1/connections/{name}")
+    assert status == 501 and "not_on_this_node" in text, text
+    assert one.post("/v1/kick", {"uid": "bert", "text": "bye"}) == {"connections": 1}
+    assert there.receive() == "bye"
+    there.ends()
+    assert one.post("/v1/kick", {"connection": name}) == {"connections": 1}
+    other.ends()
+    assert one.post("/v1/kick", {"uid": "bert"}) == {"connections": 0}
+    told = one.post("/v1/push", {"connection": name, "text": "too late"})
+    assert told["verdicts"] == {name: "offline"}, told
+
+
+def clients_of_relay_talk_across_nodes(scope):
+    _, one, two = scope.pair()
+    here, there = one.client("anna", "relay"), two.client("bert", "relay")
+    one.knows("bert")
+    two.knows("anna")
+    here.send("bert:hello:there")
+    assert there.receive() == "hello:there"
+    there.send("anna:and back")
+    assert here.receive() == "and back"
+    here.send("nobody:x")
+    assert here.receive() == 'error: uid "nobody" is not online'
+    there.send("all:everybody")
+    assert here.receive() == "everybody" and there.receive() == "everybody"
+
+
+def what_one_sends_comes_in_its_order(scope):
+    _, one, two = scope.pair()
+    client = two.client("bert")
+    one.knows("bert")
+    one.post("/v1/groups/room/join", {"uid": "bert"})
+    push = {"group": "room", "text": "probe"}
+    until("the group", lambda: one.post("/v1/push", push)["connections"] == 1)
+    count = 600
+    # To the uid, its group and everybody in turn, each by another channel.
+    targets = [{"push": {"uid": "bert"}}, {"push": {"group": "room"}}, {"broadcast": {}}]
+    batch = []
+    for number in range(count):
+        [(kind, target)] = targets[number % 3].items()
+        batch.append({kind: target | {"text": f"n{number}"}})
+    answers = one.post("/v1/batch", batch)["answers"]
+    assert all(answer["connections"] == 1 for answer in answers), answers
+    found = []
+    while len(found) < count:
+        text = client.receive()
+        if text != "probe":
+            found.append(text)
+    assert found == [f"n{number}" for number in range(count)]
+
+
+def a_flood_arrives_whole(scope):
+    _, one, two = scope.pair()
+    client, backend = two.client("bert"), one.backend()
+    one.knows("bert")
+    count, pad = 20_000, "x" * 200
+
+    def write():
+        lines = (f'{{"uid":"bert","n":{number},"pad":"{pad}"}}\n' for number in range(count))
+        backend.socket.sendall("".join(lines).encode())
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    for number in range(count):
+        assert json.loads(client.receive())["n"] == number
+    assert [backend.receive() for _ in range(count)] == ["ok"] * count
+    writer.join()
+
+
+def while_redis_is_away_verdicts_are_unknown(scope):
+    redis, one, two = scope.pair()
+    here, there = one.client("anna"), two.client("bert")
+    one.knows("bert")
+    assert one.http("GET", "/readyz") == (200, "ready\n")
+    redis.kill()
+    until("it is noticed", lambda: "cluster: away" in one.said())
+    assert verdict(one, "anna") == "delivered" and here.receive() == "x"
+    told = one.post("/v1/push", {"uids": ["anna", "bert"], "text": "y"})
+    assert told["verdicts"] == {"anna": "delivered", "bert": "unknown"}, told
+    assert told["nodes_unknown"] == 1 and here.receive() == "y", told
+    assert one.backend_says('{"uid":"bert"}') == "fail: unknown, the cluster's Redis is away"
+    assert one.backend_says('{"uid":"anna"}') == "ok"
+    assert one.backend_says("online bert").startswith("fail: unknown, ")
+    told = one.post("/v1/broadcast", {"text": "z"})
+    assert told == {"connections": 1, "nodes_unknown": 1}, told
+    status, text = one.http("GET", "/readyz")
+    assert status == 200 and "Redis is away" in text, text
+    # It comes back, knowing nothing.
+    redis = scope.redis(port=redis.port)
+    for node in (one, two):
+        node.joins(2)
+    until("bert is found again", lambda: verdict(one, "bert") == "delivered")
+    while there.receive() != "x":
+        pass
+    assert one.http("GET", "/readyz") == (200, "ready\n")
+    time.sleep(0.2)
+    assert one.said().count("cluster: joined") == 2, one.said()
+
+
+def a_frozen_redis_holds_up_nobody_at_home(scope):
+    redis, one, two = scope.pair(cluster='answer_timeout = "500ms"')
+    here, there = one.client("anna"), two.client("bert")
+    one.knows("bert")
+    redis.signal(signal.SIGSTOP)
+    told = one.post("/v1/push", {"uids": ["anna", "bert"], "text": "x"})
+    assert told["verdicts"] == {"anna": "delivered", "bert": "unknown"}, told
+    assert here.receive() == "x"
+    until("it is noticed", lambda: "cluster: away" in one.said())
+    assert one.backend_says('{"uid":"bert"}').startswith("fail: unknown, ")
+    redis.signal(signal.SIGCONT)
+    # The other may not have noticed.
+    one.joins(2)
+    until("bert is found again", lambda: verdict(one, "bert", "found") == "delivered")
+    while there.receive() != "found":
+        pass
+
+
+def a_slow_redis_loses_nothing(scope):
+    redis, one, two = scope.pair(cluster='answer_timeout = "20s"')
+    client, backend = two.client("bert"), one.backend()
+    one.knows("bert")
+    count = 300
+    for number in range(count):
+        if number % 100 == 50:
+            redis.ask("CLIENT", "PAUSE", "400", "ALL")
+        backend.send(f'{{"uid":"bert","n":{number}}}')
+    for number in range(count):
+        assert json.loads(client.receive())["n"] == number
+    assert [backend.receive() for _ in range(count)] == ["ok"] * count
+    assert "cluster: away" not in one.said() + two.said()
+
+
+def what_was_told_to_be_delivered_has_come(scope):
+    """Redis is killed and started anew amid a flood: who was answered `ok` has it, and nobody has anything twice."""
+    redis, one, two = scope.pair()
+    client, backend = two.client("bert"), one.backend()
+    one.knows("bert")
+    count, found, answers = 6_000, [], []
+
+    def read():
+        while (text := client.receive()) != "the end":
+            found.append(json.loads(text)["n"])
+
+    def answered():
+        for _ in range(count):
+            answers.append(backend.receive())
+
+    threads = [threading.Thread(target=read), threading.Thread(target=answered)]
+    for thread in threads:
+        thread.start()
+    for number in range(count):
+        if number in (2_000, 4_000):
+            redis.kill()
+            redis = scope.redis(port=redis.port)
+        backend.send(f'{{"uid":"bert","n":{number}}}')
+        if number % 50 == 0:
+            time.sleep(0.001)
+    threads[1].join()
+    until("bert is found again", lambda: verdict(two, "bert", "the end") == "delivered")
+    threads[0].join()
+    assert found == sorted(set(found)), "twice, or out of order"
+    told = {number for number, answer in enumerate(answers) if answer == "ok"}
+    assert told <= set(found), f"told and not come: {sorted(told - set(found))}"
+    others = {answer for answer in answers if answer != "ok"}
+    # While it is not subscribed again nobody has it.
+    assert all(it == "fail" or it.startswith("fail: unknown, ") for it in others), others
+
+
+def a_node_starts_without_redis(scope):
+    port = free_port()
+    one = scope.node(port, joins=False)
+    two = scope.node(port, joins=False, cluster="ready_alone = false")
+    until("it says so", lambda: "cluster: away" in one.said())
+    client = one.client("anna", "relay")
+    client.send("anna:to oneself")
+    assert client.receive() == "to oneself"
+    assert one.http("GET", "/readyz")[0] == 200
+    assert two.http("GET", "/readyz") == (503, "the cluster's Redis is away\n")
+    scope.redis(port=port)
+    one.joins()
+    two.joins()
+    until("a is known", lambda: two.get("/v1/uids/anna")["connections"] == 1)
+    assert two.http("GET", "/readyz") == (200, "ready\n")
+    assert one.said().count("cluster: away") == 1, one.said()
+
+
+def a_killed_node_is_gone_at_once(scope):
+    _, one, two = scope.pair()
+    _client = two.client("bert")
+    one.knows("bert")
+    two.kill()
+    until("bert is offline", lambda: verdict(one, "bert") == "offline")
+    assert one.backend_says('{"uid":"bert"}') == "fail"
+
+
+def a_frozen_node_is_unknown(scope):
+    _, one, two = scope.pair(cluster='answer_timeout = "300ms"')
+    here, there = one.client("anna"), two.client("bert")
+    one.knows("bert")
+    two.signal(signal.SIGSTOP)
+    told = one.post("/v1/push", {"uids": ["bert", "anna"], "text": "x"})
+    assert told["verdicts"] == {"bert": "unknown", "anna": "delivered"}, told
+    assert told["nodes_unknown"] == 1 and here.receive() == "x"
+    answer = one.backend_says('{"uid":"bert"}')
+    assert answer == "fail: unknown, 1 node has not answered", answer
+    two.signal(signal.SIGCONT)
+    # It had it in its socket.
+    assert there.receive() == "x"
+    assert there.receive() == '{"uid":"bert"}'
+
+
+def prefixes_keep_clusters_apart(scope):
+    redis = scope.redis()
+    one, two = (scope.node(redis, cluster=f'prefix = "{name}"') for name in ("red", "blue"))
+    _client = one.client("anna")
+    three = scope.node(redis, cluster='prefix = "red"')
+    until("anna is known", lambda: three.get("/v1/uids/anna")["connections"] == 1)
+    assert verdict(three, "anna") == "delivered"
+    assert verdict(two, "anna") == "offline"
+    assert two.post("/v1/broadcast", {"text": "x"}) == {"connections": 0}
+
+
+def a_redis_that_will_not_do_is_named(scope):
+    secret, wrong = f"{scope.place}/secret", f"{scope.place}/wrong"
+    for path, text in ((secret, "s3cret-enough\n"), (wrong, "guess\n")):
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(path, 0o600)
+    guarded = scope.redis("--requirepass", "s3cret-enough")
+    node = scope.node(guarded, cluster=f'secret_file = "{secret}"')
+    for cluster, words in (("", "wants a password"), (f'secret_file = "{wrong}"', "password is wrong")):
+        node = scope.node(guarded, cluster=cluster, joins=False)
+        until(words, lambda: words in node.said())
+        assert "guess" not in node.said() and "s3cret" not in node.said()
+    limited = scope.redis()
+    rules = "default on nopass ~* +@all resetchannels &other:*"
+    assert limited.ask("ACL", "SETUSER", *rules.split()) == "+OK"
+    node = scope.node(limited, joins=False)
+    until("the ACL", lambda: "ACL needs" in node.said())
+    assert '"&ringpost:*"' in node.said(), node.said()
+    node = scope.node(old_redis(), joins=False)
+    until("the version", lambda: "it is Redis 5.0.7; a cluster needs 6.2" in node.said())
+
+
+def old_redis():
+    """Says of itself that it is a Redis 5; its port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve(one):
+        file = one.makefile("rb")
+        while line := file.readline():
+            words = []
+            for _ in range(int(line[1:])):
+                file.readline()
+                words.append(file.readline().strip().upper())
+            info = b"# Server\r\nredis_version:5.0.7\r\n"
+            known = words[0] == b"INFO"
+            one.sendall(b"$%d\r\n%s\r\n" % (len(info), info) if known else b"+OK\r\n")
+
+    def accept():
+        while True:
+            one, _ = listener.accept()
+            threading.Thread(target=serve, args=(one,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    return listener.getsockname()[1]
+
+
+def what_is_one_nodes_own_is_refused(scope):
+    _, one, _ = scope.pair()
+    _client = one.client("anna")
+    for path, body, word in (
+        ("/v1/push", {"uid": "anna", "text": "x", "id": "1"}, "`id`"),
+        ("/v1/push", {"uid": "anna", "text": "x", "keep": "1h"}, "`keep`"),
+        ("/v1/groups/g/join", {"uid": "anna", "sticky": True}, "`sticky`"),
+        ("/v1/kick", {"uid": "anna", "forget": True}, "`forget`"),
+        ("/v1/groups/g/ungroup", {}, "emptied"),
+    ):
+        told = one.post(path, body, 501)
+        assert told["error"]["code"] == "not_in_cluster" and word in told["error"]["message"], told
+    for line, words in (
+        ('uid_policy = "replace"', "uid_policy"),
+        ('[[history]]\nkind = "uid"\nsize = 10\nttl = "1m"', "history"),
+        ('[[groups]]\nname = "g"\npresence = true', "groups"),
+        ('[webhooks]\nurl = "http://127.0.0.1:1"\nsecret = "' + "s" * 32 + '"', "webhooks.url"),
+        ('[[listen]]\nurl = "text://127.0.0.1:0"\napp = "chat"', "chat"),
+    ):
+        path = f"{scope.place}/refused.toml"
+        with open(path, "w", encoding="utf-8") as file:
+            # A key of the file's own stands before its first table.
+            first = line if line.startswith("uid_policy") else ""
+            rest = "" if first else line
+            file.write(first + NODE.format(cores=1, redis=1, cluster="", more=rest))
+        run = subprocess.run([BINARY, "check", path], capture_output=True, text=True)
+        said = run.stdout + run.stderr
+        assert run.returncode != 0 and words in said and "cluster" in said, said
+
+
+def many_users_are_found_again(scope):
+    redis, one, two = scope.pair()
+    count = 3_000
+    clients = [Line(two.ports["push"]) for _ in range(count)]
+    for number, client in enumerate(clients):
+        client.send(f"u{number}")
+    last = f"u{count - 1}"
+    one.knows(last)
+    uids = [f"u{number}" for number in range(count)]
+
+    def all_are_there():
+        told = one.post("/v1/push", {"uids": uids, "text": "x"})
+        return told["connections"] == count
+
+    until("all are known", all_are_there)
+    redis.kill()
+    until("it is noticed", lambda: "cluster: away" in two.said())
+    scope.redis(port=redis.port)
+    one.joins(2)
+    two.joins(2)
+    until("all are known again", all_are_there)
+    for client in clients:
+        client.close()
+    until("all have gone", lambda: one.post("/v1/broadcast", {"text": "x"}) == {"connections": 0})
+
+
+def nodes_are_shown(scope):
+    redis, one, two = scope.pair(cluster='answer_timeout = "500ms"')
+    _client = two.client("bert")
+    three = scope.node(redis, cluster='node = "third"')
+    told = one.get("/v1/nodes")
+    assert len(told["nodes"]) == 3 and "nodes_unknown" not in told, told
+    assert told["redis"]["address"] == f"127.0.0.1:{redis.port}" and told["redis"]["away"] is None
+    assert sum(node["connections"] for node in told["nodes"]) == 1, told
+    assert "third" in [node["node"] for node in told["nodes"]]
+    until("an echo", lambda: all(node["echo_micros"] for node in one.get("/v1/nodes")["nodes"]))
+    command = [BINARY, "nodes", "--to", f"127.0.0.1:{one.ports['page']}"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0 and "third" in run.stdout, run
+    three.signal(signal.SIGSTOP)
+    told = one.get("/v1/nodes")
+    assert len(told["nodes"]) == 2 and told["nodes_unknown"] == 1, told
+    assert subprocess.run(command, capture_output=True).returncode == 1
+    three.kill()
+    until("it is gone", lambda: "nodes_unknown" not in one.get("/v1/nodes"))
+    redis.kill()
+    until("it is noticed", lambda: one.get("/v1/nodes")["redis"]["away"])
+    assert len(one.get("/v1/nodes")["nodes"]) == 1
+
+
+TESTS = [
+    nodes_are_shown,
+    many_users_are_found_again,
+    a_flood_arrives_whole,
+    what_was_told_to_be_delivered_has_come,
+    a_push_reaches_users_of_other_nodes,
+    groups_span_nodes,
+    a_kick_and_a_connection_by_its_id,
+    clients_of_relay_talk_across_nodes,
+    what_one_sends_comes_in_its_order,
+    while_redis_is_away_verdicts_are_unknown,
+    a_frozen_redis_holds_up_nobody_at_home,
+    a_slow_redis_loses_nothing,
+    a_node_starts_without_redis,
+    a_killed_node_is_gone_at_once,
+    a_frozen_node_is_unknown,
+    prefixes_keep_clusters_apart,
+    a_redis_that_will_not_do_is_named,
+    what_is_one_nodes_own_is_refused,
+]
+
+
+def passes(test):
+    """Whether it does; its words and its processes' go out together."""
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as place:
+        scope, lines = Scope(place), []
+        try:
+            test(scope)
+            for one in scope.processes:
+                assert "panicked" not in one.said(), "a node panicked"
+        except Exception:
+            lines = [f"{test.__name__} failed:", traceback.format_exc()]
+            lines += [f"said: {one.said()[-3000:]}" for one in scope.processes]
+        finally:
+            for one in scope.processes:
+                one.end()
+                one.log.close()
+    took = f"{test.__name__}: {time.monotonic() - start:.1f} s"
+    print("\n".join([*lines, took]), flush=True)
+    return not lines
+
+
+def main(binary, names):
+    global BINARY, REDIS
+    BINARY = os.path.abspath(binary)
+    REDIS = os.environ.get("REDIS") or shutil.which("redis-server")
+    assert REDIS, "redis-server is not here; tests/packages --all installs it"
+    wanted = [test for test in TESTS if not names or test.__name__ in names]
+    with ThreadPoolExecutor(SLOTS) as pool:
+        results = list(pool.map(passes, wanted))
+    failed = results.count(False)
+    print(f"{results.count(True)} passed, {failed} failed")
+    return failed > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2:]))
