@@ -3,6 +3,7 @@
 //! A link is joined whole, tried out, or not at all, and when one of the two ends both go. Errors are sentences for whoever
 //! runs the server.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection, PubSubSink, PubSubStream};
@@ -14,6 +15,8 @@ use super::target::ClusterTarget;
 
 /// For a connection to be there, with what is asked of it at first.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pieces of a time to answer.
+const TIMEOUT_PIECES: u32 = 10;
 /// The oldest Redis that is taken.
 const VERSION_MIN: (u32, u32) = (6, 2);
 
@@ -58,10 +61,10 @@ impl RedisLink {
         let (count, mut commands) = (batch.len(), self.commands.clone());
         async move {
             let answers = commands.req_packed_commands(&pipeline, 0, count);
-            match tokio::time::timeout(timeout, answers).await {
-                Ok(Ok(answers)) => Ok(answers.into_iter().map(published).collect()),
-                Ok(Err(error)) => Err(in_words(&error)),
-                Err(_) => Err("Redis does not answer".to_owned()),
+            match within(timeout, answers).await {
+                Some(Ok(answers)) => Ok(answers.into_iter().map(published).collect()),
+                Some(Err(error)) => Err(in_words(&error)),
+                None => Err("Redis does not answer".to_owned()),
             }
         }
     }
@@ -85,12 +88,25 @@ impl RedisLink {
                     false => subscriptions.unsubscribe(&channels).await,
                 }
             };
-            match tokio::time::timeout(timeout, changed).await {
-                Ok(changed) => changed.map_err(|error| in_words(&error)),
-                Err(_) => Err("Redis does not answer".to_owned()),
+            match within(timeout, changed).await {
+                Some(changed) => changed.map_err(|error| in_words(&error)),
+                None => Err("Redis does not answer".to_owned()),
             }
         }
     }
+}
+
+/// What comes of it within this time. The time is counted in pieces: if this process stands still, that is one piece, and
+/// Redis' answer, which has come meanwhile, is read before the next.
+async fn within<F: Future>(time: Duration, work: F) -> Option<F::Output> {
+    let mut work = pin!(work);
+    for _ in 0..TIMEOUT_PIECES {
+        let piece = tokio::time::timeout(time / TIMEOUT_PIECES, work.as_mut());
+        if let Ok(output) = piece.await {
+            return Some(output);
+        }
+    }
+    None
 }
 
 async fn join(target: &ClusterTarget, channels: &[String]) -> Result<RedisLink, String> {
