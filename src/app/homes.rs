@@ -441,7 +441,7 @@ mod tests {
         let later = now + Duration::from_secs(60);
         while homes.advance(later, &rules).is_some() {}
         let listed = homes.list(Reach::of(NamespaceId(0)), Cursor::default(), 9);
-        assert_eq!(listed.groups, ["goes on".into()]);
+        assert_eq!(listed.groups, [Box::<str>::from("goes on")]);
         assert_eq!(homes.next_due(), None);
     }
 

@@ -18,6 +18,7 @@ use super::cores::CoreThreads;
 use super::cpus::{self, cores_for};
 use super::drain::DrainProgress;
 use super::driver::Drivers;
+use super::layout::Layout;
 use super::plan::Plan;
 use super::reload::Current;
 use super::running::{Running, UpgradeParts};

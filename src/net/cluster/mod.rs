@@ -14,6 +14,8 @@ mod pauses;
 mod service;
 mod spaces;
 mod target;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 use std::fs;
 use std::io;
