@@ -184,7 +184,7 @@ enum CliCommand {
     Doctor(doctor::DoctorArgs),
     /// Ask whether a server lives, or takes clients: for a container's health check
     Health(health::HealthArgs),
-    /// Have a running server hand its connections over to the program that is installed by now
+    /// Have a running server hand its connections over to the newly installed program
     Upgrade(upgrade::UpgradeArgs),
     /// Print what a shell completes commands and flags by
     Completions(manual::CompletionsArgs),
