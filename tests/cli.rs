@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -43,9 +44,12 @@ fn run(command: &mut Command) -> Outcome {
 struct ConfigFile(PathBuf);
 
 impl ConfigFile {
+    /// A file of its own, whatever other tests name theirs: they run side by side.
     fn new(name: &str, text: &str) -> ConfigFile {
-        let path =
-            std::env::temp_dir().join(format!("ringpost-{}-{name}.toml", std::process::id()));
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let process = std::process::id();
+        let path = std::env::temp_dir().join(format!("ringpost-{process}-{number}-{name}.toml"));
         std::fs::write(&path, text).expect("a temporary file");
         ConfigFile(path)
     }
