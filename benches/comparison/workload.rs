@@ -8,6 +8,9 @@ pub enum Workload {
     /// One sender to everybody, 16 messages on the way
     #[value(name = "broadcast-16")]
     Broadcast16,
+    /// One sender to everybody, 16 messages at once twice a second, however the server fares: each has the same load
+    #[value(name = "broadcast-16-rate")]
+    Broadcast16Rate,
     /// A few large messages on the way to many: 32 of 60,000 bytes
     #[value(name = "broadcast-large")]
     BroadcastLarge,
@@ -54,9 +57,10 @@ pub const ALL: [Workload; 11] = [
 ];
 
 /// What TLS has a part in, and nothing that takes long.
-pub const BY_TLS: [Workload; 8] = [
+pub const BY_TLS: [Workload; 9] = [
     Workload::Broadcast,
     Workload::Broadcast16,
+    Workload::Broadcast16Rate,
     Workload::Echo,
     Workload::Relay,
     Workload::RelayRate,
@@ -71,6 +75,7 @@ impl Workload {
         match self {
             Workload::Broadcast => ("broadcast", "CPU µs"),
             Workload::Broadcast16 => ("broadcast, 16 in flight", "CPU µs"),
+            Workload::Broadcast16Rate => ("broadcast, 16 at once, twice a second", "CPU µs"),
             Workload::BroadcastLarge => ("broadcast, 32 × 60 KB", "CPU µs"),
             Workload::Echo => ("echo", "CPU µs"),
             Workload::Relay => ("relay 100 × 10", "CPU µs"),
@@ -100,6 +105,10 @@ impl Workload {
         match self {
             Workload::Broadcast => with(&["broadcast", "--in-flight", "1"], connections),
             Workload::Broadcast16 => with(&["broadcast", "--in-flight", "16"], connections),
+            Workload::Broadcast16Rate => with(
+                &["broadcast", "--in-flight", "16", "--rate", "32"],
+                connections,
+            ),
             Workload::BroadcastLarge => with(
                 &["broadcast", "--in-flight", "32", "--size", "60000"],
                 connections,
@@ -132,9 +141,11 @@ impl Workload {
             }
             Workload::Echo | Workload::Idle => Some("echo"),
             Workload::Connect => Some("connect"),
-            Workload::Relay | Workload::RelayRate | Workload::Push | Workload::ConnectResumed => {
-                None
-            }
+            Workload::Relay
+            | Workload::RelayRate
+            | Workload::Broadcast16Rate
+            | Workload::Push
+            | Workload::ConnectResumed => None,
             Workload::FloodLarge | Workload::FloodSmall | Workload::FloodOne => None,
         }
     }
@@ -146,6 +157,7 @@ impl Workload {
             // Each is read once and sent to everybody, as in a broadcast of that size.
             Workload::FloodLarge => Some(Workload::BroadcastLarge),
             Workload::RelayRate
+            | Workload::Broadcast16Rate
             | Workload::Push
             | Workload::ConnectResumed
             | Workload::FloodSmall

@@ -114,8 +114,8 @@ pub struct BenchArgs {
     senders: Option<usize>,
     /// Messages each sender has on the way: relay 10, push 64, flood 2, otherwise 1; for reconnect those missed, 100
     ///
-    /// For broadcast this is the window; for chat it is how many users are out of the room at a time
-    /// (10).
+    /// For broadcast this is the window, and with --rate so many become due together; for chat it is
+    /// how many users are out of the room at a time (10).
     #[arg(
         long,
         value_name = "K",

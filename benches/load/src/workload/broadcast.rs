@@ -1,5 +1,6 @@
 //! [`Broadcast`]: the first connection of the first generator sends to everybody, with a window: the
-//! next one leaves when the one a window before has reached all connections of all generators.
+//! next one leaves when the one a window before has reached all connections of all generators. At a
+//! rate, as many as the window holds become due together.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -50,7 +51,9 @@ impl Broadcast {
             counts: VecDeque::new(),
             complete: 0,
             most: u32::MAX,
-            pace: share.rate.map(Pace::new),
+            pace: share
+                .rate
+                .map(|rate| Pace::new(rate / share.in_flight as f64)),
             body: Vec::new(),
         }
     }
@@ -166,7 +169,9 @@ impl Workload for Broadcast {
         };
         while pool.backlog(0) <= BACKLOG_BYTES_MAX && self.sent() - complete < AHEAD_MAX {
             let Some(due) = pace.take(now) else { break };
-            self.say(pool, due);
+            for _ in 0..self.share.in_flight {
+                self.say(pool, due);
+            }
         }
         let next = pace.next(now);
         self.pace = Some(pace);
