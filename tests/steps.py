@@ -111,6 +111,7 @@ def steps(full):
         Step("tuning", ["tests/tuning/run", BINARY], ready),
         Step("debian package", ["tests/packaging/debian", BINARY], ready),
         Step("container", shell(f"{python} tests/packaging/files.py {BINARY}",
+                                f"{python} tests/packaging/stack.py {BINARY}",
                                 f"python3 tests/packaging/container.py {BINARY}"), in_python),
         Step("crate", ["tests/packaging/crate", *(["--full"] if full else [])], ["clippy"], compiles=True),
         Step("dependencies", ["tests/dependencies/run", *(["--deny"] if full else [])], ["python packages"]),

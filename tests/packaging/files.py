@@ -91,6 +91,27 @@ def the_pod_serves_what_its_services_and_probes_ask_for():
         assert container[probe]["httpGet"] == {"path": path, "port": "backend"}
 
 
+def several_pods_are_one_server_by_the_secret_that_is_mounted():
+    found = manifests()
+    configuration = found["ConfigMap"][0]["data"]["ringpost.toml"]
+    block = re.search(r"(?:^# .*\n)*^# \[cluster\]\n(?:^# .*\n)*", configuration, re.MULTILINE).group(0)
+    uncommented = re.sub(r"^# (?=\[|\w+ = )", "", block, flags=re.MULTILINE)
+    pod = found["Deployment"][0]["spec"]["template"]["spec"]
+    secret = next(volume for volume in pod["volumes"] if volume["name"] == "secrets")["secret"]
+    mount = next(one for one in pod["containers"][0]["volumeMounts"] if one["name"] == "secrets")
+    file = re.search('^secret_file = "(.*)"', uncommented, re.MULTILINE).group(1)
+    assert file == f"{mount['mountPath']}/{secret['items'][0]['path']}", file
+    token = next(one["valueFrom"]["secretKeyRef"] for one in pod["containers"][0]["env"])
+    assert token["name"] == secret["secretName"]
+    # The program takes it, with a password in a file that is there.
+    with tempfile.NamedTemporaryFile("w") as password:
+        password.write("pass")
+        password.flush()
+        text = configuration.replace(block, uncommented).replace(file, password.name)
+        assert "[cluster]\nredis" in text
+        checked(text, RINGPOST_BACKEND_TOKEN=TOKEN)
+
+
 def the_pod_has_time_to_drain():
     found = manifests()
     configuration = found["ConfigMap"][0]["data"]["ringpost.toml"]
@@ -120,7 +141,7 @@ def compose():
 def compose_is_of_its_specification():
     text, _ = compose()
     PyCompose.from_yaml(text).validate()
-    for wrong in (text.replace("cap_drop: [ALL]", "cap_drop: {}"), text.replace("    image: ringpost\n", "    image: [1]\n")):
+    for wrong in (text.replace("cap_drop: [ALL]", "cap_drop: {}"), text.replace("    image: ringpost\n", "    image: [1]\n", 1)):
         try:
             PyCompose.from_yaml(wrong)
         except Exception:
@@ -142,7 +163,7 @@ def compose_mounts_what_there_is_and_publishes_on_loopback_alone():
         for config in service.get("configs", []):
             assert config["source"] in tree["configs"]
             mounted.append(config["target"])
-        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
     ringpost = tree["services"]["ringpost"]
     assert (PACKAGING / ringpost["build"]["context"]).resolve() == ROOT
     assert (ROOT / ringpost["build"]["dockerfile"]).is_file()
@@ -154,10 +175,17 @@ def compose_mounts_what_there_is_and_publishes_on_loopback_alone():
     job, = scraping["scrape_configs"]
     assert job["authorization"]["credentials_file"] in mounted
     assert all(f"/etc/prometheus/{rules}" in mounted for rules in scraping["rule_files"])
-    listeners = checked((PACKAGING / "container.toml").read_text(), RINGPOST_BACKEND_TOKEN=TOKEN)
-    for target in (one for group in job["static_configs"] for one in group["targets"]):
-        host, port = target.split(":")
-        assert host in tree["services"] and listeners[int(port)] == "page"
+    redis = ringpost["environment"]["RINGPOST_CLUSTER_REDIS"]
+    configuration = (PACKAGING / "compose/ringpost.toml").read_text()
+    listeners = checked(configuration, RINGPOST_BACKEND_TOKEN=TOKEN, RINGPOST_CLUSTER_REDIS=redis)
+    assert redis.split("//")[1].split(":")[0] in tree["services"]
+    for names in job["dns_sd_configs"]:
+        assert names["names"] == ["ringpost"] and listeners[names["port"]] == "page"
+    # What is published is what the balancer listens on, and each goes to the nodes' own.
+    balancer = (PACKAGING / "compose/haproxy.cfg").read_text()
+    published = {int(port.split(":")[2]) for port in tree["services"]["balancer"]["ports"]}
+    assert published == {int(port) for port in re.findall(r"bind :(\d+)", balancer)} == set(listeners) - {5678}
+    assert published == {int(port) for port in re.findall(r"server-template \w+ 10 ringpost:(\d+)", balancer)}
     grafana = yaml.safe_load((PACKAGING / "compose/grafana-dashboards.yml").read_text())
     folder = grafana["providers"][0]["options"]["path"]
     home = tree["services"]["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
@@ -191,6 +219,7 @@ CHECKS = [
     kubernetes_takes_every_manifest,
     a_planted_mistake_in_a_manifest_is_found,
     the_pod_serves_what_its_services_and_probes_ask_for,
+    several_pods_are_one_server_by_the_secret_that_is_mounted,
     the_pod_has_time_to_drain,
     the_image_s_configuration_is_right_and_its_ports_are_exposed,
     compose_is_of_its_specification,
