@@ -8,28 +8,38 @@ use std::fmt;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::failure::{CLOSE_NOTIFY, End};
 use super::handshake::{HandshakeError, HandshakeStep, TlsHandshake};
 use super::outcome::{Handshaken, TlsRefusal};
 use super::records::{OpenedRecords, RECORD_PLAIN_MAX, Records, Version};
 
-/// See the module.
-#[derive(Serialize, Deserialize)]
+/// See the module. Nearly all are idle, so what few have is in a box of its own.
 pub struct TlsConnection {
     stage: Stage,
-    halves: Option<Box<Halves>>,
+    rest: Option<Box<Rest>>,
+}
+
+/// What few have.
+#[derive(Default)]
+struct Rest {
+    halves: Halves,
     /// What the client is called, if it has shown a certificate.
-    client_names: Option<Box<ClientNames>>,
-    /// The alert that ends what we send.
+    client_names: Vec<Box<str>>,
+    /// The alert that ends what we send: [`CLOSE_NOTIFY`] unless something is wrong.
     last_alert: u8,
     has_said_last: bool,
 }
 
-/// In a box of its own, for few have any.
-#[derive(Serialize, Deserialize)]
-struct ClientNames(Vec<Box<str>>);
+impl Rest {
+    fn is_default(&self) -> bool {
+        self.halves.is_empty()
+            && self.client_names.is_empty()
+            && self.last_alert == CLOSE_NOTIFY
+            && !self.has_said_last
+    }
+}
 
 /// How far it is.
 #[derive(Serialize, Deserialize)]
@@ -75,13 +85,7 @@ impl TlsConnection {
     }
 
     fn at(stage: Stage) -> TlsConnection {
-        TlsConnection {
-            stage,
-            halves: None,
-            client_names: None,
-            last_alert: CLOSE_NOTIFY,
-            has_said_last: false,
-        }
+        TlsConnection { stage, rest: None }
     }
 
     /// One whose handshake is done.
@@ -96,7 +100,7 @@ impl TlsConnection {
 
     /// What a trusted authority calls the client, if it has shown a certificate.
     pub fn client_names(&self) -> &[Box<str>] {
-        self.client_names.as_ref().map_or(&[], |names| &names.0)
+        self.rest.as_ref().map_or(&[], |rest| &rest.client_names)
     }
 
     /// What is held of what has come.
@@ -105,8 +109,8 @@ impl TlsConnection {
             Stage::Handshake(handshake) => handshake.bytes_held(),
             Stage::Records(_) => 0,
         };
-        let record = self.halves.as_ref().map(|halves| halves.record.capacity());
-        handshake + record.unwrap_or_default()
+        let rest = self.rest.as_ref();
+        handshake + rest.map_or(0, |rest| rest.halves.record.capacity())
     }
 
     /// Takes what belongs to the handshake off the beginning of `input`: how much, and what it has come to if it is over.
@@ -125,13 +129,12 @@ impl TlsConnection {
             Ok(HandshakeStep::Done(established)) => *established,
             Err(error) => {
                 // The alert has been said.
-                self.has_said_last = true;
+                self.rest().has_said_last = true;
                 return (taken, Err(refusal(error)));
             }
         };
         if !established.client_names.is_empty() {
-            let names = ClientNames(established.client_names.clone());
-            self.client_names = Some(Box::new(names));
+            self.rest().client_names = established.client_names.clone();
         }
         let handshaken = Handshaken {
             is_resumed: established.is_resumed,
@@ -148,13 +151,14 @@ impl TlsConnection {
 impl TlsConnection {
     /// How many bytes of a record that has come in part are held.
     pub fn record_bytes(&self) -> usize {
-        self.halves.as_ref().map_or(0, |halves| halves.record.len())
+        let rest = self.rest.as_ref();
+        rest.map_or(0, |rest| rest.halves.record.len())
     }
 
     /// Puts these in front of what has been read behind them.
     pub fn take_record(&mut self, input: &mut [u8]) {
-        if let Some(halves) = &mut self.halves {
-            let record = std::mem::take(&mut halves.record);
+        if let Some(rest) = &mut self.rest {
+            let record = std::mem::take(&mut rest.halves.record);
             input[..record.len()].copy_from_slice(&record);
             self.tidy();
         }
@@ -163,7 +167,7 @@ impl TlsConnection {
     /// Keeps the beginning of a record.
     pub fn hold(&mut self, record: &[u8]) {
         if !record.is_empty() {
-            self.halves().record = record.to_vec();
+            self.rest().halves.record = record.to_vec();
         }
     }
 
@@ -181,21 +185,21 @@ impl TlsConnection {
 
     /// Keeps an end until what came before it is taken.
     pub fn keep_end(&mut self, end: End) {
-        self.halves().end = Some(end);
+        self.rest().halves.end = Some(end);
     }
 
     /// The end that was kept.
     pub fn take_end(&mut self) -> Option<End> {
-        let end = self.halves.as_mut()?.end.take();
+        let end = self.rest.as_mut()?.halves.end.take();
         self.tidy();
         end
     }
 
     /// Drops what is held of what has come, and opens no more.
     pub fn ignore(&mut self) {
-        if let Some(halves) = &mut self.halves {
-            halves.record = Vec::new();
-            halves.end = None;
+        if let Some(rest) = &mut self.rest {
+            rest.halves.record = Vec::new();
+            rest.halves.end = None;
             self.tidy();
         }
         if let Stage::Records(records) = &mut self.stage {
@@ -215,7 +219,7 @@ impl TlsConnection {
         ends: bool,
         out: &mut Vec<u8>,
     ) -> Result<usize, WornOut> {
-        if let Some(halves) = &mut self.halves
+        if let Some(Rest { halves, .. }) = self.rest.as_deref_mut()
             && !halves.unsent.is_empty()
         {
             out.extend_from_slice(&std::mem::take(&mut halves.unsent));
@@ -243,33 +247,37 @@ impl TlsConnection {
 
     /// Appends the alert that ends what we send, once.
     pub fn seal_last(&mut self, out: &mut Vec<u8>) {
-        if let Stage::Records(records) = &mut self.stage
-            && !std::mem::replace(&mut self.has_said_last, true)
-        {
-            records.seal_alert(self.last_alert, out);
+        if self.is_shaking_hands() || self.has_said_last() {
+            return;
+        }
+        let rest = self.rest();
+        rest.has_said_last = true;
+        let alert = rest.last_alert;
+        if let Stage::Records(records) = &mut self.stage {
+            records.seal_alert(alert, out);
         }
     }
 
     /// Has this alert end what we send, in place of close_notify.
     pub fn end_by(&mut self, alert: u8) {
-        self.last_alert = alert;
+        self.rest().last_alert = alert;
     }
 
     /// Has nothing said to a peer that is gone.
     pub fn say_nothing_more(&mut self) {
-        self.has_said_last = true;
+        self.rest().has_said_last = true;
     }
 
     /// Whether what ends the stream has been said, and is the last of what is sent.
     pub fn has_said_last(&self) -> bool {
-        self.has_said_last
+        self.rest.as_ref().is_some_and(|rest| rest.has_said_last)
     }
 
     /// Keeps what the kernel has not taken, behind what is kept already; the outbox has the last byte of it still if it is
     /// `owed`.
     pub fn keep_unsent(&mut self, bytes: &[u8], owed: bool) {
         if !bytes.is_empty() {
-            let halves = self.halves();
+            let halves = &mut self.rest().halves;
             halves.unsent.extend_from_slice(bytes);
             halves.owed |= owed;
         }
@@ -277,17 +285,60 @@ impl TlsConnection {
 
     /// How many bytes the kernel has not taken.
     pub fn unsent_bytes(&self) -> usize {
-        self.halves.as_ref().map_or(0, |halves| halves.unsent.len())
+        let rest = self.rest.as_ref();
+        rest.map_or(0, |rest| rest.halves.unsent.len())
     }
 
-    fn halves(&mut self) -> &mut Halves {
-        self.halves.get_or_insert_default()
+    fn rest(&mut self) -> &mut Rest {
+        self.rest.get_or_insert_default()
     }
 
     fn tidy(&mut self) {
-        if self.halves.as_ref().is_some_and(|halves| halves.is_empty()) {
-            self.halves = None;
+        if self.rest.as_ref().is_some_and(|rest| rest.is_default()) {
+            self.rest = None;
         }
+    }
+}
+
+/// How it is written down.
+#[derive(Serialize, Deserialize)]
+struct WrittenTls<S, H, N> {
+    stage: S,
+    halves: Option<H>,
+    client_names: Option<N>,
+    last_alert: u8,
+    has_said_last: bool,
+}
+
+impl Serialize for TlsConnection {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let rest = self.rest.as_deref();
+        let halves = rest.map(|rest| &rest.halves);
+        let client_names = rest.map(|rest| &rest.client_names);
+        let written = WrittenTls {
+            stage: &self.stage,
+            halves: halves.filter(|halves| !halves.is_empty()),
+            client_names: client_names.filter(|names| !names.is_empty()),
+            last_alert: rest.map_or(CLOSE_NOTIFY, |rest| rest.last_alert),
+            has_said_last: self.has_said_last(),
+        };
+        written.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for TlsConnection {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<TlsConnection, D::Error> {
+        let written: WrittenTls<Stage, Halves, Vec<Box<str>>> =
+            WrittenTls::deserialize(deserializer)?;
+        let rest = Rest {
+            halves: written.halves.unwrap_or_default(),
+            client_names: written.client_names.unwrap_or_default(),
+            last_alert: written.last_alert,
+            has_said_last: written.has_said_last,
+        };
+        let mut read = TlsConnection::at(written.stage);
+        read.rest = (!rest.is_default()).then(|| Box::new(rest));
+        Ok(read)
     }
 }
 

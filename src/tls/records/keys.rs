@@ -112,8 +112,25 @@ pub(super) struct TrafficKeys {
     secret: Secret,
     key: [u8; KEY_BYTES_MAX],
     iv: [u8; NONCE_LEN],
-    /// How many records were sealed with the key (with TLS 1.2: in this connection).
-    pub sequence: u64,
+    sequence: Sequence,
+}
+
+/// How many records were sealed with a key (with TLS 1.2: in this connection). Bytes, which lie anywhere: a number
+/// between them would leave four of a connection's bytes unused, twice.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(from = "u64", into = "u64")]
+struct Sequence([u8; 8]);
+
+impl From<u64> for Sequence {
+    fn from(number: u64) -> Sequence {
+        Sequence(number.to_be_bytes())
+    }
+}
+
+impl From<Sequence> for u64 {
+    fn from(sequence: Sequence) -> u64 {
+        u64::from_be_bytes(sequence.0)
+    }
 }
 
 impl TrafficKeys {
@@ -123,7 +140,7 @@ impl TrafficKeys {
             secret: secret.clone(),
             key: [0; KEY_BYTES_MAX],
             iv: [0; NONCE_LEN],
-            sequence: 0,
+            sequence: Sequence::from(0),
         };
         keys.derive(cipher);
         keys
@@ -135,7 +152,7 @@ impl TrafficKeys {
             secret: Secret::none(),
             key: [0; KEY_BYTES_MAX],
             iv: [0; NONCE_LEN],
-            sequence,
+            sequence: sequence.into(),
         };
         if key.len() != cipher.key_bytes() || iv.len() != NONCE_LEN {
             return None;
@@ -155,7 +172,23 @@ impl TrafficKeys {
         let key = &mut self.key[..cipher.key_bytes()];
         self.secret.expand(cipher, b"key", key);
         self.secret.expand(cipher, b"iv", &mut self.iv);
-        self.sequence = 0;
+        self.set_sequence(0);
+    }
+
+    /// How many records were sealed with the key (with TLS 1.2: in this connection).
+    pub fn sequence(&self) -> u64 {
+        self.sequence.into()
+    }
+
+    pub fn set_sequence(&mut self, sequence: u64) {
+        self.sequence = sequence.into();
+    }
+
+    /// One more; how many that makes.
+    pub fn count(&mut self) -> u64 {
+        let sequence = self.sequence() + 1;
+        self.set_sequence(sequence);
+        sequence
     }
 
     /// The next generation of them (RFC 8446, 7.2).
@@ -177,7 +210,7 @@ impl TrafficKeys {
     /// The nonce of the record that is next (RFC 8446, 5.3). TLS 1.2 with AES-GCM sends the last eight bytes along.
     pub fn nonce(&self) -> [u8; NONCE_LEN] {
         let mut nonce = self.iv;
-        for (byte, sequence) in nonce[4..].iter_mut().zip(self.sequence.to_be_bytes()) {
+        for (byte, sequence) in nonce[4..].iter_mut().zip(self.sequence.0) {
             *byte ^= sequence;
         }
         nonce
@@ -193,7 +226,7 @@ impl TrafficKeys {
     /// What a record of TLS 1.2 is authenticated with (RFC 5246, 6.2.3.3).
     pub fn associated_12(&self, kind: u8, len: usize) -> [u8; 13] {
         let mut associated = [0; 13];
-        associated[..8].copy_from_slice(&self.sequence.to_be_bytes());
+        associated[..8].copy_from_slice(&self.sequence.0);
         associated[8..11].copy_from_slice(&[kind, 3, 3]);
         associated[11..].copy_from_slice(&(len as u16).to_be_bytes());
         associated

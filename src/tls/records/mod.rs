@@ -127,8 +127,8 @@ impl Records {
         }
         let (client, server) = secrets?;
         let mut records = Records::new(cipher, &client, &server);
-        records.theirs.sequence = theirs.sequence;
-        records.ours.sequence = ours.sequence;
+        records.theirs.set_sequence(theirs.sequence);
+        records.ours.set_sequence(ours.sequence);
         let are_the_same = records.theirs.are(cipher, theirs.key, theirs.iv)
             && records.ours.are(cipher, ours.key, ours.iv);
         are_the_same.then_some(records)
@@ -171,8 +171,8 @@ impl fmt::Debug for Records {
         f.debug_struct("Records")
             .field("version", &self.version)
             .field("cipher", &self.cipher)
-            .field("opened", &self.theirs.sequence)
-            .field("sealed", &self.ours.sequence)
+            .field("opened", &self.theirs.sequence())
+            .field("sealed", &self.ours.sequence())
             .finish_non_exhaustive()
     }
 }

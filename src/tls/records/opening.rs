@@ -72,8 +72,7 @@ impl Records {
         let (kind, held) = self
             .decrypt(header, record, body, key)
             .map_err(End::Failed)?;
-        self.theirs.sequence += 1;
-        if self.theirs.sequence == self.cipher.records_per_key_max() {
+        if self.theirs.count() == self.cipher.records_per_key_max() {
             self.wants_update = self.version == Version::Tls13;
         }
         let held = &record[..held];

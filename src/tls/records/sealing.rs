@@ -80,7 +80,7 @@ impl Records {
 
     /// Goes on with a new key, if one is asked for or the old one has sealed enough (RFC 8446, 4.6.3 and 5.5).
     fn renew_key(&mut self, key: &mut LessSafeKey, out: &mut Vec<u8>) -> Result<(), Exhausted> {
-        let is_worn = self.ours.sequence >= self.cipher.records_per_key_max();
+        let is_worn = self.ours.sequence() >= self.cipher.records_per_key_max();
         match self.version {
             Version::Tls12 if is_worn => return Err(Exhausted),
             Version::Tls13 if is_worn || self.owes_update || self.wants_update => {}
@@ -148,7 +148,7 @@ impl Records {
         };
         let tag = sealed.expect("a record is shorter than what the algorithm seals");
         out.extend_from_slice(tag.as_ref());
-        self.ours.sequence += 1;
+        self.ours.count();
     }
 }
 
