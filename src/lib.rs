@@ -128,7 +128,7 @@ pub mod unix_peer;
 
 pub use close::CloseReason;
 pub use config::Config;
-pub use net::cluster::check_cluster;
+pub use net::cluster::{ClusterDoubt, ClusterTrial, check_cluster, try_cluster};
 pub use net::http::{Asset, Roles, Site};
 pub use net::listen_address::ListenAddress;
 pub use net::webhooks::check_webhooks;

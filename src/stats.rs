@@ -72,6 +72,8 @@ pub struct CoreStats {
     pub pushes_kept: u64,
     /// Pushes asked for here that reached none, and are not kept.
     pub pushes_offline: u64,
+    /// Pushes asked for here that reached none, as far as the nodes of the cluster have said.
+    pub pushes_unknown: u64,
     /// Times that its doorbell was rung, by another core or, for a further turn, by itself.
     pub doorbells: u64,
     /// How long its turns took.
@@ -149,6 +151,7 @@ impl CoreStats {
         each("pushes_delivered", &mut self.pushes_delivered);
         each("pushes_kept", &mut self.pushes_kept);
         each("pushes_offline", &mut self.pushes_offline);
+        each("pushes_unknown", &mut self.pushes_unknown);
         each("doorbells", &mut self.doorbells);
         each("pauses", &mut self.pauses);
         each("history_appended", &mut self.history_appended);

@@ -106,6 +106,7 @@ def steps(full):
              env={"RUSTFLAGS": "--cfg loom", "CARGO_TARGET_DIR": str(TARGET / "loom")}),
         Step("haproxy", ["python3", "tests/haproxy/haproxy.py", BINARY], ready),
         Step("cluster", ["python3", "tests/cluster/cluster.py", BINARY], ready),
+        Step("cluster outages", ["python3", "tests/cluster/outages.py", BINARY], ready),
         Step("proxies", ["tests/proxies/run", BINARY], ready),
         Step("acme", ["tests/acme/run", BINARY], ready),
         Step("tuning", ["tests/tuning/run", BINARY], ready),

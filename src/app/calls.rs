@@ -260,8 +260,9 @@ impl Local {
 
     #[inline]
     fn count_push(&mut self, delivered: &Delivered) {
+        let unknown = delivered.unknown.is_some();
         self.shard
-            .count_push(delivered.reached, delivered.is_kept());
+            .count_push(delivered.reached, delivered.is_kept(), unknown);
     }
 
     /// Does what a call asks, on the core that it concerns.
@@ -320,7 +321,7 @@ impl Local {
     /// By verdict: one to a group is one, and one to several uids as many as these are.
     fn count_pushes(&mut self, answered: &AnsweredCall) {
         let mut of_all = None;
-        if let Answer::Reached(_) = answered.answer
+        if let Answer::Reached(_) | Answer::Unknown(_) = answered.answer
             && !matches!(answered.caller, Caller::Query(_))
         {
             of_all = Some(answered.delivered);

@@ -12,7 +12,7 @@ use super::layers::{Layer, Problems};
 use super::output::{Status, print};
 use super::settings::Settings;
 use super::sources::resolve;
-use super::{certificates, group_rules, history_rules, listeners, tokens};
+use super::{certificates, cluster, group_rules, history_rules, listeners, tokens};
 
 /// What `check` is given: as `serve`, but for the file's place.
 #[derive(clap::Args, Debug)]
@@ -80,6 +80,7 @@ fn describe(mut settings: Settings) -> String {
         let _ = writeln!(text, "warning: {warning}");
     }
     text.push_str(&certificates::describe(&settings));
+    text.push_str(&cluster::describe(&settings.cluster));
     let mut defaults = Settings::default();
     let mut changed = String::new();
     for key in KEYS {

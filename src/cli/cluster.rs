@@ -1,8 +1,10 @@
 //! What is wrong with the cluster's settings, and what is risky about them.
 
+use std::fmt::Write;
 use std::net::IpAddr;
 
 use ringpost::config::Cluster;
+use ringpost::escape::Escaped;
 
 use super::listener::AppName;
 use super::settings::{Preset, Settings};
@@ -57,6 +59,25 @@ pub fn warning(cluster: &Cluster) -> Option<String> {
              hides them"
         )
     })
+}
+
+/// What has come of trying its Redis, in lines; nothing where there is no cluster.
+pub fn describe(cluster: &Cluster) -> String {
+    let Ok(Some(trial)) = ringpost::try_cluster(cluster) else {
+        return String::new();
+    };
+    let mut text = match &trial.found {
+        Ok(found) => format!("the cluster's Redis would do: {}\n", Escaped(found)),
+        Err(error) => format!(
+            "warning: the cluster's Redis would not do: {}\n",
+            Escaped(error)
+        ),
+    };
+    for doubt in &trial.doubts {
+        // Writing into a string does not fail.
+        let _ = writeln!(text, "warning: the cluster's Redis: {}", doubt.because);
+    }
+    text
 }
 
 #[cfg(test)]

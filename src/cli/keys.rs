@@ -240,7 +240,9 @@ keys! {
     common "tls.self_signed" => |s| SettingSlot::Switch(&mut s.tls.self_signed),
         "Make a certificate at the start, for a try; its fingerprint is printed";
     common "cluster.redis" => |s| SettingSlot::Word(&mut s.cluster.redis),
-        "The Redis by which several nodes are one: redis://HOST:PORT, rediss:// or unix:///PATH";
+        "The Redis by which several nodes are one: redis://HOST:PORT, rediss://, redis+sentinel://";
+    full "cluster.ca_file" => |s| SettingSlot::File(&mut s.cluster.ca_file),
+        "Whose certificates are trusted as that Redis', by rediss:// (PEM); else the machine's";
     full "cluster.secret_file" => |s| SettingSlot::File(&mut s.cluster.secret_file),
         "The file with that Redis' password";
     full "cluster.prefix" => |s| SettingSlot::Word(&mut s.cluster.prefix),

@@ -10,7 +10,7 @@ use serde_json::Value;
 /// Most cores that get a column each; with more, only the total is shown.
 const COLUMNS_MAX: usize = 8;
 /// The figures that we know, in the order in which people ask for them; others follow by name.
-const FIGURES: [&str; 34] = [
+const FIGURES: [&str; 35] = [
     "connections",
     "opening",
     "bound",
@@ -31,6 +31,7 @@ const FIGURES: [&str; 34] = [
     "pushes_delivered",
     "pushes_kept",
     "pushes_offline",
+    "pushes_unknown",
     "doorbells",
     "panics",
     "webhooks_sent",

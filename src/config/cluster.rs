@@ -7,8 +7,11 @@ use std::time::Duration;
 /// How a server is one of a cluster.
 #[derive(Clone, PartialEq)]
 pub struct Cluster {
-    /// `redis://HOST:PORT`, `rediss://` (TLS) or `unix:///PATH`; `None` for a server by itself.
+    /// `redis://HOST:PORT`, `rediss://` (TLS), `unix:///PATH`, or `redis+sentinel://HOST:PORT,HOST:PORT/MASTER`; `None` for a
+    /// server by itself.
     pub redis: Option<String>,
+    /// The authorities that `rediss://` trusts (PEM), in place of the machine's.
+    pub ca_file: Option<PathBuf>,
     /// The file that holds Redis' password, and nothing else.
     pub secret_file: Option<PathBuf>,
     /// What all channels and keys of the cluster begin with, before a colon: others on the same Redis have another.
@@ -25,6 +28,7 @@ impl Default for Cluster {
     fn default() -> Self {
         Cluster {
             redis: None,
+            ca_file: None,
             secret_file: None,
             prefix: None,
             node: None,

@@ -43,6 +43,8 @@ pub enum ClusterMessage {
     Order(OrderHead, NodeOrder),
     /// What has come of orders of the node that gets it, each by its number.
     Answers(Vec<(u64, NodeAnswer)>),
+    /// What a node says of itself, every few seconds and when it changes.
+    Word(NodeWord),
 }
 
 /// From whom an order comes, and about whom it is.
@@ -101,6 +103,18 @@ pub enum NodeOrder {
 }
 
 impl NodeOrder {
+    /// Whether every node has it, whoever its users are.
+    pub fn is_for_all(&self) -> bool {
+        // A connection's name is no other's, and does not say on which node it is.
+        matches!(
+            self,
+            NodeOrder::PushToAll { .. }
+                | NodeOrder::Describe
+                | NodeOrder::PushToConnection { .. }
+                | NodeOrder::KickConnection { .. }
+        )
+    }
+
     /// What it takes, about.
     pub fn bytes(&self) -> usize {
         let payload = |payload: &Payload| payload.message().len();
@@ -163,6 +177,31 @@ pub struct NodeFacts {
     pub echo_micros: u64,
 }
 
+/// That a node is there, and whether Redis gives it all that is for its users.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NodeWord {
+    pub node: NodeId,
+    pub name: Box<str>,
+    /// Drawn at random for each connection to Redis; in the name of a channel that ends with it.
+    pub link: u64,
+    /// What Redis calls that connection, by which it can be ended; 0 if it does not tell.
+    pub client: u64,
+    pub state: NodeState,
+    /// Whether the others are to say theirs.
+    pub asks: bool,
+}
+
+/// How far a node is with telling Redis what is for its users. New kinds are added at the end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum NodeState {
+    /// It has users of whom Redis does not know yet.
+    Subscribing,
+    /// Redis knows of all of them.
+    Whole,
+    /// It ends, and has none any more.
+    Leaving,
+}
+
 /// Why a message cannot be read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DecodeError {
@@ -178,6 +217,7 @@ pub enum DecodeError {
 enum Kind {
     Order(OrderHead),
     Answers,
+    Word,
 }
 
 /// In writing.
@@ -191,6 +231,8 @@ pub fn encode(message: &ClusterMessage) -> Vec<u8> {
         }
         ClusterMessage::Answers(answers) => postcard::to_extend(&Kind::Answers, bytes)
             .and_then(|bytes| postcard::to_extend(answers, bytes)),
+        ClusterMessage::Word(word) => postcard::to_extend(&Kind::Word, bytes)
+            .and_then(|bytes| postcard::to_extend(word, bytes)),
     };
     written.unwrap_or_default()
 }
@@ -209,6 +251,9 @@ pub fn decode(bytes: &[u8]) -> Result<ClusterMessage, DecodeError> {
         },
         Kind::Answers => postcard::from_bytes(rest)
             .map(ClusterMessage::Answers)
+            .map_err(|_| DecodeError::Flawed),
+        Kind::Word => postcard::from_bytes(rest)
+            .map(ClusterMessage::Word)
             .map_err(|_| DecodeError::Flawed),
     }
 }
@@ -293,6 +338,16 @@ mod tests {
                 }),
             ),
         ]));
+        for state in [NodeState::Subscribing, NodeState::Whole, NodeState::Leaving] {
+            messages.push(ClusterMessage::Word(NodeWord {
+                node: NodeId(8),
+                name: "b".into(),
+                link: u64::MAX,
+                client: 9,
+                state,
+                asks: state == NodeState::Subscribing,
+            }));
+        }
         messages
     }
 

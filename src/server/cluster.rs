@@ -63,6 +63,7 @@ pub fn start(
         registry: Arc::clone(&plan.registry),
         readiness: Arc::clone(&plan.readiness),
         counters: Arc::clone(&plan.counters),
+        figures: Arc::clone(&plan.facts.cluster),
     };
     ClusterThread::start(target, engine, surroundings)
         .map(Some)

@@ -245,10 +245,12 @@ impl Shard {
         self.stats.closed[reason.index()] += 1;
     }
 
-    /// A push has its answer: how many connections it reached, and whether it is kept for those that come.
-    pub fn count_push(&mut self, reached: u32, kept: bool) {
+    /// A push has its answer: how many connections it reached, whether it is kept for those that come, and whether it may
+    /// have reached more on other nodes.
+    pub fn count_push(&mut self, reached: u32, kept: bool, unknown: bool) {
         match reached {
             0 if kept => self.stats.pushes_kept += 1,
+            0 if unknown => self.stats.pushes_unknown += 1,
             0 => self.stats.pushes_offline += 1,
             _ => self.stats.pushes_delivered += 1,
         }

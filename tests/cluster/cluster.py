@@ -31,7 +31,7 @@ NODE = """
 cores = {cores}
 
 [cluster]
-redis = "redis://127.0.0.1:{redis}"
+redis = "{redis}"
 {cluster}
 [[listen]]
 url = "text://127.0.0.1:0"
@@ -68,11 +68,11 @@ def free_port():
 class Process:
     """One that ends with the test, and whose words are shown if the test fails."""
 
-    def __init__(self, scope, *command):
+    def __init__(self, scope, *command, stdin=subprocess.DEVNULL):
         self.log = tempfile.NamedTemporaryFile("w+", dir=scope.place, delete=False)
         environment = {k: v for k, v in os.environ.items() if not k.startswith("RINGPOST_")}
         self.running = subprocess.Popen(
-            command, stdout=self.log, stderr=subprocess.STDOUT, env=environment, cwd=scope.place
+            command, stdin=stdin, stdout=self.log, stderr=subprocess.STDOUT, env=environment, cwd=scope.place
         )
         scope.processes.append(self)
 
@@ -139,6 +139,10 @@ class Node(Process):
 
     def joins(self, times=1):
         until("it joins", lambda: self.said().count("cluster: joined") >= times)
+
+    def settles(self):
+        """Waits until it is sure of who is not there: a Redis that has just started may have had other nodes before."""
+        until("it is sure", lambda: self.backend_says("online nobody") == "fail")
 
     def client(self, uid, app="push"):
         client = Line(self.ports[app])
@@ -214,12 +218,18 @@ class Scope:
         return Redis(self, *more, **named)
 
     def node(self, redis, **named):
-        port = redis if isinstance(redis, int) else redis.port
-        return Node(self, port, **named)
+        """Of the Redis, the one at a port, or that of a URL."""
+        url = redis
+        if not isinstance(redis, str):
+            url = f"redis://127.0.0.1:{redis if isinstance(redis, int) else redis.port}"
+        return Node(self, url, **named)
 
     def pair(self, **named):
         redis = self.redis()
-        return redis, self.node(redis, cores=1, **named), self.node(redis, cores=2, **named)
+        one, two = self.node(redis, cores=1, **named), self.node(redis, cores=2, **named)
+        one.settles()
+        two.settles()
+        return redis, one, two
 
 
 def verdict(node, uid, text="x"):
@@ -465,8 +475,8 @@ def what_was_told_to_be_delivered_has_come(scope):
     told = {number for number, answer in enumerate(answers) if answer == "ok"}
     assert told <= set(found), f"told and not come: {sorted(told - set(found))}"
     others = {answer for answer in answers if answer != "ok"}
-    # While it is not subscribed again nobody has it.
-    assert all(it == "fail" or it.startswith("fail: unknown, ") for it in others), others
+    # It was there all the while.
+    assert all(it.startswith("fail: unknown, ") for it in others), others
 
 
 def a_node_starts_without_redis(scope):
@@ -487,13 +497,22 @@ def a_node_starts_without_redis(scope):
     assert one.said().count("cluster: away") == 1, one.said()
 
 
-def a_killed_node_is_gone_at_once(scope):
-    _, one, two = scope.pair()
+def a_node_that_ends_is_gone_at_once(scope):
+    redis, one, two = scope.pair()
     _client = two.client("bert")
     one.knows("bert")
-    two.kill()
-    until("bert is offline", lambda: verdict(one, "bert") == "offline")
-    assert one.backend_says('{"uid":"bert"}') == "fail"
+    two.signal(signal.SIGTERM)
+    two.running.wait()
+    assert verdict(one, "bert") == "offline"
+    assert "a node has left" in one.said(), one.said()
+    # And one that is killed is, when it has had the time to come back.
+    three = scope.node(redis)
+    _client = three.client("carl")
+    one.knows("carl")
+    three.kill()
+    assert verdict(one, "carl") == "unknown"
+    until("carl is offline", lambda: verdict(one, "carl") == "offline")
+    assert one.backend_says('{"uid":"carl"}') == "fail"
 
 
 def a_frozen_node_is_unknown(scope):
@@ -515,6 +534,7 @@ def a_frozen_node_is_unknown(scope):
 def prefixes_keep_clusters_apart(scope):
     redis = scope.redis()
     one, two = (scope.node(redis, cluster=f'prefix = "{name}"') for name in ("red", "blue"))
+    two.settles()
     _client = one.client("anna")
     three = scope.node(redis, cluster='prefix = "red"')
     until("anna is known", lambda: three.get("/v1/uids/anna")["connections"] == 1)
@@ -593,36 +613,10 @@ def what_is_one_nodes_own_is_refused(scope):
             # A key of the file's own stands before its first table.
             first = line if line.startswith("uid_policy") else ""
             rest = "" if first else line
-            file.write(first + NODE.format(cores=1, redis=1, cluster="", more=rest))
+            file.write(first + NODE.format(cores=1, redis="redis://127.0.0.1:1", cluster="", more=rest))
         run = subprocess.run([BINARY, "check", path], capture_output=True, text=True)
         said = run.stdout + run.stderr
         assert run.returncode != 0 and words in said and "cluster" in said, said
-
-
-def many_users_are_found_again(scope):
-    redis, one, two = scope.pair()
-    count = 3_000
-    clients = [Line(two.ports["push"]) for _ in range(count)]
-    for number, client in enumerate(clients):
-        client.send(f"u{number}")
-    last = f"u{count - 1}"
-    one.knows(last)
-    uids = [f"u{number}" for number in range(count)]
-
-    def all_are_there():
-        told = one.post("/v1/push", {"uids": uids, "text": "x"})
-        return told["connections"] == count
-
-    until("all are known", all_are_there)
-    redis.kill()
-    until("it is noticed", lambda: "cluster: away" in two.said())
-    scope.redis(port=redis.port)
-    one.joins(2)
-    two.joins(2)
-    until("all are known again", all_are_there)
-    for client in clients:
-        client.close()
-    until("all have gone", lambda: one.post("/v1/broadcast", {"text": "x"}) == {"connections": 0})
 
 
 def nodes_are_shown(scope):
@@ -649,9 +643,88 @@ def nodes_are_shown(scope):
     assert len(one.get("/v1/nodes")["nodes"]) == 1
 
 
+def doctor_and_check_try_redis(scope):
+    redis = scope.redis()
+    secret = f"{scope.place}/secret"
+    with open(secret, "w", encoding="utf-8") as file:
+        file.write("s3cret-enough\n")
+    os.chmod(secret, 0o600)
+
+    def says(user="", secret=None):
+        path = f"{scope.place}/tried.toml"
+        with open(path, "w", encoding="utf-8") as file:
+            more = f'secret_file = "{secret}"\n' if secret else ""
+            url = f"redis://{user}127.0.0.1:{redis.port}"
+            file.write(NODE.format(cores=1, redis=url, cluster=more, more=""))
+        doctor = subprocess.run([BINARY, "doctor", "--config", path], capture_output=True, text=True)
+        check = subprocess.run([BINARY, "check", path], capture_output=True, text=True)
+        # It starts all the same.
+        assert check.returncode == 0, check
+        # A report has short lines.
+        return doctor.returncode, " ".join((doctor.stdout + doctor.stderr).split()), check.stdout
+
+    status, told, checked = says()
+    assert status == 0 and "ok cluster's Redis: 127.0.0.1:" in told and "answers in" in told, told
+    assert "the cluster's Redis would do: " in checked and "warning: the cluster" not in checked, checked
+    assert redis.ask("CONFIG", "SET", "client-output-buffer-limit", "pubsub 1mb 0 0") == "+OK"
+    status, told, checked = says()
+    assert status == 0 and "note cluster's Redis" in told and "1048576 bytes wait" in told, told
+    assert "CONFIG SET client-output-buffer-limit" in told and "warning: the cluster's Redis: " in checked
+    # The rights that the documents name are enough, and with less it says what is missing.
+    rules = "on >s3cret-enough resetchannels &ringpost:* -@all +@connection +@pubsub -psubscribe +info"
+    assert redis.ask("ACL", "SETUSER", "enough", *rules.split()) == "+OK"
+    status, told, checked = says("enough@", secret)
+    assert status == 0 and "ok cluster's Redis" in told and "warning: the cluster" not in checked, told
+    assert redis.ask("ACL", "SETUSER", "few", *rules.split(), "-client|kill", "-info") == "+OK"
+    status, told, checked = says("few@", secret)
+    assert "CLIENT KILL is not allowed" in told and "INFO is not allowed" in told, told
+    for number, (rights, words) in enumerate((("-pubsub", "ask who is subscribed"), ("-publish", "publish in"))):
+        assert redis.ask("ACL", "SETUSER", f"less{number}", *rules.split(), rights) == "+OK"
+        status, told, checked = says(f"less{number}@", secret)
+        assert status == 1 and "BREAKS" in told and words in told and "ACL needs" in told, told
+    redis.kill()
+    status, told, checked = says()
+    assert status == 1 and "BREAKS cluster's Redis" in told and "refused" in told, told
+    assert "would not do" in checked, checked
+
+
+def metrics_tell_of_the_cluster(scope):
+    redis, one, two = scope.pair()
+    there = two.client("bert")
+    one.knows("bert")
+    assert verdict(one, "bert") == "delivered" and there.receive() == "x"
+    redis.kill()
+    until("it is noticed", lambda: "cluster: away" in one.said())
+    assert verdict(one, "bert") == "unknown"
+
+    def scrape():
+        lines = [line for line in one.http("GET", "/metrics")[1].split("\n") if line and line[0] != "#"]
+        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+
+    found = scrape()
+    assert found["ringpost_cluster_up"] == 0 and found["ringpost_cluster_joins_total"] == 1, found
+    assert found["ringpost_cluster_unknown_total"] >= 1, found
+    assert found['ringpost_pushes_total{verdict="unknown"}'] == 1, found
+    scope.redis(port=redis.port)
+    one.joins(2)
+    two.joins(2)
+    until("both are there", lambda: scrape()["ringpost_cluster_nodes"] == 2)
+    until("it is heard", lambda: scrape()["ringpost_cluster_echo_seconds"] > 0)
+    found = scrape()
+    assert found["ringpost_cluster_up"] == 1 and found["ringpost_cluster_channels"] == 0, found
+    # What is shown and watched is there, and nothing else.
+    names = {name for name in found if name.startswith("ringpost_cluster_")}
+    examples = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../examples/monitoring")
+    for path, is_all in (("grafana.json", True), ("alerts.yml", False)):
+        with open(f"{examples}/{path}", encoding="utf-8") as file:
+            shown = set(re.findall("ringpost_cluster_[a-z_]+", file.read()))
+        assert shown <= names and (shown == names or not is_all), f"{path}: {shown ^ names}"
+
+
 TESTS = [
+    doctor_and_check_try_redis,
+    metrics_tell_of_the_cluster,
     nodes_are_shown,
-    many_users_are_found_again,
     a_flood_arrives_whole,
     what_was_told_to_be_delivered_has_come,
     a_push_reaches_users_of_other_nodes,
@@ -663,7 +736,7 @@ TESTS = [
     a_frozen_redis_holds_up_nobody_at_home,
     a_slow_redis_loses_nothing,
     a_node_starts_without_redis,
-    a_killed_node_is_gone_at_once,
+    a_node_that_ends_is_gone_at_once,
     a_frozen_node_is_unknown,
     prefixes_keep_clusters_apart,
     a_redis_that_will_not_do_is_named,
@@ -692,12 +765,13 @@ def passes(test):
     return not lines
 
 
-def main(binary, names):
+def run(tests, binary, names):
+    """Runs those of the tests that are named, or all; whether one failed."""
     global BINARY, REDIS
     BINARY = os.path.abspath(binary)
     REDIS = os.environ.get("REDIS") or shutil.which("redis-server")
     assert REDIS, "redis-server is not here; tests/packages --all installs it"
-    wanted = [test for test in TESTS if not names or test.__name__ in names]
+    wanted = [test for test in tests if not names or test.__name__ in names]
     with ThreadPoolExecutor(SLOTS) as pool:
         results = list(pool.map(passes, wanted))
     failed = results.count(False)
@@ -706,4 +780,4 @@ def main(binary, names):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2:]))
+    sys.exit(run(TESTS, sys.argv[1], sys.argv[2:]))

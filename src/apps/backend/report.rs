@@ -61,6 +61,7 @@ struct Report<'a> {
     pushes_delivered: u64,
     pushes_kept: u64,
     pushes_offline: u64,
+    pushes_unknown: u64,
     panics: u64,
     outbox_bytes: u64,
     #[serde(serialize_with = "closed")]
@@ -89,6 +90,7 @@ pub fn line(facts: &ServerFacts, stats: &Stats) -> String {
         pushes_delivered: stats.sum(|core| core.pushes_delivered),
         pushes_kept: stats.sum(|core| core.pushes_kept),
         pushes_offline: stats.sum(|core| core.pushes_offline),
+        pushes_unknown: stats.sum(|core| core.pushes_unknown),
         panics: stats.sum(|core| core.panics),
         outbox_bytes: stats.sum(|core| core.outbox_bytes),
         closed: stats,

@@ -28,6 +28,8 @@ pub enum MendPlace {
     Configuration,
     /// The kernel's command line.
     Boot,
+    /// The command line of the cluster's Redis.
+    Redis,
 }
 
 /// A line to copy, as it is.
@@ -87,6 +89,11 @@ impl Finding {
             holds: Some(holds),
             ..self
         }
+    }
+
+    /// Whether it is not what keeps connections out.
+    pub fn fits(&self) -> bool {
+        self.verdict != Verdict::Breaks || self.holds.is_none()
     }
 
     /// Not in the way of the connections, but to be told.

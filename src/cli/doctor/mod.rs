@@ -3,6 +3,7 @@
 //! Reads only. The server says at its start what breaks, and leaves the rest to this.
 
 mod certificates;
+mod cluster;
 mod finding;
 mod machine;
 mod memory;
@@ -69,6 +70,7 @@ const CHECKS: &[fn(&Machine, &DoctorPlan) -> Option<Finding>] = &[
     process::locked_memory,
     network::dropped,
     certificates::certificates,
+    cluster::redis,
 ];
 
 fn examine(machine: &Machine, plan: &DoctorPlan) -> Vec<Finding> {
@@ -102,6 +104,8 @@ pub fn run(args: &DoctorArgs) -> Status {
     if args.root == Path::new("/") && args.pid.is_none() {
         plan.rings = Some(ringpost::machine::try_rings());
         plan.kept_now = running::KeptNow::ask(&settings);
+        // What cannot be tried is told by `check`.
+        plan.cluster = ringpost::try_cluster(&settings.cluster).ok().flatten();
     }
     if asked == 0 {
         let bound = settle(&machine, &mut plan);
@@ -110,15 +114,19 @@ pub fn run(args: &DoctorArgs) -> Status {
             true => report::json(plan.connections, &findings),
             false => report::held(plan.connections, bound, args.pid, &findings),
         });
-        // Nothing was asked for that could break.
-        return Status::Done;
+        // Nothing was asked for that could break, but for what has nothing to do with connections.
+        return status(&findings);
     }
     let findings = examine(&machine, &plan);
     print(&match args.json {
         true => report::json(plan.connections, &findings),
         false => report::text(plan.connections, args.pid, &findings),
     });
-    match worst(&findings) {
+    status(&findings)
+}
+
+fn status(findings: &[Finding]) -> Status {
+    match worst(findings) {
         Verdict::Breaks => Status::Failed,
         Verdict::Note | Verdict::Ok => Status::Done,
     }

@@ -1,8 +1,8 @@
 //! [`DoctorPlan`]: what is to be served, as far as the machine's limits are about it.
 
-use ringpost::check_certificates;
 use ringpost::config::{DescriptorTables, Driver};
 use ringpost::machine::RingTrial;
+use ringpost::{ClusterTrial, check_certificates};
 
 use super::machine::Machine;
 use super::running::KeptNow;
@@ -36,6 +36,8 @@ pub struct DoctorPlan {
     pub rings: Option<Vec<RingTrial>>,
     /// What a server keeps that runs, or why it is not known; `None` if none was asked.
     pub kept_now: Option<Result<KeptNow, String>>,
+    /// What has come of trying the cluster's Redis; `None` if that was not done, or there is none.
+    pub cluster: Option<ClusterTrial>,
 }
 
 impl DoctorPlan {
@@ -78,6 +80,7 @@ impl DoctorPlan {
             certificate_doubts: Vec::new(),
             rings: None,
             kept_now: None,
+            cluster: None,
         }
     }
 }

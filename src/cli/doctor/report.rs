@@ -69,6 +69,9 @@ fn holds(findings: &[Finding]) -> Option<u64> {
 
 fn summary(findings: &[Finding]) -> String {
     match (worst(findings), holds(findings)) {
+        (Verdict::Breaks, _) if findings.iter().all(|one| one.fits()) => {
+            "they fit; something else is wrong".to_owned()
+        }
         (Verdict::Breaks, Some(0)) => "the server does not start as configured".to_owned(),
         (Verdict::Breaks, Some(holds)) => format!("only {} fit", grouped(holds)),
         (Verdict::Note, _) => "they fit; something is worth knowing".to_owned(),
@@ -112,6 +115,7 @@ fn place(place: MendPlace) -> &'static str {
         MendPlace::Unit => "In the unit, under [Service]",
         MendPlace::Configuration => "In the configuration",
         MendPlace::Boot => "On the kernel's command line",
+        MendPlace::Redis => "By redis-cli, and in its configuration",
     }
 }
 

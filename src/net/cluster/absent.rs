@@ -10,7 +10,7 @@ use crate::app::namespaces::Registry;
 use crate::bus::Endpoint;
 use crate::config::Cluster;
 use crate::net::admission::ConnectionCounters;
-use crate::net::http::Readiness;
+use crate::net::http::{ClusterFigures, Readiness};
 
 /// There is none.
 pub struct ClusterTarget(Infallible);
@@ -33,6 +33,26 @@ pub fn check_cluster(config: &Cluster) -> io::Result<()> {
     }
 }
 
+/// What would have come of trying a Redis.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClusterTrial {
+    pub address: String,
+    pub found: Result<String, String>,
+    pub doubts: Vec<ClusterDoubt>,
+}
+
+/// Something about a Redis that may cause trouble.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClusterDoubt {
+    pub because: String,
+    pub mend: Option<String>,
+}
+
+/// An error if there is to be a cluster.
+pub fn try_cluster(config: &Cluster) -> io::Result<Option<ClusterTrial>> {
+    check_cluster(config).map(|()| None)
+}
+
 /// What the cluster's thread would need to know of the server.
 pub struct ClusterSurroundings {
     #[expect(dead_code, reason = "there is no cluster")]
@@ -43,6 +63,8 @@ pub struct ClusterSurroundings {
     pub readiness: Arc<Readiness>,
     #[expect(dead_code, reason = "there is no cluster")]
     pub counters: Arc<ConnectionCounters>,
+    #[expect(dead_code, reason = "there is no cluster")]
+    pub figures: Arc<ClusterFigures>,
 }
 
 /// There is none.

@@ -6,11 +6,14 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use redis::aio::{ConnectionLike, MultiplexedConnection, PubSubSink, PubSubStream};
-use redis::{AsyncConnectionConfig, Client, Pipeline, RedisError, Value};
+use redis::aio::{AsyncPushSender, ConnectionLike, MultiplexedConnection, SendError};
+use redis::{
+    AsyncConnectionConfig, Pipeline, ProtocolVersion, PushInfo, PushKind, RedisError, Value,
+};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::interests::SubscriptionChange;
-use super::party::{Publication, Published};
+use super::party::{RedisAnswer, RedisCommand};
 use super::target::ClusterTarget;
 
 /// For a connection to be there, with what is asked of it at first.
@@ -26,11 +29,38 @@ const WRONG_PASSWORD: &str =
 /// See the module.
 pub struct RedisLink {
     commands: MultiplexedConnection,
-    subscriptions: PubSubSink,
-    /// What comes by the channels.
-    pub arriving: PubSubStream,
-    /// As Redis calls itself.
+    subscriptions: MultiplexedConnection,
+    /// What comes by the channels; `None` if the connection has ended.
+    pub arriving: UnboundedReceiver<Option<Vec<u8>>>,
+    /// What Redis calls the connection that is subscribed; 0 if it does not tell.
+    pub client: u64,
+    pub server: RedisServer,
+}
+
+/// What a Redis tells of itself, as far as it may be asked.
+#[derive(Clone, Default, Debug)]
+pub struct RedisServer {
+    /// Empty if it does not tell.
     pub version: String,
+    /// Since it has started.
+    pub uptime: Option<Duration>,
+}
+
+/// Takes messages to the thread's loop.
+struct Arrivals(UnboundedSender<Option<Vec<u8>>>);
+
+impl AsyncPushSender for Arrivals {
+    fn send(&self, mut push: PushInfo) -> Result<(), SendError> {
+        let what = match push.kind {
+            PushKind::Message => match push.data.pop() {
+                Some(Value::BulkString(bytes)) => Some(bytes),
+                _ => return Ok(()),
+            },
+            PushKind::Disconnection => None,
+            _ => return Ok(()),
+        };
+        self.0.send(what).map_err(|_| SendError)
+    }
 }
 
 impl RedisLink {
@@ -46,23 +76,36 @@ impl RedisLink {
         }
     }
 
-    /// Publishes all of these, in their order, and says how many each was given to. An error if Redis has not answered in
-    /// time: then the link is no more.
-    pub fn publish(
+    /// For what is asked by the way.
+    pub fn commands(&mut self) -> &mut MultiplexedConnection {
+        &mut self.commands
+    }
+
+    /// Has Redis do all of these, in their order. An error if it has not answered in time: then the link is no more.
+    pub fn run(
         &self,
-        batch: &[Publication],
+        batch: &[RedisCommand],
         timeout: Duration,
-    ) -> impl Future<Output = Result<Vec<Published>, String>> + use<> {
+    ) -> impl Future<Output = Result<Vec<RedisAnswer>, String>> + use<> {
         let mut pipeline = Pipeline::with_capacity(batch.len());
-        for publication in batch {
-            let publish = pipeline.cmd("PUBLISH");
-            publish.arg(&publication.channel).arg(&publication.bytes);
+        for command in batch {
+            match command {
+                RedisCommand::Publish { channel, bytes, .. } => {
+                    pipeline.cmd("PUBLISH").arg(channel).arg(bytes);
+                }
+                RedisCommand::Look { channels, .. } => {
+                    pipeline.cmd("PUBSUB").arg("NUMSUB").arg(channels);
+                }
+                RedisCommand::Fence(client) => {
+                    pipeline.cmd("CLIENT").arg("KILL").arg("ID").arg(*client);
+                }
+            }
         }
         let (count, mut commands) = (batch.len(), self.commands.clone());
         async move {
             let answers = commands.req_packed_commands(&pipeline, 0, count);
             match within(timeout, answers).await {
-                Some(Ok(answers)) => Ok(answers.into_iter().map(published).collect()),
+                Some(Ok(answers)) => Ok(answers.into_iter().map(done).collect()),
                 Some(Err(error)) => Err(in_words(&error)),
                 None => Err("Redis does not answer".to_owned()),
             }
@@ -111,57 +154,90 @@ async fn within<F: Future>(time: Duration, work: F) -> Option<F::Output> {
 
 async fn join(target: &ClusterTarget, channels: &[String]) -> Result<RedisLink, String> {
     let refused = |error: RedisError| format!("Redis at {}: {}", target.address, in_words(&error));
-    let client = Client::open(target.connection.clone()).map_err(refused)?;
+    let settings = target.connection.redis_settings().clone();
+    let settings = settings.set_protocol(ProtocolVersion::RESP3);
+    let connection = target.connection.clone().set_redis_settings(settings);
+    let client = target.client(connection).await?;
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(JOIN_TIMEOUT))
         .set_response_timeout(None);
     let commands = client.get_multiplexed_async_connection_with_config(&config);
     let mut commands = commands.await.map_err(refused)?;
-    let version = version_of(&mut commands).await.map_err(refused)?;
-    check_version(&version).map_err(|words| format!("Redis at {}: {words}", target.address))?;
-    let pubsub = client.get_async_pubsub().await.map_err(refused)?;
-    let (mut subscriptions, arriving) = pubsub.split();
+    let server = server_of(&mut commands).await.map_err(refused)?;
+    check_version(&server.version)
+        .map_err(|words| format!("Redis at {}: {words}", target.address))?;
+    if is_replica(&mut commands).await {
+        return Err(format!(
+            "Redis at {}: it is a replica, whose channels its master does not have; name the master",
+            target.address
+        ));
+    }
+    let (arrivals, arriving) = unbounded_channel();
+    let config = config.set_push_sender(Arrivals(arrivals));
+    let subscriptions = client.get_multiplexed_async_connection_with_config(&config);
+    let mut subscriptions = subscriptions.await.map_err(refused)?;
+    let client = redis::cmd("CLIENT").arg("ID").to_owned();
+    let client: Result<u64, RedisError> = client.query_async(&mut subscriptions).await;
     let taken = subscriptions.subscribe(channels).await;
-    taken.map_err(|error| no_channels(target, "subscribe", &error))?;
+    taken.map_err(|error| not_allowed(target, "subscribe to the cluster's channels", &error))?;
     let own = channels.first().map_or("", String::as_str);
     let said: Result<u32, RedisError> = redis::cmd("PUBLISH")
         .arg(own)
         .arg("")
         .query_async(&mut commands)
         .await;
-    said.map_err(|error| no_channels(target, "publish", &error))?;
+    said.map_err(|error| not_allowed(target, "publish in the cluster's channels", &error))?;
+    let counted: Result<Value, RedisError> = redis::cmd("PUBSUB")
+        .arg("NUMSUB")
+        .arg(own)
+        .query_async(&mut commands)
+        .await;
+    counted.map_err(|error| not_allowed(target, "ask who is subscribed", &error))?;
     Ok(RedisLink {
         commands,
         subscriptions,
         arriving,
-        version,
+        client: client.unwrap_or_default(),
+        server,
     })
 }
 
-fn no_channels(target: &ClusterTarget, what: &str, error: &RedisError) -> String {
+fn not_allowed(target: &ClusterTarget, what: &str, error: &RedisError) -> String {
     let (address, prefix) = (&target.address, &target.prefix);
     match error.code() {
         Some("NOPERM") => format!(
-            "Redis at {address} lets this user not {what} at the cluster's channels; its ACL needs \"&{prefix}*\", \
-             +subscribe, +unsubscribe and +publish"
+            "Redis at {address} lets this user not {what}; its ACL needs \"&{prefix}*\", +@connection and +@pubsub"
         ),
         _ => format!("Redis at {address}: {}", in_words(error)),
     }
 }
 
 /// As the server tells it, where it may be asked; managed ones often do not let it be.
-async fn version_of(commands: &mut MultiplexedConnection) -> Result<String, RedisError> {
+async fn server_of(commands: &mut MultiplexedConnection) -> Result<RedisServer, RedisError> {
     let info: Result<String, RedisError> =
         redis::cmd("INFO").arg("server").query_async(commands).await;
     match info {
         Ok(info) => {
-            let mut lines = info.lines();
-            let version = lines.find_map(|line| line.strip_prefix("redis_version:"));
-            Ok(version.unwrap_or_default().trim().to_owned())
+            let line = |name: &str| {
+                let mut lines = info.lines();
+                lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim))
+            };
+            let seconds = line("uptime_in_seconds").and_then(|text| text.parse().ok());
+            Ok(RedisServer {
+                version: line("redis_version").unwrap_or_default().to_owned(),
+                uptime: seconds.map(Duration::from_secs),
+            })
         }
-        Err(error) if error.code() == Some("NOPERM") => Ok(String::new()),
+        Err(error) if error.code() == Some("NOPERM") => Ok(RedisServer::default()),
         Err(error) => Err(error),
     }
+}
+
+/// As far as it tells.
+async fn is_replica(commands: &mut MultiplexedConnection) -> bool {
+    let mut info = redis::cmd("INFO");
+    let info: Result<String, RedisError> = info.arg("replication").query_async(commands).await;
+    info.is_ok_and(|info| info.lines().any(|line| line.trim() == "role:slave"))
 }
 
 /// One that does not say is taken.
@@ -179,11 +255,24 @@ fn check_version(version: &str) -> Result<(), String> {
     ))
 }
 
-fn published(answer: Value) -> Published {
+fn done(answer: Value) -> RedisAnswer {
     match answer {
-        Value::Int(count) => Ok(u32::try_from(count).unwrap_or(0)),
-        Value::ServerError(error) => Err(format!("{error}")),
-        other => Err(format!("an answer that is none: {other:?}")),
+        Value::Int(count) => RedisAnswer::Published(u32::try_from(count).unwrap_or(0)),
+        // Names and counts in turn.
+        Value::Array(counts) => RedisAnswer::Looked(counts.into_iter().filter_map(count).collect()),
+        Value::Map(counts) => {
+            RedisAnswer::Looked(counts.into_iter().filter_map(|(_, it)| count(it)).collect())
+        }
+        Value::Okay => RedisAnswer::Fenced,
+        Value::ServerError(error) => RedisAnswer::Refused(format!("{error}")),
+        other => RedisAnswer::Refused(format!("an answer that is none: {other:?}")),
+    }
+}
+
+fn count(value: Value) -> Option<u32> {
+    match value {
+        Value::Int(count) => u32::try_from(count).ok(),
+        _ => None,
     }
 }
 

@@ -5,21 +5,29 @@
 //! what it has not taken waits in its mailbox, on its senders' credit. While Redis is away everything that would go there is
 //! answered at once, as unknown. Started by `server` where a Redis is configured.
 
+mod asked;
 mod bell;
 mod interests;
 mod link;
+mod members;
+mod outcomes;
 mod own_facts;
+mod own_standing;
+mod own_word;
 mod party;
 mod pauses;
+mod sentinel;
 mod service;
 mod spaces;
 mod target;
 #[cfg(all(test, not(loom)))]
 mod tests;
+mod trial;
 
 use std::fs;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 
 use tokio::runtime::Builder;
@@ -31,7 +39,7 @@ use crate::app::namespaces::Registry;
 use crate::bus::Endpoint;
 use crate::guard::guard;
 use crate::net::admission::ConnectionCounters;
-use crate::net::http::Readiness;
+use crate::net::http::{ClusterFigures, Readiness};
 use bell::Bell;
 use own_facts::OwnFacts;
 use party::Party;
@@ -39,6 +47,7 @@ use service::Service;
 use spaces::Spaces;
 
 pub use target::{ClusterTarget, check_cluster};
+pub use trial::{ClusterDoubt, ClusterTrial, try_cluster};
 
 /// What the cluster's thread needs to know of the server.
 pub struct ClusterSurroundings {
@@ -48,6 +57,7 @@ pub struct ClusterSurroundings {
     pub registry: Arc<Registry>,
     pub readiness: Arc<Readiness>,
     pub counters: Arc<ConnectionCounters>,
+    pub figures: Arc<ClusterFigures>,
 }
 
 /// The host's name, and a random part: two nodes of one host have two.
@@ -85,10 +95,12 @@ impl ClusterThread {
             registry,
             readiness,
             counters,
+            figures,
         } = surroundings;
+        figures.is_on.store(true, Ordering::Relaxed);
         let spaces = Spaces::new(namespaces, registry);
         let name = target.node.clone().unwrap_or_else(own_name);
-        let own = OwnFacts::new(&name, &target.address, counters);
+        let own = OwnFacts::new(&name, &target.address, counters, figures);
         let party = Party::new(&target.prefix, spaces, target.answer_timeout, own);
         let runtime = Builder::new_current_thread()
             .enable_io()

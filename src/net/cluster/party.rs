@@ -11,19 +11,21 @@ use std::time::{Duration, Instant};
 use ahash::AHashMap;
 use tracing::warn;
 
+use super::asked::Asked;
 use super::interests::Interests;
+use super::members::Members;
 use super::own_facts::OwnFacts;
+use super::own_standing::OwnStanding;
 use super::spaces::Spaces;
 use crate::app::abroad::{FromEngine, ToEngine};
 use crate::app::envelope::{AnswerPart, Body};
 use crate::app::outcome::{Abroad, Unknown};
-use crate::app::query::{ClusterLook, QueryResult};
 use crate::bus::{Endpoint, Until};
 use crate::ident::{ConnId, CoreId, Reach};
 use crate::log_limiter::LogLimiter;
+use crate::net::http::ClusterFigures;
 use crate::protocol::cluster::{
-    ClusterMessage, DecodeError, NodeAnswer, NodeFacts, NodeId, NodeOrder, OrderHead, decode,
-    encode,
+    ClusterMessage, DecodeError, NodeAnswer, NodeId, NodeOrder, OrderHead, decode, encode,
 };
 
 /// What other nodes have sent and cores have not taken.
@@ -34,50 +36,58 @@ const ANSWERS_PER_MESSAGE: usize = 4_096;
 const BATCH_ENVELOPES_MAX: usize = 1_024;
 const BATCH_BYTES_MAX: usize = 4 << 20;
 
-/// A message that is to be published.
-pub struct Publication {
-    pub channel: String,
-    /// None to see that they come back.
-    pub bytes: Vec<u8>,
-    /// Of what was asked, if it is to be answered.
-    number: Option<u64>,
+/// Something that Redis is to do.
+pub enum RedisCommand {
+    /// With what was asked, if it is to be answered.
+    Publish {
+        channel: String,
+        bytes: Vec<u8>,
+        number: Option<u64>,
+    },
+    /// Whether these connections of other nodes are still there, for what was asked meanwhile.
+    Look {
+        links: Vec<u64>,
+        channels: Vec<String>,
+        numbers: Vec<u64>,
+    },
+    /// A connection is to end, of a node that is silent.
+    Fence(u64),
 }
 
-/// What has come of one message that was published: the connections that Redis has given it to.
-pub type Published = Result<u32, String>;
-
-/// Something that was asked of other nodes.
-struct Asked {
-    core: CoreId,
-    call: u64,
-    /// How many nodes have it, once Redis has said so.
-    nodes: Option<u32>,
-    answered: u32,
-    abroad: Abroad,
-    /// What they say of themselves, where that is asked.
-    nodes_told: Option<Vec<NodeFacts>>,
+/// What has come of one command.
+pub enum RedisAnswer {
+    /// A message was given to so many connections.
+    Published(u32),
+    /// So many have each channel.
+    Looked(Vec<u32>),
+    Fenced,
+    Refused(String),
 }
 
 /// See the module.
 pub struct Party {
-    node: NodeId,
-    prefix: String,
+    pub(super) node: NodeId,
+    pub(super) prefix: String,
     spaces: Spaces,
     answer_timeout: Duration,
     pub own: OwnFacts,
     pub interests: Interests,
     last_number: u64,
-    asked: AHashMap<u64, Asked>,
+    pub(super) asked: AHashMap<u64, Asked>,
     /// In their order, for all have the same time.
-    deadlines: VecDeque<(Instant, u64)>,
+    pub(super) deadlines: VecDeque<(Instant, u64)>,
     /// What cores do for other nodes: whose it is, by which number.
     orders: AHashMap<u64, (NodeId, u64)>,
     last_order: u64,
     answers: AHashMap<NodeId, Vec<(u64, NodeAnswer)>>,
-    publications: Vec<Publication>,
-    publication_bytes: usize,
+    /// What waits for a look at the others' connections.
+    pub(super) unsure: Vec<u64>,
+    pub(super) commands: Vec<RedisCommand>,
+    command_bytes: usize,
+    pub members: Members,
+    pub(super) standing: OwnStanding,
     dropped: LogLimiter,
-    strange: LogLimiter,
+    pub(super) strange: LogLimiter,
 }
 
 impl Party {
@@ -95,23 +105,21 @@ impl Party {
             orders: AHashMap::new(),
             last_order: 0,
             answers: AHashMap::new(),
-            publications: Vec::new(),
-            publication_bytes: 0,
+            unsure: Vec::new(),
+            commands: Vec::new(),
+            command_bytes: 0,
+            members: Members::default(),
+            standing: OwnStanding::default(),
             dropped: LogLimiter::default(),
             strange: LogLimiter::default(),
         }
     }
 
-    /// The channels that a node has from its joining to its end: its own first.
-    pub fn standing_channels(&self) -> [String; 2] {
-        [self.channel_of_node(self.node), self.channel_of_all()]
-    }
-
-    fn channel_of_node(&self, node: NodeId) -> String {
+    pub(super) fn channel_of_node(&self, node: NodeId) -> String {
         format!("{}n:{node}", self.prefix)
     }
 
-    fn channel_of_all(&self) -> String {
+    pub(super) fn channel_of_all(&self) -> String {
         format!("{}all", self.prefix)
     }
 
@@ -142,7 +150,7 @@ impl Party {
     /// Takes what cores have posted, as much as one batch may have; whether Redis is there for it.
     pub fn take_mail(&mut self, bus: &mut Endpoint<Body>, now: Instant, is_joined: bool) {
         for _ in 0..BATCH_ENVELOPES_MAX {
-            if self.publication_bytes > BATCH_BYTES_MAX {
+            if self.command_bytes > BATCH_BYTES_MAX {
                 return;
             }
             let Some(envelope) = bus.take() else {
@@ -182,9 +190,6 @@ impl Party {
                     NodeOrder::Describe,
                     now,
                 );
-                if let Some(asked) = self.asked.get_mut(&self.last_number) {
-                    asked.nodes_told = Some(Vec::new());
-                }
             }
             ToEngine::Nodes { call } => {
                 let nodes = vec![self.own.facts()];
@@ -200,7 +205,7 @@ impl Party {
 
     fn note(&mut self, channel: &str, here: bool, now: Instant) {
         match here {
-            true => self.interests.enter(channel),
+            true => self.interests.enter(channel, now),
             false => self.interests.leave(channel, now),
         }
     }
@@ -212,22 +217,15 @@ impl Party {
         order: NodeOrder,
         now: Instant,
     ) {
+        let channel = self.channel_of(&order);
         let number = call.map(|call| {
             self.last_number += 1;
-            let asked = Asked {
-                core,
-                call,
-                nodes: None,
-                answered: 0,
-                abroad: Abroad::default(),
-                nodes_told: None,
-            };
+            let asked = self.asked_now(core, call, &order, &channel);
             self.asked.insert(self.last_number, asked);
             self.deadlines
                 .push_back((now + self.answer_timeout, self.last_number));
             self.last_number
         });
-        let channel = self.channel_of(&order);
         let head = OrderHead {
             origin: self.node,
             number: number.unwrap_or_default(),
@@ -237,27 +235,23 @@ impl Party {
         self.publish(channel, &ClusterMessage::Order(head, order), number);
     }
 
-    fn publish(&mut self, channel: String, message: &ClusterMessage, number: Option<u64>) {
+    pub(super) fn publish(
+        &mut self,
+        channel: String,
+        message: &ClusterMessage,
+        number: Option<u64>,
+    ) {
         let bytes = encode(message);
-        self.publication_bytes += bytes.len();
-        self.publications.push(Publication {
+        self.command_bytes += bytes.len();
+        self.commands.push(RedisCommand::Publish {
             channel,
             bytes,
             number,
         });
     }
 
-    /// Sends itself something, to see that it comes.
-    pub fn send_echo(&mut self) {
-        self.publications.push(Publication {
-            channel: self.channel_of_node(self.node),
-            bytes: Vec::new(),
-            number: None,
-        });
-    }
-
-    /// What is to be published now.
-    pub fn next_batch(&mut self) -> Vec<Publication> {
+    /// What Redis is to do now.
+    pub fn next_batch(&mut self) -> Vec<RedisCommand> {
         for (node, mut answers) in std::mem::take(&mut self.answers) {
             let channel = self.channel_of_node(node);
             while !answers.is_empty() {
@@ -266,47 +260,18 @@ impl Party {
                 answers = rest;
             }
         }
-        self.publication_bytes = 0;
-        std::mem::take(&mut self.publications)
-    }
-
-    /// Redis has taken a batch, and says how many have each of it.
-    pub fn published(
-        &mut self,
-        bus: &mut Endpoint<Body>,
-        batch: &[Publication],
-        results: Vec<Published>,
-    ) {
-        for (publication, result) in batch.iter().zip(results) {
-            let Some(number) = publication.number else {
-                continue;
-            };
-            match result {
-                Ok(nodes) => {
-                    if let Some(asked) = self.asked.get_mut(&number) {
-                        asked.nodes = Some(nodes);
-                    }
-                    self.end_if_answered(bus, number);
-                }
-                Err(error) => {
-                    if let Some(unsaid) = self.strange.may_log(Instant::now()) {
-                        warn!(unsaid, "cluster: Redis does not publish: {error}");
-                    }
-                    self.end(bus, number, Unknown::away());
-                }
-            }
+        for client in self.members.take_fenced() {
+            self.commands.push(RedisCommand::Fence(client));
         }
+        // Behind all that was sent before.
+        self.look_for_unsure();
+        self.command_bytes = 0;
+        std::mem::take(&mut self.commands)
     }
 
-    /// Nobody knows what has become of a batch.
-    pub fn lost(&mut self, bus: &mut Endpoint<Body>, batch: &[Publication]) {
-        for number in batch.iter().filter_map(|publication| publication.number) {
-            self.end(bus, number, Unknown::away());
-        }
-    }
-
-    /// Something has come by a channel.
-    pub fn arrived(&mut self, bus: &mut Endpoint<Body>, bytes: &[u8]) {
+    /// Something has come by a channel. Whether it is this node's own word.
+    pub fn arrived(&mut self, bus: &mut Endpoint<Body>, bytes: &[u8]) -> bool {
+        ClusterFigures::add(&self.own.figures.received, 1);
         match decode(bytes) {
             Ok(ClusterMessage::Order(head, order)) if head.origin == self.node => {
                 let answer = match order {
@@ -320,6 +285,7 @@ impl Party {
                 self.answer_node(head.origin, head.number, answer);
             }
             Ok(ClusterMessage::Order(head, order)) => self.do_order(bus, &head, order),
+            Ok(ClusterMessage::Word(word)) => return self.heard(&word),
             Ok(ClusterMessage::Answers(answers)) => {
                 for (number, answer) in answers {
                     self.answered(bus, number, answer);
@@ -338,6 +304,7 @@ impl Party {
                 }
             }
         }
+        false
     }
 
     fn do_order(&mut self, bus: &mut Endpoint<Body>, head: &OrderHead, order: NodeOrder) {
@@ -355,6 +322,7 @@ impl Party {
             None => return self.answer_node(origin, number, NodeAnswer::Unread),
         };
         if bus.in_transit_bytes() > INCOMING_BYTES_MAX {
+            ClusterFigures::add(&self.own.figures.dropped, 1);
             if let Some(unsaid) = self.dropped.may_log(Instant::now()) {
                 warn!(
                     unsaid,
@@ -401,77 +369,6 @@ impl Party {
         }
     }
 
-    /// A node has done what was asked of it.
-    fn answered(&mut self, bus: &mut Endpoint<Body>, number: u64, answer: NodeAnswer) {
-        if let Some(asked) = self.asked.get_mut(&number) {
-            asked.answered += 1;
-            if let (NodeAnswer::Described(facts), Some(told)) = (&answer, &mut asked.nodes_told) {
-                told.push(facts.clone());
-            }
-            let abroad = abroad_of(&answer);
-            asked.abroad.reached += abroad.reached;
-            asked.abroad.refused += abroad.refused;
-            asked.abroad.unknown.add(abroad.unknown);
-            self.end_if_answered(bus, number);
-        }
-    }
-
-    fn end_if_answered(&mut self, bus: &mut Endpoint<Body>, number: u64) {
-        let asked = self.asked.get(&number);
-        if asked.is_some_and(|asked| asked.nodes.is_some_and(|nodes| asked.answered >= nodes)) {
-            self.end(bus, number, Unknown::default());
-        }
-    }
-
-    /// Tells who asked; these have not said.
-    fn end(&mut self, bus: &mut Endpoint<Body>, number: u64, silent: Unknown) {
-        if let Some(mut asked) = self.asked.remove(&number) {
-            asked.abroad.unknown.add(silent);
-            match asked.nodes_told {
-                Some(mut nodes) => {
-                    nodes.sort_by(|one, other| one.name.cmp(&other.name));
-                    let unknown = asked.abroad.unknown;
-                    self.tell_nodes(bus, (asked.core, asked.call), nodes, unknown);
-                }
-                None => answer(bus, asked.core, asked.call, asked.abroad),
-            }
-        }
-    }
-
-    fn tell_nodes(
-        &self,
-        bus: &mut Endpoint<Body>,
-        (core, call): (CoreId, u64),
-        nodes: Vec<NodeFacts>,
-        unknown: Unknown,
-    ) {
-        let look = ClusterLook {
-            nodes,
-            unknown,
-            redis: self.own.redis.clone(),
-        };
-        let part = AnswerPart::Found(Box::new(QueryResult::Nodes(look)));
-        bus.post(core, None, Until::Taken, Body::Answer { call, part });
-    }
-
-    /// Ends what has waited for too long.
-    pub fn expire(&mut self, bus: &mut Endpoint<Body>, now: Instant) {
-        while let Some((at, number)) = self.deadlines.front().copied() {
-            let silent = match self.asked.get(&number) {
-                None => Unknown::default(),
-                Some(_) if at > now => return,
-                Some(Asked {
-                    nodes: Some(nodes),
-                    answered,
-                    ..
-                }) => Unknown::nodes_silent(nodes.saturating_sub(*answered)),
-                Some(_) => Unknown::away(),
-            };
-            self.deadlines.pop_front();
-            self.end(bus, number, silent);
-        }
-    }
-
     /// When something is to be looked at next.
     pub fn next_due(&self) -> Option<Instant> {
         let deadline = self.deadlines.front().map(|(at, _)| *at);
@@ -480,27 +377,14 @@ impl Party {
     }
 }
 
-fn unknown(unknown: Unknown) -> Abroad {
+pub(super) fn unknown(unknown: Unknown) -> Abroad {
     Abroad {
         unknown,
         ..Abroad::default()
     }
 }
 
-fn abroad_of(answer: &NodeAnswer) -> Abroad {
-    match *answer {
-        NodeAnswer::Described(_) => Abroad::default(),
-        NodeAnswer::Reached(reached) => Abroad::to(reached),
-        NodeAnswer::Joined(reached, refused) => Abroad {
-            reached,
-            refused,
-            ..Abroad::default()
-        },
-        NodeAnswer::Unread => unknown(Unknown::nodes_silent(1)),
-    }
-}
-
-fn answer(bus: &mut Endpoint<Body>, core: CoreId, call: u64, abroad: Abroad) {
+pub(super) fn answer(bus: &mut Endpoint<Body>, core: CoreId, call: u64, abroad: Abroad) {
     let part = AnswerPart::Abroad(abroad);
     bus.post(core, None, Until::Taken, Body::Answer { call, part });
 }

@@ -9,22 +9,22 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use futures_util::{FutureExt, StreamExt};
-use redis::Msg;
+use futures_util::FutureExt;
 use tokio::sync::oneshot::Receiver;
 use tokio::time::{sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::bell::Bell;
 use super::link::RedisLink;
-use super::party::{Party, Publication, Published};
+use super::members::SETTLING;
+use super::party::{Party, RedisAnswer, RedisCommand};
 use super::pauses::Pauses;
 use super::target::ClusterTarget;
 use crate::app::envelope::Body;
 use crate::bus::Endpoint;
-use crate::net::http::Readiness;
+use crate::net::http::{ClusterFigures, Readiness};
 
-/// How often a node sends itself something, to see that it comes.
+/// How often a node says that it is there, to all and so to itself, and sees that it comes.
 const ECHO_INTERVAL: Duration = Duration::from_secs(2);
 /// Echoes that may be under way; with one more the link is given up.
 const ECHOES_MAX: u32 = 3;
@@ -33,13 +33,15 @@ const MESSAGES_PER_ROUND: usize = 512;
 /// For Redis to subscribe to a thousand channels.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
+const SUBSCRIPTIONS_ENDED: &str = "Redis has ended the subscriptions' connection";
+
 type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-type PublishBatch = (Vec<Publication>, Task<Result<Vec<Published>, String>>);
+type CommandBatch = (Vec<RedisCommand>, Task<Result<Vec<RedisAnswer>, String>>);
 
 /// The connection to Redis, and what is under way there.
 struct JoinedLink {
     link: RedisLink,
-    batch: Option<PublishBatch>,
+    batch: Option<CommandBatch>,
     change: Option<Task<Result<(), String>>>,
     next_echo: Instant,
     /// Under way, and when the last of them left.
@@ -56,9 +58,9 @@ enum LinkState {
 
 /// What the loop has waited for.
 enum Wake {
-    Published(Result<Vec<Published>, String>),
+    Done(Result<Vec<RedisAnswer>, String>),
     Changed(Result<(), String>),
-    Arrived(Option<Msg>),
+    Arrived(Option<Vec<u8>>),
     Joined(Result<RedisLink, String>),
     Mail,
     Time,
@@ -76,6 +78,7 @@ pub struct Service {
     stopped: Receiver<()>,
     state: LinkState,
     pauses: Pauses,
+    has_joined: bool,
     /// What the log has been told of why Redis is away.
     told: Option<String>,
 }
@@ -98,6 +101,7 @@ impl Service {
             stopped,
             state: LinkState::Away(Instant::now()),
             pauses: Pauses::default(),
+            has_joined: false,
             told: None,
         }
     }
@@ -166,13 +170,18 @@ impl Service {
             joined.next_echo = now + ECHO_INTERVAL;
             joined.echoes += 1;
             joined.last_echo = now;
-            self.party.send_echo();
+            self.party.say_again(now);
+            self.party.show();
         }
+        self.party.tell_standing(now);
         let batch = self.party.next_batch();
         if batch.is_empty() {
             return;
         }
-        let publishing = joined.link.publish(&batch, self.target.answer_timeout);
+        let figures = &self.party.own.figures;
+        ClusterFigures::add(&figures.batches, 1);
+        ClusterFigures::add(&figures.published, batch.len() as u64);
+        let publishing = joined.link.run(&batch, self.target.answer_timeout);
         joined.batch = Some((batch, Box::pin(publishing)));
     }
 
@@ -180,7 +189,10 @@ impl Service {
         let own = match &self.state {
             // Nothing is sent while a batch is under way, which has an end.
             LinkState::Up(joined) if joined.batch.is_some() => None,
-            LinkState::Up(joined) => Some(joined.next_echo),
+            LinkState::Up(joined) => {
+                let word = self.party.members.next_due();
+                Some(word.map_or(joined.next_echo, |at| at.min(joined.next_echo)))
+            }
             LinkState::Joining(_) => None,
             LinkState::Away(until) => Some(*until),
         };
@@ -224,20 +236,23 @@ impl Service {
             Wake::Mail | Wake::Time | Wake::Stop => {}
             Wake::Joined(Ok(link)) => self.joined(link),
             Wake::Joined(Err(error)) => self.lose(&error),
-            Wake::Published(result) => self.published(result),
+            Wake::Done(result) => self.done(result),
             Wake::Changed(Ok(())) => {
                 if let LinkState::Up(joined) = &mut self.state {
                     joined.change = None;
+                    self.party.interests.told(Instant::now());
                 }
             }
             Wake::Changed(Err(error)) => self.lose(&error),
-            Wake::Arrived(None) => self.lose("Redis has ended the subscriptions' connection"),
-            Wake::Arrived(Some(message)) => self.arrived(&message),
+            Wake::Arrived(None) => self.lose(SUBSCRIPTIONS_ENDED),
+            Wake::Arrived(Some(bytes)) => self.arrived(&bytes),
         }
     }
 
     fn joined(&mut self, link: RedisLink) {
-        let version = match link.version.as_str() {
+        let now = Instant::now();
+        let settling = self.settling(link.server.uptime);
+        let version = match link.server.version.as_str() {
             "" => "of a version that it does not tell",
             version => version,
         };
@@ -247,8 +262,9 @@ impl Service {
             version,
             "cluster: joined"
         );
-        self.party.own.joined(&link.version);
-        self.party.interests.begin_anew();
+        self.party.own.joined(&link.server.version);
+        self.party.begin_anew(link.client, settling, now);
+        self.has_joined = true;
         self.pauses = Pauses::default();
         self.told = None;
         self.readiness.cluster(true, self.target.ready_alone);
@@ -256,13 +272,22 @@ impl Service {
             link,
             batch: None,
             change: None,
-            next_echo: Instant::now(),
+            next_echo: now,
             echoes: 0,
-            last_echo: Instant::now(),
+            last_echo: now,
         }));
     }
 
-    fn published(&mut self, result: Result<Vec<Published>, String>) {
+    /// For how long others may still come that this node does not know: those that another Redis, or this one before it was
+    /// started anew, has had.
+    fn settling(&self, uptime: Option<Duration>) -> Duration {
+        match uptime {
+            Some(uptime) if !self.has_joined => SETTLING.saturating_sub(uptime),
+            _ => SETTLING,
+        }
+    }
+
+    fn done(&mut self, result: Result<Vec<RedisAnswer>, String>) {
         let LinkState::Up(joined) = &mut self.state else {
             return;
         };
@@ -271,7 +296,8 @@ impl Service {
         };
         match result {
             Ok(results) => {
-                self.party.published(&mut self.bus, batch, results);
+                self.party
+                    .done(&mut self.bus, batch, results, Instant::now());
                 joined.batch = None;
             }
             Err(error) => self.lose(&error),
@@ -279,28 +305,26 @@ impl Service {
     }
 
     /// One that has come, and those behind it.
-    fn arrived(&mut self, message: &Msg) {
+    fn arrived(&mut self, bytes: &[u8]) {
         let LinkState::Up(joined) = &mut self.state else {
             return;
         };
-        let mut take = |message: &Msg| {
-            let bytes = message.get_payload_bytes();
-            match bytes.is_empty() {
-                true => {
-                    // One that comes late is not the last.
-                    if joined.echoes == 1 {
-                        self.party.own.echoed(joined.last_echo.elapsed());
-                    }
-                    joined.echoes = 0;
+        let mut take = |bytes: &[u8]| {
+            // One that is empty has tried whether that is allowed.
+            if !bytes.is_empty() && self.party.arrived(&mut self.bus, bytes) {
+                // One that comes late is not the last.
+                if joined.echoes == 1 {
+                    self.party.own.echoed(joined.last_echo.elapsed());
                 }
-                false => self.party.arrived(&mut self.bus, bytes),
+                joined.echoes = 0;
             }
         };
-        take(message);
+        take(bytes);
         for _ in 0..MESSAGES_PER_ROUND {
-            match joined.link.arriving.next().now_or_never() {
-                Some(Some(message)) => take(&message),
-                _ => return,
+            match joined.link.arriving.try_recv() {
+                Ok(Some(bytes)) => take(&bytes),
+                Ok(None) => return self.lose(SUBSCRIPTIONS_ENDED),
+                Err(_) => return,
             }
         }
     }
@@ -314,6 +338,7 @@ impl Service {
         {
             self.party.lost(&mut self.bus, &batch);
         }
+        self.party.lose_unsure(&mut self.bus);
         self.party.own.lost(reason);
         self.readiness.cluster(false, self.target.ready_alone);
         if self.told.as_deref() != Some(reason) {
@@ -336,6 +361,7 @@ impl Service {
         }
         let now = Instant::now();
         self.party.take_mail(&mut self.bus, now, true);
+        self.party.say_the_last(now);
         self.begin_batch(now);
         if let LinkState::Up(joined) = &mut self.state
             && let Some((_, task)) = joined.batch.take()
@@ -358,16 +384,14 @@ impl JoinedLink {
         if let Some((_, task)) = &mut self.batch
             && let Poll::Ready(result) = task.poll_unpin(context)
         {
-            return Poll::Ready(Wake::Published(result));
+            return Poll::Ready(Wake::Done(result));
         }
         if let Some(task) = &mut self.change
             && let Poll::Ready(result) = task.poll_unpin(context)
         {
             return Poll::Ready(Wake::Changed(result));
         }
-        self.link
-            .arriving
-            .poll_next_unpin(context)
-            .map(Wake::Arrived)
+        let arrived = self.link.arriving.poll_recv(context);
+        arrived.map(|bytes| Wake::Arrived(bytes.flatten()))
     }
 }

@@ -4,8 +4,9 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
+use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
 
+use super::sentinel::Sentinels;
 use crate::config::Cluster;
 
 /// Longest prefix and name of a node.
@@ -13,9 +14,16 @@ const WORD_BYTES_MAX: usize = 64;
 /// Longest password.
 const SECRET_BYTES_MAX: u64 = 4_096;
 
+/// Largest file of authorities.
+const CA_BYTES_MAX: u64 = 1 << 20;
+
 /// See the module.
 pub struct ClusterTarget {
+    /// Its address is none where Sentinels know it.
     pub connection: ConnectionInfo,
+    sentinels: Option<Sentinels>,
+    /// In PEM.
+    authorities: Option<Vec<u8>>,
     /// Where it is, without its password.
     pub address: String,
     /// With the colon.
@@ -44,7 +52,23 @@ impl ClusterTarget {
         if config.answer_timeout < Cluster::ANSWER_TIMEOUT_MIN {
             return Err(mistake("cluster.answer_timeout: at least 100ms"));
         }
-        let (mut connection, address) = connection_of(url)?;
+        let sentinels = sentinels_of(url)?;
+        let (mut connection, mut address) = match &sentinels {
+            Some((_, plain)) => connection_of(plain)?,
+            None => connection_of(url)?,
+        };
+        let sentinels = sentinels.map(|(sentinels, _)| sentinels);
+        if let Some(sentinels) = &sentinels {
+            address = sentinels.describe();
+        }
+        let authorities = config
+            .ca_file
+            .as_deref()
+            .map(read_authorities)
+            .transpose()?;
+        if authorities.is_some() && !url.starts_with("rediss:") {
+            return Err(mistake("cluster.ca_file: only rediss:// has use for it"));
+        }
         if let Some(file) = &config.secret_file {
             let secret = read_secret(file)
                 .map_err(|error| mistake(format!("cluster.secret_file {file:?}: {error}")))?;
@@ -58,12 +82,62 @@ impl ClusterTarget {
         }
         Ok(Some(ClusterTarget {
             connection,
+            sentinels,
+            authorities,
             address,
             prefix: format!("{prefix}:"),
             node: config.node.clone(),
             answer_timeout: config.answer_timeout,
             ready_alone: config.ready_alone,
         }))
+    }
+}
+
+impl ClusterTarget {
+    /// What connects to the Redis: the one that is the master now.
+    pub async fn client(&self, mut connection: ConnectionInfo) -> Result<Client, String> {
+        if let Some(sentinels) = &self.sentinels {
+            connection = connection.set_addr(sentinels.find().await?);
+        }
+        let client = match &self.authorities {
+            Some(authorities) => Client::build_with_tls(
+                connection,
+                TlsCertificates {
+                    client_tls: None,
+                    root_cert: Some(authorities.clone()),
+                },
+            ),
+            None => Client::open(connection),
+        };
+        client.map_err(|error| error.to_string())
+    }
+}
+
+fn read_authorities(file: &std::path::Path) -> io::Result<Vec<u8>> {
+    let wrong = |error: io::Error| mistake(format!("cluster.ca_file {file:?}: {error}"));
+    if fs::metadata(file).map_err(wrong)?.len() > CA_BYTES_MAX {
+        return Err(wrong(mistake("it is larger than 1 MiB")));
+    }
+    let authorities = fs::read(file).map_err(wrong)?;
+    let has_one = authorities
+        .windows(b"-----BEGIN CERTIFICATE-----".len())
+        .any(|part| part == b"-----BEGIN CERTIFICATE-----");
+    match has_one {
+        true => Ok(authorities),
+        false => Err(wrong(mistake("it has no certificate in PEM"))),
+    }
+}
+
+/// The Sentinels of a URL that names them, and the URL of a Redis that has the rest.
+fn sentinels_of(url: &str) -> io::Result<Option<(Sentinels, String)>> {
+    let Some(rest) = url.strip_prefix("redis+sentinel://") else {
+        return Ok(None);
+    };
+    match Sentinels::read(rest) {
+        Some(read) => Ok(Some(read)),
+        None => Err(mistake(
+            "cluster.redis: expected redis+sentinel://HOST:PORT,HOST:PORT/MASTER",
+        )),
     }
 }
 
@@ -99,14 +173,15 @@ fn connection_of(url: &str) -> io::Result<(ConnectionInfo, String)> {
             ));
         }
         Some("redis" | "rediss" | "unix") => {}
-        Some("redis+sentinel" | "redis+cluster") => {
+        Some("redis+cluster") => {
             return Err(mistake(
-                "cluster.redis: Sentinel and Redis Cluster are not known yet; name one Redis by redis:// or rediss://",
+                "cluster.redis: a Redis Cluster is not known yet; name one Redis by redis://, rediss:// or \
+                 redis+sentinel://",
             ));
         }
         _ => {
             return Err(mistake(
-                "cluster.redis: expected a URL, redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH",
+                "cluster.redis: expected a URL, redis://HOST:PORT, rediss://HOST:PORT, redis+sentinel:// or unix:///PATH",
             ));
         }
     }
@@ -161,6 +236,10 @@ mod tests {
             Ok("r.example:6379, by TLS".into())
         );
         assert_eq!(
+            opened("redis+sentinel://me@a,b:7/shop"),
+            Ok("master \"shop\" by Sentinel at a:26379, b:7".into())
+        );
+        assert_eq!(
             opened("unix:///run/redis.sock"),
             Ok("/run/redis.sock".into())
         );
@@ -171,6 +250,8 @@ mod tests {
             ("redis://:s3cret@localhost", "cluster.secret_file"),
             ("redis://a,redis://b", "several"),
             ("redis+cluster://a", "not known yet"),
+            ("redis+sentinel://a", "MASTER"),
+            ("redis+sentinel://:s3cret@a/m", "cluster.secret_file"),
             ("rediss://a#insecure", "any certificate"),
         ] {
             let error = opened(url).expect_err(url);

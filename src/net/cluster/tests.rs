@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::interests::SubscriptionChange;
+use super::members::SETTLING;
 use super::own_facts::OwnFacts;
-use super::party::{Party, Publication};
+use super::party::{Party, RedisAnswer, RedisCommand};
 use super::spaces::Spaces;
 use crate::app::abroad::ToEngine;
 use crate::app::envelope::{AnswerPart, Body};
@@ -24,8 +25,11 @@ use crate::shard::UidInterest;
 
 const NODES: usize = 3;
 const UIDS: usize = 4;
-const STEPS: usize = 600;
+const STEPS: usize = 6_000;
 const TIMEOUT: Duration = Duration::from_secs(1);
+const WORDS: Duration = Duration::from_secs(2);
+/// A node that is away for longer counts as gone.
+const GONE: Duration = Duration::from_secs(2);
 
 /// A message: who has sent it, and as which of his.
 type Sent = (usize, u64);
@@ -35,10 +39,16 @@ struct ModelNode {
     engine: Endpoint<Body>,
     core: Endpoint<Body>,
     is_up: bool,
-    /// Published, and not answered.
-    batch: Option<Vec<Publication>>,
-    changes: VecDeque<SubscriptionChange>,
+    /// Whether it has said so.
+    is_heard: bool,
+    down_since: Instant,
+    next_word: Instant,
+    /// Given to Redis; and what has come of it, once Redis has done it.
+    batch: Option<(Vec<RedisCommand>, Option<Vec<RedisAnswer>>)>,
+    change: Option<SubscriptionChange>,
     uids: BTreeSet<usize>,
+    /// Those of whom Redis was told since they came, each time by another number.
+    established: BTreeMap<usize, u64>,
     /// What has come for each uid.
     found: Vec<(usize, Sent)>,
     asked: u64,
@@ -49,6 +59,17 @@ struct ModelNode {
 struct Broker {
     subscribed: BTreeMap<Box<str>, BTreeSet<usize>>,
     queues: [VecDeque<Vec<u8>>; NODES],
+    /// What it calls the nodes' connections.
+    clients: [u64; NODES],
+    last_number: u64,
+}
+
+/// What a call was about, and who was there when it began, as far as Redis had been told.
+struct ModelCall {
+    uid: usize,
+    there: Vec<(usize, u64)>,
+    /// Whether the node itself had it, and so reached it.
+    here: bool,
 }
 
 struct World {
@@ -56,8 +77,9 @@ struct World {
     broker: Broker,
     random: fastrand::Rng,
     now: Instant,
-    /// What each call was about: the uid.
-    calls: BTreeMap<Sent, usize>,
+    calls: BTreeMap<Sent, ModelCall>,
+    /// Answers that nobody was there, and was told right.
+    offline: u32,
 }
 
 fn uid(number: usize) -> Box<str> {
@@ -65,19 +87,23 @@ fn uid(number: usize) -> Box<str> {
 }
 
 impl ModelNode {
-    fn new(name: usize) -> ModelNode {
+    fn new(name: usize, now: Instant) -> ModelNode {
         let (mut cores, engine) = connect_with_engine(1).expect("doorbells");
         let spaces = Spaces::new(vec!["push"], Registry::new(1));
         let counters = Arc::new(ConnectionCounters::new(None));
-        let own = OwnFacts::new(&name.to_string(), "model", counters);
+        let own = OwnFacts::new(&name.to_string(), "model", counters, Arc::default());
         ModelNode {
             party: Party::new("p:", spaces, TIMEOUT, own),
             engine,
             core: cores.pop().expect("one"),
             is_up: false,
+            is_heard: false,
+            down_since: now,
+            next_word: now,
             batch: None,
-            changes: VecDeque::new(),
+            change: None,
             uids: BTreeSet::new(),
+            established: BTreeMap::new(),
             found: Vec::new(),
             asked: 0,
             answers: BTreeMap::new(),
@@ -89,8 +115,9 @@ impl ModelNode {
         self.core.post(CoreId(1), None, Until::Taken, body);
     }
 
-    /// The core does what other nodes want, and takes its answers.
-    fn run_core(&mut self) {
+    /// The core does what other nodes want, and takes its answers: these.
+    fn run_core(&mut self) -> Vec<u64> {
+        let mut answered = Vec::new();
         while let Some(envelope) = self.core.take() {
             match envelope.body {
                 Body::FromEngine(from) => {
@@ -117,41 +144,96 @@ impl ModelNode {
                 } => {
                     let before = self.answers.insert(call, abroad);
                     assert!(before.is_none(), "call {call} is answered twice");
+                    answered.push(call);
                 }
                 _ => panic!("nothing else comes"),
             }
         }
         self.core.publish_taken(Writing::NOTHING);
+        answered
+    }
+
+    fn say(&mut self, now: Instant) {
+        if self.next_word <= now {
+            self.next_word = now + WORDS;
+            self.party.say_again(now);
+        }
+        self.party.tell_standing(now);
+    }
+}
+
+impl Broker {
+    fn run(&mut self, command: &RedisCommand, but: Option<usize>) -> RedisAnswer {
+        match command {
+            RedisCommand::Publish { channel, bytes, .. } => {
+                let who = self.subscribed.get(&**channel);
+                let who: Vec<usize> = who.into_iter().flatten().copied().collect();
+                for node in who.iter().filter(|node| Some(**node) != but) {
+                    self.queues[*node].push_back(bytes.clone());
+                }
+                RedisAnswer::Published(who.len() as u32)
+            }
+            RedisCommand::Look { channels, .. } => {
+                let count = |channel: &String| {
+                    let who = self.subscribed.get(&**channel);
+                    who.map_or(0, BTreeSet::len) as u32
+                };
+                RedisAnswer::Looked(channels.iter().map(count).collect())
+            }
+            RedisCommand::Fence(_) => RedisAnswer::Published(1),
+        }
+    }
+
+    /// It has lost this node's connections.
+    fn lose(&mut self, at: usize) {
+        self.queues[at].clear();
+        self.clients[at] = 0;
+        for subscribed in self.subscribed.values_mut() {
+            subscribed.remove(&at);
+        }
     }
 }
 
 impl World {
     fn new(seed: u64) -> World {
+        let now = Instant::now();
         World {
-            nodes: (0..NODES).map(ModelNode::new).collect(),
+            nodes: (0..NODES).map(|name| ModelNode::new(name, now)).collect(),
             broker: Broker::default(),
             random: fastrand::Rng::with_seed(seed),
-            now: Instant::now(),
+            now,
             calls: BTreeMap::new(),
+            offline: 0,
         }
     }
 
     fn step(&mut self) {
         let at = self.random.usize(..NODES);
-        match self.random.u32(..100) {
-            0..15 => self.come_or_go(at),
-            15..35 => self.push(at),
-            35..55 => self.take_mail(at),
-            55..65 => self.subscribe(at),
-            65..85 => self.deliver(at),
-            85..90 => self.nodes[at].run_core(),
-            90..92 => self.lose(at),
-            92..97 => self.join(at),
-            _ => {
-                self.now += Duration::from_millis(self.random.u64(..600));
-                let node = &mut self.nodes[at];
-                node.party.expire(&mut node.engine, self.now);
-                node.party.interests.advance(self.now);
+        match self.random.u32(..1_000) {
+            0..10 => self.come_or_go(at),
+            10..70 => self.push(at),
+            70..400 => self.take_mail(at),
+            400..500 => self.subscribe(at),
+            500..850 => self.deliver(at),
+            850..960 => self.run_core(at),
+            960..985 => self.join(at),
+            985 => match self.random.u32(..4) {
+                0 => self.lose(at),
+                // Redis is started anew.
+                1 => (0..NODES).for_each(|at| self.lose(at)),
+                _ => {}
+            },
+            _ => self.pass(),
+        }
+    }
+
+    fn pass(&mut self) {
+        self.now += Duration::from_millis(self.random.u64(..300));
+        for node in &mut self.nodes {
+            node.party.expire(&mut node.engine, self.now);
+            node.party.interests.advance(self.now);
+            if !node.is_heard && self.now >= node.down_since + GONE {
+                node.established.clear();
             }
         }
     }
@@ -160,16 +242,31 @@ impl World {
         let number = self.random.usize(..UIDS);
         let node = &mut self.nodes[at];
         let here = node.uids.insert(number) || !node.uids.remove(&number);
+        node.established.remove(&number);
         let uid = uid(number);
         node.post(ToEngine::Uid(UidInterest { uid, here }));
     }
 
     fn push(&mut self, at: usize) {
         let number = self.random.usize(..UIDS);
+        let others = self
+            .nodes
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != at);
+        let there =
+            others.filter_map(|(other, node)| Some((other, *node.established.get(&number)?)));
+        let there = there.collect();
         let node = &mut self.nodes[at];
         node.asked += 1;
         let text = format!("{at} {}", node.asked);
-        self.calls.insert((at, node.asked), number);
+        let here = node.uids.contains(&number);
+        let call = ModelCall {
+            uid: number,
+            there,
+            here,
+        };
+        self.calls.insert((at, node.asked), call);
         let order = NodeOrder::PushToUid {
             uid: uid(number),
             payload: Payload::new(Message::Text(&text)),
@@ -178,27 +275,64 @@ impl World {
         node.post(ToEngine::Order { reach, order, call });
     }
 
-    /// What the thread does in a round; and Redis takes a batch, or answers one.
+    /// Who was there all the while is never told to be offline, but to one who has it, too.
+    fn run_core(&mut self, at: usize) {
+        for call in self.nodes[at].run_core() {
+            let answer = self.nodes[at].answers[&call];
+            if answer.reached > 0 || answer.unknown.is_some() {
+                continue;
+            }
+            let ModelCall { uid, there, here } = &self.calls[&(at, call)];
+            if *here {
+                continue;
+            }
+            self.offline += 1;
+            let still = there
+                .iter()
+                .find(|(node, number)| self.nodes[*node].established.get(uid) == Some(number));
+            assert!(
+                still.is_none(),
+                "node {at} says that u{uid} is offline, who is at {still:?}"
+            );
+        }
+    }
+
+    /// What the thread does in a round; and Redis does a batch, or answers one.
     fn take_mail(&mut self, at: usize) {
         let node = &mut self.nodes[at];
-        if let Some(batch) = node.batch.take() {
-            let broker = &mut self.broker;
-            let results = batch.iter().map(|publication| {
-                let who = broker.subscribed.get(&*publication.channel);
-                let who: Vec<usize> = who.into_iter().flatten().copied().collect();
-                for node in &who {
-                    broker.queues[*node].push_back(publication.bytes.clone());
+        match node.batch.take() {
+            Some((batch, None)) => {
+                let broker = &mut self.broker;
+                let results = batch.iter().map(|command| broker.run(command, None));
+                let results = results.collect();
+                node.is_heard = true;
+                let fenced: Vec<u64> = batch
+                    .iter()
+                    .filter_map(|command| match command {
+                        RedisCommand::Fence(client) => Some(*client),
+                        _ => None,
+                    })
+                    .collect();
+                node.batch = Some((batch, Some(results)));
+                for other in 0..NODES {
+                    if fenced.contains(&self.broker.clients[other]) {
+                        self.nodes[other].established.clear();
+                        self.lose(other);
+                    }
                 }
-                Ok(who.len() as u32)
-            });
-            let results = results.collect();
-            return node.party.published(&mut node.engine, &batch, results);
-        }
-        node.party.take_mail(&mut node.engine, self.now, node.is_up);
-        node.engine.publish_taken(Writing::NOTHING);
-        if node.is_up {
-            let batch = node.party.next_batch();
-            node.batch = (!batch.is_empty()).then_some(batch);
+            }
+            Some((batch, Some(results))) => {
+                node.party.done(&mut node.engine, &batch, results, self.now);
+            }
+            None => {
+                node.party.take_mail(&mut node.engine, self.now, node.is_up);
+                node.engine.publish_taken(Writing::NOTHING);
+                if node.is_up {
+                    node.say(self.now);
+                    let batch = node.party.next_batch();
+                    node.batch = (!batch.is_empty()).then_some((batch, None));
+                }
+            }
         }
     }
 
@@ -207,19 +341,27 @@ impl World {
         if !node.is_up {
             return;
         }
-        while let Some(change) = node.party.interests.next_change() {
-            node.changes.push_back(change);
-        }
-        let Some(change) = node.changes.pop_front() else {
+        let Some(change) = node.change.take() else {
+            node.change = node.party.interests.next_change();
             return;
         };
         for channel in change.channels {
+            let number = channel.strip_prefix("p:u:u").expect("a uid").parse();
+            let number: usize = number.expect("a number");
             let subscribed = self.broker.subscribed.entry(channel).or_default();
             match change.subscribes {
                 true => subscribed.insert(at),
                 false => subscribed.remove(&at),
             };
+            if change.subscribes && node.uids.contains(&number) {
+                self.broker.last_number += 1;
+                let established = node.established.entry(number);
+                established.or_insert(self.broker.last_number);
+            } else if !change.subscribes {
+                node.established.remove(&number);
+            }
         }
+        node.party.interests.told(self.now);
     }
 
     fn deliver(&mut self, at: usize) {
@@ -232,24 +374,22 @@ impl World {
     /// Its connections end: what is in them is gone.
     fn lose(&mut self, at: usize) {
         let node = &mut self.nodes[at];
-        node.is_up = false;
-        node.changes.clear();
-        if let Some(batch) = node.batch.take() {
+        if node.is_heard {
+            node.down_since = self.now;
+        }
+        (node.is_up, node.is_heard) = (false, false);
+        node.change = None;
+        if let Some((batch, results)) = node.batch.take() {
             // Redis may have taken it all the same.
-            if self.random.bool() {
-                for publication in &batch {
-                    let who = self.broker.subscribed.get(&*publication.channel);
-                    for other in who.into_iter().flatten().filter(|other| **other != at) {
-                        self.broker.queues[*other].push_back(publication.bytes.clone());
-                    }
+            if results.is_none() && self.random.bool() {
+                for command in &batch {
+                    self.broker.run(command, Some(at));
                 }
             }
             node.party.lost(&mut node.engine, &batch);
         }
-        self.broker.queues[at].clear();
-        for subscribed in self.broker.subscribed.values_mut() {
-            subscribed.remove(&at);
-        }
+        node.party.lose_unsure(&mut node.engine);
+        self.broker.lose(at);
     }
 
     fn join(&mut self, at: usize) {
@@ -258,11 +398,15 @@ impl World {
             return;
         }
         node.is_up = true;
-        node.party.interests.begin_anew();
+        self.broker.last_number += 1;
+        let client = self.broker.last_number;
+        self.broker.clients[at] = client;
         for channel in node.party.standing_channels() {
             let subscribed = self.broker.subscribed.entry(channel.into()).or_default();
             subscribed.insert(at);
         }
+        node.party.begin_anew(client, SETTLING, self.now);
+        node.next_word = self.now;
     }
 
     /// All that is under way comes to its end.
@@ -274,13 +418,14 @@ impl World {
                 while self.broker.queues[at].front().is_some() {
                     self.deliver(at);
                 }
-                self.nodes[at].run_core();
+                self.run_core(at);
             }
         }
         self.now += 2 * TIMEOUT;
-        for node in &mut self.nodes {
+        for at in 0..NODES {
+            let node = &mut self.nodes[at];
             node.party.expire(&mut node.engine, self.now);
-            node.run_core();
+            self.run_core(at);
         }
     }
 
@@ -294,7 +439,7 @@ impl World {
                     before.is_none_or(|before| before < sent.1),
                     "seed {seed}: twice, or out of order"
                 );
-                assert_eq!(self.calls[sent], *uid, "seed {seed}: another's");
+                assert_eq!(self.calls[sent].uid, *uid, "seed {seed}: another's");
                 *times.entry(*sent).or_default() += 1;
             }
         }
@@ -317,7 +462,7 @@ impl World {
 fn verdicts_are_exact_whatever_redis_does() {
     let seeds = std::env::var("SIM_SEEDS").ok();
     let seeds = seeds.and_then(|text| text.parse().ok()).unwrap_or(200);
-    let (mut known, mut reached) = (0, 0);
+    let (mut known, mut reached, mut offline) = (0, 0, 0);
     for seed in 0..seeds {
         let mut world = World::new(seed);
         for at in 0..NODES {
@@ -328,6 +473,7 @@ fn verdicts_are_exact_whatever_redis_does() {
         }
         world.settle();
         world.check(seed);
+        offline += world.offline;
         let answers = world.nodes.iter().flat_map(|node| node.answers.values());
         for answer in answers {
             known += u32::from(!answer.unknown.is_some());
@@ -335,5 +481,8 @@ fn verdicts_are_exact_whatever_redis_does() {
         }
     }
     // Or nothing would have been tried.
-    assert!(known > 0 && reached > 0, "{known} known, {reached} reached");
+    assert!(
+        known > 1_000 && reached > 1_000 && offline > 1_000,
+        "{known} known, {reached} reached, {offline} offline"
+    );
 }

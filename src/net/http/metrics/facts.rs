@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Instant, SystemTime};
 
+use super::cluster::ClusterFigures;
 use crate::tls::TlsListeners;
 
 /// What stands for an HTTP listener's app.
@@ -20,6 +21,8 @@ pub struct Facts {
     pub(super) tls: Option<Arc<TlsListeners>>,
     /// Of going on in another process.
     pub upgrades: Arc<UpgradeFigures>,
+    /// Of the other nodes, where there are any.
+    pub cluster: Arc<ClusterFigures>,
 }
 
 /// What is counted of upgrades, by whoever makes them.
@@ -53,6 +56,7 @@ impl Facts {
             started_at: SystemTime::now(),
             tls,
             upgrades: Arc::default(),
+            cluster: Arc::default(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! asked, and nothing is kept. Bound: a core has some fifty samples and one a listener. Every name begins
 //! `ringpost_`; units and endings follow Prometheus' rules, which `promtool` holds us to in the tests.
 
+mod cluster;
 mod facts;
 mod figures;
 mod page;
@@ -17,6 +18,7 @@ use std::time::UNIX_EPOCH;
 use prometheus::proto::{Bucket, Histogram, Metric, MetricType};
 use prometheus::{TEXT_FORMAT, TextEncoder};
 
+pub use self::cluster::ClusterFigures;
 pub use self::facts::{Facts, SITE, UpgradeFigures};
 use self::figures::FIGURES;
 use self::page::{MetricsPage, label, sample};
@@ -51,6 +53,7 @@ fn make_page(facts: &Facts, stats: &Stats, depths: &[usize]) -> MetricsPage {
     );
     add_pauses(&mut page, facts, stats);
     add_verdicts(&mut page, stats);
+    cluster::add(&mut page, &facts.cluster);
     add_webhooks(&mut page, stats);
     add_tls(&mut page, facts, stats);
     add_evictions(&mut page, stats);
@@ -188,6 +191,7 @@ fn add_verdicts(page: &mut MetricsPage, stats: &Stats) {
         ("delivered", delivered),
         ("kept", kept),
         ("offline", offline),
+        ("unknown", stats.sum(|core| core.pushes_unknown)),
     ];
     let samples = verdicts.map(|(verdict, count)| {
         let labels = vec![label("verdict", verdict)];

@@ -1,0 +1,241 @@
+//! How a [`Party`] comes to know what has become of what it has asked of other nodes, and tells its cores.
+
+use std::time::Instant;
+
+use tracing::warn;
+
+use super::asked::{Asked, abroad_of};
+use super::members::Audience;
+use super::party::{Party, RedisAnswer, RedisCommand, answer};
+use crate::app::envelope::{AnswerPart, Body};
+use crate::app::outcome::{Abroad, Unknown};
+use crate::app::query::{ClusterLook, QueryResult};
+use crate::bus::{Endpoint, Until};
+use crate::ident::CoreId;
+use crate::net::http::ClusterFigures;
+use crate::protocol::cluster::{NodeAnswer, NodeFacts, NodeOrder};
+
+impl Party {
+    /// What is asked now.
+    pub(super) fn asked_now(
+        &self,
+        core: CoreId,
+        call: u64,
+        order: &NodeOrder,
+        channel: &str,
+    ) -> Asked {
+        let audience = match order.is_for_all() {
+            true => Audience::All,
+            false => Audience::Some,
+        };
+        Asked {
+            core,
+            call,
+            audience,
+            is_here: self.interests.is_wanted(channel),
+            is_counted: matches!(order, NodeOrder::PushToGroup { .. }),
+            nodes: None,
+            answered: 0,
+            abroad: Abroad::default(),
+            incomplete: self.members.incomplete(audience),
+            departures: self.members.departures(),
+            is_unsure: false,
+            nodes_told: matches!(order, NodeOrder::Describe).then(Vec::new),
+        }
+    }
+
+    /// Redis has done a batch.
+    pub fn done(
+        &mut self,
+        bus: &mut Endpoint<Body>,
+        batch: &[RedisCommand],
+        results: Vec<RedisAnswer>,
+        now: Instant,
+    ) {
+        for (command, result) in batch.iter().zip(results) {
+            match (command, result) {
+                (RedisCommand::Publish { number, .. }, RedisAnswer::Published(nodes)) => {
+                    let Some(number) = *number else {
+                        continue;
+                    };
+                    if number == Party::HELLO {
+                        self.members.expect(nodes.saturating_sub(1), now);
+                    }
+                    if let Some(asked) = self.asked.get_mut(&number) {
+                        asked.nodes = Some(nodes);
+                    }
+                    self.end_if_answered(bus, number);
+                }
+                (RedisCommand::Look { links, numbers, .. }, RedisAnswer::Looked(counts)) => {
+                    self.looked(bus, (links, numbers), &counts, now);
+                }
+                (_, RedisAnswer::Refused(error)) => {
+                    if let Some(unsaid) = self.strange.may_log(now) {
+                        warn!(unsaid, "cluster: Redis refuses: {error}");
+                    }
+                    self.lost(bus, std::slice::from_ref(command));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Nobody knows what has become of a batch.
+    pub fn lost(&mut self, bus: &mut Endpoint<Body>, batch: &[RedisCommand]) {
+        for command in batch {
+            match command {
+                RedisCommand::Publish { number, .. } => {
+                    if let Some(number) = *number {
+                        self.end(bus, number, Unknown::away());
+                    }
+                }
+                RedisCommand::Look { numbers, .. } => {
+                    for number in numbers {
+                        self.end(bus, *number, Unknown::away());
+                    }
+                }
+                RedisCommand::Fence(_) => {}
+            }
+        }
+    }
+
+    /// The connection is gone, and with it what waits for a look.
+    pub fn lose_unsure(&mut self, bus: &mut Endpoint<Body>) {
+        for number in std::mem::take(&mut self.unsure) {
+            self.end(bus, number, Unknown::away());
+        }
+    }
+
+    /// Has Redis look whether the others were subscribed all the while.
+    pub(super) fn look_for_unsure(&mut self) {
+        if !self.unsure.is_empty() {
+            self.look();
+        }
+    }
+
+    /// Has Redis look at the others' connections.
+    pub(super) fn look(&mut self) {
+        let numbers = std::mem::take(&mut self.unsure);
+        let links = self.members.links();
+        let channels = links.iter().map(|link| self.channel_of_link(*link));
+        let channels = channels.collect();
+        self.commands.push(RedisCommand::Look {
+            links,
+            channels,
+            numbers,
+        });
+    }
+
+    /// So many have each of the channels by which the others' connections are known.
+    fn looked(
+        &mut self,
+        bus: &mut Endpoint<Body>,
+        (links, numbers): (&[u64], &[u64]),
+        counts: &[u32],
+        now: Instant,
+    ) {
+        let lost = links.iter().zip(counts).filter(|(_, count)| **count == 0);
+        for (link, _) in lost {
+            self.members.lost(*link, now);
+        }
+        let departures = self.members.departures();
+        let incomplete = self.members.incomplete(Audience::Some).max(1);
+        for number in numbers {
+            let silent = match self.asked.get(number) {
+                Some(asked) if asked.departures == departures => Unknown::default(),
+                _ => Unknown::nodes_silent(incomplete),
+            };
+            self.end(bus, *number, silent);
+        }
+    }
+
+    /// A node has done what was asked of it.
+    pub(super) fn answered(&mut self, bus: &mut Endpoint<Body>, number: u64, answer: NodeAnswer) {
+        if let Some(asked) = self.asked.get_mut(&number) {
+            asked.answered += 1;
+            if let (NodeAnswer::Described(facts), Some(told)) = (&answer, &mut asked.nodes_told) {
+                told.push(facts.clone());
+            }
+            let abroad = abroad_of(&answer);
+            asked.abroad.reached += abroad.reached;
+            asked.abroad.refused += abroad.refused;
+            asked.abroad.unknown.add(abroad.unknown);
+            self.end_if_answered(bus, number);
+        }
+    }
+
+    fn end_if_answered(&mut self, bus: &mut Endpoint<Body>, number: u64) {
+        let others = self.members.known_here();
+        let Some(asked) = self.asked.get_mut(&number) else {
+            return;
+        };
+        let Some(nodes) = asked.nodes.filter(|nodes| asked.answered >= *nodes) else {
+            return;
+        };
+        let silent = match asked.audience {
+            Audience::Some => asked.incomplete,
+            // Who is joined has it, or is not any more.
+            Audience::All => asked.incomplete.max((others + 1).saturating_sub(nodes)),
+        };
+        if silent == 0 && others > 0 && asked.needs_look() {
+            if !asked.is_unsure {
+                asked.is_unsure = true;
+                self.unsure.push(number);
+            }
+            return;
+        }
+        self.end(bus, number, Unknown::nodes_silent(silent));
+    }
+
+    /// Tells who asked; these have not said.
+    fn end(&mut self, bus: &mut Endpoint<Body>, number: u64, silent: Unknown) {
+        if let Some(mut asked) = self.asked.remove(&number) {
+            asked.abroad.unknown.add(silent);
+            let is_unknown = u64::from(asked.abroad.unknown.is_some());
+            ClusterFigures::add(&self.own.figures.unknown, is_unknown);
+            match asked.nodes_told {
+                Some(mut nodes) => {
+                    nodes.sort_by(|one, other| one.name.cmp(&other.name));
+                    let unknown = asked.abroad.unknown;
+                    self.tell_nodes(bus, (asked.core, asked.call), nodes, unknown);
+                }
+                None => answer(bus, asked.core, asked.call, asked.abroad),
+            }
+        }
+    }
+
+    pub(super) fn tell_nodes(
+        &self,
+        bus: &mut Endpoint<Body>,
+        (core, call): (CoreId, u64),
+        nodes: Vec<NodeFacts>,
+        unknown: Unknown,
+    ) {
+        let look = ClusterLook {
+            nodes,
+            unknown,
+            redis: self.own.redis.clone(),
+        };
+        let part = AnswerPart::Found(Box::new(QueryResult::Nodes(look)));
+        bus.post(core, None, Until::Taken, Body::Answer { call, part });
+    }
+
+    /// Ends what has waited for too long.
+    pub fn expire(&mut self, bus: &mut Endpoint<Body>, now: Instant) {
+        while let Some((at, number)) = self.deadlines.front().copied() {
+            let silent = match self.asked.get(&number) {
+                None => Unknown::default(),
+                Some(_) if at > now => return,
+                Some(asked) => match asked.nodes {
+                    Some(nodes) => {
+                        let silent = nodes.saturating_sub(asked.answered) + asked.incomplete;
+                        Unknown::nodes_silent(silent.max(u32::from(asked.is_unsure)))
+                    }
+                    None => Unknown::away(),
+                },
+            };
+            self.deadlines.pop_front();
+            self.end(bus, number, silent);
+        }
+    }
+}

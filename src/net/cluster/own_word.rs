@@ -1,0 +1,127 @@
+//! What a [`Party`] says of its node to the others, and hears of theirs.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::members::Audience;
+use super::own_standing::OwnStanding;
+use super::party::Party;
+use crate::net::http::ClusterFigures;
+use crate::protocol::cluster::{ClusterMessage, NodeState, NodeWord};
+
+/// Subscribing may last that long before the others are told.
+const BEHIND: Duration = Duration::from_millis(250);
+
+impl Party {
+    /// The number by which the first word on a connection is known.
+    pub(super) const HELLO: u64 = u64::MAX;
+
+    /// The channels that a node has from its joining to the end of that connection: its own first. By the last, which no
+    /// other connection ever has, the others see that it has not ended; it is taken before any of a uid.
+    pub fn standing_channels(&mut self) -> [String; 3] {
+        self.standing = OwnStanding {
+            link: fastrand::u64(1..),
+            ..OwnStanding::default()
+        };
+        [
+            self.channel_of_node(self.node),
+            self.channel_of_all(),
+            self.channel_of_link(self.standing.link),
+        ]
+    }
+
+    pub(super) fn channel_of_link(&self, link: u64) -> String {
+        format!("{}l:{link:016x}", self.prefix)
+    }
+
+    /// This node has joined by a connection that Redis calls so, and for so long others may come that are not known.
+    pub fn begin_anew(&mut self, client: u64, settling: Duration, now: Instant) {
+        self.standing.client = client;
+        self.interests.begin_anew(now);
+        let figures = &self.own.figures;
+        if figures.joins.load(Ordering::Relaxed) > 1 {
+            ClusterFigures::add(&figures.resubscriptions, self.interests.count() as u64);
+        }
+        self.members.begin_anew(settling, now);
+    }
+
+    /// Tells the others if it is different now with what Redis knows of this node's users, or when a word is wanted to see
+    /// who is there.
+    pub fn tell_standing(&mut self, now: Instant) {
+        let state = match self.interests.are_told(BEHIND, now) {
+            true => NodeState::Whole,
+            false => NodeState::Subscribing,
+        };
+        let is_leaving = self.standing.said == Some(NodeState::Leaving);
+        let is_new = self.standing.said != Some(state);
+        if !is_leaving && (is_new || self.members.wants_word(now)) {
+            self.say(state, now, false);
+        }
+    }
+
+    /// Says that it is there, as every now and then.
+    pub fn say_again(&mut self, now: Instant) {
+        let state = self.standing.said.unwrap_or(NodeState::Subscribing);
+        self.say(state, now, true);
+        if self.members.known_here() > 0 {
+            self.look();
+        }
+    }
+
+    /// Says that it ends.
+    pub fn say_the_last(&mut self, now: Instant) {
+        self.say(NodeState::Leaving, now, false);
+    }
+
+    /// What a scrape of the metrics is told.
+    pub fn show(&self) {
+        let figures = &self.own.figures;
+        let (members, store) = (&self.members, |figure: &AtomicU64, value: u64| {
+            figure.store(value, Ordering::Relaxed);
+        });
+        store(&figures.nodes, u64::from(members.known_here() + 1));
+        let incomplete = members.incomplete(Audience::Some);
+        store(&figures.incomplete, u64::from(incomplete));
+        store(&figures.silent, members.silent());
+        store(&figures.channels, self.interests.count() as u64);
+    }
+
+    fn say(&mut self, state: NodeState, now: Instant, is_timely: bool) {
+        self.members.said(now, is_timely);
+        let is_first = self.standing.said.is_none();
+        self.standing.said = Some(state);
+        let word = self.word(state, is_first);
+        let number = is_first.then_some(Party::HELLO);
+        self.publish(self.channel_of_all(), &ClusterMessage::Word(word), number);
+    }
+
+    fn word(&self, state: NodeState, asks: bool) -> NodeWord {
+        NodeWord {
+            node: self.node,
+            name: self.own.name().into(),
+            link: self.standing.link,
+            client: self.standing.client,
+            state,
+            asks,
+        }
+    }
+
+    /// A node has said something of itself. Whether it was this one, and just so.
+    pub(super) fn heard(&mut self, word: &NodeWord) -> bool {
+        if word.node == self.node {
+            let is_own = word.link == self.standing.link;
+            if is_own {
+                self.members.heard_oneself();
+            }
+            return is_own;
+        }
+        self.members.heard(word);
+        if word.asks
+            && let Some(state) = self.standing.said
+        {
+            let own = ClusterMessage::Word(self.word(state, false));
+            self.publish(self.channel_of_node(word.node), &own, None);
+        }
+        false
+    }
+}

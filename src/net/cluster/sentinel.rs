@@ -1,0 +1,133 @@
+//! The Redis that Sentinels know as a master: [`Sentinels`], asked anew at each attempt to join, so that a node finds the one
+//! that has taken over.
+
+use std::time::Duration;
+
+use redis::{AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, RedisError};
+
+/// For one Sentinel to answer.
+const ASK_TIMEOUT: Duration = Duration::from_secs(1);
+/// Where Sentinels are, unless the URL says otherwise.
+const PORT: u16 = 26_379;
+
+/// See the module.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sentinels {
+    addresses: Vec<(String, u16)>,
+    master: String,
+}
+
+impl Sentinels {
+    /// What stands behind `redis+sentinel://`: `[USER@]HOST[:PORT],…/MASTER[/DATABASE]`; and the URL of a Redis that has the
+    /// rest, whose host is none. `None` if it is not so.
+    pub fn read(rest: &str) -> Option<(Sentinels, String)> {
+        let (authority, path) = rest.split_once('/')?;
+        let (user, hosts) = match authority.rsplit_once('@') {
+            Some((user, hosts)) => (format!("{user}@"), hosts),
+            None => (String::new(), authority),
+        };
+        let (master, database) = match path.split_once('/') {
+            Some((master, database)) => (master, format!("/{database}")),
+            None => (path, String::new()),
+        };
+        let addresses: Option<Vec<_>> = hosts.split(',').map(address).collect();
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        let is_name = !master.is_empty() && master.bytes().all(is_plain);
+        let sentinels = Sentinels {
+            addresses: addresses?,
+            master: master.to_owned(),
+        };
+        is_name.then(|| (sentinels, format!("redis://{user}sentinel{database}")))
+    }
+
+    /// In words.
+    pub fn describe(&self) -> String {
+        let addresses = self.addresses.iter();
+        let listed: Vec<_> = addresses
+            .map(|(host, port)| format!("{host}:{port}"))
+            .collect();
+        format!(
+            "master {:?} by Sentinel at {}",
+            self.master,
+            listed.join(", ")
+        )
+    }
+
+    /// Where the master is, as the first Sentinel says that knows it.
+    pub async fn find(&self) -> Result<ConnectionAddr, String> {
+        let mut last = String::new();
+        for (host, port) in &self.addresses {
+            match tokio::time::timeout(ASK_TIMEOUT, ask(host, *port, &self.master)).await {
+                Ok(Ok(Some((host, port)))) => return Ok(ConnectionAddr::Tcp(host, port)),
+                Ok(Ok(None)) => last = format!("{host}:{port} knows no master of this name"),
+                Ok(Err(error)) => last = format!("{host}:{port}: {error}"),
+                Err(_) => last = format!("{host}:{port} does not answer"),
+            }
+        }
+        Err(format!("no Sentinel knows the {}: {last}", self.describe()))
+    }
+}
+
+async fn ask(host: &str, port: u16, master: &str) -> Result<Option<(String, u16)>, RedisError> {
+    let client = Client::open((host, port).into_connection_info()?)?;
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(ASK_TIMEOUT))
+        .set_response_timeout(None);
+    let connection = client.get_multiplexed_async_connection_with_config(&config);
+    let mut connection = connection.await?;
+    redis::cmd("SENTINEL")
+        .arg("GET-MASTER-ADDR-BY-NAME")
+        .arg(master)
+        .query_async(&mut connection)
+        .await
+}
+
+/// `HOST`, `HOST:PORT` or `[IPV6]:PORT`.
+fn address(text: &str) -> Option<(String, u16)> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?,
+        None => match text.find(':') {
+            Some(at) => text.split_at(at),
+            None => (text, ""),
+        },
+    };
+    let port = match port.strip_prefix(':') {
+        Some(port) => port.parse().ok()?,
+        None if port.is_empty() => PORT,
+        None => return None,
+    };
+    (!host.is_empty()).then(|| (host.to_owned(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_of_sentinels() {
+        let (sentinels, url) = Sentinels::read("me@a,b:7,[::1]:8/shop/2").expect("one");
+        let addresses = [("a", PORT), ("b", 7), ("::1", 8)];
+        let addresses = addresses.map(|(host, port)| (host.to_owned(), port));
+        assert_eq!(sentinels.addresses, addresses);
+        assert_eq!(sentinels.master, "shop");
+        assert_eq!(url, "redis://me@sentinel/2");
+        assert_eq!(
+            sentinels.describe(),
+            "master \"shop\" by Sentinel at a:26379, b:7, ::1:8"
+        );
+        let plain = Sentinels::read("a/shop").expect("one");
+        assert_eq!(plain.1, "redis://sentinel");
+        for bad in [
+            "a",
+            "a/",
+            "/shop",
+            "a,/shop",
+            "a:x/shop",
+            "a:70000/shop",
+            "[::1/shop",
+            "a/sh op",
+        ] {
+            assert_eq!(Sentinels::read(bad), None, "{bad}");
+        }
+    }
+}
