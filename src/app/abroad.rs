@@ -3,7 +3,7 @@
 
 use super::bulk::{Except, Exceptions};
 use crate::ident::Reach;
-use crate::protocol::cluster::{ExceptedNames, LastWords, NodeOrder};
+use crate::protocol::cluster::{ExceptedNames, LastWords, NodeId, NodeLook, NodeOrder};
 use crate::shard::{Farewell, UidInterest};
 
 /// What a core has for the engine.
@@ -20,6 +20,13 @@ pub enum ToEngine {
     Group { group: Box<str>, here: bool },
     /// Which nodes there are.
     Nodes { call: u64 },
+    /// What this node, or all others, have.
+    Look {
+        reach: Reach,
+        look: NodeLook,
+        node: Option<NodeId>,
+        call: u64,
+    },
 }
 
 /// What another node asks of this one.

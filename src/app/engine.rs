@@ -191,6 +191,7 @@ impl Local {
             }
             // The engine knows.
             NodeOrder::Describe => self.answer_node(number, Abroad::default()),
+            NodeOrder::Look(look) => self.look_for_node(reach, number, look),
             NodeOrder::Online { uid } => {
                 self.online(reach, caller, &uid);
             }
@@ -210,6 +211,9 @@ impl Local {
         delivered: &Delivered,
         found: &[QueryResult],
     ) {
+        if let Some(answer) = self.look_answer(found) {
+            return self.tell_looked(number, answer);
+        }
         let mut abroad = Abroad::to(delivered.told());
         for result in found {
             match result {
@@ -255,7 +259,7 @@ impl Local {
         }
     }
 
-    fn tell_engine(&mut self, what: ToEngine) {
+    pub(super) fn tell_engine(&mut self, what: ToEngine) {
         if let Some(engine) = self.outgoing.engine() {
             self.outgoing
                 .post_free(engine, Body::ToEngine(Box::new(what)));

@@ -47,6 +47,7 @@ mod inherited;
 mod keeping;
 mod kept_streams;
 mod local;
+mod looks;
 pub(crate) mod migration;
 #[cfg(not(feature = "internals"))]
 pub(crate) mod namespaces;

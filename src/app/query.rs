@@ -12,7 +12,7 @@ use super::outcome::{Abroad, Delivered, Unknown};
 use crate::ident::Reach;
 use crate::payload::Payload;
 use crate::protocol::attributes::{Attributes, AttributesError};
-use crate::protocol::cluster::NodeFacts;
+use crate::protocol::cluster::{LookAnswer, NodeFacts, NodeId};
 use crate::shard::{
     ConnectionInfo, ConnectionPage, ConnectionQuery, Cursor, GroupCount, GroupInfo, StickyError,
     TapBatch, TapFilter, TapId, UidInfo, UidPage, Ungrouped,
@@ -130,6 +130,8 @@ pub enum QueryResult {
     /// What other nodes of the cluster have done of it.
     Abroad(Abroad),
     Nodes(ClusterLook),
+    /// What nodes of the cluster have told of whom they have; and those that have not.
+    Looked(Vec<LookAnswer>, Unknown),
 }
 
 /// What has come of something that was to be done with one connection.
@@ -150,6 +152,8 @@ pub enum ConnectionAnswer {
 
 /// The nodes of a cluster, as one of them sees them.
 pub struct ClusterLook {
+    /// Which of them it is itself.
+    pub own: NodeId,
     /// Itself among them.
     pub nodes: Vec<NodeFacts>,
     /// Those that have not said.

@@ -9,6 +9,7 @@ use super::query::{MembershipChange, Query, QueryResult};
 use super::to_connection::Order;
 use crate::ident::{ConnId, ConnName, CoreId, Reach};
 use crate::payload::Message;
+use crate::protocol::cluster::{NodeId, NodeLook};
 use crate::shard::{Farewell, TapId, TapPush};
 use crate::streams::Wish;
 
@@ -184,6 +185,23 @@ impl TaskCalls<'_> {
         }
         let promise = Promise::default();
         self.0.local.ask_for_nodes(Caller::Query(promise.clone()));
+        self.0.settle();
+        Some(promise)
+    }
+
+    /// What a node of the cluster, or all others, have, if this is one.
+    pub fn cluster_look(
+        &mut self,
+        reach: Reach,
+        look: NodeLook,
+        node: Option<NodeId>,
+    ) -> Option<Promise<Vec<QueryResult>>> {
+        if !self.is_in_cluster() {
+            return None;
+        }
+        let promise = Promise::default();
+        let caller = Caller::Query(promise.clone());
+        self.0.local.ask_for_look(caller, reach, look, node);
         self.0.settle();
         Some(promise)
     }

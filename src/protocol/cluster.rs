@@ -100,6 +100,61 @@ pub enum NodeOrder {
     },
     /// To say what it is.
     Describe,
+    /// To tell whom it has.
+    Look(NodeLook),
+}
+
+/// What a node is to tell.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum NodeLook {
+    /// Who is in a group, naming so many.
+    Group { group: Box<str>, most: u32 },
+    /// What each of these groups has.
+    CountGroups(Vec<Box<str>>),
+    /// So many names that a core has, from a place on.
+    Page {
+        of: NamesOf,
+        core: u16,
+        from: PagePlace,
+        most: u32,
+    },
+}
+
+/// What is listed by name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum NamesOf {
+    Uids,
+    Groups,
+}
+
+/// Where a page of a core's list begins, as its node has told before; at first it is the default.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct PagePlace {
+    pub namespace: u32,
+    pub place: u32,
+    pub until: u32,
+}
+
+/// What a node tells of whom it has.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum LookAnswer {
+    Group {
+        connections: u32,
+        sticky: u32,
+        /// With how many connections in it each has.
+        members: Vec<(Box<str>, u32)>,
+        /// Whether these are all.
+        complete: bool,
+    },
+    /// Of each group: connections, and uids that are in it with one or without.
+    Counts(Vec<(u32, u32)>),
+    Page {
+        names: Vec<Box<str>>,
+        /// Where the core's next one begins.
+        next: Option<PagePlace>,
+        /// How many the node has.
+        cores: u16,
+    },
 }
 
 impl NodeOrder {
@@ -112,6 +167,7 @@ impl NodeOrder {
                 | NodeOrder::Describe
                 | NodeOrder::PushToConnection { .. }
                 | NodeOrder::KickConnection { .. }
+                | NodeOrder::Look(NodeLook::CountGroups(_) | NodeLook::Page { .. })
         )
     }
 
@@ -130,6 +186,11 @@ impl NodeOrder {
             }
             NodeOrder::Online { uid } => uid.len(),
             NodeOrder::Describe => 0,
+            NodeOrder::Look(NodeLook::Group { group, .. }) => group.len(),
+            NodeOrder::Look(NodeLook::CountGroups(groups)) => {
+                groups.iter().map(|group| group.len()).sum()
+            }
+            NodeOrder::Look(NodeLook::Page { .. }) => 0,
             NodeOrder::Join { uid, group } | NodeOrder::Leave { uid, group } => {
                 uid.len() + group.len()
             }
@@ -162,11 +223,14 @@ pub enum NodeAnswer {
     Unread,
     /// What the node is.
     Described(NodeFacts),
+    /// Whom it has.
+    Look(LookAnswer),
 }
 
 /// What a node says of itself.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct NodeFacts {
+    pub node: NodeId,
     pub name: Box<str>,
     pub version: Box<str>,
     /// Since its start.
@@ -315,6 +379,20 @@ mod tests {
             },
             NodeOrder::Leave { uid, group },
             NodeOrder::Describe,
+            NodeOrder::Look(NodeLook::Group {
+                group: "g".into(),
+                most: 300,
+            }),
+            NodeOrder::Look(NodeLook::CountGroups(vec!["g".into(), "李".into()])),
+            NodeOrder::Look(NodeLook::Page {
+                of: NamesOf::Groups,
+                core: 1,
+                from: PagePlace {
+                    until: u32::MAX,
+                    ..PagePlace::default()
+                },
+                most: 1,
+            }),
         ]
     }
 
@@ -330,11 +408,30 @@ mod tests {
             (
                 4,
                 NodeAnswer::Described(NodeFacts {
+                    node: NodeId(3),
                     name: "a".into(),
                     version: "0.1.0".into(),
                     seconds: 5,
                     connections: 6,
                     echo_micros: 7,
+                }),
+            ),
+            (
+                5,
+                NodeAnswer::Look(LookAnswer::Group {
+                    connections: 3,
+                    sticky: 1,
+                    members: vec![("a".into(), 3)],
+                    complete: true,
+                }),
+            ),
+            (6, NodeAnswer::Look(LookAnswer::Counts(vec![(1, 0)]))),
+            (
+                7,
+                NodeAnswer::Look(LookAnswer::Page {
+                    names: vec!["a".into()],
+                    next: Some(PagePlace::default()),
+                    cores: 2,
                 }),
             ),
         ]));

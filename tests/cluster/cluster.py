@@ -270,7 +270,6 @@ def a_push_reaches_users_of_other_nodes(scope):
         assert client.receive() == '{"uid":"all","n":2}'
     assert one.get("/v1/uids/dora")["complete"] is False
     assert one.get("/v1/uids/anna")["complete"] is True
-    assert one.get("/v1/uids")["complete"] is False
 
 
 def groups_span_nodes(scope):
@@ -643,6 +642,63 @@ def nodes_are_shown(scope):
     assert len(one.get("/v1/nodes")["nodes"]) == 1
 
 
+def lists_are_those_of_all_nodes(scope):
+    redis, one, two = scope.pair(cluster='answer_timeout = "500ms"')
+    three = scope.node(redis, cores=3)
+    wanted, clients = [], []
+    for number, node in enumerate((one, two, two, three, three, three)):
+        wanted.append(f"u{number}")
+        clients.append(node.client(wanted[-1]))
+    clients.append(one.client("u5"))
+    one.knows("u5", 2)
+    for uid in wanted:
+        assert one.post("/v1/groups/room/join", {"uid": uid})["refused"] == 0
+    assert two.post("/v1/groups/own/join", {"uid": "u1"}) == {"connections": 1, "refused": 0}
+
+    def all_of(path, key, node, limit):
+        found, cursor, pages, complete = [], "", 0, True
+        while cursor is not None:
+            page = node.get(f"{path}?limit={limit}{cursor and '&cursor=' + cursor}")
+            found += page[key]
+            complete &= page["complete"]
+            assert len(page[key]) <= limit, page
+            cursor, pages = page["cursor"], pages + 1
+            assert pages < 40, "no end of it"
+        return found, complete
+
+    for node in (one, two, three):
+        for limit in (1, 2, 1_000):
+            found, complete = all_of("/v1/uids", "uids", node, limit)
+            # Who is on two nodes may be listed on two pages.
+            assert sorted(set(found)) == wanted and len(found) <= 7 and complete, found
+        assert len(node.get("/v1/uids")["uids"]) == 6
+        told = node.get("/v1/groups/room")
+        members = dict.fromkeys(wanted, 1) | {"u5": 2}
+        assert told == {"group": "room", "connections": 7, "members": members, "complete": True}, told
+        told = node.get("/v1/groups/room?limit=2")
+        assert told["connections"] == 7 and len(told["members"]) == 2 and not told["complete"], told
+        assert node.get("/v1/groups/own")["members"] == {"u1": 1}
+        assert node.get("/v1/groups/none") == {"group": "none", "connections": 0, "members": {}, "complete": True}
+        for limit in (1, 100):
+            found, complete = all_of("/v1/groups", "groups", node, limit)
+            found = {group["group"]: group["connections"] for group in found}
+            assert found == {"room": 7, "own": 1} and complete, found
+    for cursor in ("x", "0", "0.0.0.0", "1.x.0.0.0", "zz.0.0.0.0"):
+        assert one.http("GET", f"/v1/uids?cursor={cursor}")[0] == 400, cursor
+    # A node that was listed half, and is gone: the rest is told, and that it is not all.
+    assert one.get("/v1/uids?cursor=1.0.0.0.0")["complete"] is False
+    three.signal(signal.SIGSTOP)
+    assert one.get("/v1/groups/room")["complete"] is False
+    found, complete = all_of("/v1/uids", "uids", one, 100)
+    assert not complete and {"u0", "u1", "u2"} <= set(found), found
+    three.signal(signal.SIGCONT)
+    redis.kill()
+    until("it is noticed", lambda: "cluster: away" in one.said())
+    told = one.get("/v1/uids")
+    assert set(told["uids"]) == {"u0", "u5"} and told["complete"] is False, told
+    assert one.get("/v1/groups")["complete"] is False
+
+
 def doctor_and_check_try_redis(scope):
     redis = scope.redis()
     secret = f"{scope.place}/secret"
@@ -722,6 +778,7 @@ def metrics_tell_of_the_cluster(scope):
 
 
 TESTS = [
+    lists_are_those_of_all_nodes,
     doctor_and_check_try_redis,
     metrics_tell_of_the_cluster,
     nodes_are_shown,

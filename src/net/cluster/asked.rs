@@ -3,7 +3,7 @@
 use super::members::Audience;
 use crate::app::outcome::{Abroad, Unknown};
 use crate::ident::CoreId;
-use crate::protocol::cluster::{NodeAnswer, NodeFacts};
+use crate::protocol::cluster::{LookAnswer, NodeAnswer, NodeFacts};
 
 /// Something that was asked of other nodes.
 pub struct Asked {
@@ -26,6 +26,8 @@ pub struct Asked {
     pub is_unsure: bool,
     /// What they say of themselves, where that is asked.
     pub nodes_told: Option<Vec<NodeFacts>>,
+    /// And whom they have.
+    pub looked: Option<Vec<LookAnswer>>,
 }
 
 impl Asked {
@@ -39,7 +41,7 @@ impl Asked {
 /// What it comes to.
 pub fn abroad_of(answer: &NodeAnswer) -> Abroad {
     match *answer {
-        NodeAnswer::Described(_) => Abroad::default(),
+        NodeAnswer::Described(_) | NodeAnswer::Look(_) => Abroad::default(),
         NodeAnswer::Reached(reached) => Abroad::to(reached),
         NodeAnswer::Joined(reached, refused) => Abroad {
             reached,

@@ -64,6 +64,8 @@ pub enum Audience {
     All,
     /// Who is subscribed to a uid, or a group, has it.
     Some,
+    /// It is for one node.
+    One,
 }
 
 /// See the module.
@@ -225,9 +227,12 @@ impl Members {
 
     /// Nodes that may have somebody whom Redis does not know.
     pub fn incomplete(&self, audience: Audience) -> u32 {
+        if audience == Audience::One {
+            return 0;
+        }
         let away = self.count(|it| matches!(it, NodeStanding::Lost(_) | NodeStanding::Awaited(_)));
         let subscribing = match audience {
-            Audience::All => 0,
+            Audience::All | Audience::One => 0,
             Audience::Some => self.count(|it| it == NodeStanding::Subscribing),
         };
         let unheard = match self.expected {

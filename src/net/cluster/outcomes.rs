@@ -6,14 +6,14 @@ use tracing::warn;
 
 use super::asked::{Asked, abroad_of};
 use super::members::Audience;
-use super::party::{Party, RedisAnswer, RedisCommand, answer};
+use super::party::{Party, RedisAnswer, RedisCommand, answer, tell_looked};
 use crate::app::envelope::{AnswerPart, Body};
 use crate::app::outcome::{Abroad, Unknown};
 use crate::app::query::{ClusterLook, QueryResult};
 use crate::bus::{Endpoint, Until};
 use crate::ident::CoreId;
 use crate::net::http::ClusterFigures;
-use crate::protocol::cluster::{NodeAnswer, NodeFacts, NodeOrder};
+use crate::protocol::cluster::{NodeAnswer, NodeFacts, NodeLook, NodeOrder};
 
 impl Party {
     /// What is asked now.
@@ -22,9 +22,10 @@ impl Party {
         core: CoreId,
         call: u64,
         order: &NodeOrder,
-        channel: &str,
+        (channel, is_for_one): (&str, bool),
     ) -> Asked {
         let audience = match order.is_for_all() {
+            _ if is_for_one => Audience::One,
             true => Audience::All,
             false => Audience::Some,
         };
@@ -33,7 +34,10 @@ impl Party {
             call,
             audience,
             is_here: self.interests.is_wanted(channel),
-            is_counted: matches!(order, NodeOrder::PushToGroup { .. }),
+            is_counted: matches!(
+                order,
+                NodeOrder::PushToGroup { .. } | NodeOrder::Look(NodeLook::Group { .. })
+            ),
             nodes: None,
             answered: 0,
             abroad: Abroad::default(),
@@ -41,6 +45,7 @@ impl Party {
             departures: self.members.departures(),
             is_unsure: false,
             nodes_told: matches!(order, NodeOrder::Describe).then(Vec::new),
+            looked: matches!(order, NodeOrder::Look(_)).then(Vec::new),
         }
     }
 
@@ -156,6 +161,9 @@ impl Party {
             if let (NodeAnswer::Described(facts), Some(told)) = (&answer, &mut asked.nodes_told) {
                 told.push(facts.clone());
             }
+            if let (NodeAnswer::Look(look), Some(looked)) = (&answer, &mut asked.looked) {
+                looked.push(look.clone());
+            }
             let abroad = abroad_of(&answer);
             asked.abroad.reached += abroad.reached;
             asked.abroad.refused += abroad.refused;
@@ -176,6 +184,7 @@ impl Party {
             Audience::Some => asked.incomplete,
             // Who is joined has it, or is not any more.
             Audience::All => asked.incomplete.max((others + 1).saturating_sub(nodes)),
+            Audience::One => u32::from(nodes == 0),
         };
         if silent == 0 && others > 0 && asked.needs_look() {
             if !asked.is_unsure {
@@ -193,6 +202,10 @@ impl Party {
             asked.abroad.unknown.add(silent);
             let is_unknown = u64::from(asked.abroad.unknown.is_some());
             ClusterFigures::add(&self.own.figures.unknown, is_unknown);
+            if let Some(answers) = asked.looked {
+                let unknown = asked.abroad.unknown;
+                return tell_looked(bus, (asked.core, asked.call), answers, unknown);
+            }
             match asked.nodes_told {
                 Some(mut nodes) => {
                     nodes.sort_by(|one, other| one.name.cmp(&other.name));
@@ -212,6 +225,7 @@ impl Party {
         unknown: Unknown,
     ) {
         let look = ClusterLook {
+            own: self.node,
             nodes,
             unknown,
             redis: self.own.redis.clone(),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::net::admission::{ConnectionCounters, Pool};
 use crate::net::http::ClusterFigures;
-use crate::protocol::cluster::NodeFacts;
+use crate::protocol::cluster::{NodeFacts, NodeId};
 
 /// See the module.
 pub struct OwnFacts {
@@ -66,8 +66,9 @@ impl OwnFacts {
         self.figures.echo_micros.store(0, Ordering::Relaxed);
     }
 
-    pub fn facts(&self) -> NodeFacts {
+    pub fn facts(&self, node: NodeId) -> NodeFacts {
         NodeFacts {
+            node,
             name: self.name.clone(),
             version: Box::from(env!("CARGO_PKG_VERSION")),
             seconds: self.started.elapsed().as_secs(),

@@ -20,12 +20,14 @@ use super::spaces::Spaces;
 use crate::app::abroad::{FromEngine, ToEngine};
 use crate::app::envelope::{AnswerPart, Body};
 use crate::app::outcome::{Abroad, Unknown};
+use crate::app::query::QueryResult;
 use crate::bus::{Endpoint, Until};
 use crate::ident::{ConnId, CoreId, Reach};
 use crate::log_limiter::LogLimiter;
 use crate::net::http::ClusterFigures;
 use crate::protocol::cluster::{
-    ClusterMessage, DecodeError, NodeAnswer, NodeId, NodeOrder, OrderHead, decode, encode,
+    ClusterMessage, DecodeError, LookAnswer, NodeAnswer, NodeId, NodeLook, NodeOrder, OrderHead,
+    decode, encode,
 };
 
 /// What other nodes have sent and cores have not taken.
@@ -138,10 +140,12 @@ impl Party {
             | NodeOrder::Online { uid }
             | NodeOrder::Join { uid, .. }
             | NodeOrder::Leave { uid, .. } => self.channel_of_uid(uid),
-            NodeOrder::PushToGroup { group, .. } => self.channel_of_group(group),
+            NodeOrder::PushToGroup { group, .. }
+            | NodeOrder::Look(NodeLook::Group { group, .. }) => self.channel_of_group(group),
             // A connection's name is no other's, and does not say on which node it is.
             NodeOrder::PushToAll { .. }
             | NodeOrder::Describe
+            | NodeOrder::Look(_)
             | NodeOrder::PushToConnection { .. }
             | NodeOrder::KickConnection { .. } => self.channel_of_all(),
         }
@@ -162,6 +166,10 @@ impl Party {
                     call,
                     part: AnswerPart::Abroad(done),
                 } => self.done_here(call, done),
+                Body::Answer {
+                    call,
+                    part: AnswerPart::Found(found),
+                } => self.looked_here(call, *found),
                 _ => {}
             }
         }
@@ -191,8 +199,20 @@ impl Party {
                     now,
                 );
             }
+            ToEngine::Look {
+                reach,
+                look,
+                node,
+                call,
+            } if is_joined => {
+                let order = NodeOrder::Look(look);
+                self.ask_node(node, (from, Some(call)), reach, order, now);
+            }
+            ToEngine::Look { call, .. } => {
+                tell_looked(bus, (from, call), Vec::new(), Unknown::away());
+            }
             ToEngine::Nodes { call } => {
-                let nodes = vec![self.own.facts()];
+                let nodes = vec![self.own.facts(self.node)];
                 self.tell_nodes(bus, (from, call), nodes, Unknown::away());
             }
             ToEngine::Order { reach, order, call } => match (is_joined, call) {
@@ -210,17 +230,26 @@ impl Party {
         }
     }
 
-    fn ask(
+    fn ask(&mut self, from: (CoreId, Option<u64>), reach: Reach, order: NodeOrder, now: Instant) {
+        self.ask_node(None, from, reach, order, now);
+    }
+
+    /// Asks this node alone, or those whom the order is about.
+    fn ask_node(
         &mut self,
+        node: Option<NodeId>,
         (core, call): (CoreId, Option<u64>),
         reach: Reach,
         order: NodeOrder,
         now: Instant,
     ) {
-        let channel = self.channel_of(&order);
+        let channel = match node {
+            Some(node) => self.channel_of_node(node),
+            None => self.channel_of(&order),
+        };
         let number = call.map(|call| {
             self.last_number += 1;
-            let asked = self.asked_now(core, call, &order, &channel);
+            let asked = self.asked_now(core, call, &order, (&channel, node.is_some()));
             self.asked.insert(self.last_number, asked);
             self.deadlines
                 .push_back((now + self.answer_timeout, self.last_number));
@@ -275,13 +304,13 @@ impl Party {
         match decode(bytes) {
             Ok(ClusterMessage::Order(head, order)) if head.origin == self.node => {
                 let answer = match order {
-                    NodeOrder::Describe => NodeAnswer::Described(self.own.facts()),
+                    NodeOrder::Describe => NodeAnswer::Described(self.own.facts(self.node)),
                     _ => NodeAnswer::Reached(0),
                 };
                 self.answered(bus, head.number, answer);
             }
             Ok(ClusterMessage::Order(head, NodeOrder::Describe)) => {
-                let answer = NodeAnswer::Described(self.own.facts());
+                let answer = NodeAnswer::Described(self.own.facts(self.node));
                 self.answer_node(head.origin, head.number, answer);
             }
             Ok(ClusterMessage::Order(head, order)) => self.do_order(bus, &head, order),
@@ -362,6 +391,16 @@ impl Party {
         }
     }
 
+    /// A core has told whom it, and the others of this node, have.
+    fn looked_here(&mut self, order: u64, found: QueryResult) {
+        if let Some((origin, number)) = self.orders.remove(&order)
+            && let QueryResult::Looked(answers, _) = found
+            && let Some(answer) = answers.into_iter().next()
+        {
+            self.answer_node(origin, number, NodeAnswer::Look(answer));
+        }
+    }
+
     fn answer_node(&mut self, origin: NodeId, number: u64, answer: NodeAnswer) {
         if number != 0 {
             let answers = self.answers.entry(origin).or_default();
@@ -382,6 +421,17 @@ pub(super) fn unknown(unknown: Unknown) -> Abroad {
         unknown,
         ..Abroad::default()
     }
+}
+
+/// What nodes have told of whom they have.
+pub(super) fn tell_looked(
+    bus: &mut Endpoint<Body>,
+    (core, call): (CoreId, u64),
+    answers: Vec<LookAnswer>,
+    unknown: Unknown,
+) {
+    let part = AnswerPart::Found(Box::new(QueryResult::Looked(answers, unknown)));
+    bus.post(core, None, Until::Taken, Body::Answer { call, part });
 }
 
 pub(super) fn answer(bus: &mut Endpoint<Body>, core: CoreId, call: u64, abroad: Abroad) {

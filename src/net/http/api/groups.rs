@@ -1,6 +1,6 @@
 //! What groups there are, page by page, and who is in one; and one is emptied.
 //!
-//! Bounds: [`GROUPS_PER_PAGE_MAX`] groups a page and [`PIECES_PER_PAGE`] questions for it, [`MEMBERS_MAX`] members.
+//! Bounds: [`GROUPS_PER_PAGE_MAX`] groups a page, [`MEMBERS_MAX`] members, and those of [`super::gathered`].
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use serde_json::{Map, Value};
 
 use super::errors::ApiError;
 use super::names;
-use super::queries::{bad_cursor, cursor_of, no_answer, place_of, text};
+use super::queries::text;
 use super::service::Api;
 use crate::app::query::{Query, QueryResult};
-use crate::ident::CoreId;
-use crate::shard::{Cursor, GroupCount, MEMBERS_MAX};
+use crate::protocol::cluster::{LookAnswer, NamesOf, NodeLook};
+use crate::shard::{GroupCount, MEMBERS_MAX};
 
 /// Connections, and sticky uids, that leave a group on a core in one go.
 const UNGROUPED_AT_ONCE: usize = 4_096;
@@ -22,8 +22,6 @@ const GROUPS_PER_PAGE: usize = 1_000;
 const MEMBERS: usize = 100;
 /// Most groups of one page.
 const GROUPS_PER_PAGE_MAX: usize = 10_000;
-/// Questions for one page of groups: a small server's cores fill one together, a large one's are asked page by page.
-const PIECES_PER_PAGE: usize = 16;
 
 #[derive(Serialize)]
 struct GroupTold {
@@ -66,38 +64,13 @@ impl Api {
     pub(super) async fn groups(&self, query: &str) -> Result<String, ApiError> {
         let [cursor, limit] = names::fields(query, ["cursor", "limit"])?;
         let limit = names::limit(limit, GROUPS_PER_PAGE, GROUPS_PER_PAGE_MAX)?;
-        let (cores, namespaces) = {
-            let mut host = self.host.borrow_mut();
-            let tasks = host.tasks();
-            (tasks.cores(), tasks.namespaces())
-        };
-        let mut at = match cursor {
-            None => Some((CoreId(0), Cursor::default())),
-            Some(text) => Some(place_of(text, cores, namespaces).ok_or_else(bad_cursor)?),
-        };
-        let mut groups = Vec::new();
-        for _ in 0..PIECES_PER_PAGE {
-            let Some((core, from)) = at.filter(|_| groups.len() < limit) else {
-                break;
-            };
-            let what = Query::Groups {
-                reach: self.reach,
-                from,
-                groups_max: limit - groups.len(),
-            };
-            let promise = self.host.borrow_mut().tasks().query(core, what);
-            let Some(QueryResult::Groups(page)) = promise.await.pop() else {
-                return Err(no_answer());
-            };
-            groups.extend(page.groups);
-            let later = CoreId(core.0 + 1);
-            at = match page.next {
-                Some(next) => Some((core, next)),
-                None => (later.index() < cores).then_some((later, Cursor::default())),
-            };
+        let page = self.names_page(NamesOf::Groups, cursor, limit).await?;
+        let mut complete = page.complete;
+        let groups: Arc<[Box<str>]> = page.names.into();
+        let mut counts = self.count_groups(&groups).await;
+        if !self.add_counts(&groups, &mut counts).await {
+            complete = Some(false);
         }
-        let groups: Arc<[Box<str>]> = groups.into();
-        let counts = self.count_groups(&groups).await;
         let entries = groups.iter().zip(&counts);
         // One is wanted somewhere for a member that is still to come.
         let entries = entries.filter(|(_, count)| !count.is_empty());
@@ -109,8 +82,8 @@ impl Api {
                     sticky: count.sticky,
                 })
                 .collect(),
-            cursor: at.map(|(core, from)| cursor_of(core, from)),
-            complete: self.is_of_all_nodes(),
+            cursor: page.cursor,
+            complete,
         })
     }
 
@@ -148,6 +121,28 @@ impl Api {
         }
     }
 
+    /// Adds what the other nodes of a cluster have; whether all have said.
+    async fn add_counts(&self, groups: &[Box<str>], counts: &mut [GroupCount]) -> bool {
+        if groups.is_empty() {
+            return true;
+        }
+        let look = NodeLook::CountGroups(groups.to_vec());
+        let Some((answers, unknown)) = self.look(look, None).await else {
+            return true;
+        };
+        for answer in answers {
+            if let LookAnswer::Counts(of_node) = answer {
+                for (count, (connections, sticky)) in counts.iter_mut().zip(of_node) {
+                    count.add(GroupCount {
+                        connections: connections as usize,
+                        sticky: sticky as usize,
+                    });
+                }
+            }
+        }
+        !unknown.is_some()
+    }
+
     /// What each of these groups has on all cores together.
     async fn count_groups(&self, groups: &Arc<[Box<str>]>) -> Vec<GroupCount> {
         let mut counts = vec![GroupCount::default(); groups.len()];
@@ -183,7 +178,7 @@ impl Api {
             group: Box::from(&*group),
             members_max: limit,
         });
-        let (mut connections, mut sticky, mut complete) = (0, 0, !self.is_in_cluster());
+        let (mut connections, mut sticky, mut complete) = (0, 0, true);
         let mut members = Map::new();
         for result in promise.await {
             let QueryResult::Group(look) = result else {
@@ -196,6 +191,25 @@ impl Api {
             let some = look.members.into_iter().take(room);
             members.extend(some.map(|(uid, count)| (uid.into(), count.into())));
         }
+        let look = NodeLook::Group {
+            group: Box::from(&*group),
+            most: u32::try_from(limit).unwrap_or(u32::MAX),
+        };
+        let (answers, unknown) = self.look(look, None).await.unwrap_or_default();
+        complete &= !unknown.is_some();
+        for answer in answers {
+            if let LookAnswer::Group {
+                connections: more,
+                sticky: stuck,
+                members: theirs,
+                complete: are_all,
+            } = answer
+            {
+                connections += more as usize;
+                sticky += stuck as usize;
+                complete &= are_all & add_members(&mut members, theirs, limit);
+            }
+        }
         text(&GroupTold {
             group,
             connections,
@@ -204,4 +218,23 @@ impl Api {
             complete,
         })
     }
+}
+
+/// Adds another node's; whether there was room for all. Who is on both is one.
+fn add_members(
+    members: &mut Map<String, Value>,
+    theirs: Vec<(Box<str>, u32)>,
+    limit: usize,
+) -> bool {
+    let mut fit = true;
+    for (uid, count) in theirs {
+        let there = members.get(&*uid).and_then(Value::as_u64);
+        if there.is_some() || members.len() < limit {
+            let count = there.unwrap_or_default() + u64::from(count);
+            members.insert(uid.into(), count.into());
+        } else {
+            fit = false;
+        }
+    }
+    fit
 }

@@ -10,6 +10,7 @@ mod connection_told;
 mod connections;
 mod errors;
 mod execute;
+mod gathered;
 mod groups;
 mod history;
 mod idempotency;

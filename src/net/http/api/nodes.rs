@@ -48,6 +48,7 @@ impl Api {
 
 fn told(look: ClusterLook) -> NodesTold {
     let ClusterLook {
+        own: _,
         nodes,
         unknown,
         redis: (address, version, away),

@@ -1,6 +1,6 @@
 //! What only tells: who is connected, and the counters; [`super::groups`] tells of groups.
 //!
-//! Bounds: those of `shard/listing.rs`, and [`PIECES_PER_PAGE`] questions a page of uids.
+//! Bounds: those of `shard/listing.rs`, and of [`super::gathered`].
 
 use std::fmt::Write;
 
@@ -13,12 +13,11 @@ use super::service::Api;
 use crate::app::Answer;
 use crate::app::query::{Query, QueryResult};
 use crate::ident::CoreId;
+use crate::protocol::cluster::NamesOf;
 use crate::shard::{Cursor, UIDS_PER_PAGE_MAX};
 
 /// Uids of a page, unless the request says otherwise.
 const UIDS_PER_PAGE: usize = 1_000;
-/// Questions for one page of uids: a small server's cores fill one together, a large one's are asked page by page.
-const PIECES_PER_PAGE: usize = 16;
 
 #[derive(Serialize)]
 struct UidTold<'l> {
@@ -91,42 +90,11 @@ impl Api {
     pub(super) async fn uids(&self, query: &str) -> Result<String, ApiError> {
         let [cursor, limit] = names::fields(query, ["cursor", "limit"])?;
         let limit = names::limit(limit, UIDS_PER_PAGE, UIDS_PER_PAGE_MAX)?;
-        let (cores, namespaces) = {
-            let mut host = self.host.borrow_mut();
-            let tasks = host.tasks();
-            (tasks.cores(), tasks.namespaces())
-        };
-        let start = (CoreId(0), Cursor::default());
-        let mut at = match cursor {
-            None => Some(start),
-            Some(text) => Some(place_of(text, cores, namespaces).ok_or_else(bad_cursor)?),
-        };
-        let mut uids = Vec::new();
-        for _ in 0..PIECES_PER_PAGE {
-            let Some((core, from)) = at.filter(|_| uids.len() < limit) else {
-                break;
-            };
-            let what = Query::Uids {
-                reach: self.reach,
-                from,
-                uids_max: limit - uids.len(),
-            };
-            let promise = self.host.borrow_mut().tasks().query(core, what);
-            let Some(QueryResult::Uids(page)) = promise.await.pop() else {
-                return Err(no_answer());
-            };
-            uids.extend(page.uids);
-            let later = CoreId(core.0 + 1);
-            at = match page.next {
-                Some(next) => Some((core, next)),
-                None => (later.index() < cores).then_some((later, Cursor::default())),
-            };
-        }
-        let cursor = at.map(|(core, from)| cursor_of(core, from));
+        let page = self.names_page(NamesOf::Uids, cursor, limit).await?;
         text(&UidList {
-            uids,
-            cursor,
-            complete: self.is_of_all_nodes(),
+            uids: page.names,
+            cursor: page.cursor,
+            complete: page.complete,
         })
     }
 
