@@ -6,6 +6,7 @@ import { look as lookAtDetail, showDetail, startDetail } from "./detail.js";
 import { look as lookAtGroups, startGroups } from "./groups.js";
 import { look as lookAtLog, startLive } from "./live.js";
 import { byId } from "./log.js";
+import { look as lookAtNodes, startNodes } from "./nodes.js";
 import { look as lookAtPeople, startPeople } from "./people.js";
 import { startServer } from "./server.js";
 
@@ -37,10 +38,12 @@ startDetail();
 startPeople((one) => (one.uid ? showDetail("uid", one.uid) : showDetail("connection", one.connection)));
 startGroups((group) => showDetail("group", group));
 startLive(showDetail);
+startNodes();
 
 function lookAtAll() {
   lookAtPeople();
   lookAtDetail();
   lookAtGroups();
   lookAtLog();
+  lookAtNodes();
 }

@@ -40,6 +40,7 @@ pub const SITE: Site = Site {
         asset!("/log.js", JAVASCRIPT, "log.js"),
         asset!("/login.js", JAVASCRIPT, "login.js"),
         asset!("/metrics.js", JAVASCRIPT, "metrics.js"),
+        asset!("/nodes.js", JAVASCRIPT, "nodes.js"),
         asset!("/people.js", JAVASCRIPT, "people.js"),
         asset!("/push.js", JAVASCRIPT, "push.js"),
         asset!("/receiver.js", JAVASCRIPT, "receiver.js"),
