@@ -108,6 +108,7 @@ class Stack:
         haproxy = shutil.which("haproxy") or "/usr/sbin/haproxy"
         self.start("balancer", [haproxy, "-f", COMPOSE / "compose/haproxy.cfg"])
         until("both nodes", lambda: len(self.nodes()) == 2)
+        self.settle()
 
     def start(self, name, command, **variables):
         log = open(self.folder / name, "a")
@@ -124,6 +125,16 @@ class Stack:
             return self.ask("GET", "/v1/nodes")["nodes"]
         except (OSError, ValueError, KeyError, http.client.HTTPException):
             return []
+
+    def settle(self):
+        """Until every node knows who is where: what nobody has is `unknown` before that."""
+        def known():
+            try:
+                answer = self.ask("POST", "/v1/push", {"uid": "nobody", "text": "x"})
+            except (OSError, ValueError, http.client.HTTPException):
+                return False
+            return answer.get("verdicts") == {"nobody": "offline"}
+        until("all is known", lambda: all(known() for _ in range(4)))
 
     def ask(self, method, path, body=None):
         """Of whichever node the balancer takes."""
@@ -160,6 +171,7 @@ def push(stack, uid, text):
     """Pushes by HTTP until the login is known, which may take a moment after the client was told."""
     def said():
         answer = stack.ask("POST", "/v1/push", {"uid": uid, "text": text})
+        assert "verdicts" in answer, answer
         return answer["verdicts"] != {uid: "offline"} and answer
     answer = until(f"{uid}'s login", said)
     assert answer == {"verdicts": {uid: "delivered"}, "connections": 1}, answer
@@ -190,6 +202,7 @@ def a_node_that_drains_gets_no_newcomer(stack):
     stack.running["node0"].send_signal(signal.SIGTERM)
     assert stack.running["node0"].wait(PATIENCE) == 0
     until("one node", lambda: len(stack.nodes()) == 1)
+    stack.settle()
     with client(1235, "uid1") as one:
         push(stack, "uid1", "here")
         assert one.recv(PATIENCE) == "here"
