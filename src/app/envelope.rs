@@ -232,6 +232,12 @@ pub enum DrainStep {
 pub enum UpgradeStep {
     /// Show what there is.
     Show,
+    /// Take what there is to speak with the other process by.
+    Connect,
+    /// Copy connections to it, those that have not been or have changed, and go on serving.
+    Copy,
+    /// Accept nothing, so that handshakes of TLS under way can end, which no other process could go on with.
+    HoldNewcomers,
     /// Accept nothing, read nothing; go on delivering.
     Freeze,
     /// Nothing is under way any more: send what is kept besides connections,

@@ -53,7 +53,9 @@ pub trait Hosted {
     fn timer(&mut self, local: &mut Local, token: u64);
     fn take_session(&mut self, session: u32) -> Option<AnySession>;
     fn put_session(&mut self, session: AnySession) -> Option<u32>;
-    /// Takes a session as the app writes it down, if it does.
+    /// A session as the app writes it down, if it does; it stays here.
+    fn copy_session(&mut self, local: &mut Local, session: u32) -> Option<Vec<u8>>;
+    /// Takes it so.
     fn pack_session(&mut self, local: &mut Local, session: u32) -> Option<Vec<u8>>;
     fn unpack_session(&mut self, local: &mut Local, bytes: &[u8]) -> Option<u32>;
     /// A connection has come from another process with its session.
@@ -288,10 +290,14 @@ impl<A: App> Hosted for Hosting<A> {
         Some(self.insert(*session))
     }
 
-    fn pack_session(&mut self, local: &mut Local, session: u32) -> Option<Vec<u8>> {
-        let bytes = self.guard(local, None, "pack", |app, sessions, _| {
+    fn copy_session(&mut self, local: &mut Local, session: u32) -> Option<Vec<u8>> {
+        self.guard(local, None, "pack", |app, sessions, _| {
             app.pack(sessions.get(session)?.as_ref()?)
-        })??;
+        })?
+    }
+
+    fn pack_session(&mut self, local: &mut Local, session: u32) -> Option<Vec<u8>> {
+        let bytes = self.copy_session(local, session)?;
         self.remove(session);
         Some(bytes)
     }

@@ -72,6 +72,12 @@ impl Host {
         }
     }
 
+    /// The session of a connection as its app writes it down; it stays here.
+    pub fn copy_session(&mut self, id: ConnId) -> Option<Vec<u8>> {
+        let (app, session) = self.session_of(id)?;
+        self.apps[app].copy_session(&mut self.local, session)
+    }
+
     /// Takes a connection out, with its session and the transport's part of it.
     #[inline]
     pub fn take_out(
@@ -87,6 +93,13 @@ impl Host {
             transport_part,
             session,
         })
+    }
+
+    /// Drops a connection that another process goes on with: nobody is told.
+    pub fn drop_silently(&mut self, id: ConnId) {
+        let taken = self.take_session(id, Destination::Core);
+        // One that is gone has nothing to drop.
+        let _ = taken.and_then(|_| self.take_from_shard(id, None));
     }
 
     #[inline]

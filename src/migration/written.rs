@@ -75,6 +75,24 @@ impl Migration {
         postcard::to_allocvec(&(VERSION, written)).ok()
     }
 
+    /// Writes down a copy of a connection that stays where it is.
+    pub fn write_copy(
+        shard_part: &ShardPart,
+        progress: &Progress,
+        session: &[u8],
+        spent: Option<Spent>,
+    ) -> Option<Vec<u8>> {
+        let written = WrittenMigration {
+            shard_part,
+            progress,
+            session: Some(session),
+            spent,
+            proxied_client: None,
+            lingered: 0,
+        };
+        postcard::to_allocvec(&(VERSION, written)).ok()
+    }
+
     /// Reads it back, at this time.
     pub fn read(bytes: &[u8], now: Instant) -> Result<Migration, Unreadable> {
         let (version, rest) = postcard::take_from_bytes::<u32>(bytes)?;

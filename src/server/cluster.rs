@@ -48,6 +48,15 @@ pub fn connect(cores: usize, has_engine: bool) -> io::Result<BusEnds> {
     Ok(BusEnds { cores, engine })
 }
 
+/// What a configuration says of it. A node without a name there goes on by the one of its predecessor.
+pub fn target(config: &Cluster, name: Option<String>) -> io::Result<Option<ClusterTarget>> {
+    let mut target = ClusterTarget::open(config)?;
+    if let Some(target) = &mut target {
+        target.go_on_as(name);
+    }
+    Ok(target)
+}
+
 /// Starts the thread where a cluster is configured.
 pub fn start(
     target: Option<ClusterTarget>,

@@ -1,7 +1,6 @@
 //! A server that runs: [`Running`], by which it is stopped, reloaded, and asked where it listens.
 
 use std::io;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -15,7 +14,8 @@ use super::listen::{Listen, Listening};
 use super::plan::Plan;
 use super::reload::{Current, Reload};
 use super::upgrade::{
-    Inventory, ListenerOffer, Predecessor, ProcessParts, Program, Takeover, UpgradeDesk, Upgrader,
+    Inventory, ListenerOffer, Predecessor, ProcessParts, Program, ServerLane, Takeover,
+    UpgradeDesk, Upgrader, meet_fault,
 };
 use super::webhooks::WebhookDelivery;
 use crate::app::envelope::{Body, UpgradeStep};
@@ -57,7 +57,7 @@ pub struct UpgradeParts {
     /// The URLs of those that are bound, as they were asked for.
     pub asked: Vec<String>,
     /// To each core, where each has a descriptor table of its own.
-    pub lanes: Arc<Vec<UnixStream>>,
+    pub lanes: Arc<Vec<ServerLane>>,
     pub figures: Arc<UpgradeFigures>,
 }
 
@@ -127,6 +127,7 @@ impl Running {
             warn!("something is under way still, and connections are read on");
         }
         self.draining.post(|| Body::Upgrade(UpgradeStep::GoOn));
+        let _ = meet_fault("gone on");
         let pause = pause + began.elapsed();
         let figures = &self.upgrade.figures;
         figures
@@ -167,6 +168,7 @@ impl Running {
             listeners: listeners.collect(),
             lanes: Arc::clone(&self.upgrade.lanes),
             figures: Arc::clone(&self.upgrade.figures),
+            node: self.cluster_thread.as_ref().map(|it| it.name.clone()),
             whose: Default::default(),
         })
     }

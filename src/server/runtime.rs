@@ -271,7 +271,7 @@ impl Tasks {
                 waker.wake();
             }
         }
-        if !self.until_thaw.borrow().is_empty() && !self.turn.borrow().is_frozen() {
+        if !self.until_thaw.borrow().is_empty() && !self.turn.borrow().has_newcomers_wait() {
             for waker in self.until_thaw.take() {
                 waker.wake();
             }
@@ -329,7 +329,7 @@ impl Tasks {
     fn thawed(self: &Rc<Self>) -> impl Future<Output = ()> + use<> {
         let tasks = Rc::clone(self);
         poll_fn(move |task| {
-            if !tasks.turn.borrow().is_frozen() {
+            if !tasks.turn.borrow().has_newcomers_wait() {
                 return Poll::Ready(());
             }
             tasks.until_thaw.borrow_mut().push(task.waker().clone());

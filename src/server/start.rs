@@ -25,7 +25,7 @@ use super::running::{Running, UpgradeParts};
 use super::runtime;
 use super::start_error::named;
 use super::tables::{self, DescriptorNeed, ListenerSource};
-use super::upgrade::{CoreSeat, InheritedSockets, Inventory, Predecessor, Takeover};
+use super::upgrade::{CoreSeat, InheritedSockets, Inventory, Predecessor, ServerLane, Takeover};
 use super::webhooks::WebhookDelivery;
 use crate::app::envelope::Body;
 use crate::app::namespaces::Registry;
@@ -35,7 +35,6 @@ use crate::config::{CORES_MAX, Config, REQUEST_HEAD_BYTES_LIMIT};
 use crate::guard::watch_panics;
 use crate::log_limiter::SharedLogLimiter;
 use crate::net::admission::{ConnectionCounters, DescriptorRoom};
-use crate::net::cluster::ClusterTarget;
 use crate::net::http::Readiness;
 use crate::net::webhooks::WebhookTarget;
 use crate::tls::TlsListeners;
@@ -69,7 +68,8 @@ impl Server {
         let layout = Arc::new(self.listeners.layout(&self.tls)?);
         let tls = open_tls(&layout)?;
         let target = WebhookTarget::open(&self.webhooks)?;
-        let cluster_target = ClusterTarget::open(&self.cluster)?;
+        let node = predecessor.as_deref().and_then(Predecessor::node);
+        let cluster_target = cluster::target(&self.cluster, node)?;
         let driver = Arc::new(Drivers::choose(self.config.driver)?);
         let (bound, together) = self.bind(cores, &mut inherited)?;
         drop(inherited);
@@ -126,7 +126,7 @@ impl Server {
             desk: Arc::clone(&plan.desk),
             inventory,
             asked,
-            lanes: Arc::new(lanes),
+            lanes: Arc::new(lanes.into_iter().map(ServerLane::new).collect()),
             figures: Arc::clone(&plan.facts.upgrades),
         };
         let running = Running::new(&plan, listening, remote, current, webhook_delivery, upgrade);

@@ -18,10 +18,11 @@ use super::client_drain::ClientDrain;
 use super::drain::DrainProgress;
 use super::reload::Current;
 use super::sweep::{SweepTask, Sweeps};
-use super::upgrade::{KeptConnections, Lane, Parting, Show, UpgradeDesk};
-use crate::app::envelope::{DrainStep, UpgradeStep};
+use super::upgrade::{CopyPass, KeptConnections, Lane, Parting, Show, UpgradeDesk, give_way};
+use crate::app::envelope::{Body, DrainStep, UpgradeStep};
 use crate::app::host::{Arrival, Handled, Host};
 use crate::app::round::WorkSource;
+use crate::bus::Envelope;
 use crate::ident::CoreId;
 use crate::net::http::PendingRequests;
 use crate::net::listener::ask_after_silence;
@@ -64,8 +65,17 @@ pub struct Turn {
     sweeps: Sweeps,
     /// What is to be done in an upgrade,
     desk: Arc<UpgradeDesk>,
-    /// the connections that have been sent,
+    /// the connections that are being copied, and what went wrong with that,
+    copy_pass: Option<CopyPass>,
+    copy_problem: Option<String>,
+    /// those that have been sent,
     kept: KeptConnections,
+    /// what other nodes want meanwhile: whoever goes on does it,
+    held: Vec<Envelope<Body>>,
+    /// whether another one does,
+    has_left: bool,
+    /// whether newcomers wait, so that handshakes under way can end,
+    holds_newcomers: bool,
     /// and how descriptors go where each core has a table of its own.
     lane: Option<Lane>,
 }
@@ -91,7 +101,12 @@ impl Turn {
             client_drain: ClientDrain::default(),
             sweeps: Sweeps::default(),
             desk,
+            copy_pass: None,
+            copy_problem: None,
             kept: KeptConnections::default(),
+            held: Vec::new(),
+            has_left: false,
+            holds_newcomers: false,
             lane: lane.map(Lane::new),
         }
     }
@@ -99,14 +114,18 @@ impl Turn {
     /// Whether a listener still lets connections in.
     pub fn accepts(&self, listener: u16) -> bool {
         match self.phase {
-            TurnPhase::Serving => true,
+            TurnPhase::Serving => !self.holds_newcomers,
             TurnPhase::Shut => !self.transport.is_for_clients(listener),
             _ => false,
         }
     }
 
     /// Whether it lets none in for now, and may do so again.
-    pub fn is_frozen(&self) -> bool {
+    pub fn has_newcomers_wait(&self) -> bool {
+        self.is_frozen() || self.phase == TurnPhase::Serving && self.holds_newcomers
+    }
+
+    fn is_frozen(&self) -> bool {
         self.phase == TurnPhase::Frozen
     }
 
@@ -153,7 +172,9 @@ impl Turn {
             left = self.round(host, now);
         }
         let host = &mut *host.borrow_mut();
+        let copying = self.go_on_copying(host);
         let unfinished = left
+            || copying
             || self.pending_requests.are_left()
             || self.transport.has_input_left()
             || self.transport.can_resume(host)
@@ -257,6 +278,10 @@ impl Turn {
             let Some(envelope) = host.take() else {
                 return false;
             };
+            if matches!(envelope.body, Body::FromEngine(_)) && (self.is_frozen() || self.has_left) {
+                self.hold(envelope);
+                continue;
+            }
             match host.receive(envelope) {
                 Handled::Done => {}
                 Handled::Arrived(arrival) => {
@@ -274,6 +299,14 @@ impl Turn {
             }
         }
         true
+    }
+
+    /// What another node wants while it is not decided who goes on. Whoever has left does not say that nobody is here: then it
+    /// is unknown there.
+    fn hold(&mut self, envelope: Envelope<Body>) {
+        if !self.has_left {
+            self.held.push(envelope);
+        }
     }
 
     /// Goes on with other limits.
@@ -334,7 +367,7 @@ impl Turn {
             UpgradeStep::Show => {
                 let listeners = self.shown_listeners();
                 self.desk.show(match &mut self.lane {
-                    Some(lane) => lane.show(self.core, listeners),
+                    Some(lane) => lane.show(self.desk.number(), self.core, listeners),
                     None => Show::Here(self.core, listeners),
                 });
             }
@@ -342,23 +375,43 @@ impl Turn {
                 self.phase = TurnPhase::Frozen;
                 self.transport.freeze();
             }
-            UpgradeStep::SendState | UpgradeStep::HandOver => {
+            UpgradeStep::Connect
+            | UpgradeStep::Copy
+            | UpgradeStep::HoldNewcomers
+            | UpgradeStep::SendState
+            | UpgradeStep::HandOver => {
                 let Some(parting) = self.desk.parting() else {
                     return debug_assert!(false, "it is laid down before a core is told");
                 };
-                let sent = self.send(host, step, &parting);
-                parting.report(self.core, sent);
+                if step == UpgradeStep::Copy {
+                    self.copy_pass = Some(CopyPass::new(host, &mut self.transport, &parting));
+                } else {
+                    let sent = self.send(host, step, &parting);
+                    let moment = self.transport.copies().map(|copies| copies.moment.tick);
+                    let ahead = moment.map_or(0, |moment| host.shard().ticks_until(moment));
+                    parting.report(self.core, sent, ahead);
+                }
             }
-            UpgradeStep::TakeBack => self.kept.put_back(host, &mut self.transport),
+            UpgradeStep::TakeBack => {
+                (self.copy_pass, self.copy_problem) = (None, None);
+                self.transport.end_copies(host);
+                self.holds_newcomers = false;
+                self.kept.put_back(host, &mut self.transport);
+            }
             UpgradeStep::GoOn => {
-                self.phase = TurnPhase::Serving;
-                self.transport.thaw(host);
+                if self.is_frozen() {
+                    self.phase = TurnPhase::Serving;
+                    self.transport.thaw(host);
+                }
+                for envelope in std::mem::take(&mut self.held) {
+                    host.receive(envelope);
+                }
             }
             UpgradeStep::Leave { until } => self.leave(host, until),
         }
     }
 
-    /// Sends what the step says. How many connections that were.
+    /// Does what the step says. How many connections that were.
     fn send(
         &mut self,
         host: &mut Host,
@@ -366,17 +419,65 @@ impl Turn {
         parting: &Parting,
     ) -> Result<u64, String> {
         if let Some(lane) = &mut self.lane
-            && step == UpgradeStep::SendState
+            && step == UpgradeStep::Connect
         {
-            lane.take_channels(parting.until())?;
+            lane.take_channels(self.desk.number(), parting.until())?;
         }
         let ours = self.lane.as_mut().map_or(&mut [][..], Lane::channels);
-        if step == UpgradeStep::HandOver {
-            let transport = &mut self.transport;
-            return self.kept.hand_over(host, transport, parting, ours);
+        match step {
+            UpgradeStep::HandOver => {
+                self.copy_problem.take().map_or(Ok(()), Err)?;
+                let transport = &mut self.transport;
+                let handed = self.kept.hand_over(host, transport, parting, ours);
+                self.transport.be_handed_over();
+                handed
+            }
+            UpgradeStep::SendState => {
+                host.hold_interests();
+                parting.send_state(host, ours).map(|()| 0)
+            }
+            UpgradeStep::HoldNewcomers => {
+                self.holds_newcomers = true;
+                Ok(self.transport.tls_handshakes(host))
+            }
+            _ => Ok(0),
         }
-        host.hold_interests();
-        parting.send_state(host, ours).map(|()| 0)
+    }
+
+    /// Goes on with copying connections to another process, and tells it which of them are gone. Whether there is more to
+    /// do.
+    fn go_on_copying(&mut self, host: &mut Host) -> bool {
+        if self.copy_pass.is_none() && !self.transport.copies().is_some_and(|it| it.has_lost()) {
+            return false;
+        }
+        let Some(parting) = self.desk.parting() else {
+            return false;
+        };
+        let ours = self.lane.as_mut().map_or(&mut [][..], Lane::channels);
+        let transport = &mut self.transport;
+        let told = match &self.copy_problem {
+            None => parting.tell_lost(transport, ours),
+            Some(problem) => Err(problem.clone()),
+        };
+        let copied = match &mut self.copy_pass {
+            Some(pass) => told.and_then(|()| pass.go_on(host, transport, &parting, ours)),
+            None => told.map(|()| None),
+        };
+        match copied {
+            Ok(None) => self.copy_pass.is_some(),
+            Ok(Some(sent)) => {
+                self.copy_pass = None;
+                parting.report(self.core, Ok(sent), 0);
+                false
+            }
+            Err(problem) => {
+                if self.copy_pass.take().is_some() {
+                    parting.report(self.core, Err(problem.clone()), 0);
+                }
+                self.copy_problem = Some(problem);
+                false
+            }
+        }
     }
 
     /// How descriptors come to this core, where each has a table of its own.
@@ -404,7 +505,11 @@ impl Turn {
                 listener.socket.stop();
             }
         }
+        give_way();
+        self.has_left = true;
+        self.held = Vec::new();
         self.kept.let_go();
+        self.transport.leave_copied(host);
         self.lane = None;
         self.phase = TurnPhase::Finishing(until);
         self.transport.begin_to_leave(host);

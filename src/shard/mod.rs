@@ -11,6 +11,7 @@ mod carried;
 mod client_part;
 mod clock;
 mod connections;
+mod copying;
 mod credentials;
 mod deadlines;
 mod delivery;

@@ -93,6 +93,12 @@ impl TlsConnection {
         TlsConnection::at(Stage::Records(records))
     }
 
+    /// Whether nothing of it is half done.
+    pub fn is_at_rest(&self) -> bool {
+        let has_halves = |rest: &Rest| !rest.halves.is_empty() || rest.halves.owed;
+        !self.is_shaking_hands() && !self.rest.as_deref().is_some_and(has_halves)
+    }
+
     /// Whether the handshake is under way.
     pub fn is_shaking_hands(&self) -> bool {
         matches!(self.stage, Stage::Handshake(_))

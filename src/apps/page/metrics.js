@@ -18,7 +18,7 @@ const OF_CORE = {
 
 /** What one scrape says: the server's figures, each core's, and how many connections ended for which reason. */
 export function readMetrics(text) {
-  const seen = { cores: [], closes: new Map(), version: "", driver: "", uptime: 0, startedAt: 0 };
+  const seen = { cores: [], closes: new Map(), version: "", driver: "", uptime: 0, startedAt: 0, upgrades: 0 };
   for (const line of text.split("\n")) {
     const found = SAMPLE.exec(line);
     if (found) take(seen, found[1], labelsOf(found[2] ?? ""), Number(found[3]));
@@ -38,6 +38,8 @@ function take(seen, name, labels, value) {
     seen.driver = labels.connections;
   } else if (name === "ringpost_uptime_seconds") {
     seen.uptime = value;
+  } else if (name === "ringpost_upgrades_total" && labels.result === "done") {
+    seen.upgrades = value;
   } else if (name === "ringpost_start_time_seconds") {
     seen.startedAt = value;
   }

@@ -115,7 +115,9 @@ function take(at, now) {
   const before = anew ? null : last;
   last = { at, now };
   const many = now.cores.length === 1 ? "1 core" : `${now.cores.length} cores`;
-  byId("status-server").textContent = `${many} on ${now.driver}, up ${duration(now.uptime)}, version ${now.version}`;
+  const upgrades = now.upgrades === 0 ? "" : `, ${now.upgrades} ${now.upgrades === 1 ? "upgrade" : "upgrades"} without a disconnect`;
+  byId("status-server").textContent =
+    `${many} on ${now.driver}, up ${duration(now.uptime)}, version ${now.version}${upgrades}`;
 
   const sum = (name) => now.cores.reduce((total, core) => total + core[name], 0);
   tiles.connections.add(at, [sum("connections")]);

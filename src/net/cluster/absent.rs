@@ -20,6 +20,11 @@ impl ClusterTarget {
     pub fn open(config: &Cluster) -> io::Result<Option<ClusterTarget>> {
         check_cluster(config).map(|()| None)
     }
+
+    /// Is never called: there is none.
+    pub fn go_on_as(&mut self, _: Option<String>) {
+        match self.0 {}
+    }
 }
 
 /// What would keep a server from starting with this: that it names a Redis.
@@ -68,7 +73,10 @@ pub struct ClusterSurroundings {
 }
 
 /// There is none.
-pub struct ClusterThread(Infallible);
+pub struct ClusterThread {
+    pub name: String,
+    never: Infallible,
+}
 
 impl ClusterThread {
     /// Is never called: there is no [`ClusterTarget`].
@@ -82,6 +90,6 @@ impl ClusterThread {
 
     /// Is never called: there is none.
     pub fn finish(self) {
-        match self.0 {}
+        match self.never {}
     }
 }

@@ -79,6 +79,8 @@ fn own_name() -> String {
 
 /// The thread.
 pub struct ClusterThread {
+    /// What the node is called.
+    pub name: String,
     thread: JoinHandle<()>,
     stop: oneshot::Sender<()>,
 }
@@ -112,7 +114,8 @@ impl ClusterThread {
             let _within = runtime.enter();
             Bell::new(bus.bell())?
         };
-        let mut service = Service::new((target, name), party, (bus, bell), readiness, stopped);
+        let called = name.clone();
+        let mut service = Service::new((target, called), party, (bus, bell), readiness, stopped);
         let thread = thread::Builder::new()
             .name("cluster".into())
             .spawn(move || {
@@ -122,7 +125,7 @@ impl ClusterThread {
                     service.lose_link();
                 }
             })?;
-        Ok(ClusterThread { thread, stop })
+        Ok(ClusterThread { name, thread, stop })
     }
 
     /// The cores have ended: nothing is to be said any more.

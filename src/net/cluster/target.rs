@@ -44,6 +44,11 @@ fn mistake(text: impl Into<String>) -> io::Error {
 }
 
 impl ClusterTarget {
+    /// A node without a name in its configuration goes on by that of another process, in whose place it does.
+    pub fn go_on_as(&mut self, name: Option<String>) {
+        self.node = self.node.take().or(name);
+    }
+
     /// None where no cluster is configured. An error says which key is wrong.
     pub fn open(config: &Cluster) -> io::Result<Option<ClusterTarget>> {
         let Some(url) = &config.redis else {

@@ -95,6 +95,19 @@ impl Rates {
         }
     }
 
+    /// What one has spent that stays, by a moment that has been. `None` of one that we are behind with.
+    pub fn copy(&self, id: ConnId, moment: Instant) -> Option<Spent> {
+        let moment = self.since_epoch(moment);
+        let bucket = self.buckets.get(id.slot).copied().unwrap_or_default();
+        let left = |until: u64| (until as i64).wrapping_sub(moment as i64);
+        (bucket.behind_since == 0).then(|| Spent {
+            messages_in: left(bucket.messages_until),
+            others_in: left(bucket.others_until),
+            bytes_in: left(bucket.bytes_until),
+            behind: None,
+        })
+    }
+
     /// One is gone.
     pub fn forget(&mut self, id: ConnId) {
         self.take(id);

@@ -4,6 +4,7 @@
 
 use std::cmp::Reverse;
 
+use super::copies::ConnectionCopies;
 use crate::ident::ConnId;
 use crate::net::connection::Link;
 use crate::net::input_buffers::InputBuffers;
@@ -13,6 +14,8 @@ use crate::pages::Pages;
 pub struct LinkTable {
     table: Pages<Option<Link>>,
     input_buffers: InputBuffers,
+    /// Those that another process has a copy of, while it does.
+    pub(super) copies: Option<Box<ConnectionCopies>>,
 }
 
 impl LinkTable {
@@ -20,6 +23,7 @@ impl LinkTable {
         LinkTable {
             table: Pages::default(),
             input_buffers,
+            copies: None,
         }
     }
 
@@ -47,6 +51,9 @@ impl LinkTable {
         let link = self.table.get_mut(id.slot)?.take_if(|link| link.id == id)?;
         self.input_buffers.leave(id, link.progress.bytes_held());
         self.table.free(id.slot);
+        if let Some(copies) = &mut self.copies {
+            copies.lose(id);
+        }
         Some(link)
     }
 

@@ -52,7 +52,9 @@ impl Transport {
         if self.tls.is_on {
             self.send_rest(host, id);
         }
-        self.read(host, id);
+        if !self.stage.is_quiet || !self.waits_for_wire(host, id) {
+            self.read(host, id);
+        }
     }
 
     /// Takes a connection out, in whatever phase it is, unless it has to stay.

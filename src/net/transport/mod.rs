@@ -6,6 +6,8 @@
 
 mod accepting;
 mod answering;
+mod copies;
+mod copying;
 mod departing;
 mod departures;
 mod ending;
@@ -48,6 +50,7 @@ use super::origin::Origins;
 use super::rates::Rates;
 use super::wire::{Ready, Wire};
 use crate::shard::ListenerSpec;
+pub use copies::{Copied, CopyDigest, CopyPlace};
 use departures::Departures;
 use handshakes::Handshakes;
 use http_connections::HttpConnections;
@@ -65,6 +68,8 @@ pub struct Transport {
     wire: Wire,
     /// What the wire has told, in the round that takes it.
     ready: Vec<Ready>,
+    /// What it has told since all was handed over to another process.
+    aside: Vec<Ready>,
     links: LinkTable,
     queues: ReadQueues,
     read_memory: ReadMemory,
@@ -102,6 +107,7 @@ impl Transport {
         Transport {
             wire,
             ready: Vec::new(),
+            aside: Vec::new(),
             links: LinkTable::new(input_buffers),
             queues: ReadQueues::default(),
             read_memory: ReadMemory::default(),
@@ -137,11 +143,12 @@ impl Transport {
 
     /// Whether the wire has had something new since it was last asked, as far as it knows by itself.
     pub fn has_ready(&mut self) -> bool {
-        self.wire.has_ready()
+        !self.stage.is_handed_over && self.wire.has_ready()
     }
 
     /// Whether there is input that the wire will not report, or a move that has not begun.
     pub fn has_input_left(&self) -> bool {
-        !self.queues.is_empty() || self.wire.has_stash() || self.departures.has_some()
+        let is_left = !self.queues.is_empty() || self.departures.has_some();
+        self.wire.has_stash() || is_left && !self.stage.is_handed_over
     }
 }

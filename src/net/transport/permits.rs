@@ -55,6 +55,11 @@ impl HttpPermits {
         self.clients.insert(id, (listener, client));
     }
 
+    /// Whether a proxy's client is counted for this connection.
+    pub fn has_client(&self, id: ConnId) -> bool {
+        self.clients.contains_key(&id)
+    }
+
     /// The client that is counted for this connection, which from now on is not: its listener and its address.
     pub fn take_client(&mut self, id: ConnId) -> Option<(u16, SocketAddr)> {
         match self.clients.is_empty() {

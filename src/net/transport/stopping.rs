@@ -1,7 +1,7 @@
 //! What connections get of the server's end, step by step: no more clients, nothing read, every connection closed.
 
 use super::Transport;
-use crate::app::host::Host;
+use crate::app::host::{Flow, Host};
 use crate::close::CloseReason;
 use crate::ident::ConnId;
 use crate::shard::Phase;
@@ -28,8 +28,20 @@ impl Transport {
     pub fn thaw(&mut self, host: &mut Host) {
         self.stage.is_quiet = false;
         for id in host.shard().connections.ids() {
-            self.read_later(id);
+            if !self.waits_for_wire(host, id) {
+                self.read_later(id);
+            }
         }
+    }
+
+    /// Whether there is nothing to do with one before the wire tells of it.
+    pub(super) fn waits_for_wire(&self, host: &mut Host, id: ConnId) -> bool {
+        self.links.get(id).is_some_and(|link| {
+            let progress = &link.progress;
+            let ends = progress.ending || progress.broken || progress.at_end;
+            let has_input = progress.readable || ends || progress.bytes_held() > 0;
+            !has_input && progress.tls.is_none() && host.flow(id) == Flow::Go
+        })
     }
 
     /// All that could has gone to another process. What is left asks no more, and is closed next.

@@ -22,9 +22,29 @@ impl Transport {
         {
             rates.stood_still(time, host.now());
         }
+        if self.stage.is_handed_over {
+            return self.put_aside();
+        }
         self.read_fresh(host);
         self.read_handshakes(host);
         self.read_again(host, WorkSource::Again);
+    }
+
+    /// What the wire tells meanwhile may be another process' to take.
+    fn put_aside(&mut self) {
+        let mut ready = Vec::new();
+        if let Err(error) = self.wire.take(&mut ready) {
+            warn!(%error, "the wire failed");
+        }
+        self.aside.append(&mut ready);
+    }
+
+    /// Nothing is put aside from now on, and what was is taken.
+    pub(super) fn take_aside(&mut self, host: &mut Host) {
+        self.stage.is_handed_over = false;
+        for one in std::mem::take(&mut self.aside) {
+            self.be_ready(host, one);
+        }
     }
 
     /// Those that have had nothing read lately, before the others' second helping.

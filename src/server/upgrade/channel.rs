@@ -35,6 +35,8 @@ pub struct Channel {
     socket: UnixStream,
     /// When nothing is waited for any longer.
     until: Instant,
+    /// A message has been begun, there or here, and its end has not come.
+    is_amid_message: bool,
 }
 
 impl Channel {
@@ -45,12 +47,26 @@ impl Channel {
     }
 
     pub fn new(socket: UnixStream, until: Instant) -> Channel {
-        Channel { socket, until }
+        Channel {
+            socket,
+            until,
+            is_amid_message: false,
+        }
     }
 
     /// By which it goes.
     pub fn socket(&self) -> &UnixStream {
         &self.socket
+    }
+
+    /// Whether it has broken off within a message: what comes next is none's beginning.
+    pub fn is_amid_message(&self) -> bool {
+        self.is_amid_message
+    }
+
+    /// When nothing is waited for any longer.
+    pub fn until(&self) -> Instant {
+        self.until
     }
 
     /// Goes on until another time.
@@ -68,8 +84,11 @@ impl Channel {
         head[..4].copy_from_slice(&length.to_le_bytes());
         head[4..].copy_from_slice(&(descriptors.len() as u16).to_le_bytes());
         let sent = self.send_head(&head, descriptors)?;
-        self.socket.write_all(&head[sent..])?;
-        self.socket.write_all(bytes)
+        self.is_amid_message = true;
+        self.socket.write_all(&head[sent..]).map_err(late)?;
+        self.socket.write_all(bytes).map_err(late)?;
+        self.is_amid_message = false;
+        Ok(())
     }
 
     /// The descriptors go with the first byte that is taken.
@@ -125,6 +144,7 @@ impl Channel {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             filled += got.bytes;
+            self.is_amid_message = true;
         }
         let [a, b, c, d, count @ ..] = head;
         let length = u32::from_le_bytes([a, b, c, d]) as usize;
@@ -136,7 +156,9 @@ impl Channel {
                         (ulimit -n, LimitNOFILE=)";
             return Err(io::Error::other(text));
         }
-        Ok((self.receive_bytes(length)?, descriptors))
+        let bytes = self.receive_bytes(length)?;
+        self.is_amid_message = false;
+        Ok((bytes, descriptors))
     }
 
     fn receive_bytes(&mut self, length: usize) -> io::Result<Vec<u8>> {
@@ -167,9 +189,23 @@ impl Channel {
     /// The next value, and what has come with it.
     pub fn hear<T: DeserializeOwned>(&mut self) -> io::Result<(T, Vec<OwnedFd>)> {
         let (bytes, descriptors) = self.receive()?;
-        let value = postcard::from_bytes(&bytes);
-        let value = value.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        let value = postcard::from_bytes(&bytes).map_err(bad)?;
         Ok((value, descriptors))
+    }
+
+    /// The next value, and what stands behind it, if there is anything: an earlier release says nothing there.
+    pub fn hear_both<T, R>(&mut self) -> io::Result<(T, R)>
+    where
+        T: DeserializeOwned,
+        R: DeserializeOwned + Default,
+    {
+        let (bytes, _) = self.receive()?;
+        let (value, rest) = postcard::take_from_bytes(&bytes).map_err(bad)?;
+        let behind = match rest {
+            [] => R::default(),
+            rest => postcard::from_bytes(rest).map_err(bad)?,
+        };
+        Ok((value, behind))
     }
 
     /// Sends any number of descriptors, many at a time, each time with its acknowledgement.
@@ -199,6 +235,10 @@ impl Channel {
             false => Ok(left.max(WAIT_MIN)),
         }
     }
+}
+
+fn bad(error: postcard::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
 /// What a time-out of a socket is called, which is `WouldBlock`.

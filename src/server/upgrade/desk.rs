@@ -18,6 +18,8 @@ pub enum Show {
 
 #[derive(Default)]
 struct OnDesk {
+    /// Of the upgrade that is under way: how many have been tried with it.
+    number: u64,
     parting: Option<Arc<Parting>>,
     shows: Option<Sender<Show>>,
 }
@@ -31,11 +33,18 @@ impl UpgradeDesk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Cores that are asked from now on show what they have to this receiver.
+    /// An upgrade is begun. Cores that are asked from now on show what they have to this receiver.
     pub fn ask(&self) -> Receiver<Show> {
         let (shows, shown) = mpsc::channel();
-        self.look().shows = Some(shows);
+        let mut desk = self.look();
+        desk.number += 1;
+        desk.shows = Some(shows);
         shown
+    }
+
+    /// The number of the upgrade that is under way.
+    pub fn number(&self) -> u64 {
+        self.look().number
     }
 
     /// A core shows what it has.
@@ -60,6 +69,8 @@ impl UpgradeDesk {
 
     /// The upgrade is over.
     pub fn clear(&self) {
-        *self.look() = OnDesk::default();
+        let mut desk = self.look();
+        desk.parting = None;
+        desk.shows = None;
     }
 }

@@ -1,6 +1,6 @@
 //! What a server and its successor say to each other, in this order: [`Hello`] by the new one, [`UpgradeOffer`] by the old one,
 //! [`SuccessorReply`] by the new one. Then each core of the old one sends [`Parcel`]s, and the last words are [`Sent`], [`SuccessorReply`]
-//! and [`Commit`].
+//! and [`Commit`]. What came in later is told by [`Abilities`]: either side may be an earlier release.
 //!
 //! The first fields of [`Hello`] stay as they are for ever: by them the two find out that they do not understand each other.
 
@@ -21,6 +21,25 @@ pub struct Hello {
     /// Its release, for people.
     pub release: String,
 }
+
+/// What stands behind [`Hello`], if whoever says it can say it: earlier releases neither say nor read it.
+/// More may follow in later ones.
+#[derive(Clone, Copy, Serialize, Deserialize, Debug, Default, PartialEq, Eq)]
+pub struct Abilities {
+    /// It takes copies of connections before it gets them, and tells how far it is.
+    pub copies: bool,
+}
+
+/// What stands behind [`UpgradeOffer`].
+#[derive(Clone, Serialize, Deserialize, Debug, Default, PartialEq, Eq)]
+pub struct OfferRest {
+    pub abilities: Abilities,
+    /// What the node is called, where it is one of a cluster.
+    pub node: Option<String>,
+}
+
+/// Ours.
+pub const OUR_ABILITIES: Abilities = Abilities { copies: true };
 
 /// A listener, or what stands for one, by what it is wherever it has another number.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
@@ -72,6 +91,8 @@ pub enum SuccessorReply {
     Taken(u64),
     /// It cannot, and says why.
     Refused(String),
+    /// It has done so much of what is to be done before it can say [`SuccessorReply::Taken`].
+    Working(u64),
 }
 
 /// What the new one has a place for.
@@ -97,8 +118,28 @@ pub enum Parcel {
     /// Some connections that are at home there, as [`Migration::write`](crate::migration::Migration::write) writes them. Their descriptors come
     /// along.
     Connections(Vec<Vec<u8>>),
-    /// That was all, of all cores.
+    /// That was all, of all cores. No copies were sent.
     End,
+    /// Copies of connections that are at home there, which stay where they are for now, and their sockets. The answer is the
+    /// number of the first among all copies that this core has got.
+    Copies {
+        /// Whose they are.
+        core: u16,
+        /// What their times count from, in nanoseconds of CLOCK_MONOTONIC.
+        begun: u64,
+        connections: Vec<Vec<u8>>,
+    },
+    /// These have changed.
+    Changed {
+        /// Whose copies they are again; `None` of what has been taken out, whose times count from now.
+        copies_of: Option<u16>,
+        places: Vec<u32>,
+        connections: Vec<Vec<u8>>,
+    },
+    /// The connections of these are gone.
+    Gone(Vec<u32>),
+    /// That was all, of all cores. By core, for how many ticks the times of its copies run ahead.
+    EndOfCopies(Vec<u32>),
 }
 
 /// All has been sent. What is no core's follows.

@@ -7,6 +7,7 @@
 
 mod asker;
 mod channel;
+mod copying;
 mod desk;
 mod fault;
 mod inventory;
@@ -15,6 +16,7 @@ mod messages;
 mod moment;
 mod parting;
 mod predecessor;
+mod priority;
 mod process_parts;
 mod program;
 mod seat;
@@ -22,11 +24,14 @@ mod successor;
 mod upgrader;
 
 pub use asker::asker_name;
+pub use copying::CopyPass;
 pub use desk::{Show, UpgradeDesk};
+pub use fault::meet as meet_fault;
 pub use inventory::Inventory;
-pub use lane::Lane;
+pub use lane::{Lane, ServerLane};
 pub use parting::{KeptConnections, Parting};
 pub use predecessor::{InheritedSockets, Predecessor, Takeover};
+pub use priority::give_way;
 pub use process_parts::ProcessParts;
 pub use program::Program;
 pub use seat::CoreSeat;

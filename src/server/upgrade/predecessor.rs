@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
@@ -16,9 +17,10 @@ use zeroize::Zeroizing;
 use super::channel::Channel;
 use super::fault;
 use super::inventory::Inventory;
-use super::lane::ServerLane;
+use super::lane::{ServerLane, TAKEOVER};
 use super::messages::{
-    Commit, Hello, OfferedSocket, Sent, SuccessorPlaces, SuccessorReply, UpgradeOffer, VERSION,
+    Commit, Hello, OUR_ABILITIES, OfferRest, OfferedSocket, Sent, SuccessorPlaces, SuccessorReply,
+    UpgradeOffer, VERSION,
 };
 use super::process_parts::ProcessParts;
 use super::program::VARIABLE;
@@ -31,6 +33,9 @@ use crate::server::listen::Listen;
 
 /// Until the offer has come, which says how long there is.
 const OFFER_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// How often the predecessor is told how far the cores are.
+const TELLING_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The variable is about the first server of this process.
 static FOUND: AtomicBool = AtomicBool::new(false);
@@ -79,6 +84,7 @@ pub struct Takeover {
 pub struct Predecessor {
     control: Channel,
     offer: UpgradeOffer,
+    rest: OfferRest,
     pid: u32,
 }
 
@@ -107,9 +113,10 @@ impl Predecessor {
             records: vec![handover::VERSION],
             release: env!("CARGO_PKG_VERSION").to_owned(),
         };
+        fault::other_is(pid);
         fault::meet("hello").map_err(io::Error::other)?;
-        control.say(&hello, &[])?;
-        let (offer, _): (UpgradeOffer, _) = control.hear()?;
+        control.say(&(hello, OUR_ABILITIES), &[])?;
+        let (offer, rest): (UpgradeOffer, OfferRest) = control.hear_both()?;
         fault::meet("offer").map_err(io::Error::other)?;
         control.set_until(Instant::now() + Duration::from_millis(offer.time));
         let descriptors = control.receive_all(offer.sockets.len())?;
@@ -126,9 +133,15 @@ impl Predecessor {
         let predecessor = Predecessor {
             control,
             offer,
+            rest,
             pid,
         };
         Ok(Some((predecessor, InheritedSockets(inherited))))
+    }
+
+    /// What it is called in its cluster, if it is in one.
+    pub fn node(&self) -> Option<String> {
+        self.rest.node.clone()
     }
 
     /// How many upgrades there have been, this one counted.
@@ -179,7 +192,7 @@ impl Predecessor {
         &mut self,
         inventory: &Inventory,
         takeover: &mut Takeover,
-        lanes: &[UnixStream],
+        lanes: &[ServerLane],
     ) -> Result<(u64, Duration), String> {
         let ends = takeover.open(lanes)?;
         let known = inventory.map_listeners(&self.offer.listeners);
@@ -194,8 +207,7 @@ impl Predecessor {
         drop(ends);
         let mut taken = 0;
         for _ in 0..takeover.seats.begin.len() {
-            let report = takeover.seats.reports.recv();
-            taken += report.map_err(|_| "a core has ended".to_owned())??;
+            taken += self.wait_for_core(&takeover.seats)?;
         }
         let (sent, _): (Sent, _) = self.control.hear().map_err(lost)?;
         if sent.connections != taken {
@@ -215,7 +227,27 @@ impl Predecessor {
             .say(&SuccessorReply::Taken(taken), &[])
             .map_err(lost)?;
         let (commit, _): (Commit, _) = self.control.hear().map_err(lost)?;
+        // It is ours, whatever happens now.
+        let _ = fault::meet("committed");
         Ok((taken, Duration::from_millis(commit.pause)))
+    }
+
+    /// How many connections one more core has. Meanwhile the predecessor is told how far all are.
+    fn wait_for_core(&mut self, seats: &CoreSeats) -> Result<u64, String> {
+        loop {
+            match seats.reports.recv_timeout(TELLING_INTERVAL) {
+                Ok(report) => return report,
+                Err(RecvTimeoutError::Disconnected) => return Err("a core has ended".to_owned()),
+                Err(RecvTimeoutError::Timeout) if self.rest.abilities.copies => {
+                    let done = seats.done.load(Ordering::Relaxed);
+                    let said = self.control.say(&SuccessorReply::Working(done), &[]);
+                    said.map_err(|error| {
+                        format!("the predecessor does not hear any more: {error}")
+                    })?;
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
     }
 
     /// The process that was there before.
@@ -226,14 +258,14 @@ impl Predecessor {
 
 impl Takeover {
     /// Gives each core its channel, now that each has its descriptor table. The predecessor's ends.
-    fn open(&mut self, lanes: &[UnixStream]) -> Result<Vec<UnixStream>, String> {
+    fn open(&mut self, lanes: &[ServerLane]) -> Result<Vec<UnixStream>, String> {
         let mut ends = Vec::new();
         for (core, to_core) in self.seats.channels.iter().enumerate() {
             let (ours, theirs) = UnixStream::pair().map_err(|error| error.to_string())?;
             ends.push(theirs);
             match lanes.get(core) {
                 Some(lane) => {
-                    let given = ServerLane::new(lane).give(&[ours]);
+                    let given = lane.give(TAKEOVER, &[ours]);
                     given.map_err(|error| format!("core {core} gets no channel: {error}"))?;
                 }
                 // If it is gone, it says so itself.

@@ -4,7 +4,9 @@
 //! socket before all is said.
 
 use std::net::TcpStream;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Instant;
 
@@ -35,6 +37,25 @@ enum SeatDelivery {
     End,
 }
 
+/// What has come by one core's channel that is at home there.
+#[derive(Default)]
+struct Come {
+    /// Connections that the predecessor has taken out.
+    taken_out: Vec<Seated>,
+    /// Copies of others, in the order in which they have come. Some are gone since.
+    copies: Vec<Option<Seated>>,
+    /// By core of the predecessor, for how many ticks the times of its copies run ahead.
+    aheads: Vec<u32>,
+}
+
+/// A connection that is to be put into the core.
+struct Seated {
+    migration: Migration,
+    stream: TcpStream,
+    /// The predecessor's core whose copy it is.
+    copy_of: Option<u16>,
+}
+
 /// See the module.
 pub struct CoreSeat {
     /// Where each core has a descriptor table of its own, it comes by the core's lane.
@@ -46,6 +67,8 @@ pub struct CoreSeat {
     cores: Vec<Sender<SeatDelivery>>,
     inbox: Receiver<SeatDelivery>,
     report: mpsc::Sender<Result<u64, String>>,
+    /// What all cores have done.
+    done: Arc<AtomicU64>,
     /// The predecessor has said its last word.
     begin: mpsc::Receiver<()>,
 }
@@ -57,6 +80,8 @@ pub struct CoreSeats {
     pub channels: Vec<mpsc::Sender<Channel>>,
     /// How many connections each core has, or why it cannot.
     pub reports: mpsc::Receiver<Result<u64, String>>,
+    /// What all of them have done: it grows while they get on.
+    pub done: Arc<AtomicU64>,
     /// To each core.
     pub begin: Vec<mpsc::Sender<()>>,
 }
@@ -66,6 +91,7 @@ impl CoreSeats {
     pub fn new(count: usize, numbers: NumberMap, until: Instant) -> CoreSeats {
         let numbers = Arc::new(numbers);
         let (report, reports) = mpsc::channel();
+        let done = Arc::new(AtomicU64::new(0));
         let inboxes = (0..count).map(|_| crossbeam_channel::unbounded());
         let (cores, inboxes): (Vec<_>, Vec<_>) = inboxes.unzip();
         let (mut seats, mut all_begin, mut channels) = (Vec::new(), Vec::new(), Vec::new());
@@ -82,6 +108,7 @@ impl CoreSeats {
                 cores: cores.clone(),
                 inbox,
                 report: report.clone(),
+                done: Arc::clone(&done),
                 begin: begins,
             });
         }
@@ -89,6 +116,7 @@ impl CoreSeats {
             seats,
             channels,
             reports,
+            done,
             begin: all_begin,
         }
     }
@@ -119,8 +147,8 @@ impl CoreSeat {
     }
 
     fn take_all(&mut self, host: &mut Host) -> Result<Vec<Arrival>, String> {
-        let mut connections = Vec::new();
-        let sorted = self.sort(host, &mut connections);
+        let mut come = Come::default();
+        let sorted = self.sort(host, &mut come);
         // Whatever has happened here, nobody is to wait for this core.
         for core in &self.cores {
             let _ = core.send(SeatDelivery::End);
@@ -134,27 +162,36 @@ impl CoreSeat {
                 SeatDelivery::Record(record, moment) => records.push((record, moment)),
             }
         }
+        attend_mail(host);
         for (record, moment) in records {
             unpack(host, *record, moment)?;
+            self.done.fetch_add(1, Ordering::Relaxed);
         }
         host.unpacked();
-        let arrivals = connections.into_iter();
-        let arrivals = arrivals.map(|(migration, stream)| put_in(host, migration, stream));
-        arrivals.collect()
+        let aheads = come.aheads;
+        let copies = come.copies.into_iter().flatten();
+        let mut arrivals =
+            Vec::with_capacity(copies.size_hint().1.unwrap_or(0) + come.taken_out.len());
+        for mut one in copies.chain(come.taken_out) {
+            if let Some(core) = one.copy_of {
+                let ahead = aheads.get(usize::from(core)).ok_or("copies of no core")?;
+                one.migration.shard_part.count_to_earlier(*ahead);
+            }
+            arrivals.push(put_in(host, one.migration, one.stream)?);
+            self.done.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(arrivals)
     }
 
     /// Takes all that comes by this core's channel: connections, which are at home here, and records, which it sends to
     /// their home.
-    fn sort(
-        &mut self,
-        host: &mut Host,
-        taken: &mut Vec<(Migration, TcpStream)>,
-    ) -> Result<(), String> {
+    fn sort(&mut self, host: &mut Host, come: &mut Come) -> Result<(), String> {
         loop {
             let (parcel, sockets) = self
                 .channel()?
                 .hear::<Parcel>()
                 .map_err(|error| error.to_string())?;
+            attend_mail(host);
             match parcel {
                 Parcel::Records { moment, records } => {
                     fault::meet("records")?;
@@ -162,28 +199,93 @@ impl CoreSeat {
                     for bytes in records {
                         self.sort_record(host, &bytes, moment)?;
                     }
+                    self.answer()?;
                 }
                 Parcel::Connections(connections) => {
                     fault::meet("connections")?;
-                    if connections.len() != sockets.len() {
-                        return Err("not every connection has its socket".to_owned());
+                    let of = (None, host.now());
+                    come.taken_out.extend(self.seat(of, &connections, sockets)?);
+                    self.answer()?;
+                }
+                Parcel::Copies {
+                    core,
+                    begun,
+                    connections,
+                } => {
+                    fault::meet("copies")?;
+                    let first = come.copies.len() as u32;
+                    let of = (Some(core), moment_of(begun));
+                    let seated = self.seat(of, &connections, sockets)?;
+                    come.copies.extend(seated.into_iter().map(Some));
+                    let said = self.channel()?.say(&first, &[]);
+                    said.map_err(|error| error.to_string())?;
+                }
+                Parcel::Changed {
+                    copies_of,
+                    places,
+                    connections,
+                } => {
+                    fault::meet("changed")?;
+                    for (place, bytes) in places.iter().zip(connections) {
+                        let copy = come.copies.get_mut(*place as usize);
+                        let copy = copy.and_then(Option::as_mut);
+                        let copy = copy.ok_or("what has changed is not there")?;
+                        // What its rates count from is the same for all of a core's.
+                        let moment = match copies_of {
+                            Some(_) => copy.migration.transport_part.left_at,
+                            None => host.now(),
+                        };
+                        copy.migration = self.read(&bytes, moment)?;
+                        copy.copy_of = copies_of;
                     }
-                    for (bytes, socket) in connections.iter().zip(sockets) {
-                        taken.push((self.read(host, bytes)?, socket.into()));
+                    self.answer()?;
+                }
+                Parcel::Gone(places) => {
+                    fault::meet("gone")?;
+                    for place in places {
+                        let copy = come.copies.get_mut(place as usize);
+                        // This closes its socket.
+                        *copy.ok_or("what is gone was not there")? = None;
                     }
+                    self.answer()?;
                 }
                 Parcel::Ask(uids) => {
                     let homes = uids.iter().map(|uid| host.bus().home(uid).0);
                     let said = self.channel()?.say(&homes.collect::<Vec<u16>>(), &[]);
                     said.map_err(|error| error.to_string())?;
-                    continue;
                 }
                 Parcel::End => return fault::meet("last"),
+                Parcel::EndOfCopies(aheads) => {
+                    come.aheads = aheads;
+                    return fault::meet("last");
+                }
             }
-            self.channel()?
-                .send(&[], &[])
-                .map_err(|error| error.to_string())?;
         }
+    }
+
+    fn answer(&mut self) -> Result<(), String> {
+        let said = self.channel()?.send(&[], &[]);
+        said.map_err(|error| error.to_string())
+    }
+
+    /// Connections as they are written, each with its socket; copies are a core's, and their rates count from that moment.
+    fn seat(
+        &self,
+        (copy_of, moment): (Option<u16>, Instant),
+        connections: &[Vec<u8>],
+        sockets: Vec<OwnedFd>,
+    ) -> Result<Vec<Seated>, String> {
+        if connections.len() != sockets.len() {
+            return Err("not every connection has its socket".to_owned());
+        }
+        let seat = |(bytes, socket): (&Vec<u8>, OwnedFd)| {
+            Ok(Seated {
+                migration: self.read(bytes, moment)?,
+                stream: socket.into(),
+                copy_of,
+            })
+        };
+        connections.iter().zip(sockets).map(seat).collect()
     }
 
     fn sort_record(&self, host: &mut Host, bytes: &[u8], moment: Instant) -> Result<(), String> {
@@ -211,8 +313,8 @@ impl CoreSeat {
         Ok(())
     }
 
-    fn read(&self, host: &Host, bytes: &[u8]) -> Result<Migration, String> {
-        let migration = Migration::read(bytes, host.now());
+    fn read(&self, bytes: &[u8], left_at: Instant) -> Result<Migration, String> {
+        let migration = Migration::read(bytes, left_at);
         let mut migration = migration.map_err(|error| error.to_string())?;
         self.numbers.put(&mut migration)?;
         Ok(migration)
@@ -282,4 +384,11 @@ fn put_in(host: &mut Host, mut migration: Migration, stream: TcpStream) -> Resul
         transport_part: migration.transport_part,
         socket: Socket::Here(stream),
     })
+}
+
+/// What other nodes have wanted until now is the predecessor's to do, and finds nobody here.
+fn attend_mail(host: &mut Host) {
+    while let Some(envelope) = host.take() {
+        host.receive(envelope);
+    }
 }

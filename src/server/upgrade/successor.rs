@@ -11,9 +11,12 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use super::channel::Channel;
+use super::fault;
 use super::messages::{
-    Commit, Hello, Sent, SuccessorPlaces, SuccessorReply, UpgradeOffer, VERSION,
+    Abilities, Commit, Hello, OfferRest, Sent, SuccessorPlaces, SuccessorReply, UpgradeOffer,
+    VERSION,
 };
+use super::parting::STANDSTILL_MAX;
 use super::program::Program;
 use crate::escape::Escaped;
 use crate::handover;
@@ -28,6 +31,7 @@ pub struct Successor {
     control: Channel,
     /// Its release.
     release: String,
+    abilities: Abilities,
 }
 
 impl Successor {
@@ -38,12 +42,16 @@ impl Successor {
         let child = program.start(&theirs);
         let child = child.map_err(|error| format!("{path} cannot be started: {error}"))?;
         drop(theirs);
+        fault::other_is(child.id());
         let mut successor = Successor {
             child: Some(child),
             control,
             release: String::new(),
+            abilities: Abilities::default(),
         };
-        let hello: Hello = successor.hear("to have read its configuration")?;
+        let heard = successor.control.hear_both();
+        let heard = heard.map_err(|error| successor.why("to have read its configuration", &error));
+        let (hello, abilities): (Hello, Abilities) = heard?;
         let reads = hello.migrations.contains(&migration::VERSION)
             && hello.records.contains(&handover::VERSION);
         if hello.version != VERSION || !reads {
@@ -60,12 +68,18 @@ impl Successor {
             ));
         }
         successor.release = hello.release;
+        successor.abilities = abilities;
         Ok(successor)
     }
 
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().map_or(0, Child::id)
+    }
+
+    /// Whether it takes copies before it gets the connections, and tells how far it is.
+    pub fn takes_copies(&self) -> bool {
+        self.abilities.copies
     }
 
     /// Its release.
@@ -76,7 +90,7 @@ impl Successor {
     /// Offers what there is. What it has a place for, and a channel to each of its cores.
     pub fn offer(
         &mut self,
-        offer: &UpgradeOffer,
+        offer: &(UpgradeOffer, OfferRest),
         sockets: &[impl AsFd],
         until: Instant,
     ) -> Result<(SuccessorPlaces, Vec<Channel>), String> {
@@ -86,7 +100,7 @@ impl Successor {
         let ready = match self.hear("to be ready")? {
             SuccessorReply::Ready(ready) => ready,
             SuccessorReply::Refused(why) => return Err(refused(&why)),
-            SuccessorReply::Taken(_) => {
+            SuccessorReply::Taken(_) | SuccessorReply::Working(_) => {
                 return Err("the new process has said what is not its turn".to_owned());
             }
         };
@@ -115,28 +129,61 @@ impl Successor {
         let mut records = records.iter();
         let said = said.and_then(|()| records.try_for_each(|one| self.control.send(one, &[])));
         said.map_err(|error| self.why("to take the connections", &error))?;
-        match self.hear("to have taken all connections")? {
+        match self.hear_taken()? {
             SuccessorReply::Taken(taken) if taken == connections => Ok(()),
             SuccessorReply::Taken(taken) => Err(format!(
                 "{connections} connections were sent, and the new process has {taken}"
             )),
             SuccessorReply::Refused(why) => Err(refused(&why)),
-            SuccessorReply::Ready(_) => {
+            SuccessorReply::Ready(_) | SuccessorReply::Working(_) => {
                 Err("the new process has said what is not its turn".to_owned())
+            }
+        }
+    }
+
+    /// What it says in the end. While it gets on with what there is to do, it has time for it.
+    fn hear_taken(&mut self) -> Result<SuccessorReply, String> {
+        let what = "to have taken all connections";
+        if !self.abilities.copies {
+            return self.hear(what);
+        }
+        let until = self.control.until();
+        let (mut done, mut moved) = (None, Instant::now());
+        loop {
+            self.control.set_until(until.min(moved + STANDSTILL_MAX));
+            match self.control.hear() {
+                Ok((SuccessorReply::Working(now), _)) => {
+                    if done.replace(now) != Some(now) {
+                        moved = Instant::now();
+                    }
+                }
+                Ok((reply, _)) => {
+                    self.control.set_until(until);
+                    return Ok(reply);
+                }
+                Err(error) if error.kind() == io::ErrorKind::TimedOut && Instant::now() < until => {
+                    return Err(format!(
+                        "the new process has stood still for {STANDSTILL_MAX:?}"
+                    ));
+                }
+                Err(error) => return Err(self.why(what, &error)),
             }
         }
     }
 
     /// Why sending to its cores has failed, by what it says itself.
     pub fn explain(&mut self, otherwise: String) -> String {
-        self.control.set_until(Instant::now() + END_TIME_MAX);
-        match self.control.hear() {
-            Ok((SuccessorReply::Refused(why), _)) => refused(&why),
-            Ok(_) => otherwise,
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                self.why("to take the connections", &error)
-            }
-            Err(_) => otherwise,
+        let until = Instant::now() + END_TIME_MAX;
+        self.control.set_until(until);
+        loop {
+            return match self.control.hear() {
+                // It has said so before.
+                Ok((SuccessorReply::Working(_), _)) if Instant::now() < until => continue,
+                Ok((SuccessorReply::Refused(why), _)) => refused(&why),
+                Ok(_) => otherwise,
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => otherwise,
+                Err(error) => self.why("to take the connections", &error),
+            };
         }
     }
 

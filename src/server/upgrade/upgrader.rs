@@ -4,7 +4,6 @@
 //! sent, and read on.
 
 use std::collections::HashMap;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
@@ -12,15 +11,16 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 use super::asker::tell_asker;
-use super::channel::Channel;
 use super::desk::{Show, UpgradeDesk};
+use super::fault;
 use super::inventory::Inventory;
 use super::lane::ServerLane;
-use super::messages::{OfferedSocket, SuccessorPlaces, UpgradeOffer};
+use super::messages::{OUR_ABILITIES, OfferRest, OfferedSocket, UpgradeOffer};
 use super::parting::{Parting, PartingReport};
+use super::priority::give_way;
 use super::process_parts::ProcessParts;
 use super::program::Program;
 use super::successor::Successor;
@@ -34,6 +34,19 @@ use crate::server::reload::Current;
 
 /// For the cores to be as before, after something has failed: nothing is under way but what they put back.
 const UNDO_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// For what is under way when nothing is read any more: nobody is served meanwhile.
+const SETTLING_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// How often connections are copied before the rest of it is done while nobody is served.
+const PASSES_MAX: usize = 3;
+/// So few take a moment.
+const FEW: u64 = 2_000;
+
+/// For handshakes of TLS under way. Nobody else waits, but newcomers.
+const HANDSHAKES_TIME_MAX: Duration = Duration::from_secs(1);
+/// How often it is looked whether there are any.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// For connections that could not go, to end.
 const LEAVING_TIME_MAX: Duration = Duration::from_secs(10);
@@ -72,12 +85,22 @@ pub struct Upgrader {
     /// What is no core's.
     pub process_parts: Arc<ProcessParts>,
     /// To each core, where each has a descriptor table of its own.
-    pub lanes: Arc<Vec<UnixStream>>,
+    pub lanes: Arc<Vec<ServerLane>>,
     /// Of those that are bound.
     pub listeners: Vec<ListenerOffer>,
     pub figures: Arc<UpgradeFigures>,
+    /// What this node is called, where it is one of a cluster.
+    pub node: Option<String>,
     /// Held while one is under way, or all is read anew.
     pub whose: Mutex<Whose>,
+}
+
+/// How they are handed over, once the successor is ready.
+struct Handing {
+    parting: Arc<Parting>,
+    reported: Receiver<PartingReport>,
+    /// When nothing is waited for any longer.
+    until: Instant,
 }
 
 /// Whose the connections are.
@@ -136,6 +159,7 @@ impl Upgrader {
 
     /// Has the cores end with what is left; nothing that was sent is touched.
     pub fn leave(&self, claimed: Vec<ClaimedPath>) {
+        give_way();
         let parting = self.desk.parting();
         let theirs = |address: &ListenAddress| {
             let at = self
@@ -180,7 +204,9 @@ impl Upgrader {
 
     fn hand_over(&self, until: Instant) -> Result<Upgraded, String> {
         let (sockets, descriptors) = self.look(until)?;
+        fault::meet("old looked")?;
         let mut successor = Successor::start(&self.program, until)?;
+        fault::meet("old heard")?;
         info!(
             pid = successor.pid(),
             release = successor.release(),
@@ -195,18 +221,42 @@ impl Upgrader {
             app_namespaces,
             time: until.saturating_duration_since(Instant::now()).as_millis() as u64,
         };
+        let rest = OfferRest {
+            abilities: OUR_ABILITIES,
+            node: self.node.clone(),
+        };
+        let offer = (offer, rest);
         let (ready, channels) = successor.offer(&offer, &descriptors, until)?;
         drop(descriptors);
+        let (reports, reported) = mpsc::channel();
+        let parting = Parting::new(channels, ready.listeners, reports, until);
+        let handing = Handing {
+            parting: Arc::new(parting),
+            reported,
+            until,
+        };
+        self.desk.lay(Arc::clone(&handing.parting));
+        let _ = fault::meet("old ready");
+        if let Err(problem) = self.copy(&mut successor, &handing) {
+            // It holds copies of sockets.
+            drop(successor);
+            self.undo_copies();
+            return Err(problem);
+        }
         // Before anybody has to wait for it.
         if !self.process_parts.hold() {
+            drop(successor);
+            self.undo_copies();
             return Err("a request of a webhook does not end".to_owned());
         }
+        let _ = fault::meet("old held");
         let frozen = Instant::now();
         let pid = successor.pid();
-        let done = self.freeze_and_send(&mut successor, ready, channels, until);
+        let done = self.freeze_and_send(&mut successor, &handing);
         let done = done.and_then(|connections| {
             let pause = frozen.elapsed();
             successor.commit(pause)?;
+            let _ = fault::meet("old committed");
             Ok(Upgraded {
                 pid,
                 connections,
@@ -218,6 +268,47 @@ impl Upgrader {
             self.undo();
         }
         done
+    }
+
+    /// Has the cores copy their connections, while they serve them.
+    fn copy(&self, successor: &mut Successor, handing: &Handing) -> Result<(), String> {
+        let ends = handing.parting.ends()?;
+        self.step(UpgradeStep::Connect, &ends, handing)?;
+        drop(ends);
+        fault::meet("old connected")?;
+        if successor.takes_copies() {
+            self.copy_in_passes(successor, handing)?;
+        }
+        fault::meet("old copied")?;
+        self.have_handshakes_end(handing)
+    }
+
+    fn copy_in_passes(&self, successor: &mut Successor, handing: &Handing) -> Result<(), String> {
+        for pass in 1..=PASSES_MAX {
+            let began = Instant::now();
+            let copied = self.step(UpgradeStep::Copy, &[], handing);
+            let (copied, _) = copied.map_err(|problem| successor.explain(problem))?;
+            let took = humantime::format_duration(Duration::from_millis(
+                began.elapsed().as_millis() as u64,
+            ));
+            info!(pass, copied, %took, "upgrade: connections are copied while they are served");
+            if copied <= FEW {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has handshakes of TLS end that are under way, while newcomers wait. Those that dawdle are closed.
+    fn have_handshakes_end(&self, handing: &Handing) -> Result<(), String> {
+        let until = handing.until.min(Instant::now() + HANDSHAKES_TIME_MAX);
+        loop {
+            let (handshakes, _) = self.step(UpgradeStep::HoldNewcomers, &[], handing)?;
+            if handshakes == 0 || Instant::now() >= until {
+                return Ok(());
+            }
+            std::thread::sleep(LOOK_INTERVAL);
+        }
     }
 
     /// Asks the cores what they have.
@@ -261,65 +352,72 @@ impl Upgrader {
 
     fn take_shown(&self, core: CoreId) -> Result<Vec<(u16, OwnedFd)>, String> {
         let lane = self.lanes.get(core.index()).ok_or("it has no lane")?;
-        let shown = ServerLane::new(lane).take_shown();
+        let shown = lane.take_shown(self.desk.number());
         shown.map_err(|error| format!("core {core} has not shown its sockets: {error}"))
     }
 
     /// Has the cores read no more, and send what they have when nothing is under way. How many connections that are.
-    fn freeze_and_send(
-        &self,
-        successor: &mut Successor,
-        ready: SuccessorPlaces,
-        channels: Vec<Channel>,
-        until: Instant,
-    ) -> Result<u64, String> {
+    fn freeze_and_send(&self, successor: &mut Successor, handing: &Handing) -> Result<u64, String> {
         self.draining.forget();
         self.draining.post(|| Body::Upgrade(UpgradeStep::Freeze));
-        let left = until.saturating_duration_since(Instant::now());
-        if !self.draining.settle(Instant::now() + left / 2) {
-            return Err(
-                "something was still under way when half of upgrade_timeout was over: a request without its answer, or \
-                 messages between cores"
-                    .to_owned(),
-            );
+        let left = handing.until.saturating_duration_since(Instant::now());
+        let time_max = SETTLING_TIME_MAX.min(left / 2);
+        let began = Instant::now();
+        if !self.draining.settle(began + time_max) {
+            return Err(format!(
+                "something was still under way {time_max:?} after nothing was read any more: a request without its \
+                 answer, or messages between cores"
+            ));
         }
-        let (reports, reported) = mpsc::channel();
-        let ends = channels.iter().map(|channel| channel.socket().try_clone());
-        let ends: Vec<UnixStream> = ends
-            .collect::<io::Result<_>>()
-            .map_err(|error| error.to_string())?;
-        let parting = Arc::new(Parting::new(channels, ready.listeners, reports, until));
-        self.desk.lay(Arc::clone(&parting));
-        let sent = self.step(UpgradeStep::SendState, &ends, &reported, until);
+        let settled = Instant::now();
+        fault::meet("old frozen")?;
+        let sent = self.step(UpgradeStep::SendState, &[], handing);
+        let state_sent = Instant::now();
+        fault::meet("old kept sent")?;
         let sent = sent.and_then(|_| {
-            let connections = self.step(UpgradeStep::HandOver, &[], &reported, until)?;
-            parting.end()?;
+            let (connections, aheads) = self.step(UpgradeStep::HandOver, &[], handing)?;
+            let aheads = successor.takes_copies().then_some(aheads);
+            handing.parting.end(aheads)?;
             Ok(connections)
         });
         let connections = sent.map_err(|problem| successor.explain(problem))?;
+        let all_sent = Instant::now();
+        fault::meet("old all sent")?;
         successor.confirm(connections, self.process_parts.pack()?)?;
+        fault::meet("old confirmed")?;
+        debug!(
+            settling = ?(settled - began),
+            state = ?(state_sent - settled),
+            connections = ?(all_sent - state_sent),
+            taking = ?all_sent.elapsed(),
+            "what the pause was spent on"
+        );
         Ok(connections)
     }
 
     /// Has each core do this, and waits for all of them, whatever happens: what one still sends is not to cross what it is
-    /// to take back. How many connections were sent.
+    /// to take back. How many connections were sent, and by core, for how many ticks the times of its copies run ahead.
     fn step(
         &self,
         step: UpgradeStep,
         ends: &[UnixStream],
-        reported: &Receiver<PartingReport>,
-        until: Instant,
-    ) -> Result<u64, String> {
+        handing: &Handing,
+    ) -> Result<(u64, Vec<u32>), String> {
         self.draining.post(|| Body::Upgrade(step));
-        if step == UpgradeStep::SendState {
+        if step == UpgradeStep::Connect {
             for lane in &*self.lanes {
                 // A core that does not get them says so.
-                let _ = ServerLane::new(lane).give(ends);
+                let _ = lane.give(self.desk.number(), ends);
             }
         }
-        let (mut connections, mut problem) = (0, None);
-        for _ in 0..self.draining.cores() {
-            let report = wait_for(reported, until + UNDO_TIME_MAX, "the cores to send all")?;
+        let cores = self.draining.cores();
+        let (mut connections, mut aheads, mut problem) = (0, vec![0; cores], None);
+        for _ in 0..cores {
+            let until = handing.until + UNDO_TIME_MAX;
+            let report = wait_for(&handing.reported, until, "the cores to send all")?;
+            if let Some(ahead) = aheads.get_mut(report.core.index()) {
+                *ahead = report.ahead;
+            }
             match report.sent {
                 Ok(sent) => connections += sent,
                 Err(text) => {
@@ -327,7 +425,16 @@ impl Upgrader {
                 }
             }
         }
-        problem.map_or(Ok(connections), Err)
+        problem.map_or(Ok((connections, aheads)), Err)
+    }
+
+    /// Has the cores forget what they have copied. They have served all the while.
+    fn undo_copies(&self) {
+        self.draining.post(|| Body::Upgrade(UpgradeStep::TakeBack));
+        self.draining
+            .wait_until_taken(Instant::now() + UNDO_TIME_MAX);
+        self.process_parts.go_on();
+        self.desk.clear();
     }
 
     /// Has the cores go on as if nothing had been.
