@@ -35,6 +35,13 @@ pub fn run(property: impl Future<Output = ()>) {
     HERE.set(false);
 }
 
+/// The same of one that may take longer.
+pub fn run_within(time_max: Duration, property: impl Future<Output = ()>) {
+    HERE.set(true);
+    crate::run_within(time_max, property);
+    HERE.set(false);
+}
+
 /// A file of `tests/certificates`.
 pub fn file(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -112,6 +112,8 @@ mod trouble_stalled;
 mod trouble_standstill;
 mod uid_policy;
 mod upgrade;
+mod upgrade_again;
+mod upgrade_kills;
 mod upgrade_state;
 mod v1;
 mod v1_presence;

@@ -60,6 +60,8 @@ pub fn command(cores: usize, settings: &[(&str, &str)], listeners: &[&str]) -> C
         command.env("RINGPOST_TLS_CERTIFICATE_FILE", by_tls::file("p256.pem"));
         command.env("RINGPOST_TLS_KEY_FILE", by_tls::file("p256.key"));
     }
+    // However busy the machine is.
+    command.env("RINGPOST_UPGRADE_TIMEOUT", "60s");
     for (name, value) in settings {
         command.env(format!("RINGPOST_{name}"), value);
     }
@@ -379,6 +381,22 @@ impl Server {
         let (_, rest) = line.split_once("pid=")?;
         self.successor = rest.split_whitespace().next()?.parse().ok();
         self.successor
+    }
+
+    /// The new process that was started last, if the log says so.
+    pub fn successor_by_start(&mut self) -> Option<u32> {
+        let log = self.log();
+        let line = log
+            .lines()
+            .rfind(|line| line.contains("has read its configuration"))?;
+        let (_, rest) = line.split_once("pid=")?;
+        self.successor = rest.split_whitespace().next()?.parse().ok();
+        self.successor
+    }
+
+    /// That it has ended by now is no failure.
+    pub fn be_ended(&mut self) {
+        self.ended = true;
     }
 
     /// The status of the first process, which another has gone on for.

@@ -20,9 +20,10 @@ on_cores! {
     who_ends_a_server_amid_an_upgrade_ends_it,
     what_is_under_way_without_end_keeps_nobody_waiting,
     what_goes_wrong_leaves_all_as_it_was,
+    one_that_hangs_where_everybody_waits_is_given_up_soon,
 }
 
-const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+pub const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
 
 /// Clients of each codec, bound, and a back end.
 struct Everybody {
@@ -210,13 +211,9 @@ pub async fn those_who_listen_by_events_and_those_who_read_late_miss_nothing(cor
 }
 
 pub async fn again_and_again(cores: usize) {
-    let times = match std::env::var_os("E2E_LONG") {
-        Some(_) => 50,
-        None => 10,
-    };
     let mut server = Server::start(cores).await;
     let mut everybody = Everybody::come(&server).await;
-    for _ in 0..times {
+    for _ in 0..10 {
         server.upgrade().await.expect("it is upgraded");
         everybody.are_there().await;
     }
@@ -280,7 +277,7 @@ async fn what_is_under_way_without_end_keeps_nobody_waiting(cores: usize) {
 }
 
 /// Steps of a successor before the last word.
-const STEPS: [&str; 6] = ["hello", "offer", "ready", "connections", "last", "taken"];
+const STEPS: [&str; 6] = ["hello", "offer", "ready", "copies", "last", "taken"];
 
 async fn what_goes_wrong_leaves_all_as_it_was(cores: usize) {
     let fault = Fault::new();
@@ -317,11 +314,33 @@ async fn what_goes_wrong_leaves_all_as_it_was(cores: usize) {
     everybody.are_there().await;
 }
 
+/// Whoever is read by nobody does not wait for as long as an upgrade may take.
+async fn one_that_hangs_where_everybody_waits_is_given_up_soon(cores: usize) {
+    let fault = Fault::new();
+    let listeners = [
+        "websocket://127.0.0.1:0=relay",
+        "text://127.0.0.1:0=relay",
+        "frame://127.0.0.1:0=relay",
+        "text://127.0.0.1:0=push-backend",
+    ];
+    let mut command = command(cores, &[("UPGRADE_TIMEOUT", "1h")], &listeners);
+    command.env("UPGRADE_FAULT_FILE", &fault.0);
+    let mut server = Server::spawn(command, listeners.len()).await;
+    let mut everybody = Everybody::come(&server).await;
+    for step in ["copies", "records", "last", "taken"] {
+        fault.plant(&format!("hang {step}"));
+        let said = server.upgrade().await;
+        let said = said.expect_err("it cannot be done");
+        assert!(said.contains("has stood still"), "{step}: {said}");
+        everybody.are_there().await;
+    }
+}
+
 /// A file by which faults are planted in new processes.
-struct Fault(PathBuf);
+pub struct Fault(pub PathBuf);
 
 impl Fault {
-    fn new() -> Fault {
+    pub fn new() -> Fault {
         let name = format!(
             "ringpost-fault-{}-{}",
             std::process::id(),
@@ -330,7 +349,7 @@ impl Fault {
         Fault(std::env::temp_dir().join(name))
     }
 
-    fn plant(&self, what: &str) {
+    pub fn plant(&self, what: &str) {
         std::fs::write(&self.0, what).expect("a file is written");
     }
 }
@@ -371,6 +390,7 @@ fn another_configuration_holds_from_then_on() {
         file.plant(&file_of(1, "epoll", &[relay, back]));
         let mut command = std::process::Command::new(crate::server::binary());
         command.args(["serve", "--config"]).arg(&file.0);
+        command.env("RINGPOST_UPGRADE_TIMEOUT", "60s");
         let mut server = Server::spawn(command, 2).await;
         let mut clients = Vec::new();
         for nth in 0..20 {

@@ -58,6 +58,7 @@ impl Configured {
         write(&file, cores);
         let mut command = Command::new(binary());
         command.args(["serve", "--config"]).arg(&file);
+        command.env("RINGPOST_UPGRADE_TIMEOUT", "60s");
         Configured {
             server: Server::spawn(command, 3).await,
             file,
@@ -395,8 +396,13 @@ async fn counters_go_on(cores: usize) {
         "ringpost_doorbells_total",
     ];
     let mut before: Vec<f64> = vec![0.0; names.len()];
-    for _ in 0..3 {
+    for upgrades in 0..3 {
         let scrape = Scrape::of(&server).await;
+        let (done, failed) = (r#"result="done""#, r#"result="failed""#);
+        let counted = |result: &str| scrape.sum("ringpost_upgrades_total", result);
+        assert_eq!((counted(done), counted(failed)), (f64::from(upgrades), 0.0));
+        let pause = scrape.sum("ringpost_upgrade_pause_seconds", "");
+        assert_eq!(pause > 0.0, upgrades > 0, "{pause}");
         for (name, before) in names.iter().zip(&mut before) {
             let now = scrape.sum(name, "");
             assert!(now >= *before, "{name}: {now} after {before}");
