@@ -5,6 +5,7 @@
 As cluster.py, whose nodes and Redis it has.
 """
 
+import json
 import os
 import random
 import re
@@ -16,7 +17,8 @@ import sys
 import threading
 import time
 
-from cluster import Line, Process, free_port, run, until, verdict
+import cluster
+from cluster import NODE, Line, Process, free_port, run, until, verdict
 
 # Users of one node that is lost.
 UIDS = int(os.environ.get("UIDS", "6000"))
@@ -32,6 +34,11 @@ for number in range(first, first + count):
 print("all there", flush=True)
 sys.stdin.read()
 """
+
+
+def binary():
+    # Known when the tests run.
+    return cluster.BINARY
 
 
 class Crowd:
@@ -159,6 +166,47 @@ def whom_redis_cuts_off_is_not_offline(scope):
     assert one.said().count("cluster: joined") == 1, one.said()
 
 
+def redis_at_its_limits(scope):
+    """Without memory it passes on what is said; and who reads too slowly is cut off, and comes back."""
+    redis, one, two = scope.pair()
+    client = two.client("bert")
+    one.knows("bert")
+    assert redis.ask("CONFIG", "SET", "maxmemory", "1") == "+OK"
+    assert verdict(one, "bert") == "delivered" and client.receive() == "x"
+    later = two.client("carl")
+    one.knows("carl")
+    assert verdict(one, "carl") == "delivered" and later.receive() == "x"
+    limits = "pubsub 1048576 0 0"
+    assert redis.ask("CONFIG", "SET", "client-output-buffer-limit", limits) == "+OK"
+    found = []
+
+    def read():
+        while (line := client.receive()) != "the end":
+            if line != "again":
+                found.append(json.loads(line)["n"])
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    two.signal(signal.SIGSTOP)
+    cut, text = pubsub_clients(redis), "x" * 60_000
+    # Behind what the kernel holds for it.
+    backend = one.backend()
+    count = 0
+    while len(pubsub_clients(redis)) == len(cut):
+        backend.send(f'{{"uid":"bert","n":{count},"pad":"{text}"}}')
+        count += 1
+    two.signal(signal.SIGCONT)
+    two.joins(2)
+    told = [backend.receive() for _ in range(count)]
+    until("bert is found again", lambda: verdict(one, "bert", "again") == "delivered")
+    assert verdict(one, "bert", "the end") == "delivered"
+    reader.join(60)
+    assert found == sorted(set(found)), "twice, or out of order"
+    was_told = {number for number, answer in enumerate(told) if answer == "ok"}
+    assert was_told <= set(found), "told and not come"
+    assert one.said().count("cluster: joined") == 1, one.said()
+
+
 def gone_in_time(node, uid, start):
     until(f"{uid} is offline", lambda: verdict(node, uid) == "offline")
     took = time.monotonic() - start
@@ -191,6 +239,69 @@ def a_machine_that_vanishes_is_gone_soon(scope):
     until("bert is found again", lambda: verdict(one, "bert", "again") == "delivered")
     while there.receive() != "again":
         pass
+
+
+class Namespace:
+    """A network of its own, by a cable that can be pulled; None where that is not allowed."""
+
+    def __init__(self):
+        # Not those of another run beside this one.
+        self.name, number = f"rp{os.getpid()}", os.getpid() % 250
+        self.here, self.there = f"10.87.{number}.1", f"10.87.{number}.2"
+        self.outer, inner = f"{self.name}a", f"{self.name}b"
+        commands = [
+            f"netns add {self.name}",
+            f"link add {self.outer} type veth peer name {inner}",
+            f"link set {inner} netns {self.name}",
+            f"addr add {self.here}/24 dev {self.outer}",
+            f"link set {self.outer} up",
+            f"-n {self.name} addr add {self.there}/24 dev {inner}",
+            f"-n {self.name} link set {inner} up",
+            f"-n {self.name} link set lo up",
+        ]
+        self.is_there = bool(shutil.which("ip")) and all(self.does(one) for one in commands)
+
+    def does(self, command):
+        run = subprocess.run(["ip", *command.split()], capture_output=True, text=True)
+        if run.returncode:
+            print(f"ip {command}: {run.stderr.strip()}", flush=True)
+        return run.returncode == 0
+
+    def end(self):
+        for command in (f"link del {self.outer}", f"netns del {self.name}"):
+            subprocess.run(["ip", *command.split()], capture_output=True)
+
+
+def a_machine_whose_cable_is_pulled_is_gone_soon(scope):
+    """As above, by the kernel: no end of a connection is told."""
+    namespace = Namespace()
+    try:
+        if not namespace.is_there:
+            print("no namespace can be made here: the proxy's test stands alone", flush=True)
+            return
+        redis = scope.redis("--bind", "127.0.0.1", namespace.here, "--protected-mode", "no")
+        one = scope.node(redis)
+        path = f"{scope.place}/far.toml"
+        with open(path, "w", encoding="utf-8") as file:
+            text = NODE.format(cores=1, redis=f"redis://{namespace.here}:{redis.port}", cluster="", more="")
+            file.write(text.replace("127.0.0.1:0", "0.0.0.0:0", 1))
+        far = Process(scope, "ip", "netns", "exec", namespace.name, binary(), "serve", "--config", path)
+        until("it joins", lambda: "cluster: joined" in far.said())
+        one.settles()
+        port = re.search(r"push +text://0\.0\.0\.0:(\d+)", far.said())[1]
+        client = socket.create_connection((namespace.there, int(port)))
+        client.sendall(b"bert\n")
+        one.knows("bert")
+        namespace.does(f"link set {namespace.outer} down")
+        start = time.monotonic()
+        assert verdict(one, "bert") == "unknown"
+        gone_in_time(one, "bert", start)
+        namespace.does(f"link set {namespace.outer} up")
+        until("bert is found again", lambda: verdict(one, "bert") == "delivered")
+    finally:
+        for process in scope.processes:
+            process.end()
+        namespace.end()
 
 
 def a_node_that_is_frozen_is_gone_soon(scope):
@@ -323,8 +434,10 @@ TESTS = [
     sentinels_name_another_master,
     many_users_are_never_offline,
     a_machine_that_vanishes_is_gone_soon,
+    a_machine_whose_cable_is_pulled_is_gone_soon,
     a_node_that_is_frozen_is_gone_soon,
     a_redis_that_is_frozen_makes_nobody_gone,
+    redis_at_its_limits,
     whom_redis_cuts_off_is_not_offline,
     a_node_that_is_new_knows_who_subscribes,
 ]

@@ -41,15 +41,20 @@ pub fn check_cluster(config: &Cluster) -> io::Result<()> {
 /// What would have come of trying a Redis.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ClusterTrial {
+    /// Where it would be.
     pub address: String,
+    /// What it would be, or why it would not do.
     pub found: Result<String, String>,
+    /// What might have caused trouble.
     pub doubts: Vec<ClusterDoubt>,
 }
 
 /// Something about a Redis that may cause trouble.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ClusterDoubt {
+    /// What it is, and what comes of it.
     pub because: String,
+    /// A command for its command line, if there is one.
     pub mend: Option<String>,
 }
 

@@ -11,6 +11,7 @@ const JOINED: u8 = 1;
 /// Its Redis is away, which matters not.
 const ALONE: u8 = 2;
 /// It is away, and no clients are to come.
+#[cfg(feature = "cluster")]
 const CUT_OFF: u8 = 3;
 
 /// Starting, ready or draining, in this order; and how it stands with the cluster.

@@ -29,6 +29,7 @@ pub struct ClusterFigures {
     pub silent: AtomicU64,
 }
 
+#[cfg(feature = "cluster")]
 impl ClusterFigures {
     /// Counts: there is one writer.
     pub fn add(counter: &AtomicU64, count: u64) {
