@@ -108,6 +108,7 @@ def steps(full):
         Step("cluster", shell(f"python3 tests/cluster/cluster.py {BINARY}",
                               f"python3 tests/cluster/upgrades.py {BINARY}"), ready),
         Step("cluster outages", ["python3", "tests/cluster/outages.py", BINARY], ready),
+        Step("cluster streams", ["python3", "tests/cluster/streams.py", BINARY], ready),
         Step("proxies", ["tests/proxies/run", BINARY], ready),
         Step("acme", ["tests/acme/run", BINARY], ready),
         Step("tuning", ["tests/tuning/run", BINARY], ready),

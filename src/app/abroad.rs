@@ -1,6 +1,7 @@
 //! What a core and the engine of a cluster have for each other: [`ToEngine`] and [`FromEngine`]; and what is in them, as nodes
 //! tell it to each other.
 
+use super::abroad_streams::StreamOrder;
 use super::bulk::{Except, Exceptions};
 use crate::ident::Reach;
 use crate::protocol::cluster::{ExceptedNames, LastWords, NodeId, NodeLook, NodeOrder};
@@ -27,6 +28,8 @@ pub enum ToEngine {
         node: Option<NodeId>,
         call: u64,
     },
+    /// About what Redis keeps for all nodes.
+    Stream(StreamOrder),
 }
 
 /// What another node asks of this one.
@@ -37,7 +40,7 @@ pub struct FromEngine {
     pub number: u64,
 }
 
-pub(super) fn excepted(except: &Exceptions) -> ExceptedNames {
+pub fn excepted(except: &Exceptions) -> ExceptedNames {
     except.as_ref().map_or_else(ExceptedNames::default, |it| {
         let Except { uids, connections } = &**it;
         ExceptedNames {
@@ -47,7 +50,7 @@ pub(super) fn excepted(except: &Exceptions) -> ExceptedNames {
     })
 }
 
-pub(super) fn exceptions(names: ExceptedNames) -> Exceptions {
+pub fn exceptions(names: ExceptedNames) -> Exceptions {
     let ExceptedNames { uids, connections } = names;
     let is_some = !uids.is_empty() || !connections.is_empty();
     is_some.then(|| {

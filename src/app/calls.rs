@@ -10,6 +10,7 @@ use super::addressed::Addressed;
 use super::bulk::{Exceptions, ForAll, ToAll};
 use super::effect::Effect;
 use super::envelope::{AnswerPart, Body, Call};
+use super::kept_abroad::{KeptAbroad, ToKeep};
 use super::local::Local;
 use super::outcome::{Abroad, Answer, Delivered};
 use super::pending::{AnsweredCall, Caller};
@@ -19,7 +20,7 @@ use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, Ticket, check_uid};
 use crate::payload::{Message, Payload};
 use crate::protocol::cluster::NodeOrder;
 use crate::shard::Farewell;
-use crate::streams::Wish;
+use crate::streams::{Kind, Wish};
 
 /// What a last message takes on its way.
 pub(super) fn farewell_bytes(last: Option<&Farewell>) -> usize {
@@ -119,8 +120,24 @@ impl Local {
         let abroad = self.goes_abroad(&caller);
         let is_counted = !matches!(caller, Caller::Node(_));
         let caller = self.tapped(reach, caller, message);
-        let parts = self.outgoing.cores() + usize::from(abroad);
+        let kept = match abroad {
+            true => self.kept_abroad(reach, Kind::All, EVERYBODY, wish),
+            false => None,
+        };
+        let rest = kept.as_ref().map_or(Some(reach), |kept| kept.rest);
+        let parts = rest.map_or(0, |_| self.outgoing.cores() + usize::from(abroad));
+        let parts = parts + kept.as_ref().map_or(0, KeptAbroad::parts);
         let call = self.open(caller, parts, is_counted);
+        if let Some(kept) = kept {
+            let what = ToKeep {
+                except: except.clone(),
+                ..ToKeep::of(Kind::All, EVERYBODY, &payload)
+            };
+            self.keep_abroad(payer, &kept, what, Some(call));
+        }
+        let Some(reach) = rest else {
+            return Ticket(call);
+        };
         if abroad {
             let order = NodeOrder::PushToAll {
                 except: excepted(&except),

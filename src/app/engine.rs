@@ -6,6 +6,7 @@
 //! which it gets back when Redis has what it sent, and its call's cost until that is answered.
 
 use super::abroad::{FromEngine, ToEngine, exceptions, farewell, last_words};
+use super::addressed::Addressed;
 use super::calls::farewell_bytes;
 use super::envelope::{AnswerPart, Body, Call};
 use super::local::Local;
@@ -17,7 +18,7 @@ use crate::ident::{ConnId, CoreId, Reach, Ticket};
 use crate::payload::{Message, Payload};
 use crate::protocol::cluster::NodeOrder;
 use crate::shard::{Farewell, Interest};
-use crate::streams::Wish;
+use crate::streams::{Kind, Wish};
 
 impl Local {
     /// Whether what this one asks is for other nodes, too.
@@ -68,8 +69,15 @@ impl Local {
         message: Message<'_>,
         wish: Wish,
     ) -> Ticket {
-        let addressed = super::addressed::Addressed::new(uid, message, wish);
+        let kept = match self.goes_abroad(&caller) {
+            true => self.kept_abroad(reach, Kind::Uid, uid, wish),
+            false => None,
+        };
+        if let Some(kept) = kept {
+            return self.push_kept(&kept, caller, uid, message);
+        }
         let bytes = uid.len() + message.len();
+        let addressed = Addressed::new(uid, message, wish);
         let is_counted = !matches!(caller, Caller::Node(_) | Caller::Sender(_));
         let order = NodeOrder::PushToUid {
             uid: Box::from(uid),
@@ -189,8 +197,10 @@ impl Local {
             NodeOrder::KickConnection { name, last } => {
                 self.kick_connection(reach, caller, name, farewell(last));
             }
-            // The engine knows.
-            NodeOrder::Describe => self.answer_node(number, Abroad::default()),
+            // The engine knows, and has these done otherwise.
+            NodeOrder::Describe | NodeOrder::Kept { .. } | NodeOrder::Forgotten { .. } => {
+                self.answer_node(number, Abroad::default())
+            }
             NodeOrder::Look(look) => self.look_for_node(reach, number, look),
             NodeOrder::Online { uid } => {
                 self.online(reach, caller, &uid);
@@ -255,6 +265,9 @@ impl Local {
     #[cold]
     fn tell_uid_interests(&mut self) {
         while let Some(interest) = self.shard.next_uid_interest() {
+            if !interest.here {
+                self.mirror_no_more(&interest.uid);
+            }
             self.tell_engine(ToEngine::Uid(interest));
         }
     }
@@ -277,6 +290,9 @@ impl Local {
         self.homes
             .note(core, interest, &self.shard.groups.rules, now);
         let here = self.homes.has(*namespace, group);
+        if was_here && !here {
+            self.mirror_group_no_more(*namespace, group);
+        }
         if here != was_here {
             let group = group.clone();
             self.tell_engine(ToEngine::Group { group, here });

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::abroad::{FromEngine, ToEngine};
+use super::abroad_streams::StreamNews;
 use super::addressed::Addressed;
 use super::bulk::{Bulk, ReplyTo, Spread, ToAll, ToGroup};
-use super::follow_step::FollowStep;
+use super::follow_step::{FollowStep, FollowedStream};
 use super::note::AnyNote;
 use super::order::Path;
 use super::outcome::{Abroad, Delivered};
@@ -115,6 +116,12 @@ pub enum Body {
     ToEngine(Box<ToEngine>),
     /// From one of them.
     FromEngine(Box<FromEngine>),
+    /// Of a stream, or an id, that Redis keeps and that is at home here.
+    StreamNews(Box<StreamNews>),
+    /// Everybody's stream has come this far.
+    SeeAll(Box<(NamespaceId, Position)>),
+    /// Whoever follows this stream reads on from there.
+    PutBack(Box<(FollowedStream, Position)>),
     /// The server stops.
     Drain(DrainStep),
     /// Another process is to go on in this one's place.

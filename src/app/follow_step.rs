@@ -29,6 +29,7 @@ pub enum StreamStep {
 }
 
 /// A stream, as it is named between cores.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct FollowedStream {
     pub namespace: NamespaceId,
     pub kind: Kind,
@@ -36,7 +37,7 @@ pub struct FollowedStream {
 }
 
 impl FollowedStream {
-    pub(super) fn address(&self) -> Address<'_> {
+    pub fn address(&self) -> Address<'_> {
         let FollowedStream {
             namespace,
             kind,

@@ -48,7 +48,7 @@ impl Local {
             return;
         }
         let namespace = self.shard.connections.namespace_of(connection);
-        if self.shard.followers.all_seen(namespace).is_none() {
+        if self.shard.followers.all_seen(namespace).is_none() && !self.has_engine() {
             self.shard.ask_not_for_all(connection);
         }
         let Some(following) = self.shard.following(connection) else {
@@ -147,6 +147,17 @@ impl Local {
 
     /// A step that another core or this one has come to.
     pub fn follow(&mut self, from: CoreId, step: FollowStep) {
+        if self.has_engine()
+            && let StreamStep::Ask { of, .. } | StreamStep::Read { of, .. } = &step.what
+        {
+            let of = of.clone();
+            return self.follow_mirrored(from, step, of);
+        }
+        self.follow_here(from, step);
+    }
+
+    /// One about a stream that is here, if it is about one.
+    pub(super) fn follow_here(&mut self, from: CoreId, step: FollowStep) {
         let FollowStep {
             connection,
             serial,

@@ -15,6 +15,7 @@ use super::bulk::{Exceptions, ReplyTo, ToGroup};
 use super::effect::{Effect, JoinOutcome};
 use super::envelope::{AnswerPart, Body, Call, Passing, part_of};
 use super::homes::CoreList;
+use super::kept_abroad::{KeptAbroad, ToKeep};
 use super::local::Local;
 use super::order::Path;
 use super::outcome::Delivered;
@@ -54,13 +55,18 @@ fn presence_text(group: &str, news: &PresenceNews) -> String {
 impl Local {
     pub fn send_to_group(
         &mut self,
-        reach: Reach,
+        mut reach: Reach,
         payer: Option<ConnId>,
         group: &str,
         message: Message<'_>,
         refresh: bool,
     ) {
         if self.has_engine() {
+            let of = (Kind::Group, group);
+            let Some(rest) = self.keep_some(reach, payer, of, (message, refresh)) else {
+                return;
+            };
+            reach = rest;
             let order = NodeOrder::PushToGroup {
                 group: Box::from(group),
                 refresh,
@@ -116,7 +122,25 @@ impl Local {
         let payer = caller.payer();
         let abroad = self.goes_abroad(&caller);
         let is_counted = !matches!(caller, Caller::Node(_));
-        let call = self.open(caller, 1 + usize::from(abroad), is_counted);
+        let kept = match abroad {
+            true => self.kept_abroad(reach, Kind::Group, group, wish),
+            false => None,
+        };
+        let rest = kept.as_ref().map_or(Some(reach), |kept| kept.rest);
+        let parts = rest.map_or(0, |_| 1 + usize::from(abroad));
+        let parts = parts + kept.as_ref().map_or(0, KeptAbroad::parts);
+        let call = self.open(caller, parts, is_counted);
+        if let Some(kept) = kept {
+            let payload = Payload::new(message);
+            let what = ToKeep {
+                except: except.clone(),
+                ..ToKeep::of(Kind::Group, group, &payload)
+            };
+            self.keep_abroad(payer, &kept, what, Some(call));
+        }
+        let Some(reach) = rest else {
+            return Ticket(call);
+        };
         if abroad {
             let order = NodeOrder::PushToGroup {
                 group: Box::from(group),
@@ -176,7 +200,7 @@ impl Local {
         }
     }
 
-    fn spread_placed(&mut self, payer: ConnId, to_group: Arc<ToGroup>, asked: ReplyTo) {
+    pub(super) fn spread_placed(&mut self, payer: ConnId, to_group: Arc<ToGroup>, asked: ReplyTo) {
         let cores = self.others_with_members(&to_group);
         self.expect_more(asked, cores.len());
         let bulk = self.next_bulk();

@@ -30,8 +30,12 @@ pub enum Claim {
     Fresh,
     /// It was, with this answer.
     Done(Arc<str>),
+    /// As fresh, on this node alone: nobody knows of others.
+    FreshHere,
     /// It is being carried out.
     UnderWay,
+    /// By another node, or it was, and that has ended before it was done.
+    Elsewhere,
     /// The id is that of a request for something else.
     Conflict,
     /// No more ids can be kept.
@@ -74,6 +78,17 @@ impl IdempotencyTable {
     pub fn renew(&mut self, window: Duration, ids_max: usize) {
         self.window = window;
         self.ids_max = ids_max;
+    }
+
+    /// For how long an id is known.
+    pub fn window(&self) -> Duration {
+        self.window
+    }
+
+    /// What a request with this id asks for, if it is being carried out.
+    pub fn wanted(&self, id: Digest) -> Option<Digest> {
+        let entry = self.entries.get(&id)?;
+        matches!(entry.state, IdState::UnderWay(_)).then_some(entry.wanted)
     }
 
     /// A request with this id has come.

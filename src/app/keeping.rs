@@ -365,6 +365,11 @@ impl Local {
         }
     }
 
+    /// Sends one to everybody that has its place.
+    pub(super) fn spread_placed_to_all(&mut self, spread: Spread, mark: Option<Mark>) {
+        self.spread_own(None, spread, mark);
+    }
+
     fn relay_to_all(&mut self, spread: Spread, mark: Option<Mark>) {
         self.send_out(spread, mark, |local, core, asked, to_all| {
             let body = match asked {

@@ -31,6 +31,8 @@ pub struct KeptStreams {
     /// Those whose clients bind a uid on a wire without positions: what waits for them is delivered when they come.
     queued: NamespaceSet,
     gaps: LogLimiter,
+    /// They are Redis', and mirrored here.
+    mirrors: bool,
     /// All that was ever kept, for the simulation.
     #[cfg(all(test, not(loom)))]
     pub journal: Vec<(NamespaceId, Kind, String, Position, Payload)>,
@@ -44,9 +46,15 @@ impl KeptStreams {
             readable: readable(listeners),
             queued: queued(listeners),
             gaps: LogLimiter::default(),
+            mirrors: false,
             #[cfg(all(test, not(loom)))]
             journal: Vec::new(),
         }
+    }
+
+    /// Nothing is kept here but what mirrors what Redis keeps.
+    pub fn mirror(&mut self) {
+        self.mirrors = true;
     }
 
     /// Goes on by other rules and bounds.
@@ -117,9 +125,19 @@ impl KeptStreams {
         self.keeps_in(of.namespace, keep)
     }
 
-    /// How a message is kept in this namespace that the rules keep so: not at all where nobody can come back for it.
+    /// How a message is kept in this namespace that the rules keep so: not at all where nobody can come back for it, or
+    /// where Redis keeps it.
     #[inline]
-    pub fn keeps_in(&self, namespace: NamespaceId, mut keep: Keep) -> Option<Keep> {
+    pub fn keeps_in(&self, namespace: NamespaceId, keep: Keep) -> Option<Keep> {
+        match self.mirrors {
+            true => None,
+            false => self.is_kept_in(namespace, keep),
+        }
+    }
+
+    /// How it is kept, here or by Redis.
+    #[inline]
+    pub fn is_kept_in(&self, namespace: NamespaceId, mut keep: Keep) -> Option<Keep> {
         keep.queue &= self.queued.contains(namespace);
         (keep.queue || self.readable.contains(namespace)).then_some(keep)
     }
@@ -128,6 +146,11 @@ impl KeptStreams {
     #[inline]
     pub fn is_readable(&self, namespace: NamespaceId) -> bool {
         self.readable.contains(namespace)
+    }
+
+    /// Whether anything can be kept in this namespace.
+    pub fn may_hold(&self, namespace: NamespaceId) -> bool {
+        self.readable.contains(namespace) || self.queued.contains(namespace)
     }
 
     /// Whether what comes for a uid waits for its login.

@@ -11,6 +11,7 @@ use ahash::RandomState;
 
 use super::acknowledged::Acknowledged;
 use super::bind_answers::BindAnswers;
+use super::claims_abroad::ClaimsAbroad;
 use super::client_requests::ClientRequests;
 use super::crossings::Crossings;
 use super::effect::Effect;
@@ -20,6 +21,7 @@ use super::homes::Homes;
 use super::idempotency::IdempotencyTable;
 use super::inherited::Inherited;
 use super::kept_streams::KeptStreams;
+use super::mirrors::Mirrors;
 use super::namespaces::{Namespaces, Registry};
 use super::outgoing::Outgoing;
 use super::pending::PendingCalls;
@@ -57,6 +59,10 @@ pub struct Local {
     pub bind_answers: BindAnswers,
     /// What is kept of messages.
     pub streams: KeptStreams,
+    /// Which of that Redis keeps, and is mirrored here.
+    pub(super) mirrors: Mirrors,
+    /// Requests with an id whose claim Redis has been asked for.
+    pub(super) claims: ClaimsAbroad,
     /// How far clients have handled that.
     pub(super) acknowledged: Acknowledged,
     /// What they have asked of other cores.
@@ -83,10 +89,11 @@ impl Local {
         let crossings = Crossings::new(bus.cores());
         let has_engine = bus.engine().is_some();
         let store = Store::new(config, now, RandomState::new());
-        let streams = KeptStreams::new(store, config, &listeners);
+        let mut streams = KeptStreams::new(store, config, &listeners);
         let mut shard = Shard::new(config, listeners, registry.apps());
         if has_engine {
             shard.note_uids();
+            streams.mirror();
         }
         Local {
             shard,
@@ -105,6 +112,8 @@ impl Local {
             whereabouts: Whereabouts::default(),
             bind_answers: BindAnswers::default(),
             streams,
+            mirrors: Mirrors::default(),
+            claims: ClaimsAbroad::default(),
             acknowledged: Acknowledged::default(),
             requests: ClientRequests::default(),
             inherited: Inherited::default(),

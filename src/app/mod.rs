@@ -5,6 +5,7 @@
 //! comes after.
 
 pub(crate) mod abroad;
+pub(crate) mod abroad_streams;
 mod acknowledged;
 mod addressed;
 mod addressing;
@@ -15,6 +16,8 @@ mod binding;
 pub(crate) mod bulk;
 mod callbacks;
 mod calls;
+mod claiming;
+mod claims_abroad;
 mod client_requests;
 mod context;
 mod crossing;
@@ -23,7 +26,7 @@ mod effect;
 mod engine;
 pub(crate) mod envelope;
 mod flow;
-mod follow_step;
+pub(crate) mod follow_step;
 mod following;
 mod for_many;
 mod forwards;
@@ -45,10 +48,14 @@ pub mod hosted;
 pub(crate) mod idempotency;
 mod inherited;
 mod keeping;
+mod kept_abroad;
 mod kept_streams;
 mod local;
 mod looks;
 pub(crate) mod migration;
+mod mirrored_questions;
+mod mirroring;
+mod mirrors;
 #[cfg(not(feature = "internals"))]
 pub(crate) mod namespaces;
 #[cfg(feature = "internals")]
@@ -60,6 +67,7 @@ pub(crate) mod outcome;
 mod outgoing;
 mod pausing;
 pub(crate) mod pending;
+mod placed;
 mod policy;
 mod presence;
 pub(crate) mod promise;

@@ -87,18 +87,25 @@ pub struct Unknown(u32);
 impl Unknown {
     /// Set where Redis cannot be asked, so that nobody knows how many they are.
     const AWAY: u32 = 1 << 31;
+    /// Set where Redis does not do what it was asked.
+    const REFUSED: u32 = 1 << 30;
 
     /// So many.
     pub(crate) const fn nodes_silent(count: u32) -> Unknown {
-        Unknown(match count < Unknown::AWAY {
+        Unknown(match count < Unknown::REFUSED {
             true => count,
-            false => Unknown::AWAY - 1,
+            false => Unknown::REFUSED - 1,
         })
     }
 
     /// Redis was away.
     pub(crate) const fn away() -> Unknown {
         Unknown(Unknown::AWAY)
+    }
+
+    /// Redis has refused it.
+    pub(crate) const fn refused() -> Unknown {
+        Unknown(Unknown::REFUSED)
     }
 
     /// Whether there are any.
@@ -108,9 +115,9 @@ impl Unknown {
 
     /// How many there are; where Redis was away, 1: how many that stands for nobody knows.
     pub const fn nodes(self) -> u32 {
-        match self.is_away() {
-            true => 1,
-            false => self.0,
+        match self.0 < Unknown::REFUSED {
+            true => self.0,
+            false => 1,
         }
     }
 
@@ -120,8 +127,10 @@ impl Unknown {
     }
 
     pub(crate) fn add(&mut self, other: Unknown) {
+        let is_refused = (self.0 | other.0) & Unknown::REFUSED != 0;
         *self = match self.is_away() || other.is_away() {
             true => Unknown::away(),
+            false if is_refused => Unknown::refused(),
             false => Unknown::nodes_silent(self.0.saturating_add(other.0)),
         };
     }
@@ -132,6 +141,7 @@ impl fmt::Display for Unknown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.is_away(), self.0) {
             (true, _) => f.write_str("the cluster's Redis is away"),
+            (false, Unknown::REFUSED) => f.write_str("the cluster's Redis refuses it"),
             (false, 1) => f.write_str("1 node has not answered"),
             (false, count) => write!(f, "{count} nodes have not answered"),
         }

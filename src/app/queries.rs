@@ -42,6 +42,13 @@ impl Local {
     /// Does what a query asks, on the core asked, and answers it, now or when it is known.
     pub(super) fn run_query(&mut self, from: CoreId, call: u64, what: Query) {
         let now = self.now();
+        let what = match self.has_engine() {
+            false => what,
+            true => match self.query_abroad(from, call, what) {
+                Some(what) => what,
+                None => return,
+            },
+        };
         let shard = &mut self.shard;
         let result = match what {
             Query::PushToUids {
@@ -148,7 +155,7 @@ impl Local {
         self.send_back(home, to, None, Body::Answer { call, part });
     }
 
-    fn reply(&mut self, to: CoreId, call: u64, result: QueryResult) {
+    pub(super) fn reply(&mut self, to: CoreId, call: u64, result: QueryResult) {
         let part = AnswerPart::Found(Box::new(result));
         if to == self.core() {
             self.answered(call, part);

@@ -162,6 +162,16 @@ pub struct ClusterLook {
     pub redis: (Box<str>, Box<str>, Option<Box<str>>),
 }
 
+impl QueryResult {
+    /// Redis is away.
+    pub fn away() -> QueryResult {
+        QueryResult::Abroad(Abroad {
+            unknown: Unknown::away(),
+            ..Abroad::default()
+        })
+    }
+}
+
 impl Query {
     pub(super) fn is_push(&self) -> bool {
         matches!(self, Query::PushToUids { .. })

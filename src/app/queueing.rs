@@ -6,13 +6,16 @@
 //! the uid's connections, if it was not sent that, or back to the queue. So each message arrives at least once, or its end
 //! is counted and told; one whose acknowledgement was lost comes twice.
 
+use super::abroad_streams::StreamOrder;
+use super::follow_step::FollowedStream;
 use super::following::PIECE;
 use super::host::Host;
 use super::local::Local;
+use super::mirrors::Waiting;
 use crate::ident::{ConnId, NamespaceId};
 use crate::payload::Payload;
 use crate::shard::{Following, InFlight};
-use crate::streams::{Address, Position, Store};
+use crate::streams::{Address, Kind, Position, Store};
 
 impl Local {
     /// A connection on a plain wire is bound: it is sent what has waited.
@@ -24,6 +27,28 @@ impl Local {
         if self.streams.rules.is_empty() || !self.streams.queues(namespace, uid) {
             return;
         }
+        if self.has_engine() {
+            let of = FollowedStream {
+                namespace,
+                kind: Kind::Uid,
+                name: Box::from(uid),
+            };
+            if self
+                .when_mirrored(&of, Waiting::Queue(connection))
+                .is_none()
+            {
+                return;
+            }
+        }
+        self.begin_queue_here(connection);
+    }
+
+    /// What has waited is here.
+    pub(super) fn begin_queue_here(&mut self, connection: ConnId) {
+        let namespace = self.shard.connections.namespace_of(connection);
+        let Some(uid) = self.shard.connections.uid(connection) else {
+            return;
+        };
         let (of, now) = (Address::uid(namespace, uid), self.now);
         let top = self.streams.store.top(now, of);
         let after = self.streams.store.delivered(of);
@@ -59,6 +84,10 @@ impl Local {
             (messages, last >= top.offset)
         });
         let (messages, is_last) = piece.unwrap_or((Vec::new(), true));
+        if let Some((last, _)) = messages.last() {
+            self.tell_delivered(of, *last, false);
+        }
+        let store = &mut self.streams.store;
         let mut tops = |namespace, uid: &str| store.top(now, Address::uid(namespace, uid));
         self.shard
             .catch_up(connection, 0, &messages, is_last, &mut tops);
@@ -76,6 +105,12 @@ impl Local {
         {
             let set = |store: &mut Store| store.set_delivered(of, offset);
             self.streams.store.ask(of, set);
+            let now = self.now;
+            let upto = Position {
+                offset,
+                ..self.streams.store.top(now, of)
+            };
+            self.tell_delivered(of, upto, false);
         }
     }
 
@@ -87,6 +122,11 @@ impl Local {
                 self.streams
                     .store
                     .ask(of, |store| store.put_back(of, after));
+                let upto = Position {
+                    offset: after,
+                    ..self.streams.store.top(now, of)
+                };
+                self.tell_delivered(of, upto, true);
             }
             Some((other, first)) if after < first => {
                 let top = self.streams.store.top(now, of);
@@ -99,6 +139,18 @@ impl Local {
             }
             // It has been sent that, or will be.
             Some(_) => {}
+        }
+    }
+
+    /// Tells Redis, where that keeps it, up to where a uid's messages are delivered, or that they are not after all.
+    fn tell_delivered(&mut self, of: Address<'_>, upto: Position, is_back: bool) {
+        if self.has_engine() {
+            let of = FollowedStream {
+                namespace: of.namespace,
+                kind: of.kind,
+                name: Box::from(of.name),
+            };
+            self.order_of_streams(StreamOrder::Delivered { of, upto, is_back });
         }
     }
 

@@ -14,12 +14,12 @@ use crate::bus::{RECEIVER_COST, Until};
 use crate::ident::{ConnId, CoreId, EVERYBODY, Reach, check_uid};
 use crate::payload::{Message, Payload};
 use crate::protocol::cluster::{ExceptedNames, NodeOrder};
-use crate::streams::Wish;
+use crate::streams::{Kind, Wish};
 
 impl Local {
     pub fn send_to_uid(
         &mut self,
-        reach: Reach,
+        mut reach: Reach,
         payer: Option<ConnId>,
         uid: &str,
         message: Message<'_>,
@@ -39,6 +39,11 @@ impl Local {
             if let Some(connection) = tell {
                 return self.send_in_cluster(reach, connection, uid, message);
             }
+            let Some(rest) = self.keep_some(reach, payer, (Kind::Uid, uid), (message, false))
+            else {
+                return;
+            };
+            reach = rest;
             let order = NodeOrder::PushToUid {
                 uid: Box::from(uid),
                 payload: Payload::new(message),
@@ -83,8 +88,13 @@ impl Local {
         });
     }
 
-    pub fn broadcast(&mut self, reach: Reach, payer: Option<ConnId>, message: Message<'_>) {
+    pub fn broadcast(&mut self, mut reach: Reach, payer: Option<ConnId>, message: Message<'_>) {
         if self.has_engine() {
+            let all = (Kind::All, EVERYBODY);
+            let Some(rest) = self.keep_some(reach, payer, all, (message, false)) else {
+                return;
+            };
+            reach = rest;
             let order = NodeOrder::PushToAll {
                 except: ExceptedNames::default(),
                 payload: Payload::new(message),

@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::kept_record::KeptRecord;
+use crate::config::StreamKind;
 use crate::ident::ConnName;
 use crate::payload::Payload;
 
@@ -102,6 +104,20 @@ pub enum NodeOrder {
     Describe,
     /// To tell whom it has.
     Look(NodeLook),
+    /// Of a stream that Redis keeps, the message at the position that stands before this ([`placed`](super::kept_record::placed)).
+    Kept {
+        kind: StreamKind,
+        name: Box<str>,
+        refresh: bool,
+        except: ExceptedNames,
+        /// The last of it, as it stands in the stream.
+        record: KeptRecord,
+    },
+    /// Of such a stream what is kept up to the position that stands before this was thrown away.
+    Forgotten {
+        kind: StreamKind,
+        name: Box<str>,
+    },
 }
 
 /// What a node is to tell.
@@ -191,6 +207,8 @@ impl NodeOrder {
                 groups.iter().map(|group| group.len()).sum()
             }
             NodeOrder::Look(NodeLook::Page { .. }) => 0,
+            NodeOrder::Kept { name, record, .. } => name.len() + payload(&record.payload),
+            NodeOrder::Forgotten { name, .. } => name.len(),
             NodeOrder::Join { uid, group } | NodeOrder::Leave { uid, group } => {
                 uid.len() + group.len()
             }
@@ -393,6 +411,21 @@ mod tests {
                 },
                 most: 1,
             }),
+            NodeOrder::Kept {
+                kind: StreamKind::Group,
+                name: "g".into(),
+                refresh: true,
+                except: ExceptedNames::default(),
+                record: KeptRecord {
+                    millis: 86_400_000,
+                    queue: true,
+                    payload: Payload::new(Message::Text("kept")),
+                },
+            },
+            NodeOrder::Forgotten {
+                kind: StreamKind::Uid,
+                name: "u".into(),
+            },
         ]
     }
 

@@ -14,6 +14,7 @@ pub mod frame;
 pub mod http;
 mod incomplete;
 pub mod json;
+pub mod kept_record;
 pub mod proxy;
 pub mod sse;
 pub mod stranger;

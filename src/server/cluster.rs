@@ -19,8 +19,6 @@ pub fn check_fits(config: &Config, webhooks: &Webhooks, cluster: &Cluster) -> io
     let has_presence = config.groups.iter().any(|rule| rule.presence);
     let misfit = if config.uid_policy != UidPolicy::Multi {
         "uid_policy: across nodes a uid's connections are not compared yet; leave it at \"multi\""
-    } else if !config.history.is_empty() {
-        "history: what is kept is kept by one node, and the others do not know of it yet; leave out the [[history]] rules"
     } else if has_presence {
         "groups: with `presence` members would be told of those on their own node alone; leave it out of the [[groups]] rules"
     } else if webhooks.url.is_some() {
@@ -121,7 +119,6 @@ mod tests {
         };
         for (config, webhooks, key) in [
             (&replace, &silent, "uid_policy"),
-            (&keeps, &silent, "history"),
             (&tells, &silent, "groups"),
             (&plain, &hooks, "webhooks.url"),
         ] {

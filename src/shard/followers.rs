@@ -403,6 +403,16 @@ impl Followers {
         self.all.insert(namespace, position);
     }
 
+    /// Everybody's stream stands there, as may be known already.
+    pub fn see_all_at(&mut self, namespace: NamespaceId, position: Position) {
+        if !self
+            .all_seen(namespace)
+            .is_some_and(|seen| seen.has(position))
+        {
+            self.see_all(namespace, position);
+        }
+    }
+
     /// Has it be told when its outbox is empty.
     pub fn await_drained(&mut self, slot: u32) {
         self.waiting.insert(slot);

@@ -48,6 +48,7 @@ mod outboxes;
 mod place;
 mod presence;
 mod proving;
+mod putting_back;
 mod queueing;
 mod receivers;
 mod refusals;

@@ -356,8 +356,14 @@ impl Store {
             self.ids
                 .insert(self.now, position.epoch, id, position.offset);
         }
-        while self.used() > self.bytes_for_now && self.evict() {}
+        self.make_room();
         Appended { position, outcome }
+    }
+
+    /// What is beyond the bounds goes.
+    #[inline]
+    pub(super) fn make_room(&mut self) {
+        while self.used() > self.bytes_for_now && self.evict() {}
     }
 
     /// The stream's number; a message is about to make it one.
@@ -392,7 +398,13 @@ impl Store {
     }
 
     /// Gives a message the next offset, and keeps it if it is not too large.
-    fn take_in(&mut self, number: u32, keep: Keep, due: Second, payload: &Payload) -> Outcome {
+    pub(super) fn take_in(
+        &mut self,
+        number: u32,
+        keep: Keep,
+        due: Second,
+        payload: &Payload,
+    ) -> Outcome {
         let stream = &mut self.streams[number];
         if keep.queue && !stream.queues {
             // What was kept before a rule said that it waits was never waited for.

@@ -96,6 +96,11 @@ impl Stream {
         self.epoch
     }
 
+    /// It is another life of it from now on.
+    pub fn set_epoch(&mut self, epoch: Epoch) {
+        self.epoch = epoch;
+    }
+
     /// The age of its oldest message.
     #[inline]
     pub fn oldest_age(&self) -> Option<Age> {

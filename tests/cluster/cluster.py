@@ -592,17 +592,13 @@ def what_is_one_nodes_own_is_refused(scope):
     _, one, _ = scope.pair()
     _client = one.client("anna")
     for path, body, word in (
-        ("/v1/push", {"uid": "anna", "text": "x", "id": "1"}, "`id`"),
-        ("/v1/push", {"uid": "anna", "text": "x", "keep": "1h"}, "`keep`"),
         ("/v1/groups/g/join", {"uid": "anna", "sticky": True}, "`sticky`"),
-        ("/v1/kick", {"uid": "anna", "forget": True}, "`forget`"),
         ("/v1/groups/g/ungroup", {}, "emptied"),
     ):
         told = one.post(path, body, 501)
         assert told["error"]["code"] == "not_in_cluster" and word in told["error"]["message"], told
     for line, words in (
         ('uid_policy = "replace"', "uid_policy"),
-        ('[[history]]\nkind = "uid"\nsize = 10\nttl = "1m"', "history"),
         ('[[groups]]\nname = "g"\npresence = true', "groups"),
         ('[webhooks]\nurl = "http://127.0.0.1:1"\nsecret = "' + "s" * 32 + '"', "webhooks.url"),
         ('[[listen]]\nurl = "text://127.0.0.1:0"\napp = "chat"', "chat"),

@@ -26,6 +26,8 @@ struct InterestEntry {
     wanted: u32,
     /// Whether Redis has been told, or is about to be.
     told: bool,
+    /// Whether it has taken that.
+    taken: bool,
 }
 
 /// See the module.
@@ -97,6 +99,21 @@ impl Interests {
         }
     }
 
+    /// Redis has taken this change.
+    pub fn confirm(&mut self, change: &SubscriptionChange) {
+        for channel in &change.channels {
+            if let Some(entry) = self.channels.get_mut(channel) {
+                entry.taken = change.subscribes;
+            }
+        }
+    }
+
+    /// Whether what is published in a channel comes to this node.
+    pub fn is_in_force(&self, channel: &str) -> bool {
+        let entry = self.channels.get(channel);
+        entry.is_some_and(|entry| entry.taken)
+    }
+
     /// When a channel is to be left next.
     pub fn next_due(&self) -> Option<Instant> {
         self.leaving.front().map(|(at, _)| *at)
@@ -145,7 +162,7 @@ impl Interests {
         let channels = self.channels.keys();
         self.changes = channels.map(|channel| (true, channel.clone())).collect();
         for entry in self.channels.values_mut() {
-            entry.told = true;
+            (entry.told, entry.taken) = (true, false);
         }
         (self.given, self.done) = (0, 0);
         self.made = self.changes.len() as u64;

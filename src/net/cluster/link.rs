@@ -4,6 +4,7 @@
 //! runs the server.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::{AsyncPushSender, ConnectionLike, MultiplexedConnection, SendError};
@@ -14,6 +15,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::interests::SubscriptionChange;
 use super::party::{RedisAnswer, RedisCommand};
+use super::scripts::{Script, ScriptCall, ScriptValue};
 use super::target::ClusterTarget;
 
 /// For a connection to be there, with what is asked of it at first.
@@ -35,6 +37,8 @@ pub struct RedisLink {
     /// What Redis calls the connection that is subscribed; 0 if it does not tell.
     pub client: u64,
     pub server: RedisServer,
+    /// The digests of all scripts.
+    scripts: Vec<String>,
 }
 
 /// What a Redis tells of itself, as far as it may be asked.
@@ -42,6 +46,8 @@ pub struct RedisLink {
 pub struct RedisServer {
     /// Empty if it does not tell.
     pub version: String,
+    /// What it calls this run of it; empty if it does not tell.
+    pub run: String,
     /// Since it has started.
     pub uptime: Option<Duration>,
 }
@@ -84,11 +90,11 @@ impl RedisLink {
     /// Has Redis do all of these, in their order. An error if it has not answered in time: then the link is no more.
     pub fn run(
         &self,
-        batch: &[RedisCommand],
+        batch: Arc<[RedisCommand]>,
         timeout: Duration,
     ) -> impl Future<Output = Result<Vec<RedisAnswer>, String>> + use<> {
         let mut pipeline = Pipeline::with_capacity(batch.len());
-        for command in batch {
+        for command in &*batch {
             match command {
                 RedisCommand::Publish { channel, bytes, .. } => {
                     pipeline.cmd("PUBLISH").arg(channel).arg(bytes);
@@ -99,14 +105,25 @@ impl RedisLink {
                 RedisCommand::Fence(client) => {
                     pipeline.cmd("CLIENT").arg("KILL").arg("ID").arg(*client);
                 }
+                RedisCommand::Run { call, .. } => {
+                    let digest = &self.scripts[call.script.nth()];
+                    with_call(pipeline.cmd("EVALSHA").arg(digest), call);
+                }
             }
         }
-        let (count, mut commands) = (batch.len(), self.commands.clone());
+        let mut commands = self.commands.clone();
+        let work = async move {
+            let answers = commands.req_packed_commands(&pipeline, 0, batch.len());
+            let mut answers = answers.await?;
+            run_unknown(&mut commands, &batch, &mut answers).await?;
+            let each = batch.iter().zip(answers);
+            Ok(each
+                .map(|(command, answer)| done(command, answer))
+                .collect())
+        };
         async move {
-            let answers = commands.req_packed_commands(&pipeline, 0, count);
-            match within(timeout, answers).await {
-                Some(Ok(answers)) => Ok(answers.into_iter().map(done).collect()),
-                Some(Err(error)) => Err(in_words(&error)),
+            match within(timeout, work).await {
+                Some(results) => results.map_err(|error: RedisError| in_words(&error)),
                 None => Err("Redis does not answer".to_owned()),
             }
         }
@@ -117,22 +134,19 @@ impl RedisLink {
         &self,
         change: SubscriptionChange,
         timeout: Duration,
-    ) -> impl Future<Output = Result<(), String>> + use<> {
+    ) -> impl Future<Output = Result<SubscriptionChange, String>> + use<> {
         let mut subscriptions = self.subscriptions.clone();
         async move {
-            let SubscriptionChange {
-                subscribes,
-                channels,
-            } = change;
-            let channels: Vec<&str> = channels.iter().map(AsRef::as_ref).collect();
+            let channels: Vec<&str> = change.channels.iter().map(AsRef::as_ref).collect();
             let changed = async {
-                match subscribes {
+                match change.subscribes {
                     true => subscriptions.subscribe(&channels).await,
                     false => subscriptions.unsubscribe(&channels).await,
                 }
             };
             match within(timeout, changed).await {
-                Some(changed) => changed.map_err(|error| in_words(&error)),
+                Some(Ok(())) => Ok(change),
+                Some(Err(error)) => Err(in_words(&error)),
                 None => Err("Redis does not answer".to_owned()),
             }
         }
@@ -193,12 +207,15 @@ async fn join(target: &ClusterTarget, channels: &[String]) -> Result<RedisLink, 
         .query_async(&mut commands)
         .await;
     counted.map_err(|error| not_allowed(target, "ask who is subscribed", &error))?;
+    let scripts = load_scripts(&mut commands).await;
+    let scripts = scripts.map_err(|error| no_scripts(target, &error))?;
     Ok(RedisLink {
         commands,
         subscriptions,
         arriving,
         client: client.unwrap_or_default(),
         server,
+        scripts,
     })
 }
 
@@ -209,6 +226,33 @@ fn not_allowed(target: &ClusterTarget, what: &str, error: &RedisError) -> String
             "Redis at {address} lets this user not {what}; its ACL needs \"&{prefix}*\", +@connection and +@pubsub"
         ),
         _ => format!("Redis at {address}: {}", in_words(error)),
+    }
+}
+
+/// Has Redis know the scripts, so that they are run by their digests.
+async fn load_scripts(commands: &mut MultiplexedConnection) -> Result<Vec<String>, RedisError> {
+    let mut pipeline = redis::pipe();
+    for script in Script::ALL {
+        pipeline.cmd("SCRIPT").arg("LOAD").arg(script.text());
+    }
+    pipeline.query_async(commands).await
+}
+
+fn no_scripts(target: &ClusterTarget, error: &RedisError) -> String {
+    let (address, prefix) = (&target.address, &target.prefix);
+    match error.code() {
+        Some("NOPERM") => format!(
+            "Redis at {address} lets this user run no scripts; its ACL needs \"~{prefix}*\", +@scripting, +@hash, +@stream, \
+             +@string, +@keyspace and +time"
+        ),
+        _ => format!("Redis at {address}: {}", in_words(error)),
+    }
+}
+
+fn with_call(command: &mut Pipeline, call: &ScriptCall) {
+    command.arg(call.keys.len()).arg(&call.keys);
+    for arg in &call.args {
+        command.arg(arg);
     }
 }
 
@@ -225,6 +269,7 @@ async fn server_of(commands: &mut MultiplexedConnection) -> Result<RedisServer, 
             let seconds = line("uptime_in_seconds").and_then(|text| text.parse().ok());
             Ok(RedisServer {
                 version: line("redis_version").unwrap_or_default().to_owned(),
+                run: line("run_id").unwrap_or_default().to_owned(),
                 uptime: seconds.map(Duration::from_secs),
             })
         }
@@ -255,8 +300,52 @@ fn check_version(version: &str) -> Result<(), String> {
     ))
 }
 
-fn done(answer: Value) -> RedisAnswer {
+/// Runs those scripts by their text that Redis does not know any more, since somebody has flushed them.
+async fn run_unknown(
+    commands: &mut MultiplexedConnection,
+    batch: &[RedisCommand],
+    answers: &mut [Value],
+) -> Result<(), RedisError> {
+    let is_unknown = |answer: &Value| match answer {
+        Value::ServerError(error) => error.code() == "NOSCRIPT",
+        _ => false,
+    };
+    let mut pipeline = redis::pipe();
+    let mut unknown = Vec::new();
+    for (nth, command) in batch.iter().enumerate() {
+        if let RedisCommand::Run { call, .. } = command
+            && answers.get(nth).is_some_and(is_unknown)
+        {
+            with_call(pipeline.cmd("EVAL").arg(call.script.text()), call);
+            unknown.push(nth);
+        }
+    }
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let again = commands.req_packed_commands(&pipeline, 0, unknown.len());
+    for (nth, answer) in unknown.into_iter().zip(again.await?) {
+        answers[nth] = answer;
+    }
+    Ok(())
+}
+
+fn script_value(value: Value) -> ScriptValue {
+    match value {
+        Value::Int(number) => ScriptValue::Number(number),
+        Value::BulkString(bytes) => ScriptValue::Bytes(bytes),
+        Value::SimpleString(text) => ScriptValue::Bytes(text.into_bytes()),
+        Value::Array(list) => ScriptValue::List(list.into_iter().map(script_value).collect()),
+        _ => ScriptValue::Nothing,
+    }
+}
+
+fn done(command: &RedisCommand, answer: Value) -> RedisAnswer {
     match answer {
+        Value::ServerError(error) => RedisAnswer::Refused(format!("{error}")),
+        value if matches!(command, RedisCommand::Run { .. }) => {
+            RedisAnswer::Ran(script_value(value))
+        }
         Value::Int(count) => RedisAnswer::Published(u32::try_from(count).unwrap_or(0)),
         // Names and counts in turn.
         Value::Array(counts) => RedisAnswer::Looked(counts.into_iter().filter_map(count).collect()),
@@ -264,7 +353,6 @@ fn done(answer: Value) -> RedisAnswer {
             RedisAnswer::Looked(counts.into_iter().filter_map(|(_, it)| count(it)).collect())
         }
         Value::Okay => RedisAnswer::Fenced,
-        Value::ServerError(error) => RedisAnswer::Refused(format!("{error}")),
         other => RedisAnswer::Refused(format!("an answer that is none: {other:?}")),
     }
 }

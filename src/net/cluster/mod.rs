@@ -7,7 +7,11 @@
 
 mod asked;
 mod bell;
+mod claims;
 mod interests;
+mod keeper;
+mod keeping;
+mod kept_answers;
 mod link;
 mod members;
 mod outcomes;
@@ -16,6 +20,7 @@ mod own_standing;
 mod own_word;
 mod party;
 mod pauses;
+mod scripts;
 mod sentinel;
 mod service;
 mod spaces;

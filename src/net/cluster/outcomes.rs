@@ -74,11 +74,14 @@ impl Party {
                 (RedisCommand::Look { links, numbers, .. }, RedisAnswer::Looked(counts)) => {
                     self.looked(bus, (links, numbers), &counts, now);
                 }
+                (RedisCommand::Run { what, .. }, RedisAnswer::Ran(value)) => {
+                    self.ran(bus, what, &value, now);
+                }
                 (_, RedisAnswer::Refused(error)) => {
                     if let Some(unsaid) = self.strange.may_log(now) {
                         warn!(unsaid, "cluster: Redis refuses: {error}");
                     }
-                    self.lost(bus, std::slice::from_ref(command));
+                    self.undone(bus, command, Unknown::refused(), now);
                 }
                 _ => {}
             }
@@ -86,21 +89,32 @@ impl Party {
     }
 
     /// Nobody knows what has become of a batch.
-    pub fn lost(&mut self, bus: &mut Endpoint<Body>, batch: &[RedisCommand]) {
+    pub fn lost(&mut self, bus: &mut Endpoint<Body>, batch: &[RedisCommand], now: Instant) {
         for command in batch {
-            match command {
-                RedisCommand::Publish { number, .. } => {
-                    if let Some(number) = *number {
-                        self.end(bus, number, Unknown::away());
-                    }
+            self.undone(bus, command, Unknown::away(), now);
+        }
+    }
+
+    fn undone(
+        &mut self,
+        bus: &mut Endpoint<Body>,
+        command: &RedisCommand,
+        why: Unknown,
+        now: Instant,
+    ) {
+        match command {
+            RedisCommand::Publish { number, .. } => {
+                if let Some(number) = *number {
+                    self.end(bus, number, why);
                 }
-                RedisCommand::Look { numbers, .. } => {
-                    for number in numbers {
-                        self.end(bus, *number, Unknown::away());
-                    }
-                }
-                RedisCommand::Fence(_) => {}
             }
+            RedisCommand::Look { numbers, .. } => {
+                for number in numbers {
+                    self.end(bus, *number, why);
+                }
+            }
+            RedisCommand::Fence(_) => {}
+            RedisCommand::Run { what, .. } => self.ran_not(bus, what, why, now),
         }
     }
 
@@ -169,6 +183,8 @@ impl Party {
             asked.abroad.refused += abroad.refused;
             asked.abroad.unknown.add(abroad.unknown);
             self.end_if_answered(bus, number);
+        } else {
+            self.answered_kept(bus, number, &answer);
         }
     }
 
@@ -236,6 +252,7 @@ impl Party {
 
     /// Ends what has waited for too long.
     pub fn expire(&mut self, bus: &mut Endpoint<Body>, now: Instant) {
+        self.expire_kept(bus, now);
         while let Some((at, number)) = self.deadlines.front().copied() {
             let silent = match self.asked.get(&number) {
                 None => Unknown::default(),

@@ -13,9 +13,11 @@ use tracing::warn;
 
 use super::asked::Asked;
 use super::interests::Interests;
+use super::keeper::{Keeper, Purpose};
 use super::members::Members;
 use super::own_facts::OwnFacts;
 use super::own_standing::OwnStanding;
+use super::scripts::{ScriptCall, ScriptValue};
 use super::spaces::Spaces;
 use crate::app::abroad::{FromEngine, ToEngine};
 use crate::app::envelope::{AnswerPart, Body};
@@ -29,6 +31,7 @@ use crate::protocol::cluster::{
     ClusterMessage, DecodeError, LookAnswer, NodeAnswer, NodeId, NodeLook, NodeOrder, OrderHead,
     decode, encode,
 };
+use crate::protocol::kept_record::placed;
 
 /// What other nodes have sent and cores have not taken.
 const INCOMING_BYTES_MAX: usize = 64 << 20;
@@ -54,6 +57,8 @@ pub enum RedisCommand {
     },
     /// A connection is to end, of a node that is silent.
     Fence(u64),
+    /// A script.
+    Run { call: ScriptCall, what: Purpose },
 }
 
 /// What has come of one command.
@@ -63,6 +68,7 @@ pub enum RedisAnswer {
     /// So many have each channel.
     Looked(Vec<u32>),
     Fenced,
+    Ran(ScriptValue),
     Refused(String),
 }
 
@@ -70,11 +76,11 @@ pub enum RedisAnswer {
 pub struct Party {
     pub(super) node: NodeId,
     pub(super) prefix: String,
-    spaces: Spaces,
-    answer_timeout: Duration,
+    pub(super) spaces: Spaces,
+    pub(super) answer_timeout: Duration,
     pub own: OwnFacts,
     pub interests: Interests,
-    last_number: u64,
+    pub(super) last_number: u64,
     pub(super) asked: AHashMap<u64, Asked>,
     /// In their order, for all have the same time.
     pub(super) deadlines: VecDeque<(Instant, u64)>,
@@ -85,7 +91,9 @@ pub struct Party {
     /// What waits for a look at the others' connections.
     pub(super) unsure: Vec<u64>,
     pub(super) commands: Vec<RedisCommand>,
-    command_bytes: usize,
+    pub(super) command_bytes: usize,
+    /// What Redis keeps.
+    pub(super) keeper: Keeper,
     pub members: Members,
     pub(super) standing: OwnStanding,
     dropped: LogLimiter,
@@ -110,6 +118,7 @@ impl Party {
             unsure: Vec::new(),
             commands: Vec::new(),
             command_bytes: 0,
+            keeper: Keeper::default(),
             members: Members::default(),
             standing: OwnStanding::default(),
             dropped: LogLimiter::default(),
@@ -125,11 +134,11 @@ impl Party {
         format!("{}all", self.prefix)
     }
 
-    fn channel_of_uid(&self, uid: &str) -> String {
+    pub(super) fn channel_of_uid(&self, uid: &str) -> String {
         format!("{}u:{uid}", self.prefix)
     }
 
-    fn channel_of_group(&self, group: &str) -> String {
+    pub(super) fn channel_of_group(&self, group: &str) -> String {
         format!("{}g:{group}", self.prefix)
     }
 
@@ -140,6 +149,8 @@ impl Party {
             | NodeOrder::Online { uid }
             | NodeOrder::Join { uid, .. }
             | NodeOrder::Leave { uid, .. } => self.channel_of_uid(uid),
+            // Scripts publish these where their streams are.
+            NodeOrder::Kept { .. } | NodeOrder::Forgotten { .. } => self.channel_of_all(),
             NodeOrder::PushToGroup { group, .. }
             | NodeOrder::Look(NodeLook::Group { group, .. }) => self.channel_of_group(group),
             // A connection's name is no other's, and does not say on which node it is.
@@ -165,7 +176,7 @@ impl Party {
                 Body::Answer {
                     call,
                     part: AnswerPart::Abroad(done),
-                } => self.done_here(call, done),
+                } => self.done_here(bus, call, done),
                 Body::Answer {
                     call,
                     part: AnswerPart::Found(found),
@@ -210,6 +221,9 @@ impl Party {
             }
             ToEngine::Look { call, .. } => {
                 tell_looked(bus, (from, call), Vec::new(), Unknown::away());
+            }
+            ToEngine::Stream(order) => {
+                self.take_stream_order(bus, (from, order), now, is_joined);
             }
             ToEngine::Nodes { call } => {
                 let nodes = vec![self.own.facts(self.node)];
@@ -280,7 +294,8 @@ impl Party {
     }
 
     /// What Redis is to do now.
-    pub fn next_batch(&mut self) -> Vec<RedisCommand> {
+    pub fn next_batch(&mut self, now: Instant) -> Vec<RedisCommand> {
+        self.keep_on(now);
         for (node, mut answers) in std::mem::take(&mut self.answers) {
             let channel = self.channel_of_node(node);
             while !answers.is_empty() {
@@ -301,7 +316,14 @@ impl Party {
     /// Something has come by a channel. Whether it is this node's own word.
     pub fn arrived(&mut self, bus: &mut Endpoint<Body>, bytes: &[u8]) -> bool {
         ClusterFigures::add(&self.own.figures.received, 1);
+        let (position, bytes) = match placed(bytes) {
+            Some((position, bytes)) => (position, bytes),
+            None => ("", bytes),
+        };
         match decode(bytes) {
+            Ok(ClusterMessage::Order(head, order)) if !position.is_empty() => {
+                self.arrived_placed(bus, position, (head, order));
+            }
             Ok(ClusterMessage::Order(head, order)) if head.origin == self.node => {
                 let answer = match order {
                     NodeOrder::Describe => NodeAnswer::Described(self.own.facts(self.node)),
@@ -350,14 +372,7 @@ impl Party {
             Some(reach) => reach,
             None => return self.answer_node(origin, number, NodeAnswer::Unread),
         };
-        if bus.in_transit_bytes() > INCOMING_BYTES_MAX {
-            ClusterFigures::add(&self.own.figures.dropped, 1);
-            if let Some(unsaid) = self.dropped.may_log(Instant::now()) {
-                warn!(
-                    unsaid,
-                    "cluster: the cores are late; what another node asks is dropped, and unknown there"
-                );
-            }
+        if self.is_behind(bus) {
             return;
         }
         self.last_order += 1;
@@ -380,14 +395,52 @@ impl Party {
         );
     }
 
-    /// A core has done what another node wanted.
-    fn done_here(&mut self, order: u64, done: Abroad) {
+    /// Whether so much waits for the cores that what comes is dropped.
+    pub(super) fn is_behind(&mut self, bus: &Endpoint<Body>) -> bool {
+        if bus.in_transit_bytes() <= INCOMING_BYTES_MAX {
+            return false;
+        }
+        ClusterFigures::add(&self.own.figures.dropped, 1);
+        if let Some(unsaid) = self.dropped.may_log(Instant::now()) {
+            warn!(
+                unsaid,
+                "cluster: the cores are late; what another node asks is dropped, and unknown there"
+            );
+        }
+        true
+    }
+
+    /// By which a core answers what a node has asked; 0 if nobody is to know.
+    pub(super) fn number_of_order(&mut self, of: (NodeId, u64)) -> u64 {
+        if of.1 == 0 {
+            return 0;
+        }
+        self.last_order += 1;
+        self.orders.insert(self.last_order, of);
+        self.last_order
+    }
+
+    /// A core has done what a node wanted.
+    fn done_here(&mut self, bus: &mut Endpoint<Body>, order: u64, done: Abroad) {
         if let Some((origin, number)) = self.orders.remove(&order) {
             let answer = match done.refused {
                 0 => NodeAnswer::Reached(done.reached),
                 refused => NodeAnswer::Joined(done.reached, refused),
             };
-            self.answer_node(origin, number, answer);
+            self.answer_node_or_self(bus, (origin, number), answer);
+        }
+    }
+
+    /// Tells the node that has asked, which may be this one.
+    pub(super) fn answer_node_or_self(
+        &mut self,
+        bus: &mut Endpoint<Body>,
+        (origin, number): (NodeId, u64),
+        answer: NodeAnswer,
+    ) {
+        match origin == self.node {
+            true => self.answered(bus, number, answer),
+            false => self.answer_node(origin, number, answer),
         }
     }
 
@@ -412,7 +465,8 @@ impl Party {
     pub fn next_due(&self) -> Option<Instant> {
         let deadline = self.deadlines.front().map(|(at, _)| *at);
         let leaving = self.interests.next_due();
-        deadline.into_iter().chain(leaving).min()
+        let kept = self.keeper_due();
+        deadline.into_iter().chain(leaving).chain(kept).min()
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::time::{sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::bell::Bell;
+use super::interests::SubscriptionChange;
 use super::link::RedisLink;
 use super::members::SETTLING;
 use super::party::{Party, RedisAnswer, RedisCommand};
@@ -36,13 +37,13 @@ const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 const SUBSCRIPTIONS_ENDED: &str = "Redis has ended the subscriptions' connection";
 
 type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-type CommandBatch = (Vec<RedisCommand>, Task<Result<Vec<RedisAnswer>, String>>);
+type CommandBatch = (Arc<[RedisCommand]>, Task<Result<Vec<RedisAnswer>, String>>);
 
 /// The connection to Redis, and what is under way there.
 struct JoinedLink {
     link: RedisLink,
     batch: Option<CommandBatch>,
-    change: Option<Task<Result<(), String>>>,
+    change: Option<Task<Result<SubscriptionChange, String>>>,
     next_echo: Instant,
     /// Under way, and when the last of them left.
     echoes: u32,
@@ -59,7 +60,7 @@ enum LinkState {
 /// What the loop has waited for.
 enum Wake {
     Done(Result<Vec<RedisAnswer>, String>),
-    Changed(Result<(), String>),
+    Changed(Result<SubscriptionChange, String>),
     Arrived(Option<Vec<u8>>),
     Joined(Result<RedisLink, String>),
     Mail,
@@ -174,15 +175,18 @@ impl Service {
             self.party.show();
         }
         self.party.tell_standing(now);
-        let batch = self.party.next_batch();
+        let batch = self.party.next_batch(now);
         if batch.is_empty() {
             return;
         }
         let figures = &self.party.own.figures;
         ClusterFigures::add(&figures.batches, 1);
         ClusterFigures::add(&figures.published, batch.len() as u64);
-        let publishing = joined.link.run(&batch, self.target.answer_timeout);
-        joined.batch = Some((batch, Box::pin(publishing)));
+        let batch: Arc<[RedisCommand]> = batch.into();
+        let running = joined
+            .link
+            .run(Arc::clone(&batch), self.target.answer_timeout);
+        joined.batch = Some((batch, Box::pin(running)));
     }
 
     fn next_due(&self) -> Instant {
@@ -237,7 +241,8 @@ impl Service {
             Wake::Joined(Ok(link)) => self.joined(link),
             Wake::Joined(Err(error)) => self.lose(&error),
             Wake::Done(result) => self.done(result),
-            Wake::Changed(Ok(())) => {
+            Wake::Changed(Ok(change)) => {
+                self.party.subscribed(&change);
                 if let LinkState::Up(joined) = &mut self.state {
                     joined.change = None;
                     self.party.interests.told(Instant::now());
@@ -264,6 +269,8 @@ impl Service {
         );
         self.party.own.joined(&link.server.version);
         self.party.begin_anew(link.client, settling, now);
+        self.party
+            .keeper_joined(&mut self.bus, &link.server.run, now);
         self.has_joined = true;
         self.pauses = Pauses::default();
         self.told = None;
@@ -336,9 +343,10 @@ impl Service {
         if let LinkState::Up(joined) = std::mem::replace(&mut self.state, state)
             && let Some((batch, _)) = joined.batch
         {
-            self.party.lost(&mut self.bus, &batch);
+            self.party.lost(&mut self.bus, &batch, Instant::now());
         }
         self.party.lose_unsure(&mut self.bus);
+        self.party.keeper_lost(&mut self.bus);
         self.party.own.lost(reason);
         self.readiness.cluster(false, self.target.ready_alone);
         if self.told.as_deref() != Some(reason) {

@@ -36,6 +36,14 @@ impl Spaces {
         reach.namespaces().filter_map(name).collect()
     }
 
+    /// The name of one in what Redis keeps.
+    pub fn key_name(&mut self, namespace: NamespaceId) -> String {
+        match self.apps.get(namespace.0 as usize) {
+            Some(name) => (*name).to_owned(),
+            None => format!("+{}", self.made(namespace).unwrap_or_default()),
+        }
+    }
+
     fn made(&mut self, namespace: NamespaceId) -> Option<Box<str>> {
         if let Some(name) = self.made.get(&namespace) {
             return Some(name.clone());

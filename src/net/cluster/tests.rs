@@ -181,6 +181,7 @@ impl Broker {
                 RedisAnswer::Looked(channels.iter().map(count).collect())
             }
             RedisCommand::Fence(_) => RedisAnswer::Published(1),
+            RedisCommand::Run { .. } => RedisAnswer::Refused("nothing is kept here".to_owned()),
         }
     }
 
@@ -329,7 +330,7 @@ impl World {
                 node.engine.publish_taken(Writing::NOTHING);
                 if node.is_up {
                     node.say(self.now);
-                    let batch = node.party.next_batch();
+                    let batch = node.party.next_batch(self.now);
                     node.batch = (!batch.is_empty()).then_some((batch, None));
                 }
             }
@@ -386,7 +387,7 @@ impl World {
                     self.broker.run(command, Some(at));
                 }
             }
-            node.party.lost(&mut node.engine, &batch);
+            node.party.lost(&mut node.engine, &batch, self.now);
         }
         node.party.lose_unsure(&mut node.engine);
         self.broker.lose(at);

@@ -42,6 +42,8 @@ pub struct ClaimedId<'p> {
     /// Those that cannot be given up when they end.
     unsettled: &'p UnsettledIds,
     key: IdKey,
+    /// It holds on this node of a cluster alone.
+    is_here: bool,
     settled: bool,
 }
 
@@ -52,14 +54,24 @@ impl<'p> ClaimedId<'p> {
             host,
             unsettled,
             key,
+            is_here: false,
             settled: false,
         }
     }
 
-    /// It was carried out, and this is its answer.
-    pub fn settle(&mut self, answer: &str) {
+    /// Marks it as one that other nodes do not know.
+    pub fn here(mut self) -> ClaimedId<'p> {
+        self.is_here = true;
+        self
+    }
+
+    /// It was carried out, and this is its answer, which says where the id holds if that is not everywhere.
+    pub fn settle(&mut self, answer: &mut String) {
         self.settled = true;
-        self.tell(Some(Box::from(answer)));
+        if self.is_here && answer.pop().is_some() {
+            answer.push_str(",\"id_scope\":\"node\"}");
+        }
+        self.tell(Some(Box::from(&**answer)));
     }
 
     fn tell(&self, answer: Option<Box<str>>) {
@@ -161,7 +173,7 @@ mod tests {
         assert!(unsettled.give_up(&host));
         assert!(!unsettled.give_up(&host));
         // Who asks again carries it out, and then it is known.
-        held(&host, &unsettled).settle("{}");
+        held(&host, &unsettled).settle(&mut "{}".to_owned());
         assert_eq!(claim(&host), Claim::Done("{}".into()));
     }
 }

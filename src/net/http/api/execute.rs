@@ -20,7 +20,7 @@ use crate::app::query::{MembershipChange, Query};
 use crate::ident::{CoreId, EVERYBODY, Reach};
 use crate::payload::{Message, Payload};
 use crate::shard::{PushedTo, Shown, TapPush};
-use crate::streams::{Kind, Wish};
+use crate::streams::Kind;
 
 /// Uids of one push that go to their cores together.
 const UIDS_PER_PART: usize = 512;
@@ -138,13 +138,7 @@ impl Api {
         }
         for command in commands {
             let what = match command {
-                Ok(ApiCommand::Push(push)) if push.id.is_some() => "`id`",
-                Ok(ApiCommand::Push(push)) if matches!(push.wish, Wish::For(_)) => "`keep`",
                 Ok(ApiCommand::Join(member)) if member.sticky => "`sticky`",
-                Ok(ApiCommand::Kick(KickCommand {
-                    target: KickTarget::Uid(_, true),
-                    ..
-                })) => "`forget`",
                 _ => continue,
             };
             let words = format!(
@@ -168,6 +162,7 @@ impl Api {
         if let ApiCommand::Push(push) = command
             && let PushTarget::Uid(uid) = &push.target
             && uid != EVERYBODY
+            && !self.is_in_cluster()
             && self.host.borrow_mut().tasks().may_keep(push.wish)
         {
             return self.begin_many(push, std::slice::from_ref(uid), pace).await;
@@ -314,8 +309,8 @@ impl Api {
             }
             pending => pending,
         };
-        let outcome = outcome(command, pending).await;
-        match (&outcome, due) {
+        let mut outcome = outcome(command, pending).await;
+        match (&mut outcome, due) {
             (Ok(answer), Claimed::Now(Some(held))) => held.settle(answer),
             // Given up now: one further down with the same id may wait for it.
             (Err(_), Claimed::Now(held)) => *held = None,

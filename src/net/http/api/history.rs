@@ -85,10 +85,11 @@ impl Api {
             let home = tasks.home(&query.name);
             tasks.query(home, Query::History(query))
         };
-        let Some(QueryResult::History(page)) = promise.await.pop() else {
-            return Err(no_answer());
-        };
-        told(page)
+        match promise.await.pop() {
+            Some(QueryResult::History(page)) => told(page),
+            Some(QueryResult::Abroad(_)) => Err(redis_is_away()),
+            _ => Err(no_answer()),
+        }
     }
 
     /// Throws away what a stream keeps.
@@ -104,9 +105,15 @@ impl Api {
         };
         match promise.await.pop() {
             Some(QueryResult::Reached(forgotten)) => Ok(format!("{{\"forgotten\":{forgotten}}}")),
+            Some(QueryResult::Abroad(_)) => Err(redis_is_away()),
             _ => Err(no_answer()),
         }
     }
+}
+
+fn redis_is_away() -> ApiError {
+    let words = "the cluster's Redis, which keeps it, is away";
+    ApiError::new(503, "redis_away", words)
 }
 
 fn told(page: HistoryPage) -> Result<String, ApiError> {

@@ -75,7 +75,15 @@ impl Api {
             Some(QueryResult::Claim(Claim::Fresh)) => {
                 Claimed::Now(Some(ClaimedId::new(&self.host, &self.unsettled, key)))
             }
+            Some(QueryResult::Claim(Claim::FreshHere)) => Claimed::Now(Some(
+                ClaimedId::new(&self.host, &self.unsettled, key).here(),
+            )),
             Some(QueryResult::Claim(Claim::UnderWay)) => Claimed::Later(key),
+            Some(QueryResult::Claim(Claim::Elsewhere)) => refused(
+                503,
+                "id_under_way",
+                "another node carries out a request with this id, or has ended amid it; ask again later",
+            ),
             Some(QueryResult::Claim(Claim::Done(answer))) => {
                 let inner = answer.strip_suffix('}').unwrap_or(&answer);
                 Claimed::Known(Some(Ok(format!("{inner},\"repeated\":true}}"))))

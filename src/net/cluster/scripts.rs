@@ -1,0 +1,86 @@
+//! What Redis does for the nodes in one step each: [`Script`], by `lua/`; asked by a [`ScriptCall`], answered by a
+//! [`ScriptValue`].
+//!
+//! A later release that asks or stores something else gets keys or scripts of other names: Redis knows a script by its text.
+
+/// A script.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Script {
+    Append,
+    Read,
+    Forget,
+    Delivered,
+    Claim,
+    Settle,
+}
+
+impl Script {
+    pub const ALL: [Script; 6] = [
+        Script::Append,
+        Script::Read,
+        Script::Forget,
+        Script::Delivered,
+        Script::Claim,
+        Script::Settle,
+    ];
+
+    pub fn text(self) -> &'static str {
+        match self {
+            Script::Append => include_str!("lua/append.lua"),
+            Script::Read => include_str!("lua/read.lua"),
+            Script::Forget => include_str!("lua/forget.lua"),
+            Script::Delivered => include_str!("lua/delivered.lua"),
+            Script::Claim => include_str!("lua/claim.lua"),
+            Script::Settle => include_str!("lua/settle.lua"),
+        }
+    }
+
+    /// Its place among all.
+    pub fn nth(self) -> usize {
+        self as usize
+    }
+}
+
+/// A script with what it is about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ScriptCall {
+    pub script: Script,
+    pub keys: Vec<String>,
+    pub args: Vec<Vec<u8>>,
+}
+
+/// What Redis answers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ScriptValue {
+    Nothing,
+    Number(i64),
+    Bytes(Vec<u8>),
+    List(Vec<ScriptValue>),
+}
+
+impl ScriptValue {
+    pub fn number(&self) -> Option<i64> {
+        match self {
+            ScriptValue::Number(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    pub fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            ScriptValue::Bytes(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    pub fn text(&self) -> Option<&str> {
+        str::from_utf8(self.bytes()?).ok()
+    }
+
+    pub fn list(&self) -> Option<&[ScriptValue]> {
+        match self {
+            ScriptValue::List(list) => Some(list),
+            _ => None,
+        }
+    }
+}
