@@ -640,6 +640,46 @@ fn one_made_for_a_try_is_known_by_its_fingerprint() {
     });
 }
 
+/// A client that answers half a second after an upgrade has begun. Whether it is served then.
+fn answers_late(mut client: Client, uid: &str) -> bool {
+    std::thread::sleep(Duration::from_millis(500));
+    if client.shake_hands().is_err() {
+        return false;
+    }
+    let line = client.seal(&format!("{uid}\n"));
+    if client.socket.write_all(&line).is_err() {
+        return false;
+    }
+    while !client.came.ends_with(b"\n") {
+        if client.receive() != Ok(true) {
+            return false;
+        }
+    }
+    client.line() == format!("login success, your uid is {uid}")
+}
+
+#[test]
+fn a_handshake_under_way_ends_before_an_upgrade() {
+    crate::run(async {
+        let mut server = secure(2, &[]).await;
+        let address = server.address("tls+text", "relay");
+        // It has a second for it, which a busy machine may not give.
+        for attempt in 1..=5 {
+            let mut client = Client::begin(address, "localhost", &client_config());
+            client.flush();
+            // The server has answered, and waits.
+            let mut byte = [0];
+            assert_eq!(client.socket.peek(&mut byte).expect("its part"), 1);
+            let late = std::thread::spawn(move || answers_late(client, &format!("late{attempt}")));
+            server.upgrade().await.expect("it is upgraded");
+            if late.join().expect("no panic") {
+                return;
+            }
+        }
+        panic!("it was served after none of five upgrades");
+    });
+}
+
 /// The suites' own properties, over TLS: a few of each kind. All of them are run so with `E2E_TLS` set.
 mod suites {
     macro_rules! by_tls {
