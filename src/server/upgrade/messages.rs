@@ -156,3 +156,92 @@ pub struct Commit {
     /// For how long nothing has been read, in milliseconds.
     pub pause: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(value: &impl Serialize) -> String {
+        let bytes = postcard::to_allocvec(value).expect("it is written");
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// As the first release that could be upgraded says and hears it. While [`VERSION`] is 1, this stays.
+    #[test]
+    fn what_is_said_is_said_as_before() {
+        let hello = Hello {
+            version: VERSION,
+            migrations: vec![5],
+            records: vec![1],
+            release: "0.1.0".to_owned(),
+        };
+        assert_eq!(hex(&hello), "010105010105302e312e30");
+        let offer = UpgradeOffer {
+            upgrades: 2,
+            listeners: vec![ListenerKey {
+                url: "u".to_owned(),
+                namespace: "n".to_owned(),
+                codec: "c".to_owned(),
+                nth: 1,
+            }],
+            sockets: vec![OfferedSocket {
+                asked: "a".to_owned(),
+                nth: 0,
+                passed: Some("p".to_owned()),
+            }],
+            namespaces: vec!["n".to_owned()],
+            app_namespaces: 1,
+            time: 300,
+        };
+        assert_eq!(hex(&offer), "02010175016e0163010101610001017001016e01ac02");
+        let ready = SuccessorPlaces {
+            listeners: vec![true, false],
+            cores: 2,
+        };
+        assert_eq!(hex(&SuccessorReply::Ready(ready)), "0002010002");
+        assert_eq!(hex(&SuccessorReply::Taken(300)), "01ac02");
+        assert_eq!(hex(&SuccessorReply::Refused("x".to_owned())), "020178");
+        assert_eq!(hex(&SuccessorReply::Working(3)), "0303");
+        let records = Parcel::Records {
+            moment: 300,
+            records: vec![vec![7]],
+        };
+        assert_eq!(hex(&records), "00ac02010107");
+        assert_eq!(hex(&Parcel::Ask(vec!["u".to_owned()])), "01010175");
+        assert_eq!(hex(&Parcel::Connections(vec![vec![7]])), "02010107");
+        assert_eq!(hex(&Parcel::End), "03");
+        let copies = Parcel::Copies {
+            core: 1,
+            begun: 300,
+            connections: vec![vec![7]],
+        };
+        assert_eq!(hex(&copies), "0401ac02010107");
+        let changed = Parcel::Changed {
+            copies_of: Some(1),
+            places: vec![2],
+            connections: vec![vec![7]],
+        };
+        assert_eq!(hex(&changed), "0501010102010107");
+        assert_eq!(hex(&Parcel::Gone(vec![2])), "060102");
+        assert_eq!(hex(&Parcel::EndOfCopies(vec![2])), "070102");
+        let sent = Sent {
+            connections: 300,
+            records: 2,
+        };
+        assert_eq!(hex(&sent), "ac0202");
+        assert_eq!(hex(&Commit { pause: 300 }), "ac02");
+    }
+
+    #[test]
+    fn an_earlier_release_says_less_and_reads_less() {
+        let hello = Hello {
+            version: VERSION,
+            migrations: vec![5],
+            records: vec![1],
+            release: "0.1.0".to_owned(),
+        };
+        let both = postcard::to_allocvec(&(&hello, OUR_ABILITIES)).expect("it is written");
+        let read: Hello = postcard::from_bytes(&both).expect("what stands behind is not read");
+        assert_eq!(read.release, hello.release);
+    }
+}
