@@ -22,7 +22,7 @@ use crate::app::envelope::{Body, UpgradeStep};
 use crate::auth::Keyring;
 use crate::bus::Remote;
 use crate::net::cluster::ClusterThread;
-use crate::net::http::UpgradeFigures;
+use crate::net::http::{Readiness, UpgradeFigures};
 use crate::net::listen_address::ListenAddress;
 use crate::net::unix_socket::ClaimedPath;
 
@@ -109,6 +109,7 @@ impl Running {
         predecessor: &mut Predecessor,
         mut takeover: Takeover,
         to_claim: &[ListenAddress],
+        readiness: &Readiness,
     ) -> io::Result<Running> {
         let upgrade = &self.upgrade;
         let taken = predecessor.take_over(&upgrade.inventory, &mut takeover, &upgrade.lanes);
@@ -126,8 +127,6 @@ impl Running {
         if !self.draining.settle(began + SETTLING_TIME_MAX) {
             warn!("something is under way still, and connections are read on");
         }
-        self.draining.post(|| Body::Upgrade(UpgradeStep::GoOn));
-        let _ = meet_fault("gone on");
         let pause = pause + began.elapsed();
         let figures = &self.upgrade.figures;
         figures
@@ -136,6 +135,10 @@ impl Running {
         figures
             .pause
             .store(pause.as_micros() as u64, Ordering::Relaxed);
+        // Before anybody is answered: a balancer is not to take this for a server that starts.
+        readiness.ready();
+        self.draining.post(|| Body::Upgrade(UpgradeStep::GoOn));
+        let _ = meet_fault("gone on");
         info!(
             connections,
             predecessor = predecessor.pid(),

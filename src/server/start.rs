@@ -144,7 +144,7 @@ impl Server {
             }
         };
         if let Some((predecessor, takeover)) = predecessor.zip(takeover) {
-            running = running.inherit(predecessor, takeover, &to_claim)?;
+            running = running.inherit(predecessor, takeover, &to_claim, &plan.readiness)?;
         }
         plan.readiness.ready();
         // Each core has its copies.

@@ -136,7 +136,7 @@ pub async fn closes_are_spread_and_readyz_tells_first(cores: usize) {
 }
 
 async fn who_is_left_is_served_and_fail_means_gone(cores: usize) {
-    let settings = [("DRAIN_RATE", "40"), ("DRAIN_TIMEOUT", "30s")];
+    let settings = [("DRAIN_RATE", "15"), ("DRAIN_TIMEOUT", "30s")];
     let mut server = Server::with(cores, &settings).await;
     let clients = clients(&server, 100).await;
     let mut backend = server.backend().await;
@@ -147,7 +147,8 @@ async fn who_is_left_is_served_and_fail_means_gone(cores: usize) {
     }
     let mut expected: Vec<Vec<String>> = vec![Vec::new(); clients.len()];
     let (mut delivered, mut failed) = (0, 0);
-    for round in 0..6 {
+    // Over long before the last one is closed, for then the server ends.
+    for round in 0.. {
         // A back end of its own each time: they still come in.
         let mut newcomer = server.backend().await;
         for (n, expected) in expected.iter_mut().enumerate() {
@@ -174,6 +175,9 @@ async fn who_is_left_is_served_and_fail_means_gone(cores: usize) {
         }
         assert_eq!(get(pages, "/readyz").await.status, 503);
         assert_eq!(get(pages, "/healthz").await.status, 200);
+        if delivered > 50 && failed > 50 {
+            break;
+        }
         sleep(Duration::from_millis(200)).await;
     }
     for (client, expected) in clients.into_iter().zip(expected) {
@@ -181,7 +185,6 @@ async fn who_is_left_is_served_and_fail_means_gone(cores: usize) {
         // What was answered ok has come, and nothing that was answered fail.
         assert_eq!(lines, expected);
     }
-    assert!(delivered > 50 && failed > 50, "{delivered} and {failed}");
     drop(backend);
     assert_eq!(server.wait_exit(SOON).await.code(), Some(0));
 }
