@@ -13,10 +13,9 @@ import socket
 import sys
 import threading
 import time
-from pathlib import Path
 
 import cluster
-from cluster import PATIENCE, until, verdict
+from cluster import PATIENCE, documented_rights, until, verdict
 
 KEPT = """roles = ["page", "api", "events"]
 
@@ -400,8 +399,7 @@ def scripts_that_are_flushed_are_loaded_again(scope):
 
 
 def the_documented_rights_are_enough(scope):
-    text = (Path(__file__).parents[2] / "docs/cluster.md").read_text(encoding="utf-8")
-    rules = text.split("ACL SETUSER ringpost on >PASSWORD ")[1].split("```")[0].split()
+    rules = documented_rights()
     redis = scope.redis()
     assert redis.ask("ACL", "SETUSER", "default", "reset", "on", "nopass", *rules) == "+OK"
     one, two = (scope.node(redis, more=KEPT) for _ in range(2))
