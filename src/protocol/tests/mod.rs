@@ -1,6 +1,7 @@
 //! What holds for every codec: cutting the input anywhere changes nothing, a decoder touches only
 //! what it takes, and what is encoded is what an independent reader finds.
 
+mod cluster;
 mod conversation;
 mod limits;
 mod lines;
