@@ -368,7 +368,7 @@ mod tests {
 
     #[test]
     fn a_place_in_the_queue_is_small() {
-        assert!(size_of::<UidEvent>() <= 112, "{}", size_of::<UidEvent>());
+        assert!(size_of::<UidEvent>() <= 120, "{}", size_of::<UidEvent>());
     }
 
     #[test]

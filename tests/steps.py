@@ -107,6 +107,7 @@ def steps(full):
         Step("haproxy", ["python3", "tests/haproxy/haproxy.py", BINARY], ready),
         Step("cluster", shell(f"python3 tests/cluster/cluster.py {BINARY}",
                               f"python3 tests/cluster/upgrades.py {BINARY}"), ready),
+        Step("cluster connections", ["python3", "tests/cluster/connections.py", BINARY], ready),
         Step("cluster outages", ["python3", "tests/cluster/outages.py", BINARY], ready),
         Step("cluster streams", ["python3", "tests/cluster/streams.py", BINARY], ready),
         Step("proxies", ["tests/proxies/run", BINARY], ready),

@@ -89,7 +89,8 @@ impl Local {
     ) -> Ticket {
         let payer = caller.payer();
         let is_push = matches!(order, Order::Push(_)) && !matches!(caller, Caller::Node(_));
-        let abroad = match self.goes_abroad(&caller) {
+        let is_own = self.shard.connections.is_of_this_node(name);
+        let abroad = match !is_own && self.goes_abroad(&caller) {
             true => order_abroad(name, &order),
             false => None,
         };

@@ -3,47 +3,104 @@
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::ser::SerializeTuple;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{ConnId, CoreId};
 
+/// Digits of a node's number.
+const NODE_DIGITS: usize = 16;
 /// Most characters of a name.
-const CHARS_MAX: usize = 5 + 1 + 16;
+const CHARS_MAX: usize = 5 + 1 + 16 + 1 + NODE_DIGITS;
+/// Set in what is written of the core's number where a node follows.
+const HAS_NODE: u32 = 1 << 16;
 
-/// A connection's name for everybody outside: `3-100000002`. It stays as long as the connection, wherever that moves to,
-/// and no other connection of the server has it, nor, but for one in billions, one of its next start.
+/// A connection's name for everybody outside: `3-100000002`, or, of a node of a cluster, `3-100000002-8f3a9c01d2e4b567`. It
+/// stays as long as the connection, wherever that moves to, and no other connection of the server or its cluster has it,
+/// nor, but for one in billions, one of its next start.
 ///
-/// It is made of the place where the connection was when its name was first told to anybody: the core, and the
-/// connection's id there. What is to be made of it is nobody's but the server's.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-#[serde(from = "(u16, u64)", into = "(u16, u64)")]
+/// It is made of the place where the connection was when its name was first told to anybody: the core, the connection's id
+/// there, and the node. What is to be made of it is nobody's but the server's.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ConnName {
     pub(crate) core: CoreId,
     pub(crate) id: ConnId,
+    /// The node's number, in bytes so that a name stays small.
+    node: [u8; 8],
 }
 
 impl ConnName {
-    /// Of one that is there.
-    pub(crate) const fn new(core: CoreId, id: ConnId) -> ConnName {
-        ConnName { core, id }
+    /// Of one that is there, on this node of a cluster, or with 0 on none.
+    pub(crate) const fn new(core: CoreId, id: ConnId, node: u64) -> ConnName {
+        let node = node.to_ne_bytes();
+        ConnName { core, id, node }
+    }
+
+    /// Its node's number; 0 where there is no cluster.
+    pub(crate) const fn node(self) -> u64 {
+        u64::from_ne_bytes(self.node)
     }
 }
 
 impl Display for ConnName {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{:x}", self.core.0, self.id.to_bits())
+        write!(f, "{}-{:x}", self.core.0, self.id.to_bits())?;
+        match self.node() {
+            0 => Ok(()),
+            node => write!(f, "-{node:016x}"),
+        }
     }
 }
 
+/// One of no cluster.
 impl From<(u16, u64)> for ConnName {
     fn from((core, bits): (u16, u64)) -> ConnName {
-        ConnName::new(CoreId(core), ConnId::from_bits(bits))
+        ConnName::new(CoreId(core), ConnId::from_bits(bits), 0)
     }
 }
 
-impl From<ConnName> for (u16, u64) {
-    fn from(name: ConnName) -> (u16, u64) {
-        (name.core.0, name.id.to_bits())
+/// Two numbers; and the node's, if there is one.
+impl Serialize for ConnName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (core, bits) = (u32::from(self.core.0), self.id.to_bits());
+        let has_node = self.node() != 0;
+        let mut parts = serializer.serialize_tuple(2 + usize::from(has_node))?;
+        parts.serialize_element(&(core | if has_node { HAS_NODE } else { 0 }))?;
+        parts.serialize_element(&bits)?;
+        if has_node {
+            parts.serialize_element(&self.node())?;
+        }
+        parts.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for ConnName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ConnName, D::Error> {
+        deserializer.deserialize_tuple(3, NameParts)
+    }
+}
+
+/// Reads them.
+struct NameParts;
+
+impl<'de> Visitor<'de> for NameParts {
+    type Value = ConnName;
+
+    fn expecting(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("a connection's name")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<ConnName, A::Error> {
+        let missing = || A::Error::custom("a connection's name with too few parts");
+        let core: u32 = parts.next_element()?.ok_or_else(missing)?;
+        let bits: u64 = parts.next_element()?.ok_or_else(missing)?;
+        let node: u64 = match core & HAS_NODE {
+            0 => 0,
+            _ => parts.next_element()?.ok_or_else(missing)?,
+        };
+        let core = u16::try_from(core & !HAS_NODE).map_err(A::Error::custom)?;
+        Ok(ConnName::new(CoreId(core), ConnId::from_bits(bits), node))
     }
 }
 
@@ -54,7 +111,8 @@ pub struct BadConnName;
 impl Display for BadConnName {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "a connection's id is a number, \"-\" and hexadecimal digits, as in 3-100000002",
+            "a connection's id is a number, \"-\" and hexadecimal digits, as in 3-100000002, and in a cluster \"-\" and the \
+             16 digits of a node",
         )
     }
 }
@@ -69,7 +127,11 @@ impl FromStr for ConnName {
         if text.len() > CHARS_MAX {
             return Err(BadConnName);
         }
-        let (core, id) = text.split_once('-').ok_or(BadConnName)?;
+        let (core, rest) = text.split_once('-').ok_or(BadConnName)?;
+        let (id, node) = match rest.split_once('-') {
+            Some((id, node)) => (id, Some(node)),
+            None => (rest, None),
+        };
         let is_plain = |part: &str, digit: fn(&u8) -> bool| {
             part.bytes().all(|byte| digit(&byte)) && (part == "0" || !part.starts_with('0'))
         };
@@ -78,8 +140,20 @@ impl FromStr for ConnName {
             return Err(BadConnName);
         }
         let core = core.parse().map_err(|_| BadConnName)?;
-        let bits = u64::from_str_radix(id, 16).map_err(|_| BadConnName)?;
-        Ok(ConnName::from((core, bits)))
+        let number = |digits| u64::from_str_radix(digits, 16).map_err(|_| BadConnName);
+        let node = match node {
+            None => 0,
+            Some(node) => {
+                let is_one = node.len() == NODE_DIGITS && node.bytes().all(|it| is_lower_hex(&it));
+                let is_one = is_one && node.bytes().any(|it| it != b'0');
+                is_one.then(|| number(node)).ok_or(BadConnName)??
+            }
+        };
+        Ok(ConnName::new(
+            CoreId(core),
+            ConnId::from_bits(number(id)?),
+            node,
+        ))
     }
 }
 
@@ -91,9 +165,12 @@ mod tests {
 
     #[test]
     fn a_name_is_read_as_it_is_written_alone() {
-        let name = ConnName::new(CoreId(3), ConnId::from_bits(0x1_0000_0002));
+        let name = ConnName::new(CoreId(3), ConnId::from_bits(0x1_0000_0002), 0);
         assert_eq!(name.to_string(), "3-100000002");
         assert_eq!("3-100000002".parse(), Ok(name));
+        let of_node = ConnName::new(name.core, name.id, 0xab);
+        assert_eq!(of_node.to_string(), "3-100000002-00000000000000ab");
+        assert_eq!("3-100000002-00000000000000ab".parse(), Ok(of_node));
         for bad in [
             "",
             "-",
@@ -110,6 +187,12 @@ mod tests {
             "3-10000000000000000",
             "3-1f ",
             "3-1f-1",
+            "3-1f-0000000000000000",
+            "3-1f-00000000000000AB",
+            "3-1f-00000000000000ab-1",
+            "3-1f-+0000000000000ab",
+            "3-1f-0000000000000ab",
+            "3-1f-",
             "3-1g",
             "٣-1f",
         ] {
@@ -119,14 +202,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_name_is_read_back(core: u16, bits: u64) {
-            let name = ConnName::from((core, bits));
-            prop_assert_eq!(name.to_string().parse(), Ok(name));
-            prop_assert!(name.to_string().len() <= CHARS_MAX);
+        fn every_name_is_read_back(core: u16, bits: u64, node: u64) {
+            for node in [0, node] {
+                let name = ConnName::new(CoreId(core), ConnId::from_bits(bits), node);
+                prop_assert_eq!(name.to_string().parse(), Ok(name));
+                prop_assert!(name.to_string().len() <= CHARS_MAX);
+                let written = postcard::to_allocvec(&(name, 7_u8)).expect("it has a length");
+                prop_assert_eq!(postcard::from_bytes(&written), Ok((name, 7_u8)));
+            }
+            // Without a node it is what it was when there were none.
+            let plain = postcard::to_allocvec(&ConnName::from((core, bits))).expect("so has it");
+            prop_assert_eq!(plain, postcard::to_allocvec(&(core, bits)).expect("and this"));
         }
 
         #[test]
-        fn what_is_read_is_written_alike(text in "[0-9]{0,6}-?[0-9a-f]{0,18}") {
+        fn what_is_read_is_written_alike(text in "[0-9]{0,6}-?[0-9a-f]{0,18}(-[0-9a-f]{14,17})?") {
             if let Ok(name) = text.parse::<ConnName>() {
                 prop_assert_eq!(name.to_string(), text);
             }

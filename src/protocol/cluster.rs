@@ -176,7 +176,7 @@ pub enum LookAnswer {
 impl NodeOrder {
     /// Whether every node has it, whoever its users are.
     pub fn is_for_all(&self) -> bool {
-        // A connection's name is no other's, and does not say on which node it is.
+        // A connection's name that was told before there was a cluster does not say on which node it is.
         matches!(
             self,
             NodeOrder::PushToAll { .. }
@@ -185,6 +185,16 @@ impl NodeOrder {
                 | NodeOrder::KickConnection { .. }
                 | NodeOrder::Look(NodeLook::CountGroups(_) | NodeLook::Page { .. })
         )
+    }
+
+    /// The one node that can do it, where that is known.
+    pub fn node(&self) -> Option<NodeId> {
+        match self {
+            NodeOrder::PushToConnection { name, .. } | NodeOrder::KickConnection { name, .. } => {
+                (name.node() != 0).then_some(NodeId(name.node()))
+            }
+            _ => None,
+        }
     }
 
     /// What it takes, about.

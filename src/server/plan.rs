@@ -39,6 +39,8 @@ pub struct Plan {
     pub exhausted: Arc<SharedLogLimiter>,
     /// When what rates count in began, on every core.
     pub started: Instant,
+    /// The number of this node of a cluster, or 0.
+    pub node: u64,
     /// Of namespaces; the apps' namespaces are the first.
     pub registry: Arc<Registry>,
     pub apps: Vec<(MakeApp, Reach)>,

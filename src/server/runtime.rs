@@ -166,6 +166,7 @@ impl Tasks {
             Instant::now(),
         );
         host.shard().stats.driver = driver;
+        host.shard().connections.set_node(plan.node);
         host.shard().connections.begin_behind(fastrand::u32(..));
         if let Some(verifier) = plan.verifier() {
             host.set_verifier(verifier);

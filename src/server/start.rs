@@ -110,6 +110,7 @@ impl Server {
             counters: Arc::new(ConnectionCounters::new(descriptors.room)),
             exhausted: Arc::new(SharedLogLimiter::new()),
             started: Instant::now(),
+            node: cluster_target.as_ref().map_or(0, |target| target.id.0),
             registry,
             apps: self.apps,
             backend_tokens: self.backend_tokens,

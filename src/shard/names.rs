@@ -7,7 +7,7 @@ use ahash::AHashMap;
 use serde::{Deserialize, Serialize};
 
 use super::limits::LIST_KEPT;
-use crate::ident::{ConnName, CoreId};
+use crate::ident::{ConnId, ConnName, CoreId};
 
 /// The name of a connection that has moved since it was told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -20,6 +20,8 @@ pub struct KeptName {
 /// The names that connections of one core keep.
 pub struct ConnNames {
     pub(super) core: CoreId,
+    /// The node of a cluster; 0 where there is none.
+    pub(super) node: u64,
     by_slot: AHashMap<u32, KeptName>,
     slots: AHashMap<ConnName, u32>,
     /// Of those that have ended: whoever knows where they are is to be told.
@@ -30,6 +32,7 @@ impl Default for ConnNames {
     fn default() -> ConnNames {
         ConnNames {
             core: CoreId(0),
+            node: 0,
             by_slot: AHashMap::new(),
             slots: AHashMap::new(),
             ended: Vec::new(),
@@ -48,6 +51,11 @@ impl ConnNames {
     #[cfg(all(test, not(loom)))]
     pub fn len(&self) -> usize {
         self.by_slot.len()
+    }
+
+    /// What one of this core is called that has not moved.
+    pub(super) fn name_here(&self, id: ConnId) -> ConnName {
+        ConnName::new(self.core, id, self.node)
     }
 
     /// Where one has moved to that is called so here, and how often it had moved then.

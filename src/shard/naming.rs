@@ -11,6 +11,16 @@ impl Connections {
         self.names.core = core;
     }
 
+    /// Of a cluster this is the node, by its number.
+    pub fn set_node(&mut self, node: u64) {
+        self.names.node = node;
+    }
+
+    /// Whether it is the name of one of this node, where there are others.
+    pub fn is_of_this_node(&self, name: ConnName) -> bool {
+        name.node() != 0 && name.node() == self.names.node
+    }
+
     /// What a connection is called, for whoever is told. From now on it is called so wherever it goes.
     pub fn tell_name(&mut self, id: ConnId) -> ConnName {
         if let Some(slot) = self.get_mut(id) {
@@ -25,12 +35,14 @@ impl Connections {
             true => None,
             false => self.names.of(id.slot),
         };
-        kept.unwrap_or(ConnName::new(self.names.core, id))
+        kept.unwrap_or_else(|| self.names.name_here(id))
     }
 
     /// Who is called so here, and how often he had moved when he came.
     pub fn named(&self, name: ConnName) -> Option<(ConnId, u32)> {
-        if name.core == self.names.core && self.is_here(name.id) {
+        // One that was told before there was a cluster has no node.
+        let may_be = name.node() == self.names.node || name.node() == 0;
+        if may_be && name.core == self.names.core && self.is_here(name.id) {
             return Some((name.id, 0));
         }
         let (slot, moves) = self.names.find(name)?;
@@ -52,7 +64,7 @@ impl Connections {
                 moves: moves.saturating_add(1),
             },
             None => KeptName {
-                name: ConnName::new(self.names.core, id),
+                name: self.names.name_here(id),
                 moves: 1,
             },
         })

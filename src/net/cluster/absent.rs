@@ -11,9 +11,13 @@ use crate::bus::Endpoint;
 use crate::config::Cluster;
 use crate::net::admission::ConnectionCounters;
 use crate::net::http::{ClusterFigures, Readiness};
+use crate::protocol::cluster::NodeId;
 
 /// There is none.
-pub struct ClusterTarget(Infallible);
+pub struct ClusterTarget {
+    pub id: NodeId,
+    never: Infallible,
+}
 
 impl ClusterTarget {
     /// An error if there is to be a cluster.
@@ -23,7 +27,7 @@ impl ClusterTarget {
 
     /// Is never called: there is none.
     pub fn go_on_as(&mut self, _: Option<String>) {
-        match self.0 {}
+        match self.never {}
     }
 }
 
@@ -90,7 +94,7 @@ impl ClusterThread {
         _: Endpoint<Body>,
         _: ClusterSurroundings,
     ) -> io::Result<ClusterThread> {
-        match target.0 {}
+        match target.never {}
     }
 
     /// Is never called: there is none.

@@ -3,13 +3,15 @@
 use super::members::Audience;
 use crate::app::outcome::{Abroad, Unknown};
 use crate::ident::CoreId;
-use crate::protocol::cluster::{LookAnswer, NodeAnswer, NodeFacts};
+use crate::protocol::cluster::{LookAnswer, NodeAnswer, NodeFacts, NodeId};
 
 /// Something that was asked of other nodes.
 pub struct Asked {
     pub core: CoreId,
     pub call: u64,
     pub audience: Audience,
+    /// Which one was asked, if one alone was.
+    pub node: Option<NodeId>,
     /// Whether this node has the uid itself. Then it was reached, whoever else has it.
     pub is_here: bool,
     /// Whether what counts is how many were reached.

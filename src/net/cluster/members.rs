@@ -225,6 +225,11 @@ impl Members {
         self.count(|it| matches!(it, NodeStanding::Whole | NodeStanding::Subscribing))
     }
 
+    /// Whether this one, which Redis does not have now, may still come back or has not been heard yet.
+    pub fn may_be(&self, node: NodeId) -> bool {
+        self.others.contains_key(&node) || self.settles.is_some() || self.expected.is_some()
+    }
+
     /// Nodes that may have somebody whom Redis does not know.
     pub fn incomplete(&self, audience: Audience) -> u32 {
         if audience == Audience::One {

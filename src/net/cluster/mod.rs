@@ -108,7 +108,13 @@ impl ClusterThread {
         let spaces = Spaces::new(namespaces, registry);
         let name = target.node.clone().unwrap_or_else(own_name);
         let own = OwnFacts::new(&name, &target.address, counters, figures);
-        let party = Party::new(&target.prefix, spaces, target.answer_timeout, own);
+        let party = Party::new(
+            target.id,
+            &target.prefix,
+            spaces,
+            target.answer_timeout,
+            own,
+        );
         let runtime = Builder::new_current_thread()
             .enable_io()
             .enable_time()

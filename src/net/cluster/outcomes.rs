@@ -13,7 +13,7 @@ use crate::app::query::{ClusterLook, QueryResult};
 use crate::bus::{Endpoint, Until};
 use crate::ident::CoreId;
 use crate::net::http::ClusterFigures;
-use crate::protocol::cluster::{NodeAnswer, NodeFacts, NodeLook, NodeOrder};
+use crate::protocol::cluster::{NodeAnswer, NodeFacts, NodeId, NodeLook, NodeOrder};
 
 impl Party {
     /// What is asked now.
@@ -22,10 +22,10 @@ impl Party {
         core: CoreId,
         call: u64,
         order: &NodeOrder,
-        (channel, is_for_one): (&str, bool),
+        (channel, node): (&str, Option<NodeId>),
     ) -> Asked {
         let audience = match order.is_for_all() {
-            _ if is_for_one => Audience::One,
+            _ if node.is_some() => Audience::One,
             true => Audience::All,
             false => Audience::Some,
         };
@@ -33,6 +33,7 @@ impl Party {
             core,
             call,
             audience,
+            node,
             is_here: self.interests.is_wanted(channel),
             is_counted: matches!(
                 order,
@@ -200,7 +201,10 @@ impl Party {
             Audience::Some => asked.incomplete,
             // Who is joined has it, or is not any more.
             Audience::All => asked.incomplete.max((others + 1).saturating_sub(nodes)),
-            Audience::One => u32::from(nodes == 0),
+            Audience::One => {
+                let may_be = asked.node.is_some_and(|node| self.members.may_be(node));
+                u32::from(nodes == 0 && may_be)
+            }
         };
         if silent == 0 && others > 0 && asked.needs_look() {
             if !asked.is_unsure {

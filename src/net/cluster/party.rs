@@ -101,9 +101,15 @@ pub struct Party {
 }
 
 impl Party {
-    pub fn new(prefix: &str, spaces: Spaces, answer_timeout: Duration, own: OwnFacts) -> Party {
+    pub fn new(
+        node: NodeId,
+        prefix: &str,
+        spaces: Spaces,
+        answer_timeout: Duration,
+        own: OwnFacts,
+    ) -> Party {
         Party {
-            node: NodeId(fastrand::u64(1..)),
+            node,
             prefix: prefix.to_owned(),
             spaces,
             answer_timeout,
@@ -153,7 +159,6 @@ impl Party {
             NodeOrder::Kept { .. } | NodeOrder::Forgotten { .. } => self.channel_of_all(),
             NodeOrder::PushToGroup { group, .. }
             | NodeOrder::Look(NodeLook::Group { group, .. }) => self.channel_of_group(group),
-            // A connection's name is no other's, and does not say on which node it is.
             NodeOrder::PushToAll { .. }
             | NodeOrder::Describe
             | NodeOrder::Look(_)
@@ -257,13 +262,14 @@ impl Party {
         order: NodeOrder,
         now: Instant,
     ) {
+        let node = node.or_else(|| order.node());
         let channel = match node {
             Some(node) => self.channel_of_node(node),
             None => self.channel_of(&order),
         };
         let number = call.map(|call| {
             self.last_number += 1;
-            let asked = self.asked_now(core, call, &order, (&channel, node.is_some()));
+            let asked = self.asked_now(core, call, &order, (&channel, node));
             self.asked.insert(self.last_number, asked);
             self.deadlines
                 .push_back((now + self.answer_timeout, self.last_number));

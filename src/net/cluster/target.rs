@@ -8,6 +8,7 @@ use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCerti
 
 use super::sentinel::Sentinels;
 use crate::config::Cluster;
+use crate::protocol::cluster::NodeId;
 
 /// Longest prefix and name of a node.
 const WORD_BYTES_MAX: usize = 64;
@@ -28,6 +29,8 @@ pub struct ClusterTarget {
     pub address: String,
     /// With the colon.
     pub prefix: String,
+    /// The node's number.
+    pub id: NodeId,
     /// As the configuration has it.
     pub node: Option<String>,
     pub answer_timeout: Duration,
@@ -91,6 +94,7 @@ impl ClusterTarget {
             authorities,
             address,
             prefix: format!("{prefix}:"),
+            id: NodeId(fastrand::u64(1..)),
             node: config.node.clone(),
             answer_timeout: config.answer_timeout,
             ready_alone: config.ready_alone,

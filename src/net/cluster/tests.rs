@@ -20,7 +20,7 @@ use crate::bus::{Endpoint, Until, Writing, connect_with_engine};
 use crate::ident::{CoreId, NamespaceId, Reach};
 use crate::net::admission::ConnectionCounters;
 use crate::payload::{Message, Payload};
-use crate::protocol::cluster::NodeOrder;
+use crate::protocol::cluster::{NodeId, NodeOrder};
 use crate::shard::UidInterest;
 
 const NODES: usize = 3;
@@ -93,7 +93,7 @@ impl ModelNode {
         let counters = Arc::new(ConnectionCounters::new(None));
         let own = OwnFacts::new(&name.to_string(), "model", counters, Arc::default());
         ModelNode {
-            party: Party::new("p:", spaces, TIMEOUT, own),
+            party: Party::new(NodeId(fastrand::u64(1..)), "p:", spaces, TIMEOUT, own),
             engine,
             core: cores.pop().expect("one"),
             is_up: false,
