@@ -16,6 +16,7 @@ from events import check_events
 from lines import check_lines
 from server import Server
 from tokens import check_commands, check_tokens
+from upgrade import check_upgrade
 from visitor import DESKTOP, Visitor
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -655,6 +656,8 @@ def main():
                     renew_console_pictures()
                 step("events: EventSource is served, told why it ends, and comes back")
                 check_events(browser, server.binary)
+                step("status: counts upgrades, and nobody has to come back")
+                check_upgrade(browser, server.binary)
                 step("lines: a page that posts to line and frame listeners reaches nobody")
                 check_lines(browser, server.binary)
                 check_status_token(browser, server.binary)
