@@ -8,6 +8,7 @@ use super::follow_step::FollowedStream;
 use super::idempotency::Digest;
 use crate::ident::CoreId;
 use crate::payload::Payload;
+use crate::protocol::partitions::Partition;
 use crate::streams::{Epoch, Keep, Mirrored, Position};
 
 /// What a core has for the engine.
@@ -21,7 +22,7 @@ pub enum StreamOrder {
         /// Not before this node gets what is published of it.
         subscribed: bool,
     },
-    /// Where do these stand? Each with where it stands here.
+    /// Where do these stand? Each with where it stands here; all are in one partition.
     Compare(Vec<(FollowedStream, Position)>),
     /// Throw away what is kept; a core's call is answered by how many messages that were.
     Forget {
@@ -74,8 +75,8 @@ pub enum StreamNews {
     Compared(FollowedStream, Position),
     /// What a claim has come to.
     Claimed(u64, ClaimOutcome),
-    /// Redis is there, or it is not.
-    Joined(bool),
+    /// The Redis of a partition is there, or it is not.
+    Joined(Partition, bool),
     /// It is time to compare some streams.
     Look,
 }

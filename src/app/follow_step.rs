@@ -2,6 +2,7 @@
 
 use crate::ident::{ConnId, NamespaceId};
 use crate::payload::Payload;
+use crate::protocol::partitions::Topic;
 use crate::shard::Since;
 use crate::streams::{Address, Gap, Kind, Position, Recovery};
 
@@ -48,6 +49,20 @@ impl FollowedStream {
             kind: *kind,
             name,
         }
+    }
+
+    /// See [`topic`].
+    pub fn topic(&self) -> Topic<'_> {
+        topic(self.kind, &self.name)
+    }
+}
+
+/// By which is decided which Redis of a cluster keeps a stream: with its uid, or its group.
+pub fn topic(kind: Kind, name: &str) -> Topic<'_> {
+    match kind {
+        Kind::Uid => Topic::Uid(name),
+        Kind::Group => Topic::Group(name),
+        Kind::All => Topic::All,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is asked of a stream's home that may not be here yet: steps of those who follow it, and what tasks want of it.
 
 use super::abroad_streams::StreamOrder;
-use super::follow_step::{FollowStep, FollowedStream};
+use super::follow_step::{FollowStep, FollowedStream, topic};
 use super::local::Local;
 use super::mirrors::Waiting;
 use super::query::{HistoryQuery, QueryResult};
@@ -37,7 +37,8 @@ impl Local {
     }
 
     pub(super) fn answer_history(&mut self, from: CoreId, call: u64, query: &HistoryQuery) {
-        let result = match self.mirrors.is_joined {
+        let topic = topic(query.kind, &query.name);
+        let result = match self.mirrors.is_joined(topic) {
             true => QueryResult::History(self.read_history(query)),
             false => QueryResult::away(),
         };
@@ -52,7 +53,7 @@ impl Local {
         kind: Kind,
         name: &str,
     ) {
-        if !self.mirrors.is_joined {
+        if !self.mirrors.is_joined(topic(kind, name)) {
             return self.reply(from, call, QueryResult::away());
         }
         let namespaces = reach.namespaces();

@@ -5,7 +5,7 @@
 //! is read from Redis before anything else of that stream is delivered. What cannot be had is a gap: whoever follows the
 //! stream is put back to where it stood, reads on from there as ever, and is told.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::abroad::ToEngine;
 use super::abroad_streams::{PlacedMessage, StreamNews, StreamOrder, StreamPage};
@@ -15,6 +15,7 @@ use super::local::Local;
 use super::mirrors::{MirrorReading, MirrorState, Waiting};
 use super::query::QueryResult;
 use crate::ident::{EVERYBODY, NamespaceId, Reach};
+use crate::protocol::partitions::{Partition, Topic};
 use crate::streams::{Epoch, Kind, Mirrored, Position};
 
 /// The namespaces of an app are few.
@@ -37,7 +38,9 @@ impl Local {
             StreamNews::Page(of, page) => self.take_page(&of, page),
             StreamNews::Compared(of, position) => self.compared(&of, position),
             StreamNews::Claimed(token, outcome) => self.claimed_abroad(token, outcome),
-            StreamNews::Joined(is_joined) => self.redis_is_there(is_joined),
+            StreamNews::Joined(partition, is_joined) => {
+                self.redis_is_there(partition, is_joined);
+            }
             StreamNews::Look => self.compare_some(),
         }
     }
@@ -53,7 +56,7 @@ impl Local {
         waiting: Waiting,
     ) -> Option<Waiting> {
         let is_passing = matches!(waiting, Waiting::History(..)) && !self.is_followed(of);
-        let is_joined = self.mirrors.is_joined;
+        let is_joined = self.mirrors.is_joined(of.topic());
         match self.mirrors.get(of) {
             Some(MirrorState::Whole | MirrorState::Alone) => return Some(waiting),
             Some(MirrorState::Reading(reading)) => {
@@ -378,21 +381,24 @@ impl Local {
     }
 
     fn compare_some(&mut self) {
-        let mut each = Vec::new();
+        let mut each: BTreeMap<u16, Vec<_>> = BTreeMap::new();
         for of in self.mirrors.next_to_compare() {
             match self.known(&of) {
-                Some(position) => each.push((of, position)),
+                Some(position) => {
+                    let Partition { nth, .. } = self.mirrors.partition(of.topic());
+                    each.entry(nth).or_default().push((of, position));
+                }
                 None => self.fill_in(&of, VecDeque::new()),
             }
         }
-        if !each.is_empty() {
+        for each in each.into_values() {
             self.order_of_streams(StreamOrder::Compare(each));
         }
     }
 
-    fn redis_is_there(&mut self, is_joined: bool) {
-        self.mirrors.is_joined = is_joined;
-        let mirrored = self.mirrors.all();
+    fn redis_is_there(&mut self, partition: Partition, is_joined: bool) {
+        self.mirrors.note_joined(partition, is_joined);
+        let mirrored = self.mirrors.all_in(partition);
         if !is_joined {
             for of in mirrored {
                 self.be_alone(&of);
@@ -408,7 +414,7 @@ impl Local {
         for of in mirrored {
             self.fill_in(&of, VecDeque::new());
         }
-        if self.outgoing.home(EVERYBODY) == self.core() {
+        if partition.has(Topic::All) && self.outgoing.home(EVERYBODY) == self.core() {
             let namespaces = (0..NAMESPACES_MAX).map(NamespaceId);
             let readable = namespaces.filter(|it| self.streams.is_readable(*it));
             for namespace in readable.collect::<Vec<_>>() {

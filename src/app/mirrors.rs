@@ -13,6 +13,7 @@ use super::abroad_streams::PlacedMessage;
 use super::follow_step::{FollowStep, FollowedStream};
 use super::query::HistoryQuery;
 use crate::ident::{ConnId, CoreId};
+use crate::protocol::partitions::{Partition, Topic};
 
 /// Messages that are held while a stream is read. What comes beyond them is read once more.
 const EARLY_MAX: usize = 256;
@@ -63,7 +64,8 @@ struct Mirror {
 #[derive(Default)]
 pub(super) struct Mirrors {
     of: AHashMap<FollowedStream, Mirror>,
-    pub is_joined: bool,
+    /// Whether the Redis of each partition is there, once one was heard of.
+    joined: Vec<bool>,
     order: VecDeque<(u64, FollowedStream)>,
     serials: u64,
 }
@@ -78,6 +80,25 @@ impl MirrorReading {
 }
 
 impl Mirrors {
+    /// Whether the Redis is there that keeps such a stream.
+    pub fn is_joined(&self, topic: Topic<'_>) -> bool {
+        let place = self.partition(topic).index();
+        self.joined.get(place).is_some_and(|is_joined| *is_joined)
+    }
+
+    /// In which it is.
+    pub fn partition(&self, topic: Topic<'_>) -> Partition {
+        Partition::holding(topic, self.joined.len() as u16)
+    }
+
+    /// The Redis of a partition is there, or it is not.
+    pub fn note_joined(&mut self, partition: Partition, is_joined: bool) {
+        self.joined.resize(usize::from(partition.of), false);
+        if let Some(place) = self.joined.get_mut(partition.index()) {
+            *place = is_joined;
+        }
+    }
+
     pub fn get(&mut self, of: &FollowedStream) -> Option<&mut MirrorState> {
         self.of.get_mut(of).map(|mirror| &mut mirror.state)
     }
@@ -113,8 +134,11 @@ impl Mirrors {
         self.of.remove(of);
     }
 
-    pub fn all(&self) -> Vec<FollowedStream> {
-        self.of.keys().cloned().collect()
+    /// All that are in a partition.
+    pub fn all_in(&self, partition: Partition) -> Vec<FollowedStream> {
+        let each = self.of.keys();
+        let each = each.filter(|of| partition.has(of.topic()));
+        each.cloned().collect()
     }
 
     /// Those that are to be compared now.

@@ -158,8 +158,17 @@ pub struct ClusterLook {
     pub nodes: Vec<NodeFacts>,
     /// Those that have not said.
     pub unknown: Unknown,
-    /// The Redis: where it is, as it calls itself, and why it is away, if it is.
-    pub redis: (Box<str>, Box<str>, Option<Box<str>>),
+    /// Each Redis of the cluster.
+    pub redis: Vec<RedisFacts>,
+}
+
+/// How it stands with a Redis.
+pub struct RedisFacts {
+    /// Where it is, and what it calls itself.
+    pub address: Box<str>,
+    pub version: Box<str>,
+    /// Why it is away, if it is.
+    pub away: Option<Box<str>>,
 }
 
 impl QueryResult {

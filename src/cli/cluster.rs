@@ -63,19 +63,20 @@ pub fn warning(cluster: &Cluster) -> Option<String> {
 
 /// What has come of trying its Redis, in lines; nothing where there is no cluster.
 pub fn describe(cluster: &Cluster) -> String {
-    let Ok(Some(trial)) = ringpost::try_cluster(cluster) else {
-        return String::new();
-    };
-    let mut text = match &trial.found {
-        Ok(found) => format!("the cluster's Redis would do: {}\n", Escaped(found)),
-        Err(error) => format!(
-            "warning: the cluster's Redis would not do: {}\n",
-            Escaped(error)
-        ),
-    };
-    for doubt in &trial.doubts {
+    let mut text = String::new();
+    for trial in ringpost::try_cluster(cluster).unwrap_or_default() {
         // Writing into a string does not fail.
-        let _ = writeln!(text, "warning: the cluster's Redis: {}", doubt.because);
+        let _ = match &trial.found {
+            Ok(found) => writeln!(text, "the cluster's Redis would do: {}", Escaped(found)),
+            Err(error) => writeln!(
+                text,
+                "warning: the cluster's Redis would not do: {}",
+                Escaped(error)
+            ),
+        };
+        for doubt in &trial.doubts {
+            let _ = writeln!(text, "warning: the cluster's Redis: {}", doubt.because);
+        }
     }
     text
 }

@@ -24,7 +24,7 @@ struct ClusterTable {
     nodes: Vec<NodeRow>,
     #[serde(default)]
     nodes_unknown: u32,
-    redis: Option<RedisState>,
+    redis: Vec<RedisState>,
 }
 
 #[derive(Deserialize)]
@@ -65,17 +65,20 @@ fn look(args: &NodesArgs) -> Result<(String, Status), Problem> {
 
 /// What is wrong is complained of.
 fn status_of(found: &ClusterTable) -> Status {
-    let Some(redis) = &found.redis else {
+    if found.redis.is_empty() {
         complain("this server is by itself, and in no cluster (cluster.redis)");
         return Status::Failed;
-    };
-    if let Some(away) = &redis.away {
-        let (address, away) = (Escaped(&redis.address), Escaped(away));
-        complain(&format!("the cluster's Redis at {address} is away: {away}"));
-        return Status::Failed;
+    }
+    let mut status = Status::Done;
+    for redis in &found.redis {
+        if let Some(away) = &redis.away {
+            let (address, away) = (Escaped(&redis.address), Escaped(away));
+            complain(&format!("the cluster's Redis at {address} is away: {away}"));
+            status = Status::Failed;
+        }
     }
     match found.nodes_unknown {
-        0 => Status::Done,
+        0 => status,
         count => {
             complain(&format!("{count} more have not answered"));
             Status::Failed

@@ -15,6 +15,7 @@ pub mod http;
 mod incomplete;
 pub mod json;
 pub mod kept_record;
+pub mod partitions;
 pub mod proxy;
 pub mod sse;
 pub mod stranger;

@@ -629,7 +629,8 @@ def nodes_are_shown(scope):
     three = scope.node(redis, cluster='node = "third"')
     told = one.get("/v1/nodes")
     assert len(told["nodes"]) == 3 and "nodes_unknown" not in told, told
-    assert told["redis"]["address"] == f"127.0.0.1:{redis.port}" and told["redis"]["away"] is None
+    (engine,) = told["redis"]
+    assert engine["address"] == f"127.0.0.1:{redis.port}" and engine["away"] is None
     assert sum(node["connections"] for node in told["nodes"]) == 1, told
     assert "third" in [node["node"] for node in told["nodes"]]
     until("an echo", lambda: all(node["echo_micros"] for node in one.get("/v1/nodes")["nodes"]))
@@ -643,7 +644,7 @@ def nodes_are_shown(scope):
     three.kill()
     until("it is gone", lambda: "nodes_unknown" not in one.get("/v1/nodes"))
     redis.kill()
-    until("it is noticed", lambda: one.get("/v1/nodes")["redis"]["away"])
+    until("it is noticed", lambda: one.get("/v1/nodes")["redis"][0]["away"])
     assert len(one.get("/v1/nodes")["nodes"]) == 1
 
 

@@ -372,7 +372,7 @@ def a_redis_by_tls(scope):
     there = two.client("bert")
     one.knows("bert")
     assert verdict(one, "bert") == "delivered" and there.receive() == "x"
-    assert one.get("/v1/nodes")["redis"]["address"].endswith("by TLS")
+    assert one.get("/v1/nodes")["redis"][0]["address"].endswith("by TLS")
     redis.kill()
     until("it is noticed", lambda: "cluster: away" in one.said())
     assert verdict(one, "bert") == "unknown"

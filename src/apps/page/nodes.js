@@ -25,8 +25,8 @@ export async function look() {
     const answer = await get("/v1/nodes");
     if (number !== asked) return;
     // A server by itself stays so.
-    byId("nodes").hidden = !answer.redis;
-    if (!answer.redis) return;
+    byId("nodes").hidden = !answer.redis.length;
+    if (!answer.redis.length) return;
     show(answer);
   } catch {
     // The list of connections says what is wrong.
@@ -38,10 +38,15 @@ function show({ nodes, nodes_unknown: unknown, redis }) {
   const silent = unknown ? `, ${count.format(unknown)} more not heard` : "";
   byId("nodes-count").textContent = `${count.format(nodes.length)} ${nodes.length === 1 ? "node" : "nodes"}${silent}`;
   const state = byId("nodes-state");
-  state.dataset.state = redis.away ? "waiting" : "online";
-  state.textContent = redis.away ? "Redis away" : "joined";
-  const about = byId("nodes-about");
-  about.replaceChildren("Redis at ", foreign(redis.address, "uid"), redis.away ? ` is away: ${redis.away}` : ` ${redis.version}`);
+  const away = redis.filter((one) => one.away);
+  state.dataset.state = away.length ? "waiting" : "online";
+  state.textContent = away.length ? "Redis away" : "joined";
+  const about = redis.flatMap(({ address, away: why, version }, nth) => [
+    nth ? "; " : "Redis at ",
+    foreign(address, "uid"),
+    why ? ` is away: ${why}` : ` ${version}`,
+  ]);
+  byId("nodes-about").replaceChildren(...about);
   byId("nodes-rows").replaceChildren(...nodes.map(makeRow));
 }
 

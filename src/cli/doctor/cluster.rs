@@ -4,28 +4,41 @@ use super::finding::{Finding, MendPlace, Verdict};
 use super::machine::Machine;
 use super::plan::DoctorPlan;
 
-/// Tried before.
+/// Tried before; all of them in one finding.
 pub fn redis(_: &Machine, plan: &DoctorPlan) -> Option<Finding> {
-    let trial = plan.cluster.as_ref()?;
-    let found = match &trial.found {
-        Ok(found) => found.clone(),
-        Err(error) => {
-            let finding = Finding {
-                verdict: Verdict::Breaks,
-                ..Finding::ok("cluster's Redis", error.clone())
-            };
-            let because =
-                "The server starts without it, and serves its own users alone until it is there.";
-            return Some(finding.because(because, &[]));
-        }
-    };
-    let finding = Finding::ok("cluster's Redis", found).noted(!trial.doubts.is_empty());
-    let because: Vec<&str> = trial
-        .doubts
+    let trials = &plan.cluster;
+    trials.first()?;
+    let failed: Vec<&str> = trials
         .iter()
-        .map(|one| one.because.as_str())
+        .filter_map(|trial| trial.found.as_ref().err())
+        .map(String::as_str)
         .collect();
-    let mends = trial.doubts.iter().filter_map(|one| one.mend.clone());
-    let mends: Vec<_> = mends.map(|line| MendPlace::Redis.line(line)).collect();
+    if !failed.is_empty() {
+        let finding = Finding {
+            verdict: Verdict::Breaks,
+            ..Finding::ok("cluster's Redis", failed.join("; "))
+        };
+        let because =
+            "The server starts without it, and serves its own users alone until it is there.";
+        return Some(finding.because(because, &[]));
+    }
+    let found: Vec<&str> = trials
+        .iter()
+        .filter_map(|trial| trial.found.as_deref().ok())
+        .collect();
+    let doubts = trials.iter().flat_map(|trial| &trial.doubts);
+    let (mut because, mut mends) = (Vec::new(), Vec::new());
+    for doubt in doubts {
+        if !because.contains(&doubt.because.as_str()) {
+            because.push(&doubt.because);
+            mends.extend(doubt.mend.clone());
+        }
+    }
+    mends.dedup();
+    let finding = Finding::ok("cluster's Redis", found.join("; ")).noted(!because.is_empty());
+    let mends: Vec<_> = mends
+        .into_iter()
+        .map(|line| MendPlace::Redis.line(line))
+        .collect();
     Some(finding.because(because.join(" "), &mends))
 }

@@ -105,7 +105,7 @@ pub fn run(args: &DoctorArgs) -> Status {
         plan.rings = Some(ringpost::machine::try_rings());
         plan.kept_now = running::KeptNow::ask(&settings);
         // What cannot be tried is told by `check`.
-        plan.cluster = ringpost::try_cluster(&settings.cluster).ok().flatten();
+        plan.cluster = ringpost::try_cluster(&settings.cluster).unwrap_or_default();
     }
     if asked == 0 {
         let bound = settle(&machine, &mut plan);

@@ -36,8 +36,8 @@ pub struct DoctorPlan {
     pub rings: Option<Vec<RingTrial>>,
     /// What a server keeps that runs, or why it is not known; `None` if none was asked.
     pub kept_now: Option<Result<KeptNow, String>>,
-    /// What has come of trying the cluster's Redis; `None` if that was not done, or there is none.
-    pub cluster: Option<ClusterTrial>,
+    /// What has come of trying each Redis of the cluster; none if that was not done, or there is no cluster.
+    pub cluster: Vec<ClusterTrial>,
 }
 
 impl DoctorPlan {
@@ -80,7 +80,7 @@ impl DoctorPlan {
             certificate_doubts: Vec::new(),
             rings: None,
             kept_now: None,
-            cluster: None,
+            cluster: Vec::new(),
         }
     }
 }

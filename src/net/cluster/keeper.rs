@@ -81,7 +81,6 @@ pub struct Keeper {
     pub put_off: VecDeque<(Instant, WaitingRead)>,
     /// Up to where uids' messages were delivered, as far as Redis is to be told.
     pub delivered: AHashMap<FollowedStream, (Position, bool)>,
-    pub next_look: Option<Instant>,
     pub claims: IdClaims,
 }
 

@@ -28,8 +28,6 @@ const MESSAGES_READ: usize = 64;
 const BYTES_READ: usize = 64 << 10;
 /// Most messages of a stream, whatever its rule says.
 const MESSAGES_MAX: u32 = 100_000;
-/// How often cores are told to compare some of their streams.
-const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// Redis has refused to read a stream: it is asked again after this.
 pub(super) const READ_PAUSE: Duration = Duration::from_secs(1);
 
@@ -351,15 +349,13 @@ impl Party {
     }
 
     /// There is a connection to Redis.
-    pub fn keeper_joined(&mut self, bus: &mut Endpoint<Body>, run: &str, now: Instant) {
+    pub fn keeper_joined(&mut self, bus: &mut Endpoint<Body>, run: &str) {
         self.keeper.run = run.to_owned();
-        self.keeper.next_look = Some(now + LOOK_INTERVAL);
-        tell_all(bus, || StreamNews::Joined(true));
+        tell_all(bus, || StreamNews::Joined(self.partition, true));
     }
 
     /// There is none any more.
     pub fn keeper_lost(&mut self, bus: &mut Endpoint<Body>) {
-        self.keeper.next_look = None;
         self.keeper.reads.clear();
         self.keeper.read_deadlines.clear();
         self.keeper.put_off.clear();
@@ -368,7 +364,7 @@ impl Party {
             answer_forget(bus, asked.asked_by, None);
         }
         self.lose_claims(bus);
-        tell_all(bus, || StreamNews::Joined(false));
+        tell_all(bus, || StreamNews::Joined(self.partition, false));
     }
 
     /// Ends what has waited for too long.
@@ -399,10 +395,6 @@ impl Party {
                 tell(bus, read.core, 0, StreamNews::Page(read.of, None));
             }
         }
-        if self.keeper.next_look.is_some_and(|at| at <= now) {
-            self.keeper.next_look = Some(now + LOOK_INTERVAL);
-            tell_all(bus, || StreamNews::Look);
-        }
     }
 
     /// When something is to be looked at next.
@@ -412,8 +404,6 @@ impl Party {
         let read = keeper.read_deadlines.front().map(|(at, _)| *at);
         let put_off = keeper.put_off.front().map(|(at, _)| *at);
         let dues = deadline.into_iter().chain(read).chain(put_off);
-        dues.chain(keeper.next_look)
-            .chain(keeper.claims.next_due())
-            .min()
+        dues.chain(keeper.claims.next_due()).min()
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::interests::SubscriptionChange;
 use super::party::{RedisAnswer, RedisCommand};
 use super::scripts::{Script, ScriptCall, ScriptValue};
-use super::target::ClusterTarget;
+use super::target::RedisTarget;
 
 /// For a connection to be there, with what is asked of it at first.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -71,7 +71,7 @@ impl AsyncPushSender for Arrivals {
 
 impl RedisLink {
     /// Connects, looks whether this Redis will do, and subscribes to these channels.
-    pub async fn join(target: &ClusterTarget, channels: &[String]) -> Result<RedisLink, String> {
+    pub async fn join(target: &RedisTarget, channels: &[String]) -> Result<RedisLink, String> {
         match tokio::time::timeout(JOIN_TIMEOUT, join(target, channels)).await {
             Ok(joined) => joined,
             Err(_) => Err(format!(
@@ -166,7 +166,7 @@ async fn within<F: Future>(time: Duration, work: F) -> Option<F::Output> {
     None
 }
 
-async fn join(target: &ClusterTarget, channels: &[String]) -> Result<RedisLink, String> {
+async fn join(target: &RedisTarget, channels: &[String]) -> Result<RedisLink, String> {
     let refused = |error: RedisError| format!("Redis at {}: {}", target.address, in_words(&error));
     let settings = target.connection.redis_settings().clone();
     let settings = settings.set_protocol(ProtocolVersion::RESP3);
@@ -219,7 +219,7 @@ async fn join(target: &ClusterTarget, channels: &[String]) -> Result<RedisLink, 
     })
 }
 
-fn not_allowed(target: &ClusterTarget, what: &str, error: &RedisError) -> String {
+fn not_allowed(target: &RedisTarget, what: &str, error: &RedisError) -> String {
     let (address, prefix) = (&target.address, &target.prefix);
     match error.code() {
         Some("NOPERM") => format!(
@@ -238,7 +238,7 @@ async fn load_scripts(commands: &mut MultiplexedConnection) -> Result<Vec<String
     pipeline.query_async(commands).await
 }
 
-fn no_scripts(target: &ClusterTarget, error: &RedisError) -> String {
+fn no_scripts(target: &RedisTarget, error: &RedisError) -> String {
     let (address, prefix) = (&target.address, &target.prefix);
     match error.code() {
         Some("NOPERM") => format!(

@@ -8,6 +8,7 @@
 mod asked;
 mod bell;
 mod claims;
+mod engine_part;
 mod interests;
 mod keeper;
 mod keeping;
@@ -20,6 +21,7 @@ mod own_standing;
 mod own_word;
 mod party;
 mod pauses;
+mod placement;
 mod scripts;
 mod sentinel;
 mod service;
@@ -44,8 +46,10 @@ use crate::app::namespaces::Registry;
 use crate::bus::Endpoint;
 use crate::guard::guard;
 use crate::net::admission::ConnectionCounters;
-use crate::net::http::{ClusterFigures, Readiness};
+use crate::net::http::{ClusterFigures, Readiness, RedisFigures};
+use crate::protocol::partitions::Partition;
 use bell::Bell;
+use engine_part::EnginePart;
 use own_facts::OwnFacts;
 use party::Party;
 use service::Service;
@@ -105,35 +109,44 @@ impl ClusterThread {
             figures,
         } = surroundings;
         figures.is_on.store(true, Ordering::Relaxed);
-        let spaces = Spaces::new(namespaces, registry);
         let name = target.node.clone().unwrap_or_else(own_name);
-        let own = OwnFacts::new(&name, &target.address, counters, figures);
-        let party = Party::new(
-            target.id,
-            &target.prefix,
-            spaces,
-            target.answer_timeout,
-            own,
-        );
+        let each = target.redis.iter();
+        let each = each.map(|redis| RedisFigures::new(&redis.address));
+        // Once: one server, one cluster.
+        let _ = figures.redis.set(each.collect());
+        let spaces = Spaces::new(namespaces, registry);
+        let node = target.id;
+        let of = target.redis.len() as u16;
+        let parts = target.redis.into_iter().zip(0..);
+        let parts = parts.map(|(redis, nth)| {
+            let (counters, figures) = (Arc::clone(&counters), Arc::clone(&figures));
+            let own = OwnFacts::new(&name, usize::from(nth), counters, figures);
+            let partition = Partition { nth, of };
+            let (prefix, answer_timeout) = (&redis.prefix, target.answer_timeout);
+            let who = (node, partition);
+            let party = Party::new(who, prefix, spaces.clone(), answer_timeout, own);
+            EnginePart::new(party, redis, answer_timeout)
+        });
+        let parts = parts.collect();
         let runtime = Builder::new_current_thread()
             .enable_io()
             .enable_time()
             .build()?;
         let (stop, stopped) = oneshot::channel();
-        readiness.cluster(false, target.ready_alone);
+        let ready_alone = target.ready_alone;
+        readiness.cluster(false, ready_alone);
         let bell = {
             let _within = runtime.enter();
             Bell::new(bus.bell())?
         };
-        let called = name.clone();
-        let mut service = Service::new((target, called), party, (bus, bell), readiness, stopped);
+        let mut service = Service::new(parts, (bus, bell), (readiness, ready_alone), stopped);
         let thread = thread::Builder::new()
             .name("cluster".into())
             .spawn(move || {
                 // A panic is our mistake. It costs the connection to Redis, and what was under way is unknown.
                 while let Err(fault) = guard(|| runtime.block_on(service.run())) {
                     error!(%fault, "cluster: its thread panicked; it begins anew");
-                    service.lose_link();
+                    service.lose_links();
                 }
             })?;
         Ok(ClusterThread { name, thread, stop })

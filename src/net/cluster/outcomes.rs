@@ -248,7 +248,7 @@ impl Party {
             own: self.node,
             nodes,
             unknown,
-            redis: self.own.redis.clone(),
+            redis: self.own.all_redis(),
         };
         let part = AnswerPart::Found(Box::new(QueryResult::Nodes(look)));
         bus.post(core, None, Until::Taken, Body::Answer { call, part });

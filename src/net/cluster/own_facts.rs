@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::app::query::RedisFacts;
 use crate::net::admission::{ConnectionCounters, Pool};
-use crate::net::http::ClusterFigures;
+use crate::net::http::{ClusterFigures, RedisFigures};
 use crate::protocol::cluster::{NodeFacts, NodeId};
 
 /// See the module.
@@ -14,29 +15,30 @@ pub struct OwnFacts {
     started: Instant,
     counters: Arc<ConnectionCounters>,
     pub figures: Arc<ClusterFigures>,
-    /// In which what it publishes comes back.
-    echo: Duration,
-    /// Where the Redis is, as it calls itself, and why it is away, if it is.
-    pub redis: (Box<str>, Box<str>, Option<Box<str>>),
+    /// Which of the cluster's Redis this is about.
+    nth: usize,
 }
 
 impl OwnFacts {
     /// Of a node that starts, and has not joined.
     pub fn new(
         name: &str,
-        redis: &str,
+        nth: usize,
         counters: Arc<ConnectionCounters>,
         figures: Arc<ClusterFigures>,
     ) -> OwnFacts {
-        let away = Some(Box::from("it has not answered yet"));
         OwnFacts {
             name: Box::from(name),
             started: Instant::now(),
             counters,
             figures,
-            echo: Duration::ZERO,
-            redis: (Box::from(redis), Box::default(), away),
+            nth,
         }
+    }
+
+    /// Of its Redis; none where that is a model.
+    pub fn redis(&self) -> Option<&RedisFigures> {
+        self.figures.redis().get(self.nth)
     }
 
     pub fn name(&self) -> &str {
@@ -44,26 +46,47 @@ impl OwnFacts {
     }
 
     /// What it publishes has come back in this time.
-    pub fn echoed(&mut self, within: Duration) {
-        self.echo = within;
-        let micros = within.as_micros() as u64;
-        self.figures.echo_micros.store(micros, Ordering::Relaxed);
+    pub fn echoed(&self, within: Duration) {
+        if let Some(redis) = self.redis() {
+            let micros = within.as_micros() as u64;
+            redis.echo_micros.store(micros, Ordering::Relaxed);
+        }
     }
 
     /// It has joined, by a Redis that calls itself so.
-    pub fn joined(&mut self, version: &str) {
-        self.redis.1 = Box::from(version);
-        self.redis.2 = None;
-        self.figures.up.store(true, Ordering::Relaxed);
-        ClusterFigures::add(&self.figures.joins, 1);
+    pub fn joined(&self, version: &str) {
+        if let Some(redis) = self.redis() {
+            ClusterFigures::add(&redis.joins, 1);
+            redis.up.store(true, Ordering::Relaxed);
+            if let Ok(mut told) = redis.told.lock() {
+                *told = (Box::from(version), None);
+            }
+        }
     }
 
     /// Redis is away.
-    pub fn lost(&mut self, why: &str) {
-        self.redis.2 = Some(Box::from(why));
-        self.echo = Duration::ZERO;
-        self.figures.up.store(false, Ordering::Relaxed);
-        self.figures.echo_micros.store(0, Ordering::Relaxed);
+    pub fn lost(&self, why: &str) {
+        if let Some(redis) = self.redis() {
+            redis.echo_micros.store(0, Ordering::Relaxed);
+            redis.up.store(false, Ordering::Relaxed);
+            if let Ok(mut told) = redis.told.lock() {
+                told.1 = Some(Box::from(why));
+            }
+        }
+    }
+
+    /// How it stands with each Redis of the cluster.
+    pub fn all_redis(&self) -> Vec<RedisFacts> {
+        let state = |redis: &RedisFigures| {
+            let told = redis.told.lock().map(|told| told.clone());
+            let (version, away) = told.unwrap_or_default();
+            RedisFacts {
+                address: redis.address.clone(),
+                version,
+                away,
+            }
+        };
+        self.figures.redis().iter().map(state).collect()
     }
 
     pub fn facts(&self, node: NodeId) -> NodeFacts {
@@ -73,7 +96,7 @@ impl OwnFacts {
             version: Box::from(env!("CARGO_PKG_VERSION")),
             seconds: self.started.elapsed().as_secs(),
             connections: self.counters.count(Pool::Clients) as u64,
-            echo_micros: self.echo.as_micros() as u64,
+            echo_micros: self.figures.echo_micros(),
         }
     }
 }

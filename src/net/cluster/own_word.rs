@@ -38,8 +38,9 @@ impl Party {
     pub fn begin_anew(&mut self, client: u64, settling: Duration, now: Instant) {
         self.standing.client = client;
         self.interests.begin_anew(now);
-        let figures = &self.own.figures;
-        if figures.joins.load(Ordering::Relaxed) > 1 {
+        let joins = self.own.redis().map(|redis| &redis.joins);
+        if joins.is_some_and(|joins| joins.load(Ordering::Relaxed) > 1) {
+            let figures = &self.own.figures;
             ClusterFigures::add(&figures.resubscriptions, self.interests.count() as u64);
         }
         self.members.begin_anew(settling, now);
@@ -75,7 +76,9 @@ impl Party {
 
     /// What a scrape of the metrics is told.
     pub fn show(&self) {
-        let figures = &self.own.figures;
+        let Some(figures) = self.own.redis() else {
+            return;
+        };
         let (members, store) = (&self.members, |figure: &AtomicU64, value: u64| {
             figure.store(value, Ordering::Relaxed);
         });

@@ -1,4 +1,5 @@
-//! What a node asks the others and they ask it, without a connection to anything: [`Party`].
+//! What a node asks the others and they ask it by one Redis, without a connection to anything: [`Party`]. Where a cluster has
+//! several there is one for each, and each is about its own uids and groups ([`placement`](super::placement)).
 //!
 //! The thread takes mail for it and gives it what comes by Redis; it says what is to be published, and posts to the cores.
 //! Bounds: what is asked is on its senders' credit until it is answered; what others ask is given to the cores while no more
@@ -17,6 +18,7 @@ use super::keeper::{Keeper, Purpose};
 use super::members::Members;
 use super::own_facts::OwnFacts;
 use super::own_standing::OwnStanding;
+use super::placement::topic_of;
 use super::scripts::{ScriptCall, ScriptValue};
 use super::spaces::Spaces;
 use crate::app::abroad::{FromEngine, ToEngine};
@@ -28,18 +30,19 @@ use crate::ident::{ConnId, CoreId, Reach};
 use crate::log_limiter::LogLimiter;
 use crate::net::http::ClusterFigures;
 use crate::protocol::cluster::{
-    ClusterMessage, DecodeError, LookAnswer, NodeAnswer, NodeId, NodeLook, NodeOrder, OrderHead,
-    decode, encode,
+    ClusterMessage, DecodeError, LookAnswer, NodeAnswer, NodeId, NodeOrder, OrderHead, decode,
+    encode,
 };
 use crate::protocol::kept_record::placed;
+use crate::protocol::partitions::{Partition, Topic};
 
 /// What other nodes have sent and cores have not taken.
 const INCOMING_BYTES_MAX: usize = 64 << 20;
 /// Answers of one message.
 const ANSWERS_PER_MESSAGE: usize = 4_096;
-/// Envelopes of one batch, and the bytes that they bring.
-const BATCH_ENVELOPES_MAX: usize = 1_024;
-const BATCH_BYTES_MAX: usize = 4 << 20;
+/// Commands that may wait for the next batch, and their bytes; with more no mail is taken.
+const WAITING_COMMANDS_MAX: usize = 4_096;
+const WAITING_BYTES_MAX: usize = 4 << 20;
 
 /// Something that Redis is to do.
 pub enum RedisCommand {
@@ -75,6 +78,8 @@ pub enum RedisAnswer {
 /// See the module.
 pub struct Party {
     pub(super) node: NodeId,
+    /// Which of the cluster's it is.
+    pub(super) partition: Partition,
     pub(super) prefix: String,
     pub(super) spaces: Spaces,
     pub(super) answer_timeout: Duration,
@@ -102,7 +107,7 @@ pub struct Party {
 
 impl Party {
     pub fn new(
-        node: NodeId,
+        (node, partition): (NodeId, Partition),
         prefix: &str,
         spaces: Spaces,
         answer_timeout: Duration,
@@ -110,6 +115,7 @@ impl Party {
     ) -> Party {
         Party {
             node,
+            partition,
             prefix: prefix.to_owned(),
             spaces,
             answer_timeout,
@@ -119,7 +125,7 @@ impl Party {
             asked: AHashMap::new(),
             deadlines: VecDeque::new(),
             orders: AHashMap::new(),
-            last_order: 0,
+            last_order: u64::from(partition.nth),
             answers: AHashMap::new(),
             unsure: Vec::new(),
             commands: Vec::new(),
@@ -149,49 +155,42 @@ impl Party {
     }
 
     fn channel_of(&self, order: &NodeOrder) -> String {
-        match order {
-            NodeOrder::PushToUid { uid, .. }
-            | NodeOrder::Kick { uid, .. }
-            | NodeOrder::Online { uid }
-            | NodeOrder::Join { uid, .. }
-            | NodeOrder::Leave { uid, .. } => self.channel_of_uid(uid),
-            // Scripts publish these where their streams are.
-            NodeOrder::Kept { .. } | NodeOrder::Forgotten { .. } => self.channel_of_all(),
-            NodeOrder::PushToGroup { group, .. }
-            | NodeOrder::Look(NodeLook::Group { group, .. }) => self.channel_of_group(group),
-            NodeOrder::PushToAll { .. }
-            | NodeOrder::Describe
-            | NodeOrder::Look(_)
-            | NodeOrder::PushToConnection { .. }
-            | NodeOrder::KickConnection { .. } => self.channel_of_all(),
+        match topic_of(order) {
+            Topic::Uid(uid) => self.channel_of_uid(uid),
+            Topic::Group(group) => self.channel_of_group(group),
+            Topic::Node(node) => self.channel_of_node(node),
+            Topic::All | Topic::Id(_) => self.channel_of_all(),
         }
     }
 
-    /// Takes what cores have posted, as much as one batch may have; whether Redis is there for it.
-    pub fn take_mail(&mut self, bus: &mut Endpoint<Body>, now: Instant, is_joined: bool) {
-        for _ in 0..BATCH_ENVELOPES_MAX {
-            if self.command_bytes > BATCH_BYTES_MAX {
-                return;
-            }
-            let Some(envelope) = bus.take() else {
-                return;
-            };
-            match envelope.body {
-                Body::ToEngine(what) => self.take(bus, (envelope.from, *what), now, is_joined),
-                Body::Answer {
-                    call,
-                    part: AnswerPart::Abroad(done),
-                } => self.done_here(bus, call, done),
-                Body::Answer {
-                    call,
-                    part: AnswerPart::Found(found),
-                } => self.looked_here(call, *found),
-                _ => {}
-            }
+    /// Whether so much waits for the next batch that no more is to be taken.
+    pub fn is_full(&self) -> bool {
+        self.commands.len() > WAITING_COMMANDS_MAX || self.command_bytes > WAITING_BYTES_MAX
+    }
+
+    /// Takes what a core has posted; whether Redis is there for it.
+    pub fn take(
+        &mut self,
+        bus: &mut Endpoint<Body>,
+        (from, body): (CoreId, Body),
+        now: Instant,
+        is_joined: bool,
+    ) {
+        match body {
+            Body::ToEngine(what) => self.take_order(bus, (from, *what), now, is_joined),
+            Body::Answer {
+                call,
+                part: AnswerPart::Abroad(done),
+            } => self.done_here(bus, call, done),
+            Body::Answer {
+                call,
+                part: AnswerPart::Found(found),
+            } => self.looked_here(call, *found),
+            _ => {}
         }
     }
 
-    fn take(
+    fn take_order(
         &mut self,
         bus: &mut Endpoint<Body>,
         (from, what): (CoreId, ToEngine),
@@ -299,6 +298,12 @@ impl Party {
         });
     }
 
+    /// What it was to do in the next batch, of which there will be none.
+    pub fn take_waiting(&mut self) -> Vec<RedisCommand> {
+        self.command_bytes = 0;
+        std::mem::take(&mut self.commands)
+    }
+
     /// What Redis is to do now.
     pub fn next_batch(&mut self, now: Instant) -> Vec<RedisCommand> {
         self.keep_on(now);
@@ -315,8 +320,7 @@ impl Party {
         }
         // Behind all that was sent before.
         self.look_for_unsure();
-        self.command_bytes = 0;
-        std::mem::take(&mut self.commands)
+        self.take_waiting()
     }
 
     /// Something has come by a channel. Whether it is this node's own word.
@@ -381,9 +385,9 @@ impl Party {
         if self.is_behind(bus) {
             return;
         }
-        self.last_order += 1;
+        let own_number = self.next_order();
         if number != 0 {
-            self.orders.insert(self.last_order, (origin, number));
+            self.orders.insert(own_number, (origin, number));
         }
         let bytes = order.bytes();
         // What comes by one lane is done by one core, and so in its order.
@@ -391,7 +395,7 @@ impl Party {
         let order = FromEngine {
             reach,
             order,
-            number: self.last_order,
+            number: own_number,
         };
         bus.post(
             core,
@@ -421,8 +425,15 @@ impl Party {
         if of.1 == 0 {
             return 0;
         }
-        self.last_order += 1;
-        self.orders.insert(self.last_order, of);
+        let number = self.next_order();
+        self.orders.insert(number, of);
+        number
+    }
+
+    /// By which a core's answer finds the party that has asked, among all of the node
+    /// ([`asked_by`](super::placement::asked_by)).
+    pub(super) fn next_order(&mut self) -> u64 {
+        self.last_order += u64::from(self.partition.of);
         self.last_order
     }
 

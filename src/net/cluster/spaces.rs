@@ -9,6 +9,7 @@ use crate::ident::{NamespaceId, Reach};
 use crate::protocol::cluster::NamespaceName;
 
 /// See the module.
+#[derive(Clone)]
 pub struct Spaces {
     /// The apps', by number.
     apps: Vec<&'static str>,

@@ -1,7 +1,8 @@
-//! The Redis of a cluster as the configuration names it, checked: [`ClusterTarget`].
+//! The Redis of a cluster as the configuration names it, checked: [`ClusterTarget`], of which each is a [`RedisTarget`].
 
 use std::fs;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
@@ -20,21 +21,27 @@ const CA_BYTES_MAX: u64 = 1 << 20;
 
 /// See the module.
 pub struct ClusterTarget {
-    /// Its address is none where Sentinels know it.
-    pub connection: ConnectionInfo,
-    sentinels: Option<Sentinels>,
-    /// In PEM.
-    authorities: Option<Vec<u8>>,
-    /// Where it is, without its password.
-    pub address: String,
-    /// With the colon.
-    pub prefix: String,
+    /// By their partitions.
+    pub redis: Vec<RedisTarget>,
     /// The node's number.
     pub id: NodeId,
     /// As the configuration has it.
     pub node: Option<String>,
     pub answer_timeout: Duration,
     pub ready_alone: bool,
+}
+
+/// One Redis of a cluster.
+pub struct RedisTarget {
+    /// Its address is none where Sentinels know it.
+    pub connection: ConnectionInfo,
+    sentinels: Option<Sentinels>,
+    /// In PEM.
+    authorities: Option<Arc<[u8]>>,
+    /// Where it is, without its password.
+    pub address: String,
+    /// What all channels and keys there begin with.
+    pub prefix: String,
 }
 
 /// What would keep a server from starting with this.
@@ -88,12 +95,15 @@ impl ClusterTarget {
         if let Some(node) = &config.node {
             check_word("cluster.node", node)?;
         }
-        Ok(Some(ClusterTarget {
+        let redis = RedisTarget {
             connection,
             sentinels,
             authorities,
             address,
             prefix: format!("{prefix}:"),
+        };
+        Ok(Some(ClusterTarget {
+            redis: vec![redis],
             id: NodeId(fastrand::u64(1..)),
             node: config.node.clone(),
             answer_timeout: config.answer_timeout,
@@ -102,7 +112,7 @@ impl ClusterTarget {
     }
 }
 
-impl ClusterTarget {
+impl RedisTarget {
     /// What connects to the Redis: the one that is the master now.
     pub async fn client(&self, mut connection: ConnectionInfo) -> Result<Client, String> {
         if let Some(sentinels) = &self.sentinels {
@@ -113,7 +123,7 @@ impl ClusterTarget {
                 connection,
                 TlsCertificates {
                     client_tls: None,
-                    root_cert: Some(authorities.clone()),
+                    root_cert: Some(authorities.to_vec()),
                 },
             ),
             None => Client::open(connection),
@@ -122,7 +132,7 @@ impl ClusterTarget {
     }
 }
 
-fn read_authorities(file: &std::path::Path) -> io::Result<Vec<u8>> {
+fn read_authorities(file: &std::path::Path) -> io::Result<Arc<[u8]>> {
     let wrong = |error: io::Error| mistake(format!("cluster.ca_file {file:?}: {error}"));
     if fs::metadata(file).map_err(wrong)?.len() > CA_BYTES_MAX {
         return Err(wrong(mistake("it is larger than 1 MiB")));
@@ -132,7 +142,7 @@ fn read_authorities(file: &std::path::Path) -> io::Result<Vec<u8>> {
         .windows(b"-----BEGIN CERTIFICATE-----".len())
         .any(|part| part == b"-----BEGIN CERTIFICATE-----");
     match has_one {
-        true => Ok(authorities),
+        true => Ok(authorities.into()),
         false => Err(wrong(mistake("it has no certificate in PEM"))),
     }
 }
@@ -231,7 +241,11 @@ mod tests {
             ..Cluster::default()
         };
         match ClusterTarget::open(&config) {
-            Ok(target) => Ok(target.expect("one is configured").address),
+            Ok(target) => {
+                let redis = target.expect("one is configured").redis;
+                let addresses = redis.iter().map(|one| &*one.address);
+                Ok(addresses.collect::<Vec<_>>().join(" and "))
+            }
             Err(error) => Err(error.to_string()),
         }
     }

@@ -21,6 +21,7 @@ use crate::ident::{CoreId, NamespaceId, Reach};
 use crate::net::admission::ConnectionCounters;
 use crate::payload::{Message, Payload};
 use crate::protocol::cluster::{NodeId, NodeOrder};
+use crate::protocol::partitions::Partition;
 use crate::shard::UidInterest;
 
 const NODES: usize = 3;
@@ -91,9 +92,10 @@ impl ModelNode {
         let (mut cores, engine) = connect_with_engine(1).expect("doorbells");
         let spaces = Spaces::new(vec!["push"], Registry::new(1));
         let counters = Arc::new(ConnectionCounters::new(None));
-        let own = OwnFacts::new(&name.to_string(), "model", counters, Arc::default());
+        let own = OwnFacts::new(&name.to_string(), 0, counters, Arc::default());
+        let who = (NodeId(fastrand::u64(1..)), Partition::WHOLE);
         ModelNode {
-            party: Party::new(NodeId(fastrand::u64(1..)), "p:", spaces, TIMEOUT, own),
+            party: Party::new(who, "p:", spaces, TIMEOUT, own),
             engine,
             core: cores.pop().expect("one"),
             is_up: false,
@@ -326,7 +328,11 @@ impl World {
                 node.party.done(&mut node.engine, &batch, results, self.now);
             }
             None => {
-                node.party.take_mail(&mut node.engine, self.now, node.is_up);
+                while let Some(envelope) = node.engine.take() {
+                    let mail = (envelope.from, envelope.body);
+                    node.party
+                        .take(&mut node.engine, mail, self.now, node.is_up);
+                }
                 node.engine.publish_taken(Writing::NOTHING);
                 if node.is_up {
                     node.say(self.now);

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use redis::aio::MultiplexedConnection;
 use tokio::runtime::Builder;
 
 use super::link::RedisLink;
-use super::target::ClusterTarget;
+use super::target::{ClusterTarget, RedisTarget};
 use crate::config::Cluster;
 
 /// How often it is asked, to see how long it takes.
@@ -45,20 +46,21 @@ fn doubt(because: impl Into<String>, mend: impl Into<Option<&'static str>>) -> C
     }
 }
 
-/// Connects as a node would, subscribes to channels of its own, and asks what it may; `None` where no cluster is configured.
-/// Takes some seconds where nobody answers.
-pub fn try_cluster(config: &Cluster) -> io::Result<Option<ClusterTrial>> {
+/// Connects to each Redis as a node would, subscribes to channels of its own, and asks what it may; none where no cluster is
+/// configured. Takes some seconds where nobody answers.
+pub fn try_cluster(config: &Cluster) -> io::Result<Vec<ClusterTrial>> {
     let Some(target) = ClusterTarget::open(config)? else {
-        return Ok(None);
+        return Ok(Vec::new());
     };
     let runtime = Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .build()?;
-    Ok(Some(runtime.block_on(try_target(&target))))
+    let trials = join_all(target.redis.iter().map(try_target));
+    Ok(runtime.block_on(trials))
 }
 
-async fn try_target(target: &ClusterTarget) -> ClusterTrial {
+async fn try_target(target: &RedisTarget) -> ClusterTrial {
     let number = fastrand::u64(1..);
     // As a node's, and no node's.
     let channels = ["n", "l", "u"].map(|kind| format!("{}{kind}:{number:016x}", target.prefix));
@@ -176,9 +178,12 @@ mod tests {
             redis: Some("redis://127.0.0.1:1".to_owned()),
             ..Cluster::default()
         };
-        let trial = try_cluster(&config).expect("a runtime").expect("a cluster");
-        let error = trial.found.expect_err("nobody is there");
+        let trials = try_cluster(&config).expect("a runtime");
+        let [trial] = &trials[..] else {
+            panic!("one Redis is configured: {trials:?}");
+        };
+        let error = trial.found.as_ref().expect_err("nobody is there");
         assert!(error.contains("127.0.0.1:1"), "{error}");
-        assert!(try_cluster(&Cluster::default()).is_ok_and(|trial| trial.is_none()));
+        assert!(try_cluster(&Cluster::default()).is_ok_and(|trials| trials.is_empty()));
     }
 }

@@ -22,7 +22,7 @@ pub use access::Access;
 pub use answer::{HttpAnswer, Manner};
 pub use api::Api;
 pub use desk::Desk;
-pub use metrics::{ClusterFigures, Facts, SITE, UpgradeFigures};
+pub use metrics::{ClusterFigures, Facts, RedisFigures, SITE, UpgradeFigures};
 pub use pausing::Pausing;
 pub use pending::{FinishedRequest, PendingRequests};
 pub use port::{Port, RequestKind, Routed};

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::errors::ApiError;
 use super::queries::{no_answer, text};
 use super::service::Api;
-use crate::app::query::{ClusterLook, QueryResult};
+use crate::app::query::{ClusterLook, QueryResult, RedisFacts};
 
 #[derive(Serialize, Default)]
 struct NodesTold {
@@ -13,7 +13,8 @@ struct NodesTold {
     /// Those that have not said, if there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     nodes_unknown: Option<u32>,
-    redis: Option<RedisTold>,
+    /// Each Redis of the cluster; none where there is no cluster.
+    redis: Vec<RedisTold>,
 }
 
 #[derive(Serialize)]
@@ -31,6 +32,21 @@ struct RedisTold {
     version: Box<str>,
     /// Why it is away, if it is.
     away: Option<Box<str>>,
+}
+
+impl From<RedisFacts> for RedisTold {
+    fn from(state: RedisFacts) -> RedisTold {
+        let RedisFacts {
+            address,
+            version,
+            away,
+        } = state;
+        RedisTold {
+            address,
+            version,
+            away,
+        }
+    }
 }
 
 impl Api {
@@ -51,8 +67,9 @@ fn told(look: ClusterLook) -> NodesTold {
         own: _,
         nodes,
         unknown,
-        redis: (address, version, away),
+        redis,
     } = look;
+    let redis = redis.into_iter();
     let nodes = nodes.into_iter().map(|facts| NodeTold {
         node: facts.name,
         version: facts.version,
@@ -63,10 +80,6 @@ fn told(look: ClusterLook) -> NodesTold {
     NodesTold {
         nodes: nodes.collect(),
         nodes_unknown: unknown.is_some().then(|| unknown.nodes()),
-        redis: Some(RedisTold {
-            address,
-            version,
-            away,
-        }),
+        redis: redis.map(RedisTold::from).collect(),
     }
 }

@@ -1,6 +1,7 @@
-//! What a node of a cluster counts of the others and of their Redis: [`ClusterFigures`].
+//! What a node of a cluster counts of the others and of their Redis: [`ClusterFigures`], and of each Redis [`RedisFigures`].
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 use prometheus::proto::MetricType;
 
@@ -11,27 +12,68 @@ use super::page::{MetricsPage, sample};
 pub struct ClusterFigures {
     /// Whether this server is one of a cluster.
     pub is_on: AtomicBool,
-    pub up: AtomicBool,
-    /// In which what it says comes back to it, in microseconds.
-    pub echo_micros: AtomicU64,
-    /// Joined, this one with them, as far as it knows.
-    pub nodes: AtomicU64,
-    /// Nodes that may have users of whom Redis does not know.
-    pub incomplete: AtomicU64,
-    pub channels: AtomicU64,
-    pub joins: AtomicU64,
+    /// Each of the cluster's partitions, set when its thread starts.
+    pub redis: OnceLock<Box<[RedisFigures]>>,
     pub resubscriptions: AtomicU64,
     pub batches: AtomicU64,
     pub published: AtomicU64,
     pub received: AtomicU64,
     pub unknown: AtomicU64,
     pub dropped: AtomicU64,
-    pub silent: AtomicU64,
 }
 
-#[cfg(feature = "cluster")]
+/// How it stands with one Redis of a cluster, or with one partition of a Redis Cluster.
+#[derive(Default)]
+pub struct RedisFigures {
+    /// Where it is, without its password.
+    pub address: Box<str>,
+    pub up: AtomicBool,
+    /// In which what the node says comes back to it, in microseconds.
+    pub echo_micros: AtomicU64,
+    /// Joined there, this one with them, as far as it knows.
+    pub nodes: AtomicU64,
+    /// Nodes that may have users of whom this Redis does not know.
+    pub incomplete: AtomicU64,
+    pub channels: AtomicU64,
+    /// How often the node has joined there.
+    pub joins: AtomicU64,
+    pub silent: AtomicU64,
+    /// What it calls itself, and why it is away, if it is.
+    pub told: Mutex<(Box<str>, Option<Box<str>>)>,
+}
+
+impl RedisFigures {
+    /// Of one that has not been joined.
+    #[cfg(feature = "cluster")]
+    pub fn new(address: &str) -> RedisFigures {
+        let away = Some(Box::from("it has not answered yet"));
+        RedisFigures {
+            address: Box::from(address),
+            told: Mutex::new((Box::default(), away)),
+            ..RedisFigures::default()
+        }
+    }
+}
+
 impl ClusterFigures {
+    /// Each of its Redis.
+    pub fn redis(&self) -> &[RedisFigures] {
+        self.redis.get().map_or(&[], |each| each)
+    }
+
+    /// Of all its Redis.
+    fn of_each(&self, figure: impl Fn(&RedisFigures) -> &AtomicU64) -> impl Iterator<Item = u64> {
+        let each = self.redis().iter();
+        each.map(move |redis| figure(redis).load(Ordering::Relaxed))
+    }
+
+    /// In which what the node says to all comes back by the slowest Redis, in microseconds; 0 if none has.
+    pub fn echo_micros(&self) -> u64 {
+        self.of_each(|redis| &redis.echo_micros).max().unwrap_or(0)
+    }
+
     /// Counts: there is one writer.
+    #[cfg(feature = "cluster")]
     pub fn add(counter: &AtomicU64, count: u64) {
         counter.fetch_add(count, Ordering::Relaxed);
     }
@@ -43,40 +85,48 @@ pub(super) fn add(page: &mut MetricsPage, figures: &ClusterFigures) {
         return;
     }
     let read = |figure: &AtomicU64| figure.load(Ordering::Relaxed) as f64;
+    let is_up = |redis: &RedisFigures| redis.up.load(Ordering::Relaxed);
+    let up = figures.redis().iter().all(is_up);
     page.single(
         "ringpost_cluster_up",
-        "1 if this node is joined to its cluster's Redis, else 0.",
-        f64::from(u8::from(figures.up.load(Ordering::Relaxed))),
+        "1 if this node is joined to its cluster's Redis, to all of them if there are several, else 0.",
+        f64::from(u8::from(up)),
     );
     page.single(
         "ringpost_cluster_echo_seconds",
         "Time in which the last word that the node said to all came back to it; 0 if none has.",
-        read(&figures.echo_micros) / 1e6,
+        figures.echo_micros() as f64 / 1e6,
     );
+    let nodes = figures.of_each(|redis| &redis.nodes).max().unwrap_or(0);
+    let incomplete = figures.of_each(|redis| &redis.incomplete).max();
+    let channels = figures.of_each(|redis| &redis.channels).sum::<u64>();
     for (name, help, figure) in [
         (
             "ringpost_cluster_nodes",
             "Nodes that are joined, as this one has heard, itself with them.",
-            &figures.nodes,
+            nodes,
         ),
         (
             "ringpost_cluster_incomplete_nodes",
             "Nodes that may have users of whom Redis does not know, so that verdicts are unknown.",
-            &figures.incomplete,
+            incomplete.unwrap_or(0),
         ),
         (
             "ringpost_cluster_channels",
             "Uids and groups that this node is subscribed to, or about to be.",
-            &figures.channels,
+            channels,
         ),
     ] {
-        page.single(name, help, read(figure));
+        page.single(name, help, figure as f64);
     }
+    let sum =
+        |figure: fn(&RedisFigures) -> &AtomicU64| AtomicU64::new(figures.of_each(figure).sum());
+    let (joins, silent) = (sum(|redis| &redis.joins), sum(|redis| &redis.silent));
     for (name, help, figure) in [
         (
             "ringpost_cluster_joins_total",
             "Times that the node has joined; all but the first are after it had lost Redis.",
-            &figures.joins,
+            &joins,
         ),
         (
             "ringpost_cluster_resubscriptions_total",
@@ -111,7 +161,7 @@ pub(super) fn add(page: &mut MetricsPage, figures: &ClusterFigures) {
         (
             "ringpost_cluster_silent_total",
             "Times that a node was held to be gone for its silence.",
-            &figures.silent,
+            &silent,
         ),
     ] {
         let sample = sample(MetricType::COUNTER, vec![], read(figure));

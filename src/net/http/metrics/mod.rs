@@ -18,7 +18,7 @@ use std::time::UNIX_EPOCH;
 use prometheus::proto::{Bucket, Histogram, Metric, MetricType};
 use prometheus::{TEXT_FORMAT, TextEncoder};
 
-pub use self::cluster::ClusterFigures;
+pub use self::cluster::{ClusterFigures, RedisFigures};
 pub use self::facts::{Facts, SITE, UpgradeFigures};
 use self::figures::FIGURES;
 use self::page::{MetricsPage, label, sample};

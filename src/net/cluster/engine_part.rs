@@ -1,0 +1,339 @@
+//! One of the Redis of a cluster and what this node has there: [`EnginePart`], a [`Party`] with its connection, which is made,
+//! used, watched and lost here. The loop ([`Service`](super::service::Service)) gives it mail and time.
+//!
+//! One batch is under way to Redis at a time. Subscribing has a connection of its own and waits for nobody.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use super::interests::SubscriptionChange;
+use super::link::RedisLink;
+use super::members::SETTLING;
+use super::party::{Party, RedisAnswer, RedisCommand};
+use super::pauses::Pauses;
+use super::target::RedisTarget;
+use crate::app::envelope::Body;
+use crate::bus::Endpoint;
+use crate::net::http::ClusterFigures;
+
+/// How often a node says that it is there, to all and so to itself, and sees that it comes.
+const ECHO_INTERVAL: Duration = Duration::from_secs(2);
+/// Echoes that may be under way; with one more the link is given up.
+const ECHOES_MAX: u32 = 3;
+/// Messages that are taken before anything else is looked at.
+const MESSAGES_PER_ROUND: usize = 512;
+/// For Redis to subscribe to a thousand channels.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
+
+const SUBSCRIPTIONS_ENDED: &str = "Redis has ended the subscriptions' connection";
+
+type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type CommandBatch = (Arc<[RedisCommand]>, Task<Result<Vec<RedisAnswer>, String>>);
+
+/// The connection to Redis, and what is under way there.
+struct JoinedLink {
+    link: Box<RedisLink>,
+    batch: Option<CommandBatch>,
+    change: Option<Task<Result<SubscriptionChange, String>>>,
+    next_echo: Instant,
+    /// Under way, and when the last of them left.
+    echoes: u32,
+    last_echo: Instant,
+}
+
+enum LinkState {
+    Up(Box<JoinedLink>),
+    Joining(Task<Result<Box<RedisLink>, String>>),
+    /// Until then it is not tried again.
+    Away(Instant),
+}
+
+/// What has come of something that was waited for.
+pub enum PartWake {
+    Done(Result<Vec<RedisAnswer>, String>),
+    Changed(Result<SubscriptionChange, String>),
+    Arrived(Option<Vec<u8>>),
+    Joined(Result<Box<RedisLink>, String>),
+}
+
+/// See the module.
+pub struct EnginePart {
+    pub party: Party,
+    target: Arc<RedisTarget>,
+    answer_timeout: Duration,
+    state: LinkState,
+    pauses: Pauses,
+    has_joined: bool,
+    /// What the log has been told of why Redis is away.
+    told: Option<String>,
+}
+
+impl EnginePart {
+    pub fn new(party: Party, target: RedisTarget, answer_timeout: Duration) -> EnginePart {
+        EnginePart {
+            party,
+            target: Arc::new(target),
+            answer_timeout,
+            state: LinkState::Away(Instant::now()),
+            pauses: Pauses::default(),
+            has_joined: false,
+            told: None,
+        }
+    }
+
+    pub fn is_joined(&self) -> bool {
+        matches!(self.state, LinkState::Up(_))
+    }
+
+    /// Whether Redis has something to do: what comes is in the next batch.
+    pub fn is_busy(&self) -> bool {
+        match &self.state {
+            LinkState::Up(joined) => joined.batch.is_some(),
+            _ => false,
+        }
+    }
+
+    /// What time brings.
+    pub fn advance(&mut self, bus: &mut Endpoint<Body>, now: Instant) {
+        self.party.expire(bus, now);
+        self.party.interests.advance(now);
+        if let LinkState::Away(until) = self.state
+            && until <= now
+        {
+            self.begin_joining();
+        }
+    }
+
+    fn begin_joining(&mut self) {
+        let (target, channels) = (Arc::clone(&self.target), self.party.standing_channels());
+        let joining = async move {
+            let joined = RedisLink::join(&target, &channels).await;
+            joined.map(Box::new)
+        };
+        self.state = LinkState::Joining(Box::pin(joining));
+    }
+
+    /// Has Redis do what is to be done, behind the mail, which says what is wanted.
+    pub fn go_on(&mut self, bus: &mut Endpoint<Body>, now: Instant) {
+        if !self.is_busy() {
+            self.begin_batch(bus, now);
+        }
+        if let LinkState::Up(joined) = &mut self.state {
+            joined.change_next(&mut self.party);
+        }
+    }
+
+    fn begin_batch(&mut self, bus: &mut Endpoint<Body>, now: Instant) {
+        let LinkState::Up(joined) = &mut self.state else {
+            return;
+        };
+        if joined.next_echo <= now {
+            if joined.echoes == ECHOES_MAX {
+                return self.lose(bus, "what is published does not come back");
+            }
+            joined.next_echo = now + ECHO_INTERVAL;
+            joined.echoes += 1;
+            joined.last_echo = now;
+            self.party.say_again(now);
+            self.party.show();
+        }
+        self.party.tell_standing(now);
+        let batch = self.party.next_batch(now);
+        if batch.is_empty() {
+            return;
+        }
+        let figures = &self.party.own.figures;
+        ClusterFigures::add(&figures.batches, 1);
+        ClusterFigures::add(&figures.published, batch.len() as u64);
+        let batch: Arc<[RedisCommand]> = batch.into();
+        let running = joined.link.run(Arc::clone(&batch), self.answer_timeout);
+        joined.batch = Some((batch, Box::pin(running)));
+    }
+
+    /// When something is to be looked at next, if that is known.
+    pub fn next_due(&self) -> Option<Instant> {
+        let own = match &self.state {
+            // Nothing is sent while a batch is under way, which has an end.
+            LinkState::Up(joined) if joined.batch.is_some() => None,
+            LinkState::Up(joined) => {
+                let word = self.party.members.next_due();
+                Some(word.map_or(joined.next_echo, |at| at.min(joined.next_echo)))
+            }
+            LinkState::Joining(_) => None,
+            LinkState::Away(until) => Some(*until),
+        };
+        own.into_iter().chain(self.party.next_due()).min()
+    }
+
+    pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<PartWake> {
+        match &mut self.state {
+            LinkState::Up(joined) => joined.poll(context),
+            LinkState::Joining(task) => task.poll_unpin(context).map(PartWake::Joined),
+            LinkState::Away(_) => Poll::Pending,
+        }
+    }
+
+    pub fn take(&mut self, bus: &mut Endpoint<Body>, wake: PartWake) {
+        match wake {
+            PartWake::Joined(Ok(link)) => self.joined(bus, link),
+            PartWake::Done(result) => self.done(bus, result),
+            PartWake::Changed(Ok(change)) => {
+                self.party.subscribed(&change);
+                if let LinkState::Up(joined) = &mut self.state {
+                    joined.change = None;
+                    self.party.interests.told(Instant::now());
+                }
+            }
+            PartWake::Joined(Err(error)) | PartWake::Changed(Err(error)) => self.lose(bus, &error),
+            PartWake::Arrived(None) => self.lose(bus, SUBSCRIPTIONS_ENDED),
+            PartWake::Arrived(Some(bytes)) => self.arrived(bus, &bytes),
+        }
+    }
+
+    fn joined(&mut self, bus: &mut Endpoint<Body>, link: Box<RedisLink>) {
+        let now = Instant::now();
+        let settling = self.settling(link.server.uptime);
+        let version = match link.server.version.as_str() {
+            "" => "of a version that it does not tell",
+            version => version,
+        };
+        info!(
+            node = self.party.own.name(),
+            redis = self.target.address,
+            version,
+            "cluster: joined"
+        );
+        self.party.own.joined(&link.server.version);
+        self.party.begin_anew(link.client, settling, now);
+        self.party.keeper_joined(bus, &link.server.run);
+        self.has_joined = true;
+        self.pauses = Pauses::default();
+        self.told = None;
+        self.state = LinkState::Up(Box::new(JoinedLink {
+            link,
+            batch: None,
+            change: None,
+            next_echo: now,
+            echoes: 0,
+            last_echo: now,
+        }));
+    }
+
+    /// For how long others may still come that this node does not know: those that another Redis, or this one before it was
+    /// started anew, has had.
+    fn settling(&self, uptime: Option<Duration>) -> Duration {
+        match uptime {
+            Some(uptime) if !self.has_joined => SETTLING.saturating_sub(uptime),
+            _ => SETTLING,
+        }
+    }
+
+    fn done(&mut self, bus: &mut Endpoint<Body>, result: Result<Vec<RedisAnswer>, String>) {
+        let LinkState::Up(joined) = &mut self.state else {
+            return;
+        };
+        let Some((batch, _)) = &joined.batch else {
+            return;
+        };
+        match result {
+            Ok(results) => {
+                self.party.done(bus, batch, results, Instant::now());
+                joined.batch = None;
+            }
+            Err(error) => self.lose(bus, &error),
+        }
+    }
+
+    /// One that has come, and those behind it.
+    fn arrived(&mut self, bus: &mut Endpoint<Body>, bytes: &[u8]) {
+        let LinkState::Up(joined) = &mut self.state else {
+            return;
+        };
+        let mut take = |bytes: &[u8]| {
+            // One that is empty has tried whether that is allowed.
+            if !bytes.is_empty() && self.party.arrived(bus, bytes) {
+                // One that comes late is not the last.
+                if joined.echoes == 1 {
+                    self.party.own.echoed(joined.last_echo.elapsed());
+                }
+                joined.echoes = 0;
+            }
+        };
+        take(bytes);
+        for _ in 0..MESSAGES_PER_ROUND {
+            match joined.link.arriving.try_recv() {
+                Ok(Some(bytes)) => take(&bytes),
+                Ok(None) => return self.lose(bus, SUBSCRIPTIONS_ENDED),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// There is no connection to Redis any more.
+    pub fn lose(&mut self, bus: &mut Endpoint<Body>, reason: &str) {
+        let pause = self.pauses.next();
+        let state = LinkState::Away(Instant::now() + pause);
+        if let LinkState::Up(joined) = std::mem::replace(&mut self.state, state)
+            && let Some((batch, _)) = joined.batch
+        {
+            self.party.lost(bus, &batch, Instant::now());
+        }
+        // It is not sent again: whoever has asked is told that nobody knows.
+        let waiting = self.party.take_waiting();
+        self.party.lost(bus, &waiting, Instant::now());
+        self.party.lose_unsure(bus);
+        self.party.keeper_lost(bus);
+        self.party.own.lost(reason);
+        if self.told.as_deref() != Some(reason) {
+            warn!("cluster: away: {reason}; users of other nodes are not reached until it is back");
+            self.told = Some(reason.to_owned());
+        }
+    }
+
+    /// What is under way is to end, if it does in time.
+    pub async fn finish_batch(&mut self) {
+        if let LinkState::Up(joined) = &mut self.state
+            && let Some((_, task)) = joined.batch.take()
+        {
+            let _ = timeout(self.answer_timeout, task).await;
+        }
+    }
+
+    /// The last batch, with this node's last word.
+    pub fn say_the_last(&mut self, bus: &mut Endpoint<Body>) {
+        let now = Instant::now();
+        self.party.say_the_last(now);
+        self.begin_batch(bus, now);
+    }
+}
+
+impl JoinedLink {
+    fn change_next(&mut self, party: &mut Party) {
+        if self.change.is_none()
+            && let Some(change) = party.interests.next_change()
+        {
+            self.change = Some(Box::pin(self.link.change(change, CHANGE_TIMEOUT)));
+        }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<PartWake> {
+        if let Some((_, task)) = &mut self.batch
+            && let Poll::Ready(result) = task.poll_unpin(context)
+        {
+            return Poll::Ready(PartWake::Done(result));
+        }
+        if let Some(task) = &mut self.change
+            && let Poll::Ready(result) = task.poll_unpin(context)
+        {
+            return Poll::Ready(PartWake::Changed(result));
+        }
+        let arrived = self.link.arriving.poll_recv(context);
+        arrived.map(|bytes| PartWake::Arrived(bytes.flatten()))
+    }
+}
