@@ -322,7 +322,7 @@ impl Local {
         };
         match caller {
             Caller::Node(number) => {
-                self.answer_for_node(number, &answered.delivered, &answered.found);
+                self.answer_for_node(number, &answered.delivered, answered.found);
             }
             Caller::Sender(sender) => self.tell_sender(*sender, &answered.delivered),
             Caller::Push(promise) => promise.fulfil(answered.delivered),

@@ -219,13 +219,19 @@ impl Local {
         &mut self,
         number: u64,
         delivered: &Delivered,
-        found: &[QueryResult],
+        mut found: Vec<QueryResult>,
     ) {
-        if let Some(answer) = self.look_answer(found) {
+        if let Some(
+            QueryResult::Connections(_) | QueryResult::Connection(_) | QueryResult::Uid(_),
+        ) = found.first()
+        {
+            return self.tell_found_by_node(number, found.remove(0));
+        }
+        if let Some(answer) = self.look_answer(&found) {
             return self.tell_looked(number, answer);
         }
         let mut abroad = Abroad::to(delivered.told());
-        for result in found {
+        for result in &found {
             match result {
                 QueryResult::Joined { joined, refused } => {
                     abroad.reached += joined;

@@ -10,7 +10,11 @@ use super::pending::Caller;
 use super::query::{Query, QueryResult};
 use crate::ident::{CoreId, Reach};
 use crate::protocol::cluster::{LookAnswer, NamesOf, NodeId, NodeLook, PagePlace};
-use crate::shard::{Cursor, GroupCount};
+use crate::protocol::connection_facts::ConnectionsAsked;
+use crate::shard::{CONNECTIONS_PER_PAGE_MAX, ConnectionQuery, Cursor, GroupCount};
+
+/// Connections, and sticky uids, that leave a group on a core in one go.
+pub const UNGROUPED_AT_ONCE: usize = 4_096;
 
 impl Local {
     /// Asks one node of the cluster, or all others, whom they have.
@@ -34,6 +38,19 @@ impl Local {
     pub(super) fn look_for_node(&mut self, reach: Reach, number: u64, look: NodeLook) {
         let caller = Caller::Node(number);
         match look {
+            NodeLook::Connections(asked) => self.look_at_connections(caller, reach, number, asked),
+            NodeLook::ConnectionsOfUid { uid, .. } => {
+                let home = self.outgoing.home(&uid);
+                self.query(caller, home, Query::Uid { reach, uid });
+            }
+            NodeLook::Connection { name, order } => {
+                self.order(reach, caller, name, order.into(), 0);
+            }
+            NodeLook::Ungroup { group, most } => self.query_each(caller, || Query::Ungroup {
+                reach,
+                group: group.clone(),
+                most: (most as usize).min(UNGROUPED_AT_ONCE),
+            }),
             NodeLook::Group { group, most } => self.query_each(caller, || Query::Group {
                 reach,
                 group: group.clone(),
@@ -85,6 +102,32 @@ impl Local {
         }
     }
 
+    fn look_at_connections(
+        &mut self,
+        caller: Caller,
+        reach: Reach,
+        number: u64,
+        asked: ConnectionsAsked,
+    ) {
+        let core = match &asked.uid {
+            Some(uid) => self.outgoing.home(uid),
+            None => CoreId(asked.core),
+        };
+        if core.index() >= self.outgoing.cores() {
+            return self.answer_node(number, Abroad::default());
+        }
+        let what = ConnectionQuery {
+            reach,
+            uid: asked.uid,
+            listeners: asked.listeners,
+            unbound: asked.unbound,
+            by_bytes: asked.by_bytes,
+            from: asked.from,
+            most: (asked.most as usize).min(CONNECTIONS_PER_PAGE_MAX),
+        };
+        self.query(caller, core, Query::Connections(Box::new(what)));
+    }
+
     fn query_each(&mut self, caller: Caller, what: impl Fn() -> Query) {
         let cores = self.outgoing.cores();
         let call = self.pending.open(caller, cores, None, false);
@@ -129,6 +172,21 @@ impl Local {
                 let counts = counts.map(|it| (narrow(it.connections), narrow(it.sticky)));
                 Some(LookAnswer::Counts(counts.collect()))
             }
+            QueryResult::Ungrouped(_) => {
+                let (mut connections, mut sticky, mut is_more) = (0, 0, false);
+                for result in found {
+                    if let QueryResult::Ungrouped(done) = result {
+                        connections += done.connections;
+                        sticky += done.sticky;
+                        is_more |= done.is_more;
+                    }
+                }
+                Some(LookAnswer::Ungrouped {
+                    connections,
+                    sticky,
+                    is_more,
+                })
+            }
             QueryResult::Uids(page) => Some(self.page(&page.uids, page.next)),
             QueryResult::Groups(page) => Some(self.page(&page.groups, page.next)),
             _ => None,
@@ -150,9 +208,14 @@ impl Local {
 
     /// Gives the engine what another node wants to know.
     pub(super) fn tell_looked(&mut self, number: u64, answer: LookAnswer) {
+        let looked = QueryResult::Looked(vec![answer], Unknown::default());
+        self.tell_found_by_node(number, looked);
+    }
+
+    /// Gives it that as it was found: by what other nodes know it, it says itself.
+    pub(super) fn tell_found_by_node(&mut self, number: u64, found: QueryResult) {
         if let Some(engine) = self.outgoing.engine() {
-            let looked = QueryResult::Looked(vec![answer], Unknown::default());
-            let part = AnswerPart::Found(Box::new(looked));
+            let part = AnswerPart::Found(Box::new(found));
             let call = number;
             self.outgoing.post_free(engine, Body::Answer { call, part });
         }

@@ -51,7 +51,7 @@ mod keeping;
 mod kept_abroad;
 mod kept_streams;
 mod local;
-mod looks;
+pub(crate) mod looks;
 pub(crate) mod migration;
 mod mirrored_questions;
 mod mirroring;

@@ -155,6 +155,11 @@ impl TaskCalls<'_> {
         promise
     }
 
+    /// Whether a connection of this name is of this node of a cluster, if it is there.
+    pub fn is_of_this_node(&self, name: ConnName) -> bool {
+        self.0.local.shard.connections.is_of_this_node(name)
+    }
+
     /// A sender of its own, for a request.
     pub fn new_speaker(&mut self) -> ConnId {
         self.0.local.outgoing.new_speaker()

@@ -4,6 +4,7 @@ use super::bulk::ReplyTo;
 use crate::events::KickedBy;
 use crate::ident::{ConnName, Reach};
 use crate::payload::Payload;
+use crate::protocol::connection_facts::ConnectionOrder;
 use crate::shard::Farewell;
 
 /// What is for one connection.
@@ -25,6 +26,17 @@ pub enum Order {
     SetAttributes(Box<str>, bool),
     Bind(Box<str>),
     Unbind,
+}
+
+impl From<ConnectionOrder> for Order {
+    fn from(order: ConnectionOrder) -> Order {
+        match order {
+            ConnectionOrder::Look => Order::Look,
+            ConnectionOrder::SetAttributes { text, merges } => Order::SetAttributes(text, merges),
+            ConnectionOrder::Bind(uid) => Order::Bind(uid),
+            ConnectionOrder::Unbind => Order::Unbind,
+        }
+    }
 }
 
 /// What cores tell each other of where a connection is.

@@ -22,7 +22,7 @@ const HAS_NODE: u32 = 1 << 16;
 ///
 /// It is made of the place where the connection was when its name was first told to anybody: the core, the connection's id
 /// there, and the node. What is to be made of it is nobody's but the server's.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ConnName {
     pub(crate) core: CoreId,
     pub(crate) id: ConnId,
@@ -40,6 +40,17 @@ impl ConnName {
     /// Its node's number; 0 where there is no cluster.
     pub(crate) const fn node(self) -> u64 {
         u64::from_ne_bytes(self.node)
+    }
+}
+
+impl fmt::Debug for ConnName {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let mut told = f.debug_struct("ConnName");
+        told.field("core", &self.core).field("id", &self.id);
+        match self.node() {
+            0 => told.finish(),
+            node => told.field("node", &node).finish(),
+        }
     }
 }
 

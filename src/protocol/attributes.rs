@@ -17,7 +17,7 @@ use super::json::{NESTING_MAX, compact};
 pub struct Attributes(Box<str>);
 
 /// Why something cannot be the attributes of a connection.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum AttributesError {
     /// There is no such connection, or it is closing.

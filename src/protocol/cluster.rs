@@ -8,6 +8,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::connection_facts::{
+    ConnectionOrder, ConnectionOutcome, ConnectionsAsked, ConnectionsTold,
+};
 use super::kept_record::KeptRecord;
 use crate::config::StreamKind;
 use crate::ident::ConnName;
@@ -134,6 +137,17 @@ pub enum NodeLook {
         from: PagePlace,
         most: u32,
     },
+    /// Some connections of a core.
+    Connections(ConnectionsAsked),
+    /// The connections of a uid, counted, and so many told.
+    ConnectionsOfUid { uid: Box<str>, most: u32 },
+    /// What comes of doing that with a connection.
+    Connection {
+        name: ConnName,
+        order: ConnectionOrder,
+    },
+    /// How many of a group leave it that are told to, so many of a core at most.
+    Ungroup { group: Box<str>, most: u32 },
 }
 
 /// What is listed by name.
@@ -171,6 +185,29 @@ pub enum LookAnswer {
         /// How many the node has.
         cores: u16,
     },
+    Connections(ConnectionsTold),
+    Connection(ConnectionOutcome),
+    /// So many connections, and uids that were in it without one; and whether more are there.
+    Ungrouped {
+        connections: u32,
+        sticky: u32,
+        is_more: bool,
+    },
+}
+
+impl NodeLook {
+    /// The one node that can do it, where that is known.
+    pub fn node(&self) -> Option<NodeId> {
+        match self {
+            NodeLook::Connection { name, .. } => node_of(*name),
+            _ => None,
+        }
+    }
+}
+
+/// That of a connection, unless its name was told before there was a cluster.
+fn node_of(name: ConnName) -> Option<NodeId> {
+    (name.node() != 0).then_some(NodeId(name.node()))
 }
 
 impl NodeOrder {
@@ -183,7 +220,13 @@ impl NodeOrder {
                 | NodeOrder::Describe
                 | NodeOrder::PushToConnection { .. }
                 | NodeOrder::KickConnection { .. }
-                | NodeOrder::Look(NodeLook::CountGroups(_) | NodeLook::Page { .. })
+                | NodeOrder::Look(
+                    NodeLook::CountGroups(_)
+                        | NodeLook::Page { .. }
+                        | NodeLook::Connections(_)
+                        | NodeLook::Connection { .. }
+                        | NodeLook::Ungroup { .. }
+                )
         )
     }
 
@@ -191,8 +234,9 @@ impl NodeOrder {
     pub fn node(&self) -> Option<NodeId> {
         match self {
             NodeOrder::PushToConnection { name, .. } | NodeOrder::KickConnection { name, .. } => {
-                (name.node() != 0).then_some(NodeId(name.node()))
+                node_of(*name)
             }
+            NodeOrder::Look(look) => look.node(),
             _ => None,
         }
     }
@@ -216,7 +260,14 @@ impl NodeOrder {
             NodeOrder::Look(NodeLook::CountGroups(groups)) => {
                 groups.iter().map(|group| group.len()).sum()
             }
-            NodeOrder::Look(NodeLook::Page { .. }) => 0,
+            NodeOrder::Look(NodeLook::Page { .. } | NodeLook::Connections(_)) => 0,
+            NodeOrder::Look(NodeLook::ConnectionsOfUid { uid, .. }) => uid.len(),
+            NodeOrder::Look(NodeLook::Connection { order, .. }) => match order {
+                ConnectionOrder::SetAttributes { text, .. } => text.len(),
+                ConnectionOrder::Bind(uid) => uid.len(),
+                _ => 0,
+            },
+            NodeOrder::Look(NodeLook::Ungroup { group, .. }) => group.len(),
             NodeOrder::Kept { name, record, .. } => name.len() + payload(&record.payload),
             NodeOrder::Forgotten { name, .. } => name.len(),
             NodeOrder::Join { uid, group } | NodeOrder::Leave { uid, group } => {

@@ -8,6 +8,7 @@
 pub mod attributes;
 pub mod cluster;
 mod codec;
+pub mod connection_facts;
 mod decoded;
 mod decoder;
 pub mod frame;

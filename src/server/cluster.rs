@@ -70,7 +70,7 @@ pub fn start(
         registry: Arc::clone(&plan.registry),
         readiness: Arc::clone(&plan.readiness),
         counters: Arc::clone(&plan.counters),
-        figures: Arc::clone(&plan.facts.cluster),
+        facts: Arc::clone(&plan.facts),
     };
     ClusterThread::start(target, engine, surroundings)
         .map(Some)

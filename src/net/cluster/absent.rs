@@ -10,7 +10,7 @@ use crate::app::namespaces::Registry;
 use crate::bus::Endpoint;
 use crate::config::Cluster;
 use crate::net::admission::ConnectionCounters;
-use crate::net::http::{ClusterFigures, Readiness};
+use crate::net::http::{Facts, Readiness};
 use crate::protocol::cluster::NodeId;
 
 /// There is none.
@@ -78,7 +78,7 @@ pub struct ClusterSurroundings {
     #[expect(dead_code, reason = "there is no cluster")]
     pub counters: Arc<ConnectionCounters>,
     #[expect(dead_code, reason = "there is no cluster")]
-    pub figures: Arc<ClusterFigures>,
+    pub facts: Arc<Facts>,
 }
 
 /// There is none.

@@ -46,7 +46,7 @@ use crate::app::namespaces::Registry;
 use crate::bus::Endpoint;
 use crate::guard::guard;
 use crate::net::admission::ConnectionCounters;
-use crate::net::http::{ClusterFigures, Readiness, RedisFigures};
+use crate::net::http::{Facts, Readiness, RedisFigures};
 use crate::protocol::partitions::Partition;
 use bell::Bell;
 use engine_part::EnginePart;
@@ -66,7 +66,7 @@ pub struct ClusterSurroundings {
     pub registry: Arc<Registry>,
     pub readiness: Arc<Readiness>,
     pub counters: Arc<ConnectionCounters>,
-    pub figures: Arc<ClusterFigures>,
+    pub facts: Arc<Facts>,
 }
 
 /// The host's name, and a random part: two nodes of one host have two.
@@ -106,8 +106,9 @@ impl ClusterThread {
             registry,
             readiness,
             counters,
-            figures,
+            facts,
         } = surroundings;
+        let figures = &facts.cluster;
         figures.is_on.store(true, Ordering::Relaxed);
         let name = target.node.clone().unwrap_or_else(own_name);
         let each = target.redis.iter();
@@ -119,8 +120,8 @@ impl ClusterThread {
         let of = target.redis.len() as u16;
         let parts = target.redis.into_iter().zip(0..);
         let parts = parts.map(|(redis, nth)| {
-            let (counters, figures) = (Arc::clone(&counters), Arc::clone(&figures));
-            let own = OwnFacts::new(&name, usize::from(nth), counters, figures);
+            let (counters, facts) = (Arc::clone(&counters), Arc::clone(&facts));
+            let own = OwnFacts::new(&name, usize::from(nth), counters, facts);
             let partition = Partition { nth, of };
             let (prefix, answer_timeout) = (&redis.prefix, target.answer_timeout);
             let who = (node, partition);

@@ -37,7 +37,8 @@ impl Party {
             is_here: self.interests.is_wanted(channel),
             is_counted: matches!(
                 order,
-                NodeOrder::PushToGroup { .. } | NodeOrder::Look(NodeLook::Group { .. })
+                NodeOrder::PushToGroup { .. }
+                    | NodeOrder::Look(NodeLook::Group { .. } | NodeLook::ConnectionsOfUid { .. })
             ),
             nodes: None,
             answered: 0,

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::app::query::RedisFacts;
+use crate::app::query::{QueryResult, RedisFacts};
 use crate::net::admission::{ConnectionCounters, Pool};
-use crate::net::http::{ClusterFigures, RedisFigures};
-use crate::protocol::cluster::{NodeFacts, NodeId};
+use crate::net::http::{ClusterFigures, Facts, RedisFigures};
+use crate::protocol::cluster::{LookAnswer, NodeFacts, NodeId};
+use crate::protocol::connection_facts::{ConnectionsAsked, ConnectionsTold};
+use crate::shard::ConnectionInfo;
 
 /// See the module.
 pub struct OwnFacts {
@@ -15,6 +17,7 @@ pub struct OwnFacts {
     started: Instant,
     counters: Arc<ConnectionCounters>,
     pub figures: Arc<ClusterFigures>,
+    server: Arc<Facts>,
     /// Which of the cluster's Redis this is about.
     nth: usize,
 }
@@ -25,13 +28,14 @@ impl OwnFacts {
         name: &str,
         nth: usize,
         counters: Arc<ConnectionCounters>,
-        figures: Arc<ClusterFigures>,
+        server: Arc<Facts>,
     ) -> OwnFacts {
         OwnFacts {
             name: Box::from(name),
             started: Instant::now(),
             counters,
-            figures,
+            figures: Arc::clone(&server.cluster),
+            server,
             nth,
         }
     }
@@ -87,6 +91,35 @@ impl OwnFacts {
             }
         };
         self.figures.redis().iter().map(state).collect()
+    }
+
+    /// What a node's cores, so many, have found for another node; `None` if that is nothing.
+    pub fn look_answer(&self, found: QueryResult, cores: usize) -> Option<LookAnswer> {
+        let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let told = |list: Vec<ConnectionInfo>, count: usize, next: Option<u32>| {
+            let list = list.into_iter().map(|info| self.server.connection(info));
+            LookAnswer::Connections(ConnectionsTold {
+                list: list.collect(),
+                count: narrow(count),
+                next,
+                cores: u16::try_from(cores).unwrap_or(u16::MAX),
+            })
+        };
+        match found {
+            QueryResult::Looked(answers, _) => answers.into_iter().next(),
+            QueryResult::Connections(page) => Some(told(page.list, 0, page.next)),
+            QueryResult::Uid(info) => Some(told(info.listed, info.connections, None)),
+            QueryResult::Connection(answer) => {
+                Some(LookAnswer::Connection(self.server.outcome(answer)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Which listeners of this node are asked for.
+    pub fn name_listeners(&self, asked: &mut ConnectionsAsked) {
+        let url = asked.listener.as_deref();
+        asked.listeners = url.map(|url| self.server.listeners_at(url));
     }
 
     pub fn facts(&self, node: NodeId) -> NodeFacts {

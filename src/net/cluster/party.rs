@@ -30,8 +30,8 @@ use crate::ident::{ConnId, CoreId, Reach};
 use crate::log_limiter::LogLimiter;
 use crate::net::http::ClusterFigures;
 use crate::protocol::cluster::{
-    ClusterMessage, DecodeError, LookAnswer, NodeAnswer, NodeId, NodeOrder, OrderHead, decode,
-    encode,
+    ClusterMessage, DecodeError, LookAnswer, NodeAnswer, NodeId, NodeLook, NodeOrder, OrderHead,
+    decode, encode,
 };
 use crate::protocol::kept_record::placed;
 use crate::protocol::partitions::{Partition, Topic};
@@ -185,7 +185,7 @@ impl Party {
             Body::Answer {
                 call,
                 part: AnswerPart::Found(found),
-            } => self.looked_here(call, *found),
+            } => self.looked_here(call, *found, bus.cores()),
             _ => {}
         }
     }
@@ -368,7 +368,7 @@ impl Party {
         false
     }
 
-    fn do_order(&mut self, bus: &mut Endpoint<Body>, head: &OrderHead, order: NodeOrder) {
+    fn do_order(&mut self, bus: &mut Endpoint<Body>, head: &OrderHead, mut order: NodeOrder) {
         let OrderHead {
             origin,
             number,
@@ -388,6 +388,9 @@ impl Party {
         let own_number = self.next_order();
         if number != 0 {
             self.orders.insert(own_number, (origin, number));
+        }
+        if let NodeOrder::Look(NodeLook::Connections(asked)) = &mut order {
+            self.own.name_listeners(asked);
         }
         let bytes = order.bytes();
         // What comes by one lane is done by one core, and so in its order.
@@ -462,10 +465,9 @@ impl Party {
     }
 
     /// A core has told whom it, and the others of this node, have.
-    fn looked_here(&mut self, order: u64, found: QueryResult) {
+    fn looked_here(&mut self, order: u64, found: QueryResult, cores: usize) {
         if let Some((origin, number)) = self.orders.remove(&order)
-            && let QueryResult::Looked(answers, _) = found
-            && let Some(answer) = answers.into_iter().next()
+            && let Some(answer) = self.own.look_answer(found, cores)
         {
             self.answer_node(origin, number, NodeAnswer::Look(answer));
         }

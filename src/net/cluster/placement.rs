@@ -39,11 +39,12 @@ fn place_of_order(what: &ToEngine) -> MailPlace<'_> {
         ToEngine::Look {
             node: Some(node), ..
         } => MailPlace::Of(Topic::Node(*node)),
-        ToEngine::Look {
-            look: NodeLook::Group { group, .. },
-            ..
-        } => MailPlace::Of(Topic::Group(group)),
-        ToEngine::Look { .. } | ToEngine::Nodes { .. } => MailPlace::Any,
+        ToEngine::Look { look, .. } => match topic_of_look(look) {
+            // Each of them has all nodes.
+            Topic::All => MailPlace::Any,
+            topic => MailPlace::Of(topic),
+        },
+        ToEngine::Nodes { .. } => MailPlace::Any,
         ToEngine::Order { order, .. } => MailPlace::Of(topic_of(order)),
         ToEngine::Stream(order) => place_of_stream_order(order),
     }
@@ -60,16 +61,26 @@ pub fn topic_of(order: &NodeOrder) -> Topic<'_> {
         | NodeOrder::Online { uid }
         | NodeOrder::Join { uid, .. }
         | NodeOrder::Leave { uid, .. } => Topic::Uid(uid),
-        NodeOrder::PushToGroup { group, .. } | NodeOrder::Look(NodeLook::Group { group, .. }) => {
-            Topic::Group(group)
-        }
+        NodeOrder::PushToGroup { group, .. } => Topic::Group(group),
+        NodeOrder::Look(look) => topic_of_look(look),
         // Scripts publish these where their streams are.
         NodeOrder::Kept { .. } | NodeOrder::Forgotten { .. } => Topic::All,
         NodeOrder::PushToAll { .. }
         | NodeOrder::Describe
-        | NodeOrder::Look(_)
         | NodeOrder::PushToConnection { .. }
         | NodeOrder::KickConnection { .. } => Topic::All,
+    }
+}
+
+fn topic_of_look(look: &NodeLook) -> Topic<'_> {
+    match look {
+        NodeLook::Group { group, .. } => Topic::Group(group),
+        NodeLook::ConnectionsOfUid { uid, .. } => Topic::Uid(uid),
+        NodeLook::Connection { .. } => look.node().map_or(Topic::All, Topic::Node),
+        NodeLook::CountGroups(_)
+        | NodeLook::Page { .. }
+        | NodeLook::Connections(_)
+        | NodeLook::Ungroup { .. } => Topic::All,
     }
 }
 

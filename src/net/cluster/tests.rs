@@ -19,6 +19,7 @@ use crate::app::outcome::Abroad;
 use crate::bus::{Endpoint, Until, Writing, connect_with_engine};
 use crate::ident::{CoreId, NamespaceId, Reach};
 use crate::net::admission::ConnectionCounters;
+use crate::net::http::Facts;
 use crate::payload::{Message, Payload};
 use crate::protocol::cluster::{NodeId, NodeOrder};
 use crate::protocol::partitions::Partition;
@@ -92,7 +93,8 @@ impl ModelNode {
         let (mut cores, engine) = connect_with_engine(1).expect("doorbells");
         let spaces = Spaces::new(vec!["push"], Registry::new(1));
         let counters = Arc::new(ConnectionCounters::new(None));
-        let own = OwnFacts::new(&name.to_string(), 0, counters, Arc::default());
+        let facts = Arc::new(Facts::new(Vec::new(), None));
+        let own = OwnFacts::new(&name.to_string(), 0, counters, facts);
         let who = (NodeId(fastrand::u64(1..)), Partition::WHOLE);
         ModelNode {
             party: Party::new(who, "p:", spaces, TIMEOUT, own),

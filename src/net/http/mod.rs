@@ -15,6 +15,7 @@ mod port;
 mod readiness;
 mod roles;
 mod served_site;
+mod shown_connections;
 mod site;
 mod sse;
 

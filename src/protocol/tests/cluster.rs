@@ -1,9 +1,13 @@
 //! What nodes of a cluster say to each other: that it is read as it was written, by this release and the one before.
 
+use std::net::SocketAddr;
+
 use crate::config::StreamKind;
-use crate::ident::ConnName;
+use crate::ident::{ConnId, ConnName, CoreId};
 use crate::payload::{Message, Payload};
+use crate::protocol::attributes::AttributesError;
 use crate::protocol::cluster::*;
+use crate::protocol::connection_facts::*;
 use crate::protocol::kept_record::KeptRecord;
 
 fn head() -> OrderHead {
@@ -72,6 +76,42 @@ fn orders() -> Vec<NodeOrder> {
             },
             most: 1,
         }),
+        NodeOrder::Look(NodeLook::Connections(ConnectionsAsked {
+            uid: Some("u".into()),
+            listener: Some("text://a:1".into()),
+            by_bytes: true,
+            core: 1,
+            from: 300,
+            most: 100,
+            ..ConnectionsAsked::default()
+        })),
+        NodeOrder::Look(NodeLook::ConnectionsOfUid {
+            uid: "u".into(),
+            most: 1_000,
+        }),
+        NodeOrder::Look(NodeLook::Connection {
+            name: ConnName::new(CoreId(1), ConnId::from_bits(2), 3),
+            order: ConnectionOrder::Look,
+        }),
+        NodeOrder::Look(NodeLook::Connection {
+            name: ConnName::from((1, 2)),
+            order: ConnectionOrder::SetAttributes {
+                text: "{}".into(),
+                merges: true,
+            },
+        }),
+        NodeOrder::Look(NodeLook::Connection {
+            name: ConnName::from((1, 2)),
+            order: ConnectionOrder::Bind("u".into()),
+        }),
+        NodeOrder::Look(NodeLook::Connection {
+            name: ConnName::from((1, 2)),
+            order: ConnectionOrder::Unbind,
+        }),
+        NodeOrder::Look(NodeLook::Ungroup {
+            group: "g".into(),
+            most: 4_096,
+        }),
         NodeOrder::Kept {
             kind: StreamKind::Group,
             name: "g".into(),
@@ -88,6 +128,44 @@ fn orders() -> Vec<NodeOrder> {
             name: "u".into(),
         },
     ]
+}
+
+fn looked() -> Vec<LookAnswer> {
+    let facts = ConnectionFacts {
+        name: ConnName::new(CoreId(1), ConnId::from_bits(2), 3),
+        uid: Some("u".into()),
+        attributes: None,
+        since: 1_700_000_000,
+        address: SocketAddr::from(([127, 0, 0, 1], 99)),
+        listener: Some(("push".into(), "text://a:1".into())),
+        bytes_waiting: 300,
+        paused: true,
+    };
+    let outcomes = [
+        ConnectionOutcome::None,
+        ConnectionOutcome::Is(Box::new(facts.clone())),
+        ConnectionOutcome::Attributes(None),
+        ConnectionOutcome::Flawed(AttributesError::TooLarge(1_024)),
+        ConnectionOutcome::Bound,
+        ConnectionOutcome::Unbound,
+        ConnectionOutcome::InUse,
+        ConnectionOutcome::Busy,
+    ];
+    let mut looked = vec![
+        LookAnswer::Connections(ConnectionsTold {
+            list: vec![facts],
+            count: 1,
+            next: Some(2),
+            cores: 3,
+        }),
+        LookAnswer::Ungrouped {
+            connections: 1,
+            sticky: 2,
+            is_more: true,
+        },
+    ];
+    looked.extend(outcomes.into_iter().map(LookAnswer::Connection));
+    looked
 }
 
 fn messages() -> Vec<ClusterMessage> {
@@ -129,6 +207,10 @@ fn messages() -> Vec<ClusterMessage> {
             }),
         ),
     ]));
+    messages.extend(looked().into_iter().map(|looked| {
+        let answer = NodeAnswer::Look(looked);
+        ClusterMessage::Answers(vec![(8, answer)])
+    }));
     for state in [NodeState::Subscribing, NodeState::Whole, NodeState::Leaving] {
         messages.push(ClusterMessage::Word(NodeWord {
             node: NodeId(8),

@@ -35,20 +35,25 @@ struct ListPlace {
 type NamesPiece = (Vec<Box<str>>, Option<(CoreId, Cursor)>);
 
 /// The nodes that are asked one after the other.
-struct Nodes {
-    own: NodeId,
-    all: Vec<NodeId>,
-    unknown: Unknown,
+pub(super) struct Nodes {
+    pub own: NodeId,
+    /// In their order, this one among them.
+    pub all: Vec<NodeId>,
+    pub unknown: Unknown,
 }
 
 impl Nodes {
-    fn first_from(&self, node: u64) -> Option<NodeId> {
+    pub fn first_from(&self, node: u64) -> Option<NodeId> {
         let mut later = self.all.iter().filter(|other| other.0 >= node);
         later.next().copied()
     }
 
+    pub fn next_after(&self, node: NodeId) -> Option<NodeId> {
+        self.first_from(node.0.checked_add(1)?)
+    }
+
     fn after(&self, node: NodeId) -> Option<ListPlace> {
-        let next = self.first_from(node.0.checked_add(1)?)?;
+        let next = self.next_after(node)?;
         Some(ListPlace {
             node: Some(next),
             core: CoreId(0),
@@ -75,7 +80,8 @@ impl Api {
         }
     }
 
-    async fn nodes_to_ask(&self) -> Option<Nodes> {
+    /// Those of the cluster; `None` if there is none.
+    pub(super) async fn nodes_to_ask(&self) -> Option<Nodes> {
         let asked = self.host.borrow_mut().tasks().cluster_nodes();
         let Some(QueryResult::Nodes(look)) = asked?.await.pop() else {
             return None;

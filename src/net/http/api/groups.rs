@@ -11,12 +11,11 @@ use super::errors::ApiError;
 use super::names;
 use super::queries::text;
 use super::service::Api;
+use crate::app::looks::UNGROUPED_AT_ONCE;
 use crate::app::query::{Query, QueryResult};
 use crate::protocol::cluster::{LookAnswer, NamesOf, NodeLook};
 use crate::shard::{GroupCount, MEMBERS_MAX};
 
-/// Connections, and sticky uids, that leave a group on a core in one go.
-const UNGROUPED_AT_ONCE: usize = 4_096;
 /// Groups of a page, and members of a group, unless the request says otherwise.
 const GROUPS_PER_PAGE: usize = 1_000;
 const MEMBERS: usize = 100;
@@ -54,6 +53,13 @@ struct GroupEntry<'g> {
 struct UngroupedTold {
     connections: u64,
     sticky: u64,
+    /// Nodes of the cluster that have not said.
+    #[serde(skip_serializing_if = "is_none")]
+    nodes_unknown: u32,
+}
+
+fn is_none(count: &u32) -> bool {
+    *count == 0
 }
 
 fn is_zero(count: &usize) -> bool {
@@ -92,33 +98,65 @@ impl Api {
         &self,
         group: Result<String, ApiError>,
     ) -> Result<String, ApiError> {
-        let (group, reach) = (group?, self.reach);
-        if self.is_in_cluster() {
-            let words = "a group is emptied on one node alone, and that does not work across nodes of a cluster yet";
-            return Err(ApiError::new(501, "not_in_cluster", words));
-        }
+        let group = group?;
         let mut told = UngroupedTold {
             connections: 0,
             sticky: 0,
+            nodes_unknown: 0,
         };
-        loop {
-            let promise = self.host.borrow_mut().tasks().query_all(|| Query::Ungroup {
-                reach,
-                group: Box::from(&*group),
-                most: UNGROUPED_AT_ONCE,
-            });
-            let mut is_more = false;
-            for result in promise.await {
-                if let QueryResult::Ungrouped(done) = result {
-                    told.connections += u64::from(done.connections);
-                    told.sticky += u64::from(done.sticky);
-                    is_more |= done.is_more;
-                }
+        let (mut is_more_here, mut is_more_elsewhere) = (true, self.is_in_cluster());
+        while is_more_here || is_more_elsewhere {
+            if is_more_here {
+                is_more_here = self.ungroup_here(&group, &mut told).await;
             }
-            if !is_more {
-                return text(&told);
+            if is_more_elsewhere {
+                is_more_elsewhere = self.ungroup_elsewhere(&group, &mut told).await;
             }
         }
+        text(&told)
+    }
+
+    /// A piece of it on this node; whether there is more.
+    async fn ungroup_here(&self, group: &str, told: &mut UngroupedTold) -> bool {
+        let reach = self.reach;
+        let promise = self.host.borrow_mut().tasks().query_all(|| Query::Ungroup {
+            reach,
+            group: Box::from(group),
+            most: UNGROUPED_AT_ONCE,
+        });
+        let mut is_more = false;
+        for result in promise.await {
+            if let QueryResult::Ungrouped(done) = result {
+                told.connections += u64::from(done.connections);
+                told.sticky += u64::from(done.sticky);
+                is_more |= done.is_more;
+            }
+        }
+        is_more
+    }
+
+    /// A piece of it on each other node; whether there is more, and all have said so.
+    async fn ungroup_elsewhere(&self, group: &str, told: &mut UngroupedTold) -> bool {
+        let look = NodeLook::Ungroup {
+            group: Box::from(group),
+            most: UNGROUPED_AT_ONCE as u32,
+        };
+        let (answers, unknown) = self.look(look, None).await.unwrap_or_default();
+        let mut is_any_more = false;
+        for answer in answers {
+            if let LookAnswer::Ungrouped {
+                connections,
+                sticky,
+                is_more,
+            } = answer
+            {
+                told.connections += u64::from(connections);
+                told.sticky += u64::from(sticky);
+                is_any_more |= is_more;
+            }
+        }
+        told.nodes_unknown = unknown.nodes();
+        is_any_more && !unknown.is_some()
     }
 
     /// Adds what the other nodes of a cluster have; whether all have said.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::connections::flag;
+use super::connection_lists::flag;
 use super::errors::ApiError;
 use super::names;
 use super::queries::no_answer;

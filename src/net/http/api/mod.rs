@@ -6,6 +6,7 @@
 
 mod batch;
 mod claims;
+mod connection_lists;
 mod connection_told;
 mod connections;
 mod errors;

@@ -13,8 +13,9 @@ use super::service::Api;
 use crate::app::Answer;
 use crate::app::query::{Query, QueryResult};
 use crate::ident::CoreId;
-use crate::protocol::cluster::NamesOf;
-use crate::shard::{Cursor, UIDS_PER_PAGE_MAX};
+use crate::protocol::cluster::{LookAnswer, NamesOf, NodeLook};
+use crate::protocol::connection_facts::ConnectionFacts;
+use crate::shard::{CONNECTIONS_LISTED_MAX, Cursor, UIDS_PER_PAGE_MAX};
 
 /// Uids of a page, unless the request says otherwise.
 const UIDS_PER_PAGE: usize = 1_000;
@@ -43,10 +44,6 @@ struct UidList {
 impl Api {
     pub(super) async fn uid(&self, name: &str) -> Result<String, ApiError> {
         let uid = names::uid(name)?;
-        let of_all = self.is_in_cluster().then(|| {
-            let mut host = self.host.borrow_mut();
-            host.tasks().online(self.reach, &uid)
-        });
         let promise = {
             let mut host = self.host.borrow_mut();
             let mut tasks = host.tasks();
@@ -54,20 +51,30 @@ impl Api {
             let (reach, uid) = (self.reach, Box::from(&*uid));
             tasks.query(home, Query::Uid { reach, uid })
         };
+        let look = NodeLook::ConnectionsOfUid {
+            uid: Box::from(&*uid),
+            most: CONNECTIONS_LISTED_MAX as u32,
+        };
+        let elsewhere = self.look(look, None).await;
         let Some(QueryResult::Uid(look)) = promise.await.pop() else {
             return Err(no_answer());
         };
-        let listed = look.listed.iter();
-        let list: Vec<ConnectionTold> = listed
-            .map(|info| connection_told(info, &self.facts, false))
-            .collect();
-        let (mut connections, mut complete) = (look.connections, None);
-        if let Some(of_all) = of_all {
-            let of_all = of_all.await;
-            // Some may have come or gone between the two looks.
-            connections = connections.max(of_all.reached as usize);
-            complete = Some(list.len() >= connections && !of_all.unknown.is_some());
-        }
+        let listed = look.listed.into_iter();
+        let mut list: Vec<ConnectionFacts> =
+            listed.map(|info| self.facts.connection(info)).collect();
+        let mut connections = look.connections;
+        let complete = elsewhere.map(|(answers, unknown)| {
+            for answer in answers {
+                if let LookAnswer::Connections(told) = answer {
+                    connections += told.count as usize;
+                    let room = CONNECTIONS_LISTED_MAX - list.len();
+                    list.extend(told.list.into_iter().take(room));
+                }
+            }
+            list.len() >= connections && !unknown.is_some()
+        });
+        let listed = list.iter();
+        let list = listed.map(|one| connection_told(one, false)).collect();
         text(&UidTold {
             uid,
             connections,
@@ -80,11 +87,6 @@ impl Api {
     /// Whether this node is one of a cluster.
     pub(super) fn is_in_cluster(&self) -> bool {
         self.host.borrow_mut().tasks().is_in_cluster()
-    }
-
-    /// In a cluster a list is of this node alone, and says so.
-    pub(super) fn is_of_all_nodes(&self) -> Option<bool> {
-        self.is_in_cluster().then_some(false)
     }
 
     pub(super) async fn uids(&self, query: &str) -> Result<String, ApiError> {
