@@ -16,7 +16,7 @@ use super::mirrors::{MirrorReading, MirrorState, Waiting};
 use super::query::QueryResult;
 use crate::ident::{EVERYBODY, NamespaceId, Reach};
 use crate::protocol::partitions::{Partition, Topic};
-use crate::streams::{Epoch, Kind, Mirrored, Position};
+use crate::streams::{Address, Epoch, Kind, Mirrored, Position};
 
 /// The namespaces of an app are few.
 const NAMESPACES_MAX: u32 = 64;
@@ -142,6 +142,12 @@ impl Local {
             None => self.deliver_placed(placed, Some(position)),
             Some(MirrorState::Alone) => self.answer_placed(placed.number, 0),
             Some(MirrorState::Reading(reading)) if reading.is_followed => reading.hold(placed),
+            // What has waited for whoever has come goes before it.
+            Some(MirrorState::Reading(reading))
+                if placed.message.queue && reading.has_queue_waiting() =>
+            {
+                reading.hold(placed);
+            }
             // Who is here gets it. Who begins to follow reads it.
             Some(MirrorState::Reading(reading)) => {
                 reading.hold(PlacedMessage {
@@ -186,6 +192,7 @@ impl Local {
             return;
         };
         let (is_followed, is_passing) = (reading.is_followed, reading.is_passing);
+        let put_back = reading.put_back;
         let Some(page) = page else {
             return self.give_up_reading(of);
         };
@@ -212,17 +219,25 @@ impl Local {
             store.ask(of.address(), |store| {
                 store.adopt(now, of.address(), begins);
             });
+            if of.kind == Kind::Uid {
+                self.shard.in_flight.forget(of.namespace, &of.name);
+            }
         }
+        let (store, address) = (&mut self.streams.store, of.address());
+        store.ask(address, |store| {
+            // Before what follows is delivered, which tells of more.
+            let is_known = is_followed && goes_on && store.delivered(address) >= delivered;
+            if !is_known {
+                store.adopt_delivered(address, delivered.min(put_back.unwrap_or(delivered)));
+            }
+        });
         for (offset, message) in messages {
             let position = Position { epoch, offset };
             self.take_read(of, position, &message, is_followed);
         }
         let now = self.now;
         let (store, address) = (&mut self.streams.store, of.address());
-        store.ask(address, |store| {
-            store.discard_to(now, address, floor);
-            store.adopt_delivered(address, delivered);
-        });
+        store.ask(address, |store| store.discard_to(now, address, floor));
         let known = self.known(of);
         if known.is_some_and(|known| known.epoch == epoch && known.offset < top) {
             return self.read_on_from_redis(of, is_passing);
@@ -244,6 +259,19 @@ impl Local {
             if let Waiting::History(from, call, _) = one {
                 self.reply(from, call, QueryResult::away());
             }
+        }
+    }
+
+    /// What follows this offset was not delivered after all.
+    pub(super) fn put_back_mirrored(&mut self, of: Address<'_>, offset: u64) {
+        let of = FollowedStream {
+            namespace: of.namespace,
+            kind: of.kind,
+            name: Box::from(of.name),
+        };
+        if let Some(MirrorState::Reading(reading)) = self.mirrors.get(&of) {
+            let least = reading.put_back.unwrap_or(offset).min(offset);
+            reading.put_back = Some(least);
         }
     }
 

@@ -43,6 +43,8 @@ pub(super) struct MirrorReading {
     pub early: VecDeque<PlacedMessage>,
     /// Some came that were not held.
     pub missed: bool,
+    /// What follows this offset was not delivered after all, which whoever has read it may not know.
+    pub put_back: Option<u64>,
 }
 
 /// How far a mirror is.
@@ -71,6 +73,12 @@ pub(super) struct Mirrors {
 }
 
 impl MirrorReading {
+    /// Whether a connection waits for it that is sent what has waited.
+    pub fn has_queue_waiting(&self) -> bool {
+        let is_queue = |one: &Waiting| matches!(one, Waiting::Queue(_));
+        self.waiting.iter().any(is_queue)
+    }
+
     pub fn hold(&mut self, placed: PlacedMessage) {
         match self.early.len() < EARLY_MAX {
             true => self.early.push_back(placed),

@@ -53,7 +53,10 @@ impl Local {
         let top = self.streams.store.top(now, of);
         let after = self.streams.store.delivered(of);
         let waits = after < top.offset || self.shard.in_flight.may_come_back(namespace, uid);
-        self.shard.take_from_queue(connection, after);
+        // In a cluster it may have been sent some already, which came while the stream was read.
+        if self.shard.in_flight.get(connection.slot).is_none() {
+            self.shard.take_from_queue(connection, after);
+        }
         if waits {
             let from = Position {
                 offset: after,
@@ -122,6 +125,7 @@ impl Local {
                 self.streams
                     .store
                     .ask(of, |store| store.put_back(of, after));
+                self.put_back_mirrored(of, after);
                 let upto = Position {
                     offset: after,
                     ..self.streams.store.top(now, of)

@@ -224,6 +224,13 @@ impl InFlightTable {
         Some(self.left.swap_remove(at).1)
     }
 
+    /// Another life of a uid's queue has begun: the offsets of what its connections were sent are none of that.
+    pub fn forget(&mut self, namespace: NamespaceId, uid: &str) {
+        let is_other = |one: &InFlight| one.namespace != namespace || *one.uid != *uid;
+        self.of.retain(|_, one| is_other(one));
+        self.left.retain(|(_, one)| is_other(one));
+    }
+
     /// Whether something may come back to a uid's queue.
     pub fn may_come_back(&self, namespace: NamespaceId, uid: &str) -> bool {
         let mut left = self.left.iter();

@@ -105,11 +105,10 @@ impl Store {
         stream.floor = stream.floor.max(offset.min(stream.top));
     }
 
-    /// Up to this offset messages were delivered, somewhere.
+    /// Up to this offset messages were delivered, somewhere; some of them may be still to come here.
     pub fn adopt_delivered(&mut self, of: Address<'_>, offset: u64) {
         if let Some(number) = self.find(of) {
-            let stream = &mut self.streams[number];
-            stream.delivered = offset.min(stream.top);
+            self.streams[number].delivered = offset;
         }
     }
 }

@@ -254,6 +254,10 @@ impl Party {
     }
 
     fn read(&mut self, read: WaitingRead) {
+        // What is read says up to where all is delivered.
+        if let Some(noted) = self.keeper.delivered.remove(&read.of) {
+            self.tell_delivered(&read.of, noted);
+        }
         let call = self.read_call(&read.of, read.after, MESSAGES_READ);
         self.run(call, Purpose::Read(read));
     }
@@ -304,13 +308,32 @@ impl Party {
         is_joined: bool,
     ) {
         // What is not told is delivered once more.
-        if is_joined {
-            let noted = self.keeper.delivered.entry(of).or_insert((upto, is_back));
-            noted.1 |= is_back;
-            if is_back || noted.0.epoch != upto.epoch || noted.0.offset < upto.offset {
-                noted.0 = upto;
-            }
+        if !is_joined {
+            return;
         }
+        let before = self.keeper.delivered.get(&of).copied();
+        match before {
+            Some((noted, false)) if !is_back && noted.has(upto) => return,
+            // Each by itself, for that says that some were not.
+            Some((noted, true)) => self.tell_delivered(&of, (noted, true)),
+            _ => {}
+        }
+        self.keeper.delivered.insert(of, (upto, is_back));
+    }
+
+    fn tell_delivered(&mut self, of: &FollowedStream, (upto, is_back): (Position, bool)) {
+        let mut keys = self.keys_of_stream(of);
+        keys.truncate(1);
+        let call = ScriptCall {
+            script: Script::Delivered,
+            keys,
+            args: vec![
+                upto.epoch.to_string().into_bytes(),
+                upto.offset.to_string().into_bytes(),
+                vec![b'0' + u8::from(is_back)],
+            ],
+        };
+        self.run(call, Purpose::Delivered);
     }
 
     /// What waits for the next batch.
@@ -318,19 +341,8 @@ impl Party {
         while let Some(read) = pop_due(&mut self.keeper.put_off, now) {
             self.read(read);
         }
-        for (of, (upto, is_back)) in std::mem::take(&mut self.keeper.delivered) {
-            let mut keys = self.keys_of_stream(&of);
-            keys.truncate(1);
-            let call = ScriptCall {
-                script: Script::Delivered,
-                keys,
-                args: vec![
-                    upto.epoch.to_string().into_bytes(),
-                    upto.offset.to_string().into_bytes(),
-                    vec![b'0' + u8::from(is_back)],
-                ],
-            };
-            self.run(call, Purpose::Delivered);
+        for (of, noted) in std::mem::take(&mut self.keeper.delivered) {
+            self.tell_delivered(&of, noted);
         }
         self.claim_on(now);
     }
