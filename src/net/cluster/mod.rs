@@ -25,6 +25,8 @@ mod placement;
 mod scripts;
 mod sentinel;
 mod service;
+#[cfg(all(test, not(loom)))]
+mod simulation;
 mod spaces;
 mod target;
 #[cfg(all(test, not(loom)))]
