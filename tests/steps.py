@@ -110,6 +110,7 @@ def steps(full):
         Step("cluster connections", ["python3", "tests/cluster/connections.py", BINARY], ready),
         Step("cluster outages", ["python3", "tests/cluster/outages.py", BINARY], ready),
         Step("cluster streams", ["python3", "tests/cluster/streams.py", BINARY], ready),
+        Step("cluster rolling", [python, "tests/cluster/rolling.py", BINARY], in_python),
         Step("proxies", ["tests/proxies/run", BINARY], ready),
         Step("acme", ["tests/acme/run", BINARY], ready),
         Step("tuning", ["tests/tuning/run", BINARY], ready),
