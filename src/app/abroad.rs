@@ -3,6 +3,7 @@
 
 use super::abroad_streams::StreamOrder;
 use super::bulk::{Except, Exceptions};
+use super::hold_order::HeldOrder;
 use crate::ident::Reach;
 use crate::protocol::cluster::{ExceptedNames, LastWords, NodeId, NodeLook, NodeOrder};
 use crate::shard::{Farewell, UidInterest};
@@ -30,6 +31,8 @@ pub enum ToEngine {
     },
     /// About what Redis keeps for all nodes.
     Stream(StreamOrder),
+    /// About whose a uid is.
+    Held(HeldOrder),
 }
 
 /// What another node asks of this one.

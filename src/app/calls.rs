@@ -224,6 +224,7 @@ impl Local {
             | Caller::Client(_)
             | Caller::Sender(_)
             | Caller::Node(_)
+            | Caller::Bind(_)
             | Caller::Tapped(_) => KickedBy::Http,
             Caller::App { connection, .. } => connection
                 .and_then(|connection| self.shard.connections.shown_listener(connection))
@@ -325,6 +326,7 @@ impl Local {
                 self.answer_for_node(number, &answered.delivered, answered.found);
             }
             Caller::Sender(sender) => self.tell_sender(*sender, &answered.delivered),
+            Caller::Bind(asked) => self.bind_asked(asked, &answered.found),
             Caller::Push(promise) => promise.fulfil(answered.delivered),
             Caller::Query(promise) => promise.fulfil(answered.found),
             Caller::Client(asked) => match answered.found.into_iter().next() {
@@ -380,6 +382,7 @@ impl Local {
             // Its call is opened for what is found, and never answered at once.
             Caller::Query(promise) => promise.fulfil(Vec::new()),
             Caller::Client(asked) => self.tell_members(*asked, answer),
+            Caller::Bind(asked) => self.bind_asked(asked, &[]),
             Caller::Sender(sender) => {
                 let reached = u32::from(answer.is_ok());
                 self.tell_sender(*sender, &Delivered::to(reached));

@@ -5,6 +5,7 @@
 //! turns: the host takes from it until nothing is left.
 
 use super::JoinError;
+use super::asked_bind::AskedBind;
 use super::note::AnyNote;
 use super::outcome::{Answer, BindError};
 use crate::ident::{ConnId, CoreId, Ticket};
@@ -14,6 +15,11 @@ pub enum Effect {
     Bind {
         connection: ConnId,
         uid: Box<str>,
+    },
+    /// Other nodes have said whether its uid is free.
+    BindAsked {
+        asked: Box<AskedBind>,
+        is_free: bool,
     },
     Refuse {
         connection: ConnId,

@@ -198,9 +198,11 @@ impl Local {
                 self.kick_connection(reach, caller, name, farewell(last));
             }
             // The engine knows, and has these done otherwise.
-            NodeOrder::Describe | NodeOrder::Kept { .. } | NodeOrder::Forgotten { .. } => {
-                self.answer_node(number, Abroad::default())
-            }
+            NodeOrder::Describe
+            | NodeOrder::Kept { .. }
+            | NodeOrder::Forgotten { .. }
+            | NodeOrder::Hold(_)
+            | NodeOrder::Release(_) => self.answer_node(number, Abroad::default()),
             NodeOrder::Look(look) => self.look_for_node(reach, number, look),
             NodeOrder::Online { uid } => {
                 self.online(reach, caller, &uid);
@@ -264,17 +266,7 @@ impl Local {
     #[inline]
     pub fn post_uid_interests(&mut self) {
         if self.has_engine() {
-            self.tell_uid_interests();
-        }
-    }
-
-    #[cold]
-    fn tell_uid_interests(&mut self) {
-        while let Some(interest) = self.shard.next_uid_interest() {
-            if !interest.here {
-                self.mirror_no_more(&interest.uid);
-            }
-            self.tell_engine(ToEngine::Uid(interest));
+            self.tell_uid_news();
         }
     }
 

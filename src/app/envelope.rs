@@ -15,6 +15,7 @@ use super::presence::{MemberPage, MembersAsked};
 use super::query::{ConnectionAnswer, Query, QueryResult};
 use super::to_connection::{NameStep, ToConnection};
 use super::transfer::{Arrival, Transfer};
+use crate::close::CloseReason;
 use crate::events::KickedBy;
 use crate::ident::{ConnId, ConnName, CoreId, NamespaceId, Reach, Reply};
 use crate::payload::Payload;
@@ -118,6 +119,8 @@ pub enum Body {
     FromEngine(Box<FromEngine>),
     /// Of a stream, or an id, that Redis keeps and that is at home here.
     StreamNews(Box<StreamNews>),
+    /// This connection is to end, for its uid is another node's now.
+    EndHeld(Box<(ConnId, Box<str>, CloseReason)>),
     /// Everybody's stream has come this far.
     SeeAll(Box<(NamespaceId, Position)>),
     /// Whoever follows this stream reads on from there.

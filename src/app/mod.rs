@@ -9,6 +9,7 @@ pub(crate) mod abroad_streams;
 mod acknowledged;
 mod addressed;
 mod addressing;
+mod asked_bind;
 mod authentication;
 mod bind_answers;
 mod bind_refusals;
@@ -34,6 +35,8 @@ mod groups;
 mod guarded_store;
 mod handover;
 pub(crate) mod history;
+pub(crate) mod hold_order;
+mod holding;
 mod homes;
 #[cfg(not(feature = "internals"))]
 pub(crate) mod host;

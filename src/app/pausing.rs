@@ -46,6 +46,12 @@ impl Host {
             .holds(id, &self.local.shard.connections.reading(id)?)
     }
 
+    /// Whether it waits for its uid: other cores, or other nodes, have to say something first.
+    pub fn is_binding(&self, id: ConnId) -> bool {
+        let reading = self.local.shard.connections.reading(id);
+        reading.is_some_and(|reading| reading.crossing)
+    }
+
     /// Changes with whatever lets a connection go on that was not to be read.
     pub fn relief(&self) -> [u64; 5] {
         let shard = &self.local.shard;

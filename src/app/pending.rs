@@ -4,6 +4,7 @@
 
 use ahash::{AHashMap, RandomState};
 
+use super::asked_bind::AskedBind;
 use super::client_requests::AskedPage;
 use super::envelope::AnswerPart;
 use super::outcome::{Abroad, Answer, Delivered, Unknown};
@@ -33,6 +34,8 @@ pub enum Caller {
     Sender(Box<(ConnId, Box<str>)>),
     /// Another node of the cluster, which the engine knows by this number.
     Node(u64),
+    /// A bind for which other nodes are asked.
+    Bind(Box<AskedBind>),
     /// One whose push is shown to those who look, too.
     Tapped(Box<TappedCaller>),
 }
@@ -59,6 +62,7 @@ impl Caller {
             | Caller::Push(_)
             | Caller::Query(_)
             | Caller::Client(_)
+            | Caller::Bind(_)
             | Caller::Node(_) => Some(ConnId::NOBODY),
         }
     }
@@ -81,7 +85,7 @@ struct PendingCall {
 impl PendingCall {
     /// What other nodes have done: part of what is found, where that is asked for.
     fn add_abroad(&mut self, abroad: Abroad) {
-        if let Caller::Query(_) = self.caller {
+        if let Caller::Query(_) | Caller::Bind(_) = self.caller {
             return self.found.push(QueryResult::Abroad(abroad));
         }
         self.reached += abroad.reached;

@@ -52,6 +52,7 @@ impl Host {
             Body::ToConnection(to) => self.local.take_for_connection(*to),
             Body::FromEngine(order) => self.local.do_for_node(*order),
             Body::StreamNews(news) => self.local.take_stream_news(*news),
+            Body::EndHeld(held) => self.local.end_held(*held),
             Body::SeeAll(seen) => self.local.shard.followers.see_all_at(seen.0, seen.1),
             Body::PutBack(put_back) => self.local.put_back_here(&put_back.0, put_back.1),
             // It is for the engine alone.

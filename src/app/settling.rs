@@ -14,6 +14,14 @@ impl Host {
     /// Binds at home and tells the app; one that is kept out is closed.
     pub(super) fn bind(&mut self, id: ConnId, uid: &str) {
         let comes_back = self.local.comes_back(id, uid);
+        match self.local.asks_nodes(id, uid, comes_back) {
+            true => self.local.ask_nodes(id, uid),
+            false => self.bind_here(id, uid, comes_back),
+        }
+    }
+
+    /// As [`Host::bind`], whatever other nodes have.
+    pub(super) fn bind_here(&mut self, id: ConnId, uid: &str, comes_back: bool) {
         if self.local.bind_at_home(id, uid, comes_back) {
             self.local.settle_joins(id);
             self.local.begin_to_follow(id);
@@ -84,6 +92,7 @@ impl Host {
     fn apply(&mut self, effect: Effect) {
         match effect {
             Effect::Bind { connection, uid } => self.go_home(connection, uid),
+            Effect::BindAsked { asked, is_free } => self.bind_as_answered(*asked, is_free),
             Effect::Refuse { connection, error } => self.refuse(connection, error),
             Effect::Answer {
                 app,

@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::cluster_holds::{HoldOrder, ReleaseOrder};
 use super::connection_facts::{
     ConnectionOrder, ConnectionOutcome, ConnectionsAsked, ConnectionsTold,
 };
@@ -121,6 +122,9 @@ pub enum NodeOrder {
         kind: StreamKind,
         name: Box<str>,
     },
+    /// A node has a uid, and says so where all can hear it that have it.
+    Hold(HoldOrder),
+    Release(ReleaseOrder),
 }
 
 /// What a node is to tell.
@@ -270,6 +274,8 @@ impl NodeOrder {
             NodeOrder::Look(NodeLook::Ungroup { group, .. }) => group.len(),
             NodeOrder::Kept { name, record, .. } => name.len() + payload(&record.payload),
             NodeOrder::Forgotten { name, .. } => name.len(),
+            NodeOrder::Hold(HoldOrder { uid, .. })
+            | NodeOrder::Release(ReleaseOrder { uid, .. }) => uid.len(),
             NodeOrder::Join { uid, group } | NodeOrder::Leave { uid, group } => {
                 uid.len() + group.len()
             }
@@ -304,6 +310,8 @@ pub enum NodeAnswer {
     Described(NodeFacts),
     /// Whom it has.
     Look(LookAnswer),
+    /// Whether it holds the uid, too; and whether that keeps the other one out.
+    Holds { holds: bool, blocks: bool },
 }
 
 /// What a node says of itself.

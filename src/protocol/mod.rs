@@ -7,6 +7,7 @@
 
 pub mod attributes;
 pub mod cluster;
+pub mod cluster_holds;
 mod codec;
 pub mod connection_facts;
 mod decoded;

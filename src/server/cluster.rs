@@ -8,7 +8,7 @@ use super::plan::Plan;
 use super::start_error::named;
 use crate::app::envelope::Body;
 use crate::bus::{self, Endpoint};
-use crate::config::{Cluster, Config, UidPolicy, Webhooks};
+use crate::config::{Cluster, Config, Webhooks};
 use crate::net::cluster::{ClusterSurroundings, ClusterTarget, ClusterThread};
 
 /// What of a configuration does not work across nodes yet, if it is that of a cluster: a key, and what to do.
@@ -17,9 +17,7 @@ pub fn check_fits(config: &Config, webhooks: &Webhooks, cluster: &Cluster) -> io
         return Ok(());
     }
     let has_presence = config.groups.iter().any(|rule| rule.presence);
-    let misfit = if config.uid_policy != UidPolicy::Multi {
-        "uid_policy: across nodes a uid's connections are not compared yet; leave it at \"multi\""
-    } else if has_presence {
+    let misfit = if has_presence {
         "groups: with `presence` members would be told of those on their own node alone; leave it out of the [[groups]] rules"
     } else if webhooks.url.is_some() {
         "webhooks.url: `first` and `last` of a uid would be one node's; leave it out"
@@ -96,8 +94,6 @@ mod tests {
         };
         let (plain, silent, alone) = (Config::default(), Webhooks::default(), Cluster::default());
         assert_eq!(check(&plain, &silent, &cluster), Ok(()));
-        let mut replace = plain.clone();
-        replace.uid_policy = UidPolicy::Replace;
         let mut keeps = plain.clone();
         keeps.history.push(HistoryRule {
             kind: StreamKind::All,
@@ -118,7 +114,6 @@ mod tests {
             ..Webhooks::default()
         };
         for (config, webhooks, key) in [
-            (&replace, &silent, "uid_policy"),
             (&tells, &silent, "groups"),
             (&plain, &hooks, "webhooks.url"),
         ] {

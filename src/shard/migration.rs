@@ -213,7 +213,7 @@ impl Shard {
                 in_flight = self.in_flight.take(id.slot);
             }
             self.forget(id);
-            self.note_moved_uid(id);
+            self.note_moved_uid(id, false);
         }
         let following = self.followers.unfollow(id.slot).map(Following::taken);
         let mut carried = self.pick_up(id);
@@ -357,7 +357,7 @@ impl Shard {
                 .insert(&mut self.connections.slots, namespace, uid, id);
             self.stats.bound += 1;
             self.credentials.bind(id.slot, uid);
-            self.note_moved_uid(id);
+            self.note_moved_uid(id, true);
         }
         self.connections.slots[id.slot].everybody_at = self.everybody.enter(namespace, id);
         for JoinRequest { group, called } in groups {

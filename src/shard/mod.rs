@@ -64,6 +64,8 @@ mod taps;
 #[cfg(test)]
 mod tests;
 mod told_places;
+mod uid_news;
+mod uid_noting;
 mod uids;
 mod wheel;
 mod work;
@@ -91,7 +93,6 @@ pub use migration::{DepartError, SavedPhase, ShardPart};
 pub use names::KeptName;
 pub use outbox::{Outbox, Unsent};
 pub use place::MessagePlace;
-pub use report_targets::UidInterest;
 pub use slot::{Dirty, Peer, Phase};
 pub use sticking::{StickyError, Ungrouped};
 pub use taps::{
@@ -99,6 +100,7 @@ pub use taps::{
     TapPush, TapSubject, wall_micros,
 };
 pub use told_places::with_stream;
+pub use uid_news::{HeldUid, HoldWish, ReleasedUid, UidInterest, UidNews};
 pub use wheel::{TICK, Tick, Wheel, ticks};
 pub use work::Work;
 
@@ -212,6 +214,9 @@ impl Shard {
         self.compressor.set_bytes_min(config.compress_bytes_min);
         self.outboxes.renew(config.outbox_bytes_core_max);
         let old = std::mem::replace(&mut self.limits, ShardLimits::new(config));
+        if old.uid_policy != self.limits.uid_policy {
+            self.note_all_held();
+        }
         let idle = self.limits.idle;
         // Who was not asked often enough for the new time has all of it from now on, and a ping in it.
         let is_unasked = idle > 0 && (old.idle == 0 || old.ping == 0 || old.ping >= idle);

@@ -7,16 +7,15 @@ use std::sync::Arc;
 use ahash::AHashSet;
 
 use super::Shard;
-use super::report_targets::UidInterest;
 use super::taps::{
     Shown, TapBatch, TapFilter, TapId, TapKind, TapNews, TapPlace, TapPush, TapSubject,
 };
+use super::uid_news::HoldWish;
 use crate::auth::wall_time;
 use crate::close::CloseReason;
 use crate::config::MessagesFull;
 use crate::events::{ClientMessage, KickedBy, MessageTold, Origin, Reporter, Said, UidEventKind};
 use crate::ident::{ConnId, Reach};
-use crate::queue::Queue;
 use crate::stats::CoreStats;
 
 impl Shard {
@@ -51,57 +50,18 @@ impl Shard {
         self.tap(id, TapKind::Open, |of, _| TapNews::Open { of });
     }
 
-    /// A connection is bound; whether its uid had none in its namespace.
+    /// A connection is bound; whether its uid had none in its namespace, and what becomes of others on other nodes.
     #[inline]
-    pub(super) fn report_connect(&mut self, id: ConnId, first: bool) {
+    pub(super) fn report_connect(&mut self, id: ConnId, first: bool, wish: Option<HoldWish>) {
         if self.reports.is_some() {
-            self.tell_connect(id, first);
-        }
-    }
-
-    /// Has it noted which uids come and go, for the other nodes of a cluster. Before it is started.
-    pub fn note_uids(&mut self) {
-        self.reports.get_or_insert_default().uid_interests = Some(Queue::default());
-    }
-
-    /// The next uid that has come or gone.
-    pub fn next_uid_interest(&mut self) -> Option<UidInterest> {
-        self.reports.as_mut()?.uid_interests.as_mut()?.pop()
-    }
-
-    fn note_uid(&mut self, id: ConnId, here: bool) {
-        let reports = self.reports.as_mut();
-        let Some(interests) = reports.and_then(|it| it.uid_interests.as_mut()) else {
-            return;
-        };
-        if let Some(uid) = &self.connections.slots[id.slot].uid {
-            let uid = uid.clone();
-            interests.push(UidInterest { uid, here });
-        }
-    }
-
-    /// A connection of a uid has come from another process, or gone to one: nobody outside is told.
-    pub(super) fn note_moved_uid(&mut self, id: ConnId) {
-        if self.reports.is_none() {
-            return;
-        }
-        let namespace = self.connections.namespace_of(id);
-        let Some(uid) = self.connections.uid(id) else {
-            return;
-        };
-        match self.uids.count(&self.connections.slots, namespace, uid) {
-            0 => self.note_uid(id, false),
-            1 => self.note_uid(id, true),
-            _ => {}
+            self.tell_connect(id, first, wish);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn tell_connect(&mut self, id: ConnId, first: bool) {
-        if first {
-            self.note_uid(id, true);
-        }
+    fn tell_connect(&mut self, id: ConnId, first: bool, wish: Option<HoldWish>) {
+        self.note_bound(id, first, wish);
         self.report(id, |of| UidEventKind::Connect { of, first });
         self.tap(id, TapKind::Connect, |of, uid| {
             let uid = Box::from(uid.unwrap_or_default());
@@ -119,9 +79,7 @@ impl Shard {
             return;
         };
         let last = self.uids.count(&self.connections.slots, namespace, uid) == 0;
-        if last {
-            self.note_uid(id, false);
-        }
+        self.note_unbound(id, last);
         self.report(id, |of| UidEventKind::Disconnect { of, reason, last });
     }
 

@@ -606,17 +606,13 @@ def what_is_one_nodes_own_is_refused(scope):
         told = one.post(path, body, 501)
         assert told["error"]["code"] == "not_in_cluster" and word in told["error"]["message"], told
     for line, words in (
-        ('uid_policy = "replace"', "uid_policy"),
         ('[[groups]]\nname = "g"\npresence = true', "groups"),
         ('[webhooks]\nurl = "http://127.0.0.1:1"\nsecret = "' + "s" * 32 + '"', "webhooks.url"),
         ('[[listen]]\nurl = "text://127.0.0.1:0"\napp = "chat"', "chat"),
     ):
         path = f"{scope.place}/refused.toml"
         with open(path, "w", encoding="utf-8") as file:
-            # A key of the file's own stands before its first table.
-            first = line if line.startswith("uid_policy") else ""
-            rest = "" if first else line
-            file.write(first + NODE.format(cores=1, redis="redis://127.0.0.1:1", cluster="", more=rest))
+            file.write(NODE.format(cores=1, redis="redis://127.0.0.1:1", cluster="", more=line))
         run = subprocess.run([BINARY, "check", path], capture_output=True, text=True)
         said = run.stdout + run.stderr
         assert run.returncode != 0 and words in said and "cluster" in said, said

@@ -5,7 +5,7 @@ use crate::app::host::Host;
 use crate::app::local::Local;
 use crate::app::outcome::BindError;
 use crate::auth::{Credential, CredentialError};
-use crate::ident::{ConnId, NamespaceId, UidError};
+use crate::ident::{ConnId, NamespaceId, Reach, UidError};
 use crate::protocol::v1::{BindRequest, RequestId};
 use crate::shard::{ClientPart, Followed, Following, Phase, Since, UntoldRefusal};
 use crate::streams::Kind;
@@ -135,6 +135,13 @@ impl Local {
         let namespace = self.shard.connections.namespace_of(id);
         let own = self.own_places(id, namespace, uid);
         self.shard.bind_as(id, uid, comes_back, &own)
+    }
+
+    /// Whether the uid has connections that are not of this one's client.
+    pub(in crate::app) fn has_others(&self, id: ConnId, uid: &str) -> bool {
+        let namespace = self.shard.connections.namespace_of(id);
+        let present = self.shard.online(Reach::of(namespace), uid) as usize;
+        present > self.own_places(id, namespace, uid).len()
     }
 
     /// The connection of this uid that a client which binds had before, by the name that it says.

@@ -45,6 +45,11 @@ pub fn abroad_of(answer: &NodeAnswer) -> Abroad {
     match *answer {
         NodeAnswer::Described(_) | NodeAnswer::Look(_) => Abroad::default(),
         NodeAnswer::Reached(reached) => Abroad::to(reached),
+        NodeAnswer::Holds { holds, blocks } => Abroad {
+            reached: u32::from(holds),
+            refused: u32::from(blocks),
+            ..Abroad::default()
+        },
         NodeAnswer::Joined(reached, refused) => Abroad {
             reached,
             refused,

@@ -350,6 +350,7 @@ impl Party {
     /// Redis has taken a change of what this node is subscribed to.
     pub fn subscribed(&mut self, change: &SubscriptionChange) {
         self.interests.confirm(change);
+        self.say_holds_in(change);
         if !change.subscribes || self.keeper.reads.is_empty() {
             return;
         }

@@ -9,6 +9,8 @@ mod asked;
 mod bell;
 mod claims;
 mod engine_part;
+mod holders;
+mod holding;
 mod interests;
 mod keeper;
 mod keeping;

@@ -51,6 +51,40 @@ impl Party {
         }
     }
 
+    /// What is asked for a core, and published later, in this channel. Its number.
+    pub(super) fn ask_later(&mut self, core: CoreId, call: u64, now: Instant) -> u64 {
+        self.last_number += 1;
+        let asked = Asked {
+            core,
+            call,
+            audience: Audience::Some,
+            node: None,
+            // That it has it itself is no answer.
+            is_here: false,
+            is_counted: false,
+            nodes: None,
+            answered: 0,
+            abroad: Abroad::default(),
+            incomplete: 0,
+            departures: 0,
+            is_unsure: false,
+            nodes_told: None,
+            looked: None,
+        };
+        self.asked.insert(self.last_number, asked);
+        self.deadlines
+            .push_back((now + self.answer_timeout, self.last_number));
+        self.last_number
+    }
+
+    /// It is published now.
+    pub(super) fn asked_only_now(&mut self, number: u64) {
+        if let Some(asked) = self.asked.get_mut(&number) {
+            asked.incomplete = self.members.incomplete(asked.audience);
+            asked.departures = self.members.departures();
+        }
+    }
+
     /// Redis has done a batch.
     pub fn done(
         &mut self,
@@ -218,9 +252,10 @@ impl Party {
     }
 
     /// Tells who asked; these have not said.
-    fn end(&mut self, bus: &mut Endpoint<Body>, number: u64, silent: Unknown) {
+    pub(super) fn end(&mut self, bus: &mut Endpoint<Body>, number: u64, silent: Unknown) {
         if let Some(mut asked) = self.asked.remove(&number) {
             asked.abroad.unknown.add(silent);
+            self.hold_answered(number, &asked.abroad);
             let is_unknown = u64::from(asked.abroad.unknown.is_some());
             ClusterFigures::add(&self.own.figures.unknown, is_unknown);
             if let Some(answers) = asked.looked {

@@ -13,6 +13,7 @@ use ahash::AHashMap;
 use tracing::warn;
 
 use super::asked::Asked;
+use super::holders::Holders;
 use super::interests::Interests;
 use super::keeper::{Keeper, Purpose};
 use super::members::Members;
@@ -99,6 +100,8 @@ pub struct Party {
     pub(super) command_bytes: usize,
     /// What Redis keeps.
     pub(super) keeper: Keeper,
+    /// Whose uids are here.
+    pub(super) holders: Holders,
     pub members: Members,
     pub(super) standing: OwnStanding,
     dropped: LogLimiter,
@@ -131,6 +134,7 @@ impl Party {
             commands: Vec::new(),
             command_bytes: 0,
             keeper: Keeper::default(),
+            holders: Holders::default(),
             members: Members::default(),
             standing: OwnStanding::default(),
             dropped: LogLimiter::default(),
@@ -226,6 +230,7 @@ impl Party {
             ToEngine::Look { call, .. } => {
                 tell_looked(bus, (from, call), Vec::new(), Unknown::away());
             }
+            ToEngine::Held(order) => self.take_held(bus, (from, order), now, is_joined),
             ToEngine::Stream(order) => {
                 self.take_stream_order(bus, (from, order), now, is_joined);
             }
@@ -333,6 +338,9 @@ impl Party {
         match decode(bytes) {
             Ok(ClusterMessage::Order(head, order)) if !position.is_empty() => {
                 self.arrived_placed(bus, position, (head, order));
+            }
+            Ok(ClusterMessage::Order(head, NodeOrder::Hold(order))) => {
+                self.hold_came(bus, &head, &order);
             }
             Ok(ClusterMessage::Order(head, order)) if head.origin == self.node => {
                 let answer = match order {
@@ -473,7 +481,7 @@ impl Party {
         }
     }
 
-    fn answer_node(&mut self, origin: NodeId, number: u64, answer: NodeAnswer) {
+    pub(super) fn answer_node(&mut self, origin: NodeId, number: u64, answer: NodeAnswer) {
         if number != 0 {
             let answers = self.answers.entry(origin).or_default();
             answers.push((number, answer));

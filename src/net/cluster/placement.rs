@@ -5,7 +5,9 @@ use crate::app::abroad::ToEngine;
 use crate::app::abroad_streams::StreamOrder;
 use crate::app::envelope::Body;
 use crate::app::follow_step::FollowedStream;
+use crate::app::hold_order::{HeldOrder, NewHold};
 use crate::protocol::cluster::{NodeLook, NodeOrder};
+use crate::protocol::cluster_holds::{HoldOrder, ReleaseOrder};
 use crate::protocol::partitions::Topic;
 
 /// Whose mail something is.
@@ -47,6 +49,9 @@ fn place_of_order(what: &ToEngine) -> MailPlace<'_> {
         ToEngine::Nodes { .. } => MailPlace::Any,
         ToEngine::Order { order, .. } => MailPlace::Of(topic_of(order)),
         ToEngine::Stream(order) => place_of_stream_order(order),
+        ToEngine::Held(HeldOrder::Hold(NewHold { uid, .. }) | HeldOrder::Release { uid, .. }) => {
+            MailPlace::Of(Topic::Uid(uid))
+        }
     }
 }
 
@@ -60,7 +65,9 @@ pub fn topic_of(order: &NodeOrder) -> Topic<'_> {
         | NodeOrder::Kick { uid, .. }
         | NodeOrder::Online { uid }
         | NodeOrder::Join { uid, .. }
-        | NodeOrder::Leave { uid, .. } => Topic::Uid(uid),
+        | NodeOrder::Leave { uid, .. }
+        | NodeOrder::Hold(HoldOrder { uid, .. })
+        | NodeOrder::Release(ReleaseOrder { uid, .. }) => Topic::Uid(uid),
         NodeOrder::PushToGroup { group, .. } => Topic::Group(group),
         NodeOrder::Look(look) => topic_of_look(look),
         // Scripts publish these where their streams are.

@@ -32,7 +32,9 @@ impl Transport {
             let counted = host.now();
             self.paused.push(Pause { id, hold, counted });
             host.shard().stats.pauses += 1;
-            if let Some(more) = SAID.may_log(counted) {
+            if !host.is_binding(id)
+                && let Some(more) = SAID.may_log(counted)
+            {
                 let listener = host.shard().connections.listener_number(id);
                 let peer = host
                     .shard()

@@ -7,6 +7,7 @@ use crate::ident::{ConnId, ConnName, CoreId};
 use crate::payload::{Message, Payload};
 use crate::protocol::attributes::AttributesError;
 use crate::protocol::cluster::*;
+use crate::protocol::cluster_holds::{HoldHow, HoldOrder, ReleaseOrder, SaidAgain};
 use crate::protocol::connection_facts::*;
 use crate::protocol::kept_record::KeptRecord;
 
@@ -168,8 +169,26 @@ fn looked() -> Vec<LookAnswer> {
     looked
 }
 
+/// Whose a uid is.
+fn holds() -> Vec<NodeOrder> {
+    vec![
+        NodeOrder::Hold(HoldOrder {
+            uid: "u".into(),
+            serial: 5,
+            since: 1 << 40,
+            client: Some("tab".into()),
+            how: HoldHow::Asks,
+            again: Some(SaidAgain { wants_reply: true }),
+        }),
+        NodeOrder::Release(ReleaseOrder {
+            uid: "u".into(),
+            serial: 5,
+        }),
+    ]
+}
+
 fn messages() -> Vec<ClusterMessage> {
-    let orders = orders().into_iter();
+    let orders = orders().into_iter().chain(holds());
     let mut messages: Vec<_> = orders
         .map(|order| ClusterMessage::Order(head(), order))
         .collect();
@@ -211,6 +230,9 @@ fn messages() -> Vec<ClusterMessage> {
         let answer = NodeAnswer::Look(looked);
         ClusterMessage::Answers(vec![(8, answer)])
     }));
+    let (holds, blocks) = (true, false);
+    let held = NodeAnswer::Holds { holds, blocks };
+    messages.push(ClusterMessage::Answers(vec![(8, held)]));
     for state in [NodeState::Subscribing, NodeState::Whole, NodeState::Leaving] {
         messages.push(ClusterMessage::Word(NodeWord {
             node: NodeId(8),

@@ -1,0 +1,183 @@
+//! Whose a uid is in a cluster: what the core tells the engine of its connections, and binds for which other nodes are asked.
+//!
+//! Under `uid_policy = "reject"` a bind waits for them, and its connection is not read meanwhile. Under `"replace"` it does
+//! not; the others end theirs. Bound: a call for each bind that waits, for `answer_timeout` at most.
+
+use super::abroad::ToEngine;
+use super::asked_bind::AskedBind;
+use super::effect::Effect;
+use super::hold_order::{HeldOrder, NewHold};
+use super::host::Host;
+use super::local::Local;
+use super::outcome::BindError;
+use super::pending::Caller;
+use super::query::{ConnectionAnswer, QueryResult};
+use crate::auth::wall_time;
+use crate::close::CloseReason;
+use crate::config::UidPolicy;
+use crate::ident::{ConnId, NamespaceId};
+use crate::protocol::cluster_holds::HoldHow;
+use crate::shard::{HeldUid, HoldWish, Phase, ReleasedUid, UidInterest, UidNews};
+
+impl Local {
+    /// Tells the engine which uids have come to this core and gone from it.
+    #[cold]
+    pub(super) fn tell_uid_news(&mut self) {
+        while let Some(news) = self.shard.next_uid_news() {
+            match news {
+                UidNews::Interest(interest) => {
+                    if !interest.here {
+                        self.mirror_no_more(&interest.uid);
+                    }
+                    self.tell_engine(ToEngine::Uid(interest));
+                }
+                UidNews::Held(held) => self.tell_held(held),
+                UidNews::Released(released) => {
+                    let ReleasedUid {
+                        namespace,
+                        uid,
+                        connection,
+                    } = released;
+                    self.release(namespace, uid, connection);
+                }
+            }
+        }
+    }
+
+    fn tell_held(&mut self, held: HeldUid) {
+        let HeldUid {
+            namespace,
+            uid,
+            connection,
+            client,
+            wish,
+        } = held;
+        let since = match wish {
+            Some(_) => wall_time(),
+            // That it was accepted is all that is known.
+            None => 1_000 * u64::from(self.shard.connections.accepted(connection)),
+        };
+        self.tell_engine(ToEngine::Held(HeldOrder::Hold(NewHold {
+            namespace,
+            uid,
+            connection,
+            client,
+            how: wish.map(|wish| match wish {
+                HoldWish::Shares => HoldHow::Shares,
+                HoldWish::Takes => HoldHow::Takes,
+            }),
+            policy: self.hold_policy(),
+            since,
+            call: None,
+        })));
+    }
+
+    fn hold_policy(&self) -> HoldHow {
+        match self.shard.uid_policy() {
+            UidPolicy::Multi => HoldHow::Shares,
+            UidPolicy::Replace => HoldHow::Takes,
+            UidPolicy::Reject => HoldHow::Asks,
+        }
+    }
+
+    fn release(&mut self, namespace: NamespaceId, uid: Box<str>, connection: ConnId) {
+        self.tell_engine(ToEngine::Held(HeldOrder::Release {
+            namespace,
+            uid,
+            connection,
+        }));
+    }
+
+    /// Whether other nodes are to be asked before this one is bound. Where there is no cluster it is a look at an `Option`.
+    #[inline]
+    pub(super) fn asks_nodes(&self, id: ConnId, uid: &str, comes_back: bool) -> bool {
+        self.has_engine() && self.is_to_ask(id, uid, comes_back)
+    }
+
+    #[cold]
+    fn is_to_ask(&self, id: ConnId, uid: &str, comes_back: bool) -> bool {
+        self.shard.uid_policy() == UidPolicy::Reject
+            && !comes_back
+            && self.shard.connections.uid(id) != Some(uid)
+            && !self.has_others(id, uid)
+    }
+
+    /// Asks them. The connection is not read until they have answered.
+    pub(super) fn ask_nodes(&mut self, id: ConnId, uid: &str) {
+        let namespace = self.shard.connections.namespace_of(id);
+        let asked = AskedBind {
+            connection: id,
+            namespace,
+            uid: Box::from(uid),
+        };
+        self.shard.connections.set_crossing(id);
+        let caller = Caller::Bind(Box::new(asked));
+        let call = self.pending.open(caller, 1, None, false);
+        let client = self.shard.client_part(id).and_then(|it| it.name.clone());
+        // What has come before is told before.
+        self.tell_uid_news();
+        self.tell_interest(uid, true);
+        self.tell_engine(ToEngine::Held(HeldOrder::Hold(NewHold {
+            namespace,
+            uid: Box::from(uid),
+            connection: id,
+            client,
+            how: Some(HoldHow::Asks),
+            policy: HoldHow::Asks,
+            since: wall_time(),
+            call: Some(call),
+        })));
+    }
+
+    /// While it asks it has to hear what others say of the uid.
+    fn tell_interest(&mut self, uid: &str, here: bool) {
+        let uid = Box::from(uid);
+        self.tell_engine(ToEngine::Uid(UidInterest { uid, here }));
+    }
+
+    /// They have answered, or have not in time.
+    pub(super) fn bind_asked(&mut self, asked: Box<AskedBind>, found: &[QueryResult]) {
+        let keeps_out = |result: &QueryResult| match result {
+            QueryResult::Abroad(abroad) => abroad.refused > 0,
+            _ => false,
+        };
+        let is_free = !found.iter().any(keeps_out);
+        self.outgoing.note_returned();
+        self.effects.push(Effect::BindAsked { asked, is_free });
+    }
+
+    /// Another node has it now.
+    pub(super) fn end_held(&mut self, (id, uid, reason): (ConnId, Box<str>, CloseReason)) {
+        if self.shard.connections.uid(id) == Some(&*uid) {
+            self.shard.close(id, reason);
+        }
+    }
+}
+
+impl Host {
+    /// Binds one for which other nodes were asked, or refuses it.
+    #[cold]
+    pub(super) fn bind_as_answered(&mut self, asked: AskedBind, is_free: bool) {
+        let AskedBind {
+            connection,
+            namespace,
+            uid,
+        } = asked;
+        let phase = self.local.shard.connections.phase(connection);
+        let is_there = matches!(phase, Phase::Open | Phase::Home);
+        if is_there && is_free {
+            self.bind_here(connection, &uid, false);
+        } else if is_there {
+            self.local
+                .answer_bind(connection, || ConnectionAnswer::InUse);
+            self.refuse(connection, BindError::InUse);
+        }
+        let is_bound = self.local.shard.connections.uid(connection) == Some(&*uid);
+        let is_home = self.local.shard.connections.phase(connection) == Phase::Home;
+        if is_free && !(is_bound && is_home) {
+            self.local.release(namespace, uid.clone(), connection);
+        }
+        self.local.tell_uid_news();
+        self.local.tell_interest(&uid, false);
+    }
+}

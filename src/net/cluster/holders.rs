@@ -1,0 +1,261 @@
+//! Which of this node's connections have which uids, as far as nodes tell that to each other: [`Holders`].
+//!
+//! A hold counts from its place in the order of the uid's channel on, which is when it has come back to this node. Bound: an
+//! entry for each connection that has a uid under a `uid_policy` that is not `multi`, or whose client has a name.
+
+use ahash::AHashMap;
+use smallvec::SmallVec;
+
+use crate::ident::{ConnId, CoreId, NamespaceId};
+use crate::protocol::cluster::NodeId;
+use crate::protocol::cluster_holds::{HoldHow, HoldOrder, SaidAgain};
+
+/// How far a hold has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HoldStage {
+    /// Its place in the order is not known yet.
+    Said,
+    /// It has its place, and is to go if others were before it.
+    Asking,
+    /// Its connection has the uid.
+    Held,
+}
+
+/// One of this node's connections.
+#[derive(Clone, Debug)]
+pub struct OwnHold {
+    pub core: CoreId,
+    pub connection: ConnId,
+    pub namespace: NamespaceId,
+    pub client: Option<Box<str>>,
+    pub serial: u64,
+    pub since: u64,
+    pub how: HoldHow,
+    /// As it is said anew.
+    pub policy: HoldHow,
+    pub again: Option<SaidAgain>,
+    pub stage: HoldStage,
+    /// It is to be published once what is published in the uid's channel comes here.
+    pub unsaid: bool,
+    /// By which what is answered is known; 0 if nobody wants to know.
+    pub number: u64,
+}
+
+/// A connection that is to go.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Evicted {
+    pub core: CoreId,
+    pub connection: ConnId,
+    /// For a newer one of its uid, or of its client; otherwise because it came too late.
+    pub is_replaced: bool,
+}
+
+/// What this node says to another's hold.
+#[derive(Default, PartialEq, Eq, Debug)]
+pub struct HoldVerdict {
+    pub holds: bool,
+    pub blocks: bool,
+    pub evicted: SmallVec<[Evicted; 1]>,
+    /// The hold that stays where the other is to go, which it does not know.
+    pub stays: Option<u64>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Holders {
+    uids: AHashMap<Box<str>, SmallVec<[OwnHold; 1]>>,
+    /// Those that are asked about.
+    numbers: AHashMap<u64, (Box<str>, u64)>,
+    last_serial: u64,
+}
+
+impl Holders {
+    /// One more, which gets a number of this node's.
+    pub fn add(&mut self, uid: &str, mut hold: OwnHold) -> u64 {
+        self.last_serial += 1;
+        let serial = self.last_serial;
+        hold.serial = serial;
+        if hold.number != 0 {
+            self.numbers.insert(hold.number, (Box::from(uid), serial));
+        }
+        match self.uids.get_mut(uid) {
+            Some(holds) => holds.push(hold),
+            None => {
+                self.uids
+                    .insert(Box::from(uid), SmallVec::from_iter([hold]));
+            }
+        }
+        serial
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.uids.is_empty()
+    }
+
+    /// Whether a connection has it already.
+    pub fn has(&self, uid: &str, whose: (NamespaceId, CoreId, ConnId)) -> bool {
+        let holds = self.uids.get(uid).into_iter().flatten();
+        holds.into_iter().any(|hold| hold.is_of(whose))
+    }
+
+    pub fn get_mut(&mut self, uid: &str, serial: u64) -> Option<&mut OwnHold> {
+        let holds = self.uids.get_mut(uid)?;
+        holds.iter_mut().find(|hold| hold.serial == serial)
+    }
+
+    /// The number by which it was asked about, if it was.
+    pub fn remove(&mut self, uid: &str, whose: (NamespaceId, CoreId, ConnId)) -> Option<u64> {
+        self.remove_where(uid, |hold| hold.is_of(whose))
+    }
+
+    fn remove_where(&mut self, uid: &str, is_it: impl Fn(&OwnHold) -> bool) -> Option<u64> {
+        let holds = self.uids.get_mut(uid)?;
+        let at = holds.iter().position(is_it)?;
+        let hold = holds.swap_remove(at);
+        if holds.is_empty() {
+            self.uids.remove(uid);
+        }
+        Some(hold.number).filter(|number| self.numbers.remove(number).is_some())
+    }
+
+    /// Those of a uid that are to be published, which they are now.
+    pub fn take_unsaid(&mut self, uid: &str) -> SmallVec<[OwnHold; 1]> {
+        let holds = self.uids.get_mut(uid).into_iter().flatten();
+        let unsaid = holds.filter(|hold| hold.unsaid);
+        let taken = unsaid.map(|hold| {
+            hold.unsaid = false;
+            hold.clone()
+        });
+        taken.collect()
+    }
+
+    /// One of this node's own has its place: whether others of this node were before it that keep it out.
+    pub fn placed(&mut self, uid: &str, serial: u64) -> bool {
+        let Some(holds) = self.uids.get_mut(uid) else {
+            return false;
+        };
+        let Some(at) = holds.iter().position(|hold| hold.serial == serial) else {
+            return false;
+        };
+        let own = &mut holds[at];
+        if own.stage != HoldStage::Said {
+            return false;
+        }
+        let asks = own.how == HoldHow::Asks && own.again.is_none();
+        own.stage = match asks {
+            true => HoldStage::Asking,
+            false => HoldStage::Held,
+        };
+        let own = &holds[at];
+        let is_before = |hold: &OwnHold| {
+            hold.serial != serial
+                && hold.namespace == own.namespace
+                && hold.stage != HoldStage::Said
+                && !hold.is_same_client(own.client.as_deref())
+        };
+        asks && holds.iter().any(is_before)
+    }
+
+    /// Another node's has its place.
+    pub fn judge(
+        &self,
+        namespace: NamespaceId,
+        (node, own): (NodeId, NodeId),
+        order: &HoldOrder,
+    ) -> HoldVerdict {
+        let mut verdict = HoldVerdict::default();
+        let holds = self.uids.get(&*order.uid).into_iter().flatten();
+        for hold in holds.filter(|hold| hold.namespace == namespace) {
+            let is_own_client = hold.is_same_client(order.client.as_deref());
+            let mut evict = |is_replaced| {
+                verdict.evicted.push(Evicted {
+                    core: hold.core,
+                    connection: hold.connection,
+                    is_replaced,
+                });
+            };
+            match hold.stage {
+                HoldStage::Said => {}
+                HoldStage::Asking => verdict.blocks |= !is_own_client,
+                HoldStage::Held => match order.again {
+                    None => {
+                        verdict.holds = true;
+                        match order.how {
+                            _ if is_own_client => evict(true),
+                            HoldHow::Takes => evict(true),
+                            HoldHow::Asks => verdict.blocks = true,
+                            HoldHow::Shares => {}
+                        }
+                    }
+                    Some(_) if !is_own_client && order.how == HoldHow::Shares => {}
+                    Some(again) => {
+                        let newer_stays = is_own_client || order.how == HoldHow::Takes;
+                        let is_older = (hold.since, own) < (order.since, node);
+                        if is_older == newer_stays {
+                            evict(newer_stays);
+                        } else if again.wants_reply {
+                            verdict.stays = Some(hold.serial);
+                        }
+                    }
+                },
+            }
+        }
+        verdict
+    }
+
+    /// What was asked about is answered: others keep it out, or it has the uid. If it is not sure that none keeps it out, it is
+    /// to be said again, and is given.
+    pub fn settled(&mut self, number: u64, is_blocked: bool, is_unsure: bool) -> Option<Box<str>> {
+        let (uid, serial) = self.numbers.remove(&number)?;
+        if is_blocked {
+            self.remove_where(&uid, |hold| hold.serial == serial);
+            return None;
+        }
+        let hold = self.get_mut(&uid, serial)?;
+        hold.number = 0;
+        hold.stage = HoldStage::Held;
+        if !is_unsure {
+            return None;
+        }
+        hold.say_again();
+        Some(uid)
+    }
+
+    /// There is no connection to Redis: what others say meanwhile is not heard, and what is said here they have not heard.
+    pub fn lose(&mut self) {
+        for hold in self.uids.values_mut().flatten() {
+            if hold.number == 0 {
+                hold.stage = HoldStage::Held;
+            }
+            hold.say_again();
+        }
+    }
+}
+
+impl OwnHold {
+    fn is_of(&self, whose: (NamespaceId, CoreId, ConnId)) -> bool {
+        (self.namespace, self.core, self.connection) == whose
+    }
+
+    fn is_same_client(&self, client: Option<&str>) -> bool {
+        client.is_some() && self.client.as_deref() == client
+    }
+
+    fn say_again(&mut self) {
+        self.unsaid = true;
+        self.how = self.policy;
+        self.again = Some(SaidAgain { wants_reply: true });
+    }
+
+    /// As it is said to the others.
+    pub fn order(&self, uid: &str) -> HoldOrder {
+        HoldOrder {
+            uid: Box::from(uid),
+            serial: self.serial,
+            since: self.since,
+            client: self.client.clone(),
+            how: self.how,
+            again: self.again,
+        }
+    }
+}
