@@ -109,6 +109,7 @@ def steps(full):
                               f"python3 tests/cluster/upgrades.py {BINARY}"), ready),
         Step("cluster connections", ["python3", "tests/cluster/connections.py", BINARY], ready),
         Step("cluster claims", ["python3", "tests/cluster/claims.py", BINARY], ready),
+        Step("cluster presence", ["python3", "tests/cluster/presence.py", BINARY], ready),
         Step("cluster outages", ["python3", "tests/cluster/outages.py", BINARY], ready),
         Step("cluster streams", ["python3", "tests/cluster/streams.py", BINARY], ready),
         Step("cluster rolling", [python, "tests/cluster/rolling.py", BINARY], in_python),

@@ -4,8 +4,10 @@
 use super::abroad_streams::StreamOrder;
 use super::bulk::{Except, Exceptions};
 use super::hold_order::HeldOrder;
-use crate::ident::Reach;
+use crate::ident::{NamespaceId, Reach};
 use crate::protocol::cluster::{ExceptedNames, LastWords, NodeId, NodeLook, NodeOrder};
+use crate::protocol::cluster_roster::RosterWords;
+use crate::protocol::partitions::Partition;
 use crate::shard::{Farewell, UidInterest};
 
 /// What a core has for the engine.
@@ -33,6 +35,34 @@ pub enum ToEngine {
     Stream(StreamOrder),
     /// About whose a uid is.
     Held(HeldOrder),
+    /// About who is in a group.
+    Roster(RosterOrder),
+}
+
+/// What a group's home has for its homes on other nodes.
+pub struct RosterOrder {
+    pub namespace: NamespaceId,
+    pub group: Box<str>,
+    pub about: RosterWords,
+    /// For this node alone.
+    pub node: Option<NodeId>,
+    /// A core's call that is answered when those have done it that it is for; not before this node gets what they tell.
+    pub call: Option<u64>,
+}
+
+/// What the engine has for the homes of groups.
+pub enum RosterNews {
+    /// Another node says this.
+    Said {
+        from: NodeId,
+        namespace: NamespaceId,
+        group: Box<str>,
+        about: RosterWords,
+        /// By which the engine is answered; 0 if it need not be.
+        number: u64,
+    },
+    /// A node is there no more, as the Redis of these groups tells.
+    Gone(NodeId, Partition),
 }
 
 /// What another node asks of this one.

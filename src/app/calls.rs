@@ -225,6 +225,7 @@ impl Local {
             | Caller::Sender(_)
             | Caller::Node(_)
             | Caller::Bind(_)
+            | Caller::Roster(_)
             | Caller::Tapped(_) => KickedBy::Http,
             Caller::App { connection, .. } => connection
                 .and_then(|connection| self.shard.connections.shown_listener(connection))
@@ -328,6 +329,7 @@ impl Local {
             Caller::Sender(sender) => self.tell_sender(*sender, &answered.delivered),
             Caller::Bind(asked) => self.bind_asked(asked, &answered.found),
             Caller::Push(promise) => promise.fulfil(answered.delivered),
+            Caller::Roster(of) => self.roster_asked(call, &of, answered.delivered.unknown),
             Caller::Query(promise) => promise.fulfil(answered.found),
             Caller::Client(asked) => match answered.found.into_iter().next() {
                 Some(found) => self.tell_found(*asked, found),
@@ -394,6 +396,8 @@ impl Local {
                 };
                 self.answer_node(number, Abroad::to(reached));
             }
+            // It is never answered at once.
+            Caller::Roster(_) => {}
             // Its push is open until it is answered, and shown then.
             Caller::Tapped(tapped) => self.tell_caller(call, tapped.caller, answer),
         }

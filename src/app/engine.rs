@@ -202,7 +202,8 @@ impl Local {
             | NodeOrder::Kept { .. }
             | NodeOrder::Forgotten { .. }
             | NodeOrder::Hold(_)
-            | NodeOrder::Release(_) => self.answer_node(number, Abroad::default()),
+            | NodeOrder::Release(_)
+            | NodeOrder::Roster { .. } => self.answer_node(number, Abroad::default()),
             NodeOrder::Look(look) => self.look_for_node(reach, number, look),
             NodeOrder::Online { uid } => {
                 self.online(reach, caller, &uid);
@@ -285,8 +286,12 @@ impl Local {
         } = interest;
         let was_here = self.homes.has(*namespace, group);
         let now = self.now();
-        self.homes
-            .note(core, interest, &self.shard.groups.rules, now);
+        let ended = self
+            .homes
+            .note_in_cluster(core, interest, &self.shard.groups.rules, now);
+        if let Some(roster) = ended {
+            self.end_roster(*namespace, group, *roster);
+        }
         let here = self.homes.has(*namespace, group);
         if was_here && !here {
             self.mirror_group_no_more(*namespace, group);
@@ -294,6 +299,9 @@ impl Local {
         if here != was_here {
             let group = group.clone();
             self.tell_engine(ToEngine::Group { group, here });
+        }
+        if here {
+            self.begin_roster(*namespace, group);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::abroad::{FromEngine, ToEngine};
+use super::abroad::{FromEngine, RosterNews, ToEngine};
 use super::abroad_streams::StreamNews;
 use super::addressed::Addressed;
 use super::bulk::{Bulk, ReplyTo, Spread, ToAll, ToGroup};
@@ -121,6 +121,8 @@ pub enum Body {
     StreamNews(Box<StreamNews>),
     /// This connection is to end, for its uid is another node's now.
     EndHeld(Box<(ConnId, Box<str>, CloseReason)>),
+    /// Of who is on other nodes in a group that is at home here.
+    RosterNews(Box<RosterNews>),
     /// Everybody's stream has come this far.
     SeeAll(Box<(NamespaceId, Position)>),
     /// Whoever follows this stream reads on from there.

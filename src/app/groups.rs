@@ -14,7 +14,7 @@ use super::abroad::excepted;
 use super::bulk::{Exceptions, ReplyTo, ToGroup};
 use super::effect::{Effect, JoinOutcome};
 use super::envelope::{AnswerPart, Body, Call, Passing, part_of};
-use super::homes::CoreList;
+use super::homes::{CoreList, HomeDue, PresenceTold};
 use super::kept_abroad::{KeptAbroad, ToKeep};
 use super::local::Local;
 use super::order::Path;
@@ -429,21 +429,32 @@ impl Local {
             let Some(due) = self.homes.advance(now, &self.shard.groups.rules) else {
                 return;
             };
-            let Some(told) = due else { continue };
-            for news in &told.pieces {
-                let text = presence_text(&told.group, news);
-                let to_group = ToGroup {
-                    reach: Reach::of(told.namespace),
-                    refresh: false,
-                    presence: true,
-                    wish: Wish::Never,
-                    mark: None,
-                    except: None,
-                    group: told.group.clone(),
-                    payload: Payload::new(Message::Text(&text)),
-                };
-                self.spread_placed(ConnId::NOBODY, Arc::new(to_group), None);
-            }
+            let told = match due {
+                HomeDue::Done => continue,
+                HomeDue::Told(told) => told,
+                HomeDue::Nodes(namespace, group, wake) => {
+                    self.roster_due(namespace, &group, &wake);
+                    continue;
+                }
+            };
+            self.tell_members_here(&told);
+        }
+    }
+
+    pub(super) fn tell_members_here(&mut self, told: &PresenceTold) {
+        for news in &told.pieces {
+            let text = presence_text(&told.group, news);
+            let to_group = ToGroup {
+                reach: Reach::of(told.namespace),
+                refresh: false,
+                presence: true,
+                wish: Wish::Never,
+                mark: None,
+                except: None,
+                group: told.group.clone(),
+                payload: Payload::new(Message::Text(&text)),
+            };
+            self.spread_placed(ConnId::NOBODY, Arc::new(to_group), None);
         }
     }
 
@@ -452,12 +463,34 @@ impl Local {
         let home = self.outgoing.home(&ask.group);
         let bytes = ask.group.len() + ask.after.len();
         self.post_interests();
-        self.call_one(caller, bytes, home, Call::Members(Box::new(ask)))
+        let payer = caller.payer();
+        if home != self.core() || self.outgoing.goes_by_mail(payer) {
+            return self.call_one(caller, bytes, home, Call::Members(Box::new(ask)));
+        }
+        let call = self.open(caller, 1, false);
+        self.find_members_for((home, call), Box::new(ask));
+        Ticket(call)
+    }
+
+    /// Answers a core's call for members; with a cluster, when the others have told theirs.
+    pub(super) fn find_members_for(&mut self, asked_by: (CoreId, u64), ask: Box<MembersAsked>) {
+        let ask = match self.has_engine() {
+            true => match self.wait_for_nodes(asked_by, ask) {
+                Some(ask) => ask,
+                None => return,
+            },
+            false => ask,
+        };
+        let part = self.find_members(&ask);
+        self.answer_part(Some(asked_by), part);
     }
 
     pub(super) fn find_members(&self, ask: &MembersAsked) -> AnswerPart {
         let place = (&*ask.after, ask.most.min(MEMBERS_PER_PAGE_MAX));
-        let page = self.homes.members(ask.namespace, &ask.group, place);
+        let mut page = self.homes.members(ask.namespace, &ask.group, place);
+        page.is_partial = self.has_engine()
+            && self.shard.groups.rules.of(&ask.group).presence.is_some()
+            && !self.homes.is_whole(ask.namespace, &ask.group);
         AnswerPart::Members(Box::new(page))
     }
 }

@@ -11,7 +11,8 @@ use ahash::RandomState;
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
-use super::presence::{MemberPage, Presence, PresenceNews, PresenceWake};
+use super::presence::{MemberPage, NodesWake, Presence, PresenceNews, PresenceWake, SeatPlace};
+use super::roster::GroupRoster;
 use crate::config::PRESENCE_GRACE_DEFAULT;
 use crate::handover::{WrittenMember, WrittenPresence};
 use crate::ident::{CoreId, NamespaceId, Reach};
@@ -29,14 +30,16 @@ const MEMBERS_PER_PIECE: usize = 1_000;
 const PLACES_PER_PAGE: u32 = 16 << 10;
 
 /// A group that is at home here.
-struct HomeGroup {
-    namespace: NamespaceId,
-    name: Box<str>,
-    cores: CoreList,
+pub(super) struct HomeGroup {
+    pub(super) namespace: NamespaceId,
+    pub(super) name: Box<str>,
+    pub(super) cores: CoreList,
     /// No other has had it.
-    id: u64,
+    pub(super) id: u64,
     /// Who is in it, where members are told of each other.
-    presence: Option<Box<Presence>>,
+    pub(super) presence: Option<Box<Presence>>,
+    /// What the nodes of a cluster tell each other of that.
+    pub(super) roster: Option<Box<GroupRoster>>,
 }
 
 /// What is to be looked at when, of which group: its place and its id.
@@ -53,6 +56,16 @@ pub struct PresenceTold {
     pub pieces: Vec<PresenceNews>,
 }
 
+/// What has come due.
+pub enum HomeDue {
+    /// It is done.
+    Done,
+    /// Members are to be told.
+    Told(PresenceTold),
+    /// Other nodes are, or something else is to be done about them.
+    Nodes(NamespaceId, Box<str>, NodesWake),
+}
+
 /// One page of groups, and where the next one begins; `None` at the end.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct GroupPage {
@@ -66,13 +79,13 @@ pub struct Homes {
     hasher: RandomState,
     /// Their places, by namespace and name.
     names: HashTable<u32>,
-    groups: Pages<Option<HomeGroup>, 1>,
+    pub(super) groups: Pages<Option<HomeGroup>, 1>,
     next_id: u64,
-    due: BinaryHeap<Reverse<PresenceDue>>,
+    pub(super) due: BinaryHeap<Reverse<PresenceDue>>,
 }
 
 /// For how long a member may be gone.
-fn grace_of(rules: &GroupRules, group: &str) -> Duration {
+pub(super) fn grace_of(rules: &GroupRules, group: &str) -> Duration {
     rules.of(group).presence.unwrap_or(PRESENCE_GRACE_DEFAULT)
 }
 
@@ -81,7 +94,7 @@ fn hash_of(hasher: &RandomState, group: Option<&HomeGroup>) -> u64 {
 }
 
 impl Homes {
-    fn find(&self, namespace: NamespaceId, name: &str) -> Option<u32> {
+    pub(super) fn find(&self, namespace: NamespaceId, name: &str) -> Option<u32> {
         if self.names.is_empty() {
             return None;
         }
@@ -101,6 +114,7 @@ impl Homes {
             cores: CoreList::new(),
             id: self.next_id,
             presence: None,
+            roster: None,
         });
         self.next_id += 1;
         let hash = self.hasher.hash_one((namespace, name));
@@ -161,7 +175,7 @@ impl Homes {
             } => {
                 let presence = group.presence.get_or_insert_default();
                 let grace = grace_of(rules, name);
-                let wake = presence.attend(core, member, *connections, now, grace);
+                let wake = presence.attend(SeatPlace::core(core), member, *connections, now, grace);
                 if let Some((at, wake)) = wake {
                     self.due.push(Reverse((at, place, group.id, wake)));
                 }
@@ -175,8 +189,8 @@ impl Homes {
         self.due.peek().map(|Reverse((at, ..))| *at)
     }
 
-    /// Does the next thing that is due: what members are to be told, if that is it. `None` if nothing is.
-    pub fn advance(&mut self, now: Instant, rules: &GroupRules) -> Option<Option<PresenceTold>> {
+    /// Does the next thing that is due, or tells what is to be done. `None` if nothing is.
+    pub fn advance(&mut self, now: Instant, rules: &GroupRules) -> Option<HomeDue> {
         let Reverse((_, place, id, wake)) = match self.due.peek() {
             Some(Reverse((at, ..))) if *at <= now => self.due.pop()?,
             _ => return None,
@@ -186,10 +200,15 @@ impl Homes {
         }
         let group = self.groups.get_mut(place).and_then(Option::as_mut);
         let Some(group) = group.filter(|group| group.id == id) else {
-            return Some(None);
+            return Some(HomeDue::Done);
         };
+        if let PresenceWake::Nodes(wake) = wake {
+            return Some(HomeDue::Nodes(group.namespace, group.name.clone(), wake));
+        }
+        let roster = group.roster.as_ref();
+        let is_held = roster.is_some_and(|roster| roster.is_opening());
         let (name, Some(presence)) = (&group.name, &mut group.presence) else {
-            return Some(None);
+            return Some(HomeDue::Done);
         };
         let grace = grace_of(rules, name);
         let pieces = match wake {
@@ -197,9 +216,11 @@ impl Homes {
                 if let Some((at, wake)) = presence.look(&member, now, grace) {
                     self.due.push(Reverse((at, place, id, wake)));
                 }
-                return Some(None);
+                return Some(HomeDue::Done);
             }
-            PresenceWake::Tell => presence.tell(now, grace),
+            // When it opens.
+            _ if is_held => return Some(HomeDue::Done),
+            _ => presence.tell(now, grace),
         };
         if presence.is_empty() {
             group.presence = None;
@@ -215,7 +236,7 @@ impl Homes {
         if group.presence.is_none() && group.cores.is_empty() {
             self.forget(place);
         }
-        Some(told)
+        Some(told.map_or(HomeDue::Done, HomeDue::Told))
     }
 
     /// Gives out who is known to be in groups, at this time.
@@ -279,9 +300,11 @@ impl Homes {
         presence.map_or_else(MemberPage::default, |presence| presence.page(after, most))
     }
 
-    /// Whether a group has members anywhere.
+    /// Whether a group has members on any core.
     pub fn has(&self, namespace: NamespaceId, name: &str) -> bool {
-        self.find(namespace, name).is_some()
+        let place = self.find(namespace, name);
+        let group = place.and_then(|place| self.groups[place].as_ref());
+        group.is_some_and(|group| !group.cores.is_empty())
     }
 
     /// The cores with members within reach, in order.

@@ -426,6 +426,7 @@ impl Local {
 
     fn redis_is_there(&mut self, partition: Partition, is_joined: bool) {
         self.mirrors.note_joined(partition, is_joined);
+        self.rosters_joined(partition, is_joined);
         let mirrored = self.mirrors.all_in(partition);
         if !is_joined {
             for of in mirrored {

@@ -38,6 +38,7 @@ pub(crate) mod history;
 pub(crate) mod hold_order;
 mod holding;
 mod homes;
+mod homes_abroad;
 #[cfg(not(feature = "internals"))]
 pub(crate) mod host;
 #[cfg(feature = "internals")]
@@ -79,6 +80,8 @@ pub(crate) mod query;
 mod queueing;
 mod receiving;
 mod replies;
+mod roster;
+mod rosters;
 pub(crate) mod round;
 mod sending;
 mod settling;

@@ -11,7 +11,8 @@ use super::outcome::{Abroad, Answer, Delivered, Unknown};
 use super::presence::MemberPage;
 use super::promise::Promise;
 use super::query::QueryResult;
-use crate::ident::{ConnId, Reach};
+use crate::ident::{ConnId, NamespaceId, Reach};
+use crate::protocol::cluster::NodeId;
 use crate::shard::TapPush;
 use crate::stats::{CoreStats, Stats};
 use crate::streams::Position;
@@ -36,8 +37,18 @@ pub enum Caller {
     Node(u64),
     /// A bind for which other nodes are asked.
     Bind(Box<AskedBind>),
+    /// The home of a group that asks other nodes who is in it.
+    Roster(Box<RosterCaller>),
     /// One whose push is shown to those who look, too.
     Tapped(Box<TappedCaller>),
+}
+
+/// See [`Caller::Roster`].
+pub struct RosterCaller {
+    pub namespace: NamespaceId,
+    pub group: Box<str>,
+    /// All are asked unless one is named.
+    pub node: Option<NodeId>,
 }
 
 /// A caller whose push is shown when it is answered.
@@ -63,7 +74,8 @@ impl Caller {
             | Caller::Query(_)
             | Caller::Client(_)
             | Caller::Bind(_)
-            | Caller::Node(_) => Some(ConnId::NOBODY),
+            | Caller::Node(_)
+            | Caller::Roster(_) => Some(ConnId::NOBODY),
         }
     }
 }

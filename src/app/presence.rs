@@ -22,11 +22,31 @@ pub const TOLD_EVERY: Duration = Duration::from_millis(100);
 /// What one word may have: names as they are written, and the commas between them.
 const TOLD_BYTES_MAX: usize = 32 << 10;
 
+/// Where connections of members are: a core, or another node of the cluster by a number that the group has for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SeatPlace(u32);
+
+impl SeatPlace {
+    const NODES: u32 = 1 << 16;
+
+    pub const fn core(core: CoreId) -> SeatPlace {
+        SeatPlace(core.0 as u32)
+    }
+
+    pub const fn node(number: u16) -> SeatPlace {
+        SeatPlace(SeatPlace::NODES | number as u32)
+    }
+
+    fn is_here(self) -> bool {
+        self.0 < SeatPlace::NODES
+    }
+}
+
 /// A member.
 #[derive(Default)]
 struct MemberSeat {
     /// How many connections it has where.
-    at: SmallVec<[(CoreId, u32); 1]>,
+    at: SmallVec<[(SeatPlace, u32); 1]>,
     /// Since when it has none.
     left: Option<Instant>,
     /// The others know that it is in.
@@ -42,6 +62,11 @@ impl MemberSeat {
         self.at.iter().map(|(_, count)| count).sum()
     }
 
+    fn connections_here(&self) -> u32 {
+        let here = self.at.iter().filter(|(place, _)| place.is_here());
+        here.map(|(_, count)| count).sum()
+    }
+
     /// It is in, or may come back without a word.
     fn is_in(&self, now: Instant, grace: Duration) -> bool {
         !self.at.is_empty() || self.left.is_some_and(|left| now < left + grace)
@@ -55,6 +80,21 @@ pub enum PresenceWake {
     Tell,
     /// This member has been gone for long enough.
     Gone(Box<str>),
+    /// Something about other nodes of a cluster.
+    Nodes(NodesWake),
+}
+
+/// What is to be looked at later about the other nodes of a cluster that have members.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum NodesWake {
+    /// There is something to tell them.
+    Tell,
+    /// They are to be told how far it has been told, if this number is the latest.
+    Compare(u32),
+    /// Nobody waits any longer for what they have.
+    Open,
+    /// What a node had there in a life before has come again, or is gone.
+    Stale(u16),
 }
 
 /// What members are told, or a part of it.
@@ -83,6 +123,8 @@ pub struct MemberPage {
     pub total: usize,
     /// There are more, behind the last of these.
     pub is_more: bool,
+    /// Other nodes of a cluster have not told whom they have, or may have told more than has come.
+    pub is_partial: bool,
 }
 
 /// See the module.
@@ -97,10 +139,10 @@ pub struct Presence {
 }
 
 impl Presence {
-    /// A member has so many connections on a core now. What is to be looked at when, if that is new.
+    /// A member has so many connections there now. What is to be looked at when, if that is new.
     pub fn attend(
         &mut self,
-        core: CoreId,
+        place: SeatPlace,
         name: &str,
         connections: u32,
         now: Instant,
@@ -113,9 +155,9 @@ impl Presence {
             Some(seat) => seat,
             None => self.seats.entry(Box::from(name)).or_default(),
         };
-        seat.at.retain(|(at, _)| *at != core);
+        seat.at.retain(|(at, _)| *at != place);
         if connections > 0 {
-            seat.at.push((core, connections));
+            seat.at.push((place, connections));
             seat.left = None;
             return match seat.is_told || seat.is_news {
                 true => None,
@@ -215,6 +257,46 @@ impl Presence {
             members: members.collect(),
             is_more: found.next().is_some(),
             total: self.told_members,
+            is_partial: false,
+        }
+    }
+
+    /// How many connections a member has on this node.
+    pub fn count_here(&self, name: &str) -> u32 {
+        let seat = self.seats.get(name);
+        seat.map_or(0, MemberSeat::connections_here)
+    }
+
+    /// How many it has there.
+    pub fn count_at(&self, place: SeatPlace, name: &str) -> u32 {
+        let seat = self.seats.get(name);
+        let found = seat.and_then(|seat| seat.at.iter().find(|(at, _)| *at == place));
+        found.map_or(0, |(_, count)| *count)
+    }
+
+    /// Members with connections on this node.
+    pub fn here(&self) -> impl Iterator<Item = (&str, u32)> {
+        let here = self
+            .seats
+            .iter()
+            .map(|(name, seat)| (&**name, seat.connections_here()));
+        here.filter(|(_, count)| *count > 0)
+    }
+
+    /// Who has connections there.
+    pub fn names_at(&self, place: SeatPlace) -> Vec<Box<str>> {
+        let seats = self.seats.iter();
+        let there = seats.filter(|(_, seat)| seat.at.iter().any(|(at, _)| *at == place));
+        there.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Whoever is on other nodes alone was there before anybody who is to be told: that is no news.
+    pub fn know_of_others(&mut self) {
+        for seat in self.seats.values_mut() {
+            if !seat.is_told && !seat.at.is_empty() && seat.connections_here() == 0 {
+                seat.is_told = true;
+                self.told_members += 1;
+            }
         }
     }
 
@@ -278,7 +360,7 @@ mod tests {
     #[test]
     fn who_is_back_in_time_has_not_left() {
         let (mut presence, begin) = (Presence::default(), Instant::now());
-        let core = CoreId(0);
+        let core = SeatPlace::core(CoreId(0));
         let wake = presence.attend(core, "tom", 1, begin, GRACE);
         assert_eq!(wake, Some((begin, PresenceWake::Tell)));
         assert_eq!(told(&mut presence, begin), (names(&["tom"]), names(&[])));
@@ -286,10 +368,17 @@ mod tests {
         let watch = PresenceWake::Gone(Box::from("tom"));
         assert_eq!(gone, Some((begin + GRACE, watch.clone())));
         let back = begin + Duration::from_secs(2);
-        assert_eq!(presence.attend(CoreId(1), "tom", 2, back, GRACE), None);
+        assert_eq!(
+            presence.attend(SeatPlace::core(CoreId(1)), "tom", 2, back, GRACE),
+            None
+        );
         assert_eq!(presence.look("tom", begin + GRACE, GRACE), None);
         // It leaves for good, after it was back for a moment before the look.
-        assert!(presence.attend(CoreId(1), "tom", 0, back, GRACE).is_some());
+        assert!(
+            presence
+                .attend(SeatPlace::core(CoreId(1)), "tom", 0, back, GRACE)
+                .is_some()
+        );
         assert_eq!(presence.attend(core, "tom", 1, back, GRACE), None);
         let later = back + Duration::from_secs(1);
         assert_eq!(presence.attend(core, "tom", 0, later, GRACE), None);
@@ -307,7 +396,11 @@ mod tests {
     /// Over an upgrade: nobody is told of who is there still, and all of who is not.
     #[test]
     fn whoever_is_known_is_told_of_no_more_and_no_less_by_another_process() {
-        let (mut presence, begin, core) = (Presence::default(), Instant::now(), CoreId(0));
+        let (mut presence, begin, core) = (
+            Presence::default(),
+            Instant::now(),
+            SeatPlace::core(CoreId(0)),
+        );
         for name in ["stays", "leaves", "lost", "returns"] {
             presence.attend(core, name, 1, begin, GRACE);
         }
@@ -325,7 +418,7 @@ mod tests {
         let page = fresh.page("", 9);
         assert_eq!((page.total, page.members.len(), wakes.len()), (4, 4, 4));
         // Those that have a connection come with it, on whichever core.
-        let other = CoreId(3);
+        let other = SeatPlace::core(CoreId(3));
         assert_eq!(fresh.attend(other, "stays", 1, packed, GRACE), None);
         assert_eq!(fresh.attend(other, "returns", 1, packed, GRACE), None);
         wakes.extend(fresh.attend(other, "untold", 1, packed, GRACE));
@@ -335,6 +428,7 @@ mod tests {
             let (now, wake) = wakes.remove(0);
             match wake {
                 PresenceWake::Gone(name) => wakes.extend(fresh.look(&name, now, GRACE)),
+                PresenceWake::Nodes(_) => panic!("there are none"),
                 PresenceWake::Tell => {
                     let news = told(&mut fresh, now);
                     joined.extend(news.0.into_iter().map(|name| (name, now)));
@@ -361,7 +455,7 @@ mod tests {
         let mut wakes = 0;
         for number in 0..10_000 {
             let name = format!("member {number:05}");
-            let wake = presence.attend(CoreId(0), &name, 1, begin, GRACE);
+            let wake = presence.attend(SeatPlace::core(CoreId(0)), &name, 1, begin, GRACE);
             wakes += usize::from(wake.is_some());
         }
         assert_eq!(wakes, 1);
@@ -375,7 +469,7 @@ mod tests {
             assert!(bytes < 64 << 10, "{bytes}");
         }
         assert!(pieces.len() < 15, "{}", pieces.len());
-        let next = presence.attend(CoreId(0), "one more", 1, begin, GRACE);
+        let next = presence.attend(SeatPlace::core(CoreId(0)), "one more", 1, begin, GRACE);
         assert_eq!(next, Some((begin + TOLD_EVERY, PresenceWake::Tell)));
         presence.tell(begin + TOLD_EVERY, GRACE);
         assert_eq!(presence.page("", 1).total, 10_001);
@@ -391,7 +485,13 @@ mod tests {
                 break;
             }
             after = page.members.last().expect("some").0.to_string();
-            presence.attend(CoreId(0), &format!("{after}!"), 1, begin, GRACE);
+            presence.attend(
+                SeatPlace::core(CoreId(0)),
+                &format!("{after}!"),
+                1,
+                begin,
+                GRACE,
+            );
         }
         assert!(seen.len() >= 10_001);
     }
@@ -412,7 +512,13 @@ mod tests {
                         let name = format!("m{}", random.u8(..4));
                         let comes = !there.remove(&name) && there.insert(name.clone());
                         let count = u32::from(comes);
-                        wakes.extend(presence.attend(CoreId(0), &name, count, now, grace));
+                        wakes.extend(presence.attend(
+                            SeatPlace::core(CoreId(0)),
+                            &name,
+                            count,
+                            now,
+                            grace,
+                        ));
                     }
                     2 => {
                         let page = presence.page("", usize::MAX);
@@ -425,6 +531,7 @@ mod tests {
                 while let Some(at) = wakes.iter().position(|(due, _)| *due <= now) {
                     match wakes.swap_remove(at).1 {
                         PresenceWake::Gone(name) => wakes.extend(presence.look(&name, now, grace)),
+                        PresenceWake::Nodes(_) => panic!("there are none"),
                         PresenceWake::Tell => {
                             for piece in presence.tell(now, grace) {
                                 for view in &mut views {
@@ -449,8 +556,8 @@ mod tests {
     fn who_comes_and_goes_between_two_words_is_not_told() {
         let (mut presence, begin) = (Presence::default(), Instant::now());
         let none = Duration::ZERO;
-        presence.attend(CoreId(0), "tom", 1, begin, none);
-        presence.attend(CoreId(0), "tom", 0, begin, none);
+        presence.attend(SeatPlace::core(CoreId(0)), "tom", 1, begin, none);
+        presence.attend(SeatPlace::core(CoreId(0)), "tom", 0, begin, none);
         assert_eq!(presence.tell(begin, none), []);
         assert_eq!(
             presence.look("tom", begin, none),

@@ -1,6 +1,6 @@
 //! What a core does with the envelopes of its mailbox, each by its kind.
 
-use super::envelope::{Body, Handled, Passing};
+use super::envelope::{Body, Call, Handled, Passing};
 use super::host::Host;
 use crate::bus::{Envelope, Until};
 use crate::ident::{ConnId, CoreId};
@@ -25,6 +25,10 @@ impl Host {
             Body::Upgrade(step) => return Handled::Upgrade(step),
             Body::Renew => return Handled::Renew,
             Body::RollCall => return Handled::Done,
+            Body::Call {
+                call,
+                what: Call::Members(ask),
+            } => self.local.find_members_for((from, call), ask),
             Body::Call { call, what } => {
                 let part = self.local.find(what);
                 self.local
@@ -53,6 +57,7 @@ impl Host {
             Body::FromEngine(order) => self.local.do_for_node(*order),
             Body::StreamNews(news) => self.local.take_stream_news(*news),
             Body::EndHeld(held) => self.local.end_held(*held),
+            Body::RosterNews(news) => self.local.take_roster_news(*news),
             Body::SeeAll(seen) => self.local.shard.followers.see_all_at(seen.0, seen.1),
             Body::PutBack(put_back) => self.local.put_back_here(&put_back.0, put_back.1),
             // It is for the engine alone.

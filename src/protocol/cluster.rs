@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::cluster_holds::{HoldOrder, ReleaseOrder};
+use super::cluster_roster::RosterWords;
 use super::connection_facts::{
     ConnectionOrder, ConnectionOutcome, ConnectionsAsked, ConnectionsTold,
 };
@@ -125,6 +126,11 @@ pub enum NodeOrder {
     /// A node has a uid, and says so where all can hear it that have it.
     Hold(HoldOrder),
     Release(ReleaseOrder),
+    /// Of who is in a group.
+    Roster {
+        group: Box<str>,
+        about: RosterWords,
+    },
 }
 
 /// What a node is to tell.
@@ -276,6 +282,7 @@ impl NodeOrder {
             NodeOrder::Forgotten { name, .. } => name.len(),
             NodeOrder::Hold(HoldOrder { uid, .. })
             | NodeOrder::Release(ReleaseOrder { uid, .. }) => uid.len(),
+            NodeOrder::Roster { group, about } => group.len() + about.bytes(),
             NodeOrder::Join { uid, group } | NodeOrder::Leave { uid, group } => {
                 uid.len() + group.len()
             }

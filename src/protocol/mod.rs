@@ -8,6 +8,7 @@
 pub mod attributes;
 pub mod cluster;
 pub mod cluster_holds;
+pub mod cluster_roster;
 mod codec;
 pub mod connection_facts;
 mod decoded;

@@ -12,14 +12,11 @@ use crate::config::{Cluster, Config, Webhooks};
 use crate::net::cluster::{ClusterSurroundings, ClusterTarget, ClusterThread};
 
 /// What of a configuration does not work across nodes yet, if it is that of a cluster: a key, and what to do.
-pub fn check_fits(config: &Config, webhooks: &Webhooks, cluster: &Cluster) -> io::Result<()> {
+pub fn check_fits(_: &Config, webhooks: &Webhooks, cluster: &Cluster) -> io::Result<()> {
     if !cluster.is_on() {
         return Ok(());
     }
-    let has_presence = config.groups.iter().any(|rule| rule.presence);
-    let misfit = if has_presence {
-        "groups: with `presence` members would be told of those on their own node alone; leave it out of the [[groups]] rules"
-    } else if webhooks.url.is_some() {
+    let misfit = if webhooks.url.is_some() {
         "webhooks.url: `first` and `last` of a uid would be one node's; leave it out"
     } else {
         return Ok(());
@@ -80,7 +77,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{GroupRule, HistoryRule, StreamKind};
+    use crate::config::{HistoryRule, StreamKind};
 
     #[test]
     fn what_does_not_work_across_nodes_is_refused() {
@@ -102,21 +99,11 @@ mod tests {
             ttl: Duration::from_secs(60),
             queue: false,
         });
-        let mut tells = plain.clone();
-        tells.groups.push(GroupRule {
-            name: "*".to_owned(),
-            public: false,
-            presence: true,
-            presence_grace: Duration::ZERO,
-        });
         let hooks = Webhooks {
             url: Some("https://shop.example".to_owned()),
             ..Webhooks::default()
         };
-        for (config, webhooks, key) in [
-            (&tells, &silent, "groups"),
-            (&plain, &hooks, "webhooks.url"),
-        ] {
+        for (config, webhooks, key) in [(&plain, &hooks, "webhooks.url")] {
             let error = check(config, webhooks, &cluster).expect_err(key);
             assert!(
                 error.starts_with(key) && error.contains("cluster.redis"),

@@ -136,7 +136,7 @@ class Node(Process):
 
     def listeners(self):
         assert self.running.poll() is None, f"the node ended: {self.said()}"
-        found = re.findall(r"(push|relay|push-backend|page)\s+\w+://127\.0\.0\.1:(\d+)", self.said())
+        found = re.findall(r"(push|relay|push-backend|page)\s+\w+://127\.0\.0\.1:(\d+)(?!\d|/\w)", self.said())
         return {app: int(port) for app, port in found} if len(found) == 4 else None
 
     def joins(self, times=1):
@@ -606,7 +606,6 @@ def what_is_one_nodes_own_is_refused(scope):
         told = one.post(path, body, 501)
         assert told["error"]["code"] == "not_in_cluster" and word in told["error"]["message"], told
     for line, words in (
-        ('[[groups]]\nname = "g"\npresence = true', "groups"),
         ('[webhooks]\nurl = "http://127.0.0.1:1"\nsecret = "' + "s" * 32 + '"', "webhooks.url"),
         ('[[listen]]\nurl = "text://127.0.0.1:0"\napp = "chat"', "chat"),
     ):

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::app::homes::HomeDue;
 use crate::app::idempotency::{Claim, Digest, home_text};
 use crate::app::local::Local;
 use crate::config::{GroupRule, HistoryRule, StreamKind};
@@ -119,7 +120,8 @@ impl Cores {
             let (until, local) = (host.now() + time, &mut host.local);
             let rules = &local.shard.groups.rules;
             while let Some(told) = local.homes.advance(until, rules) {
-                for piece in told.into_iter().flat_map(|told| told.pieces) {
+                let HomeDue::Told(told) = told else { continue };
+                for piece in told.pieces {
                     news.push(format!("{piece:?}"));
                 }
             }

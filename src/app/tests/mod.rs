@@ -9,6 +9,7 @@ mod namespaces;
 mod panicking_streams;
 mod queues;
 mod rooms;
+mod roster;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;

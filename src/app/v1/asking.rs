@@ -160,6 +160,10 @@ impl Local {
             Some((name, _)) => told.string("cursor", name),
             None => told.quoted("cursor", None::<&str>),
         };
+        let told = match page.is_partial {
+            true => told.json("complete", false),
+            false => told,
+        };
         self.shard.tell(asked.connection, told);
     }
 

@@ -290,6 +290,7 @@ impl EnginePart {
         self.party.lose_unsure(bus);
         self.party.keeper_lost(bus);
         self.party.holders.lose();
+        self.party.rosters_lost(bus);
         self.party.own.lost(reason);
         if self.told.as_deref() != Some(reason) {
             warn!("cluster: away: {reason}; users of other nodes are not reached until it is back");

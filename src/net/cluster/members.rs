@@ -87,6 +87,8 @@ pub struct Members {
     fenced: Vec<u64>,
     /// Those that were silent.
     silent: u64,
+    /// Those that have left, are gone, or were silent.
+    gone: Vec<NodeId>,
 }
 
 impl Members {
@@ -124,6 +126,7 @@ impl Members {
                     .map(|(at, others)| (at, others.saturating_sub(1)));
                 // Whoever it had has gone before it.
                 if self.others.remove(&word.node).is_some() {
+                    self.gone.push(word.node);
                     info!(node = %word.name, "cluster: a node has left");
                 }
                 return;
@@ -163,11 +166,12 @@ impl Members {
         self.settles = self.settles.filter(|at| *at > said);
         self.expected = self.expected.filter(|(at, _)| *at > said);
         let (own, fenced, silent) = (self.own_words, &mut self.fenced, &mut self.silent);
-        let before = self.others.len();
-        self.others.retain(|_, member| {
+        let (before, gone) = (self.others.len(), &mut self.gone);
+        self.others.retain(|node, member| {
             let name = &member.name;
             if let NodeStanding::Lost(at) | NodeStanding::Awaited(at) = member.standing {
                 if at <= said {
+                    gone.push(*node);
                     info!(node = %name, "cluster: a node has gone; its users count as offline");
                 }
                 return at > said;
@@ -176,11 +180,22 @@ impl Members {
             if is_silent {
                 warn!(node = %name, "cluster: a node is silent; its users count as offline until it is heard");
                 *silent += 1;
+                gone.push(*node);
                 fenced.extend(Some(member.client).filter(|client| *client != 0));
             }
             !is_silent
         });
         self.departures += (before - self.others.len()) as u64;
+    }
+
+    /// Those that have gone since this was last asked.
+    pub fn take_gone(&mut self) -> Vec<NodeId> {
+        std::mem::take(&mut self.gone)
+    }
+
+    /// Whether it is known, and not gone.
+    pub fn has(&self, node: NodeId) -> bool {
+        self.others.contains_key(&node)
     }
 
     /// How many have been held to be gone for their silence.

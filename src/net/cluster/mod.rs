@@ -24,6 +24,8 @@ mod own_word;
 mod party;
 mod pauses;
 mod placement;
+mod roster_questions;
+mod rosters;
 mod scripts;
 mod sentinel;
 mod service;

@@ -39,6 +39,7 @@ impl Party {
                 order,
                 NodeOrder::PushToGroup { .. }
                     | NodeOrder::Look(NodeLook::Group { .. } | NodeLook::ConnectionsOfUid { .. })
+                    | NodeOrder::Roster { .. }
             ),
             nodes: None,
             answered: 0,

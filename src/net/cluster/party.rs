@@ -20,6 +20,7 @@ use super::members::Members;
 use super::own_facts::OwnFacts;
 use super::own_standing::OwnStanding;
 use super::placement::topic_of;
+use super::roster_questions::RosterQuestions;
 use super::scripts::{ScriptCall, ScriptValue};
 use super::spaces::Spaces;
 use crate::app::abroad::{FromEngine, ToEngine};
@@ -102,6 +103,7 @@ pub struct Party {
     pub(super) keeper: Keeper,
     /// Whose uids are here.
     pub(super) holders: Holders,
+    pub(super) rosters: RosterQuestions,
     pub members: Members,
     pub(super) standing: OwnStanding,
     dropped: LogLimiter,
@@ -135,6 +137,7 @@ impl Party {
             command_bytes: 0,
             keeper: Keeper::default(),
             holders: Holders::default(),
+            rosters: RosterQuestions::default(),
             members: Members::default(),
             standing: OwnStanding::default(),
             dropped: LogLimiter::default(),
@@ -234,6 +237,9 @@ impl Party {
             ToEngine::Stream(order) => {
                 self.take_stream_order(bus, (from, order), now, is_joined);
             }
+            ToEngine::Roster(order) => {
+                self.take_roster_order(bus, (from, order), now, is_joined);
+            }
             ToEngine::Nodes { call } => {
                 let nodes = vec![self.own.facts(self.node)];
                 self.tell_nodes(bus, (from, call), nodes, Unknown::away());
@@ -258,7 +264,7 @@ impl Party {
     }
 
     /// Asks this node alone, or those whom the order is about.
-    fn ask_node(
+    pub(super) fn ask_node(
         &mut self,
         node: Option<NodeId>,
         (core, call): (CoreId, Option<u64>),
@@ -353,8 +359,15 @@ impl Party {
                 let answer = NodeAnswer::Described(self.own.facts(self.node));
                 self.answer_node(head.origin, head.number, answer);
             }
+            Ok(ClusterMessage::Order(head, NodeOrder::Roster { group, about })) => {
+                self.do_roster(bus, &head, (group, about));
+            }
             Ok(ClusterMessage::Order(head, order)) => self.do_order(bus, &head, order),
-            Ok(ClusterMessage::Word(word)) => return self.heard(&word),
+            Ok(ClusterMessage::Word(word)) => {
+                let is_own = self.heard(&word);
+                self.tell_gone(bus);
+                return is_own;
+            }
             Ok(ClusterMessage::Answers(answers)) => {
                 for (number, answer) in answers {
                     self.answered(bus, number, answer);

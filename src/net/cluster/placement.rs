@@ -52,6 +52,7 @@ fn place_of_order(what: &ToEngine) -> MailPlace<'_> {
         ToEngine::Held(HeldOrder::Hold(NewHold { uid, .. }) | HeldOrder::Release { uid, .. }) => {
             MailPlace::Of(Topic::Uid(uid))
         }
+        ToEngine::Roster(order) => MailPlace::Of(Topic::Group(&order.group)),
     }
 }
 
@@ -68,7 +69,9 @@ pub fn topic_of(order: &NodeOrder) -> Topic<'_> {
         | NodeOrder::Leave { uid, .. }
         | NodeOrder::Hold(HoldOrder { uid, .. })
         | NodeOrder::Release(ReleaseOrder { uid, .. }) => Topic::Uid(uid),
-        NodeOrder::PushToGroup { group, .. } => Topic::Group(group),
+        NodeOrder::PushToGroup { group, .. } | NodeOrder::Roster { group, .. } => {
+            Topic::Group(group)
+        }
         NodeOrder::Look(look) => topic_of_look(look),
         // Scripts publish these where their streams are.
         NodeOrder::Kept { .. } | NodeOrder::Forgotten { .. } => Topic::All,

@@ -8,6 +8,7 @@ use crate::payload::{Message, Payload};
 use crate::protocol::attributes::AttributesError;
 use crate::protocol::cluster::*;
 use crate::protocol::cluster_holds::{HoldHow, HoldOrder, ReleaseOrder, SaidAgain};
+use crate::protocol::cluster_roster::{RosterState, RosterWords};
 use crate::protocol::connection_facts::*;
 use crate::protocol::kept_record::KeptRecord;
 
@@ -187,8 +188,37 @@ fn holds() -> Vec<NodeOrder> {
     ]
 }
 
+fn rosters() -> Vec<NodeOrder> {
+    let roster = |about: RosterWords| {
+        let group = "g".into();
+        NodeOrder::Roster { group, about }
+    };
+    vec![
+        roster(RosterWords::Ask(RosterState {
+            life: u64::MAX,
+            serial: 2,
+            members: 3,
+            sum: 4,
+        })),
+        roster(RosterWords::Told {
+            life: 1,
+            serial: 2,
+            members: vec![("李".into(), 3), ("a".into(), 0)],
+        }),
+        roster(RosterWords::List {
+            life: 1,
+            serial: 2,
+            first: true,
+            last: false,
+            members: vec![("a".into(), 1)],
+        }),
+        roster(RosterWords::Check(RosterState::default())),
+        roster(RosterWords::Ended),
+    ]
+}
+
 fn messages() -> Vec<ClusterMessage> {
-    let orders = orders().into_iter().chain(holds());
+    let orders = orders().into_iter().chain(holds()).chain(rosters());
     let mut messages: Vec<_> = orders
         .map(|order| ClusterMessage::Order(head(), order))
         .collect();
