@@ -223,12 +223,12 @@ impl Local {
                 self.shard.in_flight.forget(of.namespace, &of.name);
             }
         }
+        let delivered = delivered.min(put_back.unwrap_or(delivered));
         let (store, address) = (&mut self.streams.store, of.address());
         store.ask(address, |store| {
             // Before what follows is delivered, which tells of more.
-            let is_known = is_followed && goes_on && store.delivered(address) >= delivered;
-            if !is_known {
-                store.adopt_delivered(address, delivered.min(put_back.unwrap_or(delivered)));
+            if !(is_followed && goes_on && store.delivered(address) >= delivered) {
+                store.adopt_delivered(address, delivered);
             }
         });
         for (offset, message) in messages {
@@ -237,7 +237,13 @@ impl Local {
         }
         let now = self.now;
         let (store, address) = (&mut self.streams.store, of.address());
-        store.ask(address, |store| store.discard_to(now, address, floor));
+        store.ask(address, |store| {
+            store.discard_to(now, address, floor);
+            if !is_followed {
+                // The first that waits of a new stream has begun its count anew.
+                store.adopt_delivered(address, delivered);
+            }
+        });
         let known = self.known(of);
         if known.is_some_and(|known| known.epoch == epoch && known.offset < top) {
             return self.read_on_from_redis(of, is_passing);

@@ -314,9 +314,10 @@ impl Party {
         let before = self.keeper.delivered.get(&of).copied();
         match before {
             Some((noted, false)) if !is_back && noted.has(upto) => return,
-            // Each by itself, for that says that some were not.
-            Some((noted, true)) => self.tell_delivered(&of, (noted, true)),
-            _ => {}
+            Some((_, false)) if !is_back => {}
+            // Each by itself where one of the two says that some were not.
+            Some(noted) => self.tell_delivered(&of, noted),
+            None => {}
         }
         self.keeper.delivered.insert(of, (upto, is_back));
     }
