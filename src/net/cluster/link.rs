@@ -22,6 +22,8 @@ use super::target::RedisTarget;
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pieces of a time to answer.
 const TIMEOUT_PIECES: u32 = 10;
+/// What is told of an error.
+const ERROR_CHARS_MAX: usize = 120;
 /// The oldest Redis that is taken.
 const VERSION_MIN: (u32, u32) = (6, 2);
 
@@ -245,7 +247,7 @@ fn no_scripts(target: &RedisTarget, error: &RedisError) -> String {
             "Redis at {address} lets this user run no scripts; its ACL needs \"~{prefix}*\", +@scripting, +@hash, +@stream, \
              +@string, +@keyspace and +time"
         ),
-        _ => format!("Redis at {address}: {}", in_words(error)),
+        _ => format!("Redis at {address} knows no scripts: {}", in_words(error)),
     }
 }
 
@@ -372,13 +374,34 @@ fn in_words(error: &RedisError) -> String {
             "it wants a password; name the file that holds it in cluster.secret_file".to_owned()
         }
         _ if error.kind() == redis::ErrorKind::AuthenticationFailed => WRONG_PASSWORD.to_owned(),
-        _ => error.to_string(),
+        _ if error.kind() == redis::ErrorKind::Parse => {
+            "what answers there does not speak Redis' protocol; is the port right?".to_owned()
+        }
+        _ if error.is_timeout() => {
+            "it does not answer in time; is it a Redis, and its port one by TLS where the URL is rediss://?".to_owned()
+        }
+        _ => shortened(&error.to_string()),
+    }
+}
+
+/// Its first line, and not all of one that is long: Redis may quote what it was told.
+fn shortened(words: &str) -> String {
+    let line = words.lines().next().unwrap_or_default();
+    match line.char_indices().nth(ERROR_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_is_a_line() {
+        assert_eq!(shortened("unknown\nmore"), "unknown");
+        assert_eq!(shortened(&"é".repeat(300)).chars().count(), 121);
+    }
 
     #[test]
     fn versions() {

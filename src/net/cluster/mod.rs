@@ -36,6 +36,7 @@ mod target;
 #[cfg(all(test, not(loom)))]
 mod tests;
 mod trial;
+mod trial_scripts;
 
 use std::fs;
 use std::io;

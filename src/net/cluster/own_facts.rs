@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use tracing::warn;
+
 use crate::app::query::{QueryResult, RedisFacts};
 use crate::net::admission::{ConnectionCounters, Pool};
 use crate::net::http::{ClusterFigures, Facts, RedisFigures};
@@ -20,6 +22,8 @@ pub struct OwnFacts {
     server: Arc<Facts>,
     /// Which of the cluster's Redis this is about.
     nth: usize,
+    /// The last other node of the same name that the log was told of.
+    namesake: Option<NodeId>,
 }
 
 impl OwnFacts {
@@ -37,6 +41,7 @@ impl OwnFacts {
             figures: Arc::clone(&server.cluster),
             server,
             nth,
+            namesake: None,
         }
     }
 
@@ -47,6 +52,16 @@ impl OwnFacts {
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Another node is called as this one is. Nothing goes by names, but whoever looks cannot tell the two apart.
+    pub fn has_namesake(&mut self, node: NodeId) {
+        if self.namesake.replace(node) != Some(node) {
+            warn!(
+                name = self.name,
+                "cluster: another node has the same name; give each its own in cluster.node, or none"
+            );
+        }
     }
 
     /// What it publishes has come back in this time.

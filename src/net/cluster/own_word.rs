@@ -119,6 +119,9 @@ impl Party {
             return is_own;
         }
         self.members.heard(word);
+        if *word.name == *self.own.name() && word.state != NodeState::Leaving {
+            self.own.has_namesake(word.node);
+        }
         if word.asks
             && let Some(state) = self.standing.said
         {

@@ -10,6 +10,7 @@ use tokio::runtime::Builder;
 
 use super::link::RedisLink;
 use super::target::{ClusterTarget, RedisTarget};
+use super::trial_scripts::{eviction, scripts_refused};
 use crate::config::Cluster;
 
 /// How often it is asked, to see how long it takes.
@@ -87,6 +88,13 @@ async fn try_target(target: &RedisTarget) -> ClusterTrial {
         time.as_secs_f64() * 1e3
     ));
     trial.doubts = doubts(&mut link, time).await;
+    if let Some(error) = scripts_refused(&link, &target.prefix, number).await {
+        let because = format!(
+            "It does not keep what it is given, so that a push that would be kept is unknown; its user may lack a \
+             right: {error}"
+        );
+        trial.doubts.push(doubt(because, None));
+    }
     trial
 }
 
@@ -113,6 +121,15 @@ async fn doubts(link: &mut RedisLink, time: Duration) -> Vec<ClusterDoubt> {
         let because = "It does not tell its version, nor for how long it is up (INFO is not allowed): after a start \
                        verdicts are unknown for some seconds in any case.";
         doubts.push(doubt(because, None));
+    }
+    let memory = redis::cmd("INFO").arg("memory").to_owned();
+    let memory: Result<String, redis::RedisError> = memory.query_async(link.commands()).await;
+    if let Some(policy) = memory.as_deref().ok().and_then(eviction) {
+        let because = format!(
+            "It throws keys away when it is full (maxmemory-policy {policy}): kept messages are gone, which clients \
+             are told as gaps, and ids, so that a request may be carried out twice."
+        );
+        doubts.push(doubt(because, "CONFIG SET maxmemory-policy noeviction"));
     }
     // Of no connection, so that nothing ends: what is wrong is the number, or the right.
     let ended: Result<u64, redis::RedisError> = redis::cmd("CLIENT")

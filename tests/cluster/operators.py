@@ -1,0 +1,158 @@
+"""What whoever runs a cluster may get wrong, and what Redis itself may lose: it is said, and nothing is lost in silence.
+
+    python3 tests/cluster/operators.py BINARY [NAME ...]
+
+As cluster.py, by which it is run.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import cluster
+from cluster import NODE, Process, documented_rights, free_port, until
+from outages import sentinel_knows
+from streams import KEPT, Events, push
+
+
+def doctor(scope, url, more=""):
+    """What the doctor says of a Redis, on one line."""
+    path = f"{scope.place}/tried.toml"
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(NODE.format(cores=1, redis=url, cluster=more, more=""))
+    run = subprocess.run([cluster.BINARY, "doctor", "--config", path], capture_output=True, text=True)
+    return " ".join((run.stdout + run.stderr).split())
+
+
+def each_right_that_is_missing_is_named(scope):
+    redis = scope.redis()
+    secret = f"{scope.place}/secret"
+    with open(secret, "w", encoding="utf-8") as file:
+        file.write("s3cret-enough\n")
+    os.chmod(secret, 0o600)
+    rules = " ".join(["on", ">s3cret-enough", *documented_rights()])
+    for number, (right, words) in enumerate(
+        (
+            ("evalsha", "does not keep"),
+            ("xadd", "does not keep"),
+            ("hincrby", "does not keep"),
+            ("time", "does not keep"),
+            ("script|load", "run no scripts"),
+            ("publish", "publish in"),
+        )
+    ):
+        assert redis.ask("ACL", "SETUSER", f"u{number}", *rules.split(), f"-{right}") == "+OK"
+        told = doctor(scope, f"redis://u{number}@127.0.0.1:{redis.port}", f'secret_file = "{secret}"\n')
+        assert words in told, f"without {right}: {told}"
+    assert redis.ask("ACL", "SETUSER", "all", *rules.split()) == "+OK"
+    told = doctor(scope, f"redis://all@127.0.0.1:{redis.port}", f'secret_file = "{secret}"\n')
+    assert "does not keep" not in told and "throws keys away" not in told, told
+    # What is tried goes by itself.
+    until("nothing is left of it", lambda: redis.ask("DBSIZE") == ":0")
+
+
+def a_redis_that_is_set_up_for_something_else_is_named(scope):
+    renamed = scope.redis("--rename-command", "XADD", "")
+    assert "does not keep" in doctor(scope, f"redis://127.0.0.1:{renamed.port}")
+    renamed = scope.redis("--rename-command", "SCRIPT", "")
+    told = doctor(scope, f"redis://127.0.0.1:{renamed.port}")
+    assert "knows no scripts" in told and "HMGET" not in told, told
+    cache = scope.redis("--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru")
+    told = doctor(scope, f"redis://127.0.0.1:{cache.port}")
+    assert "maxmemory-policy allkeys-lru" in told and "CONFIG SET maxmemory-policy noeviction" in told, told
+    # No Redis at all, but something that answers.
+    node = scope.node(cache)
+    told = doctor(scope, f"redis://127.0.0.1:{node.ports['page']}")
+    assert "does not speak Redis' protocol" in told, told
+
+
+def two_nodes_of_one_name_are_told(scope):
+    redis = scope.redis()
+    one, two = (scope.node(redis, cluster='node = "a"') for _ in range(2))
+    for node in (one, two):
+        until("it is said", lambda node=node: "another node has the same name" in node.said())
+    # They are two all the same.
+    _client = two.client("bert")
+    one.knows("bert")
+    assert len(one.get("/v1/nodes")["nodes"]) == 2
+    two.kill()
+    three = scope.node(redis, cluster='node = "b"')
+    until("they see each other", lambda: "node=b" in one.said())
+    assert "same name" not in three.said() and one.said().count("same name") == 1, one.said()
+
+
+def the_same_id(node):
+    told = node.post("/v1/push", {"uid": "anna", "text": "once", "id": "1"})
+    return told.get("repeated", False)
+
+
+def what_a_redis_has_kept_on_disk_is_told_as_a_gap(scope):
+    """It has lost nothing, which nobody can know: so whoever is there is told, and ids are known as before."""
+    disk = ["--appendonly", "yes", "--appendfsync", "always"]
+    redis = scope.redis(*disk)
+    one, two = (scope.node(redis, more=KEPT) for _ in range(2))
+    client = Events(two, "anna")
+    assert not the_same_id(one) and client.text() == "once"
+    last = client.last
+    redis.kill()
+    for node in (one, two):
+        until("it is noticed", lambda node=node: "cluster: away" in node.said())
+    redis = scope.redis(*disk, port=redis.port)
+    for node in (one, two):
+        node.joins(2)
+    gaps = [client.receive() for _ in range(2)]
+    assert {name for name, _ in gaps} == {"gap"}, gaps
+    assert the_same_id(two), "its id is forgotten"
+    assert push(one, "anna", "after") in ("delivered", "unknown") and client.text() == "after"
+    # Whoever comes back from before hears of it, too.
+    again = Events(one, "anna", last)
+    assert again.receive()[0] == "gap"
+
+
+def a_fail_over_is_a_gap_and_ids_are_known(scope):
+    master = scope.redis()
+    replica = scope.redis("--replicaof", "127.0.0.1", str(master.port))
+    port = free_port()
+    path = f"{scope.place}/sentinel.conf"
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(
+            f"port {port}\nbind 127.0.0.1\ndir {scope.place}\n"
+            f"sentinel monitor shop 127.0.0.1 {master.port} 1\n"
+            "sentinel down-after-milliseconds shop 500\nsentinel failover-timeout shop 3000\n"
+        )
+    Process(scope, shutil.which("redis-server"), path, "--sentinel")
+    known = f"127.0.0.1:{replica.port}"
+
+    def is_known():
+        try:
+            return sentinel_knows(port, "replicas", known)
+        except OSError:
+            return False
+
+    until("the replica is known", is_known)
+    one, two = (scope.node(f"redis+sentinel://127.0.0.1:{port}/shop", more=KEPT) for _ in range(2))
+    client = Events(two, "anna")
+    assert not the_same_id(one) and client.text() == "once"
+    until("the replica has it", lambda: replica.ask("DBSIZE") == master.ask("DBSIZE"))
+    master.kill()
+    for node in (one, two):
+        node.joins(2)
+    gaps = [client.receive() for _ in range(2)]
+    assert {name for name, _ in gaps} == {"gap"}, gaps
+    assert the_same_id(two), "its id is forgotten"
+    assert push(one, "anna", "after") in ("delivered", "unknown") and client.text() == "after"
+    page = one.get("/v1/history?uid=anna&limit=10")
+    assert [message["text"] for message in page["messages"]] == ["after"], page
+
+
+TESTS = [
+    each_right_that_is_missing_is_named,
+    a_redis_that_is_set_up_for_something_else_is_named,
+    two_nodes_of_one_name_are_told,
+    what_a_redis_has_kept_on_disk_is_told_as_a_gap,
+    a_fail_over_is_a_gap_and_ids_are_known,
+]
+
+if __name__ == "__main__":
+    sys.exit(cluster.run(TESTS, sys.argv[1], sys.argv[2:]))
