@@ -7,11 +7,13 @@ As cluster.py, by which it is run.
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 
 import cluster
-from cluster import NODE, Process, documented_rights, free_port, until
+from cluster import NODE, PATIENCE, Process, documented_rights, free_port, until
 from outages import sentinel_knows
 from streams import KEPT, Events, push
 
@@ -146,7 +148,80 @@ def a_fail_over_is_a_gap_and_ids_are_known(scope):
     assert [message["text"] for message in page["messages"]] == ["after"], page
 
 
+def varint(number):
+    """As postcard writes a number."""
+    out = bytearray()
+    while True:
+        number, low = number >> 7, number & 127
+        out.append(low | (128 if number else 0))
+        if not number:
+            return bytes(out)
+
+
+def read_varint(data, at):
+    number = shift = 0
+    while True:
+        number |= (data[at] & 127) << shift
+        shift, at = shift + 7, at + 1
+        if not data[at - 1] & 128:
+            return number, at
+
+
+class LaterNode:
+    """Has a uid, and its own channel; of an order it knows whose it is, as any release does."""
+
+    NUMBER = 0x1234
+
+    def __init__(self, redis, uid):
+        self.redis = redis
+        self.socket = socket.create_connection(("127.0.0.1", redis.port), timeout=PATIENCE)
+        self.file = self.socket.makefile("rb")
+        self.socket.sendall(f"SUBSCRIBE ringpost:u:{uid} ringpost:n:{self.NUMBER:016x}\r\n".encode())
+        for _ in range(2):
+            self.message()
+
+    def message(self):
+        """What has come by a channel, or how many there are."""
+        words = []
+        for _ in range(int(self.file.readline()[1:])):
+            line = self.file.readline()
+            words.append(self.file.read(int(line[1:]) + 2)[:-2] if line[:1] == b"$" else line)
+        return words[-1]
+
+    def publish(self, channel, data):
+        with socket.create_connection(("127.0.0.1", self.redis.port), timeout=PATIENCE) as one:
+            head = f"*3\r\n$7\r\nPUBLISH\r\n${len(channel)}\r\n{channel}\r\n${len(data)}\r\n"
+            one.sendall(head.encode() + data + b"\r\n")
+            assert one.recv(100) == b":1\r\n"
+
+
+def a_node_of_another_release_is_understood_or_unknown(scope):
+    """What a node does not know it says so, and whoever has asked is not told that nobody is there."""
+    redis = scope.redis()
+    one = scope.node(redis)
+    one.settles()
+    _client = one.client("anna")
+    other = LaterNode(redis, "zoe")
+    # An order of a kind that comes with a later release.
+    push_app = b"\x01\x00\x04push"
+    other.publish("ringpost:u:anna", b"\x01\x00" + varint(other.NUMBER) + varint(7) + b"\x00" + push_app + b"\x63")
+    answer = b"\x01\x01\x01" + varint(7) + b"\x02"
+    assert other.message() == answer
+    # And the other way round.
+    told = []
+    asking = threading.Thread(target=lambda: told.append(one.post("/v1/push", {"uid": "zoe", "text": "x"})))
+    asking.start()
+    order = other.message()
+    assert order[:2] == b"\x01\x00", order
+    origin, at = read_varint(order, 2)
+    number, _ = read_varint(order, at)
+    other.publish(f"ringpost:n:{origin:016x}", b"\x01\x01\x01" + varint(number) + b"\x02")
+    asking.join()
+    assert told[0]["verdicts"] == {"zoe": "unknown"} and told[0]["nodes_unknown"] == 1, told
+
+
 TESTS = [
+    a_node_of_another_release_is_understood_or_unknown,
     each_right_that_is_missing_is_named,
     a_redis_that_is_set_up_for_something_else_is_named,
     two_nodes_of_one_name_are_told,
