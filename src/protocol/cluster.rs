@@ -52,6 +52,8 @@ pub enum ClusterMessage {
     Answers(Vec<(u64, NodeAnswer)>),
     /// What a node says of itself, every few seconds and when it changes.
     Word(NodeWord),
+    /// A node's own two processes, in an upgrade, say by this number whose all is from there on.
+    Marker(u64),
 }
 
 /// From whom an order comes, and about whom it is.
@@ -319,6 +321,8 @@ pub enum NodeAnswer {
     Look(LookAnswer),
     /// Whether it holds the uid, too; and whether that keeps the other one out.
     Holds { holds: bool, blocks: bool },
+    /// It has come to the one of a node's two processes, in an upgrade, that is not the node at the time.
+    Aside,
 }
 
 /// What a node says of itself.
@@ -358,6 +362,8 @@ pub enum NodeState {
     Whole,
     /// It ends, and has none any more.
     Leaving,
+    /// It is the second process of a node, in an upgrade: none of its own, but Redis counts it.
+    Shadow,
 }
 
 /// Why a message cannot be read.
@@ -376,6 +382,7 @@ enum Kind {
     Order(OrderHead),
     Answers,
     Word,
+    Marker,
 }
 
 /// In writing.
@@ -391,6 +398,8 @@ pub fn encode(message: &ClusterMessage) -> Vec<u8> {
             .and_then(|bytes| postcard::to_extend(answers, bytes)),
         ClusterMessage::Word(word) => postcard::to_extend(&Kind::Word, bytes)
             .and_then(|bytes| postcard::to_extend(word, bytes)),
+        ClusterMessage::Marker(number) => postcard::to_extend(&Kind::Marker, bytes)
+            .and_then(|bytes| postcard::to_extend(number, bytes)),
     };
     written.unwrap_or_default()
 }
@@ -412,6 +421,9 @@ pub fn decode(bytes: &[u8]) -> Result<ClusterMessage, DecodeError> {
             .map_err(|_| DecodeError::Flawed),
         Kind::Word => postcard::from_bytes(rest)
             .map(ClusterMessage::Word)
+            .map_err(|_| DecodeError::Flawed),
+        Kind::Marker => postcard::from_bytes(rest)
+            .map(ClusterMessage::Marker)
             .map_err(|_| DecodeError::Flawed),
     }
 }

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use super::plan::Plan;
 use super::start_error::named;
+use super::upgrade::Predecessor;
 use crate::app::envelope::Body;
 use crate::bus::{self, Endpoint};
 use crate::config::{Cluster, Config, Webhooks};
 use crate::net::cluster::{ClusterSurroundings, ClusterTarget, ClusterThread};
+use crate::protocol::cluster::NodeId;
 
 /// What of a configuration does not work across nodes yet, if it is that of a cluster: a key, and what to do.
 pub fn check_fits(_: &Config, webhooks: &Webhooks, cluster: &Cluster) -> io::Result<()> {
@@ -41,11 +43,20 @@ pub fn connect(cores: usize, has_engine: bool) -> io::Result<BusEnds> {
     Ok(BusEnds { cores, engine })
 }
 
-/// What a configuration says of it. A node without a name there goes on by the one of its predecessor.
-pub fn target(config: &Cluster, name: Option<String>) -> io::Result<Option<ClusterTarget>> {
+/// What a configuration says of it. A process that goes on in another's place goes on as its node, too, where both are of
+/// one cluster; without a name in its configuration, by that one's.
+pub fn target(
+    config: &Cluster,
+    predecessor: Option<&mut Predecessor>,
+) -> io::Result<Option<ClusterTarget>> {
     let mut target = ClusterTarget::open(config)?;
-    if let Some(target) = &mut target {
-        target.go_on_as(name);
+    if let Some(target) = &mut target
+        && let Some(predecessor) = predecessor
+    {
+        target.go_on_as(predecessor.node());
+        if let Some((offer, way)) = predecessor.cluster()? {
+            target.go_on_for(NodeId(offer.node), &offer.cluster, way);
+        }
     }
     Ok(target)
 }

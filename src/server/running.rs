@@ -14,8 +14,8 @@ use super::listen::{Listen, Listening};
 use super::plan::Plan;
 use super::reload::{Current, Reload};
 use super::upgrade::{
-    Inventory, ListenerOffer, Predecessor, ProcessParts, Program, ServerLane, Takeover,
-    UpgradeDesk, Upgrader, meet_fault,
+    ClusterOffer, Inventory, ListenerOffer, NodeParts, Predecessor, ProcessParts, Program,
+    ServerLane, Takeover, UpgradeDesk, Upgrader, meet_fault,
 };
 use super::webhooks::WebhookDelivery;
 use crate::app::envelope::{Body, UpgradeStep};
@@ -122,6 +122,9 @@ impl Running {
             }
         };
         let began = Instant::now();
+        if let Some(cluster) = &self.cluster_thread {
+            cluster.control.go_on();
+        }
         takeover.begin(&self.process_parts);
         // Whoever is in a group is known at its home then.
         if !self.draining.settle(began + SETTLING_TIME_MAX) {
@@ -138,6 +141,9 @@ impl Running {
         // Before anybody is answered: a balancer is not to take this for a server that starts.
         readiness.ready();
         self.draining.post(|| Body::Upgrade(UpgradeStep::GoOn));
+        if let Some(cluster) = &self.cluster_thread {
+            cluster.control.resume();
+        }
         let _ = meet_fault("gone on");
         info!(
             connections,
@@ -171,7 +177,14 @@ impl Running {
             listeners: listeners.collect(),
             lanes: Arc::clone(&self.upgrade.lanes),
             figures: Arc::clone(&self.upgrade.figures),
-            node: self.cluster_thread.as_ref().map(|it| it.name.clone()),
+            node: self.cluster_thread.as_ref().map(|it| NodeParts {
+                name: it.name.clone(),
+                offer: ClusterOffer {
+                    node: it.id.0,
+                    cluster: it.identity.clone(),
+                },
+                control: it.control.clone(),
+            }),
             whose: Default::default(),
         })
     }

@@ -55,7 +55,7 @@ impl Server {
 
     fn start_with(
         mut self,
-        predecessor: Option<&mut Predecessor>,
+        mut predecessor: Option<&mut Predecessor>,
         mut inherited: InheritedSockets,
     ) -> io::Result<Running> {
         self.check()?;
@@ -68,8 +68,7 @@ impl Server {
         let layout = Arc::new(self.listeners.layout(&self.tls)?);
         let tls = open_tls(&layout)?;
         let target = WebhookTarget::open(&self.webhooks)?;
-        let node = predecessor.as_deref().and_then(Predecessor::node);
-        let cluster_target = cluster::target(&self.cluster, node)?;
+        let cluster_target = cluster::target(&self.cluster, predecessor.as_deref_mut())?;
         let driver = Arc::new(Drivers::choose(self.config.driver)?);
         let (bound, together) = self.bind(cores, &mut inherited)?;
         drop(inherited);

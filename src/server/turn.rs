@@ -70,7 +70,8 @@ pub struct Turn {
     copy_problem: Option<String>,
     /// those that have been sent,
     kept: KeptConnections,
-    /// what other nodes want meanwhile: whoever goes on does it,
+    /// what other nodes want when its state is sent: whoever goes on does it,
+    holds_orders: bool,
     held: Vec<Envelope<Body>>,
     /// whether another one does,
     has_left: bool,
@@ -104,6 +105,7 @@ impl Turn {
             copy_pass: None,
             copy_problem: None,
             kept: KeptConnections::default(),
+            holds_orders: false,
             held: Vec::new(),
             has_left: false,
             holds_newcomers: false,
@@ -278,7 +280,7 @@ impl Turn {
             let Some(envelope) = host.take() else {
                 return false;
             };
-            if matches!(envelope.body, Body::FromEngine(_)) && (self.is_frozen() || self.has_left) {
+            if self.holds_orders && matches!(envelope.body, Body::FromEngine(_)) {
                 self.hold(envelope);
                 continue;
             }
@@ -403,6 +405,7 @@ impl Turn {
                     self.phase = TurnPhase::Serving;
                     self.transport.thaw(host);
                 }
+                self.holds_orders = false;
                 for envelope in std::mem::take(&mut self.held) {
                     host.receive(envelope);
                 }
@@ -433,6 +436,7 @@ impl Turn {
                 handed
             }
             UpgradeStep::SendState => {
+                self.holds_orders = true;
                 host.hold_interests();
                 parting.send_state(host, ours).map(|()| 0)
             }

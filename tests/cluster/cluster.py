@@ -70,9 +70,12 @@ def free_port():
 class Process:
     """One that ends with the test, and whose words are shown if the test fails."""
 
+    # Variables of its own.
+    variables = {}
+
     def __init__(self, scope, *command, stdin=subprocess.DEVNULL):
         self.log = tempfile.NamedTemporaryFile("w+", dir=scope.place, delete=False)
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("RINGPOST_")}
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("RINGPOST_")} | self.variables
         self.running = subprocess.Popen(
             command, stdin=stdin, stdout=self.log, stderr=subprocess.STDOUT, env=environment, cwd=scope.place
         )

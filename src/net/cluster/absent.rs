@@ -3,7 +3,9 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::app::envelope::Body;
 use crate::app::namespaces::Registry;
@@ -27,6 +29,11 @@ impl ClusterTarget {
 
     /// Is never called: there is none.
     pub fn go_on_as(&mut self, _: Option<String>) {
+        match self.never {}
+    }
+
+    /// Is never called: there is none.
+    pub fn go_on_for(&mut self, _: NodeId, _: &str, _: UnixStream) {
         match self.never {}
     }
 }
@@ -82,8 +89,46 @@ pub struct ClusterSurroundings {
 }
 
 /// There is none.
+#[derive(Clone)]
+pub struct ClusterControl(Infallible);
+
+impl ClusterControl {
+    /// Is never called, as all of these: there is no [`ClusterThread`].
+    pub fn begin(&self, _: Option<UnixStream>) {
+        match self.0 {}
+    }
+
+    pub fn be_shadowed(&self, _: Instant) -> Result<bool, String> {
+        match self.0 {}
+    }
+
+    pub fn rest(&self) {
+        match self.0 {}
+    }
+
+    pub fn part(&self, _: Instant) -> Result<bool, String> {
+        match self.0 {}
+    }
+
+    pub fn resume(&self) {
+        match self.0 {}
+    }
+
+    pub fn be_gone(&self) {
+        match self.0 {}
+    }
+
+    pub fn go_on(&self) {
+        match self.0 {}
+    }
+}
+
+/// There is none.
 pub struct ClusterThread {
     pub name: String,
+    pub id: NodeId,
+    pub identity: String,
+    pub control: ClusterControl,
     never: Infallible,
 }
 

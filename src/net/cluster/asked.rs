@@ -19,6 +19,8 @@ pub struct Asked {
     /// How many nodes have it, once Redis has said so.
     pub nodes: Option<u32>,
     pub answered: u32,
+    /// How many of those are no node's, but the second process of one.
+    pub asides: u32,
     pub abroad: Abroad,
     /// Nodes that may have had somebody whom Redis did not know, when it was sent.
     pub incomplete: u32,
@@ -43,7 +45,7 @@ impl Asked {
 /// What it comes to.
 pub fn abroad_of(answer: &NodeAnswer) -> Abroad {
     match *answer {
-        NodeAnswer::Described(_) | NodeAnswer::Look(_) => Abroad::default(),
+        NodeAnswer::Described(_) | NodeAnswer::Look(_) | NodeAnswer::Aside => Abroad::default(),
         NodeAnswer::Reached(reached) => Abroad::to(reached),
         NodeAnswer::Holds { holds, blocks } => Abroad {
             reached: u32::from(holds),

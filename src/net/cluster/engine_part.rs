@@ -18,6 +18,7 @@ use super::members::SETTLING;
 use super::party::{Party, RedisAnswer, RedisCommand};
 use super::pauses::Pauses;
 use super::target::RedisTarget;
+use super::turnover_state::PartyState;
 use crate::app::envelope::Body;
 use crate::bus::Endpoint;
 use crate::net::http::ClusterFigures;
@@ -102,9 +103,11 @@ impl EnginePart {
     /// What time brings.
     pub fn advance(&mut self, bus: &mut Endpoint<Body>, now: Instant) {
         self.party.expire(bus, now);
+        self.party.burst(bus, now);
         self.party.interests.advance(now);
         if let LinkState::Away(until) = self.state
             && until <= now
+            && !self.party.is_gone()
         {
             self.begin_joining();
         }
@@ -133,7 +136,7 @@ impl EnginePart {
         let LinkState::Up(joined) = &mut self.state else {
             return;
         };
-        if joined.next_echo <= now {
+        if joined.next_echo <= now && !self.party.is_mute() {
             if joined.echoes == ECHOES_MAX {
                 return self.lose(bus, "what is published does not come back");
             }
@@ -162,8 +165,9 @@ impl EnginePart {
             // Nothing is sent while a batch is under way, which has an end.
             LinkState::Up(joined) if joined.batch.is_some() => None,
             LinkState::Up(joined) => {
-                let word = self.party.members.next_due();
-                Some(word.map_or(joined.next_echo, |at| at.min(joined.next_echo)))
+                let word = self.party.members.next_due().into_iter();
+                let own = word.chain([joined.next_echo]).min();
+                own.filter(|_| !self.party.is_mute())
             }
             LinkState::Joining(_) => None,
             LinkState::Away(until) => Some(*until),
@@ -295,6 +299,34 @@ impl EnginePart {
         if self.told.as_deref() != Some(reason) {
             warn!("cluster: away: {reason}; users of other nodes are not reached until it is back");
             self.told = Some(reason.to_owned());
+        }
+    }
+
+    /// Goes on as the node with what another process has known, and what has come for it.
+    pub fn inherit(&mut self, state: PartyState, now: Instant) {
+        if let LinkState::Up(joined) = &mut self.state {
+            joined.next_echo = now;
+        }
+        self.party.inherit(state, now);
+    }
+
+    /// Goes on as the node by a new connection: nobody knows what this one was not given.
+    pub fn inherit_nothing(&mut self, bus: &mut Endpoint<Body>) {
+        self.party.inherit_nothing();
+        if self.is_joined() {
+            self.lose(bus, "another connection takes its place");
+            self.state = LinkState::Away(Instant::now());
+        }
+    }
+
+    /// Another process is the node: whether all that this one still has to tell is told.
+    pub fn has_gone(&self) -> bool {
+        match &self.state {
+            LinkState::Up(joined) => {
+                let is_idle = joined.batch.is_none() && joined.change.is_none();
+                is_idle && self.party.interests.are_done() && self.party.has_said_all()
+            }
+            _ => true,
         }
     }
 

@@ -28,6 +28,8 @@ struct InterestEntry {
     told: bool,
     /// Whether it has taken that.
     taken: bool,
+    /// Another process of this node has wanted it, whose users are to come.
+    adopted: bool,
 }
 
 /// See the module.
@@ -36,6 +38,8 @@ pub struct Interests {
     channels: AHashMap<Box<str>, InterestEntry>,
     changes: VecDeque<(bool, Box<str>)>,
     leaving: VecDeque<(Instant, Box<str>)>,
+    /// What has been taken since another process was told of all; meanwhile none is left.
+    recorded: Option<Vec<Box<str>>>,
     /// How many changes there have been on this connection, were given out, and are done.
     made: u64,
     given: u64,
@@ -58,6 +62,9 @@ impl Interests {
     }
 
     fn change(&mut self, subscribes: bool, channel: Box<str>, now: Instant) {
+        if let Some(recorded) = &mut self.recorded {
+            recorded.push(channel.clone());
+        }
         self.changes.push_back((subscribes, channel));
         self.made += 1;
         self.oldest = self.oldest.or(Some((now, self.made)));
@@ -116,19 +123,21 @@ impl Interests {
 
     /// When a channel is to be left next.
     pub fn next_due(&self) -> Option<Instant> {
-        self.leaving.front().map(|(at, _)| *at)
+        let leaving = self.leaving.front().filter(|_| self.recorded.is_none());
+        leaving.map(|(at, _)| *at)
     }
 
     /// Leaves those channels whose time is over.
     pub fn advance(&mut self, now: Instant) {
         while let Some((at, _)) = self.leaving.front()
             && *at <= now
+            && self.recorded.is_none()
         {
             let Some((_, channel)) = self.leaving.pop_front() else {
                 return;
             };
             let entry = self.channels.get(&channel);
-            if entry.is_some_and(|entry| entry.wanted == 0) {
+            if entry.is_some_and(|entry| entry.wanted == 0 && !entry.adopted) {
                 self.channels.remove(&channel);
                 self.change(false, channel, now);
             }
@@ -158,7 +167,8 @@ impl Interests {
     pub fn begin_anew(&mut self, now: Instant) {
         self.changes.clear();
         self.leaving.clear();
-        self.channels.retain(|_, entry| entry.wanted > 0);
+        let is_kept = |entry: &InterestEntry| entry.wanted > 0 || entry.adopted;
+        self.channels.retain(|_, entry| is_kept(entry));
         let channels = self.channels.keys();
         self.changes = channels.map(|channel| (true, channel.clone())).collect();
         for entry in self.channels.values_mut() {
@@ -168,6 +178,60 @@ impl Interests {
         self.made = self.changes.len() as u64;
         self.first = self.made;
         self.oldest = (self.made > 0).then_some((now, self.made));
+    }
+
+    /// All channels, for another process; from now on those that are new are recorded, and none is left.
+    pub fn begin_recording(&mut self) -> Vec<Box<str>> {
+        self.recorded = Some(Vec::new());
+        self.channels.keys().cloned().collect()
+    }
+
+    /// Those that are new since.
+    pub fn take_recorded(&mut self) -> Vec<Box<str>> {
+        self.recorded
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
+    }
+
+    /// No other process wants to know any more.
+    pub fn end_recording(&mut self) {
+        self.recorded = None;
+    }
+
+    /// Takes a channel for users whom another process has, and who are to come.
+    pub fn adopt(&mut self, channel: Box<str>, now: Instant) {
+        let entry = self.channels.entry(channel.clone()).or_default();
+        entry.adopted = true;
+        if !entry.told {
+            entry.told = true;
+            self.change(true, channel, now);
+        }
+    }
+
+    /// They have come: what nobody wants is left after a while.
+    pub fn end_adoption(&mut self, now: Instant) {
+        for (channel, entry) in &mut self.channels {
+            if std::mem::take(&mut entry.adopted) && entry.wanted == 0 {
+                self.leaving.push_back((now + LINGER, channel.clone()));
+            }
+        }
+    }
+
+    /// Leaves all of them, and these, whoever wants them.
+    pub fn leave_all(&mut self, more: impl IntoIterator<Item = String>, now: Instant) {
+        (self.recorded, self.leaving) = (None, VecDeque::new());
+        for channel in std::mem::take(&mut self.channels).into_keys() {
+            self.change(false, channel, now);
+        }
+        for channel in more {
+            self.change(false, channel.into(), now);
+        }
+    }
+
+    /// Whether Redis has done all there is.
+    pub fn are_done(&self) -> bool {
+        self.done == self.made
     }
 
     /// Channels that Redis is still to be told of.
@@ -246,6 +310,45 @@ mod tests {
         interests.enter("c7", now);
         assert_eq!(interests.next_change(), change(true, &["c7"]));
         assert_eq!(interests.next_due(), None);
+    }
+
+    #[test]
+    fn another_process_is_told_and_takes_them() {
+        let (mut old, mut new, now) = (Interests::default(), Interests::default(), Instant::now());
+        old.enter("a", now);
+        old.enter("b", now);
+        let mut all = old.begin_recording();
+        all.sort_unstable();
+        assert_eq!(all, [Box::from("a"), Box::from("b")]);
+        old.enter("c", now);
+        old.leave("a", now);
+        old.advance(now + LINGER);
+        assert_eq!(old.next_due(), None, "none is left meanwhile");
+        assert_eq!(old.take_recorded(), [Box::from("c")]);
+        all.push("c".into());
+        for channel in all {
+            new.adopt(channel, now);
+        }
+        // Its first connection to Redis comes later.
+        new.begin_anew(now);
+        assert_eq!(new.untold(), 3);
+        while new.next_change().is_some() {
+            assert!(!new.are_done());
+            new.told(now);
+        }
+        assert!(new.are_done());
+        new.enter("b", now);
+        new.enter("c", now);
+        assert_eq!(new.next_change(), None, "Redis knows of them");
+        new.end_adoption(now);
+        new.advance(now + LINGER);
+        assert_eq!(new.next_change(), change(false, &["a"]));
+        // The old one goes.
+        while old.next_change().is_some() {}
+        old.leave_all(["n".to_owned()], now);
+        let mut left = old.next_change().expect("all of them").channels;
+        left.sort_unstable();
+        assert_eq!(left, ["a", "b", "c", "n"].map(Box::from));
     }
 
     #[test]

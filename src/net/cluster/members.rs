@@ -18,6 +18,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
+use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use crate::protocol::cluster::{NodeId, NodeState, NodeWord};
@@ -57,6 +58,33 @@ struct OwnWord {
     is_timely: bool,
 }
 
+/// What is known of the other nodes, for another process of this one.
+#[derive(Serialize, Deserialize, Debug)]
+pub struct WrittenMembers {
+    others: Vec<WrittenNode>,
+    /// Milliseconds that are left, as in what follows.
+    settles: Option<u64>,
+    expected: Option<(u64, u32)>,
+    shadows: u32,
+}
+
+#[derive(Serialize, Deserialize, Debug)]
+struct WrittenNode {
+    node: NodeId,
+    name: Box<str>,
+    link: u64,
+    client: u64,
+    standing: WrittenStanding,
+}
+
+#[derive(Serialize, Deserialize, Debug)]
+enum WrittenStanding {
+    Whole,
+    Subscribing,
+    Lost(u64),
+    Awaited(u64),
+}
+
 /// What of the others there is to know for an order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Audience {
@@ -83,6 +111,8 @@ pub struct Members {
     settles: Option<Instant>,
     /// How many Redis says there are, until so many have been heard.
     expected: Option<(Instant, u32)>,
+    /// Second processes of nodes, which are no nodes, that have said so since it joined.
+    shadows: u32,
     /// Connections that Redis is to end.
     fenced: Vec<u64>,
     /// Those that were silent.
@@ -103,12 +133,66 @@ impl Members {
         self.departures += 1;
         self.settles = Some(now + settling).filter(|_| !settling.is_zero());
         self.expected = None;
+        self.shadows = 0;
         self.fenced.clear();
+    }
+
+    /// What is known of the others, in writing.
+    pub fn pack(&self, now: Instant) -> WrittenMembers {
+        let left = |at: Instant| at.saturating_duration_since(now).as_millis() as u64;
+        let others = self.others.iter().map(|(node, member)| WrittenNode {
+            node: *node,
+            name: member.name.clone(),
+            link: member.link,
+            client: member.client,
+            standing: match member.standing {
+                NodeStanding::Whole => WrittenStanding::Whole,
+                NodeStanding::Subscribing => WrittenStanding::Subscribing,
+                NodeStanding::Lost(at) => WrittenStanding::Lost(left(at)),
+                NodeStanding::Awaited(at) => WrittenStanding::Awaited(left(at)),
+            },
+        });
+        WrittenMembers {
+            others: others.collect(),
+            settles: self.settles.map(left),
+            expected: self.expected.map(|(at, others)| (left(at), others)),
+            shadows: self.shadows,
+        }
+    }
+
+    /// Goes on with what another process of this node has known.
+    pub fn unpack(&mut self, written: WrittenMembers, now: Instant) {
+        let at = |left: u64| now + Duration::from_millis(left).min(AWAITED);
+        let others = written.others.into_iter().map(|it| {
+            let standing = match it.standing {
+                WrittenStanding::Whole => NodeStanding::Whole,
+                WrittenStanding::Subscribing => NodeStanding::Subscribing,
+                WrittenStanding::Lost(left) => NodeStanding::Lost(at(left)),
+                WrittenStanding::Awaited(left) => NodeStanding::Awaited(at(left)),
+            };
+            let member = OtherNode {
+                name: it.name,
+                link: it.link,
+                client: it.client,
+                standing,
+                heard: 0,
+            };
+            (it.node, member)
+        });
+        *self = Members {
+            others: others.collect(),
+            departures: self.departures + 1,
+            settles: written.settles.map(at),
+            expected: written.expected.map(|(left, others)| (at(left), others)),
+            shadows: written.shadows,
+            silent: self.silent,
+            ..Members::default()
+        };
     }
 
     /// So many others are joined, says Redis.
     pub fn expect(&mut self, others: u32, now: Instant) {
-        let is_more = self.known_here() < others;
+        let is_more = self.known_here() + self.shadows < others;
         self.expected = is_more.then(|| (now + AWAITED, others));
     }
 
@@ -120,6 +204,11 @@ impl Members {
         let standing = match word.state {
             NodeState::Whole => NodeStanding::Whole,
             NodeState::Subscribing => NodeStanding::Subscribing,
+            NodeState::Shadow => {
+                // Redis has counted it.
+                self.shadows += 1;
+                return self.see_whom_is_waited_for();
+            }
             NodeState::Leaving => {
                 self.expected = self
                     .expected
@@ -135,7 +224,11 @@ impl Members {
         if known.is_none() {
             info!(node = %word.name, "cluster: a node is there");
         }
-        if known.is_some() && (was_whole && standing != NodeStanding::Whole || !was_linked) {
+        // The first word by another connection asks, but for that of a process that has had all of it before it has taken
+        // the node over from another.
+        let is_taken_over = was_whole && standing == NodeStanding::Whole && !word.asks;
+        let is_another = !was_linked && !is_taken_over;
+        if known.is_some() && (was_whole && standing != NodeStanding::Whole || is_another) {
             self.departures += 1;
         }
         let member = OtherNode {
@@ -146,7 +239,11 @@ impl Members {
             heard: self.own_words,
         };
         self.others.insert(word.node, member);
-        let known = self.known_here();
+        self.see_whom_is_waited_for();
+    }
+
+    fn see_whom_is_waited_for(&mut self) {
+        let known = self.known_here() + self.shadows;
         self.expected = self.expected.filter(|(_, others)| known < *others);
     }
 
@@ -256,7 +353,7 @@ impl Members {
             Audience::Some => self.count(|it| it == NodeStanding::Subscribing),
         };
         let unheard = match self.expected {
-            Some((_, others)) => others.saturating_sub(self.known_here()),
+            Some((_, others)) => others.saturating_sub(self.known_here() + self.shadows),
             None => 0,
         };
         let settling = u32::from(self.settles.is_some());
@@ -370,6 +467,47 @@ mod tests {
         }
         assert_eq!(members.take_fenced(), [10]);
         assert_eq!(members.links(), [20]);
+    }
+
+    #[test]
+    fn a_node_whose_process_is_another_one_has_not_gone() {
+        let (mut members, now) = (Members::default(), Instant::now());
+        members.begin_anew(Duration::ZERO, now);
+        // Redis counts the second process of a node in an upgrade, which says that it is none.
+        members.expect(3, now);
+        members.heard(&word(1, 10, NodeState::Whole));
+        members.heard(&word(2, 20, NodeState::Whole));
+        assert_eq!(members.incomplete(Audience::Some), 1);
+        members.heard(&word(1, 11, NodeState::Shadow));
+        assert_eq!(members.incomplete(Audience::Some), 0);
+        let before = members.departures();
+        members.heard(&word(1, 11, NodeState::Whole));
+        assert_eq!(members.departures(), before);
+        let links = |members: &Members| {
+            let mut links = members.links();
+            links.sort_unstable();
+            links
+        };
+        assert_eq!(links(&members), [11, 20]);
+        // This node's own next process knows them as well.
+        members.heard(&word(2, 20, NodeState::Subscribing));
+        members.lost(11, now);
+        let (mut next, later) = (Members::default(), now + LOST / 2);
+        let written = postcard::to_allocvec(&members.pack(now)).expect("it is written");
+        next.unpack(postcard::from_bytes(&written).expect("it is read"), later);
+        assert_eq!(next.incomplete(Audience::All), 1);
+        assert_eq!(next.incomplete(Audience::Some), 2);
+        assert_eq!(links(&next), [20]);
+        hear_oneself(&mut next, later + LOST);
+        assert_eq!(next.incomplete(Audience::All), 0);
+        // One that comes back by another connection, which asks, may have lost something.
+        let before = next.departures();
+        let again = NodeWord {
+            asks: true,
+            ..word(2, 21, NodeState::Whole)
+        };
+        next.heard(&again);
+        assert!(next.departures() > before);
     }
 
     #[test]

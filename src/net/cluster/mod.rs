@@ -8,6 +8,7 @@
 mod asked;
 mod bell;
 mod claims;
+mod control;
 mod engine_part;
 mod holders;
 mod holding;
@@ -22,6 +23,7 @@ mod own_facts;
 mod own_standing;
 mod own_word;
 mod party;
+mod passage;
 mod pauses;
 mod placement;
 mod roster_questions;
@@ -32,11 +34,14 @@ mod service;
 #[cfg(all(test, not(loom)))]
 mod simulation;
 mod spaces;
+mod succession;
 mod target;
 #[cfg(all(test, not(loom)))]
 mod tests;
 mod trial;
 mod trial_scripts;
+mod turnover;
+mod turnover_state;
 
 use std::fs;
 use std::io;
@@ -54,14 +59,17 @@ use crate::bus::Endpoint;
 use crate::guard::guard;
 use crate::net::admission::ConnectionCounters;
 use crate::net::http::{Facts, Readiness, RedisFigures};
+use crate::protocol::cluster::NodeId;
 use crate::protocol::partitions::Partition;
 use bell::Bell;
 use engine_part::EnginePart;
 use own_facts::OwnFacts;
 use party::Party;
+use passage::Passage;
 use service::Service;
 use spaces::Spaces;
 
+pub use control::ClusterControl;
 pub use target::{ClusterTarget, check_cluster};
 pub use trial::{ClusterDoubt, ClusterTrial, try_cluster};
 
@@ -97,6 +105,11 @@ fn own_name() -> String {
 pub struct ClusterThread {
     /// What the node is called.
     pub name: String,
+    pub id: NodeId,
+    /// By which another process sees whether it is one of the same cluster.
+    pub identity: String,
+    /// For upgrades.
+    pub control: ClusterControl,
     thread: JoinHandle<()>,
     stop: oneshot::Sender<()>,
 }
@@ -117,13 +130,13 @@ impl ClusterThread {
         } = surroundings;
         let figures = &facts.cluster;
         figures.is_on.store(true, Ordering::Relaxed);
+        let (id, identity) = (target.id, target.identity());
         let name = target.node.clone().unwrap_or_else(own_name);
         let each = target.redis.iter();
         let each = each.map(|redis| RedisFigures::new(&redis.address));
         // Once: one server, one cluster.
         let _ = figures.redis.set(each.collect());
         let spaces = Spaces::new(namespaces, registry);
-        let node = target.id;
         let of = target.redis.len() as u16;
         let parts = target.redis.into_iter().zip(0..);
         let parts = parts.map(|(redis, nth)| {
@@ -131,7 +144,7 @@ impl ClusterThread {
             let own = OwnFacts::new(&name, usize::from(nth), counters, facts);
             let partition = Partition { nth, of };
             let (prefix, answer_timeout) = (&redis.prefix, target.answer_timeout);
-            let who = (node, partition);
+            let who = (id, partition);
             let party = Party::new(who, prefix, spaces.clone(), answer_timeout, own);
             EnginePart::new(party, redis, answer_timeout)
         });
@@ -143,11 +156,15 @@ impl ClusterThread {
         let (stop, stopped) = oneshot::channel();
         let ready_alone = target.ready_alone;
         readiness.cluster(false, ready_alone);
-        let bell = {
+        let (control, ordered) = ClusterControl::new();
+        let (bell, passage) = {
             let _within = runtime.enter();
-            Bell::new(bus.bell())?
+            let passage = target.predecessor.map(Passage::new).transpose()?;
+            (Bell::new(bus.bell())?, passage)
         };
-        let mut service = Service::new(parts, (bus, bell), (readiness, ready_alone), stopped);
+        let upgrade = (ordered, passage);
+        let readiness = (readiness, ready_alone);
+        let mut service = Service::new(parts, (bus, bell), readiness, stopped, upgrade);
         let thread = thread::Builder::new()
             .name("cluster".into())
             .spawn(move || {
@@ -157,7 +174,14 @@ impl ClusterThread {
                     service.lose_links();
                 }
             })?;
-        Ok(ClusterThread { name, thread, stop })
+        Ok(ClusterThread {
+            name,
+            id,
+            identity,
+            control,
+            thread,
+            stop,
+        })
     }
 
     /// The cores have ended: nothing is to be said any more.

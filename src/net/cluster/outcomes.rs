@@ -43,6 +43,7 @@ impl Party {
             ),
             nodes: None,
             answered: 0,
+            asides: 0,
             abroad: Abroad::default(),
             incomplete: self.members.incomplete(audience),
             departures: self.members.departures(),
@@ -65,6 +66,7 @@ impl Party {
             is_counted: false,
             nodes: None,
             answered: 0,
+            asides: 0,
             abroad: Abroad::default(),
             incomplete: 0,
             departures: 0,
@@ -209,6 +211,7 @@ impl Party {
     pub(super) fn answered(&mut self, bus: &mut Endpoint<Body>, number: u64, answer: NodeAnswer) {
         if let Some(asked) = self.asked.get_mut(&number) {
             asked.answered += 1;
+            asked.asides += u32::from(answer == NodeAnswer::Aside);
             if let (NodeAnswer::Described(facts), Some(told)) = (&answer, &mut asked.nodes_told) {
                 told.push(facts.clone());
             }
@@ -233,6 +236,7 @@ impl Party {
         let Some(nodes) = asked.nodes.filter(|nodes| asked.answered >= *nodes) else {
             return;
         };
+        let nodes = nodes.saturating_sub(asked.asides);
         let silent = match asked.audience {
             Audience::Some => asked.incomplete,
             // Who is joined has it, or is not any more.

@@ -30,6 +30,11 @@ impl Party {
         ]
     }
 
+    /// By which the others see that its present connection is there.
+    pub fn channel_of_own_link(&self) -> String {
+        self.channel_of_link(self.standing.link)
+    }
+
     pub(super) fn channel_of_link(&self, link: u64) -> String {
         format!("{}l:{link:016x}", self.prefix)
     }
@@ -53,9 +58,9 @@ impl Party {
             true => NodeState::Whole,
             false => NodeState::Subscribing,
         };
-        let is_leaving = self.standing.said == Some(NodeState::Leaving);
+        let is_mute = self.standing.said == Some(NodeState::Leaving) || self.is_mute();
         let is_new = self.standing.said != Some(state);
-        if !is_leaving && (is_new || self.members.wants_word(now)) {
+        if !is_mute && (is_new || self.members.wants_word(now)) {
             self.say(state, now, false);
         }
     }
@@ -71,6 +76,9 @@ impl Party {
 
     /// Says that it ends.
     pub fn say_the_last(&mut self, now: Instant) {
+        if self.is_mute() {
+            return;
+        }
         self.say(NodeState::Leaving, now, false);
     }
 
@@ -98,7 +106,7 @@ impl Party {
         self.publish(self.channel_of_all(), &ClusterMessage::Word(word), number);
     }
 
-    fn word(&self, state: NodeState, asks: bool) -> NodeWord {
+    pub(super) fn word(&self, state: NodeState, asks: bool) -> NodeWord {
         NodeWord {
             node: self.node,
             name: self.own.name().into(),

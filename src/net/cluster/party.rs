@@ -23,6 +23,7 @@ use super::placement::topic_of;
 use super::roster_questions::RosterQuestions;
 use super::scripts::{ScriptCall, ScriptValue};
 use super::spaces::Spaces;
+use super::turnover_state::{Turnover, TurnoverRole};
 use crate::app::abroad::{FromEngine, ToEngine};
 use crate::app::envelope::{AnswerPart, Body};
 use crate::app::outcome::{Abroad, Unknown};
@@ -108,6 +109,8 @@ pub struct Party {
     pub(super) standing: OwnStanding,
     dropped: LogLimiter,
     pub(super) strange: LogLimiter,
+    /// In an upgrade.
+    pub(super) turnover: Turnover,
 }
 
 impl Party {
@@ -142,6 +145,7 @@ impl Party {
             standing: OwnStanding::default(),
             dropped: LogLimiter::default(),
             strange: LogLimiter::default(),
+            turnover: Turnover::default(),
         }
     }
 
@@ -253,6 +257,9 @@ impl Party {
     }
 
     fn note(&mut self, channel: &str, here: bool, now: Instant) {
+        if self.is_gone() {
+            return;
+        }
         match here {
             true => self.interests.enter(channel, now),
             false => self.interests.leave(channel, now),
@@ -334,8 +341,20 @@ impl Party {
         self.take_waiting()
     }
 
+    /// Whether nothing waits to be told to Redis.
+    pub fn has_said_all(&self) -> bool {
+        self.commands.is_empty() && self.answers.is_empty()
+    }
+
     /// Something has come by a channel. Whether it is this node's own word.
     pub fn arrived(&mut self, bus: &mut Endpoint<Body>, bytes: &[u8]) -> bool {
+        match self.turnover.role {
+            TurnoverRole::Alone => self.arrived_now(bus, bytes),
+            _ => self.arrived_between(bus, bytes),
+        }
+    }
+
+    pub(super) fn arrived_now(&mut self, bus: &mut Endpoint<Body>, bytes: &[u8]) -> bool {
         ClusterFigures::add(&self.own.figures.received, 1);
         let (position, bytes) = match placed(bytes) {
             Some((position, bytes)) => (position, bytes),
@@ -373,6 +392,8 @@ impl Party {
                     self.answered(bus, number, answer);
                 }
             }
+            // Of an upgrade that has failed since.
+            Ok(ClusterMessage::Marker(_)) => {}
             Err(DecodeError::Unknown(head)) => {
                 self.answer_node(head.origin, head.number, NodeAnswer::Unread);
             }
@@ -505,8 +526,11 @@ impl Party {
     pub fn next_due(&self) -> Option<Instant> {
         let deadline = self.deadlines.front().map(|(at, _)| *at);
         let leaving = self.interests.next_due();
-        let kept = self.keeper_due();
-        deadline.into_iter().chain(leaving).chain(kept).min()
+        let more = self
+            .keeper_due()
+            .into_iter()
+            .chain(self.turnover.next_due());
+        deadline.into_iter().chain(leaving).chain(more).min()
     }
 }
 

@@ -11,13 +11,18 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot::Receiver;
 use tokio::time::sleep_until;
+use tracing::warn;
 
 use super::bell::Bell;
+use super::control::TurnoverOrder;
 use super::engine_part::{EnginePart, PartWake};
 use super::keeper::tell_all;
+use super::passage::{Passage, PassageEvent};
 use super::placement::{MailPlace, asked_by, place_of};
+use super::succession::{Coming, Leaving, Succession};
 use crate::app::abroad_streams::StreamNews;
 use crate::app::envelope::Body;
 use crate::bus::Endpoint;
@@ -29,9 +34,15 @@ const ENVELOPES_PER_ROUND: usize = 1_024;
 /// How often cores are told to compare some of their streams; and with nothing to come it looks that often.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
+/// For a process that is the node no more to be subscribed to nothing.
+const LEAVE_TIME_MAX: Duration = Duration::from_secs(10);
+const LEAVE_LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
 /// What the loop has waited for.
 enum Wake {
     Part(usize, PartWake),
+    Order(TurnoverOrder),
+    Passage(PassageEvent),
     Mail,
     Time,
     Stop,
@@ -49,16 +60,27 @@ pub struct Service {
     ready_alone: bool,
     next_look: Instant,
     stopped: Receiver<()>,
+    /// What the thread of an upgrade orders.
+    ordered: UnboundedReceiver<TurnoverOrder>,
+    succession: Succession,
 }
 
 impl Service {
+    /// One that begins as another process' shadow, if there is a passage to that.
     pub fn new(
-        parts: Vec<EnginePart>,
+        mut parts: Vec<EnginePart>,
         (bus, bell): (Endpoint<Body>, Bell),
         (readiness, ready_alone): (Arc<Readiness>, bool),
         stopped: Receiver<()>,
+        (ordered, passage): (UnboundedReceiver<TurnoverOrder>, Option<Passage>),
     ) -> Service {
+        let succession = match passage {
+            Some(passage) => Succession::Coming(Coming::new(passage, &mut parts)),
+            None => Succession::None,
+        };
         Service {
+            ordered,
+            succession,
             parts,
             first: 0,
             bus,
@@ -80,8 +102,72 @@ impl Service {
             };
             match self.wait(due).await {
                 Wake::Stop => return self.say_the_last().await,
-                Wake::Part(nth, wake) => self.parts[nth].take(&mut self.bus, wake),
-                Wake::Mail | Wake::Time => {}
+                wake => self.take(wake),
+            }
+        }
+    }
+
+    fn take(&mut self, wake: Wake) {
+        match wake {
+            Wake::Part(nth, wake) => self.parts[nth].take(&mut self.bus, wake),
+            Wake::Order(order) => self.obey(order),
+            Wake::Passage(PassageEvent::Message(bytes)) => match &mut self.succession {
+                Succession::Coming(coming) => {
+                    coming.take(&mut self.parts, &bytes, Instant::now());
+                }
+                Succession::Leaving(leaving) => leaving.take(&bytes),
+                Succession::None => {}
+            },
+            Wake::Passage(PassageEvent::Flushed | PassageEvent::Ended)
+            | Wake::Mail
+            | Wake::Time
+            | Wake::Stop => {}
+        }
+    }
+
+    /// What the thread of an upgrade wants.
+    fn obey(&mut self, order: TurnoverOrder) {
+        let (now, parts) = (Instant::now(), &mut self.parts);
+        match (order, &mut self.succession) {
+            (TurnoverOrder::Begin(socket), _) => {
+                let passage = socket.map(Passage::new).transpose();
+                let passage = passage.unwrap_or_else(|error| {
+                    warn!(%error, "cluster: there is no way to the new process");
+                    None
+                });
+                self.succession = Succession::Leaving(Leaving::new(passage, parts));
+            }
+            (TurnoverOrder::BeShadowed(reply), Succession::Leaving(leaving)) => {
+                leaving.be_shadowed(reply);
+            }
+            (TurnoverOrder::Rest, _) => parts.iter_mut().for_each(|part| part.party.rest(now)),
+            (TurnoverOrder::Part(reply), Succession::Leaving(leaving)) => leaving.part(reply),
+            (TurnoverOrder::BeGone, Succession::Leaving(leaving)) if leaving.is_heir() => {
+                parts.iter_mut().for_each(|part| part.party.be_gone(now));
+                self.succession = Succession::None;
+            }
+            (TurnoverOrder::Resume | TurnoverOrder::BeGone, _) => {
+                for part in parts {
+                    part.party.resume(&mut self.bus);
+                }
+                self.succession = Succession::None;
+            }
+            (TurnoverOrder::GoOn, Succession::Coming(coming)) => coming.be_let_go(),
+            // Dropped, its asker hears that there is no answer.
+            (TurnoverOrder::BeShadowed(_) | TurnoverOrder::Part(_) | TurnoverOrder::GoOn, _) => {}
+        }
+    }
+
+    /// What can be done of an upgrade.
+    fn advance_succession(&mut self, now: Instant) {
+        match &mut self.succession {
+            Succession::None => {}
+            Succession::Leaving(leaving) => leaving.advance(&mut self.parts, now),
+            Succession::Coming(coming) => {
+                coming.advance(&mut self.bus, &mut self.parts, now);
+                if coming.is_done() {
+                    self.succession = Succession::None;
+                }
             }
         }
     }
@@ -99,6 +185,8 @@ impl Service {
             tell_all(&mut self.bus, || StreamNews::Look);
         }
         self.take_mail(now);
+        // Behind the mail, which says what is wanted.
+        self.advance_succession(now);
         for part in &mut self.parts {
             part.go_on(&mut self.bus, now);
         }
@@ -113,6 +201,10 @@ impl Service {
 
     /// Whether there is room for more.
     fn takes_mail(&self) -> bool {
+        // Until this process goes on as the node, the mail waits.
+        if matches!(self.succession, Succession::Coming(_)) {
+            return false;
+        }
         let is_full = |part: &EnginePart| match self.parts.len() {
             1 => part.is_busy(),
             _ => part.is_busy() && part.party.is_full(),
@@ -131,7 +223,7 @@ impl Service {
             };
             let nth = self.place(&envelope.body);
             let part = &mut self.parts[nth];
-            let is_joined = part.is_joined();
+            let is_joined = part.is_joined() && !part.party.is_gone();
             let mail = (envelope.from, envelope.body);
             part.party.take(&mut self.bus, mail, now, is_joined);
         }
@@ -160,9 +252,20 @@ impl Service {
         let takes_mail = self.takes_mail();
         let (mut rung, mut time) = (pin!(self.bell.rung()), pin!(sleep_until(due.into())));
         let (parts, first, stopped) = (&mut self.parts, &mut self.first, &mut self.stopped);
+        let (ordered, succession) = (&mut self.ordered, &mut self.succession);
+        // One that has just become the node becomes that wholly before another one does.
+        let obeys = !matches!(succession, Succession::Coming(coming) if coming.goes_on());
         poll_fn(|context| {
             if stopped.poll_unpin(context).is_ready() {
                 return Poll::Ready(Wake::Stop);
+            }
+            if obeys && let Poll::Ready(Some(order)) = ordered.poll_recv(context) {
+                return Poll::Ready(Wake::Order(order));
+            }
+            if let Some(passage) = succession.passage()
+                && let Poll::Ready(event) = passage.poll(context)
+            {
+                return Poll::Ready(Wake::Passage(event));
             }
             if let Poll::Ready(wake) = poll_parts(parts, first, context) {
                 return Poll::Ready(wake);
@@ -190,6 +293,13 @@ impl Service {
 
     /// What the cores have said before they ended.
     async fn say_the_last(&mut self) {
+        // Such as that another process is the node.
+        while let Ok(order) = self.ordered.try_recv() {
+            self.obey(order);
+        }
+        if self.parts.iter().any(|part| part.party.is_gone()) {
+            return self.take_leave().await;
+        }
         for part in &mut self.parts {
             part.finish_batch().await;
         }
@@ -200,6 +310,33 @@ impl Service {
         for part in &mut self.parts {
             part.finish_batch().await;
         }
+    }
+}
+
+impl Service {
+    /// Another process is the node. What comes here as well has its answer, until nothing comes any more.
+    async fn take_leave(&mut self) {
+        let until = Instant::now() + LEAVE_TIME_MAX;
+        let has_gone = |part: &EnginePart| part.has_gone();
+        loop {
+            self.round();
+            if self.parts.iter().all(has_gone) || Instant::now() >= until {
+                return;
+            }
+            let due = until.min(Instant::now() + LEAVE_LOOK_INTERVAL);
+            let wake = self.wait_for_parts(due).await;
+            self.take(wake);
+        }
+    }
+
+    async fn wait_for_parts(&mut self, due: Instant) -> Wake {
+        let mut time = pin!(sleep_until(due.into()));
+        let (parts, first) = (&mut self.parts, &mut self.first);
+        poll_fn(|context| match poll_parts(parts, first, context) {
+            Poll::Ready(wake) => Poll::Ready(wake),
+            Poll::Pending => time.as_mut().poll(context).map(|()| Wake::Time),
+        })
+        .await
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
 
+use super::passage::PASSAGE_VERSION;
 use super::sentinel::Sentinels;
 use crate::config::Cluster;
 use crate::protocol::cluster::NodeId;
@@ -25,6 +27,8 @@ pub struct ClusterTarget {
     pub redis: Vec<RedisTarget>,
     /// The node's number.
     pub id: NodeId,
+    /// The way to the process in whose place this one goes on as the same node.
+    pub predecessor: Option<UnixStream>,
     /// As the configuration has it.
     pub node: Option<String>,
     pub answer_timeout: Duration,
@@ -57,6 +61,22 @@ impl ClusterTarget {
     /// A node without a name in its configuration goes on by that of another process, in whose place it does.
     pub fn go_on_as(&mut self, name: Option<String>) {
         self.node = self.node.take().or(name);
+    }
+
+    /// It goes on as that node, by a way to its process, if that is one of the same cluster.
+    pub fn go_on_for(&mut self, node: NodeId, cluster: &str, way: UnixStream) {
+        if cluster == self.identity() {
+            (self.id, self.predecessor) = (node, Some(way));
+        }
+    }
+
+    /// By which two processes see whether they are to be in the same cluster, and can speak about it.
+    pub fn identity(&self) -> String {
+        let each = self.redis.iter();
+        let each: Vec<String> = each
+            .map(|redis| format!("{} {}", redis.address, redis.prefix))
+            .collect();
+        format!("{PASSAGE_VERSION} {}", each.join(" "))
     }
 
     /// None where no cluster is configured. An error says which key is wrong.
@@ -105,6 +125,7 @@ impl ClusterTarget {
         Ok(Some(ClusterTarget {
             redis: vec![redis],
             id: NodeId(fastrand::u64(1..)),
+            predecessor: None,
             node: config.node.clone(),
             answer_timeout: config.answer_timeout,
             ready_alone: config.ready_alone,

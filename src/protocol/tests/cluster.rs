@@ -273,6 +273,17 @@ fn messages() -> Vec<ClusterMessage> {
             asks: state == NodeState::Subscribing,
         }));
     }
+    // A node's two processes in an upgrade.
+    messages.push(ClusterMessage::Answers(vec![(8, NodeAnswer::Aside)]));
+    messages.push(ClusterMessage::Word(NodeWord {
+        node: NodeId(8),
+        name: "b".into(),
+        link: 1,
+        client: 9,
+        state: NodeState::Shadow,
+        asks: false,
+    }));
+    messages.push(ClusterMessage::Marker(300));
     messages
 }
 
@@ -335,7 +346,7 @@ fn every_kind_is_recorded() {
         ClusterMessage::Answers(answers) => {
             answers.iter().map(|(_, it)| (false, first(it))).collect()
         }
-        ClusterMessage::Word(_) => Vec::new(),
+        ClusterMessage::Word(_) | ClusterMessage::Marker(_) => Vec::new(),
     };
     let recorded: Vec<(bool, u8)> = recorded.iter().flat_map(kinds_of).collect();
     for (is_order, whole) in [(true, order), (false, answer)] {

@@ -193,19 +193,19 @@ impl Channel {
         Ok((value, descriptors))
     }
 
-    /// The next value, and what stands behind it, if there is anything: an earlier release says nothing there.
-    pub fn hear_both<T, R>(&mut self) -> io::Result<(T, R)>
+    /// The next value, and what stands behind it, and behind that, if there is anything: an earlier release says nothing
+    /// there.
+    pub fn hear_more<T, R, E>(&mut self) -> io::Result<(T, R, E)>
     where
         T: DeserializeOwned,
         R: DeserializeOwned + Default,
+        E: DeserializeOwned + Default,
     {
         let (bytes, _) = self.receive()?;
         let (value, rest) = postcard::take_from_bytes(&bytes).map_err(bad)?;
-        let behind = match rest {
-            [] => R::default(),
-            rest => postcard::from_bytes(rest).map_err(bad)?,
-        };
-        Ok((value, behind))
+        let (more, rest) = take_if_any(rest)?;
+        let (end, _) = take_if_any(rest)?;
+        Ok((value, more, end))
     }
 
     /// Sends any number of descriptors, many at a time, each time with its acknowledgement.
@@ -234,6 +234,13 @@ impl Channel {
             true => Err(io::ErrorKind::TimedOut.into()),
             false => Ok(left.max(WAIT_MIN)),
         }
+    }
+}
+
+fn take_if_any<T: DeserializeOwned + Default>(bytes: &[u8]) -> io::Result<(T, &[u8])> {
+    match bytes {
+        [] => Ok((T::default(), bytes)),
+        bytes => postcard::take_from_bytes(bytes).map_err(bad),
     }
 }
 

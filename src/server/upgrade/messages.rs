@@ -38,8 +38,34 @@ pub struct OfferRest {
     pub node: Option<String>,
 }
 
+/// What stands behind [`Abilities`].
+#[derive(Clone, Copy, Serialize, Deserialize, Debug, Default, PartialEq, Eq)]
+pub struct ClusterAbilities {
+    /// It gives a socket to its cluster's thread, if it is offered to go on as the same node: see [`ClusterOffer`].
+    pub goes_on_as_node: bool,
+}
+
+/// What stands behind [`OfferRest`].
+#[derive(Clone, Serialize, Deserialize, Debug, Default, PartialEq, Eq)]
+pub struct OfferEnd {
+    pub cluster: Option<ClusterOffer>,
+}
+
+/// To go on as the same node of a cluster. Behind the channels of the cores comes a socket to the new one's thread for the
+/// cluster.
+#[derive(Clone, Serialize, Deserialize, Debug, PartialEq, Eq)]
+pub struct ClusterOffer {
+    /// Which node it is.
+    pub node: u64,
+    /// By which is seen whether both are to be in the same cluster.
+    pub cluster: String,
+}
+
 /// Ours.
 pub const OUR_ABILITIES: Abilities = Abilities { copies: true };
+pub const OUR_CLUSTER_ABILITIES: ClusterAbilities = ClusterAbilities {
+    goes_on_as_node: true,
+};
 
 /// A listener, or what stands for one, by what it is wherever it has another number.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]

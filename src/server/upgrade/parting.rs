@@ -8,6 +8,7 @@ use std::io;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,6 +30,8 @@ const BATCH_BYTES: usize = 1 << 20;
 
 /// A successor that does nothing for so long, of what is waited for while nobody may be served, hangs.
 pub const STANDSTILL_MAX: Duration = Duration::from_secs(3);
+/// The same while everybody is served, but for the core that waits. It fails soon: that costs nobody anything.
+const SERVING_STANDSTILL_MAX: Duration = Duration::from_secs(1);
 
 /// How many connections one core has sent, or why it could not.
 pub struct PartingReport {
@@ -49,6 +52,8 @@ pub struct Parting {
     moment: Instant,
     /// When nothing is waited for any longer.
     until: Instant,
+    /// Nobody is served any more until all is decided.
+    is_frozen: AtomicBool,
 }
 
 impl Parting {
@@ -64,7 +69,13 @@ impl Parting {
             reports,
             moment: Instant::now(),
             until,
+            is_frozen: AtomicBool::new(false),
         }
+    }
+
+    /// Nobody is served from now on: there is more patience with the successor than to have it all in vain.
+    pub fn freeze(&self) {
+        self.is_frozen.store(true, Ordering::Relaxed);
     }
 
     pub fn until(&self) -> Instant {
@@ -92,10 +103,14 @@ impl Parting {
         let channel = self.channels.get(to).ok_or("it has no such core")?;
         let mut channel = channel.lock().unwrap_or_else(PoisonError::into_inner);
         let channel = ours.get_mut(to).unwrap_or(&mut channel);
-        channel.set_until(self.until.min(Instant::now() + STANDSTILL_MAX));
+        let standstill_max = match self.is_frozen.load(Ordering::Relaxed) {
+            true => STANDSTILL_MAX,
+            false => SERVING_STANDSTILL_MAX,
+        };
+        channel.set_until(self.until.min(Instant::now() + standstill_max));
         act(channel).map_err(|error| match error.kind() {
             io::ErrorKind::TimedOut if Instant::now() < self.until => {
-                format!("the new process has stood still for {STANDSTILL_MAX:?}")
+                format!("the new process has stood still for {standstill_max:?}")
             }
             io::ErrorKind::TimedOut => {
                 "upgrade_timeout was not enough for the new process to take all".to_owned()

@@ -19,8 +19,8 @@ use super::fault;
 use super::inventory::Inventory;
 use super::lane::{ServerLane, TAKEOVER};
 use super::messages::{
-    Commit, Hello, OUR_ABILITIES, OfferRest, OfferedSocket, Sent, SuccessorPlaces, SuccessorReply,
-    UpgradeOffer, VERSION,
+    ClusterOffer, Commit, Hello, OUR_ABILITIES, OUR_CLUSTER_ABILITIES, OfferEnd, OfferRest,
+    OfferedSocket, Sent, SuccessorPlaces, SuccessorReply, UpgradeOffer, VERSION,
 };
 use super::process_parts::ProcessParts;
 use super::program::VARIABLE;
@@ -85,6 +85,9 @@ pub struct Predecessor {
     control: Channel,
     offer: UpgradeOffer,
     rest: OfferRest,
+    end: OfferEnd,
+    /// Its end of what it and this process' thread for the cluster speak by.
+    to_cluster: Option<UnixStream>,
     pid: u32,
 }
 
@@ -115,8 +118,8 @@ impl Predecessor {
         };
         fault::other_is(pid);
         fault::meet("hello").map_err(io::Error::other)?;
-        control.say(&(hello, OUR_ABILITIES), &[])?;
-        let (offer, rest): (UpgradeOffer, OfferRest) = control.hear_both()?;
+        control.say(&(hello, OUR_ABILITIES, OUR_CLUSTER_ABILITIES), &[])?;
+        let (offer, rest, end): (UpgradeOffer, OfferRest, OfferEnd) = control.hear_more()?;
         fault::meet("offer").map_err(io::Error::other)?;
         control.set_until(Instant::now() + Duration::from_millis(offer.time));
         let descriptors = control.receive_all(offer.sockets.len())?;
@@ -134,6 +137,8 @@ impl Predecessor {
             control,
             offer,
             rest,
+            end,
+            to_cluster: None,
             pid,
         };
         Ok(Some((predecessor, InheritedSockets(inherited))))
@@ -142,6 +147,17 @@ impl Predecessor {
     /// What it is called in its cluster, if it is in one.
     pub fn node(&self) -> Option<String> {
         self.rest.node.clone()
+    }
+
+    /// Which node of which cluster it is, and our end of what our thread for the cluster and its own speak by, if it offers
+    /// that. For one call.
+    pub fn cluster(&mut self) -> io::Result<Option<(ClusterOffer, UnixStream)>> {
+        let Some(offer) = self.end.cluster.clone() else {
+            return Ok(None);
+        };
+        let (ours, theirs) = UnixStream::pair()?;
+        self.to_cluster = Some(theirs);
+        Ok(Some((offer, ours)))
     }
 
     /// How many upgrades there have been, this one counted.
@@ -205,6 +221,9 @@ impl Predecessor {
         self.control.say(&ready, &[]).map_err(lost)?;
         self.control.send_all(&ends).map_err(lost)?;
         drop(ends);
+        let to_cluster = self.to_cluster.take();
+        self.control.send_all(to_cluster.as_slice()).map_err(lost)?;
+        drop(to_cluster);
         let mut taken = 0;
         for _ in 0..takeover.seats.begin.len() {
             taken += self.wait_for_core(&takeover.seats)?;

@@ -13,8 +13,8 @@ use zeroize::Zeroizing;
 use super::channel::Channel;
 use super::fault;
 use super::messages::{
-    Abilities, Commit, Hello, OfferRest, Sent, SuccessorPlaces, SuccessorReply, UpgradeOffer,
-    VERSION,
+    Abilities, ClusterAbilities, Commit, Hello, OfferEnd, OfferRest, Sent, SuccessorPlaces,
+    SuccessorReply, UpgradeOffer, VERSION,
 };
 use super::parting::STANDSTILL_MAX;
 use super::program::Program;
@@ -32,6 +32,14 @@ pub struct Successor {
     /// Its release.
     release: String,
     abilities: Abilities,
+    cluster_abilities: ClusterAbilities,
+}
+
+/// What the new process has a place for, and a channel to each of its cores, and to its cluster's thread.
+pub struct SuccessorReady {
+    pub places: SuccessorPlaces,
+    pub channels: Vec<Channel>,
+    pub to_cluster: Option<UnixStream>,
 }
 
 impl Successor {
@@ -48,10 +56,11 @@ impl Successor {
             control,
             release: String::new(),
             abilities: Abilities::default(),
+            cluster_abilities: ClusterAbilities::default(),
         };
-        let heard = successor.control.hear_both();
+        let heard = successor.control.hear_more();
         let heard = heard.map_err(|error| successor.why("to have read its configuration", &error));
-        let (hello, abilities): (Hello, Abilities) = heard?;
+        let (hello, abilities, cluster_abilities): (Hello, _, _) = heard?;
         let reads = hello.migrations.contains(&migration::VERSION)
             && hello.records.contains(&handover::VERSION);
         if hello.version != VERSION || !reads {
@@ -69,6 +78,7 @@ impl Successor {
         }
         successor.release = hello.release;
         successor.abilities = abilities;
+        successor.cluster_abilities = cluster_abilities;
         Ok(successor)
     }
 
@@ -87,29 +97,36 @@ impl Successor {
         &self.release
     }
 
-    /// Offers what there is. What it has a place for, and a channel to each of its cores.
+    /// Offers what there is.
     pub fn offer(
         &mut self,
-        offer: &(UpgradeOffer, OfferRest),
+        offer: &(UpgradeOffer, OfferRest, OfferEnd),
         sockets: &[impl AsFd],
         until: Instant,
-    ) -> Result<(SuccessorPlaces, Vec<Channel>), String> {
+    ) -> Result<SuccessorReady, String> {
         let said = self.control.say(offer, &[]);
         let sent = said.and_then(|()| self.control.send_all(sockets));
         sent.map_err(|error| self.why("to take the listening sockets", &error))?;
-        let ready = match self.hear("to be ready")? {
+        let places = match self.hear("to be ready")? {
             SuccessorReply::Ready(ready) => ready,
             SuccessorReply::Refused(why) => return Err(refused(&why)),
             SuccessorReply::Taken(_) | SuccessorReply::Working(_) => {
                 return Err("the new process has said what is not its turn".to_owned());
             }
         };
-        let ends = self.control.receive_all(usize::from(ready.cores));
+        let ends = self.control.receive_all(usize::from(places.cores));
         let ends = ends.map_err(|error| self.why("to be ready", &error))?;
         let channels = ends
             .into_iter()
             .map(|end| Channel::new(UnixStream::from(end), until));
-        Ok((ready, channels.collect()))
+        let has_cluster = offer.2.cluster.is_some() && self.cluster_abilities.goes_on_as_node;
+        let to_cluster = self.control.receive_all(usize::from(has_cluster));
+        let to_cluster = to_cluster.map_err(|error| self.why("to be ready", &error))?;
+        Ok(SuccessorReady {
+            places,
+            channels: channels.collect(),
+            to_cluster: to_cluster.into_iter().next().map(UnixStream::from),
+        })
     }
 
     /// All has been sent, but for what is no core's. Whether it has all.

@@ -18,7 +18,9 @@ use super::desk::{Show, UpgradeDesk};
 use super::fault;
 use super::inventory::Inventory;
 use super::lane::ServerLane;
-use super::messages::{OUR_ABILITIES, OfferRest, OfferedSocket, UpgradeOffer};
+use super::messages::{
+    ClusterOffer, OUR_ABILITIES, OfferEnd, OfferRest, OfferedSocket, UpgradeOffer,
+};
 use super::parting::{Parting, PartingReport};
 use super::priority::give_way;
 use super::process_parts::ProcessParts;
@@ -26,6 +28,7 @@ use super::program::Program;
 use super::successor::Successor;
 use crate::app::envelope::{Body, UpgradeStep};
 use crate::ident::CoreId;
+use crate::net::cluster::ClusterControl;
 use crate::net::http::UpgradeFigures;
 use crate::net::listen_address::ListenAddress;
 use crate::net::unix_socket::ClaimedPath;
@@ -75,6 +78,15 @@ pub struct ListenerOffer {
     pub passed: Option<String>,
 }
 
+/// A node of a cluster.
+pub struct NodeParts {
+    /// What it is called.
+    pub name: String,
+    /// By which another process goes on as it.
+    pub offer: ClusterOffer,
+    pub control: ClusterControl,
+}
+
 /// See the module.
 pub struct Upgrader {
     pub program: Program,
@@ -89,8 +101,8 @@ pub struct Upgrader {
     /// Of those that are bound.
     pub listeners: Vec<ListenerOffer>,
     pub figures: Arc<UpgradeFigures>,
-    /// What this node is called, where it is one of a cluster.
-    pub node: Option<String>,
+    /// This node, where it is one of a cluster.
+    pub node: Option<NodeParts>,
     /// Held while one is under way, or all is read anew.
     pub whose: Mutex<Whose>,
 }
@@ -223,13 +235,19 @@ impl Upgrader {
         };
         let rest = OfferRest {
             abilities: OUR_ABILITIES,
-            node: self.node.clone(),
+            node: self.node.as_ref().map(|node| node.name.clone()),
         };
-        let offer = (offer, rest);
-        let (ready, channels) = successor.offer(&offer, &descriptors, until)?;
+        let end = OfferEnd {
+            cluster: self.node.as_ref().map(|node| node.offer.clone()),
+        };
+        let offer = (offer, rest, end);
+        let ready = successor.offer(&offer, &descriptors, until)?;
         drop(descriptors);
+        if let Some(cluster) = self.cluster() {
+            cluster.begin(ready.to_cluster);
+        }
         let (reports, reported) = mpsc::channel();
-        let parting = Parting::new(channels, ready.listeners, reports, until);
+        let parting = Parting::new(ready.channels, ready.places.listeners, reports, until);
         let handing = Handing {
             parting: Arc::new(parting),
             reported,
@@ -237,7 +255,12 @@ impl Upgrader {
         };
         self.desk.lay(Arc::clone(&handing.parting));
         let _ = fault::meet("old ready");
-        if let Err(problem) = self.copy(&mut successor, &handing) {
+        let copied = self.copy(&mut successor, &handing);
+        let shadowed = copied.and_then(|()| match self.cluster() {
+            Some(cluster) => cluster.be_shadowed(until).map(drop),
+            None => Ok(()),
+        });
+        if let Err(problem) = shadowed {
             // It holds copies of sockets.
             drop(successor);
             self.undo_copies();
@@ -256,6 +279,9 @@ impl Upgrader {
         let done = done.and_then(|connections| {
             let pause = frozen.elapsed();
             successor.commit(pause)?;
+            if let Some(cluster) = self.cluster() {
+                cluster.be_gone();
+            }
             let _ = fault::meet("old committed");
             Ok(Upgraded {
                 pid,
@@ -358,17 +384,9 @@ impl Upgrader {
 
     /// Has the cores read no more, and send what they have when nothing is under way. How many connections that are.
     fn freeze_and_send(&self, successor: &mut Successor, handing: &Handing) -> Result<u64, String> {
-        self.draining.forget();
-        self.draining.post(|| Body::Upgrade(UpgradeStep::Freeze));
-        let left = handing.until.saturating_duration_since(Instant::now());
-        let time_max = SETTLING_TIME_MAX.min(left / 2);
         let began = Instant::now();
-        if !self.draining.settle(began + time_max) {
-            return Err(format!(
-                "something was still under way {time_max:?} after nothing was read any more: a request without its \
-                 answer, or messages between cores"
-            ));
-        }
+        handing.parting.freeze();
+        self.come_to_rest(handing)?;
         let settled = Instant::now();
         fault::meet("old frozen")?;
         let sent = self.step(UpgradeStep::SendState, &[], handing);
@@ -393,6 +411,40 @@ impl Upgrader {
             "what the pause was spent on"
         );
         Ok(connections)
+    }
+
+    /// Has the cores read no more, and waits until nothing is under way.
+    fn come_to_rest(&self, handing: &Handing) -> Result<(), String> {
+        let began = Instant::now();
+        let left = handing.until.saturating_duration_since(began);
+        let time_max = SETTLING_TIME_MAX.min(left / 2);
+        let settle = || match self.draining.settle(began + time_max) {
+            true => Ok(()),
+            false => Err(format!(
+                "something was still under way {time_max:?} after nothing was read any more: a request without its \
+                 answer, or messages between cores"
+            )),
+        };
+        self.draining.forget();
+        let cluster = self.cluster();
+        if let Some(cluster) = cluster {
+            cluster.rest();
+        }
+        self.draining.post(|| Body::Upgrade(UpgradeStep::Freeze));
+        settle()?;
+        if let Some(cluster) = cluster {
+            let is_unseen = cluster.part(began + time_max)?;
+            debug!(is_unseen, "parted what is whose of the cluster's");
+            // What came before that.
+            self.draining.forget();
+            self.draining.post(|| Body::Upgrade(UpgradeStep::Freeze));
+            settle()?;
+        }
+        Ok(())
+    }
+
+    fn cluster(&self) -> Option<&ClusterControl> {
+        self.node.as_ref().map(|node| &node.control)
     }
 
     /// Has each core do this, and waits for all of them, whatever happens: what one still sends is not to cross what it is
@@ -434,6 +486,9 @@ impl Upgrader {
         self.draining
             .wait_until_taken(Instant::now() + UNDO_TIME_MAX);
         self.process_parts.go_on();
+        if let Some(cluster) = self.cluster() {
+            cluster.resume();
+        }
         self.desk.clear();
     }
 
@@ -446,6 +501,9 @@ impl Upgrader {
         self.draining
             .wait_until_taken(Instant::now() + UNDO_TIME_MAX);
         self.process_parts.go_on();
+        if let Some(cluster) = self.cluster() {
+            cluster.resume();
+        }
         self.desk.clear();
     }
 }
