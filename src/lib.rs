@@ -133,9 +133,7 @@ pub use net::http::{Asset, Roles, Site};
 pub use net::listen_address::ListenAddress;
 pub use net::webhooks::check_webhooks;
 pub use payload::Message;
-pub use server::{
-    Listen, Listening, Listens, Reload, Running, Server, check_fits as check_cluster_fits,
-};
+pub use server::{Listen, Listening, Listens, Reload, Running, Server};
 pub use tls::{
     CheckedChains as CheckedCertificateChains, CheckedFiles as CheckedCertificates,
     check_chains as check_certificate_chains, check_files as check_certificates,

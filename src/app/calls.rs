@@ -226,6 +226,7 @@ impl Local {
             | Caller::Node(_)
             | Caller::Bind(_)
             | Caller::Roster(_)
+            | Caller::Event(_)
             | Caller::Tapped(_) => KickedBy::Http,
             Caller::App { connection, .. } => connection
                 .and_then(|connection| self.shard.connections.shown_listener(connection))
@@ -328,6 +329,7 @@ impl Local {
             }
             Caller::Sender(sender) => self.tell_sender(*sender, &answered.delivered),
             Caller::Bind(asked) => self.bind_asked(asked, &answered.found),
+            Caller::Event(asked) => self.event_asked(&asked, &answered.found),
             Caller::Push(promise) => promise.fulfil(answered.delivered),
             Caller::Roster(of) => self.roster_asked(call, &of, answered.delivered.unknown),
             Caller::Query(promise) => promise.fulfil(answered.found),
@@ -385,6 +387,7 @@ impl Local {
             Caller::Query(promise) => promise.fulfil(Vec::new()),
             Caller::Client(asked) => self.tell_members(*asked, answer),
             Caller::Bind(asked) => self.bind_asked(asked, &[]),
+            Caller::Event(asked) => self.event_asked(&asked, &[]),
             Caller::Sender(sender) => {
                 let reached = u32::from(answer.is_ok());
                 self.tell_sender(*sender, &Delivered::to(reached));

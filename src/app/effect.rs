@@ -7,7 +7,7 @@
 use super::JoinError;
 use super::asked_bind::AskedBind;
 use super::note::AnyNote;
-use super::outcome::{Answer, BindError};
+use super::outcome::{Abroad, Answer, BindError};
 use crate::ident::{ConnId, CoreId, Ticket};
 
 /// A callback that is due.
@@ -19,7 +19,7 @@ pub enum Effect {
     /// Other nodes have said whether its uid is free.
     BindAsked {
         asked: Box<AskedBind>,
-        is_free: bool,
+        abroad: Abroad,
     },
     Refuse {
         connection: ConnId,

@@ -12,6 +12,8 @@ pub enum HeldOrder {
         namespace: NamespaceId,
         uid: Box<str>,
         connection: ConnId,
+        /// Whom to tell whether another node has it.
+        call: Option<u64>,
     },
 }
 

@@ -4,12 +4,12 @@
 //! not; the others end theirs. Bound: a call for each bind that waits, for `answer_timeout` at most.
 
 use super::abroad::ToEngine;
-use super::asked_bind::AskedBind;
+use super::asked_bind::{AskedBind, AskedEvent};
 use super::effect::Effect;
 use super::hold_order::{HeldOrder, NewHold};
 use super::host::Host;
 use super::local::Local;
-use super::outcome::BindError;
+use super::outcome::{Abroad, BindError};
 use super::pending::Caller;
 use super::query::{ConnectionAnswer, QueryResult};
 use crate::auth::wall_time;
@@ -17,7 +17,7 @@ use crate::close::CloseReason;
 use crate::config::UidPolicy;
 use crate::ident::{ConnId, NamespaceId};
 use crate::protocol::cluster_holds::HoldHow;
-use crate::shard::{HeldUid, HoldWish, Phase, ReleasedUid, UidInterest, UidNews};
+use crate::shard::{Elsewhere, HeldUid, HoldWish, Phase, ReleasedUid, UidInterest, UidNews};
 
 impl Local {
     /// Tells the engine which uids have come to this core and gone from it.
@@ -37,8 +37,15 @@ impl Local {
                         namespace,
                         uid,
                         connection,
+                        event,
                     } = released;
-                    self.release(namespace, uid, connection);
+                    let call = self.ask_for_event(&uid, event);
+                    self.tell_engine(ToEngine::Held(HeldOrder::Release {
+                        namespace,
+                        uid,
+                        connection,
+                        call,
+                    }));
                 }
             }
         }
@@ -51,7 +58,9 @@ impl Local {
             connection,
             client,
             wish,
+            event,
         } = held;
+        let call = self.ask_for_event(&uid, event);
         let since = match wish {
             Some(_) => wall_time(),
             // That it was accepted is all that is known.
@@ -68,8 +77,15 @@ impl Local {
             }),
             policy: self.hold_policy(),
             since,
-            call: None,
+            call,
         })));
+    }
+
+    /// The number by which an event that waits is told what it waits for.
+    fn ask_for_event(&mut self, uid: &str, event: Option<u64>) -> Option<u64> {
+        let uid = Box::from(uid);
+        let caller = Caller::Event(Box::new(AskedEvent { uid, event: event? }));
+        Some(self.pending.open(caller, 1, None, false))
     }
 
     fn hold_policy(&self) -> HoldHow {
@@ -85,6 +101,7 @@ impl Local {
             namespace,
             uid,
             connection,
+            call: None,
         }));
     }
 
@@ -137,13 +154,15 @@ impl Local {
 
     /// They have answered, or have not in time.
     pub(super) fn bind_asked(&mut self, asked: Box<AskedBind>, found: &[QueryResult]) {
-        let keeps_out = |result: &QueryResult| match result {
-            QueryResult::Abroad(abroad) => abroad.refused > 0,
-            _ => false,
-        };
-        let is_free = !found.iter().any(keeps_out);
+        let abroad = abroad_of(found);
         self.outgoing.note_returned();
-        self.effects.push(Effect::BindAsked { asked, is_free });
+        self.effects.push(Effect::BindAsked { asked, abroad });
+    }
+
+    /// They have, to an event that waits.
+    pub(super) fn event_asked(&mut self, asked: &AskedEvent, found: &[QueryResult]) {
+        let elsewhere = elsewhere(abroad_of(found));
+        self.shard.settle_event(&asked.uid, asked.event, elsewhere);
     }
 
     /// Another node has it now.
@@ -157,7 +176,8 @@ impl Local {
 impl Host {
     /// Binds one for which other nodes were asked, or refuses it.
     #[cold]
-    pub(super) fn bind_as_answered(&mut self, asked: AskedBind, is_free: bool) {
+    pub(super) fn bind_as_answered(&mut self, asked: AskedBind, abroad: Abroad) {
+        let is_free = abroad.refused == 0;
         let AskedBind {
             connection,
             namespace,
@@ -166,7 +186,9 @@ impl Host {
         let phase = self.local.shard.connections.phase(connection);
         let is_there = matches!(phase, Phase::Open | Phase::Home);
         if is_there && is_free {
+            self.local.shard.bind_knowing(Some(elsewhere(abroad)));
             self.bind_here(connection, &uid, false);
+            self.local.shard.bind_knowing(None);
         } else if is_there {
             self.local
                 .answer_bind(connection, || ConnectionAnswer::InUse);
@@ -179,5 +201,20 @@ impl Host {
         }
         self.local.tell_uid_news();
         self.local.tell_interest(&uid, false);
+    }
+}
+
+fn abroad_of(found: &[QueryResult]) -> Abroad {
+    let abroad = found.iter().find_map(|result| match result {
+        QueryResult::Abroad(abroad) => Some(*abroad),
+        _ => None,
+    });
+    abroad.unwrap_or_default()
+}
+
+fn elsewhere(abroad: Abroad) -> Elsewhere {
+    Elsewhere {
+        is_held: abroad.reached > 0,
+        unknown: abroad.unknown.nodes(),
     }
 }

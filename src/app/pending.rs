@@ -4,7 +4,7 @@
 
 use ahash::{AHashMap, RandomState};
 
-use super::asked_bind::AskedBind;
+use super::asked_bind::{AskedBind, AskedEvent};
 use super::client_requests::AskedPage;
 use super::envelope::AnswerPart;
 use super::outcome::{Abroad, Answer, Delivered, Unknown};
@@ -39,6 +39,8 @@ pub enum Caller {
     Bind(Box<AskedBind>),
     /// The home of a group that asks other nodes who is in it.
     Roster(Box<RosterCaller>),
+    /// An event that waits for them.
+    Event(Box<AskedEvent>),
     /// One whose push is shown to those who look, too.
     Tapped(Box<TappedCaller>),
 }
@@ -74,6 +76,7 @@ impl Caller {
             | Caller::Query(_)
             | Caller::Client(_)
             | Caller::Bind(_)
+            | Caller::Event(_)
             | Caller::Node(_)
             | Caller::Roster(_) => Some(ConnId::NOBODY),
         }
@@ -97,7 +100,7 @@ struct PendingCall {
 impl PendingCall {
     /// What other nodes have done: part of what is found, where that is asked for.
     fn add_abroad(&mut self, abroad: Abroad) {
-        if let Caller::Query(_) | Caller::Bind(_) = self.caller {
+        if let Caller::Query(_) | Caller::Bind(_) | Caller::Event(_) = self.caller {
             return self.found.push(QueryResult::Abroad(abroad));
         }
         self.reached += abroad.reached;

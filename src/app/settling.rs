@@ -92,7 +92,7 @@ impl Host {
     fn apply(&mut self, effect: Effect) {
         match effect {
             Effect::Bind { connection, uid } => self.go_home(connection, uid),
-            Effect::BindAsked { asked, is_free } => self.bind_as_answered(*asked, is_free),
+            Effect::BindAsked { asked, abroad } => self.bind_as_answered(*asked, abroad),
             Effect::Refuse { connection, error } => self.refuse(connection, error),
             Effect::Answer {
                 app,

@@ -12,16 +12,9 @@ use super::settings::{Preset, Settings};
 /// What is wrong with them.
 pub fn problem(settings: &Settings) -> Option<String> {
     let Settings {
-        config,
-        webhooks,
-        cluster,
-        listeners,
-        ..
+        cluster, listeners, ..
     } = settings;
-    let error = ringpost::check_cluster(cluster)
-        .and_then(|()| ringpost::check_cluster_fits(config, webhooks, cluster))
-        .err();
-    if let Some(error) = error {
+    if let Err(error) = ringpost::check_cluster(cluster) {
         return Some(error.to_string());
     }
     let has_room = listeners.iter().any(|one| one.app == AppName::Chat);

@@ -1,5 +1,4 @@
-//! How a server is one of a cluster: what of its configuration does not work across nodes yet is refused, and the thread that
-//! speaks with Redis is started with its cores and ended after them.
+//! How a server is one of a cluster: the thread that speaks with Redis is started with its cores and ended after them.
 
 use std::io;
 use std::sync::Arc;
@@ -9,23 +8,9 @@ use super::start_error::named;
 use super::upgrade::Predecessor;
 use crate::app::envelope::Body;
 use crate::bus::{self, Endpoint};
-use crate::config::{Cluster, Config, Webhooks};
+use crate::config::Cluster;
 use crate::net::cluster::{ClusterSurroundings, ClusterTarget, ClusterThread};
 use crate::protocol::cluster::NodeId;
-
-/// What of a configuration does not work across nodes yet, if it is that of a cluster: a key, and what to do.
-pub fn check_fits(_: &Config, webhooks: &Webhooks, cluster: &Cluster) -> io::Result<()> {
-    if !cluster.is_on() {
-        return Ok(());
-    }
-    let misfit = if webhooks.url.is_some() {
-        "webhooks.url: `first` and `last` of a uid would be one node's; leave it out"
-    } else {
-        return Ok(());
-    };
-    let text = format!("{misfit}, or take the server out of its cluster (cluster.redis)");
-    Err(io::Error::new(io::ErrorKind::Unsupported, text))
-}
 
 /// The ends of the bus: those of so many cores, and that of a cluster's engine, where there is one.
 pub struct BusEnds {
@@ -50,11 +35,11 @@ pub fn target(
     predecessor: Option<&mut Predecessor>,
 ) -> io::Result<Option<ClusterTarget>> {
     let mut target = ClusterTarget::open(config)?;
-    if let Some(target) = &mut target
-        && let Some(predecessor) = predecessor
-    {
-        target.go_on_as(predecessor.node());
-        if let Some((offer, way)) = predecessor.cluster()? {
+    if let Some(target) = &mut target {
+        target.go_on_as(predecessor.as_deref().and_then(Predecessor::node));
+        if let Some(predecessor) = predecessor
+            && let Some((offer, way)) = predecessor.cluster()?
+        {
             target.go_on_for(NodeId(offer.node), &offer.cluster, way);
         }
     }
@@ -81,46 +66,4 @@ pub fn start(
     ClusterThread::start(target, engine, surroundings)
         .map(Some)
         .map_err(|error| named("no thread for the cluster", &error))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::config::{HistoryRule, StreamKind};
-
-    #[test]
-    fn what_does_not_work_across_nodes_is_refused() {
-        let cluster = Cluster {
-            redis: Some("redis://localhost".to_owned()),
-            ..Cluster::default()
-        };
-        let check = |config: &Config, webhooks: &Webhooks, cluster: &Cluster| {
-            let checked = check_fits(config, webhooks, cluster);
-            checked.map_err(|error| error.to_string())
-        };
-        let (plain, silent, alone) = (Config::default(), Webhooks::default(), Cluster::default());
-        assert_eq!(check(&plain, &silent, &cluster), Ok(()));
-        let mut keeps = plain.clone();
-        keeps.history.push(HistoryRule {
-            kind: StreamKind::All,
-            name: "*".to_owned(),
-            size: 10,
-            ttl: Duration::from_secs(60),
-            queue: false,
-        });
-        let hooks = Webhooks {
-            url: Some("https://shop.example".to_owned()),
-            ..Webhooks::default()
-        };
-        for (config, webhooks, key) in [(&plain, &hooks, "webhooks.url")] {
-            let error = check(config, webhooks, &cluster).expect_err(key);
-            assert!(
-                error.starts_with(key) && error.contains("cluster.redis"),
-                "{error}"
-            );
-            assert_eq!(check(config, webhooks, &alone), Ok(()), "{key}");
-        }
-    }
 }

@@ -31,7 +31,6 @@ mod watchdog;
 mod webhooks;
 
 pub use builder::Server;
-pub use cluster::check_fits;
 pub use cpus::{control_groups, cores_for, cpu_percent};
 pub use driver::{RingTrial, try_rings};
 pub use listen::{Listen, Listening, Listens};

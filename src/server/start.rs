@@ -35,6 +35,7 @@ use crate::config::{CORES_MAX, Config, REQUEST_HEAD_BYTES_LIMIT};
 use crate::guard::watch_panics;
 use crate::log_limiter::SharedLogLimiter;
 use crate::net::admission::{ConnectionCounters, DescriptorRoom};
+use crate::net::cluster::ClusterTarget;
 use crate::net::http::Readiness;
 use crate::net::webhooks::WebhookTarget;
 use crate::tls::TlsListeners;
@@ -86,6 +87,7 @@ impl Server {
         let (webhook_delivery, reporting) = WebhookDelivery::start(
             &self.webhooks,
             target,
+            cluster_target.as_ref().and_then(ClusterTarget::node),
             &listening,
             cores,
             Arc::clone(&current),

@@ -553,8 +553,10 @@ impl Turn {
         self.progress[self.core.index()].publish_quiet(working, connections, kept);
         let http_connections = host.shard().connections.http_connections();
         if let TurnPhase::Finishing(until) = self.phase
-            && (connections == 0 && http_connections == 0 || Instant::now() >= until)
+            && (connections == 0 && http_connections == 0 && !host.shard().has_held_events()
+                || Instant::now() >= until)
         {
+            host.shard().tell_held_events();
             self.phase = TurnPhase::Finished;
         }
     }

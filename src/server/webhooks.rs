@@ -34,6 +34,7 @@ impl WebhookDelivery {
     pub fn start(
         config: &Webhooks,
         target: Option<WebhookTarget>,
+        node: Option<String>,
         listening: &[Listening],
         cores: usize,
         current: Arc<Current>,
@@ -53,7 +54,8 @@ impl WebhookDelivery {
         let bounds = (config.queue_events_max.max(1), config.queue_bytes_max);
         let (reporting, queue) = Reporting::new(config.events, bounds, cores);
         let accounts = (reporting.tallies(), reporting.bytes());
-        let thread = DeliveryThread::start(config, target, listeners.collect(), queue, accounts)?;
+        let thread =
+            DeliveryThread::start(config, target, (node, listeners.collect()), queue, accounts)?;
         let delivery = WebhookDelivery {
             thread: Some(thread),
             request_time: config.timeout,

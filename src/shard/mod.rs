@@ -100,7 +100,7 @@ pub use taps::{
     TapPush, TapSubject, wall_micros,
 };
 pub use told_places::with_stream;
-pub use uid_news::{HeldUid, HoldWish, ReleasedUid, UidInterest, UidNews};
+pub use uid_news::{Elsewhere, HeldUid, HoldWish, ReleasedUid, UidInterest, UidNews};
 pub use wheel::{TICK, Tick, Wheel, ticks};
 pub use work::Work;
 

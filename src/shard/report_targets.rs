@@ -1,7 +1,7 @@
 //! Who wants to know what happens to a shard's uids: [`ReportTargets`], which is there while somebody does.
 
 use super::taps::Taps;
-use super::uid_news::UidNews;
+use super::uid_news::{Elsewhere, UidNews};
 use crate::events::Reporter;
 use crate::queue::Queue;
 
@@ -14,6 +14,8 @@ pub struct ReportTargets {
     pub taps: Taps,
     /// The other nodes of a cluster: which uids have come and gone.
     pub uid_news: Option<Queue<UidNews>>,
+    /// What they have said of the uid that is bound next.
+    pub elsewhere: Option<Elsewhere>,
 }
 
 impl ReportTargets {

@@ -10,7 +10,7 @@ use super::Shard;
 use super::taps::{
     Shown, TapBatch, TapFilter, TapId, TapKind, TapNews, TapPlace, TapPush, TapSubject,
 };
-use super::uid_news::HoldWish;
+use super::uid_news::{Elsewhere, HoldWish};
 use crate::auth::wall_time;
 use crate::close::CloseReason;
 use crate::config::MessagesFull;
@@ -61,8 +61,8 @@ impl Shard {
     #[cold]
     #[inline(never)]
     fn tell_connect(&mut self, id: ConnId, first: bool, wish: Option<HoldWish>) {
-        self.note_bound(id, first, wish);
-        self.report(id, |of| UidEventKind::Connect { of, first });
+        let event = self.report_bound(id, first);
+        self.note_bound(id, first, wish, event);
         self.tap(id, TapKind::Connect, |of, uid| {
             let uid = Box::from(uid.unwrap_or_default());
             TapNews::Connect { of, uid }
@@ -79,8 +79,65 @@ impl Shard {
             return;
         };
         let last = self.uids.count(&self.connections.slots, namespace, uid) == 0;
-        self.note_unbound(id, last);
-        self.report(id, |of| UidEventKind::Disconnect { of, reason, last });
+        let unknown = 0;
+        let told = |of| UidEventKind::Disconnect {
+            of,
+            reason,
+            last,
+            unknown,
+        };
+        let event = match last && self.has_uid_news() {
+            true => self.report_later(id, told),
+            false => {
+                self.report(id, told);
+                None
+            }
+        };
+        self.note_unbound(id, last, event);
+    }
+
+    /// Tells of a bind; or, if other nodes may have the uid, when they have said so.
+    fn report_bound(&mut self, id: ConnId, first: bool) -> Option<u64> {
+        let known = self.reports.as_mut().and_then(|it| it.elsewhere.take());
+        let Elsewhere { is_held, unknown } = known.unwrap_or_default();
+        let told = |of| UidEventKind::Connect {
+            of,
+            first: first && !is_held,
+            unknown,
+        };
+        if first && known.is_none() && self.has_uid_news() {
+            return self.report_later(id, told);
+        }
+        self.report(id, told);
+        None
+    }
+
+    /// Other nodes have said this of the uid that is bound next.
+    pub fn bind_knowing(&mut self, elsewhere: Option<Elsewhere>) {
+        if let Some(reports) = &mut self.reports {
+            reports.elsewhere = elsewhere;
+        }
+    }
+
+    /// Other nodes have said what an event of a uid waits for.
+    pub fn settle_event(&mut self, uid: &str, event: u64, elsewhere: Elsewhere) {
+        let Elsewhere { is_held, unknown } = elsewhere;
+        if let Some(reporter) = self.reporter() {
+            reporter.settle(uid, event, is_held, unknown);
+        }
+    }
+
+    /// Whether events wait for other nodes.
+    pub fn has_held_events(&self) -> bool {
+        let reporter = self.reports.as_ref().and_then(|it| it.reporter.as_ref());
+        reporter.is_some_and(Reporter::has_held)
+    }
+
+    /// They wait no more.
+    pub fn tell_held_events(&mut self) {
+        if let Some(reporter) = self.reporter() {
+            reporter.tell_held();
+        }
     }
 
     /// A connection that was open has ended, or, without a reason, lost its uid.
@@ -296,15 +353,30 @@ impl Shard {
     }
 
     fn report(&mut self, id: ConnId, what: impl FnOnce(Origin) -> UidEventKind) {
-        if self.reporter().is_none() {
-            return;
-        }
+        self.report_by(id, what, Reporter::tell);
+    }
+
+    /// As [`Shard::report`], when it is settled: by which number.
+    fn report_later(
+        &mut self,
+        id: ConnId,
+        what: impl FnOnce(Origin) -> UidEventKind,
+    ) -> Option<u64> {
+        self.report_by(id, what, Reporter::tell_later).flatten()
+    }
+
+    fn report_by<T>(
+        &mut self,
+        id: ConnId,
+        what: impl FnOnce(Origin) -> UidEventKind,
+        tell: impl FnOnce(&mut Reporter, &str, UidEventKind) -> T,
+    ) -> Option<T> {
+        self.reporter()?;
         let of = self.origin(id);
         let slot = &self.connections.slots[id.slot];
-        let reporter = self.reports.as_mut().and_then(|it| it.reporter.as_mut());
-        if let (Some(reporter), Some(uid)) = (reporter, &slot.uid) {
-            reporter.tell(uid, what(of));
-        }
+        let reporter = self.reports.as_mut()?.reporter.as_mut()?;
+        let uid = slot.uid.as_ref()?;
+        Some(tell(reporter, uid, what(of)))
     }
 
     /// A connection that is here, as those outside are told of it.

@@ -20,7 +20,7 @@ pub struct UidInterest {
     pub here: bool,
 }
 
-/// A connection has bound a uid.
+/// A connection has bound a uid; or, with [`ConnId::NOBODY`], some connection has.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HeldUid {
     pub namespace: NamespaceId,
@@ -30,6 +30,17 @@ pub struct HeldUid {
     pub client: Option<Box<str>>,
     /// What others of the uid become; `None` if that was settled before.
     pub wish: Option<HoldWish>,
+    /// An event that waits to be told whether the uid is anybody else's.
+    pub event: Option<u64>,
+}
+
+/// What other nodes have said of a uid that is to be bound.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Elsewhere {
+    /// Whether one has it.
+    pub is_held: bool,
+    /// How many have not said.
+    pub unknown: u32,
 }
 
 /// What becomes of others where one binds their uid.
@@ -47,4 +58,6 @@ pub struct ReleasedUid {
     pub namespace: NamespaceId,
     pub uid: Box<str>,
     pub connection: ConnId,
+    /// As above.
+    pub event: Option<u64>,
 }

@@ -31,8 +31,8 @@ impl Shard {
         }
     }
 
-    /// Whether somebody is to know them.
-    fn has_uid_news(&self) -> bool {
+    /// Whether other nodes are to know them.
+    pub(super) fn has_uid_news(&self) -> bool {
         let reports = self.reports.as_ref();
         reports.is_some_and(|it| it.uid_news.is_some())
     }
@@ -50,50 +50,89 @@ impl Shard {
     }
 
     /// A connection is bound; whether it is the only one here.
-    pub(super) fn note_bound(&mut self, id: ConnId, is_first: bool, wish: Option<HoldWish>) {
+    pub(super) fn note_bound(
+        &mut self,
+        id: ConnId,
+        is_first: bool,
+        wish: Option<HoldWish>,
+        event: Option<u64>,
+    ) {
         if !self.has_uid_news() {
             return;
         }
         if is_first {
             self.note_interest(id, true);
         }
-        self.note_held(id, wish);
+        self.note_held(id, is_first, wish, event);
     }
 
-    fn note_held(&mut self, id: ConnId, wish: Option<HoldWish>) {
-        if !self.is_held(id) {
+    /// Whether nodes tell each other of uids, whichever connections have them.
+    fn are_uids_held(&self) -> bool {
+        let reporter = self.reports.as_ref().and_then(|it| it.reporter.as_ref());
+        self.limits.uid_policy == UidPolicy::Multi && reporter.is_some_and(|it| it.wants_ends())
+    }
+
+    fn note_held(
+        &mut self,
+        id: ConnId,
+        is_first: bool,
+        wish: Option<HoldWish>,
+        event: Option<u64>,
+    ) {
+        let Some(uid) = self.connections.uid(id).map(Box::<str>::from) else {
             return;
+        };
+        let held = HeldUid {
+            namespace: self.connections.namespace_of(id),
+            uid,
+            connection: ConnId::NOBODY,
+            client: None,
+            wish,
+            event,
+        };
+        if is_first && self.are_uids_held() {
+            self.add_uid_news(UidNews::Held(held.clone()));
         }
         let client = self.client_part(id).and_then(|client| client.name.clone());
-        if client.is_none() && self.limits.uid_policy == UidPolicy::Multi {
-            return;
-        }
-        if let Some(uid) = &self.connections.slots[id.slot].uid {
-            let held = HeldUid {
-                namespace: self.connections.namespace_of(id),
-                uid: uid.clone(),
+        if self.limits.uid_policy != UidPolicy::Multi {
+            self.add_uid_news(UidNews::Held(HeldUid {
                 connection: id,
                 client,
-                wish,
-            };
-            self.add_uid_news(UidNews::Held(held));
+                ..held
+            }));
+        } else if client.is_some() {
+            self.add_uid_news(UidNews::Held(HeldUid {
+                connection: id,
+                client,
+                event: None,
+                ..held
+            }));
         }
     }
 
     /// One that had a uid is out of every table, or is about to lose it; whether it was the last one here.
-    pub(super) fn note_unbound(&mut self, id: ConnId, is_last: bool) {
+    pub(super) fn note_unbound(&mut self, id: ConnId, is_last: bool, event: Option<u64>) {
         if !self.has_uid_news() {
             return;
         }
-        if self.is_held(id)
-            && let Some(uid) = &self.connections.slots[id.slot].uid
-        {
+        if let Some(uid) = &self.connections.slots[id.slot].uid {
             let released = ReleasedUid {
                 namespace: self.connections.namespace_of(id),
                 uid: uid.clone(),
                 connection: id,
+                event,
             };
-            self.add_uid_news(UidNews::Released(released));
+            let are_uids_held = self.are_uids_held();
+            if is_last && are_uids_held {
+                self.add_uid_news(UidNews::Released(ReleasedUid {
+                    connection: ConnId::NOBODY,
+                    ..released.clone()
+                }));
+            }
+            if self.is_held(id) {
+                let event = event.filter(|_| !are_uids_held);
+                self.add_uid_news(UidNews::Released(ReleasedUid { event, ..released }));
+            }
         }
         if is_last {
             self.note_interest(id, false);
@@ -111,8 +150,8 @@ impl Shard {
         };
         let count = self.uids.count(&self.connections.slots, namespace, uid);
         match here {
-            true => self.note_bound(id, count == 1, None),
-            false => self.note_unbound(id, count == 0),
+            true => self.note_bound(id, count == 1, None, None),
+            false => self.note_unbound(id, count == 0, None),
         }
     }
 
@@ -132,13 +171,24 @@ impl Shard {
             let Some(uid) = self.connections.uid(id).map(Box::<str>::from) else {
                 continue;
             };
-            let released = ReleasedUid {
-                namespace: self.connections.namespace_of(id),
-                uid,
-                connection: id,
-            };
-            self.add_uid_news(UidNews::Released(released));
-            self.note_held(id, None);
+            let namespace = self.connections.namespace_of(id);
+            let first = self
+                .uids
+                .get(&self.connections.slots, namespace, &uid)
+                .next();
+            let is_first = first == Some(id);
+            for connection in [ConnId::NOBODY, id] {
+                let released = ReleasedUid {
+                    namespace,
+                    uid: uid.clone(),
+                    connection,
+                    event: None,
+                };
+                if connection == id || is_first {
+                    self.add_uid_news(UidNews::Released(released));
+                }
+            }
+            self.note_held(id, is_first, None, None);
         }
     }
 }

@@ -1,10 +1,14 @@
-"""Whose a uid is: `uid_policy` across the nodes of a cluster, with a real Redis that goes away and comes back.
+"""Whose a uid is: `uid_policy`, and webhooks' `first` and `last`, across the nodes of a cluster, with a real Redis that goes away and comes back.
 
     python3 tests/cluster/claims.py BINARY [NAME ...]
 """
 
+import http.server
+import json
+import random
 import signal
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -189,6 +193,154 @@ def a_policy_that_is_changed_holds_from_then_on(scope):
     is_refused(two, "anna")
 
 
+HOOKS = """
+[webhooks]
+url = "http://127.0.0.1:{port}/"
+secret = "{secret}"
+"""
+
+
+class Receiver:
+    """A back end that is told who comes and goes."""
+
+    def __init__(self):
+        self.events, self.nodes = [], {}
+        outer = self
+
+        class Answers(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                batch = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                for event in batch["events"]:
+                    outer.events.append((event["uid"], event["event"], event.get("first", event.get("last")), event))
+                    outer.nodes[event["id"].split("-")[0]] = batch["node"]
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def lines(self):
+        return HOOKS.format(port=self.server.server_address[1], secret="s" * 32)
+
+    def of(self, uid):
+        return [event[1:3] for event in self.events if event[0] == uid]
+
+    def balance(self, uid):
+        """How many more first ones than last ones have been told: 1 while it is online, and never another."""
+        told = self.of(uid)
+        return told.count(("connect", True)) - told.count(("disconnect", True))
+
+    def waits_for(self, uid, *wanted):
+        until(f"{uid}: {wanted}, not {self.of(uid)}", lambda: sorted(self.of(uid)) == sorted(wanted))
+
+
+def hooked(scope, count=2, policy="", cluster=""):
+    receiver, redis = Receiver(), scope.redis()
+    made = [
+        scope.node(redis, cores=f"{1 + nth % 2}\n{policy}", more=receiver.lines(), cluster=f'node = "n{nth}"\n{cluster}')
+        for nth in range(count)
+    ]
+    for node in made:
+        node.settles()
+    return receiver, redis, *made
+
+
+def first_and_last_are_the_clusters(scope):
+    receiver, _, one, two = hooked(scope)
+    here = one.client("anna", "relay")
+    two.knows("anna")
+    receiver.waits_for("anna", ("connect", True))
+    there = two.client("anna", "relay")
+    other = two.client("anna", "relay")
+    receiver.waits_for("anna", ("connect", True), ("connect", False), ("connect", False))
+    here.close()
+    until("one has gone", lambda: receiver.of("anna").count(("disconnect", False)) == 1)
+    other.close()
+    until("another has gone", lambda: receiver.of("anna").count(("disconnect", False)) == 2)
+    there.close()
+    until("the last has gone", lambda: receiver.balance("anna") == 0)
+    assert sorted(receiver.nodes.values()) == ["n0", "n1"], receiver.nodes
+    # Another app's are its own.
+    both = [one.client("bert", "relay"), two.client("bert")]
+    receiver.waits_for("bert", ("connect", True), ("connect", True))
+    assert all("nodes_unknown" not in event for *_, event in receiver.events), receiver.events
+    for client in both:
+        client.close()
+    until("both have gone", lambda: receiver.of("bert").count(("disconnect", True)) == 2)
+
+
+def one_is_first_and_one_is_last(scope):
+    """Connections of a few uids come and go on three nodes at once, over and over."""
+    for policy in ("", REPLACE, REJECT):
+        receiver, redis, *all_nodes = hooked(scope, 3, policy)
+        uids = [f"u{nth}" for nth in range(4)]
+
+        def come_and_go(nth, all_nodes=all_nodes, uids=uids):
+            random_ = random.Random(nth)
+            for _ in range(12):
+                client, _ = logs_in(random_.choice(all_nodes), random_.choice(uids))
+                time.sleep(random_.choice((0, 0, 0.01, 0.03)))
+                client.close()
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(come_and_go, range(8)))
+
+        def all_told(receiver=receiver):
+            told = [event[1] for event in receiver.events]
+            return told and told.count("connect") == told.count("disconnect")
+
+        until("all have gone", lambda: all_told() and not any(receiver.balance(uid) for uid in uids))
+        time.sleep(0.5)
+        assert all_told() and not any(receiver.balance(uid) for uid in uids), receiver.events
+        for uid in uids:
+            # On each node they are in their order.
+            for server in receiver.nodes:
+                own = [event for *_, event in receiver.events if event["id"].startswith(server) and event["uid"] == uid]
+                here = 0
+                for event in own:
+                    here += 1 if event["event"] == "connect" else -1
+                    assert here >= 0, own
+                    assert not event.get("first") or here == 1, own
+                    assert not event.get("last") or here == 0, own
+        for process in (*all_nodes, redis):
+            process.end()
+
+
+def the_end_of_a_node_is_told(scope):
+    receiver, _, one, two = hooked(scope)
+    client = one.client("anna", "relay")
+    both = [one.client("bert", "relay"), two.client("bert", "relay")]
+    until("they are told", lambda: len(receiver.events) == 3)
+    one.signal(signal.SIGTERM)
+    one.running.wait(cluster.PATIENCE)
+    receiver.waits_for("anna", ("connect", True), ("disconnect", True))
+    receiver.waits_for("bert", ("connect", True), ("connect", False), ("disconnect", False))
+    client.close()
+    both[1].close()
+    until("the last has gone", lambda: receiver.balance("bert") == 0)
+
+
+def while_redis_is_away_events_say_what_is_not_known(scope):
+    receiver, redis, one, two = hooked(scope)
+    redis.kill()
+    for node in (one, two):
+        until("it is seen", lambda node=node: "cluster: away" in node.said())
+    clients = [one.client("anna", "relay"), two.client("anna", "relay")]
+    receiver.waits_for("anna", ("connect", True), ("connect", True))
+    assert all(event["nodes_unknown"] == 1 for *_, event in receiver.events), receiver.events
+    redis = scope.redis(port=redis.port)
+    for node in (one, two):
+        node.joins(2)
+        node.knows("anna", 2)
+    clients[0].close()
+    until("it has gone", lambda: ("disconnect", False) in receiver.of("anna"))
+    clients[1].close()
+    until("the last has gone", lambda: ("disconnect", True) in receiver.of("anna"))
+
+
 TESTS = [
     the_newer_one_replaces_the_older_elsewhere,
     a_uid_in_use_elsewhere_is_refused,
@@ -197,6 +349,10 @@ TESTS = [
     a_dead_node_holds_nothing,
     a_frozen_node_keeps_nobody_out_for_long,
     a_policy_that_is_changed_holds_from_then_on,
+    first_and_last_are_the_clusters,
+    one_is_first_and_one_is_last,
+    the_end_of_a_node_is_told,
+    while_redis_is_away_events_say_what_is_not_known,
 ]
 
 if __name__ == "__main__":

@@ -609,7 +609,6 @@ def what_is_one_nodes_own_is_refused(scope):
         told = one.post(path, body, 501)
         assert told["error"]["code"] == "not_in_cluster" and word in told["error"]["message"], told
     for line, words in (
-        ('[webhooks]\nurl = "http://127.0.0.1:1"\nsecret = "' + "s" * 32 + '"', "webhooks.url"),
         ('[[listen]]\nurl = "text://127.0.0.1:0"\napp = "chat"', "chat"),
     ):
         path = f"{scope.place}/refused.toml"

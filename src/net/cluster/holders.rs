@@ -19,6 +19,8 @@ pub enum HoldStage {
     Asking,
     /// Its connection has the uid.
     Held,
+    /// It has it no more, and that has no place in the order yet.
+    Leaving,
 }
 
 /// One of this node's connections.
@@ -39,6 +41,19 @@ pub struct OwnHold {
     pub unsaid: bool,
     /// By which what is answered is known; 0 if nobody wants to know.
     pub number: u64,
+    /// By which what is answered to its release is; 0 if it is not released, or nobody wants to know.
+    pub release: u64,
+    pub is_release_said: bool,
+    /// Another one of this node has held the uid until it was there.
+    pub carries: bool,
+    /// It has ended, and waits for its place.
+    pub is_gone: bool,
+}
+
+/// What is to be published of a hold.
+pub enum Unsaid {
+    Hold(OwnHold),
+    Release(OwnHold),
 }
 
 /// A connection that is to go.
@@ -56,6 +71,8 @@ pub struct HoldVerdict {
     pub holds: bool,
     pub blocks: bool,
     pub evicted: SmallVec<[Evicted; 1]>,
+    /// Those of this node that still ask: they are kept out.
+    pub refused: SmallVec<[u64; 1]>,
     /// The hold that stays where the other is to go, which it does not know.
     pub stays: Option<u64>,
 }
@@ -103,30 +120,110 @@ impl Holders {
         holds.iter_mut().find(|hold| hold.serial == serial)
     }
 
-    /// The number by which it was asked about, if it was.
+    /// One has ended, and nobody wants to know more of that: others of this node may hold the uid on. The number by which it is
+    /// asked about and will not be answered, if it is.
     pub fn remove(&mut self, uid: &str, whose: (NamespaceId, CoreId, ConnId)) -> Option<u64> {
-        self.remove_where(uid, |hold| hold.is_of(whose))
+        let holds = self.uids.get_mut(uid)?;
+        let hold = holds.iter_mut().find(|hold| hold.is_of(whose))?;
+        if hold.stage == HoldStage::Said && !hold.unsaid {
+            // Until its place has come.
+            hold.is_gone = true;
+            return None;
+        }
+        let serial = hold.serial;
+        self.remove_carried(uid, serial)
     }
 
-    fn remove_where(&mut self, uid: &str, is_it: impl Fn(&OwnHold) -> bool) -> Option<u64> {
+    /// Takes one out whose place in the order is past, or never comes: another one of this node goes on for it.
+    fn remove_carried(&mut self, uid: &str, serial: u64) -> Option<u64> {
+        let hold = self.remove_where(uid, |hold| hold.serial == serial)?;
+        let number = Some(hold.number).filter(|number| *number != 0 && hold.unsaid);
+        let holds = self.uids.get_mut(uid).into_iter().flatten();
+        let next = holds.filter(|other| {
+            other.namespace == hold.namespace && other.stage == HoldStage::Said && other.counts()
+        });
+        let next = next.min_by_key(|other| other.serial);
+        let Some(next) = next.filter(|_| hold.counts()) else {
+            return number;
+        };
+        if hold.unsaid {
+            // What was asked is asked with that.
+            if let Some(number) = number.filter(|_| next.unsaid && next.number == 0) {
+                next.number = number;
+                self.numbers.insert(number, (Box::from(uid), next.serial));
+                return None;
+            }
+            return number;
+        }
+        next.carries = true;
+        None
+    }
+
+    fn remove_where(&mut self, uid: &str, is_it: impl Fn(&OwnHold) -> bool) -> Option<OwnHold> {
         let holds = self.uids.get_mut(uid)?;
         let at = holds.iter().position(is_it)?;
         let hold = holds.swap_remove(at);
         if holds.is_empty() {
             self.uids.remove(uid);
         }
-        Some(hold.number).filter(|number| self.numbers.remove(number).is_some())
+        for number in [hold.number, hold.release] {
+            self.numbers.remove(&number);
+        }
+        Some(hold)
     }
 
-    /// Those of a uid that are to be published, which they are now.
-    pub fn take_unsaid(&mut self, uid: &str) -> SmallVec<[OwnHold; 1]> {
-        let holds = self.uids.get_mut(uid).into_iter().flatten();
-        let unsaid = holds.filter(|hold| hold.unsaid);
-        let taken = unsaid.map(|hold| {
+    /// One is to be released, which somebody wants to hear of by this number. False if there is none.
+    pub fn release(
+        &mut self,
+        uid: &str,
+        whose: (NamespaceId, CoreId, ConnId),
+        number: u64,
+    ) -> bool {
+        let mut holds = self.uids.get_mut(uid).into_iter().flatten();
+        let Some(hold) = holds.find(|hold| hold.is_of(whose)) else {
+            return false;
+        };
+        hold.release = number;
+        // One that has no place yet is released behind that.
+        if hold.stage == HoldStage::Held {
+            hold.stage = HoldStage::Leaving;
+        }
+        self.numbers.insert(number, (Box::from(uid), hold.serial));
+        true
+    }
+
+    /// What of a uid is to be published, in its order.
+    pub fn take_unsaid(&mut self, uid: &str) -> Vec<Unsaid> {
+        let mut taken = Vec::new();
+        for hold in self.uids.get_mut(uid).into_iter().flatten() {
+            let is_released = hold.release != 0 && !hold.is_release_said;
+            if hold.unsaid && hold.stage != HoldStage::Leaving {
+                taken.push(Unsaid::Hold(hold.clone()));
+            }
+            if is_released {
+                hold.is_release_said = true;
+                taken.push(Unsaid::Release(hold.clone()));
+            }
             hold.unsaid = false;
-            hold.clone()
+        }
+        taken.sort_by_key(Unsaid::serial);
+        taken
+    }
+
+    /// A node's release has its place, which may be this one's: whether others have the uid.
+    pub fn released(&mut self, namespace: NamespaceId, uid: &str, own: Option<u64>) -> bool {
+        let holds = self.uids.get(uid).into_iter().flatten();
+        let mut others = holds.filter(|hold| {
+            hold.namespace == namespace
+                && Some(hold.serial) != own
+                && hold.counts()
+                && (hold.carries || matches!(hold.stage, HoldStage::Held | HoldStage::Leaving))
         });
-        taken.collect()
+        let is_held = others.next().is_some();
+        if let Some(own) = own {
+            self.remove_where(uid, |hold| hold.serial == own);
+        }
+        is_held
     }
 
     /// One of this node's own has its place: whether others of this node were before it that keep it out.
@@ -141,7 +238,16 @@ impl Holders {
         if own.stage != HoldStage::Said {
             return false;
         }
+        if own.is_gone {
+            self.remove_carried(uid, serial);
+            return false;
+        }
+        if own.release != 0 {
+            own.stage = HoldStage::Leaving;
+            return false;
+        }
         let asks = own.how == HoldHow::Asks && own.again.is_none();
+        own.carries = false;
         own.stage = match asks {
             true => HoldStage::Asking,
             false => HoldStage::Held,
@@ -168,6 +274,9 @@ impl Holders {
         for hold in holds.filter(|hold| hold.namespace == namespace) {
             let is_own_client = hold.is_same_client(order.client.as_deref());
             let mut evict = |is_replaced| {
+                if hold.connection == ConnId::NOBODY || hold.is_gone {
+                    return;
+                }
                 verdict.evicted.push(Evicted {
                     core: hold.core,
                     connection: hold.connection,
@@ -175,11 +284,22 @@ impl Holders {
                 });
             };
             match hold.stage {
-                HoldStage::Said => {}
-                HoldStage::Asking => verdict.blocks |= !is_own_client,
+                HoldStage::Said => {
+                    verdict.holds |= hold.carries;
+                    verdict.blocks |= hold.carries && order.how == HoldHow::Asks && !is_own_client;
+                }
+                HoldStage::Asking if is_own_client || order.how == HoldHow::Takes => {
+                    verdict.refused.push(hold.number);
+                }
+                HoldStage::Asking => verdict.blocks = true,
+                // It has it until that has its place.
+                HoldStage::Leaving => {
+                    verdict.holds |= hold.counts();
+                    verdict.blocks |= order.how == HoldHow::Asks && hold.counts();
+                }
                 HoldStage::Held => match order.again {
                     None => {
-                        verdict.holds = true;
+                        verdict.holds |= hold.counts();
                         match order.how {
                             _ if is_own_client => evict(true),
                             HoldHow::Takes => evict(true),
@@ -212,19 +332,38 @@ impl Holders {
             return None;
         }
         let hold = self.get_mut(&uid, serial)?;
+        if hold.release == number {
+            self.remove_where(&uid, |hold| hold.serial == serial);
+            return None;
+        }
         hold.number = 0;
+        if hold.stage == HoldStage::Leaving {
+            return None;
+        }
         hold.stage = HoldStage::Held;
-        if !is_unsure {
+        if !is_unsure || hold.release != 0 {
             return None;
         }
         hold.say_again();
-        Some(uid)
+        hold.unsaid.then_some(uid)
     }
 
     /// There is no connection to Redis: what others say meanwhile is not heard, and what is said here they have not heard.
     pub fn lose(&mut self) {
+        let numbers = &mut self.numbers;
+        self.uids.retain(|_, holds| {
+            holds.retain(|hold| {
+                let stays = hold.release == 0;
+                if !stays {
+                    numbers.remove(&hold.number);
+                    numbers.remove(&hold.release);
+                }
+                stays
+            });
+            !holds.is_empty()
+        });
         for hold in self.uids.values_mut().flatten() {
-            if hold.number == 0 {
+            if hold.number == 0 || hold.how != HoldHow::Asks {
                 hold.stage = HoldStage::Held;
             }
             hold.say_again();
@@ -232,17 +371,32 @@ impl Holders {
     }
 }
 
+impl Unsaid {
+    fn serial(&self) -> u64 {
+        let (Unsaid::Hold(hold) | Unsaid::Release(hold)) = self;
+        hold.serial
+    }
+}
+
 impl OwnHold {
+    /// Whether it is this one's, and not released.
     fn is_of(&self, whose: (NamespaceId, CoreId, ConnId)) -> bool {
-        (self.namespace, self.core, self.connection) == whose
+        let is_there = self.release == 0 && !self.is_gone;
+        is_there && (self.namespace, self.core, self.connection) == whose
     }
 
     fn is_same_client(&self, client: Option<&str>) -> bool {
         client.is_some() && self.client.as_deref() == client
     }
 
+    /// Whether the uid is this one's, for those who want to know that only.
+    fn counts(&self) -> bool {
+        self.connection == ConnId::NOBODY || self.policy != HoldHow::Shares
+    }
+
     fn say_again(&mut self) {
-        self.unsaid = true;
+        // Nothing follows from one that is no connection's.
+        self.unsaid = self.connection != ConnId::NOBODY;
         self.how = self.policy;
         self.again = Some(SaidAgain { wants_reply: true });
     }

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::holders::{Evicted, HoldStage, HoldVerdict, OwnHold};
+use super::holders::{Evicted, HoldStage, HoldVerdict, OwnHold, Unsaid};
 use super::interests::SubscriptionChange;
 use super::party::{Party, answer, unknown};
 use crate::app::envelope::Body;
@@ -11,9 +11,9 @@ use crate::app::hold_order::{HeldOrder, NewHold};
 use crate::app::outcome::{Abroad, Unknown};
 use crate::bus::{Endpoint, Until};
 use crate::close::CloseReason;
-use crate::ident::{CoreId, Reach};
+use crate::ident::{ConnId, CoreId, NamespaceId, Reach};
 use crate::protocol::cluster::{ClusterMessage, NodeAnswer, NodeId, NodeOrder, OrderHead};
-use crate::protocol::cluster_holds::{HoldOrder, SaidAgain};
+use crate::protocol::cluster_holds::{HoldOrder, ReleaseOrder, SaidAgain};
 
 impl Party {
     /// A core has something for it.
@@ -30,12 +30,36 @@ impl Party {
                 namespace,
                 uid,
                 connection,
+                call,
             } => {
-                if let Some(number) = self.holders.remove(&uid, (namespace, from, connection)) {
-                    // It has ended while it asked.
-                    self.end(bus, number, Unknown::default());
+                let whose = (namespace, from, connection);
+                if let Some(call) = call.filter(|_| is_joined) {
+                    return self.release(bus, (whose, &uid), call, now);
+                }
+                if let Some(number) = self.holders.remove(&uid, whose) {
+                    // It has ended before anybody was asked.
+                    self.end(bus, number, Unknown::nodes_silent(1));
+                }
+                if let Some(call) = call {
+                    answer(bus, from, call, unknown(Unknown::away()));
                 }
             }
+        }
+    }
+
+    /// Somebody wants to know whether others have it still.
+    fn release(
+        &mut self,
+        bus: &mut Endpoint<Body>,
+        (whose, uid): ((NamespaceId, CoreId, ConnId), &str),
+        call: u64,
+        now: Instant,
+    ) {
+        let number = self.ask_later(whose.1, call, now);
+        match self.holders.release(uid, whose, number) {
+            true => self.say_holds(uid),
+            // Nobody has been told that it came.
+            false => self.end(bus, number, Unknown::nodes_silent(1)),
         }
     }
 
@@ -70,6 +94,7 @@ impl Party {
         };
         // What was settled elsewhere is not said; what cannot be said is said anew.
         let is_said = how.is_some() && is_joined;
+        let is_uids = connection == ConnId::NOBODY;
         let again = (how.is_some() && !is_joined).then_some(SaidAgain { wants_reply: true });
         let hold = OwnHold {
             core,
@@ -85,8 +110,12 @@ impl Party {
                 true => HoldStage::Said,
                 false => HoldStage::Held,
             },
-            unsaid: how.is_some(),
+            unsaid: is_said || how.is_some() && !is_uids,
             number,
+            release: 0,
+            is_release_said: false,
+            carries: false,
+            is_gone: false,
         };
         self.holders.add(&uid, hold);
         if is_said {
@@ -100,24 +129,40 @@ impl Party {
         if !self.interests.is_in_force(&channel) {
             return;
         }
-        for hold in self.holders.take_unsaid(uid) {
-            let number = Some(hold.number).filter(|number| *number != 0 && hold.again.is_none());
-            if let Some(number) = number {
+        for unsaid in self.holders.take_unsaid(uid) {
+            let (hold, order, number) = match unsaid {
+                Unsaid::Hold(hold) => {
+                    let number = match hold.again {
+                        None => hold.number,
+                        Some(_) => 0,
+                    };
+                    let order = NodeOrder::Hold(hold.order(uid));
+                    (hold, order, number)
+                }
+                Unsaid::Release(hold) => {
+                    let (uid, serial) = (Box::from(uid), hold.serial);
+                    let order = NodeOrder::Release(ReleaseOrder { uid, serial });
+                    let number = hold.release;
+                    (hold, order, number)
+                }
+            };
+            if number != 0 {
                 self.asked_only_now(number);
             }
-            let message = self.hold_message(uid, &hold, number.unwrap_or_default());
+            let message = self.hold_message(&hold, order, number);
+            let number = Some(number).filter(|number| *number != 0);
             self.publish(channel.clone(), &message, number);
         }
     }
 
-    fn hold_message(&mut self, uid: &str, hold: &OwnHold, number: u64) -> ClusterMessage {
+    fn hold_message(&mut self, hold: &OwnHold, order: NodeOrder, number: u64) -> ClusterMessage {
         let head = OrderHead {
             origin: self.node,
             number,
             lane: hold.core.0,
             namespaces: self.spaces.names(Reach::of(hold.namespace)),
         };
-        ClusterMessage::Order(head, NodeOrder::Hold(hold.order(uid)))
+        ClusterMessage::Order(head, order)
     }
 
     /// Redis has subscribed this node to these.
@@ -153,6 +198,11 @@ impl Party {
                 .judge(namespace, (head.origin, self.node), order);
             told.holds |= verdict.holds;
             told.blocks |= verdict.blocks;
+            for number in verdict.refused {
+                if let Some(asked) = self.asked.get_mut(&number) {
+                    asked.abroad.refused += 1;
+                }
+            }
             for evicted in verdict.evicted {
                 evict(bus, &order.uid, evicted);
             }
@@ -168,6 +218,24 @@ impl Party {
         );
     }
 
+    /// A release has come by the uid's channel.
+    pub(super) fn release_came(
+        &mut self,
+        bus: &mut Endpoint<Body>,
+        head: &OrderHead,
+        order: &ReleaseOrder,
+    ) {
+        let own = Some(order.serial).filter(|_| head.origin == self.node);
+        let reach = self.spaces.reach(&head.namespaces).unwrap_or_default();
+        let mut holds = false;
+        for namespace in reach.namespaces() {
+            holds |= self.holders.released(namespace, &order.uid, own);
+        }
+        let blocks = false;
+        let told = NodeAnswer::Holds { holds, blocks };
+        self.answer_node_or_self(bus, (head.origin, head.number), told);
+    }
+
     /// Tells a node of a hold here that stays where its own is to go.
     fn say_to(&mut self, node: NodeId, uid: &str, serial: u64) {
         let Some(hold) = self.holders.get_mut(uid, serial) else {
@@ -176,7 +244,8 @@ impl Party {
         let mut hold = hold.clone();
         hold.how = hold.policy;
         hold.again = Some(SaidAgain { wants_reply: false });
-        let message = self.hold_message(uid, &hold, 0);
+        let order = NodeOrder::Hold(hold.order(uid));
+        let message = self.hold_message(&hold, order, 0);
         self.publish(self.channel_of_node(node), &message, None);
     }
 

@@ -11,6 +11,8 @@ mod claims;
 mod control;
 mod engine_part;
 mod holders;
+#[cfg(all(test, not(loom)))]
+mod holders_tests;
 mod holding;
 mod interests;
 mod keeper;
@@ -20,6 +22,7 @@ mod link;
 mod members;
 mod outcomes;
 mod own_facts;
+mod own_name;
 mod own_standing;
 mod own_word;
 mod party;
@@ -43,7 +46,6 @@ mod trial_scripts;
 mod turnover;
 mod turnover_state;
 
-use std::fs;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -64,6 +66,7 @@ use crate::protocol::partitions::Partition;
 use bell::Bell;
 use engine_part::EnginePart;
 use own_facts::OwnFacts;
+use own_name::own_name;
 use party::Party;
 use passage::Passage;
 use service::Service;
@@ -82,23 +85,6 @@ pub struct ClusterSurroundings {
     pub readiness: Arc<Readiness>,
     pub counters: Arc<ConnectionCounters>,
     pub facts: Arc<Facts>,
-}
-
-/// The host's name, and a random part: two nodes of one host have two.
-fn own_name() -> String {
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = host.trim().split('.').next().unwrap_or_default();
-    let plain = host
-        .chars()
-        .filter(|it| it.is_ascii_alphanumeric() || *it == '-');
-    let host: String = plain.take(48).collect();
-    let random: String =
-        std::iter::repeat_with(|| fastrand::choice(*b"abcdefghijkmnpqrstuvwxyz23456789"))
-            .take(4)
-            .flatten()
-            .map(char::from)
-            .collect();
-    format!("{}-{random}", if host.is_empty() { "node" } else { &host })
 }
 
 /// The thread.

@@ -367,6 +367,9 @@ impl Party {
             Ok(ClusterMessage::Order(head, NodeOrder::Hold(order))) => {
                 self.hold_came(bus, &head, &order);
             }
+            Ok(ClusterMessage::Order(head, NodeOrder::Release(order))) => {
+                self.release_came(bus, &head, &order);
+            }
             Ok(ClusterMessage::Order(head, order)) if head.origin == self.node => {
                 let answer = match order {
                     NodeOrder::Describe => NodeAnswer::Described(self.own.facts(self.node)),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
 
+use super::own_name::own_name;
 use super::passage::PASSAGE_VERSION;
 use super::sentinel::Sentinels;
 use crate::config::Cluster;
@@ -58,9 +59,16 @@ fn mistake(text: impl Into<String>) -> io::Error {
 }
 
 impl ClusterTarget {
-    /// A node without a name in its configuration goes on by that of another process, in whose place it does.
+    /// A node without a name in its configuration goes on by that of another process, in whose place it does, or has one of
+    /// its own.
     pub fn go_on_as(&mut self, name: Option<String>) {
-        self.node = self.node.take().or(name);
+        let name = self.node.take().or(name);
+        self.node = Some(name.unwrap_or_else(own_name));
+    }
+
+    /// What the node is called.
+    pub fn node(&self) -> Option<String> {
+        self.node.clone()
     }
 
     /// It goes on as that node, by a way to its process, if that is one of the same cluster.

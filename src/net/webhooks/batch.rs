@@ -18,6 +18,8 @@ pub struct ListenerName {
 pub struct BatchSender {
     /// This start of the server, by a random name.
     pub server: String,
+    /// What the node is called, where it is one of a cluster.
+    pub node: Option<String>,
     /// By number.
     pub listeners: Vec<ListenerName>,
 }
@@ -25,6 +27,8 @@ pub struct BatchSender {
 #[derive(Serialize)]
 struct BatchBody<'a> {
     server: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<&'a str>,
     /// Counted from 1; one that is sent again has the same number.
     batch: u64,
     /// Events that nobody will get, since the last batch that was delivered.
@@ -43,6 +47,9 @@ struct BatchEntry<'a> {
     place: Option<BatchPlace<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     first: Option<bool>,
+    /// Of a cluster, that have not said whether the uid is theirs, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nodes_unknown: Option<u32>,
     #[serde(flatten)]
     end: Option<BatchEnd>,
     #[serde(flatten)]
@@ -130,6 +137,7 @@ impl BatchSender {
     pub fn encode(&self, batch: u64, dropped: u64, events: &[UidEvent]) -> Vec<u8> {
         let body = BatchBody {
             server: &self.server,
+            node: self.node.as_deref(),
             batch,
             dropped,
             events: events.iter().map(|event| self.entry(event)).collect(),
@@ -146,6 +154,7 @@ impl BatchSender {
             uid: &event.uid,
             place: None,
             first: None,
+            nodes_unknown: None,
             end: None,
             kick: None,
             messages: None,
@@ -153,12 +162,18 @@ impl BatchSender {
             content: None,
         };
         match &event.what {
-            UidEventKind::Connect { of, first } => {
+            UidEventKind::Connect { of, first, unknown } => {
                 entry.event = "connect";
                 entry.place = Some(self.place(of));
                 entry.first = Some(*first);
+                entry.nodes_unknown = Some(*unknown).filter(|nodes| *nodes > 0);
             }
-            UidEventKind::Disconnect { of, reason, last } => {
+            UidEventKind::Disconnect {
+                of,
+                reason,
+                last,
+                unknown,
+            } => {
                 entry.event = "disconnect";
                 entry.place = Some(self.place(of));
                 entry.end = Some(BatchEnd {
@@ -166,6 +181,7 @@ impl BatchSender {
                     code: reason.code(),
                     last: *last,
                 });
+                entry.nodes_unknown = Some(*unknown).filter(|nodes| *nodes > 0);
             }
             UidEventKind::Kick { connections, by } => {
                 let by = self.kicked_by(*by);
@@ -243,6 +259,7 @@ mod tests {
         };
         let sender = BatchSender {
             server: "5e".to_owned(),
+            node: Some("n1".to_owned()),
             listeners: ["relay", "push"]
                 .map(|app| ListenerName {
                     app: app.into(),
@@ -254,6 +271,7 @@ mod tests {
             of: of.clone(),
             reason,
             last: true,
+            unknown: 2,
         };
         let kick = |by| UidEventKind::Kick { connections: 2, by };
         let said = |said, request: Option<&str>| {
@@ -270,6 +288,7 @@ mod tests {
                     UidEventKind::Connect {
                         of: with_attributes,
                         first: true,
+                        unknown: 0,
                     },
                 ),
                 event(2, disconnect(CloseReason::Kicked)),
@@ -282,14 +301,14 @@ mod tests {
             ],
         );
         let expected = concat!(
-            r#"{"server":"5e","batch":7,"dropped":1,"events":["#,
+            r#"{"server":"5e","node":"n1","batch":7,"dropped":1,"events":["#,
             r#"{"id":"5e-3-1","event":"connect","time":1700000000.25,"uid":"t\"m","connection":"3-100000002","#,
             r#""address":"192.0.2.7:4711","app":"push","listener":"ws://127.0.0.1/push","attributes":{"n":1.50},"first":true},"#,
             r#"{"id":"5e-3-2","event":"disconnect","time":1700000000.25,"uid":"t\"m","connection":"3-100000002","#,
-            r#""address":"192.0.2.7:4711","app":"push","listener":"ws://127.0.0.1/push","reason":"kicked","#,
+            r#""address":"192.0.2.7:4711","app":"push","listener":"ws://127.0.0.1/push","nodes_unknown":2,"reason":"kicked","#,
             r#""code":4007,"last":true},"#,
             r#"{"id":"5e-3-3","event":"disconnect","time":1700000000.25,"uid":"t\"m","connection":"3-100000002","#,
-            r#""address":"192.0.2.7:4711","app":"push","listener":"ws://127.0.0.1/push","reason":"closed by peer","#,
+            r#""address":"192.0.2.7:4711","app":"push","listener":"ws://127.0.0.1/push","nodes_unknown":2,"reason":"closed by peer","#,
             r#""code":null,"last":true},"#,
             r#"{"id":"5e-3-4","event":"kick","time":1700000000.25,"uid":"t\"m","connections":2,"#,
             r#""by":"ws://127.0.0.1/relay"},"#,

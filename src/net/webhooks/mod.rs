@@ -55,7 +55,7 @@ impl DeliveryThread {
     pub fn start(
         config: &Webhooks,
         target: WebhookTarget,
-        listeners: Vec<ListenerName>,
+        (node, listeners): (Option<String>, Vec<ListenerName>),
         queue: Receiver<UidEvent>,
         accounts: (Arc<[Tally]>, Arc<AtomicUsize>),
     ) -> io::Result<DeliveryThread> {
@@ -63,6 +63,7 @@ impl DeliveryThread {
         let (ending, ended) = bounded::<()>(0);
         let sender = batch::BatchSender {
             server: random_name()?,
+            node,
             listeners,
         };
         let key = target.key.clone();

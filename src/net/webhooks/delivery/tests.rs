@@ -113,6 +113,7 @@ fn scene() -> (Delivery<Shared, Shared>, Shared, Reporting) {
     let shared = Shared(Rc::default(), Instant::now());
     let sender = BatchSender {
         server: "s".to_owned(),
+        node: None,
         listeners: Vec::new(),
     };
     let key = hmac::Key::new(hmac::HMAC_SHA256, b"secret");
@@ -428,7 +429,11 @@ fn listeners_are_named_as_they_were() {
         number: 1,
         at: 0,
         uid: "tom".into(),
-        what: UidEventKind::Connect { of, first: true },
+        what: UidEventKind::Connect {
+            of,
+            first: true,
+            unknown: 0,
+        },
     };
     for here in [false, true] {
         let (mut delivery, shared, reporting) = scene();

@@ -6,6 +6,8 @@
 //! newest that goes, since taking out an old one would have the core wait for whoever takes them; and each event has
 //! its number among those of its core, so that what is missing shows.
 
+mod held;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -20,6 +22,7 @@ use crate::close::CloseReason;
 use crate::config::EventKinds;
 use crate::ident::{ConnName, CoreId};
 use crate::log_limiter::SharedLogLimiter;
+use held::HeldEvents;
 
 /// One of them.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -37,12 +40,19 @@ pub struct UidEvent {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum UidEventKind {
     /// A connection has bound the uid; whether it is the only one of its app's.
-    Connect { of: Origin, first: bool },
+    Connect {
+        of: Origin,
+        first: bool,
+        /// Nodes of a cluster that have not said whether they have one, too.
+        unknown: u32,
+    },
     /// One that had bound it has ended; whether none of its app's is left.
     Disconnect {
         of: Origin,
         reason: CloseReason,
         last: bool,
+        /// As above.
+        unknown: u32,
     },
     /// So many of them are to be closed.
     Kick { connections: u32, by: KickedBy },
@@ -194,6 +204,8 @@ pub struct Reporting {
     events_max: usize,
     bytes_max: usize,
     bytes: Arc<AtomicUsize>,
+    /// Events that are to come, and have their places.
+    held: Arc<AtomicUsize>,
     tallies: Arc<[Tally]>,
     full: Arc<SharedLogLimiter>,
 }
@@ -205,13 +217,15 @@ impl Reporting {
         (events_max, bytes_max): (usize, usize),
         cores: usize,
     ) -> (Reporting, Receiver<UidEvent>) {
-        let (queue, taken) = bounded(events_max);
+        // What cores count at the same moment may be one more each.
+        let (queue, taken) = bounded(events_max + cores);
         let reporting = Reporting {
             kinds,
             queue,
             events_max,
             bytes_max,
             bytes: Arc::default(),
+            held: Arc::default(),
             tallies: (0..cores).map(|_| Tally::default()).collect(),
             full: Arc::new(SharedLogLimiter::new()),
         };
@@ -231,8 +245,13 @@ impl Reporting {
     /// Whether clients' messages take less than so many eighths of what they may: they leave room for all else.
     fn has_room(&self, eighths: usize) -> bool {
         let part = |most: usize| (most / 8 * eighths).max(1);
-        self.queue.len() < part(self.events_max)
+        self.places() < part(self.events_max)
             && self.bytes.load(Ordering::Relaxed) < part(self.bytes_max)
+    }
+
+    /// Those that are taken, or to be taken by events that wait.
+    fn places(&self) -> usize {
+        self.queue.len() + self.held.load(Ordering::Relaxed)
     }
 
     /// One core's way into the queue.
@@ -240,6 +259,7 @@ impl Reporting {
         Reporter {
             core,
             number: 0,
+            held: HeldEvents::default(),
             shared: self.clone(),
         }
     }
@@ -249,32 +269,105 @@ impl Reporting {
 pub struct Reporter {
     core: CoreId,
     number: u64,
+    held: HeldEvents<UidEventKind>,
     shared: Reporting,
 }
 
 impl Reporter {
     /// Puts an event into the queue, if its kind is wanted.
     pub fn tell(&mut self, uid: &str, what: UidEventKind) {
-        if !self.shared.kinds.has(what.kind()) {
+        if !self.shared.kinds.has(what.kind()) || !self.has_place() {
             return;
         }
+        if self.held.has(uid) {
+            self.shared.held.fetch_add(1, Ordering::Relaxed);
+            return self.held.follow(uid, wall_millis(), what);
+        }
+        self.send(uid, wall_millis(), what);
+    }
+
+    /// As [`Reporter::tell`], but it waits to be settled, by a number, and the uid's others behind it.
+    pub fn tell_later(&mut self, uid: &str, what: UidEventKind) -> Option<u64> {
+        if !self.shared.kinds.has(what.kind()) || !self.has_place() {
+            return None;
+        }
+        self.shared.held.fetch_add(1, Ordering::Relaxed);
+        Some(self.held.wait(uid, wall_millis(), what))
+    }
+
+    /// One that waits is settled: whether other nodes have the uid, and how many have not said.
+    pub fn settle(&mut self, uid: &str, number: u64, is_elsewhere: bool, nodes: u32) {
+        let free = self.held.settle(uid, number, |what| match what {
+            UidEventKind::Connect { first, unknown, .. } => {
+                (*first, *unknown) = (*first && !is_elsewhere, nodes);
+            }
+            UidEventKind::Disconnect { last, unknown, .. } => {
+                (*last, *unknown) = (*last && !is_elsewhere, nodes);
+            }
+            _ => {}
+        });
+        for event in free {
+            self.shared.held.fetch_sub(1, Ordering::Relaxed);
+            self.send(uid, event.at, event.what);
+        }
+    }
+
+    /// Whether events wait to be settled.
+    pub fn has_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// They wait no more: the core ends.
+    pub fn tell_held(&mut self) {
+        for (uid, event) in self.held.take_all() {
+            self.shared.held.fetch_sub(1, Ordering::Relaxed);
+            self.send(&uid, event.at, event.what);
+        }
+    }
+
+    /// Whether there is a place for one more. Otherwise it is dropped.
+    fn has_place(&mut self) -> bool {
+        let has_place = self.shared.places() < self.shared.events_max;
+        if !has_place {
+            self.drop_one();
+        }
+        has_place
+    }
+
+    /// One is dropped. Its number shows that.
+    fn drop_one(&mut self) {
         self.number += 1;
+        self.tally().dropped.fetch_add(1, Ordering::Relaxed);
+        if let Some(more) = self.shared.full.may_log(Instant::now()) {
+            warn!(
+                more,
+                "webhooks: queue_events_max events wait already; this one is dropped"
+            );
+        }
+    }
+
+    fn send(&mut self, uid: &str, at: u64, what: UidEventKind) {
+        let bytes = what.bytes();
         let event = UidEvent {
             core: self.core,
-            number: self.number,
-            at: wall_millis(),
+            number: self.number + 1,
+            at,
             uid: Box::from(uid),
             what,
         };
-        if self.shared.queue.try_send(event).is_err() {
-            self.tally().dropped.fetch_add(1, Ordering::Relaxed);
-            if let Some(more) = self.shared.full.may_log(Instant::now()) {
-                warn!(
-                    more,
-                    "webhooks: queue_events_max events wait already; this one is dropped"
-                );
+        match self.shared.queue.try_send(event) {
+            Ok(()) => self.number += 1,
+            Err(_) => {
+                self.shared.bytes.fetch_sub(bytes, Ordering::Relaxed);
+                self.drop_one();
             }
         }
+    }
+
+    /// Whether anybody is to know who comes or goes.
+    pub fn wants_ends(&self) -> bool {
+        let kinds = &self.shared.kinds;
+        kinds.has(EventKinds::CONNECT) || kinds.has(EventKinds::DISCONNECT)
     }
 
     /// How many it has told, those that were dropped included.
@@ -307,15 +400,21 @@ impl Reporter {
         if !self.shared.has_room(if beyond { 6 } else { 4 }) {
             return MessageTold::Full;
         }
+        let what = UidEventKind::Message(Box::new(message));
+        let bytes = what.bytes();
+        self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if self.held.has(uid) {
+            self.shared.held.fetch_add(1, Ordering::Relaxed);
+            self.held.follow(uid, wall_millis(), what);
+            return MessageTold::Taken;
+        }
         let event = UidEvent {
             core: self.core,
             number: self.number + 1,
             at: wall_millis(),
             uid: Box::from(uid),
-            what: UidEventKind::Message(Box::new(message)),
+            what,
         };
-        let bytes = event.what.bytes();
-        self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
         if self.shared.queue.try_send(event).is_err() {
             self.shared.bytes.fetch_sub(bytes, Ordering::Relaxed);
             return MessageTold::Full;
