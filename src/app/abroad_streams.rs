@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
+use super::acknowledged::ClientKey;
 use super::bulk::Exceptions;
 use super::follow_step::FollowedStream;
 use super::idempotency::Digest;
-use crate::ident::CoreId;
+use crate::ident::{ConnId, CoreId};
 use crate::payload::Payload;
 use crate::protocol::partitions::Partition;
-use crate::streams::{Epoch, Keep, Mirrored, Position};
+use crate::streams::{Epoch, Keep, Kind, Mirrored, Position};
 
 /// What a core has for the engine.
 pub enum StreamOrder {
@@ -42,14 +43,40 @@ pub enum StreamOrder {
         window: Duration,
         token: u64,
         waits: bool,
+        /// It can be done again, and is not done twice.
+        again: bool,
     },
     /// It was, with this answer; or it was given up.
     Settle {
         id: Digest,
         wanted: Digest,
+        again: bool,
         window: Duration,
         answer: Option<Box<str>>,
     },
+    /// A client has handled a stream up to there.
+    Handled(HandledPlace),
+    /// Where does one stand that has come?
+    AskHandled(Box<HandledAt>),
+}
+
+/// How far a client has handled a stream.
+pub struct HandledPlace {
+    pub of: ClientKey,
+    pub kind: Kind,
+    /// A group's.
+    pub name: Box<str>,
+    pub at: Position,
+}
+
+/// How far a client has handled its streams that this connection is of.
+#[derive(Clone)]
+pub struct HandledAt {
+    pub connection: ConnId,
+    /// By which the core knows that it waits for this.
+    pub token: u64,
+    pub of: ClientKey,
+    pub places: Vec<(Kind, Box<str>, Position)>,
 }
 
 /// A message that is to be kept.
@@ -59,6 +86,8 @@ pub struct KeepOrder {
     pub refresh: bool,
     pub except: Exceptions,
     pub payload: Payload,
+    /// It is kept once for this id, which holds for so long.
+    pub id: Option<(Digest, Duration)>,
     /// To be answered by two parts: how many it has reached, and where it stands.
     pub call: Option<u64>,
 }
@@ -79,6 +108,8 @@ pub enum StreamNews {
     Joined(Partition, bool),
     /// It is time to compare some streams.
     Look,
+    /// Where a client stands that has come.
+    Handled(Box<HandledAt>),
 }
 
 /// A message that Redis has given its place; or, while Redis is away, one that has none.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use ahash::AHashMap;
 
 use crate::handover::WrittenHandled;
-use crate::ident::NamespaceId;
+use crate::ident::{ConnId, NamespaceId};
 use crate::streams::{Kind, Position};
 
 /// What a core holds of it.
@@ -24,7 +24,7 @@ const STREAM_BYTES: usize = 64;
 const GROUPS_MAX: usize = 64;
 
 /// A client by its namespace, its uid and the name that it says.
-pub(super) type ClientKey = (NamespaceId, Box<str>, Box<str>);
+pub type ClientKey = (NamespaceId, Box<str>, Box<str>);
 
 /// How far one client has handled its streams.
 #[derive(Default)]
@@ -93,6 +93,9 @@ pub struct Acknowledged {
     order: BTreeMap<u64, ClientKey>,
     next: u64,
     bytes: usize,
+    /// Connections that wait for what other nodes know, and for which of their questions.
+    pub(super) waiting: AHashMap<ConnId, u64>,
+    pub(super) questions: u64,
 }
 
 impl Acknowledged {

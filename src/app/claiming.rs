@@ -15,7 +15,7 @@ impl Local {
         &mut self,
         asked_by: (CoreId, u64),
         id: Digest,
-        wanted: Digest,
+        (wanted, again): (Digest, bool),
         waits: bool,
     ) {
         let now = self.now;
@@ -24,13 +24,19 @@ impl Local {
             true => self.idempotency.wait(now, id, wanted, asked_by),
         };
         match claim {
-            Some(Claim::Fresh) => self.ask_for_claim(asked_by, id, wanted, waits),
+            Some(Claim::Fresh) => self.ask_for_claim(asked_by, id, (wanted, again), waits),
             Some(claim) => self.reply(asked_by.0, asked_by.1, QueryResult::Claim(claim)),
             None => {}
         }
     }
 
-    fn ask_for_claim(&mut self, asked_by: (CoreId, u64), id: Digest, wanted: Digest, waits: bool) {
+    fn ask_for_claim(
+        &mut self,
+        asked_by: (CoreId, u64),
+        id: Digest,
+        (wanted, again): (Digest, bool),
+        waits: bool,
+    ) {
         self.claims.last += 1;
         let token = self.claims.last;
         let asked = AskedClaim {
@@ -38,6 +44,7 @@ impl Local {
             id,
             wanted,
             waits,
+            again,
         };
         self.claims.asked.insert(token, asked);
         let window = self.idempotency.window();
@@ -47,6 +54,7 @@ impl Local {
             window,
             token,
             waits,
+            again,
         }));
     }
 
@@ -57,12 +65,18 @@ impl Local {
             id,
             wanted,
             waits,
+            again,
         }) = self.claims.asked.remove(&token)
         else {
             return;
         };
         let claim = match outcome {
-            ClaimOutcome::Fresh => Claim::Fresh,
+            ClaimOutcome::Fresh => {
+                if again {
+                    self.claims.again.insert(id);
+                }
+                Claim::Fresh
+            }
             ClaimOutcome::Away => Claim::FreshHere,
             ClaimOutcome::Done(answer) => {
                 // Whoever waits for it here has it, too.
@@ -93,9 +107,11 @@ impl Local {
     ) {
         if let Some(wanted) = self.idempotency.wanted(id) {
             let window = self.idempotency.window();
+            let again = self.claims.again.remove(&id);
             self.tell_engine(ToEngine::Stream(StreamOrder::Settle {
                 id,
                 wanted,
+                again,
                 window,
                 answer: answer.clone(),
             }));
@@ -110,7 +126,7 @@ impl Local {
                 // It was given up in Redis, too.
                 Claim::Fresh => {
                     let wanted = self.idempotency.wanted(id).unwrap_or_default();
-                    self.ask_for_claim((from, call), id, wanted, true);
+                    self.ask_for_claim((from, call), id, (wanted, false), true);
                 }
                 claim => self.reply(from, call, QueryResult::Claim(claim)),
             }

@@ -42,8 +42,17 @@ impl Local {
         if self.shard.connections.is_told_places(connection) {
             self.shard.follow_own(connection);
             self.tell_newcomers();
+            if self.asks_for_handled(connection) {
+                // It begins when that is known.
+                return;
+            }
             self.begin_where_acknowledged(connection);
         }
+        self.follow_asked(connection);
+    }
+
+    /// Asks the homes of the streams that it is to follow.
+    pub(super) fn follow_asked(&mut self, connection: ConnId) {
         if self.shard.following(connection).is_none() {
             return;
         }

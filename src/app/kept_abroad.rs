@@ -90,6 +90,8 @@ impl Local {
             return;
         };
         let payer = Some(payer.unwrap_or(ConnId::NOBODY));
+        let window = self.idempotency.window();
+        let id = self.claims.carried.map(|id| (id, window));
         for (namespace, keep) in &kept.each {
             let order = KeepOrder {
                 of: FollowedStream {
@@ -101,6 +103,7 @@ impl Local {
                 refresh: what.refresh,
                 except: what.except.clone(),
                 payload: what.payload.clone(),
+                id,
                 call,
             };
             let bytes = what.name.len() + what.payload.message().len();
@@ -176,8 +179,12 @@ impl Local {
             Query::ForgetHistory { reach, kind, name } => {
                 self.forget_abroad((from, call), reach, kind, &name);
             }
-            Query::Claim { id, wanted } => self.claim_abroad((from, call), id, wanted, false),
-            Query::Await { id, wanted } => self.claim_abroad((from, call), id, wanted, true),
+            Query::Claim { id, wanted, again } => {
+                self.claim_abroad((from, call), id, (wanted, again), false);
+            }
+            Query::Await { id, wanted, again } => {
+                self.claim_abroad((from, call), id, (wanted, again), true);
+            }
             Query::Settle { id, answer } => self.settle_abroad((from, call), id, answer),
             other => return Some(other),
         }

@@ -30,6 +30,8 @@ pub struct KeptStreams {
     readable: NamespaceSet,
     /// Those whose clients bind a uid on a wire without positions: what waits for them is delivered when they come.
     queued: NamespaceSet,
+    /// Those whose clients bind a uid.
+    binding: NamespaceSet,
     gaps: LogLimiter,
     /// They are Redis', and mirrored here.
     mirrors: bool,
@@ -45,6 +47,7 @@ impl KeptStreams {
             rules: Rules::new(&config.history),
             readable: readable(listeners),
             queued: queued(listeners),
+            binding: NamespaceSet::of(listeners, |spec| spec.binds),
             gaps: LogLimiter::default(),
             mirrors: false,
             #[cfg(all(test, not(loom)))]
@@ -63,6 +66,7 @@ impl KeptStreams {
         self.rules = Rules::new(&config.history);
         self.readable = readable(listeners);
         self.queued = queued(listeners);
+        self.binding = NamespaceSet::of(listeners, |spec| spec.binds);
     }
 
     /// Says why a client cannot have all that it has missed, for whoever sets the bounds.
@@ -146,6 +150,11 @@ impl KeptStreams {
     #[inline]
     pub fn is_readable(&self, namespace: NamespaceId) -> bool {
         self.readable.contains(namespace)
+    }
+
+    /// Whether a listener is there for those in this namespace who have a uid.
+    pub fn has_uids(&self, namespace: NamespaceId) -> bool {
+        self.binding.contains(namespace)
     }
 
     /// Whether anything can be kept in this namespace.

@@ -42,6 +42,7 @@ impl Local {
                 self.redis_is_there(partition, is_joined);
             }
             StreamNews::Look => self.compare_some(),
+            StreamNews::Handled(at) => self.take_handled(*at),
         }
     }
 

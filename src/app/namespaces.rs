@@ -183,6 +183,11 @@ impl Namespaces {
         self.registry.count()
     }
 
+    /// Whether it is an app's own, and not one that was made.
+    pub fn is_apps(&self, namespace: NamespaceId) -> bool {
+        (namespace.0 as usize) < self.registry.apps()
+    }
+
     pub fn find_or_make(&mut self, name: &str) -> Result<Namespace, NamespaceError> {
         if let Some(named) = self.found.get(name) {
             let id = named.0.namespace;

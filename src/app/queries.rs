@@ -97,10 +97,10 @@ impl Local {
                 shard.end_tap(id);
                 QueryResult::Reached(0)
             }
-            Query::Claim { id, wanted } => {
+            Query::Claim { id, wanted, .. } => {
                 QueryResult::Claim(self.idempotency.claim(now, id, wanted))
             }
-            Query::Await { id, wanted } => {
+            Query::Await { id, wanted, .. } => {
                 match self.idempotency.wait(now, id, wanted, (from, call)) {
                     Some(claim) => QueryResult::Claim(claim),
                     // It is answered when the one under way is settled.

@@ -83,11 +83,14 @@ pub enum Query {
     Claim {
         id: Digest,
         wanted: Digest,
+        /// In a cluster it can be done again, and is not done twice.
+        again: bool,
     },
     /// May it, answered once that is decided: if it is under way, when it is done.
     Await {
         id: Digest,
         wanted: Digest,
+        again: bool,
     },
     /// It is done, with this answer; or, without one, it was given up.
     Settle {

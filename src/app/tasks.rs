@@ -2,6 +2,7 @@
 
 use super::bulk::Exceptions;
 use super::host::Host;
+use super::idempotency::Digest;
 use super::outcome::{Answer, Delivered};
 use super::pending::Caller;
 use super::promise::Promise;
@@ -11,7 +12,7 @@ use crate::ident::{ConnId, ConnName, CoreId, Reach};
 use crate::payload::Message;
 use crate::protocol::cluster::{NodeId, NodeLook};
 use crate::shard::{Farewell, TapId, TapPush};
-use crate::streams::Wish;
+use crate::streams::{Kind, Wish};
 
 /// What a task asks. What it has queued is written or posted by the next turn, which the task is to make.
 pub struct TaskCalls<'h>(&'h mut Host);
@@ -32,6 +33,7 @@ impl Host {
 impl Drop for TaskCalls<'_> {
     fn drop(&mut self) {
         self.0.local.outgoing.set_speaker(ConnId::NOBODY);
+        self.0.local.claims.carried = None;
     }
 }
 
@@ -106,6 +108,28 @@ impl TaskCalls<'_> {
         self.0.local.push_to_everybody(reach, caller, message, wish);
         self.0.settle();
         promise
+    }
+
+    /// What is pushed by this is kept once for this id.
+    pub fn carry(&mut self, id: Option<Digest>) {
+        self.0.local.claims.carried = id;
+    }
+
+    /// Whether Redis keeps such a message wherever in the reach somebody can have it.
+    pub fn is_kept_abroad(&self, reach: Reach, kind: Kind, name: &str, wish: Wish) -> bool {
+        let local = &self.0.local;
+        if !local.has_engine() {
+            return false;
+        }
+        let is_nobodys = |rest: Reach| {
+            let mut rest = rest.namespaces();
+            let has_none = |namespace| {
+                local.namespaces.is_apps(namespace) && !local.streams.has_uids(namespace)
+            };
+            kind == Kind::Uid && rest.all(has_none)
+        };
+        let kept = local.kept_abroad(reach, kind, name, wish);
+        kept.is_some_and(|kept| kept.rest.is_none_or(is_nobodys))
     }
 
     /// Whether a message to a uid may be kept, so that it is asked for where it stands.

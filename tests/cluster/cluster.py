@@ -116,6 +116,14 @@ class Redis(Process):
 
         until("Redis", answers)
 
+    def keys(self, pattern):
+        """The names of all such keys."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as one:
+            one.sendall(f"KEYS {pattern}\r\n".encode())
+            file = one.makefile("r")
+            count = int(file.readline()[1:])
+            return [(file.readline(), file.readline().strip())[1] for _ in range(count)]
+
     def ask(self, *words):
         """The first line of an answer."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as one:
@@ -125,13 +133,14 @@ class Redis(Process):
 
 
 class Node(Process):
-    """A node that serves; `cluster` and `more` are lines of its file."""
+    """A node that serves; `cluster`, `first` and `more` are lines of its file, `second` another app than relay."""
 
-    def __init__(self, scope, redis, cores=1, cluster="", more="", first="", joins=True):
+    def __init__(self, scope, redis, cores=1, cluster="", more="", first="", second="relay", joins=True):
         scope.count += 1
         path = f"{scope.place}/node{scope.count}.toml"
         with open(path, "w", encoding="utf-8") as file:
-            file.write(first + NODE.format(cores=cores, redis=redis, cluster=cluster, more=more))
+            text = NODE.format(cores=cores, redis=redis, cluster=cluster, more=more)
+            file.write(first + text.replace('app = "relay"', f'app = "{second}"'))
         super().__init__(scope, BINARY, "serve", "--config", path)
         self.ports = until("its listeners", self.listeners)
         if joins:

@@ -5,17 +5,24 @@
 As cluster.py, by which it is run.
 """
 
+import http.client
 import json
 import re
 import signal
 import socket
 import sys
+import threading
+import time
 
 import cluster
-from cluster import Line, until
+from cluster import PATIENCE, Line, until
+from streams import KEPT
 
 # Nobody drew this one.
 STRANGE = "0-100000000-00000000000000ab"
+
+SPEAKING = KEPT.replace('"events"]', '"events", "websocket"]\npaths = { "/ws" = "push" }', 1)
+SPEAKING += '\n[[groups]]\nname = "*"\npublic = true\n'
 
 
 def id_of(node, uid):
@@ -197,7 +204,203 @@ def a_group_is_emptied_on_all_nodes(scope):
     assert told == {"connections": 3, "sticky": 0, "nodes_unknown": 1}, told
 
 
+class Dam:
+    """Between a node and its Redis: when the node sends what is to be held up, nothing passes any more."""
+
+    def __init__(self, redis):
+        self.redis, self.pattern, self.passes, self.is_shut = redis, None, False, threading.Event()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def hold(self, pattern, passes):
+        """From this on; it passes itself, if it is only the answer that is held up."""
+        self.pattern, self.passes = pattern, passes
+
+    def accept(self):
+        while True:
+            one, _ = self.listener.accept()
+            other = socket.create_connection(("127.0.0.1", self.redis.port))
+            threading.Thread(target=self.pump, args=(one, other, True), daemon=True).start()
+            threading.Thread(target=self.pump, args=(other, one, False), daemon=True).start()
+
+    def pump(self, source, sink, is_asked):
+        try:
+            while some := source.recv(1 << 20):
+                if self.is_shut.is_set():
+                    continue
+                if is_asked and self.pattern and self.pattern in some:
+                    if self.passes:
+                        sink.sendall(some)
+                        # Redis has done it before the node is no more.
+                        time.sleep(0.2)
+                    self.is_shut.set()
+                    continue
+                sink.sendall(some)
+        except OSError:
+            pass
+        for end in (source, sink):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+
+def node_that_ends(scope, redis, pattern, passes, push):
+    """Has one asked for a push, and ends it in the midst of it."""
+    dam = Dam(redis)
+    node = scope.node(dam.port, more=KEPT, second="push")
+    dam.hold(pattern, passes)
+
+    def ask():
+        try:
+            node.http("POST", "/v1/push", push)
+        except (OSError, http.client.HTTPException):
+            pass
+
+    threading.Thread(target=ask, daemon=True).start()
+    assert dam.is_shut.wait(PATIENCE), "it asks for nothing like that"
+    node.kill()
+
+
+def an_id_of_a_node_that_ended_amid_it_is_carried_out_once(scope):
+    # All that pushes go to is kept: relay's clients follow nothing.
+    redis = scope.redis()
+    two = scope.node(redis, more=KEPT, cores=2, second="push")
+    two.settles()
+    there = two.client("bert")
+    # A node that ends before its message is in the stream, or when it is and nobody was told.
+    for number, passes in enumerate((False, True)):
+        push = {"uid": "anna", "text": f"once {number}", "id": f"order {number}"}
+        node_that_ends(scope, redis, b":anna}:s", passes, push)
+        told = two.post("/v1/push", push)
+        assert told["verdicts"] == {"anna": "kept"}, told
+        kept = [message["text"] for message in two.get("/v1/history?uid=anna")["messages"]]
+        assert kept == [f"once {nth}" for nth in range(number + 1)], kept
+        again = two.post("/v1/push", push)
+        assert again["repeated"] is True and again["positions"] == told["positions"], again
+        told = two.post("/v1/push", push | {"text": "another"}, 409)
+        assert told["error"]["code"] == "id_in_use", told
+    # To several, of whom one has had it.
+    push = {"uids": ["carl", "bert"], "text": "to both", "id": "both"}
+    node_that_ends(scope, redis, b":carl}:s", True, push)
+    assert two.post("/v1/push", push)["verdicts"].keys() == {"carl", "bert"}
+    for uid in ("carl", "bert"):
+        assert len(two.get(f"/v1/history?uid={uid}")["messages"]) == 1, uid
+    assert there.receive() == "to both"
+    # What is not kept may have been done, whatever became of it.
+    push = {"uid": "dora", "text": "who knows", "keep": False, "id": "unkept"}
+    node_that_ends(scope, redis, b"ringpost:u:dora", True, push)
+    told = two.post("/v1/push", push, 503)
+    assert told["error"]["code"] == "id_under_way", told
+    assert two.post("/v1/push", push | {"id": "other"})["verdicts"] == {"dora": "offline"}
+    assert verdict_of(two, there) == "last"
+
+
+def verdict_of(node, client):
+    """What comes next: nothing was sent twice before it."""
+    node.post("/v1/push", {"uid": "bert", "text": "last"})
+    return client.receive()
+
+
+class Speaker:
+    """A client of ringpost.v1, bound with what is given."""
+
+    def __init__(self, node, **bind):
+        self.socket = socket.create_connection(("127.0.0.1", node.ports["page"]), timeout=PATIENCE)
+        self.socket.sendall(
+            b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: MTIzNDU2Nzg5MDEyMzQ1Ng==\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Protocol: ringpost.v1\r\n\r\n"
+        )
+        self.file = self.socket.makefile("rb")
+        assert self.file.readline().split()[1] == b"101"
+        while self.file.readline() != b"\r\n":
+            pass
+        self.say({"type": "bind", **bind})
+        self.bound = self.hear()
+        assert self.bound["type"] == "bound", self.bound
+
+    def say(self, what):
+        text = json.dumps(what).encode()
+        assert len(text) < 1 << 16
+        size = bytes([0x80 | len(text)]) if len(text) < 126 else b"\xfe" + len(text).to_bytes(2, "big")
+        # With a mask of zeros.
+        self.socket.sendall(b"\x81" + size + bytes(4) + text)
+
+    def hear(self):
+        """What comes next but for pings."""
+        while True:
+            first, size = self.file.read(2)
+            if size > 125:
+                size = int.from_bytes(self.file.read(2 if size == 126 else 8), "big")
+            data = self.file.read(size)
+            assert first == 0x81, (first, data)
+            told = json.loads(data)
+            if told["type"] != "ping":
+                return told
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
+
+def what_a_client_acknowledges_holds_on_every_node(scope):
+    redis = scope.redis()
+    one, two = (scope.node(redis, cores=cores, more=SPEAKING) for cores in (1, 2))
+    for node in (one, two):
+        node.settles()
+    phone = {"uid": "tom", "client": "phone", "ack": True, "groups": {"news": None}}
+    client = Speaker(one, **phone)
+    two.knows("tom")
+    until("the group", lambda: two.get("/v1/groups/news")["connections"] == 1)
+    for number in range(4):
+        for target in ({"uid": "tom"}, {"group": "news"}):
+            told = two.post("/v1/push", target | {"text": f"n{number}"})
+            assert told["connections"] == 1, told
+    heard = [client.hear() for _ in range(8)]
+    own = [told for told in heard if told["stream"] == "uid"]
+    news = [told for told in heard if told["stream"] == "group"]
+    # It has handled two, and three of the group, and says nothing of where it was when it comes back.
+    client.say({"type": "ack", "stream": "uid", "position": own[1]["position"]})
+    client.say({"type": "ack", "stream": "group", "group": "news", "position": news[2]["position"]})
+    client.say({"type": "ack", "stream": "uid", "position": own[0]["position"]})
+
+    def is_known():
+        [key] = redis.keys("*{c:*") or [None]
+        return key and int(redis.ask("HLEN", key)[1:]) == 2
+
+    until("Redis has it", is_known)
+    client.close()
+    for node in (two, one):
+        client = Speaker(node, **phone)
+        heard = [(told["stream"], told["text"]) for told in (client.hear() for _ in range(3))]
+        assert sorted(heard) == [("group", "n3"), ("uid", "n2"), ("uid", "n3")], heard
+        client.close()
+        # What it says itself counts where that is further.
+        client = Speaker(node, **phone | {"positions": {"uid": own[2]["position"]}})
+        heard = [(told["stream"], told["text"]) for told in (client.hear() for _ in range(2))]
+        assert sorted(heard) == [("group", "n3"), ("uid", "n3")], heard
+        client.close()
+    # Another of the same uid has said nothing, and begins now.
+    client = Speaker(two, **phone | {"client": "phon"})
+    two.post("/v1/push", {"uid": "tom", "text": "now"})
+    assert client.hear()["text"] == "now"
+    client.close()
+    # A Redis that does not answer holds nobody up for long, and one that is away nobody at all.
+    redis.signal(signal.SIGSTOP)
+    Speaker(two, **phone).close()
+    redis.kill()
+    until("it is noticed", lambda: "cluster: away" in two.said())
+    client = Speaker(two, **phone)
+    told = client.hear()
+    assert told["type"] in ("gap", "message"), told
+    client.close()
+
+
 TESTS = [
+    what_a_client_acknowledges_holds_on_every_node,
+    an_id_of_a_node_that_ended_amid_it_is_carried_out_once,
     an_id_names_its_node,
     what_is_asked_of_a_connection_is_asked_of_its_node,
     lists_of_connections_are_those_of_all_nodes,

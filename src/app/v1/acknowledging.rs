@@ -1,6 +1,8 @@
 //! Acknowledgements of clients of `ringpost.v1`: taken, and begun from.
 
 use super::RequestRefusal;
+use crate::app::abroad::ToEngine;
+use crate::app::abroad_streams::{HandledAt, HandledPlace, StreamOrder};
 use crate::app::acknowledged::ClientKey;
 use crate::app::local::Local;
 use crate::ident::ConnId;
@@ -43,8 +45,62 @@ impl Local {
             }
         };
         let now = self.now();
+        if self.has_engine() {
+            let place = HandledPlace {
+                of: key.clone(),
+                kind,
+                name: Box::from(name),
+                at: position,
+            };
+            self.tell_engine(ToEngine::Stream(StreamOrder::Handled(place)));
+        }
         self.acknowledged.note(now, key, kind, name, position);
         Ok(())
+    }
+
+    /// In a cluster one that has come is asked about first: it may have acknowledged on another node. Whether it waits for that.
+    pub(in crate::app) fn asks_for_handled(&mut self, id: ConnId) -> bool {
+        if !self.has_engine() {
+            return false;
+        }
+        let Some(of) = self.client_key(id) else {
+            return false;
+        };
+        self.acknowledged.questions += 1;
+        let token = self.acknowledged.questions;
+        self.acknowledged.waiting.insert(id, token);
+        let at = HandledAt {
+            connection: id,
+            token,
+            of,
+            places: Vec::new(),
+        };
+        self.tell_engine(ToEngine::Stream(StreamOrder::AskHandled(Box::new(at))));
+        true
+    }
+
+    /// What other nodes know of it; nothing where Redis is away.
+    pub(in crate::app) fn take_handled(&mut self, at: HandledAt) {
+        let HandledAt {
+            connection: id,
+            token,
+            of,
+            places,
+        } = at;
+        if self.acknowledged.waiting.get(&id) != Some(&token) {
+            return;
+        }
+        self.acknowledged.waiting.remove(&id);
+        let now = self.now();
+        if self.client_key(id).as_ref() != Some(&of) {
+            return;
+        }
+        for (kind, name, position) in places {
+            let key = of.clone();
+            self.acknowledged.note(now, key, kind, &name, position);
+        }
+        self.begin_where_acknowledged(id);
+        self.follow_asked(id);
     }
 
     /// One that is bound begins where its client has said that it is, if that is further than what it names.

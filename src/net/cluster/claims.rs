@@ -1,8 +1,10 @@
 //! Ids of requests, claimed in Redis for all nodes ([`Party`]).
 //!
-//! A claim says what is asked for, and which node carries it out; when that is done its answer stands in its place. Bounds:
-//! a claim under way for each request; [`UNSETTLED_MAX`] answers of which Redis is still to be told. Of more, whoever asks
-//! again elsewhere is told that another node has the id.
+//! A claim says what is asked for, and which node carries it out; when that is done its answer stands in its place. The claim
+//! of a node that is gone is another's if what is asked for can be done again without being done twice: a push that is kept
+//! wherever it goes, since a stream takes each id once. Of any other nobody knows whether it was done. Bounds: a claim under
+//! way for each request; [`UNSETTLED_MAX`] answers of which Redis is still to be told. Of more, whoever asks again elsewhere
+//! is told that another node has the id.
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +15,7 @@ use crate::app::abroad_streams::ClaimOutcome;
 use crate::app::envelope::Body;
 use crate::app::idempotency::{Digest, home_text};
 use crate::bus::Endpoint;
+use crate::protocol::cluster::NodeId;
 
 /// Another node carries it out: Redis is asked again after this.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -20,6 +23,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 const UNSETTLED_MAX: usize = 10_000;
 
 const CLAIMED: u8 = b'U';
+/// So is one that can be done again.
+const CLAIMED_AGAIN: u8 = b'A';
 const DONE: u8 = b'D';
 
 impl Party {
@@ -28,8 +33,8 @@ impl Party {
     }
 
     /// What stands for an id that this node carries out.
-    fn own_claim(&self, wanted: &Digest) -> Vec<u8> {
-        let mut claim = vec![CLAIMED];
+    fn own_claim(&self, wanted: &Digest, again: bool) -> Vec<u8> {
+        let mut claim = vec![if again { CLAIMED_AGAIN } else { CLAIMED }];
         claim.extend(wanted);
         claim.extend(self.node.0.to_be_bytes());
         claim
@@ -48,8 +53,9 @@ impl Party {
             script: Script::Claim,
             keys: vec![key],
             args: vec![
-                self.own_claim(&claim.wanted),
+                self.own_claim(&claim.wanted, claim.again),
                 claim.window.as_millis().max(1).to_string().into_bytes(),
+                claim.in_place_of.clone(),
             ],
         };
         self.run(call, Purpose::Claim(claim));
@@ -64,23 +70,40 @@ impl Party {
         now: Instant,
     ) {
         let known = value.bytes().unwrap_or_default();
-        if known.is_empty() || known == self.own_claim(&claim.wanted) {
+        let is_own = [false, true].map(|again| self.own_claim(&claim.wanted, again));
+        if known.is_empty() || is_own.iter().any(|own| known == own) {
             return claim.answer(bus, ClaimOutcome::Fresh);
         }
         let wanted = known.get(1..=claim.wanted.len());
+        let is_gone = self.is_of_gone_node(known);
         let outcome = match known[0] {
             _ if wanted != Some(&claim.wanted[..]) => ClaimOutcome::Conflict,
             DONE => {
                 let answer = str::from_utf8(&known[1 + claim.wanted.len()..]);
                 ClaimOutcome::Done(Box::from(answer.unwrap_or_default()))
             }
-            _ if claim.waits && now < claim.until => {
+            CLAIMED_AGAIN if is_gone && claim.again => {
+                return self.run_claim(WaitingClaim {
+                    in_place_of: known.to_vec(),
+                    ..claim.clone()
+                });
+            }
+            _ if claim.waits && now < claim.until && !is_gone => {
                 let later = (now + PAUSE, claim.clone());
-                return self.keeper.claims.waiting.push_back(later);
+                self.keeper.claims.waiting.push_back(later);
+                // That node may have ended.
+                return self.look();
             }
             _ => ClaimOutcome::UnderWay,
         };
         claim.answer(bus, outcome);
+    }
+
+    /// Whether the node of a claim is not there any more.
+    fn is_of_gone_node(&self, claim: &[u8]) -> bool {
+        let node = claim.get(1 + size_of::<Digest>()..);
+        let node = node.and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
+        node.is_some_and(|bytes| !self.members.may_be(NodeId(u64::from_be_bytes(bytes))))
     }
 
     /// Nobody knows whether Redis has it.
@@ -91,7 +114,7 @@ impl Party {
     /// What has come of a request, or that nothing has.
     pub(super) fn settle(
         &mut self,
-        (id, wanted): (Digest, Digest),
+        (id, wanted, again): (Digest, Digest, bool),
         window: Duration,
         answer: Option<&str>,
         is_joined: bool,
@@ -103,7 +126,7 @@ impl Party {
             settled.extend(answer.as_bytes());
         }
         // With what it was claimed by, in front: that may be long ago when Redis hears of it.
-        let mut all = self.own_claim(&wanted);
+        let mut all = self.own_claim(&wanted, again);
         all.extend(settled);
         let one = (self.key_of_id(&id), all, window.as_millis().max(1));
         match is_joined {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
 
-use crate::app::abroad_streams::{ClaimOutcome, StreamNews};
+use crate::app::abroad_streams::{ClaimOutcome, HandledAt, StreamNews};
 use crate::app::envelope::{AnswerPart, Body};
 use crate::app::follow_step::FollowedStream;
 use crate::app::idempotency::Digest;
@@ -34,6 +34,8 @@ pub enum Purpose {
     Claim(WaitingClaim),
     /// With the key, what has come of it and for how many milliseconds that is known.
     Settle(Box<(String, Vec<u8>, u128)>),
+    /// A core is to be told where a client stands.
+    Handled(CoreId, Box<HandledAt>),
 }
 
 /// A core wants a piece of a stream.
@@ -81,6 +83,8 @@ pub struct Keeper {
     pub put_off: VecDeque<(Instant, WaitingRead)>,
     /// Up to where uids' messages were delivered, as far as Redis is to be told.
     pub delivered: AHashMap<FollowedStream, (Position, bool)>,
+    /// What clients have handled, by Redis' names for that, as far as it is to be told.
+    pub handled: AHashMap<String, AHashMap<String, Position>>,
     pub claims: IdClaims,
 }
 
@@ -94,6 +98,10 @@ pub struct WaitingClaim {
     /// It waits for what another makes of it, until then.
     pub waits: bool,
     pub until: Instant,
+    /// What it asks for can be done again, and is not done twice.
+    pub again: bool,
+    /// The claim of a node that is gone.
+    pub in_place_of: Vec<u8>,
 }
 
 impl WaitingClaim {
@@ -101,10 +109,12 @@ impl WaitingClaim {
         asked_by: (CoreId, u64),
         (id, wanted): (Digest, Digest),
         window: Duration,
-        waits: bool,
+        (waits, again): (bool, bool),
         now: Instant,
     ) -> WaitingClaim {
         WaitingClaim {
+            again,
+            in_place_of: Vec::new(),
             asked_by,
             id,
             wanted,

@@ -16,6 +16,7 @@ use crate::app::abroad::excepted;
 use crate::app::abroad_streams::{KeepOrder, PlacedMessage, StreamNews, StreamOrder};
 use crate::app::envelope::Body;
 use crate::app::follow_step::FollowedStream;
+use crate::app::idempotency::{Digest, home_text};
 use crate::app::outcome::Unknown;
 use crate::bus::Endpoint;
 use crate::ident::{CoreId, Reach};
@@ -74,22 +75,27 @@ impl Party {
             StreamOrder::Delivered { of, upto, is_back } => {
                 self.note_delivered(of, upto, is_back, is_joined);
             }
+            StreamOrder::Handled(place) => self.note_handled(place, is_joined),
+            StreamOrder::AskHandled(at) => self.ask_handled(bus, from, *at, is_joined),
             StreamOrder::Claim {
                 id,
                 wanted,
                 window,
                 token,
                 waits,
+                again,
             } => {
-                let claim = WaitingClaim::new((from, token), (id, wanted), window, waits, now);
+                let how = (waits, again);
+                let claim = WaitingClaim::new((from, token), (id, wanted), window, how, now);
                 self.claim(bus, claim, is_joined);
             }
             StreamOrder::Settle {
                 id,
                 wanted,
+                again,
                 window,
                 answer,
-            } => self.settle((id, wanted), window, answer.as_deref(), is_joined),
+            } => self.settle((id, wanted, again), window, answer.as_deref(), is_joined),
         }
     }
 
@@ -103,14 +109,23 @@ impl Party {
 
     /// What is known of a stream, and the stream. Both have one hash tag.
     fn keys_of_stream(&mut self, of: &FollowedStream) -> Vec<String> {
+        let stem = self.stem_of_stream(of);
+        vec![format!("{stem}:m"), format!("{stem}:s")]
+    }
+
+    /// Where a message of it stands that was kept for the request with this id. It has the same hash tag.
+    fn key_of_kept_id(&mut self, of: &FollowedStream, id: &Digest) -> String {
+        format!("{}:i:{}", self.stem_of_stream(of), home_text(id))
+    }
+
+    fn stem_of_stream(&mut self, of: &FollowedStream) -> String {
         let kind = match of.kind {
             Kind::Uid => 'u',
             Kind::Group => 'g',
             _ => 'a',
         };
         let namespace = self.spaces.key_name(of.namespace);
-        let stem = format!("{}{{{kind}:{namespace}:{}}}", self.prefix, of.name);
-        vec![format!("{stem}:m"), format!("{stem}:s")]
+        format!("{}{{{kind}:{namespace}:{}}}", self.prefix, of.name)
     }
 
     pub(super) fn run(&mut self, call: ScriptCall, what: Purpose) {
@@ -125,6 +140,7 @@ impl Party {
             refresh,
             except,
             payload,
+            id,
             call,
         } = order;
         let number = call.map_or(0, |call| {
@@ -168,7 +184,7 @@ impl Party {
         debug_assert!(rest.ends_with(&written), "the record is the last of it");
         rest.truncate(rest.len() - written.len());
         let channel = self.channel_of_stream(&of);
-        let call = ScriptCall {
+        let mut call = ScriptCall {
             script: Script::Append,
             keys: self.keys_of_stream(&of),
             args: vec![
@@ -182,6 +198,12 @@ impl Party {
                 written,
             ],
         };
+        if let Some((id, window)) = id {
+            // In one step with the message, so that it is never kept again for the same id.
+            let key = self.key_of_kept_id(&of, &id);
+            call.keys.push(key);
+            call.args.push(millis(window.max(Duration::from_millis(1))));
+        }
         self.run(call, Purpose::Keep(number));
     }
 
@@ -192,9 +214,17 @@ impl Party {
             refresh,
             except,
             payload,
+            id,
             call,
             ..
         } = order;
+        // Whoever asks again with the id may have it carried out elsewhere: nobody is to have it from here, too.
+        if id.is_some() {
+            if let Some(call) = call {
+                answer_kept(bus, (from, call), 0, Unknown::away(), None, false);
+            }
+            return;
+        }
         let placed = PlacedMessage {
             of,
             position: None,
@@ -345,6 +375,7 @@ impl Party {
         for (of, noted) in std::mem::take(&mut self.keeper.delivered) {
             self.tell_delivered(&of, noted);
         }
+        self.note_all_handled();
         self.claim_on(now);
     }
 
@@ -375,6 +406,7 @@ impl Party {
         self.keeper.read_deadlines.clear();
         self.keeper.put_off.clear();
         self.keeper.delivered.clear();
+        self.keeper.handled.clear();
         for (_, asked) in std::mem::take(&mut self.keeper.forgets) {
             answer_forget(bus, asked.asked_by, None);
         }

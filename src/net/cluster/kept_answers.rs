@@ -66,6 +66,7 @@ impl Party {
                 self.forgotten(bus, *number, count);
             }
             Purpose::Claim(claim) => self.claimed(bus, claim, value, now),
+            Purpose::Handled(core, at) => Party::tell_handled(bus, *core, at, Some(value)),
             Purpose::Settle(_) | Purpose::Delivered => {}
         }
     }
@@ -83,6 +84,7 @@ impl Party {
             Purpose::Read(read) => self.put_off_read(read.clone(), now),
             Purpose::Forget(number) => self.forgotten(bus, *number, None),
             Purpose::Claim(claim) => self.claim_unknown(bus, claim),
+            Purpose::Handled(core, at) => Party::tell_handled(bus, *core, at, None),
             Purpose::Settle(settled) if why.is_away() => self.settle_again((**settled).clone()),
             Purpose::Settle(_) | Purpose::Compare(..) | Purpose::Delivered => {}
         }

@@ -10,6 +10,7 @@ mod bell;
 mod claims;
 mod control;
 mod engine_part;
+mod handled;
 mod holders;
 #[cfg(all(test, not(loom)))]
 mod holders_tests;

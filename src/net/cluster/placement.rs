@@ -103,6 +103,8 @@ fn place_of_stream_order(order: &StreamOrder) -> MailPlace<'_> {
         // All of one order are in one partition.
         StreamOrder::Compare(each) => place_of_stream(each.first().map(|(of, _)| of)),
         StreamOrder::Forget { of, .. } => place_of_stream(of.first()),
+        StreamOrder::Handled(place) => MailPlace::Of(Topic::Uid(&place.of.1)),
+        StreamOrder::AskHandled(at) => MailPlace::Of(Topic::Uid(&at.of.1)),
         StreamOrder::Claim { id, .. } | StreamOrder::Settle { id, .. } => {
             MailPlace::Of(Topic::Id(id))
         }

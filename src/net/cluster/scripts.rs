@@ -12,16 +12,20 @@ pub enum Script {
     Delivered,
     Claim,
     Settle,
+    Handled,
+    HandledOf,
 }
 
 impl Script {
-    pub const ALL: [Script; 6] = [
+    pub const ALL: [Script; 8] = [
         Script::Append,
         Script::Read,
         Script::Forget,
         Script::Delivered,
         Script::Claim,
         Script::Settle,
+        Script::Handled,
+        Script::HandledOf,
     ];
 
     pub fn text(self) -> &'static str {
@@ -32,6 +36,8 @@ impl Script {
             Script::Delivered => include_str!("lua/delivered.lua"),
             Script::Claim => include_str!("lua/claim.lua"),
             Script::Settle => include_str!("lua/settle.lua"),
+            Script::Handled => include_str!("lua/handled.lua"),
+            Script::HandledOf => include_str!("lua/handled_of.lua"),
         }
     }
 

@@ -64,6 +64,26 @@ fn orders() -> Vec<NodeOrder> {
         },
         NodeOrder::Leave { uid, group },
         NodeOrder::Describe,
+        NodeOrder::Kept {
+            kind: StreamKind::Group,
+            name: "g".into(),
+            refresh: true,
+            except: ExceptedNames::default(),
+            record: KeptRecord {
+                millis: 86_400_000,
+                queue: true,
+                payload: Payload::new(Message::Text("kept")),
+            },
+        },
+        NodeOrder::Forgotten {
+            kind: StreamKind::Uid,
+            name: "u".into(),
+        },
+    ]
+}
+
+fn looks() -> Vec<NodeOrder> {
+    vec![
         NodeOrder::Look(NodeLook::Group {
             group: "g".into(),
             most: 300,
@@ -114,21 +134,6 @@ fn orders() -> Vec<NodeOrder> {
             group: "g".into(),
             most: 4_096,
         }),
-        NodeOrder::Kept {
-            kind: StreamKind::Group,
-            name: "g".into(),
-            refresh: true,
-            except: ExceptedNames::default(),
-            record: KeptRecord {
-                millis: 86_400_000,
-                queue: true,
-                payload: Payload::new(Message::Text("kept")),
-            },
-        },
-        NodeOrder::Forgotten {
-            kind: StreamKind::Uid,
-            name: "u".into(),
-        },
     ]
 }
 
@@ -218,7 +223,8 @@ fn rosters() -> Vec<NodeOrder> {
 }
 
 fn messages() -> Vec<ClusterMessage> {
-    let orders = orders().into_iter().chain(holds()).chain(rosters());
+    let orders = orders().into_iter().chain(looks());
+    let orders = orders.chain(holds()).chain(rosters());
     let mut messages: Vec<_> = orders
         .map(|order| ClusterMessage::Order(head(), order))
         .collect();

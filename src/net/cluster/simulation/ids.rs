@@ -58,9 +58,19 @@ impl SimIds {
         if self.requests.len() < 12 && random.bool() {
             let (at, id) = (random.usize(..NODES), random.u8(..IDS));
             let (digest, wanted) = (self.digest(id), [1; 16]);
+            // Nobody knows what a node has done that ends.
+            let again = false;
             let what = match random.bool() {
-                true => Query::Claim { id: digest, wanted },
-                false => Query::Await { id: digest, wanted },
+                true => Query::Claim {
+                    id: digest,
+                    wanted,
+                    again,
+                },
+                false => Query::Await {
+                    id: digest,
+                    wanted,
+                    again,
+                },
             };
             self.requests.push(Request {
                 at,

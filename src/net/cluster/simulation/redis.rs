@@ -133,6 +133,9 @@ impl ModelRedis {
             Script::Delivered => ("delivered", self.delivered(&keys[0], args)),
             Script::Claim => ("claim", self.claim(&keys[0], args)),
             Script::Settle => ("settle", self.settle(&keys[0], args)),
+            // No client here acknowledges anything.
+            Script::Handled => ("handled", ScriptValue::Number(0)),
+            Script::HandledOf => ("handled of", ScriptValue::List(Vec::new())),
         };
         *self.ran.entry(name).or_default() += 1;
         value
@@ -252,8 +255,8 @@ impl ModelRedis {
 
     fn claim(&mut self, key: &str, args: &[Vec<u8>]) -> ScriptValue {
         match self.ids.get(key) {
-            Some(known) => ScriptValue::Bytes(known.clone()),
-            None => {
+            Some(known) if *known != args[2] => ScriptValue::Bytes(known.clone()),
+            _ => {
                 self.ids.insert(key.to_owned(), args[0].clone());
                 ScriptValue::Nothing
             }

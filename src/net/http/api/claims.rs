@@ -16,6 +16,8 @@ pub struct IdKey {
     pub home: CoreId,
     pub id: Digest,
     pub wanted: Digest,
+    /// In a cluster it can be done again, and is not done twice.
+    pub again: bool,
 }
 
 /// Ids of requests that a panic has ended, and that are still to be given up.
@@ -65,6 +67,11 @@ impl<'p> ClaimedId<'p> {
         self
     }
 
+    /// By which what it does is kept once, if all of it is kept by Redis, which has the claim.
+    pub fn carried(&self) -> Option<Digest> {
+        (self.key.again && !self.is_here).then_some(self.key.id)
+    }
+
     /// It was carried out, and this is its answer, which says where the id holds if that is not everywhere.
     pub fn settle(&mut self, answer: &mut String) {
         self.settled = true;
@@ -112,6 +119,7 @@ mod tests {
         home: CoreId(0),
         id: [1; 16],
         wanted: [2; 16],
+        again: false,
     };
 
     fn host() -> RefCell<Host> {
@@ -131,8 +139,11 @@ mod tests {
 
     /// What its home says of the id; one core alone answers at once.
     fn claim(host: &RefCell<Host>) -> Claim {
-        let IdKey { home, id, wanted } = KEY;
-        let what = Query::Claim { id, wanted };
+        let IdKey {
+            home, id, wanted, ..
+        } = KEY;
+        let again = false;
+        let what = Query::Claim { id, wanted, again };
         let mut promise = pin!(host.borrow_mut().tasks().query(home, what));
         let mut context = Context::from_waker(Waker::noop());
         match promise.as_mut().poll(&mut context) {

@@ -14,6 +14,7 @@ use super::requests::{
     ApiCommand, KickCommand, KickTarget, MembershipCommand, PushCommand, PushTarget,
 };
 use super::service::Api;
+use crate::app::idempotency::Digest;
 use crate::app::outcome::Delivered;
 use crate::app::promise::Promise;
 use crate::app::query::{MembershipChange, Query};
@@ -73,7 +74,7 @@ impl Api {
                 outcomes[nth] = Some(self.end(command, pending, &mut due[nth]).await);
             }
             weight += own;
-            let pending = self.begin(command, &mut pace).await;
+            let pending = self.begin(command, carried(&due[nth]), &mut pace).await;
             under_way.push_back((nth, command, pending));
         }
         for (nth, command, pending) in under_way {
@@ -106,7 +107,7 @@ impl Api {
         {
             return outcome;
         }
-        let pending = self.begin(command, pace).await;
+        let pending = self.begin(command, carried(due), pace).await;
         self.end(command, pending, due).await
     }
 
@@ -149,13 +150,18 @@ impl Api {
     }
 
     /// Queues a command where it is to be done.
-    async fn begin(&self, command: &ApiCommand<'_>, pace: &mut RequestPace<'_>) -> Pending {
+    async fn begin(
+        &self,
+        command: &ApiCommand<'_>,
+        carried: Option<Digest>,
+        pace: &mut RequestPace<'_>,
+    ) -> Pending {
         let reach = self.reach;
         if let ApiCommand::Push(push) = command
             && let PushTarget::Uids(uids) = &push.target
         {
             if self.is_in_cluster() {
-                return self.begin_each(push, uids, pace).await;
+                return self.begin_each(push, uids, carried, pace).await;
             }
             return self.begin_many(push, uids, pace).await;
         }
@@ -171,6 +177,7 @@ impl Api {
         let pending = {
             let mut host = self.host.borrow_mut();
             let mut tasks = host.tasks_of(pace.speaker);
+            tasks.carry(carried);
             match command {
                 ApiCommand::Push(push) => match &push.target {
                     PushTarget::Uid(uid) => {
@@ -277,6 +284,7 @@ impl Api {
         &self,
         push: &PushCommand<'_>,
         uids: &[Cow<'_, str>],
+        carried: Option<Digest>,
         pace: &mut RequestPace<'_>,
     ) -> Pending {
         let mut each = Vec::with_capacity(uids.len());
@@ -285,6 +293,7 @@ impl Api {
             {
                 let mut host = self.host.borrow_mut();
                 let mut tasks = host.tasks_of(pace.speaker);
+                tasks.carry(carried);
                 let message = Message::Text(&push.message);
                 each.extend(
                     some.iter()
@@ -357,6 +366,14 @@ impl MembershipCommand<'_> {
             group: Box::from(&*self.group),
             sticky: self.sticky,
         })
+    }
+}
+
+/// The id by which what a command does is kept once.
+fn carried(due: &Claimed<'_>) -> Option<Digest> {
+    match due {
+        Claimed::Now(held) => held.as_ref()?.carried(),
+        _ => None,
     }
 }
 

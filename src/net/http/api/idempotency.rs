@@ -12,6 +12,8 @@ use super::service::Api;
 use crate::app::bulk::Except;
 use crate::app::idempotency::{Claim, Digest, home_text};
 use crate::app::query::{Query, QueryResult};
+use crate::ident::EVERYBODY;
+use crate::streams::Kind;
 
 /// What is to become of a command.
 pub enum Claimed<'p> {
@@ -38,13 +40,17 @@ impl Api {
                 && let Some(id) = &push.id
             {
                 let id = digest([id.as_bytes()]);
+                let again = self.is_kept_abroad(push);
                 let key = IdKey {
                     home: self.host.borrow_mut().tasks().home(&home_text(&id)),
                     id,
                     wanted: wanted(push),
+                    again,
                 };
-                let IdKey { home, id, wanted } = key;
-                let what = Query::Claim { id, wanted };
+                let IdKey {
+                    home, id, wanted, ..
+                } = key;
+                let what = Query::Claim { id, wanted, again };
                 let mark = PaceMark::new(&mut self.host.borrow_mut());
                 let promise = self.host.borrow_mut().tasks().query(home, what);
                 asked.push((nth, key, promise));
@@ -60,10 +66,30 @@ impl Api {
     /// Waits for what another request makes of this id.
     pub(super) async fn wait_for<'p>(&'p self, due: &mut Claimed<'p>) {
         let Claimed::Later(key) = *due else { return };
-        let IdKey { home, id, wanted } = key;
-        let what = Query::Await { id, wanted };
+        let IdKey {
+            home,
+            id,
+            wanted,
+            again,
+        } = key;
+        let what = Query::Await { id, wanted, again };
         let promise = self.host.borrow_mut().tasks().query(home, what);
         *due = self.due(key, promise.await);
+    }
+
+    /// Whether Redis keeps it for all that it is for: each stream takes an id once.
+    fn is_kept_abroad(&self, push: &PushCommand<'_>) -> bool {
+        let mut host = self.host.borrow_mut();
+        let tasks = host.tasks();
+        let is_kept = |kind, name: &str| tasks.is_kept_abroad(self.reach, kind, name, push.wish);
+        match &push.target {
+            PushTarget::Uid(uid) if uid == EVERYBODY => is_kept(Kind::All, EVERYBODY),
+            PushTarget::Uid(uid) => is_kept(Kind::Uid, uid),
+            PushTarget::Uids(uids) => uids.iter().all(|uid| is_kept(Kind::Uid, uid)),
+            PushTarget::Group(group) => is_kept(Kind::Group, group),
+            PushTarget::Everybody => is_kept(Kind::All, EVERYBODY),
+            PushTarget::Connection(..) => false,
+        }
     }
 
     fn due(&self, key: IdKey, found: Vec<QueryResult>) -> Claimed<'_> {
