@@ -32,7 +32,12 @@ pub fn problem(settings: &Settings) -> Option<String> {
 
 /// What is right and may not be meant.
 pub fn warning(cluster: &Cluster) -> Option<String> {
-    let authority = cluster.redis.as_deref()?.strip_prefix("redis://")?;
+    let urls = cluster.redis.as_deref()?.split(',');
+    urls.map(str::trim).find_map(warning_of)
+}
+
+fn warning_of(url: &str) -> Option<String> {
+    let authority = url.strip_prefix("redis://")?;
     let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
     let host = authority.rsplit('@').next().unwrap_or_default();
     let host = match host.rsplit_once(':') {
@@ -85,6 +90,7 @@ mod tests {
             ("redis://192.0.2.7", true),
             ("redis://me@r.example/1", true),
             ("rediss://r.example", false),
+            ("redis://localhost, redis://r.example", true),
             ("redis://localhost:6379", false),
             ("redis://redis", false),
             ("redis://10.1.2.3:6379", false),

@@ -390,15 +390,17 @@ pub fn as_text(value: &DeValue<'_>) -> Option<String> {
     }
 }
 
-/// A list of names with their rights as the text of a variable.
+/// A list of names with their rights, or of URLs, as the text of a variable.
 fn as_list(name: &str, value: &DeValue<'_>) -> Option<String> {
     let DeValue::Array(parts) = value else {
         return None;
     };
-    if !matches!(name, "backend.users" | "backend.certificates") {
-        return None;
-    }
     let parts: Option<Vec<&str>> = parts.iter().map(|part| part.get_ref().as_str()).collect();
+    match name {
+        "cluster.redis" => return parts.map(|parts| parts.join(", ")),
+        "backend.users" | "backend.certificates" => {}
+        _ => return None,
+    }
     match parts?.join("; ") {
         // No name at all, which is not the same as no key.
         none if none.is_empty() => Some(";".to_owned()),

@@ -240,11 +240,13 @@ keys! {
     common "tls.self_signed" => |s| SettingSlot::Switch(&mut s.tls.self_signed),
         "Make a certificate at the start, for a try; its fingerprint is printed";
     common "cluster.redis" => |s| SettingSlot::Word(&mut s.cluster.redis),
-        "The Redis by which several nodes are one: redis://HOST:PORT, rediss://, redis+sentinel://";
+        "The Redis by which several nodes are one, or several: redis://HOST:PORT, redis+sentinel:…";
     full "cluster.ca_file" => |s| SettingSlot::File(&mut s.cluster.ca_file),
         "Whose certificates are trusted as that Redis', by rediss:// (PEM); else the machine's";
     full "cluster.secret_file" => |s| SettingSlot::File(&mut s.cluster.secret_file),
         "The file with that Redis' password";
+    full "cluster.sentinel_secret_file" => |s| SettingSlot::File(&mut s.cluster.sentinel_secret_file),
+        "The file with the Sentinels' own password";
     full "cluster.prefix" => |s| SettingSlot::Word(&mut s.cluster.prefix),
         "What the cluster's channels begin with; another cluster on the same Redis has another";
     full "cluster.node" => |s| SettingSlot::Word(&mut s.cluster.node),

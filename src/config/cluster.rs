@@ -7,13 +7,15 @@ use std::time::Duration;
 /// How a server is one of a cluster.
 #[derive(Clone, PartialEq)]
 pub struct Cluster {
-    /// `redis://HOST:PORT`, `rediss://` (TLS), `unix:///PATH`, or `redis+sentinel://HOST:PORT,HOST:PORT/MASTER`; `None` for a
-    /// server by itself.
+    /// `redis://HOST:PORT`, `rediss://` (TLS), `unix:///PATH`, `redis+sentinel://HOST:PORT,HOST:PORT/MASTER`; several of
+    /// these with commas between them; or `redis+cluster://HOST:PORT,HOST:PORT`. `None` for a server by itself.
     pub redis: Option<String>,
     /// The authorities that `rediss://` trusts (PEM), in place of the machine's.
     pub ca_file: Option<PathBuf>,
     /// The file that holds Redis' password, and nothing else.
     pub secret_file: Option<PathBuf>,
+    /// The file that holds the Sentinels' own password, and nothing else.
+    pub sentinel_secret_file: Option<PathBuf>,
     /// What all channels and keys of the cluster begin with, before a colon: others on the same Redis have another.
     pub prefix: Option<String>,
     /// What the node is called in lists; by default the host's name and a random part.
@@ -30,6 +32,7 @@ impl Default for Cluster {
             redis: None,
             ca_file: None,
             secret_file: None,
+            sentinel_secret_file: None,
             prefix: None,
             node: None,
             answer_timeout: Duration::from_secs(1),

@@ -14,6 +14,7 @@ use super::connection_facts::{
     ConnectionOrder, ConnectionOutcome, ConnectionsAsked, ConnectionsTold,
 };
 use super::kept_record::KeptRecord;
+use super::partitions::Partition;
 use crate::config::StreamKind;
 use crate::ident::ConnName;
 use crate::payload::Payload;
@@ -351,6 +352,8 @@ pub struct NodeWord {
     pub state: NodeState,
     /// Whether the others are to say theirs.
     pub asks: bool,
+    /// Which of the cluster's the Redis is, as the node has them. All nodes have the same.
+    pub partition: Partition,
 }
 
 /// How far a node is with telling Redis what is for its users. New kinds are added at the end.

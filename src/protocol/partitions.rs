@@ -5,8 +5,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::cluster::NodeId;
-
 /// Of so many partitions, one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Partition {
@@ -21,7 +19,8 @@ pub enum Topic<'a> {
     Group(&'a str),
     /// Everybody.
     All,
-    Node(NodeId),
+    /// By its number.
+    Node(u64),
     /// The id of a request.
     Id(&'a [u8]),
 }
@@ -60,7 +59,7 @@ impl Topic<'_> {
             Topic::Uid(name) => (b'u', name.as_bytes()),
             Topic::Group(name) => (b'g', name.as_bytes()),
             Topic::All => (b'a', &[][..]),
-            Topic::Node(NodeId(node)) => {
+            Topic::Node(node) => {
                 number = node.to_be_bytes();
                 (b'n', &number[..])
             }
@@ -119,13 +118,7 @@ mod tests {
     #[test]
     fn one_has_it() {
         let (uid, group) = (Topic::Uid("u"), Topic::Group("u"));
-        for topic in [
-            uid,
-            group,
-            Topic::All,
-            Topic::Node(NodeId(7)),
-            Topic::Id(b"id"),
-        ] {
+        for topic in [uid, group, Topic::All, Topic::Node(7), Topic::Id(b"id")] {
             let has = |nth: &u16| Partition { nth: *nth, of: 7 }.has(topic);
             assert_eq!((0..7).filter(has).count(), 1, "{topic:?}");
             assert!(Partition::WHOLE.has(topic));

@@ -12,6 +12,7 @@ use futures_util::FutureExt;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use super::arrivals::ChannelArrival;
 use super::interests::SubscriptionChange;
 use super::link::RedisLink;
 use super::members::SETTLING;
@@ -19,6 +20,7 @@ use super::party::{Party, RedisAnswer, RedisCommand};
 use super::pauses::Pauses;
 use super::target::RedisTarget;
 use super::turnover_state::PartyState;
+use super::words::MOVED;
 use crate::app::envelope::Body;
 use crate::bus::Endpoint;
 use crate::net::http::ClusterFigures;
@@ -32,6 +34,7 @@ const MESSAGES_PER_ROUND: usize = 512;
 /// For Redis to subscribe to a thousand channels.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
+const OVERRUN: &str = "more has come by its channels than this node has taken";
 const SUBSCRIPTIONS_ENDED: &str = "Redis has ended the subscriptions' connection";
 
 type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -46,6 +49,8 @@ struct JoinedLink {
     /// Under way, and when the last of them left.
     echoes: u32,
     last_echo: Instant,
+    /// Something that has come and is next.
+    taken: Option<ChannelArrival>,
 }
 
 enum LinkState {
@@ -59,7 +64,7 @@ enum LinkState {
 pub enum PartWake {
     Done(Result<Vec<RedisAnswer>, String>),
     Changed(Result<SubscriptionChange, String>),
-    Arrived(Option<Vec<u8>>),
+    Arrived(ChannelArrival),
     Joined(Result<Box<RedisLink>, String>),
 }
 
@@ -195,8 +200,7 @@ impl EnginePart {
                 }
             }
             PartWake::Joined(Err(error)) | PartWake::Changed(Err(error)) => self.lose(bus, &error),
-            PartWake::Arrived(None) => self.lose(bus, SUBSCRIPTIONS_ENDED),
-            PartWake::Arrived(Some(bytes)) => self.arrived(bus, &bytes),
+            PartWake::Arrived(arrival) => self.arrived(bus, arrival),
         }
     }
 
@@ -226,6 +230,7 @@ impl EnginePart {
             next_echo: now,
             echoes: 0,
             last_echo: now,
+            taken: None,
         }));
     }
 
@@ -254,29 +259,32 @@ impl EnginePart {
         }
     }
 
-    /// One that has come, and those behind it.
-    fn arrived(&mut self, bus: &mut Endpoint<Body>, bytes: &[u8]) {
+    /// Something that has come, and what is behind it.
+    fn arrived(&mut self, bus: &mut Endpoint<Body>, arrival: ChannelArrival) {
         let LinkState::Up(joined) = &mut self.state else {
             return;
         };
-        let mut take = |bytes: &[u8]| {
+        let mut next = Some(arrival);
+        for _ in 0..MESSAGES_PER_ROUND {
+            let bytes = match next {
+                None => return,
+                Some(ChannelArrival::Message(bytes)) => bytes,
+                Some(ChannelArrival::Ended) => return self.lose(bus, SUBSCRIPTIONS_ENDED),
+                Some(ChannelArrival::Moved) => return self.lose(bus, MOVED),
+                Some(ChannelArrival::Overrun) => return self.lose(bus, OVERRUN),
+            };
             // One that is empty has tried whether that is allowed.
-            if !bytes.is_empty() && self.party.arrived(bus, bytes) {
+            if !bytes.is_empty() && self.party.arrived(bus, &bytes) {
                 // One that comes late is not the last.
                 if joined.echoes == 1 {
                     self.party.own.echoed(joined.last_echo.elapsed());
                 }
                 joined.echoes = 0;
             }
-        };
-        take(bytes);
-        for _ in 0..MESSAGES_PER_ROUND {
-            match joined.link.arriving.try_recv() {
-                Ok(Some(bytes)) => take(&bytes),
-                Ok(None) => return self.lose(bus, SUBSCRIPTIONS_ENDED),
-                Err(_) => return,
-            }
+            next = joined.link.arriving.next();
         }
+        // The one that was taken last is the first of the next round.
+        joined.taken = next;
     }
 
     /// There is no connection to Redis any more.
@@ -297,7 +305,11 @@ impl EnginePart {
         self.party.rosters_lost(bus);
         self.party.own.lost(reason);
         if self.told.as_deref() != Some(reason) {
-            warn!("cluster: away: {reason}; users of other nodes are not reached until it is back");
+            let redis = &self.target.address;
+            warn!(
+                redis,
+                "cluster: away: {reason}; users of other nodes are not reached until it is back"
+            );
             self.told = Some(reason.to_owned());
         }
     }
@@ -367,7 +379,9 @@ impl JoinedLink {
         {
             return Poll::Ready(PartWake::Changed(result));
         }
-        let arrived = self.link.arriving.poll_recv(context);
-        arrived.map(|bytes| PartWake::Arrived(bytes.flatten()))
+        if let Some(taken) = self.taken.take() {
+            return Poll::Ready(PartWake::Arrived(taken));
+        }
+        self.link.arriving.poll(context).map(PartWake::Arrived)
     }
 }

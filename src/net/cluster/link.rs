@@ -7,35 +7,31 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::{AsyncPushSender, ConnectionLike, MultiplexedConnection, SendError};
-use redis::{
-    AsyncConnectionConfig, Pipeline, ProtocolVersion, PushInfo, PushKind, RedisError, Value,
-};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::{AsyncConnectionConfig, Pipeline, ProtocolVersion, RedisError, Value};
 
+use super::arrivals::{Arriving, arrivals};
 use super::interests::SubscriptionChange;
 use super::party::{RedisAnswer, RedisCommand};
+use super::pubsub::PubSub;
 use super::scripts::{Script, ScriptCall, ScriptValue};
 use super::target::RedisTarget;
+use super::words::in_words;
 
 /// For a connection to be there, with what is asked of it at first.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pieces of a time to answer.
 const TIMEOUT_PIECES: u32 = 10;
-/// What is told of an error.
-const ERROR_CHARS_MAX: usize = 120;
 /// The oldest Redis that is taken.
 const VERSION_MIN: (u32, u32) = (6, 2);
-
-const WRONG_PASSWORD: &str =
-    "the name or password is wrong (cluster.secret_file, and the user in cluster.redis)";
 
 /// See the module.
 pub struct RedisLink {
     commands: MultiplexedConnection,
     subscriptions: MultiplexedConnection,
-    /// What comes by the channels; `None` if the connection has ended.
-    pub arriving: UnboundedReceiver<Option<Vec<u8>>>,
+    /// What comes by the channels.
+    pub arriving: Arriving,
+    pubsub: PubSub,
     /// What Redis calls the connection that is subscribed; 0 if it does not tell.
     pub client: u64,
     pub server: RedisServer,
@@ -52,23 +48,8 @@ pub struct RedisServer {
     pub run: String,
     /// Since it has started.
     pub uptime: Option<Duration>,
-}
-
-/// Takes messages to the thread's loop.
-struct Arrivals(UnboundedSender<Option<Vec<u8>>>);
-
-impl AsyncPushSender for Arrivals {
-    fn send(&self, mut push: PushInfo) -> Result<(), SendError> {
-        let what = match push.kind {
-            PushKind::Message => match push.data.pop() {
-                Some(Value::BulkString(bytes)) => Some(bytes),
-                _ => return Ok(()),
-            },
-            PushKind::Disconnection => None,
-            _ => return Ok(()),
-        };
-        self.0.send(what).map_err(|_| SendError)
-    }
+    /// `standalone` or `cluster`; empty if it does not tell.
+    pub mode: String,
 }
 
 impl RedisLink {
@@ -99,10 +80,11 @@ impl RedisLink {
         for command in &*batch {
             match command {
                 RedisCommand::Publish { channel, bytes, .. } => {
-                    pipeline.cmd("PUBLISH").arg(channel).arg(bytes);
+                    pipeline.cmd(self.pubsub.publish()).arg(channel).arg(bytes);
                 }
                 RedisCommand::Look { channels, .. } => {
-                    pipeline.cmd("PUBSUB").arg("NUMSUB").arg(channels);
+                    let count = self.pubsub.count();
+                    pipeline.cmd("PUBSUB").arg(count).arg(channels);
                 }
                 RedisCommand::Fence(client) => {
                     pipeline.cmd("CLIENT").arg("KILL").arg("ID").arg(*client);
@@ -113,11 +95,14 @@ impl RedisLink {
                 }
             }
         }
-        let mut commands = self.commands.clone();
+        let (mut commands, pubsub) = (self.commands.clone(), self.pubsub);
         let work = async move {
             let answers = commands.req_packed_commands(&pipeline, 0, batch.len());
             let mut answers = answers.await?;
-            run_unknown(&mut commands, &batch, &mut answers).await?;
+            run_unknown((&mut commands, pubsub), &batch, &mut answers).await?;
+            if let Some(moved) = answers.iter().find_map(moved) {
+                return Err(moved);
+            }
             let each = batch.iter().zip(answers);
             Ok(each
                 .map(|(command, answer)| done(command, answer))
@@ -137,15 +122,10 @@ impl RedisLink {
         change: SubscriptionChange,
         timeout: Duration,
     ) -> impl Future<Output = Result<SubscriptionChange, String>> + use<> {
-        let mut subscriptions = self.subscriptions.clone();
+        let (mut subscriptions, pubsub) = (self.subscriptions.clone(), self.pubsub);
         async move {
             let channels: Vec<&str> = change.channels.iter().map(AsRef::as_ref).collect();
-            let changed = async {
-                match change.subscribes {
-                    true => subscriptions.subscribe(&channels).await,
-                    false => subscriptions.unsubscribe(&channels).await,
-                }
-            };
+            let changed = pubsub.change(&mut subscriptions, change.subscribes, &channels);
             match within(timeout, changed).await {
                 Some(Ok(())) => Ok(change),
                 Some(Err(error)) => Err(in_words(&error)),
@@ -188,33 +168,38 @@ async fn join(target: &RedisTarget, channels: &[String]) -> Result<RedisLink, St
             target.address
         ));
     }
-    let (arrivals, arriving) = unbounded_channel();
-    let config = config.set_push_sender(Arrivals(arrivals));
+    let pubsub = target.pubsub();
+    check_mode(&server.mode, pubsub)
+        .map_err(|words| format!("Redis at {}: {words}", target.address))?;
+    let (arrivals, arriving) = arrivals(channels.last().map_or("", String::as_str));
+    let config = config.set_push_sender(arrivals);
     let subscriptions = client.get_multiplexed_async_connection_with_config(&config);
     let mut subscriptions = subscriptions.await.map_err(refused)?;
     let client = redis::cmd("CLIENT").arg("ID").to_owned();
     let client: Result<u64, RedisError> = client.query_async(&mut subscriptions).await;
-    let taken = subscriptions.subscribe(channels).await;
+    let names: Vec<&str> = channels.iter().map(String::as_str).collect();
+    let taken = pubsub.change(&mut subscriptions, true, &names).await;
     taken.map_err(|error| not_allowed(target, "subscribe to the cluster's channels", &error))?;
     let own = channels.first().map_or("", String::as_str);
-    let said: Result<u32, RedisError> = redis::cmd("PUBLISH")
+    let said: Result<u32, RedisError> = redis::cmd(pubsub.publish())
         .arg(own)
         .arg("")
         .query_async(&mut commands)
         .await;
     said.map_err(|error| not_allowed(target, "publish in the cluster's channels", &error))?;
     let counted: Result<Value, RedisError> = redis::cmd("PUBSUB")
-        .arg("NUMSUB")
+        .arg(pubsub.count())
         .arg(own)
         .query_async(&mut commands)
         .await;
     counted.map_err(|error| not_allowed(target, "ask who is subscribed", &error))?;
-    let scripts = load_scripts(&mut commands).await;
+    let scripts = load_scripts(&mut commands, pubsub).await;
     let scripts = scripts.map_err(|error| no_scripts(target, &error))?;
     Ok(RedisLink {
         commands,
         subscriptions,
         arriving,
+        pubsub,
         client: client.unwrap_or_default(),
         server,
         scripts,
@@ -232,10 +217,16 @@ fn not_allowed(target: &RedisTarget, what: &str, error: &RedisError) -> String {
 }
 
 /// Has Redis know the scripts, so that they are run by their digests.
-async fn load_scripts(commands: &mut MultiplexedConnection) -> Result<Vec<String>, RedisError> {
+async fn load_scripts(
+    commands: &mut MultiplexedConnection,
+    pubsub: PubSub,
+) -> Result<Vec<String>, RedisError> {
     let mut pipeline = redis::pipe();
     for script in Script::ALL {
-        pipeline.cmd("SCRIPT").arg("LOAD").arg(script.text());
+        pipeline
+            .cmd("SCRIPT")
+            .arg("LOAD")
+            .arg(&*pubsub.script(script));
     }
     pipeline.query_async(commands).await
 }
@@ -273,6 +264,7 @@ async fn server_of(commands: &mut MultiplexedConnection) -> Result<RedisServer, 
                 version: line("redis_version").unwrap_or_default().to_owned(),
                 run: line("run_id").unwrap_or_default().to_owned(),
                 uptime: seconds.map(Duration::from_secs),
+                mode: line("redis_mode").unwrap_or_default().to_owned(),
             })
         }
         Err(error) if error.code() == Some("NOPERM") => Ok(RedisServer::default()),
@@ -302,9 +294,27 @@ fn check_version(version: &str) -> Result<(), String> {
     ))
 }
 
+/// A Redis Cluster is named as one, and nothing else is.
+fn check_mode(mode: &str, pubsub: PubSub) -> Result<(), &'static str> {
+    match (mode, pubsub) {
+        ("cluster", PubSub::Plain) => {
+            Err("it is one of a Redis Cluster; name that by redis+cluster://")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What was to be done belongs to another Redis.
+fn moved(answer: &Value) -> Option<RedisError> {
+    match answer {
+        Value::ServerError(error) if error.code() == "MOVED" => Some(error.clone().into()),
+        _ => None,
+    }
+}
+
 /// Runs those scripts by their text that Redis does not know any more, since somebody has flushed them.
 async fn run_unknown(
-    commands: &mut MultiplexedConnection,
+    (commands, pubsub): (&mut MultiplexedConnection, PubSub),
     batch: &[RedisCommand],
     answers: &mut [Value],
 ) -> Result<(), RedisError> {
@@ -318,7 +328,7 @@ async fn run_unknown(
         if let RedisCommand::Run { call, .. } = command
             && answers.get(nth).is_some_and(is_unknown)
         {
-            with_call(pipeline.cmd("EVAL").arg(call.script.text()), call);
+            with_call(pipeline.cmd("EVAL").arg(&*pubsub.script(call.script)), call);
             unknown.push(nth);
         }
     }
@@ -366,42 +376,9 @@ fn count(value: Value) -> Option<u32> {
     }
 }
 
-/// An error as whoever runs the server can use it.
-fn in_words(error: &RedisError) -> String {
-    match error.code() {
-        Some("WRONGPASS") => WRONG_PASSWORD.to_owned(),
-        Some("NOAUTH") => {
-            "it wants a password; name the file that holds it in cluster.secret_file".to_owned()
-        }
-        _ if error.kind() == redis::ErrorKind::AuthenticationFailed => WRONG_PASSWORD.to_owned(),
-        _ if error.kind() == redis::ErrorKind::Parse => {
-            "what answers there does not speak Redis' protocol; is the port right?".to_owned()
-        }
-        _ if error.is_timeout() => {
-            "it does not answer in time; is it a Redis, and its port one by TLS where the URL is rediss://?".to_owned()
-        }
-        _ => shortened(&error.to_string()),
-    }
-}
-
-/// Its first line, and not all of one that is long: Redis may quote what it was told.
-fn shortened(words: &str) -> String {
-    let line = words.lines().next().unwrap_or_default();
-    match line.char_indices().nth(ERROR_CHARS_MAX) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_error_is_a_line() {
-        assert_eq!(shortened("unknown\nmore"), "unknown");
-        assert_eq!(shortened(&"é".repeat(300)).chars().count(), 121);
-    }
 
     #[test]
     fn versions() {

@@ -17,7 +17,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
@@ -119,9 +119,20 @@ pub struct Members {
     silent: u64,
     /// Those that have left, are gone, or were silent.
     gone: Vec<NodeId>,
+    /// Nodes that are joined to another Redis of the cluster, and not to this one.
+    elsewhere: u32,
+    /// Another of this node's parts tells the log who comes and goes.
+    is_quiet: bool,
 }
 
 impl Members {
+    pub fn new(is_quiet: bool) -> Members {
+        Members {
+            is_quiet,
+            ..Members::default()
+        }
+    }
+
     /// This node has joined; for so long others may come that it has not heard of.
     pub fn begin_anew(&mut self, settling: Duration, now: Instant) {
         for member in self.others.values_mut() {
@@ -216,12 +227,15 @@ impl Members {
                 // Whoever it had has gone before it.
                 if self.others.remove(&word.node).is_some() {
                     self.gone.push(word.node);
+                    if self.is_quiet {
+                        return;
+                    }
                     info!(node = %word.name, "cluster: a node has left");
                 }
                 return;
             }
         };
-        if known.is_none() {
+        if known.is_none() && !self.is_quiet {
             info!(node = %word.name, "cluster: a node is there");
         }
         // The first word by another connection asks, but for that of a process that has had all of it before it has taken
@@ -263,12 +277,14 @@ impl Members {
         self.settles = self.settles.filter(|at| *at > said);
         self.expected = self.expected.filter(|(at, _)| *at > said);
         let (own, fenced, silent) = (self.own_words, &mut self.fenced, &mut self.silent);
-        let (before, gone) = (self.others.len(), &mut self.gone);
+        let (before, gone, is_quiet) = (self.others.len(), &mut self.gone, self.is_quiet);
         self.others.retain(|node, member| {
             let name = &member.name;
             if let NodeStanding::Lost(at) | NodeStanding::Awaited(at) = member.standing {
                 if at <= said {
                     gone.push(*node);
+                }
+                if at <= said && !is_quiet {
                     info!(node = %name, "cluster: a node has gone; its users count as offline");
                 }
                 return at > said;
@@ -357,7 +373,22 @@ impl Members {
             None => 0,
         };
         let settling = u32::from(self.settles.is_some());
-        (away + subscribing).max(unheard).max(settling)
+        (away + subscribing).max(unheard).max(settling) + self.elsewhere
+    }
+
+    /// Those that are joined.
+    pub fn joined(&self) -> impl Iterator<Item = NodeId> {
+        let others = self.others.iter();
+        let is_joined =
+            |it: NodeStanding| matches!(it, NodeStanding::Whole | NodeStanding::Subscribing);
+        others.filter_map(move |(node, it)| is_joined(it.standing).then_some(*node))
+    }
+
+    /// These are joined to one Redis of the cluster or another. Those that this one has not heard of may have users of whom
+    /// it does not know.
+    pub fn compare(&mut self, joined: &AHashSet<NodeId>) {
+        let missing = joined.iter().filter(|node| !self.others.contains_key(node));
+        self.elsewhere = missing.count() as u32;
     }
 
     /// By which is seen whether somebody has gone meanwhile.
@@ -391,6 +422,7 @@ impl Members {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::partitions::Partition;
 
     fn word(node: u64, link: u64, state: NodeState) -> NodeWord {
         NodeWord {
@@ -400,6 +432,7 @@ mod tests {
             client: link,
             state,
             asks: false,
+            partition: Partition::WHOLE,
         }
     }
 
@@ -508,6 +541,19 @@ mod tests {
         };
         next.heard(&again);
         assert!(next.departures() > before);
+    }
+
+    #[test]
+    fn who_is_elsewhere_may_have_users() {
+        let (mut members, now) = (Members::default(), Instant::now());
+        members.begin_anew(Duration::ZERO, now);
+        members.heard(&word(1, 10, NodeState::Whole));
+        members.compare(&members.joined().collect());
+        assert_eq!(members.incomplete(Audience::Some), 0);
+        members.compare(&[NodeId(1), NodeId(2)].into_iter().collect());
+        assert_eq!(members.incomplete(Audience::Some), 1);
+        members.compare(&AHashSet::new());
+        assert_eq!(members.incomplete(Audience::Some), 0);
     }
 
     #[test]

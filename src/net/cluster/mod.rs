@@ -5,6 +5,7 @@
 //! what it has not taken waits in its mailbox, on its senders' credit. While Redis is away everything that would go there is
 //! answered at once, as unknown. Started by `server` where a Redis is configured.
 
+mod arrivals;
 mod asked;
 mod bell;
 mod claims;
@@ -30,6 +31,7 @@ mod party;
 mod passage;
 mod pauses;
 mod placement;
+mod pubsub;
 mod roster_questions;
 mod rosters;
 mod scripts;
@@ -37,6 +39,7 @@ mod sentinel;
 mod service;
 #[cfg(all(test, not(loom)))]
 mod simulation;
+mod slots;
 mod spaces;
 mod succession;
 mod target;
@@ -46,6 +49,7 @@ mod trial;
 mod trial_scripts;
 mod turnover;
 mod turnover_state;
+mod words;
 
 use std::io;
 use std::sync::Arc;

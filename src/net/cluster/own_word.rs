@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use tracing::error;
+
 use super::members::Audience;
 use super::own_standing::OwnStanding;
 use super::party::Party;
@@ -114,7 +116,30 @@ impl Party {
             client: self.standing.client,
             state,
             asks,
+            partition: self.partition,
         }
+    }
+
+    /// A node has another list of Redis than this one. What would be `offline` here is unknown, for its users may be known
+    /// to another Redis.
+    fn heard_of_another_list(&mut self, word: &NodeWord) {
+        if let Some(unsaid) = self.strange.may_log(Instant::now()) {
+            error!(
+                node = %word.name,
+                unsaid,
+                "cluster: a node has another list of Redis (cluster.redis), or the same in another order; all need one \
+                 and the same"
+            );
+        }
+        let state = match word.state {
+            NodeState::Whole => NodeState::Subscribing,
+            state => state,
+        };
+        let word = NodeWord {
+            state,
+            ..word.clone()
+        };
+        self.members.heard(&word);
     }
 
     /// A node has said something of itself. Whether it was this one, and just so.
@@ -126,7 +151,10 @@ impl Party {
             }
             return is_own;
         }
-        self.members.heard(word);
+        match word.partition == self.partition {
+            true => self.members.heard(word),
+            false => self.heard_of_another_list(word),
+        }
         if *word.name == *self.own.name() && word.state != NodeState::Leaving {
             self.own.has_namesake(word.node);
         }

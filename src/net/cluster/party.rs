@@ -141,7 +141,7 @@ impl Party {
             keeper: Keeper::default(),
             holders: Holders::default(),
             rosters: RosterQuestions::default(),
-            members: Members::default(),
+            members: Members::new(partition.nth > 0),
             standing: OwnStanding::default(),
             dropped: LogLimiter::default(),
             strange: LogLimiter::default(),
@@ -169,7 +169,7 @@ impl Party {
         match topic_of(order) {
             Topic::Uid(uid) => self.channel_of_uid(uid),
             Topic::Group(group) => self.channel_of_group(group),
-            Topic::Node(node) => self.channel_of_node(node),
+            Topic::Node(node) => self.channel_of_node(NodeId(node)),
             Topic::All | Topic::Id(_) => self.channel_of_all(),
         }
     }

@@ -40,7 +40,7 @@ fn place_of_order(what: &ToEngine) -> MailPlace<'_> {
         ToEngine::Group { group, .. } => MailPlace::Of(Topic::Group(group)),
         ToEngine::Look {
             node: Some(node), ..
-        } => MailPlace::Of(Topic::Node(*node)),
+        } => MailPlace::Of(Topic::Node(node.0)),
         ToEngine::Look { look, .. } => match topic_of_look(look) {
             // Each of them has all nodes.
             Topic::All => MailPlace::Any,
@@ -59,7 +59,7 @@ fn place_of_order(what: &ToEngine) -> MailPlace<'_> {
 /// What an order for other nodes is about: its channel is of that.
 pub fn topic_of(order: &NodeOrder) -> Topic<'_> {
     if let Some(node) = order.node() {
-        return Topic::Node(node);
+        return Topic::Node(node.0);
     }
     match order {
         NodeOrder::PushToUid { uid, .. }
@@ -86,7 +86,7 @@ fn topic_of_look(look: &NodeLook) -> Topic<'_> {
     match look {
         NodeLook::Group { group, .. } => Topic::Group(group),
         NodeLook::ConnectionsOfUid { uid, .. } => Topic::Uid(uid),
-        NodeLook::Connection { .. } => look.node().map_or(Topic::All, Topic::Node),
+        NodeLook::Connection { .. } => look.node().map_or(Topic::All, |node| Topic::Node(node.0)),
         NodeLook::CountGroups(_)
         | NodeLook::Page { .. }
         | NodeLook::Connections(_)

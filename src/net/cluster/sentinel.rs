@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
-use redis::{AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, RedisError};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, RedisConnectionInfo, RedisError,
+};
 
 /// For one Sentinel to answer.
-const ASK_TIMEOUT: Duration = Duration::from_secs(1);
+pub const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Where Sentinels are, unless the URL says otherwise.
 const PORT: u16 = 26_379;
 
@@ -15,11 +17,13 @@ const PORT: u16 = 26_379;
 pub struct Sentinels {
     addresses: Vec<(String, u16)>,
     master: String,
+    /// Their own password.
+    pub secret: Option<String>,
 }
 
 impl Sentinels {
-    /// What stands behind `redis+sentinel://`: `[USER@]HOST[:PORT],…/MASTER[/DATABASE]`; and the URL of a Redis that has the
-    /// rest, whose host is none. `None` if it is not so.
+    /// What stands behind `redis+sentinel://`: `[USER@]HOST[:PORT],…/MASTER[/DATABASE]`; and what stands behind `redis://` for
+    /// the rest, whose host is none. `None` if it is not so.
     pub fn read(rest: &str) -> Option<(Sentinels, String)> {
         let (authority, path) = rest.split_once('/')?;
         let (user, hosts) = match authority.rsplit_once('@') {
@@ -30,14 +34,15 @@ impl Sentinels {
             Some((master, database)) => (master, format!("/{database}")),
             None => (path, String::new()),
         };
-        let addresses: Option<Vec<_>> = hosts.split(',').map(address).collect();
+        let addresses: Option<Vec<_>> = hosts.split(',').map(|one| address(one, PORT)).collect();
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         let is_name = !master.is_empty() && master.bytes().all(is_plain);
         let sentinels = Sentinels {
             addresses: addresses?,
             master: master.to_owned(),
+            secret: None,
         };
-        is_name.then(|| (sentinels, format!("redis://{user}sentinel{database}")))
+        is_name.then(|| (sentinels, format!("{user}sentinel{database}")))
     }
 
     /// In words.
@@ -53,14 +58,26 @@ impl Sentinels {
         )
     }
 
-    /// Where the master is, as the first Sentinel says that knows it.
-    pub async fn find(&self) -> Result<ConnectionAddr, String> {
+    /// Where the master is, as the first Sentinel says that knows it. `connect` makes a client for a Sentinel, which is reached
+    /// as the master is: by TLS, or not.
+    pub async fn find(
+        &self,
+        as_this: &ConnectionInfo,
+        connect: impl Fn(ConnectionInfo) -> Result<Client, RedisError>,
+    ) -> Result<ConnectionAddr, String> {
         let mut last = String::new();
         for (host, port) in &self.addresses {
-            match tokio::time::timeout(ASK_TIMEOUT, ask(host, *port, &self.master)).await {
-                Ok(Ok(Some((host, port)))) => return Ok(ConnectionAddr::Tcp(host, port)),
+            let settings = RedisConnectionInfo::default();
+            let settings = match &self.secret {
+                Some(secret) => settings.set_password(secret),
+                None => settings,
+            };
+            let to = as_this.clone().set_addr(at(as_this.addr(), host, *port));
+            let client = connect(to.set_redis_settings(settings));
+            match tokio::time::timeout(ASK_TIMEOUT, ask(client, &self.master)).await {
+                Ok(Ok(Some((host, port)))) => return Ok(at(as_this.addr(), &host, port)),
                 Ok(Ok(None)) => last = format!("{host}:{port} knows no master of this name"),
-                Ok(Err(error)) => last = format!("{host}:{port}: {error}"),
+                Ok(Err(error)) => last = format!("{host}:{port}: {}", refused(&error)),
                 Err(_) => last = format!("{host}:{port} does not answer"),
             }
         }
@@ -68,8 +85,41 @@ impl Sentinels {
     }
 }
 
-async fn ask(host: &str, port: u16, master: &str) -> Result<Option<(String, u16)>, RedisError> {
-    let client = Client::open((host, port).into_connection_info()?)?;
+/// An address reached in the same way as this one: by TLS, or not.
+pub fn at(as_this: &ConnectionAddr, host: &str, port: u16) -> ConnectionAddr {
+    match as_this {
+        ConnectionAddr::TcpTls {
+            insecure,
+            tls_params,
+            ..
+        } => ConnectionAddr::TcpTls {
+            host: host.to_owned(),
+            port,
+            insecure: *insecure,
+            tls_params: tls_params.clone(),
+        },
+        _ => ConnectionAddr::Tcp(host.to_owned(), port),
+    }
+}
+
+fn refused(error: &RedisError) -> String {
+    match error.code() {
+        Some("NOAUTH") => "it wants a password of its own; name the file that holds it in \
+                           cluster.sentinel_secret_file"
+            .to_owned(),
+        Some("WRONGPASS") => "the password is wrong (cluster.sentinel_secret_file)".to_owned(),
+        _ if error.kind() == redis::ErrorKind::AuthenticationFailed => {
+            "the password is wrong (cluster.sentinel_secret_file)".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
+async fn ask(
+    client: Result<Client, RedisError>,
+    master: &str,
+) -> Result<Option<(String, u16)>, RedisError> {
+    let client = client?;
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(ASK_TIMEOUT))
         .set_response_timeout(None);
@@ -83,7 +133,7 @@ async fn ask(host: &str, port: u16, master: &str) -> Result<Option<(String, u16)
 }
 
 /// `HOST`, `HOST:PORT` or `[IPV6]:PORT`.
-fn address(text: &str) -> Option<(String, u16)> {
+pub fn address(text: &str, default: u16) -> Option<(String, u16)> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => rest.split_once(']')?,
         None => match text.find(':') {
@@ -93,7 +143,7 @@ fn address(text: &str) -> Option<(String, u16)> {
     };
     let port = match port.strip_prefix(':') {
         Some(port) => port.parse().ok()?,
-        None if port.is_empty() => PORT,
+        None if port.is_empty() => default,
         None => return None,
     };
     (!host.is_empty()).then(|| (host.to_owned(), port))
@@ -110,13 +160,13 @@ mod tests {
         let addresses = addresses.map(|(host, port)| (host.to_owned(), port));
         assert_eq!(sentinels.addresses, addresses);
         assert_eq!(sentinels.master, "shop");
-        assert_eq!(url, "redis://me@sentinel/2");
+        assert_eq!(url, "me@sentinel/2");
         assert_eq!(
             sentinels.describe(),
             "master \"shop\" by Sentinel at a:26379, b:7, ::1:8"
         );
         let plain = Sentinels::read("a/shop").expect("one");
-        assert_eq!(plain.1, "redis://sentinel");
+        assert_eq!(plain.1, "sentinel");
         for bad in [
             "a",
             "a/",

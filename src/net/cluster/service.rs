@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use ahash::AHashSet;
 use futures_util::FutureExt;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot::Receiver;
@@ -27,6 +28,7 @@ use crate::app::abroad_streams::StreamNews;
 use crate::app::envelope::Body;
 use crate::bus::Endpoint;
 use crate::net::http::Readiness;
+use crate::protocol::cluster::NodeId;
 use crate::protocol::partitions::Partition;
 
 /// Envelopes that are taken before Redis is told.
@@ -59,6 +61,8 @@ pub struct Service {
     readiness: Arc<Readiness>,
     ready_alone: bool,
     next_look: Instant,
+    /// By which is seen that a node has gone.
+    departures: u64,
     stopped: Receiver<()>,
     /// What the thread of an upgrade orders.
     ordered: UnboundedReceiver<TurnoverOrder>,
@@ -88,6 +92,7 @@ impl Service {
             readiness,
             ready_alone,
             next_look: Instant::now() + LOOK_INTERVAL,
+            departures: 0,
             stopped,
         }
     }
@@ -180,9 +185,13 @@ impl Service {
         for part in &mut self.parts {
             part.advance(&mut self.bus, now);
         }
-        if self.next_look <= now {
+        let is_time = self.next_look <= now;
+        if is_time {
             self.next_look = now + LOOK_INTERVAL;
             tell_all(&mut self.bus, || StreamNews::Look);
+        }
+        if self.parts.len() > 1 {
+            self.compare_members(is_time);
         }
         self.take_mail(now);
         // Behind the mail, which says what is wanted.
@@ -240,6 +249,22 @@ impl Service {
                 let joined = self.parts.iter().position(EnginePart::is_joined);
                 joined.unwrap_or(0)
             }
+        }
+    }
+
+    /// Sees to it that each Redis' part knows of the nodes that are joined to others.
+    fn compare_members(&mut self, is_time: bool) {
+        let departures = |part: &EnginePart| part.party.members.departures();
+        let departures = self.parts.iter().map(departures).sum();
+        if !is_time && departures == self.departures {
+            return;
+        }
+        self.departures = departures;
+        let joined = self.parts.iter().filter(|part| part.is_joined());
+        let joined = joined.flat_map(|part| part.party.members.joined());
+        let joined: AHashSet<NodeId> = joined.collect();
+        for part in &mut self.parts {
+            part.party.members.compare(&joined);
         }
     }
 

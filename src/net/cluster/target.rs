@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,9 @@ use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCerti
 
 use super::own_name::own_name;
 use super::passage::PASSAGE_VERSION;
-use super::sentinel::Sentinels;
+use super::pubsub::PubSub;
+use super::sentinel::{Sentinels, address};
+use super::slots::{PORT, SlotOfCluster, tag_of};
 use crate::config::Cluster;
 use crate::protocol::cluster::NodeId;
 
@@ -18,6 +21,15 @@ use crate::protocol::cluster::NodeId;
 const WORD_BYTES_MAX: usize = 64;
 /// Longest password.
 const SECRET_BYTES_MAX: u64 = 4_096;
+
+/// Most Redis that are named one by one.
+const URLS_MAX: usize = 64;
+/// Partitions of a Redis Cluster, unless the URL says otherwise, and most of them.
+const PARTITIONS: u16 = 16;
+const PARTITIONS_MAX: u16 = 256;
+
+const EXPECTED: &str = "cluster.redis: expected a URL, redis://HOST:PORT, rediss://HOST:PORT, redis+sentinel:, \
+                        redis+cluster: or unix:///PATH, or several with commas";
 
 /// Largest file of authorities.
 const CA_BYTES_MAX: u64 = 1 << 20;
@@ -36,17 +48,26 @@ pub struct ClusterTarget {
     pub ready_alone: bool,
 }
 
-/// One Redis of a cluster.
+/// One Redis of a cluster, or one slot of a Redis Cluster.
+#[derive(Clone)]
 pub struct RedisTarget {
-    /// Its address is none where Sentinels know it.
+    /// Its address is none where somebody else knows it.
     pub connection: ConnectionInfo,
-    sentinels: Option<Sentinels>,
+    found_by: FoundBy,
     /// In PEM.
     authorities: Option<Arc<[u8]>>,
     /// Where it is, without its password.
     pub address: String,
     /// What all channels and keys there begin with.
     pub prefix: String,
+}
+
+/// Who knows where a Redis is.
+#[derive(Clone)]
+enum FoundBy {
+    ItsAddress,
+    Sentinels(Sentinels),
+    Slot(SlotOfCluster),
 }
 
 /// What would keep a server from starting with this.
@@ -89,49 +110,34 @@ impl ClusterTarget {
 
     /// None where no cluster is configured. An error says which key is wrong.
     pub fn open(config: &Cluster) -> io::Result<Option<ClusterTarget>> {
-        let Some(url) = &config.redis else {
+        let Some(text) = &config.redis else {
             return Ok(None);
         };
         if config.answer_timeout < Cluster::ANSWER_TIMEOUT_MIN {
             return Err(mistake("cluster.answer_timeout: at least 100ms"));
         }
-        let sentinels = sentinels_of(url)?;
-        let (mut connection, mut address) = match &sentinels {
-            Some((_, plain)) => connection_of(plain)?,
-            None => connection_of(url)?,
-        };
-        let sentinels = sentinels.map(|(sentinels, _)| sentinels);
-        if let Some(sentinels) = &sentinels {
-            address = sentinels.describe();
-        }
-        let authorities = config
-            .ca_file
-            .as_deref()
-            .map(read_authorities)
-            .transpose()?;
-        if authorities.is_some() && !url.starts_with("rediss:") {
-            return Err(mistake("cluster.ca_file: only rediss:// has use for it"));
-        }
-        if let Some(file) = &config.secret_file {
-            let secret = read_secret(file)
-                .map_err(|error| mistake(format!("cluster.secret_file {file:?}: {error}")))?;
-            let settings = connection.redis_settings().clone().set_password(secret);
-            connection = connection.set_redis_settings(settings);
+        let urls = urls_of(text);
+        if urls.len() > URLS_MAX {
+            return Err(mistake(format!("cluster.redis: more than {URLS_MAX} URLs")));
         }
         let prefix = config.prefix.as_deref().unwrap_or(Cluster::PREFIX);
         check_word("cluster.prefix", prefix)?;
         if let Some(node) = &config.node {
             check_word("cluster.node", node)?;
         }
-        let redis = RedisTarget {
-            connection,
-            sentinels,
-            authorities,
-            address,
-            prefix: format!("{prefix}:"),
-        };
+        let mut redis = Vec::new();
+        for url in &urls {
+            redis.extend(targets_of(url, prefix, urls.len() == 1)?);
+        }
+        let mut addresses: Vec<&str> = redis.iter().map(|one| &*one.address).collect();
+        addresses.sort_unstable();
+        if let Some(twice) = addresses.windows(2).find(|pair| pair[0] == pair[1]) {
+            let text = format!("cluster.redis: {} stands there twice", twice[0]);
+            return Err(mistake(text));
+        }
+        add_files(config, &urls, &mut redis)?;
         Ok(Some(ClusterTarget {
-            redis: vec![redis],
+            redis,
             id: NodeId(fastrand::u64(1..)),
             predecessor: None,
             node: config.node.clone(),
@@ -141,23 +147,174 @@ impl ClusterTarget {
     }
 }
 
+/// Those of a list that is separated by commas; what has no scheme belongs to the one before it.
+fn urls_of(text: &str) -> Vec<String> {
+    let mut urls: Vec<String> = Vec::new();
+    for part in text.split(',').map(str::trim) {
+        match urls.last_mut() {
+            Some(before) if !part.contains("://") => {
+                before.push(',');
+                before.push_str(part);
+            }
+            _ => urls.push(part.to_owned()),
+        }
+    }
+    urls
+}
+
+/// What stands in files: authorities, and passwords.
+fn add_files(config: &Cluster, urls: &[String], redis: &mut [RedisTarget]) -> io::Result<()> {
+    let authorities = config.ca_file.as_deref();
+    let authorities = authorities.map(read_authorities).transpose()?;
+    if authorities.is_some() && !urls.iter().any(|url| url.starts_with("rediss")) {
+        return Err(mistake("cluster.ca_file: only rediss:// has use for it"));
+    }
+    let read = |key: &str, file: &Option<PathBuf>| match file {
+        None => Ok(None),
+        Some(file) => match read_secret(file) {
+            Ok(secret) => Ok(Some(secret)),
+            Err(error) => Err(mistake(format!("{key} {file:?}: {error}"))),
+        },
+    };
+    let secret = read("cluster.secret_file", &config.secret_file)?;
+    let key = "cluster.sentinel_secret_file";
+    let sentinels_secret = read(key, &config.sentinel_secret_file)?;
+    let mut has_sentinels = false;
+    for one in redis {
+        one.authorities.clone_from(&authorities);
+        if let Some(secret) = &secret {
+            let settings = one.connection.redis_settings().clone();
+            let settings = settings.set_password(secret);
+            one.connection = one.connection.clone().set_redis_settings(settings);
+        }
+        if let FoundBy::Sentinels(sentinels) = &mut one.found_by {
+            has_sentinels = true;
+            sentinels.secret.clone_from(&sentinels_secret);
+        }
+    }
+    match sentinels_secret.is_some() && !has_sentinels {
+        true => Err(mistake(format!(
+            "{key}: only redis+sentinel:// has use for it"
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// What a URL names, which is the only one or not.
+fn targets_of(url: &str, prefix: &str, is_only: bool) -> io::Result<Vec<RedisTarget>> {
+    let target = |(connection, address), found_by| RedisTarget {
+        connection,
+        found_by,
+        authorities: None,
+        address,
+        prefix: format!("{prefix}:"),
+    };
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return Err(mistake(EXPECTED));
+    };
+    // By TLS or not, as this does without the rest.
+    let plain = scheme.split('+').next().unwrap_or_default();
+    match scheme {
+        "redis+sentinel" | "rediss+sentinel" => {
+            let Some((sentinels, rest)) = Sentinels::read(rest) else {
+                return Err(mistake(format!(
+                    "cluster.redis: expected {scheme}://HOST:PORT,HOST:PORT/MASTER"
+                )));
+            };
+            let (connection, _) = connection_of(&format!("{plain}://{rest}"))?;
+            let address = sentinels.describe();
+            let found_by = FoundBy::Sentinels(sentinels);
+            Ok(vec![target((connection, address), found_by)])
+        }
+        "redis+cluster" | "rediss+cluster" if !is_only => Err(mistake(
+            "cluster.redis: a Redis Cluster, whose nodes are named in one URL, is the only one",
+        )),
+        "redis+cluster" | "rediss+cluster" => {
+            let Some(NamedCluster { user, seeds, of }) = cluster_of(rest) else {
+                return Err(mistake(format!(
+                    "cluster.redis: expected {scheme}://HOST:PORT,HOST:PORT, and ?partitions= with 1 to {PARTITIONS_MAX} \
+                     if those are not {PARTITIONS}"
+                )));
+            };
+            let (connection, _) = connection_of(&format!("{plain}://{user}cluster"))?;
+            let listed: Vec<_> = seeds
+                .iter()
+                .map(|(host, port)| format!("{host}:{port}"))
+                .collect();
+            let listed = listed.join(", ");
+            let slots = (0..of).map(|nth| {
+                let (tag, slot) = tag_of(nth, of);
+                let address = format!("slot {slot} of the Redis Cluster at {listed}");
+                let seeds = seeds.clone();
+                let found_by = FoundBy::Slot(SlotOfCluster { seeds, slot });
+                RedisTarget {
+                    prefix: format!("{prefix}:{{{tag}}}"),
+                    ..target((connection.clone(), address), found_by)
+                }
+            });
+            Ok(slots.collect())
+        }
+        _ => Ok(vec![target(connection_of(url)?, FoundBy::ItsAddress)]),
+    }
+}
+
+/// A Redis Cluster as a URL names it.
+struct NamedCluster<'a> {
+    /// With its `@`.
+    user: &'a str,
+    /// Some of its nodes.
+    seeds: Vec<(String, u16)>,
+    /// How many partitions.
+    of: u16,
+}
+
+/// What stands behind `redis+cluster://`.
+fn cluster_of(rest: &str) -> Option<NamedCluster<'_>> {
+    let (authority, of) = match rest.split_once('?') {
+        Some((authority, query)) => {
+            let of: u16 = query.strip_prefix("partitions=")?.parse().ok()?;
+            ((1..=PARTITIONS_MAX).contains(&of)).then_some((authority, of))?
+        }
+        None => (rest, PARTITIONS),
+    };
+    let authority = authority.strip_suffix('/').unwrap_or(authority);
+    let hosts = authority.rsplit('@').next()?;
+    let (user, _) = authority.split_at(authority.len() - hosts.len());
+    let seeds: Option<Vec<_>> = hosts.split(',').map(|one| address(one, PORT)).collect();
+    let seeds = seeds?;
+    Some(NamedCluster { user, seeds, of })
+}
+
 impl RedisTarget {
+    /// How is published and subscribed there.
+    pub fn pubsub(&self) -> PubSub {
+        match self.found_by {
+            FoundBy::Slot(_) => PubSub::Sharded,
+            _ => PubSub::Plain,
+        }
+    }
+
     /// What connects to the Redis: the one that is the master now.
     pub async fn client(&self, mut connection: ConnectionInfo) -> Result<Client, String> {
-        if let Some(sentinels) = &self.sentinels {
-            connection = connection.set_addr(sentinels.find().await?);
-        }
-        let client = match &self.authorities {
+        let connect = |to: ConnectionInfo| match &self.authorities {
             Some(authorities) => Client::build_with_tls(
-                connection,
+                to,
                 TlsCertificates {
                     client_tls: None,
                     root_cert: Some(authorities.to_vec()),
                 },
             ),
-            None => Client::open(connection),
+            None => Client::open(to),
         };
-        client.map_err(|error| error.to_string())
+        let found = match &self.found_by {
+            FoundBy::ItsAddress => None,
+            FoundBy::Sentinels(sentinels) => Some(sentinels.find(&connection, connect).await?),
+            FoundBy::Slot(slot) => Some(slot.find(&connection, connect).await?),
+        };
+        if let Some(found) = found {
+            connection = connection.set_addr(found);
+        }
+        connect(connection).map_err(|error| error.to_string())
     }
 }
 
@@ -173,19 +330,6 @@ fn read_authorities(file: &std::path::Path) -> io::Result<Arc<[u8]>> {
     match has_one {
         true => Ok(authorities.into()),
         false => Err(wrong(mistake("it has no certificate in PEM"))),
-    }
-}
-
-/// The Sentinels of a URL that names them, and the URL of a Redis that has the rest.
-fn sentinels_of(url: &str) -> io::Result<Option<(Sentinels, String)>> {
-    let Some(rest) = url.strip_prefix("redis+sentinel://") else {
-        return Ok(None);
-    };
-    match Sentinels::read(rest) {
-        Some(read) => Ok(Some(read)),
-        None => Err(mistake(
-            "cluster.redis: expected redis+sentinel://HOST:PORT,HOST:PORT/MASTER",
-        )),
     }
 }
 
@@ -214,24 +358,8 @@ fn check_word(key: &str, word: &str) -> io::Result<()> {
 /// The URL as the client has it, and what it leads to in words.
 fn connection_of(url: &str) -> io::Result<(ConnectionInfo, String)> {
     let scheme = url.split_once("://").map(|(scheme, _)| scheme);
-    match scheme {
-        _ if url.contains(',') => {
-            return Err(mistake(
-                "cluster.redis: several URLs; one Redis is what this version knows",
-            ));
-        }
-        Some("redis" | "rediss" | "unix") => {}
-        Some("redis+cluster") => {
-            return Err(mistake(
-                "cluster.redis: a Redis Cluster is not known yet; name one Redis by redis://, rediss:// or \
-                 redis+sentinel://",
-            ));
-        }
-        _ => {
-            return Err(mistake(
-                "cluster.redis: expected a URL, redis://HOST:PORT, rediss://HOST:PORT, redis+sentinel:// or unix:///PATH",
-            ));
-        }
+    if !matches!(scheme, Some("redis" | "rediss" | "unix")) || url.contains(',') {
+        return Err(mistake(EXPECTED));
     }
     let connection = url
         .into_connection_info()
@@ -292,6 +420,20 @@ mod tests {
             Ok("master \"shop\" by Sentinel at a:26379, b:7".into())
         );
         assert_eq!(
+            opened("redis://a, rediss://b:7,redis+sentinel://c,d/shop,redis://e"),
+            Ok(
+                "a:6379 and b:7, by TLS and master \"shop\" by Sentinel at c:26379, d:26379 and e:6379"
+                    .into()
+            )
+        );
+        assert_eq!(
+            opened("rediss+cluster://me@a,b:7?partitions=2"),
+            Ok(
+                "slot 5663 of the Redis Cluster at a:6379, b:7 and slot 8495 of the Redis Cluster at a:6379, b:7"
+                    .into()
+            )
+        );
+        assert_eq!(
             opened("unix:///run/redis.sock"),
             Ok("/run/redis.sock".into())
         );
@@ -300,8 +442,14 @@ mod tests {
             ("http://localhost", "expected a URL"),
             ("redis://", "no URL of a Redis"),
             ("redis://:s3cret@localhost", "cluster.secret_file"),
-            ("redis://a,redis://b", "several"),
-            ("redis+cluster://a", "not known yet"),
+            ("redis://a,redis://a:6379", "twice"),
+            ("redis://a,b", "expected a URL"),
+            ("redis://a,redis+cluster://b", "the only one"),
+            ("redis+cluster://", "HOST:PORT"),
+            ("redis+cluster://a?partitions=0", "1 to 256"),
+            ("redis+cluster://a?partitions=257", "1 to 256"),
+            ("redis+cluster://a?masters=3", "1 to 256"),
+            ("redis+cluster://:s3cret@a", "cluster.secret_file"),
             ("redis+sentinel://a", "MASTER"),
             ("redis+sentinel://:s3cret@a/m", "cluster.secret_file"),
             ("rediss://a#insecure", "any certificate"),

@@ -9,6 +9,7 @@ use redis::aio::MultiplexedConnection;
 use tokio::runtime::Builder;
 
 use super::link::RedisLink;
+use super::pubsub::PubSub;
 use super::target::{ClusterTarget, RedisTarget};
 use super::trial_scripts::{eviction, scripts_refused};
 use crate::config::Cluster;
@@ -58,7 +59,14 @@ pub fn try_cluster(config: &Cluster) -> io::Result<Vec<ClusterTrial>> {
         .enable_time()
         .build()?;
     let trials = join_all(target.redis.iter().map(try_target));
-    Ok(runtime.block_on(trials))
+    let mut trials = runtime.block_on(trials);
+    let is_one = target.redis.iter().all(|it| it.pubsub() == PubSub::Sharded);
+    if is_one {
+        // Of a Redis Cluster, the first partition that will not do stands for all.
+        let shown = trials.iter().position(|trial| trial.found.is_err());
+        trials = vec![trials.swap_remove(shown.unwrap_or(0))];
+    }
+    Ok(trials)
 }
 
 async fn try_target(target: &RedisTarget) -> ClusterTrial {

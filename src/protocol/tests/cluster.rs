@@ -11,6 +11,7 @@ use crate::protocol::cluster_holds::{HoldHow, HoldOrder, ReleaseOrder, SaidAgain
 use crate::protocol::cluster_roster::{RosterState, RosterWords};
 use crate::protocol::connection_facts::*;
 use crate::protocol::kept_record::KeptRecord;
+use crate::protocol::partitions::Partition;
 
 fn head() -> OrderHead {
     OrderHead {
@@ -277,6 +278,7 @@ fn messages() -> Vec<ClusterMessage> {
             client: 9,
             state,
             asks: state == NodeState::Subscribing,
+            partition: Partition { nth: 1, of: 3 },
         }));
     }
     // A node's two processes in an upgrade.
@@ -288,6 +290,7 @@ fn messages() -> Vec<ClusterMessage> {
         client: 9,
         state: NodeState::Shadow,
         asks: false,
+        partition: Partition { nth: 1, of: 3 },
     }));
     messages.push(ClusterMessage::Marker(300));
     messages

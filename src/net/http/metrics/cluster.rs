@@ -5,7 +5,7 @@ use std::sync::{Mutex, OnceLock};
 
 use prometheus::proto::MetricType;
 
-use super::page::{MetricsPage, sample};
+use super::page::{MetricsPage, label, sample};
 
 /// Counted by the cluster's thread alone; a scrape reads it.
 #[derive(Default)]
@@ -97,6 +97,30 @@ pub(super) fn add(page: &mut MetricsPage, figures: &ClusterFigures) {
         "Time in which the last word that the node said to all came back to it; 0 if none has.",
         figures.echo_micros() as f64 / 1e6,
     );
+    let each = figures.redis().iter();
+    let (ups, echoes): (Vec<_>, Vec<_>) = each
+        .map(|redis| {
+            let at = || vec![label("redis", &redis.address)];
+            let up = f64::from(u8::from(is_up(redis)));
+            let echo = read(&redis.echo_micros) / 1e6;
+            let gauge = |value| sample(MetricType::GAUGE, at(), value);
+            (gauge(up), gauge(echo))
+        })
+        .unzip();
+    for (name, help, samples) in [
+        (
+            "ringpost_cluster_redis_up",
+            "1 if this node is joined to this Redis of its cluster, else 0.",
+            ups,
+        ),
+        (
+            "ringpost_cluster_redis_echo_seconds",
+            "Time in which the last word that the node said to all by this Redis came back; 0 if none has.",
+            echoes,
+        ),
+    ] {
+        page.family(name, help, MetricType::GAUGE, samples);
+    }
     let nodes = figures.of_each(|redis| &redis.nodes).max().unwrap_or(0);
     let incomplete = figures.of_each(|redis| &redis.incomplete).max();
     let channels = figures.of_each(|redis| &redis.channels).sum::<u64>();

@@ -1,0 +1,49 @@
+//! What Redis answers, in words for whoever runs the server.
+
+use redis::RedisError;
+
+const WRONG_PASSWORD: &str =
+    "the name or password is wrong (cluster.secret_file, and the user in cluster.redis)";
+/// What is told of an error.
+const ERROR_CHARS_MAX: usize = 120;
+/// What is said where a slot has another master.
+pub const MOVED: &str = "the slot has another master now";
+
+/// An error as whoever runs the server can use it.
+pub fn in_words(error: &RedisError) -> String {
+    match error.code() {
+        Some("WRONGPASS") => WRONG_PASSWORD.to_owned(),
+        Some("MOVED") => MOVED.to_owned(),
+        Some("NOAUTH") => {
+            "it wants a password; name the file that holds it in cluster.secret_file".to_owned()
+        }
+        _ if error.kind() == redis::ErrorKind::AuthenticationFailed => WRONG_PASSWORD.to_owned(),
+        _ if error.kind() == redis::ErrorKind::Parse => {
+            "what answers there does not speak Redis' protocol; is the port right?".to_owned()
+        }
+        _ if error.is_timeout() => {
+            "it does not answer in time; is it a Redis, and its port one by TLS where the URL is rediss://?".to_owned()
+        }
+        _ => shortened(&error.to_string()),
+    }
+}
+
+/// Its first line, and not all of one that is long: Redis may quote what it was told.
+fn shortened(words: &str) -> String {
+    let line = words.lines().next().unwrap_or_default();
+    match line.char_indices().nth(ERROR_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_a_line() {
+        assert_eq!(shortened("unknown\nmore"), "unknown");
+        assert_eq!(shortened(&"é".repeat(300)).chars().count(), 121);
+    }
+}
