@@ -54,7 +54,7 @@ impl DeliveryThread {
     pub fn start(
         _: &Webhooks,
         target: WebhookTarget,
-        _: Vec<ListenerName>,
+        _: (Option<String>, Vec<ListenerName>),
         _: Receiver<UidEvent>,
         _: (Arc<[Tally]>, Arc<AtomicUsize>),
     ) -> io::Result<DeliveryThread> {

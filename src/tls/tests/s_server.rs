@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
@@ -37,12 +37,25 @@ struct SServer {
     port: u16,
 }
 
+/// The port that it has taken, which it says in a line of its own.
+fn accepting_port(output: &mut impl BufRead) -> u16 {
+    for line in output.lines() {
+        let line = line.expect("it goes on");
+        if let Some(address) = line.strip_prefix("ACCEPT ") {
+            let port = address
+                .rsplit(':')
+                .next()
+                .and_then(|port| port.parse().ok());
+            return port.expect("a port");
+        }
+    }
+    panic!("it does not accept");
+}
+
 impl SServer {
     fn new(suite: &str) -> SServer {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|held| held.local_addr());
-        let port = port.expect("a port").port();
         let mut program = Command::new("openssl")
-            .args(["s_server", "-accept", &format!("127.0.0.1:{port}")])
+            .args(["s_server", "-accept", "127.0.0.1:0"])
             .args(["-tls1_3", "-num_tickets", "0", "-ciphersuites", suite])
             .arg("-cert")
             .arg(file("p256.pem"))
@@ -53,7 +66,8 @@ impl SServer {
             .stderr(Stdio::null())
             .spawn()
             .expect("openssl");
-        let output = BufReader::new(program.stdout.take().expect("an output"));
+        let mut output = BufReader::new(program.stdout.take().expect("an output"));
+        let port = accepting_port(&mut output);
         let (tell, lines) = channel();
         thread::spawn(move || {
             for line in output.split(b'\n').map_while(Result::ok) {
