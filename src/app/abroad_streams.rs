@@ -30,12 +30,8 @@ pub enum StreamOrder {
         of: Vec<FollowedStream>,
         asked_by: (CoreId, u64),
     },
-    /// Up to there a uid's messages were delivered here; or, though they were taken for that, they were not.
-    Delivered {
-        of: FollowedStream,
-        upto: Position,
-        is_back: bool,
-    },
+    /// Up to there a uid's messages have come.
+    Delivered { of: FollowedStream, upto: Position },
     /// May the request of this id be carried out? With `waits` it is answered when another node has done it.
     Claim {
         id: Digest,

@@ -93,6 +93,7 @@ impl Local {
         let mut shard = Shard::new(config, listeners, registry.apps());
         if has_engine {
             shard.note_uids();
+            shard.in_flight.tell_others();
             streams.mirror();
         }
         Local {

@@ -16,7 +16,7 @@ use super::mirrors::{MirrorReading, MirrorState, Waiting};
 use super::query::QueryResult;
 use crate::ident::{EVERYBODY, NamespaceId, Reach};
 use crate::protocol::partitions::{Partition, Topic};
-use crate::streams::{Address, Epoch, Kind, Mirrored, Position};
+use crate::streams::{Epoch, Kind, Mirrored, Position};
 
 /// The namespaces of an app are few.
 const NAMESPACES_MAX: u32 = 64;
@@ -193,7 +193,6 @@ impl Local {
             return;
         };
         let (is_followed, is_passing) = (reading.is_followed, reading.is_passing);
-        let put_back = reading.put_back;
         let Some(page) = page else {
             return self.give_up_reading(of);
         };
@@ -224,14 +223,20 @@ impl Local {
                 self.shard.in_flight.forget(of.namespace, &of.name);
             }
         }
-        let delivered = delivered.min(put_back.unwrap_or(delivered));
-        let (store, address) = (&mut self.streams.store, of.address());
-        store.ask(address, |store| {
-            // Before what follows is delivered, which tells of more.
-            if !(is_followed && goes_on && store.delivered(address) >= delivered) {
-                store.adopt_delivered(address, delivered);
-            }
-        });
+        // Before what follows is delivered, which tells of more. What has come here Redis may not know yet.
+        let address = of.address();
+        let here = self.streams.store.delivered(address);
+        let knows_more = goes_on && here > delivered;
+        let delivered = match goes_on {
+            true => delivered.max(here),
+            // What was before is nowhere.
+            false => delivered.max(begins.offset),
+        };
+        let store = &mut self.streams.store;
+        store.ask(address, |store| store.adopt_delivered(address, delivered));
+        if knows_more && of.kind == Kind::Uid {
+            self.tell_delivered(address);
+        }
         for (offset, message) in messages {
             let position = Position { epoch, offset };
             self.take_read(of, position, &message, is_followed);
@@ -266,19 +271,6 @@ impl Local {
             if let Waiting::History(from, call, _) = one {
                 self.reply(from, call, QueryResult::away());
             }
-        }
-    }
-
-    /// What follows this offset was not delivered after all.
-    pub(super) fn put_back_mirrored(&mut self, of: Address<'_>, offset: u64) {
-        let of = FollowedStream {
-            namespace: of.namespace,
-            kind: of.kind,
-            name: Box::from(of.name),
-        };
-        if let Some(MirrorState::Reading(reading)) = self.mirrors.get(&of) {
-            let least = reading.put_back.unwrap_or(offset).min(offset);
-            reading.put_back = Some(least);
         }
     }
 

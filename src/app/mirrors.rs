@@ -43,8 +43,6 @@ pub(super) struct MirrorReading {
     pub early: VecDeque<PlacedMessage>,
     /// Some came that were not held.
     pub missed: bool,
-    /// What follows this offset was not delivered after all, which whoever has read it may not know.
-    pub put_back: Option<u64>,
 }
 
 /// How far a mirror is.

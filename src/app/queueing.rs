@@ -5,6 +5,9 @@
 //! one leaves its uid, what its peer's kernel has not acknowledged ([`InFlight`](crate::shard::InFlight)) goes to another of
 //! the uid's connections, if it was not sent that, or back to the queue. So each message arrives at least once, or its end
 //! is counted and told; one whose acknowledgement was lost comes twice.
+//!
+//! In a cluster each node counts so for itself, and Redis has up to where all is acknowledged: a client that comes to another
+//! node has what follows that.
 
 use super::abroad_streams::StreamOrder;
 use super::follow_step::FollowedStream;
@@ -87,9 +90,6 @@ impl Local {
             (messages, last >= top.offset)
         });
         let (messages, is_last) = piece.unwrap_or((Vec::new(), true));
-        if let Some((last, _)) = messages.last() {
-            self.tell_delivered(of, *last, false);
-        }
         let store = &mut self.streams.store;
         let mut tops = |namespace, uid: &str| store.top(now, Address::uid(namespace, uid));
         self.shard
@@ -108,12 +108,10 @@ impl Local {
         {
             let set = |store: &mut Store| store.set_delivered(of, offset);
             self.streams.store.ask(of, set);
-            let now = self.now;
-            let upto = Position {
-                offset,
-                ..self.streams.store.top(now, of)
-            };
-            self.tell_delivered(of, upto, false);
+            // What is on its way is told of when it has come.
+            if self.has_engine() && self.shard.least_acknowledged(namespace, uid).is_none() {
+                self.tell_delivered(of);
+            }
         }
     }
 
@@ -125,12 +123,6 @@ impl Local {
                 self.streams
                     .store
                     .ask(of, |store| store.put_back(of, after));
-                self.put_back_mirrored(of, after);
-                let upto = Position {
-                    offset: after,
-                    ..self.streams.store.top(now, of)
-                };
-                self.tell_delivered(of, upto, true);
             }
             Some((other, first)) if after < first => {
                 let top = self.streams.store.top(now, of);
@@ -144,17 +136,25 @@ impl Local {
             // It has been sent that, or will be.
             Some(_) => {}
         }
+        self.tell_delivered(of);
     }
 
-    /// Tells Redis, where that keeps it, up to where a uid's messages are delivered, or that they are not after all.
-    fn tell_delivered(&mut self, of: Address<'_>, upto: Position, is_back: bool) {
+    /// Tells Redis, where that keeps it, up to where a uid's messages have come for certain: what is on its way to a
+    /// connection here is had by another node's, if this node is no more or does not notice that it has broken.
+    pub(super) fn tell_delivered(&mut self, of: Address<'_>) {
         if self.has_engine() {
+            let (now, delivered) = (self.now, self.streams.store.delivered(of));
+            let least = self.shard.least_acknowledged(of.namespace, of.name);
+            let upto = Position {
+                offset: least.map_or(delivered, |least| least.min(delivered)),
+                ..self.streams.store.top(now, of)
+            };
             let of = FollowedStream {
                 namespace: of.namespace,
                 kind: of.kind,
                 name: Box::from(of.name),
             };
-            self.order_of_streams(StreamOrder::Delivered { of, upto, is_back });
+            self.order_of_streams(StreamOrder::Delivered { of, upto });
         }
     }
 
@@ -174,6 +174,15 @@ impl Host {
         }
         if let Some(in_flight) = self.local.shard.in_flight.take_left(id) {
             self.put_back(*in_flight, outstanding());
+        }
+    }
+
+    /// Asks, from time to time, what has come of what is on its way, and tells the other nodes of a cluster.
+    pub fn tell_acknowledged(&mut self, outstanding: impl FnMut(ConnId) -> Option<usize>) {
+        let now = self.local.now;
+        let in_flight = &mut self.local.shard.in_flight;
+        for (namespace, uid) in in_flight.ask_for_others(now, outstanding) {
+            self.local.tell_delivered(Address::uid(namespace, &uid));
         }
     }
 

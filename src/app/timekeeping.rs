@@ -114,6 +114,8 @@ impl Host {
         let look = self.next_look().into_iter();
         let room = self.local.shard.awaits_message_room();
         let room = room.then(|| self.local.now() + ROOM_LOOK_INTERVAL);
-        look.chain(timer).chain(presence).chain(room).min()
+        let acknowledged = self.local.shard.in_flight.ask_again_at(self.local.now());
+        let due = look.chain(timer).chain(presence).chain(room);
+        due.chain(acknowledged).min()
     }
 }

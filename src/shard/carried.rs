@@ -69,7 +69,7 @@ impl Shard {
         let namespace = self.connections.namespace_of(id);
         if let Some(uid) = self.connections.uid(id).map(Box::from) {
             let in_flight = InFlight::of_saved(namespace, uid, saved);
-            self.in_flight.insert(id.slot, in_flight);
+            self.in_flight.insert(id, in_flight);
         }
     }
 

@@ -5,8 +5,12 @@
 //! it was sent since, each with the byte at which it ends. What is not acknowledged when the connection leaves its uid goes
 //! back to the queue; see `app/queueing`. Bound: when more than [`LOOK_AT`] are not known to be acknowledged, the transport
 //! is asked what is, so they are about as many as outbox and kernel hold.
+//!
+//! In a cluster others want to know how far a uid's messages have come: there the transport is asked [`ASK_EVERY`] so long
+//! as some are not known to have, ever more seldom of a peer that acknowledges nothing.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
 use serde::{Deserialize, Serialize};
@@ -17,6 +21,10 @@ use crate::ident::NamespaceId;
 
 /// See the module.
 const LOOK_AT: usize = 64;
+/// See the module.
+const ASK_EVERY: Duration = Duration::from_millis(50);
+/// Most times that one is passed over.
+const PASSED_OVER_MAX: u8 = 64;
 
 /// What a connection was sent of its uid's queue, as it takes it along to another process.
 #[derive(PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -56,6 +64,10 @@ pub struct InFlight {
     unacknowledged: VecDeque<(u64, u64)>,
     /// How many make it worth to ask.
     look_at: usize,
+    /// By this it is among those to be asked for again and again.
+    unsure: Option<ConnId>,
+    /// How often it is passed over then, and how often it is to be yet.
+    passed_over: (u8, u8),
 }
 
 impl InFlight {
@@ -69,6 +81,8 @@ impl InFlight {
             written: 0,
             unacknowledged: VecDeque::new(),
             look_at: LOOK_AT,
+            unsure: None,
+            passed_over: (0, 0),
         }
     }
 
@@ -97,6 +111,8 @@ impl InFlight {
             written: saved.written,
             look_at: LOOK_AT.max(2 * unacknowledged.len()),
             unacknowledged,
+            unsure: None,
+            passed_over: (0, 0),
         }
     }
 
@@ -126,8 +142,39 @@ impl InFlight {
         if self.unacknowledged.is_empty() {
             self.unacknowledged.shrink_to(LOOK_AT);
         }
-        let lost = self.unacknowledged.iter().map(|(offset, _)| *offset).min();
-        lost.map_or(self.sent, |offset| offset - 1)
+        self.acknowledged().unwrap_or(self.sent)
+    }
+
+    /// Up to where everything is known to be acknowledged, if that is not all that it was sent.
+    pub(super) fn acknowledged(&self) -> Option<u64> {
+        let offsets = self.unacknowledged.iter().map(|(offset, _)| *offset);
+        offsets.min().map(|offset| offset - 1)
+    }
+
+    /// The last that it was sent.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Whether it is its turn to be asked for.
+    fn is_its_turn(&mut self) -> bool {
+        let (_, left) = &mut self.passed_over;
+        let is_its_turn = *left == 0;
+        *left = left.saturating_sub(1);
+        is_its_turn
+    }
+
+    /// It was asked for: whether something of it is known now that was not.
+    fn note_asked(&mut self, outstanding: usize) -> bool {
+        let before = self.unacknowledged.len();
+        self.acknowledge(outstanding);
+        let has_come = self.unacknowledged.len() < before;
+        let times = match has_come {
+            true => 0,
+            false => (2 * self.passed_over.0 + 1).min(PASSED_OVER_MAX),
+        };
+        self.passed_over = (times, times);
+        has_come
     }
 
     #[cfg(test)]
@@ -144,6 +191,12 @@ pub struct InFlightTable {
     long: Vec<ConnId>,
     /// Those that have left their uid, and of whom it is not known yet.
     left: Vec<(ConnId, Box<InFlight>)>,
+    /// Others want to know what has come.
+    is_told: bool,
+    /// Of whom, then, that is not known of all.
+    unsure: Vec<ConnId>,
+    /// When these were asked for last.
+    asked: Option<Instant>,
 }
 
 impl InFlightTable {
@@ -156,18 +209,85 @@ impl InFlightTable {
         self.of.get_mut(&slot).map(|one| &mut **one)
     }
 
-    /// It takes from its uid's queue.
-    pub fn insert(&mut self, slot: u32, in_flight: InFlight) {
-        self.of.insert(slot, Box::new(in_flight));
+    /// It takes from its uid's queue, and was maybe sent some of it already.
+    pub fn insert(&mut self, id: ConnId, mut in_flight: InFlight) {
+        in_flight.unsure = None;
+        self.of.insert(id.slot, Box::new(in_flight));
+        self.be_unsure(id);
+    }
+
+    /// Of what it was sent something may not have come: others are told when it has.
+    fn be_unsure(&mut self, id: ConnId) {
+        if self.is_told
+            && let Some(one) = self.of.get_mut(&id.slot)
+            && one.unsure != Some(id)
+            && !one.unacknowledged.is_empty()
+        {
+            one.unsure = Some(id);
+            one.passed_over = (0, 0);
+            self.unsure.push(id);
+        }
+    }
+
+    /// From now on others are told what has come.
+    pub fn tell_others(&mut self) {
+        self.is_told = true;
+    }
+
+    /// When it is to be asked again what has come, for others.
+    #[inline]
+    pub fn ask_again_at(&self, now: Instant) -> Option<Instant> {
+        let is_any = !self.unsure.is_empty();
+        is_any.then(|| self.asked.map_or(now, |at| at + ASK_EVERY))
+    }
+
+    /// Asks of all whose turn it is: those of whom something is known now that was not.
+    pub fn ask_for_others(
+        &mut self,
+        now: Instant,
+        mut outstanding: impl FnMut(ConnId) -> Option<usize>,
+    ) -> Vec<(NamespaceId, Box<str>)> {
+        let mut news = Vec::new();
+        if self.unsure.is_empty() || self.asked.is_some_and(|at| now < at + ASK_EVERY) {
+            return news;
+        }
+        self.asked = Some(now);
+        let of = &mut self.of;
+        self.unsure.retain(|id| {
+            let Some(one) = of.get_mut(&id.slot).filter(|one| one.unsure == Some(*id)) else {
+                return false;
+            };
+            if one.is_its_turn()
+                && let Some(outstanding) = outstanding(*id)
+                && one.note_asked(outstanding)
+            {
+                news.push((one.namespace, one.uid.clone()));
+            }
+            one.unsure = one.unsure.filter(|_| !one.unacknowledged.is_empty());
+            one.unsure.is_some()
+        });
+        if self.unsure.is_empty() {
+            self.unsure.shrink_to(LIST_KEPT);
+        }
+        news
+    }
+
+    /// Up to where all is that those were sent who have left a uid, and of whom that is not known yet.
+    pub(super) fn least_of_left(&self, namespace: NamespaceId, uid: &str) -> Option<u64> {
+        let left = self.left.iter().map(|(_, one)| one);
+        let of_it = left.filter(|one| one.namespace == namespace && *one.uid == *uid);
+        of_it.filter_map(|one| one.acknowledged()).min()
     }
 
     /// The message at this offset waits for a connection, as the last of so many bytes.
     pub fn note(&mut self, id: ConnId, offset: u64, waiting: u64) {
-        if let Some(one) = self.of.get_mut(&id.slot)
-            && one.note(offset, waiting)
-        {
+        let Some(one) = self.of.get_mut(&id.slot) else {
+            return;
+        };
+        if one.note(offset, waiting) {
             self.long.push(id);
         }
+        self.be_unsure(id);
     }
 
     /// The kernel has taken so much of a slot's connection.

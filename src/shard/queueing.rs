@@ -13,7 +13,7 @@ impl Shard {
             return;
         };
         self.in_flight
-            .insert(id.slot, InFlight::new(namespace, uid, first));
+            .insert(id, InFlight::new(namespace, uid, first));
     }
 
     /// The message at this offset has been queued for it.
@@ -47,6 +47,19 @@ impl Shard {
         {
             one.acknowledge(outstanding);
         }
+    }
+
+    /// Up to where a uid's messages are, at the most, if some are still on their way here.
+    pub fn least_acknowledged(&self, namespace: NamespaceId, uid: &str) -> Option<u64> {
+        let each = self.connections_of(namespace, uid).into_iter();
+        let each = each.filter_map(|id| {
+            let one = self.in_flight.get(id.slot)?;
+            // What waits is on its way, too.
+            let is_behind = self.followers.is_behind(id.slot);
+            one.acknowledged().or(is_behind.then(|| one.sent()))
+        });
+        each.chain(self.in_flight.least_of_left(namespace, uid))
+            .min()
     }
 
     /// One of a uid's connections on a plain wire, and the lowest offset that one of them is sent what follows of.

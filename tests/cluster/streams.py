@@ -271,6 +271,52 @@ def a_queue_is_had_on_any_node(scope):
     assert told["connections"] == 1 and told["forgotten"] == 2 * 62, told
 
 
+def stalled(node, uid):
+    """A client that takes next to nothing of what it is sent."""
+    one = socket.socket()
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
+    one.connect(("127.0.0.1", node.ports["push"]))
+    one.sendall(f"{uid}\n".encode())
+    until(f"{uid} online", lambda: node.backend_says(f"online {uid}") == "ok")
+    return one
+
+
+def what_is_on_its_way_is_had_on_another_node(scope):
+    """The connection has broken, and its node has not noticed, or is killed."""
+    _, one, two = kept_pair(scope, more=QUEUED)
+    texts = [f"{text} {'x' * 16_000}" for text in numbered(0, 20)]
+
+    def comes_to_two(uid):
+        client = two.client(uid)
+        begins = texts.index(client.receive())
+        # What its kernel has taken has come, as far as anybody can know.
+        assert begins <= 2, begins
+        assert [client.receive() for _ in texts[begins + 1 :]] == texts[begins + 1 :]
+        return client
+
+    broken = stalled(one, "anna")
+    for text in texts:
+        assert push(two, "anna", text) == "delivered"
+    client = comes_to_two("anna")
+    assert push(one, "anna", "live") == "delivered" and client.receive() == "live"
+    broken.close()
+    until("it is noticed", lambda: one.get("/v1/uids/anna")["connections"] == 1)
+    assert push(one, "anna", "again") == "delivered" and client.receive() == "again"
+    client.close()
+    until("she is gone", lambda: push(one, "anna", "probe", keep=False) == "offline")
+    # All has come there, whatever was put back here.
+    assert push(two, "anna", "waits") == "kept"
+    assert one.client("anna").receive() == "waits"
+
+    broken = stalled(one, "bert")
+    for text in texts:
+        assert push(two, "bert", text) == "delivered"
+    one.kill()
+    client = comes_to_two("bert")
+    assert push(two, "bert", "live") == "delivered" and client.receive() == "live"
+    broken.close()
+
+
 def a_kept_push_is_unknown_until_redis_has_it(scope):
     redis, one, two = kept_pair(scope, cluster='answer_timeout = "500ms"')
     here, there = Events(one, "anna"), Events(two, "bert")
@@ -516,6 +562,7 @@ TESTS = [
     groups_and_everybody_recover_on_another_node,
     the_same_id_is_carried_out_once,
     a_queue_is_had_on_any_node,
+    what_is_on_its_way_is_had_on_another_node,
     a_kept_push_is_unknown_until_redis_has_it,
     a_redis_that_has_lost_all_is_a_gap,
     a_subscriber_that_redis_cuts_off_misses_nothing,

@@ -82,7 +82,7 @@ pub struct Keeper {
     /// Reads that Redis has refused.
     pub put_off: VecDeque<(Instant, WaitingRead)>,
     /// Up to where uids' messages were delivered, as far as Redis is to be told.
-    pub delivered: AHashMap<FollowedStream, (Position, bool)>,
+    pub delivered: AHashMap<FollowedStream, Position>,
     /// What clients have handled, by Redis' names for that, as far as it is to be told.
     pub handled: AHashMap<String, AHashMap<String, Position>>,
     pub claims: IdClaims,

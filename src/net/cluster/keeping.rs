@@ -72,9 +72,9 @@ impl Party {
             StreamOrder::Read { .. } | StreamOrder::Compare(_) => {}
             StreamOrder::Forget { of, asked_by } if is_joined => self.forget_streams(of, asked_by),
             StreamOrder::Forget { asked_by, .. } => answer_forget(bus, asked_by, None),
-            StreamOrder::Delivered { of, upto, is_back } => {
-                self.note_delivered(of, upto, is_back, is_joined);
-            }
+            // What is not told is delivered once more.
+            StreamOrder::Delivered { .. } if !is_joined => {}
+            StreamOrder::Delivered { of, upto } => self.note_delivered(of, upto),
             StreamOrder::Handled(place) => self.note_handled(place, is_joined),
             StreamOrder::AskHandled(at) => self.ask_handled(bus, from, *at, is_joined),
             StreamOrder::Claim {
@@ -330,29 +330,14 @@ impl Party {
         }
     }
 
-    fn note_delivered(
-        &mut self,
-        of: FollowedStream,
-        upto: Position,
-        is_back: bool,
-        is_joined: bool,
-    ) {
-        // What is not told is delivered once more.
-        if !is_joined {
-            return;
+    fn note_delivered(&mut self, of: FollowedStream, upto: Position) {
+        let before = self.keeper.delivered.get(&of);
+        if before.is_none_or(|noted| !noted.has(upto)) {
+            self.keeper.delivered.insert(of, upto);
         }
-        let before = self.keeper.delivered.get(&of).copied();
-        match before {
-            Some((noted, false)) if !is_back && noted.has(upto) => return,
-            Some((_, false)) if !is_back => {}
-            // Each by itself where one of the two says that some were not.
-            Some(noted) => self.tell_delivered(&of, noted),
-            None => {}
-        }
-        self.keeper.delivered.insert(of, (upto, is_back));
     }
 
-    fn tell_delivered(&mut self, of: &FollowedStream, (upto, is_back): (Position, bool)) {
+    fn tell_delivered(&mut self, of: &FollowedStream, upto: Position) {
         let mut keys = self.keys_of_stream(of);
         keys.truncate(1);
         let call = ScriptCall {
@@ -361,7 +346,6 @@ impl Party {
             args: vec![
                 upto.epoch.to_string().into_bytes(),
                 upto.offset.to_string().into_bytes(),
-                vec![b'0' + u8::from(is_back)],
             ],
         };
         self.run(call, Purpose::Delivered);

@@ -31,7 +31,7 @@ pub async fn scripts_refused(link: &RedisLink, prefix: &str, number: u64) -> Opt
             &both,
             &[run, epoch, LIFE, "0", "1", "1", epoch],
         ),
-        (Script::Delivered, &meta, &[epoch, "1", "0"]),
+        (Script::Delivered, &meta, &[epoch, "1"]),
         (Script::Forget, &both, &[run, &channel, ""]),
     ];
     let command = |(script, keys, args): (Script, &[String], &[&str])| RedisCommand::Run {

@@ -160,6 +160,7 @@ impl Transport {
 
     /// Finds out what has arrived of messages that wait for their uid's login if it has not.
     pub fn ask_for_acknowledged(&mut self, host: &mut Host) {
+        host.tell_acknowledged(|id| self.links.get(id).map(bytes_outstanding));
         if !host.shard().in_flight.has_to_ask() {
             return;
         }

@@ -1,5 +1,7 @@
 //! Connections of uids with a queue: what is in flight, and what is held behind what waits.
 
+use std::time::{Duration, Instant};
+
 use super::*;
 use crate::payload::Payload;
 use crate::streams::{Epoch, Kind, Position};
@@ -74,6 +76,44 @@ fn what_was_not_written_is_not_delivered() {
     shard.written(one, 3);
     shard.close(one, CloseReason::ByPeer);
     assert_eq!(has_up_to(&mut shard, one, 0), 5);
+}
+
+#[test]
+fn others_are_told_what_has_come() {
+    let mut shard = shard(&Config::default());
+    shard.in_flight.tell_others();
+    let one = bound(&mut shard, 1, "u");
+    shard.take_from_queue(one, 0);
+    let now = Instant::now();
+    assert_eq!(shard.in_flight.ask_again_at(now), None);
+    for at in 1..=3 {
+        assert_eq!(send(&mut shard, "u", "ab", at), 1);
+    }
+    let least = |shard: &Shard| shard.least_acknowledged(NamespaceId(1), "u");
+    let ask = |shard: &mut Shard, later, outstanding| {
+        let now = now + Duration::from_millis(later);
+        let ask = shard.in_flight.ask_for_others(now, |_| Some(outstanding));
+        ask.len()
+    };
+    assert_eq!(shard.in_flight.ask_again_at(now), Some(now));
+    assert_eq!(ask(&mut shard, 0, 0), 0, "nothing is written");
+    assert_eq!(least(&shard), Some(0));
+    write_all(&mut shard, one);
+    assert_eq!(ask(&mut shard, 10, 4), 0, "it was asked just now");
+    // One that acknowledged nothing is passed over once.
+    assert_eq!(ask(&mut shard, 100, 4), 0);
+    assert_eq!(ask(&mut shard, 200, 4), 1);
+    assert_eq!(least(&shard), Some(1));
+    assert_eq!(ask(&mut shard, 300, 0), 1);
+    assert_eq!(least(&shard), None);
+    assert_eq!(shard.in_flight.ask_again_at(now), None);
+    // One that has left counts until it is known what it has.
+    send(&mut shard, "u", "ab", 4);
+    write_all(&mut shard, one);
+    shard.close(one, CloseReason::Reset);
+    assert_eq!(least(&shard), Some(3));
+    assert_eq!(has_up_to(&mut shard, one, 1), 3);
+    assert_eq!(least(&shard), None);
 }
 
 #[test]

@@ -13,8 +13,9 @@ use crate::app::hosted::Hosting;
 use crate::app::namespaces::Registry;
 use crate::app::{App, Context};
 use crate::bus::{Endpoint, Writing, connect_with_engine};
+use crate::close::CloseReason;
 use crate::config::{Config, HistoryRule, StreamKind};
-use crate::ident::{NamespaceId, Reach};
+use crate::ident::{ConnId, NamespaceId, Reach};
 use crate::net::admission::ConnectionCounters;
 use crate::net::cluster::interests::SubscriptionChange;
 use crate::net::cluster::keeper::tell_all;
@@ -69,6 +70,8 @@ pub struct SimNode {
     /// Given to Redis; and what has come of it, once Redis has done it.
     batch: Option<(Vec<RedisCommand>, Option<Vec<RedisAnswer>>)>,
     change: Option<SubscriptionChange>,
+    /// Connections that have broken, which is not noticed yet: how many bytes were written to each since.
+    pub broken: Vec<(ConnId, usize)>,
 }
 
 fn config() -> Config {
@@ -119,6 +122,7 @@ impl SimNode {
             next_look: now,
             batch: None,
             change: None,
+            broken: Vec::new(),
         }
     }
 
@@ -135,13 +139,25 @@ impl SimNode {
             }
         }
         self.host.settle_credits();
-        for (_, in_flight) in self.host.shard().in_flight.take_all_left() {
-            // Whoever has left has all that was written to it.
-            self.host.put_back(*in_flight, 0);
+        // Whoever is there, or has left, has all that was written to it.
+        let broken = &self.broken;
+        let outstanding = |id| {
+            let found = broken.iter().find(|(one, _)| *one == id);
+            found.map_or(0, |(_, bytes)| *bytes)
+        };
+        self.host.tell_acknowledged(|id| Some(outstanding(id)));
+        for (id, in_flight) in self.host.shard().in_flight.take_all_left() {
+            self.host.put_back(*in_flight, outstanding(id));
         }
         self.host.expire();
         self.host.read_on();
         self.host.publish_taken();
+    }
+
+    /// A connection has broken.
+    pub fn close(&mut self, id: ConnId) {
+        self.host.close(id, CloseReason::Reset);
+        self.host.shard().remove(id);
     }
 
     /// What the engine's thread does in a round; and Redis does a batch, or answers one.

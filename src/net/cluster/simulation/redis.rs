@@ -240,15 +240,12 @@ impl ModelRedis {
     }
 
     fn delivered(&mut self, key: &str, args: &[Vec<u8>]) -> ScriptValue {
-        let [epoch, offset, is_back] = args else {
+        let [epoch, offset] = args else {
             panic!("arguments of another script");
         };
         let stream = self.streams.get_mut(key);
         if let Some(stream) = stream.filter(|one| one.epoch.as_bytes() == epoch) {
-            stream.delivered = match is_back == b"1" {
-                true => stream.delivered.min(number(offset)),
-                false => stream.delivered.max(number(offset)),
-            };
+            stream.delivered = stream.delivered.max(number(offset));
         }
         ScriptValue::Number(0)
     }
