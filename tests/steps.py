@@ -113,6 +113,7 @@ def steps(full):
         Step("cluster outages", ["python3", "tests/cluster/outages.py", BINARY], ready),
         Step("cluster shards", ["python3", "tests/cluster/shards.py", BINARY], ready),
         Step("cluster streams", ["python3", "tests/cluster/streams.py", BINARY], ready),
+        Step("cluster chat", [python, "tests/cluster/chat.py", BINARY], in_python),
         Step("cluster rolling", shell(f"{python} tests/cluster/rolling.py {BINARY}",
                                       f"python3 tests/cluster/operators.py {BINARY}"), in_python),
         Step("proxies", ["tests/proxies/run", BINARY], ready),

@@ -16,7 +16,7 @@ use crate::shard::JoinError;
 /// A program on this server. See the crate's start page for one in twenty lines.
 ///
 /// A panic in a callback is counted and logged with its place, and closes the connection that the callback is
-/// about with 1011: in `on_answer` the one that asked, in `on_start`, `on_note` and `on_timer` none. The core goes
+/// about with 1011: in `on_answer` the one that asked, in `on_start`, `on_note`, `on_members` and `on_timer` none. The core goes
 /// on with the same value, so what that shares between connections must bear it.
 pub trait App: Sized + 'static {
     /// The app's state for one connection. It travels along when the connection moves to its
@@ -178,6 +178,14 @@ pub trait App: Sized + 'static {
     /// A note from this app's value on core `from`.
     fn on_note(&mut self, cx: &mut Context<'_, Self>, from: CoreId, note: Self::Note) {
         let _ = (cx, from, note);
+    }
+
+    /// Who is in a group that this app watches ([`Context::watch_members`]) on other nodes of the cluster: all of them, by
+    /// the names by which they are members, each once and in their order. Called on the group's home core when that has
+    /// changed, some ten times a second at most; it may be the same as before. While nobody is in the group on this node,
+    /// nobody is told of. Of a node that is gone nobody is there any more; while Redis is away, all stay who were.
+    fn on_members(&mut self, cx: &mut Context<'_, Self>, group: &str, others: &[Box<str>]) {
+        let _ = (cx, group, others);
     }
 
     /// A timer set by [`Context::after`] has run out.

@@ -211,6 +211,13 @@ impl<'a, A: App> Context<'a, A> {
             .send_to_group(self.reach, self.connection, group, message, true);
     }
 
+    /// As [`Context::refresh_group`], to those of the group's members alone that are on this node of a cluster.
+    pub fn refresh_group_here(&mut self, group: &str, message: impl AsMessage) {
+        let message = message.as_message();
+        self.local
+            .send_to_group_here(self.reach, self.connection, group, message, true);
+    }
+
     /// Sends to everybody within reach, the sender included.
     pub fn broadcast(&mut self, message: impl AsMessage) {
         let message = message.as_message();
@@ -271,6 +278,20 @@ impl<'a, A: App> Context<'a, A> {
     /// Puts a bound connection of this core into a group, from any callback; a stale id goes nowhere.
     pub fn join_for(&mut self, connection: ConnId, group: &str) {
         self.local.join(connection, group, None);
+    }
+
+    /// Puts it there under a name of its own, as [`Context::join_as`] does.
+    pub fn join_for_as(&mut self, connection: ConnId, group: &str, member: &str) {
+        self.local.join(connection, group, Some(member));
+    }
+
+    /// From now on [`App::on_members`] tells this app who is in a group on other nodes of a cluster, in each namespace that
+    /// it reaches. To be called in [`App::on_start`], on each core. Whether there is a cluster; else it does nothing.
+    ///
+    /// Members of such a group are told nothing of each other, whatever the `[[groups]]` rules say of it: that is the
+    /// app's to do.
+    pub fn watch_members(&mut self, group: &str) -> bool {
+        self.local.watch_members(self.number, self.reach, group)
     }
 
     /// What the `[[groups]]` rules say of a group of that name ([`Config::groups`](crate::Config::groups)); an app that has

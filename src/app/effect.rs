@@ -46,6 +46,17 @@ pub enum Effect {
         from: CoreId,
         note: AnyNote,
     },
+    /// Who is in a group on other nodes has changed.
+    Members {
+        app: u8,
+        told: Box<MembersElsewhere>,
+    },
+}
+
+/// Who is in a group on other nodes.
+pub struct MembersElsewhere {
+    pub group: Box<str>,
+    pub names: Vec<Box<str>>,
 }
 
 /// What has come of a join.

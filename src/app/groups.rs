@@ -442,6 +442,15 @@ impl Local {
     }
 
     pub(super) fn tell_members_here(&mut self, told: &PresenceTold) {
+        if self
+            .shard
+            .groups
+            .rules
+            .is_watched(told.namespace, &told.group)
+        {
+            // By the app itself, which is told of other nodes.
+            return;
+        }
         for news in &told.pieces {
             let text = presence_text(&told.group, news);
             let to_group = ToGroup {
@@ -489,7 +498,7 @@ impl Local {
         let place = (&*ask.after, ask.most.min(MEMBERS_PER_PAGE_MAX));
         let mut page = self.homes.members(ask.namespace, &ask.group, place);
         page.is_partial = self.has_engine()
-            && self.shard.groups.rules.of(&ask.group).presence.is_some()
+            && self.is_told_of_members(ask.namespace, &ask.group)
             && !self.homes.is_whole(ask.namespace, &ask.group);
         AnswerPart::Members(Box::new(page))
     }

@@ -85,8 +85,9 @@ pub struct Homes {
 }
 
 /// For how long a member may be gone.
-pub(super) fn grace_of(rules: &GroupRules, group: &str) -> Duration {
-    rules.of(group).presence.unwrap_or(PRESENCE_GRACE_DEFAULT)
+pub(super) fn grace_of(rules: &GroupRules, namespace: NamespaceId, group: &str) -> Duration {
+    let grace = rules.presence_of(namespace, group);
+    grace.unwrap_or(PRESENCE_GRACE_DEFAULT)
 }
 
 fn hash_of(hasher: &RandomState, group: Option<&HomeGroup>) -> u64 {
@@ -174,7 +175,7 @@ impl Homes {
                 connections,
             } => {
                 let presence = group.presence.get_or_insert_default();
-                let grace = grace_of(rules, name);
+                let grace = grace_of(rules, *namespace, name);
                 let wake = presence.attend(SeatPlace::core(core), member, *connections, now, grace);
                 if let Some((at, wake)) = wake {
                     self.due.push(Reverse((at, place, group.id, wake)));
@@ -210,7 +211,7 @@ impl Homes {
         let (name, Some(presence)) = (&group.name, &mut group.presence) else {
             return Some(HomeDue::Done);
         };
-        let grace = grace_of(rules, name);
+        let grace = grace_of(rules, group.namespace, name);
         let pieces = match wake {
             PresenceWake::Gone(member) => {
                 if let Some((at, wake)) = presence.look(&member, now, grace) {
@@ -226,7 +227,8 @@ impl Homes {
             group.presence = None;
         }
         // Where members are told of each other no more, that is nobody's to know.
-        let is_told = rules.of(&group.name).presence.is_some() && !pieces.is_empty();
+        let presence = rules.presence_of(group.namespace, &group.name);
+        let is_told = presence.is_some() && !pieces.is_empty();
         let told = is_told.then(|| PresenceTold {
             namespace: group.namespace,
             group: group.name.clone(),
@@ -269,7 +271,7 @@ impl Homes {
             group: name,
             members,
         } = one;
-        if rules.of(name).presence.is_none() {
+        if rules.presence_of(*namespace, name).is_none() {
             return;
         }
         let found = self.find(*namespace, name);
@@ -279,7 +281,7 @@ impl Homes {
         };
         let (presence, grace) = (
             group.presence.get_or_insert_default(),
-            grace_of(rules, name),
+            grace_of(rules, *namespace, name),
         );
         let wakes = |member: &WrittenMember| presence.unpack(packed, member, grace);
         for (at, wake) in members.iter().filter_map(wakes) {

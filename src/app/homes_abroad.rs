@@ -53,6 +53,16 @@ impl Homes {
         presence.map_or(0, |presence| presence.count_here(member))
     }
 
+    /// Who is in a group on other nodes of a cluster.
+    pub fn elsewhere(&self, namespace: NamespaceId, group: &str) -> Vec<Box<str>> {
+        let place = self.find(namespace, group);
+        let group = place.and_then(|place| self.groups[place].as_ref());
+        let presence = group.and_then(|group| group.presence.as_ref());
+        presence.map_or_else(Vec::new, |presence| {
+            presence.elsewhere().map(Box::from).collect()
+        })
+    }
+
     fn change(
         &mut self,
         namespace: NamespaceId,
@@ -105,10 +115,14 @@ impl Homes {
         let mut seating = Seating {
             presence,
             now,
-            grace: grace_of(rules, name),
+            grace: grace_of(rules, namespace, name),
             wakes: &mut wakes,
+            has_moved: false,
         };
         let done = does(roster, &mut seating);
+        if seating.has_moved && rules.is_watched(namespace, name) {
+            wakes.extend(roster.tell_others_at(now, TOLD_EVERY));
+        }
         let wakes = wakes
             .into_iter()
             .map(|(at, wake)| Reverse((at, place, group.id, wake)));
@@ -160,7 +174,7 @@ impl Homes {
             Some((pieces, waiting))
         });
         let (mut pieces, waiting) = opened.flatten()?;
-        if rules.of(name).presence.is_none() {
+        if rules.presence_of(namespace, name).is_none() {
             pieces.clear();
         }
         let group = Box::from(name);

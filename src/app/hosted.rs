@@ -51,6 +51,8 @@ pub trait Hosted {
     );
     fn note(&mut self, local: &mut Local, from: CoreId, note: AnyNote);
     fn timer(&mut self, local: &mut Local, token: u64);
+    /// Who is in a group on other nodes.
+    fn members(&mut self, local: &mut Local, group: &str, others: &[Box<str>]);
     fn take_session(&mut self, session: u32) -> Option<AnySession>;
     fn put_session(&mut self, session: AnySession) -> Option<u32>;
     /// A session as the app writes it down, if it does; it stays here.
@@ -277,6 +279,12 @@ impl<A: App> Hosted for Hosting<A> {
     fn timer(&mut self, local: &mut Local, token: u64) {
         self.guard(local, None, "on_timer", |app, _, cx| {
             app.on_timer(cx, token)
+        });
+    }
+
+    fn members(&mut self, local: &mut Local, group: &str, others: &[Box<str>]) {
+        self.guard(local, None, "on_members", |app, _, cx| {
+            app.on_members(cx, group, others)
         });
     }
 

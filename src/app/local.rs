@@ -28,6 +28,7 @@ use super::pending::PendingCalls;
 use super::timers::Timers;
 use super::transfer::Departure;
 use super::transit::TransitLimits;
+use super::watch::MembersWatch;
 use super::whereabouts::Whereabouts;
 use crate::bus::Endpoint;
 use crate::config::Config;
@@ -74,6 +75,8 @@ pub struct Local {
     /// What the connection is called that is being opened.
     pub(super) certificate_names: Vec<Box<str>>,
     pub timers: Timers,
+    /// Which apps are told who is in groups on other nodes.
+    pub(super) watches: Vec<MembersWatch>,
     pub(super) now: Instant,
     pub(super) transit: TransitLimits,
 }
@@ -121,6 +124,7 @@ impl Local {
             readers: Queue::default(),
             certificate_names: Vec::new(),
             timers: Timers::default(),
+            watches: Vec::new(),
             now,
             transit: TransitLimits::new(config),
         }

@@ -99,6 +99,8 @@ pub(crate) mod to_connection;
 mod transfer;
 mod transit;
 mod v1;
+mod watch;
+mod watching;
 mod whereabouts;
 
 pub use crate::events::MessageTold;

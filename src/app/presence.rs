@@ -67,6 +67,10 @@ impl MemberSeat {
         here.map(|(_, count)| count).sum()
     }
 
+    fn is_elsewhere(&self) -> bool {
+        self.at.iter().any(|(place, _)| !place.is_here())
+    }
+
     /// It is in, or may come back without a word.
     fn is_in(&self, now: Instant, grace: Duration) -> bool {
         !self.at.is_empty() || self.left.is_some_and(|left| now < left + grace)
@@ -95,6 +99,8 @@ pub enum NodesWake {
     Open,
     /// What a node had there in a life before has come again, or is gone.
     Stale(u16),
+    /// An app is to be told who is there.
+    Others,
 }
 
 /// What members are told, or a part of it.
@@ -281,6 +287,19 @@ impl Presence {
             .iter()
             .map(|(name, seat)| (&**name, seat.connections_here()));
         here.filter(|(_, count)| *count > 0)
+    }
+
+    /// Members with connections on other nodes.
+    pub fn elsewhere(&self) -> impl Iterator<Item = &str> {
+        let seats = self.seats.iter();
+        let there = seats.filter(|(_, seat)| seat.is_elsewhere());
+        there.map(|(name, _)| &**name)
+    }
+
+    /// Whether it has some there.
+    pub fn is_elsewhere(&self, name: &str) -> bool {
+        let seat = self.seats.get(name);
+        seat.is_some_and(MemberSeat::is_elsewhere)
     }
 
     /// Who has connections there.

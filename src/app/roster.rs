@@ -42,14 +42,18 @@ pub struct Seating<'s> {
     pub now: Instant,
     pub grace: Duration,
     pub wakes: &'s mut Wakes,
+    /// Somebody is on other nodes who was not, or is not any more.
+    pub has_moved: bool,
 }
 
 impl Seating<'_> {
     fn seat(&mut self, place: SeatPlace, name: &str, connections: u32) {
+        let was_elsewhere = self.presence.is_elsewhere(name);
         let wake = self
             .presence
             .attend(place, name, connections, self.now, self.grace);
         self.wakes.extend(wake);
+        self.has_moved |= was_elsewhere != self.presence.is_elsewhere(name);
     }
 
     fn clear(&mut self, place: SeatPlace) {
@@ -108,6 +112,9 @@ pub struct GroupRoster {
     compare: u32,
     compared_at: Option<Instant>,
     compared_after: Duration,
+    /// An app that watches the group is to be told who is on other nodes, and when it was last.
+    others_due: bool,
+    others_told: Option<Instant>,
 }
 
 /// A core's call that waits for members.
@@ -132,7 +139,28 @@ impl GroupRoster {
             compare: 0,
             compared_at: None,
             compared_after: COMPARED_AFTER,
+            others_due: false,
+            others_told: None,
         }
+    }
+
+    /// Those on other nodes are not who they were: when an app that watches the group is to be told, if that is new.
+    pub fn tell_others_at(
+        &mut self,
+        now: Instant,
+        every: Duration,
+    ) -> Option<(Instant, PresenceWake)> {
+        if self.others_due {
+            return None;
+        }
+        self.others_due = true;
+        let at = self.others_told.map_or(now, |told| now.max(told + every));
+        Some((at, PresenceWake::Nodes(NodesWake::Others)))
+    }
+
+    /// It is told now.
+    pub fn others_told(&mut self, now: Instant) {
+        (self.others_due, self.others_told) = (false, Some(now));
     }
 
     /// A member has another number of connections on this node. When the others are to be told, if that is new.

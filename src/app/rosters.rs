@@ -50,8 +50,8 @@ impl Local {
 
     /// A group has members here: where they are told of each other, those of other nodes are to be known.
     pub(super) fn begin_roster(&mut self, namespace: NamespaceId, group: &str) {
-        if self.shard.groups.rules.of(group).presence.is_none()
-            || self.homes.has_roster(namespace, group)
+        let rules = &self.shard.groups.rules;
+        if rules.presence_of(namespace, group).is_none() || self.homes.has_roster(namespace, group)
         {
             return;
         }
@@ -84,6 +84,7 @@ impl Local {
         if roster.state().serial > 0 {
             self.say_of_group(namespace, group, RosterWords::Ended, (None, None));
         }
+        self.tell_watchers(namespace, group);
     }
 
     /// Tells the others what has changed; how far it is told then.
@@ -141,6 +142,9 @@ impl Local {
         });
         if is_latest == Some(true) {
             self.open_roster(namespace, group);
+            if !unknown.is_some() {
+                self.tell_watchers(namespace, group);
+            }
         }
     }
 
@@ -150,6 +154,11 @@ impl Local {
             return;
         };
         self.tell_members_here(&told);
+        // Where not all have told whom they have, an app is not told that nobody is there.
+        let is_watched = self.shard.groups.rules.is_watched(namespace, group);
+        if is_watched && !self.homes.elsewhere(namespace, group).is_empty() {
+            self.tell_watchers(namespace, group);
+        }
         for (core, call, ask) in waiting {
             let part = self.find_members(&ask);
             self.answer_part(Some((core, call)), part);
@@ -185,6 +194,15 @@ impl Local {
                 self.tell_nodes(namespace, group);
             }
             NodesWake::Open => self.open_roster(namespace, group),
+            NodesWake::Others => {
+                let is_opening = self.with_roster(namespace, group, |roster, seating| {
+                    roster.others_told(seating.now);
+                    roster.is_opening()
+                });
+                if is_opening == Some(false) {
+                    self.tell_watchers(namespace, group);
+                }
+            }
             NodesWake::Stale(number) => {
                 self.with_roster(namespace, group, |roster, seating| {
                     roster.clear_stale(number, seating);

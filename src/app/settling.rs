@@ -116,6 +116,9 @@ impl Host {
             Effect::Note { app, from, note } => {
                 self.apps[usize::from(app)].note(&mut self.local, from, note);
             }
+            Effect::Members { app, told } => {
+                self.apps[usize::from(app)].members(&mut self.local, &told.group, &told.names);
+            }
         }
     }
 

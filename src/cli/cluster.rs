@@ -6,28 +6,12 @@ use std::net::IpAddr;
 use ringpost::config::Cluster;
 use ringpost::escape::Escaped;
 
-use super::listener::AppName;
-use super::settings::{Preset, Settings};
+use super::settings::Settings;
 
 /// What is wrong with them.
 pub fn problem(settings: &Settings) -> Option<String> {
-    let Settings {
-        cluster, listeners, ..
-    } = settings;
-    if let Err(error) = ringpost::check_cluster(cluster) {
-        return Some(error.to_string());
-    }
-    let has_room = listeners.iter().any(|one| one.app == AppName::Chat);
-    let is_given = settings.preset == Preset::Default;
-    let mend = match is_given {
-        true => "choose preset = \"push\", or list the listeners without a chat",
-        false => "leave it out of the listeners",
-    };
-    (cluster.is_on() && has_room).then(|| {
-        format!(
-            "cluster.redis: the chat's room is one node's, and would be another one on each; {mend}"
-        )
-    })
+    let checked = ringpost::check_cluster(&settings.cluster);
+    checked.err().map(|error| error.to_string())
 }
 
 /// What is right and may not be meant.

@@ -64,12 +64,13 @@ impl Groups {
     /// Goes on by other rules. `uids` tells the uid of a connection: where members are told of each other only now, all
     /// are told of to the home; where they are no more, that none is there.
     pub fn renew<'u>(&mut self, rules: GroupRules, uids: impl Fn(ConnId) -> Option<&'u str>) {
-        self.rules = rules;
+        self.rules = rules.watching_as(&self.rules);
         for number in 0..self.groups.len() as u32 {
             let Some(group) = &mut self.groups[number as usize] else {
                 continue;
             };
-            let is_told = self.rules.of(&group.name).presence.is_some();
+            let presence = self.rules.presence_of(group.namespace, &group.name);
+            let is_told = presence.is_some();
             let names: Vec<Box<str>> = match (is_told, &mut group.attendance) {
                 (true, None) => {
                     group.attendance = Some(Box::default());

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::config::{GroupRule, PRESENCE_GRACE_MAX};
+use crate::ident::NamespaceId;
 use crate::streams::Pattern;
 
 /// What holds for a group. Without a rule nothing does.
@@ -21,6 +22,8 @@ pub struct GroupTraits {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct GroupRules {
     each: Box<[(Pattern, GroupTraits)]>,
+    /// Groups of which apps are told who is in them on other nodes, whatever is configured. A few.
+    watched: Vec<(NamespaceId, Box<str>)>,
 }
 
 impl GroupRules {
@@ -36,6 +39,36 @@ impl GroupRules {
         });
         GroupRules {
             each: each.collect(),
+            watched: Vec::new(),
+        }
+    }
+
+    /// These, with the groups that are watched by others.
+    pub fn watching_as(mut self, others: &GroupRules) -> GroupRules {
+        self.watched.clone_from(&others.watched);
+        self
+    }
+
+    /// From now on an app is told who is in this group on other nodes.
+    pub fn watch(&mut self, namespace: NamespaceId, group: &str) {
+        if !self.is_watched(namespace, group) {
+            self.watched.push((namespace, Box::from(group)));
+        }
+    }
+
+    /// Whether an app is told that.
+    #[inline]
+    pub fn is_watched(&self, namespace: NamespaceId, group: &str) -> bool {
+        let mut watched = self.watched.iter();
+        watched.any(|(of, name)| *of == namespace && **name == *group)
+    }
+
+    /// For how long a member of this group may be gone before the others are told, if they are.
+    #[inline]
+    pub fn presence_of(&self, namespace: NamespaceId, group: &str) -> Option<Duration> {
+        match self.is_watched(namespace, group) {
+            true => Some(Duration::ZERO),
+            false => self.of(group).presence,
         }
     }
 
@@ -80,6 +113,19 @@ mod tests {
         assert!(room.public && room.presence == Some(Duration::from_secs(3)));
         let news = rules.of("news");
         assert!(news.public && news.presence.is_none());
+    }
+
+    #[test]
+    fn what_an_app_watches_has_presence_in_its_namespace_alone() {
+        let (own, other) = (NamespaceId(3), NamespaceId(4));
+        let mut rules = GroupRules::default();
+        rules.watch(own, "room");
+        assert_eq!(rules.presence_of(own, "room"), Some(Duration::ZERO));
+        assert_eq!(rules.presence_of(own, "rooms"), None);
+        assert_eq!(rules.presence_of(other, "room"), None);
+        let reloaded = GroupRules::new(&[]).watching_as(&rules);
+        assert!(reloaded.is_watched(own, "room") && !reloaded.is_watched(other, "room"));
+        assert_eq!(reloaded.of("room"), GroupTraits::default());
     }
 
     #[test]

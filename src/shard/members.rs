@@ -318,7 +318,10 @@ impl Groups {
             seen: None,
             pins: 0,
             stuck: None,
-            attendance: self.rules.of(name).presence.map(|_| Box::default()),
+            attendance: self
+                .rules
+                .presence_of(namespace, name)
+                .map(|_| Box::default()),
         });
         let number = match self.free.pop() {
             Some(number) => {

@@ -617,15 +617,6 @@ def what_is_one_nodes_own_is_refused(scope):
     ):
         told = one.post(path, body, 501)
         assert told["error"]["code"] == "not_in_cluster" and word in told["error"]["message"], told
-    for line, words in (
-        ('[[listen]]\nurl = "text://127.0.0.1:0"\napp = "chat"', "chat"),
-    ):
-        path = f"{scope.place}/refused.toml"
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(NODE.format(cores=1, redis="redis://127.0.0.1:1", cluster="", more=line))
-        run = subprocess.run([BINARY, "check", path], capture_output=True, text=True)
-        said = run.stdout + run.stderr
-        assert run.returncode != 0 and words in said and "cluster" in said, said
 
 
 def nodes_are_shown(scope):

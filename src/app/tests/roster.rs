@@ -105,6 +105,7 @@ impl World {
             now: self.now,
             grace: Duration::ZERO,
             wakes: &mut wakes,
+            has_moved: false,
         };
         let node = NodeId(from as u64);
         let is_missing = match words {
@@ -154,6 +155,7 @@ impl World {
                         now: later,
                         grace: Duration::ZERO,
                         wakes: &mut more,
+                        has_moved: false,
                     };
                     home.roster.clear_stale(number, &mut seating);
                 }
@@ -256,6 +258,7 @@ fn a_long_list_comes_in_pieces_and_who_says_nothing_is_not_there() {
         now,
         grace: Duration::ZERO,
         wakes: &mut wakes,
+        has_moved: false,
     };
     for words in list {
         let RosterWords::List {

@@ -20,6 +20,10 @@
 //! **After an upgrade** the roster is made anew of the users that have come from the process before, by the ids that they were
 //! entered with: so who has not come is not in it. Nobody is told of that, unless a roster went out amid it or one was due.
 //!
+//! **In a cluster** the room is all nodes' rooms. A user is in the group as `ip:port NAME`, the nodes tell each other who is in
+//! it, and core 0 of each is told of the other nodes' users, whom the roster has beside its own. Each node sends its own roster to its own
+//! users, within its own limits: of others' users it has the first ones that there is room for.
+//!
 //! **Merging.** The first change after a quiet time goes out at once; then core 0 rests (see
 //! [`roster::rest`]), and what has changed meanwhile goes out after it, as one roster.
 
@@ -41,7 +45,7 @@ use ringpost::payload::Message;
 use serde::{Deserialize, Serialize};
 
 use self::command::{Command, CommandError};
-use self::roster::Roster;
+use self::roster::{OtherUsers, Roster};
 use self::seats::{Seat, Seats};
 use super::text_of;
 
@@ -130,6 +134,8 @@ pub struct Chat {
     waiting: bool,
     /// Whether a roster has gone out since this value was made.
     has_sent: bool,
+    /// Whether other nodes may have users of the room, too.
+    in_cluster: bool,
 }
 
 /// A user from the login on.
@@ -150,6 +156,14 @@ struct Packed<'a> {
     entered: Option<u64>,
 }
 
+/// What a core has beside its users, in writing.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct PackedCore {
+    is_due: bool,
+    others: OtherUsers,
+}
+
 /// What the cores tell each other.
 #[derive(Clone)]
 pub enum Note {
@@ -166,7 +180,11 @@ pub enum Note {
         name: Box<str>,
     },
     /// From core 0: the user is in the roster, and may have it.
-    Entered { connection: ConnId },
+    Entered {
+        connection: ConnId,
+        /// By what name it is in the group, if by one of its own.
+        member: Option<Box<str>>,
+    },
     /// To core 0: a user of mine is in the group, and waits for a roster.
     Joined { address: SocketAddr },
     /// To core 0: this user of mine has gone.
@@ -174,6 +192,8 @@ pub enum Note {
         connection: ConnId,
         address: SocketAddr,
     },
+    /// To core 0: who is in the group on other nodes.
+    Others(OtherUsers),
 }
 
 impl Chat {
@@ -187,6 +207,7 @@ impl Chat {
             coming: HashMap::new(),
             waiting: false,
             has_sent: false,
+            in_cluster: false,
         }
     }
 
@@ -263,8 +284,8 @@ impl Chat {
         for misses in self.coming.values_mut() {
             *misses = true;
         }
-        let message = self.roster.message();
-        cx.refresh_group(&self.room.group, &message);
+        let message = self.roster.message(self.room.seats.bytes_max());
+        cx.refresh_group_here(&self.room.group, &message);
         self.changed = false;
         self.has_sent = true;
         self.resting = true;
@@ -316,17 +337,32 @@ impl App for Chat {
         }))
     }
 
-    /// Whether a roster was due.
+    /// Whether a roster was due, and whom it had of other nodes.
     fn pack_core(&self) -> Option<Vec<u8>> {
-        let is_due = self.changed || !self.coming.is_empty();
-        is_due.then(Vec::new)
+        let packed = PackedCore {
+            is_due: self.changed || !self.coming.is_empty(),
+            others: self.roster.others().clone(),
+        };
+        let is_any = packed.is_due || !packed.others.is_empty();
+        is_any.then(|| serde_json::to_vec(&packed).ok())?
     }
 
-    fn unpack_core(&mut self, cx: &mut Context<'_, Self>, _: &[u8]) {
-        // When those have come who are to be in it.
-        self.changed = true;
-        self.waiting = true;
-        cx.after(PATIENCE, WAITED);
+    fn unpack_core(&mut self, cx: &mut Context<'_, Self>, bytes: &[u8]) {
+        let packed = serde_json::from_slice(bytes).unwrap_or(PackedCore {
+            is_due: true,
+            others: OtherUsers::new(),
+        });
+        self.roster.set_others(packed.others);
+        if packed.is_due {
+            // When those have come who are to be in it.
+            self.changed = true;
+            self.waiting = true;
+            cx.after(PATIENCE, WAITED);
+        }
+    }
+
+    fn on_start(&mut self, cx: &mut Context<'_, Self>) {
+        self.in_cluster = cx.watch_members(&self.room.group);
     }
 
     fn on_resumed(&mut self, cx: &mut Context<'_, Self>, session: &mut Option<User>) {
@@ -435,10 +471,12 @@ impl App for Chat {
                 address,
                 name,
             } => {
+                let member = self.in_cluster.then(|| roster::member_name(address, &name));
+                let member = member.map(Box::from);
                 self.roster.enter(address, connection, name);
                 self.coming.insert(address, false);
                 self.changed = true;
-                cx.tell(To::Core(from), Note::Entered { connection });
+                cx.tell(To::Core(from), Note::Entered { connection, member });
             }
             Note::Resumed {
                 connection,
@@ -452,7 +490,10 @@ impl App for Chat {
                     return;
                 }
             }
-            Note::Entered { connection } => cx.join_for(connection, &self.room.group),
+            Note::Entered { connection, member } => match member {
+                Some(member) => cx.join_for_as(connection, &self.room.group, &member),
+                None => cx.join_for(connection, &self.room.group),
+            },
             Note::Joined { address } => {
                 let misses = self.coming.remove(&address);
                 self.changed |= misses.unwrap_or(false);
@@ -466,8 +507,14 @@ impl App for Chat {
                     self.changed = true;
                 }
             }
+            Note::Others(others) => self.changed |= self.roster.set_others(others),
         }
         self.send_roster(cx);
+    }
+
+    fn on_members(&mut self, cx: &mut Context<'_, Self>, _: &str, others: &[Box<str>]) {
+        let others = roster::other_users(others.iter().map(|member| &**member));
+        cx.tell(To::Core(ROSTER_CORE), Note::Others(others));
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_, Self>, token: u64) {

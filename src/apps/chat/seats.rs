@@ -33,6 +33,11 @@ impl Seats {
         })
     }
 
+    /// How many bytes the roster entries may have.
+    pub fn bytes_max(&self) -> usize {
+        self.bytes_max.load(Ordering::Relaxed)
+    }
+
     /// From now on there are so many. Those that are taken stay so.
     pub fn renew(&self, users_max: usize, bytes_max: usize) {
         self.users_max.store(users_max, Ordering::Relaxed);
