@@ -57,7 +57,7 @@ impl Local {
         waiting: Waiting,
     ) -> Option<Waiting> {
         let is_passing = matches!(waiting, Waiting::History(..)) && !self.is_followed(of);
-        let is_joined = self.mirrors.is_joined(of.topic());
+        let is_away = self.mirrors.is_away(of.topic());
         match self.mirrors.get(of) {
             Some(MirrorState::Whole | MirrorState::Alone) => return Some(waiting),
             Some(MirrorState::Reading(reading)) => {
@@ -65,7 +65,7 @@ impl Local {
                 reading.waiting.push(waiting);
                 return None;
             }
-            None if !is_joined => {
+            None if is_away => {
                 self.be_alone(of);
                 if !is_passing {
                     self.mirrors.set(of, MirrorState::Alone);
@@ -440,7 +440,14 @@ impl Local {
             return;
         }
         for of in mirrored {
-            self.fill_in(&of, VecDeque::new());
+            match self.mirrors.get(&of) {
+                // Since before it was known whether Redis is there: nobody follows it yet.
+                Some(MirrorState::Reading(reading)) => {
+                    let is_passing = reading.is_passing;
+                    self.read_on_from_redis(&of, is_passing);
+                }
+                _ => self.fill_in(&of, VecDeque::new()),
+            }
         }
         if partition.has(Topic::All) && self.outgoing.home(EVERYBODY) == self.core() {
             let namespaces = (0..NAMESPACES_MAX).map(NamespaceId);

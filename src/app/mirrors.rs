@@ -64,8 +64,8 @@ struct Mirror {
 #[derive(Default)]
 pub(super) struct Mirrors {
     of: AHashMap<FollowedStream, Mirror>,
-    /// Whether the Redis of each partition is there, once one was heard of.
-    joined: Vec<bool>,
+    /// Whether the Redis of each partition is there, where that was heard.
+    joined: Vec<Option<bool>>,
     order: VecDeque<(u64, FollowedStream)>,
     serials: u64,
 }
@@ -88,8 +88,17 @@ impl MirrorReading {
 impl Mirrors {
     /// Whether the Redis is there that keeps such a stream.
     pub fn is_joined(&self, topic: Topic<'_>) -> bool {
+        self.joined_in(topic) == Some(true)
+    }
+
+    /// Whether it is known to be away. When a core begins it is not known yet.
+    pub fn is_away(&self, topic: Topic<'_>) -> bool {
+        self.joined_in(topic) == Some(false)
+    }
+
+    fn joined_in(&self, topic: Topic<'_>) -> Option<bool> {
         let place = self.partition(topic).index();
-        self.joined.get(place).is_some_and(|is_joined| *is_joined)
+        self.joined.get(place).copied().flatten()
     }
 
     /// In which it is.
@@ -99,9 +108,9 @@ impl Mirrors {
 
     /// The Redis of a partition is there, or it is not.
     pub fn note_joined(&mut self, partition: Partition, is_joined: bool) {
-        self.joined.resize(usize::from(partition.of), false);
+        self.joined.resize(usize::from(partition.of), None);
         if let Some(place) = self.joined.get_mut(partition.index()) {
-            *place = is_joined;
+            *place = Some(is_joined);
         }
     }
 

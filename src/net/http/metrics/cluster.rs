@@ -143,6 +143,11 @@ pub(super) fn add(page: &mut MetricsPage, figures: &ClusterFigures) {
     ] {
         page.single(name, help, figure as f64);
     }
+    add_counts(page, figures);
+}
+
+/// What it has counted since its start.
+fn add_counts(page: &mut MetricsPage, figures: &ClusterFigures) {
     let sum =
         |figure: fn(&RedisFigures) -> &AtomicU64| AtomicU64::new(figures.of_each(figure).sum());
     let (joins, silent) = (sum(|redis| &redis.joins), sum(|redis| &redis.silent));
@@ -188,7 +193,8 @@ pub(super) fn add(page: &mut MetricsPage, figures: &ClusterFigures) {
             &silent,
         ),
     ] {
-        let sample = sample(MetricType::COUNTER, vec![], read(figure));
+        let count = figure.load(Ordering::Relaxed) as f64;
+        let sample = sample(MetricType::COUNTER, vec![], count);
         page.family(name, help, MetricType::COUNTER, vec![sample]);
     }
 }
