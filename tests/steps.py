@@ -112,6 +112,7 @@ def steps(full):
         Step("cluster presence", ["python3", "tests/cluster/presence.py", BINARY], ready),
         Step("cluster outages", ["python3", "tests/cluster/outages.py", BINARY], ready),
         Step("cluster shards", ["python3", "tests/cluster/shards.py", BINARY], ready),
+        Step("cluster sticky", ["python3", "tests/cluster/sticky.py", BINARY], ready),
         Step("cluster streams", ["python3", "tests/cluster/streams.py", BINARY], ready),
         Step("cluster chat", [python, "tests/cluster/chat.py", BINARY], in_python),
         Step("cluster rolling", shell(f"{python} tests/cluster/rolling.py {BINARY}",

@@ -4,6 +4,7 @@
 use super::abroad_streams::StreamOrder;
 use super::bulk::{Except, Exceptions};
 use super::hold_order::HeldOrder;
+use super::sticky_order::StickyOrder;
 use crate::ident::{NamespaceId, Reach};
 use crate::protocol::cluster::{ExceptedNames, LastWords, NodeId, NodeLook, NodeOrder};
 use crate::protocol::cluster_roster::RosterWords;
@@ -37,6 +38,8 @@ pub enum ToEngine {
     Held(HeldOrder),
     /// About who is in a group.
     Roster(RosterOrder),
+    /// About members of groups that need no connection.
+    Sticky(StickyOrder),
 }
 
 /// What a group's home has for its homes on other nodes.

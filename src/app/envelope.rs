@@ -13,6 +13,7 @@ use super::order::Path;
 use super::outcome::{Abroad, Delivered};
 use super::presence::{MemberPage, MembersAsked};
 use super::query::{ConnectionAnswer, Query, QueryResult};
+use super::sticky_order::StickyNews;
 use super::to_connection::{NameStep, ToConnection};
 use super::transfer::{Arrival, Transfer};
 use crate::close::CloseReason;
@@ -123,6 +124,8 @@ pub enum Body {
     EndHeld(Box<(ConnId, Box<str>, CloseReason)>),
     /// Of who is on other nodes in a group that is at home here.
     RosterNews(Box<RosterNews>),
+    /// The groups that a uid of yours is in without a connection.
+    Sticky(Box<StickyNews>),
     /// Everybody's stream has come this far.
     SeeAll(Box<(NamespaceId, Position)>),
     /// Whoever follows this stream reads on from there.

@@ -180,6 +180,7 @@ impl Host {
         }
         // One that has all of its streams need not have each of them remembered here, either.
         self.local.shard.settle_following(id);
+        self.local.read_stickies(id);
         self.settle_in(id, migration);
         Ok(id)
     }

@@ -439,6 +439,7 @@ impl Local {
             }
             return;
         }
+        self.read_all_stickies(partition);
         for of in mirrored {
             match self.mirrors.get(&of) {
                 // Since before it was known whether Redis is there: nobody follows it yet.

@@ -88,6 +88,8 @@ mod settling;
 #[cfg(all(test, not(loom)))]
 mod simulation;
 mod snapshot;
+mod sticking;
+pub(crate) mod sticky_order;
 mod tapping;
 mod tasks;
 #[cfg(test)]

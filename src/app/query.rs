@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::homes::GroupPage;
 use super::idempotency::{Claim, Digest};
 use super::outcome::{Abroad, Delivered, Unknown};
+use super::sticky_order::StickyAnswer;
 use crate::ident::Reach;
 use crate::payload::Payload;
 use crate::protocol::attributes::{Attributes, AttributesError};
@@ -135,6 +136,8 @@ pub enum QueryResult {
     Nodes(ClusterLook),
     /// What nodes of the cluster have told of whom they have; and those that have not.
     Looked(Vec<LookAnswer>, Unknown),
+    /// Redis has done a step about members that need no connection; or, with nothing, it has not, or nobody knows.
+    Sticky(Option<StickyAnswer>),
 }
 
 /// What has come of something that was to be done with one connection.

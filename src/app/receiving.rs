@@ -58,6 +58,7 @@ impl Host {
             Body::StreamNews(news) => self.local.take_stream_news(*news),
             Body::EndHeld(held) => self.local.end_held(*held),
             Body::RosterNews(news) => self.local.take_roster_news(*news),
+            Body::Sticky(news) => self.local.take_sticky_news(*news),
             Body::SeeAll(seen) => self.local.shard.followers.see_all_at(seen.0, seen.1),
             Body::PutBack(put_back) => self.local.put_back_here(&put_back.0, put_back.1),
             // It is for the engine alone.

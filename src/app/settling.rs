@@ -24,6 +24,7 @@ impl Host {
     pub(super) fn bind_here(&mut self, id: ConnId, uid: &str, comes_back: bool) {
         if self.local.bind_at_home(id, uid, comes_back) {
             self.local.settle_joins(id);
+            self.local.read_stickies(id);
             self.local.begin_to_follow(id);
             self.local.answer_bind(id, || ConnectionAnswer::Bound);
             if let Some((app, session)) = self.session_of(id) {

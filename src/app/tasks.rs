@@ -7,8 +7,9 @@ use super::outcome::{Answer, Delivered};
 use super::pending::Caller;
 use super::promise::Promise;
 use super::query::{MembershipChange, Query, QueryResult};
+use super::sticky_order::StickyStep;
 use super::to_connection::Order;
-use crate::ident::{ConnId, ConnName, CoreId, Reach};
+use crate::ident::{ConnId, ConnName, CoreId, NamespaceId, Reach};
 use crate::payload::Message;
 use crate::protocol::cluster::{NodeId, NodeLook};
 use crate::shard::{Farewell, TapId, TapPush};
@@ -233,6 +234,18 @@ impl TaskCalls<'_> {
         self.0.local.ask_for_look(caller, reach, look, node);
         self.0.settle();
         Some(promise)
+    }
+
+    /// Has the Redis of a cluster do a step about members that need no connection.
+    pub fn sticky(
+        &mut self,
+        namespace: NamespaceId,
+        what: StickyStep,
+    ) -> Promise<Vec<QueryResult>> {
+        let promise = Promise::default();
+        let caller = Caller::Query(promise.clone());
+        self.0.local.ask_sticky(caller, namespace, what);
+        promise
     }
 
     /// How many connections the uid has, on all nodes.

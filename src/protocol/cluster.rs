@@ -134,6 +134,12 @@ pub enum NodeOrder {
         group: Box<str>,
         about: RosterWords,
     },
+    /// A uid is a member of a group whether it has a connection or not, from now on; or not any more.
+    Stick {
+        uid: Box<str>,
+        group: Box<str>,
+        sticks: bool,
+    },
 }
 
 /// What a node is to tell.
@@ -286,9 +292,9 @@ impl NodeOrder {
             NodeOrder::Hold(HoldOrder { uid, .. })
             | NodeOrder::Release(ReleaseOrder { uid, .. }) => uid.len(),
             NodeOrder::Roster { group, about } => group.len() + about.bytes(),
-            NodeOrder::Join { uid, group } | NodeOrder::Leave { uid, group } => {
-                uid.len() + group.len()
-            }
+            NodeOrder::Join { uid, group }
+            | NodeOrder::Leave { uid, group }
+            | NodeOrder::Stick { uid, group, .. } => uid.len() + group.len(),
         }
     }
 }

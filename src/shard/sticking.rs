@@ -28,6 +28,8 @@ pub enum StickyError {
     Join(JoinError),
     /// Its home core keeps as many as it may (`sticky_bytes_core_max`).
     Full,
+    /// The Redis of the cluster, which keeps them, is away, or does not do it.
+    Away,
 }
 
 impl fmt::Display for StickyError {
@@ -40,6 +42,9 @@ impl fmt::Display for StickyError {
             StickyError::Full => f.write_str(
                 "its core keeps as many sticky members as it may (sticky_bytes_core_max): end some by leave or ungroup, \
                  or allow more",
+            ),
+            StickyError::Away => f.write_str(
+                "the Redis of the cluster, which keeps sticky members, is away or refuses it: ask again",
             ),
         }
     }
@@ -121,6 +126,17 @@ impl Shard {
         if number.is_none_or(|number| !known.contains(&number)) {
             let cost = self.cost_to_stick(namespace, uid, group);
             self.enter_stuck(namespace, uid, group, cost);
+        }
+    }
+
+    /// In a cluster: the uid has no connection here any more, and what other nodes change of it is not heard. Its groups are
+    /// read when it comes again.
+    pub(super) fn forget_stuck(&mut self, namespace: NamespaceId, uid: &str) {
+        for number in self.stickies.groups_of(namespace, uid) {
+            if self.stickies.remove(namespace, uid, number) {
+                let freed = self.groups.unstick(number, uid);
+                self.stickies.free(freed);
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use super::Shard;
 use super::slot::Phase;
 use super::uid_news::{HeldUid, HoldWish, ReleasedUid, UidInterest, UidNews};
 use crate::config::UidPolicy;
-use crate::ident::ConnId;
+use crate::ident::{ConnId, NamespaceId};
 use crate::queue::Queue;
 
 impl Shard {
@@ -135,8 +135,28 @@ impl Shard {
             }
         }
         if is_last {
+            let namespace = self.connections.namespace_of(id);
+            let uid = self.connections.uid(id).map(Box::<str>::from);
+            self.forget_stuck(namespace, &uid.unwrap_or_default());
             self.note_interest(id, false);
         }
+    }
+
+    /// The uids that have connections here.
+    pub fn bound_uids(&self) -> Vec<(NamespaceId, Box<str>)> {
+        let slots = &self.connections.slots;
+        let bound = slots.iter().filter(|(_, slot)| slot.phase == Phase::Home);
+        let uids = bound.filter_map(|(number, slot)| {
+            let id = ConnId {
+                slot: number,
+                generation: slot.generation,
+            };
+            let namespace = self.connections.namespace_of(id);
+            let uid = slot.uid.as_deref()?;
+            let is_first = self.uids.get(slots, namespace, uid).next() == Some(id);
+            is_first.then(|| (namespace, Box::from(uid)))
+        });
+        uids.collect()
     }
 
     /// A connection of a uid has come from another process, or gone to one: nobody outside is told.

@@ -609,16 +609,6 @@ def old_redis():
     return listener.getsockname()[1]
 
 
-def what_is_one_nodes_own_is_refused(scope):
-    _, one, _ = scope.pair()
-    _client = one.client("anna")
-    for path, body, word in (
-        ("/v1/groups/g/join", {"uid": "anna", "sticky": True}, "`sticky`"),
-    ):
-        told = one.post(path, body, 501)
-        assert told["error"]["code"] == "not_in_cluster" and word in told["error"]["message"], told
-
-
 def nodes_are_shown(scope):
     redis, one, two = scope.pair(cluster='answer_timeout = "500ms"')
     _client = two.client("bert")
@@ -799,7 +789,6 @@ TESTS = [
     a_frozen_node_is_unknown,
     prefixes_keep_clusters_apart,
     a_redis_that_will_not_do_is_named,
-    what_is_one_nodes_own_is_refused,
 ]
 
 

@@ -302,6 +302,7 @@ impl EnginePart {
         self.party.lose_unsure(bus);
         self.party.keeper_lost(bus);
         self.party.holders.lose();
+        self.party.lose_sticky_reads();
         self.party.rosters_lost(bus);
         self.party.own.lost(reason);
         if self.told.as_deref() != Some(reason) {

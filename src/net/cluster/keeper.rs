@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
 
+use super::sticky_reads::StickyPurpose;
 use crate::app::abroad_streams::{ClaimOutcome, HandledAt, StreamNews};
 use crate::app::envelope::{AnswerPart, Body};
 use crate::app::follow_step::FollowedStream;
@@ -36,6 +37,8 @@ pub enum Purpose {
     Settle(Box<(String, Vec<u8>, u128)>),
     /// A core is to be told where a client stands.
     Handled(CoreId, Box<HandledAt>),
+    /// About members of groups that need no connection.
+    Sticky(StickyPurpose),
 }
 
 /// A core wants a piece of a stream.

@@ -367,6 +367,7 @@ impl Party {
     pub fn subscribed(&mut self, change: &SubscriptionChange) {
         self.interests.confirm(change);
         self.say_holds_in(change);
+        self.read_stickies_in(change);
         self.ask_for_rosters(change, Instant::now());
         if !change.subscribes || self.keeper.reads.is_empty() {
             return;

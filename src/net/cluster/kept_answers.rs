@@ -67,6 +67,7 @@ impl Party {
             }
             Purpose::Claim(claim) => self.claimed(bus, claim, value, now),
             Purpose::Handled(core, at) => Party::tell_handled(bus, *core, at, Some(value)),
+            Purpose::Sticky(what) => self.sticky_done(bus, what, Some(value)),
             Purpose::Settle(_) | Purpose::Delivered => {}
         }
     }
@@ -85,6 +86,7 @@ impl Party {
             Purpose::Forget(number) => self.forgotten(bus, *number, None),
             Purpose::Claim(claim) => self.claim_unknown(bus, claim),
             Purpose::Handled(core, at) => Party::tell_handled(bus, *core, at, None),
+            Purpose::Sticky(what) => self.sticky_done(bus, what, None),
             Purpose::Settle(settled) if why.is_away() => self.settle_again((**settled).clone()),
             Purpose::Settle(_) | Purpose::Compare(..) | Purpose::Delivered => {}
         }

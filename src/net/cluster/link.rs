@@ -235,8 +235,8 @@ fn no_scripts(target: &RedisTarget, error: &RedisError) -> String {
     let (address, prefix) = (&target.address, &target.prefix);
     match error.code() {
         Some("NOPERM") => format!(
-            "Redis at {address} lets this user run no scripts; its ACL needs \"~{prefix}*\", +@scripting, +@hash, +@stream, \
-             +@string, +@keyspace and +time"
+            "Redis at {address} lets this user run no scripts; its ACL needs \"~{prefix}*\", +@scripting, +@hash, +@set, \
+             +@stream, +@string, +@keyspace and +time"
         ),
         _ => format!("Redis at {address} knows no scripts: {}", in_words(error)),
     }

@@ -41,6 +41,8 @@ mod service;
 mod simulation;
 mod slots;
 mod spaces;
+mod sticking;
+mod sticky_reads;
 mod succession;
 mod target;
 #[cfg(all(test, not(loom)))]

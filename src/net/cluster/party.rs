@@ -23,6 +23,7 @@ use super::placement::topic_of;
 use super::roster_questions::RosterQuestions;
 use super::scripts::{ScriptCall, ScriptValue};
 use super::spaces::Spaces;
+use super::sticky_reads::Stickings;
 use super::turnover_state::{Turnover, TurnoverRole};
 use crate::app::abroad::{FromEngine, ToEngine};
 use crate::app::envelope::{AnswerPart, Body};
@@ -105,6 +106,8 @@ pub struct Party {
     /// Whose uids are here.
     pub(super) holders: Holders,
     pub(super) rosters: RosterQuestions,
+    /// Members of groups that need no connection.
+    pub(super) stickings: Stickings,
     pub members: Members,
     pub(super) standing: OwnStanding,
     dropped: LogLimiter,
@@ -141,6 +144,7 @@ impl Party {
             keeper: Keeper::default(),
             holders: Holders::default(),
             rosters: RosterQuestions::default(),
+            stickings: Stickings::default(),
             members: Members::new(partition.nth > 0),
             standing: OwnStanding::default(),
             dropped: LogLimiter::default(),
@@ -241,6 +245,7 @@ impl Party {
             ToEngine::Stream(order) => {
                 self.take_stream_order(bus, (from, order), now, is_joined);
             }
+            ToEngine::Sticky(order) => self.take_sticky(bus, (from, order), is_joined),
             ToEngine::Roster(order) => {
                 self.take_roster_order(bus, (from, order), now, is_joined);
             }
@@ -369,6 +374,9 @@ impl Party {
             }
             Ok(ClusterMessage::Order(head, NodeOrder::Release(order))) => {
                 self.release_came(bus, &head, &order);
+            }
+            Ok(ClusterMessage::Order(head, NodeOrder::Stick { uid, group, sticks })) => {
+                self.sticky_came(bus, &head, (uid, group, sticks));
             }
             Ok(ClusterMessage::Order(head, order)) if head.origin == self.node => {
                 let answer = match order {

@@ -53,6 +53,7 @@ fn place_of_order(what: &ToEngine) -> MailPlace<'_> {
             MailPlace::Of(Topic::Uid(uid))
         }
         ToEngine::Roster(order) => MailPlace::Of(Topic::Group(&order.group)),
+        ToEngine::Sticky(order) => MailPlace::Of(order.topic()),
     }
 }
 
@@ -67,6 +68,7 @@ pub fn topic_of(order: &NodeOrder) -> Topic<'_> {
         | NodeOrder::Online { uid }
         | NodeOrder::Join { uid, .. }
         | NodeOrder::Leave { uid, .. }
+        | NodeOrder::Stick { uid, .. }
         | NodeOrder::Hold(HoldOrder { uid, .. })
         | NodeOrder::Release(ReleaseOrder { uid, .. }) => Topic::Uid(uid),
         NodeOrder::PushToGroup { group, .. } | NodeOrder::Roster { group, .. } => {

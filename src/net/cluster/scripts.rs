@@ -14,10 +14,15 @@ pub enum Script {
     Settle,
     Handled,
     HandledOf,
+    Stick,
+    Unstick,
+    Stuck,
+    List,
+    Listed,
 }
 
 impl Script {
-    pub const ALL: [Script; 8] = [
+    pub const ALL: [Script; 13] = [
         Script::Append,
         Script::Read,
         Script::Forget,
@@ -26,6 +31,11 @@ impl Script {
         Script::Settle,
         Script::Handled,
         Script::HandledOf,
+        Script::Stick,
+        Script::Unstick,
+        Script::Stuck,
+        Script::List,
+        Script::Listed,
     ];
 
     pub fn text(self) -> &'static str {
@@ -38,6 +48,11 @@ impl Script {
             Script::Settle => include_str!("lua/settle.lua"),
             Script::Handled => include_str!("lua/handled.lua"),
             Script::HandledOf => include_str!("lua/handled_of.lua"),
+            Script::Stick => include_str!("lua/stick.lua"),
+            Script::Unstick => include_str!("lua/unstick.lua"),
+            Script::Stuck => include_str!("lua/stuck.lua"),
+            Script::List => include_str!("lua/list.lua"),
+            Script::Listed => include_str!("lua/listed.lua"),
         }
     }
 

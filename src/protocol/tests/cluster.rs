@@ -135,6 +135,11 @@ fn looks() -> Vec<NodeOrder> {
             group: "g".into(),
             most: 4_096,
         }),
+        NodeOrder::Stick {
+            uid: "u".into(),
+            group: "g".into(),
+            sticks: true,
+        },
     ]
 }
 

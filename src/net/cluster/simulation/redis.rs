@@ -136,6 +136,11 @@ impl ModelRedis {
             // No client here acknowledges anything.
             Script::Handled => ("handled", ScriptValue::Number(0)),
             Script::HandledOf => ("handled of", ScriptValue::List(Vec::new())),
+            // Nor is anybody in a group without a connection.
+            Script::Stick | Script::Unstick | Script::List | Script::Listed => {
+                ("stick", ScriptValue::Number(0))
+            }
+            Script::Stuck => ("stuck", ScriptValue::List(Vec::new())),
         };
         *self.ran.entry(name).or_default() += 1;
         value

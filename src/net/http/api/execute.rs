@@ -48,7 +48,6 @@ impl Api {
     ) -> Vec<CommandResult> {
         let mut pace = RequestPace::new(self);
         self.refuse_large(&mut commands);
-        self.refuse_local(&mut commands);
         let mut due = self.claim(&commands, &mut pace).await;
         let mut outcomes: Vec<Option<CommandResult>> = due.iter().map(|_| None).collect();
         let mut under_way = UnderWay::new();
@@ -132,23 +131,6 @@ impl Api {
         }
     }
 
-    /// In a cluster what one node would keep for itself is not done by halves.
-    fn refuse_local(&self, commands: &mut [Result<ApiCommand<'_>, ApiError>]) {
-        if !self.is_in_cluster() {
-            return;
-        }
-        for command in commands {
-            let what = match command {
-                Ok(ApiCommand::Join(member)) if member.sticky => "`sticky`",
-                _ => continue,
-            };
-            let words = format!(
-                "{what} would hold on this node of the cluster alone, and does not work across nodes yet; leave it out"
-            );
-            *command = Err(ApiError::new(501, "not_in_cluster", words));
-        }
-    }
-
     /// Queues a command where it is to be done.
     async fn begin(
         &self,
@@ -172,6 +154,12 @@ impl Api {
             && self.host.borrow_mut().tasks().may_keep(push.wish)
         {
             return self.begin_many(push, std::slice::from_ref(uid), pace).await;
+        }
+        if let ApiCommand::Join(member) | ApiCommand::Leave(member) = command
+            && self.keeps_stickies(member)
+        {
+            let joins = matches!(command, ApiCommand::Join(_));
+            return self.change_sticky(member, joins, pace).await;
         }
         let mark = PaceMark::new(&mut self.host.borrow_mut());
         let pending = {
@@ -359,7 +347,7 @@ impl Api {
 
 impl MembershipCommand<'_> {
     /// As the uid's home is asked for it.
-    fn change(&self, reach: Reach) -> Box<MembershipChange> {
+    pub(super) fn change(&self, reach: Reach) -> Box<MembershipChange> {
         Box::new(MembershipChange {
             reach,
             uid: Box::from(&*self.uid),

@@ -113,6 +113,10 @@ impl Api {
                 is_more_elsewhere = self.ungroup_elsewhere(&group, &mut told).await;
             }
         }
+        if self.is_in_cluster() {
+            // What nodes know of them is of those that have a connection there.
+            told.sticky = self.unstick_all(&group).await?;
+        }
         text(&told)
     }
 
@@ -178,7 +182,7 @@ impl Api {
                 }
             }
         }
-        !unknown.is_some()
+        self.count_stuck(groups, counts).await && !unknown.is_some()
     }
 
     /// What each of these groups has on all cores together.
@@ -247,6 +251,11 @@ impl Api {
                 sticky += stuck as usize;
                 complete &= are_all & add_members(&mut members, theirs, limit);
             }
+        }
+        if self.is_in_cluster() {
+            let mut counts = [GroupCount::default()];
+            complete &= self.count_stuck(&[&group], &mut counts).await;
+            sticky = counts[0].sticky;
         }
         text(&GroupTold {
             group,

@@ -23,6 +23,7 @@ mod pacing;
 mod queries;
 mod requests;
 mod service;
+mod stickies;
 
 pub use service::Api;
 

@@ -247,9 +247,10 @@ pub async fn outcome(command: &ApiCommand<'_>, pending: Pending) -> CommandResul
     })
 }
 
-fn refusal(error: StickyError) -> ApiError {
+pub(super) fn refusal(error: StickyError) -> ApiError {
     let (status, code) = match error {
         StickyError::Full => (503, "sticky_full"),
+        StickyError::Away => (503, "cluster_away"),
         _ => (400, "too_many_groups"),
     };
     ApiError::new(status, code, error.to_string())

@@ -63,7 +63,7 @@ impl Api {
         let mut list: Vec<ConnectionFacts> =
             listed.map(|info| self.facts.connection(info)).collect();
         let mut connections = look.connections;
-        let complete = elsewhere.map(|(answers, unknown)| {
+        let mut complete = elsewhere.map(|(answers, unknown)| {
             for answer in answers {
                 if let LookAnswer::Connections(told) = answer {
                     connections += told.count as usize;
@@ -73,13 +73,20 @@ impl Api {
             }
             list.len() >= connections && !unknown.is_some()
         });
+        let mut sticky = look.sticky;
+        if let Some(complete) = &mut complete {
+            match self.stuck_groups(&uid).await {
+                Some(groups) => sticky = groups,
+                None => *complete = false,
+            }
+        }
         let listed = list.iter();
         let list = listed.map(|one| connection_told(one, false)).collect();
         text(&UidTold {
             uid,
             connections,
             list,
-            sticky: look.sticky,
+            sticky,
             complete,
         })
     }

@@ -1,0 +1,90 @@
+//! Members of groups that need no connection, in a cluster: Redis keeps them, and a uid's home core knows those of a uid that
+//! has a connection here. It reads them when the first one comes, and hears what is changed.
+
+use super::abroad::ToEngine;
+use super::local::Local;
+use super::pending::Caller;
+use super::sticky_order::{StickyNews, StickyOrder, StickyState, StickyStep};
+use crate::ident::{ConnId, NamespaceId, Reach};
+use crate::protocol::partitions::{Partition, Topic};
+
+impl Local {
+    /// One is bound: which groups its uid has, if it is the first one here.
+    #[inline]
+    pub(super) fn read_stickies(&mut self, id: ConnId) {
+        if self.has_engine() {
+            self.read_stickies_of(id);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn read_stickies_of(&mut self, id: ConnId) {
+        let namespace = self.shard.connections.namespace_of(id);
+        let Some(uid) = self.shard.connections.uid(id).map(Box::<str>::from) else {
+            return;
+        };
+        if self.shard.online(Reach::of(namespace), &uid) == 1 {
+            // Behind the word that it is here.
+            self.tell_uid_news();
+            self.tell_engine(ToEngine::Sticky(StickyOrder::Read { namespace, uid }));
+        }
+    }
+
+    /// A Redis is back: what it has now of all that are here.
+    pub(super) fn read_all_stickies(&mut self, partition: Partition) {
+        for (namespace, uid) in self.shard.bound_uids() {
+            if partition.has(Topic::Uid(&uid)) {
+                self.tell_engine(ToEngine::Sticky(StickyOrder::Read { namespace, uid }));
+            }
+        }
+    }
+
+    /// Has Redis do a step.
+    pub(super) fn ask_sticky(&mut self, caller: Caller, namespace: NamespaceId, what: StickyStep) {
+        let call = self.pending.open(caller, 1, None, false);
+        self.tell_engine(ToEngine::Sticky(StickyOrder::Ask {
+            namespace,
+            what,
+            call,
+        }));
+    }
+
+    /// What Redis has of a uid that is at home here. What is known here already is not done again: its connections may have
+    /// left the group by themselves.
+    pub(super) fn take_sticky_news(&mut self, news: StickyNews) {
+        let StickyNews {
+            namespace,
+            uid,
+            what,
+        } = news;
+        let reach = Reach::of(namespace);
+        if self.shard.online(reach, &uid) == 0 {
+            return;
+        }
+        let known = self.shard.stuck_groups(reach, &uid);
+        let (joined, left) = match what {
+            StickyState::One {
+                group,
+                sticks: true,
+            } => (vec![group], Vec::new()),
+            StickyState::One { group, .. } => (Vec::new(), vec![group]),
+            StickyState::All(groups) => {
+                let left = known.iter().filter(|group| !groups.contains(group));
+                let left = left.cloned().collect();
+                (groups, left)
+            }
+        };
+        for group in left {
+            if self.shard.unstick(reach, &uid, &group) {
+                self.shard.leave_uid(reach, &uid, &group);
+            }
+        }
+        for group in joined {
+            if !known.contains(&group) {
+                self.shard.stick_again(namespace, &uid, &group);
+                self.shard.join_uid(reach, &uid, &group);
+            }
+        }
+    }
+}

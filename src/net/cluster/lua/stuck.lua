@@ -1,0 +1,2 @@
+-- The groups of a uid. KEYS: they.
+return redis.call('SMEMBERS', KEYS[1])

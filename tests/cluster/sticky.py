@@ -1,0 +1,302 @@
+"""Members of groups with a connection or without (`sticky`) on the nodes of a cluster, with a real Redis that comes and goes.
+
+    python3 tests/cluster/sticky.py BINARY [NAME ...]
+"""
+
+import random
+import signal
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import cluster
+import shards
+import upgrades
+from cluster import until
+
+GONE = {"connections": 0}
+
+
+def join(node, uid, group="room"):
+    told = node.post(f"/v1/groups/{group}/join", {"uid": uid, "sticky": True})
+    assert told["sticky"] is True and told["refused"] == 0, told
+    return told["connections"]
+
+
+def leave(node, uid, group="room"):
+    return node.post(f"/v1/groups/{group}/leave", {"uid": uid})
+
+
+def reached(node, group="room"):
+    return node.post("/v1/push", {"group": group, "text": "probe"})["connections"]
+
+
+def reaches(node, count, group="room"):
+    until(f"{group} has {count}", lambda: reached(node, group) == count)
+
+
+def sticky(node, group="room"):
+    # Until a node is sure that there is no other one.
+    told = until("all", lambda: (told := node.get(f"/v1/groups/{group}"))["complete"] and told)
+    return told.get("sticky", 0)
+
+
+def groups_of(node, uid):
+    told = until("all", lambda: (told := node.get(f"/v1/uids/{uid}"))["complete"] and told)
+    return told.get("sticky", [])
+
+
+def members_are_so_on_every_node(scope):
+    redis, one, two = scope.pair()
+    assert join(one, "anna") == 0
+    for node in (one, two):
+        assert groups_of(node, "anna") == ["room"] and sticky(node) == 1
+    # Wherever it comes, in each app.
+    clients = [one.client("anna", "relay")]
+    reaches(two, 1)
+    clients.append(two.client("anna"))
+    reaches(one, 2)
+    clients.append(two.client("anna", "relay"))
+    reaches(one, 3)
+    listed = {entry["group"]: entry for entry in two.get("/v1/groups")["groups"]}
+    assert listed == {"room": {"group": "room", "connections": 3, "sticky": 1}}, listed
+    # A change by either node is one for both.
+    assert leave(two, "anna") == {"connections": 3, "sticky": True}
+    assert leave(one, "anna") == GONE
+    clients.append(one.client("anna", "relay"))
+    one.knows("anna", 4)
+    assert reached(one) == 0 and groups_of(one, "anna") == [] and sticky(two) == 0
+    # Whoever has a connection enters at once, and one that comes later does.
+    assert join(two, "anna", "hall") == 4
+    assert reached(one, "hall") == 4
+    clients.append(one.client("anna", "relay"))
+    reaches(two, 5, "hall")
+    # Only those that are there leave.
+    told = one.post("/v1/groups/hall/leave", {"uid": "anna", "sticky": False})
+    assert told == {"connections": 5}, told
+    clients.append(two.client("anna", "relay"))
+    reaches(one, 1, "hall")
+    # It has gone from both nodes, and is changed meanwhile.
+    for client in clients:
+        client.close()
+    two.knows("anna", 0)
+    assert leave(one, "anna", "hall") == {"connections": 0, "sticky": True}
+    join(one, "anna", "yard")
+    again = [one.client("anna"), two.client("anna")]
+    reaches(one, 2, "yard")
+    assert reached(two, "hall") == 0
+    for client in again:
+        client.close()
+
+
+def members_stay_when_their_node_is_killed(scope):
+    redis, one, two = scope.pair()
+    join(one, "anna")
+    client = one.client("anna")
+    reaches(one, 1)
+    one.kill()
+    client = two.client("anna")
+    reaches(two, 1)
+    assert sticky(two) == 1
+    client.close()
+    # No node is left that has known it.
+    two.kill()
+    three = scope.node(redis)
+    client = three.client("anna")
+    reaches(three, 1)
+    client.close()
+
+
+def a_group_is_emptied(scope):
+    _, one, two = scope.pair()
+    # More than are asked for at once.
+    uids = [f"u{number}" for number in range(600)]
+    batch = [{"join": {"uid": uid, "group": "room", "sticky": True}} for uid in uids]
+    assert all(told.get("sticky") for told in one.post("/v1/batch", batch)["answers"])
+    join(two, "u1", "hall")
+    clients = [one.client("u1"), two.client("u2")]
+    reaches(one, 2)
+    assert sticky(two) == 600
+    assert two.post("/v1/groups/room/ungroup", {}) == {"connections": 2, "sticky": 600}
+    assert sticky(one) == 0 and reached(one) == 0
+    assert two.post("/v1/groups/room/ungroup", {}) == {"connections": 0, "sticky": 0}
+    assert groups_of(two, "u1") == ["hall"] and groups_of(one, "u2") == []
+    clients += [two.client("u1"), one.client("u2")]
+    reaches(one, 2, "hall")
+    assert reached(two) == 0
+
+
+def there_is_a_bound(scope):
+    _, one, two = scope.pair()
+    for number in range(64):
+        join((one, two)[number % 2], "anna", f"g{number}")
+    told = two.post("/v1/groups/more/join", {"uid": "anna", "sticky": True}, 400)
+    assert told["error"]["code"] == "too_many_groups", told
+    assert sticky(one, "more") == 0 and len(groups_of(one, "anna")) == 64
+    leave(one, "anna", "g5")
+    join(two, "anna", "more")
+    client = one.client("anna")
+    reaches(two, 1, "more")
+    assert reached(two, "g63") == 1 and reached(two, "g5") == 0
+    client.close()
+
+
+def what_is_asked_at_once_is_the_same_for_all(scope):
+    """Joins and leaves of the same members by two nodes, while connections come and go: then all agree."""
+    _, one, two = scope.pair()
+    uids = [f"u{number}" for number in range(6)]
+
+    def change(seed):
+        chance, node = random.Random(seed), (one, two)[seed % 2]
+        for _ in range(60):
+            uid = chance.choice(uids)
+            match chance.randrange(3):
+                case 0:
+                    leave(node, uid)
+                case 1:
+                    join(node, uid)
+                case _:
+                    node.client(uid).close()
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(change, range(6)))
+    clients = {uid: (one.client(uid), two.client(uid)) for uid in uids}
+    wanted = [uid for uid in uids if groups_of(one, uid) == ["room"]]
+    until("the others are gone", lambda: all(one.get(f"/v1/uids/{uid}")["connections"] == 2 for uid in uids))
+    reaches(two, 2 * len(wanted))
+    for uid in uids:
+        # What a node knows of those that are here is what Redis has.
+        assert leave(one, uid) == ({"connections": 2, "sticky": True} if uid in wanted else GONE)
+    # None is in the list that is no member, and none in a set that is not listed.
+    assert sticky(two) == 0 and all(groups_of(two, uid) == [] for uid in uids)
+    for uid in uids:
+        join(one, uid)
+    assert reached(two) == 12 and sticky(two) == 6
+    assert one.post("/v1/groups/room/ungroup", {}) == {"connections": 12, "sticky": 6}
+    del clients
+
+
+def while_redis_is_away_nothing_is_changed(scope):
+    redis, one, two = scope.pair()
+    join(one, "anna")
+    join(one, "bert")
+    clients = [one.client("anna"), two.client("bert")]
+    reaches(one, 2)
+    redis.signal(signal.SIGSTOP)
+    for node in (one, two):
+        until("it is seen", lambda node=node: "cluster: away" in node.said())
+    for path in ("join", "leave"):
+        told = two.post(f"/v1/groups/hall/{path}", {"uid": "anna", "sticky": True}, 503)
+        assert told["error"]["code"] == "cluster_away", told
+    assert one.post("/v1/groups/hall/ungroup", {}, 503)["error"]["code"] == "cluster_away"
+    assert one.get("/v1/groups/room")["complete"] is False
+    # Who is known here is a member all the same.
+    clients.append(one.client("anna", "relay"))
+    assert reached(one) == 1
+    late = two.client("carl")
+    redis.signal(signal.SIGCONT)
+    for node in (one, two):
+        node.joins(2)
+    clients.append(one.client("anna", "relay"))
+    until("all apps' are in", lambda: reached(two) >= 3)
+    assert groups_of(two, "anna") == ["room"] and sticky(one, "hall") == 0
+    # What was changed while a node was cut off holds there when it is back, and so does that Redis has lost all.
+    port = redis.port
+    redis.kill()
+    for node in (one, two):
+        until("it is seen", lambda node=node: node.said().count("cluster: away") == 2)
+    redis = scope.redis(port=port)
+    redis.ask("SADD", "ringpost:{t:push:carl}", "hall")
+    for node in (one, two):
+        node.joins(3)
+    reaches(one, 1, "hall")
+    reaches(one, 0)
+    assert groups_of(two, "anna") == [] and groups_of(one, "carl") == ["hall"]
+    late.close()
+
+
+def a_user_of_redis_needs_these_rights(scope):
+    redis = scope.redis()
+    rules = cluster.documented_rights()
+    assert redis.ask("ACL", "SETUSER", "default", "reset", "on", "nopass", *rules) == "+OK"
+    one, two = scope.node(redis), scope.node(redis)
+    join(one, "anna")
+    client = two.client("anna")
+    reaches(one, 1)
+    assert sticky(two) == 1 and groups_of(one, "anna") == ["room"]
+    assert one.post("/v1/groups/room/ungroup", {}) == {"connections": 1, "sticky": 1}
+    join(one, "anna")
+    assert leave(two, "anna") == {"connections": 1, "sticky": True}
+    client.close()
+
+
+def members_are_kept_by_several_redis(scope):
+    servers = [scope.redis() for _ in range(3)]
+    one, two = (scope.node(shards.url_of(*servers), cores=cores) for cores in (1, 2))
+    for node in (one, two):
+        node.joins(3)
+    check_many(one, two)
+    assert all(server.keys("*{l:push:*") for server in servers), "each has its share"
+
+
+def members_are_kept_by_a_redis_cluster(scope):
+    redis = shards.RedisCluster(scope)
+    one, two = (scope.node(redis.url(*redis.servers[:3])) for _ in range(2))
+    check_many(one, two)
+
+
+def check_many(one, two):
+    uids, groups = [f"u{number}" for number in range(12)], [f"g{number}" for number in range(12)]
+    for number, uid in enumerate(uids):
+        for group in (groups[number], groups[number - 1]):
+            join((one, two)[number % 2], uid, group)
+    clients = [(two, one)[number % 2].client(uid) for number, uid in enumerate(uids)]
+    for group in groups:
+        reaches(two, 2, group)
+        assert sticky(one, group) == 2
+    told = one.get("/v1/groups")["groups"]
+    assert [entry["sticky"] for entry in told] == [2] * 12, told
+    # Or a node might be said to be unknown.
+    shards.sure(one, two)
+    for group in groups[:6]:
+        assert two.post(f"/v1/groups/{group}/ungroup", {}) == {"connections": 2, "sticky": 2}
+        assert sticky(one, group) == 0
+    assert groups_of(one, "u3") == [] and groups_of(one, "u8") == ["g7", "g8"]
+    assert leave(one, "u8", "g8") == {"connections": 1, "sticky": True}
+    assert sticky(two, "g8") == 1
+    del clients
+
+
+def an_upgrade_keeps_them(scope):
+    one, two = upgrades.pair(scope)
+    join(two, "anna")
+    join(one, "bert", "hall")
+    clients = [one.client("anna"), one.client("bert")]
+    reaches(two, 1)
+    upgrades.upgraded(scope, one, 1)
+    assert reached(two) == 1 and reached(two, "hall") == 1
+    # What changes after it is heard.
+    assert leave(two, "anna") == {"connections": 1, "sticky": True}
+    assert join(two, "bert") == 1
+    clients += [one.client("anna"), one.client("bert")]
+    reaches(two, 2)
+    reaches(two, 2, "hall")
+    time.sleep(0.1)
+    assert reached(two) == 2
+
+
+TESTS = [
+    members_are_so_on_every_node,
+    members_stay_when_their_node_is_killed,
+    a_group_is_emptied,
+    there_is_a_bound,
+    what_is_asked_at_once_is_the_same_for_all,
+    while_redis_is_away_nothing_is_changed,
+    a_user_of_redis_needs_these_rights,
+    members_are_kept_by_several_redis,
+    members_are_kept_by_a_redis_cluster,
+    an_upgrade_keeps_them,
+]
+
+if __name__ == "__main__":
+    sys.exit(cluster.run(TESTS, sys.argv[1], sys.argv[2:]))
