@@ -28,7 +28,7 @@ pub struct NewHold {
     pub how: Option<HoldHow>,
     /// And where it is said anew.
     pub policy: HoldHow,
-    /// When it was bound, in milliseconds since 1970.
+    /// When it was bound, in microseconds since 1970.
     pub since: u64,
     /// Whom to tell what has come of it.
     pub call: Option<u64>,

@@ -3,6 +3,8 @@
 //! Under `uid_policy = "reject"` a bind waits for them, and its connection is not read meanwhile. Under `"replace"` it does
 //! not; the others end theirs. Bound: a call for each bind that waits, for `answer_timeout` at most.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use super::abroad::ToEngine;
 use super::asked_bind::{AskedBind, AskedEvent};
 use super::effect::Effect;
@@ -12,12 +14,19 @@ use super::local::Local;
 use super::outcome::{Abroad, BindError};
 use super::pending::Caller;
 use super::query::{ConnectionAnswer, QueryResult};
-use crate::auth::wall_time;
 use crate::close::CloseReason;
 use crate::config::UidPolicy;
 use crate::ident::{ConnId, NamespaceId};
 use crate::protocol::cluster_holds::HoldHow;
 use crate::shard::{Elsewhere, HeldUid, HoldWish, Phase, ReleasedUid, UidInterest, UidNews};
+
+/// By the clock on the wall, since 1970: two binds within a millisecond are not at the same time.
+fn micros_now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    })
+}
 
 impl Local {
     /// Tells the engine which uids have come to this core and gone from it.
@@ -62,9 +71,9 @@ impl Local {
         } = held;
         let call = self.ask_for_event(&uid, event);
         let since = match wish {
-            Some(_) => wall_time(),
+            Some(_) => micros_now(),
             // That it was accepted is all that is known.
-            None => 1_000 * u64::from(self.shard.connections.accepted(connection)),
+            None => 1_000_000 * u64::from(self.shard.connections.accepted(connection)),
         };
         self.tell_engine(ToEngine::Held(HeldOrder::Hold(NewHold {
             namespace,
@@ -141,7 +150,7 @@ impl Local {
             client,
             how: Some(HoldHow::Asks),
             policy: HoldHow::Asks,
-            since: wall_time(),
+            since: micros_now(),
             call: Some(call),
         })));
     }

@@ -11,7 +11,7 @@ pub struct HoldOrder {
     pub uid: Box<str>,
     /// The node's own number of it.
     pub serial: u64,
-    /// When it was bound, in milliseconds since 1970 by its node's clock.
+    /// When it was bound, in microseconds since 1970 by its node's clock.
     pub since: u64,
     /// What its client is called: one that has the same name is its earlier connection.
     pub client: Option<Box<str>>,
