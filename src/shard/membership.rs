@@ -5,7 +5,6 @@ use smallvec::SmallVec;
 use super::Shard;
 use super::members::{JoinError, JoinRequest, Memberships};
 use super::slot::{Dirty, Phase};
-use super::uid_news::HoldWish;
 use crate::close::CloseReason;
 use crate::config::UidPolicy;
 use crate::events::KickedBy;
@@ -83,13 +82,7 @@ impl Shard {
             _ => self.settle(id),
         }
         self.join_stuck(id, namespace, uid);
-        let wish = match self.limits.uid_policy {
-            UidPolicy::Multi => Some(HoldWish::Shares),
-            UidPolicy::Replace => Some(HoldWish::Takes),
-            // Otherwise the other nodes were asked before.
-            UidPolicy::Reject => comes_back.then_some(HoldWish::Takes),
-        };
-        self.report_connect(id, present == 0, wish);
+        self.report_connect(id, present == 0, comes_back);
         // Behind it, so that the uid is not offline in between.
         for other in replaced {
             self.close(other, CloseReason::Replaced);

@@ -13,7 +13,7 @@ use super::taps::{
 use super::uid_news::{Elsewhere, HoldWish};
 use crate::auth::wall_time;
 use crate::close::CloseReason;
-use crate::config::MessagesFull;
+use crate::config::{MessagesFull, UidPolicy};
 use crate::events::{ClientMessage, KickedBy, MessageTold, Origin, Reporter, Said, UidEventKind};
 use crate::ident::{ConnId, Reach};
 use crate::stats::CoreStats;
@@ -50,17 +50,23 @@ impl Shard {
         self.tap(id, TapKind::Open, |of, _| TapNews::Open { of });
     }
 
-    /// A connection is bound; whether its uid had none in its namespace, and what becomes of others on other nodes.
+    /// A connection is bound; whether its uid had none in its namespace, and whether its client takes its own place.
     #[inline]
-    pub(super) fn report_connect(&mut self, id: ConnId, first: bool, wish: Option<HoldWish>) {
+    pub(super) fn report_connect(&mut self, id: ConnId, first: bool, comes_back: bool) {
         if self.reports.is_some() {
-            self.tell_connect(id, first, wish);
+            self.tell_connect(id, first, comes_back);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn tell_connect(&mut self, id: ConnId, first: bool, wish: Option<HoldWish>) {
+    fn tell_connect(&mut self, id: ConnId, first: bool, comes_back: bool) {
+        let wish = match self.limits.uid_policy {
+            UidPolicy::Multi => Some(HoldWish::Shares),
+            UidPolicy::Replace => Some(HoldWish::Takes),
+            // Otherwise the other nodes were asked before.
+            UidPolicy::Reject => comes_back.then_some(HoldWish::Takes),
+        };
         let event = self.report_bound(id, first);
         self.note_bound(id, first, wish, event);
         self.tap(id, TapKind::Connect, |of, uid| {
