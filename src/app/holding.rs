@@ -129,8 +129,6 @@ impl Local {
     }
 
     /// Asks them. The connection is not read until they have answered.
-    #[cold]
-    #[inline(never)]
     pub(super) fn ask_nodes(&mut self, id: ConnId, uid: &str) {
         let namespace = self.shard.connections.namespace_of(id);
         let asked = AskedBind {

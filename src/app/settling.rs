@@ -20,8 +20,7 @@ impl Host {
         }
     }
 
-    /// As [`Host::bind`], whatever other nodes have. Part of that: all binds but those that have asked come from there.
-    #[inline(always)]
+    /// As [`Host::bind`], whatever other nodes have.
     pub(super) fn bind_here(&mut self, id: ConnId, uid: &str, comes_back: bool) {
         if self.local.bind_at_home(id, uid, comes_back) {
             self.local.settle_joins(id);
