@@ -114,14 +114,8 @@ impl Local {
         }));
     }
 
-    /// Whether other nodes are to be asked before this one is bound. Where there is no cluster it is a look at an `Option`.
-    #[inline]
-    pub(super) fn asks_nodes(&self, id: ConnId, uid: &str, comes_back: bool) -> bool {
-        self.has_engine() && self.is_to_ask(id, uid, comes_back)
-    }
-
-    #[cold]
-    fn is_to_ask(&self, id: ConnId, uid: &str, comes_back: bool) -> bool {
+    /// Whether other nodes are to be asked before this one is bound.
+    pub(super) fn is_to_ask(&self, id: ConnId, uid: &str, comes_back: bool) -> bool {
         self.shard.uid_policy() == UidPolicy::Reject
             && !comes_back
             && self.shard.connections.uid(id) != Some(uid)
@@ -183,6 +177,17 @@ impl Local {
 }
 
 impl Host {
+    /// As [`Host::bind`], where other nodes may have the uid.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn bind_in_cluster(&mut self, id: ConnId, uid: &str, comes_back: bool) {
+        if self.local.is_to_ask(id, uid, comes_back) {
+            return self.local.ask_nodes(id, uid);
+        }
+        self.bind_here(id, uid, comes_back);
+        self.local.read_stickies(id);
+    }
+
     /// Binds one for which other nodes were asked, or refuses it.
     #[cold]
     pub(super) fn bind_as_answered(&mut self, asked: AskedBind, abroad: Abroad) {
@@ -198,6 +203,7 @@ impl Host {
             self.local.shard.bind_knowing(Some(elsewhere(abroad)));
             self.bind_here(connection, &uid, false);
             self.local.shard.bind_knowing(None);
+            self.local.read_stickies(connection);
         } else if is_there {
             self.local
                 .answer_bind(connection, || ConnectionAnswer::InUse);

@@ -14,8 +14,8 @@ impl Host {
     /// Binds at home and tells the app; one that is kept out is closed.
     pub(super) fn bind(&mut self, id: ConnId, uid: &str) {
         let comes_back = self.local.comes_back(id, uid);
-        match self.local.asks_nodes(id, uid, comes_back) {
-            true => self.local.ask_nodes(id, uid),
+        match self.local.has_engine() {
+            true => self.bind_in_cluster(id, uid, comes_back),
             false => self.bind_here(id, uid, comes_back),
         }
     }
@@ -24,7 +24,6 @@ impl Host {
     pub(super) fn bind_here(&mut self, id: ConnId, uid: &str, comes_back: bool) {
         if self.local.bind_at_home(id, uid, comes_back) {
             self.local.settle_joins(id);
-            self.local.read_stickies(id);
             self.local.begin_to_follow(id);
             self.local.answer_bind(id, || ConnectionAnswer::Bound);
             if let Some((app, session)) = self.session_of(id) {

@@ -7,6 +7,7 @@ use super::pending::Caller;
 use super::sticky_order::{StickyNews, StickyOrder, StickyState, StickyStep};
 use crate::ident::{ConnId, NamespaceId, Reach};
 use crate::protocol::partitions::{Partition, Topic};
+use crate::shard::Phase;
 
 impl Local {
     /// One is bound: which groups its uid has, if it is the first one here.
@@ -21,6 +22,9 @@ impl Local {
     #[inline(never)]
     fn read_stickies_of(&mut self, id: ConnId) {
         let namespace = self.shard.connections.namespace_of(id);
+        if self.shard.connections.phase(id) != Phase::Home {
+            return;
+        }
         let Some(uid) = self.shard.connections.uid(id).map(Box::<str>::from) else {
             return;
         };

@@ -11,6 +11,9 @@ use ringpost::payload::Message;
 
 use super::text_of;
 
+/// Before the uid, to whom has logged in.
+const WELCOME: &str = "login success, your uid is ";
+
 /// The app. Its only state is whether it answers errors, which may change.
 pub struct Relay {
     errors: Arc<AtomicBool>,
@@ -80,7 +83,10 @@ impl App for Relay {
     fn on_bound(&mut self, cx: &mut Context<'_, Self>, _: &mut (), result: Result<(), BindError>) {
         match result {
             Ok(()) => {
-                let answer = ["login success, your uid is ", cx.uid().unwrap_or("")].concat();
+                let uid = cx.uid().unwrap_or("");
+                let mut answer = String::with_capacity(WELCOME.len() + uid.len());
+                answer.push_str(WELCOME);
+                answer.push_str(uid);
                 cx.send(&answer);
             }
             Err(error) if self.answers_errors() => cx.send(format!("error: {error}")),
