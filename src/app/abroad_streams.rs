@@ -102,6 +102,8 @@ pub enum StreamNews {
     Claimed(u64, ClaimOutcome),
     /// The Redis of a partition is there, or it is not.
     Joined(Partition, bool),
+    /// One that is there keeps groups of uids, or of none.
+    HasStickies(Partition, bool),
     /// It is time to compare some streams.
     Look,
     /// Where a client stands that has come.

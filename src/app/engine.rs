@@ -204,6 +204,7 @@ impl Local {
             | NodeOrder::Hold(_)
             | NodeOrder::Release(_)
             | NodeOrder::Stick { .. }
+            | NodeOrder::StickyBegun
             | NodeOrder::Roster { .. } => self.answer_node(number, Abroad::default()),
             NodeOrder::Look(look) => self.look_for_node(reach, number, look),
             NodeOrder::Online { uid } => {

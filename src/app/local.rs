@@ -33,6 +33,7 @@ use super::whereabouts::Whereabouts;
 use crate::bus::Endpoint;
 use crate::config::Config;
 use crate::ident::{ConnId, CoreId};
+use crate::protocol::partitions::Partition;
 use crate::queue::Queue;
 use crate::shard::{ListenerSpec, Shard};
 use crate::streams::Store;
@@ -75,6 +76,8 @@ pub struct Local {
     /// What the connection is called that is being opened.
     pub(super) certificate_names: Vec<Box<str>>,
     pub timers: Timers,
+    /// Where Redis has groups of uids that need no connection.
+    pub(super) sticky_partitions: Vec<Partition>,
     /// Which apps are told who is in groups on other nodes.
     pub(super) watches: Vec<MembersWatch>,
     pub(super) now: Instant,
@@ -124,6 +127,7 @@ impl Local {
             readers: Queue::default(),
             certificate_names: Vec::new(),
             timers: Timers::default(),
+            sticky_partitions: Vec::new(),
             watches: Vec::new(),
             now,
             transit: TransitLimits::new(config),

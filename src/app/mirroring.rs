@@ -41,6 +41,7 @@ impl Local {
             StreamNews::Joined(partition, is_joined) => {
                 self.redis_is_there(partition, is_joined);
             }
+            StreamNews::HasStickies(partition, has) => self.note_stickies_in(partition, has),
             StreamNews::Look => self.compare_some(),
             StreamNews::Handled(at) => self.take_handled(*at),
         }
@@ -439,7 +440,6 @@ impl Local {
             }
             return;
         }
-        self.read_all_stickies(partition);
         for of in mirrored {
             match self.mirrors.get(&of) {
                 // Since before it was known whether Redis is there: nobody follows it yet.

@@ -10,10 +10,10 @@ use crate::protocol::partitions::{Partition, Topic};
 use crate::shard::Phase;
 
 impl Local {
-    /// One is bound: which groups its uid has, if it is the first one here.
+    /// One is bound: which groups its uid has, if it is the first one here. Nobody asks where no uid has any.
     #[inline]
     pub(super) fn read_stickies(&mut self, id: ConnId) {
-        if self.has_engine() {
+        if !self.sticky_partitions.is_empty() {
             self.read_stickies_of(id);
         }
     }
@@ -28,15 +28,33 @@ impl Local {
         let Some(uid) = self.shard.connections.uid(id).map(Box::<str>::from) else {
             return;
         };
-        if self.shard.online(Reach::of(namespace), &uid) == 1 {
+        let mut partitions = self.sticky_partitions.iter();
+        if partitions.any(|it| it.has(Topic::Uid(&uid)))
+            && self.shard.online(Reach::of(namespace), &uid) == 1
+        {
             // Behind the word that it is here.
             self.tell_uid_news();
             self.tell_engine(ToEngine::Sticky(StickyOrder::Read { namespace, uid }));
         }
     }
 
-    /// A Redis is back: what it has now of all that are here.
-    pub(super) fn read_all_stickies(&mut self, partition: Partition) {
+    /// A Redis is back, and has groups of uids or of none; or it has the first of them. From now on they are read, or not.
+    /// Those of all that are here are read once, unless there were none and are none.
+    pub(super) fn note_stickies_in(&mut self, partition: Partition, has: bool) {
+        let before = self.sticky_partitions.len();
+        self.sticky_partitions.retain(|it| *it != partition);
+        let had = self.sticky_partitions.len() < before;
+        if has {
+            self.sticky_partitions.push(partition);
+        }
+        // What another process has left may be over.
+        if has || had || self.shard.has_stuck_uids() {
+            self.tell_uid_news();
+            self.read_all_stickies(partition);
+        }
+    }
+
+    fn read_all_stickies(&mut self, partition: Partition) {
         for (namespace, uid) in self.shard.bound_uids() {
             if partition.has(Topic::Uid(&uid)) {
                 self.tell_engine(ToEngine::Sticky(StickyOrder::Read { namespace, uid }));

@@ -140,6 +140,8 @@ pub enum NodeOrder {
         group: Box<str>,
         sticks: bool,
     },
+    /// Some uid is such a member, and none was before.
+    StickyBegun,
 }
 
 /// What a node is to tell.
@@ -274,7 +276,7 @@ impl NodeOrder {
                 last.message.as_ref().map_or(0, payload)
             }
             NodeOrder::Online { uid } => uid.len(),
-            NodeOrder::Describe => 0,
+            NodeOrder::Describe | NodeOrder::StickyBegun => 0,
             NodeOrder::Look(NodeLook::Group { group, .. }) => group.len(),
             NodeOrder::Look(NodeLook::CountGroups(groups)) => {
                 groups.iter().map(|group| group.len()).sum()

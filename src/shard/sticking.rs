@@ -140,6 +140,11 @@ impl Shard {
         }
     }
 
+    /// Whether any uid is in a group for good.
+    pub fn has_stuck_uids(&self) -> bool {
+        !self.stickies.is_empty()
+    }
+
     /// All uids that are in groups for good, each with these.
     pub fn stuck_uids(&self) -> impl Iterator<Item = (NamespaceId, &str, Vec<Box<str>>)> {
         self.stickies.each().map(|one| {

@@ -4,7 +4,9 @@
 """
 
 import random
+import re
 import signal
+import socket
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -285,6 +287,124 @@ def an_upgrade_keeps_them(scope):
     assert reached(two) == 2
 
 
+def scripts_of(redis):
+    """How many scripts it has run by their digests."""
+    with socket.create_connection(("127.0.0.1", redis.port), timeout=cluster.PATIENCE) as one:
+        one.sendall(b"INFO commandstats\r\n")
+        file = one.makefile("r", newline="\r\n")
+        text = file.read(int(file.readline()[1:]))
+    found = re.search(r"cmdstat_evalsha:calls=(\d+)", text)
+    return int(found[1]) if found else 0
+
+
+def where_nobody_is_one_a_login_runs_no_script(scope):
+    redis, one, two = scope.pair()
+
+    def logins_are_free(name):
+        before = scripts_of(redis)
+        clients = [(one, two)[number % 2].client(f"{name}{number}") for number in range(100)]
+        for number in (0, 99):
+            two.knows(f"{name}{number}")
+        # A node asks every 20 s whether there is anybody by now.
+        assert scripts_of(redis) - before < 10, (before, scripts_of(redis))
+        return clients
+
+    clients = logins_are_free("a")
+    # The first one of all, who is here already and has not been read, on either node.
+    join(one, "a1")
+    join(one, "a2", "hall")
+    reaches(two, 1)
+    reaches(one, 1, "hall")
+    before = scripts_of(redis)
+    join(two, "later")
+    clients.append(one.client("later"))
+    reaches(two, 2)
+    assert scripts_of(redis) > before and redis.ask("HGET", "ringpost:sticky", "uids") != "$-1"
+    # When the last one has left it is as if there had been none, for nodes that join after that.
+    leave(two, "a1")
+    leave(two, "later")
+    assert redis.keys("*sticky") == ["ringpost:sticky"]
+    assert one.post("/v1/groups/hall/ungroup", {}) == {"connections": 1, "sticky": 1}
+    assert redis.keys("*sticky") == []
+    redis.ask("CLIENT", "KILL", "TYPE", "pubsub")
+    for node in (one, two):
+        node.joins(2)
+    # All that are here are read once more, since there were some.
+    until("all is read", lambda: (before := scripts_of(redis), time.sleep(0.3)) and scripts_of(redis) == before)
+    clients += logins_are_free("b")
+    join(two, "b1")
+    reaches(one, 1)
+    # Another Redis, with nothing.
+    port = redis.port
+    redis.kill()
+    redis = scope.redis(port=port)
+    for node in (one, two):
+        node.joins(3)
+    reaches(one, 0)
+    until("all is read", lambda: (before := scripts_of(redis), time.sleep(0.3)) and scripts_of(redis) == before)
+    clients += logins_are_free("c")
+    join(one, "c1")
+    join(one, "c2")
+    reaches(two, 2)
+    for client in clients:
+        client.close()
+
+
+def the_first_one_of_all_is_a_member_wherever_it_comes(scope):
+    """The first ones of each of several Redis, while their connections come and go, and the nodes join anew amid that."""
+    servers = [scope.redis() for _ in range(6)]
+    one, two = (scope.node(shards.url_of(*servers), cores=cores) for cores in (1, 2))
+    for node in (one, two):
+        node.joins(len(servers))
+    uids = [f"u{number}" for number in range(36)]
+
+    def sticks(uid):
+        # It is 503 where the node has just lost that Redis.
+        body = {"uid": uid, "sticky": True}
+        until(f"{uid} sticks", lambda: two.http("POST", "/v1/groups/room/join", body)[0] == 200)
+
+    def comes(number):
+        chance, uid = random.Random(number), uids[number]
+        clients = []
+        for _ in range(chance.randrange(2)):
+            (one, two)[chance.randrange(2)].client(uid).close()
+        if chance.randrange(2):
+            clients.append(one.client(uid))
+            sticks(uid)
+        else:
+            sticks(uid)
+            clients.append(one.client(uid))
+        return clients
+
+    with ThreadPoolExecutor(12) as pool:
+        coming = [pool.submit(comes, number) for number in range(len(uids))]
+        for redis in servers:
+            redis.ask("CLIENT", "KILL", "TYPE", "pubsub")
+        clients = [client for one_coming in coming for client in one_coming.result()]
+    assert len(clients) == len(uids)
+    reaches(two, len(uids))
+    assert sticky(one) == len(uids) and all(server.keys("ringpost:sticky") for server in servers)
+
+
+def the_first_one_amid_an_upgrade_is_a_member(scope):
+    one, two = upgrades.pair(scope)
+    clients = [one.client("anna"), two.client("bert")]
+    two.knows("anna")
+
+    def joins():
+        time.sleep(0.5)
+        join(two, "anna")
+        join(two, "bert")
+
+    with ThreadPoolExecutor(1) as pool:
+        joining = pool.submit(joins)
+        upgrades.upgraded(scope, one, 2)
+        joining.result()
+    reaches(two, 2)
+    clients += [one.client("anna"), one.client("bert")]
+    reaches(two, 4)
+
+
 TESTS = [
     members_are_so_on_every_node,
     members_stay_when_their_node_is_killed,
@@ -296,6 +416,9 @@ TESTS = [
     members_are_kept_by_several_redis,
     members_are_kept_by_a_redis_cluster,
     an_upgrade_keeps_them,
+    where_nobody_is_one_a_login_runs_no_script,
+    the_first_one_of_all_is_a_member_wherever_it_comes,
+    the_first_one_amid_an_upgrade_is_a_member,
 ]
 
 if __name__ == "__main__":

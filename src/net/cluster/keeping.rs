@@ -382,6 +382,7 @@ impl Party {
     /// There is a connection to Redis.
     pub fn keeper_joined(&mut self, bus: &mut Endpoint<Body>, run: &str) {
         self.keeper.run = run.to_owned();
+        self.ask_for_mark();
         tell_all(bus, || StreamNews::Joined(self.partition, true));
     }
 

@@ -8,6 +8,7 @@ use super::keeper::{Purpose, WaitingRead, answer_forget, answer_kept, home_of, t
 use super::keeping::READ_PAUSE;
 use super::party::Party;
 use super::scripts::ScriptValue;
+use super::sticky_reads::StickyPurpose;
 use crate::app::abroad::exceptions;
 use crate::app::abroad_streams::{PlacedMessage, StreamNews, StreamPage};
 use crate::app::envelope::Body;
@@ -86,6 +87,8 @@ impl Party {
             Purpose::Forget(number) => self.forgotten(bus, *number, None),
             Purpose::Claim(claim) => self.claim_unknown(bus, claim),
             Purpose::Handled(core, at) => Party::tell_handled(bus, *core, at, None),
+            // It is asked again when Redis is back.
+            Purpose::Sticky(StickyPurpose::Mark) if why.is_away() => {}
             Purpose::Sticky(what) => self.sticky_done(bus, what, None),
             Purpose::Settle(settled) if why.is_away() => self.settle_again((**settled).clone()),
             Purpose::Settle(_) | Purpose::Compare(..) | Purpose::Delivered => {}

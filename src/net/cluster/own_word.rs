@@ -71,6 +71,7 @@ impl Party {
     pub fn say_again(&mut self, now: Instant) {
         let state = self.standing.said.unwrap_or(NodeState::Subscribing);
         self.say(state, now, true);
+        self.compare_mark();
         if self.members.known_here() > 0 {
             self.look();
         }

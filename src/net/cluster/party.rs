@@ -378,6 +378,7 @@ impl Party {
             Ok(ClusterMessage::Order(head, NodeOrder::Stick { uid, group, sticks })) => {
                 self.sticky_came(bus, &head, (uid, group, sticks));
             }
+            Ok(ClusterMessage::Order(_, NodeOrder::StickyBegun)) => self.note_mark(bus, true),
             Ok(ClusterMessage::Order(head, order)) if head.origin == self.node => {
                 let answer = match order {
                     NodeOrder::Describe => NodeAnswer::Described(self.own.facts(self.node)),

@@ -79,6 +79,7 @@ pub fn topic_of(order: &NodeOrder) -> Topic<'_> {
         NodeOrder::Kept { .. } | NodeOrder::Forgotten { .. } => Topic::All,
         NodeOrder::PushToAll { .. }
         | NodeOrder::Describe
+        | NodeOrder::StickyBegun
         | NodeOrder::PushToConnection { .. }
         | NodeOrder::KickConnection { .. } => Topic::All,
     }

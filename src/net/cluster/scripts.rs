@@ -19,10 +19,11 @@ pub enum Script {
     Stuck,
     List,
     Listed,
+    Marked,
 }
 
 impl Script {
-    pub const ALL: [Script; 13] = [
+    pub const ALL: [Script; 14] = [
         Script::Append,
         Script::Read,
         Script::Forget,
@@ -36,6 +37,7 @@ impl Script {
         Script::Stuck,
         Script::List,
         Script::Listed,
+        Script::Marked,
     ];
 
     pub fn text(self) -> &'static str {
@@ -53,6 +55,7 @@ impl Script {
             Script::Stuck => include_str!("lua/stuck.lua"),
             Script::List => include_str!("lua/list.lua"),
             Script::Listed => include_str!("lua/listed.lua"),
+            Script::Marked => include_str!("lua/marked.lua"),
         }
     }
 

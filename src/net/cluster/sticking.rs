@@ -3,12 +3,18 @@
 //!
 //! A node knows the groups of the uids that have a connection there: it reads them when the first one comes, and hears what is
 //! changed in the uid's channel. Bounds: a read for each such uid until Redis has answered, a step for each call.
+//!
+//! Where nobody is such a member nothing is read. Redis counts the uids that have a set: the *mark*. A node asks for it once it
+//! is subscribed, and all nodes hear of the first one in the step that makes it one. Then the cores read for all that are here,
+//! and from then on for those that come: who came before is among the former. What a node might not have heard it sees
+//! within [`WORDS_PER_COMPARISON`] words of its own. That there is none any more is seen by the next connection to Redis.
 
 use super::interests::SubscriptionChange;
-use super::keeper::Purpose;
+use super::keeper::{Purpose, tell_all};
 use super::party::Party;
 use super::scripts::{Script, ScriptCall, ScriptValue};
 use super::sticky_reads::{ReadUid, Stickings, StickyPurpose, StickyRead};
+use crate::app::abroad_streams::StreamNews;
 use crate::app::envelope::{AnswerPart, Body};
 use crate::app::query::QueryResult;
 use crate::app::sticky_order::{StickyAnswer, StickyNews, StickyOrder, StickyState, StickyStep};
@@ -16,7 +22,47 @@ use crate::bus::{Endpoint, Until};
 use crate::ident::{ConnId, CoreId, NamespaceId, Reach};
 use crate::protocol::cluster::{ClusterMessage, NodeOrder, OrderHead, encode};
 
+/// So often it is asked whether there are any.
+const WORDS_PER_COMPARISON: u32 = 10;
+
 impl Party {
+    fn key_of_mark(&self) -> String {
+        format!("{}sticky", self.prefix)
+    }
+
+    /// Asks Redis whether any uid is a member for good.
+    pub(super) fn ask_for_mark(&mut self) {
+        self.stickings.is_told = self.stickings.are_there;
+        self.read_mark();
+    }
+
+    fn read_mark(&mut self) {
+        self.stickings.unasked = 0;
+        let call = ScriptCall {
+            script: Script::Marked,
+            keys: vec![self.key_of_mark()],
+            args: Vec::new(),
+        };
+        self.run(call, Purpose::Sticky(StickyPurpose::Mark));
+    }
+
+    /// Now and then, where none is known: the word of the first one may be lost.
+    pub(super) fn compare_mark(&mut self) {
+        self.stickings.unasked += 1;
+        if !self.stickings.are_there && self.stickings.unasked >= WORDS_PER_COMPARISON {
+            self.read_mark();
+        }
+    }
+
+    /// Redis has some, or had none when it was asked: if it has said since that there is one, that is newer.
+    pub(super) fn note_mark(&mut self, bus: &mut Endpoint<Body>, are_there: bool) {
+        let known = &mut self.stickings;
+        if !known.are_there && (are_there || !known.is_told) {
+            (known.are_there, known.is_told) = (are_there, true);
+            tell_all(bus, || StreamNews::HasStickies(self.partition, are_there));
+        }
+    }
+
     fn key_of_stuck(&mut self, namespace: NamespaceId, uid: &str) -> String {
         let namespace = self.spaces.key_name(namespace);
         format!("{}{{t:{namespace}:{uid}}}", self.prefix)
@@ -94,31 +140,38 @@ impl Party {
     fn sticky_call(&mut self, namespace: NamespaceId, what: StickyStep) -> ScriptCall {
         let number = |number: usize| number.to_string().into_bytes();
         let bytes = |text: &str| text.as_bytes().to_vec();
-        let (script, key, args) = match what {
+        let mark = self.key_of_mark();
+        let (script, keys, args) = match what {
             StickyStep::Stick { uid, group, most } => {
                 let [channel, message] = self.sticky_message(namespace, &uid, &group, true);
-                let args = vec![bytes(&group), number(most), channel, message];
-                (Script::Stick, self.key_of_stuck(namespace, &uid), args)
+                let all = self.channel_of_all().into_bytes();
+                let begun = encode(&self.sticky_order(Reach::default(), NodeOrder::StickyBegun));
+                let keys = vec![self.key_of_stuck(namespace, &uid), mark];
+                let args = vec![bytes(&group), number(most), channel, message, all, begun];
+                (Script::Stick, keys, args)
             }
             StickyStep::Unstick { uid, group } => {
                 let [channel, message] = self.sticky_message(namespace, &uid, &group, false);
-                let args = vec![bytes(&group), channel, message];
-                (Script::Unstick, self.key_of_stuck(namespace, &uid), args)
+                let keys = vec![self.key_of_stuck(namespace, &uid), mark];
+                (Script::Unstick, keys, vec![bytes(&group), channel, message])
             }
             StickyStep::GroupsOf { uid } => {
-                let key = self.key_of_stuck(namespace, &uid);
-                (Script::Stuck, key, Vec::new())
+                let keys = vec![self.key_of_stuck(namespace, &uid)];
+                (Script::Stuck, keys, Vec::new())
             }
             StickyStep::List { group, uid, is_in } => {
                 let args = vec![bytes(&uid), number(usize::from(is_in))];
-                (Script::List, self.key_of_list(namespace, &group), args)
+                (
+                    Script::List,
+                    vec![self.key_of_list(namespace, &group)],
+                    args,
+                )
             }
             StickyStep::Listed { group, most } => {
-                let key = self.key_of_list(namespace, &group);
-                (Script::Listed, key, vec![number(most)])
+                let keys = vec![self.key_of_list(namespace, &group)];
+                (Script::Listed, keys, vec![number(most)])
             }
         };
-        let keys = vec![key];
         ScriptCall { script, keys, args }
     }
 
@@ -130,19 +183,23 @@ impl Party {
         group: &str,
         sticks: bool,
     ) -> [Vec<u8>; 2] {
-        let head = OrderHead {
-            origin: self.node,
-            number: 0,
-            lane: 0,
-            namespaces: self.spaces.names(Reach::of(namespace)),
-        };
         let order = NodeOrder::Stick {
             uid: Box::from(uid),
             group: Box::from(group),
             sticks,
         };
-        let message = encode(&ClusterMessage::Order(head, order));
+        let message = encode(&self.sticky_order(Reach::of(namespace), order));
         [self.channel_of_uid(uid).into_bytes(), message]
+    }
+
+    fn sticky_order(&mut self, reach: Reach, order: NodeOrder) -> ClusterMessage {
+        let head = OrderHead {
+            origin: self.node,
+            number: 0,
+            lane: 0,
+            namespaces: self.spaces.names(reach),
+        };
+        ClusterMessage::Order(head, order)
     }
 
     /// A script was run; or, without a value, it was not, or nobody knows.
@@ -155,6 +212,11 @@ impl Party {
         match what {
             StickyPurpose::Ask(core, call) => {
                 tell_asked(bus, (*core, *call), value.map(answer_of));
+            }
+            // One that does not say may have some; of one that is away nothing is read.
+            StickyPurpose::Mark => {
+                let count = value.map(|value| value.number().unwrap_or_default());
+                self.note_mark(bus, count.is_none_or(|count| count > 0));
             }
             StickyPurpose::Read(uid) => {
                 if self.stickings.reads.remove(uid) == Some(StickyRead::Changed) && value.is_some()
@@ -223,4 +285,130 @@ fn tell_sticky(bus: &mut Endpoint<Body>, namespace: NamespaceId, uid: &str, what
 fn tell_asked(bus: &mut Endpoint<Body>, (core, call): (CoreId, u64), answer: Option<StickyAnswer>) {
     let part = AnswerPart::Found(Box::new(QueryResult::Sticky(answer)));
     bus.post(core, None, Until::Taken, Body::Answer { call, part });
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::app::namespaces::Registry;
+    use crate::bus::connect_with_engine;
+    use crate::net::admission::ConnectionCounters;
+    use crate::net::cluster::own_facts::OwnFacts;
+    use crate::net::cluster::party::RedisCommand;
+    use crate::net::cluster::spaces::Spaces;
+    use crate::net::http::Facts;
+    use crate::protocol::cluster::NodeId;
+    use crate::protocol::partitions::Partition;
+
+    struct Node {
+        party: Party,
+        engine: Endpoint<Body>,
+        core: Endpoint<Body>,
+    }
+
+    impl Node {
+        fn joined() -> Node {
+            let (mut cores, engine) = connect_with_engine(1).expect("doorbells");
+            let spaces = Spaces::new(vec!["push"], Registry::new(1));
+            let counters = Arc::new(ConnectionCounters::new(None));
+            let own = OwnFacts::new("one", 0, counters, Arc::new(Facts::new(Vec::new(), None)));
+            let who = (NodeId(1), Partition::WHOLE);
+            let party = Party::new(who, "p:", spaces, Duration::from_secs(1), own);
+            let core = cores.pop().expect("one");
+            let mut node = Node {
+                party,
+                engine,
+                core,
+            };
+            node.joins();
+            node
+        }
+
+        fn joins(&mut self) {
+            self.party.keeper_joined(&mut self.engine, "run");
+        }
+
+        /// How often Redis is asked by now whether there are any.
+        fn asks(&mut self) -> usize {
+            let waiting = self.party.take_waiting();
+            let is_mark = |command: &&RedisCommand| matches!(command, RedisCommand::Run { call, .. } if call.script == Script::Marked);
+            waiting.iter().filter(is_mark).count()
+        }
+
+        fn is_answered(&mut self, count: i64) {
+            let value = ScriptValue::Number(count);
+            let what = StickyPurpose::Mark;
+            self.party
+                .sticky_done(&mut self.engine, &what, Some(&value));
+        }
+
+        fn hears_of_the_first(&mut self) {
+            let order = NodeOrder::StickyBegun;
+            let message = encode(&self.party.sticky_order(Reach::default(), order));
+            self.party.arrived(&mut self.engine, &message);
+        }
+
+        /// What its core is told.
+        fn told(&mut self) -> Vec<bool> {
+            let mut told = Vec::new();
+            while let Some(envelope) = self.core.take() {
+                if let Body::StreamNews(news) = envelope.body
+                    && let StreamNews::HasStickies(_, has) = *news
+                {
+                    told.push(has);
+                }
+            }
+            told
+        }
+    }
+
+    #[test]
+    fn what_is_newer_holds() {
+        let mut node = Node::joined();
+        assert_eq!(node.asks(), 1);
+        // The first one comes behind the question, and its news before the answer.
+        node.hears_of_the_first();
+        node.is_answered(0);
+        assert_eq!(node.told(), [true]);
+        node.hears_of_the_first();
+        node.is_answered(0);
+        assert!(node.told().is_empty(), "it is not read anew for each");
+        // Another connection, where there is none any more: its answer comes first.
+        node.party.lose_sticky_reads();
+        node.joins();
+        node.is_answered(0);
+        node.hears_of_the_first();
+        assert_eq!(node.told(), [false, true]);
+    }
+
+    #[test]
+    fn news_that_is_lost_is_missed() {
+        let mut node = Node::joined();
+        node.is_answered(0);
+        assert_eq!((node.asks(), node.told()), (1, vec![false]));
+        for _ in 1..WORDS_PER_COMPARISON {
+            node.party.compare_mark();
+        }
+        assert_eq!(node.asks(), 0);
+        node.party.compare_mark();
+        assert_eq!(node.asks(), 1);
+        node.is_answered(0);
+        assert!(node.told().is_empty(), "the core knows that");
+        (0..WORDS_PER_COMPARISON).for_each(|_| node.party.compare_mark());
+        node.is_answered(3);
+        assert_eq!((node.asks(), node.told()), (1, vec![true]));
+        (0..3 * WORDS_PER_COMPARISON).for_each(|_| node.party.compare_mark());
+        assert_eq!(node.asks(), 0);
+    }
+
+    #[test]
+    fn a_redis_that_does_not_say_may_have_some() {
+        let mut node = Node::joined();
+        let what = StickyPurpose::Mark;
+        node.party.sticky_done(&mut node.engine, &what, None);
+        assert_eq!(node.told(), [true]);
+    }
 }

@@ -14,6 +14,8 @@ pub enum StickyPurpose {
     Read(ReadUid),
     /// A call of a core.
     Ask(CoreId, u64),
+    /// Whether there is any such member.
+    Mark,
 }
 
 /// The uids that are read.
@@ -22,6 +24,12 @@ pub struct Stickings {
     pub reads: AHashMap<ReadUid, StickyRead>,
     /// Of them, those whose channel is not in force.
     pub waiting: AHashMap<Box<str>, Vec<NamespaceId>>,
+    /// On this connection Redis has said that it has some, so that the cores read.
+    pub are_there: bool,
+    /// The cores have been told, whichever it was.
+    pub is_told: bool,
+    /// Words of the node's own since it was last asked.
+    pub unasked: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -13,6 +13,7 @@ use super::own_facts::OwnFacts;
 use super::party::{Party, RedisAnswer, RedisCommand};
 use super::spaces::Spaces;
 use crate::app::abroad::ToEngine;
+use crate::app::abroad_streams::StreamNews;
 use crate::app::envelope::{AnswerPart, Body};
 use crate::app::namespaces::Registry;
 use crate::app::outcome::Abroad;
@@ -150,6 +151,8 @@ impl ModelNode {
                     assert!(before.is_none(), "call {call} is answered twice");
                     answered.push(call);
                 }
+                // As long as nobody says that there are none there may be some.
+                Body::StreamNews(news) if matches!(*news, StreamNews::HasStickies(..)) => {}
                 _ => panic!("nothing else comes"),
             }
         }

@@ -207,6 +207,7 @@ impl Party {
         self.last_number = state.last_number + NUMBERS_APART;
         self.members.unpack(state.members, now);
         self.interests.end_adoption(now);
+        self.ask_for_mark();
         // The others know the node, and are not asked; before anything else they hear by which connection it is there.
         self.standing = OwnStanding {
             said: Some(NodeState::Subscribing),

@@ -140,6 +140,7 @@ fn looks() -> Vec<NodeOrder> {
             group: "g".into(),
             sticks: true,
         },
+        NodeOrder::StickyBegun,
     ]
 }
 

@@ -141,6 +141,7 @@ impl ModelRedis {
                 ("stick", ScriptValue::Number(0))
             }
             Script::Stuck => ("stuck", ScriptValue::List(Vec::new())),
+            Script::Marked => ("marked", ScriptValue::Number(0)),
         };
         *self.ran.entry(name).or_default() += 1;
         value
