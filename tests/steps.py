@@ -111,6 +111,7 @@ def steps(full):
         Step("cluster claims", ["python3", "tests/cluster/claims.py", BINARY], ready),
         Step("cluster presence", ["python3", "tests/cluster/presence.py", BINARY], ready),
         Step("cluster outages", ["python3", "tests/cluster/outages.py", BINARY], ready),
+        Step("cluster ends", ["python3", "tests/cluster/ends.py", BINARY], ready),
         Step("cluster shards", ["python3", "tests/cluster/shards.py", BINARY], ready),
         Step("cluster sticky", ["python3", "tests/cluster/sticky.py", BINARY], ready),
         Step("cluster streams", ["python3", "tests/cluster/streams.py", BINARY], ready),

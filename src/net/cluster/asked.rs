@@ -24,6 +24,8 @@ pub struct Asked {
     pub abroad: Abroad,
     /// Nodes that may have had somebody whom Redis did not know, when it was sent.
     pub incomplete: u32,
+    /// And those that Redis had lost by then.
+    pub lost: u32,
     /// How many had gone by then.
     pub departures: u64,
     /// Whether it waits for a look at the others' connections.

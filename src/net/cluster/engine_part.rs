@@ -3,6 +3,7 @@
 //!
 //! One batch is under way to Redis at a time. Subscribing has a connection of its own and waits for nobody.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,8 +15,9 @@ use tracing::{info, warn};
 
 use super::arrivals::ChannelArrival;
 use super::interests::SubscriptionChange;
+use super::life_line::LifeLine;
 use super::link::RedisLink;
-use super::members::SETTLING;
+use super::members::{LOST, SETTLING};
 use super::party::{Party, RedisAnswer, RedisCommand};
 use super::pauses::Pauses;
 use super::target::RedisTarget;
@@ -31,6 +33,14 @@ const ECHO_INTERVAL: Duration = Duration::from_secs(2);
 const ECHOES_MAX: u32 = 3;
 /// Messages that are taken before anything else is looked at.
 const MESSAGES_PER_ROUND: usize = 512;
+/// A link that has been there for so long is joined anew at once when it ends, with a jitter: until it is back, its users may
+/// be offline to the others. One that ends sooner may end for what it is.
+const STEADY: Duration = Duration::from_secs(10);
+const JITTER: Duration = Duration::from_millis(20);
+/// The life line of a link that has ended is held on to that long after the next has joined: by then all have heard of that.
+const LIFE_HELD: Duration = Duration::from_secs(10);
+/// Those that are held; with one more the oldest goes.
+const LIVES_MAX: usize = 4;
 /// For Redis to subscribe to a thousand channels.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -45,6 +55,7 @@ struct JoinedLink {
     link: Box<RedisLink>,
     batch: Option<CommandBatch>,
     change: Option<Task<Result<SubscriptionChange, String>>>,
+    joined: Instant,
     next_echo: Instant,
     /// Under way, and when the last of them left.
     echoes: u32,
@@ -76,8 +87,12 @@ pub struct EnginePart {
     state: LinkState,
     pauses: Pauses,
     has_joined: bool,
+    /// Of links that have ended, with the time from which nobody asks for them, once this node is back.
+    past_lives: VecDeque<(Option<Instant>, LifeLine)>,
     /// What the log has been told of why Redis is away.
     told: Option<String>,
+    /// A process that is the node no more lasts until then.
+    stays: Option<Instant>,
 }
 
 impl EnginePart {
@@ -89,7 +104,9 @@ impl EnginePart {
             state: LinkState::Away(Instant::now()),
             pauses: Pauses::default(),
             has_joined: false,
+            past_lives: VecDeque::new(),
             told: None,
+            stays: None,
         }
     }
 
@@ -110,6 +127,9 @@ impl EnginePart {
         self.party.expire(bus, now);
         self.party.burst(bus, now);
         self.party.interests.advance(now);
+        let is_over = |until: Option<Instant>| until.is_some_and(|until| until <= now);
+        self.past_lives
+            .retain(|(until, life)| !is_over(*until) && !life.is_over());
         if let LinkState::Away(until) = self.state
             && until <= now
             && !self.party.is_gone()
@@ -120,8 +140,9 @@ impl EnginePart {
 
     fn begin_joining(&mut self) {
         let (target, channels) = (Arc::clone(&self.target), self.party.standing_channels());
+        let life = self.party.channel_of_own_life();
         let joining = async move {
-            let joined = RedisLink::join(&target, &channels).await;
+            let joined = RedisLink::join(&target, &channels, &life).await;
             joined.map(Box::new)
         };
         self.state = LinkState::Joining(Box::pin(joining));
@@ -221,12 +242,16 @@ impl EnginePart {
         self.party.begin_anew(link.client, settling, now);
         self.party.keeper_joined(bus, &link.server.run);
         self.has_joined = true;
+        for (until, _) in &mut self.past_lives {
+            *until = until.or(Some(now + LIFE_HELD));
+        }
         self.pauses = Pauses::default();
         self.told = None;
         self.state = LinkState::Up(Box::new(JoinedLink {
             link,
             batch: None,
             change: None,
+            joined: now,
             next_echo: now,
             echoes: 0,
             last_echo: now,
@@ -289,12 +314,23 @@ impl EnginePart {
 
     /// There is no connection to Redis any more.
     pub fn lose(&mut self, bus: &mut Endpoint<Body>, reason: &str) {
-        let pause = self.pauses.next();
-        let state = LinkState::Away(Instant::now() + pause);
-        if let LinkState::Up(joined) = std::mem::replace(&mut self.state, state)
-            && let Some((batch, _)) = joined.batch
-        {
-            self.party.lost(bus, &batch, Instant::now());
+        let now = Instant::now();
+        let pause = match &self.state {
+            LinkState::Up(joined) if joined.joined.elapsed() >= STEADY => {
+                JITTER.mul_f64(fastrand::f64())
+            }
+            _ => self.pauses.next(),
+        };
+        let state = LinkState::Away(now + pause);
+        if let LinkState::Up(joined) = std::mem::replace(&mut self.state, state) {
+            joined.link.life.let_be();
+            self.past_lives.push_back((None, joined.link.life));
+            if self.past_lives.len() > LIVES_MAX {
+                self.past_lives.pop_front();
+            }
+            if let Some((batch, _)) = joined.batch {
+                self.party.lost(bus, &batch, now);
+            }
         }
         // It is not sent again: whoever has asked is told that nobody knows.
         let waiting = self.party.take_waiting();
@@ -332,12 +368,19 @@ impl EnginePart {
         }
     }
 
+    /// Another process is the node; where that joins anew the others see that it lives by this one, until it has.
+    pub fn be_gone(&mut self, is_unseen: bool, now: Instant) {
+        self.stays = (!is_unseen).then_some(now + LOST);
+        self.party.be_gone(now);
+    }
+
     /// Another process is the node: whether all that this one still has to tell is told.
     pub fn has_gone(&self) -> bool {
         match &self.state {
             LinkState::Up(joined) => {
                 let is_idle = joined.batch.is_none() && joined.change.is_none();
-                is_idle && self.party.interests.are_done() && self.party.has_said_all()
+                let stays = self.stays.is_some_and(|until| Instant::now() < until);
+                is_idle && !stays && self.party.interests.are_done() && self.party.has_said_all()
             }
             _ => true,
         }

@@ -1,7 +1,7 @@
 //! The connections to Redis: [`RedisLink`], two of them, by the `redis` crate. One publishes, one is subscribed.
 //!
-//! A link is joined whole, tried out, or not at all, and when one of the two ends both go. Errors are sentences for whoever
-//! runs the server.
+//! A link is joined whole, tried out, or not at all, and when one of the two ends both go. Beside them is its
+//! [life line](LifeLine). Errors are sentences for whoever runs the server.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use redis::{AsyncConnectionConfig, Pipeline, ProtocolVersion, RedisError, Value}
 
 use super::arrivals::{Arriving, arrivals};
 use super::interests::SubscriptionChange;
+use super::life_line::LifeLine;
 use super::party::{RedisAnswer, RedisCommand};
 use super::pubsub::PubSub;
 use super::scripts::{Script, ScriptCall, ScriptValue};
@@ -31,6 +32,8 @@ pub struct RedisLink {
     subscriptions: MultiplexedConnection,
     /// What comes by the channels.
     pub arriving: Arriving,
+    /// By which the others see that this process lives, until it is let go: longer than the link lasts.
+    pub life: LifeLine,
     pubsub: PubSub,
     /// What Redis calls the connection that is subscribed; 0 if it does not tell.
     pub client: u64,
@@ -53,9 +56,13 @@ pub struct RedisServer {
 }
 
 impl RedisLink {
-    /// Connects, looks whether this Redis will do, and subscribes to these channels.
-    pub async fn join(target: &RedisTarget, channels: &[String]) -> Result<RedisLink, String> {
-        match tokio::time::timeout(JOIN_TIMEOUT, join(target, channels)).await {
+    /// Connects, looks whether this Redis will do, and subscribes to these channels; the life line has one of its own.
+    pub async fn join(
+        target: &RedisTarget,
+        channels: &[String],
+        life: &str,
+    ) -> Result<RedisLink, String> {
+        match tokio::time::timeout(JOIN_TIMEOUT, join(target, channels, life)).await {
             Ok(joined) => joined,
             Err(_) => Err(format!(
                 "Redis at {} does not answer within {} s",
@@ -148,7 +155,7 @@ async fn within<F: Future>(time: Duration, work: F) -> Option<F::Output> {
     None
 }
 
-async fn join(target: &RedisTarget, channels: &[String]) -> Result<RedisLink, String> {
+async fn join(target: &RedisTarget, channels: &[String], life: &str) -> Result<RedisLink, String> {
     let refused = |error: RedisError| format!("Redis at {}: {}", target.address, in_words(&error));
     let settings = target.connection.redis_settings().clone();
     let settings = settings.set_protocol(ProtocolVersion::RESP3);
@@ -171,6 +178,9 @@ async fn join(target: &RedisTarget, channels: &[String]) -> Result<RedisLink, St
     let pubsub = target.pubsub();
     check_mode(&server.mode, pubsub)
         .map_err(|words| format!("Redis at {}: {words}", target.address))?;
+    // It is there whenever the others see the channels of the link.
+    let life = LifeLine::begin(client.clone(), pubsub, life.to_owned()).await;
+    let life = life.map_err(|error| cannot_subscribe(target, &error))?;
     let (arrivals, arriving) = arrivals(channels.last().map_or("", String::as_str));
     let config = config.set_push_sender(arrivals);
     let subscriptions = client.get_multiplexed_async_connection_with_config(&config);
@@ -179,7 +189,7 @@ async fn join(target: &RedisTarget, channels: &[String]) -> Result<RedisLink, St
     let client: Result<u64, RedisError> = client.query_async(&mut subscriptions).await;
     let names: Vec<&str> = channels.iter().map(String::as_str).collect();
     let taken = pubsub.change(&mut subscriptions, true, &names).await;
-    taken.map_err(|error| not_allowed(target, "subscribe to the cluster's channels", &error))?;
+    taken.map_err(|error| cannot_subscribe(target, &error))?;
     let own = channels.first().map_or("", String::as_str);
     let said: Result<u32, RedisError> = redis::cmd(pubsub.publish())
         .arg(own)
@@ -199,11 +209,16 @@ async fn join(target: &RedisTarget, channels: &[String]) -> Result<RedisLink, St
         commands,
         subscriptions,
         arriving,
+        life,
         pubsub,
         client: client.unwrap_or_default(),
         server,
         scripts,
     })
+}
+
+fn cannot_subscribe(target: &RedisTarget, error: &RedisError) -> String {
+    not_allowed(target, "subscribe to the cluster's channels", error)
 }
 
 fn not_allowed(target: &RedisTarget, what: &str, error: &RedisError) -> String {

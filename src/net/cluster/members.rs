@@ -5,14 +5,18 @@
 //! would be `offline` is unknown:
 //!
 //! - a node that subscribes, after it has joined;
-//! - one that Redis has lost, for as long as it may take to come back;
+//! - one whose link Redis has ended while its process lives, for as long as it may take to come back;
 //! - all that were known before this node itself lost Redis, until they are heard again.
 //!
 //! That a node has been subscribed all the while is seen by a channel that it takes first on each of its connections to Redis
-//! and that is named by that connection alone: where it is still there, all that follow were. A node that is not heard while
-//! this one hears itself ([`SILENT_WORDS`]) has vanished or is frozen; Redis is told to end its connection, so that its users
-//! are nobody's. Whatever has a time is over when a word of this node's own has come back that was said after it: so what
-//! others had said by then has been heard. Bound: an entry for each node.
+//! and that is named by that connection alone: where it is still there, all that follow were. Whether its process lives is
+//! seen by another channel, that of its [life line](super::life_line): where neither is there, it has ended, and its users
+//! are nobody's at once. Only of a link that this node has seen there itself, on its own present one, it is concluded so:
+//! what else it knows may be of another run of Redis, or of connections that ended together with its own, and whose node has
+//! not noticed that yet. A node that is not heard while this one hears itself ([`SILENT_WORDS`]) has vanished or is frozen;
+//! Redis is told to end its connection, so that its users are nobody's. Whatever has a time is over when a word of this
+//! node's own has come back that was said after it: so what others had said by then has been heard. Bound: an entry for each
+//! node.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -24,11 +28,13 @@ use tracing::{info, warn};
 use crate::protocol::cluster::{NodeId, NodeState, NodeWord};
 
 /// A node that is not heard for so many of this node's own words is gone.
-const SILENT_WORDS: u32 = 4;
-/// One that Redis has lost comes back within this time, or is gone.
-const LOST: Duration = Duration::from_secs(2);
+pub(super) const SILENT_WORDS: u32 = 4;
+/// One whose link has ended while its process lives comes back within this time, or is gone.
+pub(super) const LOST: Duration = Duration::from_secs(2);
 /// One that was known before this node lost Redis is heard within this time, or is gone.
-const AWAITED: Duration = Duration::from_secs(9);
+pub(super) const AWAITED: Duration = Duration::from_secs(9);
+/// Links that are looked at together where nobody asks: each in its turn, and all of so many nodes with each word.
+const LOOKED_AT_MAX: usize = 128;
 /// Nodes that nobody here knows of are subscribed within this time after Redis has come.
 pub const SETTLING: Duration = Duration::from_secs(4);
 
@@ -47,6 +53,8 @@ struct OtherNode {
     link: u64,
     client: u64,
     standing: NodeStanding,
+    /// Redis has had its link since this node has heard of that.
+    is_seen: bool,
     /// How many of this node's own words that are said now and then had come before its last one.
     heard: u32,
 }
@@ -107,6 +115,9 @@ pub struct Members {
     own_words: u32,
     /// Grows with each that has gone, was lost, or is no longer whole.
     departures: u64,
+    /// Those whose process has ended without a word, and that another Redis is to be asked for. They are no departures, for
+    /// nobody is left of whom one might not know.
+    ended: Vec<NodeId>,
     /// Until then nodes may come that nobody here knows.
     settles: Option<Instant>,
     /// How many Redis says there are, until so many have been heard.
@@ -121,6 +132,10 @@ pub struct Members {
     gone: Vec<NodeId>,
     /// Nodes that are joined to another Redis of the cluster, and not to this one.
     elsewhere: u32,
+    /// Some links are to be looked at, since they are new.
+    is_any_unseen: bool,
+    /// The link that was looked at last.
+    looked_at: u64,
     /// Another of this node's parts tells the log who comes and goes.
     is_quiet: bool,
 }
@@ -137,6 +152,7 @@ impl Members {
     pub fn begin_anew(&mut self, settling: Duration, now: Instant) {
         for member in self.others.values_mut() {
             member.standing = NodeStanding::Awaited(now + AWAITED);
+            member.is_seen = false;
         }
         self.own_words = 0;
         self.words.clear();
@@ -186,6 +202,7 @@ impl Members {
                 link: it.link,
                 client: it.client,
                 standing,
+                is_seen: false,
                 heard: 0,
             };
             (it.node, member)
@@ -197,6 +214,8 @@ impl Members {
             expected: written.expected.map(|(left, others)| (at(left), others)),
             shadows: written.shadows,
             silent: self.silent,
+            is_quiet: self.is_quiet,
+            is_any_unseen: true,
             ..Members::default()
         };
     }
@@ -212,6 +231,7 @@ impl Members {
         let known = self.others.get(&word.node);
         let was_whole = known.is_some_and(|it| it.standing == NodeStanding::Whole);
         let was_linked = known.is_some_and(|it| it.link == word.link);
+        let is_seen = was_linked && known.is_some_and(|it| it.is_seen);
         let standing = match word.state {
             NodeState::Whole => NodeStanding::Whole,
             NodeState::Subscribing => NodeStanding::Subscribing,
@@ -250,8 +270,10 @@ impl Members {
             link: word.link,
             client: word.client,
             standing,
+            is_seen,
             heard: self.own_words,
         };
+        self.is_any_unseen |= !is_seen;
         self.others.insert(word.node, member);
         self.see_whom_is_waited_for();
     }
@@ -360,10 +382,23 @@ impl Members {
 
     /// Nodes that may have somebody whom Redis does not know.
     pub fn incomplete(&self, audience: Audience) -> u32 {
+        self.incomplete_but_lost(audience) + self.lost_of(audience)
+    }
+
+    /// Those of them that Redis has lost.
+    pub fn lost_of(&self, audience: Audience) -> u32 {
+        match audience {
+            Audience::One => 0,
+            Audience::All | Audience::Some => self.count(|it| matches!(it, NodeStanding::Lost(_))),
+        }
+    }
+
+    /// And the others.
+    pub fn incomplete_but_lost(&self, audience: Audience) -> u32 {
         if audience == Audience::One {
             return 0;
         }
-        let away = self.count(|it| matches!(it, NodeStanding::Lost(_) | NodeStanding::Awaited(_)));
+        let away = self.count(|it| matches!(it, NodeStanding::Awaited(_)));
         let subscribing = match audience {
             Audience::All | Audience::One => 0,
             Audience::Some => self.count(|it| it == NodeStanding::Subscribing),
@@ -396,15 +431,72 @@ impl Members {
         self.departures
     }
 
-    /// The connections of those that are joined: each has a channel.
-    pub fn links(&self) -> Vec<u64> {
-        let others = self.others.values();
-        let joined = others
-            .filter(|it| matches!(it.standing, NodeStanding::Whole | NodeStanding::Subscribing));
-        joined.map(|member| member.link).collect()
+    /// Those that have ended without a word since this was last asked.
+    pub fn take_ended(&mut self) -> Vec<NodeId> {
+        std::mem::take(&mut self.ended)
     }
 
-    /// Redis does not have this one's connection any more.
+    /// The links of those that are joined, or were and are lost: each has channels.
+    pub fn links(&self) -> Vec<u64> {
+        let others = self.others.values();
+        let looked_at = others.filter(|it| !matches!(it.standing, NodeStanding::Awaited(_)));
+        looked_at.map(|member| member.link).collect()
+    }
+
+    /// Those of them that are looked at next.
+    pub fn next_links(&mut self) -> Vec<u64> {
+        let mut links = self.links();
+        if links.len() > LOOKED_AT_MAX {
+            links.sort_unstable();
+            let next = links.partition_point(|link| *link <= self.looked_at);
+            links.rotate_left(next);
+            links.truncate(LOOKED_AT_MAX);
+            self.looked_at = links[LOOKED_AT_MAX - 1];
+        }
+        links
+    }
+
+    /// Those that are new.
+    pub fn take_unseen(&mut self) -> Vec<u64> {
+        if !std::mem::take(&mut self.is_any_unseen) {
+            return Vec::new();
+        }
+        let others = self.others.values().filter(|it| !it.is_seen);
+        let unseen = others.filter(|it| !matches!(it.standing, NodeStanding::Awaited(_)));
+        unseen.map(|member| member.link).collect()
+    }
+
+    /// Redis has these links.
+    pub fn saw(&mut self, links: impl Iterator<Item = u64>) {
+        if self.others.values().all(|member| member.is_seen) {
+            return;
+        }
+        let links: AHashSet<u64> = links.collect();
+        for member in self.others.values_mut() {
+            member.is_seen |= links.contains(&member.link);
+        }
+    }
+
+    /// Redis has neither this one's connection any more nor its process' life line.
+    pub fn ended(&mut self, link: u64, now: Instant) {
+        let is_it = |member: &OtherNode| {
+            let is_awaited = matches!(member.standing, NodeStanding::Awaited(_));
+            member.link == link && member.is_seen && !is_awaited
+        };
+        let ended = self.others.iter().find(|(_, member)| is_it(member));
+        let Some((node, member)) = ended.map(|(node, member)| (*node, member)) else {
+            return self.lost(link, now);
+        };
+        if !self.is_quiet {
+            let name = &member.name;
+            warn!(node = %name, "cluster: all connections of a node to Redis have ended; its users are offline until it is back");
+        }
+        self.others.remove(&node);
+        self.gone.push(node);
+        self.ended.push(node);
+    }
+
+    /// Redis does not have this one's connection any more, and its process lives.
     pub fn lost(&mut self, link: u64, now: Instant) {
         let lost = self.others.values_mut().find(|member| member.link == link);
         if let Some(member) = lost
@@ -416,181 +508,5 @@ impl Members {
             member.standing = NodeStanding::Lost(now + LOST);
             self.departures += 1;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::protocol::partitions::Partition;
-
-    fn word(node: u64, link: u64, state: NodeState) -> NodeWord {
-        NodeWord {
-            node: NodeId(node),
-            name: "n".into(),
-            link,
-            client: link,
-            state,
-            asks: false,
-            partition: Partition::WHOLE,
-        }
-    }
-
-    fn hear_oneself(members: &mut Members, now: Instant) {
-        members.said(now, true);
-        members.heard_oneself();
-    }
-
-    #[test]
-    fn who_subscribes_makes_users_unknown_and_everybody_is_reached() {
-        let (mut members, now) = (Members::default(), Instant::now());
-        members.begin_anew(Duration::ZERO, now);
-        assert_eq!(members.incomplete(Audience::Some), 0);
-        members.heard(&word(1, 10, NodeState::Subscribing));
-        assert_eq!(members.incomplete(Audience::Some), 1);
-        assert_eq!(members.incomplete(Audience::All), 0);
-        members.heard(&word(1, 10, NodeState::Whole));
-        assert_eq!(members.incomplete(Audience::Some), 0);
-        assert_eq!(members.links(), [10]);
-        members.heard(&word(1, 10, NodeState::Leaving));
-        assert!(members.links().is_empty() && members.take_fenced().is_empty());
-    }
-
-    #[test]
-    fn who_was_there_before_is_awaited() {
-        let (mut members, now) = (Members::default(), Instant::now());
-        members.begin_anew(Duration::ZERO, now);
-        members.heard(&word(1, 10, NodeState::Whole));
-        members.heard(&word(2, 20, NodeState::Whole));
-        members.begin_anew(Duration::ZERO, now);
-        assert_eq!(members.incomplete(Audience::All), 2);
-        members.heard(&word(1, 11, NodeState::Whole));
-        // It is not held against them that they are not heard.
-        for _ in 0..10 {
-            hear_oneself(&mut members, now);
-            members.heard(&word(1, 11, NodeState::Whole));
-        }
-        assert_eq!(members.incomplete(Audience::Some), 1);
-        assert_eq!(members.next_due(), Some(now + AWAITED));
-        assert!(members.wants_word(now + AWAITED) && !members.wants_word(now));
-        // One that was said before tells nothing.
-        members.said(now, false);
-        members.said(now + AWAITED, false);
-        assert!(!members.wants_word(now + AWAITED) && members.next_due().is_none());
-        members.heard_oneself();
-        assert_eq!(members.incomplete(Audience::Some), 1);
-        members.heard_oneself();
-        assert_eq!(members.incomplete(Audience::Some), 0);
-        assert_eq!(members.links(), [11]);
-    }
-
-    #[test]
-    fn who_is_silent_is_gone_and_its_connection_ended() {
-        let (mut members, now) = (Members::default(), Instant::now());
-        members.begin_anew(Duration::ZERO, now);
-        members.heard(&word(1, 10, NodeState::Whole));
-        members.heard(&word(2, 20, NodeState::Whole));
-        for _ in 0..SILENT_WORDS {
-            assert!(members.take_fenced().is_empty());
-            // Those that are said for a reason do not count.
-            members.said(now, false);
-            members.heard_oneself();
-            hear_oneself(&mut members, now);
-            members.heard(&word(2, 20, NodeState::Whole));
-        }
-        assert_eq!(members.take_fenced(), [10]);
-        assert_eq!(members.links(), [20]);
-    }
-
-    #[test]
-    fn a_node_whose_process_is_another_one_has_not_gone() {
-        let (mut members, now) = (Members::default(), Instant::now());
-        members.begin_anew(Duration::ZERO, now);
-        // Redis counts the second process of a node in an upgrade, which says that it is none.
-        members.expect(3, now);
-        members.heard(&word(1, 10, NodeState::Whole));
-        members.heard(&word(2, 20, NodeState::Whole));
-        assert_eq!(members.incomplete(Audience::Some), 1);
-        members.heard(&word(1, 11, NodeState::Shadow));
-        assert_eq!(members.incomplete(Audience::Some), 0);
-        let before = members.departures();
-        members.heard(&word(1, 11, NodeState::Whole));
-        assert_eq!(members.departures(), before);
-        let links = |members: &Members| {
-            let mut links = members.links();
-            links.sort_unstable();
-            links
-        };
-        assert_eq!(links(&members), [11, 20]);
-        // This node's own next process knows them as well.
-        members.heard(&word(2, 20, NodeState::Subscribing));
-        members.lost(11, now);
-        let (mut next, later) = (Members::default(), now + LOST / 2);
-        let written = postcard::to_allocvec(&members.pack(now)).expect("it is written");
-        next.unpack(postcard::from_bytes(&written).expect("it is read"), later);
-        assert_eq!(next.incomplete(Audience::All), 1);
-        assert_eq!(next.incomplete(Audience::Some), 2);
-        assert_eq!(links(&next), [20]);
-        hear_oneself(&mut next, later + LOST);
-        assert_eq!(next.incomplete(Audience::All), 0);
-        // One that comes back by another connection, which asks, may have lost something.
-        let before = next.departures();
-        let again = NodeWord {
-            asks: true,
-            ..word(2, 21, NodeState::Whole)
-        };
-        next.heard(&again);
-        assert!(next.departures() > before);
-    }
-
-    #[test]
-    fn who_is_elsewhere_may_have_users() {
-        let (mut members, now) = (Members::default(), Instant::now());
-        members.begin_anew(Duration::ZERO, now);
-        members.heard(&word(1, 10, NodeState::Whole));
-        members.compare(&members.joined().collect());
-        assert_eq!(members.incomplete(Audience::Some), 0);
-        members.compare(&[NodeId(1), NodeId(2)].into_iter().collect());
-        assert_eq!(members.incomplete(Audience::Some), 1);
-        members.compare(&AHashSet::new());
-        assert_eq!(members.incomplete(Audience::Some), 0);
-    }
-
-    #[test]
-    fn who_is_lost_may_come_back() {
-        let (mut members, now) = (Members::default(), Instant::now());
-        members.begin_anew(Duration::ZERO, now);
-        members.heard(&word(1, 10, NodeState::Whole));
-        let before = members.departures();
-        members.lost(10, now);
-        assert!(members.departures() > before);
-        assert_eq!(members.incomplete(Audience::All), 1);
-        members.heard(&word(1, 11, NodeState::Subscribing));
-        hear_oneself(&mut members, now + LOST);
-        assert_eq!(members.incomplete(Audience::All), 0);
-        assert_eq!(members.incomplete(Audience::Some), 1);
-        members.lost(11, now);
-        hear_oneself(&mut members, now + LOST);
-        assert_eq!(members.incomplete(Audience::Some), 0);
-    }
-
-    #[test]
-    fn strangers_are_waited_for() {
-        let (mut members, now) = (Members::default(), Instant::now());
-        members.begin_anew(SETTLING, now);
-        assert_eq!(members.incomplete(Audience::All), 1);
-        members.expect(2, now);
-        hear_oneself(&mut members, now + SETTLING);
-        assert_eq!(members.incomplete(Audience::Some), 2);
-        members.heard(&word(1, 10, NodeState::Whole));
-        members.heard(&word(2, 20, NodeState::Whole));
-        assert_eq!(members.incomplete(Audience::Some), 0);
-        // Once they have been heard no more is expected.
-        hear_oneself(&mut members, now + SETTLING);
-        members.heard(&word(2, 20, NodeState::Leaving));
-        assert_eq!(members.incomplete(Audience::Some), 0);
-        members.expect(2, now);
-        hear_oneself(&mut members, now + AWAITED);
-        assert_eq!(members.incomplete(Audience::Some), 0);
     }
 }

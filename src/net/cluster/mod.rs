@@ -20,8 +20,11 @@ mod interests;
 mod keeper;
 mod keeping;
 mod kept_answers;
+mod life_line;
 mod link;
 mod members;
+#[cfg(all(test, not(loom)))]
+mod members_tests;
 mod outcomes;
 mod own_facts;
 mod own_name;

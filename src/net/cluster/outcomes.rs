@@ -45,7 +45,8 @@ impl Party {
             answered: 0,
             asides: 0,
             abroad: Abroad::default(),
-            incomplete: self.members.incomplete(audience),
+            incomplete: self.members.incomplete_but_lost(audience),
+            lost: self.members.lost_of(audience),
             departures: self.members.departures(),
             is_unsure: false,
             nodes_told: matches!(order, NodeOrder::Describe).then(Vec::new),
@@ -69,6 +70,7 @@ impl Party {
             asides: 0,
             abroad: Abroad::default(),
             incomplete: 0,
+            lost: 0,
             departures: 0,
             is_unsure: false,
             nodes_told: None,
@@ -83,7 +85,8 @@ impl Party {
     /// It is published now.
     pub(super) fn asked_only_now(&mut self, number: u64) {
         if let Some(asked) = self.asked.get_mut(&number) {
-            asked.incomplete = self.members.incomplete(asked.audience);
+            asked.incomplete = self.members.incomplete_but_lost(asked.audience);
+            asked.lost = self.members.lost_of(asked.audience);
             asked.departures = self.members.departures();
         }
     }
@@ -174,7 +177,11 @@ impl Party {
     /// Has Redis look at the others' connections.
     pub(super) fn look(&mut self) {
         let numbers = std::mem::take(&mut self.unsure);
-        let links = self.members.links();
+        self.look_at(self.members.links(), numbers);
+    }
+
+    /// Has Redis look whether these links are there.
+    pub(super) fn look_at(&mut self, links: Vec<u64>, numbers: Vec<u64>) {
         let channels = links.iter().map(|link| self.channel_of_link(*link));
         let channels = channels.collect();
         self.commands.push(RedisCommand::Look {
@@ -184,7 +191,20 @@ impl Party {
         });
     }
 
-    /// So many have each of the channels by which the others' connections are known.
+    /// These links have ended: has Redis look whether their processes live.
+    fn look_for_lives(&mut self, links: Vec<u64>, numbers: Vec<u64>) {
+        let channels = links.iter().map(|link| self.channel_of_link(*link));
+        let lives = links.iter().map(|link| self.channel_of_life(*link));
+        let channels = channels.chain(lives).chain([self.channel_of_own_link()]);
+        let channels = channels.collect();
+        self.commands.push(RedisCommand::Look {
+            links,
+            channels,
+            numbers,
+        });
+    }
+
+    /// So many have each of the channels by which the others are known: their links', or also their life lines'.
     fn looked(
         &mut self,
         bus: &mut Endpoint<Body>,
@@ -192,18 +212,76 @@ impl Party {
         counts: &[u32],
         now: Instant,
     ) {
-        let lost = links.iter().zip(counts).filter(|(_, count)| **count == 0);
-        for (link, _) in lost {
-            self.members.lost(*link, now);
+        let is_there = |nth: usize| counts.get(nth).is_some_and(|count| *count > 0);
+        if counts.len() <= links.len() {
+            let there = links.iter().enumerate();
+            let there = there.filter(|(nth, _)| is_there(*nth));
+            self.members.saw(there.map(|(_, link)| *link));
+            let gone = links.iter().enumerate();
+            let gone = gone.filter(|(nth, _)| !is_there(*nth));
+            let gone: Vec<u64> = gone.map(|(_, link)| *link).collect();
+            if !gone.is_empty() {
+                return self.look_for_lives(gone, numbers.to_vec());
+            }
         }
-        let departures = self.members.departures();
-        let incomplete = self.members.incomplete(Audience::Some).max(1);
+        // Where this node's own is not there either, something has befallen all.
+        let is_own_there = is_there(2 * links.len());
+        for (nth, link) in links.iter().enumerate().filter(|(nth, _)| !is_there(*nth)) {
+            match is_there(links.len() + nth) || !is_own_there {
+                true => self.members.lost(*link, now),
+                false => self.members.ended(*link, now),
+            }
+        }
+        self.tell_gone(bus);
         for number in numbers {
-            let silent = match self.asked.get(number) {
-                Some(asked) if asked.departures == departures => Unknown::default(),
-                _ => Unknown::nodes_silent(incomplete),
-            };
-            self.end(bus, *number, silent);
+            if let Some(asked) = self.asked.get(number) {
+                let silent = self.silent_after_look(asked);
+                self.end(bus, *number, Unknown::nodes_silent(silent));
+            }
+        }
+    }
+
+    /// Who has not said now that it is known who is there.
+    fn silent_after_look(&self, asked: &Asked) -> u32 {
+        let members = &self.members;
+        match asked.audience {
+            // It was reached, whoever has gone since.
+            Audience::Some if !asked.needs_look() => members.lost_of(asked.audience),
+            Audience::Some if asked.departures == members.departures() => {
+                members.lost_of(asked.audience)
+            }
+            Audience::Some => members.incomplete(asked.audience).max(1),
+            Audience::All | Audience::One => {
+                self.silent_now(asked, members.lost_of(asked.audience))
+            }
+        }
+    }
+
+    /// Who has not said of those that are known, with these that Redis has lost.
+    fn silent_now(&self, asked: &Asked, lost: u32) -> u32 {
+        let nodes = asked.nodes.unwrap_or_default().saturating_sub(asked.asides);
+        match asked.audience {
+            Audience::Some => asked.incomplete + lost,
+            // Who is joined has it, or is not any more.
+            Audience::All => {
+                let others = self.members.known_here() + 1;
+                (asked.incomplete + lost).max(others.saturating_sub(nodes))
+            }
+            Audience::One => {
+                let may_be = asked.node.is_some_and(|node| self.members.may_be(node));
+                u32::from(nodes == 0 && may_be)
+            }
+        }
+    }
+
+    /// Whether a look says more than is known without: that nobody was lost meanwhile, or that who was has ended.
+    fn needs_look(&self, asked: &Asked) -> bool {
+        if asked.incomplete > 0 || self.members.links().is_empty() {
+            return false;
+        }
+        match asked.audience {
+            Audience::Some => asked.needs_look() || asked.lost > 0,
+            Audience::All | Audience::One => self.silent_now(asked, asked.lost) > 0,
         }
     }
 
@@ -229,31 +307,21 @@ impl Party {
     }
 
     fn end_if_answered(&mut self, bus: &mut Endpoint<Body>, number: u64) {
-        let others = self.members.known_here();
-        let Some(asked) = self.asked.get_mut(&number) else {
+        let asked = self.asked.get(&number);
+        let Some(asked) = asked.filter(|it| it.nodes.is_some_and(|nodes| it.answered >= nodes))
+        else {
             return;
         };
-        let Some(nodes) = asked.nodes.filter(|nodes| asked.answered >= *nodes) else {
-            return;
-        };
-        let nodes = nodes.saturating_sub(asked.asides);
-        let silent = match asked.audience {
-            Audience::Some => asked.incomplete,
-            // Who is joined has it, or is not any more.
-            Audience::All => asked.incomplete.max((others + 1).saturating_sub(nodes)),
-            Audience::One => {
-                let may_be = asked.node.is_some_and(|node| self.members.may_be(node));
-                u32::from(nodes == 0 && may_be)
-            }
-        };
-        if silent == 0 && others > 0 && asked.needs_look() {
-            if !asked.is_unsure {
-                asked.is_unsure = true;
-                self.unsure.push(number);
-            }
-            return;
+        if !self.needs_look(asked) {
+            let silent = self.silent_now(asked, asked.lost);
+            return self.end(bus, number, Unknown::nodes_silent(silent));
         }
-        self.end(bus, number, Unknown::nodes_silent(silent));
+        if let Some(asked) = self.asked.get_mut(&number)
+            && !asked.is_unsure
+        {
+            asked.is_unsure = true;
+            self.unsure.push(number);
+        }
     }
 
     /// Tells who asked; these have not said.
@@ -304,7 +372,8 @@ impl Party {
                 Some(_) if at > now => return,
                 Some(asked) => match asked.nodes {
                     Some(nodes) => {
-                        let silent = nodes.saturating_sub(asked.answered) + asked.incomplete;
+                        let incomplete = asked.incomplete + asked.lost;
+                        let silent = nodes.saturating_sub(asked.answered) + incomplete;
                         Unknown::nodes_silent(silent.max(u32::from(asked.is_unsure)))
                     }
                     None => Unknown::away(),

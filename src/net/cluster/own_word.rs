@@ -41,6 +41,15 @@ impl Party {
         format!("{}l:{link:016x}", self.prefix)
     }
 
+    /// By which they see that its process lives, though that connection has ended.
+    pub fn channel_of_own_life(&self) -> String {
+        self.channel_of_life(self.standing.link)
+    }
+
+    pub(super) fn channel_of_life(&self, link: u64) -> String {
+        format!("{}c:{link:016x}", self.prefix)
+    }
+
     /// This node has joined by a connection that Redis calls so, and for so long others may come that are not known.
     pub fn begin_anew(&mut self, client: u64, settling: Duration, now: Instant) {
         self.standing.client = client;
@@ -72,8 +81,9 @@ impl Party {
         let state = self.standing.said.unwrap_or(NodeState::Subscribing);
         self.say(state, now, true);
         self.compare_mark();
-        if self.members.known_here() > 0 {
-            self.look();
+        let links = self.members.next_links();
+        if !links.is_empty() {
+            self.look_at(links, Vec::new());
         }
     }
 

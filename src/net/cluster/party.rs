@@ -56,7 +56,8 @@ pub enum RedisCommand {
         bytes: Vec<u8>,
         number: Option<u64>,
     },
-    /// Whether these connections of other nodes are still there, for what was asked meanwhile.
+    /// Whether these links of other nodes are still there, for what was asked meanwhile. Of those that are not it is asked
+    /// then whether their life lines are, whose channels follow, with this node's own link behind them.
     Look {
         links: Vec<u64>,
         channels: Vec<String>,
@@ -340,6 +341,10 @@ impl Party {
         }
         for client in self.members.take_fenced() {
             self.commands.push(RedisCommand::Fence(client));
+        }
+        let unseen = self.members.take_unseen();
+        if !unseen.is_empty() {
+            self.look_at(unseen, Vec::new());
         }
         // Behind all that was sent before.
         self.look_for_unsure();

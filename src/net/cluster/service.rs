@@ -148,7 +148,9 @@ impl Service {
             (TurnoverOrder::Rest, _) => parts.iter_mut().for_each(|part| part.party.rest(now)),
             (TurnoverOrder::Part(reply), Succession::Leaving(leaving)) => leaving.part(reply),
             (TurnoverOrder::BeGone, Succession::Leaving(leaving)) if leaving.is_heir() => {
-                parts.iter_mut().for_each(|part| part.party.be_gone(now));
+                for (nth, part) in parts.iter_mut().enumerate() {
+                    part.be_gone(leaving.is_unseen(nth), now);
+                }
                 self.succession = Succession::None;
             }
             (TurnoverOrder::Resume | TurnoverOrder::BeGone, _) => {
@@ -190,8 +192,9 @@ impl Service {
             self.next_look = now + LOOK_INTERVAL;
             tell_all(&mut self.bus, || StreamNews::Look);
         }
-        if self.parts.len() > 1 {
-            self.compare_members(is_time);
+        match self.parts.len() {
+            1 => drop(self.look_for_ended()),
+            _ => self.compare_members(is_time),
         }
         self.take_mail(now);
         // Behind the mail, which says what is wanted.
@@ -256,7 +259,8 @@ impl Service {
     fn compare_members(&mut self, is_time: bool) {
         let departures = |part: &EnginePart| part.party.members.departures();
         let departures = self.parts.iter().map(departures).sum();
-        if !is_time && departures == self.departures {
+        let has_ended = self.look_for_ended();
+        if !is_time && !has_ended && departures == self.departures {
             return;
         }
         self.departures = departures;
@@ -266,6 +270,19 @@ impl Service {
         for part in &mut self.parts {
             part.party.members.compare(&joined);
         }
+    }
+
+    /// Where one Redis has seen the end of a node, each other one that has it is asked for it at once. Whether that is so.
+    fn look_for_ended(&mut self) -> bool {
+        let ended = self.parts.iter_mut();
+        let ended = ended.flat_map(|part| part.party.members.take_ended());
+        let ended: Vec<NodeId> = ended.collect();
+        for part in self.parts.iter_mut().filter(|part| part.is_joined()) {
+            if ended.iter().any(|node| part.party.members.has(*node)) {
+                part.party.look();
+            }
+        }
+        !ended.is_empty()
     }
 
     fn next_due(&self) -> Instant {

@@ -125,6 +125,11 @@ impl Leaving {
         self.is_heir
     }
 
+    /// Whether what is this party's has gone over to it.
+    pub fn is_unseen(&self, nth: usize) -> bool {
+        self.parties.get(nth).is_some_and(|party| !party.is_broken)
+    }
+
     /// The other process has said something.
     pub fn take(&mut self, bytes: &[u8]) {
         match read(bytes) {

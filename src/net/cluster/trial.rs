@@ -78,7 +78,8 @@ async fn try_target(target: &RedisTarget) -> ClusterTrial {
         found: Ok(String::new()),
         doubts: Vec::new(),
     };
-    let mut link = match RedisLink::join(target, &channels).await {
+    let life = format!("{}c:{number:016x}", target.prefix);
+    let mut link = match RedisLink::join(target, &channels, &life).await {
         Ok(link) => link,
         Err(error) => {
             trial.found = Err(error);

@@ -163,6 +163,7 @@ impl World {
     /// A node ends without a word, and another one starts.
     fn kill(&mut self, at: usize) {
         self.lose(at);
+        self.redis.lives[at].clear();
         self.nodes[at] = SimNode::new(at, self.now);
         self.pushes.retain(|one| one.at != at);
         self.ids.lose(at);

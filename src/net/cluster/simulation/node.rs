@@ -233,7 +233,9 @@ impl SimNode {
         self.is_up = true;
         redis.last_number += 1;
         redis.clients[at] = redis.last_number;
-        for channel in self.party.standing_channels() {
+        let standing = self.party.standing_channels();
+        redis.lives[at] = self.party.channel_of_own_life();
+        for channel in standing {
             let subscribed = redis.subscribed.entry(channel.into()).or_default();
             subscribed.insert(at);
         }

@@ -44,6 +44,8 @@ pub struct ModelRedis {
     run: u64,
     pub subscribed: BTreeMap<Box<str>, BTreeSet<usize>>,
     pub queues: [VecDeque<Vec<u8>>; NODES],
+    /// What the nodes' life lines have.
+    pub lives: [String; NODES],
     /// What it calls the nodes' connections.
     pub clients: [u64; NODES],
     pub last_number: u64,
@@ -82,6 +84,7 @@ impl ModelRedis {
     /// It is started anew, with what it had or with nothing.
     pub fn start_anew(&mut self, has_lost_all: bool) {
         self.run += 1;
+        self.lives = Default::default();
         if has_lost_all {
             self.streams.clear();
             self.ids.clear();
@@ -115,7 +118,8 @@ impl ModelRedis {
             RedisCommand::Look { channels, .. } => {
                 let count = |channel: &String| {
                     let who = self.subscribed.get(&**channel);
-                    who.map_or(0, BTreeSet::len) as u32
+                    let lives = self.lives.contains(channel);
+                    who.map_or(0, BTreeSet::len) as u32 + u32::from(lives)
                 };
                 RedisAnswer::Looked(channels.iter().map(count).collect())
             }
