@@ -33,6 +33,7 @@ use super::whereabouts::Whereabouts;
 use crate::bus::Endpoint;
 use crate::config::Config;
 use crate::ident::{ConnId, CoreId};
+use crate::log_limiter::LogLimiter;
 use crate::protocol::partitions::Partition;
 use crate::queue::Queue;
 use crate::shard::{ListenerSpec, Shard};
@@ -78,6 +79,8 @@ pub struct Local {
     pub timers: Timers,
     /// Where Redis has groups of uids that need no connection.
     pub(super) sticky_partitions: Vec<Partition>,
+    /// How often it is said that a uid has too many.
+    pub(super) sticky_beyond: LogLimiter,
     /// Which apps are told who is in groups on other nodes.
     pub(super) watches: Vec<MembersWatch>,
     pub(super) now: Instant,
@@ -128,6 +131,7 @@ impl Local {
             certificate_names: Vec::new(),
             timers: Timers::default(),
             sticky_partitions: Vec::new(),
+            sticky_beyond: LogLimiter::default(),
             watches: Vec::new(),
             now,
             transit: TransitLimits::new(config),

@@ -1,10 +1,13 @@
 //! Members of groups that need no connection, in a cluster: Redis keeps them, and a uid's home core knows those of a uid that
 //! has a connection here. It reads them when the first one comes, and hears what is changed.
 
+use tracing::warn;
+
 use super::abroad::ToEngine;
 use super::local::Local;
 use super::pending::Caller;
 use super::sticky_order::{StickyNews, StickyOrder, StickyState, StickyStep};
+use crate::escape::Escaped;
 use crate::ident::{ConnId, NamespaceId, Reach};
 use crate::protocol::partitions::{Partition, Topic};
 use crate::shard::Phase;
@@ -102,11 +105,30 @@ impl Local {
                 self.shard.leave_uid(reach, &uid, &group);
             }
         }
+        let most = self.shard.groups_per_connection_max();
         for group in joined {
-            if !known.contains(&group) {
-                self.shard.stick_again(namespace, &uid, &group);
-                self.shard.join_uid(reach, &uid, &group);
+            if known.contains(&group) {
+                continue;
             }
+            // Another node may let a uid be in more.
+            if self.shard.stuck_groups(reach, &uid).len() >= most {
+                return self.say_that_there_are_more(&uid);
+            }
+            self.shard.stick_again(namespace, &uid, &group);
+            self.shard.join_uid(reach, &uid, &group);
+        }
+    }
+
+    #[cold]
+    fn say_that_there_are_more(&mut self, uid: &str) {
+        let now = self.now();
+        if let Some(unsaid) = self.sticky_beyond.may_log(now) {
+            warn!(
+                unsaid,
+                uid = %Escaped(uid),
+                "cluster: a uid is a sticky member of more groups than this node lets it be (groups_per_connection_max), and \
+                 misses what goes to the others"
+            );
         }
     }
 }

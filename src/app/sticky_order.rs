@@ -41,6 +41,12 @@ pub enum StickyStep {
     },
     /// How many the list has, and some of them, so many at most.
     Listed { group: Box<str>, most: usize },
+    /// So many names of groups that have a list in that partition, in their order, behind this one.
+    Groups {
+        partition: u16,
+        after: Box<str>,
+        most: usize,
+    },
 }
 
 /// What has come of it.
@@ -74,7 +80,20 @@ impl StickyOrder {
                 StickyStep::List { group, .. } | StickyStep::Listed { group, .. } => {
                     Topic::Group(group)
                 }
+                // Of a partition.
+                StickyStep::Groups { .. } => Topic::All,
             },
+        }
+    }
+
+    /// The partition that is asked, if it is not that of a topic.
+    pub fn partition(&self) -> Option<u16> {
+        match self {
+            StickyOrder::Ask {
+                what: StickyStep::Groups { partition, .. },
+                ..
+            } => Some(*partition),
+            _ => None,
         }
     }
 }

@@ -12,6 +12,7 @@ use super::to_connection::Order;
 use crate::ident::{ConnId, ConnName, CoreId, NamespaceId, Reach};
 use crate::payload::Message;
 use crate::protocol::cluster::{NodeId, NodeLook};
+use crate::protocol::partitions::Topic;
 use crate::shard::{Farewell, TapId, TapPush};
 use crate::streams::{Kind, Wish};
 
@@ -246,6 +247,11 @@ impl TaskCalls<'_> {
         let caller = Caller::Query(promise.clone());
         self.0.local.ask_sticky(caller, namespace, what);
         promise
+    }
+
+    /// How many partitions a cluster has, as far as Redis is known.
+    pub fn partitions(&self) -> u16 {
+        self.0.local.mirrors.partition(Topic::All).of
     }
 
     /// How many connections the uid has, on all nodes.

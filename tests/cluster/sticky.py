@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
 
 import cluster
 import shards
@@ -405,6 +406,78 @@ def the_first_one_amid_an_upgrade_is_a_member(scope):
     reaches(two, 4)
 
 
+def all_groups(node, limit=None):
+    """The list of groups, page by page: how many uids each has."""
+    found, cursor, pages = [], "", 0
+    while cursor is not None:
+        told = node.get(f"/v1/groups?{f'limit={limit}' if limit else ''}{f'&cursor={cursor}' if cursor else ''}")
+        assert told["complete"] is True and (limit is None or len(told["groups"]) <= limit), told
+        found += [(entry["group"], entry["connections"], entry.get("sticky", 0)) for entry in told["groups"]]
+        cursor, pages = told["cursor"], pages + 1
+    return sorted(found), pages
+
+
+def groups_without_a_connection_are_listed(scope):
+    servers = [scope.redis() for _ in range(3)]
+    one, two = (scope.node(shards.url_of(*servers), cores=cores) for cores in (1, 2))
+    for node in (one, two):
+        node.joins(3)
+    shards.sure(one, two)
+    names = [f"g&é{number:03}" for number in range(40)]
+    batch = [{"join": {"uid": "anna", "group": name, "sticky": True}} for name in names]
+    assert all(told.get("sticky") for told in one.post("/v1/batch", batch)["answers"])
+    batch = [{"join": {"uid": "bert", "group": name, "sticky": True}} for name in names[:3]]
+    assert all(told.get("sticky") for told in two.post("/v1/batch", batch)["answers"])
+    wanted = [(name, 0, 2 if name in names[:3] else 1) for name in names]
+    for node in (one, two):
+        assert all_groups(node) == (wanted, 1)
+        for limit in (1, 7, 40):
+            found, pages = all_groups(node, limit)
+            assert found == wanted and pages >= 40 / limit, (limit, pages, found)
+    # Those with a connection are told by the nodes, and only once.
+    client = one.client("bert")
+    for name in names[:3]:
+        reaches(two, 1, name)
+    wanted = [(name, 1 if name in names[:3] else 0, 2 if name in names[:3] else 1) for name in names]
+    for limit in (None, 7):
+        assert all_groups(two, limit)[0] == wanted
+    client.close()
+    two.knows("bert", 0)
+    for name in names[:20]:
+        assert leave(two, "anna", quote(name))["sticky"]
+    wanted = [(name, 0, 1) for name in names[:3] + names[20:]]
+    until("the connection has left its groups", lambda: all_groups(one)[0] == wanted)
+    for wrong in ("s.", "s.9", "s.x.61", "s.0.6"):
+        assert one.http("GET", f"/v1/groups?cursor={wrong}")[0] == 400, wrong
+    # Without one of them the list has the others'.
+    servers[1].kill()
+    until("it is seen", lambda: "cluster: away" in one.said())
+    told = one.get("/v1/groups")
+    assert told["complete"] is False and 0 < len(told["groups"]) < 23, told
+
+
+def more_than_a_node_takes_is_told(scope):
+    redis = scope.redis()
+    one, two = scope.node(redis), scope.node(redis, cores="1\ngroups_per_connection_max = 3")
+    for node in (one, two):
+        node.settles()
+    for number in range(5):
+        join(one, "anna", f"g{number}")
+    client = two.client("anna")
+    counts = lambda: [reached(one, f"g{number}") for number in range(5)]
+    until("it is in some", lambda: sum(counts()) == 3)
+    assert "more groups than this node lets it be" in two.said()
+    here = one.client("anna")
+    until("it is in all", lambda: sum(counts()) == 8)
+    # One that it leaves makes room for one that it joins.
+    first = counts().index(2)
+    leave(one, "anna", f"g{first}")
+    join(one, "anna", "next")
+    reaches(one, 2, "next")
+    client.close()
+    here.close()
+
+
 TESTS = [
     members_are_so_on_every_node,
     members_stay_when_their_node_is_killed,
@@ -419,6 +492,8 @@ TESTS = [
     where_nobody_is_one_a_login_runs_no_script,
     the_first_one_of_all_is_a_member_wherever_it_comes,
     the_first_one_amid_an_upgrade_is_a_member,
+    groups_without_a_connection_are_listed,
+    more_than_a_node_takes_is_told,
 ]
 
 if __name__ == "__main__":

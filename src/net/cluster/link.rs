@@ -251,7 +251,7 @@ fn no_scripts(target: &RedisTarget, error: &RedisError) -> String {
     match error.code() {
         Some("NOPERM") => format!(
             "Redis at {address} lets this user run no scripts; its ACL needs \"~{prefix}*\", +@scripting, +@hash, +@set, \
-             +@stream, +@string, +@keyspace and +time"
+             +@sortedset, +@stream, +@string, +@keyspace and +time"
         ),
         _ => format!("Redis at {address} knows no scripts: {}", in_words(error)),
     }

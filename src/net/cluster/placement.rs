@@ -53,7 +53,10 @@ fn place_of_order(what: &ToEngine) -> MailPlace<'_> {
             MailPlace::Of(Topic::Uid(uid))
         }
         ToEngine::Roster(order) => MailPlace::Of(Topic::Group(&order.group)),
-        ToEngine::Sticky(order) => MailPlace::Of(order.topic()),
+        ToEngine::Sticky(order) => match order.partition() {
+            Some(nth) => MailPlace::AskedBy(nth.into()),
+            None => MailPlace::Of(order.topic()),
+        },
     }
 }
 

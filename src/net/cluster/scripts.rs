@@ -20,10 +20,11 @@ pub enum Script {
     List,
     Listed,
     Marked,
+    Groups,
 }
 
 impl Script {
-    pub const ALL: [Script; 14] = [
+    pub const ALL: [Script; 15] = [
         Script::Append,
         Script::Read,
         Script::Forget,
@@ -38,6 +39,7 @@ impl Script {
         Script::List,
         Script::Listed,
         Script::Marked,
+        Script::Groups,
     ];
 
     pub fn text(self) -> &'static str {
@@ -56,6 +58,7 @@ impl Script {
             Script::List => include_str!("lua/list.lua"),
             Script::Listed => include_str!("lua/listed.lua"),
             Script::Marked => include_str!("lua/marked.lua"),
+            Script::Groups => include_str!("lua/groups.lua"),
         }
     }
 

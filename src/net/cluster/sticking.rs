@@ -73,6 +73,11 @@ impl Party {
         format!("{}{{l:{namespace}:{group}}}", self.prefix)
     }
 
+    fn key_of_names(&mut self, namespace: NamespaceId) -> String {
+        let namespace = self.spaces.key_name(namespace);
+        format!("{}groups:{namespace}", self.prefix)
+    }
+
     pub(super) fn take_sticky(
         &mut self,
         bus: &mut Endpoint<Body>,
@@ -160,12 +165,13 @@ impl Party {
                 (Script::Stuck, keys, Vec::new())
             }
             StickyStep::List { group, uid, is_in } => {
-                let args = vec![bytes(&uid), number(usize::from(is_in))];
-                (
-                    Script::List,
-                    vec![self.key_of_list(namespace, &group)],
-                    args,
-                )
+                let list = self.key_of_list(namespace, &group);
+                let args = vec![bytes(&uid), number(usize::from(is_in)), bytes(&group)];
+                (Script::List, vec![list, self.key_of_names(namespace)], args)
+            }
+            StickyStep::Groups { after, most, .. } => {
+                let keys = vec![self.key_of_names(namespace)];
+                (Script::Groups, keys, vec![bytes(&after), number(most)])
             }
             StickyStep::Listed { group, most } => {
                 let keys = vec![self.key_of_list(namespace, &group)];

@@ -6,7 +6,8 @@
 if redis.call('SISMEMBER', KEYS[1], ARGV[1]) == 1 then return 0 end
 local count = redis.call('SCARD', KEYS[1])
 if count >= tonumber(ARGV[2]) then return -1 end
-redis.call('SADD', KEYS[1], ARGV[1])
+-- One too many is read for nothing, one too few not at all.
 if count == 0 and redis.call('HINCRBY', KEYS[2], 'uids', 1) == 1 then redis.call('PUBLISH', ARGV[5], ARGV[6]) end
+redis.call('SADD', KEYS[1], ARGV[1])
 redis.call('PUBLISH', ARGV[3], ARGV[4])
 return 1

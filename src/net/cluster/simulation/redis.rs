@@ -144,7 +144,7 @@ impl ModelRedis {
             Script::Stick | Script::Unstick | Script::List | Script::Listed => {
                 ("stick", ScriptValue::Number(0))
             }
-            Script::Stuck => ("stuck", ScriptValue::List(Vec::new())),
+            Script::Stuck | Script::Groups => ("stuck", ScriptValue::List(Vec::new())),
             Script::Marked => ("marked", ScriptValue::Number(0)),
         };
         *self.ran.entry(name).or_default() += 1;

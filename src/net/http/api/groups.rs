@@ -8,9 +8,11 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::errors::ApiError;
+use super::gathered::NamesPage;
 use super::names;
 use super::queries::text;
 use super::service::Api;
+use super::stuck_groups::StuckPlace;
 use crate::app::looks::UNGROUPED_AT_ONCE;
 use crate::app::query::{Query, QueryResult};
 use crate::protocol::cluster::{LookAnswer, NamesOf, NodeLook};
@@ -70,7 +72,7 @@ impl Api {
     pub(super) async fn groups(&self, query: &str) -> Result<String, ApiError> {
         let [cursor, limit] = names::fields(query, ["cursor", "limit"])?;
         let limit = names::limit(limit, GROUPS_PER_PAGE, GROUPS_PER_PAGE_MAX)?;
-        let page = self.names_page(NamesOf::Groups, cursor, limit).await?;
+        let (page, stuck) = self.groups_page(cursor, limit).await?;
         let mut complete = page.complete;
         let groups: Arc<[Box<str>]> = page.names.into();
         let mut counts = self.count_groups(&groups).await;
@@ -78,11 +80,14 @@ impl Api {
             complete = Some(false);
         }
         let entries = groups.iter().zip(&counts);
-        // One is wanted somewhere for a member that is still to come.
-        let entries = entries.filter(|(_, count)| !count.is_empty());
+        // One is wanted somewhere for a member that is still to come; and the nodes have told those of Redis' that have
+        // connections.
+        let entries = (0..).zip(entries).filter(|(nth, (_, count))| {
+            !count.is_empty() && (*nth < stuck || count.connections == 0)
+        });
         text(&GroupList {
             groups: entries
-                .map(|(group, count)| GroupEntry {
+                .map(|(_, (group, count))| GroupEntry {
                     group,
                     connections: count.connections,
                     sticky: count.sticky,
@@ -91,6 +96,30 @@ impl Api {
             cursor: page.cursor,
             complete,
         })
+    }
+
+    /// Names of groups that nodes have, and from where on they are those that Redis has.
+    async fn groups_page(
+        &self,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<(NamesPage, usize), ApiError> {
+        if let Some(place) = cursor.and_then(StuckPlace::of) {
+            let mut page = NamesPage {
+                names: Vec::new(),
+                cursor: None,
+                complete: Some(true),
+            };
+            self.add_stuck_groups(&mut page, place?, limit).await;
+            return Ok((page, 0));
+        }
+        let mut page = self.names_page(NamesOf::Groups, cursor, limit).await?;
+        let stuck = page.names.len();
+        if page.cursor.is_none() && self.is_in_cluster() {
+            let first = StuckPlace::default();
+            self.add_stuck_groups(&mut page, first, limit).await;
+        }
+        Ok((page, stuck))
     }
 
     /// Empties a group, piece by piece.

@@ -24,6 +24,7 @@ mod queries;
 mod requests;
 mod service;
 mod stickies;
+mod stuck_groups;
 
 pub use service::Api;
 

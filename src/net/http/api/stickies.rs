@@ -227,7 +227,7 @@ impl Api {
     }
 
     /// Has Redis do these, and tells what has come of each.
-    async fn steps(
+    pub(super) async fn steps(
         &self,
         namespace: NamespaceId,
         steps: impl IntoIterator<Item = StickyStep>,
