@@ -97,12 +97,17 @@ async fn try_target(target: &RedisTarget) -> ClusterTrial {
         time.as_secs_f64() * 1e3
     ));
     trial.doubts = doubts(&mut link, time).await;
-    if let Some(error) = scripts_refused(&link, &target.prefix, number).await {
-        let because = format!(
-            "It does not keep what it is given, so that a push that would be kept is unknown; its user may lack a \
-             right: {error}"
-        );
-        trial.doubts.push(doubt(because, None));
+    match scripts_refused(&link, &target.prefix, number).await {
+        Ok(refused) => trial
+            .doubts
+            .extend(refused.into_iter().map(|(what, error)| {
+                let because = format!("{what}; its user may lack a right: {error}");
+                doubt(because, None)
+            })),
+        Err(error) => {
+            let because = format!("It does not run what keeps messages: {error}");
+            trial.doubts.push(doubt(because, None));
+        }
     }
     trial
 }

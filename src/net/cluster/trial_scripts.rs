@@ -13,43 +13,113 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// For so many milliseconds Redis keeps what is tried.
 const LIFE: &str = "1000";
 
-/// Why it does not run what keeps messages and ids; `None` where it does.
-pub async fn scripts_refused(link: &RedisLink, prefix: &str, number: u64) -> Option<String> {
+/// What is not to be had where a script is refused.
+const KEEPS: &str =
+    "It does not keep what it is given, so that a push that would be kept is unknown";
+const KNOWS_IDS: &str =
+    "It does not keep the ids of requests, so that each node carries out one of its own";
+const KNOWS_PLACES: &str = "It does not keep what clients acknowledge, so that they have some messages twice on another node";
+const KEEPS_MEMBERS: &str =
+    "It does not keep sticky members of groups, so that to join with \"sticky\" is refused";
+
+/// A script with what it is tried with, and what is not to be had if it is refused.
+type Tried<'t> = (Script, &'t [String], Vec<&'t str>, &'static str);
+
+/// What of this node's work it would refuse, each once, and why: all scripts that a node has are tried.
+pub async fn scripts_refused(
+    link: &RedisLink,
+    prefix: &str,
+    number: u64,
+) -> Result<Vec<(&'static str, String)>, String> {
     let channel = format!("{prefix}u:{number:016x}");
-    let stream = format!("{prefix}{{t:{number:016x}}}");
-    let both = vec![format!("{stream}:m"), format!("{stream}:s")];
-    let meta = vec![format!("{stream}:m")];
+    let key = |kind: &str| format!("{prefix}{{t:{number:016x}}}:{kind}");
+    let both = ["m", "s"].map(key);
+    let kept = ["m", "s", "i"].map(key);
+    let (id, places) = ([key("i")], [key("h")]);
+    // What is counted is where it goes by itself.
+    let (stuck, list) = (["g", "m"].map(key), ["l", "n"].map(key));
     let (run, epoch) = ("trial", "0000000000");
-    let calls: [(Script, &[String], &[&str]); 4] = [
+    let append = vec![run, epoch, "1", LIFE, LIFE, &channel, "", "", LIFE];
+    let read = vec![run, epoch, LIFE, "0", "1", "1", epoch];
+    // What leaves nothing, or what goes by itself.
+    let first: [Tried<'_>; 13] = [
+        (Script::Append, &kept, append, KEEPS),
+        (Script::Read, &both, read, KEEPS),
+        (Script::Delivered, &both[..1], vec![epoch, "1"], KEEPS),
+        (Script::Forget, &both, vec![run, &channel, ""], KEEPS),
+        (Script::Claim, &id, vec![run, LIFE], KNOWS_IDS),
+        (Script::Settle, &id, vec![run, "", LIFE], KNOWS_IDS),
         (
-            Script::Append,
-            &both,
-            &[run, epoch, "1", LIFE, LIFE, &channel, "", ""],
+            Script::Handled,
+            &places,
+            vec![LIFE, "1", "a", "b:1"],
+            KNOWS_PLACES,
         ),
+        (Script::HandledOf, &places, vec!["a"], KNOWS_PLACES),
+        (Script::Stuck, &stuck[..1], vec![], KEEPS_MEMBERS),
+        (Script::Marked, &stuck[1..], vec![], KEEPS_MEMBERS),
+        (Script::Listed, &list[..1], vec!["1"], KEEPS_MEMBERS),
+        (Script::Groups, &list[1..], vec!["", "1"], KEEPS_MEMBERS),
         (
-            Script::Read,
-            &both,
-            &[run, epoch, LIFE, "0", "1", "1", epoch],
+            Script::Unstick,
+            &stuck,
+            vec!["g", &channel, ""],
+            KEEPS_MEMBERS,
         ),
-        (Script::Delivered, &meta, &[epoch, "1"]),
-        (Script::Forget, &both, &[run, &channel, ""]),
     ];
-    let command = |(script, keys, args): (Script, &[String], &[&str])| RedisCommand::Run {
+    let listed = |is_in| {
+        (
+            Script::List,
+            &list[..],
+            vec!["u", is_in, "g"],
+            KEEPS_MEMBERS,
+        )
+    };
+    let stick = vec!["g", "1", &channel, "", &channel, ""];
+    let taken = [
+        listed("0"),
+        (Script::Stick, &stuck[..], stick, KEEPS_MEMBERS),
+        (
+            Script::Unstick,
+            &stuck[..],
+            vec!["g", &channel, ""],
+            KEEPS_MEMBERS,
+        ),
+        listed("1"),
+        listed("0"),
+    ];
+    let mut refused = refused_of(link, &first).await?;
+    // One by one, and only what can be taken back: these would stay.
+    for one in taken {
+        let is_taken_back = |(what, _): &(&str, String)| *what != KEEPS && *what != KEEPS_MEMBERS;
+        if refused.iter().all(is_taken_back) {
+            refused.extend(refused_of(link, &[one]).await?);
+        }
+    }
+    refused.dedup_by_key(|(what, _)| *what);
+    Ok(refused)
+}
+
+async fn refused_of(
+    link: &RedisLink,
+    calls: &[Tried<'_>],
+) -> Result<Vec<(&'static str, String)>, String> {
+    let command = |(script, keys, args, _): &Tried<'_>| RedisCommand::Run {
         call: ScriptCall {
-            script,
+            script: *script,
             keys: keys.to_vec(),
             args: args.iter().map(|arg| arg.as_bytes().to_vec()).collect(),
         },
         what: Purpose::Delivered,
     };
-    let batch: Arc<[RedisCommand]> = calls.into_iter().map(command).collect();
-    match link.run(batch, PATIENCE).await {
-        Ok(answers) => answers.into_iter().find_map(|answer| match answer {
-            RedisAnswer::Refused(error) => Some(error),
-            _ => None,
-        }),
-        Err(error) => Some(error),
-    }
+    let batch: Arc<[RedisCommand]> = calls.iter().map(command).collect();
+    let answers = link.run(batch, PATIENCE).await?;
+    let refused = calls.iter().zip(answers);
+    let refused = refused.filter_map(|((.., what), answer)| match answer {
+        RedisAnswer::Refused(error) => Some((*what, error)),
+        _ => None,
+    });
+    Ok(refused.collect())
 }
 
 /// By which policy it throws keys away when it is full, of what INFO tells of its memory; `None` where it throws none away.
