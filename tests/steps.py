@@ -113,6 +113,7 @@ def steps(full):
         Step("cluster outages", ["python3", "tests/cluster/outages.py", BINARY], ready),
         Step("cluster ends", ["python3", "tests/cluster/ends.py", BINARY], ready),
         Step("cluster shards", ["python3", "tests/cluster/shards.py", BINARY], ready),
+        Step("cluster over several", shell(*over_several(python)), in_python),
         Step("cluster sticky", ["python3", "tests/cluster/sticky.py", BINARY], ready),
         Step("cluster streams", ["python3", "tests/cluster/streams.py", BINARY], ready),
         Step("cluster chat", [python, "tests/cluster/chat.py", BINARY], in_python),
@@ -129,6 +130,18 @@ def steps(full):
         Step("dependencies", ["tests/dependencies/run", *(["--deny"] if full else [])], ["python packages"]),
         Step("micro-benchmarks", ["cargo", "test", "--quiet", *INTERNALS, "--bench", "micro"], ["build"]),
     ]
+
+
+def over_several(python):
+    """What has most to do with Redis, over a list of them and a Redis Cluster. By hand each file of tests/cluster can be."""
+    chosen = [
+        ("presence", "cluster", "members_see_each_other_on_all_nodes redis_may_go_and_come"),
+        ("claims", "list", "of_many_at_once_one_stays while_redis_is_away_all_come_in_and_then_one_stays"),
+        ("streams", "cluster", "chaos_1 a_client_recovers_on_another_node the_same_id_is_carried_out_once"),
+        ("upgrades", "cluster", "the_others_do_not_see_an_upgrade what_is_kept_comes_once"),
+        ("rolling", "list", "nobody_misses_anything_where_nodes_are_killed"),
+    ]
+    return [f"{python} tests/cluster/{one}.py {BINARY} --redis {redis} {names}" for one, redis, names in chosen]
 
 
 def install_python():

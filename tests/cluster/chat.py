@@ -1,6 +1,6 @@
 """The chat on several nodes: one room, whose users see each other and write to each other wherever they are.
 
-    python tests/cluster/chat.py BINARY [NAME ...]
+    python tests/cluster/chat.py BINARY [--redis one|list|cluster] [NAME ...]
 
 As cluster.py, by which it is run. Needs Python's websockets.
 """
@@ -193,7 +193,7 @@ def redis_may_go_and_come(scope):
     ann, bert, carl = User(one, "ann"), User(two, "bert"), User(two, "carl")
     all_see(ann, bert, carl)
     redis.kill()
-    until("it is noticed", lambda: all("cluster: away" in node.said() for node in (one, two)))
+    until("it is noticed", lambda: all(node.is_away() for node in (one, two)))
     # Each goes on with its own users, beside those that it knows of.
     dora = User(one, "dora")
     ann.sees(ann, bert, carl, dora)

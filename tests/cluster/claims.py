@@ -1,6 +1,6 @@
 """Whose a uid is: `uid_policy`, and webhooks' `first` and `last`, across the nodes of a cluster, with a real Redis that goes away and comes back.
 
-    python3 tests/cluster/claims.py BINARY [NAME ...]
+    python3 tests/cluster/claims.py BINARY [--redis one|list|cluster] [NAME ...]
 """
 
 import http.server
@@ -116,7 +116,7 @@ def while_redis_is_away_all_come_in_and_then_one_stays(scope):
         redis, one, two = nodes(scope, policy)
         before = one.client("anna", "relay")
         redis.kill()
-        until("it is seen", lambda: "cluster: away" in two.said())
+        until("it is seen", lambda: two.is_away())
         clients = [before]
         start = time.monotonic()
         clients.append(two.client("anna", "relay"))
@@ -327,7 +327,7 @@ def while_redis_is_away_events_say_what_is_not_known(scope):
     receiver, redis, one, two = hooked(scope)
     redis.kill()
     for node in (one, two):
-        until("it is seen", lambda node=node: "cluster: away" in node.said())
+        until("it is seen", lambda node=node: node.is_away())
     clients = [one.client("anna", "relay"), two.client("anna", "relay")]
     receiver.waits_for("anna", ("connect", True), ("connect", True))
     assert all(event["nodes_unknown"] == 1 for *_, event in receiver.events), receiver.events

@@ -1,6 +1,6 @@
 """Who is in a group of a cluster, as members on all nodes are told: each hears of each once, and there are no ghosts.
 
-    python3 tests/cluster/presence.py BINARY [NAME ...]
+    python3 tests/cluster/presence.py BINARY [--redis one|list|cluster] [NAME ...]
 
 As cluster.py, by which it is run.
 """
@@ -217,7 +217,7 @@ def redis_may_go_and_come(scope):
     for each in (ann, bert, carl):
         each.sees("ann", "bert", "carl")
     redis.kill()
-    until("it is noticed", lambda: all("cluster: away" in node.said() for node in (one, two)))
+    until("it is noticed", lambda: all(node.is_away() for node in (one, two)))
     # Whoever was there stays, and the list says that it may not be right.
     assert set(ann.ask()) == {"ann", "bert", "carl"} and ann.complete is False
     carl.close()

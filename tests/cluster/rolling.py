@@ -1,6 +1,6 @@
 """Nodes that are restarted one by one, under load: whoever comes back to another node misses nothing, and has nothing twice.
 
-    python tests/cluster/rolling.py BINARY [NAME ...]
+    python tests/cluster/rolling.py BINARY [--redis one|list|cluster] [NAME ...]
 
 As cluster.py, by which it is run. Needs Python's websockets, for clients of ringpost.v1.
 """
@@ -33,7 +33,7 @@ class RollingNode(Node):
     """One that has a listener for websockets, too."""
 
     def __init__(self, scope, redis):
-        super().__init__(scope, f"redis://127.0.0.1:{redis.port}", more=LISTENERS, cluster=CLUSTER)
+        super().__init__(scope, redis.url(), links=redis.links, more=LISTENERS, cluster=CLUSTER)
 
     def listeners(self):
         assert self.running.poll() is None, f"the node ended: {self.said()}"

@@ -1,6 +1,6 @@
 """Members of groups with a connection or without (`sticky`) on the nodes of a cluster, with a real Redis that comes and goes.
 
-    python3 tests/cluster/sticky.py BINARY [NAME ...]
+    python3 tests/cluster/sticky.py BINARY [--redis one|list|cluster] [NAME ...]
 """
 
 import random
@@ -179,6 +179,7 @@ def what_is_asked_at_once_is_the_same_for_all(scope):
     del clients
 
 
+@cluster.not_over("list", "cluster", why="it changes what Redis has, by the name of its key")
 def while_redis_is_away_nothing_is_changed(scope):
     redis, one, two = scope.pair()
     join(one, "anna")
@@ -187,7 +188,7 @@ def while_redis_is_away_nothing_is_changed(scope):
     reaches(one, 2)
     redis.signal(signal.SIGSTOP)
     for node in (one, two):
-        until("it is seen", lambda node=node: "cluster: away" in node.said())
+        until("it is seen", lambda node=node: node.is_away())
     for path in ("join", "leave"):
         told = two.post(f"/v1/groups/hall/{path}", {"uid": "anna", "sticky": True}, 503)
         assert told["error"]["code"] == "cluster_away", told
@@ -233,6 +234,7 @@ def a_user_of_redis_needs_these_rights(scope):
     client.close()
 
 
+@cluster.not_over("list", "cluster", why="it has a list of its own")
 def members_are_kept_by_several_redis(scope):
     servers = [scope.redis() for _ in range(3)]
     one, two = (scope.node(shards.url_of(*servers), cores=cores) for cores in (1, 2))
@@ -242,6 +244,7 @@ def members_are_kept_by_several_redis(scope):
     assert all(server.keys("*{l:push:*") for server in servers), "each has its share"
 
 
+@cluster.not_over("list", "cluster", why="it has a Redis Cluster of its own")
 def members_are_kept_by_a_redis_cluster(scope):
     redis = shards.RedisCluster(scope)
     one, two = (scope.node(redis.url(*redis.servers[:3])) for _ in range(2))

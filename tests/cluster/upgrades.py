@@ -1,6 +1,6 @@
 """Upgrades of a node of a cluster, under pushes from another one, with a real Redis.
 
-    python3 tests/cluster/upgrades.py BINARY [NAME ...]
+    python3 tests/cluster/upgrades.py BINARY [--redis one|list|cluster] [NAME ...]
 """
 
 import os
@@ -187,7 +187,7 @@ class FaultyNode(cluster.Node):
     def __init__(self, scope, redis, **named):
         self.fault = f"{scope.place}/fault"
         self.variables = {"UPGRADE_FAULT_FILE": self.fault}
-        super().__init__(scope, f"redis://127.0.0.1:{redis.port}", **named)
+        super().__init__(scope, redis.url(), links=redis.links, **named)
 
     def plant(self, fault):
         with open(self.fault, "w", encoding="utf-8") as file:
