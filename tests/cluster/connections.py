@@ -157,7 +157,8 @@ def lists_of_connections_are_those_of_all_nodes(scope):
         assert all_of(node, "&sort=bytes_waiting") == (wanted, True)
         told = node.get("/v1/uids/u5")
         assert told["connections"] == len(told["list"]) == 2 and told["complete"], told
-        [told] = node.get("/v1/connections?unbound=true")["connections"]
+        # Who has said nothing is shown a moment later.
+        [told] = until("it is shown", lambda node=node: node.get("/v1/connections?unbound=true")["connections"])
         assert told["listener"].endswith(str(two.ports["push"])), told
     # Each node knows its own listeners.
     url = f"text://127.0.0.1:{three.ports['push']}"

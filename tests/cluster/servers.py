@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 
-PATIENCE = 60
+PATIENCE = int(os.environ.get("PATIENCE", "60"))
 # Of a list, and masters of a Redis Cluster.
 SEVERAL = 3
 PARTITIONS = 6
