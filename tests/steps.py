@@ -140,6 +140,9 @@ def over_several(python):
         ("streams", "cluster", "chaos_1 a_client_recovers_on_another_node the_same_id_is_carried_out_once"),
         ("upgrades", "cluster", "the_others_do_not_see_an_upgrade what_is_kept_comes_once"),
         ("rolling", "list", "nobody_misses_anything_where_nodes_are_killed"),
+        # And what has to do with time, by clocks that do not agree.
+        ("claims", "one", "--clock +1h while_redis_is_away_all_come_in_and_then_one_stays first_and_last_are_the_clusters"),
+        ("streams", "list", "--clock +1h a_client_recovers_on_another_node a_queue_is_had_on_any_node"),
     ]
     return [f"{python} tests/cluster/{one}.py {BINARY} --redis {redis} {names}" for one, redis, names in chosen]
 

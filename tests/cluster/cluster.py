@@ -1,13 +1,14 @@
 """Nodes of a cluster and a real Redis, which is killed, frozen and lied to.
 
-    python3 tests/cluster/cluster.py BINARY [--redis one|list|cluster] [NAME ...]
+    python3 tests/cluster/cluster.py BINARY [--redis one|list|cluster] [--clock +1h] [NAME ...]
 
 Starts both on free ports, for each test its own; $REDIS is the server, or the first redis-server on the PATH. With names
 it runs those tests alone, and with `--redis` all of them over a list of three Redis or a Redis Cluster of three masters, but
-for those that are about one. Needs Python alone, and ends with a line "N passed, N failed".
+for those that are about one. With `--clock` that of every second node is off by as much (faketime). Needs Python alone, and ends with a line "N passed, N failed".
 """
 
 import argparse
+import glob
 import http.client
 import json
 import os
@@ -30,6 +31,8 @@ SLOTS = 3
 BINARY = None
 # Which kind of Redis `Scope.redis` gives.
 KIND = "one"
+# How much the clock of every second node is off, as faketime has it.
+CLOCK = None
 
 NODE = """
 cores = {cores}
@@ -62,6 +65,10 @@ class Node(Process):
 
     def __init__(self, scope, redis, cores=1, cluster="", more="", first="", second="relay", joins=True, links=1):
         scope.count += 1
+        if CLOCK and scope.count % 2 == 0:
+            # The time of day alone: that since the machine has started is the same for all.
+            faked = {"LD_PRELOAD": fake_time(), "FAKETIME": CLOCK, "DONT_FAKE_MONOTONIC": "1", "FAKETIME_DONT_RESET": "1"}
+            self.variables = self.variables | faked
         path = f"{scope.place}/node{scope.count}.toml"
         with open(path, "w", encoding="utf-8") as file:
             text = NODE.format(cores=cores, redis=redis, cluster=cluster, more=more)
@@ -130,6 +137,12 @@ class Node(Process):
         """Waits until it hears from all nodes that the uid has so many."""
         path = f"/v1/uids/{uid}"
         until(f"{uid} on {connections}", lambda: self.get(path)["connections"] == connections)
+
+
+def fake_time():
+    found = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
+    assert found, "libfaketime is not here; tests/packages --all installs it"
+    return found[0]
 
 
 class Line:
@@ -777,12 +790,13 @@ def passes(test):
 
 def run(tests, binary, more):
     """Runs those of the tests that are named, or all; whether one failed."""
-    global BINARY, KIND
+    global BINARY, KIND, CLOCK
     parser = argparse.ArgumentParser()
     parser.add_argument("--redis", choices=KINDS, default="one")
+    parser.add_argument("--clock")
     parser.add_argument("names", nargs="*")
     asked = parser.parse_args(more)
-    BINARY, KIND = os.path.abspath(binary), asked.redis
+    BINARY, KIND, CLOCK = os.path.abspath(binary), asked.redis, asked.clock
     wanted = [test for test in tests if not asked.names or test.__name__ in asked.names]
     unknown = set(asked.names) - {test.__name__ for test in wanted}
     assert not unknown, f"no test {unknown}"

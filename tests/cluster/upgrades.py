@@ -181,12 +181,16 @@ def a_uid_in_use_stays_so(scope):
     client.close()
 
 
+# Of the new process, before the old one's last word.
+STEPS = ("hello", "offer", "ready", "records", "connections", "last", "taken")
+
+
 class FaultyNode(cluster.Node):
     """One whose successor meets with the fault that a file names."""
 
     def __init__(self, scope, redis, **named):
         self.fault = f"{scope.place}/fault"
-        self.variables = {"UPGRADE_FAULT_FILE": self.fault}
+        self.variables = self.variables | {"UPGRADE_FAULT_FILE": self.fault}
         super().__init__(scope, redis.url(), links=redis.links, **named)
 
     def plant(self, fault):
@@ -221,8 +225,8 @@ def an_upgrade_that_fails_leaves_the_node_as_it_was(scope):
         pushing = pool.submit(push)
         receiving = {uid: pool.submit(receive, uid) for uid in uids}
         try:
-            # When all connections have come, and when it is about to say that it has all.
-            for fault in ("die last", "die taken", "refuse taken"):
+            # It is killed at each of its steps up to the one where it is about to say that it has all.
+            for fault in (*(f"die {step}" for step in STEPS), "refuse taken"):
                 one.plant(fault)
                 done = subprocess.run(
                     [cluster.BINARY, "upgrade", "--pid", str(one.running.pid)], capture_output=True, text=True, timeout=cluster.PATIENCE
