@@ -239,16 +239,15 @@ class RedisCluster:
         return "redis+cluster://" + ",".join(f"127.0.0.1:{one.port}" for one in servers or self.masters) + query
 
 
+MORE = '\n[[history]]\nkind = "uid"\nname = "h*"\nsize = 50\nttl = "1h"\n'
+PARTITIONS = 6
+
+
 def a_redis_cluster_is_one(scope):
-    """By sharded channels; a slot that moves and a master that is lost disturb the users there for a while, and nobody is
-    offline."""
+    """By sharded channels and three connections a master; a slot that moves and a master that is lost disturb the users
+    there for a while, and nobody is offline."""
     redis = RedisCluster(scope)
-    more = '\n[[history]]\nkind = "uid"\nname = "h*"\nsize = 50\nttl = "1h"\n'
-    url = redis.url(query="?partitions=6")
-    nodes = one, two = [scope.node(url, more=more, cores=2) for _ in range(2)]
-    for node in nodes:
-        node.joins(6)
-    sure(one, two)
+    nodes = one, two = nodes_of(scope, redis)
     clients = crowd_of(two)
     until("all are known", lambda: all_are_there(one, clients))
     told = one.post("/v1/broadcast", {"text": "probe all"})
@@ -257,25 +256,73 @@ def a_redis_cluster_is_one(scope):
     for server in redis.masters:
         assert redis.ask(server, "PUBSUB", "SHARDCHANNELS").split() and keys_of(server.port)
         assert not redis.ask(server, "PUBSUB", "CHANNELS").split(), "a channel of all"
-    assert len(one.get("/v1/nodes")["redis"]) == 6
+    assert len(one.get("/v1/nodes")["redis"]) == PARTITIONS
     a_slot_moves(redis, one, two, clients)
     # The replica takes over.
     joined = [node.said().count("cluster: joined") for node in nodes]
     redis.masters[0].kill()
     for node, times in zip(nodes, joined):
         node.joins(times + 1)
-    seen = set()
-    until("all are known again", lambda: set(seen.update(found := verdicts(one, clients).values()) or found) == {"delivered"})
-    assert "offline" not in seen, seen
+    all_come_back(one, clients)
     assert "role:master" in redis.ask(redis.replica, "INFO", "replication")
+    pairs_are(redis, [redis.replica, *redis.masters[1:]], nodes)
+    # Once for the master, not for each partition: a reason for its end, and one for each way in which it is not found.
+    for node in nodes:
+        lines = [line for line in node.said().splitlines() if "cluster: away" in line]
+        assert len(set(lines)) == len(lines) and len(lines) <= 8, lines
+
+
+def nodes_of(scope, redis):
+    """Two, which have three connections to each master."""
+    url = redis.url(query=f"?partitions={PARTITIONS}")
+    nodes = [scope.node(url, more=MORE, cores=2) for _ in range(2)]
+    for node in nodes:
+        is_joined = lambda node=node: not any(it["away"] for it in node.get("/v1/nodes")["redis"])
+        until("all partitions are joined", is_joined)
+        assert node.said().count("cluster: joined") == len(redis.masters), node.said()
+    sure(*nodes)
+    pairs_are(redis, redis.masters, nodes)
+    return nodes
+
+
+def pairs_of(redis, server):
+    """The ids of connections of nodes to it: those that publish, those that are subscribed, and life lines."""
+    found = [], [], []
+    for line in redis.ask(server, "CLIENT", "LIST").splitlines():
+        told = dict(word.split("=", 1) for word in line.split() if "=" in word)
+        # Neither that of its replica nor the one that asks.
+        if told.get("cmd") != "client|list" and told["flags"] in ("N", "P") and told.get("cmd") != "cluster|slots":
+            # A life line has one channel of each partition, as long as no slot has moved.
+            kind = 0 if told["flags"] == "N" else 1 if int(told["ssub"]) > PARTITIONS // 3 else 2
+            found[kind].append(told["id"])
+    return found
+
+
+def pairs_are(redis, masters, nodes):
+    wanted = [(len(nodes), 2 * len(nodes))] * len(masters)
+
+    def count():
+        found = [pairs_of(redis, server) for server in masters]
+        return [(len(publish), len(subscribed + lives)) for publish, subscribed, lives in found]
+
+    until(f"three for each node: {count()}", lambda: count() == wanted, patience=40)
+
+
+def all_come_back(node, clients):
+    """And none of them is offline meanwhile."""
+    seen = set()
+    until("all are known again", lambda: set(seen.update(found := verdicts(node, clients).values()) or found) == {"delivered"})
+    assert "offline" not in seen, seen
 
 
 def a_slot_moves(redis, one, two, clients):
-    """The slot of a partition goes from the first master to the second, with what is kept there."""
+    """The slot of a partition goes from the first master to the second, with what is kept there. The others stay."""
     source, target = redis.masters[:2]
     channel = redis.ask(source, "PUBSUB", "SHARDCHANNELS").split()[0]
     slot = redis.ask(source, "CLUSTER", "KEYSLOT", channel).strip()
+    before = [pairs_of(redis, server) for server in redis.masters]
     joined = [node.said().count("cluster: joined") for node in (one, two)]
+    joins = [joins_of(node) for node in (one, two)]
     redis.ask(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", redis.id_of(source))
     redis.ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", redis.id_of(target))
     while keys := redis.ask(source, "CLUSTER", "GETKEYSINSLOT", slot, "100").split():
@@ -284,10 +331,46 @@ def a_slot_moves(redis, one, two, clients):
         redis.ask(server, "CLUSTER", "SETSLOT", slot, "NODE", redis.id_of(target))
     for node, times in zip((one, two), joined):
         node.joins(times + 1)
-    seen = set()
-    until("all are known again", lambda: set(seen.update(found := verdicts(one, clients).values()) or found) == {"delivered"})
-    assert "offline" not in seen, seen
+    all_come_back(one, clients)
     assert "has another master" in one.said(), one.said()
+    # No other partition has joined anew, and the connections are the same.
+    assert [joins_of(node) for node in (one, two)] == [times + 1 for times in joins], joins
+    for server, pair in zip(redis.masters, before):
+        # Redis has one more by which it moved the keys.
+        now = pairs_of(redis, server)
+        assert set(sum(pair, [])) <= set(sum(now, [])), (pair, now)
+
+
+def joins_of(node):
+    """How often its partitions have joined, all of them together."""
+    return int(re.search(r"^ringpost_cluster_joins_total (\d+)", node.http("GET", "/metrics")[1], re.M)[1])
+
+
+def who_shares_a_connection_joins_anew_together(scope):
+    """One of a pair is ended, or its master steps down for its replica, and only that master's partitions are disturbed."""
+    redis = RedisCluster(scope)
+    nodes = one, two = nodes_of(scope, redis)
+    clients = crowd_of(two)
+    until("all are known", lambda: all_are_there(one, clients))
+    master = redis.masters[0]
+    for nth in range(2):
+        # Of each node either the one that publishes or the one that is subscribed.
+        joined, joins = two.said().count("cluster: joined"), joins_of(one) + joins_of(two)
+        pairs = pairs_of(redis, master)
+        for client in pairs[nth]:
+            redis.ask(master, "CLIENT", "KILL", "ID", client)
+        two.joins(joined + 1)
+        all_come_back(one, clients)
+        pairs_are(redis, redis.masters, nodes)
+        assert not set(sum(pairs, [])) & set(sum(pairs_of(redis, master), [])), "one of an old pair is still there"
+        again = 2 * PARTITIONS // 3
+        until("all of these join", lambda: joins_of(one) + joins_of(two) == joins + again, patience=20)
+    # It steps down in good order: nobody is offline, and all that was his goes by the other.
+    assert "OK" in redis.ask(redis.replica, "CLUSTER", "FAILOVER")
+    until("the replica is the master", lambda: "role:master" in redis.ask(redis.replica, "INFO", "replication"))
+    all_come_back(one, clients)
+    pairs_are(redis, [redis.replica, *redis.masters[1:]], nodes)
+    until("nobody is left behind", lambda: not any(pairs_of(redis, master)), patience=20)
 
 
 def a_cluster_that_is_none_is_named(scope):
@@ -342,6 +425,7 @@ def sentinels_by_tls_with_a_password(scope):
 
 TESTS = [
     a_redis_cluster_is_one,
+    who_shares_a_connection_joins_anew_together,
     one_that_dies_makes_its_own_unknown,
     nodes_of_other_lists_are_told,
     several_are_one,

@@ -23,6 +23,8 @@ pub enum ChannelArrival {
     Message(Vec<u8>),
     /// The connection has ended.
     Ended,
+    /// This node has ended it, which others use as well, for this reason; or Redis has.
+    GivenUp(Arc<str>),
     /// What the connection is subscribed to is with another Redis now.
     Moved,
     /// More has come than may wait; it is the last that is told.
@@ -69,6 +71,12 @@ fn cost(arrival: &ChannelArrival) -> usize {
 }
 
 impl Arrivals {
+    /// Its connection ends.
+    pub fn give_up(&self, reason: &Arc<str>) {
+        // Who has gone needs to know nothing.
+        let _ = self.put(ChannelArrival::GivenUp(Arc::clone(reason)));
+    }
+
     fn put(&self, arrival: ChannelArrival) -> Result<(), SendError> {
         if self.waiting.is_overrun.load(Ordering::Relaxed) {
             return Ok(());

@@ -17,12 +17,13 @@ use super::arrivals::ChannelArrival;
 use super::interests::SubscriptionChange;
 use super::life_line::LifeLine;
 use super::link::RedisLink;
+use super::masters::Masters;
 use super::members::{LOST, SETTLING};
 use super::party::{Party, RedisAnswer, RedisCommand};
 use super::pauses::Pauses;
 use super::target::RedisTarget;
 use super::turnover_state::PartyState;
-use super::words::MOVED;
+use super::words::{MOVED, SUBSCRIPTIONS_ENDED};
 use crate::app::envelope::Body;
 use crate::bus::Endpoint;
 use crate::net::http::ClusterFigures;
@@ -45,7 +46,7 @@ const LIVES_MAX: usize = 4;
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 const OVERRUN: &str = "more has come by its channels than this node has taken";
-const SUBSCRIPTIONS_ENDED: &str = "Redis has ended the subscriptions' connection";
+const REPLACED: &str = "another connection takes its place";
 
 type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type CommandBatch = (Arc<[RedisCommand]>, Task<Result<Vec<RedisAnswer>, String>>);
@@ -83,6 +84,8 @@ pub enum PartWake {
 pub struct EnginePart {
     pub party: Party,
     target: Arc<RedisTarget>,
+    /// Those of a Redis Cluster, which other parts join as well.
+    masters: Arc<Masters>,
     answer_timeout: Duration,
     state: LinkState,
     pauses: Pauses,
@@ -93,13 +96,20 @@ pub struct EnginePart {
     told: Option<String>,
     /// A process that is the node no more lasts until then.
     stays: Option<Instant>,
+    /// It has left the connections that others share, and they have not.
+    was_alone: bool,
 }
 
 impl EnginePart {
-    pub fn new(party: Party, target: RedisTarget, answer_timeout: Duration) -> EnginePart {
+    pub fn new(
+        party: Party,
+        (target, masters): (RedisTarget, Arc<Masters>),
+        answer_timeout: Duration,
+    ) -> EnginePart {
         EnginePart {
             party,
             target: Arc::new(target),
+            masters,
             answer_timeout,
             state: LinkState::Away(Instant::now()),
             pauses: Pauses::default(),
@@ -107,6 +117,7 @@ impl EnginePart {
             past_lives: VecDeque::new(),
             told: None,
             stays: None,
+            was_alone: false,
         }
     }
 
@@ -140,9 +151,9 @@ impl EnginePart {
 
     fn begin_joining(&mut self) {
         let (target, channels) = (Arc::clone(&self.target), self.party.standing_channels());
-        let life = self.party.channel_of_own_life();
+        let (life, masters) = (self.party.channel_of_own_life(), Arc::clone(&self.masters));
         let joining = async move {
-            let joined = RedisLink::join(&target, &channels, &life).await;
+            let joined = RedisLink::join(&target, &masters, (&channels, &life)).await;
             joined.map(Box::new)
         };
         self.state = LinkState::Joining(Box::pin(joining));
@@ -227,24 +238,16 @@ impl EnginePart {
 
     fn joined(&mut self, bus: &mut Endpoint<Body>, link: Box<RedisLink>) {
         let now = Instant::now();
-        let settling = self.settling(link.server.uptime);
-        let version = match link.server.version.as_str() {
-            "" => "of a version that it does not tell",
-            version => version,
-        };
-        info!(
-            node = self.party.own.name(),
-            redis = self.target.address,
-            version,
-            "cluster: joined"
-        );
-        self.party.own.joined(&link.server.version);
-        self.party.begin_anew(link.client, settling, now);
-        self.party.keeper_joined(bus, &link.server.run);
+        let settling = self.settling(link.server().uptime);
+        self.tell_joined(&link);
+        self.party.own.joined(&link.server().version);
+        self.party.begin_anew(link.client(), settling, now);
+        self.party.keeper_joined(bus, &link.server().run);
         self.has_joined = true;
         for (until, _) in &mut self.past_lives {
             *until = until.or(Some(now + LIFE_HELD));
         }
+        self.was_alone = false;
         self.pauses = Pauses::default();
         self.told = None;
         self.state = LinkState::Up(Box::new(JoinedLink {
@@ -257,6 +260,26 @@ impl EnginePart {
             last_echo: now,
             taken: None,
         }));
+    }
+
+    /// Once for all that share the connections.
+    fn tell_joined(&self, link: &RedisLink) {
+        let version = match link.server().version.as_str() {
+            "" => "of a version that it does not tell",
+            version => version,
+        };
+        let redis = match link.place() {
+            None => self.target.address.clone(),
+            Some(place) if place.is_first() => {
+                format!("{}, of {}", place.address(), self.target.whole())
+            }
+            Some(place) if self.was_alone => {
+                format!("{}, at {}", self.target.address, place.address())
+            }
+            Some(_) => return,
+        };
+        let node = self.party.own.name();
+        info!(node, redis, version, "cluster: joined");
     }
 
     /// For how long others may still come that this node does not know: those that another Redis, or this one before it was
@@ -295,6 +318,7 @@ impl EnginePart {
                 None => return,
                 Some(ChannelArrival::Message(bytes)) => bytes,
                 Some(ChannelArrival::Ended) => return self.lose(bus, SUBSCRIPTIONS_ENDED),
+                Some(ChannelArrival::GivenUp(reason)) => return self.lose(bus, &reason),
                 Some(ChannelArrival::Moved) => return self.lose(bus, MOVED),
                 Some(ChannelArrival::Overrun) => return self.lose(bus, OVERRUN),
             };
@@ -322,7 +346,9 @@ impl EnginePart {
             _ => self.pauses.next(),
         };
         let state = LinkState::Away(now + pause);
-        if let LinkState::Up(joined) = std::mem::replace(&mut self.state, state) {
+        let before = std::mem::replace(&mut self.state, state);
+        self.tell_away(&before, reason);
+        if let LinkState::Up(joined) = before {
             joined.link.life.let_be();
             self.past_lives.push_back((None, joined.link.life));
             if self.past_lives.len() > LIVES_MAX {
@@ -341,14 +367,37 @@ impl EnginePart {
         self.party.lose_sticky_reads();
         self.party.rosters_lost(bus);
         self.party.own.lost(reason);
-        if self.told.as_deref() != Some(reason) {
-            let redis = &self.target.address;
+    }
+
+    /// Once for all that share the connections; these end for all, unless the reason is this part's own.
+    fn tell_away(&mut self, before: &LinkState, reason: &str) {
+        let redis = match before {
+            LinkState::Up(joined) => match joined.link.place() {
+                None => self.target.address.clone(),
+                Some(_) if reason == MOVED || reason == REPLACED => {
+                    self.was_alone = true;
+                    self.target.address.clone()
+                }
+                Some(place) => {
+                    place.end_all(reason);
+                    format!("{}, of {}", place.address(), self.target.whole())
+                }
+            },
+            _ => self.target.whole(),
+        };
+        // Of one that was alone nobody else tells.
+        let is_new = match self.target.slot() {
+            Some(_) if !self.was_alone => self.masters.may_tell(&format!("{redis} {reason}")),
+            _ => self.told.as_deref() != Some(reason),
+        };
+        // One that is the node no more leaves its slot by itself.
+        if is_new && !self.party.is_gone() {
             warn!(
                 redis,
                 "cluster: away: {reason}; users of other nodes are not reached until it is back"
             );
-            self.told = Some(reason.to_owned());
         }
+        self.told = Some(reason.to_owned());
     }
 
     /// Goes on as the node with what another process has known, and what has come for it.
@@ -363,7 +412,7 @@ impl EnginePart {
     pub fn inherit_nothing(&mut self, bus: &mut Endpoint<Body>) {
         self.party.inherit_nothing();
         if self.is_joined() {
-            self.lose(bus, "another connection takes its place");
+            self.lose(bus, REPLACED);
             self.state = LinkState::Away(Instant::now());
         }
     }

@@ -1,68 +1,53 @@
 //! The connections to Redis: [`RedisLink`], two of them, by the `redis` crate. One publishes, one is subscribed.
 //!
-//! A link is joined whole, tried out, or not at all, and when one of the two ends both go. Beside them is its
-//! [life line](LifeLine). Errors are sentences for whoever runs the server.
+//! A link is joined whole, tried out, or not at all, and when one of the two ends both go. Partitions of a Redis Cluster that
+//! live on the same master share both ([`masters`](super::masters)). Beside them is its [life line](LifeLine). Errors are
+//! sentences for whoever runs the server.
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, Pipeline, ProtocolVersion, RedisError, Value};
+use redis::{Pipeline, RedisError, Value};
 
 use super::arrivals::{Arriving, arrivals};
 use super::interests::SubscriptionChange;
-use super::life_line::LifeLine;
+use super::life_line::{LifeConnection, LifeLine};
+use super::masters::{Masters, SharedPlace};
+use super::pair::{ConnectionPair, JOIN_TIMEOUT, RedisServer};
 use super::party::{RedisAnswer, RedisCommand};
 use super::pubsub::PubSub;
 use super::scripts::{Script, ScriptCall, ScriptValue};
 use super::target::RedisTarget;
-use super::words::in_words;
+use super::words::{NO_ANSWER, in_words};
 
-/// For a connection to be there, with what is asked of it at first.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pieces of a time to answer.
 const TIMEOUT_PIECES: u32 = 10;
-/// The oldest Redis that is taken.
-const VERSION_MIN: (u32, u32) = (6, 2);
 
 /// See the module.
 pub struct RedisLink {
-    commands: MultiplexedConnection,
-    subscriptions: MultiplexedConnection,
+    pair: ConnectionPair,
     /// What comes by the channels.
     pub arriving: Arriving,
     /// By which the others see that this process lives, until it is let go: longer than the link lasts.
     pub life: LifeLine,
     pubsub: PubSub,
-    /// What Redis calls the connection that is subscribed; 0 if it does not tell.
-    pub client: u64,
-    pub server: RedisServer,
     /// The digests of all scripts.
     scripts: Vec<String>,
-}
-
-/// What a Redis tells of itself, as far as it may be asked.
-#[derive(Clone, Default, Debug)]
-pub struct RedisServer {
-    /// Empty if it does not tell.
-    pub version: String,
-    /// What it calls this run of it; empty if it does not tell.
-    pub run: String,
-    /// Since it has started.
-    pub uptime: Option<Duration>,
-    /// `standalone` or `cluster`; empty if it does not tell.
-    pub mode: String,
+    /// Where others use the same connections.
+    place: Option<SharedPlace>,
 }
 
 impl RedisLink {
-    /// Connects, looks whether this Redis will do, and subscribes to these channels; the life line has one of its own.
+    /// Connects, looks whether this Redis will do, and subscribes to these channels; the life line has one of its own. One
+    /// that is a slot shares the connections of its master.
     pub async fn join(
         target: &RedisTarget,
-        channels: &[String],
-        life: &str,
+        masters: &Masters,
+        channels: (&[String], &str),
     ) -> Result<RedisLink, String> {
-        match tokio::time::timeout(JOIN_TIMEOUT, join(target, channels, life)).await {
+        match tokio::time::timeout(JOIN_TIMEOUT, join(target, masters, channels)).await {
             Ok(joined) => joined,
             Err(_) => Err(format!(
                 "Redis at {} does not answer within {} s",
@@ -74,7 +59,22 @@ impl RedisLink {
 
     /// For what is asked by the way.
     pub fn commands(&mut self) -> &mut MultiplexedConnection {
-        &mut self.commands
+        &mut self.pair.commands
+    }
+
+    /// The Redis.
+    pub fn server(&self) -> &RedisServer {
+        &self.pair.server
+    }
+
+    /// What Redis calls the connection that is subscribed; 0 if it does not tell.
+    pub fn client(&self) -> u64 {
+        self.pair.client
+    }
+
+    /// Where others use the same connections.
+    pub fn place(&self) -> Option<&SharedPlace> {
+        self.place.as_ref()
     }
 
     /// Has Redis do all of these, in their order. An error if it has not answered in time: then the link is no more.
@@ -102,7 +102,7 @@ impl RedisLink {
                 }
             }
         }
-        let (mut commands, pubsub) = (self.commands.clone(), self.pubsub);
+        let (mut commands, pubsub) = (self.pair.commands.clone(), self.pubsub);
         let work = async move {
             let answers = commands.req_packed_commands(&pipeline, 0, batch.len());
             let mut answers = answers.await?;
@@ -118,7 +118,7 @@ impl RedisLink {
         async move {
             match within(timeout, work).await {
                 Some(results) => results.map_err(|error: RedisError| in_words(&error)),
-                None => Err("Redis does not answer".to_owned()),
+                None => Err(NO_ANSWER.to_owned()),
             }
         }
     }
@@ -129,14 +129,20 @@ impl RedisLink {
         change: SubscriptionChange,
         timeout: Duration,
     ) -> impl Future<Output = Result<SubscriptionChange, String>> + use<> {
-        let (mut subscriptions, pubsub) = (self.subscriptions.clone(), self.pubsub);
+        let (mut subscriptions, pubsub) = (self.pair.subscriptions.clone(), self.pubsub);
+        let change = Arc::new(change);
+        let expected = self.place.as_ref().map(|place| place.expect(&change));
         async move {
-            let channels: Vec<&str> = change.channels.iter().map(AsRef::as_ref).collect();
-            let changed = pubsub.change(&mut subscriptions, change.subscribes, &channels);
+            let changed = async {
+                match expected {
+                    Some(expected) => expected.change(&mut subscriptions, &change).await,
+                    None => pubsub.change(&mut subscriptions, &change).await,
+                }
+            };
             match within(timeout, changed).await {
-                Some(Ok(())) => Ok(change),
+                Some(Ok(())) => Ok(Arc::unwrap_or_clone(change)),
                 Some(Err(error)) => Err(in_words(&error)),
-                None => Err("Redis does not answer".to_owned()),
+                None => Err(NO_ANSWER.to_owned()),
             }
         }
     }
@@ -155,65 +161,80 @@ async fn within<F: Future>(time: Duration, work: F) -> Option<F::Output> {
     None
 }
 
-async fn join(target: &RedisTarget, channels: &[String], life: &str) -> Result<RedisLink, String> {
-    let refused = |error: RedisError| format!("Redis at {}: {}", target.address, in_words(&error));
-    let settings = target.connection.redis_settings().clone();
-    let settings = settings.set_protocol(ProtocolVersion::RESP3);
-    let connection = target.connection.clone().set_redis_settings(settings);
-    let client = target.client(connection).await?;
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(JOIN_TIMEOUT))
-        .set_response_timeout(None);
-    let commands = client.get_multiplexed_async_connection_with_config(&config);
-    let mut commands = commands.await.map_err(refused)?;
-    let server = server_of(&mut commands).await.map_err(refused)?;
-    check_version(&server.version)
-        .map_err(|words| format!("Redis at {}: {words}", target.address))?;
-    if is_replica(&mut commands).await {
-        return Err(format!(
-            "Redis at {}: it is a replica, whose channels its master does not have; name the master",
-            target.address
-        ));
-    }
+async fn join(
+    target: &RedisTarget,
+    masters: &Masters,
+    (channels, life): (&[String], &str),
+) -> Result<RedisLink, String> {
+    let client = target.client().await?;
+    let Some(slot) = target.slot() else {
+        let (arrivals, arriving) = arrivals(channels.last().map_or("", String::as_str));
+        let pair = ConnectionPair::open(target, &client, arrivals).await?;
+        // It is there whenever the others see the channels of the link.
+        let lives = LifeConnection::new(client, target.pubsub());
+        let life = take_life(target, &lives, life).await?;
+        return enter((pair, life), target, (arriving, None), channels).await;
+    };
+    let target = target.found_at(&client.get_connection_info().addr().to_string());
+    let (place, arriving) = masters.enter((&target, slot), &client, channels).await?;
+    let life = take_life(&target, place.lives(), life).await?;
+    let (pair, answers) = (place.connections(), place.await_answers());
+    let joined = enter((pair, life), &target, (arriving, Some(place)), channels).await;
+    answers.have_come();
+    joined
+}
+
+async fn take_life(
+    target: &RedisTarget,
+    lives: &Arc<LifeConnection>,
+    channel: &str,
+) -> Result<LifeLine, String> {
+    let life = lives.take(channel).await;
+    life.map_err(|error| cannot_subscribe(target, &error))
+}
+
+/// Subscribes to these channels, and tries what a node does.
+async fn enter(
+    (mut pair, life): (ConnectionPair, LifeLine),
+    target: &RedisTarget,
+    (arriving, place): (Arriving, Option<SharedPlace>),
+    channels: &[String],
+) -> Result<RedisLink, String> {
     let pubsub = target.pubsub();
-    check_mode(&server.mode, pubsub)
-        .map_err(|words| format!("Redis at {}: {words}", target.address))?;
-    // It is there whenever the others see the channels of the link.
-    let life = LifeLine::begin(client.clone(), pubsub, life.to_owned()).await;
-    let life = life.map_err(|error| cannot_subscribe(target, &error))?;
-    let (arrivals, arriving) = arrivals(channels.last().map_or("", String::as_str));
-    let config = config.set_push_sender(arrivals);
-    let subscriptions = client.get_multiplexed_async_connection_with_config(&config);
-    let mut subscriptions = subscriptions.await.map_err(refused)?;
-    let client = redis::cmd("CLIENT").arg("ID").to_owned();
-    let client: Result<u64, RedisError> = client.query_async(&mut subscriptions).await;
-    let names: Vec<&str> = channels.iter().map(String::as_str).collect();
-    let taken = pubsub.change(&mut subscriptions, true, &names).await;
+    let change = Arc::new(SubscriptionChange {
+        subscribes: true,
+        channels: channels.iter().map(|name| Box::from(&**name)).collect(),
+    });
+    let taken = match &place {
+        Some(place) => {
+            let expected = place.expect(&change);
+            expected.change(&mut pair.subscriptions, &change).await
+        }
+        None => pubsub.change(&mut pair.subscriptions, &change).await,
+    };
     taken.map_err(|error| cannot_subscribe(target, &error))?;
     let own = channels.first().map_or("", String::as_str);
     let said: Result<u32, RedisError> = redis::cmd(pubsub.publish())
         .arg(own)
         .arg("")
-        .query_async(&mut commands)
+        .query_async(&mut pair.commands)
         .await;
     said.map_err(|error| not_allowed(target, "publish in the cluster's channels", &error))?;
     let counted: Result<Value, RedisError> = redis::cmd("PUBSUB")
         .arg(pubsub.count())
         .arg(own)
-        .query_async(&mut commands)
+        .query_async(&mut pair.commands)
         .await;
     counted.map_err(|error| not_allowed(target, "ask who is subscribed", &error))?;
-    let scripts = load_scripts(&mut commands, pubsub).await;
+    let scripts = load_scripts(&mut pair.commands, pubsub).await;
     let scripts = scripts.map_err(|error| no_scripts(target, &error))?;
     Ok(RedisLink {
-        commands,
-        subscriptions,
+        pair,
         arriving,
         life,
         pubsub,
-        client: client.unwrap_or_default(),
-        server,
         scripts,
+        place,
     })
 }
 
@@ -261,61 +282,6 @@ fn with_call(command: &mut Pipeline, call: &ScriptCall) {
     command.arg(call.keys.len()).arg(&call.keys);
     for arg in &call.args {
         command.arg(arg);
-    }
-}
-
-/// As the server tells it, where it may be asked; managed ones often do not let it be.
-async fn server_of(commands: &mut MultiplexedConnection) -> Result<RedisServer, RedisError> {
-    let info: Result<String, RedisError> =
-        redis::cmd("INFO").arg("server").query_async(commands).await;
-    match info {
-        Ok(info) => {
-            let line = |name: &str| {
-                let mut lines = info.lines();
-                lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim))
-            };
-            let seconds = line("uptime_in_seconds").and_then(|text| text.parse().ok());
-            Ok(RedisServer {
-                version: line("redis_version").unwrap_or_default().to_owned(),
-                run: line("run_id").unwrap_or_default().to_owned(),
-                uptime: seconds.map(Duration::from_secs),
-                mode: line("redis_mode").unwrap_or_default().to_owned(),
-            })
-        }
-        Err(error) if error.code() == Some("NOPERM") => Ok(RedisServer::default()),
-        Err(error) => Err(error),
-    }
-}
-
-/// As far as it tells.
-async fn is_replica(commands: &mut MultiplexedConnection) -> bool {
-    let mut info = redis::cmd("INFO");
-    let info: Result<String, RedisError> = info.arg("replication").query_async(commands).await;
-    info.is_ok_and(|info| info.lines().any(|line| line.trim() == "role:slave"))
-}
-
-/// One that does not say is taken.
-fn check_version(version: &str) -> Result<(), String> {
-    let mut numbers = version.split('.').map(|part| part.parse().ok());
-    let (Some(Some(major)), Some(Some(minor))) = (numbers.next(), numbers.next()) else {
-        return Ok(());
-    };
-    if (major, minor) >= VERSION_MIN {
-        return Ok(());
-    }
-    let (major, minor) = VERSION_MIN;
-    Err(format!(
-        "it is Redis {version}; a cluster needs {major}.{minor} or later, or Valkey"
-    ))
-}
-
-/// A Redis Cluster is named as one, and nothing else is.
-fn check_mode(mode: &str, pubsub: PubSub) -> Result<(), &'static str> {
-    match (mode, pubsub) {
-        ("cluster", PubSub::Plain) => {
-            Err("it is one of a Redis Cluster; name that by redis+cluster://")
-        }
-        _ => Ok(()),
     }
 }
 
@@ -388,29 +354,5 @@ fn count(value: Value) -> Option<u32> {
     match value {
         Value::Int(count) => u32::try_from(count).ok(),
         _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions() {
-        for taken in [
-            "6.2.0",
-            "7.0.15",
-            "8.0",
-            "10.1.2",
-            "",
-            "255.255.255",
-            "unstable",
-        ] {
-            assert_eq!(check_version(taken), Ok(()), "{taken}");
-        }
-        for old in ["6.0.16", "5.0.7", "2.8"] {
-            let error = check_version(old).expect_err(old);
-            assert!(error.contains(old) && error.contains("6.2"), "{error}");
-        }
     }
 }

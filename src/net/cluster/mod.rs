@@ -22,6 +22,7 @@ mod keeping;
 mod kept_answers;
 mod life_line;
 mod link;
+mod masters;
 mod members;
 #[cfg(all(test, not(loom)))]
 mod members_tests;
@@ -30,6 +31,7 @@ mod own_facts;
 mod own_name;
 mod own_standing;
 mod own_word;
+mod pair;
 mod party;
 mod passage;
 mod pauses;
@@ -47,6 +49,7 @@ mod spaces;
 mod sticking;
 mod sticky_reads;
 mod succession;
+mod switchboard;
 mod target;
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -75,6 +78,7 @@ use crate::protocol::cluster::NodeId;
 use crate::protocol::partitions::Partition;
 use bell::Bell;
 use engine_part::EnginePart;
+use masters::Masters;
 use own_facts::OwnFacts;
 use own_name::own_name;
 use party::Party;
@@ -134,6 +138,7 @@ impl ClusterThread {
         let _ = figures.redis.set(each.collect());
         let spaces = Spaces::new(namespaces, registry);
         let of = target.redis.len() as u16;
+        let masters = Arc::<Masters>::default();
         let parts = target.redis.into_iter().zip(0..);
         let parts = parts.map(|(redis, nth)| {
             let (counters, facts) = (Arc::clone(&counters), Arc::clone(&facts));
@@ -142,7 +147,7 @@ impl ClusterThread {
             let (prefix, answer_timeout) = (&redis.prefix, target.answer_timeout);
             let who = (id, partition);
             let party = Party::new(who, prefix, spaces.clone(), answer_timeout, own);
-            EnginePart::new(party, redis, answer_timeout)
+            EnginePart::new(party, (redis, Arc::clone(&masters)), answer_timeout)
         });
         let parts = parts.collect();
         let runtime = Builder::new_current_thread()

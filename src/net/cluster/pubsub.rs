@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{Pipeline, RedisError, Value};
 
+use super::interests::SubscriptionChange;
 use super::scripts::Script;
 
 /// See the module.
@@ -39,22 +40,29 @@ impl PubSub {
         }
     }
 
+    pub fn unsubscribe(self) -> &'static str {
+        match self {
+            PubSub::Plain => "UNSUBSCRIBE",
+            PubSub::Sharded => "SUNSUBSCRIBE",
+        }
+    }
+
     /// Subscribes, or unsubscribes, and waits until that is so.
     pub async fn change(
         self,
         connection: &mut MultiplexedConnection,
-        subscribes: bool,
-        channels: &[&str],
+        change: &SubscriptionChange,
     ) -> Result<(), RedisError> {
-        let name = match (self, subscribes) {
+        let channels: Vec<&str> = change.channels.iter().map(AsRef::as_ref).collect();
+        let name = match (self, change.subscribes) {
             (PubSub::Plain, true) => return connection.subscribe(channels).await,
             (PubSub::Plain, false) => return connection.unsubscribe(channels).await,
             (PubSub::Sharded, true) => "SSUBSCRIBE",
-            (PubSub::Sharded, false) => "SUNSUBSCRIBE",
+            (PubSub::Sharded, false) => self.unsubscribe(),
         };
         // One a command, for the client counts one answer for each of those that it does not know.
         let mut pipeline = Pipeline::with_capacity(channels.len());
-        for channel in channels {
+        for channel in &channels {
             pipeline.cmd(name).arg(channel);
         }
         let answers = connection.req_packed_commands(&pipeline, 0, channels.len());

@@ -1,7 +1,11 @@
 //! A Redis Cluster as the partitions of a cluster of ours: [`SlotOfCluster`], each a slot, whose hash tag is in the names of
 //! all that is kept and published there. Where its master is, is asked anew at each attempt to join.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, RedisError, Value};
+use tokio::sync::Mutex;
 
 use super::sentinel::{ASK_TIMEOUT, at};
 use super::words::in_words;
@@ -10,12 +14,16 @@ use super::words::in_words;
 const SLOTS: u32 = 16_384;
 /// Where its nodes are, unless the URL says otherwise.
 pub const PORT: u16 = 6_379;
+/// Partitions that ask where they are within this time ask once. It is shorter than the pause before one asks again.
+const ASKED_TOGETHER: Duration = Duration::from_millis(40);
+/// In the same words for each slot, so that the log is told once.
+const NO_MASTER: &str =
+    "the Redis Cluster knows no master of a slot that is in use here (redis-cli --cluster check)";
 
 /// One slot of a Redis Cluster.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone)]
 pub struct SlotOfCluster {
-    /// Some of its nodes.
-    pub seeds: Vec<(String, u16)>,
+    pub cluster: Arc<SlotMaps>,
     pub slot: u16,
 }
 
@@ -43,37 +51,113 @@ fn slot_of(tag: &str) -> u16 {
     crc % SLOTS as u16
 }
 
+/// A Redis Cluster, and what was said last of where its slots are.
+pub struct SlotMaps {
+    /// Some of its nodes.
+    seeds: Vec<(String, u16)>,
+    last: Mutex<AskedMap>,
+}
+
+/// When it was asked for, and what was said.
+type AskedMap = Option<(Instant, Result<SlotMap, String>)>;
+
+/// What a node of it has said of all slots.
+struct SlotMap {
+    slots: Value,
+    /// Who has said so.
+    by: String,
+}
+
+impl SlotMap {
+    /// Where the master of a slot is, if it is known.
+    fn master(&self, as_this: &ConnectionAddr, slot: u16) -> Option<ConnectionAddr> {
+        let (name, port) = master_of(&self.slots, slot)?;
+        // One that does not know its own name is where it was asked.
+        let name = if name.is_empty() { &self.by } else { &name };
+        Some(at(as_this, name, port))
+    }
+}
+
+impl SlotMaps {
+    /// Of the Redis Cluster that has these among its nodes.
+    pub fn new(seeds: Vec<(String, u16)>) -> SlotMaps {
+        let last = Mutex::default();
+        SlotMaps { seeds, last }
+    }
+
+    /// What messages call it.
+    pub fn name(&self) -> String {
+        let listed = self.seeds.iter();
+        let listed: Vec<_> = listed
+            .map(|(host, port)| format!("{host}:{port}"))
+            .collect();
+        format!("the Redis Cluster at {}", listed.join(", "))
+    }
+}
+
 impl SlotOfCluster {
-    /// Where its master is, as the first node says that answers. `connect` makes a client for a node, which is reached as this
-    /// one is.
+    /// Where its master is. Partitions that ask at the same time ask once. `connect` makes a client for a node, which is
+    /// reached as this one is.
     pub async fn find(
         &self,
         as_this: &ConnectionInfo,
         connect: impl Fn(ConnectionInfo) -> Result<Client, RedisError>,
     ) -> Result<ConnectionAddr, String> {
-        let mut last = String::new();
-        for (host, port) in &self.seeds {
+        let begun = Instant::now();
+        let mut last = self.cluster.last.lock().await;
+        if let Some((asked, said)) = &*last
+            && *asked + ASKED_TOGETHER >= begun
+        {
+            match said {
+                Err(error) => return Err(error.clone()),
+                Ok(map) => {
+                    if let Some(found) = map.master(as_this.addr(), self.slot) {
+                        return Ok(found);
+                    }
+                }
+            }
+        }
+        let asked = Instant::now();
+        let said = self.ask(as_this, connect).await;
+        let found = match &said {
+            Err(error) => Err(error.clone()),
+            Ok(map) => {
+                let found = map.master(as_this.addr(), self.slot);
+                found.ok_or_else(|| NO_MASTER.to_owned())
+            }
+        };
+        *last = Some((asked, said));
+        found
+    }
+
+    /// What the first node says that knows its master, or the last that answers.
+    async fn ask(
+        &self,
+        as_this: &ConnectionInfo,
+        connect: impl Fn(ConnectionInfo) -> Result<Client, RedisError>,
+    ) -> Result<SlotMap, String> {
+        let (mut last, mut other) = (String::new(), None);
+        for (host, port) in &self.cluster.seeds {
             let to = at(as_this.addr(), host, *port);
             let to = as_this.clone().set_addr(to);
             let asked = async {
                 let client = connect(to).map_err(|error| error.to_string())?;
-                let slots = ask(&client).await.map_err(|error| refused(&error))?;
-                let master = master_of(&slots, self.slot);
-                master.ok_or_else(|| format!("it knows no master of the slot {}", self.slot))
+                ask(&client).await.map_err(|error| refused(&error))
             };
             match tokio::time::timeout(ASK_TIMEOUT, asked).await {
-                Ok(Ok((name, port))) => {
-                    // One that does not know its own name is where it was asked.
-                    let name = if name.is_empty() { host } else { &name };
-                    return Ok(at(as_this.addr(), name, port));
+                Ok(Ok(slots)) => {
+                    let by = host.clone();
+                    let map = SlotMap { slots, by };
+                    if map.master(as_this.addr(), self.slot).is_some() {
+                        return Ok(map);
+                    }
+                    other = Some(map);
                 }
                 Ok(Err(error)) => last = format!("{host}:{port}: {error}"),
                 Err(_) => last = format!("{host}:{port} does not answer"),
             }
         }
-        Err(format!(
-            "no node of the Redis Cluster says where things are: {last}"
-        ))
+        other.ok_or_else(|| format!("no node of the Redis Cluster says where things are: {last}"))
     }
 }
 

@@ -7,13 +7,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
+use redis::{
+    Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, RedisError,
+    TlsCertificates,
+};
 
 use super::own_name::own_name;
 use super::passage::PASSAGE_VERSION;
 use super::pubsub::PubSub;
 use super::sentinel::{Sentinels, address};
-use super::slots::{PORT, SlotOfCluster, tag_of};
+use super::slots::{PORT, SlotMaps, SlotOfCluster, tag_of};
 use crate::config::Cluster;
 use crate::protocol::cluster::NodeId;
 
@@ -237,16 +240,13 @@ fn targets_of(url: &str, prefix: &str, is_only: bool) -> io::Result<Vec<RedisTar
                 )));
             };
             let (connection, _) = connection_of(&format!("{plain}://{user}cluster"))?;
-            let listed: Vec<_> = seeds
-                .iter()
-                .map(|(host, port)| format!("{host}:{port}"))
-                .collect();
-            let listed = listed.join(", ");
+            let cluster = Arc::new(SlotMaps::new(seeds));
+            let name = cluster.name();
             let slots = (0..of).map(|nth| {
                 let (tag, slot) = tag_of(nth, of);
-                let address = format!("slot {slot} of the Redis Cluster at {listed}");
-                let seeds = seeds.clone();
-                let found_by = FoundBy::Slot(SlotOfCluster { seeds, slot });
+                let address = format!("slot {slot} of {name}");
+                let cluster = Arc::clone(&cluster);
+                let found_by = FoundBy::Slot(SlotOfCluster { cluster, slot });
                 RedisTarget {
                     prefix: format!("{prefix}:{{{tag}}}"),
                     ..target((connection.clone(), address), found_by)
@@ -295,8 +295,53 @@ impl RedisTarget {
     }
 
     /// What connects to the Redis: the one that is the master now.
-    pub async fn client(&self, mut connection: ConnectionInfo) -> Result<Client, String> {
-        let connect = |to: ConnectionInfo| match &self.authorities {
+    pub async fn client(&self) -> Result<Client, String> {
+        let connection = self.by_resp3();
+        let connect = |to: ConnectionInfo| self.connect(to);
+        let found = match &self.found_by {
+            FoundBy::ItsAddress => None,
+            FoundBy::Sentinels(sentinels) => Some(sentinels.find(&connection, connect).await?),
+            FoundBy::Slot(slot) => Some(slot.find(&connection, connect).await?),
+        };
+        let connection = match found {
+            Some(found) => connection.set_addr(found),
+            None => connection,
+        };
+        self.connect(connection).map_err(|error| error.to_string())
+    }
+
+    /// Which slot it is, if it is one.
+    pub fn slot(&self) -> Option<u16> {
+        match &self.found_by {
+            FoundBy::Slot(slot) => Some(slot.slot),
+            _ => None,
+        }
+    }
+
+    /// The Redis, or the Redis Cluster, of which it may be a slot.
+    pub fn whole(&self) -> String {
+        match &self.found_by {
+            FoundBy::Slot(slot) => slot.cluster.name(),
+            _ => self.address.clone(),
+        }
+    }
+
+    /// The same at a master that is found there.
+    pub fn found_at(&self, address: &str) -> RedisTarget {
+        RedisTarget {
+            address: address.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    fn by_resp3(&self) -> ConnectionInfo {
+        let settings = self.connection.redis_settings().clone();
+        let settings = settings.set_protocol(ProtocolVersion::RESP3);
+        self.connection.clone().set_redis_settings(settings)
+    }
+
+    fn connect(&self, to: ConnectionInfo) -> Result<Client, RedisError> {
+        match &self.authorities {
             Some(authorities) => Client::build_with_tls(
                 to,
                 TlsCertificates {
@@ -305,16 +350,7 @@ impl RedisTarget {
                 },
             ),
             None => Client::open(to),
-        };
-        let found = match &self.found_by {
-            FoundBy::ItsAddress => None,
-            FoundBy::Sentinels(sentinels) => Some(sentinels.find(&connection, connect).await?),
-            FoundBy::Slot(slot) => Some(slot.find(&connection, connect).await?),
-        };
-        if let Some(found) = found {
-            connection = connection.set_addr(found);
         }
-        connect(connection).map_err(|error| error.to_string())
     }
 }
 

@@ -9,6 +9,7 @@ use redis::aio::MultiplexedConnection;
 use tokio::runtime::Builder;
 
 use super::link::RedisLink;
+use super::masters::Masters;
 use super::pubsub::PubSub;
 use super::target::{ClusterTarget, RedisTarget};
 use super::trial_scripts::{eviction, scripts_refused};
@@ -58,7 +59,8 @@ pub fn try_cluster(config: &Cluster) -> io::Result<Vec<ClusterTrial>> {
         .enable_io()
         .enable_time()
         .build()?;
-    let trials = join_all(target.redis.iter().map(try_target));
+    let masters = Masters::default();
+    let trials = join_all(target.redis.iter().map(|it| try_target(it, &masters)));
     let mut trials = runtime.block_on(trials);
     let is_one = target.redis.iter().all(|it| it.pubsub() == PubSub::Sharded);
     if is_one {
@@ -69,7 +71,7 @@ pub fn try_cluster(config: &Cluster) -> io::Result<Vec<ClusterTrial>> {
     Ok(trials)
 }
 
-async fn try_target(target: &RedisTarget) -> ClusterTrial {
+async fn try_target(target: &RedisTarget, masters: &Masters) -> ClusterTrial {
     let number = fastrand::u64(1..);
     // As a node's, and no node's.
     let channels = ["n", "l", "u"].map(|kind| format!("{}{kind}:{number:016x}", target.prefix));
@@ -79,7 +81,7 @@ async fn try_target(target: &RedisTarget) -> ClusterTrial {
         doubts: Vec::new(),
     };
     let life = format!("{}c:{number:016x}", target.prefix);
-    let mut link = match RedisLink::join(target, &channels, &life).await {
+    let mut link = match RedisLink::join(target, masters, (&channels, &life)).await {
         Ok(link) => link,
         Err(error) => {
             trial.found = Err(error);
@@ -87,7 +89,7 @@ async fn try_target(target: &RedisTarget) -> ClusterTrial {
         }
     };
     let time = latency(link.commands()).await;
-    let version = match link.server.version.as_str() {
+    let version = match link.server().version.as_str() {
         "" => "a version that it does not tell",
         version => version,
     };
@@ -131,7 +133,7 @@ async fn doubts(link: &mut RedisLink, time: Duration) -> Vec<ClusterDoubt> {
                        that until who asked is answered.";
         doubts.push(doubt(because, None));
     }
-    if link.server.version.is_empty() {
+    if link.server().version.is_empty() {
         let because = "It does not tell its version, nor for how long it is up (INFO is not allowed): after a start \
                        verdicts are unknown for some seconds in any case.";
         doubts.push(doubt(because, None));
@@ -153,7 +155,7 @@ async fn doubts(link: &mut RedisLink, time: Duration) -> Vec<ClusterDoubt> {
         .query_async(link.commands())
         .await;
     let has_right = |error: &redis::RedisError| error.code() != Some("NOPERM");
-    if link.client == 0 || ended.as_ref().is_err_and(|error| !has_right(error)) {
+    if link.client() == 0 || ended.as_ref().is_err_and(|error| !has_right(error)) {
         let because = "The connection of a node that has vanished cannot be ended (CLIENT KILL is not allowed): its \
                        users stay unknown until Redis notices by itself.";
         doubts.push(doubt(because, "CONFIG SET tcp-keepalive 5"));

@@ -9,6 +9,11 @@ const ERROR_CHARS_MAX: usize = 120;
 /// What is said where a slot has another master.
 pub const MOVED: &str = "the slot has another master now";
 
+/// What is said where its time is over.
+pub const NO_ANSWER: &str = "Redis does not answer";
+/// What is said where Redis, or the network, has ended the connection that is subscribed.
+pub const SUBSCRIPTIONS_ENDED: &str = "Redis has ended the subscriptions' connection";
+
 /// An error as whoever runs the server can use it.
 pub fn in_words(error: &RedisError) -> String {
     match error.code() {
